@@ -45,7 +45,7 @@ const heads =
     ? "instructions per wgmma | cycles of a task | busy in it"
     : "HMMA per LDSM.x4 | instructions per HMMA | barriers";
 type Choose = (k: PlanKernel) => readonly PlanKernel[];
-const products: Choose = (k) => (/\b(mma|contract)</.test(k.text) && k.schedule?.shape.endsWith("bf16") ? [k] : []);
+const products: Choose = (k) => (/\b(mma|mma_pipeline)</.test(k.text) && k.schedule?.shape.endsWith("bf16") ? [k] : []);
 /** Attention as two subjects: for a block of keys that the mask cuts, and for one that is seen whole, whose comparisons are removed from the text. */
 const attentions: Choose = (k) => {
   if (!k.name.startsWith("attention")) return [];
@@ -111,10 +111,11 @@ async function read(subject: Subject): Promise<Lens> {
 }
 /** The tile, stages and warps of a warp-specialised kernel, parsed from its text; undefined for other kernels. */
 function feedOf({ text, launch }: Subject): { readonly fed: Fed; readonly args: readonly string[] } | undefined {
-  const [rounds = 0, groups = 0, parts = 1] = /Pipe<([\d, ]+)>/.exec(text)?.[1]?.split(",").map(Number) ?? [];
+  const [rounds = 0, groups = 0, parts = 1] =
+    /MbarrierPipeline<([\d, ]+)>/.exec(text)?.[1]?.split(",").map(Number) ?? [];
   if (rounds === 0) return undefined;
   const stages = rounds * parts;
-  const columns = [...text.matchAll(/ Held<128, (\d+)/g)].reduce((sum, found) => sum + Number(found[1]), 0);
+  const columns = [...text.matchAll(/ WgmmaAcc<128, (\d+)/g)].reduce((sum, found) => sum + Number(found[1]), 0);
   const fed = { warps: groups * 4, blocks: 3 - groups, tmaBytes: ((launch?.shared ?? 0) - 1024) / stages, stages };
   const options = { tile: `128,${columns}`, tma: fed.tmaBytes, stages, "loop-warps": fed.warps };
   return { fed, args: Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]) };

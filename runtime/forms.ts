@@ -46,7 +46,7 @@ export function formOf(
     graph: () => filesOf(graphs, "graph", printGraph),
     kernels: () => filesOf(kernels, "kernel", printKernel),
     plan: () => (plan ? { "plan.txt": printPlan(plan) } : {}),
-    cpp: () => (plan ? { "device.hpp": plan.header, ...filesOf(plan.kernels, "cpp", shown) } : {}),
+    cpp: () => (plan ? { "device.hpp": plan.header, ...filesOf(plan.kernels, "cpp", (k) => shown(k, plan)) } : {}),
   };
   return make[form]();
 }

@@ -43,7 +43,7 @@ function launched({ plan }: Forms, kind: string): string[] {
 const at = (list: readonly string[], i: number): string => list[i] ?? "";
 const block = (language: string, text: string): string => `\`\`\`${language}\n${text.trimEnd()}\n\`\`\``;
 const kernel = ({ kernels }: Forms, name: string): string => block("text", printKernel(named(kernels, name)));
-const cpp = ({ plan }: Forms, name: string): string => block("cpp", shown(named(plan.kernels, name)));
+const cpp = ({ plan }: Forms, name: string): string => block("cpp", shown(named(plan.kernels, name), plan));
 /** The printed plan without `init`. */
 const planned = ({ plan }: Forms): string =>
   printPlan({ ...plan, entries: plan.entries.filter((entry) => entry.name === "forward") });
@@ -125,10 +125,11 @@ ${block("text", planned(forward))}
 
 ## C++
 
-What the system's compiler gets, behind the device headers (runtime/device), which say what these words do. The comments are for
-the reader: the lines of the program that the kernel serves. \`in_place\` multiplies by a weight where it lies (other shapes are
-copied, by \`columns\` or \`pack\`); \`left.bind\` gives a pointer to each row, so the gather costs nothing more; \`mma<true>\` starts
-its accumulators. \`each<LANES>\` runs its body on vectors, and once more on the scalars that are left.
+What the system's compiler gets, behind the device headers (runtime/device), which say what these functions do. The comments are for
+the reader: the lines of the program that the kernel serves, its parameters, and the stores that they are. \`in_place_or_pack\` multiplies by a
+weight where it lies (other shapes are copied, by \`pack_columns\` or \`pack\`); \`left.bind\` gives a pointer to each row, so the
+gather costs nothing more; \`mma(true, ..)\` overwrites its accumulators. The epilogue runs on each register tile; \`each_in<LANES>\`
+runs its body on vectors, and once more on the scalars that are left.
 
 ${cpp(forward, pair ?? "")}
 

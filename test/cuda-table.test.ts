@@ -92,7 +92,7 @@ const everything = (): Run[] => [
 
 if (compiler) {
   test("contractions: no bank conflicts, whole sectors", async () => {
-    const options = { architectures: ["sm_80"], only: (k: PlanKernel) => /\b(mma|contract)</.test(k.text) };
+    const options = { architectures: ["sm_80"], only: (k: PlanKernel) => /\b(mma|mma_pipeline)</.test(k.text) };
     const sources = contractions();
     const rows = await tableOf(sources, compiler, options);
     const variants = await tableOfVariants(sources, compiler);

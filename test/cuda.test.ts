@@ -41,14 +41,14 @@ test("kernels and their text", () => {
   golden(
     "moe-kernels.cu",
     kernelsOf([lowered(moeLayer(64, 32, 48, 4, 2))])
-      .map(shown)
+      .map((k) => shown(k))
       .join("\n"),
   );
 });
 test("a barrier stands between what one thread stores and what others load", () => {
   const g = new GraphBuilder(ops);
   const [top] = kernelsOf([lowered(graphOf([b.topK(g, parameter(g, "x", [3, 40]), 4)[0]]))]);
-  assert.match(top?.text ?? "", /ONE index\[.*\n\s+__syncthreads\(\);/);
+  assert.match(top?.text ?? "", /ONE_THREAD index\[.*\n\s+__syncthreads\(\);/);
 });
 test("what bounds an index is of one lane, as the index is", () => {
   const g = new GraphBuilder(ops);
@@ -63,7 +63,7 @@ test("an index that is chosen is of one lane, whichever is chosen", () => {
   k.par(num(256), (j) => k.store(y, [at, j], load(x, at, select(less(at, num(2)), div(j, 4), num(5)))));
   assert.match(
     emitCuda(k.kernel("test")).text,
-    "par<4>(256, [&](auto v, ix j) {\n      st(v, y + t * 256 + j, all(v, x[t * 64 + (t < 2 ? j / 4 : 5)]));",
+    "par<4>(256, [&](auto v, ix j) {\n      st(v, y + t * 256 + j, broadcast(v, x[t * 64 + (t < 2 ? j / 4 : 5)]));",
   );
 });
 test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
@@ -74,7 +74,7 @@ test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
     const g = new GraphBuilder(ops);
     const product = b.matmul(g, parameter(g, "x", [64, 12], dtype), parameter(g, "w", [12, 64], dtype));
     const [kernel] = kernelsOf([lowered(graphOf([product]))]);
-    assert.match(kernel?.text ?? "", new RegExp(`Stage<${dtype}, `));
+    assert.match(kernel?.text ?? "", new RegExp(`SharedTile<${dtype}, `));
     assert.ok(kernel?.text.includes(`mma<${depth}>`), kernel?.text);
   }
 });
@@ -205,7 +205,7 @@ test("what ptxas tells of a kernel", () => {
 });
 /** A kernel whose threads each keep 48 numbers. */
 function hungry(blocks: number): PlanKernel {
-  const text = `KERNEL void __launch_bounds__(256, BLOCKS(${blocks})) hungry(f32* x) {
+  const text = `KERNEL void __launch_bounds__(256, MIN_BLOCKS(${blocks})) hungry(f32* x) {
   f32 kept[48];
   UNROLL for (int i = 0; i < 48; i++) kept[i] = x[threadIdx.x + i * 256];
   __syncthreads();
@@ -279,7 +279,7 @@ if (compiler)
     const kernels = besideHeads();
     assert.is(kernels.length, 2);
     for (const kernel of kernels) {
-      assert.match(kernel.text, /Stage<bf16, 32, 128, 4, 128, (true|false), 32>/);
+      assert.match(kernel.text, /SharedTile<bf16, 32, 128, 4, 128, (ROW|COL)_MAJOR, 32>/);
       const code = await compiledAlone(kernel, { compile: (source) => compiler.compile(source) });
       assert.is(code?.spills, 0, kernel.name);
     }

@@ -104,7 +104,7 @@ test("the host makes the same sums, without a routing, but for one of how far tw
   const routed = sequences.map((s) => kernelsOf([s]).some((k) => k.name.startsWith("route")));
   assert.equal(routed, [false, false, false, false, true, ...Array(7).fill(false)]);
   const made = kernelsOf(sequences.slice(5, 6)).filter(({ text }) => text.includes("exp_"));
-  assert.ok(made.length === 1 && made.every(({ text }) => !text.includes("within")), "made once, then read");
+  assert.ok(made.length === 1 && made.every(({ text }) => !text.includes("guarded")), "made once, then read");
   const lib = compiled(kernels, ["-Og"]);
   for (const [i, graph] of graphs.entries()) {
     const s = sequences[i];
@@ -132,7 +132,7 @@ test("lanes read what an index finds in its axis: backwards, apart, of each type
   ].map(graphOf);
   const sequences = graphs.map((graph) => lowered(graph));
   const texts = sequences.map((s) => kernelsOf([s]).map(({ text }) => text));
-  assert.ok(texts.slice(0, -3).every((list) => list.every((t) => /ld_within<(-1, -1|3, 3)>/.test(t))));
+  assert.ok(texts.slice(0, -3).every((list) => list.every((t) => /ld_guarded<(-1, -1|3, 3)>/.test(t))));
   compareWidths("within", graphs, sequences);
 });
 test("drawn indices: what is summed along diagonals is what the scatter says", () => {

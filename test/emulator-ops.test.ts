@@ -236,7 +236,7 @@ const sums = (["f32", "bf16"] as const).flatMap((dtype) =>
   }),
 );
 test("rows that the epilogue of a product adds up", () => {
-  for (const { name, sequence } of sums) assert.match(item(kernelsOf([sequence]), 0).text, "st_sum(", name);
+  for (const { name, sequence } of sums) assert.match(item(kernelsOf([sequence]), 0).text, "st_partial_sum(", name);
   return inAllWays(sums, near);
 });
 test("an element's copies that the epilogue of a product adds up", () =>

@@ -33,9 +33,11 @@ for (const { case_, sequence } of all)
   });
 
 test("of 256 columns that come by TMA, each half is asked for as soon as it is left, unless the depth is large", () => {
-  const wide = all.flatMap((m) => variantsOf(kernelsOf([m.sequence]))).filter(({ text }) => /Held<128, 256/.test(text));
+  const wide = all
+    .flatMap((m) => variantsOf(kernelsOf([m.sequence])))
+    .filter(({ text }) => /WgmmaAcc<128, 256/.test(text));
   const boxed = wide.filter(({ text }) => text.includes("pipe.produce("));
-  const inParts = boxed.filter(({ text }) => text.includes("Pipe<4, 2, 3>"));
+  const inParts = boxed.filter(({ text }) => text.includes("MbarrierPipeline<4, 2, 3>"));
   assert.is(inParts.length, boxed.length - 1); // but where the depth is large
   for (const { text } of inParts)
     assert.match(

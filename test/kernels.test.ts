@@ -181,7 +181,7 @@ test("few rows by a matrix that lies along its depth: right, and the bits that t
   const graph = graphOf(products);
   const sequence = lowered(graph);
   const kernels = kernelsOf([sequence]);
-  assert.ok(kernels.some(({ text }) => text.includes(" along<")));
+  assert.ok(kernels.some(({ text }) => text.includes(" k_major<")));
   for (const flags of x64 ? [[], ["-mno-avx512f"], ["-mno-avx"]] : [[]]) {
     const got = runSequence(sequence, storesOf(products), 2, compiled(kernels, [...flags, "-Og"]));
     compare(flags.join(), graph, got);
@@ -195,7 +195,7 @@ test("register tiles of several rows load a vector of the right operand once, no
   const kernels = kernelsOf([lowered(graphOf([b.matmul(g, p("x", 5, 64), p("w", 64, 64))]))]);
   for (const flags of [["-S"], ["-S", "-mno-avx512f"]]) {
     const assembly = readFileSync(compiled(kernels, flags), "utf8");
-    const tiles = [...assembly.matchAll(/^_Z5microILi([2-5])E.*:\n([^]*?)^\s*\.size/gm)];
+    const tiles = [...assembly.matchAll(/^_Z12micro_kernelILi([2-5])E.*:\n([^]*?)^\s*\.size/gm)];
     assert.equal(new Set(tiles.map(([, rows]) => rows)).size, 4);
     for (const [, rows, body = ""] of tiles)
       assert.equal(body.match(/vfmadd\w+\s+[^,]*\([^,]*,/g), null, `${rows} rows ${flags.join(" ")}`);
@@ -322,7 +322,12 @@ test("kernels and their text", () => {
   const kernels: Kernel[] = [];
   const sequence = lower(moeLayer(64, 32, 48, 4, 2), { emit: emitHost, seen: (k) => kernels.push(k) });
   golden("moe-kernels.txt", kernels.map(print).join("\n"));
-  golden("moe-kernels.cpp", kernelsOf([sequence]).map(shown).join("\n"));
+  golden(
+    "moe-kernels.cpp",
+    kernelsOf([sequence])
+      .map((k) => shown(k))
+      .join("\n"),
+  );
 });
 
 test.run();

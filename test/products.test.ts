@@ -121,7 +121,7 @@ test("few rows take two operands side by side, in whole rounds of steps and in p
     return { graph, sequence: lowered(graph, hostChoicesOf(64), panels) };
   });
   const kernels = kernelsOf(sequences.map((s) => s.sequence));
-  assert.match(readFileSync(compiled(kernels, ["-S", "-Og"]), "utf8"), /micro_pair/);
+  assert.match(readFileSync(compiled(kernels, ["-S", "-Og"]), "utf8"), /micro_kernel_pair/);
   const lib = compiled(kernels, ["-Og"]);
   for (const { graph, sequence } of sequences)
     compare("side by side", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2, lib));

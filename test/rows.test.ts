@@ -29,7 +29,7 @@ test("a row ahead is asked for of what moves with the row, not of its weights", 
 /** What the loops of a result's kernels ask for of the next row. */
 const partsOf = (y: Value): (string | undefined)[] =>
   kernelsOf([lowered(graphOf([y]))]).flatMap(({ text }) =>
-    [...text.matchAll(/next_part\(256, \w+, (.*?)\)/g)].map((m) => m[1]),
+    [...text.matchAll(/prefetch_share\(256, \w+, (.*?)\)/g)].map((m) => m[1]),
   );
 test("each loop over a row asks for a part of the next one, where all read the same", () => {
   const g = new GraphBuilder(ops);
@@ -87,7 +87,7 @@ test("lanes read what lies apart in memory: of each type, to the end of a row, b
     [b.mul(g, x, b.cast(g, b.broadcast(g, every, [3, 5, 37], [1, 2]), "f32"))],
   ].map(graphOf);
   const sequences = graphs.map((graph) => lowered(graph));
-  const apart = sequences.map((s) => kernelsOf([s]).every(({ text }) => text.includes("ld_each<5>(v, ")));
+  const apart = sequences.map((s) => kernelsOf([s]).every(({ text }) => text.includes("ld_strided<5>(v, ")));
   assert.equal(apart, [true, true, true, true]);
   assert.match(
     kernelsOf(sequences)
@@ -194,14 +194,14 @@ test("rows in turn: each is stored while the next one is made", () => {
   const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
   const [first, ...more] = kernelsOf([sequence]);
   assert.match(first?.text ?? "", /fold_both<Sum, Max, LANES>/);
-  assert.is(first?.text.includes("folded") && first.text.includes("stream"), true);
+  assert.is(first?.text.includes("folded") && first.text.includes("st_nontemporal"), true);
   assert.is(more.length, 1);
   const stores = storesOf(valuesOf(graph));
   const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads));
   assert.equal(other, got);
   compare("rows in turn", graph, got);
   for (const together of [0, 1]) {
-    const lib = compiled(kernelsOf([sequence]), [`-DTOGETHER=${together}`, "-Og"]);
+    const lib = compiled(kernelsOf([sequence]), [`-DFUSED_FOLDS=${together}`, "-Og"]);
     assert.equal(runSequence(sequence, stores, 2, lib), got, together ? "two folds in one loop" : "in two loops");
   }
 });
@@ -212,7 +212,7 @@ test("rows in turn: a sum that powers want is not found a row before, in another
   const graph = graphOf([b.div(g, e, b.expand(g, b.sum(g, e, [1]), 1))]);
   const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
   const text = kernelsOf([sequence])[0]?.text ?? "";
-  assert.match(text, /fold_along<Sum, LANES>[^}]*stream\(/);
+  assert.match(text, /fold_with_stores<Sum, LANES>[^}]*st_nontemporal\(/);
   assert.not.match(text, /fold_both/);
   compare("powers less a sum", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2));
 });
@@ -235,7 +235,7 @@ test("rows in turn: the only fold of a row is made while the row before is store
   const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
   const [first, ...more] = kernelsOf([sequence]);
   assert.match(first?.text ?? "", /ix next = ix_min\(.*, 258\);/);
-  assert.match(first?.text ?? "", /fold_along<Max, LANES>[^}]*stream\(/);
+  assert.match(first?.text ?? "", /fold_with_stores<Max, LANES>[^}]*st_nontemporal\(/);
   assert.is(more.length, 0);
   const stores = storesOf(valuesOf(graph));
   const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads));

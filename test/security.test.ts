@@ -102,8 +102,8 @@ test("what is shown of a kernel has each of the program's lines in one comment, 
     for (const k of kernels) {
       const lines = shown(k).split("\n");
       const comments = lines.slice(0, lines.length - k.text.split("\n").length);
-      assert.is(comments.length, k.origins.length);
-      for (const line of comments) assert.match(line, /^\/\/ [\w.:/ -]*$/);
+      assert.is(comments.length, 1 + (k.params ?? []).length);
+      for (const line of comments) assert.match(line, /^\/\/ [\w.:*/, -]*(\[[\d, ]*\][\w ]*)?$/);
     }
   }
   const { kernels, header } = planOf(

@@ -36,4 +36,4 @@ export function launch(name: string, body: string, args: readonly VirtualArg[], 
   const kernel = { name, text: text.join("\n"), origins: [], scratch: 64 };
   return { kernel, args, tasks, flops: 0, bytes: 0, phase: "forward" };
 }
-export const header = "#define APART static\ntypedef long ix; typedef float f32; typedef int i32;\n";
+export const header = "#define NOINLINE static\ntypedef long ix; typedef float f32; typedef int i32;\n";

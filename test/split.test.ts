@@ -125,7 +125,7 @@ if (vectors) {
       const [got = [], other] = [splitAll, splitAndCut].map((choices) => {
         const sequence = lowered(part, choices, panels);
         const texts = kernelsOf([sequence]).map((k) => k.text);
-        assert.ok(["turning<64>", "panels<64>"].every((word) => texts.some((t) => t.includes(word))));
+        assert.ok(["transposed_panels<64>", "panels<64>"].every((word) => texts.some((t) => t.includes(word))));
         return run(sequence, storesOf(valuesOf(part)));
       });
       compare(dtype, part, got, error);
@@ -140,8 +140,8 @@ if (vectors) {
     const graph = pairProducts(g, graphOf([sum, gated]));
     const sequence = lowered(graph, splitAll);
     const texts = kernelsOf([sequence]).map((k) => k.text);
-    assert.ok(texts.some((t) => /plus\(on\(/.test(t)) && texts.some((t) => /on\(.*, on\(/.test(t)));
-    assert.ok(texts.filter((t) => t.includes("close<") && t.includes("pack_transposed<")).length === 2);
+    assert.ok(texts.some((t) => /plus\(rhs\(/.test(t)) && texts.some((t) => /rhs\(.*, rhs\(/.test(t)));
+    assert.ok(texts.filter((t) => t.includes("in_place_or_pack<") && t.includes("pack_transposed<")).length === 2);
     compare("operands", graph, run(sequence, storesOf(valuesOf(graph))));
   });
   test("a right operand whose steps of the depth are all one row", () => {

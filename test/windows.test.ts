@@ -136,7 +136,7 @@ test("on the host", async () => {
   const graphs = [shifted(backward([2, 9, 11, 32], 3, 1)), shifted(besides())];
   const sequences = graphs.map((graph, i) => lowered(graph, hostChoices, new Map(i === 1 ? [["wide", panel]] : [])));
   for (const [i, words] of [
-    ["taps(", "listed<32>"],
+    ["taps(", "row_pointers<32>"],
     ["taps(", `panels<${panel}>`, " pack<"],
   ].entries())
     for (const word of words)

@@ -77,7 +77,15 @@ test("a CPU that multiplies words slower than it does FMAs is not asked for them
 });
 test("operands are words where they lie, or are copied to words", () => {
   const all = text(products(), inWords);
-  const made = ["in_words", "word_sixes", "word_columns", "along<", "pack_transposed", "pack_word_rows", "by_words"];
+  const made = [
+    "in_words",
+    "pack_word_micro_panels",
+    "pack_word_columns",
+    "k_major<",
+    "pack_transposed",
+    "pack_word_rows",
+    "by_words",
+  ];
   for (const word of made) assert.ok(all.includes(word), word);
   const g = new GraphBuilder(ops);
   const mixed = graphOf([
@@ -128,7 +136,7 @@ if (adds) {
       b.matmul(g, p(g, "y", 23, 7), p(g, "w", 7, 70)),
     );
     const graph = pairProducts(g, graphOf([b.tanh(g, sum)]));
-    assert.match(text(graph, inWords), /plus\(on\(/);
+    assert.match(text(graph, inWords), /plus\(rhs\(/);
     compare("sums", graph, run(graph, inWords), 2 ** -7);
   });
   test("attention and its gradients, of heads of even and odd widths, the same bits with any number of threads", () => {

@@ -115,7 +115,7 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
     }
     const lanes = this.folding(s);
     const stores = s.body.some((b) => b.s === "store");
-    const open = `${head}${stores ? "fold_along" : "fold"}<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
+    const open = `${head}${stores ? "fold_with_stores" : "fold"}<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
     this.asking(s, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
   }
   protected folding({ v, body, into, value }: StmtOf<"fold">): Lanes {

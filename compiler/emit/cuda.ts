@@ -1,14 +1,14 @@
 // The CUDA target: a persistent grid of blocks loops over tasks; operands are in swizzled shared memory, loaded ahead of their use.
 import { Bug } from "../diagnostic.ts";
 import { accessOf } from "../kernel/access.ts";
-import { footprint, item, multiple } from "../kernel/expr.ts";
+import { footprint, isNum, item, multiple } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { expressions, loads, statements, stores, written } from "../kernel/passes.ts";
 import { gcd } from "../types/numbers.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import type { Lanes } from "./bodies.ts";
-import { count, dealt, dealtEach, endOf, roundOf } from "./grid.ts";
-import { types } from "./literal.ts";
+import { advance, count, dealt, dealtEach, endOf, roundOf } from "./grid.ts";
+import { past, types } from "./literal.ts";
 import { needsOf, Operand, reserve, staged } from "./operand.ts";
 import { dealtAhead, joins, runAhead, runsAhead } from "./pipeline.ts";
 import type { Emitter, Target } from "./text.ts";
@@ -34,12 +34,12 @@ export const cuda: Target = {
   asks: false,
   wraps: "by words",
   laneScan: "scan_lane",
-  once: (text, scope) => (scope === "point" ? text : `${scope === "task" ? "ONE" : "if (v)"} ${text}`),
+  once: (text, scope) => (scope === "point" ? text : `${scope === "task" ? "ONE_THREAD" : "if (v)"} ${text}`),
   tile(t, e) {
     const { threads, warps } = blockOf(e.kernel);
-    if (t.role === "shared") return `i32* const ${t.name} = (i32*)(smem + ${reserve(e, item(t.shape, 0) * 4)});`;
-    if (t.role === "acc" && item(t.shape, 0) === 1) return `Line<${item(t.shape, 1)}, ${threads}> ${t.name};`;
-    return `${t.role === "acc" ? "Acc" : "Row"}<${[...t.shape, ...warps].join(", ")}> ${t.name};`;
+    if (t.role === "shared") return `i32* const ${t.name} = (i32*)(${past("smem", reserve(e, item(t.shape, 0) * 4))});`;
+    if (t.role === "acc" && item(t.shape, 0) === 1) return `RowAcc<${item(t.shape, 1)}, ${threads}> ${t.name};`;
+    return `${t.role === "acc" ? "Acc" : "PerRow"}<${[...t.shape, ...warps].join(", ")}> ${t.name};`;
   },
   frame(k, e) {
     if (k.locals.length > 0) throw new Bug(`${k.name} keeps a row, which CUDA's choices do not ask for`);
@@ -48,7 +48,7 @@ export const cuda: Target = {
     const tasks = ahead ? dealtAhead(k, ahead) : each ? dealtEach(k) : dealt(k);
     return {
       open: [
-        `KERNEL void __launch_bounds__(${threads}, BLOCKS(${blocks})) ${k.name}(${parameters(k)}) {`,
+        `KERNEL void __launch_bounds__(${threads}, MIN_BLOCKS(${blocks})) ${k.name}(${parameters(k)}) {`,
         ...(shared > 0 ? ["  DYN_SMEM(smem);"] : []),
         ...prologue.map((line) => `  ${line}`),
         ...tasks.map((line) => `  ${line}`),
@@ -69,11 +69,12 @@ export const cuda: Target = {
     e.line("__syncthreads();");
     const operands = list.map((s) => new Operand(s, 1, e));
     for (const o of operands) o.load("0", null);
-    e.line("staged();");
+    e.line("cp_async_wait_and_sync();");
     for (const o of operands) o.name("0");
   },
-  each: (s, lanes, e) => `each<${lanes.text}${isWhole(s, lanes, e) ? ", true" : ""}>`,
-  early: (s, lanes, e) => (item(s.over.shape, 0) > 1 && lanes.count >= 4 && isWhole(s, lanes, e) ? "each_early" : null),
+  each: (s, lanes, e) => `each<${lanes.text}${isWhole(s, lanes, e) ? ", FULL_GROUPS" : ""}>`,
+  early: (s, lanes, e) =>
+    item(s.over.shape, 0) > 1 && lanes.count >= 4 && isWhole(s, lanes, e) ? "each_prefetched" : null,
   mma(s, e) {
     const at = (t: Tile): string => (t.role === "operand" ? staged(t, e) : t.name);
     const [first] = s.b;
@@ -82,9 +83,9 @@ export const cuda: Target = {
     const rounded = !short && e.target.tf32;
     const step = short ? 16 : rounded ? 8 : 4;
     const depth = Math.ceil((first?.shape[0] ?? 0) / step) * step;
-    const left = s.a.role === "acc" && !short ? `held(${s.a.name}, smem + ${heldAt(s.a, e)})` : at(s.a);
+    const left = s.a.role === "acc" && !short ? `acc_to_shared(${s.a.name}, ${past("smem", heldAt(s.a, e))})` : at(s.a);
     e.line(
-      `mma${rounded ? "_tf32" : ""}<${depth}>(${[left, ...s.b.map((b, n) => `on(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`,
+      `mma${rounded ? "_tf32" : ""}<${depth}>(${[left, ...s.b.map((b, n) => `rhs(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`,
     );
   },
   launch(k, e) {
@@ -146,8 +147,9 @@ function multipleOf(x: Expr, k: Kernel): number {
 /** Writes a loop over the blocks of an axis whose body is written by f. */
 export function walked(axis: Axis, e: Emitter, f: () => void): void {
   const round = roundOf(axis);
-  const range = `${round} = ${e.expr(axis.from)}, ${round}_end = ${e.expr(endOf(axis))}`;
-  e.block(`for (ix ${range}; ${round} < ${round}_end; ${round} += ${axis.step}) {`, "}", () => {
+  const [start, end] = [`${round} = ${e.expr(axis.from)}`, e.expr(endOf(axis))];
+  const [named, last] = isNum(endOf(axis)) ? ["", end] : [`, ${round}_end = ${end}`, `${round}_end`];
+  e.block(`for (ix ${start}${named}; ${round} < ${last}; ${advance(axis)}) {`, "}", () => {
     count(axis, e);
     f();
   });

@@ -12,7 +12,7 @@ export interface Words {
   readonly follows?: true;
   /** Lanes may load with any constant stride. */
   readonly apart: boolean;
-  /** Division of a row by one number is the word `over` (by its reciprocal) instead of an operator. */
+  /** Division of a row by one number is the word `div_by_scalar` (by its reciprocal) instead of an operator. */
   readonly reciprocals?: boolean;
   /** "by words": i32 arithmetic uses functions instead of operators, as this compiler treats signed overflow as undefined. */
   readonly wraps?: "by words";
@@ -22,8 +22,8 @@ type Operation = Extract<Expr, { e: "op" }>;
 const calls: Readonly<Record<string, string>> = {
   to_f32: "to_f32",
   to_i32: "to_i32",
-  number: "number",
-  mad: "mad",
+  number: "mask_to_int",
+  mad: "fma_",
   bf16: "round_bf16",
   index: "ix",
 };
@@ -64,19 +64,20 @@ export class Expressions<T extends Words> {
   }
   /** An argument of a function whose arguments must all have the same width; `width`: whether that is a group. */
   wide(x: Expr, width: boolean): string {
-    return width && !this.varies(x) ? `all(v, ${this.expr(x)})` : this.expr(x);
+    return width && !this.varies(x) ? `broadcast(v, ${this.expr(x)})` : this.expr(x);
   }
   private operation(x: Operation, above: number): string {
     const wide = this.varies(x);
     const [a, b] = [x.args[0], x.args[1]];
-    if (x.op === "over" && this.target.reciprocals) return `over(${x.args.map((y) => this.expr(y)).join(", ")})`;
+    if (x.op === "over" && this.target.reciprocals)
+      return `div_by_scalar(${x.args.map((y) => this.expr(y)).join(", ")})`;
     const wraps = this.target.wraps === "by words" && x.type === "i32" && a !== undefined && typeOf(a) === "i32";
     const sign = wraps && wrapping.has(x.op) ? undefined : infix[x.op];
     if (sign && a && b && typeOf(a) !== "bool") {
       const text = `${this.expr(a, sign[1])} ${sign[0]} ${this.expr(b, sign[1] + 1)}`;
       return sign[1] < above ? `(${text})` : text;
     }
-    if (sign && a && b) return `(number(${this.wide(a, wide)}) ${sign[0]} number(${this.wide(b, wide)}))`;
+    if (sign && a && b) return `(mask_to_int(${this.wide(a, wide)}) ${sign[0]} mask_to_int(${this.wide(b, wide)}))`;
     switch (x.op) {
       case "neg":
         return wraps ? `neg_(${this.expr(item(x.args, 0))})` : negated(this.expr(item(x.args, 0), 7));
@@ -84,7 +85,7 @@ export class Expressions<T extends Words> {
         return this.asValue(item(x.args, 0));
       case "high":
         return this.varies(x)
-          ? `all(v, i32(${this.expr(item(x.args, 0), 7)} >> 32))`
+          ? `broadcast(v, i32(${this.expr(item(x.args, 0), 7)} >> 32))`
           : `i32(${this.expr(item(x.args, 0), 7)} >> 32)`;
       case "select":
         return this.select(x, above);
@@ -101,9 +102,9 @@ export class Expressions<T extends Words> {
   private asValue(x: Expr): string {
     const text = `i32(${this.expr(x)})`;
     if (!this.lane || !this.varies(x)) return text;
-    if (this.repeats(x)) return `all(v, ${text})`;
+    if (this.repeats(x)) return `broadcast(v, ${text})`;
     const step = this.apart(x);
-    return step === null ? `lane(v, ${text})` : `lane(v, ${text}, ${step})`;
+    return step === null ? `iota(v, ${text})` : `iota(v, ${text}, ${step})`;
   }
   /** A scalar condition becomes `?:`, so that the other branch is not read; a condition that varies over lanes becomes `where`. */
   private select(x: Operation, above: number): string {
@@ -128,20 +129,20 @@ export class Expressions<T extends Words> {
     const at = address(x.from, x.at);
     if (this.varies(at) && !this.repeats(at)) {
       const step = this.apart(at);
-      if (step !== null) return `ld_each<${step}>(v, ${this.pointer(x.from, x.at)})`;
+      if (step !== null) return `ld_strided<${step}>(v, ${this.pointer(x.from, x.at)})`;
       const more = !this.kernel.locals.includes(x.from) && this.moves(at) ? this.asks() : "";
       return `ld(v, ${this.pointer(x.from, x.at)}${more})`;
     }
     const text = element(x.from, this.expr(at));
-    return this.varies(at) ? `all(v, ${text})` : text;
+    return this.varies(at) ? `broadcast(v, ${text})` : text;
   }
   /** The last argument of a load, which says at what distance to prefetch; empty if it does not. */
   private asks(): string {
     const { ahead: n, loop, when } = this.ahead;
     if (n === undefined) return "";
-    if (when) return `, when_${when}(${n})`;
+    if (when) return `, prefetch_when_${when}(${n})`;
     if (!loop || !this.lane) return `, ${n}`;
-    return `, next_part(${[n, this.lane.name, loop.index, loop.of].join(", ")})`;
+    return `, prefetch_share(${[n, this.lane.name, loop.index, loop.of].join(", ")})`;
   }
   private ofLine(name: string, at: Expr): string {
     const text = this.expr(at);
@@ -165,7 +166,7 @@ export class Expressions<T extends Words> {
     const found = this.single || !this.target.apart || !lane ? null : guardOf(x, lane, lanes);
     if (!found || !lane) return null;
     const steps = found.parts.map((y) => laneStride(y, lane, lanes));
-    return `ld_within<${steps.join(", ")}>(v, ${this.pointer(found.from, found.at)}, ${this.expr(found.index)}, ${found.size})`;
+    return `ld_guarded<${steps.join(", ")}>(v, ${this.pointer(found.from, found.at)}, ${this.expr(found.index)}, ${found.size})`;
   }
   /** The stride of x over lanes, if it is a constant other than 1; else null. */
   private apart(x: Expr): number | null {

@@ -41,7 +41,7 @@ export interface Counted {
 export function counted(each: StmtOf<"each">): Counted {
   const [i, j] = [item(each.vs, 0), item(each.vs, 1)];
   const panel = panelIn(each.body);
-  const first = variable("_first", "index", 0, Infinity, panel ?? 16);
+  const first = variable("_col", "index", 0, Infinity, panel ?? 16);
   const column: Var = { ...j, hi: panel === null ? j.hi : panel - 1 };
   const here = (x: Expr): Expr => substitute(x, j, add(first, column));
   const body = each.body.map((s) => {

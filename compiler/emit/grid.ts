@@ -9,6 +9,9 @@ export const blocksOf = (a: Axis): number =>
 /** The name of a loop's counter and its end. A loop with a jump counts only the rounds that it does, and derives the variable from the counter. */
 export const roundOf = ({ v, jump }: Axis): string => (jump ? `${v.name}_round` : v.name);
 export const endOf = ({ to, jump }: Axis): Expr => (jump ? sub(to, jump.by) : to);
+/** The end of an axis in its loop: a number, or the name that the loop's head gives it. */
+export const endName = ({ v, to }: Axis): string => (isNum(to) ? String(to.value) : `${v.name}_end`);
+export const advance = (axis: Axis): string => `${roundOf(axis)}${axis.step === 1 ? "++" : ` += ${axis.step}`}`;
 /** Declares, in a loop's body, the variable (if the counter is another) and the length of the block. */
 export function count(axis: Axis, e: Lines, end = e.expr(axis.to)): void {
   const [{ v, n, step, jump }, round] = [axis, roundOf(axis)];
@@ -65,13 +68,13 @@ export function dealing(k: Kernel): Dealing {
   const each = inner.reduce((n, a) => n * blocksOf(a), 1);
   const { offsets, unit } = boundsOf(rows);
   const bound = [
-    `${group.v.name} = tasks.e`,
-    `${rows.v.name} = tasks.at`,
-    `${rows.n.e === "var" ? rows.n.name : "n"} = ix_min(${rows.step}, tasks.to - tasks.at)`,
+    `${group.v.name} = tasks.group`,
+    `${rows.v.name} = tasks.row`,
+    `${rows.n.e === "var" ? rows.n.name : "n"} = ix_min(${rows.step}, tasks.end - tasks.row)`,
     ...decode([group, ...inner], "task").slice(1),
   ];
   return {
-    setup: [`Ragged tasks(${offsets}, ${blocksOf(group)}, ${unit}, ${rows.step});`],
+    setup: [`RaggedTiles tasks(${offsets}, ${blocksOf(group)}, ${unit}, ${rows.step});`],
     more: `tasks.seek(task${each === 1 ? "" : ` / ${each}`})`,
     bound,
   };

@@ -1,4 +1,4 @@
-// Recognises guarded loads, `select(0 <= i < n, load at i, 0)`, which a group of lanes can do as one masked load (`ld_within`).
+// Recognises guarded loads, `select(0 <= i < n, load at i, 0)`, which a group of lanes can do as one masked load (`ld_guarded`).
 import {
   add,
   address,

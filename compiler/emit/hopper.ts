@@ -7,6 +7,7 @@ import { bodyOf, statements, written } from "../kernel/passes.ts";
 import type { Variant } from "../plan/plan.ts";
 import { cuda, isWide, parameters, walked } from "./cuda.ts";
 import { count, dealt } from "./grid.ts";
+import { named } from "./names.ts";
 import { joins, roundsOf } from "./pipeline.ts";
 import { mapName, Slabs, slab } from "./slabs.ts";
 import { Emitter, emit, type Target } from "./text.ts";
@@ -15,7 +16,8 @@ import { Emitter, emit, type Target } from "./text.ts";
 const room = 227 * 1024;
 
 /** The variant of a kernel for sm_90a; null if the kernel does not fit this form, although it has a schedule for it (schedule-hopper.ts). */
-export function emitHopper(k: Kernel): Variant | null {
+export function emitHopper(kernel: Kernel): Variant | null {
+  const k = named(kernel);
   const run = pipelineOf(k);
   if (!run) return null;
   const name = `${k.name}_sm90`;
@@ -119,7 +121,7 @@ function target(k: Kernel, run: readonly Loop[], plan: Plan, p: Emitter): Target
     ...cuda,
     fresh: "always",
     tile: (t) =>
-      `${t.role === "acc" ? `Held<${t.shape.join(", ")}, ${groups}>` : `Row<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
+      `${t.role === "acc" ? `WgmmaAcc<${t.shape.join(", ")}, ${groups}>` : `PerRow<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
     frame(named, e) {
       const maps = [...plan.maps.values()].map((name) => `const __grid_constant__ TensorMap ${name}`);
       return {
@@ -127,16 +129,16 @@ function target(k: Kernel, run: readonly Loop[], plan: Plan, p: Emitter): Target
           `KERNEL void __launch_bounds__(${groups * 128 + 128}, ${3 - groups}) ${named.name}(${[parameters(k), ...maps].join(", ")}) {`,
           "  DYN_SMEM(smem);",
           ...declared(plan).map((line) => `  ${line}`),
-          `  if (produces<${groups}>()) {`,
-          "    produce_with_few();",
+          `  if (is_producer<${groups}>()) {`,
+          "    producer_setmaxnreg();",
           ...(plan.boxed ? [`    if (warp_id() > ${groups * 4}) return;`] : []),
           ...dealt(k).map((line) => `    ${line}`),
           ...produced(run, plan, p),
           "    }",
-          ...(plan.boxed ? [] : ["    pipe.drain();"]),
+          ...(plan.boxed ? [] : ["    pipe.producer_tail();"]),
           "    return;",
           "  }",
-          `  consume_with_many<${groups}>();`,
+          `  consumer_setmaxnreg<${groups}>();`,
           ...dealt(e.kernel).map((line) => `  ${line}`),
         ],
         close: ["  }", "}", `KERNEL_END(${named.name})`],
@@ -155,7 +157,7 @@ function declared({ operands, groups, stages, shared, boxes, parts, boxed }: Pla
   const arrivals = (boxes > 0 ? 1 : 0) + (boxed ? 0 : 4);
   return [
     ...lines,
-    `Pipe<${[stages, groups, ...(parts > 1 ? [parts] : [])].join(", ")}> pipe(smem + ${shared - 1024}, ${arrivals});`,
+    `MbarrierPipeline<${[stages, groups, ...(parts > 1 ? [parts] : [])].join(", ")}> pipe(smem + ${shared - 1024}, ${arrivals});`,
   ];
 }
 
@@ -183,14 +185,14 @@ function load(run: readonly Loop[], plan: Plan, e: Emitter): void {
     for (const o of item(operands, n)) o.bind(axis);
   });
   const { range, each } = roundsOf(run, e);
-  const head = boxed ? "pipe.produce(" : `pipe.gather<${boxes}>(`;
+  const head = boxed ? "pipe.produce(" : `pipe.produce_cp_async<${boxes}>(`;
   e.block(`${head}${range}, [&](ix ${item(run, 0).axis.v.name}, i32 s) {`, "});", () =>
     each((axis, n) => {
       const own = item(operands, n);
       if (boxed) return loadParts(own, plan, e);
       count(axis, e);
       const loadBoxes = () => loadAll(own, "pipe.full(s)", plan);
-      if (boxes > 0) e.block("if (pipe.first()) {", "}", loadBoxes);
+      if (boxes > 0) e.block("if (pipe.is_elected()) {", "}", loadBoxes);
       for (const o of own) o.copy(axis);
     }),
   );
@@ -202,20 +204,20 @@ function loadAll(own: readonly Slabs[], full: string, { maps }: Plan): void {
 function loadParts(own: readonly Slabs[], plan: Plan, e: Emitter): void {
   const { parts, boxes, maps } = plan;
   if (parts === 1) {
-    e.line(`const u32 full = pipe.ask(${boxes});`);
+    e.line(`const u32 full = pipe.acquire(${boxes});`);
     return loadAll(own, "full", plan);
   }
   const halves = (isLeft: boolean) =>
     own.filter((o) => o.isLeft === isLeft).flatMap((o) => o.halves.map((half) => ({ o, half })));
   const [first, ...rest] = halves(false);
   const inOrder = [...(first ? [first] : []), ...halves(true), ...rest];
-  inOrder.forEach(({ o, half }, part) => o.loadBox(half, `pipe.ask(${slab.half}, ${part})`, maps.get(o) ?? ""));
+  inOrder.forEach(({ o, half }, part) => o.loadBox(half, `pipe.acquire(${slab.half}, ${part})`, maps.get(o) ?? ""));
 }
 function consumed(run: readonly Loop[], e: Emitter): void {
   const { axis, body } = item(run, 0);
   const mma = body.find(isMma);
   if (!mma) return;
-  const pairs = mma.b.map((b, n) => `by(${b.name}, ${item(mma.acc, n).name})`);
-  const text = `multiply(s, ${axis.v.name} > ${e.expr(axis.from)}, which, ${[mma.a.name, ...pairs].join(", ")});`;
+  const pairs = mma.b.map((b, n) => `wgmma_rhs(${b.name}, ${item(mma.acc, n).name})`);
+  const text = `wgmma_stage(s, ${axis.v.name} > ${e.expr(axis.from)}, which, ${[mma.a.name, ...pairs].join(", ")});`;
   e.line(`pipe.consume(${roundsOf(run, e).range}, [&](ix ${axis.v.name}, i32 s, auto which) { ${text} });`);
 }

@@ -1,9 +1,9 @@
 // The host target (C++): a task is an iteration of the kernel's outer loop; operands are read in place unless their memory order forbids it.
 import { Bug } from "../diagnostic.ts";
-import { footprint, item } from "../kernel/expr.ts";
-import type { Kernel, StmtOf, Tile } from "../kernel/ir.ts";
+import { footprint, isNum, item } from "../kernel/expr.ts";
+import type { Buffer, Kernel, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements, stores, written } from "../kernel/passes.ts";
-import { count, decode, roundOf } from "./grid.ts";
+import { advance, count, decode, endName, roundOf } from "./grid.ts";
 import { types } from "./literal.ts";
 import { shiftedIn } from "./shifted.ts";
 import { reserve, stageLeft, stageRight } from "./staging.ts";
@@ -26,8 +26,8 @@ export const host: Target = {
   tile(t, e, at) {
     const [rows, cols] = [item(t.shape, 0), t.shape[1]];
     if (at !== undefined) return `auto& ${t.name} = acc_at<${rows}, ${cols ?? 1}>(${at});`;
-    if (t.role === "acc") return `${e.strips.has(t) ? "Strip" : "Acc"}<${rows}, ${cols ?? 1}> ${t.name};`;
-    if (t.role === "row") return `Row<${rows}> ${t.name};`;
+    if (t.role === "acc") return `${e.strips.has(t) ? "StripAcc" : "Acc"}<${rows}, ${cols ?? 1}> ${t.name};`;
+    if (t.role === "row") return `PerRow<${rows}> ${t.name};`;
     return `i32* const ${t.name} = (i32*)(${reserve(e, rows)});`;
   },
   frame(k, e) {
@@ -37,22 +37,23 @@ export const host: Target = {
       open: [
         `extern "C" void ${k.name}(void* const* args, ix begin, ix end, f32* scratch) {`,
         ...k.params.map((p, i) => `  ${cast(p)} ${p.name} = (${types[p.dtype]}*)args[${i}];`),
-        ...k.locals.map((b) => `  ${types[b.dtype]}* ${b.name} = (${types[b.dtype]}*)(${reserve(e, footprint(b))});`),
-        "  ROLL for (ix task = begin; task < end; task++) {",
+        ...k.locals.map((b) => `  ${types[b.dtype]}* ${b.name} = ${inScratch(b, e)};`),
+        "  NO_UNROLL for (ix task = begin; task < end; task++) {",
         ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "task").join(", ")};`]),
       ],
       close: ["  }", ...(streams(k) ? ["  fence();"] : []), "}"],
     };
   },
   loop(s, e) {
-    const { v, from, to, step, jump } = s.axis;
-    const round = roundOf(s.axis);
-    const last = jump ? `, ${round}s = ${v.name}_end - ${e.expr(jump.by)}` : "";
+    const { from, to, jump } = s.axis;
+    const [round, end] = [roundOf(s.axis), endName(s.axis)];
+    const named = isNum(to) ? "" : `, ${end} = ${e.expr(to)}`;
+    const rounds = jump ? `, ${round}s = ${end} - ${e.expr(jump.by)}` : "";
     e.block(
-      `ROLL for (ix ${round} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}${last}; ${round} < ${jump ? `${round}s` : `${v.name}_end`}; ${round} += ${step}) {`,
+      `NO_UNROLL for (ix ${round} = ${e.expr(from)}${named}${rounds}; ${round} < ${jump ? `${round}s` : end}; ${advance(s.axis)}) {`,
       "}",
       () => {
-        count(s.axis, e, `${v.name}_end`);
+        count(s.axis, e, end);
         e.stmts(s.body);
       },
     );
@@ -64,6 +65,10 @@ export const host: Target = {
   mma: (s, e) => multiply([s], e),
   sum: multiply,
 };
+function inScratch(b: Buffer, e: Emitter): string {
+  const at = reserve(e, footprint(b));
+  return b.dtype === "f32" ? at : `(${types[b.dtype]}*)(${at})`;
+}
 function stage(s: StmtOf<"stage">, e: Emitter): void {
   const left = statements(e.kernel.body).some((t) => t.s === "mma" && t.a === s.tile);
   if (s.tile.form === "words") return left ? wordsLeft(s, e) : wordsRight(s, e);
@@ -74,13 +79,13 @@ function multiply(run: readonly StmtOf<"mma">[], e: Emitter): void {
   const [started, ...more] = s.acc.map((t) => starts(t, e));
   if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
   const sums = s.acc.map((acc, n) =>
-    groups(others, e).reduce((sum, list) => added(sum, list, n, e), `on(${right(item(s.b, n), e)}, ${acc.name})`),
+    groups(others, e).reduce((sum, list) => added(sum, list, n, e), `rhs(${right(item(s.b, n), e)}, ${acc.name})`),
   );
-  const then = run.map((t) => e.after.get(t)).find((text) => text !== undefined) ?? "nothing()";
+  const then = run.map((t) => e.after.get(t)).find((text) => text !== undefined) ?? "no_epilogue()";
   const rows = e.expr(s.valid[0]);
   const text = `mma(${[started, leftOf(s), rows, depthOf(s, e), then, ...sums].join(", ")});`;
   const byRows = run.some((t) => t.b.some((b) => e.short.has(b)));
-  e.line(byRows ? `by_rows(${rows}, [&](auto few) { ${text} });` : text);
+  e.line(byRows ? `dispatch_few_rows(${rows}, [&](auto few) { ${text} });` : text);
 }
 /**
  * Groups consecutive products whose left operands are one operand, shifted by constants, with the same depth (a convolution's taps); all others are

@@ -3,7 +3,7 @@ import { add, address, dependsOn, item, laneStride, multiple, num, stride, subst
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { statements } from "../kernel/passes.ts";
 import { type DType, dtypes } from "../types/dtype.ts";
-import { blocksOf } from "./grid.ts";
+import { blocksOf, endName } from "./grid.ts";
 import type { Emitter } from "./text.ts";
 
 /** A load from a buffer. */
@@ -106,7 +106,7 @@ export function ahead(s: StmtOf<"stage">, e: Emitter): string | null {
   const loop = loopOf(e.kernel.body, s);
   if (!loop || !after) return after;
   const round = pointer(e, s.value as Direct, (x) => later(start(s, x), loop));
-  return `${loop.v.name} + ${loop.step} < ${loop.v.name}_end ? ${round} : ${after}`;
+  return `${loop.v.name} + ${loop.step} < ${endName(loop)} ? ${round} : ${after}`;
 }
 export const dtypeOf = (s: StmtOf<"stage">): DType | null => loadOf(s, ...dtypes)?.from.dtype ?? null;
 const start = (s: StmtOf<"stage">, x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);

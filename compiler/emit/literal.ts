@@ -3,6 +3,8 @@ import type { DType } from "../types/dtype.ts";
 
 /** The C++ type of memory of a dtype. */
 export const types: Readonly<Record<DType, string>> = { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" };
+/** A pointer `n` elements past another. */
+export const past = (base: string, n: number): string => (n === 0 ? base : `${base} + ${n}`);
 /** A number as a C++ literal. */
 export function number(x: number, float: boolean): string {
   if (Number.isNaN(x)) return '__builtin_nanf("")';

@@ -24,6 +24,7 @@ import type { Axis, Expr, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { once } from "../once.ts";
 import { blockOf, type Element, operandsOf } from "./block.ts";
 import { type Direct, loadOf } from "./lies.ts";
+import { past } from "./literal.ts";
 import type { Emitter } from "./text.ts";
 
 /**
@@ -119,7 +120,7 @@ export function staged(t: Tile, e: Emitter): string {
   const { turned, stageOf } = needsOf(e);
   const from = turned.get(t);
   const name = `${(from ?? t).name}[${stageOf.get(from ?? t) ?? "0"}]`;
-  return from ? `turned(${name})` : name;
+  return from ? `transposed(${name})` : name;
 }
 /** The bytes of one stage. */
 export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {
@@ -152,8 +153,16 @@ export class Operand {
     this.at = at && inGroups(at, col, n) ? at : null;
     const pitch = (this.at && stride(this.at, row)) || 0;
     this.place = instead?.place ?? reserve(e, bytesOf(s, e) * stages);
-    const types = [element, R, C, stages, blockOf(e.kernel).threads, transposed, pitch].join(", ");
-    needsOf(e).prologue.push(`Stage<${types}> ${s.tile.name}(smem + ${this.place});`);
+    const types = [
+      element,
+      R,
+      C,
+      stages,
+      blockOf(e.kernel).threads,
+      transposed ? "COL_MAJOR" : "ROW_MAJOR",
+      pitch,
+    ].join(", ");
+    needsOf(e).prologue.push(`SharedTile<${types}> ${s.tile.name}(${past("smem", this.place)});`);
   }
   /** Writes what is computed before the loop: addresses that the loop only moves by a constant, or the first row indices. */
   bind(axis: Axis): void {
@@ -177,7 +186,7 @@ export class Operand {
     if (starts.some((x) => dependsOn(x, col)) || columns.some((x) => dependsOn(x, a.v) || dependsOn(x, row))) return;
     [this.number, this.start] = [number, total(starts)];
     const column = this.e.expr(total(columns), 5);
-    this.e.line(`${this.s.tile.name}.columns([&](ix ${col.name}) { return ${from.from.name} + ${column}; });`);
+    this.e.line(`${this.s.tile.name}.bind_columns([&](ix ${col.name}) { return ${from.from.name} + ${column}; });`);
     this.look(a, a.from);
   }
   /** Loads the row indices of the round that begins at `start`. */
@@ -197,12 +206,12 @@ export class Operand {
       return this.look(a, add(a.v, num(a.step)));
     }
     if (this.at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.pointer((x) => x)});`);
-    e.lambda(`${tile.name}.put(${stage}, ${guards}, `, `ix ${row.name}, ix ${col.name}`, ");", null, body, value);
+    e.lambda(`${tile.name}.fill(${stage}, ${guards}, `, `ix ${row.name}, ix ${col.name}`, ");", null, body, value);
   }
   /** Declares the name by which bodies read the elements of a line. */
   name(stage: string): void {
     const { name } = this.s.tile;
-    if (isLine(this.s)) this.e.line(`const auto ${name}_at = ${name}[${stage}].elements();`);
+    if (isLine(this.s)) this.e.line(`const auto ${name}_at = ${name}[${stage}].data();`);
   }
   private pointer(replace: (x: Expr) => Expr): string {
     const { from, row, col } = this.form;
@@ -235,9 +244,11 @@ interface Numbered {
 export function looked(e: Emitter, tile: Tile, { rows, row, number }: Numbered, a: Axis, start: Expr): void {
   const left = call("min", "index", num(a.step), sub(a.to, start));
   const count = e.expr(a.n.e === "var" ? substitute(rows, a.n, left) : rows);
-  e.line(`${tile.name}.look(${count}, [&](ix ${row.name}) { return ${e.expr(substitute(number, a.v, start))}; });`);
+  e.line(
+    `${tile.name}.prefetch_indices(${count}, [&](ix ${row.name}) { return ${e.expr(substitute(number, a.v, start))}; });`,
+  );
 }
-const named = variable("number", "i32", -Infinity);
+const named = variable("row_index", "i32", -Infinity);
 /** x with the variable `number` in place of the load `by`. */
 export function numbered(x: Expr, by: Load | null): Expr {
   if (by && same(x, by)) return named;

@@ -56,12 +56,12 @@ export function runAhead(run: readonly Loop[], e: Emitter): void {
     operands.forEach((own, n) => {
       for (const o of own) o.bind(item(run, n).axis);
     });
-    loads(`load_first<${product ? stages : stages - 1}>(`, "});");
+    loads(`pipeline_prologue<${product ? stages : stages - 1}>(`, "});");
   };
   const lets = streamed(e.kernel, run);
   if (lets) beginEarly(lets, begin, e);
   else begin();
-  if (product) loads(`contract<${stages}, ${depthOf(product)}>(`, `}, ${factorsOf(product)});`);
+  if (product) loads(`mma_pipeline<${stages}, ${depthOf(product)}>(`, `}, ${factorsOf(product)});`);
   else {
     loads(`pipeline<${stages}>(`, `}, [&](ix ${roundOf(s.axis)}, i32 s) {`);
     e.depth++;
@@ -106,7 +106,7 @@ export function roundsOf(
     });
   return { range: `0, ${start(run.length)}, ${step}`, each };
 }
-/** The bf16 product that is all that the loop does, if its depth is a multiple of two fragments; else null. It has a faster word (`contract`). */
+/** The bf16 product that is all that the loop does, if its depth is a multiple of two fragments; else null. It has a faster word (`mma_pipeline`). */
 function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
   const [mma, ...more] = s.body.filter((b) => !isStage(b));
   const { elements } = operandsOf(e.kernel);
@@ -115,7 +115,7 @@ function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
 }
 const depthOf = ({ b }: StmtOf<"mma">): number => Math.ceil(item(item(b, 0).shape, 0) / 16) * 16;
 const factorsOf = ({ a, b, acc }: StmtOf<"mma">): string =>
-  [a.name, ...b.map((t, n) => `factor(${t.name}, ${item(acc, n).name})`)].join(", ");
+  [a.name, ...b.map((t, n) => `rhs_fragments(${t.name}, ${item(acc, n).name})`)].join(", ");
 /** The operands without those that are the transpose of another, which are read from its memory. */
 function withoutTurned(staged: readonly StmtOf<"stage">[], e: Emitter): StmtOf<"stage">[] {
   const own: StmtOf<"stage">[] = [];
@@ -157,13 +157,13 @@ function beginEarly(lets: readonly Stmt[], begin: () => void, e: Emitter): void 
   const names = dealing(e.kernel).bound.flatMap((b) => [...b.matchAll(/(\w+) = /g)].map((found) => item(found, 1)));
   const [at, depth] = [e.lines.length, e.depth];
   e.depth = 0;
-  e.block(`const auto begin = [&](${names.map((n) => `ix ${n}`).join(", ")}) INLINE {`, "};", () => {
+  e.block(`const auto start_loads = [&](${names.map((n) => `ix ${n}`).join(", ")}) INLINE {`, "};", () => {
     e.stmts(lets);
     begin();
   });
   e.depth = depth;
   needsOf(e).prologue.push(...e.lines.splice(at));
-  needsOf(e).ahead = `begin(${names.join(", ")});`;
+  needsOf(e).ahead = `start_loads(${names.join(", ")});`;
 }
 function askForNext(e: Emitter): void {
   const { more, bound } = dealing(e.kernel);

@@ -62,7 +62,7 @@ function parameterized({ name, text }: Source, body: string, given: readonly boo
     return `shared${params.length - 1}`;
   });
   const list = ["void* const* args", "ix begin", "ix end", "f32* scratch", ...params].join(", ");
-  return replaced.replace(signature(name), `APART void ${body}(${list})`);
+  return replaced.replace(signature(name), `NOINLINE void ${body}(${list})`);
 }
 /** The C++ type of a literal. */
 function typeOf(number: string): string {

@@ -4,6 +4,7 @@ import { add, address, dependsOn, isNum, item, mul, num, stride, sub, substitute
 import type { Axis, Expr, Kernel, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { BoxOf } from "../plan/plan.ts";
 import type { Direct } from "./lies.ts";
+import { past } from "./literal.ts";
 import { directOf, inGroups, type Lie, lieOf, looked, numbered, numberOf, pointing, rowsBefore } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
@@ -96,7 +97,7 @@ export class Slabs {
   declaration(place: number): string {
     const { from, row, R, C, across } = this.f;
     const pitch = this.box ? 0 : stride(address(from.from, from.at), row);
-    return `Slabs<${R}, ${C}, ${across}, ${pitch ?? 0}> ${this.tile.name}(smem + ${place});`;
+    return `WgmmaTile<${R}, ${C}, ${across ? "MN_MAJOR" : "K_MAJOR"}, ${pitch ?? 0}> ${this.tile.name}(${past("smem", place)});`;
   }
   /** What the producers compute before the loop. */
   bind(a: Axis): void {
@@ -120,7 +121,7 @@ export class Slabs {
     const first = num(half * most);
     const [i, j] = across ? [num(0), first] : [first, num(0)];
     const at = this.box.at.toReversed().map((x) => this.e.expr(substitute(substitute(x, row, i), col, j)));
-    this.e.line(`${this.tile.name}.box<${half}>(s, ${full}, &${map}, ${at.join(", ")});`);
+    this.e.line(`${this.tile.name}.load_box<${half}>(s, ${full}, &${map}, ${at.join(", ")});`);
   }
   /** Copies the current round into stage s; all producers take part. */
   copy(a: Axis): void {
@@ -131,7 +132,7 @@ export class Slabs {
     if (this.step !== null)
       return e.line(`${tile.name}.load(s, ${e.expr(mul(sub(a.v, a.from), num(this.step)))}, ${guards});`);
     if (!this.number) return e.line(`${tile.name}.load(s, ${guards}, ${this.pointer((x) => x)});`);
-    e.line(`${tile.name}.gather(s, ${guards}, ${this.pointer((x) => numbered(x, this.number), "number")});`);
+    e.line(`${tile.name}.gather(s, ${guards}, ${this.pointer((x) => numbered(x, this.number), "row_index")});`);
     this.look(a, add(a.v, num(a.step)));
   }
   private pointer(replace: (x: Expr) => Expr, row = this.f.row.name): string {

@@ -14,6 +14,7 @@ import {
   pointer,
   rowsIn,
 } from "./lies.ts";
+import { past } from "./literal.ts";
 import { shiftedIn } from "./shifted.ts";
 import type { Emitter } from "./text.ts";
 
@@ -39,7 +40,7 @@ export function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
 /** Writes the splitting of rows into terms of bf16 (AMX). */
 function splitRows(s: StmtOf<"stage">, e: Emitter, rows: string): void {
   const sizes = s.valid.map((n) => e.expr(n));
-  const split = goesAcross(s.tile, e) ? "split_across" : "split_rows";
+  const split = goesAcross(s.tile, e) ? "split_transposed" : "split_rows";
   e.line(`const auto ${s.tile.name} = ${split}<${terms(s.tile)}>(${[termsOf(s.tile, e), ...sizes, rows].join(", ")});`);
 }
 const terms = ({ form }: Tile): number => (form === "term" ? 1 : 3);
@@ -50,7 +51,7 @@ const dtypeIn = (s: StmtOf<"stage">): "f32" | "bf16" =>
 const termsOf = (t: Tile, e: Emitter): string =>
   reserve(e, (ceil(item(t.shape, 0), 16) * ceil(item(t.shape, 1), 32) * terms(t)) / 2);
 /**
- * Whether the products of an operand are computed transposed (AMX, `Across`): all of the kernel's left operands are rows that are contiguous along
+ * Whether the products of an operand are computed transposed (AMX, `SplitTransposed`): all of the kernel's left operands are rows that are contiguous along
  * the depth, and all right ones weights in panels that are used transposed.
  */
 function goesAcross(tile: Tile, { kernel }: Emitter): boolean {
@@ -94,11 +95,11 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   }
   const room = split ? termsOf(s.tile, e) : reserve(e, Math.ceil(rows / 6) * (6 * depth + 16));
   if (steps) {
-    const word = split ? `split_steps<${terms(s.tile)}>` : "sixes";
+    const word = split ? `split_steps<${terms(s.tile)}>` : "pack_micro_panels";
     return rowsOf(s, e, x, k, `const auto ${name} = ${word}(${room}, ${nx}, ${nk}, `);
   }
   const lanes = e.width(x, valued(s));
-  const made = split ? `split_made<${terms(s.tile)}, ` : "pack_sixes<";
+  const made = split ? `split_computed<${terms(s.tile)}, ` : "pack_computed_micro_panels<";
   const head = `const auto ${name} = ${made}${rows}, ${lanes}>(${room}, ${nx}, ${nk}, `;
   e.lambda(head, bound, ");", x, s.body, s.value);
 }
@@ -132,29 +133,30 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   if (short) {
     const from = [pointer(e, short.start, (y) => y), short.step, nx, nk, ahead(s, e) ?? "nullptr"];
     e.short.add(s.tile);
-    return e.line(`${name} = short_panels<${short.width}, ${width}>(${[room(), ...from].join(", ")});`);
+    return e.line(`${name} = bf16_panels<${short.width}, ${width}>(${[room(), ...from].join(", ")});`);
   }
   const direct = plain(s);
   const [alongK, alongX] = direct?.strides ?? [null, null];
   const along = alongDepth(s, e);
-  if (along) return e.line(`${name} = along<${along.step}>(${along.start}, ${nx}, ${ahead(s, e) ?? along.start});`);
+  if (along) return e.line(`${name} = k_major<${along.step}>(${along.start}, ${nx}, ${ahead(s, e) ?? along.start});`);
   const coming = (): string => (alongK === null ? "{}" : `{${ahead(s, e) ?? "nullptr"}, ${alongK}, ${width}, ${nk}}`);
   const whole = s.valid[1].e === "num" && s.valid[1].value === width;
   if (direct && whole && alongX === 1 && alongK !== null && alongK <= closeRows) {
     const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
-    return e.line(`${name} = close<${width}, ${alongK}>(${room()}, ${start}, ${nk}, ${coming()});`);
+    return e.line(`${name} = in_place_or_pack<${width}, ${alongK}>(${room()}, ${start}, ${nk}, ${coming()});`);
   }
   if (direct && whole && alongX === 1 && pitchOf(direct.load) <= closeRows && !isChosen(direct.load))
-    return rowsOf(s, e, x, k, `${name} = listed<${width}>(${room()}, ${nk}, `);
+    return rowsOf(s, e, x, k, `${name} = row_pointers<${width}>(${room()}, ${nk}, `);
   if (isContiguous(s, x))
-    return rowsOf(s, e, x, k, `${name} = columns<${width}>(${room()}, ${nx}, ${nk}, ${coming()}, `);
+    return rowsOf(s, e, x, k, `${name} = pack_columns<${width}>(${room()}, ${nx}, ${nk}, ${coming()}, `);
   const across = panelsOf(s, x, k, dtypeOf(s) ?? "f32");
   if (across) {
     const start = pointer(e, across.start, (y) => y);
-    if (goesAcross(s.tile, e)) return e.line(`${name} = turning<${across.width}>(${start}, ${across.step}, ${nx});`);
+    if (goesAcross(s.tile, e))
+      return e.line(`${name} = transposed_panels<${across.width}>(${start}, ${across.step}, ${nx});`);
     const next = dtypeOf(s) === "f32" ? ahead(s, e) : null;
     const args = [room(), nx, nk, start, across.step, next ?? "nullptr"];
-    return e.line(`${name} = turn_panels<${width}, ${across.width}>(${args.join(", ")});`);
+    return e.line(`${name} = pack_transposed_panels<${width}, ${across.width}>(${args.join(", ")});`);
   }
   if (!isContiguous(s, k, "f32", transposed) && !isContiguous(s, k, "bf16", transposed)) return packRight(s, e);
   e.line(
@@ -176,5 +178,5 @@ function packRight(s: StmtOf<"stage">, e: Emitter): void {
 export function reserve(e: Emitter, floats: number): string {
   const at = e.scratch;
   e.scratch += ceil(floats, 16);
-  return `scratch + ${at}`;
+  return past("scratch", at);
 }

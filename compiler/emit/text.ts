@@ -9,7 +9,7 @@ import type { LaunchShape } from "../plan/plan.ts";
 import { Bodies, combines, type Kind, type Lanes, type LaneWords, type Scope } from "./bodies.ts";
 import { earlyOf } from "./early.ts";
 import { counted, type Follower, followerOf, reached } from "./follow.ts";
-import { tasksOf } from "./grid.ts";
+import { endName, tasksOf } from "./grid.ts";
 import { begins } from "./lanes.ts";
 import { number } from "./literal.ts";
 import { firstUse, loopsFrom, productsFrom, stagesFrom } from "./runs.ts";
@@ -53,7 +53,7 @@ export class Emitter extends Bodies<Target> {
   readonly fresh = new Map<Tile, Axis | null>();
   /** Accumulators of one product of split operands (AMX) that are read strip by strip: memory for one strip is enough. */
   readonly strips = new Set<Tile>();
-  /** Right operands that are read in place for few rows and copied for many; the generated code chooses (`by_rows`). */
+  /** Right operands that are read in place for few rows and copied for many; the generated code chooses (`dispatch_few_rows`). */
   readonly short = new Set<Tile>();
   /** For an `mma`: the name of the function that runs on each of its register tiles when that is done. */
   readonly after = new Map<StmtOf<"mma">, string>();
@@ -79,27 +79,27 @@ export class Emitter extends Bodies<Target> {
   }
   /**
    * Writes, by f, an `mma` or a loop of them whose epilogue runs on each register tile as soon as that is done: the epilogue becomes a function,
-   * `then`.
+   * `epilogue`.
    */
   private followed(f: () => void, { mma, loop, lets, each: points }: Follower): void {
     this.stmts(lets);
-    const name = `${points.over.name}_done`;
+    const name = `${points.over.name}_epilogue`;
     const [rows, columns] = points.valid.map((x) => this.expr(x));
     const { each, first, panel } = counted(points);
-    const start = `const ix ${first.name} = ${panel === null ? "_part.c" : `in_panel<${panel}>(_part)`};`;
-    this.block(`const auto ${name} = then([&](Part _part, auto soon) {`, "}, [&](Part _part) {", () =>
+    const start = `const ix ${first.name} = ${panel === null ? "_tile.c" : `column_in_panel<${panel}>(_tile)`};`;
+    this.block(`const auto ${name} = epilogue([&](TileCoord _tile, auto prefetch) {`, "}, [&](TileCoord _tile) {", () =>
       this.asked(each, start),
     );
     this.depth++;
     this.line(start);
-    this.points(each, (lanes) => `part<${lanes?.text}>(_part, ${columns}`);
+    this.points(each, (lanes) => `each_in<${lanes?.text}>(_tile, ${columns}`);
     this.depth--;
     this.line("});");
     const always = loop === null || (isNum(loop.from) && isNum(loop.to));
-    const last = loop && `${loop.v.name} + ${loop.step} >= ${loop.v.name}_end`;
+    const last = loop && `${loop.v.name} + ${loop.step} >= ${endName(loop)}`;
     this.after.set(mma, last ? `${name}.when(${last})` : name);
     f();
-    if (!always) this.line(`if (${this.expr(loop.to)} <= ${this.expr(loop.from)}) ${name}.whole(${rows}, ${columns});`);
+    if (!always) this.line(`if (${this.expr(loop.to)} <= ${this.expr(loop.from)}) ${name}.run(${rows}, ${columns});`);
   }
   private noteFresh(list: readonly Stmt[]): void {
     list.forEach((s, at) => {
@@ -153,10 +153,12 @@ export class Emitter extends Bodies<Target> {
   /** Writes the prefetching of what an epilogue will read and write, where the addresses are known before. */
   private asked(s: StmtOf<"each">, start: string): void {
     const [i, j] = [item(s.vs, 0), item(s.vs, 1)];
-    const texts = reached(s).map(({ b, at }) => `soon(${this.pointer(b, at)});`);
+    const texts = reached(s).map(({ b, at }) => `prefetch(${this.pointer(b, at)});`);
     if (texts.length === 0) return;
     this.line(start);
-    this.line(`ask(_part, [&](ix ${i.name}, ix ${j.name}) { ${[...new Set(texts)].join(" ")} });`);
+    this.block(`prefetch_tile(_tile, [&](ix ${i.name}, ix ${j.name}) {`, "});", () => {
+      for (const text of new Set(texts)) this.line(text);
+    });
   }
   private tile(s: StmtOf<"tile">): void {
     const { tile, at, fill } = s;
@@ -184,10 +186,10 @@ export class Emitter extends Bodies<Target> {
     }
     const at = address(s.to, s.at);
     if (s.run && this.lane)
-      return this.line(`st_sum(v, ${this.pointer(s.to, s.at)}, ${this.lane.name}, ${value(true)});`);
+      return this.line(`st_partial_sum(v, ${this.pointer(s.to, s.at)}, ${this.lane.name}, ${value(true)});`);
     if (this.varies(at)) {
       const streams = s.stream && this.lane !== null && begins(at, this.lane, 16);
-      return this.line(`${streams ? "stream" : "st"}(v, ${this.pointer(s.to, s.at)}, ${value(true)});`);
+      return this.line(`${streams ? "st_nontemporal" : "st"}(v, ${this.pointer(s.to, s.at)}, ${value(true)});`);
     }
     const text = `${s.to.name}[${this.expr(at)}] = ${s.to.dtype === "bf16" ? `to_bf16(${value(false)})` : value(false)};`;
     this.line(this.target.once(text, this.scope));

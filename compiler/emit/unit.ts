@@ -1,18 +1,19 @@
 // Translation units: the device headers followed by kernels, for each target.
 import type { Kernel } from "../kernel/ir.ts";
 import type { Emitted } from "../kernel/lower.ts";
-import type { PlanKernel, Variant } from "../plan/plan.ts";
+import type { Plan, PlanKernel, Variant } from "../plan/plan.ts";
 import { cuda, cudaTf32 } from "./cuda.ts";
 import { device } from "./device.ts";
 import { host } from "./host.ts";
 import { lined } from "./lines.ts";
+import { named } from "./names.ts";
 import { settled } from "./settle.ts";
 import { families, familyText, type Source } from "./shared.ts";
 import { emit } from "./text.ts";
 
-export const emitHost = (k: Kernel): Emitted => emit(k, host);
-export const emitCuda = (k: Kernel): Emitted => emit(lined(settled(k)), cuda);
-export const emitCudaTf32 = (k: Kernel): Emitted => emit(lined(settled(k)), cudaTf32);
+export const emitHost = (k: Kernel): Emitted => emit(named(k), host);
+export const emitCuda = (k: Kernel): Emitted => emit(lined(settled(named(k))), cuda);
+export const emitCudaTf32 = (k: Kernel): Emitted => emit(lined(settled(named(k))), cudaTf32);
 
 /** The header of host kernels. */
 export const hostHeader = (): string =>
@@ -66,7 +67,29 @@ export const cudaUnit = (header: string, kernel: Pick<PlanKernel, "launch" | "te
 export const variantUnit = (header: string, variant: Variant): string =>
   cudaUnit([header, hopperHeader()].join("\n"), variant);
 
-/** A kernel's text for people: first the lines of the program that it comes from. */
-export const shown = (k: PlanKernel): string => [...k.origins.map((o) => `// ${sanitised(o)}`), k.text].join("\n");
+/** A kernel's text for people, after comments: the lines of the program that it comes from, and its parameters, with the stores that the plan passes. */
+export function shown(k: PlanKernel, plan?: Plan): string {
+  const passed = plan ? storesPassed(k.name, plan) : [];
+  const params = (k.params ?? []).map((text, i) => `// ${text}${listed([...(passed[i] ?? [])])}`);
+  return [...originsOf(k), ...params, k.text].join("\n");
+}
+export const originsOf = ({ origins }: PlanKernel): string[] =>
+  origins.length === 0 ? [] : [`// ${origins.map(sanitised).join(", ")}`];
+/** For each argument of a kernel, the stores that its launches pass. */
+function storesPassed(kernel: string, { kernels, stores, entries }: Plan): Set<string>[] {
+  const names = new Map(stores.map(({ buffer, name }) => [buffer, name]));
+  const isNamed = (k?: PlanKernel): boolean => k?.name === kernel || k?.variant?.name === kernel;
+  const passed: Set<string>[] = [];
+  for (const step of entries.flatMap(({ steps }) => steps)) {
+    if (step.kind !== "launch" || !isNamed(kernels[step.launch.kernel])) continue;
+    step.launch.args.forEach((b, i) => {
+      const name = names.get(b);
+      if (name !== undefined) (passed[i] ??= new Set()).add(name);
+    });
+  }
+  return passed;
+}
+const listed = ([first, ...more]: readonly string[]): string =>
+  first === undefined ? "" : ` (${sanitised(first)}${more.length === 0 ? "" : ` and ${more.length} more`})`;
 /** Replaces characters of a program's names that could end a comment or a line. */
-export const sanitised = (text: string): string => text.replace(/[^\w.:/ -]/g, "_");
+export const sanitised = (text: string): string => text.replace(/[^\w.:*/ -]/g, "_");

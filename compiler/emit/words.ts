@@ -27,7 +27,8 @@ export function wordsLeft(s: StmtOf<"stage">, e: Emitter): void {
     return e.line(`${name} = in_words(${s.tile.name}_rows);`);
   }
   const sixes = (): string => reserve(e, Math.ceil(rows / 6) * (6 * words(depth) + 16));
-  if (isContiguous(s, x, "bf16")) return rowsOf(s, e, x, k, `${name} = word_sixes(${sixes()}, ${nx}, ${nk}, `);
+  if (isContiguous(s, x, "bf16"))
+    return rowsOf(s, e, x, k, `${name} = pack_word_micro_panels(${sixes()}, ${nx}, ${nk}, `);
   const bound = `auto v, ix ${x.name}, ix ${k.name}`;
   if (e.width(k, valued(s)) !== 1) {
     const head = `pack_word_rows<${rows}, ${words(depth)}>(${reserve(e, rows * words(depth))}, ${nx}, ${nk}, `;
@@ -53,15 +54,15 @@ export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
   const along = whole && beginsEven(s, k) ? alongDepth(s, e) : null;
   if (along)
     return e.line(
-      `${name} = along<${along.step / 2}>(as_words(${along.start}), ${nx}, as_words(${ahead(s, e) ?? along.start}));`,
+      `${name} = k_major<${along.step / 2}>(as_words(${along.start}), ${nx}, as_words(${ahead(s, e) ?? along.start}));`,
     );
   if (isContiguous(s, x, "bf16"))
-    return rowsOf(s, e, x, k, `${name} = word_columns<${width}>(${room()}, ${nx}, ${nk}, `);
+    return rowsOf(s, e, x, k, `${name} = pack_word_columns<${width}>(${room()}, ${nx}, ${nk}, `);
   const across = whole ? panelsOf(s, x, k, "bf16") : null;
   if (across) {
     const begin = `as_words(${pointer(e, across.start, (y) => y)})`;
     const args = [room(), nx, `words_of(${nk})`, begin, across.step / 2, `as_words(${next()})`];
-    return e.line(`${name} = turn_panels<${width}, ${across.width / 2}>(${args.join(", ")});`);
+    return e.line(`${name} = pack_transposed_panels<${width}, ${across.width / 2}>(${args.join(", ")});`);
   }
   if (whole && beginsEven(s, k) && isContiguous(s, k, "bf16", transposed)) {
     const element = pointer(e, s.value as Direct, (y) => y);

@@ -17,7 +17,7 @@ export function attentionQueries(d: Draft, node: Node): void {
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
   const m = d.k.task("m", T, rows);
   const q = d.k.stage("q", [rows, A], [m.n, num(A)], o.from(o.q, [b, g, r], m));
-  const given = d.k.stage("given", [rows, C], [m.n, num(C)], o.from(dout, [b, g, r], m));
+  const given = d.k.stage("d_out", [rows, C], [m.n, num(C)], o.from(dout, [b, g, r], m));
   const dq = d.k.tile("acc", "dq", [rows, ceil(A, 16)]);
   const dbias = node.results[3];
   const all: Met = {
@@ -56,8 +56,8 @@ function keysOf(d: Draft, o: Operands, queries: BlockOfQueries, c: Block, partly
   const [b, g, r] = head;
   const keys = d.k.stage("keys", [A, block], [num(A), c.n], o.across(o.k, [b, g], c));
   const values = d.k.stage("values", [C, block], [num(C), c.n], o.across(o.v, [b, g], c));
-  const rowsOfKeys = d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], o.from(o.k, [b, g], c));
-  const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
+  const rowsOfKeys = d.k.stage("key_rows", [block, ceil(A, 16)], [c.n, num(A)], o.from(o.k, [b, g], c));
+  const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "d_scores", [rows, block])];
   d.k.mma(q, [keys], [scores], [m.n, num(A)]);
   d.k.mma(given, [values], [flow], [m.n, num(C)]);
   const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
@@ -126,11 +126,11 @@ function queriesOf(
   const [sums, delta, dout] = o.flows as [Value, Value, Value];
   const head = [b, g, r];
   const q = d.k.stage("q", [A, block], [num(A), c.n], o.across(o.q, head, c));
-  const given = dk && d.k.stage("given", [C, block], [num(C), c.n], o.across(dout, head, c));
-  const rowsOut = dv && d.k.stage("rows", [block, ceil(C, 16)], [c.n, num(C)], o.from(dout, head, c));
-  const rowsIn = dk && d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], o.from(o.q, head, c));
+  const given = dk && d.k.stage("d_out", [C, block], [num(C), c.n], o.across(dout, head, c));
+  const rowsOut = dv && d.k.stage("d_out_rows", [block, ceil(C, 16)], [c.n, num(C)], o.from(dout, head, c));
+  const rowsIn = dk && d.k.stage("q_rows", [block, ceil(A, 16)], [c.n, num(A)], o.from(o.q, head, c));
   const scores = d.k.tile("acc", "scores", [rows, block]);
-  const flow = dk && d.k.tile("acc", "flow", [rows, block]);
+  const flow = dk && d.k.tile("acc", "d_scores", [rows, block]);
   d.k.mma(keys, [q], [scores], [m.n, num(A)]);
   if (flow && given) d.k.mma(values, [given], [flow], [m.n, num(C)]);
   const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;

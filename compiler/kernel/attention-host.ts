@@ -37,7 +37,11 @@ export function attentionForward(d: Draft, node: Node): void {
   const form = formOf(d, node.args.slice(0, 3));
   const q = d.k.stage("q", [A, queries], [num(A), m.n], o.across(o.q, [b, g, r], m), form);
   const out = d.k.tile("acc", "out", [queries, ceil(C, 16)]);
-  const [top, total, keep] = [d.k.local("top", [queries]), d.k.local("total", [queries]), d.k.local("keep", [queries])];
+  const [top, total, keep] = [
+    d.k.local("row_max", [queries]),
+    d.k.local("row_sum", [queries]),
+    d.k.local("rescale", [queries]),
+  ];
   d.k.par(m.n, (j) => {
     d.k.store(top, [j], f32(lowest(o)));
     d.k.store(total, [j], f32(0));
@@ -111,12 +115,12 @@ interface Columns {
 /** The online softmax step down each column: updates the sums and turns scores into weights. */
 function softmaxDown(d: Draft, o: Operands, { scores, keys, queries, top, total, keep }: Columns): void {
   d.k.par(queries, (j) => {
-    const highest = d.k.fold("highest", "max", "f32", keys, (i) => load(scores, i, j));
-    const before = d.k.letHere("before", load(top, j));
-    const next = d.k.letHere("next", float("max", before, highest));
-    const less = d.k.letHere("less", times(next, o.factor));
-    const kept = d.k.letHere("kept", worth(o, before, less));
-    const added = d.k.fold("added", "sum", "f32", keys, (i) => {
+    const highest = d.k.fold("block_max", "max", "f32", keys, (i) => load(scores, i, j));
+    const before = d.k.letHere("old_max", load(top, j));
+    const next = d.k.letHere("new_max", float("max", before, highest));
+    const less = d.k.letHere("scaled_max", times(next, o.factor));
+    const kept = d.k.letHere("rescale", worth(o, before, less));
+    const added = d.k.fold("block_sum", "sum", "f32", keys, (i) => {
       const p = d.k.letHere("p", power(o, load(scores, i, j), less));
       d.k.store(scores, [i, j], p);
       return p;
@@ -156,7 +160,7 @@ export function attentionHeads(d: Draft, node: Node): void {
   const o = operands(d, node);
   const { B, G, R, T, U, A, C } = o.sizes;
   const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
-  const [sumK, sumV] = [d.k.local("sumK", [U, ceil(A, 16)]), d.k.local("sumV", [U, ceil(C, 16)])];
+  const [sumK, sumV] = [d.k.local("dk_sum", [U, ceil(A, 16)]), d.k.local("dv_sum", [U, ceil(C, 16)])];
   for (const to of [sumK, sumV])
     d.k.for("i", num(0), num(U), 1, ({ at }) => d.k.par(num(item(to.shape, 1)), (a) => d.k.store(to, [at, a], f32(0))));
   const form = formOf(d, [...node.args.slice(0, 3), item(o.flows, 2)]);
@@ -177,9 +181,9 @@ function queriesOf(d: Draft, head: Head, r: Expr, c: Block): void {
   const [queries, wideA, wideC] = [across(d, T), ceil(A, 16), ceil(C, 16)];
   const [own, given] = [[b, g, r], item(o.flows, 2)];
   const q = d.k.stage("q", [A, queries], [num(A), c.n], o.across(o.q, own, c), form);
-  const flows = d.k.stage("given", [C, queries], [num(C), c.n], o.across(given, own, c), form);
-  const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], o.from(o.q, own, c), form);
-  const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], o.from(given, own, c), form);
+  const flows = d.k.stage("d_out", [C, queries], [num(C), c.n], o.across(given, own, c), form);
+  const rowsIn = d.k.stage("q_rows", [queries, wideA], [c.n, num(A)], o.from(o.q, own, c), form);
+  const rowsOut = d.k.stage("d_out_rows", [queries, wideC], [c.n, num(C)], o.from(given, own, c), form);
   const dq = d.k.tile("acc", "dq", [queries, wideA]);
   const { from, to, jump, partly } = met(d, o, b, "at", c, 1);
   const step = (m: Block): void => keysOf(d, head, { r, c, m, q, flows, rowsIn, rowsOut, dq, partly: partly(m) });
@@ -204,10 +208,10 @@ function keysOf(d: Draft, head: Head, { r, c, m, q, flows, rowsIn, rowsOut, dq, 
   const [queries, wideA, wideC] = [item(q.shape, 1), ceil(A, 16), ceil(C, 16)];
   const keys = d.k.stage("keys", [o.block, A], [m.n, num(A)], o.from(o.k, [b, g], m), form);
   const values = d.k.stage("values", [o.block, C], [m.n, num(C)], o.from(o.v, [b, g], m), form);
-  const rows = d.k.stage("rows", [o.block, wideA], [m.n, num(A)], o.from(o.k, [b, g], m), form);
+  const rows = d.k.stage("key_rows", [o.block, wideA], [m.n, num(A)], o.from(o.k, [b, g], m), form);
   const scores = d.k.tile("acc", "scores", [o.block, queries]);
   d.k.mma(keys, [q], [scores], [m.n, num(A)]);
-  const flow = d.k.tile("acc", "flow", [o.block, queries]);
+  const flow = d.k.tile("acc", "d_scores", [o.block, queries]);
   d.k.mma(values, [flows], [flow], [m.n, num(C)]);
   const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
   score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly);
@@ -218,8 +222,8 @@ function keysOf(d: Draft, head: Head, { r, c, m, q, flows, rowsIn, rowsOut, dq, 
     d.k.store(flow, [i, j], bent(o, load(scores, i, j), float("mul", p, float("sub", load(flow, i, j), less))));
     d.k.store(scores, [i, j], p);
   });
-  const partV = d.k.tileIn("partV", [o.block, wideC], load(sumV, m.at, num(0)));
-  const partK = d.k.tileIn("partK", [o.block, wideA], load(sumK, m.at, num(0)));
+  const partV = d.k.tileIn("dv_block", [o.block, wideC], load(sumV, m.at, num(0)));
+  const partK = d.k.tileIn("dk_block", [o.block, wideA], load(sumK, m.at, num(0)));
   const left = (acc: Tile): Tile => (form ? rounded(d, form, acc, [m.n, c.n]) : acc);
   d.k.mma(left(scores), [rowsOut], [partV], [m.n, c.n]);
   d.k.mma(left(flow), [rowsIn], [partK], [m.n, c.n]);

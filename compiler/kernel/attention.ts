@@ -178,7 +178,7 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   const p = pieces && d.k.task("p", pieces.count).at;
   const q = d.k.stage("q", [rows, A], [m.n, num(A)], o.from(o.q, [b, g, r], m));
   const out = d.k.tile("acc", "out", [rows, ceil(C, 16)]);
-  const [top, total] = [d.k.tile("row", "top", [rows], lowest(o)), d.k.tile("row", "total", [rows])];
+  const [top, total] = [d.k.tile("row", "row_max", [rows], lowest(o)), d.k.tile("row", "row_sum", [rows])];
   const all = met(d, o, b, "at", m, o.round);
   const { from, to, jump, partly } = pieces && p ? piece(d, all, mul(p, num(pieces.length)), pieces.length) : all;
   const step = (c: Block): void => {
@@ -203,13 +203,13 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
 }
 /** Adds a sink to the softmax of a row: the new maximum, the factor for earlier sums, and the new sum of weights. `top` is scaled. */
 export function beside(d: Draft, top: Expr, total: Expr, sink: Expr): Record<"top" | "keep" | "total", Expr> {
-  const next = d.k.letHere("next", float("max", top, sink));
-  const keep = d.k.letHere("kept", float("exp", float("sub", top, next)));
+  const next = d.k.letHere("new_max", float("max", top, sink));
+  const keep = d.k.letHere("rescale", float("exp", float("sub", top, next)));
   return { top: next, keep, total: float("add", float("mul", total, keep), float("exp", float("sub", sink, next))) };
 }
 /** Adds the sink to the sums of each row. */
 function sunk(d: Draft, o: Operands, { top, total, out }: Sums, [n, cols]: readonly [Expr, Expr], sink: Expr): void {
-  const keep = d.k.tile("row", "keep", top.shape);
+  const keep = d.k.tile("row", "rescale", top.shape);
   d.k.each(top, [n], (i) => {
     const made = beside(d, times(load(top, i), o.factor), load(total, i), sink);
     d.k.store(keep, [i], made.keep);
@@ -258,13 +258,13 @@ export function attentionJoin(d: Draft, node: Node, pieces: KeyPieces): void {
     Buffer,
   ];
   const count = num(pieces.count);
-  const highest = d.k.fold("highest", "max", "f32", count, (p) => load(top, p, row));
+  const highest = d.k.fold("block_max", "max", "f32", count, (p) => load(top, p, row));
   const weight = (p: Expr): Expr => float("exp", times(float("sub", load(top, p, row), highest), o.factor));
-  const added = d.k.fold("added", "sum", "f32", count, (p) => float("mul", load(total, p, row), weight(p)));
+  const added = d.k.fold("block_sum", "sum", "f32", count, (p) => float("mul", load(total, p, row), weight(p)));
   const at = unflatten(row, [B, G, R, T]);
   const scaled = times(highest, o.factor);
   const made = o.sink && beside(d, scaled, added, o.reader.element(o.sink, at.slice(0, 3)));
-  const all = made ? d.k.letHere("whole", made.total) : added;
+  const all = made ? d.k.letHere("row_sum", made.total) : added;
   d.k.par(num(C), (j) => {
     const sum = d.k.fold("sum", "sum", "f32", count, (p) => float("mul", load(out, p, row, j), weight(p)));
     const kept = made ? float("mul", sum, made.keep) : sum;
@@ -280,10 +280,10 @@ function renew(
   m: Block,
   c: Block,
 ): void {
-  const highest = d.k.foldRows("highest", "max", scores, c.n, (i, j) => load(scores, i, j));
-  const keep = d.k.tile("row", "keep", top.shape);
+  const highest = d.k.foldRows("block_max", "max", scores, c.n, (i, j) => load(scores, i, j));
+  const keep = d.k.tile("row", "rescale", top.shape);
   d.k.each(top, [m.n], (i) => {
-    const next = d.k.letHere("next", float("max", load(top, i), load(highest, i)));
+    const next = d.k.letHere("new_max", float("max", load(top, i), load(highest, i)));
     d.k.store(keep, [i], worth(o, load(top, i), times(next, o.factor)));
     d.k.store(total, [i], float("mul", load(total, i), load(keep, i)));
     d.k.store(top, [i], next);
@@ -292,6 +292,6 @@ function renew(
   d.k.each(scores, [m.n, c.n], (i, j) =>
     d.k.store(scores, [i, j], power(o, load(scores, i, j), times(load(top, i), o.factor))),
   );
-  const added = d.k.foldRows("added", "sum", scores, c.n, (i, j) => load(scores, i, j));
+  const added = d.k.foldRows("block_sum", "sum", scores, c.n, (i, j) => load(scores, i, j));
   d.k.each(total, [m.n], (i) => d.k.store(total, [i], float("add", load(total, i), load(added, i))));
 }

@@ -21,7 +21,7 @@ import { launchesOf } from "./launches.ts";
 import type { StorePanels } from "./layout.ts";
 import { bytesMoved, partsRead } from "./moved.ts";
 import { finished } from "./passes.ts";
-import { print } from "./print.ts";
+import { print, showBuffer } from "./print.ts";
 import { nameOf } from "./read.ts";
 import { type Choices, type Contraction, contractionKey, fitting, hostChoices, type Schedule } from "./schedule.ts";
 import { isReadInSteps, placeOf, type Step, type Steps, stepsIn, stepsOf, writePiece } from "./steps.ts";
@@ -314,6 +314,7 @@ class Lowering implements Memory {
     const made = known ?? {
       name: kernel.name,
       text,
+      params: kernel.params.map(showBuffer),
       origins: [],
       ...needs,
       schedule,

@@ -175,7 +175,7 @@ function reckoned({ d, o, side, extent, mine, round }: Among, lists: readonly (r
   const of = (widest: boolean): Run[] =>
     lists.map((list) => interval(list, side, (bound) => mine(bound, widest), extent));
   const [runs, all] = [of(true), of(false)];
-  const within = all.map(([first, end]) => [d.k.let("whole", first), d.k.let("broken", end)] as const);
+  const within = all.map(([first, end]) => [d.k.let("unmasked_from", first), d.k.let("unmasked_to", end)] as const);
   const gap = runs.length > 1 ? between(d, runs, extent) : null;
   const [begin, last] = gap?.hull ?? item(runs, 0);
   return {

@@ -42,8 +42,11 @@ const layout = (b: Buffer): string => {
 const axis = (a: Axis): string =>
   `${a.v.name} in ${show(a.from)} .. ${show(a.to)}${a.step === 1 ? "" : ` by ${a.step}`}${a.jump ? ` but ${show(a.jump.by)} from ${show(a.jump.at)}` : ""}`;
 
+/** A parameter as `name: dtype[shape]`, with its layout. */
+export const showBuffer = (b: Buffer): string => `${b.name}: ${b.dtype}[${b.shape.join(", ")}]${layout(b)}`;
+
 export function print(k: Kernel): string {
-  const params = k.params.map((p) => `${p.name}: ${p.dtype}[${p.shape.join(", ")}]${layout(p)}`);
+  const params = k.params.map(showBuffer);
   const locals = k.locals.map((b) => `  local ${b.name}: ${b.dtype}[${b.shape.join(", ")}]`);
   const head = [
     `kernel ${k.name}(${params.join(", ")})`,

@@ -47,6 +47,8 @@ export interface Variant {
 export interface PlanKernel {
   readonly name: string;
   readonly text: string;
+  /** Its parameters, as `name: dtype[shape]`. */
+  readonly params?: readonly string[];
   /** The lines of the program that it comes from, as `file:line`. */
   readonly origins: readonly string[];
   /** How many floats of scratch memory each thread needs, for packed operands. */

@@ -98,7 +98,7 @@ async function withoutSpills(kernel: PlanKernel, text: string, tools: Toolkit): 
   return best;
 }
 /** Blocks per multiprocessor in the kernel's launch bounds. */
-const blocksIn = (text: string): number => Number(/\bBLOCKS\((\d+)\)\) \w+\(/.exec(text)?.[1] ?? 1);
+const blocksIn = (text: string): number => Number(/\bMIN_BLOCKS\((\d+)\)\) \w+\(/.exec(text)?.[1] ?? 1);
 /**
  * Compiles a text once. If NVRTC rejects it, that is a Bug in moec: its message has the compiler's log, and the lines of the program that the kernel
  * serves.

@@ -1,5 +1,5 @@
 // `moec compile --target cuda:ARCH`: compiles a program to CUDA C++, PTX and machine code, and reports what each kernel uses. Needs no GPU.
-import { sanitised, shown } from "../../compiler/emit/unit.ts";
+import { originsOf, shown } from "../../compiler/emit/unit.ts";
 import type { Kernel } from "../../compiler/kernel/ir.ts";
 import type { Plan, PlanKernel } from "../../compiler/plan/plan.ts";
 import { cudaBackend } from "../../compiler/targets.ts";
@@ -103,13 +103,16 @@ function filesOf(
     case null:
       return {};
     case "cu":
-      return { "device.cuh": variants.length > 0 ? variantHeader(plan.header) : plan.header, ...each("cu", shown) };
+      return {
+        "device.cuh": variants.length > 0 ? variantHeader(plan.header) : plan.header,
+        ...each("cu", (k) => shown(k, plan)),
+      };
     case "ptx":
       return each("ptx", (_, i) => code?.[i]?.ptx ?? "");
     case "cubin":
       return each("cubin", (_, i) => code?.[i]?.cubin ?? "");
     case "sass":
-      return each("sass", (k, i) => [...k.origins.map((o) => `// ${sanitised(o)}`), sass[i] ?? ""].join("\n"));
+      return each("sass", (k, i) => [...originsOf(k), sass[i] ?? ""].join("\n"));
     default:
       return other(form);
   }

@@ -17,10 +17,10 @@ export interface VariantKernel extends PlanKernel {
   readonly of: number;
 }
 export const variantsFor = ({ kernels }: Pick<Plan, "kernels">, architecture: string): VariantKernel[] =>
-  kernels.flatMap(({ variant, origins }, of) => {
+  kernels.flatMap(({ variant, params, origins }, of) => {
     if (!variant || architecture !== "sm_90a") return [];
     const { name, text, launch } = variant;
-    return [{ of, name, text, launch, origins, scratch: 0 }];
+    return [{ of, name, text, launch, params: params ?? [], origins, scratch: 0 }];
   });
 export const variantHeader = (header: string): string => [header, hopperHeader()].join("\n");
 /** Code in the order of the variants. */

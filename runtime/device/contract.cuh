@@ -1,31 +1,31 @@
-// A loop over the depth of a contraction of bf16, where nothing else is done in it: tensor cores multiply one depth of 16 while the fragments
-// of the next are loaded, across the barrier between two stages too. After tile.cuh.
+// The main loop of a bf16 contraction that does nothing but multiply: cp.async stages in shared memory, and register fragments that are double-buffered,
+// also across the barrier between two stages: the mma of one k-step (16) overlap with the ldmatrix of the next. After mma.cuh.
 
-template <bool B> struct Is { static constexpr bool value = B; };
-/** A right operand with its accumulator, and its fragments of two depths. */
-template <class B, class C> struct Factor {
+template <bool B> struct BoolConstant { static constexpr bool value = B; };
+/** A right operand, its accumulator, and the fragments of two k-steps. */
+template <class B, class C> struct RhsFragments {
   const B& b;
   C& acc;
   u32 r[2][C::NT / 2][4];
-  FN void load(i32 s, int ks) { UNROLL for (int n = 0; n < C::NT; n += 2) b[s].template fragment<true>(C::first_col(), ks, n, r[ks % 2][n / 2]); }
+  FN void load(i32 s, int ks) { UNROLL for (int n = 0; n < C::NT; n += 2) b[s].template load_fragment<true>(C::first_col(), ks, n, r[ks % 2][n / 2]); }
   template <int MT> FN void multiply(int ks, const u32 (&a)[MT][4]) {
     UNROLL for (int n = 0; n < C::NT; n++) UNROLL for (int m = 0; m < MT; m++)
       mma_bf16(acc.d[m][n], a[m], r[ks % 2][n / 2][n % 2 * 2], r[ks % 2][n / 2][n % 2 * 2 + 1]);
   }
 };
-template <class B, class C> FN Factor<B, C> factor(const B& b, C& acc) { return {b, acc}; }
-/** acc += a @ b for each pair, S stages of a depth of DEPTH in shared memory, which `load_first<S>` has asked for. The barrier of a step comes
-    when the last of its fragments are loaded: then its stage is free, and the next step's first fragments are loaded while the last are
-    multiplied. After the loop all stages are free. */
+template <class B, class C> FN RhsFragments<B, C> rhs_fragments(const B& b, C& acc) { return {b, acc}; }
+/** acc (M, N) f32 += a (M, K) bf16 @ b (K, N) bf16 for each rhs_fragments(b, acc), where k runs from `from` to `to` by `step` = DEPTH.
+    load(k, s) starts the copies of stage s; pipeline_prologue<S> must have started the first S. The barrier of a stage comes as soon as its last
+    fragments are in registers: then the stage is refilled, and the first fragments of the next stage are loaded. All stages are free at the end. */
 template <int S, int DEPTH, class L, class A, class B, class C, class... P>
-FN void contract(ix from, ix to, ix step, L load, const A& a, Factor<B, C> p, P... ps) {
+FN void mma_pipeline(ix from, ix to, ix step, L load, const A& a, RhsFragments<B, C> p, P... ps) {
   constexpr int KS = DEPTH / 16;
-  static_assert(S > 1 && KS % 2 == 0, "fragments of two depths take turns");
+  static_assert(S > 1 && KS % 2 == 0, "an even number of k-steps per stage: fragment buffers alternate");
   const i32 n = (i32)((to - from + step - 1) / step);
   if (n <= 0) return;
   u32 x[2][C::MT][4];
   auto fetch = [&](i32 s, int ks) INLINE {
-    UNROLL for (int m = 0; m < C::MT; m++) a[s].template fragment<false>(C::first_row(), ks, m * 2, x[ks % 2][m]);
+    UNROLL for (int m = 0; m < C::MT; m++) a[s].template load_fragment<false>(C::first_row(), ks, m * 2, x[ks % 2][m]);
     p.load(s, ks);
     (ps.load(s, ks), ...);
   };
@@ -35,9 +35,9 @@ FN void contract(ix from, ix to, ix step, L load, const A& a, Factor<B, C> p, P.
     UNROLL for (int ks = 0; ks < KS; ks++) {
       if (ks + 1 < KS) fetch(s, ks + 1);
       else {
-        copies_wait<S - 2>(); __syncthreads();
+        cp_async_wait<S - 2>(); __syncthreads();
         if constexpr (loads.value) load(from + (i + S) * step, s);
-        copies_commit();
+        cp_async_commit();
         if constexpr (!last.value) fetch(next, 0);
       }
       p.multiply(ks, x[ks % 2]);
@@ -45,10 +45,10 @@ FN void contract(ix from, ix to, ix step, L load, const A& a, Factor<B, C> p, P.
     }
     s = next;
   };
-  copies_wait<S - 1>(); __syncthreads();
+  cp_async_wait<S - 1>(); __syncthreads();
   fetch(0, 0);
   i32 i = 0;
-  KEEP_ROLLED for (; i + S < n; i++) round(i, Is<true>{}, Is<false>{});
-  KEEP_ROLLED for (; i + 1 < n; i++) round(i, Is<false>{}, Is<false>{});
-  round(i, Is<false>{}, Is<true>{});
+  NO_UNROLL for (; i + S < n; i++) round(i, BoolConstant<true>{}, BoolConstant<false>{});
+  NO_UNROLL for (; i + 1 < n; i++) round(i, BoolConstant<false>{}, BoolConstant<false>{});
+  round(i, BoolConstant<false>{}, BoolConstant<true>{});
 }

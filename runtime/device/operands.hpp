@@ -1,7 +1,8 @@
 // Operands of an mma on the host, and the prefetches that are made beside it. After vector.hpp. The depth (k) is the contracted axis.
-// Rows has a pointer per row (so a gather costs nothing), elements STEP apart along the depth. Major is read in place, element (x, k) at p[k * LD + x].
+// Rows has a pointer per row (so a gather costs nothing), elements STEP apart along the depth. InPlace is read in place, element (x, k) at p[k * LD + x].
 // Panels are blocks of W columns, each stored depth by depth. Along has its depth contiguous, element (x, k) at p[x * LD + k], and is transposed in
-// registers. Strips and Sixes are copies in the order of the register tiles: for each step of the depth, as many columns (or six rows) as a tile takes.
+// registers. PackedStrips (right operands) and MicroPanels (left ones) are packed copies in the order of the register tiles: for each step of the depth, as
+// many columns (or MR = 6 rows) as a register tile has. RowPointers has a pointer for each step of the depth.
 /** The width of a register tile in vectors. */
 #if LANES == 8
 #define TILE_VECTORS 2
@@ -14,13 +15,13 @@ constexpr ix LINE = 64;
  * Cache lines to prefetch, which are needed after a strip: rows of `width` bytes, `step` apart, at a rate of `rate` lines in 4096 steps of the depth.
  * p null: none.
  */
-struct Fetch {
+struct PrefetchStream {
   const char* p; ix step, width, lines, x, rate;
-  FN Fetch over(ix steps) const { return {p, step, width, p ? lines : 0, x, p ? (lines << 12) / ix_max(1, steps) + 1 : 0}; }
-  FN void some(ix most) {
+  FN PrefetchStream spread_over(ix steps) const { return {p, step, width, p ? lines : 0, x, p ? (lines << 12) / ix_max(1, steps) + 1 : 0}; }
+  FN void issue(ix most) {
     const ix n = ix_min(most, lines);
     const char* at = p; ix y = x;
-    ROLL for (ix k = 0; k < n; k++) {
+    NO_UNROLL for (ix k = 0; k < n; k++) {
       __builtin_prefetch(at + y, 0, 2);
       y += LINE;
       if (y >= width) { y = 0; at += step; }
@@ -32,30 +33,30 @@ struct Fetch {
  * The prefetches that are made while a register tile is computed: lines that were listed before, and some of what is needed after the strip. Few at a
  * time, since many fill the core's line buffers and the FMAs wait; but not more often than needed, since each interruption costs some 5 cycles.
  */
-struct Wanted {
+struct PrefetchQueue {
   static constexpr ix most = 512, some = 4;
   const void* line[most + some]; ix lines;
   /** at .. end: lines not yet prefetched. Every `pace` steps of the depth, `groups` groups of `some` of them are, and `each` lines of `next`. */
-  const void *const *at, *const *end; ix groups, pace, each; Fetch* next;
+  const void *const *at, *const *end; ix groups, pace, each; PrefetchStream* next;
   FN void clear() { lines = 0; }
   FN void operator()(const void* p) { if (lines < most) line[lines++] = p; }
   /** Spreads the listed lines over `steps` steps. Past the end the last line is prefetched again, since a varying count would be mispredicted. */
-  FN void over(i32 steps, ix pace_of_next) {
+  FN void spread_over(i32 steps, ix pace_of_next) {
     const i32 n = (i32)lines, g = n / (steps | 1) + 1, times = n / (i32)(some * g) + 1;
     UNROLL for (ix i = 0; i < some; i++) line[n + i] = n > 0 ? line[n - 1] : this;
     at = line; end = line + n; groups = g; pace = ix_max(some, ix_min(steps / times, pace_of_next) & ~1);
   }
   /** After how many steps of the depth `some` lines of f are due. */
-  static FN ix pace_of(const Fetch& f) { return f.rate > 0 ? (some << 12) / f.rate : 1 << 20; }
-  FN Wanted& with(Fetch& f) { next = &f; each = f.lines > 0 ? (f.rate * pace >> 12) + 1 : 0; return *this; }
-  FN ix till(ix k, ix depth) const { return ix_min(k + pace, depth); }
-  FN void ask(ix) {
-    ROLL for (ix g = 0; g < groups; g++) {
+  static FN ix pace_of(const PrefetchStream& f) { return f.rate > 0 ? (some << 12) / f.rate : 1 << 20; }
+  FN PrefetchQueue& with(PrefetchStream& f) { next = &f; each = f.lines > 0 ? (f.rate * pace >> 12) + 1 : 0; return *this; }
+  FN ix next_step(ix k, ix depth) const { return ix_min(k + pace, depth); }
+  FN void issue(ix) {
+    NO_UNROLL for (ix g = 0; g < groups; g++) {
       UNROLL for (ix i = 0; i < some; i++) __builtin_prefetch(at[i], 0, 2);
       at += some;
       if (at > end) at = end;
     }
-    if (each > 0) next->some(each);
+    if (each > 0) next->issue(each);
   }
 };
 template <class A, class B> constexpr bool is_same = false;
@@ -66,67 +67,69 @@ template <int LD, class T = f32, int N = 1> struct Step {
   static constexpr int apart = LD, bytes = N * sizeof(T);
   template <int NV> static FN void load(vf (&w)[NV], const T* p) { UNROLL for (int v = 0; v < NV; v++) w[v] = ld(vf{}, p + v * LANES); }
   /** Permute the sums from the order of columns to the order in which `load` gives them, and back. */
-  template <int NV> static FN void enter(vf (&)[NV]) {}
-  template <int NV> static FN void leave(vf (&)[NV]) {}
+  template <int NV> static FN void permute_in(vf (&)[NV]) {}
+  template <int NV> static FN void permute_out(vf (&)[NV]) {}
 };
 template <int R, int STEP, class T = f32> struct Rows {
   const T* r[R]; bool cold;
   /** Sets the pointers. cold: this thread has not read the rows yet, so they are prefetched. */
-  template <class F> FN void bind(ix n, bool first, F f) { cold = first; ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
-  /** Calls `soon` with each cache line of rows x .. x + n. */
-  template <class F> FN void lines(ix x, ix n, ix depth, F soon) const {
-    ROLL for (ix i = x; i < x + n; i++) for (ix k = 0; k < depth; k += LINE / (ix)sizeof(T)) soon(r[i] + k);
+  template <class F> FN void bind(ix n, bool first, F f) { cold = first; NO_UNROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
+  /** Calls `prefetch` with each cache line of rows x .. x + n. */
+  template <class F> FN void lines(ix x, ix n, ix depth, F prefetch) const {
+    NO_UNROLL for (ix i = x; i < x + n; i++) for (ix k = 0; k < depth; k += LINE / (ix)sizeof(T)) prefetch(r[i] + k);
   }
 };
 template <class A> FN bool is_cold(const A&) { return false; }
 template <int R> FN bool is_cold(const Rows<R, 1>& a) { return a.cold; }
-template <class A, class F> FN void ask_rows(const A&, ix, ix, ix, F) {}
-template <int R, class F> FN void ask_rows(const Rows<R, 1>& a, ix x, ix n, ix depth, F soon) { a.lines(x, n, depth, soon); }
+template <class A, class F> FN void prefetch_rows(const A&, ix, ix, ix, F) {}
+template <int R, class F> FN void prefetch_rows(const Rows<R, 1>& a, ix x, ix n, ix depth, F prefetch) { a.lines(x, n, depth, prefetch); }
 /** Where the next right operand will be copied from: `rows` rows of `width` floats, `step` apart. p null: unknown. */
-struct Ahead {
+struct NextOperand {
   const f32* p; ix step, width, rows;
   /** The share of its lines to prefetch while columns c .. c + s of C are computed. */
-  FN Fetch share(ix c, ix s, ix C) const {
+  FN PrefetchStream share(ix c, ix s, ix C) const {
     if (!p) return {};
     const ix row = (width + 15) / 16, from = row * rows * c / C;
     return {(const char*)(p + from / row * step), step * 4, width * 4, row * rows * (c + s) / C - from, from % row * LINE, 0};
   }
 };
-template <int LD> struct Major {
+/** A right operand read in place, see in_place. */
+template <int LD> struct InPlace {
   static constexpr bool follows = false;
   const f32 *p, *next;
   template <int S> using Step = ::Step<LD>;
   FN ix columns(ix c) const { return c; }
   FN const f32* strip(ix c, ix) const { return p + c; }
   FN const f32* after(ix, ix) const { return nullptr; }
-  FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
+  FN PrefetchStream fetch(ix, ix, ix, ix) const { return {}; }
 };
 /** The columns of one register tile, with a list of pointers, one for each step of the depth. */
-struct Listed {
+struct RowPointers {
   static constexpr bool follows = false;
   const f32* const* rows;
   template <int S> struct Step {
     typedef const f32* Type;
     static constexpr int apart = 1, bytes = sizeof(f32);
     template <int NV> static FN void load(vf (&w)[NV], const f32* const* p) { ::Step<S>::load(w, *p); }
-    template <int NV> static FN void enter(vf (&)[NV]) {}
-    template <int NV> static FN void leave(vf (&)[NV]) {}
+    template <int NV> static FN void permute_in(vf (&)[NV]) {}
+    template <int NV> static FN void permute_out(vf (&)[NV]) {}
   };
   FN ix columns(ix c) const { return c; }
   FN const f32* const* strip(ix, ix) const { return rows; }
   FN const f32* const* after(ix, ix) const { return nullptr; }
-  FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
+  FN PrefetchStream fetch(ix, ix, ix, ix) const { return {}; }
 };
 /** n columns rounded up to whole register tiles, at most W: only these are copied and multiplied. */
-FN ix in_tiles(ix n, ix W) { constexpr ix S = TILE_VECTORS * LANES; return n < W / S * S ? (n + S - 1) / S * S : W; }
-struct Strips {
+FN ix round_to_tiles(ix n, ix W) { constexpr ix S = TILE_VECTORS * LANES; return n < W / S * S ? (n + S - 1) / S * S : W; }
+/** A right operand packed into strips as wide as a register tile, each stored depth by depth. `ahead`: what the next one will be copied from. */
+struct PackedStrips {
   static constexpr bool follows = false;
-  const f32* p; Ahead ahead; ix n;
+  const f32* p; NextOperand ahead; ix n;
   template <int S> using Step = ::Step<S>;
-  FN ix columns(ix c) const { return in_tiles(n, c); }
+  FN ix columns(ix c) const { return round_to_tiles(n, c); }
   FN const f32* strip(ix c, ix depth) const { return p + c * depth; }
   FN const f32* after(ix, ix) const { return nullptr; }
-  FN Fetch fetch(ix c, ix s, ix C, ix) const { return ahead.share(c, s, C); }
+  FN PrefetchStream fetch(ix c, ix s, ix C, ix) const { return ahead.share(c, s, C); }
 };
 /** `n` columns in panels that are `step` apart; a step of the depth takes N rows of a panel. `next`: what will be read after the last panel. */
 template <int W, class T, int N> struct Panels {
@@ -138,45 +141,48 @@ template <int W, class T, int N> struct Panels {
   FN const T* strip(ix c, ix) const { return p + c / W * step + c % W; }
   /** What is read after the strip that ends at column c. */
   FN const T* after(ix c, ix depth) const { return c < n ? strip(c, depth) : next; }
-  FN Fetch fetch(ix c, ix s, ix, ix depth) const {
+  FN PrefetchStream fetch(ix c, ix s, ix, ix depth) const {
     constexpr ix E = sizeof(T);
     return {(const char*)after(c + s, depth), W * E, s * E, depth * N * s * E / LINE, 0, 0};
   }
 };
 template <int W, class T> FN Panels<W, T, 1> panels(const T* p, ix step, ix n, const void* next) { return {p, step, n, (const T*)next}; }
-constexpr int SIX = 6;
-struct Sixes { const f32* p; };
-template <class B> constexpr bool is_major = false;
-template <int LD> constexpr bool is_major<Major<LD>> = true;
+/** Rows of a register tile. */
+constexpr int MR = 6;
+/** A left operand packed into micro-panels of MR rows, each stored depth by depth. */
+struct MicroPanels { const f32* p; };
+template <class B> constexpr bool is_in_place = false;
+template <int LD> constexpr bool is_in_place<InPlace<LD>> = true;
 /** An operand read in place, its rows LD apart. `next`, if not null: an operand with the same layout that will be read after it. */
-template <int LD> FN Major<LD> in_place(const f32* p, const f32* next = nullptr) { return {p, next}; }
+template <int LD> FN InPlace<LD> in_place(const f32* p, const f32* next = nullptr) { return {p, next}; }
 /** `n` columns, each contiguous; as many at `next` will be read after them. */
-template <int LD, class T> struct Along { const T *p, *next; ix n; };
-template <int LD, class T> FN Along<LD, T> along(const T* p, ix n, const T* next) { return {p, next, n}; }
+template <int LD, class T> struct KMajor { const T *p, *next; ix n; };
+template <int LD, class T> FN KMajor<LD, T> k_major(const T* p, ix n, const T* next) { return {p, next, n}; }
 /** An accumulator of R x C. If S < C it holds only S columns at a time: each strip of S is computed and used before the next. */
 template <int R, int C, int S = C> struct Acc {
   alignas(64) f32 d[R][S];
   static FN ix column(ix j) { return S == C ? j : j % S; }
-  FN void fill(f32 x) { ROLL for (ix i = 0; i < R * S; i += LANES) *(vf*)(&d[0][0] + i) = splat(x); }
+  FN void fill(f32 x) { NO_UNROLL for (ix i = 0; i < R * S; i += LANES) *(vf*)(&d[0][0] + i) = splat(x); }
   FN vf& at(vf, ix i, ix j) { return *(vf*)&d[i][column(j)]; }
   FN f32& at(f32, ix i, ix j) { return d[i][column(j)]; }
-  FN vf& at(Some, ix i, ix j) { return at(vf{}, i, j); }
+  FN vf& at(Tail, ix i, ix j) { return at(vf{}, i, j); }
 };
 /** An accumulator at an address in memory. */
 template <int R, int C> FN Acc<R, C>& acc_at(f32* p) { return *(Acc<R, C>*)p; }
 /** A transposed accumulator as the left operand. */
 template <int C> struct Transposed { const f32* p; };
 template <int R, int C> FN Transposed<C> transposed(const Acc<R, C>& a) { return {a.d[0]}; }
-template <int R> struct Row {
+/** One f32 per row of an accumulator. */
+template <int R> struct PerRow {
   f32 d[R];
-  FN void fill(f32 x) { ROLL for (ix i = 0; i < R; i++) d[i] = x; }
+  FN void fill(f32 x) { NO_UNROLL for (ix i = 0; i < R; i++) d[i] = x; }
   template <class V> FN f32& at(V, ix i, ix) { return d[i]; }
 };
 /** The left operand as a register tile gets it: one pointer, since larger arguments would be passed in memory. */
 template <int STEP> struct RowsAt { const f32* const* p; FN f32 at(int i, ix k) const { return p[i][k * STEP]; } };
 /** Rows that begin `by` elements later. */
-template <int R, int STEP> struct MovedRows { const Rows<R, STEP>& rows; ix by; };
-template <int R, int STEP> FN MovedRows<R, STEP> moved(const Rows<R, STEP>& rows, ix by) { return {rows, by}; }
+template <int R, int STEP> struct ShiftedRows { const Rows<R, STEP>& rows; ix by; };
+template <int R, int STEP> FN ShiftedRows<R, STEP> shifted(const Rows<R, STEP>& rows, ix by) { return {rows, by}; }
 template <int STEP> struct ShiftedAt { const f32* const* p; ix by; FN f32 at(int i, ix k) const { return p[i][k * STEP + by]; } };
 /** The same rows at `n` offsets in turn, each with its own right operand (a convolution's taps). */
 template <int STEP, class T> struct TapsAt {
@@ -188,20 +194,20 @@ template <int STEP, class T> constexpr bool is_taps<TapsAt<STEP, T>> = true;
 template <int R, int STEP, class T> struct TapRows { const Rows<R, STEP>& rows; const ix* by; const T* const* b; ix n; };
 template <int C> struct AccAt { const f32* p; FN f32 at(int i, ix k) const { return p[i * C + k]; } };
 template <int LD> struct TransposedAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * LD + i]; } };
-struct SixAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * SIX + i]; } };
+struct MicroPanelAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * MR + i]; } };
 template <int R, int S> FN RowsAt<S> tile_at(const Rows<R, S>& a, ix r, ix) { return {a.r + r}; }
-template <int R, int S> FN ShiftedAt<S> tile_at(const MovedRows<R, S>& a, ix r, ix) { return {a.rows.r + r, a.by}; }
+template <int R, int S> FN ShiftedAt<S> tile_at(const ShiftedRows<R, S>& a, ix r, ix) { return {a.rows.r + r, a.by}; }
 template <int R, int S, class T> FN TapsAt<S, T> tile_at(const TapRows<R, S, T>& a, ix r, ix) { return {a.rows.r + r, a.by, a.b, a.n}; }
 template <int R, int C> FN AccAt<C> tile_at(const Acc<R, C>& a, ix r, ix) { return {a.d[r]}; }
 template <int C> FN TransposedAt<C> tile_at(const Transposed<C>& a, ix r, ix) { return {a.p + r}; }
-FN SixAt tile_at(const Sixes& a, ix r, ix depth) { return {a.p + r / SIX * (SIX * depth + LANES)}; }
-/** The height of the next register tile, with `left` rows to go: six, but the last 7 to 11 are split evenly (not those of Sixes). */
+FN MicroPanelAt tile_at(const MicroPanels& a, ix r, ix depth) { return {a.p + r / MR * (MR * depth + LANES)}; }
+/** The height of the next register tile, with `left` rows to go: six, but the last 7 to 11 are split evenly (not those of MicroPanels). */
 template <class A> FN ix height(const A&, ix left) { return left >= 12 || left == 6 ? 6 : left > 6 ? (left + 1) / 2 : left; }
-FN ix height(const Sixes&, ix left) { return ix_min(left, SIX); }
-template <class A> constexpr bool takes_six = false;
-template <> constexpr bool takes_six<Sixes> = true;
+FN ix height(const MicroPanels&, ix left) { return ix_min(left, MR); }
+template <class A> constexpr bool has_fixed_height = false;
+template <> constexpr bool has_fixed_height<MicroPanels> = true;
 /** s + x * w, rounded once. */
-template <class A> FN vf plus_product(const A&, vf s, vf x, vf w) { return mad(x, w, s); }
+template <class A> FN vf plus_product(const A&, vf s, vf x, vf w) { return fma_(x, w, s); }
 
 #if defined(__AVX512BF16__) && LANES == 16
 // ---- bf16 operands in words: a 32-bit word has two steps of the depth, the first in its lower half. A step of such a product takes one word ----
@@ -214,11 +220,11 @@ template <class A> FN auto tile_at(const Words<A>& a, ix r, ix depth) {
   return WordsAt<decltype(tile_at(a.words, r, depth))>{words};
 }
 template <class A> FN bool is_cold(const Words<A>& a) { return is_cold(a.words); }
-template <class A, class F> FN void ask_rows(const Words<A>& a, ix x, ix n, ix depth, F soon) { ask_rows(a.words, x, n, depth, soon); }
+template <class A, class F> FN void prefetch_rows(const Words<A>& a, ix x, ix n, ix depth, F prefetch) { prefetch_rows(a.words, x, n, depth, prefetch); }
 template <class A> FN ix height(const Words<A>& a, ix left) { return height(a.words, left); }
-template <class A> constexpr bool takes_six<Words<A>> = takes_six<A>;
+template <class A> constexpr bool has_fixed_height<Words<A>> = has_fixed_height<A>;
 /** LANES words, made of two rows. */
-FN vf word_vector(const bf16* low, const bf16* high) { return real(__builtin_convertvector(*(const vh_at*)low, vi) | __builtin_convertvector(*(const vh_at*)high, vi) << 16); }
+FN vf word_vector(const bf16* low, const bf16* high) { return from_bits(__builtin_convertvector(*(const vh_at*)low, vi) | __builtin_convertvector(*(const vh_at*)high, vi) << 16); }
 /** The products of the upper halves, then of the lower ones, each rounded once; what is below 2^-126 is zero. */
 template <class A> FN vf plus_product(const WordsAt<A>&, vf s, vf x, vf w) { asm("vdpbf16ps %2, %1, %0" : "+v"(s) : "v"(x), "v"(w)); return s; }
 typedef u16 vhh __attribute__((vector_size(64)));
@@ -239,14 +245,14 @@ template <int LD> struct Step<LD, bf16, 2> {
       w[v + 1] = (vf)__builtin_shufflevector(a, b, GROUPS(4));
     }
   }
-  template <int NV> static FN void enter(vf (&s)[NV]) {
+  template <int NV> static FN void permute_in(vf (&s)[NV]) {
     if constexpr (NV % 2 == 0) UNROLL for (int v = 0; v < NV; v += 2) {
       const vf a = s[v], b = s[v + 1];
       s[v] = __builtin_shufflevector(a, b, QUARTERS(0, 8, 16, 24));
       s[v + 1] = __builtin_shufflevector(a, b, QUARTERS(4, 12, 20, 28));
     }
   }
-  template <int NV> static FN void leave(vf (&s)[NV]) {
+  template <int NV> static FN void permute_out(vf (&s)[NV]) {
     if constexpr (NV % 2 == 0) UNROLL for (int v = 0; v < NV; v += 2) {
       const vf a = s[v], b = s[v + 1];
       s[v] = __builtin_shufflevector(a, b, QUARTERS(0, 16, 4, 20));

@@ -2,28 +2,28 @@
 
 // ---- staging by copy. Right operands of W columns; the last register tile is filled up with zeros ----
 /** The index of element (x, k) in strips. */
-template <int W> FN ix place(ix x, ix k, ix depth) {
+template <int W> FN ix strip_index(ix x, ix k, ix depth) {
   constexpr ix S = vectors(W) * LANES, REST = W % S;
   const ix c = x / S * S;
   return c * depth + k * (REST > 0 && c + S > W ? REST : S) + x - c;
 }
-template <int W> FN void blank(f32* to, ix n, ix k, ix depth) { ROLL for (ix x = n, all = in_tiles(n, W); x < all; x++) to[place<W>(x, k, depth)] = 0.0f; }
+template <int W> FN void zero_pad(f32* to, ix n, ix k, ix depth) { NO_UNROLL for (ix x = n, all = round_to_tiles(n, W); x < all; x++) to[strip_index<W>(x, k, depth)] = 0.0f; }
 /** Packs strips of computed elements: (x, k) is f(v, x, k). */
-template <int W, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
-  ROLL for (ix k = 0; k < depth; k++) {
+template <int W, int L, class F> FN PackedStrips pack(f32* to, ix n, ix depth, F f) {
+  NO_UNROLL for (ix k = 0; k < depth; k++) {
     ix x = 0;
-    if constexpr (L > 1) ROLL for (; x + L <= n; x += L) st(vf{}, to + place<W>(x, k, depth), f(vf{}, x, k));
-    ROLL for (; x < n; x++) to[place<W>(x, k, depth)] = f(f32{}, x, k);
-    blank<W>(to, n, k, depth);
+    if constexpr (L > 1) NO_UNROLL for (; x + L <= n; x += L) st(vf{}, to + strip_index<W>(x, k, depth), f(vf{}, x, k));
+    NO_UNROLL for (; x < n; x++) to[strip_index<W>(x, k, depth)] = f(f32{}, x, k);
+    zero_pad<W>(to, n, k, depth);
   }
   return {to, {}, n};
 }
 /** The prefetch distance of copies, in steps of the depth. */
-constexpr ix SOON = 4;
-/** Copies a strip of S columns from x on, prefetching rows `soon` steps of the depth ahead. */
-template <int S, class F> FN void copy_strip(f32* to, ix x, ix depth, ix soon, F row) {
-  ROLL for (ix k = 0; k < depth; k++, to += S) {
-    const f32 *const from = row(k) + x, *const later = row(ix_min(k + soon, depth - 1)) + x;
+constexpr ix COPY_PREFETCH_STEPS = 4;
+/** Copies a strip of S columns from x on, prefetching rows `ahead` steps of the depth ahead. */
+template <int S, class F> FN void copy_strip(f32* to, ix x, ix depth, ix ahead, F row) {
+  NO_UNROLL for (ix k = 0; k < depth; k++, to += S) {
+    const f32 *const from = row(k) + x, *const later = row(ix_min(k + ahead, depth - 1)) + x;
     UNROLL for (int y = 0; y < S; y += 16) __builtin_prefetch(later + y);
     UNROLL for (int y = 0; y < S; y += LANES) st(vf{}, to + y, ld(vf{}, from + y));
   }
@@ -31,53 +31,53 @@ template <int S, class F> FN void copy_strip(f32* to, ix x, ix depth, ix soon, F
 /** Copies all W columns strip by strip: stores to consecutive lines stall less. */
 template <int W, class F> FN void copy_strips(f32* to, ix depth, F row) {
   constexpr int S = vectors(W) * LANES, REST = W % S;
-  constexpr ix soon = SOON * ((W + S - 1) / S);
-  ROLL for (ix x = 0; x + S <= W; x += S) copy_strip<S>(to + x * depth, x, depth, soon, row);
-  if constexpr (REST > 0) copy_strip<REST>(to + (W - REST) * depth, W - REST, depth, soon, row);
+  constexpr ix ahead = COPY_PREFETCH_STEPS * ((W + S - 1) / S);
+  NO_UNROLL for (ix x = 0; x + S <= W; x += S) copy_strip<S>(to + x * depth, x, depth, ahead, row);
+  if constexpr (REST > 0) copy_strip<REST>(to + (W - REST) * depth, W - REST, depth, ahead, row);
 }
 /** Copies n of W columns to strips; row k begins at *row(k). If n < W, whole vectors are read where they do not run past the last row. */
-template <int W, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead, F row) {
+template <int W, class F> FN PackedStrips pack_columns(f32* to, ix n, ix depth, NextOperand ahead, F row) {
   if (n == W) {
     copy_strips<W>(to, depth, row);
     return {to, ahead, n};
   }
   const f32* const end = depth > 0 ? row(depth - 1) + n : nullptr;
-  const ix all = in_tiles(n, W);
-  ROLL for (ix k = 0; k < depth; k++) {
+  const ix all = round_to_tiles(n, W);
+  NO_UNROLL for (ix k = 0; k < depth; k++) {
     const f32* const from = row(k);
     if (from + all <= end) {
-      ROLL for (ix x = 0; x < all; x += LANES) st(vf{}, to + place<W>(x, k, depth), where(lane(vf{}, x) < (i32)n, ld(vf{}, from + x), 0.0f));
+      NO_UNROLL for (ix x = 0; x < all; x += LANES) st(vf{}, to + strip_index<W>(x, k, depth), where(iota(vf{}, x) < (i32)n, ld(vf{}, from + x), 0.0f));
       continue;
     }
-    ROLL for (ix x = 0; x < n; x++) to[place<W>(x, k, depth)] = from[x];
-    blank<W>(to, n, k, depth);
+    NO_UNROLL for (ix x = 0; x < n; x++) to[strip_index<W>(x, k, depth)] = from[x];
+    zero_pad<W>(to, n, k, depth);
   }
   return {to, ahead, n};
 }
-/** Rows that are close in memory, LD apart: read in place if one register tile takes all W columns, else copied. */
-template <int W, int LD> FN auto close(f32* to, const f32* p, ix depth, Ahead ahead) {
+/** Rows LD apart in memory: read in place if one register tile takes all W columns, else copied. */
+template <int W, int LD> FN auto in_place_or_pack(f32* to, const f32* p, ix depth, NextOperand ahead) {
   if constexpr (vectors(W) * LANES == W) return in_place<LD>(p, ahead.p);
-  else return columns<W>(to, W, depth, ahead, [&](ix k) { return p + k * LD; });
+  else return pack_columns<W>(to, W, depth, ahead, [&](ix k) { return p + k * LD; });
 }
-/** The same for rows that begin anywhere. */
-template <int W, class F> FN auto listed(f32* to, ix depth, F row) {
+/** The same for rows at any addresses: a list of pointers to them if one register tile takes all W columns, else a copy. */
+template <int W, class F> FN auto row_pointers(f32* to, ix depth, F row) {
   if constexpr (vectors(W) * LANES == W) {
     const f32** const rows = (const f32**)to;
-    ROLL for (ix k = 0; k < depth; k++) rows[k] = row(k);
-    return Listed{rows};
-  } else return columns<W>(to, W, depth, {}, row);
+    NO_UNROLL for (ix k = 0; k < depth; k++) rows[k] = row(k);
+    return RowPointers{rows};
+  } else return pack_columns<W>(to, W, depth, {}, row);
 }
 /** The smallest vector with at least six floats; wider ones would cross cache lines more often, and leave a longer tail. */
 typedef f32 Eight __attribute__((vector_size(32), aligned(4), may_alias));
-/** Packs a left operand to Sixes; step k of the depth begins at *row(k). What a vector writes past its six is overwritten later, or falls in a gap. */
-template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
-  const ix next = SIX * depth + LANES;
-  ROLL for (ix k = 0; k < depth; k++) {
-    const f32 *const from = row(k), *const later = row(ix_min(k + SOON, depth - 1));
-    f32* six = to + k * SIX; ix x = 0;
-    ROLL for (ix y = 0; y < n; y += 16) __builtin_prefetch(later + y);
-    ROLL for (; x + 8 <= n; x += SIX, six += next) *(Eight*)six = *(const Eight*)(from + x);
-    ROLL for (; x < n; x += SIX, six += next) { const ix m = ix_min(SIX, n - x); ROLL for (ix i = 0; i < m; i++) six[i] = from[x + i]; }
+/** Packs a left operand to MicroPanels; step k of the depth begins at *row(k). What a vector writes past its MR rows is overwritten later, or falls in a gap. */
+template <class F> FN MicroPanels pack_micro_panels(f32* to, ix n, ix depth, F row) {
+  const ix next = MR * depth + LANES;
+  NO_UNROLL for (ix k = 0; k < depth; k++) {
+    const f32 *const from = row(k), *const later = row(ix_min(k + COPY_PREFETCH_STEPS, depth - 1));
+    f32* panel = to + k * MR; ix x = 0;
+    NO_UNROLL for (ix y = 0; y < n; y += 16) __builtin_prefetch(later + y);
+    NO_UNROLL for (; x + 8 <= n; x += MR, panel += next) *(Eight*)panel = *(const Eight*)(from + x);
+    NO_UNROLL for (; x < n; x += MR, panel += next) { const ix m = ix_min(MR, n - x); NO_UNROLL for (ix i = 0; i < m; i++) panel[i] = from[x + i]; }
   }
   return {to};
 }
@@ -85,21 +85,21 @@ template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
 template <int L, class F> FN void par(ix n, F f) {
   ix j = 0;
   if constexpr (L > 1) {
-    ROLL for (; j + L <= n; j += L) f(vf{}, j);
-    if (j < n) f(Some{(i32)(n - j)}, j);
-  } else ROLL for (; j < n; j++) f(f32{}, j);
+    NO_UNROLL for (; j + L <= n; j += L) f(vf{}, j);
+    if (j < n) f(Tail{(i32)(n - j)}, j);
+  } else NO_UNROLL for (; j < n; j++) f(f32{}, j);
 }
-/** Packs computed elements (x, k) to Sixes, for at most R rows: SOME steps of the depth are computed at a time, then reordered. */
-template <int R, int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F f) {
+/** Packs computed elements (x, k) to MicroPanels, for at most R rows: SOME steps of the depth are computed at a time, then reordered. */
+template <int R, int L, class F> FN MicroPanels pack_computed_micro_panels(f32* to, ix n, ix depth, F f) {
   constexpr ix SOME = 16;
-  alignas(64) f32 made[SOME][R + (LANES > SIX ? LANES : SIX)];  // vectors are read whole
-  const ix next = SIX * depth + LANES;
-  ROLL for (ix k = 0; k < depth; k += SOME) {
+  alignas(64) f32 computed[SOME][R + (LANES > MR ? LANES : MR)];  // vectors are read whole
+  const ix next = MR * depth + LANES;
+  NO_UNROLL for (ix k = 0; k < depth; k += SOME) {
     const ix m = ix_min(SOME, depth - k);
-    ROLL for (ix i = 0; i < m; i++) par<L>(n, [&](auto v, ix x) { st(v, made[i] + x, f(v, x, k + i)); });
-    ROLL for (ix i = 0; i < m; i++) {
-      f32* six = to + (k + i) * SIX;
-      ROLL for (ix x = 0; x < n; x += SIX, six += next) UNROLL for (int l = 0; l < SIX; l++) six[l] = made[i][x + l];
+    NO_UNROLL for (ix i = 0; i < m; i++) par<L>(n, [&](auto v, ix x) { st(v, computed[i] + x, f(v, x, k + i)); });
+    NO_UNROLL for (ix i = 0; i < m; i++) {
+      f32* panel = to + (k + i) * MR;
+      NO_UNROLL for (ix x = 0; x < n; x += MR, panel += next) UNROLL for (int l = 0; l < MR; l++) panel[l] = computed[i][x + l];
     }
   }
   return {to};
@@ -107,10 +107,10 @@ template <int R, int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F 
 /** Packs a computed left operand to rows of D floats, with lanes along k. */
 template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth, F f) {
   Rows<R, 1> rows; rows.cold = false;
-  ROLL for (ix x = 0; x < n; x++) {
+  NO_UNROLL for (ix x = 0; x < n; x++) {
     f32* const row = to + x * D; ix k = 0;
-    ROLL for (; k + LANES <= depth; k += LANES) st(vf{}, row + k, f(vf{}, x, k));
-    ROLL for (; k < depth; k++) row[k] = f(f32{}, x, k);
+    NO_UNROLL for (; k + LANES <= depth; k += LANES) st(vf{}, row + k, f(vf{}, x, k));
+    NO_UNROLL for (; k < depth; k++) row[k] = f(f32{}, x, k);
     rows.r[x] = row;
   }
   return rows;
@@ -130,7 +130,7 @@ template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth
 #define FOURS(l, h) ((l) * 2 / LANES * LANES + (l) * 2 % LANES / 8 * 8 + h * 4 + (l) % 4)
 #define MIX(f, h, a, b) __builtin_shufflevector(a, b, PICK(f, h))
 /** Transposes LANES x LANES: 4 x 4 inside groups of four lanes, then the groups. It uses only shuffles that need no index vector. */
-FN void turn(vf (&r)[LANES]) {
+FN void transpose(vf (&r)[LANES]) {
   UNROLL for (int i = 0; i < LANES; i += 4) {
     const vf a = MIX(ONES, 0, r[i], r[i + 1]), b = MIX(ONES, 1, r[i], r[i + 1]), c = MIX(ONES, 0, r[i + 2], r[i + 3]), d = MIX(ONES, 1, r[i + 2], r[i + 3]);
     r[i] = MIX(TWOS, 0, a, c); r[i + 1] = MIX(TWOS, 1, a, c); r[i + 2] = MIX(TWOS, 0, b, d); r[i + 3] = MIX(TWOS, 1, b, d);
@@ -144,88 +144,88 @@ FN void turn(vf (&r)[LANES]) {
   UNROLL for (int i = 0; i < 4; i++) { const vf a = MIX(FOURS, 0, r[i], r[i + 4]), b = MIX(FOURS, 1, r[i], r[i + 4]); r[i] = a; r[i + 4] = b; }
 #endif
 }
-/** Packs a transposed weight in panels of P, where (x, k) is p[k / P * step + x * P + k % P], to strips. It is read in the order of memory. */
-template <int W, int P, class T> APART Strips turn_panels(f32* to, ix n, ix depth, const T* p, ix step, const f32* next) {
+/** Packs the transpose of a weight in panels of P, where (x, k) is p[k / P * step + x * P + k % P], to strips. It is read in the order of memory. */
+template <int W, int P, class T> NOINLINE PackedStrips pack_transposed_panels(f32* to, ix n, ix depth, const T* p, ix step, const f32* next) {
   constexpr ix B = P < LANES ? P : LANES;
-  ROLL for (ix k = 0; k < depth; k += P, p += step) ROLL for (ix x = 0, all = in_tiles(n, W); x < all; x += B)
-    ROLL for (ix c = 0; c < P; c += B)
+  NO_UNROLL for (ix k = 0; k < depth; k += P, p += step) NO_UNROLL for (ix x = 0, all = round_to_tiles(n, W); x < all; x += B)
+    NO_UNROLL for (ix c = 0; c < P; c += B)
       if (x + B <= n && B == LANES) {
         vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, p + (x + i) * P + c);
-        turn(r);
-        UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + c + i, depth), r[i]);
-      } else ROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[place<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
+        transpose(r);
+        UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + strip_index<W>(x, k + c + i, depth), r[i]);
+      } else NO_UNROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[strip_index<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
   return {to, {next, step, n * P, depth / P}, n};
 }
 /** Packs an operand that is contiguous along k, element (x, k) at *f(x, k), by transposing blocks of LANES x LANES. */
-template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f) {
-  ROLL for (ix x = 0, all = in_tiles(n, W); x < all; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
+template <int W, class F> FN PackedStrips pack_transposed(f32* to, ix n, ix depth, F f) {
+  NO_UNROLL for (ix x = 0, all = round_to_tiles(n, W); x < all; x += LANES) NO_UNROLL for (ix k = 0; k < depth; k += LANES)
     if ((x + LANES <= n || x >= n) && k + LANES <= depth) {
       vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = x < n ? ld(vf{}, f(x + i, k)) : vf{};
-      if (x < n) turn(r);
-      UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + i, depth), r[i]);
+      if (x < n) transpose(r);
+      UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + strip_index<W>(x, k + i, depth), r[i]);
     } else {
       const ix last = ix_min(k + LANES, depth);
-      ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[place<W>(i, c, depth)] = i < n ? ld(f32{}, f(i, c)) : 0.0f;
+      NO_UNROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[strip_index<W>(i, c, depth)] = i < n ? ld(f32{}, f(i, c)) : 0.0f;
     }
   return {to, {}, n};
 }
 
 /** A bf16 weight in panels of P: with few rows it is read in place, with more it is copied to W columns of f32. */
 template <bool> struct Few {};
-template <int P, int W> struct ShortPanels {
+template <int P, int W> struct Bf16Panels {
   Panels<P, bf16, 1> lies; f32* to; ix depth;
   FN const Panels<P, bf16, 1>& read(Few<true>) const { return lies; }
-  FN Strips read(Few<false>) const { return pack<W, LANES>(to, lies.n, depth, [&](auto v, ix x, ix k) { return ld(v, lies.strip(x, 0) + k * P); }); }
+  FN PackedStrips read(Few<false>) const { return pack<W, LANES>(to, lies.n, depth, [&](auto v, ix x, ix k) { return ld(v, lies.strip(x, 0) + k * P); }); }
 };
-template <int P, int W> FN ShortPanels<P, W> short_panels(f32* to, const bf16* p, ix step, ix n, ix depth, const void* next) { return {{p, step, n, (const bf16*)next}, to, depth}; }
-template <class F> FN void by_rows(ix rows, F f) {
-  if (rows <= FEW) f(Few<true>{});
+template <int P, int W> FN Bf16Panels<P, W> bf16_panels(f32* to, const bf16* p, ix step, ix n, ix depth, const void* next) { return {{p, step, n, (const bf16*)next}, to, depth}; }
+template <class F> FN void dispatch_few_rows(ix rows, F f) {
+  if (rows <= FEW_ROWS) f(Few<true>{});
   else f(Few<false>{});
 }
 
 // ---- a right operand whose depth is contiguous, for rows that fit one register tile ----
 /** LANES steps of n columns; the missing ones repeat the last. Not inlined, or its address computations would be done for whole blocks too. */
 template <int LD, class T> __attribute__((noinline)) void some_columns(vf (&w)[LANES], const T* p, ix n) {
-  ROLL for (ix i = 0; i < LANES; i++) w[i] = ld(vf{}, p + ix_min(i, n - 1) * LD);
+  NO_UNROLL for (ix i = 0; i < LANES; i++) w[i] = ld(vf{}, p + ix_min(i, n - 1) * LD);
 }
 /** Loads LANES steps of n columns from p on and transposes them, so that lanes are columns. Whole blocks prefetch what lies `ahead` of them. */
-template <int LD, class T> FN void turned(vf (&w)[LANES], const T* p, ix n, ix ahead) {
+template <int LD, class T> FN void load_transposed(vf (&w)[LANES], const T* p, ix n, ix ahead) {
   if (n < LANES) {
     vf some[LANES]; some_columns<LD>(some, p, n);
     UNROLL for (ix i = 0; i < LANES; i++) w[i] = some[i];
   } else UNROLL for (ix i = 0; i < LANES; i++) { w[i] = ld(vf{}, p + i * LD); __builtin_prefetch(p + i * LD + ahead, 0, 2); }
-  turn(w);
+  transpose(w);
 }
-/** M rows x LANES columns, summed in the order of `micro`, so bit for bit the same. */
-template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void micro_along(bool fresh, A a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
+/** M rows x LANES columns, summed in the order of `micro_kernel`, so bit for bit the same. */
+template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void micro_kernel_k_major(bool fresh, A a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
   vf s[M], w[LANES];
   UNROLL for (int i = 0; i < M; i++) s[i] = fresh ? vf{} : *(vf*)(acc + i * C);
   ix k = 0;
-  ROLL for (; k + LANES <= depth; k += LANES) {
-    turned<LD>(w, p + k, n, ahead);
+  NO_UNROLL for (; k + LANES <= depth; k += LANES) {
+    load_transposed<LD>(w, p + k, n, ahead);
     UNROLL for (int l = 0; l < LANES; l++) UNROLL for (int i = 0; i < M; i++) s[i] = plus_product(a, s[i], splat(a.at(i, k + l)), w[l]);
   }
-  ROLL for (; k < depth; k++) {
+  NO_UNROLL for (; k < depth; k++) {
     vf x = {};
     UNROLL for (ix l = 0; l < LANES; l++) if (l < n) x[l] = ld(f32{}, p + l * LD + k);
     UNROLL for (int i = 0; i < M; i++) s[i] = plus_product(a, s[i], splat(a.at(i, k)), x);
   }
   UNROLL for (int i = 0; i < M; i++) *(vf*)(acc + i * C) = s[i];
 }
-/** Calls `micro_along` for the number of rows, M to R. */
-template <int M, int R, int C, int LD, class A, class E> FN void rows_along(ix rows, bool fresh, const A& a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
-  if constexpr (M < R) if (rows > M) return rows_along<M + 1, R, C, LD>(rows, fresh, a, p, ahead, n, acc, depth);
-  micro_along<M, C, LD>(fresh, tile_at(a, 0, depth), p, ahead, n, acc, depth);
+/** Calls `micro_kernel_k_major` for the number of rows, M to R. */
+template <int M, int R, int C, int LD, class A, class E> FN void rows_k_major(ix rows, bool fresh, const A& a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
+  if constexpr (M < R) if (rows > M) return rows_k_major<M + 1, R, C, LD>(rows, fresh, a, p, ahead, n, acc, depth);
+  micro_kernel_k_major<M, C, LD>(fresh, tile_at(a, 0, depth), p, ahead, n, acc, depth);
 }
 /** acc += a @ b (see tile.hpp) for b's columns, rounded up to whole vectors. */
-template <class A, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const On<Along<LD, E>, R, C>& o) {
-  static_assert(R <= SIX, "one register tile's rows");
+template <class A, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& epilogue, const Rhs<KMajor<LD, E>, R, C>& o) {
+  static_assert(R <= MR, "one register tile's rows");
   if (rows == 0) return;
   constexpr ix W = LANES < 16 ? 16 : LANES;  // a part must have whole runs of 16 columns, whose sums `st_sum` makes
-  ROLL for (ix c = 0; c < o.b.n; c += W) {
-    const Part part = {0, rows, c, W};
-    if (then.now) then.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
-    ROLL for (ix x = c; x < ix_min(c + W, o.b.n); x += LANES) rows_along<1, R, C, LD>(rows, fresh, a, o.b.p + x * LD, o.b.next - o.b.p, o.b.n - x, o.acc.d[0] + x, depth);
-    if (then.now) then.after(part);
+  NO_UNROLL for (ix c = 0; c < o.b.n; c += W) {
+    const TileCoord part = {0, rows, c, W};
+    if (epilogue.now) epilogue.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
+    NO_UNROLL for (ix x = c; x < ix_min(c + W, o.b.n); x += LANES) rows_k_major<1, R, C, LD>(rows, fresh, a, o.b.p + x * LD, o.b.next - o.b.p, o.b.n - x, o.acc.d[0] + x, depth);
+    if (epilogue.now) epilogue.after(part);
   }
 }

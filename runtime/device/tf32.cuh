@@ -1,40 +1,40 @@
-// Products of f32 by tensor cores, where a person asks for it: operands are rounded to tf32 (11 bits of 24), sums are of f32. After tile.
+// --tf32: f32 operands are rounded to tf32 (11 significant bits) and multiplied by tensor cores; f32 accumulators. After mma.cuh.
 
-/** To the nearest number of 11 bits, ties away from zero: the tensor core itself would drop the others. */
+/** Rounds to nearest tf32, ties away from zero. Without it the tensor core truncates. */
 FN u32 rounded_tf32(f32 x) { u32 r; PTX_PURE("cvt.rna.tf32.f32 %0, %1;", OUTS(W_U32(r)), INS(R_F32(x))); return r; }
-/** 16 x 8 += (16 x 8) (8 x 8) */
+/** d (16, 8) f32 += a (16, 8) tf32 @ b (8, 8) tf32. */
 FN void mma_m16n8k8(f32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
   PTX_PURE("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};",
     OUTS(RW_F32(d[0]), RW_F32(d[1]), RW_F32(d[2]), RW_F32(d[3])), INS(R_U32(a[0]), R_U32(a[1]), R_U32(a[2]), R_U32(a[3]), R_U32(b0), R_U32(b1)));
 }
-/** A 16 x 8 fragment at depth 8 ks, as `Staged::fragment` counts. A row of 16 bytes is four numbers along the depth, so ldmatrix gives each
-    lane its own; where depth runs down the rows, a lane loads its numbers one by one. RIGHT: of 16 columns, four words for two products. */
-template <bool RIGHT, int R, int C, bool T> FN void fragment_tf32(const Staged<f32, R, C, T>& x, i32 first, int ks, int eights, u32 (&r)[4]) {
+/** The fragment of a 16 x 8 block at depth 8 ks (RIGHT: of 8 x 16, the b fragments of two mma), see TileView::load_fragment. Where the depth is
+    contiguous in shared memory ldmatrix gives each lane its elements (a 16-byte row is four f32); else a lane loads them one by one. */
+template <bool RIGHT, int R, int C, bool T> FN void load_fragment_tf32(const TileView<f32, R, C, T>& x, i32 first, int ks, int eights, u32 (&r)[4]) {
   static_assert(C % 8 == 0 && R % 8 == 0, "whole fragments");
-  if constexpr (RIGHT == T) x.template fragment<RIGHT>(first, ks, eights, r);
+  if constexpr (RIGHT == T) x.template load_fragment<RIGHT>(first, ks, eights, r);
   else {
     const i32 across = first + eights * 8 + (i32)(lane_id() >> 2), depth = ks * 8 + (i32)(lane_id() & 3);
     UNROLL for (int q = 0; q < 4; q++) {
       const int past = RIGHT ? q >> 1 : q & 1, down = RIGHT ? q & 1 : q >> 1;
-      r[q] = (u32)bits(*x.number(depth + down * 4, across + past * 8));
+      r[q] = (u32)bits(*x.at(depth + down * 4, across + past * 8));
     }
   }
-  UNROLL for (int q = 0; q < 4; q++) r[q] = rounded_tf32(real((i32)r[q]));
+  UNROLL for (int q = 0; q < 4; q++) r[q] = rounded_tf32(from_bits((i32)r[q]));
 }
-template <int MT, class B, class C> FN void mma_fragments_tf32(int ks, const u32 (&a)[MT][4], const On<B, C>& p) {
+template <int MT, class B, class C> FN void mma_fragments_tf32(int ks, const u32 (&a)[MT][4], const Rhs<B, C>& p) {
   static_assert(C::NT % 2 == 0, "a fragment holds 16 columns");
   UNROLL for (int n = 0; n < C::NT; n += 2) {
     u32 b[4];
-    fragment_tf32<true>(p.b, C::first_col(), ks, n, b);
+    load_fragment_tf32<true>(p.b, C::first_col(), ks, n, b);
     UNROLL for (int m = 0; m < MT; m++) { mma_m16n8k8(p.acc.d[m][n], a[m], b[0], b[1]); mma_m16n8k8(p.acc.d[m][n + 1], a[m], b[2], b[3]); }
   }
 }
-/** acc += a @ b for each pair: DEPTH deep, zeros beyond what is valid. */
-template <int DEPTH, class A, class B, class C, class... P> FN void mma_tf32(const A& a, const On<B, C>& p, const P&... ps) {
+/** acc (M, N) f32 += a (M, DEPTH) @ b (DEPTH, N), f32 rounded to tf32, for each rhs(b, acc). */
+template <int DEPTH, class A, class B, class C, class... P> FN void mma_tf32(const A& a, const Rhs<B, C>& p, const P&... ps) {
   constexpr int AT_ONCE = DEPTH > 32 ? 1 : DEPTH / 8;  // attention's registers have no room for fragments that are loaded early
   _Pragma("unroll AT_ONCE") for (int ks = 0; ks < DEPTH / 8; ks++) {
     u32 x[C::MT][4];
-    UNROLL for (int m = 0; m < C::MT; m++) fragment_tf32<false>(a, C::first_row(), ks, m * 2, x[m]);
+    UNROLL for (int m = 0; m < C::MT; m++) load_fragment_tf32<false>(a, C::first_row(), ks, m * 2, x[m]);
     mma_fragments_tf32(ks, x, p);
     (mma_fragments_tf32(ks, x, ps), ...);
   }

@@ -1,15 +1,16 @@
 // Vectors of LANES numbers on the host, and the same functions for single numbers: C++17 with GCC's vector extensions, no includes.
 // Compile with -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math: `a * b + c` rounds twice on every target, so a vector, its
-// scalar tail and the reference interpreter agree to the bit. Where one rounding is wanted (a dot product, a polynomial) it is `mad`.
+// scalar tail and the reference interpreter agree to the bit. Where one rounding is wanted (a dot product, a polynomial) it is `fma_`.
 #define FN inline __attribute__((always_inline))
 /** Not inlined: for long functions that do not decide a kernel's time. */
 #ifdef __clang__
-#define APART static __attribute__((noinline))
+#define NOINLINE static __attribute__((noinline))
 #else
-#define APART static __attribute__((noinline, noclone))
+#define NOINLINE static __attribute__((noinline, noclone))
 #endif
 #define UNROLL _Pragma("GCC unroll 64")
-#define ROLL _Pragma("GCC unroll 1")
+#define NO_UNROLL _Pragma("GCC unroll 1")
+#define NO_UNROLL_HOST NO_UNROLL
 #if defined(__AVX512F__)
 #define LANES 16
 #elif defined(__AVX2__)
@@ -44,13 +45,13 @@ typedef vb vb_at __attribute__((aligned(1), may_alias));
 typedef vh vh_at __attribute__((aligned(2), may_alias));
 
 // ---- types that go with V, which is vf or f32: its whole numbers, its doubles, its masks (lanes of 0 and -1, or bool) ----
-template <class V> struct With;
-template <> struct With<vf> { typedef vi I; typedef vu U; typedef vd D; typedef vi M; };
-template <> struct With<f32> { typedef i32 I; typedef u32 U; typedef f64 D; typedef bool M; };
-template <> struct With<vi> { typedef vf F; typedef vu U; typedef vd D; };
-template <> struct With<i32> { typedef f32 F; typedef u32 U; typedef f64 D; };
-template <class V> using int_of = typename With<V>::I;
-template <class V> using mask_of = typename With<V>::M;
+template <class V> struct TypesOf;
+template <> struct TypesOf<vf> { typedef vi I; typedef vu U; typedef vd D; typedef vi M; };
+template <> struct TypesOf<f32> { typedef i32 I; typedef u32 U; typedef f64 D; typedef bool M; };
+template <> struct TypesOf<vi> { typedef vf F; typedef vu U; typedef vd D; };
+template <> struct TypesOf<i32> { typedef f32 F; typedef u32 U; typedef f64 D; };
+template <class V> using int_of = typename TypesOf<V>::I;
+template <class V> using mask_of = typename TypesOf<V>::M;
 
 // ---- making vectors ----
 FN ix ix_min(ix a, ix b) { return a < b ? a : b; }
@@ -67,17 +68,17 @@ template <> struct As<bool> { static FN bool of(bool x) { return x; } };
 template <class V, class X> FN V as(X x) { return As<V>::of(x); }
 FN vi iota() { vi x; UNROLL for (int l = 0; l < LANES; l++) x[l] = l; return x; }
 /** The indices of the elements in the lanes, from j on. */
-FN vi lane(vf, i32 j) { return j + iota(); }
-FN i32 lane(f32, i32 j) { return j; }
+FN vi iota(vf, i32 j) { return j + iota(); }
+FN i32 iota(f32, i32 j) { return j; }
 /** The same with a stride. */
-FN vi lane(vf, i32 j, i32 step) { return j + step * iota(); }
-FN i32 lane(f32, i32 j, i32) { return j; }
+FN vi iota(vf, i32 j, i32 step) { return j + step * iota(); }
+FN i32 iota(f32, i32 j, i32) { return j; }
 
 // ---- reinterpretation and conversion ----
 FN vi bits(vf x) { return (vi)x; }
-FN vf real(vi x) { return (vf)x; }
+FN vf from_bits(vi x) { return (vf)x; }
 FN i32 bits(f32 x) { return __builtin_bit_cast(i32, x); }
-FN f32 real(i32 x) { return __builtin_bit_cast(f32, x); }
+FN f32 from_bits(i32 x) { return __builtin_bit_cast(f32, x); }
 FN vf to_f32(vi x) { return __builtin_convertvector(x, vf); }
 FN f32 to_f32(i32 x) { return (f32)x; }
 FN vd wide(vf x) { return __builtin_convertvector(x, vd); }
@@ -87,10 +88,10 @@ FN f64 wide(i32 x) { return x; }
 FN vf narrow(vd x) { return __builtin_convertvector(x, vf); }
 FN f32 narrow(f64 x) { return (f32)x; }
 /** Towards zero; x must fit. */
-FN vi whole(vf x) { return __builtin_convertvector(x, vi); }
-FN i32 whole(f32 x) { return (i32)x; }
-FN vi whole(vd x) { return __builtin_convertvector(x, vi); }
-FN i32 whole(f64 x) { return (i32)x; }
+FN vi truncate(vf x) { return __builtin_convertvector(x, vi); }
+FN i32 truncate(f32 x) { return (i32)x; }
+FN vi truncate(vd x) { return __builtin_convertvector(x, vi); }
+FN i32 truncate(f64 x) { return (i32)x; }
 
 // ---- masks and choice ----
 FN vi and_(vi a, vi b) { return a & b; }
@@ -104,8 +105,8 @@ FN vi or_(bool a, vi b) { return b | as<vi>(a); }
 FN vi not_(vi a) { return ~a; }
 FN bool not_(bool a) { return !a; }
 /** A mask as 0 and 1. */
-FN vi number(vi mask) { return -mask; }
-FN i32 number(bool mask) { return mask; }
+FN vi mask_to_int(vi mask) { return -mask; }
+FN i32 mask_to_int(bool mask) { return mask; }
 template <class T> FN T where(bool c, T a, T b) { return c ? a : b; }
 FN vf where(bool c, vf a, f32 b) { return c ? a : splat(b); }
 FN vf where(bool c, f32 a, vf b) { return c ? splat(a) : b; }
@@ -125,8 +126,8 @@ FN vi where(vi c, bool a, bool b) { return c ? as<vi>(a) : as<vi>(b); }
 
 // ---- table lookup: a table of LANES entries, indexed by the low bits of i ----
 #if LANES >= 8
-FN i32 chosen(const i32 (&table)[LANES], i32 i) { return table[i & (LANES - 1)]; }
-FN vi chosen(const i32 (&table)[LANES], vi i) {
+FN i32 lookup(const i32 (&table)[LANES], i32 i) { return table[i & (LANES - 1)]; }
+FN vi lookup(const i32 (&table)[LANES], vi i) {
   const vi t = *(const vi_at*)table;
 #if LANES == 8
   return (vi)__builtin_ia32_permvarsi256(t, i);
@@ -146,8 +147,8 @@ FN f32 ld(f32, const f32* p) { return *p; }
 FN i32 ld(f32, const i32* p) { return *p; }
 FN bool ld(f32, const u8* p) { return *p != 0; }
 /** A prefetch that a load makes: its distance in bytes, for elements of f32 (0: none), and how many times it is issued. */
-struct Asked { ix bytes; int times; };
-template <class P> FN auto ld(vf v, const P* p, Asked ahead) {
+struct Prefetch { ix bytes; int times; };
+template <class P> FN auto ld(vf v, const P* p, Prefetch ahead) {
   const char* const at = (const char*)p + ahead.bytes / (ix)(4 / sizeof(P));
   if (ahead.bytes != 0) UNROLL for (int i = 0; i < ahead.times; i++) __builtin_prefetch(at, 0, 2);
   return ld(v, p);
@@ -157,22 +158,22 @@ template <class P> FN auto ld(vf v, const P* p, Asked ahead) {
  * copy. With vectors of half a line each line is prefetched twice anyway, and two for each half are best.
  */
 constexpr int TIMES = !AMD ? 1 : LANES == 16 ? 3 : 2;
-template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Asked{4 * ahead, TIMES}); }
+template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Prefetch{4 * ahead, TIMES}); }
 /**
  * A fold of a row and one of the next row are one loop with AVX-512 (a softmax takes 2 to 6% less), and two elsewhere (one takes 2 to 4% more on Zen 3).
- * when_together and when_apart: the prefetches in either case.
+ * prefetch_when_together and prefetch_when_apart: the prefetches in either case.
  */
-#ifndef TOGETHER
-#define TOGETHER (LANES == 16)
+#ifndef FUSED_FOLDS
+#define FUSED_FOLDS (LANES == 16)
 #endif
-FN Asked when_together(ix ahead) { return {TOGETHER ? 4 * ahead : 0, TIMES}; }
-FN Asked when_apart(ix ahead) { return {TOGETHER ? 0 : 4 * ahead, TIMES}; }
+FN Prefetch prefetch_when_together(ix ahead) { return {FUSED_FOLDS ? 4 * ahead : 0, TIMES}; }
+FN Prefetch prefetch_when_apart(ix ahead) { return {FUSED_FOLDS ? 0 : 4 * ahead, TIMES}; }
 /**
  * What element j of a row of n prefetches of the next row, in the loop-th of `loops` loops over the row. On Zen 4 each loop prefetches a quarter and the
  * last the rest (a layernorm takes 20% less). On Intel with AVX-512 a sixteenth in each and the rest in the last brings 14%. Elsewhere both cost more
  * than they bring (4% with AVX2), so the last loop prefetches all.
  */
-FN Asked next_part(ix n, ix j, ix loop, ix loops) {
+FN Prefetch prefetch_share(ix n, ix j, ix loop, ix loops) {
   if (LANES < 16) return {loop + 1 < loops ? 0 : 4 * n, TIMES};
   const ix most = ZEN ? 12 : 16, each = ZEN ? 4 : 1, from = ix_min(each * loop, most);
   const ix count = (loop + 1 == loops ? 16 : ix_min(from + each, most)) - from;
@@ -193,64 +194,64 @@ FN void st(f32, u8* p, bool x) { *p = x; }
 
 /** Rounded to nearest, ties to even; a NaN stays NaN. */
 template <class F> FN int_of<F> to_bf16_bits(F x) {
-  typedef typename With<F>::U U;
+  typedef typename TypesOf<F>::U U;
   U b = (U)bits(x), up = (b + (0x7fff + (b >> 16 & 1))) >> 16;
   return where(x == x, (int_of<F>)up, (int_of<F>)(b >> 16 | 0x40));
 }
 FN bf16 to_bf16(f32 x) { return {(u16)to_bf16_bits(x)}; }
-FN f32 from_bf16(bf16 x) { return real((i32)((u32)x.bits << 16)); }
-FN vf ld(vf, const bf16* p) { return real(__builtin_convertvector(*(const vh_at*)p, vi) << 16); }
+FN f32 from_bf16(bf16 x) { return from_bits((i32)((u32)x.bits << 16)); }
+FN vf ld(vf, const bf16* p) { return from_bits(__builtin_convertvector(*(const vh_at*)p, vi) << 16); }
 FN f32 ld(f32, const bf16* p) { return from_bf16(*p); }
 FN void st(vf, bf16* p, vf x) { *(vh_at*)p = __builtin_convertvector(to_bf16_bits(x), vh); }
 FN void st(vf, bf16* p, f32 x) { st(vf{}, p, splat(x)); }
 FN void st(f32, bf16* p, f32 x) { *p = to_bf16(x); }
 
 // ---- the tail of a row: Some has the first n lanes. The others are read as zeros, and not written ----
-struct Some { i32 n; };
-FN vi lane(Some, i32 j) { return lane(vf{}, j); }
-FN vi lane(Some, i32 j, i32 step) { return lane(vf{}, j, step); }
+struct Tail { i32 n; };
+FN vi iota(Tail, i32 j) { return iota(vf{}, j); }
+FN vi iota(Tail, i32 j, i32 step) { return iota(vf{}, j, step); }
 /** The mask of the lanes of s. */
-FN vi among(Some s) { return iota() < s.n; }
-template <class V, class T> FN V one_by_one(Some s, V x, const T* p) { ROLL for (i32 l = 0; l < s.n; l++) x[l] = ld(f32{}, p + l); return x; }
+FN vi lane_mask(Tail s) { return iota() < s.n; }
+template <class V, class T> FN V one_by_one(Tail s, V x, const T* p) { NO_UNROLL for (i32 l = 0; l < s.n; l++) x[l] = ld(f32{}, p + l); return x; }
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ONE_BY_ONE  // sanitizers do not check masked loads and stores
 #endif
 #if LANES == 16 && !defined(ONE_BY_ONE)
-#define FIRST(s) (u16)((1u << s.n) - 1)
-FN vf ld(Some s, const f32* p) { return __builtin_ia32_loadups512_mask(p, vf{}, FIRST(s)); }
-FN vi ld(Some s, const i32* p) { return __builtin_ia32_loaddqusi512_mask(p, vi{}, FIRST(s)); }
-FN void st(Some s, f32* p, vf x) { __builtin_ia32_storeups512_mask(p, x, FIRST(s)); }
-FN void st(Some s, i32* p, vi x) { __builtin_ia32_storedqusi512_mask(p, x, FIRST(s)); }
+#define TAIL_MASK(s) (u16)((1u << s.n) - 1)
+FN vf ld(Tail s, const f32* p) { return __builtin_ia32_loadups512_mask(p, vf{}, TAIL_MASK(s)); }
+FN vi ld(Tail s, const i32* p) { return __builtin_ia32_loaddqusi512_mask(p, vi{}, TAIL_MASK(s)); }
+FN void st(Tail s, f32* p, vf x) { __builtin_ia32_storeups512_mask(p, x, TAIL_MASK(s)); }
+FN void st(Tail s, i32* p, vi x) { __builtin_ia32_storedqusi512_mask(p, x, TAIL_MASK(s)); }
 #elif LANES == 8 && !defined(ONE_BY_ONE)
-FN vf ld(Some s, const f32* p) { return __builtin_ia32_maskloadps256((const vf*)p, among(s)); }
-FN vi ld(Some s, const i32* p) { return __builtin_ia32_maskloadd256((const vi*)p, among(s)); }
-FN void st(Some s, f32* p, vf x) { __builtin_ia32_maskstoreps256((vf*)p, among(s), x); }
-FN void st(Some s, i32* p, vi x) { __builtin_ia32_maskstored256((vi*)p, among(s), x); }
+FN vf ld(Tail s, const f32* p) { return __builtin_ia32_maskloadps256((const vf*)p, lane_mask(s)); }
+FN vi ld(Tail s, const i32* p) { return __builtin_ia32_maskloadd256((const vi*)p, lane_mask(s)); }
+FN void st(Tail s, f32* p, vf x) { __builtin_ia32_maskstoreps256((vf*)p, lane_mask(s), x); }
+FN void st(Tail s, i32* p, vi x) { __builtin_ia32_maskstored256((vi*)p, lane_mask(s), x); }
 #else
-FN vf ld(Some s, const f32* p) { return one_by_one(s, vf{}, p); }
-FN vi ld(Some s, const i32* p) { return one_by_one(s, vi{}, p); }
-FN void st(Some s, f32* p, vf x) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = x[l]; }
-FN void st(Some s, i32* p, vi x) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = x[l]; }
+FN vf ld(Tail s, const f32* p) { return one_by_one(s, vf{}, p); }
+FN vi ld(Tail s, const i32* p) { return one_by_one(s, vi{}, p); }
+FN void st(Tail s, f32* p, vf x) { NO_UNROLL for (i32 l = 0; l < s.n; l++) p[l] = x[l]; }
+FN void st(Tail s, i32* p, vi x) { NO_UNROLL for (i32 l = 0; l < s.n; l++) p[l] = x[l]; }
 #endif
-FN vi ld(Some s, const u8* p) { return -one_by_one(s, vi{}, p); }
-FN vf ld(Some s, const bf16* p) { return one_by_one(s, vf{}, p); }
-template <class P, class A> FN auto ld(Some s, const P* p, A) { return ld(s, p); }
-FN void st(Some s, f32* p, f32 x) { st(s, p, splat(x)); }
-FN void st(Some s, i32* p, i32 x) { st(s, p, splat(x)); }
-FN void st(Some s, u8* p, vi mask) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = mask[l] != 0; }
-FN void st(Some s, u8* p, bool x) { st(s, p, as<vi>(x)); }
-FN void st(Some s, bf16* p, vf x) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = to_bf16((f32)x[l]); }
-FN void st(Some s, bf16* p, f32 x) { st(s, p, splat(x)); }
+FN vi ld(Tail s, const u8* p) { return -one_by_one(s, vi{}, p); }
+FN vf ld(Tail s, const bf16* p) { return one_by_one(s, vf{}, p); }
+template <class P, class A> FN auto ld(Tail s, const P* p, A) { return ld(s, p); }
+FN void st(Tail s, f32* p, f32 x) { st(s, p, splat(x)); }
+FN void st(Tail s, i32* p, i32 x) { st(s, p, splat(x)); }
+FN void st(Tail s, u8* p, vi mask) { NO_UNROLL for (i32 l = 0; l < s.n; l++) p[l] = mask[l] != 0; }
+FN void st(Tail s, u8* p, bool x) { st(s, p, as<vi>(x)); }
+FN void st(Tail s, bf16* p, vf x) { NO_UNROLL for (i32 l = 0; l < s.n; l++) p[l] = to_bf16((f32)x[l]); }
+FN void st(Tail s, bf16* p, f32 x) { st(s, p, splat(x)); }
 
 // ---- strided loads and stores ----
 FN i32 raw(const f32* p) { return bits(*p); }
 FN i32 raw(const i32* p) { return *p; }
 FN i32 raw(const u8* p) { return *p; }
 FN i32 raw(const bf16* p) { return p->bits; }
-FN vf of_raw(const f32*, vi x) { return real(x); }
+FN vf of_raw(const f32*, vi x) { return from_bits(x); }
 FN vi of_raw(const i32*, vi x) { return x; }
 FN vi of_raw(const u8*, vi x) { return -x; }
-FN vf of_raw(const bf16*, vi x) { return real(x << 16); }
+FN vf of_raw(const bf16*, vi x) { return from_bits(x << 16); }
 /** Builds a vector from groups of four lanes: lane by lane is up to three times slower with GCC 12, and so are Zen 4's gather instructions. */
 template <class F> FN vi in_fours(F f) {
   typedef i32 four __attribute__((vector_size(16)));
@@ -278,36 +279,36 @@ template <class T> FN T reversed(T x) {
   return __builtin_shufflevector(x, x, 3, 2, 1, 0);
 #endif
 }
-template <ix STEP, class P> FN auto ld_each(vf v, const P* p) {
+template <ix STEP, class P> FN auto ld_strided(vf v, const P* p) {
   if constexpr (STEP == 1) return ld(v, p);
   else if constexpr (STEP == -1) return reversed(ld(v, p - (LANES - 1)));
   else return of_raw(p, in_fours([&](ix l) { return raw(p + l * STEP); }));
 }
-template <ix STEP, class P> FN auto ld_each(Some s, const P* p) {
+template <ix STEP, class P> FN auto ld_strided(Tail s, const P* p) {
   vi x = {};
-  ROLL for (i32 l = 0; l < s.n; l++) x[l] = raw(p + l * STEP);
+  NO_UNROLL for (i32 l = 0; l < s.n; l++) x[l] = raw(p + l * STEP);
   return of_raw(p, x);
 }
-template <ix STEP, class P> FN auto ld_each(f32 v, const P* p) { return ld(v, p); }
+template <ix STEP, class P> FN auto ld_strided(f32 v, const P* p) { return ld(v, p); }
 /** A strided load of the lanes whose index (i in the first, BY more in each) is in 0 .. n; 0 in the others, whose address may be invalid. */
-template <ix STEP, ix BY, class P> FN auto ld_within(Some s, const P* p, ix i, ix n) {
+template <ix STEP, ix BY, class P> FN auto ld_guarded(Tail s, const P* p, ix i, ix n) {
   vi x = {};
-  ROLL for (ix l = 0; l < s.n; l++) if (i + l * BY >= 0 && i + l * BY < n) x[l] = raw(p + l * STEP);
+  NO_UNROLL for (ix l = 0; l < s.n; l++) if (i + l * BY >= 0 && i + l * BY < n) x[l] = raw(p + l * STEP);
   return of_raw(p, x);
 }
-template <ix STEP, ix BY, class P> FN auto ld_within(vf v, const P* p, ix i, ix n) {
+template <ix STEP, ix BY, class P> FN auto ld_guarded(vf v, const P* p, ix i, ix n) {
   constexpr ix ACROSS = BY * (LANES - 1);
   const ix low = i + (ACROSS < 0 ? ACROSS : 0), high = i + (ACROSS < 0 ? 0 : ACROSS);
-  if (low >= 0 && high < n) return ld_each<STEP>(v, p);
+  if (low >= 0 && high < n) return ld_strided<STEP>(v, p);
   if (high < 0 || low >= n) return of_raw(p, vi{});
-  return ld_within<STEP, BY>(Some{LANES}, p, i, n);
+  return ld_guarded<STEP, BY>(Tail{LANES}, p, i, n);
 }
-template <ix STEP, ix BY, class P> FN auto ld_within(f32 v, const P* p, ix i, ix n) {
+template <ix STEP, ix BY, class P> FN auto ld_guarded(f32 v, const P* p, ix i, ix n) {
   return i >= 0 && i < n ? ld(v, p) : decltype(ld(v, p))(0);
 }
 
 /** A non-temporal store; p is aligned to the vector. Call `fence()` before another thread reads it. */
-FN void stream(vf, f32* p, vf x) {
+FN void st_nontemporal(vf, f32* p, vf x) {
 #if __has_builtin(__builtin_nontemporal_store)
   __builtin_nontemporal_store(x, (vf*)p);
 #elif LANES == 16
@@ -320,8 +321,8 @@ FN void stream(vf, f32* p, vf x) {
   st(vf{}, p, x);
 #endif
 }
-FN void stream(vf, f32* p, f32 x) { stream(vf{}, p, splat(x)); }
-FN void stream(vf, bf16* p, vf x) {
+FN void st_nontemporal(vf, f32* p, f32 x) { st_nontemporal(vf{}, p, splat(x)); }
+FN void st_nontemporal(vf, bf16* p, vf x) {
   const vh h = __builtin_convertvector(to_bf16_bits(x), vh);
 #if __has_builtin(__builtin_nontemporal_store)
   __builtin_nontemporal_store(h, (vh*)p);
@@ -334,7 +335,7 @@ FN void stream(vf, bf16* p, vf x) {
 #endif
 }
 /** An ordinary store, for other types and for what is no whole vector. */
-template <class V, class T, class X> FN void stream(V v, T* p, X x) { st(v, p, x); }
+template <class V, class T, class X> FN void st_nontemporal(V v, T* p, X x) { st(v, p, x); }
 FN void fence() {
 #if defined(__SSE__)
   __builtin_ia32_sfence();
@@ -368,13 +369,13 @@ FN vf fused(vf a, vf b, vf c) {
   return r;
 #endif
 }
-template <class A, class B, class C> FN auto mad(A a, B b, C c) {
+template <class A, class B, class C> FN auto fma_(A a, B b, C c) {
   typedef decltype(a + b + c) V;
   return fused(as<V>(a), as<V>(b), as<V>(c));
 }
 
 // ---- reductions across lanes, always by the same tree: halves, quarters, .. ----
-template <int S, class T> FN T turned(T x) {  // lane l gets lane l ^ S
+template <int S, class T> FN T shuffle_xor(T x) {  // lane l gets lane l ^ S
 #if LANES == 16
   return __builtin_shufflevector(x, x, 0 ^ S, 1 ^ S, 2 ^ S, 3 ^ S, 4 ^ S, 5 ^ S, 6 ^ S, 7 ^ S, 8 ^ S, 9 ^ S, 10 ^ S, 11 ^ S, 12 ^ S, 13 ^ S, 14 ^ S, 15 ^ S);
 #elif LANES == 8
@@ -383,13 +384,13 @@ template <int S, class T> FN T turned(T x) {  // lane l gets lane l ^ S
   return __builtin_shufflevector(x, x, 0 ^ S, 1 ^ S, 2 ^ S, 3 ^ S);
 #endif
 }
-template <int S = LANES / 2, class T, class F> FN auto across(T x, F f) {
+template <int S = LANES / 2, class T, class F> FN auto reduce_lanes(T x, F f) {
   if constexpr (S == 0) return x[0] + 0;
-  else return across<S / 2>(f(x, turned<S>(x)), f);
+  else return reduce_lanes<S / 2>(f(x, shuffle_xor<S>(x)), f);
 }
-FN f32 sum_(vf x) { return across(x, [](vf a, vf b) { return a + b; }); }
-FN bool any(vi mask) { return across(mask, [](vi a, vi b) { return a | b; }) != 0; }
+FN f32 sum_(vf x) { return reduce_lanes(x, [](vf a, vf b) { return a + b; }); }
+FN bool any(vi mask) { return reduce_lanes(mask, [](vi a, vi b) { return a | b; }) != 0; }
 FN bool any(bool mask) { return mask; }
 /** The number of true lanes. */
-FN i32 count(vi mask) { return -across(mask, [](vi a, vi b) { return a + b; }); }
+FN i32 count(vi mask) { return -reduce_lanes(mask, [](vi a, vi b) { return a + b; }); }
 FN i32 count(bool mask) { return mask; }

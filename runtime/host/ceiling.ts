@@ -41,8 +41,8 @@ extern "C" void fma(void* const* args, ix begin, ix end, f32*) {
   vf a[ACCUMULATORS];
   UNROLL for (int i = 0; i < ACCUMULATORS; i++) a[i] = splat((f32)i);
   for (ix t = begin; t < end; t++)
-    ROLL for (ix k = 0; k < ${rounds}; k++) {
-      UNROLL for (int i = 0; i < ACCUMULATORS; i++) a[i] = mad(a[i], x, y);
+    NO_UNROLL for (ix k = 0; k < ${rounds}; k++) {
+      UNROLL for (int i = 0; i < ACCUMULATORS; i++) a[i] = fma_(a[i], x, y);
       asm volatile("" ::: "memory");
     }
   vf s = splat(0.0f);
@@ -60,7 +60,7 @@ function mixed({ reads, writes, updates }: Mix): string {
     for (ix i = t << 18; i < (t + 1) << 18; i += LANES) {
       vf s = splat(1.0f);
       ${lines(reads, 0, (p) => `s += ld(vf{}, ${p});`)}
-      ${lines(writes, reads, (p) => `stream(vf{}, ${p}, s);`)}
+      ${lines(writes, reads, (p) => `st_nontemporal(vf{}, ${p}, s);`)}
       ${lines(updates, reads + writes, (p) => `st(vf{}, ${p}, ld(vf{}, ${p}) + s);`)}
       asm volatile("" :: "v"(s));
     }

@@ -17,10 +17,10 @@ static long distance(f32 got, f64 exact) {
 /** Every float that a step of `stride` reaches, and all that are special or near a boundary of some method. */
 static std::vector<f32> samples(u32 stride) {
   std::vector<f32> s;
-  for (unsigned long b = 0; b < 1ul << 32; b += stride) s.push_back(real((i32)(u32)b));
+  for (unsigned long b = 0; b < 1ul << 32; b += stride) s.push_back(from_bits((i32)(u32)b));
   const f32 marks[] = {0, 1.17549435e-38f, 1e-45f, 0.25f, 0.5f, 0.6666667f, 0.92f, 1, 1.3333334f, 1.5f, 2, 2.5f, 3, 3.95f, 10, 87, 88.7228394f, 103.97f, 127, 128, 150,
                        1e5f, 1048576, 8388608, 16777216, 2147483648.f, 4294967296.f, 3.40282347e38f, INF, NOT_A_NUMBER, 1.57079637f, 3.14159274f, /* nearest to a quarter turn: */ 16367173 * 0x1p72f, 12438944 * 0x1p103f, 10741887 * 0x1p11f};
-  for (f32 m : marks) for (int d = -40; d <= 40; d++) for (int sign = 0; sign < 2; sign++) s.push_back(real((i32)(((u32)bits(m) + d) ^ (u32)sign << 31)));
+  for (f32 m : marks) for (int d = -40; d <= 40; d++) for (int sign = 0; sign < 2; sign++) s.push_back(from_bits((i32)(((u32)bits(m) + d) ^ (u32)sign << 31)));
   for (int i = -4000; i <= 4000; i++) { s.push_back(i / 40.0f); s.push_back((f32)(i * 1.5707963267948966)); s.push_back((f32)(i * 15.70796326794897)); }
   while (s.size() % LANES) s.push_back(0);
   return s;
@@ -111,10 +111,10 @@ static void memory() {
   f32 x[LANES + 1], y[LANES + 1]; u8 flags[LANES]; i32 n[LANES];
   for (int l = 0; l <= LANES; l++) x[l] = l % 3 ? l + 0.25f : -l;
   vf v = ld(vf{}, x + 1); auto mask = v > 0.0f;
-  st(vf{}, y + 1, v); st(vf{}, flags, mask); st(vf{}, n, lane(vf{}, 5));
+  st(vf{}, y + 1, v); st(vf{}, flags, mask); st(vf{}, n, iota(vf{}, 5));
   f32 sum = 0; int yes = 0;
   for (int l = 0; l < LANES; l++) {
-    errors += y[l + 1] != x[l + 1] || flags[l] != (x[l + 1] > 0) || n[l] != l + 5 || ld(vf{}, flags)[l] != -(x[l + 1] > 0) || number(mask)[l] != flags[l];
+    errors += y[l + 1] != x[l + 1] || flags[l] != (x[l + 1] > 0) || n[l] != l + 5 || ld(vf{}, flags)[l] != -(x[l + 1] > 0) || mask_to_int(mask)[l] != flags[l];
     sum += x[l + 1]; yes += flags[l];
   }
   errors += sum_(v) != sum || count(mask) != yes || !any(mask) || any(v > 1e9f) || max_of(v) != fmaxf(x[LANES], x[LANES - 1]);
@@ -124,7 +124,7 @@ static void memory() {
   errors += memcmp(far, x, sizeof far) != 0;
   // Known answers of Random123's kat_vectors for threefry2x32-20.
   errors += (u32)threefry(0, 0, 0, 0).x0 != 0x6b200159u || (u32)threefry(0x13198a2e, 0x03707344, 0x243f6a88, (i32)0x85a308d3).x0 != 0xc4923a9cu;
-  vi bitsOf = threefry(9, -4, lane(vf{}, 100), splat(3)).x0; vf units = unit_(bitsOf);
+  vi bitsOf = threefry(9, -4, iota(vf{}, 100), splat(3)).x0; vf units = unit_(bitsOf);
   for (int l = 0; l < LANES; l++) errors += threefry(9, -4, 100 + l, 3).x0 != bitsOf[l] || unit_((i32)bitsOf[l]) != units[l] || units[l] < 0 || units[l] >= 1;
   printf("memory %d 0\n", errors);
 }

@@ -22,7 +22,7 @@ static const char* name_of(Kind kind) {
 static bool writes(Kind kind) { return kind == Kind::Write || kind == Kind::Atomic || kind == Kind::AsyncWrite; }
 static bool atomic(Kind kind) { return kind == Kind::Atomic || kind == Kind::AtomicRead; }
 
-/// By address, then by block: what atomic operations there passed on.
+/// The clocks that atomic operations released, by address, then by block.
 static std::map<uintptr_t, std::map<uint32_t, Clock>> published;
 static uint32_t first_block = 0;
 /// Whether any thread of the launch has executed a __threadfence.
@@ -85,7 +85,7 @@ struct Touch {
     cell.reads[0].step = cell.reads[1].step = 0;
     cell.flags = uint16_t((cell.flags & ~(ByAtomic | Generic)) | Initialised | (kind == Kind::Atomic ? ByAtomic : kind == Kind::Write ? Generic : 0));
   }
-  /// Two readers are remembered: one that stays, and the last.
+  /// Two readers are kept: the first and the last.
   void read() {
     Access& first = cell.reads[0];
     const bool same = first.block == block.number && first.actor == actor.number;
@@ -127,7 +127,7 @@ void acquire(Thread& t, const void* p) {
   for (auto& [block, clock] : found->second)
     if (block != t.block->number) join(t.block->clocks.foreign[block], clock);
 }
-/// Passes on what any thread of the block had fenced, as far as this one knows of the fence.
+/// Releases what any thread of the block had fenced, if this thread's clock includes the fence.
 void release(Thread& t, const void* p) {
   if (!config.check) return;
   auto& here = published[uintptr_t(p)];

@@ -1,5 +1,5 @@
-// Bounds, initialisation and races. Two accesses of a byte race where one writes and none of both is known to come first: by barriers,
-// mbarriers, waits, or (between blocks) a fence and an atomic operation. All functions do nothing unless config.check.
+// Checks bounds, initialisation and races. Two accesses of a byte race if one is a write and neither happens before the other by barriers,
+// mbarriers, waits or (between blocks) a fence and an atomic operation. All functions do nothing unless config.check.
 #pragma once
 #include "../runtime/block.hpp"
 
@@ -8,17 +8,17 @@ enum class Kind {
   Read,
   Write,
   Atomic,
-  /// Volatile, relaxed or acquiring.
+  /// Volatile, relaxed or acquire.
   AtomicRead,
-  /// Of an mbarrier, by instructions made for it.
+  /// An mbarrier instruction on its mbarrier.
   MbarrierRead,
-  /// By the async proxy: TMA and wgmma.
+  /// By the async proxy (TMA, wgmma).
   AsyncRead,
   AsyncWrite,
-  /// Of a box by TMA: it may hold more than is meant, as rows of another group, or of none.
+  /// A TMA load: the box may include elements that are not used, such as rows of another group or uninitialised ones.
   BoxRead,
 };
-/// Who accesses: his number, his step, and what he knows.
+/// The accessing actor: its index, its step, and its vector clock.
 struct Actor {
   const Clock& knows;
   uint16_t number;
@@ -31,16 +31,16 @@ void begin_launch(Launch&);
 void begin_block(Block&);
 void begin_thread(Thread&, int threads);
 
-/// All know from here on what each knew. `clock`: what others left word of; it is emptied.
+/// Joins the clocks of all threads. `clock`: of actors that have left word; it is cleared.
 void meet(const std::vector<Thread*>&, Clock& clock);
 void meet(Thread* const*, int count);
-/// What the thread knows is added to the clock; its later steps are not.
+/// Joins the thread's vector clock into `clock` (release).
 void leave_word(Thread&, Clock&);
 void hear(Thread&, const Clock&);
 
 void fence(Thread&);
 void proxy_fence(Thread&);
-/// As fence, then an atomic write; an atomic read, then as a fence.
+/// Release: fence, then atomic write. Acquire: atomic read, then fence.
 void acquire(Thread&, const void*);
 void release(Thread&, const void*);
 

@@ -1,5 +1,5 @@
-// Kernels that are checked or counted are compiled with -fsanitize=thread, but not linked with its library: these are the functions that the
-// compiler then calls before each access, and (with -fsanitize-coverage=trace-pc) at each basic block.
+// Instrumented kernels are compiled with -fsanitize=thread and linked without its runtime: these are the functions that the
+// compiler inserts before each access, and (with -fsanitize-coverage=trace-pc) at each basic block.
 #include <cstring>
 
 #include "../counters/counters.hpp"
@@ -9,7 +9,7 @@
 #include "checker.hpp"
 
 namespace emu {
-/// What threadIdx and its like read.
+/// Memory that threadIdx etc. read.
 static bool of_emulator(const void* p, const Thread& t) { return p == &self || uintptr_t(p) - uintptr_t(self) < sizeof t; }
 static void observe(const void* p, size_t bytes, bool write, const void* from, bool aligned) {
   if (!self) return;

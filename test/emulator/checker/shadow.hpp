@@ -1,11 +1,11 @@
-// What is remembered of each byte.
+// Shadow memory: the state of each byte.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 namespace emu::check {
 struct Access {
-  /// The block, its actor and that one's step; step 0 is none.
+  /// An access: block, actor, and the actor's step; step 0: none.
   uint32_t block, step, position;
   uint16_t actor;
 };
@@ -13,16 +13,16 @@ enum Flag : uint16_t {
   Initialised = 1,
   /// The last write was atomic.
   ByAtomic = 2,
-  /// A cp.async that is not waited for will write it.
+  /// A pending cp.async will write it.
   Pending = 4,
-  /// The last write was an ordinary one: the async proxy sees it only after a proxy fence.
+  /// The last write was by the generic proxy: visible to the async proxy only after fence.proxy.async.
   Generic = 8,
   Mbarrier = 16,
 };
 /// All zeros: never touched.
 struct Cell {
   Access write, reads[2];
-  /// Of shared memory: the block that the rest is about.
+  /// Shared memory: the block that this state belongs to.
   uint32_t owner;
   uint16_t flags;
 };

@@ -12,7 +12,7 @@ namespace emu::count {
 
 static Table table;
 
-/// An access that the next one may widen: the host's compiler splits vectors.
+/// A pending access, which the next may extend: the host's compiler splits vector accesses.
 struct Part {
   bool any = false, store = false;
   Site site;
@@ -26,10 +26,10 @@ struct Lane {
   Position block = 0;
   std::map<Position, uint32_t> visits;
 };
-/// Lanes run one after another, so a request is put together from their parts; it is priced when all live lanes have joined, or at the end.
+/// Lanes run one after another, so a warp's request is assembled from theirs, and priced when all active lanes have joined, or at the end.
 struct WarpRequests {
   std::map<Turn, Request> open;
-  /// After the n-th visit of a basic block: the next one of the first lane, and one of another where it differs.
+  /// After the n-th visit of a basic block: the successor of the first lane, and a different one of another lane if there is.
   std::map<std::pair<Position, uint32_t>, std::pair<Position, Position>> next;
   Lane lanes[32];
 };

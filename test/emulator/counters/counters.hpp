@@ -1,5 +1,5 @@
-// What each request of a warp costs: wavefronts of shared memory (1 + bank conflicts), sectors of 32 bytes of global memory, and where
-// lanes part ways; by source line. All functions do nothing unless config.count.
+// Counts the cost of each request of a warp by source line: wavefronts of shared memory (1 + bank conflicts), 32-byte sectors of global memory, and
+// divergent branches. All functions do nothing unless config.count.
 #pragma once
 #include <string>
 
@@ -11,9 +11,9 @@ namespace emu::count {
 /// An ordinary access, at `position`.
 void access(Thread&, const void*, size_t bytes, bool store);
 void atomic(Thread&, const void*, size_t bytes);
-/// cp.async: what it writes to shared memory, and what it reads.
+/// cp.async: its shared memory write and its global read.
 void copy(Thread&, uint32_t shared, unsigned bytes, const void* global, unsigned read);
-/// Rows of 16 bytes that are fetched together: of an ldmatrix, or a core matrix of wgmma. `first`: a new request begins.
+/// 16-byte rows that are fetched together, by ldmatrix or as a core matrix of wgmma. `first`: starts a new request.
 enum class Matrix { Ldmatrix, Wgmma };
 void rows(Matrix, const u64* addresses, unsigned n, bool first);
 /// A bulk copy of rows of `inner` bytes.
@@ -22,7 +22,7 @@ void barrier();
 void basic_block(Thread&, Position);
 
 void end_block(Block&);
-/// Writes the table, and begins a new one. config.counts names a file; empty: the error output; `-`: nowhere.
+/// Writes the table and clears it. config.counts: a file; empty: stderr; `-`: nowhere.
 void end_launch(const Launch&);
 /// Of the last launch.
 struct Totals {

@@ -23,7 +23,7 @@ static Cost total(const Table& t, bool shared) {
   return all;
 }
 static double ratio(const Cost& c) { return c.ideal ? double(c.real) / double(c.ideal) : 1; }
-/// By line, without the emulator's own branches.
+/// By source line, without branches of the emulator.
 static std::map<std::string, u64> divergent_lines(const Table& t) {
   std::map<std::string, u64> lines;
   for (auto& [at, n] : t.divergent) {

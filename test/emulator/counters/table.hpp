@@ -18,14 +18,14 @@ struct Site {
   Position position = 0;
   bool operator<(const Site& o) const { return std::tie(kind, position) < std::tie(o.kind, o.position); }
 };
-/// `cost`: wavefronts of what is on shared memory, else sectors.
+/// `cost`: wavefronts for shared memory, else sectors.
 struct Entry {
   u64 requests = 0, bytes = 0;
   Cost cost;
 };
 struct Table {
   std::map<Site, Entry> sites;
-  /// How often lanes of a warp left a basic block for different ones.
+  /// How often lanes of a warp left a basic block for different successors.
   std::map<Position, u64> divergent;
   u64 loaded = 0, stored = 0, barriers = 0;
 

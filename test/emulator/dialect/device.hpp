@@ -1,5 +1,5 @@
-// Force-included before CUDA text (`-include device.hpp`): the words of CUDA C++ that generated kernels use, given a meaning on the CPU.
-// Kernels need of the emulator only the functions in interface.hpp. Nothing here includes the C++ library, so a kernel parses fast.
+// Force-included before CUDA text (`-include device.hpp`): the part of CUDA C++ that generated kernels use, implemented on the CPU.
+// Kernels only call the functions of interface.hpp. The C++ library is not included, so kernels compile fast.
 #pragma once
 #define CUDA_EMULATION 1
 #include <math.h>

@@ -37,7 +37,7 @@ static const int warpSize = 32;
 inline size_t __cvta_generic_to_shared(const void* p) { return emu::shared_address(p); }
 
 #define KERNEL extern "C" __global__
-/// Follows a kernel: makes it known by its name.
+/// After a kernel: registers it by name.
 #define KERNEL_END(name) extern "C" __attribute__((visibility("default"))) const ::emu::Kernel emu_kernel_##name = ::emu::describe(#name, name);
 
 namespace emu {

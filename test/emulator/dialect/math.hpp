@@ -1,4 +1,4 @@
-// Functions that CUDA has built in and C has not. Approximate ones (__expf) are exact here: tests of them need a tolerance.
+// CUDA's built-in functions that C does not have. Approximate ones (__expf) are exact here: tests of them need a tolerance.
 #pragma once
 #include "interface.hpp"
 
@@ -17,7 +17,7 @@ EMU_BITS(long long, double, __double_as_longlong)
 EMU_BITS(double, long long, __longlong_as_double)
 #undef EMU_BITS
 
-/// The compiler may not fuse what a function with a rounding in its name computes.
+/// No contraction: functions with a rounding mode in their name are not fused.
 inline float emu_rounded(float x) {
 #if defined(__x86_64__)
   asm("" : "+x"(x));
@@ -46,7 +46,7 @@ inline float __cosf(float x) { return cosf(x); }
 inline float __powf(float x, float y) { return powf(x, y); }
 inline float __saturatef(float x) { return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f; }
 
-/// As the hardware converts: rounded, clamped to the range, NaN to 0.
+/// Converts as the hardware: rounded, saturated, NaN to 0.
 template <class T> inline T emu_convert(double x, double low, double high) { return x != x ? T(0) : x <= low ? T(low) : x >= high ? T(high) : T(x); }
 inline int __float2int_rn(float x) { return emu_convert<int>(rint(x), -2147483648.0, 2147483647.0); }
 inline int __float2int_rz(float x) { return emu_convert<int>(trunc(x), -2147483648.0, 2147483647.0); }

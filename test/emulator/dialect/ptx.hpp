@@ -13,7 +13,7 @@
 #define INS(...) __VA_OPT__(__VA_ARGS__, )
 
 namespace emu {
-/// As in `asm`, only the size of the variable matters.
+/// As in `asm`, only the size of the operand matters.
 template <unsigned N, class T> inline Argument written(T& x) {
   static_assert(sizeof x == N, "the operand's size is not that of its constraint");
   return {&x, 0, N};

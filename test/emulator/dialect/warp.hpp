@@ -6,7 +6,7 @@
 namespace emu {
 template <class T> struct Shuffle {
   T value, result;
-  int from;  // a lane; negative: keeps its own
+  int from;  // the source lane; negative: keeps its own value
 };
 template <class T> EMU_UNCHECKED inline void shuffle_together(void** args, unsigned mask, void*) {
   for (int lane = 0; lane < 32; lane++) {
@@ -69,7 +69,7 @@ inline void __syncwarp(unsigned mask = ~0u, EMU_LINE) {
   static char key;
   emu::collective(mask, &key, nullptr, [](void**, unsigned, void*) {}, nullptr, line, true);
 }
-/// Segments of `width` lanes: a lane outside its own segment gives back the reader's value.
+/// Segments of `width` lanes; reading outside of the segment returns the lane's own value.
 template <class T> inline T __shfl_sync(unsigned mask, T v, int from, int width = 32, EMU_LINE) {
   const int lane = int(emu::self->lane);
   return emu::shuffle(mask, v, (lane & ~(width - 1)) | (from & (width - 1)), line);

@@ -1,4 +1,4 @@
-// What the functions of the stand-in libcuda share: result codes, the lock, and the error that stays once a kernel has failed.
+// Shared by the functions of libcuda: result codes, the lock, and the sticky error of a failed kernel.
 #pragma once
 #include <cstdio>
 #include <mutex>
@@ -8,7 +8,7 @@
 #include "../runtime/report.hpp"
 
 namespace emu::driver {
-/// Of CUresult, with NVIDIA's numbers.
+/// Values of CUresult.
 enum Result {
   success = 0,
   invalid_value = 1,
@@ -27,10 +27,10 @@ enum Result {
 };
 extern std::recursive_mutex lock;
 extern bool initialized;
-/// A kernel has failed: as on a GPU, nothing works in this context any more.
+/// Set by a failed kernel: as on a GPU, all later calls in this context fail.
 extern Result sticky;
 
-/// Runs the body of a function of the interface.
+/// Runs the body of an API function under the lock; exceptions become result codes.
 template <class F> Result guarded(F body) {
   std::lock_guard<std::recursive_mutex> hold(lock);
   if (!initialized) return not_initialized;
@@ -44,7 +44,7 @@ template <class F> Result guarded(F body) {
     return invalid_value;
   }
 }
-/// The same, of a function that works in the calling thread's context.
+/// The same for a function that needs a current context.
 bool has_context();
 template <class F> Result in_context(F body) {
   return guarded([&] { return has_context() ? body() : invalid_context; });

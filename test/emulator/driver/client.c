@@ -1,5 +1,5 @@
-// client LIBCUDA LIBNVRTC TEXT MODE: an ordinary client of the driver. Compiles the text, runs its kernels in a stream, in order with copies
-// and events, then as a graph; prints what it got, and the results of calls that fail.
+// client LIBCUDA LIBNVRTC TEXT MODE: a client of the driver in C. Compiles the text, runs its kernels in a stream, in order with copies
+// and events, then as a graph; prints the results, and the error codes of calls that fail.
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// What client.c runs.
+// The kernels of client.c.
 #ifndef CUDA_EMULATION
 #define KERNEL extern "C" __global__
 #define KERNEL_END(name)

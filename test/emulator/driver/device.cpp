@@ -1,4 +1,4 @@
-// Devices that are alike, and one context, on whichever of them.
+// Identical devices, and one context, on any of them.
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -16,7 +16,7 @@ std::recursive_mutex lock;
 bool initialized = false;
 Result sticky = success;
 
-/// Kernels leave the emulator's functions undefined: whoever loaded this library must share its names.
+/// Kernels have undefined symbols of the emulator: this library must have been loaded with RTLD_GLOBAL.
 static void share_names() {
   Dl_info own;
   if (dladdr((void*)&share_names, &own)) dlopen(own.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);
@@ -26,7 +26,7 @@ static const std::map<int, const char*> names = {{success, "CUDA_SUCCESS"}, {inv
   {invalid_context, "CUDA_ERROR_INVALID_CONTEXT"}, {invalid_handle, "CUDA_ERROR_INVALID_HANDLE"}, {not_found, "CUDA_ERROR_NOT_FOUND"}, {not_ready, "CUDA_ERROR_NOT_READY"},
   {launch_failed, "CUDA_ERROR_LAUNCH_FAILED"}, {not_supported, "CUDA_ERROR_NOT_SUPPORTED"}, {capture_unsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"},
   {capture_unmatched, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED"}};
-/// By the number of a CUdevice_attribute; what is not here is 0.
+/// By CUdevice_attribute; others are 0.
 static int attribute(int number) {
   const std::map<int, int> values = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535}, {8, 49152}, {9, 65536}, {10, 32}, {11, 2147483647}, {12, 65536},
     {13, 1000000}, {16, config.multiprocessors}, {31, 1}, {36, 1000000}, {37, 64}, {38, 50 << 20}, {39, 2048}, {41, 1}, {75, config.architecture / 10},

@@ -24,7 +24,7 @@ static void to_host(void* to, CUdeviceptr from, size_t n) {
   require_device((void*)from, n, "a copy from the device");
   memcpy(to, (void*)from, n);
 }
-/// Bytes keep whether anybody wrote them.
+/// Copies keep the initialised state of each byte.
 static void on_device(CUdeviceptr to, CUdeviceptr from, size_t n) {
   require_device((void*)to, n, "a copy on the device");
   require_device((void*)from, n, "a copy on the device");
@@ -68,7 +68,7 @@ static void fill(CUdeviceptr to, unsigned value, size_t size, size_t n) {
   for (size_t i = 0; i < n; i++) memcpy((char*)to + i * size, &value, size);
   host_wrote((void*)to, n * size);
 }
-/// What the host waits for.
+/// Synchronous operations.
 template <class F> static Result at_once(F work) {
   return in_context([&] {
     if (capturing()) return capture_unsupported;
@@ -110,7 +110,7 @@ API cuMemFreeHost(void* p) {
 API cuMemHostGetDevicePointer_v2(CUdeviceptr* p, void* host, unsigned) {
   return in_context([&] { return *p = CUdeviceptr(host), pinned(host) ? success : invalid_value; });
 }
-/// Memory of the host that is not ours stays pageable: copies of it are not deferred.
+/// Host memory that was not allocated by the driver is pageable: its copies are not deferred.
 API cuMemHostRegister_v2(void*, size_t, unsigned) { return success; }
 API cuMemHostUnregister(void*) { return success; }
 
@@ -128,7 +128,7 @@ API cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t n, void* strea
   if (pinned(from)) return in_stream(stream, [=] { to_device(to, from, n); });
   return in_stream(stream, [=, kept = std::vector<char>((const char*)from, (const char*)from + n)] { to_device(to, kept.data(), n); });
 }
-/// Into pageable memory the copy is over when the call returns.
+/// A copy to pageable memory is complete when the call returns.
 API cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t n, void* stream) {
   const Result asked = in_stream(stream, [=] { to_host(to, from, n); });
   if (asked != success || pinned(to)) return asked;
@@ -137,7 +137,7 @@ API cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t n, void* stream) {
 API cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n, void* stream) {
   return in_stream(stream, [=] { on_device(to, from, n); });
 }
-/// To and from wherever the addresses say. Pageable memory is copied before the call returns.
+/// The direction follows from the addresses. Pageable memory is copied before the call returns.
 API cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t n, void* stream) {
   return in_context([&] { return copy_async(to, from, n, stream_of(stream), [=] { anywhere(to, from, n); }); });
 }

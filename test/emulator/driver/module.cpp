@@ -1,4 +1,4 @@
-// Modules: a cubin is a library of the host (nvrtc.cpp makes it). Launches.
+// Modules and launches. A cubin is a shared library for the host (nvrtc.cpp).
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
@@ -19,7 +19,7 @@ namespace emu::driver {
 
 struct Function {
   const Kernel* kernel;
-  /// Bytes of dynamic shared memory that launches may ask for.
+  /// The most dynamic shared memory that launches may use, in bytes.
   unsigned most_shared = 48 << 10;
 };
 struct Module {
@@ -27,7 +27,7 @@ struct Module {
   int file;
   std::map<std::string, Function> functions;
 };
-/// Bytes of an ELF file: its last table or section ends it. 0 where there is none.
+/// The size of an ELF file in memory, from its last table or section; 0 if it is none.
 static size_t elf_bytes(const char* image) {
   ElfW(Ehdr) head;
   memcpy(&head, image, sizeof head);
@@ -40,7 +40,7 @@ static size_t elf_bytes(const char* image) {
   }
   return end;
 }
-/// A path to an open file that no earlier library had, though numbers come again: the loader would give the library it knows by that path.
+/// A path to an open file that no earlier library had: file descriptors are reused, and dlopen returns a known library for a known path.
 static std::string path_of(int file) {
   static std::map<int, int> times;
   std::string path = "/proc/self/fd/";
@@ -62,9 +62,9 @@ static Result load(Module*& made, const void* image) {
   return success;
 }
 
-/// A launch's parameters: the caller may change his as soon as the call returns.
+/// A copy of a launch's parameters: the caller may change them when the call returns.
 struct Parameters {
-  /// As a tensor map must lie.
+  /// The alignment of a tensor map.
   struct alignas(64) Line {
     char bytes[64];
   };
@@ -73,7 +73,7 @@ struct Parameters {
     for (int i = 0; i < k.count; i++) memcpy(values.emplace_back((k.sizes[i] + 63) / 64).data(), from[i], k.sizes[i]);
   }
 };
-/// Of CUlaunchConfig.
+/// The layout of CUlaunchConfig.
 struct Configuration {
   unsigned grid[3], block[3], shared;
   void* stream;
@@ -137,7 +137,7 @@ API cuFuncSetAttribute(Function* f, int attribute, int value) {
     return f->most_shared = unsigned(std::max(value, 48 << 10)), success;
   });
 }
-/// 0: threads of a block at most; 8: bytes of dynamic shared memory. Registers and spills are not known here.
+/// 0: the most threads per block; 8: dynamic shared memory. Registers and spills are unknown.
 API cuFuncGetAttribute(int* value, int attribute, Function* f) {
   return in_context([&] { return *value = attribute == 0 ? 1024 : attribute == 8 ? int(f->most_shared) : 0, success; });
 }
@@ -155,7 +155,7 @@ API cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned 
 API cuLaunchCooperativeKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** params) {
   return in_context([&] { return start(*f, {{gx, gy, gz}, {bx, by, bz}, shared, stream, nullptr, 0}, params, true); });
 }
-/// Attributes: 2 is cooperative; 4, clusters, there are none.
+/// Attributes: 2 is cooperative; 4, clusters, is not supported.
 API cuLaunchKernelEx(const Configuration* c, Function* f, void** params, void** extra) {
   return in_context([&] {
     bool cooperative = false;
@@ -168,7 +168,7 @@ API cuLaunchKernelEx(const Configuration* c, Function* f, void** params, void** 
     return extra ? not_supported : start(*f, *c, params, cooperative);
   });
 }
-/// Types: bytes of an element by the number of a CUtensorMapDataType.
+/// Element sizes in bytes, by CUtensorMapDataType.
 API cuTensorMapEncodeTiled(void* map, int type, unsigned rank, void* base, const uint64_t* dims, const uint64_t* strides, const unsigned* box, const unsigned* steps, int interleave, int swizzle, int, int fill) {
   return guarded([&] {
     static const unsigned bytes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};

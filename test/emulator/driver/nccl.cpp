@@ -1,4 +1,4 @@
-// A stand-in NCCL: its calls, which streams and graphs take as they take kernels. Between processes of one machine.
+// NCCL between processes of one machine; calls are stream operations, and can be captured in graphs, like kernels.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,7 +15,7 @@
 namespace emu::driver {
 int current_device();
 
-/// Of ncclResult_t, with NVIDIA's numbers.
+/// Values of ncclResult_t.
 enum Outcome { fine = 0, cuda_error = 1, system_error = 2, invalid_argument = 4, invalid_usage = 5, remote_error = 6 };
 struct UniqueId {
   char text[128];
@@ -26,7 +26,7 @@ struct Comm {
   int failed = fine;
 };
 typedef std::shared_ptr<Comm> Shared;
-/// What was asked for; `from` or `to` is null where it only receives or sends.
+/// A queued call; `from` or `to` is null if it only receives or sends.
 struct Call {
   Shared comm;
   Post::Kind kind;
@@ -42,7 +42,7 @@ static thread_local int depth = 0;
 static thread_local std::vector<Call> group;
 
 static int wrong(int outcome, const std::string& why) { return last = why, outcome; }
-/// Runs the body of a function of the interface.
+/// Runs the body of an API function under the lock; exceptions become result codes.
 template <class F> static int called(F body) {
   int outcome = fine;
   try {
@@ -62,7 +62,7 @@ static bool on_gpu(const void* p, size_t bytes) {
   const Region* r = region_of(p, bytes);
   return bytes == 0 || (r && !r->host);
 }
-/// Bytes keep whether anybody wrote them.
+/// Copies keep the initialised state of each byte.
 static Post sent(const char* from, size_t bytes, int peer, Post::Kind kind) {
   require_device(from, bytes, "what is sent");
   Post post{true, peer, kind, std::vector<char>(from, from + bytes), bytes, config.check};
@@ -79,7 +79,7 @@ static void take(char* to, const Post& post) {
   for (size_t i = 0; i < post.bytes && r.shadow; i++)
     if (post.data[post.bytes + i]) r.shadow[uintptr_t(to) - r.low + i].flags |= check::Initialised;
 }
-/// Each with where it is to be put, if it is received.
+/// Each message, with its destination if it is received.
 static std::vector<std::pair<Post, char*>> posts(const Call& c) {
   if (c.kind == Post::message) {
     if (c.from) return {{sent(c.from, c.bytes, c.peer, c.kind), nullptr}};
@@ -97,7 +97,7 @@ static std::vector<std::pair<Post, char*>> posts(const Call& c) {
   }
   return all;
 }
-/// In its place in the stream. After what fails the stream does not end, as a GPU's would not, and the communicator says why.
+/// Executed in stream order. After an error the stream never completes, as on a GPU, and the communicator reports why.
 static void perform(const std::vector<Call>& calls) {
   Comm& comm = *calls[0].comm;
   if (comm.failed) return;
@@ -114,7 +114,7 @@ static void perform(const std::vector<Call>& calls) {
     calls[0].stream->endless = true;
   }
 }
-/// Those of one stream begin together.
+/// The calls of one stream start together.
 static int start(const std::vector<Call>& calls) {
   std::map<Stream*, std::vector<Call>> by;
   for (const Call& c : calls) by[c.stream].push_back(c);
@@ -124,7 +124,7 @@ static int start(const std::vector<Call>& calls) {
   }
   return fine;
 }
-/// `type`: 0 and 1 are bytes; moec sends nothing else.
+/// `type`: 0 and 1 are bytes, the only ones that moec sends.
 static int asked(void* handle, Post::Kind kind, const void* from, void* to, size_t bytes, size_t places, int type, int peer, void* stream) {
   return called([&]() -> int {
     const Shared comm = of(handle);
@@ -182,7 +182,7 @@ NCCL ncclCommAbort(void* comm) {
   comms.erase(comm);
   return fine;
 }
-/// NCCL would wait for the graphs for ever.
+/// NCCL would wait for the graphs forever.
 NCCL ncclCommDestroy(void* comm) {
   const Shared c = of(comm);
   if (c && c.use_count() > 2) return wrong(invalid_usage, "graphs or streams still hold calls of this communicator");

@@ -1,4 +1,4 @@
-// libnvrtc.so: compiles CUDA text with the system's C++ compiler. A cubin is a library of the host, which the stand-in libcuda loads.
+// libnvrtc.so: compiles CUDA text with the system's C++ compiler. A cubin is a shared library, which the emulator's libcuda loads.
 #include <dirent.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -29,7 +29,7 @@
 extern char** environ;
 
 namespace {
-/// Of nvrtcResult.
+/// Values of nvrtcResult.
 enum Result { success = 0, out_of_memory = 1, invalid_input = 3, invalid_program = 4, invalid_option = 5, compilation = 6, name_not_valid = 10 };
 struct Program {
   std::string text, name, log, library;
@@ -40,7 +40,7 @@ std::string contents(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
 }
-/// As MOEC_EMULATOR says now: one process may compile in several ways.
+/// From MOEC_EMULATOR, read each time: one process may compile in several ways.
 const emu::Config& mode() {
   static std::mutex mutex;
   static std::string last;
@@ -65,7 +65,7 @@ std::vector<std::string> words_of(const std::string& text) {
   std::istringstream in(text);
   return {std::istream_iterator<std::string>(in), {}};
 }
-/// Flags by what the kernels are compiled for.
+/// Compiler flags by instrumentation.
 std::vector<std::string> flags() {
   std::vector<std::string> all = words_of(
       "-std=c++17 -g1 -w -fPIC -march=native -ftls-model=initial-exec -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-strict-aliasing "
@@ -80,7 +80,7 @@ unsigned hashed(const std::string& text) {
   for (char c : text) hash = (hash ^ (unsigned char)c) * 16777619u;
   return hash;
 }
-/// Differs where compiled kernels would: by the dialect, the compiler, and what is instrumented.
+/// A hash of all that decides the compiled code: dialect, compiler, instrumentation.
 unsigned identity() {
   std::vector<std::string> files;
   if (DIR* folder = opendir(EMULATOR_DIALECT)) {
@@ -95,7 +95,7 @@ unsigned identity() {
   return hashed(all) & 0x7fffffff;
 }
 
-/// Options of NVRTC that change nothing here.
+/// NVRTC options that are ignored.
 bool ignored(const std::string& option) {
   for (const char* p : {"--std=", "-std=", "--ptxas-options", "--diag-", "--ftz", "--prec-", "--use_fast_math", "-default-device", "--device-as-default",
                         "-lineinfo", "--generate-line-info", "--maxrregcount", "--restrict", "--split-compile"})
@@ -108,7 +108,7 @@ void add_architecture(const std::string& name, std::vector<std::string>& to) {
   to.push_back("-D__CUDA_ARCH__=" + number + "0");
   if (name.back() == 'a') to.push_back("-D__CUDA_ARCH_FEAT_SM" + number + "_ALL");
 }
-/// Our compiler's options for NVRTC's; false where one is unknown.
+/// Translates NVRTC options for the C++ compiler; false if one is unknown.
 bool translate(int n, const char* const* options, std::vector<std::string>& to) {
   bool contracts = true;
   for (int i = 0; i < n; i++) {
@@ -123,7 +123,7 @@ bool translate(int n, const char* const* options, std::vector<std::string>& to) 
   to.push_back(contracts ? "-ffp-contract=fast" : "-ffp-contract=off");
   return true;
 }
-/// The exit status; what the program says is added to the log.
+/// Runs a program; returns its exit status, its output is added to the log.
 int run(const std::vector<std::string>& command, const std::string& log) {
   std::vector<char*> argv;
   for (auto& word : command) argv.push_back(const_cast<char*>(word.c_str()));
@@ -161,7 +161,7 @@ struct Folder {
   }
   std::string source;
 };
-/// The dialect, which takes longer than most kernels: it is compiled once for each command.
+/// The dialect's precompiled header (it takes longer to compile than most kernels), one per command line.
 std::string dialect(std::vector<std::string> command, const Folder& folder, const std::string& log) {
   const std::string own = folder.path + "/header", device = EMULATOR_DIALECT "/device.hpp";
   std::string words;
@@ -197,7 +197,7 @@ Result compile(Program& p, std::vector<std::string> options) {
   p.library = contents(library);
   return status == 0 ? success : compilation;
 }
-/// A file's name, without what could lead out of a folder.
+/// The file name without characters that could leave the folder.
 std::string plain_name(const char* name) {
   std::string s = name ? name : "kernels.cu";
   for (char& c : s)
@@ -226,7 +226,7 @@ API nvrtcCreateProgram(Program** made, const char* text, const char* name, int h
 }
 API nvrtcDestroyProgram(Program** p) { return delete *p, *p = nullptr, success; }
 API nvrtcAddNameExpression(Program* p, const char* name) { return p->names.insert(name), success; }
-/// Kernels of the dialect have C names.
+/// Kernels have C linkage, so names are not mangled.
 API nvrtcGetLoweredName(Program* p, const char* name, const char** lowered) {
   const auto found = p->names.find(name);
   if (found == p->names.end() || !std::regex_match(*found, std::regex("[A-Za-z_][A-Za-z_0-9]*"))) return name_not_valid;

@@ -1,4 +1,4 @@
-// pair LIBRARY: two processes, each an ordinary client of NCCL with a device of its own. Prints what each got, and the results of calls that fail.
+// pair LIBRARY: two processes, NCCL clients with one device each. Prints their results, and the error codes of calls that fail.
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static const char* said(void* comm) { return ((const char* (*)(void*))dlsym(libr
 typedef struct {
   char text[128];
 } Id;
-/// The first makes it and tells the other.
+/// The first process creates the id and sends it to the other.
 static Id common(void) {
   Id id;
   if (rank == 0) {
@@ -38,7 +38,7 @@ static void* context(int number) {
   RIGHT(DO(cuDevicePrimaryCtxRetain)(&made, number));
   return RIGHT(DO(cuCtxSetCurrent)(made)), made;
 }
-/// What went wrong on the stream.
+/// The asynchronous error of the communicator.
 static void failure(const char* what, void* comm, void* stream) {
   int failed;
   RIGHT(DO(ncclCommGetAsyncError)(comm, &failed));
@@ -111,7 +111,7 @@ int main(int count, char** args) {
   close(rank ? b[0] : b[1]);
   close(rank ? a[1] : a[0]);
   if (!(library = dlopen(args[1], RTLD_NOW | RTLD_LOCAL))) return puts(dlerror()), 2;
-  static char text[1 << 14];  // what each prints comes out at once, the first one's first
+  static char text[1 << 14];  // output is buffered and printed in the order of ranks
   setvbuf(stdout, text, _IOFBF, sizeof text);
   printf("worker %d\n", rank);
   run();

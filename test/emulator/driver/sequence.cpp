@@ -1,4 +1,4 @@
-// sequence < plan: runs launches through the driver, each buffer an allocation of its own, so that none is overrun unseen. Lines:
+// sequence < plan: runs launches through the driver, each buffer a separate allocation, so that overruns are found. Lines:
 // "module FILE"; then for each sequence "sequence NAME", which is printed, "buffer BYTES FILE|-", "copy FROM TO",
 // "launch NAME GRID THREADS SHARED BUFFER[+BYTES]... [map ...]", "dump BUFFER FILE". What goes wrong is printed, and the rest of the sequence left out.
 #include <unistd.h>
@@ -133,7 +133,7 @@ class Runner {
 };
 int main() {
   setvbuf(stdout, nullptr, _IONBF, 0);
-  dup2(1, 2);  // what the emulator finds comes in order with the rest
+  dup2(1, 2);  // findings of the emulator appear in order with the output
   right(cuInit(0), "cuInit");
   void* context;
   right(cuDevicePrimaryCtxRetain(&context, 0), "cuDevicePrimaryCtxRetain");

@@ -100,7 +100,7 @@ API cuEventCreate(Event** made, unsigned) {
 }
 API cuEventDestroy_v2(Event* e) {
   return in_context([&] {
-    if (e->stream && streams.count(e->stream)) finish(*e->stream);  // a record may still be to come
+    if (e->stream && streams.count(e->stream)) finish(*e->stream);  // its record may be pending
     delete e;
     return success;
   });

@@ -1,4 +1,4 @@
-// Streams, events and graphs. An operation is done when it is asked for, or (config.lazy) as late as somebody waits for it.
+// Streams, events and graphs. An operation is executed when it is enqueued or (config.lazy) when it is waited for.
 #pragma once
 #include <deque>
 #include <functional>
@@ -13,19 +13,19 @@ struct Graph {
   std::vector<Operation> nodes;
 };
 struct Stream {
-  /// Does not wait for the default stream, nor that for it.
+  /// Does not synchronise with the default stream (non-blocking).
   bool independent = false;
   std::deque<Operation> queue;
   unsigned long asked = 0, done = 0;
-  /// Into which operations go instead.
+  /// The graph that captures its operations.
   Graph* capture = nullptr;
   bool began_capture = false;
-  /// A kernel whose name ends in _endless was launched: who asks whether it is done hears no.
+  /// A kernel named *_endless was launched: queries return not ready.
   bool endless = false;
 };
 struct Event {
   Stream* stream = nullptr;
-  /// How many operations of the stream come before it.
+  /// The number of operations of the stream before it.
   unsigned long after = 0;
   /// When it was reached; 0 is not yet.
   double seconds = 0;
@@ -33,11 +33,11 @@ struct Event {
 };
 Stream& stream_of(void* handle);
 bool capturing();
-/// Adds an operation to the stream, or to the graph that it captures.
+/// Adds an operation to the stream, or to the graph of its capture.
 Result enqueue(Stream&, Operation);
-/// Does what the stream was asked for. Gives the error that this makes sticky.
+/// Executes the stream's operations. Returns the sticky error of a failed kernel.
 Result finish(Stream&);
-/// What an operation that the host waits for waits for itself: the default stream, and those that it waits for.
+/// Executes what a synchronous operation depends on: the default stream and blocking streams.
 Result finish_default();
 Result finish_all();
 }  // namespace emu::driver

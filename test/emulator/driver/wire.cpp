@@ -27,7 +27,7 @@ struct Header {
   uint32_t kind, marked;
   uint64_t bytes;
 };
-/// One post under way: what was moved of its header, then of its data, then of the word that it was taken.
+/// A message in transfer: bytes moved of its header, its data, and the acknowledgement.
 struct Wire::Progress {
   Post* post;
   Header header;
@@ -67,7 +67,7 @@ Wire::Wire(const std::string& folder, int rank, int size, int device) : rank_(ra
   }
   close(listening);
   unlink(own.sun_path);
-  rmdir(folder.c_str());  // which only the last can
+  rmdir(folder.c_str());  // only the last process succeeds
 }
 Wire::~Wire() {
   for (const Peer& p : peers_) close(p.out), close(p.in);
@@ -104,7 +104,7 @@ void Wire::requireOthers() const {
     if (int(i) != rank_ && peers_[i].device == device_) fail("Duplicate GPU detected : rank %d and rank %zu both on CUDA device %d", rank_, i, device_);
 }
 
-/// Moves what it can of `data`, which begins `before` bytes into what is moved; whether anything was.
+/// Moves as much as possible of `data`, which begins at byte `before` of the message; returns whether anything was moved.
 template <class F>
 static bool moved(size_t& at, size_t before, char* data, size_t bytes, int peer, F call) {
   bool some = false;
@@ -117,7 +117,7 @@ static bool moved(size_t& at, size_t before, char* data, size_t bytes, int peer,
   }
   return some;
 }
-/// Whether anything was moved. Word that it was taken comes last.
+/// Returns whether anything was moved. The acknowledgement comes last.
 bool Wire::write(Progress& p) const {
   const int peer = p.post->peer, s = peers_[size_t(peer)].out;
   const auto put = [&](char* data, size_t n) { return send(s, data, n, MSG_NOSIGNAL); };

@@ -1,32 +1,32 @@
-// Messages between the processes that stand for workers with a GPU each: for each pair of them a socket for each way, on which word comes back of what
-// was taken.
+// Messages between processes (workers with one GPU each): for each pair a socket per direction, on which
+// acknowledgements come back.
 #pragma once
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace emu::driver {
-/// What one process sends to another, or takes from it.
+/// A message that this process sends or receives.
 struct Post {
   enum Kind : uint32_t { message, gathered };
   bool sends;
   int peer;
   Kind kind;
-  /// `bytes` of data and, where `marked`, a byte for each that says whether anybody wrote it.
+  /// `bytes` of data and, if `marked`, for each a byte that says whether it was initialised.
   std::vector<char> data;
   size_t bytes;
   bool marked = false;
 };
 
-/// Errors are Failure, in words.
+/// Errors are thrown as Failure.
 class Wire {
  public:
-  /// Returns when all `size` processes that were given the same private folder are connected; then it is gone.
+  /// Returns when all `size` processes with the same private folder are connected; the folder is then deleted.
   Wire(const std::string& folder, int rank, int size, int device);
   ~Wire();
   Wire(const Wire&) = delete;
   Wire& operator=(const Wire&) = delete;
-  /// All together; between two processes in their order. What is sent is over when it was taken.
+  /// Transfers all messages at once; between two processes in order. A send completes when it is acknowledged.
   void trade(std::vector<Post>& posts);
 
  private:

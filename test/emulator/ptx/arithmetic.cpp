@@ -9,7 +9,7 @@
 
 namespace emu {
 
-/// A value as an operand of the type holds it.
+/// The bits of a value as an operand of the type.
 static u64 cut(u64 v, const Type& t) {
   if (t.bits >= 64) return v;
   v &= (u64(1) << t.bits) - 1;
@@ -29,7 +29,7 @@ static u64 bits(double x, const Type& t) {
 }
 
 typedef u64 (*Integer)(u64, u64, const Type&);
-/// Sums and products of two floats are right when computed in doubles and rounded once (53 >= 2 * 24 + 2).
+/// Sums and products of two f32 computed in f64 are correctly rounded (53 >= 2 * 24 + 2).
 typedef double (*Real)(double, double);
 struct Binary {
   Integer integer;
@@ -137,7 +137,7 @@ static Action bind_mov(Modifiers& m) {
   };
 }
 
-/// To nearest even, into the format.
+/// Rounds to nearest even in the format.
 static uint16_t halved(const std::string& format, float x) { return format == "bf16" ? to_bf16(x) : to_f16(x); }
 static Action bind_cvt(Modifiers& m) {
   m.take("ftz");

@@ -15,14 +15,14 @@
 namespace emu {
 using check::Kind;
 
-/// A copy that has begun. What it needs is kept, for the thread goes on.
+/// A pending copy, with copies of its operands.
 struct Bulk {
   Block* block;
   TensorMap map;
   int32_t at[5];
   uint32_t shared;
   size_t bytes;
-  /// Of a plain copy.
+  /// Of a copy without a tensor map.
   char* global;
   Position position;
   check::Clock knows;

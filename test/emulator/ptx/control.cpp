@@ -1,4 +1,4 @@
-// Barriers, fences, and what a warp does together besides matrices.
+// Barriers, fences, and warp-wide instructions other than matrix ones.
 #include <stdexcept>
 
 #include "../checker/checker.hpp"
@@ -58,7 +58,7 @@ Action bind_elect(Modifiers& m) {
   };
 }
 
-/// Registers are given to and taken from the block's pool by warps; who asks for more than there are waits.
+/// setmaxnreg: warps release registers to the block's pool and request them from it; a request waits until there are enough.
 static void set_registers(Thread& t, int count, bool more, int line) {
   if (count % 8 || count < 24 || count > 256) fail("setmaxnreg %d (line %d): a multiple of 8 between 24 and 256", count, line);
   Warp& w = t.block->warps[t.warp];

@@ -58,7 +58,7 @@ static void wait(Frame& f, size_t left) {
   auto& committed = f.thread.copies.committed;
   for (; committed.size() > left; committed.pop_front()) finish(*f.thread.block, actor_of(f.thread), committed.front());
 }
-/// The mbarrier gets an arrival when all copies that the thread has begun are done.
+/// Arrives on the mbarrier when all cp.async of the thread so far are complete.
 static void arrive_when_done(uint32_t mbarrier, Frame& f, bool increments) {
   Thread& t = f.thread;
   commit(f);
@@ -70,7 +70,7 @@ static void arrive_when_done(uint32_t mbarrier, Frame& f, bool increments) {
   Block* b = t.block;
   const check::Clock knows = t.clocks.own;
   const uint16_t number = uint16_t(t.linear);
-  check::leave_word(t, t.clocks.own);  // its later steps are not known to those who wait
+  check::leave_word(t, t.clocks.own);  // a release: waiters do not see later steps
   auto done = [=] {
     finish(*b, {knows, number, config.check ? knows[number] : 0}, all);
     MBarrier& m = b->mbarriers.at(mbarrier);

@@ -1,4 +1,4 @@
-// mma.sync, ldmatrix, stmatrix: what the lanes of a warp compute together. Fragments: PTX ISA 9.7.14.
+// mma.sync, ldmatrix, stmatrix, executed for a whole warp. Fragment layouts: PTX ISA 9.7.14.
 #include <algorithm>
 #include <cstring>
 
@@ -76,7 +76,7 @@ Action bind_mma(Modifiers& m) {
   return for_warp([mma](const Instruction& i, void** frames) { mma_together(mma, i, frames); });
 }
 
-/// 8 x 8 matrices of 16 bits; lane 8 m + r gives the address of row r of matrix m.
+/// 8 x 8 matrices of b16; lane 8 m + r has the address of row r of matrix m.
 struct Matrices {
   int count;
   bool transposed;

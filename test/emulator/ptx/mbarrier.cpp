@@ -1,4 +1,4 @@
-// mbarriers: a phase ends when all expected arrivals and bytes have come. PTX ISA 9.7.13.15.
+// mbarrier: a phase completes when all expected arrivals and bytes have come. PTX ISA 9.7.13.15.
 #include "mbarrier.hpp"
 
 #include <cstring>
@@ -103,7 +103,7 @@ Action bind_mbarrier(Modifiers& m) {
   if (what == "init") return init;
   if (what == "inval") return invalidate;
   if (what == "expect_tx") return [](const Instruction& i, Frame& f) { expect(mbarrier_at(f.thread, i.value(f, 0), f.line), long(i.value(f, 1))); };
-  if (waits) {  // without .parity the operand is the state: the phase that it was given in
+  if (waits) {  // without .parity the operand is a state: the phase in which it was returned
     (void)parity;
     return [blocks = what == "try_wait"](const Instruction& i, Frame& f) { wait(i, f, blocks); };
   }

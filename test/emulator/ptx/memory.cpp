@@ -15,10 +15,10 @@ namespace emu {
 using check::Kind;
 
 enum class Space { Generic, Global, Shared };
-/// Of a load or a store.
+/// Modifiers of a load or a store.
 struct Access {
   Space space;
-  /// Volatile, relaxed, acquiring or releasing: others may access the same bytes meanwhile.
+  /// Volatile, relaxed, acquire or release: no race with concurrent accesses of the same kind.
   bool strong, acquires, releases;
   int vector;
   Type type;
@@ -57,7 +57,7 @@ static u64 extended(u64 v, const Type& type) {
 }
 static void load(const Access& a, const Instruction& i, Frame& f) {
   const char* p = place(f.thread, a.space, i.value(f, size_t(a.vector)), a.bytes(), "ld");
-  if (a.strong) Engine::current().yield();  // whoever looks for a change must let others make it
+  if (a.strong) Engine::current().yield();  // a polling thread must let others run
   check::access(f.thread, p, a.bytes(), a.strong ? Kind::AtomicRead : Kind::Read);
   count::access(f.thread, p, a.bytes(), false);
   if (a.acquires) check::acquire(f.thread, p);
@@ -117,7 +117,7 @@ Action bind_atom(Modifiers& m) {
 Action bind_red(Modifiers& m) {
   return [o = bind_operation(m)](const Instruction& i, Frame& f) { operate(o, f, i.value(f, 0), i.value(f, 1), 0); };
 }
-/// Global addresses are generic ones; shared addresses are offsets in the arena.
+/// Global addresses equal generic ones; shared addresses are offsets in the arena.
 Action bind_cvta(Modifiers& m) {
   const bool to = m.take("to"), shared = m.need_any({"shared", "global", "shared::cta"}) != "global";
   m.need_type();
@@ -127,7 +127,7 @@ Action bind_cvta(Modifiers& m) {
     i.set(f, 0, v);
   };
 }
-/// Hints.
+/// Cache hints.
 Action bind_nothing(Modifiers& m) {
   m.take_prefixed("");
   return [](const Instruction&, Frame&) {};

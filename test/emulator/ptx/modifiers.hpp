@@ -1,4 +1,4 @@
-// The words behind an opcode: each must be taken by the instruction's binder, or the instruction is not known.
+// Opcode modifiers: the instruction's binder must take each of them, otherwise the instruction is not emulated.
 #pragma once
 #include <initializer_list>
 #include <string>
@@ -19,12 +19,12 @@ class Modifiers {
   explicit Modifiers(std::vector<std::string> words) : words_(std::move(words)) {}
   bool take(const std::string& word);
   void need(const std::string& word);
-  /// The first of these that stands here; empty if none does.
+  /// Takes the first of these that is next; empty if none is.
   std::string take_any(std::initializer_list<const char*>);
   std::string need_any(std::initializer_list<const char*>);
-  /// Words that begin so; how many there were.
+  /// Takes all modifiers with this prefix; returns their number.
   int take_prefixed(const std::string& prefix);
-  /// The last word, which must be a type.
+  /// The last modifier, which must be a type.
   Type need_type();
   bool empty() const { return words_.empty(); }
   const std::string& first() const { return words_.front(); }
@@ -32,7 +32,7 @@ class Modifiers {
  private:
   std::vector<std::string> words_;
 };
-/// Gives what the instruction does; throws std::invalid_argument if it is not emulated.
+/// Returns the instruction's implementation; throws std::invalid_argument if it is not emulated.
 typedef Action (*Binder)(Modifiers&);
 
 // Matrices.
@@ -60,6 +60,6 @@ Action bind_setmaxnreg(Modifiers&);
 Action bind_shfl(Modifiers&);
 Action bind_vote(Modifiers&);
 Action bind_redux(Modifiers&);
-// Arithmetic. Null where the opcode is none.
+// Arithmetic. Null if the opcode is not arithmetic.
 Action bind_arithmetic(const std::string& opcode, Modifiers&);
 }  // namespace emu

@@ -15,7 +15,7 @@ inline uint32_t bits_of_float(float f) {
   return u;
 }
 inline float from_bf16(uint16_t h) { return float_of_bits(uint32_t(h) << 16); }
-/// To nearest, ties to even; NaN is 0x7fff, as the hardware gives.
+/// Rounds to nearest even; NaN becomes 0x7fff, as in hardware.
 inline uint16_t to_bf16(float f) {
   const uint32_t u = bits_of_float(f);
   return (u & 0x7fffffff) > 0x7f800000 ? uint16_t(0x7fff) : uint16_t((u + 0x7fff + (u >> 16 & 1)) >> 16);
@@ -39,16 +39,16 @@ inline uint16_t to_f16(float f) {
   }
   return uint16_t(sign | ((x - 0x38000000 + 0xfff + (x >> 13 & 1)) >> 13));
 }
-/// The 19 bits that tensor cores read of a float.
+/// Truncates to the 19 bits of tf32 that tensor cores read.
 inline float as_tf32(uint32_t bits) { return float_of_bits(bits & 0xffffe000); }
-/// To nearest, ties away from zero (cvt.rna); the low bits are zeros.
+/// Rounds to nearest tf32, ties away from zero (cvt.rna).
 inline uint32_t to_tf32(float f) {
   const uint32_t u = bits_of_float(f);
   return (u & 0x7f800000) == 0x7f800000 ? u : (u + 0x1000) & 0xffffe000;
 }
 enum class Small { Bf16, F16, Tf32 };
 inline int bytes_of(Small s) { return s == Small::Tf32 ? 4 : 2; }
-/// Element `i` of what lies in a register, or in memory.
+/// Element `i` of a register or of memory.
 inline float element(Small s, uint32_t word, int i) {
   if (s == Small::Tf32) return as_tf32(word);
   const uint16_t half = uint16_t(word >> (16 * i));

@@ -1,4 +1,4 @@
-// From text to instructions.
+// The PTX parser.
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -209,7 +209,7 @@ static const Program& parsed(Statement& s, int count, int line) {
     std::lock_guard<std::mutex> lock(parsing);
     if (s.parsed) return *(Program*)s.parsed;
     try {
-      auto* made = new Program(parse(s.text, count));  // as long as the statement, which is static
+      auto* made = new Program(parse(s.text, count));  // never freed: the statement is static
       __atomic_store_n(&s.parsed, (void*)made, __ATOMIC_RELEASE);
       return *made;
     } catch (const std::exception& e) {

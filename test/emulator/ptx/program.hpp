@@ -1,4 +1,4 @@
-// Inline PTX: straight-line statements with guards, local registers and branches, as PTX("...") holds them.
+// A parsed inline PTX statement: instructions with predicates, local registers and branches.
 #pragma once
 #include <functional>
 #include <string>
@@ -9,17 +9,17 @@
 namespace emu {
 struct Operand {
   enum Kind { Argument, Register, Immediate, Sink, Special } kind = Sink;
-  /// Of an argument or a local register.
+  /// The index of an argument or a local register.
   int index = 0;
-  /// An immediate, or what is added to an address.
+  /// An immediate, or an address offset.
   u64 number = 0;
   /// `!p`
   bool negated = false;
-  /// Operands in the same braces share it.
+  /// Operands in the same braces have the same number.
   int group = 0;
   std::string name;
 };
-/// A statement that is being executed by a thread.
+/// The execution of a statement by a thread.
 struct Frame {
   Argument* arguments;
   Thread& thread;
@@ -34,12 +34,12 @@ struct Instruction {
   /// A local register; -1 is none.
   int guard = -1;
   bool guard_negated = false;
-  /// Where a branch goes to; -1 is no branch.
+  /// The target of a branch; -1: no branch.
   int target = -1;
   Action run;
 
   size_t count() const { return operands.size(); }
-  /// Of an output: its present value.
+  /// The current value of an output.
   u64 value(const Frame&, size_t operand) const;
   uint32_t word(const Frame& f, size_t operand) const { return uint32_t(value(f, operand)); }
   float real(const Frame&, size_t operand) const;

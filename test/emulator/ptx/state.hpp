@@ -1,4 +1,4 @@
-// What instructions leave behind: copies under way, mbarriers, products of a warpgroup.
+// State of asynchronous instructions: cp.async, bulk copies, mbarriers, wgmma.
 #pragma once
 #include <deque>
 #include <functional>
@@ -10,7 +10,7 @@
 #include "../runtime/collective.hpp"
 
 namespace emu {
-/// The cp.async and the bulk stores of a thread.
+/// The cp.async and bulk stores of a thread.
 struct AsyncCopies {
   /// `read` bytes come from `from`, the rest of `bytes` are zeros.
   struct Copy {
@@ -34,20 +34,20 @@ struct AsyncCopies {
 };
 struct MBarrier {
   int expected, pending;
-  /// That are still to come in this phase.
+  /// Still pending in this phase.
   long bytes = 0;
   unsigned long long phase = 0;
-  /// Threads that wait for the end of a phase of this parity.
+  /// Threads that wait for the phase of this parity.
   std::vector<std::pair<Thread*, unsigned>> waiting;
-  /// What those who arrived knew; what one knows who saw the last phase end.
+  /// The joined clocks of the arrivals of this phase; the clock that a waiter acquires from the last phase.
   check::Clock gathered, done;
-  /// The actor that stands for its bulk copies, the thread that made it, and whether that one executed a fence since.
+  /// The actor of its bulk copies, the thread that initialised it, and whether that has executed a fence since.
   int actor = 0, owner = 0;
   bool fenced = false;
 };
 struct Warpgroup {
   Collective meeting;
-  /// wgmma that may still be done.
+  /// Pending wgmma.
   std::vector<std::function<void()>> open;
   std::deque<std::vector<std::function<void()>>> committed;
   std::deque<uint32_t> committed_steps;
@@ -60,9 +60,9 @@ struct Warpgroup {
     return any;
   }
 };
-/// Blocks that launch bounds are taken to ask for: as many as fit, where shared memory is what limits them.
+/// The blocks per SM that launch bounds are assumed to request: as many as shared memory allows.
 inline int blocks_by_shared(size_t dynamic) { return dynamic > config.shared_limit / 4 ? int((config.shared_limit + 1024) / (dynamic + 1024)) : 1; }
-/// Registers of each thread before any setmaxnreg: what launch bounds of so many threads and blocks leave to it.
+/// Registers per thread before any setmaxnreg, from the launch bounds.
 inline int registers_at_start(int threads, size_t dynamic) {
   const int most = 65536 / blocks_by_shared(dynamic) / threads / 8 * 8;
   return most > 255 ? 255 : most;

@@ -1,4 +1,4 @@
-// wgmma.mma_async: D = A B + D of 64 x N, by the four warps of a warpgroup, some time before the wait. PTX ISA 9.7.15.
+// wgmma.mma_async: D (64, N) = A B + D by a warpgroup, done at some point before the wait. PTX ISA 9.7.15.
 #include <cstring>
 #include <stdexcept>
 
@@ -13,7 +13,7 @@
 
 namespace emu {
 
-/// Where an operand lies in shared memory: core matrices of 8 rows of 16 bytes, and the strides between them.
+/// The layout of an operand in shared memory: core matrices of 8 rows of 16 bytes, and the strides between them.
 struct Descriptor {
   uint32_t start, leading, stride;
   Swizzle swizzle;
@@ -48,7 +48,7 @@ struct InShared {
   int lines(int k) const { return mn_major ? k : rows; }
   int chunks(int k, int per_chunk) const { return (mn_major ? rows : k) / per_chunk; }
 };
-/// One product: what it needs, kept until it is done.
+/// A pending wgmma with copies of its operands in registers.
 struct Product {
   Wgmma shape;
   bool a_in_registers, accumulates;
@@ -59,7 +59,7 @@ struct Product {
   std::vector<float*> d;  // of all threads, in order
   Thread* first;
   Position position;
-  /// What all threads of warp i know; the last: of the warpgroup.
+  /// The joined clock of warp i; the last: of the warpgroup.
   std::vector<check::Clock> knows = std::vector<check::Clock>(5);
   uint16_t actor;
   uint32_t step;
@@ -95,7 +95,7 @@ void Product::fetch(const InShared& o, bool is_b, std::vector<float>& out) const
       }
     }
 }
-/// Where register j of a thread lies in D, and for A (pairs of columns in `per` steps) likewise.
+/// The row and column of register j of a thread in D; for A (pairs of columns in `per` steps) likewise.
 static int row_of(int thread, int j) { return thread / 32 * 16 + thread % 32 / 4 + (j >> 1 & 1) * 8; }
 static int col_of(int thread, int j) { return (j >> 2) * 8 + thread % 4 * 2 + (j & 1); }
 void Product::run() const {

@@ -1,4 +1,4 @@
-// Atomic operations on device and shared memory; they are atomic among the system's threads too.
+// Atomic operations on device and shared memory, also atomic between worker threads.
 #include <cstring>
 #include <type_traits>
 

@@ -1,4 +1,4 @@
-// Where threads meet: the barriers of a block, and what lanes of a warp or threads of a warpgroup do together.
+// Block barriers, and the collectives of a warp or a warpgroup.
 #include "../checker/checker.hpp"
 #include "../counters/counters.hpp"
 #include "collective.hpp"
@@ -64,11 +64,11 @@ int barrier_reduce(Reduction reduction, bool predicate, int line) {
   x.sum += predicate;
   barrier(0, 0, line);
   const int sum = x.sum, live = me().block->live;
-  barrier(0, 0, line);  // the next may not overwrite the sum before all have read it
+  barrier(0, 0, line);  // all threads must have read the result before it is reused
   return reduction == Reduction::Count ? sum : reduction == Reduction::And ? sum == live : sum > 0;
 }
 
-/// The last of `needed` runs the operation for all.
+/// The last of `needed` threads to arrive runs the operation.
 static void meet(Collective& c, int index, int needed, unsigned mask, const void* operation, void* arg, Together run, void* user, int line, bool orders_memory) {
   if (c.arrived > 0 && c.operation != operation) fail("lanes of the mask 0x%x execute different collectives (line %d)", mask, line);
   c.operation = operation;
@@ -81,7 +81,7 @@ static void meet(Collective& c, int index, int needed, unsigned mask, const void
   if (orders_memory) check::meet(c.threads, needed);
   for (int i = needed - 1; i-- > 0;) Engine::current().wake(c.threads[i], true);
 }
-/// That of the same mask, or a new one. Masks may overlap: some lanes can be ahead of others.
+/// The open collective with this mask, or a new one. Masks may overlap, since lanes can be ahead of others.
 static Collective& open_collective(Warp& w, unsigned mask) {
   Collective* unused = nullptr;
   for (Collective& c : w.collectives) {

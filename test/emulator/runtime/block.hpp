@@ -1,4 +1,4 @@
-// The state of a launch: its blocks, their warps and threads, and what they wait at.
+// The state of a launch: blocks, warps, threads, barriers.
 #pragma once
 #include <array>
 #include <atomic>
@@ -20,7 +20,7 @@ enum class State { Ready, Blocked, Done };
 struct Thread : ThreadIndex {
   Fiber fiber;
   State state = State::Done;
-  /// What it waits for, and the line that does.
+  /// What the thread waits for, and the source line.
   const char* waits_for = "";
   int line = 0;
   Block* block = nullptr;
@@ -29,15 +29,15 @@ struct Thread : ThreadIndex {
 };
 
 struct Warp {
-  /// Those of different masks may stand open side by side.
+  /// Collectives with different masks may be open at the same time.
   std::vector<Collective> collectives;
-  /// Of each thread, since a setmaxnreg; 0: as at the start.
+  /// Registers per thread since a setmaxnreg; 0: the initial number.
   int registers = 0;
 };
 struct Barrier {
   int arrived = 0, count = 0;
   std::vector<Thread*> waiting;
-  /// Where each warp met it; 0 is not yet.
+  /// The source line at which each warp arrived; 0: not yet.
   std::array<int, 32> lines{};
   check::Clock clock;
   int sum = 0;
@@ -53,9 +53,9 @@ struct Launch {
   void** args;
   dim3 grid, block;
   size_t dynamic;
-  /// All blocks run side by side, so they may wait for each other.
+  /// Cooperative launch: all blocks are resident, so they may wait for each other.
   bool cooperative = false;
-  /// The number of its first block, and how many have begun.
+  /// The id of the launch's first block, and how many blocks have started.
   uint32_t first_block = 0;
   std::atomic<uint32_t> begun{0};
   std::atomic<unsigned> next{0};
@@ -73,7 +73,7 @@ struct Launch {
 };
 struct Block {
   uint3 id;
-  /// Different for every block that ever ran.
+  /// Unique among all blocks of the process.
   uint32_t number;
   Launch* launch;
   int count, live = 0;
@@ -82,9 +82,9 @@ struct Block {
   std::vector<Warp> warps;
   std::vector<Warpgroup> warpgroups;
   std::map<uint32_t, MBarrier> mbarriers;
-  /// Steps of the actors that stand for mbarriers.
+  /// Clock values of the mbarriers' actors.
   std::array<uint32_t, check::mbarrier_actors> mbarrier_steps;
-  /// What setmaxnreg has given back.
+  /// Registers that setmaxnreg.dec has released.
   int free_registers;
 
   char* arena = nullptr;
@@ -93,6 +93,6 @@ struct Block {
   std::vector<check::Cell> shadow;
   check::BlockClocks clocks;
 };
-/// The thread that runs now.
+/// The current CUDA thread.
 inline Thread& me() { return static_cast<Thread&>(*self); }
 }  // namespace emu

@@ -1,10 +1,10 @@
-// What lanes of a warp, or the threads of a warpgroup, do together.
+// Collectives of a warp or a warpgroup.
 #pragma once
 #include "../dialect/interface.hpp"
 
 namespace emu {
 struct Thread;
-/// A meeting of the lanes of a mask, or of the threads of a warpgroup.
+/// One collective: the lanes of a mask, or the threads of a warpgroup, that have arrived.
 struct Collective {
   unsigned mask = 0;
   int arrived = 0;

@@ -7,32 +7,32 @@
 namespace emu {
 enum class Order { Forward, Reverse, Random };
 struct Config {
-  /// In which order threads that could run do, and blocks begin.
+  /// The order in which ready threads run and blocks start.
   Order order = Order::Forward;
   uint64_t seed = 1;
-  /// Asynchronous copies and products happen as late as they may; else at once. So do a stream's operations.
+  /// Asynchronous copies, wgmma and stream operations complete as late as allowed; else immediately.
   bool lazy = false;
-  /// Bounds, initialisation and races. The kernels must be compiled for it (`instrumented` in build.ts).
+  /// Checks bounds, initialisation and races. Kernels must be instrumented (`instrumented` in build.ts).
   bool check = false;
-  /// Bank conflicts, sectors, divergence; likewise. A line of JSON a launch is added to `counts`, where that is not empty.
+  /// Counts bank conflicts, sectors and divergence, also instrumented. Appends one line of JSON per launch to the file `counts`, if given.
   bool count = false;
   std::string counts;
-  /// Threads of the system that share the blocks; one where anything is checked or counted.
+  /// Worker threads that run the blocks; 1 if anything is checked or counted.
   int threads = 1;
-  /// Blocks that run at the same time on each.
+  /// Resident blocks per worker thread.
   int resident = 1;
-  /// Bytes that a block may have: 227 KiB is sm_90.
+  /// The most shared memory of a block: 227 KiB on sm_90.
   size_t shared_limit = 232448;
-  /// Findings after which a launch is given up.
+  /// The number of findings after which a launch is aborted.
   size_t patience = 8;
-  /// What the stand-in driver says of its devices, which are alike: how many, `sm_90` as 90, multiprocessors, bytes of memory, and how many of them
-  /// others use.
+  /// Attributes that the driver reports, the same for all devices: their number, compute capability (90), SMs, bytes of memory, and how many of these
+  /// are in use by others.
   int devices = 1, architecture = 90, multiprocessors = 4;
   size_t memory = size_t(16) << 30, taken = 0;
-  /// Seconds in which a worker hears nothing of another that it waits for, until it gives up.
+  /// Timeout in seconds of a worker that waits for another one.
   double wait = 120;
 };
 extern Config config;
-/// Throws std::invalid_argument at a word that it does not know.
+/// Throws std::invalid_argument for an unknown word.
 void configure(const char* words);
 }  // namespace emu

@@ -9,7 +9,7 @@
 namespace emu {
 __thread ThreadIndex* self = nullptr;
 static thread_local Engine* engine = nullptr;
-/// Threads that only look again and again whether something has come: after so many looks, nothing will.
+/// The number of polls without progress after which spinning threads are reported as a deadlock.
 static constexpr long patience = 2'000'000;
 
 Engine& Engine::current() { return *engine; }
@@ -34,7 +34,7 @@ void Engine::wait(const char* what, int line) {
   t.line = line;
   idle_ = 0;
   if (!actions_.empty() || ready_.empty() || blocks_.size() > 1) return t.fiber.leave_to(scheduler_);
-  Thread* to = next();  // without the way over the scheduler
+  Thread* to = next();  // directly, not through the scheduler
   if (to == &t) return;
   self = to;
   to->fiber.enter_from(t.fiber);
@@ -86,7 +86,7 @@ void Engine::make_room(unsigned threads, size_t blocks) {
     b->live = 0;
   }
 }
-/// The n-th block to begin. Nothing on the GPU says that it is block n.
+/// The block that starts n-th: the start order of blocks is undefined on a GPU.
 static unsigned nth_block(unsigned n, unsigned total) {
   if (config.order == Order::Forward) return n;
   if (config.order == Order::Reverse) return total - 1 - n;
@@ -95,7 +95,7 @@ static unsigned nth_block(unsigned n, unsigned total) {
   while (!coprime()) step += 2;
   return unsigned((uint64_t(n) * step + config.seed) % total);
 }
-/// Begins blocks where there is room; whether any block runs.
+/// Starts blocks while there is room; returns whether any is running.
 bool Engine::admit() {
   bool any = false;
   for (auto& b : blocks_) {

@@ -1,4 +1,4 @@
-// Runs blocks of a launch on one thread of the system: picks the next CUDA thread until none is left.
+// The scheduler of one worker thread: runs the CUDA threads of its blocks as fibers.
 #pragma once
 #include <deque>
 #include <functional>
@@ -14,14 +14,14 @@ class Engine {
   void run(Launch&, int index);
   Launch& launch() const { return *launch_; }
 
-  /// The running thread waits until another wakes it.
+  /// Blocks the current thread until another one wakes it.
   void wait(const char* what, int line);
   void wake(Thread*, bool first = false);
-  /// The running thread lets all others go first.
+  /// Lets all other ready threads run first.
   void yield();
-  /// For asynchronous work: done between the steps of threads, at some time.
+  /// Queues asynchronous work, which is done at some point between the steps of threads.
   void later(std::function<void()> action) { actions_.push_back(std::move(action)); }
-  /// Ends the launch from within a thread.
+  /// Aborts the launch from a CUDA thread.
   [[noreturn]] void abandon();
 
  private:
@@ -45,9 +45,9 @@ class Engine {
   uint64_t random_ = 1;
   long idle_ = 0;
 };
-/// Called when all threads of a block have ended.
+/// Called when all threads of a block have exited.
 void end_block(Block&);
 void reset_barriers(Block&);
-/// The barrier may be full now that a thread has ended.
+/// Completes a barrier that only waited for a thread that has exited.
 void release_if_full(Block&);
 }  // namespace emu

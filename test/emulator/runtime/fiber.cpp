@@ -5,7 +5,7 @@
 #include <cstring>
 #include <new>
 
-// emu_switch(void** from, void* to): keeps what a called function must keep, and the stack pointer in *from; then goes to `to`.
+// emu_switch(void** from, void* to): saves the callee-saved registers and the stack pointer (to *from), and continues at `to`.
 extern "C" void emu_switch(void** from, void* to);
 #if defined(__x86_64__)
 asm(R"(
@@ -31,7 +31,7 @@ emu_switch:
   ret
 .size emu_switch,.-emu_switch
 )");
-static constexpr int saved = 8, entry_at = 6;  // words, and the one that is returned to
+static constexpr int saved = 8, entry_at = 6;  // saved words, and the index of the return address
 #elif defined(__aarch64__)
 asm(R"(
 .text

@@ -1,4 +1,4 @@
-// A stack of its own, and the switch between two of them.
+// Fibers: contexts with their own stack, and the switch between them.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,12 +10,12 @@ class Fiber {
   Fiber();
   ~Fiber();
   Fiber(const Fiber&) = delete;
-  /// The next switch to it calls `entry`, which must never return.
+  /// The next switch to this fiber calls `entry`, which must not return.
   void prepare(void (*entry)());
-  /// From the context that `from` shall keep to this one.
+  /// Switches to this fiber and saves the current context in `from`.
   void enter(void** from) const;
   void enter_from(Fiber& from) const { enter(&from.sp_); }
-  /// Leaves this one, which keeps where it was.
+  /// Switches away from this fiber and saves its context.
   void leave_to(void* to);
   bool holds(const void* p) const { return uintptr_t(p) - uintptr_t(stack_) < stack_bytes; }
   bool overflows_at(const void* p) const { return uintptr_t(p) - uintptr_t(stack_) < guard_bytes; }
@@ -24,6 +24,6 @@ class Fiber {
   void* sp_ = nullptr;
   char* stack_;
 };
-/// Goes to another context for good.
+/// Switches to another context without saving the current one.
 [[noreturn]] void jump(void* to);
 }  // namespace emu

@@ -14,7 +14,7 @@
 
 namespace emu {
 
-/// Threads of the system that help with launches; they live as long as the process, for each keeps the stacks of its CUDA threads.
+/// Worker threads for launches. They live as long as the process, since each keeps the stacks of its fibers.
 class Helpers {
  public:
   void run(Launch& launch, int threads) {
@@ -48,7 +48,7 @@ class Helpers {
 static void on_fault(int signal, siginfo_t* info, void*) {
   if (!self) {
     ::signal(signal, SIG_DFL);
-    return;  // the instruction faults again, and ends the process
+    return;  // the instruction is retried, faults again and ends the process
   }
   const void* p = info->si_addr;
   if (me().fiber.overflows_at(p)) fail("the stack of a thread overflows: %zu bytes", Fiber::stack_bytes);
@@ -56,7 +56,7 @@ static void on_fault(int signal, siginfo_t* info, void*) {
     fail("an access outside buffer #%d of %zu bytes, at offset %ld", r->number, size_t(r->high - r->low), long(uintptr_t(p) - r->low));
   fail("an access of memory that does not exist, at %p", p);
 }
-/// Faults of kernels come to us while it lives; on a stack of their own, for the thread's may be full.
+/// While it lives, faults of kernels are reported; the signal handler has its own stack, since the thread's may have overflowed.
 class Faults {
  public:
   Faults() {

@@ -1,4 +1,4 @@
-// What the host does with kernels: the emulator's side of a driver.
+// Launches kernels; used by the driver.
 #pragma once
 #include <string>
 #include <vector>
@@ -6,7 +6,7 @@
 #include "../dialect/interface.hpp"
 
 namespace emu {
-/// Runs the kernel to its end. Gives what was found wrong; after a finding the results mean nothing. Throws Failure where the launch
-/// itself is not possible.
+/// Runs a kernel to completion and returns its findings; after a finding the results are undefined. Throws Failure if the launch
+/// is invalid.
 std::vector<std::string> launch(const Kernel&, dim3 grid, dim3 block, size_t dynamic, void** args, bool cooperative = false);
 }  // namespace emu

@@ -36,7 +36,7 @@ void set_code(const void* function) {
   if (!dladdr(function, &info)) throw Failure("the kernel is in no library");
   if (function == code.function) return;
   code = {uintptr_t(info.dli_fbase), 0, info.dli_fname, function};
-  const std::string own = "/proc/self/";  // a module in memory; addr2line is another process
+  const std::string own = "/proc/self/";  // a module in memory, which addr2line, another process, opens by its pid
   if (code.path.rfind(own, 0) == 0) code.path = "/proc/" + std::to_string(getpid()) + "/" + code.path.substr(own.size());
   lines.clear();
   dl_iterate_phdr(measure, nullptr);

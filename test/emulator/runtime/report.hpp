@@ -1,26 +1,26 @@
-// What went wrong in a launch, and where in its source.
+// Findings of a launch and their source lines.
 #pragma once
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 
 namespace emu {
-/// Thrown by fail() where no CUDA thread runs: by the host's calls.
+/// Thrown by fail() outside of CUDA threads, in calls of the host.
 struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
-/// A place in the kernel's library, counted from its start; 0 is none.
+/// An offset into the kernel's library; 0: none.
 typedef uint32_t Position;
 extern thread_local Position position;
-/// The library that the launch now running comes from.
+/// The library of the current launch.
 void set_code(const void* function);
-/// Of the address to which a function returns.
+/// The site of a return address.
 Position position_of(const void* return_address);
-/// `file:line < file:line`: the line, then those that it was inlined into.
+/// `file:line < file:line`: the line, then the call sites that it was inlined into.
 std::string where(Position);
-/// Whether the address belongs to the kernel's library: its constants.
+/// Whether the address is in the kernel's library (constants).
 bool in_code(const void* address);
 
-/// A finding that the kernel can go on after; many end the launch.
+/// Records a finding; the kernel goes on until there are too many.
 void report(const char* format, ...) __attribute__((format(printf, 1, 2)));
 }  // namespace emu

@@ -1,0 +1,87 @@
+// Short names for the loop variables of emitted text: i, j and k again in each body. In the IR every name of a kernel is unique.
+import { bound } from "../kernel/build.ts";
+import type { Axis, Expr, Kernel, Load, Stmt, Var } from "../kernel/ir.ts";
+import { statements } from "../kernel/passes.ts";
+
+type Names = ReadonlyMap<Expr, Var>;
+
+/** The kernel with its bodies' variables renamed. No name hides one of the kernel, or of a body around it. */
+export function named(k: Kernel): Kernel {
+  const outside = [...k.params, ...k.locals, ...k.grid.flatMap(bound)];
+  const taken = new Set([...outside, ...statements(k.body).flatMap(kept)].map((x) => x.name));
+  return { ...k, body: renamed(k.body, new Map(), taken) };
+}
+/** What keeps its name: values, tiles, and the variables of loops. */
+function kept(s: Stmt): readonly { readonly name: string }[] {
+  if (s.s === "let") return [s.v];
+  if (s.s === "for") return bound(s.axis);
+  if (s.s === "tile" || s.s === "stage") return [s.tile];
+  if (s.s === "fold" || s.s === "foldrows") return [s.into];
+  return s.s === "scan" ? [s.sum] : s.s === "tally" ? [s.rank] : [];
+}
+function boundBy(s: Stmt): readonly Var[] {
+  if (s.s === "stage" || s.s === "each" || s.s === "foldrows") return s.vs;
+  return s.s === "par" || s.s === "fold" || s.s === "scan" || s.s === "tally" ? [s.v] : [];
+}
+const renamed = (list: readonly Stmt[], outer: Names, taken: ReadonlySet<string>): Stmt[] =>
+  list.map((s) => {
+    const [names, own] = [new Map(outer), new Set(taken)];
+    for (const v of boundBy(s)) {
+      const name = free(v.name.replace(/\d+$/, ""), own);
+      own.add(name);
+      names.set(v, { ...v, name });
+    }
+    return "body" in s ? ({ ...withNames(s, names), body: renamed(s.body, names, own) } as Stmt) : withNames(s, names);
+  });
+function free(name: string, taken: ReadonlySet<string>): string {
+  for (let n = 0; ; n++) if (!taken.has(`${name}${n || ""}`)) return `${name}${n || ""}`;
+}
+
+const pair = <T>([a, b]: readonly [T, T], f: (y: T) => T): [T, T] => [f(a), f(b)];
+/** A statement itself, without its body, with other variables. */
+function withNames(s: Stmt, names: Names): Stmt {
+  const x = (e: Expr): Expr => withVars(e, names);
+  const v = (old: Var): Var => names.get(old) ?? old;
+  switch (s.s) {
+    case "let":
+      return { ...s, value: x(s.value) };
+    case "for":
+      return { ...s, axis: axisWith(s.axis, x) };
+    case "if":
+      return { ...s, cond: x(s.cond) };
+    case "tile":
+      return s.at ? { ...s, at: x(s.at) as Load } : s;
+    case "stage":
+      return { ...s, vs: pair(s.vs, v), valid: pair(s.valid, x), value: x(s.value) };
+    case "mma":
+      return { ...s, valid: pair(s.valid, x) };
+    case "each":
+      return { ...s, vs: s.vs.map(v), valid: s.valid.map(x) };
+    case "par":
+      return { ...s, v: v(s.v), extent: x(s.extent) };
+    case "fold":
+      return { ...s, v: v(s.v), extent: x(s.extent), value: x(s.value) };
+    case "foldrows":
+      return { ...s, vs: pair(s.vs, v), extent: x(s.extent), value: x(s.value) };
+    case "scan":
+      return { ...s, v: v(s.v), extent: x(s.extent), value: x(s.value) };
+    case "tally":
+      return { ...s, v: v(s.v), extent: x(s.extent), key: x(s.key) };
+    case "store":
+      return { ...s, at: s.at.map(x), value: x(s.value) };
+    case "both":
+    case "sync":
+      return s;
+  }
+}
+const axisWith = (axis: Axis, x: (e: Expr) => Expr): Axis => ({
+  ...axis,
+  from: x(axis.from),
+  to: x(axis.to),
+  ...(axis.jump ? { jump: { at: x(axis.jump.at), by: x(axis.jump.by) } } : {}),
+});
+function withVars(x: Expr, names: Names): Expr {
+  if (x.e === "var") return names.get(x) ?? x;
+  if (x.e === "load") return { ...x, at: x.at.map((y) => withVars(y, names)) };
+  return x.e === "op" ? { ...x, args: x.args.map((y) => withVars(y, names)) } : x;
+}
