@@ -7,12 +7,13 @@ import { benchCuda } from "./cuda.ts";
 import { measureWriter, type WriteOptions, type Written, writers } from "./generate.ts";
 import { type Measured, measure } from "./measure.ts";
 import { findPython } from "./peers.ts";
+import { measureShared, shared, type Together } from "./workers.ts";
 
 const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only I] [--precision P] [--tf32]
-  NAME         ${Object.keys(groups).join(", ")}, generate, cuda (needs a GPU) or list
+  NAME         ${Object.keys(groups).join(", ")}, generate, workers (needs mpirun), cuda (needs a GPU) or list
   --json       one JSON object a line
-  --threads    default: the cores that this process may use
-  --kernels    the time of each launch, on stderr
+  --threads    default: the cores that this process may use; workers have one each
+  --kernels    the time of each launch, on stderr; not of workers
   --only       the case of that number alone
   --precision  f32 or bf16; default: f32, on a GPU without --tf32 bf16. Cases that count bytes are of f32
   --tf32       on a GPU in f32: products by tensor cores`;
@@ -40,11 +41,12 @@ async function main(): Promise<void> {
   const threads = Number(values.threads);
   if (!(Number.isInteger(threads) && threads > 0)) return misused(`${values.threads} threads cannot compute`, usage);
   if (values.tf32) return misused("--tf32 is of cuda", usage);
-  const known = name === "generate" ? writers : cases;
+  const known = name === "generate" ? writers : name === "workers" ? shared : cases;
   if (!known) return misused(`there is no benchmark ${name}`, usage);
   if (values.only !== undefined && !known[Number(values.only)])
     return misused(`${name} has no case ${values.only}: \`npm run bench -- list\` shows all`, usage);
   const wanted = (i: number): boolean => values.only === undefined || i === Number(values.only);
+  if (name === "workers") return workers(precision, wanted, values.json);
   if (!cases) return generate({ threads, precision }, wanted, values);
   const python = findPython();
   const all: Measured[] = [];
@@ -73,6 +75,32 @@ async function generate(
   }
   if (!json) print(table([["model", "batch", "tokens/s", "ms a step", "active", "of", "ceiling", "share"], ...rows]));
 }
+async function workers(precision: "f32" | "bf16", wanted: (i: number) => boolean, json: boolean): Promise<void> {
+  const rows: string[][] = [];
+  for (const c of shared.filter((_, i) => wanted(i))) {
+    const measured = await measureShared(c, { precision, times: 2, warm: 10, steps: 15 });
+    if (json) printJson({ precision, ...measured });
+    else rows.push(rowTogether(measured));
+  }
+  const head = [
+    "model",
+    "workers",
+    "tokens/s",
+    "threads",
+    "tokens/s",
+    "share",
+    "collectives",
+    "sent",
+    "moving: ms",
+    "waiting",
+  ];
+  if (!json) print(table([head, ...rows]));
+}
+function rowTogether(t: Together): string[] {
+  const rates = [t.tokensPerSecond.toFixed(0), String(t.threads), t.alone.toFixed(0), percent(t.share)];
+  const moved = [String(t.collectives), `${(t.sent / 1e6).toFixed(1)} MB`, ms(t.moving), ms(t.waiting)];
+  return [t.name, String(t.workers), ...rates, ...moved];
+}
 function rowOf(w: Written): string[] {
   const [active, all] = [w.active, w.parameters].map((bytes) => `${(bytes / 1e6).toFixed(1)} MB`);
   const rates = [w.tokensPerSecond.toFixed(0), ms(w.seconds), active ?? "", all ?? ""];
@@ -82,6 +110,7 @@ function list(): void {
   for (const [name, cases] of Object.entries({ ...groups, cuda: cudaCases }))
     print(table(cases.map((c, i) => [i === 0 ? name : "", String(i), c.name, c.shape.join(" x ")])));
   print(table(writers.map((w, i) => [i === 0 ? "generate" : "", String(i), w.name, `batch ${w.batch}`])));
+  print(table(shared.map((c, i) => [i === 0 ? "workers" : "", String(i), c.name, `${c.workers} of one thread`])));
 }
 const head = ["name", "shape", "pass", "ms", "rate", "ceiling", "share", "at work: ms", "share", "peers"];
 function row({ figure: f, atWork }: Measured): string[] {

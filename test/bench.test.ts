@@ -6,7 +6,9 @@ import { measureWriter } from "../bench/generate.ts";
 import { type Figure, measure } from "../bench/measure.ts";
 import { findPython } from "../bench/peers.ts";
 import { Subject } from "../bench/subject.ts";
+import { measureShared } from "../bench/workers.ts";
 import { fmaCeiling, memoryCeiling } from "../runtime/host/ceiling.ts";
+import { mpirun, skipped } from "../scripts/mpirun.ts";
 
 const test = suite("bench");
 const quick = { threads: 2, times: 1, seconds: 0, python: null, precision: "f32" } as const;
@@ -63,6 +65,22 @@ test("a model that writes: bytes of what is active, the share of their reading, 
   assert.ok(Math.abs(written.share - written.active / written.seconds / written.ceiling / 1e9) < 1e-9);
   assert.match(tables[0] ?? "", /ragged_dot/);
   assert.not.match(tables[0] ?? "", /NaN|undefined/);
+});
+test("two workers: their share of one process, what each sends, and who waits", async () => {
+  if (!mpirun) return skipped("the benchmark of workers");
+  const [D, H, L, E, K, tokens] = [16, 8, 1, 2, 1, 2 * 5];
+  const c = { name: "tiny", set: { V: 256, D, H, L, Heads: 2, E, K, Context: 8 }, B: 2, T: 5, workers: 2 };
+  const options = { precision: "f32" as const, times: 1, warm: 1, steps: 2 };
+  const { share, tokensPerSecond, alone, sent, moving, waiting, collectives } = await measureShared(
+    c,
+    options,
+    "README.md",
+  );
+  assert.ok(Math.abs(share / (tokensPerSecond / alone) - 1) < 1e-9 && alone > 0);
+  assert.ok(moving > 0 && waiting >= 0 && moving + waiting < tokens / tokensPerSecond);
+  assert.ok(collectives >= 1 + 4 + 1, "offsets, two exchanges there and two back, a sum of gradients");
+  const least = 256 * D * 4 + (4 * ((tokens / 2) * K * D * 4)) / 2; // the embedding's gradient, half of all rows four times
+  assert.ok(sent > least && sent < 2 * least, `${sent} bytes, ${least} at least`);
 });
 async function bytesOfDense(precision: "f32" | "bf16"): Promise<number> {
   const subject = await Subject.open(dense(32, 64, 64), { target: "host", threads: 2, precision });

@@ -3,8 +3,8 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { folder } from "./folder.ts";
-import { mpirun, skipped } from "./mpirun.ts";
 
 const test = suite("collectives");
 const cache = folder();

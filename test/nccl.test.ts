@@ -8,11 +8,11 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { deviceAmong } from "../runtime/cuda/among.ts";
 import { type Wire, Workers } from "../runtime/workers.ts";
+import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { main } from "./command.ts";
 import { build, named } from "./emulator/build.ts";
 import { folder } from "./folder.ts";
 import { lossesOf } from "./losses.ts";
-import { mpirun, skipped } from "./mpirun.ts";
 
 const test = suite("nccl");
 const here = folder();

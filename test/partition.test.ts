@@ -207,6 +207,18 @@ test("a product in parts moves the smaller of what is cut otherwise; rows go to 
     else assert.equal(moved, { all_gather: result + experts * 3 });
   }
 });
+test("an elementwise op of rows that were all exchanged before is done where they are", () => {
+  const by = b.route(builder, b.param(builder, "index", type("i32", [8])), 4);
+  const param = (name: string, shape: readonly number[]): Value => b.param(builder, name, type("f32", shape));
+  const [x, score] = [param("rows of x", [8, 3]), param("scores", [8])].map((v) => b.dispatch(builder, v, by));
+  if (!x || !score) throw new Error("two are moved");
+  const factor = b.broadcast(builder, score, [8, 3], [0]);
+  const product = b.raggedDot(builder, x, param("matrices", [4, 3, 3]), by.offsets);
+  const result = b.sum(builder, b.combine(builder, b.mul(builder, product, factor), by), [0]);
+  const sums = b.raggedSum(builder, b.sub(builder, b.mul(builder, x, factor), 1), by.offsets);
+  const moved = movedBy(b.add(builder, result, b.sum(builder, sums, [0])), () => cutAt(0, even(2)));
+  assert.is(moved["exchange"], 8 * 3 + 8 + 4 * 3); // x and the scores there, the products back
+});
 
 interface Asked extends Sharing {
   readonly program: Loaded;

@@ -8,8 +8,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { numbers } from "../runtime/tensor.ts";
+import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { command, root as home, main } from "./command.ts";
-import { mpirun, skipped } from "./mpirun.ts";
 import { type Given, trained } from "./workers/embedded.ts";
 
 const test = suite("workers-train");

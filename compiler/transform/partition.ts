@@ -15,12 +15,12 @@ import {
   type Workers,
 } from "../graph/node.ts";
 import { nodesOf, storeOf, withValues } from "../graph/walk.ts";
-import { cutAt, even, groupsOf, isCut, keyOf, localShape, same, whole } from "../ops/across.ts";
+import { type CutAt, cutAt, even, groupsOf, isCut, keyOf, localShape, same, whole } from "../ops/across.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
-import { Parts, ranked } from "./parts.ts";
+import { isMoved, Parts, ranked } from "./parts.ts";
 import { Routings, type Sharing, seenAs } from "./routings.ts";
 
 /**
@@ -104,7 +104,27 @@ class Partition implements Workers {
   }
   private brought(v: Value, { value, place: from }: Known, place: Placement): Value {
     if (from.kind === "routing") return this.routed(v, from.by, place);
-    return this.stretched(v, from, place) ?? this.parts.convert(value, from, place);
+    return this.stretched(v, from, place) ?? this.redone(v, from, place) ?? this.parts.convert(value, from, place);
+  }
+  /** An elementwise op whose operands are all there already is done there again, instead of exchanging its result; null: it is none, or not all are. */
+  private redone({ node, index }: Value, from: Placement, place: Placement): Value | null {
+    if (!isCut(from) || !isCut(place) || !isMoved(from, place) || node.op.lower !== "point") return null;
+    if (node.op.name === "random" || node.op.name === "after") return null;
+    const to = cutAt(place.axis, place.cut);
+    const own = node.args.map((a) => this.there(a, to)).filter((v) => v !== null);
+    if (own.length < node.args.length) return null;
+    return this.parts.convert(nth(this.g.add(node.op, own, node.attrs).results, index), to, place);
+  }
+  /** `v` in a placement that it has, or that it was converted to before; null: it was not. */
+  private there(v: Value, place: CutAt): Value | null {
+    const { value, place: from } = this.of(v);
+    if (same(from, place)) return value;
+    const { op, args, attrs, results } = v.node;
+    if (op.name !== "broadcast") return this.made.get(v)?.get(keyOf(place)) ?? this.redone(v, from, place);
+    const { axes } = attrs as OpAttrs["broadcast"];
+    const axis = axes.indexOf(place.axis);
+    const own = axis < 0 ? this.as(nth(args, 0), whole) : this.there(nth(args, 0), cutAt(axis, place.cut));
+    return own && b.broadcast(this.g, own, localShape(dims(nth(results, 0).type), place, this), axes);
   }
   /** A cut broadcast is made anew from its operand, which is smaller to move; null: it is no cut broadcast. */
   private stretched({ node, type }: Value, from: Placement, place: Placement): Value | null {

@@ -189,5 +189,5 @@ export function ranked(g: Builder, { workers, groups }: Group, n: number, shape:
   return b.broadcast(g, b.mul(g, groups === undefined ? rank : b.rem(g, rank, workers), n), shape, []);
 }
 /** Whether both are sorted rows of the same routing along the same axis: then an exchange leads from one to the other. */
-const isMoved = (p: CutAt, q: CutAt): boolean =>
+export const isMoved = (p: CutAt, q: CutAt): boolean =>
   p.axis === q.axis && p.cut.kind === "rows" && q.cut.kind === "rows" && p.cut.by === q.cut.by;

@@ -2,7 +2,7 @@
 // which exists anyway; so the forward need not keep the result of an expert's last product. Both rewrites may pass a cast.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
-import { none } from "../ops/attrs.ts";
+import { none, type OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { algebra } from "../rewrite/algebra.ts";
@@ -100,13 +100,34 @@ const moveOver: Rule = {
       b.raggedOuter(g, b.param(g, "a", { dtype: "f32", shape: [12, 2] }), rows, offsets),
     ),
 };
-export const rowFactors: readonly Rule[] = [moveOut, moveOver];
+/** Sums over each expert's rows (a bias' gradient) then read the rows that products read, which workers exchange once. */
+const moveIn: Rule = {
+  name: "scatter(i, dispatch(s * x)) = scatter(i, dispatch(s) * dispatch(x))",
+  root: "scatter",
+  apply({ node }, g) {
+    const { args, attrs } = node as Node<OpAttrs["scatter"]>;
+    const rows = nth(args, 1);
+    const found = attrs.mode === "add" && isMoved(rows) ? factored(g, rows, 1) : null;
+    return found && b.make1(g, "scatter", [nth(args, 0), scaled(g, found.rest, found.factor)], attrs);
+  },
+  examples: (g) =>
+    sampleRouted(g).map(({ rows, expert }) =>
+      b.make1(g, "scatter", [expert, rows], { axis: 0, batch: 0, mode: "add", size: 4 }),
+    ),
+};
+/** Whether v is rows as a dispatch left them, perhaps cast or reshaped. */
+function isMoved({ node }: Value): boolean {
+  const { name } = node.op;
+  return name === "dispatch" || ((name === "cast" || name === "reshape") && isMoved(nth(node.args, 0)));
+}
+export const rowFactors: readonly Rule[] = [moveOut, moveOver, moveIn];
 
-function sampleRouted(g: Builder): { rows: Value; w: Value; offsets: Value }[] {
+function sampleRouted(g: Builder): { rows: Value; w: Value; offsets: Value; expert: Value }[] {
   const f32 = (name: string, shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
   const by = b.route(g, b.param(g, "index", { dtype: "i32", shape: [12] }), 4);
   const product = b.mul(g, b.broadcast(g, f32("s", [6, 2]), [6, 2, 3], [0, 1]), f32("x", [6, 2, 3]));
-  return [{ rows: b.dispatch(g, b.reshape(g, product, [12, 3]), by), w: f32("w", [4, 3, 5]), offsets: by.offsets }];
+  const rows = b.dispatch(g, b.reshape(g, product, [12, 3]), by);
+  return [{ rows, w: f32("w", [4, 3, 5]), offsets: by.offsets, expert: by.expert }];
 }
 
 /**

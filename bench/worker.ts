@@ -1,0 +1,117 @@
+// One process of `npm run bench -- workers`, started alone or by mpirun: trains examples/gpt-moe.moe for some steps. Worker 0 prints how long they took.
+import { argv } from "node:process";
+import { Bug } from "../compiler/diagnostic.ts";
+import { type Plan, type PlanBuffer, type Step } from "../compiler/plan/plan.ts";
+import { compileProgram, compileTogether } from "../runtime/compile.ts";
+import { readText, trainingBatch } from "../runtime/data.ts";
+import type { StepTimes } from "../runtime/native.ts";
+import { type Workers, workers } from "../runtime/workers.ts";
+
+/** `set`: sizes of the model. A batch has B rows of T bytes of the file `data`. The first `warm` steps are not timed. */
+export interface Job {
+  readonly program: string;
+  readonly set: Readonly<Record<string, number>>;
+  readonly B: number;
+  readonly T: number;
+  readonly data: string;
+  readonly threads: number;
+  readonly precision: "f32" | "bf16";
+  readonly warm: number;
+  readonly steps: number;
+}
+/** Seconds are medians of the timed steps. */
+export interface Ran {
+  readonly seconds: number;
+  /** Losses of all steps, the first ones too. */
+  readonly losses: readonly number[];
+  /** Collectives of a step, and the bytes that a worker sends in them if experts get equal shares. */
+  readonly collectives: number;
+  readonly sent: number;
+  /** Seconds a step in which collectives move and add up, and those in which a worker, of all the mean, waits in them for others. */
+  readonly moving: number;
+  readonly waiting: number;
+}
+
+async function run(job: Job, together: Workers): Promise<Ran> {
+  const last: { times?: StepTimes } = {};
+  const { executable, plan } = await opened(job, together, (times) => void (last.times = times));
+  const steps = plan.entries.find((e) => e.name === "train")?.steps ?? [];
+  const text = readText([job.data]);
+  const [losses, seconds, spans]: [number[], number[], Span[]] = [[], [], []];
+  await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
+  for (let step = 0; step < job.warm + job.steps; step++) {
+    const { tokens, targets } = trainingBatch(text, job.B, job.T, step);
+    const start = performance.now();
+    const inputs = new Map(Object.entries({ tokens, targets }));
+    const outcome = await executable.run("train", inputs, { seed: 0, call: step, step });
+    const took = (performance.now() - start) / 1000;
+    losses.push(total(outcome.losses.values()));
+    if (step < job.warm) continue;
+    seconds.push(took);
+    spans.push(spanOf(steps, last.times, together));
+  }
+  executable.close();
+  const [moving, waiting] = [median(spans.map((s) => s.moving)), median(spans.map((s) => s.waiting))];
+  const collectives = steps.filter((s) => s.kind === "collective");
+  const sent = total(collectives.map((s) => sentBy(s, plan)));
+  return { seconds: median(seconds), losses, collectives: collectives.length, sent, moving, waiting };
+}
+async function opened(job: Job, together: Workers, seen: (times: StepTimes) => void) {
+  const { program: path, set: sizes, B, T, threads, precision } = job;
+  const entries = [{ method: "train", name: "train", sizes: { B, T } }];
+  const watch = { profile: (_: unknown, times: StepTimes): void => seen(times) };
+  const { executable, plan } = await compileTogether(together, "host", () =>
+    compileProgram({
+      path,
+      sizes,
+      precision,
+      entries,
+      threads,
+      watch,
+      together,
+      declaration: "GptMoE",
+      target: "host",
+    }),
+  );
+  if (!plan) throw new Bug(`${path} has no plan`);
+  return { executable, plan };
+}
+type Span = Pick<Ran, "moving" | "waiting">;
+/** Who comes last to a collective is in it as long as it takes; the others are in it for as much longer as they wait. */
+function spanOf(steps: readonly Step[], times: StepTimes | undefined, together: Workers): Span {
+  if (!times) throw new Bug("a step was not timed");
+  const own = times.wall.filter((_, i) => steps[i]?.kind === "collective");
+  const all = together
+    .exchange("times", new Uint8Array(own.buffer, own.byteOffset, own.byteLength))
+    .map((bytes) => new Float64Array(bytes.slice().buffer));
+  const least = own.map((_, i) => Math.min(...all.map((wall) => wall[i] ?? 0)));
+  const moving = total(least) * 1e-9;
+  return { moving, waiting: (total(all.map(total)) * 1e-9) / all.length - moving };
+}
+/** The bytes that each worker sends: of a sum its part of what others add up, and what it has added up. */
+function sentBy(step: Step, { buffers }: Plan): number {
+  if (step.kind !== "collective") return 0;
+  const { together, args } = step.collective;
+  const { workers: count = 1, name, rows = 1 } = together;
+  const operands = args
+    .slice(0, name === "exchange" ? (args.length - 1) / 2 : args.length / 2)
+    .map((i) => bytesOf(buffers[i]));
+  const bytes = operands.reduce((a, b) => a + b, 0);
+  switch (name) {
+    case "all_gather":
+      return bytes * (count - 1);
+    case "all_reduce":
+      return (2 * bytes * (count - 1)) / count;
+    case "all_to_all":
+      return (bytes * (count - 1)) / count;
+    case "exchange":
+      return (bytes * (Math.min(rows, together.length ?? rows) / rows) * (count - 1)) / count;
+  }
+}
+const bytesOf = (buffer: PlanBuffer | undefined): number => buffer?.bytes ?? 0;
+const total = (x: Iterable<number>): number => [...x].reduce((a, b) => a + b, 0);
+const median = (x: readonly number[]): number => x.toSorted((a, b) => a - b)[Math.floor(x.length / 2)] ?? Number.NaN;
+
+const together = workers();
+const ran = await run(JSON.parse(argv[2] ?? "") as Job, together);
+if (together.rank === 0) console.log(JSON.stringify(ran));
