@@ -122,13 +122,17 @@ FN void trade(u32 (&w)[4]) {
 template <class T, int N> FN vec<T, 8> all(Traded, vec<T, N> x) { static_assert(N == 8, "a group"); return x; }
 template <class T> FN vec<T, 8> all(Traded, T x) { return splat<T, 8>(x); }
 FN vec<i32, 8> lane(Traded, i32 j) { vec<i32, 8> r; UNROLL for (int q = 0; q < 8; q++) r.v[q] = j - Traded::chunk() + q / 2 * 8 + (i32)(lane_id() & 3) * 2 + q % 2; return r; }
+/** The numbers of words of two bf16. */
+template <int N> FN vec<f32, 2 * N> unpacked(vec<u32, N> w) {
+  vec<f32, 2 * N> r;
+  EACH { r.v[2 * i] = real((i32)(w.v[i] << 16)); r.v[2 * i + 1] = real((i32)(w.v[i] & 0xffff0000u)); }
+  return r;
+}
 FN vec<f32, 8> ld(Traded v, const bf16* p) {
   vec<u32, 4> w = {};
   if (Traded::chunk() < v.left) w = *(const vec<u32, 4>*)p;
   trade(w.v);
-  vec<f32, 8> r;
-  UNROLL for (int n = 0; n < 4; n++) { r.v[2 * n] = real((i32)(w.v[n] << 16)); r.v[2 * n + 1] = real((i32)(w.v[n] & 0xffff0000u)); }
-  return r;
+  return unpacked(w);
 }
 FN void st(Traded v, bf16* p, vec<f32, 8> x) {
   vec<u32, 4> w;
@@ -144,6 +148,12 @@ template <class T> FN auto ld(Kept k, const T* p) {
   decltype(ld(vec<f32, 4>{}, p)) x = {};
   if (k.valid) x = ld(vec<f32, 4>{}, p);
   return x;
+}
+/** As words until they are used: as f32 each would hold two registers for one. */
+FN vec<f32, 4> ld(Kept k, const bf16* p) {
+  vec<u32, 2> w = {};
+  if (k.valid) w = *(const vec<u32, 2>*)p;
+  return unpacked(w);
 }
 template <class T, class X> FN void st(Kept k, T* p, X x) { if (k.valid) st(vec<f32, 4>{}, p, x); }
 
