@@ -1,6 +1,6 @@
 // Finds the NCCL library, which carries data between the GPUs of workers.
 import { Problem } from "../compiler/diagnostic.ts";
-import { libraryPaths } from "./cuda/find.ts";
+import { libraryPaths, onlyPlace } from "./cuda/find.ts";
 import { native } from "./native.ts";
 
 interface Nccl {
@@ -21,9 +21,10 @@ export function nccl(environment: NodeJS.ProcessEnv = process.env): Nccl {
         failures.push((error instanceof Error ? error.message : String(error)).replace(/^\w+: /, ""));
     }
   }
+  const { where, first } = onlyPlace(environment, "MOEC_LIBNCCL");
   throw new Problem(
-    ["NCCL was not found", ...failures].join("\n"),
-    "`pip install nvidia-nccl-cu13`, or install libnccl2 of NVIDIA's packages, or name its libnccl.so.2 in MOEC_LIBNCCL",
+    [`NCCL was not found${where}`, ...failures].join("\n"),
+    `${first}\`pip install nvidia-nccl-cu13\`, or install libnccl2 of NVIDIA's packages, or name its libnccl.so.2 in MOEC_LIBNCCL`,
   );
 }
 /** 22807 means `2.28.7`; before 2.9 the number had four digits. */

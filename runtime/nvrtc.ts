@@ -3,7 +3,7 @@
 import { dirname, join } from "node:path";
 import type refNapi from "ref-napi";
 import { Problem } from "../compiler/diagnostic.ts";
-import { libraryPaths, list, unbuilt } from "./cuda/find.ts";
+import { libraryPaths, list, onlyPlace, unbuilt } from "./cuda/find.ts";
 
 /** One translation unit. `architecture`: such as `sm_90a`. `names`: expressions whose mangled names are wanted (`kernel<64>`). */
 interface CudaSource {
@@ -56,9 +56,10 @@ export async function nvrtc(environment: NodeJS.ProcessEnv = process.env, driver
       if (path.includes("/")) failures.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
+  const { where, first } = onlyPlace(environment, "MOEC_LIBNVRTC");
   throw new Problem(
-    [`NVRTC${failures.length > 0 ? " that can be used" : ""} was not found`, ...failures].join("\n"),
-    `run \`npm run nvrtc\` in a clone of moec, or \`pip install ${wheelFor(driver)}\`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME${driver === undefined ? "" : ", or update the driver"}`,
+    [`NVRTC${failures.length > 0 ? " that can be used" : ""} was not found${where}`, ...failures].join("\n"),
+    `${first}run \`npm run nvrtc\` in a clone of moec, or \`pip install ${wheelFor(driver)}\`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME${driver === undefined ? "" : ", or update the driver"}`,
   );
 }
 /** 12.1 lacks a builtin that the device headers use. */

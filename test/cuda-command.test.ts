@@ -63,9 +63,12 @@ test("compile --target cuda", () => {
   for (const name of cubins) assert.is(readFileSync(join(to, name)).toString("latin1", 0, 4), "\x7fELF");
 });
 test("compile --emit sass", () => {
-  const missing = moecIn({ NVDISASM: join(folder(), "none") }, ...program, "--target", "cuda:sm_80", "--emit", "sass");
-  assert.is(missing.status, 1);
-  assert.match(missing.err, /nvdisasm.* was not found\n.*pip install nvidia-cuda-nvdisasm/);
+  for (const name of ["NVDISASM", "MOEC_CUDA_HOME"]) {
+    const missing = moecIn({ [name]: "/nowhere" }, ...program, "--target", "cuda:sm_80", "--emit", "sass");
+    assert.is(missing.status, 1);
+    const said = `nvdisasm.* was not found in /nowhere, which ${name} names\n.*unset ${name}, .*pip install nvidia-cuda-nvdisasm`;
+    assert.match(missing.err, new RegExp(said));
+  }
   const found = foundDisassembler();
   if (!compiler || !found) return;
   const to = folder();

@@ -29,7 +29,7 @@ test("NCCL where MOEC_CUDA_HOME says, and its version", () => {
 });
 test("an NCCL that is not there, or does not work, and what to do", () => {
   for (const [home, message] of [
-    [folder(), /^NCCL was not found$/],
+    [folder(), /^NCCL was not found in .*, which MOEC_CUDA_HOME names$/],
     [toolkit(1, 3), /libnccl\.so\.2: ncclGetVersion fails with error 3/],
   ] as const)
     try {

@@ -226,7 +226,10 @@ function ofOne(name: string, type: Type, make: (g: GraphBuilder, x: Value) => Va
 test("what warps told one another is read by all before they tell the next: folds of several rows, a scan longer than a block", () => {
   const folds = ofOne("sums", { dtype: "f32", shape: [13, 600] }, (g, x) => b.sum(g, x, [1]));
   const scan = ofOne("places", { dtype: "i32", shape: [300] }, (g, x) => b.route(g, x, 600).offsets);
-  return inAllWays([folds, scan], near);
+  const running = (["f32", "i32"] as const).map((dtype) =>
+    ofOne(`running sums, ${dtype}`, { dtype, shape: [7, 1100] }, (g, x) => b.cumsum(g, x)),
+  );
+  return inAllWays([folds, scan, ...running], near);
 });
 
 const sums = (["f32", "bf16"] as const).flatMap((dtype) =>
@@ -235,6 +238,7 @@ const sums = (["f32", "bf16"] as const).flatMap((dtype) =>
     return { name: `${dtype} ${lies}`, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
   }),
 );
+
 test("rows that the epilogue of a product adds up", () => {
   for (const { name, sequence } of sums) assert.match(item(kernelsOf([sequence]), 0).text, "st_partial_sum(", name);
   return inAllWays(sums, near);

@@ -108,7 +108,8 @@ test("what is missing is named, with the remedy", async () => {
     assert.unreachable("found in /nowhere");
   } catch (error) {
     assert.instance(error, Problem);
-    assert.match((error as Problem).help, /npm r/);
+    assert.match((error as Problem).message, /^NVRTC was not found in \/nowhere, which MOEC_CUDA_HOME names$/);
+    assert.match((error as Problem).help, /^unset MOEC_CUDA_HOME, .*npm run nvrtc/);
   }
 });
 

@@ -9,7 +9,10 @@ import { asIndex, call, item, num, sub, unflatten, within } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { operand, result, shapeOf } from "./read.ts";
 
-/** Prefix sums along an axis. A task has one place of the axes before it, a lane one place of the axes after it. */
+/**
+ * Prefix sums along an axis. A task has one place of the axes before it, a lane one place of the axes after it; if there is only one, and the target
+ * says so, all threads of the task share its sums.
+ */
 export function scan(d: Draft, node: Node): void {
   const { axis, exclusive, reverse } = node.attrs as OpAttrs["scan"];
   const x = operand(node);
@@ -18,12 +21,14 @@ export function scan(d: Draft, node: Node): void {
   const row = unflatten(d.k.task("r", before).at, shape.slice(0, axis));
   const reader = d.reader({ plain: true });
   const out = d.output(result(node));
-  d.k.par(num(after), (j) => {
+  const along = (j: Expr): void => {
     const at = (i: Expr): Expr[] => [...row, reverse ? sub(num(n - 1), i) : i, ...unflatten(j, shape.slice(axis + 1))];
     const value = (i: Expr): Expr => reader.element(x, at(i));
     const type = dtypeOf(x.type) === "i32" ? "i32" : "f32";
     d.k.scan(num(n), value, (i, sum) => d.k.store(out, at(i), exclusive ? sum : call("add", type, sum, value(i))));
-  });
+  };
+  if (after === 1 && d.choices.scans) along(num(0));
+  else d.k.par(num(after), along);
 }
 
 /**

@@ -139,6 +139,7 @@ const choicesOf = (tf32: boolean): Choices => ({
   points,
   together: 128,
   alone: 16,
+  scans: true,
   movesOnly: true,
 });
 export const cudaChoices = choicesOf(false);

@@ -113,6 +113,8 @@ export interface Choices {
   readonly together?: number;
   /** The longest reduction that a thread does alone; if not given, all threads of a task share each reduction. */
   readonly alone?: number;
+  /** Whether all threads of a task share the running sum of a row; if not given, a thread computes it alone, in order. */
+  readonly scans?: true;
   /** The most elements of a row that a task may keep in a local buffer. */
   readonly kept?: number;
   /** The longest rows that get one lane each. */

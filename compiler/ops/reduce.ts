@@ -120,6 +120,9 @@ export const scan = define<"scan">({
   flops: perElement(1),
   samples: (g) =>
     [false, true].flatMap((exclusive) =>
-      [false, true].map((reverse) => b.make(g, "scan", [sample(g, "f32", [3, 5, 2])], { axis: 1, exclusive, reverse })),
+      [false, true].flatMap((reverse) => [
+        b.make(g, "scan", [sample(g, "f32", [3, 5, 2])], { axis: 1, exclusive, reverse }),
+        b.make(g, "scan", [sample(g, "f32", [2, 67])], { axis: 1, exclusive, reverse }),
+      ]),
     ),
 });

@@ -44,6 +44,16 @@ export function* libraryPaths(
   yield* wheels().flatMap(wheel);
 }
 
+/** Words for an error, if a variable names the only place that was searched: where that is, and what to do first. */
+export function onlyPlace(environment: NodeJS.ProcessEnv, own: string): Readonly<Record<"where" | "first", string>> {
+  const name = [own, "MOEC_CUDA_HOME"].find((n) => environment[n]);
+  if (name === undefined) return { where: "", first: "" };
+  return {
+    where: ` in ${environment[name]}, which ${name} names`,
+    first: `unset ${name}, so that other places are searched, and `,
+  };
+}
+
 export function pythonFolders(): string[] {
   try {
     const print = "import sys; print('\\n'.join(sys.path))";

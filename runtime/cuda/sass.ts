@@ -5,14 +5,15 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { ownWheels, toolkits, wheels } from "./find.ts";
+import { onlyPlace, ownWheels, toolkits, wheels } from "./find.ts";
 
 /** The path of the first nvdisasm that is executable. Throws Problem if there is none. */
 export function nvdisasm(environment: NodeJS.ProcessEnv = process.env): string {
   for (const path of candidates(environment)) if (isProgram(path)) return path;
+  const { where, first } = onlyPlace(environment, "NVDISASM");
   throw new Problem(
-    "nvdisasm, which shows machine code, was not found",
-    "run `pip install nvidia-cuda-nvdisasm`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME; --emit ptx needs none",
+    `nvdisasm, which shows machine code, was not found${where}`,
+    `${first}run \`pip install nvidia-cuda-nvdisasm\`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME; --emit ptx needs none`,
   );
 }
 /** Paths, the likeliest first: NVDISASM, MOEC_CUDA_HOME, moec's own wheels, toolkits, PATH, Python's wheels. */

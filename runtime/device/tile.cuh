@@ -187,7 +187,7 @@ template <int W, bool FULL = false, class F, class T, class... Ts> FN void each(
       const ix i = T::row(m, h);
       UNROLL for (int n = 0; n < T::NT; n += 4) {
         const ix j = T::first_col() + n * 8;
-        auto point = [&](auto... x) { f(QuadGroup{i < rows ? cols - j : 0}, ix_max(ix_min(i, rows - 1), 0), j + QuadGroup::chunk(), x...); };
+        auto point = [&](auto... x) { f(QuadGroup{i < rows ? cols - j : 0}, ix_min(i, rows - 1), j + QuadGroup::chunk(), x...); };
         point(eight_columns(t, m, n, h), eight_columns(ts, m, n, h)...);
       }
     }
@@ -231,8 +231,8 @@ template <class F, class T, class... Ts> FN void each_prefetched(ix rows, ix col
   UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) {
     const ix i = T::row(m, h);
     const auto column = [](int k) { return (ix)T::first_col() + (k * 2 + (lane_id() & 1)) * 8 + (lane_id() & 2) * 2; };
-    const auto row = f(ix_max(ix_min(i, rows - 1), 0));
-    const auto load = [&](int k) { return row(Predicated{{}, i < rows && column(k) < cols}, ix_max(ix_min(column(k), cols - 4), 0)); };
+    const auto row = f(ix_min(i, rows - 1));
+    const auto load = [&](int k) { return row(Predicated{{}, i < rows && column(k) < cols}, column(k)); };
     UNROLL for (int k = 0; k < N; k += B) {
       const auto loaded = batch<B>(load, k);
       const auto store = [&](const auto&... x) {

@@ -122,13 +122,17 @@ FN void quad_transpose(u32 (&w)[4]) {
 template <class T, int N> FN vec<T, 8> broadcast(QuadGroup, vec<T, N> x) { static_assert(N == 8, "8 columns per lane"); return x; }
 template <class T> FN vec<T, 8> broadcast(QuadGroup, T x) { return splat<T, 8>(x); }
 FN vec<i32, 8> iota(QuadGroup, i32 j) { vec<i32, 8> r; UNROLL for (int q = 0; q < 8; q++) r.v[q] = j - QuadGroup::chunk() + q / 2 * 8 + (i32)(lane_id() & 3) * 2 + q % 2; return r; }
+/** N words of two bf16 each, as f32. */
+template <int N> FN vec<f32, 2 * N> unpack_bf16(vec<u32, N> w) {
+  vec<f32, 2 * N> r;
+  EACH { r.v[2 * i] = from_bits((i32)(w.v[i] << 16)); r.v[2 * i + 1] = from_bits((i32)(w.v[i] & 0xffff0000u)); }
+  return r;
+}
 FN vec<f32, 8> ld(QuadGroup v, const bf16* p) {
   vec<u32, 4> w = {};
   if (QuadGroup::chunk() < v.left) w = *(const vec<u32, 4>*)p;
   quad_transpose(w.v);
-  vec<f32, 8> r;
-  UNROLL for (int n = 0; n < 4; n++) { r.v[2 * n] = from_bits((i32)(w.v[n] << 16)); r.v[2 * n + 1] = from_bits((i32)(w.v[n] & 0xffff0000u)); }
-  return r;
+  return unpack_bf16(w);
 }
 FN void st(QuadGroup v, bf16* p, vec<f32, 8> x) {
   vec<u32, 4> w;
@@ -144,6 +148,12 @@ template <class T> FN auto ld(Predicated k, const T* p) {
   decltype(ld(vec<f32, 4>{}, p)) x = {};
   if (k.valid) x = ld(vec<f32, 4>{}, p);
   return x;
+}
+/** Kept as words until used: as f32 each would hold two registers for one. */
+FN vec<f32, 4> ld(Predicated k, const bf16* p) {
+  vec<u32, 2> w = {};
+  if (k.valid) w = *(const vec<u32, 2>*)p;
+  return unpack_bf16(w);
 }
 template <class T, class X> FN void st(Predicated k, T* p, X x) { if (k.valid) st(vec<f32, 4>{}, p, x); }
 
