@@ -10,14 +10,14 @@ export interface Case {
   readonly program?: string;
   readonly declaration: string;
   readonly method: string;
-  /** Sizes of the declaration's header (`header`) and of the method's signature (`own`). */
-  readonly header: Sizes;
-  readonly own: Sizes;
+  /** Sizes of the declaration's header (`headerSizes`) and of the method's signature (`entrySizes`). */
+  readonly headerSizes: Sizes;
+  readonly entrySizes: Sizes;
   /** The work of each measured pass: FLOPs, or bytes if `mix` is given, which names the memory streams of the ceiling to compare with. */
   readonly work: Readonly<Partial<Record<Pass, number>>>;
   readonly mix?: Mix;
   /** For a `train`: whether the forward pass counts as part of the step. Default: false. */
-  readonly whole?: boolean;
+  readonly countsForward?: boolean;
 }
 /** forward: up to the results, including what is kept for the backward. step: forward and all gradients, or, of a `train`, the optimizer's update. */
 export type Pass = "forward" | "step";
@@ -30,24 +30,24 @@ export function moe(expert: "SwiGluMoE" | "GeluMoE", T: number, D: number, H: nu
     shape: [T, D, H, E, K],
     declaration: expert,
     method: "forward",
-    header: { D, H, E, K },
-    own: { T },
+    headerSizes: { D, H, E, K },
+    entrySizes: { T },
     work: { forward, step: 3 * forward },
   };
 }
 export function dense(M: number, D: number, N: number): Case {
   const forward = 2 * M * D * N;
-  const own = { M, D, N };
+  const entrySizes = { M, D, N };
   const work = { forward, step: 3 * forward };
-  return { name: "dense", shape: [M, D, N], declaration: "dense", method: "dense", header: {}, own, work };
+  return { name: "dense", shape: [M, D, N], declaration: "dense", method: "dense", headerSizes: {}, entrySizes, work };
 }
 const softmax = (S: number, D: number): Case => ({
   name: "softmax",
   shape: [S, D],
   declaration: "rows",
   method: "rows",
-  header: {},
-  own: { S, D },
+  headerSizes: {},
+  entrySizes: { S, D },
   work: { forward: 8 * S * D },
   mix: { reads: 1, writes: 1, updates: 0 },
 });
@@ -56,8 +56,8 @@ export const norm = (kind: "Rms" | "Centred", S: number, D: number): Case => ({
   shape: [S, D],
   declaration: kind,
   method: "forward",
-  header: { D },
-  own: { S },
+  headerSizes: { D },
+  entrySizes: { S },
   work: { forward: 8 * S * D },
   mix: { reads: 1, writes: 1, updates: 0 },
 });
@@ -67,8 +67,8 @@ export const adamw = (R: number, C: number): Case => ({
   shape: [R, C],
   declaration: "Adam",
   method: "train",
-  header: { R, C },
-  own: {},
+  headerSizes: { R, C },
+  entrySizes: {},
   work: { step: 8 * 4 * R * C },
   mix: { reads: 2, writes: 0, updates: 3 },
 });
@@ -80,8 +80,8 @@ export function attention(B: number, Heads: number, T: number, A: number): Case 
     shape: [B, Heads, T, A],
     declaration: "attention",
     method: "attention",
-    header: {},
-    own: { B, Heads, T, A },
+    headerSizes: {},
+    entrySizes: { B, Heads, T, A },
     work: { forward: 2 * product, step: 7 * product },
   };
 }
@@ -103,10 +103,10 @@ export function gpt(
     program: fileURLToPath(new URL("../examples/gpt-moe.moe", import.meta.url)),
     declaration: "GptMoE",
     method: "train",
-    header: sizes,
-    own: { B, T },
+    headerSizes: sizes,
+    entrySizes: { B, T },
     work: { step: 3 * B * T * (L * layer + 2 * D * V) },
-    whole: true,
+    countsForward: true,
   };
 }
 /** The cases on a GPU: first the dense product that the others are compared with; mixtures (T, d, n, E, K) as SonicMoE and FastMoE measure them. */

@@ -6,7 +6,7 @@ import { kernelTable, kernelTimes, unknownLimits } from "../runtime/kernel-times
 import { type Case, cudaCases, type Pass } from "./cases.ts";
 import { type Peer, rateOf, ratesOf } from "./measure.ts";
 import { findPython, peerTimes } from "./peers.ts";
-import { type Numbers, Subject } from "./subject.ts";
+import { type Arithmetic, Subject } from "./subject.ts";
 
 /** A result, one line of `--json`. Rates and ceiling are in TFLOP/s. */
 export interface CudaFigure {
@@ -20,7 +20,7 @@ export interface CudaFigure {
   readonly share: number;
   readonly peers: readonly Peer[];
 }
-export interface CudaOptions extends Numbers {
+export interface CudaOptions extends Arithmetic {
   /** Take the best of at least so many runs, and go on until `seconds` have passed. */
   readonly times: number;
   readonly seconds: number;
@@ -51,7 +51,7 @@ export async function measureCuda(cases: readonly Case[], options: CudaOptions):
   return all;
 }
 /** The precision as peers.py takes it. */
-const arithmetic = ({ precision, tf32 }: Numbers): "f32" | "tf32" | "bf16" =>
+const arithmetic = ({ precision, tf32 }: Arithmetic): "f32" | "tf32" | "bf16" =>
   tf32 && precision === "f32" ? "tf32" : precision;
 const tera = (giga: number): number => giga / 1000;
 const inTera = ({ name, rate }: Peer): Peer => ({ name, rate: tera(rate) });
@@ -74,7 +74,7 @@ async function secondsOf(c: Case, { times, seconds, kernels, ...numbers }: CudaO
 
 /** Without a GPU it prints one line that says so. */
 export async function benchCuda(
-  numbers: Numbers,
+  numbers: Arithmetic,
   flags: { json: boolean; kernels: boolean; only?: string | undefined },
 ): Promise<void> {
   const device = gpu();

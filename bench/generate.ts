@@ -1,9 +1,9 @@
 // Measures how fast a model generates text, compared with the time to read its active parameters once for each step.
 import { fileURLToPath } from "node:url";
 import { Bug } from "../compiler/diagnostic.ts";
-import { hidden } from "../compiler/graph/node.ts";
+import { runtimeInputs } from "../compiler/graph/node.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
-import { writeBatch } from "../runtime/batch.ts";
+import { generateBatch } from "../runtime/batch.ts";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, StoreInfo } from "../runtime/executable.ts";
 import { generateEntries } from "../runtime/generate-entries.ts";
@@ -12,24 +12,24 @@ import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
 import type { StepTimes } from "../runtime/native.ts";
 import { readProgram } from "../runtime/program.ts";
 import { count } from "../runtime/tensor.ts";
-import type { Numbers } from "./subject.ts";
+import type { Arithmetic } from "./subject.ts";
 
 /** A configuration of examples/gpt-moe.moe that generates `batch` sequences at a time. */
-export interface Writer {
+export interface GenerateCase {
   readonly name: string;
   readonly set: Readonly<Record<string, number>> & { readonly E: number; readonly K: number };
   readonly batch: number;
 }
 const demo = { V: 256, D: 128, H: 256, L: 4, Heads: 4, E: 8, K: 2, Context: 256 };
 const large = { V: 256, D: 512, H: 1024, L: 12, Heads: 8, E: 16, K: 2, Context: 256 };
-export const writers: readonly Writer[] = [
+export const generateCases: readonly GenerateCase[] = [
   { name: "demo", set: demo, batch: 1 },
   { name: "demo", set: demo, batch: 16 },
   { name: "12 layers", set: large, batch: 1 },
   { name: "12 layers", set: large, batch: 16 },
 ];
 
-export interface Written {
+export interface GenerateFigure {
   readonly name: string;
   readonly batch: number;
   readonly tokensPerSecond: number;
@@ -43,7 +43,7 @@ export interface Written {
   /** The time to read the active parameters at the ceiling's rate, as a share of a step's time. */
   readonly share: number;
 }
-export interface WriteOptions extends Pick<Numbers, "precision"> {
+export interface GenerateOptions extends Pick<Arithmetic, "precision"> {
   readonly threads: number;
   /** Take the best of so many runs, each of so many tokens for each sequence. */
   readonly times: number;
@@ -55,7 +55,10 @@ export interface WriteOptions extends Pick<Numbers, "precision"> {
 const program = fileURLToPath(new URL("../examples/gpt-moe.moe", import.meta.url));
 const at = { seed: 0, call: 0, step: 0 };
 
-export async function measureWriter({ name, set, batch }: Writer, options: WriteOptions): Promise<Written> {
+export async function measureGenerate(
+  { name, set, batch }: GenerateCase,
+  options: GenerateOptions,
+): Promise<GenerateFigure> {
   const { threads, times, tokens } = options;
   const { executable } = await open(set, batch, options);
   const { active, parameters } = bytesRead(executable.stores, set, batch);
@@ -76,9 +79,9 @@ export async function measureWriter({ name, set, batch }: Writer, options: Write
   }
 }
 async function open(
-  set: Writer["set"],
+  set: GenerateCase["set"],
   rows: number,
-  { threads, precision }: WriteOptions,
+  { threads, precision }: GenerateOptions,
   profile?: (e: unknown, t: StepTimes) => void,
 ) {
   const loaded = readProgram(program);
@@ -102,12 +105,12 @@ async function open(
  */
 export function bytesRead(
   stores: readonly Pick<StoreInfo, "name" | "role" | "dtype" | "shape">[],
-  { E, K }: Pick<Writer["set"], "E" | "K">,
+  { E, K }: Pick<GenerateCase["set"], "E" | "K">,
   batch: number,
 ) {
   const chosen = 1 - (1 - K / E) ** batch;
   const sizes = stores
-    .filter((s) => s.role === "parameter" && s.name !== hidden.key)
+    .filter((s) => s.role === "parameter" && s.name !== runtimeInputs.key)
     .map((s) => ({ bytes: count(s.shape) * bytesOf[s.dtype], part: s.name.includes("experts.*") ? chosen : 1 }));
   return {
     active: sizes.reduce((sum, s) => sum + s.bytes * s.part, 0),
@@ -116,13 +119,18 @@ export function bytesRead(
 }
 /** The mean seconds of a step in one run, after its first step. Texts are sampled at temperature 0.8, the default of users. */
 async function secondsOfStep(executable: Executable, batch: number, tokens: number): Promise<number> {
-  const wishes = Array.from({ length: batch }, (_, i) => ({ prompt: [i], tokens: tokens + 1, temperature: 0.8 }));
+  const requests = Array.from({ length: batch }, (_, i) => ({ prompt: [i], tokens: tokens + 1, temperature: 0.8 }));
   let [written, start] = [0, 0];
-  for await (const _ of writeBatch(executable, wishes, { rows: batch, seed: 0, step: 0 }))
+  for await (const _ of generateBatch(executable, requests, { rows: batch, seed: 0, step: 0 }))
     if (++written === batch) start = performance.now();
   return (performance.now() - start) / 1000 / tokens;
 }
-async function kernelsOf(set: Writer["set"], batch: number, options: WriteOptions, gbytes: number): Promise<string> {
+async function kernelsOf(
+  set: GenerateCase["set"],
+  batch: number,
+  options: GenerateOptions,
+  gbytes: number,
+): Promise<string> {
   const best: { times?: StepTimes } = {};
   const { executable, plan } = await open(set, batch, options, (_, { wall, busy }) => {
     const seconds = { wall: wall.map((t) => t * 1e-9), busy: busy.map((t) => t * 1e-9) };

@@ -1,10 +1,10 @@
 // npm run bench -- NAME [--json] [--threads N] [--kernels]
-import { endWithReader, explain, note, print, printJson, table } from "../cli/output.ts";
+import { formatError, handleOutputErrors, note, print, printJson, table } from "../cli/output.ts";
 import { cores } from "../runtime/host/machine.ts";
-import { asked, misused } from "../scripts/asked.ts";
+import { parseCommandLine, usageError } from "../scripts/command-line.ts";
 import { cudaCases, groups } from "./cases.ts";
 import { benchCuda } from "./cuda.ts";
-import { measureWriter, type WriteOptions, type Written, writers } from "./generate.ts";
+import { type GenerateFigure, type GenerateOptions, generateCases, measureGenerate } from "./generate.ts";
 import { type Measured, measure } from "./measure.ts";
 import { findPython } from "./peers.ts";
 import { measureShared, shared, type Together } from "./workers.ts";
@@ -19,7 +19,7 @@ const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only 
   --tf32       on a GPU in f32: products by tensor cores`;
 
 async function main(): Promise<void> {
-  const { values, positionals } = asked(
+  const { values, positionals } = parseCommandLine(
     usage,
     {
       json: { type: "boolean", default: false },
@@ -32,19 +32,19 @@ async function main(): Promise<void> {
     1,
   );
   const [name] = positionals;
-  if (name === undefined) return misused("no benchmark is named", usage);
+  if (name === undefined) return usageError("no benchmark is named", usage);
   if (name === "list") return list();
   const precision = values.precision ?? (name === "cuda" && !values.tf32 ? "bf16" : "f32");
-  if (precision !== "f32" && precision !== "bf16") return misused(`there is no precision ${precision}`, usage);
+  if (precision !== "f32" && precision !== "bf16") return usageError(`there is no precision ${precision}`, usage);
   if (name === "cuda") return benchCuda({ precision, tf32: values.tf32 }, values);
   const cases = groups[name]?.filter(({ mix }) => precision === "f32" || !mix);
   const threads = Number(values.threads);
-  if (!(Number.isInteger(threads) && threads > 0)) return misused(`${values.threads} threads cannot compute`, usage);
-  if (values.tf32) return misused("--tf32 is of cuda", usage);
-  const known = name === "generate" ? writers : name === "workers" ? shared : cases;
-  if (!known) return misused(`there is no benchmark ${name}`, usage);
+  if (!(Number.isInteger(threads) && threads > 0)) return usageError(`${values.threads} threads cannot compute`, usage);
+  if (values.tf32) return usageError("--tf32 is of cuda", usage);
+  const known = name === "generate" ? generateCases : name === "workers" ? shared : cases;
+  if (!known) return usageError(`there is no benchmark ${name}`, usage);
   if (values.only !== undefined && !known[Number(values.only)])
-    return misused(`${name} has no case ${values.only}: \`npm run bench -- list\` shows all`, usage);
+    return usageError(`${name} has no case ${values.only}: \`npm run bench -- list\` shows all`, usage);
   const wanted = (i: number): boolean => values.only === undefined || i === Number(values.only);
   if (name === "workers") return workers(precision, wanted, values.json);
   if (!cases) return generate({ threads, precision }, wanted, values);
@@ -62,14 +62,14 @@ async function main(): Promise<void> {
   if (!values.json) print(table([head, ...all.map(row)]));
 }
 async function generate(
-  how: Pick<WriteOptions, "threads" | "precision">,
+  how: Pick<GenerateOptions, "threads" | "precision">,
   wanted: (i: number) => boolean,
   { json, kernels }: { readonly json: boolean; readonly kernels: boolean },
 ): Promise<void> {
   const rows: string[][] = [];
-  for (const writer of writers.filter((_, i) => wanted(i))) {
+  for (const writer of generateCases.filter((_, i) => wanted(i))) {
     const shown = kernels ? { kernels: (text: string) => note(`${writer.name}, ${writer.batch}: ${text}\n`) } : {};
-    const written = await measureWriter(writer, { ...how, times: 5, tokens: 64, ...shown });
+    const written = await measureGenerate(writer, { ...how, times: 5, tokens: 64, ...shown });
     if (json) printJson({ precision: how.precision, ...written });
     else rows.push(rowOf(written));
   }
@@ -101,7 +101,7 @@ function rowTogether(t: Together): string[] {
   const moved = [String(t.collectives), `${(t.sent / 1e6).toFixed(1)} MB`, ms(t.moving), ms(t.waiting)];
   return [t.name, String(t.workers), ...rates, ...moved];
 }
-function rowOf(w: Written): string[] {
+function rowOf(w: GenerateFigure): string[] {
   const [active, all] = [w.active, w.parameters].map((bytes) => `${(bytes / 1e6).toFixed(1)} MB`);
   const rates = [w.tokensPerSecond.toFixed(0), ms(w.seconds), active ?? "", all ?? ""];
   return [w.name, String(w.batch), ...rates, `${w.ceiling.toFixed(1)} GB/s`, percent(w.share)];
@@ -109,23 +109,23 @@ function rowOf(w: Written): string[] {
 function list(): void {
   for (const [name, cases] of Object.entries({ ...groups, cuda: cudaCases }))
     print(table(cases.map((c, i) => [i === 0 ? name : "", String(i), c.name, c.shape.join(" x ")])));
-  print(table(writers.map((w, i) => [i === 0 ? "generate" : "", String(i), w.name, `batch ${w.batch}`])));
+  print(table(generateCases.map((w, i) => [i === 0 ? "generate" : "", String(i), w.name, `batch ${w.batch}`])));
   print(table(shared.map((c, i) => [i === 0 ? "workers" : "", String(i), c.name, `${c.workers} of one thread`])));
 }
 const head = ["name", "shape", "pass", "ms", "rate", "ceiling", "share", "at work: ms", "share", "peers"];
-function row({ figure: f, atWork }: Measured): string[] {
+function row({ figure: f, busySeconds }: Measured): string[] {
   const peers = f.peers.map((p) => `${p.name} ${p.rate.toFixed(1)}`).join(", ");
   const rates = [`${f.rate.toFixed(1)} ${f.unit}`, f.ceiling.toFixed(1), percent(f.share)];
-  const own = [ms(atWork), percent((f.share * f.seconds) / atWork)];
+  const own = [ms(busySeconds), percent((f.share * f.seconds) / busySeconds)];
   return [f.name, f.shape.join(" x "), f.pass, ms(f.seconds), ...rates, ...own, peers];
 }
 const ms = (seconds: number): string => (seconds * 1000).toFixed(3);
 const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
 
-endWithReader();
+handleOutputErrors();
 try {
   await main();
 } catch (error) {
-  note(explain(error));
+  note(formatError(error));
   process.exitCode = 1;
 }

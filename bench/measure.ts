@@ -4,7 +4,7 @@ import { type Ceiling, fmaCeiling, memoryCeiling } from "../runtime/host/ceiling
 import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
 import type { Case, Pass } from "./cases.ts";
 import { type PeerTimes, peerTimes } from "./peers.ts";
-import { type Numbers, Subject } from "./subject.ts";
+import { type Arithmetic, Subject } from "./subject.ts";
 
 /** A result, one line of `--json`. Rates and ceiling are in `unit`. */
 export interface Figure {
@@ -23,7 +23,7 @@ export interface Peer {
   readonly name: string;
   readonly rate: number;
 }
-export interface MeasureOptions extends Pick<Numbers, "precision"> {
+export interface MeasureOptions extends Pick<Arithmetic, "precision"> {
   readonly threads: number;
   /** Take the best of at least so many runs, and go on until `seconds` have passed. */
   readonly times: number;
@@ -34,16 +34,19 @@ export interface MeasureOptions extends Pick<Numbers, "precision"> {
   readonly kernels?: (table: string) => void;
 }
 
-/** `atWork`: the seconds it would take on cores of its own; the busier the machine was, the less it is than `seconds`. */
+/** `busySeconds`: the seconds it would take on cores of its own; the busier the machine was, the less it is than `seconds`. */
 export interface Measured {
   readonly figure: Figure;
-  readonly atWork: number;
+  readonly busySeconds: number;
 }
 
 export async function measure(c: Case, options: MeasureOptions): Promise<Measured[]> {
   const own = await measureOwn(c, options);
   const times = options.python === null ? {} : await peerTimes(options.python, c, options.threads, options.precision);
-  return own.map(({ figure, atWork }) => ({ figure: { ...figure, peers: ratesOf(times, c, figure.pass) }, atWork }));
+  return own.map(({ figure, busySeconds }) => ({
+    figure: { ...figure, peers: ratesOf(times, c, figure.pass) },
+    busySeconds,
+  }));
 }
 export const ratesOf = (times: Readonly<Record<string, PeerTimes>>, { work }: Case, pass: Pass): Peer[] =>
   Object.entries(times).flatMap(([name, { [pass]: seconds }]) =>
@@ -69,7 +72,7 @@ async function measureOwn(c: Case, options: MeasureOptions): Promise<Measured[]>
     options.kernels?.(kernelTable(kernelTimes(subject.plan, subject.entry, subject, limits), limits, "operands"));
     return passesOf(c).map((pass) => ({
       figure: figureOf(c, pass, subject.best[pass], ceiling),
-      atWork: subject.atWork(pass, threads),
+      busySeconds: subject.busySeconds(pass, threads),
     }));
   } finally {
     for (const open of [compute, memory, subject]) open.close();

@@ -1,6 +1,6 @@
 // Estimates from machine code, without a GPU, the speed of bf16 kernels of a mixture, a dense layer and (sm_80) attention: each is compiled by NVRTC
 // for one architecture and analysed by sass-lens, whose figures are modelled. LENS names its sass_report.ts, NVDISASM the disassembler.
-// For sm_90a these are the wgmma variants, with a model of their producers; for them whole tasks are modelled too (whole.ts).
+// For sm_90a these are the wgmma variants, with a model of their producers; for them whole tasks are modelled too (task-model.ts).
 //   LENS=../shared/tools/sass-lens/sass_report.ts node --import tsx bench/sass.ts [sm_80|sm_90a] [T,d,n,E,K]
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import { env, execPath } from "node:process";
 import { loadFile } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { item } from "../compiler/kernel/expr.ts";
-import { silent } from "../compiler/pass.ts";
+import { silentObserver } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { LaunchShape, Plan, PlanKernel } from "../compiler/plan/plan.ts";
 import { backends } from "../compiler/targets.ts";
@@ -18,7 +18,7 @@ import { compileKernels } from "../runtime/cuda/code.ts";
 import { nvdisasm } from "../runtime/cuda/sass.ts";
 import { compileVariants, variantsFor } from "../runtime/cuda/variants.ts";
 import { nvrtc } from "../runtime/nvrtc.ts";
-import { type Fed, type Whole, wholeTask } from "./whole.ts";
+import { type PipelineShape, simulateTask, type TaskEstimate } from "./task-model.ts";
 
 const [architecture = "sm_80", shape = "24576,1536,256,128,8"] = process.argv.slice(2);
 const lens = env["LENS"];
@@ -31,9 +31,9 @@ interface Lens {
   readonly busy: { readonly tensor: number };
   readonly tflops: number;
   readonly bars: readonly string[];
-  readonly whole?: Whole | undefined;
+  readonly whole?: TaskEstimate | undefined;
 }
-/** A kernel, or a kernel's wgmma variant; `of`: the kernel. */
+/** A kernel, or a kernel's wgmma variant; `replaces`: the kernel. */
 interface Subject {
   readonly of: PlanKernel;
   readonly launch?: LaunchShape;
@@ -65,8 +65,8 @@ async function report(
 ): Promise<void> {
   const path = new URL(file, import.meta.url).pathname;
   const plan = toPlan(
-    toGraphs(loadFile(path), { ...request, precision: "bf16" }, silent()),
-    silent(),
+    toGraphs(loadFile(path), { ...request, precision: "bf16" }, silentObserver()),
+    silentObserver(),
     undefined,
     undefined,
     backends.cuda,
@@ -84,7 +84,11 @@ async function kernelsOf(plan: Plan, choose: Choose): Promise<Subject[]> {
 async function variantsOf(plan: Plan): Promise<Subject[]> {
   const kernels = variantsFor(plan, architecture);
   const code = await compileVariants({ ...plan, kernels }, await tools());
-  return kernels.map((k, i) => ({ ...k, of: item(plan.kernels, k.of), cubin: code[i]?.cubin ?? Buffer.alloc(0) }));
+  return kernels.map((k, i) => ({
+    ...k,
+    of: item(plan.kernels, k.replaces),
+    cubin: code[i]?.cubin ?? Buffer.alloc(0),
+  }));
 }
 async function read(subject: Subject): Promise<Lens> {
   const folder = mkdtempSync(join(tmpdir(), "moec-lens-"));
@@ -104,13 +108,16 @@ async function read(subject: Subject): Promise<Lens> {
       },
     );
     const [found] = JSON.parse(out.trimEnd().split("\n").at(-1) ?? "") as [Lens];
-    return { ...found, whole: fed && (await wholeTask(lens ?? "", file, Math.ceil(item(size, 2) / 64), fed.fed)) };
+    return { ...found, whole: fed && (await simulateTask(lens ?? "", file, Math.ceil(item(size, 2) / 64), fed.fed)) };
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 /** The tile, stages and warps of a warp-specialised kernel, parsed from its text; undefined for other kernels. */
-function feedOf({ text, launch }: Subject): { readonly fed: Fed; readonly args: readonly string[] } | undefined {
+function feedOf({
+  text,
+  launch,
+}: Subject): { readonly fed: PipelineShape; readonly args: readonly string[] } | undefined {
   const [rounds = 0, groups = 0, parts = 1] =
     /MbarrierPipeline<([\d, ]+)>/.exec(text)?.[1]?.split(",").map(Number) ?? [];
   if (rounds === 0) return undefined;

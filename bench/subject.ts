@@ -2,11 +2,18 @@
 import { fileURLToPath } from "node:url";
 import { loadFile } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import { type Elaborated, type Graph, isHidden, plainStore, type Store, type Value } from "../compiler/graph/node.ts";
+import {
+  type Elaborated,
+  type Graph,
+  isRuntimeInput,
+  type Store,
+  unstackedStore,
+  type Value,
+} from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { silent } from "../compiler/pass.ts";
-import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { silentObserver } from "../compiler/pass.ts";
+import { requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { type Entry, type Phase, type Plan, workOf } from "../compiler/plan/plan.ts";
 import { cudaBackend } from "../compiler/targets.ts";
 import { cudaExecutable } from "../runtime/cuda/executable.ts";
@@ -21,12 +28,13 @@ const program = fileURLToPath(new URL("layers.moe", import.meta.url));
 const at = { seed: 0, call: 0, step: 0 };
 
 /** The working type of `float`; `tf32`: whether a GPU multiplies f32 on tensor cores. */
-export interface Numbers {
+export interface Arithmetic {
   readonly precision: "f32" | "bf16";
   readonly tf32?: boolean;
 }
 /** Where a case runs: on the host with so many threads, or on a GPU. */
-export type Place = Numbers & ({ readonly target: "host"; readonly threads: number } | { readonly target: "cuda" });
+export type BenchTarget = Arithmetic &
+  ({ readonly target: "host"; readonly threads: number } | { readonly target: "cuda" });
 
 /** A case that can be run repeatedly. All times are in seconds, the least of all runs so far. */
 export class Subject {
@@ -42,7 +50,7 @@ export class Subject {
   private constructor(c: Case, plan: Plan, entry: Entry, executable: PlanExecutable) {
     const phases = entry.steps.map((s): Phase | null => workOf(s)?.phase ?? null);
     const forward = (step: number): boolean => phases[step] === "forward";
-    this.#counts = { forward, step: (step) => c.method !== "train" || c.whole === true || !forward(step) };
+    this.#counts = { forward, step: (step) => c.method !== "train" || c.countsForward === true || !forward(step) };
     this.plan = plan;
     this.entry = entry;
     this.#executable = executable;
@@ -50,7 +58,7 @@ export class Subject {
     this.busy = this.wall.slice();
   }
   /** Compiles the case, fills its stores with random numbers, and runs it once, so that all memory is mapped. */
-  static async open(c: Case, on: Place): Promise<Subject> {
+  static async open(c: Case, on: BenchTarget): Promise<Subject> {
     const plan = await planOf(c, on);
     const [entry] = plan.entries;
     if (!entry) throw new Error(`${c.declaration} has no entry`);
@@ -63,7 +71,7 @@ export class Subject {
     fill(executable);
     const subject = new Subject(c, plan, entry, executable);
     await subject.sample();
-    last.see = (times) => subject.#see(times);
+    last.see = (times) => subject.#record(times);
     return subject;
   }
   async sample(): Promise<void> {
@@ -73,10 +81,10 @@ export class Subject {
     this.#executable.close();
   }
   /** Seconds of a pass as if no core ever waited: the cores' time in its kernels, divided evenly. */
-  atWork(pass: Pass, threads: number): number {
+  busySeconds(pass: Pass, threads: number): number {
     return this.#sum(pass, this.busy) / threads;
   }
-  #see({ wall, busy }: StepTimes): void {
+  #record({ wall, busy }: StepTimes): void {
     least(this.wall, wall);
     least(this.busy, busy);
     for (const pass of ["forward", "step"] as const)
@@ -89,27 +97,31 @@ export class Subject {
 const least = (best: Float64Array, nanoseconds: Float64Array): void =>
   nanoseconds.forEach((t, i) => (best[i] = Math.min(best[i] ?? Infinity, t * 1e-9)));
 
-async function planOf(c: Case, { target, precision, tf32 }: Place): Promise<Plan> {
+async function planOf(c: Case, { target, precision, tf32 }: BenchTarget): Promise<Plan> {
   const loaded = loadFile(c.program ?? program);
-  requireRight(loaded);
+  requireValid(loaded);
   const gradients = c.work.step !== undefined && c.method !== "train";
-  const entries = [{ method: c.method, name: c.method, sizes: c.own, gradients }];
-  const all = toGraphs(loaded, { declaration: c.declaration, sizes: c.header, precision, entries }, silent());
+  const entries = [{ method: c.method, name: c.method, sizes: c.entrySizes, gradients }];
+  const all = toGraphs(
+    loaded,
+    { declaration: c.declaration, sizes: c.headerSizes, precision, entries },
+    silentObserver(),
+  );
   const backend = target === "cuda" ? cudaBackend(tf32) : await hostBackend();
-  return unread(toPlan(resident(all, c.method), silent(), undefined, undefined, backend));
+  return withoutResults(toPlan(resident(all, c.method), silentObserver(), undefined, undefined, backend));
 }
 /**
  * Removes the entries' results, so that none is copied to JavaScript: after a result of 128 MB the garbage collector works on all cores while the
  * next run is timed.
  */
-const unread = (plan: Plan): Plan => ({ ...plan, entries: plan.entries.map((e) => ({ ...e, results: [] })) });
+const withoutResults = (plan: Plan): Plan => ({ ...plan, entries: plan.entries.map((e) => ({ ...e, results: [] })) });
 /**
  * Keeps only the entry, with its inputs and gradients as stores, so that nothing large is passed to JavaScript. Gradients get the layout in which a
  * training's optimizer reads them.
  */
 function resident({ stores, graphs }: Elaborated, name: string): Elaborated {
   const added: Store[] = [];
-  const own = stores.map((s): Store => (s.role === "input" && !isHidden(s.name) ? { ...s, role: "state" } : s));
+  const own = stores.map((s): Store => (s.role === "input" && !isRuntimeInput(s.name) ? { ...s, role: "state" } : s));
   const kept = graphs
     .filter((g) => g.name === name)
     .map((g) => ({ ...g, results: g.results.map((r) => stored(r, added)) }));
@@ -126,6 +138,6 @@ const gradientOf = (parameter: string): string => `gradient.${parameter}`;
 function stored(result: Graph["results"][number], added: Store[]): Graph["results"][number] {
   if (result.role !== "gradient") return result;
   const name = gradientOf(result.name);
-  added.push(plainStore(name, "state", result.value.type));
+  added.push(unstackedStore(name, "state", result.value.type));
   return { role: "store", name, value: result.value };
 }

@@ -2,8 +2,8 @@
 import { argv } from "node:process";
 import { Bug } from "../compiler/diagnostic.ts";
 import { type Plan, type PlanBuffer, type Step } from "../compiler/plan/plan.ts";
-import { compileProgram, compileTogether } from "../runtime/compile.ts";
-import { readText, trainingBatch } from "../runtime/data.ts";
+import { compileOnWorkers, compileProgram } from "../runtime/compile.ts";
+import { readDataset, trainingBatch } from "../runtime/data.ts";
 import type { StepTimes } from "../runtime/native.ts";
 import { type Workers, workers } from "../runtime/workers.ts";
 
@@ -36,7 +36,7 @@ async function run(job: Job, together: Workers): Promise<Ran> {
   const last: { times?: StepTimes } = {};
   const { executable, plan } = await opened(job, together, (times) => void (last.times = times));
   const steps = plan.entries.find((e) => e.name === "train")?.steps ?? [];
-  const text = readText([job.data]);
+  const text = readDataset([job.data]);
   const [losses, seconds, spans]: [number[], number[], Span[]] = [[], [], []];
   await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
   for (let step = 0; step < job.warm + job.steps; step++) {
@@ -56,11 +56,11 @@ async function run(job: Job, together: Workers): Promise<Ran> {
   const sent = total(collectives.map((s) => sentBy(s, plan)));
   return { seconds: median(seconds), losses, collectives: collectives.length, sent, moving, waiting };
 }
-async function opened(job: Job, together: Workers, seen: (times: StepTimes) => void) {
+async function opened(job: Job, world: Workers, seen: (times: StepTimes) => void) {
   const { program: path, set: sizes, B, T, threads, precision } = job;
   const entries = [{ method: "train", name: "train", sizes: { B, T } }];
   const watch = { profile: (_: unknown, times: StepTimes): void => seen(times) };
-  const { executable, plan } = await compileTogether(together, "host", () =>
+  const { executable, plan } = await compileOnWorkers(world, "host", () =>
     compileProgram({
       path,
       sizes,
@@ -68,7 +68,7 @@ async function opened(job: Job, together: Workers, seen: (times: StepTimes) => v
       entries,
       threads,
       watch,
-      together,
+      world,
       declaration: "GptMoE",
       target: "host",
     }),
@@ -82,7 +82,7 @@ function spanOf(steps: readonly Step[], times: StepTimes | undefined, together: 
   if (!times) throw new Bug("a step was not timed");
   const own = times.wall.filter((_, i) => steps[i]?.kind === "collective");
   const all = together
-    .exchange("times", new Uint8Array(own.buffer, own.byteOffset, own.byteLength))
+    .gatherBytes("times", new Uint8Array(own.buffer, own.byteOffset, own.byteLength))
     .map((bytes) => new Float64Array(bytes.slice().buffer));
   const least = own.map((_, i) => Math.min(...all.map((wall) => wall[i] ?? 0)));
   const moving = total(least) * 1e-9;

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { cores } from "../runtime/host/machine.ts";
 import { mpirun } from "../scripts/mpirun.ts";
-import type { Numbers } from "./subject.ts";
+import type { Arithmetic } from "./subject.ts";
 import type { Job, Ran } from "./worker.ts";
 
 /** A configuration of examples/gpt-moe.moe, trained by so many workers of one thread each. */
@@ -36,7 +36,7 @@ export interface Together extends Omit<Ran, "losses" | "seconds"> {
   /** tokensPerSecond / alone, the one process' tokens a second. */
   readonly share: number;
 }
-export interface SharedOptions extends Pick<Numbers, "precision"> {
+export interface SharedOptions extends Pick<Arithmetic, "precision"> {
   /** Takes the best of so many runs of each, in turn. */
   readonly times: number;
   /** Steps that are run before those that are timed, and these. */

@@ -1,7 +1,7 @@
 // The command line's flags: turns the rows of compiler/options.ts into options of commander.
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Problem } from "../compiler/diagnostic.ts";
-import { type Flag, refuse, type Settings, shared, whole } from "../compiler/options.ts";
+import { commonFlags, type Flag, integerIn, refuse, type Settings } from "../compiler/options.ts";
 
 /** A commander option; a value that cannot be parsed is a usage error. Defaults are set by the runtime, and only described here. */
 export const option = <T>({ flags, doc, parse }: Flag<T>): Option =>
@@ -15,9 +15,11 @@ export const option = <T>({ flags, doc, parse }: Flag<T>): Option =>
 export const flag = (flags: string, doc: string, parse: (text: string) => unknown): Option =>
   option({ flags, doc, parse });
 
-export type Shared = { readonly [Name in keyof typeof shared]?: ReturnType<(typeof shared)[Name]["parse"]> };
-export function addShared(command: Command, target: Option = option(shared.target)): Command {
-  const { target: _, ...others } = shared;
+export type SharedFlags = {
+  readonly [Name in keyof typeof commonFlags]?: ReturnType<(typeof commonFlags)[Name]["parse"]>;
+};
+export function addShared(command: Command, target: Option = option(commonFlags.target)): Command {
+  const { target: _, ...others } = commonFlags;
   command.addOption(target);
   for (const row of Object.values<Flag<unknown>>(others)) command.addOption(option(row));
   return command;
@@ -38,22 +40,22 @@ export const addEntry = (command: Command): Command =>
         text,
       ),
     )
-    .addOption(flag("--batch <n>", "rows of a training batch; default: 16", whole(1)))
-    .addOption(flag("--length <n>", "tokens of a row; default: 128", whole(1)));
+    .addOption(flag("--batch <n>", "rows of a training batch; default: 16", integerIn(1)))
+    .addOption(flag("--length <n>", "tokens of a row; default: 128", integerIn(1)));
 /** Flags of commands that run an entry on made-up inputs (profile, tune). */
-export interface TrialFlags extends EntryFlags, Pick<Shared, "precision" | "threads"> {
+export interface MeasureFlags extends EntryFlags, Pick<SharedFlags, "precision" | "threads"> {
   readonly grad?: boolean;
   readonly runs?: number;
   readonly json?: boolean;
 }
 /** `runs`: the help text of --runs. */
-export const addTrial = (command: Command, runs: string): Command =>
+export const addMeasureFlags = (command: Command, runs: string): Command =>
   addEntry(command.argument("<file>", "a .moe file"))
     .option("--grad", "entries other than `train`: also compute gradients of losses and results")
-    .addOption(flag("--runs <n>", `${runs}; default: 5`, whole(1, 1000)))
-    .addOption(option(shared.precision))
-    .addOption(option(shared.threads))
-    .addOption(option(shared.set))
+    .addOption(flag("--runs <n>", `${runs}; default: 5`, integerIn(1, 1000)))
+    .addOption(option(commonFlags.precision))
+    .addOption(option(commonFlags.threads))
+    .addOption(option(commonFlags.set))
     .addOption(json());
 export const examples = (...lines: readonly string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
@@ -63,4 +65,4 @@ export const json = (): Option =>
 export const out = (what: "file" | "folder", doc: string): Option => flag(`-o, --out <${what}>`, doc, text);
 export const text = (x: string): string => (x === "" ? refuse("a name, or a path") : x);
 /** `-` means standard input. */
-export const piped = (file: string): string => (file === "-" ? "/dev/stdin" : file);
+export const inputPath = (file: string): string => (file === "-" ? "/dev/stdin" : file);

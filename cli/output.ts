@@ -1,11 +1,11 @@
 // How commands print: results on stdout, everything else on stderr; with --json, only JSON lines on stdout.
 
 import { createColors } from "picocolors";
-import { counted } from "../compiler/counted.ts";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
-import { render, visible } from "../compiler/render.ts";
-import { endInOrder, stop } from "./signals.ts";
+import { pluralize } from "../compiler/pluralize.ts";
+import { render, sanitize } from "../compiler/render.ts";
+import { abortRunning, exitOnSignals } from "./signals.ts";
 
 export { table } from "../runtime/table.ts";
 export type Colors = ReturnType<typeof createColors>;
@@ -21,14 +21,18 @@ export const colorsOf = (stream: NodeJS.WriteStream): Colors => createColors(wan
 
 export const print = (text: string): void => void process.stdout.write(`${text}\n`);
 export const note = (text: string): void => void process.stderr.write(`${text}\n`);
-export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${visible(text)}`);
+export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${sanitize(text)}`);
 /** Announces a compilation that takes seconds before anything else is printed. */
-export function compiling(kernels: number): void {
-  endInOrder();
-  note(`compiling ${counted(kernels, "kernel")}`);
+export function announceCompile(kernels: number): void {
+  exitOnSignals();
+  note(`compiling ${pluralize(kernels, "kernel")}`);
 }
 /** Returns a callback that prints how much of long work is done: at once if there is much, and then every `every` seconds. */
-export function percent(doing: string, show: (n: number) => string, every = 1): (done: number, of: number) => void {
+export function progressPrinter(
+  doing: string,
+  show: (n: number) => string,
+  every = 1,
+): (done: number, of: number) => void {
   let last = performance.now();
   return (done, of) => {
     if (performance.now() - last < every * 1000 && !(done === 0 && of > 1 << 19)) return;
@@ -40,13 +44,13 @@ export function percent(doing: string, show: (n: number) => string, every = 1): 
  * Handles errors of stdout and stderr. A reader that ends early (`moec ... | head`) is not an error, a full disk is; a training is stopped and saved.
  * Errors of stderr (a terminal that was closed) are ignored.
  */
-export function endWithReader(): void {
+export function handleOutputErrors(): void {
   process.stderr.on("error", () => {});
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     const full = new Problem(`stdout: ${error.message}`, "make room where the output goes, or send it elsewhere");
     process.exitCode = error.code === "EPIPE" ? 0 : 1;
-    if (stop()) return;
-    if (error.code !== "EPIPE") note(explain(full));
+    if (abortRunning()) return;
+    if (error.code !== "EPIPE") note(formatError(full));
     process.exit();
   });
 }
@@ -54,7 +58,7 @@ export function endWithReader(): void {
 export const printJson = (record: object): void =>
   print(JSON.stringify(record, (_, x: unknown) => (typeof x === "number" && !Number.isFinite(x) ? String(x) : x)));
 
-export const draw = (diagnostics: readonly Diagnostic[], stream: NodeJS.WriteStream): string =>
+export const renderDiagnostics = (diagnostics: readonly Diagnostic[], stream: NodeJS.WriteStream): string =>
   render(diagnostics, { color: wantsColor(stream), width: stream.isTTY ? stream.columns : 120 });
 
 /** Prints generated text. On a terminal, control characters are replaced, since a model may generate any. */
@@ -62,16 +66,16 @@ export const write = (text: string): void =>
   void process.stdout.write(process.stdout.isTTY ? text.replace(/[^\P{Cc}\n\t]/gu, "\ufffd") : text);
 
 /** The message for an error, with advice; with its stack only if MOEC_DEBUG is set. */
-export function explain(error: unknown, stream: NodeJS.WriteStream = process.stderr): string {
+export function formatError(error: unknown, stream: NodeJS.WriteStream = process.stderr): string {
   const colors = colorsOf(stream);
   const stack = process.env["MOEC_DEBUG"] && error instanceof Error ? `\n${error.stack ?? ""}` : "";
-  if (error instanceof ProgramError) return draw(error.diagnostics, stream).trimEnd() + stack;
-  const message = visible(error instanceof Error ? error.message : String(error));
+  if (error instanceof ProgramError) return renderDiagnostics(error.diagnostics, stream).trimEnd() + stack;
+  const message = sanitize(error instanceof Error ? error.message : String(error));
   const defect =
     error instanceof Problem || error instanceof Bug ? "" : " (a defect of moec: MOEC_DEBUG=1 shows where)";
   const help =
     error instanceof Problem
-      ? visible(error.help)
+      ? sanitize(error.help)
           .split("\n")
           .map((line) => `\n  ${colors.cyan("help:")} ${line}`)
           .join("")

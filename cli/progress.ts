@@ -1,12 +1,12 @@
 // Shows the progress of training: on a terminal a line that is redrawn, elsewhere a new line every ten seconds.
 import { createLogUpdate } from "log-update";
 import type { Tensor } from "../runtime/executable.ts";
-import type { Step } from "../runtime/loop.ts";
+import type { TrainStep } from "../runtime/loop.ts";
 import { numbers } from "../runtime/tensor.ts";
 import { colorsOf, note, showCount, showTime } from "./output.ts";
 
 export interface Progress {
-  step(step: Step): void;
+  step(step: TrainStep): void;
   /** Ends redrawing, and leaves the last line. */
   done(): void;
 }
@@ -16,7 +16,7 @@ const every = 10;
 export const progress = (stream: NodeJS.WriteStream): Progress =>
   stream.isTTY && stream.rows > 1 && stream.columns > 20 && process.env["TERM"] !== "dumb"
     ? live(stream)
-    : plain(stream.isTTY && stream.columns > 20 ? stream.columns - 1 : 120);
+    : printedProgress(stream.isTTY && stream.columns > 20 ? stream.columns - 1 : 120);
 
 function live(stream: NodeJS.WriteStream): Progress {
   const update = createLogUpdate(stream);
@@ -26,13 +26,13 @@ function live(stream: NodeJS.WriteStream): Progress {
     step(step) {
       if (step.seconds - drawn < 0.1 && step.step < step.steps && step.heldOut === null) return;
       drawn = step.seconds;
-      update(drawing(step, stream.columns - 1, Math.max(1, stream.rows - 2), colors.cyan));
+      update(progressText(step, stream.columns - 1, Math.max(1, stream.rows - 2), colors.cyan));
     },
     done: () => update.done(),
   };
 }
 /** The progress line, with the picture of expert load beside it if it fits, else below it in at most four lines. */
-export function drawing(step: Step, width: number, height: number, color: (text: string) => string): string {
+export function progressText(step: TrainStep, width: number, height: number, color: (text: string) => string): string {
   const head = line(step, width);
   const room = width - head.length - 2;
   const [beside = "", ...more] = loadLines(step.metrics, room);
@@ -41,7 +41,7 @@ export function drawing(step: Step, width: number, height: number, color: (text:
   return [head, ...below.slice(0, Math.min(4, height - 1)).map(color)].join("\n");
 }
 /** Prints lines; each shows as many layers of the picture as fit beside the text. */
-function plain(width: number): Progress {
+function printedProgress(width: number): Progress {
   let shown = Number.NEGATIVE_INFINITY;
   return {
     step(step) {
@@ -56,7 +56,7 @@ function plain(width: number): Progress {
   };
 }
 /** The parts that fit the width; those with the highest rank are left out first. */
-function line({ step, steps, loss, tokensPerSecond, secondsLeft, heldOut }: Step, width: number): string {
+function line({ step, steps, loss, tokensPerSecond, secondsLeft, heldOut }: TrainStep, width: number): string {
   const parts = [
     { text: `step ${String(step).padStart(String(steps).length)}/${steps}`, rank: 0 },
     { text: `loss ${loss.toFixed(3)}`, rank: 1 },

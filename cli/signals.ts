@@ -5,10 +5,10 @@ import { setTimeout } from "node:timers/promises";
 
 const signals = new Set(["SIGHUP", "SIGINT", "SIGTERM"] as const);
 /** Ends the process with the exit code by which shells report a signal. */
-const end = (signal: NodeJS.Signals): void => process.exit(128 + constants.signals[signal]);
+const exitFor = (signal: NodeJS.Signals): void => process.exit(128 + constants.signals[signal]);
 
 /** Makes `nohup` effective: Node resets its ignoring of SIGHUP at startup, so the signal is ignored here again. */
-export function heedNohup(): void {
+export function respectNohup(): void {
   if (!underNohup()) return;
   signals.delete("SIGHUP");
   process.on("SIGHUP", () => {});
@@ -26,25 +26,25 @@ function underNohup(): boolean {
  * From now on, signals run the exit handlers (which kill compilers and release locks) before the process ends. Not installed earlier, because while
  * JavaScript only computes, a handler would never run, and the signal would do nothing.
  */
-export function endInOrder(): void {
-  for (const signal of signals) if (!process.listeners(signal).includes(end)) process.on(signal, end);
+export function exitOnSignals(): void {
+  for (const signal of signals) if (!process.listeners(signal).includes(exitFor)) process.on(signal, exitFor);
 }
 /**
  * Returns a signal that is aborted at the first Ctrl-C, SIGTERM or hangup, so that the work can stop in order; the second ends the process at once.
  */
-export async function interruptible(): Promise<AbortSignal> {
+export async function abortOnSignals(): Promise<AbortSignal> {
   await setTimeout(1); // lets signals be handled that came while JavaScript was busy
   const controller = new AbortController();
   for (const signal of signals) {
-    process.off(signal, end);
-    process.on(signal, () => (controller.signal.aborted ? end(signal) : controller.abort()));
+    process.off(signal, exitFor);
+    process.on(signal, () => (controller.signal.aborted ? exitFor(signal) : controller.abort()));
   }
   running = controller;
   return controller.signal;
 }
 let running: AbortController | null = null;
-/** Aborts the signal that `interruptible` returned; false if it was not called. */
-export function stop(): boolean {
+/** Aborts the signal that `abortOnSignals` returned; false if it was not called. */
+export function abortRunning(): boolean {
   running?.abort();
   return running !== null;
 }

@@ -1,6 +1,6 @@
 // Every diagnostic code: a number that never changes its meaning, a title, and what a user should know about it.
 // E01xx syntax · E02xx types and sizes · E03xx names and calls · E04xx layers, states, losses, entries · E05xx optimizers
-import { askedSize } from "./asked.ts";
+import { sizeFlagText } from "./flag-text.ts";
 
 interface Row {
   readonly title: string;
@@ -210,7 +210,7 @@ export const codes = {
   },
   E0407: {
     title: "the program needs a value",
-    explain: `A header's name without a default is given when compiling: ${askedSize("NAME")}.`,
+    explain: `A header's name without a default is given when compiling: ${sizeFlagText("NAME")}.`,
   },
   E0408: {
     title: "an entry needs a size",

@@ -1,6 +1,6 @@
 // The flags that decide what is compiled, one typed row each. Commands of cli/ pick those that they take.
-import { askedTarget } from "./asked.ts";
 import { Problem } from "./diagnostic.ts";
+import { targetFlagText } from "./flag-text.ts";
 import { type Precision, precisions } from "./types/dtype.ts";
 
 /** Where a flag may occur several times, `before` is what was parsed so far. `parse` throws a Problem that speaks of the value only, not of the flag. */
@@ -29,22 +29,22 @@ export const tf32: Flag<boolean> = {
   doc: "cuda only: multiply f32 on tensor cores, with operands rounded to 11 of 24 bits; sums stay f32. Default: exact f32 products",
   parse: () => true,
 };
-const mostThreads = 1024;
+const maxThreads = 1024;
 export const threads: Flag<number> = {
   flags: "--threads <n>",
   doc: "number of threads; results do not depend on it (default: all cores)",
-  parse: whole(1, mostThreads),
+  parse: integerIn(1, maxThreads),
 };
-export const mostWorkers = 4096;
+export const maxWorkers = 4096;
 export const expertParallel: Flag<number> = {
   flags: "--expert-parallel <n>",
   doc: "several workers: shard the experts over at most n consecutive workers; n divides the number of workers. Default: over all workers",
-  parse: whole(1, mostWorkers),
+  parse: integerIn(1, maxWorkers),
 };
 export const room: Flag<number> = {
   flags: "--room <shares>",
   doc: "several workers: rows that one worker's experts have memory for, as a multiple of an equal share of its group's rows; a step that needs more fails. Default: all rows",
-  parse: real(1),
+  parse: numberIn(1),
 };
 export const set: Flag<Settings> = {
   flags: "--set <name=value>",
@@ -52,7 +52,7 @@ export const set: Flag<Settings> = {
   parse: setting,
 };
 /** The flags that `compile`, `run`, `train`, `generate` and `profile` have in common. */
-export const shared = { target, precision, tf32, threads, set };
+export const commonFlags = { target, precision, tf32, threads, set };
 
 /** A target of `compile` alone: it generates code for an architecture, `cuda:sm_90a`, and needs no GPU. */
 type CudaTarget = `cuda:${string}`;
@@ -82,28 +82,28 @@ export function requireTarget(options: {
   const { precision: float = "f32", threads: many = 1 } = options;
   if (!precisions.includes(float))
     throw new Problem(`there is no precision ${float}`, `the precisions are ${precisions.join(", ")}`);
-  if (!(Number.isInteger(many) && many >= 1 && many <= mostThreads))
-    throw new Problem(`${many} threads cannot compute`, `give a whole number from 1 to ${mostThreads}`);
+  if (!(Number.isInteger(many) && many >= 1 && many <= maxThreads))
+    throw new Problem(`${many} threads cannot compute`, `give a whole number from 1 to ${maxThreads}`);
   if (options.tf32 && name !== "cuda")
-    throw new Problem("tf32 is of CUDA targets", `give one: ${askedTarget("cuda")}, or leave tf32 out`);
+    throw new Problem("tf32 is of CUDA targets", `give one: ${targetFlagText("cuda")}, or leave tf32 out`);
   if (float === "f64" && options.target !== "reference")
     throw new Problem(
       `the ${name} target computes in f32`,
-      `give ${askedTarget("reference")}, or another precision: f32 or bf16`,
+      `give ${targetFlagText("reference")}, or another precision: f32 or bf16`,
     );
 }
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {
   return (text) => names.find((name) => name === text) ?? refuse(`one of ${names.join(", ")}`);
 }
 /** Parses a whole number in a range. */
-export function whole(least: number, most = 2 ** 31 - 1): (text: string) => number {
+export function integerIn(least: number, most = 2 ** 31 - 1): (text: string) => number {
   return (text) => {
     const n = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
     return n >= least && n <= most ? n : refuse(`a whole number from ${least} to ${most}`);
   };
 }
 /** Parses a number in a range. */
-export function real(least: number, most = Number.MAX_VALUE): (text: string) => number {
+export function numberIn(least: number, most = Number.MAX_VALUE): (text: string) => number {
   const wanted = most === Number.MAX_VALUE ? `of at least ${least}` : `from ${least} to ${most}`;
   return (text) => {
     const n = text.trim() === "" ? Number.NaN : Number(text);

@@ -14,7 +14,7 @@ export interface Pass<From, To> {
   run(input: From): To;
 }
 /** What an observer is told about a pass or timed stage. `text` prints its result, and is only called if needed. */
-export interface Ran {
+export interface PassEvent {
   readonly pass: string;
   /** When it began: `performance.now()`, in seconds. */
   readonly start: number;
@@ -24,13 +24,13 @@ export interface Ran {
 export interface Observer {
   /** Seconds by pass, summed over all entries. */
   readonly timings: Map<string, number>;
-  after(ran: Ran): void;
+  onPass(ran: PassEvent): void;
   /** Called with the input and output of each pass; used by tests. */
-  readonly changed?: (pass: string, from: unknown, to: unknown) => void;
+  readonly onChange?: (pass: string, from: unknown, to: unknown) => void;
   /** Called for each rewrite by a rule; `rule` is its equation, `text` prints both sides. */
-  readonly rewrote?: (rule: string, text: () => string) => void;
+  readonly onRewrite?: (rule: string, text: () => string) => void;
 }
-export const silent = (): Observer => ({ timings: new Map(), after: () => undefined });
+export const silentObserver = (): Observer => ({ timings: new Map(), onPass: () => undefined });
 
 /** Runs `work`, adding its time to that of the stage. */
 export function timed<T>(stage: string, observer: Observer, work: () => T): T {
@@ -38,11 +38,11 @@ export function timed<T>(stage: string, observer: Observer, work: () => T): T {
   const result = work();
   const seconds = performance.now() / 1000 - start;
   observer.timings.set(stage, (observer.timings.get(stage) ?? 0) + seconds);
-  observer.after({ pass: stage, start, seconds });
+  observer.onPass({ pass: stage, start, seconds });
   return result;
 }
 /** Runs one pass, times and verifies it, and tells the observer. An error of the verification names the pass. */
-export function run<From, To>(pass: Pass<From, To>, input: From, observer: Observer): To {
+export function runPass<From, To>(pass: Pass<From, To>, input: From, observer: Observer): To {
   const start = performance.now() / 1000;
   const output = pass.run(input);
   const seconds = performance.now() / 1000 - start;
@@ -53,10 +53,10 @@ export function run<From, To>(pass: Pass<From, To>, input: From, observer: Obser
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new Bug(`pass ${pass.name} left a malformed ${pass.to.name}: ${why}`);
   }
-  observer.changed?.(pass.name, input, output);
-  observer.after({ pass: pass.name, start, seconds, text: () => pass.to.print(output) });
+  observer.onChange?.(pass.name, input, output);
+  observer.onPass({ pass: pass.name, start, seconds, text: () => pass.to.print(output) });
   return output;
 }
 /** Runs passes one after the other. */
-export const through = <T>(passes: readonly Pass<T, T>[], input: T, observer: Observer): T =>
-  passes.reduce((value, pass) => run(pass, value, observer), input);
+export const runPasses = <T>(passes: readonly Pass<T, T>[], input: T, observer: Observer): T =>
+  passes.reduce((value, pass) => runPass(pass, value, observer), input);

@@ -6,21 +6,29 @@ import {
   type Elaboration,
   elaborate,
   type Training,
-} from "./check/entries.ts";
+} from "./check/elaborate.ts";
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, ProgramError } from "./diagnostic.ts";
-import { type Elaborated, type Graph, hidden, plainStore, type Result, type Store, type Value } from "./graph/node.ts";
+import {
+  type Elaborated,
+  type Graph,
+  type Result,
+  runtimeInputs,
+  type Store,
+  unstackedStore,
+  type Value,
+} from "./graph/node.ts";
 import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
 import { nodesOf, storeOf } from "./graph/walk.ts";
 import type { Kernel } from "./kernel/ir.ts";
-import { panelsOf, type StorePanels } from "./kernel/layout.ts";
+import { choosePanels, type StorePanels } from "./kernel/layout.ts";
 import { lower } from "./kernel/lower.ts";
 import type { Schedule } from "./kernel/schedule.ts";
-import { whole } from "./ops/across.ts";
 import * as b from "./ops/build.ts";
-import { type Form, type Observer, type Pass, run, through, timed } from "./pass.ts";
+import { replicated } from "./ops/sharding.ts";
+import { type Form, type Observer, type Pass, runPass, runPasses, timed } from "./pass.ts";
 import { planMemory } from "./plan/memory.ts";
 import type { Plan } from "./plan/plan.ts";
 import { printPlan } from "./plan/print.ts";
@@ -33,18 +41,18 @@ import { gradients } from "./transform/differentiate.ts";
 import { cutHeads } from "./transform/head.ts";
 import { keyStore, keysAsInputs } from "./transform/keys.ts";
 import { pairProducts } from "./transform/pairs.ts";
-import { partition, partOf, placeOf } from "./transform/partition.ts";
+import { partition, placementOf, shardOf } from "./transform/partition.ts";
 import { joinPieces } from "./transform/pieces.ts";
 import { prepare } from "./transform/prepare.ts";
 import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
 import type { Sharing } from "./transform/routings.ts";
 import { expandScatters } from "./transform/scatter.ts";
-import { shareMatrices } from "./transform/shared.ts";
+import { shareMatrices } from "./transform/shared-matrix.ts";
 import { simplify } from "./transform/simplify.ts";
-import { thinned } from "./transform/thin.ts";
-import { foldUpright } from "./transform/upright.ts";
-import { shiftRows } from "./transform/windows.ts";
+import { expandSingleUnit } from "./transform/single-unit.ts";
+import { untranspose } from "./transform/untranspose.ts";
+import { shiftOperands } from "./transform/windows.ts";
 import { isFloat, type Precision } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
@@ -59,7 +67,7 @@ export interface EntryRequest {
   readonly name: string;
   readonly sizes: Sizes;
   /** Names of inputs that the caller gives although they have a default. */
-  readonly given?: readonly string[];
+  readonly inputs?: readonly string[];
   /** Adds gradients of the losses, plus of each float result times the input `cotangent.I`; a `train` then stops before its optimizer. */
   readonly gradients?: boolean;
 }
@@ -85,25 +93,25 @@ export interface Limits {
   readonly recompute?: number;
   /** Products with fewer elements are not cut into pieces of rows (`cutHeads`). */
   readonly heads?: number;
-  /** Folds of fewer elements are not turned (`foldUpright`). */
-  readonly upright?: number;
+  /** Reductions of fewer elements are left as they are (`untranspose`). */
+  readonly untranspose?: number;
 }
 
 /** Throws ProgramError if anything is wrong in the program. */
-export function requireRight(loaded: Loaded): void {
+export function requireValid(loaded: Loaded): void {
   const diagnostics: readonly Diagnostic[] = check(loaded);
   if (diagnostics.length > 0) throw new ProgramError(diagnostics);
 }
 
 /**
- * The graphs of a checked program at given sizes: `init`, and the entries with their gradients and optimizer. Before any pass runs, `held` is called
+ * The graphs of a checked program at given sizes: `init`, and the entries with their gradients and optimizer. Before any pass runs, `checkMemory` is called
  * with the stores that the program names, as one worker has them; it throws if they do not fit in memory.
  */
 export function toGraphs(
   loaded: Loaded,
   request: BuildRequest,
   observer: Observer,
-  held?: (stores: readonly Store[]) => void,
+  checkMemory?: (stores: readonly Store[]) => void,
 ): Elaborated {
   const methods = new Map(request.entries.map((e) => [e.name, e]));
   const elaborated = timed("elaborate", observer, () =>
@@ -114,32 +122,43 @@ export function toGraphs(
   );
   const { workers = 1, expertParallel, room } = request;
   const sharing: Sharing = { workers, expertParallel, room };
-  const ofOne = (stores: readonly Store[]): Store[] => stores.map((s) => (workers > 1 ? partOf(s, sharing) : s));
-  held?.(ofOne(elaborated.stores()));
-  const added: Added = { stores: [], starts: [] };
-  const spread: Spread = { ...sharing, stores: () => [...elaborated.stores(), ...added.stores] };
+  const ofOne = (stores: readonly Store[]): Store[] => stores.map((s) => (workers > 1 ? shardOf(s, sharing) : s));
+  checkMemory?.(ofOne(elaborated.stores()));
+  const added: AddedStores = { stores: [], initResults: [] };
+  const spread: WorkerSharing = { ...sharing, stores: () => [...elaborated.stores(), ...added.stores] };
   const graphs = elaborated.entries.flatMap((entry) => {
-    const wanted = methods.get(entry.name)?.gradients ?? false;
+    const wantsGradients = methods.get(entry.name)?.gradients ?? false;
     const { accumulate = 1, limits } = request;
-    return step(elaborated, entry, { wanted, accumulate, added, spread, ...(limits ? { limits } : {}) }, observer);
+    return entryGraphs(
+      elaborated,
+      entry,
+      { wantsGradients, accumulate, added, spread, ...(limits ? { limits } : {}) },
+      observer,
+    );
   });
   const start = elaborated.init();
-  const init = { ...start, results: [...start.results, ...added.starts] };
-  const first = keysAsInputs(elaborated.g, through(afterGradients(elaborated.g, observer, {}, spread), init, observer));
-  const hidden = workers > 1 ? [...hiddenStores, rankStore] : hiddenStores;
+  const init = { ...start, results: [...start.results, ...added.initResults] };
+  const first = keysAsInputs(
+    elaborated.g,
+    runPasses(afterGradients(elaborated.g, observer, {}, spread), init, observer),
+  );
+  const hidden = workers > 1 ? [...runtimeInputStores, rankStore] : runtimeInputStores;
   const stores = [...ofOne(spread.stores()), ...hidden, ...first.stores];
   return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first.graph, ...graphs] }));
 }
-const methodOf = ({ method, name, sizes, given }: EntryRequest): Elaborating => ({
+const methodOf = ({ method, name, sizes, inputs }: EntryRequest): Elaborating => ({
   method,
   name,
   evaluates: name === "evaluate",
   sizes,
-  ...(given ? { inputs: given } : {}),
+  ...(inputs ? { inputs } : {}),
 });
-const hiddenStores: readonly Store[] = [keyStore(hidden.key), plainStore(hidden.step, "input", type("i32", []))];
+const runtimeInputStores: readonly Store[] = [
+  keyStore(runtimeInputs.key),
+  unstackedStore(runtimeInputs.step, "input", type("i32", [])),
+];
 
-const rankStore = plainStore(hidden.rank, "input", type("i32", []));
+const rankStore = unstackedStore(runtimeInputs.rank, "input", type("i32", []));
 
 const graphForm: Form<Graph> = {
   name: "graph",
@@ -160,26 +179,26 @@ export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): 
   ),
   graphPass("attention", "softmax(q k, where: positions) v becomes one op", (graph) => findAttention(g, graph)),
   graphPass("written", "what a long loop puts step by step becomes a concat", (graph) => joinPieces(g, graph)),
-  graphPass("upright", "folds of what is read turned go along its other axis", (graph) =>
-    foldUpright(g, graph, limits.upright),
+  graphPass("untranspose", "reductions of what is read transposed go along its other axis", (graph) =>
+    untranspose(g, graph, limits.untranspose),
   ),
 ];
 /** How the program is shared among workers. `stores` gives the stores known so far, with the shapes that they have for one worker alone. */
-interface Spread extends Sharing {
+interface WorkerSharing extends Sharing {
   readonly stores: () => readonly Store[];
 }
-const alone: Spread = { workers: 1, stores: () => [] };
+const alone: WorkerSharing = { workers: 1, stores: () => [] };
 export const afterGradients = (
   g: G,
   observer: Observer,
   limits: Limits = {},
-  spread: Spread = alone,
+  spread: WorkerSharing = alone,
 ): Pass<Graph, Graph>[] => [
   graphPass("pieces", "what slices of a long loop send back becomes a concat", (graph) => joinPieces(g, graph)),
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
-  graphPass("thin", "experts of one unit multiply rows by vectors", (graph) => thinned(g, graph)),
+  graphPass("single-unit", "experts of one unit multiply rows by vectors", (graph) => expandSingleUnit(g, graph)),
   ...(spread.workers > 1 ? [partitioning(g, spread)] : []),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("recompute", "the backward makes a router's logits again", (graph) =>
@@ -188,51 +207,59 @@ export const afterGradients = (
   graphPass("heads", "products of a large vocabulary, and their losses, in pieces of rows", (graph) =>
     cutHeads(g, graph, limits.heads),
   ),
-  graphPass("windows", "what shifted products add up is products of what is shifted", (graph) => shiftRows(g, graph)),
+  graphPass("windows", "what shifted products add up is products of what is shifted", (graph) =>
+    shiftOperands(g, graph),
+  ),
   graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
-function partitioning(g: G, { stores, ...sharing }: Spread): Pass<Graph, Graph> {
+function partitioning(g: G, { stores, ...sharing }: WorkerSharing): Pass<Graph, Graph> {
   const doc = "what each of several workers does, and what they do together";
   return graphPass("partition", doc, (graph) => {
-    const known = new Map(stores().map((s) => [s.name, placeOf(s, sharing)]));
-    return partition(g, graph, sharing, (name) => known.get(name) ?? whole);
+    const known = new Map(stores().map((s) => [s.name, placementOf(s, sharing)]));
+    return partition(g, graph, sharing, (name) => known.get(name) ?? replicated);
   });
 }
-const watched = ({ rewrote }: Observer): RewriteOptions =>
-  rewrote ? { watch: (rule, from, to) => rewrote(rule.name, () => `${printTerm(from)} = ${printTerm(to)}`) } : {};
+const watched = ({ onRewrite }: Observer): RewriteOptions =>
+  onRewrite
+    ? { onRewrite: (rule, from, to) => onRewrite(rule.name, () => `${printTerm(from)} = ${printTerm(to)}`) }
+    : {};
 
 /** Stores that the compiler adds (sums of gradients, cotangents), and the results of `init` that initialise them; inputs need none. */
-interface Added {
+interface AddedStores {
   readonly stores: Store[];
-  readonly starts: Result[];
+  readonly initResults: Result[];
 }
-interface Wanted {
+interface EntryOptions {
   /** The caller asks for gradients; then there is no optimizer. */
-  readonly wanted: boolean;
+  readonly wantsGradients: boolean;
   readonly accumulate: number;
-  readonly added: Added;
-  readonly spread: Spread;
+  readonly added: AddedStores;
+  readonly spread: WorkerSharing;
   readonly limits?: Limits;
 }
 /** The finished graph of one entry, with its gradients or its optimizer's step. Where gradients are accumulated the step is a second graph. */
-function step(
+function entryGraphs(
   e: Elaboration,
   entry: ElaboratedEntry,
-  { wanted, accumulate: n, added, spread, limits }: Wanted,
+  { wantsGradients, accumulate: n, added, spread, limits }: EntryOptions,
   observer: Observer,
 ): Graph[] {
   const { g } = e;
   const { training } = entry;
-  const forward = withTotal(entry, through(beforeGradients(g, observer, limits), withSum(entry), observer));
+  const forward = splitTotalLoss(
+    entry,
+    runPasses(beforeGradients(g, observer, limits), withTotalLoss(entry), observer),
+  );
   const finished = (...more: Result[]): Graph =>
-    through(
+    runPasses(
       afterGradients(g, observer, limits, spread),
       { ...forward.graph, results: [...forward.graph.results, ...more] },
       observer,
     );
-  if (wanted) return [finished(...timed("differentiate", observer, () => requested(e, entry, forward, added.stores)))];
+  if (wantsGradients)
+    return [finished(...timed("differentiate", observer, () => requestedGradients(e, entry, forward, added.stores)))];
   if (!training) return [finished()];
-  const grads = timed("differentiate", observer, () => trained(g, training, forward));
+  const grads = timed("differentiate", observer, () => parameterGradients(g, training, forward));
   if (n === 1) return [finished(...timed("optimizer", observer, () => training.update(grads)))];
   const sums = accumulate(
     g,
@@ -242,12 +269,12 @@ function step(
   );
   const updates = timed("optimizer", observer, () => training.update(sums.means));
   added.stores.push(...sums.stores);
-  added.starts.push(...sums.clears);
-  const update = through(afterGradients(g, observer, {}, spread), updateGraph(entry.name, updates, sums), observer);
+  added.initResults.push(...sums.clears);
+  const update = runPasses(afterGradients(g, observer, {}, spread), updateGraph(entry.name, updates, sums), observer);
   return [finished(...sums.adds), update];
 }
 /** The gradient of each trained parameter, by its store's name. */
-function trained(g: G, { trainable }: Training, { total }: Forward): Map<string, Value> {
+function parameterGradients(g: G, { trainable }: Training, { total }: Forward): Map<string, Value> {
   const grads = gradients(
     g,
     total ? [total] : [],
@@ -259,23 +286,23 @@ interface Forward {
   readonly graph: Graph;
   readonly total: Value | null;
 }
-/** Adds the sum of the losses as the last result, so that passes rewrite it too; `withTotal` takes it out again. */
-function withSum({ graph, training }: ElaboratedEntry): Graph {
+/** Adds the sum of the losses as the last result, so that passes rewrite it too; `splitTotalLoss` takes it out again. */
+function withTotalLoss({ graph, training }: ElaboratedEntry): Graph {
   const total: Result[] = training ? [{ role: "output", name: "total", value: training.total }] : [];
   return { ...graph, results: [...graph.results, ...total] };
 }
-function withTotal({ training }: ElaboratedEntry, graph: Graph): Forward {
+function splitTotalLoss({ training }: ElaboratedEntry, graph: Graph): Forward {
   if (!training) return { graph, total: null };
   return { graph: { ...graph, results: graph.results.slice(0, -1) }, total: graph.results.at(-1)?.value ?? null };
 }
 
 /** Gradients of all parameters and float inputs that the entry reads, named by the parameter's path or `input.NAME`. Seeds are new inputs. */
-function requested(e: Elaboration, entry: ElaboratedEntry, { graph }: Forward, cotangents: Store[]): Result[] {
+function requestedGradients(e: Elaboration, entry: ElaboratedEntry, { graph }: Forward, cotangents: Store[]): Result[] {
   const { g } = e;
   const losses = graph.results.filter((r) => r.role === "loss").map((r) => r.value);
   const outputs = graph.results.filter((r) => r.role === "output" && isFloat(r.value.type.dtype));
   const seeds = outputs.map(({ name, value }) => {
-    const store = plainStore(`${entry.name}/cotangent.${name}`, "input", value.type);
+    const store = unstackedStore(`${entry.name}/cotangent.${name}`, "input", value.type);
     cotangents.push(store);
     return b.param(g, store.name, store.type);
   });
@@ -310,11 +337,11 @@ const panelsForm: Form<StorePanels> = {
 };
 const planForm: Form<Plan> = { name: "plan", print: printPlan, verify: () => undefined };
 
-/** The plan for a target. `seen` is called with each distinct kernel; `schedules`: those that `moec tune` measured on this machine. */
+/** The plan for a target. `onKernel` is called with each distinct kernel; `schedules`: those that `moec tune` measured on this machine. */
 export function toPlan(
   { graphs, stores }: Elaborated,
   observer: Observer,
-  seen?: (k: Kernel) => void,
+  onKernel?: (k: Kernel) => void,
   schedules?: ReadonlyMap<string, Schedule>,
   backend: Backend = backends.host,
 ): Plan {
@@ -323,15 +350,16 @@ export function toPlan(
     name: "layout",
     doc: "weights in the order in which contractions read them",
     to: panelsForm,
-    run: (all) => (choices.panel === undefined ? new Map() : panelsOf(all, stores, choices.panel)),
+    run: (all) => (choices.panel === undefined ? new Map() : choosePanels(all, stores, choices.panel)),
   };
-  const panels = run(layout, graphs, observer);
+  const panels = runPass(layout, graphs, observer);
   const options = { emit, choices, access, stores, panels, ...(variants ? { variants } : {}) };
   const lowering: Pass<Graph, Sequence> = {
     name: "lower",
     doc: "regions, a kernel for each, and their text",
     to: sequenceForm,
-    run: (graph) => lower(graph, { ...options, ...(seen ? { seen } : {}), ...(schedules ? { schedules } : {}) }),
+    run: (graph) =>
+      lower(graph, { ...options, ...(onKernel ? { onKernel } : {}), ...(schedules ? { schedules } : {}) }),
   };
   const planning: Pass<readonly Sequence[], Plan> = {
     name: "plan",
@@ -344,6 +372,6 @@ export function toPlan(
         grain: backend.grain,
       }),
   };
-  const sequences = graphs.map((graph) => run(lowering, graph, observer));
-  return run(planning, sequences, observer);
+  const sequences = graphs.map((graph) => runPass(lowering, graph, observer));
+  return runPass(planning, sequences, observer);
 }

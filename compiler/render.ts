@@ -2,8 +2,8 @@
 
 import { createColors } from "picocolors";
 import stringWidth from "string-width";
-import { counted } from "./counted.ts";
 import { type Diagnostic, type Label, position } from "./diagnostic.ts";
+import { pluralize } from "./pluralize.ts";
 import type { Source, Span } from "./syntax/ast.ts";
 
 /** A diagnostic as JSON, printed by `moec check --json`. Lines and columns count from 1. */
@@ -41,7 +41,7 @@ export function render(diagnostics: readonly Diagnostic[], options: RenderOption
   const shown = diagnostics.slice(0, options.limit ?? 20);
   const more = diagnostics.length - shown.length;
   const texts = shown.map((diagnostic) => renderOne(diagnostic, colors, options.width));
-  if (more > 0) texts.push(`and ${counted(more, "more error")}\n`);
+  if (more > 0) texts.push(`and ${pluralize(more, "more error")}\n`);
   return texts.join("\n");
 }
 
@@ -50,10 +50,10 @@ function renderOne({ code, message, labels, notes, help }: Diagnostic, colors: C
   const gutter = Math.max(...frames.flatMap((frame) => frame.lines.map((line) => String(line.number).length)));
   const bar = colors.blue("|");
   const blank = " ".repeat(gutter);
-  const out = [`${colors.bold(colors.red(`error[${code}]`))}${colors.bold(`: ${visible(message)}`)}`];
+  const out = [`${colors.bold(colors.red(`error[${code}]`))}${colors.bold(`: ${sanitize(message)}`)}`];
   for (const [i, frame] of frames.entries()) {
     out.push(
-      `${blank}${colors.blue(i === 0 ? "-->" : ":::")} ${visible(frame.source.name)}:${frame.where}`,
+      `${blank}${colors.blue(i === 0 ? "-->" : ":::")} ${sanitize(frame.source.name)}:${frame.where}`,
       `${blank} ${bar}`,
     );
     let previous: number | null = null;
@@ -68,7 +68,7 @@ function renderOne({ code, message, labels, notes, help }: Diagnostic, colors: C
   const remarks = [...notes.map((note) => ["note", note] as const), ["help", help] as const];
   for (const [kind, text] of remarks.filter(([, text]) => text !== "")) {
     const head = `${blank} = ${kind}: `;
-    out.push(`${blank} ${colors.blue("=")} ${colors.bold(kind)}: ${wrapped(visible(text), width, head.length)}`);
+    out.push(`${blank} ${colors.blue("=")} ${colors.bold(kind)}: ${wrapped(sanitize(text), width, head.length)}`);
   }
   return `${out.join("\n")}\n`;
 }
@@ -128,13 +128,13 @@ const endInLine = (span: Span, start: number, text: string): number =>
 /** The line, then rows of carets and label texts below it. */
 function drawLine({ text, marks }: Line, colors: Colors, width: number): string[] {
   const column = (offset: number): number =>
-    columns(visible(text.slice(0, offset))) + Math.max(0, offset - text.length);
+    columns(sanitize(text.slice(0, offset))) + Math.max(0, offset - text.length);
   const placed = marks
     .map((mark) => ({ ...mark, from: column(mark.start), to: Math.max(column(mark.start) + 1, column(mark.end)) }))
     .toSorted((a, b) => a.from - b.from || b.to - a.to);
   const least = Math.min(...placed.map((mark) => mark.from));
   const first = placed.find((mark) => mark.first)?.from ?? least;
-  const cut = cutAt(visible(text), first < width ? least : first, width);
+  const cut = clipLine(sanitize(text), first < width ? least : first, width);
   const shifted = placed
     .map((mark) => ({ ...mark, from: mark.from - cut.shift, to: Math.min(mark.to - cut.shift, width) }))
     .filter((mark) => mark.from >= 0 && mark.from < width);
@@ -184,9 +184,9 @@ function placed(parts: readonly { from: number; text: string; mark: Mark }[], pa
 /** The width of a text in terminal columns. ASCII needs no lookup, which would be slow. */
 const columns = (text: string): number => (/^[ -~]*$/.test(text) ? text.length : stringWidth(text));
 /** Replaces tabs and control characters: widths are then known, and no text, name or path of a program can control the terminal. */
-export const visible = (text: string): string => text.replaceAll("\t", "    ").replace(/[^\P{C}\n]/gu, "\uFFFD");
+export const sanitize = (text: string): string => text.replaceAll("\t", "    ").replace(/[^\P{C}\n]/gu, "\uFFFD");
 /** Cuts a line that is too long so that column `from` is visible; `shift`: how many columns are cut off at the left. */
-function cutAt(text: string, from: number, width: number): { text: string; shift: number } {
+function clipLine(text: string, from: number, width: number): { text: string; shift: number } {
   if (columns(text) <= width) return { text, shift: 0 };
   const skip = from > width * 0.75 ? from - Math.floor(width / 3) : 0;
   let [kept, at] = ["", 0];

@@ -37,11 +37,11 @@ export const backends = {
   },
 } as const satisfies Readonly<Record<string, Backend>>;
 
-const rounding: Backend = {
+const tf32Backend: Backend = {
   ...backends.cuda,
   emit: emitCudaTf32,
   header: tf32Header,
   choices: cudaTf32Choices,
 };
 /** The CUDA backend. `tf32`: products of f32 run on tensor cores with operands rounded to tf32; else in full f32. */
-export const cudaBackend = (tf32 = false): Backend => (tf32 ? rounding : backends.cuda);
+export const cudaBackend = (tf32 = false): Backend => (tf32 ? tf32Backend : backends.cuda);

@@ -16,7 +16,7 @@ import * as t from "./tokens.ts";
 const shown = (token: IToken): string =>
   token.image === "" ? "the end" : token.tokenType === t.Hole ? "a hole" : `\`${token.image}\``;
 /** What a rule is called after "expected ...", where several tokens would be possible. */
-const called: Readonly<Record<string, string>> = {
+const ruleLabels: Readonly<Record<string, string>> = {
   declaration: "`import`, `layer`, `model`, `fn` or `optimizer`",
   layer: "`{` or `=`",
   member: "`param`, `state`, a layer's name or a method",
@@ -33,7 +33,7 @@ const called: Readonly<Record<string, string>> = {
   indexItem: "an index",
 };
 /** What the elements of a list are called, by the rule of the list. */
-const items: Readonly<Record<string, string>> = {
+const itemLabels: Readonly<Record<string, string>> = {
   header: "a name",
   args: "an argument",
   index: "an index",
@@ -49,7 +49,7 @@ function expected(token: TokenType, rule: string, fresh: boolean): string {
   if (token === t.RCurly && rule === "block") return "a statement or `}`";
   if (token === t.RCurly && rule === "body") return "`param`, `state`, a layer, a method or `}`";
   const closes = token === t.RPar || token === t.RSquare || token === t.RCurly;
-  const item = items[rule];
+  const item = itemLabels[rule];
   return `${closes && item ? `${fresh ? item : "`,`"} or ` : ""}${tokenLabel(token)}`;
 }
 const messages: IParserErrorMessageProvider = {
@@ -61,10 +61,10 @@ const messages: IParserErrorMessageProvider = {
     if (ruleName === "member" && first && second && tokenMatcher(first, t.Name)) {
       return `expected \`:\` or \`(\` after ${shown(first)}, found ${shown(second)}`;
     }
-    return `expected ${called[ruleName] ?? ruleName}, found ${first ? shown(first) : "the end"}`;
+    return `expected ${ruleLabels[ruleName] ?? ruleName}, found ${first ? shown(first) : "the end"}`;
   },
   buildEarlyExitMessage: ({ actual, ruleName }) =>
-    `expected ${called[ruleName] ?? ruleName}, found ${actual[0] ? shown(actual[0]) : "the end"}`,
+    `expected ${ruleLabels[ruleName] ?? ruleName}, found ${actual[0] ? shown(actual[0]) : "the end"}`,
 };
 
 export class MoeParser extends CstParser {

@@ -2,12 +2,12 @@
 // has ended is given to the next one.
 import { Bug } from "../compiler/diagnostic.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { type Executable, repeated, storeOfInput, type Tensor } from "./executable.ts";
-import { breath } from "./loop.ts";
+import { type Executable, repeatOrRun, storeOfInput, type Tensor } from "./executable.ts";
+import { yieldToEvents } from "./loop.ts";
 import { fromNumbers } from "./tensor.ts";
 
 /** A sequence to generate. */
-export interface Wish {
+export interface GenerateRequest {
   /** At least one token. */
   readonly prompt: ArrayLike<number>;
   /** How many tokens to generate. */
@@ -23,9 +23,9 @@ export interface Wish {
   /** When it is aborted, nothing more of this sequence is given out. */
   readonly signal?: AbortSignal | undefined;
 }
-/** A generated token; `wish` is the number of its sequence in the order asked for. The tokens of one wish come in order. */
-export interface Written {
-  readonly wish: number;
+/** A generated token; `request` is the number of its request in the order asked for. The tokens of one request come in order. */
+export interface GeneratedToken {
+  readonly request: number;
   readonly token: number;
 }
 interface BatchOptions {
@@ -38,17 +38,17 @@ interface BatchOptions {
 }
 
 /**
- * A row of the batch that is in use. `next` holds the tokens that the model has yet to read, the first of which is at position `at`; `left` counts
+ * A row of the batch that is in use. `pending` holds the tokens that the model has yet to read, the first of which is at position `position`; `remaining` counts
  * those yet to be generated.
  */
 interface Row {
-  readonly wish: number;
+  readonly request: number;
   readonly temperature: number;
   readonly topP: number;
   readonly topK: number;
-  at: number;
-  next: ArrayLike<number>;
-  left: number;
+  position: number;
+  pending: ArrayLike<number>;
+  remaining: number;
   readonly end: number | null;
   readonly signal: AbortSignal | undefined;
   /**
@@ -59,21 +59,21 @@ interface Row {
 }
 
 /**
- * Generates all wishes, as many at a time as there are rows. The next wish is taken from the iterator only when a row is free; if it had none, it is
+ * Generates all requests, as many at a time as there are rows. The next request is taken from the iterator only when a row is free; if it had none, it is
  * asked again before the next call. A new sequence begins at position 0 of a free row: positions that the row held before are never seen. A row's
  * tokens do not depend on the other rows, except that random numbers are drawn by row and call.
  */
-export async function* writeBatch(
+export async function* generateBatch(
   executable: Executable,
-  wishes: Iterable<Wish>,
+  requests: Iterable<GenerateRequest>,
   options: BatchOptions,
-): AsyncGenerator<Written, void> {
+): AsyncGenerator<GeneratedToken, void> {
   // Kept short: V8 compiles what runs for each token, on a core that the kernels could use.
-  for await (const { tokens, writing } of writeByCalls(executable, wishes, options))
+  for await (const { tokens, writing } of generateCalls(executable, requests, options))
     for (let i = 0; i < tokens.length && !options.signal?.aborted; i++) {
       const [row, token] = [writing[i % writing.length], tokens[i]];
       if (!row || token === undefined || row.ended) continue;
-      yield { wish: row.wish, token };
+      yield { request: row.request, token };
       row.ended = token === row.end;
     }
 }
@@ -85,55 +85,61 @@ interface Call {
   readonly tokens: ArrayLike<number>;
   readonly writing: readonly (Row | null)[];
 }
-async function* writeByCalls(
+async function* generateCalls(
   executable: Executable,
-  wishes: Iterable<Wish>,
+  requests: Iterable<GenerateRequest>,
   { rows: count = 1, seed, step, signal }: BatchOptions,
 ): AsyncGenerator<Call, void> {
   const lengths = lengthsOf(executable);
-  const dtypes = dtypesOf(executable, `generate:${lengths[0]}`);
-  const waiting = new Waiting(wishes);
+  const dtypes = samplingDtypes(executable, `generate:${lengths[0]}`);
+  const queue = new RequestQueue(requests);
   const rows = Array.from({ length: count }, (): Row | null => null);
   const stopped = (): boolean => signal?.aborted ?? false;
   let breathed = performance.now();
   for (let call = 0; !stopped(); ) {
     for (const row of rows) if (row?.signal?.aborted) row.ended = true;
-    for (const [i, row] of rows.entries()) if (!row || (row.ended && waiting.more())) rows[i] = begun(waiting.next());
+    for (const [i, row] of rows.entries()) if (!row || (row.ended && queue.hasNext())) rows[i] = startRow(queue.next());
     if (rows.every(isIdle)) return;
-    const longest = Math.max(...rows.map((row) => row?.next.length ?? 0));
+    const longest = Math.max(...rows.map((row) => row?.pending.length ?? 0));
     const T = lengths.find((n) => n >= longest) ?? lengths.at(-1) ?? 1;
-    const how = { times: writesOf(rows, waiting), within: holding, beside: unseen, to: "tokens", next: "at" };
+    const how = {
+      times: tokensPerCall(rows, queue),
+      within: blockingLimit,
+      beside: backgroundLimit,
+      to: "tokens",
+      next: "at",
+    };
     const inputs = inputsOf(rows, T, dtypes);
-    const tokens = await repeated(executable, how, `generate:${T}`, inputs, { seed, call, step });
+    const tokens = await repeatOrRun(executable, how, `generate:${T}`, inputs, { seed, call, step });
     const times = tokens.length / count;
-    const done = rows.map((row) => row !== null && advanced(row, T));
+    const done = rows.map((row) => row !== null && advance(row, T));
     yield { tokens, writing: rows.map((row, i) => (done[i] ? row : null)) };
     for (const [i, row] of rows.entries()) {
-      if (row && done[i]) went(row, times, tokens[tokens.length - count + i] ?? 0);
-      if (row?.left === 0) rows[i] = null;
+      if (row && done[i]) recordTokens(row, times, tokens[tokens.length - count + i] ?? 0);
+      if (row?.remaining === 0) rows[i] = null;
     }
     call += times;
-    // before a breath, in which another may be wished for: it would be given the chance of a later call
-    if (rows.every(isIdle) && !waiting.more()) return;
-    if (performance.now() - breathed < holding) continue;
-    await breath();
+    // before yielding, when another may be requested: it would be given the chance of a later call
+    if (rows.every(isIdle) && !queue.hasNext()) return;
+    if (performance.now() - breathed < blockingLimit) continue;
+    await yieldToEvents();
     breathed = performance.now();
   }
 }
 const isIdle = (row: Row | null): boolean => row === null || row.ended;
 /** Records that `times` tokens of a row were generated, of which the model has not yet read the newest. */
-function went(row: Row, times: number, newest: number): void {
-  row.at += times - 1;
-  row.left -= times;
-  row.next = [newest];
+function recordTokens(row: Row, times: number, newest: number): void {
+  row.position += times - 1;
+  row.remaining -= times;
+  row.pending = [newest];
 }
 /** For how many milliseconds the event loop (signals, timers, readers of the tokens) may be held up. */
-const holding = 5;
+const blockingLimit = 5;
 /**
  * For how many milliseconds tokens may be withheld that are generated on another thread: too short for a reader to notice. Handing them out takes 0.6
  * ms.
  */
-const unseen = 25;
+const backgroundLimit = 25;
 /** The lengths T of the compiled entries `generate:T`, shortest first. */
 function lengthsOf({ entries }: Executable): number[] {
   const lengths = entries.flatMap((name) => /^generate:(\d+)$/.exec(name)?.[1] ?? []).map(Number);
@@ -142,66 +148,79 @@ function lengthsOf({ entries }: Executable): number[] {
 }
 /**
  * How many tokens the next call may generate for every row. Only one while a row still reads its prompt, so that its first token is given out at
- * once, and while a row may meet its end token and a waiting wish could take its place.
+ * once, and while a row may meet its end token and a waiting request could take its place.
  */
-function writesOf(rows: readonly (Row | null)[], waiting: Waiting): number {
+function tokensPerCall(rows: readonly (Row | null)[], queue: RequestQueue): number {
   const open = rows.filter((row) => row !== null);
-  if (open.some(({ end }) => end !== null) && waiting.more()) return 1;
-  return open.every(({ at, next }) => at > 0 && next.length === 1) ? Math.min(...open.map(({ left }) => left)) : 1;
+  if (open.some(({ end }) => end !== null) && queue.hasNext()) return 1;
+  return open.every(({ position, pending }) => position > 0 && pending.length === 1)
+    ? Math.min(...open.map(({ remaining }) => remaining))
+    : 1;
 }
-/** Wishes that have no row yet. The iterator is asked only by `next` and `more`. Wishes for no tokens are skipped. */
-class Waiting {
-  readonly #wishes: Iterator<Wish, unknown>;
+/** Requests that have no row yet. The iterator is asked only by `next` and `hasNext`. Requests for no tokens are skipped. */
+class RequestQueue {
+  readonly #requests: Iterator<GenerateRequest, unknown>;
   #count = 0;
-  #next: readonly [number, Wish] | null = null;
+  #peeked: readonly [number, GenerateRequest] | null = null;
 
-  constructor(wishes: Iterable<Wish>) {
-    this.#wishes = wishes[Symbol.iterator]();
+  constructor(requests: Iterable<GenerateRequest>) {
+    this.#requests = requests[Symbol.iterator]();
   }
-  more(): boolean {
-    while (this.#next === null) {
-      const next = this.#wishes.next();
+  hasNext(): boolean {
+    while (this.#peeked === null) {
+      const next = this.#requests.next();
       if (next.done) return false;
-      if (next.value.tokens > 0) this.#next = [this.#count, next.value];
+      if (next.value.tokens > 0) this.#peeked = [this.#count, next.value];
       this.#count += 1;
     }
     return true;
   }
-  next(): readonly [number, Wish] | null {
-    const next = this.more() ? this.#next : null;
-    this.#next = null;
+  next(): readonly [number, GenerateRequest] | null {
+    const next = this.hasNext() ? this.#peeked : null;
+    this.#peeked = null;
     return next;
   }
 }
-function begun(next: readonly [number, Wish] | null): Row | null {
+function startRow(next: readonly [number, GenerateRequest] | null): Row | null {
   if (next === null) return null;
-  const [wish, { prompt, tokens, temperature, topP = 1, topK = 0, end = null, signal }] = next;
-  return { wish, temperature, topP, topK, at: 0, next: prompt, left: tokens, end, signal, ended: false };
+  const [request, { prompt, tokens, temperature, topP = 1, topK = 0, end = null, signal }] = next;
+  return {
+    request,
+    temperature,
+    topP,
+    topK,
+    position: 0,
+    pending: prompt,
+    remaining: tokens,
+    end,
+    signal,
+    ended: false,
+  };
 }
 /** Updates a row after a call of length T. True if all its tokens were read, so that the call's result is its next token. */
-function advanced(row: Row, T: number): boolean {
-  const read = Math.min(T, row.next.length);
-  row.at += read;
-  row.next = Array.from(row.next).slice(read);
-  return row.next.length === 0;
+function advance(row: Row, T: number): boolean {
+  const read = Math.min(T, row.pending.length);
+  row.position += read;
+  row.pending = Array.from(row.pending).slice(read);
+  return row.pending.length === 0;
 }
 
 /** Dtypes of the inputs `temperature`, `top_p` and `top_k`; undefined where the entry does not have that input. */
-type Dtypes = Readonly<Record<"temperature" | "topP" | "topK", DType | undefined>>;
-function dtypesOf({ stores }: Executable, entry: string): Dtypes {
+type SamplingDtypes = Readonly<Record<"temperature" | "topP" | "topK", DType | undefined>>;
+function samplingDtypes({ stores }: Executable, entry: string): SamplingDtypes {
   const of = (input: string): DType | undefined => stores.find((s) => s.name === storeOfInput(entry, input))?.dtype;
   return { temperature: of("temperature"), topP: of("top_p"), topK: of("top_k") };
 }
 /** The next tokens of each row and their positions, padded on the right. Padding and idle rows have position -1. */
-function inputsOf(rows: readonly (Row | null)[], T: number, dtypes: Dtypes): Map<string, Tensor> {
+function inputsOf(rows: readonly (Row | null)[], T: number, dtypes: SamplingDtypes): Map<string, Tensor> {
   const [tokens, at] = [new Float64Array(rows.length * T), new Float64Array(rows.length * T).fill(-1)];
   const [temperature, topK] = [new Float64Array(rows.length), new Float64Array(rows.length)];
   const topP = new Float64Array(rows.length).fill(1);
   for (const [i, row] of rows.entries()) {
     if (!row) continue;
-    for (let t = 0; t < T && t < row.next.length; t++) {
-      tokens[i * T + t] = row.next[t] ?? 0;
-      at[i * T + t] = row.at + t;
+    for (let t = 0; t < T && t < row.pending.length; t++) {
+      tokens[i * T + t] = row.pending[t] ?? 0;
+      at[i * T + t] = row.position + t;
     }
     [temperature[i], topP[i], topK[i]] = [row.temperature, row.topP, row.topK];
   }

@@ -5,12 +5,12 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { asset } from "../compiler/assets.ts";
-import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { onFile } from "../compiler/on-file.ts";
+import { withFileErrors } from "../compiler/file-errors.ts";
+import { pluralize } from "../compiler/pluralize.ts";
 import type { Executable, StoreInfo, Tensor } from "./executable.ts";
-import { hashFile, hashOf, makeFolder, syncFolder, writeAtomic, writeWhole } from "./files.ts";
-import { NamedTensors, split } from "./names.ts";
+import { hashFile, hashOf, makeFolder, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
+import { NamedTensors, splitStacked } from "./names.ts";
 import { readSafetensors, safetensorsChunks } from "./safetensors.ts";
 import { firstNonFinite } from "./tensor.ts";
 
@@ -51,7 +51,7 @@ const schema = v.object({
 type State = v.InferOutput<typeof schema>;
 type FileName = keyof State["files"];
 const fileNames: readonly FileName[] = ["model.safetensors", "training.safetensors"];
-const kept = 2;
+const keptCheckpoints = 2;
 
 const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
 const checkpointsOf = (run: string): string => join(run, "checkpoints");
@@ -62,7 +62,7 @@ const checksumOf = (state: Partial<State>): string =>
 /** The steps of a run's checkpoints, newest first. */
 export function checkpointSteps(run: string): number[] {
   if (!existsSync(checkpointsOf(run))) return [];
-  return onFile(run, "read", () => readdirSync(checkpointsOf(run)))
+  return withFileErrors(run, "read", () => readdirSync(checkpointsOf(run)))
     .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
     .map(Number)
     .toSorted((a, b) => b - a);
@@ -72,11 +72,11 @@ export function checkpointSteps(run: string): number[] {
  * The saved stores of an executable: `model` has parameters and states, `training` the rest (optimizer state). A value that is not finite is a
  * Problem that names the tensor.
  */
-export function storesOf(executable: Executable): Pick<Checkpoint, "model" | "training"> {
+export function savedTensors(executable: Executable): Pick<Checkpoint, "model" | "training"> {
   const model = new Map<string, Tensor>();
   const training = new Map<string, Tensor>();
   for (const store of executable.stores.filter((s) => s.saved)) {
-    for (const [name, t] of split(store.name, executable.read(store.name))) {
+    for (const [name, t] of splitStacked(store.name, executable.read(store.name))) {
       if (firstNonFinite(t) >= 0) throw notFinite(store.role, name);
       (isModel(store) ? model : training).set(name, t);
     }
@@ -84,10 +84,10 @@ export function storesOf(executable: Executable): Pick<Checkpoint, "model" | "tr
   return { model, training };
 }
 /**
- * Called by workers other than 0 while worker 0 runs `storesOf`: reading a split store needs all workers. Returns the path of the checkpoint that
+ * Called by workers other than 0 while worker 0 runs `savedTensors`: reading a split store needs all workers. Returns the path of the checkpoint that
  * worker 0 writes.
  */
-export function takePart(executable: Executable, run: string, step: number): string {
+export function joinSave(executable: Executable, run: string, step: number): string {
   for (const store of executable.stores.filter((s) => s.saved && s.split !== undefined)) executable.read(store.name);
   return join(checkpointsOf(run), stepName(step));
 }
@@ -127,7 +127,7 @@ export function writeCheckpoint(
   rmSync(beside, { recursive: true, force: true });
   try {
     writeInto(beside, state, tensors);
-    onFile(path, "write", () => {
+    withFileErrors(path, "write", () => {
       rmSync(path, { recursive: true, force: true });
       renameSync(beside, path);
     });
@@ -138,16 +138,16 @@ export function writeCheckpoint(
   syncFolder(folder);
   for (const step of checkpointSteps(run)
     .filter((s) => s !== state.step)
-    .slice(kept - 1))
+    .slice(keptCheckpoints - 1))
     rmSync(join(folder, stepName(step)), { recursive: true, force: true });
   return path;
 }
 function writeInto(folder: string, state: TrainingState, tensors: Pick<Checkpoint, "model" | "training">): void {
-  onFile(folder, "make", () => mkdirSync(folder));
+  withFileErrors(folder, "make", () => mkdirSync(folder));
   const model = safetensorsChunks(tensors.model, { format: "pt" });
   const training = safetensorsChunks(tensors.training);
-  writeWhole(join(folder, "model.safetensors"), model);
-  writeWhole(join(folder, "training.safetensors"), training);
+  writeFlushed(join(folder, "model.safetensors"), model);
+  writeFlushed(join(folder, "training.safetensors"), training);
   writeAtomic(join(folder, "state.json"), `${JSON.stringify(stateOf(state, { model, training }))}\n`);
 }
 const describe = (chunks: readonly Uint8Array[]): v.InferOutput<typeof fileSchema> => ({
@@ -176,7 +176,7 @@ const damaged = (path: string, what: string): Problem =>
 
 function readState(path: string): State {
   const file = join(path, "state.json");
-  const text = onFile(file, "read", () => readFileSync(file, "utf8"));
+  const text = withFileErrors(file, "read", () => readFileSync(file, "utf8"));
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -204,9 +204,9 @@ class NewerFormat extends Problem {
   }
 }
 function checkFile(path: string, expected: { readonly bytes: number; readonly sha256: string }): void {
-  const bytes = onFile(path, "read", () => statSync(path).size);
+  const bytes = withFileErrors(path, "read", () => statSync(path).size);
   if (bytes !== expected.bytes)
-    throw damaged(path, `has ${counted(bytes, "byte")}, and state.json says ${expected.bytes}`);
+    throw damaged(path, `has ${pluralize(bytes, "byte")}, and state.json says ${expected.bytes}`);
   if (hashFile(path) !== expected.sha256) throw damaged(path, "does not have the content that state.json states");
 }
 

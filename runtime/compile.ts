@@ -1,37 +1,37 @@
 // Compiles a program and loads it on its target: the only place where the compiler's plan meets a target.
 import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
-import { choicesOf } from "../compiler/graph/choices.ts";
+import { indexBounds } from "../compiler/graph/index-range.ts";
 import type { Elaborated, Graph, Store } from "../compiler/graph/node.ts";
 import { nodesOf } from "../compiler/graph/walk.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
-import { crowd, type Schedule } from "../compiler/kernel/schedule.ts";
+import { type Schedule, scheduledThreads } from "../compiler/kernel/schedule.ts";
 import { requireTarget, type Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
-import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { type BuildRequest, requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { requireParameters } from "../compiler/plan/bytes.ts";
 import { buffersOf, type Plan, type Step } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
 import { compilerVersion } from "./checkpoint.ts";
-import { deviceAmong } from "./cuda/among.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
+import { localDevice } from "./cuda/local-device.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
-import { hostBackend, instructionsOf } from "./host/backend.ts";
+import { hostBackend, isaOf } from "./host/backend.ts";
 import { hash } from "./host/cache.ts";
 import type { KernelBuild } from "./host/compile.ts";
-import { beginKernels, hostExecutable } from "./host/executable.ts";
+import { hostExecutable, startBuild } from "./host/executable.ts";
 import { cores } from "./host/machine.ts";
 import { ScheduleCache, type Schedules } from "./host/schedules.ts";
 import { toolchain } from "./host/toolchain.ts";
-import { type Figures, ownPlans, type PlanCache, type Planned, type PlanPlace } from "./plans.ts";
-import { withCopies } from "./prepared.ts";
+import { type CachedPlan, type Figures, ownPlans, type PlanCache, type PlanPlace } from "./plans.ts";
+import { withPreparedCopies } from "./prepared.ts";
 import { referenceExecutable } from "./reference.ts";
-import { spread } from "./spread.ts";
-import { alone, type Workers } from "./workers.ts";
+import { shardedExecutable } from "./sharded-executable.ts";
+import { singleWorker, type Workers } from "./workers.ts";
 
 export type { EntryRequest, Sizes } from "../compiler/pipeline.ts";
 export interface TargetRequest extends BuildRequest {
@@ -42,19 +42,19 @@ export interface TargetRequest extends BuildRequest {
   readonly device?: number | undefined;
   /** Host only. Default: the number of cores that this process may use. */
   readonly threads?: number | undefined;
-  readonly compiling?: Running["compiling"];
-  /** Called with what `choicesOf` says of the program, before any kernel is compiled; may refuse it by throwing. */
-  readonly chosen?: (choices: Figures["choices"]) => void;
+  readonly onCompile?: CommonOptions["onCompile"];
+  /** Called with what `indexBounds` says of the program, before any kernel is compiled; may refuse it by throwing. */
+  readonly onChoices?: (choices: Figures["choices"]) => void;
   /** Names of passes whose results are printed on stderr. */
   readonly printAfter?: readonly string[];
   readonly watch?: Watch;
   /** Schedules to use instead of those that `moec tune` measured on this machine. */
   readonly schedules?: ReadonlyMap<string, Schedule>;
   /** The group of workers that runs the program; if not given, this process alone. */
-  readonly together?: Workers;
+  readonly world?: Workers;
 }
 /** Options shared by everything that compiles and runs a program. */
-export interface Running {
+export interface CommonOptions {
   /** Values for the sizes and other parameters of the model's header. */
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
   readonly target?: Target | undefined;
@@ -63,7 +63,7 @@ export interface Running {
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
   /** Called with the number of kernels before they are compiled, which takes seconds; not called if the cache has all of them. */
-  readonly compiling?: ((kernels: number) => void) | undefined;
+  readonly onCompile?: ((kernels: number) => void) | undefined;
 }
 /** Besides the entries asked for, each program gets the entry `init`. */
 export interface CompileRequest extends TargetRequest {
@@ -83,9 +83,9 @@ export interface Compiled {
 
 /** Compiles and loads a file. Throws ProgramError with every error of the program, or Problem. */
 export const compileProgram = (request: CompileRequest): Promise<Compiled> =>
-  compileLoaded(parsed(request.path), request);
+  compileLoaded(parseFile(request.path), request);
 
-export const parsed =
+export const parseFile =
   (path: string) =>
   (observer: Observer): Loaded =>
     timed("parse", observer, () => loadFile(path));
@@ -96,27 +96,27 @@ export const parsed =
  * themselves must be equal too, and so must the versions of moec: otherwise results would be rounded differently, and replicated parameters would
  * drift apart.
  */
-export async function compileTogether(
-  together: Workers,
+export async function compileOnWorkers(
+  world: Workers,
   target: Target,
   compile: (device: number | undefined) => Promise<Compiled>,
 ): Promise<Compiled> {
-  const device = target === "cuda" ? deviceAmong(together) : undefined;
-  const made = await together.inTurn("compile", () => compile(device));
-  if (together.size === 1) return made;
+  const device = target === "cuda" ? localDevice(world) : undefined;
+  const made = await world.localFirst("compile", () => compile(device));
+  if (world.size === 1) return made;
   try {
-    together.requireAlike({ version: compilerVersion }, "install the same moec on every machine");
-    if (target === "host") await requireInstructions(together);
-    together.requireAlike({ plan: `SHA-256 ${hash(JSON.stringify(made.plan ? sharedOf(made.plan) : []))}` });
+    world.requireEqual({ version: compilerVersion }, "install the same moec on every machine");
+    if (target === "host") await requireInstructions(world);
+    world.requireEqual({ plan: `SHA-256 ${hash(JSON.stringify(made.plan ? workerInvariant(made.plan) : []))}` });
     return made;
   } catch (error) {
     made.executable.close();
     throw error;
   }
 }
-async function requireInstructions(together: Workers): Promise<void> {
-  const instructions = await toolchain().then(instructionsOf, () => "none");
-  together.requireAlike(
+async function requireInstructions(world: Workers): Promise<void> {
+  const instructions = await toolchain().then(isaOf, () => "none");
+  world.requireEqual(
     { MOEC_ISA: instructions },
     "set MOEC_ISA for all, to what the oldest CPU has: amx, avx512bf16, avx512, avx2 or portable",
   );
@@ -125,11 +125,11 @@ async function requireInstructions(together: Workers): Promise<void> {
  * What must be equal on all workers: the collectives; on GPUs the kernels and their order too, since workers decide together, at a variant's first
  * launch, whether to use it.
  */
-const sharedOf = ({ target, entries, buffers, kernels }: Plan): readonly unknown[] => [
-  ...entries.map(({ name, steps }) => [name, steps.flatMap((step) => shownTogether(step, buffers))]),
+const workerInvariant = ({ target, entries, buffers, kernels }: Plan): readonly unknown[] => [
+  ...entries.map(({ name, steps }) => [name, steps.flatMap((step) => describeCollective(step, buffers))]),
   ...(target === "cuda" ? [kernels.map((k) => k.name), entries.map((e) => e.steps.map(buffersOf))] : []),
 ];
-const shownTogether = (step: Step, buffers: Plan["buffers"]): readonly object[] =>
+const describeCollective = (step: Step, buffers: Plan["buffers"]): readonly object[] =>
   step.kind === "collective"
     ? [
         step.collective.together,
@@ -149,62 +149,68 @@ export async function compileLoaded(
   plans: PlanCache | null = ownPlans(),
 ): Promise<Compiled> {
   const start = performance.now();
-  const { request, observer } = await begin(given);
+  const { request, observer } = await prepareRequest(given);
   const loaded = open(observer);
   const place = await placeOf(loaded, request, plans);
-  const kept = place && timed("cache", observer, () => place.find());
-  if (kept) request.chosen?.(kept.figures.choices);
-  const backend = kept ? null : await backendOf(request);
-  const begun = backend?.name === "host" ? await beginKernels(backend.header()) : null;
+  const cached = place && timed("cache", observer, () => place.find());
+  if (cached) request.onChoices?.(cached.figures.choices);
+  const backend = cached ? null : await backendOf(request);
+  const build = backend?.name === "host" ? await startBuild(backend.header()) : null;
   try {
     const made =
-      kept ?? planned(loaded, request, observer, backend && telling(backend, begun), { held: fitting(request) });
-    if (!kept && made.plan) place?.put({ plan: made.plan, figures: made.figures });
-    const executable = await loadedOn(made, request, observer, begun);
+      cached ??
+      buildPlan(loaded, request, observer, backend && withEarlyCompile(backend, build), {
+        onStores: memoryCheck(request),
+      });
+    if (!cached && made.plan) place?.put({ plan: made.plan, figures: made.figures });
+    const executable = await loadExecutable(made, request, observer, build);
     return { executable, plan: made.plan, report: reportOf(made.figures, observer, start) };
   } catch (error) {
-    begun?.abandon(); // stops compiling kernels that nobody will use
+    build?.cancel(); // stops compiling kernels that nobody will use
     throw error;
   }
 }
-export async function begin(
+export async function prepareRequest(
   given: TargetRequest,
 ): Promise<{ readonly request: TargetRequest; readonly observer: Debugger }> {
   requireTarget(given);
-  const { size, rank } = requireFast(given);
-  const schedules = given.schedules ?? (await measured(given));
+  const { size, rank } = requireKernelTarget(given);
+  const schedules = given.schedules ?? (await tunedSchedules(given));
   const request = { ...given, schedules, ...(size > 1 ? { workers: size } : {}) };
   const { printAfter = [], watch = {} } = request;
   return { request, observer: new Debugger({ level: rank > 0 ? 0 : debugLevel(), printAfter, watch }) };
 }
-function requireFast({ target, together = alone }: TargetRequest): Workers {
-  if (together.size > 1 && target === "reference")
+function requireKernelTarget({ target, world = singleWorker }: TargetRequest): Workers {
+  if (world.size > 1 && target === "reference")
     throw new Problem(
-      `${together.size} workers run on the targets host and cuda, not on the reference`,
+      `${world.size} workers run on the targets host and cuda, not on the reference`,
       "leave the target out, or start one process",
     );
-  return together;
+  return world;
 }
 export function reportOf(figures: Figures, { timings }: Debugger, start: number): CompileReport {
   timings.set("total", (performance.now() - start) / 1000);
   return { ...figures, timings: Object.fromEntries(timings) };
 }
-async function loadedOn(
-  made: Planned | Made,
+async function loadExecutable(
+  made: CachedPlan | BuiltPlan,
   request: TargetRequest,
   observer: Debugger,
-  begun: KernelBuild | null,
+  build: KernelBuild | null,
 ): Promise<Executable> {
-  observer.planned(made.plan);
+  observer.showPlan(made.plan);
   const before = performance.now();
-  const executable = spread(withCopies(await executableOf(made, request, observer, begun)), request.together ?? alone);
+  const executable = shardedExecutable(
+    withPreparedCopies(await executableOf(made, request, observer, build)),
+    request.world ?? singleWorker,
+  );
   const seconds = (performance.now() - before) / 1000;
   observer.timings.set("load", seconds);
-  observer.after({ pass: "load", start: before / 1000, seconds });
+  observer.onPass({ pass: "load", start: before / 1000, seconds });
   return executable;
 }
 /** Runs the passes. A chain of operations too long for their recursion becomes a Problem instead of a stack overflow. */
-function followed<T>(make: () => T): T {
+function withoutStackOverflow<T>(make: () => T): T {
   try {
     return make();
   } catch (cause) {
@@ -217,7 +223,7 @@ function followed<T>(make: () => T): T {
   }
 }
 /** The schedules that `moec tune` found for this machine; none without a C++ compiler. */
-async function measured({ target, threads = cores() }: TargetRequest): Promise<Schedules> {
+async function tunedSchedules({ target, threads = cores() }: TargetRequest): Promise<Schedules> {
   // a missing compiler is reported later, after the program's own errors
   const tools = target === "host" ? await toolchain().catch(() => null) : null;
   return tools ? new ScheduleCache(tools, threads).read() : new Map();
@@ -228,10 +234,10 @@ async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache 
     printAfter = [],
     watch,
     threads = cores(),
-    compiling: _,
-    together: __,
+    onCompile: _,
+    world: __,
     device: ___,
-    chosen: ____,
+    onChoices: ____,
     ...asked
   } = request;
   const seen = printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
@@ -241,34 +247,38 @@ async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache 
   const tools = target === "host" ? await toolchain().catch(() => null) : null;
   if (target === "host" && !tools) return null;
   const { name, header } = target === "cuda" ? cudaBackend(asked.tf32) : backends[target];
-  return plans.place(loaded, asked, hash([name, header(), tools?.identity, tools && crowd(threads)].join("\0")));
+  return plans.place(
+    loaded,
+    asked,
+    hash([name, header(), tools?.identity, tools && scheduledThreads(threads)].join("\0")),
+  );
 }
 
-interface Seen {
+interface Analyzed {
   readonly program: Elaborated;
   readonly figures: Figures;
 }
 /** What the passes made; `plan` is null for the interpreter. */
-type Made = (Seen & { readonly plan: Plan }) | (Seen & { readonly plan: null });
+type BuiltPlan = (Analyzed & { readonly plan: Plan }) | (Analyzed & { readonly plan: null });
 export async function backendOf({ target, tf32, threads }: TargetRequest): Promise<Backend | null> {
   if (target === "reference") return null;
   return target === "host" ? hostBackend(threads) : cudaBackend(tf32);
 }
-/** The same backend, which also hands each kernel it emits to `begun`, so that compiling starts while later kernels are lowered. */
-function telling(backend: Backend, begun: KernelBuild | null): Backend {
-  if (!begun) return backend;
+/** The same backend, which also hands each kernel it emits to `build`, so that compiling starts while later kernels are lowered. */
+function withEarlyCompile(backend: Backend, build: KernelBuild | null): Backend {
+  if (!build) return backend;
   const emit: Backend["emit"] = (kernel) => {
     const emitted = backend.emit(kernel);
-    begun.soon({ name: kernel.name, text: emitted.text });
+    build.enqueue({ name: kernel.name, text: emitted.text });
     return emitted;
   };
   return { ...backend, emit };
 }
 /** Refuses parameters that do not fit the target's memory, before the plan is made. */
-const fitting =
-  ({ target, device = 0, together = alone }: TargetRequest): NonNullable<Told["held"]> =>
+const memoryCheck =
+  ({ target, device = 0, world = singleWorker }: TargetRequest): NonNullable<PlanCallbacks["onStores"]> =>
   (stores) =>
-    requireParameters(stores, target === "cuda" ? { bytes: deviceMemory(device) } : together.memory());
+    requireParameters(stores, target === "cuda" ? { bytes: deviceMemory(device) } : world.memory());
 /** The GPU's memory in bytes; no limit if no GPU is found, which is an error later, when the plan is loaded. */
 function deviceMemory(device: number): number {
   try {
@@ -278,42 +288,44 @@ function deviceMemory(device: number): number {
   }
 }
 /** Callbacks that see what is made, and may refuse it by throwing. */
-interface Told {
+interface PlanCallbacks {
   /** Called with the program's stores before any pass runs. */
-  readonly held?: (stores: readonly Store[]) => void;
+  readonly onStores?: (stores: readonly Store[]) => void;
   /** Called with each kernel of the plan. */
-  readonly kernel?: (kernel: Kernel) => void;
+  readonly onKernel?: (kernel: Kernel) => void;
 }
 /** Checks the program and runs all passes. Throws ProgramError if it has errors. */
-export function planned(...of: [Loaded, TargetRequest, Observer, Backend, Told?]): Seen & { readonly plan: Plan };
-export function planned(...of: [Loaded, TargetRequest, Observer, Backend | null, Told?]): Made;
-export function planned(
+export function buildPlan(
+  ...of: [Loaded, TargetRequest, Observer, Backend, PlanCallbacks?]
+): Analyzed & { readonly plan: Plan };
+export function buildPlan(...of: [Loaded, TargetRequest, Observer, Backend | null, PlanCallbacks?]): BuiltPlan;
+export function buildPlan(
   loaded: Loaded,
   request: TargetRequest,
   observer: Observer,
   backend: Backend | null,
-  { held, kernel }: Told = {},
-): Made {
-  return followed(() => {
-    timed("check", observer, () => requireRight(loaded));
-    const program = toGraphs(loaded, request, observer, held);
-    request.chosen?.(choicesOf(program));
-    const plan = backend && toPlan(program, observer, kernel, request.schedules, backend);
+  { onStores, onKernel }: PlanCallbacks = {},
+): BuiltPlan {
+  return withoutStackOverflow(() => {
+    timed("check", observer, () => requireValid(loaded));
+    const program = toGraphs(loaded, request, observer, onStores);
+    request.onChoices?.(indexBounds(program));
+    const plan = backend && toPlan(program, observer, onKernel, request.schedules, backend);
     const seen = { program, figures: figuresOf(program, plan) };
     return plan ? { ...seen, plan } : { ...seen, plan };
   });
 }
 async function executableOf(
-  made: Planned | Made,
-  { target, compiling, threads = cores(), device, together = alone }: TargetRequest,
+  made: CachedPlan | BuiltPlan,
+  { target, onCompile, threads = cores(), device, world = singleWorker }: TargetRequest,
   observer: Debugger,
-  begun: KernelBuild | null,
+  build: KernelBuild | null,
 ): Promise<Executable> {
   if (made.plan === null) return referenceExecutable(made.program);
   if (target === "cuda")
-    return cudaExecutable(made.plan, { compiling, device, together, ...(await observer.kernels(made.plan, 1)) });
-  const kernels = await observer.kernels(made.plan, threads);
-  return hostExecutable(made.plan, { compiling, threads, begun, free: together.memory(), ...kernels });
+    return cudaExecutable(made.plan, { onCompile, device, world, ...(await observer.profileOptions(made.plan, 1)) });
+  const kernels = await observer.profileOptions(made.plan, threads);
+  return hostExecutable(made.plan, { onCompile, threads, build, free: world.memory(), ...kernels });
 }
 export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const held = (role: string): number =>
@@ -327,10 +339,14 @@ export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   };
   const [, first] = program.graphs;
   const kernels = (plan?.kernels ?? []).map(({ name, origins }) => ({ name, lines: origins }));
-  const counted = { flops: first ? flopsOf(first) : 0, trained: trainedIn(program), choices: choicesOf(program) };
+  const counted = {
+    flops: first ? flopsOf(first) : 0,
+    trained: trainableElements(program),
+    choices: indexBounds(program),
+  };
   return { parameters, prepared, gradients, optimizer, activations, ...counted, kernels };
 }
-function trainedIn({ graphs, stores }: Elaborated): number {
+function trainableElements({ graphs, stores }: Elaborated): number {
   const changed = new Set(
     graphs.flatMap((g) => (g.name === "init" ? [] : g.results.filter((r) => r.role === "store").map((r) => r.name))),
   );

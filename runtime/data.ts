@@ -1,13 +1,13 @@
 // Training data: text as bytes or token numbers, split into training and held-out parts, and cut into streams and batches.
-import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { pluralize } from "../compiler/pluralize.ts";
 import type { Tensor } from "./executable.ts";
-import { hashOf, readBytes, requireHeld } from "./files.ts";
+import { hashOf, readBytes, requireBufferSize } from "./files.ts";
 import { fromNumbers } from "./tensor.ts";
-import { type Codec, codecs, opened, type Progress, type Tokens } from "./tokens.ts";
+import { type Codec, codecs, type Progress, type Tokens, withOpening } from "./tokens.ts";
 
 /** Data of one run. `training` is the first 95% of `all`, `heldOut` the rest. `bytes` (size) and `hash` (SHA-256) are those of the files. */
-export interface Text {
+export interface Dataset {
   readonly files: readonly string[];
   readonly bytes: number;
   readonly all: Tokens;
@@ -26,57 +26,57 @@ export interface Batch {
 }
 
 /** The tokens of all files, one after the other. */
-export function readText(files: readonly string[], codec: Codec = codecs.bytes, progress?: Progress): Text {
+export function readDataset(files: readonly string[], codec: Codec = codecs.bytes, progress?: Progress): Dataset {
   const parts = files.map(readBytes);
-  if (codec.unit === "byte") return textOf(joined(parts), files);
-  const numbers = parts.map((part, i) => codec.data(part, files[i] ?? "", progress));
+  if (codec.unit === "byte") return datasetOf(joined(parts), files);
+  const numbers = parts.map((part, i) => codec.encodeFile(part, files[i] ?? "", progress));
   const all = new Int32Array(numbers.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of numbers) {
     all.set(part, at);
     at += part.length;
   }
-  return textOf(all, files, parts, codec);
+  return datasetOf(all, files, parts, codec);
 }
 function joined(parts: readonly Uint8Array[]): Uint8Array {
   const [only, ...more] = parts;
   if (only && more.length === 0) return only;
-  requireHeld("the data", lengthOf(parts));
+  requireBufferSize("the data", lengthOf(parts));
   return Buffer.concat(parts);
 }
 const lengthOf = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0);
 
 /** `parts`: the contents of the files, for their size and hash. */
-export function textOf(
+export function datasetOf(
   all: Tokens,
   files: readonly string[] = [],
   parts: readonly Uint8Array[] = [new Uint8Array(all.buffer, all.byteOffset, all.byteLength)],
   codec: Codec = codecs.bytes,
-): Text {
+): Dataset {
   const cut = Math.floor(all.length * 0.95);
   const text = { files, bytes: lengthOf(parts), all, hash: hashOf(parts), codec };
   return beginning({ ...text, training: all.subarray(0, cut), heldOut: all.subarray(cut) });
 }
 /** Replaces the codec by one that encodes an empty text as `opening`. Token numbers (`ids`) have no text, so theirs stays. */
-function beginning(text: Text): Text {
+function beginning(text: Dataset): Dataset {
   const { codec } = text;
   const first = codec.name === "ids" ? [] : opening(text);
   const same = first.length === 0 || first.join() === codec.encode("").join();
-  return same ? text : { ...text, codec: opened(codec, first) };
+  return same ? text : { ...text, codec: withOpening(codec, first) };
 }
 
 /**
  * The tokens that generated text begins after if there is no prompt: a line end, or, if the training data has none (the model never learnt what
  * follows one), the first held-out token.
  */
-export function opening({ training, heldOut, codec }: Text): readonly number[] {
+export function opening({ training, heldOut, codec }: Dataset): readonly number[] {
   const lineEnd = codec.encode("\n");
   const known = lineEnd.length > 0 && lineEnd.every((token) => training.includes(token));
   return known ? lineEnd : [...heldOut.subarray(0, 1)];
 }
 
 /** Throws Problem if the text is too short for B streams of rows of T tokens. */
-export function requireEnough(text: Text, B: number, T: number): void {
+export function requireEnough(text: Dataset, B: number, T: number): void {
   const n = text.training.length;
   const needed = Math.ceil((B * (T + 1)) / 0.95);
   if (n >= B * (T + 1) && text.heldOut.length >= 2) return;
@@ -85,7 +85,7 @@ export function requireEnough(text: Text, B: number, T: number): void {
     ...(Math.floor(n / B) > 1 ? [`--length to at most ${Math.floor(n / B) - 1}`] : []),
   ];
   throw new Problem(
-    `the data has ${counted(text.all.length, text.codec.unit)}, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
+    `the data has ${pluralize(text.all.length, text.codec.unit)}, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
     remedies.length > 0 ? `lower ${remedies.join(", or ")}, or give more data` : "give more data",
   );
 }
@@ -94,14 +94,14 @@ export function requireEnough(text: Text, B: number, T: number): void {
  * The batch of a training step, counted from 0. Row b reads stream b, which begins at token b * floor(n / B), T tokens a step. At the stream's end it
  * wraps round to a position that differs from round to round.
  */
-export function trainingBatch(text: Text, B: number, T: number, step: number): Batch {
+export function trainingBatch(text: Dataset, B: number, T: number, step: number): Batch {
   const length = Math.floor(text.training.length / B);
   const from = streamPosition(text, B, T, step);
   return batch(text.training, B, T, (row) => [row * length + from, row * length + from + T]);
 }
 
 /** Where in each stream the batch of a step begins. */
-export const streamPosition = (text: Text, B: number, T: number, step: number): number =>
+export const streamPosition = (text: Dataset, B: number, T: number, step: number): number =>
   (step * T) % (Math.floor(text.training.length / B) - T);
 
 /** Batches in which each token but the first is a target once. Tokens are cut into B streams like the training data; the last rows are padded. */
@@ -144,7 +144,7 @@ export function entropies(bytes: Uint8Array): { readonly unigram: number; readon
  * Loss in nats a byte, on the held-out part, of a bigram model counted on the training part with 0.01 added to each count. Null unless the data is
  * bytes.
  */
-export function bigramHeldOut({ training, heldOut }: Text): number | null {
+export function bigramHeldOutLoss({ training, heldOut }: Dataset): number | null {
   if (!(training instanceof Uint8Array)) return null;
   const pairs = pairCounts(training).map((n) => n + 0.01);
   const rows = Float64Array.from({ length: 256 }, (_, a) => sum(pairs.subarray(a * 256, a * 256 + 256)));

@@ -1,8 +1,8 @@
 // What MOEC_DEBUG prints on stderr. Each level includes those below: 1 passes and their times, 2 times and rates of each kernel in the last run of
 // each entry, 3 schedules, 4 generated source, 5 every form after every pass, 6 every use of a rewrite rule.
 import { Problem } from "../compiler/diagnostic.ts";
-import { shown } from "../compiler/emit/unit.ts";
-import type { Observer, Ran } from "../compiler/pass.ts";
+import { readableKernel } from "../compiler/emit/unit.ts";
+import type { Observer, PassEvent } from "../compiler/pass.ts";
 import type { Entry, Plan, PlanKernel } from "../compiler/plan/plan.ts";
 import { measureLimits } from "./host/ceiling.ts";
 import type { HostOptions } from "./host/executable.ts";
@@ -14,7 +14,7 @@ export const debugLevel = (environment: Readonly<Record<string, string | undefin
 
 /** Callbacks of tools (`moec profile`) that watch passes and runs, whatever the level. */
 export interface Watch {
-  readonly after?: (ran: Ran) => void;
+  readonly after?: (ran: PassEvent) => void;
   readonly profile?: HostOptions["profile"];
 }
 interface DebugOptions {
@@ -28,10 +28,10 @@ interface DebugOptions {
 /** Observes compiling, and prints what the level asks for as it happens. */
 export class Debugger implements Observer {
   readonly timings = new Map<string, number>();
-  readonly rewrote?: (rule: string, text: () => string) => void;
+  readonly onRewrite?: (rule: string, text: () => string) => void;
   readonly #level: number;
   readonly #write: (text: string) => void;
-  readonly #wanted: ReadonlySet<string>;
+  readonly #printAfter: ReadonlySet<string>;
   readonly #watch: Watch;
   /** Names of the passes that produced a form to print. */
   readonly #passes = new Set<string>();
@@ -40,17 +40,17 @@ export class Debugger implements Observer {
   constructor({ level = debugLevel(), printAfter = [], watch = {}, write = toStderr }: DebugOptions = {}) {
     this.#level = level;
     this.#write = write;
-    this.#wanted = new Set(printAfter);
+    this.#printAfter = new Set(printAfter);
     this.#watch = watch;
-    if (level >= 6) this.rewrote = (rule, text) => write(`rule ${rule}: ${text()}\n`);
+    if (level >= 6) this.onRewrite = (rule, text) => write(`rule ${rule}: ${text()}\n`);
   }
-  after(ran: Ran): void {
+  onPass(ran: PassEvent): void {
     const { pass, seconds, text } = ran;
     this.#watch.after?.(ran);
     if (this.#level >= 1 && pass !== "verify") this.#write(`${pass.padEnd(13)} ${(seconds * 1000).toFixed(1)} ms\n`);
     if (!text) return;
     this.#passes.add(pass);
-    const wanted = this.#wanted.has(pass);
+    const wanted = this.#printAfter.has(pass);
     if (this.#level < 5 && !wanted) return;
     const now = text();
     const same = now === this.#last && !wanted;
@@ -58,17 +58,17 @@ export class Debugger implements Observer {
     this.#last = now;
   }
   /** Prints the plan's schedules and source. Throws Problem if a pass of `printAfter` never ran. */
-  planned(plan: Plan | null): void {
+  showPlan(plan: Plan | null): void {
     for (const kernel of plan?.kernels ?? []) {
       if (this.#level >= 3 && kernel.schedule) this.#write(`${showSchedule(kernel)}\n`);
-      if (this.#level >= 4) this.#write(`${shown(kernel).trimEnd()}\n`);
+      if (this.#level >= 4) this.#write(`${readableKernel(kernel).trimEnd()}\n`);
     }
-    for (const pass of this.#wanted)
+    for (const pass of this.#printAfter)
       if (!this.#passes.has(pass))
         throw new Problem(`no pass ${pass} ran`, `those that ran are ${[...this.#passes].join(", ")}`);
   }
   /** Options for loading an executable, with which its kernels' times are collected, and printed when it closes. */
-  async kernels(plan: Plan, threads: number): Promise<Pick<HostOptions, "profile" | "closed">> {
+  async profileOptions(plan: Plan, threads: number): Promise<Pick<HostOptions, "profile" | "closed">> {
     const { profile } = this.#watch;
     if (this.#level < 2) return profile ? { profile } : {};
     const limits = plan.target === "host" ? await measureLimits(threads) : unknownLimits;

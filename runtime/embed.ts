@@ -1,18 +1,18 @@
 // The API for users' own TypeScript: `compile` makes a declaration callable, `train` trains a model on given batches.
-import { kindOf } from "../compiler/asked.ts";
 import { type Loaded, loadFile, loadTemplate } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { describeValue } from "../compiler/flag-text.ts";
 import type { Target } from "../compiler/options.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
-import { type Inputs, Program, requireInteger } from "./called.ts";
-import { compileLoaded, compileTogether, type EntryRequest, type Sizes } from "./compile.ts";
+import { compileLoaded, compileOnWorkers, type EntryRequest, type Sizes } from "./compile.ts";
+import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
 import type { Outcome, Tensor } from "./executable.ts";
-import { byName } from "./loop.ts";
-import { totalsOf } from "./means.ts";
+import { sumByName } from "./loop.ts";
+import { stepMeans } from "./means.ts";
 import { requireOptions } from "./options.ts";
-import { requireSharing, told } from "./train-together.ts";
-import { alone, type Workers, workers } from "./workers.ts";
+import { reportingFailure, requireEqualSharing } from "./train-distributed.ts";
+import { singleWorker, type Workers, workers } from "./workers.ts";
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
 export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };
@@ -55,7 +55,7 @@ export async function compile(source: Source, options: CompileOptions = {}): Pro
     name,
     sizes: {},
     ...(gradients === undefined ? {} : { gradients }),
-    ...(given === undefined ? {} : { given }),
+    ...(given === undefined ? {} : { inputs: given }),
   };
   const { executable, report } = await compiled(source, options, [request]);
   return new Program(executable, report, name, options.seed ?? 0);
@@ -64,7 +64,7 @@ async function compiled(
   source: Source,
   options: TargetOptions & Pick<TrainOptions, "accumulate" | "expertParallel" | "room">,
   entries: readonly EntryRequest[],
-  together: Workers = alone,
+  world: Workers = singleWorker,
 ) {
   const {
     sizes = {},
@@ -78,10 +78,10 @@ async function compiled(
     seed = 0,
   } = options;
   requireInteger("the seed", seed);
-  const [load, declaration] = opened(source);
+  const [load, declaration] = resolveSource(source);
   const request = {
     ...(declaration === undefined ? {} : { declaration }),
-    threads: threads ?? together.threads,
+    threads: threads ?? world.threads,
     tf32,
     sizes,
     target,
@@ -90,9 +90,9 @@ async function compiled(
     accumulate,
     expertParallel,
     room,
-    together,
+    world,
   };
-  const made = await compileTogether(together, target, (device) => compileLoaded(load, { ...request, device }));
+  const made = await compileOnWorkers(world, target, (device) => compileLoaded(load, { ...request, device }));
   try {
     await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
   } catch (error) {
@@ -101,12 +101,12 @@ async function compiled(
   }
   return made;
 }
-function opened(source: Source): [load: () => Loaded, declaration: string | undefined] {
+function resolveSource(source: Source): [load: () => Loaded, declaration: string | undefined] {
   if (!source) throw new Problem("there is no such declaration", "take one that the template declares");
   if (Object(source) !== source || !("file" in source || "program" in source))
     throw new Problem("this is no declaration of a template", 'give one that `moe` returned, or { file: "model.moe" }');
   if ("file" in source && typeof source.file !== "string")
-    throw new Problem(`the file is ${kindOf(source.file)}`, 'give its path: { file: "model.moe" }');
+    throw new Problem(`the file is ${describeValue(source.file)}`, 'give its path: { file: "model.moe" }');
   if ("file" in source) return [() => loadFile(source.file), source.declaration];
   return [() => loadTemplate(source.program), source.name];
 }
@@ -145,13 +145,16 @@ function requireTraining(options: TrainOptions): void {
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");
   if (!(room >= 1))
-    throw new Problem(`room is ${kindOf(room)}`, "give how many equal shares of the rows fit: 1 or more");
+    throw new Problem(`room is ${describeValue(room)}`, "give how many equal shares of the rows fit: 1 or more");
   if (Object(batches) !== batches || !(Symbol.iterator in batches || Symbol.asyncIterator in batches))
     throw new Problem("batches cannot be iterated over", "give a list of each step's inputs, or a generator of them");
   if (from && parameters)
     throw new Problem("parameters and from are two beginnings", "leave one out: the state has its own parameters");
   if (from && !(Number.isSafeInteger(from.step) && from.step >= 0))
-    throw new Problem(`from.step is ${kindOf(from.step)}`, "give the steps done: { from: { step: 100, state } }");
+    throw new Problem(
+      `from.step is ${describeValue(from.step)}`,
+      "give the steps done: { from: { step: 100, state } }",
+    );
 }
 /**
  * Trains a model with its own `train`, and yields each step. A loss that is not finite ends it with a Problem. The program is closed when the loop ends.
@@ -159,16 +162,16 @@ function requireTraining(options: TrainOptions): void {
  * same parameters at the same steps.
  */
 export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
-  const together = workers();
-  yield* told(together, trained(source, options, together));
+  const world = workers();
+  yield* reportingFailure(world, trained(source, options, world));
 }
-async function* trained(source: Source, options: TrainOptions, together: Workers): AsyncGenerator<TrainedStep, void> {
+async function* trained(source: Source, options: TrainOptions, world: Workers): AsyncGenerator<TrainedStep, void> {
   requireTraining(options);
-  requireSharing(options, together);
+  requireEqualSharing(options, world);
   const { accumulate = 1, batches, signal, from } = options;
   const entry = { method: "train", name: "train", sizes: {} };
-  const { executable, report } = await compiled(source, options, [entry], together);
-  const stopped = (): boolean => together.some("whether to stop", signal?.aborted ?? false);
+  const { executable, report } = await compiled(source, options, [entry], world);
+  const stopped = (): boolean => world.anyWorker("whether to stop", signal?.aborted ?? false);
   const program = new Program(executable, report, "train", options.seed ?? 0);
   try {
     program.load(options.parameters ?? new Map());
@@ -179,11 +182,11 @@ async function* trained(source: Source, options: TrainOptions, together: Workers
     for await (const batch of batches) {
       outcomes.push(await program.run(batch, { step: done }));
       if (outcomes.length < accumulate) continue;
-      const { losses, metrics } = totalsOf(outcomes, done + 1);
+      const { losses, metrics } = stepMeans(outcomes, done + 1);
       if (accumulate > 1) await program.update(done);
       outcomes = [];
       done += 1;
-      const named = Object.fromEntries(byName(losses));
+      const named = Object.fromEntries(sumByName(losses));
       const loss = Object.values(named).reduce((a, b) => a + b, 0);
       yield { step: done, loss, losses: named, metrics: Object.fromEntries(metrics), program };
       if (stopped()) return;

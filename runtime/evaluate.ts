@@ -1,18 +1,18 @@
 // Evaluates a trained or imported model on a text, all of it, as `moec evaluate` does.
 import { join } from "node:path";
-import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { compileProgram, type Running } from "./compile.ts";
-import { evaluationBatches, readText } from "./data.ts";
+import { pluralize } from "../compiler/pluralize.ts";
+import { type CommonOptions, compileProgram } from "./compile.ts";
+import { evaluationBatches, readDataset } from "./data.ts";
 import { storeOfInput } from "./executable.ts";
-import { breath, runBatch } from "./loop.ts";
+import { runBatch, yieldToEvents } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { loadRun, openFolder } from "./open-run.ts";
 import { findEntry, readProgram } from "./program.ts";
-import { type Codec, type Progress, requireKnown, requireRoomFor } from "./tokens.ts";
+import { type Codec, type Progress, requireInVocabulary, requireVocabulary } from "./tokens.ts";
 import { type Measure, measureOf, trainingRequest } from "./train.ts";
 
-export interface EvaluateOptions extends Running {
+export interface EvaluateOptions extends CommonOptions {
   /** The folder of a training run, or of an imported model. Its newest intact checkpoint is evaluated. */
   readonly folder: string;
   /** Text files, which are concatenated. */
@@ -51,10 +51,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { config, checkpoint, codec } = await openFolder(options);
   const program = readProgram(join(folder, "model.moe"));
   const entry = findEntry(program, config.model, "train");
-  const text = readText(options.data, codec, options.encoding);
+  const text = readDataset(options.data, codec, options.encoding);
   if (text.all.length < 2)
     throw new Problem(
-      `the data has ${counted(text.all.length, codec.unit)}, and the first is predicted from nothing`,
+      `the data has ${pluralize(text.all.length, codec.unit)}, and the first is predicted from nothing`,
       "give a text of two or more",
     );
   const { B = 16, T = 128, ...trained } = config.sizes;
@@ -62,16 +62,16 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { executable } = await compileProgram({
     ...trainingRequest(entry, { ...trained, ...options.set, B: rows, T: length }, ["evaluate"]),
     path: join(folder, "model.moe"),
-    chosen: (choices) => {
-      const among = choices[storeOfInput("evaluate", "tokens")];
-      requireRoomFor(codec, among);
-      requireKnown(text.all, among, "the data");
+    onChoices: (choices) => {
+      const vocabulary = choices[storeOfInput("evaluate", "tokens")];
+      requireVocabulary(codec, vocabulary);
+      requireInVocabulary(text.all, vocabulary, "the data");
     },
     precision: options.precision ?? config.precision,
     target: options.target ?? "host",
     tf32: options.tf32,
     threads: options.threads,
-    compiling: options.compiling,
+    onCompile: options.onCompile,
   });
   try {
     await loadRun(executable, checkpoint, config.seed);
@@ -81,7 +81,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     for (const batch of evaluationBatches(text.all, rows, length)) {
       means.add(await runBatch(executable, "evaluate", batch, at), batch.count);
       evaluating(means.count, text.all.length - 1);
-      await breath();
+      await yieldToEvents();
     }
     const [loss, targets] = [means.sum, means.count];
     const nats = measure.unit === undefined ? {} : inNats(loss, targets, codec.name === "ids" ? null : text.bytes);

@@ -1,7 +1,7 @@
 // The interface to a compiled program, the same for every target: the training loop, generation and the command line use it.
-import { askedInput } from "../compiler/asked.ts";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
-import { hidden, placeOfKey } from "../compiler/graph/node.ts";
+import { inputFlagText } from "../compiler/flag-text.ts";
+import { placeOfKeyInput, runtimeInputs } from "../compiler/graph/node.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 
@@ -44,20 +44,20 @@ export function requireInputs(
     if (!has(storeOfInput(entry, name))) throw new Problem(`${entry} has no input ${name}`, help);
   const missing = reads.find((name) => !given.has(name));
   if (missing !== undefined)
-    throw new Problem(`input ${missing} of ${entry} is missing`, `${help}: give it, ${askedInput(missing)}`);
+    throw new Problem(`input ${missing} of ${entry} is missing`, `${help}: give it, ${inputFlagText(missing)}`);
 }
 /** `seed` and `call` key the random numbers, `step` is the number of training steps done, `rank` is this worker's (default 0). */
-export interface At {
+export interface RunContext {
   readonly seed: number;
   readonly call: number;
   readonly step: number;
   readonly rank?: number;
 }
-/** The value of a hidden input (see `hidden` in compiler/graph/node.ts); null: the store is none. */
-export function hiddenInput(store: string, { seed, call, step, rank = 0 }: At): Tensor | null {
-  if (store === hidden.step) return { dtype: "i32", shape: [], data: Int32Array.of(step) };
-  if (store === hidden.rank) return { dtype: "i32", shape: [], data: Int32Array.of(rank) };
-  const place = placeOfKey(store);
+/** The value of a hidden input (see `runtimeInputs` in compiler/graph/node.ts); null: the store is none. */
+export function hiddenInput(store: string, { seed, call, step, rank = 0 }: RunContext): Tensor | null {
+  if (store === runtimeInputs.step) return { dtype: "i32", shape: [], data: Int32Array.of(step) };
+  if (store === runtimeInputs.rank) return { dtype: "i32", shape: [], data: Int32Array.of(rank) };
+  const place = placeOfKeyInput(store);
   return place === null ? null : { dtype: "i32", shape: [2], data: Int32Array.of(seed, call ^ place) };
 }
 /** The results of one run. */
@@ -89,7 +89,7 @@ export interface Executable {
   read(store: string): Tensor;
   write(store: string, value: Tensor): void;
   /** Runs one entry off the JavaScript thread; one at a time. Inputs by the names of its signature. */
-  run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome>;
+  run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome>;
   /** Ends the run in progress before its next step. Its promise is rejected, and stores keep what was assigned so far. Absent where a run cannot be ended. */
   cancel?(): void;
   /** The integers of the outputs, run after run. Absent on targets where the overhead between two runs does not matter. */
@@ -98,7 +98,7 @@ export interface Executable {
 }
 
 /** `repeat` if the executable has it, else a single run. */
-export async function repeated(
+export async function repeatOrRun(
   executable: Executable,
   how: Repeat,
   ...run: Parameters<Executable["run"]>

@@ -19,21 +19,21 @@ import {
 import { dirname } from "node:path";
 import { StringDecoder } from "node:string_decoder";
 import { Problem } from "../compiler/diagnostic.ts";
-import { isCode, onFile } from "../compiler/on-file.ts";
+import { hasErrorCode, withFileErrors } from "../compiler/file-errors.ts";
 
-export const readText = (path: string): string => onFile(path, "read", () => readFileSync(path, "utf8"));
+export const readText = (path: string): string => withFileErrors(path, "read", () => readFileSync(path, "utf8"));
 
 /** The most bytes that are read, written or hashed in one call: Node takes no more than 2 GiB. */
-const most = 1 << 30;
-/** `bytes` in pieces of at most `most` bytes. */
-export function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
-  for (let at = 0; at < bytes.byteLength; at += most) yield bytes.subarray(at, at + most);
+const maxCallBytes = 1 << 30;
+/** `bytes` in pieces of at most `maxCallBytes` bytes. */
+export function* splitBytes(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.byteLength; at += maxCallBytes) yield bytes.subarray(at, at + maxCallBytes);
 }
 /** The lines of a file of any size; the last may lack its line end. */
 export function* readLines(path: string, atOnce = 1 << 20): Generator<string> {
-  const file = onFile(path, "read", () => openSync(path, "r"));
+  const file = withFileErrors(path, "read", () => openSync(path, "r"));
   const [chunk, decoder] = [new Uint8Array(atOnce), new StringDecoder("utf8")];
-  const next = (): number => onFile(path, "read", () => readSync(file, chunk));
+  const next = (): number => withFileErrors(path, "read", () => readSync(file, chunk));
   let rest = "";
   try {
     for (let n = next(); n > 0; n = next()) {
@@ -49,18 +49,18 @@ export function* readLines(path: string, atOnce = 1 << 20): Generator<string> {
 }
 /** Reads a whole file of up to the largest size of a buffer, which is more than `readFileSync` can read. */
 export function readBytes(path: string): Uint8Array {
-  return onFile(path, "read", () => {
+  return withFileErrors(path, "read", () => {
     const file = openSync(path, "r");
     try {
       const { size } = fstatSync(file);
-      requireHeld(path, size);
-      return size > most ? readAt(file, 0, size) : readFileSync(file); // a pipe has size 0, so readFileSync reads it
+      requireBufferSize(path, size);
+      return size > maxCallBytes ? readAt(file, 0, size) : readFileSync(file); // a pipe has size 0, so readFileSync reads it
     } finally {
       closeSync(file);
     }
   });
 }
-export function requireHeld(what: string, bytes: number): void {
+export function requireBufferSize(what: string, bytes: number): void {
   if (bytes > constants.MAX_LENGTH)
     throw new Problem(
       `${what} has ${bytes} bytes, and Node ${process.versions.node} holds ${constants.MAX_LENGTH} at once`,
@@ -71,7 +71,7 @@ export function requireHeld(what: string, bytes: number): void {
 export function readAt(file: number, position: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length; ) {
-    const got = readSync(file, bytes, done, Math.min(length - done, most), position + done);
+    const got = readSync(file, bytes, done, Math.min(length - done, maxCallBytes), position + done);
     if (got === 0)
       throw new Problem("the file became shorter while it was read", "read it again when nothing writes it");
     done += got;
@@ -81,12 +81,12 @@ export function readAt(file: number, position: number, length: number): Uint8Arr
 /** SHA-256 of bytes of any number. */
 export function hashOf(chunks: Iterable<Uint8Array>): string {
   const hash = createHash("sha256");
-  for (const chunk of chunks) for (const piece of pieces(chunk)) hash.update(piece);
+  for (const chunk of chunks) for (const piece of splitBytes(chunk)) hash.update(piece);
   return hash.digest("hex");
 }
 /** SHA-256 of a file of any size. */
 export function hashFile(path: string): string {
-  return onFile(path, "read", () => {
+  return withFileErrors(path, "read", () => {
     const file = openSync(path, "r");
     const hash = createHash("sha256");
     const chunk = new Uint8Array(1 << 20);
@@ -103,26 +103,27 @@ export function hashFile(path: string): string {
  * Makes a folder and its missing parents; returns those that it made, outermost first. (Node's own `recursive` does not end below /proc, and reports
  * a read-only disk as a missing path.)
  */
-export const makeFolder = (path: string, mode?: number): string[] => onFile(path, "make", () => madeWithin(path, mode));
+export const makeFolder = (path: string, mode?: number): string[] =>
+  withFileErrors(path, "make", () => makeParents(path, mode));
 /** `again`: the parent has just been made, so that a second ENOENT is an error. */
-function madeWithin(path: string, mode: number | undefined, again = false): string[] {
+function makeParents(path: string, mode: number | undefined, again = false): string[] {
   try {
     mkdirSync(path, { mode });
     return [path];
   } catch (error) {
     const above = dirname(path);
-    if (isCode(error, "EEXIST") && statSync(path).isDirectory()) return [];
-    if (!isCode(error, "ENOENT") || again) throw error;
-    const made = existsSync(above) ? [] : madeWithin(above, mode); // another process may have made it since
-    return [...made, ...madeWithin(path, mode, true)];
+    if (hasErrorCode(error, "EEXIST") && statSync(path).isDirectory()) return [];
+    if (!hasErrorCode(error, "ENOENT") || again) throw error;
+    const made = existsSync(above) ? [] : makeParents(above, mode); // another process may have made it since
+    return [...made, ...makeParents(path, mode, true)];
   }
 }
 
 /** Writes and flushes a file in place, not atomically: for a folder that is itself renamed when complete. */
-export const writeWhole = (path: string, chunks: Iterable<Uint8Array>, mode?: number): void =>
+export const writeFlushed = (path: string, chunks: Iterable<Uint8Array>, mode?: number): void =>
   writeTo(path, chunks, fsyncSync, mode);
 function writeTo(path: string, chunks: Iterable<Uint8Array>, flush: (file: number) => void, mode?: number): void {
-  onFile(path, "write", () => {
+  withFileErrors(path, "write", () => {
     const file = openSync(path, "w", mode);
     try {
       for (const chunk of chunks) writeAll(file, chunk);
@@ -134,7 +135,7 @@ function writeTo(path: string, chunks: Iterable<Uint8Array>, flush: (file: numbe
 }
 function writeAll(file: number, chunk: Uint8Array): void {
   for (let done = 0; done < chunk.byteLength; )
-    done += writeSync(file, chunk, done, Math.min(chunk.byteLength - done, most));
+    done += writeSync(file, chunk, done, Math.min(chunk.byteLength - done, maxCallBytes));
 }
 /** Text, or bytes in one or several chunks. */
 type Content = string | Uint8Array | Iterable<Uint8Array>;
@@ -148,8 +149,8 @@ export function writeAtomic(path: string, content: Content): void {
   const beside = `${path}.${process.pid}.tmp`;
   makeFolder(dirname(path));
   try {
-    writeWhole(beside, chunksOf(content));
-    onFile(path, "write", () => renameSync(beside, path));
+    writeFlushed(beside, chunksOf(content));
+    withFileErrors(path, "write", () => renameSync(beside, path));
   } catch (error) {
     rmSync(beside, { force: true });
     throw error;
@@ -161,15 +162,15 @@ export function writeAtomic(path: string, content: Content): void {
  * Writes to a path that the user gave, atomically. A symbolic link is kept and its target replaced; what is no regular file (a pipe, /dev/stdout) is
  * written to in place.
  */
-export function writeNamed(path: string, content: Content): void {
-  const found = onFile(path, "write", () => statSync(path, { throwIfNoEntry: false }));
+export function writeUserFile(path: string, content: Content): void {
+  const found = withFileErrors(path, "write", () => statSync(path, { throwIfNoEntry: false }));
   if (!found || found.isFile() || found.isDirectory()) writeAtomic(found ? realpathSync(path) : path, content);
   else writeTo(path, chunksOf(content), () => {}); // a pipe or terminal cannot be flushed
 }
 
 /** Flushes a folder, so that renames in it survive a power cut. */
 export function syncFolder(path: string): void {
-  onFile(path, "flush", () => {
+  withFileErrors(path, "flush", () => {
     const folder = openSync(path, "r");
     try {
       fsyncSync(folder);

@@ -1,6 +1,6 @@
 // The intermediate forms that `moec compile --emit` prints as text. No kernel is compiled for them.
 import type { Loaded } from "../compiler/check/index.ts";
-import { shown } from "../compiler/emit/unit.ts";
+import { readableKernel } from "../compiler/emit/unit.ts";
 import type { Elaborated } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
@@ -8,7 +8,15 @@ import { print as printKernel } from "../compiler/kernel/print.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import { print as printProgram } from "../compiler/syntax/print.ts";
-import { backendOf, begin, type CompileReport, type CompileRequest, parsed, planned, reportOf } from "./compile.ts";
+import {
+  backendOf,
+  buildPlan,
+  type CompileReport,
+  type CompileRequest,
+  parseFile,
+  prepareRequest,
+  reportOf,
+} from "./compile.ts";
 
 export type Form = "ast" | "graph" | "kernels" | "plan" | "cpp";
 export const forms: readonly Form[] = ["ast", "graph", "kernels", "plan", "cpp"];
@@ -21,12 +29,14 @@ export async function printedProgram(
   form: Form,
 ): Promise<CompileReport & { readonly files: Files }> {
   const start = performance.now();
-  const { request, observer } = await begin(given);
-  const loaded = parsed(given.path)(observer);
+  const { request, observer } = await prepareRequest(given);
+  const loaded = parseFile(given.path)(observer);
   const kernels: Kernel[] = [];
   const backend = await backendOf(request);
-  const { program, plan, figures } = planned(loaded, request, observer, backend, { kernel: (k) => kernels.push(k) });
-  observer.planned(plan);
+  const { program, plan, figures } = buildPlan(loaded, request, observer, backend, {
+    onKernel: (k) => kernels.push(k),
+  });
+  observer.showPlan(plan);
   const files = formOf(form, loaded, program, kernels, plan);
   return { ...reportOf(figures, observer, start), files };
 }
@@ -46,7 +56,8 @@ export function formOf(
     graph: () => filesOf(graphs, "graph", printGraph),
     kernels: () => filesOf(kernels, "kernel", printKernel),
     plan: () => (plan ? { "plan.txt": printPlan(plan) } : {}),
-    cpp: () => (plan ? { "device.hpp": plan.header, ...filesOf(plan.kernels, "cpp", (k) => shown(k, plan)) } : {}),
+    cpp: () =>
+      plan ? { "device.hpp": plan.header, ...filesOf(plan.kernels, "cpp", (k) => readableKernel(k, plan)) } : {},
   };
   return make[form]();
 }

@@ -1,9 +1,9 @@
 // How a model's method `generate` is compiled to generate text, and how many tokens fit its context.
 
-import { askedTokens, askedTopK, askedTopP } from "../compiler/asked.ts";
 import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
-import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { tokensFlagText, topKFlagText, topPFlagText } from "../compiler/flag-text.ts";
+import { pluralize } from "../compiler/pluralize.ts";
 import type { EntryRequest } from "./compile.ts";
 import { findEntry, hasMethod, headerDefault } from "./program.ts";
 
@@ -11,15 +11,15 @@ import { findEntry, hasMethod, headerDefault } from "./program.ts";
 const chunkLength = 64;
 
 /** Optional inputs of `generate` that restrict sampling, with the declarations to suggest; the defaults leave all tokens. */
-export const choices = { top_p: "f32[B] = 1", top_k: "i32[B] = 0" };
-export type Choice = keyof typeof choices;
+export const samplingInputs = { top_p: "f32[B] = 1", top_k: "i32[B] = 0" };
+export type SamplingInput = keyof typeof samplingInputs;
 /**
- * Requests to compile `generate` for T = 1 and T = 64, for `rows` sequences, with the optional inputs `asked`. Empty if the model has no `generate`.
+ * Requests to compile `generate` for T = 1 and T = 64, for `rows` sequences, with the optional inputs `sampling`. Empty if the model has no `generate`.
  */
 export function generateEntries(
   program: Loaded,
   declaration: string,
-  { rows = 1, asked = [] }: { readonly rows?: number; readonly asked?: readonly Choice[] } = {},
+  { rows = 1, sampling = [] }: { readonly rows?: number; readonly sampling?: readonly SamplingInput[] } = {},
 ): EntryRequest[] {
   if (!hasMethod(program, declaration, "generate")) return [];
   const given = findEntry(program, `${declaration}.generate`).arguments;
@@ -30,18 +30,19 @@ export function generateEntries(
       `\`${declaration}.generate\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")})`,
       "write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1, top_k: i32[B] = 0) -> i32[B]",
     );
-  for (const name of asked) if (!given.some((a) => a.name === name)) throw takesNo(name, `\`${declaration}.generate\``);
+  for (const name of sampling)
+    if (!given.some((a) => a.name === name)) throw lacksSamplingInput(name, `\`${declaration}.generate\``);
   return [1, chunkLength].map((T) => ({
     method: "generate",
     name: `generate:${T}`,
     sizes: { [batch]: rows, [length]: T },
-    given: asked,
+    given: sampling,
   }));
 }
-export const takesNo = (name: Choice, entry: string): Problem =>
+export const lacksSamplingInput = (name: SamplingInput, entry: string): Problem =>
   new Problem(
     `${entry} takes no \`${name}\``,
-    `add the argument \`${name}: ${choices[name]}\`, and give it to \`sample\`; or leave ${name === "top_p" ? askedTopP : askedTopK} out`,
+    `add the argument \`${name}: ${samplingInputs[name]}\`, and give it to \`sample\`; or leave ${name === "top_p" ? topPFlagText : topKFlagText} out`,
   );
 /** The model's number of positions (`Context` of its header); null if the header has none. */
 export function contextOf(entry: EntrySignature, sizes: Readonly<Record<string, number | boolean>>): number | null {
@@ -50,16 +51,16 @@ export function contextOf(entry: EntrySignature, sizes: Readonly<Record<string, 
 }
 
 /** How many tokens can be generated after a prompt: one more than there are positions left, because the last token is not fed back. */
-export const roomFor = (prompt: ArrayLike<number>, context: number | null): number =>
+export const tokensLeft = (prompt: ArrayLike<number>, context: number | null): number =>
   context === null ? Number.POSITIVE_INFINITY : context - prompt.length + 1;
 /** Throws Problem if the tokens do not fit. */
-export function requireRoom(prompt: number, tokens: number, context: number | null): void {
-  const room = roomFor({ length: prompt }, context);
+export function requireContext(prompt: number, tokens: number, context: number | null): void {
+  const room = tokensLeft({ length: prompt }, context);
   if (tokens <= room) return;
   throw new Problem(
-    `the model's Context is ${context}, and a prompt of ${counted(prompt, "token")} with ${tokens} more does not fit`,
+    `the model's Context is ${context}, and a prompt of ${pluralize(prompt, "token")} with ${tokens} more does not fit`,
     room > 0
-      ? `lower ${askedTokens} to at most ${room}`
-      : `shorten the prompt to at most ${counted(context ?? 0, "token")}`,
+      ? `lower ${tokensFlagText} to at most ${room}`
+      : `shorten the prompt to at most ${pluralize(context ?? 0, "token")}`,
   );
 }

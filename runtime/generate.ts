@@ -1,8 +1,8 @@
-// Generates text with a trained model: encodes prompts, runs `writeBatch`, decodes tokens.
-import { type Wish, writeBatch } from "./batch.ts";
+// Generates text with a trained model: encodes prompts, runs `generateBatch`, decodes tokens.
+import { type GenerateRequest, generateBatch } from "./batch.ts";
 import type { Executable } from "./executable.ts";
-import { requireRoom } from "./generate-entries.ts";
-import { askedOf, type OpenRunOptions, openRun, type TextOptions, wishOf } from "./open-run.ts";
+import { requireContext } from "./generate-entries.ts";
+import { type OpenRunOptions, openRun, requestOf, samplingOf, type TextOptions } from "./open-run.ts";
 import type { Codec, Decoder } from "./tokens.ts";
 
 export interface GenerateOptions {
@@ -23,11 +23,11 @@ export interface GenerateOptions {
 /** Yields each new token. */
 export async function* generateTokens(executable: Executable, options: GenerateOptions): AsyncGenerator<number, void> {
   const { prompt, tokens, temperature, context, end, ...how } = options;
-  requireRoom(prompt.length, tokens, context);
-  const wish = { prompt, tokens, temperature, end };
-  for await (const { token } of writeBatch(executable, [wish], how)) if (token !== end) yield token;
+  requireContext(prompt.length, tokens, context);
+  const request = { prompt, tokens, temperature, end };
+  for await (const { token } of generateBatch(executable, [request], how)) if (token !== end) yield token;
 }
-export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed" | "asked">, TextOptions {
+export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed" | "sampling">, TextOptions {
   /** Default: one empty prompt, which begins as the sample after training does, usually after a line end. */
   readonly prompts?: readonly string[] | undefined;
   /** How many texts are generated at a time. Default: all, but at most 16. */
@@ -45,34 +45,34 @@ export interface Piece {
 export async function* generate(options: RunGenerateOptions): AsyncGenerator<Piece, void> {
   const { prompts = [""], seed = 0, signal } = options;
   const rows = options.batch ?? Math.min(16, Math.max(1, prompts.length));
-  const model = await openRun({ ...options, rows, seed, asked: askedOf(options) });
+  const model = await openRun({ ...options, rows, seed, sampling: samplingOf(options) });
   const { executable, codec, step } = model;
   try {
-    const wishes = prompts.map((prompt) => wishOf(codec.encode(prompt), options, model));
-    yield* asTexts(writeBatch(executable, wishes, { rows, seed, step, signal }), wishes, codec);
+    const requests = prompts.map((prompt) => requestOf(codec.encode(prompt), options, model));
+    yield* asTexts(generateBatch(executable, requests, { rows, seed, step, signal }), requests, codec);
   } finally {
     executable.close();
   }
 }
 async function* asTexts(
-  written: ReturnType<typeof writeBatch>,
-  wishes: readonly Wish[],
+  written: ReturnType<typeof generateBatch>,
+  requests: readonly GenerateRequest[],
   codec: Codec,
 ): AsyncGenerator<Piece, void> {
-  const texts = wishes.map(({ prompt, tokens, end }) => ({ left: tokens, end, decoder: codec.decoder(prompt) }));
-  for await (const { wish, token } of written) {
-    const text = texts[wish];
+  const texts = requests.map(({ prompt, tokens, end }) => ({ left: tokens, end, decoder: codec.decoder(prompt) }));
+  for await (const { request, token } of written) {
+    const text = texts[request];
     if (!text) continue;
     text.left -= 1;
     const ends = token === text.end;
     const last = ends || text.left === 0;
     const more = ends ? "" : text.decoder.push(token);
-    yield { prompt: wish, text: more + (last ? text.decoder.end() : ""), last };
+    yield { prompt: request, text: more + (last ? text.decoder.end() : ""), last };
   }
 }
 
 /** Decodes tokens; yields text as soon as it consists of whole characters. */
-export async function* asText(tokens: AsyncIterable<number>, decoder: Decoder): AsyncGenerator<string, void> {
+export async function* decodeTokens(tokens: AsyncIterable<number>, decoder: Decoder): AsyncGenerator<string, void> {
   for await (const token of tokens) {
     const text = decoder.push(token);
     if (text !== "") yield text;

@@ -3,8 +3,8 @@ export { type Diagnostic, Problem, ProgramError } from "../compiler/diagnostic.t
 export { plain, render } from "../compiler/render.ts";
 export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/template.ts";
 export type { DType } from "../compiler/types/dtype.ts";
-export { type CallOptions, type Input, type Inputs, Program } from "./called.ts";
 export { type CompileReport, checkFile, checkText } from "./compile.ts";
+export { type CallOptions, type Input, type Inputs, Program } from "./compiled-program.ts";
 export {
   type CompileOptions,
   compile,

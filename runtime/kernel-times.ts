@@ -1,6 +1,6 @@
 // Turns the measured times of an entry's steps into rates, shares of the machine's ceilings, and a table.
-import { counted } from "../compiler/counted.ts";
 import type { Entry, Phase, Plan, Step } from "../compiler/plan/plan.ts";
+import { pluralize } from "../compiler/pluralize.ts";
 import { table } from "./table.ts";
 
 /** The machine's ceilings with this many threads: GFLOP/s of f32 multiply-adds, GB/s of memory. */
@@ -21,13 +21,13 @@ export interface KernelTime {
    * The cores' time in it, divided evenly among them: how long it would take if no core waited for another's last task. For a collective: the wall
    * time.
    */
-  readonly atWork: number;
-  /** `bytes` is an upper bound: of rows that are chosen by index, as many as can be chosen. Rates are over `atWork`. */
+  readonly busySeconds: number;
+  /** `bytes` is an upper bound: of rows that are chosen by index, as many as can be chosen. Rates are over `busySeconds`. */
   readonly flops: number;
   readonly bytes: number;
   readonly gflops: number;
   readonly gbytes: number;
-  /** The larger of the two rates' shares of their ceilings; 0 if the ceilings are unknown. Above 1 see `whyMore`. */
+  /** The larger of the two rates' shares of their ceilings; 0 if the ceilings are unknown. Above 1 see `aboveCeilingNote`. */
   readonly share: number;
   /** The program's lines that it computes, and its buffers with their shapes. */
   readonly lines: readonly string[];
@@ -43,14 +43,14 @@ export const kernelTimes = (
 ): readonly KernelTime[] =>
   entry.steps.map((step, i) => {
     const used = step.kind === "collective" ? (wall[i] ?? 0) : (busy[i] ?? 0) / limits.threads;
-    const atWork = Math.max(used, 1e-9 / limits.threads);
-    const { flops, bytes, ...known } = described(plan, step);
-    const [gflops, gbytes] = [(flops / atWork) * 1e-9, (bytes / atWork) * 1e-9];
+    const busySeconds = Math.max(used, 1e-9 / limits.threads);
+    const { flops, bytes, ...known } = stepInfo(plan, step);
+    const [gflops, gbytes] = [(flops / busySeconds) * 1e-9, (bytes / busySeconds) * 1e-9];
     const share = Math.max(gflops / limits.gflops, gbytes / limits.gbytes);
-    return { ...known, flops, bytes, seconds: wall[i] ?? 0, atWork, gflops, gbytes, share };
+    return { ...known, flops, bytes, seconds: wall[i] ?? 0, busySeconds, gflops, gbytes, share };
   });
 type Described = Pick<KernelTime, "kernel" | "phase" | "tasks" | "flops" | "bytes" | "lines" | "operands">;
-function described(plan: Plan, step: Step): Described {
+function stepInfo(plan: Plan, step: Step): Described {
   const shown = (i: number): string => `${plan.buffers[i]?.name}[${plan.buffers[i]?.shape.join(",")}]`;
   if (step.kind === "copy") {
     const bytes = 2 * (plan.buffers[step.to]?.bytes ?? 0);
@@ -66,17 +66,17 @@ function described(plan: Plan, step: Step): Described {
 
 /** A table sorted by time, longest first; `last` chooses what its last column shows. */
 export function kernelTable(times: readonly KernelTime[], limits: Limits, last: "lines" | "operands"): string {
-  const total = times.reduce((sum, t) => sum + t.atWork, 0);
+  const total = times.reduce((sum, t) => sum + t.busySeconds, 0);
   const { gflops, gbytes, threads } = limits;
   const known = Object.entries({ "GFLOP/s": gflops, "GB/s": gbytes })
     .filter(([, most]) => Number.isFinite(most))
     .map(([unit, most]) => `${most.toFixed(0)} ${unit}`);
   const rows = times
-    .toSorted((a, b) => b.atWork - a.atWork)
+    .toSorted((a, b) => b.busySeconds - a.busySeconds)
     .map((t) => [
       ms(t.seconds),
-      percent(Math.min(1, t.atWork / t.seconds)),
-      percent(t.atWork / total),
+      percent(Math.min(1, t.busySeconds / t.seconds)),
+      percent(t.busySeconds / total),
       t.gflops.toFixed(1),
       t.gbytes.toFixed(1),
       known.length > 0 ? percent(t.share) : "-",
@@ -88,12 +88,12 @@ export function kernelTable(times: readonly KernelTime[], limits: Limits, last: 
   const head = ["ms", "busy", "of all", "GFLOP/s", "GB/s", "share", "tasks", "phase", "kernel", last];
   const ceilings =
     known.length > 0
-      ? `ceilings ${known.join(", ")} on ${counted(threads, "thread")}`
+      ? `ceilings ${known.join(", ")} on ${pluralize(threads, "thread")}`
       : "times between events of the GPU";
-  const beyond = known.length > 0 && times.some((t) => t.share > 1) ? `\n${whyMore}` : "";
+  const beyond = known.length > 0 && times.some((t) => t.share > 1) ? `\n${aboveCeilingNote}` : "";
   return `${ceilings}; cores at work ${ms(total)} ms\n${table([head, ...rows])}${beyond}`;
 }
-const whyMore =
+const aboveCeilingNote =
   "above 100 %: read from the processor's caches, or less than is counted: attention passes over positions that are not seen, and rows may choose the same expert; or bf16, of which processors with AVX512-BF16 or AMX make more products than of f32";
 const ms = (seconds: number): string => (seconds * 1e3).toFixed(3);
 const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;

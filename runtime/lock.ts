@@ -3,7 +3,7 @@ import { constants, copyFileSync, linkSync, readFileSync, renameSync, rmdirSync,
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
-import { isCode, onFile } from "../compiler/on-file.ts";
+import { hasErrorCode, withFileErrors } from "../compiler/file-errors.ts";
 import { makeFolder } from "./files.ts";
 
 /**
@@ -39,7 +39,7 @@ function replace(folder: string, path: string, dead: string, own: string): boole
   const turn = `${path}.next`;
   take(folder, turn, own);
   const same = readHolder(path) === dead;
-  if (same) onFile(path, "write", () => renameSync(turn, path));
+  if (same) withFileErrors(path, "write", () => renameSync(turn, path));
   else rmSync(turn, { force: true });
   return same;
 }
@@ -54,13 +54,13 @@ function removeEmpty(folder: string): void {
 /** Creates a lock file, atomically with its whole text, since part of it would look like the lock of a dead process. False if the file exists. */
 function create(path: string, text: string): boolean {
   const whole = `${path}.${process.pid}`;
-  return onFile(path, "write", () => {
+  return withFileErrors(path, "write", () => {
     writeFileSync(whole, text);
     try {
       put(whole, path);
       return true;
     } catch (error) {
-      if (isCode(error, "EEXIST")) return false;
+      if (hasErrorCode(error, "EEXIST")) return false;
       throw error;
     } finally {
       rmSync(whole, { force: true });
@@ -71,7 +71,7 @@ function put(whole: string, path: string): void {
   try {
     linkSync(whole, path);
   } catch (error) {
-    if (isCode(error, "EEXIST")) throw error;
+    if (hasErrorCode(error, "EEXIST")) throw error;
     copyFileSync(whole, path, constants.COPYFILE_EXCL); // not every file system has hard links
   }
 }
@@ -80,7 +80,7 @@ function readHolder(path: string): string | null {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    return isCode(error, "ENOENT") ? null : "";
+    return hasErrorCode(error, "ENOENT") ? null : "";
   }
 }
 /**

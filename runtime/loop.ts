@@ -1,19 +1,19 @@
 // The training loop: takes batches from the data, runs steps, logs and saves. A run that was stopped and resumed has the same bits as one that was
 // not.
 import { Problem } from "../compiler/diagnostic.ts";
-import { updateOf } from "../compiler/transform/accumulate.ts";
-import { type Checkpoint, loadStores, storesOf, takePart, writeCheckpoint } from "./checkpoint.ts";
-import { type Batch, evaluationBatches, requireEnough, streamPosition, type Text, trainingBatch } from "./data.ts";
-import type { At, Executable, Outcome, Tensor } from "./executable.ts";
-import { MeanLosses, type Totals, totalsOf } from "./means.ts";
-import { split } from "./names.ts";
-import { type GivenParameters, loadParameters } from "./parameters.ts";
+import { updateEntryName } from "../compiler/transform/accumulate.ts";
+import { type Checkpoint, joinSave, loadStores, savedTensors, writeCheckpoint } from "./checkpoint.ts";
+import { type Batch, type Dataset, evaluationBatches, requireEnough, streamPosition, trainingBatch } from "./data.ts";
+import type { Executable, Outcome, RunContext, Tensor } from "./executable.ts";
+import { MeanLosses, type StepMeans, stepMeans } from "./means.ts";
+import { splitStacked } from "./names.ts";
+import { type LoadedParameters, loadParameters } from "./parameters.ts";
 import { type RunConfig, RunLog } from "./run-folder.ts";
 import { toNested } from "./tensor.ts";
 import type { Workers } from "./workers.ts";
 
 /** A finished training step. Losses by name, summed over layers; metrics by path. Times are in seconds since this process began to train. */
-export interface Step {
+export interface TrainStep {
   readonly step: number;
   readonly steps: number;
   readonly loss: number;
@@ -28,20 +28,20 @@ export interface Step {
   readonly saved: string | null;
 }
 /**
- * `folder`: where checkpoints and the log are written; null: nowhere. `own`: names of the losses that the model's `train` states itself, not its
+ * `folder`: where checkpoints and the log are written; null: nowhere. `modelLosses`: names of the losses that the model's `train` states itself, not its
  * layers.
  */
 export interface TrainSetup {
   readonly executable: Executable;
-  readonly text: Text;
+  readonly text: Dataset;
   readonly config: RunConfig;
-  readonly own: readonly string[];
+  readonly modelLosses: readonly string[];
   readonly folder: string | null;
   readonly from: Checkpoint | null;
   /** All workers; worker 0 writes the folder. */
-  readonly together: Workers;
+  readonly world: Workers;
   /** Parameters to begin with, unless the run resumes from a checkpoint; null: drawn from the seed. */
-  readonly params: GivenParameters | null;
+  readonly params: LoadedParameters | null;
   /** Save after every so many steps; 0: after the last only. `evaluateEvery` likewise. */
   readonly saveEvery: number;
   readonly evaluateEvery: number;
@@ -50,51 +50,51 @@ export interface TrainSetup {
 }
 
 /** Initialises or loads the model, then runs and yields each step. A loss or parameter that is not finite is a Problem. */
-export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void> {
-  const { executable, config, from, folder, signal, together } = setup;
-  const { B, T, n } = batching(config);
+export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, void> {
+  const { executable, config, from, folder, signal, world } = setup;
+  const { B, T, n } = batchSizes(config);
   requireEnough(setup.text, B, T);
   await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
-  const empty = states(executable, false);
+  const unsaved = states(executable, false);
   if (from) loadStores(executable, from);
   else if (setup.params) loadParameters(executable, setup.params);
   const first = from?.state.step ?? 0;
-  const log = folder === null || together.rank > 0 ? null : new RunLog(folder);
+  const log = folder === null || world.rank > 0 ? null : new RunLog(folder);
   log?.rewind(first);
   const clock = new Clock(config.steps, n * B * T);
-  const stopped = (): boolean => together.some("whether to stop", signal?.aborted ?? false);
-  // An abort between two steps runs one more step, which is then saved: `kept` says whether the current state is.
-  let kept = folder === null || from !== null;
-  for (let done = first; done < config.steps && !(stopped() && kept); ) {
+  const stopped = (): boolean => world.anyWorker("whether to stop", signal?.aborted ?? false);
+  // An abort between two steps runs one more step, which is then saved: `isSaved` says whether the current state is.
+  let isSaved = folder === null || from !== null;
+  for (let done = first; done < config.steps && !(stopped() && isSaved); ) {
     const outcome = await trainStep(setup, done);
     done += 1;
     const last = done === config.steps;
     const times = clock.tick(done);
-    const heldOut = last || due(done, setup.evaluateEvery) ? await heldOutLoss(setup, empty, done) : null;
-    const saves = last || stopped() || due(done, setup.saveEvery);
+    const heldOut = last || isDue(done, setup.evaluateEvery) ? await heldOutLoss(setup, unsaved, done) : null;
+    const saves = last || stopped() || isDue(done, setup.saveEvery);
     const saved = folder !== null && saves ? save(setup, folder, done) : null;
-    kept = folder === null || saved !== null;
+    isSaved = folder === null || saved !== null;
     clock.skip();
     const step = { step: done, steps: config.steps, ...summary(outcome), ...times, heldOut, saved };
-    log?.append(logged(step));
+    log?.append(logRecord(step));
     yield step;
   }
 }
 /** Runs the step after `done` others: its batches, and, if there are several, then the optimizer. */
-async function trainStep({ executable, text, config }: TrainSetup, done: number): Promise<Totals> {
-  const { B, T, n } = batching(config);
-  const at = (i: number): At => ({ seed: config.seed, call: done * n + i, step: done });
+async function trainStep({ executable, text, config }: TrainSetup, done: number): Promise<StepMeans> {
+  const { B, T, n } = batchSizes(config);
+  const at = (i: number): RunContext => ({ seed: config.seed, call: done * n + i, step: done });
   const outcomes: Outcome[] = [];
   for (let i = 0; i < n; i++) {
     outcomes.push(await runBatch(executable, "train", trainingBatch(text, B, T, done * n + i), at(i)));
-    await breath();
+    await yieldToEvents();
   }
-  const totals = totalsOf(outcomes, done + 1);
-  if (n > 1) await executable.run(updateOf("train"), new Map(), at(n - 1));
+  const totals = stepMeans(outcomes, done + 1);
+  if (n > 1) await executable.run(updateEntryName("train"), new Map(), at(n - 1));
   return totals;
 }
 /** A step's line of log.jsonl. If there are many metrics, only some steps log them, so that the average is at most `loggedNumbers` numbers a step. */
-function logged({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, seconds }: Step): object {
+function logRecord({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, seconds }: TrainStep): object {
   const size = Object.values(metrics).reduce((sum, t) => sum + t.data.length, 0);
   const wanted = step === steps || step % Math.max(1, Math.ceil(size / loggedNumbers)) === 0;
   return {
@@ -109,14 +109,14 @@ function logged({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, 
 }
 const loggedNumbers = 1024;
 /** Lets signals and timers run, which an executable that computes on this thread would starve. */
-export const breath = (): Promise<void> => new Promise((done) => setImmediate(done));
+export const yieldToEvents = (): Promise<void> => new Promise((done) => setImmediate(done));
 /** B: rows of a batch; T: tokens of a row; n: batches in a step. */
-const batching = (config: RunConfig) => ({
+const batchSizes = (config: RunConfig) => ({
   B: sizeOf(config, "B"),
   T: sizeOf(config, "T"),
   n: config.accumulate ?? 1,
 });
-const due = (step: number, every: number): boolean => every > 0 && step % every === 0;
+const isDue = (step: number, every: number): boolean => every > 0 && step % every === 0;
 function sizeOf(config: RunConfig, name: string): number {
   const size = config.sizes[name];
   if (typeof size !== "number")
@@ -124,7 +124,12 @@ function sizeOf(config: RunConfig, name: string): number {
   return size;
 }
 
-export function runBatch(executable: Executable, entry: string, { tokens, targets }: Batch, at: At): Promise<Outcome> {
+export function runBatch(
+  executable: Executable,
+  entry: string,
+  { tokens, targets }: Batch,
+  at: RunContext,
+): Promise<Outcome> {
   const inputs = new Map(Object.entries({ tokens, targets }));
   return executable.run(entry, inputs, at);
 }
@@ -135,19 +140,19 @@ function states(executable: Executable, saved: boolean): [name: string, value: T
   return stores.map((s) => [s.name, executable.read(s.name)]);
 }
 /**
- * The mean, over all held-out targets, of the losses that `train` itself states. Unsaved states begin as `init` left them (`empty`); saved states are
+ * The mean, over all held-out targets, of the losses that `train` itself states. Unsaved states begin as `init` left them (`unsaved`); saved states are
  * restored afterwards, so that evaluating changes nothing.
  */
 async function heldOutLoss(
-  { executable, text, config, own }: TrainSetup,
-  empty: readonly [string, Tensor][],
+  { executable, text, config, modelLosses }: TrainSetup,
+  unsaved: readonly [string, Tensor][],
   step: number,
 ): Promise<number> {
-  const { B, T } = batching(config);
+  const { B, T } = batchSizes(config);
   const learned = states(executable, true);
-  const means = new MeanLosses(own);
+  const means = new MeanLosses(modelLosses);
   try {
-    for (const [name, value] of empty) executable.write(name, value);
+    for (const [name, value] of unsaved) executable.write(name, value);
     for (const batch of evaluationBatches(text.heldOut, B, T))
       means.add(await runBatch(executable, "evaluate", batch, { seed: config.seed, call: step, step }), batch.count);
   } finally {
@@ -157,7 +162,7 @@ async function heldOutLoss(
 }
 
 /** Sums losses of the same name over all layers. */
-export function byName(losses: ReadonlyMap<string, number>): Map<string, number> {
+export function sumByName(losses: ReadonlyMap<string, number>): Map<string, number> {
   const sums = new Map<string, number>();
   for (const [path, loss] of losses) {
     const name = path.slice(path.lastIndexOf(".") + 1);
@@ -165,17 +170,17 @@ export function byName(losses: ReadonlyMap<string, number>): Map<string, number>
   }
   return sums;
 }
-function summary({ losses, metrics }: Totals): Pick<Step, "loss" | "losses" | "metrics"> {
-  const named = byName(losses);
+function summary({ losses, metrics }: StepMeans): Pick<TrainStep, "loss" | "losses" | "metrics"> {
+  const named = sumByName(losses);
   return {
     loss: [...named.values()].reduce((a, b) => a + b, 0),
     losses: Object.fromEntries(named),
-    metrics: Object.fromEntries([...metrics].flatMap(([name, t]) => split(name, t))),
+    metrics: Object.fromEntries([...metrics].flatMap(([name, t]) => splitStacked(name, t))),
   };
 }
-function save({ executable, text, config, together }: TrainSetup, folder: string, step: number): string {
-  if (together.rank > 0) return takePart(executable, folder, step);
-  const { B, T, n } = batching(config);
+function save({ executable, text, config, world }: TrainSetup, folder: string, step: number): string {
+  if (world.rank > 0) return joinSave(executable, folder, step);
+  const { B, T, n } = batchSizes(config);
   const call = step * n;
   const position = streamPosition(text, B, T, call);
   const state = {
@@ -185,7 +190,7 @@ function save({ executable, text, config, together }: TrainSetup, folder: string
     data: { hash: text.hash, bytes: text.bytes, position },
     tokenizer: text.codec.name,
   };
-  return writeCheckpoint(folder, state, storesOf(executable));
+  return writeCheckpoint(folder, state, savedTensors(executable));
 }
 
 /** Measures speed over the last 20 steps, without the time for evaluating and saving. */
@@ -200,7 +205,7 @@ class Clock {
     this.#total = total;
     this.#tokens = tokens;
   }
-  tick(step: number): Pick<Step, "tokensPerSecond" | "seconds" | "secondsLeft"> {
+  tick(step: number): Pick<TrainStep, "tokensPerSecond" | "seconds" | "secondsLeft"> {
     const now = performance.now();
     this.#recent.push(now - this.#last);
     if (this.#recent.length > 20) this.#recent.shift();

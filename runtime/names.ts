@@ -1,8 +1,8 @@
 // Names of stores and of tensors in files. A store may hold all copies of an array of layers (`experts.*.up.weight`, with a leading axis for each
 // `*`); in files each copy has its own name (`experts.3.up.weight`). Reading also accepts stacked tensors, whose names leave out numbers that are
 // leading axes instead.
-import { askedSize } from "../compiler/asked.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { sizeFlagText } from "../compiler/flag-text.ts";
 import type { StoreInfo, Tensor } from "./executable.ts";
 import { convert, count, part, sameShape, showShape, stacked } from "./tensor.ts";
 
@@ -22,11 +22,11 @@ const stackOf = (name: string): number => name.split("*").length - 1;
 export function namesHelp(what: string, unknown: string, names: readonly string[]): string {
   const few = 12;
   if (names.length <= few) return `the ${what} are ${names.join(", ") || "none"}`;
-  const near = names.toSorted((a, b) => alike(b, unknown) - alike(a, unknown)).slice(0, few);
+  const near = names.toSorted((a, b) => similarity(b, unknown) - similarity(a, unknown)).slice(0, few);
   return `of ${names.length} ${what} those most like it are ${near.join(", ")}`;
 }
 /** A measure of how alike two dotted paths are: the words that they share, of which those at the end count most. */
-function alike(a: string, b: string): number {
+function similarity(a: string, b: string): number {
   const [x, y] = [a.split("."), b.split(".")];
   const apart = x.toReversed().findIndex((word, i) => word !== y.at(-1 - i));
   return 2 * (apart < 0 ? x.length : apart) + x.filter((word, i) => word === y[i]).length;
@@ -35,7 +35,7 @@ function alike(a: string, b: string): number {
 export const namesOf = ({ name, shape }: Pick<StoreInfo, "name" | "shape">): string[] =>
   copies(name, shape.slice(0, stackOf(name))).map(([copy]) => copy);
 /** Splits a stacked tensor into one tensor for each copy. */
-export function split(name: string, t: Tensor): [string, Tensor][] {
+export function splitStacked(name: string, t: Tensor): [string, Tensor][] {
   return copies(name, t.shape.slice(0, stackOf(name))).map(([n, index]) => [
     n,
     index.length === 0 ? t : part(t, index),
@@ -109,7 +109,7 @@ export class NamedTensors {
     if (!sameShape(value.shape, shape))
       throw new Problem(
         `${this.file}: \`${spelling}\` gives ${t.dtype}${showShape(value.shape)} for \`${name}\`, which is ${dtype}${showShape(shape)}`,
-        `check the sizes: ${askedSize("NAME")} changes those of the model`,
+        `check the sizes: ${sizeFlagText("NAME")} changes those of the model`,
       );
     const used = this.used.get(spelling) ?? new Set<string>();
     this.used.set(spelling, used.add(index.join()));

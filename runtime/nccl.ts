@@ -1,6 +1,6 @@
 // Finds the NCCL library, which carries data between the GPUs of workers.
 import { Problem } from "../compiler/diagnostic.ts";
-import { libraryPaths, onlyPlace } from "./cuda/find.ts";
+import { libraryPaths, onlyPlace } from "./cuda/nvidia-paths.ts";
 import { native } from "./native.ts";
 
 interface Nccl {

@@ -3,7 +3,7 @@
 import { dirname, join } from "node:path";
 import type refNapi from "ref-napi";
 import { Problem } from "../compiler/diagnostic.ts";
-import { libraryPaths, list, onlyPlace, unbuilt } from "./cuda/find.ts";
+import { ffiHelp, libraryPaths, namesIn, onlyPlace } from "./cuda/nvidia-paths.ts";
 
 /** One translation unit. `architecture`: such as `sm_90a`. `names`: expressions whose mangled names are wanted (`kernel<64>`). */
 interface CudaSource {
@@ -49,7 +49,7 @@ export async function nvrtc(environment: NodeJS.ProcessEnv = process.env, driver
   for (const path of candidates(environment)) {
     try {
       const found = bound(path, bindings);
-      const wrong = unfit(found.version, driver);
+      const wrong = unusableReason(found.version, driver);
       if (wrong === null) return found;
       failures.push(`${path}: ${wrong}`);
     } catch (error) {
@@ -63,15 +63,15 @@ export async function nvrtc(environment: NodeJS.ProcessEnv = process.env, driver
   );
 }
 /** 12.1 lacks a builtin that the device headers use. */
-const least = [12, 3] as const;
+const minVersion = [12, 3] as const;
 /**
  * Why an NVRTC cannot be used; null if it can. A driver loads machine code of its own major version of CUDA or an older one; minor versions do not
  * matter.
  */
-function unfit(version: string, driver: string | undefined): string | null {
+function unusableReason(version: string, driver: string | undefined): string | null {
   const [major = 0, minor = 0] = version.split(".").map(Number);
-  if (major < least[0] || (major === least[0] && minor < least[1]))
-    return `${version} is older than ${least.join(".")}`;
+  if (major < minVersion[0] || (major === minVersion[0] && minor < minVersion[1]))
+    return `${version} is older than ${minVersion.join(".")}`;
   if (driver === undefined || major <= Number.parseInt(driver, 10)) return null;
   return `${version} makes code that this driver, of CUDA ${driver}, cannot load`;
 }
@@ -126,7 +126,7 @@ async function imported(): Promise<Bindings> {
     };
     return { open, ref };
   } catch (cause) {
-    throw new Problem("ffi-napi, which calls NVRTC, is not built", unbuilt, { cause });
+    throw new Problem("ffi-napi, which calls NVRTC, is not built", ffiHelp, { cause });
   }
 }
 /**
@@ -135,7 +135,7 @@ async function imported(): Promise<Bindings> {
  */
 const builtinsBeside = (path: string): string[] =>
   path.includes("/")
-    ? list(dirname(path))
+    ? namesIn(dirname(path))
         .filter((name) => /^libnvrtc-builtins\.so\.\d/.test(name))
         .map((name) => join(dirname(path), name))
     : [];
@@ -153,17 +153,17 @@ class Bound implements Nvrtc {
     this.#library = library;
     this.#ref = ref;
     const numbers = Buffer.alloc(8);
-    right("nvrtcVersion", library.nvrtcVersion(numbers, numbers.subarray(4)));
+    check("nvrtcVersion", library.nvrtcVersion(numbers, numbers.subarray(4)));
     this.version = `${numbers.readInt32LE(0)}.${numbers.readInt32LE(4)}`;
-    right("nvrtcGetNumSupportedArchs", library.nvrtcGetNumSupportedArchs(numbers));
+    check("nvrtcGetNumSupportedArchs", library.nvrtcGetNumSupportedArchs(numbers));
     const all = Buffer.alloc(4 * numbers.readInt32LE(0));
-    right("nvrtcGetSupportedArchs", library.nvrtcGetSupportedArchs(all));
+    check("nvrtcGetSupportedArchs", library.nvrtcGetSupportedArchs(all));
     this.architectures = Array.from({ length: all.length / 4 }, (_, i) => all.readInt32LE(4 * i));
   }
 
   async compile(source: CudaSource): Promise<CudaCode> {
     const cell = Buffer.alloc(8);
-    right("nvrtcCreateProgram", this.#library.nvrtcCreateProgram(cell, source.text, source.name, 0, null, null));
+    check("nvrtcCreateProgram", this.#library.nvrtcCreateProgram(cell, source.text, source.name, 0, null, null));
     try {
       return await this.#compile(this.#ref.readPointer(cell, 0), source);
     } finally {
@@ -172,7 +172,7 @@ class Bound implements Nvrtc {
   }
   async #compile(made: Buffer, source: CudaSource): Promise<CudaCode> {
     const { names = [], architecture, options = [] } = source;
-    for (const name of names) right("nvrtcAddNameExpression", this.#library.nvrtcAddNameExpression(made, name));
+    for (const name of names) check("nvrtcAddNameExpression", this.#library.nvrtcAddNameExpression(made, name));
     const result = await this.#run(made, [`--gpu-architecture=${architecture}`, ...options]);
     const log = this.#text("ProgramLog", made);
     if (result !== 0) throw new CudaError(`${source.name} does not compile for ${architecture}`, log);
@@ -197,9 +197,9 @@ class Bound implements Nvrtc {
   }
   #bytes(what: "ProgramLog" | "PTX" | "CUBIN", made: Buffer): Buffer {
     const size = Buffer.alloc(8);
-    right(`nvrtcGet${what}Size`, this.#library[`nvrtcGet${what}Size`](made, size));
+    check(`nvrtcGet${what}Size`, this.#library[`nvrtcGet${what}Size`](made, size));
     const bytes = Buffer.alloc(Number(size.readBigUInt64LE()));
-    right(`nvrtcGet${what}`, this.#library[`nvrtcGet${what}`](made, bytes));
+    check(`nvrtcGet${what}`, this.#library[`nvrtcGet${what}`](made, bytes));
     return bytes;
   }
   #text(what: "ProgramLog" | "PTX", made: Buffer): string {
@@ -207,10 +207,10 @@ class Bound implements Nvrtc {
   }
   #lowered(made: Buffer, name: string): string {
     const cell = Buffer.alloc(8);
-    right("nvrtcGetLoweredName", this.#library.nvrtcGetLoweredName(made, name, cell));
+    check("nvrtcGetLoweredName", this.#library.nvrtcGetLoweredName(made, name, cell));
     return this.#ref.readCString(this.#ref.readPointer(cell, 0, 4096), 0);
   }
 }
-function right(call: string, result: number): void {
+function check(call: string, result: number): void {
   if (result !== 0) throw new CudaError(`${call} failed with error ${result} of nvrtcResult`, "");
 }

@@ -1,15 +1,23 @@
 // Opens a trained or imported model: its newest checkpoint and its tokenizer; and, to generate text, compiles its `generate`.
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
-import type { Wish } from "./batch.ts";
+import type { GenerateRequest } from "./batch.ts";
 import { type Checkpoint, loadStores, newestCheckpoint } from "./checkpoint.ts";
-import { type CompileReport, compileProgram, type Running } from "./compile.ts";
+import { type CommonOptions, type CompileReport, compileProgram } from "./compile.ts";
 import { type Executable, storeOfInput } from "./executable.ts";
-import { type Choice, choices, contextOf, generateEntries, requireRoom, roomFor, takesNo } from "./generate-entries.ts";
+import {
+  contextOf,
+  generateEntries,
+  lacksSamplingInput,
+  requireContext,
+  type SamplingInput,
+  samplingInputs,
+  tokensLeft,
+} from "./generate-entries.ts";
 import { findEntry, readProgram } from "./program.ts";
 import { type RunConfig, readConfig } from "./run-folder.ts";
-import { codecOf } from "./tokenizer/chosen.ts";
-import { type Codec, requireKnown } from "./tokens.ts";
+import { selectCodec } from "./tokenizer/select-codec.ts";
+import { type Codec, requireInVocabulary } from "./tokens.ts";
 
 interface FolderOptions {
   /** The folder of a training run, or of an imported model. */
@@ -27,12 +35,12 @@ interface Folder {
   readonly codec: Codec;
 }
 /** How a trained model is opened to generate. */
-export interface OpenRunOptions extends Running, FolderOptions {
+export interface OpenRunOptions extends CommonOptions, FolderOptions {
   /** How many texts are generated at a time. */
   readonly rows: number;
   readonly seed: number;
   /** Which optional inputs (`top_p`, `top_k`) to compile `generate` with. Default: all that the model's `generate` has. */
-  readonly asked?: readonly Choice[] | undefined;
+  readonly sampling?: readonly SamplingInput[] | undefined;
 }
 /** An opened model, with the newest intact checkpoint of its run. Generates as many texts at a time as it was opened for. */
 export interface OpenRun {
@@ -40,24 +48,24 @@ export interface OpenRun {
   readonly report: CompileReport;
   readonly codec: Codec;
   /** The optional inputs that `generate` was compiled with. */
-  readonly asked: readonly Choice[];
+  readonly sampling: readonly SamplingInput[];
   readonly context: number | null;
   /** The size of its vocabulary, if tokens index a table; else undefined. */
-  readonly among: number | undefined;
+  readonly vocabulary: number | undefined;
   /** How many training steps it has done. */
   readonly step: number;
 }
 export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
   const { config, checkpoint, codec } = await openFolder(options);
-  const { executable, report, context, asked } = await compileRun(options, config);
+  const { executable, report, context, sampling } = await compileRun(options, config);
   try {
     await loadRun(executable, checkpoint, options.seed);
   } catch (error) {
     executable.close();
     throw error;
   }
-  const among = report.choices[storeOfInput("generate:1", "tokens")];
-  return { executable, report, codec, asked, context, among, step: checkpoint.state.step };
+  const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
+  return { executable, report, codec, sampling, context, vocabulary, step: checkpoint.state.step };
 }
 /** What the folder of a run, or of an imported model, holds. Throws Problem if it has no intact checkpoint. */
 export async function openFolder(options: FolderOptions): Promise<Folder> {
@@ -65,21 +73,21 @@ export async function openFolder(options: FolderOptions): Promise<Folder> {
   const config = readConfig(folder);
   const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
   if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
-  return { config, checkpoint, codec: await codecIn(options, config, checkpoint) };
+  return { config, checkpoint, codec: await codecOfRun(options, config, checkpoint) };
 }
 /** Gives an executable the values of a checkpoint; what checkpoints do not hold begins as `init` leaves it. */
 export async function loadRun(executable: Executable, checkpoint: Checkpoint, seed: number): Promise<void> {
   await executable.run("init", new Map(), { seed, call: 0, step: 0 });
   loadStores(executable, checkpoint);
 }
-async function codecIn({ folder, ids }: FolderOptions, config: RunConfig, from: Checkpoint): Promise<Codec> {
+async function codecOfRun({ folder, ids }: FolderOptions, config: RunConfig, from: Checkpoint): Promise<Codec> {
   if (!ids && from.state.tokenizer === "foreign")
     throw new Problem(
       `${from.path}: its tokens are not bytes, and no tokenizer.json came with it`,
       "give --ids, and prompts as token numbers: --prompt '5 12 7'; or import it again from a folder with tokenizer.json",
     );
-  const codec = await codecOf(ids ? { ids } : {}, { folder, config });
-  if (codec.name === "tokenizer" && codec.asked.tokenizer !== config.tokenizer)
+  const codec = await selectCodec(ids ? { ids } : {}, { folder, config });
+  if (codec.name === "tokenizer" && codec.config.tokenizer !== config.tokenizer)
     throw new Problem(
       `the tokenizer in ${folder} is not the one that config.json names by its SHA-256`,
       "restore tokenizer.json and tokenizer_config.json, or give --ids and token numbers",
@@ -92,8 +100,10 @@ async function compileRun(options: OpenRunOptions, config: RunConfig) {
   const { B: _, T: __, ...trained } = config.sizes;
   const sizes = { ...trained, ...options.set };
   const entry = findEntry(program, config.model, "generate");
-  const takes = (Object.keys(choices) as Choice[]).filter((name) => entry.arguments.some((a) => a.name === name));
-  const { rows, asked = takes } = options;
+  const takes = (Object.keys(samplingInputs) as SamplingInput[]).filter((name) =>
+    entry.arguments.some((a) => a.name === name),
+  );
+  const { rows, sampling = takes } = options;
   const { executable, report } = await compileProgram({
     path,
     declaration: config.model,
@@ -102,10 +112,10 @@ async function compileRun(options: OpenRunOptions, config: RunConfig) {
     target: options.target ?? "host",
     tf32: options.tf32,
     threads: options.threads,
-    compiling: options.compiling,
-    entries: generateEntries(program, config.model, { rows, asked }),
+    onCompile: options.onCompile,
+    entries: generateEntries(program, config.model, { rows, sampling }),
   });
-  return { executable, report, asked, context: contextOf(entry, sizes) };
+  return { executable, report, sampling, context: contextOf(entry, sizes) };
 }
 
 /** How one text is generated. */
@@ -121,19 +131,20 @@ export interface TextOptions {
   /** Goes on after the token that ends a text. Default: false. */
   readonly pastEnd?: boolean | undefined;
 }
-export const askedOf = ({ topP, topK }: TextOptions): Choice[] => [
+export const samplingOf = ({ topP, topK }: TextOptions): SamplingInput[] => [
   ...(topP === undefined ? [] : (["top_p"] as const)),
   ...(topK === undefined ? [] : (["top_k"] as const)),
 ];
 /**
- * The wish for one text. Throws Problem if a token of the prompt is not in the vocabulary, if the text does not fit, or if the model lacks an option.
+ * The request for one text. Throws Problem if a token of the prompt is not in the vocabulary, if the text does not fit, or if the model lacks an option.
  */
-export function wishOf(prompt: ArrayLike<number>, options: TextOptions, model: OpenRun): Wish {
-  const { codec, context, among } = model;
-  for (const name of askedOf(options)) if (!model.asked.includes(name)) throw takesNo(name, "the model's `generate`");
-  const tokens = options.tokens ?? Math.min(200, Math.max(1, roomFor(prompt, context)));
-  requireRoom(prompt.length, tokens, context);
-  requireKnown(prompt, among, "a prompt");
+export function requestOf(prompt: ArrayLike<number>, options: TextOptions, model: OpenRun): GenerateRequest {
+  const { codec, context, vocabulary } = model;
+  for (const name of samplingOf(options))
+    if (!model.sampling.includes(name)) throw lacksSamplingInput(name, "the model's `generate`");
+  const tokens = options.tokens ?? Math.min(200, Math.max(1, tokensLeft(prompt, context)));
+  requireContext(prompt.length, tokens, context);
+  requireInVocabulary(prompt, vocabulary, "a prompt");
   const { temperature = 0.8, topP, topK, pastEnd = false } = options;
-  return { prompt, tokens, temperature, topP, topK, end: pastEnd ? null : codec.end };
+  return { prompt, tokens, temperature, topP, topK, end: pastEnd ? null : codec.endToken };
 }

@@ -1,7 +1,7 @@
 // Checks the kinds of options given from TypeScript; those of the command line are checked by the command.
-import { kindOf } from "../compiler/asked.ts";
 import { didYouMean } from "../compiler/check/errors.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { describeValue } from "../compiler/flag-text.ts";
 
 const of =
   (type: string) =>
@@ -50,7 +50,7 @@ const kinds = new Map<string, Kind>(
 );
 const compiling = ["sizes", "target", "precision", "tf32", "threads", "seed"] as const;
 /** The options by who takes them: all names of their types, which test/embed-refused.test.ts compares. */
-export const taken = {
+export const optionNames = {
   compile: [...compiling, "entry", "evaluates", "gradients", "given"],
   train: [...compiling, "batches", "accumulate", "expertParallel", "room", "parameters", "from", "signal"],
   openModel: [...compiling, "batch", "ids"],
@@ -58,14 +58,15 @@ export const taken = {
   "a text": ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"],
 } as const;
 /** Throws Problem if an option has the wrong kind, or is none. `of`: whose options they are. */
-export function requireOptions(of: keyof typeof taken, options: unknown): void {
-  if (!isObject(options)) throw new Problem(`the options of ${of} are ${kindOf(options)}`, "give an object of them");
-  const names: readonly string[] = taken[of];
+export function requireOptions(of: keyof typeof optionNames, options: unknown): void {
+  if (!isObject(options))
+    throw new Problem(`the options of ${of} are ${describeValue(options)}`, "give an object of them");
+  const names: readonly string[] = optionNames[of];
   for (const [name, value] of Object.entries(options as object)) {
     if (!names.includes(name))
       throw new Problem(`${name} is no option of ${of}`, didYouMean(name, names, `it takes ${names.join(", ")}`));
     const kind = kinds.get(name);
     if (kind && value !== undefined && !kind.is(value))
-      throw new Problem(`the option ${name} is ${kindOf(value)}`, `give ${kind.wanted}`);
+      throw new Problem(`the option ${name} is ${describeValue(value)}`, `give ${kind.wanted}`);
   }
 }

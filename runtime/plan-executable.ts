@@ -1,16 +1,16 @@
 // The `Executable` of a plan that the addon has loaded, on the host or on CUDA: maps store names to buffers, checks inputs, collects results.
 import { Problem } from "../compiler/diagnostic.ts";
-import { hidden, isHidden } from "../compiler/graph/node.ts";
+import { isRuntimeInput, runtimeInputs } from "../compiler/graph/node.ts";
 import { buffersOf, type Entry, type Plan, type PlanBuffer, type Step } from "../compiler/plan/plan.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
 import {
-  type At,
   type Executable,
   hiddenInput,
   inputOfStore,
   type Outcome,
   onlyOutput,
   type Repeat,
+  type RunContext,
   requireInputs,
   type StoreInfo,
   storeOfInput,
@@ -27,7 +27,7 @@ export interface ExecuteOptions {
   /** Called after each run with the times of its steps. */
   readonly profile?: (entry: Entry, times: StepTimes) => void;
   /** Called with the number of kernels that must be compiled; not called if the cache has all of them. */
-  readonly compiling?: ((kernels: number) => void) | undefined;
+  readonly onCompile?: ((kernels: number) => void) | undefined;
   /** Called once, when the executable is closed. */
   readonly closed?: () => void;
 }
@@ -50,10 +50,10 @@ export function nativeStep(step: Step): NativeStep {
   return { kernel: step.launch.kernel, args, tasks: step.launch.tasks };
 }
 
-export const cancelled = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
+export const cancelledProblem = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
 /** Names of an entry's inputs that the caller gives, without hidden ones (the step, the random key). */
-const reads = ({ name, inputs }: Entry): string[] =>
-  inputs.map((store) => inputOfStore(name, store)).filter((input) => !isHidden(input));
+const inputNames = ({ name, inputs }: Entry): string[] =>
+  inputs.map((store) => inputOfStore(name, store)).filter((input) => !isRuntimeInput(input));
 /** The end of the stores in the arena; everything after it is needed only while an entry runs. */
 export const storeBytes = ({ stores, buffers }: Plan): number =>
   stores.reduce((end, s) => Math.max(end, (buffers[s.buffer]?.offset ?? 0) + (buffers[s.buffer]?.bytes ?? 0)), 0);
@@ -90,7 +90,7 @@ export class PlanExecutable implements Executable {
     requireFit(store, this.#buffer(index), value);
     this.#executor.write(index, value.data);
   }
-  async run(name: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome> {
+  async run(name: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
     const [index, entry] = this.#entry(name);
     if (this.#options.poison === true) this.#poisonTemporaries();
     this.#writeInputs(entry, inputs, at);
@@ -98,7 +98,7 @@ export class PlanExecutable implements Executable {
     // a run that has ended synchronously must be read at once, before another can begin
     const { finished, wall, busy } = running instanceof Promise ? await running : running;
     this.#options.profile?.(entry, { wall, busy });
-    if (!finished) throw cancelled(name);
+    if (!finished) throw cancelledProblem(name);
     return this.#outcome(entry);
   }
   async repeat({ to, next, ...how }: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
@@ -109,9 +109,9 @@ export class PlanExecutable implements Executable {
     if (each || from === undefined || this.#buffer(from).dtype !== "i32") return onlyOutput(await this.run(...run));
     this.#writeInputs(entry, inputs, at);
     const input = (of: string): number => this.#store(storeOfInput(name, of));
-    const places = { from, to: input(to), next: input(next), key: this.#store(hidden.key) };
+    const places = { from, to: input(to), next: input(next), key: this.#store(runtimeInputs.key) };
     const { finished, integers } = await this.#executor.repeat({ ...how, ...places, entry: index });
-    if (!finished) throw cancelled(name);
+    if (!finished) throw cancelledProblem(name);
     return integers;
   }
   cancel(): void {
@@ -130,8 +130,8 @@ export class PlanExecutable implements Executable {
       throw new Problem(`there is no entry ${name}`, `the entries are ${this.entries.join(", ")}`);
     return [index, entry];
   }
-  #writeInputs(entry: Entry, inputs: ReadonlyMap<string, Tensor>, at: At): void {
-    requireInputs(entry.name, reads(entry), inputs, (store) => this.#buffers.has(store));
+  #writeInputs(entry: Entry, inputs: ReadonlyMap<string, Tensor>, at: RunContext): void {
+    requireInputs(entry.name, inputNames(entry), inputs, (store) => this.#buffers.has(store));
     for (const store of entry.inputs) {
       const value = inputs.get(inputOfStore(entry.name, store)) ?? hiddenInput(store, at);
       if (value) this.write(store, value);

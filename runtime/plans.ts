@@ -1,7 +1,7 @@
 // The cache of finished plans. The key is a hash of everything that determines a plan: the program's texts, the request, moec's own code, the device
 // headers, the C++ compiler and the instruction sets.
 import { readdirSync, readFileSync } from "node:fs";
-import { home } from "../compiler/assets.ts";
+import { packageFolder } from "../compiler/assets.ts";
 import type { Loaded } from "../compiler/check/index.ts";
 import type { BuildRequest } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
@@ -24,15 +24,15 @@ export interface Figures {
   readonly choices: Readonly<Record<string, number>>;
   readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
 }
-export interface Planned {
+export interface CachedPlan {
   readonly plan: Plan;
   readonly figures: Figures;
 }
 /** The place of one plan in the cache. */
 export interface PlanPlace {
   /** Null if there is none or it is damaged. */
-  find(): Planned | null;
-  put(planned: Planned): void;
+  find(): CachedPlan | null;
+  put(planned: CachedPlan): void;
 }
 /** Raised when the format of what is cached changes. */
 const format = 4;
@@ -57,7 +57,7 @@ export class PlanCache {
     return {
       find: () => {
         const text = this.#files.findText(key);
-        return text === null ? null : (JSON.parse(text) as Planned);
+        return text === null ? null : (JSON.parse(text) as CachedPlan);
       },
       put: (planned) => this.#files.putText(key, JSON.stringify(planned)),
     };
@@ -72,7 +72,7 @@ export function ownPlans(): PlanCache | null {
 }
 let compiler: string | undefined;
 function hashOfBuild(): string {
-  const dist = new URL("dist/", home);
+  const dist = new URL("dist/", packageFolder);
   const files = readdirSync(dist, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".js"));
   return hash(
     files

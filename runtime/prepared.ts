@@ -1,12 +1,12 @@
 // Keeps copies of parameters in narrower dtypes up to date: after a parameter was written from outside, they are made anew before the next run.
-import { prepared } from "../compiler/transform/prepare.ts";
-import { type At, type Executable, type Outcome, type Repeat, repeated, type Tensor } from "./executable.ts";
-import { cancelled } from "./plan-executable.ts";
+import { prepareEntry } from "../compiler/transform/prepare.ts";
+import { type Executable, type Outcome, type Repeat, type RunContext, repeatOrRun, type Tensor } from "./executable.ts";
+import { cancelledProblem } from "./plan-executable.ts";
 
-export const withCopies = (executable: Executable): Executable =>
-  executable.entries.includes(prepared) ? new Copying(executable) : executable;
+export const withPreparedCopies = (executable: Executable): Executable =>
+  executable.entries.includes(prepareEntry) ? new PreparedExecutable(executable) : executable;
 
-class Copying implements Executable {
+class PreparedExecutable implements Executable {
   readonly stores: Executable["stores"];
   readonly entries: Executable["entries"];
   readonly bytes: Executable["bytes"];
@@ -19,7 +19,7 @@ class Copying implements Executable {
   constructor(inner: Executable) {
     this.#inner = inner;
     this.stores = inner.stores.filter((s) => s.role !== "prepared");
-    this.entries = inner.entries.filter((name) => name !== prepared);
+    this.entries = inner.entries.filter((name) => name !== prepareEntry);
     this.bytes = inner.bytes;
     this.#parameters = new Set(inner.stores.filter((s) => s.role === "parameter").map((s) => s.name));
   }
@@ -30,15 +30,15 @@ class Copying implements Executable {
     this.#inner.write(store, value);
     this.#stale ||= this.#parameters.has(store);
   }
-  async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome> {
+  async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
     await this.#refresh(entry, at);
-    this.#requireWanted(entry);
+    this.#requireNotCancelled(entry);
     return this.#inner.run(entry, inputs, at);
   }
   async repeat(how: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
     await this.#refresh(run[0], run[2]);
-    this.#requireWanted(run[0]);
-    return repeated(this.#inner, how, ...run);
+    this.#requireNotCancelled(run[0]);
+    return repeatOrRun(this.#inner, how, ...run);
   }
   cancel(): void {
     this.#cancelled = true;
@@ -48,12 +48,12 @@ class Copying implements Executable {
     this.#inner.close();
   }
   /** Makes the copies anew if a parameter was written; `init` assigns them itself. */
-  async #refresh(entry: string, at: At): Promise<void> {
+  async #refresh(entry: string, at: RunContext): Promise<void> {
     this.#cancelled = false;
-    if (this.#stale && entry !== "init") await this.#inner.run(prepared, new Map(), at);
+    if (this.#stale && entry !== "init") await this.#inner.run(prepareEntry, new Map(), at);
     this.#stale = false;
   }
-  #requireWanted(entry: string): void {
-    if (this.#cancelled) throw cancelled(entry);
+  #requireNotCancelled(entry: string): void {
+    if (this.#cancelled) throw cancelledProblem(entry);
   }
 }

@@ -1,12 +1,12 @@
 // `moec profile`: measures where an entry's time goes, as a table and as a trace that Chrome and Perfetto open.
-import type { Ran } from "../compiler/pass.ts";
+import type { PassEvent } from "../compiler/pass.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import { measureLimits } from "./host/ceiling.ts";
 import { type KernelTime, kernelTimes, type Limits, unknownLimits } from "./kernel-times.ts";
+import { type MeasuredEntry, type MeasureOptions, openMeasuredEntry } from "./measured-entry.ts";
 import type { StepTimes } from "./native.ts";
-import { openTrial, type Trial, type TrialOptions } from "./trial.ts";
 
-interface ProfileOptions extends Omit<TrialOptions, "after"> {
+interface ProfileOptions extends Omit<MeasureOptions, "after"> {
   /** How many runs are measured, after one warm-up run. Default: 5. */
   readonly runs?: number | undefined;
 }
@@ -43,8 +43,8 @@ interface Run {
 }
 
 export async function profile({ runs: wanted = 5, ...options }: ProfileOptions): Promise<Profile> {
-  const passes: Ran[] = [];
-  const trial = await openTrial({ ...options, after: (ran) => void passes.push(ran) });
+  const passes: PassEvent[] = [];
+  const trial = await openMeasuredEntry({ ...options, after: (ran) => void passes.push(ran) });
   try {
     await trial.run();
     const timed: { readonly start: number; readonly times: StepTimes }[] = [];
@@ -66,14 +66,14 @@ export async function profile({ runs: wanted = 5, ...options }: ProfileOptions):
     trial.close();
   }
 }
-const runOf = ({ plan, entry }: Trial, start: number, times: StepTimes, limits: Limits): Run => ({
+const runOf = ({ plan, entry }: MeasuredEntry, start: number, times: StepTimes, limits: Limits): Run => ({
   start,
   seconds: times.wall.reduce((a, b) => a + b, 0),
   kernels: kernelTimes(plan, entry, times, limits),
 });
 
 const tracks = { compile: 1, run: 2, rates: 3 } as const;
-function traceOf({ entry, plan }: Trial, passes: readonly Ran[], runs: readonly Run[]): Trace {
+function traceOf({ entry, plan }: MeasuredEntry, passes: readonly PassEvent[], runs: readonly Run[]): Trace {
   const schedules = new Map(plan.kernels.map((k) => [k.name, k.schedule]));
   const traceEvents = [
     named("process_name", "moec", 0),
@@ -114,7 +114,7 @@ const slice = (
 function runEvents(run: Run, entry: string, schedules: ReadonlyMap<string, PlanKernel["schedule"]>): TraceEvent[] {
   const events = [slice(entry, "run", tracks.run, run.start, run.seconds)];
   let at = run.start;
-  for (const { phase, kernels } of stretches(run.kernels)) {
+  for (const { phase, kernels } of phaseRuns(run.kernels)) {
     events.push(
       slice(
         phase,
@@ -145,7 +145,7 @@ const counter = (name: string, at: number, value: number): TraceEvent => ({
   args: { [name]: Number(value.toPrecision(4)) },
 });
 /** Consecutive launches of the same phase. */
-function stretches(kernels: readonly KernelTime[]): { readonly phase: string; readonly kernels: KernelTime[] }[] {
+function phaseRuns(kernels: readonly KernelTime[]): { readonly phase: string; readonly kernels: KernelTime[] }[] {
   const all: { phase: string; kernels: KernelTime[] }[] = [];
   for (const k of kernels) {
     const last = all.at(-1);
@@ -160,7 +160,7 @@ function details(k: KernelTime, schedule: PlanKernel["schedule"]): Record<string
     "share of the ceiling": Number(k.share.toFixed(3)),
     "GFLOP/s": Number(k.gflops.toFixed(1)),
     "GB/s": Number(k.gbytes.toFixed(1)),
-    busy: Number(Math.min(1, k.atWork / k.seconds).toFixed(3)),
+    busy: Number(Math.min(1, k.busySeconds / k.seconds).toFixed(3)),
     lines: k.lines.join(" "),
     operands: k.operands.join(" "),
     ...(schedule ? { contraction: schedule.shape, schedule: cut.join(", ") } : {}),

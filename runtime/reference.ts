@@ -6,11 +6,11 @@ import { type Elaborated, type Graph, type NdArray, type Store } from "../compil
 import { nodesOf, storeOf } from "../compiler/graph/walk.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 import {
-  type At,
   type Executable,
   hiddenInput,
   inputOfStore,
   type Outcome,
+  type RunContext,
   requireInputs,
   type StoreInfo,
   storeOfInput,
@@ -52,7 +52,7 @@ class Reference implements Executable {
     requireFit(store, this.array(store), value);
     this.held.set(store, toArray(value));
   }
-  async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome> {
+  async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
     const graph = this.graphs.get(entry);
     if (!graph) throw new Problem(`there is no entry ${entry}`, `the entries are ${this.entries.join(", ")}`);
     requireInputs(entry, this.inputs(graph), inputs, (store) => this.held.has(store));

@@ -3,9 +3,9 @@
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import * as v from "valibot";
-import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { onFile } from "../compiler/on-file.ts";
+import { withFileErrors } from "../compiler/file-errors.ts";
+import { pluralize } from "../compiler/pluralize.ts";
 import { precisions } from "../compiler/types/dtype.ts";
 import { checkpointSteps, compilerVersion, formatVersion } from "./checkpoint.ts";
 import { makeFolder, readLines, writeAtomic } from "./files.ts";
@@ -55,7 +55,7 @@ export function readConfig(run: string): RunConfig {
     schema,
     parseJson(
       path,
-      onFile(path, "read", () => readFileSync(path, "utf8")),
+      withFileErrors(path, "read", () => readFileSync(path, "utf8")),
     ),
   );
   if (!parsed.success) {
@@ -100,7 +100,7 @@ export function namedOptions(c: RunConfig): Record<string, number | boolean | st
     ...(c.ids ? { "--ids": "given" } : {}),
     ...(c.tokenizer === undefined ? {} : { "--tokenizer": `of SHA-256 ${c.tokenizer}` }),
     "--accumulate": c.accumulate ?? 1,
-    "--data": `${counted(c.data.bytes, "byte")}, SHA-256 ${c.data.hash}`,
+    "--data": `${pluralize(c.data.bytes, "byte")}, SHA-256 ${c.data.hash}`,
   };
 }
 const shown = (x: number | boolean | string | undefined): string => (x === undefined ? "not given" : String(x));
@@ -117,7 +117,7 @@ export class RunLog {
     this.#write([JSON.stringify(record)], (line) => stepOf(line) > 0);
   }
   append(record: object): void {
-    onFile(this.#path, "write", () => appendFileSync(this.#path, `${JSON.stringify(record)}\n`));
+    withFileErrors(this.#path, "write", () => appendFileSync(this.#path, `${JSON.stringify(record)}\n`));
   }
   /** Drops the records after `step`, and a last line that was cut off, so that the log is that of an uninterrupted run. */
   rewind(step: number): void {

@@ -2,17 +2,17 @@
 import { type Argument, type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
-import { compileProgram, type Running, type Sizes } from "./compile.ts";
+import { type CommonOptions, compileProgram, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { readText } from "./files.ts";
-import { byName } from "./loop.ts";
-import { split } from "./names.ts";
-import { type GivenParameters, loadParameters, readParameters, sizesBeside } from "./parameters.ts";
+import { sumByName } from "./loop.ts";
+import { splitStacked } from "./names.ts";
+import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig } from "./parameters.ts";
 import { findEntry, headerSizes, readProgram } from "./program.ts";
 import { readSafetensors } from "./safetensors.ts";
 import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
 
-interface RunOptions extends Running {
+interface RunOptions extends CommonOptions {
   /** The path of a .moe file. */
   readonly program: string;
   /** `Declaration`, `Declaration.method` or a function. Default: the file's only model. */
@@ -40,7 +40,7 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
   const entry = findEntry(readProgram(options.program), options.entry);
   const inputs = options.input === undefined ? new Map<string, Tensor>() : readInputs(options.input, entry, precision);
   const params = options.params === undefined ? null : readParameters(options.params, options.warn ?? (() => {}));
-  const said = options.params === undefined ? {} : headerSizes(entry, sizesBeside(options.params));
+  const said = options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params));
   const sizes = { ...said, ...sizesOf(entry, options.set ?? {}, inputs) };
   const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));
   const { executable } = await compileProgram({
@@ -51,8 +51,8 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     target,
     tf32: options.tf32,
     threads: options.threads,
-    compiling: options.compiling,
-    entries: [{ method: entry.method, name: entry.method, sizes: {}, given, gradients }],
+    onCompile: options.onCompile,
+    entries: [{ method: entry.method, name: entry.method, sizes: {}, inputs: given, gradients }],
   });
   try {
     return await runOn(executable, entry.method, { inputs, params, seed });
@@ -66,7 +66,7 @@ export async function runOn(
   entry: string,
   given: {
     readonly inputs: ReadonlyMap<string, Tensor>;
-    readonly params: GivenParameters | null;
+    readonly params: LoadedParameters | null;
     readonly seed: number;
   },
 ): Promise<Map<string, Tensor>> {
@@ -116,7 +116,7 @@ function readInputs(path: string, entry: EntrySignature, precision: Precision): 
   const tensors = /\.json$|^\/dev\/stdin$/.test(path)
     ? Object.entries(readJson(path)).map(([name, x]): [string, Tensor] => [
         name,
-        whole(fromNested(dtypeOf(name), x, `${path}: \`${name}\``), known.get(name)),
+        requireAllAxes(fromNested(dtypeOf(name), x, `${path}: \`${name}\``), known.get(name)),
       ])
     : [...readSafetensors(path)];
   return new Map(
@@ -127,7 +127,7 @@ function readInputs(path: string, entry: EntrySignature, precision: Precision): 
   );
 }
 /** Throws Problem if an axis of 0 hides later axes, which nested arrays cannot express. */
-function whole(t: Tensor, argument: Argument | undefined): Tensor {
+function requireAllAxes(t: Tensor, argument: Argument | undefined): Tensor {
   if (argument && t.shape.at(-1) === 0 && t.shape.length < argument.axes.length)
     throw new Problem(
       `JSON cannot say the axes of ${argument.name}: ${argument.text} that follow one of 0`,
@@ -193,7 +193,7 @@ function results(executable: Executable, { outputs, losses, metrics, gradients }
   const states = executable.stores.filter((s) => s.role === "state");
   return new Map([
     ...outputs.map((t, i): [string, Tensor] => [String(i), t]),
-    ...[...byName(losses)].map(([name, x]): [string, Tensor] => [`loss.${name}`, fromNumbers("f64", [], [x])]),
+    ...[...sumByName(losses)].map(([name, x]): [string, Tensor] => [`loss.${name}`, fromNumbers("f64", [], [x])]),
     ...copiesOf("metric", metrics),
     ...copiesOf(
       "state",
@@ -203,4 +203,4 @@ function results(executable: Executable, { outputs, losses, metrics, gradients }
   ]);
 }
 const copiesOf = (prefix: string, tensors: Iterable<readonly [string, Tensor]>): [string, Tensor][] =>
-  [...tensors].flatMap(([name, t]) => split(name, t)).map(([name, t]) => [`${prefix}.${name}`, t]);
+  [...tensors].flatMap(([name, t]) => splitStacked(name, t)).map(([name, t]) => [`${prefix}.${name}`, t]);

@@ -2,12 +2,12 @@
 // https://huggingface.co/docs/safetensors: little-endian, row-major, offsets from the end of the header.
 
 import { closeSync, fstatSync, openSync } from "node:fs";
-import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { onFile } from "../compiler/on-file.ts";
+import { withFileErrors } from "../compiler/file-errors.ts";
+import { pluralize } from "../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
-import { readAt, writeNamed } from "./files.ts";
+import { readAt, writeUserFile } from "./files.ts";
 import { bytesOfTensor, count, fromBytes, fromNumbers, requireElements, showShape } from "./tensor.ts";
 
 /** The limit of the format's own reader, in bytes. */
@@ -49,12 +49,12 @@ export function safetensorsChunks(
 
 export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tensor>): void {
   for (const [name, tensor] of tensors) requireElements(name, tensor);
-  writeNamed(path, safetensorsChunks(tensors));
+  writeUserFile(path, safetensorsChunks(tensors));
 }
 
 /** All tensors of a file, by name; I64 is converted to i32. Any error is a Problem that names the file and the tensor. */
 export function readSafetensors(path: string): Map<string, Tensor> {
-  return onFile(path, "read", () => {
+  return withFileErrors(path, "read", () => {
     const file = openSync(path, "r");
     try {
       const size = fstatSync(file).size;
@@ -78,7 +78,7 @@ const brokenItem = (path: string, name: string, what: string): Problem => broken
 
 /** Reads the header. Returns its tensors in the order of their data, which must cover the file without gaps or overlaps. */
 function readHeader(path: string, file: number, size: number): Item[] {
-  if (size < 8) throw broken(path, `it has ${counted(size, "byte")}, and the header's length alone takes 8`);
+  if (size < 8) throw broken(path, `it has ${pluralize(size, "byte")}, and the header's length alone takes 8`);
   const length = new DataView(readAt(file, 0, 8).buffer).getBigUint64(0, true);
   if (length > headerLimit) {
     if (readAt(file, 8, Math.min(1, size - 8))[0] !== brace)
@@ -102,7 +102,7 @@ function readHeader(path: string, file: number, size: number): Item[] {
   if (end !== data)
     throw broken(
       path,
-      `${counted(data - end, "byte")} at its end ${data - end === 1 ? "belongs" : "belong"} to no tensor`,
+      `${pluralize(data - end, "byte")} at its end ${data - end === 1 ? "belongs" : "belong"} to no tensor`,
     );
   return items;
 }
@@ -152,7 +152,7 @@ function itemOf(path: string, name: string, value: unknown): Item {
     throw brokenItem(
       path,
       name,
-      `has ${counted(end - begin, "byte")}, and ${String(written)}${showShape(shape)} takes ${bytes}`,
+      `has ${pluralize(end - begin, "byte")}, and ${String(written)}${showShape(shape)} takes ${bytes}`,
     );
   return { name, dtype, shape, begin, end };
 }

@@ -1,8 +1,8 @@
 // Tensors outside of a target: plain row-major typed arrays. Converts between them, numbers, bytes and nested arrays.
 
-import { kindOf } from "../compiler/asked.ts";
-import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { describeValue } from "../compiler/flag-text.ts";
+import { pluralize } from "../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
 
@@ -32,7 +32,7 @@ export function requireElements(name: string, tensor: Tensor): void {
   if (Object.prototype.toString.call(data) !== `[object ${kind}]` || data.length !== count(shape))
     throw new Problem(
       `${name} is ${dtype}${showShape(shape)}, and ${shownData(data)} was given`,
-      `give a ${kind} of ${counted(count(shape), "element")}`,
+      `give a ${kind} of ${pluralize(count(shape), "element")}`,
     );
   const other = dtype === "bool" ? data.find((x) => x > 1) : undefined;
   if (other !== undefined) throw noBoolean(name, other);
@@ -56,10 +56,10 @@ export function requireFit(name: string, { dtype, shape }: Pick<Tensor, "dtype" 
 /** A tensor of zeros. Throws Problem if dtype or shape is invalid. */
 export function zeros(dtype: DType, shape: readonly number[]): Tensor {
   if (typeof dtype !== "string" || !Object.hasOwn(arrays, dtype))
-    throw new Problem(`the dtype is ${kindOf(dtype)}`, `give one of ${Object.keys(arrays).join(", ")}`);
+    throw new Problem(`the dtype is ${describeValue(dtype)}`, `give one of ${Object.keys(arrays).join(", ")}`);
   if (!isShape(shape))
     throw new Problem(
-      `the shape is ${Array.isArray(shape) ? `[${(shape as unknown[]).map(kindOf).join(", ")}]` : kindOf(shape)}`,
+      `the shape is ${Array.isArray(shape) ? `[${(shape as unknown[]).map(describeValue).join(", ")}]` : describeValue(shape)}`,
       "give a list of whole numbers: [2, 3]",
     );
   if (!(count(shape) <= mostElements))
@@ -79,7 +79,7 @@ export const bytesOfTensor = ({ data }: Tensor): Uint8Array =>
 /** A tensor with a copy of little-endian bytes, whose number must fit the shape. */
 export function fromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
   if (bytes.byteLength !== count(shape) * bytesOf[dtype])
-    throw new RangeError(`${counted(bytes.byteLength, "byte")} cannot be ${dtype}${showShape(shape)}`);
+    throw new RangeError(`${pluralize(bytes.byteLength, "byte")} cannot be ${dtype}${showShape(shape)}`);
   return { dtype, shape, data: new arrays[dtype](bytes.slice().buffer) };
 }
 
@@ -115,14 +115,14 @@ export function fromNumbers(
   const given = values as ArrayLike<number> | null | undefined;
   if (given?.length !== t.data.length)
     throw new Problem(
-      `${what} is ${dtype}${showShape(shape)}, and ${typeof given?.length === "number" ? `${counted(given.length, "number")} ${given.length === 1 ? "was" : "were"}` : `${kindOf(given)} was`} given`,
-      `give a list of ${counted(t.data.length, "number")}`,
+      `${what} is ${dtype}${showShape(shape)}, and ${typeof given?.length === "number" ? `${pluralize(given.length, "number")} ${given.length === 1 ? "was" : "were"}` : `${describeValue(given)} was`} given`,
+      `give a list of ${pluralize(t.data.length, "number")}`,
     );
   for (let i = 0; i < t.data.length; i++) t.data[i] = stored(dtype, values[i] as number, what);
   return t;
 }
 function stored(dtype: DType, x: number, what: string): number {
-  if (typeof x !== "number") throw new Problem(`${what} holds ${kindOf(x)}`, "give numbers");
+  if (typeof x !== "number") throw new Problem(`${what} holds ${describeValue(x)}`, "give numbers");
   if (dtype === "i32" && (x | 0) !== x)
     throw new Problem(
       `${what} holds ${x}, which is not a 32-bit integer`,
@@ -207,7 +207,7 @@ function collect(x: unknown, shape: readonly number[], axis: number, flat: numbe
     const special = x === "NaN" || x === "Infinity" || x === "-Infinity";
     if (typeof x !== "number" && typeof x !== "boolean" && !special)
       throw new Problem(
-        `${what} holds ${Array.isArray(x) ? JSON.stringify(x) : kindOf(x)}`,
+        `${what} holds ${Array.isArray(x) ? JSON.stringify(x) : describeValue(x)}`,
         "give numbers or booleans in nested arrays of equal lengths",
       );
     flat.push(Number(x));

@@ -1,12 +1,12 @@
 // A trained model in a user's own TypeScript: opened once, then asked for texts at any time, which are generated together in the rows of one batch.
 import { ReadableStream, type ReadableStreamDefaultController } from "node:stream/web";
-import { kindOf } from "../compiler/asked.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { type Wish, writeBatch } from "./batch.ts";
+import { describeValue } from "../compiler/flag-text.ts";
+import { type GenerateRequest, generateBatch } from "./batch.ts";
 import type { CompileReport } from "./compile.ts";
 import type { TargetOptions } from "./embed.ts";
-import { asText } from "./generate.ts";
-import { type OpenRun, openRun, type TextOptions, wishOf } from "./open-run.ts";
+import { decodeTokens } from "./generate.ts";
+import { type OpenRun, openRun, requestOf, type TextOptions } from "./open-run.ts";
 import { requireOptions } from "./options.ts";
 
 /** Options of `openModel`. Defaults: the sizes and precision of the training. `seed` is that of the sampling. */
@@ -29,9 +29,9 @@ export class TextModel {
   readonly #model: OpenRun;
   readonly #batch: number;
   readonly #seed: number;
-  readonly #waiting: Asked[] = [];
+  readonly #queue: PendingText[] = [];
   readonly #closing = new AbortController();
-  #writing: Promise<void> | null = null;
+  #running: Promise<void> | null = null;
 
   constructor(model: OpenRun, batch: number, seed: number) {
     [this.#model, this.#batch, this.#seed] = [model, batch, seed];
@@ -49,89 +49,89 @@ export class TextModel {
    * depend on the others; at other temperatures it is reproducible only if it is generated alone.
    */
   async *generate(prompt: string, options: AskOptions = {}): AsyncGenerator<string, void> {
-    if (typeof prompt !== "string") throw new Problem(`the prompt is ${kindOf(prompt)}`, "give a string");
+    if (typeof prompt !== "string") throw new Problem(`the prompt is ${describeValue(prompt)}`, "give a string");
     const { codec } = this.#model;
     const tokens = codec.encode(prompt);
-    yield* asText(this.tokens(tokens, options), codec.decoder(tokens));
+    yield* decodeTokens(this.tokens(tokens, options), codec.decoder(tokens));
   }
   /** The same as token numbers, without the token that ends the text. */
   async *tokens(prompt: ArrayLike<number>, options: AskOptions = {}): AsyncGenerator<number, void> {
     requireOptions("a text", options);
     const given = tokensOf(prompt);
     if (this.#closing.signal.aborted) throw new Problem("the model is closed", "open it again with openModel");
-    const asked = new Asked(wishOf(given, options, this.#model), options.signal);
-    this.#waiting.push(asked);
-    this.#writing ??= this.#write();
-    yield* asked.written;
+    const text = new PendingText(requestOf(given, options, this.#model), options.signal);
+    this.#queue.push(text);
+    this.#running ??= this.#run();
+    yield* text.stream;
   }
   /** Ends all texts that are being generated and frees the memory. */
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
-    await this.#writing;
+    await this.#running;
     this.#model.executable.close();
   }
   /** Runs until no text is waiting, then again if new ones came in meanwhile. */
-  async #write(): Promise<void> {
-    const begun = new Map<number, Asked>();
+  async #run(): Promise<void> {
+    const started = new Map<number, PendingText>();
     const how = { rows: this.#batch, seed: this.#seed, step: this.#model.step, signal: this.#closing.signal };
-    const written = writeBatch(this.#model.executable, this.#wishes(begun), how);
+    const written = generateBatch(this.#model.executable, this.#requests(started), how);
     let failure: unknown;
     try {
-      for await (const { wish, token } of written) begun.get(wish)?.take(token);
+      for await (const { request, token } of written) started.get(request)?.push(token);
     } catch (error) {
       failure = error;
     }
     if (failure !== undefined || this.#closing.signal.aborted)
-      for (const asked of [...begun.values(), ...this.#waiting.splice(0)]) asked.end(failure);
-    this.#writing = this.#waiting.length > 0 ? this.#write() : null;
+      for (const asked of [...started.values(), ...this.#queue.splice(0)]) asked.end(failure);
+    this.#running = this.#queue.length > 0 ? this.#run() : null;
   }
-  /** The waiting texts, one for each free row. `begun` maps the numbers that `writeBatch` gives them to them. */
-  #wishes(begun: Map<number, Asked>): Iterable<Wish> {
+  /** The waiting texts, one for each free row. `started` maps the numbers that `generateBatch` gives them to them. */
+  #requests(started: Map<number, PendingText>): Iterable<GenerateRequest> {
     let count = 0;
-    const next = (): IteratorResult<Wish, undefined> => {
-      for (const [number, { over }] of begun) if (over) begun.delete(number);
-      const asked = this.#waiting.shift();
+    const next = (): IteratorResult<GenerateRequest, undefined> => {
+      for (const [number, { isOver }] of started) if (isOver) started.delete(number);
+      const asked = this.#queue.shift();
       if (!asked) return { done: true, value: undefined };
-      begun.set(count++, asked);
-      return { done: false, value: asked.wish };
+      started.set(count++, asked);
+      return { done: false, value: asked.request };
     };
     return { [Symbol.iterator]: () => ({ next }) };
   }
 }
 /** A text that was asked for, with its tokens as a stream. */
-class Asked {
-  readonly wish: Wish;
-  readonly written: ReadableStream<number>;
-  readonly #gone = new AbortController();
-  #to: ReadableStreamDefaultController<number> | undefined;
-  #left: number;
+class PendingText {
+  readonly request: GenerateRequest;
+  readonly stream: ReadableStream<number>;
+  readonly #stopped = new AbortController();
+  #controller: ReadableStreamDefaultController<number> | undefined;
+  #remaining: number;
 
-  constructor(wish: Wish, signal: AbortSignal | undefined) {
-    this.wish = { ...wish, signal: this.#gone.signal };
-    this.#left = wish.tokens;
+  constructor(request: GenerateRequest, signal: AbortSignal | undefined) {
+    this.request = { ...request, signal: this.#stopped.signal };
+    this.#remaining = request.tokens;
     const start = (to: ReadableStreamDefaultController<number>): void => {
-      this.#to = to;
+      this.#controller = to;
     };
-    this.written = new ReadableStream({ start, cancel: () => this.#gone.abort() });
+    this.stream = new ReadableStream({ start, cancel: () => this.#stopped.abort() });
     if (signal?.aborted) this.end();
-    signal?.addEventListener("abort", () => this.end(), { signal: this.#gone.signal });
+    signal?.addEventListener("abort", () => this.end(), { signal: this.#stopped.signal });
   }
   /** Whether all of it was generated, or nobody reads it any more. */
-  get over(): boolean {
-    return this.#gone.signal.aborted;
+  get isOver(): boolean {
+    return this.#stopped.signal.aborted;
   }
-  take(token: number): void {
-    if (this.over) return;
-    this.#left -= 1;
-    if (token !== this.wish.end) this.#to?.enqueue(token);
-    if (token === this.wish.end || this.#left === 0) this.end();
+  push(token: number): void {
+    if (this.isOver) return;
+    this.#remaining -= 1;
+    if (token !== this.request.end) this.#controller?.enqueue(token);
+    if (token === this.request.end || this.#remaining === 0) this.end();
   }
   end(failure?: unknown): void {
-    if (this.over) return;
-    this.#gone.abort();
-    if (failure === undefined) this.#to?.close();
-    else this.#to?.error(failure);
+    if (this.isOver) return;
+    this.#stopped.abort();
+    if (failure === undefined) this.#controller?.close();
+    else this.#controller?.error(failure);
   }
 }
 /** Validates and copies a prompt: the caller may change the list while the text waits. */
@@ -140,7 +140,7 @@ function tokensOf(prompt: ArrayLike<number>): number[] {
   const wrong = list.find((token) => !Number.isSafeInteger(token) || token < 0 || token >= 2 ** 31);
   if (list.length === 0 || wrong !== undefined)
     throw new Problem(
-      wrong === undefined ? "the prompt has no tokens" : `the prompt's token ${kindOf(wrong)} is none`,
+      wrong === undefined ? "the prompt has no tokens" : `the prompt's token ${describeValue(wrong)} is none`,
       "give a list of at least one token number",
     );
   return list;
@@ -152,7 +152,8 @@ function tokensOf(prompt: ArrayLike<number>): number[] {
  */
 export async function openModel(folder: string, options: OpenOptions = {}): Promise<TextModel> {
   requireOptions("openModel", options);
-  if (typeof folder !== "string") throw new Problem(`the folder is ${kindOf(folder)}`, 'give its path: "runs/gpt-moe"');
+  if (typeof folder !== "string")
+    throw new Problem(`the folder is ${describeValue(folder)}`, 'give its path: "runs/gpt-moe"');
   const { sizes, batch = 16, seed = 0, ...more } = options;
   return new TextModel(await openRun({ ...more, folder, set: sizes, rows: batch, seed }), batch, seed);
 }

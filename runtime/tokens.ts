@@ -6,7 +6,7 @@ export interface Codec {
   readonly name: "bytes" | "ids" | "tokenizer";
   readonly unit: "byte" | "token";
   /** What config.json records of the codec: `tokenizer` is the SHA-256 of its files; `opening` replaces the codec's own encoding of an empty text. */
-  readonly asked: {
+  readonly config: {
     readonly ids?: true | undefined;
     readonly tokenizer?: string | undefined;
     readonly opening?: readonly number[] | undefined;
@@ -14,13 +14,13 @@ export interface Codec {
   /** Files, by name, to be copied to the run's folder. */
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** The size of the tokenizer's vocabulary; null for bytes and token numbers. */
-  readonly tokens: number | null;
+  readonly vocabularySize: number | null;
   /** The token that ends a text; null if there is none. */
-  readonly end: number | null;
+  readonly endToken: number | null;
   /** Encodes a prompt; at least one token, even for an empty text. */
   encode(text: string): number[];
   /** Encodes a file of training data. */
-  data(file: Uint8Array, path: string, progress?: Progress): Tokens;
+  encodeFile(file: Uint8Array, path: string, progress?: Progress): Tokens;
   /** A decoder of the tokens that follow this prompt. */
   decoder(prompt: ArrayLike<number>): Decoder;
 }
@@ -37,11 +37,11 @@ export interface Decoder {
 const bytes: Codec = {
   name: "bytes",
   unit: "byte",
-  asked: {},
+  config: {},
   files: new Map(),
-  tokens: null,
-  end: null,
-  data: (file) => file,
+  vocabularySize: null,
+  endToken: null,
+  encodeFile: (file) => file,
   encode: (text) => [...new TextEncoder().encode(text === "" ? "\n" : text)],
   decoder: () => {
     const decoder = new TextDecoder("utf-8");
@@ -60,9 +60,9 @@ function byte(token: number): number {
 }
 
 /** The same codec, but an empty text is encoded as `opening` (at least one token). */
-export const opened = (codec: Codec, opening: readonly number[]): Codec => ({
+export const withOpening = (codec: Codec, opening: readonly number[]): Codec => ({
   ...codec,
-  asked: { ...codec.asked, opening },
+  config: { ...codec.config, opening },
   encode: (text) => (text === "" ? [...opening] : codec.encode(text)),
 });
 
@@ -70,11 +70,11 @@ export const opened = (codec: Codec, opening: readonly number[]): Codec => ({
 const ids: Codec = {
   name: "ids",
   unit: "token",
-  asked: { ids: true },
+  config: { ids: true },
   files: new Map(),
-  tokens: null,
-  end: null,
-  data: tokenNumbers,
+  vocabularySize: null,
+  endToken: null,
+  encodeFile: tokenNumbers,
   encode: (text) => {
     const pieces = text.split(/[\s,]+/).filter((piece) => piece !== "");
     const wrong = pieces.find((piece) => !/^\d{1,9}$/.test(piece));
@@ -100,13 +100,13 @@ function tokenNumbers(file: Uint8Array, path: string): Int32Array {
     } else if (blanks.has(byte)) {
       if (digits > 0) found[count++] = value;
       [value, digits] = [0, 0];
-    } else throw noNumber(file, i - digits, path);
+    } else throw notANumber(file, i - digits, path);
   }
   return found.subarray(0, count);
 }
 const [blank, zero] = [32, 48];
 const blanks: ReadonlySet<number> = new Set([blank, 9, 10, 13, 44]);
-function noNumber(file: Uint8Array, at: number, path: string): Problem {
+function notANumber(file: Uint8Array, at: number, path: string): Problem {
   const [word] = new TextDecoder().decode(file.subarray(at, at + 24)).split(/[\s,]/);
   return new Problem(
     `${path}: \`${word}\` is not a token number`,
@@ -114,24 +114,24 @@ function noNumber(file: Uint8Array, at: number, path: string): Problem {
   );
 }
 
-/** Throws Problem if a tokenizer has more tokens than the model. `among` as in `requireKnown`. */
-export function requireRoomFor({ tokens }: Codec, among: number | undefined): void {
-  if (tokens === null || among === undefined || tokens <= among) return;
+/** Throws Problem if a tokenizer has more tokens than the model. `vocabulary` as in `requireInVocabulary`. */
+export function requireVocabulary({ vocabularySize }: Codec, vocabulary: number | undefined): void {
+  if (vocabularySize === null || vocabulary === undefined || vocabularySize <= vocabulary) return;
   throw new Problem(
-    `the tokenizer's numbers are 0 to ${tokens - 1}, and the model's tokens are 0 to ${among - 1}`,
-    `give the model as many (\`--set V=${tokens}\` in examples/gpt-moe.moe), or use the tokenizer that it was made for`,
+    `the tokenizer's numbers are 0 to ${vocabularySize - 1}, and the model's tokens are 0 to ${vocabulary - 1}`,
+    `give the model as many (\`--set V=${vocabularySize}\` in examples/gpt-moe.moe), or use the tokenizer that it was made for`,
   );
 }
 /**
- * Throws Problem if a token is outside the model's vocabulary. `among`: the vocabulary's size, undefined if the model does not look tokens up;
+ * Throws Problem if a token is outside the model's vocabulary. `vocabulary`: the vocabulary's size, undefined if the model does not look tokens up;
  * `what`: what holds the tokens, for the error.
  */
-export function requireKnown(tokens: ArrayLike<number>, among: number | undefined, what: string): void {
-  if (among === undefined) return;
-  const unknown = Array.prototype.find.call(tokens, (token: number) => token >= among) as number | undefined;
+export function requireInVocabulary(tokens: ArrayLike<number>, vocabulary: number | undefined, what: string): void {
+  if (vocabulary === undefined) return;
+  const unknown = Array.prototype.find.call(tokens, (token: number) => token >= vocabulary) as number | undefined;
   if (unknown === undefined) return;
   throw new Problem(
-    `${what} holds the token ${unknown}, and the model's tokens are 0 to ${among - 1}`,
+    `${what} holds the token ${unknown}, and the model's tokens are 0 to ${vocabulary - 1}`,
     "bytes need a vocabulary of 256 (`V` in examples/gpt-moe.moe), a tokenizer's numbers one as large as its own; give the model more tokens, or other text",
   );
 }

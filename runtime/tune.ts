@@ -2,25 +2,30 @@
 // candidate, so each is timed in its real surroundings, with the caches as its neighbours leave them.
 import { createHash } from "node:crypto";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
-import { type Axis, axes as allAxes, contractionOf, variants } from "../compiler/kernel/candidates.ts";
+import {
+  tuningAxes as allAxes,
+  candidatesOn,
+  parseContractionKey,
+  type TuningAxis,
+} from "../compiler/kernel/candidates.ts";
 import type { Contraction, Schedule } from "../compiler/kernel/schedule.ts";
-import { panelOf } from "./host/backend.ts";
+import { panelWidth } from "./host/backend.ts";
 import { cores } from "./host/machine.ts";
 import { ScheduleCache, type Schedules } from "./host/schedules.ts";
 import { toolchain } from "./host/toolchain.ts";
+import { type MeasuredEntry, type MeasureOptions, openMeasuredEntry } from "./measured-entry.ts";
 import type { StepTimes } from "./native.ts";
 import { bytesOfTensor } from "./tensor.ts";
-import { openTrial, type Trial, type TrialOptions } from "./trial.ts";
 
-export interface TuneOptions extends Omit<TrialOptions, "after" | "schedules" | "target" | "tf32"> {
+export interface TuneOptions extends Omit<MeasureOptions, "after" | "schedules" | "target" | "tf32"> {
   /** Runs of each candidate, of which the fastest counts. Default: 5. */
   readonly runs?: number | undefined;
   /** Where to store the fastest schedules; null: nowhere. Default: this machine's cache. */
   readonly cache?: ScheduleCache | null | undefined;
   /** Which parameters of a schedule to vary. Default: all. */
-  readonly axes?: readonly Axis[];
+  readonly axes?: readonly TuningAxis[];
   /** Called after each round, in which each contraction has measured one candidate. */
-  readonly round?: (axis: Axis, done: number, of: number) => void;
+  readonly round?: (axis: TuningAxis, done: number, of: number) => void;
 }
 /** The result for one shape of contraction; seconds are the total of all its launches in one run. */
 interface TunedShape {
@@ -42,7 +47,7 @@ export interface Tuned {
   readonly secondsAfter: number;
 }
 /** A new schedule must take at most this fraction of the old one's time; smaller gains may be noise. */
-const worthwhile = 0.97;
+const requiredRatio = 0.97;
 
 export async function tune({ runs = 5, cache, axes = allAxes, round, ...options }: TuneOptions): Promise<Tuned> {
   const { threads = cores() } = options;
@@ -51,8 +56,8 @@ export async function tune({ runs = 5, cache, axes = allAxes, round, ...options 
   const known: Schedules = kept?.read() ?? new Map();
   const measure = new Measure({ ...options, threads }, runs);
   const base = await measure.with(known);
-  const tries = [...base.choices].map(([shape, before]): Try => {
-    const contraction = contractionOf(shape);
+  const tries = [...base.choices].map(([shape, before]): Candidate => {
+    const contraction = parseContractionKey(shape);
     if (!contraction) throw new Bug(`\`${shape}\` is no contraction`);
     const first = base.seconds.get(shape) ?? Number.NaN;
     return { shape, contraction, before, best: before, first, seconds: first };
@@ -61,19 +66,19 @@ export async function tune({ runs = 5, cache, axes = allAxes, round, ...options 
     throw new Problem(`${base.entry} has no matrix product`, "tune an entry that has one, or the model's `train`");
   let measured = 0;
   for (const axis of axes) {
-    const others = new Map(tries.map((t) => [t, variants(t.contraction, t.best, axis, panelOf(tools))]));
+    const others = new Map(tries.map((t) => [t, candidatesOn(t.contraction, t.best, axis, panelWidth(tools))]));
     const rounds = Math.max(...[...others.values()].map((list) => list.length));
     for (let i = 0; i < rounds; i++) {
       const now = new Map([...known, ...tries.map((t): [string, Schedule] => [t.shape, others.get(t)?.[i] ?? t.best])]);
       const { seconds } = await measure.with(now);
-      for (const [t, list] of others) better(t, list[i], seconds.get(t.shape) ?? Number.NaN);
+      for (const [t, list] of others) updateBest(t, list[i], seconds.get(t.shape) ?? Number.NaN);
       round?.(axis, i + 1, rounds);
     }
     measured += [...others.values()].reduce((sum, list) => sum + list.length, 0);
   }
-  return { ...(await decide(measure, tries, known, kept)), entry: base.entry, measured };
+  return { ...(await confirmWinners(measure, tries, known, kept)), entry: base.entry, measured };
 }
-interface Try {
+interface Candidate {
   readonly shape: string;
   readonly contraction: Contraction;
   readonly before: Schedule;
@@ -82,25 +87,25 @@ interface Try {
   readonly first: number;
   seconds: number;
 }
-function better(t: Try, schedule: Schedule | undefined, seconds: number): void {
+function updateBest(t: Candidate, schedule: Schedule | undefined, seconds: number): void {
   if (!schedule || !(seconds < t.seconds)) return;
   t.best = schedule;
   t.seconds = seconds;
 }
 
 /** Measures the winners again, alternating with the old schedules; drops those that do not win this time too, and stores the rest. */
-async function decide(
+async function confirmWinners(
   measure: Measure,
-  tries: readonly Try[],
+  tries: readonly Candidate[],
   known: Schedules,
   cache: ScheduleCache | null,
 ): Promise<Omit<Tuned, "entry" | "measured">> {
-  const won = tries.filter((t) => t.best !== t.before && t.seconds < worthwhile * t.first);
+  const won = tries.filter((t) => t.best !== t.before && t.seconds < requiredRatio * t.first);
   const chosen = new Map([...known, ...won.map((t): [string, Schedule] => [t.shape, t.best])]);
   const turns = { before: new Best(), after: new Best() };
   for (let turn = 0; turn < 2; turn++) {
-    turns.before.see(await measure.with(known));
-    turns.after.see(await measure.with(chosen));
+    turns.before.add(await measure.with(known));
+    turns.after.add(await measure.with(chosen));
   }
   const shapes = won
     .map((t) => ({
@@ -110,7 +115,7 @@ async function decide(
       secondsBefore: turns.before.of(t.shape),
       secondsAfter: turns.after.of(t.shape),
     }))
-    .filter((s) => s.secondsAfter < worthwhile * s.secondsBefore)
+    .filter((s) => s.secondsAfter < requiredRatio * s.secondsBefore)
     .toSorted((a, b) => b.secondsBefore - b.secondsAfter - (a.secondsBefore - a.secondsAfter));
   if (shapes.length > 0) cache?.add(new Map(shapes.map((s) => [s.shape, s.after])));
   return {
@@ -123,7 +128,7 @@ async function decide(
 class Best {
   total = Number.POSITIVE_INFINITY;
   readonly #seconds = new Map<string, number>();
-  see({ total, seconds }: Measured): void {
+  add({ total, seconds }: Measured): void {
     this.total = Math.min(this.total, total);
     for (const [shape, s] of seconds) this.#seconds.set(shape, Math.min(s, this.#seconds.get(shape) ?? s));
   }
@@ -141,15 +146,15 @@ interface Measured {
 }
 /** Runs the entry with given schedules. A schedule that changes a bit of the results is a Bug. */
 class Measure {
-  readonly #options: TrialOptions;
+  readonly #options: MeasureOptions;
   readonly #runs: number;
   #bits: string | null = null;
-  constructor(options: TrialOptions, runs: number) {
+  constructor(options: MeasureOptions, runs: number) {
     this.#options = options;
     this.#runs = runs;
   }
   async with(schedules: Schedules): Promise<Measured> {
-    const trial = await openTrial({ ...this.#options, schedules });
+    const trial = await openMeasuredEntry({ ...this.#options, schedules });
     try {
       const bits = createHash("sha256");
       const all: StepTimes[] = [];
@@ -161,19 +166,19 @@ class Measure {
         if (i > 0) all.push(times);
       }
       for (const t of trial.parameters()) bits.update(bytesOfTensor(t));
-      this.#same(bits.digest("hex"), schedules);
+      this.#requireSameBits(bits.digest("hex"), schedules);
       return summed(trial, all);
     } finally {
       trial.close();
     }
   }
-  #same(bits: string, schedules: Schedules): void {
+  #requireSameBits(bits: string, schedules: Schedules): void {
     this.#bits ??= bits;
     if (bits !== this.#bits)
       throw new Bug(`a schedule changed a result; it is one of ${JSON.stringify([...schedules])}`);
   }
 }
-function summed({ plan, entry }: Trial, runs: readonly StepTimes[]): Measured {
+function summed({ plan, entry }: MeasuredEntry, runs: readonly StepTimes[]): Measured {
   const shapes = entry.steps.map((s) => (s.kind === "launch" ? plan.kernels[s.launch.kernel]?.schedule : undefined));
   const choices = new Map<string, Schedule>();
   for (const s of shapes) if (s) choices.set(s.shape, { ...(s.choice as unknown as Schedule) });

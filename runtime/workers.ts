@@ -5,17 +5,17 @@ import { hostname, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { Problem } from "../compiler/diagnostic.ts";
-import type { Free } from "../compiler/plan/bytes.ts";
+import type { FreeMemory } from "../compiler/plan/bytes.ts";
 import { DeviceFailed } from "./executable.ts";
 import { cores, freeMemory } from "./host/machine.ts";
-import { workers as begun, launched } from "./mpi.ts";
-import type { Workers as Native } from "./native.ts";
+import { launchInfo, mpiWorkers } from "./mpi.ts";
+import type { NativeWorkers as Native } from "./native.ts";
 
 /** What carries the messages: MPI. */
-export type Wire = Pick<Native, "rank" | "size" | "allGather" | "abort" | "finalize">;
+export type Transport = Pick<Native, "rank" | "size" | "allGather" | "abort" | "finalize">;
 
 /** Thrown on a worker that has no error of its own, because another has failed. That one reports the reason. */
-export class Elsewhere extends Problem {
+export class OtherWorkerFailed extends Problem {
   constructor(rank: number) {
     super(`worker ${rank} has failed`, "it says why");
   }
@@ -24,7 +24,7 @@ export class Elsewhere extends Problem {
  * The workers on this machine: their ranks, how many of them share this worker's cores (itself included), and how many of the launcher's cores none of
  * them may use.
  */
-interface Here {
+interface LocalWorkers {
   readonly ranks: readonly number[];
   readonly sharing: number;
   readonly idle: number;
@@ -38,63 +38,63 @@ export class Workers {
   readonly threads: number | undefined;
   /** How many cores of this machine the launcher may use, but none of the workers, which it has bound to others. */
   readonly idle: number;
-  readonly #wire: Wire;
-  readonly #here: Here;
+  readonly #transport: Transport;
+  readonly #local: LocalWorkers;
   /** Once set, no more messages are sent; why. */
-  #over: Problem | null = null;
+  #ended: Problem | null = null;
   /** An entry is running, or failed while running. Others may then be waiting inside it, where no message reaches them. */
-  #inside = false;
+  #inEntry = false;
 
-  constructor(wire: Wire) {
-    this.#wire = wire;
+  constructor(wire: Transport) {
+    this.#transport = wire;
     this.rank = wire.rank;
     this.size = wire.size;
-    this.#here = this.size === 1 ? { ranks: [0], sharing: 1, idle: 0 } : this.#found();
-    this.idle = this.#here.idle;
-    const own = Math.max(1, Math.floor(cores() / this.#here.sharing));
-    this.threads = this.size === 1 ? undefined : Math.min(...this.numbers("threads", own));
+    this.#local = this.size === 1 ? { ranks: [0], sharing: 1, idle: 0 } : this.#findLocal();
+    this.idle = this.#local.idle;
+    const own = Math.max(1, Math.floor(cores() / this.#local.sharing));
+    this.threads = this.size === 1 ? undefined : Math.min(...this.gatherNumbers("threads", own));
   }
   /** The free memory of this machine, and the number of workers that share it. */
-  memory(): Free {
-    return { bytes: freeMemory(), sharing: this.#here.ranks.length };
+  memory(): FreeMemory {
+    return { bytes: freeMemory(), sharing: this.#local.ranks.length };
   }
   /** Gathers a number from each worker. `what` names the exchange, so that workers which do different things are found out. */
-  numbers(what: string, own: number): Float64Array {
+  gatherNumbers(what: string, own: number): Float64Array {
     if (this.size === 1) return Float64Array.of(own);
-    if (this.#over) throw this.#over;
-    const told = this.#tell(0, what, own);
-    const failed = told.findIndex((t) => t.failed);
-    if (failed >= 0) throw this.#end(new Elsewhere(failed));
-    if (told.some((t) => t.of !== told[0]?.of)) throw this.#end(this.#apart(what));
-    return Float64Array.from(told, (t) => t.number);
+    if (this.#ended) throw this.#ended;
+    const statuses = this.#gatherStatus(0, what, own);
+    const failed = statuses.findIndex((t) => t.failed);
+    if (failed >= 0) throw this.#endWith(new OtherWorkerFailed(failed));
+    if (statuses.some((t) => t.of !== statuses[0]?.of)) throw this.#endWith(this.#mismatch(what));
+    return Float64Array.from(statuses, (t) => t.number);
   }
   /** Whether `own` is true on any worker. */
-  some(what: string, own: boolean): boolean {
-    return this.numbers(what, Number(own)).some((n) => n !== 0);
+  anyWorker(what: string, own: boolean): boolean {
+    return this.gatherNumbers(what, Number(own)).some((n) => n !== 0);
   }
   /** Gathers bytes from each worker, of any lengths. */
-  exchange(what: string, bytes: Uint8Array): readonly Uint8Array[] {
-    const lengths = [...this.numbers(what, bytes.byteLength)];
+  gatherBytes(what: string, bytes: Uint8Array): readonly Uint8Array[] {
+    const lengths = [...this.gatherNumbers(what, bytes.byteLength)];
     const longest = Math.max(...lengths);
     const padded = new Uint8Array(longest);
     padded.set(bytes);
-    const all = this.#wire.allGather(padded);
+    const all = this.#transport.allGather(padded);
     return lengths.map((length, i) => all.subarray(i * longest, i * longest + length));
   }
   /** Among the workers of this machine with the same `own`: this one's index, and their number. */
-  amongAlike(what: string, own: string): { readonly index: number; readonly count: number } {
-    const told = this.exchange(what, encoded(own)).map(decoded);
-    const alike = this.#here.ranks.filter((rank) => told[rank] === own);
+  localRank(what: string, own: string): { readonly index: number; readonly count: number } {
+    const told = this.gatherBytes(what, encoded(own)).map(decoded);
+    const alike = this.#local.ranks.filter((rank) => told[rank] === own);
     return { index: alike.indexOf(this.rank), count: alike.length };
   }
   /** Gathers bytes from each worker, the same number from each, one after the other by rank. */
-  joined(what: string, bytes: Uint8Array): Uint8Array {
-    this.numbers(what, 0);
-    return this.#wire.allGather(bytes);
+  allGather(what: string, bytes: Uint8Array): Uint8Array {
+    this.gatherNumbers(what, 0);
+    return this.#transport.allGather(bytes);
   }
   /** Throws on all workers if one of them has another value of some name than worker 0. */
-  requireAlike(values: Readonly<Record<string, string>>, help = sameForAll): void {
-    const all = this.exchange("options", encoded(JSON.stringify(values)));
+  requireEqual(values: Readonly<Record<string, string>>, help = sameForAll): void {
+    const all = this.gatherBytes("options", encoded(JSON.stringify(values)));
     const [first = {}, ...others] = all.map((bytes) => JSON.parse(decoded(bytes)) as Record<string, string>);
     for (const [i, other] of others.entries())
       for (const name of new Set([...Object.keys(first), ...Object.keys(other)]))
@@ -105,59 +105,59 @@ export class Workers {
           );
   }
   /** The first worker of each machine does `work` before the others there, which then find what it made in caches. */
-  async inTurn<T>(what: string, work: () => Promise<T>): Promise<T> {
+  async localFirst<T>(what: string, work: () => Promise<T>): Promise<T> {
     if (this.size === 1) return work();
-    const [first = 0] = this.#here.ranks;
-    const turn = first === this.rank ? new Turn() : null;
-    const folders = this.exchange(what, encoded(turn?.folder ?? ""));
-    if (!turn) {
-      await gone(decoded(folders[first]));
-      this.numbers(`${what}, in turn`, 0);
+    const [first = 0] = this.#local.ranks;
+    const barrier = first === this.rank ? new FolderBarrier() : null;
+    const folders = this.gatherBytes(what, encoded(barrier?.folder ?? ""));
+    if (!barrier) {
+      await untilRemoved(decoded(folders[first]));
+      this.gatherNumbers(`${what}, in turn`, 0);
       return work();
     }
-    const result = await work().finally(() => turn.end());
-    this.numbers(`${what}, in turn`, 0);
+    const result = await work().finally(() => barrier.end());
+    this.gatherNumbers(`${what}, in turn`, 0);
     return result;
   }
-  /** Tells the others of an error on this worker. Returns what to throw: the error, or `Elsewhere` if a worker of lower rank failed too and reports. */
-  failed(error: unknown): unknown {
-    if (this.size === 1 || this.#over || this.#inside) return error;
-    const first = this.#tell(1, "", 0).findIndex((t) => t.failed);
-    this.#end(new Elsewhere(first));
-    return first === this.rank ? error : this.#over;
+  /** Tells the others of an error on this worker. Returns what to throw: the error, or `OtherWorkerFailed` if a worker of lower rank failed too and reports. */
+  reportFailure(error: unknown): unknown {
+    if (this.size === 1 || this.#ended || this.#inEntry) return error;
+    const first = this.#gatherStatus(1, "", 0).findIndex((t) => t.failed);
+    this.#endWith(new OtherWorkerFailed(first));
+    return first === this.rank ? error : this.#ended;
   }
   /** Ends the common work, and MPI. What fails from now on concerns only the worker that it fails on. */
-  done(): void {
-    this.numbers("the end", 0);
-    this.#end(new Problem("the workers have parted", "train once in a process"));
-    this.#wire.finalize();
+  finish(): void {
+    this.gatherNumbers("the end", 0);
+    this.#endWith(new Problem("the workers have parted", "train once in a process"));
+    this.#transport.finalize();
   }
   /** Runs an entry. If it fails after it has begun, others may be waiting in it; then only the end of this process, which aborts all, ends them. */
-  async within<T>(work: () => Promise<T>): Promise<T> {
-    this.#inside = true;
+  async runEntry<T>(work: () => Promise<T>): Promise<T> {
+    this.#inEntry = true;
     try {
       const result = await work();
-      this.#inside = false;
+      this.#inEntry = false;
       return result;
     } catch (error) {
-      this.#inside = !(error instanceof Problem) || error instanceof DeviceFailed; // other Problems are of inputs, thrown before it begins
+      this.#inEntry = !(error instanceof Problem) || error instanceof DeviceFailed; // other Problems are of inputs, thrown before it begins
       throw error;
     }
   }
   /** Called at the process' end. With an error that the others do not know of, it aborts them too; without one, it waits until they end as well. */
   atExit(code: number): void {
-    if (!this.#over && (code !== 0 || this.#inside)) return this.#wire.abort(code === 0 ? 1 : code);
-    if (!this.#over) this.numbers("the end of the process", 0);
-    this.#wire.finalize();
+    if (!this.#ended && (code !== 0 || this.#inEntry)) return this.#transport.abort(code === 0 ? 1 : code);
+    if (!this.#ended) this.gatherNumbers("the end of the process", 0);
+    this.#transport.finalize();
   }
 
-  #end(why: Problem): Problem {
-    return (this.#over ??= why);
+  #endWith(why: Problem): Problem {
+    return (this.#ended ??= why);
   }
-  #tell(failed: number, what: string, number: number): { failed: boolean; of: number; number: number }[] {
+  #gatherStatus(failed: number, what: string, number: number): { failed: boolean; of: number; number: number }[] {
     const numbers = new Float64Array(3 * this.size);
     const own = new Uint8Array(Float64Array.of(failed, hashOf(what), number).buffer);
-    new Uint8Array(numbers.buffer).set(this.#wire.allGather(own));
+    new Uint8Array(numbers.buffer).set(this.#transport.allGather(own));
     return Array.from({ length: this.size }, (_, i) => ({
       failed: numbers[3 * i] !== 0,
       of: numbers[3 * i + 1] ?? 0,
@@ -165,22 +165,22 @@ export class Workers {
     }));
   }
   /** The error where workers are at different calls. They exchange the names of these as text, to say which. */
-  #apart(what: string): Problem {
+  #mismatch(what: string): Problem {
     const size = 96;
     const own = new Uint8Array(size);
     new TextEncoder().encodeInto(what, own);
-    const texts = new TextDecoder().decode(this.#wire.allGather(own)).match(new RegExp(`[^]{${size}}`, "g")) ?? [];
+    const texts = new TextDecoder().decode(this.#transport.allGather(own)).match(new RegExp(`[^]{${size}}`, "g")) ?? [];
     const [first = "", ...others] = texts.map((text) => text.replace(/\0+$/, ""));
     const i = others.findIndex((other) => other !== first);
-    if (this.rank !== 0) return new Elsewhere(0);
+    if (this.rank !== 0) return new OtherWorkerFailed(0);
     return new Problem(
       `the workers do different things: worker ${i + 1} is at \`${others[i]}\`, worker 0 at \`${first}\``,
       "all call the same functions in the same order; which worker it is may decide what is printed, and nothing else",
     );
   }
-  #found(): Here {
+  #findLocal(): LocalWorkers {
     const text = encoded(`${hostname()}\n${coresOf("self")}`);
-    const all = this.exchange("machine", text).map((bytes) => decoded(bytes).split("\n"));
+    const all = this.gatherBytes("machine", text).map((bytes) => decoded(bytes).split("\n"));
     const isHere = ([name]: readonly string[]): boolean => name === all[this.rank]?.[0];
     const ranks = all.flatMap((one, rank) => (isHere(one) ? [rank] : []));
     const cores = all.filter(isHere).map(([, list = ""]) => list);
@@ -188,7 +188,7 @@ export class Workers {
     return {
       ranks,
       sharing: cores.filter((list) => list === own).length,
-      idle: Math.max(0, counted([ofMpirun()]) - counted(cores)),
+      idle: Math.max(0, countCores([ofMpirun()]) - countCores(cores)),
     };
   }
 }
@@ -200,7 +200,7 @@ const decoded = (bytes: Uint8Array | undefined): string => new TextDecoder().dec
  * A folder that exists while the first worker of a machine works and the others wait. They look for it now and then, because a wait in MPI would spin on
  * cores that the first needs.
  */
-class Turn {
+class FolderBarrier {
   readonly folder: string = mkdtempSync(join(resolve(tmpdir()), "moec-turn-"));
   readonly end = (): void => {
     process.off("exit", this.end);
@@ -211,7 +211,7 @@ class Turn {
   }
 }
 /** Waits until the folder is gone. On a machine that has only the same hostname it never existed; then the wait is in the MPI call that follows. */
-async function gone(folder: string): Promise<void> {
+async function untilRemoved(folder: string): Promise<void> {
   while (existsSync(folder)) await setTimeout(20);
 }
 /** FNV-1a, 32 bits. */
@@ -231,7 +231,7 @@ function coresOf(process: string): string {
 /** The cores of Open MPI's launcher, which binds its workers by default; "" under other launchers. */
 const ofMpirun = (): string => ("OMPI_COMM_WORLD_SIZE" in process.env ? coresOf(String(process.ppid)) : "");
 /** The number of distinct cores in these lists. */
-function counted(lists: readonly string[]): number {
+function countCores(lists: readonly string[]): number {
   const ranges = lists.flatMap((list) =>
     list.split(",").flatMap((range) => (range === "" ? [] : [range.split("-").map(Number)])),
   );
@@ -241,7 +241,7 @@ function counted(lists: readonly string[]): number {
 }
 
 /** The one worker of a process that no launcher started. */
-export const alone: Workers = new Workers({
+export const singleWorker: Workers = new Workers({
   rank: 0,
   size: 1,
   allGather: (bytes) => bytes,
@@ -249,20 +249,20 @@ export const alone: Workers = new Workers({
   finalize: () => {},
 });
 let known: Workers | null = null;
-/** This process among the workers that mpirun or the like started, else `alone`, without loading MPI. Throws a Problem if it needs MPI and finds none. */
+/** This process among the workers that mpirun or the like started, else `singleWorker`, without loading MPI. Throws a Problem if it needs MPI and finds none. */
 export function workers(): Workers {
-  known ??= (launched()?.size ?? 1) > 1 ? started() : alone;
+  known ??= (launchInfo()?.size ?? 1) > 1 ? startWorkers() : singleWorker;
   return known;
 }
-function started(): Workers {
-  const all = new Workers(begun());
+function startWorkers(): Workers {
+  const all = new Workers(mpiWorkers());
   // Runs before the listener of mpi.ts, which ends MPI and waits for the others. Listeners that are prepended later (they remove files) run before this.
   process.prependListener("exit", (code) => {
     try {
       all.atExit(code);
     } catch (error) {
       process.exitCode = 1; // no caller is left to throw to
-      if (error instanceof Problem && !(error instanceof Elsewhere))
+      if (error instanceof Problem && !(error instanceof OtherWorkerFailed))
         process.stderr.write(`error: ${error.message}\n  help: ${error.help}\n`);
     }
   });

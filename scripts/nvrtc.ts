@@ -3,9 +3,9 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { cudaDriver } from "../runtime/cuda/driver.ts";
 import { wheelFor } from "../runtime/nvrtc.ts";
-import { asked } from "./asked.ts";
+import { parseCommandLine } from "./command-line.ts";
 
-asked("npm run nvrtc, without arguments: puts NVRTC into .nvrtc/", {});
+parseCommandLine("npm run nvrtc, without arguments: puts NVRTC into .nvrtc/", {});
 
 const folder = fileURLToPath(new URL("../.nvrtc", import.meta.url));
 const pip = ["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--upgrade", "--no-deps"];

@@ -1,13 +1,13 @@
 // Writes examples/one-layer.md: one mixture of experts in every form, by the compiler's own printers.
 import { readFileSync } from "node:fs";
 import { load } from "../compiler/check/index.ts";
-import { shown } from "../compiler/emit/unit.ts";
+import { readableKernel } from "../compiler/emit/unit.ts";
 import type { Graph } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { print as printKernel } from "../compiler/kernel/print.ts";
-import { silent } from "../compiler/pass.ts";
-import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { silentObserver } from "../compiler/pass.ts";
+import { requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import { print as printProgram } from "../compiler/syntax/print.ts";
@@ -22,11 +22,11 @@ interface Forms {
 }
 function formsOf(gradients: boolean): Forms {
   const loaded = load({ name: source, text: readFileSync(new URL(`../${source}`, import.meta.url), "utf8") });
-  requireRight(loaded);
+  requireValid(loaded);
   const entries = [{ method: "forward", name: "forward", sizes: {}, gradients }];
-  const made = toGraphs(loaded, { declaration: "Layer", sizes: { N: 6 }, precision: "f32", entries }, silent());
+  const made = toGraphs(loaded, { declaration: "Layer", sizes: { N: 6 }, precision: "f32", entries }, silentObserver());
   const kernels: Kernel[] = [];
-  const plan = toPlan(made, silent(), (kernel) => kernels.push(kernel));
+  const plan = toPlan(made, silentObserver(), (kernel) => kernels.push(kernel));
   return { program: printProgram(loaded.main.program), graph: named(made.graphs, "forward"), kernels, plan };
 }
 function named<T extends { readonly name: string }>(list: readonly T[], name: string): T {
@@ -43,7 +43,7 @@ function launched({ plan }: Forms, kind: string): string[] {
 const at = (list: readonly string[], i: number): string => list[i] ?? "";
 const block = (language: string, text: string): string => `\`\`\`${language}\n${text.trimEnd()}\n\`\`\``;
 const kernel = ({ kernels }: Forms, name: string): string => block("text", printKernel(named(kernels, name)));
-const cpp = ({ plan }: Forms, name: string): string => block("cpp", shown(named(plan.kernels, name), plan));
+const cpp = ({ plan }: Forms, name: string): string => block("cpp", readableKernel(named(plan.kernels, name), plan));
 /** The printed plan without `init`. */
 const planned = ({ plan }: Forms): string =>
   printPlan({ ...plan, entries: plan.entries.filter((entry) => entry.name === "forward") });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { TrainOptions } from "../runtime/train.ts";
-import { last, losses as lossesOf } from "./runs.ts";
+import { last, losses as lossesOf } from "./training-runs.ts";
 
 const root = mkdtempSync(join(tmpdir(), "moec-accumulate-"));
 const data = join(root, "text");

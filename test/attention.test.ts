@@ -5,7 +5,7 @@ import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
-import { boundsIn } from "../compiler/ops/attention.ts";
+import { allBounds } from "../compiler/ops/attention.ts";
 import type { Bound, OpAttrs } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
@@ -171,7 +171,7 @@ for (const [i, mask] of Object.keys({ ...masks, ...readings }).entries())
   });
 const boundsOf = (graph: Graph): Bound[] =>
   nodesOf(graph).flatMap(({ op, attrs }) =>
-    op.name === "attention" ? boundsIn((attrs as OpAttrs["attention"]).bounds) : [],
+    op.name === "attention" ? allBounds((attrs as OpAttrs["attention"]).bounds) : [],
   );
 /** Whether one head of 5 queries and keys stays the composition. */
 function stays(of: (g: GraphBuilder, q: Value, k: Value) => Value): boolean {

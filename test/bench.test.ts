@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { adamw, attention, type Case, dense, groups, moe, norm } from "../bench/cases.ts";
-import { measureWriter } from "../bench/generate.ts";
+import { measureGenerate } from "../bench/generate.ts";
 import { type Figure, measure } from "../bench/measure.ts";
 import { findPython } from "../bench/peers.ts";
 import { Subject } from "../bench/subject.ts";
@@ -35,7 +35,7 @@ for (const c of tiny) {
     const tables: string[] = [];
     const measured = await measure(c, { ...quick, kernels: (table) => tables.push(table) });
     const figures = measured.map((m) => m.figure);
-    assert.ok(measured.every((m) => m.atWork > 0));
+    assert.ok(measured.every((m) => m.busySeconds > 0));
     assert.equal(
       figures.map((f) => f.pass),
       Object.keys(c.work),
@@ -56,7 +56,7 @@ test("a model that writes: bytes of what is active, the share of their reading, 
     precision: "f32" as const,
     kernels: (table: string): void => void tables.push(table),
   };
-  const written = await measureWriter({ name: "tiny", set, batch: 2 }, options);
+  const written = await measureGenerate({ name: "tiny", set, batch: 2 }, options);
   const dense = 4 * (256 * 16 + 2 * (4 * 16 * 16 + 16 * 4 + 2 * 16) + 16);
   const experts = 4 * 2 * 4 * 3 * 16 * 8;
   assert.is(written.parameters, dense + experts);

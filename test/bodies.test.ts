@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Tensor } from "../runtime/executable.ts";
-import { given, type Way } from "./stored.ts";
+import { given, type PeerTarget } from "./peer-results.ts";
 
 const file = join(import.meta.dirname, "programs", "bodies.moe");
 
@@ -91,7 +91,7 @@ const empty: Results = new Map();
 async function results(
   body: Body,
   entries: readonly string[],
-  way: Pick<Way, "target" | "precision">,
+  way: Pick<PeerTarget, "target" | "precision">,
 ): Promise<Results[]> {
   const { executable } = await compileProgram({
     path: file,

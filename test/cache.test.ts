@@ -9,13 +9,13 @@ import * as assert from "uvu/assert";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
-import { cacheFolder, distrust, hash, KernelCache } from "../runtime/host/cache.ts";
+import { cacheFolder, hash, KernelCache, untrustedReason } from "../runtime/host/cache.ts";
 import { buildKernels, KernelBuild } from "../runtime/host/compile.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
-import { folder } from "./folder.ts";
-import { full, patched } from "./patched.ts";
+import { full, withPatchedFs } from "./patch-fs.ts";
 import { buffer, header, launch, write } from "./sequences.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("cache");
 const mode = (path: string): number => fs.statSync(path).mode & 0o777;
@@ -50,7 +50,7 @@ test("the folder is MOEC_CACHE, or the user's", () => {
 });
 
 test("folder and files are for this user only", () => {
-  const root = join(folder(), "deep", "er");
+  const root = join(temporaryFolder(), "deep", "er");
   const cache = new KernelCache(root);
   const path = cache.put(Buffer.from("library"), [hash("key")]);
   assert.equal([mode(cache.folder), mode(path), mode(join(cache.folder, `${hash("key")}.key`))], [0o700, 0o600, 0o600]);
@@ -64,7 +64,7 @@ test("folder and files are for this user only", () => {
 });
 
 test("a folder that cannot be made, or a file that cannot be written, is a Problem that names MOEC_CACHE", () => {
-  const file = join(folder(), "file");
+  const file = join(temporaryFolder(), "file");
   fs.writeFileSync(file, "");
   const path = /^the cache of kernels cannot be kept: cannot make .*: a part of the path is a file$/;
   const cache = new KernelCache(join(file, "..", "cache"));
@@ -89,10 +89,10 @@ test("a folder that cannot be made, or a file that cannot be written, is a Probl
 test("what others own or can write is refused", () => {
   const mine = process.getuid?.() ?? 0;
   assert.equal(
-    [distrust({ uid: mine, mode: 0o600 }), distrust({ uid: mine + 1, mode: 0o600 })],
+    [untrustedReason({ uid: mine, mode: 0o600 }), untrustedReason({ uid: mine + 1, mode: 0o600 })],
     [null, "belongs to another user"],
   );
-  const root = folder();
+  const root = temporaryFolder();
   const cache = new KernelCache(root);
   const path = cache.put(Buffer.from("library"), [hash("key")]);
   fs.chmodSync(path, 0o620);
@@ -110,7 +110,7 @@ test("what others own or can write is refused", () => {
 });
 
 test("a link is not followed", () => {
-  const root = folder();
+  const root = temporaryFolder();
   const cache = new KernelCache(root);
   const path = cache.put(Buffer.from("library"), [hash("key")]);
   fs.renameSync(path, join(root, "elsewhere"));
@@ -119,7 +119,7 @@ test("a link is not followed", () => {
 });
 
 test("what was used longest ago goes first", () => {
-  const cache = new KernelCache(folder(), 3500);
+  const cache = new KernelCache(temporaryFolder(), 3500);
   const put = (n: number): string => cache.put(Buffer.alloc(1000, n), [hash(`${n}`)]);
   const paths = [0, 1, 2].map(put);
   paths.forEach((path, i) => age(path, 100 - i));
@@ -134,7 +134,7 @@ test("what was used longest ago goes first", () => {
 });
 
 test("a kernel that is found is not compiled again, whatever unit it came in", async () => {
-  const cache = new KernelCache(folder());
+  const cache = new KernelCache(temporaryFolder());
   const tools = await toolchain();
   const compiled = async (plan: Plan): Promise<number> => {
     let told = 0;
@@ -150,9 +150,9 @@ test("a kernel that is found is not compiled again, whatever unit it came in", a
 
 test("kernels that were told of while the plan was made are begun then, and compiled once", async () => {
   const plan = long(constants([1, 2, 3, 4, 5]));
-  const cache = new KernelCache(folder());
-  const begun = new KernelBuild(plan.header, await toolchain(), cache, 2);
-  for (const kernel of [...plan.kernels, ...long(constants([9])).kernels]) begun.soon(kernel);
+  const cache = new KernelCache(temporaryFolder());
+  const build = new KernelBuild(plan.header, await toolchain(), cache, 2);
+  for (const kernel of [...plan.kernels, ...long(constants([9])).kernels]) build.enqueue(kernel);
   const files = (end: string): number => fs.readdirSync(cache.folder).filter((name) => name.endsWith(end)).length;
   for (const until = Date.now() + 60_000; files(".so") === 0 && Date.now() < until; )
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -161,8 +161,8 @@ test("kernels that were told of while the plan was made are begun then, and comp
   const executable = await hostExecutable(plan, {
     threads: 1,
     cache,
-    begun,
-    compiling: (kernels) => (told += kernels),
+    build,
+    onCompile: (kernels) => (told += kernels),
   });
   const { losses } = await executable.run("main", new Map(), { seed: 0, call: 0, step: 0 });
   executable.close();
@@ -173,7 +173,7 @@ test("kernels that were told of while the plan was made are begun then, and comp
 });
 
 test("damaged files are compiled again", async () => {
-  const root = folder();
+  const root = temporaryFolder();
   const damage = [
     (path: string) => fs.truncateSync(path, 100),
     (path: string) => fs.writeFileSync(path, ""),
@@ -191,14 +191,14 @@ test("damaged files are compiled again", async () => {
 });
 
 test("a folder in a file's place is no kernel, and goes with the rest", () => {
-  const cache = new KernelCache(folder());
+  const cache = new KernelCache(temporaryFolder());
   fs.mkdirSync(join(cache.folder, `${hash("a")}.key`));
   assert.is(cache.find(hash("a")), null);
   cache.clear();
   assert.equal(fs.readdirSync(cache.folder), []);
 });
 test("processes that write, read and drop at once do not disturb each other", async () => {
-  const root = folder();
+  const root = temporaryFolder();
   const module = fileURLToPath(new URL("../runtime/host/cache.ts", import.meta.url));
   const program = `
     import { KernelCache, hash } from ${JSON.stringify(module)};
@@ -223,7 +223,7 @@ test("processes that write, read and drop at once do not disturb each other", as
 test("a kernel that does not compile is a bug, with the log and the source", async () => {
   const plan = constants([1]);
   const broken = { ...plan, kernels: plan.kernels.map((k) => ({ ...k, text: "int x = ;" })) };
-  const error = await buildKernels(broken, await toolchain(), new KernelCache(folder()), 1).then(
+  const error = await buildKernels(broken, await toolchain(), new KernelCache(temporaryFolder()), 1).then(
     () => null,
     (e: unknown) => e,
   );
@@ -234,7 +234,7 @@ test("a kernel that does not compile is a bug, with the log and the source", asy
   fs.rmSync(join(source, ".."), { recursive: true });
 });
 test("a disk that is full is told of as such, and nothing is left on it", async () => {
-  const here = folder();
+  const here = temporaryFolder();
   const compiler = join(here, "compiler");
   fs.writeFileSync(compiler, '#!/bin/sh\necho "$TMPDIR: No space left on device" >&2\nexit 1\n', { mode: 0o700 });
   const tools = { ...(await toolchain()), command: [compiler] as const };
@@ -246,11 +246,11 @@ test("a disk that is full is told of as such, and nothing is left on it", async 
   assert.equal(fs.readdirSync(here).toSorted(), ["cache", "compiler"]);
 });
 test("of a source that the disk has no room for nothing is left", async () => {
-  const here = folder();
+  const here = temporaryFolder();
   const before = process.env["TMPDIR"] ?? os.tmpdir();
   const [tools, cache] = [await toolchain(), new KernelCache(join(here, "cache"))];
   process.env["TMPDIR"] = here;
-  const work = patched({ writeFileSync: full }, () => buildKernels(constants([1]), tools, cache, 1));
+  const work = withPatchedFs({ writeFileSync: full }, () => buildKernels(constants([1]), tools, cache, 1));
   const error = await work.catch((e: unknown) => e).finally(() => (process.env["TMPDIR"] = before));
   assert.match(String(error), "the disk is full");
   assert.equal(fs.readdirSync(here), ["cache"]);
@@ -262,20 +262,22 @@ test("a compiler that the system ended wanted memory: that is no bug of the kern
     "echo 'clang: error: unable to execute command: Killed' >&2; exit 254",
   ];
   for (const line of cases) {
-    const compiler = join(folder(), "compiler");
+    const compiler = join(temporaryFolder(), "compiler");
     fs.writeFileSync(compiler, `#!/bin/sh\n${line}\n`, { mode: 0o700 });
     const tools = { ...(await toolchain()), command: [compiler] as const };
-    const error = await buildKernels(constants([1]), tools, new KernelCache(folder()), 1).catch((e: unknown) => e);
+    const error = await buildKernels(constants([1]), tools, new KernelCache(temporaryFolder()), 1).catch(
+      (e: unknown) => e,
+    );
     assert.ok(error instanceof Problem && /memory runs out/.test(error.message), String(error));
   }
 });
 test("after a unit that does not compile no other is begun", async () => {
-  const here = folder();
+  const here = temporaryFolder();
   const compiler = join(here, "compiler");
   fs.writeFileSync(compiler, `#!/bin/sh\necho x >>${here}/calls\nkill -9 $$\n`, { mode: 0o700 });
   const tools = { ...(await toolchain()), command: [compiler] as const };
   const plan = long(constants([1, 2, 3, 4, 5, 6, 7, 8]));
-  const error = await buildKernels(plan, tools, new KernelCache(folder()), 2).catch((e: unknown) => e);
+  const error = await buildKernels(plan, tools, new KernelCache(temporaryFolder()), 2).catch((e: unknown) => e);
   const calls = (): number => fs.readFileSync(join(here, "calls"), "utf8").length / 2;
   const told = calls();
   await new Promise((done) => setTimeout(done, 100));
@@ -286,7 +288,7 @@ test("after a unit that does not compile no other is begun", async () => {
 test("no name reaches the compiler's text unless it can name a kernel", async () => {
   const plan = constants([1]);
   const named = { ...plan, kernels: plan.kernels.map((k) => ({ ...k, name: "a;system(0)" })) };
-  const error = await buildKernels(named, await toolchain(), new KernelCache(folder()), 1).then(
+  const error = await buildKernels(named, await toolchain(), new KernelCache(temporaryFolder()), 1).then(
     () => null,
     (e: unknown) => e,
   );

@@ -10,16 +10,16 @@ import {
   loadStores,
   newestCheckpoint,
   readCheckpoint,
-  storesOf,
+  savedTensors,
   type TrainingState,
   writeCheckpoint,
 } from "../runtime/checkpoint.ts";
 import { makeFolder } from "../runtime/files.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
+import { problem } from "./assert-problem.ts";
 import { FakeExecutable } from "./fake-executable.ts";
-import { full, patched } from "./patched.ts";
+import { full, withPatchedFs } from "./patch-fs.ts";
 import { mutated } from "./random/files.ts";
-import { problem } from "./refuses.ts";
 
 const test = suite("checkpoint");
 const root = mkdtempSync(join(tmpdir(), "moec-checkpoint-"));
@@ -36,7 +36,7 @@ const stateAt = (step: number): TrainingState => ({
 async function saved(run: string, ...steps: readonly number[]): Promise<FakeExecutable> {
   const executable = new FakeExecutable();
   await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
-  for (const step of steps) writeCheckpoint(run, stateAt(step), storesOf(executable));
+  for (const step of steps) writeCheckpoint(run, stateAt(step), savedTensors(executable));
   return executable;
 }
 const quiet = (): void => {};
@@ -69,7 +69,7 @@ test("the last two are kept, and nothing half-written", async () => {
 test("of one that the disk has no room for nothing is left, and those before stay", async () => {
   const run = fresh();
   await saved(run, 100, 200);
-  const error = await patched({ fsyncSync: full }, () => saved(run, 300)).catch((e: unknown) => e);
+  const error = await withPatchedFs({ fsyncSync: full }, () => saved(run, 300)).catch((e: unknown) => e);
   assert.match(String(error), "the disk is full");
   assert.equal(readdirSync(join(run, "checkpoints")).toSorted(), ["step-000100", "step-000200"]);
 });
@@ -110,7 +110,7 @@ test("a NaN is never saved: the Problem names the parameter and its layer", () =
   weights.data[6] = Number.NaN;
   executable.write("experts.*.up.weight", weights);
   assert.match(
-    problem(() => storesOf(executable)).message,
+    problem(() => savedTensors(executable)).message,
     /parameter `experts\.1\.up\.weight` of layer `experts\.1\.up`/,
   );
 });

@@ -10,17 +10,17 @@ import { profileCommand } from "../cli/commands/profile.ts";
 import { reportCommand } from "../cli/commands/report.ts";
 import { runCommand } from "../cli/commands/run.ts";
 import { trainCommand } from "../cli/commands/train.ts";
-import { explain, showBytes, showCount, showTime, table } from "../cli/output.ts";
-import { drawing, loadLines } from "../cli/progress.ts";
-import { endInOrder, interruptible } from "../cli/signals.ts";
+import { formatError, showBytes, showCount, showTime, table } from "../cli/output.ts";
+import { loadLines, progressText } from "../cli/progress.ts";
+import { abortOnSignals, exitOnSignals } from "../cli/signals.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { precision, set, threads } from "../compiler/options.ts";
 import type { Tensor } from "../runtime/executable.ts";
-import type { Step } from "../runtime/loop.ts";
+import type { TrainStep } from "../runtime/loop.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
 import { command, main, root } from "./command.ts";
 import { golden } from "./golden.ts";
-import { small } from "./runs.ts";
+import { small } from "./training-runs.ts";
 
 const test = suite("cli");
 const folder = mkdtempSync(join(tmpdir(), "moec-cli-"));
@@ -179,7 +179,7 @@ test("FORCE_COLOR colours a pipe; NO_COLOR has the last word", () => {
     ] as const) {
       process.env = { ...before, NO_COLOR: none, FORCE_COLOR: forced };
       assert.is(
-        explain(new Problem("x", "y"), { ...stdout, isTTY: false } as typeof stdout).includes("\u001b"),
+        formatError(new Problem("x", "y"), { ...stdout, isTTY: false } as typeof stdout).includes("\u001b"),
         colored,
       );
     }
@@ -188,8 +188,8 @@ test("FORCE_COLOR colours a pipe; NO_COLOR has the last word", () => {
   }
 });
 test("the first Ctrl-C or hangup aborts, the second quits with 130 or 129", async () => {
-  endInOrder();
-  const signal = await interruptible();
+  exitOnSignals();
+  const signal = await abortOnSignals();
   const exit = process.exit.bind(process);
   const codes: unknown[] = [];
   process.exit = ((code: unknown) => codes.push(code)) as typeof exit;
@@ -232,7 +232,7 @@ test("expert load as blocks: an even share is the middle, twice it the top; laye
   assert.equal(loadLines({ load: load(0, 0) }, 9), ["▁▁"]);
   assert.equal(loadLines({}, 80), []);
 });
-const step: Step = {
+const step: TrainStep = {
   step: 7,
   steps: 400,
   loss: 1.5,
@@ -244,8 +244,8 @@ const step: Step = {
   heldOut: null,
   saved: null,
 };
-const drawn = (width: number, more: Partial<Step> = {}, height = 9): string[] =>
-  drawing({ ...step, ...more }, width, height, (text) => text).split("\n");
+const drawn = (width: number, more: Partial<TrainStep> = {}, height = 9): string[] =>
+  progressText({ ...step, ...more }, width, height, (text) => text).split("\n");
 test("the line of a step keeps to its width: the load goes below, then what matters least goes", () => {
   assert.equal(drawn(80), ["step   7/400  loss 1.500  12.3k tokens/s  1:05 left  ▅▅▅▅ ▅▅▅▅"]);
   assert.equal(drawn(60), ["step   7/400  loss 1.500  12.3k tokens/s  1:05 left", "▅▅▅▅ ▅▅▅▅"]);

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
-import { folder } from "./folder.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("collectives");
-const cache = folder();
+const cache = temporaryFolder();
 
 const worker = [process.execPath, "--import", "tsx", join(import.meta.dirname, "workers", "collectives.ts")];
 

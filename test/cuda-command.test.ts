@@ -6,8 +6,8 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { nvdisasm } from "../runtime/cuda/sass.ts";
 import { command } from "./command.ts";
-import { folder } from "./folder.ts";
 import { foundNvrtc } from "./nvrtc.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("cuda-command");
 const compiler = await foundNvrtc();
@@ -19,13 +19,13 @@ interface Ran {
 }
 const moec = (...args: readonly string[]): Ran => moecIn({}, ...args);
 function moecIn(more: NodeJS.ProcessEnv, ...args: readonly string[]): Ran {
-  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), ...more };
+  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(temporaryFolder(), "cache"), ...more };
   const ran = command(["compile", ...args], env);
   return { status: ran.status, out: ran.stdout, err: ran.stderr };
 }
 const program = ["examples/one-layer.moe", "--entry", "Layer", "--set", "N=32"];
 test("compile --target cuda", () => {
-  const to = folder();
+  const to = temporaryFolder();
   const text = moec(...program, "--target", "cuda:sm_90a", "--emit", "cu", "-o", to);
   assert.is(text.status, 0, text.err);
   const names = readdirSync(to);
@@ -71,7 +71,7 @@ test("compile --emit sass", () => {
   }
   const found = foundDisassembler();
   if (!compiler || !found) return;
-  const to = folder();
+  const to = temporaryFolder();
   const { status, err } = moec(...program, "--target", "cuda:sm_80", "--precision", "bf16", "--emit", "sass", "-o", to);
   assert.is(status, 0, err);
   const [name = ""] = readdirSync(to).filter((n) => n.startsWith("ragged_dot"));

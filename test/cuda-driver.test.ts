@@ -7,18 +7,18 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
-import { architectureAmong, architectureOf, cudaDriver } from "../runtime/cuda/driver.ts";
+import { architectureOf, cudaDriver, usableArchitecture } from "../runtime/cuda/driver.ts";
 import { type CudaOptions, loadOnDevice } from "../runtime/cuda/executable.ts";
-import { ownWheels, toolkits, wheels } from "../runtime/cuda/find.ts";
+import { ownWheels, toolkits, wheels } from "../runtime/cuda/nvidia-paths.ts";
 import type { Outcome } from "../runtime/executable.ts";
 import { type NativeBuffer, native } from "../runtime/native.ts";
 import { PlanExecutable } from "../runtime/plan-executable.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
-import { chain, image, inputs, rows, varied } from "./cuda/chain.ts";
-import { folder } from "./folder.ts";
+import { chainPlan, chainPlanWithVariant, image, inputs, rows } from "./cuda/chain.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("cuda-driver");
-const here = folder();
+const here = temporaryFolder();
 const log = join(here, "calls");
 function built(name: string, ...source: string[]): string {
   const library = join(here, name);
@@ -71,7 +71,7 @@ for (const graphs of [true, false]) {
   test(`a chain of launches ${graphs ? "in a graph" : "one by one"}`, async () => {
     let executable: PlanExecutable | undefined;
     const all = await calls(async () => {
-      executable = open(chain(), { graphs, poison: true });
+      executable = open(chainPlan(), { graphs, poison: true });
       executable.write("w", fromNumbers("f32", [1], [0]));
       for (let call = 1; call <= 5; call++) {
         const { outputs, losses } = await train(executable);
@@ -93,7 +93,7 @@ for (const graphs of [true, false]) {
 }
 test("what is taken is given back", async () => {
   const all = await calls(async () => {
-    const executable = open(chain());
+    const executable = open(chainPlan());
     await train(executable);
     executable.close();
   });
@@ -112,7 +112,7 @@ test("what is taken is given back", async () => {
 });
 test("stores begin as zeros, and a run times its steps", async () => {
   const times: Float64Array[] = [];
-  const executable = open(chain(), { profile: (_, t) => times.push(t.wall, t.busy) });
+  const executable = open(chainPlan(), { profile: (_, t) => times.push(t.wall, t.busy) });
   assert.equal(
     [...executable.read("train/x").data],
     Array.from({ length: rows * 16 }, () => 0),
@@ -133,7 +133,7 @@ async function judged(
   runs: number,
   factor: (j: number) => number = () => 2,
 ): Promise<{ told: string[]; launched: number[] }> {
-  const { plan, variants } = varied(name);
+  const { plan, variants } = chainPlanWithVariant(name);
   const told: string[] = [];
   const code = plan.kernels.map((k) => image(k.name));
   const driver = cudaDriver({ MOEC_LIBCUDA: library });
@@ -278,22 +278,22 @@ test("no library, an old one, no device", async () => {
   assert.equal([path, version, devices.length, devices[0].name], [library, "12.4", 1, "a fake"]);
 });
 test("too little memory says what is needed, what is free, and what is large", async () => {
-  const large = chain();
+  const large = chainPlan();
   const plan = { ...large, bytes: { ...large.bytes, arena: 2 ** 34 } };
   const before = await problem(() => open(plan));
   assert.match(
     before.message,
     /^the plan needs 16 GiB and 12 GiB are free; the largest buffers are\n {2}\S+: f32\[37, 16\]/,
   );
-  const after = await problem(() => under({ MOEC_FAKE_FAIL: "cuMemAlloc_v2 2" }, () => open(chain())));
+  const after = await problem(() => under({ MOEC_FAKE_FAIL: "cuMemAlloc_v2 2" }, () => open(chainPlan())));
   assert.match(after.message, /^CUDA_ERROR_OUT_OF_MEMORY: .*\d+ bytes of 12884901888 that are free/);
   assert.match(after.help, /nvidia-smi/);
 });
 test("code that does not load, or fits no multiprocessor, names its kernel and the program's lines", async () => {
-  const broken = await problem(() => under({ MOEC_FAKE_FAIL: "cuModuleLoadData 200" }, () => open(chain())));
+  const broken = await problem(() => under({ MOEC_FAKE_FAIL: "cuModuleLoadData 200" }, () => open(chainPlan())));
   assert.match(broken.message, /^CUDA_ERROR_INVALID_IMAGE: .*kernel twice.*model\.moe:5/);
   assert.match(broken.help, /older than NVRTC/);
-  const plan = chain();
+  const plan = chainPlan();
   const driver = cudaDriver({ MOEC_LIBCUDA: library });
   const other = await problem(() =>
     loadOnDevice(
@@ -303,19 +303,19 @@ test("code that does not load, or fits no multiprocessor, names its kernel and t
     ),
   );
   assert.match(other.message, /^CUDA_ERROR_NOT_FOUND: .*kernel total/);
-  const wide = await problem(() => open(chain(2048)));
+  const wide = await problem(() => open(chainPlan(2048)));
   assert.match(wide.message, /^CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: .*kernel twice/);
 });
 test("a kernel that fails: in a graph the entry, one by one the kernel", async () => {
   const failing = { MOEC_FAKE_FAIL: "cuStreamSynchronize 700" };
-  const inGraph = await problem(() => under(failing, () => train(open(chain()))));
+  const inGraph = await problem(() => under(failing, () => train(open(chainPlan()))));
   assert.match(inGraph.message, /^train failed: CUDA_ERROR_ILLEGAL_ADDRESS: .*graph/);
   assert.match(inGraph.help, /MOEC_CUDA_GRAPHS=0/);
-  const alone = await problem(() => under(failing, () => train(open(chain(), { graphs: false }))));
+  const alone = await problem(() => under(failing, () => train(open(chainPlan(), { graphs: false }))));
   assert.match(alone.message, /^train failed: CUDA_ERROR_ILLEGAL_ADDRESS: .*kernel twice.*model\.moe:5/);
 });
 test("a launch that fails while it is captured leaves the stream as it was", async () => {
-  const executable = open(chain());
+  const executable = open(chainPlan());
   const all = await calls(() =>
     problem(() => under({ MOEC_FAKE_FAIL: "cuLaunchKernel 701" }, () => train(executable))),
   );
@@ -354,14 +354,14 @@ test("a device gets its own architecture, or the nearest older one that it runs"
   const named = (name: string, major: number): ReturnType<typeof device> => ({ ...device(major, 0), name });
   const [pascal, ampere, next] = [named("GTX 1060", 6), named("A100", 8), named("X900", 13)];
   const found = [80, 90];
-  assert.is(architectureAmong([ampere, pascal], found), "sm_80");
+  assert.is(usableArchitecture([ampere, pascal], found), "sm_80");
   for (const [devices, what, help] of [
     [[pascal, ampere], /^GTX 1060 is sm_60, older than sm_80/, /^name A100 first in CUDA_VISIBLE_DEVICES; /],
     [[pascal], /^GTX 1060 is sm_60, older than sm_80/, /^use a newer GPU; /],
     [[next], /^X900 is sm_130, which this NVRTC makes no code for$/, /^install a newer NVRTC/],
   ] as const)
     assert.throws(
-      () => architectureAmong(devices, found),
+      () => usableArchitecture(devices, found),
       (e: unknown) => e instanceof Problem && what.test(e.message) && help.test(e.help),
     );
 });

@@ -4,11 +4,11 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import { type Graph, plainStore, type Store, type Value } from "../compiler/graph/node.ts";
+import { type Graph, type Store, unstackedStore, type Value } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import type { Contraction } from "../compiler/kernel/schedule.ts";
-import { cudaChoices, processors } from "../compiler/kernel/schedule-cuda.ts";
+import { cudaChoices, multiprocessors } from "../compiler/kernel/schedule-cuda.ts";
 import { hopperChoice } from "../compiler/kernel/schedule-hopper.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
@@ -16,7 +16,7 @@ import type { Layout } from "../compiler/plan/plan.ts";
 import { kernelOf } from "../compiler/plan/sequence.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { loweredForCuda, modulesOf, runEmulated, ways } from "./emulator/sequence.ts";
+import { emulationModes, loweredForCuda, modulesOf, runEmulated } from "./emulator/sequence.ts";
 import { distance, storesOf } from "./graphs.ts";
 import { graphOf, kernelsOf } from "./host/compare.ts";
 
@@ -26,10 +26,10 @@ const parameter = (g: GraphBuilder, name: string, shape: readonly number[], dtyp
 
 /** A product of bf16. */
 function of(m: number, n: number, k: number): Contraction {
-  return { op: "dot", m, n, k, groups: 1, operands: 1, pairs: 1, short: true, outer: false };
+  return { op: "dot", m, n, k, groups: 1, operands: 1, pairs: 1, isBf16: true, isLeftTransposed: false };
 }
 test("a product whose tiles would leave multiprocessors idle is cut along its depth, and takes narrow tiles", () => {
-  const piece = (m: number, n: number, k: number): number => cudaChoices.piece(of(m, n, k));
+  const piece = (m: number, n: number, k: number): number => cudaChoices.splitK(of(m, n, k));
   assert.is(piece(8192, 8192, 8192), 8192);
   assert.is(piece(1024, 1024, 512), 512);
   for (const [m, n, k] of [
@@ -38,7 +38,7 @@ test("a product whose tiles would leave multiprocessors idle is cut along its de
   ] as const) {
     const cut = piece(m, n, k);
     assert.is(cut % 64, 0);
-    assert.ok((m / 128) * (n / 128) * Math.floor(k / cut) >= processors, `${k} in pieces of ${cut}`);
+    assert.ok((m / 128) * (n / 128) * Math.floor(k / cut) >= multiprocessors, `${k} in pieces of ${cut}`);
   }
   const few = 100352 / piece(64, 64, 100352);
   assert.ok(few > 64 && few <= 128 && few % 1 === 0, `a convolution's weight gradient has ${few} pieces`);
@@ -63,7 +63,7 @@ function tasksOfFolds(n: number): readonly number[] {
 }
 test("of few rows a block takes few columns and deep stages, of few points few points", () => {
   assert.equal(tileOf(of(1, 768, 768)), [16, 32, 128]);
-  assert.equal(tileOf({ ...of(1, 128, 1536), short: false }), [16, 16, 128]);
+  assert.equal(tileOf({ ...of(1, 128, 1536), isBf16: false }), [16, 16, 128]);
   assert.equal(tileOf({ ...of(64, 768, 768), operands: 2 }), [64, 32, 64]);
   assert.equal(tileOf(of(64, 50257, 768)), [64, 64, 32]);
   assert.equal([[32768], [1 << 21], [64, 4096]].map(tasksOfPoints), [[128], [512], [512]]);
@@ -88,8 +88,8 @@ const tasksOf = (values: readonly Value[]): readonly number[] =>
 test("few long rows are many tasks; few short ones are one launch with what follows their folds, or shares little", () => {
   const g = new GraphBuilder(ops);
   const [long, many] = [parameter(g, "long", [16, 151936]), parameter(g, "many", [132, 8192])];
-  assert.ok(tasksOf([centred(g, long)]).every((tasks) => tasks > processors || tasks === 16));
-  assert.ok((tasksOf([centred(g, long)]).at(-1) ?? 0) > 2 * processors);
+  assert.ok(tasksOf([centred(g, long)]).every((tasks) => tasks > multiprocessors || tasks === 16));
+  assert.ok((tasksOf([centred(g, long)]).at(-1) ?? 0) > 2 * multiprocessors);
   assert.equal(tasksOf([centred(g, many)]), [132]);
   const [x, y] = [parameter(g, "x", [1, 768]), parameter(g, "y", [1, 768])];
   const sum = b.add(g, x, y);
@@ -125,7 +125,7 @@ test("for one token, what is one task each is one kernel; so are three products 
   for (const l of sequence.launches) assert.not.match(kernelOf(l).text, /__syncthreads\(\);\s+__syncthreads/);
   const stores = storesOf(valuesOf(graph));
   const modules = await modulesOf(kernelsOf([sequence]));
-  for (const way of ways) {
+  for (const way of emulationModes) {
     const [got] = await runEmulated([{ name: way.words, sequence, stores }], modules, way);
     assert.is(got?.findings, "");
     for (const [i, want] of interpret(valuesOf(graph), stores).entries())
@@ -166,7 +166,7 @@ test("rows of prepared weights begin at 16 bytes, those of weights lie one after
   const w = parameter(g, "w", [136, 203], "bf16");
   const graph = graphOf([b.matmul(g, parameter(g, "x", [130, 136], "bf16"), w)]);
   const layoutAs = (role: Store["role"]): Layout | undefined => {
-    const store = plainStore("w", role, w.type);
+    const store = unstackedStore("w", role, w.type);
     const { launches } = lower(graph, { ...backends.cuda, stores: [store] });
     return launches.flatMap((l) => l.args.map((a) => a.buffer)).find((v) => v.store === "w")?.layout;
   };

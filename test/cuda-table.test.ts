@@ -10,13 +10,13 @@ import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { silent } from "../compiler/pass.ts";
+import { silentObserver } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs } from "../compiler/pipeline.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
 import { generateEntries } from "../runtime/generate-entries.ts";
-import { entryRequest } from "../runtime/trial.ts";
+import { entryRequest } from "../runtime/measured-entry.ts";
 import { architectures, shownTable, sourceOf, tableOf, tableOfVariants } from "./cuda-table.ts";
 import type { Run } from "./emulator/sequence.ts";
 import { golden } from "./golden.ts";
@@ -49,7 +49,7 @@ function cutoffs(rows: number): Graph {
 const example = (file: string): string => fileURLToPath(new URL(`../examples/${file}`, import.meta.url));
 /** The graphs of a program, with numbers for what they read. */
 function programOf(file: string, request: Omit<BuildRequest, "precision">, precision: "f32" | "bf16"): Run[] {
-  const { graphs } = toGraphs(loadFile(example(file)), { ...request, precision }, silent());
+  const { graphs } = toGraphs(loadFile(example(file)), { ...request, precision }, silentObserver());
   return graphs.map((graph) => sourceOf(`${file.replace(".moe", "")} ${precision} ${graph.name}`, graph, texts(graph)));
 }
 /** As `storesOf`, but whole numbers are bytes of text. */

@@ -10,17 +10,17 @@ import type { PlanKernel } from "../compiler/plan/plan.ts";
 import { kernelOf } from "../compiler/plan/sequence.ts";
 import { backends } from "../compiler/targets.ts";
 import { occupancy } from "../runtime/cuda/architecture.ts";
-import { compileKernels, options, used } from "../runtime/cuda/code.ts";
+import { compileKernels, nvrtcOptions, parseResources } from "../runtime/cuda/code.ts";
 import { variantHeader } from "../runtime/cuda/variants.ts";
 import type { Nvrtc } from "../runtime/nvrtc.ts";
-import { build, each } from "./emulator/build.ts";
+import { build, mapInPairs } from "./emulator/build.ts";
 import { byVariants, loweredForCuda, modulesOf, type Run, runEmulated, variantOf } from "./emulator/sequence.ts";
-import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
 import { valuesOf } from "./host/compare.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 export const architectures: readonly string[] = ["sm_80", "sm_90a", "sm_100a"];
-type Used = ReturnType<typeof used>;
+type Used = ReturnType<typeof parseResources>;
 interface Counted {
   readonly wavefronts: Pair;
   readonly sectors: Pair;
@@ -135,7 +135,7 @@ async function usesOf(
   const work = unitsOf(kernels).flatMap((unit) =>
     [...all].map(([architecture, uses]) => ({ unit, architecture, uses })),
   );
-  await each(work, async ({ unit, architecture, uses }) => {
+  await mapInPairs(work, async ({ unit, architecture, uses }) => {
     for (const [name, use] of await usesOfUnit(unit, architecture, header, nvrtc)) {
       assert.is(use.spills, 0, `${name} spills on ${architecture}`);
       assert.equal(use.warnings, [], `${name} on ${architecture}`);
@@ -162,14 +162,14 @@ async function usesOfUnit(
   const [first, ...rest] = unit;
   if (!first) return new Map();
   const text = [cudaUnit(header, first), ...rest.map((k) => k.text)].join("\n");
-  const { log } = await nvrtc.compile({ name: "unit.cu", text, architecture, options });
-  const uses = new Map(unit.map((k) => [k.name, used(k.name, log)]));
+  const { log } = await nvrtc.compile({ name: "unit.cu", text, architecture, options: nvrtcOptions });
+  const uses = new Map(unit.map((k) => [k.name, parseResources(k.name, log)]));
   const again = unit.filter((k) => (uses.get(k.name)?.spills ?? 0) > 0);
   const code = await compileKernels(
     { kernels: again, header },
     { architecture, compiler: nvrtc, cache: null, jobs: 1 },
   );
-  for (const [i, { name }] of again.entries()) uses.set(name, code[i] ?? used(name, log));
+  for (const [i, { name }] of again.entries()) uses.set(name, code[i] ?? parseResources(name, log));
   return uses;
 }
 
@@ -177,7 +177,7 @@ async function usesOfUnit(
 async function countsOf(sources: readonly Run[]): Promise<ReadonlyMap<string, Counted>> {
   await build();
   const kernels = new Map(sources.flatMap((s) => s.sequence.launches.map(kernelOf).map((k) => [k.name, k])));
-  const file = join(folder(), "counts");
+  const file = join(temporaryFolder(), "counts");
   const outcomes = await runEmulated(sources, await modulesOf([...kernels.values()]), {
     words: `count=${file}`,
     grid: 4,

@@ -3,10 +3,10 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { cudaUnit, emitCuda, shown } from "../compiler/emit/unit.ts";
+import { cudaUnit, emitCuda, readableKernel } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
-import { Builder } from "../compiler/kernel/build.ts";
+import { KernelBuilder } from "../compiler/kernel/builder.ts";
 import { div, less, load, num, select } from "../compiler/kernel/expr.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import type { OpAttrs } from "../compiler/ops/attrs.ts";
@@ -17,16 +17,16 @@ import type { PlanKernel } from "../compiler/plan/plan.ts";
 import type { Sequence } from "../compiler/plan/sequence.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { capability, occupancy, requireArchitecture, requireShared } from "../runtime/cuda/architecture.ts";
-import { compileKernels, type KernelCode, options, used } from "../runtime/cuda/code.ts";
+import { capability, occupancy, requireArchitecture, requireSharedMemory } from "../runtime/cuda/architecture.ts";
+import { compileKernels, type KernelCode, nvrtcOptions, parseResources } from "../runtime/cuda/code.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import type { Nvrtc } from "../runtime/nvrtc.ts";
-import { folder } from "./folder.ts";
 import { golden } from "./golden.ts";
 import { samples } from "./graphs.ts";
 import { graphOf, kernelsOf } from "./host/compare.ts";
 import { attentionLayer, gptStep, manyGroups, moeLayer } from "./layers.ts";
 import { foundNvrtc } from "./nvrtc.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("cuda");
 const compiler = await foundNvrtc();
@@ -41,7 +41,7 @@ test("kernels and their text", () => {
   golden(
     "moe-kernels.cu",
     kernelsOf([lowered(moeLayer(64, 32, 48, 4, 2))])
-      .map((k) => shown(k))
+      .map((k) => readableKernel(k))
       .join("\n"),
   );
 });
@@ -57,7 +57,7 @@ test("what bounds an index is of one lane, as the index is", () => {
   assert.ok(joined?.text.includes("ix_min((c + j) / 64, 19)"), joined?.text);
 });
 test("an index that is chosen is of one lane, whichever is chosen", () => {
-  const k = new Builder("a test");
+  const k = new KernelBuilder("a test");
   const [x, y] = [k.param("x", "f32", [4, 64]), k.param("y", "f32", [4, 256])];
   const { at } = k.task("t", 4);
   k.par(num(256), (j) => k.store(y, [at, j], load(x, at, select(less(at, num(2)), div(j, 4), num(5)))));
@@ -153,9 +153,9 @@ async function compileAll(kernels: readonly PlanKernel[], architecture: string, 
     const [first, ...rest] = unit;
     if (!first) return;
     const text = [cudaUnit(header, first), ...rest.map((k) => k.text)].join("\n");
-    const { log } = await nvrtc.compile({ name: "unit.cu", text, architecture, options });
+    const { log } = await nvrtc.compile({ name: "unit.cu", text, architecture, options: nvrtcOptions });
     for (const { name } of unit) {
-      const { registers, spills, warnings } = used(name, log);
+      const { registers, spills, warnings } = parseResources(name, log);
       assert.ok(registers > 0, `${name} is not in the log`);
       assert.is(spills, 0, `${name} spills on ${architecture}`);
       assert.equal(warnings, [], `${name} on ${architecture}`);
@@ -197,10 +197,10 @@ test("what ptxas tells of a kernel", () => {
     "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized",
     "ptxas info    : Used 20 registers, 352 bytes cmem[0]",
   ].join("\n");
-  const { warnings, ...one } = used("one", log);
+  const { warnings, ...one } = parseResources("one", log);
   assert.equal(one, { registers: 46, shared: 128, spills: 12 });
   assert.is(warnings.length, 1);
-  const two = used("two", log);
+  const two = parseResources("two", log);
   assert.equal([two.registers, two.shared, two.spills], [20, 0, 0]);
 });
 /** A kernel whose threads each keep 48 numbers. */
@@ -219,11 +219,11 @@ const compile: Nvrtc["compile"] = async () => ({ ptx: "", cubin: Buffer.of(1), l
 test("how many kernels are compiled is told, and nothing where the cache has them", async () => {
   const plan = { kernels: [hungry(1), { ...hungry(2), name: "second" }], header: "" };
   const compiler = { compile, version: "1" };
-  const cache = new KernelCache(folder());
+  const cache = new KernelCache(temporaryFolder());
   const told: number[] = [];
-  const compiling = (kernels: number): void => void told.push(kernels);
+  const onCompile = (kernels: number): void => void told.push(kernels);
   for (let i = 0; i < 2; i++)
-    await compileKernels(plan, { architecture: "sm_80", compiler, cache, jobs: 2, compiling });
+    await compileKernels(plan, { architecture: "sm_80", compiler, cache, jobs: 2, onCompile });
   assert.equal(told, [2]);
 });
 const compiledAlone = async (kernel: PlanKernel, nvrtc: Pick<Nvrtc, "compile">): Promise<KernelCode | undefined> => {
@@ -323,11 +323,11 @@ test("occupancy by registers, shared memory, warps and blocks", () => {
 test("a kernel that wants more shared memory than a block has is refused with its line", () => {
   const kernel = { name: "dot_1", origins: ["model.moe:7"], shared: 170_000 };
   assert.throws(
-    () => requireShared(kernel, "sm_80"),
+    () => requireSharedMemory(kernel, "sm_80"),
     /dot_1 of model\.moe:7 wants 170000 bytes.*sm_80 gives a block 166912/,
   );
-  requireShared(kernel, "sm_90a");
-  requireShared({ ...kernel, shared: 166_912 }, "sm_80");
+  requireSharedMemory(kernel, "sm_90a");
+  requireSharedMemory({ ...kernel, shared: 166_912 }, "sm_80");
 });
 const unasked: Nvrtc["compile"] = () => Promise.reject(new Error("it was compiled"));
 test("what is too large stops compiling", async () => {

@@ -9,7 +9,7 @@ import { hostChoices } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { loweredForCuda, modulesOf, type Run, runEmulated, ways } from "./emulator/sequence.ts";
+import { emulationModes, loweredForCuda, modulesOf, type Run, runEmulated } from "./emulator/sequence.ts";
 import { graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
 
@@ -108,8 +108,8 @@ test("on CUDA, a block a row and by pieces of few rows", async () => {
     [1, 1, 1, 1, 1, 1, 9, 9, 9, 9, 9, 9],
   );
   const modules = await modulesOf(kernelsOf(runs.map((r) => r.sequence)));
-  for (const [w, way] of ways.entries()) {
-    const chosen = runs.filter((_, i) => i % ways.length === w);
+  for (const [w, way] of emulationModes.entries()) {
+    const chosen = runs.filter((_, i) => i % emulationModes.length === w);
     const outcomes = await runEmulated(chosen, modules, way);
     for (const [i, r] of chosen.entries()) {
       assert.is(outcomes[i]?.findings, "", `${r.name}, ${way.words}`);

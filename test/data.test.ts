@@ -5,18 +5,18 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Problem } from "../compiler/diagnostic.ts";
 import {
-  bigramHeldOut,
+  bigramHeldOutLoss,
+  datasetOf,
   entropies,
   evaluationBatches,
   opening,
-  readText,
+  readDataset,
   requireEnough,
-  textOf,
   trainingBatch,
 } from "../runtime/data.ts";
-import { codecOf } from "../runtime/tokenizer/chosen.ts";
+import { selectCodec } from "../runtime/tokenizer/select-codec.ts";
 import { codecs } from "../runtime/tokens.ts";
-import { problem } from "./refuses.ts";
+import { problem } from "./assert-problem.ts";
 
 const test = suite("data");
 const counting = (n: number): Uint8Array => Uint8Array.from({ length: n }, (_, i) => i % 251);
@@ -24,25 +24,25 @@ const rows = (data: ArrayLike<number>, T: number): number[][] =>
   Array.from({ length: data.length / T }, (_, b) => Array.from(data).slice(b * T, (b + 1) * T));
 
 test("the last 5% is held out, and the hash is of all bytes", () => {
-  const text = textOf(counting(1000));
+  const text = datasetOf(counting(1000));
   assert.is(text.training.length, 950);
   assert.is(text.heldOut.length, 50);
   assert.is(text.hash.length, 64);
-  assert.is.not(text.hash, textOf(counting(999)).hash);
+  assert.is.not(text.hash, datasetOf(counting(999)).hash);
 });
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 test("a sample, and an empty prompt, begins with a line end where the text has one, else as the text that is held out", async () => {
-  const lines = textOf(bytes(`a line\n${"more of it ".repeat(9)}`));
+  const lines = datasetOf(bytes(`a line\n${"more of it ".repeat(9)}`));
   assert.equal([opening(lines), lines.codec], [[10], codecs.bytes]);
-  const plain = textOf(bytes("never an end ".repeat(9)));
+  const plain = datasetOf(bytes("never an end ".repeat(9)));
   const first = [plain.heldOut[0]];
-  assert.equal([opening(plain), plain.codec.encode(""), plain.codec.asked], [first, first, { opening: first }]);
-  const again = await codecOf({}, { folder: "", config: plain.codec.asked });
+  assert.equal([opening(plain), plain.codec.encode(""), plain.codec.config], [first, first, { opening: first }]);
+  const again = await selectCodec({}, { folder: "", config: plain.codec.config });
   assert.equal([again.encode(""), again.encode("\n")], [first, [10]]);
 });
 test("row b reads stream b and goes on where it stood; targets are the bytes after", () => {
-  const text = textOf(counting(1000));
+  const text = datasetOf(counting(1000));
   const [B, T] = [3, 7];
   const stream = Math.floor(950 / B);
   for (let step = 0; step < 40; step++) {
@@ -58,7 +58,7 @@ test("row b reads stream b and goes on where it stood; targets are the bytes aft
 });
 
 test("at a stream's end it begins again, without a byte of the next stream", () => {
-  const text = textOf(Uint8Array.from({ length: 200 }, (_, i) => Math.floor(i / 95)));
+  const text = datasetOf(Uint8Array.from({ length: 200 }, (_, i) => Math.floor(i / 95)));
   for (let step = 0; step < 200; step++) {
     const { tokens, targets } = trainingBatch(text, 2, 9, step);
     for (const data of [tokens.data, targets.data])
@@ -74,7 +74,7 @@ test("each held-out byte but the first is a target exactly once, whatever B and 
     [997, 4, 5],
     [40, 7, 3],
   ] as const) {
-    const text = textOf(Uint8Array.from({ length: n }, (_, i) => i % 256));
+    const text = datasetOf(Uint8Array.from({ length: n }, (_, i) => i % 256));
     const seen: number[] = [];
     let counted = 0;
     for (const { tokens, targets, count } of evaluationBatches(text.heldOut, B, T)) {
@@ -96,12 +96,12 @@ test("each held-out byte but the first is a target exactly once, whatever B and 
 });
 
 test("too little data says what to lower", () => {
-  requireEnough(textOf(counting(10_000)), 16, 128);
-  const refusal = (n: number): Problem => problem(() => requireEnough(textOf(counting(n)), 16, 128));
+  requireEnough(datasetOf(counting(10_000)), 16, 128);
+  const refusal = (n: number): Problem => problem(() => requireEnough(datasetOf(counting(n)), 16, 128));
   assert.match(refusal(1000).help, "--batch to at most 7");
   assert.match(refusal(1000).help, "--length to at most 58");
-  requireEnough(textOf(counting(1000)), 7, 128);
-  requireEnough(textOf(counting(1000)), 16, 58);
+  requireEnough(datasetOf(counting(1000)), 7, 128);
+  requireEnough(datasetOf(counting(1000)), 16, 58);
   assert.match(refusal(0).help, "more data");
 });
 
@@ -110,12 +110,12 @@ test("token numbers are read with blanks or commas between, from several files",
   const files = [join(folder, "a.txt"), join(folder, "b.txt")] as const;
   writeFileSync(files[0], "5 12,7\n\n0\t999999999");
   writeFileSync(files[1], "\r\n50256 1\n");
-  const text = readText(files, codecs.ids);
+  const text = readDataset(files, codecs.ids);
   assert.equal([...text.all], [5, 12, 7, 0, 999999999, 50256, 1]);
-  assert.equal([text.bytes, text.codec.unit, bigramHeldOut(text)], [19 + 10, "token", null]);
+  assert.equal([text.bytes, text.codec.unit, bigramHeldOutLoss(text)], [19 + 10, "token", null]);
   assert.match(problem(() => requireEnough(text, 4, 8)).message, "7 tokens");
   const refusal = (content: string): Problem => (
-    writeFileSync(files[1], content), problem(() => readText(files, codecs.ids))
+    writeFileSync(files[1], content), problem(() => readDataset(files, codecs.ids))
   );
   for (const [content, word] of [
     ["1 2 Call me", "Call"],
@@ -136,7 +136,7 @@ test("entropies of texts whose entropies are known", () => {
   const even = Uint8Array.from({ length: 4001 }, (_, i) => [0, 0, 1, 1][i % 4] ?? 0);
   assert.ok(Math.abs(entropies(even).bigram - Math.log(2)) < 1e-6);
   assert.equal(entropies(new Uint8Array(0)), { unigram: 0, bigram: 0 });
-  assert.ok((bigramHeldOut(textOf(alternating)) ?? 1) < 0.01);
-  assert.ok(Number.isFinite(bigramHeldOut(textOf(counting(1000)))));
+  assert.ok((bigramHeldOutLoss(datasetOf(alternating)) ?? 1) < 0.01);
+  assert.ok(Number.isFinite(bigramHeldOutLoss(datasetOf(counting(1000)))));
 });
 test.run();

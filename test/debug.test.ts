@@ -7,18 +7,18 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { Debugger } from "../runtime/debug.ts";
 import { command } from "./command.ts";
-import { folder } from "./folder.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("debug");
 
 function moec(level: string, ...args: readonly string[]): SpawnSyncReturns<string> {
-  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), MOEC_DEBUG: level };
+  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(temporaryFolder(), "cache"), MOEC_DEBUG: level };
   return command(args, env);
 }
 const sizes = ["D=8", "H=6", "E=3", "K=2"].flatMap((size) => ["--set", size]);
 
 test("the top rung prints every rung of an example that runs", () => {
-  const input = join(folder(), "x.json");
+  const input = join(temporaryFolder(), "x.json");
   writeFileSync(
     input,
     JSON.stringify({ x: Array.from({ length: 12 }, (_, i) => Array.from("12345678", (c) => +c - i)) }),
@@ -43,9 +43,9 @@ test("the top rung prints every rung of an example that runs", () => {
 function printed(level: number): string {
   let out = "";
   const ladder = new Debugger({ level, write: (text) => (out += text) });
-  ladder.after({ pass: "simplify", start: 0, seconds: 0.0123, text: () => "graph a" });
-  ladder.after({ pass: "finish", start: 0, seconds: 0, text: () => "graph a" });
-  ladder.rewrote?.("x + 0 = x", () => "add(a, 0) = a");
+  ladder.onPass({ pass: "simplify", start: 0, seconds: 0.0123, text: () => "graph a" });
+  ladder.onPass({ pass: "finish", start: 0, seconds: 0, text: () => "graph a" });
+  ladder.onRewrite?.("x + 0 = x", () => "add(a, 0) = a");
   return out;
 }
 test("a rung prints those below it and none above; without one nothing is printed", () => {
@@ -64,9 +64,9 @@ test("--print-after prints the passes named alone, and says which ran where one 
   assert.match(stderr, /^after scatters\ngraph forward \{\n[^]*^after scatters\ngraph init \{$/m);
   assert.not.match(stderr, /after (simplify|lower)| ms$/);
   const ladder = new Debugger({ level: 0, printAfter: ["fuse"], write: assert.unreachable });
-  ladder.after({ pass: "lower", start: 0, seconds: 0, text: () => "" });
+  ladder.onPass({ pass: "lower", start: 0, seconds: 0, text: () => "" });
   assert.throws(
-    () => ladder.planned(null),
+    () => ladder.showPlan(null),
     (e: unknown) => e instanceof Problem && /no pass fuse ran/.test(e.message) && /lower/.test(e.help),
   );
 });

@@ -3,16 +3,16 @@ import { env } from "node:process";
 import { suite } from "uvu";
 import { onEmulator } from "./emulator/build.ts";
 import { randomDecoder } from "./random/decoders.ts";
-import { fromPast, type Past } from "./random/from-past.ts";
+import { checkIncrementalDecoding, type DecodingOptions } from "./random/incremental-decoding.ts";
 
 const test = suite("decoders");
 const full = env["MOEC_TEST"] === "full";
 const base = env["MOEC_SEED"] ?? (full ? String(Date.now()) : "moec");
 if (full) console.log(`random decoders of MOEC_SEED=${base}`);
-async function check(seed: string, way: Past): Promise<void> {
+async function check(seed: string, way: DecodingOptions): Promise<void> {
   const decoder = randomDecoder(seed);
   try {
-    await fromPast(decoder, way);
+    await checkIncrementalDecoding(decoder, way);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`MOEC_SEED=${base}, ${seed}: ${why}\n${decoder.text}`, { cause });
@@ -21,9 +21,9 @@ async function check(seed: string, way: Past): Promise<void> {
 const count = full ? 24 : 3;
 for (let i = 0; i < count; i++)
   test(`decoder ${i} from its past, on the host`, () =>
-    check(`${base}/${i}`, { target: "host", precision: "f32", apart: 2e-5 }));
+    check(`${base}/${i}`, { target: "host", precision: "f32", tolerance: 2e-5 }));
 if (full)
   for (let i = 0; i < 8; i++)
     test(`decoder ${i} from its past, on the emulator`, () =>
-      onEmulator(() => check(`${base}/cuda ${i}`, { target: "cuda", precision: "f32", apart: 2e-5 })));
+      onEmulator(() => check(`${base}/cuda ${i}`, { target: "cuda", precision: "f32", tolerance: 2e-5 })));
 test.run();

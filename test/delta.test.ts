@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { suite } from "uvu";
 import { compile, moe, numbers, type Program, type Tensor, tensor } from "../runtime/index.ts";
-import { close, type Way, ways } from "./stored.ts";
+import { assertClose, type PeerTarget, peerTargets } from "./peer-results.ts";
 
 const { Steps, Chunks } = moe<"Steps" | "Chunks">`
   import { delta_chunks, delta_step } from "std/delta"
@@ -31,7 +31,7 @@ const { Steps, Chunks } = moe<"Steps" | "Chunks">`
 const sizes = { B: 2, G: 1, H: 2, A: 3, C: 2 };
 const { B, G, H, A, C } = sizes;
 /** Keys near 1 and steps near 1: what one writes the others overwrite. */
-function inputs({ precision: dtype }: Way, T = 10): Record<string, Tensor> {
+function inputs({ precision: dtype }: PeerTarget, T = 10): Record<string, Tensor> {
   const of = (at: number, shape: number[], f: (x: number) => number): Tensor =>
     tensor(
       dtype,
@@ -50,7 +50,7 @@ function inputs({ precision: dtype }: Way, T = 10): Record<string, Tensor> {
 }
 const made = (
   layer: typeof Steps,
-  { target, precision }: Way,
+  { target, precision }: PeerTarget,
   more: Readonly<Record<string, number>> = {},
 ): Promise<Program> => compile(layer, { sizes: { ...sizes, ...more }, target, precision, gradients: true });
 
@@ -60,7 +60,7 @@ const chunked = [
   { T: 10, Chunk: 4 },
   { T: 40, Chunk: 32 },
 ];
-const [exact, host] = ways;
+const [exact, host] = peerTargets;
 assert.ok(exact && host);
 for (const [way, { T, Chunk }] of [
   ...chunked.map((c) => [exact, c] as const),
@@ -69,9 +69,9 @@ for (const [way, { T, Chunk }] of [
   test(`${T} steps in chunks of ${Chunk}, and their gradients, ${way.target} ${way.precision}`, async () => {
     const [steps, chunks] = await Promise.all([made(Steps, exact, { T }), made(Chunks, way, { T, Chunk })]);
     const [wanted, got] = [await steps.run(inputs(exact, T)), await chunks.run(inputs(way, T))];
-    for (const i of [0, 1]) close(`result ${i}`, got.outputs[i], wanted.outputs[i], way.apart);
+    for (const i of [0, 1]) assertClose(`result ${i}`, got.outputs[i], wanted.outputs[i], way.tolerance);
     assert.equal(wanted.gradients.size, 7);
-    for (const [name, t] of wanted.gradients) close(name, got.gradients.get(name), t, 10 * way.apart);
+    for (const [name, t] of wanted.gradients) assertClose(name, got.gradients.get(name), t, 10 * way.tolerance);
     steps.close();
     chunks.close();
   });

@@ -9,7 +9,7 @@ import { printValues } from "../compiler/graph/print.ts";
 import { topological } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { silent } from "../compiler/pass.ts";
+import { silentObserver } from "../compiler/pass.ts";
 import { toGraphs } from "../compiler/pipeline.ts";
 import { affineOf } from "../compiler/transform/affine.ts";
 import { diagonals } from "../compiler/transform/diagonals.ts";
@@ -60,7 +60,7 @@ for (const [name, text] of Object.entries(programs))
     const entries = [{ method: "forward", name: "forward", sizes: {}, gradients: true }];
     const sizes = { D: 2, T: text.includes("W = T") ? 4 : 17 };
     const request = { declaration: "P", sizes, precision: "f32", entries } as const;
-    const { graphs } = toGraphs(load({ name: "test.moe", text }), request, silent());
+    const { graphs } = toGraphs(load({ name: "test.moe", text }), request, silentObserver());
     const [out, grad] = (graphs.find((g) => g.name === "forward")?.results ?? []).flatMap((r) =>
       r.name.startsWith("input.") ? [] : [r.value],
     ) as [Value, Value];

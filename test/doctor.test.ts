@@ -8,12 +8,12 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { mpi } from "../runtime/mpi.ts";
 import { nccl } from "../runtime/nccl.ts";
 import { command } from "./command.ts";
-import { folder } from "./folder.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("doctor");
 /** A CUDA folder with a libnccl that gives this number. */
 function toolkit(version: number, result = 0): string {
-  const home = folder();
+  const home = temporaryFolder();
   const [lib, text] = [join(home, "lib64"), join(home, "nccl.cpp")];
   mkdirSync(lib);
   writeFileSync(text, `extern "C" int ncclGetVersion(int* v) { *v = ${version}; return ${result}; }`);
@@ -29,7 +29,7 @@ test("NCCL where MOEC_CUDA_HOME says, and its version", () => {
 });
 test("an NCCL that is not there, or does not work, and what to do", () => {
   for (const [home, message] of [
-    [folder(), /^NCCL was not found in .*, which MOEC_CUDA_HOME names$/],
+    [temporaryFolder(), /^NCCL was not found in .*, which MOEC_CUDA_HOME names$/],
     [toolkit(1, 3), /libnccl\.so\.2: ncclGetVersion fails with error 3/],
   ] as const)
     try {
@@ -42,7 +42,7 @@ test("an NCCL that is not there, or does not work, and what to do", () => {
     }
 });
 test("MPI where MOEC_LIBMPI says, by what it says of itself, and what to do without one", () => {
-  const path = join(folder(), "libmpi.so");
+  const path = join(temporaryFolder(), "libmpi.so");
   for (const [text, version] of [
     ["MPICH Version:      4.3.1\\nMPICH Release date: Fri Jun 20", "MPICH 4.3.1"],
     ["Open MPI v5.0.11, package: Open MPI x@y Distribution", "Open MPI 5.0.11"],
@@ -64,7 +64,12 @@ test("MPI where MOEC_LIBMPI says, by what it says of itself, and what to do with
   );
 });
 test("a line for each part, and with --json an object", () => {
-  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), MOEC_CUDA_HOME: toolkit(22807) };
+  const env = {
+    ...process.env,
+    NO_COLOR: "1",
+    MOEC_CACHE: join(temporaryFolder(), "cache"),
+    MOEC_CUDA_HOME: toolkit(22807),
+  };
   const { status, stdout, stderr } = command(["doctor", "--json"], env);
   assert.is(status, 0, stderr);
   const lines = stdout.trim().split("\n");

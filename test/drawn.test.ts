@@ -9,10 +9,10 @@ import { ops } from "../compiler/ops/list.ts";
 import { expected } from "./random/compare.ts";
 import { checkFiles } from "./random/files.ts";
 import { type Case, failure, kinds, shrunk } from "./random/fuzz.ts";
-import { drawnWay, isas, runnable, type Way } from "./random/ways.ts";
+import { drawHostMode, type HostMode, isas, runnable } from "./random/host-modes.ts";
 
 const test = suite("drawn");
-const runs: readonly { readonly kind: keyof typeof kinds; readonly given: Pick<Way, "isa" | "precision"> }[] = [
+const runs: readonly { readonly kind: keyof typeof kinds; readonly given: Pick<HostMode, "isa" | "precision"> }[] = [
   { kind: "small", given: { isa: "avx2", precision: "bf16" } },
   { kind: "aligned", given: { isa: "portable", precision: "f32" } },
   { kind: "small", given: { isa: "native", precision: "bf16" } },
@@ -27,18 +27,18 @@ const runs: readonly { readonly kind: keyof typeof kinds; readonly given: Pick<W
 ];
 for (const [i, { kind, given }] of runs.filter((r) => runnable.includes(r.given.isa)).entries())
   test(`a program of the kind ${kind} is right, ${given.isa} ${given.precision}, by drawn schedules`, async () => {
-    const way = { ...drawnWay(`drawn ${i}`, given), schedules: `drawn ${i}` };
+    const way = { ...drawHostMode(`drawn ${i}`, given), schedules: `drawn ${i}` };
     assert.is(await failure((kinds[kind] as (seed: string) => Case)(`drawn ${i}`), way), null);
   });
 test("a way is the same for the same seed; what is asked for is kept, and nothing else changes", () => {
-  const all = Array.from({ length: 40 }, (_, i) => drawnWay(String(i)));
+  const all = Array.from({ length: 40 }, (_, i) => drawHostMode(String(i)));
   assert.equal(
     all,
-    Array.from({ length: 40 }, (_, i) => drawnWay(String(i))),
+    Array.from({ length: 40 }, (_, i) => drawHostMode(String(i))),
   );
   assert.ok(new Set(all.map((w) => w.isa)).size > 1 && new Set(all.map((w) => w.threads[0])).size === 4);
   for (const [i, { isa: _, ...rest }] of all.entries())
-    for (const isa of isas) assert.equal(drawnWay(String(i), { isa }), { ...rest, isa });
+    for (const isa of isas) assert.equal(drawHostMode(String(i), { isa }), { ...rest, isa });
 });
 test("all gates, mixtures, attentions and optimizers of the library are in programs that are drawn", () => {
   const texts = Array.from({ length: 200 }, (_, i) => kinds["small"]?.(`all ${i}`).text ?? "").join("\n");
@@ -91,8 +91,8 @@ test("what fails is shrunk to what it fails by", async () => {
   }
 }`;
   const one: Case = { text, note: "", run: (_, given = text) => fails(given) };
-  assert.is(await failure(one, drawnWay("")), "a sine");
-  const lines = (await shrunk(one, drawnWay(""))).split("\n");
+  assert.is(await failure(one, drawHostMode("")), "a sine");
+  const lines = (await shrunk(one, drawHostMode(""))).split("\n");
   assert.not.ok(
     lines.some((line) => /\b[wb]\b/.test(line)),
     lines.join("\n"),

@@ -1,7 +1,7 @@
 // States, losses, metrics and the optimizer, as elaboration builds them: compared with hand arithmetic, in f64.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { codeOf, near, numbers, output, run, stepped } from "./elaborated.ts";
+import { codeOf, near, numbers, output, run, stepped } from "./elaborate-text.ts";
 
 const test = suite("elaborate-effects");
 
@@ -36,7 +36,7 @@ test("losses and metrics are named by path", () => {
   near([...(o.values.get("loss blocks.0.z")?.data ?? [])], [3]);
   near([...(o.values.get("loss blocks.1.z")?.data ?? [])], [5]);
   near([...(o.values.get("metric blocks.1.m")?.data ?? [])], [4, 6]);
-  assert.equal(o.elaboration.entries[0]?.stated, ["own"]);
+  assert.equal(o.elaboration.entries[0]?.ownLosses, ["own"]);
 });
 test("effects in experts[:] are each layer's", () => {
   const text = `layer L(D) { state n: f32 = 0 forward(x: f32[...S, D]) -> f32[...S, D] { loss z = sum(x) update n = sum(x) metric m = x return 2 * x } }

@@ -3,8 +3,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { elaborate, entrySignature, load, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { codeOf, type Numbers, near, output, run } from "./elaborated.ts";
-import { problem } from "./refuses.ts";
+import { problem } from "./assert-problem.ts";
+import { codeOf, type Numbers, near, output, run } from "./elaborate-text.ts";
 
 const test = suite("elaborate-entries");
 

@@ -1,7 +1,7 @@
 // What elaboration builds means what LANGUAGE says: compared with plain loops and hand arithmetic, in f64. Layers, their arrays, routed calls.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { at, codeOf, near, numbers, output, run, shapeOf } from "./elaborated.ts";
+import { at, codeOf, near, numbers, output, run, shapeOf } from "./elaborate-text.ts";
 
 const test = suite("elaborate");
 

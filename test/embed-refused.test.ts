@@ -18,13 +18,13 @@ import {
   toNested,
   writeSafetensors,
 } from "../runtime/index.ts";
-import type { taken } from "../runtime/options.ts";
-import { compiled, filled, first, sizes, Twice, targets } from "./embedded.ts";
-import { refuses } from "./refuses.ts";
+import type { optionNames } from "../runtime/options.ts";
+import { assertProblem } from "./assert-problem.ts";
+import { filled, first, sizes, Twice, targets, withCompiled } from "./embed-programs.ts";
 
 /** The names that only one side has. */
 type Same<A, B> = Exclude<A, B> | Exclude<B, A>;
-type Listed<Who extends keyof typeof taken> = (typeof taken)[Who][number];
+type Listed<Who extends keyof typeof optionNames> = (typeof optionNames)[Who][number];
 interface Differing {
   readonly compile: Same<keyof CompileOptions, Listed<"compile">>;
   readonly train: Same<keyof TrainOptions, Listed<"train">>;
@@ -32,14 +32,14 @@ interface Differing {
   readonly run: Same<keyof CallOptions, Listed<"a run">>;
   readonly text: Same<keyof AskOptions, Listed<"a text">>;
 }
-/** Compiles only if no option is missing in `taken`, and none is there that no type has. */
+/** Compiles only if no option is missing in `optionNames`, and none is there that no type has. */
 type None<T extends never> = T;
 export type NoneDiffers = None<Differing[keyof Differing]>;
 
 const test = suite("embed-refused");
 for (const target of targets)
   test(`inputs that do not fit are refused by a rejected promise, on ${target}`, () =>
-    compiled({ target }, async (program) => {
+    withCompiled({ target }, async (program) => {
       const wrong: [inputs: unknown, message: string, help: string][] = [
         [undefined, "no object of names", "by name"],
         [new Map([["x", filled(1)]]), "no object of names", "by name"],
@@ -62,19 +62,23 @@ for (const target of targets)
       ];
       for (const [inputs, message, help] of [...wrong, ...tensors.map(([x, m, h]) => [{ x }, m, h] as const)]) {
         const run = program.run(inputs as Inputs);
-        await refuses(() => run, message, help);
+        await assertProblem(() => run, message, help);
       }
-      await refuses(() => program.run({ x: filled(1) }, { step: 0.5 }), "the step is 0.5", "whole number");
+      await assertProblem(() => program.run({ x: filled(1) }, { step: 0.5 }), "the step is 0.5", "whole number");
       const old = 3 as unknown as CallOptions;
-      await refuses(() => program.run({ x: filled(1) }, old), "are 3", "object of them");
+      await assertProblem(() => program.run({ x: filled(1) }, old), "are 3", "object of them");
       const steps = { steps: 1 } as CallOptions;
-      await refuses(() => program.run({ x: filled(1) }, steps), "steps is no option of a run", "`step`");
+      await assertProblem(() => program.run({ x: filled(1) }, steps), "steps is no option of a run", "`step`");
       const short: Tensor = { dtype: "f32", shape: [4], data: filled(1, 3) };
-      await refuses(() => program.load(new Map([["w", short]])), "w is f32[4], and Float32Array(3)", "of 4 elements");
+      await assertProblem(
+        () => program.load(new Map([["w", short]])),
+        "w is f32[4], and Float32Array(3)",
+        "of 4 elements",
+      );
       const bare = new Map([["w", filled(1, 4)]]) as unknown as Map<string, Tensor>;
-      await refuses(() => program.load(bare), "w is no tensor", "make one");
+      await assertProblem(() => program.load(bare), "w is no tensor", "make one");
       const record = { w: short } as unknown as Map<string, Tensor>;
-      await refuses(() => program.load(record), "are no Map", "new Map");
+      await assertProblem(() => program.load(record), "are no Map", "new Map");
       assert.is(await first(program, filled(1)), 2);
     }));
 test("of a large model's parameters a wrong name is told those most like it", async () => {
@@ -89,20 +93,20 @@ test("of a large model's parameters a wrong name is told those most like it", as
     }`;
   const wrong = new Map([["blocks.7.gate_proj.weight", tensor("f32", [1], [0])]]);
   const load = async (program: Program): Promise<void> => program.load(wrong);
-  await refuses(
-    () => compiled({ target: "reference" }, load, Deep),
+  await assertProblem(
+    () => withCompiled({ target: "reference" }, load, Deep),
     "nothing is named blocks.7.gate_proj.weight",
     "of 60 parameters those most like it are blocks.7.gate.weight, blocks.7.up.weight, blocks.7.down.weight, ",
   );
 });
 test("of tensors that do not all fit none is set", () =>
-  compiled({ target: "reference" }, async (program) => {
+  withCompiled({ target: "reference" }, async (program) => {
     const good = ["w", tensor("f32", [4], [1, 2, 3, 4])] as const;
     for (const bad of [
       ["v", good[1]],
       ["w.0", good[1]],
     ] as const)
-      await refuses(() => program.load(new Map([good, bad])), bad[0], "w");
+      await assertProblem(() => program.load(new Map([good, bad])), bad[0], "w");
     assert.is(await first(program, filled(1)), 2);
   }));
 test("what is asked for is worded for TypeScript too", async () => {
@@ -119,7 +123,7 @@ test("what is asked for is worded for TypeScript too", async () => {
   }
   const program = await compile(Twice, { sizes, target: "reference" });
   const wide = new Map([["w", tensor("f32", [3], [1, 2, 3])]]);
-  await refuses(() => program.load(wide), "gives f32[3] for `w`", "sizes: { NAME: VALUE }");
+  await assertProblem(() => program.load(wide), "gives f32[3] for `w`", "sizes: { NAME: VALUE }");
 });
 test("options that nothing can work with are refused", async () => {
   const wrong: [options: object, message: string, help: string][] = [
@@ -144,16 +148,16 @@ test("options that nothing can work with are refused", async () => {
     [{ sizes: { D: null, N: 2 } }, "D is given null", "a number"],
   ];
   for (const [options, message, help] of wrong)
-    await refuses(() => compile(Twice, { sizes, target: "reference", ...options }), message, help);
+    await assertProblem(() => compile(Twice, { sizes, target: "reference", ...options }), message, help);
   const no = ["Twice", {}] as unknown as (typeof Twice)[];
-  for (const source of no) await refuses(() => compile(source), "no declaration", "`moe`");
-  await refuses(() => compile({ file: 0 } as never), "the file is 0", "its path");
-  await refuses(() => compile(Twice, null as never), "options of compile are null", "an object");
+  for (const source of no) await assertProblem(() => compile(source), "no declaration", "`moe`");
+  await assertProblem(() => compile({ file: 0 } as never), "the file is 0", "its path");
+  await assertProblem(() => compile(Twice, null as never), "options of compile are null", "an object");
 });
 test("a list of sizes is of a spread, and holds sizes", async () => {
   const { Any } = moe<"Any">`layer Any(D) { forward(x: float[...S, D]) -> float[...S, D] { return 2 * x } }`;
   for (const S of [["x"], [-1], [1.5], [Number.NaN], null, [undefined]])
-    await refuses(() => compile(Any, { sizes: { D: 2, S } as never }), "S is a list of sizes", "whole numbers");
+    await assertProblem(() => compile(Any, { sizes: { D: 2, S } as never }), "S is a list of sizes", "whole numbers");
   const lists = { D: 4, N: [2, 3] };
   const why = await compile(Twice, { sizes: lists, target: "reference" }).then(() => "", String);
   assert.match(why, "not a list");
@@ -161,11 +165,11 @@ test("a list of sizes is of a spread, and holds sizes", async () => {
 test("a bool is 0 or 1, and the step of an update a whole number", async () => {
   const { Count } = moe<"Count">`layer Count() { forward(on: bool[N]) -> i32 { return sum(on) } }`;
   const options = { sizes: { N: 2 }, target: "reference" } as const;
-  await compiled(
+  await withCompiled(
     options,
     async (program) => {
-      await refuses(() => program.run({ on: Uint8Array.of(1, 255) }), "on holds 255", "1 or 0");
-      await refuses(() => program.update(0.5), "the step is 0.5", "whole number");
+      await assertProblem(() => program.run({ on: Uint8Array.of(1, 255) }), "on holds 255", "1 or 0");
+      await assertProblem(() => program.update(0.5), "the step is 0.5", "whole number");
     },
     Count,
   );
@@ -183,6 +187,6 @@ test("a tensor of what is none", async () => {
     [() => toNested(filled(1) as never), "no tensor", "make one"],
     [() => writeSafetensors("x", new Map([["w", filled(1)]]) as never), "w is no tensor", "make one"],
   ];
-  for (const [make, message, help] of wrong) await refuses(make, message, help);
+  for (const [make, message, help] of wrong) await assertProblem(make, message, help);
 });
 test.run();

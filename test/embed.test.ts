@@ -15,9 +15,9 @@ import {
   train,
   writeSafetensors,
 } from "../runtime/index.ts";
-import { compiled, First, Fit, filled, first, Sized, sizes, Twice, targets } from "./embedded.ts";
-import { folder } from "./folder.ts";
-import { refuses } from "./refuses.ts";
+import { assertProblem } from "./assert-problem.ts";
+import { First, Fit, filled, first, Sized, sizes, Twice, targets, withCompiled } from "./embed-programs.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("embed");
 test("training ends at a loss that is no number, as the command does", async () => {
@@ -29,7 +29,7 @@ test("training ends at a loss that is no number, as the command does", async () 
       for await (const { step } of train(Fit, options)) steps = step;
     };
     const after = 2 / accumulate;
-    await refuses(all, `the loss \`square\` is NaN at step ${after + 1}`, "learning rate");
+    await assertProblem(all, `the loss \`square\` is NaN at step ${after + 1}`, "learning rate");
     assert.is(steps, after);
   }
 });
@@ -55,7 +55,7 @@ for (const target of targets)
       const batches = Array.from({ length: 10 * accumulate }, (_, i) => ({
         x: filled(0).map((_, j) => Math.sin(3 * i + j)),
       }));
-      const file = join(folder(), "state.safetensors");
+      const file = join(temporaryFolder(), "state.safetensors");
       const last = async (options: Omit<TrainOptions, keyof typeof shared>): Promise<Map<string, Tensor>> => {
         let state = new Map<string, Tensor>();
         for await (const { step, program } of train(Noisy, { ...shared, ...options })) {
@@ -69,11 +69,11 @@ for (const target of targets)
       assert.equal(await last({ batches: batches.slice(6 * accumulate), from }), straight);
       const earlier = { step: 5, state: from.state };
       assert.not.equal(await last({ batches: batches.slice(6 * accumulate), from: earlier }), straight);
-      await refuses(() => last({ batches, from: { ...from, step: -1 } }), "from.step is -1", "step: 100");
-      await refuses(() => last({ batches, from: { ...from, state: new Map() } }), "the state has no", "program");
+      await assertProblem(() => last({ batches, from: { ...from, step: -1 } }), "from.step is -1", "step: 100");
+      await assertProblem(() => last({ batches, from: { ...from, state: new Map() } }), "the state has no", "program");
       const more = new Map([...from.state, ["other", tensor("f32", [1], [0])]]);
-      await refuses(() => last({ batches, from: { ...from, state: more } }), "nothing is named other", "tensors");
-      await refuses(() => last({ batches, from, parameters: new Map() }), "two beginnings", "leave one");
+      await assertProblem(() => last({ batches, from: { ...from, state: more } }), "nothing is named other", "tensors");
+      await assertProblem(() => last({ batches, from, parameters: new Map() }), "two beginnings", "leave one");
     });
 test("train evaluates a held-out batch with the parameters of each step, and learns nothing", async () => {
   const { Held } = moe<"Held">`
@@ -100,11 +100,11 @@ test("train evaluates a held-out batch with the parameters of each step, and lea
     assert.equal(evaluated.read("w"), w);
   }
   evaluated.close();
-  await refuses(() => compile(Held, { evaluates: true, sizes }), "forward does not evaluate", 'entry: "train"');
+  await assertProblem(() => compile(Held, { evaluates: true, sizes }), "forward does not evaluate", 'entry: "train"');
 });
 for (const target of targets)
   test(`runs at once each give their own results, on ${target}`, () =>
-    compiled({ target }, async (program) => {
+    withCompiled({ target }, async (program) => {
       const all = Array.from({ length: 20 }, (_, i) => i + 1);
       for (let round = 0; round < 3; round++) {
         const results = await Promise.all(all.map((i) => first(program, filled(i))));
@@ -115,7 +115,7 @@ for (const target of targets)
       }
     }));
 test("runs of some milliseconds follow one another, and read their inputs before they return", () =>
-  compiled(
+  withCompiled(
     { sizes: { D: 128, N: 256 } },
     async (program) => {
       const x = filled(0, 256 * 128);
@@ -145,19 +145,19 @@ for (const target of targets) {
     const runs = [1, 2].map((i) => first(program, filled(i)));
     program.close();
     program.close();
-    await refuses(() => first(program, filled(1)), "is closed", "compile it again");
+    await assertProblem(() => first(program, filled(1)), "is closed", "compile it again");
     assert.equal(await Promise.all(runs), [2, 4]);
     for (const use of [() => program.read("w"), () => program.load(new Map())])
-      await refuses(use, "is closed", "compile it again");
+      await assertProblem(use, "is closed", "compile it again");
     assert.equal(program.names, ["w"]);
   });
   test(`parameters are neither read nor set while a run lasts, on ${target}`, () =>
-    compiled({ target }, async (program) => {
+    withCompiled({ target }, async (program) => {
       await first(program, filled(1));
       const w: Tensor = { dtype: "f32", shape: [4], data: filled(3, 4) };
       for (const use of [() => program.load(new Map([["w", w]])), () => program.read("w")]) {
         const run = first(program, filled(1));
-        await refuses(use, "is running", "await");
+        await assertProblem(use, "is running", "await");
         assert.is(await run, 2);
       }
       program.load(new Map([["w", w]]));
@@ -165,9 +165,9 @@ for (const target of targets) {
       assert.is(await first(program, filled(1)), 3);
     }));
   test(`an input that the entry does not read may be left out, on ${target}`, () =>
-    compiled({ target }, async (program) => assert.is(await first(program, filled(1)), 2), First));
+    withCompiled({ target }, async (program) => assert.is(await first(program, filled(1)), 2), First));
   test(`cotangents that are not given are 1 in bf16 too, on ${target}`, () =>
-    compiled({ target, gradients: true, precision: "bf16" }, async (program) => {
+    withCompiled({ target, gradients: true, precision: "bf16" }, async (program) => {
       const { gradients } = await program.run({ x: filled(3) });
       assert.equal(
         [...(gradients.get("input.x")?.data ?? [])],
@@ -184,7 +184,7 @@ for (const target of targets)
         forward(x: float[N, D], index: i32[N]) -> float[N, 1] { return experts[index](x) }
       }`;
     const options: CompileOptions = { target, gradients: true, sizes: { D: 2, E: 2, N: 2 } };
-    await compiled(
+    await withCompiled(
       options,
       async (program) => {
         const { gradients } = await program.run({ x: Float32Array.of(1, 2, 3, 4), index: Int32Array.of(1, 0) });
@@ -196,7 +196,7 @@ for (const target of targets)
     );
   });
 test("inputs and cotangents in f32 of a program in f64 are taken as they are", () =>
-  compiled({ target: "reference", gradients: true, precision: "f64" }, async (program) => {
+  withCompiled({ target: "reference", gradients: true, precision: "f64" }, async (program) => {
     const x: Tensor = { dtype: "f32", shape: [2, 4], data: filled(0.1) };
     const given = await program.run({ x: filled(0.1), "cotangent.0": filled(1) });
     const same = await program.run({ x });
@@ -214,8 +214,8 @@ for (const target of targets) {
   test(`batches are added up by names of inputs alone, on ${target}`, async () => {
     assert.is(await all({ batches: [{ x }, { x }, { x }], accumulate: 2 }), 1);
     const none = [undefined, 3, { x }] as unknown as TrainOptions["batches"][];
-    for (const batches of none) await refuses(() => all({ batches }), "cannot be iterated", "a list");
-    await refuses(() => all({ batches: [{ x }, { x: filled(1, 4) }] }), "Float32Array(4) was given", "of 8");
+    for (const batches of none) await assertProblem(() => all({ batches }), "cannot be iterated", "a list");
+    await assertProblem(() => all({ batches: [{ x }, { x: filled(1, 4) }] }), "Float32Array(4) was given", "of 8");
   });
   test(`a loop that is left ends its batches, and its program after a run that lasts, on ${target}`, async () => {
     let ended = false;
@@ -235,7 +235,7 @@ for (const target of targets) {
     assert.ok(ended);
     for (const [program, run] of left) {
       assert.equal([...(await run).losses.keys()], ["square"]);
-      await refuses(() => program.read("w"), "is closed", "compile it again");
+      await assertProblem(() => program.read("w"), "is closed", "compile it again");
     }
   });
 }
@@ -259,7 +259,7 @@ for (const target of targets) {
     assert.equal([steps, asked], [[1, 2, 3], 6], "one that was aborted before has no step");
   });
   test(`a run whose signal was aborted before its turn is rejected, and the others are not, on ${target}`, () =>
-    compiled({ target }, async (program) => {
+    withCompiled({ target }, async (program) => {
       const stop = new AbortController();
       const runs = [{}, { signal: stop.signal }, {}].map((options) => program.run({ x }, options));
       stop.abort(new Error("enough"));
@@ -271,7 +271,7 @@ for (const target of targets) {
     }));
 }
 test("a run on the host ends before its next kernel when it is aborted", () =>
-  compiled(
+  withCompiled(
     { sizes: { D: 256, N: 2048 } },
     async (program) => {
       const x = filled(1, 256 * 2048);
@@ -295,7 +295,7 @@ test("a run that first makes copies of parameters in bf16 is rejected when it is
       }
     }`;
   const options = { sizes: { D: 64, N: 2 }, entry: "train", precision: "bf16" } as const;
-  return compiled(options, abortedWithCopies, Product);
+  return withCompiled(options, abortedWithCopies, Product);
 });
 async function abortedWithCopies(program: Program): Promise<void> {
   const x = filled(1, 128);
@@ -310,7 +310,7 @@ async function abortedWithCopies(program: Program): Promise<void> {
   assert.is((await program.run({ x })).losses.get("mean"), 64);
 }
 test("elements in shared memory", () =>
-  compiled({}, async (program) =>
+  withCompiled({}, async (program) =>
     assert.is(await first(program, new Float32Array(new SharedArrayBuffer(32)).fill(5)), 10),
   ));
 

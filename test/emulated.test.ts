@@ -13,13 +13,13 @@ import { Debugger } from "../runtime/debug.ts";
 import { profile } from "../runtime/profile.ts";
 import type { TrainOptions } from "../runtime/train.ts";
 import { onEmulator } from "./emulator/build.ts";
-import { folder } from "./folder.ts";
 import { lossesOf } from "./losses.ts";
-import { last, small, losses as trained } from "./runs.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
+import { last, small, losses as trained } from "./training-runs.ts";
 
 const test = suite("emulated");
 const full = process.env["MOEC_TEST"] === "full";
-const here = folder();
+const here = temporaryFolder();
 const data = join(here, "data.txt");
 writeFileSync(data, "It is a way I have of driving off the spleen, and regulating the circulation. ".repeat(40));
 
@@ -116,13 +116,13 @@ test("profile and MOEC_DEBUG=2 time the kernels of a GPU", async () => {
   const { kernels, trace } = await onEmulator(() =>
     profile({ program, entry: "Layer", set, gradients: true, runs: 1, target: "cuda" }),
   );
-  assert.ok(kernels.length > 3 && kernels.every((k) => k.seconds > 0 && k.atWork === k.seconds));
+  assert.ok(kernels.length > 3 && kernels.every((k) => k.seconds > 0 && k.busySeconds === k.seconds));
   assert.ok(kernels.some((k) => k.kernel.startsWith("ragged_dot") && k.lines.length > 0));
   assert.ok(trace.traceEvents.some((e) => e.cat === "kernel"));
   const said: string[] = [];
   const watcher = new Debugger({ level: 2, write: (text) => said.push(text) });
   const plan = { target: "cuda", kernels: [], buffers: [], entries: [] } as unknown as Plan;
-  const { profile: told, closed } = await watcher.kernels(plan, 1);
+  const { profile: told, closed } = await watcher.profileOptions(plan, 1);
   told?.(
     { name: "train", inputs: [], results: [], steps: [] },
     { wall: new Float64Array(0), busy: new Float64Array(0) },

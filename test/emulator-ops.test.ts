@@ -14,8 +14,16 @@ import { planMemory } from "../compiler/plan/memory.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import type { Type } from "../compiler/types/type.ts";
-import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
-import { samples, shortSamples, storesOf } from "./graphs.ts";
+import {
+  type EmulationMode,
+  emulationModes,
+  loweredForCuda,
+  modulesOf,
+  type Outcome,
+  type Run,
+  runEmulated,
+} from "./emulator/sequence.ts";
+import { bf16Samples, samples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
 import { copySums, layers, manyGroups, rowSums } from "./layers.ts";
 import { firstAndNear, masked, masks } from "./masks.ts";
@@ -28,8 +36,8 @@ const full = env["MOEC_TEST"] === "full";
 async function inAllWays<R extends Run>(runs: readonly R[], check: (run: R, outcome: Outcome) => void): Promise<void> {
   const modules = await modulesOf(kernelsOf(runs.map((r) => r.sequence)));
   const wrong: string[] = [];
-  for (const [w, way] of ways.entries()) {
-    const chosen = runs.filter((_, i) => full || i % ways.length === w);
+  for (const [w, way] of emulationModes.entries()) {
+    const chosen = runs.filter((_, i) => full || i % emulationModes.length === w);
     const outcomes = await runEmulated(chosen, modules, way);
     chosen.forEach((run, i) => {
       const said = failure(run, way, outcomes[i] ?? { results: [], findings: "did not run" }, check);
@@ -38,7 +46,12 @@ async function inAllWays<R extends Run>(runs: readonly R[], check: (run: R, outc
   }
   assert.is(wrong.join("\n"), "");
 }
-function failure<R extends Run>(run: R, way: Way, outcome: Outcome, check: (r: R, o: Outcome) => void): string | null {
+function failure<R extends Run>(
+  run: R,
+  way: EmulationMode,
+  outcome: Outcome,
+  check: (r: R, o: Outcome) => void,
+): string | null {
   const where = `${run.name} (${way.words}, ${way.grid} blocks)`;
   if (outcome.findings !== "") return `${where}: ${outcome.findings.trim()}`;
   try {
@@ -50,7 +63,7 @@ function failure<R extends Run>(run: R, way: Way, outcome: Outcome, check: (r: R
 }
 
 /** Of bf16 those that tensor cores or the unit for special functions take; all of them where all is asked for. */
-const short = shortSamples().filter(({ node }) => full || node.op.lower === "tile" || node.op.name === "unary");
+const short = bf16Samples().filter(({ node }) => full || node.op.lower === "tile" || node.op.name === "unary");
 const opRuns = [...samples(), ...short]
   .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
   .map((s) => ({ ...s, sequence: loweredForCuda(graphOf(s.node.results)), stores: storesOf(s.node.results) }));

@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { textOf } from "../runtime/data.ts";
+import { datasetOf } from "../runtime/data.ts";
 import { evaluate } from "../runtime/evaluate.ts";
 import type { Tokens } from "../runtime/tokens.ts";
 import { train } from "../runtime/train.ts";
-import { refuses } from "./refuses.ts";
-import { small } from "./runs.ts";
+import { assertProblem } from "./assert-problem.ts";
+import { small } from "./training-runs.ts";
 
 const test = suite("evaluate");
 const folder = mkdtempSync(join(tmpdir(), "moec-evaluate-"));
@@ -41,7 +41,7 @@ async function trained(name: string, program: string, data: string, ids = false)
 
 test("the loss on a run's held-out text is the run's own, and that of any text does not depend on how it is cut", async () => {
   const [run, loss] = await trained("bytes", small(256, 8), file("all", bytes));
-  const held = file("held", textOf(bytes).heldOut);
+  const held = file("held", datasetOf(bytes).heldOut);
   const own = await evaluate({ folder: run, data: [held], target });
   assert.is(own.loss, loss, "the same rows: the same bits");
   assert.is(own.step, 3);
@@ -61,7 +61,7 @@ test("of token numbers there are no bits a byte; of a loss of another kind no pe
   assert.ok(of.perplexity !== undefined && of.bitsPerByte === undefined);
   const other = small(256, 8).replace("optimize", "loss size = sum(embed.weight * embed.weight)\n    optimize");
   const [both, loss] = await trained("both", other, file("all", bytes));
-  const sum = await evaluate({ folder: both, data: [file("held", textOf(bytes).heldOut)], target });
+  const sum = await evaluate({ folder: both, data: [file("held", datasetOf(bytes).heldOut)], target });
   assert.equal([...sum.losses.keys()], ["language", "size"]);
   assert.is(sum.loss, loss);
   assert.ok(sum.perplexity === undefined && sum.bitsPerByte === undefined);
@@ -72,10 +72,10 @@ test("what cannot be evaluated is a Problem", async () => {
     (data: string, where = run) =>
     () =>
       evaluate({ folder: where, data: [data], target });
-  await refuses(of(file("large", Uint8Array.of(1, 99, 3))), "the data holds", "");
-  await refuses(of(file("one", "a")), "1 byte", "two");
-  await refuses(of(join(folder, "none")), "none", "");
-  await refuses(of(file("all", bytes), folder), "config.json", "moec train");
+  await assertProblem(of(file("large", Uint8Array.of(1, 99, 3))), "the data holds", "");
+  await assertProblem(of(file("one", "a")), "1 byte", "two");
+  await assertProblem(of(join(folder, "none")), "none", "");
+  await assertProblem(of(file("all", bytes), folder), "config.json", "moec train");
 });
 
 test.run();

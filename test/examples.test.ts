@@ -8,7 +8,7 @@ import { plain, render } from "../compiler/render.ts";
 import { main } from "../examples/embed.ts";
 import { type Digit, main as trainVision } from "../examples/vision-moe.ts";
 import { checkFile, checkText } from "../runtime/compile.ts";
-import { blocks } from "./blocks.ts";
+import { fencedBlocks } from "./fenced-blocks.ts";
 
 const test = suite("examples");
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -24,7 +24,7 @@ const documents = [
 const read = (file: string): string => readFileSync(join(root, file), "utf8");
 
 test("every program of the documents checks", () => {
-  const programs = documents.flatMap((file) => blocks(file, "moe").map((text) => ({ file, text })));
+  const programs = documents.flatMap((file) => fencedBlocks(file, "moe").map((text) => ({ file, text })));
   assert.ok(programs.length >= 9, `${programs.length} programs`);
   for (const { file, text } of programs) assert.is(render(checkText(file, text), { color: false, width: 100 }), "");
 });
@@ -35,7 +35,7 @@ test("TypeScript in the documents is a part of an example", () => {
   const examples = list("examples", ".ts").map((file) =>
     flush(read(file).replaceAll('"../runtime/index.ts"', '"moec"')),
   );
-  const parts = ["README.md", "docs/embedding.md"].flatMap((file) => blocks(file, "ts"));
+  const parts = ["README.md", "docs/embedding.md"].flatMap((file) => fencedBlocks(file, "ts"));
   assert.ok(parts.length > 4, `${parts.length} parts`);
   for (const part of parts)
     assert.ok(
@@ -71,7 +71,7 @@ test("the error of the README is what is printed", () => {
   forward(x: float[...S, In]) -> float[...S, Out] { return x @ weight }
 }`;
   const drawn = render(checkText("model.moe", text), { color: false, width: 120 });
-  assert.ok(blocks("README.md", "text").includes(drawn), drawn);
+  assert.ok(fencedBlocks("README.md", "text").includes(drawn), drawn);
 });
 test("the README names every command", () => {
   for (const file of list("cli/commands", ".ts"))

@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { emitHost, hostHeader } from "../compiler/emit/unit.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import { type Graph, type NdArray, plainStore } from "../compiler/graph/node.ts";
+import { type Graph, type NdArray, unstackedStore } from "../compiler/graph/node.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
@@ -12,12 +12,12 @@ import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
-import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
 import { adamw, attentionLayer, copySums, crossEntropy, moeLayer, normLayer, rowSums } from "./layers.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("execute");
-const cache = new KernelCache(folder());
+const cache = new KernelCache(temporaryFolder());
 const at = { seed: 0, call: 0, step: 0 };
 
 function tensor({ dtype, shape, data }: NdArray): Tensor {
@@ -26,7 +26,9 @@ function tensor({ dtype, shape, data }: NdArray): Tensor {
 }
 function planned(graph: Graph): { readonly plan: Plan; readonly values: ReadonlyMap<string, NdArray> } {
   const values = storesOf(graph.results.map((r) => r.value));
-  const stores = [...values].map(([name, { dtype, shape }]) => plainStore(name, "parameter", { dtype, shape }, true));
+  const stores = [...values].map(([name, { dtype, shape }]) =>
+    unstackedStore(name, "parameter", { dtype, shape }, true),
+  );
   const plan = planMemory([lower(graph, { emit: emitHost })], stores, { target: "host", header: hostHeader() });
   return { plan, values };
 }

@@ -7,8 +7,8 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { runEntry } from "../runtime/run.ts";
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers, numbers as valuesOf } from "../runtime/tensor.ts";
-import { at, expression, type Numbers, near, numbers, output, run } from "./elaborated.ts";
-import { folder } from "./folder.ts";
+import { at, expression, type Numbers, near, numbers, output, run } from "./elaborate-text.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("expressions");
 
@@ -212,7 +212,7 @@ test("known numbers: arithmetic, sizes, if, for", () => {
 });
 for (const target of ["reference", "host"] as const)
   test(`NaN, nothing and halves, as GRAMMAR says: ${target}`, async () => {
-    const here = folder();
+    const here = temporaryFolder();
     const [program, input] = [join(here, "m.moe"), join(here, "x.safetensors")] as const;
     writeFileSync(
       program,
@@ -242,7 +242,7 @@ for (const target of ["reference", "host"] as const)
       assert.equal([...valuesOf(results.get(String(i)) ?? given.none)], want, `result ${i}`);
   });
 test("an empty input of more axes than JSON can say is to be given as safetensors", async () => {
-  const here = folder();
+  const here = temporaryFolder();
   const [program, input] = [join(here, "m.moe"), join(here, "x.json")] as const;
   writeFileSync(program, "fn f(x: f32[N, 4]) -> f32[4] { return sum(x, axis: 0) }");
   writeFileSync(input, '{"x": []}');

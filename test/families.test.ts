@@ -2,16 +2,16 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
-import { families, familyText } from "../compiler/emit/shared.ts";
-import { silent } from "../compiler/pass.ts";
+import { families, familyText } from "../compiler/emit/families.ts";
+import { silentObserver } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import { kernelOf } from "../compiler/plan/sequence.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
-import { folder } from "./folder.ts";
 import { buffer, header, launch, write } from "./sequences.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("families");
 const kernel = (name: string, body: string): PlanKernel => kernelOf(launch(name, body, []));
@@ -47,7 +47,7 @@ test("each computes with its own numbers, and is found by its own name", async (
   });
   const results = outs.map((out, i) => ({ role: "loss" as const, name: `${i}`, buffer: out }));
   const plan = planMemory([{ entry: "main", launches, assigns: [], results }], [], { target: "host", header });
-  const executable = await hostExecutable(plan, { threads: 1, cache: new KernelCache(folder()) });
+  const executable = await hostExecutable(plan, { threads: 1, cache: new KernelCache(temporaryFolder()) });
   const { losses } = await executable.run("main", new Map(), { seed: 0, call: 0, step: 0 });
   executable.close();
   const want = numbers.map((x, i) => Math.fround(Math.fround(7 * Math.fround(x)) + i));
@@ -58,7 +58,8 @@ test("a model of more layers has no more kernels: where parameters begin, what t
   const kernels = (L: number): number => {
     const sizes = { L, D: 16, H: 16, Heads: 2, E: 2, Context: 8 };
     const entries = [{ method: "train", name: "train", sizes: { B: 2, T: 8 } }];
-    return toPlan(toGraphs(file, { sizes, precision: "f32", entries }, silent()), silent()).kernels.length;
+    return toPlan(toGraphs(file, { sizes, precision: "f32", entries }, silentObserver()), silentObserver()).kernels
+      .length;
   };
   assert.is(kernels(4), kernels(3));
 });

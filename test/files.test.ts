@@ -17,23 +17,23 @@ import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { readText } from "../runtime/data.ts";
-import { makeFolder, pieces, readLines, requireHeld, writeNamed } from "../runtime/files.ts";
+import { readDataset } from "../runtime/data.ts";
+import { makeFolder, readLines, requireBufferSize, splitBytes, writeUserFile } from "../runtime/files.ts";
 import { RunLog } from "../runtime/run-folder.ts";
 import { readSafetensors, writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
-import { folder } from "./folder.ts";
-import { patched } from "./patched.ts";
+import { withPatchedFs } from "./patch-fs.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("files");
-const root = folder();
+const root = temporaryFolder();
 
 test("what a link names is replaced, and the link stays", () => {
-  const own = folder();
+  const own = temporaryFolder();
   const [file, link] = [join(own, "results.json"), join(own, "link.json")];
   writeFileSync(file, "before");
   symlinkSync("results.json", link);
-  writeNamed(link, "after");
+  writeUserFile(link, "after");
   assert.ok(lstatSync(link).isSymbolicLink());
   assert.is(readFileSync(file, "utf8"), "after");
   assert.equal(readdirSync(own).toSorted(), ["link.json", "results.json"]);
@@ -60,7 +60,7 @@ test("a folder is made in one that another process makes at the same time", asyn
       mkdirSync(join(root, "above"), { recursive: true }); // as the other does, just after
     }
   };
-  assert.equal(await patched({ mkdirSync: both }, () => makeFolder(path)), [path]);
+  assert.equal(await withPatchedFs({ mkdirSync: both }, () => makeFolder(path)), [path]);
 });
 test("lines are whole wherever a text is cut", () => {
   const file = join(root, "lines.txt");
@@ -71,10 +71,10 @@ test("lines are whole wherever a text is cut", () => {
   }
 });
 test("more than Node takes at once goes piece by piece, and more than it holds is a Problem", () => {
-  const lengths = [...pieces(new Uint8Array(2 ** 31 + 5))].map((piece) => piece.byteLength);
+  const lengths = [...splitBytes(new Uint8Array(2 ** 31 + 5))].map((piece) => piece.byteLength);
   assert.equal(lengths, [2 ** 30, 2 ** 30, 5]);
   assert.throws(
-    () => requireHeld("book.txt", Number.MAX_SAFE_INTEGER),
+    () => requireBufferSize("book.txt", Number.MAX_SAFE_INTEGER),
     (error: unknown) => error instanceof Problem && /book\.txt has 9007199254740991 bytes/.test(error.message),
   );
 });
@@ -83,7 +83,7 @@ if (env["MOEC_TEST"] === "full") {
     const file = join(root, "book.txt");
     writeFileSync(file, "");
     truncateSync(file, 2 ** 31 + 1);
-    const { bytes, hash } = readText([file]);
+    const { bytes, hash } = readDataset([file]);
     assert.is(bytes, 2 ** 31 + 1);
     assert.is(hash, spawnSync("sha256sum", [file], { encoding: "utf8" }).stdout.slice(0, 64));
   });

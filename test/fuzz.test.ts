@@ -3,12 +3,12 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { checked, elaborated, soon, whole } from "./random/damaged.ts";
-import { meanings, mutants } from "./syntax/mutate.ts";
+import { mutants, semanticMutations } from "./syntax/mutate.ts";
 
 const test = suite("fuzz");
 for (const [name, list, least, every] of [
   ["damage that the parser sees", undefined, 5, 1],
-  ["damage that the checker sees", meanings, 40, 4],
+  ["damage that the checker sees", semanticMutations, 40, 4],
 ] as const)
   test(`500 programs, ${name}: diagnostics or none, soon, and never a throw`, () => {
     let right = 0;

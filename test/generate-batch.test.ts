@@ -4,18 +4,18 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
-import { type Wish, type Written, writeBatch } from "../runtime/batch.ts";
+import { type GeneratedToken, type GenerateRequest, generateBatch } from "../runtime/batch.ts";
 import { compileProgram } from "../runtime/compile.ts";
 import { type Executable, type Outcome, onlyOutput, type Repeat, type Tensor } from "../runtime/executable.ts";
 import { generate } from "../runtime/generate.ts";
 import { generateEntries } from "../runtime/generate-entries.ts";
-import { importModel } from "../runtime/import/folder.ts";
+import { importModel } from "../runtime/import/import-model.ts";
 import { compile, readSafetensors } from "../runtime/index.ts";
 import { readProgram } from "../runtime/program.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { codecs } from "../runtime/tokens.ts";
 import { command } from "./command.ts";
-import { folder } from "./folder.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("generate-batch");
 const lengths = [1, 8];
@@ -55,16 +55,16 @@ class Memory implements Executable {
 }
 async function written(
   rows: number,
-  wishes: Iterable<Wish>,
-): Promise<{ texts: number[][]; memory: Memory; all: Written[] }> {
+  wishes: Iterable<GenerateRequest>,
+): Promise<{ texts: number[][]; memory: Memory; all: GeneratedToken[] }> {
   const memory = new Memory(rows);
-  const all: Written[] = [];
-  for await (const token of writeBatch(memory, wishes, { rows, seed: 0, step: 0 })) all.push(token);
+  const all: GeneratedToken[] = [];
+  for await (const token of generateBatch(memory, wishes, { rows, seed: 0, step: 0 })) all.push(token);
   const texts: number[][] = [];
-  for (const { wish, token } of all) (texts[wish] ??= []).push(token);
+  for (const { request, token } of all) (texts[request] ??= []).push(token);
   return { texts, memory, all };
 }
-const wishOf = (length: number, tokens: number): Wish => ({
+const wishOf = (length: number, tokens: number): GenerateRequest => ({
   prompt: Array.from({ length }, (_, i) => (i * i + length) % 50),
   tokens,
   temperature: 0,
@@ -111,20 +111,20 @@ test("a prompt's first token is given out by itself, then as many as all rows wa
       return onlyOutput(await memory.run(entry, inputs));
     },
   });
-  for await (const _ of writeBatch(memory, [wishOf(1, 6), wishOf(1, 3)], { rows: 2, seed: 0, step: 0 }));
+  for await (const _ of generateBatch(memory, [wishOf(1, 6), wishOf(1, 3)], { rows: 2, seed: 0, step: 0 }));
   assert.deepEqual(asked, [1, 2, 1, 3, 2, 1]);
 });
 test("a wish is asked for when a row is free, and its row begins at position 0 again", async () => {
   let asked = 0;
-  function* endless(): Generator<Wish> {
+  function* endless(): Generator<GenerateRequest> {
     for (;;) {
       asked += 1;
       yield wishOf(2, 2);
     }
   }
   const memory = new Memory(2);
-  const made: Written[] = [];
-  for await (const token of writeBatch(memory, endless(), { rows: 2, seed: 0, step: 0 })) {
+  const made: GeneratedToken[] = [];
+  for await (const token of generateBatch(memory, endless(), { rows: 2, seed: 0, step: 0 })) {
     made.push(token);
     if (made.length === 8) break;
   }
@@ -157,10 +157,10 @@ test("several tokens of a call are those of a call each, and none comes after an
       of: Executable,
       signal?: AbortSignal,
       each: (n: number) => void = () => {},
-    ): Promise<Written[]> => {
+    ): Promise<GeneratedToken[]> => {
       await executable.run("init", new Map(), at);
-      const all: Written[] = [];
-      for await (const token of writeBatch(of, drawn, { rows: 3, seed: 3, step: 0, signal })) each(all.push(token));
+      const all: GeneratedToken[] = [];
+      for await (const token of generateBatch(of, drawn, { rows: 3, seed: 3, step: 0, signal })) each(all.push(token));
       return all;
     };
     const all = await texts(apart);
@@ -192,7 +192,7 @@ const near = (got: number[], wanted: number[]): void =>
     `${got.join(" ")}, not ${wanted.join(" ")}`,
   );
 test("sampling: top-k row by row, more than there are, and before top-p", async () => {
-  const path = join(folder(), "sampling.moe");
+  const path = join(temporaryFolder(), "sampling.moe");
   writeFileSync(path, sampling);
   const B = 3000;
   const logits = Float32Array.from({ length: 4 * B }, (_, i) => Math.log([0.2, 0.4, 0.1, 0.3][i % 4] ?? 0));
@@ -219,7 +219,7 @@ test("sampling: top-k row by row, more than there are, and before top-p", async 
   }
 });
 test("sampling: chances, temperature, and top-p, row by row", async () => {
-  const path = join(folder(), "sampling.moe");
+  const path = join(temporaryFolder(), "sampling.moe");
   writeFileSync(path, sampling);
   const B = 3000;
   // 0.4, 0.3, 0.2, 0.1: half of the rows at top-p 0.65, which leaves the first two.
@@ -265,7 +265,7 @@ test("sampling: chances, temperature, and top-p, row by row", async () => {
 
 const hf = join(import.meta.dirname, "peers", "hf", "qwen3_moe");
 test("an imported model goes on as transformers' logits say; a text prompt is refused", async () => {
-  const out = join(folder(), "run");
+  const out = join(temporaryFolder(), "run");
   assert.deepEqual(await importModel({ folder: hf, out, context: 32 }), {
     out,
     model: "Qwen3Moe",
@@ -305,7 +305,7 @@ test("an imported model goes on as transformers' logits say; a text prompt is re
   await assert.rejects(generate({ ...how, prompts: ["5", "3 40"] }).next(), /token 40, .* 0 to 39/);
 });
 test("moec import says what it wrote, in JSON too, and what it cannot take", () => {
-  const out = join(folder(), "run");
+  const out = join(temporaryFolder(), "run");
   const made = command(["import", hf, "-o", out, "--json"]);
   assert.equal(made.status, 0, made.stderr);
   assert.deepEqual(JSON.parse(made.stdout), {
@@ -316,7 +316,7 @@ test("moec import says what it wrote, in JSON too, and what it cannot take", () 
     tokenizer: false,
   });
   assert.match(readFileSync(join(out, "model.moe"), "utf8"), /Qwen3Moe\(V: 40, D: 16,/);
-  const none = command(["import", folder()]);
+  const none = command(["import", temporaryFolder()]);
   assert.equal(none.status, 1);
   assert.match(none.stderr, /no config\.json/);
 });

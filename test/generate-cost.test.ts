@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { bytesRead } from "../bench/generate.ts";
 import { loadFile } from "../compiler/check/index.ts";
-import { silent } from "../compiler/pass.ts";
+import { silentObserver } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Entry, Plan } from "../compiler/plan/plan.ts";
 
@@ -63,7 +63,7 @@ function planOf(declaration: string, { file, sizes }: Model, Context: number, gi
     { method: "forward", name: "forward", sizes: { B: 1, T: Context } },
   ];
   const request = { declaration, sizes: { ...sizes, Context }, precision: "f32" as const, entries };
-  return toPlan(toGraphs(loadFile(join(models, `${file}.moe`)), request, silent()), silent());
+  return toPlan(toGraphs(loadFile(join(models, `${file}.moe`)), request, silentObserver()), silentObserver());
 }
 const entryOf = (plan: Plan, name: string): Entry => {
   const entry = plan.entries.find((e) => e.name === name);

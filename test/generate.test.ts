@@ -6,13 +6,13 @@ import { suite } from "uvu";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, Tensor } from "../runtime/executable.ts";
 import { fromNumbers, numbers, part } from "../runtime/tensor.ts";
-import { folder } from "./folder.ts";
-import { close, type Way } from "./stored.ts";
+import { assertClose, type PeerTarget } from "./peer-results.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("generate");
-const ways: readonly Way[] = [
-  { target: "reference", precision: "f64", apart: 1e-12 },
-  { target: "host", precision: "f32", apart: 1e-5 },
+const ways: readonly PeerTarget[] = [
+  { target: "reference", precision: "f64", tolerance: 1e-12 },
+  { target: "host", precision: "f32", tolerance: 1e-5 },
 ];
 const V = 11;
 
@@ -91,8 +91,8 @@ model Logits(V = ${V}) {
   generate(tokens: i32[B, T], at: i32[B, T]) -> float[B, T, V] { return ${logits} }
 }`;
 
-async function compiled(text: string, { target, precision }: Way): Promise<Executable> {
-  const path = join(folder(), "logits.moe");
+async function compiled(text: string, { target, precision }: PeerTarget): Promise<Executable> {
+  const path = join(temporaryFolder(), "logits.moe");
   writeFileSync(path, text);
   const lengths = [4, 1].map((T) => ({ method: "generate", name: `generate:${T}`, sizes: { B: 3, T } }));
   const { executable } = await compileProgram({
@@ -177,7 +177,7 @@ for (const [name, decoder] of Object.entries(decoders))
         for (const [s, rows] of (await fed(executable)).entries()) {
           assert.equal(rows.length, sequences[s]?.length);
           for (const [t, row] of rows.entries())
-            close(`sequence ${s}, position ${t}`, row, part(whole, [s, t]), way.apart);
+            assertClose(`sequence ${s}, position ${t}`, row, part(whole, [s, t]), way.tolerance);
         }
       } finally {
         executable.close();
@@ -193,9 +193,9 @@ model Crossing(V = ${V}, D = 8) {
   forward(tokens: i32[B, T], source: float[B, N, D], place: i32[B, N]) -> float[B, T, D] { return cross(embed(tokens), source, place) }
   generate(tokens: i32[B, T], source: float[B, N, D], place: i32[B, N]) -> float[B, T, D] { return cross(embed(tokens), source, place) }
 }`;
-for (const { target, precision, apart } of ways)
+for (const { target, precision, tolerance } of ways)
   test(`a source is given once and kept; a new one takes its place, ${target} ${precision}`, async () => {
-    const path = join(folder(), "crossing.moe");
+    const path = join(temporaryFolder(), "crossing.moe");
     writeFileSync(path, crossing);
     const [given, none] = [5, 0].map((N) => ({ method: "generate", name: `generate:${N}`, sizes: { B: 2, T: 1, N } }));
     assert.ok(given && none);
@@ -228,14 +228,19 @@ for (const { target, precision, apart } of ways)
       const [one, other] = [rows(1.3), rows(0.7)];
       const places = [0, 1, 2, 3, 4, 0, 1, 2, -1, -1];
       const whole = async (tokens: number[]) => run("forward", tokens, one, places);
-      close("with its source", await run("generate:5", [1, 2], one, places), await whole([1, 2]), apart);
-      close("without", await run("generate:0", [3, 4], nothing, []), await whole([3, 4]), apart);
+      assertClose("with its source", await run("generate:5", [1, 2], one, places), await whole([1, 2]), tolerance);
+      assertClose("without", await run("generate:0", [3, 4], nothing, []), await whole([3, 4]), tolerance);
       const second = [-1, -1, -1, -1, -1, 0, 1, -1, -1, -1];
       const taken = await run("generate:5", [5, 6], other, second);
       const fresh = await run("forward", [5, 6], other, [0, 1, 2, 3, 4, 0, 1, -1, -1, -1]);
       assert.ok(taken && fresh);
-      close("the row that keeps its source", part(taken, [0]), part((await whole([5, 6])) ?? taken, [0]), apart);
-      close("the row with a new one", part(taken, [1]), part(fresh, [1]), apart);
+      assertClose(
+        "the row that keeps its source",
+        part(taken, [0]),
+        part((await whole([5, 6])) ?? taken, [0]),
+        tolerance,
+      );
+      assertClose("the row with a new one", part(taken, [1]), part(fresh, [1]), tolerance);
     } finally {
       executable.close();
     }

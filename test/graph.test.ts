@@ -3,10 +3,10 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { roundBf16 } from "../compiler/graph/array.ts";
 import { GraphBuilder, TypeMismatch } from "../compiler/graph/builder.ts";
-import { choicesOf } from "../compiler/graph/choices.ts";
+import { indexBounds } from "../compiler/graph/index-range.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { mapGraph } from "../compiler/graph/map.ts";
-import { type Graph, type Node, plainStore, type Result, type Value } from "../compiler/graph/node.ts";
+import { type Graph, type Node, type Result, unstackedStore, type Value } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import { verifyGraph } from "../compiler/graph/verify.ts";
 import { rebuild, topological } from "../compiler/graph/walk.ts";
@@ -179,9 +179,9 @@ test("what an input chooses among: the shortest axis that is looked up, also thr
   const [tokens, kept] = [b.param(g, "train/tokens", i32(2, 3)), b.param(g, "kept", i32(2))];
   const rows = (n: number, index: Value): Value => b.take(g, b.param(g, `table ${n}`, f32(n, 4)), index);
   const values = [rows(9, tokens), rows(7, b.reshape(g, tokens, [6])), rows(5, b.add(g, tokens, 1)), rows(3, kept)];
-  const stores = [plainStore("train/tokens", "input", tokens.type), plainStore("kept", "state", kept.type)];
+  const stores = [unstackedStore("train/tokens", "input", tokens.type), unstackedStore("kept", "state", kept.type)];
   const results = values.map((value, i): Result => ({ role: "output", name: `${i}`, value }));
-  assert.equal(choicesOf({ stores, graphs: [{ name: "train", results }] }), { "train/tokens": 7 });
+  assert.equal(indexBounds({ stores, graphs: [{ name: "train", results }] }), { "train/tokens": 7 });
 });
 test("a store that is missing, or of another type, is said", () => {
   const { x } = start();

@@ -21,7 +21,7 @@ export const samples = (): Sample[] =>
   });
 
 /** The samples with f32 replaced by bf16, for ops that accept it. */
-export const shortSamples = (): Sample[] =>
+export const bf16Samples = (): Sample[] =>
   samples().flatMap(({ name, node }) => {
     const g = new GraphBuilder(ops);
     try {

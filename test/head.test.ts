@@ -8,8 +8,8 @@ import type { Graph, Value } from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { silent } from "../compiler/pass.ts";
-import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { silentObserver } from "../compiler/pass.ts";
+import { requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { type Backend, backends } from "../compiler/targets.ts";
 import { cutHeads } from "../compiler/transform/head.ts";
@@ -17,7 +17,7 @@ import { distance, storesOf } from "./graphs.ts";
 import { lowered } from "./host/compare.ts";
 import { runSequence } from "./host/run.ts";
 import { headLayer } from "./layers.ts";
-import { small } from "./runs.ts";
+import { small } from "./training-runs.ts";
 
 const test = suite("head");
 const [T, D, V] = [12, 5, 37];
@@ -83,9 +83,15 @@ test("logits that are wanted whole, or read across rows, stay", () => {
 
 function planned(precision: "f32" | "bf16", backend: Backend): Plan {
   const loaded = load({ name: "small.moe", text: small(50257, 64) });
-  requireRight(loaded);
+  requireValid(loaded);
   const entries = [{ method: "train", name: "train", sizes: { B: 8, T: 1024 } }];
-  return toPlan(toGraphs(loaded, { sizes: {}, precision, entries }, silent()), silent(), undefined, undefined, backend);
+  return toPlan(
+    toGraphs(loaded, { sizes: {}, precision, entries }, silentObserver()),
+    silentObserver(),
+    undefined,
+    undefined,
+    backend,
+  );
 }
 for (const [precision, backend] of [
   ["f32", backends.host],

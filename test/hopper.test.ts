@@ -7,25 +7,25 @@ import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { variantUnit } from "../compiler/emit/unit.ts";
-import { silent } from "../compiler/pass.ts";
+import { silentObserver } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { PlanKernel, Variant } from "../compiler/plan/plan.ts";
 import { backends } from "../compiler/targets.ts";
-import { options, used } from "../runtime/cuda/code.ts";
-import { leftOut, usable } from "../runtime/cuda/variants.ts";
+import { nvrtcOptions, parseResources } from "../runtime/cuda/code.ts";
+import { rejectedVariants, usableVariants } from "../runtime/cuda/variants.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
-import { cases, compare, type Made, made } from "./cuda/contractions.ts";
+import { type BuiltCase, buildCase, cases, compare } from "./cuda/contractions.ts";
 import { throughRuntime } from "./cuda/runtime.ts";
 import { build } from "./emulator/build.ts";
-import { modulesOf, runEmulated, ways } from "./emulator/sequence.ts";
-import { folder } from "./folder.ts";
+import { emulationModes, modulesOf, runEmulated } from "./emulator/sequence.ts";
 import { kernelsOf } from "./host/compare.ts";
 import { foundNvrtc } from "./nvrtc.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("hopper");
 const full = env["MOEC_TEST"] === "full";
 
-const all = cases.map((c) => made(c));
+const all = cases.map((c) => buildCase(c));
 const variantsOf = (kernels: readonly PlanKernel[]): Variant[] =>
   kernels.flatMap(({ variant }) => (variant ? [variant] : []));
 
@@ -53,7 +53,7 @@ test("of 256 columns that come by TMA, each half is asked for as soon as it is l
 test("under the emulator, in all ways", async () => {
   const modules = await modulesOf(kernelsOf(all.map((m) => m.sequence)));
   const wrong: string[] = [];
-  for (const way of ways) {
+  for (const way of emulationModes) {
     const outcomes = await runEmulated(all, modules, way);
     all.forEach((m, i) => {
       try {
@@ -68,8 +68,8 @@ test("under the emulator, in all ways", async () => {
   assert.is(wrong.join("\n"), "");
 });
 
-const cache = new KernelCache(folder());
-const dense = cases.slice(0, 1).map((c) => made(c, (s) => s))[0] as Made;
+const cache = new KernelCache(temporaryFolder());
+const dense = cases.slice(0, 1).map((c) => buildCase(c, (s) => s))[0] as BuiltCase;
 async function judged(change: (variant: Variant) => Variant): Promise<string[]> {
   const { libcuda, libnvrtc } = await build();
   const before = process.env;
@@ -99,16 +99,16 @@ test("one that the driver does not take is not used", async () => {
   assert.match(told[0] ?? "", /^dot_\w+_sm90 of .* is not used, mma\.sync is: CUDA_ERROR_\w+: /);
 });
 test("one that spills is not used", () => {
-  const variant = { of: 0, name: "dot_1_sm90", origins: ["model.moe:3"], text: "", scratch: 0 };
+  const variant = { replaces: 0, name: "dot_1_sm90", origins: ["model.moe:3"], text: "", scratch: 0 };
   const code = { spills: 8, warnings: [], registers: 168, shared: 0, ptx: "", cubin: Buffer.alloc(0), seconds: 0 };
   const plan = {
     kernels: [
       { ...variant, variant: { ...variant, launch: { threads: 384, shared: 0, wide: false }, maps: [], writes: [] } },
     ],
   };
-  const used = usable(plan, [variant], [code]);
+  const used = usableVariants(plan, [variant], [code]);
   assert.is(used.size, 0);
-  assert.equal(leftOut([variant], [code], used), [
+  assert.equal(rejectedVariants([variant], [code], used), [
     "dot_1_sm90 of model.moe:3 is not used, mma.sync is: ptxas spills 8 bytes",
   ]);
 });
@@ -132,8 +132,12 @@ function variantsOfStep(): Variant[] {
   const layers = join(import.meta.dirname, "..", "bench", "layers.moe");
   const entries = [{ method: "train", name: "train", sizes: { T: 24576 } }];
   const sizes = { D: 1536, H: 256, E: 128, K: 8 };
-  const program = toGraphs(loadFile(layers), { declaration: "MoEStep", sizes, precision: "bf16", entries }, silent());
-  return variantsOf(toPlan(program, silent(), undefined, undefined, backends.cuda).kernels);
+  const program = toGraphs(
+    loadFile(layers),
+    { declaration: "MoEStep", sizes, precision: "bf16", entries },
+    silentObserver(),
+  );
+  return variantsOf(toPlan(program, silentObserver(), undefined, undefined, backends.cuda).kernels);
 }
 const compiler = await foundNvrtc();
 if (compiler)
@@ -144,8 +148,8 @@ if (compiler)
     const header = backends.cuda.header();
     for (const variant of [...(full ? variants : variants.slice(-3)), ...backward]) {
       const text = variantUnit(header, variant);
-      const { log } = await compiler.compile({ name: "k.cu", text, architecture: "sm_90a", options });
-      const { registers, spills, warnings } = used(variant.name, log);
+      const { log } = await compiler.compile({ name: "k.cu", text, architecture: "sm_90a", options: nvrtcOptions });
+      const { registers, spills, warnings } = parseResources(variant.name, log);
       assert.is(registers, variant.launch.threads === 384 ? 168 : 128, variant.name); // else setmaxnreg was ignored
       assert.is(spills, 0, variant.name);
       assert.equal(warnings, [], variant.name);

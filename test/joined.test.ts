@@ -1,7 +1,7 @@
 // What workers do together in small pieces, as one step of the plan.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { joined } from "../compiler/plan/join.ts";
+import { fuseCollectives } from "../compiler/plan/fuse-collectives.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import type { Sequence, VirtualBuffer, VirtualLaunch } from "../compiler/plan/sequence.ts";
@@ -39,7 +39,7 @@ test("sums that need nothing of one another are one, after all that they need an
     [makes(a), sums(a, b), makes(c, b), makes(d), sums(d, e), makes(f, e), sums(f, g), sums(d, h, "max")],
     [c, g, h],
   );
-  assert.equal(shown(joined(given)), [
+  assert.equal(shown(fuseCollectives(given)), [
     "make_a a",
     "make_d d",
     "all_reduce a d b e",
@@ -48,9 +48,9 @@ test("sums that need nothing of one another are one, after all that they need an
     "all_reduce f g",
     "all_reduce d h",
   ]);
-  assert.is(joined(given).launches[2]?.bytes, 200);
+  assert.is(fuseCollectives(given).launches[2]?.bytes, 200);
   const alone = sequence([makes(a), sums(a, b)], [b]);
-  assert.is(joined(alone), alone);
+  assert.is(fuseCollectives(alone), alone);
 });
 test("large operands stay two, and small ones are joined to one of them; no more wait than a message's worth", () => {
   const [large, small] = [[65537], [65536]];
@@ -58,10 +58,10 @@ test("large operands stay two, and small ones are joined to one of them; no more
     const [x, y] = [whole(`x${i}`, shape), whole(`y${i}`, shape)];
     return [makes(x), sums(x, y)];
   });
-  const steps = shown(joined(sequence(launches, []))).filter((step) => step.startsWith("all"));
+  const steps = shown(fuseCollectives(sequence(launches, []))).filter((step) => step.startsWith("all"));
   assert.equal(steps, ["all_reduce x0 x1 y0 y1", "all_reduce x2 y2"]);
   const many = Array.from({ length: 9 }, (_, i) => sums(whole(`x${i}`, small), whole(`y${i}`, small)));
-  const parts = joined(
+  const parts = fuseCollectives(
     sequence(
       many.flatMap((s) => [makes((s.args[0] as { buffer: VirtualBuffer }).buffer), s]),
       [],
@@ -82,7 +82,7 @@ test("exchanges along one routing are one, of another they are not", () => {
     [y, other, to[2]],
   ] as const)
     given.push(sends(from, by, result as VirtualBuffer));
-  assert.equal(shown(joined(sequence(given, to))).slice(4), ["exchange x y one p q", "exchange y other r"]);
+  assert.equal(shown(fuseCollectives(sequence(given, to))).slice(4), ["exchange x y one p q", "exchange y other r"]);
 });
 test("a joined sum is made in place of its own operand only: that of another is still to be read", () => {
   const [a, b, sumOfA, sumOfB] = [whole("a"), whole("b"), whole("sum of a"), whole("sum of b")];

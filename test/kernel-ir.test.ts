@@ -2,9 +2,9 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { earlyOf } from "../compiler/emit/early.ts";
+import { earlyLoadsOf } from "../compiler/emit/early-loads.ts";
 import { accessOf } from "../compiler/kernel/access.ts";
-import { Builder, plus } from "../compiler/kernel/build.ts";
+import { KernelBuilder, plus } from "../compiler/kernel/builder.ts";
 import {
   add,
   asIndex,
@@ -12,14 +12,14 @@ import {
   f32,
   flatten,
   item,
+  knownDivisor,
   laneStride,
-  least,
   less,
   load,
+  max,
+  min,
   mod,
-  most,
   mul,
-  multiple,
   num,
   range,
   stride,
@@ -27,25 +27,27 @@ import {
   unflatten,
 } from "../compiler/kernel/expr.ts";
 import type { Buffer, Combine, Expr, Kernel, Var } from "../compiler/kernel/ir.ts";
-import { sync } from "../compiler/kernel/passes.ts";
+import { insertBarriers } from "../compiler/kernel/passes.ts";
 import { lines, show } from "../compiler/kernel/print.ts";
 import { verify } from "../compiler/kernel/verify.ts";
 
 const test = suite("kernel-ir");
 const seeded = { seed: 11, numRuns: 4000 };
 
-const index = (name: string, lo: number, hi: number, mult = 1): Var => ({
+const index = (name: string, lo: number, hi: number, divisor = 1): Var => ({
   e: "var",
   name,
   type: "index",
   lo,
   hi,
-  mult,
+  divisor,
 });
 const vars = [index("a", 0, 3), index("b", 0, 63), index("c", 0, 240, 16), index("d", 5, 42), index("e", 0, 96, 6)];
 const values = fc
-  .tuple(...vars.map(({ lo, hi, mult }) => fc.integer({ min: Math.ceil(lo / mult), max: Math.floor(hi / mult) })))
-  .map((counts) => new Map(vars.map((v, i) => [v, item(counts, i) * v.mult])));
+  .tuple(
+    ...vars.map(({ lo, hi, divisor }) => fc.integer({ min: Math.ceil(lo / divisor), max: Math.floor(hi / divisor) })),
+  )
+  .map((counts) => new Map(vars.map((v, i) => [v, item(counts, i) * v.divisor])));
 type Values = ReadonlyMap<Var, number>;
 
 /** An expression as it folds, and what it means. */
@@ -66,8 +68,8 @@ const { pair } = fc.letrec<{ pair: Pair }>((tie) => {
       fc.constantFrom(...vars).map((v): Pair => ({ x: v, at: (all) => all.get(v) ?? Number.NaN })),
       fc.integer({ min: 0, max: 70 }).map(whole),
       two(add, (a, b) => a + b),
-      two(least, Math.min),
-      two(most, Math.max),
+      two(min, Math.min),
+      two(max, Math.max),
       by(
         (x, c) => mul(x, num(c)),
         (a, c) => a * c,
@@ -105,7 +107,7 @@ test("an index is inside its range, and a multiple of what divides it", () => {
   fc.assert(
     fc.property(pair, pair, values, (p, q, v) => {
       for (const x of [p.x, sub(p.x, q.x)]) {
-        const [[lo, hi], n, divisor] = [range(x), meaning(x, v), multiple(x)];
+        const [[lo, hi], n, divisor] = [range(x), meaning(x, v), knownDivisor(x)];
         assert.ok(lo <= n && n <= hi, `${n} is not in ${lo} .. ${hi}`);
         assert.ok(divisor === 0 ? n === 0 : n % divisor === 0, `${divisor} does not divide ${n}`);
       }
@@ -149,8 +151,10 @@ test("an index into a shape and its number in row-major order are each other's i
 });
 
 /** A kernel that f writes, over x: f32[4] and y: f32[4]. */
-function kernel(f: (k: Builder, x: ReturnType<Builder["param"]>, y: ReturnType<Builder["param"]>) => void): Kernel {
-  const k = new Builder("a test");
+function kernel(
+  f: (k: KernelBuilder, x: ReturnType<KernelBuilder["param"]>, y: ReturnType<KernelBuilder["param"]>) => void,
+): Kernel {
+  const k = new KernelBuilder("a test");
   f(k, k.param("x", "f32", [4]), k.param("y", "f32", [4]));
   return k.kernel("test");
 }
@@ -163,13 +167,13 @@ test("the verifier names what a kernel may not do", () => {
   refuses(/i is not bound/, (k, x) => k.store(x, [outside], f32(0)));
   refuses(/x has 1 axes, not 2/, (k, x) => k.store(x, [num(0), num(0)], f32(0)));
   refuses(/is no index/, (k, x, y) => k.store(x, [load(y, num(0))], f32(0)));
-  refuses(/z is not declared/, (k) => k.store(new Builder("other").param("z", "f32", [4]), [num(0)], f32(0)));
+  refuses(/z is not declared/, (k) => k.store(new KernelBuilder("other").param("z", "f32", [4]), [num(0)], f32(0)));
   refuses(/mma wants operands/, (k) => {
     const acc = k.tile("acc", "acc", [4, 4]);
     k.mma(acc, [{ kind: "tile", role: "operand", name: "b", shape: [4, 4] }], [acc], [num(4), num(4)]);
   });
 });
-type Fold = (k: Builder, x: Buffer) => () => Expr;
+type Fold = (k: KernelBuilder, x: Buffer) => () => Expr;
 const fold =
   (op: Combine, n = 4, of = (x: Buffer, j: Expr): Expr => load(x, j)): Fold =>
   (k, x) =>
@@ -200,13 +204,13 @@ test("barriers stand between a write of a shared tile and its use, and between i
     b.store(t, [num(1)], num(2));
   });
   assert.equal(
-    sync(k.body).map((s) => s.s),
+    insertBarriers(k.body).map((s) => s.s),
     ["tile", "sync", "store", "store", "sync", "store", "sync", "store", "sync"],
   );
 });
 /** How a kernel that f writes, along j, uses x; `store` is to y. */
 function accessAlong(
-  f: (k: Builder, x: Expr, store: (at: Expr, value: Expr) => void, j: Expr) => void,
+  f: (k: KernelBuilder, x: Expr, store: (at: Expr, value: Expr) => void, j: Expr) => void,
 ): ReturnType<typeof accessOf> {
   const k = kernel((b, x, y) => b.par(num(4), (j) => f(b, load(x, j), (at, value) => b.store(y, [at], value), j)));
   return accessOf(k, item(k.params, 0));
@@ -241,15 +245,15 @@ test("what is loaded before points are made stands on nothing that they compute"
     });
   });
   const each = k.body.find((s) => s.s === "each");
-  const early = each && earlyOf(each, item(each.vs, 1));
+  const early = each && earlyLoadsOf(each, item(each.vs, 1));
   assert.equal(
-    early?.lets.map((s) => show(s.value)),
+    early?.columnLoads.map((s) => show(s.value)),
     ["y[j]"],
   );
   assert.match(early?.body.flatMap(lines).join("\n") ?? "", /acc\[0, j\] = x\[to\]/);
 });
 test("blocks of an axis: the last may not be full", () => {
-  const k = new Builder("a test");
+  const k = new KernelBuilder("a test");
   const { n } = k.task("t", 10, 4);
   assert.is(n.e, "var");
   assert.equal(k.task("whole", 8, 4).n, num(4));

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { emitHost, shown } from "../compiler/emit/unit.ts";
+import { emitHost, readableKernel } from "../compiler/emit/unit.ts";
 import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
@@ -20,7 +20,7 @@ import { dims } from "../compiler/types/type.ts";
 import { golden } from "./golden.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
-import { has, x64 } from "./host/machine.ts";
+import { hasFeature, x64 } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { layers, moeLayer } from "./layers.ts";
 
@@ -73,7 +73,7 @@ test("nothing is written of an empty result that one kernel makes with a sum", (
   const sum = b.sum(g, few);
   const graph = graphOf([sum, b.mul(g, none, b.broadcastTo(g, sum, [0, 0, 16]))]);
   const kernels: Kernel[] = [];
-  lower(graph, { emit: emitHost, seen: (k) => kernels.push(k) });
+  lower(graph, { emit: emitHost, onKernel: (k) => kernels.push(k) });
   assert.equal(
     kernels.map((k) => print(k).match(/\[.*\] =/g)?.length),
     [1],
@@ -189,7 +189,7 @@ test("few rows by a matrix that lies along its depth: right, and the bits that t
   }
 });
 test("register tiles of several rows load a vector of the right operand once, not for each row", () => {
-  if (!has("avx2")) return;
+  if (!hasFeature("avx2")) return;
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
   const kernels = kernelsOf([lowered(graphOf([b.matmul(g, p("x", 5, 64), p("w", 64, 64))]))]);
@@ -260,7 +260,7 @@ test("no element asks which piece of a concat it is from, a part of one neither"
   const p = (name: string, width: number): Value => b.param(g, name, { dtype: "f32", shape: [40, width] });
   const joined = b.slice(g, b.concat(g, [p("x", 30), p("y", 50)], 1), 1, 11, 60);
   const kernels: Kernel[] = [];
-  const sequence = lower(graphOf([b.mul(g, joined, 2)]), { emit: emitHost, seen: (k) => kernels.push(k) });
+  const sequence = lower(graphOf([b.mul(g, joined, 2)]), { emit: emitHost, onKernel: (k) => kernels.push(k) });
   assert.is(sequence.launches.length, 1);
   assert.not.match(kernels.map(print).join(""), /select/);
 });
@@ -320,12 +320,12 @@ test("the gradient of a weight is cut as one, in pieces of the depth too", () =>
 });
 test("kernels and their text", () => {
   const kernels: Kernel[] = [];
-  const sequence = lower(moeLayer(64, 32, 48, 4, 2), { emit: emitHost, seen: (k) => kernels.push(k) });
+  const sequence = lower(moeLayer(64, 32, 48, 4, 2), { emit: emitHost, onKernel: (k) => kernels.push(k) });
   golden("moe-kernels.txt", kernels.map(print).join("\n"));
   golden(
     "moe-kernels.cpp",
     kernelsOf([sequence])
-      .map((k) => shown(k))
+      .map((k) => readableKernel(k))
       .join("\n"),
   );
 });

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { build } from "./emulator/build.ts";
-import { folder } from "./folder.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("kit");
-const [here, root] = [folder(), join(import.meta.dirname, "..")];
+const [here, root] = [temporaryFolder(), join(import.meta.dirname, "..")];
 const [kit, programs, results] = ["kit", "programs", "results"].map((name) => join(here, name)) as [
   string,
   string,

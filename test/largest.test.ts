@@ -8,7 +8,7 @@ import { item } from "../compiler/kernel/expr.ts";
 import { hostChoices } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { loweredForCuda, modulesOf, type Run, runEmulated, ways } from "./emulator/sequence.ts";
+import { emulationModes, loweredForCuda, modulesOf, type Run, runEmulated } from "./emulator/sequence.ts";
 import { graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
 
@@ -85,7 +85,7 @@ test("on CUDA the one largest of few long rows is searched by pieces of them", a
       [6, 2],
     ],
   );
-  const got = await runEmulated(runs, await modulesOf(kernelsOf(runs.map((r) => r.sequence))), item(ways, 1));
+  const got = await runEmulated(runs, await modulesOf(kernelsOf(runs.map((r) => r.sequence))), item(emulationModes, 1));
   for (const [i, { graph, stores }] of runs.entries()) {
     assert.is(got[i]?.findings, "");
     assert.equal(

@@ -8,12 +8,12 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { makeFolder } from "../runtime/files.ts";
 import { lockFolder } from "../runtime/lock.ts";
-import { folder } from "./folder.ts";
-import { patched } from "./patched.ts";
-import { problem } from "./refuses.ts";
+import { problem } from "./assert-problem.ts";
+import { withPatchedFs } from "./patch-fs.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("lock");
-const root = folder();
+const root = temporaryFolder();
 let folders = 0;
 const fresh = (): string => join(root, String(folders++));
 
@@ -60,7 +60,7 @@ test("a lock is whole when it appears, and one that goes while it is looked at i
       throw Object.assign(new Error("another has it"), { code: "EEXIST" });
     },
   };
-  await patched(functions, () => lockFolder(run)());
+  await withPatchedFs(functions, () => lockFolder(run)());
   assert.is(written.length, 2);
   for (const path of written) assert.is.not(path, join(run, "lock"));
 });
@@ -85,7 +85,7 @@ async function hooked(before: (count: number) => void, work: () => void): Promis
     };
     return [name, call];
   });
-  await patched(Object.fromEntries(functions) as Partial<typeof fs>, work);
+  await withPatchedFs(Object.fromEntries(functions) as Partial<typeof fs>, work);
 }
 
 /** No process has this number: who has it is killed where it stops. */

@@ -5,15 +5,15 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { generate } from "../runtime/generate.ts";
 import { type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
-import { readRun } from "../runtime/report/log.ts";
+import { readRunLog } from "../runtime/report/log.ts";
 import { runEntry } from "../runtime/run.ts";
 import { numbers } from "../runtime/tensor.ts";
-import { folder } from "./folder.ts";
-import { last, losses } from "./runs.ts";
-import { close } from "./stored.ts";
+import { assertClose } from "./peer-results.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
+import { last, losses } from "./training-runs.ts";
 
 const test = suite("lora");
-const at = folder();
+const at = temporaryFolder();
 const [data, base, tuned] = [join(at, "text"), join(at, "base"), join(at, "tuned")];
 const program = (name: string): string => join(import.meta.dirname, "..", "examples", name);
 const options = { data: [data], target: "reference", batch: 2, length: 8 } as const;
@@ -43,7 +43,7 @@ test("all of the base has the bits that it had, and all adapters have learned", 
 });
 
 test("a run says how many of its numbers are trained", () => {
-  const { parameters = 0, trained } = readRun(tuned).about;
+  const { parameters = 0, trained } = readRunLog(tuned).about;
   const sizes = [...last(tuned).model].map(([name, t]) => [/\.[ab]$/.test(name), numbers(t).length] as const);
   assert.equal(
     trained,
@@ -53,7 +53,7 @@ test("a run says how many of its numbers are trained", () => {
     parameters,
     sizes.reduce((sum, [, n]) => sum + n, 0),
   );
-  assert.equal(readRun(base).about.trained, readRun(base).about.parameters);
+  assert.equal(readRunLog(base).about.trained, readRunLog(base).about.parameters);
 });
 
 /** The base's parameters, each that has adapters with alpha / R a b added. */
@@ -91,7 +91,7 @@ test("it computes what gpt-moe.moe does with the merged matrices", async () => {
   writeSafetensors(file, merged(last(tuned).model));
   const sizes = { V: 128, D: 8, H, L: 1, Heads: 2, E: 3, Context: 16 };
   const expected = await logits("gpt-moe.moe", file, sizes);
-  close("logits", await logits("lora.moe", tuned, {}), expected, 1e-12);
+  assertClose("logits", await logits("lora.moe", tuned, {}), expected, 1e-12);
   const far = bits(await logits("gpt-moe.moe", base, {})).some((x, i) => Math.abs(x - (bits(expected)[i] ?? 0)) > 1e-7);
   assert.ok(far, "the adapters change nothing");
 });

@@ -32,20 +32,20 @@ function indices(shape: readonly number[], groups: number): NdArray {
 const storesWith = (values: readonly Value[]): Map<string, NdArray> => storesOf(values).set("which", indices([M], E));
 /** All ways to choose kinds for n operands, but for all plain; of many operands, a few ways. */
 function choices(n: number): Kind[][] {
-  const kinds: Kind[] = ["plain", "each", "rows"];
+  const kinds: Kind[] = ["uniform", "each", "rows"];
   if (n > 3)
     return [1, 2, 4, 5].map((step) => Array.from({ length: n }, (_, i) => kinds[(1 + i * step) % 3] ?? "rows"));
   const all = Array.from({ length: n }).reduce<Kind[][]>(
     (list) => list.flatMap((l) => kinds.map((k) => [...l, k])),
     [[]],
   );
-  return all.filter((l) => l.some((k) => k !== "plain"));
+  return all.filter((l) => l.some((k) => k !== "uniform"));
 }
 function bound(g: GraphBuilder, kind: Kind, v: Value, by: Routing): Mapped {
   const dtype = dtypeOf(v.type);
   const shape = dims(v.type);
   const name = `${kind} of ${v.node.id}`;
-  if (kind === "plain") return { kind, value: b.param(g, name, v.type) };
+  if (kind === "uniform") return { kind, value: b.param(g, name, v.type) };
   if (kind === "each") return { kind, value: b.param(g, name, { dtype, shape: [E, ...shape] }), over: E };
   return { kind, value: b.param(g, name, { dtype, shape: [M, ...shape] }), by };
 }
@@ -59,7 +59,7 @@ test("every op, every combination of operands", () => {
 });
 function checkMapped(name: string, node: Node, kinds: readonly Kind[], g: GraphBuilder): void {
   const by = routing(g, "which", M, E);
-  const given = node.args.map((v, i) => bound(g, kinds[i] ?? "plain", v, by));
+  const given = node.args.map((v, i) => bound(g, kinds[i] ?? "uniform", v, by));
   const mapped = mapGraph(node.results, new Map(node.args.map((v, i) => [v, given[i] as Mapped])), g);
   const operands = given.map((m) => m.value);
   const stores = storesWith([...operands, by.expert]);
@@ -71,7 +71,7 @@ function checkMapped(name: string, node: Node, kinds: readonly Kind[], g: GraphB
     if (expert < 0) continue;
     const args = rest
       .slice(0, given.length)
-      .map((x, i) => (kinds[i] === "plain" ? x : entry(x, kinds[i] === "each" ? expert : place)));
+      .map((x, i) => (kinds[i] === "uniform" ? x : entry(x, kinds[i] === "each" ? expert : place)));
     node.op
       .eval(
         args,
@@ -215,7 +215,7 @@ function checkNested(kinds: readonly Kind[], over: "rows" | "each"): void {
   const g = new GraphBuilder(ops);
   const { body, inner } = nested(g);
   const by = routing(g, "which", M, E);
-  const given = inner.map((v, i) => bound(g, kinds[i] ?? "plain", v, by));
+  const given = inner.map((v, i) => bound(g, kinds[i] ?? "uniform", v, by));
   const [mapped] = mapGraph([body], new Map(inner.map((v, i) => [v, given[i] as Mapped])), g) as [Mapped];
   assert.is(mapped.kind, over);
   const operands = given.map((m) => m.value);
@@ -230,7 +230,7 @@ function checkNested(kinds: readonly Kind[], over: "rows" | "each"): void {
   for (let place = 0; place < (over === "rows" ? M : E); place++) {
     const expert = over === "rows" ? (experts.data[place] ?? -1) : place;
     if (expert < 0) continue;
-    const row = arrays.map((x, i) => (kinds[i] === "plain" ? x : entry(x, kinds[i] === "each" ? expert : place)));
+    const row = arrays.map((x, i) => (kinds[i] === "uniform" ? x : entry(x, kinds[i] === "each" ? expert : place)));
     const alone = new Map(inner.map((v, i) => [storeOf(v.node) ?? "", row[i] as NdArray]));
     const [expected] = interpret([body], alone) as [NdArray];
     assert.ok(distance(entry(found, place).data, expected.data) < 1e-5, `${kinds.join(", ")} at ${place}`);
@@ -260,9 +260,9 @@ function loop(row: readonly NdArray[]): Float64Array {
   return out;
 }
 test("a mixture inside an expert", () => {
-  checkNested(["rows", "rows", "rows", "each", "each", "each", "plain"], "rows");
-  checkNested(["rows", "rows", "plain", "each", "plain", "plain", "each"], "rows");
-  checkNested(["plain", "rows", "rows", "plain", "each", "each", "rows"], "rows");
+  checkNested(["rows", "rows", "rows", "each", "each", "each", "uniform"], "rows");
+  checkNested(["rows", "rows", "uniform", "each", "uniform", "uniform", "each"], "rows");
+  checkNested(["uniform", "rows", "rows", "uniform", "each", "each", "rows"], "rows");
   checkNested(["each", "rows", "each", "each", "each", "each", "each"], "rows");
 });
 test("a mixture inside an expert that gets no rows", () => {
@@ -279,7 +279,8 @@ test("a mixture inside an expert that gets no rows", () => {
   const [found] = interpret([mapped.value], storesOf([mapped.value]));
   assert.equal(found?.shape, [0, H]);
 });
-test("a mixture inside a stack", () => checkNested(["each", "each", "each", "each", "each", "plain", "plain"], "each"));
+test("a mixture inside a stack", () =>
+  checkNested(["each", "each", "each", "each", "each", "uniform", "uniform"], "each"));
 test("rows of an inner mixture times a matrix of the outer expert, whatever the sizes", () => {
   for (const width of [K, D]) {
     const g = new GraphBuilder(ops);

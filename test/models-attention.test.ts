@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, Outcome, Tensor } from "../runtime/executable.ts";
-import { cases, close, given, some, type Way, ways } from "./stored.ts";
+import { assertClose, given, type PeerTarget, peerTargets, readCases, some } from "./peer-results.ts";
 
 const test = suite("models-attention");
 const folder = join(import.meta.dirname, "peers");
 
-const open = async (declaration: string, { target, precision }: Way): Promise<Executable> => {
+const open = async (declaration: string, { target, precision }: PeerTarget): Promise<Executable> => {
   const { executable } = await compileProgram({
     path: join(folder, "attention.moe"),
     declaration,
@@ -21,11 +21,12 @@ const open = async (declaration: string, { target, precision }: Way): Promise<Ex
   return executable;
 };
 function check({ outputs, gradients }: Outcome, tensors: ReadonlyMap<string, Tensor>, bar: number): void {
-  close("output", outputs[0], tensors.get("output"), bar);
-  for (const [name, expected] of some(tensors, "grad.")) close(`grad.${name}`, gradients.get(name), expected, bar);
+  assertClose("output", outputs[0], tensors.get("output"), bar);
+  for (const [name, expected] of some(tensors, "grad."))
+    assertClose(`grad.${name}`, gradients.get(name), expected, bar);
 }
-for (const way of ways)
-  for (const [name, tensors] of cases(join(folder, "attention.safetensors")))
+for (const way of peerTargets)
+  for (const [name, tensors] of readCases(join(folder, "attention.safetensors")))
     test(`${name}, ${way.target} ${way.precision}`, async () => {
       const executable = await open(name, way);
       try {
@@ -33,7 +34,7 @@ for (const way of ways)
         for (const [state, t] of given(some(tensors, "state."), way.precision)) executable.write(`forward/${state}`, t);
         if (name === "Xl") executable.write("forward/filled", { dtype: "i32", shape: [], data: Int32Array.of(3) });
         const inputs = given(some(tensors, "input."), way.precision);
-        check(await executable.run("forward", inputs, { seed: 0, call: 0, step: 0 }), tensors, way.apart);
+        check(await executable.run("forward", inputs, { seed: 0, call: 0, step: 0 }), tensors, way.tolerance);
       } finally {
         executable.close();
       }

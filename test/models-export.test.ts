@@ -4,38 +4,38 @@ import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "no
 import { join } from "node:path";
 import { suite } from "uvu";
 import { exportModel } from "../runtime/import/export.ts";
-import { importModel } from "../runtime/import/folder.ts";
-import { openForeign } from "../runtime/import/weights.ts";
+import { importModel } from "../runtime/import/import-model.ts";
+import { openTransformers } from "../runtime/import/weights.ts";
 import { readSafetensors, type Tensor, writeSafetensors } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
 import { convert } from "../runtime/tensor.ts";
 import { train } from "../runtime/train.ts";
-import { folder } from "./folder.ts";
-import { refuses } from "./refuses.ts";
-import { close } from "./stored.ts";
+import { assertProblem } from "./assert-problem.ts";
+import { assertClose } from "./peer-results.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("models-export");
 const hf = join(import.meta.dirname, "peers", "hf");
 const warn = assert.fail;
 async function imported(like: string): Promise<string> {
-  const out = join(folder(), "run");
+  const out = join(temporaryFolder(), "run");
   await importModel({ folder: like, out });
   return out;
 }
 function exported(run: string, like: string): { out: string; untied: boolean } {
-  const out = join(folder(), "theirs");
+  const out = join(temporaryFolder(), "theirs");
   return { out, ...exportModel({ folder: run, like, out, warn }) };
 }
 /** Trains an imported model for two steps; returns the new run's folder. */
 async function trained(run: string): Promise<string> {
-  const [data, out] = [join(run, "data.txt"), join(folder(), "trained")];
+  const [data, out] = [join(run, "data.txt"), join(temporaryFolder(), "trained")];
   writeFileSync(data, Array.from({ length: 200 }, (_, i) => (i * i) % 37).join(" "));
   const how = { data: [data], ids: true, params: run, steps: 2, batch: 2, length: 5, target: "reference" } as const;
   for await (const _ of train({ ...how, program: join(run, "model.moe"), out })) continue;
   return out;
 }
 async function logits(program: string, params: string): Promise<Tensor | undefined> {
-  const input = join(folder(), "tokens.json");
+  const input = join(temporaryFolder(), "tokens.json");
   writeFileSync(input, JSON.stringify({ tokens: [[3, 1, 4, 1, 5, 9, 2, 6]] }));
   return (await runEntry({ program, entry: "Imported", params, input, target: "reference" })).get("0");
 }
@@ -60,12 +60,12 @@ for (const name of ["gpt_oss", "granitemoe", "deepseek_v3", "qwen3_next"])
     const tuned = await trained(run);
     const { out } = exported(tuned, like);
     const [before, after] = [await logits(join(run, "model.moe"), run), await logits(join(run, "model.moe"), out)];
-    close("logits", after, await logits(join(run, "model.moe"), tuned), 0);
+    assertClose("logits", after, await logits(join(run, "model.moe"), tuned), 0);
     assert.notDeepEqual(after, before);
   });
 
 test("a head that shared the embedding's table and was trained is written by itself", async () => {
-  const like = folder();
+  const like = temporaryFolder();
   cpSync(join(hf, "gemma2"), like, { recursive: true });
   const weights = join(like, "model.safetensors");
   const bf16 = new Map([...readSafetensors(weights)].map(([name, t]) => [name, convert(t, "bf16")]));
@@ -77,24 +77,24 @@ test("a head that shared the embedding's table and was trained is written by its
   const table = bf16.get("model.embed_tokens.weight");
   assert.equal(head?.dtype, "bf16");
   assert.deepEqual(head.shape, table?.shape);
-  assert.equal(openForeign(out).tied, false);
+  assert.equal(openTransformers(out).tied, false);
   await imported(out);
 });
 
 test("what does not fit is a Problem, and nothing is written", async () => {
   const like = join(hf, "olmoe");
   const run = await imported(like);
-  const out = join(folder(), "theirs");
+  const out = join(temporaryFolder(), "theirs");
   const to =
     (other: string, from = run) =>
     () =>
       exportModel({ folder: from, like: other, out, warn });
-  await refuses(to(join(hf, "mixtral")), "", "--like");
-  await refuses(to(folder()), "no config.json", "save_pretrained");
-  await refuses(to(like, folder()), "no checkpoint", "a run");
+  await assertProblem(to(join(hf, "mixtral")), "", "--like");
+  await assertProblem(to(temporaryFolder()), "no config.json", "save_pretrained");
+  await assertProblem(to(like, temporaryFolder()), "no checkpoint", "a run");
   assert.ok(!existsSync(out));
   exportModel({ folder: run, like, out, warn });
-  await refuses(to(like), "exists already", "--out");
+  await assertProblem(to(like), "exists already", "--out");
 });
 
 test.run();

@@ -5,13 +5,13 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
 import { newestCheckpoint } from "../runtime/checkpoint.ts";
-import { importModel } from "../runtime/import/folder.ts";
-import { foreignTensors, openForeign } from "../runtime/import/weights.ts";
+import { importModel } from "../runtime/import/import-model.ts";
+import { openTransformers, transformersTensors } from "../runtime/import/weights.ts";
 import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
 import { readParameters } from "../runtime/parameters.ts";
 import { runEntry } from "../runtime/run.ts";
-import { folder } from "./folder.ts";
-import { close, type Way, ways } from "./stored.ts";
+import { assertClose, type PeerTarget, peerTargets } from "./peer-results.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("models-import");
 const hf = join(import.meta.dirname, "peers", "hf");
@@ -41,12 +41,12 @@ const likeThem: Readonly<Record<string, string>> = {
 };
 
 /** transformers norms and turns in f32, also in f64. */
-const bar = ({ precision }: Way): number => (precision === "f64" ? 1e-6 : 1e-5);
+const bar = ({ precision }: PeerTarget): number => (precision === "f64" ? 1e-6 : 1e-5);
 for (const [name, entry] of Object.entries({ ...models, ...likeThem }))
-  for (const way of name in likeThem ? ways.slice(0, 1) : ways)
+  for (const way of name in likeThem ? peerTargets.slice(0, 1) : peerTargets)
     test(`${name}: the logits of transformers, ${way.target} ${way.precision}`, async () => {
       const at = join(hf, name);
-      const input = join(folder(), "tokens.json");
+      const input = join(temporaryFolder(), "tokens.json");
       const expected = readSafetensors(join(at, "expected.safetensors"));
       const rows = Array.from(expected.get("tokens")?.data ?? []);
       writeFileSync(input, JSON.stringify({ tokens: [rows.slice(0, 11), rows.slice(11)] }));
@@ -56,11 +56,11 @@ for (const [name, entry] of Object.entries({ ...models, ...likeThem }))
         [...results.keys()].filter((k) => k.startsWith("param.")),
         [],
       );
-      close("logits", results.get("0"), expected.get("logits"), bar(way));
+      assertClose("logits", results.get("0"), expected.get("logits"), bar(way));
     });
 
 const copy = (name: string, change: (config: Record<string, unknown>) => object): string => {
-  const at = folder();
+  const at = temporaryFolder();
   cpSync(join(hf, name), at, { recursive: true });
   const path = join(at, "config.json");
   writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>)));
@@ -77,30 +77,37 @@ function refused(run: () => unknown, ...words: string[]): void {
 }
 const parametersOf = (path: string): ReadonlyMap<string, Tensor> => readParameters(path, assert.fail).tensors;
 test("a configuration that the model cannot have is a Problem that names the key", () => {
-  refused(() => openForeign(copy("olmoe", (c) => ({ ...c, clip_qkv: 8 }))), "clip_qkv is 8");
-  refused(() => openForeign(copy("mixtral", (c) => ({ ...c, model_type: "llama" }))), '"llama"');
-  refused(() => openForeign(copy("mixtral", (c) => without(c, "model_type"))), "has no model_type");
-  refused(() => openForeign(copy("mixtral", (c) => without(c, "vocab_size"))), "vocab_size is not given");
+  refused(() => openTransformers(copy("olmoe", (c) => ({ ...c, clip_qkv: 8 }))), "clip_qkv is 8");
+  refused(() => openTransformers(copy("mixtral", (c) => ({ ...c, model_type: "llama" }))), '"llama"');
+  refused(() => openTransformers(copy("mixtral", (c) => without(c, "model_type"))), "has no model_type");
+  refused(() => openTransformers(copy("mixtral", (c) => without(c, "vocab_size"))), "vocab_size is not given");
   const yarn = { rope_type: "yarn", factor: 4, rope_theta: 10000 };
-  refused(() => openForeign(copy("mixtral", (c) => ({ ...c, rope_parameters: yarn }))), '"yarn"');
-  refused(() => openForeign(folder()), "no config.json");
+  refused(() => openTransformers(copy("mixtral", (c) => ({ ...c, rope_parameters: yarn }))), '"yarn"');
+  refused(() => openTransformers(temporaryFolder()), "no config.json");
   refused(
-    () => openForeign(copy("gpt_oss", (c) => ({ ...c, layer_types: ["full_attention", "full_attention"] }))),
+    () => openTransformers(copy("gpt_oss", (c) => ({ ...c, layer_types: ["full_attention", "full_attention"] }))),
     "layer_types",
   );
   const mxfp4 = { quant_method: "mxfp4" };
-  refused(() => openForeign(copy("gpt_oss", (c) => ({ ...c, quantization_config: mxfp4 }))), "quantised", '"mxfp4"');
+  refused(
+    () => openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: mxfp4 }))),
+    "quantised",
+    '"mxfp4"',
+  );
 });
 const other = (name: string, change: object): string => copy(name, (c) => ({ ...c, ...change }));
 test("what a family's blocks cannot be is refused by its key", () => {
-  refused(() => openForeign(other("qwen2_moe", { use_sliding_window: true })), "use_sliding_window is true");
+  refused(() => openTransformers(other("qwen2_moe", { use_sliding_window: true })), "use_sliding_window is true");
   const types = ["sliding_attention", "full_attention"];
-  refused(() => openForeign(other("qwen2_moe", { layer_types: types })), "layer_types", "sliding_attention");
-  refused(() => openForeign(other("glm4_moe", { n_group: 2 })), "n_group is 2");
-  refused(() => openForeign(other("granitemoe", { attention_bias: true })), "attention_bias is true");
-  refused(() => openForeign(other("gemma2", { attn_logit_softcapping: null })), "attn_logit_softcapping is not given");
+  refused(() => openTransformers(other("qwen2_moe", { layer_types: types })), "layer_types", "sliding_attention");
+  refused(() => openTransformers(other("glm4_moe", { n_group: 2 })), "n_group is 2");
+  refused(() => openTransformers(other("granitemoe", { attention_bias: true })), "attention_bias is true");
   refused(
-    () => openForeign(other("gemma2", { use_bidirectional_attention: true })),
+    () => openTransformers(other("gemma2", { attn_logit_softcapping: null })),
+    "attn_logit_softcapping is not given",
+  );
+  refused(
+    () => openTransformers(other("gemma2", { use_bidirectional_attention: true })),
     "use_bidirectional_attention is true",
   );
   const long = {
@@ -109,51 +116,64 @@ test("what a family's blocks cannot be is refused by its key", () => {
     long_factor: [1, 1],
     original_max_position_embeddings: 8,
   };
-  refused(() => openForeign(other("phimoe", { rope_parameters: long })), '"longrope"', "short_mscale");
-  refused(() => openForeign(other("phimoe", { num_experts_per_tok: 1 })), "num_experts_per_tok is 1");
+  refused(() => openTransformers(other("phimoe", { rope_parameters: long })), '"longrope"', "short_mscale");
+  refused(() => openTransformers(other("phimoe", { num_experts_per_tok: 1 })), "num_experts_per_tok is 1");
   const word = { ...long, short_mscale: 1, long_mscale: 1, short_factor: "long" };
-  refused(() => openForeign(other("phimoe", { rope_parameters: word })), 'short_factor is "long"');
+  refused(() => openTransformers(other("phimoe", { rope_parameters: word })), 'short_factor is "long"');
   const linear = { num_hidden_layers: 3, layer_types: null, full_attention_interval: 3 };
-  refused(() => openForeign(other("qwen3_next", linear)), "full_attention_interval is 3");
-  refused(() => openForeign(other("minimax_m2", { scoring_func: "softmax" })), 'scoring_func is "softmax"');
-  refused(() => openForeign(other("dots1", { max_window_layers: 1 })), "max_window_layers is 1");
+  refused(() => openTransformers(other("qwen3_next", linear)), "full_attention_interval is 3");
+  refused(() => openTransformers(other("minimax_m2", { scoring_func: "softmax" })), 'scoring_func is "softmax"');
+  refused(() => openTransformers(other("dots1", { max_window_layers: 1 })), "max_window_layers is 1");
   refused(
-    () => openForeign(other("ernie4_5_moe", { moe_num_shared_experts: 0 })),
+    () => openTransformers(other("ernie4_5_moe", { moe_num_shared_experts: 0 })),
     "moe_num_shared_experts is 0",
     "1 or more",
   );
-  refused(() => openForeign(other("ernie4_5_moe", { moe_layer_end_index: 0 })), "moe_layer_end_index is 0");
+  refused(() => openTransformers(other("ernie4_5_moe", { moe_layer_end_index: 0 })), "moe_layer_end_index is 0");
   refused(
-    () => openForeign(other("deepseek_v2", { topk_method: "greedy" })),
+    () => openTransformers(other("deepseek_v2", { topk_method: "greedy" })),
     'topk_method is "greedy"',
     "group_limited",
   );
   refused(
-    () => openForeign(other("hunyuan_v1_moe", { rope_parameters: { rope_type: "dynamic", factor: 2 } })),
+    () => openTransformers(other("hunyuan_v1_moe", { rope_parameters: { rope_type: "dynamic", factor: 2 } })),
     '"dynamic"',
   );
-  refused(() => openForeign(other("hunyuan_v1_moe", { moe_topk: [2, 1] })), "moe_topk is [2,1]");
-  refused(() => openForeign(other("deepseek_v2", { norm_topk_prob: true })), "norm_topk_prob is true");
+  refused(() => openTransformers(other("hunyuan_v1_moe", { moe_topk: [2, 1] })), "moe_topk is [2,1]");
+  refused(() => openTransformers(other("deepseek_v2", { norm_topk_prob: true })), "norm_topk_prob is true");
   const yarn = { rope_type: "yarn", factor: 4, mscale: 1, mscale_all_dim: 0.7 };
-  refused(() => openForeign(other("deepseek_v3", { rope_parameters: yarn })), '"yarn"', "with one mscale");
-  refused(() => openForeign(other("deepseek_v3", { rope_scaling: { factor: 4 } })), "factor is 4");
+  refused(() => openTransformers(other("deepseek_v3", { rope_parameters: yarn })), '"yarn"', "with one mscale");
+  refused(() => openTransformers(other("deepseek_v3", { rope_scaling: { factor: 4 } })), "factor is 4");
   const cool = { ...yarn, mscale: 0, mscale_all_dim: 0 };
-  refused(() => openForeign(other("deepseek_v3", { rope_parameters: cool })), '"yarn"', "with one mscale");
+  refused(() => openTransformers(other("deepseek_v3", { rope_parameters: cool })), '"yarn"', "with one mscale");
   const unsaid = { ...yarn, mscale: 0.7, factor: null };
-  refused(() => openForeign(other("deepseek_v3", { rope_parameters: unsaid })), '"yarn"', "with a factor");
-  refused(() => openForeign(copy("deepseek_v2", (c) => without(c, "topk_method"))), "n_group is 3");
-  refused(() => openForeign(copy("dots1", (c) => ({ ...without(c, "sliding_window"), max_window_layers: 1 }))), "is 1");
+  refused(() => openTransformers(other("deepseek_v3", { rope_parameters: unsaid })), '"yarn"', "with a factor");
+  refused(() => openTransformers(copy("deepseek_v2", (c) => without(c, "topk_method"))), "n_group is 3");
+  refused(
+    () => openTransformers(copy("dots1", (c) => ({ ...without(c, "sliding_window"), max_window_layers: 1 }))),
+    "is 1",
+  );
   const heated = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 16, attention_factor: 1 };
-  refused(() => openForeign(other("gpt_oss", { rope_parameters: heated })), "attention_factor is 1");
-  refused(() => openForeign(other("llama4_text", { no_rope_layers: [1, 1, 1, 1] })), "no_rope_layers", "[1,1,1,0]");
-  refused(() => openForeign(other("llama4_text", { moe_layers: [0, 1] })), "moe_layers", "[1,3]");
-  refused(() => openForeign(other("llama4_text", { interleave_moe_layer_step: 3 })), "interleave_moe_layer_step is 3");
-  refused(() => openForeign(other("llama4_text", { attn_temperature_tuning: false })), "attn_temperature_tuning");
-  refused(() => openForeign(other("llama4_text", { rope_parameters: { rope_type: "yarn" } })), '"yarn"');
-  refused(() => openForeign(other("llama4_text", { rope_parameters: { type: "linear", factor: 4 } })), "factor is 4");
+  refused(() => openTransformers(other("gpt_oss", { rope_parameters: heated })), "attention_factor is 1");
+  refused(
+    () => openTransformers(other("llama4_text", { no_rope_layers: [1, 1, 1, 1] })),
+    "no_rope_layers",
+    "[1,1,1,0]",
+  );
+  refused(() => openTransformers(other("llama4_text", { moe_layers: [0, 1] })), "moe_layers", "[1,3]");
+  refused(
+    () => openTransformers(other("llama4_text", { interleave_moe_layer_step: 3 })),
+    "interleave_moe_layer_step is 3",
+  );
+  refused(() => openTransformers(other("llama4_text", { attn_temperature_tuning: false })), "attn_temperature_tuning");
+  refused(() => openTransformers(other("llama4_text", { rope_parameters: { rope_type: "yarn" } })), '"yarn"');
+  refused(
+    () => openTransformers(other("llama4_text", { rope_parameters: { type: "linear", factor: 4 } })),
+    "factor is 4",
+  );
 });
 test("LongRoPE's factors and heat are those of the context that the model is for", async () => {
-  const tokens = join(folder(), "tokens.json");
+  const tokens = join(temporaryFolder(), "tokens.json");
   writeFileSync(tokens, JSON.stringify({ tokens: [[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]] }));
   const logits = async (rope: object): Promise<Tensor | undefined> => {
     const params = copy("phimoe", (c) => ({ ...c, rope_parameters: { ...(c["rope_parameters"] as object), ...rope } }));
@@ -161,13 +181,13 @@ test("LongRoPE's factors and heat are those of the context that the model is for
     return (await runEntry({ program: program("phi"), entry: "PhiMoE", params, input: tokens, ...way })).get("0");
   };
   const far = await logits({ short_factor: [9, 9], short_mscale: 9 });
-  close("logits", await logits({}), far, 0);
+  assertClose("logits", await logits({}), far, 0);
   const short = { original_max_position_embeddings: 64, short_mscale: 1.3, long_factor: [9, 9], long_mscale: 9 };
-  close("logits", await logits(short), far, 0);
+  assertClose("logits", await logits(short), far, 0);
 });
 test("what llama3's rates are stretched from is the whole context, if nothing is said", () => {
   const parameters = { rope_type: "llama3", rope_theta: 1e4, factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
-  const { header } = openForeign(other("llama4_text", { rope_parameters: parameters }));
+  const { header } = openTransformers(other("llama4_text", { rope_parameters: parameters }));
   assert.equal(header["original"], 64);
 });
 test("a fused matrix that does not divide into its parts is a Problem", () => {
@@ -176,7 +196,7 @@ test("a fused matrix that does not divide into its parts is a Problem", () => {
   const fused = "model.layers.0.block_sparse_moe.input_linear.weight";
   const odd = tensor("f32", [6, 23, 16], Array(6 * 23 * 16).fill(0));
   writeSafetensors(path, new Map([...readSafetensors(path), [fused, odd]]));
-  refused(() => foreignTensors(openForeign(at)), fused, "23 columns, for 2 matrices");
+  refused(() => transformersTensors(openTransformers(at)), fused, "23 columns, for 2 matrices");
 });
 test("what predicts the token after the next is not read", () => {
   const at = copy("qwen3_next", (c) => c);
@@ -186,13 +206,13 @@ test("what predicts the token after the next is not read", () => {
 });
 test("an imported model has each expert's gate and up from the columns that hold both in turn", async () => {
   const at = join(hf, "gpt_oss");
-  const out = join(folder(), "run");
+  const out = join(temporaryFolder(), "run");
   assert.equal((await importModel({ folder: at, out })).model, "GptOss");
   for (const [name, model] of [
     ["phimoe", "PhiMoE"],
     ["qwen3_next", "Qwen3Next"],
   ] as const)
-    assert.equal((await importModel({ folder: join(hf, name), out: join(folder(), name) })).model, model);
+    assert.equal((await importModel({ folder: join(hf, name), out: join(temporaryFolder(), name) })).model, model);
   const ours = newestCheckpoint(out, assert.fail)?.model ?? assert.fail();
   const theirs = readSafetensors(join(at, "model.safetensors")).get("model.layers.1.mlp.experts.gate_up_proj_bias");
   const halves = ["gate", "up"].map((half) => ours.get(`blocks.1.feed.experts.${half}.bias`));
@@ -213,15 +233,15 @@ test("older keys of config.json, and a head that is the embedding's table", () =
     rope_theta: 5e5,
     tie_word_embeddings: true,
   }));
-  assert.equal(openForeign(old).header["base"], 5e5);
+  assert.equal(openTransformers(old).header["base"], 5e5);
   const tensors = parametersOf(old);
   assert.deepEqual(tensors.get("head.weight")?.shape, [16, 40]);
   assert.deepEqual(tensors.get("embed.weight")?.shape, [40, 16]);
-  const { header } = openForeign(other("minimax_m2", { rope_parameters: null, rotary_dim: 6, rope_theta: 3e6 }));
+  const { header } = openTransformers(other("minimax_m2", { rope_parameters: null, rotary_dim: 6, rope_theta: 3e6 }));
   assert.deepEqual([header["part"], header["P"], header["base"]], [1, 6, 3e6]);
   const stretched = { rope_type: "yarn", factor: 4, mscale: 1, mscale_all_dim: 1 };
-  assert.equal(openForeign(other("deepseek_v3", { rope_parameters: stretched })).header["original"], 64);
-  assert.equal(openForeign(copy("dots1", (c) => without(c, "norm_topk_prob"))).header["renormalised"], false);
-  assert.ok(openForeign(copy("gemma2", (c) => without(c, "tie_word_embeddings"))).tied);
+  assert.equal(openTransformers(other("deepseek_v3", { rope_parameters: stretched })).header["original"], 64);
+  assert.equal(openTransformers(copy("dots1", (c) => without(c, "norm_topk_prob"))).header["renormalised"], false);
+  assert.ok(openTransformers(copy("gemma2", (c) => without(c, "tie_word_embeddings"))).tied);
 });
 test.run();

@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, Tensor } from "../runtime/executable.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
-import { close, ways } from "./stored.ts";
+import { assertClose, peerTargets } from "./peer-results.ts";
 
 const test = suite("models");
 const folder = join(import.meta.dirname, "..", "stdlib", "models");
@@ -169,7 +169,7 @@ function rows(t: Tensor, from: number, T: number): Tensor {
   );
   return fromNumbers(t.dtype, [B, T, V], data.flat());
 }
-for (const { target, precision, apart } of ways)
+for (const { target, precision, tolerance } of peerTargets)
   test(`Transformer-XL: three segments with memory are one long sequence, ${target} ${precision}`, async () => {
     const { executable } = await compileProgram({
       path: join(folder, "xl.moe"),
@@ -188,7 +188,8 @@ for (const { target, precision, apart } of ways)
       const whole = await logits(0, 12);
       assert.ok(whole);
       await begin();
-      for (const from of [0, 4, 8]) close(`from ${from}`, await logits(from, 4), rows(whole, from, 4), apart / 100);
+      for (const from of [0, 4, 8])
+        assertClose(`from ${from}`, await logits(from, 4), rows(whole, from, 4), tolerance / 100);
     } finally {
       executable.close();
     }

@@ -13,14 +13,14 @@ import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { cores, freeMemory } from "../runtime/host/machine.ts";
 import { hashOf } from "../runtime/native/sources.js";
-import { current, native } from "../runtime/native.ts";
+import { native, requireCurrent } from "../runtime/native.ts";
 import { fromNumbers, zeros } from "../runtime/tensor.ts";
-import { folder } from "./folder.ts";
-import { problem } from "./refuses.ts";
+import { problem } from "./assert-problem.ts";
 import { buffer, header, launch, ofStore, pointwise, read, storeOf, write } from "./sequences.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("native");
-const cache = new KernelCache(folder());
+const cache = new KernelCache(temporaryFolder());
 const at = { seed: 1, call: 2, step: 3 };
 const tensor = (shape: readonly number[], f: (i: number) => number): Tensor => {
   const { data } = zeros("f32", shape);
@@ -378,7 +378,7 @@ test("what a user gives wrongly is a problem", async () => {
 
 /** A small file system with what the kernel tells of control groups. */
 function machine(files: Readonly<Record<string, string>>): string {
-  const root = folder();
+  const root = temporaryFolder();
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(join(root, path, ".."), { recursive: true });
     writeFileSync(join(root, path), text);
@@ -410,20 +410,20 @@ test("limits of control groups hold, in both versions, also those of groups abov
 });
 
 test("an addon that is older than its sources is refused, one that was made of the same is not", () => {
-  const [sources, file] = [folder(), join(folder(), "moec.node")];
+  const [sources, file] = [temporaryFolder(), join(temporaryFolder(), "moec.node")];
   const source = join(sources, "pool.cpp");
   for (const path of [source, file]) writeFileSync(path, "// one\n");
   const made = { ...native(), sources: hashOf(sources) };
   const { sources: _, ...before } = made;
   writeFileSync(join(sources, "install.js"), "");
   utimesSync(file, 10, 10);
-  assert.is(current(made, file, sources), made, "newer by its time only, as in a copy");
-  assert.match(problem(() => current(before, file, sources)).message, "older than moec");
+  assert.is(requireCurrent(made, file, sources), made, "newer by its time only, as in a copy");
+  assert.match(problem(() => requireCurrent(before, file, sources)).message, "older than moec");
   writeFileSync(source, "// two\n");
-  assert.match(problem(() => current(made, file, sources)).help, "npm run install");
+  assert.match(problem(() => requireCurrent(made, file, sources)).help, "npm run install");
   utimesSync(source, 9, 9);
-  assert.is(current(made, file, sources), made, "older by its time: not read");
-  assert.is(current(made, file, join(sources, "none")), made, "a package without sources");
+  assert.is(requireCurrent(made, file, sources), made, "older by its time: not read");
+  assert.is(requireCurrent(made, file, join(sources, "none")), made, "a package without sources");
 });
 test("the addon knows what it was made of", () => {
   assert.is(native().sources, hashOf(join(import.meta.dirname, "../runtime/native")));

@@ -6,21 +6,21 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { deviceAmong } from "../runtime/cuda/among.ts";
-import { type Wire, Workers } from "../runtime/workers.ts";
+import { localDevice } from "../runtime/cuda/local-device.ts";
+import { type Transport, Workers } from "../runtime/workers.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { main } from "./command.ts";
-import { build, named } from "./emulator/build.ts";
-import { folder } from "./folder.ts";
+import { build, libraryEnvironment } from "./emulator/build.ts";
 import { lossesOf } from "./losses.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("nccl");
-const here = folder();
+const here = temporaryFolder();
 
 /** Worker `rank` of as many as there are lists, each of the GPUs that one of them sees; all on this machine, but those of `elsewhere`. */
 function seeing(rank: number, lists: readonly (readonly string[])[], elsewhere: readonly number[] = []): () => number {
   const own = lists[rank] ?? [];
-  const wire: Wire = {
+  const wire: Transport = {
     rank,
     size: lists.length,
     // the others say the same as this one, but for their lists and machines
@@ -37,7 +37,7 @@ function seeing(rank: number, lists: readonly (readonly string[])[], elsewhere: 
     finalize: () => {},
   };
   const devices = own.map((uuid) => ({ name: "", uuid, major: 9, minor: 0, multiprocessors: 1, bytes: 1 }));
-  return () => deviceAmong(new Workers(wire), () => devices);
+  return () => localDevice(new Workers(wire), () => devices);
 }
 const gpu = (n: number): string => String(n).padStart(32, "0");
 test("each worker of a machine has a GPU of its own, also where a launcher shows it no other; too few are a Problem", () => {
@@ -56,8 +56,8 @@ test("each worker of a machine has a GPU of its own, also where a launcher shows
 });
 
 const libraries = await build();
-const cache = folder();
-const emulated = { ...process.env, ...named(libraries), MOEC_EMULATOR: "devices=2", MOEC_CACHE: cache };
+const cache = temporaryFolder();
+const emulated = { ...process.env, ...libraryEnvironment(libraries), MOEC_EMULATOR: "devices=2", MOEC_CACHE: cache };
 /** Processes of node. */
 function several(n: number, env: NodeJS.ProcessEnv, ...args: readonly string[]) {
   const [command = "", ...before] = [...(mpirun ?? []), "-n", String(n), process.execPath, ...args];

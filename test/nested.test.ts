@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compile, type Handle, moe } from "../runtime/index.ts";
-import { split } from "../runtime/names.ts";
+import { splitStacked } from "../runtime/names.ts";
 import { numbers } from "../runtime/tensor.ts";
 import { filled } from "./graphs.ts";
 
@@ -130,7 +130,7 @@ async function ran(layer: Handle | undefined): Promise<Map<string, number[]>> {
   made.load(new Map(own.map(([name, { shape, data }]) => [name, { dtype: "f64", shape, data }])));
   const { outputs, gradients } = await made.run({ x: filled("x", "f64", [N, D]).data });
   const all = [...outputs.map((t, i) => [`result ${i}`, t] as const), ...gradients];
-  return new Map(all.flatMap(([name, t]) => split(name, t)).map(([name, t]) => [name, [...numbers(t)]]));
+  return new Map(all.flatMap(([name, t]) => splitStacked(name, t)).map(([name, t]) => [name, [...numbers(t)]]));
 }
 for (const name of ["Three", "Stacked", "Fixed", "Shared", "Handed"] as const)
   test(`as a loop: ${name}`, async () => {

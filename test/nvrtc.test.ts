@@ -6,8 +6,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { CudaError, nvrtc } from "../runtime/nvrtc.ts";
-import { folder } from "./folder.ts";
 import { foundNvrtc } from "./nvrtc.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("nvrtc");
 
@@ -44,7 +44,7 @@ if (compiler) {
 }
 /** A CUDA folder with a library that says it is this version of NVRTC. */
 function toolkit(major: number, minor: number): string {
-  const home = folder();
+  const home = temporaryFolder();
   const [lib, text] = [join(home, "lib64"), join(home, "nvrtc.cpp")];
   mkdirSync(lib);
   const others =

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { folder } from "./folder.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("package");
 const root = join(import.meta.dirname, "..");
@@ -15,7 +15,7 @@ const tsc = (cwd: string, ...args: readonly string[]): string => {
   return spawnSync(process.execPath, [program, ...args], { cwd, encoding: "utf8" }).stdout;
 };
 test("the example's types, in a strict project that names none of Node's", () => {
-  const project = folder();
+  const project = temporaryFolder();
   symlinkSync(join(root, "node_modules"), join(project, "node_modules"));
   writeFileSync(join(project, "package.json"), '{ "type": "module" }');
   assert.is(tsc(root, "-p", "tsconfig.build.json", "--outDir", join(project, "dist")), "");
@@ -27,7 +27,7 @@ test("the example's types, in a strict project that names none of Node's", () =>
   assert.is(tsc(project, "--noEmit", "--strict", "--types", "", ...modules, "embed.ts"), "");
 });
 test("a moec that begins while it is built again is the old one or the new, nothing old stays, and what is older than its headers says so", async () => {
-  const project = folder();
+  const project = temporaryFolder();
   for (const name of ["build", "node_modules", "stdlib"]) symlinkSync(join(root, name), join(project, name));
   cpSync(join(root, "package.json"), join(project, "package.json")); // not a link: it says where the package is
   const dist = join(project, "dist");

@@ -2,18 +2,18 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { load } from "../compiler/check/index.ts";
-import { panelsOf } from "../compiler/kernel/layout.ts";
-import { silent } from "../compiler/pass.ts";
-import { type EntryRequest, requireRight, toGraphs } from "../compiler/pipeline.ts";
+import { choosePanels } from "../compiler/kernel/layout.ts";
+import { silentObserver } from "../compiler/pass.ts";
+import { type EntryRequest, requireValid, toGraphs } from "../compiler/pipeline.ts";
 
 const test = suite("panels-pass");
 
 /** Names of stores in panels of 16. `accumulate`: batches that make a step. */
 function chosen(text: string, entries: readonly EntryRequest[], accumulate = 1): string[] {
   const loaded = load({ name: "test.moe", text });
-  requireRight(loaded);
-  const { graphs, stores } = toGraphs(loaded, { sizes: {}, precision: "f32", entries, accumulate }, silent());
-  const panels = panelsOf(graphs, stores, 16);
+  requireValid(loaded);
+  const { graphs, stores } = toGraphs(loaded, { sizes: {}, precision: "f32", entries, accumulate }, silentObserver());
+  const panels = choosePanels(graphs, stores, 16);
   assert.ok([...panels.values()].every((width) => width === 16));
   return [...panels.keys()].toSorted();
 }

@@ -7,20 +7,20 @@ import type { Precision } from "../compiler/types/dtype.ts";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { generate } from "../runtime/generate.ts";
-import { panelOf } from "../runtime/host/backend.ts";
+import { panelWidth } from "../runtime/host/backend.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { moe, train } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
 import type { TrainOptions } from "../runtime/train.ts";
-import { folder } from "./folder.ts";
-import { has, hasClang } from "./host/machine.ts";
-import { last, losses as lossesOf } from "./runs.ts";
-import { close } from "./stored.ts";
+import { hasClang, hasFeature } from "./host/machine.ts";
+import { assertClose } from "./peer-results.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
+import { last, losses as lossesOf } from "./training-runs.ts";
 
 const test = suite("panels-runs");
-const root = folder();
+const root = temporaryFolder();
 const data = join(root, "text");
 writeFileSync(
   data,
@@ -58,7 +58,7 @@ test("the plan has panels as wide as a register tile, and rows where they do not
   });
   executable.close();
   const layouts = new Map(plan?.stores.map((s) => [s.name, plan.buffers[s.buffer]?.layout]));
-  const panels = { kind: "panels", width: panelOf(await toolchain()) };
+  const panels = { kind: "panels", width: panelWidth(await toolchain()) };
   assert.deepEqual(layouts.get("blocks.0.attention.query.weight"), panels);
   assert.deepEqual(layouts.get("blocks.0.feed.experts.*.down.weight"), panels);
   assert.deepEqual(layouts.get("blocks.0.feed.experts.*.up.weight"), { kind: "rows", pitch: 40 });
@@ -71,7 +71,8 @@ test("training: the interpreter's losses and parameters, and files in rows", asy
   const [a, b] = [last(host), last(reference)];
   for (const kind of ["model", "training"] as const) {
     assert.deepEqual([...a[kind].keys()], [...b[kind].keys()]);
-    for (const [name, tensor] of b[kind]) close(name, a[kind].get(name), tensor, name.includes("adam") ? 1e-3 : 1e-4);
+    for (const [name, tensor] of b[kind])
+      assertClose(name, a[kind].get(name), tensor, name.includes("adam") ? 1e-3 : 1e-4);
   }
 });
 test("sizes of 0: experts without an inner layer, a model without width", async () => {
@@ -143,7 +144,7 @@ test("moec run with parameters of a file, and their gradients", async () => {
   const [got, want] = [await of("host"), await of("reference")];
   assert.deepEqual([...got.keys()].toSorted(), [...want.keys()].toSorted());
   assert.ok(["0", "grad.up", "grad.down", "grad.input.x"].every((name) => got.has(name)));
-  for (const [name, t] of want) close(name, got.get(name), t, 1e-5);
+  for (const [name, t] of want) assertClose(name, got.get(name), t, 1e-5);
 });
 test("a weight in panels and a state in rows may begin with the same zeros", async () => {
   const { M } = moe`import { Sgd } from "std/optim"
@@ -168,8 +169,8 @@ test("a weight in panels and a state in rows may begin with the same zeros", asy
 });
 const machines: Readonly<Record<string, NodeJS.ProcessEnv>> = {
   portable: { MOEC_ISA: "portable" },
-  ...(has("avx2") && has("fma") ? { AVX2: { MOEC_ISA: "avx2" } } : {}),
-  ...(has("avx512dq") ? { "AVX-512": { MOEC_ISA: "avx512" } } : {}),
+  ...(hasFeature("avx2") && hasFeature("fma") ? { AVX2: { MOEC_ISA: "avx2" } } : {}),
+  ...(hasFeature("avx512dq") ? { "AVX-512": { MOEC_ISA: "avx512" } } : {}),
   ...(hasClang ? { "clang++": { CXX: "clang++" } } : {}),
 };
 /** What losses may be off: a number of bf16 by 2^-9 of it, and a loss is a mean of many. */

@@ -4,33 +4,33 @@ import * as assert from "uvu/assert";
 import { emitHost, hostHeader } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import { type Graph, type NdArray, plainStore, type Store, type Value } from "../compiler/graph/node.ts";
-import { panelsOf } from "../compiler/kernel/layout.ts";
+import { type Graph, type NdArray, type Store, unstackedStore, type Value } from "../compiler/graph/node.ts";
+import { choosePanels } from "../compiler/kernel/layout.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import { type Choices, hostChoices } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
-import { panelOf } from "../runtime/host/backend.ts";
+import { panelWidth } from "../runtime/host/backend.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
-import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
-import { adds, inWords, splitAll, splitAndCut, tiles, wordsCut } from "./host/forms.ts";
-import { has } from "./host/machine.ts";
+import { hasBf16Dot, hasTiles, inWords, splitAll, splitAndCut, wordsCut } from "./host/forms.ts";
+import { hasFeature } from "./host/machine.ts";
 import { adamw, gptStep, moeLayer } from "./layers.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("panels");
-const cache = new KernelCache(folder());
+const cache = new KernelCache(temporaryFolder());
 const at = { seed: 0, call: 0, step: 0 };
 
 const valuesOf = (graph: Graph) => graph.results.map((r) => r.value);
 const parameters = (values: ReadonlyMap<string, NdArray>): Store[] =>
-  [...values].map(([name, { dtype, shape }]) => plainStore(name, "parameter", { dtype, shape }, true));
+  [...values].map(([name, { dtype, shape }]) => unstackedStore(name, "parameter", { dtype, shape }, true));
 interface Loaded {
   readonly executable: PlanExecutable;
   readonly panels: readonly string[];
@@ -45,7 +45,7 @@ async function loaded(
 ): Promise<Loaded> {
   const values = storesOf(valuesOf(graph));
   const stores = parameters(values);
-  const panels = new Map([...panelsOf([graph], stores, width), ...forced.map((name) => [name, width] as const)]);
+  const panels = new Map([...choosePanels([graph], stores, width), ...forced.map((name) => [name, width] as const)]);
   const options = { target: "host", header: hostHeader() };
   const plan = planMemory([lower(graph, { emit: emitHost, panels, choices })], stores, options);
   const executable = await hostExecutable(plan, { threads, cache, poison: true });
@@ -144,10 +144,10 @@ const layersOnly = Object.fromEntries(Object.entries(cases).filter(([name]) => !
 /** The last is an instruction set to compile for, if it is not the one that the machine takes by itself. */
 const sets: Readonly<Record<string, readonly [Choices, Readonly<Record<string, Case>>, isa?: string]>> = {
   "in panels as wide as a register tile": [hostChoices, cases],
-  ...(tiles ? { "in panels, every product split": [splitAll, layersOnly] } : {}),
-  ...(tiles ? { "in panels, split and cut": [splitAndCut, layersOnly] } : {}),
-  ...(adds ? { "in panels, of words": [inWords, shortCases, "avx512bf16"] } : {}),
-  ...(adds ? { "in panels, of words and cut": [wordsCut, shortCases, "avx512bf16"] } : {}),
+  ...(hasTiles ? { "in panels, every product split": [splitAll, layersOnly] } : {}),
+  ...(hasTiles ? { "in panels, split and cut": [splitAndCut, layersOnly] } : {}),
+  ...(hasBf16Dot ? { "in panels, of words": [inWords, shortCases, "avx512bf16"] } : {}),
+  ...(hasBf16Dot ? { "in panels, of words and cut": [wordsCut, shortCases, "avx512bf16"] } : {}),
 };
 async function compiledFor(isa: string, work: () => Promise<void>): Promise<void> {
   const before = process.env;
@@ -156,7 +156,7 @@ async function compiledFor(isa: string, work: () => Promise<void>): Promise<void
 }
 async function check({ graph, forced = [], error = 2e-5 }: Case, choices: Choices): Promise<void> {
   const want = expected(graph);
-  const width = panelOf(await toolchain());
+  const width = panelWidth(await toolchain());
   const [one, three] = await Promise.all([1, 3].map((threads) => loaded(graph, width, threads, forced, choices)));
   assert.ok(one && three && one.panels.length > 0);
   const [got, again] = [await run(one, graph), await run(three, graph)];
@@ -167,7 +167,7 @@ for (const [how, [choices, some, isa]] of Object.entries(sets))
   for (const [name, of] of Object.entries(some))
     test(`${name}: the interpreter's values ${how}, the same bits on 1 and 3 threads`, () =>
       isa === undefined ? check(of, choices) : compiledFor(isa, () => check(of, choices)));
-if (has("avx2") && has("fma"))
+if (hasFeature("avx2") && hasFeature("fma"))
   test("weights of bf16 in panels that are narrower than a block", () =>
     compiledFor("avx2", async () => {
       for (const of of Object.values(shortCases)) await check(of, hostChoices);

@@ -5,22 +5,22 @@ import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
 import type { Loaded } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import { interpret, interpretTogether } from "../compiler/graph/interpret.ts";
+import { interpret, interpretWorkers } from "../compiler/graph/interpret.ts";
 import {
   type Graph,
   type NdArray,
   type Placement,
-  plainStore,
   type Store,
+  unstackedStore,
   type Value,
 } from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
-import { expand } from "../compiler/kernel/expand.ts";
+import { legalize } from "../compiler/kernel/legalize.ts";
 import { cudaChoices } from "../compiler/kernel/schedule-cuda.ts";
-import { cutAt, even, isCut, whole } from "../compiler/ops/across.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { silent } from "../compiler/pass.ts";
+import { evenSharding, isSharded, replicated, sharded } from "../compiler/ops/sharding.ts";
+import { silentObserver } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { backends } from "../compiler/targets.ts";
 import { partition } from "../compiler/transform/partition.ts";
@@ -28,7 +28,7 @@ import type { Sharing } from "../compiler/transform/routings.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { count, dims, dtypeOf, type } from "../compiler/types/type.ts";
 import { filled, samples, storesOf } from "./graphs.ts";
-import { placesOf, together, wholeOf } from "./together.ts";
+import { interpretOnWorkers, placementsOf, wholeOf } from "./on-workers.ts";
 
 const test = suite("partition");
 
@@ -49,7 +49,7 @@ test("whether parameters fit is asked of what one worker has of them", () => {
     workers: 2,
   };
   let held: readonly Store[] = [];
-  toGraphs(loadFile("examples/gpt-moe.moe"), request, silent(), (stores) => void (held = stores));
+  toGraphs(loadFile("examples/gpt-moe.moe"), request, silentObserver(), (stores) => void (held = stores));
   const experts = held.filter((s) => s.role === "parameter" && s.stack > 0);
   assert.ok(experts.length > 0 && experts.every((s) => s.split === 2 && dims(s.type)[0] === 2));
 });
@@ -66,11 +66,11 @@ test("every op, its arguments cut along any axis", () => {
         const places = (store: string): Placement => {
           const n = stores.get(store)?.shape[axis] ?? 0;
           const among = parts[[...stores.keys()].indexOf(store) % parts.length] ?? 1;
-          return n > 0 && n % among === 0 ? cutAt(axis, even(among)) : whole;
+          return n > 0 && n % among === 0 ? sharded(axis, evenSharding(among)) : replicated;
         };
-        if (![...stores.keys()].some((s) => isCut(places(s)))) continue;
+        if (![...stores.keys()].some((s) => isSharded(places(s)))) continue;
         cut++;
-        const each = together(partition(g, graph, { workers }, places), stores, places, workers);
+        const each = interpretOnWorkers(partition(g, graph, { workers }, places), stores, places, workers);
         for (const own of each)
           wanted.forEach((x, i) => requireEqual(`${name} by ${workers} (${parts.join()}), axis ${axis}`, own[i], x));
       }
@@ -95,8 +95,9 @@ test("a table of each expert that rows look into: their own part of it, any othe
   const graph: Graph = { name: "tables", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) };
   const wanted = interpret(values, held, { exact: true });
   for (const owners of [4, 2]) {
-    const places = (store: string): Placement => cutAt(0, even(store === "w" || store === "tables" ? owners : 4));
-    for (const own of together(partition(g, graph, { workers: 4 }, places), held, places, 4))
+    const places = (store: string): Placement =>
+      sharded(0, evenSharding(store === "w" || store === "tables" ? owners : 4));
+    for (const own of interpretOnWorkers(partition(g, graph, { workers: 4 }, places), held, places, 4))
       wanted.forEach((want, i) => requireEqual(`index ${i}, ${owners} owners`, own[i], want));
   }
 });
@@ -132,9 +133,9 @@ test("one routing whose rows meet arrays spread over all workers and over some o
       const among = new Map(Object.entries({ w, v, bias, pairs }));
       const places = (store: string): Placement => {
         const n = among.get(store) ?? 4;
-        return n === 1 ? whole : cutAt(0, even(n));
+        return n === 1 ? replicated : sharded(0, evenSharding(n));
       };
-      const found = together(partition(g, graph, { workers: 4, room }, places), held, places, 4);
+      const found = interpretOnWorkers(partition(g, graph, { workers: 4, room }, places), held, places, 4);
       for (const worker of found.keys())
         graph.results.forEach((r, i) => {
           const all = found.map((own) => own[i] as NdArray);
@@ -160,8 +161,8 @@ test("what all have is made in parts where it is added to parts; parts one after
   const wanted = interpret(values, held, { exact: true });
   const graph: Graph = { name: "parts", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) };
   for (const axis of [0, 1]) {
-    const places = (store: string): Placement => (store === "x" ? cutAt(axis, even(2)) : whole);
-    for (const own of together(partition(g, graph, { workers: 2 }, places), held, places, 2))
+    const places = (store: string): Placement => (store === "x" ? sharded(axis, evenSharding(2)) : replicated);
+    for (const own of interpretOnWorkers(partition(g, graph, { workers: 2 }, places), held, places, 2))
       wanted.forEach((want, i) => requireEqual(`number ${i}, axis ${axis}`, own[i], want));
   }
 });
@@ -173,10 +174,10 @@ function movedBy(value: Value, places: (store: string) => Placement): Record<str
   const graph: Graph = { name: "moved", results: [{ role: "output", name: "y", value }] };
   const made = partition(builder, graph, { workers: 2 }, places);
   const [wanted] = interpret([value], held, { exact: true });
-  for (const [own] of together(made, held, places, 2)) requireEqual("a product", own, wanted as NdArray);
+  for (const [own] of interpretOnWorkers(made, held, places, 2)) requireEqual("a product", own, wanted as NdArray);
   const moved: Record<string, number> = {};
   for (const { op, results } of nodesOf(made))
-    if (op.lower === "together")
+    if (op.lower === "collective")
       moved[op.name] = (moved[op.name] ?? 0) + results.reduce((n, r) => n + count(r.type), 0);
   return moved;
 }
@@ -187,7 +188,7 @@ test("a product in parts moves the smaller of what is cut otherwise; rows go to 
   ] as const) {
     const x = b.param(builder, `x${rows}`, type("f32", [2, rows, 3]));
     const w = b.param(builder, `w${rows}`, type("f32", [2, 3, columns]));
-    const moved = movedBy(b.dot(builder, x, w), (store) => cutAt(store.startsWith("x") ? 1 : 0, even(2)));
+    const moved = movedBy(b.dot(builder, x, w), (store) => sharded(store.startsWith("x") ? 1 : 0, evenSharding(2)));
     const whole = 2 * rows * columns; // the result
     assert.equal(moved, { all_gather: whole + 2 * 3 * Math.min(rows, columns) });
   }
@@ -199,7 +200,7 @@ test("a product in parts moves the smaller of what is cut otherwise; rows go to 
     const x = b.dispatch(builder, b.param(builder, "x", type("f32", [choices, 3])), by);
     const vectors = b.param(builder, "vectors", type("f32", [experts, 3]));
     const moved = movedBy(b.combine(builder, b.mul(builder, x, b.take(builder, vectors, by.expert)), by), () =>
-      cutAt(0, even(2)),
+      sharded(0, evenSharding(2)),
     );
     const result = choices * 3;
     if (experts > choices)
@@ -216,7 +217,7 @@ test("an elementwise op of rows that were all exchanged before is done where the
   const product = b.raggedDot(builder, x, param("matrices", [4, 3, 3]), by.offsets);
   const result = b.sum(builder, b.combine(builder, b.mul(builder, product, factor), by), [0]);
   const sums = b.raggedSum(builder, b.sub(builder, b.mul(builder, x, factor), 1), by.offsets);
-  const moved = movedBy(b.add(builder, result, b.sum(builder, sums, [0])), () => cutAt(0, even(2)));
+  const moved = movedBy(b.add(builder, result, b.sum(builder, sums, [0])), () => sharded(0, evenSharding(2)));
   assert.is(moved["exchange"], 8 * 3 + 8 + 4 * 3); // x and the scores there, the products back
 });
 
@@ -228,14 +229,14 @@ interface Asked extends Sharing {
 function compare({ program, request, ...sharing }: Asked): void {
   const { workers } = sharing;
   const [alone, each] = [{ workers: 1 }, sharing].map((by) =>
-    toGraphs(program, { ...request, precision: "f32", ...by }, silent()),
+    toGraphs(program, { ...request, precision: "f32", ...by }, silentObserver()),
   );
   if (!alone || !each) throw new Error("two programs");
   const held = numbersOf(alone.stores);
-  const places = placesOf(alone.stores, sharing);
+  const places = placementsOf(alone.stores, sharing);
   for (const [g, graph] of alone.graphs.entries()) {
     const wanted = interpret(valuesOf(graph), held, { exact: true });
-    const found = together(each.graphs[g] as Graph, held, places, workers);
+    const found = interpretOnWorkers(each.graphs[g] as Graph, held, places, workers);
     for (const w of found.keys())
       graph.results.forEach((r, i) => {
         const all = found.map((own) => own[i] as NdArray);
@@ -280,12 +281,12 @@ test("what only moves bytes, and kernels that add up in the order of workers, gi
         return shape.length === 2 ? [...fns, reduced(b.swap(builder, x), "sum")] : fns;
       });
       const results = sums.map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
-      const { graph } = expand({ name: "sums", results }, cudaChoices);
+      const { graph } = legalize({ name: "sums", results }, cudaChoices);
       const nodes = nodesOf(graph);
       assert.not(nodes.some((n) => n.op.name === "all_reduce"));
       turned += nodes.filter((n) => n.op.name === "all_to_all").length;
       const stores = Array.from({ length: workers }, (_, w) => ofWorker(w, storesOf(sums)));
-      const [wanted, found] = [sums, valuesOf(graph)].map((v) => interpretTogether(v, stores));
+      const [wanted, found] = [sums, valuesOf(graph)].map((v) => interpretWorkers(v, stores));
       assert.equal(shownOf(found), shownOf(wanted), `${workers} workers, ${dtype}`);
     }
   assert.ok(turned > 30, `${turned} are added up in parts`);
@@ -306,9 +307,9 @@ test("what CUDA moves is read under its reshapes, without gaps; of stores with l
   ];
   const graphs = [{ name: "e", results: values.map((value, i) => ({ role: "output" as const, name: `${i}`, value })) }];
   const stores = [...storesOf(values)].map(([name, t]) =>
-    plainStore(name, name === "copy" || name === "even" ? "prepared" : "parameter", t),
+    unstackedStore(name, name === "copy" || name === "even" ? "prepared" : "parameter", t),
   );
-  const plan = toPlan({ graphs, stores }, silent(), undefined, undefined, backends.cuda);
+  const plan = toPlan({ graphs, stores }, silentObserver(), undefined, undefined, backends.cuda);
   const steps = plan.entries.flatMap((entry) =>
     entry.steps.map((step) =>
       step.kind === "launch"

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, Tensor } from "../runtime/executable.ts";
-import { byName } from "../runtime/loop.ts";
+import { sumByName } from "../runtime/loop.ts";
 import { NamedTensors } from "../runtime/names.ts";
 import { runEntry } from "../runtime/run.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
@@ -67,7 +67,7 @@ async function train({ target, precision }: Way): Promise<ReadonlyMap<string, nu
           { ...t, shape: [B, T], data: t.data.slice(step * B * T, (step + 1) * B * T) },
         ]),
       );
-      losses.push(byName((await executable.run("train", inputs, { seed: 0, call: step, step })).losses));
+      losses.push(sumByName((await executable.run("train", inputs, { seed: 0, call: step, step })).losses));
     }
     return losses;
   } finally {

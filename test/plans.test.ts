@@ -9,10 +9,10 @@ import type { Tensor } from "../runtime/executable.ts";
 import { printedProgram } from "../runtime/forms.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { PlanCache } from "../runtime/plans.ts";
-import { folder } from "./folder.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("plans");
-const root = folder();
+const root = temporaryFolder();
 process.env["MOEC_CACHE"] = root; // kernels are compiled once for all tests
 const library = "fn twice(x: f32[N]) -> f32[N] { return x + x }\n";
 const program = `
@@ -31,7 +31,7 @@ interface Case {
 }
 /** A program in a folder of its own. */
 function written(): Case {
-  const path = join(folder(), "program.moe");
+  const path = join(temporaryFolder(), "program.moe");
   fs.writeFileSync(path, program);
   fs.writeFileSync(join(path, "../library.moe"), library);
   const entries = [{ method: "forward", name: "forward", sizes: {}, gradients: true }];
@@ -123,7 +123,7 @@ test("other flags of the C++ compiler miss", async () => {
 
 test("a form is printed, and no kernel is compiled for it", async () => {
   const { path, request } = written();
-  const cold = folder();
+  const cold = temporaryFolder();
   process.env["MOEC_CACHE"] = cold;
   try {
     const { files, kernels } = await printedProgram({ ...request, path, threads: 1 }, "cpp");
@@ -161,7 +161,7 @@ test("a damaged entry is ignored and written again", async () => {
   }
 });
 test("plans are files of this user alone, and count among what the cache holds", async () => {
-  const cache = new KernelCache(folder());
+  const cache = new KernelCache(temporaryFolder());
   const key = "a".repeat(64);
   cache.putText(key, "{}");
   assert.is(cache.findText(key), "{}");

@@ -6,10 +6,10 @@ import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Target } from "../compiler/options.ts";
-import { silent } from "../compiler/pass.ts";
+import { silentObserver } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { backends } from "../compiler/targets.ts";
-import { prepared } from "../compiler/transform/prepare.ts";
+import { prepareEntry } from "../compiler/transform/prepare.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { newestCheckpoint } from "../runtime/checkpoint.ts";
 import { figuresOf } from "../runtime/compile.ts";
@@ -20,10 +20,10 @@ import { readConfig } from "../runtime/run-folder.ts";
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { type TrainOptions, train } from "../runtime/train.ts";
-import { folder } from "./folder.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("precision");
-const root = folder();
+const root = temporaryFolder();
 const data = join(root, "text");
 writeFileSync(
   data,
@@ -67,8 +67,12 @@ test("a mixture trains to the losses of f32, and to the interpreter's", async ()
 test("a master has one copy in bf16, which products read and the optimizer's kernel writes", () => {
   const entries = [{ method: "train", name: "train", sizes: { B: 2, T: 12 } }];
   const sizes = { L: 1, D: 16, H: 24, E: 4, Heads: 2, Context: 64 };
-  const program = toGraphs(loadFile(model), { declaration: "GptMoE", sizes, precision: "bf16", entries }, silent());
-  const plan = toPlan(program, silent());
+  const program = toGraphs(
+    loadFile(model),
+    { declaration: "GptMoE", sizes, precision: "bf16", entries },
+    silentObserver(),
+  );
+  const plan = toPlan(program, silentObserver());
   const stores = new Map(plan.stores.map((s) => [s.name, { ...s, dtype: plan.buffers[s.buffer]?.dtype }]));
   const master = "blocks.0.feed.experts.*.up.weight";
   assert.is(stores.get(master)?.dtype, "f32");
@@ -220,10 +224,10 @@ test("of a mixture the backward keeps the rows, two halves of the hidden layer a
       precision: "bf16",
       entries: [{ method: "train", name: "train", sizes: { T } }],
     },
-    silent(),
+    silentObserver(),
   );
   for (const backend of [backends.host, backends.cuda]) {
-    const { activations } = figuresOf(program, toPlan(program, silent(), undefined, undefined, backend));
+    const { activations } = figuresOf(program, toPlan(program, silentObserver(), undefined, undefined, backend));
     const rows = 2 * T * d + 4 * T * K * n;
     assert.is(rows, 264 * 2 ** 20);
     // the choice, its score, and two ways between choices and sorted rows; the softmax over E is made again
@@ -237,8 +241,8 @@ test("without masters nothing is prepared", () => {
   const entries = [{ method: "forward", name: "forward", sizes: { B: 1, T: 4 } }];
   const request = { declaration: "GptMoE", sizes: { L: 1, D: 16, H: 24, E: 4, Heads: 2 }, entries };
   for (const precision of ["f32", "bf16"] as const) {
-    const { graphs, stores } = toGraphs(loadFile(model), { ...request, precision }, silent());
-    assert.not.ok(graphs.some((g) => g.name === prepared) || stores.some((s) => s.role === "prepared"));
+    const { graphs, stores } = toGraphs(loadFile(model), { ...request, precision }, silentObserver());
+    assert.not.ok(graphs.some((g) => g.name === prepareEntry) || stores.some((s) => s.role === "prepared"));
   }
 });
 test("`float` is the widest float among the arguments, whichever stands first", async () => {

@@ -13,9 +13,9 @@ import { ops } from "../compiler/ops/list.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
-import { adds, inWords, splitAll, tileFlags, vectors, wordFlags } from "./host/forms.ts";
+import { hasBf16Dot, hasTileVectors, inWords, splitAll, tileFlags, wordFlags } from "./host/forms.ts";
 import { compiled, runSequence } from "./host/run.ts";
-import { expected, wrong } from "./random/compare.ts";
+import { expected, mismatches } from "./random/compare.ts";
 import { drawnSchedules, type Products, randomProducts } from "./random/products.ts";
 
 const test = suite("products");
@@ -30,8 +30,8 @@ interface Way {
 }
 const forms: Readonly<Record<string, Way>> = {
   "of f32": { choices: hostChoicesOf(64), flags: [] },
-  ...(adds ? { "of words": { choices: inWords, flags: wordFlags } } : {}),
-  ...(vectors ? { "of terms": { choices: splitAll, flags: tileFlags } } : {}),
+  ...(hasBf16Dot ? { "of words": { choices: inWords, flags: wordFlags } } : {}),
+  ...(hasTileVectors ? { "of terms": { choices: splitAll, flags: tileFlags } } : {}),
 };
 for (const [form, { choices, flags }] of Object.entries(forms))
   test(`random products ${form}, cut in two ways`, () => {
@@ -66,8 +66,8 @@ const blocksOf = (n: number, panel: number): number =>
     groups: 1,
     operands: 1,
     pairs: 1,
-    short: false,
-    outer: true,
+    isBf16: false,
+    isLeftTransposed: true,
   }).bn;
 test("a weight's gradient has no narrow last block, and products only of columns that are there", () => {
   assert.equal(
@@ -92,11 +92,11 @@ test("a weight's gradient has no narrow last block, and products only of columns
 });
 /** The demo's: a dense product and its gradient, and those of its experts. */
 const shapes: readonly Contraction[] = [
-  { op: "dot", m: 2048, n: 128, k: 128, outer: false, groups: 1 },
-  { op: "dot", m: 512, n: 512, k: 2048, outer: true, groups: 1 },
-  { op: "ragged_dot", m: 4096, n: 128, k: 512, outer: false, groups: 8 },
-  { op: "ragged_outer", m: 128, n: 256, k: 4096, outer: true, groups: 8 },
-].map((c) => ({ ...c, operands: 1, pairs: 1, short: false }) as const) as readonly Contraction[];
+  { op: "dot", m: 2048, n: 128, k: 128, isLeftTransposed: false, groups: 1 },
+  { op: "dot", m: 512, n: 512, k: 2048, isLeftTransposed: true, groups: 1 },
+  { op: "ragged_dot", m: 4096, n: 128, k: 512, isLeftTransposed: false, groups: 8 },
+  { op: "ragged_outer", m: 128, n: 256, k: 4096, isLeftTransposed: true, groups: 8 },
+].map((c) => ({ ...c, operands: 1, pairs: 1, isBf16: false }) as const) as readonly Contraction[];
 test("many threads have tasks enough, of which none is small", () => {
   for (const c of shapes)
     for (const threads of [4, 16, 64]) {
@@ -127,7 +127,7 @@ test("few rows take two operands side by side, in whole rounds of steps and in p
     compare("side by side", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2, lib));
 });
 function differences({ graph, stores }: Products, [own = [], drawn]: Float64Array[][]): string {
-  const off = expected(valuesOf(graph), stores).flatMap((want, r) => wrong(want, own[r] ?? []));
+  const off = expected(valuesOf(graph), stores).flatMap((want, r) => mismatches(want, own[r] ?? []));
   const same = own.every((x, r) => x.every((e, i) => Object.is(e, drawn?.[r]?.[i])));
   return [...off.slice(0, 3), ...(same ? [] : ["other bits where it is cut in another way"])].join("; ");
 }

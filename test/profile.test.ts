@@ -8,10 +8,10 @@ import * as assert from "uvu/assert";
 import { profileCommand } from "../cli/commands/profile.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { kernelTable, kernelTimes, unknownLimits } from "../runtime/kernel-times.ts";
+import { type EntryOptions, entryRequest } from "../runtime/measured-entry.ts";
 import { profile, type Trace } from "../runtime/profile.ts";
 import { readProgram } from "../runtime/program.ts";
-import { type EntryOptions, entryRequest } from "../runtime/trial.ts";
-import { refuses } from "./refuses.ts";
+import { assertProblem } from "./assert-problem.ts";
 
 const test = suite("profile");
 const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.url));
@@ -74,7 +74,7 @@ test("the training of a model that takes no text is profiled with the sizes give
   );
   const made = await profile({ program: regression, set: { D: 3, N: 5 }, runs: 1, threads: 1 });
   assert.is(made.entry, "train");
-  await refuses(
+  await assertProblem(
     () => profile({ program: regression, set: { D: 3, N: 5 }, batch: 5, runs: 1 }),
     "`Regression.train` takes (x: float[N, D], y: float[N]), which is not text",
     "their sizes by --set",
@@ -92,7 +92,7 @@ test("rates are work by the time of cores at work, and the share is of the neare
   const rows = kernelTimes({ ...plan, buffers: [...plan.buffers] } as never, entry, times, limits);
   const [row] = rows;
   assert.ok(row);
-  assert.equal([row.seconds, row.atWork], [0.005, 0.002]);
+  assert.equal([row.seconds, row.busySeconds], [0.005, 0.002]);
   assert.ok(Math.abs(row.gflops - 3) < 1e-9 && Math.abs(row.gbytes - 0.5) < 1e-9 && Math.abs(row.share - 0.75) < 1e-9);
   const lines = kernelTable(rows, limits, "lines").split("\n");
   assert.match(lines[0] ?? "", "ceilings 4 GFLOP/s, 4 GB/s on 2 threads; cores at work 2.000 ms");

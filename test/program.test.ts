@@ -13,7 +13,7 @@ import {
   ownLosses,
   readProgram,
 } from "../runtime/program.ts";
-import { refuses } from "./refuses.ts";
+import { assertProblem } from "./assert-problem.ts";
 
 const test = suite("program");
 const root = mkdtempSync(join(tmpdir(), "moec-program-"));
@@ -58,12 +58,12 @@ test("an entry is a declaration, a method or a function; the default is the only
   assert.is(findEntry(file, "Ffn").method, "forward");
   assert.equal(names("Ffn.other"), ["a", "b"]);
   assert.equal([findEntry(file, "twice").method, ...names("twice")], ["twice", "x"]);
-  await refuses(() => findEntry(file, "Fn"), "declares no Fn", "Ffn");
-  await refuses(() => findEntry(file, "Ffn.forwrd"), "no method forwrd", "forward");
+  await assertProblem(() => findEntry(file, "Fn"), "declares no Fn", "Ffn");
+  await assertProblem(() => findEntry(file, "Ffn.forwrd"), "no method forwrd", "forward");
   const { declaration, method } = findEntry(file, "train");
   assert.equal([declaration, method], [findEntry(file, undefined).declaration, "train"]);
-  await refuses(() => findEntry(file, "trian"), "declares no trian", "it declares");
-  await refuses(() => findEntry(file, "a.b.c"), "not an entry", "Declaration.method");
+  await assertProblem(() => findEntry(file, "trian"), "declares no trian", "it declares");
+  await assertProblem(() => findEntry(file, "a.b.c"), "not an entry", "Declaration.method");
   assert.ok(hasMethod(file, undefined, "train"));
   assert.not.ok(hasMethod(file, undefined, "generate"));
 });

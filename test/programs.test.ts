@@ -7,21 +7,21 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Tensor } from "../runtime/executable.ts";
 import { compile } from "../runtime/index.ts";
-import { split } from "../runtime/names.ts";
+import { splitStacked } from "../runtime/names.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
-import { ways } from "./emulator/sequence.ts";
-import { folder } from "./folder.ts";
+import { emulationModes } from "./emulator/sequence.ts";
+import { defaultMode } from "./random/host-modes.ts";
 import { checkOnEmulator, emulations, type Kernels } from "./random/on-emulator.ts";
 import { checkOnHost } from "./random/on-host.ts";
 import { type Kind, type RandomProgram, randomProgram } from "./random/programs.ts";
 import { given } from "./random/training.ts";
-import { usual } from "./random/ways.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("programs");
 const full = env["MOEC_TEST"] === "full";
 const base = env["MOEC_SEED"] ?? (full ? String(Date.now()) : "moec");
 if (full) console.log(`random programs of MOEC_SEED=${base}`);
-const root = folder();
+const root = temporaryFolder();
 const programs = (n: number, name: string, kind: Kind): RandomProgram[] =>
   Array.from({ length: full ? 12 * n : n }, (_, i) => randomProgram(`${base}/${name}${i}`, `p${i}`, kind));
 /** Throws with the seed, and the program without what all have. */
@@ -63,7 +63,7 @@ async function interpreted({ text, sizes }: RandomProgram): Promise<Map<string, 
     x: tensor("x", { dtype: "f64", shape: [...shape, sizes["D"] ?? 0] }),
     tokens: tensor("tokens", { dtype: "i32", shape }),
   });
-  const each = [...gradients].flatMap(([name, t]) => split(name, t));
+  const each = [...gradients].flatMap(([name, t]) => splitStacked(name, t));
   return new Map([
     ...[...losses].map(([name, x]) => [`loss ${name}`, Float64Array.of(x)] as const),
     ...each.map(([name, t]) => [name, numbers(t)] as const),
@@ -74,7 +74,7 @@ for (const precision of ["f32", "bf16"] as const)
   test(`kernels of the host, two steps of training, ${precision}`, async () => {
     const all = programs(3, `host ${precision} `, { looped: false, draws: true });
     for (let from = 0; from < all.length; from += 12)
-      await checkOnHost(all.slice(from, from + 12), { ...usual, precision }, of);
+      await checkOnHost(all.slice(from, from + 12), { ...defaultMode, precision }, of);
   });
 
 interface Emulated {
@@ -97,6 +97,11 @@ for (const [i, { precision, kernels, sizes, always }] of emulated.entries())
     test(`kernels of the CUDA target on the emulator, two steps of training, ${precision} by ${kernels}, ${sizes}`, async () => {
       const all = programs(1, `${kernels} ${precision} ${sizes} `, { looped: false, draws: true, sizes });
       const emulation = emulations(kernels);
-      await checkOnEmulator(all, precision, full ? emulation : { ...emulation, ways: ways.slice(i, i + 1) }, of);
+      await checkOnEmulator(
+        all,
+        precision,
+        full ? emulation : { ...emulation, ways: emulationModes.slice(i, i + 1) },
+        of,
+      );
     });
 test.run();

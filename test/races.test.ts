@@ -7,24 +7,24 @@ import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { hostChoicesOf } from "../compiler/kernel/schedule.ts";
-import { silent } from "../compiler/pass.ts";
+import { silentObserver } from "../compiler/pass.ts";
 import { toPlan } from "../compiler/pipeline.ts";
 import type { Plan, PlanKernel } from "../compiler/plan/plan.ts";
 import { backends } from "../compiler/targets.ts";
-import { panelOf } from "../runtime/host/backend.ts";
+import { panelWidth } from "../runtime/host/backend.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { nativeBuffer } from "../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers } from "../runtime/tensor.ts";
-import { folder } from "./folder.ts";
 import { x64 } from "./host/machine.ts";
 import { build, compiled } from "./host/run.ts";
 import { type Kind, randomProgram } from "./random/programs.ts";
 import { inputsOf, type Training, trainingOf } from "./random/training.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("races");
 const full = env["MOEC_TEST"] === "full";
 const sanitized = ["-O1", "-g1", "-fsanitize=thread"];
-const root = folder();
+const root = temporaryFolder();
 const found = 66;
 
 interface Run {
@@ -88,8 +88,8 @@ function launchesOf(plan: Plan, name: string): string[] {
 async function check(seed: string, precision: "f32" | "bf16", sizes: NonNullable<Kind["sizes"]>): Promise<void> {
   const training = trainingOf(randomProgram(seed, "p", { looped: false, draws: true, sizes }), precision);
   const graphs = [...new Set(training.graphs)];
-  const choices = hostChoicesOf(panelOf(await toolchain({ ...env, MOEC_ISA: "portable" })));
-  const plan = toPlan({ graphs, stores: training.stores }, silent(), undefined, undefined, {
+  const choices = hostChoicesOf(panelWidth(await toolchain({ ...env, MOEC_ISA: "portable" })));
+  const plan = toPlan({ graphs, stores: training.stores }, silentObserver(), undefined, undefined, {
     ...backends.host,
     choices,
   });

@@ -11,14 +11,14 @@ import * as b from "../compiler/ops/build.ts";
 import { isFloat } from "../compiler/types/dtype.ts";
 import { entry, storesOf } from "./graphs.ts";
 import { type Expected, expected, type Stores } from "./random/compare.ts";
+import { finiteDifference } from "./random/finite-difference.ts";
 import { isTwice, prepared, type RandomGraph, randomGraph, withGradients } from "./random/graphs.ts";
 import { checkGraphs, same } from "./random/graphs-on-host.ts";
-import { Draw, type Mixture } from "./random/growing.ts";
+import { defaultMode } from "./random/host-modes.ts";
 import { randomLoop } from "./random/loops.ts";
 import { checkGraphsOnEmulator, emulations } from "./random/on-emulator.ts";
-import { slopeOf } from "./random/slope.ts";
+import { Draw, type Mixture } from "./random/random-graph.ts";
 import { randomWritten } from "./random/tensors.ts";
-import { usual } from "./random/ways.ts";
 import { checkWritten } from "./random/written.ts";
 
 const test = suite("random");
@@ -78,7 +78,9 @@ test("gradients against finite differences", () => {
 });
 /** By the program: the largest of a softmax, whose gradient is nothing, aside. */
 const isDetached = (graph: Graph): boolean =>
-  nodesOf(graph).some(({ op, args }) => op.name === "detach" && args[0]?.node.op.word?.(args[0].node.attrs) !== "max");
+  nodesOf(graph).some(
+    ({ op, args }) => op.name === "detach" && args[0]?.node.op.displayName?.(args[0].node.attrs) !== "max",
+  );
 /** A few elements of each store; where the slope is one number. */
 function checkGradients(random: RandomGraph): number {
   const { g } = random;
@@ -99,7 +101,7 @@ function checkGradients(random: RandomGraph): number {
   grads.forEach(({ name }, k) => {
     const { data } = stores.get(name) as NdArray;
     for (const j of new Set([0, data.length >> 1, data.length - 1].filter((i) => i >= 0 && i < data.length))) {
-      const slope = slopeOf(data, j, total);
+      const slope = finiteDifference(data, j, total);
       if (slope === null) continue;
       const is = found[k]?.data[j] ?? Number.NaN;
       assert.ok(Math.abs(is - slope) <= 2e-4 * Math.max(1, Math.abs(slope)), `${name}[${j}]: ${is}, not ${slope}`);
@@ -147,7 +149,7 @@ test("written layers against their text", async () => {
   const drawn = seeds(1, "written").map((seed) => ({ seed, ...randomWritten(seed, 10) }));
   const found = { seed: "found", text: foundByFuzz, declaration: "Written", sizes: {} };
   for (const { seed, ...written } of [...drawn, found])
-    await checkWritten(written, { ...usual, precision: "f32" }).catch((cause: unknown) => {
+    await checkWritten(written, { ...defaultMode, precision: "f32" }).catch((cause: unknown) => {
       throw new Error(`MOEC_SEED=${base}, ${seed}: ${String(cause)}\n${written.text}`, { cause });
     });
 });
@@ -158,7 +160,7 @@ async function checkOnHost(names: readonly string[], made: (seed: string) => Ran
     return of(seed, random.graph, () => prepared(random));
   });
   const all = graphs.map((graph) => ({ graph, stores: storesOf(valuesOf(graph)) }));
-  await checkGraphs(all, { ...usual, threads: [2, 1] }, (graph, run) => of(graph.name, graph, run));
+  await checkGraphs(all, { ...defaultMode, threads: [2, 1] }, (graph, run) => of(graph.name, graph, run));
 }
 
 if (full)

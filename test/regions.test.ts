@@ -2,12 +2,12 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import { type Graph, plainStore, type Value } from "../compiler/graph/node.ts";
+import { type Graph, unstackedStore, type Value } from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { silent } from "../compiler/pass.ts";
+import { silentObserver } from "../compiler/pass.ts";
 import { toPlan } from "../compiler/pipeline.ts";
-import { fuse } from "../compiler/transform/regions.ts";
+import { fuse } from "../compiler/transform/fuse.ts";
 import { type } from "../compiler/types/type.ts";
 
 const test = suite("regions");
@@ -75,8 +75,8 @@ const compared = (g: GraphBuilder, x: Value, i: number): Value => {
   return b.sum(g, b.where(g, here, b.broadcast(g, x, whole, [0, 2, 3]), 0), [2]);
 };
 function length(graph: Graph): number {
-  const stores = ["h", "p"].map((name) => plainStore(name, "state", type("f32", [4, 40, 6])));
-  return toPlan({ stores, graphs: [graph] }, silent()).kernels.reduce((n, { text }) => n + text.length, 0);
+  const stores = ["h", "p"].map((name) => unstackedStore(name, "state", type("f32", [4, 40, 6])));
+  return toPlan({ stores, graphs: [graph] }, silentObserver()).kernels.reduce((n, { text }) => n + text.length, 0);
 }
 
 test("kernels of what reads itself at two places grow with its steps, not with two to their number", () => {
@@ -86,8 +86,8 @@ test("turning 40 times is planned, though 2 to their number ways lead to an elem
   const g = new GraphBuilder(ops);
   let x = b.param(g, "h", type("f32", [97]));
   for (let i = 0; i < 40; i++) x = b.concat(g, [b.slice(g, x, 0, 5, 92), b.slice(g, x, 0, 0, 5)], 0);
-  const stores = [plainStore("h", "state", type("f32", [97]))];
+  const stores = [unstackedStore("h", "state", type("f32", [97]))];
   const graph: Graph = { name: "turned", results: [{ role: "output", name: "0", value: x }] };
-  assert.ok(toPlan({ stores, graphs: [graph] }, silent()).kernels.length > 0);
+  assert.ok(toPlan({ stores, graphs: [graph] }, silentObserver()).kernels.length > 0);
 });
 test.run();

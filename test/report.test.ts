@@ -8,13 +8,13 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { reportCommand } from "../cli/commands/report.ts";
 import { ticks } from "../runtime/report/chart.ts";
-import { readRun } from "../runtime/report/log.ts";
+import { readRunLog } from "../runtime/report/log.ts";
 import { reportPage } from "../runtime/report/page.ts";
 import { png } from "../runtime/report/png.ts";
 import { imbalanceLines, loadGrids, smoothed, thinned } from "../runtime/report/series.ts";
 import { RunLog, writeConfig } from "../runtime/run-folder.ts";
-import { folder } from "./folder.ts";
-import { problem } from "./refuses.ts";
+import { problem } from "./assert-problem.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("report");
 const experts = 5;
@@ -24,7 +24,7 @@ const evil = `</script><img src=x onerror=alert(1)>"'&`;
 
 /** A run of made-up numbers: the load of expert e of layer l is uneven at first, expert 4 of layer 0 has none. */
 function made(steps: number, name = "Gpt", measure: object = inNats): string {
-  const run = folder();
+  const run = temporaryFolder();
   mkdirSync(run, { recursive: true });
   const data = { files: ["book.txt"], bytes: 90_000, hash: "0" };
   writeConfig(run, { model: name, sizes: { B: 4, T: 32, D: 8 }, steps: 40, seed: 3, precision: "f32", data });
@@ -61,7 +61,7 @@ function made(steps: number, name = "Gpt", measure: object = inNats): string {
   }
   return run;
 }
-const pageOf = (run: string): string => reportPage(readRun(run));
+const pageOf = (run: string): string => reportPage(readRunLog(run));
 
 test("the page names what it shows, and loads nothing", () => {
   const page = pageOf(made(40));
@@ -98,22 +98,22 @@ test("a run that has begun, and one whose last line was cut off, are shown; othe
   const one = made(1);
   for (const text of ["step 1 of 40", "mean of the last 1 step<"]) assert.match(pageOf(one), text);
   writeFileSync(join(one, "log.jsonl"), '{"step":2,"lo', { flag: "a" });
-  assert.is(readRun(one).steps.length, 1);
+  assert.is(readRunLog(one).steps.length, 1);
   writeFileSync(join(one, "log.jsonl"), '\n{"step":2,"loss":1,"losses":{}}\n', { flag: "a" });
-  assert.match(problem(() => readRun(one)).message, "log.jsonl, line 3");
+  assert.match(problem(() => readRunLog(one)).message, "log.jsonl, line 3");
   const wrong = made(2);
   writeFileSync(join(wrong, "log.jsonl"), '{"step":3,"loss":"many","losses":{}}\n', { flag: "a" });
-  assert.match(problem(() => readRun(wrong)).message, "line 4: loss");
-  assert.match(problem(() => readRun(made(0))).message, "no step yet");
+  assert.match(problem(() => readRunLog(wrong)).message, "line 4: loss");
+  assert.match(problem(() => readRunLog(made(0))).message, "no step yet");
   const imported = made(0);
   rmSync(join(imported, "log.jsonl"));
-  const { message, help } = problem(() => readRun(imported));
+  const { message, help } = problem(() => readRunLog(imported));
   assert.match(message, "holds no steps");
   assert.match(help, "`moec train FOLDER/model.moe --params FOLDER`");
-  assert.match(problem(() => readRun(folder())).message, "no training run");
+  assert.match(problem(() => readRunLog(temporaryFolder())).message, "no training run");
 });
 test("a cell of the load is the mean share over its steps; what has no tokens is 0", () => {
-  const { steps } = readRun(made(40));
+  const { steps } = readRunLog(made(40));
   const [grid] = loadGrids(steps, 10);
   assert.ok(grid);
   assert.equal([grid.experts, grid.columns, grid.from, grid.to], [experts, 10, 1, 40]);

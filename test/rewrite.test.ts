@@ -12,19 +12,19 @@ import { algebra, finalAlgebra } from "../compiler/rewrite/algebra.ts";
 import { any, binary } from "../compiler/rewrite/pattern.ts";
 import { type Rule, rewrite, rule } from "../compiler/rewrite/rule.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
-import { scatters } from "../compiler/transform/scatter.ts";
-import { sharedMatrix } from "../compiler/transform/shared.ts";
-import { thinProducts } from "../compiler/transform/thin.ts";
-import { uprightFolds, uprightTakes } from "../compiler/transform/upright.ts";
+import { scatterRules } from "../compiler/transform/scatter.ts";
+import { sharedMatrixRule } from "../compiler/transform/shared-matrix.ts";
+import { singleUnitRules } from "../compiler/transform/single-unit.ts";
+import { untransposeGather, untransposeReduce } from "../compiler/transform/untranspose.ts";
 import { dims } from "../compiler/types/type.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
 
 const test = suite("rewrite");
 
 for (const r of finalAlgebra) test(r.name, () => checkRule(r));
-test(uprightFolds(0).name, () => checkRule(uprightFolds(0), 1.1));
-for (const r of [uprightTakes(0), sharedMatrix(0)]) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
-for (const r of [...scatters, ...thinProducts]) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
+test(untransposeReduce(0).name, () => checkRule(untransposeReduce(0), 1.1));
+for (const r of [untransposeGather(0), sharedMatrixRule(0)]) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
+for (const r of [...scatterRules, ...singleUnitRules]) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
 
 /** `factor`: how much more than the left side the right side may compute. */
 function checkRule(r: Rule, factor = 1): void {

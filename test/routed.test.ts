@@ -11,7 +11,7 @@ import { nodesOf, storeOf, topological, valuesOf } from "../compiler/graph/walk.
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
-import { forwardNodes } from "../compiler/transform/regions.ts";
+import { forwardNodes } from "../compiler/transform/fuse.ts";
 import { routedBackward, rowFactors } from "../compiler/transform/routed.ts";
 import { simplify } from "../compiler/transform/simplify.ts";
 import type { DType } from "../compiler/types/dtype.ts";

@@ -5,8 +5,8 @@ import * as assert from "uvu/assert";
 import { emitHost } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Value } from "../compiler/graph/node.ts";
+import { isConstantAlong } from "../compiler/kernel/constant-axis.ts";
 import { lower } from "../compiler/kernel/lower.ts";
-import { repeats } from "../compiler/kernel/repeats.ts";
 import { hostChoices } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
@@ -191,7 +191,7 @@ test("rows in turn: each is stored while the next one is made", () => {
     b.softmax(g, x),
     b.mul(g, b.softmax(g, b.reshape(g, x, [7, 37, 64]), -1, sees), b.reshape(g, b.sin(g, x), [7, 37, 64])),
   ]);
-  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
+  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, cacheElements: 64 } });
   const [first, ...more] = kernelsOf([sequence]);
   assert.match(first?.text ?? "", /fold_both<Sum, Max, LANES>/);
   assert.is(first?.text.includes("folded") && first.text.includes("st_nontemporal"), true);
@@ -210,7 +210,7 @@ test("rows in turn: a sum that powers want is not found a row before, in another
   const x = b.param(g, "x", { dtype: "f32", shape: [259, 64] });
   const e = b.exp(g, b.sub(g, x, b.expand(g, b.sum(g, x, [1]), 1)));
   const graph = graphOf([b.div(g, e, b.expand(g, b.sum(g, e, [1]), 1))]);
-  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
+  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, cacheElements: 64 } });
   const text = kernelsOf([sequence])[0]?.text ?? "";
   assert.match(text, /fold_with_stores<Sum, LANES>[^}]*st_nontemporal\(/);
   assert.not.match(text, /fold_both/);
@@ -224,7 +224,7 @@ test("rows in turn: two folds are one loop only where the elements of both lie s
   ];
   const e = b.exp(g, b.sub(g, x, b.expand(g, b.max(g, b.transpose(g, w, [1, 0]), [1]), 1)));
   const graph = graphOf([b.sub(g, e, b.expand(g, b.sum(g, e, [1]), 1))]);
-  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
+  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, cacheElements: 64 } });
   compare("columns' largest", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2));
 });
 test("rows in turn: the only fold of a row is made while the row before is stored", () => {
@@ -232,7 +232,7 @@ test("rows in turn: the only fold of a row is made while the row before is store
   const x = b.param(g, "x", { dtype: "f32", shape: [7, 37, 64] });
   const y = b.mul(g, x, b.expand(g, b.max(g, b.mul(g, x, b.sin(g, x)), [2]), 2));
   const graph = graphOf([y]);
-  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
+  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, cacheElements: 64 } });
   const [first, ...more] = kernelsOf([sequence]);
   assert.match(first?.text ?? "", /ix next = ix_min\(.*, 258\);/);
   assert.match(first?.text ?? "", /fold_with_stores<Max, LANES>[^}]*st_nontemporal\(/);
@@ -267,8 +267,8 @@ for (const [what, of] of Object.entries(crossed))
   test(`a row that reads of another one: ${what}`, () => {
     const g = new GraphBuilder(ops);
     const graph = graphOf([of(g, b.param(g, "x", { dtype: "f32", shape: [17, 17, 64] }))]);
-    for (const inCaches of [64, Infinity]) {
-      const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches } });
+    for (const cacheElements of [64, Infinity]) {
+      const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, cacheElements } });
       assert.ok(kernelsOf([sequence]).every(({ text }) => !text.includes("fold_lane")));
       compare(what, graph, runSequence(sequence, storesOf(valuesOf(graph)), 2));
     }
@@ -277,10 +277,10 @@ for (const [what, of] of Object.entries(crossed))
 test("a value is one number along an axis that a reshape leaves, not along another as long, nor along one of one place", () => {
   const g = new GraphBuilder(ops);
   const v = b.broadcast(g, b.param(g, "v", { dtype: "f32", shape: [2] }), [3, 2], [1]);
-  assert.ok(repeats(b.transpose(g, v, [1, 0]), 1));
-  assert.ok(repeats(b.reshape(g, b.transpose(g, v, [1, 0]), [1, 2, 3]), 2));
-  assert.not.ok(repeats(b.reshape(g, v, [2, 3]), 1));
-  assert.not.ok(repeats(b.broadcastTo(g, b.constant(g, 2, "f32"), [3, 1]), 1));
+  assert.ok(isConstantAlong(b.transpose(g, v, [1, 0]), 1));
+  assert.ok(isConstantAlong(b.reshape(g, b.transpose(g, v, [1, 0]), [1, 2, 3]), 2));
+  assert.not.ok(isConstantAlong(b.reshape(g, v, [2, 3]), 1));
+  assert.not.ok(isConstantAlong(b.broadcastTo(g, b.constant(g, 2, "f32"), [3, 1]), 1));
 });
 
 test.run();

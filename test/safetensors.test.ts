@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "../runtime/executable.ts";
-import { NamedTensors, split } from "../runtime/names.ts";
+import { NamedTensors, splitStacked } from "../runtime/names.ts";
 import { readSafetensors, writeSafetensors } from "../runtime/safetensors.ts";
 import { firstNonFinite, fromBf16, fromNested, fromNumbers, numbers, toBf16, toNested } from "../runtime/tensor.ts";
 
@@ -96,7 +96,7 @@ test("every fault is a Problem that names the file, and the tensor", () => {
 test("copies of an array of layers have their own names in files, or are stacked", () => {
   const store = { name: "blocks.*.up.*.w", dtype: "f32", shape: [2, 3, 1], stack: 2 } as const;
   const whole = fromNumbers("f32", [2, 3, 1], [0, 1, 2, 3, 4, 5]);
-  const parts = new Map(split(store.name, whole));
+  const parts = new Map(splitStacked(store.name, whole));
   assert.equal([...parts.keys()].slice(0, 4), [
     "blocks.0.up.0.w",
     "blocks.0.up.1.w",

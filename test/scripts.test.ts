@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { run as runCommand } from "../scripts/gpu/command.ts";
-import { folder } from "./folder.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("scripts");
 const root = join(import.meta.dirname, "..");
@@ -59,7 +59,7 @@ test("what does not fit is told in a line before the usage", async () => {
   }
 });
 test("gpu says once what a GPU's checks miss, and runs none of them", async () => {
-  const { status, stdout, stderr } = await run("gpu", "-o", join(folder(), "gpu"), "losses", "doctor/moec");
+  const { status, stdout, stderr } = await run("gpu", "-o", join(temporaryFolder(), "gpu"), "losses", "doctor/moec");
   assert.is(status, 1);
   assert.match(
     stderr,
@@ -70,7 +70,7 @@ test("gpu says once what a GPU's checks miss, and runs none of them", async () =
 test("a check that fails is summarised by its error, not by the end of its stack", async () => {
   const script =
     'console.error("error: it broke\\n  help: mend it\\nError: it broke\\n    at async here (file.ts:1:2)"); process.exit(1)';
-  const { how, said } = await runCommand([process.execPath, "-e", script], {}, 60, join(folder(), "log.txt"));
+  const { how, said } = await runCommand([process.execPath, "-e", script], {}, 60, join(temporaryFolder(), "log.txt"));
   assert.equal([how, said], ["failed", "error: it broke"]);
 });
 test.run();

@@ -6,16 +6,16 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { explain } from "../cli/output.ts";
+import { formatError } from "../cli/output.ts";
 import { load } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { shown } from "../compiler/emit/unit.ts";
+import { readableKernel } from "../compiler/emit/unit.ts";
 import { set } from "../compiler/options.ts";
-import { silent } from "../compiler/pass.ts";
-import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { silentObserver } from "../compiler/pass.ts";
+import { requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { render } from "../compiler/render.ts";
-import { readCheckpoint, storesOf, writeCheckpoint } from "../runtime/checkpoint.ts";
+import { readCheckpoint, savedTensors, writeCheckpoint } from "../runtime/checkpoint.ts";
 import { checkText } from "../runtime/compile.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { buildKernels } from "../runtime/host/compile.ts";
@@ -25,9 +25,9 @@ import { runEntry } from "../runtime/run.ts";
 import { readConfig } from "../runtime/run-folder.ts";
 import { readSafetensors, writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
+import { rejectedProblem } from "./assert-problem.ts";
 import { FakeExecutable } from "./fake-executable.ts";
-import { folder } from "./folder.ts";
-import { rejected } from "./refuses.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("security");
 const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
@@ -64,9 +64,9 @@ layer ${word("Layer")}(D, E = 3) {
 `;
 function planOf(path: string, text: string, declaration: string): Plan {
   const loaded = load({ name: path, text });
-  requireRight(loaded);
+  requireValid(loaded);
   const entries = [{ method: "forward", name: "forward", sizes: {}, gradients: true }];
-  const observer = silent();
+  const observer = silentObserver();
   return toPlan(
     toGraphs(loaded, { declaration, sizes: { D: 5, N: 3 }, precision: "f32", entries }, observer),
     observer,
@@ -100,7 +100,7 @@ test("what is shown of a kernel has each of the program's lines in one comment, 
       "Layer",
     );
     for (const k of kernels) {
-      const lines = shown(k).split("\n");
+      const lines = readableKernel(k).split("\n");
       const comments = lines.slice(0, lines.length - k.text.split("\n").length);
       assert.is(comments.length, 1 + (k.params ?? []).length);
       for (const line of comments) assert.match(line, /^\/\/ [\w.:*/, -]*(\[[\d, ]*\][\w ]*)?$/);
@@ -111,12 +111,17 @@ test("what is shown of a kernel has each of the program's lines in one comment, 
     program((name) => name),
     "Layer",
   );
-  const withComments = kernels.map((k) => ({ ...k, text: shown(k) }));
-  const built = await buildKernels({ header, kernels: withComments }, await toolchain(), new KernelCache(folder()), 2);
+  const withComments = kernels.map((k) => ({ ...k, text: readableKernel(k) }));
+  const built = await buildKernels(
+    { header, kernels: withComments },
+    await toolchain(),
+    new KernelCache(temporaryFolder()),
+    2,
+  );
   assert.is(built.kernels.length, kernels.length);
 });
 test("a run whose folder, file, cache, temporary folder and output are named so", () => {
-  const here = join(folder(), ...asFile);
+  const here = join(temporaryFolder(), ...asFile);
   mkdirSync(here, { recursive: true });
   const [file, input, output] = [".moe", ".json", ".safetensors"].map((ending) =>
     `${asFile.join("")}${ending}`.slice(-99),
@@ -144,7 +149,7 @@ test("a run whose folder, file, cache, temporary folder and output are named so"
   assert.equal(readSafetensors(join(here, output ?? "")).get("0")?.shape, [2, 2]);
 });
 test("CXX is a program and its arguments, or a path with spaces; never a line for a shell", async () => {
-  const here = folder();
+  const here = temporaryFolder();
   const { command } = await toolchain();
   const found = spawnSync("which", [command[0]], { encoding: "utf8" }).stdout.trim();
   const path = join(here, "my $(touch PWNED) tools; touch PWNED");
@@ -156,7 +161,7 @@ test("CXX is a program and its arguments, or a path with spaces; never a line fo
         () => null,
         (e: unknown) => e,
       );
-      if (error) harmless(explain(error));
+      if (error) harmless(formatError(error));
     }
   assert.not.ok(existsSync("PWNED"));
 });
@@ -165,7 +170,7 @@ test("CXX is a program and its arguments, or a path with spaces; never a line fo
 const inherited = ["__proto__", "constructor", "toString", "valueOf", "hasOwnProperty", "isPrototypeOf"] as const;
 for (const target of ["reference", "host"] as const)
   test(`names of JavaScript's own are names like others: ${target}`, async () => {
-    const here = folder();
+    const here = temporaryFolder();
     const [file, input, params] = ["m.moe", "x.json", "w.safetensors"].map((name) => join(here, name)) as [
       string,
       string,
@@ -205,7 +210,10 @@ for (const target of ["reference", "host"] as const)
     assert.equal([...numbers(again.get("0") ?? fromNumbers("f32", [0], []))], [2, 6, 6, 12]);
     assert.is(again.has("param.__proto__"), false);
     for (const name of inherited)
-      assert.match((await rejected(() => runEntry({ ...options, set: { [`${name}_`]: 1 } }))).message, `${name}_`);
+      assert.match(
+        (await rejectedProblem(() => runEntry({ ...options, set: { [`${name}_`]: 1 } }))).message,
+        `${name}_`,
+      );
     assert.is(({} as Record<string, unknown>)["valueOf_"], undefined);
   });
 test("--set takes names and numbers only", () => {
@@ -237,7 +245,7 @@ test("imports are files of the library or beside the program; no other string is
     "https://x/y",
   ];
   for (const text of strings.map((s) => s.replaceAll(/["\n]/g, "_"))) {
-    const found = checkText(join(folder(), "m.moe"), `import { a } from "${text}"`);
+    const found = checkText(join(temporaryFolder(), "m.moe"), `import { a } from "${text}"`);
     assert.equal(
       found.map((d) => d.code),
       ["E0303"],
@@ -251,7 +259,7 @@ test("errors about a program's text and path do not steer a terminal", () => {
 });
 
 test("tensors keep their names, and no name is a path", async () => {
-  const here = join(folder(), "deep", "er");
+  const here = join(temporaryFolder(), "deep", "er");
   const file = join(here, "t.safetensors");
   const named = [...hostile, ...inherited];
   writeSafetensors(file, new Map(named.map((name, i) => [name, fromNumbers("f32", [1], [i])])));
@@ -271,7 +279,7 @@ test("tensors keep their names, and no name is a path", async () => {
     writeSafetensors(file, new Map([[name, fromNumbers("f32", [1], [1])]]));
     const options = { program: model, entry: "Layer", set: { D: 5, N: 3 }, target: "reference" } as const;
     for (const given of [{ input: file }, { params: file }])
-      harmless(explain(await rejected(() => runEntry({ ...options, ...given }))));
+      harmless(formatError(await rejectedProblem(() => runEntry({ ...options, ...given }))));
   }
   assert.throws(
     () => writeSafetensors(file, new Map([["__metadata__", fromNumbers("f32", [], [1])]])),
@@ -279,11 +287,11 @@ test("tensors keep their names, and no name is a path", async () => {
   );
 });
 test("a checkpoint's and a run's own texts name no other file", async () => {
-  const run = join(folder(), "runs", "a");
+  const run = join(temporaryFolder(), "runs", "a");
   const executable = new FakeExecutable();
   await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
   const state = { step: 1, sizes: {}, random: { seed: 0, call: 0 }, data: { hash: "", bytes: 0, position: 0 } };
-  const path = writeCheckpoint(run, { ...state, tokenizer: "bytes" }, storesOf(executable));
+  const path = writeCheckpoint(run, { ...state, tokenizer: "bytes" }, savedTensors(executable));
   const file = join(path, "state.json");
   const good = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown> & { files: Record<string, unknown> };
   writeFileSync(join(run, "..", "x"), "not to be touched");
@@ -297,37 +305,39 @@ test("a checkpoint's and a run's own texts name no other file", async () => {
     const { checksum: _, ...unsigned } = { ...good, ...change };
     const checksum = createHash("sha256").update(JSON.stringify(unsigned)).digest("hex");
     writeFileSync(file, JSON.stringify({ ...unsigned, checksum }));
-    harmless(explain(await rejected(() => readCheckpoint(path))));
+    harmless(formatError(await rejectedProblem(() => readCheckpoint(path))));
   }
   for (const model of hostile) {
     writeFileSync(join(run, "config.json"), JSON.stringify({ format: 1, model, sizes: { [model]: model } }));
-    harmless(explain(await rejected(() => readConfig(run))));
+    harmless(formatError(await rejectedProblem(() => readConfig(run))));
   }
   assert.is(readFileSync(join(run, "..", "x"), "utf8"), "not to be touched");
   assert.equal(readdirSync(join(run, "..")).toSorted(), ["a", "x"]);
 });
 test("JSON nested without end is refused", async () => {
-  const here = folder();
+  const here = temporaryFolder();
   const [model, input] = [join(here, "m.moe"), join(here, "x.json")];
   writeFileSync(
     model,
     program((name) => name),
   );
   writeFileSync(input, `{"x": ${"[".repeat(100_000)}${"]".repeat(100_000)}}`);
-  const { message } = await rejected(() => runEntry({ program: model, entry: "Layer", input, target: "reference" }));
+  const { message } = await rejectedProblem(() =>
+    runEntry({ program: model, entry: "Layer", input, target: "reference" }),
+  );
   assert.match(message, "nested more than");
 });
 test("a method called `init` is not taken for the entry that makes parameters", async () => {
-  const here = folder();
+  const here = temporaryFolder();
   const model = join(here, "m.moe");
   writeFileSync(model, "layer L(D) { param w: f32[D] = 1 init(x: f32[D]) -> f32[D] { return x * w } }");
-  const { message } = await rejected(() =>
+  const { message } = await rejectedProblem(() =>
     runEntry({ program: model, entry: "L.init", set: { D: 2 }, target: "reference" }),
   );
   assert.match(message, "`init`");
 });
 test("members called `param` and `state` are given by their paths", async () => {
-  const here = folder();
+  const here = temporaryFolder();
   const [model, input, params] = ["m.moe", "x.json", "w.safetensors"].map((name) => join(here, name)) as [
     string,
     string,

@@ -1,5 +1,5 @@
 // Hand-written kernels over virtual buffers, to test the planner and the executor.
-import { plainStore, type Store } from "../compiler/graph/node.ts";
+import { type Store, unstackedStore } from "../compiler/graph/node.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import type { VirtualArg, VirtualBuffer, VirtualLaunch } from "../compiler/plan/sequence.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
@@ -17,7 +17,7 @@ export function buffer(name: string, shape: readonly number[], { dtype = "f32", 
 }
 export const ofStore = (buffer: VirtualBuffer): VirtualBuffer => ({ ...buffer, store: buffer.name });
 export const storeOf = ({ name, dtype, shape }: VirtualBuffer, role: Store["role"] = "parameter"): Store =>
-  plainStore(name, role, { dtype, shape }, true);
+  unstackedStore(name, role, { dtype, shape }, true);
 
 export const read = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "read" });
 export const pointwise = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "pointwise" });

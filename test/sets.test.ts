@@ -5,17 +5,17 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { hostHeader, unit } from "../compiler/emit/unit.ts";
+import { hostHeader, hostUnit } from "../compiler/emit/unit.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { native } from "../runtime/native.ts";
-import { folder } from "./folder.ts";
 import { compareOps, kernelsOf, opSamples } from "./host/compare.ts";
-import { has, hasClang, x64 } from "./host/machine.ts";
+import { hasClang, hasFeature, x64 } from "./host/machine.ts";
 import { compiled } from "./host/run.ts";
 import { buffer, header, launch, write } from "./sequences.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("sets");
 const using = (set: string) => toolchain({ ...process.env, MOEC_ISA: set });
@@ -29,7 +29,7 @@ const kernels = kernelsOf(all.map((s) => s.sequence));
 
 test("portable kernels are right", async () =>
   compareOps(all, compiled(kernels, [...(await machine("portable")), "-Og"])));
-if (has("avx2") && has("fma"))
+if (hasFeature("avx2") && hasFeature("fma"))
   test("AVX2 kernels are right", async () => compareOps(all, compiled(kernels, [...(await machine("avx2")), "-Og"])));
 if (x64)
   test("AVX-512 kernels compile to its instructions, whatever this CPU has", async () => {
@@ -37,7 +37,7 @@ if (x64)
     const code = execFileSync("objdump", ["-d", "--no-show-raw-insn", lib], { encoding: "utf8", maxBuffer: 2 ** 28 });
     for (const instruction of ["vfmadd\\d+ps .*%zmm", "vscalefps .*%zmm", "vmovups .*%zmm"])
       assert.match(code, new RegExp(instruction));
-    if (has("avx512bw")) compareOps(all, lib);
+    if (hasFeature("avx512bw")) compareOps(all, lib);
   });
 if (!hasClang) console.log(" sets: no clang++ here, its kernels are not tested");
 else test("kernels of clang++ are right", () => compareOps(all, compiled(kernels, ["-Og"], "clang++")));
@@ -63,7 +63,7 @@ const plan = () => {
 };
 test("a kernel for another CPU is not loaded", async () => {
   const { command, flags } = await using("native");
-  const folderOf = folder();
+  const folderOf = temporaryFolder();
   const load = (needs: string | null): unknown => {
     const [source, library] = [join(folderOf, `${needs}.cpp`), join(folderOf, `${needs}.so`)];
     writeFileSync(source, needs === null ? "" : `extern "C" const char moec_needs[] = "${needs}";`);
@@ -72,17 +72,17 @@ test("a kernel for another CPU is not loaded", async () => {
     return new (native().Executor)({ ...empty, libraries: [library] });
   };
   assert.ok(load(""));
-  if (has("avx2")) assert.ok(load(" avx avx2"));
+  if (hasFeature("avx2")) assert.ok(load(" avx avx2"));
   assert.throws(() => load(" avx avx1024"), /kernels for a CPU with (avx|avx1024) cannot run on this one/);
   assert.throws(() => load(null), /does not say what CPU/);
-  assert.match(unit(hostHeader(), []), /moec_needs/);
+  assert.match(hostUnit(hostHeader(), []), /moec_needs/);
 });
-if (x64 && !has("avx512f"))
+if (x64 && !hasFeature("avx512f"))
   test("asking for what this CPU lacks is a problem", async () => {
     const before = process.env["MOEC_ISA"];
     process.env["MOEC_ISA"] = "avx512";
     try {
-      const error = await hostExecutable(plan(), { threads: 1, cache: new KernelCache(folder()) }).then(
+      const error = await hostExecutable(plan(), { threads: 1, cache: new KernelCache(temporaryFolder()) }).then(
         () => null,
         (e: unknown) => e,
       );

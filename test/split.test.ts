@@ -8,10 +8,10 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import type { Sequence } from "../compiler/plan/sequence.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
-import { productsOf } from "../runtime/host/backend.ts";
+import { bf16ProductsOf } from "../runtime/host/backend.ts";
 import { storesOf } from "./graphs.ts";
 import { chosenSamples, compare, compareOps, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
-import { machineFlags, splitAll, splitAndCut, tileFlags, tiles, vectors } from "./host/forms.ts";
+import { hasTiles, hasTileVectors, machineFlags, splitAll, splitAndCut, tileFlags } from "./host/forms.ts";
 import { hasClang } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { layers, moeLayer } from "./layers.ts";
@@ -73,9 +73,9 @@ test("only where the CPU has such units, and only products large enough for it t
   assert.match(text(splitAndCut), /\bAcc<32, 128>/);
 });
 test("a compiler that is told to do without AVX-512 splits nothing", () => {
-  for (const name of ["AMX_BF16", "AMXBF16"]) assert.is(productsOf({ features: ["AVX512F", name] }), "tiles");
-  assert.is(productsOf({ features: ["AVX2", "AMX_BF16"] }), null);
-  assert.is(productsOf({ features: ["AVX512F", "AMX_TILE"] }), null);
+  for (const name of ["AMX_BF16", "AMXBF16"]) assert.is(bf16ProductsOf({ features: ["AVX512F", name] }), "tiles");
+  assert.is(bf16ProductsOf({ features: ["AVX2", "AMX_BF16"] }), null);
+  assert.is(bf16ProductsOf({ features: ["AVX512F", "AMX_TILE"] }), null);
 });
 /** Results, from kernels for this CPU's tiles or, where it has none, for emulated ones. */
 function run(
@@ -86,17 +86,17 @@ function run(
 ): Float64Array[] {
   return runSequence(sequence, stores, threads, lib);
 }
-if (!vectors) console.log(" split: this CPU has no AVX-512, so kernels for AMX are compiled but not run");
+if (!hasTileVectors) console.log(" split: this CPU has no AVX-512, so kernels for AMX are compiled but not run");
 test("every op that is lowered by them against its definition", () => {
   const all = chosenSamples(splitAll);
   const kernels = kernelsOf(all.map((s) => s.sequence));
   for (const compiler of ["g++", ...(hasClang ? ["clang++"] : [])]) {
     const lib = compiled(kernels, [...machineFlags, "-Og"], compiler);
-    if (tiles) compareOps(all, lib);
+    if (hasTiles) compareOps(all, lib);
   }
-  if (vectors && !tiles) compareOps(all, compiled(kernels, [...tileFlags, "-Og"]));
+  if (hasTileVectors && !hasTiles) compareOps(all, compiled(kernels, [...tileFlags, "-Og"]));
 });
-if (vectors) {
+if (hasTileVectors) {
   test("layers against the interpreter, the same bits with any number of threads", () => {
     const all = Object.entries(layers).map(([name, graph]) => ({ name, graph, sequence: lowered(graph, splitAll) }));
     const lib = compiled(kernelsOf(all.map((s) => s.sequence)), [...tileFlags, "-Og"]);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { compile, moe, numbers, type Outcome, type Tensor, tensor } from "../runtime/index.ts";
-import { close } from "./stored.ts";
+import { assertClose } from "./peer-results.ts";
 
 const { Switch, GShard, Noisy, Sparse } = moe<"Switch" | "GShard" | "Noisy" | "Sparse">`
   import { SwitchGate, GShardGate, NoisyGate, DenseToSparseGate } from "std/gates"
@@ -154,8 +154,8 @@ for (const gate of gates) {
     test(`${gate} on 13 rows, on both targets`, async () => {
       const [host, reference] = [await step(gate, 13, "host"), await step(gate, 13, "reference")];
       assert.deepEqual(host.metrics.get("expert"), reference.metrics.get("expert"));
-      for (const [name, t] of reference.metrics) close(name, host.metrics.get(name), t, 1e-5);
-      for (const [name, t] of reference.gradients) close(name, host.gradients.get(name), t, 1e-4);
+      for (const [name, t] of reference.metrics) assertClose(name, host.metrics.get(name), t, 1e-5);
+      for (const [name, t] of reference.gradients) assertClose(name, host.gradients.get(name), t, 1e-4);
       const off = [...reference.losses].map(([name, x]) => Math.abs((host.losses.get(name) ?? Number.NaN) - x));
       assert.ok(off.every((x) => x < 1e-5));
     });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { type CompileOptions, compile, type Outcome, type Program, type Tensor, tensor } from "../runtime/index.ts";
-import { cases, close, given, some, type Way, ways } from "./stored.ts";
+import { assertClose, given, type PeerTarget, peerTargets, readCases, some } from "./peer-results.ts";
 
 const folder = join(import.meta.dirname, "peers");
 type Tensors = ReadonlyMap<string, Tensor>;
@@ -12,8 +12,8 @@ const sizes = { N: 24 };
 const step = 25;
 
 /** A training step: losses, metrics, gradients and states as stored; a BASE gate's as its choices ask for. */
-async function trained(program: Program, tensors: Tensors, way: Way): Promise<void> {
-  const { precision, apart } = way;
+async function trained(program: Program, tensors: Tensors, way: PeerTarget): Promise<void> {
+  const { precision, tolerance } = way;
   program.load(given(some(tensors, "param."), precision));
   const outcome = await program.run(Object.fromEntries(given(some(tensors, "input."), precision)), { step });
   const { losses, metrics, gradients } = outcome;
@@ -23,29 +23,30 @@ async function trained(program: Program, tensors: Tensors, way: Way): Promise<vo
     ...[...gradients].map(([k, t]): [string, Tensor] => [`grad.${k}`, t]),
   ]);
   for (const [key, expected] of tensors) {
-    if (/^(metric|loss|grad)\./.test(key)) close(key, got.get(key), expected, key === "metric.expert" ? 0 : apart);
-    if (key.startsWith("state.")) close(key, program.read(key.slice(6)), expected, apart);
+    if (/^(metric|loss|grad)\./.test(key))
+      assertClose(key, got.get(key), expected, key === "metric.expert" ? 0 : tolerance);
+    if (key.startsWith("state.")) assertClose(key, program.read(key.slice(6)), expected, tolerance);
   }
   const optimum = tensors.get("optimum")?.data[0];
   if (optimum === undefined) return;
   balanced(metrics, optimum);
-  close(
+  assertClose(
     "grad.gate.weight",
     gradients.get("gate.weight"),
     sigmoids(outcome, tensors.get("input.x") ?? assert.fail()),
-    apart,
+    tolerance,
   );
 }
 
 /** Without training, or a function: its results in order. Choices are the same; scores are near. */
-async function plain(program: Program, tensors: Tensors, { precision, apart }: Way): Promise<void> {
+async function plain(program: Program, tensors: Tensors, { precision, tolerance }: PeerTarget): Promise<void> {
   const [params, results] = [some(tensors, "param."), some(tensors, "output.")];
   program.load(given(params, precision));
   const inputs = params.size > 0 ? new Map([["x", tensors.get("input.x") ?? assert.fail()]]) : some(tensors, "input.");
   const { outputs } = await program.run(Object.fromEntries(given(inputs, precision)));
   assert.equal(outputs.length, results.size);
   for (const [i, expected] of results)
-    close(`output ${i}`, outputs[Number(i)], expected, expected.dtype === "i32" ? 0 : apart);
+    assertClose(`output ${i}`, outputs[Number(i)], expected, expected.dtype === "i32" ? 0 : tolerance);
 }
 /** As many rows for each expert, and the sum of their logits (which the scores are sigmoids of) near the best one. */
 function balanced(metrics: ReadonlyMap<string, Tensor>, optimum: number): void {
@@ -69,8 +70,8 @@ function sigmoids({ metrics }: Outcome, x: Tensor): Tensor {
 }
 
 const test = suite("stdlib-gates");
-for (const way of ways)
-  for (const [gate, stored] of cases(join(folder, "gates.safetensors")))
+for (const way of peerTargets)
+  for (const [gate, stored] of readCases(join(folder, "gates.safetensors")))
     test(`${gate}, ${way.target} ${way.precision}`, async () => {
       const { target, precision } = way;
       const source = { file: join(folder, "gates.moe"), declaration: gate };

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { compile, type Outcome, type Tensor, tensor } from "../runtime/index.ts";
 import { stacked } from "../runtime/tensor.ts";
-import { cases, close, given, some, ways } from "./stored.ts";
+import { assertClose, given, peerTargets, readCases, some } from "./peer-results.ts";
 
 const folder = join(import.meta.dirname, "peers");
 
@@ -20,25 +20,25 @@ function together(all: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
   return new Map([...copies].map(([array, parts]) => [array, joined(array, parts)]));
 }
 function check({ outputs, losses, gradients }: Outcome, tensors: ReadonlyMap<string, Tensor>, apart: number): void {
-  close("result", outputs[0], tensors.get("output.0"), apart);
+  assertClose("result", outputs[0], tensors.get("output.0"), apart);
   const named = new Map([...losses].map(([k, x]) => [k.split(".").at(-1), tensor("f64", [], [x])]));
   assert.deepEqual([...named.keys()], [...some(tensors, "loss.").keys()]);
-  for (const [k, t] of some(tensors, "loss.")) close(k, named.get(k), t, apart);
+  for (const [k, t] of some(tensors, "loss.")) assertClose(k, named.get(k), t, apart);
   const grads = together(gradients);
   assert.deepEqual([...grads.keys()].toSorted(), [...some(tensors, "grad.").keys()].toSorted());
-  for (const [k, t] of some(tensors, "grad.")) close(k, grads.get(k), t, apart);
+  for (const [k, t] of some(tensors, "grad.")) assertClose(k, grads.get(k), t, apart);
 }
 
 const test = suite("stdlib-mixtures");
-for (const { target, precision, apart } of ways)
-  for (const [declaration, stored] of cases(join(folder, "mixtures.safetensors")))
+for (const { target, precision, tolerance } of peerTargets)
+  for (const [declaration, stored] of readCases(join(folder, "mixtures.safetensors")))
     test(`${declaration}, ${target} ${precision}`, async () => {
       const source = { file: join(folder, "mixtures.moe"), declaration };
       const program = await compile(source, { gradients: true, sizes: { B: 3, T: 8 }, target, precision });
       for (const kind of ["random.", "skewed."]) {
         const tensors = some(stored, kind);
         program.load(given(some(tensors, "param."), precision));
-        check(await program.run(Object.fromEntries(given(some(tensors, "input."), precision))), tensors, apart);
+        check(await program.run(Object.fromEntries(given(some(tensors, "input."), precision))), tensors, tolerance);
       }
       program.close();
     });

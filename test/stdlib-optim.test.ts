@@ -12,16 +12,16 @@ import {
   tensor,
   train,
 } from "../runtime/index.ts";
-import { close, given, some, type Way } from "./stored.ts";
+import { assertClose, given, type PeerTarget, some } from "./peer-results.ts";
 
 const folder = join(import.meta.dirname, "peers");
 const tensors = readSafetensors(join(folder, "optim.safetensors"));
 const names = new Set([...tensors.keys()].filter((k) => k.endsWith(".losses")).map((k) => k.split(".")[0] ?? k));
 
 // PyTorch's own f32 ends up to 1.5e-6 from its f64.
-const ways: readonly Way[] = [
-  { target: "reference", precision: "f64", apart: 1e-10 },
-  { target: "host", precision: "f32", apart: 2e-5 },
+const ways: readonly PeerTarget[] = [
+  { target: "reference", precision: "f64", tolerance: 1e-10 },
+  { target: "host", precision: "f32", tolerance: 2e-5 },
 ];
 
 /** Part `i` of `parts` equal ones along the first axis. */
@@ -34,7 +34,7 @@ function cut(t: Tensor, i: number, parts: number): Tensor {
   };
 }
 /** A batch for each step, or its rows in `parts` batches. */
-function* batches(precision: Way["precision"], parts = 1): Generator<Inputs> {
+function* batches(precision: PeerTarget["precision"], parts = 1): Generator<Inputs> {
   const inputs = [...given(some(tensors, "input."), precision)];
   const steps = inputs[0]?.[1].shape[0] ?? 0;
   for (let s = 0; s < steps; s++) {
@@ -51,20 +51,20 @@ const test = suite("stdlib-optim");
 for (const way of ways)
   for (const declaration of names)
     test(`${declaration}, ${way.target} ${way.precision}`, async () => {
-      const { target, precision, apart } = way;
+      const { target, precision, tolerance } = way;
       const source = { file: join(folder, "optim.moe"), declaration };
       const program = await compile(source, { entry: "train", sizes: { N: 8 }, target, precision });
       program.load(given(some(tensors, "param."), precision));
       const losses: number[] = [];
       for (const batch of batches(precision))
         losses.push(...(await program.run(batch, { step: losses.length })).losses.values());
-      close("losses", tensor("f64", [losses.length], losses), tensors.get(`${declaration}.losses`), apart);
+      assertClose("losses", tensor("f64", [losses.length], losses), tensors.get(`${declaration}.losses`), tolerance);
       const expected = some(tensors, `${declaration}.after.`);
       assert.deepEqual(program.names.toSorted(), [...expected.keys()].toSorted());
-      for (const [name, t] of expected) close(name, program.read(name), t, apart);
+      for (const [name, t] of expected) assertClose(name, program.read(name), t, tolerance);
       program.close();
     });
-for (const { target, precision, apart } of ways)
+for (const { target, precision, tolerance } of ways)
   test(`a step from the mean gradients of four batches is one from all their rows, ${target} ${precision}`, async () => {
     const declaration = "AdamWCase";
     const losses: number[] = [];
@@ -82,9 +82,10 @@ for (const { target, precision, apart } of ways)
     for await (const { step, loss, program } of steps) {
       losses.push(loss);
       if (step < 50) continue;
-      for (const [name, t] of some(tensors, `${declaration}.after.`)) close(name, program.read(name), t, apart);
+      for (const [name, t] of some(tensors, `${declaration}.after.`))
+        assertClose(name, program.read(name), t, tolerance);
     }
-    close("losses", tensor("f64", [losses.length], losses), tensors.get(`${declaration}.losses`), apart);
+    assertClose("losses", tensor("f64", [losses.length], losses), tensors.get(`${declaration}.losses`), tolerance);
   });
 test("a total that some trained parameter has no rule for is an error about the total", async () => {
   const { Model } = moe<"Model">`

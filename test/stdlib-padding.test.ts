@@ -11,7 +11,7 @@ import {
   type Tensor,
   tensor,
 } from "../runtime/index.ts";
-import { close } from "./stored.ts";
+import { assertClose } from "./peer-results.ts";
 
 const models: Readonly<Record<string, Handle | undefined>> = moe`
   import {
@@ -135,8 +135,8 @@ async function unchanged(name: string, kind: keyof typeof layouts, options: Comp
   const got = compared(padded.result, layout);
   const expected = compared(bare.result, null);
   assert.deepEqual([...got.keys()], [...expected.keys()]);
-  for (const [key, t] of expected) close(key, got.get(key), t, t.dtype === "i32" ? 0 : bar);
-  for (const [i, [key, t]] of bare.states.entries()) close(key, padded.states[i]?.[1], t, bar);
+  for (const [key, t] of expected) assertClose(key, got.get(key), t, t.dtype === "i32" ? 0 : bar);
+  for (const [i, [key, t]] of bare.states.entries()) assertClose(key, padded.states[i]?.[1], t, bar);
   assert.ok([...expected.values()].some((t) => numbers(t).some((x) => x !== 0)));
 }
 

@@ -3,11 +3,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { elaborate, load } from "../compiler/check/index.ts";
-import { requireRight } from "../compiler/pipeline.ts";
+import { requireValid } from "../compiler/pipeline.ts";
 import { compileLoaded } from "../runtime/compile.ts";
 import { numbers, type Tensor, tensor } from "../runtime/index.ts";
 import { stdlibPages } from "../scripts/stdlib-pages.ts";
-import { blocks } from "./blocks.ts";
+import { fencedBlocks } from "./fenced-blocks.ts";
 
 const test = suite("stdlib-pages");
 const root = new URL("../", import.meta.url);
@@ -23,7 +23,7 @@ const sizes = { D: 8, H: 6, E: 4, K: 2, G: 2, N: 3, B: 2, T: 4 };
 /** Runs the first layer's `forward` on rows, or on sequences where it wants those. */
 async function run(name: string, text: string, precision: "f32" | "bf16"): Promise<Tensor> {
   const loaded = load({ name, text });
-  requireRight(loaded);
+  requireValid(loaded);
   const [layer] = loaded.main.program.declarations;
   const sequences = /forward\(x: float\[B, T, D\]/.test(text);
   const shape = sequences ? [2, 4] : [3];
@@ -65,7 +65,7 @@ function near(got: Tensor, expected: Tensor): void {
   assert.ok(far.length <= wanted.length / 2, `${far.length} of ${wanted.length} are far apart`);
 }
 for (const path of Object.keys(pages)) {
-  const examples = blocks(path, "moe");
+  const examples = fencedBlocks(path, "moe");
   if (examples.length > 0)
     test(`the example of ${path} runs`, async () => {
       for (const text of examples) near(await run(path, text, "bf16"), await run(path, text, "f32"));
@@ -93,7 +93,7 @@ test("a page says where the layers are that a header is given", () => {
   assert.is(line, "`moe.gate` (what `gate` has), `moe.experts.*` (what `expert` has), `shared` (what `shared` has)");
 });
 test("every gate and every mixture has an example", () => {
-  const some = Object.keys(pages).filter((path) => blocks(path, "moe").length > 0);
+  const some = Object.keys(pages).filter((path) => fencedBlocks(path, "moe").length > 0);
   assert.is(some.length, 14 + 6);
 });
 test.run();

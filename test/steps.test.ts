@@ -4,13 +4,20 @@ import * as assert from "uvu/assert";
 import { load } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import { type Elaborated, type Graph, isHidden, type NdArray, type Store, type Value } from "../compiler/graph/node.ts";
+import {
+  type Elaborated,
+  type Graph,
+  isRuntimeInput,
+  type NdArray,
+  type Store,
+  type Value,
+} from "../compiler/graph/node.ts";
 import { verifyGraph } from "../compiler/graph/verify.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { silent } from "../compiler/pass.ts";
-import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { silentObserver } from "../compiler/pass.ts";
+import { requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { requireMemory } from "../compiler/plan/bytes.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan, Step } from "../compiler/plan/plan.ts";
@@ -23,12 +30,12 @@ import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { byVariants, loweredForCuda, modulesOf, runEmulated } from "./emulator/sequence.ts";
-import { folder } from "./folder.ts";
 import { distance, filled, storesOf } from "./graphs.ts";
 import { graphOf, kernelsOf } from "./host/compare.ts";
 import { checkGraphs } from "./random/graphs-on-host.ts";
-import { usual } from "./random/ways.ts";
+import { defaultMode } from "./random/host-modes.ts";
 import { buffer, launch, read, write } from "./sequences.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("steps");
 /** A recurrence with a product in it, one of points alone with a running maximum, and an output of each step. */
@@ -55,11 +62,11 @@ layer Steps(D, T) {
 };
 function elaborated(T: number, D = 6): Elaborated {
   const loaded = load(source);
-  requireRight(loaded);
+  requireValid(loaded);
   const entries = [{ method: "forward", name: "forward", sizes: { B: 2 }, gradients: true }];
-  return toGraphs(loaded, { declaration: "Steps", sizes: { D, T }, precision: "f32", entries }, silent());
+  return toGraphs(loaded, { declaration: "Steps", sizes: { D, T }, precision: "f32", entries }, silentObserver());
 }
-const planned = (T: number): Plan => toPlan(elaborated(T), silent());
+const planned = (T: number): Plan => toPlan(elaborated(T), silentObserver());
 const quarter = (x: NdArray): NdArray => ({ ...x, data: x.data.map((n) => Math.fround(n / 4)) });
 const text = ({ kernels }: Plan): number => kernels.reduce((sum, k) => sum + k.text.length, 0);
 const launches = ({ entries }: Plan): number => entries.find((e) => e.name === "forward")?.steps.length ?? 0;
@@ -86,9 +93,11 @@ test("what steps make and send back is right, in places of one buffer that begin
   for (const D of [6, 16]) {
     const { graphs, stores } = elaborated(40, D);
     const graph = graphs.find((g) => g.name === "forward") as Graph;
-    const held = stores.map((s): Store => (s.role === "input" && !isHidden(s.name) ? { ...s, role: "state" } : s));
-    const plan = toPlan({ graphs: [graph], stores: held }, silent());
-    const ex = await hostExecutable(plan, { threads: 2, cache: new KernelCache(folder()), poison: true });
+    const held = stores.map(
+      (s): Store => (s.role === "input" && !isRuntimeInput(s.name) ? { ...s, role: "state" } : s),
+    );
+    const plan = toPlan({ graphs: [graph], stores: held }, silentObserver());
+    const ex = await hostExecutable(plan, { threads: 2, cache: new KernelCache(temporaryFolder()), poison: true });
     const values = new Map(ex.stores.map((s) => [s.name, quarter(filled(s.name, s.dtype, s.shape))]));
     for (const [name, { dtype, shape, data }] of values) {
       const empty = zeros(dtype, shape);
@@ -307,10 +316,14 @@ function makers(): Graph {
 test("pieces are written by whatever makes them, and lie elsewhere, too, where something else reads them", async () => {
   const graph = makers();
   const given = { graph, stores: storesOf(valuesOf(graph)) };
-  await checkGraphs([given], { ...usual, threads: [2, 1] }, (_, run) => run());
+  await checkGraphs([given], { ...defaultMode, threads: [2, 1] }, (_, run) => run());
 });
 
-const part = (of: ReturnType<typeof buffer>, shift = 0): VirtualArg => ({ buffer: of, access: "part", shift });
+const part = (of: ReturnType<typeof buffer>, byteOffset = 0): VirtualArg => ({
+  buffer: of,
+  access: "part",
+  byteOffset,
+});
 const named = (name: string): VirtualArg["buffer"] => buffer(name, [4, 16]);
 test("a plan that writes over a part before the next one is written is refused", () => {
   const [x, y, z] = [named("x"), named("y"), named("z")];

@@ -6,15 +6,15 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
 import { serve } from "../examples/serve.ts";
-import type { At, Executable, Outcome, Tensor } from "../runtime/executable.ts";
+import type { Executable, Outcome, RunContext, Tensor } from "../runtime/executable.ts";
 import { generate } from "../runtime/generate.ts";
-import { importModel } from "../runtime/import/folder.ts";
+import { importModel } from "../runtime/import/import-model.ts";
 import { openModel } from "../runtime/index.ts";
 import type { OpenRun } from "../runtime/open-run.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
 import { type AskOptions, TextModel } from "../runtime/text-model.ts";
 import { codecs } from "../runtime/tokens.ts";
-import { folder } from "./folder.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("text-model");
 
@@ -33,7 +33,7 @@ class Alphabet implements Executable {
   close(): void {
     this.closed += 1;
   }
-  async run(_: string, inputs: ReadonlyMap<string, Tensor>, { call }: At): Promise<Outcome> {
+  async run(_: string, inputs: ReadonlyMap<string, Tensor>, { call }: RunContext): Promise<Outcome> {
     await new Promise((done) => setTimeout(done, this.milliseconds));
     this.numbers.push(call);
     if (this.failing) throw this.failing;
@@ -50,7 +50,16 @@ class Alphabet implements Executable {
 function alphabet(batch: number, more: Partial<OpenRun> = {}) {
   const executable = new Alphabet();
   const report = { timings: {}, choices: {} } as unknown as OpenRun["report"];
-  const model = { executable, report, codec: codecs.bytes, asked: [], context: 40, among: 256, step: 0, ...more };
+  const model = {
+    executable,
+    report,
+    codec: codecs.bytes,
+    sampling: [],
+    context: 40,
+    vocabulary: 256,
+    step: 0,
+    ...more,
+  };
   return { executable, model: new TextModel(model, batch, 0) };
 }
 async function all(pieces: AsyncIterable<string>): Promise<string> {
@@ -100,8 +109,8 @@ test("who stops reading, or aborts, gives the place up; the others write on", as
   await model.close();
 });
 test("a text that is asked for when the one before has ended begins with the chance that one began with", async () => {
-  for (const end of [null, 100]) {
-    const { model, executable } = alphabet(2, { codec: { ...codecs.bytes, end } });
+  for (const endToken of [null, 100]) {
+    const { model, executable } = alphabet(2, { codec: { ...codecs.bytes, endToken } });
     executable.milliseconds = 20; // more than a signal may wait
     for (const _ of [1, 2, 3]) assert.match(await all(model.generate("a", { tokens: 3 })), /^bcd?$/);
     assert.deepEqual(executable.numbers, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
@@ -109,7 +118,7 @@ test("a text that is asked for when the one before has ended begins with the cha
   }
 });
 test("a text ends at its end, which is not given out, unless it is to go on", async () => {
-  const { model } = alphabet(3, { codec: { ...codecs.bytes, end: 101 } });
+  const { model } = alphabet(3, { codec: { ...codecs.bytes, endToken: 101 } });
   assert.equal(await all(model.generate("a", { tokens: 8 })), "bcd");
   assert.equal(await all(model.generate("a", { tokens: 8, pastEnd: true })), "bcdefghi");
   const numbers: number[] = [];
@@ -145,7 +154,7 @@ test("what fails ends all texts, and the next one is written; closing ends them 
   await assertProblem(all(model.generate("a")), /the model is closed/);
 });
 test("what is asked for wrongly is said, and takes no place", async () => {
-  const { model, executable } = alphabet(1, { asked: ["top_k"], among: 120 });
+  const { model, executable } = alphabet(1, { sampling: ["top_k"], vocabulary: 120 });
   const wrong: [unknown, AskOptions | undefined, RegExp][] = [
     [5, {}, /the prompt is 5/],
     ["a", { tokens: 0 }, /option tokens is 0.*from 1/],
@@ -163,13 +172,13 @@ test("what is asked for wrongly is said, and takes no place", async () => {
   assert.deepEqual(executable.busy, []);
   await model.close();
   await assertProblem(openModel(7 as never), /the folder is 7/);
-  await assertProblem(openModel(folder(), { batch: 0 }), /batch is 0/);
-  await assertProblem(openModel(folder()), /config\.json/);
+  await assertProblem(openModel(temporaryFolder(), { batch: 0 }), /batch is 0/);
+  await assertProblem(openModel(temporaryFolder()), /config\.json/);
 });
 
 const hf = join(import.meta.dirname, "peers", "hf", "qwen3_moe");
 test("an imported model: alone, together and by the command a text is the same; chance too, alone", async () => {
-  const out = join(folder(), "run");
+  const out = join(temporaryFolder(), "run");
   await importModel({ folder: hf, out, context: 32 });
   const prompts = ["5 6", "7", "1 2 3 4 5 6 7 8 9", "39 0"];
   const wanted = prompts.map(() => "");

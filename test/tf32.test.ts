@@ -16,9 +16,9 @@ import { requireTarget } from "../compiler/options.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import { cudaBackend } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { options, used } from "../runtime/cuda/code.ts";
+import { nvrtcOptions, parseResources } from "../runtime/cuda/code.ts";
 import { compile } from "../runtime/index.ts";
-import { loweredForCuda, modulesOf, runEmulated, type Way, ways } from "./emulator/sequence.ts";
+import { type EmulationMode, emulationModes, loweredForCuda, modulesOf, runEmulated } from "./emulator/sequence.ts";
 import { storesOf } from "./graphs.ts";
 import { graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
 import { foundNvrtc } from "./nvrtc.ts";
@@ -88,7 +88,7 @@ const kernels = kernelsOf(runs.map((r) => r.sequence));
 
 test("contractions are those of rounded operands, and sums stay f32", async () => {
   const modules = await modulesOf(kernels, 100, backend.header());
-  for (const way of ways) {
+  for (const way of emulationModes) {
     const outcomes = await runEmulated(runs, modules, way);
     for (const [i, { name, of, stores }] of runs.entries()) {
       assert.is(outcomes[i]?.findings, "", `${name} (${way.words})`);
@@ -149,7 +149,7 @@ const attentionRuns = heads.map(({ name, of }) => ({
 }));
 test("attention is f32's but for the rounding of operands", async () => {
   const modules = await modulesOf(kernelsOf(attentionRuns.map((r) => r.sequence)), 100, backend.header());
-  const outcomes = await runEmulated(attentionRuns, modules, ways[1] as Way);
+  const outcomes = await runEmulated(attentionRuns, modules, emulationModes[1] as EmulationMode);
   for (const [i, { name, of, stores }] of attentionRuns.entries()) {
     assert.is(outcomes[i]?.findings, "", name);
     interpret(valuesOf(of), stores, { exact: true }).forEach((want, r) => {
@@ -167,10 +167,10 @@ if (compiler)
       const [first, ...rest] = all.filter(isRounded);
       assert.ok(first);
       const text = [cudaUnit(backend.header(), first), ...rest.map((k) => k.text)].join("\n");
-      const { log, ptx } = await compiler.compile({ name: "unit.cu", text, architecture, options });
+      const { log, ptx } = await compiler.compile({ name: "unit.cu", text, architecture, options: nvrtcOptions });
       assert.match(ptx, /mma\.sync\.aligned\.m16n8k8\.row\.col\.f32\.tf32\.tf32\.f32/);
       for (const { name } of [first, ...rest]) {
-        const { registers, spills, warnings } = used(name, log);
+        const { registers, spills, warnings } = parseResources(name, log);
         assert.ok(registers > 0, `${name} is not in the log`);
         assert.is(spills, 0, name);
         assert.equal(warnings, [], name);

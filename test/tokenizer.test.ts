@@ -5,15 +5,15 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
 import { generate } from "../runtime/generate.ts";
-import { importModel } from "../runtime/import/folder.ts";
+import { importModel } from "../runtime/import/import-model.ts";
 import { readConfig } from "../runtime/run-folder.ts";
 import { openTokenizer } from "../runtime/tokenizer/codec.ts";
-import { type Cuts, cutsOf, parts } from "../runtime/tokenizer/cuts.ts";
-import { exactly } from "../runtime/tokenizer/exact.ts";
 import { type Part, readTokenizer, type TokenizerJson } from "../runtime/tokenizer/file.ts";
+import { exactPreTokenizer } from "../runtime/tokenizer/pre-tokenizer.ts";
+import { type SplitPoints, splitPointsOf, splitText } from "../runtime/tokenizer/split-points.ts";
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
-import { folder } from "./folder.ts";
-import { last, losses, small } from "./runs.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
+import { last, losses, small } from "./training-runs.ts";
 
 const test = suite("tokenizer");
 const peers = join(import.meta.dirname, "peers");
@@ -43,7 +43,7 @@ for (const name of names)
     const codec = await openTokenizer(join(texts, name));
     const expected = numbersOf(name);
     for (const [i, text] of expected.texts.entries()) {
-      assert.deepEqual([...codec.data(utf8(text), "a.txt")], expected.whole[i], text);
+      assert.deepEqual([...codec.encodeFile(utf8(text), "a.txt")], expected.whole[i], text);
       const decoder = codec.decoder([]);
       const pieces = (expected.ids[i] ?? []).map((id) => decoder.push(id));
       assert.equal([...pieces, decoder.end()].join(""), expected.decoded[i]);
@@ -68,7 +68,7 @@ test("pieces of any tokens after any prompt are whole characters, and together t
     };
     for (let round = 0; round < 60; round++) {
       const prompt = numbersOf(name).ids[round % 7]?.slice(0, drawn(9)) ?? [];
-      const tokens = Array.from({ length: drawn(30) }, () => drawn((codec.tokens ?? 0) + 3));
+      const tokens = Array.from({ length: drawn(30) }, () => drawn((codec.vocabularySize ?? 0) + 3));
       const before = decoded(prompt);
       const given = before.endsWith("\ufffd") ? [] : prompt; // no text ends so
       const text = decoded([...given, ...tokens]).slice(given.length === 0 ? 0 : before.length);
@@ -84,10 +84,10 @@ test("pieces of any tokens after any prompt are whole characters, and together t
   );
 });
 
-const cutsIn = (name: string, change: (pre: Part | null) => Part | null = (pre) => pre): Cuts | null => {
+const cutsIn = (name: string, change: (pre: Part | null) => Part | null = (pre) => pre): SplitPoints | null => {
   const file = readTokenizer(join(texts, name));
   const pre = change(file.json.pre_tokenizer);
-  return cutsOf(file.json, pre && exactly(pre, file));
+  return splitPointsOf(file.json, pre && exactPreTokenizer(pre, file));
 };
 test("a text cut into parts is the same tokens", async () => {
   const text = numbersOf("gpt2").texts.join(" then\nthere 12 a ").repeat(3);
@@ -96,11 +96,11 @@ test("a text cut into parts is the same tokens", async () => {
     assert.equal(cuts === null, name === "merged", name);
     const codec = await openTokenizer(join(texts, name));
     const bare = (t: string): number[] => {
-      const [of, none] = [codec.data(utf8(t), ""), codec.data(utf8(""), "")];
+      const [of, none] = [codec.encodeFile(utf8(t), ""), codec.encodeFile(utf8(""), "")];
       return Array.from(of.subarray(none.length));
     };
     for (const size of [1, 7, 40]) {
-      const cut = [...parts(text.match(/[^]{1,5}/gu) ?? [], cuts, size)];
+      const cut = [...splitText(text.match(/[^]{1,5}/gu) ?? [], cuts, size)];
       assert.ok(cut.length > (cuts === null ? 0 : 3), name);
       assert.deepEqual(cut.flatMap(bare), bare(text), `${name} ${size}`);
     }
@@ -133,10 +133,10 @@ test("nothing is cut where an expression may see over the cut", () => {
 });
 
 test("nothing is cut where an added token, the normalizer, a merge or an unknown letter may reach over the cut", () => {
-  const cut = (name: string, change: (json: TokenizerJson) => Partial<TokenizerJson>): Cuts | null => {
+  const cut = (name: string, change: (json: TokenizerJson) => Partial<TokenizerJson>): SplitPoints | null => {
     const file = readTokenizer(join(texts, name));
     const pre = file.json.pre_tokenizer;
-    return cutsOf({ ...file.json, ...change(file.json) }, pre && exactly(pre, file));
+    return splitPointsOf({ ...file.json, ...change(file.json) }, pre && exactPreTokenizer(pre, file));
   };
   for (const more of [{ rstrip: true }, { lstrip: true }, { content: "b c" }])
     assert.equal(
@@ -162,7 +162,7 @@ test("nothing is cut where an added token, the normalizer, a merge or an unknown
 });
 
 const broken = (change: (json: Record<string, unknown>) => unknown, name = "gpt2"): string => {
-  const at = folder();
+  const at = temporaryFolder();
   cpSync(join(texts, name), at, { recursive: true });
   const path = join(at, "tokenizer.json");
   const made = change(JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>);
@@ -240,13 +240,13 @@ test("a file that is no tokenizer is a Problem with its path, the key and what t
   const long = broken((j) => j);
   truncateSync(join(long, "tokenizer.json"), 100e6);
   await refused(() => openTokenizer(long), "tokenizer.json has 100000000 bytes; a tokenizer's are");
-  await refused(() => openTokenizer(folder()), "has no tokenizer.json");
-  await refused(() => openTokenizer(join(folder(), "none")), "no such file");
+  await refused(() => openTokenizer(temporaryFolder()), "has no tokenizer.json");
+  await refused(() => openTokenizer(join(temporaryFolder(), "none")), "no such file");
   const large = Object.fromEntries(Array.from({ length: 200_000 }, (_, i) => [`t${i}`, i]));
   const words = broken((j) => ({ ...j, added_tokens: [], model: { ...model(j), vocab: large } }), "words");
-  assert.equal((await openTokenizer(words)).tokens, 200_000);
+  assert.equal((await openTokenizer(words)).vocabularySize, 200_000);
   const codec = await openTokenizer(join(texts, "gpt2"));
-  await refused(() => codec.data(Uint8Array.of(97, 0xff), "latin.txt"), "latin.txt is not UTF-8", "iconv");
+  await refused(() => codec.encodeFile(Uint8Array.of(97, 0xff), "latin.txt"), "latin.txt is not UTF-8", "iconv");
 });
 test("words like those of JavaScript's objects keep their numbers", async () => {
   const vocab = { constructor: 0, prototype: 1, toString: 2, "<unk>": 3 };
@@ -270,7 +270,7 @@ test("an expression that tries every way to divide a text is ended, also where i
 
 const set = { V: 300, D: 4 };
 const training = (more: Partial<TrainOptions>) => {
-  const at = folder();
+  const at = temporaryFolder();
   writeFileSync(join(at, "small.moe"), small(300, 4));
   writeFileSync(join(at, "data.txt"), "Call me Ishmael, some years ago. ".repeat(20));
   const tokenizer = join(at, "given");
@@ -301,7 +301,7 @@ test("a tokenizer of more tokens than the model is refused, and both numbers are
   refused(() => openTraining(training({ set: { V: 299 } })), "0 to 299, .* 0 to 298", "--set V=300"));
 
 test("an imported model takes and writes text by the tokenizer that came with it, to the end of the text", async () => {
-  const at = folder();
+  const at = temporaryFolder();
   cpSync(join(peers, "hf", "qwen3_moe"), at, { recursive: true });
   const tokens = ["<|end|>", ..."abcdefghijklmnopqrstuvwxyz ,.!?-ABCDEFG".split("")];
   const vocab = Object.fromEntries(tokens.map((t, i) => [t, i]));

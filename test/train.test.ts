@@ -6,9 +6,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
-import { readText, textOf } from "../runtime/data.ts";
-import { asText, generate, generateTokens } from "../runtime/generate.ts";
-import { type Step, type TrainSetup, trainSteps } from "../runtime/loop.ts";
+import { datasetOf, readDataset } from "../runtime/data.ts";
+import { decodeTokens, generate, generateTokens } from "../runtime/generate.ts";
+import { type TrainSetup, type TrainStep, trainSteps } from "../runtime/loop.ts";
 import {
   defaultRunFolder,
   type RunConfig,
@@ -21,10 +21,10 @@ import { writeSafetensors } from "../runtime/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { codecs } from "../runtime/tokens.ts";
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
-import { alone } from "../runtime/workers.ts";
+import { singleWorker } from "../runtime/workers.ts";
+import { rejectedProblem } from "./assert-problem.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
-import { rejected } from "./refuses.ts";
-import { last, losses as lossesOf, small } from "./runs.ts";
+import { last, losses as lossesOf, small } from "./training-runs.ts";
 
 const test = suite("train");
 const root = mkdtempSync(join(tmpdir(), "moec-train-"));
@@ -32,7 +32,7 @@ test.after(() => rmSync(root, { recursive: true }));
 let folders = 0;
 const fresh = (): string => join(root, String(folders++));
 
-const text = textOf(Uint8Array.from({ length: 3000 }, (_, i) => (i * i) % 255));
+const text = datasetOf(Uint8Array.from({ length: 3000 }, (_, i) => (i * i) % 255));
 const config: RunConfig = {
   model: "Fake",
   sizes: { B: 3, T: 11 },
@@ -42,7 +42,7 @@ const config: RunConfig = {
   data: { files: [], bytes: text.bytes, hash: text.hash },
 };
 interface Run {
-  readonly steps: Step[];
+  readonly steps: TrainStep[];
   readonly executable: FakeExecutable;
 }
 async function run(
@@ -50,19 +50,19 @@ async function run(
   more: Partial<TrainSetup> = {},
   fake: FakeOptions = {},
   upTo = Infinity,
-  each: (step: Step) => void = () => {},
+  each: (step: TrainStep) => void = () => {},
 ): Promise<Run> {
   const executable = new FakeExecutable(fake);
   const from = folder === null ? null : newestCheckpoint(folder, () => {});
-  const steps: Step[] = [];
+  const steps: TrainStep[] = [];
   for await (const step of trainSteps({
     executable,
     text,
     config,
-    own: ["language"],
+    modelLosses: ["language"],
     folder,
     from,
-    together: alone,
+    world: singleWorker,
     params: null,
     saveEvery: 6,
     evaluateEvery: 0,
@@ -81,7 +81,7 @@ const log = (folder: string): Record<string, object>[] =>
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line, (key, x: unknown) => (speeds.has(key) ? undefined : x)) as Record<string, object>);
-const losses = (steps: readonly Step[]): number[] => steps.map((s) => s.loss);
+const losses = (steps: readonly TrainStep[]): number[] => steps.map((s) => s.loss);
 
 test("a step reports losses summed by name, metrics by path, and the held-out loss after the last", async () => {
   const { steps } = await run(null, { evaluateEvery: 8 });
@@ -137,9 +137,9 @@ test("an evaluation leaves the model's states as training made them", async () =
       if (entry === "evaluate" && ++evaluations > 1) throw new Problem("no memory", "");
     },
   });
-  const none = { folder: null, from: null, params: null, together: alone };
-  const how = { executable: failing, text, config, own: [], ...none, saveEvery: 0 };
-  assert.is((await rejected(() => trainSteps({ ...how, evaluateEvery: 1 }).next())).message, "no memory");
+  const none = { folder: null, from: null, params: null, world: singleWorker };
+  const how = { executable: failing, text, config, modelLosses: [], ...none, saveEvery: 0 };
+  assert.is((await rejectedProblem(() => trainSteps({ ...how, evaluateEvery: 1 }).next())).message, "no memory");
   assert.equal(failing.read("gate.bias").data, bias);
 });
 
@@ -196,7 +196,7 @@ test("an abort between two steps costs one more, which is saved", async () => {
 
 test("a loss that is NaN stops the run by name and leaves the good checkpoints", async () => {
   const folder = fresh();
-  const { message } = await rejected(() => run(folder, {}, { nanLoss: 15 }));
+  const { message } = await rejectedProblem(() => run(folder, {}, { nanLoss: 15 }));
   assert.match(message, "the loss `language` is NaN at step 15");
   assert.equal(checkpointSteps(folder), [12, 6]);
   assert.ok(newestCheckpoint(folder, assert.unreachable));
@@ -204,7 +204,7 @@ test("a loss that is NaN stops the run by name and leaves the good checkpoints",
 
 test("a parameter that is NaN stops the run when it would be saved", async () => {
   const folder = fresh();
-  const { message } = await rejected(() => run(folder, {}, { nanParameter: 16 }));
+  const { message } = await rejectedProblem(() => run(folder, {}, { nanParameter: 16 }));
   assert.match(message, "`experts.1.up.weight` of layer `experts.1.up`");
   assert.equal(checkpointSteps(folder), [12, 6]);
 });
@@ -245,9 +245,9 @@ test("a config that is damaged is a Problem that names the key", async () => {
   writeConfig(folder, config);
   const path = join(folder, "config.json");
   writeFileSync(path, readFileSync(path, "utf8").replace('"steps": 20', '"steps": "20"'));
-  assert.match((await rejected(async () => readConfig(folder))).message, "steps");
+  assert.match((await rejectedProblem(async () => readConfig(folder))).message, "steps");
   writeFileSync(path, "{");
-  assert.match((await rejected(async () => readConfig(folder))).message, "JSON");
+  assert.match((await rejectedProblem(async () => readConfig(folder))).message, "JSON");
 });
 
 async function generated(
@@ -293,10 +293,10 @@ test("prompts of 64, 65 and 130 bytes take 1, 2 and 3 calls", async () => {
 test("what does not fit the Context says how much does", async () => {
   assert.is((await generated("abcd", 61)).bytes.length, 61);
   assert.match(
-    (await rejected(() => generated("abcd", 62))).help,
+    (await rejectedProblem(() => generated("abcd", 62))).help,
     "`--tokens N` (in TypeScript `tokens`) to at most 61",
   );
-  assert.match((await rejected(() => generated("x".repeat(65), 1))).help, "shorten the prompt");
+  assert.match((await rejectedProblem(() => generated("x".repeat(65), 1))).help, "shorten the prompt");
 });
 
 async function* cutOff(): AsyncGenerator<number> {
@@ -304,7 +304,7 @@ async function* cutOff(): AsyncGenerator<number> {
 }
 test("text comes in whole characters", async () => {
   const pieces: string[] = [];
-  for await (const piece of asText(cutOff(), codecs.bytes.decoder([]))) pieces.push(piece);
+  for await (const piece of decodeTokens(cutOff(), codecs.bytes.decoder([]))) pieces.push(piece);
   assert.equal(pieces, ["a", "é", "€", "😀", "\ufffd"]);
 });
 
@@ -359,7 +359,7 @@ test("what was trained on text without line ends begins as that text does, where
   const [data, out] = [join(root, "one-line"), fresh()];
   writeFileSync(data, "never an end ".repeat(20));
   await lossesOf({ ...tiny, data: [data], out });
-  const text = readText([data]);
+  const text = readDataset([data]);
   const { opening } = readConfig(out);
   assert.equal(opening, [...text.heldOut.subarray(0, 1)]);
   const written = async (more: { prompts?: string[] }): Promise<string> => {

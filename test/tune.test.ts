@@ -6,37 +6,63 @@ import { isDeepStrictEqual } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { axes, contractionOf, variants } from "../compiler/kernel/candidates.ts";
-import { type Contraction, contractionKey, fitting, hostChoices, type Schedule } from "../compiler/kernel/schedule.ts";
+import { candidatesOn, parseContractionKey, tuningAxes } from "../compiler/kernel/candidates.ts";
+import {
+  alignBlocks,
+  type Contraction,
+  contractionKey,
+  hostChoices,
+  type Schedule,
+} from "../compiler/kernel/schedule.ts";
 import { clearSchedules, ScheduleCache } from "../runtime/host/schedules.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
+import { type MeasureOptions, openMeasuredEntry } from "../runtime/measured-entry.ts";
 import { bytesOfTensor } from "../runtime/tensor.ts";
-import { openTrial, type TrialOptions } from "../runtime/trial.ts";
 import { tune } from "../runtime/tune.ts";
-import { folder } from "./folder.ts";
-import { has } from "./host/machine.ts";
+import { hasFeature } from "./host/machine.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("tune");
 const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.url));
 const layer = { program, entry: "Layer", set: { D: 40, H: 76, E: 3, K: 2, N: 149 }, gradients: true, threads: 2 };
 
 const shapes: readonly Contraction[] = [
-  { op: "dot", m: 1024, n: 1024, k: 1024, groups: 1, operands: 1, pairs: 1, short: false, outer: false },
-  { op: "dot", m: 1, n: 1, k: 1, groups: 7, operands: 2, pairs: 1, short: false, outer: false },
-  { op: "dot", m: 512, n: 768, k: 4096, groups: 1, operands: 1, pairs: 1, short: true, outer: true },
-  { op: "ragged_dot", m: 4096, n: 256, k: 2048, groups: 64, operands: 2, pairs: 1, short: true, outer: false },
-  { op: "ragged_outer", m: 97, n: 31, k: 4096, groups: 8, operands: 1, pairs: 1, short: false, outer: true },
+  { op: "dot", m: 1024, n: 1024, k: 1024, groups: 1, operands: 1, pairs: 1, isBf16: false, isLeftTransposed: false },
+  { op: "dot", m: 1, n: 1, k: 1, groups: 7, operands: 2, pairs: 1, isBf16: false, isLeftTransposed: false },
+  { op: "dot", m: 512, n: 768, k: 4096, groups: 1, operands: 1, pairs: 1, isBf16: true, isLeftTransposed: true },
+  {
+    op: "ragged_dot",
+    m: 4096,
+    n: 256,
+    k: 2048,
+    groups: 64,
+    operands: 2,
+    pairs: 1,
+    isBf16: true,
+    isLeftTransposed: false,
+  },
+  {
+    op: "ragged_outer",
+    m: 97,
+    n: 31,
+    k: 4096,
+    groups: 8,
+    operands: 1,
+    pairs: 1,
+    isBf16: false,
+    isLeftTransposed: true,
+  },
 ];
 test("a contraction is found again from its key; other texts are none", () => {
-  for (const c of shapes) assert.equal(contractionOf(contractionKey(c)), c);
+  for (const c of shapes) assert.equal(parseContractionKey(contractionKey(c)), c);
   for (const bad of ["dot 1 x 2", "matmul 1 x 2 x 3", "dot 1 x 2 x 3, 4 groups; rm", "dot 1 x -2 x 3"])
-    assert.is(contractionOf(bad), null);
+    assert.is(parseContractionKey(bad), null);
 });
 test("variants change one axis, fit the contraction, and differ from each other", () => {
   for (const c of shapes) {
     const given = hostChoices.contraction(c);
-    for (const axis of axes) {
-      const all = variants(c, given, axis, 16);
+    for (const axis of tuningAxes) {
+      const all = candidatesOn(c, given, axis, 16);
       assert.is(new Set(all.map((s) => JSON.stringify(s))).size, all.length);
       for (const s of all) {
         assert.not.equal(s, given);
@@ -46,9 +72,9 @@ test("variants change one axis, fit the contraction, and differ from each other"
     }
   }
   assert.ok(
-    axes.every(
+    tuningAxes.every(
       (axis) =>
-        variants(shapes[0] as Contraction, hostChoices.contraction(shapes[0] as Contraction), axis, 16).length > 0,
+        candidatesOn(shapes[0] as Contraction, hostChoices.contraction(shapes[0] as Contraction), axis, 16).length > 0,
     ),
   );
 });
@@ -65,7 +91,7 @@ async function bits(
   { precision, D, H }: Case,
   schedules: ReadonlyMap<string, Schedule>,
 ): Promise<{ bytes: Uint8Array[]; used: Map<string, Schedule> }> {
-  const trial = await openTrial({ ...layer, set: { ...layer.set, D, H }, precision, schedules });
+  const trial = await openMeasuredEntry({ ...layer, set: { ...layer.set, D, H }, precision, schedules });
   try {
     const { outputs, gradients } = (await trial.run()).outcome;
     const chosen = trial.plan.kernels.flatMap((k) =>
@@ -81,7 +107,7 @@ async function bits(
 }
 /** As given, or in whole tiles or words where the products of this machine are. */
 const isOf = (given: Schedule, taken: object | undefined): boolean =>
-  ([null, "term", "terms", "words"] as const).some((form) => isDeepStrictEqual(fitting(given, form), taken));
+  ([null, "term", "terms", "words"] as const).some((form) => isDeepStrictEqual(alignBlocks(given, form), taken));
 const before = process.env;
 test.after.each(() => {
   process.env = before;
@@ -93,7 +119,7 @@ const cases: readonly Case[] = (
     { isa: "avx2", precision: "f32", D: 32, H: 64 },
     { isa: "portable", precision: "bf16", D: 32, H: 64 },
   ] as const
-).filter(({ isa }) => isa !== "avx2" || (has("avx2") && has("fma")));
+).filter(({ isa }) => isa !== "avx2" || (hasFeature("avx2") && hasFeature("fma")));
 for (const one of cases)
   test(`no schedule changes a bit of a mixture's results and gradients, ${Object.values(one).join(" ")}`, async () => {
     process.env = { ...before, MOEC_ISA: one.isa };
@@ -118,7 +144,7 @@ for (const one of cases)
   });
 
 test("tuning measures, keeps winners for this machine and threads, and says what it gained", async () => {
-  const cache = new ScheduleCache(await toolchain(), 2, folder());
+  const cache = new ScheduleCache(await toolchain(), 2, temporaryFolder());
   const rounds: string[] = [];
   const round = (axis: string, done: number, of: number): void => void rounds.push(`${axis} ${done}/${of}`);
   const tuned = await tune({ ...layer, runs: 2, axes: ["bm"], cache, round });
@@ -130,14 +156,14 @@ test("tuning measures, keeps winners for this machine and threads, and says what
 });
 
 /** Schedules by shape of one run of the layer. */
-async function chosen(options: Pick<TrialOptions, "precision" | "schedules">): Promise<Map<string, object>> {
-  const trial = await openTrial({ ...layer, ...options });
+async function chosen(options: Pick<MeasureOptions, "precision" | "schedules">): Promise<Map<string, object>> {
+  const trial = await openMeasuredEntry({ ...layer, ...options });
   trial.close();
   return new Map(trial.plan.kernels.flatMap((k) => (k.schedule ? [[k.schedule.shape, k.schedule.choice]] : [])));
 }
 const schedule: Schedule = { bm: 48, bn: 32, bk: 256, mc: 96, stream: false };
 test("products of bf16 are measured and kept by themselves; in f64 nothing is", async () => {
-  const cache = new ScheduleCache(await toolchain(), 2, folder());
+  const cache = new ScheduleCache(await toolchain(), 2, temporaryFolder());
   const [f32, bf16] = [await chosen({}), await chosen({ precision: "bf16" })];
   const short = [...bf16.keys()].filter((shape) => shape.endsWith(", bf16"));
   assert.ok(short.length >= 5 && ![...f32.keys()].some((shape) => short.includes(shape)), short.join("; "));
@@ -153,7 +179,7 @@ test("products of bf16 are measured and kept by themselves; in f64 nothing is", 
 
 const using = (MOEC_ISA: string) => toolchain({ ...process.env, MOEC_ISA });
 test("what was measured is for its instruction set, threads, compiler and device headers", async () => {
-  const root = folder();
+  const root = temporaryFolder();
   const [native, portable] = await Promise.all([using("native"), using("portable")]);
   const caches = [
     new ScheduleCache(native, 2, root),
@@ -170,7 +196,7 @@ test("what was measured is for its instruction set, threads, compiler and device
 });
 
 test("measured schedules are kept for their user alone, by threads; what is damaged or another's is refused", async () => {
-  const root = folder();
+  const root = temporaryFolder();
   const [two, three] = await Promise.all([2, 3].map(async (n) => new ScheduleCache(await toolchain(), n, root)));
   if (!two || !three) throw new Error("no caches");
   assert.is(two.read().size, 0);

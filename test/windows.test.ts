@@ -14,9 +14,9 @@ import { kernelOf } from "../compiler/plan/sequence.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
 import { simplify } from "../compiler/transform/simplify.ts";
-import { shiftRows } from "../compiler/transform/windows.ts";
+import { shiftOperands } from "../compiler/transform/windows.ts";
 import { dims } from "../compiler/types/type.ts";
-import { panelOf } from "../runtime/host/backend.ts";
+import { panelWidth } from "../runtime/host/backend.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { distance, storesOf } from "./graphs.ts";
 import { compare, graphOf, kernelsOf, lowered } from "./host/compare.ts";
@@ -61,7 +61,7 @@ function backward(shape: readonly number[], taps: number, around: number): Graph
   return simplify(g, graphOf(gradients(g, [y], [x, w], [seed])), true);
 }
 function shifted(graph: Graph): Graph {
-  const after = pairProducts(g, shiftRows(g, graph));
+  const after = pairProducts(g, shiftOperands(g, graph));
   const stores = storesOf(valuesOf(graph));
   const [want, got] = [graph, after].map((x) => interpret(valuesOf(x), stores, { exact: true }));
   want?.forEach((v, i) => assert.ok(distance(v.data, got?.[i]?.data ?? []) < 1e-12, String(i)));
@@ -122,7 +122,7 @@ test("a sum is found under any zeros around it, and in a sum of any length", () 
   assert.equal(pairs(shifted(graphOf([b.concat(g, [dx, none(20, 7)], 0)]))), [3]);
   const steps = Array.from({ length: 5000 }, (_, i) => given(`step${i}`, [12, 7]));
   const long = graphOf([steps.reduce((sum, v) => b.add(g, sum, v), dx)]);
-  const after = valuesOf(pairProducts(g, shiftRows(g, long)));
+  const after = valuesOf(pairProducts(g, shiftOperands(g, long)));
   assert.ok(topological(after).some((n) => n.op.name === "dot" && pairsOf(n).length === 3));
 });
 /** Of matrices that lie beside each other, some begin with a panel. */
@@ -132,7 +132,7 @@ function besides(): Graph {
   return graphOf([products.reduce((p, q) => b.add(g, p, q))]);
 }
 test("on the host", async () => {
-  const panel = panelOf(await toolchain());
+  const panel = panelWidth(await toolchain());
   const graphs = [shifted(backward([2, 9, 11, 32], 3, 1)), shifted(besides())];
   const sequences = graphs.map((graph, i) => lowered(graph, hostChoices, new Map(i === 1 ? [["wide", panel]] : [])));
   for (const [i, words] of [

@@ -7,11 +7,11 @@ import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
-import { productsOf } from "../runtime/host/backend.ts";
-import { areWordsSlow } from "../runtime/host/toolchain.ts";
+import { bf16ProductsOf } from "../runtime/host/backend.ts";
+import { isBf16DotSlow } from "../runtime/host/toolchain.ts";
 import { storesOf } from "./graphs.ts";
 import { chosenSamples, compare, compareOps, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
-import { adds, inWords, splitAll, wordFlags, wordsCut } from "./host/forms.ts";
+import { hasBf16Dot, inWords, splitAll, wordFlags, wordsCut } from "./host/forms.ts";
 import { hasClang } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { moeLayer } from "./layers.ts";
@@ -62,18 +62,18 @@ function run(graph: Graph, choices: Choices, threads = 2, stores = storesOf(valu
   return runSequence(sequence, stores, threads, compiled(kernelsOf([sequence]), ["-Og"]));
 }
 test("only where the CPU adds two products, and has no tiles for them", () => {
-  assert.is(productsOf({ features: ["AVX512F", "AVX512BF16"] }), "words");
-  assert.is(productsOf({ features: ["AVX512F", "AVX512BF16", "AMX_BF16"] }), "tiles");
-  assert.is(productsOf({ features: ["AVX512F", "AVX512BW"] }), null);
-  assert.is(productsOf({ features: ["AVX2", "AVX512BF16"] }), null);
+  assert.is(bf16ProductsOf({ features: ["AVX512F", "AVX512BF16"] }), "words");
+  assert.is(bf16ProductsOf({ features: ["AVX512F", "AVX512BF16", "AMX_BF16"] }), "tiles");
+  assert.is(bf16ProductsOf({ features: ["AVX512F", "AVX512BW"] }), null);
+  assert.is(bf16ProductsOf({ features: ["AVX2", "AVX512BF16"] }), null);
   assert.not.match(text(products(), hostChoicesOf(64)), /words/);
 });
 test("a CPU that multiplies words slower than it does FMAs is not asked for them", () => {
   const intel = ["AVX512F", "AVX512BF16"];
-  assert.ok(areWordsSlow(intel));
-  assert.not(areWordsSlow([...intel, "SSE4A"]), "AMD");
-  assert.not(areWordsSlow([...intel, "AMX_BF16"]), "tiles");
-  assert.not(areWordsSlow(["AVX512F"]));
+  assert.ok(isBf16DotSlow(intel));
+  assert.not(isBf16DotSlow([...intel, "SSE4A"]), "AMD");
+  assert.not(isBf16DotSlow([...intel, "AMX_BF16"]), "tiles");
+  assert.not(isBf16DotSlow(["AVX512F"]));
 });
 test("operands are words where they lie, or are copied to words", () => {
   const all = text(products(), inWords);
@@ -93,7 +93,7 @@ test("operands are words where they lie, or are copied to words", () => {
   ]);
   assert.not.match(text(mixed, inWords), /words/, "an operand of f32 stays so");
 });
-if (!adds) console.log(" words: this CPU has no AVX512-BF16, so kernels for it are compiled but not run");
+if (!hasBf16Dot) console.log(" words: this CPU has no AVX512-BF16, so kernels for it are compiled but not run");
 const flags = ["-Og", ...wordFlags];
 test("what lies in memory in f32 stays so, whatever it was joined of", () => {
   const g = new GraphBuilder(ops);
@@ -112,10 +112,10 @@ test("every op that is lowered by them against its definition", () => {
   const kernels = kernelsOf(all.map((s) => s.sequence));
   for (const compiler of ["g++", ...(hasClang ? ["clang++"] : [])]) {
     const lib = compiled(kernels, flags, compiler);
-    if (adds) compareOps(all, lib);
+    if (hasBf16Dot) compareOps(all, lib);
   }
 });
-if (adds) {
+if (hasBf16Dot) {
   test("products of any size, cut in two ways to the same bits", () => {
     const got = run(products(), inWords);
     compare("products", products(), got, 1e-6);

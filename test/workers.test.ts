@@ -3,13 +3,18 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
-import { begin, type Compiled, compileTogether } from "../runtime/compile.ts";
+import { type Compiled, compileOnWorkers, prepareRequest } from "../runtime/compile.ts";
 import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
-import { instructionsOf } from "../runtime/host/backend.ts";
-import { dealing, spread } from "../runtime/spread.ts";
+import { isaOf } from "../runtime/host/backend.ts";
+import { shardedExecutable, shardingSummary } from "../runtime/sharded-executable.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
-import { requireDealt, requireFiles, requireShared, requireSharing } from "../runtime/train-together.ts";
-import { alone, Elsewhere, type Wire, Workers } from "../runtime/workers.ts";
+import {
+  requireDivisibleBatch,
+  requireEqualSharing,
+  requireExpertSharing,
+  requireFiles,
+} from "../runtime/train-distributed.ts";
+import { OtherWorkerFailed, singleWorker, type Transport, Workers } from "../runtime/workers.ts";
 import { FakeExecutable } from "./fake-executable.ts";
 
 const test = suite("workers");
@@ -17,7 +22,7 @@ const test = suite("workers");
 const alike = (own: Uint8Array): Uint8Array => own;
 /** Worker `rank` of two, where the other says what `other` makes of what this one says. */
 function two(rank: number, other: (own: Uint8Array) => Uint8Array = alike): Workers {
-  const wire: Wire = {
+  const wire: Transport = {
     rank,
     size: 2,
     allGather: (own) => new Uint8Array(Buffer.concat(rank === 0 ? [own, other(own)] : [other(own), own])),
@@ -58,12 +63,12 @@ test("an error of one worker is all others', at what they do next; who fails fir
   const { workers: right, say } = changing(0);
   say(failed);
   assert.instance(
-    thrown(() => right.some("to stop", false)),
-    Elsewhere,
+    thrown(() => right.anyWorker("to stop", false)),
+    OtherWorkerFailed,
   );
   assert.instance(
-    thrown(() => right.some("to stop", false)),
-    Elsewhere,
+    thrown(() => right.anyWorker("to stop", false)),
+    OtherWorkerFailed,
   ); // nothing is waited for again
   const own = new Error("mine");
   for (const [rank, other, says] of [
@@ -73,10 +78,10 @@ test("an error of one worker is all others', at what they do next; who fails fir
   ] as const) {
     const { workers, say: tell } = changing(rank);
     tell(other);
-    const error = workers.failed(own);
+    const error = workers.reportFailure(own);
     assert.is(error === own, says, `${rank}`);
-    if (!says) assert.instance(error, Elsewhere);
-    assert.is(workers.failed(own), own); // told once
+    if (!says) assert.instance(error, OtherWorkerFailed);
+    assert.is(workers.reportFailure(own), own); // told once
   }
 });
 test("workers that do different things, or have different options, are told apart", () => {
@@ -85,14 +90,14 @@ test("workers that do different things, or have different options, are told apar
     if (own.length === 24) return saying(0, 7, 0)();
     return Buffer.from("read x".padEnd(own.length, "\0"));
   });
-  const apart = thrown(() => workers.numbers("run train", 0));
+  const apart = thrown(() => workers.gatherNumbers("run train", 0));
   assert.match(apart.message, "worker 1 is at `read x`, worker 0 at `run train`");
   const { workers: others, say: tell } = changing(0);
   tell((own) => Buffer.from(Buffer.from(own).toString("latin1").replace("book", "cook"), "latin1"));
-  const unlike = thrown(() => others.requireAlike({ "--seed": "0", "--data": "book" }));
+  const unlike = thrown(() => others.requireEqual({ "--seed": "0", "--data": "book" }));
   assert.match(unlike.message, "worker 1 has another --data than worker 0: cook, not book");
   tell((own) => Buffer.from(Buffer.from(own).toString("latin1").replace('"2"', '"1"'), "latin1"));
-  const spreading = thrown(() => requireSharing({ expertParallel: 2 }, others));
+  const spreading = thrown(() => requireEqualSharing({ expertParallel: 2 }, others));
   assert.match(
     spreading.message,
     /another `--expert-parallel` \(in TypeScript `expertParallel`\) than worker 0: 1, not 2/,
@@ -116,7 +121,7 @@ test("a process that ends without an error says so to those that go on; within a
   ending().atExit(3);
   assert.equal(told, ["abort 3"]);
   const inside = ending();
-  void inside.within(() => new Promise(() => {}));
+  void inside.runEntry(() => new Promise(() => {}));
   inside.atExit(0);
   assert.equal(told, ["abort 1"]);
   for (const [error, then] of [
@@ -125,7 +130,7 @@ test("a process that ends without an error says so to those that go on; within a
     [new DeviceFailed("NCCL_REMOTE_ERROR", "another"), "abort 1"],
   ] as const) {
     const failing = ending();
-    await failing.within(() => Promise.reject(error)).catch(() => {});
+    await failing.runEntry(() => Promise.reject(error)).catch(() => {});
     failing.atExit(0);
     assert.equal(told, [then]);
   }
@@ -138,12 +143,12 @@ async function toldOf(layout: Layout, say = alike): Promise<string> {
   const told: string[] = [];
   const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), say(own)));
   const made = { executable: new FakeExecutable(), plan, report: {} } as unknown as Compiled;
-  await compileTogether(listening, "host", () => Promise.resolve(made));
+  await compileOnWorkers(listening, "host", () => Promise.resolve(made));
   return told.find((text) => text.includes('"plan"')) ?? "";
 }
 test("workers of another moec, or of a CPU that makes other products, are told apart", async () => {
   const features = ["AVX2", "AVX512F", "AVX512BF16", "AMX_BF16"];
-  const known = [0, 1, 2, 3, 4].map((n) => instructionsOf({ features: features.slice(0, n) }));
+  const known = [0, 1, 2, 3, 4].map((n) => isaOf({ features: features.slice(0, n) }));
   assert.equal(known, ["portable", "avx2", "avx512", "avx512bf16", "amx"]);
   for (const [name, help] of [
     ["version", /the same moec/],
@@ -178,8 +183,8 @@ test("what MOEC_DEBUG asks for is printed by the first worker alone", async () =
   try {
     for (const rank of [0, 1]) {
       const asked = { sizes: {}, precision: "f32", target: "host", entries: [], schedules: new Map() } as const;
-      const { observer } = await begin({ ...asked, together: two(rank) });
-      observer.after({ pass: `of ${rank}`, start: 0, seconds: 1 });
+      const { observer } = await prepareRequest({ ...asked, world: two(rank) });
+      observer.onPass({ pass: `of ${rank}`, start: 0, seconds: 1 });
     }
   } finally {
     process.stderr.write = write;
@@ -197,20 +202,20 @@ test("the executable of one of several is that of the whole: its own rows go in,
     read: (name: string) => held.get(name) ?? inner.read(name),
     write: (name: string, t: ReturnType<typeof fromNumbers>) => void held.set(name, t),
   });
-  const whole = spread(local, two(1));
+  const whole = shardedExecutable(local, two(1));
   assert.equal(whole.stores.find((s) => s.split)?.shape, [2, 4]);
   const all = fromNumbers("f32", [2, 4], [1, 2, 3, 4, 5, 6, 7, 8]);
   whole.write("experts.*.up.weight", all);
   assert.equal([...numbers(held.get("experts.*.up.weight") ?? all)], [5, 6, 7, 8]);
   assert.equal([...numbers(whole.read("experts.*.up.weight"))], [5, 6, 7, 8, 5, 6, 7, 8]); // the other says the same
   assert.throws(() => whole.write("experts.*.up.weight", fromNumbers("f32", [1, 4], [1, 2, 3, 4])), /\[2, 4\]/);
-  assert.is(spread(inner, alone), inner);
-  assert.is(dealing(whole.stores, two(0), 6), "2 workers: batch 6 = 2 x 3; 2 experts spread, 1 each");
+  assert.is(shardedExecutable(inner, singleWorker), inner);
+  assert.is(shardingSummary(whole.stores, two(0), 6), "2 workers: batch 6 = 2 x 3; 2 experts spread, 1 each");
   assert.is(
-    dealing(inner.stores, { size: 3 }, 6),
+    shardingSummary(inner.stores, { size: 3 }, 6),
     "3 workers: batch 6 = 3 x 2; 2 experts on each worker: no more than 1 divides both 2 and 3",
   );
-  const grouped = spread(
+  const grouped = shardedExecutable(
     local,
     four(3, () => new Uint8Array(16)),
   );
@@ -218,10 +223,10 @@ test("the executable of one of several is that of the whole: its own rows go in,
   assert.equal([...numbers(held.get("experts.*.up.weight") ?? all)], [5, 6, 7, 8]);
   assert.equal([...numbers(grouped.read("experts.*.up.weight"))], [5, 6, 7, 8, 5, 6, 7, 8]); // of the first two
   assert.is(
-    dealing(whole.stores, { size: 4 }, 8),
+    shardingSummary(whole.stores, { size: 4 }, 8),
     "4 workers: batch 8 = 4 x 2; 2 experts spread over 2, 1 each, in 2 groups",
   );
-  assert.is(dealing(inner.stores, { size: 4 }, 8, 1), "4 workers: batch 8 = 4 x 2; 2 experts on each worker");
+  assert.is(shardingSummary(inner.stores, { size: 4 }, 8, 1), "4 workers: batch 8 = 4 x 2; 2 experts on each worker");
   assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
 });
 const crowding = (): never => {
@@ -229,7 +234,7 @@ const crowding = (): never => {
 };
 test("more rows than there is room for are a Problem, which all find: none has to end the others", async () => {
   const all = two(0);
-  const run = spread(new FakeExecutable({ before: crowding }), all).run("evaluate", new Map(), {
+  const run = shardedExecutable(new FakeExecutable({ before: crowding }), all).run("evaluate", new Map(), {
     seed: 0,
     call: 0,
     step: 0,
@@ -240,17 +245,23 @@ test("more rows than there is room for are a Problem, which all find: none has t
   all.atExit(0);
 });
 test("a batch that cannot be dealt, and what is piped in, are refused", () => {
-  requireDealt(6, two(0));
-  assert.match(thrown(() => requireDealt(7, two(0))).help, "--batch 6 or 8");
-  assert.match(thrown(() => requireDealt(1, two(0))).help, /--batch 2$/);
+  requireDivisibleBatch(6, two(0));
+  assert.match(thrown(() => requireDivisibleBatch(7, two(0))).help, "--batch 6 or 8");
+  assert.match(thrown(() => requireDivisibleBatch(1, two(0))).help, /--batch 2$/);
   assert.match(thrown(() => requireFiles(["/dev/stdin"], two(0))).message, "piped");
-  requireFiles(["/dev/stdin"], alone);
-  assert.match(thrown(() => requireShared({ room: 1.5 }, alone)).message, "room is of several workers");
-  assert.match(thrown(() => requireShared({ expertParallel: 1 }, alone)).message, "spread of experts is of several");
-  requireShared({ room: 1.5, expertParallel: 2 }, two(0));
-  requireShared({ expertParallel: 3 }, { size: 6 });
+  requireFiles(["/dev/stdin"], singleWorker);
+  assert.match(thrown(() => requireExpertSharing({ room: 1.5 }, singleWorker)).message, "room is of several workers");
+  assert.match(
+    thrown(() => requireExpertSharing({ expertParallel: 1 }, singleWorker)).message,
+    "spread of experts is of several",
+  );
+  requireExpertSharing({ room: 1.5, expertParallel: 2 }, two(0));
+  requireExpertSharing({ expertParallel: 3 }, { size: 6 });
   for (const expertParallel of [4, 0, -2, 1.5, 12])
-    assert.is(thrown(() => requireShared({ expertParallel }, { size: 6 })).help, "spread them over 1, 2, 3 or 6");
+    assert.is(
+      thrown(() => requireExpertSharing({ expertParallel }, { size: 6 })).help,
+      "spread them over 1, 2, 3 or 6",
+    );
 });
 
 test.run();

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { counted } from "../../compiler/counted.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
 import { examples, json } from "../flags.ts";
 import { print, printJson, showBytes } from "../output.ts";
 
@@ -22,6 +22,6 @@ async function cache(options: { clear?: boolean; json?: boolean }): Promise<void
   }
   const { folder, files, bytes, limit } = kernels.stats();
   if (options.json) printJson({ folder, files, bytes, limit, cleared: before.bytes - bytes });
-  else if (options.clear) print(`${folder}: removed ${counted(before.files, "file")}, ${showBytes(before.bytes)}`);
-  else print(`${folder}: ${counted(files, "file")}, ${showBytes(bytes)} of at most ${showBytes(limit)}`);
+  else if (options.clear) print(`${folder}: removed ${pluralize(before.files, "file")}, ${showBytes(before.bytes)}`);
+  else print(`${folder}: ${pluralize(files, "file")}, ${showBytes(bytes)} of at most ${showBytes(limit)}`);
 }

@@ -1,10 +1,10 @@
 import { Command } from "commander";
-import { counted } from "../../compiler/counted.ts";
 import { type Diagnostic, Problem } from "../../compiler/diagnostic.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
 import { plain } from "../../compiler/render.ts";
 import { checkFile } from "../../runtime/compile.ts";
 import { examples, json } from "../flags.ts";
-import { draw, explain, note, print, printJson } from "../output.ts";
+import { formatError, note, print, printJson, renderDiagnostics } from "../output.ts";
 
 export const checkCommand = (): Command =>
   new Command("check")
@@ -29,11 +29,11 @@ function check(files: string[], options: { json?: boolean }): void {
     const found = checked(file);
     errors += found instanceof Problem ? 1 : found.length;
     if (options.json) for (const record of records(file, found)) printJson(record);
-    else if (found instanceof Problem) note(explain(found));
-    else if (found.length > 0) print(draw(found, process.stdout));
+    else if (found instanceof Problem) note(formatError(found));
+    else if (found.length > 0) print(renderDiagnostics(found, process.stdout));
   }
   if (!options.json)
-    print(`${counted(files.length, "file")}, ${errors === 0 ? "no errors" : counted(errors, "error")}`);
+    print(`${pluralize(files.length, "file")}, ${errors === 0 ? "no errors" : pluralize(errors, "error")}`);
   if (errors > 0) process.exitCode = 1;
 }
 const records = (file: string, found: ReturnType<typeof checked>): object[] =>

@@ -6,21 +6,21 @@ import {
   type CompileTarget,
   compileTarget,
   expertParallel,
-  mostWorkers,
+  integerIn,
+  maxWorkers,
   oneOf,
   requireTarget,
   room,
   type Settings,
-  whole,
 } from "../../compiler/options.ts";
 import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
 import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "../../runtime/cuda/compile.ts";
 import { writeAtomic } from "../../runtime/files.ts";
 import { type Form, forms, printedProgram } from "../../runtime/forms.ts";
+import { entryRequest } from "../../runtime/measured-entry.ts";
 import { readProgram } from "../../runtime/program.ts";
-import { requireDealt, requireShared } from "../../runtime/train-together.ts";
-import { entryRequest } from "../../runtime/trial.ts";
-import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type Shared } from "../flags.ts";
+import { requireDivisibleBatch, requireExpertSharing } from "../../runtime/train-distributed.ts";
+import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type SharedFlags } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
 
 export const compileCommand = (): Command =>
@@ -43,7 +43,7 @@ export const compileCommand = (): Command =>
     )
     .addOption(out("folder", "write the form's files there"))
     .addOption(
-      flag("--workers <n>", "compile what each of n processes runs (mpirun -n N moec train)", whole(1, mostWorkers)),
+      flag("--workers <n>", "compile what each of n processes runs (mpirun -n N moec train)", integerIn(1, maxWorkers)),
     )
     .addOption(option(expertParallel))
     .addOption(option(room))
@@ -64,7 +64,7 @@ export const compileCommand = (): Command =>
 
 type AnyForm = Form | CudaForm;
 const cudaForms = ["cu", "ptx", "cubin", "sass"] as const;
-interface Options extends Omit<Shared, "target">, EntryFlags {
+interface Options extends Omit<SharedFlags, "target">, EntryFlags {
   target?: CompileTarget;
   set?: Settings;
   emit?: AnyForm;
@@ -87,7 +87,7 @@ async function compile(path: string, options: Options): Promise<void> {
     printJson(options.emit && options.out === undefined ? { ...report, [options.emit]: files } : report);
   else if (!options.emit || options.timings) (options.emit ? note : print)(summary(report, options.timings ?? false));
 }
-type Told = Omit<CudaReport, "files">;
+type ReportWithoutFiles = Omit<CudaReport, "files">;
 async function compiled(program: Loaded, path: string, options: Options): Promise<CudaReport> {
   const { target = "host", emit: form, workers = 1 } = options;
   const emit = form ?? null;
@@ -105,8 +105,8 @@ function requestOf(program: Loaded, path: string, options: Options): Omit<Compil
   const { workers = 1, expertParallel, room, printAfter, precision = "f32", tf32, threads } = options;
   const entry = entryRequest(program, options);
   const [batch] = Object.values(entry.entries[0]?.sizes ?? {});
-  if (typeof batch === "number") requireDealt(batch, { size: workers });
-  requireShared({ expertParallel, room }, { size: workers });
+  if (typeof batch === "number") requireDivisibleBatch(batch, { size: workers });
+  requireExpertSharing({ expertParallel, room }, { size: workers });
   const several = workers > 1 ? { workers, expertParallel, room } : {};
   return { ...entry, path, precision, tf32, threads, ...several, ...(printAfter === undefined ? {} : { printAfter }) };
 }
@@ -131,7 +131,7 @@ function write(files: CudaReport["files"], folder: string): void {
   }
 }
 function summary(
-  { parameters, prepared, gradients, optimizer, activations, flops, kernels, timings }: Told,
+  { parameters, prepared, gradients, optimizer, activations, flops, kernels, timings }: ReportWithoutFiles,
   timed: boolean,
 ): string {
   const rows = [

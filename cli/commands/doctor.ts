@@ -1,7 +1,7 @@
 import { cpus, totalmem } from "node:os";
 import { Command } from "commander";
-import { counted } from "../../compiler/counted.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
 import { cudaDriver } from "../../runtime/cuda/driver.ts";
 import { nvdisasm } from "../../runtime/cuda/sass.ts";
 import { KernelCache } from "../../runtime/host/cache.ts";
@@ -109,5 +109,5 @@ const machineCode = (): Promise<Finding> =>
 const cache = (): Promise<Finding> =>
   finding("cache", "It keeps compiled kernels", () => {
     const { folder, files, bytes, limit } = new KernelCache().stats();
-    return `${folder}: ${counted(files, "file")}, ${showBytes(bytes)} of at most ${showBytes(limit)}`;
+    return `${folder}: ${pluralize(files, "file")}, ${showBytes(bytes)} of at most ${showBytes(limit)}`;
   });

@@ -1,9 +1,9 @@
 import { Command } from "commander";
-import { counted } from "../../compiler/counted.ts";
-import { requireTarget, whole } from "../../compiler/options.ts";
+import { integerIn, requireTarget } from "../../compiler/options.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
 import { type Evaluation, evaluate } from "../../runtime/evaluate.ts";
-import { addShared, examples, flag, json, piped, type Shared } from "../flags.ts";
-import { compiling, note, percent, print, printJson, showBytes, showCount, warn } from "../output.ts";
+import { addShared, examples, flag, inputPath, json, type SharedFlags } from "../flags.ts";
+import { announceCompile, note, print, printJson, progressPrinter, showBytes, showCount, warn } from "../output.ts";
 
 export const evaluateCommand = (): Command =>
   addShared(new Command("evaluate"))
@@ -11,9 +11,13 @@ export const evaluateCommand = (): Command =>
     .argument("<folder>", "the folder of a training run, or of an imported model")
     .requiredOption("--data <files...>", "text files, concatenated; - is stdin")
     .option("--ids", "the files hold token numbers: 5 12 7; the default if the model was trained on those")
-    .addOption(flag("--batch <n>", "rows of a batch; default: the run's, or 16", whole(1)))
+    .addOption(flag("--batch <n>", "rows of a batch; default: the run's, or 16", integerIn(1)))
     .addOption(
-      flag("--length <n>", "tokens of a row; there is no context before a row; default: the run's, or 128", whole(1)),
+      flag(
+        "--length <n>",
+        "tokens of a row; there is no context before a row; default: the run's, or 128",
+        integerIn(1),
+      ),
     )
     .addOption(json())
     .addHelpText(
@@ -25,7 +29,7 @@ export const evaluateCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends Shared {
+interface Options extends SharedFlags {
   data: string[];
   ids?: boolean;
   batch?: number;
@@ -34,14 +38,22 @@ interface Options extends Shared {
 }
 async function run(folder: string, { json, data, ...options }: Options): Promise<void> {
   requireTarget(options);
-  const encoding = percent("encoding", showBytes);
-  const evaluating = percent("evaluating", showCount, 5);
+  const encoding = progressPrinter("encoding", showBytes);
+  const evaluating = progressPrinter("evaluating", showCount, 5);
   const start = performance.now();
-  const result = await evaluate({ folder, data: data.map(piped), ...options, warn, compiling, encoding, evaluating });
+  const result = await evaluate({
+    folder,
+    data: data.map(inputPath),
+    ...options,
+    warn,
+    onCompile: announceCompile,
+    encoding,
+    evaluating,
+  });
   const seconds = (performance.now() - start) / 1000;
   if (json) printJson(record(result, seconds));
   else {
-    note(`step ${result.step}; ${counted(showCount(result.targets), result.unit)} in ${seconds.toFixed(1)} s`);
+    note(`step ${result.step}; ${pluralize(showCount(result.targets), result.unit)} in ${seconds.toFixed(1)} s`);
     print(line(result));
   }
 }

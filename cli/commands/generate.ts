@@ -1,8 +1,8 @@
 import { Command } from "commander";
-import { real, requireTarget, whole } from "../../compiler/options.ts";
+import { integerIn, numberIn, requireTarget } from "../../compiler/options.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generate.ts";
-import { addShared, examples, flag, json, option, type Shared } from "../flags.ts";
-import { compiling, printJson, warn, write } from "../output.ts";
+import { addShared, examples, flag, json, option, type SharedFlags } from "../flags.ts";
+import { announceCompile, printJson, warn, write } from "../output.ts";
 
 export const generateCommand = (): Command =>
   addShared(new Command("generate"))
@@ -15,20 +15,20 @@ export const generateCommand = (): Command =>
         parse: (prompt, before: string[] = []) => [...before, prompt],
       }),
     )
-    .addOption(flag("--tokens <n>", "number of tokens to generate; default: 200, or as many as fit", whole(1)))
-    .addOption(flag("--temperature <x>", "0 always takes the most likely token; default: 0.8", real(0)))
+    .addOption(flag("--tokens <n>", "number of tokens to generate; default: 200, or as many as fit", integerIn(1)))
+    .addOption(flag("--temperature <x>", "0 always takes the most likely token; default: 0.8", numberIn(0)))
     .addOption(
       flag(
         "--top-p <p>",
         "nucleus sampling: sample from the most likely tokens with total probability p; default: 1, all",
-        real(0, 1),
+        numberIn(0, 1),
       ),
     )
     .addOption(
-      flag("--top-k <n>", "sample from the n most likely tokens, applied before --top-p; default: all", whole(1)),
+      flag("--top-k <n>", "sample from the n most likely tokens, applied before --top-p; default: all", integerIn(1)),
     )
-    .addOption(flag("--batch <n>", "texts generated at a time; default: all, up to 16", whole(1)))
-    .addOption(flag("--seed <n>", "random seed; default: 0", whole(-(2 ** 31))))
+    .addOption(flag("--batch <n>", "texts generated at a time; default: all, up to 16", integerIn(1)))
+    .addOption(flag("--seed <n>", "random seed; default: 0", integerIn(-(2 ** 31))))
     .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
     .option("--past-end", "do not stop at the end-of-text token")
     .addOption(json())
@@ -42,7 +42,7 @@ export const generateCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends Shared {
+interface Options extends SharedFlags {
   prompt?: string[];
   tokens?: number;
   temperature?: number;
@@ -56,7 +56,7 @@ interface Options extends Shared {
 }
 async function run(folder: string, { json, prompt: prompts = [""], ...options }: Options): Promise<void> {
   requireTarget(options);
-  const how = { folder, prompts, ...options, warn, compiling };
+  const how = { folder, prompts, ...options, warn, onCompile: announceCompile };
   if (json) await asJson(prompts, how);
   else await forPeople(prompts, how);
 }

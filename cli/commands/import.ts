@@ -1,6 +1,6 @@
 import { Command } from "commander";
-import { whole } from "../../compiler/options.ts";
-import { importModel } from "../../runtime/import/folder.ts";
+import { integerIn } from "../../compiler/options.ts";
+import { importModel } from "../../runtime/import/import-model.ts";
 import { examples, flag, json, out } from "../flags.ts";
 import { note, printJson, showCount, warn } from "../output.ts";
 
@@ -11,7 +11,7 @@ export const importCommand = (): Command =>
     )
     .argument("<folder>", "what save_pretrained wrote: config.json, safetensors, and tokenizer.json if it is there")
     .addOption(out("folder", "the folder to write; default: runs/NAME"))
-    .addOption(flag("--context <n>", "maximum sequence length; default: that of config.json, up to 4096", whole(1)))
+    .addOption(flag("--context <n>", "maximum sequence length; default: that of config.json, up to 4096", integerIn(1)))
     .addOption(json())
     .addHelpText("after", examples("moec import OLMoE-1B-7B", "moec generate runs/OLMoE-1B-7B --prompt 'Call me'"))
     .action(run);

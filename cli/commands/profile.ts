@@ -1,14 +1,14 @@
 import { basename } from "node:path";
 import { Command } from "commander";
 import { target, tf32 } from "../../compiler/options.ts";
-import { writeNamed } from "../../runtime/files.ts";
+import { writeUserFile } from "../../runtime/files.ts";
 import { kernelTable } from "../../runtime/kernel-times.ts";
 import { type Profile, profile } from "../../runtime/profile.ts";
-import { addTrial, examples, option, out, type Shared, type TrialFlags } from "../flags.ts";
-import { compiling, note, print, printJson } from "../output.ts";
+import { addMeasureFlags, examples, type MeasureFlags, option, out, type SharedFlags } from "../flags.ts";
+import { announceCompile, note, print, printJson } from "../output.ts";
 
 export const profileCommand = (): Command =>
-  addTrial(new Command("profile"), "runs in the trace, after one that is not")
+  addMeasureFlags(new Command("profile"), "runs in the trace, after one that is not")
     .description(
       "Run an entry on random inputs; show each kernel's time and rate, and write a trace of passes and kernels.",
     )
@@ -25,13 +25,13 @@ export const profileCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends TrialFlags, Shared {
+interface Options extends MeasureFlags, SharedFlags {
   readonly out?: string;
 }
 async function run(program: string, { out: to, json, grad: gradients, ...options }: Options): Promise<void> {
   const file = to ?? `${basename(program, ".moe")}.trace.json`;
-  const measured = await profile({ program, gradients, ...options, compiling });
-  writeNamed(file, `${JSON.stringify(measured.trace)}\n`);
+  const measured = await profile({ program, gradients, ...options, onCompile: announceCompile });
+  writeUserFile(file, `${JSON.stringify(measured.trace)}\n`);
   if (json) return asJson(measured, file);
   const { entry, seconds, kernels, limits } = measured;
   print(`${entry}: ${seconds.map((s) => `${(s * 1e3).toFixed(2)} ms`).join(", ")}; the quickest:`);
@@ -41,5 +41,5 @@ async function run(program: string, { out: to, json, grad: gradients, ...options
 /** One line for the measurement, then one for each launch of the fastest run. */
 function asJson({ entry, seconds, limits, kernels }: Profile, trace: string): void {
   printJson({ entry, seconds, ...limits, trace });
-  for (const { atWork, ...kernel } of kernels) printJson({ ...kernel, at_work: atWork });
+  for (const { busySeconds, ...kernel } of kernels) printJson({ ...kernel, at_work: busySeconds });
 }

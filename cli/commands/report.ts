@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { Command } from "commander";
-import { writeNamed } from "../../runtime/files.ts";
-import { readRun } from "../../runtime/report/log.ts";
+import { writeUserFile } from "../../runtime/files.ts";
+import { readRunLog } from "../../runtime/report/log.ts";
 import { reportPage } from "../../runtime/report/page.ts";
 import { examples, json, out } from "../flags.ts";
 import { print, printJson } from "../output.ts";
@@ -16,9 +16,9 @@ export const reportCommand = (): Command =>
     .action(report);
 
 function report(folder: string, options: { out?: string; json?: boolean }): void {
-  const run = readRun(folder);
+  const run = readRunLog(folder);
   const page = options.out ?? join(folder, "report.html");
-  writeNamed(page, reportPage(run));
+  writeUserFile(page, reportPage(run));
   const { step, loss } = run.steps.at(-1) ?? {};
   if (options.json) printJson({ page, model: run.config.model, step, loss });
   else print(`wrote ${page}: open it in a browser`);

@@ -1,13 +1,13 @@
 import { Command } from "commander";
-import { counted } from "../../compiler/counted.ts";
-import { requireTarget, whole } from "../../compiler/options.ts";
+import { integerIn, requireTarget } from "../../compiler/options.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
 import type { Tensor } from "../../runtime/executable.ts";
-import { writeNamed } from "../../runtime/files.ts";
+import { writeUserFile } from "../../runtime/files.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
-import { addShared, examples, flag, json, out, piped, type Shared, text } from "../flags.ts";
-import { compiling, note, print, printJson, warn } from "../output.ts";
+import { addShared, examples, flag, inputPath, json, out, type SharedFlags, text } from "../flags.ts";
+import { announceCompile, note, print, printJson, warn } from "../output.ts";
 
 export const runCommand = (): Command =>
   addShared(new Command("run"))
@@ -41,7 +41,9 @@ export const runCommand = (): Command =>
     .addOption(
       out("file", "write the results to safetensors, or to JSON if the name ends in .json (default: print a summary)"),
     )
-    .addOption(flag("--seed <n>", "seed of random numbers and of missing parameters; default: 0", whole(-(2 ** 31))))
+    .addOption(
+      flag("--seed <n>", "seed of random numbers and of missing parameters; default: 0", integerIn(-(2 ** 31))),
+    )
     .addOption(json())
     .addHelpText(
       "after",
@@ -52,7 +54,7 @@ export const runCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends Shared {
+interface Options extends SharedFlags {
   entry?: string;
   input?: string;
   params?: string;
@@ -63,17 +65,24 @@ interface Options extends Shared {
 }
 async function run(file: string, { out: to, grad, json, ...options }: Options): Promise<void> {
   requireTarget(options);
-  const input = options.input === undefined ? undefined : piped(options.input);
-  const results = await runEntry({ program: file, gradients: grad, ...options, input, compiling, warn });
+  const input = options.input === undefined ? undefined : inputPath(options.input);
+  const results = await runEntry({
+    program: file,
+    gradients: grad,
+    ...options,
+    input,
+    onCompile: announceCompile,
+    warn,
+  });
   if (to !== undefined) write(to, results);
   if (json) printJson(nested(results));
   else if (to === undefined) for (const [name, t] of results) print(summary(name, t));
-  else note(`${counted(results.size, "tensor")} written to ${to}`);
+  else note(`${pluralize(results.size, "tensor")} written to ${to}`);
 }
 const nested = (results: ReadonlyMap<string, Tensor>): object =>
   Object.fromEntries([...results].map(([name, t]) => [name, toNested(t)]));
 function write(path: string, results: ReadonlyMap<string, Tensor>): void {
-  if (path.endsWith(".json")) writeNamed(path, `${JSON.stringify(nested(results))}\n`);
+  if (path.endsWith(".json")) writeUserFile(path, `${JSON.stringify(nested(results))}\n`);
   else writeSafetensors(path, results);
 }
 function summary(name: string, t: Tensor): string {

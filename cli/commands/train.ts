@@ -1,16 +1,16 @@
 import { Command } from "commander";
-import { counted } from "../../compiler/counted.ts";
-import { expertParallel, requireTarget, room, whole } from "../../compiler/options.ts";
-import { bigramHeldOut } from "../../runtime/data.ts";
-import type { Step } from "../../runtime/loop.ts";
+import { expertParallel, integerIn, requireTarget, room } from "../../compiler/options.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
+import { bigramHeldOutLoss } from "../../runtime/data.ts";
+import type { TrainStep } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
-import { Elsewhere, type Workers } from "../../runtime/workers.ts";
-import { addShared, examples, flag, json, option, out, piped, type Shared, text } from "../flags.ts";
-import { begun } from "../launched.ts";
-import { compiling, note, percent, printJson, showBytes, showCount, warn, write } from "../output.ts";
+import { OtherWorkerFailed, type Workers } from "../../runtime/workers.ts";
+import { addShared, examples, flag, inputPath, json, option, out, type SharedFlags, text } from "../flags.ts";
+import { connectWorkers } from "../multi-process.ts";
+import { announceCompile, note, printJson, progressPrinter, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
-import { interruptible } from "../signals.ts";
+import { abortOnSignals } from "../signals.ts";
 
 export const trainCommand = (): Command =>
   addShared(new Command("train"))
@@ -32,14 +32,16 @@ export const trainCommand = (): Command =>
       flag(
         "--steps <n>",
         "total number of training steps, including those before --resume; default: the model's Steps, or 400",
-        whole(1),
+        integerIn(1),
       ),
     )
-    .addOption(flag("--batch <n>", "rows of a batch; each row reads its own part of the text; default: 16", whole(1)))
-    .addOption(flag("--length <n>", "tokens of a row; default: 128", whole(1)))
-    .addOption(flag("--accumulate <n>", "gradient accumulation: batches per step; default: 1", whole(1)))
     .addOption(
-      flag("--seed <n>", "seed of the initial parameters and of random numbers; default: 0", whole(-(2 ** 31))),
+      flag("--batch <n>", "rows of a batch; each row reads its own part of the text; default: 16", integerIn(1)),
+    )
+    .addOption(flag("--length <n>", "tokens of a row; default: 128", integerIn(1)))
+    .addOption(flag("--accumulate <n>", "gradient accumulation: batches per step; default: 1", integerIn(1)))
+    .addOption(
+      flag("--seed <n>", "seed of the initial parameters and of random numbers; default: 0", integerIn(-(2 ** 31))),
     )
     .addOption(
       flag(
@@ -49,12 +51,12 @@ export const trainCommand = (): Command =>
       ),
     )
     .addOption(out("folder", "the folder of the run; default: runs/NAME"))
-    .addOption(flag("--save-every <n>", "steps between checkpoints; 0: only at the end; default: 100", whole(0)))
+    .addOption(flag("--save-every <n>", "steps between checkpoints; 0: only at the end; default: 100", integerIn(0)))
     .addOption(
       flag(
         "--evaluate-every <n>",
         "steps between evaluations on the held-out text; 0: only at the end; default: 0",
-        whole(0),
+        integerIn(0),
       ),
     )
     .addOption(option(expertParallel))
@@ -74,7 +76,7 @@ export const trainCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends Shared {
+interface Options extends SharedFlags {
   model?: string;
   data: string[];
   ids?: boolean;
@@ -94,29 +96,30 @@ interface Options extends Shared {
   json?: boolean;
 }
 async function run(program: string, options: Options): Promise<void> {
-  const together = await begun();
+  const world = await connectWorkers();
   try {
-    await trained(program, options, together);
+    await runTraining(program, options, world);
   } catch (error) {
-    const own = together.failed(error);
-    if (together.rank > 0 && !(own instanceof Elsewhere)) note(`worker ${together.rank} of ${together.size}:`);
+    const own = world.reportFailure(error);
+    if (world.rank > 0 && !(own instanceof OtherWorkerFailed)) note(`worker ${world.rank} of ${world.size}:`);
     throw own;
   }
 }
-async function trained(program: string, { json, ...options }: Options, together: Workers): Promise<void> {
+async function runTraining(program: string, { json, ...options }: Options, world: Workers): Promise<void> {
   requireTarget(options);
-  const files = options.data.map(piped);
-  const tells = together.rank > 0 ? {} : { warn, compiling, encoding: percent("encoding", showBytes) };
-  if (together.rank === 0 && together.idle > 0 && options.threads === undefined)
+  const files = options.data.map(inputPath);
+  const tells =
+    world.rank > 0 ? {} : { warn, onCompile: announceCompile, encoding: progressPrinter("encoding", showBytes) };
+  if (world.rank === 0 && world.idle > 0 && options.threads === undefined)
     warn(
-      `mpirun has bound its processes, and ${together.idle} of the cores stay idle: with --bind-to none they share all`,
+      `mpirun has bound its processes, and ${world.idle} of the cores stay idle: with --bind-to none they share all`,
     );
-  const training = await openTraining({ program, ...options, data: files, ...tells }, together);
+  const training = await openTraining({ program, ...options, data: files, ...tells }, world);
   try {
-    const signal = await interruptible();
-    if (together.rank > 0) return await unseen(training, signal);
+    const signal = await abortOnSignals();
+    if (world.rank > 0) return await runSilently(training, signal);
     const last = await (json ? asJson(training, signal) : forPeople(training, signal));
-    together.done();
+    world.finish();
     note(closing(training, last, signal));
     if (!json && !signal.aborted && last && last.step === last.steps) await showSample(training, signal);
   } finally {
@@ -124,14 +127,14 @@ async function trained(program: string, { json, ...options }: Options, together:
   }
 }
 /** Runs the steps without printing, on workers other than 0. */
-async function unseen(training: Training, signal: AbortSignal): Promise<void> {
+async function runSilently(training: Training, signal: AbortSignal): Promise<void> {
   for await (const _ of training.steps(signal)) continue;
-  training.together.done();
+  training.world.finish();
 }
 
-async function asJson(training: Training, signal: AbortSignal): Promise<Step | null> {
+async function asJson(training: Training, signal: AbortSignal): Promise<TrainStep | null> {
   printJson(training.about);
-  let last: Step | null = null;
+  let last: TrainStep | null = null;
   for await (const step of training.steps(signal)) {
     printJson(record(step));
     if (step.heldOut !== null) printJson({ step: step.step, held_out: step.heldOut });
@@ -139,7 +142,7 @@ async function asJson(training: Training, signal: AbortSignal): Promise<Step | n
   }
   return last;
 }
-const record = ({ step, loss, losses, metrics, tokensPerSecond, seconds }: Step): object => ({
+const record = ({ step, loss, losses, metrics, tokensPerSecond, seconds }: TrainStep): object => ({
   step,
   loss,
   losses,
@@ -148,10 +151,10 @@ const record = ({ step, loss, losses, metrics, tokensPerSecond, seconds }: Step)
   seconds,
 });
 
-async function forPeople(training: Training, signal: AbortSignal): Promise<Step | null> {
+async function forPeople(training: Training, signal: AbortSignal): Promise<TrainStep | null> {
   note(opening(training));
   const shown = progress(process.stderr);
-  let last: Step | null = null;
+  let last: TrainStep | null = null;
   const stopping = (): void => (shown.done(), note("stopping after this step; Ctrl-C again quits at once"));
   signal.addEventListener("abort", stopping, { once: true });
   try {
@@ -166,7 +169,7 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<Step 
   return last;
 }
 function opening(training: Training): string {
-  const { config, text, about, folder, from, lacking, dealt } = training;
+  const { config, text, about, folder, from, missing, sharding } = training;
   const { parameters, trained, plan } = about;
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
   const learned = trained < parameters ? `, of which ${showCount(trained)} are trained` : "";
@@ -174,9 +177,9 @@ function opening(training: Training): string {
   const { B, T } = sizes;
   return [
     `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
-    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${counted(Number(B), "row")} of ${counted(Number(T), text.codec.unit)} a step, the last ${showLength(text)} held out`,
-    ...(dealt === null ? [] : [dealt]),
-    ...(lacking === null || config.params === undefined ? [] : [begins(config.params, lacking)]),
+    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${pluralize(Number(B), "row")} of ${pluralize(Number(T), text.codec.unit)} a step, the last ${showLength(text)} held out`,
+    ...(sharding === null ? [] : [sharding]),
+    ...(missing === null || config.params === undefined ? [] : [begins(config.params, missing)]),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
   ].join("\n");
 }
@@ -185,7 +188,11 @@ function begins(params: string, [first, ...others]: readonly string[]): string {
   const more = others.length === 0 ? "" : ` and ${others.length} more`;
   return `begins with the parameters of ${params}, which lacks ${first}${more}`;
 }
-function closing({ config, folder, text, about, from }: Training, last: Step | null, { aborted }: AbortSignal): string {
+function closing(
+  { config, folder, text, about, from }: Training,
+  last: TrainStep | null,
+  { aborted }: AbortSignal,
+): string {
   if (!last) return from ? unmoved(from.state.step, config.steps, aborted) : "stopped before the first step";
   const saved = last.saved === null ? "" : `saved in ${last.saved}`;
   if (last.step < config.steps)
@@ -196,11 +203,11 @@ function closing({ config, folder, text, about, from }: Training, last: Step | n
 /** What a held-out loss is; beside it stands what a bigram model has, where that is of the same kind. */
 function measured({ losses, unit }: Training["about"]["measure"], text: Training["text"]): string {
   if (unit === undefined) return `(${losses.join(" + ")})`;
-  const bigram = bigramHeldOut(text);
+  const bigram = bigramHeldOutLoss(text);
   return bigram === null ? unit : `${unit}; a bigram model's is ${bigram.toFixed(3)}`;
 }
 const showLength = ({ heldOut, codec: { unit } }: Training["text"]): string =>
-  unit === "byte" ? showBytes(heldOut.length) : counted(showCount(heldOut.length), unit);
+  unit === "byte" ? showBytes(heldOut.length) : pluralize(showCount(heldOut.length), unit);
 const unmoved = (step: number, steps: number, aborted: boolean): string =>
   aborted
     ? `stopped at step ${step}; go on with --resume`

@@ -1,11 +1,11 @@
 import { Command } from "commander";
-import type { Axis } from "../../compiler/kernel/candidates.ts";
+import type { TuningAxis } from "../../compiler/kernel/candidates.ts";
 import { type Tuned, type TuneOptions, tune } from "../../runtime/tune.ts";
-import { addTrial, examples, type TrialFlags } from "../flags.ts";
+import { addMeasureFlags, examples, type MeasureFlags } from "../flags.ts";
 import { note, print, printJson, table } from "../output.ts";
 
 export const tuneCommand = (): Command =>
-  addTrial(new Command("tune"), "runs of each candidate, the best of which counts")
+  addMeasureFlags(new Command("tune"), "runs of each candidate, the best of which counts")
     .description(
       "Search for the fastest tilings of a program's matrix products on this machine; later compilations use them. Results keep their bits.",
     )
@@ -19,15 +19,15 @@ export const tuneCommand = (): Command =>
     )
     .action(run);
 
-const told: Readonly<Record<Axis, string>> = {
+const axisTexts: Readonly<Record<TuningAxis, string>> = {
   bk: "depth of a piece",
   bm: "rows of a block",
   bn: "columns of a block",
   mc: "rows of a task",
   stream: "stores around the caches",
 };
-const round: NonNullable<TuneOptions["round"]> = (axis, done, of) => note(`${told[axis]}: ${done} of ${of}`);
-async function run(program: string, { json, grad: gradients, ...options }: TrialFlags): Promise<void> {
+const round: NonNullable<TuneOptions["round"]> = (axis, done, of) => note(`${axisTexts[axis]}: ${done} of ${of}`);
+async function run(program: string, { json, grad: gradients, ...options }: MeasureFlags): Promise<void> {
   const tuned = await tune({ program, gradients, ...options, round });
   if (json) asJson(tuned);
   else print(summary(tuned));
@@ -45,7 +45,7 @@ function asJson({ shapes, secondsBefore, secondsAfter, ...rest }: Tuned): void {
 }
 const ms = (seconds: number): string => `${(seconds * 1e3).toFixed(2)} ms`;
 const gain = (before: number, after: number): string => `${(100 * (1 - after / before)).toFixed(1)} %`;
-const cut = (s: object): string =>
+const formatSchedule = (s: object): string =>
   Object.entries(s)
     .map(([key, value]) => `${key} ${value}`)
     .join(", ");
@@ -55,7 +55,7 @@ function summary({ entry, shapes, contractions, measured, secondsBefore, seconds
     ms(s.secondsBefore),
     ms(s.secondsAfter),
     gain(s.secondsBefore, s.secondsAfter),
-    cut(s.after),
+    formatSchedule(s.after),
   ]);
   const head = ["matrix product", "before", "after", "gain", "cut"];
   return [

@@ -1,26 +1,26 @@
 // Checks layers and functions that are passed as arguments against the arrow type of the parameter.
-import { counted } from "../counted.ts";
+import { pluralize } from "../pluralize.ts";
 import type { Span } from "../syntax/ast.ts";
-import { absorb, Failure, fail, placeOf, textOf } from "./errors.ts";
+import { absorb, Failure, fail, locationText, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
 import { distinct } from "./makers.ts";
-import { probe } from "./probe.ts";
+import { checkRoutedBody } from "./probe.ts";
 import { firstArguments } from "./rows.ts";
-import { routesParam } from "./stacks.ts";
+import { isRoutedParam } from "./stacks.ts";
 import { abstractStorage } from "./storage.ts";
 import { declareNames, typeOf } from "./types.ts";
-import { fitAll } from "./unify.ts";
-import { type Abstract, type Makeable, resultList, Scope, tensor, type Val } from "./values.ts";
+import { unifyAll } from "./unify.ts";
+import { type ArrowParam, type Makeable, resultList, Scope, tensor, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
 /** While checking, calls the argument with placeholders of the arrow's parameter types, and compares its results with the arrow's result types. */
-export function checkArrow(w: World, v: Val, arrow: Abstract, at: Span): Val {
+export function checkArrow(w: World, v: Val, arrow: ArrowParam, at: Span): Val {
   if (!w.checking) return v;
   const makes = v.kind === "maker" ? [v.make] : v.kind === "makers" ? distinct(v.makers) : [];
   for (const make of makes) {
     try {
-      callAsPromised(w, { ...make, arrows: make.arrows.filter((a) => a !== arrow) }, arrow, at);
+      checkCall(w, { ...make, arrows: make.arrows.filter((a) => a !== arrow) }, arrow, at);
     } catch (error) {
       if (error instanceof Failure && error.diagnostic && error.diagnostic.code !== "E0401")
         doesNotFit(arrow, at, error.diagnostic);
@@ -29,25 +29,25 @@ export function checkArrow(w: World, v: Val, arrow: Abstract, at: Span): Val {
   }
   return v;
 }
-function doesNotFit(arrow: Abstract, at: Span, why: NonNullable<Failure["diagnostic"]>): never {
+function doesNotFit(arrow: ArrowParam, at: Span, why: NonNullable<Failure["diagnostic"]>): never {
   fail("E0401", `\`${textOf(at)}\` is not what \`${arrow.name}\` takes: ${textOf(arrow.arrow.span)}`, at, {
     also: [{ span: arrow.arrow.span, text: `what \`${arrow.name}\` takes` }],
     notes: [why.message, ...why.notes],
-    help: `give a layer or function whose \`forward\` is \`${textOf(arrow.arrow.span)}\`, with the sizes of ${placeOf(at)}`,
+    help: `give a layer or function whose \`forward\` is \`${textOf(arrow.arrow.span)}\`, with the sizes of ${locationText(at)}`,
   });
 }
 /**
  * Throws a Failure if the call does not check or its results do not fit. If the layer that declares the arrow routes to it, the call is also tried
- * as a routed one (`probe`).
+ * as a routed one (`checkRoutedBody`).
  */
-function callAsPromised(w: World, make: Makeable, { arrow, scope: home, name }: Abstract, at: Span): void {
+function checkCall(w: World, make: Makeable, { arrow, scope: home, name }: ArrowParam, at: Span): void {
   const scope = new Scope(newFrame(w, { role: "header", site: "" }), home);
   for (const t of arrow.params) declareNames(t, scope);
   const given = arrow.params.map((t) => ({ name: null, value: tensor(w.placeholder(typeOf(w, t, scope))), span: at }));
   const fn = forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
   const { body } = home.frame;
-  if (body && (body.kind === "layer" || body.kind === "model") && routesParam(body, name))
-    probe(
+  if (body && (body.kind === "layer" || body.kind === "model") && isRoutedParam(body, name))
+    checkRoutedBody(
       w,
       fn,
       arrow.params.map((t) => ({
@@ -60,8 +60,8 @@ function callAsPromised(w: World, make: Makeable, { arrow, scope: home, name }: 
     );
   const values = resultList(w.call(fn, firstArguments(fn, given), scope.frame, at));
   if (values.length !== arrow.result.length)
-    fail("E0206", `it has ${counted(values.length, "result")}, not ${arrow.result.length}`, at, { help: "" });
-  fitAll(
+    fail("E0206", `it has ${pluralize(values.length, "result")}, not ${arrow.result.length}`, at, { help: "" });
+  unifyAll(
     w,
     arrow.result.map((type, i) => ({
       type,

@@ -6,10 +6,10 @@ import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { equal, isSpread, product, type Size, show } from "../types/size.ts";
 import { showType, type Type, type } from "../types/type.ts";
-import { fail, textOf, written } from "./errors.ts";
+import { fail, quoted, textOf } from "./errors.ts";
 import { calledFrom, isKnown, knownBinary, knownUnary } from "./numbers.ts";
 import { originOf } from "./origin.ts";
-import { castTo, commonShape, elementOf, loneTensor, stretchTo, toTensor, whyApart } from "./tensor.ts";
+import { broadcastTo, castTo, commonShape, elementOf, toDefaultTensor, toTensor, whySizesDiffer } from "./tensor.ts";
 import { type Element, kindText, number, type Scope, tensor, type Val } from "./values.ts";
 import { floating, type World, wider } from "./world.ts";
 
@@ -32,18 +32,18 @@ const fns: Readonly<Record<Exclude<ast.BinaryOp, "@">, BinaryName>> = {
 type Binary = Extract<ast.Expr, { kind: "binary" }>;
 type Unary = Extract<ast.Expr, { kind: "unary" }>;
 /** A spread `S` used as a number is the product of its axes. */
-export const plainNumber = (v: Val): Val => (v.kind === "spread" ? number(product(v.axes), true) : v);
+export const spreadToNumber = (v: Val): Val => (v.kind === "spread" ? number(product(v.axes), true) : v);
 
 export function binaryOf(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
-  const [x, y] = [plainNumber(left), plainNumber(right)];
-  w.g.where = e.span;
+  const [x, y] = [spreadToNumber(left), spreadToNumber(right)];
+  w.g.span = e.span;
   if (e.op === "@") return matmul(w, e, x, y, scope);
   if (isKnown(x) && isKnown(y)) return knownBinary(e.op, x, y, e.opSpan);
   const [a, c] = [
     { value: x, span: e.left.span, origin: originOf(e.left, scope) },
     { value: y, span: e.right.span, origin: originOf(e.right, scope) },
   ];
-  return tensor(points(w, fns[e.op], `\`${e.op}\``, a, c, e.opSpan));
+  return tensor(elementwise(w, fns[e.op], `\`${e.op}\``, a, c, e.opSpan));
 }
 export interface Operand {
   readonly value: Val;
@@ -54,14 +54,21 @@ export interface Operand {
 const comparisons = new Set<BinaryName>(["eq", "ne", "lt", "le", "gt", "ge"]);
 
 /** An elementwise operation: both sides are converted to one dtype and broadcast to one shape. `what` names it in errors. */
-export function points(w: World, fn: BinaryName, what: string, left: Operand, right: Operand, at: ast.Span): Value {
+export function elementwise(
+  w: World,
+  fn: BinaryName,
+  what: string,
+  left: Operand,
+  right: Operand,
+  at: ast.Span,
+): Value {
   const dtype = operandType(w, fn, what, left, right, at);
-  const [x, y] = sides(w, what, left, right, dtype, at);
+  const [x, y] = promoteOperands(w, what, left, right, dtype, at);
   const result = comparisons.has(fn) ? "bool" : dtype;
-  return w.made(type(result, x.type.shape), () => b.binary(w.g, fn, x, y));
+  return w.make(type(result, x.type.shape), () => b.binary(w.g, fn, x, y));
 }
 /** Both sides as tensors of `dtype`, broadcast to one shape. */
-export function sides(
+export function promoteOperands(
   w: World,
   what: string,
   left: Operand,
@@ -72,7 +79,7 @@ export function sides(
   const as = (o: Operand): Value => castTo(w, toTensor(w, o.value, o.span, dtype), dtype);
   const [x, y] = [as(left), as(right)];
   const shape = commonShape(w, what, { ...left, type: x.type }, { ...right, type: y.type }, at);
-  return [stretchTo(w, x, shape), stretchTo(w, y, shape)];
+  return [broadcastTo(w, x, shape), broadcastTo(w, y, shape)];
 }
 /** The dtype that both sides are promoted to. */
 export function commonElement(w: World, left: Operand, right: Operand): Element {
@@ -81,7 +88,7 @@ export function commonElement(w: World, left: Operand, right: Operand): Element 
 }
 function operandType(w: World, fn: BinaryName, what: string, left: Operand, right: Operand, at: ast.Span): Element {
   for (const { value, span } of [left, right])
-    if (value.kind !== "tensor" && !isKnown(value)) loneTensor(w, value, span);
+    if (value.kind !== "tensor" && !isKnown(value)) toDefaultTensor(w, value, span);
   const common = commonElement(w, left, right);
   if (fn === "and" || fn === "or") {
     const wrong = [left, right].find(
@@ -90,7 +97,7 @@ function operandType(w: World, fn: BinaryName, what: string, left: Operand, righ
     if (wrong)
       fail("E0201", `${what} needs booleans, not ${typeText(wrong.value)}`, at, {
         also: [{ span: wrong.span, text: typeText(wrong.value) }],
-        help: `compare it: \`${written(wrong.span)} != 0\``,
+        help: `compare it: \`${quoted(wrong.span)} != 0\``,
       });
     return "bool";
   }
@@ -101,15 +108,15 @@ function operandType(w: World, fn: BinaryName, what: string, left: Operand, righ
 const typeText = (v: Val): string => (v.kind === "tensor" ? showType(v.value.type) : kindText[v.kind]);
 
 export function unaryOf(w: World, operand: Val, e: Unary): Val {
-  const v = plainNumber(operand);
+  const v = spreadToNumber(operand);
   if (isKnown(v)) return knownUnary(e.op, v, e.span);
-  const x = loneTensor(w, v, e.span);
+  const x = toDefaultTensor(w, v, e.span);
   if (e.op === "!" && x.type.dtype !== "bool")
     fail("E0201", `\`!\` needs booleans, not ${showType(x.type)}`, e.span, {
-      help: `compare it: \`${written(e.value.span)} == 0\``,
+      help: `compare it: \`${quoted(e.value.span)} == 0\``,
     });
   const from = e.op === "-" && x.type.dtype === "bool" ? castTo(w, x, "i32") : x;
-  return tensor(w.made(from.type, () => (e.op === "-" ? b.neg(w.g, from) : b.not(w.g, from))));
+  return tensor(w.make(from.type, () => (e.op === "-" ? b.neg(w.g, from) : b.not(w.g, from))));
 }
 
 function matmul(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
@@ -119,11 +126,11 @@ function matmul(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
   ] as const)
     if (isKnown(v))
       fail("E0203", `\`@\` needs tensors, not ${kindText[v.kind]}`, span, { help: "write `*` for numbers" });
-  const [x, y] = [loneTensor(w, left, e.left.span), loneTensor(w, right, e.right.span)];
+  const [x, y] = [toDefaultTensor(w, left, e.left.span), toDefaultTensor(w, right, e.right.span)];
   const dtype = wider(x.type.dtype, y.type.dtype);
   if (!floating(dtype))
     fail("E0203", `\`@\` needs floats, not ${showType(x.type)} and ${showType(y.type)}`, e.opSpan, {
-      help: `convert one of them: \`f32(${written(e.left.span)})\``,
+      help: `convert one of them: \`f32(${quoted(e.left.span)})\``,
     });
   const [a, c] = [x.type.shape, y.type.shape];
   const [k, n] = [a.at(-1), c.at(-1)];
@@ -133,7 +140,7 @@ function matmul(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
   const [p, q] = [castTo(w, x, dtype), castTo(w, y, dtype)];
   const batch = a.length < 2 ? c.slice(0, -2) : commonBatch(w, e, p, q, scope);
   const rows = a.slice(-2, -1);
-  return tensor(w.made(type(dtype, [...batch, ...rows, n]), () => b.matmul(w.g, p, q)));
+  return tensor(w.make(type(dtype, [...batch, ...rows, n]), () => b.matmul(w.g, p, q)));
 }
 const batchOf = ({ type: t }: Value): Type => type(t.dtype, t.shape.slice(0, -2));
 function commonBatch(w: World, e: Binary, x: Value, y: Value, scope: Scope) {
@@ -157,7 +164,7 @@ function mismatch(w: World, e: Binary, x: Value, y: Value, scope: Scope): never 
       ? [
           `${show(k)} is the last axis of \`${left}\`${originOf(e.left, scope)}`,
           `${show(inner)} is the last axis but one of \`${right}\`${originOf(e.right, scope)}`,
-          ...whyApart(w, k, inner),
+          ...whySizesDiffer(w, k, inner),
         ]
       : [];
   fail("E0203", "`@` needs the last axis of the left side to equal the last axis but one of the right", e.opSpan, {

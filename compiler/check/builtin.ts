@@ -1,24 +1,24 @@
 // What a built-in function is: a record with its signature as users see it. `Args` binds a call's arguments to that signature and converts them.
-import { counted } from "../counted.ts";
 import type { Value } from "../graph/node.ts";
+import { pluralize } from "../pluralize.ts";
 import type { Span } from "../syntax/ast.ts";
 import { tooManyHelp } from "../syntax/help.ts";
 import { equal, type Size } from "../types/size.ts";
 import { showType, type Type } from "../types/type.ts";
-import { plainNumber } from "./binary.ts";
+import { spreadToNumber } from "./binary.ts";
 import { absorb, argumentHelp, fail } from "./errors.ts";
 import { toSize } from "./numbers.ts";
 import { shapeOf } from "./sizes.ts";
-import { axisOf, loneTensor } from "./tensor.ts";
+import { axisOf, toDefaultTensor } from "./tensor.ts";
 import { type Frame, kindText, type Val } from "./values.ts";
-import type { Given, World } from "./world.ts";
+import type { CallArgument, World } from "./world.ts";
 
 export interface Builtin {
   readonly name: string;
   /** Such as `take(x, index, axis)`; a `?` after a name marks an optional argument. */
   readonly signature: string;
   readonly doc: string;
-  call(c: CallContext, given: readonly Given[]): Val;
+  call(c: CallContext, given: readonly CallArgument[]): Val;
 }
 export interface CallContext {
   readonly w: World;
@@ -43,9 +43,9 @@ export function builtin(signature: string, doc: string, build: (c: CallContext, 
 export class Args {
   private readonly c: CallContext;
   private readonly signature: string;
-  private readonly given = new Map<string, Given>();
+  private readonly given = new Map<string, CallArgument>();
 
-  constructor(c: CallContext, signature: string, params: readonly string[], given: readonly Given[]) {
+  constructor(c: CallContext, signature: string, params: readonly string[], given: readonly CallArgument[]) {
     this.c = c;
     this.signature = signature;
     const names = params.map((p) => p.replace("?", ""));
@@ -54,10 +54,10 @@ export class Args {
       if (!p.endsWith("?") && !this.given.has(p))
         fail("E0306", `\`${signature}\` needs \`${p}\``, c.at, { help: `give it: \`${p}: ...\`` });
   }
-  private place(arg: Given, i: number, names: readonly string[]): void {
+  private place(arg: CallArgument, i: number, names: readonly string[]): void {
     const name = arg.name?.name ?? names[i];
     if (name === undefined)
-      return fail("E0305", `\`${this.signature}\` takes ${counted(names.length, "argument")}`, arg.span, {
+      return fail("E0305", `\`${this.signature}\` takes ${pluralize(names.length, "argument")}`, arg.span, {
         label: "one too many",
         help: tooManyHelp(this.signature.slice(0, this.signature.indexOf("("))) ?? "leave it out",
       });
@@ -88,12 +88,12 @@ export class Args {
   }
   /** The argument as a compile-time number or boolean, or a tensor. */
   operand(name: string): { value: Val; span: Span } {
-    const [value, span] = [plainNumber(this.value(name)), this.span(name)];
-    if (value.kind !== "number" && value.kind !== "bool") loneTensor(this.c.w, value, span);
+    const [value, span] = [spreadToNumber(this.value(name)), this.span(name)];
+    if (value.kind !== "number" && value.kind !== "bool") toDefaultTensor(this.c.w, value, span);
     return { value, span };
   }
   tensor(name: string): Value {
-    return loneTensor(this.c.w, this.value(name), this.span(name));
+    return toDefaultTensor(this.c.w, this.value(name), this.span(name));
   }
   size(name: string): Size {
     return toSize(this.c.w, this.value(name), this.span(name));

@@ -1,18 +1,18 @@
 // Calls of functions and methods. Checking only instantiates the callee's signature; elaboration inlines its body.
-import { counted } from "../counted.ts";
+import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { atom, sizeOf as sizeOfAtom } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
+import { bindArguments, type Signature } from "./bind.ts";
 import { builtinCalled } from "./builtins/list.ts";
 import { absorb, fail, textOf } from "./errors.ts";
 import { moduleScope, newFrame, siteOf } from "./frames.ts";
 import { calledFrom } from "./numbers.ts";
 import { firstArguments } from "./rows.ts";
-import { bindArguments, type Signature } from "./signature.ts";
 import { bareName, isBound, typeOf } from "./types.ts";
-import { fitAll } from "./unify.ts";
+import { unifyAll } from "./unify.ts";
 import {
-  type Abstract,
+  type ArrowParam,
   type Callable,
   type Frame,
   number,
@@ -22,12 +22,12 @@ import {
   tensor,
   type Val,
 } from "./values.ts";
-import type { Given, World } from "./world.ts";
+import type { CallArgument, World } from "./world.ts";
 
 export function call(
   w: World,
   fn: Callable,
-  given: readonly Given[],
+  given: readonly CallArgument[],
   from: Frame,
   at: ast.Span,
   want: Type | null,
@@ -39,7 +39,7 @@ export function call(
     case "declared":
     case "method":
     case "helper":
-      return enter(w, bodyOf(w, fn, from, at), given, from, at, want);
+      return callBody(w, bodyOf(w, fn, from, at), given, from, at, want);
     case "abstract":
       return callAbstract(w, fn.abstract, given, at);
     case "through":
@@ -72,10 +72,10 @@ function bodyOf(
   const frame = newFrame(w, { ...inside, ...own, body: method, result: method.result });
   return { signature, ast: method, scope: (fn.kind === "method" ? fn.instance.scope : fn.scope).within(frame) };
 }
-function enter(
+function callBody(
   w: World,
   { signature, ast, scope }: Body,
-  given: readonly Given[],
+  given: readonly CallArgument[],
   from: Frame,
   at: ast.Span,
   want: Type | null,
@@ -83,14 +83,14 @@ function enter(
   const signatureOnly = w.checking && !from.lane;
   // inside a routed body, calls go through arrows, where a layer may lead to another one of its kind without recursion
   if (signatureOnly && from.body) w.recordCall(from.body, ast, at);
-  if (!signatureOnly) enterBody(w, ast, at, signature.name);
+  if (!signatureOnly) pushCall(w, ast, at, signature.name);
   bindArguments(w, signature, scope, given, at, want);
-  if (signatureOnly) return promised(w, signature.result, scope);
+  if (signatureOnly) return placeholderResults(w, signature.result, scope);
   w.execute(ast.body, scope.inner());
   w.stack.pop();
-  return scope.frame.returned ?? (w.checking ? promised(w, signature.result, scope) : { kind: "none" });
+  return scope.frame.returned ?? (w.checking ? placeholderResults(w, signature.result, scope) : { kind: "none" });
 }
-function enterBody(w: World, body: object, at: ast.Span, name: string): void {
+function pushCall(w: World, body: object, at: ast.Span, name: string): void {
   if (w.stack.length > 200)
     fail(
       "E0308",
@@ -104,7 +104,7 @@ function enterBody(w: World, body: object, at: ast.Span, name: string): void {
   w.stack.push({ body, at, name });
 }
 /** Placeholders for the results that a signature promises. A size that only the result names is a new unknown at each call. */
-function promised(w: World, list: readonly ast.TypeExpr[], scope: Scope): Val {
+function placeholderResults(w: World, list: readonly ast.TypeExpr[], scope: Scope): Val {
   for (const t of list)
     for (const e of t.axes) {
       const name = bareName(e);
@@ -113,12 +113,18 @@ function promised(w: World, list: readonly ast.TypeExpr[], scope: Scope): Val {
   return results(list.map((t) => tensor(w.placeholder(typeOf(w, t, scope)))));
 }
 
-function fitArrow(w: World, arrow: Abstract, given: readonly Given[], scope: Scope, at: ast.Span): Given[] {
+function bindArrowArguments(
+  w: World,
+  arrow: ArrowParam,
+  given: readonly CallArgument[],
+  scope: Scope,
+  at: ast.Span,
+): CallArgument[] {
   const { params } = arrow.arrow;
   if (given.length !== params.length || given.some((g) => g.name !== null))
     fail(
       "E0305",
-      `\`${arrow.name}\` takes ${counted(params.length, "argument")} in order: ${textOf(arrow.arrow.span)}`,
+      `\`${arrow.name}\` takes ${pluralize(params.length, "argument")} in order: ${textOf(arrow.arrow.span)}`,
       at,
       {
         also: [{ span: arrow.arrow.span, text: "declared here" }],
@@ -131,25 +137,32 @@ function fitArrow(w: World, arrow: Abstract, given: readonly Given[], scope: Sco
     what: `argument ${i} of \`${arrow.name}\``,
     span: given[i]?.span ?? at,
   }));
-  return fitAll(w, fits, scope, w.options.working).map((value, i) => ({
+  return unifyAll(w, fits, scope, w.options.floatDType).map((value, i) => ({
     name: null,
     value: tensor(value),
     span: given[i]?.span ?? at,
   }));
 }
-const arrowScope = (w: World, arrow: Abstract): Scope =>
+const arrowScope = (w: World, arrow: ArrowParam): Scope =>
   new Scope(newFrame(w, { role: "header", site: "" }), arrow.scope);
 
 /** Calls a layer or function of which only the arrow type is known. */
-function callAbstract(w: World, abstract: Abstract, given: readonly Given[], at: ast.Span): Val {
+function callAbstract(w: World, abstract: ArrowParam, given: readonly CallArgument[], at: ast.Span): Val {
   const scope = arrowScope(w, abstract);
-  fitArrow(w, abstract, given, scope, at);
-  return promised(w, abstract.arrow.result, scope);
+  bindArrowArguments(w, abstract, given, scope, at);
+  return placeholderResults(w, abstract.arrow.result, scope);
 }
 /** Calls what was passed for an arrow. Arguments and results are converted to the arrow's dtypes, with which it was checked. */
-function callThrough(w: World, arrow: Abstract, fn: Callable, given: readonly Given[], from: Frame, at: ast.Span): Val {
+function callThrough(
+  w: World,
+  arrow: ArrowParam,
+  fn: Callable,
+  given: readonly CallArgument[],
+  from: Frame,
+  at: ast.Span,
+): Val {
   const scope = arrowScope(w, arrow);
-  const fitted = fitArrow(w, arrow, given, scope, at);
+  const fitted = bindArrowArguments(w, arrow, given, scope, at);
   const values = resultList(call(w, fn, firstArguments(fn, fitted), from, at, null));
   const fits = arrow.arrow.result.map((type, i) => ({
     type,
@@ -157,5 +170,5 @@ function callThrough(w: World, arrow: Abstract, fn: Callable, given: readonly Gi
     what: `result ${i} of \`${arrow.name}\``,
     span: at,
   }));
-  return results(fitAll(w, fits, scope, null).map(tensor));
+  return results(unifyAll(w, fits, scope, null).map(tensor));
 }

@@ -2,12 +2,12 @@
 import type { Diagnostic } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type } from "../types/type.ts";
-import { diagnostic, fail, repeated, textOf, twice } from "./errors.ts";
+import { declareSymbols } from "./bind.ts";
+import { declaredTwice, diagnostic, duplicates, fail, textOf } from "./errors.ts";
 import { moduleScope, newFrame } from "./frames.ts";
-import { throughAlias } from "./headers.ts";
+import { resolveAlias } from "./headers.ts";
 import { condition, makeInstance } from "./layers.ts";
 import { optimizerScope } from "./optimizer.ts";
-import { declareAbstractly } from "./signature.ts";
 import { abstractStorage } from "./storage.ts";
 import { conform } from "./tensor.ts";
 import { typeOf } from "./types.ts";
@@ -27,21 +27,21 @@ export function checkDeclaration(w: World, decl: Declared): void {
       return checkLayer(w, { ast, module });
     case "alias": {
       const header = headerScope(w, decl);
-      return w.guard(() => void throughAlias(w, ast, header), undefined);
+      return w.guard(() => void resolveAlias(w, ast, header), undefined);
     }
     case "optimizer":
       return checkOptimizer(w, { ast, module });
   }
 }
 const checkNames = (w: World, header: readonly ast.HeaderParam[]): void =>
-  void w.diagnostics.push(...repeated(header.map((h) => h.name)));
+  void w.diagnostics.push(...duplicates(header.map((h) => h.name)));
 function headerScope(w: World, { ast, module }: Declared): Scope {
   const header = moduleScope(w, module).within(newFrame(w, { role: "header", body: ast, site: "" }));
-  declareAbstractly(w, ast.header, header);
+  declareSymbols(w, ast.header, header);
   return header;
 }
 function checkBody(w: World, body: ast.Method | ast.Fn, params: readonly ast.HeaderParam[], scope: Scope): void {
-  declareAbstractly(w, params, scope);
+  declareSymbols(w, params, scope);
   const returns = w.execute(body.body, scope.inner());
   if (returns || body.result.length === 0) return;
   const message = `\`${body.name.name}\` may end without its result`;
@@ -82,7 +82,7 @@ function checkMembers(
       continue;
     }
     const old = seen.get(m.name.name);
-    if (old) w.diagnostics.push(twice(m.name, old));
+    if (old) w.diagnostics.push(declaredTwice(m.name, old));
     seen.set(m.name.name, m.name);
     checkMember(w, m, header, instance);
   }
@@ -132,7 +132,7 @@ function checkApply(w: World, method: ast.Method, scope: Scope): void {
         }),
       undefined,
     );
-  declareAbstractly(w, method.params, scope);
+  declareSymbols(w, method.params, scope);
   const { type: written } = param;
   w.guard(() => {
     const t = typeOf(w, written, scope);

@@ -3,7 +3,7 @@ import type * as ast from "../syntax/ast.ts";
 import { showType, type } from "../types/type.ts";
 import { absorb, didYouMean, fail, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
-import { castTo, conform, convert, loneTensor } from "./tensor.ts";
+import { castTo, conform, convert, toDefaultTensor } from "./tensor.ts";
 import { typeOf } from "./types.ts";
 import { type Scope, type Val } from "./values.ts";
 import type { World } from "./world.ts";
@@ -33,7 +33,7 @@ export function runLoss(w: World, stmt: Of<"loss" | "metric" | "update">, scope:
   const v = w.evaluate(stmt.value, scope);
   if (v.kind === "error") return absorb();
   const want = type(w.options.f32, []);
-  const x = loneTensor(w, v, stmt.value.span);
+  const x = toDefaultTensor(w, v, stmt.value.span);
   if (x.type.shape.length > 0)
     fail("E0405", `a loss is a single number, not ${showType(x.type)}`, stmt.value.span, {
       notes: calledFrom(w),
@@ -49,7 +49,7 @@ export function runMetric(w: World, stmt: Of<"loss" | "metric" | "update">, scop
   w.effects.metrics.push({
     path: scope.frame.instance?.path ?? "",
     name: stmt.name.name,
-    value: loneTensor(w, v, stmt.value.span),
+    value: toDefaultTensor(w, v, stmt.value.span),
   });
 }
 

@@ -1,24 +1,24 @@
 // Elaborates one entry: calls a method or function once, with its inputs as leaves of the graph.
 import { Problem, ProgramError } from "../diagnostic.ts";
 import { type GraphBuilder, TypeMismatch } from "../graph/builder.ts";
-import { type Graph, plainStore, type Result, type Store, type Value } from "../graph/node.ts";
+import { type Graph, type Result, type Store, unstackedStore, type Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { dims, type Type } from "../types/type.ts";
+import { findDeclaration, findMethod } from "./entry-signature.ts";
 import { didYouMean, Failure, fail, textOf } from "./errors.ts";
 import { evaluator } from "./evaluator.ts";
 import { moduleScope, newFrame } from "./frames.ts";
-import { headerOf } from "./headers.ts";
-import { makeAll, makeInstance, memberOf } from "./layers.ts";
+import { fillHeader } from "./headers.ts";
+import { makeInstance, memberOf, registerAll } from "./layers.ts";
 import type { Loaded } from "./modules.ts";
 import { selects } from "./optimize.ts";
-import { optimizerStep, type Trained } from "./optimizer.ts";
-import { type EntryRequest, Filling, type Request, trains } from "./request.ts";
-import { findDeclaration, findMethod } from "./signatures.ts";
-import type { Registered, Stores } from "./storage.ts";
+import { optimizerStep, type TrainedParameter } from "./optimizer.ts";
+import { type EntryRequest, type Request, RequestedValues, trains } from "./request.ts";
+import type { RegisteredStore, Stores } from "./storage.ts";
 import { typeOf } from "./types.ts";
 import { type Callable, type Declared, type Instance, resultList, type Scope, tensor } from "./values.ts";
-import { type Given, type OptimizeLine, type Options, type Reported, World } from "./world.ts";
+import { type CallArgument, type OptimizeLine, type Options, type Reported, World } from "./world.ts";
 
 /** The result of elaborating one entry. */
 export interface ElaboratedEntry {
@@ -29,7 +29,7 @@ export interface ElaboratedEntry {
   readonly inputs: readonly { readonly name: string; readonly store: Store }[];
   readonly losses: readonly Reported[];
   /** The names of the losses that the model's own methods state, not the layers in it. */
-  readonly stated: readonly string[];
+  readonly ownLosses: readonly string[];
   /** null: the entry is not trained. */
   readonly training: Training | null;
 }
@@ -42,7 +42,7 @@ export interface Training {
   update(grads: ReadonlyMap<string, Value>): Result[];
 }
 /** What all entries of one program share. */
-export interface Shared {
+export interface ElaborationState {
   readonly loaded: Loaded;
   readonly request: Request;
   readonly g: GraphBuilder;
@@ -50,7 +50,7 @@ export interface Shared {
   readonly inputs: Store[];
 }
 /** Turns a Failure into the ProgramError that callers of elaboration expect. */
-export function reported<T>(run: () => T): T {
+export function asProgramErrors<T>(run: () => T): T {
   try {
     return run();
   } catch (error) {
@@ -58,25 +58,28 @@ export function reported<T>(run: () => T): T {
     throw error;
   }
 }
-/** The options of an entry. If any entry trains, parameters are stored in f32 (`master`) even where the working precision is narrower. */
-export function optionsOf({ request, g }: Shared, flags: { training: boolean; generating: boolean }): Options {
+/** The options of an entry. If any entry trains, parameters are stored in f32 (`parameterDType`) even where the working precision is narrower. */
+export function optionsOf(
+  { request, g }: ElaborationState,
+  flags: { training: boolean; generating: boolean },
+): Options {
   const { precision } = request;
   const f32 = precision === "f64" ? "f64" : "f32";
-  const master = request.entries.some(trains) ? f32 : precision;
-  return { checking: false, working: precision, f32, master, g, ...flags };
+  const parameterDType = request.entries.some(trains) ? f32 : precision;
+  return { checking: false, floatDType: precision, f32, parameterDType, g, ...flags };
 }
 
-export class Entry {
-  private readonly shared: Shared;
+export class EntryElaborator {
+  private readonly shared: ElaborationState;
   private readonly entry: EntryRequest;
   private readonly w: World;
   private readonly decl: Declared;
-  private readonly filling: Filling;
+  private readonly requested: RequestedValues;
 
-  constructor(shared: Shared, entry: EntryRequest) {
+  constructor(shared: ElaborationState, entry: EntryRequest) {
     [this.shared, this.entry] = [shared, entry];
     this.decl = findDeclaration(shared.loaded, shared.request.declaration);
-    this.filling = new Filling(this.decl, shared.request, entry);
+    this.requested = new RequestedValues(this.decl, shared.request, entry);
     this.w = new World(
       optionsOf(shared, { training: trains(entry), generating: entry.method === "generate" }),
       evaluator,
@@ -85,34 +88,36 @@ export class Entry {
     shared.stores.current.clear();
   }
 
-  elaborated(): ElaboratedEntry {
+  elaborate(): ElaboratedEntry {
     const { w, entry, decl, shared } = this;
     const callable = decl.ast.kind === "fn" ? this.functionEntry(decl as Declared<ast.Fn>) : this.methodEntry();
-    this.filling.checkNames();
+    this.requested.checkNames();
     const inputs: { name: string; store: Store }[] = [];
     const given = callable.params.flatMap((p) => this.given(p, callable.scope, inputs));
-    const value = typed(() => w.call(callable.fn, given, newFrame(w, { role: "header", site: "" }), callable.at));
+    const value = withSizeErrors(() =>
+      w.call(callable.fn, given, newFrame(w, { role: "header", site: "" }), callable.at),
+    );
     const outputs = resultList(value).map(
-      (v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : lost() }),
+      (v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : failNotTensor() }),
     );
     const states = [...shared.stores.current].map(([name, v]): Result => ({ role: "store", name, value: v }));
     // nobody asks for the losses and metrics of generated tokens
-    const told = entry.method === "generate" ? [] : [...sums(w), ...metrics(w)];
+    const told = entry.method === "generate" ? [] : [...lossResults(w), ...metricResults(w)];
     const results = [...outputs, ...told, ...states];
-    const stated = [...new Set(w.effects.losses.filter((l) => l.path === "").map((l) => l.name))];
+    const ownLosses = [...new Set(w.effects.losses.filter((l) => l.path === "").map((l) => l.name))];
     return {
       name: entry.name,
       method: entry.method,
       graph: { name: entry.name, results },
       inputs,
       losses: w.effects.losses,
-      stated,
+      ownLosses,
       training: trains(entry) ? this.training(callable.at) : null,
     };
   }
   private functionEntry(decl: Declared<ast.Fn>) {
     const scope = moduleScope(this.w, decl.module).inner();
-    this.filling.bind(decl.ast.header, scope);
+    this.requested.bind(decl.ast.header, scope);
     const fn: Callable = { kind: "declared", decl };
     return { fn, params: decl.ast.header, scope, at: decl.ast.name.span };
   }
@@ -130,25 +135,25 @@ export class Entry {
     const name = entry.method;
     const method = findMethod(decl, name);
     const at = decl.ast.name.span;
-    const made = headerOf(w, decl, this.filling.header(), moduleScope(w, decl.module), at);
-    if (made.kind !== "maker") return lost();
+    const made = fillHeader(w, decl, this.requested.header(), moduleScope(w, decl.module), at);
+    if (made.kind !== "maker") return failNotTensor();
     const instance: Instance = makeInstance(w, made.make, "", shared.stores.root(w));
-    makeAll(instance);
+    registerAll(instance);
     const v = memberOf(instance, { name, span: method.name.span });
-    if (v.kind !== "fn") return lost();
+    if (v.kind !== "fn") return failNotTensor();
     const scope = instance.scope.inner();
-    this.filling.bind(method.params, scope);
+    this.requested.bind(method.params, scope);
     return { fn: v.fn, params: method.params, scope, at: method.name.span };
   }
 
   /** The argument for a parameter: an input if it is a tensor, else a value from the request; none if it is left to its default. */
-  private given(p: ast.HeaderParam, scope: Scope, inputs: { name: string; store: Store }[]): Given[] {
+  private given(p: ast.HeaderParam, scope: Scope, inputs: { name: string; store: Store }[]): CallArgument[] {
     const { w, entry, shared } = this;
     const name = p.name.name;
-    if (p.type?.kind !== "tensor") return this.filling.value(p, scope);
-    if (this.filling.byDefault(p)) return [];
+    if (p.type?.kind !== "tensor") return this.requested.value(p, scope);
+    if (this.requested.usesDefault(p)) return [];
     const t = typeOf(w, p.type, scope);
-    const store: Store = { ...plainStore(`${entry.name}/${name}`, "input", t), where: p.span };
+    const store: Store = { ...unstackedStore(`${entry.name}/${name}`, "input", t), span: p.span };
     shared.inputs.push(store);
     inputs.push({ name, store });
     return [{ name: p.name, value: tensor(b.param(w.g, store.name, t)), span: p.span }];
@@ -167,7 +172,7 @@ export class Entry {
         stmt.span,
         { help: "all lengths of an entry share its states: give them the same B" },
       );
-    const store: Store = { ...plainStore(name, "state", t, trains(entry)), where: stmt.span };
+    const store: Store = { ...unstackedStore(name, "state", t, trains(entry)), span: stmt.span };
     if (!old) shared.stores.all.set(name, { store, type: t, init: stmt.init, scope, owner: [] });
     return shared.stores.slot(w, name, t);
   }
@@ -176,22 +181,22 @@ export class Entry {
     const { w, shared } = this;
     const [first, ...more] = w.effects.losses.map((l) => l.value);
     if (!first) return fail("E0412", "`train` has no loss", at, { help: "state one: `loss language = ...`" });
-    if (w.lines.length === 0)
+    if (w.optimizeLines.length === 0)
       return fail("E0412", "`train` has no optimizer", at, { help: "end it with `optimize with AdamW(lr: 1e-3)`" });
-    const trained = trainedBy(w, [...shared.stores.all.values()]);
+    const trained = assignOptimizers(w, [...shared.stores.all.values()]);
     const used = new Set(trained.map((t) => t.at));
     return {
       total: more.reduce((x, y) => b.add(w.g, x, y), first),
       trainable: [...used].map(({ store }) => ({ store, value: b.param(w.g, store.name, store.type) })),
-      update: (grads) => reported(() => optimizerStep(w, shared.stores, trained, grads)),
+      update: (grads) => asProgramErrors(() => optimizerStep(w, shared.stores, trained, grads)),
     };
   }
 }
-export function lost(): never {
+export function failNotTensor(): never {
   throw new Problem("the entry has a result that is not a tensor", "return tensors");
 }
 /** The checker knows only symbols, so numbers that do not fit appear when ops are built: reported as a Problem with sizes. */
-function typed<T>(run: () => T): T {
+function withSizeErrors<T>(run: () => T): T {
   try {
     return run();
   } catch (error) {
@@ -202,7 +207,7 @@ function typed<T>(run: () => T): T {
 }
 const pathOf = ({ path, name }: Reported): string => (path === "" ? name : `${path}.${name}`);
 /** The losses by path and name; a loss stated several times is summed. */
-function sums(w: World): Result[] {
+function lossResults(w: World): Result[] {
   const byPath = new Map<string, Value>();
   for (const loss of w.effects.losses) {
     const old = byPath.get(pathOf(loss));
@@ -211,15 +216,15 @@ function sums(w: World): Result[] {
   return [...byPath].map(([name, value]) => ({ role: "loss", name, value }));
 }
 /** The metrics by path and name; if one is reported several times in a step, the last value counts. */
-function metrics(w: World): Result[] {
+function metricResults(w: World): Result[] {
   const byPath = new Map(w.effects.metrics.map((metric) => [pathOf(metric), metric.value]));
   return [...byPath].map(([name, value]) => ({ role: "metric", name, value }));
 }
 
 /** Assigns each parameter to the first `optimize` line that selects it; selectors that match nothing are errors. */
-function trainedBy(w: World, stores: readonly Registered[]): Trained[] {
+function assignOptimizers(w: World, stores: readonly RegisteredStore[]): TrainedParameter[] {
   const parameters = stores.filter((r) => r.store.role === "parameter");
-  for (const line of w.lines)
+  for (const line of w.optimizeLines)
     for (const s of line.selectors)
       if (!parameters.some((p) => selects(s, p.owner)))
         fail("E0501", `\`${textOf(s.span)}\` selects no parameter`, s.span, {
@@ -229,20 +234,20 @@ function trainedBy(w: World, stores: readonly Registered[]): Trained[] {
             "write a member's path, `blocks.feed`, or a layer's name, `RmsNorm`",
           ),
         });
-  const taken = parameters.map((at) => ({ at, line: w.lines.find((l) => fits(l, at)) }));
-  requireTaken(w.lines, new Set(taken.map((t) => t.line)));
-  return taken.flatMap(({ at, line }): Trained[] =>
-    line?.optimizer ? [{ at, optimizer: line.optimizer, where: line.where }] : [],
+  const taken = parameters.map((at) => ({ at, line: w.optimizeLines.find((l) => fits(l, at)) }));
+  requireAllUsed(w.optimizeLines, new Set(taken.map((t) => t.line)));
+  return taken.flatMap(({ at, line }): TrainedParameter[] =>
+    line?.optimizer ? [{ at, optimizer: line.optimizer, span: line.span }] : [],
   );
 }
-const fits = (line: OptimizeLine, at: Registered): boolean =>
+const fits = (line: OptimizeLine, at: RegisteredStore): boolean =>
   line.selectors.length === 0 || line.selectors.some((s) => selects(s, at.owner));
 /** Every line must train something, except for a final one without selectors, for which no parameter may be left. */
-function requireTaken(lines: readonly OptimizeLine[], used: ReadonlySet<OptimizeLine | undefined>): void {
+function requireAllUsed(lines: readonly OptimizeLine[], used: ReadonlySet<OptimizeLine | undefined>): void {
   const all = lines.findIndex((l) => l.selectors.length === 0);
   const idle = lines.find((l, i) => !used.has(l) && (l.selectors.length > 0 || i !== all));
   if (idle)
-    fail("E0505", "no parameter is left for this line: those above take all that it selects", idle.where, {
+    fail("E0505", "no parameter is left for this line: those above take all that it selects", idle.span, {
       help: "the first line that fits a parameter is taken: move this one up, or leave it out",
     });
 }

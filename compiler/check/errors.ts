@@ -2,7 +2,7 @@
 import type { Code } from "../codes.ts";
 import type { Diagnostic, Label } from "../diagnostic.ts";
 import type { Name, Span } from "../syntax/ast.ts";
-import { argumentHere } from "../syntax/help.ts";
+import { localArgumentName } from "../syntax/help.ts";
 
 export class Failure extends Error {
   /** null: the cause has been reported already. */
@@ -12,35 +12,35 @@ export class Failure extends Error {
     this.diagnostic = diagnostic;
   }
 }
-interface Words {
+interface DiagnosticText {
   readonly help: string;
   /** The text next to the caret. */
   readonly label?: string;
   readonly also?: readonly Label[];
   readonly notes?: readonly string[];
 }
-export const diagnostic = (code: Code, message: string, span: Span, words: Words): Diagnostic => ({
+export const diagnostic = (code: Code, message: string, span: Span, words: DiagnosticText): Diagnostic => ({
   code,
   message,
   labels: [{ span, text: words.label ?? "" }, ...(words.also ?? [])],
   notes: words.notes ?? [],
   help: words.help,
 });
-export function fail(code: Code, message: string, span: Span, words: Words): never {
+export function fail(code: Code, message: string, span: Span, words: DiagnosticText): never {
   throw new Failure(diagnostic(code, message, span, words));
 }
-export const twice = (name: Name, first: Name): Diagnostic =>
+export const declaredTwice = (name: Name, first: Name): Diagnostic =>
   diagnostic("E0302", `\`${name.name}\` is declared twice`, name.span, {
     also: [{ span: first.span, text: "first here" }],
     help: "rename or remove one",
   });
 /** An error for each name that stands twice in a list of names declared together; null is `_`. */
-export function repeated(names: readonly (Name | null)[]): Diagnostic[] {
+export function duplicates(names: readonly (Name | null)[]): Diagnostic[] {
   const seen = new Map<string, Name>();
   return names.flatMap((name) => {
     const first = name && seen.get(name.name);
     if (name && !first) seen.set(name.name, name);
-    return name && first ? [twice(name, first)] : [];
+    return name && first ? [declaredTwice(name, first)] : [];
   });
 }
 /** Gives up on an expression that depends on something already reported, without a second error. */
@@ -50,12 +50,12 @@ export function absorb(): never {
 
 export const textOf = (span: Span): string => span.source.text.slice(span.start, span.end);
 /** The source text of a span, to be quoted in a help; `otherwise` if it is long. */
-export function written(span: Span, otherwise = "x"): string {
+export function quoted(span: Span, otherwise = "x"): string {
   const text = textOf(span);
   return text.length <= 30 && !text.includes("\n") ? text : otherwise;
 }
 /** `file:line`. */
-export function placeOf(span: Span): string {
+export function locationText(span: Span): string {
   const line = span.source.text.slice(0, span.start).split("\n").length;
   return `${span.source.name}:${line}`;
 }
@@ -73,7 +73,7 @@ export function nearest(name: string, candidates: Iterable<string>): string | nu
 }
 /** The remedy for a named argument that does not exist. */
 export function argumentHelp(name: string, names: readonly string[]): string {
-  const here = argumentHere(name, names);
+  const here = localArgumentName(name, names);
   return here === undefined ? didYouMean(name, names, `it takes ${names.join(", ") || "none"}`) : `write \`${here}\``;
 }
 export const didYouMean = (name: string, candidates: Iterable<string>, otherwise: string): string => {

@@ -1,6 +1,6 @@
 // Evaluates expressions, both for checking (values are placeholders) and for elaboration (values are nodes).
 
-import { hidden } from "../graph/node.ts";
+import { runtimeInputs } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { isForeignModule, nameHelp } from "../syntax/help.ts";
@@ -9,9 +9,9 @@ import { type Type, type } from "../types/type.ts";
 import { binaryOf, unaryOf } from "./binary.ts";
 import { builtins } from "./builtins/list.ts";
 import { readSlot } from "./effects.ts";
-import { absorb, didYouMean, fail, nearest, textOf, written } from "./errors.ts";
+import { absorb, didYouMean, fail, nearest, quoted, textOf } from "./errors.ts";
 import { declarationValue } from "./frames.ts";
-import { headerOf } from "./headers.ts";
+import { fillHeader } from "./headers.ts";
 import { indexTensor } from "./indexing.ts";
 import { forwardOf, hasMember, makeInstance, memberOf } from "./layers.ts";
 import { toMakeable, toMakers } from "./makers.ts";
@@ -19,7 +19,7 @@ import { libraryHome, libraryNames } from "./modules.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { callPicked, sameResults } from "./routed.ts";
 import { abstractStorage } from "./storage.ts";
-import { loneTensor } from "./tensor.ts";
+import { toDefaultTensor } from "./tensor.ts";
 import { isCapital, spreadAxes } from "./types.ts";
 import {
   bool,
@@ -33,7 +33,7 @@ import {
   tensor,
   type Val,
 } from "./values.ts";
-import type { Given, World } from "./world.ts";
+import type { CallArgument, World } from "./world.ts";
 
 export function evaluate(w: World, e: ast.Expr, scope: Scope, want: Type | null): Val {
   switch (e.kind) {
@@ -130,7 +130,7 @@ function special(w: World, name: string): Val | null {
     case "inf":
       return number(Number.POSITIVE_INFINITY, false);
     case "step":
-      return tensor(w.made(type("i32", []), () => b.param(w.g, hidden.step, type("i32", []))));
+      return tensor(w.make(type("i32", []), () => b.param(w.g, runtimeInputs.step, type("i32", []))));
     default:
       return null;
   }
@@ -138,8 +138,10 @@ function special(w: World, name: string): Val | null {
 
 function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scope, want: Type | null): Val {
   const callee = value(w, e.callee, scope);
-  const given = e.args.map((a): Given => ({ name: a.name, value: w.evaluate(a.value, scope), span: a.value.span }));
-  w.g.where = e.span;
+  const given = e.args.map(
+    (a): CallArgument => ({ name: a.name, value: w.evaluate(a.value, scope), span: a.value.span }),
+  );
+  w.g.span = e.span;
   switch (callee.kind) {
     case "fn":
       return w.call(callee.fn, given, scope.frame, e.span, want);
@@ -153,14 +155,14 @@ function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scop
     case "picked":
       return callPicked(w, callee.layers, callee.index, given, scope.frame, e.span);
     case "declaration":
-      return headerOf(w, callee.decl, given, scope, e.span);
+      return fillHeader(w, callee.decl, given, scope, e.span);
     case "maker":
       return w.call(functionOf(w, callee.make, e.callee.span), given, scope.frame, e.span);
     default:
       return fail("E0307", `${kindText[callee.kind]} cannot be called`, e.callee.span, {
         help:
           callee.kind === "layers"
-            ? pickHelp(written(e.callee.span, "layers"))
+            ? pickHelp(quoted(e.callee.span, "layers"))
             : (hiddenHelp(e.callee, scope) ?? "call a function, a layer or a method"),
       });
   }
@@ -175,7 +177,7 @@ const pickHelp = (layers: string): string =>
 /** The function passed for a header name. A layer passed there must become a member first. */
 function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
   if (make.of.kind === "layer") {
-    const [name, layer] = [written(at, "name"), make.of.maker.decl.ast.name.name];
+    const [name, layer] = [quoted(at, "name"), make.of.maker.decl.ast.name.name];
     fail("E0307", `\`${textOf(at)}\` is a layer yet to be made`, at, {
       help:
         make.arrows.length > 0
@@ -203,7 +205,7 @@ function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: 
     return fail("E0313", `${kindText[object.kind]} has no members`, e.name.span, {
       help:
         object.kind === "layers"
-          ? `pick one: \`${written(e.object.span, "layers")}[0].${e.name.name}\``
+          ? `pick one: \`${quoted(e.object.span, "layers")}[0].${e.name.name}\``
           : noMemberHelp(e),
     });
   const found = memberOf(object.layer, e.name);
@@ -227,7 +229,7 @@ function indexValue(w: World, e: Extract<ast.Expr, { kind: "index" }>, scope: Sc
     case "layers":
       return pick(w, object.layers, e, scope);
     default:
-      return indexTensor(w, loneTensor(w, object, e.object.span), e, scope);
+      return indexTensor(w, toDefaultTensor(w, object, e.object.span), e, scope);
   }
 }
 const makersOf = (makers: Makers): Val => ({ kind: "makers", makers });

@@ -1,5 +1,5 @@
 // Frames (one for each activation of a body), module scopes, and the places that key random numbers.
-import { once } from "../once.ts";
+import { memoize } from "../memoize.ts";
 import type * as ast from "../syntax/ast.ts";
 import {
   type Declared,
@@ -22,7 +22,7 @@ interface FrameOptions {
   readonly result?: readonly ast.TypeExpr[];
 }
 export const newFrame = (w: World, o: FrameOptions): Frame => ({
-  float: w.options.working,
+  float: w.options.floatDType,
   role: o.role,
   instance: o.instance ?? null,
   body: o.body ?? null,
@@ -30,7 +30,7 @@ export const newFrame = (w: World, o: FrameOptions): Frame => ({
   lane: o.lane ?? null,
   result: o.result ?? [],
   returned: null,
-  round: "",
+  iterations: "",
 });
 /** The scope with the names that a module declares and imports; one for each World. */
 export function moduleScope(w: World, module: Module): Scope {
@@ -52,7 +52,7 @@ export function declarationValue(decl: Declared): Val {
 function ordinalOf(body: object | null, at: ast.Span): string {
   return body ? String(callsIn(body).findIndex((c) => c.start === at.start && c.end === at.end)) : "";
 }
-const callsIn: (body: object) => readonly ast.Span[] = once(callsBelow);
+const callsIn: (body: object) => readonly ast.Span[] = memoize(callsBelow);
 function callsBelow(node: unknown): ast.Span[] {
   if (Array.isArray(node)) return node.flatMap(callsBelow);
   if (typeof node !== "object" || node === null) return [];
@@ -62,4 +62,4 @@ function callsBelow(node: unknown): ast.Span[] {
 }
 /** Identifies a call for its random numbers: the chain of calls that leads to it, with the iterations of the loops around each. */
 export const siteOf = (frame: Frame, at: ast.Span): string =>
-  `${frame.site}/${ordinalOf(frame.body, at)}${frame.round}`;
+  `${frame.site}/${ordinalOf(frame.body, at)}${frame.iterations}`;

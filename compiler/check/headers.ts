@@ -1,14 +1,14 @@
 // Fills in the headers of declarations: the result is a layer yet to be made, an optimizer, or what an alias stands for.
 import type * as ast from "../syntax/ast.ts";
+import { bindArguments } from "./bind.ts";
 import { fail } from "./errors.ts";
 import { moduleScope, newFrame } from "./frames.ts";
 import { calledFrom } from "./numbers.ts";
-import { bindArguments } from "./signature.ts";
 import { type Declared, type Scope, type Val } from "./values.ts";
-import type { Given, World } from "./world.ts";
+import type { CallArgument, World } from "./world.ts";
 
 /** The value of `Linear(D, H)`: a layer yet to be made (`maker`), an optimizer, or for an alias what it stands for. */
-export function headerOf(w: World, decl: Declared, given: readonly Given[], from: Scope, at: ast.Span): Val {
+export function fillHeader(w: World, decl: Declared, given: readonly CallArgument[], from: Scope, at: ast.Span): Val {
   const { ast } = decl;
   if (ast.kind === "fn") return fail("E0307", "a function has no header to fill in", at, { help: "call it" });
   if (w.checking && from.frame.body) w.recordCall(from.frame.body, ast, at);
@@ -41,13 +41,13 @@ function filled(w: World, decl: Declared, header: Scope, at: ast.Span): Val {
     case "optimizer":
       return { kind: "optimizer", decl: { ast, module }, header };
     case "alias":
-      return throughAlias(w, ast, header);
+      return resolveAlias(w, ast, header);
     case "fn":
       return fail("E0307", "a function has no header to fill in", ast.span, { help: "call it" });
   }
 }
 /** The layer that an alias stands for, remembering the alias's name. */
-export function throughAlias(w: World, ast: ast.Alias, header: Scope): Val {
+export function resolveAlias(w: World, ast: ast.Alias, header: Scope): Val {
   const v = w.evaluate(ast.value, header);
   if (v.kind === "error") return v;
   if (v.kind !== "maker" || v.make.of.kind !== "layer")

@@ -7,10 +7,10 @@ import { checkingOptions, World } from "./world.ts";
 
 export type { Precision } from "../types/dtype.ts";
 export { builtins } from "./builtins/list.ts";
-export * from "./entries.ts";
+export * from "./elaborate.ts";
+export * from "./entry-signature.ts";
 export { type Loaded, load, loadFile, loadTemplate, type Resolve, resolveFile } from "./modules.ts";
 export { type Path, pathsOf } from "./paths.ts";
-export * from "./signatures.ts";
 
 /** All errors of a program, in source order, without duplicates. Modules of the standard library are not checked; a test does that. */
 export function check(loaded: Loaded): Diagnostic[] {

@@ -6,7 +6,7 @@ import type * as ast from "../syntax/ast.ts";
 import { nameHelp } from "../syntax/help.ts";
 import { equal, isSpread, type Size, show, sub } from "../types/size.ts";
 import { showType, type } from "../types/type.ts";
-import { absorb, fail, textOf, written } from "./errors.ts";
+import { absorb, fail, quoted, textOf } from "./errors.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { kindText, type Scope, tensor, type Val } from "./values.ts";
 import type { World } from "./world.ts";
@@ -42,7 +42,7 @@ function indexAxis(
   item: Exclude<Item, { kind: "ellipsis" }>,
   scope: Scope,
 ): [Value, number] {
-  w.g.where = item.span;
+  w.g.span = item.span;
   if (item.kind === "new") return [expanded(w, x, axis), axis + 1];
   const n = x.type.shape[axis] ?? absorb();
   if (isSpread(n))
@@ -71,12 +71,12 @@ function requireFromStart(w: World, item: ast.Expr, n: Size): void {
 }
 function expanded(w: World, x: Value, axis: number): Value {
   const shape = x.type.shape.toSpliced(axis, 0, 1);
-  return w.made(type(x.type.dtype, shape), () => b.reshape(w.g, x, numbers(shape)));
+  return w.make(type(x.type.dtype, shape), () => b.reshape(w.g, x, numbers(shape)));
 }
 /** One position of an axis, which is dropped; zeros if it is out of range. */
 function at(w: World, x: Value, axis: number, i: number, n: Size): Value {
   const shape = x.type.shape.toSpliced(axis, 1);
-  return w.made(type(x.type.dtype, shape), () => {
+  return w.make(type(x.type.dtype, shape), () => {
     const inside = Number.isInteger(i) && i >= 0 && i < Number(n);
     if (!inside)
       return b.broadcastTo(
@@ -97,7 +97,7 @@ function sliced(w: World, x: Value, axis: number, item: Extract<Item, { kind: "s
     });
   const size = sub(to, from);
   const shape = x.type.shape.toSpliced(axis, 1, size);
-  return w.made(type(x.type.dtype, shape), () => b.slice(w.g, x, axis, Number(from), Number(size)));
+  return w.make(type(x.type.dtype, shape), () => b.slice(w.g, x, axis, Number(from), Number(size)));
 }
 function end(w: World, e: ast.Expr, n: Size, scope: Scope): Size {
   const v = w.evaluate(e, scope);
@@ -120,15 +120,15 @@ export function takeAlong(w: World, x: Value, index: Value, axis: number, span: 
   needIndex(w, index, span);
   const batch = matched(w, x.type.shape.slice(0, axis), index, axis, span);
   const shape = [...batch, ...index.type.shape.slice(axis), ...x.type.shape.slice(axis + 1)];
-  return w.made(type(x.type.dtype, shape), () => b.take(w.g, x, index, axis));
+  return w.make(type(x.type.dtype, shape), () => b.take(w.g, x, index, axis));
 }
 export function needIndex(w: World, index: Value, span: ast.Span): void {
   if (index.type.dtype !== "i32")
     fail("E0210", `an index is i32, not ${showType(index.type)}`, span, {
       help:
         index.type.dtype === "bool"
-          ? `no size depends on data, so a mask picks no rows: choose with \`where(${written(span, "mask")}, a, b)\``
-          : `convert it: \`i32(${written(span)})\``,
+          ? `no size depends on data, so a mask picks no rows: choose with \`where(${quoted(span, "mask")}, a, b)\``
+          : `convert it: \`i32(${quoted(span)})\``,
       notes: calledFrom(w),
     });
 }

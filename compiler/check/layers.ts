@@ -8,8 +8,8 @@ import { absorb, didYouMean, fail, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { distinct, lengthOf, toMakeable } from "./makers.ts";
 import { calledFrom } from "./numbers.ts";
-import { stacksOf } from "./stacks.ts";
-import { abstractStorage, copyOf, mapped, owned, stacked, together, under } from "./storage.ts";
+import { isStack } from "./stacks.ts";
+import { abstractStorage, joinedStorage, mapSlots, sliceSlot, stacked, withOwner, withPrefix } from "./storage.ts";
 import { typeOf } from "./types.ts";
 import {
   type Callable,
@@ -34,27 +34,27 @@ export function makeInstance(w: World, make: Makeable, path: string, storage: St
   const scope = new Scope(maker.header.frame, maker.header);
   const members = new Map<string, () => Val>();
   const instance: Instance = { path, make, members, scope };
-  const place = owned(storage, [maker.decl.ast.name.name, ...maker.aliases]);
-  for (const member of chosen(w, maker.decl.ast.body, maker.header)) {
+  const place = withOwner(storage, [maker.decl.ast.name.name, ...maker.aliases]);
+  for (const member of activeMembers(w, maker.decl.ast.body, maker.header)) {
     const name = member.name.name;
-    const value = once(() => makeMember(w, instance, maker, member, place));
+    const value = lazy(() => makeMember(w, instance, maker, member, place));
     members.set(name, members.has(name) ? () => errorVal : value);
     scope.set(name, members.get(name) ?? value);
   }
   return instance;
 }
-function once<T>(make: () => T): () => T {
+function lazy<T>(make: () => T): () => T {
   let made: { readonly value: T } | null = null;
   return () => (made ??= { value: make() }).value;
 }
 /** The members that exist under this header. While checking, if a condition is not known, the members of both branches. */
-function chosen(w: World, body: readonly ast.MemberOrIf[], header: Scope): ast.Member[] {
+function activeMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope): ast.Member[] {
   return body.flatMap((m) => {
     if (m.kind !== "if") return [m];
     const holds = w.guard(() => condition(w, m.cond, header), null);
     return [
-      ...(holds === false ? [] : chosen(w, m.then, header)),
-      ...(holds === true ? [] : chosen(w, m.else, header)),
+      ...(holds === false ? [] : activeMembers(w, m.then, header)),
+      ...(holds === true ? [] : activeMembers(w, m.else, header)),
     ];
   });
 }
@@ -74,7 +74,7 @@ export function condition(w: World, e: ast.Expr, scope: Scope): boolean | null {
 
 function makeMember(w: World, instance: Instance, maker: Maker, m: ast.Member, storage: Storage): Val {
   const { header } = maker;
-  w.carryOut();
+  w.countStep();
   switch (m.kind) {
     case "method":
       return { kind: "fn", fn: { kind: "method", instance, method: m } };
@@ -88,11 +88,11 @@ function makeMember(w: World, instance: Instance, maker: Maker, m: ast.Member, s
       if (v.kind === "makers")
         return {
           kind: "layers",
-          layers: makeArray(w, v.makers, path, under(storage, m.name.name), stacksOf(maker.decl.ast, m.name.name)),
+          layers: makeArray(w, v.makers, path, withPrefix(storage, m.name.name), isStack(maker.decl.ast, m.name.name)),
         };
       return {
         kind: "layer",
-        layer: makeInstance(w, toMakeable(v, null, m.value.span), path, under(storage, m.name.name)),
+        layer: makeInstance(w, toMakeable(v, null, m.value.span), path, withPrefix(storage, m.name.name)),
         others: [],
       };
     }
@@ -107,7 +107,7 @@ function requireNoCall(w: World, e: ast.Expr, header: Scope): void {
 }
 function makeSlot(w: World, header: Scope, m: ast.Param | ast.State, storage: Storage): Val {
   const read = typeOf(w, m.type, header);
-  const stored = m.type.dtype === "float" && m.kind === "param" ? w.options.master : read.dtype;
+  const stored = m.type.dtype === "float" && m.kind === "param" ? w.options.parameterDType : read.dtype;
   const role = m.kind === "param" ? "parameter" : "state";
   const slot = storage(m.name.name, {
     role,
@@ -116,7 +116,7 @@ function makeSlot(w: World, header: Scope, m: ast.Param | ast.State, storage: St
     init: m.init,
     scope: header,
     owner: [],
-    where: m.span,
+    span: m.span,
   });
   return { kind: "slot", slot, dtype: m.type.dtype, name: m.name.name, state: m.kind === "state" };
 }
@@ -134,7 +134,7 @@ function makeArray(w: World, makers: Makers, path: string, storage: Storage, sta
   const whole =
     stack && only && more.length === 0 && only.make.of.kind === "layer" ? stacked(storage, list.length) : null;
   const element = (i: number): Storage =>
-    whole ? mapped(whole, (all) => copyOf(w, all, i)) : under(storage, String(i));
+    whole ? mapSlots(whole, (all) => sliceSlot(w, all, i)) : withPrefix(storage, String(i));
   const at = (i: number): Instance => makeInstance(w, list[i] ?? absorb(), `${path}.${i}`, element(i));
   return {
     length: list.length,
@@ -144,11 +144,11 @@ function makeArray(w: World, makers: Makers, path: string, storage: Storage, sta
     runs: runs.map(({ make, start, count }): Run => {
       const all =
         whole ??
-        together(
+        joinedStorage(
           w,
           Array.from({ length: count }, (_, i) => element(start + i)),
         );
-      return { start, count, make: (through) => makeInstance(w, make, `${path}.*`, mapped(all, through)) };
+      return { start, count, make: (through) => makeInstance(w, make, `${path}.*`, mapSlots(all, through)) };
     }),
   };
 }
@@ -173,11 +173,11 @@ function runsOf(list: readonly Makeable[]): { make: Makeable; start: number; cou
   return runs;
 }
 /** Instantiates all members, recursively, so that all stores are registered. */
-export function makeAll(instance: Instance): void {
+export function registerAll(instance: Instance): void {
   for (const member of instance.members.values()) {
     const v = member();
-    if (v.kind === "layer") makeAll(v.layer);
-    else if (v.kind === "layers") for (const layer of v.layers.stored()) makeAll(layer);
+    if (v.kind === "layer") registerAll(v.layer);
+    else if (v.kind === "layers") for (const layer of v.layers.stored()) registerAll(layer);
   }
 }
 

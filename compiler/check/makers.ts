@@ -2,14 +2,14 @@
 import type { Span } from "../syntax/ast.ts";
 import { add, equal, mul, type Size, show } from "../types/size.ts";
 import { absorb, fail } from "./errors.ts";
-import { type Abstract, kindText, type Makeable, type Makers, type Val } from "./values.ts";
+import { type ArrowParam, kindText, type Makeable, type Makers, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
 /**
  * A value as something that can become a member: a layer with its header filled in, a function, or a layer known by its arrow only. `arrow`: the
  * arrow type that it is passed for now.
  */
-export function toMakeable(v: Val, arrow: Abstract | null, at: Span): Makeable {
+export function toMakeable(v: Val, arrow: ArrowParam | null, at: Span): Makeable {
   const arrows = arrow ? [arrow] : [];
   switch (v.kind) {
     case "maker":
@@ -33,7 +33,7 @@ export function toMakeable(v: Val, arrow: Abstract | null, at: Span): Makeable {
   }
 }
 /** A value as an array of layers; a single layer is an array of one. */
-export function toMakers(w: World, v: Val, arrow: Abstract | null, at: Span): Makers {
+export function toMakers(w: World, v: Val, arrow: ArrowParam | null, at: Span): Makers {
   const makers = v.kind === "makers" ? v.makers : { times: 1, items: [toMakeable(v, null, at)] };
   if (!arrow) return makers;
   const wanted = arrow.arrow.array ? lengthWanted(w, arrow) : null;
@@ -44,11 +44,11 @@ export function toMakers(w: World, v: Val, arrow: Abstract | null, at: Span): Ma
     });
   return throughArrow(makers, arrow);
 }
-function lengthWanted(w: World, { arrow, scope }: Abstract): Size | null {
+function lengthWanted(w: World, { arrow, scope }: ArrowParam): Size | null {
   const v = arrow.array ? w.evaluate(arrow.array, scope) : null;
   return v?.kind === "number" ? v.value : null;
 }
-const throughArrow = (m: Makers, arrow: Abstract): Makers => ({
+const throughArrow = (m: Makers, arrow: ArrowParam): Makers => ({
   times: m.times,
   items: m.items.map((item) =>
     "items" in item ? throughArrow(item, arrow) : { of: item.of, arrows: [arrow, ...item.arrows] },

@@ -3,11 +3,11 @@ import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { dirname, resolve as resolvePath } from "node:path";
 import { asset } from "../assets.ts";
 import { type Diagnostic, Problem } from "../diagnostic.ts";
-import { onFile } from "../on-file.ts";
+import { withFileErrors } from "../file-errors.ts";
 import type * as ast from "../syntax/ast.ts";
 import type { Handle, Template } from "../syntax/hole.ts";
 import { parse } from "../syntax/parse.ts";
-import { diagnostic, didYouMean, twice } from "./errors.ts";
+import { declaredTwice, diagnostic, didYouMean } from "./errors.ts";
 import type { Declared, Module } from "./values.ts";
 
 /** A program with all its modules, and the errors in their texts and imports. */
@@ -24,7 +24,7 @@ export const resolveFile: Resolve = (path, from) => {
   try {
     if (path.startsWith("std/"))
       return /^std(\/\w+)+$/.test(path) ? { name: path, text: asset(`stdlib/${path.slice(4)}.moe`) } : null;
-    const name = realpathSync(resolvePath(dirname(placeOf(from.name)), path.endsWith(".moe") ? path : `${path}.moe`));
+    const name = realpathSync(resolvePath(dirname(realPath(from.name)), path.endsWith(".moe") ? path : `${path}.moe`));
     return { name, text: readFileSync(name, "utf8") };
   } catch {
     return null;
@@ -32,11 +32,11 @@ export const resolveFile: Resolve = (path, from) => {
 };
 
 /** The real path of a source, if its name is that of a file. */
-const placeOf = (name: string): string => (existsSync(name) ? realpathSync(name) : name);
+const realPath = (name: string): string => (existsSync(name) ? realpathSync(name) : name);
 
 /** Loads a file and all that it imports. Throws a Problem if the file itself cannot be read. */
 export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
-  const text = onFile(path, "read", () => readFileSync(path, "utf8"));
+  const text = withFileErrors(path, "read", () => readFileSync(path, "utf8"));
   if (text.includes("\0")) throw new Problem(`${path} is no text`, "name a .moe file");
   return load({ name: path, text }, resolve);
 }
@@ -98,7 +98,7 @@ class Loader {
   private declare(module: Module): void {
     for (const declared of module.program.declarations) {
       const old = module.names.get(declared.name.name);
-      if (old) this.diagnostics.push(twice(declared.name, old.ast.name));
+      if (old) this.diagnostics.push(declaredTwice(declared.name, old.ast.name));
       else module.names.set(declared.name.name, { ast: declared, module });
     }
     for (const one of module.program.imports) this.importAll(module, one);
@@ -121,7 +121,7 @@ class Loader {
       this.diagnostics.push(diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, { help }));
     }
     const old = module.names.get(name.name);
-    if (old) this.diagnostics.push(twice(name, old.ast.name));
+    if (old) this.diagnostics.push(declaredTwice(name, old.ast.name));
     else module.names.set(name.name, found && from ? { ast: found, module: from } : null);
   }
 }

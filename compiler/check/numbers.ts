@@ -1,14 +1,14 @@
 // Arithmetic on values known at compile time. While checking, a number may be a symbolic size, or unknown (null).
 import type { BinaryOp, Span } from "../syntax/ast.ts";
 import * as size from "../types/size.ts";
-import { fail, placeOf, textOf } from "./errors.ts";
+import { fail, locationText, textOf } from "./errors.ts";
 import { bool, kindText, type Num, number, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
 type Known = Extract<Val, { kind: "number" | "bool" }>;
 export const isKnown = (v: Val): v is Known => v.kind === "number" || v.kind === "bool";
 
-const order: Partial<Record<BinaryOp, (a: number, b: number) => boolean>> = {
+const comparisons: Partial<Record<BinaryOp, (a: number, b: number) => boolean>> = {
   "==": (a, b) => a === b,
   "!=": (a, b) => a !== b,
   "<": (a, b) => a < b,
@@ -16,7 +16,7 @@ const order: Partial<Record<BinaryOp, (a: number, b: number) => boolean>> = {
   ">": (a, b) => a > b,
   ">=": (a, b) => a >= b,
 };
-const plain: Partial<Record<BinaryOp, (a: number, b: number) => number>> = {
+const arithmetic: Partial<Record<BinaryOp, (a: number, b: number) => number>> = {
   "+": (a, b) => a + b,
   "-": (a, b) => a - b,
   "*": (a, b) => a * b,
@@ -44,14 +44,14 @@ const mayBeSize = (n: Num): n is size.Size => n !== null && (typeof n !== "numbe
 export function knownBinary(op: BinaryOp, a: Known, b: Known, at: Span): Val {
   if (op === "&&" || op === "||") return logical(op, a, b, at);
   const [x, y] = [asNumber(a), asNumber(b)];
-  const compare = order[op];
+  const compare = comparisons[op];
   if (compare) {
     if (typeof x === "number" && typeof y === "number") return bool(compare(x, y));
     if (x !== null && y !== null && size.equal(x, y)) return bool(compare(0, 0));
     return bool(null);
   }
   const whole = isWhole(a) && isWhole(b) && op !== "/" && op !== "**";
-  const apply = plain[op];
+  const apply = arithmetic[op];
   if (!apply) return fail("E0203", "`@` needs tensors", at, { help: "write `*` for numbers" });
   if (typeof x === "number" && typeof y === "number")
     return number(apply(x, y), op === "/" || op === "**" ? wholeRatio(a, b, apply(x, y)) : whole);
@@ -114,7 +114,7 @@ export const calledFrom = (w: World): string[] =>
   w.stack
     .toReversed()
     .slice(0, 4)
-    .map(({ at, name }) => `in \`${name}\`, called as \`${firstLine(textOf(at))}\` at ${placeOf(at)}`);
+    .map(({ at, name }) => `in \`${name}\`, called as \`${firstLine(textOf(at))}\` at ${locationText(at)}`);
 const firstLine = (text: string): string => {
   const [line = ""] = text.split("\n");
   return line.length > 70 ? `${line.slice(0, 67)}...` : line;

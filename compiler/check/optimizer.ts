@@ -10,17 +10,17 @@ import { product } from "../types/numbers.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { absorb, Failure, fail } from "./errors.ts";
 import { newFrame } from "./frames.ts";
-import type { Registered, Stores } from "./storage.ts";
+import type { RegisteredStore, Stores } from "./storage.ts";
 import { castTo } from "./tensor.ts";
 import { bindNames } from "./unify.ts";
 import { Scope, type Slot, tensor } from "./values.ts";
 import type { OptimizeLine, World } from "./world.ts";
 
 type Optimizer = NonNullable<OptimizeLine["optimizer"]>;
-export interface Trained {
-  readonly at: Registered;
+export interface TrainedParameter {
+  readonly at: RegisteredStore;
   readonly optimizer: Optimizer;
-  readonly where: ast.Span;
+  readonly span: ast.Span;
 }
 
 /** The names that an optimizer's methods see: its header values, and each other. */
@@ -36,21 +36,21 @@ export function optimizerScope(optimizer: Optimizer): Scope {
 export function optimizerStep(
   w: World,
   stores: Stores,
-  trained: readonly Trained[],
+  trained: readonly TrainedParameter[],
   grads: ReadonlyMap<string, Value>,
 ): Result[] {
   const totals = collectTotals(w, stores, trained, grads);
-  w.total = (_, at) => totals.get(placeText(at)) ?? bugAt(at);
-  return trained.flatMap((t) => new Step(w, stores, t, grads).results());
+  w.total = (_, at) => totals.get(locationKey(at)) ?? bugAt(at);
+  return trained.flatMap((t) => new ParameterStep(w, stores, t, grads).results());
 }
 const bugAt = (at: ast.Span): never => {
   throw new Bug(`a total was not collected at ${at.start}`);
 };
-const placeText = (at: ast.Span): string => `${at.source.name}:${at.start}`;
+const locationKey = (at: ast.Span): string => `${at.source.name}:${at.start}`;
 
 /** The terms of one `total(...)` in the program, by parameter. */
 interface Total {
-  readonly parts: Map<Registered, Value>;
+  readonly parts: Map<RegisteredStore, Value>;
   readonly optimizer: Optimizer;
   /** The `apply` that contains the `total`, or calls the method that does. */
   readonly method: ast.Method;
@@ -63,17 +63,17 @@ interface Total {
 function collectTotals(
   w: World,
   stores: Stores,
-  trained: readonly Trained[],
+  trained: readonly TrainedParameter[],
   grads: ReadonlyMap<string, Value>,
 ): Map<string, Value> {
   const totals = new Map<string, Total>();
-  const collect = (t: Trained, first: Total | null): void => {
-    const step = new Step(w, stores, first ? { ...t, optimizer: first.optimizer } : t, grads);
+  const collect = (t: TrainedParameter, first: Total | null): void => {
+    const step = new ParameterStep(w, stores, first ? { ...t, optimizer: first.optimizer } : t, grads);
     const method = first ? (step.fitting(first.method) ?? noPart(t, first)) : step.chosen();
     w.total = (s, at) => {
-      const total = totals.get(placeText(at)) ?? { parts: new Map(), optimizer: t.optimizer, method, at };
-      totals.set(placeText(at), total);
-      if (first === null || total === first) total.parts.set(t.at, step.summed(s));
+      const total = totals.get(locationKey(at)) ?? { parts: new Map(), optimizer: t.optimizer, method, at };
+      totals.set(locationKey(at), total);
+      if (first === null || total === first) total.parts.set(t.at, step.sumOverCopies(s));
       return w.placeholder(type(w.options.f32, []));
     };
     step.run(method);
@@ -88,31 +88,31 @@ function collectTotals(
     [...totals].map(([place, { parts }]) => [place, [...parts.values()].reduce((x, y) => b.add(w.g, x, y))]),
   );
 }
-function noPart({ at, where }: Trained, total: Total): never {
+function noPart({ at, span }: TrainedParameter, total: Total): never {
   fail(
     "E0504",
     `\`total\` sums over all trained parameters, and the rule that it stands in does not fit \`${at.store.name}\`: ${showType(at.type)}`,
     total.at,
     {
-      also: [{ span: where, text: "trained here" }],
+      also: [{ span, text: "trained here" }],
       help: "let it stand in an `apply` that fits every parameter: `apply(param: f32[...S], grad: f32[...S])`",
     },
   );
 }
 
 /** The optimizer step of one parameter. Its states become stores when `results` is called; for a stack it is elaborated for one copy. */
-class Step {
+class ParameterStep {
   private readonly w: World;
   private readonly stores: Stores;
-  private readonly trained: Trained;
+  private readonly trained: TrainedParameter;
   private readonly grad: Value;
   /** The number of copies in the stack; null: it is no stack. */
   private readonly copies: number | null;
   private readonly stack: readonly number[];
   private readonly bind = new Map<Value, Mapped>();
-  private readonly states = new Map<string, { slot: Slot; made: Registered }>();
+  private readonly states = new Map<string, { slot: Slot; made: RegisteredStore }>();
 
-  constructor(w: World, stores: Stores, trained: Trained, grads: ReadonlyMap<string, Value>) {
+  constructor(w: World, stores: Stores, trained: TrainedParameter, grads: ReadonlyMap<string, Value>) {
     const { store } = trained.at;
     [this.w, this.stores, this.trained] = [w, stores, trained];
     this.stack = dims(store.type).slice(0, store.stack);
@@ -129,7 +129,7 @@ class Step {
     }));
     for (const [name, { made }] of this.states) this.stores.all.set(name, made);
     const all = [{ name: store.name, value: castTo(this.w, param, store.type.dtype), full: store.type }, ...states];
-    return all.map(({ name, value, full }) => ({ role: "store", name, value: this.whole(value, full) }));
+    return all.map(({ name, value, full }) => ({ role: "store", name, value: this.withStackAxes(value, full) }));
   }
   /** Runs an `apply`; returns the parameter's new value. */
   run(method: ast.Method): Value {
@@ -149,11 +149,11 @@ class Step {
     return param.read();
   }
   /** The sum of `s` over all copies. */
-  summed(s: Value): Value {
+  sumOverCopies(s: Value): Value {
     if (this.copies === null) return s;
     const [m] = mapGraph([s], this.bind, this.w.g);
     if (!m) return absorb();
-    return m.kind === "plain" ? b.mul(this.w.g, m.value, this.copies) : b.sum(this.w.g, m.value);
+    return m.kind === "uniform" ? b.mul(this.w.g, m.value, this.copies) : b.sum(this.w.g, m.value);
   }
   /** `first` if it fits this parameter, else the first `apply` that does. */
   fitting(first: ast.Method | null): ast.Method | undefined {
@@ -169,9 +169,9 @@ class Step {
     return fail(
       "E0502",
       `no \`apply\` of \`${optimizer.decl.ast.name.name}\` fits \`${at.store.name}\`: ${showType(at.type)}`,
-      this.trained.where,
+      this.trained.span,
       {
-        also: [{ span: at.store.where ?? this.trained.where, text: "the parameter" }],
+        also: [{ span: at.store.span ?? this.trained.span, text: "the parameter" }],
         help: "write an `apply` for it, or give it to another optimizer: `optimize NAME with ...`",
       },
     );
@@ -189,7 +189,7 @@ class Step {
     if (known) return known.slot;
     const full = type(t.dtype, [...this.stack, ...t.shape]);
     const slot = variable(this.copy(b.param(this.w.g, name, full)));
-    const own: Store = { name, role: "optimizer", type: full, stack: store.stack, saved: true, where: stmt.span };
+    const own: Store = { name, role: "optimizer", type: full, stack: store.stack, saved: true, span: stmt.span };
     this.states.set(name, { slot, made: { store: own, type: t, init: stmt.init, scope, owner: [] } });
     return slot;
   }
@@ -203,11 +203,13 @@ class Step {
     return leaf;
   }
   /** The value for all copies, with the stack's axes. */
-  private whole(value: Value, full: Type): Value {
+  private withStackAxes(value: Value, full: Type): Value {
     if (this.copies === null) return value;
     const [m] = mapGraph([value], this.bind, this.w.g);
     if (!m) return absorb();
-    return m.kind === "plain" ? b.broadcastTo(this.w.g, m.value, dims(full)) : b.reshape(this.w.g, m.value, dims(full));
+    return m.kind === "uniform"
+      ? b.broadcastTo(this.w.g, m.value, dims(full))
+      : b.reshape(this.w.g, m.value, dims(full));
   }
 }
 function variable(first: Value): Slot {

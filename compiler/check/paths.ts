@@ -1,9 +1,9 @@
 // Lists the paths of a layer's parameters and states, for the documentation of the library.
 
 import { abstractLayer } from "./declarations.ts";
+import { findDeclaration, layerBehind } from "./entry-signature.ts";
 import { evaluator } from "./evaluator.ts";
 import type { Loaded } from "./modules.ts";
-import { findDeclaration, layerBehind } from "./signatures.ts";
 import type { Instance, Val } from "./values.ts";
 import { checkingOptions, World } from "./world.ts";
 

@@ -4,9 +4,9 @@ import type { Span } from "../syntax/ast.ts";
 import { type } from "../types/type.ts";
 import { Failure } from "./errors.ts";
 import { type Callable, type Frame } from "./values.ts";
-import type { Given, World } from "./world.ts";
+import type { CallArgument, World } from "./world.ts";
 
-export function probe(w: World, fn: Callable, rows: readonly Given[], from: Frame, at: Span): void {
+export function checkRoutedBody(w: World, fn: Callable, rows: readonly CallArgument[], from: Frame, at: Span): void {
   if (from.lane) return;
   const before = w.diagnostics.splice(0);
   const depth = w.stack.length;

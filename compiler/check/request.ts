@@ -1,13 +1,13 @@
 // What is requested from elaboration, and how names in headers and types get their values from it.
-import { askedSize, kindOf } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
+import { describeValue, sizeFlagText } from "../flag-text.ts";
 import type * as ast from "../syntax/ast.ts";
 import type { Precision } from "../types/dtype.ts";
+import { layerBehind, methodsOf } from "./entry-signature.ts";
 import { didYouMean, fail, textOf } from "./errors.ts";
-import { layerBehind, methodsOf } from "./signatures.ts";
 import { bareName, isCapital, namesIn } from "./types.ts";
 import { type Declared, number, type Scope, type Val } from "./values.ts";
-import type { Given } from "./world.ts";
+import type { CallArgument } from "./world.ts";
 
 export interface EntryRequest {
   /** Unique; the name of the graph, and the prefix of its inputs, as in `NAME/tokens`. */
@@ -34,7 +34,7 @@ export interface Request {
 }
 
 /** The sizes and values given for one entry, and which names have used them. */
-export class Filling {
+export class RequestedValues {
   private readonly decl: Declared;
   private readonly request: Request;
   private readonly entry: EntryRequest;
@@ -45,7 +45,7 @@ export class Filling {
     [this.decl, this.request, this.entry] = [decl, request, entry];
   }
   /** The header arguments that are given. */
-  header(): Given[] {
+  header(): CallArgument[] {
     const { decl } = this;
     for (const p of decl.ast.header) this.names.add(p.name.name);
     for (const p of decl.ast.header) {
@@ -59,7 +59,7 @@ export class Filling {
             ? {
                 help: `only a layer can give \`${p.name.name}\`: declare \`model M(...) = ${decl.ast.name.name}(...)\``,
               }
-            : { help: `give it: ${askedSize(p.name.name)}, or a default: \`${p.name.name} = 8\`` },
+            : { help: `give it: ${sizeFlagText(p.name.name)}, or a default: \`${p.name.name} = 8\`` },
         );
       if (given && p.type)
         throw new Problem(
@@ -67,9 +67,9 @@ export class Filling {
           `declare a model that fills it in: model M(...) = ${decl.ast.name.name}(...)`,
         );
     }
-    return decl.ast.header.flatMap((p): Given[] => {
+    return decl.ast.header.flatMap((p): CallArgument[] => {
       const v = this.size(p.name.name);
-      return v === undefined ? [] : [{ name: p.name, value: known(p.name.name, v), span: p.span }];
+      return v === undefined ? [] : [{ name: p.name, value: compileTimeValue(p.name.name, v), span: p.span }];
     });
   }
   private size(name: string): number | boolean | readonly number[] | undefined {
@@ -85,7 +85,7 @@ export class Filling {
     for (const p of params) {
       if (p.type?.kind !== "tensor") continue;
       this.inputs.add(p.name.name);
-      if (this.byDefault(p)) continue;
+      if (this.usesDefault(p)) continue;
       const { spread } = p.type;
       const names = [
         ...(spread ? [spread] : []),
@@ -97,25 +97,28 @@ export class Filling {
         const v = this.size(name);
         if (v === undefined)
           fail("E0408", `the entry \`${this.entry.method}\` needs the size \`${name}\``, span, {
-            help: `give it: ${askedSize(name, 128)}, or inputs that say it`,
+            help: `give it: ${sizeFlagText(name, 128)}, or inputs that say it`,
           });
-        scope.set(name, name === spread?.name ? { kind: "spread", name, axes: axesOf(name, v) } : known(name, v));
+        scope.set(
+          name,
+          name === spread?.name ? { kind: "spread", name, axes: axesOf(name, v) } : compileTimeValue(name, v),
+        );
       }
     }
   }
   /** The argument for a size or value parameter of a function. */
-  value(p: ast.HeaderParam, scope: Scope): Given[] {
+  value(p: ast.HeaderParam, scope: Scope): CallArgument[] {
     this.names.add(p.name.name);
     const v = this.size(p.name.name);
-    if (v !== undefined && !p.type) return [{ name: p.name, value: known(p.name.name, v), span: p.span }];
+    if (v !== undefined && !p.type) return [{ name: p.name, value: compileTimeValue(p.name.name, v), span: p.span }];
     if (!p.default && !scope.get(p.name.name))
       fail("E0407", `\`${this.decl.ast.name.name}\` needs \`${p.name.name}\``, p.span, {
-        help: `give it: ${askedSize(p.name.name)}`,
+        help: `give it: ${sizeFlagText(p.name.name)}`,
       });
     return [];
   }
   /** Whether a parameter is left to its default. */
-  byDefault(p: ast.HeaderParam): boolean {
+  usesDefault(p: ast.HeaderParam): boolean {
     return p.default !== null && !this.entry.inputs?.includes(p.name.name);
   }
   /** Throws a Problem for a size or input that the declaration does not have. */
@@ -146,20 +149,20 @@ function axesOf(name: string, v: Sizes[string]): readonly number[] {
   const no = axes.find((n) => !isSize(n));
   if (no !== undefined || axes.includes(undefined))
     throw new Problem(
-      `${name} is a list of sizes, and ${kindOf(no)} is none`,
+      `${name} is a list of sizes, and ${describeValue(no)} is none`,
       `give whole numbers: in TypeScript \`sizes: { ${name}: [2, 3] }\``,
     );
   return axes as readonly number[];
 }
 const isSize = (n: unknown): boolean => Number.isSafeInteger(n) && (n as number) >= 0;
-function known(name: string, v: number | boolean | readonly number[]): Val {
+function compileTimeValue(name: string, v: number | boolean | readonly number[]): Val {
   if (typeof v === "boolean") return { kind: "bool", value: v };
   if (typeof v === "number") {
     if (isCapital(name) && !isSize(v))
-      throw new Problem(`${name} is a size, and ${v} is not`, `give a whole number: ${askedSize(name, 8)}`);
+      throw new Problem(`${name} is a size, and ${v} is not`, `give a whole number: ${sizeFlagText(name, 8)}`);
     return number(v, isCapital(name));
   }
   if (!Array.isArray(v))
-    throw new Problem(`${name} is given ${kindOf(v)}`, "give a number, a boolean or a list of sizes");
+    throw new Problem(`${name} is given ${describeValue(v)}`, "give a number, a boolean or a list of sizes");
   return { kind: "list", items: v.map((n) => number(n, true)) };
 }

@@ -1,12 +1,12 @@
 // Calls of picked layers, `experts[index](x)` and `experts[:](x)`. The body is elaborated once, for one row or one layer, and turned into one for
 // all by the ops' `mapped` rules.
-import { counted } from "../counted.ts";
-import { placesIn } from "../graph/choices.ts";
+import { indexRangeOf } from "../graph/index-range.ts";
 import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Routing, Value } from "../graph/node.ts";
 import { topological } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { numbers } from "../ops/common.ts";
+import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { product } from "../types/numbers.ts";
 import { equal, isSpread, type Size, show } from "../types/size.ts";
@@ -15,8 +15,8 @@ import { EffectInStack } from "./effects.ts";
 import { absorb, fail, textOf } from "./errors.ts";
 import { forwardOf } from "./layers.ts";
 import { calledFrom } from "./numbers.ts";
-import { probe } from "./probe.ts";
-import { markWhole, oneRow, rowTypeOf, type Split } from "./rows.ts";
+import { checkRoutedBody } from "./probe.ts";
+import { type RowArgument, recordWholeAxis, rowTypeOf, takeRowHelp } from "./rows.ts";
 import {
   type Callable,
   type Frame,
@@ -29,14 +29,14 @@ import {
   tensor,
   type Val,
 } from "./values.ts";
-import type { Given, World } from "./world.ts";
+import type { CallArgument, World } from "./world.ts";
 
 /** `index` null: the call is `experts[:](x)`. */
 export function callPicked(
   w: World,
   layers: Instances,
   index: Value | null,
-  given: readonly Given[],
+  given: readonly CallArgument[],
   from: Frame,
   at: ast.Span,
 ): Val {
@@ -44,12 +44,12 @@ export function callPicked(
   if (index && index.type.dtype !== "i32")
     fail("E0410", `layers are picked by i32, not ${showType(index.type)}`, at, { help: "convert it: `i32(index)`" });
   if (index)
-    return w.checking ? checkRouted(w, layers, index, given, from, at) : routed(w, layers, index, given, from, at);
-  return w.checking ? checkAll(w, layers, given, from, at) : all(w, layers, given, from, at);
+    return w.checking ? checkRouted(w, layers, index, given, from, at) : callRouted(w, layers, index, given, from, at);
+  return w.checking ? checkAll(w, layers, given, from, at) : callAll(w, layers, given, from, at);
 }
 
 /** Splits each argument's axes into those before its row, which must be the index's first axes, and its row. */
-function splitRows(fn: Callable, index: Value, given: readonly Given[], at: ast.Span): Split[] {
+function splitRows(fn: Callable, index: Value, given: readonly CallArgument[], at: ast.Span): RowArgument[] {
   return given.map((g, i) => {
     const wanted = rowTypeOf(fn, g, i, at);
     if (g.value.kind !== "tensor" || wanted === null) return { given: g, type: null, lead: null, row: [] };
@@ -64,7 +64,7 @@ function splitRows(fn: Callable, index: Value, given: readonly Given[], at: ast.
         g.span,
         {
           notes: [
-            `a row has ${counted(rank, "axis", "axes")} here, so [${lead.map(show).join(", ")}] stands before it`,
+            `a row has ${pluralize(rank, "axis", "axes")} here, so [${lead.map(show).join(", ")}] stands before it`,
           ],
           help: "an argument is shared by all choices ([N, D]), per choice ([N, K, D]), or for all ([D])",
         },
@@ -74,18 +74,18 @@ function splitRows(fn: Callable, index: Value, given: readonly Given[], at: ast.
     return { given: g, type: wanted, lead, row };
   });
 }
-const failWide = (g: Given, wanted: ast.TypeExpr): never =>
+const failWide = (g: CallArgument, wanted: ast.TypeExpr): never =>
   fail("E0410", `an expert would be given all of \`${textOf(g.span)}\` for each choice`, g.span, {
     also: [{ span: wanted.span, text: "declared here" }],
-    help: oneRow(wanted),
+    help: takeRowHelp(wanted),
   });
-const dtypeOf = (g: Given) => (g.value.kind === "tensor" ? g.value.value.type.dtype : "f32");
+const dtypeOf = (g: CallArgument) => (g.value.kind === "tensor" ? g.value.value.type.dtype : "f32");
 
 function checkRouted(
   w: World,
   layers: Instances,
   index: Value,
-  given: readonly Given[],
+  given: readonly CallArgument[],
   from: Frame,
   at: ast.Span,
 ): Val {
@@ -95,22 +95,22 @@ function checkRouted(
     const rows = split.map(({ given: g, lead, row }) =>
       lead ? { ...g, value: tensor(w.placeholder(type(dtypeOf(g), row))) } : g,
     );
-    probe(w, fn, rows, from, at);
+    checkRoutedBody(w, fn, rows, from, at);
     return { split, result: w.call(fn, rows, from, at) };
   });
   const each = outcomes.map((o) => o.result);
   const result = withAxes(w, sameResults(each, at), index.type.shape);
-  for (const { split } of outcomes) markWhole(w, index.type, split, result);
+  for (const { split } of outcomes) recordWholeAxis(w, index.type, split, result);
   return result;
 }
-function checkAll(w: World, layers: Instances, given: readonly Given[], from: Frame, at: ast.Span): Val {
+function checkAll(w: World, layers: Instances, given: readonly CallArgument[], from: Frame, at: ast.Span): Val {
   const copies = given.map((g) =>
     g.value.kind === "tensor" ? { ...g, value: tensor(w.placeholder(type(dtypeOf(g), oneCopy(g, layers.length)))) } : g,
   );
   const outcomes = layers.kinds.map((layer) => w.call(forwardOf(layer, at), copies, from, at));
   return withAxes(w, sameResults(outcomes, at), [layers.length]);
 }
-function oneCopy(g: Given, copies: Size): readonly Size[] {
+function oneCopy(g: CallArgument, copies: Size): readonly Size[] {
   if (g.value.kind !== "tensor") return [];
   const { type: t } = g.value.value;
   const [first, ...rest] = t.shape;
@@ -183,29 +183,36 @@ function laneBase(w: World, bind: Bind, own: Mapped, n: number, outer: Lane | nu
   return leaf(w, bind, [], { ...own, value });
 }
 
-function routed(w: World, layers: Instances, index: Value, given: readonly Given[], from: Frame, at: ast.Span): Val {
-  requireThere(w, index, Number(layers.length), from, at);
+function callRouted(
+  w: World,
+  layers: Instances,
+  index: Value,
+  given: readonly CallArgument[],
+  from: Frame,
+  at: ast.Span,
+): Val {
+  requireInRange(w, index, Number(layers.length), from, at);
   const choices = dims(index.type);
   const n = product(choices);
-  const flat = ofRow(w, b.reshape(w.g, index, [n]), from.lane);
+  const flat = makeRowDependent(w, b.reshape(w.g, index, [n]), from.lane);
   const parts = layers.runs.map((run) => routedRun(w, run, inRun(w, flat, run, layers), index, given, from, at));
   const [first = [], ...others] = parts;
   const summed = first.map((value, i) => others.reduce((sum, part) => merge(w, sum, part[i] ?? absorb()), value));
   return results(summed.map((v) => tensor(b.reshape(w.g, v, [...choices, ...dims(v.type).slice(1)]))));
 }
 /** An index out of range drops its row on purpose; but one that holds positions (as of `top_k`) in an axis longer than the array is an error. */
-function requireThere(w: World, index: Value, length: number, { instance }: Frame, at: ast.Span): void {
-  const made = placesIn(index);
-  if (!made || made.among <= length) return;
+function requireInRange(w: World, index: Value, length: number, { instance }: Frame, at: ast.Span): void {
+  const made = indexRangeOf(index);
+  if (!made || made.length <= length) return;
   const maker = instance?.make.of.kind === "layer" && instance.path !== "" ? instance.make.of.maker : null;
   fail(
     "E0413",
-    `the index chooses among ${made.among}, and there ${length === 1 ? "is" : "are"} ${counted(length, "layer")}`,
+    `the index chooses among ${made.length}, and there ${length === 1 ? "is" : "are"} ${pluralize(length, "layer")}`,
     at,
     {
-      label: counted(length, "layer"),
+      label: pluralize(length, "layer"),
       also: [
-        ...(made.node.where ? [{ span: made.node.where, text: `chooses among ${made.among}` }] : []),
+        ...(made.node.span ? [{ span: made.node.span, text: `chooses among ${made.length}` }] : []),
         ...(maker ? [{ span: maker.at, text: `\`${maker.decl.ast.name.name}\` is made here` }] : []),
       ],
       notes: [`what chooses ${length} or more would get zeros`, ...calledFrom(w)],
@@ -214,10 +221,10 @@ function requireThere(w: World, index: Value, length: number, { instance }: Fram
   );
 }
 /** Inside another routed call each row has its own routing, even if all are equal: an index that does not depend on the row is made to. */
-function ofRow(w: World, index: Value, lane: Lane | null): Value {
-  return !lane || isOfRow(index, lane) ? index : b.where(w.g, b.ge(w.g, lane.base, 0), index, -1);
+function makeRowDependent(w: World, index: Value, lane: Lane | null): Value {
+  return !lane || dependsOnRow(index, lane) ? index : b.where(w.g, b.ge(w.g, lane.base, 0), index, -1);
 }
-function isOfRow(value: Value, { bind, base }: Lane): boolean {
+function dependsOnRow(value: Value, { bind, base }: Lane): boolean {
   const kind = bind.get(base)?.kind;
   return topological([value]).some((n) => n.results.some((r) => bind.get(r)?.kind === kind));
 }
@@ -234,7 +241,7 @@ function routedRun(
   run: Run,
   flat: Value,
   index: Value,
-  given: readonly Given[],
+  given: readonly CallArgument[],
   from: Frame,
   at: ast.Span,
 ): Value[] {
@@ -251,13 +258,13 @@ function routedRun(
   const rows = splitRows(fn, index, given, at).map(({ given: g, lead, row }) => {
     if (g.value.kind !== "tensor" || !lead) return g;
     // not shared if it depends on an outer row: the choices of other rows lie between this row's
-    const isShared = lead.length === 0 && !(from.lane && isOfRow(g.value.value, from.lane));
+    const isShared = lead.length === 0 && !(from.lane && dependsOnRow(g.value.value, from.lane));
     if (isShared) return g;
     const value = b.dispatch(w.g, perChoice(w, g.value.value, lead, row, dims(index.type)), by);
     return { ...g, value: tensor(leaf(w, bind, row, { kind: "rows", value, by })) };
   });
   const mapped = mapGraph(tensorsOf(w.call(fn, rows, { ...from, lane }, at)), bind, w.g);
-  w.g.where = at;
+  w.g.span = at;
   return mapped.map((m) => perRow(w, m, flat, by));
 }
 /** x[...lead, ...row], repeated for the choices that share it: [choices, ...row]. */
@@ -273,7 +280,7 @@ function perRow(w: World, m: Mapped, flat: Value, by: Routing): Value {
   return b.take(w.g, b.broadcastTo(w.g, m.value, [by.groups, ...dims(m.value.type)]), flat);
 }
 
-function all(w: World, layers: Instances, given: readonly Given[], from: Frame, at: ast.Span): Val {
+function callAll(w: World, layers: Instances, given: readonly CallArgument[], from: Frame, at: ast.Span): Val {
   for (const g of given) oneCopy(g, layers.length);
   const depth = w.stack.length;
   try {
@@ -282,7 +289,7 @@ function all(w: World, layers: Instances, given: readonly Given[], from: Frame, 
   } catch (error) {
     if (!(error instanceof EffectInStack) || from.lane) throw error;
     w.stack.length = depth;
-    return oneByOne(w, layers, given, from, at);
+    return callOneByOne(w, layers, given, from, at);
   }
 }
 /** Concatenates the results of runs of layers. */
@@ -290,7 +297,7 @@ function joined(w: World, parts: readonly (readonly Value[])[]): Val {
   const of = (i: number): Value[] => parts.map((p) => p[i] ?? absorb());
   return results((parts[0] ?? []).map((_, i) => tensor(b.concat(w.g, of(i), 0))));
 }
-function allOfRun(w: World, run: Run, given: readonly Given[], from: Frame, at: ast.Span): Value[] {
+function allOfRun(w: World, run: Run, given: readonly CallArgument[], from: Frame, at: ast.Span): Value[] {
   const bind: Bind = new Map();
   const layer = run.make((slot) => copySlot(w, bind, slot));
   const own: Mapped = { kind: "each", value: b.add(w.g, b.iota(w.g, run.count), run.start), over: run.count };
@@ -306,12 +313,12 @@ function allOfRun(w: World, run: Run, given: readonly Given[], from: Frame, at: 
   );
 }
 /** Calls the layers one by one; for bodies with losses, metrics or states. */
-function oneByOne(w: World, layers: Instances, given: readonly Given[], from: Frame, at: ast.Span): Val {
+function callOneByOne(w: World, layers: Instances, given: readonly CallArgument[], from: Frame, at: ast.Span): Val {
   const parts = Array.from({ length: Number(layers.length) }, (_, i) => {
     const own = given.map((g) =>
       g.value.kind === "tensor" ? { ...g, value: tensor(b.squeeze(w.g, b.slice(w.g, g.value.value, 0, i, 1), 0)) } : g,
     );
-    const made = w.call(forwardOf(layers.at(i), at), own, { ...from, round: `${from.round}.${i}` }, at);
+    const made = w.call(forwardOf(layers.at(i), at), own, { ...from, iterations: `${from.iterations}.${i}` }, at);
     return tensorsOf(made).map((x) => b.expand(w.g, x, 0));
   });
   return joined(w, parts);

@@ -1,18 +1,18 @@
 // Which axes of a routed call's argument form one row: those of the parameter's type with `...S` empty.
-import { counted } from "../counted.ts";
+import { pluralize } from "../pluralize.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, type Size } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
 import { fail, textOf } from "./errors.ts";
 import { type Callable, resultList, type Val } from "./values.ts";
-import type { Given, World } from "./world.ts";
+import type { CallArgument, World } from "./world.ts";
 
 /** The type of the parameter for an argument; its axes, without the spread, are those of a row. null: the parameter is no tensor. */
-export function rowTypeOf(fn: Callable, arg: Given, i: number, at: Span): TypeExpr | null {
+export function rowTypeOf(fn: Callable, arg: CallArgument, i: number, at: Span): TypeExpr | null {
   const types = parameterTypes(fn);
   const found = arg.name ? types.find((t) => t.name === arg.name?.name) : types[i];
   if (!found)
-    return fail("E0305", `the layer takes ${counted(types.length, "argument")}`, arg.span, {
+    return fail("E0305", `the layer takes ${pluralize(types.length, "argument")}`, arg.span, {
       also: [{ span: at, text: "called here" }],
       help: "give as many as its `forward` takes",
     });
@@ -20,28 +20,29 @@ export function rowTypeOf(fn: Callable, arg: Given, i: number, at: Span): TypeEx
 }
 
 /**
- * A remedy for an error about one of these shapes, if it comes from a routed call whose expert takes a whole axis rather than a row (`markWhole`).
+ * A remedy for an error about one of these shapes, if it comes from a routed call whose expert takes a whole axis rather than a row (`recordWholeAxis`).
  */
-export function rowHelp({ whole }: World, ...shapes: readonly (readonly Size[])[]): string | null {
-  return shapes.map((shape) => whole.get(shape)).find((help) => help !== undefined) ?? null;
+export function rowHelp({ shapeHelp }: World, ...shapes: readonly (readonly Size[])[]): string | null {
+  return shapes.map((shape) => shapeHelp.get(shape)).find((help) => help !== undefined) ?? null;
 }
 /** Notes results of a routed call in which an expert takes an axis that the index also has: probably a row was meant. */
-export function markWhole(w: World, index: Type, split: readonly Split[], result: Val): void {
+export function recordWholeAxis(w: World, index: Type, split: readonly RowArgument[], result: Val): void {
   const taken = split.find(({ lead, row: [first = 1, ...more] }) => {
     const next = lead ? index.shape[lead.length] : undefined;
     return more.length > 0 && typeof next === "object" && equal(first, next);
   });
   if (!taken?.type) return;
-  for (const r of resultList(result)) if (r.kind === "tensor") w.whole.set(r.value.type.shape, oneRow(taken.type));
+  for (const r of resultList(result))
+    if (r.kind === "tensor") w.shapeHelp.set(r.value.type.shape, takeRowHelp(taken.type));
 }
 /** The remedy for a parameter that takes a whole axis where it should take a row. */
-export function oneRow({ dtype, axes, span }: TypeExpr): string {
+export function takeRowHelp({ dtype, axes, span }: TypeExpr): string {
   const last = axes.slice(-1).map((e) => textOf(e.span));
-  return `an expert takes one row, and for \`${textOf(span)}\` a row has ${counted(axes.length, "axis", "axes")}: declare \`${dtype}[${["...S", ...last].join(", ")}]\``;
+  return `an expert takes one row, and for \`${textOf(span)}\` a row has ${pluralize(axes.length, "axis", "axes")}: declare \`${dtype}[${["...S", ...last].join(", ")}]\``;
 }
 /** An argument of a routed call: the declared type, the axes before its row, and those of the row. `type`, `lead` null: not a tensor. */
-export interface Split {
-  readonly given: Given;
+export interface RowArgument {
+  readonly given: CallArgument;
   readonly type: TypeExpr | null;
   readonly lead: readonly Size[] | null;
   readonly row: readonly Size[];
@@ -51,7 +52,7 @@ interface Parameter {
   readonly type: TypeExpr | null;
 }
 /** The arguments of an arrow that `fn`, passed for it, takes: it may take the first of them only. */
-export const firstArguments = (fn: Callable, given: readonly Given[]): readonly Given[] =>
+export const firstArguments = (fn: Callable, given: readonly CallArgument[]): readonly CallArgument[] =>
   fn.kind === "builtin" ? given : given.slice(0, parameterTypes(fn).length);
 function parameterTypes(fn: Callable): Parameter[] {
   switch (fn.kind) {

@@ -2,16 +2,16 @@
 import type * as ast from "../syntax/ast.ts";
 
 /** Whether a method of `layer` calls its member `name` as `name[index](...)` or `name[:](...)`. */
-export const stacksOf = (layer: ast.Layer, name: string): boolean =>
-  layer.body.some((m) => m.kind === "method" && picks(m.body, name, new Set()).length > 0);
+export const isStack = (layer: ast.Layer, name: string): boolean =>
+  layer.body.some((m) => m.kind === "method" && layerIndices(m.body, name, new Set()).length > 0);
 /** Whether a layer passed under the header name `param` is called as `name[index](...)`. */
-export function routesParam(layer: ast.Layer, param: string): boolean {
+export function isRoutedParam(layer: ast.Layer, param: string): boolean {
   const made = layer.body.filter((m) => m.kind === "sublayer" && nameIn(m.value) === param);
   const methods = layer.body.filter((m) => m.kind === "method");
   return made.some(
     (m) =>
       m.kind === "sublayer" &&
-      methods.some((f) => picks(f.body, m.name.name, new Set()).some((item) => item.kind !== "slice")),
+      methods.some((f) => layerIndices(f.body, m.name.name, new Set()).some((item) => item.kind !== "slice")),
   );
 }
 /** The name `expert` in `expert` or `expert[E]`. */
@@ -19,13 +19,16 @@ const nameIn = (e: ast.Expr): string | null =>
   e.kind === "index" ? nameIn(e.object) : e.kind === "name" ? e.name : null;
 
 /** The index items of calls such as `name[index](...)` in `node`, other than plain numbers and loop counters. */
-function picks(node: unknown, name: string, counters: ReadonlySet<string>): ast.IndexItem[] {
-  if (Array.isArray(node)) return node.flatMap((item) => picks(item, name, counters));
+function layerIndices(node: unknown, name: string, counters: ReadonlySet<string>): ast.IndexItem[] {
+  if (Array.isArray(node)) return node.flatMap((item) => layerIndices(item, name, counters));
   if (typeof node !== "object" || node === null) return [];
   const stmt = node as { kind?: string; over?: { kind?: string }; name?: ast.Name; index?: ast.Name | null };
   const known = stmt.kind === "for" ? new Set([...counters, ...loopNumbers(stmt)]) : counters;
   const own = pickedBy(node as ast.Expr, name, known);
-  return [...own, ...Object.entries(node).flatMap(([key, value]) => (key === "span" ? [] : picks(value, name, known)))];
+  return [
+    ...own,
+    ...Object.entries(node).flatMap(([key, value]) => (key === "span" ? [] : layerIndices(value, name, known))),
+  ];
 }
 /** The variables of a loop that are numbers. */
 const loopNumbers = (s: { over?: { kind?: string }; name?: ast.Name; index?: ast.Name | null }): string[] =>

@@ -1,16 +1,16 @@
 // Executes statements. Checking runs both branches of an `if`, and the body of a loop once; elaboration takes one branch and unrolls loops.
-import { counted } from "../counted.ts";
+import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { atom, equalAll, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { showType } from "../types/type.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
-import { absorb, didYouMean, Failure, fail, repeated, textOf } from "./errors.ts";
+import { absorb, didYouMean, duplicates, Failure, fail, textOf } from "./errors.ts";
 import { condition } from "./layers.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { checkOptimize } from "./optimize.ts";
-import { castTo, conform, loneTensor } from "./tensor.ts";
+import { castTo, conform, toDefaultTensor } from "./tensor.ts";
 import { isCapital, typeOf } from "./types.ts";
-import { fitAll } from "./unify.ts";
+import { unifyAll } from "./unify.ts";
 import { bool, errorVal, kindText, number, results, Scope, tensor, type Val } from "./values.ts";
 import { floating, type World } from "./world.ts";
 
@@ -25,8 +25,8 @@ export function execute(w: World, body: readonly ast.Stmt[], scope: Scope): bool
   return returned;
 }
 function run(w: World, stmt: ast.Stmt, scope: Scope): boolean {
-  w.carryOut();
-  w.g.where = stmt.span;
+  w.countStep();
+  w.g.span = stmt.span;
   switch (stmt.kind) {
     case "let":
       runLet(w, stmt, scope);
@@ -75,7 +75,7 @@ function runLet(w: World, stmt: Of<"let">, scope: Scope): void {
   });
 }
 function letItems(w: World, stmt: Of<"let">, scope: Scope): readonly Val[] {
-  const [again] = repeated(stmt.names);
+  const [again] = duplicates(stmt.names);
   if (again) throw new Failure(again);
   const value = letValue(w, stmt, scope);
   if (value.kind === "error") return absorb();
@@ -124,7 +124,7 @@ function newSizes(t: ast.TypeExpr, scope: Scope, evaluate: () => Val): Val | nul
 function wrongCount(stmt: Of<"let">, value: Val): never {
   const n = value.kind === "tuple" ? value.items.length : 1;
   const name = stmt.names[0]?.name ?? "x";
-  return fail("E0310", `${counted(n, "result")} for ${counted(stmt.names.length, "name")}`, stmt.span, {
+  return fail("E0310", `${pluralize(n, "result")} for ${pluralize(stmt.names.length, "name")}`, stmt.span, {
     label: textOf(stmt.value.span).split("\n")[0] ?? "",
     help:
       n === 1
@@ -169,7 +169,15 @@ function runSet(w: World, stmt: Of<"set">, scope: Scope): void {
   holder.set(
     name,
     w.guard(
-      () => sameTypeAs(w, name, old, w.evaluate(stmt.value, scope), stmt, holder !== scope && scope.frame.round !== ""),
+      () =>
+        sameTypeAs(
+          w,
+          name,
+          old,
+          w.evaluate(stmt.value, scope),
+          stmt,
+          holder !== scope && scope.frame.iterations !== "",
+        ),
       errorVal,
     ),
   );
@@ -191,7 +199,7 @@ function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set"
           ? `make it a tensor from the first: \`let ${name}: ${showType(value.value.type)} = ...\``
           : `make a new one: \`let ${name} = ...\``,
     });
-  const x = loneTensor(w, value, stmt.value.span);
+  const x = toDefaultTensor(w, value, stmt.value.span);
   const want = old.value.type;
   const fits =
     equalAll(x.type.shape, want.shape) &&
@@ -220,7 +228,7 @@ function runReturn(w: World, stmt: Of<"return">, scope: Scope): void {
   if (stmt.values.length !== declared.length)
     fail(
       "E0206",
-      `${counted(stmt.values.length, "result")} returned where ${counted(declared.length, "result")} declared`,
+      `${pluralize(stmt.values.length, "result")} returned where ${pluralize(declared.length, "result")} declared`,
       stmt.span,
       {
         also: declared.slice(0, 1).map((t) => ({ span: t.span, text: "declared here" })),
@@ -239,7 +247,7 @@ function runReturn(w: World, stmt: Of<"return">, scope: Scope): void {
       span: e?.span ?? stmt.span,
     };
   });
-  frame.returned = results(fitAll(w, fits, own, null).map(tensor));
+  frame.returned = results(unifyAll(w, fits, own, null).map(tensor));
 }
 const openSizes = (t: ast.TypeExpr, scope: Scope): boolean =>
   t.axes.some((e) => e.kind === "name" && !scope.holder(e.name));
@@ -260,39 +268,39 @@ function openCondition(w: World, stmt: Of<"if">, scope: Scope): null {
 
 function runFor(w: World, stmt: Of<"for">, scope: Scope): boolean {
   const turns =
-    stmt.over.kind === "range" ? rangeTurns(w, stmt.over, stmt.name, scope) : layerTurns(w, stmt.over, scope);
-  const { round } = scope.frame;
+    stmt.over.kind === "range" ? rangeIterations(w, stmt.over, stmt.name, scope) : layerIterations(w, stmt.over, scope);
+  const { iterations } = scope.frame;
   for (const [i, value] of turns.entries()) {
     const block = scope.inner();
     block.set(stmt.name.name, value);
-    if (stmt.index) block.set(stmt.index.name, w.checking ? anyTurn(stmt.index) : number(i, true));
-    scope.frame.round = `${round}.${i}`;
+    if (stmt.index) block.set(stmt.index.name, w.checking ? symbolicIndex(stmt.index) : number(i, true));
+    scope.frame.iterations = `${iterations}.${i}`;
     const done = execute(w, stmt.body, block);
-    scope.frame.round = round;
+    scope.frame.iterations = iterations;
     if (done && !w.checking) return true;
   }
   return false;
 }
 /** A loop counter while checking: one symbol, so that sizes made from it agree (`x[i:T + i]` has T rows). */
-const anyTurn = (name: ast.Name): Val => number(sizeOfAtom(atom(name.name)), true);
-const mostTurns = 10000;
-function rangeTurns(w: World, range: ast.Range, name: ast.Name, scope: Scope): Val[] {
+const symbolicIndex = (name: ast.Name): Val => number(sizeOfAtom(atom(name.name)), true);
+const maxIterations = 10000;
+function rangeIterations(w: World, range: ast.Range, name: ast.Name, scope: Scope): Val[] {
   const [from, to] = [range.from, range.to].map((e) => {
     const v = w.evaluate(e, scope);
     if (v.kind === "error") absorb();
     return v.kind === "number" && v.value === null ? null : toSize(w, v, e.span);
   });
-  if (w.checking) return [anyTurn(name)];
+  if (w.checking) return [symbolicIndex(name)];
   const start = Number(from);
   const turns = Math.max(0, Number(to) - start);
-  if (turns > mostTurns)
+  if (turns > maxIterations)
     return fail("E0211", `a loop of ${turns} turns`, range.span, {
       notes: ["loops are unrolled", ...calledFrom(w)],
-      help: `loop at most ${mostTurns} times`,
+      help: `loop at most ${maxIterations} times`,
     });
   return Array.from({ length: turns }, (_, i) => number(start + i, true));
 }
-function layerTurns(w: World, over: ast.Expr, scope: Scope): Val[] {
+function layerIterations(w: World, over: ast.Expr, scope: Scope): Val[] {
   const v = w.evaluate(over, scope);
   if (v.kind === "error") return absorb();
   if (v.kind !== "layers")

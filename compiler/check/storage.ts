@@ -8,7 +8,7 @@ import { type Owner, type Scope, type Slot, type SlotSpec, type Storage } from "
 import type { World } from "./world.ts";
 
 /** A store, with the initializer of one copy. */
-export interface Registered {
+export interface RegisteredStore {
   readonly store: Store;
   /** The type of one copy. */
   readonly type: Type;
@@ -18,7 +18,7 @@ export interface Registered {
 }
 /** All stores of a program. `current`: the values written to stores so far in the entry being elaborated. */
 export class Stores {
-  readonly all = new Map<string, Registered>();
+  readonly all = new Map<string, RegisteredStore>();
   readonly current = new Map<string, Value>();
 
   /** The storage that registers stores under their paths, each once for all entries. */
@@ -31,7 +31,7 @@ export class Stores {
         type: full,
         stack: spec.stack.length,
         saved: true,
-        where: spec.where,
+        span: spec.span,
       };
       if (!this.all.has(name))
         this.all.set(name, { store, type: spec.type, init: spec.init, scope: spec.scope, owner: spec.owner });
@@ -52,12 +52,12 @@ export const abstractStorage =
   (w: World): Storage =>
   (_, spec) => ({ type: spec.type, read: () => w.placeholder(spec.type), write: () => undefined });
 
-export const under =
+export const withPrefix =
   (storage: Storage, prefix: string): Storage =>
   (name, spec) =>
     storage(`${prefix}.${name}`, spec);
 /** Marks the slots as belonging to a layer, which selectors of `optimize` can address by any of `names`. */
-export const owned =
+export const withOwner =
   (storage: Storage, names: readonly string[]): Storage =>
   (name, spec) =>
     storage(name, { ...spec, owner: [{ names, path: name }, ...spec.owner] });
@@ -66,21 +66,21 @@ export const stacked =
   (storage: Storage, copies: number): Storage =>
   (name, spec) =>
     storage(`*.${name}`, { ...spec, stack: [copies, ...spec.stack] });
-export const mapped =
+export const mapSlots =
   (storage: Storage, through: (slot: Slot) => Slot): Storage =>
   (name, spec) =>
     through(storage(name, spec));
 /** The tensors of several layers joined along a new leading axis. */
-export const together =
+export const joinedStorage =
   (w: World, copies: readonly Storage[]): Storage =>
   (name: string, spec: SlotSpec) =>
-    joined(
+    joinSlots(
       w,
       copies.map((s) => s(name, spec)),
     );
 
 /** Copy `i` of a slot that holds all copies. */
-export function copyOf(w: World, all: Slot, i: number): Slot {
+export function sliceSlot(w: World, all: Slot, i: number): Slot {
   const [copies, ...rest] = dims(all.type);
   const n = copies ?? 0;
   return {
@@ -104,7 +104,7 @@ export function copyOf(w: World, all: Slot, i: number): Slot {
     },
   };
 }
-function joined(w: World, slots: readonly Slot[]): Slot {
+function joinSlots(w: World, slots: readonly Slot[]): Slot {
   const [first] = slots;
   const one: Type = first?.type ?? type("f32", []);
   return {

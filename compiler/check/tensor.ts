@@ -5,7 +5,7 @@ import { numbers } from "../ops/common.ts";
 import type { Span } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, mentions, product, type Size, show, substitute } from "../types/size.ts";
 import { dtypeOf, showType, type Type, type } from "../types/type.ts";
-import { absorb, fail, textOf, written } from "./errors.ts";
+import { absorb, fail, quoted, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
 import { type Element, kindText, type Val } from "./values.ts";
@@ -19,7 +19,7 @@ function constantOf(w: World, value: number, dtype: Element, at: Span): Value {
       notes: calledFrom(w),
       help: "compute in f32, which holds it: `f32(x)`",
     });
-  return w.made(type(dtype, []), () => b.constant(w.g, value, dtypeOf(type(dtype, []))));
+  return w.make(type(dtype, []), () => b.constant(w.g, value, dtypeOf(type(dtype, []))));
 }
 
 /**
@@ -60,23 +60,23 @@ const remedyFor = (v: Val): string => {
   return "give a tensor or a number";
 };
 /** A value as a tensor; a number becomes an f32 or i32 scalar, depending on whether it is whole. */
-export function loneTensor(w: World, v: Val, at: Span): Value {
+export function toDefaultTensor(w: World, v: Val, at: Span): Value {
   const isWhole = v.kind === "spread" || (v.kind === "number" && v.whole);
   return toTensor(w, v, at, v.kind === "bool" ? "bool" : isWhole ? "i32" : w.options.f32);
 }
 
 export function castTo(w: World, x: Value, dtype: Element): Value {
   if (x.type.dtype === dtype) return x;
-  return w.made(type(dtype, x.type.shape), () => b.cast(w.g, x, dtypeOf(type(dtype, []))));
+  return w.make(type(dtype, x.type.shape), () => b.cast(w.g, x, dtypeOf(type(dtype, []))));
 }
 /** Whether a shape broadcasts to another, aligned at the right: an axis that is missing or literally 1 is repeated. */
-export function stretches(from: readonly Size[], to: readonly Size[]): boolean {
+export function canBroadcast(from: readonly Size[], to: readonly Size[]): boolean {
   const lead = to.length - from.length;
   return lead >= 0 && from.every((n, i) => n === 1 || equal(n, to[lead + i] ?? -1));
 }
-export function stretchTo(w: World, x: Value, shape: readonly Size[]): Value {
+export function broadcastTo(w: World, x: Value, shape: readonly Size[]): Value {
   if (equalAll(x.type.shape, shape)) return x;
-  return w.made(type(x.type.dtype, shape), () => b.broadcastTo(w.g, x, numbers(shape)));
+  return w.make(type(x.type.dtype, shape), () => b.broadcastTo(w.g, x, numbers(shape)));
 }
 
 /** The shape that both sides broadcast to. `what` names the operation in errors. */
@@ -101,7 +101,7 @@ export function commonShape(w: World, what: string, left: Side, right: Side, at:
             s.origin ? [`\`${textOf(s.span)}\` is ${showType(s.type)}${s.origin}`] : [],
           ),
           "axes are aligned at the right; an axis that is missing or 1 stretches, two different sizes never fit",
-          ...whyApart(w, m, n),
+          ...whySizesDiffer(w, m, n),
           ...calledFrom(w),
         ],
         help: rowHelp(w, a, c) ?? helpForShapes(left, right),
@@ -116,10 +116,10 @@ export interface Side {
   readonly origin?: string;
 }
 /** Notes on why two sizes differ: they are written alike but are distinct symbols, or they are equal only while a header keeps its defaults. */
-export function whyApart(w: World, a: Size, b: Size): string[] {
+export function whySizesDiffer(w: World, a: Size, b: Size): string[] {
   if (show(a) === show(b)) return [namesakes(show(a))];
-  if (!equal(substitute(a, w.usual), substitute(b, w.usual))) return [];
-  return [...w.usual]
+  if (!equal(substitute(a, w.sizeDefaults), substitute(b, w.sizeDefaults))) return [];
+  return [...w.sizeDefaults]
     .filter(([name]) => mentions(a, name) || mentions(b, name))
     .map(
       ([{ name }, usual]) => `${name} is ${show(usual)} by default only: write ${show(usual)} where it must be that`,
@@ -134,12 +134,12 @@ const axisText = (n: Size): string => (isSpread(n) ? `the axes ${show(n)}` : `ax
 function helpForShapes(left: Side, right: Side): string {
   const [short, long] = left.type.shape.length < right.type.shape.length ? [left, right] : [right, left];
   const name = /^\w+$/.test(textOf(short.span)) ? textOf(short.span) : "x";
-  if (stretches([...short.type.shape, 1], long.type.shape))
+  if (canBroadcast([...short.type.shape, 1], long.type.shape))
     return `give it an axis of 1 where it should stretch: \`${name}[..., new]\``;
   return "the sizes must be the same: change a declaration, or the order of the axes with `transpose`";
 }
 
-export interface Declared {
+export interface DeclaredType {
   /** What is declared, for errors: "`x`", "the result". */
   readonly what: string;
   readonly span: Span;
@@ -147,10 +147,10 @@ export interface Declared {
   readonly text: string;
 }
 /** Converts a value to its declared type: floats convert and, with `stretch`, the shape is broadcast; anything else is an error. */
-export function conform(w: World, v: Val, want: Type, declared: Declared, at: Span, stretch: boolean): Value {
+export function conform(w: World, v: Val, want: Type, declared: DeclaredType, at: Span, stretch: boolean): Value {
   const x = convert(w, v, want, declared, at);
   if (equalAll(x.type.shape, want.shape)) return x;
-  if (stretch && stretches(x.type.shape, want.shape)) return stretchTo(w, x, want.shape);
+  if (stretch && canBroadcast(x.type.shape, want.shape)) return broadcastTo(w, x, want.shape);
   return fail(
     stretch ? "E0212" : "E0206",
     `${declared.what} is declared ${typeText(declared, want)}, but this is ${showType(x.type)}`,
@@ -158,7 +158,7 @@ export function conform(w: World, v: Val, want: Type, declared: Declared, at: Sp
     {
       label: showType(x.type),
       also: [{ span: declared.span, text: "declared here" }],
-      notes: [...apartIn(w, x.type.shape, want.shape), ...calledFrom(w)],
+      notes: [...whyShapesDiffer(w, x.type.shape, want.shape), ...calledFrom(w)],
       help:
         rowHelp(w, x.type.shape) ??
         (stretch
@@ -168,24 +168,24 @@ export function conform(w: World, v: Val, want: Type, declared: Declared, at: Sp
   );
 }
 /** Notes on the last axes that differ, aligned at the right. */
-function apartIn(w: World, a: readonly Size[], c: readonly Size[]): string[] {
+function whyShapesDiffer(w: World, a: readonly Size[], c: readonly Size[]): string[] {
   const i = a.findLastIndex((n, k) => !equal(n, c[c.length - a.length + k] ?? -1));
   const [n, m] = [a[i], c[c.length - a.length + i]];
-  return n === undefined || m === undefined ? [] : whyApart(w, n, m);
+  return n === undefined || m === undefined ? [] : whySizesDiffer(w, n, m);
 }
-const typeText = (d: Declared, t: Type): string => {
+const typeText = (d: DeclaredType, t: Type): string => {
   const shown = showType(t);
   return shown === d.text ? shown : `${d.text} = ${shown}`;
 };
 /** Converts a value to the dtype of a declared type: floats convert implicitly, numbers become scalars, anything else is an error. */
-export function convert(w: World, v: Val, want: Type, declared: Declared, at: Span): Value {
+export function convert(w: World, v: Val, want: Type, declared: DeclaredType, at: Span): Value {
   if (
     v.kind === "number" &&
     (floating(want.dtype) || (want.dtype === "i32" && (v.whole || v.loose || Number.isInteger(v.value))))
   )
     return constantOf(w, numeric(v.value), want.dtype, at);
   if (v.kind === "spread" && want.dtype !== "bool") return toTensor(w, v, at, want.dtype);
-  const x = loneTensor(w, v, at);
+  const x = toDefaultTensor(w, v, at);
   const from = x.type.dtype;
   if (from === want.dtype) return x;
   if (floating(from) && floating(want.dtype)) return castTo(w, x, want.dtype);
@@ -195,8 +195,8 @@ export function convert(w: World, v: Val, want: Type, declared: Declared, at: Sp
     notes: ["only floats convert by themselves", ...calledFrom(w)],
     help:
       want.dtype === "bool"
-        ? `compare it: \`${written(at)} != 0\``
-        : `convert it: \`${want.dtype}(${written(at, "...")})\``,
+        ? `compare it: \`${quoted(at)} != 0\``
+        : `convert it: \`${want.dtype}(${quoted(at, "...")})\``,
   });
 }
 function axesText(rank: number, spread: boolean): string {

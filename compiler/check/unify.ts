@@ -1,18 +1,18 @@
 // Infers sizes from arguments: a name that stands alone in a declared type is bound to the size found there; everything else is compared.
-import { counted } from "../counted.ts";
 import type { Value } from "../graph/node.ts";
+import { pluralize } from "../pluralize.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
-import { fail, placeOf, textOf } from "./errors.ts";
+import { fail, locationText, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
-import { convert, loneTensor, whyApart } from "./tensor.ts";
+import { convert, toDefaultTensor, whySizesDiffer } from "./tensor.ts";
 import { bareName, isBound, spreadAxes, typeOf } from "./types.ts";
 import { type Element, number, type Scope, type Val } from "./values.ts";
 import { floating, type World, wider } from "./world.ts";
 
 /** A value that must have a declared type: an argument or a result. */
-export interface Fit {
+export interface DeclaredValue {
   readonly type: TypeExpr;
   readonly value: Val;
   /** What the value is, for errors: "argument `x` of `f`". */
@@ -23,8 +23,8 @@ export interface Fit {
  * Binds the names in the types, determines `float`, and converts the values to their types. Shapes must match exactly; floats convert.
  * `working`: what `float` means if no value has a float type; null: `float` is determined already.
  */
-export function fitAll(w: World, fits: readonly Fit[], scope: Scope, working: Element | null): Value[] {
-  const tensors = fits.map((f) => (isScalarNumber(f) ? null : loneTensor(w, f.value, f.span)));
+export function unifyAll(w: World, fits: readonly DeclaredValue[], scope: Scope, working: Element | null): Value[] {
+  const tensors = fits.map((f) => (isScalarNumber(f) ? null : toDefaultTensor(w, f.value, f.span)));
   fits.forEach((f, i) => {
     const x = tensors[i];
     if (x) bindNames(w, f, x.type.shape, scope);
@@ -37,11 +37,11 @@ export function fitAll(w: World, fits: readonly Fit[], scope: Scope, working: El
     return equalAll(x.type.shape, want.shape) ? x : mismatch(w, f, x.type.shape, want.shape);
   });
 }
-const isScalarNumber = (f: Fit): boolean =>
+const isScalarNumber = (f: DeclaredValue): boolean =>
   (f.value.kind === "number" || f.value.kind === "bool") && f.type.axes.length === 0 && f.type.spread === null;
 
 /** The widest float dtype among the values that are declared `float`; null if there is none. */
-function floatOf(fits: readonly Fit[], tensors: readonly (Value | null)[]): Element | null {
+function floatOf(fits: readonly DeclaredValue[], tensors: readonly (Value | null)[]): Element | null {
   let widest: Element | null = null;
   fits.forEach((f, i) => {
     const dtype = tensors[i]?.type.dtype;
@@ -52,7 +52,7 @@ function floatOf(fits: readonly Fit[], tensors: readonly (Value | null)[]): Elem
 }
 
 /** Binds the unbound names of a type to the sizes of a shape; an error if the rank does not fit. */
-export function bindNames(w: World, f: Fit, shape: readonly Size[], scope: Scope): void {
+export function bindNames(w: World, f: DeclaredValue, shape: readonly Size[], scope: Scope): void {
   const { type } = f;
   const lead = shape.length - type.axes.length;
   if (type.spread ? lead < 0 : lead !== 0) wrongRank(w, f, shape);
@@ -68,8 +68,8 @@ export function bindNames(w: World, f: Fit, shape: readonly Size[], scope: Scope
     scope.set(name, number(n, true));
   });
 }
-function wrongRank(w: World, f: Fit, shape: readonly Size[]): never {
-  const wants = `${f.type.spread ? "at least " : ""}${counted(f.type.axes.length, "axis", "axes")}`;
+function wrongRank(w: World, f: DeclaredValue, shape: readonly Size[]): never {
+  const wants = `${f.type.spread ? "at least " : ""}${pluralize(f.type.axes.length, "axis", "axes")}`;
   fail("E0204", `${f.what} needs ${wants}: ${textOf(f.type.span)}, not [${shape.map(show).join(", ")}]`, f.span, {
     label: `[${shape.map(show).join(", ")}]`,
     also: [{ span: f.type.span, text: "declared here" }],
@@ -86,7 +86,7 @@ function rankHelp({ axes, span }: TypeExpr, shape: readonly Size[]): string {
   if (shape.length === axes.length + 1 && shape.at(-1) === 1) return "take the axis of 1 away: `x[..., 0]`";
   return "add an axis with `x[..., new]`, or change the shape with `reshape`";
 }
-function mismatch(w: World, f: Fit, shape: readonly Size[], want: readonly Size[] | null): never {
+function mismatch(w: World, f: DeclaredValue, shape: readonly Size[], want: readonly Size[] | null): never {
   const shown = want ? `[${want.map(show).join(", ")}]` : "";
   const wanted = want && !textOf(f.type.span).endsWith(shown) ? ` = ${shown}` : "";
   const differing = want?.findIndex((n, i) => !equal(n, shape[i] ?? -1)) ?? -1;
@@ -94,13 +94,13 @@ function mismatch(w: World, f: Fit, shape: readonly Size[], want: readonly Size[
     want && differing >= 0 && want.length === shape.length
       ? [
           `${show(want[differing] ?? 0)} is wanted where it has ${show(shape[differing] ?? 0)}`,
-          ...whyApart(w, want[differing] ?? 0, shape[differing] ?? 0),
+          ...whySizesDiffer(w, want[differing] ?? 0, shape[differing] ?? 0),
         ]
       : [];
   fail("E0204", `${f.what} needs ${textOf(f.type.span)}${wanted}, not [${shape.map(show).join(", ")}]`, f.span, {
     label: `[${shape.map(show).join(", ")}]`,
     also: [{ span: f.type.span, text: "declared here" }],
-    notes: [...sides, `declared at ${placeOf(f.type.span)}`, ...calledFrom(w)],
+    notes: [...sides, `declared at ${locationText(f.type.span)}`, ...calledFrom(w)],
     help: rowHelp(w, shape) ?? "the sizes must be the same: check the order of the axes and of the arguments",
   });
 }

@@ -33,7 +33,7 @@ export interface Maker {
   readonly at: ast.Span;
 }
 /** A layer or function passed in a header, of which only the arrow type is known. */
-export interface Abstract {
+export interface ArrowParam {
   readonly name: string;
   readonly arrow: ast.ArrowType;
   /** The scope in which the arrow's sizes are looked up. */
@@ -44,9 +44,9 @@ export interface Makeable {
   readonly of:
     | { readonly kind: "layer"; readonly maker: Maker }
     | { readonly kind: "fn"; readonly fn: Callable }
-    | { readonly kind: "abstract"; readonly abstract: Abstract };
+    | { readonly kind: "abstract"; readonly abstract: ArrowParam };
   /** The arrow types that it was passed for, the latest first. */
-  readonly arrows: readonly Abstract[];
+  readonly arrows: readonly ArrowParam[];
 }
 /** An array of layers yet to be made: the sequence `items`, repeated `times` times. */
 export interface Makers {
@@ -58,8 +58,8 @@ export interface Makers {
 export interface Slot {
   readonly type: Type;
   read(): Value;
-  /** `where`: the place in the program that writes, for errors. */
-  write(value: Value, where: ast.Span): void;
+  /** `span`: the place in the program that writes, for errors. */
+  write(value: Value, span: ast.Span): void;
 }
 /** Gives the tensors of a layer: the slot called `name` within it. */
 export type Storage = (name: string, spec: SlotSpec) => Slot;
@@ -73,7 +73,7 @@ export interface SlotSpec {
   /** The scope in which `init` is evaluated: the layer's header. */
   readonly scope: Scope;
   readonly owner: Owner;
-  readonly where: ast.Span;
+  readonly span: ast.Span;
 }
 /** The layers that contain a parameter, outermost first, each with its names and the path to the parameter; selectors match against these. */
 export type Owner = readonly { readonly names: readonly string[]; readonly path: string }[];
@@ -111,8 +111,8 @@ export type Callable =
   | { readonly kind: "builtin"; readonly name: string }
   | { readonly kind: "method"; readonly instance: Instance; readonly method: ast.Method }
   | { readonly kind: "helper"; readonly scope: Scope; readonly method: ast.Method }
-  | { readonly kind: "abstract"; readonly abstract: Abstract }
-  | { readonly kind: "through"; readonly arrow: Abstract; readonly fn: Callable };
+  | { readonly kind: "abstract"; readonly abstract: ArrowParam }
+  | { readonly kind: "through"; readonly arrow: ArrowParam; readonly fn: Callable };
 
 export type Val =
   | { readonly kind: "tensor"; readonly value: Value }
@@ -158,7 +158,7 @@ export interface Frame {
   readonly result: readonly ast.TypeExpr[];
   returned: Val | null;
   /** The iterations of the loops around the current statement, as part of `site`. */
-  round: string;
+  iterations: string;
 }
 /** Set for a body elaborated for one row of a routed call, or one layer of a stack. `base`: the row's number, which keys its random numbers. */
 export interface Lane {

@@ -34,11 +34,11 @@ interface Effects {
 export interface Options {
   readonly checking: boolean;
   /** The dtype of `float` where no signature determines it. */
-  readonly working: Element;
+  readonly floatDType: Element;
   /** The dtype of `f32`: f64 if the precision is f64. */
   readonly f32: Element;
   /** The dtype in which a `float` parameter is stored. */
-  readonly master: Element;
+  readonly parameterDType: Element;
   /** The flags `training` and `generating`; null while checking, when both are possible. */
   readonly training: boolean | null;
   readonly generating: boolean | null;
@@ -46,9 +46,9 @@ export interface Options {
 }
 export const checkingOptions = (): Options => ({
   checking: true,
-  working: "float",
+  floatDType: "float",
   f32: "f32",
-  master: "float",
+  parameterDType: "float",
   training: null,
   generating: null,
   g: new GraphBuilder(ops),
@@ -58,10 +58,10 @@ export const checkingOptions = (): Options => ({
 export interface OptimizeLine {
   readonly selectors: readonly Selector[];
   readonly optimizer: Extract<Val, { kind: "optimizer" }> | null;
-  readonly where: Span;
+  readonly span: Span;
 }
 /** An argument of a call; `name` null: given by position. */
-export interface Given {
+export interface CallArgument {
   readonly name: Name | null;
   readonly value: Val;
   readonly span: Span;
@@ -69,11 +69,11 @@ export interface Given {
 /** The mutually recursive parts of the evaluator. They are passed to World, so that modules need not import each other in a cycle. */
 export interface Evaluator {
   evaluate(w: World, e: Expr, scope: Scope, want: Type | null): Val;
-  call(w: World, fn: Callable, given: readonly Given[], from: Frame, at: Span, want: Type | null): Val;
+  call(w: World, fn: Callable, given: readonly CallArgument[], from: Frame, at: Span, want: Type | null): Val;
   execute(w: World, body: readonly Stmt[], scope: Scope): boolean;
 }
 
-const mostDone = 250_000;
+const maxSteps = 250_000;
 
 export class World {
   readonly options: Options;
@@ -87,19 +87,19 @@ export class World {
   readonly stack: { readonly body: object; readonly at: Span; readonly name: string }[] = [];
   readonly scopes = new Map<Module, Scope>();
   /** While checking: the defaults of header sizes, where they are expressions of other sizes. */
-  readonly usual = new Map<Atom, Size>();
+  readonly sizeDefaults = new Map<Atom, Size>();
   /** While elaborating: the `optimize` statements, in order. */
-  readonly lines: OptimizeLine[] = [];
+  readonly optimizeLines: OptimizeLine[] = [];
   /** While checking: remedies for errors about the shape of a routed call's result, by that shape; see rows.ts. */
-  readonly whole = new WeakMap<readonly Size[], string>();
+  readonly shapeHelp = new WeakMap<readonly Size[], string>();
   /** How many headers are being filled in, one within the other. */
   depth = 0;
   /** While elaborating an optimizer: the sum of `s` over all trained parameters; set by `optimizerStep`. */
   total: (s: Value, at: Span) => Value = (_, at) =>
     fail("E0504", "`total` stands in optimizers only", at, { help: "use `sum`" });
   private fresh = 0;
-  private done = 0;
-  private readonly parts: Evaluator;
+  private stepCount = 0;
+  private readonly evaluator: Evaluator;
   /** While elaborating: makes or finds the state that a method declares. Set for each entry. */
   localState: (stmt: State, type: Type, scope: Scope) => Slot = () => {
     throw new Bug("no entry is being elaborated");
@@ -107,15 +107,15 @@ export class World {
 
   constructor(options: Options, parts: Evaluator) {
     this.options = options;
-    this.parts = parts;
+    this.evaluator = parts;
     this.g = options.g;
     this.checking = options.checking;
   }
-  /** Counts executed statements and members, up to `mostDone`: nested loops, calls and layers can multiply a short program beyond any limit. */
-  carryOut(): void {
-    if (this.checking || ++this.done <= mostDone) return;
+  /** Counts executed statements and members, up to `maxSteps`: nested loops, calls and layers can multiply a short program beyond any limit. */
+  countStep(): void {
+    if (this.checking || ++this.stepCount <= maxSteps) return;
     throw new Problem(
-      `the program is too large: written out it has more than ${mostDone} statements and members`,
+      `the program is too large: written out it has more than ${maxSteps} statements and members`,
       "give its loops fewer turns, its layers fewer layers inside, and its functions fewer calls of one another",
     );
   }
@@ -135,7 +135,7 @@ export class World {
     return module?.holes.get(index) ?? null;
   }
   /** While checking, a placeholder of `type`, which the checker's rule gives. While elaborating, what `build` makes, which must have that type. */
-  made(type: Type, build: () => Value): Value {
+  make(type: Type, build: () => Value): Value {
     if (this.checking) return this.placeholder(type);
     const value = build();
     if (!sameType(value.type, type))
@@ -155,14 +155,14 @@ export class World {
   }
   /** The value of an expression; `want`: the type that it is declared to have, if any. */
   evaluate(e: Expr, scope: Scope, want: Type | null = null): Val {
-    return this.parts.evaluate(this, e, scope, want);
+    return this.evaluator.evaluate(this, e, scope, want);
   }
-  call(fn: Callable, given: readonly Given[], from: Frame, at: Span, want: Type | null = null): Val {
-    return this.parts.call(this, fn, given, from, at, want);
+  call(fn: Callable, given: readonly CallArgument[], from: Frame, at: Span, want: Type | null = null): Val {
+    return this.evaluator.call(this, fn, given, from, at, want);
   }
   /** Runs statements. Returns whether every path through them ends with `return`. */
   execute(body: readonly Stmt[], scope: Scope): boolean {
-    return this.parts.execute(this, body, scope);
+    return this.evaluator.execute(this, body, scope);
   }
   resolve(t: Element, scope: Scope): Element {
     return t === "float" ? scope.frame.float : t === "f32" ? this.options.f32 : t;

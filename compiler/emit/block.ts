@@ -2,8 +2,8 @@
 import { item, range } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements as all } from "../kernel/passes.ts";
-import { once } from "../once.ts";
-import { raggedOf } from "./grid.ts";
+import { memoize } from "../memoize.ts";
+import { raggedAxisIndex } from "./grid.ts";
 
 interface BlockShape {
   readonly threads: number;
@@ -11,52 +11,57 @@ interface BlockShape {
   /** How many blocks must fit on a multiprocessor, which limits registers per thread. */
   readonly blocks: number;
   /** Tasks take different times: each gets its own block, scheduled by the GPU, instead of a persistent grid. */
-  readonly each: boolean;
+  readonly isTaskPerBlock: boolean;
 }
 /** The threads of a block and how its warps divide an accumulator. */
-export const blockOf = once((k: Kernel): BlockShape => {
+export const blockOf = memoize((k: Kernel): BlockShape => {
   const tiles = statements(k, "tile")
     .map((s) => s.tile)
     .filter((t) => t.role === "acc" && item(t.shape, 0) > 1);
   const [first] = tiles;
-  if (!first) return line(k);
+  if (!first) return lineBlock(k);
   const rows = item(first.shape, 0);
-  const whole = wantsRows(k);
+  const whole = needsWholeRows(k);
   const cols = whole || tiles.some((t) => item(t.shape, 1) % 32 !== 0) ? 1 : 2;
   const down = Math.min(rows / 16, 4 / cols);
-  return { threads: 32 * down * cols, warps: [down, cols], blocks: whole ? 3 : 2, each: whole && raggedOf(k) < 0 };
+  return {
+    threads: 32 * down * cols,
+    warps: [down, cols],
+    blocks: whole ? 3 : 2,
+    isTaskPerBlock: whole && raggedAxisIndex(k) < 0,
+  };
 });
 /** Whether a warp must hold whole rows: rows are reduced, or an accumulator is used as an operand. */
-const wantsRows = (k: Kernel): boolean =>
+const needsWholeRows = (k: Kernel): boolean =>
   statements(k, "foldrows").length > 0 || statements(k, "mma").some((s) => s.a.role === "acc");
 
 /**
  * The block of a kernel without accumulator tiles: a thread for each group of four of the longest line, in one to eight warps. Ranks and prefix sums
  * take an element per thread.
  */
-function line(k: Kernel): BlockShape {
+function lineBlock(k: Kernel): BlockShape {
   const lengths = [
-    ...[...statements(k, "par"), ...statements(k, "fold")].map((s) => most(s.extent) / 4),
-    ...[...statements(k, "tally"), ...statements(k, "scan")].map((s) => most(s.extent)),
+    ...[...statements(k, "par"), ...statements(k, "fold")].map((s) => lineLength(s.extent) / 4),
+    ...[...statements(k, "tally"), ...statements(k, "scan")].map((s) => lineLength(s.extent)),
     ...statements(k, "tile").map((s) => (s.tile.role === "acc" ? item(s.tile.shape, 1) / 4 : 0)),
   ];
   const warps = Math.min(8, Math.max(1, 2 ** Math.ceil(Math.log2(Math.max(...lengths, 1) / 32))));
-  return { threads: 32 * warps, warps: [warps, 1], blocks: 16 / warps, each: false };
+  return { threads: 32 * warps, warps: [warps, 1], blocks: 16 / warps, isTaskPerBlock: false };
 }
-const most = (x: Expr): number => Math.min(4096, range(x)[1]);
+const lineLength = (x: Expr): number => Math.min(4096, range(x)[1]);
 const statements = <S extends Stmt["s"]>(k: Kernel, kind: S): StmtOf<S>[] =>
   all(k.body).filter((s): s is StmtOf<S> => s.s === kind);
 
-export type Element = "f32" | "bf16" | "i32";
+export type ElementType = "f32" | "bf16" | "i32";
 interface Operands {
-  readonly elements: ReadonlyMap<Tile, Element>;
+  readonly elements: ReadonlyMap<Tile, ElementType>;
   /** f32 right operands of a bf16 left one: tensor cores multiply them as three parts of bf16. */
-  readonly parted: ReadonlySet<Tile>;
+  readonly inTerms: ReadonlySet<Tile>;
 }
 /** The element type of each operand in shared memory: bf16 where that is exact for all right operands of a product, or for the left one; else f32. */
-export const operandsOf = once((k: Kernel): Operands => {
-  const elements = new Map<Tile, Element>(
-    statements(k, "stage").map((s) => [s.tile, s.tile.type === "i32" ? "i32" : isShort(s.value) ? "bf16" : "f32"]),
+export const operandsOf = memoize((k: Kernel): Operands => {
+  const elements = new Map<Tile, ElementType>(
+    statements(k, "stage").map((s) => [s.tile, s.tile.type === "i32" ? "i32" : isBf16(s.value) ? "bf16" : "f32"]),
   );
   const products = statements(k, "mma").map(({ a, b }) => ({ a: a.role === "operand" ? a : null, b }));
   const widened = (tiles: readonly Tile[]): boolean => {
@@ -74,7 +79,7 @@ export const operandsOf = once((k: Kernel): Operands => {
   }
   const isParted = ({ a }: (typeof products)[number]): boolean => a !== null && elements.get(a) === "bf16";
   const parted = products.filter(isParted).flatMap(({ b }) => b.filter((t) => elements.get(t) === "f32"));
-  return { elements, parted: new Set(parted) };
+  return { elements, inTerms: new Set(parted) };
 });
-const isShort = (x: Expr): boolean =>
+const isBf16 = (x: Expr): boolean =>
   x.e === "load" ? x.from.kind === "buffer" && x.from.dtype === "bf16" : x.e === "op" && x.op === "bf16";

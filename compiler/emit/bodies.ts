@@ -2,37 +2,37 @@
 import { item } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { DType } from "../types/dtype.ts";
-import { type Asking, Expressions, type Words } from "./expressions.ts";
-import { fits, type Reaches, touchesOnly } from "./lanes.ts";
+import { Expressions, type ExpressionTarget, type PrefetchMode } from "./expressions.ts";
+import { canVectorize, type LaneAccess, touchesOnly } from "./lanes.ts";
 
 export interface Lanes {
   readonly count: number;
   /** The number as text; it may be the name of a constant, and "1" means one element at a time. */
   readonly text: string;
   /** Only for bodies that touch memory of this type alone; any if not given. */
-  readonly of?: DType;
+  readonly dtype?: DType;
 }
 /** What a body runs over: a line of memory, an accumulator, or an accumulator that it only reads (a result to be stored). */
-export type Kind = "line" | "tile" | "result";
+export type BodyKind = "line" | "tile" | "result";
 /** Who runs a statement: the whole task, the thread that holds a row, or the one that has the element. */
 export type Scope = "task" | "row" | "point";
 /** The parts of a target that decide how bodies are written. */
-export interface LaneWords extends Words, Reaches {
+export interface LaneTarget extends ExpressionTarget, LaneAccess {
   /** Groups of lanes that a body may run on, the widest first. A group begins at a multiple of its length. */
-  readonly lanes: Readonly<Record<Kind, readonly Lanes[]>>;
+  readonly lanes: Readonly<Record<BodyKind, readonly Lanes[]>>;
   /** The most lanes of a group in this kernel, for kernels that are short of registers; no limit if not given. */
-  most?(k: Kernel): number;
+  maxLanes?(k: Kernel): number;
   /** Loads can prefetch (`Ahead`). */
-  readonly asks: boolean;
+  readonly prefetches: boolean;
   /** There is a word for two folds in one loop. */
-  readonly both?: true;
+  readonly foldsBoth?: true;
   /** The word for a prefix sum that each lane computes for itself. */
   readonly laneScan: string;
 }
-export const combines = { sum: "Sum", max: "Max", min: "Min" } as const;
+export const combineNames = { sum: "Sum", max: "Max", min: "Min" } as const;
 
 /** The lines of text, and the statements that walk a line. */
-export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
+export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   readonly lines: string[] = [];
   depth = 0;
   protected scope: Scope = "task";
@@ -50,10 +50,11 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
   }
 
   /** Lets the loads in what f writes prefetch. */
-  protected asking({ ahead, loop, when }: Asking, f: () => void): void {
-    if (this.target.asks && ahead !== undefined) this.ahead = { ahead, ...(loop && { loop }), ...(when && { when }) };
+  protected prefetching({ prefetchDistance, loop, when }: PrefetchMode, f: () => void): void {
+    if (this.target.prefetches && prefetchDistance !== undefined)
+      this.prefetch = { prefetchDistance, ...(loop && { loop }), ...(when && { when }) };
     f();
-    this.ahead = {};
+    this.prefetch = {};
   }
   /**
    * Writes a call with a lambda. With `lane`, the body runs on a group of lanes of that variable; null: on one element, or on the lanes of the code
@@ -87,16 +88,16 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
     f();
     [this.lane, this.lanes, this.single, this.varying, this.scope] = outer;
   }
-  protected giving(tiles: readonly Tile[], f: () => void): void {
-    const outer = this.given;
-    this.given = new Set(tiles);
+  protected passing(tiles: readonly Tile[], f: () => void): void {
+    const outer = this.passed;
+    this.passed = new Set(tiles);
     f();
-    this.given = outer;
+    this.passed = outer;
   }
   protected par(s: StmtOf<"par">): void {
-    const lanes = this.group(s.v, s.body);
+    const lanes = this.lanesFor(s.v, s.body);
     const head = `par<${lanes.text}>(${this.expr(s.extent)}, `;
-    this.asking(s, () => this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body));
+    this.prefetching(s, () => this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body));
   }
   protected fold(s: StmtOf<"fold">): void {
     const head = `const auto ${s.into.name} = `;
@@ -105,7 +106,7 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
       const wide = this.varies(s.value) || s.body.some((b) => b.s === "let" && this.varies(b.value));
       if (wide) this.varying.add(s.into);
       return this.lambda(
-        `${head}fold_lane<${combines[s.op]}>(${this.expr(s.extent)}, `,
+        `${head}fold_lane<${combineNames[s.op]}>(${this.expr(s.extent)}, `,
         `ix ${s.v.name}`,
         ");",
         null,
@@ -113,23 +114,23 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
         s.value,
       );
     }
-    const lanes = this.folding(s);
+    const lanes = this.foldLanes(s);
     const stores = s.body.some((b) => b.s === "store");
-    const open = `${head}${stores ? "fold_with_stores" : "fold"}<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
-    this.asking(s, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
+    const open = `${head}${stores ? "fold_with_stores" : "fold"}<${combineNames[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
+    this.prefetching(s, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
   }
-  protected folding({ v, body, into, value }: StmtOf<"fold">): Lanes {
-    return this.group(v, [...body, { s: "let", v: into, value }]);
+  protected foldLanes({ v, body, into, value }: StmtOf<"fold">): Lanes {
+    return this.lanesFor(v, [...body, { s: "let", v: into, value }]);
   }
   /** Writes two folds as one word if the target has it and both run on the same lanes; otherwise one after the other. */
   protected both(folds: readonly StmtOf<"fold">[]): void {
     const [a, b] = [item(folds, 0), item(folds, 1)];
-    const lanes = this.folding(a);
-    if (!this.target.both || this.lane || this.folding(b).text !== lanes.text) return this.stmts(folds);
+    const lanes = this.foldLanes(a);
+    if (!this.target.foldsBoth || this.lane || this.foldLanes(b).text !== lanes.text) return this.stmts(folds);
     const name = `${a.into.name}_and_${b.into.name}`;
-    const open = `const auto ${name} = fold_both<${combines[a.op]}, ${combines[b.op]}, ${lanes.text}>(${this.expr(a.extent)}, `;
+    const open = `const auto ${name} = fold_both<${combineNames[a.op]}, ${combineNames[b.op]}, ${lanes.text}>(${this.expr(a.extent)}, `;
     const each = (s: StmtOf<"fold">, when: "apart" | "together", head: string, end: string): void =>
-      this.asking({ ...s, when }, () =>
+      this.prefetching({ ...s, when }, () =>
         this.lambda(head, `auto v, ix ${s.v.name}`, end, { v: s.v, lanes }, s.body, s.value),
       );
     each(a, "apart", open, ",");
@@ -153,23 +154,25 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
     if (body.length === 0) return this.line(`${counted});`);
     this.lambda(`${counted}, `, `ix ${v.name}, ix ${rank.name}`, ");", null, body);
   }
-  protected widest(kind: Kind): Lanes {
+  protected widest(kind: BodyKind): Lanes {
     return item(this.target.lanes[kind], 0);
   }
   /**
    * The widest group of lanes for a body: all that the body touches must be contiguous along v, or one value for the group. If none fits, a group of
    * "1".
    */
-  group(v: Var, body: readonly Stmt[], kind: Kind = "line"): Lanes {
-    const most = this.target.most?.(this.kernel) ?? Infinity;
-    const serves = ({ count, of }: Lanes): boolean =>
-      count <= most && fits(v, body, count, this.target) && (of === undefined || touchesOnly(of, v, body));
+  lanesFor(v: Var, body: readonly Stmt[], kind: BodyKind = "line"): Lanes {
+    const most = this.target.maxLanes?.(this.kernel) ?? Infinity;
+    const serves = ({ count, dtype }: Lanes): boolean =>
+      count <= most &&
+      canVectorize(v, body, count, this.target) &&
+      (dtype === undefined || touchesOnly(dtype, v, body));
     const found = this.target.lanes[kind].find(serves);
     return found ?? { ...this.widest(kind), text: "1" };
   }
-  /** The text of the widest group that fits a body (see `group`); 1 if none does. */
+  /** The text of the widest group that fits a body (see `lanesFor`); 1 if none does. */
   width(v: Var, body: readonly Stmt[]): string | 1 {
-    const { text } = this.group(v, body);
+    const { text } = this.lanesFor(v, body);
     return text === "1" ? 1 : text;
   }
 }

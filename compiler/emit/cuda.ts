@@ -1,17 +1,17 @@
 // The CUDA target: a persistent grid of blocks loops over tasks; operands are in swizzled shared memory, loaded ahead of their use.
 import { Bug } from "../diagnostic.ts";
 import { accessOf } from "../kernel/access.ts";
-import { footprint, isNum, item, multiple } from "../kernel/expr.ts";
+import { footprint, isNum, item, knownDivisor } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
-import { expressions, loads, statements, stores, written } from "../kernel/passes.ts";
+import { expressions, loads, statements, stores, writtenBuffers } from "../kernel/passes.ts";
 import { gcd } from "../types/numbers.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import type { Lanes } from "./bodies.ts";
-import { advance, count, dealt, dealtEach, endOf, roundOf } from "./grid.ts";
+import type { Emitter, Target } from "./emitter.ts";
+import { advance, counterEnd, counterOf, declareBlock, openSingleTask, openTaskLoop } from "./grid.ts";
 import { past, types } from "./literal.ts";
-import { needsOf, Operand, reserve, staged } from "./operand.ts";
-import { dealtAhead, joins, runAhead, runsAhead } from "./pipeline.ts";
-import type { Emitter, Target } from "./text.ts";
+import { currentStage, needsOf, Operand, reserveShared } from "./operand.ts";
+import { canFuseLoops, canPipeline, emitPipeline, openPrefetchedTaskLoop } from "./pipeline.ts";
 
 export const cuda: Target = {
   lanes: {
@@ -21,31 +21,36 @@ export const cuda: Target = {
     ],
     tile: [{ count: 2, text: "2" }],
     result: [
-      { count: 8, text: "8", of: "bf16" },
+      { count: 8, text: "8", dtype: "bf16" },
       { count: 4, text: "4" },
       { count: 2, text: "2" },
     ],
   },
-  most: (k) => (blockOf(k).blocks > 2 && blockOf(k).each ? 4 : Infinity),
+  maxLanes: (k) => (blockOf(k).blocks > 2 && blockOf(k).isTaskPerBlock ? 4 : Infinity),
   aligned: true,
-  apart: false,
+  stridedLoads: false,
   sync: "__syncthreads();",
-  fresh: false,
-  asks: false,
+  elidesZeroFill: false,
+  prefetches: false,
   wraps: "by words",
   laneScan: "scan_lane",
   once: (text, scope) => (scope === "point" ? text : `${scope === "task" ? "ONE_THREAD" : "if (v)"} ${text}`),
   tile(t, e) {
     const { threads, warps } = blockOf(e.kernel);
-    if (t.role === "shared") return `i32* const ${t.name} = (i32*)(${past("smem", reserve(e, item(t.shape, 0) * 4))});`;
+    if (t.role === "shared")
+      return `i32* const ${t.name} = (i32*)(${past("smem", reserveShared(e, item(t.shape, 0) * 4))});`;
     if (t.role === "acc" && item(t.shape, 0) === 1) return `RowAcc<${item(t.shape, 1)}, ${threads}> ${t.name};`;
     return `${t.role === "acc" ? "Acc" : "PerRow"}<${[...t.shape, ...warps].join(", ")}> ${t.name};`;
   },
   frame(k, e) {
     if (k.locals.length > 0) throw new Bug(`${k.name} keeps a row, which CUDA's choices do not ask for`);
-    const { shared, prologue, ahead } = needsOf(e);
-    const { threads, blocks, each } = blockOf(k);
-    const tasks = ahead ? dealtAhead(k, ahead) : each ? dealtEach(k) : dealt(k);
+    const { shared, prologue, firstLoads } = needsOf(e);
+    const { threads, blocks, isTaskPerBlock } = blockOf(k);
+    const tasks = firstLoads
+      ? openPrefetchedTaskLoop(k, firstLoads)
+      : isTaskPerBlock
+        ? openSingleTask(k)
+        : openTaskLoop(k);
     return {
       open: [
         `KERNEL void __launch_bounds__(${threads}, MIN_BLOCKS(${blocks})) ${k.name}(${parameters(k)}) {`,
@@ -57,12 +62,12 @@ export const cuda: Target = {
     };
   },
   loop(s, e) {
-    if (runsAhead(s)) return runAhead([s], e);
-    walked(s.axis, e, () => e.stmts(s.body));
+    if (canPipeline(s)) return emitPipeline([s], e);
+    emitLoop(s.axis, e, () => e.stmts(s.body));
   },
-  joined(run, e) {
-    const fit = joins(run, e);
-    if (fit) runAhead(run, e);
+  fuseLoops(run, e) {
+    const fit = canFuseLoops(run, e);
+    if (fit) emitPipeline(run, e);
     return fit;
   },
   stages(list, e) {
@@ -73,45 +78,51 @@ export const cuda: Target = {
     for (const o of operands) o.name("0");
   },
   each: (s, lanes, e) => `each<${lanes.text}${isWhole(s, lanes, e) ? ", FULL_GROUPS" : ""}>`,
-  early: (s, lanes, e) =>
+  eachLoadingFirst: (s, lanes, e) =>
     item(s.over.shape, 0) > 1 && lanes.count >= 4 && isWhole(s, lanes, e) ? "each_prefetched" : null,
   mma(s, e) {
-    const at = (t: Tile): string => (t.role === "operand" ? staged(t, e) : t.name);
+    const at = (t: Tile): string => (t.role === "operand" ? currentStage(t, e) : t.name);
     const [first] = s.b;
     const leading = s.a.role === "operand" ? s.a : first;
     const short = leading !== undefined && operandsOf(e.kernel).elements.get(leading) === "bf16";
     const rounded = !short && e.target.tf32;
     const step = short ? 16 : rounded ? 8 : 4;
     const depth = Math.ceil((first?.shape[0] ?? 0) / step) * step;
-    const left = s.a.role === "acc" && !short ? `acc_to_shared(${s.a.name}, ${past("smem", heldAt(s.a, e))})` : at(s.a);
+    const left =
+      s.a.role === "acc" && !short ? `acc_to_shared(${s.a.name}, ${past("smem", accOffset(s.a, e))})` : at(s.a);
     e.line(
       `mma${rounded ? "_tf32" : ""}<${depth}>(${[left, ...s.b.map((b, n) => `rhs(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`,
     );
   },
   launch(k, e) {
-    const { threads, each } = blockOf(k);
-    return { threads, shared: needsOf(e).shared, wide: isWide(k), ...(each ? { each } : {}) };
+    const { threads, isTaskPerBlock } = blockOf(k);
+    return {
+      threads,
+      shared: needsOf(e).shared,
+      wide: needsWideIndex(k),
+      ...(isTaskPerBlock ? { each: isTaskPerBlock } : {}),
+    };
   },
 };
 export const cudaTf32: Target = { ...cuda, tf32: true };
 
 /** Whether the number of columns is known to be a multiple of the group of lanes, so that no group is partial. */
 function isWhole({ valid: [, cols] }: StmtOf<"each">, lanes: Lanes, e: Emitter): boolean {
-  return lanes.text !== "1" && cols !== undefined && multipleOf(cols, e.kernel) % lanes.count === 0;
+  return lanes.text !== "1" && cols !== undefined && countDivisor(cols, e.kernel) % lanes.count === 0;
 }
 /** Shared memory that holds an f32 accumulator while it is a left operand; all of a kernel's accumulators use the same. */
-function heldAt(acc: Tile, e: Emitter): number {
+function accOffset(acc: Tile, e: Emitter): number {
   const n = needsOf(e);
   const bytes = item(acc.shape, 0) * item(acc.shape, 1) * 4;
-  if (n.held === null || n.held.bytes < bytes) n.held = { at: reserve(e, bytes), bytes };
-  return n.held.at;
+  if (n.accBuffer === null || n.accBuffer.bytes < bytes) n.accBuffer = { at: reserveShared(e, bytes), bytes };
+  return n.accBuffer.at;
 }
 /**
  * The parameters of a kernel's signature. Memory that nothing writes while the kernel runs is `const __restrict__`, so that it can be read through
  * the read-only cache.
  */
 export function parameters(k: Kernel): string {
-  const out = written(k);
+  const out = writtenBuffers(k);
   const text = (p: Buffer): string => {
     if (out.has(p)) return `${types[p.dtype]}* ${p.name}`;
     return `const ${types[p.dtype]}*${cudaAccess(k, p) === "read" ? " __restrict__" : ""} ${p.name}`;
@@ -119,7 +130,7 @@ export function parameters(k: Kernel): string {
   return k.params.map(text).join(", ");
 }
 /** Whether indices need 64 bits: a buffer has 2^31 elements or more, or the program asks for high bits. */
-export const isWide = (k: Kernel): boolean =>
+export const needsWideIndex = (k: Kernel): boolean =>
   k.params.some((p) => footprint(p) >= 2 ** 31) || expressions(k.body).some((x) => x.e === "op" && x.op === "high");
 /**
  * How a kernel uses a buffer that it reads. Threads of a block run concurrently, so "pointwise" needs more than on the host: the same thread must
@@ -128,29 +139,31 @@ export const isWide = (k: Kernel): boolean =>
 export function cudaAccess(k: Kernel, b: Buffer): ReturnType<typeof accessOf> {
   const access = accessOf(k, b);
   if (access !== "pointwise") return access;
-  const users = statements(k.body).filter((s) => isPoints(s) && (isLoaded([s], b) || storesAny(s)));
-  return users.length === 1 && onlyPointsLoad(k.body, b) ? access : "read";
+  const users = statements(k.body).filter((s) => isElementwise(s) && (isLoaded([s], b) || storesAny(s)));
+  return users.length === 1 && onlyElementwiseLoads(k.body, b) ? access : "read";
 }
-const isPoints = (s: Stmt): boolean => s.s === "par" || s.s === "each";
-const onlyPointsLoad = (list: readonly Stmt[], b: Buffer): boolean =>
-  list.every((s) => isPoints(s) || (s.s === "for" || s.s === "if" ? onlyPointsLoad(s.body, b) : !isLoaded([s], b)));
+const isElementwise = (s: Stmt): boolean => s.s === "par" || s.s === "each";
+const onlyElementwiseLoads = (list: readonly Stmt[], b: Buffer): boolean =>
+  list.every(
+    (s) => isElementwise(s) || (s.s === "for" || s.s === "if" ? onlyElementwiseLoads(s.body, b) : !isLoaded([s], b)),
+  );
 const storesAny = (s: Stmt): boolean => stores([s]).some(({ to }) => to.kind === "buffer");
 const isLoaded = (list: readonly Stmt[], b: Buffer): boolean => loads(list).some((x) => x.from === b);
 
 /** The largest number known to divide a count; for a block length, one that divides every block's, the last included. */
-function multipleOf(x: Expr, k: Kernel): number {
-  if (x.e !== "var") return multiple(x);
+function countDivisor(x: Expr, k: Kernel): number {
+  if (x.e !== "var") return knownDivisor(x);
   const axes = [...k.grid, ...statements(k.body).flatMap((s) => (s.s === "for" ? [s.axis] : []))];
   const axis = axes.find((a) => a.n === x);
-  return axis ? gcd(gcd(multiple(axis.from), multiple(axis.to)), axis.step) : multiple(x);
+  return axis ? gcd(gcd(knownDivisor(axis.from), knownDivisor(axis.to)), axis.step) : knownDivisor(x);
 }
 /** Writes a loop over the blocks of an axis whose body is written by f. */
-export function walked(axis: Axis, e: Emitter, f: () => void): void {
-  const round = roundOf(axis);
-  const [start, end] = [`${round} = ${e.expr(axis.from)}`, e.expr(endOf(axis))];
-  const [named, last] = isNum(endOf(axis)) ? ["", end] : [`, ${round}_end = ${end}`, `${round}_end`];
+export function emitLoop(axis: Axis, e: Emitter, f: () => void): void {
+  const round = counterOf(axis);
+  const [start, end] = [`${round} = ${e.expr(axis.from)}`, e.expr(counterEnd(axis))];
+  const [named, last] = isNum(counterEnd(axis)) ? ["", end] : [`, ${round}_end = ${end}`, `${round}_end`];
   e.block(`for (ix ${start}${named}; ${round} < ${last}; ${advance(axis)}) {`, "}", () => {
-    count(axis, e);
+    declareBlock(axis, e);
     f();
   });
 }

@@ -1,12 +1,12 @@
 // The device headers that kernels are compiled with. They are files beside a built moec, which keeps a hash of those that it was built with.
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { asset, home } from "../assets.ts";
+import { asset, packageFolder } from "../assets.ts";
 import { Problem } from "../diagnostic.ts";
 
 /** Set by scripts/build.ts; undefined when running from sources. */
 declare const BUILT_WITH_DEVICE: string | undefined;
-const folder = new URL("runtime/device/", home);
+const folder = new URL("runtime/device/", packageFolder);
 let checked = typeof BUILT_WITH_DEVICE === "undefined";
 
 export function device(name: string): string {

@@ -1,17 +1,17 @@
 // Emits expressions as C++ text, for one element or for a group of lanes.
 import { Bug } from "../diagnostic.ts";
 import { address, children, isNum, item, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
-import type { Ahead, Buffer, Expr, Kernel, Load, Tile, Var } from "../kernel/ir.ts";
+import type { Buffer, Expr, Kernel, Load, Prefetch, Tile, Var } from "../kernel/ir.ts";
 import { infix } from "../kernel/print.ts";
 import { guardOf } from "./guard.ts";
 import { number } from "./literal.ts";
 
 /** The parts of a target that decide how expressions are written. */
-export interface Words {
+export interface ExpressionTarget {
   /** Epilogues may run on each register tile as soon as its `mma` is done (`Emitter.followed`). */
-  readonly follows?: true;
+  readonly fusesEpilogues?: true;
   /** Lanes may load with any constant stride. */
-  readonly apart: boolean;
+  readonly stridedLoads: boolean;
   /** Division of a row by one number is the word `div_by_scalar` (by its reciprocal) instead of an operator. */
   readonly reciprocals?: boolean;
   /** "by words": i32 arithmetic uses functions instead of operators, as this compiler treats signed overflow as undefined. */
@@ -19,7 +19,7 @@ export interface Words {
 }
 const wrapping = new Set(["add", "sub", "mul"]);
 type Operation = Extract<Expr, { e: "op" }>;
-const calls: Readonly<Record<string, string>> = {
+const functionNames: Readonly<Record<string, string>> = {
   to_f32: "to_f32",
   to_i32: "to_i32",
   number: "mask_to_int",
@@ -32,11 +32,11 @@ const calls: Readonly<Record<string, string>> = {
  * What loads prefetch. `when`: the load is in one of two folds, and prefetches only if the machine runs these apart, or together (see `fold_both` in
  * fold.hpp).
  */
-export interface Asking extends Ahead {
+export interface PrefetchMode extends Prefetch {
   readonly when?: "apart" | "together";
 }
 /** The state and the functions that write expressions. */
-export class Expressions<T extends Words> {
+export class Expressions<T extends ExpressionTarget> {
   readonly kernel: Kernel;
   readonly target: T;
   /** The variable whose consecutive values are the lanes of a group, and how many lanes; null outside of groups. */
@@ -44,11 +44,11 @@ export class Expressions<T extends Words> {
   protected lanes = 1;
   /** The group has one element. */
   protected single = false;
-  /** What loads prefetch here (`Ahead`). */
-  protected ahead: Asking = {};
+  /** What loads prefetch here (`Prefetch`). */
+  protected prefetch: PrefetchMode = {};
   protected varying = new Set<Expr>();
   /** Tiles whose element is passed to the body as the parameter `name_`; of other tiles the body reads memory. */
-  protected given = new Set<Tile>();
+  protected passed = new Set<Tile>();
 
   constructor(kernel: Kernel, target: T) {
     this.kernel = kernel;
@@ -95,21 +95,21 @@ export class Expressions<T extends Words> {
         // an index is a scalar, the first lane's
         const own = x.type === "index" && x.op !== "index";
         const args = x.args.map((y) => this.wide(y, wide && !own)).join(", ");
-        return `${own ? `ix_${x.op}` : (calls[x.op] ?? `${x.op}_`)}(${args})`;
+        return `${own ? `ix_${x.op}` : (functionNames[x.op] ?? `${x.op}_`)}(${args})`;
       }
     }
   }
   private asValue(x: Expr): string {
     const text = `i32(${this.expr(x)})`;
     if (!this.lane || !this.varies(x)) return text;
-    if (this.repeats(x)) return `broadcast(v, ${text})`;
-    const step = this.apart(x);
+    if (this.isUniform(x)) return `broadcast(v, ${text})`;
+    const step = this.constantStride(x);
     return step === null ? `iota(v, ${text})` : `iota(v, ${text}, ${step})`;
   }
   /** A scalar condition becomes `?:`, so that the other branch is not read; a condition that varies over lanes becomes `where`. */
   private select(x: Operation, above: number): string {
     const [cond, a, b] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
-    const guarded = this.guarded(x);
+    const guarded = this.guardedLoad(x);
     if (guarded !== null) return guarded;
     if (this.varies(cond)) return `where(${this.expr(cond)}, ${this.expr(a)}, ${this.expr(b)})`;
     const wide = x.type !== "index" && this.varies(x);
@@ -123,53 +123,53 @@ export class Expressions<T extends Words> {
   private load(x: Load): string {
     if (x.from.kind === "tile") {
       if (x.from.role === "shared") return `${x.from.name}[${this.expr(item(x.at, 0))}]`;
-      if (x.from.role === "line") return this.ofLine(`${x.from.name}_at`, item(x.at, 1));
-      return this.given.has(x.from) ? `${x.from.name}_` : `ld(v, ${this.lies(x.from, x.at)})`;
+      if (x.from.role === "line") return this.lineElement(`${x.from.name}_at`, item(x.at, 1));
+      return this.passed.has(x.from) ? `${x.from.name}_` : `ld(v, ${this.tilePointer(x.from, x.at)})`;
     }
     const at = address(x.from, x.at);
-    if (this.varies(at) && !this.repeats(at)) {
-      const step = this.apart(at);
+    if (this.varies(at) && !this.isUniform(at)) {
+      const step = this.constantStride(at);
       if (step !== null) return `ld_strided<${step}>(v, ${this.pointer(x.from, x.at)})`;
-      const more = !this.kernel.locals.includes(x.from) && this.moves(at) ? this.asks() : "";
+      const more = !this.kernel.locals.includes(x.from) && this.variesBeyondLane(at) ? this.prefetchArgument() : "";
       return `ld(v, ${this.pointer(x.from, x.at)}${more})`;
     }
     const text = element(x.from, this.expr(at));
     return this.varies(at) ? `broadcast(v, ${text})` : text;
   }
   /** The last argument of a load, which says at what distance to prefetch; empty if it does not. */
-  private asks(): string {
-    const { ahead: n, loop, when } = this.ahead;
+  private prefetchArgument(): string {
+    const { prefetchDistance: n, loop, when } = this.prefetch;
     if (n === undefined) return "";
     if (when) return `, prefetch_when_${when}(${n})`;
     if (!loop || !this.lane) return `, ${n}`;
     return `, prefetch_share(${[n, this.lane.name, loop.index, loop.of].join(", ")})`;
   }
-  private ofLine(name: string, at: Expr): string {
+  private lineElement(name: string, at: Expr): string {
     const text = this.expr(at);
     return this.varies(at) ? `ld(v, ${name} + ${text})` : `${name}[${text}]`;
   }
   /** A pointer to an element of an accumulator in memory (host). */
-  protected lies(t: Tile, at: readonly Expr[]): string {
-    if (!this.target.follows || t.role !== "acc") throw new Bug(`${t.name} is not in memory`);
+  protected tilePointer(t: Tile, at: readonly Expr[]): string {
+    if (!this.target.fusesEpilogues || t.role !== "acc") throw new Bug(`${t.name} is not in memory`);
     return `${t.name}.d[${this.expr(item(at, 0))}] + ${this.expr(item(at, 1), 5)}`;
   }
   /** Whether an address also changes with something other than the lane: only such loads prefetch. */
-  private moves(x: Expr): boolean {
+  private variesBeyondLane(x: Expr): boolean {
     return this.lane !== null && !isNum(substitute(x, this.lane, num(0)));
   }
   /** Whether x is one value for a whole group of lanes, though it may differ between groups. */
-  private repeats(x: Expr): boolean {
+  private isUniform(x: Expr): boolean {
     return this.lane !== null && laneStride(x, this.lane, this.lanes) === 0;
   }
-  private guarded(x: Expr): string | null {
+  private guardedLoad(x: Expr): string | null {
     const { lane, lanes } = this;
-    const found = this.single || !this.target.apart || !lane ? null : guardOf(x, lane, lanes);
+    const found = this.single || !this.target.stridedLoads || !lane ? null : guardOf(x, lane, lanes);
     if (!found || !lane) return null;
-    const steps = found.parts.map((y) => laneStride(y, lane, lanes));
+    const steps = found.strided.map((y) => laneStride(y, lane, lanes));
     return `ld_guarded<${steps.join(", ")}>(v, ${this.pointer(found.from, found.at)}, ${this.expr(found.index)}, ${found.size})`;
   }
   /** The stride of x over lanes, if it is a constant other than 1; else null. */
-  private apart(x: Expr): number | null {
+  private constantStride(x: Expr): number | null {
     if (this.single || this.lane === null) return null;
     const step = laneStride(x, this.lane, this.lanes);
     return step === 1 ? null : step;

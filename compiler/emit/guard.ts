@@ -24,7 +24,7 @@ interface Guard {
   readonly index: Expr;
   readonly size: number;
   /** The address and the index; each has a constant stride over lanes. */
-  readonly parts: readonly [Expr, Expr];
+  readonly strided: readonly [Expr, Expr];
 }
 /** The guarded load that x is, if its index varies over lanes; else null. */
 export function guardOf(x: Expr, v: Var, lanes: number): Guard | null {
@@ -34,11 +34,11 @@ export function guardOf(x: Expr, v: Var, lanes: number): Guard | null {
   if (!bound || found.e !== "load" || found.from.kind !== "buffer") return null;
   if (!isNum(none) || !Object.is(none.value, 0)) return null;
   const { index, size } = bound;
-  const held = clamp(index, size);
-  const at = found.at.map((y) => replaced(y, held, index));
-  const parts = [address(found.from, at), index] as const;
-  const moves = parts.every((y) => laneStride(y, v, lanes) !== null) && laneStride(index, v, lanes) !== 0;
-  return moves ? { from: found.from, at, index, size, parts } : null;
+  const clamped = clamp(index, size);
+  const at = found.at.map((y) => replaceIndex(y, clamped, index));
+  const strided = [address(found.from, at), index] as const;
+  const moves = strided.every((y) => laneStride(y, v, lanes) !== null) && laneStride(index, v, lanes) !== 0;
+  return moves ? { from: found.from, at, index, size, strided } : null;
 }
 /** The index and the size that a condition made by `within` compares; null for other conditions. */
 function boundOf(cond: Expr): { readonly index: Expr; readonly size: number } | null {
@@ -49,10 +49,10 @@ function boundOf(cond: Expr): { readonly index: Expr; readonly size: number } | 
   const size = last.op === "lt" ? b.value : range(index)[1] + 1;
   return same(cond, within(index, size)) ? { index, size } : null;
 }
-function replaced(x: Expr, from: Expr, to: Expr): Expr {
+function replaceIndex(x: Expr, from: Expr, to: Expr): Expr {
   if (same(x, from)) return to;
   if (x.e !== "op" || x.type !== "index" || x.args.length !== 2) return x;
-  const [a, b] = x.args.map((y) => replaced(y, from, to)) as [Expr, Expr];
+  const [a, b] = x.args.map((y) => replaceIndex(y, from, to)) as [Expr, Expr];
   if (x.op === "+") return add(a, b);
   if (x.op === "-") return sub(a, b);
   return x.op === "*" ? mul(a, b) : x;

@@ -3,17 +3,17 @@
 // layouts differ. wgmma reads operands K-major or MN-major, so a weight needs no second copy for its transposed use.
 import { isNum, item } from "../kernel/expr.ts";
 import type { Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
-import { bodyOf, statements, written } from "../kernel/passes.ts";
+import { bodyOf, statements, writtenBuffers } from "../kernel/passes.ts";
 import type { Variant } from "../plan/plan.ts";
-import { cuda, isWide, parameters, walked } from "./cuda.ts";
-import { count, dealt } from "./grid.ts";
+import { cuda, emitLoop, needsWideIndex, parameters } from "./cuda.ts";
+import { Emitter, emit, type Target } from "./emitter.ts";
+import { declareBlock, openTaskLoop } from "./grid.ts";
 import { named } from "./names.ts";
-import { joins, roundsOf } from "./pipeline.ts";
+import { canFuseLoops, roundsOf } from "./pipeline.ts";
 import { mapName, Slabs, slab } from "./slabs.ts";
-import { Emitter, emit, type Target } from "./text.ts";
 
 /** Bytes of shared memory that all blocks of a multiprocessor may have on sm_90. */
-const room = 227 * 1024;
+const multiprocessorBytes = 227 * 1024;
 
 /** The variant of a kernel for sm_90a; null if the kernel does not fit this form, although it has a schedule for it (schedule-hopper.ts). */
 export function emitHopper(kernel: Kernel): Variant | null {
@@ -29,9 +29,9 @@ export function emitHopper(kernel: Kernel): Variant | null {
   return {
     name,
     text,
-    launch: { threads: plan.groups * 128 + 128, shared: plan.shared, wide: isWide(k) },
+    launch: { threads: plan.consumers * 128 + 128, shared: plan.shared, wide: needsWideIndex(k) },
     maps: operands.flat().flatMap((o) => (o.map ? [o.map] : [])),
-    writes: k.params.flatMap((p, i) => (written(k).has(p) ? [i] : [])),
+    writes: k.params.flatMap((p, i) => (writtenBuffers(k).has(p) ? [i] : [])),
   };
 }
 
@@ -65,7 +65,7 @@ function operandsOf(run: readonly Loop[], e: Emitter): Slabs[][] | null {
   const all = run.map((loop) => slabsOf(loop, e));
   const [first] = all;
   const fit = (own: Slabs[] | null): boolean => own !== null && own.every((o, i) => first?.[i]?.isLike(o));
-  return first && (run.length === 1 || (joins(run, e) && all.every(fit))) ? (all as Slabs[][]) : null;
+  return first && (run.length === 1 || (canFuseLoops(run, e) && all.every(fit))) ? (all as Slabs[][]) : null;
 }
 function slabsOf(loop: Loop, e: Emitter): Slabs[] | null {
   const mma = loop.body.find(isMma);
@@ -75,136 +75,139 @@ function slabsOf(loop: Loop, e: Emitter): Slabs[] | null {
   return operands.every((o) => o !== null) ? operands : null;
 }
 
-interface Plan {
+interface PipelinePlan {
   /** The operands of each loop. */
   readonly operands: readonly (readonly Slabs[])[];
   /** Consumer warpgroups. With one, two blocks share a multiprocessor: one multiplies while the other stores its results. */
-  readonly groups: 1 | 2;
+  readonly consumers: 1 | 2;
   readonly stages: number;
   readonly shared: number;
-  /** `boxes`: bytes of a stage that TMA brings. `parts`: into how many parts a stage is divided; each is filled and released separately. */
-  readonly boxes: number;
+  /** `tmaBytes`: bytes of a stage that TMA brings. `parts`: into how many parts a stage is divided; each is filled and released separately. */
+  readonly tmaBytes: number;
   readonly parts: 1 | 3;
   /** Whether TMA brings all operands. */
-  readonly boxed: boolean;
+  readonly isAllTma: boolean;
   /** The names of the kernel's tensor map parameters. */
   readonly maps: ReadonlyMap<Slabs, string>;
 }
 const bytes = (list: readonly Slabs[]): number => list.reduce((n, o) => n + o.bytes, 0);
 /** With a depth up to this, multiplying takes less time than storing the results: two blocks of half the width then share a multiprocessor. */
-const shortest = 512;
+const maxShortDepth = 512;
 /**
  * With a greater depth, the beginning and the end of a task matter little, and products of 256 columns (whole stages) read less shared memory than
  * two of 128.
  */
-const deepest = 2048;
-function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): Plan {
+const maxPartsDepth = 2048;
+function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): PipelinePlan {
   const first = item(operands, 0);
   const each = bytes(first);
   const accumulators = item(run, 0).body.find(isMma)?.acc ?? [];
   const narrow = accumulators.map((t) => item(t.shape, 1)).join() === "128";
   const depth = run.reduce((sum, { axis: { to } }) => sum + (isNum(to) ? to.value : Infinity), 0);
-  const short = depth <= shortest && !k.body.some((s) => s.s === "foldrows");
-  const groups = narrow && short ? 1 : 2;
-  const stages = Math.min(6, Math.floor(((groups === 1 ? room / 2 - 512 : room) - 1024) / each));
-  const boxes = bytes(first.filter((o) => o.map));
-  const boxed = boxes === each;
-  const parts = boxed && !narrow && depth <= deepest ? 3 : 1;
+  const short = depth <= maxShortDepth && !k.body.some((s) => s.s === "foldrows");
+  const consumers = narrow && short ? 1 : 2;
+  const stages = Math.min(
+    6,
+    Math.floor(((consumers === 1 ? multiprocessorBytes / 2 - 512 : multiprocessorBytes) - 1024) / each),
+  );
+  const tmaBytes = bytes(first.filter((o) => o.map));
+  const isAllTma = tmaBytes === each;
+  const parts = isAllTma && !narrow && depth <= maxPartsDepth ? 3 : 1;
   const maps = new Map(operands.flat().flatMap((o) => (o.map ? [[o, o.map] as const] : [])));
   const names = new Map([...maps].map(([o, map], n) => [o, mapName(k, map, n)]));
-  return { operands, groups, stages, shared: stages * each + 1024, boxes, parts, boxed, maps: names };
+  return { operands, consumers, stages, shared: stages * each + 1024, tmaBytes, parts, isAllTma, maps: names };
 }
 /** The target that emits the variant. `p` is a second emitter, which writes the producers' code. */
-function target(k: Kernel, run: readonly Loop[], plan: Plan, p: Emitter): Target {
-  const { groups } = plan;
+function target(k: Kernel, run: readonly Loop[], plan: PipelinePlan, p: Emitter): Target {
+  const { consumers } = plan;
   return {
     ...cuda,
-    fresh: "always",
+    elidesZeroFill: "always",
     tile: (t) =>
-      `${t.role === "acc" ? `WgmmaAcc<${t.shape.join(", ")}, ${groups}>` : `PerRow<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
+      `${t.role === "acc" ? `WgmmaAcc<${t.shape.join(", ")}, ${consumers}>` : `PerRow<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
     frame(named, e) {
       const maps = [...plan.maps.values()].map((name) => `const __grid_constant__ TensorMap ${name}`);
       return {
         open: [
-          `KERNEL void __launch_bounds__(${groups * 128 + 128}, ${3 - groups}) ${named.name}(${[parameters(k), ...maps].join(", ")}) {`,
+          `KERNEL void __launch_bounds__(${consumers * 128 + 128}, ${3 - consumers}) ${named.name}(${[parameters(k), ...maps].join(", ")}) {`,
           "  DYN_SMEM(smem);",
-          ...declared(plan).map((line) => `  ${line}`),
-          `  if (is_producer<${groups}>()) {`,
+          ...declarations(plan).map((line) => `  ${line}`),
+          `  if (is_producer<${consumers}>()) {`,
           "    producer_setmaxnreg();",
-          ...(plan.boxed ? [`    if (warp_id() > ${groups * 4}) return;`] : []),
-          ...dealt(k).map((line) => `    ${line}`),
-          ...produced(run, plan, p),
+          ...(plan.isAllTma ? [`    if (warp_id() > ${consumers * 4}) return;`] : []),
+          ...openTaskLoop(k).map((line) => `    ${line}`),
+          ...producerLines(run, plan, p),
           "    }",
-          ...(plan.boxed ? [] : ["    pipe.producer_tail();"]),
+          ...(plan.isAllTma ? [] : ["    pipe.producer_tail();"]),
           "    return;",
           "  }",
-          `  consumer_setmaxnreg<${groups}>();`,
-          ...dealt(e.kernel).map((line) => `  ${line}`),
+          `  consumer_setmaxnreg<${consumers}>();`,
+          ...openTaskLoop(e.kernel).map((line) => `  ${line}`),
         ],
         close: ["  }", "}", `KERNEL_END(${named.name})`],
       };
     },
-    loop: (s, e) => (s === run[0] ? consumed(run, e) : cuda.loop(s, e)),
-    joined(run, e) {
-      consumed(run, e);
+    loop: (s, e) => (s === run[0] ? emitConsumers(run, e) : cuda.loop(s, e)),
+    fuseLoops(run, e) {
+      emitConsumers(run, e);
       return true;
     },
   };
 }
-function declared({ operands, groups, stages, shared, boxes, parts, boxed }: Plan): string[] {
+function declarations({ operands, consumers, stages, shared, tmaBytes, parts, isAllTma }: PipelinePlan): string[] {
   const start = (i: number): number => stages * bytes(item(operands, 0).slice(0, i));
   const lines = operands.flatMap((own) => own.map((o, i) => o.declaration(start(i))));
-  const arrivals = (boxes > 0 ? 1 : 0) + (boxed ? 0 : 4);
+  const arrivals = (tmaBytes > 0 ? 1 : 0) + (isAllTma ? 0 : 4);
   return [
     ...lines,
-    `MbarrierPipeline<${[stages, groups, ...(parts > 1 ? [parts] : [])].join(", ")}> pipe(smem + ${shared - 1024}, ${arrivals});`,
+    `MbarrierPipeline<${[stages, consumers, ...(parts > 1 ? [parts] : [])].join(", ")}> pipe(smem + ${shared - 1024}, ${arrivals});`,
   ];
 }
 
 /** What the producers do in a task: the statements that lead to the loop, and the loop's loads. */
-function produced(run: readonly Loop[], plan: Plan, e: Emitter): string[] {
+function producerLines(run: readonly Loop[], plan: PipelinePlan, e: Emitter): string[] {
   e.depth = 3;
   const loop = item(run, 0);
   const visit = (list: readonly Stmt[]): void => {
-    const last = list.findIndex((s) => leadsTo(s, loop));
+    const last = list.findIndex((s) => contains(s, loop));
     for (const s of list.slice(0, last)) if (s.s === "let") e.stmts([s]);
     const s = item(list, last);
-    if (s === loop) load(run, plan, e);
+    if (s === loop) emitProducerLoads(run, plan, e);
     else if (s.s === "if") e.block(`if (${e.expr(s.cond)}) {`, "}", () => visit(s.body));
-    else if (s.s === "for") walked(s.axis, e, () => visit(s.body));
+    else if (s.s === "for") emitLoop(s.axis, e, () => visit(s.body));
   };
   visit(e.kernel.body);
   return e.lines;
 }
-function leadsTo(s: Stmt, loop: Loop): boolean {
-  return s === loop || bodyOf(s).some((t) => leadsTo(t, loop));
+function contains(s: Stmt, loop: Loop): boolean {
+  return s === loop || bodyOf(s).some((t) => contains(t, loop));
 }
-function load(run: readonly Loop[], plan: Plan, e: Emitter): void {
-  const { operands, boxes, boxed } = plan;
+function emitProducerLoads(run: readonly Loop[], plan: PipelinePlan, e: Emitter): void {
+  const { operands, tmaBytes, isAllTma } = plan;
   run.forEach(({ axis }, n) => {
     for (const o of item(operands, n)) o.bind(axis);
   });
   const { range, each } = roundsOf(run, e);
-  const head = boxed ? "pipe.produce(" : `pipe.produce_cp_async<${boxes}>(`;
+  const head = isAllTma ? "pipe.produce(" : `pipe.produce_cp_async<${tmaBytes}>(`;
   e.block(`${head}${range}, [&](ix ${item(run, 0).axis.v.name}, i32 s) {`, "});", () =>
     each((axis, n) => {
       const own = item(operands, n);
-      if (boxed) return loadParts(own, plan, e);
-      count(axis, e);
+      if (isAllTma) return loadParts(own, plan, e);
+      declareBlock(axis, e);
       const loadBoxes = () => loadAll(own, "pipe.full(s)", plan);
-      if (boxes > 0) e.block("if (pipe.is_elected()) {", "}", loadBoxes);
+      if (tmaBytes > 0) e.block("if (pipe.is_elected()) {", "}", loadBoxes);
       for (const o of own) o.copy(axis);
     }),
   );
 }
-function loadAll(own: readonly Slabs[], full: string, { maps }: Plan): void {
+function loadAll(own: readonly Slabs[], full: string, { maps }: PipelinePlan): void {
   for (const o of own) for (const half of o.halves) o.loadBox(half, full, maps.get(o) ?? "");
 }
 /** Loads the parts of a stage in the order in which products use them. */
-function loadParts(own: readonly Slabs[], plan: Plan, e: Emitter): void {
-  const { parts, boxes, maps } = plan;
+function loadParts(own: readonly Slabs[], plan: PipelinePlan, e: Emitter): void {
+  const { parts, tmaBytes, maps } = plan;
   if (parts === 1) {
-    e.line(`const u32 full = pipe.acquire(${boxes});`);
+    e.line(`const u32 full = pipe.acquire(${tmaBytes});`);
     return loadAll(own, "full", plan);
   }
   const halves = (isLeft: boolean) =>
@@ -213,7 +216,7 @@ function loadParts(own: readonly Slabs[], plan: Plan, e: Emitter): void {
   const inOrder = [...(first ? [first] : []), ...halves(true), ...rest];
   inOrder.forEach(({ o, half }, part) => o.loadBox(half, `pipe.acquire(${slab.half}, ${part})`, maps.get(o) ?? ""));
 }
-function consumed(run: readonly Loop[], e: Emitter): void {
+function emitConsumers(run: readonly Loop[], e: Emitter): void {
   const { axis, body } = item(run, 0);
   const mma = body.find(isMma);
   if (!mma) return;

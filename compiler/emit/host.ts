@@ -2,24 +2,24 @@
 import { Bug } from "../diagnostic.ts";
 import { footprint, isNum, item } from "../kernel/expr.ts";
 import type { Buffer, Kernel, StmtOf, Tile } from "../kernel/ir.ts";
-import { statements, stores, written } from "../kernel/passes.ts";
-import { advance, count, decode, endName, roundOf } from "./grid.ts";
+import { statements, stores, writtenBuffers } from "../kernel/passes.ts";
+import type { Emitter, Target } from "./emitter.ts";
+import { advance, counterOf, declareBlock, decodeTask, endName } from "./grid.ts";
 import { types } from "./literal.ts";
 import { shiftedIn } from "./shifted.ts";
-import { reserve, stageLeft, stageRight } from "./staging.ts";
-import type { Emitter, Target } from "./text.ts";
+import { reserveScratch, stageLeft, stageRight } from "./staging.ts";
 import { wordsLeft, wordsRight } from "./words.ts";
 
 const lanes = [{ count: 16, text: "LANES" }] as const;
 export const host: Target = {
   lanes: { line: lanes, tile: lanes, result: lanes },
   aligned: false,
-  apart: true,
+  stridedLoads: true,
   sync: null,
-  fresh: true,
-  follows: true,
-  asks: true,
-  both: true,
+  elidesZeroFill: true,
+  fusesEpilogues: true,
+  prefetches: true,
+  foldsBoth: true,
   reciprocals: true,
   laneScan: "scan",
   once: (text) => text,
@@ -28,10 +28,10 @@ export const host: Target = {
     if (at !== undefined) return `auto& ${t.name} = acc_at<${rows}, ${cols ?? 1}>(${at});`;
     if (t.role === "acc") return `${e.strips.has(t) ? "StripAcc" : "Acc"}<${rows}, ${cols ?? 1}> ${t.name};`;
     if (t.role === "row") return `PerRow<${rows}> ${t.name};`;
-    return `i32* const ${t.name} = (i32*)(${reserve(e, rows)});`;
+    return `i32* const ${t.name} = (i32*)(${reserveScratch(e, rows)});`;
   },
   frame(k, e) {
-    const out = written(k);
+    const out = writtenBuffers(k);
     const cast = (p: Kernel["params"][number]): string => `${out.has(p) ? "" : "const "}${types[p.dtype]}*`;
     return {
       open: [
@@ -39,21 +39,21 @@ export const host: Target = {
         ...k.params.map((p, i) => `  ${cast(p)} ${p.name} = (${types[p.dtype]}*)args[${i}];`),
         ...k.locals.map((b) => `  ${types[b.dtype]}* ${b.name} = ${inScratch(b, e)};`),
         "  NO_UNROLL for (ix task = begin; task < end; task++) {",
-        ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "task").join(", ")};`]),
+        ...(k.grid.length === 0 ? [] : [`    const ix ${decodeTask(k.grid, "task").join(", ")};`]),
       ],
-      close: ["  }", ...(streams(k) ? ["  fence();"] : []), "}"],
+      close: ["  }", ...(hasStreamedStores(k) ? ["  fence();"] : []), "}"],
     };
   },
   loop(s, e) {
-    const { from, to, jump } = s.axis;
-    const [round, end] = [roundOf(s.axis), endName(s.axis)];
+    const { from, to, skip } = s.axis;
+    const [round, end] = [counterOf(s.axis), endName(s.axis)];
     const named = isNum(to) ? "" : `, ${end} = ${e.expr(to)}`;
-    const rounds = jump ? `, ${round}s = ${end} - ${e.expr(jump.by)}` : "";
+    const rounds = skip ? `, ${round}s = ${end} - ${e.expr(skip.by)}` : "";
     e.block(
-      `NO_UNROLL for (ix ${round} = ${e.expr(from)}${named}${rounds}; ${round} < ${jump ? `${round}s` : end}; ${advance(s.axis)}) {`,
+      `NO_UNROLL for (ix ${round} = ${e.expr(from)}${named}${rounds}; ${round} < ${skip ? `${round}s` : end}; ${advance(s.axis)}) {`,
       "}",
       () => {
-        count(s.axis, e, end);
+        declareBlock(s.axis, e, end);
         e.stmts(s.body);
       },
     );
@@ -63,10 +63,10 @@ export const host: Target = {
   },
   each: (_, lanes) => `each<${lanes.text}>`,
   mma: (s, e) => multiply([s], e),
-  sum: multiply,
+  mmaSum: multiply,
 };
 function inScratch(b: Buffer, e: Emitter): string {
-  const at = reserve(e, footprint(b));
+  const at = reserveScratch(e, footprint(b));
   return b.dtype === "f32" ? at : `(${types[b.dtype]}*)(${at})`;
 }
 function stage(s: StmtOf<"stage">, e: Emitter): void {
@@ -76,22 +76,25 @@ function stage(s: StmtOf<"stage">, e: Emitter): void {
 }
 function multiply(run: readonly StmtOf<"mma">[], e: Emitter): void {
   const [s, ...others] = run as [StmtOf<"mma">, ...StmtOf<"mma">[]];
-  const [started, ...more] = s.acc.map((t) => starts(t, e));
+  const [started, ...more] = s.acc.map((t) => overwriteCondition(t, e));
   if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
   const sums = s.acc.map((acc, n) =>
-    groups(others, e).reduce((sum, list) => added(sum, list, n, e), `rhs(${right(item(s.b, n), e)}, ${acc.name})`),
+    groupShifted(others, e).reduce(
+      (sum, list) => addGroup(sum, list, n, e),
+      `rhs(${rightOf(item(s.b, n), e)}, ${acc.name})`,
+    ),
   );
-  const then = run.map((t) => e.after.get(t)).find((text) => text !== undefined) ?? "no_epilogue()";
+  const then = run.map((t) => e.epilogues.get(t)).find((text) => text !== undefined) ?? "no_epilogue()";
   const rows = e.expr(s.valid[0]);
   const text = `mma(${[started, leftOf(s), rows, depthOf(s, e), then, ...sums].join(", ")});`;
-  const byRows = run.some((t) => t.b.some((b) => e.short.has(b)));
+  const byRows = run.some((t) => t.b.some((b) => e.copiedForManyRows.has(b)));
   e.line(byRows ? `dispatch_few_rows(${rows}, [&](auto few) { ${text} });` : text);
 }
 /**
  * Groups consecutive products whose left operands are one operand, shifted by constants, with the same depth (a convolution's taps); all others are
  * alone.
  */
-function groups(products: readonly StmtOf<"mma">[], e: Emitter): StmtOf<"mma">[][] {
+function groupShifted(products: readonly StmtOf<"mma">[], e: Emitter): StmtOf<"mma">[][] {
   const shifted = shiftedIn(e.kernel);
   const list: StmtOf<"mma">[][] = [];
   for (const t of products) {
@@ -104,9 +107,9 @@ function groups(products: readonly StmtOf<"mma">[], e: Emitter): StmtOf<"mma">[]
   return list;
 }
 /** The text of a sum to which the products of a group are added. */
-function added(sum: string, group: readonly StmtOf<"mma">[], n: number, e: Emitter): string {
+function addGroup(sum: string, group: readonly StmtOf<"mma">[], n: number, e: Emitter): string {
   const [t] = group as [StmtOf<"mma">];
-  const rights = group.map((x) => right(item(x.b, n), e));
+  const rights = group.map((x) => rightOf(item(x.b, n), e));
   const shifts = group.flatMap((x) => shiftedIn(e.kernel).get(x.a) ?? []);
   const [first] = shifts;
   if (!first) return `plus(${[sum, leftOf(t), depthOf(t, e), ...rights].join(", ")})`;
@@ -118,12 +121,12 @@ const depthOf = ({ a, valid }: StmtOf<"mma">, e: Emitter): string =>
   a.form === "words" ? `words_of(${e.expr(valid[1])})` : e.expr(valid[1]);
 const leftOf = ({ a, transposed }: StmtOf<"mma">): string => (transposed ? `transposed(${a.name})` : a.name);
 /** Whether a kernel has non-temporal stores, which need a fence at the end. */
-const streams = (k: Kernel): boolean => stores(k.body).some((s) => s.stream);
-const right = (t: Tile, e: Emitter): string => (e.short.has(t) ? `${t.name}.read(few)` : t.name);
+const hasStreamedStores = (k: Kernel): boolean => stores(k.body).some((s) => s.stream);
+const rightOf = (t: Tile, e: Emitter): string => (e.copiedForManyRows.has(t) ? `${t.name}.read(few)` : t.name);
 /** The condition under which an `mma` overwrites its accumulator instead of adding to it. */
-function starts(t: Tile, e: Emitter): string {
-  const axis = e.fresh.get(t);
-  e.fresh.delete(t);
+function overwriteCondition(t: Tile, e: Emitter): string {
+  const axis = e.zeroFilled.get(t);
+  e.zeroFilled.delete(t);
   if (axis === undefined) return "false";
   return axis === null ? "true" : `${axis.v.name} == ${e.expr(axis.from)}`;
 }

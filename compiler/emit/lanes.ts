@@ -4,35 +4,40 @@ import {
   children,
   dependsOn,
   item,
+  knownDivisor,
   laneStride,
-  multiple,
   substitute,
   typeOf,
   variable,
 } from "../kernel/expr.ts";
 import type { Buffer, Expr, Stmt, Tile, Var } from "../kernel/ir.ts";
-import { bodyOf, exprs, loads, statements, stores } from "../kernel/passes.ts";
+import { bodyOf, loads, ownExpressions, statements, stores } from "../kernel/passes.ts";
 import type { DType } from "../types/dtype.ts";
-import type { Words } from "./expressions.ts";
+import type { ExpressionTarget } from "./expressions.ts";
 import { guardOf } from "./guard.ts";
 
 /** How a target's lanes access memory. */
-export interface Reaches extends Pick<Words, "apart"> {
+export interface LaneAccess extends Pick<ExpressionTarget, "stridedLoads"> {
   /** A contiguous group must be aligned to its length. */
   readonly aligned: boolean;
 }
-type Steps = readonly number[] | "any";
+type Strides = readonly number[] | "any";
 /**
  * Whether a body can run on groups of so many consecutive v: each access must have a stride over the lanes that the target supports, or be one value
  * for the group.
  */
-export function fits(v: Var, body: readonly Stmt[], lanes: number, { aligned, apart }: Reaches): boolean {
+export function canVectorize(
+  v: Var,
+  body: readonly Stmt[],
+  lanes: number,
+  { aligned, stridedLoads }: LaneAccess,
+): boolean {
   const varying = new Set<Expr>([v]);
   const varies = (x: Expr): boolean => varying.has(x) || children(x).some(varies);
-  const follows = (x: Expr, steps: Steps): boolean => {
+  const hasStride = (x: Expr, steps: Strides): boolean => {
     if (!varies(x)) return true;
     const step = laneStride(x, v, lanes);
-    if (step === 1 && aligned && !begins(x, v, lanes)) return false;
+    if (step === 1 && aligned && !isLaneAligned(x, v, lanes)) return false;
     return (
       step !== null &&
       (steps === "any" || steps.includes(step)) &&
@@ -48,13 +53,13 @@ export function fits(v: Var, body: readonly Stmt[], lanes: number, { aligned, ap
     }
   };
   note(body);
-  if (!statements(body).every((s) => allowed(s, varies, follows, aligned))) return false;
+  if (!statements(body).every((s) => allowed(s, varies, hasStride, aligned))) return false;
   const reads = (x: Expr): boolean => {
-    const guarded = apart ? guardOf(x, v, lanes) : null;
-    if (guarded?.parts.every((y) => follows(y, "any"))) return true;
-    return readable(x, varies, follows, apart ? "any" : [0, 1]) && children(x).every(reads);
+    const guarded = stridedLoads ? guardOf(x, v, lanes) : null;
+    if (guarded?.strided.every((y) => hasStride(y, "any"))) return true;
+    return readable(x, varies, hasStride, stridedLoads ? "any" : [0, 1]) && children(x).every(reads);
   };
-  return statements(body).flatMap(exprs).every(reads);
+  return statements(body).flatMap(ownExpressions).every(reads);
 }
 /** Whether all memory that a body accesses along v has this dtype. */
 export function touchesOnly(dtype: DType, v: Var, body: readonly Stmt[]): boolean {
@@ -63,9 +68,9 @@ export function touchesOnly(dtype: DType, v: Var, body: readonly Stmt[]): boolea
   return !stores(body).some((s) => !s.run && isOther(s.to, s.at)) && !loads(body).some((x) => isOther(x.from, x.at));
 }
 type Varies = (x: Expr) => boolean;
-type Follows = (x: Expr, steps: Steps) => boolean;
+type HasStride = (x: Expr, steps: Strides) => boolean;
 /** Whether a statement has the same meaning for a group of lanes as for each element. */
-function allowed(s: Stmt, varies: Varies, follows: Follows, aligned: boolean): boolean {
+function allowed(s: Stmt, varies: Varies, follows: HasStride, aligned: boolean): boolean {
   if (s.s === "tally") return !varies(s.key);
   if (s.s === "if") return !varies(s.cond);
   if (s.s !== "store") return true;
@@ -75,7 +80,7 @@ function allowed(s: Stmt, varies: Varies, follows: Follows, aligned: boolean): b
   if (s.run) return (varies(at) || !aligned) && follows(at, [0]);
   return varies(at) && follows(at, [1]);
 }
-function readable(x: Expr, varies: Varies, follows: Follows, steps: Steps): boolean {
+function readable(x: Expr, varies: Varies, follows: HasStride, steps: Strides): boolean {
   if (x.e === "load" && x.from.kind === "tile")
     return x.from.role === "shared" ? !varies(x) : !x.at.slice(0, -1).some(varies);
   if (x.e === "load") return x.from.kind !== "buffer" || follows(address(x.from, x.at), steps);
@@ -86,6 +91,6 @@ function readable(x: Expr, varies: Varies, follows: Follows, steps: Steps): bool
   return !ofIndex || !varies(x);
 }
 /** Whether an address is a multiple of `lanes` where v is one. */
-export function begins(x: Expr, v: Var, lanes: number): boolean {
-  return multiple(substitute(x, v, variable("_start", "index", 0, Infinity, lanes))) % lanes === 0;
+export function isLaneAligned(x: Expr, v: Var, lanes: number): boolean {
+  return knownDivisor(substitute(x, v, variable("_start", "index", 0, Infinity, lanes))) % lanes === 0;
 }

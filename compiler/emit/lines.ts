@@ -6,32 +6,32 @@ import {
   item,
   load,
   num,
-  parts,
   same,
   stride,
+  subexpressions,
   substitute,
   typeOf,
   variable,
   withLoads,
 } from "../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
-import { statements, written } from "../kernel/passes.ts";
-import { inGroups } from "./operand.ts";
-import { runsAhead } from "./pipeline.ts";
+import { statements, writtenBuffers } from "../kernel/passes.ts";
+import { isInAlignedGroups } from "./operand.ts";
+import { canPipeline } from "./pipeline.ts";
 
 /** The kernel with such lines staged. */
-export function lined(k: Kernel): Kernel {
+export function stageLines(k: Kernel): Kernel {
   const after = k.body.findIndex((s, i) => s.s === "stage" && k.body[i + 1]?.s !== "stage") + 1;
   if (after === 0) return k;
   const lines = new Lines(k);
-  const body = lines.under(k.body);
+  const body = lines.visit(k.body);
   return { ...k, body: [...body.slice(0, after), ...lines.once, ...body.slice(after)] };
 }
 type Loop = StmtOf<"for">;
 type Stage = StmtOf<"stage">;
 const [row, column] = [variable("i"), variable("j")];
 /** Elements of one asynchronous copy (16 bytes). */
-const together = 4;
+const copyElements = 4;
 
 class Lines {
   /** Lines that are copied once per task. */
@@ -41,13 +41,13 @@ class Lines {
   readonly #grid: ReadonlySet<Expr>;
 
   constructor(k: Kernel) {
-    this.#changing = written(k);
+    this.#changing = writtenBuffers(k);
     this.#grid = new Set(k.grid.map(({ v }) => v));
   }
-  under(list: readonly Stmt[]): Stmt[] {
+  visit(list: readonly Stmt[]): Stmt[] {
     return list.map((s): Stmt => {
-      if (s.s === "for" && runsAhead(s)) return this.#loop(s);
-      return s.s === "for" || s.s === "if" ? { ...s, body: this.under(s.body) } : s;
+      if (s.s === "for" && canPipeline(s)) return this.#loop(s);
+      return s.s === "for" || s.s === "if" ? { ...s, body: this.visit(s.body) } : s;
     });
   }
   #loop(loop: Loop): Stmt {
@@ -67,13 +67,14 @@ class Lines {
     const place = address(from, at);
     const along = s.vs.findIndex((v) => dependsOn(place, v));
     const v = s.vs[along];
-    if (!v || stride(place, v) !== 1 || !inGroups(place, v, together)) return null;
+    if (!v || stride(place, v) !== 1 || !isInAlignedGroups(place, v, copyElements)) return null;
     const { axis } = loop;
     const moves = dependsOn(place, axis.v);
     const inside = boundIn(loop);
     const isKnown = (y: Expr): boolean => y === v || (moves ? y.e === "var" && !inside.has(y) : this.#grid.has(y));
     const n = item(s.over.shape, along);
-    if (!namesIn(place).every(isKnown) || (moves && (stride(place, axis.v) !== 1 || axis.step !== n))) return null;
+    if (!variablesAndLoads(place).every(isKnown) || (moves && (stride(place, axis.v) !== 1 || axis.step !== n)))
+      return null;
     const value = load(from, ...at.map((x) => substitute(x, v, column)));
     const valid = moves ? axis.n : item(s.valid, along);
     return load(this.#line(value, from.name, n, valid, moves ? own : this.once), num(0), v);
@@ -90,4 +91,4 @@ class Lines {
 const boundBy = (s: Stmt): readonly Expr[] => (s.s === "let" ? [s.v] : s.s === "each" ? s.vs : []);
 const boundIn = ({ axis, body }: Loop): Set<Expr> => new Set([axis.n, ...statements(body).flatMap(boundBy)]);
 /** The variables and loads in an address. */
-const namesIn = (x: Expr): Expr[] => parts(x).filter((y) => y.e === "var" || y.e === "load");
+const variablesAndLoads = (x: Expr): Expr[] => subexpressions(x).filter((y) => y.e === "var" || y.e === "load");

@@ -1,5 +1,5 @@
 // Short names for the loop variables of emitted text: i, j and k again in each body. In the IR every name of a kernel is unique.
-import { bound } from "../kernel/build.ts";
+import { boundVariables } from "../kernel/builder.ts";
 import type { Axis, Expr, Kernel, Load, Stmt, Var } from "../kernel/ir.ts";
 import { statements } from "../kernel/passes.ts";
 
@@ -7,14 +7,14 @@ type Names = ReadonlyMap<Expr, Var>;
 
 /** The kernel with its bodies' variables renamed. No name hides one of the kernel, or of a body around it. */
 export function named(k: Kernel): Kernel {
-  const outside = [...k.params, ...k.locals, ...k.grid.flatMap(bound)];
+  const outside = [...k.params, ...k.locals, ...k.grid.flatMap(boundVariables)];
   const taken = new Set([...outside, ...statements(k.body).flatMap(kept)].map((x) => x.name));
   return { ...k, body: renamed(k.body, new Map(), taken) };
 }
 /** What keeps its name: values, tiles, and the variables of loops. */
 function kept(s: Stmt): readonly { readonly name: string }[] {
   if (s.s === "let") return [s.v];
-  if (s.s === "for") return bound(s.axis);
+  if (s.s === "for") return boundVariables(s.axis);
   if (s.s === "tile" || s.s === "stage") return [s.tile];
   if (s.s === "fold" || s.s === "foldrows") return [s.into];
   return s.s === "scan" ? [s.sum] : s.s === "tally" ? [s.rank] : [];
@@ -78,7 +78,7 @@ const axisWith = (axis: Axis, x: (e: Expr) => Expr): Axis => ({
   ...axis,
   from: x(axis.from),
   to: x(axis.to),
-  ...(axis.jump ? { jump: { at: x(axis.jump.at), by: x(axis.jump.by) } } : {}),
+  ...(axis.skip ? { skip: { at: x(axis.skip.at), by: x(axis.skip.by) } } : {}),
 });
 function withVars(x: Expr, names: Names): Expr {
   if (x.e === "var") return names.get(x) ?? x;

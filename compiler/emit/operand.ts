@@ -6,26 +6,26 @@ import {
   call,
   dependsOn,
   item,
+  knownDivisor,
   laneStride,
   load,
   mul,
-  multiple,
   num,
-  parts,
   same,
   stride,
   sub,
+  subexpressions,
   substitute,
   summands,
-  total,
+  sumOf,
   variable,
 } from "../kernel/expr.ts";
 import type { Axis, Expr, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { once } from "../once.ts";
-import { blockOf, type Element, operandsOf } from "./block.ts";
-import { type Direct, loadOf } from "./lies.ts";
+import { memoize } from "../memoize.ts";
+import { blockOf, type ElementType, operandsOf } from "./block.ts";
+import type { Emitter } from "./emitter.ts";
 import { past } from "./literal.ts";
-import type { Emitter } from "./text.ts";
+import { type BufferLoad, loadOf } from "./operand-layout.ts";
 
 /**
  * What the emitted kernel has needed so far. `shared`: bytes of shared memory. `prologue`: lines at its top. `stageOf`: the stage of an operand that
@@ -34,24 +34,24 @@ import type { Emitter } from "./text.ts";
 interface Needs {
   shared: number;
   /** Shared memory for an accumulator that is a left operand. */
-  held: { readonly at: number; readonly bytes: number } | null;
+  accBuffer: { readonly at: number; readonly bytes: number } | null;
   readonly prologue: string[];
   /** The call that starts the first loads of a task, if these are started before the results of the task before it are stored. */
-  ahead: string | null;
+  firstLoads: string | null;
   readonly stageOf: Map<Tile, string>;
   /** Operands that are the transpose of another one, and use its memory. */
-  readonly turned: Map<Tile, Tile>;
+  readonly transposes: Map<Tile, Tile>;
 }
-export const needsOf: (e: Emitter) => Needs = once(() => ({
+export const needsOf: (e: Emitter) => Needs = memoize(() => ({
   shared: 0,
-  held: null,
+  accBuffer: null,
   prologue: [],
-  ahead: null,
+  firstLoads: null,
   stageOf: new Map(),
-  turned: new Map(),
+  transposes: new Map(),
 }));
 /** Reserves shared memory and returns its offset. */
-export function reserve(e: Emitter, bytes: number): number {
+export function reserveShared(e: Emitter, bytes: number): number {
   const n = needsOf(e);
   const at = n.shared;
   n.shared += Math.ceil(bytes / 128) * 128;
@@ -59,15 +59,15 @@ export function reserve(e: Emitter, bytes: number): number {
 }
 
 /** The load that a staged operand is, if its value is no computation; else null. */
-export const directOf = (s: StmtOf<"stage">, element: Element): Direct | null =>
+export const directLoadOf = (s: StmtOf<"stage">, element: ElementType): BufferLoad | null =>
   s.body.length === 0 ? loadOf(s, element) : null;
 /** Whether every n elements along v are contiguous and begin at a multiple of n. */
-export const inGroups = (at: Expr, v: Var, n: number): boolean =>
-  laneStride(at, v, n) === 1 && multiple(substitute(at, v, num(0))) % n === 0;
+export const isInAlignedGroups = (at: Expr, v: Var, n: number): boolean =>
+  laneStride(at, v, n) === 1 && knownDivisor(substitute(at, v, num(0))) % n === 0;
 /**
  * An operand in memory order, R rows of C columns; transposed if its own rows are what is contiguous. `rows` and `cols`: how many of them are valid.
  */
-export interface Lie {
+export interface MemoryOrder {
   readonly transposed: boolean;
   readonly row: Var;
   readonly col: Var;
@@ -77,54 +77,58 @@ export interface Lie {
   readonly C: number;
 }
 /** The memory order of an operand; `lanes`: elements in 16 bytes. */
-export function lieOf({ vs, valid, tile }: StmtOf<"stage">, from: Direct | null, lanes: number): Lie {
+export function memoryOrderOf(
+  { vs, valid, tile }: StmtOf<"stage">,
+  from: BufferLoad | null,
+  lanes: number,
+): MemoryOrder {
   const transposed = from !== null && laneStride(address(from.from, from.at), vs[0], lanes) === 1;
   const [r, c] = transposed ? ([1, 0] as const) : ([0, 1] as const);
   const [R, C] = [item(tile.shape, r), item(tile.shape, c)];
   return { transposed, row: vs[r], col: vs[c], rows: valid[r], cols: valid[c], R, C };
 }
 const isLine = ({ tile }: StmtOf<"stage">): boolean => tile.role === "line";
-interface Form extends Lie {
-  readonly element: Element;
+interface SharedLayout extends MemoryOrder {
+  readonly element: ElementType;
   /** Elements in 16 bytes. */
   readonly n: number;
   /** The load that the operand is; null if it is computed. */
-  readonly from: Direct | null;
+  readonly from: BufferLoad | null;
 }
-function formOf(s: StmtOf<"stage">, e: Emitter): Form {
-  const { elements, parted } = operandsOf(e.kernel);
+function sharedLayoutOf(s: StmtOf<"stage">, e: Emitter): SharedLayout {
+  const { elements, inTerms } = operandsOf(e.kernel);
   const element = elements.get(s.tile) ?? "f32";
   const n = element === "bf16" ? 8 : 4;
-  const from = directOf(s, element);
-  const lie = lieOf(s, from, n);
+  const from = directLoadOf(s, element);
+  const lie = memoryOrderOf(s, from, n);
   const R = isLine(s) ? 1 : Math.ceil(Math.max(1, lie.R) / 16) * 16;
-  const least = element === "bf16" ? 16 : parted.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes have no bank conflicts
+  const least = element === "bf16" ? 16 : inTerms.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes have no bank conflicts
   const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, lie.C))), least);
   return { ...lie, element, n, from, R, C };
 }
 /** Whether two operands are the same memory, one the transpose of the other. */
-export function isTurned(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
-  const [a, b] = [formOf(s, e), formOf(t, e)];
+export function isTransposeOf(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
+  const [a, b] = [sharedLayoutOf(s, e), sharedLayoutOf(t, e)];
   if (!a.from || !b.from || a.transposed === b.transposed || a.element !== b.element) return false;
   const like = (x: Expr): Expr => substitute(substitute(x, b.row, a.row), b.col, a.col);
   const inSize = a.R === b.R && a.C === b.C && same(a.rows, b.rows) && same(a.cols, b.cols);
   return inSize && same(a.from, like(b.from));
 }
 /** Whether two operands have the same layout in shared memory, so that one can take the other's place. */
-export function alike(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
-  const [a, b] = [formOf(s, e), formOf(t, e)];
+export function hasSameLayout(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
+  const [a, b] = [sharedLayoutOf(s, e), sharedLayoutOf(t, e)];
   return a.element === b.element && a.transposed === b.transposed && s.tile.shape.join() === t.tile.shape.join();
 }
 /** The text for an operand in an mma: its current stage. */
-export function staged(t: Tile, e: Emitter): string {
-  const { turned, stageOf } = needsOf(e);
-  const from = turned.get(t);
+export function currentStage(t: Tile, e: Emitter): string {
+  const { transposes, stageOf } = needsOf(e);
+  const from = transposes.get(t);
   const name = `${(from ?? t).name}[${stageOf.get(from ?? t) ?? "0"}]`;
   return from ? `transposed(${name})` : name;
 }
 /** The bytes of one stage. */
 export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {
-  const { R, C, n } = formOf(s, e);
+  const { R, C, n } = sharedLayoutOf(s, e);
   return (R * C * 16) / n;
 }
 
@@ -132,7 +136,7 @@ export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {
 export class Operand {
   private readonly s: StmtOf<"stage">;
   private readonly e: Emitter;
-  private readonly form: Form;
+  private readonly layout: SharedLayout;
   /** Its address, if it is copied by 16 bytes; else null. */
   private readonly at: Expr | null;
   /** How far a round of the loop moves the address; null if that is not constant. */
@@ -141,18 +145,18 @@ export class Operand {
    * For rows that are gathered by an index that changes with the loop: the load of that index (done a round ahead of the row), and the part of the
    * address that depends on it.
    */
-  private number: Load | null = null;
+  private rowIndex: Load | null = null;
   private start: Expr = num(0);
-  private readonly place: number;
+  private readonly sharedOffset: number;
 
   /** `instead`: the operand of another joined loop whose memory it uses. */
   constructor(s: StmtOf<"stage">, stages: number, e: Emitter, instead?: Operand) {
-    [this.s, this.e, this.form] = [s, e, formOf(s, e)];
-    const { element, n, from, transposed, row, col, R, C } = this.form;
+    [this.s, this.e, this.layout] = [s, e, sharedLayoutOf(s, e)];
+    const { element, n, from, transposed, row, col, R, C } = this.layout;
     const at = from && address(from.from, from.at);
-    this.at = at && inGroups(at, col, n) ? at : null;
+    this.at = at && isInAlignedGroups(at, col, n) ? at : null;
     const pitch = (this.at && stride(this.at, row)) || 0;
-    this.place = instead?.place ?? reserve(e, bytesOf(s, e) * stages);
+    this.sharedOffset = instead?.sharedOffset ?? reserveShared(e, bytesOf(s, e) * stages);
     const types = [
       element,
       R,
@@ -162,48 +166,50 @@ export class Operand {
       transposed ? "COL_MAJOR" : "ROW_MAJOR",
       pitch,
     ].join(", ");
-    needsOf(e).prologue.push(`SharedTile<${types}> ${s.tile.name}(${past("smem", this.place)});`);
+    needsOf(e).prologue.push(`SharedTile<${types}> ${s.tile.name}(${past("smem", this.sharedOffset)});`);
   }
   /** Writes what is computed before the loop: addresses that the loop only moves by a constant, or the first row indices. */
   bind(axis: Axis): void {
     this.step = this.at && stride(this.at, axis.v);
-    if (this.step === null) return this.bindNumber(axis);
+    if (this.step === null) return this.bindGather(axis);
     const start = this.pointer((x) => substitute(x, axis.v, axis.from));
-    this.e.line(`${this.s.tile.name}.bind(${rowsBefore(this.e, this.form, axis)}, ${start});`);
+    this.e.line(`${this.s.tile.name}.bind(${precomputedRows(this.e, this.layout, axis)}, ${start});`);
   }
   /**
    * Sets up a gather along the loop: each lane loads the index of one row in 32 and shares it; the rest of an address is the same in all rounds and
    * is computed once.
    */
-  private bindNumber(a: Axis): void {
-    const { from, row, col, R, C, n } = this.form;
+  private bindGather(a: Axis): void {
+    const { from, row, col, R, C, n } = this.layout;
     const step = blockOf(this.e.kernel).threads / (C / n);
-    const number = from && numberOf(from, row, a);
+    const number = from && rowIndexOf(from, row, a);
     if (!this.at || !number || R % 32 !== 0 || 32 % step !== 0) return;
-    const parts = summands(numbered(this.at, number));
-    const starts = parts.filter((x) => dependsOn(x, named));
-    const columns = parts.filter((x) => !dependsOn(x, named));
+    const parts = summands(withRowIndex(this.at, number));
+    const starts = parts.filter((x) => dependsOn(x, rowIndexVariable));
+    const columns = parts.filter((x) => !dependsOn(x, rowIndexVariable));
     if (starts.some((x) => dependsOn(x, col)) || columns.some((x) => dependsOn(x, a.v) || dependsOn(x, row))) return;
-    [this.number, this.start] = [number, total(starts)];
-    const column = this.e.expr(total(columns), 5);
+    [this.rowIndex, this.start] = [number, sumOf(starts)];
+    const column = this.e.expr(sumOf(columns), 5);
     this.e.line(`${this.s.tile.name}.bind_columns([&](ix ${col.name}) { return ${from.from.name} + ${column}; });`);
-    this.look(a, a.from);
+    this.loadRowIndices(a, a.from);
   }
   /** Loads the row indices of the round that begins at `start`. */
-  private look(a: Axis, start: Expr): void {
-    if (this.number) looked(this.e, this.s.tile, { ...this.form, number: this.number }, a, start);
+  private loadRowIndices(a: Axis, start: Expr): void {
+    if (this.rowIndex) emitRowIndexLoads(this.e, this.s.tile, { ...this.layout, rowIndex: this.rowIndex }, a, start);
   }
   load(stage: string, a: Axis | null): void {
     const { tile, body, value } = this.s;
-    const { row, col, rows, cols } = this.form;
+    const { row, col, rows, cols } = this.layout;
     const { e } = this;
     needsOf(e).stageOf.set(tile, stage);
     const guards = `${e.expr(rows)}, ${e.expr(cols)}`;
     if (this.step !== null && a)
       return e.line(`${tile.name}.load(${stage}, ${e.expr(mul(sub(a.v, a.from), num(this.step)))}, ${guards});`);
-    if (this.number && a) {
-      e.line(`${tile.name}.gather(${stage}, ${guards}, [&](ix ${named.name}) { return ${e.expr(this.start)}; });`);
-      return this.look(a, add(a.v, num(a.step)));
+    if (this.rowIndex && a) {
+      e.line(
+        `${tile.name}.gather(${stage}, ${guards}, [&](ix ${rowIndexVariable.name}) { return ${e.expr(this.start)}; });`,
+      );
+      return this.loadRowIndices(a, add(a.v, num(a.step)));
     }
     if (this.at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.pointer((x) => x)});`);
     e.lambda(`${tile.name}.fill(${stage}, ${guards}, `, `ix ${row.name}, ix ${col.name}`, ");", null, body, value);
@@ -214,44 +220,50 @@ export class Operand {
     if (isLine(this.s)) this.e.line(`const auto ${name}_at = ${name}[${stage}].data();`);
   }
   private pointer(replace: (x: Expr) => Expr): string {
-    const { from, row, col } = this.form;
-    return from ? pointing(this.e, { from, col }, replace, row.name) : "";
+    const { from, row, col } = this.layout;
+    return from ? addressLambda(this.e, { from, col }, replace, row.name) : "";
   }
 }
 /** A lambda from row and column to the address of an element. */
-export const pointing = (
+export const addressLambda = (
   e: Emitter,
-  { from, col }: Pick<Lie, "col"> & { readonly from: Direct },
+  { from, col }: Pick<MemoryOrder, "col"> & { readonly from: BufferLoad },
   replace: (x: Expr) => Expr,
   row: string,
 ): string => `[&](ix ${row}, ix ${col.name}) { return ${e.pointer(from.from, from.at.map(replace))}; }`;
 /** How many rows to compute addresses for before a loop: all, if the number of valid rows varies with the round. */
-export const rowsBefore = (e: Emitter, { rows, R }: Lie, { v, n }: Axis): string =>
+export const precomputedRows = (e: Emitter, { rows, R }: MemoryOrder, { v, n }: Axis): string =>
   dependsOn(rows, v) || (n.e === "var" && dependsOn(rows, n)) ? String(R) : e.expr(rows);
 /** The load of the index by which rows are gathered, if that varies with the row and with the loop and is the only such load; else null. */
-export function numberOf({ at }: Load, row: Var, { v }: Axis): Load | null {
-  const loads = at.flatMap(parts).filter((y) => y.e === "load");
+export function rowIndexOf({ at }: Load, row: Var, { v }: Axis): Load | null {
+  const loads = at.flatMap(subexpressions).filter((y) => y.e === "load");
   const found = loads.filter((y) => y.from.kind === "buffer" && dependsOn(y, row) && dependsOn(y, v));
   const [first] = found;
   return first && found.every((y) => same(y, first)) ? first : null;
 }
-interface Numbered {
+interface GatheredRows {
   readonly rows: Expr;
   readonly row: Var;
-  readonly number: Load;
+  readonly rowIndex: Load;
 }
 /** Writes the loads of a tile's row indices for the round that begins at `start`. */
-export function looked(e: Emitter, tile: Tile, { rows, row, number }: Numbered, a: Axis, start: Expr): void {
+export function emitRowIndexLoads(
+  e: Emitter,
+  tile: Tile,
+  { rows, row, rowIndex }: GatheredRows,
+  a: Axis,
+  start: Expr,
+): void {
   const left = call("min", "index", num(a.step), sub(a.to, start));
   const count = e.expr(a.n.e === "var" ? substitute(rows, a.n, left) : rows);
   e.line(
-    `${tile.name}.prefetch_indices(${count}, [&](ix ${row.name}) { return ${e.expr(substitute(number, a.v, start))}; });`,
+    `${tile.name}.prefetch_indices(${count}, [&](ix ${row.name}) { return ${e.expr(substitute(rowIndex, a.v, start))}; });`,
   );
 }
-const named = variable("row_index", "i32", -Infinity);
-/** x with the variable `number` in place of the load `by`. */
-export function numbered(x: Expr, by: Load | null): Expr {
-  if (by && same(x, by)) return named;
-  if (x.e === "load") return load(x.from, ...x.at.map((y) => numbered(y, by)));
-  return x.e === "op" ? { ...x, args: x.args.map((y) => numbered(y, by)) } : x;
+const rowIndexVariable = variable("row_index", "i32", -Infinity);
+/** x with the variable `rowIndex` in place of the load `by`. */
+export function withRowIndex(x: Expr, by: Load | null): Expr {
+  if (by && same(x, by)) return rowIndexVariable;
+  if (x.e === "load") return load(x.from, ...x.at.map((y) => withRowIndex(y, by)));
+  return x.e === "op" ? { ...x, args: x.args.map((y) => withRowIndex(y, by)) } : x;
 }

@@ -3,7 +3,7 @@
 import { address, isNum, item, num, sameAll, substitute, summands } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { bodyOf, statements } from "../kernel/passes.ts";
-import { rowsIn } from "./lies.ts";
+import { rowLoadOf } from "./operand-layout.ts";
 import { productsFrom } from "./runs.ts";
 
 export interface Shifted {
@@ -32,11 +32,11 @@ function shiftedAmong(list: readonly Stmt[]): [Tile, Shifted][] {
 }
 /** The shift from the rows of s to those of t; null if they are not read in place or the shift is not constant. */
 function shift(s: StmtOf<"stage">, t: StmtOf<"stage">): number | null {
-  const [x, y] = [rowsIn(s), rowsIn(t)];
+  const [x, y] = [rowLoadOf(s), rowLoadOf(t)];
   if (!x || !y || x.load.from !== y.load.from || s.tile.form || t.tile.form) return null;
   if (s.tile.shape.join() !== t.tile.shape.join() || x.strides[1] !== y.strides[1]) return null;
   const like = y.load.at.map((i) => substitute(substitute(i, t.vs[0], s.vs[0]), t.vs[1], s.vs[1]));
-  const steps = like.map((i, axis) => apart(i, item(x.load.at, axis)));
+  const steps = like.map((i, axis) => constantDifference(i, item(x.load.at, axis)));
   if (steps.includes(null)) return null;
   const by = address(
     x.load.from,
@@ -45,8 +45,8 @@ function shift(s: StmtOf<"stage">, t: StmtOf<"stage">): number | null {
   return isNum(by) ? by.value : null;
 }
 /** a - b if they differ only in a constant term; else null. */
-function apart(a: Expr, b: Expr): number | null {
+function constantDifference(a: Expr, b: Expr): number | null {
   const [x, y] = [a, b].map((z) => summands(z).filter((t) => !isNum(t))) as [Expr[], Expr[]];
-  return x.length === y.length && sameAll(x, y) ? numberIn(a) - numberIn(b) : null;
+  return x.length === y.length && sameAll(x, y) ? constantTermOf(a) - constantTermOf(b) : null;
 }
-const numberIn = (x: Expr): number => summands(x).reduce((n, t) => n + (isNum(t) ? t.value : 0), 0);
+const constantTermOf = (x: Expr): number => summands(x).reduce((n, t) => n + (isNum(t) ? t.value : 0), 0);

@@ -4,16 +4,16 @@ import type { Emitted } from "../kernel/lower.ts";
 import type { Plan, PlanKernel, Variant } from "../plan/plan.ts";
 import { cuda, cudaTf32 } from "./cuda.ts";
 import { device } from "./device.ts";
+import { emit } from "./emitter.ts";
+import { families, familyText, type Source } from "./families.ts";
+import { insertGlobalBarriers } from "./global-barriers.ts";
 import { host } from "./host.ts";
-import { lined } from "./lines.ts";
+import { stageLines } from "./lines.ts";
 import { named } from "./names.ts";
-import { settled } from "./settle.ts";
-import { families, familyText, type Source } from "./shared.ts";
-import { emit } from "./text.ts";
 
 export const emitHost = (k: Kernel): Emitted => emit(named(k), host);
-export const emitCuda = (k: Kernel): Emitted => emit(lined(settled(named(k))), cuda);
-export const emitCudaTf32 = (k: Kernel): Emitted => emit(lined(settled(named(k))), cudaTf32);
+export const emitCuda = (k: Kernel): Emitted => emit(stageLines(insertGlobalBarriers(named(k))), cuda);
+export const emitCudaTf32 = (k: Kernel): Emitted => emit(stageLines(insertGlobalBarriers(named(k))), cudaTf32);
 
 /** The header of host kernels. */
 export const hostHeader = (): string =>
@@ -34,7 +34,7 @@ export const tf32Header = (): string => ["#define TF32", cudaHeader(), device("t
 export const hopperHeader = (): string => ["sm90.cuh", "wgmma.cuh"].map((name) => device(name)).join("\n");
 
 /** CPU features that a unit may have been compiled for, by the compilers' names; runtime/native/program.cpp checks the CPU before it loads a unit. */
-const needs = [
+const cpuFeatures = [
   "avx",
   "avx2",
   "fma",
@@ -51,15 +51,15 @@ const needs = [
 /** clang++ 14 writes AMX-TILE as AMXTILE. */
 const macros = (name: string): string =>
   ["_", ""].map((dash) => `defined(__${name.toUpperCase().replace("-", dash)}__)`).join(" || ");
-const stated = [
+const neededFeatures = [
   'extern "C" const char moec_needs[] = ""',
-  ...needs.flatMap((name) => [`#if ${macros(name)}`, `" ${name}"`, "#endif"]),
+  ...cpuFeatures.flatMap((name) => [`#if ${macros(name)}`, `" ${name}"`, "#endif"]),
   ";",
 ].join("\n");
 
 /** A unit of the host. It holds many kernels, so that these share the compile time of the header. */
-export const unit = (header: string, kernels: readonly Source[]): string =>
-  [header, stated, ...families(kernels).map(familyText)].join("\n");
+export const hostUnit = (header: string, kernels: readonly Source[]): string =>
+  [header, neededFeatures, ...families(kernels).map(familyText)].join("\n");
 
 /** A unit of one CUDA kernel. */
 export const cudaUnit = (header: string, kernel: Pick<PlanKernel, "launch" | "text">): string =>
@@ -68,7 +68,7 @@ export const variantUnit = (header: string, variant: Variant): string =>
   cudaUnit([header, hopperHeader()].join("\n"), variant);
 
 /** A kernel's text for people, after comments: the lines of the program that it comes from, and its parameters, with the stores that the plan passes. */
-export function shown(k: PlanKernel, plan?: Plan): string {
+export function readableKernel(k: PlanKernel, plan?: Plan): string {
   const passed = plan ? storesPassed(k.name, plan) : [];
   const params = (k.params ?? []).map((text, i) => `// ${text}${listed([...(passed[i] ?? [])])}`);
   return [...originsOf(k), ...params, k.text].join("\n");

@@ -5,14 +5,14 @@ import type { NdArray } from "./node.ts";
 
 /** Makes an array, its data rounded to the dtype. */
 export function ndarray(dtype: DType, shape: readonly number[], data: ArrayLike<number>): NdArray {
-  return { dtype, shape, data: rounded(dtype, data) };
+  return { dtype, shape, data: roundAll(dtype, data) };
 }
 
 /** Converts to the dtype: floats to nearest, ties to even (bf16 by way of f32, as in kernels), i32 truncates and wraps. */
-export function rounded(dtype: DType, data: ArrayLike<number>): Float64Array {
+export function roundAll(dtype: DType, data: ArrayLike<number>): Float64Array {
   if (dtype === "f32") return new Float64Array(new Float32Array(data));
   if (dtype === "i32") return new Float64Array(new Int32Array(data));
-  return new Float64Array(data).map(rounding[dtype]);
+  return new Float64Array(data).map(roundTo[dtype]);
 }
 const bits = new DataView(new ArrayBuffer(4));
 export function roundBf16(x: number): number {
@@ -23,7 +23,7 @@ export function roundBf16(x: number): number {
   return bits.getFloat32(0);
 }
 /** Converts one number to each dtype. */
-export const rounding: Readonly<Record<DType, (x: number) => number>> = {
+export const roundTo: Readonly<Record<DType, (x: number) => number>> = {
   f32: Math.fround,
   f64: (x) => x,
   bf16: roundBf16,
@@ -38,7 +38,7 @@ export function strides(shape: readonly number[]): number[] {
   return steps;
 }
 /** Reads a strided view: `out[i...] = from[offset + sum(i * steps)]`. */
-export function strided(
+export function readStrided(
   from: Float64Array,
   shape: readonly number[],
   steps: readonly number[],

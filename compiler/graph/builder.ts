@@ -1,6 +1,6 @@
 // Adds nodes to a graph. Nodes are interned: an equal node is the same object, so common subexpressions exist once.
 import { Bug } from "../diagnostic.ts";
-import { once } from "../once.ts";
+import { memoize } from "../memoize.ts";
 import type { Span } from "../syntax/ast.ts";
 import { Sym } from "../types/size.ts";
 import type { Builder, Node, Op, Value } from "./node.ts";
@@ -13,7 +13,7 @@ export class GraphBuilder implements Builder {
   private readonly ops = new Map<string, Op>();
   private next = 0;
   /** The source span recorded in the nodes that are added now; null: none. */
-  where: Span | null = null;
+  span: Span | null = null;
 
   /** `ops`: the op records, which can then be found by name. */
   constructor(ops: readonly Op[]) {
@@ -36,7 +36,7 @@ export class GraphBuilder implements Builder {
       attrs,
     );
     const results: Value[] = [];
-    const node: Node<A> = { id: this.next++, op, args, attrs, results, where: this.where };
+    const node: Node<A> = { id: this.next++, op, args, attrs, results, span: this.span };
     types.forEach((type, index) => results.push({ node, index, type }));
     this.known.set(key, node);
     return node;
@@ -46,7 +46,7 @@ export class GraphBuilder implements Builder {
 /** A key that is equal for equal attributes. Attributes are immutable, so each object is serialized once. */
 const attrsKey = (attrs: unknown): string =>
   typeof attrs !== "object" || attrs === null ? JSON.stringify(attrs) : keyOf(attrs);
-const keyOf = once((attrs: object): string => JSON.stringify(attrs, (_, value: unknown) => written(value)));
+const keyOf = memoize((attrs: object): string => JSON.stringify(attrs, (_, value: unknown) => written(value)));
 /** Serializes what JSON cannot: sizes by the ids of their atoms, and -0, NaN and infinities. */
 function written(value: unknown): unknown {
   if (value instanceof Sym)

@@ -2,7 +2,7 @@
 import { Problem } from "../diagnostic.ts";
 import { isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf, showType } from "../types/type.ts";
-import { rounded } from "./array.ts";
+import { roundAll } from "./array.ts";
 import type { NdArray, Node, Value } from "./node.ts";
 import { storeOf, topological } from "./walk.ts";
 
@@ -42,7 +42,7 @@ function evaluate(
   { exact }: InterpretOptions,
 ): NdArray[] {
   const store = storeOf(node);
-  if (store !== null) return [contents(node, store, stores)];
+  if (store !== null) return [storeContents(node, store, stores)];
   const types = node.results.map((r) => r.type);
   return arrays(node, node.op.eval(args, node.attrs, types), exact ?? false);
 }
@@ -50,10 +50,10 @@ const arrays = ({ results }: Node, made: readonly Float64Array[], exact: boolean
   made.map((data, i) => {
     const { type } = results[i] as Value;
     const dtype = dtypeOf(type);
-    return { dtype, shape: dims(type), data: exact && isFloat(dtype) ? data : rounded(dtype, data) };
+    return { dtype, shape: dims(type), data: exact && isFloat(dtype) ? data : roundAll(dtype, data) };
   });
 /** The same for several workers, each with its own stores; collectives read the operands of all of them. Returns the results of each worker. */
-export function interpretTogether(
+export function interpretWorkers(
   results: readonly Value[],
   stores: readonly ReadonlyMap<string, NdArray>[],
   { exact = false }: InterpretOptions = {},
@@ -63,7 +63,7 @@ export function interpretTogether(
     const args = stores.map((_, w) => node.args.map((a) => known.get(a)?.[w] as NdArray));
     const types = node.results.map((r) => r.type);
     const made =
-      node.op.together?.(args, node.attrs, types).map((own) => arrays(node, own, exact)) ??
+      node.op.collective?.(args, node.attrs, types).map((own) => arrays(node, own, exact)) ??
       stores.map((own, w) => evaluate(node, args[w] ?? [], own, { exact }));
     node.results.forEach((r, i) =>
       known.set(
@@ -74,7 +74,7 @@ export function interpretTogether(
   }
   return stores.map((_, w) => results.map((r) => known.get(r)?.[w] as NdArray));
 }
-function contents(node: Node, store: string, stores: ReadonlyMap<string, NdArray>): NdArray {
+function storeContents(node: Node, store: string, stores: ReadonlyMap<string, NdArray>): NdArray {
   const array = stores.get(store);
   const [wanted] = node.results;
   if (!array) throw new Problem(`nothing is given for ${store}`, "give it among the inputs or parameters");

@@ -17,7 +17,7 @@ export interface Node<A = unknown> {
   readonly attrs: A;
   readonly results: readonly Value[];
   /** The place in the program that made it; since equal nodes are one node, the first such place. null: none. */
-  readonly where: Span | null;
+  readonly span: Span | null;
 }
 
 /** A tensor of the reference interpreter. `data` is row-major, and holds doubles that are already rounded to `dtype`; bool is 0 or 1. */
@@ -29,11 +29,11 @@ export interface NdArray {
 
 /**
  * An operand of an op when that op is vectorized over the rows of `experts[index](...)` or over a stack of layers (see `Op.mapped`).
- * plain: the same value for all. each: a leading axis of length `over` has one entry for each expert or layer. rows: a leading axis of length
+ * uniform: the same value for all. each: a leading axis of length `over` has one entry for each expert or layer. rows: a leading axis of length
  * `by.rows` has the rows sorted by expert; those past the last group are padding, and may hold anything.
  */
 export type Mapped =
-  | { readonly kind: "plain"; readonly value: Value }
+  | { readonly kind: "uniform"; readonly value: Value }
   | { readonly kind: "each"; readonly value: Value; readonly over: number }
   | { readonly kind: "rows"; readonly value: Value; readonly by: Routing };
 /**
@@ -52,10 +52,10 @@ export interface Routing {
    * (outer, inner) expert, while `expert` and `groups` are of the outer experts. Mapped values have axes [outer.rows, rows / outer.rows, ...],
    * in this sorted order.
    */
-  readonly outer?: Outer;
+  readonly outer?: OuterRouting;
 }
 /** What a nested routing lies in: the rows that `by` sorted, or, where `by` is null, the entries of a stack. `expert`: the outer expert of each row. */
-export interface Outer {
+export interface OuterRouting {
   readonly rows: number;
   readonly groups: number;
   readonly expert: Value;
@@ -72,24 +72,24 @@ export interface Group {
   readonly apart?: number;
 }
 /**
- * How an axis is sharded among workers. even: into `among` contiguous parts of equal length; worker r has part r % among. rows: the axis has the rows
+ * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r has part r % parts. rows: the axis has the rows
  * that the route node `by` sorted; a worker has those of its own choices, or, if `owned`, those that all workers of its group have for the experts that
  * it owns. Places past its last row are padding.
  */
-export type Cut =
-  | { readonly kind: "even"; readonly among: number }
+export type AxisSharding =
+  | { readonly kind: "even"; readonly parts: number }
   | { readonly kind: "rows"; readonly by: Node; readonly owned: boolean };
 /**
- * How a value is distributed over the workers. whole: every worker has all of it (replicated). cut: sharded along an axis; `clean`: padding rows are
- * zero. partial: reducing by `fn` what the workers of each group in `among` have gives the value, placed as `of`. routing: a result of the route node
+ * How a value is distributed over the workers. replicated: every worker has all of it. sharded: along an axis; `zeroPadded`: padding rows are
+ * zero. partial: reducing by `fn` what the workers of each `group` have gives the value, placed as `of`. routing: a result of the route node
  * `by`, which each worker has only of its own choices; `owned` (of offsets): of the experts that the worker owns, in the rows that it got for them.
  */
 export type Placement =
-  | { readonly kind: "whole" }
-  | { readonly kind: "cut"; readonly axis: number; readonly cut: Cut; readonly clean?: boolean }
-  | { readonly kind: "partial"; readonly fn: "sum" | "max" | "min"; readonly among: Group; readonly of: Placement }
+  | { readonly kind: "replicated" }
+  | { readonly kind: "sharded"; readonly axis: number; readonly sharding: AxisSharding; readonly zeroPadded?: boolean }
+  | { readonly kind: "partial"; readonly fn: "sum" | "max" | "min"; readonly group: Group; readonly of: Placement }
   | { readonly kind: "routing"; readonly by: Node; readonly owned: boolean };
-/** What a record's `across` may ask about the workers. transform/partition.ts answers. */
+/** What a record's `shard` may ask about the workers. transform/partition.ts answers. */
 export interface Workers {
   readonly count: number;
   /** Whether each worker sorts only its own choices in this routing. */
@@ -97,10 +97,10 @@ export interface Workers {
   /** Over how many workers of each group the routing's experts are spread, so that rows are sent to them. null: rows stay where they are. */
   owners(route: Node): number | null;
   /** The length on one worker of an axis that has length `n` in all. */
-  length(n: number, cut: Cut): number;
+  length(n: number, cut: AxisSharding): number;
 }
 /** How workers do an op on their parts: the placements that it needs of its arguments, those of its results, and its attributes if they change. */
-export interface Across<A = unknown> {
+export interface OpSharding<A = unknown> {
   readonly args: readonly Placement[];
   readonly results: readonly Placement[];
   readonly attrs?: A;
@@ -109,7 +109,7 @@ export interface Across<A = unknown> {
 /** What makes nodes, as seen by the records of ops and by passes; graph/builder.ts implements it. */
 export interface Builder {
   /** The span that is recorded in nodes made from now on. */
-  where: Span | null;
+  span: Span | null;
   /** The record of that name. */
   op(name: string): Op;
   /** The node of `op` on `args`: an equal existing one, else a new one. Throws TypeMismatch where types do not fit. */
@@ -118,9 +118,9 @@ export interface Builder {
 
 /**
  * How a node becomes code. leaf: nothing runs. point: elementwise. view: index arithmetic only. reduce: a fold or scan. tile: a contraction in register
- * tiles. algorithm: a kernel or a load of its own. together: a collective of all workers, without a kernel.
+ * tiles. algorithm: a kernel or a load of its own. collective: a step of all workers, without a kernel.
  */
-export type Lowering = "leaf" | "point" | "view" | "reduce" | "tile" | "algorithm" | "together";
+export type Lowering = "leaf" | "point" | "view" | "reduce" | "tile" | "algorithm" | "collective";
 
 /** Everything about one operation. Adding an op is one record and one line in ops/list.ts. */
 export interface Op<A = unknown> {
@@ -133,21 +133,21 @@ export interface Op<A = unknown> {
   /** The reference definition, slow and obvious, in f64. The caller rounds results to their dtypes. */
   eval(args: readonly NdArray[], attrs: A, types: readonly Type[]): readonly Float64Array[];
   /** The definition of a collective, in place of `eval`: from the arguments of every worker, the results of every worker. */
-  together?(
+  collective?(
     args: readonly (readonly NdArray[])[],
     attrs: A,
     types: readonly Type[],
   ): readonly (readonly Float64Array[])[];
   /** Reverse-mode derivative: gradients of the arguments from those of the results. null: no gradient. */
   vjp(node: Node<A>, grads: readonly (Value | null)[], g: Builder): readonly (Value | null)[];
-  /** Its vectorization: the same op inside a routed call or over a stack. Called only where some argument is not plain. */
+  /** Its vectorization: the same op inside a routed call or over a stack. Called only where some argument is not uniform. */
   mapped(args: readonly Mapped[], attrs: A, g: Builder, node: Node<A>): readonly Mapped[];
   /** How workers do it on parts; called with the placements that the arguments have. null or absent: all arguments must be whole. */
-  across?(node: Node<A>, args: readonly Placement[], workers: Workers): Across<A> | null;
+  shard?(node: Node<A>, args: readonly Placement[], workers: Workers): OpSharding<A> | null;
   /** Of an op that indexes by an argument: that argument, whose elements in 0 .. among choose a place; others choose none. */
-  chooses?(node: Node<A>): { readonly index: Value; readonly among: number };
+  indexes?(node: Node<A>): { readonly index: Value; readonly length: number };
   /** Where the elements of result `i` are positions along an axis, and any position may occur: the length of that axis; else null. */
-  places?(node: Node<A>, i: number): number | null;
+  indexRange?(node: Node<A>, i: number): number | null;
   /** Arithmetic operations to compute all results. */
   flops(node: Node<A>): number;
   /** An upper bound of the elements of argument `i` that are read in all, repeated reads counted each time; absent: each is read once. */
@@ -155,9 +155,9 @@ export interface Op<A = unknown> {
   /** Cases for the generated tests, on every target and against finite differences; they must avoid ties and kinks. */
   samples(g: Builder): readonly Node[];
   /** What the printer calls it in place of `name`: `exp` rather than `unary`. */
-  word?(attrs: A): string;
+  displayName?(attrs: A): string;
   /** The attributes, short, for the printer. */
-  show?(attrs: A): string;
+  showAttrs?(attrs: A): string;
 }
 
 /** One named result of a graph. Role `store`: `value` becomes the new contents of the store `name`. */
@@ -186,28 +186,28 @@ export interface Store {
   readonly saved: boolean;
   /** Sharded into so many equal parts along its first axis: worker r has part r % split, and `type` is that of a part. Absent: every worker has it all. */
   readonly split?: number;
-  readonly where: Span | null;
+  readonly span: Span | null;
 }
 /** A store that the compiler adds: it is in no array of layers, and has no place in the program. */
-export const plainStore = (name: string, role: Store["role"], type: Type, saved = false): Store => ({
+export const unstackedStore = (name: string, role: Store["role"], type: Type, saved = false): Store => ({
   name,
   role,
   type,
   stack: 0,
   saved,
-  where: null,
+  span: null,
 });
 /**
  * Inputs that the runtime itself gives to each entry that reads them. `$key`: i32[2], the seed and the number of the call. `$step`: i32[], training
  * steps done. `$rank`: i32[], this worker's rank.
  */
-export const hidden = { key: "$key", step: "$step", rank: "$rank" } as const;
+export const runtimeInputs = { key: "$key", step: "$step", rank: "$rank" } as const;
 /** The key of the random numbers of one place in the program: i32[2], the seed and (number of the call ^ place). */
-export const hiddenKey = (place: number): string => `${hidden.key}^${place}`;
+export const keyInput = (place: number): string => `${runtimeInputs.key}^${place}`;
 /** The place that a key's store is for, 0 for `$key` itself; null: the store is no key. */
-export const placeOfKey = (store: string): number | null =>
-  store.startsWith(hidden.key) ? Number(store.slice(hidden.key.length + 1)) : null;
-export const isHidden = (store: string): boolean => store.startsWith("$");
+export const placeOfKeyInput = (store: string): number | null =>
+  store.startsWith(runtimeInputs.key) ? Number(store.slice(runtimeInputs.key.length + 1)) : null;
+export const isRuntimeInput = (store: string): boolean => store.startsWith("$");
 
 /** A program with all sizes known: what elaboration hands to the passes. */
 export interface Elaborated {

@@ -18,7 +18,7 @@ export function printValues(values: readonly Value[]): string {
 /** A value as a term, with deeper operands elided: `mul(exp(..), 1) : f32[2, 3]`. */
 export const printTerm = (v: Value): string => `${term(v, 2)} : ${showType(v.type)}`;
 function term({ node, index }: Value, depth: number): string {
-  const word = node.op.word?.(node.attrs) ?? node.op.name;
+  const word = node.op.displayName?.(node.attrs) ?? node.op.name;
   const result = node.results.length > 1 ? `.${index}` : "";
   const store = storeOf(node);
   if (store !== null) return store;
@@ -34,14 +34,14 @@ function printed(values: readonly Value[]): [lines: string[], name: (v: Value) =
     numbers.set(node, numbers.size);
     const types = node.results.map((r) => showType(r.type)).join(", ");
     const args = node.args.length === 0 ? "" : `(${node.args.map(name).join(", ")})`;
-    const word = node.op.word?.(node.attrs) ?? node.op.name;
+    const word = node.op.displayName?.(node.attrs) ?? node.op.name;
     return `%${numbers.get(node) ?? 0} = ${word}${args}${showAttrs(node, word)} : ${types}`;
   });
   return [lines, name];
 }
 /** The attributes, without those that the op's word or the result types show already. */
 function showAttrs(node: Node, word: string): string {
-  if (node.op.show) return ` ${node.op.show(node.attrs)}`;
+  if (node.op.showAttrs) return ` ${node.op.showAttrs(node.attrs)}`;
   const said = [word, ...node.results.map((r) => showValue(r.type.shape))];
   return Object.entries(node.attrs as Record<string, unknown>)
     .map(([key, value]) => [key, showValue(value)] as const)

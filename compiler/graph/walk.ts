@@ -4,19 +4,19 @@ import type { Builder, Graph, Node, Value } from "./node.ts";
 const nothing: ReadonlySet<Node> = new Set();
 
 /**
- * All nodes that the values need, in topological order; it depends on nothing but the graph. The nodes in `beyond`, and those with an id below
- * `from`, are left out, together with what only they need.
+ * All nodes that the values need, in topological order; it depends on nothing but the graph. The nodes in `frozen`, and those with an id below
+ * `minId`, are left out, together with what only they need.
  */
-export function topological(results: readonly Value[], beyond: ReadonlySet<Node> = nothing, from = 0): Node[] {
-  const done = new Set(beyond);
+export function topological(results: readonly Value[], frozen: ReadonlySet<Node> = nothing, minId = 0): Node[] {
+  const done = new Set(frozen);
   const order: Node[] = [];
-  const stack = results.flatMap((v) => (v.node.id < from ? [] : [v.node])).toReversed();
+  const stack = results.flatMap((v) => (v.node.id < minId ? [] : [v.node])).toReversed();
   for (let node = stack.at(-1); node; node = stack.at(-1)) {
     const before = stack.length;
     if (!done.has(node))
       for (let i = node.args.length - 1; i >= 0; i--) {
         const next = node.args[i]?.node;
-        if (next && next.id >= from && !done.has(next)) stack.push(next);
+        if (next && next.id >= minId && !done.has(next)) stack.push(next);
       }
     if (stack.length > before) continue;
     stack.pop();
@@ -27,7 +27,7 @@ export function topological(results: readonly Value[], beyond: ReadonlySet<Node>
   return order;
 }
 /** For each value, how many arguments of nodes and how many results refer to it. */
-export function usesOf(results: readonly Value[], nodes: readonly Node[]): Map<Value, number> {
+export function useCounts(results: readonly Value[], nodes: readonly Node[]): Map<Value, number> {
   const uses = new Map<Value, number>();
   for (const v of [...results, ...nodes.flatMap((n) => n.args)]) uses.set(v, (uses.get(v) ?? 0) + 1);
   return uses;
@@ -41,17 +41,17 @@ export type Replace = (node: Node, args: readonly Value[], now: (v: Value) => Va
 
 /**
  * Rebuilds the values in `g`, asking `replace` about each node, in topological order. A node whose operands do not change stays the same node.
- * Nodes in `beyond`, and what they need, are left alone.
+ * Nodes in `frozen`, and what they need, are left alone.
  */
-export function rebuild(g: Builder, results: readonly Value[], replace: Replace, beyond?: ReadonlySet<Node>): Value[] {
+export function rebuild(g: Builder, results: readonly Value[], replace: Replace, frozen?: ReadonlySet<Node>): Value[] {
   const made = new Map<Node, readonly Value[]>();
   const now = (v: Value): Value => made.get(v.node)?.[v.index] ?? v;
-  for (const node of topological(results, beyond)) {
+  for (const node of topological(results, frozen)) {
     const args = node.args.map(now);
-    g.where = node.where;
+    g.span = node.span;
     made.set(node, replace(node, args, now) ?? g.add(node.op, args, node.attrs).results);
   }
-  g.where = null;
+  g.span = null;
   return results.map(now);
 }
 /** The graph with its results' values replaced, in order. */

@@ -1,26 +1,26 @@
 // How a kernel reads a buffer: this decides whether the memory planner may put a result of the kernel in the same memory.
 import { sameLayout } from "../plan/alias.ts";
 import type { VirtualArg } from "../plan/sequence.ts";
-import { parts, sameAll } from "./expr.ts";
+import { sameAll, subexpressions } from "./expr.ts";
 import type { Buffer, Kernel, Load, StmtOf } from "./ir.ts";
-import { exprs, statements, stores } from "./passes.ts";
+import { ownExpressions, statements, stores } from "./passes.ts";
 
 /** "pointwise" if element i of b is read only to make element i of results with b's dtype, shape and layout, and before those are stored. */
 export function accessOf(k: Kernel, b: Buffer): VirtualArg["access"] {
   const all = statements(k.body);
-  const targets = stores(k.body).filter((s) => alike(s, b));
-  const first = all.findIndex((s) => s.s === "store" && alike(s, b));
+  const targets = stores(k.body).filter((s) => targetMatches(s, b));
+  const first = all.findIndex((s) => s.s === "store" && targetMatches(s, b));
   const loads = all.map(
     (s) =>
-      exprs(s)
-        .flatMap(parts)
+      ownExpressions(s)
+        .flatMap(subexpressions)
         .filter((x) => x.e === "load" && x.from === b) as Load[],
   );
   const late = loads.slice(first + 1).some((list) => list.length > 0);
   const matched = loads.flat().every((x) => targets.every((s) => sameAll(x.at, s.at)));
   return first >= 0 && matched && !late ? "pointwise" : "read";
 }
-const alike = (s: StmtOf<"store">, b: Buffer): boolean =>
+const targetMatches = (s: StmtOf<"store">, b: Buffer): boolean =>
   s.to.kind === "buffer" &&
   s.to.dtype === b.dtype &&
   s.to.shape.join() === b.shape.join() &&

@@ -1,13 +1,13 @@
 // Kernels of two ops that are neither elementwise nor contractions: `scan` (prefix sums) and `scatter` (replaced rows).
 import type { Node } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import { around } from "../ops/common.ts";
+import { splitAtAxis } from "../ops/common.ts";
 import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
 import type { Draft } from "./draft.ts";
 import { asIndex, call, item, num, sub, unflatten, within } from "./expr.ts";
 import type { Expr } from "./ir.ts";
-import { operand, result, shapeOf } from "./read.ts";
+import { operand, result, shapeOf } from "./reader.ts";
 
 /**
  * Prefix sums along an axis. A task has one place of the axes before it, a lane one place of the axes after it; if there is only one, and the target
@@ -17,9 +17,9 @@ export function scan(d: Draft, node: Node): void {
   const { axis, exclusive, reverse } = node.attrs as OpAttrs["scan"];
   const x = operand(node);
   const shape = shapeOf(x);
-  const [before, n, after] = around(shape, axis);
+  const [before, n, after] = splitAtAxis(shape, axis);
   const row = unflatten(d.k.task("r", before).at, shape.slice(0, axis));
-  const reader = d.reader({ plain: true });
+  const reader = d.reader({ withoutLets: true });
   const out = d.output(result(node));
   const along = (j: Expr): void => {
     const at = (i: Expr): Expr[] => [...row, reverse ? sub(num(n - 1), i) : i, ...unflatten(j, shape.slice(axis + 1))];
@@ -43,7 +43,7 @@ export function scatterSet(d: Draft, nodes: readonly Node[]): void {
   const picks = shapeOf(index).slice(batch);
   const inner = shape.slice(axis + 1);
   const outer = unflatten(d.k.task("r", product(shape.slice(0, axis))).at, shape.slice(0, axis));
-  const reader = d.reader({ plain: true, name: "rows" });
+  const reader = d.reader({ withoutLets: true, name: "rows" });
   const to = nodes.map((n) => d.param("y", d.bufferOf(result(n)), "update", d.bufferOf(operand(n))));
   d.k.for("i", num(0), num(product(picks)), 1, (b) => {
     const pick = unflatten(b.at, picks);

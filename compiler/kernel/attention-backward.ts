@@ -1,41 +1,41 @@
 // The backward of attention in two kernels. For each block of keys: S^T = K Q^T, then dV = P^T dO and dK = dS^T Q. For each block of queries: dQ = dS
 // K. So an accumulator is used as an operand only on the left.
 import type { Node, Value } from "../graph/node.ts";
-import { bent, float, type Head, type Operands, operands, power, score } from "./attention.ts";
-import { type Block, plus } from "./build.ts";
+import { callF32, finishScores, type Head, type Operands, operands, shiftedExp, softcapGradient } from "./attention.ts";
+import { type Block, plus } from "./builder.ts";
 import type { Draft } from "./draft.ts";
-import { ceil, f32, item, load, num, truth, unflatten } from "./expr.ts";
+import { bool, f32, item, load, num, roundUp, unflatten } from "./expr.ts";
 import type { Expr, Tile } from "./ir.ts";
-import { type Met, met } from "./met.ts";
+import { type VisibleRange, visibleRange } from "./mask-bounds.ts";
 
 /** Writes dq and the gradient of the bias: one task for a block of queries. */
 export function attentionQueries(d: Draft, node: Node): void {
   const o = operands(d, node);
   const { rows, block } = o;
-  const dout = item(o.flows, 2);
+  const dout = item(o.backwardInputs, 2);
   const { B, G, R, T, U, A, C } = o.sizes;
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
   const m = d.k.task("m", T, rows);
-  const q = d.k.stage("q", [rows, A], [m.n, num(A)], o.from(o.q, [b, g, r], m));
-  const given = d.k.stage("d_out", [rows, C], [m.n, num(C)], o.from(dout, [b, g, r], m));
-  const dq = d.k.tile("acc", "dq", [rows, ceil(A, 16)]);
+  const q = d.k.stage("q", [rows, A], [m.n, num(A)], o.element(o.q, [b, g, r], m));
+  const doutTile = d.k.stage("d_out", [rows, C], [m.n, num(C)], o.element(dout, [b, g, r], m));
+  const dq = d.k.tile("acc", "dq", [rows, roundUp(A, 16)]);
   const dbias = node.results[3];
-  const all: Met = {
+  const all: VisibleRange = {
     from: num(0),
     to: num(U),
-    jump: null,
-    partly: () => (o.attrs.bounds.length === 0 ? null : truth(true)),
+    skip: null,
+    needsMask: () => (o.attrs.bounds.length === 0 ? null : bool(true)),
   };
-  const { from, to, jump, partly } = dbias ? all : met(d, o, b, "at", m);
-  const queries = { head: [b, g, r] as const, m, q, given, dq, dbias };
-  d.k.for("c", from, to, block, (c) => keysOf(d, o, queries, c, partly(c)), jump);
-  giveQueries(d, node, o, [b, g, r], m, dq);
+  const { from, to, skip, needsMask } = dbias ? all : visibleRange(d, o, b, "at", m);
+  const queries = { head: [b, g, r] as const, m, q, doutTile, dq, dbias };
+  d.k.for("c", from, to, block, (c) => addKeyBlock(d, o, queries, c, needsMask(c)), skip);
+  storeQueryGradient(d, node, o, [b, g, r], m, dq);
 }
 /** Stores the gradient of a block m of queries. */
-export function giveQueries(d: Draft, node: Node, o: Operands, head: Head, m: Block, dq: Tile): void {
+export function storeQueryGradient(d: Draft, node: Node, o: Operands, head: Head, m: Block, dq: Tile): void {
   const result = d.output(item(node.results, 0), "dq");
   d.k.each(dq, [m.n, num(o.sizes.A)], (i, a) =>
-    d.k.store(result, [...head, plus(m, i), a], float("mul", load(dq, i, a), f32(o.attrs.scale))),
+    d.k.store(result, [...head, plus(m, i), a], callF32("mul", load(dq, i, a), f32(o.attrs.scale))),
   );
 }
 interface BlockOfQueries {
@@ -43,33 +43,33 @@ interface BlockOfQueries {
   readonly m: Block;
   readonly q: Tile;
   /** The gradient of its output. */
-  readonly given: Tile;
+  readonly doutTile: Tile;
   readonly dq: Tile;
   readonly dbias: Value | undefined;
 }
 /** Adds the contribution of a block c of keys to the gradient of a block of queries. */
-function keysOf(d: Draft, o: Operands, queries: BlockOfQueries, c: Block, partly: Expr | null): void {
-  const { head, m, q, given, dq, dbias } = queries;
+function addKeyBlock(d: Draft, o: Operands, queries: BlockOfQueries, c: Block, needsMask: Expr | null): void {
+  const { head, m, q, doutTile, dq, dbias } = queries;
   const { rows, block } = o;
   const { A, C } = o.sizes;
-  const [sums, delta] = o.flows as [Value, Value];
+  const [sums, delta] = o.backwardInputs as [Value, Value];
   const [b, g, r] = head;
-  const keys = d.k.stage("keys", [A, block], [num(A), c.n], o.across(o.k, [b, g], c));
-  const values = d.k.stage("values", [C, block], [num(C), c.n], o.across(o.v, [b, g], c));
-  const rowsOfKeys = d.k.stage("key_rows", [block, ceil(A, 16)], [c.n, num(A)], o.from(o.k, [b, g], c));
-  const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "d_scores", [rows, block])];
+  const keys = d.k.stage("keys", [A, block], [num(A), c.n], o.transposedElement(o.k, [b, g], c));
+  const values = d.k.stage("values", [C, block], [num(C), c.n], o.transposedElement(o.v, [b, g], c));
+  const keyRows = d.k.stage("key_rows", [block, roundUp(A, 16)], [c.n, num(A)], o.element(o.k, [b, g], c));
+  const [scores, dp] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "d_scores", [rows, block])];
   d.k.mma(q, [keys], [scores], [m.n, num(A)]);
-  d.k.mma(given, [values], [flow], [m.n, num(C)]);
+  d.k.mma(doutTile, [values], [dp], [m.n, num(C)]);
   const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
-  score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly);
+  finishScores(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, needsMask);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(m, i)];
-    const p = power(o, load(scores, i, j), o.reader.element(sums, at));
-    const ds = d.k.letHere("ds", float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
+    const p = shiftedExp(o, load(scores, i, j), o.reader.element(sums, at));
+    const ds = d.k.letHere("ds", callF32("mul", p, callF32("sub", load(dp, i, j), o.reader.element(delta, at))));
     if (dbias) d.k.store(d.output(dbias, "dbias"), [...at, plus(c, j)], ds);
-    d.k.store(scores, [i, j], bent(o, load(scores, i, j), ds));
+    d.k.store(scores, [i, j], softcapGradient(o, load(scores, i, j), ds));
   });
-  d.k.mma(scores, [rowsOfKeys], [dq], [m.n, c.n]);
+  d.k.mma(scores, [keyRows], [dq], [m.n, c.n]);
 }
 
 /** Writes dk and dv: one task for a block of keys, over all queries that share its head. */
@@ -78,12 +78,12 @@ export function attentionKeys(d: Draft, node: Node): void {
   const { B, G, U, A, C } = o.sizes;
   const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
   const m = d.k.task("m", U, o.rows);
-  const keys = d.k.stage("keys", [o.rows, A], [m.n, num(A)], o.from(o.k, [b, g], m));
-  const values = d.k.stage("values", [o.rows, C], [m.n, num(C)], o.from(o.v, [b, g], m));
-  const block = { b, g, m, keys, values, met: met(d, o, b, "seen", m) };
-  if (!o.apart) return gradients(d, node, o, block, true, true);
-  gradients(d, node, o, block, false, true);
-  gradients(d, node, o, block, true, false);
+  const keys = d.k.stage("keys", [o.rows, A], [m.n, num(A)], o.element(o.k, [b, g], m));
+  const values = d.k.stage("values", [o.rows, C], [m.n, num(C)], o.element(o.v, [b, g], m));
+  const block = { b, g, m, keys, values, visible: visibleRange(d, o, b, "seen", m) };
+  if (!o.separatePasses) return keyAndValueGradients(d, node, o, block, true, true);
+  keyAndValueGradients(d, node, o, block, false, true);
+  keyAndValueGradients(d, node, o, block, true, false);
 }
 interface BlockOfKeys {
   readonly b: Expr;
@@ -91,57 +91,64 @@ interface BlockOfKeys {
   readonly m: Block;
   readonly keys: Tile;
   readonly values: Tile;
-  readonly met: Met;
+  readonly visible: VisibleRange;
 }
 /** The gradient of a block of keys, of its values, or of both in one pass. */
-function gradients(d: Draft, node: Node, o: Operands, keys: BlockOfKeys, ofKeys: boolean, ofValues: boolean): void {
-  const { b, g, m, met } = keys;
-  const { from, to, jump } = met;
+function keyAndValueGradients(
+  d: Draft,
+  node: Node,
+  o: Operands,
+  keys: BlockOfKeys,
+  ofKeys: boolean,
+  ofValues: boolean,
+): void {
+  const { b, g, m, visible } = keys;
+  const { from, to, skip } = visible;
   const { rows, block } = o;
   const { R, A, C } = o.sizes;
-  const dk = ofKeys ? d.k.tile("acc", "dk", [rows, ceil(A, 16)]) : null;
-  const dv = ofValues ? d.k.tile("acc", "dv", [rows, ceil(C, 16)]) : null;
+  const dk = ofKeys ? d.k.tile("acc", "dk", [rows, roundUp(A, 16)]) : null;
+  const dv = ofValues ? d.k.tile("acc", "dv", [rows, roundUp(C, 16)]) : null;
   d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
-    d.k.for("c", from, to, block, (c) => queriesOf(d, o, keys, { dk, dv }, [r, c], met.partly(c)), jump),
+    d.k.for("c", from, to, block, (c) => addQueryBlock(d, o, keys, { dk, dv }, [r, c], visible.needsMask(c)), skip),
   );
   const stored = (from: Tile | null, n: number, width: number, f: (x: Expr) => Expr): void => {
     if (!from) return;
     const result = d.output(item(node.results, n), n === 1 ? "dk" : "dv");
     d.k.each(from, [m.n, num(width)], (i, a) => d.k.store(result, [b, g, plus(m, i), a], f(load(from, i, a))));
   };
-  stored(dk, 1, A, (x) => float("mul", x, f32(o.attrs.scale)));
+  stored(dk, 1, A, (x) => callF32("mul", x, f32(o.attrs.scale)));
   stored(dv, 2, C, (x) => x);
 }
 /** Adds the contribution of a block c of queries of head r to the gradients of a block of keys. */
-function queriesOf(
+function addQueryBlock(
   d: Draft,
   o: Operands,
   { b, g, m, keys, values }: BlockOfKeys,
   { dk, dv }: { readonly dk: Tile | null; readonly dv: Tile | null },
   [r, c]: readonly [Expr, Block],
-  partly: Expr | null,
+  needsMask: Expr | null,
 ): void {
   const { rows, block } = o;
   const { A, C } = o.sizes;
-  const [sums, delta, dout] = o.flows as [Value, Value, Value];
+  const [sums, delta, dout] = o.backwardInputs as [Value, Value, Value];
   const head = [b, g, r];
-  const q = d.k.stage("q", [A, block], [num(A), c.n], o.across(o.q, head, c));
-  const given = dk && d.k.stage("d_out", [C, block], [num(C), c.n], o.across(dout, head, c));
-  const rowsOut = dv && d.k.stage("d_out_rows", [block, ceil(C, 16)], [c.n, num(C)], o.from(dout, head, c));
-  const rowsIn = dk && d.k.stage("q_rows", [block, ceil(A, 16)], [c.n, num(A)], o.from(o.q, head, c));
+  const q = d.k.stage("q", [A, block], [num(A), c.n], o.transposedElement(o.q, head, c));
+  const doutTile = dk && d.k.stage("d_out", [C, block], [num(C), c.n], o.transposedElement(dout, head, c));
+  const doutRows = dv && d.k.stage("d_out_rows", [block, roundUp(C, 16)], [c.n, num(C)], o.element(dout, head, c));
+  const queryRows = dk && d.k.stage("q_rows", [block, roundUp(A, 16)], [c.n, num(A)], o.element(o.q, head, c));
   const scores = d.k.tile("acc", "scores", [rows, block]);
-  const flow = dk && d.k.tile("acc", "d_scores", [rows, block]);
+  const dp = dk && d.k.tile("acc", "d_scores", [rows, block]);
   d.k.mma(keys, [q], [scores], [m.n, num(A)]);
-  if (flow && given) d.k.mma(values, [given], [flow], [m.n, num(C)]);
+  if (dp && doutTile) d.k.mma(values, [doutTile], [dp], [m.n, num(C)]);
   const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
-  score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly);
+  finishScores(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, needsMask);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(c, j)];
-    const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
-    const ds = (x: Expr): Expr => float("mul", p, float("sub", x, o.reader.element(delta, at)));
-    if (flow) d.k.store(flow, [i, j], bent(o, load(scores, i, j), ds(load(flow, i, j))));
+    const p = d.k.letHere("p", shiftedExp(o, load(scores, i, j), o.reader.element(sums, at)));
+    const ds = (x: Expr): Expr => callF32("mul", p, callF32("sub", x, o.reader.element(delta, at)));
+    if (dp) d.k.store(dp, [i, j], softcapGradient(o, load(scores, i, j), ds(load(dp, i, j))));
     if (dv) d.k.store(scores, [i, j], p);
   });
-  if (dv && rowsOut) d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
-  if (dk && flow && rowsIn) d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
+  if (dv && doutRows) d.k.mma(scores, [doutRows], [dv], [m.n, c.n]);
+  if (dk && dp && queryRows) d.k.mma(dp, [queryRows], [dk], [m.n, c.n]);
 }

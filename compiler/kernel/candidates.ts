@@ -1,9 +1,9 @@
 // The schedules that `moec tune` measures: variations of the default schedule of a contraction that may be faster.
-import { ceil } from "./expr.ts";
-import { type Contraction, type Schedule, wholeVectors } from "./schedule.ts";
+import { roundUp } from "./expr.ts";
+import { type Contraction, hasWholeVectors, type Schedule } from "./schedule.ts";
 
 /** Parses a key made by `contractionKey`; null if it is not one. */
-export function contractionOf(key: string): Contraction | null {
+export function parseContractionKey(key: string): Contraction | null {
   const parts =
     /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(?:, (\d+) pairs)?(, bf16)?(, outer)?$/.exec(
       key,
@@ -21,42 +21,42 @@ export function contractionOf(key: string): Contraction | null {
     operands: Number(operands ?? 1),
     pairs: Number(pairs ?? 1),
   };
-  return { op, ...sizes, short: short !== undefined, outer: outer !== undefined || op === "ragged_outer" };
+  return { op, ...sizes, isBf16: short !== undefined, isLeftTransposed: outer !== undefined || op === "ragged_outer" };
 }
 
 /**
  * The parameters of a schedule that are varied one after the other, each starting from the best schedule so far: depth of a block, rows, columns,
  * rows of a task (for a ragged_dot, tasks per group), non-temporal stores.
  */
-export const axes = ["bk", "bm", "bn", "mc", "stream"] as const;
-export type Axis = (typeof axes)[number];
+export const tuningAxes = ["bk", "bm", "bn", "mc", "stream"] as const;
+export type TuningAxis = (typeof tuningAxes)[number];
 
 /** `given` with other values on one axis, without those that cut this contraction in the same way. `panel`: bn must be a multiple of it. */
-export function variants(c: Contraction, given: Schedule, axis: Axis, panel: number): Schedule[] {
-  const changes: Readonly<Record<Axis, readonly Partial<Schedule>[]>> = {
+export function candidatesOn(c: Contraction, given: Schedule, axis: TuningAxis, panel: number): Schedule[] {
+  const changes: Readonly<Record<TuningAxis, readonly Partial<Schedule>[]>> = {
     bk: [128, 256, 512, 1024].map((bk) => ({ bk })),
     bm: [24, 48, 96, 192].map((bm) => ({ bm })),
     bn: [32, 64, 96, 128, 256].filter((bn) => bn % panel === 0).map((bn) => ({ bn })),
     mc: [1, 2, 4, 8, 16, 32].map((tasks) =>
       c.op === "ragged_dot" ? { parts: tasks } : { mc: Math.ceil(c.m / tasks) },
     ),
-    stream: wholeVectors(c.n) ? [{ stream: !given.stream }] : [],
+    stream: hasWholeVectors(c.n) ? [{ stream: !given.stream }] : [],
   };
-  const seen = new Set([showed(fitted(c, given))]);
+  const seen = new Set([keyOf(clampSchedule(c, given))]);
   return changes[axis].flatMap((change) => {
-    const next = fitted(c, { ...given, ...change });
-    if (seen.has(showed(next)) || tooLarge(next)) return [];
-    seen.add(showed(next));
+    const next = clampSchedule(c, { ...given, ...change });
+    if (seen.has(keyOf(next)) || isTooLarge(next)) return [];
+    seen.add(keyOf(next));
     return [next];
   });
 }
-const showed = (s: Schedule): string => JSON.stringify([s.bm, s.bn, s.bk, s.mc, s.parts ?? 1, s.stream]);
+const keyOf = (s: Schedule): string => JSON.stringify([s.bm, s.bn, s.bk, s.mc, s.parts ?? 1, s.stream]);
 /** Limits a schedule to the size of the contraction; the rows of a task are a multiple of its blocks of rows. */
-function fitted(c: Contraction, s: Schedule): Schedule {
-  const bm = Math.min(s.bm, ceil(Math.max(c.m, 1), 6));
-  const deep = c.op === "ragged_outer" ? s.bk : Math.min(s.bk, Math.max(128, ceil(c.k, 128)));
-  const mc = c.op === "dot" ? Math.min(ceil(s.mc, bm), ceil(Math.max(c.m, 1), bm)) : s.mc;
-  return { ...s, bm, bn: Math.min(s.bn, ceil(Math.max(c.n, 1), 16)), bk: deep, mc };
+function clampSchedule(c: Contraction, s: Schedule): Schedule {
+  const bm = Math.min(s.bm, roundUp(Math.max(c.m, 1), 6));
+  const deep = c.op === "ragged_outer" ? s.bk : Math.min(s.bk, Math.max(128, roundUp(c.k, 128)));
+  const mc = c.op === "dot" ? Math.min(roundUp(s.mc, bm), roundUp(Math.max(c.m, 1), bm)) : s.mc;
+  return { ...s, bm, bn: Math.min(s.bn, roundUp(Math.max(c.n, 1), 16)), bk: deep, mc };
 }
 /** Whether the accumulator, or the block of the right operand that is reused, exceeds a core's private caches (limits in floats). */
-const tooLarge = ({ bm, bn, bk }: Schedule): boolean => bm * bn > 24 * 1024 || bn * bk > 128 * 1024;
+const isTooLarge = ({ bm, bn, bk }: Schedule): boolean => bm * bn > 24 * 1024 || bn * bk > 128 * 1024;

@@ -6,67 +6,67 @@ import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
 import { manySteps } from "../transform/region.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
 import { gcd } from "../types/numbers.ts";
-import { Builder, rowsLayout } from "./build.ts";
-import { elements } from "./elements.ts";
-import { add, address, ceil, footprint, isNum, item, load, num } from "./expr.ts";
-import type { Buffer, Expr, Form } from "./ir.ts";
-import { Reader } from "./read.ts";
+import { contiguousLayout, KernelBuilder } from "./builder.ts";
+import { elementRules } from "./elements.ts";
+import { add, address, footprint, isNum, item, load, num, roundUp } from "./expr.ts";
+import type { Buffer, Expr, OperandForm } from "./ir.ts";
+import { Reader } from "./reader.ts";
 import type { Choices, Contraction, Schedule } from "./schedule.ts";
 
 /** What lowering (`Lowering` in lower.ts) tells the kernel writers: where values are, and what the target chooses. */
-export interface Memory {
+export interface LoweringContext {
   /** The buffer that holds a value, or null if kernels compute it inline where they read it. */
   bufferOf(v: Value): VirtualBuffer | null;
   /** Read by more than one node. */
-  shared(v: Value): boolean;
+  hasManyUses(v: Value): boolean;
   /** The buffer for partial sums of groups of columns, which an epilogue stores and a later kernel adds up. */
-  sumsOf(v: Value): VirtualBuffer;
+  partialSumsOf(v: Value): VirtualBuffer;
   /** The schedule of a contraction. */
   schedule(c: Contraction): Schedule;
   readonly choices: Choices;
-  /** The places of a value as a piece of concats that the steps of a loop write piece by piece (steps.ts). */
-  homes(v: Value): readonly Home[];
+  /** The places of a value as a piece of concats that the steps of a loop write piece by piece (concat-pieces.ts). */
+  concatSlots(v: Value): readonly ConcatSlot[];
   /**
    * Whether kernels get pointers to the step that they read or write instead of the whole buffer, so that the kernels of all steps have the same
    * text.
    */
-  readonly inSteps: boolean;
+  readonly shiftsPointers: boolean;
 }
 /** The place of a value in a concat: the concat's buffer, and a function from an index of the value to an index of the concat. */
-export interface Home {
+export interface ConcatSlot {
   readonly buffer: VirtualBuffer;
   readonly at: (at: readonly Expr[]) => readonly Expr[];
 }
 /** Options of a `Reader`. */
-interface Reading {
+interface ReaderOptions {
   /** Values that the kernel has in tiles or local buffers, with how to read an element of each. */
-  readonly own?: ReadonlyMap<Value, Element>;
+  readonly locals?: ReadonlyMap<Value, Element>;
   /** See `Reader.offsets`. */
   readonly offsets?: Value | null;
   /** Do not bind elements that are used more than once to variables. */
-  readonly plain?: boolean;
+  readonly withoutLets?: boolean;
   /** The name of the kernel's parameters for buffers read by this reader. */
   readonly name?: string;
 }
-export interface Given {
+export interface ParamBinding {
   readonly param: Buffer;
   readonly buffer: VirtualBuffer;
   readonly access: VirtualArg["access"];
   readonly base: VirtualBuffer | null;
   /** Where in the buffer the parameter begins, in elements. */
-  readonly shift: number;
+  readonly offset: number;
 }
 /**
  * The constant part of an index, which the parameter's pointer can include: the number itself, or the constant summand. Of the last axis only a
  * constant index counts.
  */
-function constantOf(x: Expr, isLast: boolean): number {
+function constantTerm(x: Expr, isLast: boolean): number {
   if (isNum(x) || isLast) return isNum(x) ? x.value : 0;
   const last = x.e === "op" && x.op === "+" ? x.args[1] : undefined;
   return last && isNum(last) ? last.value : 0;
 }
 /** The offset, in elements, of a constant index. */
-function placeIn(b: VirtualBuffer, at: readonly number[]): number {
+function offsetIn(b: VirtualBuffer, at: readonly number[]): number {
   const place = address(
     b,
     at.map((n) => num(n)),
@@ -76,28 +76,28 @@ function placeIn(b: VirtualBuffer, at: readonly number[]): number {
 /** Makes the expression of a value's element at an index. */
 export type Element = (at: readonly Expr[]) => Expr;
 
-/** One kernel being written: its statements (`k`), and the buffers of its parameters (`given`), in the order in which they were first used. */
+/** One kernel being written: its statements (`k`), and the buffers of its parameters (`bindings`), in the order in which they were first used. */
 export class Draft {
-  readonly k: Builder;
-  readonly given: Given[] = [];
-  private readonly memory: Memory;
+  readonly k: KernelBuilder;
+  readonly bindings: ParamBinding[] = [];
+  private readonly memory: LoweringContext;
   private computedHere: ReadonlySet<Value>;
 
   /** `computed`: values that the first part of the kernel computes and so never reads from memory. */
-  constructor(doc: string, memory: Memory, computed: ReadonlySet<Value>) {
-    this.k = new Builder(doc);
+  constructor(doc: string, memory: LoweringContext, computed: ReadonlySet<Value>) {
+    this.k = new KernelBuilder(doc);
     this.memory = memory;
     this.computedHere = computed;
   }
   /** Begins the next part of the kernel, which may read what earlier parts stored. */
-  next(computed: ReadonlySet<Value>): void {
+  nextPart(computed: ReadonlySet<Value>): void {
     this.computedHere = computed;
-    this.k.next();
+    this.k.nextPart();
   }
   schedule(c: Contraction): Schedule {
     return this.memory.schedule(c);
   }
-  form(c: Contraction): Form | null {
+  form(c: Contraction): OperandForm | null {
     return this.choices.form?.(c) ?? null;
   }
   get choices(): Choices {
@@ -109,60 +109,60 @@ export class Draft {
     b: VirtualBuffer,
     access: VirtualArg["access"],
     base: VirtualBuffer | null = null,
-    changing = false,
-    shift = 0,
+    mutable = false,
+    offset = 0,
   ): Buffer {
-    const known = this.given.find((g) => g.buffer === b && g.shift === shift);
+    const known = this.bindings.find((g) => g.buffer === b && g.offset === offset);
     if (known) return known.param;
-    const param = this.k.param(name, b.dtype, b.shape, b.layout, changing);
-    this.given.push({ param, buffer: b, access, base, shift });
+    const param = this.k.param(name, b.dtype, b.shape, b.layout, mutable);
+    this.bindings.push({ param, buffer: b, access, base, offset });
     return param;
   }
   /**
-   * In steps (`Memory.inSteps`): a parameter that begins at the element given by the constants of an index, and the index relative to it. Otherwise,
-   * and for what an earlier part of the kernel wrote, the whole buffer.
+   * With `LoweringContext.shiftsPointers`: a parameter that begins at the element given by the constants of an index, and the index relative to it.
+   * Otherwise, and for what an earlier part of the kernel wrote, the whole buffer.
    */
-  private from(
+  private paramAt(
     name: string,
     b: VirtualBuffer,
     access: "read" | "part",
     at: readonly Expr[],
   ): readonly [Buffer, readonly Expr[]] {
-    const isOwn = this.given.some((g) => g.buffer === b && g.access === "write");
-    if (!this.memory.inSteps || isOwn || b.layout.kind !== "rows") return [this.param(name, b, access), at];
+    const isOwn = this.bindings.some((g) => g.buffer === b && g.access === "write");
+    if (!this.memory.shiftsPointers || isOwn || b.layout.kind !== "rows") return [this.param(name, b, access), at];
     const first = at.map((x, i) =>
-      item(b.shape, i) < 2 * manySteps ? 0 : this.aligned(b, i, constantOf(x, i === at.length - 1)),
+      item(b.shape, i) < 2 * manySteps ? 0 : this.alignDown(b, i, constantTerm(x, i === at.length - 1)),
     );
     return [
-      this.param(name, b, access, null, false, placeIn(b, first)),
+      this.param(name, b, access, null, false, offsetIn(b, first)),
       at.map((x, i) => add(x, num(-item(first, i)))),
     ];
   }
-  /** The largest index <= n along an axis at which a parameter is aligned to `Choices.steps` bytes. */
-  private aligned(b: VirtualBuffer, axis: number, n: number): number {
-    const step = placeIn(
+  /** The largest index <= n along an axis at which a parameter is aligned to `Choices.pointerAlignment` bytes. */
+  private alignDown(b: VirtualBuffer, axis: number, n: number): number {
+    const step = offsetIn(
       b,
       b.shape.map((_, i) => (i === axis ? 1 : 0)),
     );
-    const { steps } = this.choices;
-    return n - (n % (steps / gcd(steps, step * bytesOf[b.dtype])));
+    const { pointerAlignment } = this.choices;
+    return n - (n % (pointerAlignment / gcd(pointerAlignment, step * bytesOf[b.dtype])));
   }
   input(v: Value, name = "x"): Buffer {
     return this.param(name, this.bufferOf(v), "read");
   }
   /** A function that stores an element of a value to all of its places: its own buffer and its homes in concats. */
-  stores(v: Value): (at: readonly Expr[], value: Expr, stream?: boolean) => void {
-    const homes = this.memory.homes(v);
+  writerOf(v: Value): (at: readonly Expr[], value: Expr, stream?: boolean) => void {
+    const homes = this.memory.concatSlots(v);
     const own = this.memory.bufferOf(v) ? this.output(v) : null;
     return (at, value, stream = false) => {
       const x = homes.length > 1 || (own && homes.length > 0) ? this.named("value", value) : value;
       if (own) this.k.store(own, at, x, stream);
-      for (const home of homes) this.put(home, at, x);
+      for (const home of homes) this.storeInConcat(home, at, x);
     };
   }
   /** Stores an element of a piece in its place in the concat. */
-  put({ buffer, at: placeOf }: Home, at: readonly Expr[], value: Expr): void {
-    const [to, there] = this.from("y", buffer, "part", placeOf(at));
+  storeInConcat({ buffer, at: placeOf }: ConcatSlot, at: readonly Expr[], value: Expr): void {
+    const [to, there] = this.paramAt("y", buffer, "part", placeOf(at));
     this.k.store(to, there, value);
   }
   private named(name: string, x: Expr): Expr {
@@ -172,11 +172,11 @@ export class Draft {
     return this.param(name, this.bufferOf(v), "write");
   }
   /** The partial sums, over groups of columns, of a value that is a sum over all columns. */
-  sums(v: Value, access: "read" | "write"): Buffer {
-    return this.param("parts", this.memory.sumsOf(v), access);
+  partialSums(v: Value, access: "read" | "write"): Buffer {
+    return this.param("parts", this.memory.partialSumsOf(v), access);
   }
   /** The width of the panels in which a value lies in memory; null if it lies in rows or has no buffer. */
-  panelsOf(v: Value): number | null {
+  panelWidthOf(v: Value): number | null {
     const layout = this.memory.bufferOf(v)?.layout;
     return layout?.kind === "panels" ? layout.width : null;
   }
@@ -190,28 +190,28 @@ export class Draft {
     return this.computedHere.has(v) || !this.memory.bufferOf(v);
   }
   /** A reader of elements of values for this kernel. */
-  reader({ own, offsets = null, plain = false, name = "x" }: Reading = {}): Reader {
-    return new Reader(this.k, elements, {
+  reader({ locals, offsets = null, withoutLets = false, name = "x" }: ReaderOptions = {}): Reader {
+    return new Reader(this.k, elementRules, {
       element: (v, at) => {
-        const tile = own?.get(v);
+        const tile = locals?.get(v);
         if (tile) return tile(at);
         if (this.inlines(v)) return null;
-        const [from, there] = this.from(name, this.bufferOf(v), "read", at);
+        const [from, there] = this.paramAt(name, this.bufferOf(v), "read", at);
         return load(from, ...there);
       },
-      shared: (v) => !plain && this.memory.shared(v),
+      hasManyUses: (v) => !withoutLets && this.memory.hasManyUses(v),
       offsets,
     });
   }
 }
 
 /** A buffer that has no place in memory yet. `store`: the name of the store that it is, or null for a temporary. */
-export function virtual(
+export function virtualBuffer(
   name: string,
   dtype: DType,
   shape: readonly number[],
   store: string | null,
-  layout: Layout = rowsLayout(shape),
+  layout: Layout = contiguousLayout(shape),
 ): VirtualBuffer {
-  return { name, dtype, shape, layout, bytes: ceil(footprint({ shape, layout }) * bytesOf[dtype], 64), store };
+  return { name, dtype, shape, layout, bytes: roundUp(footprint({ shape, layout }) * bytesOf[dtype], 64), store };
 }

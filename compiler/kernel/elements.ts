@@ -6,14 +6,16 @@ import { number, numbers } from "../ops/common.ts";
 import { unaries } from "../ops/scalar.ts";
 import { type Piece, piecesOf } from "../ops/view.ts";
 import { affineOf } from "../transform/affine.ts";
-import { isWrittenOut } from "../transform/region.ts";
+import { isInlinedReduction } from "../transform/region.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
+import { isConstantAlong } from "./constant-axis.ts";
 import {
   add,
   asIndex,
   asValue,
+  bool,
   call,
   clamp,
   f32,
@@ -26,24 +28,22 @@ import {
   range,
   select,
   sub,
-  truth,
   unflatten,
   within,
 } from "./expr.ts";
 import type { Expr, Scalar } from "./ir.ts";
-import { type Elements, operand, type Reader, result } from "./read.ts";
-import { repeats } from "./repeats.ts";
+import { type ElementRules, operand, type Reader, result } from "./reader.ts";
 
 type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly Expr[], result: number) => Expr;
 
 function scalarType(dtype: DType): Scalar {
-  if (dtype === "f64") throw new Bug("f64 in a kernel"); // `expand` refuses it
+  if (dtype === "f64") throw new Bug("f64 in a kernel"); // `legalize` refuses it
   return dtype === "bf16" ? "f32" : dtype;
 }
 /** A constant of a dtype. */
 function constant(value: number, dtype: DType): Expr {
   const type = scalarType(dtype);
-  return type === "bool" ? truth(value !== 0) : num(value, type);
+  return type === "bool" ? bool(value !== 0) : num(value, type);
 }
 const typeOfResult = (node: { readonly results: readonly Value[] }): Scalar => scalarType(dtypeOf(result(node).type));
 
@@ -56,7 +56,7 @@ function functionOf({ attrs, results }: Node<OpAttrs["unary"]>): string {
 function operator({ attrs, args, results }: Node<OpAttrs["binary"]>): string {
   const [row, by] = [item(results, 0), item(args, 1)];
   const last = dims(row.type).length - 1;
-  return attrs.fn === "div" && isFloat(dtypeOf(row.type)) && repeats(by, last) ? "over" : attrs.fn;
+  return attrs.fn === "div" && isFloat(dtypeOf(row.type)) && isConstantAlong(by, last) ? "over" : attrs.fn;
 }
 const table: { readonly [N in OpName]?: Typed<N> } = {
   const: (_, node) => constant(node.attrs.value, dtypeOf(result(node).type)),
@@ -86,7 +86,8 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
       highWord(n),
     );
   },
-  reshape: (r, node, at) => r.element(operand(node), regrouped(at, dims(result(node).type), dims(operand(node).type))),
+  reshape: (r, node, at) =>
+    r.element(operand(node), reshapeIndex(at, dims(result(node).type), dims(operand(node).type))),
   transpose(r, node, at) {
     const { perm } = node.attrs;
     return r.element(
@@ -129,8 +130,8 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     };
     const total = product(extents);
     const type = typeOfResult(node);
-    if (total > 0 && isWrittenOut(node))
-      return Array.from({ length: total }, (_, k) => value(num(k))).reduce((a, b) => call(steps[fn], type, a, b));
+    if (total > 0 && isInlinedReduction(node))
+      return Array.from({ length: total }, (_, k) => value(num(k))).reduce((a, b) => call(combineOps[fn], type, a, b));
     const depth = Math.max(0, ...at.map((a) => r.k.depthOf(a)));
     return r.k.at(depth, () => r.k.fold(fn, fn, type, num(total), value));
   },
@@ -138,25 +139,25 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     const { axis, batch } = node.attrs;
     const [x, index] = [operand(node), operand(node, 1)];
     const many = dims(index.type).length - batch;
-    const i = rowOf(r, index, [...at.slice(0, batch), ...at.slice(axis, axis + many)]);
+    const i = gatherIndex(r, index, [...at.slice(0, batch), ...at.slice(axis, axis + many)]);
     const size = item(dims(x.type), axis);
     const inside = within(i, size);
     const found = r.element(x, [...at.slice(0, axis), clamp(i, size), ...at.slice(axis + many)]);
     return select(inside, found, constant(0, dtypeOf(x.type)));
   },
-  dispatch: (r, node, at) => placed(r, node, at, operand(node, 1)),
-  combine: (r, node, at) => placed(r, node, at, operand(node, 2)),
+  dispatch: (r, node, at) => gatheredRow(r, node, at, operand(node, 1)),
+  combine: (r, node, at) => gatheredRow(r, node, at, operand(node, 2)),
 };
 /** Bits 32 to 63 of an index, as an i32. */
 const highWord = (n: Expr): Expr => (range(n)[0] >= 0 && range(n)[1] < 2 ** 32 ? i32(0) : call("high", "i32", n));
-const steps = { sum: "add", max: "max", min: "min" } as const;
-export const elements = table as Elements;
+const combineOps = { sum: "add", max: "max", min: "min" } as const;
+export const elementRules = table as ElementRules;
 
 /**
  * Rows of the first argument, gathered by `index`. A negative index (a choice that goes to no group) gives zeros; rows inside groups (`r.offsets`)
  * have none, so they need no guard.
  */
-function placed(r: Reader, node: Node, at: readonly Expr[], index: Value): Expr {
+function gatheredRow(r: Reader, node: Node, at: readonly Expr[], index: Value): Expr {
   const x = operand(node);
   const i = asIndex(r.element(index, at.slice(0, 1)));
   const rows = item(dims(x.type), 0);
@@ -164,7 +165,7 @@ function placed(r: Reader, node: Node, at: readonly Expr[], index: Value): Expr 
   return select(within(i, rows), r.element(x, [clamp(i, rows), ...at.slice(1)]), constant(0, dtypeOf(x.type)));
 }
 /** The value of an index tensor at a place. If it is affine in the place, it is computed from the place, so that its stride over lanes is known. */
-function rowOf(r: Reader, index: Value, at: readonly Expr[]): Expr {
+function gatherIndex(r: Reader, index: Value, at: readonly Expr[]): Expr {
   const a = affineOf(index);
   if (!a) return r.k.let("row", asIndex(r.element(index, at)));
   const digits = a.axes.flatMap((list, i) =>
@@ -193,7 +194,7 @@ function cast(x: Expr, from: DType, to: DType): Expr {
 /**
  * The index in shape `to` of the element at `at` in shape `from`, where a reshape leads from one to the other. Axes that both have pass unchanged.
  */
-export function regrouped(at: readonly Expr[], from: readonly number[], to: readonly number[]): Expr[] {
+export function reshapeIndex(at: readonly Expr[], from: readonly number[], to: readonly number[]): Expr[] {
   if (product(to) === 0) return to.map(() => num(0));
   const result: Expr[] = [];
   let [i, j] = [0, 0];

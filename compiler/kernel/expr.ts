@@ -7,19 +7,19 @@ import type { Buffer, Expr, Load, Num, Scalar, Tile, Var } from "./ir.ts";
 export const num = (value: number, type: Scalar = "index"): Num => ({ e: "num", value, type });
 export const f32 = (value: number): Num => num(value, "f32");
 export const i32 = (value: number): Num => num(value, "i32");
-export const truth = (value: boolean): Num => num(value ? 1 : 0, "bool");
+export const bool = (value: boolean): Num => num(value ? 1 : 0, "bool");
 export const load = (from: Buffer | Tile, ...at: readonly Expr[]): Load => ({ e: "load", from, at });
 export const call = (op: string, type: Scalar, ...args: readonly Expr[]): Expr => ({ e: "op", op, type, args });
 const index = (op: string, ...args: readonly Expr[]): Expr => call(op, "index", ...args);
 
 /** A new variable, with what is known of its values. */
-export const variable = (name: string, type: Scalar = "index", lo = 0, hi = Infinity, mult = 1): Var => ({
+export const variable = (name: string, type: Scalar = "index", lo = 0, hi = Infinity, divisor = 1): Var => ({
   e: "var",
   name,
   type,
   lo,
   hi,
-  mult,
+  divisor,
 });
 
 /** The type of an expression; a loaded element of bf16 is an f32. */
@@ -63,14 +63,14 @@ export function add(a: Expr, b: Expr): Expr {
     const [x, y] = pair(a);
     if (isNum(y)) return add(x, num(y.value + b.value));
   }
-  return rejoined(a, b) ?? index("+", a, b);
+  return recombineDivMod(a, b) ?? index("+", a, b);
 }
 /** x / c * c + x % c = x, also after other terms. */
-function rejoined(a: Expr, b: Expr): Expr | null {
+function recombineDivMod(a: Expr, b: Expr): Expr | null {
   if (!isOp(b, "%")) return null;
   if (isOp(a, "+")) {
     const [more, last] = pair(a);
-    const x = rejoined(last, b);
+    const x = recombineDivMod(last, b);
     return x && add(more, x);
   }
   if (!isOp(a, "*")) return null;
@@ -107,18 +107,18 @@ export function div(x: Expr, c: number): Expr {
   if (c === 1) return x;
   const { high, low } = split(x, c);
   if (is(high, 0)) return high;
-  if (high !== x || isNum(low)) return divided(high, c) ?? index("/", high, num(c));
-  return divided(x, c) ?? index("/", x, num(c));
+  if (high !== x || isNum(low)) return exactQuotient(high, c) ?? index("/", high, num(c));
+  return exactQuotient(x, c) ?? index("/", x, num(c));
 }
 /** x / c if c is known to divide each term of x, else null. */
-function divided(x: Expr, c: number): Expr | null {
+function exactQuotient(x: Expr, c: number): Expr | null {
   if (isNum(x)) return x.value % c === 0 ? num(x.value / c) : null;
   if (isOp(x, "*")) {
     const [a, b] = pair(x);
     return isNum(b) && b.value % c === 0 ? mul(a, num(b.value / c)) : null;
   }
   if (!isOp(x, "+")) return null;
-  const [a, b] = pair(x).map((y) => divided(y, c));
+  const [a, b] = pair(x).map((y) => exactQuotient(y, c));
   return a && b ? add(a, b) : null;
 }
 /** The remainder of integer division of x >= 0, simplified as in `div`. */
@@ -127,7 +127,7 @@ export function mod(x: Expr, c: number): Expr {
   if (isNum(x)) return num(x.value % c);
   if (c === 1) return num(0);
   const { high, low } = split(x, c);
-  if (multiple(high) % c === 0) return low;
+  if (knownDivisor(high) % c === 0) return low;
   return high === x ? index("%", x, num(c)) : add(mod(high, c), low);
 }
 const below = (x: Expr, limit: number): boolean => range(x)[0] >= 0 && range(x)[1] < limit;
@@ -137,49 +137,49 @@ function split(x: Expr, c: number): { readonly high: Expr; readonly low: Expr } 
   const all = summands(x);
   const terms = all
     .filter((t) => !below(t, 1))
-    .toSorted((a, b) => (multiple(b) || Infinity) - (multiple(a) || Infinity));
+    .toSorted((a, b) => (knownDivisor(b) || Infinity) - (knownDivisor(a) || Infinity));
   for (let n = terms.length - 1; n > 0; n--) {
-    const [high, low] = [total(terms.slice(0, n)), total(terms.slice(n))];
-    if (below(low, gcd(multiple(high), c))) return { high, low };
+    const [high, low] = [sumOf(terms.slice(0, n)), sumOf(terms.slice(n))];
+    if (below(low, gcd(knownDivisor(high), c))) return { high, low };
   }
-  return { high: terms.length < all.length ? total(terms) : x, low: num(0) };
+  return { high: terms.length < all.length ? sumOf(terms) : x, low: num(0) };
 }
-/** The terms of a sum; `total` adds terms up again. */
+/** The terms of a sum; `sumOf` adds terms up again. */
 export const summands = (x: Expr): Expr[] => (isOp(x, "+") ? x.args.flatMap(summands) : [x]);
-export const total = (terms: readonly Expr[]): Expr => terms.reduce((a, b) => add(a, b));
-export function least(a: Expr, b: Expr): Expr {
+export const sumOf = (terms: readonly Expr[]): Expr => terms.reduce((a, b) => add(a, b));
+export function min(a: Expr, b: Expr): Expr {
   if (range(a)[1] <= range(b)[0]) return a;
   return range(b)[1] <= range(a)[0] ? b : index("min", a, b);
 }
-export function most(a: Expr, b: Expr): Expr {
+export function max(a: Expr, b: Expr): Expr {
   if (range(a)[0] >= range(b)[1]) return a;
   return range(b)[0] >= range(a)[1] ? b : index("max", a, b);
 }
 /** a < b for indices, a constant where their ranges decide it. */
 export function less(a: Expr, b: Expr): Expr {
-  if (range(a)[1] < range(b)[0]) return truth(true);
-  if (range(a)[0] >= range(b)[1]) return truth(false);
+  if (range(a)[1] < range(b)[0]) return bool(true);
+  if (range(a)[0] >= range(b)[1]) return bool(false);
   return call("lt", "bool", a, b);
 }
 /** a == b for indices. */
 export function equals(a: Expr, b: Expr): Expr {
-  if (same(a, b)) return truth(true);
-  return isNum(a) && isNum(b) ? truth(false) : call("eq", "bool", a, b);
+  if (same(a, b)) return bool(true);
+  return isNum(a) && isNum(b) ? bool(false) : call("eq", "bool", a, b);
 }
-export function both(a: Expr, b: Expr): Expr {
+export function and(a: Expr, b: Expr): Expr {
   if (isNum(a)) return a.value === 0 ? a : b;
   if (isNum(b)) return b.value === 0 ? b : a;
   return call("and", "bool", a, b);
 }
-export function either(a: Expr, b: Expr): Expr {
+export function or(a: Expr, b: Expr): Expr {
   if (isNum(a)) return a.value === 0 ? b : a;
   if (isNum(b)) return b.value === 0 ? a : b;
   return call("or", "bool", a, b);
 }
 /** `within`: the condition 0 <= i < size. `clamp`: i limited to that range. */
 export const within = (i: Expr, size: number): Expr =>
-  both(range(i)[0] >= 0 ? truth(true) : call("ge", "bool", i, num(0)), less(i, num(size)));
-export const clamp = (i: Expr, size: number): Expr => least(most(i, num(0)), num(Math.max(0, size - 1)));
+  and(range(i)[0] >= 0 ? bool(true) : call("ge", "bool", i, num(0)), less(i, num(size)));
+export const clamp = (i: Expr, size: number): Expr => min(max(i, num(0)), num(Math.max(0, size - 1)));
 export function select(cond: Expr, a: Expr, b: Expr): Expr {
   if (isNum(cond)) return cond.value === 0 ? b : a;
   return same(a, b) ? a : call("select", typeOf(a), cond, a, b);
@@ -191,40 +191,40 @@ export function asIndex(x: Expr): Expr {
   return isOp(x, "value") ? item(x.args, 0) : index("index", x);
 }
 
-export const ceil = (n: number, to: number): number => Math.ceil(n / to) * to;
+export const roundUp = (n: number, to: number): number => Math.ceil(n / to) * to;
 
 /** The largest number known to divide x; 0 for x = 0. */
-export function multiple(x: Expr): number {
+export function knownDivisor(x: Expr): number {
   if (x.e === "num") return Math.abs(x.value);
-  if (x.e === "var") return x.mult;
+  if (x.e === "var") return x.divisor;
   if (x.e === "load") return 1;
   const [a, b] = [x.args[0], x.args[1]];
   if (!a || !b) return 1;
-  if (x.op === "*") return multiple(a) * multiple(b);
-  if (x.op === "%") return isNum(b) ? gcd(multiple(a), b.value) : 1;
-  return x.op === "+" || x.op === "-" ? gcd(multiple(a), multiple(b)) : 1;
+  if (x.op === "*") return knownDivisor(a) * knownDivisor(b);
+  if (x.op === "%") return isNum(b) ? gcd(knownDivisor(a), b.value) : 1;
+  return x.op === "+" || x.op === "-" ? gcd(knownDivisor(a), knownDivisor(b)) : 1;
 }
 type Range = readonly [lo: number, hi: number];
-export const unknown: Range = [-Infinity, Infinity];
+export const unknownRange: Range = [-Infinity, Infinity];
 /** The least and the largest value that an index can have, as far as the ranges of its variables tell. */
 export function range(x: Expr): Range {
   if (x.e === "num") return [x.value, x.value];
   if (x.e === "var") return [x.lo, x.hi];
-  if (x.e === "load") return unknown;
+  if (x.e === "load") return unknownRange;
   const [p, q] = [x.args[0], x.args[1]];
-  const a = p && p.e !== "load" ? range(p) : unknown;
-  const b = q && q.e !== "load" ? range(q) : unknown;
+  const a = p && p.e !== "load" ? range(p) : unknownRange;
+  const b = q && q.e !== "load" ? range(q) : unknownRange;
   switch (x.op) {
     case "+":
       return [a[0] + b[0], a[1] + b[1]];
     case "-":
       return [a[0] - b[1], a[1] - b[0]];
     case "*":
-      return a[0] >= 0 && b[0] >= 0 ? [a[0] * b[0], a[1] * b[1]] : unknown;
+      return a[0] >= 0 && b[0] >= 0 ? [a[0] * b[0], a[1] * b[1]] : unknownRange;
     case "/":
-      return a[0] >= 0 && b[0] > 0 ? [Math.floor(a[0] / b[1]), Math.floor(a[1] / b[0])] : unknown;
+      return a[0] >= 0 && b[0] > 0 ? [Math.floor(a[0] / b[1]), Math.floor(a[1] / b[0])] : unknownRange;
     case "%":
-      return [0, b[1] - (multiple(x) || b[1])];
+      return [0, b[1] - (knownDivisor(x) || b[1])];
     case "min":
       return [Math.min(a[0], b[0]), Math.min(a[1], b[1])];
     case "max":
@@ -233,16 +233,16 @@ export function range(x: Expr): Range {
     case "index":
       return a;
     case "select":
-      return hull(b, x.args[2] && x.args[2].e !== "load" ? range(x.args[2]) : unknown);
+      return hull(b, x.args[2] && x.args[2].e !== "load" ? range(x.args[2]) : unknownRange);
     default:
-      return unknown;
+      return unknownRange;
   }
 }
 const hull = (a: Range, b: Range): Range => [Math.min(a[0], b[0]), Math.max(a[1], b[1])];
 export const children = (x: Expr): readonly Expr[] => (x.e === "load" ? x.at : x.e === "op" ? x.args : []);
 export const dependsOn = (x: Expr, v: Var): boolean => x === v || children(x).some((y) => dependsOn(y, v));
 /** x and all its subexpressions. */
-export const parts = (x: Expr): Expr[] => [x, ...children(x).flatMap(parts)];
+export const subexpressions = (x: Expr): Expr[] => [x, ...children(x).flatMap(subexpressions)];
 /** x with v replaced by `by`, simplified again. */
 export function substitute(x: Expr, v: Var, by: Expr): Expr {
   if (x === v) return by;
@@ -302,7 +302,7 @@ export function laneStride(x: Expr, v: Var, lanes: number): number | null {
 export function footprint(b: Pick<Buffer, "shape" | "layout">): number {
   const cols = b.shape.at(-1) ?? 1;
   const outer = product(b.shape.slice(0, -1));
-  return outer * (b.layout.kind === "rows" ? b.layout.pitch : ceil(cols, b.layout.width));
+  return outer * (b.layout.kind === "rows" ? b.layout.pitch : roundUp(cols, b.layout.width));
 }
 /** `unflatten`: the index into `shape` of an element, given its number in row-major order. `flatten`: the reverse. */
 export function unflatten(x: Expr, shape: readonly number[]): Expr[] {

@@ -27,21 +27,21 @@ export interface Tile {
   /** Only for a line: the type of its elements. */
   readonly type?: Scalar;
   /** Only for an operand that is not multiplied as plain f32 numbers. */
-  readonly form?: Form;
+  readonly form?: OperandForm;
 }
 /**
  * How an operand is stored for special multiply instructions. AMX multiplies tiles of bf16: "term" is a bf16 number as it is, "terms" is an f32
  * number as the sum of three bf16 numbers. AVX512-BF16: "words" are pairs of bf16 numbers, two steps of the depth in one 32-bit word.
  */
-export type Form = "term" | "terms" | "words";
-/** Known facts: lo <= value <= hi, and `mult` divides the value. Index arithmetic is simplified with them. */
+export type OperandForm = "term" | "terms" | "words";
+/** Known facts: lo <= value <= hi, and `divisor` divides the value. Index arithmetic is simplified with them. */
 export interface Var {
   readonly e: "var";
   readonly name: string;
   readonly type: Scalar;
   readonly lo: number;
   readonly hi: number;
-  readonly mult: number;
+  readonly divisor: number;
 }
 export interface Num {
   readonly e: "num";
@@ -64,7 +64,7 @@ export type Expr = Num | Var | Load | Op;
 export type Combine = "sum" | "max" | "min";
 
 /**
- * A range cut into blocks: v = from, from + step, ..; n = min(step, to - v) is the length of the block. `jump` (loops only): a loop may skip the `by`
+ * A range cut into blocks: v = from, from + step, ..; n = min(step, to - v) is the length of the block. `skip` (loops only): a loop may skip the `by`
  * elements from `at` on; both are multiples of the step.
  */
 export interface Axis {
@@ -73,14 +73,14 @@ export interface Axis {
   readonly from: Expr;
   readonly to: Expr;
   readonly step: number;
-  readonly jump?: { readonly at: Expr; readonly by: Expr };
+  readonly skip?: { readonly at: Expr; readonly by: Expr };
 }
 type Body = readonly Stmt[];
 
 /** Prefetching: what the loads of a loop over a row may also ask for. */
-export interface Ahead {
+export interface Prefetch {
   /** The distance, in elements, from an element that is read to the one that the next task (or row) reads in its place. */
-  readonly ahead?: number;
+  readonly prefetchDistance?: number;
   /**
    * This is loop `index` of `of` loops over the same row; the target divides the prefetching of the next row among them. Not given: this loop
    * prefetches all of it.
@@ -123,7 +123,7 @@ export type Stmt =
       readonly body: Body;
     }
   /** The body runs for each v < extent, in any order. */
-  | ({ readonly s: "par"; readonly v: Var; readonly extent: Expr; readonly body: Body } & Ahead)
+  | ({ readonly s: "par"; readonly v: Var; readonly extent: Expr; readonly body: Body } & Prefetch)
   /**
    * A reduction: into = value(0) op value(1) op .. over v < extent. The order is the target's, but depends on the extent alone. The body runs once
    * for each v.
@@ -136,7 +136,7 @@ export type Stmt =
       readonly extent: Expr;
       readonly body: Body;
       readonly value: Expr;
-    } & Ahead)
+    } & Prefetch)
   /**
    * Two folds of the same extent, neither of which reads the other's result; the second is a max or a min. A target may run both in one loop, in an
    * order of its own.
@@ -185,8 +185,7 @@ export type Stmt =
       readonly run?: number;
     }
   /**
-   * A barrier: every thread of the block sees what was stored before it. Builders write one between the parts of a kernel; the `sync` pass writes all
-   * others.
+   * A barrier: every thread of the block sees what was stored before it. Builders write one between a kernel's parts, `insertBarriers` all others.
    */
   | { readonly s: "sync" };
 

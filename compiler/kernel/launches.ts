@@ -9,17 +9,17 @@ import { count, dims, dtypeOf } from "../types/type.ts";
 import * as algorithms from "./algorithms.ts";
 import { attention, attentionJoin, keyPieces } from "./attention.ts";
 import { attentionKeys, attentionQueries } from "./attention-backward.ts";
-import { attentionForward, attentionHeads, goesByHeads, goesTransposed } from "./attention-host.ts";
-import * as contract from "./contract.ts";
+import { attentionHeads, attentionTransposed, usesHeadTasks, usesTransposedScores } from "./attention-host.ts";
+import * as contract from "./contraction.ts";
 import { cutoff, cutoffEnd, cutoffPieces, cutoffRound, cutoffRounds } from "./cutoff.ts";
-import { type Draft, virtual } from "./draft.ts";
+import { type Draft, virtualBuffer } from "./draft.ts";
 import { item } from "./expr.ts";
-import * as largest from "./largest.ts";
-import { nameOf } from "./read.ts";
+import { nameOf } from "./reader.ts";
 import * as routing from "./route.ts";
 import { rows } from "./rows.ts";
 import type { Choices } from "./schedule.ts";
 import { type SortPass, sortedShape, sortPass, sortPasses } from "./sort.ts";
+import * as largest from "./top-k.ts";
 
 export interface Launch {
   readonly kind: string;
@@ -29,44 +29,44 @@ export interface Launch {
   /** The nodes that it computes; if not given, all that the region computes. */
   readonly nodes?: readonly Node[];
 }
-interface Asked {
+interface LaunchRequest {
   readonly node: Node;
   readonly region: Region;
   readonly choices: Choices;
   /** Whether any node or result reads a value. */
   readonly isRead: (v: Value) => boolean;
 }
-/** The launches of any region except a `concat`, whose pieces are written where they are made (steps.ts). */
-export function launchesOf(region: Region, choices: Choices, isRead: Asked["isRead"]): readonly Launch[] {
+/** The launches of any region except a `concat`, whose pieces are written where they are made (concat-pieces.ts). */
+export function launchesOf(region: Region, choices: Choices, isRead: LaunchRequest["isRead"]): readonly Launch[] {
   const [node] = region.nodes;
   if (region.kind === "rows" || !node)
     return [{ kind: nameOf(item(region.outputs, 0).node), write: (d) => rows(d, region) }];
-  const launches = ofOp[node.op.name];
+  const launches = launchesByOp[node.op.name];
   if (!launches) throw new Bug(`no kernel is known for ${node.op.name}`);
-  return [...launches({ node, region, choices, isRead }), ...(region.kind === "tile" ? rowSums(region) : [])];
+  return [...launches({ node, region, choices, isRead }), ...(region.kind === "tile" ? rowSumLaunches(region) : [])];
 }
-const rowSums = (region: Region): Launch[] =>
+const rowSumLaunches = (region: Region): Launch[] =>
   contract
     .rowSums(region)
-    .map((v) => ({ kind: "sum", write: (d) => contract.addSums(d, v), outputs: [v], nodes: [v.node] }));
+    .map((v) => ({ kind: "sum", write: (d) => contract.addPartialSums(d, v), outputs: [v], nodes: [v.node] }));
 
 type Write = (d: Draft, node: Node, region: Region) => void;
-const one =
+const singleLaunch =
   (kind: string, write: Write) =>
-  ({ node, region }: Asked): readonly Launch[] => [{ kind, write: (d) => write(d, node, region) }];
-const ofOp: Readonly<Partial<Record<string, (asked: Asked) => readonly Launch[]>>> = {
-  dot: one("dot", contract.dot),
-  ragged_dot: one("ragged_dot", contract.raggedDot),
-  ragged_outer: one("ragged_outer", contract.raggedOuter),
-  ragged_sum: one("ragged_sum", contract.raggedSum),
-  scan: one("scan", algorithms.scan),
-  scatter: one("put", (d, _, { nodes }) => algorithms.scatterSet(d, nodes)),
-  top_k: topK,
-  cutoff: cutoffs,
-  route: routes,
-  attention: attentions,
+  ({ node, region }: LaunchRequest): readonly Launch[] => [{ kind, write: (d) => write(d, node, region) }];
+const launchesByOp: Readonly<Partial<Record<string, (asked: LaunchRequest) => readonly Launch[]>>> = {
+  dot: singleLaunch("dot", contract.dot),
+  ragged_dot: singleLaunch("ragged_dot", contract.raggedDot),
+  ragged_outer: singleLaunch("ragged_outer", contract.raggedOuter),
+  ragged_sum: singleLaunch("ragged_sum", contract.raggedSum),
+  scan: singleLaunch("scan", algorithms.scan),
+  scatter: singleLaunch("put", (d, _, { nodes }) => algorithms.scatterSet(d, nodes)),
+  top_k: topKLaunches,
+  cutoff: cutoffLaunches,
+  route: routeLaunches,
+  attention: attentionLaunches,
   attention_backward: ({ node, choices }) =>
-    goesByHeads(node, choices)
+    usesHeadTasks(node, choices)
       ? [{ kind: "attention_heads", write: (d) => attentionHeads(d, node) }]
       : [
           { kind: "attention_queries", write: (d) => attentionQueries(d, node) },
@@ -74,53 +74,56 @@ const ofOp: Readonly<Partial<Record<string, (asked: Asked) => readonly Launch[]>
         ],
 };
 
-function attentions({ node, choices }: Asked): readonly Launch[] {
-  if (goesTransposed(node, choices)) return [{ kind: "attention_transposed", write: (d) => attentionForward(d, node) }];
+function attentionLaunches({ node, choices }: LaunchRequest): readonly Launch[] {
+  if (usesTransposedScores(node, choices))
+    return [{ kind: "attention_transposed", write: (d) => attentionTransposed(d, node) }];
   const cut = keyPieces(node, choices);
   if (!cut) return [{ kind: "attention", write: (d) => attention(d, node) }];
   const shape = dims(item(node.results, 0).type);
   const of = (name: string, ...more: readonly number[]): VirtualBuffer =>
-    virtual(`${name}.${node.id}`, "f32", [cut.count, product(shape.slice(0, -1)), ...more], null);
+    virtualBuffer(`${name}.${node.id}`, "f32", [cut.count, product(shape.slice(0, -1)), ...more], null);
   const pieces = { ...cut, out: of("out", item(shape, 4)), top: of("top"), total: of("total") };
   return [
     { kind: "attention_pieces", write: (d) => attention(d, node, pieces) },
     { kind: "attention_join", write: (d) => attentionJoin(d, node, pieces), nodes: [] },
   ];
 }
-function topK({ node, choices }: Asked): readonly Launch[] {
-  if (largest.sorts(node, choices)) return sorts(node);
-  const length = largest.largestLength(node, choices);
+function topKLaunches({ node, choices }: LaunchRequest): readonly Launch[] {
+  if (largest.usesSort(node, choices)) return sortLaunches(node);
+  const length = largest.searchPieceLength(node, choices);
   if (length === null) return [{ kind: "top_k", write: (d) => largest.topK(d, node) }];
   const x = item(node.args, 0);
   const pieces = Math.ceil(item(dims(x.type), x.type.shape.length - 1) / length);
   const of = (name: string, dtype: DType): VirtualBuffer =>
-    virtual(`${name}.${node.id}`, dtype, [count(item(node.results, 0).type), pieces], null);
+    virtualBuffer(`${name}.${node.id}`, dtype, [count(item(node.results, 0).type), pieces], null);
   const made = { length, values: of("tops", dtypeOf(x.type)), index: of("places", "i32") };
   return [
     { kind: "largest_pieces", write: (d) => largest.largestOfPiece(d, node, made) },
     { kind: "largest", write: (d) => largest.largestOfPieces(d, node, made), nodes: [] },
   ];
 }
-function sorts(node: Node): readonly Launch[] {
+function sortLaunches(node: Node): readonly Launch[] {
   const order = Array.from({ length: sortPasses - 1 }, (_, number) =>
-    virtual(`order.${node.id}.${number}`, "i32", sortedShape(node), null),
+    virtualBuffer(`order.${node.id}.${number}`, "i32", sortedShape(node), null),
   );
   return Array.from({ length: sortPasses }, (_, number): Launch => {
     const pass: SortPass = { number, before: order[number - 1] ?? null, after: order[number] ?? null };
     return { kind: "sort", write: (d) => sortPass(d, node, pass) };
   });
 }
-function cutoffs({ node, choices }: Asked): readonly Launch[] {
+function cutoffLaunches({ node, choices }: LaunchRequest): readonly Launch[] {
   const pieces = cutoffPieces(node, choices);
   if (pieces <= 1) return [{ kind: "cutoff", write: (d) => cutoff(d, node) }];
-  const rounds = cutoffRounds(node, pieces, (name, dtype, shape) => virtual(`${name}.${node.id}`, dtype, shape, null));
+  const rounds = cutoffRounds(node, pieces, (name, dtype, shape) =>
+    virtualBuffer(`${name}.${node.id}`, dtype, shape, null),
+  );
   return [
     ...rounds.map((round) => ({ kind: "cutoff_round", write: (d: Draft) => cutoffRound(d, node, round) })),
     { kind: "cutoff_end", write: (d) => cutoffEnd(d, node, item(rounds, rounds.length - 1)) },
   ];
 }
 /** One counting sort for each digit of the group; a small routing with one digit is done by one kernel. */
-function routes({ node, isRead }: Asked): readonly Launch[] {
+function routeLaunches({ node, isRead }: LaunchRequest): readonly Launch[] {
   const { groups } = node.attrs as { readonly groups: number };
   const choices = item(dims(item(node.args, 0).type), 0);
   const digits = routing.digitsOf(choices, groups);
@@ -128,10 +131,10 @@ function routes({ node, isRead }: Asked): readonly Launch[] {
   const [only] = digits;
   if (digits.length === 1 && only?.chunks === 1) {
     const pass: routing.RoutePass = { ...only, node, before: null, after: null };
-    return [{ kind: "route", write: (d) => routing.routeWhole(d, pass, places) }];
+    return [{ kind: "route", write: (d) => routing.routeInOneTask(d, pass, places) }];
   }
   const of = (name: string, p: number, shape: readonly number[]): VirtualBuffer =>
-    virtual(`${name}.${node.id}.${p}`, "i32", shape, null);
+    virtualBuffer(`${name}.${node.id}.${p}`, "i32", shape, null);
   const order = digits.slice(1).map((_, p) => of("order", p, [choices]));
   const passes = digits.flatMap((digit, p): Launch[] => {
     const pass: routing.RoutePass = { ...digit, node, before: order[p - 1] ?? null, after: order[p] ?? null };

@@ -4,7 +4,7 @@ import type { Builder, Graph, Node, Store, Value } from "../graph/node.ts";
 import { nodesOf, storeOf, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { isRight } from "../ops/pairs.ts";
+import { isRightOperand } from "../ops/pairs.ts";
 import { dims } from "../types/type.ts";
 
 /** The panel width of each store; stores that are not in the map lie in rows. */
@@ -14,36 +14,36 @@ export type StorePanels = ReadonlyMap<string, number>;
  * Chooses the panels of the stores of a program; a store lies in panels in all of its graphs or in none. `width`: the columns of a register tile of
  * the target.
  */
-export function panelsOf(graphs: readonly Graph[], stores: readonly Store[], width: number): StorePanels {
-  const kin = new Kin(graphs);
-  const refused = new Set(stores.filter((s) => !suits(s, width)).map((s) => kin.family(s.name)));
-  const chosen = stores.filter(({ name }) => !refused.has(kin.family(name)) && kin.wants(kin.family(name)));
+export function choosePanels(graphs: readonly Graph[], stores: readonly Store[], width: number): StorePanels {
+  const kin = new LayoutClasses(graphs);
+  const refused = new Set(stores.filter((s) => !fitsPanels(s, width)).map((s) => kin.classOf(s.name)));
+  const chosen = stores.filter(({ name }) => !refused.has(kin.classOf(name)) && kin.wantsPanels(kin.classOf(name)));
   return new Map(chosen.map((s) => [s.name, width]));
 }
 /**
  * Whether a store can lie in panels: its columns are a multiple of the width, as panels have no padding. (A single row is the same in both layouts.)
  */
-function suits({ role, type }: Store, width: number): boolean {
+function fitsPanels({ role, type }: Store, width: number): boolean {
   const [rows = 1, columns = 0] = dims(type).slice(-2);
   return role !== "input" && type.shape.length > 1 && rows > 1 && columns > 0 && columns % width === 0;
 }
 /** The panel width of a value of one graph, or null for rows: the layout of the stores that it is made from, or assigned to, element by element. */
 export type ValuePanels = (v: Value) => number | null;
-export function panelsIn(graph: Graph, stores: StorePanels): ValuePanels {
+export function panelWidthsIn(graph: Graph, stores: StorePanels): ValuePanels {
   if (stores.size === 0) return () => null;
-  const kin = new Kin([graph]);
-  const widths = new Map([...stores].map(([name, width]) => [kin.family(name), width]));
+  const kin = new LayoutClasses([graph]);
+  const widths = new Map([...stores].map(([name, width]) => [kin.classOf(name), width]));
   const becomes = new Map(
-    graph.results.flatMap((r) => (r.role === "store" && isMade(r.value) ? [[r.value, stores.get(r.name)]] : [])),
+    graph.results.flatMap((r) => (r.role === "store" && isGenerated(r.value) ? [[r.value, stores.get(r.name)]] : [])),
   );
-  return (v) => widths.get(kin.family(v)) ?? becomes.get(v) ?? null;
+  return (v) => widths.get(kin.classOf(v)) ?? becomes.get(v) ?? null;
 }
 
 /** If stores of different layouts are assigned one value that is not in memory (the zeros that they begin with), makes a value for each layout. */
-export function perLayout(g: Builder, graph: Graph, stores: StorePanels): Graph {
+export function splitByLayout(g: Builder, graph: Graph, stores: StorePanels): Graph {
   const first = new Map<Value, number | undefined>();
   const results = graph.results.map((r) => {
-    if (r.role !== "store" || !isMade(r.value)) return r;
+    if (r.role !== "store" || !isGenerated(r.value)) return r;
     const width = stores.get(r.name);
     if (!first.has(r.value)) first.set(r.value, width);
     return first.get(r.value) === width ? r : { ...r, value: b.detach(g, r.value) };
@@ -52,7 +52,7 @@ export function perLayout(g: Builder, graph: Graph, stores: StorePanels): Graph 
 }
 
 /** Families (union-find) of stores and values: element [.., r, c] of one is made from elements [.., r, c] of others, so all share a layout. */
-class Kin {
+class LayoutClasses {
   private readonly parents = new Map<Value | string, Value | string>();
   private readonly weights: Value[] = [];
   private readonly refused: Value[] = [];
@@ -60,45 +60,47 @@ class Kin {
   constructor(graphs: readonly Graph[]) {
     for (const graph of graphs) this.graph(graph);
   }
-  family(member: Value | string): Value | string {
+  classOf(member: Value | string): Value | string {
     let top = member;
     for (let up = this.parents.get(top); up !== undefined; up = this.parents.get(top)) top = up;
     if (top !== member) this.parents.set(member, top);
     return top;
   }
   /** Whether some contraction reads the family as a weight, and nothing reads it in another order. */
-  wants(family: Value | string): boolean {
-    const among = (list: readonly Value[]): boolean => list.some((v) => this.family(v) === family);
+  wantsPanels(family: Value | string): boolean {
+    const among = (list: readonly Value[]): boolean => list.some((v) => this.classOf(v) === family);
     return among(this.weights) && !among(this.refused);
   }
   private join(a: Value | string, b: Value | string): void {
-    const [x, y] = [this.family(a), this.family(b)];
+    const [x, y] = [this.classOf(a), this.classOf(b)];
     if (x !== y) this.parents.set(x, y);
   }
   private graph(graph: Graph): void {
     const nodes = nodesOf(graph);
     const uses = usesIn(nodes, new Set(valuesOf(graph)));
-    const stored = graph.results.filter((r) => r.role === "store" && !isMade(r.value));
+    const stored = graph.results.filter((r) => r.role === "store" && !isGenerated(r.value));
     const held = new Set([...stored.map((r) => r.value), ...nodes.filter((n) => storeOf(n)).flatMap((n) => n.results)]);
-    const odd = (v: Value): boolean => alike(v, uses).some((x) => (uses.get(x) ?? []).some((u) => u.use === "other"));
-    const isHeld = (v: Value): boolean => alike(v, uses).some((x) => held.has(x));
+    const isReadOtherwise = (v: Value): boolean =>
+      sameLayoutValues(v, uses).some((x) => (uses.get(x) ?? []).some((u) => u.use === "other"));
+    const isHeld = (v: Value): boolean => sameLayoutValues(v, uses).some((x) => held.has(x));
     // these do not join the family of what they are made from: a value that is in no store may have another layout
-    const apart = (v: Value): boolean => v.type.shape.length < 2 || isMade(v) || isMoved(v) || (odd(v) && !isHeld(v));
+    const isSeparate = (v: Value): boolean =>
+      v.type.shape.length < 2 || isGenerated(v) || isMovedByCollective(v) || (isReadOtherwise(v) && !isHeld(v));
     for (const { name, value } of stored) this.join(value, name);
-    for (const v of nodes.flatMap((n) => n.results).filter((x) => !apart(x))) {
+    for (const v of nodes.flatMap((n) => n.results).filter((x) => !isSeparate(x))) {
       const store = storeOf(v.node);
       if (store !== null) this.join(v, store);
-      if (odd(v)) this.refused.push(v);
-      for (const { use, by } of uses.get(v) ?? []) {
+      if (isReadOtherwise(v)) this.refused.push(v);
+      for (const { use, user } of uses.get(v) ?? []) {
         if (use === "weight") this.weights.push(v);
-        if (use === "same") for (const result of by.results) if (!apart(result)) this.join(v, result);
+        if (use === "same") for (const result of user.results) if (!isSeparate(result)) this.join(v, result);
       }
     }
   }
 }
 /** Computed inline from nothing in memory (constants, iota): it has no layout of its own and may serve many stores. */
-const isMade = ({ node }: Value): boolean =>
-  node.op.name !== "param" && (node.op.lower === "leaf" || (node.op.lower === "view" && node.args.every(isMade)));
+const isGenerated = ({ node }: Value): boolean =>
+  node.op.name !== "param" && (node.op.lower === "leaf" || (node.op.lower === "view" && node.args.every(isGenerated)));
 
 /**
  * How a node reads an argument. same: to make element [.., r, c] of its result it reads element [.., r, c]. weight: as the right operand of a
@@ -107,13 +109,13 @@ const isMade = ({ node }: Value): boolean =>
  */
 interface Use {
   readonly use: "same" | "weight" | "any" | "other";
-  readonly by: Node;
+  readonly user: Node;
 }
 function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMap<Value, readonly Use[]> {
   const uses = new Map<Value, Use[]>();
   // readers are visited first: how a view's argument is used depends on how the view is
-  for (const by of nodes.toReversed())
-    by.args.forEach((a, i) => uses.set(a, [...(uses.get(a) ?? []), { use: use(by, i), by }]));
+  for (const user of nodes.toReversed())
+    user.args.forEach((a, i) => uses.set(a, [...(uses.get(a) ?? []), { use: use(user, i), user }]));
   return uses;
 
   function use(by: Node, i: number): Use["use"] {
@@ -124,35 +126,36 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
         return dims(a.type).join() === dims(result.type).join() ? "same" : "other";
       case "view":
         return ofView(by, a, result);
-      case "together":
+      case "collective":
         return by.op.name === "all_reduce" ? "same" : "other";
       case "reduce":
-        return by.op.name === "reduce" && isWhole(by, a) ? "any" : "other";
+        return by.op.name === "reduce" && reducesMatrix(by, a) ? "any" : "other";
       default:
-        return (by.op.name === "dot" || by.op.name === "ragged_dot") && isRight(by, i) ? "weight" : "other";
+        return (by.op.name === "dot" || by.op.name === "ragged_dot") && isRightOperand(by, i) ? "weight" : "other";
     }
   }
   function ofView(view: Node, a: Value, result: Value): Use["use"] {
     const read = uses.get(result) ?? [];
     if (keepsMatrices(view, a, result)) return read.some((u) => u.use === "other") ? "other" : "same";
-    return !results.has(result) && read.every(serves) ? "any" : "other";
+    return !results.has(result) && read.every(allowsPanels) ? "any" : "other";
   }
-  function serves({ use, by }: Use): boolean {
+  function allowsPanels({ use, user }: Use): boolean {
     if (use === "weight") return true;
-    if (by.op.lower !== "view") return false;
-    return use === "any" || (use === "same" && by.results.every((v) => (uses.get(v) ?? []).every(serves)));
+    if (user.op.lower !== "view") return false;
+    return use === "any" || (use === "same" && user.results.every((v) => (uses.get(v) ?? []).every(allowsPanels)));
   }
 }
 /** A result of a collective that moves rows: these lie in rows. (An all_reduce adds element by element in any layout.) */
-const isMoved = ({ node }: Value): boolean => node.op.lower === "together" && node.op.name !== "all_reduce";
+const isMovedByCollective = ({ node }: Value): boolean =>
+  node.op.lower === "collective" && node.op.name !== "all_reduce";
 /** A value, and all that always has its layout: the operand and the result of an all_reduce. */
-function alike(v: Value, uses: ReadonlyMap<Value, readonly Use[]>): readonly Value[] {
+function sameLayoutValues(v: Value, uses: ReadonlyMap<Value, readonly Use[]>): readonly Value[] {
   const added = v.node.op.name === "all_reduce" ? v.node.args : [];
-  const sums = (uses.get(v) ?? []).flatMap(({ by }) => (by.op.name === "all_reduce" ? by.results : []));
+  const sums = (uses.get(v) ?? []).flatMap(({ user }) => (user.op.name === "all_reduce" ? user.results : []));
   return [...added, v, ...sums];
 }
 /** Whether a reduction is over all rows and columns. */
-function isWhole(node: Node, a: Value): boolean {
+function reducesMatrix(node: Node, a: Value): boolean {
   const { axes } = node.attrs as OpAttrs["reduce"];
   const rank = a.type.shape.length;
   return axes.includes(rank - 1) && axes.includes(rank - 2);

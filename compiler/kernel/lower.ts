@@ -5,27 +5,35 @@ import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { nodesOf, storeOf } from "../graph/walk.ts";
 import type { LaunchShape, Layout, PlanKernel, Variant } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
-import { type Region, under } from "../transform/region.ts";
-import { forwardNodes, fuse } from "../transform/regions.ts";
+import { forwardNodes, fuse } from "../transform/fuse.ts";
+import { type Region, reshapeBase } from "../transform/region.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 import { accessOf } from "./access.ts";
-import { asks } from "./asks.ts";
-import { rowsLayout } from "./build.ts";
-import { Draft, type Given, type Home, type Memory, virtual } from "./draft.ts";
-import { type Expanded, expand } from "./expand.ts";
+import { contiguousLayout } from "./builder.ts";
+import { bytesMoved, fractionsRead } from "./bytes-moved.ts";
+import { collectiveLaunch } from "./collective.ts";
+import {
+  type ConcatPiece,
+  concatIndex,
+  concatPiecesOf,
+  findInPlacePieces,
+  type InPlacePieces,
+  readsManySlices,
+  writePiece,
+} from "./concat-pieces.ts";
+import { type ConcatSlot, Draft, type LoweringContext, type ParamBinding, virtualBuffer } from "./draft.ts";
 import { item } from "./expr.ts";
 import type { Kernel } from "./ir.ts";
 import { launchesOf } from "./launches.ts";
 import type { StorePanels } from "./layout.ts";
-import { bytesMoved, partsRead } from "./moved.ts";
-import { finished } from "./passes.ts";
+import { type Legalized, legalize } from "./legalize.ts";
+import { finishKernel } from "./passes.ts";
+import { addPrefetches } from "./prefetch.ts";
 import { print, showBuffer } from "./print.ts";
-import { nameOf } from "./read.ts";
-import { type Choices, type Contraction, contractionKey, fitting, hostChoices, type Schedule } from "./schedule.ts";
-import { isReadInSteps, placeOf, type Step, type Steps, stepsIn, stepsOf, writePiece } from "./steps.ts";
-import { togetherLaunch } from "./together.ts";
+import { nameOf } from "./reader.ts";
+import { alignBlocks, type Choices, type Contraction, contractionKey, hostChoices, type Schedule } from "./schedule.ts";
 import { verify } from "./verify.ts";
 
 export interface Emitted {
@@ -43,7 +51,7 @@ export interface LowerOptions {
    */
   readonly stores?: readonly Store[];
   /** Called with each distinct kernel. */
-  readonly seen?: (k: Kernel) => void;
+  readonly onKernel?: (k: Kernel) => void;
   /** Schedules found by `moec tune`, by `contractionKey`. */
   readonly schedules?: ReadonlyMap<string, Schedule>;
   /** The target's choices; the host's if not given. */
@@ -64,192 +72,201 @@ export interface Variants {
 /** The launches that compute a graph, in an order in which each comes after what it reads. Buffers have no place in memory yet. */
 export function lower(graph: Graph, options: LowerOptions): Sequence {
   const { choices = hostChoices } = options;
-  const expanded = expand(graph, choices, options.panels);
+  const expanded = legalize(graph, choices, options.panels);
   const regions = fuse(expanded.graph, choices);
-  const lowering = new Lowering(expanded, options, stepsIn(expanded.graph, regions));
-  for (const region of regions) lowering.region(region);
+  const lowering = new Lowering(expanded, options, findInPlacePieces(expanded.graph, regions));
+  for (const region of regions) lowering.lowerRegion(region);
   lowering.endChain();
   return lowering.sequence();
 }
 
 type Phase = VirtualLaunch["phase"];
 /** What becomes a kernel, or a part of one. `nodes`: those that it computes. */
-interface Part {
+interface KernelPart {
   readonly region: Region;
   readonly kind: string;
-  readonly f: (d: Draft) => void;
+  readonly write: (d: Draft) => void;
   readonly nodes: readonly Node[];
   readonly phase: Phase;
 }
-interface Written {
+interface DraftedKernel {
   readonly d: Draft;
   readonly kernel: Kernel;
 }
-class Lowering implements Memory {
+class Lowering implements LoweringContext {
   private readonly graph: Graph;
   private readonly options: LowerOptions;
-  private readonly panels: Expanded["panels"];
+  private readonly panels: Legalized["panels"];
   private readonly buffers = new Map<Value, VirtualBuffer>();
   private readonly stores = new Map<string, VirtualBuffer>();
-  private readonly sums = new Map<Value, VirtualBuffer>();
-  private readonly uses = new Map<Value, number>();
+  private readonly partialSums = new Map<Value, VirtualBuffer>();
+  private readonly useCounts = new Map<Value, number>();
   /** Values whose rows have no padding: results, and what is copied as a whole or moved between workers. */
-  private readonly plain: Set<Value>;
+  private readonly unpadded: Set<Value>;
   private readonly prepared: ReadonlySet<string>;
-  private readonly steps: Steps;
-  readonly inSteps: boolean;
+  private readonly steps: InPlacePieces;
+  readonly shiftsPointers: boolean;
   private readonly phases: ReadonlyMap<Node, Phase>;
   private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
   /** By the printed kernel: equal layers have equal kernels, which are emitted once. */
   private readonly emitted = new Map<string, Emitted>();
   private readonly launches: VirtualLaunch[] = [];
   /** Parts that are waiting to become one kernel (CUDA, `Choices.chain`). */
-  private readonly chain: Part[] = [];
+  private readonly chain: KernelPart[] = [];
   /** The bytes of shared memory that the parts of `chain` take. */
-  private chained = 0;
+  private chainShared = 0;
   /** The schedule and the contraction of the kernel being written, if it is one. */
   private scheduled: PlanKernel["schedule"];
   private contraction: Contraction | null = null;
   /** The schedule to use instead, while a variant is being written. */
-  private forced: Schedule | null = null;
+  private forcedSchedule: Schedule | null = null;
 
-  constructor({ graph, panels }: Expanded, options: LowerOptions, steps: Steps) {
+  constructor({ graph, panels }: Legalized, options: LowerOptions, steps: InPlacePieces) {
     this.graph = graph;
     this.options = options;
     this.steps = steps;
     this.panels = panels;
     this.prepared = new Set((options.stores ?? []).filter((s) => s.role === "prepared").map((s) => s.name));
     const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.prepared.has(r.name);
-    this.plain = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
+    this.unpadded = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
     const nodes = nodesOf(graph);
-    this.inSteps = isReadInSteps(nodes);
+    this.shiftsPointers = readsManySlices(nodes);
     for (const node of nodes) {
-      for (const a of node.args) this.uses.set(a, (this.uses.get(a) ?? 0) + 1);
-      const isMoved = node.op.name === "scatter" || node.op.lower === "together";
-      if (isMoved) for (const v of [...node.args, ...node.args.map(under), ...node.results]) this.plain.add(v);
+      for (const a of node.args) this.useCounts.set(a, (this.useCounts.get(a) ?? 0) + 1);
+      const isMoved = node.op.name === "scatter" || node.op.lower === "collective";
+      if (isMoved) for (const v of [...node.args, ...node.args.map(reshapeBase), ...node.results]) this.unpadded.add(v);
     }
     this.phases = phasesOf(graph, options.stores ?? []);
   }
   bufferOf(v: Value): VirtualBuffer | null {
     if (v.node.op.name !== "param") return this.buffers.get(v) ?? null;
     const { store } = v.node.attrs as { readonly store: string };
-    const known = this.stores.get(store) ?? this.virtual(store, v, store);
+    const known = this.stores.get(store) ?? this.newBuffer(store, v, store);
     this.stores.set(store, known);
     return known;
   }
-  sumsOf(v: Value): VirtualBuffer {
-    const known = this.sums.get(v) ?? virtual(`sums.${v.node.id}`, "f32", partsOf(v, this.choices.sums), null);
-    this.sums.set(v, known);
+  partialSumsOf(v: Value): VirtualBuffer {
+    const known =
+      this.partialSums.get(v) ?? virtualBuffer(`sums.${v.node.id}`, "f32", partialSumShape(v, this.choices.sums), null);
+    this.partialSums.set(v, known);
     return known;
   }
-  homes(v: Value): readonly Home[] {
-    return (this.steps.made.get(v) ?? []).map((step) => this.home(step, v));
+  concatSlots(v: Value): readonly ConcatSlot[] {
+    return (this.steps.pieces.get(v) ?? []).map((step) => this.concatSlot(step, v));
   }
-  private home(step: Step, v: Value): Home {
-    return { buffer: this.made(step.concat), at: placeOf(step, v) };
+  private concatSlot(step: ConcatPiece, v: Value): ConcatSlot {
+    return { buffer: this.outputBuffer(step.concat), at: concatIndex(step, v) };
   }
-  shared(v: Value): boolean {
-    return (this.uses.get(v) ?? 0) > 1;
+  hasManyUses(v: Value): boolean {
+    return (this.useCounts.get(v) ?? 0) > 1;
   }
   get choices(): Choices {
     return this.options.choices ?? hostChoices;
   }
   schedule(c: Contraction): Schedule {
     this.contraction = c;
-    if (this.forced) return this.forced;
+    if (this.forcedSchedule) return this.forcedSchedule;
     const shape = contractionKey(c);
     const chosen = this.options.schedules?.get(shape) ?? this.choices.contraction(c);
-    const choice = fitting(chosen, this.choices.form?.(c) ?? null);
+    const choice = alignBlocks(chosen, this.choices.form?.(c) ?? null);
     this.scheduled = { shape, choice: { ...choice } };
     return choice;
   }
-  private virtual(name: string, v: Value, store: string | null): VirtualBuffer {
+  private newBuffer(name: string, v: Value, store: string | null): VirtualBuffer {
     const width = this.panels(v);
-    const layout: Layout = width === null ? this.rows(v, store) : { kind: "panels", width };
-    return virtual(name, dtypeOf(v.type), dims(v.type), store, layout);
+    const layout: Layout = width === null ? this.rowLayout(v, store) : { kind: "panels", width };
+    return virtualBuffer(name, dtypeOf(v.type), dims(v.type), store, layout);
   }
   /** The layout of a value in rows. Temporaries and prepared stores may have padded rows. */
-  private rows(v: Value, store: string | null): Layout {
-    const plain = rowsLayout(dims(v.type));
-    const isPlain = store === null ? this.plain.has(v) : !this.prepared.has(store);
+  private rowLayout(v: Value, store: string | null): Layout {
+    const plain = contiguousLayout(dims(v.type));
+    const isPlain = store === null ? this.unpadded.has(v) : !this.prepared.has(store);
     if (isPlain || !this.choices.pitch || v.type.shape.length < 2) return plain;
     return { kind: "rows", pitch: this.choices.pitch(plain.pitch, bytesOf[dtypeOf(v.type)]) };
   }
   /** The buffer of a value that a kernel makes. */
-  private made(v: Value): VirtualBuffer {
+  private outputBuffer(v: Value): VirtualBuffer {
     const name = `${nameOf(v.node)}.${v.node.id}${v.node.results.length > 1 ? `.${v.index}` : ""}`;
-    const known = this.buffers.get(v) ?? this.virtual(name, v, null);
+    const known = this.buffers.get(v) ?? this.newBuffer(name, v, null);
     this.buffers.set(v, known);
     return known;
   }
-  region(region: Region): void {
-    for (const v of region.outputs) if (!this.steps.only.has(v)) this.made(v);
+  lowerRegion(region: Region): void {
+    for (const v of region.outputs) if (!this.steps.unbuffered.has(v)) this.outputBuffer(v);
     if (region.outputs.every((v) => product(dims(v.type)) === 0)) return;
     const [node] = region.nodes;
-    if (node && region.kind === "together") return this.together(node);
-    if (node?.op.name === "concat" && region.kind !== "rows") return this.pieces(region, item(node.results, 0));
+    if (node && region.kind === "collective") return this.lowerCollective(node);
+    if (node?.op.name === "concat" && region.kind !== "rows") return this.lowerConcat(region, item(node.results, 0));
     for (const { kind, write, outputs, nodes } of launchesOf(region, this.choices, (v) => this.isRead(v)))
-      this.launch(outputs ? { ...region, outputs } : region, kind, write, nodes);
+      this.lowerLaunch(outputs ? { ...region, outputs } : region, kind, write, nodes);
   }
   /** Adds a collective of all workers, which has no kernel. */
-  private together(node: Node): void {
-    const read = node.args.map((v) => this.bufferOf(v) ?? this.bufferOf(under(v))).filter((buffer) => buffer !== null);
+  private lowerCollective(node: Node): void {
+    const read = node.args
+      .map((v) => this.bufferOf(v) ?? this.bufferOf(reshapeBase(v)))
+      .filter((buffer) => buffer !== null);
     if (read.length < node.args.length) throw new Bug(`an operand of ${node.op.name} is not in memory`);
     const phase = this.phases.get(node) ?? "forward";
     this.endChain();
-    this.launches.push(togetherLaunch(node, read, this.made(item(node.results, 0)), phase));
+    this.launches.push(collectiveLaunch(node, read, this.outputBuffer(item(node.results, 0)), phase));
   }
   /** Copies, or computes, the pieces of a concat that no other kernel writes in place. */
-  private pieces(region: Region, concat: Value): void {
-    for (const step of stepsOf(concat)) {
-      if (product(dims(step.piece.type)) === 0 || this.steps.made.has(under(step.piece))) continue;
-      const nodes = this.inside({ ...region, outputs: this.bufferOf(step.piece) ? [] : [step.piece] });
-      this.launch(region, "piece", (d) => writePiece(d, step, this.home(step, step.piece)), nodes);
+  private lowerConcat(region: Region, concat: Value): void {
+    for (const step of concatPiecesOf(concat)) {
+      if (product(dims(step.piece.type)) === 0 || this.steps.pieces.has(reshapeBase(step.piece))) continue;
+      const nodes = this.computedNodes({ ...region, outputs: this.bufferOf(step.piece) ? [] : [step.piece] });
+      this.lowerLaunch(region, "piece", (d) => writePiece(d, step, this.concatSlot(step, step.piece)), nodes);
     }
   }
   private isRead(v: Value): boolean {
-    return this.uses.has(v) || this.graph.results.some((r) => r.value === v);
+    return this.useCounts.has(v) || this.graph.results.some((r) => r.value === v);
   }
-  private launch(region: Region, kind: string, f: (d: Draft) => void, given?: readonly Node[]): void {
-    const nodes = given ?? this.inside(region);
+  private lowerLaunch(region: Region, kind: string, write: (d: Draft) => void, given?: readonly Node[]): void {
+    const nodes = given ?? this.computedNodes(region);
     [this.scheduled, this.contraction] = [undefined, null];
-    const part: Part = { region, kind, f, nodes, phase: this.phases.get(item(region.outputs, 0).node) ?? "forward" };
-    const own = this.written([part]);
-    if (this.isLink(part, own)) return this.link(part, this.emittedOf(own.kernel).launch?.shared ?? 0);
+    const part: KernelPart = {
+      region,
+      kind,
+      write,
+      nodes,
+      phase: this.phases.get(item(region.outputs, 0).node) ?? "forward",
+    };
+    const own = this.draftKernel([part]);
+    if (this.isChainable(part, own)) return this.addToChain(part, this.emittedOf(own.kernel).launch?.shared ?? 0);
     const { scheduled } = this;
     this.endChain();
-    this.add([part], own, scheduled, () => this.variant(part, own.d));
+    this.addLaunch([part], own, scheduled, () => this.variant(part, own.d));
   }
-  private link(part: Part, shared: number): void {
+  private addToChain(part: KernelPart, shared: number): void {
     const { parts = 0, shared: room = 0 } = this.choices.chain ?? {};
-    const isFull = this.chain.length === parts || this.chained + shared > room;
+    const isFull = this.chain.length === parts || this.chainShared + shared > room;
     if (isFull || this.chain.some((p) => p.phase !== part.phase)) this.endChain();
     this.chain.push(part);
-    this.chained += shared;
+    this.chainShared += shared;
   }
   /** Whether a kernel has a single task of elementwise work and reductions, so that it can be a part of a chain. */
-  private isLink({ nodes }: Part, { d, kernel }: Written): boolean {
-    if (!this.choices.chain || d.given.some((g) => g.base !== null || g.access === "part")) return false;
+  private isChainable({ nodes }: KernelPart, { d, kernel }: DraftedKernel): boolean {
+    if (!this.choices.chain || d.bindings.some((g) => g.base !== null || g.access === "part")) return false;
     return !nodes.some((n) => n.op.lower === "tile") && this.emittedOf(kernel).tasks === 1;
   }
   /** Writes the kernel of the waiting parts. */
   endChain(): void {
     const parts = this.chain.splice(0);
-    this.chained = 0;
-    if (parts.length > 0) this.add(parts, this.written(parts), undefined, () => null);
+    this.chainShared = 0;
+    if (parts.length > 0) this.addLaunch(parts, this.draftKernel(parts), undefined, () => null);
   }
-  private add(
-    parts: readonly Part[],
-    { d, kernel }: Written,
+  private addLaunch(
+    parts: readonly KernelPart[],
+    { d, kernel }: DraftedKernel,
     schedule: PlanKernel["schedule"],
     variantOf: () => Variant | null,
   ): void {
     const [outputs, nodes] = [parts.flatMap((p) => p.region.outputs), [...new Set(parts.flatMap((p) => p.nodes))]];
-    const written = this.partsWritten(outputs);
-    const { made, tasks } = this.kernel(kernel, nodes, schedule, variantOf);
+    const written = this.fractionsWritten(outputs);
+    const { made, tasks } = this.internKernel(kernel, nodes, schedule, variantOf);
     if (tasks === 0) return;
-    const args = d.given.map((g) => argument(kernel, g, this.options.access ?? accessOf));
-    const read = parts.flatMap((p) => [...partsRead(p.region.outputs, p.nodes, (v) => this.bufferOf(v))]);
+    const args = d.bindings.map((g) => virtualArgOf(kernel, g, this.options.access ?? accessOf));
+    const read = parts.flatMap((p) => [...fractionsRead(p.region.outputs, p.nodes, (v) => this.bufferOf(v))]);
     this.launches.push({
       kernel: made,
       args,
@@ -260,20 +277,20 @@ class Lowering implements Memory {
     });
   }
   /** The fraction that is written of each concat buffer that gets the outputs as pieces. */
-  private partsWritten(outputs: readonly Value[]): [VirtualBuffer, number][] {
-    const steps = outputs.flatMap((v) => this.steps.made.get(v) ?? []);
-    return steps.map(({ concat, piece }) => [this.made(concat), count(piece.type) / count(concat.type)]);
+  private fractionsWritten(outputs: readonly Value[]): [VirtualBuffer, number][] {
+    const steps = outputs.flatMap((v) => this.steps.pieces.get(v) ?? []);
+    return steps.map(({ concat, piece }) => [this.outputBuffer(concat), count(piece.type) / count(concat.type)]);
   }
-  private written(parts: readonly Part[]): Written {
+  private draftKernel(parts: readonly KernelPart[]): DraftedKernel {
     const names = new Set(parts.flatMap((p) => p.nodes.map(nameOf)));
-    const computed = ({ region }: Part): ReadonlySet<Value> => new Set([...region.outputs, ...region.again]);
+    const computed = ({ region }: KernelPart): ReadonlySet<Value> => new Set([...region.outputs, ...region.recomputed]);
     const d = new Draft([...names].join(" "), this, computed(item(parts, 0)));
     for (const [i, part] of parts.entries()) {
-      if (i > 0) d.next(computed(part));
-      part.f(d);
+      if (i > 0) d.nextPart(computed(part));
+      part.write(d);
     }
     const kind = [...new Set(parts.map((p) => p.kind))].join("_");
-    const plain = asks(finished(d.k.kernel("kernel")));
+    const plain = addPrefetches(finishKernel(d.k.kernel("kernel")));
     const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
     return { d, kernel };
   }
@@ -287,21 +304,23 @@ class Lowering implements Memory {
     return emitted;
   }
   /** The kernel's second version, with the schedule that `variants` chooses; null if there is none, or if its arguments would differ. */
-  private variant(part: Part, { given }: Draft): Variant | null {
+  private variant(part: KernelPart, { bindings }: Draft): Variant | null {
     const choice = this.contraction && this.options.variants?.choice(this.contraction);
     if (!choice) return null;
-    this.forced = choice;
-    const { d, kernel } = this.written([part]);
-    this.forced = null;
+    this.forcedSchedule = choice;
+    const { d, kernel } = this.draftKernel([part]);
+    this.forcedSchedule = null;
     const same =
-      d.given.length === given.length &&
-      d.given.every((g, i) => given[i] !== undefined && g.buffer === given[i].buffer && g.shift === given[i].shift);
+      d.bindings.length === bindings.length &&
+      d.bindings.every(
+        (g, i) => bindings[i] !== undefined && g.buffer === bindings[i].buffer && g.offset === bindings[i].offset,
+      );
     if (!same) return null;
     verify(kernel);
     return this.options.variants?.emit(kernel) ?? null;
   }
   /** The kernel with this text: equal ones are shared, and the program lines that they serve are collected. */
-  private kernel(
+  private internKernel(
     kernel: Kernel,
     nodes: readonly Node[],
     schedule: PlanKernel["schedule"],
@@ -309,7 +328,7 @@ class Lowering implements Memory {
   ): { readonly made: PlanKernel; readonly tasks: number } {
     const { text, tasks, ...needs } = this.emittedOf(kernel);
     const known = this.kernels.get(text);
-    if (!known) this.options.seen?.(kernel);
+    if (!known) this.options.onKernel?.(kernel);
     const variant = known ? null : variantOf();
     const made = known ?? {
       name: kernel.name,
@@ -325,11 +344,11 @@ class Lowering implements Memory {
     return { made, tasks };
   }
   /** The nodes that a region's kernel computes, each after its operands. */
-  private inside(region: Region): Node[] {
+  private computedNodes(region: Region): Node[] {
     const seen = new Set<Node>();
     const visit = (node: Node): void => {
       if (seen.has(node)) return;
-      for (const a of node.args) if (!this.bufferOf(a) || region.again.has(a)) visit(a.node);
+      for (const a of node.args) if (!this.bufferOf(a) || region.recomputed.has(a)) visit(a.node);
       seen.add(node);
     };
     for (const v of region.outputs) visit(v.node);
@@ -348,19 +367,19 @@ class Lowering implements Memory {
   }
 }
 /** The shape of a value's partial sums: one for each group of `columns` columns, for each row. */
-function partsOf(v: Value, columns = 1): number[] {
+function partialSumShape(v: Value, columns = 1): number[] {
   const shape = dims(item(v.node.args, 0).type);
   return [...shape.slice(0, -2), item(shape, shape.length - 1) / columns, item(shape, shape.length - 2)];
 }
-function argument(kernel: Kernel, g: Given, access: typeof accessOf): VirtualArg {
+function virtualArgOf(kernel: Kernel, g: ParamBinding, access: typeof accessOf): VirtualArg {
   if (g.base) return { buffer: g.buffer, access: "update", base: g.base };
-  if (g.shift === 0) return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };
-  return { buffer: g.buffer, access: g.access, shift: g.shift * bytesOf[g.buffer.dtype] };
+  if (g.offset === 0) return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };
+  return { buffer: g.buffer, access: g.access, byteOffset: g.offset * bytesOf[g.buffer.dtype] };
 }
 /** The `file:line` of the program that a node comes from. */
 function originOf(node: Node): string | null {
-  if (!node.where) return null;
-  const { source, start } = node.where;
+  if (!node.span) return null;
+  const { source, start } = node.span;
   return `${source.name}:${source.text.slice(0, start).split("\n").length}`;
 }
 /**

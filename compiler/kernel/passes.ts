@@ -1,15 +1,15 @@
-// Passes on kernels (`hoist`, `sync`), and the walks over statements and expressions that they share with other files.
+// Passes on kernels (`hoist`, `insertBarriers`), and the walks over statements and expressions that they share with other files.
 
-import { call, isNum, parts } from "./expr.ts";
+import { call, isNum, subexpressions } from "./expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile } from "./ir.ts";
 
 /** The expressions of a statement itself, without those of its body. */
-export function exprs(s: Stmt): readonly Expr[] {
+export function ownExpressions(s: Stmt): readonly Expr[] {
   switch (s.s) {
     case "let":
       return [s.value];
     case "for":
-      return [s.axis.from, s.axis.to, ...(s.axis.jump ? [s.axis.jump.at, s.axis.jump.by] : [])];
+      return [s.axis.from, s.axis.to, ...(s.axis.skip ? [s.axis.skip.at, s.axis.skip.by] : [])];
     case "if":
       return [s.cond];
     case "tile":
@@ -38,7 +38,8 @@ export const bodyOf = (s: Stmt): readonly Stmt[] => ("body" in s ? s.body : []);
 /** All statements, nested ones included; each comes before those of its body. */
 export const statements = (list: readonly Stmt[]): Stmt[] => list.flatMap((s) => [s, ...statements(bodyOf(s))]);
 /** Every expression in the statements, nested statements and subexpressions included. */
-export const expressions = (list: readonly Stmt[]): Expr[] => statements(list).flatMap(exprs).flatMap(parts);
+export const expressions = (list: readonly Stmt[]): Expr[] =>
+  statements(list).flatMap(ownExpressions).flatMap(subexpressions);
 export const loads = (list: readonly Stmt[]): Load[] => expressions(list).filter((x) => x.e === "load");
 export const stores = (list: readonly Stmt[]): StmtOf<"store">[] => statements(list).filter((s) => s.s === "store");
 /** Tiles of the roles that the statements read and write. */
@@ -48,12 +49,12 @@ export function tilesOf(
 ): { readonly reads: Set<Tile>; readonly writes: Set<Tile> } {
   const among = (all: readonly (Buffer | Tile)[]): Set<Tile> =>
     new Set(all.filter((t) => t.kind === "tile" && roles.includes(t.role)) as Tile[]);
-  return { reads: among(loads(list).map((x) => x.from)), writes: among(statements(list).flatMap(changedBy)) };
+  return { reads: among(loads(list).map((x) => x.from)), writes: among(statements(list).flatMap(writtenBy)) };
 }
-const changedBy = (s: Stmt): readonly (Buffer | Tile)[] =>
+const writtenBy = (s: Stmt): readonly (Buffer | Tile)[] =>
   s.s === "store" ? [s.to] : s.s === "tile" ? [s.tile] : s.s === "tally" ? [s.counts] : [];
 /** Buffers that a kernel stores to. */
-export const written = (k: Kernel): Set<Buffer> =>
+export const writtenBuffers = (k: Kernel): Set<Buffer> =>
   new Set(stores(k.body).flatMap(({ to }) => (to.kind === "buffer" ? [to] : [])));
 
 /**
@@ -65,18 +66,18 @@ function hoist(list: readonly Stmt[]): Stmt[] {
     if (s.s === "if") return [{ ...s, body: hoist(s.body) }];
     if (s.s !== "for") return [s];
     const body = hoist(s.body);
-    const out = body.filter((b) => b.s === "stage" && !changes(s, body, b));
+    const out = body.filter((b) => b.s === "stage" && !isLoopVariant(s, body, b));
     const loop = { ...s, body: body.filter((b) => !out.includes(b)) };
-    if (out.length === 0 || runs(s.axis)) return [...out, loop];
+    if (out.length === 0 || hasFirstRound(s.axis)) return [...out, loop];
     return [{ s: "if", cond: call("lt", "bool", s.axis.from, s.axis.to), body: [...out, loop] }];
   });
 }
 /** Whether a loop is known to have a first round. (Builders make no loops over constant empty ranges.) */
-function runs({ from, to }: Axis): boolean {
+function hasFirstRound({ from, to }: Axis): boolean {
   return isNum(from) || (to.e === "op" && to.op === "+" && to.args[0] === from);
 }
 /** Whether a statement depends on what the loop binds, or reads a tile. */
-function changes(loop: StmtOf<"for">, body: readonly Stmt[], s: Stmt): boolean {
+function isLoopVariant(loop: StmtOf<"for">, body: readonly Stmt[], s: Stmt): boolean {
   const bound = new Set<Expr>([loop.axis.v, loop.axis.n, ...body.flatMap((b) => (b.s === "let" ? [b.v] : []))]);
   return expressions([s]).some((x) => bound.has(x) || (x.e === "load" && x.from.kind === "tile"));
 }
@@ -85,7 +86,7 @@ function changes(loop: StmtOf<"for">, body: readonly Stmt[], s: Stmt): boolean {
  * Puts barriers between a write of a shared tile and the next use, and between a use and the next write. Rounds of a loop follow one another as tasks
  * do, so a list that uses shared tiles ends with a barrier.
  */
-export function sync(list: readonly Stmt[]): Stmt[] {
+export function insertBarriers(list: readonly Stmt[]): Stmt[] {
   const [read, written, out] = [new Set<Tile>(), new Set<Tile>(), [] as Stmt[]];
   const barrier = (): void => {
     out.push({ s: "sync" });
@@ -100,7 +101,7 @@ export function sync(list: readonly Stmt[]): Stmt[] {
     const { reads, writes } = tilesOf([s], "shared");
     const clash = [...reads].some((t) => written.has(t)) || [...writes].some((t) => written.has(t) || read.has(t));
     if (clash) barrier();
-    out.push(s.s === "for" ? { ...s, body: sync(s.body) } : s);
+    out.push(s.s === "for" ? { ...s, body: insertBarriers(s.body) } : s);
     for (const t of reads) read.add(t);
     for (const t of writes) written.add(t);
   }
@@ -108,6 +109,6 @@ export function sync(list: readonly Stmt[]): Stmt[] {
   return out;
 }
 /** The kernel as it is emitted: with barriers, and with loop-invariant stages hoisted. */
-export const finished = (k: Kernel): Kernel => ({ ...k, body: hoist(sync(k.body)) });
+export const finishKernel = (k: Kernel): Kernel => ({ ...k, body: hoist(insertBarriers(k.body)) });
 /** Whether an operand is staged as terms of bf16, for AMX. */
-export const isSplit = ({ form }: Tile): boolean => form === "term" || form === "terms";
+export const isInTerms = ({ form }: Tile): boolean => form === "term" || form === "terms";

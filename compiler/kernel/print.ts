@@ -1,7 +1,7 @@
 // Prints kernels and expressions. The hash of this text names a kernel.
 
 import { item } from "./expr.ts";
-import type { Ahead, Axis, Buffer, Expr, Kernel, Stmt } from "./ir.ts";
+import type { Axis, Buffer, Expr, Kernel, Prefetch, Stmt } from "./ir.ts";
 
 /** Binary operations written with a sign, with their precedence: a higher level binds tighter, as in C. */
 export const infix: Readonly<Record<string, readonly [text: string, level: number]>> = {
@@ -40,7 +40,7 @@ const layout = (b: Buffer): string => {
   return b.layout.pitch === (b.shape.at(-1) ?? 1) ? "" : ` pitch ${b.layout.pitch}`;
 };
 const axis = (a: Axis): string =>
-  `${a.v.name} in ${show(a.from)} .. ${show(a.to)}${a.step === 1 ? "" : ` by ${a.step}`}${a.jump ? ` but ${show(a.jump.by)} from ${show(a.jump.at)}` : ""}`;
+  `${a.v.name} in ${show(a.from)} .. ${show(a.to)}${a.step === 1 ? "" : ` by ${a.step}`}${a.skip ? ` but ${show(a.skip.by)} from ${show(a.skip.at)}` : ""}`;
 
 /** A parameter as `name: dtype[shape]`, with its layout. */
 export const showBuffer = (b: Buffer): string => `${b.name}: ${b.dtype}[${b.shape.join(", ")}]${layout(b)}`;
@@ -112,7 +112,7 @@ export function lines(s: Stmt): string[] {
       return ["sync"];
   }
 }
-function showAhead({ ahead, loop }: Ahead): string {
-  if (ahead === undefined) return "";
-  return `, ahead ${ahead}${loop ? ` (loop ${loop.index} of ${loop.of})` : ""}`;
+function showAhead({ prefetchDistance, loop }: Prefetch): string {
+  if (prefetchDistance === undefined) return "";
+  return `, ahead ${prefetchDistance}${loop ? ` (loop ${loop.index} of ${loop.of})` : ""}`;
 }

@@ -4,22 +4,22 @@ import type { Node } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
-import { piece, plus } from "./build.ts";
+import { blockAt, plus } from "./builder.ts";
 import type { Draft } from "./draft.ts";
 import {
   add,
+  and,
   asIndex,
   asValue,
-  both,
   call,
   div,
   equals,
   i32,
   isNum,
   item,
-  least,
   less,
   load,
+  min,
   mod,
   num,
   select,
@@ -28,32 +28,32 @@ import {
   within,
 } from "./expr.ts";
 import type { Expr, Tile } from "./ir.ts";
-import { operand, result, shapeOf } from "./read.ts";
+import { operand, result, shapeOf } from "./reader.ts";
 
 /** The most groups that one table can count. */
 const mostGroups = 4096;
-/** One counting sort by `key / below % keys`, stable, starting from the order that the pass before left (for the first, the order of the choices). */
+/** One counting sort by `key / divisor % keys`, stable, starting from the order that the pass before left (at first, the order of the choices). */
 export interface RoutePass {
   readonly node: Node;
-  readonly below: number;
+  readonly divisor: number;
   readonly keys: number;
   readonly chunks: number;
   readonly before: VirtualBuffer | null;
   /** Where the resulting order goes; null for the last pass, which writes the op's results. */
   readonly after: VirtualBuffer | null;
 }
-type Digit = Pick<RoutePass, "below" | "keys" | "chunks">;
+type Digit = Pick<RoutePass, "divisor" | "keys" | "chunks">;
 
 /** The digits of a routing's keys, the lowest first. Key `groups` stands for an index that is in no group. */
 export function digitsOf(choices: number, groups: number): Digit[] {
-  if (groups <= mostGroups) return [{ below: 1, keys: groups + 1, chunks: chunksOf(choices, groups) }];
+  if (groups <= mostGroups) return [{ divisor: 1, keys: groups + 1, chunks: chunksOf(choices, groups) }];
   const bits = Math.ceil(Math.log2(groups + 1));
   const digits = Math.ceil(bits / Math.log2(mostGroups));
   const width = 2 ** Math.ceil(bits / digits);
   return Array.from({ length: digits }, (_, i) => {
-    const below = width ** i;
-    const keys = Math.min(width, Math.floor(groups / below) + 1);
-    return { below, keys, chunks: chunksOf(choices, keys) };
+    const divisor = width ** i;
+    const keys = Math.min(width, Math.floor(groups / divisor) + 1);
+    return { divisor, keys, chunks: chunksOf(choices, keys) };
   });
 }
 /** How many chunks of choices are counted in parallel. */
@@ -72,20 +72,20 @@ interface Chunk {
 }
 /** One chunk of the choices: its number c and, for each of its n slots, the choice there, that choice's group (`groups` if in none) and its digit. */
 function chunk(d: Draft, pass: RoutePass): Chunk {
-  const { node, below, keys, chunks, before } = pass;
+  const { node, divisor, keys, chunks, before } = pass;
   const [choices, groups] = [choicesOf(node), groupsOf(node)];
-  const reader = d.reader({ plain: true, name: "index" });
+  const reader = d.reader({ withoutLets: true, name: "index" });
   const order = before && d.param("before", before, "read");
   const c = d.k.task("c", chunks);
-  const slots = piece(c.at, choices, Math.ceil(choices / chunks));
+  const slots = blockAt(c.at, choices, Math.ceil(choices / chunks));
   const choice = (i: Expr): Expr => (order ? asIndex(load(order, plus(slots, i))) : plus(slots, i));
   const group = (x: Expr): Expr => {
     const key = asIndex(reader.element(operand(node), [x]));
     return select(within(key, groups), key, num(groups));
   };
   const digit = (i: Expr): Expr => {
-    const high = div(group(choice(i)), below);
-    return keys * below > groups ? high : mod(high, keys);
+    const high = div(group(choice(i)), divisor);
+    return keys * divisor > groups ? high : mod(high, keys);
   };
   return { c: c.at, n: slots.n, choice, group, digit };
 }
@@ -126,7 +126,7 @@ export function routePlace(d: Draft, pass: RoutePass, places: VirtualBuffer): vo
   placeAll(d, pass, own, table);
 }
 /** A routing of one pass and one chunk: one task counts, scans and places. */
-export function routeWhole(d: Draft, pass: RoutePass, places: boolean): void {
+export function routeInOneTask(d: Draft, pass: RoutePass, places: boolean): void {
   const own = chunk(d, pass);
   const table = d.k.tile("shared", "table", [pass.keys]);
   d.k.tally(own.n, table, own.digit, () => undefined);
@@ -165,9 +165,9 @@ export function routeOffsets(d: Draft, node: Node): void {
     let found: Expr = num(0);
     for (let step = places === 0 ? 0 : 2 ** Math.floor(Math.log2(places)); step >= 1; step /= 2) {
       const next = add(found, num(step));
-      const last = d.k.letHere("last", load(expert, least(sub(next, num(1)), num(places - 1))));
-      const below = [call("ge", "bool", last, i32(0)), call("lt", "bool", last, asValue(e))].reduce(both);
-      const chosen = select(both(less(next, num(places + 1)), below), next, found);
+      const last = d.k.letHere("last", load(expert, min(sub(next, num(1)), num(places - 1))));
+      const below = [call("ge", "bool", last, i32(0)), call("lt", "bool", last, asValue(e))].reduce(and);
+      const chosen = select(and(less(next, num(places + 1)), below), next, found);
       found = isNum(chosen) ? chosen : d.k.letHere("found", chosen);
     }
     d.k.store(offsets, [e], asValue(found));

@@ -1,29 +1,29 @@
 // Default schedules of the CUDA target: tiles that fit into the registers of the warps and into shared memory.
-import { ceil } from "./expr.ts";
-import { type AttentionTile, type Choices, type Contraction, type Schedule, sums } from "./schedule.ts";
+import { roundUp } from "./expr.ts";
+import { type AttentionTile, type Choices, type Contraction, partialSumColumns, type Schedule } from "./schedule.ts";
 
 /** Multiprocessors of an H100. */
-export const processors = 132;
+export const multiprocessors = 132;
 /**
  * Tensor cores want tiles of 128 x 128, 64 x 64 for each warp, so that each fragment is used in four products. Smaller results, and FMA, take smaller
  * tiles. So does tf32 (half the columns and depth): its lanes load numbers down the depth one by one, and the addresses take registers. Two right
  * operands share the columns, since each has an accumulator.
  */
 function contraction(c: Contraction, tf32: boolean): Schedule {
-  const { m, n, operands, short } = c;
-  const large = (short || tf32) && m >= 128 && n >= 128 && operands <= 2;
-  const most = large ? (short ? 128 : 64) / operands : operands > 2 ? 32 : 64;
-  const bn = n > 32 ? most : Math.min(most, ceil(Math.max(n, 1), 16));
+  const { m, n, operands, isBf16 } = c;
+  const large = (isBf16 || tf32) && m >= 128 && n >= 128 && operands <= 2;
+  const most = large ? (isBf16 ? 128 : 64) / operands : operands > 2 ? 32 : 64;
+  const bn = n > 32 ? most : Math.min(most, roundUp(Math.max(n, 1), 16));
   const bm = large ? 128 : m > 32 ? 64 : m > 16 ? 32 : 16;
-  const s = { bm, bn, bk: large && !short ? 16 : 32, mc: bm, ragged: true, stream: false };
-  return m > (short ? 64 : 32) || tilesOf(c, s) >= processors ? s : { ...s, ...narrow(c, s) };
+  const s = { bm, bn, bk: large && !isBf16 ? 16 : 32, mc: bm, ragged: true, stream: false };
+  return m > (isBf16 ? 64 : 32) || tilesOf(c, s) >= multiprocessors ? s : { ...s, ...narrow(c, s) };
 }
 /**
  * With few tiles of few rows, reading the operands takes the time, and each block has few loads in flight: narrow tiles (64 bytes of columns) make
  * more blocks, and deeper stages load more at once.
  */
-function narrow({ operands, short }: Contraction, { bm, bn }: Schedule): Pick<Schedule, "bn" | "bk"> {
-  return { bn: Math.min(bn, short ? 32 : 16), bk: bm > 32 || operands > 1 ? 64 : 128 };
+function narrow({ operands, isBf16 }: Contraction, { bm, bn }: Schedule): Pick<Schedule, "bn" | "bk"> {
+  return { bn: Math.min(bn, isBf16 ? 32 : 16), bk: bm > 32 || operands > 1 ? 64 : 128 };
 }
 const tilesOf = ({ op, groups, m, n }: Contraction, { bm, bn }: Schedule): number =>
   (op === "ragged_dot" ? 1 : groups) * Math.ceil(m / bm) * Math.ceil(n / bn);
@@ -33,21 +33,21 @@ const tilesOf = ({ op, groups, m, n }: Contraction, { bm, bn }: Schedule): numbe
  */
 const gpu = { tensor: 6.7e12, fma: 0.3e12, memory: 2.9e12, block: 3e10, launch: 3e-6, addition: 7.5e-8 };
 /** The fraction of that rate that one block reaches alone; two on a multiprocessor hide each other's latency. */
-const alone = 0.87;
+const singleBlockRate = 0.87;
 /**
  * Split K: a result of few tiles, such as a dense layer's weight gradient, leaves multiprocessors idle. Cutting the depth into pieces (of whole
  * stages) gives more tiles, whose f32 results go through memory to be added. Returns the depth of a piece with the least estimated time. A remainder
  * of the depth is expensive: a launch of its own, with few tiles.
  */
-function piece(c: Contraction, tf32: boolean): number {
+function splitK(c: Contraction, tf32: boolean): number {
   const few = c.m <= 64;
   const seconds = (depth: number): number => {
     const count = Math.floor(c.k / depth);
     const s = contraction({ ...c, groups: c.groups * count, k: depth }, tf32);
-    const [tasks, width] = [tilesOf(c, s) * count, c.short ? 2 : 4];
-    const rate = (c.short || tf32 ? gpu.tensor : gpu.fma) * (tasks <= processors ? alone : 1);
-    const products = (Math.ceil(tasks / processors) * 2 * s.bm * s.bn * depth) / rate;
-    const asked = ((Math.min(c.m, s.bm) + s.bn) * Math.ceil(tasks / (2 * processors))) / gpu.block;
+    const [tasks, width] = [tilesOf(c, s) * count, c.isBf16 ? 2 : 4];
+    const rate = (c.isBf16 || tf32 ? gpu.tensor : gpu.fma) * (tasks <= multiprocessors ? singleBlockRate : 1);
+    const products = (Math.ceil(tasks / multiprocessors) * 2 * s.bm * s.bn * depth) / rate;
+    const asked = ((Math.min(c.m, s.bm) + s.bn) * Math.ceil(tasks / (2 * multiprocessors))) / gpu.block;
     const reads = !few ? 0 : depth * width * Math.max(asked, (s.bn * tasks) / gpu.memory);
     const launches = depth === c.k ? 0 : c.k % depth === 0 ? 1 : 4;
     const sums = launches > 0 ? (8 * Math.min(c.m, s.bm) * s.bn * tasks) / gpu.memory + count * gpu.addition : 0;
@@ -58,17 +58,17 @@ function piece(c: Contraction, tf32: boolean): number {
   return depths.reduce((best, depth) => (seconds(depth) < seconds(best) ? depth : best), c.k);
 }
 /** Bytes of shared memory that a block may have on every supported architecture (sm_86 and sm_120 have the least). */
-const room = 99 * 1024;
+const blockSharedBytes = 99 * 1024;
 /** The widest head; wider accumulators do not fit into a warp's registers. */
-const widest = 256;
-/** Tiles of scores [rows, columns], the largest first; `fewRows` are for one warp. */
-const manyRows = [
+const maxHeadWidth = 256;
+/** Tiles of scores [rows, columns], the largest first; `fewRowTiles` are for one warp. */
+const manyRowTiles = [
   [128, 64],
   [64, 64],
   [32, 32],
   [16, 16],
 ] as const;
-const fewRows = [
+const fewRowTiles = [
   [16, 64],
   [16, 32],
   [16, 16],
@@ -78,10 +78,10 @@ const fewRows = [
  * as an operand. Where registers allow, a warp has two rows of fragments, so that each fragment of keys and values is used in four products.
  */
 function attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null {
-  if (width > widest) return null;
+  if (width > maxHeadWidth) return null;
   const cols = 2 ** Math.ceil(Math.log2(Math.max(width, 16)));
   const few = !backward && queries <= 16 && width <= 128;
-  const tiles = few ? fewRows : manyRows;
+  const tiles = few ? fewRowTiles : manyRowTiles;
   const most = backward
     ? width <= 64
       ? 64
@@ -96,49 +96,52 @@ function attention(width: number, bytes: number, backward: boolean, queries: num
   const held = ([rows, block]: readonly [number, number]): number =>
     bytes * (backward ? 6 * rows * cols : (rows + 4 * block) * cols) + (bytes === 4 ? rows * block * bytes : 0);
   // a row has no more groups of 16 bytes than the block has threads, two for each of its rows
-  const tile = tiles.find((t) => t[0] <= most && held(t) <= room && (cols * bytes) / 16 <= 2 * t[0]);
-  return tile ? { rows: tile[0], block: tile[1], apart: backward && width > 128 } : null;
+  const tile = tiles.find((t) => t[0] <= most && held(t) <= blockSharedBytes && (cols * bytes) / 16 <= 2 * t[0]);
+  return tile ? { rows: tile[0], block: tile[1], separatePasses: backward && width > 128 } : null;
 }
 /** A query over a long past makes few tasks: split the keys into pieces of at least 256, as many as fill the multiprocessors. */
 function keyPieces(tasks: number, keys: number): number {
-  if (tasks >= processors) return 1;
-  return Math.max(1, Math.min(32, Math.floor(keys / 256), Math.ceil((2 * processors) / tasks)));
+  if (tasks >= multiprocessors) return 1;
+  return Math.max(1, Math.min(32, Math.floor(keys / 256), Math.ceil((2 * multiprocessors) / tasks)));
 }
 /** Pieces of 4096 elements of few long rows (the `cutoff` op); at most 16, as each block of the next round adds up the sums of all of them. */
-const rowPieces = (rows: number, columns: number): number =>
-  rows >= processors ? 1 : Math.min(16, Math.ceil(columns / 4096));
+const cutoffPieces = (rows: number, columns: number): number =>
+  rows >= multiprocessors ? 1 : Math.min(16, Math.ceil(columns / 4096));
 /** Pieces of at least 2048 elements of few long rows, as many as fill the multiprocessors; one launch combines their results. */
-const searchPieces = (rows: number, columns: number): number =>
-  rows >= processors ? 1 : Math.max(1, Math.min(Math.floor((2 * processors) / rows), Math.floor(columns / 2048)));
+const topKPieces = (rows: number, columns: number): number =>
+  rows >= multiprocessors
+    ? 1
+    : Math.max(1, Math.min(Math.floor((2 * multiprocessors) / rows), Math.floor(columns / 2048)));
 /** A block that walks 32768 elements takes about as long as a launch. */
-const foldsInside = (rows: number, elements: number): boolean => rows >= processors || elements <= rows << 15;
+const foldsInside = (rows: number, elements: number): boolean => rows >= multiprocessors || elements <= rows << 15;
 /** The bytes of an asynchronous copy, and their alignment; TMA needs the same. */
-const chunk = 16;
+const copyBytes = 16;
 /** The padded length of a row: long rows are aligned so that they can be copied in chunks, and by TMA. */
-const pitch = (columns: number, bytes: number): number => (columns < 64 ? columns : ceil(columns, chunk / bytes));
+const pitch = (columns: number, bytes: number): number =>
+  columns < 64 ? columns : roundUp(columns, copyBytes / bytes);
 /**
  * Elements per task of elementwise kernels: enough blocks for two on each multiprocessor, but at least a group of four for each thread of two warps.
  */
-const points = (elements: number): number =>
-  Math.min(4096, Math.max(256, 2 ** Math.floor(Math.log2(elements / (2 * processors)))));
+const elementsPerTask = (elements: number): number =>
+  Math.min(4096, Math.max(256, 2 ** Math.floor(Math.log2(elements / (2 * multiprocessors)))));
 const choicesOf = (tf32: boolean): Choices => ({
   contraction: (c) => contraction(c, tf32),
-  piece: (c) => piece(c, tf32),
+  splitK: (c) => splitK(c, tf32),
   attention,
   keyPieces,
-  rowPieces,
-  searchPieces,
+  cutoffPieces,
+  topKPieces,
   foldsInside,
   rowOfFew: 1 << 13,
   small: 1 << 14,
   operands: (rows) => (rows <= 64 ? 3 : 2),
-  chain: { parts: 8, shared: room },
-  sums,
+  chain: { parts: 8, shared: blockSharedBytes },
+  sums: partialSumColumns,
   pitch,
-  steps: chunk,
-  points,
-  together: 128,
-  alone: 16,
+  pointerAlignment: copyBytes,
+  elementsPerTask,
+  shortestRow: 128,
+  maxThreadReduction: 16,
   scans: true,
   movesOnly: true,
 });

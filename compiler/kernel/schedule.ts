@@ -1,7 +1,7 @@
 // Schedules: how a contraction is cut into tasks and blocks, as data; and `Choices`, all that a target decides about kernels. No schedule changes a
 // bit of a result: the sum over the depth is always in order.
-import { ceil } from "./expr.ts";
-import type { Form } from "./ir.ts";
+import { roundUp } from "./expr.ts";
+import type { OperandForm } from "./ir.ts";
 
 export interface Schedule {
   /** Rows and columns of an accumulator, and the depth of a block. */
@@ -33,35 +33,45 @@ export interface Contraction {
   /** Pairs of operands whose products are summed in one accumulator. */
   readonly pairs: number;
   /** All operands are bf16. */
-  readonly short: boolean;
+  readonly isBf16: boolean;
   /** The left operand lies in memory with its depth as the first axis, as in a weight gradient. */
-  readonly outer: boolean;
+  readonly isLeftTransposed: boolean;
 }
 /** The key of measured schedules, such as `ragged_dot 4096 x 256 x 128, 8 groups, 2 operands`. */
-export const contractionKey = ({ op, m, n, k, groups, operands, pairs, short, outer }: Contraction): string =>
+export const contractionKey = ({
+  op,
+  m,
+  n,
+  k,
+  groups,
+  operands,
+  pairs,
+  isBf16,
+  isLeftTransposed,
+}: Contraction): string =>
   [
     `${op} ${m} x ${n} x ${k}`,
     ...(groups > 1 ? [`${groups} groups`] : []),
     ...(operands > 1 ? [`${operands} operands`] : []),
     ...(pairs > 1 ? [`${pairs} pairs`] : []),
-    ...(short ? ["bf16"] : []),
-    ...(outer && op === "dot" ? ["outer"] : []),
+    ...(isBf16 ? ["bf16"] : []),
+    ...(isLeftTransposed && op === "dot" ? ["outer"] : []),
   ].join(", ");
 export interface AttentionTile {
   readonly rows: number;
   readonly block: number;
   /** The end of the loop over keys, the last visible key, is rounded up to a multiple of this; of `block` if not given. */
-  readonly round?: number;
+  readonly endMultiple?: number;
   /** The gradients of keys and of values are computed in two passes, as registers do not hold both. */
-  readonly apart?: boolean;
+  readonly separatePasses?: boolean;
 }
 /** What a target decides about kernels and regions. Optional parts that are not given are not used, or have the default that is stated. */
 export interface Choices {
   /** Where a loop's kernels get pointers to the step they use, these are aligned to so many bytes. */
-  readonly steps: number;
+  readonly pointerAlignment: number;
   contraction(c: Contraction): Schedule;
   /** Split K: the depth of the pieces into which a product of one pair of operands is cut; c.k if it is not. The pieces' results are added. */
-  piece(c: Contraction): number;
+  splitK(c: Contraction): number;
   /**
    * The tile of attention, given the larger width of key and value, the bytes of an element, and the number of queries; null if heads are too wide.
    */
@@ -69,11 +79,11 @@ export interface Choices {
   /** Into how many pieces `keys` keys are split when attention has `tasks` tasks; 1 if not given. */
   keyPieces?(tasks: number, keys: number): number;
   /** Into how many pieces each of `rows` rows is split by `cutoff`; 1 if not given. */
-  rowPieces?(rows: number, columns: number): number;
+  cutoffPieces?(rows: number, columns: number): number;
   /** The same for a top_k with k = 1. */
-  readonly searchPieces?: (rows: number, columns: number) => number;
+  readonly topKPieces?: (rows: number, columns: number) => number;
   /** The form of the operands if they are not multiplied as plain f32 numbers; null if they are. */
-  form?(c: Contraction): Form | null;
+  form?(c: Contraction): OperandForm | null;
   /** Columns of a register tile, and so of a weight's panel; if not given, weights lie in rows. */
   readonly panel?: number;
   /**
@@ -108,66 +118,66 @@ export interface Choices {
    */
   readonly chain?: { readonly parts: number; readonly shared: number };
   /** Elements per task of an elementwise kernel, given the total; if not given, a constant of the kernel writer. */
-  readonly points?: (elements: number) => number;
+  readonly elementsPerTask?: (elements: number) => number;
   /** Rows shorter than this are taken together by one task; 16 if not given. */
-  readonly together?: number;
+  readonly shortestRow?: number;
   /** The longest reduction that a thread does alone; if not given, all threads of a task share each reduction. */
-  readonly alone?: number;
+  readonly maxThreadReduction?: number;
   /** Whether all threads of a task share the running sum of a row; if not given, a thread computes it alone, in order. */
   readonly scans?: true;
   /** The most elements of a row that a task may keep in a local buffer. */
-  readonly kept?: number;
+  readonly maxCachedRow?: number;
   /** The longest rows that get one lane each. */
   readonly shortRow?: number;
   /**
-   * The side of the square that a task makes of a result that reads an operand down its columns. Smaller results than `least` elements, and all if
+   * The side of the square tile of a result that reads an operand down its columns. Smaller results than `least` elements, and all if
    * not given, are made row by row.
    */
-  readonly square?: { readonly side: number; readonly least: number };
-  /** Collectives only move bytes: sums over workers become a move followed by a reduction kernel (expand.ts). */
+  readonly transposeTile?: { readonly side: number; readonly least: number };
+  /** Collectives only move bytes: sums over workers become a move followed by a reduction kernel (legalize.ts). */
   readonly movesOnly?: boolean;
   /** The largest result, in elements, that may still be in the caches when a later kernel reads it. */
-  readonly inCaches?: number;
+  readonly cacheElements?: number;
 }
 /**
  * Columns of a partial sum: one vector on the host, two mma tiles (held by four lanes) on CUDA. Every schedule's accumulator has at least so many.
  */
-export const sums = 16;
-const inCaches = 1 << 22;
+export const partialSumColumns = 16;
+const cacheElements = 1 << 22;
 /** A number of tasks that is enough for a few threads. */
 const tasks = 32;
 export const hostChoices: Choices = {
   contraction: (c) => contraction(c, 16, tasks),
-  piece: pieceOfFew,
+  splitK: splitKOfFew,
   attention: (_width, _bytes, backward, queries) =>
-    backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, round: 16 },
+    backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, endMultiple: 16 },
   transposed: { queries: 64, few: 8, heads: tasks, kept: 1 << 20 },
-  kept: 1 << 16,
+  maxCachedRow: 1 << 16,
   shortRow: 15,
-  square: { side: 64, least: 1 << 16 },
-  inCaches,
-  sums,
+  transposeTile: { side: 64, least: 1 << 16 },
+  cacheElements,
+  sums: partialSumColumns,
   gathers: false,
   parts: 12,
-  steps: 1,
+  pointerAlignment: 1,
 };
 /** Special multiply instructions: "tiles" multiply tiles of bf16 (AMX), "words" add two products of bf16 to an f32 sum (AVX512-BF16). */
-export type Products = "tiles" | "words";
+export type MultiplyInstructions = "tiles" | "words";
 /** Whether the result is so small that there would be few tasks. */
 const isFew = ({ groups, m, n }: Contraction): boolean => groups * m * n <= 1 << 15;
 /** Split K for small results of a long depth: the most equal pieces, up to 16, of at least 256 each. */
-function pieceOfFew(c: Contraction): number {
+function splitKOfFew(c: Contraction): number {
   if (!isFew(c) || c.k < 1024) return c.k;
   for (let p = Math.min(16, Math.floor(c.k / 256)); p > 1; p--) if (c.k % p === 0) return c.k / p;
   return c.k;
 }
 /** The host's choices for an instruction set (the columns of its register tile, its special instructions) and a number of threads. */
-export const hostChoicesOf = (panel: number, products: Products | null = null, threads = 2): Choices => {
+export const hostChoicesOf = (panel: number, products: MultiplyInstructions | null = null, threads = 2): Choices => {
   const wanted = Math.max(tasks, 4 * threads);
   const choice = (c: Contraction): Schedule =>
-    products === "tiles" && splits(c)
-      ? splitContraction(c, wanted)
-      : shared(c, contraction(c, panel, wanted), threads, panel);
+    products === "tiles" && usesTerms(c)
+      ? termsContraction(c, wanted)
+      : balanceTasks(c, contraction(c, panel, wanted), threads, panel);
   return {
     ...hostChoices,
     panel,
@@ -176,53 +186,53 @@ export const hostChoicesOf = (panel: number, products: Products | null = null, t
   };
 };
 /** The number of threads that schedules are made for: rounded up to a power of two, so that few different ones exist. */
-export const crowd = (threads: number): number => 2 ** Math.ceil(Math.log2(Math.max(threads, 2)));
-function formOf(c: Contraction, products: Products): Form | null {
-  if (products === "words") return c.short ? "words" : null;
-  if (!splits(c)) return null;
-  return c.short ? "term" : "terms";
+export const scheduledThreads = (threads: number): number => 2 ** Math.ceil(Math.log2(Math.max(threads, 2)));
+function formOf(c: Contraction, products: MultiplyInstructions): OperandForm | null {
+  if (products === "words") return c.isBf16 ? "words" : null;
+  if (!usesTerms(c)) return null;
+  return c.isBf16 ? "term" : "terms";
 }
 /** Whether splitting into terms pays: enough rows, columns and depth must share the terms of a matrix. */
-function splits({ op, m, n, k, groups }: Contraction): boolean {
+function usesTerms({ op, m, n, k, groups }: Contraction): boolean {
   const [rows, depth] = [op === "ragged_dot" ? m / groups : m, op === "ragged_outer" ? k / groups : k];
   return rows >= 32 && depth >= 32 && n >= 16;
 }
 /** Rounds blocks up to what one instruction sums at once, a tile of 16 x 32 or a word, so that every schedule sums in the same way. */
-export function fitting(s: Schedule, form: Form | null): Schedule {
+export function alignBlocks(s: Schedule, form: OperandForm | null): Schedule {
   if (form === null) return s;
-  if (form === "words") return { ...s, bk: ceil(s.bk, 2) };
-  const bm = ceil(s.bm, 32);
-  return { ...s, bm, bk: ceil(s.bk, 32), mc: ceil(s.mc, bm) };
+  if (form === "words") return { ...s, bk: roundUp(s.bk, 2) };
+  const bm = roundUp(s.bm, 32);
+  return { ...s, bm, bk: roundUp(s.bk, 32), mc: roundUp(s.mc, bm) };
 }
 /** Whether rows of so many columns begin at multiples of a vector, which non-temporal stores need. */
-export const wholeVectors = (columns: number): boolean => columns % 16 === 0;
+export const hasWholeVectors = (columns: number): boolean => columns % 16 === 0;
 /**
  * The schedule of a product of terms (AMX). A task makes the terms of its rows, so it takes as many columns as leave enough tasks for all threads.
  * With its depth in one block it holds only a strip of the accumulator at a time. Otherwise (a deep product, or a ragged depth) whole accumulators
  * and the terms stay in L2.
  */
-function splitContraction({ op, m, n, k, groups, operands }: Contraction, most: number): Schedule {
+function termsContraction({ op, m, n, k, groups, operands }: Contraction, most: number): Schedule {
   const outer = op === "ragged_outer";
   const whole = !outer && k <= 2048;
-  const bm = op === "ragged_dot" ? 128 : evenly(m, outer ? 256 : 128, 32);
+  const bm = op === "ragged_dot" ? 128 : evenPart(m, outer ? 256 : 128, 32);
   const taken = groups * (op === "ragged_dot" ? 1 : Math.ceil(m / bm));
   const flops = 2 * m * n * k * operands * (op === "dot" ? groups : 1);
-  const wanted = Math.min(most, Math.max(16, Math.floor(flops / smallest)));
-  const widest = whole ? n : evenly(n, outer ? 768 : 1024, 64);
-  const least = Math.max(whole ? 64 : 256, ceil(n / Math.ceil(wanted / taken), 64));
+  const wanted = Math.min(most, Math.max(16, Math.floor(flops / minTaskFlops)));
+  const widest = whole ? n : evenPart(n, outer ? 768 : 1024, 64);
+  const least = Math.max(whole ? 64 : 256, roundUp(n / Math.ceil(wanted / taken), 64));
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;
   return {
     bm,
-    bn: Math.min(ceil(n, 16), ceil(widest, 16), least),
-    bk: whole ? ceil(k, 32) : outer ? 256 : 512,
+    bn: Math.min(roundUp(n, 16), roundUp(widest, 16), least),
+    bk: whole ? roundUp(k, 32) : outer ? 256 : 512,
     mc: bm,
-    stream: size > inCaches && wholeVectors(n),
+    stream: size > cacheElements && hasWholeVectors(n),
   };
 }
 /** The fewest FLOPs of such a task, a tenth of a millisecond: smaller ones cost more than sharing them gains. */
-const smallest = 1 << 26;
+const minTaskFlops = 1 << 26;
 /** The length of n's parts if cut evenly into as few as `most` allows, rounded up to `unit`. */
-const evenly = (n: number, most: number, unit: number): number => ceil(n / Math.ceil(n / most), unit);
+const evenPart = (n: number, most: number, unit: number): number => roundUp(n / Math.ceil(n / most), unit);
 /**
  * The default schedule on the host. A ragged_dot takes its whole depth and few columns, so that the accumulator stays in L1, as long as a strip of a
  * register tile's columns fits into L2 with the rows. Deeper ones take blocks of the depth for all rows of a group; a dot would read the operand
@@ -230,25 +240,29 @@ const evenly = (n: number, most: number, unit: number): number => ceil(n / Math.
  * blocks are wide. `panel`: columns of a register tile; if its rows are whole cache lines, weight gradients, which only the optimizer reads, get
  * non-temporal stores.
  */
-function contraction({ op, m, n, k, groups, operands, outer }: Contraction, panel: number, tasks: number): Schedule {
+function contraction(
+  { op, m, n, k, groups, operands, isLeftTransposed }: Contraction,
+  panel: number,
+  tasks: number,
+): Schedule {
   const [whole, wide] = [op === "ragged_dot" && k <= 768, panel > 16];
-  const deep = !wide || outer ? 256 : operands > 1 ? 512 : 1024;
-  const [rows, bk] = whole ? [192, 768] : outer || k > 512 ? [192, deep] : [48, 512];
-  const most = outer ? (wide ? 256 : 128) : whole ? Math.max(32, panel) : 64;
+  const deep = !wide || isLeftTransposed ? 256 : operands > 1 ? 512 : 1024;
+  const [rows, bk] = whole ? [192, 768] : isLeftTransposed || k > 512 ? [192, deep] : [48, 512];
+  const most = isLeftTransposed ? (wide ? 256 : 128) : whole ? Math.max(32, panel) : 64;
   // A narrow last block would copy all rows again for few columns, so blocks are widened or made equal.
   const bn =
-    outer && n > most
-      ? evenly(n, n % most > panel ? most : most + panel, panel)
-      : Math.min(most, ceil(Math.max(n, 1), 16));
+    isLeftTransposed && n > most
+      ? evenPart(n, n % most > panel ? most : most + panel, panel)
+      : Math.min(most, roundUp(Math.max(n, 1), 16));
   const columns = groups * Math.ceil(n / bn);
   const wanted = Math.ceil(tasks / Math.max(1, columns));
-  const blocks = Math.max(1, Math.ceil(m / rows), outer ? Math.min(wanted, Math.ceil(m / 144)) : 1);
+  const blocks = Math.max(1, Math.ceil(m / rows), isLeftTransposed ? Math.min(wanted, Math.ceil(m / 144)) : 1);
   const cuts = k > 512 ? blocks : Math.min(wanted, blocks);
-  const bm = op === "ragged_dot" ? rows : ceil(Math.ceil(m / blocks), 6);
+  const bm = op === "ragged_dot" ? rows : roundUp(Math.ceil(m / blocks), 6);
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;
-  const stream = (op !== "ragged_outer" || wide) && size > inCaches && wholeVectors(n);
+  const stream = (op !== "ragged_outer" || wide) && size > cacheElements && hasWholeVectors(n);
   const across = op === "ragged_dot" && m <= groups;
-  return { bm, bn, bk, mc: ceil(Math.ceil(m / cuts), bm), ...(across ? { across } : {}), stream };
+  return { bm, bn, bk, mc: roundUp(Math.ceil(m / cuts), bm), ...(across ? { across } : {}), stream };
 }
 
 /** How many tasks a contraction has under a schedule. */
@@ -259,23 +273,24 @@ export const tasksOf = ({ op, m, n, groups }: Contraction, { bm, bn, mc, parts =
  * task's time is estimated from its products and the operands that it reads or copies. Groups may have any size, so a thread may start a whole task
  * last.
  */
-function shared(c: Contraction, s: Schedule, threads: number, panel: number): Schedule {
+function balanceTasks(c: Contraction, s: Schedule, threads: number, panel: number): Schedule {
   if (s.across || tasksOf(c, s) >= 4 * threads) return s;
   const slowest = (x: Schedule): number => {
     const rounds = tasksOf(c, x) / threads;
     const rows = c.op === "ragged_dot" ? c.m / c.groups / (x.parts ?? 1) : c.op === "dot" ? x.mc : x.bm;
     return (
-      (c.op === "dot" ? Math.ceil(rounds) : rounds + 1) * (rows * x.bn + (c.outer ? copied : read) * (rows + x.bn))
+      (c.op === "dot" ? Math.ceil(rounds) : rounds + 1) *
+      (rows * x.bn + (c.isLeftTransposed ? copyCost : readCost) * (rows + x.bn))
     );
   };
-  return finer(c, s, panel).reduce((best, x) => (slowest(x) < slowest(best) ? x : best), s);
+  return finerSchedules(c, s, panel).reduce((best, x) => (slowest(x) < slowest(best) ? x : best), s);
 }
 /** The cost of an element that a task copies, or only reads, in multiply-adds. */
-const [copied, read] = [8, 4];
-function finer(c: Contraction, s: Schedule, panel: number): Schedule[] {
+const [copyCost, readCost] = [8, 4];
+function finerSchedules(c: Contraction, s: Schedule, panel: number): Schedule[] {
   if (c.op === "ragged_dot")
     return [2, 4, 8, 16].filter((parts) => c.m / c.groups / parts >= 24).map((parts) => ({ ...s, parts }));
-  const rows = [1, 2, 4, 8].map((n) => ceil(s.bm / n, 6)).filter((bm) => bm >= 24);
-  const columns = [1, 2, 4].map((n) => ceil(s.bn / n, panel)).filter((bn) => bn <= s.bn);
+  const rows = [1, 2, 4, 8].map((n) => roundUp(s.bm / n, 6)).filter((bm) => bm >= 24);
+  const columns = [1, 2, 4].map((n) => roundUp(s.bn / n, panel)).filter((bn) => bn <= s.bn);
   return rows.flatMap((bm) => columns.map((bn) => ({ ...s, bm, bn, mc: bm })));
 }

@@ -5,7 +5,7 @@ import { product } from "../types/numbers.ts";
 import type { Draft } from "./draft.ts";
 import { asIndex, asValue, call, i32, item, load, num, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
-import { operand, result, shapeOf } from "./read.ts";
+import { operand, result, shapeOf } from "./reader.ts";
 
 const bits = 8;
 export const sortPasses = 32 / bits;
@@ -26,7 +26,7 @@ export function sortPass(d: Draft, node: Node, { number, before, after }: SortPa
   const shape = shapeOf(x);
   const [n, k] = [item(shape, shape.length - 1), item(shapeOf(result(node)), shape.length - 1)];
   const row = unflatten(d.k.task("r", product(shape.slice(0, -1))).at, shape.slice(0, -1));
-  const reader = d.reader({ plain: true });
+  const reader = d.reader({ withoutLets: true });
   const order = before && d.param("before", before, "read");
   const element = (i: Expr): Expr => (order ? asIndex(load(order, ...row, i)) : i);
   const value = (i: Expr): Expr => reader.element(x, [...row, element(i)]);

@@ -1,10 +1,10 @@
 // Checks a finished kernel: variables are bound where they are used, indices are in bounds as far as ranges tell, tiles are used according to their
 // roles.
 import { Bug } from "../diagnostic.ts";
-import { bound } from "./build.ts";
+import { boundVariables } from "./builder.ts";
 import { item, range, typeOf } from "./expr.ts";
 import type { Buffer, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "./ir.ts";
-import { exprs } from "./passes.ts";
+import { ownExpressions } from "./passes.ts";
 import { lines, show } from "./print.ts";
 
 /** Throws a Bug that names the kernel. */
@@ -20,7 +20,7 @@ class Verifier {
 
   constructor(k: Kernel) {
     this.#kernel = k;
-    this.#scope = new Set(k.grid.flatMap(bound));
+    this.#scope = new Set(k.grid.flatMap(boundVariables));
   }
   statement(s: Stmt): void {
     this.#operands(s);
@@ -28,7 +28,7 @@ class Verifier {
       case "let":
         return void this.#scope.add(s.v);
       case "for":
-        return this.#within(bound(s.axis), s.body);
+        return this.#within(boundVariables(s.axis), s.body);
       case "if":
         return this.#within([], s.body);
       case "tile":
@@ -67,7 +67,7 @@ class Verifier {
   #operands(s: Stmt): void {
     const later = "value" in s && "body" in s && s.s !== "scan" ? s.value : undefined;
     const own = s.s === "scan" || s.s === "tally" ? [s.v] : [];
-    for (const x of exprs(s)) if (x !== later) this.#within(own, [], x);
+    for (const x of ownExpressions(s)) if (x !== later) this.#within(own, [], x);
   }
   #both({ body }: StmtOf<"both">): void {
     const folds = body.filter((b) => b.s === "fold");

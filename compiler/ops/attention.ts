@@ -3,39 +3,46 @@
 // of an image).
 // Axes: B sequences, G groups of keys, R query heads per group, T queries, U keys, A and C the widths of keys and values.
 import { TypeMismatch } from "../graph/builder.ts";
-import type { Across, Builder, Mapped, NdArray, Node, Placement, Value } from "../graph/node.ts";
+import type { Builder, Mapped, NdArray, Node, OpSharding, Placement, Value } from "../graph/node.ts";
 import { equalAll, type Size } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
-import { leading, pointwise } from "./across.ts";
 import type { Bound, Clause, OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { define, need, nth, one, at as read, sample } from "./common.ts";
-import { lift, placed, spaceOf } from "./mapped.ts";
+import { inSpace, lift, spaceOf } from "./mapped.ts";
+import { leadSharding, shardPointwise } from "./sharding.ts";
 
 type Attrs = OpAttrs["attention"];
 
 /** A pair of positions, as integers: `at` of each query, `seen` of each key. */
-export interface Pair<T> {
+export interface PositionPair<T> {
   readonly at: T;
   readonly seen: T;
 }
 /** Splits the arguments after q, k and v (of `attention` or `attention_backward`) into pairs of positions, the only integer ones, and the rest. */
-export function placesOf<T>(args: readonly T[], dtype: (x: T) => Type["dtype"]): { pairs: Pair<T>[]; rest: T[] } {
+export function splitPositions<T>(
+  args: readonly T[],
+  dtype: (x: T) => Type["dtype"],
+): { pairs: PositionPair<T>[]; rest: T[] } {
   const own = args.slice(3).filter((x) => dtype(x) === "i32");
   const pairs = own.flatMap((at, i) => (i % 2 === 0 ? [{ at, seen: nth(own, i + 1) }] : []));
   return { pairs, rest: args.slice(3 + own.length) };
 }
 /** All bounds in some clauses, nested ones included. */
-export const boundsIn = (list: readonly Clause[]): Bound[] =>
-  list.flatMap((c) => ("any" in c ? c.any.flatMap(boundsIn) : [c]));
+export const allBounds = (list: readonly Clause[]): Bound[] =>
+  list.flatMap((c) => ("any" in c ? c.any.flatMap(allBounds) : [c]));
 /** Whether all clauses are true, given which bounds hold. */
 export const allHold = (list: readonly Clause[], holds: (c: Bound) => boolean): boolean =>
   list.every((c) => ("any" in c ? c.any.some((some) => allHold(some, holds)) : holds(c)));
 
 /** Checks the types of q, k, v and the positions; returns the sizes [B, G, R, T, U, A, C]. */
-function axes(what: string, args: readonly Type[], { bounds, cap }: Attrs): [Size, Size, Size, Size, Size, Size, Size] {
+function attentionSizes(
+  what: string,
+  args: readonly Type[],
+  { bounds, cap }: Attrs,
+): [Size, Size, Size, Size, Size, Size, Size] {
   const [q, k, v] = [0, 1, 2].map((i) => nth(args, i)) as [Type, Type, Type];
-  const { pairs } = placesOf(args, (t) => t.dtype);
+  const { pairs } = splitPositions(args, (t) => t.dtype);
   need(
     q.shape.length === 5 && k.shape.length === 4 && v.shape.length === 4,
     () => `${what} needs q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], not ${[q, k, v].map(showType).join(", ")}`,
@@ -51,7 +58,7 @@ function axes(what: string, args: readonly Type[], { bounds, cap }: Attrs): [Siz
       () => `${what} needs positions i32[B, T] and i32[B, U], not ${showType(at)} and ${showType(seen)}`,
     );
   need(
-    boundsIn(bounds).every(({ pair }) => pair < pairs.length),
+    allBounds(bounds).every(({ pair }) => pair < pairs.length),
     () => `${what} has bounds on more than its ${pairs.length} pairs of positions`,
   );
   need(cap === undefined || (cap > 0 && cap < Infinity), () => `${what} needs a cap above 0, not ${cap}`);
@@ -65,17 +72,17 @@ function needBias(what: string, bias: Type | undefined, shape: readonly Size[], 
   );
 }
 /** Tells the optional bias (rank 5) and sink (rank 3) apart, among the arguments of `attention` after the positions. */
-export function endsOf<T>(rest: readonly T[], rank: (x: T) => number): { readonly bias?: T; readonly sink?: T } {
+export function biasAndSink<T>(rest: readonly T[], rank: (x: T) => number): { readonly bias?: T; readonly sink?: T } {
   const [bias, sink] = [5, 3].map((n) => rest.find((x) => rank(x) === n));
   return { ...(bias ? { bias } : {}), ...(sink ? { sink } : {}) };
 }
 /** The bias of an `attention` or `attention_backward` node, if it has one. */
 export function biasOf({ op, args }: Node): Value | undefined {
-  const { rest } = placesOf(args, (v) => dtypeOf(v.type));
-  return endsOf(rest.slice(op.name === "attention_backward" ? 3 : 0), (v) => v.type.shape.length).bias;
+  const { rest } = splitPositions(args, (v) => dtypeOf(v.type));
+  return biasAndSink(rest.slice(op.name === "attention_backward" ? 3 : 0), (v) => v.type.shape.length).bias;
 }
 /** The dtype of scores and their sums. */
-const wide = (t: Type): Type["dtype"] => (t.dtype === "f64" ? "f64" : "f32");
+const scoreDType = (t: Type): Type["dtype"] => (t.dtype === "f64" ? "f64" : "f32");
 
 /**
  * The scores of one query with one head, -infinity where a key is masked; `row` is its index in [B, G, R, T]; `q`, `keys`: where its query (in
@@ -90,7 +97,7 @@ interface Row {
 function* rows(args: readonly NdArray[], bias: NdArray | undefined, attrs: Attrs): Generator<Row> {
   const { scale, bounds } = attrs;
   const [q, k] = args as [NdArray, NdArray];
-  const { pairs } = placesOf(args, (a) => a.dtype);
+  const { pairs } = splitPositions(args, (a) => a.dtype);
   const [B = 0, G = 0, R = 0, T = 0, A = 0] = q.shape;
   const U = k.shape[2] ?? 0;
   for (let row = 0; row < B * G * R * T; row++) {
@@ -127,8 +134,8 @@ function showBound({ at, seen, plus, pair }: Bound): string {
 const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${name}` : name);
 
 /** Workers can each do some of the sequences: all arguments and results have them as first axis. */
-const bySequence = (node: Node<Attrs>, args: readonly Placement[]): Across<Attrs> | null =>
-  leading(args)?.axis === 0 ? pointwise(node, args) : null;
+const shardBySequence = (node: Node<Attrs>, args: readonly Placement[]): OpSharding<Attrs> | null =>
+  leadSharding(args)?.axis === 0 ? shardPointwise(node, args) : null;
 
 export const attention = define<"attention">({
   name: "attention",
@@ -138,19 +145,19 @@ export const attention = define<"attention">({
     "zeros (and, without a sink, a logarithm of 0) where nothing is seen",
   lower: "tile",
   infer(args, attrs) {
-    const [B, G, R, T, U, , C] = axes("attention", args, attrs);
-    const { rest } = placesOf(args, (t) => t.dtype);
-    const { bias, sink } = endsOf(rest, (t) => t.shape.length);
+    const [B, G, R, T, U, , C] = attentionSizes("attention", args, attrs);
+    const { rest } = splitPositions(args, (t) => t.dtype);
+    const { bias, sink } = biasAndSink(rest, (t) => t.shape.length);
     needBias("attention", bias, [B, G, R, T, U], attrs);
     const fits = sink === undefined || equalAll(sink.shape, [B, G, R]);
     need(fits && rest.length <= 2, () => "attention needs a sink of one number a head of queries");
-    return [type(one(args).dtype, [B, G, R, T, C]), type(wide(one(args)), [B, G, R, T])];
+    return [type(one(args).dtype, [B, G, R, T, C]), type(scoreDType(one(args)), [B, G, R, T])];
   },
   eval(args, attrs, types) {
     const v = nth(args, 2);
     const C = nth(v.shape, 3);
     const [out, sums] = types.map((t) => new Float64Array(count(t))) as [Float64Array, Float64Array];
-    const { bias, sink } = endsOf(placesOf(args, (a) => a.dtype).rest, (a) => a.shape.length);
+    const { bias, sink } = biasAndSink(splitPositions(args, (a) => a.dtype).rest, (a) => a.shape.length);
     const T = nth(nth(args, 0).shape, 3);
     for (const { row, keys, scores } of rows(args, bias, attrs)) {
       const level = sink ? read(sink, Math.floor(row / T)) : Number.NEGATIVE_INFINITY;
@@ -166,13 +173,13 @@ export const attention = define<"attention">({
   },
   vjp: (node, [dout = null, dsums = null], g) =>
     dout || dsums ? backward(node, dout, dsums, g) : node.args.map(() => null),
-  mapped: (args, attrs, g) => perSequence("attention", args, attrs, g),
-  across: bySequence,
+  mapped: (args, attrs, g) => mapSequences("attention", args, attrs, g),
+  shard: shardBySequence,
   flops: (node) => 2 * scoreCount(node) * (width(node, 0) + width(node, 2)),
   samples: (g) => sampleAttention(g).map(({ args, attrs }) => b.make(g, "attention", args, attrs)),
-  show,
+  showAttrs: show,
 });
-const typeOf = ({ type }: Value): Type["dtype"] => type.dtype;
+const dtypeOfValue = ({ type }: Value): Type["dtype"] => type.dtype;
 const width = (node: Node, i: number): number => dims(nth(node.args, i).type).at(-1) ?? 0;
 const scoreCount = (node: Node): number =>
   (count(nth(node.args, 0).type) / Math.max(1, width(node, 0))) * nth(dims(nth(node.args, 1).type), 2);
@@ -189,8 +196,8 @@ function backward(node: Node<Attrs>, dout: Value | null, dsums: Value | null, g:
   const d = dout ?? b.like(g, out, 0);
   const own = b.sum(g, b.mul(g, b.cast(g, out, t), b.cast(g, d, t)), [-1]);
   const delta = dsums ? b.sub(g, own, dsums) : own;
-  const { rest } = placesOf(node.args, typeOf);
-  const { bias, sink } = endsOf(rest, (v) => dims(v.type).length);
+  const { rest } = splitPositions(node.args, dtypeOfValue);
+  const { bias, sink } = biasAndSink(rest, (v) => dims(v.type).length);
   const given = node.args.slice(0, node.args.length - rest.length);
   const more = bias ? [bias] : [];
   const { results } = b.make(g, "attention_backward", [...given, sums, delta, d, ...more], node.attrs);
@@ -205,8 +212,8 @@ export const attention_backward = define<"attention_backward">({
     "where seen, ds = p (dout v^T - delta), by a cap times 1 - (score / cap)^2: dq = scale ds k, dk = scale ds^T q, dv = p^T dout summed over R, dbias = ds",
   lower: "tile",
   infer(args, attrs) {
-    const [B, G, R, T, U, , C] = axes("attention_backward", args, attrs);
-    const { rest } = placesOf(args, (t) => t.dtype);
+    const [B, G, R, T, U, , C] = attentionSizes("attention_backward", args, attrs);
+    const { rest } = splitPositions(args, (t) => t.dtype);
     const [sums, delta, dout, bias] = [nth(rest, 0), nth(rest, 1), nth(rest, 2), rest[3]];
     const fits =
       equalAll(sums.shape, [B, G, R, T]) && equalAll(delta.shape, sums.shape) && equalAll(dout.shape, [B, G, R, T, C]);
@@ -216,7 +223,12 @@ export const attention_backward = define<"attention_backward">({
   },
   eval(args, attrs, types) {
     const [q, k, v] = args as [NdArray, NdArray, NdArray];
-    const [sums, delta, dout, bias] = placesOf(args, (a) => a.dtype).rest as [NdArray, NdArray, NdArray, NdArray?];
+    const [sums, delta, dout, bias] = splitPositions(args, (a) => a.dtype).rest as [
+      NdArray,
+      NdArray,
+      NdArray,
+      NdArray?,
+    ];
     const [A, C] = [nth(k.shape, 3), nth(v.shape, 3)];
     const [dq, dk, dv, dbias] = types.map((t) => new Float64Array(count(t))) as [
       Float64Array,
@@ -248,23 +260,23 @@ export const attention_backward = define<"attention_backward">({
       "attention has no second gradient: write it as a softmax in the function that is differentiated twice",
     );
   },
-  mapped: (args, attrs, g) => perSequence("attention_backward", args, attrs, g),
-  across: bySequence,
+  mapped: (args, attrs, g) => mapSequences("attention_backward", args, attrs, g),
+  shard: shardBySequence,
   flops: (node) => scoreCount(node) * (6 * width(node, 0) + 4 * width(node, 2)),
   samples: (g) =>
     sampleAttention(g).map(({ args, attrs }) => {
       const [out, sums] = b.make(g, "attention", args, attrs).results as [Value, Value];
       const [dout, delta] = [sample(g, "f32", dims(out.type), "dout"), sample(g, "f32", dims(sums.type), "delta")];
-      const { rest } = placesOf(args, typeOf);
+      const { rest } = splitPositions(args, dtypeOfValue);
       const bias = rest.filter((x) => dims(x.type).length === 5);
       const given = args.slice(0, args.length - rest.length);
       return b.make(g, "attention_backward", [...given, sums, delta, dout, ...bias], attrs);
     }),
-  show,
+  showAttrs: show,
 });
 
 /** Inside a routed call, or over a stack, the additional axis is joined with that of the sequences. */
-function perSequence(
+function mapSequences(
   name: "attention" | "attention_backward",
   args: readonly Mapped[],
   attrs: Attrs,
@@ -276,7 +288,7 @@ function perSequence(
   const joined = lifted.map((v) => b.reshape(g, v, [n * sequences, ...dims(v.type).slice(2)]));
   return b
     .make(g, name, joined, attrs)
-    .results.map((r) => placed(space, b.reshape(g, r, [n, sequences, ...dims(r.type).slice(1)])));
+    .results.map((r) => inSpace(space, b.reshape(g, r, [n, sequences, ...dims(r.type).slice(1)])));
 }
 
 /**
@@ -292,7 +304,7 @@ function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {
   ) => {
     const places = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [B, n]);
     const pair = (f: (x: Value) => Value): Value[] => [f(places(T, -1)), f(places(U, 1))];
-    const isOfDocuments = boundsIn(bounds).some((c) => c.pair === 1);
+    const isOfDocuments = allBounds(bounds).some((c) => c.pair === 1);
     const args = [
       sample(g, "f32", [B, G, R, T, A], "q"),
       sample(g, "f32", [B, G, U, A], "k"),

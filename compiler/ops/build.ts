@@ -52,9 +52,9 @@ export function swap(g: Builder, x: Value, first = -2, second = -1): Value {
   );
 }
 /** Whether it is a transpose that puts the last axis second to last, possibly under a cast. */
-export function isTurned({ node, type }: Value): boolean {
+export function isTransposed({ node, type }: Value): boolean {
   const [from] = node.args;
-  if (node.op.name === "cast" && from) return isTurned(from);
+  if (node.op.name === "cast" && from) return isTransposed(from);
   return node.op.name === "transpose" && (node.attrs as OpAttrs["transpose"]).perm.at(-1) === type.shape.length - 2;
 }
 /** Inserts an axis of size 1 before axis `axis`. */
@@ -106,14 +106,15 @@ export const unary = (g: Builder, fn: UnaryName, x: Value): Value => make1(g, "u
 
 /** Promotes and broadcasts both to one dtype and shape. A number takes the other's dtype, or f32 if it is a fraction beside an integer. */
 function unify(g: Builder, a: Operand, b: Operand): [Value, Value] {
-  if (typeof a === "number") return typeof b === "number" ? unify(g, constant(g, a, "f32"), b) : turned(unify(g, b, a));
-  const other = typeof b === "number" ? constant(g, b, numberType(b, dtypeOf(a.type))) : b;
+  if (typeof a === "number")
+    return typeof b === "number" ? unify(g, constant(g, a, "f32"), b) : swapped(unify(g, b, a));
+  const other = typeof b === "number" ? constant(g, b, literalDType(b, dtypeOf(a.type))) : b;
   const dtype = wider(dtypeOf(a.type), dtypeOf(other.type));
   const shape = commonShape(dims(a.type), dims(other.type));
   return [broadcastTo(g, cast(g, a, dtype), shape), broadcastTo(g, cast(g, other, dtype), shape)];
 }
-const turned = ([a, b]: [Value, Value]): [Value, Value] => [b, a];
-function numberType(x: number, beside: DType): DType {
+const swapped = ([a, b]: [Value, Value]): [Value, Value] => [b, a];
+function literalDType(x: number, beside: DType): DType {
   if (isFloat(beside)) return beside;
   return Number.isInteger(x) ? "i32" : "f32";
 }

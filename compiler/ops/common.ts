@@ -56,19 +56,19 @@ export function number(size: Size): number {
 }
 export const numbers = (shape: readonly Size[]): number[] => shape.map(number);
 /** [before, n, after]: the product of the sizes before an axis, its own size, and the product of those after it. */
-export function around(shape: readonly number[], axis: number): [before: number, n: number, after: number] {
+export function splitAtAxis(shape: readonly number[], axis: number): [before: number, n: number, after: number] {
   return [product(shape.slice(0, axis)), nth(shape, axis), product(shape.slice(axis + 1))];
 }
 export const at = (a: NdArray, i: number): number => a.data[i] ?? Number.NaN;
 
 /** A `flops` function: `each` operations per element of the first result. */
-export const perElement =
+export const flopsPerElement =
   (each: number) =>
   (node: Node): number =>
-    each * made(node);
+    each * resultCount(node);
 /** The number of elements of the first result. */
-export const made = (node: Node): number => count(one(node.results).type);
-export const free = (): number => 0;
+export const resultCount = (node: Node): number => count(one(node.results).type);
+export const noFlops = (): number => 0;
 
 /** An input of a sample. The tests fill each store with numbers: floats without ties, i32 in -8 .. 8, or bools. */
 export function sample(g: Builder, dtype: DType, shape: readonly number[], name = "x"): Value {

@@ -4,11 +4,11 @@ import type { NdArray } from "../graph/node.ts";
 import { isFloat } from "../types/dtype.ts";
 import { equalAll } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
-import { rowwise } from "./across.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, need, needAxis, needFloat, needSame, nth, one, sample, three } from "./common.ts";
-import { pointwise } from "./mapped.ts";
+import { mapPointwise } from "./mapped.ts";
+import { shardRowwise } from "./sharding.ts";
 
 export const cutoff = define<"cutoff">({
   name: "cutoff",
@@ -41,8 +41,8 @@ export const cutoff = define<"cutoff">({
     const equals = b.maximum(g, b.cast(g, b.sum(g, chosen, [axis]), dtypeOf(dy.type)), 1);
     return [b.where(g, chosen, wide(b.div(g, dy, equals)), 0), null, null];
   },
-  mapped: pointwise("cutoff"),
-  across: rowwise,
+  mapped: mapPointwise("cutoff"),
+  shard: shardRowwise,
   flops: ({ args }) => 2 * keyBits * count(one(args).type),
   samples: (g) =>
     [

@@ -1,51 +1,51 @@
 // The op `dot`: batched matrix products, and sums of several of them.
-import type { Across, Builder, Mapped, NdArray, Node, Placement, Routing, Value, Workers } from "../graph/node.ts";
+import type { Builder, Mapped, NdArray, Node, OpSharding, Placement, Routing, Value, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { equal, equalAll } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
-import { type CutAt, cutAt, isCut, isThere, partial, summed, whole } from "./across.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, made, need, needFloat, needSame, nth, one, sample } from "./common.ts";
-import { grouped, lift, mayLearn, placed, type Space, spaceOf } from "./mapped.ts";
-import { chunked, depthOf } from "./pairs.ts";
+import { at, define, need, needFloat, needSame, nth, one, resultCount, sample } from "./common.ts";
+import { dependsOnStore, inSpace, lift, maskPadding, type Space, spaceOf } from "./mapped.ts";
+import { depthOf, operandPairs } from "./pairs.ts";
+import { isSharded, partial, replicated, type Sharded, satisfies, sharded, shardedForSum } from "./sharding.ts";
 
 export const dot = define<"dot">({
   name: "dot",
   doc: "(a [...B, M, K], b [...B, K, N], and any more pairs) -> [...B, M, N]: the sum of a @ b over the pairs, summed in f32 or wider",
   lower: "tile",
   infer(args) {
-    const products = chunked(args).map(([a, c]) => productOf(a, c));
+    const products = operandPairs(args).map(([a, c]) => productOf(a, c));
     for (const y of products) needSame("a sum of products", one(products), y);
     return [one(products)];
   },
   eval(args) {
-    const [a, c] = one(chunked(args));
+    const [a, c] = one(operandPairs(args));
     const rows = product(a.shape.slice(0, -1));
     const out = new Float64Array(rows * (c.shape.at(-1) ?? 1));
-    for (const [x, y] of chunked(args)) addProduct(out, x, y, a.shape.at(-2) ?? 1);
+    for (const [x, y] of operandPairs(args)) addProduct(out, x, y, a.shape.at(-2) ?? 1);
     return [out];
   },
   vjp({ args }, [dz], g) {
     if (!dz) return args.map(() => null);
     const turned = b.swap(g, dz);
-    return chunked(args).flatMap(([x, y]) => [
-      b.isTurned(x) ? b.swap(g, b.dot(g, y, turned)) : b.dot(g, dz, b.swap(g, y)),
-      b.isTurned(y) ? b.swap(g, b.dot(g, turned, x)) : b.dot(g, b.swap(g, x), dz),
+    return operandPairs(args).flatMap(([x, y]) => [
+      b.isTransposed(x) ? b.swap(g, b.dot(g, y, turned)) : b.dot(g, dz, b.swap(g, y)),
+      b.isTransposed(y) ? b.swap(g, b.dot(g, turned, x)) : b.dot(g, b.swap(g, x), dz),
     ]);
   },
-  across: leastMoved,
+  shard: leastMovedSharding,
   mapped(args, _, g) {
     const space = spaceOf(args);
-    const products = chunked(args).map(([x, y]) => mappedDot(g, x, y, space));
+    const products = operandPairs(args).map(([x, y]) => mappedDot(g, x, y, space));
     return [
-      placed(
+      inSpace(
         space,
         products.reduce((p, q) => b.add(g, p, q)),
       ),
     ];
   },
-  flops: (node) => 2 * made(node) * depthOf(node),
+  flops: (node) => 2 * resultCount(node) * depthOf(node),
   samples: (g) =>
     [
       { a: [3, 7], b: [7, 5] },
@@ -69,7 +69,7 @@ function sumOfProducts(g: Builder, depths: readonly number[]): Node {
   const args = depths.flatMap((k, i) => [sample(g, "f32", [5, k], `a${i}`), sample(g, "f32", [k, 6], `b${i}`)]);
   return b.make(g, "dot", args, none);
 }
-interface Cuts {
+interface ProductSharding {
   readonly args: readonly [Placement, Placement];
   readonly result: Placement;
 }
@@ -77,20 +77,27 @@ interface Cuts {
  * The placements of both operands and of the product where operand `side` (0: left, 1: right) is cut so: along the batch, the rows, the columns, or
  * the depth, where the product is a partial sum.
  */
-function productAcross({ axis, cut }: CutAt, side: 0 | 1, rank: number, workers: Workers): Cuts {
+function productSharding({ axis, sharding }: Sharded, side: 0 | 1, rank: number, workers: Workers): ProductSharding {
   const [rows, last] = [rank - 2, rank - 1];
-  if (axis < rows) return { args: [cutAt(axis, cut), cutAt(axis, cut)], result: cutAt(axis, cut) };
+  if (axis < rows) return { args: [sharded(axis, sharding), sharded(axis, sharding)], result: sharded(axis, sharding) };
   const isDepth = side === 0 ? axis === last : axis === rows;
-  if (isDepth) return { args: [summed(last, cut), summed(rows, cut)], result: partial("sum", cut, workers) };
-  return { args: side === 0 ? [cutAt(axis, cut), whole] : [whole, cutAt(axis, cut)], result: cutAt(axis, cut) };
+  if (isDepth)
+    return {
+      args: [shardedForSum(last, sharding), shardedForSum(rows, sharding)],
+      result: partial("sum", sharding, workers),
+    };
+  return {
+    args: side === 0 ? [sharded(axis, sharding), replicated] : [replicated, sharded(axis, sharding)],
+    result: sharded(axis, sharding),
+  };
 }
 /** Each operand that is cut suggests one way; this is the one that moves the fewest elements between workers. */
-function leastMoved(node: Node, args: readonly Placement[], workers: Workers): Across<typeof none> | null {
+function leastMovedSharding(node: Node, args: readonly Placement[], workers: Workers): OpSharding<typeof none> | null {
   const [rank, made] = [dims(one(node.args).type).length, count(one(node.results).type)];
-  const ways = args.flatMap((p, i) => (isCut(p) ? [productAcross(p, i % 2 === 0 ? 0 : 1, rank, workers)] : []));
-  const moved = ({ args: to, result }: Cuts): number =>
+  const ways = args.flatMap((p, i) => (isSharded(p) ? [productSharding(p, i % 2 === 0 ? 0 : 1, rank, workers)] : []));
+  const moved = ({ args: to, result }: ProductSharding): number =>
     node.args.reduce(
-      (n, { type }, i) => n + (isThere(nth(args, i), nth(to, i % 2)) ? 0 : count(type)),
+      (n, { type }, i) => n + (satisfies(nth(args, i), nth(to, i % 2)) ? 0 : count(type)),
       result.kind === "partial" ? made : 0,
     );
   const [least] = ways.toSorted((p, q) => moved(p) - moved(q));
@@ -128,20 +135,20 @@ export function accumulate(
 }
 
 function mappedDot(g: Builder, x: Mapped, y: Mapped, space: Space): Value {
-  if (y.kind === "plain") return timesShared(g, lift(g, x, space), y.value, space);
-  if (x.kind === "plain") return b.swap(g, timesShared(g, b.swap(g, lift(g, y, space)), b.swap(g, x.value), space));
+  if (y.kind === "uniform") return matmulUniform(g, lift(g, x, space), y.value, space);
+  if (x.kind === "uniform") return b.swap(g, matmulUniform(g, b.swap(g, lift(g, y, space)), b.swap(g, x.value), space));
   const [left, right] = [x, y].map((m) => dims(m.value.type).length);
   if (left === 3 && right === 3 && space.kind === "rows" && !space.by.outer) {
-    if (x.kind === "rows" && y.kind === "each") return timesEach(g, x.value, y.value, space.by.offsets);
+    if (x.kind === "rows" && y.kind === "each") return matmulPerGroup(g, x.value, y.value, space.by.offsets);
     if (x.kind === "each" && y.kind === "rows")
-      return b.swap(g, timesEach(g, b.swap(g, y.value), b.swap(g, x.value), space.by.offsets));
+      return b.swap(g, matmulPerGroup(g, b.swap(g, y.value), b.swap(g, x.value), space.by.offsets));
   }
   const isOuter = space.kind === "rows" && space.by.outer && !(y.kind === "rows" && y.by === space.by);
-  if (isOuter) return timesOuter(g, x, y, space.by);
+  if (isOuter) return matmulPerOuter(g, x, y, space.by);
   return b.dot(g, lift(g, x, space), lift(g, y, space));
 }
 /** Rows [R, ...B, m, K] of a nested mixture times matrices [E, ...B, K, N], one for each outer expert; each matrix of the batch B is a product of its own. */
-function timesOuter(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
+function matmulPerOuter(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
   const shape = dims(x.value.type);
   if (shape.length === 3) return timesOuterMatrix(g, x, y, by);
   const [n, batch, last] = [nth(shape, 0), shape.slice(1, -2), nth(dims(y.value.type), shape.length - 1)];
@@ -173,13 +180,13 @@ function timesOuterMatrix(g: Builder, x: Mapped, y: Mapped, by: Routing): Value 
   const product = b.raggedDot(g, b.reshape(g, x.value, [n * m, k]), y.value, offsets, (n * m) / by.rows);
   return b.reshape(g, product, [n, m, nth(dims(product.type), 1)]);
 }
-/** All rows of a space times the same matrix `w`. If `w` is trained, rows pass through `grouped`, so that its gradient leaves out padding rows. */
-function timesShared(g: Builder, rows: Value, w: Value, space: Space): Value {
-  if (!mayLearn(w.node)) return timesPlain(g, rows, w);
-  return grouped(g, timesPlain(g, grouped(g, rows, space), w), space);
+/** All rows of a space times the same matrix `w`. If `w` is trained, rows pass through `maskPadding`, so that its gradient leaves out padding rows. */
+function matmulUniform(g: Builder, rows: Value, w: Value, space: Space): Value {
+  if (!dependsOnStore(w.node)) return matmulFlat(g, rows, w);
+  return maskPadding(g, matmulFlat(g, maskPadding(g, rows, space), w), space);
 }
 /** rows [R, ...B, m, K] @ w [...B, K, N], as one product with R * m rows for each matrix of B. */
-function timesPlain(g: Builder, rows: Value, w: Value): Value {
+function matmulFlat(g: Builder, rows: Value, w: Value): Value {
   const shape = dims(rows.type);
   const batch = shape.length - 3;
   const [n, m, k] = [nth(shape, 0), nth(shape, batch + 1), nth(shape, batch + 2)];
@@ -190,7 +197,7 @@ function timesPlain(g: Builder, rows: Value, w: Value): Value {
   return b.transpose(g, out, [batch, ...inner.map((_, i) => i), batch + 1, batch + 2]);
 }
 /** rows [R, m, K] @ w [E, K, N]: each group of rows times its own matrix. */
-function timesEach(g: Builder, rows: Value, w: Value, offsets: Value): Value {
+function matmulPerGroup(g: Builder, rows: Value, w: Value, offsets: Value): Value {
   const [n = 0, m = 0, k = 0] = dims(rows.type);
   const out = b.raggedDot(g, b.reshape(g, rows, [n * m, k]), w, offsets, m);
   return b.reshape(g, out, [n, m, nth(dims(w.type), 2)]);

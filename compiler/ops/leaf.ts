@@ -2,8 +2,8 @@
 import { Bug } from "../diagnostic.ts";
 import { type } from "../types/type.ts";
 import * as b from "./build.ts";
-import { define, free, number, sample } from "./common.ts";
-import { leaf } from "./mapped.ts";
+import { define, noFlops, number, sample } from "./common.ts";
+import { neverMapped } from "./mapped.ts";
 
 export const param = define<"param">({
   name: "param",
@@ -14,10 +14,10 @@ export const param = define<"param">({
     throw new Bug("a store has no meaning of its own: the interpreter is given its contents");
   },
   vjp: () => [],
-  mapped: leaf,
-  flops: free,
+  mapped: neverMapped,
+  flops: noFlops,
   samples: (g) => [sample(g, "f32", [3]).node],
-  show: (attrs) => attrs.store,
+  showAttrs: (attrs) => attrs.store,
 });
 
 export const constant = define<"const">({
@@ -27,10 +27,10 @@ export const constant = define<"const">({
   infer: (_, attrs) => [type(attrs.dtype, [])],
   eval: (_, attrs) => [Float64Array.of(attrs.value)],
   vjp: () => [],
-  mapped: leaf,
-  flops: free,
+  mapped: neverMapped,
+  flops: noFlops,
   samples: (g) => [0.1, -0, Number.POSITIVE_INFINITY].map((x) => b.constant(g, x, "f32").node),
-  show: (attrs) => (Object.is(attrs.value, -0) ? "-0" : String(attrs.value)),
+  showAttrs: (attrs) => (Object.is(attrs.value, -0) ? "-0" : String(attrs.value)),
 });
 
 export const iota = define<"iota">({
@@ -40,7 +40,7 @@ export const iota = define<"iota">({
   infer: (_, attrs) => [type("i32", [attrs.size])],
   eval: (_, attrs) => [Float64Array.from({ length: number(attrs.size) }, (_, i) => i)],
   vjp: () => [],
-  mapped: leaf,
-  flops: free,
+  mapped: neverMapped,
+  flops: noFlops,
   samples: (g) => [0, 1, 7].map((n) => b.iota(g, n).node),
 });

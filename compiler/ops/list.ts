@@ -1,16 +1,16 @@
 // All ops. To add one, write its record, declare its attributes in attrs.ts, and list it here.
 import type { Op } from "../graph/node.ts";
 import { attention, attention_backward } from "./attention.ts";
+import { all_gather, all_reduce, all_to_all, exchange } from "./collectives.ts";
 import { cutoff } from "./cutoff.ts";
 import { dot } from "./dot.ts";
+import { gather, scatter, top_k } from "./gather.ts";
 import { constant, iota, param } from "./leaf.ts";
 import { after, binary, cast, detach, select, unary } from "./point.ts";
 import { ragged_dot, ragged_outer, ragged_sum } from "./ragged.ts";
 import { random } from "./random.ts";
 import { reduce, scan } from "./reduce.ts";
 import { combine, dispatch, route } from "./route.ts";
-import { gather, scatter, top_k } from "./take.ts";
-import { all_gather, all_reduce, all_to_all, exchange } from "./together.ts";
 import { broadcast, concat, reshape, slice, transpose } from "./view.ts";
 
 const leaves = [param, constant, iota] as const;

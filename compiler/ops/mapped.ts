@@ -4,9 +4,9 @@
 
 import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
-import { isAmong } from "../graph/choices.ts";
-import type { Builder, Mapped, Node, Outer, Routing, Value } from "../graph/node.ts";
-import { once } from "../once.ts";
+import { isWithin } from "../graph/index-range.ts";
+import type { Builder, Mapped, Node, OuterRouting, Routing, Value } from "../graph/node.ts";
+import { memoize } from "../memoize.ts";
 import { isFloat } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
@@ -22,17 +22,17 @@ export function spaceOf(args: readonly Mapped[]): Space {
   const inner = rows.find((m) => m.by.outer) ?? rows[0];
   if (inner) return { kind: "rows", by: inner.by };
   const each = args.find((m) => m.kind === "each");
-  if (!each) throw new Bug("an op was mapped though all of its operands are plain");
+  if (!each) throw new Bug("an op was mapped though all of its operands are uniform");
   return { kind: "each", over: each.over };
 }
 /** The size of the leading axis of a space. */
-export const lead = (s: Space): number => (s.kind === "each" ? s.over : (s.by.outer ?? s.by).rows);
-export const placed = (s: Space, value: Value): Mapped => ({ ...s, value });
+export const spaceLength = (s: Space): number => (s.kind === "each" ? s.over : (s.by.outer ?? s.by).rows);
+export const inSpace = (s: Space, value: Value): Mapped => ({ ...s, value });
 
-/** Gives an operand the leading axis of the space: a plain value is repeated, a value per expert is looked up for each row. */
+/** Gives an operand the leading axis of the space: a uniform value is repeated, a value per expert is looked up for each row. */
 export function lift(g: Builder, m: Mapped, to: Space): Value {
   if (to.kind === "rows" && to.by.outer) return liftNested(g, m, to.by, to.by.outer);
-  if (m.kind === "plain") return grouped(g, repeated(g, m.value, lead(to)), to);
+  if (m.kind === "uniform") return maskPadding(g, repeated(g, m.value, spaceLength(to)), to);
   if (to.kind === "each" && m.kind === "each") return m.value;
   if (to.kind === "rows" && m.kind === "each") return b.take(g, m.value, to.by.expert);
   if (to.kind === "rows" && m.kind === "rows" && m.by === to.by) return m.value;
@@ -42,23 +42,23 @@ export function lift(g: Builder, m: Mapped, to: Space): Value {
 }
 function repeated(g: Builder, x: Value, n: number): Value {
   const shape = dims(x.type);
-  return b.broadcast(g, x, [n, ...shape], later([...shape.keys()]));
+  return b.broadcast(g, x, [n, ...shape], shiftAxes([...shape.keys()]));
 }
 /** Brings an operand to a nested routing: first to the space around it, then into the nested routing's order of rows. */
-function liftNested(g: Builder, m: Mapped, by: Routing, outer: Outer): Value {
+function liftNested(g: Builder, m: Mapped, by: Routing, outer: OuterRouting): Value {
   if (m.kind === "rows" && m.by === by) return m.value;
   const wide = lift(g, m, outer.by ? { kind: "rows", by: outer.by } : { kind: "each", over: outer.rows });
-  return m.kind === "plain" && repeatsRows(m.value)
-    ? grouped(g, wide, { kind: "rows", by })
-    : inPlaces(g, wide, by, outer);
+  return m.kind === "uniform" && repeatsRows(m.value)
+    ? maskPadding(g, wide, { kind: "rows", by })
+    : dispatchToNested(g, wide, by, outer);
 }
 /**
  * Zeros in the rows that belong to no group, whose contents are undefined: in a gradient, what is broadcast to all rows is summed over all rows.
  */
-export function grouped(g: Builder, x: Value, to: Space): Value {
-  if (to.kind !== "rows" || !isFloat(dtypeOf(x.type)) || !mayLearn(x.node)) return x;
+export function maskPadding(g: Builder, x: Value, to: Space): Value {
+  if (to.kind !== "rows" || !isFloat(dtypeOf(x.type)) || !dependsOnStore(x.node)) return x;
   const { order, outer, groups, rows } = to.by;
-  if (rows === 0 || isAmong(routed(order), groups)) return x;
+  if (rows === 0 || isWithin(routedIndex(order), groups)) return x;
   const shape = dims(x.type);
   const axes = shape.slice(0, outer ? 2 : 1);
   const unit = product(axes) / rows;
@@ -66,16 +66,16 @@ export function grouped(g: Builder, x: Value, to: Space): Value {
   return b.where(g, b.broadcast(g, mask, shape, [...axes.keys()]), x, 0);
 }
 /** The index that a routing sorts. */
-const routed = (order: Value): Value => order.node.args[0] ?? order;
+const routedIndex = (order: Value): Value => order.node.args[0] ?? order;
 /** Whether a node depends on any store, so that a gradient may flow through it. */
-export const mayLearn: (node: Node) => boolean = once(
-  ({ op, args }) => op.name === "param" || args.some((a) => mayLearn(a.node)),
+export const dependsOnStore: (node: Node) => boolean = memoize(
+  ({ op, args }) => op.name === "param" || args.some((a) => dependsOnStore(a.node)),
 );
 /** Whether all entries along the first axis are equal, so that reordering changes nothing. */
 const repeatsRows = ({ node }: Value): boolean =>
   node.op.name === "broadcast" && !(node.attrs as OpAttrs["broadcast"]).axes.includes(0);
 /** Moves values of the outer rows into the order of the nested routing. */
-function inPlaces(g: Builder, x: Value, by: Routing, outer: Outer): Value {
+function dispatchToNested(g: Builder, x: Value, by: Routing, outer: OuterRouting): Value {
   if (by.rows === 0) return x;
   const [, n = 1, ...rest] = dims(x.type);
   const unit = (n * outer.rows) / by.rows;
@@ -88,16 +88,16 @@ function inPlaces(g: Builder, x: Value, by: Routing, outer: Outer): Value {
 }
 
 /** The `mapped` of most ops: all operands in one space, axes in the attributes shifted by `shift`. */
-export const leading =
+export const mapLeading =
   <N extends OpName>(name: N, shift: (attrs: OpAttrs[N], lead: number) => OpAttrs[N]) =>
   (args: readonly Mapped[], attrs: OpAttrs[N], g: Builder): Mapped[] => {
     const space = spaceOf(args);
     const values = args.map((m) => lift(g, m, space));
-    return b.make(g, name, values, shift(attrs, lead(space))).results.map((value) => placed(space, value));
+    return b.make(g, name, values, shift(attrs, spaceLength(space))).results.map((value) => inSpace(space, value));
   };
-export const pointwise = <N extends OpName>(name: N) => leading(name, (attrs: OpAttrs[N]) => attrs);
-export const later = (axes: readonly number[]): number[] => axes.map((a) => a + 1);
+export const mapPointwise = <N extends OpName>(name: N) => mapLeading(name, (attrs: OpAttrs[N]) => attrs);
+export const shiftAxes = (axes: readonly number[]): number[] => axes.map((a) => a + 1);
 /** The `mapped` of leaves, which have no operands and so are never mapped. */
-export const leaf = (): never => {
+export const neverMapped = (): never => {
   throw new Bug("a leaf was mapped");
 };

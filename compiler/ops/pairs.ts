@@ -3,24 +3,25 @@ import type { Node, Value } from "../graph/node.ts";
 import { dims } from "../types/type.ts";
 import { nth } from "./common.ts";
 
-export type Pair<T = Value> = readonly [left: T, right: T];
+export type OperandPair<T = Value> = readonly [left: T, right: T];
 
 /** Groups arguments two by two. */
-export function chunked<T>(args: readonly T[]): Pair<T>[] {
+export function operandPairs<T>(args: readonly T[]): OperandPair<T>[] {
   return Array.from({ length: Math.ceil(args.length / 2) }, (_, p) => [nth(args, 2 * p), nth(args, 2 * p + 1)]);
 }
 /** Groups the arguments of a ragged_dot, whose third argument is the offsets. */
-export const chunkedRows = <T>(args: readonly T[]): Pair<T>[] => chunked(args.toSpliced(2, 1));
+export const raggedOperandPairs = <T>(args: readonly T[]): OperandPair<T>[] => operandPairs(args.toSpliced(2, 1));
 
 /** The operands of a dot or a ragged_dot, pair by pair, in the order in which they are summed. */
-export const pairsOf = ({ op, args }: Node): Pair[] => (op.name === "ragged_dot" ? chunkedRows(args) : chunked(args));
+export const pairsOf = ({ op, args }: Node): OperandPair[] =>
+  op.name === "ragged_dot" ? raggedOperandPairs(args) : operandPairs(args);
 /** How many products are added up for one element of the result. */
 export const depthOf = (node: Node): number => pairsOf(node).reduce((sum, [x]) => sum + (dims(x.type).at(-1) ?? 1), 0);
 /** Whether an argument of a contraction is a right operand. */
-export const isRight = (node: Node, arg: number): boolean =>
+export const isRightOperand = (node: Node, arg: number): boolean =>
   node.op.name === "ragged_dot" ? arg === 1 || (arg > 2 && arg % 2 === 0) : arg % 2 === 1;
 /** The tensor in memory below single-argument views. Several slices of one tensor count as one operand of a kernel. */
-export function wholeOf(v: Value): Value {
+export function viewBase(v: Value): Value {
   const { op, args } = v.node;
-  return op.lower === "view" && args.length === 1 ? wholeOf(nth(args, 0)) : v;
+  return op.lower === "view" && args.length === 1 ? viewBase(nth(args, 0)) : v;
 }

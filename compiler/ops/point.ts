@@ -4,12 +4,25 @@ import type { Builder, Placement, Value } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 import { isFloat } from "../types/dtype.ts";
 import { dtypeOf, showType, type } from "../types/type.ts";
-import * as across from "./across.ts";
 import { type BinaryName, none, type UnaryName } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, free, made, need, needSame, nth, one, perElement, sample, three, two } from "./common.ts";
-import { lift, placed, pointwise, spaceOf } from "./mapped.ts";
+import {
+  at,
+  define,
+  flopsPerElement,
+  need,
+  needSame,
+  noFlops,
+  nth,
+  one,
+  resultCount,
+  sample,
+  three,
+  two,
+} from "./common.ts";
+import { inSpace, lift, mapPointwise, spaceOf } from "./mapped.ts";
 import { binaries, unaries } from "./scalar.ts";
+import * as sharding from "./sharding.ts";
 
 export const unary = define<"unary">({
   name: "unary",
@@ -17,7 +30,7 @@ export const unary = define<"unary">({
   lower: "point",
   infer([x], { fn }) {
     need(x !== undefined, () => `${fn} needs an operand`);
-    const result = unaries[fn].types(x.dtype);
+    const result = unaries[fn].resultDType(x.dtype);
     need(result !== null, () => `${fn} has no meaning for ${showType(x)}`);
     return [type(result, x.shape)];
   },
@@ -27,14 +40,14 @@ export const unary = define<"unary">({
     return [x.data.map((e) => f(e, x.dtype))];
   },
   vjp: ({ args, results, attrs }, [dy], g) => [dy ? unaries[attrs.fn].vjp(g, dy, one(args), one(results)) : null],
-  mapped: pointwise("unary"),
-  across: across.pointwise,
-  flops: (node) => unaries[node.attrs.fn].flops * made(node),
+  mapped: mapPointwise("unary"),
+  shard: sharding.shardPointwise,
+  flops: (node) => unaries[node.attrs.fn].flops * resultCount(node),
   samples: (g) => (Object.keys(unaries) as UnaryName[]).flatMap((fn) => unarySamples(g, fn).map((v) => v.node)),
-  word: (attrs) => attrs.fn,
+  displayName: (attrs) => attrs.fn,
 });
 function unarySamples(g: Builder, fn: UnaryName): Value[] {
-  const dtypes = (["f32", "bf16", "i32", "bool"] as const).filter((t) => unaries[fn].types(t) !== null);
+  const dtypes = (["f32", "bf16", "i32", "bool"] as const).filter((t) => unaries[fn].resultDType(t) !== null);
   const positive = fn === "log" || fn === "sqrt" || fn === "rsqrt";
   return dtypes.map((t) => {
     const x = sample(g, t, [3, 7]);
@@ -49,7 +62,7 @@ export const binary = define<"binary">({
   infer(args, { fn }) {
     const [x, y] = two(args);
     needSame(fn, x, y);
-    const result = binaries[fn].types(x.dtype);
+    const result = binaries[fn].resultDType(x.dtype);
     need(result !== null, () => `${fn} has no meaning for ${showType(x)}`);
     return [type(result, x.shape)];
   },
@@ -62,19 +75,19 @@ export const binary = define<"binary">({
     const [x, y] = two(args);
     return dz ? binaries[attrs.fn].vjp(g, dz, x, y, one(results)) : [null, null];
   },
-  mapped: pointwise("binary"),
-  across: (node, args) =>
-    adds(node.attrs.fn) && args.every((p) => isSum(p) && across.same(p, nth(args, 0)))
+  mapped: mapPointwise("binary"),
+  shard: (node, args) =>
+    adds(node.attrs.fn) && args.every((p) => isSum(p) && sharding.samePlacement(p, nth(args, 0)))
       ? { args, results: args.slice(0, 1) }
-      : across.pointwise(node, args),
-  flops: (node) => binaries[node.attrs.fn].flops * made(node),
+      : sharding.shardPointwise(node, args),
+  flops: (node) => binaries[node.attrs.fn].flops * resultCount(node),
   samples: (g) => (Object.keys(binaries) as BinaryName[]).flatMap((fn) => binarySamples(g, fn).map((v) => v.node)),
-  word: (attrs) => attrs.fn,
+  displayName: (attrs) => attrs.fn,
 });
 const adds = (fn: BinaryName): boolean => fn === "add" || fn === "sub";
 const isSum = (p: Placement): boolean => p.kind === "partial" && p.fn === "sum";
 function binarySamples(g: Builder, fn: BinaryName): Value[] {
-  const dtypes = (["f32", "i32", "bool"] as const).filter((t) => binaries[fn].types(t) !== null);
+  const dtypes = (["f32", "i32", "bool"] as const).filter((t) => binaries[fn].resultDType(t) !== null);
   return dtypes.map((t) => {
     const [x, y] = [sample(g, t, [5, 3], "x"), sample(g, t, [5, 3], "y")];
     return b.binary(g, fn, fn === "pow" ? b.add(g, b.abs(g, x), 0.5) : x, y);
@@ -98,9 +111,9 @@ export const select = define<"select">({
   },
   vjp: ({ args }, [dz], g) =>
     dz ? [null, b.where(g, one(args), dz, 0), b.where(g, one(args), 0, dz)] : [null, null, null],
-  mapped: pointwise("select"),
-  across: across.pointwise,
-  flops: perElement(1),
+  mapped: mapPointwise("select"),
+  shard: sharding.shardPointwise,
+  flops: flopsPerElement(1),
   samples: (g) =>
     (["f32", "i32", "bool"] as const).map(
       (t) => b.where(g, sample(g, "bool", [4, 3], "c"), sample(g, t, [4, 3], "a"), sample(g, t, [4, 3], "b")).node,
@@ -126,16 +139,16 @@ export const cast = define<"cast">({
     const from = one(args).type.dtype;
     return [dy && isFloat(from) ? b.make1(g, "cast", [dy], { dtype: from }) : null];
   },
-  mapped: pointwise("cast"),
-  across: across.pointwise,
-  flops: perElement(1),
+  mapped: mapPointwise("cast"),
+  shard: sharding.shardPointwise,
+  flops: flopsPerElement(1),
   samples: (g) =>
     (["f32", "bf16", "i32", "bool"] as const).flatMap((from) =>
       (["f32", "bf16", "i32", "bool"] as const)
         .filter((to) => to !== from)
         .map((to) => b.cast(g, sample(g, from, [11]), to).node),
     ),
-  show: (attrs) => attrs.dtype,
+  showAttrs: (attrs) => attrs.dtype,
 });
 
 export const detach = define<"detach">({
@@ -145,9 +158,9 @@ export const detach = define<"detach">({
   infer: (args) => [one(args)],
   eval: (args) => [one(args).data],
   vjp: () => [null],
-  mapped: pointwise("detach"),
-  across: across.pointwise,
-  flops: free,
+  mapped: mapPointwise("detach"),
+  shard: sharding.shardPointwise,
+  flops: noFlops,
   samples: (g) => [b.make(g, "detach", [sample(g, "f32", [4])], none)],
 });
 
@@ -161,7 +174,7 @@ export const after = define<"after">({
   mapped: (args, attrs, g) => {
     const space = spaceOf(args);
     return [
-      placed(
+      inSpace(
         space,
         b.make1(
           g,
@@ -172,8 +185,8 @@ export const after = define<"after">({
       ),
     ];
   },
-  across: (_, args) => ({ args, results: args.slice(0, 1) }),
-  flops: free,
+  shard: (_, args) => ({ args, results: args.slice(0, 1) }),
+  flops: noFlops,
   samples: (g) => {
     const [x, y] = [sample(g, "f32", [5, 3]), sample(g, "f32", [7], "y")];
     return [b.after(g, b.exp(g, x), [b.sum(g, y)]).node];

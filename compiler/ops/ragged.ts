@@ -5,13 +5,13 @@ import type { Builder, Mapped, NdArray, Node, Placement, Value, Workers } from "
 import { product } from "../types/numbers.ts";
 import { equal, sub } from "../types/size.ts";
 import { count, dims, showType, type Type, type } from "../types/type.ts";
-import { type CutAt, cutAt, even, groupsOf, partial, whole } from "./across.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, made, need, needFloat, needSame, nth, one, sample, three, two } from "./common.ts";
+import { at, define, need, needFloat, needSame, nth, one, resultCount, sample, three, two } from "./common.ts";
 import { accumulate } from "./dot.ts";
-import { lift, placed, type Space, spaceOf } from "./mapped.ts";
-import { chunkedRows, depthOf, isRight } from "./pairs.ts";
+import { inSpace, lift, type Space, spaceOf } from "./mapped.ts";
+import { depthOf, isRightOperand, raggedOperandPairs } from "./pairs.ts";
+import { evenSharding, groupsOf, partial, replicated, type Sharded, sharded } from "./sharding.ts";
 
 function needOffsets(what: string, t: Type): void {
   need(
@@ -31,7 +31,7 @@ export const ragged_dot = define<"ragged_dot">({
   infer(args) {
     const offsets = nth(args, 2);
     needOffsets("ragged_dot", offsets);
-    const products = chunkedRows(args).map(([x, w]) => productOf(x, w, offsets));
+    const products = raggedOperandPairs(args).map(([x, w]) => productOf(x, w, offsets));
     for (const y of products) needSame("a sum of products", one(products), y);
     return [one(products)];
   },
@@ -40,7 +40,7 @@ export const ragged_dot = define<"ragged_dot">({
     const n = nth(w.shape, 2);
     const out = new Float64Array(nth(x.shape, 0) * n);
     eachRow(offsets, unit, (e, row) => {
-      for (const [y, v] of chunkedRows(args)) {
+      for (const [y, v] of raggedOperandPairs(args)) {
         const k = nth(v.shape, 1);
         for (let i = 0; i < k; i++) accumulate(out, row * n, at(y, row * k + i), v.data, (e * k + i) * n, n);
       }
@@ -50,7 +50,7 @@ export const ragged_dot = define<"ragged_dot">({
   vjp({ args, attrs: { unit } }, [dy], g) {
     if (!dy) return args.map(() => null);
     const offsets = nth(args, 2);
-    const grads = chunkedRows(args).flatMap(([x, w]) => [
+    const grads = raggedOperandPairs(args).flatMap(([x, w]) => [
       b.raggedDot(g, dy, b.swap(g, w), offsets, unit),
       b.raggedOuter(g, x, dy, offsets, unit),
     ]);
@@ -59,24 +59,24 @@ export const ragged_dot = define<"ragged_dot">({
   mapped(args, { unit }, g) {
     const space = nestedSpace(args);
     const { value: offsets } = nth(args, 2);
-    const products = chunkedRows(args).map(([x, w]) =>
+    const products = raggedOperandPairs(args).map(([x, w]) =>
       mappedProduct(g, lift(g, x, space), stacked(g, w, space), offsets, unit),
     );
     return [
-      placed(
+      inSpace(
         space,
         products.reduce((p, q) => b.add(g, p, q)),
       ),
     ];
   },
-  across(node, args, workers) {
+  shard(node, args, workers) {
     const by = routedBy(node, 2, workers);
     if (!by) return null;
-    const pair = [by.rows, by.owners === null ? whole : cutAt(0, even(by.owners))];
+    const pair = [by.rows, by.owners === null ? replicated : sharded(0, evenSharding(by.owners))];
     return { args: [...pair, by.routing, ...args.slice(3).map((_, i) => nth(pair, i % 2))], results: [by.rows] };
   },
-  flops: (node) => 2 * made(node) * depthOf(node),
-  reads: matricesOfRows,
+  flops: (node) => 2 * resultCount(node) * depthOf(node),
+  reads: readsOfMatrices,
   samples: (g) => [
     ...ragged(g).map((r) => sumOfProducts(g, [3], r)),
     sumOfProducts(g, [600, 200], nth(ragged(g), 1)),
@@ -84,9 +84,9 @@ export const ragged_dot = define<"ragged_dot">({
   ],
 });
 /** `reads` of ragged_dot: at most one matrix for each sorted place, that of its group. */
-function matricesOfRows(node: Node<OpAttrs["ragged_dot"]>, i: number): number {
+function readsOfMatrices(node: Node<OpAttrs["ragged_dot"]>, i: number): number {
   const own = nth(node.args, i).type;
-  if (!isRight(node, i)) return count(own);
+  if (!isRightOperand(node, i)) return count(own);
   const places = nth(dims(one(node.args).type), 0) / node.attrs.unit;
   return places * product(dims(own).slice(1));
 }
@@ -138,7 +138,7 @@ function nestedSpace(args: readonly Mapped[]): Space {
 /** The matrices as [groups, inner groups, K, N], one for each inner group of each outer group. */
 function stacked(g: Builder, w: Mapped, space: Space): Value {
   if (w.kind === "each") return w.value;
-  if (w.kind === "plain" && space.kind === "rows") return lift(g, w, { kind: "each", over: space.by.groups });
+  if (w.kind === "uniform" && space.kind === "rows") return lift(g, w, { kind: "each", over: space.by.groups });
   throw new TypeMismatch("a mixture inside an expert cannot have parameters that are computed from the row");
 }
 
@@ -170,8 +170,8 @@ export const ragged_outer = define<"ragged_outer">({
       ? [b.raggedDot(g, y, b.swap(g, dz), offsets, unit), b.raggedDot(g, x, dz, offsets, unit), null]
       : [null, null, null];
   },
-  mapped: () => afterwards("ragged_outer"),
-  across: (node, args, workers) => summedAcross(node, args.length - 1, workers),
+  mapped: () => neverMapped("ragged_outer"),
+  shard: (node, args, workers) => shardGroupSum(node, args.length - 1, workers),
   flops: ({ args }) => 2 * count(one(args).type) * nth(dims(nth(args, 1).type), 1),
   samples: (g) =>
     ragged(g).map(
@@ -215,8 +215,8 @@ export const ragged_sum = define<"ragged_sum">({
       null,
     ];
   },
-  mapped: () => afterwards("ragged_sum"),
-  across: (node, args, workers) => summedAcross(node, args.length - 1, workers),
+  mapped: () => neverMapped("ragged_sum"),
+  shard: (node, args, workers) => shardGroupSum(node, args.length - 1, workers),
   flops: ({ args }) => count(one(args).type),
   samples: (g) =>
     ragged(g).map(
@@ -224,7 +224,7 @@ export const ragged_sum = define<"ragged_sum">({
     ),
 });
 interface RoutedBy {
-  readonly rows: CutAt;
+  readonly rows: Sharded;
   readonly routing: Placement;
   /** Among how many workers the groups are cut, if rows are at their groups' owners; null: rows are where they were routed. */
   readonly owners: number | null;
@@ -235,13 +235,13 @@ function routedBy({ args }: Node, i: number, workers: Workers): RoutedBy | null 
   if (by.op.name !== "route" || index !== 1 || !workers.isLocal(by)) return null;
   const owners = workers.owners(by);
   const owned = owners !== null;
-  return { rows: cutAt(0, { kind: "rows", by, owned }), routing: { kind: "routing", by, owned }, owners };
+  return { rows: sharded(0, { kind: "rows", by, owned }), routing: { kind: "routing", by, owned }, owners };
 }
 /**
- * `across` of sums over the rows of each group. Where rows are at their groups' owners, a worker has sums only of its own groups, and only from its
+ * `shard` of sums over the rows of each group. Where rows are at their groups' owners, a worker has sums only of its own groups, and only from its
  * group of workers: those with the same part must still be added up.
  */
-function summedAcross(
+function shardGroupSum(
   node: Node,
   offsets: number,
   workers: Workers,
@@ -250,14 +250,14 @@ function summedAcross(
   if (!by) return null;
   return {
     args: node.args.map((_, i) => (i === offsets ? by.routing : by.rows)),
-    results: [by.owners === null ? partial("sum", by.rows.cut, workers) : ofCopies(by.owners, workers)],
+    results: [by.owners === null ? partial("sum", by.rows.sharding, workers) : partialOverCopies(by.owners, workers)],
   };
 }
-function ofCopies(owners: number, { count }: Workers): Placement {
-  const of = cutAt(0, even(owners));
-  return owners === count ? of : { kind: "partial", fn: "sum", among: groupsOf(count, count / owners, owners), of };
+function partialOverCopies(owners: number, { count }: Workers): Placement {
+  const of = sharded(0, evenSharding(owners));
+  return owners === count ? of : { kind: "partial", fn: "sum", group: groupsOf(count, count / owners, owners), of };
 }
-function afterwards(name: string): never {
+function neverMapped(name: string): never {
   throw new TypeMismatch(`${name} is made by differentiation, which comes after routed calls are elaborated`);
 }
 

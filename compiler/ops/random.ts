@@ -2,10 +2,10 @@
 import type { NdArray } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { type } from "../types/type.ts";
-import * as across from "./across.ts";
 import * as b from "./build.ts";
-import { at, define, need, needVector, numbers, perElement, sample } from "./common.ts";
-import { lift, placed, spaceOf } from "./mapped.ts";
+import { at, define, flopsPerElement, need, needVector, numbers, sample } from "./common.ts";
+import { inSpace, lift, spaceOf } from "./mapped.ts";
+import * as sharding from "./sharding.ts";
 
 /**
  * Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011); returns the first word. All
@@ -29,7 +29,7 @@ export function threefry(key0: number, key1: number, low: number, high: number):
 const rotations = [13, 15, 26, 6, 17, 29, 16, 24];
 
 /** Hashes the text that identifies a place in the program to 32 bits, by FNV-1a. */
-export function placeOf(text: string): number {
+export function hashPlace(text: string): number {
   let hash = 0x811c9dc5;
   for (const c of new TextEncoder().encode(text)) hash = Math.imul(hash ^ c, 0x01000193);
   return hash | 0;
@@ -65,13 +65,14 @@ export const random = define<"random">({
   mapped([key, base], attrs, g) {
     const given = [key, base].filter((m) => m !== undefined);
     const space = spaceOf(given);
-    need(key?.kind === "plain" && base !== undefined, () => "random numbers of a row need its number");
+    need(key?.kind === "uniform" && base !== undefined, () => "random numbers of a row need its number");
     const values = lift(g, base, space);
-    return [placed(space, b.random(g, key.value, attrs.place, numbers(attrs.shape), values))];
+    return [inSpace(space, b.random(g, key.value, attrs.place, numbers(attrs.shape), values))];
   },
   // each worker draws the numbers of its own rows; `base` holds the row numbers in the whole batch
-  across: (_, [, base]) => (base && across.isCut(base) ? { args: [across.whole, base], results: [base] } : null),
-  flops: perElement(80),
+  shard: (_, [, base]) =>
+    base && sharding.isSharded(base) ? { args: [sharding.replicated, base], results: [base] } : null,
+  flops: flopsPerElement(80),
   samples: (g) => {
     const key = sample(g, "i32", [2], "key");
     return [

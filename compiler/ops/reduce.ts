@@ -1,11 +1,11 @@
 // The ops `reduce` (sum, max or min over axes) and `scan` (running sums along an axis).
-import { strided, strides } from "../graph/array.ts";
+import { readStrided, strides } from "../graph/array.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
-import { cutAt, isCut, partial, pointwise, summed } from "./across.ts";
 import * as b from "./build.ts";
-import { around, define, need, needAxis, nth, one, perElement, sample } from "./common.ts";
-import { later, leading } from "./mapped.ts";
+import { define, flopsPerElement, need, needAxis, nth, one, sample, splitAtAxis } from "./common.ts";
+import { mapLeading, shiftAxes } from "./mapped.ts";
+import { isSharded, partial, sharded, shardedForSum, shardPointwise } from "./sharding.ts";
 
 const folds = {
   sum: { start: 0, step: (x: number, y: number) => x + y },
@@ -15,7 +15,7 @@ const folds = {
 export const foldOf = (fn: keyof typeof folds): (typeof folds)["sum"] => folds[fn];
 const smallest = -(2 ** 31);
 /** The result of an empty reduction. For integers the ends of their range stand for the infinities. */
-const startOf = (fn: keyof typeof folds, whole: boolean): number =>
+const identityOf = (fn: keyof typeof folds, whole: boolean): number =>
   whole && fn !== "sum" ? (fn === "max" ? smallest : -1 - smallest) : folds[fn].start;
 
 export const reduce = define<"reduce">({
@@ -38,14 +38,14 @@ export const reduce = define<"reduce">({
     const order = [...x.shape.keys()].toSorted((p, q) => Number(axes.includes(p)) - Number(axes.includes(q)));
     const steps = strides(x.shape);
     const shape = order.map((a) => nth(x.shape, a));
-    const rows = strided(
+    const rows = readStrided(
       x.data,
       shape,
       order.map((a) => nth(steps, a)),
     );
     const size = axes.reduce((n, a) => n * nth(x.shape, a), 1);
     const kept = product(shape.slice(0, shape.length - axes.length));
-    const start = startOf(fn, x.dtype === "i32");
+    const start = identityOf(fn, x.dtype === "i32");
     return [
       Float64Array.from({ length: kept }, (_, i) =>
         rows.subarray(i * size, (i + 1) * size).reduce((p, q) => folds[fn].step(p, q), start),
@@ -63,16 +63,17 @@ export const reduce = define<"reduce">({
     const share = b.div(g, dy, b.cast(g, b.sum(g, best, axes), dtypeOf(dy.type)));
     return [b.where(g, best, wide(share), 0)];
   },
-  across({ attrs: { fn, axes } }, [p], workers) {
-    if (!p || !isCut(p)) return null;
-    const { axis, cut } = p;
-    if (!axes.includes(axis)) return { args: [p], results: [cutAt(axis - axes.filter((a) => a < axis).length, cut)] };
+  shard({ attrs: { fn, axes } }, [p], workers) {
+    if (!p || !isSharded(p)) return null;
+    const { axis, sharding } = p;
+    if (!axes.includes(axis))
+      return { args: [p], results: [sharded(axis - axes.filter((a) => a < axis).length, sharding)] };
     // Padding rows can be made zero, which leaves a sum as it is, but not a max or min.
-    return fn === "sum" || cut.kind === "even"
-      ? { args: [summed(axis, cut)], results: [partial(fn, cut, workers)] }
+    return fn === "sum" || sharding.kind === "even"
+      ? { args: [shardedForSum(axis, sharding)], results: [partial(fn, sharding, workers)] }
       : null;
   },
-  mapped: leading("reduce", ({ fn, axes }) => ({ fn, axes: later(axes) })),
+  mapped: mapLeading("reduce", ({ fn, axes }) => ({ fn, axes: shiftAxes(axes) })),
   flops: ({ args }) => count(one(args).type),
   samples: (g) =>
     (["sum", "max", "min"] as const).flatMap((fn) =>
@@ -84,8 +85,8 @@ export const reduce = define<"reduce">({
         (["f32", "i32"] as const).map((t) => b.make(g, "reduce", [sample(g, t, shape)], { fn, axes })),
       ),
     ),
-  word: (attrs) => `reduce_${attrs.fn}`,
-  show: (attrs) => `axes=[${attrs.axes.join(", ")}]`,
+  displayName: (attrs) => `reduce_${attrs.fn}`,
+  showAttrs: (attrs) => `axes=[${attrs.axes.join(", ")}]`,
 });
 
 export const scan = define<"scan">({
@@ -100,7 +101,7 @@ export const scan = define<"scan">({
   },
   eval(args, { axis, exclusive, reverse }) {
     const x = one(args);
-    const [before, n, after] = around(x.shape, axis);
+    const [before, n, after] = splitAtAxis(x.shape, axis);
     const out = new Float64Array(x.data.length);
     for (let i = 0; i < before * after; i++) {
       const first = Math.floor(i / after) * n * after + (i % after);
@@ -115,9 +116,9 @@ export const scan = define<"scan">({
     return [out];
   },
   vjp: ({ attrs }, [dy], g) => [dy ? b.make1(g, "scan", [dy], { ...attrs, reverse: !attrs.reverse }) : null],
-  across: (node, [p]) => (p && isCut(p) && p.axis !== node.attrs.axis ? pointwise(node, [p]) : null),
-  mapped: leading("scan", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
-  flops: perElement(1),
+  shard: (node, [p]) => (p && isSharded(p) && p.axis !== node.attrs.axis ? shardPointwise(node, [p]) : null),
+  mapped: mapLeading("scan", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
+  flops: flopsPerElement(1),
   samples: (g) =>
     [false, true].flatMap((exclusive) =>
       [false, true].flatMap((reverse) => [

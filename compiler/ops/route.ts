@@ -4,24 +4,24 @@ import type { Builder, Mapped, NdArray, Placement, Routing, Value, Workers } fro
 import { product } from "../types/numbers.ts";
 import { add, equal, type Size, show } from "../types/size.ts";
 import { dims, showType, type Type, type } from "../types/type.ts";
-import { cutAt, even, isCut } from "./across.ts";
 import { none, type OpName } from "./attrs.ts";
 import * as b from "./build.ts";
 import {
   at,
   define,
-  free,
+  flopsPerElement,
   need,
   needIndex,
   needVector,
+  noFlops,
   nth,
   number,
   one,
-  perElement,
   sample,
   three,
 } from "./common.ts";
-import { lead, lift, placed, type Space, spaceOf } from "./mapped.ts";
+import { inSpace, lift, type Space, spaceLength, spaceOf } from "./mapped.ts";
+import { evenSharding, isSharded, sharded } from "./sharding.ts";
 
 export const route = define<"route">({
   name: "route",
@@ -54,15 +54,15 @@ export const route = define<"route">({
     return [order, offsets, inverse, expert];
   },
   vjp: () => [null],
-  across: (node, [p], workers) =>
-    p && isCut(p) && p.cut.kind === "even"
+  shard: (node, [p], workers) =>
+    p && isSharded(p) && p.sharding.kind === "even"
       ? {
-          args: [cutAt(0, even(workers.count))],
+          args: [sharded(0, evenSharding(workers.count))],
           results: node.results.map(() => ({ kind: "routing", by: node, owned: false })),
         }
       : null,
   mapped: (args, { groups }, g) => nestedRoute(g, one(args), number(groups)),
-  flops: perElement(4),
+  flops: flopsPerElement(4),
   samples: (g) =>
     [
       [23, 6],
@@ -71,7 +71,7 @@ export const route = define<"route">({
       [0, 2],
       [1, 3],
     ].map(([c = 0, e = 0]) => b.make(g, "route", [sample(g, "i32", [c], "index")], { groups: e })),
-  show: ({ groups }) => `groups=${show(groups)}`,
+  showAttrs: ({ groups }) => `groups=${show(groups)}`,
 });
 
 /** `route` of a mixture inside an expert: one routing of all choices of all outer rows, by `outer group * groups + index`. */
@@ -98,26 +98,26 @@ function nestedRoute(g: Builder, index: Mapped, groups: number): Mapped[] {
   };
   // The op's results are as one outer row sees them: numbers of its own choices, and groups within its outer group.
   const known = (x: Value) => b.where(g, b.ge(g, order, 0), x, -1);
-  const shaped = (x: Value): Mapped => placed({ kind: "rows", by }, b.reshape(g, x, [rows, each]));
+  const shaped = (x: Value): Mapped => inSpace({ kind: "rows", by }, b.reshape(g, x, [rows, each]));
   return [
     shaped(known(b.rem(g, order, each))),
-    { kind: "plain", value: offsets },
+    { kind: "uniform", value: offsets },
     shaped(inverse),
     shaped(known(b.rem(g, expert, groups))),
   ];
 }
 function outerOf(g: Builder, space: Space): NonNullable<Routing["outer"]> {
   if (space.kind === "rows")
-    return { rows: lead(space), groups: space.by.groups, expert: space.by.expert, by: space.by };
+    return { rows: spaceLength(space), groups: space.by.groups, expert: space.by.expert, by: space.by };
   const all = b.iota(g, space.over);
   return { rows: space.over, groups: space.over, expert: all, by: null };
 }
 
 /** `mapped` of dispatch and combine: rows move by the nested routing, all outer rows at once. */
-function nestedCarry(name: "dispatch" | "combine", args: readonly Mapped[], g: Builder): Mapped[] {
+function nestedMove(name: "dispatch" | "combine", args: readonly Mapped[], g: Builder): Mapped[] {
   const [x, order] = three(args);
   const by = order.kind === "rows" ? order.by : null;
-  if (!by?.outer) return [unrouted(name, args, g)];
+  if (!by?.outer) return [moveUnrouted(name, args, g)];
   const outside: Space = by.outer.by ? { kind: "rows", by: by.outer.by } : { kind: "each", over: by.outer.rows };
   const [from, to]: [Space, Space] =
     name === "dispatch" ? [outside, { kind: "rows", by }] : [{ kind: "rows", by }, outside];
@@ -128,17 +128,17 @@ function nestedCarry(name: "dispatch" | "combine", args: readonly Mapped[], g: B
     [b.reshape(g, rows, [by.rows, ...dims(rows.type).slice(2)]), by.order, by.inverse],
     none,
   );
-  return [placed(to, b.reshape(g, moved, dims(rows.type)))];
+  return [inSpace(to, b.reshape(g, moved, dims(rows.type)))];
 }
 /** The same where the routing does not depend on the outer row: a gather along the axis after the leading one. */
-function unrouted(name: "dispatch" | "combine", args: readonly Mapped[], g: Builder): Mapped {
+function moveUnrouted(name: "dispatch" | "combine", args: readonly Mapped[], g: Builder): Mapped {
   const [x, order, inverse] = three(args);
   const space = spaceOf([x]);
   const index = name === "dispatch" ? order.value : inverse.value;
-  return placed(space, b.make1(g, "gather", [lift(g, x, space), index], { axis: 1, batch: 0 }));
+  return inSpace(space, b.make1(g, "gather", [lift(g, x, space), index], { axis: 1, batch: 0 }));
 }
 
-function inferCarry(what: OpName, args: readonly Type[]): Type[] {
+function inferMove(what: OpName, args: readonly Type[]): Type[] {
   const [x, order, inverse] = three(args);
   const size: Size = nth(x.shape, 0);
   needVector(what, order, size);
@@ -146,8 +146,8 @@ function inferCarry(what: OpName, args: readonly Type[]): Type[] {
   need(equal(size, nth(order.shape, 0)), () => `${what} moves as many rows as its routing has`);
   return [x];
 }
-/** `across` of dispatch and combine: each worker moves rows by the routing of its own choices. `moves` gives the placements of operand and result. */
-function carriedAcross(
+/** `shard` of dispatch and combine: each worker moves rows by the routing of its own choices. `moves` gives the placements of operand and result. */
+function shardMove(
   args: readonly Value[],
   workers: Workers,
   moves: (choices: Placement, rows: Placement) => [Placement, Placement],
@@ -155,18 +155,18 @@ function carriedAcross(
   const [, { node: by, index }, inverse] = three(args);
   const fits = by.op.name === "route" && index === 0 && inverse.node === by && inverse.index === 2;
   if (!fits || !workers.isLocal(by)) return null;
-  const [from, to] = moves(cutAt(0, even(workers.count)), cutAt(0, { kind: "rows", by, owned: false }));
+  const [from, to] = moves(sharded(0, evenSharding(workers.count)), sharded(0, { kind: "rows", by, owned: false }));
   const routing: Placement = { kind: "routing", by, owned: false };
   return { args: [from, routing, routing], results: [to] };
 }
-function moved(x: NdArray, from: NdArray): Float64Array {
+function moveRows(x: NdArray, from: NdArray): Float64Array {
   const size = product(x.shape.slice(1));
   return x.data.map((_, i) => {
     const row = at(from, Math.floor(i / size));
     return row < 0 ? 0 : at(x, row * size + (i % size));
   });
 }
-const carried = (g: Builder): { x: Value; by: b.Route }[] =>
+const moveSamples = (g: Builder): { x: Value; by: b.Route }[] =>
   [
     [23, 6],
     [7, 1],
@@ -177,31 +177,31 @@ export const dispatch = define<"dispatch">({
   name: "dispatch",
   doc: "(x [C, ...R], order, inverse) -> rows [C, ...R]: row p is x[order[p]], 0 past the end",
   lower: "algorithm",
-  infer: (args) => inferCarry("dispatch", args),
-  eval: (args) => [moved(one(args), nth(args, 1))],
+  infer: (args) => inferMove("dispatch", args),
+  eval: (args) => [moveRows(one(args), nth(args, 1))],
   vjp: ({ args }, [dy], g) => [
     dy ? b.combine(g, dy, { order: nth(args, 1), inverse: nth(args, 2) }) : null,
     null,
     null,
   ],
-  mapped: (args, _, g) => nestedCarry("dispatch", args, g),
-  across: ({ args }, _, workers) => carriedAcross(args, workers, (choices, rows) => [choices, rows]),
-  flops: free,
-  samples: (g) => carried(g).map(({ x, by }) => b.dispatch(g, x, by).node),
+  mapped: (args, _, g) => nestedMove("dispatch", args, g),
+  shard: ({ args }, _, workers) => shardMove(args, workers, (choices, rows) => [choices, rows]),
+  flops: noFlops,
+  samples: (g) => moveSamples(g).map(({ x, by }) => b.dispatch(g, x, by).node),
 });
 export const combine = define<"combine">({
   name: "combine",
   doc: "(rows [C, ...R], order, inverse) -> [C, ...R]: choice c is rows[inverse[c]], 0 for none",
   lower: "algorithm",
-  infer: (args) => inferCarry("combine", args),
-  eval: (args) => [moved(one(args), nth(args, 2))],
+  infer: (args) => inferMove("combine", args),
+  eval: (args) => [moveRows(one(args), nth(args, 2))],
   vjp: ({ args }, [dy], g) => [
     dy ? b.dispatch(g, dy, { order: nth(args, 1), inverse: nth(args, 2) }) : null,
     null,
     null,
   ],
-  mapped: (args, _, g) => nestedCarry("combine", args, g),
-  across: ({ args }, _, workers) => carriedAcross(args, workers, (choices, rows) => [rows, choices]),
-  flops: free,
-  samples: (g) => carried(g).map(({ x, by }) => b.combine(g, x, by).node),
+  mapped: (args, _, g) => nestedMove("combine", args, g),
+  shard: ({ args }, _, workers) => shardMove(args, workers, (choices, rows) => [rows, choices]),
+  flops: noFlops,
+  samples: (g) => moveSamples(g).map(({ x, by }) => b.combine(g, x, by).node),
 });

@@ -7,7 +7,7 @@ import * as b from "./build.ts";
 type Element = DType | "float";
 interface Scalar {
   /** The dtype of the result, given that of the operands; null if the function is not defined for it. */
-  readonly types: (t: Element) => Element | null;
+  readonly resultDType: (t: Element) => Element | null;
   /** Cost relative to an addition. */
   readonly flops: number;
 }
@@ -18,7 +18,7 @@ export interface Unary extends Scalar {
    * When the function is applied to a number at compile time: is the result an integer always ("yes"), only if the argument is ("as given"), or not
    * known to be one (absent)?
    */
-  readonly whole?: "yes" | "as given";
+  readonly integral?: "yes" | "as given";
   /** `NAME_short_` of math.hpp is faster, and precise enough for a bf16 result. */
   readonly short?: true;
   /** The function in f64. `t` is the operand's dtype: i32 wraps. */
@@ -38,45 +38,51 @@ const anyToBool = (): Element => "bool";
 const bool = (t: Element): Element | null => (t === "bool" ? t : null);
 const whole = (t: Element): Element | null => (t === "i32" ? t : null);
 
-const flat = (): null => null;
-const neither = (): readonly [null, null] => [null, null];
+const zeroGradient = (): null => null;
+const zeroGradients = (): readonly [null, null] => [null, null];
 
 export const unaries: Readonly<Record<UnaryName, Unary>> = {
-  neg: { types: numeric, flops: 1, eval: (x, t) => (t === "i32" ? -x | 0 : -x), vjp: (g, dy) => b.neg(g, dy) },
-  not: { types: bool, flops: 1, eval: (x) => 1 - x, vjp: flat },
-  exp: { doc: "e to the x", types: float, flops: 10, eval: Math.exp, vjp: (g, dy, _, y) => b.mul(g, dy, y) },
-  log: { doc: "The natural logarithm", types: float, flops: 10, eval: Math.log, vjp: (g, dy, x) => b.div(g, dy, x) },
+  neg: { resultDType: numeric, flops: 1, eval: (x, t) => (t === "i32" ? -x | 0 : -x), vjp: (g, dy) => b.neg(g, dy) },
+  not: { resultDType: bool, flops: 1, eval: (x) => 1 - x, vjp: zeroGradient },
+  exp: { doc: "e to the x", resultDType: float, flops: 10, eval: Math.exp, vjp: (g, dy, _, y) => b.mul(g, dy, y) },
+  log: {
+    doc: "The natural logarithm",
+    resultDType: float,
+    flops: 10,
+    eval: Math.log,
+    vjp: (g, dy, x) => b.div(g, dy, x),
+  },
   sqrt: {
     doc: "The square root",
-    types: float,
+    resultDType: float,
     flops: 4,
     eval: Math.sqrt,
     vjp: (g, dy, _, y) => b.div(g, b.mul(g, dy, 0.5), y),
   },
   rsqrt: {
     doc: "1 / sqrt(x)",
-    types: float,
+    resultDType: float,
     flops: 4,
     eval: (x) => 1 / Math.sqrt(x),
     vjp: (g, dy, x, y) => b.div(g, b.mul(g, b.mul(g, dy, -0.5), y), x),
   },
   sin: {
     doc: "The sine, of radians",
-    types: float,
+    resultDType: float,
     flops: 15,
     eval: Math.sin,
     vjp: (g, dy, x) => b.mul(g, dy, b.cos(g, x)),
   },
   cos: {
     doc: "The cosine, of radians",
-    types: float,
+    resultDType: float,
     flops: 15,
     eval: Math.cos,
     vjp: (g, dy, x) => b.neg(g, b.mul(g, dy, b.sin(g, x))),
   },
   tanh: {
     doc: "The hyperbolic tangent",
-    types: float,
+    resultDType: float,
     flops: 12,
     short: true,
     eval: Math.tanh,
@@ -84,7 +90,7 @@ export const unaries: Readonly<Record<UnaryName, Unary>> = {
   },
   sigmoid: {
     doc: "1 / (1 + exp(-x))",
-    types: float,
+    resultDType: float,
     flops: 12,
     short: true,
     eval: (x) => 1 / (1 + Math.exp(-x)),
@@ -92,7 +98,7 @@ export const unaries: Readonly<Record<UnaryName, Unary>> = {
   },
   erf: {
     doc: "The error function",
-    types: float,
+    resultDType: float,
     flops: 15,
     short: true,
     eval: erf,
@@ -100,43 +106,53 @@ export const unaries: Readonly<Record<UnaryName, Unary>> = {
   },
   abs: {
     doc: "The magnitude",
-    types: numeric,
+    resultDType: numeric,
     flops: 1,
-    whole: "as given",
+    integral: "as given",
     eval: (x, t) => (t === "i32" ? Math.abs(x) | 0 : Math.abs(x)),
     vjp: (g, dy, x) => b.mul(g, dy, b.sign(g, x)),
   },
-  sign: { doc: "-1, 0 or 1", types: numeric, flops: 1, whole: "yes", eval: Math.sign, vjp: flat },
-  floor: { doc: "Rounded down", types: float, flops: 1, whole: "yes", eval: Math.floor, vjp: flat },
-  ceil: { doc: "Rounded up", types: float, flops: 1, whole: "yes", eval: Math.ceil, vjp: flat },
+  sign: { doc: "-1, 0 or 1", resultDType: numeric, flops: 1, integral: "yes", eval: Math.sign, vjp: zeroGradient },
+  floor: { doc: "Rounded down", resultDType: float, flops: 1, integral: "yes", eval: Math.floor, vjp: zeroGradient },
+  ceil: { doc: "Rounded up", resultDType: float, flops: 1, integral: "yes", eval: Math.ceil, vjp: zeroGradient },
   round: {
     doc: "Rounded to the nearest; halves to even",
-    types: float,
+    resultDType: float,
     flops: 1,
-    whole: "yes",
+    integral: "yes",
     eval: halfToEven,
-    vjp: flat,
+    vjp: zeroGradient,
   },
   // Random bits to a float in [0, 1): the top 24 bits, so that the result is exact in f32 and never 1.
-  unit: { types: (t) => (t === "i32" ? "f32" : null), flops: 2, eval: (x) => (x >>> 8) / 2 ** 24, vjp: flat },
+  unit: {
+    resultDType: (t) => (t === "i32" ? "f32" : null),
+    flops: 2,
+    eval: (x) => (x >>> 8) / 2 ** 24,
+    vjp: zeroGradient,
+  },
 };
 
 export const binaries: Readonly<Record<BinaryName, Binary>> = {
-  add: { types: numeric, flops: 1, eval: (x, y, t) => (t === "i32" ? (x + y) | 0 : x + y), vjp: (_, dz) => [dz, dz] },
+  add: {
+    resultDType: numeric,
+    flops: 1,
+    eval: (x, y, t) => (t === "i32" ? (x + y) | 0 : x + y),
+    vjp: (_, dz) => [dz, dz],
+  },
   sub: {
-    types: numeric,
+    resultDType: numeric,
     flops: 1,
     eval: (x, y, t) => (t === "i32" ? (x - y) | 0 : x - y),
     vjp: (g, dz) => [dz, b.neg(g, dz)],
   },
   mul: {
-    types: numeric,
+    resultDType: numeric,
     flops: 1,
     eval: (x, y, t) => (t === "i32" ? Math.imul(x, y) : x * y),
     vjp: (g, dz, x, y) => [b.mul(g, dz, y), b.mul(g, dz, x)],
   },
   div: {
-    types: float,
+    resultDType: float,
     flops: 4,
     eval: (x, y) => x / y,
     vjp(g, dz, _, y, z) {
@@ -145,16 +161,16 @@ export const binaries: Readonly<Record<BinaryName, Binary>> = {
     },
   },
   // Rounds down, so that x = idiv(x, y) * y + rem(x, y); 0 if y is 0.
-  idiv: { types: whole, flops: 4, eval: (x, y) => (y === 0 ? 0 : Math.floor(x / y) | 0), vjp: neither },
+  idiv: { resultDType: whole, flops: 4, eval: (x, y) => (y === 0 ? 0 : Math.floor(x / y) | 0), vjp: zeroGradients },
   // Takes the sign of y; 0 if y is 0.
   rem: {
-    types: numeric,
+    resultDType: numeric,
     flops: 4,
     eval: remainder,
     vjp: (g, dz, x, y) => [dz, b.neg(g, b.mul(g, dz, b.floor(g, b.div(g, x, y))))],
   },
   pow: {
-    types: float,
+    resultDType: float,
     flops: 30,
     eval: Math.pow,
     // For x <= 0, log(1) = 0 is used in place of log(x): the gradient of y is then 0.
@@ -163,20 +179,30 @@ export const binaries: Readonly<Record<BinaryName, Binary>> = {
       return [b.mul(g, dz, b.mul(g, y, b.pow(g, x, b.sub(g, y, 1)))), b.mul(g, dz, b.mul(g, z, b.log(g, base)))];
     },
   },
-  max: { types: numeric, flops: 1, eval: (x, y) => Math.max(x, y), vjp: (g, dz, x, y) => chosen(g, dz, b.ge(g, x, y)) },
-  min: { types: numeric, flops: 1, eval: (x, y) => Math.min(x, y), vjp: (g, dz, x, y) => chosen(g, dz, b.le(g, x, y)) },
-  eq: { types: anyToBool, flops: 1, eval: (x, y) => Number(x === y), vjp: neither },
-  ne: { types: anyToBool, flops: 1, eval: (x, y) => Number(x !== y), vjp: neither },
-  lt: { types: ordered, flops: 1, eval: (x, y) => Number(x < y), vjp: neither },
-  le: { types: ordered, flops: 1, eval: (x, y) => Number(x <= y), vjp: neither },
-  gt: { types: ordered, flops: 1, eval: (x, y) => Number(x > y), vjp: neither },
-  ge: { types: ordered, flops: 1, eval: (x, y) => Number(x >= y), vjp: neither },
-  and: { types: bool, flops: 1, eval: (x, y) => x & y, vjp: neither },
-  or: { types: bool, flops: 1, eval: (x, y) => x | y, vjp: neither },
+  max: {
+    resultDType: numeric,
+    flops: 1,
+    eval: (x, y) => Math.max(x, y),
+    vjp: (g, dz, x, y) => selectGradient(g, dz, b.ge(g, x, y)),
+  },
+  min: {
+    resultDType: numeric,
+    flops: 1,
+    eval: (x, y) => Math.min(x, y),
+    vjp: (g, dz, x, y) => selectGradient(g, dz, b.le(g, x, y)),
+  },
+  eq: { resultDType: anyToBool, flops: 1, eval: (x, y) => Number(x === y), vjp: zeroGradients },
+  ne: { resultDType: anyToBool, flops: 1, eval: (x, y) => Number(x !== y), vjp: zeroGradients },
+  lt: { resultDType: ordered, flops: 1, eval: (x, y) => Number(x < y), vjp: zeroGradients },
+  le: { resultDType: ordered, flops: 1, eval: (x, y) => Number(x <= y), vjp: zeroGradients },
+  gt: { resultDType: ordered, flops: 1, eval: (x, y) => Number(x > y), vjp: zeroGradients },
+  ge: { resultDType: ordered, flops: 1, eval: (x, y) => Number(x >= y), vjp: zeroGradients },
+  and: { resultDType: bool, flops: 1, eval: (x, y) => x & y, vjp: zeroGradients },
+  or: { resultDType: bool, flops: 1, eval: (x, y) => x | y, vjp: zeroGradients },
 };
 
 /** Passes the gradient to the left operand where `left` is true, else to the right one. If both are equal, the left one gets it. */
-function chosen(g: Builder, dz: Value, left: Value): readonly [Value, Value] {
+function selectGradient(g: Builder, dz: Value, left: Value): readonly [Value, Value] {
   return [b.where(g, left, dz, 0), b.where(g, left, 0, dz)];
 }
 function remainder(x: number, y: number): number {

@@ -1,13 +1,25 @@
 // Views: ops whose results have the elements of their arguments at other indices (reshape, transpose, broadcast, slice, concat).
-import { strided, strides } from "../graph/array.ts";
+import { readStrided, strides } from "../graph/array.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { add, equal, equalAll, product, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
-import { cutAt, isCut, leading as lead, localShape, pointwise, reshaped } from "./across.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
-import { around, define, free, made, need, needAxis, nth, number, numbers, one, sample } from "./common.ts";
-import { later, leading } from "./mapped.ts";
+import {
+  define,
+  need,
+  needAxis,
+  noFlops,
+  nth,
+  number,
+  numbers,
+  one,
+  resultCount,
+  sample,
+  splitAtAxis,
+} from "./common.ts";
+import { mapLeading, shiftAxes } from "./mapped.ts";
+import { isSharded, leadSharding as lead, localShape, reshapedAxis, sharded, shardPointwise } from "./sharding.ts";
 
 export const reshape = define<"reshape">({
   name: "reshape",
@@ -23,16 +35,16 @@ export const reshape = define<"reshape">({
   },
   eval: (args) => [one(args).data],
   vjp: ({ args }, [dy], g) => [dy ? b.reshape(g, dy, dims(one(args).type)) : null],
-  across({ args, attrs }, [p], workers) {
-    if (!p || !isCut(p)) return null;
+  shard({ args, attrs }, [p], workers) {
+    if (!p || !isSharded(p)) return null;
     const shape = numbers(attrs.shape);
-    const axis = reshaped(dims(one(args).type), shape, p);
+    const axis = reshapedAxis(dims(one(args).type), shape, p);
     if (axis === null) return null;
-    const to = cutAt(axis, p.cut);
+    const to = sharded(axis, p.sharding);
     return { args: [p], results: [to], attrs: { shape: localShape(shape, to, workers) } };
   },
-  mapped: leading("reshape", ({ shape }, n) => ({ shape: [n, ...shape] })),
-  flops: free,
+  mapped: mapLeading("reshape", ({ shape }, n) => ({ shape: [n, ...shape] })),
+  flops: noFlops,
   samples: (g) => [
     b.reshape(g, sample(g, "f32", [6, 5]), [3, 10]).node,
     b.reshape(g, sample(g, "f32", [0, 5]), [5, 2, 0]).node,
@@ -60,25 +72,25 @@ export const transpose = define<"transpose">({
     const x = one(args);
     const steps = strides(x.shape);
     return [
-      strided(
+      readStrided(
         x.data,
         perm.map((p) => nth(x.shape, p)),
         perm.map((p) => nth(steps, p)),
       ),
     ];
   },
-  vjp: ({ attrs }, [dy], g) => [dy ? b.transpose(g, dy, inverted(attrs.perm)) : null],
-  across: ({ attrs }, [p]) =>
-    p && isCut(p) ? { args: [p], results: [cutAt(attrs.perm.indexOf(p.axis), p.cut)] } : null,
-  mapped: leading("transpose", ({ perm }) => ({ perm: [0, ...later(perm)] })),
-  flops: free,
+  vjp: ({ attrs }, [dy], g) => [dy ? b.transpose(g, dy, inversePermutation(attrs.perm)) : null],
+  shard: ({ attrs }, [p]) =>
+    p && isSharded(p) ? { args: [p], results: [sharded(attrs.perm.indexOf(p.axis), p.sharding)] } : null,
+  mapped: mapLeading("transpose", ({ perm }) => ({ perm: [0, ...shiftAxes(perm)] })),
+  flops: noFlops,
   samples: (g) => [
     b.transpose(g, sample(g, "f32", [2, 3, 5]), [2, 0, 1]).node,
     b.transpose(g, sample(g, "i32", [4, 1]), [1, 0]).node,
   ],
 });
 /** The inverse of a permutation of axes. */
-export const inverted = (perm: readonly number[]): number[] => perm.map((_, i) => perm.indexOf(i));
+export const inversePermutation = (perm: readonly number[]): number[] => perm.map((_, i) => perm.indexOf(i));
 
 export const broadcast = define<"broadcast">({
   name: "broadcast",
@@ -101,7 +113,7 @@ export const broadcast = define<"broadcast">({
     const x = one(args);
     const steps = strides(x.shape);
     return [
-      strided(
+      readStrided(
         x.data,
         numbers(shape),
         shape.map((_, i) => steps[axes.indexOf(i)] ?? 0),
@@ -112,14 +124,14 @@ export const broadcast = define<"broadcast">({
     const repeated = attrs.shape.flatMap((_, i) => (attrs.axes.includes(i) ? [] : [i]));
     return [dy ? b.sum(g, dy, repeated) : null];
   },
-  across({ attrs: { shape, axes } }, [p], workers) {
-    if (!p || !isCut(p)) return null;
-    const to = cutAt(nth(axes, p.axis), p.cut);
+  shard({ attrs: { shape, axes } }, [p], workers) {
+    if (!p || !isSharded(p)) return null;
+    const to = sharded(nth(axes, p.axis), p.sharding);
     return { args: [p], results: [to], attrs: { axes, shape: localShape(numbers(shape), to, workers) } };
   },
-  mapped: leading("broadcast", ({ shape, axes }, n) => ({ shape: [n, ...shape], axes: [0, ...later(axes)] })),
-  flops: free,
-  reads: made,
+  mapped: mapLeading("broadcast", ({ shape, axes }, n) => ({ shape: [n, ...shape], axes: [0, ...shiftAxes(axes)] })),
+  flops: noFlops,
+  reads: resultCount,
   samples: (g) =>
     [
       b.broadcast(g, sample(g, "f32", [3]), [2, 3, 5], [1]),
@@ -145,7 +157,7 @@ export const slice = define<"slice">({
   eval(args, { axis, start, size }) {
     const x = one(args);
     const steps = strides(x.shape);
-    return [strided(x.data, x.shape.with(axis, number(size)), steps, number(start) * nth(steps, axis))];
+    return [readStrided(x.data, x.shape.with(axis, number(size)), steps, number(start) * nth(steps, axis))];
   },
   vjp({ args, attrs: { axis, start, size } }, [dy], g) {
     const shape = dims(one(args).type);
@@ -153,10 +165,10 @@ export const slice = define<"slice">({
     const gap = (n: number) => (dy && n > 0 ? [b.like(g, b.slice(g, one(args), axis, 0, n), 0)] : []);
     return [dy ? b.concat(g, [...gap(number(start)), dy, ...gap(after)], axis) : null];
   },
-  across: ({ attrs }, [p]) => (p && isCut(p) && p.axis !== attrs.axis ? { args: [p], results: [p] } : null),
-  mapped: leading("slice", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
-  flops: free,
-  reads: made,
+  shard: ({ attrs }, [p]) => (p && isSharded(p) && p.axis !== attrs.axis ? { args: [p], results: [p] } : null),
+  mapped: mapLeading("slice", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
+  flops: noFlops,
+  reads: resultCount,
   samples: (g) => [
     b.slice(g, sample(g, "f32", [4, 7]), 1, 2, 3).node,
     b.slice(g, sample(g, "f32", [4, 7]), 0, 4, 0).node,
@@ -194,7 +206,7 @@ export const concat = define<"concat">({
     return [type(x.dtype, x.shape.with(axis, args.map((y) => nth(y.shape, axis)).reduce(add)))];
   },
   eval(args, { axis }, types) {
-    const [before] = around(one(args).shape, axis);
+    const [before] = splitAtAxis(one(args).shape, axis);
     const out = new Float64Array(count(one(types)));
     let place = 0;
     for (let i = 0; i < before; i++) {
@@ -208,9 +220,9 @@ export const concat = define<"concat">({
   },
   vjp: (node, [dy], g) =>
     piecesOf(node).map(({ from, to }) => (dy ? b.slice(g, dy, node.attrs.axis, from, to - from) : null)),
-  across: (node, args) => (lead(args)?.axis === node.attrs.axis ? null : pointwise(node, args)),
-  mapped: leading("concat", ({ axis }) => ({ axis: axis + 1 })),
-  flops: free,
+  shard: (node, args) => (lead(args)?.axis === node.attrs.axis ? null : shardPointwise(node, args)),
+  mapped: mapLeading("concat", ({ axis }) => ({ axis: axis + 1 })),
+  flops: noFlops,
   samples: (g) =>
     [
       b.concat(g, [sample(g, "f32", [2, 3]), sample(g, "f32", [2, 4]), sample(g, "f32", [2, 0])], 1),

@@ -1,21 +1,21 @@
 // Decides which buffers of an entry share memory: assignments to stores and updates in place, and results written over inputs that nothing reads
 // later. First step of `planMemory` for an entry; `place.ts` follows.
 import { Bug } from "../diagnostic.ts";
-import { keyOf, type Life, type Lives, reads } from "./life.ts";
+import { isRead, type LiveRange, type LiveRanges, memoryKey } from "./liveness.ts";
 import type { Layout } from "./plan.ts";
-import { isOver, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
+import { canAlias, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 
 /** Buffers at one address, which hold data at different times. `store`: the store that is among them; null if there is none. */
-export interface Group {
+export interface AliasSet {
   readonly store: string | null;
-  readonly members: readonly Life[];
+  readonly members: readonly LiveRange[];
 }
 export interface Copy {
   readonly from: VirtualBuffer;
   readonly to: VirtualBuffer;
 }
-interface Sharing {
-  readonly groups: readonly Group[];
+interface Aliasing {
+  readonly groups: readonly AliasSet[];
   /** `copies[i]`: what must be copied before launch i (the last entry: after all launches), because memory could not be shared. */
   readonly copies: readonly (readonly Copy[])[];
 }
@@ -23,7 +23,7 @@ interface Sharing {
 export const sameLayout = (a: Layout, b: Layout): boolean =>
   a.kind === "rows" ? b.kind === "rows" && a.pitch === b.pitch : b.kind === "panels" && a.width === b.width;
 /** Whether two buffers have the same type, size and layout, so that one may take the place of the other. */
-export const sameForm = (a: VirtualBuffer, b: VirtualBuffer): boolean =>
+export const sameDescriptor = (a: VirtualBuffer, b: VirtualBuffer): boolean =>
   a.dtype === b.dtype &&
   a.bytes === b.bytes &&
   a.shape.length === b.shape.length &&
@@ -34,12 +34,16 @@ export const sameForm = (a: VirtualBuffer, b: VirtualBuffer): boolean =>
  * Merges buffers greedily: assignments to stores first, as a copy of a parameter is the most expensive; then updates with their base; then outputs
  * with inputs that die in the same launch. `stores`: the buffer of each store.
  */
-export function share(sequence: Sequence, lives: Lives, stores: ReadonlyMap<string, VirtualBuffer>): Sharing {
+export function shareMemory(
+  sequence: Sequence,
+  lives: LiveRanges,
+  stores: ReadonlyMap<string, VirtualBuffer>,
+): Aliasing {
   const end = sequence.launches.length;
-  const groups = new Groups(sequence, lives);
+  const groups = new AliasSets(sequence, lives);
   const copies: Copy[][] = Array.from({ length: end + 1 }, () => []);
   const copy = (at: number, from: VirtualBuffer, to: VirtualBuffer): void => {
-    if (!sameForm(from, to)) throw new Bug(`${from.name} lies otherwise than ${to.name}, which is a copy of it`);
+    if (!sameDescriptor(from, to)) throw new Bug(`${from.name} lies otherwise than ${to.name}, which is a copy of it`);
     copies[at]?.push({ from, to });
   };
   for (const { store, from } of sequence.assigns) {
@@ -56,57 +60,57 @@ export function share(sequence: Sequence, lives: Lives, stores: ReadonlyMap<stri
       copy(at, base, buffer);
     }
   }
-  for (const launch of sequence.launches) reuse(launch, lives, groups);
+  for (const launch of sequence.launches) reuseInputs(launch, lives, groups);
   return { groups: groups.all(), copies };
 }
-function reuse(launch: VirtualLaunch, lives: Lives, groups: Groups): void {
+function reuseInputs(launch: VirtualLaunch, lives: LiveRanges, groups: AliasSets): void {
   for (const to of launch.args) {
     if (to.access !== "write") continue;
-    launch.args.some((from) => isOver(from, to.buffer) && groups.merge(lives.of(from.buffer), lives.of(to.buffer)));
+    launch.args.some((from) => canAlias(from, to.buffer) && groups.merge(lives.of(from.buffer), lives.of(to.buffer)));
   }
 }
 
-class Groups {
-  readonly #of = new Map<Life, Group>();
+class AliasSets {
+  readonly #of = new Map<LiveRange, AliasSet>();
   readonly #sequence: Sequence;
-  constructor(sequence: Sequence, lives: Lives) {
+  constructor(sequence: Sequence, lives: LiveRanges) {
     this.#sequence = sequence;
     for (const life of lives.all()) this.#add({ store: life.buffer.store, members: [life] });
   }
-  all(): readonly Group[] {
+  all(): readonly AliasSet[] {
     return [...new Set(this.#of.values())];
   }
-  /** Puts both in one group if no two members of their groups hold data at the same time. Returns whether they are in one group now. */
-  merge(a: Life, b: Life): boolean {
+  /** Puts both in one set if no two members of their sets hold data at the same time. Returns whether they are in one set now. */
+  merge(a: LiveRange, b: LiveRange): boolean {
     const left = this.#group(a);
     const right = this.#group(b);
     if (left === right) return true;
     if (left.store !== null && right.store !== null) return false;
-    if (!sameForm(a.buffer, b.buffer)) return false;
+    if (!sameDescriptor(a.buffer, b.buffer)) return false;
     if (!left.members.every((x) => right.members.every((y) => this.#compatible(x, y)))) return false;
     this.#add({ store: left.store ?? right.store, members: [...left.members, ...right.members] });
     return true;
   }
-  #group(life: Life): Group {
+  #group(life: LiveRange): AliasSet {
     const group = this.#of.get(life) ?? { store: life.buffer.store, members: [life] };
     if (!this.#of.has(life)) this.#add(group);
     return group;
   }
-  #add(group: Group): void {
+  #add(group: AliasSet): void {
     for (const life of group.members) this.#of.set(life, group);
   }
-  #compatible(a: Life, b: Life): boolean {
+  #compatible(a: LiveRange, b: LiveRange): boolean {
     return a.last < b.first || b.last < a.first || this.#handsOver(a, b) || this.#handsOver(b, a);
   }
   /** Whether one launch both ends `from` and begins `to`, and reads each element of `from` before it overwrites it. */
-  #handsOver(from: Life, to: Life): boolean {
+  #handsOver(from: LiveRange, to: LiveRange): boolean {
     const args = from.last === to.first ? (this.#sequence.launches[to.first]?.args ?? []) : [];
-    const written = args.find((arg) => arg.buffer === to.buffer && !reads(arg) && arg.access !== "part");
-    const uses = args.filter((arg) => reads(arg) && same(arg.buffer, from.buffer));
+    const written = args.find((arg) => arg.buffer === to.buffer && !isRead(arg) && arg.access !== "part");
+    const uses = args.filter((arg) => isRead(arg) && same(arg.buffer, from.buffer));
     if (written?.access === "update")
       return uses.length === 0 && written.base !== undefined && same(written.base, from.buffer);
-    const points = uses.length > 0 && uses.every((arg) => isOver(arg, to.buffer));
-    return written !== undefined && points && sameForm(from.buffer, to.buffer);
+    const points = uses.length > 0 && uses.every((arg) => canAlias(arg, to.buffer));
+    return written !== undefined && points && sameDescriptor(from.buffer, to.buffer);
   }
 }
-const same = (a: VirtualBuffer, b: VirtualBuffer): boolean => keyOf(a) === keyOf(b);
+const same = (a: VirtualBuffer, b: VirtualBuffer): boolean => memoryKey(a) === memoryKey(b);

@@ -14,19 +14,19 @@ export function countBytes(
   storeBytes: number,
 ): Bytes {
   const end = Math.max(storeBytes, ...buffers.map((b) => b.offset + b.bytes));
-  const held = (role: Store["role"]): number =>
+  const bytesOfRole = (role: Store["role"]): number =>
     sum(stores.map((s, i) => (s.role === role ? (buffers[i]?.bytes ?? 0) : 0)));
   const most = (of: (sequence: Sequence, i: number) => number): number => Math.max(0, ...sequences.map(of));
   const differentiated = sequences.some(hasBackward);
   return {
-    parameters: held("parameter"),
-    prepared: held("prepared"),
-    optimizer: held("optimizer"),
-    states: held("state"),
-    gradients: most(gradientBytes) + held("gradient"),
+    parameters: bytesOfRole("parameter"),
+    prepared: bytesOfRole("prepared"),
+    optimizer: bytesOfRole("optimizer"),
+    states: bytesOfRole("state"),
+    gradients: most(gradientBytes) + bytesOfRole("gradient"),
     activations: differentiated
-      ? most((s) => (hasBackward(s) ? heldAtOnce(s, "forward", "backward") : 0))
-      : most((_, i) => temporaries(entries[i], buffers, storeBytes)),
+      ? most((s) => (hasBackward(s) ? peakCrossing(s, "forward", "backward") : 0))
+      : most((_, i) => temporaryBytes(entries[i], buffers, storeBytes)),
     arena: Math.ceil(end / page) * page,
   };
 }
@@ -51,7 +51,7 @@ function crossing(sequence: Sequence, from: Phase, to: Phase): readonly VirtualB
   return [...crossed];
 }
 /** The largest total size, at any one launch, of the buffers that are written in phase `from` and read in `to`. */
-function heldAtOnce(sequence: Sequence, from: Phase, to: Phase): number {
+function peakCrossing(sequence: Sequence, from: Phase, to: Phase): number {
   const changes = Array.from({ length: sequence.launches.length + 1 }, () => 0);
   const change = (at: number, bytes: number): void => void (changes[at] = (changes[at] ?? 0) + bytes);
   const used = uses(sequence);
@@ -79,47 +79,52 @@ function gradientBytes(sequence: Sequence): number {
   const results = sequence.results.filter((r) => r.role === "gradient").map((r) => r.buffer);
   return sum([...new Set([...crossing(sequence, "backward", "update"), ...results])].map((b) => b.bytes));
 }
-function temporaries(entry: Entry | undefined, buffers: readonly PlanBuffer[], storeBytes: number): number {
+function temporaryBytes(entry: Entry | undefined, buffers: readonly PlanBuffer[], storeBytes: number): number {
   const used = entry?.steps.flatMap(buffersOf) ?? [];
   return Math.max(0, ...used.map((i) => (buffers[i]?.offset ?? 0) + (buffers[i]?.bytes ?? 0) - storeBytes));
 }
 
 /** How many bytes are free, to be divided equally among `sharing` processes (1 if not given). */
-export interface Free {
+export interface FreeMemory {
   readonly bytes: number;
   readonly sharing?: number;
 }
-const ofEach = ({ bytes, sharing = 1 }: Free): number => bytes / sharing;
-const shown = (free: Free): string =>
-  `${showBytes(ofEach(free))} are free${(free.sharing ?? 1) > 1 ? ` for each of ${free.sharing} workers` : ""}`;
+const freePerProcess = ({ bytes, sharing = 1 }: FreeMemory): number => bytes / sharing;
+const showFree = (free: FreeMemory): string =>
+  `${showBytes(freePerProcess(free))} are free${(free.sharing ?? 1) > 1 ? ` for each of ${free.sharing} workers` : ""}`;
 /**
  * Throws if the plan needs more bytes than are free, before anything is allocated; the message names the largest buffers and what to lower.
  * `first`: advice that is put before that.
  */
-export function requireMemory(plan: Plan, free: Free, first = ""): void {
-  if (plan.bytes.arena > ofEach(free)) throw planTooLarge(plan, shown(free), first);
+export function requireMemory(plan: Plan, free: FreeMemory, first = ""): void {
+  if (plan.bytes.arena > freePerProcess(free)) throw planTooLarge(plan, showFree(free), first);
 }
 /** Throws if the arena is too large for its size to be an exact integer. */
 export function requireCountable(plan: Plan): void {
   if (!Number.isSafeInteger(plan.bytes.arena)) throw planTooLarge(plan, "no machine has them", "");
 }
 /** Throws if the parameters alone need more bytes than are free, before any plan is made; see `requireMemory`. */
-export function requireParameters(stores: readonly Store[], free: Free): void {
+export function requireParameters(stores: readonly Store[], free: FreeMemory): void {
   const parameters = stores.filter((s) => s.role === "parameter");
-  const buffers = parameters.map(({ name, type }) => ({ ...dense(type), name, bytes: byteSize(type) }));
+  const buffers = parameters.map(({ name, type }) => ({ ...dtypeAndShape(type), name, bytes: byteSize(type) }));
   const bytes = sum(buffers.map((b) => b.bytes));
-  if (bytes > ofEach(free)) throw tooLarge("the parameters alone need", bytes, shown(free), buffers, smaller);
+  if (bytes > freePerProcess(free))
+    throw tooLarge("the parameters alone need", bytes, showFree(free), buffers, shrinkAdvice);
 }
-const dense = (type: Type): Pick<Large, "dtype" | "shape"> => ({ dtype: dtypeOf(type), shape: dims(type) });
-const smaller = "lower the model's sizes (layers, experts, widths): most of it is parameters and what goes with them";
+const dtypeAndShape = (type: Type): Pick<LargeBuffer, "dtype" | "shape"> => ({
+  dtype: dtypeOf(type),
+  shape: dims(type),
+});
+const shrinkAdvice =
+  "lower the model's sizes (layers, experts, widths): most of it is parameters and what goes with them";
 function planTooLarge({ bytes, buffers }: Plan, why: string, first: string): Problem {
   const whole = buffers.filter((b) => b.of === undefined);
   const activations = bytes.activations > bytes.arena / 2;
-  const help = activations ? "lower the batch or the length: most of it is activations" : smaller;
+  const help = activations ? "lower the batch or the length: most of it is activations" : shrinkAdvice;
   return tooLarge("the plan needs", bytes.arena, why, whole, first + help);
 }
-type Large = Pick<PlanBuffer, "name" | "dtype" | "shape" | "bytes">;
-function tooLarge(what: string, bytes: number, why: string, buffers: readonly Large[], help: string): Problem {
+type LargeBuffer = Pick<PlanBuffer, "name" | "dtype" | "shape" | "bytes">;
+function tooLarge(what: string, bytes: number, why: string, buffers: readonly LargeBuffer[], help: string): Problem {
   const largest = buffers.toSorted((a, b) => b.bytes - a.bytes).slice(0, 5);
   const lines = largest.map((b) => `  ${b.name}: ${b.dtype}[${b.shape.join(", ")}], ${showBytes(b.bytes)}`);
   return new Problem(`${what} ${showBytes(bytes)} and ${why}; the largest buffers are\n${lines.join("\n")}`, help);

@@ -4,12 +4,12 @@ import { Bug } from "../diagnostic.ts";
 import type { Store } from "../graph/node.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
-import { type Copy, type Group, sameLayout, share } from "./alias.ts";
+import { type AliasSet, type Copy, sameLayout, shareMemory } from "./alias.ts";
 import { countBytes, requireCountable } from "./bytes.ts";
-import { joined } from "./join.ts";
-import { keyOf, livesOf } from "./life.ts";
-import { order } from "./order.ts";
-import { align, type Grain, hostGrain, place } from "./place.ts";
+import { fuseCollectives } from "./fuse-collectives.ts";
+import { liveRangesOf, memoryKey } from "./liveness.ts";
+import { orderLaunches } from "./order.ts";
+import { type Grain, hostGrain, place, placedBytes } from "./place.ts";
 import type { Entry, Plan, PlanBuffer, PlanKernel, PlanStore, Step } from "./plan.ts";
 import { isKernel, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 import { verifyPlan } from "./verify.ts";
@@ -25,8 +25,8 @@ interface MemoryOptions {
 /** Orders launches, gives every buffer its offset, lets buffers share memory where their lives allow it, and verifies the plan. */
 export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
   const { target, header, grain = hostGrain } = options;
-  const sequences = given.map((sequence) => order(joined(sequence)));
-  const memory = new Memory(sequences, stores, grain);
+  const sequences = given.map((sequence) => orderLaunches(fuseCollectives(sequence)));
+  const memory = new ArenaPlanner(sequences, stores, grain);
   const entries = sequences.map((sequence) => memory.entry(sequence));
   const plan: Plan = {
     target,
@@ -50,9 +50,9 @@ const planStore = ({ name, role, saved, stack, split }: Store, buffer: number): 
   buffer,
 });
 
-class Memory {
+class ArenaPlanner {
   readonly buffers: PlanBuffer[] = [];
-  readonly kernels = new Kernels();
+  readonly kernels = new KernelTable();
   readonly storeBytes: number;
   readonly #grain: Grain;
   readonly #stores: ReadonlyMap<string, VirtualBuffer>;
@@ -67,7 +67,7 @@ class Memory {
     let offset = 0;
     for (const buffer of this.#stores.values()) {
       this.buffers.push(planBuffer(buffer, offset));
-      offset += align(buffer.bytes, grain);
+      offset += placedBytes(buffer.bytes, grain);
     }
     this.storeBytes = offset;
   }
@@ -75,14 +75,14 @@ class Memory {
   /** Plans one entry and adds its temporaries to `buffers`. */
   entry(given: Sequence): Entry {
     const { sequence, early } = snapshots(given);
-    const lives = livesOf(
+    const lives = liveRangesOf(
       sequence,
       early.map((copy) => copy.to),
     );
-    const { groups, copies } = share(sequence, lives, this.#stores);
+    const { groups, copies } = shareMemory(sequence, lives, this.#stores);
     const index = this.#place(groups);
     const find = (buffer: VirtualBuffer): number => {
-      const at = index.get(keyOf(buffer));
+      const at = index.get(memoryKey(buffer));
       if (at === undefined) throw new Bug(`buffer ${buffer.name} was given no memory`);
       return at;
     };
@@ -98,7 +98,7 @@ class Memory {
   }
 
   /** Adds the buffers of all groups to `buffers`; returns the index there of each buffer, or store name. */
-  #place(groups: readonly Group[]): ReadonlyMap<VirtualBuffer | string, number> {
+  #place(groups: readonly AliasSet[]): ReadonlyMap<VirtualBuffer | string, number> {
     const temporary = groups.filter((group) => group.store === null).map((group) => ({ group, ...extent(group) }));
     const { offsets } = place(temporary, this.#grain);
     const base = new Map(temporary.map((block) => [block.group, this.storeBytes + (offsets.get(block) ?? 0)]));
@@ -115,12 +115,12 @@ class Memory {
     return index;
   }
   #launch({ kernel, tasks, ...rest }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
-    const work = { ...rest, args: rest.args.map((arg) => this.#from(find(arg.buffer), arg.shift ?? 0)) };
+    const work = { ...rest, args: rest.args.map((arg) => this.#from(find(arg.buffer), arg.byteOffset ?? 0)) };
     return isKernel(kernel)
       ? { kind: "launch", launch: { ...work, kernel: this.kernels.add(kernel), tasks } }
       : { kind: "collective", collective: { ...work, together: kernel } };
   }
-  /** The index of the buffer that begins `shift` bytes after that of `index`; made if it does not exist yet. */
+  /** The index of the buffer that begins `byteOffset` bytes after that of `index`; made if it does not exist yet. */
   #from(index: number, shift: number): number {
     const whole = this.buffers[index];
     if (shift === 0 || whole === undefined) return index;
@@ -146,14 +146,14 @@ const planBuffer = ({ name, dtype, shape, layout, bytes }: VirtualBuffer, offset
   offset,
   bytes,
 });
-const extent = ({ members }: Group) => ({
+const extent = ({ members }: AliasSet) => ({
   bytes: Math.max(...members.map((m) => m.buffer.bytes)),
   first: Math.min(...members.map((m) => m.first)),
   last: Math.max(...members.map((m) => m.last)),
 });
 
 /** All kernels of a plan, each once. Kernels are identified by name, which is a hash of the text. */
-class Kernels {
+class KernelTable {
   readonly #byName = new Map<string, { index: number; kernel: PlanKernel }>();
   add(kernel: PlanKernel): number {
     const known = this.#byName.get(kernel.name);
@@ -208,7 +208,7 @@ function storeBuffers(sequences: readonly Sequence[], stores: readonly Store[]):
     const declared = stores.find((s) => s.name === store);
     if (declared !== undefined && !used.has(store)) used.set(store, { ...from, name: store, store });
   }
-  return new Map(stores.map((store) => [store.name, used.get(store.name) ?? plain(store)]));
+  return new Map(stores.map((store) => [store.name, used.get(store.name) ?? contiguousBuffer(store)]));
 }
 function* buffersOf(sequence: Sequence): Generator<VirtualBuffer> {
   for (const { args } of sequence.launches) {
@@ -220,7 +220,7 @@ function* buffersOf(sequence: Sequence): Generator<VirtualBuffer> {
   for (const { buffer } of sequence.results) yield buffer;
   for (const { from } of sequence.assigns) yield from;
 }
-function plain(store: Store): VirtualBuffer {
+function contiguousBuffer(store: Store): VirtualBuffer {
   const shape = dims(store.type);
   const dtype = dtypeOf(store.type);
   const bytes = shape.reduce((a, b) => a * b, bytesOf[dtype]);

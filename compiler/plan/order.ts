@@ -1,29 +1,29 @@
 // Reorders launches so that assignments and updates can be done in place: launches that read the old contents go first. It also gathers small
 // launches into runs.
-import { keyOf, reads } from "./life.ts";
+import { isRead, memoryKey } from "./liveness.ts";
 import { isSmall } from "./plan.ts";
 import type { Sequence, VirtualBuffer } from "./sequence.ts";
 
 type Key = VirtualBuffer | string;
 
 /** The same launches, as close to the given order as possible, with every dependence kept, and each wish for in-place writing that makes no cycle. */
-export function order(sequence: Sequence): Sequence {
+export function orderLaunches(sequence: Sequence): Sequence {
   const [writers, readers] = uses(sequence);
-  const edges = edgesOf(sequence.launches.length, [writers, readers]);
+  const edges = dependenceGraph(sequence.launches.length, [writers, readers]);
   const wishes = [...overwrites(sequence, writers)].flatMap(({ old, by }) =>
     (readers.get(old) ?? []).filter((user) => user !== by).map((user) => ({ user, by })),
   );
   for (const { user, by } of wishes) if (user < by) edges.add(user, by);
   for (const { user, by } of wishes) if (user > by && !edges.reaches(by, user)) edges.add(user, by);
   const small = sequence.launches.map(isSmall);
-  return { ...sequence, launches: gathered(edges, small).flatMap((i) => sequence.launches[i] ?? []) };
+  return { ...sequence, launches: gatherSmall(edges, small).flatMap((i) => sequence.launches[i] ?? []) };
 }
 /**
  * On the host one thread executes a run of small launches while the others wait at its end. So a single larger launch between two such runs moves
  * before the first, if it does not depend on it, and the runs become one.
  */
-function gathered(edges: Edges, small: readonly boolean[]): readonly number[] {
-  const given = edges.sorted();
+function gatherSmall(edges: DependenceGraph, small: readonly boolean[]): readonly number[] {
+  const given = edges.topologicalOrder();
   const order: number[] = [];
   for (const [i, at] of given.entries()) {
     const row = order.slice(order.findLastIndex((before) => !small[before]) + 1);
@@ -35,9 +35,10 @@ function gathered(edges: Edges, small: readonly boolean[]): readonly number[] {
 }
 
 /** The data dependences: an edge from each launch that writes a buffer to each that reads it. */
-export const dependences = (sequence: Sequence): Edges => edgesOf(sequence.launches.length, uses(sequence));
-function edgesOf(launches: number, [writers, readers]: Uses): Edges {
-  const edges = new Edges(launches);
+export const dependences = (sequence: Sequence): DependenceGraph =>
+  dependenceGraph(sequence.launches.length, uses(sequence));
+function dependenceGraph(launches: number, [writers, readers]: Uses): DependenceGraph {
+  const edges = new DependenceGraph(launches);
   for (const [key, users] of readers) {
     for (const writer of writers.get(key) ?? []) for (const user of users) edges.add(writer, user);
   }
@@ -49,12 +50,12 @@ function uses(sequence: Sequence): Uses {
   const writers = new Map<Key, number[]>();
   const readers = new Map<Key, number[]>();
   const note = (to: Map<Key, number[]>, buffer: VirtualBuffer, at: number): void => {
-    const key = keyOf(buffer);
+    const key = memoryKey(buffer);
     to.set(key, [...(to.get(key) ?? []), at]);
   };
   for (const [at, { args }] of sequence.launches.entries()) {
     for (const arg of args) {
-      note(reads(arg) ? readers : writers, arg.buffer, at);
+      note(isRead(arg) ? readers : writers, arg.buffer, at);
       if (arg.base !== undefined) note(readers, arg.base, at);
     }
   }
@@ -66,15 +67,15 @@ function* overwrites(
   writers: ReadonlyMap<Key, readonly number[]>,
 ): Generator<{ readonly old: Key; readonly by: number }> {
   for (const { store, from } of sequence.assigns) {
-    for (const by of writers.get(keyOf(from)) ?? []) yield { old: store, by };
+    for (const by of writers.get(memoryKey(from)) ?? []) yield { old: store, by };
   }
   for (const [by, { args }] of sequence.launches.entries()) {
-    for (const { base } of args) if (base !== undefined) yield { old: keyOf(base), by };
+    for (const { base } of args) if (base !== undefined) yield { old: memoryKey(base), by };
   }
 }
 
 /** A directed graph whose nodes are the numbers of launches. */
-export class Edges {
+export class DependenceGraph {
   readonly #after: readonly Set<number>[];
 
   constructor(count: number) {
@@ -96,7 +97,7 @@ export class Edges {
     return seen.has(to);
   }
   /** A topological order that stays close to the numbering. */
-  sorted(): readonly number[] {
+  topologicalOrder(): readonly number[] {
     const order: number[] = [];
     const before = this.#after.map(() => new Set<number>());
     for (const [from, to] of this.all()) before[to]?.add(from);

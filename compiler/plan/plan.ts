@@ -28,7 +28,7 @@ export interface LaunchShape {
   readonly each?: boolean;
 }
 /** A TMA tensor map of argument `arg`. One copy takes a `box` of it (elements along each axis). Boxes with rows of 64 bf16 use the 128-byte swizzle. */
-export interface BoxOf {
+export interface TensorMapBox {
   readonly arg: number;
   readonly box: readonly number[];
 }
@@ -40,7 +40,7 @@ export interface Variant {
   readonly name: string;
   readonly text: string;
   readonly launch: LaunchShape;
-  readonly maps: readonly BoxOf[];
+  readonly maps: readonly TensorMapBox[];
   readonly writes: readonly number[];
 }
 /** The source of one kernel, a function `name(void* const* args, ix begin, ix end, f32* scratch)` that runs tasks begin .. end. Equal texts are one kernel. */
@@ -76,10 +76,10 @@ interface Launch extends Work {
   readonly tasks: number;
 }
 /**
- * A collective of all workers: the op `name` of ops/together.ts with these attributes. `dtype`: of the data. Of an exchange, `rows` is the number of
+ * A collective of all workers: the op `name` of ops/collectives.ts with these attributes. `dtype`: of the data. Of an exchange, `rows` is the number of
  * rows of the operand, `length` that of the result, and `back` its direction.
  */
-export interface Together extends Partial<Group> {
+export interface CollectiveOp extends Partial<Group> {
   readonly name: "all_gather" | "all_reduce" | "all_to_all" | "exchange";
   readonly dtype: DType;
   readonly fn?: "sum" | "max" | "min";
@@ -89,7 +89,7 @@ export interface Together extends Partial<Group> {
 }
 /** `args`: the buffers read, then those written. They are rows without gaps, but for an all_reduce, whose operand and result need only have one layout. */
 interface Collective extends Work {
-  readonly together: Together;
+  readonly together: CollectiveOp;
 }
 /**
  * Whether a launch is so small (a microsecond or two on one thread of the host) that dividing it among threads, and moving its data to their caches,

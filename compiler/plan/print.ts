@@ -1,14 +1,22 @@
 // Prints a plan: the stores, then the buffers, steps and results of each entry.
-import { counted } from "../counted.ts";
+import { pluralize } from "../pluralize.ts";
 import { showBytes } from "./bytes.ts";
-import { buffersOf, type Entry, type Layout, type Plan, type PlanBuffer, type Step, type Together } from "./plan.ts";
+import {
+  buffersOf,
+  type CollectiveOp,
+  type Entry,
+  type Layout,
+  type Plan,
+  type PlanBuffer,
+  type Step,
+} from "./plan.ts";
 
 export function printPlan(plan: Plan): string {
   const { bytes } = plan;
   const all = ["parameters", "prepared", "gradients", "optimizer", "states", "activations", "arena"] as const;
   const kinds = all.filter((k) => k !== "prepared" || bytes[k] > 0);
   return [
-    `plan for ${plan.target}: ${counted(plan.kernels.length, "kernel")}, ${kinds.map((k) => `${k} ${showBytes(bytes[k])}`).join(", ")}`,
+    `plan for ${plan.target}: ${pluralize(plan.kernels.length, "kernel")}, ${kinds.map((k) => `${k} ${showBytes(bytes[k])}`).join(", ")}`,
     "",
     "stores",
     ...plan.stores.map((s) => `  ${s.role} ${showBuffer(plan.buffers[s.buffer])}${s.saved ? "" : ", not saved"}`),
@@ -47,13 +55,13 @@ function showStep(plan: Plan, step: Step): string {
     .map((a) => nameOf(plan, a))
     .join(", ");
   if (step.kind === "collective")
-    return `${showTogether(step.collective.together)}(${args}), ${showGroups(step.collective.together)}`;
+    return `${showCollective(step.collective.together)}(${args}), ${showGroups(step.collective.together)}`;
   const { kernel, tasks } = step.launch;
   return `${plan.kernels[kernel]?.name ?? "?"}(${args}), ${tasks} tasks`;
 }
-export const showTogether = ({ name, fn, back }: Together): string =>
+export const showCollective = ({ name, fn, back }: CollectiveOp): string =>
   `${name}${fn ? `_${fn}` : ""}${back ? "_back" : ""}`;
-const showGroups = ({ workers = 0, groups, apart }: Together): string =>
+const showGroups = ({ workers = 0, groups, apart }: CollectiveOp): string =>
   groups === undefined
     ? "all workers"
     : `${groups} groups of ${workers}${apart === undefined ? "" : `, ${apart} apart`}`;

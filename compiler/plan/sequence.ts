@@ -1,7 +1,7 @@
 // A lowered graph before memory is planned: launches over virtual buffers, in an order that respects every dependence.
 import { Bug } from "../diagnostic.ts";
 import type { DType } from "../types/dtype.ts";
-import type { Layout, Phase, PlanKernel, PlanResult, Together } from "./plan.ts";
+import type { CollectiveOp, Layout, Phase, PlanKernel, PlanResult } from "./plan.ts";
 
 /** A buffer without an address yet; its identity is the object. `store`: the store whose memory it is, which `param` reads; null: a temporary. */
 export interface VirtualBuffer {
@@ -16,24 +16,24 @@ export interface VirtualBuffer {
  * An argument of a launch, and how it is accessed:
  * read: any element may be read at any time.
  * pointwise: element i is read only by the task that writes element i of an output of the same shape and layout, and before it is written, so the
- * two may share memory. With `with`, this holds for that output only.
+ * two may share memory. With `aliasedOutput`, this holds for that output only.
  * write: every valid element is written.
  * update: some elements are written, the others keep the value that they have in `base`, so it must be the same memory, or be copied first.
  * part: some elements are written, and other launches write the rest.
- * `shift`: the kernel is given the address this many bytes into the buffer.
+ * `byteOffset`: the kernel is given the address this many bytes into the buffer.
  */
 export interface VirtualArg {
   readonly buffer: VirtualBuffer;
   readonly access: "read" | "pointwise" | "write" | "update" | "part";
   readonly base?: VirtualBuffer;
-  readonly with?: VirtualBuffer;
-  readonly shift?: number;
+  readonly aliasedOutput?: VirtualBuffer;
+  readonly byteOffset?: number;
 }
 /** Whether this argument may share memory with the output `to` of the same launch. */
-export const isOver = ({ access, with: other }: VirtualArg, to: VirtualBuffer): boolean =>
+export const canAlias = ({ access, aliasedOutput: other }: VirtualArg, to: VirtualBuffer): boolean =>
   access === "pointwise" && (other ?? to) === to;
 export interface VirtualLaunch {
-  readonly kernel: PlanKernel | Together;
+  readonly kernel: PlanKernel | CollectiveOp;
   readonly args: readonly VirtualArg[];
   readonly tasks: number;
   readonly flops: number;
@@ -41,7 +41,7 @@ export interface VirtualLaunch {
   /** The phase of a train entry that it belongs to; the report of bytes counts what is kept from one phase to another. */
   readonly phase: Phase;
 }
-export const isKernel = (k: PlanKernel | Together): k is PlanKernel => "text" in k;
+export const isKernel = (k: PlanKernel | CollectiveOp): k is PlanKernel => "text" in k;
 /** The kernel of a launch that is not a collective. */
 export function kernelOf({ kernel }: Pick<VirtualLaunch, "kernel">): PlanKernel {
   if (!isKernel(kernel)) throw new Bug(`${kernel.name} has no kernel`);

@@ -1,11 +1,11 @@
 // Checks a finished plan by replaying it on shadow memory, which records for each byte whose data it holds.
 import { Bug } from "../diagnostic.ts";
 import { bytesOf } from "../types/dtype.ts";
-import { sameForm } from "./alias.ts";
-import { keyOf, reads } from "./life.ts";
+import { sameDescriptor } from "./alias.ts";
+import { isRead, memoryKey } from "./liveness.ts";
 import { hostGrain } from "./place.ts";
 import { buffersOf, type Entry, type Plan, type PlanBuffer } from "./plan.ts";
-import { isOver, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
+import { canAlias, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 
 /** Whose data bytes hold: a buffer's, or (by name) what a store held before the entry. */
 type Data = VirtualBuffer | string;
@@ -13,11 +13,11 @@ type Data = VirtualBuffer | string;
 /**
  * Throws a Bug that names the buffers if an entry would read bytes that something else has overwritten, or leave a store or result with other data.
  */
-export function verifyPlan(plan: Plan, sequences: readonly Sequence[], { begin } = hostGrain): void {
+export function verifyPlan(plan: Plan, sequences: readonly Sequence[], { alignment } = hostGrain): void {
   for (const buffer of plan.buffers) {
     const fits = buffer.offset % bytesOf[buffer.dtype] === 0 && buffer.offset + buffer.bytes <= plan.bytes.arena;
     if (!fits) throw new Bug(`buffer ${buffer.name} at ${buffer.offset} does not fit the arena`);
-    if (buffer.of === undefined && buffer.offset % begin !== 0)
+    if (buffer.of === undefined && buffer.offset % alignment !== 0)
       throw new Bug(`buffer ${buffer.name} begins at ${buffer.offset}`);
   }
   for (const [i, sequence] of sequences.entries()) {
@@ -55,34 +55,34 @@ class Replay {
     }
     if (launches.next().done !== true) throw new Bug(`${this.#entry.name} lacks a launch`);
     for (const [i, { buffer }] of this.#sequence.results.entries()) {
-      this.#expect(this.#buffer(this.#entry.results[i]?.buffer), keyOf(buffer), "as a result");
+      this.#expect(this.#buffer(this.#entry.results[i]?.buffer), memoryKey(buffer), "as a result");
     }
-    const assigned = new Map(this.#sequence.assigns.map((a) => [a.store, keyOf(a.from)]));
+    const assigned = new Map(this.#sequence.assigns.map((a) => [a.store, memoryKey(a.from)]));
     for (const { name, buffer } of this.#plan.stores) {
       this.#expect(this.#buffer(buffer), assigned.get(name) ?? name, `as store ${name} at the end`);
     }
   }
   #note({ access, buffer }: VirtualArg, more: number): void {
-    if (access === "part") this.#parts.set(keyOf(buffer), (this.#parts.get(keyOf(buffer)) ?? 0) + more);
+    if (access === "part") this.#parts.set(memoryKey(buffer), (this.#parts.get(memoryKey(buffer)) ?? 0) + more);
   }
   #launch(launch: VirtualLaunch | undefined, args: readonly number[]): void {
     if (launch?.args.length !== args.length) throw new Bug(`${this.#entry.name} has a launch that was not asked for`);
-    const at = launch.args.map((arg, i) => ({ arg, buffer: unshifted(this.#buffer(args[i]), arg) }));
+    const at = launch.args.map((arg, i) => ({ arg, buffer: wholeBuffer(this.#buffer(args[i]), arg) }));
     for (const { arg, buffer } of at) {
-      if (arg.access === "part" && this.#begun.has(keyOf(arg.buffer)))
-        this.#expect(buffer, keyOf(arg.buffer), "in part");
-      if (reads(arg) && (this.#parts.get(keyOf(arg.buffer)) ?? 0) > 0)
+      if (arg.access === "part" && this.#begun.has(memoryKey(arg.buffer)))
+        this.#expect(buffer, memoryKey(arg.buffer), "in part");
+      if (isRead(arg) && (this.#parts.get(memoryKey(arg.buffer)) ?? 0) > 0)
         throw new Bug(`${arg.buffer.name} is read by ${launch.kernel.name} before all of its parts are written`);
-      if (reads(arg)) this.#expect(buffer, keyOf(arg.buffer), `by ${launch.kernel.name}`);
-      if (arg.base !== undefined) this.#expect(buffer, keyOf(arg.base), `by ${launch.kernel.name} as a base`);
+      if (isRead(arg)) this.#expect(buffer, memoryKey(arg.buffer), `by ${launch.kernel.name}`);
+      if (arg.base !== undefined) this.#expect(buffer, memoryKey(arg.base), `by ${launch.kernel.name} as a base`);
     }
     for (const write of at) {
-      if (reads(write.arg)) continue;
+      if (isRead(write.arg)) continue;
       for (const other of at)
         if (other !== write && meet(write.buffer, other.buffer))
-          allow(write.arg, other.arg, write.buffer.offset === other.buffer.offset);
-      this.#memory.write(write.buffer, keyOf(write.arg.buffer));
-      if (write.arg.access === "part") this.#begun.add(keyOf(write.arg.buffer));
+          requireAliasable(write.arg, other.arg, write.buffer.offset === other.buffer.offset);
+      this.#memory.write(write.buffer, memoryKey(write.arg.buffer));
+      if (write.arg.access === "part") this.#begun.add(memoryKey(write.arg.buffer));
       this.#note(write.arg, -1);
     }
   }
@@ -108,19 +108,19 @@ class Replay {
     return buffer;
   }
 }
-/** The whole buffer of an argument that begins `shift` bytes into it. */
-function unshifted(buffer: PlanBuffer, { shift = 0, buffer: { dtype, shape, layout } }: VirtualArg): PlanBuffer {
-  return shift === 0
+/** The whole buffer of an argument that begins `byteOffset` bytes into it. */
+function wholeBuffer(buffer: PlanBuffer, { byteOffset = 0, buffer: { dtype, shape, layout } }: VirtualArg): PlanBuffer {
+  return byteOffset === 0
     ? buffer
-    : { ...buffer, dtype, shape, layout, offset: buffer.offset - shift, bytes: buffer.bytes + shift };
+    : { ...buffer, dtype, shape, layout, offset: buffer.offset - byteOffset, bytes: buffer.bytes + byteOffset };
 }
 const nameOf = (data: Data | null): string => (data === null ? "nothing" : typeof data === "string" ? data : data.name);
 const meet = (a: PlanBuffer, b: PlanBuffer): boolean => a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 /** One launch may overwrite what it reads only element by element, and may write several parts of one buffer; anything else is a Bug. */
-function allow(write: VirtualArg, other: VirtualArg, aligned: boolean): void {
+function requireAliasable(write: VirtualArg, other: VirtualArg, aligned: boolean): void {
   if (write.access === "part" && other.access === "part" && write.buffer === other.buffer) return;
   const fine =
-    write.access === "write" && isOver(other, write.buffer) && aligned && sameForm(write.buffer, other.buffer);
+    write.access === "write" && canAlias(other, write.buffer) && aligned && sameDescriptor(write.buffer, other.buffer);
   if (!fine) throw new Bug(`${write.buffer.name} is written over ${other.buffer.name}, which the same launch uses`);
 }
 

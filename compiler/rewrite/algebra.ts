@@ -1,6 +1,6 @@
 // Rewrite rules that hold in any program. The right side is never larger than the left. A rule that needs more than a line of condition should be a
 // pass.
-import { rounding } from "../graph/array.ts";
+import { roundTo } from "../graph/array.ts";
 import type { Builder, NdArray, Value } from "../graph/node.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
@@ -8,7 +8,7 @@ import { number, numbers } from "../ops/common.ts";
 import { piecesOf } from "../ops/view.ts";
 import type { DType } from "../types/dtype.ts";
 import { dims, dtypeOf, sameType } from "../types/type.ts";
-import { any, binary, madeBy, num, select, splatOf, unary } from "./pattern.ts";
+import { any, binary, matchOp, num, select, splatOf, unary } from "./pattern.ts";
 import { type Rule, rule } from "./rule.ts";
 import { takeOfRun } from "./runs.ts";
 
@@ -62,9 +62,9 @@ const composed = <O extends OpName, I extends OpName>({
   name,
   root: outer,
   apply(v, g) {
-    const o = madeBy(v, outer);
+    const o = matchOp(v, outer);
     const middle = o?.args.length === 1 ? o.args[0] : undefined;
-    const i = middle && madeBy(middle, inner);
+    const i = middle && matchOp(middle, inner);
     const from = i?.args.length === 1 ? i.args[0] : undefined;
     return o && i && from ? right(g, o.attrs, i.attrs, from, v) : null;
   },
@@ -197,7 +197,7 @@ const folding: readonly Rule[] = (["unary", "binary", "select", "cast"] as const
     );
     const [result] = v.node.op.eval(scalars, v.node.attrs, [{ ...v.type, shape: [] }]);
     const dtype = dtypeOf(v.type);
-    return b.fill(g, rounding[dtype](result?.[0] ?? Number.NaN), dtype, dims(v.type));
+    return b.fill(g, roundTo[dtype](result?.[0] ?? Number.NaN), dtype, dims(v.type));
   },
   examples: (g) => {
     const [two, three] = [b.fill(g, 2, "f32", [3]), b.fill(g, 3, "f32", [3])];
@@ -227,7 +227,7 @@ const reduceOfOne: Rule = {
   name: "reduce over axes of 1 = reshape",
   root: "reduce",
   apply(v, g) {
-    const node = madeBy(v, "reduce");
+    const node = matchOp(v, "reduce");
     const [from] = node?.args ?? [];
     const shape = from ? dims(from.type) : [];
     return node && from && node.attrs.axes.every((a) => shape[a] === 1) ? b.reshape(g, from, dims(v.type)) : null;
@@ -240,7 +240,7 @@ const putOfNothing: Rule = {
   name: "put(x, no index, no rows) = x",
   root: "scatter",
   apply(v) {
-    const node = madeBy(v, "scatter");
+    const node = matchOp(v, "scatter");
     const [base, index] = node?.args ?? [];
     return node?.attrs.mode === "set" && base && index && dims(index.type).includes(0) ? base : null;
   },
@@ -259,11 +259,11 @@ const wholeRange: Rule = {
   name: "range(n) < c = true, c >= n; range(n) >= c = true, c <= 0",
   root: "binary",
   apply(v, g) {
-    const node = madeBy(v, "binary");
+    const node = matchOp(v, "binary");
     const [x, y] = node?.args ?? [];
-    const range = x && (madeBy(x, "broadcast")?.args[0] ?? x);
+    const range = x && (matchOp(x, "broadcast")?.args[0] ?? x);
     const limit = y ? splatOf(y) : null;
-    if (!node || !range || !madeBy(range, "iota") || limit === null) return null;
+    if (!node || !range || !matchOp(range, "iota") || limit === null) return null;
     const [n = 0] = dims(range.type);
     const all = (node.attrs.fn === "lt" && limit >= n) || (node.attrs.fn === "ge" && limit <= 0);
     return all ? b.like(g, v, 1) : null;
@@ -280,8 +280,8 @@ const sumOfConcats: Rule = {
   name: "concat(a, b) + concat(c, d) = concat(a + c, b + d), of equal cuts",
   root: "binary",
   apply(v, g) {
-    const sum = madeBy(v, "binary");
-    const [x, y] = sum?.attrs.fn === "add" ? sum.args.map((a) => madeBy(a, "concat")) : [];
+    const sum = matchOp(v, "binary");
+    const [x, y] = sum?.attrs.fn === "add" ? sum.args.map((a) => matchOp(a, "concat")) : [];
     if (!x || !y || x.attrs.axis !== y.attrs.axis || !x.args.every((a, i) => sameTypes(a, y.args[i]))) return null;
     const pieces = x.args.map((a, i) => b.add(g, a, y.args[i] ?? a));
     return x.args.length === y.args.length ? b.concat(g, pieces, x.attrs.axis) : null;
@@ -297,8 +297,8 @@ const sliceOfConcat: Rule = {
   name: "slice(concat(.., x, ..)) = slice(x)",
   root: "slice",
   apply(v, g) {
-    const node = madeBy(v, "slice");
-    const whole = node?.args[0] && madeBy(node.args[0], "concat");
+    const node = matchOp(v, "slice");
+    const whole = node?.args[0] && matchOp(node.args[0], "concat");
     if (!node || !whole || whole.attrs.axis !== node.attrs.axis) return null;
     const [start, size] = [number(node.attrs.start), number(node.attrs.size)];
     const piece = piecesOf(whole).find(({ to }) => start < to);

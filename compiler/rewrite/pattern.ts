@@ -6,12 +6,12 @@ import * as b from "../ops/build.ts";
 import type { DType } from "../types/dtype.ts";
 import { dims } from "../types/type.ts";
 
-type Bound = ReadonlyMap<string, Value>;
+type Bindings = ReadonlyMap<string, Value>;
 export interface Pattern<N extends string> {
   readonly names: readonly N[];
   /** The op that a matching value is made by; null: any. */
   readonly root: string | null;
-  match(v: Value, bound: Bound): Bound | null;
+  match(v: Value, bound: Bindings): Bindings | null;
   /** A value that the pattern matches, for the test of the rule. */
   example(g: Builder, dtype: DType): Value;
 }
@@ -66,8 +66,8 @@ export const select = <L extends string, M extends string, N extends string>(
   match: ({ node }, bound) => (node.op.name === "select" ? matchAll([c, x, y], node.args, bound) : null),
   example: (g, dtype) => b.where(g, c.example(g, "bool"), x.example(g, dtype), y.example(g, dtype)),
 });
-function matchAll(patterns: readonly Pattern<string>[], values: readonly Value[], bound: Bound): Bound | null {
-  return patterns.reduce<Bound | null>((so, p, i) => {
+function matchAll(patterns: readonly Pattern<string>[], values: readonly Value[], bound: Bindings): Bindings | null {
+  return patterns.reduce<Bindings | null>((so, p, i) => {
     const v = values[i];
     return so && v ? p.match(v, so) : null;
   }, bound);
@@ -81,7 +81,7 @@ export function splatOf(v: Value): number | null {
   return op.name === "broadcast" && from && dims(from.type).length === 0 ? splatOf(from) : null;
 }
 /** The node that made a value, with typed attributes, if its op has that name; else null. */
-export function madeBy<N extends keyof OpAttrs>(
+export function matchOp<N extends keyof OpAttrs>(
   v: Value,
   name: N,
 ): { readonly args: readonly Value[]; readonly attrs: OpAttrs[N] } | null {

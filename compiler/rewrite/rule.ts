@@ -31,9 +31,9 @@ export function rule<N extends string>(
 
 export interface RewriteOptions {
   /** Called for each rewrite, for debugging. */
-  readonly watch?: (rule: Rule, from: Value, to: Value) => void;
+  readonly onRewrite?: (rule: Rule, from: Value, to: Value) => void;
   /** Nodes that are left alone, with everything that they need. */
-  readonly beyond?: ReadonlySet<Node>;
+  readonly frozen?: ReadonlySet<Node>;
 }
 /** Applies the rules bottom up until none matches. If that does not end, throws a Bug that names the rules that cycle. */
 export function rewrite(
@@ -42,24 +42,24 @@ export function rewrite(
   rules: readonly Rule[],
   options: RewriteOptions = {},
 ): Value[] {
-  const budget = new Budget(1000 + 20 * topological(results, options.beyond).length);
+  const budget = new Budget(1000 + 20 * topological(results, options.frozen).length);
   const fitting = byRoot(rules);
   const step = (v: Value): Value | null => {
     for (const r of fitting(v.node.op.name)) {
       const to = r.apply(v, g);
       if (!to || to === v) continue;
       budget.spend(r);
-      options.watch?.(r, v, to);
+      options.onRewrite?.(r, v, to);
       return to;
     }
     return null;
   };
   const pass = (node: Node, args: readonly Value[]): readonly Value[] => {
     const made = g.add(node.op, args, node.attrs);
-    return made.results.length === 1 ? made.results.map((v) => settled(v, step)) : made.results;
+    return made.results.length === 1 ? made.results.map((v) => applyToFixedPoint(v, step)) : made.results;
   };
   for (let now = [...results]; ; ) {
-    const next = rebuild(g, now, pass, options.beyond);
+    const next = rebuild(g, now, pass, options.frozen);
     if (next.every((v, i) => v === now[i])) return next;
     now = next;
   }
@@ -75,7 +75,7 @@ function byRoot(rules: readonly Rule[]): (name: string) => readonly Rule[] {
     return known;
   };
 }
-function settled(v: Value, step: (v: Value) => Value | null): Value {
+function applyToFixedPoint(v: Value, step: (v: Value) => Value | null): Value {
   let now = v;
   for (let next = step(now); next; next = step(now)) now = next;
   return now;

@@ -3,18 +3,18 @@
 import type { Builder, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { dims, dtypeOf } from "../types/type.ts";
-import { madeBy, splatOf } from "./pattern.ts";
+import { matchOp, splatOf } from "./pattern.ts";
 import type { Rule } from "./rule.ts";
 
 /** The first element of an index, if it goes up by 1 along `axis` and is constant along all other axes; else null. */
-export function startOf(v: Value, axis: number): number | null {
+export function runStart(v: Value, axis: number): number | null {
   const shape = dims(v.type);
-  if (madeBy(v, "iota")) return axis === 0 ? 0 : null;
-  const sum = madeBy(v, "binary");
+  if (matchOp(v, "iota")) return axis === 0 ? 0 : null;
+  const sum = matchOp(v, "binary");
   if (sum && (sum.attrs.fn === "add" || sum.attrs.fn === "sub")) return ofSum(sum.attrs.fn, sum.args, axis);
-  const wide = madeBy(v, "broadcast");
+  const wide = matchOp(v, "broadcast");
   if (wide) return inside(wide.args[0], wide.attrs.axes.indexOf(axis));
-  const same = madeBy(v, "reshape");
+  const same = matchOp(v, "reshape");
   const from = same?.args[0];
   if (!from || shape.some((n, i) => n !== 1 && i !== axis)) return null;
   return inside(
@@ -22,7 +22,7 @@ export function startOf(v: Value, axis: number): number | null {
     dims(from.type).findIndex((n) => n === shape[axis]),
   );
 }
-const inside = (v: Value | undefined, axis: number): number | null => (v && axis >= 0 ? startOf(v, axis) : null);
+const inside = (v: Value | undefined, axis: number): number | null => (v && axis >= 0 ? runStart(v, axis) : null);
 function ofSum(fn: "add" | "sub", args: readonly Value[], axis: number): number | null {
   const [x, y] = args;
   const added = y ? splatOf(y) : null;
@@ -40,11 +40,11 @@ export const takeOfRun: Rule = {
   name: "take(x, range + c) = a slice of x between zeros",
   root: "gather",
   apply(v, g) {
-    const node = madeBy(v, "gather");
+    const node = matchOp(v, "gather");
     const [x, index] = node?.args ?? [];
     if (!node || !x || !index) return null;
     const { axis, batch } = node.attrs;
-    const start = dims(index.type).length === batch + 1 ? startOf(index, batch) : null;
+    const start = dims(index.type).length === batch + 1 ? runStart(index, batch) : null;
     const [size, picks] = [dims(x.type)[axis] ?? 0, dims(index.type)[batch] ?? 0];
     if (start === null || picks === 0) return null;
     const [from, to] = [Math.min(Math.max(start, 0), size), Math.min(Math.max(start + picks, 0), size)];

@@ -3,7 +3,7 @@
 import { createTokenInstance, type IToken, type TokenType, tokenMatcher } from "chevrotain";
 import { Binary, RCurly, RPar, RSquare } from "../../grammar/tokens.ts";
 import { Bug } from "../diagnostic.ts";
-import { deepest, endOf, type Text, TooDeep } from "./text.ts";
+import { endOf, maxDepth, type Text, TooDeep } from "./text.ts";
 
 const pairs: ReadonlyMap<string, { closer: string; type: TokenType }> = new Map([
   ["(", { closer: ")", type: RPar }],
@@ -14,14 +14,14 @@ const openerOf = new Map([...pairs].map(([opener, { closer }]) => [closer, opene
 export const isCloser = (token: IToken): boolean => openerOf.has(token.image);
 export const isOpener = (token: IToken): boolean => pairs.has(token.image);
 /** Whether a token is the first one on its line. */
-export const leads = (tokens: readonly IToken[], i: number): boolean =>
+export const isFirstOnLine = (tokens: readonly IToken[], i: number): boolean =>
   tokens[i]?.startLine !== tokens[i - 1]?.endLine || i === 0;
 
 /** A bracket without a partner. */
 export interface Fault {
   readonly token: IToken;
   /** For a missing bracket: the token found in its place; undefined: the end of the text. null: `token` is a bracket that closes nothing. */
-  readonly instead: IToken | undefined | null;
+  readonly found: IToken | undefined | null;
   /** The index of the token before which the closing bracket is inserted. */
   readonly at: number;
 }
@@ -36,7 +36,7 @@ export function balance(text: Text, tokens: readonly IToken[]): Balanced {
   const braces = plain.some((fault) => fault.token.image === "{");
   const indented = braces ? match(text, tokens, true) : [];
   const faults = indented.length > 0 ? indented : plain;
-  return { tokens: mended(tokens, faults), faults };
+  return { tokens: repair(tokens, faults), faults };
 }
 
 interface Open {
@@ -54,7 +54,7 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
   let indent = 0;
   const chains = new Chains();
   for (const [index, token] of tokens.entries()) {
-    const first = leads(tokens, index);
+    const first = isFirstOnLine(tokens, index);
     const column = token.startColumn ?? 0;
     if (first && startsLine(tokens, index, open.at(-1))) indent = column;
     // `{` never occurs inside `( )` or `[ ]`, so those must have been left open
@@ -62,11 +62,11 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
     if (isOpener(token)) {
       open.push({ token, index, indent });
     }
-    if (open.length + chains.length(tokens, index, open.length) > deepest) throw new TooDeep(text.at(token));
+    if (open.length + chains.length(tokens, index, open.length) > maxDepth) throw new TooDeep(text.tokenSpan(token));
     if (!isCloser(token)) continue;
     const opener = openerOf.get(token.image);
     const mate = open.findLastIndex((o) => o.token.image === opener && !(byIndent && first && column < o.indent));
-    if (mate < 0) faults.push({ token, instead: null, at: index });
+    if (mate < 0) faults.push({ token, found: null, at: index });
     else missing(mate + 1, index);
     if (mate >= 0) open.pop();
   }
@@ -89,24 +89,24 @@ class Chains {
 const startsLine = (tokens: readonly IToken[], i: number, open: Open | undefined): boolean =>
   (open === undefined || open.token.image === "{") &&
   tokens[i]?.image !== "->" &&
-  (i === 0 || tokens[i - 1]?.image === "{" || !goesOn(tokens[i - 1]));
+  (i === 0 || tokens[i - 1]?.image === "{" || !continuesLine(tokens[i - 1]));
 /** Where to insert the missing bracket: a `}` before the token at which it was missed; others at the end of their line and its continuations. */
 function unclosed(tokens: readonly IToken[], open: Open, end: number): Fault {
   let at = end;
   if (open.token.image !== "{") {
     at = open.index + 1;
-    while (at < end && !(leads(tokens, at) && !goesOn(tokens[at - 1]))) at++;
+    while (at < end && !(isFirstOnLine(tokens, at) && !continuesLine(tokens[at - 1]))) at++;
   }
-  return { token: open.token, instead: tokens[end], at };
+  return { token: open.token, found: tokens[end], at };
 }
 
 /** Whether a line that ends with this token continues on the next one. */
-export const goesOn = (last: IToken | undefined): boolean =>
+export const continuesLine = (last: IToken | undefined): boolean =>
   last !== undefined && (isOpener(last) || [",", ":", "="].includes(last.image) || tokenMatcher(last, Binary));
 
-export function reportFault(text: Text, { token, instead }: Fault): void {
-  const label = { span: text.at(token), text: "" };
-  if (instead === null) {
+export function reportFault(text: Text, { token, found }: Fault): void {
+  const label = { span: text.tokenSpan(token), text: "" };
+  if (found === null) {
     const opener = openerOf.get(token.image) ?? "";
     text.error(
       "E0104",
@@ -117,7 +117,7 @@ export function reportFault(text: Text, { token, instead }: Fault): void {
     return;
   }
   const closer = pairs.get(token.image)?.closer ?? "";
-  const here = instead ? [{ span: text.at(instead), text: `\`${closer}\` is missing before this` }] : [];
+  const here = found ? [{ span: text.tokenSpan(found), text: `\`${closer}\` is missing before this` }] : [];
   text.error(
     "E0103",
     `\`${token.image}\` is not closed`,
@@ -127,37 +127,37 @@ export function reportFault(text: Text, { token, instead }: Fault): void {
 }
 
 /** The tokens without superfluous brackets, and with missing ones inserted. */
-function mended(tokens: readonly IToken[], faults: readonly Fault[]): IToken[] {
+function repair(tokens: readonly IToken[], faults: readonly Fault[]): IToken[] {
   if (faults.length === 0) return [...tokens];
   const stray = new Set<IToken>();
   const added = new Map<number, IToken[]>();
-  for (const { token, instead, at } of faults) {
-    if (instead === null) stray.add(token);
-    else added.set(at, [...(added.get(at) ?? []), closing(token, tokens[at - 1] ?? token)]);
+  for (const { token, found, at } of faults) {
+    if (found === null) stray.add(token);
+    else added.set(at, [...(added.get(at) ?? []), closingToken(token, tokens[at - 1] ?? token)]);
   }
   const all = tokens.flatMap((token, i) => [...(added.get(i) ?? []), ...(stray.has(token) ? [] : [token])]);
   return [...all, ...(added.get(tokens.length) ?? [])];
 }
 /** A closing bracket for `opener`, of zero width, placed after the token `after`. */
-export function closing(opener: IToken, after: IToken): IToken {
+export function closingToken(opener: IToken, after: IToken): IToken {
   const pair = pairs.get(opener.image);
   if (!pair) throw new Bug(`${opener.image} opens nothing`);
-  return invented(pair.type, pair.closer, after);
+  return syntheticToken(pair.type, pair.closer, after);
 }
-export function invented(type: TokenType, image: string, after: IToken): IToken {
+export function syntheticToken(type: TokenType, image: string, after: IToken): IToken {
   const [offset, line, column] = [endOf(after), after.endLine ?? 1, (after.endColumn ?? 0) + 1];
   return createTokenInstance(type, image, offset, offset - 1, line, line, column, column - 1);
 }
 
 /** Whether an error at `offset` would probably be a consequence of this fault, and should not be reported. */
-export function isQuietAt(
+export function isConsequence(
   text: Text,
   tokens: readonly IToken[],
-  { token, instead, at }: Fault,
+  { token, found, at }: Fault,
   offset: number,
 ): boolean {
   const lineStart = text.text.lastIndexOf("\n", token.startOffset) + 1;
   if (token.image === "{" || token.image === "}") return offset >= token.startOffset;
-  if (instead === null) return offset >= lineStart && offset <= token.startOffset;
+  if (found === null) return offset >= lineStart && offset <= token.startOffset;
   return offset >= token.startOffset && offset <= (tokens[at]?.startOffset ?? text.text.length);
 }

@@ -26,7 +26,7 @@ import type {
 } from "./ast.ts";
 import { readExpression } from "./expressions.ts";
 import { readBlock, readVariable } from "./statements.ts";
-import { only, type Text } from "./text.ts";
+import { onlyChild, type Text } from "./text.ts";
 import { readTensors, readType } from "./types.ts";
 
 export function readDeclaration(text: Text, node: DeclarationCstNode, doc: string): Declaration | Import {
@@ -34,51 +34,56 @@ export function readDeclaration(text: Text, node: DeclarationCstNode, doc: strin
   if (importing?.[0]) return readImport(text, importing[0]);
   if (layer?.[0]) return readLayer(text, layer[0], doc);
   if (fn?.[0]) return readFn(text, fn[0], doc);
-  return readOptimizer(text, only(optimizer), doc);
+  return readOptimizer(text, onlyChild(optimizer), doc);
 }
 
 function readImport(text: Text, node: ImportingCstNode): Import {
   const { names, Str } = node.children;
-  const from = only(Str);
+  const from = onlyChild(Str);
   return {
-    names: only(names).children.name.map((name) => text.name(only(name.children.Name))),
+    names: onlyChild(names).children.name.map((name) => text.name(onlyChild(name.children.Name))),
     from: from.image.slice(1, -1),
-    fromSpan: text.at(from),
-    span: text.of(node),
+    fromSpan: text.tokenSpan(from),
+    span: text.nodeSpan(node),
   };
 }
 
 function readLayer(text: Text, node: LayerCstNode, doc: string): Layer | Alias {
   const { Model, Name, header, expression, body } = node.children;
   const kind = Model ? "model" : "layer";
-  const declared = { name: text.name(only(Name)), header: readHeader(text, only(header)), doc, span: text.of(node) };
+  const declared = {
+    name: text.name(onlyChild(Name)),
+    header: readHeader(text, onlyChild(header)),
+    doc,
+    span: text.nodeSpan(node),
+  };
   if (expression?.[0]) return { kind: "alias", of: kind, ...declared, value: readExpression(text, expression[0]) };
-  return { kind, ...declared, body: readBody(text, only(body)) };
+  return { kind, ...declared, body: readBody(text, onlyChild(body)) };
 }
 
 function readFn(text: Text, node: FnCstNode, doc: string): Fn {
   const { Name, header, tensors, block } = node.children;
   return {
     kind: "fn",
-    name: text.name(only(Name)),
-    header: readHeader(text, only(header)),
+    name: text.name(onlyChild(Name)),
+    header: readHeader(text, onlyChild(header)),
     doc,
-    result: readTensors(text, only(tensors)),
-    body: readBlock(text, only(block)),
-    span: text.of(node),
+    result: readTensors(text, onlyChild(tensors)),
+    body: readBlock(text, onlyChild(block)),
+    span: text.nodeSpan(node),
   };
 }
 
 function readOptimizer(text: Text, node: OptimizerCstNode, doc: string): Optimizer {
   const { Name, header, body } = node.children;
-  const methods = readBody(text, only(body)).filter((member) => isMethod(text, member));
+  const methods = readBody(text, onlyChild(body)).filter((member) => isMethod(text, member));
   return {
     kind: "optimizer",
-    name: text.name(only(Name)),
-    header: readHeader(text, only(header)),
+    name: text.name(onlyChild(Name)),
+    header: readHeader(text, onlyChild(header)),
     doc,
     methods,
-    span: text.of(node),
+    span: text.nodeSpan(node),
   };
 }
 function isMethod(text: Text, member: MemberOrIf): member is Method {
@@ -98,38 +103,40 @@ function readHeader(text: Text, node: HeaderCstNode): HeaderParam[] {
 function readEntry(text: Text, node: EntryCstNode): HeaderParam {
   const { Dots, Name, type, expression } = node.children;
   return {
-    name: text.name(only(Name)),
+    name: text.name(onlyChild(Name)),
     spread: Dots !== undefined,
     type: type?.[0] ? readType(text, type[0]) : null,
     default: expression?.[0] ? readExpression(text, expression[0]) : null,
-    span: text.of(node),
+    span: text.nodeSpan(node),
   };
 }
 
 function readBody(text: Text, node: BodyCstNode): MemberOrIf[] {
-  return text.within(1, text.of(node), () => (node.children.member ?? []).map((member) => readMember(text, member)));
+  return text.within(1, text.nodeSpan(node), () =>
+    (node.children.member ?? []).map((member) => readMember(text, member)),
+  );
 }
 function readMember(text: Text, node: MemberCstNode): MemberOrIf {
   const { memberIf, method, sublayer, variable } = node.children;
   if (memberIf?.[0]) return readMemberIf(text, memberIf[0]);
   if (method?.[0]) return readMethod(text, method[0]);
   if (variable?.[0]) return readVariable(text, variable[0]);
-  const { Name, expression } = only(sublayer).children;
+  const { Name, expression } = onlyChild(sublayer).children;
   return {
     kind: "sublayer",
-    name: text.name(only(Name)),
-    value: readExpression(text, only(expression)),
-    span: text.of(node),
+    name: text.name(onlyChild(Name)),
+    value: readExpression(text, onlyChild(expression)),
+    span: text.nodeSpan(node),
   };
 }
 function readMemberIf(text: Text, node: MemberIfCstNode): MemberIf {
   const { expression, body, memberIf } = node.children;
   const other = node.children.else?.[0];
-  const span = text.of(node);
+  const span = text.nodeSpan(node);
   return text.within(1, span, () => ({
     kind: "if",
-    cond: readExpression(text, only(expression)),
-    then: readBody(text, only(body)),
+    cond: readExpression(text, onlyChild(expression)),
+    then: readBody(text, onlyChild(body)),
     else: other ? readBody(text, other) : (memberIf ?? []).map((inner) => readMemberIf(text, inner)),
     span,
   }));
@@ -138,10 +145,10 @@ function readMethod(text: Text, node: MethodCstNode): Method {
   const { Name, header, tensors, block } = node.children;
   return {
     kind: "method",
-    name: text.name(only(Name)),
-    params: readHeader(text, only(header)),
+    name: text.name(onlyChild(Name)),
+    params: readHeader(text, onlyChild(header)),
     result: readTensors(text, tensors?.[0]),
-    body: readBlock(text, only(block)),
-    span: text.of(node),
+    body: readBlock(text, onlyChild(block)),
+    span: text.nodeSpan(node),
   };
 }

@@ -16,7 +16,7 @@ import type { Arg, BinaryOp, Expr, IndexItem, Span, Spread, TypeExpr } from "./a
 import type { Hole } from "./hole.ts";
 import { holeIndex } from "./lex.ts";
 import { comparison, isBinary, precedence } from "./precedence.ts";
-import { endOf, only, type Text } from "./text.ts";
+import { endOf, onlyChild, type Text } from "./text.ts";
 
 export const join = (a: Span, b: Span): Span => ({ source: a.source, start: a.start, end: b.end });
 
@@ -27,7 +27,9 @@ export function readExpression(text: Text, node: ExpressionCstNode): Expr {
     (n, o) => n + (o.children.Prefix?.length ?? 0) + (o.children.postfix?.length ?? 0),
     0,
   );
-  return text.within(1 + Binary.length + prefixes, text.of(node), () => new Operators(text, operand, Binary).read(0));
+  return text.within(1 + Binary.length + prefixes, text.nodeSpan(node), () =>
+    new Operators(text, operand, Binary).read(0),
+  );
 }
 
 /** Precedence climbing over the operands and operators of one expression. */
@@ -70,7 +72,7 @@ class Operators {
     const value = token?.image === "**" ? this.power(base, token) : base;
     return (node.children.Prefix ?? []).reduceRight<Expr>((inner, sign) => {
       const op = sign.image === "-" ? "-" : "!";
-      return { kind: "unary", op, value: inner, span: join(this.text.at(sign), inner.span) };
+      return { kind: "unary", op, value: inner, span: join(this.text.tokenSpan(sign), inner.span) };
     }, value);
   }
   private power(base: Expr, token: IToken): Expr {
@@ -78,15 +80,15 @@ class Operators {
     return this.binary(base, "**", token, this.operand());
   }
   private binary(left: Expr, op: BinaryOp, token: IToken, right: Expr): Expr {
-    return { kind: "binary", op, left, right, opSpan: this.text.at(token), span: join(left.span, right.span) };
+    return { kind: "binary", op, left, right, opSpan: this.text.tokenSpan(token), span: join(left.span, right.span) };
   }
   private chain(first: IToken, second: IToken): void {
     this.text.error(
       "E0105",
       "comparisons do not chain",
       [
-        { span: this.text.at(second), text: "a second comparison" },
-        { span: this.text.at(first), text: "the first one" },
+        { span: this.text.tokenSpan(second), text: "a second comparison" },
+        { span: this.text.tokenSpan(first), text: "the first one" },
       ],
       /^[=!]=$/.test(first.image) || /^[=!]=$/.test(second.image)
         ? "put one of them in brackets: `(a < b) == c`"
@@ -102,18 +104,18 @@ function operatorOf(token: IToken): BinaryOp {
 function readPostfixed(text: Text, node: OperandCstNode): Expr {
   return (node.children.postfix ?? []).reduce<Expr>(
     (object, postfix) => readPostfix(text, object, postfix),
-    readPrimary(text, only(node.children.primary), node.children.postfix?.[0]?.children.args !== undefined),
+    readPrimary(text, onlyChild(node.children.primary), node.children.postfix?.[0]?.children.args !== undefined),
   );
 }
 function readPostfix(text: Text, object: Expr, node: PostfixCstNode): Expr {
   const { args, index, Word } = node.children;
-  const span = join(object.span, text.of(node));
+  const span = join(object.span, text.nodeSpan(node));
   if (args?.[0]) return { kind: "call", callee: object, args: readArgs(text, args[0]), span };
   if (index?.[0]) {
     const items = index[0].children.indexItem.map((item) => readIndexItem(text, item));
     return { kind: "index", object, items, span };
   }
-  return { kind: "member", object, name: text.name(only(Word)), span };
+  return { kind: "member", object, name: text.name(onlyChild(Word)), span };
 }
 function readArgs(text: Text, node: ArgsCstNode): Arg[] {
   const args = (node.children.arg ?? []).map((arg) => readArg(text, arg));
@@ -133,13 +135,13 @@ function readArg(text: Text, node: ArgCstNode): Arg {
   const { Word, expression } = node.children;
   return {
     name: Word?.[0] ? text.name(Word[0]) : null,
-    value: readExpression(text, only(expression)),
-    span: text.of(node),
+    value: readExpression(text, onlyChild(expression)),
+    span: text.nodeSpan(node),
   };
 }
 function readIndexItem(text: Text, node: IndexItemCstNode): IndexItem {
   const { Dots, New, Colon, from, to } = node.children;
-  const span = text.of(node);
+  const span = text.nodeSpan(node);
   if (Dots) return { kind: "ellipsis", span };
   if (New) return { kind: "new", span };
   const start = from?.[0] ? readExpression(text, from[0]) : null;
@@ -149,19 +151,19 @@ function readIndexItem(text: Text, node: IndexItemCstNode): IndexItem {
 
 function readPrimary(text: Text, node: PrimaryCstNode, called: boolean): Expr {
   const { Num, True, False, Name, Hole, expression, list } = node.children;
-  const span = text.of(node);
+  const span = text.nodeSpan(node);
   if (Num?.[0]) return { kind: "number", value: readNumber(text, Num[0]), span };
   if (True ?? False) return { kind: "bool", value: True !== undefined, span };
   if (Name?.[0]) return { kind: "name", name: Name[0].image, span };
   if (Hole?.[0]) return readHole(text, Hole[0], called);
   if (expression?.[0]) return { ...readExpression(text, expression[0]), span };
-  const items = (only(list).children.item ?? []).map((item) => readItem(text, item));
+  const items = (onlyChild(list).children.item ?? []).map((item) => readItem(text, item));
   return { kind: "list", items, span };
 }
 export function readItem(text: Text, node: ItemCstNode): Expr | Spread {
   const { Name, expression } = node.children;
   if (expression?.[0]) return readExpression(text, expression[0]);
-  return { kind: "spread", name: text.name(only(Name)), span: text.of(node) };
+  return { kind: "spread", name: text.name(onlyChild(Name)), span: text.nodeSpan(node) };
 }
 
 function readNumber(text: Text, token: IToken): number {
@@ -170,7 +172,7 @@ function readNumber(text: Text, token: IToken): number {
   const [what, help] = Number.isNaN(value)
     ? ["is not a number", "numbers are written `1`, `0.5`, `2e-3`; a name cannot begin with a digit"]
     : ["is too large", "write `inf` for infinity"];
-  text.error("E0111", `\`${token.image}\` ${what}`, [{ span: text.at(token), text: what }], help);
+  text.error("E0111", `\`${token.image}\` ${what}`, [{ span: text.tokenSpan(token), text: what }], help);
   return 1; // any size can be divided by 1, so no further errors follow
 }
 
@@ -181,7 +183,7 @@ export function holeAt(text: Text, token: IToken): { index: number; hole: Hole |
 }
 function readHole(text: Text, token: IToken, called: boolean): Expr {
   const { index, hole } = holeAt(text, token);
-  const span = text.at(token);
+  const span = text.tokenSpan(token);
   if (typeof hole === "number" && !Number.isNaN(hole)) return { kind: "number", value: hole, span };
   if (typeof hole === "boolean") return { kind: "bool", value: hole, span };
   if (typeof hole === "object" && isHandle(hole)) return { kind: "hole", index, span };

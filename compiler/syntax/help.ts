@@ -126,7 +126,7 @@ const argumentNames: readonly (readonly [names: string, here: string])[] = [
   ["label_smoothing", "smooth"],
 ];
 /** The name, among `names`, of what another library calls `name`. */
-export const argumentHere = (name: string, names: readonly string[]): string | undefined =>
+export const localArgumentName = (name: string, names: readonly string[]): string | undefined =>
   argumentNames.find(([all, here]) => all.split(" ").includes(name) && names.includes(here))?.[1];
 /** Module prefixes of other languages; functions have none here. */
 export const isForeignModule = (name: string): boolean => /^(torch|nn|F|np|numpy|jnp|jax|math)$/.test(name);

@@ -18,7 +18,7 @@ export function lex(text: Text): Lexed {
   const holes = tokens.filter((token) => token.tokenType === Hole && holeIndex(token) >= text.holes.length);
   for (const token of holes) unknown(text, token.startOffset, token.image.length);
   const odd = [...errors.map(({ line }) => line), ...[...blocks, ...holes].map(({ startLine }) => startLine)];
-  for (const line of odd) text.oddLines.add(line ?? 0);
+  for (const line of odd) text.invalidLines.add(line ?? 0);
   return { tokens, comments: lineComments(text, groups["comments"] ?? []) };
 }
 /**

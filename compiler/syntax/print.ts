@@ -14,8 +14,8 @@ import type {
   Stmt,
   TypeExpr,
 } from "./ast.ts";
-import { block, type Doc, layout, list, tall } from "./layout.ts";
 import { comparison, precedence, unaryPrecedence } from "./precedence.ts";
+import { block, type Doc, list, multiline, prettyPrint } from "./pretty-print.ts";
 
 export function print(program: Program): string {
   const imports = program.imports.map(printImport).join("");
@@ -26,7 +26,7 @@ const printImport = ({ names, from }: Import): string =>
 function printDeclaration(d: Declaration): string {
   const lines = d.doc === "" ? [] : d.doc.split("\n");
   const doc = lines.map((line) => `${`// ${line}`.trimEnd()}\n`).join("");
-  return `${doc}${layout(declaration(d))}\n`;
+  return `${doc}${prettyPrint(declaration(d))}\n`;
 }
 function declaration(d: Declaration): Doc {
   const head = (word: string): Doc => [`${word} ${d.name.name}`, header(d.header)];
@@ -53,7 +53,7 @@ const param = (p: HeaderParam): Doc => [
 function members(all: readonly MemberOrIf[]): Doc {
   const lines = all.flatMap((m, i) => {
     const gap = m.kind === "method" && i > 0 && all[i - 1]?.kind !== "method";
-    return gap ? ["", tall(member(m))] : [tall(member(m))];
+    return gap ? ["", multiline(member(m))] : [multiline(member(m))];
   });
   return block(lines);
 }
@@ -92,7 +92,7 @@ function stmt(s: Stmt): Doc {
     case "if":
       return branch(s);
     case "for":
-      return tall([
+      return multiline([
         `for ${s.name.name}${s.index ? `, ${s.index.name}` : ""} in `,
         range(s.over),
         " ",
@@ -115,7 +115,7 @@ function stmt(s: Stmt): Doc {
 function branch(s: Stmt & { kind: "if" }): Doc {
   const [only] = s.else;
   const other = s.else.length === 1 && only?.kind === "if" ? branch(only) : block(s.else.map(stmt));
-  return tall(["if ", expr(s.cond), " ", block(s.then.map(stmt)), s.else.length === 0 ? "" : [" else ", other]]);
+  return multiline(["if ", expr(s.cond), " ", block(s.then.map(stmt)), s.else.length === 0 ? "" : [" else ", other]]);
 }
 const range = (over: Expr | Range): Doc => (over.kind === "range" ? [expr(over.from), ":", expr(over.to)] : expr(over));
 

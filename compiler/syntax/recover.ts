@@ -5,30 +5,33 @@ import type { DeclarationCstNode } from "../../grammar/cst.ts";
 import { parser } from "../../grammar/parser.ts";
 import { Import, LCurly, LPar, reservedWords } from "../../grammar/tokens.ts";
 import { Bug } from "../diagnostic.ts";
-import { closing, goesOn, invented, isCloser, isOpener, leads } from "./brackets.ts";
+import { closingToken, continuesLine, isCloser, isFirstOnLine, isOpener, syntheticToken } from "./brackets.ts";
 
 /** An error of the grammar: the token found (undefined: the end), all tokens before it, and whether a statement should begin there (`leading`). */
-export interface Found {
+export interface GrammarError {
   readonly message: string;
   readonly token: IToken | undefined;
   readonly before: readonly IToken[];
   readonly leading: boolean;
 }
-const most = 20;
+const maxErrors = 20;
 
 /** Parses one declaration; `cst` is null if nothing is left of it. `stray`: how many superfluous `}` it had. */
-export function parseDeclaration(all: IToken[], stray: number): { cst: DeclarationCstNode | null; errors: Found[] } {
-  const errors: Found[] = [];
+export function parseDeclaration(
+  all: IToken[],
+  stray: number,
+): { cst: DeclarationCstNode | null; errors: GrammarError[] } {
+  const errors: GrammarError[] = [];
   let tokens = all;
   let braces = stray;
-  while (errors.length < most) {
+  while (errors.length < maxErrors) {
     const reader = parser();
     reader.input = tokens;
     const cst = reader.declaration() as DeclarationCstNode;
     const [error] = reader.errors;
     if (!error) return { cst, errors };
     const i = tokens.indexOf(error.token);
-    const leading = leadsStatement(error);
+    const leading = isAtStatementStart(error);
     const found = { message: error.message, token: tokens[i], before: i < 0 ? tokens : tokens.slice(0, i), leading };
     // unexpected tokens after a declaration are only reported if the declaration itself had no error
     if (error.name === "NotAllInputParsedException") return { cst, errors: errors.length > 0 ? errors : [found] };
@@ -48,11 +51,11 @@ function withBraces(tokens: readonly IToken[], i: number): IToken[] {
   const before = tokens[i - 1];
   const last = tokens.at(-1);
   if (!before || !last) throw new Bug("a declaration without tokens");
-  const open = invented(LCurly, "{", before);
-  return [...tokens.slice(0, i), open, ...tokens.slice(i), closing(open, last)];
+  const open = syntheticToken(LCurly, "{", before);
+  return [...tokens.slice(0, i), open, ...tokens.slice(i), closingToken(open, last)];
 }
 /** Whether the error is at a position where a statement should begin; else the token is inside or directly after the faulty statement. */
-const leadsStatement = (error: IRecognitionException): boolean =>
+const isAtStatementStart = (error: IRecognitionException): boolean =>
   ["declaration", "statement", "member", "block", "body"].includes(error.context.ruleStack.at(-1) ?? "");
 
 /** The tokens without the statement, member or header around token `i`; null if there is none to remove. */
@@ -110,5 +113,5 @@ function statementStarts(tokens: readonly IToken[], brace: number, end: number):
 const startsStatement = (tokens: readonly IToken[], k: number): boolean => {
   const token = tokens[k];
   const worded = token !== undefined && reservedWords.includes(token.tokenType);
-  return leads(tokens, k) && (worded || tokens[k - 1]?.image === "{" || !goesOn(tokens[k - 1]));
+  return isFirstOnLine(tokens, k) && (worded || tokens[k - 1]?.image === "{" || !continuesLine(tokens[k - 1]));
 };

@@ -4,7 +4,7 @@ import { reservedWords, Str } from "../../grammar/tokens.ts";
 import { foreignHelp, nameHelp } from "./help.ts";
 
 /** A syntax error: what was expected, the token found, and all tokens before it. */
-interface Place {
+interface ErrorSite {
   readonly wanted: string;
   readonly token: IToken | undefined;
   readonly all: readonly IToken[];
@@ -15,21 +15,21 @@ interface Remedy {
   readonly before?: RegExp;
   readonly second?: RegExp;
   readonly wanted?: RegExp;
-  readonly when?: (at: Place) => boolean;
-  readonly help: string | ((at: Place) => string);
+  readonly when?: (at: ErrorSite) => boolean;
+  readonly help: string | ((at: ErrorSite) => string);
 }
-const last = ({ all }: Place, back = 1): string => all.at(-back)?.image ?? "";
+const last = ({ all }: ErrorSite, back = 1): string => all.at(-back)?.image ?? "";
 
 /** The foreign `while` or `elif` on this line, whose block an unexpected `{` opens; "" if there is none. */
-const blockWord = ({ token, all }: Place): string =>
+const blockWord = ({ token, all }: ErrorSite): string =>
   all.findLast((t) => /^(while|elif)$/.test(t.image) && t.startLine === token?.startLine)?.image ?? "";
 /** Whether the tokens before are an unfinished `let (a, b`. */
-const isLetOfSeveral = ({ all }: Place): boolean => {
+const isLetOfSeveral = ({ all }: ErrorSite): boolean => {
   const open = all.findLastIndex((t) => t.image === "(");
   return all[open - 1]?.image === "let" && !all.slice(open).some((t) => t.image === ")");
 };
-const isText = ({ token }: Place): boolean => token?.tokenType === Str;
-const isReserved = ({ token }: Place): boolean => token !== undefined && reservedWords.includes(token.tokenType);
+const isText = ({ token }: ErrorSite): boolean => token?.tokenType === Str;
+const isReserved = ({ token }: ErrorSite): boolean => token !== undefined && reservedWords.includes(token.tokenType);
 
 /** The first matching entry is used. */
 const remedies: readonly Remedy[] = [
@@ -150,7 +150,7 @@ const remedies: readonly Remedy[] = [
   { wanted: /`import`, `layer`/, help: "outside of declarations there is nothing else" },
 ];
 
-const fits = (r: Remedy, at: Place): boolean =>
+const fits = (r: Remedy, at: ErrorSite): boolean =>
   (r.token?.test(at.token?.image ?? "") ?? true) &&
   (r.before?.test(last(at)) ?? true) &&
   (r.second?.test(last(at, 2)) ?? true) &&

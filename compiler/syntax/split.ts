@@ -1,18 +1,18 @@
 // Splits a file into declarations, which are parsed separately, so that an error in one does not affect the next.
 import type { IToken } from "chevrotain";
 import { Comma, Dot, declarationWords, Fn, Import, LCurly, LPar, Name } from "../../grammar/tokens.ts";
-import { isCloser, isOpener, leads } from "./brackets.ts";
+import { isCloser, isFirstOnLine, isOpener } from "./brackets.ts";
 import { foreignHelp } from "./help.ts";
 
 /**
  * Cuts the tokens of a file into declarations. A keyword that begins one, at the start of a line and followed by a name and a header, does so even
  * inside brackets, which are then unclosed.
  */
-export function split(tokens: readonly IToken[]): IToken[][] {
+export function splitDeclarations(tokens: readonly IToken[]): IToken[][] {
   const parts: IToken[][] = [];
   let depth = 0;
   for (const [i, token] of tokens.entries()) {
-    if (parts.length === 0 || (begins(tokens, i, depth) && !isMethod(token, parts.at(-1)?.[0], depth))) {
+    if (parts.length === 0 || (beginsDeclaration(tokens, i, depth) && !isMethod(token, parts.at(-1)?.[0], depth))) {
       parts.push([]);
       depth = 0;
     }
@@ -25,14 +25,14 @@ export function split(tokens: readonly IToken[]): IToken[][] {
 /** Whether it is an indented `fn forward(x: ...)` in a layer: an error, but not a new declaration. */
 const isMethod = (token: IToken, first: IToken | undefined, depth: number): boolean =>
   depth > 0 && token.tokenType === Fn && (token.startColumn ?? 0) > (first?.startColumn ?? 0);
-function begins(tokens: readonly IToken[], i: number, depth: number): boolean {
+function beginsDeclaration(tokens: readonly IToken[], i: number, depth: number): boolean {
   const [before, token, name, header] = [tokens[i - 1], tokens[i], tokens[i + 1], tokens[i + 2]];
   // a declaration keyword of another language, such as `class Foo`: an error, but not part of the declaration before it
-  if (depth === 0 && token && foreignHelp(token.image) !== null && leads(tokens, i)) return true;
+  if (depth === 0 && token && foreignHelp(token.image) !== null && isFirstOnLine(tokens, i)) return true;
   if (!token || !declarationWords.includes(token.tokenType) || before?.tokenType === Dot || before?.tokenType === Comma)
     return false;
   if (depth === 0) return true;
   const headed =
     token.tokenType === Import ? name?.tokenType === LCurly : name?.tokenType === Name && header?.tokenType === LPar;
-  return headed && leads(tokens, i);
+  return headed && isFirstOnLine(tokens, i);
 }

@@ -14,18 +14,18 @@ import type {
 import type { Param, Pattern, Selector, State, Stmt } from "./ast.ts";
 import { join, readExpression } from "./expressions.ts";
 import { foreignHelp } from "./help.ts";
-import { only, type Text } from "./text.ts";
+import { onlyChild, type Text } from "./text.ts";
 import { readTensor } from "./types.ts";
 
 export function readBlock(text: Text, node: BlockCstNode): Stmt[] {
-  return text.within(1, text.of(node), () =>
+  return text.within(1, text.nodeSpan(node), () =>
     (node.children.statement ?? []).map((statement) => readStatement(text, statement)),
   );
 }
 
 function readStatement(text: Text, node: StatementCstNode): Stmt {
   const { letting, returning, branch, loop, variable, report, optimize, setting, expression } = node.children;
-  const span = text.of(node);
+  const span = text.nodeSpan(node);
   if (letting?.[0]) return readLet(text, letting[0]);
   if (branch?.[0]) return readBranch(text, branch[0]);
   if (loop?.[0]) return readLoop(text, loop[0]);
@@ -37,14 +37,14 @@ function readStatement(text: Text, node: StatementCstNode): Stmt {
   }
   if (setting?.[0]) {
     const { Name, expression } = setting[0].children;
-    return { kind: "set", name: text.name(only(Name)), value: readExpression(text, only(expression)), span };
+    return { kind: "set", name: text.name(onlyChild(Name)), value: readExpression(text, onlyChild(expression)), span };
   }
-  return readEffect(text, only(expression));
+  return readEffect(text, onlyChild(expression));
 }
 
 function readLet(text: Text, node: LettingCstNode): Stmt {
   const { Name, pattern, tensor, expression } = node.children;
-  const tokens = pattern?.[0] ? pattern[0].children.name.map((n) => only(n.children.Name)) : [only(Name)];
+  const tokens = pattern?.[0] ? pattern[0].children.name.map((n) => onlyChild(n.children.Name)) : [onlyChild(Name)];
   const names = tokens.map((token): Pattern => (token.image === "_" ? null : text.name(token)));
   const type = tensor?.[0] ? readTensor(text, tensor[0]) : null;
   if (type && names.length > 1) {
@@ -55,17 +55,17 @@ function readLet(text: Text, node: LettingCstNode): Stmt {
       "leave the type out, or give one of the names its type in a `let` of its own",
     );
   }
-  return { kind: "let", names, type, value: readExpression(text, only(expression)), span: text.of(node) };
+  return { kind: "let", names, type, value: readExpression(text, onlyChild(expression)), span: text.nodeSpan(node) };
 }
 
 function readBranch(text: Text, node: BranchCstNode): Stmt {
   const { expression, block, branch } = node.children;
   const other = node.children.else?.[0];
-  const span = text.of(node);
+  const span = text.nodeSpan(node);
   return text.within(1, span, () => ({
     kind: "if",
-    cond: readExpression(text, only(expression)),
-    then: readBlock(text, only(block)),
+    cond: readExpression(text, onlyChild(expression)),
+    then: readBlock(text, onlyChild(block)),
     else: other ? readBlock(text, other) : (branch ?? []).map((b) => readBranch(text, b)),
     span,
   }));
@@ -73,15 +73,15 @@ function readBranch(text: Text, node: BranchCstNode): Stmt {
 
 function readLoop(text: Text, node: LoopCstNode): Stmt {
   const { Name, index, expression, to, block } = node.children;
-  const from = readExpression(text, only(expression));
+  const from = readExpression(text, onlyChild(expression));
   const end = to?.[0] ? readExpression(text, to[0]) : null;
   return {
     kind: "for",
-    name: text.name(only(Name)),
+    name: text.name(onlyChild(Name)),
     index: index?.[0] ? text.name(index[0]) : null,
     over: end ? { kind: "range", from, to: end, span: join(from.span, end.span) } : from,
-    body: readBlock(text, only(block)),
-    span: text.of(node),
+    body: readBlock(text, onlyChild(block)),
+    span: text.nodeSpan(node),
   };
 }
 
@@ -89,10 +89,10 @@ export function readVariable(text: Text, node: VariableCstNode): Param | State {
   const { State, Name, tensor, expression } = node.children;
   return {
     kind: State ? "state" : "param",
-    name: text.name(only(Name)),
-    type: readTensor(text, only(tensor)),
-    init: readExpression(text, only(expression)),
-    span: text.of(node),
+    name: text.name(onlyChild(Name)),
+    type: readTensor(text, onlyChild(tensor)),
+    init: readExpression(text, onlyChild(expression)),
+    span: text.nodeSpan(node),
   };
 }
 function readState(text: Text, node: VariableCstNode): State {
@@ -101,7 +101,7 @@ function readState(text: Text, node: VariableCstNode): State {
     text.error(
       "E0101",
       "a `param` in a method",
-      [{ span: text.at(Param[0]), text: "parameters are members of a layer" }],
+      [{ span: text.tokenSpan(Param[0]), text: "parameters are members of a layer" }],
       "move it out of the method, or make a `state`, which lives in a method",
     );
   }
@@ -112,30 +112,30 @@ function readReport(text: Text, node: ReportCstNode): Stmt {
   const { Loss, Metric, Name, expression } = node.children;
   return {
     kind: Loss ? "loss" : Metric ? "metric" : "update",
-    name: text.name(only(Name)),
-    value: readExpression(text, only(expression)),
-    span: text.of(node),
+    name: text.name(onlyChild(Name)),
+    value: readExpression(text, onlyChild(expression)),
+    span: text.nodeSpan(node),
   };
 }
 
 function readOptimize(text: Text, node: OptimizeCstNode): Stmt {
-  const value = readExpression(text, only(node.children.expression));
+  const value = readExpression(text, onlyChild(node.children.expression));
   return {
     kind: "optimize",
     selectors: (node.children.selector ?? []).map((selector) => readSelector(text, selector)),
     with: value.kind === "name" && value.name === "none" ? null : value,
-    span: text.of(node),
+    span: text.nodeSpan(node),
   };
 }
 function readSelector(text: Text, node: SelectorCstNode): Selector {
   const { Name, Word = [] } = node.children;
-  return { path: [only(Name), ...Word].map((token) => text.name(token)), span: text.of(node) };
+  return { path: [onlyChild(Name), ...Word].map((token) => text.name(token)), span: text.nodeSpan(node) };
 }
 
 /** Converts an expression used as a statement, which must be a call, as nothing else has an effect. */
 function readEffect(text: Text, node: ExpressionCstNode): Stmt {
   const value = readExpression(text, node);
-  if (value.kind !== "call" && !text.isOdd(node.location?.startOffset ?? 0)) {
+  if (value.kind !== "call" && !text.isInvalidLine(node.location?.startOffset ?? 0)) {
     const { source, start } = value.span;
     const before = /\w+(?=\s*$)/.exec(source.text.slice(0, start))?.[0] ?? "";
     const help = (value.kind === "name" ? foreignHelp(value.name) : null) ?? foreignHelp(before);
@@ -146,5 +146,5 @@ function readEffect(text: Text, node: ExpressionCstNode): Stmt {
       help ?? "write `let x = ...` to make a variable, `x = ...` to set one, or `return ...`",
     );
   }
-  return { kind: "expr", value, span: text.of(node) };
+  return { kind: "expr", value, span: text.nodeSpan(node) };
 }

@@ -3,8 +3,8 @@ import { holeText } from "../../grammar/tokens.ts";
 import { Problem, ProgramError } from "../diagnostic.ts";
 import type { Span } from "./ast.ts";
 import type { Handle, Hole, Template } from "./hole.ts";
+import { callerOf, locate, type TemplateLocation } from "./locate.ts";
 import { parseText } from "./parse.ts";
-import { callerOf, locate, type Place } from "./place.ts";
 import { Text } from "./text.ts";
 
 export type { Handle, Hole, Template } from "./hole.ts";
@@ -25,11 +25,11 @@ export function moe<Names extends string = string>(strings: TemplateStringsArray
     name.name,
     { kind, name: name.name, program: template },
   ]);
-  return guarded(Object.fromEntries(handles)) as Handles<Names>;
+  return throwOnUnknown(Object.fromEntries(handles)) as Handles<Names>;
 }
 
 /** The text to parse, with a special token in place of each hole. */
-function joined(pieces: readonly string[], holes: readonly Hole[], place: Place): Text {
+function joined(pieces: readonly string[], holes: readonly Hole[], place: TemplateLocation): Text {
   const starts: number[] = [];
   let text = "";
   for (const [i, piece] of pieces.entries()) {
@@ -49,12 +49,12 @@ function joined(pieces: readonly string[], holes: readonly Hole[], place: Place)
 }
 
 /** Properties that JavaScript looks up on any object: `then` by promises, `toJSON` by JSON.stringify. */
-const askedOfAll = new Set<string | symbol>(["then", "toJSON"]);
-function guarded(handles: Record<string, Handle>): Record<string, Handle> {
+const alwaysRead = new Set<string | symbol>(["then", "toJSON"]);
+function throwOnUnknown(handles: Record<string, Handle>): Record<string, Handle> {
   return new Proxy(handles, {
     get(target, name) {
       if (typeof name === "symbol" || Object.hasOwn(target, name)) return Reflect.get(target, name) as unknown;
-      if (askedOfAll.has(name)) return undefined;
+      if (alwaysRead.has(name)) return undefined;
       const known = Object.keys(target).join(", ");
       throw new Problem(
         `the template declares no \`${name}\``,

@@ -6,7 +6,7 @@ import type { Name, Span } from "./ast.ts";
 import type { Hole } from "./hole.ts";
 
 /** The deepest nesting of brackets, blocks and operators together. It bounds the recursion of all stages that walk the tree. */
-export const deepest = 200;
+export const maxDepth = 200;
 
 export class Text {
   readonly text: string;
@@ -15,7 +15,7 @@ export class Text {
   readonly span: (start: number, end: number) => Span;
   readonly diagnostics: Diagnostic[] = [];
   /** The lines with characters that the language does not have; syntax errors there are consequences, and not reported. */
-  readonly oddLines = new Set<number>();
+  readonly invalidLines = new Set<number>();
   private depth = 0;
 
   constructor(text: string, holes: readonly Hole[], span: (start: number, end: number) => Span) {
@@ -24,17 +24,17 @@ export class Text {
     this.span = span;
   }
 
-  isOdd(offset: number): boolean {
-    return this.oddLines.has(this.text.slice(0, offset).split("\n").length);
+  isInvalidLine(offset: number): boolean {
+    return this.invalidLines.has(this.text.slice(0, offset).split("\n").length);
   }
-  at(token: IToken): Span {
+  tokenSpan(token: IToken): Span {
     return this.span(token.startOffset, endOf(token));
   }
-  of(node: CstNode): Span {
+  nodeSpan(node: CstNode): Span {
     return this.span(node.location?.startOffset ?? 0, (node.location?.endOffset ?? -1) + 1);
   }
   name(token: IToken): Name {
-    return { name: token.image, span: this.at(token) };
+    return { name: token.image, span: this.tokenSpan(token) };
   }
   error(code: Code, message: string, labels: readonly [Label, ...Label[]], help: string): void {
     this.diagnostics.push({ code, message, labels, notes: [], help });
@@ -44,7 +44,7 @@ export class Text {
   within<T>(levels: number, span: Span, make: () => T): T {
     this.depth += levels;
     try {
-      if (this.depth > deepest) throw new TooDeep(span);
+      if (this.depth > maxDepth) throw new TooDeep(span);
       return make();
     } finally {
       this.depth -= levels;
@@ -63,7 +63,7 @@ export class TooDeep extends Error {
 
 export const endOf = (token: IToken): number => (token.endOffset ?? token.startOffset) + 1;
 /** The only child of a kind, which the grammar guarantees to exist. */
-export function only<T>(children: readonly T[] | undefined): T {
+export function onlyChild<T>(children: readonly T[] | undefined): T {
   const [child] = children ?? [];
   if (child === undefined) throw new Bug("the syntax tree lacks a child that the grammar promises");
   return child;

@@ -3,14 +3,14 @@ import type { TensorCstNode, TensorsCstNode, TypeCstNode, TypesCstNode, TypeTerm
 import type { ArrowType, Expr, Span, Spread, TypeExpr } from "./ast.ts";
 import { badHole, holeAt, isDType, join, readExpression, readItem } from "./expressions.ts";
 import { dtypeHelp } from "./help.ts";
-import { only, type Text } from "./text.ts";
+import { onlyChild, type Text } from "./text.ts";
 
 export function readTensor(text: Text, node: TensorCstNode): TypeExpr {
   const items = (node.children.axes?.[0]?.children.item ?? []).map((item) => readItem(text, item));
   const [first, ...rest] = items;
   const spread = first?.kind === "spread" ? first.name : null;
   const axes = (spread ? rest : items).filter((item) => isAxis(text, item));
-  return { kind: "tensor", dtype: readDType(text, node), spread, axes, span: text.of(node) };
+  return { kind: "tensor", dtype: readDType(text, node), spread, axes, span: text.nodeSpan(node) };
 }
 function isAxis(text: Text, item: Expr | Spread): item is Expr {
   if (item.kind !== "spread") return true;
@@ -31,12 +31,12 @@ function readDType(text: Text, node: TensorCstNode): TypeExpr["dtype"] {
     badHole(text, hole, 'a dtype ("f32", "f64", "bf16", "i32", "bool" or "float")');
     return "float";
   }
-  const token = only(Name);
+  const token = onlyChild(Name);
   if (isDType(token.image)) return token.image;
   text.error(
     "E0106",
     `there is no dtype \`${token.image}\``,
-    [{ span: text.at(token), text: "not a dtype" }],
+    [{ span: text.tokenSpan(token), text: "not a dtype" }],
     dtypeHelp(token.image),
   );
   return "float";
@@ -47,19 +47,19 @@ export function readTensors(text: Text, node: TensorsCstNode | undefined): TypeE
 
 /** The type of a header item: a tensor type or an arrow type. */
 export function readType(text: Text, node: TypeCstNode): TypeExpr | ArrowType {
-  const [term, result] = [only(node.children.typeTerm), node.children.result?.[0]];
+  const [term, result] = [onlyChild(node.children.typeTerm), node.children.result?.[0]];
   if (result) {
     const [params, results] = [readTerm(text, term), readTerm(text, result)];
-    return { kind: "arrow", params, result: results, array: null, span: text.of(node) };
+    return { kind: "arrow", params, result: results, array: null, span: text.nodeSpan(node) };
   }
   const { tensor, types } = term.children;
-  return tensor?.[0] ? readTensor(text, tensor[0]) : readParenthesised(text, only(types));
+  return tensor?.[0] ? readTensor(text, tensor[0]) : readParenthesised(text, onlyChild(types));
 }
 /** `(A -> B)[L]`, or a type in parentheses. */
 function readParenthesised(text: Text, node: TypesCstNode): TypeExpr | ArrowType {
   const { type, expression } = node.children;
-  const inner = readType(text, only(type));
-  const span = text.of(node);
+  const inner = readType(text, onlyChild(type));
+  const span = text.nodeSpan(node);
   const array = expression?.[0] ? readExpression(text, expression[0]) : null;
   if (type.length > 1) misplaced(text, span, "several types need an arrow after them: `(A, B) -> C`");
   if (inner.kind === "arrow") return { ...inner, array: array ?? inner.array, span };
@@ -70,8 +70,8 @@ function readParenthesised(text: Text, node: TypesCstNode): TypeExpr | ArrowType
 function readTerm(text: Text, node: TypeTermCstNode): TypeExpr[] {
   const { tensor, types } = node.children;
   if (tensor?.[0]) return [readTensor(text, tensor[0])];
-  const { type, expression } = only(types).children;
-  if (expression?.[0]) misplaced(text, text.of(expression[0]), "an array of layers cannot be passed or returned");
+  const { type, expression } = onlyChild(types).children;
+  if (expression?.[0]) misplaced(text, text.nodeSpan(expression[0]), "an array of layers cannot be passed or returned");
   return type.flatMap((inner) => {
     const read = readType(text, inner);
     if (read.kind === "tensor") return [read];

@@ -5,7 +5,7 @@ import * as b from "../ops/build.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
 /** The name of the entry that takes the optimizer step of the train entry `entry`, when gradients are accumulated. */
-export const updateOf = (entry: string): string => `${entry}:update`;
+export const updateEntryName = (entry: string): string => `${entry}:update`;
 
 interface Accumulated {
   /** One gradient sum for each trained parameter, 0 initially. */
@@ -41,6 +41,6 @@ export function accumulate(
 }
 /** The optimizer step: applies `updates`, which are computed from the means, then clears the sums. */
 export const updateGraph = (entry: string, updates: readonly Result[], { clears }: Accumulated): Graph => ({
-  name: updateOf(entry),
+  name: updateEntryName(entry),
   results: [...updates, ...clears],
 });

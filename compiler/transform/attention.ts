@@ -7,16 +7,16 @@ import { valuesOf, withValues } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { algebra } from "../rewrite/algebra.ts";
-import { madeBy, splatOf } from "../rewrite/pattern.ts";
+import { matchOp, splatOf } from "../rewrite/pattern.ts";
 import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
 import { dims, dtypeOf } from "../types/type.ts";
-import { type Axes, along, below, type Mask, maskOf, seesItself } from "./mask.ts";
+import { type Axes, alignAxes, attendsToItself, type Mask, maskOf, stripViews } from "./mask.ts";
 
 /** A [B, G, R, M, N] tensor that does not vary along R, as [B, G, M, N]; null if it may vary. */
-function shared(g: Builder, v: Value): Value | null {
+function withoutHeadAxis(g: Builder, v: Value): Value | null {
   const [B = 0, G = 0, R = 0, M = 0, N = 0] = dims(v.type);
   if (R === 1) return b.reshape(g, v, [B, G, M, N]);
-  const node = madeBy(v, "broadcast");
+  const node = matchOp(v, "broadcast");
   const [from] = node?.args ?? [];
   if (!node || !from || node.attrs.axes.includes(2)) return null;
   const axes = node.attrs.axes.map((a) => (a > 2 ? a - 1 : a));
@@ -24,7 +24,7 @@ function shared(g: Builder, v: Value): Value | null {
 }
 const throughCast = (v: Value): Value => (v.node.op.name === "cast" ? nth(v.node.args, 0) : v);
 
-interface Soft {
+interface Softmax {
   readonly scores: Value;
   readonly mask: Value | null;
   /** An extra logit for each row, which takes part in the softmax denominator only (attention sink); its last axis has size 1. */
@@ -33,50 +33,50 @@ interface Soft {
   readonly guarded: boolean;
 }
 /** The scores, mask and sink of a softmax over the last axis. To be sure, the softmax is built from them again, and must give `p` itself. */
-function softmaxOf(g: Builder, p: Value): Soft | null {
-  const top = madeBy(p, "binary");
-  const e = top?.attrs.fn === "div" ? madeBy(nth(top.args, 0), "unary") : null;
-  const shifted = e?.attrs.fn === "exp" ? madeBy(nth(e.args, 0), "binary") : null;
+function softmaxOf(g: Builder, p: Value): Softmax | null {
+  const top = matchOp(p, "binary");
+  const e = top?.attrs.fn === "div" ? matchOp(nth(top.args, 0), "unary") : null;
+  const shifted = e?.attrs.fn === "exp" ? matchOp(nth(e.args, 0), "binary") : null;
   if (shifted?.attrs.fn !== "sub") return null;
   const seen = nth(shifted.args, 0);
-  const select = madeBy(seen, "select");
+  const select = matchOp(seen, "select");
   const masked = select && splatOf(nth(select.args, 2)) === Number.NEGATIVE_INFINITY;
   const found = masked ? { scores: nth(select.args, 1), mask: nth(select.args, 0) } : { scores: seen, mask: null };
   const sink = sinkOf(nth(p.node.args, 1));
-  const beyond = new Set([found.scores, found.mask ?? found.scores, sink ?? found.scores].map((v) => v.node));
+  const frozen = new Set([found.scores, found.mask ?? found.scores, sink ?? found.scores].map((v) => v.node));
   // if the mask was all true, simplification has removed it, but not the guard for rows that see nothing
   const masks = found.mask ? [found.mask] : [undefined, b.fill(g, 1, "bool", dims(found.scores.type))];
   const made = sink
-    ? [besideSink(g, seen, sink)]
+    ? [softmaxWithSink(g, seen, sink)]
     : [...masks.map((mask) => b.softmax(g, found.scores, -1, mask)), b.softmax(g, seen, -1)];
-  const which = rewrite(g, made, algebra, { beyond }).indexOf(p);
+  const which = rewrite(g, made, algebra, { frozen }).indexOf(p);
   return which < 0 ? null : { ...found, sink, guarded: which < masks.length };
 }
 /** A softmax with a sink, as stdlib's `attend_sunk` writes it. */
-function besideSink(g: Builder, seen: Value, sink: Value): Value {
+function softmaxWithSink(g: Builder, seen: Value, sink: Value): Value {
   const top = b.detach(g, b.maximum(g, b.max(g, seen, [-1], true), sink));
   const e = b.exp(g, b.sub(g, seen, top));
   return b.div(g, e, b.add(g, b.sum(g, e, [-1], true), b.exp(g, b.sub(g, sink, top))));
 }
 /** Finds the sink in the denominator of such a softmax, sum(e) + exp(sink - top). */
 function sinkOf(total: Value): Value | null {
-  const sum = madeBy(below(total, [])[0], "binary");
+  const sum = matchOp(stripViews(total, [])[0], "binary");
   if (sum?.attrs.fn !== "add") return null;
   const [power] = sum.args.flatMap((x) => {
-    const inner = madeBy(x, "unary");
+    const inner = matchOp(x, "unary");
     return inner?.attrs.fn === "exp" ? [nth(inner.args, 0)] : [];
   });
-  const shifted = power && madeBy(power, "binary");
+  const shifted = power && matchOp(power, "binary");
   return shifted?.attrs.fn === "sub" ? nth(shifted.args, 0) : null;
 }
-interface Parts {
+interface ScaledScores {
   readonly product: Value;
   readonly scale: number;
   readonly cap?: number;
 }
 /** Splits scores into f32(product) * scale + bias, or cap * tanh(f32(product) * scale / cap). */
-function partsOf(scores: Value): (Parts & { readonly bias: Value | null }) | null {
-  const sum = madeBy(scores, "binary");
+function scoresOf(scores: Value): (ScaledScores & { readonly bias: Value | null }) | null {
+  const sum = matchOp(scores, "binary");
   const sides = sum?.attrs.fn === "add" ? [[0, 1] as const, [1, 0] as const] : [];
   for (const [i, j] of sides) {
     const inner = sum && scaledProduct(nth(sum.args, i));
@@ -85,21 +85,21 @@ function partsOf(scores: Value): (Parts & { readonly bias: Value | null }) | nul
   const whole = scaledProduct(scores) ?? cappedProduct(scores);
   return whole && { ...whole, bias: null };
 }
-function scaledProduct(v: Value): Parts | null {
+function scaledProduct(v: Value): ScaledScores | null {
   const { of, scale } = scaled(v);
   const product = throughCast(of);
   return product.node.op.name === "dot" ? { product, scale } : null;
 }
 /** Matches c * tanh(product * m). As tanh is odd, a negative c is moved into m: the cap becomes |c|, the scale m * c. */
-function cappedProduct(v: Value): Parts | null {
+function cappedProduct(v: Value): ScaledScores | null {
   const { of, scale: c } = scaled(v);
-  const bent = madeBy(of, "unary");
+  const bent = matchOp(of, "unary");
   const inner = bent?.attrs.fn === "tanh" && c !== 0 && Number.isFinite(c) ? scaledProduct(nth(bent.args, 0)) : null;
   return inner && { product: inner.product, scale: inner.scale * c, cap: Math.abs(c) };
 }
 /** Peels multiplications and divisions by constants: v = of * scale. */
 function scaled(v: Value, scale = 1): { of: Value; scale: number } {
-  const times = madeBy(v, "binary");
+  const times = matchOp(v, "binary");
   if (times?.attrs.fn !== "mul" && times?.attrs.fn !== "div") return { of: v, scale };
   const [x, y] = [nth(times.args, 0), nth(times.args, 1)];
   const [left, right] = [splatOf(x), splatOf(y)];
@@ -118,25 +118,25 @@ const axesOf: Readonly<Record<number, Axes>> = {
   5: ["b", "g", "r", "t", "u"],
 };
 /** The widest q or v of rank 3 (one head, no head axis) that becomes an `attention` op: above that, no target gains by it. */
-const widestAlone = 128;
+const maxSingleHeadWidth = 128;
 
 function recognise(v: Value, g: Builder): Value | null {
-  const dot = madeBy(v, "dot");
+  const dot = matchOp(v, "dot");
   const rank = dims(v.type).length;
   const axes = axesOf[rank];
   if (!dot || !axes || dims(v.type).includes(0)) return null;
   const soft = softmaxOf(g, throughCast(nth(dot.args, 0)));
-  const parts = soft && partsOf(soft.scores);
+  const parts = soft && scoresOf(soft.scores);
   if (!soft || !parts) return null;
   const [q, turned] = parts.product.node.args.map((x) => withHeads(g, x)) as [Value, Value];
-  const [keys, values] = [shared(g, turned), shared(g, withHeads(g, nth(dot.args, 1)))];
+  const [keys, values] = [withoutHeadAxis(g, turned), withoutHeadAxis(g, withHeads(g, nth(dot.args, 1)))];
   const shape = dims(withHeads(g, soft.scores).type);
-  if (rank === 3 && Math.max(...[q, v].map((x) => dims(x.type).at(-1) ?? 0)) > widestAlone) return null;
+  if (rank === 3 && Math.max(...[q, v].map((x) => dims(x.type).at(-1) ?? 0)) > maxSingleHeadWidth) return null;
   const mask: Mask | null = soft.mask ? maskOf(g, shape, soft.mask, axes) : { pairs: [], bounds: [] };
-  if (!keys || !values || !mask || (!soft.guarded && !seesItself(mask))) return null;
+  if (!keys || !values || !mask || (!soft.guarded && !attendsToItself(mask))) return null;
   const bias = parts.bias ? [withHeads(g, parts.bias)] : [];
   const [B, G, R] = shape as [number, number, number];
-  const sink = soft.sink && along(g, ...below(soft.sink, axes), { b: B, g: G, r: R });
+  const sink = soft.sink && alignAxes(g, ...stripViews(soft.sink, axes), { b: B, g: G, r: R });
   if (soft.sink && !sink) return null;
   const places = mask.pairs.flatMap(({ at, seen }) => [at, seen]);
   const out = b.make1(g, "attention", [q, b.swap(g, keys), values, ...places, ...bias, ...(sink ? [sink] : [])], {

@@ -1,24 +1,33 @@
 // Scatter-adds whose index is affine in positions, such as the gradient of a Toeplitz matrix or of a relative-position table. All rows that go to
 // one place lie along a diagonal, so the sum gathers them from there: no sort, no atomics.
 import type { Builder, Value } from "../graph/node.ts";
-import { once } from "../once.ts";
+import { memoize } from "../memoize.ts";
 import * as b from "../ops/build.ts";
 import { nth, number } from "../ops/common.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
-import { type Affine, type Axis, affineOf, alike, commonStep, span, unitOf, viewed } from "./affine.ts";
-import { picks, type Scatter, straight, sums } from "./places.ts";
+import {
+  type Affine,
+  type AffineAxis,
+  affineOf,
+  affineView,
+  commonStep,
+  normalize,
+  sameSteps,
+  valueRange,
+} from "./affine.ts";
 import { isAnchor } from "./region.ts";
+import { isAxisAfterBatch, pickShape, type ScatterAdd, scatterAddRule } from "./scatter-add.ts";
 
 /** `diagonal` gathers at most this many times as many elements as the operand has. */
-const manyTimes = 4;
+const maxExpansion = 4;
 /** Rows shorter than this are moved in front of the places, so that the places become the inner axis. */
 const shortRow = 16;
 
-export const diagonals = sums(
+export const diagonals = scatterAddRule(
   "scatter(rows, arithmetic on ranges) = sums along diagonals",
-  straight,
-  (g, s) => direct(g, s) ?? byFunction(g, s) ?? besideOne(g, s),
+  isAxisAfterBatch,
+  (g, s) => scatterAffine(g, s) ?? scatterByFunction(g, s) ?? gatherBack(g, s),
   (g) => {
     const at = (n: number, shape: readonly number[], axis: number): Value =>
       b.broadcast(g, b.iota(g, n), shape, [axis]);
@@ -47,30 +56,30 @@ export const diagonals = sums(
 );
 
 /** The index's axes after the batch axes; null if the index varies along a batch axis. */
-function picked({ axes }: Affine, batch: number): readonly Axis[] | null {
+function pickAxes({ axes }: Affine, batch: number): readonly AffineAxis[] | null {
   const same = axes.slice(0, batch).every((list) => list.every((a) => a.step === 0));
   return same ? axes.slice(batch).flat() : null;
 }
 /** For an index that is itself affine. */
-function direct(g: Builder, { index, rows, attrs }: Scatter): Value | null {
+function scatterAffine(g: Builder, { index, rows, attrs }: ScatterAdd): Value | null {
   const a = affineOf(index);
-  const axes = a && picked(a, attrs.batch);
+  const axes = a && pickAxes(a, attrs.batch);
   if (!a || !axes) return null;
   const start = -a.start;
-  return placed(g, { index, rows, attrs }, axes, [start, start + number(attrs.size)]);
+  return sumByIndex(g, { index, rows, attrs }, axes, [start, start + number(attrs.size)]);
 }
 /**
  * For an index that is a pointwise function of one affine number (a bucket of a distance, say): sums by that number first, which takes far fewer
  * distinct values than there are picks, then scatters these sums.
  */
-function byFunction(g: Builder, s: Scatter): Value | null {
+function scatterByFunction(g: Builder, s: ScatterAdd): Value | null {
   const { index, attrs } = s;
   const made = functionOf(index);
-  const axes = made?.over && picked(made.over, attrs.batch);
+  const axes = made?.over && pickAxes(made.over, attrs.batch);
   if (!made || !axes) return null;
-  const [least, most] = span(axes);
+  const [least, most] = valueRange(axes);
   const values = most + 1 - least;
-  const each = 2 * values <= product(picks(s)) ? placed(g, s, axes, [least, most + 1]) : null;
+  const each = 2 * values <= product(pickShape(s)) ? sumByIndex(g, s, axes, [least, most + 1]) : null;
   if (!each) return null;
   const where = made.of(g, b.add(g, b.iota(g, values), least));
   const shared = b.broadcast(g, where, [...dims(index.type).slice(0, attrs.batch), values], [attrs.batch]);
@@ -78,7 +87,7 @@ function byFunction(g: Builder, s: Scatter): Value | null {
 }
 
 /** For a batch whose rows each scatter to consecutive places: each place gathers its element back, or 0 if none was written there. */
-function besideOne(g: Builder, { index, rows, attrs }: Scatter): Value | null {
+function gatherBack(g: Builder, { index, rows, attrs }: ScatterAdd): Value | null {
   const [batch, size] = [attrs.batch, number(attrs.size)];
   const [pick, ...more] = affineOf(index)?.axes.slice(batch).flat() ?? [];
   if (!pick || pick.size === 0 || more.length > 0 || Math.abs(pick.step) !== 1) return null;
@@ -89,17 +98,17 @@ function besideOne(g: Builder, { index, rows, attrs }: Scatter): Value | null {
   return b.make1(g, "gather", [rows, b.mul(g, far, pick.step)], { axis: batch, batch });
 }
 
-interface Function {
+interface IndexFunction {
   /** The affine number; null if the value is a constant. */
   readonly over: Affine | null;
   of(g: Builder, values: Value): Value;
 }
 /** Expresses a value as a pointwise function of one affine number; null if it is not one. */
-const functionOf: (v: Value) => Function | null = once((v) => leafOf(v) ?? viewOf(v) ?? pointOf(v));
-function leafOf(v: Value): Function | null {
+const functionOf: (v: Value) => IndexFunction | null = memoize((v) => leafOf(v) ?? viewOf(v) ?? pointOf(v));
+function leafOf(v: Value): IndexFunction | null {
   const a = affineOf(v);
   if (a && a.axes.flat().some(({ step }) => step !== 0)) {
-    const { unit, by, plus } = unitOf(a);
+    const { unit, by, plus } = normalize(a);
     return { over: unit, of: (g, values) => b.add(g, b.mul(g, values, by), plus) };
   }
   const { op, attrs } = v.node;
@@ -107,19 +116,19 @@ function leafOf(v: Value): Function | null {
   const { value } = attrs as { value: number };
   return { over: null, of: (g, values) => b.fill(g, value, dtypeOf(v.type), dims(values.type)) };
 }
-function viewOf(v: Value): Function | null {
+function viewOf(v: Value): IndexFunction | null {
   const [x] = v.node.args;
   const from = x && v.node.op.lower === "view" && v.node.args.length === 1 ? functionOf(x) : null;
   if (!from?.over) return from;
-  const over = viewed(v, from.over);
+  const over = affineView(v, from.over);
   return over && { ...from, over };
 }
-function pointOf({ node, index }: Value): Function | null {
+function pointOf({ node, index }: Value): IndexFunction | null {
   if (node.op.lower !== "point" || node.args.length === 0 || node.op.name === "random") return null;
   const parts = node.args.map(functionOf);
   if (!parts.every((p) => p !== null)) return null;
   const [over = null, ...more] = parts.flatMap((p) => (p.over ? [p.over] : []));
-  if (over && !more.every((x) => alike(over, x))) return null;
+  if (over && !more.every((x) => sameSteps(over, x))) return null;
   // memoized per operand, so that a function that reads one subexpression often builds it once
   const known = new WeakMap<Value, Value>();
   const of = (g: Builder, values: Value): Value => {
@@ -133,37 +142,37 @@ function pointOf({ node, index }: Value): Function | null {
 
 type Range = readonly [from: number, to: number];
 /** For each number in `range`, the sum of the rows whose steps add up to it. */
-function placed(g: Builder, s: Scatter, axes: readonly Axis[], range: Range): Value | null {
+function sumByIndex(g: Builder, s: ScatterAdd, axes: readonly AffineAxis[], range: Range): Value | null {
   const { rows, attrs } = s;
   const shape = dims(rows.type);
-  const [batch, rest] = [shape.slice(0, attrs.batch), shape.slice(attrs.batch + picks(s).length)];
+  const [batch, rest] = [shape.slice(0, attrs.batch), shape.slice(attrs.batch + pickShape(s).length)];
   const [from, to] = range;
   if (product(shape) === 0 || from >= to) return b.fill(g, 0, dtypeOf(rows.type), [...batch, to - from, ...rest]);
   const sizes = axes.map((a) => a.size);
   const whole = b.reshape(g, rows, [...batch, ...sizes, ...rest]);
-  if (product(rest) >= shortRow || rest.length === 0) return along(g, whole, batch.length, axes, range);
+  if (product(rest) >= shortRow || rest.length === 0) return sumAlong(g, whole, batch.length, axes, range);
   const [first, last] = [batch.length + sizes.length, batch.length + sizes.length + rest.length];
   const lead = [...batch.keys()];
   const perm = [...lead, ...fromTo(first, last), ...fromTo(batch.length, first)];
-  const sum = along(g, b.transpose(g, whole, perm), batch.length + rest.length, axes, range);
+  const sum = sumAlong(g, b.transpose(g, whole, perm), batch.length + rest.length, axes, range);
   const places = batch.length + rest.length;
   return sum && b.transpose(g, sum, [...lead, places, ...fromTo(batch.length, places)]);
 }
 
-/** [...lead, ...axes, ...rest] -> [...lead, numbers of the range, ...rest]; null if that would gather too many elements (`manyTimes`). */
-function along(g: Builder, x: Value, lead: number, axes: readonly Axis[], range: Range): Value | null {
+/** [...lead, ...axes, ...rest] -> [...lead, numbers of the range, ...rest]; null if that would gather too many elements (`maxExpansion`). */
+function sumAlong(g: Builder, x: Value, lead: number, axes: readonly AffineAxis[], range: Range): Value | null {
   const flat = axes.flatMap(({ step }, i) => (step === 0 ? [lead + i] : []));
   const steps = axes.filter(({ step }) => step !== 0);
-  if (flat.length > 0) return along(g, b.sum(g, x, flat), lead, steps, range);
+  if (flat.length > 0) return sumAlong(g, b.sum(g, x, flat), lead, steps, range);
   const [only] = steps;
-  if (!only) return between(g, b.expand(g, x, lead), lead, 0, range);
+  if (!only) return cropOrPad(g, b.expand(g, x, lead), lead, 0, range);
   const common = commonStep(steps);
-  if (common > 1) return spread(g, x, lead, steps, common, range);
-  if (steps.length === 1) return line(g, x, lead, only, range);
+  if (common > 1) return sumStrided(g, x, lead, steps, common, range);
+  if (steps.length === 1) return sumOneAxis(g, x, lead, only, range);
   return inDigits(g, x, lead, steps, range) ?? diagonal(g, x, lead, steps, range);
 }
 /** Crops or pads x along `axis` so that it covers `range`, with zeros where x has nothing; x's own positions begin at `first`. */
-function between(g: Builder, x: Value, axis: number, first: number, [from, to]: Range): Value {
+function cropOrPad(g: Builder, x: Value, axis: number, first: number, [from, to]: Range): Value {
   const shape = dims(x.type);
   const end = first + (shape[axis] ?? 0);
   const [start, stop] = [Math.min(Math.max(first, from), end), Math.max(Math.min(end, to), first)];
@@ -173,45 +182,52 @@ function between(g: Builder, x: Value, axis: number, first: number, [from, to]: 
   return b.concat(g, [...zeros(start - from), part, ...zeros(to - stop)], axis);
 }
 /** Steps with a common divisor `by`: solves for the steps divided by it, then puts `by - 1` zeros between the results. */
-function spread(g: Builder, x: Value, lead: number, axes: readonly Axis[], by: number, range: Range): Value | null {
+function sumStrided(
+  g: Builder,
+  x: Value,
+  lead: number,
+  axes: readonly AffineAxis[],
+  by: number,
+  range: Range,
+): Value | null {
   const [from, to] = [Math.ceil(range[0] / by), Math.floor((range[1] - 1) / by) + 1];
   const near = axes.map(({ size, step }) => ({ size, step: step / by }));
-  const sum = from < to ? along(g, x, lead, near, [from, to]) : null;
+  const sum = from < to ? sumAlong(g, x, lead, near, [from, to]) : null;
   if (!sum) return null;
-  return between(g, widened(g, sum, lead, by), lead, from * by, range);
+  return cropOrPad(g, dilate(g, sum, lead, by), lead, from * by, range);
 }
 /** Follows each position along `axis` with `by - 1` zeros. */
-function widened(g: Builder, x: Value, axis: number, by: number): Value {
+function dilate(g: Builder, x: Value, axis: number, by: number): Value {
   const shape = dims(x.type);
   const apart = b.expand(g, x, axis + 1);
   const zeros = b.fill(g, 0, dtypeOf(x.type), dims(apart.type).with(axis + 1, by - 1));
   return b.reshape(g, b.concat(g, [apart, zeros], axis + 1), shape.with(axis, (shape[axis] ?? 0) * by));
 }
-function line(g: Builder, x: Value, lead: number, { step }: Axis, range: Range): Value {
-  if (step === 1) return between(g, x, lead, 0, range);
+function sumOneAxis(g: Builder, x: Value, lead: number, { step }: AffineAxis, range: Range): Value {
+  if (step === 1) return cropOrPad(g, x, lead, 0, range);
   const back = b.sub(g, -range[0], b.iota(g, range[1] - range[0]));
   return b.make1(g, "gather", [x, back], { axis: lead, batch: 0 });
 }
 /** If the small steps together span less than the common divisor of the large ones, numbers have two digits: sums by the low, then the high one. */
-function inDigits(g: Builder, x: Value, lead: number, axes: readonly Axis[], range: Range): Value | null {
+function inDigits(g: Builder, x: Value, lead: number, axes: readonly AffineAxis[], range: Range): Value | null {
   const order = [...axes.keys()].toSorted((i, j) => Math.abs(axes[j]?.step ?? 0) - Math.abs(axes[i]?.step ?? 0));
-  const of = (list: readonly number[]): Axis[] => list.flatMap((i) => axes[i] ?? []);
+  const of = (list: readonly number[]): AffineAxis[] => list.flatMap((i) => axes[i] ?? []);
   for (let n = 1; n < axes.length; n++) {
     const [high, low] = [order.slice(0, n).toSorted((i, j) => i - j), order.slice(n).toSorted((i, j) => i - j)];
     const by = commonStep(of(high));
-    const [least, most] = span(of(low));
+    const [least, most] = valueRange(of(low));
     if (most + 1 - least > by) continue;
     const rest = fromTo(lead + axes.length, dims(x.type).length);
     const turned = b.transpose(g, x, [...fromTo(0, lead), ...[...high, ...low].map((i) => lead + i), ...rest]);
-    const units = along(g, turned, lead + n, of(low), [least, most + 1]);
+    const units = sumAlong(g, turned, lead + n, of(low), [least, most + 1]);
     const multiples = of(high).map(({ size, step }) => ({ size, step: step / by }));
-    const [from, to] = span(multiples);
-    const both = units && along(g, units, lead, multiples, [from, to + 1]);
+    const [from, to] = valueRange(multiples);
+    const both = units && sumAlong(g, units, lead, multiples, [from, to + 1]);
     if (!both) return null;
-    const digits = between(g, both, lead + 1, least, [least, least + by]);
+    const digits = cropOrPad(g, both, lead + 1, least, [least, least + by]);
     const shape = dims(digits.type);
     const flat = b.reshape(g, digits, [...shape.slice(0, lead), (to + 1 - from) * by, ...shape.slice(lead + 2)]);
-    return between(g, flat, lead, from * by + least, range);
+    return cropOrPad(g, flat, lead, from * by + least, range);
   }
   return null;
 }
@@ -219,12 +235,12 @@ function inDigits(g: Builder, x: Value, lead: number, axes: readonly Axis[], ran
  * The general case: solves for the position along one axis of step 1 or -1 from those along the others, gathers there, and sums over the others.
  * The last such axis is taken, which is usually the contiguous one.
  */
-function diagonal(g: Builder, x: Value, lead: number, axes: readonly Axis[], [from, to]: Range): Value | null {
+function diagonal(g: Builder, x: Value, lead: number, axes: readonly AffineAxis[], [from, to]: Range): Value | null {
   const m = axes.findLastIndex(({ step }) => Math.abs(step) === 1);
   const own = axes[m];
   const others = axes.filter((_, i) => i !== m);
   const sizes = others.map((a) => a.size);
-  if (!own || to - from > manyTimes * own.size) return null;
+  if (!own || to - from > maxExpansion * own.size) return null;
   const rest = fromTo(lead + axes.length, dims(x.type).length);
   const before = fromTo(0, axes.length).filter((i) => i !== m);
   const turned = b.transpose(g, x, [...fromTo(0, lead), ...[...before, m].map((i) => lead + i), ...rest]);
@@ -235,11 +251,11 @@ function diagonal(g: Builder, x: Value, lead: number, axes: readonly Axis[], [fr
   const at = b.mul(g, left, own.step);
   const batch = [...dims(x.type).slice(0, lead), ...sizes];
   const index = b.broadcast(g, at, [...batch, to - from], fromTo(lead, batch.length + 1));
-  const found = b.make1(g, "gather", [inMemory(g, turned), index], { axis: batch.length, batch: batch.length });
+  const found = b.make1(g, "gather", [materialize(g, turned), index], { axis: batch.length, batch: batch.length });
   return b.sum(g, found, fromTo(lead, batch.length));
 }
 /** Materializes what the gather reads, so that it is computed once and vector lanes can load it. */
-function inMemory(g: Builder, x: Value): Value {
+function materialize(g: Builder, x: Value): Value {
   let { node } = x;
   for (let next = node.args[0]; next && node.op.lower === "view" && node.op.name !== "concat"; next = node.args[0])
     ({ node } = next);

@@ -18,7 +18,7 @@ export function gradients(
   seeds?: readonly Value[],
 ): Value[] {
   const order = topological(losses);
-  const active = reaching(order, wrt);
+  const active = dependents(order, wrt);
   const found = new Map<Value, Value>();
   const add = (to: Value, grad: Value): void => {
     if (!sameType(to.type, grad.type)) throw new Bug(`the gradient of ${showType(to.type)} is ${showType(grad.type)}`);
@@ -30,10 +30,10 @@ export function gradients(
   });
   for (const node of order.toReversed()) {
     if (!active.has(node)) continue;
-    g.where = node.where;
+    g.span = node.span;
     propagate(node, found, active, g, add);
   }
-  g.where = null;
+  g.span = null;
   return wrt.map((v) => found.get(v) ?? b.like(g, v, 0));
 }
 type Add = (to: Value, grad: Value) => void;
@@ -53,7 +53,7 @@ function propagate(
   });
 }
 /** The nodes that depend on some value of `wrt`. */
-function reaching(order: readonly Node[], wrt: readonly Value[]): Set<Node> {
+function dependents(order: readonly Node[], wrt: readonly Value[]): Set<Node> {
   const active = new Set(wrt.map((v) => v.node));
   for (const node of order) if (node.args.some((a) => active.has(a.node))) active.add(node);
   return active;

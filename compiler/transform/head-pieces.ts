@@ -8,32 +8,32 @@ import { splatOf } from "../rewrite/pattern.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 import { type Head, pointwise } from "./head-rows.ts";
 
-/** A contiguous run of the head's rows, from row `at` on. */
+/** A contiguous run of the head's rows, from row `start` on. */
 interface Piece {
-  readonly at: number;
+  readonly start: number;
   readonly rows: number;
   /** The results of the piece before: they must be computed before this one begins, so that all pieces can use the same memory. */
-  readonly first: readonly Value[];
+  readonly waitsFor: readonly Value[];
   readonly made: Map<Value, Value>;
 }
 /** The graph's values, with the head computed piece by piece; the product in each piece has at most `limit` elements. */
-export function inPieces(g: Builder, graph: Graph, head: Head, limit: number): Value[] {
-  const whole = new Pieces(g, head).whole(cuts(head, limit));
+export function computeInPieces(g: Builder, graph: Graph, head: Head, limit: number): Value[] {
+  const whole = new Pieces(g, head).replacements(cuts(head, limit));
   return rebuild(g, valuesOf(graph), ({ results: [only] }) => {
     const found = only && whole.get(only);
     return found ? [found] : null;
   });
 }
 /** How many rows of `columns` elements each fit in `limit` elements; at least 1. */
-export const rowsOf = (columns: number, limit: number): number => Math.max(1, Math.floor(limit / columns));
+export const rowsPerPiece = (columns: number, limit: number): number => Math.max(1, Math.floor(limit / columns));
 /** Cuts the rows evenly if a divisor of their count lies between half of the largest piece and all of it; else the last piece is shorter. */
-function cuts({ rows, logits }: Head, limit: number): Pick<Piece, "at" | "rows">[] {
-  const most = rowsOf(nth(dims(logits.type), 1), limit);
+function cuts({ rows, logits }: Head, limit: number): Pick<Piece, "start" | "rows">[] {
+  const most = rowsPerPiece(nth(dims(logits.type), 1), limit);
   let each = most;
   while (2 * each > most && rows % each !== 0) each--;
   if (rows % each !== 0) each = most;
   return Array.from({ length: Math.ceil(rows / each) }, (_, i) => ({
-    at: i * each,
+    start: i * each,
     rows: Math.min(each, rows - i * each),
   }));
 }
@@ -46,17 +46,17 @@ class Pieces {
     this.head = head;
   }
   /** Computes all pieces, and gives the replacement of each sum and exit of the head. */
-  whole(cuts: readonly Pick<Piece, "at" | "rows">[]): ReadonlyMap<Value, Value> {
+  replacements(cuts: readonly Pick<Piece, "start" | "rows">[]): ReadonlyMap<Value, Value> {
     const { sums, exits } = this.head;
-    let first: readonly Value[] = [];
+    let waitsFor: readonly Value[] = [];
     let totals: readonly Value[] = [];
     const parts: Value[][] = [];
     for (const cut of cuts) {
-      const piece: Piece = { ...cut, first, made: new Map() };
+      const piece: Piece = { ...cut, waitsFor, made: new Map() };
       const own = exits.map((v) => this.of(v, piece));
-      const added = sums.map((n) => this.partOf(n, piece));
+      const added = sums.map((n) => this.partialSum(n, piece));
       totals = added.map((x, i) => (totals[i] ? b.add(this.g, totals[i], x) : x));
-      first = [...totals, ...own];
+      waitsFor = [...totals, ...own];
       parts.push(own);
     }
     const total = (n: Node, i: number): [Value, Value] => {
@@ -76,9 +76,9 @@ class Pieces {
     return b.reshape(this.g, b.after(this.g, b.concat(this.g, parts, 0), []), dims(v.type));
   }
   /** A piece's contribution to a sum over the rows; bf16 is widened to f32, in which the pieces are added. */
-  private partOf(node: Node, piece: Piece): Value {
+  private partialSum(node: Node, piece: Piece): Value {
     const { g } = this;
-    g.where = node.where;
+    g.span = node.span;
     const [x, y] = node.args as [Value, Value];
     if (node.op.name === "reduce") return wide(g, b.make1(g, "reduce", [this.of(x, piece)], { fn: "sum", axes: [0] }));
     const left = b.transpose(g, this.of(nth(x.node.args, 0), piece), [1, 0]);
@@ -89,10 +89,10 @@ class Pieces {
     const known = piece.made.get(v);
     if (known) return known;
     const { g } = this;
-    const where = g.where;
-    g.where = v.node.where;
-    const made = this.slicedOf(v, piece) ?? this.again(v, piece);
-    g.where = where;
+    const where = g.span;
+    g.span = v.node.span;
+    const made = this.slicedOf(v, piece) ?? this.recompute(v, piece);
+    g.span = where;
     piece.made.set(v, made);
     return made;
   }
@@ -100,20 +100,20 @@ class Pieces {
   private slicedOf(v: Value, piece: Piece): Value | null {
     const { g, head } = this;
     const k = head.lead(v);
-    if (head.dependent(v) || k === null) return null;
+    if (head.dependsOnProduct(v) || k === null) return null;
     const rest = dims(v.type).slice(k);
     const value = splatOf(v);
     if (value !== null) return b.fill(g, value, dtypeOf(v.type), [piece.rows, ...rest]);
     // One number a row is cheaper to compute again, from what the piece reads anyway, such as its targets.
     const simple = count(v.type) === head.rows && (pointwise.has(v.node.op.name) || v.node.op.name === "reshape");
-    return head.isWide(v) || simple || v.node.op.name === "broadcast" ? null : this.cut(v, piece);
+    return head.isWide(v) || simple || v.node.op.name === "broadcast" ? null : this.slicePiece(v, piece);
   }
-  private cut(v: Value, { at, rows, first }: Piece): Value {
+  private slicePiece(v: Value, { start, rows, waitsFor }: Piece): Value {
     const { g, head } = this;
     const rest = dims(v.type).slice(head.lead(v) ?? 1);
-    return b.after(g, b.slice(g, b.reshape(g, v, [head.rows, ...rest]), 0, at, rows), first);
+    return b.after(g, b.slice(g, b.reshape(g, v, [head.rows, ...rest]), 0, start, rows), waitsFor);
   }
-  private again(v: Value, piece: Piece): Value {
+  private recompute(v: Value, piece: Piece): Value {
     const { g, head } = this;
     const { args, attrs, op } = v.node;
     const x = nth(args, 0);
@@ -124,7 +124,7 @@ class Pieces {
         return b.reshape(g, this.of(x, piece), [piece.rows, ...dims(v.type).slice(head.lead(v) ?? 0)]);
       case "reduce": {
         const { fn, axes } = attrs as OpAttrs["reduce"];
-        return b.make1(g, "reduce", [this.of(x, piece)], { fn, axes: later(axes, head.lead(x) ?? 1) });
+        return b.make1(g, "reduce", [this.of(x, piece)], { fn, axes: shiftAxes(axes, head.lead(x) ?? 1) });
       }
       case "gather": {
         const { axis, batch } = attrs as OpAttrs["gather"];
@@ -144,15 +144,15 @@ class Pieces {
     const { g } = this;
     const k = this.head.lead(v) ?? 0;
     const shape = [piece.rows, ...dims(v.type).slice(k)];
-    if (axes.every((a) => a >= k)) return b.broadcast(g, x, shape, later(axes, k));
+    if (axes.every((a) => a >= k)) return b.broadcast(g, x, shape, shiftAxes(axes, k));
     const own = axes.filter((a) => a < k);
-    if (own.length === k) return b.broadcast(g, this.of(x, piece), shape, [0, ...later(axes.slice(k), k)]);
+    if (own.length === k) return b.broadcast(g, this.of(x, piece), shape, [0, ...shiftAxes(axes.slice(k), k)]);
     // `x` lacks some of the row axes: it is broadcast over those before it is cut.
     const rest = dims(x.type).slice(own.length);
     const rows = b.broadcast(g, x, [...dims(v.type).slice(0, k), ...rest], [...own, ...rest.map((_, i) => k + i)]);
-    return b.broadcast(g, this.cut(rows, piece), shape, [0, ...later(axes.slice(own.length), k)]);
+    return b.broadcast(g, this.slicePiece(rows, piece), shape, [0, ...shiftAxes(axes.slice(own.length), k)]);
   }
 }
 /** Renumbers axes behind the `rows` row axes, which become one. */
-const later = (axes: readonly number[], rows: number): number[] => axes.map((a) => a - rows + 1);
+const shiftAxes = (axes: readonly number[], rows: number): number[] => axes.map((a) => a - rows + 1);
 const wide = (g: Builder, x: Value): Value => (dtypeOf(x.type) === "bf16" ? b.cast(g, x, "f32") : x);

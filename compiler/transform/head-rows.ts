@@ -25,27 +25,27 @@ export class Head {
   /** Null if something reads the product other than row by row, or if nothing reduces its rows. */
   static of(graph: Graph, node: Node): Head | null {
     const head = new Head(graph, node);
-    const folds = [...head.inside].some((n) => n.op.name === "reduce" && n.args.some((a) => head.holds(a)));
+    const folds = [...head.inside].some((n) => n.op.name === "reduce" && n.args.some((a) => head.contains(a)));
     return folds && head.fits(graph) ? head : null;
   }
   private constructor(graph: Graph, node: Node) {
     this.logits = nth(node.results, 0);
     this.rows = nth(dims(this.logits.type), 0);
     const nodes = nodesOf(graph);
-    const local = this.follow(nodes, node);
-    const leads = this.leading(nodes, local);
+    const local = this.collectDependents(nodes, node);
+    const leads = this.wideNodes(nodes, local);
     const readsWide = (n: Node): boolean => n.args.some((a) => local.has(a.node) && this.isWide(a));
     for (const n of nodes) if (local.has(n) && (leads.has(n) || readsWide(n))) this.inside.add(n);
     const users = nodes.filter((n) => !this.inside.has(n));
     this.sums = users.filter((n) => this.isSum(n));
     const outside = [
       ...valuesOf(graph),
-      ...users.filter((n) => !this.sums.includes(n) && !this.isTurned(n)).flatMap((n) => n.args),
+      ...users.filter((n) => !this.sums.includes(n) && !this.isRowTranspose(n)).flatMap((n) => n.args),
     ];
     this.exits = [...new Set(outside.filter((v) => this.inside.has(v.node)))];
   }
   /** Records in `depends` all that depends on the product; returns the nodes whose row r is computed from row r alone. */
-  private follow(nodes: readonly Node[], product: Node): ReadonlySet<Node> {
+  private collectDependents(nodes: readonly Node[], product: Node): ReadonlySet<Node> {
     const local = new Set([product]);
     this.depends.add(product);
     for (const n of nodes) {
@@ -57,7 +57,7 @@ export class Head {
     return local;
   }
   /** The row-local nodes that are as large as the product, and all row-local nodes that these are computed from. */
-  private leading(nodes: readonly Node[], local: ReadonlySet<Node>): ReadonlySet<Node> {
+  private wideNodes(nodes: readonly Node[], local: ReadonlySet<Node>): ReadonlySet<Node> {
     const leads = new Set<Node>();
     for (const n of nodes.toReversed()) {
       if (!local.has(n) || !(leads.has(n) || n.results.some((v) => this.isWide(v)))) continue;
@@ -67,7 +67,7 @@ export class Head {
     return leads;
   }
   private fits(graph: Graph): boolean {
-    const turned = [...this.depends].filter((n) => this.isTurned(n));
+    const turned = [...this.depends].filter((n) => this.isRowTranspose(n));
     const results = new Set(valuesOf(graph).map((v) => v.node));
     const users = nodesOf(graph).filter((n) => n.args.some((a) => turned.includes(a.node)));
     const rights = (n: Node): readonly Value[] =>
@@ -75,7 +75,7 @@ export class Head {
     const others = [...this.inside, ...this.sums]
       .flatMap(rights)
       .map((v) => (this.isSumOperand(v) ? nth(v.node.args, 0) : v))
-      .filter((v) => !this.dependent(v));
+      .filter((v) => !this.dependsOnProduct(v));
     return (
       others.every((v) => this.makes(v)) &&
       !this.exits.some((v) => this.isWide(v)) &&
@@ -84,10 +84,10 @@ export class Head {
     );
   }
   /** Whether a value is computed by the pieces, row by row. */
-  holds(v: Value): boolean {
+  contains(v: Value): boolean {
     return this.inside.has(v.node);
   }
-  dependent(v: Value): boolean {
+  dependsOnProduct(v: Value): boolean {
     return this.depends.has(v.node);
   }
   isWide(v: Value): boolean {
@@ -138,12 +138,12 @@ export class Head {
     return pointwise.has(op.name) && args.every((a) => this.makes(a));
   }
   /** The transpose of a matrix of the rows: the left operand of a weight gradient. */
-  isTurned(node: Node): boolean {
+  isRowTranspose(node: Node): boolean {
     const [x] = node.args;
-    return node.op.name === "transpose" && x !== undefined && this.holds(x) && dims(x.type).length === 2;
+    return node.op.name === "transpose" && x !== undefined && this.contains(x) && dims(x.type).length === 2;
   }
   private isSum(node: Node): boolean {
-    const held = node.args.filter((a) => this.holds(a) || this.isTurned(a.node));
+    const held = node.args.filter((a) => this.contains(a) || this.isRowTranspose(a.node));
     if (held.length === 0 || !isFloat(dtypeOf(nth(node.results, 0).type))) return false;
     const [x, y] = node.args;
     if (node.op.name === "reduce" && x && this.isWide(x)) {
@@ -152,6 +152,6 @@ export class Head {
     }
     if (node.op.name !== "dot" || !x || !y || dims(x.type).length !== 2) return false;
     const left = x.node.op.name === "transpose" ? nth(x.node.args, 0) : null;
-    return left !== null && this.lead(left) === 1 && this.lead(y) === 1 && (this.holds(left) || this.holds(y));
+    return left !== null && this.lead(left) === 1 && this.lead(y) === 1 && (this.contains(left) || this.contains(y));
   }
 }

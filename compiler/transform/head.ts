@@ -5,14 +5,14 @@
 import type { Builder, Graph, Node } from "../graph/node.ts";
 import { nodesOf, withValues } from "../graph/walk.ts";
 import { dims } from "../types/type.ts";
-import { inPieces, rowsOf } from "./head-pieces.ts";
+import { computeInPieces, rowsPerPiece } from "./head-pieces.ts";
 import { Head } from "./head-rows.ts";
 
 /** Products of up to this many elements are left whole. */
-const most = 1 << 26;
+const maxElements = 1 << 26;
 
 /** The graph with each head whose product has more than `limit` elements cut into pieces of at most that many. */
-export function cutHeads(g: Builder, graph: Graph, limit = most): Graph {
+export function cutHeads(g: Builder, graph: Graph, limit = maxElements): Graph {
   let cut = graph;
   const tried = new Set<Node>();
   for (;;) {
@@ -20,10 +20,10 @@ export function cutHeads(g: Builder, graph: Graph, limit = most): Graph {
     if (!node) return cut;
     tried.add(node);
     const head = Head.of(cut, node);
-    if (head) cut = withValues(cut, inPieces(g, cut, head, limit));
+    if (head) cut = withValues(cut, computeInPieces(g, cut, head, limit));
   }
 }
 function isHuge({ op, results }: Node, limit: number): boolean {
   const [rows = 0, columns = 0, ...more] = results[0] ? dims(results[0].type) : [];
-  return op.name === "dot" && more.length === 0 && columns > 0 && rows > rowsOf(columns, limit);
+  return op.name === "dot" && more.length === 0 && columns > 0 && rows > rowsPerPiece(columns, limit);
 }

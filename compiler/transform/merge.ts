@@ -1,52 +1,52 @@
 // Merges regions into one kernel: pointwise ops with the contraction whose epilogue they become, contractions with the same left rows, and regions
 // over the same rows or elements.
 import type { Node, Value } from "../graph/node.ts";
-import { isRight, wholeOf } from "../ops/pairs.ts";
+import { isRightOperand, viewBase } from "../ops/pairs.ts";
 import { isFloat } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
-import { carries, type Region } from "./region.ts";
+import { type Region, rowMoves } from "./region.ts";
 
 /**
- * A region, with what it reads from memory. `exact`: the values that are read only at the element that is being computed; for a sum over the last
+ * A region, with what it reads from memory. `pointwiseReads`: the values that are read only at the element that is being computed; for a sum over the last
  * axis, at the element that is being added.
  */
-export interface Part extends Region {
+export interface FusionCandidate extends Region {
   readonly reads: ReadonlySet<Value>;
-  readonly exact: ReadonlySet<Value>;
+  readonly pointwiseReads: ReadonlySet<Value>;
   /**
    * Values that are read at other elements than the one being computed: a kernel that joined with their maker would have to recompute them there.
    */
-  readonly far: ReadonlySet<Value>;
+  readonly remoteReads: ReadonlySet<Value>;
   /** The operand, if the part is nothing but a sum over the last axis with no other reduction inside; else null. */
   readonly summed: Value | null;
 }
 /** A merged region while it grows. */
-class Group {
-  readonly kind: Part["kind"];
-  readonly late: boolean;
-  readonly again: ReadonlySet<Value>;
+class FusionGroup {
+  readonly kind: FusionCandidate["kind"];
+  readonly isBackward: boolean;
+  readonly recomputed: ReadonlySet<Value>;
   readonly nodes: Node[] = [];
   readonly outputs: Value[] = [];
   readonly reads = new Set<Value>();
-  readonly exact = new Set<Value>();
+  readonly pointwiseReads = new Set<Value>();
   depth: number | null = null;
   /** `age`: how many groups there were before this one. `youngest`: the largest age among the groups it depends on, transitively, and itself. */
   readonly age: number;
   youngest: number;
-  constructor(part: Part, age: number) {
+  constructor(part: FusionCandidate, age: number) {
     this.age = age;
     this.youngest = age;
-    this.late = part.late;
-    this.again = part.again;
+    this.isBackward = part.isBackward;
+    this.recomputed = part.recomputed;
     this.kind = part.kind;
     this.join(part);
   }
-  join(part: Part): void {
+  join(part: FusionCandidate): void {
     if (part.kind === this.kind || this.kind === "rows") this.nodes.push(...part.nodes);
     this.outputs.push(...part.outputs);
     for (const v of part.reads) this.reads.add(v);
-    for (const v of part.exact) this.exact.add(v);
+    for (const v of part.pointwiseReads) this.pointwiseReads.add(v);
     this.depth ??= part.depth;
   }
 }
@@ -77,53 +77,62 @@ export interface MergeOptions {
   readonly operands?: (rows: number) => number;
 }
 /** Merges `parts`, which are in topological order, as are the regions returned. `results`: values that must be in memory. */
-export function merge(parts: readonly Part[], results: ReadonlySet<Value>, options: MergeOptions): Region[] {
+export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Value>, options: MergeOptions): Region[] {
   const { sums = Infinity } = options;
-  const makers = new Map<Value, Group>();
-  const readers = new Map<Value, Group[]>();
-  const groups: Group[] = [];
+  const makers = new Map<Value, FusionGroup>();
+  const readers = new Map<Value, FusionGroup[]>();
+  const groups: FusionGroup[] = [];
   for (const part of parts) {
     const near = [...part.reads]
       .toReversed()
-      .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as Group] : []), ...(readers.get(v) ?? [])]);
-    const addsUp = (g: Group): boolean => isWhole(part, sums) && spares(g, part, parts, results);
-    const home = [...new Set(near)].find((g) => fits(g, part, addsUp, options) && !leadsBack(g, part, makers));
-    const group = home ?? new Group(part, groups.length);
+      .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as FusionGroup] : []), ...(readers.get(v) ?? [])]);
+    const addsUp = (g: FusionGroup): boolean => isWhole(part, sums) && avoidsStoringAddends(g, part, parts, results);
+    const home = [...new Set(near)].find((g) => canJoin(g, part, addsUp, options) && !makesCycle(g, part, makers));
+    const group = home ?? new FusionGroup(part, groups.length);
     if (home) home.join(part);
     else groups.push(group);
     for (const v of part.outputs) makers.set(v, group);
-    wait(group, Math.max(...[...part.reads].map((v) => makers.get(v)?.youngest ?? 0)), readers);
+    raiseYoungest(group, Math.max(...[...part.reads].map((v) => makers.get(v)?.youngest ?? 0)), readers);
     for (const v of part.reads) readers.set(v, [...(readers.get(v) ?? []).filter((g) => g !== group), group]);
   }
-  const ordered = sorted(groups, makers);
-  const wanted = (v: Value, g: Group): boolean => results.has(v) || (readers.get(v) ?? []).some((r) => r !== g);
+  const ordered = topologicalOrder(groups, makers);
+  const wanted = (v: Value, g: FusionGroup): boolean => results.has(v) || (readers.get(v) ?? []).some((r) => r !== g);
   return ordered.map((g) => ({
     kind: g.kind,
-    late: g.late,
-    again: g.again,
+    isBackward: g.isBackward,
+    recomputed: g.recomputed,
     nodes: g.nodes,
     depth: g.depth,
     outputs: g.kind === "algorithm" ? g.outputs : g.outputs.filter((v) => wanted(v, g)),
   }));
 }
 
-function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, options: MergeOptions): boolean {
+function canJoin(
+  g: FusionGroup,
+  part: FusionCandidate,
+  addsUp: (g: FusionGroup) => boolean,
+  options: MergeOptions,
+): boolean {
   const { gathers = true, rowOfFew = shortRows, small = 0 } = options;
-  if (g.late !== part.late || [...g.nodes, ...part.nodes].some(waits)) return false;
+  if (g.isBackward !== part.isBackward || [...g.nodes, ...part.nodes].some(isAfter)) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
   if (g.kind === "rows" && part.kind === "rows")
-    return related(g, part, small) && oneSpace(g, part, rowOfFew) && !innerOf(g, part).some((v) => part.far.has(v));
-  if (g.kind === "algorithm" && part.kind === "algorithm") return putsAlike(g, part);
+    return (
+      isWorthMerging(g, part, small) &&
+      sameIterationSpace(g, part, rowOfFew) &&
+      !innerOf(g, part).some((v) => part.remoteReads.has(v))
+    );
+  if (g.kind === "algorithm" && part.kind === "algorithm") return sameScatter(g, part);
   if (g.kind !== "tile") return false;
   const [first] = g.nodes;
   const shape = first?.results[0] ? shapeOf(first.results[0]) : [];
   if (part.kind === "rows") {
     const inner = innerOf(g, part);
-    if (!inner.every((v) => part.exact.has(v))) return false;
-    if (first?.op.name === "ragged_dot" && asksForRows(part)) return false;
+    if (!inner.every((v) => part.pointwiseReads.has(v))) return false;
+    if (first?.op.name === "ragged_dot" && readsRouteOrder(part)) return false;
     if (part.summed) return inner.length > 0 && equal(shapeOf(part.summed), shape) && addsUp(g);
-    const along = inner.length > 0 || (first !== undefined && besides(first, g, part));
-    return along && isPoints(part, shape) && (gathers || !addsChosen(part));
+    const along = inner.length > 0 || (first !== undefined && sharesRaggedResult(first, g, part));
+    return along && isPointwise(part, shape) && (gathers || !sumsGatheredRows(part));
   }
   const [node] = part.nodes;
   return (
@@ -131,19 +140,19 @@ function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, options: Merg
     first !== undefined &&
     node !== undefined &&
     g.nodes.length < operandsOf([...g.nodes, node], options) &&
-    sameRows(first, node)
+    sameLeftOperands(first, node)
   );
 }
 /** Whether all nodes are single products whose right operands are slices of one tensor. */
-function arePartsOfOne(nodes: readonly Node[]): boolean {
-  const rights = nodes.flatMap(({ args: [x, y, ...more] }) => (x && y && more.length === 0 ? [wholeOf(y)] : []));
+function sliceOneTensor(nodes: readonly Node[]): boolean {
+  const rights = nodes.flatMap(({ args: [x, y, ...more] }) => (x && y && more.length === 0 ? [viewBase(y)] : []));
   return rights.length === nodes.length && new Set(rights).size === 1;
 }
 /**
  * Whether the part asks which rows belong to a group at all (it reads a routing's `order`): the epilogue of a grouped contraction does not write
  * the rows past the last group.
  */
-function asksForRows({ outputs, reads }: Part): boolean {
+function readsRouteOrder({ outputs, reads }: FusionCandidate): boolean {
   const seen = new Set<Value>();
   const visit = (v: Value): boolean => {
     // a stored condition may have been computed from the routing, so it is followed; stored floats have been computed for all rows
@@ -156,37 +165,44 @@ function asksForRows({ outputs, reads }: Part): boolean {
   return outputs.some(visit);
 }
 /** Whether a reduction in the part adds up gathered rows. */
-function addsChosen({ nodes, reads }: Part): boolean {
+function sumsGatheredRows({ nodes, reads }: FusionCandidate): boolean {
   const seen = new Set<Value>(reads);
   const visit = (v: Value, many: number): boolean => {
     if (seen.has(v)) return false;
     seen.add(v);
     const [x] = v.node.args;
     const here = v.node.op.name === "reduce" && x ? many * (count(x.type) / count(v.type)) : many;
-    return (here > 1 && carries.has(v.node.op.name)) || v.node.args.some((a) => visit(a, here));
+    return (here > 1 && rowMoves.has(v.node.op.name)) || v.node.args.some((a) => visit(a, here));
   };
   return nodes.some((n) => n.args.some((a) => visit(a, 1)));
 }
-const innerOf = (g: Group, part: Part): Value[] => g.outputs.filter((v) => part.reads.has(v));
-const isPoints = ({ depth, outputs }: Part, shape: readonly number[]): boolean =>
+const innerOf = (g: FusionGroup, part: FusionCandidate): Value[] => g.outputs.filter((v) => part.reads.has(v));
+const isPointwise = ({ depth, outputs }: FusionCandidate, shape: readonly number[]): boolean =>
   depth === null && outputs.every((v) => equal(shapeOf(v), shape));
-const isWhole = ({ summed }: Part, columns: number): boolean =>
+const isWhole = ({ summed }: FusionCandidate, columns: number): boolean =>
   summed !== null && (shapeOf(summed).at(-1) ?? 0) % columns === 0;
 /**
  * Whether, with the sum in the contraction's epilogue, its addends need not be written to memory: every other reader must be pointwise, and must
  * not depend on the sum, so that it can join the epilogue too.
  */
-function spares(g: Group, sum: Part, parts: readonly Part[], results: ReadonlySet<Value>): boolean {
+function avoidsStoringAddends(
+  g: FusionGroup,
+  sum: FusionCandidate,
+  parts: readonly FusionCandidate[],
+  results: ReadonlySet<Value>,
+): boolean {
   const after = readersAfter(sum, parts);
   return innerOf(g, sum).every((v) => {
     const readers = parts.filter((p) => p !== sum && p.reads.has(v));
-    return !results.has(v) && readers.every((p) => isPoints(p, shapeOf(v)) && p.exact.has(v) && !after.has(p));
+    return (
+      !results.has(v) && readers.every((p) => isPointwise(p, shapeOf(v)) && p.pointwiseReads.has(v) && !after.has(p))
+    );
   });
 }
 /** The parts that depend on `part`, transitively; `parts` are in topological order. */
-function readersAfter(part: Part, parts: readonly Part[]): Set<Part> {
+function readersAfter(part: FusionCandidate, parts: readonly FusionCandidate[]): Set<FusionCandidate> {
   const made = new Set(part.outputs);
-  const found = new Set<Part>();
+  const found = new Set<FusionCandidate>();
   for (const p of parts) {
     if (![...p.reads].some((v) => made.has(v))) continue;
     found.add(p);
@@ -195,53 +211,53 @@ function readersAfter(part: Part, parts: readonly Part[]): Set<Part> {
   return found;
 }
 /** Whether both read, at the same elements, the result of another ragged_dot over the same groups: merged, they read it once. */
-function besides(first: Node, g: Group, part: Part): boolean {
-  const shared = [...part.exact].filter((v) => g.exact.has(v) && v.node.op === first.op);
+function sharesRaggedResult(first: Node, g: FusionGroup, part: FusionCandidate): boolean {
+  const shared = [...part.pointwiseReads].filter((v) => g.pointwiseReads.has(v) && v.node.op === first.op);
   return first.op.name === "ragged_dot" && shared.some((v) => v.node.args[2] === first.args[2]);
 }
 /** An `after` node waits for other results, and would hold up all that it is merged with. */
-const waits = ({ op }: Node): boolean => op.name === "after";
+const isAfter = ({ op }: Node): boolean => op.name === "after";
 /** How many contractions one kernel may hold. */
 function operandsOf(nodes: readonly Node[], { parts, operands = mostOperands }: MergeOptions): number {
   const rows = nodes[0]?.results[0] ? product(shapeOf(nodes[0].results[0]).slice(0, -1)) : 0;
-  return parts !== undefined && arePartsOfOne(nodes) ? parts : operands(rows);
+  return parts !== undefined && sliceOneTensor(nodes) ? parts : operands(rows);
 }
-const putForm = ({ op, attrs, args, results }: Node): string =>
+const scatterKey = ({ op, attrs, args, results }: Node): string =>
   JSON.stringify([op.name, attrs, args[1]?.node.id, args[1]?.index, results.map(shapeOf)]);
 /** Whether all parts scatter to the same places of tensors of one shape, each into its own tensor, which no other part reads. */
-function putsAlike(g: Group, part: Part): boolean {
+function sameScatter(g: FusionGroup, part: FusionCandidate): boolean {
   const nodes = [...g.nodes, ...part.nodes];
   const [first] = nodes;
-  if (!first || first.op.name !== "scatter" || nodes.some((n) => putForm(n) !== putForm(first))) return false;
+  if (!first || first.op.name !== "scatter" || nodes.some((n) => scatterKey(n) !== scatterKey(first))) return false;
   const [bases, read] = [
     nodes.map(({ args: [base] }) => base),
-    nodes.flatMap(({ args }) => args.slice(1).map(wholeOf)),
+    nodes.flatMap(({ args }) => args.slice(1).map(viewBase)),
   ];
   return innerOf(g, part).length === 0 && new Set(bases).size === bases.length && !read.some((v) => bases.includes(v));
 }
 /** Whether two contractions have the same left operands, groups and result shape. */
-function sameRows(a: Node, b: Node): boolean {
+function sameLeftOperands(a: Node, b: Node): boolean {
   const [x, y] = [a.results[0], b.results[0]];
   const attrs = JSON.stringify(a.attrs) === JSON.stringify(b.attrs);
   return (
     a.op === b.op &&
     attrs &&
     a.args.length === b.args.length &&
-    a.args.every((v, i) => isRight(a, i) || v === b.args[i]) &&
+    a.args.every((v, i) => isRightOperand(a, i) || v === b.args[i]) &&
     x !== undefined &&
     y !== undefined &&
     equal(shapeOf(x), shapeOf(y))
   );
 }
 /** Whether merging pays: one reads what the other makes, both read a value that is large beside the results, or the results are small anyway. */
-function related(g: Group, part: Part, small: number): boolean {
+function isWorthMerging(g: FusionGroup, part: FusionCandidate, small: number): boolean {
   const [made, read] = [g.outputs, g.reads];
   const size = Math.max(...part.outputs.map((v) => count(v.type)));
   const serves = (v: Value): boolean => size <= small || 2 * count(v.type) >= size;
   return made.some((v) => part.reads.has(v)) || [...part.reads].some((v) => read.has(v) && serves(v));
 }
 /** Whether all results share one iteration space: the same elements or, where a row is reduced, one number for each of its rows. */
-function oneSpace(g: Group, part: Part, rowOfFew: number): boolean {
+function sameIterationSpace(g: FusionGroup, part: FusionCandidate, rowOfFew: number): boolean {
   if (g.depth !== null && part.depth !== null && g.depth !== part.depth) return false;
   const depth = g.depth ?? part.depth;
   const shapes = [...g.outputs, ...part.outputs].map(shapeOf);
@@ -255,7 +271,11 @@ function oneSpace(g: Group, part: Part, rowOfFew: number): boolean {
   return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));
 }
 /** Raises `youngest` of the group, and of the groups that depend on it, to at least that age. */
-function wait(group: Group, youngest: number, readers: ReadonlyMap<Value, readonly Group[]>): void {
+function raiseYoungest(
+  group: FusionGroup,
+  youngest: number,
+  readers: ReadonlyMap<Value, readonly FusionGroup[]>,
+): void {
   const waiting = [group];
   for (let g = waiting.pop(); g; g = waiting.pop()) {
     if (g.youngest >= youngest) continue;
@@ -267,8 +287,8 @@ function wait(group: Group, youngest: number, readers: ReadonlyMap<Value, readon
  * Whether merging would make a cycle: the part depends on the group through some other group. A group whose `youngest` is less than g's age cannot
  * depend on g, so it is not searched.
  */
-function leadsBack(g: Group, part: Part, makers: ReadonlyMap<Value, Group>): boolean {
-  const seen = new Set<Group>([g]);
+function makesCycle(g: FusionGroup, part: FusionCandidate, makers: ReadonlyMap<Value, FusionGroup>): boolean {
+  const seen = new Set<FusionGroup>([g]);
   const waits = (reads: Iterable<Value>): boolean => {
     for (const v of reads) {
       const maker = makers.get(v);
@@ -282,9 +302,9 @@ function leadsBack(g: Group, part: Part, makers: ReadonlyMap<Value, Group>): boo
   };
   return waits(part.reads);
 }
-function sorted(groups: readonly Group[], makers: ReadonlyMap<Value, Group>): Group[] {
-  const done = new Set<Group>();
-  const visit = (g: Group): void => {
+function topologicalOrder(groups: readonly FusionGroup[], makers: ReadonlyMap<Value, FusionGroup>): FusionGroup[] {
+  const done = new Set<FusionGroup>();
+  const visit = (g: FusionGroup): void => {
     if (done.has(g)) return;
     done.add(g);
     for (const v of g.reads) {
@@ -293,7 +313,7 @@ function sorted(groups: readonly Group[], makers: ReadonlyMap<Value, Group>): Gr
     }
     order.push(g);
   };
-  const order: Group[] = [];
+  const order: FusionGroup[] = [];
   groups.forEach(visit);
   return order;
 }

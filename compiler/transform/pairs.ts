@@ -1,12 +1,12 @@
 // Turns a sum of products into one contraction of several pairs of operands, `dot(a, b, a2, b2)`: one accumulator and one result instead of one for
 // each product.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { nodesOf, rebuild, usesOf, valuesOf, withValues } from "../graph/walk.ts";
+import { nodesOf, rebuild, useCounts, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
-import { wholeOf } from "../ops/pairs.ts";
-import { madeBy } from "../rewrite/pattern.ts";
+import { viewBase } from "../ops/pairs.ts";
+import { matchOp } from "../rewrite/pattern.ts";
 import { dims, sameType, showType } from "../types/type.ts";
 
 /** Limits of one contraction: distinct tensors, which become arguments of the kernel, and pairs, each of which lengthens its text. */
@@ -17,7 +17,7 @@ export function pairProducts(g: Builder, graph: Graph): Graph {
   const sums = new Sums(graph);
   const values = rebuild(g, valuesOf(graph), (node, _, now) => {
     const terms = sums.of(node);
-    return terms && [summed(g, terms, now)];
+    return terms && [sumTerms(g, terms, now)];
   });
   return withValues(graph, values);
 }
@@ -31,7 +31,7 @@ class Sums {
 
   constructor(graph: Graph) {
     const nodes = nodesOf(graph);
-    this.uses = usesOf(valuesOf(graph), nodes);
+    this.uses = useCounts(valuesOf(graph), nodes);
     for (const { args, results } of nodes.filter(isSum))
       for (const x of args) if (this.isTerm(x, nth(results, 0))) this.inner.add(x.node);
   }
@@ -80,19 +80,19 @@ class Sums {
 }
 /** Whether the products stay within the limits of one kernel. */
 function fits(products: readonly Value[]): boolean {
-  const operands = products.flatMap((v) => product(v).args.slice(0, 2).map(wholeOf));
+  const operands = products.flatMap((v) => product(v).args.slice(0, 2).map(viewBase));
   return products.length <= mostPairs && new Set(operands).size <= mostOperands;
 }
 const isSum = (node: Node): boolean =>
   node.op.name === "binary" && (node.attrs as OpAttrs["binary"]).fn === "add" && node.args.length === 2;
 
 /** `now`: maps a value of the old graph to its replacement. */
-function summed(g: Builder, terms: Terms, now: (v: Value) => Value): Value {
+function sumTerms(g: Builder, terms: Terms, now: (v: Value) => Value): Value {
   return terms
-    .map((term) => (term.length === 1 ? now(nth(term, 0)) : together(g, term, now)))
+    .map((term) => (term.length === 1 ? now(nth(term, 0)) : mergeProducts(g, term, now)))
     .reduce((x, y) => b.add(g, x, y));
 }
-function together(g: Builder, products: readonly Value[], now: (v: Value) => Value): Value {
+function mergeProducts(g: Builder, products: readonly Value[], now: (v: Value) => Value): Value {
   const nodes = products.map((v) => product(v));
   const first = nth(nodes, 0);
   const [operands, ...more] = nodes.map((n) => n.args.map(now));
@@ -102,6 +102,6 @@ function together(g: Builder, products: readonly Value[], now: (v: Value) => Val
 }
 /** The contraction below any reshapes. */
 const product = (v: Value): Node => {
-  const node = madeBy(v, "reshape");
+  const node = matchOp(v, "reshape");
   return node ? product(nth(node.args, 0)) : v.node;
 };

@@ -1,13 +1,13 @@
 // Long unrolled loops write or read one slice per step. A chain of `put`s, or a sum of gradients of slices (mostly zeros), becomes one concat of
 // its pieces.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, topological, usesOf, valuesOf, withValues } from "../graph/walk.ts";
+import { rebuild, topological, useCounts, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { type Piece, piecesOf } from "../ops/view.ts";
-import { madeBy, splatOf } from "../rewrite/pattern.ts";
-import { startOf } from "../rewrite/runs.ts";
+import { matchOp, splatOf } from "../rewrite/pattern.ts";
+import { runStart } from "../rewrite/runs.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { manySteps } from "./region.ts";
 
@@ -38,7 +38,7 @@ export function joinPieces(g: Builder, graph: Graph): Graph {
 /** The chains that are worth replacing, by their last node. */
 function chainsIn(results: readonly Value[]): Map<Node, Chain> {
   const nodes = topological(results);
-  const uses = usesOf(results, nodes);
+  const uses = useCounts(results, nodes);
   const found = new Map<Node, Chain>();
   const seen = new Set<Node>();
   for (const node of nodes.toReversed()) {
@@ -46,7 +46,7 @@ function chainsIn(results: readonly Value[]): Map<Node, Chain> {
     if (!find || seen.has(node)) continue;
     const chain = find(node, (v) => uses.get(v) === 1);
     for (const link of chain?.links ?? []) seen.add(link);
-    if (chain && pays(chain, nth(node.results, 0))) found.set(node, chain);
+    if (chain && isWorthJoining(chain, nth(node.results, 0))) found.set(node, chain);
   }
   return found;
 }
@@ -54,41 +54,41 @@ function chainsIn(results: readonly Value[]): Map<Node, Chain> {
  * Whether there are many pieces that barely overlap. What they are written over, or added to, must also be constant, or be covered by half at least:
  * writing few places of a tensor in place is better.
  */
-function pays({ axis, pieces, under }: Chain, whole: Value): boolean {
+function isWorthJoining({ axis, pieces, under }: Chain, whole: Value): boolean {
   if (pieces.length < manySteps) return false;
-  const size = places(whole, axis);
-  const { over } = stretches(pieces, size);
+  const size = axisLength(whole, axis);
+  const { over } = segmentsOf(pieces, size);
   const covered = pieces.reduce((n, { from, to }) => n + to - from, 0);
   const isWritten = under.every((v) => splatOf(v) !== null) || 2 * covered >= size;
   return isWritten && over.reduce((n, list) => n + list.length, 0) <= 2 * pieces.length;
 }
-const places = (v: Value, axis: number): number => nth(dims(v.type), axis);
+const axisLength = (v: Value, axis: number): number => nth(dims(v.type), axis);
 
 /** `put` after `put`, each to consecutive places that are known at compile time. */
-const puts: Find = (end, isInner) => {
-  const last = written(end);
+const putChain: Find = (end, isInner) => {
+  const last = putPiece(end);
   if (!last) return null;
   const [links, pieces]: [Node[], Piece[]] = [[end], [last.piece]];
   let under = nth(end.args, 0);
-  for (let next = written(under.node); next?.axis === last.axis && isInner(under); next = written(under.node)) {
+  for (let next = putPiece(under.node); next?.axis === last.axis && isInner(under); next = putPiece(under.node)) {
     links.push(under.node);
     pieces.push(next.piece);
     under = nth(under.node.args, 0);
   }
   return { axis: last.axis, links, pieces: pieces.toReversed(), under: [under] };
 };
-function written(node: Node): { readonly axis: number; readonly piece: Piece } | null {
+function putPiece(node: Node): { readonly axis: number; readonly piece: Piece } | null {
   const { mode, axis, batch } = node.attrs as OpAttrs["scatter"];
   if (node.op.name !== "scatter" || mode !== "set") return null;
   const [under, index, rows] = [nth(node.args, 0), nth(node.args, 1), nth(node.args, 2)];
-  const from = dims(index.type).length === batch + 1 ? startOf(index, batch) : null;
+  const from = dims(index.type).length === batch + 1 ? runStart(index, batch) : null;
   if (from === null) return null;
-  const to = from + places(index, batch);
-  return from >= 0 && to > from && to <= places(under, axis) ? { axis, piece: { from, to, value: rows } } : null;
+  const to = from + axisLength(index, batch);
+  return from >= 0 && to > from && to <= axisLength(under, axis) ? { axis, piece: { from, to, value: rows } } : null;
 }
 
 /** Sums whose terms are mostly zero along one axis: concats with zeros, the gradients of slices. The median of the terms' axes decides. */
-const sums: Find = (end, isInner) => {
+const sumChain: Find = (end, isInner) => {
   if (!isSum(end)) return null;
   const [links, terms]: [Node[], Value[]] = [[], []];
   const waiting = [end];
@@ -100,27 +100,27 @@ const sums: Find = (end, isInner) => {
     for (const v of [x, y]) if (isSum(v.node) && isInner(v)) waiting.push(v.node);
   }
   const ordered = terms.toReversed();
-  const axes = ordered.map(gappedAxis).filter((axis) => axis !== null);
+  const axes = ordered.map(zeroPaddedAxis).filter((axis) => axis !== null);
   const axis = axes.toSorted((p, q) => p - q)[axes.length >> 1] ?? 0;
-  const gapped = ordered.filter((v) => gappedAxis(v) === axis);
-  const pieces = gapped.flatMap(writtenIn);
-  return { axis, links, pieces, under: ordered.filter((v) => gappedAxis(v) !== axis) };
+  const gapped = ordered.filter((v) => zeroPaddedAxis(v) === axis);
+  const pieces = gapped.flatMap(nonZeroPieces);
+  return { axis, links, pieces, under: ordered.filter((v) => zeroPaddedAxis(v) !== axis) };
 };
 const isSum = ({ op, attrs }: Node): boolean => op.name === "binary" && (attrs as OpAttrs["binary"]).fn === "add";
 const isZero = (v: Value): boolean => splatOf(v) === 0;
 /** The axis of a concat that has a constant zero piece; null for anything else. */
-function gappedAxis(v: Value): number | null {
-  const node = madeBy(v, "concat");
+function zeroPaddedAxis(v: Value): number | null {
+  const node = matchOp(v, "concat");
   return node?.args.some(isZero) ? node.attrs.axis : null;
 }
-function writtenIn(v: Value): Piece[] {
-  const node = madeBy(v, "concat");
+function nonZeroPieces(v: Value): Piece[] {
+  const node = matchOp(v, "concat");
   return node ? piecesOf(node).filter(({ value, from, to }) => !isZero(value) && to > from) : [];
 }
-const finders: Readonly<Partial<Record<string, Find>>> = { scatter: puts, binary: sums };
+const finders: Readonly<Partial<Record<string, Find>>> = { scatter: putChain, binary: sumChain };
 
 /** Cuts an axis at all ends of pieces: the cuts, and which pieces cover each stretch between two of them. */
-function stretches(
+function segmentsOf(
   all: readonly Piece[],
   size: number,
 ): { readonly ends: readonly number[]; readonly over: readonly Piece[][] } {
@@ -132,7 +132,7 @@ function stretches(
 }
 function joined(g: Builder, end: Node, { axis, pieces, under }: Chain, now: (v: Value) => Value): Value {
   const whole = nth(end.results, 0);
-  const { ends, over } = stretches(pieces, places(whole, axis));
+  const { ends, over } = segmentsOf(pieces, axisLength(whole, axis));
   const part = (v: Value, start: number, from: number, to: number): Value =>
     b.slice(g, now(v), axis, from - start, to - from);
   const sum = isSum(end);

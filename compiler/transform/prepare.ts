@@ -8,17 +8,17 @@ import { bytesOf, type DType, isFloat } from "../types/dtype.ts";
 import { dtypeOf, type } from "../types/type.ts";
 
 /** The entry that recomputes all copies, after parameters were written from outside. */
-export const prepared = "init:prepared";
+export const prepareEntry = "init:prepared";
 
 /** Replaces reads of `cast(parameter)`, also through views, by reads of the parameter's copy. */
 export function prepare(g: GraphBuilder, { stores, graphs }: Elaborated): Elaborated {
   const copies = new Copies(g, stores);
-  const read = graphs.map((graph) => copies.reading(graph));
+  const read = graphs.map((graph) => copies.replaceCasts(graph));
   if (copies.all.length === 0) return { stores, graphs };
-  const anew: Graph = { name: prepared, results: copies.all.map(({ of, copy }) => copies.assign(of, copy, null)) };
+  const anew: Graph = { name: prepareEntry, results: copies.all.map(({ of, copy }) => copies.assign(of, copy, null)) };
   return {
     stores: [...stores, ...copies.all.map((c) => c.copy)],
-    graphs: [...read.map((x) => copies.assigning(x)), anew],
+    graphs: [...read.map((x) => copies.withAssignments(x)), anew],
   };
 }
 
@@ -39,17 +39,17 @@ class Copies {
     return [...this.made.values()];
   }
   /** The graph with such casts replaced; records the copies that it needs. */
-  reading(graph: Graph): Graph {
+  replaceCasts(graph: Graph): Graph {
     const values = rebuild(this.g, valuesOf(graph), (node, [x]) => {
       const [y] = node.results;
-      if (node.op.name !== "cast" || !x || !y || !narrows(dtypeOf(x.type), dtypeOf(y.type)) || !this.isPure(x))
+      if (node.op.name !== "cast" || !x || !y || !narrows(dtypeOf(x.type), dtypeOf(y.type)) || !this.isParameterView(x))
         return null;
       return [this.copied(x, dtypeOf(y.type))];
     });
     return withValues(graph, values);
   }
   /** The graph with an assignment to the copy of every parameter that it assigns. */
-  assigning(graph: Graph): Graph {
+  withAssignments(graph: Graph): Graph {
     const assigned = new Map(graph.results.flatMap((r) => (r.role === "store" ? [[r.name, r.value]] : [])));
     const more = this.all.flatMap(({ of, copy }) => {
       const value = assigned.get(of.name);
@@ -63,9 +63,9 @@ class Copies {
     return { role: "store", name: copy.name, value: b.cast(this.g, from, dtypeOf(copy.type)) };
   }
   /** Whether a value is a view of nothing but parameters. */
-  private isPure({ node }: Value): boolean {
+  private isParameterView({ node }: Value): boolean {
     if (this.parameters.has(storeOf(node) ?? "")) return true;
-    return node.op.lower === "view" && node.args.every((a) => this.isPure(a));
+    return node.op.lower === "view" && node.args.every((a) => this.isParameterView(a));
   }
   /** The same view of the copies. */
   private copied({ node, index }: Value, dtype: DType): Value {

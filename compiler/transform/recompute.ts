@@ -5,26 +5,26 @@ import { nodesOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.t
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { count } from "../types/type.ts";
+import { forwardNodes } from "./fuse.ts";
 import { isAnchor, isFree } from "./region.ts";
-import { forwardNodes } from "./regions.ts";
 
 /** Only products of at least this many elements are computed again. */
-const large = 1 << 20;
+const minElements = 1 << 20;
 /**
  * The left operand must have at least this many times as many elements as the product, which then costs little beside other products of those rows.
  */
-const narrow = 4;
+const minWidthRatio = 4;
 
 /** Makes the backward read such logits, and what the forward computed from them without a contraction, from a second product. */
-export function recompute(g: Builder, graph: Graph, least = large): Graph {
+export function recompute(g: Builder, graph: Graph, least = minElements): Graph {
   const nodes = nodesOf(graph);
   const forward = forwardNodes(graph);
   const kept = operandsOf(nodes.filter((n) => !forward.has(n)));
   const again = new Map<Value, Value>();
   for (const node of nodes) {
     if (!forward.has(node)) continue;
-    g.where = node.where;
-    if (isCheap(node, kept, least)) again.set(nth(node.results, 0), anew(g, node));
+    g.span = node.span;
+    if (isCheap(node, kept, least)) again.set(nth(node.results, 0), duplicate(g, node));
     else if (!isAnchor(node) && node.args.some((a) => again.has(a))) {
       const args = node.args.map((a) => again.get(a) ?? a);
       g.add(node.op, args, node.attrs).results.forEach((v, i) => again.set(nth(node.results, i), v));
@@ -43,7 +43,7 @@ export function recompute(g: Builder, graph: Graph, least = large): Graph {
   return withValues(graph, values);
 }
 /** The same product as another node, so that the two are not shared: `detach` gives the weight another identity. */
-function anew(g: Builder, { args }: Node): Value {
+function duplicate(g: Builder, { args }: Node): Value {
   const [x, w] = [nth(args, 0), nth(args, 1)];
   return b.dot(g, x, b.detach(g, w));
 }
@@ -53,7 +53,7 @@ function isCheap(node: Node, kept: ReadonlySet<Value>, least: number): boolean {
   const [x, w, y] = [nth(node.args, 0), nth(node.args, 1), nth(node.results, 0)];
   if (
     count(y.type) < least ||
-    narrow * count(y.type) > count(x.type) ||
+    minWidthRatio * count(y.type) > count(x.type) ||
     kept.has(y) ||
     storeOf(source(w).node) === null
   )
@@ -68,9 +68,10 @@ function operandsOf(nodes: readonly Node[]): Set<Value> {
       for (const a of node.args)
         for (let v = a; ; v = nth(v.node.args, 0)) {
           found.add(v);
-          if (!passes(v)) break;
+          if (!isTransparent(v)) break;
         }
   return found;
 }
-const passes = ({ node }: Value): boolean => isFree(node) || (node.op.lower === "view" && node.args.length === 1);
-const source = (v: Value): Value => (passes(v) ? source(nth(v.node.args, 0)) : v);
+const isTransparent = ({ node }: Value): boolean =>
+  isFree(node) || (node.op.lower === "view" && node.args.length === 1);
+const source = (v: Value): Value => (isTransparent(v) ? source(nth(v.node.args, 0)) : v);

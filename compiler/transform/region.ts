@@ -6,22 +6,22 @@ import { count } from "../types/type.ts";
 export interface Region {
   /**
    * tile: contractions, with pointwise ops on their accumulators as an epilogue. rows: elementwise results, or rows with reductions over them.
-   * algorithm: one node that has a kernel of its own. together: a collective of all workers, without a kernel.
+   * algorithm: one node that has a kernel of its own. collective: a step of all workers, without a kernel.
    */
-  readonly kind: "tile" | "rows" | "algorithm" | "together";
+  readonly kind: "tile" | "rows" | "algorithm" | "collective";
   /** The contractions or algorithm nodes; for `rows`, the nodes of the outputs. */
   readonly nodes: readonly Node[];
   /** What is written to memory. */
   readonly outputs: readonly Value[];
   /** How many leading axes of the outputs the tasks iterate over, because the other axes are reduced over inside; null: none are. */
   readonly depth: number | null;
-  /** `late`: part of the backward or the update. Such a kernel recomputes the values in `again`, which the forward does not keep for it. */
-  readonly late: boolean;
-  readonly again: ReadonlySet<Value>;
+  /** `isBackward`: whether it is part of the backward or the update. Such a kernel recomputes the values in `recomputed`, which the forward does not keep for it. */
+  readonly isBackward: boolean;
+  readonly recomputed: ReadonlySet<Value>;
 }
 
 /** Ops that move rows by an index: a consumer of any kind computes them as it loads its operand. */
-export const carries: ReadonlySet<string> = new Set(["gather", "dispatch", "combine"]);
+export const rowMoves: ReadonlySet<string> = new Set(["gather", "dispatch", "combine"]);
 
 /** About as many pieces, or slices that read one tensor, mean a long unrolled loop whose steps each write, or read, their own. */
 export const manySteps = 16;
@@ -30,29 +30,30 @@ export const manySteps = 16;
 const fewElements = 8;
 const fewOperations = 8;
 /** What a value is a reshape of. */
-export function under(v: Value): Value {
+export function reshapeBase(v: Value): Value {
   const [from] = v.node.op.name === "reshape" ? v.node.args : [];
-  return from ? under(from) : v;
+  return from ? reshapeBase(from) : v;
 }
 /** Whether a node costs nothing when its result is loaded as an operand, so that it needs no buffer: a `detach`, or a cast from bf16 to f32. */
 export const isFree = ({ op, args, results }: Node): boolean =>
   op.name === "detach" || (op.name === "cast" && args[0]?.type.dtype === "bf16" && results[0]?.type.dtype === "f32");
 
 /** Whether the axes are the last ones: the reduction is then a fold over each row. */
-export const isFold = (axes: readonly number[], rank: number): boolean =>
+export const areLastAxes = (axes: readonly number[], rank: number): boolean =>
   axes.every((_, i) => axes.includes(rank - 1 - i));
-export const folds = (node: Node): boolean =>
-  node.op.name === "reduce" && isFold((node.attrs as OpAttrs["reduce"]).axes, node.args[0]?.type.shape.length ?? 0);
+export const isRowFold = (node: Node): boolean =>
+  node.op.name === "reduce" &&
+  areLastAxes((node.attrs as OpAttrs["reduce"]).axes, node.args[0]?.type.shape.length ?? 0);
 /** Whether a reduction is so small that it is computed where it is read, once for each element that reads it. */
-export function isWrittenOut(node: Node): boolean {
+export function isInlinedReduction(node: Node): boolean {
   const [x, y] = [node.args[0], node.results[0]];
   if (node.op.name !== "reduce" || !x || !y || count(y.type) === 0) return false;
   const { axes } = node.attrs as OpAttrs["reduce"];
   const few = count(x.type) <= fewElements * count(y.type);
-  return few && (!isFold(axes, x.type.shape.length) || operations(x) <= fewOperations);
+  return few && (!areLastAxes(axes, x.type.shape.length) || operations(x) <= fewOperations);
 }
 /** A reduction over rows that the consuming kernel computes once per row. */
-export const foldsRows = (node: Node): boolean => folds(node) && !isWrittenOut(node);
+export const isRowReduction = (node: Node): boolean => isRowFold(node) && !isInlinedReduction(node);
 /** Cost of computing one element with pointwise ops alone; moving an element costs nothing. */
 function operations(v: Value): number {
   const { node } = v;
@@ -62,11 +63,11 @@ function operations(v: Value): number {
   return own + node.args.reduce((sum, a) => sum + (sum > fewOperations ? 0 : operations(a)), 0);
 }
 /** A concat of the results of many steps: each piece is written directly to its place in memory. */
-export const isInSteps = ({ op, args }: Node): boolean => op.name === "concat" && args.length > manySteps;
+export const isLongConcat = ({ op, args }: Node): boolean => op.name === "concat" && args.length > manySteps;
 /** Whether a node always ends a region, so that its results are in memory. */
 export function isAnchor(node: Node): boolean {
   const { lower, name } = node.op;
-  if (isInSteps(node) || lower === "together") return true;
-  if (lower === "tile" || (lower === "algorithm" && !carries.has(name))) return true;
-  return lower === "reduce" && !folds(node) && !isWrittenOut(node);
+  if (isLongConcat(node) || lower === "collective") return true;
+  if (lower === "tile" || (lower === "algorithm" && !rowMoves.has(name))) return true;
+  return lower === "reduce" && !isRowFold(node) && !isInlinedReduction(node);
 }

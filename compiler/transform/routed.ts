@@ -6,7 +6,7 @@ import { none, type OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { algebra } from "../rewrite/algebra.ts";
-import { madeBy } from "../rewrite/pattern.ts";
+import { matchOp } from "../rewrite/pattern.ts";
 import { type Rule, rewrite, rewriteGraph } from "../rewrite/rule.ts";
 import type { DType } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
@@ -19,13 +19,13 @@ interface Factored {
 }
 /** Finds a factor per row in v, also below casts, row moves and reshapes; null if there is none. */
 function factored(g: Builder, v: Value, lead: number): Factored | null {
-  const product = madeBy(v, "binary");
+  const product = matchOp(v, "binary");
   if (product?.attrs.fn === "mul") return ofProduct(g, product.args, lead);
   const [from, ...by] = v.node.args;
   if (!from) return null;
   switch (v.node.op.name) {
     case "cast":
-      return within(
+      return mapFactored(
         factored(g, from, lead),
         (f) => f,
         (rest) => b.cast(g, rest, dtypeOf(v.type)),
@@ -33,7 +33,7 @@ function factored(g: Builder, v: Value, lead: number): Factored | null {
     case "dispatch":
     case "combine": {
       const move = (x: Value): Value => b.make1(g, v.node.op.name as "dispatch", [x, ...by], none);
-      return within(factored(g, from, lead), move, move);
+      return mapFactored(factored(g, from, lead), move, move);
     }
     case "reshape":
       return ofReshape(g, v, from, lead);
@@ -42,7 +42,7 @@ function factored(g: Builder, v: Value, lead: number): Factored | null {
   }
 }
 /** Applies the same op to a factor and its rest. */
-function within(inner: Factored | null, factor: (x: Value) => Value, rest: (x: Value) => Value): Factored | null {
+function mapFactored(inner: Factored | null, factor: (x: Value) => Value, rest: (x: Value) => Value): Factored | null {
   return inner && { factor: factor(inner.factor), rest: rest(inner.rest) };
 }
 function ofProduct(g: Builder, args: readonly Value[], lead: number): Factored | null {
@@ -53,7 +53,7 @@ function ofProduct(g: Builder, args: readonly Value[], lead: number): Factored |
 }
 /** If v broadcasts one number per row (over all axes from `lead` on), those numbers; else null. */
 function perRow(g: Builder, v: Value, lead: number): Value | null {
-  const node = madeBy(v, "broadcast");
+  const node = matchOp(v, "broadcast");
   const [from] = node?.args ?? [];
   const { length } = dims(v.type);
   if (!node || !from || lead >= length || node.attrs.axes.length === 0 || node.attrs.axes.some((a) => a >= lead))
@@ -144,10 +144,10 @@ class OtherSide {
   }
   /** The rewritten form of a sum of products over the last axis; null if the other product would have to be computed. */
   of(sum: Value): Value | null {
-    const node = madeBy(sum, "reduce");
+    const node = matchOp(sum, "reduce");
     const from = node?.args[0];
     const last = from ? from.type.shape.length - 1 : -1;
-    const product = from && madeBy(from, "binary");
+    const product = from && matchOp(from, "binary");
     if (node?.attrs.fn !== "sum" || node.attrs.axes.join() !== String(last) || product?.attrs.fn !== "mul") return null;
     const [x, y] = [nth(product.args, 0), nth(product.args, 1)];
     const wide = dtypeOf(sum.type);
@@ -175,7 +175,7 @@ class OtherSide {
         return sums && b.reshape(g, sums, dims(q.type).slice(0, -1));
       }
       case "binary":
-        return madeBy(q, "binary")?.attrs.fn === "add" ? this.sum(x, from, nth(by, 0), wide) : null;
+        return matchOp(q, "binary")?.attrs.fn === "add" ? this.sum(x, from, nth(by, 0), wide) : null;
       default:
         return null;
     }
@@ -183,15 +183,15 @@ class OtherSide {
   private sum(x: Value, y: Value, z: Value, wide: DType): Value | null {
     const [left, right] = [this.rows(x, y, wide), this.rows(x, z, wide)];
     if (!left && !right) return null;
-    return b.add(this.g, left ?? this.plain(x, y, wide), right ?? this.plain(x, z, wide));
+    return b.add(this.g, left ?? this.rowDot(x, y, wide), right ?? this.rowDot(x, z, wide));
   }
   private product(x: Value, { args, attrs }: Node<{ readonly unit: number }>, wide: DType): Value | null {
     const [a, w, offsets] = [nth(args, 0), nth(args, 1), nth(args, 2)];
     const made = b.raggedDot(this.g, x, b.swap(this.g, w), offsets, attrs.unit);
-    const [other] = rewrite(this.g, [made], algebra, { beyond: this.present });
-    return other && this.present.has(other.node) ? this.plain(a, other, wide) : null;
+    const [other] = rewrite(this.g, [made], algebra, { frozen: this.present });
+    return other && this.present.has(other.node) ? this.rowDot(a, other, wide) : null;
   }
-  private plain(x: Value, y: Value, wide: DType): Value {
+  private rowDot(x: Value, y: Value, wide: DType): Value {
     const { g } = this;
     return b.sum(g, b.mul(g, b.cast(g, x, wide), b.cast(g, y, wide)), [-1]);
   }
@@ -200,13 +200,13 @@ class OtherSide {
 /** Applies both rewrites to the graph of a training step, after differentiation and simplification. */
 export function routedBackward(g: Builder, graph: Graph): Graph {
   const apart = rewriteGraph(g, graph, [...algebra, ...rowFactors]);
-  return rewriteGraph(g, withValues(graph, turned(g, valuesOf(apart))), algebra);
+  return rewriteGraph(g, withValues(graph, useOtherSides(g, valuesOf(apart))), algebra);
 }
 /**
  * Replaces each sum by its other side, if it has one. All are found before any is replaced, because the set of nodes that exist changes with the
  * first replacement. The other side of a sum never needs a later sum, so rebuilding in this order makes each before it is used.
  */
-function turned(g: Builder, values: readonly Value[]): Value[] {
+function useOtherSides(g: Builder, values: readonly Value[]): Value[] {
   const nodes = topological(values);
   const side = new OtherSide(g, new Set(nodes));
   const others = new Map<Node, Value>();

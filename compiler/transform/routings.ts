@@ -2,11 +2,11 @@
 // need it, one routing of all workers' choices.
 import { Bug } from "../diagnostic.ts";
 import type { Builder, Group, Node, Placement, Value } from "../graph/node.ts";
-import { groupsOf } from "../ops/across.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
+import { groupsOf } from "../ops/sharding.ts";
 import { dims } from "../types/type.ts";
-import { ranked } from "./parts.ts";
+import { rankOffset } from "./reshard.ts";
 
 /** How workers share a batch, and experts. */
 export interface Sharing {
@@ -26,12 +26,12 @@ interface Known {
 export class Routings {
   private readonly g: Builder;
   private readonly sharing: Sharing;
-  private readonly among: ReadonlyMap<Node, number>;
+  private readonly ownerCounts: ReadonlyMap<Node, number>;
   private readonly known = new Map<Node, Known>();
 
-  /** `among`: the routings whose rows are sent to their experts' owners, each with the number of workers that the experts are cut among. */
-  constructor(g: Builder, sharing: Sharing, among: ReadonlyMap<Node, number>) {
-    [this.g, this.sharing, this.among] = [g, sharing, among];
+  /** `ownerCounts`: the routings whose rows are sent to their experts' owners, each with the number of workers that the experts are cut among. */
+  constructor(g: Builder, sharing: Sharing, ownerCounts: ReadonlyMap<Node, number>) {
+    [this.g, this.sharing, this.ownerCounts] = [g, sharing, ownerCounts];
   }
   add(by: Node, local: readonly Value[], index: () => Value): void {
     this.known.set(by, { local: routeOf(local), index });
@@ -39,75 +39,80 @@ export class Routings {
   has(by: Node): boolean {
     return this.known.has(by);
   }
-  local(by: Node): b.Route {
+  localRouting(by: Node): b.Route {
     return this.of(by).local;
   }
-  all(by: Node): b.Route {
+  globalRouting(by: Node): b.Route {
     return b.route(this.g, this.of(by).index(), this.groups(by));
   }
   choices(by: Node): number {
     return nth(dims(nth(by.args, 0).type), 0);
   }
   /** How many choices one worker has. */
-  own(by: Node): number {
+  ownChoices(by: Node): number {
     return this.choices(by) / this.sharing.workers;
   }
   /** How many choices of all workers in its group an owner has memory for. */
-  room(by: Node): number {
+  capacity(by: Node): number {
     const { workers } = this.owners(by);
-    return Math.min(workers * this.own(by), Math.ceil(this.own(by) * (this.sharing.room ?? workers)));
+    return Math.min(workers * this.ownChoices(by), Math.ceil(this.ownChoices(by) * (this.sharing.room ?? workers)));
   }
   exchange(rows: Value, by: Node, back: boolean): Value {
-    const length = back ? this.own(by) : this.room(by);
-    return b.make1(this.g, "exchange", [rows, this.ends(by)], { ...this.owners(by), back, length });
+    const length = back ? this.ownChoices(by) : this.capacity(by);
+    return b.make1(this.g, "exchange", [rows, this.allOffsets(by)], { ...this.owners(by), back, length });
   }
   valid(by: Node, owned: boolean): Value {
-    if (!owned) return b.ge(this.g, this.local(by).order, 0);
-    const [n, own] = [this.room(by), this.ownGroups(by)];
-    const last = b.broadcast(this.g, b.slice(this.g, this.offsets(by), 0, own, 1), [n, 1], [1]);
+    if (!owned) return b.ge(this.g, this.localRouting(by).order, 0);
+    const [n, own] = [this.capacity(by), this.ownGroups(by)];
+    const last = b.broadcast(this.g, b.slice(this.g, this.ownedOffsets(by), 0, own, 1), [n, 1], [1]);
     return b.lt(this.g, b.iota(this.g, n), b.reshape(this.g, last, [n]));
   }
   /** i32[own groups + 1]: the offsets of the groups that this worker owns, in the rows that it receives. */
-  offsets(by: Node): Value {
+  ownedOffsets(by: Node): Value {
     const own = this.ownGroups(by);
-    const all = this.together(by, this.owners(by));
-    const first = ranked(this.g, this.owners(by), own, [own + 1]);
+    const all = this.groupOffsets(by, this.owners(by));
+    const first = rankOffset(this.g, this.owners(by), own, [own + 1]);
     const ends = b.take(this.g, all, b.add(this.g, b.iota(this.g, own + 1), first));
     return b.sub(this.g, ends, b.take(this.g, all, first));
   }
   /** Result `i` of the routing for this worker's sorted rows, with choices numbered as in the whole; null: this result has no entry for each row. */
-  rows(by: Node, i: number): Value | null {
-    const { order, expert } = this.local(by);
+  localResult(by: Node, i: number): Value | null {
+    const { order, expert } = this.localRouting(by);
     if (i === 3) return expert;
     if (i !== 0) return null;
-    const own = this.own(by);
-    return b.where(this.g, b.ge(this.g, order, 0), b.add(this.g, order, ranked(this.g, this.everyone, own, [own])), -1);
+    const own = this.ownChoices(by);
+    return b.where(
+      this.g,
+      b.ge(this.g, order, 0),
+      b.add(this.g, order, rankOffset(this.g, this.allWorkers, own, [own])),
+      -1,
+    );
   }
   /** Result `i` of the routing of all workers' choices. */
-  result(by: Node, i: number): Value {
-    const { order, inverse, expert } = this.all(by);
-    return nth([order, this.together(by, this.everyone), inverse, expert], i);
+  globalResult(by: Node, i: number): Value {
+    const { order, inverse, expert } = this.globalRouting(by);
+    return nth([order, this.groupOffsets(by, this.allWorkers), inverse, expert], i);
   }
   /** i32[workers, groups + 1]: all workers' offsets. Even those of other groups are gathered, so that all workers alike find out that one lacks room. */
-  private ends(by: Node): Value {
-    const { offsets } = this.local(by);
+  private allOffsets(by: Node): Value {
+    const { offsets } = this.localRouting(by);
     const row = b.reshape(this.g, offsets, [1, this.groups(by) + 1]);
-    return b.make1(this.g, "all_gather", [row], this.everyone);
+    return b.make1(this.g, "all_gather", [row], this.allWorkers);
   }
-  /** The offsets of all choices of this worker's group `among`, sorted together: the sum of its workers' offsets. */
-  private together(by: Node, among: Group): Value {
-    const { workers, groups } = among;
-    if (groups === undefined) return b.sum(this.g, this.ends(by), [0]);
-    const [rank, own] = [ranked(this.g, this.everyone, 1, [workers]), ranked(this.g, among, 1, [workers])];
+  /** The offsets of all choices of this worker's `group`, sorted together: the sum of its workers' offsets. */
+  private groupOffsets(by: Node, group: Group): Value {
+    const { workers, groups } = group;
+    if (groups === undefined) return b.sum(this.g, this.allOffsets(by), [0]);
+    const [rank, own] = [rankOffset(this.g, this.allWorkers, 1, [workers]), rankOffset(this.g, group, 1, [workers])];
     const first = b.sub(this.g, rank, own);
-    return b.sum(this.g, b.take(this.g, this.ends(by), b.add(this.g, b.iota(this.g, workers), first)), [0]);
+    return b.sum(this.g, b.take(this.g, this.allOffsets(by), b.add(this.g, b.iota(this.g, workers), first)), [0]);
   }
-  private get everyone(): Group {
+  private get allWorkers(): Group {
     return groupsOf(this.sharing.workers, this.sharing.workers);
   }
   private owners(by: Node): Group {
     const { workers } = this.sharing;
-    return groupsOf(workers, this.among.get(by) ?? workers);
+    return groupsOf(workers, this.ownerCounts.get(by) ?? workers);
   }
   private ownGroups(by: Node): number {
     return this.groups(by) / this.owners(by).workers;
@@ -126,7 +131,7 @@ const routeOf = ([order, offsets, inverse, expert]: readonly Value[]): b.Route =
   return { order, offsets, inverse, expert };
 };
 /** The placement of a routing's result as other ops see it: rows where there is one entry for each sorted row, else whole. */
-export function seenAs({ index }: Value, by: Node): Placement {
-  if (index === 0 || index === 3) return { kind: "cut", axis: 0, cut: { kind: "rows", by, owned: false } };
-  return { kind: "whole" };
+export function resultPlacement({ index }: Value, by: Node): Placement {
+  if (index === 0 || index === 3) return { kind: "sharded", axis: 0, sharding: { kind: "rows", by, owned: false } };
+  return { kind: "replicated" };
 }

@@ -4,22 +4,22 @@
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { nth, number } from "../ops/common.ts";
-import { inverted } from "../ops/view.ts";
-import { madeBy } from "../rewrite/pattern.ts";
+import { inversePermutation } from "../ops/view.ts";
+import { matchOp } from "../rewrite/pattern.ts";
 import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
 import { isFloat } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { dims, dtypeOf, type Type } from "../types/type.ts";
 import { diagonals } from "./diagonals.ts";
-import { picks, straight, sums } from "./places.ts";
+import { isAxisAfterBatch, pickShape, scatterAddRule } from "./scatter-add.ts";
 
 /** Up to this many picks per batch row are found by comparing. */
-const few = 32;
+const maxCompared = 32;
 
-/** Brings axes between the batch axes and the scattered one behind it, so that the other rules see a `straight` scatter. */
-const turned = sums(
+/** Brings axes between the batch axes and the scattered one behind it, as the other rules need it (`isAxisAfterBatch`). */
+const moveAxisAfterBatch = scatterAddRule(
   "axes between the batch's and the scattered one go behind",
-  (s) => !straight(s),
+  (s) => !isAxisAfterBatch(s),
   (g, { index, rows, attrs: { axis, batch, size } }) => {
     const rank = dims(rows.type).length;
     const picked = dims(index.type).length - batch;
@@ -31,7 +31,7 @@ const turned = sums(
     ];
     const sum = b.make1(g, "scatter", [index, b.transpose(g, rows, perm)], { axis: batch, batch, mode: "add", size });
     const back = [...fromTo(0, batch), axis, ...fromTo(batch, axis), ...fromTo(axis + 1, rank - picked + 1)];
-    return b.transpose(g, sum, inverted(back));
+    return b.transpose(g, sum, inversePermutation(back));
   },
   (g) => [
     b.make1(g, "scatter", [param(g, "index", "i32", [2, 7]), param(g, "x", "f32", [2, 3, 7, 2])], {
@@ -42,17 +42,17 @@ const turned = sums(
     }),
   ],
 );
-const grouped = sums(
+const sortedScatter = scatterAddRule(
   "scatter(rows, expert of a routing) = ragged_sum(rows)",
-  ({ index, attrs }) => straightTo(index) !== null && attrs.axis === 0 && number(attrs.size) === straightTo(index),
-  (g, { index, rows }) => ofGroups(g, rows, nth(index.node.results, 1)),
+  ({ index, attrs }) => routedGroups(index) !== null && attrs.axis === 0 && number(attrs.size) === routedGroups(index),
+  (g, { index, rows }) => sumGroups(g, rows, nth(index.node.results, 1)),
   (g) =>
     (["f32", "i32"] as const).map((t) =>
       b.scatter(g, param(g, `x ${t}`, t, [9, 2]), b.route(g, param(g, "index", "i32", [9]), 4).expert, 4),
     ),
 );
 /** The sum of each group's rows. `ragged_sum` kernels add floats only; integers, which wrap, take the difference of two running sums. */
-function ofGroups(g: Builder, rows: Value, offsets: Value): Value {
+function sumGroups(g: Builder, rows: Value, offsets: Value): Value {
   if (isFloat(rows.type.dtype)) return b.raggedSum(g, rows, offsets);
   const groups = nth(dims(offsets.type), 0) - 1;
   const running = b.cumsum(g, rows, 0);
@@ -60,17 +60,17 @@ function ofGroups(g: Builder, rows: Value, offsets: Value): Value {
   return b.sub(g, upTo(1), upTo(0));
 }
 /** The number of groups if the index is `route(..).expert`, so that rows are already sorted by it; else null. */
-const straightTo = (index: Value): number | null =>
-  index.index === 3 ? number(madeBy(index, "route")?.attrs.groups ?? -1) : null;
+const routedGroups = (index: Value): number | null =>
+  index.index === 3 ? number(matchOp(index, "route")?.attrs.groups ?? -1) : null;
 
-const compared = sums(
+const comparedScatter = scatterAddRule(
   "scatter of few = sum(where(iota == index, rows, 0))",
-  (s) => straight(s) && s.attrs.batch > 0 && product(picks(s)) <= few,
+  (s) => isAxisAfterBatch(s) && s.attrs.batch > 0 && product(pickShape(s)) <= maxCompared,
   (g, s) => {
     const { index, rows, attrs } = s;
-    const n = product(picks(s));
+    const n = product(pickShape(s));
     const batch = dims(index.type).slice(0, attrs.batch);
-    const rest = dims(rows.type).slice(attrs.batch + picks(s).length);
+    const rest = dims(rows.type).slice(attrs.batch + pickShape(s).length);
     const whole = [...batch, number(attrs.size), n, ...rest];
     const axes = [...batch.keys()];
     const [place, pick] = [attrs.batch, attrs.batch + 1];
@@ -88,17 +88,20 @@ const compared = sums(
     b.scatter(g, param(g, "x", "f32", [2, 3, 1]), param(g, "index", "i32", [2, 3, 1]), 5, 2),
   ],
 );
-const routed = sums(
+const routedScatter = scatterAddRule(
   "scatter(rows, index) = ragged_sum(dispatch(rows, route(index)))",
-  (s) => straight(s) && straightTo(s.index) === null && (s.attrs.batch === 0 || product(picks(s)) > few),
+  (s) =>
+    isAxisAfterBatch(s) &&
+    routedGroups(s.index) === null &&
+    (s.attrs.batch === 0 || product(pickShape(s)) > maxCompared),
   (g, s) => {
     const { index, rows, attrs } = s;
     const batch = dims(index.type).slice(0, attrs.batch);
-    const [groups, n, size] = [product(batch), product(picks(s)), number(attrs.size)];
-    const rest = dims(rows.type).slice(attrs.batch + picks(s).length);
-    const by = b.route(g, inAll(g, b.reshape(g, index, [groups, n]), size), groups * size);
+    const [groups, n, size] = [product(batch), product(pickShape(s)), number(attrs.size)];
+    const rest = dims(rows.type).slice(attrs.batch + pickShape(s).length);
+    const by = b.route(g, flattenIndex(g, b.reshape(g, index, [groups, n]), size), groups * size);
     const sorted = b.dispatch(g, b.reshape(g, rows, [groups * n, ...rest]), by);
-    return b.reshape(g, ofGroups(g, sorted, by.offsets), [...batch, size, ...rest]);
+    return b.reshape(g, sumGroups(g, sorted, by.offsets), [...batch, size, ...rest]);
   },
   (g) => [
     b.scatter(g, param(g, "x", "f32", [3, 4, 2]), param(g, "index", "i32", [3, 4]), 5),
@@ -115,11 +118,11 @@ const histogram: Rule = {
   name: "sum(index == range(N)) = how long the groups of route(index, N) are",
   root: "reduce",
   apply(v, g) {
-    const found = comparisons(v);
+    const found = matchHistogram(v);
     if (!found) return null;
     const { index, size, batch } = found;
     const groups = product(batch);
-    const flat = inAll(g, b.reshape(g, index, [groups, product(dims(index.type)) / groups]), size);
+    const flat = flattenIndex(g, b.reshape(g, index, [groups, product(dims(index.type)) / groups]), size);
     const { offsets } = b.route(g, flat, groups * size);
     const lengths = b.sub(g, b.slice(g, offsets, 0, 1, groups * size), b.slice(g, offsets, 0, 0, groups * size));
     return b.reshape(g, b.cast(g, lengths, dtypeOf(v.type)), [...batch, size]);
@@ -132,17 +135,17 @@ const histogram: Rule = {
       return [[0, 1], [1]].map((axes) => b.sum(g, b.cast(g, is(300), t), axes));
     }),
 };
-interface Comparisons {
+interface HistogramMatch {
   readonly index: Value;
   readonly size: number;
   /** Leading axes of the index that are not summed over. */
   readonly batch: readonly number[];
 }
 /** Matches sum(cast(index == range)), with index and range broadcast against each other; null for anything else, and below the limits above. */
-function comparisons(v: Value): Comparisons | null {
-  const sum = madeBy(v, "reduce");
-  const is = sum?.attrs.fn === "sum" ? madeBy(madeBy(nth(sum.args, 0), "cast")?.args[0] ?? v, "binary") : null;
-  const [x, y] = is?.attrs.fn === "eq" ? is.args.map((a) => madeBy(a, "broadcast")) : [];
+function matchHistogram(v: Value): HistogramMatch | null {
+  const sum = matchOp(v, "reduce");
+  const is = sum?.attrs.fn === "sum" ? matchOp(matchOp(nth(sum.args, 0), "cast")?.args[0] ?? v, "binary") : null;
+  const [x, y] = is?.attrs.fn === "eq" ? is.args.map((a) => matchOp(a, "broadcast")) : [];
   const [each, range] = y && isRange(y.args) ? [x, y] : [y, x];
   if (!sum || !each || !range || !isRange(range.args)) return null;
   const [index, { axes }] = [nth(each.args, 0), sum.attrs];
@@ -155,7 +158,7 @@ function comparisons(v: Value): Comparisons | null {
 }
 const isRange = ([x]: readonly Value[]): boolean => x?.node.op.name === "iota";
 /** Flattens a batch of indices into one index over the places of all batch rows; -1 if out of range. */
-function inAll(g: Builder, index: Value, size: number): Value {
+function flattenIndex(g: Builder, index: Value, size: number): Value {
   const [groups = 0, n = 0] = dims(index.type);
   if (groups === 1) return b.reshape(g, index, [n]);
   const row = b.broadcast(g, b.iota(g, groups), [groups, n], [0]);
@@ -165,6 +168,13 @@ function inAll(g: Builder, index: Value, size: number): Value {
 const param = (g: Builder, store: string, dtype: Type["dtype"], shape: readonly number[]): Value =>
   b.param(g, store, { dtype, shape });
 
-export const scatters: readonly Rule[] = [turned, grouped, compared, diagonals, routed, histogram];
+export const scatterRules: readonly Rule[] = [
+  moveAxisAfterBatch,
+  sortedScatter,
+  comparedScatter,
+  diagonals,
+  routedScatter,
+  histogram,
+];
 /** Run after differentiation; afterwards no `scatter` of mode `add` is left. */
-export const expandScatters = (g: Builder, graph: Graph): Graph => rewriteGraph(g, graph, scatters);
+export const expandScatters = (g: Builder, graph: Graph): Graph => rewriteGraph(g, graph, scatterRules);

@@ -2,12 +2,12 @@
 // the operand is shifted instead: all products then read windows of one padded tensor, and their sum can be one contraction. The taps' weight
 // gradients are transposed so that they share their left operand.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, topological, usesOf, valuesOf, withValues } from "../graph/walk.ts";
+import { rebuild, topological, useCounts, valuesOf, withValues } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { nth, number } from "../ops/common.ts";
-import { wholeOf } from "../ops/pairs.ts";
+import { viewBase } from "../ops/pairs.ts";
 import { piecesOf } from "../ops/view.ts";
-import { madeBy, splatOf } from "../rewrite/pattern.ts";
+import { matchOp, splatOf } from "../rewrite/pattern.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
@@ -32,14 +32,14 @@ const isWhole = ({ from, size }: Window, shape: readonly number[]): boolean =>
   from.every((n, i) => n === 0 && size[i] === shape[i]);
 
 /** The graph with both rewrites: shifted products become products of shifted operands, and gradients of the matrices share a left operand. */
-export const shiftRows = (g: Builder, graph: Graph): Graph => turnedProducts(g, withShifted(g, graph));
-function withShifted(g: Builder, graph: Graph): Graph {
+export const shiftOperands = (g: Builder, graph: Graph): Graph => transposeGradients(g, shiftProducts(g, graph));
+function shiftProducts(g: Builder, graph: Graph): Graph {
   const results = valuesOf(graph);
   const sums = sumsIn(results);
   if (sums.size === 0) return graph;
   const values = rebuild(g, results, (node, _, now) => {
     const terms = sums.get(node);
-    return terms ? [summed(g, terms, now)] : null;
+    return terms ? [sumTerms(g, terms, now)] : null;
   });
   return withValues(graph, values);
 }
@@ -47,13 +47,13 @@ function withShifted(g: Builder, graph: Graph): Graph {
  * Weight gradients of several windows of one tensor share their right operand. Transposed, they share the left one, which is copied once for all;
  * the windows are then read as they lie.
  */
-function turnedProducts(g: Builder, graph: Graph): Graph {
+function transposeGradients(g: Builder, graph: Graph): Graph {
   const results = valuesOf(graph);
   const shared = new Map<string, Node[]>();
   for (const node of topological(results)) {
     const [x, y, ...more] = node.args;
-    if (node.op.name !== "dot" || !x || !y || more.length > 0 || !b.isTurned(x)) continue;
-    const [whole, by] = [wholeOf(x), y].map(({ node: n, index }) => `${n.id}.${index}`);
+    if (node.op.name !== "dot" || !x || !y || more.length > 0 || !b.isTransposed(x)) continue;
+    const [whole, by] = [viewBase(x), y].map(({ node: n, index }) => `${n.id}.${index}`);
     if (whole !== by) shared.set(`${whole} ${by}`, [...(shared.get(`${whole} ${by}`) ?? []), node]);
   }
   const several = new Set([...shared.values()].filter((list) => list.length > 1).flat());
@@ -65,7 +65,7 @@ function turnedProducts(g: Builder, graph: Graph): Graph {
 /** For each sum, by its last node: its terms, found through slices and concats with zeros. */
 function sumsIn(results: readonly Value[]): Map<Node, readonly Term[]> {
   const nodes = topological(results);
-  const uses = usesOf(results, nodes);
+  const uses = useCounts(results, nodes);
   const found = new Map<Node, readonly Term[]>();
   const inner = new Set<Node>();
   for (const node of nodes.toReversed()) {
@@ -103,7 +103,7 @@ class Sum {
   private within(v: Value, { from, size }: Window): (readonly [Value, Window])[] | null {
     const { node } = v;
     const last = dims(v.type).length - 1;
-    const [sum, slice, concat] = [madeBy(v, "binary"), madeBy(v, "slice"), madeBy(v, "concat")];
+    const [sum, slice, concat] = [matchOp(v, "binary"), matchOp(v, "slice"), matchOp(v, "concat")];
     if (sum?.attrs.fn === "add") return node.args.map((x) => [x, { from, size }] as const);
     const at = (axis: number, by: number): Window => ({ from: from.with(axis, nth(from, axis) + by), size });
     if (slice && slice.attrs.axis < last) {
@@ -118,18 +118,18 @@ class Sum {
 }
 /** The rows and the matrix of a product, possibly under a reshape of the rows; null if something else reads it. */
 function productOf(v: Value, isOwn: (v: Value) => boolean): Term["product"] {
-  const from = madeBy(v, "reshape")?.args[0] ?? v;
-  const [x, w, ...more] = madeBy(from, "dot")?.args ?? [];
+  const from = matchOp(v, "reshape")?.args[0] ?? v;
+  const [x, w, ...more] = matchOp(from, "dot")?.args ?? [];
   if (!isOwn(v) || !isOwn(from) || !x || !w || more.length > 0 || dims(from.type).length !== 2) return null;
   return dims(v.type).length > 1 && dims(v.type).at(-1) === nth(dims(w.type), 1) ? { x, w } : null;
 }
 
 /** `now`: maps a value of the old graph to its replacement. */
-function summed(g: Builder, terms: readonly Term[], now: (v: Value) => Value): Value {
+function sumTerms(g: Builder, terms: readonly Term[], now: (v: Value) => Value): Value {
   const seen = new Map<Term, Value>();
-  for (const group of byRead(terms)) {
+  for (const group of groupByOperand(terms)) {
     const windows = group.map((t) => t.window);
-    const views = shown(g, readBy(g, nth(group, 0), now), windows);
+    const views = sliceWindows(g, operandOf(g, nth(group, 0), now), windows);
     for (const [i, t] of group.entries()) seen.set(t, nth(views, i));
   }
   const termOf = (t: Term): Value => {
@@ -139,7 +139,7 @@ function summed(g: Builder, terms: readonly Term[], now: (v: Value) => Value): V
   return terms.map(termOf).reduce((x, y) => b.add(g, x, y));
 }
 /** Groups the terms that read the same tensor. */
-function byRead(terms: readonly Term[]): Iterable<Term[]> {
+function groupByOperand(terms: readonly Term[]): Iterable<Term[]> {
   const groups = new Map<string, Term[]>();
   for (const t of terms) {
     const { node, index } = t.product?.x ?? t.v;
@@ -149,14 +149,14 @@ function byRead(terms: readonly Term[]): Iterable<Term[]> {
   return groups.values();
 }
 /** The operand of a term, its rows having their axes back. */
-function readBy(g: Builder, { v, product }: Term, now: (v: Value) => Value): Value {
+function operandOf(g: Builder, { v, product }: Term, now: (v: Value) => Value): Value {
   if (!product) return now(v);
   const shape = [...dims(v.type).slice(0, -1), nth(dims(product.x.type), 1)];
   const x = now(product.x);
-  return b.reshape(g, madeBy(x, "reshape")?.args[0] ?? x, shape);
+  return b.reshape(g, matchOp(x, "reshape")?.args[0] ?? x, shape);
 }
 /** All windows of x, sliced from one zero-padded tensor. */
-function shown(g: Builder, x: Value, windows: readonly Window[]): Value[] {
+function sliceWindows(g: Builder, x: Value, windows: readonly Window[]): Value[] {
   const rows = dims(x.type).slice(0, -1);
   const before = rows.map((_, a) => Math.max(0, ...windows.map(({ from }) => -nth(from, a))));
   const after = rows.map((n, a) => Math.max(0, ...windows.map(({ from, size }) => nth(from, a) + nth(size, a) - n)));

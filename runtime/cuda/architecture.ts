@@ -26,15 +26,15 @@ export const capability = (architecture: string): number =>
   Number(/^sm_(\d+)[af]?$/.exec(architecture)?.[1] ?? Number.NaN);
 
 /** The oldest capability that has cp.async and mma.sync of bf16, which the kernels use. */
-export const oldest = 80;
+export const minCapability = 80;
 /** Throws Problem if the kernels, or this NVRTC (`known`), do not support the architecture. */
 export function requireArchitecture(architecture: string, known: readonly number[]): void {
   const wanted = capability(architecture);
-  if (wanted >= oldest && known.includes(wanted)) return;
-  const usable = known.filter((n) => n >= oldest).map((n) => `sm_${n}`);
+  if (wanted >= minCapability && known.includes(wanted)) return;
+  const usable = known.filter((n) => n >= minCapability).map((n) => `sm_${n}`);
   throw new Problem(
-    wanted < oldest
-      ? `${architecture} is older than sm_${oldest}, the least that moec makes code for`
+    wanted < minCapability
+      ? `${architecture} is older than sm_${minCapability}, the least that moec makes code for`
       : `this NVRTC makes no code for ${architecture}`,
     `name one of ${usable.join(", ")}`,
   );
@@ -46,7 +46,7 @@ export interface Use {
   readonly shared: number;
 }
 /** Throws Problem if a kernel's blocks want more shared memory than the architecture allows a block. */
-export function requireShared(
+export function requireSharedMemory(
   { name, origins, shared }: { readonly name: string; readonly origins: readonly string[]; readonly shared: number },
   architecture: string,
 ): void {

@@ -6,7 +6,7 @@ import { hash, type KernelCache } from "../host/cache.ts";
 import { CudaError, type Nvrtc } from "../nvrtc.ts";
 import { inParallel } from "../parallel.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
-import { requireShared } from "./architecture.ts";
+import { requireSharedMemory } from "./architecture.ts";
 
 export interface KernelCode {
   readonly ptx: string;
@@ -25,7 +25,7 @@ export interface KernelCode {
  * No fused multiply-add unless the text asks for it, so that rounding is as written; lambdas run on the device, which NVRTC 12 must be told; `-v`
  * makes ptxas report each kernel's resources.
  */
-export const options: readonly string[] = [
+export const nvrtcOptions: readonly string[] = [
   "--std=c++17",
   "--fmad=false",
   "--device-as-default-execution-space",
@@ -34,7 +34,7 @@ export const options: readonly string[] = [
 ];
 
 /** What code is compiled for and with. */
-export interface Toolkit extends Pick<ExecuteOptions, "compiling"> {
+export interface Toolkit extends Pick<ExecuteOptions, "onCompile"> {
   /** Such as `sm_90a`. */
   readonly architecture: string;
   readonly compiler: Pick<Nvrtc, "compile" | "version">;
@@ -51,13 +51,13 @@ export async function compileKernels(
   const made: KernelCode[] = [];
   const sources = plan.kernels.map((kernel) => sourceOf(kernel, plan.header, tools));
   const missing = sources.filter(({ kept }) => kept === null).length;
-  if (missing > 0) tools.compiling?.(missing);
+  if (missing > 0) tools.onCompile?.(missing);
   await inParallel(sources, tools.jobs, async (source, i) => {
     made[i] = await codeOf(source, tools);
   });
   return made;
 }
-interface Kept {
+interface CachedCode {
   readonly ptx: string;
   readonly cubin: string;
   readonly log: string;
@@ -70,27 +70,27 @@ interface Source {
   readonly kept: string | null;
 }
 function sourceOf(kernel: PlanKernel, header: string, { architecture, compiler, cache }: Toolkit): Source {
-  requireShared({ ...kernel, shared: kernel.launch?.shared ?? 0 }, architecture);
+  requireSharedMemory({ ...kernel, shared: kernel.launch?.shared ?? 0 }, architecture);
   const text = cudaUnit(header, kernel);
-  const key = hash([text, ...options, architecture, compiler.version].join("\0"));
+  const key = hash([text, ...nvrtcOptions, architecture, compiler.version].join("\0"));
   return { kernel, text, key, kept: cache?.findText(key) ?? null };
 }
 async function codeOf({ kernel, text, key, kept: known }: Source, tools: Toolkit): Promise<KernelCode> {
   const start = performance.now();
-  const kept = known === null ? await withoutSpills(kernel, text, tools) : (JSON.parse(known) as Kept);
+  const kept = known === null ? await withoutSpills(kernel, text, tools) : (JSON.parse(known) as CachedCode);
   const seconds = known === null ? (performance.now() - start) / 1000 : 0;
   if (known === null) tools.cache?.putText(key, JSON.stringify(kept));
-  return { ptx: kept.ptx, cubin: Buffer.from(kept.cubin, "base64"), ...used(kernel.name, kept.log), seconds };
+  return { ptx: kept.ptx, cubin: Buffer.from(kept.cubin, "base64"), ...parseResources(kernel.name, kept.log), seconds };
 }
 /**
  * Compiles a kernel; if it spills registers, again for half as many blocks per multiprocessor, which gives each thread twice the registers, and so on
  * down to one block. Keeps the first of those that spill least.
  */
-async function withoutSpills(kernel: PlanKernel, text: string, tools: Toolkit): Promise<Kept> {
-  const spills = ({ log }: Kept): number => used(kernel.name, log).spills;
-  let best: Kept | null = null;
+async function withoutSpills(kernel: PlanKernel, text: string, tools: Toolkit): Promise<CachedCode> {
+  const spills = ({ log }: CachedCode): number => parseResources(kernel.name, log).spills;
+  let best: CachedCode | null = null;
   for (let halved = 0; halved <= Math.ceil(Math.log2(blocksIn(kernel.text))); halved++) {
-    const made = await compiled(kernel, text, tools, halved === 0 ? [] : [`-DHALVED=${halved}`]);
+    const made = await compileOnce(kernel, text, tools, halved === 0 ? [] : [`-DHALVED=${halved}`]);
     if (best === null || spills(made) < spills(best)) best = made;
     if (spills(best) === 0) break;
   }
@@ -103,14 +103,14 @@ const blocksIn = (text: string): number => Number(/\bMIN_BLOCKS\((\d+)\)\) \w+\(
  * Compiles a text once. If NVRTC rejects it, that is a Bug in moec: its message has the compiler's log, and the lines of the program that the kernel
  * serves.
  */
-async function compiled(
+async function compileOnce(
   kernel: PlanKernel,
   text: string,
   { architecture, compiler }: Toolkit,
   more: readonly string[],
-): Promise<Kept> {
+): Promise<CachedCode> {
   try {
-    const source = { name: `${kernel.name}.cu`, text, architecture, options: [...options, ...more] };
+    const source = { name: `${kernel.name}.cu`, text, architecture, options: [...nvrtcOptions, ...more] };
     const { ptx, cubin, log } = await compiler.compile(source);
     return { ptx, cubin: cubin.toString("base64"), log };
   } catch (error) {
@@ -130,7 +130,10 @@ function withText(line: string, text: string): string {
   return at === 0 ? line : `${line}\n    ${text.split("\n")[at - 1]?.trim() ?? ""}`;
 }
 /** Parses what `ptxas -v` reports for one kernel. */
-export function used(name: string, log: string): Pick<KernelCode, "registers" | "shared" | "spills" | "warnings"> {
+export function parseResources(
+  name: string,
+  log: string,
+): Pick<KernelCode, "registers" | "shared" | "spills" | "warnings"> {
   const own = log.slice(log.indexOf(`entry function '${name}'`));
   const number = (pattern: RegExp): number => Number(pattern.exec(own)?.[1] ?? 0);
   return {

@@ -1,16 +1,16 @@
 // `moec compile --target cuda:ARCH`: compiles a program to CUDA C++, PTX and machine code, and reports what each kernel uses. Needs no GPU.
-import { originsOf, shown } from "../../compiler/emit/unit.ts";
+import { originsOf, readableKernel } from "../../compiler/emit/unit.ts";
 import type { Kernel } from "../../compiler/kernel/ir.ts";
 import type { Plan, PlanKernel } from "../../compiler/plan/plan.ts";
 import { cudaBackend } from "../../compiler/targets.ts";
-import { begin, type CompileReport, type CompileRequest, parsed, planned, reportOf } from "../compile.ts";
+import { buildPlan, type CompileReport, type CompileRequest, parseFile, prepareRequest, reportOf } from "../compile.ts";
 import { formOf, type Form as SharedForm } from "../forms.ts";
 import { KernelCache } from "../host/cache.ts";
 import { cores } from "../host/machine.ts";
 import { nvrtc } from "../nvrtc.ts";
 import { occupancy, requireArchitecture } from "./architecture.ts";
 import { compileKernels, type KernelCode } from "./code.ts";
-import { disassembled, nvdisasm } from "./sass.ts";
+import { disassemble, nvdisasm } from "./sass.ts";
 import { compileVariants, type VariantKernel, variantHeader, variantsFor } from "./variants.ts";
 
 export type CudaForm = Exclude<SharedForm, "cpp"> | "cu" | "ptx" | "cubin" | "sass";
@@ -40,21 +40,21 @@ export interface CudaReport extends Omit<CompileReport, "kernels"> {
 export async function compileCuda(given: CudaRequest): Promise<CudaReport> {
   const start = performance.now();
   const disassembler = given.emit === "sass" ? nvdisasm() : null; // looked for first, so that a missing one is reported before all is compiled
-  const { request, observer } = await begin({ ...given, target: "cuda" });
-  const loaded = parsed(given.path)(observer);
+  const { request, observer } = await prepareRequest({ ...given, target: "cuda" });
+  const loaded = parseFile(given.path)(observer);
   const kernels: Kernel[] = [];
-  const made = planned(loaded, request, observer, cudaBackend(request.tf32), { kernel: (k) => kernels.push(k) });
+  const made = buildPlan(loaded, request, observer, cudaBackend(request.tf32), { onKernel: (k) => kernels.push(k) });
   const { program, plan } = made;
-  observer.planned(plan);
+  observer.showPlan(plan);
   const variants = variantsFor(plan, given.architecture);
   const code = isText(given.emit) ? null : await codeFor(plan, variants, given.architecture);
   const cubins = code?.map((c) => c.cubin) ?? [];
-  const sass = disassembler === null ? [] : await disassembled(cubins, disassembler);
+  const sass = disassembler === null ? [] : await disassemble(cubins, disassembler);
   const report = reportOf(made.figures, observer, start);
   return {
     ...report,
     kernels: code
-      ? [...plan.kernels, ...variants].map((k, i) => told(k, code[i] as KernelCode, given.architecture))
+      ? [...plan.kernels, ...variants].map((k, i) => kernelReport(k, code[i] as KernelCode, given.architecture))
       : report.kernels,
     files: filesOf(given.emit, { plan, variants, code, sass }, (form) => formOf(form, loaded, program, kernels, plan)),
   };
@@ -74,7 +74,7 @@ async function codeFor(
   const own = await compileKernels(plan, tools);
   return [...own, ...(await compileVariants({ ...plan, kernels: variants }, tools))];
 }
-function told({ name, origins, launch }: PlanKernel, code: KernelCode, architecture: string): CudaKernel {
+function kernelReport({ name, origins, launch }: PlanKernel, code: KernelCode, architecture: string): CudaKernel {
   const threads = launch?.threads ?? 0;
   const use = { threads, registers: code.registers, shared: code.shared + (launch?.shared ?? 0) };
   return {
@@ -105,7 +105,7 @@ function filesOf(
     case "cu":
       return {
         "device.cuh": variants.length > 0 ? variantHeader(plan.header) : plan.header,
-        ...each("cu", (k) => shown(k, plan)),
+        ...each("cu", (k) => readableKernel(k, plan)),
       };
     case "ptx":
       return each("ptx", (_, i) => code?.[i]?.ptx ?? "");

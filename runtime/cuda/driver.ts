@@ -1,9 +1,9 @@
 // NVIDIA's driver: finds it and its GPUs, and says for each of its errors what to do.
-import { askedTarget } from "../../compiler/asked.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { targetFlagText } from "../../compiler/flag-text.ts";
 import { DeviceFailed } from "../executable.ts";
 import { type NativeDriver, native } from "../native.ts";
-import { capability, oldest } from "./architecture.ts";
+import { capability, minCapability } from "./architecture.ts";
 
 export type Device = NativeDriver["devices"][number];
 export interface Driver {
@@ -30,7 +30,7 @@ export function cudaDriver(environment: NodeJS.ProcessEnv = process.env): Driver
     }
   }
   // What a driver that loaded says is more useful than that another path has none.
-  throw explained(failures.find((error) => codeOf(error)?.[0] !== "NO_DRIVER") ?? failures[0]);
+  throw withRemedy(failures.find((error) => errorCode(error)?.[0] !== "NO_DRIVER") ?? failures[0]);
 }
 /** First by name for the loader; then the folders of WSL and of containers. */
 const folders = ["/usr/lib/wsl/lib", "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib"];
@@ -49,22 +49,22 @@ export function architectureOf({ major, minor }: Device, known: readonly number[
   return `sm_${Math.max(...older, 0) || own}`;
 }
 /** The same for one GPU (`own`) of a machine. Throws Problem if NVRTC or the kernels do not support it, naming another GPU that would do, if any. */
-export function architectureAmong(
+export function usableArchitecture(
   devices: Driver["devices"],
   known: readonly number[],
   own: Device = devices[0],
 ): string {
-  const serves = (device: Device): boolean => {
+  const isUsable = (device: Device): boolean => {
     const wanted = capability(architectureOf(device, known));
-    return wanted >= oldest && known.includes(wanted);
+    return wanted >= minCapability && known.includes(wanted);
   };
-  const [architecture, other] = [architectureOf(own, known), devices.find(serves)];
-  if (serves(own)) return architecture;
-  const isOld = capability(architecture) < oldest;
+  const [architecture, other] = [architectureOf(own, known), devices.find(isUsable)];
+  if (isUsable(own)) return architecture;
+  const isOld = capability(architecture) < minCapability;
   const newer = isOld ? "use a newer GPU" : "install a newer NVRTC (`pip install --upgrade nvidia-cuda-nvrtc`)";
   throw new Problem(
-    `${own.name} is ${architecture}, ${isOld ? `older than sm_${oldest}, the least that moec makes code for` : "which this NVRTC makes no code for"}`,
-    `${other ? `name ${other.name} first in CUDA_VISIBLE_DEVICES` : newer}; ${askedTarget("host")} needs no GPU`,
+    `${own.name} is ${architecture}, ${isOld ? `older than sm_${minCapability}, the least that moec makes code for` : "which this NVRTC makes no code for"}`,
+    `${other ? `name ${other.name} first in CUDA_VISIBLE_DEVICES` : newer}; ${targetFlagText("host")} needs no GPU`,
   );
 }
 
@@ -73,9 +73,9 @@ const restart =
   "set MOEC_CUDA_GRAPHS=0 to see which kernel it is (MOEC_WGMMA=0 leaves those out whose names end in _sm90); the GPU can be used again by a new process, so please report what stopped this one";
 const ncclSays = "set NCCL_DEBUG=INFO, and NCCL says what it tried";
 const remedies: Readonly<Record<string, string>> = {
-  NO_DRIVER: `install NVIDIA's driver (Debian: \`apt install nvidia-driver\`; in a container: run it with \`--gpus all\`), or name libcuda's path in MOEC_LIBCUDA; ${askedTarget("host")} needs none`,
+  NO_DRIVER: `install NVIDIA's driver (Debian: \`apt install nvidia-driver\`; in a container: run it with \`--gpus all\`), or name libcuda's path in MOEC_LIBCUDA; ${targetFlagText("host")} needs none`,
   OLD_DRIVER: "install a newer driver: moec needs 525 (CUDA 12.0) or later",
-  CUDA_ERROR_NO_DEVICE: `see what \`nvidia-smi\` lists, and whether CUDA_VISIBLE_DEVICES hides it; ${askedTarget("host")} needs no GPU`,
+  CUDA_ERROR_NO_DEVICE: `see what \`nvidia-smi\` lists, and whether CUDA_VISIBLE_DEVICES hides it; ${targetFlagText("host")} needs no GPU`,
   CUDA_ERROR_STUB_LIBRARY:
     "this libcuda is the toolkit's stub for linking: install NVIDIA's driver, or take the stub's folder out of LD_LIBRARY_PATH",
   CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: "the driver's library and kernel module differ: restart the machine",
@@ -113,7 +113,7 @@ const remedies: Readonly<Record<string, string>> = {
 };
 
 /** The error code that an addon's error message begins with, and the rest of it; null for other errors. */
-function codeOf(error: unknown): readonly [code: string, text: string] | null {
+function errorCode(error: unknown): readonly [code: string, text: string] | null {
   const [, code, text] =
     /^(CUDA_ERROR_\w+|NCCL_\w+|NO_NCCL|OLD_NCCL|NO_DRIVER|OLD_DRIVER|ENDLESS_KERNEL): (.*)$/s.exec(
       error instanceof Error ? error.message : "",
@@ -124,8 +124,8 @@ function codeOf(error: unknown): readonly [code: string, text: string] | null {
  * Turns an error of the addon into one that says what the user can do; other errors are returned unchanged. `lines`: the program's lines by kernel
  * name.
  */
-export function explained(error: unknown, lines?: ReadonlyMap<string, readonly string[]>, entry?: string): unknown {
-  const [code, text] = codeOf(error) ?? [];
+export function withRemedy(error: unknown, lines?: ReadonlyMap<string, readonly string[]>, entry?: string): unknown {
+  const [code, text] = errorCode(error) ?? [];
   if (code === undefined || text === undefined) return error;
   const [, kernel = ""] = /kernel (\w+)/.exec(text) ?? [];
   const serves = lines?.get(kernel)?.join(", ");
@@ -141,7 +141,7 @@ export function explained(error: unknown, lines?: ReadonlyMap<string, readonly s
 }
 /** For an out-of-memory error: how many bytes are free; else null. */
 export function freeBytes(error: unknown): number | null {
-  const [code, text = ""] = codeOf(error) ?? [];
+  const [code, text = ""] = errorCode(error) ?? [];
   const free = code === "CUDA_ERROR_OUT_OF_MEMORY" ? /bytes of (\d+) that are free/.exec(text)?.[1] : undefined;
   return free === undefined ? null : Number(free);
 }

@@ -9,23 +9,23 @@ import { nvrtc } from "../nvrtc.ts";
 import { type ExecuteOptions, nativeBuffer, PlanExecutable, storeBytes } from "../plan-executable.ts";
 import type { Workers } from "../workers.ts";
 import { compileKernels, type KernelCode } from "./code.ts";
-import { architectureAmong, cudaDriver, type Driver, explained, freeBytes } from "./driver.ts";
+import { cudaDriver, type Driver, freeBytes, usableArchitecture, withRemedy } from "./driver.ts";
 import {
+  areVariantsEnabled,
   compileVariants,
   cudaStep,
-  leftOut,
+  rejectedVariants,
   specOf,
-  told,
-  usable,
+  trialMessages,
+  usableVariants,
   type Variants,
   variantsFor,
-  wantsVariants,
 } from "./variants.ts";
 
 export interface CudaOptions extends ExecuteOptions {
   readonly cache?: KernelCache;
   /** The group of workers, each with a GPU of its own. */
-  readonly together?: Pick<Workers, "rank" | "size">;
+  readonly world?: Pick<Workers, "rank" | "size">;
   /** The GPU's index in the driver's list. Default: the first. */
   readonly device?: number | undefined;
   /** Whether launches are captured in CUDA graphs. Default: yes, unless MOEC_CUDA_GRAPHS is 0. */
@@ -42,13 +42,13 @@ export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Pro
   const device = driver.devices[options.device ?? 0] ?? driver.devices[0];
   requireMemory(plan, { bytes: device.bytes }); // whether that much is free shows when it is allocated
   const compiler = await nvrtc(process.env, driver.version);
-  const architecture = architectureAmong(driver.devices, compiler.architectures, device);
+  const architecture = usableArchitecture(driver.devices, compiler.architectures, device);
   const tools = { architecture, compiler, cache: options.cache ?? new KernelCache(), jobs: cores() };
-  const code = await compileKernels(plan, { ...tools, compiling: options.compiling });
-  const own = wantsVariants() ? variantsFor(plan, architecture) : [];
+  const code = await compileKernels(plan, { ...tools, onCompile: options.onCompile });
+  const own = areVariantsEnabled() ? variantsFor(plan, architecture) : [];
   const second = await compileVariants({ ...plan, kernels: own }, tools);
-  const variants = usable(plan, own, second);
-  for (const line of leftOut(own, second, variants)) telling(options)(line);
+  const variants = usableVariants(plan, own, second);
+  for (const line of rejectedVariants(own, second, variants)) messageSink(options)(line);
   return new PlanExecutable(plan, loadOnDevice(plan, driver, code, { variants, ...options }), options);
 }
 
@@ -59,7 +59,7 @@ export function loadOnDevice(
   code: readonly Pick<KernelCode, "cubin">[],
   options: CudaOptions = {},
 ): Executor {
-  const { graphs = process.env["MOEC_CUDA_GRAPHS"] !== "0", variants = new Map(), together, device = 0 } = options;
+  const { graphs = process.env["MOEC_CUDA_GRAPHS"] !== "0", variants = new Map(), world, device = 0 } = options;
   const { CudaExecutor } = native();
   try {
     const executor = new CudaExecutor({
@@ -67,7 +67,7 @@ export function loadOnDevice(
       device,
       bytes: plan.bytes.arena,
       graphs,
-      ...(together && together.size > 1 ? { nccl: nccl().path } : {}),
+      ...(world && world.size > 1 ? { nccl: nccl().path } : {}),
       buffers: plan.buffers.map(nativeBuffer),
       kernels: plan.kernels.map((kernel, i) => {
         const second = variants.get(i);
@@ -77,16 +77,16 @@ export function loadOnDevice(
       entries: plan.entries.map(({ steps }) => ({ steps: steps.map((s) => cudaStep(s, plan, variants)) })),
     });
     executor.fill(0, storeBytes(plan), 0);
-    return explaining(executor, plan, telling(options));
+    return withRemedies(executor, plan, messageSink(options));
   } catch (error) {
     const free = freeBytes(error);
     if (free !== null) requireMemory(plan, { bytes: free }, "end what else uses the GPU (`nvidia-smi` lists it), or ");
-    throw explained(error, linesOf(plan));
+    throw withRemedy(error, linesOf(plan));
   }
 }
 const toStderr = (line: string): void => void process.stderr.write(`moec: ${line}\n`);
-const telling = ({ together, tell = toStderr }: CudaOptions): ((line: string) => void) =>
-  together && together.rank > 0 ? () => {} : tell;
+const messageSink = ({ world, tell = toStderr }: CudaOptions): ((line: string) => void) =>
+  world && world.rank > 0 ? () => {} : tell;
 const linesOf = (plan: Plan): ReadonlyMap<string, readonly string[]> =>
   new Map(
     plan.kernels.flatMap(({ name, origins, variant }) =>
@@ -95,8 +95,8 @@ const linesOf = (plan: Plan): ReadonlyMap<string, readonly string[]> =>
   );
 
 /** Wraps an executor so that errors of the driver say what can be done, and findings on variants are passed to `tell`. */
-function explaining(executor: Executor, plan: Plan, tell: (line: string) => void): Executor {
-  const explain = (error: unknown): unknown => explained(error, linesOf(plan));
+function withRemedies(executor: Executor, plan: Plan, tell: (line: string) => void): Executor {
+  const explain = (error: unknown): unknown => withRemedy(error, linesOf(plan));
   const tried = <T>(work: () => T): T => {
     try {
       return work();
@@ -107,10 +107,10 @@ function explaining(executor: Executor, plan: Plan, tell: (line: string) => void
   const ran = async (entry: number, run: () => ReturnType<Executor["run"]>): Promise<NativeRun> => {
     try {
       const result = await run();
-      for (const line of told(result.findings, plan)) tell(line);
+      for (const line of trialMessages(result.findings, plan)) tell(line);
       return result;
     } catch (error) {
-      throw explained(error, linesOf(plan), plan.entries[entry]?.name);
+      throw withRemedy(error, linesOf(plan), plan.entries[entry]?.name);
     }
   };
   return {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { onlyPlace, ownWheels, toolkits, wheels } from "./find.ts";
+import { onlyPlace, ownWheels, toolkits, wheels } from "./nvidia-paths.ts";
 
 /** The path of the first nvdisasm that is executable. Throws Problem if there is none. */
 export function nvdisasm(environment: NodeJS.ProcessEnv = process.env): string {
@@ -37,7 +37,7 @@ function isProgram(path: string): boolean {
 }
 
 /** The disassembly of each cubin, in order. */
-export async function disassembled(cubins: readonly Uint8Array[], program: string = nvdisasm()): Promise<string[]> {
+export async function disassemble(cubins: readonly Uint8Array[], program: string = nvdisasm()): Promise<string[]> {
   const folder = mkdtempSync(join(tmpdir(), "moec-sass-"));
   try {
     const texts: string[] = [];

@@ -1,6 +1,6 @@
 // Tensor maps: how the driver is told the shape and strides of a buffer, so that TMA can copy boxes of it.
 import { Bug } from "../../compiler/diagnostic.ts";
-import type { BoxOf, Layout } from "../../compiler/plan/plan.ts";
+import type { Layout, TensorMapBox } from "../../compiler/plan/plan.ts";
 
 /** A map of bf16 elements with the arguments of cuTensorMapEncodeTiled: innermost axis first; `strides` in bytes, of all axes but the innermost. */
 export interface TensorMap {
@@ -13,7 +13,7 @@ export interface TensorMap {
 /** `shift`: offset in bytes, a whole number of rows, at which the argument begins in its buffer; the map describes the tensor from there on. */
 export function tensorMap(
   { shape, layout }: { readonly shape: readonly number[]; readonly layout: Layout },
-  { arg, box }: BoxOf,
+  { arg, box }: TensorMapBox,
   shift = 0,
 ): TensorMap {
   if (layout.kind !== "rows" || shape.length !== box.length)

@@ -12,15 +12,15 @@ import { tensorMap } from "./tensor-map.ts";
 /** By the index of the kernel that a variant replaces. */
 export type Variants = ReadonlyMap<number, { readonly variant: Variant; readonly code: Pick<KernelCode, "cubin"> }>;
 
-/** A variant as a kernel of its own; `of`: the index of the kernel that it replaces. */
+/** A variant as a kernel of its own; `replaces`: the index of the kernel that it replaces. */
 export interface VariantKernel extends PlanKernel {
-  readonly of: number;
+  readonly replaces: number;
 }
 export const variantsFor = ({ kernels }: Pick<Plan, "kernels">, architecture: string): VariantKernel[] =>
   kernels.flatMap(({ variant, params, origins }, of) => {
     if (!variant || architecture !== "sm_90a") return [];
     const { name, text, launch } = variant;
-    return [{ of, name, text, launch, params: params ?? [], origins, scratch: 0 }];
+    return [{ replaces: of, name, text, launch, params: params ?? [], origins, scratch: 0 }];
   });
 export const variantHeader = (header: string): string => [header, hopperHeader()].join("\n");
 /** Code in the order of the variants. */
@@ -30,29 +30,33 @@ export const compileVariants = (
 ): Promise<readonly KernelCode[]> => compileKernels({ kernels, header: variantHeader(header) }, tools);
 
 /** The variants to load on a device. One that ptxas spills, or warns of (such as serialised wgmma), is left out, since its kernel is faster. */
-export function usable(
+export function usableVariants(
   { kernels }: Pick<Plan, "kernels">,
   variants: readonly VariantKernel[],
   code: readonly KernelCode[],
 ): Variants {
   return new Map(
-    variants.flatMap(({ of }, i) => {
-      const [variant, made] = [kernels[of]?.variant, code[i]];
+    variants.flatMap(({ replaces }, i) => {
+      const [variant, made] = [kernels[replaces]?.variant, code[i]];
       return variant && made?.spills === 0 && made.warnings.length === 0
-        ? [[of, { variant, code: made }] as const]
+        ? [[replaces, { variant, code: made }] as const]
         : [];
     }),
   );
 }
-/** A message for each variant that `usable` left out. */
-export const leftOut = (variants: readonly VariantKernel[], code: readonly KernelCode[], used: Variants): string[] =>
+/** A message for each variant that `usableVariants` left out. */
+export const rejectedVariants = (
+  variants: readonly VariantKernel[],
+  code: readonly KernelCode[],
+  used: Variants,
+): string[] =>
   variants.flatMap((variant, i) => {
     const made = code[i];
-    if (!made || used.has(variant.of)) return [];
+    if (!made || used.has(variant.replaces)) return [];
     return [notUsed(variant, made.spills > 0 ? `ptxas spills ${made.spills} bytes` : made.warnings.join("; "))];
   });
 /** False where the user set `MOEC_WGMMA=0`. */
-export const wantsVariants = (environment: NodeJS.ProcessEnv = process.env): boolean =>
+export const areVariantsEnabled = (environment: NodeJS.ProcessEnv = process.env): boolean =>
   environment["MOEC_WGMMA"] !== "0";
 
 export const specOf = (
@@ -81,7 +85,7 @@ export function cudaStep(step: Step, plan: Plan, variants: Variants): CudaStep {
   };
 }
 /** Messages on the trial runs of variants; those that agreed are mentioned only with MOEC_DEBUG. */
-export function told(findings: readonly Finding[], { kernels }: Plan, debug = debugLevel()): string[] {
+export function trialMessages(findings: readonly Finding[], { kernels }: Plan, debug = debugLevel()): string[] {
   return findings.flatMap(({ kernel, agrees, text }) => {
     const { variant, origins } = kernels[kernel] ?? { origins: [] };
     const found = { name: variant?.name ?? "a kernel", origins };

@@ -1,23 +1,24 @@
 // The host backend, with the choices that depend on this machine's C++ compiler and CPU.
-import { crowd, hostChoicesOf, type Products } from "../../compiler/kernel/schedule.ts";
+import { hostChoicesOf, type MultiplyInstructions, scheduledThreads } from "../../compiler/kernel/schedule.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
 import { cores } from "./machine.ts";
 import { type Toolchain, toolchain } from "./toolchain.ts";
 
 /** The width of a panel, in columns: a register tile's TILE_VECTORS * LANES (runtime/device). */
-export const panelOf = ({ features }: Pick<Toolchain, "features">): number => (features.includes("AVX512F") ? 64 : 16);
+export const panelWidth = ({ features }: Pick<Toolchain, "features">): number =>
+  features.includes("AVX512F") ? 64 : 16;
 /**
  * How products of bf16 are computed: "tiles" by AMX (runtime/device/split.hpp, which prepares operands by AVX-512), "words" by dot products of pairs
  * (AVX512_BF16), or null: converted to f32.
  */
-export function productsOf({ features }: Pick<Toolchain, "features">): Products | null {
+export function bf16ProductsOf({ features }: Pick<Toolchain, "features">): MultiplyInstructions | null {
   if (!features.includes("AVX512F")) return null;
   if (features.some((feature) => /^AMX_?BF16$/.test(feature))) return "tiles";
   return features.includes("AVX512BF16") ? "words" : null;
 }
 /** The `MOEC_ISA` with which another machine's kernels would compute the same bits as those of this toolchain. */
-export function instructionsOf(tools: Pick<Toolchain, "features">): string {
-  const products = productsOf(tools);
+export function isaOf(tools: Pick<Toolchain, "features">): string {
+  const products = bf16ProductsOf(tools);
   if (products) return products === "tiles" ? "amx" : "avx512bf16";
   if (tools.features.includes("AVX512F")) return "avx512";
   return tools.features.includes("AVX2") ? "avx2" : "portable";
@@ -30,5 +31,7 @@ export function instructionsOf(tools: Pick<Toolchain, "features">): string {
 export async function hostBackend(threads: number = cores()): Promise<Backend> {
   const tools = await toolchain().catch(() => null);
   const { host } = backends;
-  return tools ? { ...host, choices: hostChoicesOf(panelOf(tools), productsOf(tools), crowd(threads)) } : host;
+  return tools
+    ? { ...host, choices: hostChoicesOf(panelWidth(tools), bf16ProductsOf(tools), scheduledThreads(threads)) }
+    : host;
 }

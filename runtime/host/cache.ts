@@ -6,8 +6,8 @@ import * as fs from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { isCode, onFile } from "../../compiler/on-file.ts";
-import { makeFolder, writeWhole } from "../files.ts";
+import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
+import { makeFolder, writeFlushed } from "../files.ts";
 
 interface CacheStats {
   readonly folder: string;
@@ -32,7 +32,7 @@ export class KernelCache {
   readonly folder: string;
   readonly #limit: number;
   /** Names of libraries whose content this process has verified. */
-  readonly #whole = new Set<string>();
+  readonly #verified = new Set<string>();
 
   /** Makes the folder with mode 0700. One that belongs to, or can be written by, another user is a Problem. `limit` is in bytes. */
   constructor(root: string = cacheFolder(), limit: number = gibibyte) {
@@ -41,10 +41,10 @@ export class KernelCache {
     try {
       makeFolder(this.folder, 0o700);
     } catch (cause) {
-      throw unkept(cause);
+      throw cacheWriteProblem(cause);
     }
     const found = fs.statSync(this.folder);
-    const doubt = distrust(found);
+    const doubt = untrustedReason(found);
     if (doubt !== null)
       throw new Problem(`the cache ${this.folder} ${doubt}: what it holds could be anybody's code`, remedy);
     if ((found.mode & 0o777) !== 0o700) fs.chmodSync(this.folder, 0o700); // only if needed: a read-only disk would refuse it
@@ -54,7 +54,7 @@ export class KernelCache {
   find(key: string): string | null {
     const name = this.#read(`${key}.key`)?.toString("utf8") ?? "";
     if (!/^[0-9a-f]{64}$/.test(name)) return null;
-    if (!this.#isWhole(name)) return null;
+    if (!this.#isIntact(name)) return null;
     this.#touch(`${key}.key`);
     return join(this.folder, `${name}.so`);
   }
@@ -82,16 +82,16 @@ export class KernelCache {
     return { folder: this.folder, files: files.length, bytes: total(files), limit: this.#limit };
   }
   clear(): void {
-    this.#whole.clear();
-    for (const { name } of this.#files()) onFile(join(this.folder, name), "remove", () => this.#remove(name));
+    this.#verified.clear();
+    for (const { name } of this.#files()) withFileErrors(join(this.folder, name), "remove", () => this.#remove(name));
   }
 
   /** Verifies a library's hash the first time that this process uses it. */
-  #isWhole(name: string): boolean {
-    if (this.#whole.has(name) && this.#touch(`${name}.so`)) return true;
+  #isIntact(name: string): boolean {
+    if (this.#verified.has(name) && this.#touch(`${name}.so`)) return true;
     const data = this.#read(`${name}.so`);
     if (data === null || hash(data) !== name) return false;
-    this.#whole.add(name);
+    this.#verified.add(name);
     return this.#touch(`${name}.so`);
   }
   #read(name: string): Buffer | null {
@@ -103,7 +103,7 @@ export class KernelCache {
     }
     try {
       const found = fs.fstatSync(file);
-      const doubt = distrust(found);
+      const doubt = untrustedReason(found);
       if (doubt !== null) throw new Problem(`${join(this.folder, name)} ${doubt}`, remedy);
       return found.isFile() ? fs.readFileSync(file) : null;
     } finally {
@@ -114,11 +114,11 @@ export class KernelCache {
   #write(name: string, data: string | Uint8Array): void {
     const part = join(this.folder, `${name.slice(0, 64)}.${randomBytes(8).toString("hex")}.part`);
     try {
-      writeWhole(part, [typeof data === "string" ? Buffer.from(data) : data], 0o600);
-      onFile(part, "write", () => fs.renameSync(part, join(this.folder, name)));
+      writeFlushed(part, [typeof data === "string" ? Buffer.from(data) : data], 0o600);
+      withFileErrors(part, "write", () => fs.renameSync(part, join(this.folder, name)));
     } catch (cause) {
       fs.rmSync(part, { force: true });
-      throw unkept(cause);
+      throw cacheWriteProblem(cause);
     }
   }
   /**
@@ -152,13 +152,13 @@ export class KernelCache {
       fs.utimesSync(join(this.folder, name), now, now);
       return true;
     } catch (error) {
-      return !isCode(error, "ENOENT");
+      return !hasErrorCode(error, "ENOENT");
     }
   }
 }
 const remedy = "set MOEC_CACHE to a folder of your own, or remove this one";
 /** An error of writing the cache, with advice. It is fatal: kernels are loaded from these files. */
-const unkept = (cause: unknown): unknown =>
+const cacheWriteProblem = (cause: unknown): unknown =>
   cause instanceof Problem
     ? new Problem(
         `the cache of kernels cannot be kept: ${cause.message}`,
@@ -173,7 +173,7 @@ const halves = (text: string): readonly [string, string] => [text.slice(0, 64), 
 const total = (files: readonly { readonly bytes: number }[]): number =>
   files.reduce((sum, file) => sum + file.bytes, 0);
 /** Why another user may have written this file or folder; null if none can have. */
-export function distrust({ uid, mode }: { readonly uid: number; readonly mode: number }): string | null {
+export function untrustedReason({ uid, mode }: { readonly uid: number; readonly mode: number }): string | null {
   if (uid !== process.getuid?.()) return "belongs to another user";
   return (mode & 0o022) === 0 ? null : "can be written by others";
 }

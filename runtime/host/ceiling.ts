@@ -1,6 +1,6 @@
 // Measures the machine's ceilings (FLOP/s, memory and cache bandwidth) in the same run, and by the same executor, as what is compared with them.
 import { hostHeader } from "../../compiler/emit/unit.ts";
-import { align } from "../../compiler/plan/place.ts";
+import { placedBytes } from "../../compiler/plan/place.ts";
 import type { Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
 import type { Limits } from "../kernel-times.ts";
 import type { StepTimes } from "../native.ts";
@@ -178,7 +178,7 @@ function plan(name: string, text: string, tasks: number, floats: readonly number
   let arena = 0;
   const buffers = floats.map((n, i): PlanBuffer => {
     const offset = arena;
-    arena += align(n * 4);
+    arena += placedBytes(n * 4);
     return { name: `b${i}`, dtype: "f32", shape: [n], layout: { kind: "rows", pitch: n }, offset, bytes: n * 4 };
   });
   const launch = { kernel: 0, args: [...buffers.keys()], tasks, flops: 0, bytes: 0, phase: "forward" } as const;

@@ -4,9 +4,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Bug } from "../../compiler/diagnostic.ts";
-import { type Family, families, familyOf, familyText, type Source } from "../../compiler/emit/shared.ts";
-import { unit as unitText } from "../../compiler/emit/unit.ts";
-import { onFile } from "../../compiler/on-file.ts";
+import { type Family, families, familyOf, familyText, type Source } from "../../compiler/emit/families.ts";
+import { hostUnit as unitText } from "../../compiler/emit/unit.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
 import { inParallel } from "../parallel.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
 import { hash, type KernelCache } from "./cache.ts";
@@ -28,57 +28,57 @@ export const buildKernels = (
   tools: Toolchain,
   cache: KernelCache,
   jobs: number,
-  compiling?: ExecuteOptions["compiling"],
-): Promise<Built> => new KernelBuild(plan.header, tools, cache, jobs).finish(plan.kernels, compiling);
+  onCompile?: ExecuteOptions["onCompile"],
+): Promise<Built> => new KernelBuild(plan.header, tools, cache, jobs).finish(plan.kernels, onCompile);
 
-/** Compiles the kernels of one plan. It starts on some as soon as `soon` reports them, because making the plan uses only one core. */
+/** Compiles the kernels of one plan. It starts on some as soon as `enqueue` reports them, because making the plan uses only one core. */
 export class KernelBuild {
   readonly #header: string;
   readonly #tools: Toolchain;
   readonly #cache: KernelCache;
   readonly #jobs: number;
-  readonly #around: string;
+  readonly #context: string;
   readonly #stop = new AbortController();
-  readonly #told = new Set<string>();
-  readonly #begun: { readonly keys: ReadonlySet<string>; readonly done: Promise<string> }[] = [];
-  #next = new Gathered();
+  readonly #enqueued = new Set<string>();
+  readonly #early: { readonly keys: ReadonlySet<string>; readonly done: Promise<string> }[] = [];
+  #pending = new PendingUnit();
 
   constructor(header: string, tools: Toolchain, cache: KernelCache, jobs: number) {
     [this.#header, this.#tools, this.#cache, this.#jobs] = [header, tools, cache, jobs];
-    this.#around = hash([unitText(header, []), tools.identity].join("\0"));
+    this.#context = hash([unitText(header, []), tools.identity].join("\0"));
   }
   /** Reports a kernel that the plan will have. */
-  soon(kernel: Source): void {
-    const free = this.#begun.length < this.#jobs - 1;
-    if (!free || this.#told.has(kernel.name)) return;
-    this.#told.add(kernel.name);
+  enqueue(kernel: Source): void {
+    const free = this.#early.length < this.#jobs - 1;
+    if (!free || this.#enqueued.has(kernel.name)) return;
+    this.#enqueued.add(kernel.name);
     const keyed = this.#keyed(kernel);
-    if (this.#cache.find(keyed.key) === null) this.#next.add(keyed);
-    if (this.#next.length >= worthwhile) this.#begin();
+    if (this.#cache.find(keyed.key) === null) this.#pending.add(keyed);
+    if (this.#pending.length >= earlyUnitLength) this.#start();
   }
   /** Stops the compilers that are running; their results are not needed. */
-  abandon(): void {
+  cancel(): void {
     this.#stop.abort();
   }
-  #begin(): void {
-    const unit = this.#next.kernels;
+  #start(): void {
+    const unit = this.#pending.kernels;
     const done = this.#compiled(unit);
     done.catch(() => undefined); // the error is reported by `finish`, unless making the plan fails first
-    this.#begun.push({ keys: new Set(unit.map((k) => k.key)), done });
-    this.#next = new Gathered();
+    this.#early.push({ keys: new Set(unit.map((k) => k.key)), done });
+    this.#pending = new PendingUnit();
   }
-  async finish(kernels: readonly Source[], compiling: ExecuteOptions["compiling"] = () => {}): Promise<Built> {
+  async finish(kernels: readonly Source[], onCompile: ExecuteOptions["onCompile"] = () => {}): Promise<Built> {
     const keyed = kernels.map((kernel) => this.#keyed(kernel));
-    const begun = (key: string): boolean => this.#begun.some(({ keys }) => keys.has(key));
+    const begun = (key: string): boolean => this.#early.some(({ keys }) => keys.has(key));
     const paths = new Map(keyed.map(({ key }) => [key, begun(key) ? null : this.#cache.find(key)]));
     const missing = keyed.filter(({ key }) => paths.get(key) === null);
-    if (missing.length > 0) compiling(missing.length);
-    const units = deal(
+    if (missing.length > 0) onCompile(missing.length);
+    const units = packUnits(
       missing.filter(({ key }) => !begun(key)),
-      2 * this.#jobs + this.#begun.length, // the units begun early are about half done
+      2 * this.#jobs + this.#early.length, // the units begun early are about half done
     );
     const works = [
-      ...this.#begun.map(({ keys, done }) => ({ keys, done: () => done })),
+      ...this.#early.map(({ keys, done }) => ({ keys, done: () => done })),
       ...units.map((unit) => ({ keys: unit.map((k) => k.key), done: () => this.#compiled(unit) })),
     ];
     await inParallel(works, this.#jobs, async ({ keys, done }) => {
@@ -95,7 +95,7 @@ export class KernelBuild {
     };
   }
   #keyed(kernel: Source): Keyed {
-    return { kernel, key: hash([kernel.name, kernel.text, this.#around].join("\0")) };
+    return { kernel, key: hash([kernel.name, kernel.text, this.#context].join("\0")) };
   }
   /** Compiles a unit and puts it in the cache; returns the library's path. */
   async #compiled(unit: readonly Keyed[]): Promise<string> {
@@ -106,16 +106,16 @@ export class KernelBuild {
     );
   }
 }
-/** The length of a unit to begin early, in characters as `lengthOf` counts them: about a fifth of the kernels of a medium-sized program. */
-const worthwhile = 40_000;
-class Gathered {
+/** The length of a unit to begin early, in characters as `compileCost` counts them: about a fifth of the kernels of a medium-sized program. */
+const earlyUnitLength = 40_000;
+class PendingUnit {
   readonly kernels: Keyed[] = [];
   readonly #families = new Set<string>();
   length = 0;
 
   add(keyed: Keyed): void {
     const family = familyOf(keyed.kernel);
-    if (!this.#families.has(family)) this.length += lengthOf([keyed.kernel]);
+    if (!this.#families.has(family)) this.length += compileCost([keyed.kernel]);
     this.#families.add(family);
     this.kernels.push(keyed);
   }
@@ -125,13 +125,13 @@ class Gathered {
  * A unit should have at least this many characters of its own kernels; with fewer, compiling the header (and what families share) once more takes
  * longer.
  */
-const least = 20_000;
+const minUnitLength = 20_000;
 /** Divides kernels into units: families (kernels that differ only in numbers) stay together; longest first, each to the shortest unit so far. */
-function deal(kernels: readonly Keyed[], most: number): readonly (readonly Keyed[])[] {
+function packUnits(kernels: readonly Keyed[], most: number): readonly (readonly Keyed[])[] {
   const keyOfKernel = new Map(kernels.map((keyed) => [keyed.kernel, keyed]));
-  const all = families(kernels.map((k) => k.kernel)).map((family) => ({ family, length: lengthOf(family) }));
-  const worth = Math.ceil(all.reduce((sum, { length }) => sum + length, 0) / least);
-  const count = Math.min(most, worth, all.length);
+  const all = families(kernels.map((k) => k.kernel)).map((family) => ({ family, length: compileCost(family) }));
+  const byLength = Math.ceil(all.reduce((sum, { length }) => sum + length, 0) / minUnitLength);
+  const count = Math.min(most, byLength, all.length);
   const units = Array.from({ length: count }, () => ({ length: 0, kernels: new Array<Keyed>() }));
   for (const { family, length } of all.toSorted((a, b) => b.length - a.length)) {
     const unit = units.reduce((a, b) => (b.length < a.length ? b : a));
@@ -141,9 +141,9 @@ function deal(kernels: readonly Keyed[], most: number): readonly (readonly Keyed
   return units.map((unit) => unit.kernels);
 }
 /** What an `mma` costs the compiler, in characters of other text that take as long: it instantiates a register tile for each number of rows. */
-const tiles = 3000;
-const lengthOf = (family: Family): number =>
-  familyText(family).length + tiles * [...(family[0]?.text.matchAll(/\bmma\b/g) ?? [])].length;
+const mmaCost = 3000;
+const compileCost = (family: Family): number =>
+  familyText(family).length + mmaCost * [...(family[0]?.text.matchAll(/\bmma\b/g) ?? [])].length;
 /** Compiles one translation unit; returns the shared library's bytes. If it does not compile, its source is kept for the error message. */
 async function compileUnit(
   unit: readonly Keyed[],
@@ -154,7 +154,7 @@ async function compileUnit(
   for (const { kernel } of unit)
     if (!/^[a-z_]\w*$/i.test(kernel.name)) throw new Bug(`\`${kernel.name}\` cannot name a kernel`);
   const temporary = resolve(tmpdir()); // an absolute path, so that the compiler cannot take it for a flag
-  const folder = onFile(temporary, "write in", () => mkdtempSync(join(temporary, "moec-")));
+  const folder = withFileErrors(temporary, "write in", () => mkdtempSync(join(temporary, "moec-")));
   const source = join(folder, "kernels.cpp");
   const library = join(folder, "kernels.so");
   const text = unitText(
@@ -162,7 +162,7 @@ async function compileUnit(
     unit.map((k) => k.kernel),
   );
   try {
-    onFile(source, "write", () => writeFileSync(source, text));
+    withFileErrors(source, "write", () => writeFileSync(source, text));
     await runCompiler(tools, source, library, stop);
     const bytes = readFileSync(library);
     rmSync(folder, { recursive: true });

@@ -20,10 +20,10 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     maxBuffer: 2 ** 26,
     env: { ...process.env, TMPDIR: folder },
   });
-  if (!heard) process.prependListener("exit", endAll);
+  if (!heard) process.prependListener("exit", killAll);
   heard = true;
   running.set(folder, work.child.pid);
-  const stopped = (): void => endIn(folder, work.child.pid);
+  const stopped = (): void => killIn(folder, work.child.pid);
   stop.addEventListener("abort", stopped);
   try {
     await work;
@@ -31,7 +31,7 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     stop.throwIfAborted();
     const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
     const signal = error instanceof Error && "signal" in error ? String(error.signal) : "";
-    const told = wants.find(({ said }) => said.test(`${log}\n${signal}`));
+    const told = systemFailures.find(({ pattern }) => pattern.test(`${log}\n${signal}`));
     if (told) throw new Problem(`kernels cannot be compiled${told.why(folder)}`, told.help);
     throw new Bug(
       `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
@@ -42,23 +42,28 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
   }
 }
 /** Failures of the system (not of the source), recognised by what the compiler prints, and what to do. */
-const wants: readonly { readonly said: RegExp; readonly why: (folder: string) => string; readonly help: string }[] = [
+const systemFailures: readonly {
+  readonly pattern: RegExp;
+  readonly why: (folder: string) => string;
+  readonly help: string;
+}[] = [
   {
-    said: /No space left on device/,
+    pattern: /No space left on device/,
     why: (folder) => ` in ${dirname(folder)}: the disk is full`,
     help: "free some space; TMPDIR names another folder for temporary files",
   },
   {
-    said: /SIGKILL|Killed signal terminated program|unable to execute command: Killed|out of memory|virtual memory exhausted/i,
+    pattern:
+      /SIGKILL|Killed signal terminated program|unable to execute command: Killed|out of memory|virtual memory exhausted/i,
     why: () => ": the system ended the C++ compiler, which it does where memory runs out",
     help: "end other programs, or let fewer kernels compile at once: `taskset -c 0` before the command gives it one core",
   },
 ];
-function endAll(): void {
-  for (const [folder, pid] of running) endIn(folder, pid);
+function killAll(): void {
+  for (const [folder, pid] of running) killIn(folder, pid);
 }
-function endIn(folder: string, pid: number | undefined): void {
-  if (pid !== undefined) for (const one of [...childrenOf(pid), pid]) end(one);
+function killIn(folder: string, pid: number | undefined): void {
+  if (pid !== undefined) for (const one of [...childrenOf(pid), pid]) kill(one);
   rmSync(folder, { recursive: true, force: true });
 }
 /** The child processes: the compiler proper is a child of the driver `g++`, and would outlive it. */
@@ -69,7 +74,7 @@ function childrenOf(pid: number): readonly number[] {
     return []; // it has ended, or this is not Linux
   }
 }
-function end(pid: number): void {
+function kill(pid: number): void {
   try {
     process.kill(pid);
   } catch {

@@ -1,9 +1,9 @@
 // Loads a plan on this machine: compiles its kernels, checks that its memory is available, and hands it to the addon.
 import { existsSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { type Free, requireMemory } from "../../compiler/plan/bytes.ts";
+import { type FreeMemory, requireMemory } from "../../compiler/plan/bytes.ts";
 import { isSmall, type Plan, type Step } from "../../compiler/plan/plan.ts";
-import { workers } from "../mpi.ts";
+import { mpiWorkers } from "../mpi.ts";
 import { type Executor, type NativePlan, type NativeStep, native } from "../native.ts";
 import { type ExecuteOptions, nativeBuffer, nativeStep, PlanExecutable } from "../plan-executable.ts";
 import { KernelCache } from "./cache.ts";
@@ -16,12 +16,12 @@ export interface HostOptions extends ExecuteOptions {
   readonly threads?: number;
   readonly cache?: KernelCache;
   /** The compilation that was begun while the plan was made; null if there is none. */
-  readonly begun?: KernelBuild | null;
+  readonly build?: KernelBuild | null;
   /** Free memory. Default: what this machine has. */
-  readonly free?: Free;
+  readonly free?: FreeMemory;
 }
 /** A `KernelBuild` to report kernels to while a plan is made; null without a compiler. */
-export async function beginKernels(header: string): Promise<KernelBuild | null> {
+export async function startBuild(header: string): Promise<KernelBuild | null> {
   const tools = await toolchain().catch(() => null);
   return tools && new KernelBuild(header, tools, new KernelCache(), cores());
 }
@@ -29,11 +29,11 @@ export async function beginKernels(header: string): Promise<KernelBuild | null> 
 export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<PlanExecutable> {
   requireMemory(plan, options.free ?? { bytes: freeMemory() });
   native(); // reports problems with the addon before kernels are compiled
-  if (plan.entries.some(({ steps }) => steps.some((s) => s.kind === "collective"))) workers();
+  if (plan.entries.some(({ steps }) => steps.some((s) => s.kind === "collective"))) mpiWorkers();
   const cache = options.cache ?? new KernelCache();
-  const build = async (): Promise<Built> => buildKernels(plan, await toolchain(), cache, cores(), options.compiling);
+  const build = async (): Promise<Built> => buildKernels(plan, await toolchain(), cache, cores(), options.onCompile);
   const threads = options.threads ?? cores();
-  let built = await (options.begun?.finish(plan.kernels, options.compiling) ?? build());
+  let built = await (options.build?.finish(plan.kernels, options.onCompile) ?? build());
   // another process may have deleted a cached library since
   if (!built.libraries.every((path) => existsSync(path))) built = await build();
   return new PlanExecutable(plan, load(plan, built, threads, options.shares ?? options.poison === true), options);

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { hostHeader } from "../../compiler/emit/unit.ts";
-import { contractionOf } from "../../compiler/kernel/candidates.ts";
+import { parseContractionKey } from "../../compiler/kernel/candidates.ts";
 import type { Schedule } from "../../compiler/kernel/schedule.ts";
 import { makeFolder, writeAtomic } from "../files.ts";
-import { cacheFolder, distrust, hash } from "./cache.ts";
+import { cacheFolder, hash, untrustedReason } from "./cache.ts";
 import type { Toolchain } from "./toolchain.ts";
 
 const size = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(2 ** 31 - 1));
@@ -18,7 +18,7 @@ const schema = v.object({
   schedules: v.record(
     v.pipe(
       v.string(),
-      v.check((key) => contractionOf(key) !== null, "no contraction is called so"),
+      v.check((key) => parseContractionKey(key) !== null, "no contraction is called so"),
     ),
     v.object({
       bm: size,
@@ -70,7 +70,7 @@ function readOwn(path: string): string | null {
     throw new Problem(`${path} cannot be read: ${String(error)}`, remedy);
   }
   try {
-    const doubt = distrust(fs.fstatSync(file));
+    const doubt = untrustedReason(fs.fstatSync(file));
     if (doubt !== null) throw new Problem(`${path} ${doubt}`, remedy);
     return fs.readFileSync(file, "utf8");
   } finally {

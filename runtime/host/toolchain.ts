@@ -4,8 +4,8 @@ import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { promisify } from "node:util";
-import { askedTarget } from "../../compiler/asked.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { targetFlagText } from "../../compiler/flag-text.ts";
 
 export interface Toolchain {
   /** The program and the arguments that `CXX` gives it (`CXX="ccache g++"`). */
@@ -86,20 +86,20 @@ async function find(environment: Environment): Promise<Toolchain> {
   for (const [program, ...args] of names) {
     const found = program === undefined ? null : await probe([program, ...args], choices, environment);
     if (found === null || program === undefined) continue;
-    if (set !== "native" || !areWordsSlow(found.features)) return found;
+    if (set !== "native" || !isBf16DotSlow(found.features)) return found;
     const without = choices.map((flags) => [...flags, "-mno-avx512bf16"]);
     return (await probe([program, ...args], without, environment)) ?? found;
   }
   throw new Problem(
     chosen.length > 0 ? `CXX is \`${chosen.join(" ")}\`, which does not compile C++17` : "no C++ compiler was found",
-    `install one (Debian: \`apt install g++\`; Fedora: \`dnf install gcc-c++\`; macOS: \`xcode-select --install\`) or name it in CXX; ${askedTarget("reference")} needs none`,
+    `install one (Debian: \`apt install g++\`; Fedora: \`dnf install gcc-c++\`; macOS: \`xcode-select --install\`) or name it in CXX; ${targetFlagText("reference")} needs none`,
   );
 }
 /**
  * Whether dot products of bf16 pairs (`vdpbf16ps`) are slower than FMAs of converted operands, as they are on Intel's CPUs: one every other cycle, where
  * AMD's (which alone have SSE4A) do two a cycle. CPUs with AMX use tiles in place of them.
  */
-export const areWordsSlow = (features: readonly string[]): boolean =>
+export const isBf16DotSlow = (features: readonly string[]): boolean =>
   features.includes("AVX512BF16") && !features.includes("SSE4A") && !features.some((f) => f.startsWith("AMX"));
 
 /**

@@ -2,15 +2,15 @@
 import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { onFile } from "../../compiler/on-file.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
 import { newestCheckpoint } from "../checkpoint.ts";
 import type { Tensor } from "../executable.ts";
-import { makeFolder, readBytes, syncFolder, writeWhole } from "../files.ts";
+import { makeFolder, readBytes, syncFolder, writeFlushed } from "../files.ts";
 import { Copies } from "../names.ts";
 import { readSafetensors, safetensorsChunks } from "../safetensors.ts";
 import { convert, count, fromNumbers, sameShape, sameValues, showShape, transposed, zeros } from "../tensor.ts";
 import type { Json } from "./family.ts";
-import { embedding, type Foreign, head, openForeign, oursOf, readJson, weightFiles } from "./weights.ts";
+import { embedding, head, openTransformers, oursOf, readJson, type TransformersModel, weightFiles } from "./weights.ts";
 
 interface ExportOptions {
   /** The folder of a run, or of an imported model: its newest intact checkpoint is exported. */
@@ -30,7 +30,7 @@ interface Exported {
 
 /** Writes the files of `like` anew, with the run's weights in place of its own: the same names, shapes and dtypes. */
 export function exportModel({ folder, like, out, warn }: ExportOptions): Exported {
-  const foreign = openForeign(like);
+  const foreign = openTransformers(like);
   if (existsSync(out)) throw new Problem(`${out} exists already`, "choose another folder with --out");
   const checkpoint = newestCheckpoint(folder, warn);
   if (!checkpoint)
@@ -40,7 +40,7 @@ export function exportModel({ folder, like, out, warn }: ExportOptions): Exporte
   makeFolder(beside);
   try {
     const written = new Exporter(folder, checkpoint.model, foreign).write(beside);
-    onFile(out, "write", () => renameSync(beside, out));
+    withFileErrors(out, "write", () => renameSync(beside, out));
     syncFolder(dirname(out));
     return { step: checkpoint.state.step, ...written };
   } catch (error) {
@@ -51,12 +51,12 @@ export function exportModel({ folder, like, out, warn }: ExportOptions): Exporte
 
 class Exporter {
   readonly #run: string;
-  readonly #like: Foreign;
+  readonly #like: TransformersModel;
   readonly #ours: Copies;
   /** The head, [V, D], if it shared the embedding's table there and no longer is it. */
   readonly #untied: Tensor | null;
 
-  constructor(run: string, tensors: ReadonlyMap<string, Tensor>, like: Foreign) {
+  constructor(run: string, tensors: ReadonlyMap<string, Tensor>, like: TransformersModel) {
     this.#run = run;
     this.#like = like;
     this.#ours = new Copies(tensors);
@@ -68,11 +68,11 @@ class Exporter {
     for (const file of weightFiles(this.#like.folder)) {
       const tensors = this.#tensorsOf(file);
       for (const t of tensors.values()) parameters += count(t.shape);
-      writeWhole(join(folder, basename(file)), safetensorsChunks(tensors, { format: "pt" }));
+      writeFlushed(join(folder, basename(file)), safetensorsChunks(tensors, { format: "pt" }));
     }
     const [unread] = this.#ours.unused();
     if (unread !== undefined) throw this.#unlike(`the run has \`${unread}\`, and ${this.#like.folder} nothing for it`);
-    for (const [name, content] of this.#others()) writeWhole(join(folder, name), [content]);
+    for (const [name, content] of this.#others()) writeFlushed(join(folder, name), [content]);
     return { parameters, untied: this.#untied !== null };
   }
   /** The tensors of one file of weights: ours, or its own where import does not read them. */

@@ -5,12 +5,12 @@ export type Json = Readonly<Record<string, unknown>>;
 export const lookup = (config: Json, key: string): unknown =>
   key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
 /**
- * Where config.json has a value: dotted paths, the first that is present. `otherwise` is the value if none is (null: the default of the model's
+ * Where config.json has a value: dotted paths, the first that is present. `fallback` is the value if none is (null: the default of the model's
  * header); if it is not given either, the value is required.
  */
-export interface Said {
+export interface ConfigValue {
   readonly keys: readonly string[];
-  readonly otherwise?: number | boolean | null;
+  readonly fallback?: number | boolean | null;
 }
 export interface Family {
   /** The `model_type` of config.json. */
@@ -18,20 +18,20 @@ export interface Family {
   /** The model's name in the library. `file`: its file in std/models; default: decoder. */
   readonly model: string;
   readonly file?: string;
-  readonly header: Readonly<Record<string, Said>>;
+  readonly header: Readonly<Record<string, ConfigValue>>;
   /**
    * Other keys of config.json with the only values that our model supports; checked where a key is present and not null. A function computes the
    * supported value from config.json.
    */
-  readonly only: Readonly<Record<string, unknown>>;
+  readonly supported: Readonly<Record<string, unknown>>;
   /**
    * From their names of weights to ours; each `*` stands for a number, and null means not to read it. A string: their matrices are [out, in] and are
    * transposed to ours, [in, out]; a depthwise convolution [features, 1, width] becomes [width, features]. A list: not transposed; several names
    * share the last axis, interleaved element by element.
    */
-  readonly names: Readonly<Record<string, string | readonly string[] | Runs | Row | null>>;
+  readonly names: Readonly<Record<string, string | readonly string[] | PackedTensor | Row | null>>;
   /** Weights whose names begin with this are skipped. */
-  readonly unread?: string;
+  readonly ignoredPrefix?: string;
   /**
    * Vectors of our model that config.json (not the weights) has as lists of numbers, one for all blocks: our names, and the keys to look under, of
    * which the first present is used. If none is, there is no such vector.
@@ -41,12 +41,12 @@ export interface Family {
   readonly tied?: boolean;
 }
 /**
- * One tensor that holds several of ours: each takes a contiguous run of the last axis, all of one length. `turned`: the last two axes are transposed
+ * One tensor that holds several of ours: each takes a contiguous run of the last axis, all of one length. `transposed`: the last two axes are transposed
  * first.
  */
-export interface Runs {
+export interface PackedTensor {
   readonly runs: readonly string[];
-  readonly turned: boolean;
+  readonly transposed: boolean;
 }
 /** Their matrix of a single row is a vector of ours. */
 export interface Row {

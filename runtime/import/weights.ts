@@ -9,9 +9,9 @@ import { readText } from "../files.ts";
 import { readSafetensors } from "../safetensors.ts";
 import { fromNumbers, transposed, zeros } from "../tensor.ts";
 import { families } from "./families/index.ts";
-import { type Family, type Json, lookup, type Runs } from "./family.ts";
+import { type Family, type Json, lookup, type PackedTensor } from "./family.ts";
 
-export interface Foreign {
+export interface TransformersModel {
   readonly folder: string;
   readonly family: Family;
   /** Values for the model's header. */
@@ -21,10 +21,11 @@ export interface Foreign {
   /** Vectors that config.json has (see `Family.lists`), by our names. */
   readonly lists: ReadonlyMap<string, Tensor>;
 }
-export const isForeign = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+export const isTransformersFolder = (path: string): boolean =>
+  statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 
 /** Reads and checks config.json; reads no weights. */
-export function openForeign(folder: string): Foreign {
+export function openTransformers(folder: string): TransformersModel {
   const path = join(folder, "config.json");
   if (!existsSync(path))
     throw new Problem(`${folder} has no config.json`, "give the folder that transformers' save_pretrained wrote");
@@ -37,8 +38,8 @@ export function openForeign(folder: string): Foreign {
         : `${path}: the model_type is ${shown(config["model_type"])}, which the standard library does not have`,
       `the library has ${families.map((f) => f.type).join(", ")}; write another in the .moe language, and give it renamed weights by \`--params\` (docs/from-pytorch.md)`,
     );
-  requirePlain(path, config["quantization_config"]);
-  for (const [key, wanted] of Object.entries(family.only)) {
+  requireUnquantized(path, config["quantization_config"]);
+  for (const [key, wanted] of Object.entries(family.supported)) {
     const is = lookup(config, key);
     const only: unknown = typeof wanted === "function" ? wanted(config) : wanted;
     if (is !== undefined && shown(is) !== shown(only))
@@ -47,8 +48,8 @@ export function openForeign(folder: string): Foreign {
         "write a model of your own that has it, in the .moe language, and give it renamed weights with `moec run --params`",
       );
   }
-  const header = Object.entries(family.header).flatMap(([name, { keys, otherwise }]): [string, number | boolean][] => {
-    const is = alike(keys.map((key) => lookup(config, key)).find((x) => x !== undefined) ?? otherwise);
+  const header = Object.entries(family.header).flatMap(([name, { keys, fallback }]): [string, number | boolean][] => {
+    const is = commonValue(keys.map((key) => lookup(config, key)).find((x) => x !== undefined) ?? fallback);
     if (typeof is === "number" || typeof is === "boolean") return [[name, is]];
     if (is === null) return [];
     throw new Problem(`${path}: ${keys[0]} is ${shown(is)}`, "it must be a number, or true or false: restore the file");
@@ -72,7 +73,7 @@ function listsOf(path: string, { lists = {} }: Family, config: Json): [string, T
   });
 }
 /** Refuses quantised weights. Released checkpoints may be MXFP4 (GPT-OSS) or FP8 (DeepSeek); transformers can convert them to bf16. */
-function requirePlain(path: string, quantised: unknown): void {
+function requireUnquantized(path: string, quantised: unknown): void {
   if (quantised === undefined || quantised === null) return;
   const { quant_method: method } = quantised as { readonly quant_method?: unknown };
   const how = method === "mxfp4" ? ", quantization_config=Mxfp4Config(dequantize=True)" : "";
@@ -82,7 +83,7 @@ function requirePlain(path: string, quantised: unknown): void {
   );
 }
 /** A list with one value for each layer becomes that value, if all are equal. */
-const alike = (x: unknown): unknown => (Array.isArray(x) && new Set<unknown>(x).size === 1 ? x[0] : x);
+const commonValue = (x: unknown): unknown => (Array.isArray(x) && new Set<unknown>(x).size === 1 ? x[0] : x);
 const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stringify(x));
 export function readJson(path: string): Json {
   const text = readText(path);
@@ -94,7 +95,7 @@ export function readJson(path: string): Json {
 }
 
 /** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
-export function foreignTensors({ folder, family, tied, lists }: Foreign): Map<string, Tensor> {
+export function transformersTensors({ folder, family, tied, lists }: TransformersModel): Map<string, Tensor> {
   const tensors = new Map(lists);
   for (const file of weightFiles(folder))
     for (const [name, t] of readSafetensors(file))
@@ -108,26 +109,26 @@ export const [embedding, head] = ["embed.weight", "head.weight"] as const;
 export function oursOf(name: string, t: Tensor, family: Family, file: string): [name: string, t: Tensor][] {
   const ours = renamed(name, family, file);
   if (ours === null) return [];
-  if (typeof ours === "string") return [[ours, turned(t)]];
-  return "row" in ours ? [[ours.row, { ...t, shape: [t.data.length] }]] : partsOf(t, ours, `${file}: \`${name}\``);
+  if (typeof ours === "string") return [[ours, orient(t)]];
+  return "row" in ours ? [[ours.row, { ...t, shape: [t.data.length] }]] : unpack(t, ours, `${file}: \`${name}\``);
 }
-function turned(t: Tensor): Tensor {
+function orient(t: Tensor): Tensor {
   const [features = 0, one, width = 0] = t.shape;
   if (t.shape.length === 3 && one === 1) return transposed({ ...t, shape: [features, width] });
   return t.shape.length === 2 ? transposed(t) : t;
 }
 /** Splits a tensor along its last axis: interleaved elements, or contiguous runs. */
-function partsOf(t: Tensor, into: readonly string[] | Runs, which: string): [string, Tensor][] {
-  const [names, whole] = "runs" in into ? [into.runs, into.turned ? transposed(t) : t] : [into, t];
+function unpack(t: Tensor, into: readonly string[] | PackedTensor, which: string): [string, Tensor][] {
+  const [names, whole] = "runs" in into ? [into.runs, into.transposed ? transposed(t) : t] : [into, t];
   const columns = whole.shape.at(-1) ?? 0;
   const width = columns / names.length;
   if (!Number.isInteger(width))
     throw new Problem(`${which} has ${columns} columns, for ${names.length} matrices`, "restore the file");
   const [between, within] = "runs" in into ? [width, 1] : [1, names.length];
-  return names.map((name, i) => [name, picked(whole, width, i * between, within)]);
+  return names.map((name, i) => [name, strided(whole, width, i * between, within)]);
 }
 /** `width` elements of each row, from `first` on, `stride` apart. */
-function picked(t: Tensor, width: number, first: number, stride: number): Tensor {
+function strided(t: Tensor, width: number, first: number, stride: number): Tensor {
   const columns = t.shape.at(-1) ?? 0;
   if (width === columns) return t;
   const part = zeros(t.dtype, [...t.shape.slice(0, -1), width]);
@@ -156,8 +157,8 @@ export function weightFiles(folder: string): string[] {
  * What a weight's name becomes: its numbers are replaced by stars for the lookup (`model.layers.*.mlp.experts.*.up_proj.weight`), and filled into our
  * name in the same order.
  */
-function renamed(name: string, { names, model, unread }: Family, file: string): Family["names"][string] {
-  if (unread !== undefined && name.startsWith(unread)) return null;
+function renamed(name: string, { names, model, ignoredPrefix }: Family, file: string): Family["names"][string] {
+  if (ignoredPrefix !== undefined && name.startsWith(ignoredPrefix)) return null;
   const numbers: string[] = [];
   const key = name.replaceAll(/(?<=\.)\d+(?=\.)/g, (n) => {
     numbers.push(n);

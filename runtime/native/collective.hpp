@@ -1,4 +1,4 @@
-// The collectives of a plan on the host, over MPI. compiler/ops/together.ts defines what each computes.
+// The collectives of a plan on the host, over MPI. compiler/ops/collectives.ts defines what each computes.
 #pragma once
 #include <string>
 #include <vector>

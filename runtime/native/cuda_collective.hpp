@@ -1,4 +1,4 @@
-// The collectives of a plan on GPUs, over NCCL. compiler/ops/together.ts defines what each computes.
+// The collectives of a plan on GPUs, over NCCL. compiler/ops/collectives.ts defines what each computes.
 #pragma once
 #include "moves.hpp"
 #include "nccl.hpp"

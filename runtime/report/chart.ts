@@ -1,10 +1,10 @@
 // SVG charts for the report: lines over steps, and heat maps of expert load. Colours are the page's CSS variables, so that both light and dark themes
 // work.
-import { escaped, jsonInScript, short } from "./html.ts";
+import { escaped, formatNumber, jsonInScript } from "./html.ts";
 import { png } from "./png.ts";
 import { type Line, type LoadGrid, type Point, smoothed, thinned } from "./series.ts";
 
-export interface Drawn {
+export interface StyledLine {
   readonly line: Line;
   /** A CSS colour. */
   readonly color: string;
@@ -15,7 +15,7 @@ export interface ChartOptions {
   readonly title: string;
   /** A sentence under the title: what is measured, in which unit, what is good. */
   readonly note: string;
-  readonly lines: readonly Drawn[];
+  readonly lines: readonly StyledLine[];
   /** A horizontal reference line. */
   readonly mark?: { readonly name: string; readonly value: number } | undefined;
   /** Draws smoothed lines, over the unsmoothed values in a faint colour. */
@@ -27,7 +27,7 @@ export interface ChartOptions {
 const most = 400;
 const margin = { left: 46, right: 12, top: 10, bottom: 24 };
 
-interface Space {
+interface PlotArea {
   readonly width: number;
   readonly height: number;
   readonly x: (step: number) => number;
@@ -60,16 +60,16 @@ ${lines.length > 1 ? legend(lines) : ""}
 </figure>`;
 }
 const pair = ({ step, value }: Point): [number, number] => [step, Number(value.toPrecision(5))];
-const summary = (lines: readonly Drawn[]): string =>
+const summary = (lines: readonly StyledLine[]): string =>
   lines
     .slice(0, 6)
     .map(
       ({ line }) =>
-        `${line.name} from ${short(line.points[0]?.value ?? Number.NaN)} to ${short(line.points.at(-1)?.value ?? Number.NaN)}`,
+        `${line.name} from ${formatNumber(line.points[0]?.value ?? Number.NaN)} to ${formatNumber(line.points.at(-1)?.value ?? Number.NaN)}`,
     )
     .join("; ");
 
-function spaceOf({ lines, mark, wide = false, zero = false }: ChartOptions): Space {
+function spaceOf({ lines, mark, wide = false, zero = false }: ChartOptions): PlotArea {
   const [width, height] = wide ? [960, 300] : [470, 220];
   const points = lines.flatMap((d) => d.line.points);
   const all = [...points.map((p) => p.value), ...(mark ? [mark.value] : []), ...(zero ? [0] : [])];
@@ -102,10 +102,10 @@ export function ticks(low: number, high: number, count: number): number[] {
 }
 
 const at = (n: number): string => n.toFixed(1);
-function axes({ width, height, x, y, steps, values }: Space): string {
+function axes({ width, height, x, y, steps, values }: PlotArea): string {
   const rows = values.map(
     (v) =>
-      `<line class="grid" x1="${margin.left}" x2="${width - margin.right}" y1="${at(y(v))}" y2="${at(y(v))}"/><text x="${margin.left - 6}" y="${at(y(v) + 4)}" text-anchor="end">${short(v)}</text>`,
+      `<line class="grid" x1="${margin.left}" x2="${width - margin.right}" y1="${at(y(v))}" y2="${at(y(v))}"/><text x="${margin.left - 6}" y="${at(y(v) + 4)}" text-anchor="end">${formatNumber(v)}</text>`,
   );
   const last = x(steps.at(-1) ?? 0);
   const columns = steps
@@ -116,20 +116,21 @@ function axes({ width, height, x, y, steps, values }: Space): string {
     });
   return [...rows, ...columns].join("");
 }
-const path = ({ line, color }: Drawn, { x, y }: Space, kind: string): string =>
+const path = ({ line, color }: StyledLine, { x, y }: PlotArea, kind: string): string =>
   `<polyline class="${kind}" style="stroke:${color}" points="${line.points.map((p) => `${at(x(p.step))},${at(y(p.value))}`).join(" ")}"/>`;
-const dots = ({ line, color }: Drawn, space: Space): string =>
+const dots = ({ line, color }: StyledLine, space: PlotArea): string =>
   [
     path({ line, color }, space, "line thin"),
     ...line.points.map(
       (p) => `<circle style="fill:${color}" cx="${at(space.x(p.step))}" cy="${at(space.y(p.value))}" r="4"/>`,
     ),
   ].join("");
-const reference = (mark: { readonly name: string; readonly value: number }, { width, y }: Space): string =>
-  `<line class="mark" x1="${margin.left}" x2="${width - margin.right}" y1="${at(y(mark.value))}" y2="${at(y(mark.value))}"/><text class="marked" x="${width - margin.right - 4}" y="${at(y(mark.value) - 6)}" text-anchor="end">${escaped(`${mark.name} ${short(mark.value)}`)}</text>`;
+const reference = (mark: { readonly name: string; readonly value: number }, { width, y }: PlotArea): string =>
+  `<line class="mark" x1="${margin.left}" x2="${width - margin.right}" y1="${at(y(mark.value))}" y2="${at(y(mark.value))}"/><text class="marked" x="${width - margin.right - 4}" y="${at(y(mark.value) - 6)}" text-anchor="end">${escaped(`${mark.name} ${formatNumber(mark.value)}`)}</text>`;
 /** The names of all lines, or, if there are more than eight, of the first and the last, whose colours the others are between. */
-function legend(lines: readonly Drawn[]): string {
-  const item = ({ line, color }: Drawn): string => `<li><i style="background:${color}"></i>${escaped(line.name)}</li>`;
+function legend(lines: readonly StyledLine[]): string {
+  const item = ({ line, color }: StyledLine): string =>
+    `<li><i style="background:${color}"></i>${escaped(line.name)}</li>`;
   const [first, last] = [lines[0], lines.at(-1)];
   if (lines.length <= 8 || !first || !last) return `<ul class="legend">${lines.map(item).join("")}</ul>`;
   return `<ul class="legend">${item(first)}<li>to</li>${item(last)}</ul>`;

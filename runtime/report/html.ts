@@ -5,7 +5,7 @@ export const escaped = (text: string): string =>
 export const jsonInScript = (value: unknown): string => JSON.stringify(value).replaceAll("<", "\\u003c");
 
 /** About four significant digits: `1234.5`, `0.0123`, `12.3k`. */
-export function short(x: number): string {
+export function formatNumber(x: number): string {
   if (!Number.isFinite(x)) return String(x);
   if (x === 0) return "0";
   const size = Math.abs(x);
@@ -15,7 +15,7 @@ export function short(x: number): string {
   return `${Number((x / 1000 ** unit).toPrecision(3))}${["", "k", "M", "G", "T"][unit] ?? ""}`;
 }
 /** `999 B`, `4.1 kB`, `118 MB`. */
-export function bytes(n: number): string {
+export function formatBytes(n: number): string {
   const unit = n < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(n) / 3));
   return `${Number((n / 1000 ** unit).toPrecision(3))} ${["", "k", "M", "G", "T"][unit] ?? ""}B`;
 }

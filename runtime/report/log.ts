@@ -34,18 +34,18 @@ const step = v.object({
   tokens_per_second: v.optional(v.number()),
   seconds: v.optional(v.number()),
 });
-export type LoggedAbout = v.InferOutput<typeof about>;
+export type LoggedRun = v.InferOutput<typeof about>;
 export type LoggedStep = v.InferOutput<typeof step>;
 export interface RunRecord {
   readonly folder: string;
   readonly config: RunConfig;
-  readonly about: LoggedAbout;
+  readonly about: LoggedRun;
   /** In order, at least one. */
   readonly steps: readonly LoggedStep[];
 }
 
 /** Throws Problem if the folder holds no run, or if a line is not one that `moec train` writes; a last line that was cut off is ignored. */
-export function readRun(folder: string): RunRecord {
+export function readRunLog(folder: string): RunRecord {
   const config = readConfig(folder);
   const path = join(folder, "log.jsonl");
   if (!existsSync(path))
@@ -53,7 +53,7 @@ export function readRun(folder: string): RunRecord {
       `${folder} holds no steps: there is no log.jsonl`,
       "give the folder of a training: what `moec import` wrote is trained by `moec train FOLDER/model.moe --params FOLDER`",
     );
-  let first: LoggedAbout = {};
+  let first: LoggedRun = {};
   const steps: LoggedStep[] = [];
   let number = 0;
   let cut: Problem | null = null;

@@ -1,8 +1,8 @@
 // Makes a run's report, one self-contained HTML page: it fetches nothing, and its only script shows values under the pointer.
-import { counted } from "../../compiler/counted.ts";
-import { type ChartOptions, chart, type Drawn, heatMap } from "./chart.ts";
-import { bytes, escaped, short } from "./html.ts";
-import type { LoggedAbout, RunRecord } from "./log.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
+import { type ChartOptions, chart, heatMap, type StyledLine } from "./chart.ts";
+import { escaped, formatBytes, formatNumber } from "./html.ts";
+import type { LoggedRun, RunRecord } from "./log.ts";
 import { script, style } from "./page-assets.ts";
 import { imbalanceLines, type Line, line, loadGrids, lossLines, median, metricLines } from "./series.ts";
 
@@ -10,12 +10,12 @@ export function reportPage(run: RunRecord): string {
   const { config, folder, steps } = run;
   const unit = run.about.bigram === undefined ? "token" : "byte";
   const last = steps.at(-1)?.step ?? 0;
-  const status = last >= config.steps ? counted(last, "step") : `step ${last} of ${config.steps}`;
+  const status = last >= config.steps ? pluralize(last, "step") : `step ${last} of ${config.steps}`;
   const { B, T, ...sizes } = config.sizes;
   const about = [
     folder,
     status,
-    `${counted(Number(B), "row")} of ${counted(Number(T), unit)} a step`,
+    `${pluralize(Number(B), "row")} of ${pluralize(Number(T), unit)} a step`,
     `seed ${config.seed}`,
     ...config.data.files,
   ];
@@ -67,29 +67,29 @@ function tiles({ about, config, steps }: RunRecord): string {
     [
       "training loss",
       (recent.reduce((a, b) => a + b, 0) / recent.length).toFixed(3),
-      `mean of the last ${counted(recent.length, "step")}`,
+      `mean of the last ${pluralize(recent.length, "step")}`,
     ],
-    ["tokens", short(tokens), Number.isNaN(speed) ? "" : `${short(speed)} a second`],
+    ["tokens", formatNumber(tokens), Number.isNaN(speed) ? "" : `${formatNumber(speed)} a second`],
     ...(about.parameters === undefined
       ? []
-      : [["parameters", short(about.parameters), sizesOf(about)] satisfies [string, string, string]]),
+      : [["parameters", formatNumber(about.parameters), sizesOf(about)] satisfies [string, string, string]]),
   ];
   return `<div class="tiles">${all.map(([name, value, more]) => `<div><span>${name}</span><b>${value}</b><small>${escaped(more)}</small></div>`).join("")}</div>`;
 }
-function measured({ measure, bigram }: LoggedAbout): string {
+function measured({ measure, bigram }: LoggedRun): string {
   if (measure?.unit === undefined) return measure?.losses.join(" + ") ?? "";
   return bigram === undefined ? measure.unit : `${measure.unit}; bigram ${bigram.toFixed(3)}`;
 }
-function sizesOf({ parameters, trained = parameters, plan }: LoggedAbout): string {
+function sizesOf({ parameters, trained = parameters, plan }: LoggedRun): string {
   const total = plan?.["arena"];
-  const learned = trained === undefined || trained === parameters ? [] : [`${short(trained)} are trained`];
-  return [...learned, ...(total === undefined ? [] : [`${bytes(total)} of memory`])].join(", ");
+  const learned = trained === undefined || trained === parameters ? [] : [`${formatNumber(trained)} are trained`];
+  return [...learned, ...(total === undefined ? [] : [`${formatBytes(total)} of memory`])].join(", ");
 }
 
 const accent = "var(--accent)";
 const second = "var(--second)";
 /** Lines of the layers, coloured from light to dark with depth. */
-const byDepth = (lines: readonly Line[]): Drawn[] =>
+const byDepth = (lines: readonly Line[]): StyledLine[] =>
   lines.map((l, i) => ({
     line: l,
     color:
@@ -102,7 +102,7 @@ function lossCharts({ about, steps }: RunRecord): string[] {
   const held = line("held out", steps, (s) => s.held_out);
   const unit = about.measure?.unit;
   const all = lossLines(steps);
-  const total: Drawn[] = [{ line: line("training, sum of all losses", steps, (s) => s.loss), color: accent }];
+  const total: StyledLine[] = [{ line: line("training, sum of all losses", steps, (s) => s.loss), color: accent }];
   const main: ChartOptions = {
     title: "Training and held-out loss",
     note: `${unit === undefined ? "" : `In ${unit}. `}Bold is the mean of the steps around; the held-out loss is of text that is not trained on.`,
@@ -181,10 +181,10 @@ function memory({ about: { plan } }: RunRecord): string[] {
   const note =
     plan?.["arena"] === undefined
       ? "Bytes by what they hold."
-      : `Bytes by what they hold; ${bytes(plan["arena"])} in all, for buffers whose lives do not meet share memory.`;
+      : `Bytes by what they hold; ${formatBytes(plan["arena"])} in all, for buffers whose lives do not meet share memory.`;
   const rows = parts.map(
     ([name, n]) =>
-      `<tr><th>${escaped(name)}</th><td class="bar"><i style="width:${((100 * n) / most).toFixed(1)}%"></i></td><td>${bytes(n)}</td></tr>`,
+      `<tr><th>${escaped(name)}</th><td class="bar"><i style="width:${((100 * n) / most).toFixed(1)}%"></i></td><td>${formatBytes(n)}</td></tr>`,
   );
   if (parts.length === 0) return [];
   return [

@@ -3,43 +3,44 @@ import { createContext, Script } from "node:vm";
 import type { Tokenizer as Library } from "@huggingface/tokenizers";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Codec, Decoder, Progress } from "../tokens.ts";
-import { type Cuts, cutsOf, parts } from "./cuts.ts";
-import { exactly, partsOf } from "./exact.ts";
 import { type Part, readTokenizer, type TokenizerFile, unsupported } from "./file.ts";
+import { exactPreTokenizer, partsOf } from "./pre-tokenizer.ts";
+import { type SplitPoints, splitPointsOf, splitText } from "./split-points.ts";
 
-/** `at`: a tokenizer.json, or its folder. `patience`: the time limit, in milliseconds, for encoding the shortest text. */
-export async function openTokenizer(at: string, patience = 30_000): Promise<Codec> {
+/** `at`: a tokenizer.json, or its folder. `timeLimit`: the time limit, in milliseconds, for encoding the shortest text. */
+export async function openTokenizer(at: string, timeLimit = 30_000): Promise<Codec> {
   const file = readTokenizer(at);
   requirePieces(file);
-  const pre = file.json.pre_tokenizer && exactly(file.json.pre_tokenizer, file);
+  const pre = file.json.pre_tokenizer && exactPreTokenizer(file.json.pre_tokenizer, file);
   const { Tokenizer } = await import("@huggingface/tokenizers");
   try {
     const library = new Tokenizer({ ...file.json, pre_tokenizer: pre }, file.config);
-    // `cutsOf` also runs the file's regular expressions, on single letters, so it is under the time limit too
-    return within(file, "a", patience, () => codecOf(file, library, cutsOf(file.json, pre), patience));
+    // `splitPointsOf` also runs the file's regular expressions, on single letters, so it is under the time limit too
+    return withTimeLimit(file, "a", timeLimit, () => codecOf(file, library, splitPointsOf(file.json, pre), timeLimit));
   } catch (cause) {
     if (cause instanceof Problem) throw cause;
     throw unsupported(file, cause instanceof Error ? cause.message : String(cause));
   }
 }
-function codecOf(file: TokenizerFile, library: Library, cuts: Cuts | null, patience: number): Codec {
-  const end = idOf(library, file.config.eos_token);
-  const { before, after } = around(file, library);
-  const plain = (text: string): number[] => within(file, text, patience + text.length, () => idsOf(library, text));
+function codecOf(file: TokenizerFile, library: Library, cuts: SplitPoints | null, timeLimit: number): Codec {
+  const endToken = idOf(library, file.config.eos_token);
+  const { before, after } = specialTokens(file, library);
+  const plain = (text: string): number[] =>
+    withTimeLimit(file, text, timeLimit + text.length, () => idsOf(library, text));
   return {
     name: "tokenizer",
     unit: "token",
-    asked: { tokenizer: file.hash },
+    config: { tokenizer: file.hash },
     files: file.files,
-    tokens: [...library.get_vocab().values()].reduce((most, id) => Math.max(most, id + 1), 0),
-    end,
+    vocabularySize: [...library.get_vocab().values()].reduce((most, id) => Math.max(most, id + 1), 0),
+    endToken,
     encode: (text) => {
       const ids = [...before, ...plain(text)];
-      return ids.length > 0 ? ids : end === null ? plain("\n") : [end];
+      return ids.length > 0 ? ids : endToken === null ? plain("\n") : [endToken];
     },
-    data: (bytes, path, progress) => {
-      requireWhole(bytes, path, cuts);
-      const ids = [...parts(utf8(bytes, path, progress), cuts)].map((part) => Int32Array.from(plain(part)));
+    encodeFile: (bytes, path, progress) => {
+      requireSplittable(bytes, path, cuts);
+      const ids = [...splitText(utf8(bytes, path, progress), cuts)].map((part) => Int32Array.from(plain(part)));
       return joined([Int32Array.from(before), ...ids, Int32Array.from(after)]);
     },
     decoder: (prompt) => decoderOf(library, prompt),
@@ -58,7 +59,7 @@ const idsOf = (library: Library, text: string, special = false): number[] =>
  * The tokens to put before and after each text. As in transformers, the config's `add_bos_token` and `add_eos_token` take precedence over the
  * post-processor.
  */
-function around({ config, json }: TokenizerFile, library: Library): Record<"before" | "after", number[]> {
+function specialTokens({ config, json }: TokenizerFile, library: Library): Record<"before" | "after", number[]> {
   const { add_bos_token: bos, add_eos_token: eos } = config;
   const wanted = (add: boolean | null | undefined, named: Named): number[] => {
     const id = idOf(library, named);
@@ -73,7 +74,7 @@ function around({ config, json }: TokenizerFile, library: Library): Record<"befo
 
 const inTime = new Script("run()");
 /** Runs with a time limit in milliseconds (a hundred times what a text needs), in case a regular expression of the file backtracks without end. */
-function within<T>(file: TokenizerFile, text: string, timeout: number, run: () => T): T {
+function withTimeLimit<T>(file: TokenizerFile, text: string, timeout: number, run: () => T): T {
   let result: { readonly value: T } | undefined;
   try {
     inTime.runInContext(createContext({ run: () => void (result = { value: run() }) }), { timeout });
@@ -88,21 +89,21 @@ function within<T>(file: TokenizerFile, text: string, timeout: number, run: () =
 }
 
 /** The largest file, in bytes, that can be encoded without cuts: it takes some 200 times as much memory. */
-const whole = 8 << 20;
-function requireWhole(bytes: Uint8Array, path: string, cuts: Cuts | null): void {
-  if (cuts !== null || bytes.length <= whole) return;
+const maxUnsplitBytes = 8 << 20;
+function requireSplittable(bytes: Uint8Array, path: string, cuts: SplitPoints | null): void {
+  if (cuts !== null || bytes.length <= maxUnsplitBytes) return;
   throw new Problem(
-    `${path} has ${bytes.length} bytes, and this tokenizer takes a text whole, up to ${whole}`,
+    `${path} has ${bytes.length} bytes, and this tokenizer takes a text whole, up to ${maxUnsplitBytes}`,
     "cut it where you like into files of at most that, and give them in order: --data a.txt b.txt",
   );
 }
-const slice = 1 << 16;
+const chunkBytes = 1 << 16;
 function* utf8(bytes: Uint8Array, path: string, progress: Progress | undefined): Generator<string> {
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  for (let at = 0; at < bytes.length; at += slice) {
+  for (let at = 0; at < bytes.length; at += chunkBytes) {
     progress?.(at, bytes.length);
     try {
-      yield decoder.decode(bytes.subarray(at, at + slice), { stream: at + slice < bytes.length });
+      yield decoder.decode(bytes.subarray(at, at + chunkBytes), { stream: at + chunkBytes < bytes.length });
     } catch (cause) {
       if (!(cause instanceof TypeError)) throw cause;
       throw new Problem(
@@ -123,14 +124,16 @@ function joined(chunks: readonly Int32Array[]): Int32Array {
 }
 
 /** Decoders that can run incrementally: the text of some tokens is a prefix of the text with more tokens, except for an incomplete character. */
-const pieceByPiece = new Set("ByteLevel WordPiece Metaspace BPEDecoder Replace Fuse Strip ByteFallback".split(" "));
+const incrementalDecoders = new Set(
+  "ByteLevel WordPiece Metaspace BPEDecoder Replace Fuse Strip ByteFallback".split(" "),
+);
 function requirePieces(file: TokenizerFile, part: Part | null = file.json.decoder): void {
   if (part?.type === "Sequence") for (const inner of partsOf(part, "decoders")) requirePieces(file, inner);
   else if (part) {
     const expression =
       part.type === "Replace" && typeof (part["pattern"] as { String?: unknown } | undefined)?.String !== "string";
     const cutsEnd = part.type === "Strip" && part["stop"] !== 0;
-    if (!pieceByPiece.has(part.type) || expression || cutsEnd)
+    if (!incrementalDecoders.has(part.type) || expression || cutsEnd)
       throw unsupported(file, `decoder: moec does not know ${JSON.stringify(part).slice(0, 80)}`);
   }
 }

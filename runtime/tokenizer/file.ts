@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { onFile } from "../../compiler/on-file.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
 import { hashOf, readBytes } from "../files.ts";
 
 export const tokenizerName = "tokenizer.json";
@@ -77,7 +77,7 @@ const remedy = "give a tokenizer.json of Hugging Face's tokenizers, or a folder 
 
 /** `at`: a tokenizer.json, or its folder; a tokenizer_config.json in the same folder is read too. */
 export function readTokenizer(at: string): TokenizerFile {
-  const isFolder = onFile(at, "read", () => statSync(at)).isDirectory();
+  const isFolder = withFileErrors(at, "read", () => statSync(at)).isDirectory();
   const path = isFolder ? join(at, tokenizerName) : at;
   if (!existsSync(path)) throw new Problem(`${at} has no ${tokenizerName}`, remedy);
   const beside = join(dirname(path), configName);
@@ -86,14 +86,14 @@ export function readTokenizer(at: string): TokenizerFile {
   const [text, config] = [...files.values()];
   return {
     path,
-    json: checked(path, schema, withKind(parsed(path, text))),
+    json: checked(path, schema, withModelType(parsed(path, text))),
     config: checked(beside, configSchema, config ? parsed(beside, config) : {}),
     files,
     hash: hashOf(files.values()),
   };
 }
 function readLimited(path: string): Uint8Array {
-  const { size } = onFile(path, "read", () => statSync(path));
+  const { size } = withFileErrors(path, "read", () => statSync(path));
   if (size > most) throw new Problem(`${path} has ${size} bytes; a tokenizer's are ${most} at most`, remedy);
   return readBytes(path);
 }
@@ -105,7 +105,7 @@ function parsed(path: string, bytes: Uint8Array | undefined): unknown {
   }
 }
 /** Adds the type of the model, which old files leave out. */
-function withKind(json: unknown): unknown {
+function withModelType(json: unknown): unknown {
   if (!isObject(json) || !isObject(json["model"]) || "type" in json["model"]) return json;
   const { vocab, merges: pairs } = json["model"];
   const type = Array.isArray(vocab) ? "Unigram" : pairs === undefined ? "WordPiece" : "BPE";

@@ -21,7 +21,7 @@ const losses = (name: string, ...flags: readonly string[]): Check => ({
 });
 const sized = (...sizes: readonly string[]): string[] => sizes.flatMap((size) => ["--set", size]);
 /** With a worker on each of two GPUs. Open MPI's mpirun runs as root only with its flag, which other launchers do not know. */
-const byTwo = (...flags: readonly string[]): Check => {
+const onTwoGpus = (...flags: readonly string[]): Check => {
   const two = ["-n", "2", ...ts("scripts/gpu/losses.ts", ...flags)];
   return {
     name: "losses/two-gpus",
@@ -78,7 +78,7 @@ function sanitized(tool: string, seconds: number): Check[] {
 /**
  * Profiles a benchmark's kernels by ncu: time, utilisation of tensor cores and memory, registers. Includes the trials of variants in the first runs.
  */
-function counted(name: string, number: number): Check {
+function profiled(name: string, number: number): Check {
   const metrics = [
     "gpu__time_duration.sum",
     "sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active",
@@ -108,14 +108,14 @@ export const checks: readonly Check[] = [
   losses("bf16", "--precision", "bf16"),
   losses("bf16-large", "--precision", "bf16", ...large),
   losses("tf32", "--tf32", ...large),
-  byTwo("--precision", "bf16", ...large),
+  onTwoGpus("--precision", "bf16", ...large),
   bench("bf16", 300, []),
   ...sanitized("memcheck", 120),
   ...sanitized("racecheck", 180),
   bench("bf16-mma", 200, [], { MOEC_WGMMA: "0", ...alone }),
   bench("tf32", 240, ["--tf32"]),
   bench("f32", 240, ["--precision", "f32"]),
-  ...["dense", "narrow", "wide-512", "wide-2048", "small", "attention-64", "attention-128"].map(counted),
+  ...["dense", "narrow", "wide-512", "wide-2048", "small", "attention-64", "attention-128"].map(profiled),
   ...sanitized("synccheck", 120),
   ...sanitized("initcheck", 120),
 ];

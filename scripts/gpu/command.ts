@@ -15,7 +15,7 @@ const tools = [
   ...(existsSync(profilers) ? readdirSync(profilers).map((version) => join(profilers, version)) : []),
 ];
 
-export interface Ended {
+export interface CommandResult {
   readonly how: "ok" | "failed" | "timed out" | "missing";
   /** Its error, or the last line that it printed. */
   readonly said: string;
@@ -23,10 +23,15 @@ export interface Ended {
   readonly tail: string;
 }
 /** At most so many bytes of one command's output are written to its log. */
-const most = 2 ** 20;
+const maxLogBytes = 2 ** 20;
 
 /** Runs a command and appends its output to the log. After `seconds` it is killed with all processes that it started. */
-export function run(command: readonly string[], more: Check["env"], seconds: number, log: string): Promise<Ended> {
+export function run(
+  command: readonly string[],
+  more: Check["env"],
+  seconds: number,
+  log: string,
+): Promise<CommandResult> {
   const [program = "", ...args] = command;
   const path = [env["PATH"], ...tools].join(":");
   const child = spawn(program, args, {
@@ -38,7 +43,7 @@ export function run(command: readonly string[], more: Check["env"], seconds: num
   let [bytes, tail] = [0, ""];
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding("utf8").on("data", (text: string) => {
-      if (bytes < most) appendFileSync(log, text);
+      if (bytes < maxLogBytes) appendFileSync(log, text);
       bytes += text.length;
       tail = (tail + text).slice(-4000);
     });
@@ -47,7 +52,7 @@ export function run(command: readonly string[], more: Check["env"], seconds: num
       if (child.pid !== undefined) endGroup(child.pid);
       end("timed out"); // does not wait for the process, which may hang in the driver
     }, seconds * 1000);
-    const end = (how: Ended["how"], said = lineOf(tail, how)): void => {
+    const end = (how: CommandResult["how"], said = lineOf(tail, how)): void => {
       clearTimeout(timer);
       done({ how, said, tail });
     };
@@ -63,7 +68,7 @@ function endGroup(leader: number): void {
   }
 }
 /** An error's line stands before its help and stack. */
-function lineOf(text: string, how: Ended["how"]): string {
+function lineOf(text: string, how: CommandResult["how"]): string {
   const lines = text.trimEnd().split("\n");
   const error = how === "failed" ? lines.findLast((line) => line.startsWith("error: ")) : undefined;
   return (error ?? lines.at(-1) ?? "").trim().slice(0, 160);

@@ -3,15 +3,15 @@
 // one model together, on the host too.
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { explain, note, print } from "../../cli/output.ts";
+import { formatError, note, print } from "../../cli/output.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { launched } from "../../runtime/mpi.ts";
+import { launchInfo } from "../../runtime/mpi.ts";
 import { table } from "../../runtime/table.ts";
 import type { TrainOptions } from "../../runtime/train.ts";
 import { lossesOf } from "../../test/losses.ts";
 
 const file = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-const rank = launched()?.rank ?? 0;
+const rank = launchInfo()?.rank ?? 0;
 type Options = Omit<TrainOptions, "program" | "data" | "out">;
 const losses = (options: Options): Promise<number[]> =>
   lossesOf({ ...options, program: file("examples/gpt-moe.moe"), data: [file("README.md")] });
@@ -26,7 +26,7 @@ async function host(options: Options): Promise<number[] | null> {
   }
 }
 /** The allowed relative difference of a loss: half a unit in the last place of the operands, and as much again for sums in another order. */
-const apart = { exact: 1e-4, rounded: 2 ** -8 };
+const tolerance = { exact: 1e-4, rounded: 2 ** -8 };
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -44,7 +44,7 @@ async function main(): Promise<void> {
   const gpu = { ...same, target: "cuda", tf32: values.tf32 } as const;
   const [first, second] = [await losses(gpu), await losses(gpu)];
   const expected = await host(same);
-  const bound = precision === "bf16" || values.tf32 ? apart.rounded : apart.exact;
+  const bound = precision === "bf16" || values.tf32 ? tolerance.rounded : tolerance.exact;
   const distance = (i: number): number => Math.abs((first[i] ?? Number.NaN) / (expected?.[i] ?? Number.NaN) - 1);
   const rows = first.map((x, i) => [
     i === first.length - 1 ? "held out" : String(i + 1),
@@ -63,6 +63,6 @@ async function main(): Promise<void> {
 try {
   await main();
 } catch (error) {
-  note(explain(error));
+  note(formatError(error));
   process.exitCode = 1;
 }

@@ -3,7 +3,7 @@
 import { argv } from "node:process";
 import { cudaCases } from "../../bench/cases.ts";
 import { Subject } from "../../bench/subject.ts";
-import { endWithReader, explain, note, print } from "../../cli/output.ts";
+import { formatError, handleOutputErrors, note, print } from "../../cli/output.ts";
 import { kernelTable, kernelTimes, unknownLimits } from "../../runtime/kernel-times.ts";
 
 async function main(): Promise<void> {
@@ -18,10 +18,10 @@ async function main(): Promise<void> {
     subject.close();
   }
 }
-endWithReader();
+handleOutputErrors();
 try {
   await main();
 } catch (error) {
-  note(explain(error));
+  note(formatError(error));
   process.exitCode = 1;
 }

@@ -4,22 +4,22 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { env } from "node:process";
-import { explain, note, print } from "../../cli/output.ts";
+import { formatError, note, print } from "../../cli/output.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { asked, misused } from "../asked.ts";
+import { parseCommandLine, usageError } from "../command-line.ts";
 import { type Check, checks, moec } from "./checks.ts";
-import { type Ended, run } from "./command.ts";
+import { type CommandResult, run } from "./command.ts";
 
 const usage = `npm run gpu -- -o FOLDER [--seconds N] [PART...]
   -o         the folder that gets summary.txt and the parts' logs
   --seconds  for all parts together
   PART       ${checks.map(({ name }) => name).join(", ")}, or what is before the stroke; without any, all in this order`;
 
-async function checked({ commands, env: more, seconds }: Check, left: number, log: string): Promise<Ended> {
+async function checked({ commands, env: more, seconds }: Check, left: number, log: string): Promise<CommandResult> {
   const scratch = mkdtempSync(join(tmpdir(), "moec-gpu-"));
   const end = performance.now() + Math.min(seconds, left) * 1000;
   try {
-    let ended: Ended = { how: "missing", said: "", tail: "" };
+    let ended: CommandResult = { how: "missing", said: "", tail: "" };
     for (const command of commands) {
       const words = command.map((word) => word.replace("{scratch}", scratch));
       const shown = [...Object.entries(more ?? {}).map(([name, value]) => `${name}=${value}`), ...words].join(" ");
@@ -48,19 +48,19 @@ async function runnable(chosen: readonly Check[], log: string): Promise<readonly
   const alone = chosen.filter(({ name }) => name.startsWith("doctor/"));
   const problems = alone.length === chosen.length ? [] : await missing(log);
   if (problems.length === 0) return chosen;
-  note(["no GPU can be used here, so only the part doctor runs", ...problems.map((p) => explain(p))].join("\n"));
+  note(["no GPU can be used here, so only the part doctor runs", ...problems.map((p) => formatError(p))].join("\n"));
   process.exitCode = 1;
   return alone;
 }
 
 async function main(): Promise<void> {
   const options = { out: { type: "string", short: "o" }, seconds: { type: "string", default: "Infinity" } } as const;
-  const { values, positionals } = asked(usage, options, Number.POSITIVE_INFINITY);
+  const { values, positionals } = parseCommandLine(usage, options, Number.POSITIVE_INFINITY);
   const wanted = (name: string): boolean => positionals.some((p) => p === name || p === name.split("/")[0]);
   const unknown = positionals.filter((p) => !checks.some(({ name }) => p === name || p === name.split("/")[0]));
-  if (unknown.length > 0) misused(`there is no part ${unknown.join(", ")}`, usage);
-  if (!(Number(values.seconds) > 0)) misused(`--seconds ${values.seconds} is no number above 0`, usage);
-  if (values.out === undefined) return misused("no folder is named", usage);
+  if (unknown.length > 0) usageError(`there is no part ${unknown.join(", ")}`, usage);
+  if (!(Number(values.seconds) > 0)) usageError(`--seconds ${values.seconds} is no number above 0`, usage);
+  if (values.out === undefined) return usageError("no folder is named", usage);
   const folder = resolve(env["INIT_CWD"] ?? ".", values.out);
   mkdirSync(folder, { recursive: true });
   const summary = join(folder, "summary.txt");

@@ -6,7 +6,7 @@ import * as fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { env, execPath } from "node:process";
 import { print, showBytes } from "../../cli/output.ts";
-import { asked, misused } from "../asked.ts";
+import { parseCommandLine, usageError } from "../command-line.ts";
 import { folderOf, packagesFor } from "./packages.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -56,8 +56,8 @@ function putNode(folder: string, scratch: string): void {
 }
 function main(): void {
   const usage = "npm run kit -- -o FOLDER\n  -o  the folder that gets the kit";
-  const { values } = asked(usage, { out: { type: "string", short: "o" } });
-  if (values.out === undefined) return misused("no folder is named", usage);
+  const { values } = parseCommandLine(usage, { out: { type: "string", short: "o" } });
+  if (values.out === undefined) return usageError("no folder is named", usage);
   const folder = resolve(env["INIT_CWD"] ?? ".", values.out);
   fs.mkdirSync(folder, { recursive: true });
   const scratch = fs.mkdtempSync(join(folder, ".making-"));

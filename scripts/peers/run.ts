@@ -3,12 +3,12 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { argv, env, execPath, exit } from "node:process";
-import { asked } from "../asked.ts";
+import { parseCommandLine } from "../command-line.ts";
 
 const usage = `npm run peers, or npm run peers -- demo FLAGS...
   demo   PyTorch trains the demo's model; its flags are those of scripts/peers/demo.py
 PYTHON names the interpreter that has torch and safetensors`;
-if (argv[2] !== "demo") asked(usage, {});
+if (argv[2] !== "demo") parseCommandLine(usage, {});
 
 const root = join(import.meta.dirname, "..", "..");
 const python = env["PYTHON"] ?? "python3";

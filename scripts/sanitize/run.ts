@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process, { argv, env, execPath } from "node:process";
 import { print } from "../../cli/output.ts";
-import { misused } from "../asked.ts";
+import { usageError } from "../command-line.ts";
 
 interface Sanitizer {
   readonly flags: string;
@@ -34,7 +34,7 @@ if (name === "--help" || name === "-h") {
   print(usage);
   process.exit(0);
 }
-const sanitizer = sanitizers[name] ?? misused(`no sanitizer is called ${name}`, usage);
+const sanitizer = sanitizers[name] ?? usageError(`no sanitizer is called ${name}`, usage);
 const root = join(import.meta.dirname, "../..");
 const folder = mkdtempSync(join(tmpdir(), "moec-sanitize-"));
 const path = (file: string): string => execFileSync("g++", [`-print-file-name=${file}`], { encoding: "utf8" }).trim();
@@ -48,7 +48,7 @@ function addon({ flags }: Sanitizer): string {
   const { status, stderr } = spawnSync(execPath, ["runtime/native/install.js"], { cwd: folder, env: given });
   if (status !== 0) {
     rmSync(folder, { recursive: true });
-    misused(`the addon does not compile with ${flags}\n${stderr.toString()}`, usage);
+    usageError(`the addon does not compile with ${flags}\n${stderr.toString()}`, usage);
   }
   return join(folder, "build/Release/moec.node");
 }

@@ -18,7 +18,7 @@ const launch = (name: string, args: readonly VirtualArg[], tasks = 1, threads = 
   phase: "forward",
 });
 /** A plan of three launches: y = 2x, the sum of y, then w += the sum, which is written to a temporary and copied to the store. */
-export function chain(threads?: number): Plan {
+export function chainPlan(threads?: number): Plan {
   const [w, x] = [ofStore(buffer("w", [1])), ofStore(buffer("train/x", [rows, 16]))];
   const [y, sum, next] = [buffer("y", [rows, 16]), buffer("sum", [1]), buffer("next", [1])];
   const sequence: Sequence = {
@@ -48,8 +48,8 @@ export const inputs = new Map([
   ],
 ]);
 /** The same plan, where kernel `twice` has a variant with this name, and the code to load for it. */
-export function varied(name: string): { readonly plan: Plan; readonly variants: Variants } {
-  const plain = chain();
+export function chainPlanWithVariant(name: string): { readonly plan: Plan; readonly variants: Variants } {
+  const plain = chainPlan();
   const variant = { name, text: "", launch: shape, maps: [], writes: [1] };
   const kernels = plain.kernels.map((k) => (k.name === "twice" ? { ...k, variant } : k));
   const at = kernels.findIndex((k) => k.name === "twice");

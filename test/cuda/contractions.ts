@@ -1,5 +1,5 @@
 // Contractions of bf16 that have wgmma variants, and a comparison of their results with the interpreter.
-import { rounded } from "../../compiler/graph/array.ts";
+import { roundAll } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../../compiler/graph/node.ts";
@@ -196,17 +196,17 @@ export const cases: readonly Case[] = [
     },
   },
 ];
-export interface Made extends Run {
+export interface BuiltCase extends Run {
   readonly case_: Case;
   readonly values: readonly Value[];
   readonly rows: Value | undefined;
 }
-export function made(c: Case, by = byVariants): Made {
+export function buildCase(c: Case, by = byVariants): BuiltCase {
   const g = new GraphBuilder(ops);
   const param: Param = (name, shape, dtype = "bf16") => b.param(g, name, { dtype, shape });
   const { values, rows } = c.make(g, param);
   const stores = new Map(
-    [...storesOf(values)].map(([name, a]): [string, NdArray] => [name, { ...a, data: rounded(a.dtype, a.data) }]),
+    [...storesOf(values)].map(([name, a]): [string, NdArray] => [name, { ...a, data: roundAll(a.dtype, a.data) }]),
   );
   return { case_: c, name: c.name, sequence: by(loweredForCuda(graphOf(values), backendOf(c))), stores, values, rows };
 }
@@ -215,14 +215,14 @@ const backendOf = ({ piece }: Case): Backend => {
   const { choices, variants } = backends.cuda;
   return {
     ...backends.cuda,
-    choices: piece ? { ...choices, piece: () => piece } : choices,
+    choices: piece ? { ...choices, splitK: () => piece } : choices,
     variants: { ...variants, choice: (c) => hopperChoice(c, 1) },
   };
 };
 /**
  * Compares results with the interpreter: they may be off by rounding to bf16, and, if a second contraction follows, by the rounding of what it reads.
  */
-export function compare({ values, rows, stores }: Made, { results, findings }: Outcome): void {
+export function compare({ values, rows, stores }: BuiltCase, { results, findings }: Outcome): void {
   if (findings !== "") throw new Error(findings.trim());
   const wanted = interpret(values, stores, { exact: true });
   const count = rows ? (interpret([rows], stores)[0]?.data.at(-1) ?? 0) : null;

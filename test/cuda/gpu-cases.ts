@@ -1,10 +1,10 @@
 // The cases that are run on a GPU: every op's samples, layers, and contractions with wgmma variants, each with a check of its results.
 import { interpret } from "../../compiler/graph/interpret.ts";
 import { loweredForCuda } from "../emulator/sequence.ts";
-import { type Sample, samples, shortSamples, storesOf } from "../graphs.ts";
+import { bf16Samples, type Sample, samples, storesOf } from "../graphs.ts";
 import { bounds, compare, elementsOf, graphOf, valuesOf } from "../host/compare.ts";
 import { layers } from "../layers.ts";
-import { cases, compare as compareContraction, made } from "./contractions.ts";
+import { buildCase, cases, compare as compareContraction } from "./contractions.ts";
 import type { Runnable } from "./runtime.ts";
 
 export interface GpuCase extends Runnable {
@@ -15,7 +15,7 @@ export interface GpuCase extends Runnable {
 export const groups = {
   /** Every op against its definition. */
   ops: (): GpuCase[] =>
-    [...samples(), ...shortSamples()]
+    [...samples(), ...bf16Samples()]
       .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
       .map((sample) => ({
         name: sample.name,
@@ -34,7 +34,7 @@ export const groups = {
   /** Contractions of bf16. In the first run each is computed by its kernel and, for the trial, by its wgmma variant. */
   contractions: (): GpuCase[] =>
     cases.map((c) => {
-      const whole = made(c, (sequence) => sequence);
+      const whole = buildCase(c, (sequence) => sequence);
       return { ...whole, check: (results) => compareContraction(whole, { results, findings: "" }) };
     }),
 } as const;

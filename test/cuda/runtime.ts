@@ -1,5 +1,5 @@
 // Runs sequences of launches by the real CUDA runtime. The environment names the driver and NVRTC: NVIDIA's or the emulator's.
-import { type NdArray, plainStore } from "../../compiler/graph/node.ts";
+import { type NdArray, unstackedStore } from "../../compiler/graph/node.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
 import type { Sequence } from "../../compiler/plan/sequence.ts";
@@ -26,7 +26,7 @@ export interface Ran {
 export async function throughRuntime({ sequence, stores }: Runnable, options: RuntimeOptions): Promise<Ran> {
   const { cache, poison = false, change = (variant) => variant } = options;
   const parameters = [...stores].map(([name, { dtype, shape }]) =>
-    plainStore(name, "parameter", { dtype, shape }, true),
+    unstackedStore(name, "parameter", { dtype, shape }, true),
   );
   const plain = planMemory([sequence], parameters, { target: "cuda", header: backends.cuda.header() });
   const changed = ({ variant, ...k }: PlanKernel): PlanKernel => (variant ? { ...k, variant: change(variant) } : k);

@@ -59,7 +59,7 @@ async function compiled(cxx: string, args: readonly string[], output: string): P
   return output;
 }
 /** In order, two at a time. */
-export async function each<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Promise<R[]> {
+export async function mapInPairs<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
   const queue = items.entries();
   const worker = async (): Promise<void> => {
@@ -71,14 +71,14 @@ export async function each<T, R>(items: readonly T[], run: (item: T) => Promise<
 
 export async function build(): Promise<Libraries> {
   const sources = folders.flatMap((f) => filesIn(f, ".cpp")).filter((f) => !/(nvrtc|sequence)\.cpp$/.test(f));
-  const objects = await each(sources, (f) => made([...own, "-c"], [f], ".o"));
+  const objects = await mapInPairs(sources, (f) => made([...own, "-c"], [f], ".o"));
   const libcuda = await made(library, objects, ".so");
   const places = [`-DEMULATOR_DIALECT="${dialect}"`, `-DEMULATOR_KEPT="${kept}"`];
   const nvrtc = [join(here, "driver/nvrtc.cpp"), join(here, "runtime/config.cpp")];
   return { libcuda, libnvrtc: await made([...own, "-shared", ...places], nvrtc, ".so") };
 }
 /** What names them to moec in place of NVIDIA's. */
-export const named = ({ libcuda, libnvrtc }: Libraries): NodeJS.ProcessEnv => ({
+export const libraryEnvironment = ({ libcuda, libnvrtc }: Libraries): NodeJS.ProcessEnv => ({
   MOEC_LIBCUDA: libcuda,
   MOEC_LIBNVRTC: libnvrtc,
   MOEC_LIBNCCL: libcuda,
@@ -87,7 +87,7 @@ export const named = ({ libcuda, libnvrtc }: Libraries): NodeJS.ProcessEnv => ({
 export async function onEmulator<T>(work: () => Promise<T>): Promise<T> {
   const libraries = await build();
   const before = process.env;
-  process.env = { ...before, ...named(libraries) };
+  process.env = { ...before, ...libraryEnvironment(libraries) };
   try {
     return await work();
   } finally {
@@ -98,7 +98,7 @@ export async function onEmulator<T>(work: () => Promise<T>): Promise<T> {
 export async function buildUnits(): Promise<string> {
   const { libcuda } = await build();
   const device = ["-include", join(dialect, "device.hpp")];
-  const objects = await each(filesIn("unit", ".cpp"), (f) =>
+  const objects = await mapInPairs(filesIn("unit", ".cpp"), (f) =>
     made([...common, ...instrumented, ...device, "-c"], [f], ".o"),
   );
   return made([...common], [...objects, libcuda], ".out");

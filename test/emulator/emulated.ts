@@ -2,14 +2,14 @@
 // device for each process.
 import { spawnSync } from "node:child_process";
 import { argv, env, execPath, exit } from "node:process";
-import { launched } from "../../runtime/mpi.ts";
+import { launchInfo } from "../../runtime/mpi.ts";
 import { main } from "../command.ts";
-import { build, named } from "./build.ts";
+import { build, libraryEnvironment } from "./build.ts";
 
 const libraries = await build();
-const words = `devices=${launched()?.size ?? 1} ${env["MOEC_EMULATOR"] ?? ""}`;
+const words = `devices=${launchInfo()?.size ?? 1} ${env["MOEC_EMULATOR"] ?? ""}`;
 const { status } = spawnSync(execPath, [main, ...argv.slice(2)], {
   stdio: "inherit",
-  env: { ...env, ...named(libraries), MOEC_EMULATOR: words },
+  env: { ...env, ...libraryEnvironment(libraries), MOEC_EMULATOR: words },
 });
 exit(status ?? 1);

@@ -11,19 +11,19 @@ import { lower } from "../../compiler/kernel/lower.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
 import { kernelOf, type Sequence, type VirtualBuffer, type VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
-import { options } from "../../runtime/cuda/code.ts";
+import { nvrtcOptions } from "../../runtime/cuda/code.ts";
 import { tensorMap } from "../../runtime/cuda/tensor-map.ts";
 import { nvrtc } from "../../runtime/nvrtc.ts";
 import { bytesFor, read } from "../host/run.ts";
-import { build, buildRunner, each, kept } from "./build.ts";
+import { build, buildRunner, kept, mapInPairs } from "./build.ts";
 
 /** How kernels run: words of MOEC_EMULATOR, and the blocks that share the tasks. */
-export interface Way {
+export interface EmulationMode {
   readonly words: string;
   readonly grid: number;
 }
 /** Each finds other bugs. */
-export const ways: readonly Way[] = [
+export const emulationModes: readonly EmulationMode[] = [
   { words: "check", grid: 3 },
   { words: "check order=random lazy seed=1", grid: 2 },
   { words: "check order=random lazy seed=2", grid: 5 },
@@ -57,7 +57,7 @@ export async function modulesOf(
   const texts: PlanKernel[][] = [];
   for (const list of [kernels.filter((k) => k.launch?.wide), kernels.filter((k) => !k.launch?.wide)])
     for (let i = 0; i < list.length; i += together) texts.push(list.slice(i, i + together));
-  return each(texts, (list) => moduleOf(list, header));
+  return mapInPairs(texts, (list) => moduleOf(list, header));
 }
 async function moduleOf(kernels: readonly PlanKernel[], header: string): Promise<string> {
   const { libnvrtc } = await build();
@@ -70,7 +70,7 @@ async function moduleOf(kernels: readonly PlanKernel[], header: string): Promise
   const key = createHash("sha256").update(compiler.version).update(text).digest("hex").slice(0, 24);
   const file = join(kept, `${key}.cubin`);
   if (existsSync(file)) return file;
-  const { cubin } = await compiler.compile({ name: "kernels.cu", text, architecture: "sm_90a", options });
+  const { cubin } = await compiler.compile({ name: "kernels.cu", text, architecture: "sm_90a", options: nvrtcOptions });
   writeFileSync(file, cubin);
   return file;
 }
@@ -89,7 +89,11 @@ export interface Outcome {
   readonly findings: string;
 }
 /** In one process; in the order of the runs. */
-export async function runEmulated(runs: readonly Run[], modules: readonly string[], way: Way): Promise<Outcome[]> {
+export async function runEmulated(
+  runs: readonly Run[],
+  modules: readonly string[],
+  way: EmulationMode,
+): Promise<Outcome[]> {
   const dir = mkdtempSync(join(tmpdir(), "moec-emulated-"));
   const plans = runs.map((run, i) => new PlanText(run, join(dir, String(i)), way.grid));
   const { stdout, status, signal } = spawnSync(await buildRunner(), {
@@ -155,15 +159,15 @@ class PlanText {
   #launch(launch: VirtualLaunch, grid: number): void {
     const [{ args, tasks }, kernel] = [launch, kernelOf(launch)];
     const numbers = args.map((a) => this.#number(a.buffer));
-    const places = args.map((a, i) => (a.shift ? `${numbers[i]}+${a.shift}` : numbers[i]));
+    const places = args.map((a, i) => (a.byteOffset ? `${numbers[i]}+${a.byteOffset}` : numbers[i]));
     args.forEach((a, i) => {
       if (a.base) this.lines.push(`copy ${this.#number(a.base)} ${numbers[i]}`);
     });
     const { threads = 0, shared = 0, each = false } = kernel.launch ?? {};
     const blocks = each ? tasks : Math.min(grid, tasks);
     const maps = (variantOf(kernel)?.maps ?? []).map((box) => {
-      const { buffer, shift } = item(args, box.arg);
-      const map = tensorMap(buffer, box, shift);
+      const { buffer, byteOffset } = item(args, box.arg);
+      const map = tensorMap(buffer, box, byteOffset);
       return ["map", places[box.arg], map.dims.length, ...map.dims, ...map.strides, ...map.box].join(" ");
     });
     if (tasks > 0) this.lines.push(`launch ${[kernel.name, blocks, threads, shared, ...places, ...maps].join(" ")}`);

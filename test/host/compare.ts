@@ -10,7 +10,7 @@ import { depthOf } from "../../compiler/ops/pairs.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { kernelOf, type Sequence } from "../../compiler/plan/sequence.ts";
 import { count, dims } from "../../compiler/types/type.ts";
-import { type Sample, samples, shortSamples, storesOf } from "../graphs.ts";
+import { bf16Samples, type Sample, samples, storesOf } from "../graphs.ts";
 import { x64 } from "./machine.ts";
 import { compiled, runSequence } from "./run.ts";
 
@@ -62,7 +62,7 @@ export interface OpSample extends Sample {
 }
 /** The lowered samples of all ops that the host can compute. */
 export const opSamples = (choices?: Choices): OpSample[] =>
-  [...samples(), ...shortSamples()]
+  [...samples(), ...bf16Samples()]
     .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
     .map((s) => ({ ...s, sequence: lowered(graphOf(s.node.results), choices) }));
 /** Of these, those whose kernels differ from what the default choices give. */

@@ -1,11 +1,11 @@
 // Choices, compiler flags and CPU features for testing products by AMX tiles and by pairs of bf16.
 import { fileURLToPath } from "node:url";
-import type { Form } from "../../compiler/kernel/ir.ts";
+import type { OperandForm } from "../../compiler/kernel/ir.ts";
 import { type Choices, type Contraction, hostChoicesOf } from "../../compiler/kernel/schedule.ts";
-import { has } from "./machine.ts";
+import { hasFeature } from "./machine.ts";
 
 /** Whether the CPU has AMX for bf16. */
-export const tiles = has("amx_tile") && has("amx_bf16");
+export const hasTiles = hasFeature("amx_tile") && hasFeature("amx_bf16");
 export const machineFlags = [
   "-mamx-tile",
   "-mamx-bf16",
@@ -18,11 +18,11 @@ export const machineFlags = [
 /** Flags for kernels with AMX; on a CPU without it, an emulation is included, which uses the vectors that prepare the operands. */
 export const tileFlags = [
   ...machineFlags,
-  ...(tiles ? [] : ["-include", fileURLToPath(new URL("tiles.hpp", import.meta.url))]),
+  ...(hasTiles ? [] : ["-include", fileURLToPath(new URL("tiles.hpp", import.meta.url))]),
 ];
-export const vectors = has("avx512dq") && has("avx512bw");
+export const hasTileVectors = hasFeature("avx512dq") && hasFeature("avx512bw");
 /** Splits every f32 product into terms of bf16, even those so small that it does not pay. */
-export const allSplit = ({ short }: Pick<Contraction, "short">): Form => (short ? "term" : "terms");
+export const allSplit = ({ isBf16 }: Pick<Contraction, "isBf16">): OperandForm => (isBf16 ? "term" : "terms");
 export const splitAll: Choices = { ...hostChoicesOf(64, "tiles"), form: allSplit };
 /** The same, in blocks of a few tiles and with the depth in pieces. */
 export const splitAndCut: Choices = {
@@ -30,7 +30,7 @@ export const splitAndCut: Choices = {
   contraction: (c) => ({ ...splitAll.contraction(c), bm: 32, bn: 128, bk: 64, mc: 64 }),
 };
 /** Whether the CPU has dot products of pairs of bf16. */
-export const adds = has("avx512_bf16");
+export const hasBf16Dot = hasFeature("avx512_bf16");
 export const wordFlags = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"];
 export const inWords: Choices = hostChoicesOf(64, "words");
 /** Blocks of a few rows, and the depth in pieces whose odd length is rounded up. */

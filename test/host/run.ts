@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { hostHeader, unit } from "../../compiler/emit/unit.ts";
+import { hostHeader, hostUnit } from "../../compiler/emit/unit.ts";
 import { roundBf16 } from "../../compiler/graph/array.ts";
 import type { NdArray } from "../../compiler/graph/node.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
@@ -36,7 +36,7 @@ export function build(text: string, extension: string, args: readonly string[], 
 /** Compiles kernels to a shared library and returns its path; `extra` flags come last. */
 export const compiled = (kernels: readonly PlanKernel[], extra: readonly string[] = [], compiler?: string): string =>
   build(
-    unit(hostHeader(), kernels),
+    hostUnit(hostHeader(), kernels),
     ".cpp",
     [...flags, ...(compiler === "clang++" ? [] : onlyGnu), ...extra],
     compiler,

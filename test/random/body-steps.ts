@@ -14,7 +14,7 @@ import {
   wider,
   without,
 } from "./body.ts";
-import type { Shape } from "./growing.ts";
+import type { Shape } from "./random-graph.ts";
 
 const points = [
   "tanh(x)",

@@ -1,5 +1,5 @@
 // The body of a random layer with tensors of any shape: its variables so far, and the text of its statements.
-import type { Draw, Shape } from "./growing.ts";
+import type { Draw, Shape } from "./random-graph.ts";
 
 export type Dtype = "float" | "f32" | "i32" | "bool";
 export interface Variable {

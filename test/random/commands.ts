@@ -7,10 +7,10 @@ import { env, execPath } from "node:process";
 import { setTimeout } from "node:timers/promises";
 import * as assert from "uvu/assert";
 import { checkpointSteps, readCheckpoint } from "../../runtime/checkpoint.ts";
-import { folder } from "../folder.ts";
-import { Draw } from "./growing.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { Draw } from "./random-graph.ts";
 
-const root = folder();
+const root = temporaryFolder();
 const main = join(import.meta.dirname, "../../dist/cli/main.js");
 const model = join(import.meta.dirname, "../../examples/gpt-moe.moe");
 const given = { ...env, MOEC_CACHE: join(root, "cache"), MOEC_DEBUG: "" };

@@ -1,12 +1,12 @@
 // Computes what the elements of a graph's values should be, and how far rounding may move them: the interpreter is run several times with its
 // roundings disturbed at random.
-import { rounded } from "../../compiler/graph/array.ts";
+import { roundAll } from "../../compiler/graph/array.ts";
 import type { NdArray, Node, Value } from "../../compiler/graph/node.ts";
 import { storeOf, topological } from "../../compiler/graph/walk.ts";
 import { item } from "../../compiler/kernel/expr.ts";
 import { type DType, isFloat } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
-import { Draw } from "./growing.ts";
+import { Draw } from "./random-graph.ts";
 
 export type Stores = ReadonlyMap<string, NdArray>;
 /** The relative error allowed for one rounding, twice its largest or more. Kernels may keep a bf16 in f32, without its rounding. */
@@ -46,7 +46,7 @@ const isJump = (node: Node): boolean =>
   jumps.has(fnOf(node));
 
 /** How a run's roundings are disturbed. */
-interface Disturbed {
+interface Perturbation {
   readonly draw: Draw;
   /** The largest disturbance, in units of a rounding. */
   readonly most: number;
@@ -65,7 +65,7 @@ export interface Rounding {
   readonly tf32: boolean;
 }
 /** Interprets a graph; without `how`, undisturbed. */
-function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rounding, how?: Disturbed): NdArray[] {
+function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rounding, how?: Perturbation): NdArray[] {
   const known = new Map<Value, NdArray>();
   const inexact = new Set<Value>();
   const unitOf = (dtype: DType): number => (exact ? units.f64 : units[dtype]);
@@ -75,7 +75,7 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
       : x;
   /** Rounds to f32, as kernels store values: a tanh may then be exactly 1 where its neighbours are not, and its slope 0. */
   const lying = (x: NdArray): NdArray =>
-    how && !exact && x.dtype === "f32" ? { ...x, data: rounded("f32", x.data) } : x;
+    how && !exact && x.dtype === "f32" ? { ...x, data: roundAll("f32", x.data) } : x;
   const aside = (x: NdArray): NdArray =>
     how && isFloat(x.dtype)
       ? { ...x, data: x.data.map((e, i) => e * (1 + 8 * unitOf(x.dtype) * how.side * (i % 2 === 0 ? 1 : -1))) }
@@ -98,7 +98,7 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
     node.results.forEach((r, i) => {
       const dtype = dtypeOf(r.type);
       const data = made[i] ?? new Float64Array();
-      const array = { dtype, shape: dims(r.type), data: exact && isFloat(dtype) ? data : rounded(dtype, data) };
+      const array = { dtype, shape: dims(r.type), data: exact && isFloat(dtype) ? data : roundAll(dtype, data) };
       known.set(r, rounds(node) ? lying(noisy(array, unitOf(dtype) * (1 + depthOf(node) / 16))) : array);
       if (off && isFloat(dtype)) inexact.add(r);
     });
@@ -173,7 +173,7 @@ export function expected(
 const largestOf = (data: Float64Array): number =>
   data.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
 /** The elements of `got` that are wrong, as messages with index, actual and expected value. */
-export function wrong({ want, slack }: Expected, got: ArrayLike<number>): string[] {
+export function mismatches({ want, slack }: Expected, got: ArrayLike<number>): string[] {
   if (got.length !== want.length) return [`${got.length} elements, not ${want.length}`];
   return [...want.keys()].flatMap((i) => {
     const [x, y, s] = [want[i] ?? 0, got[i] ?? 0, slack[i] ?? 0];

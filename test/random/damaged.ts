@@ -16,10 +16,10 @@ import {
 import { type Label, Problem, ProgramError } from "../../compiler/diagnostic.ts";
 import { verifyGraph } from "../../compiler/graph/verify.ts";
 import { render } from "../../compiler/render.ts";
-import { blocks } from "../blocks.ts";
-import { timed } from "../clock.ts";
-import { meanings, mutants, mutations } from "../syntax/mutate.ts";
-import { Draw } from "./growing.ts";
+import { withCpuTime } from "../cpu-time.ts";
+import { fencedBlocks } from "../fenced-blocks.ts";
+import { mutants, mutations, semanticMutations } from "../syntax/mutate.ts";
+import { Draw } from "./random-graph.ts";
 
 const folder = new URL("../programs/design/", import.meta.url);
 const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".moe"));
@@ -28,7 +28,7 @@ const resolve: Resolve = (path) => {
   const text = texts.get(`${path}.moe`);
   return text === undefined ? null : { name: path, text };
 };
-const examples = blocks("grammar/GRAMMAR.md", "moe");
+const examples = fencedBlocks("grammar/GRAMMAR.md", "moe");
 /** Programs to damage. The large ones import most of the library and take longest, so the examples are listed twice. */
 export const whole: readonly { readonly text: string }[] = [...texts.values(), ...examples, ...examples].map(
   (text) => ({
@@ -55,7 +55,7 @@ const isPlaced = ({ span: { source, start, end } }: Label): boolean =>
 /** Runs a function, which must take less than 2 s; an error gets the text of the program. */
 export function soon<T>(text: string, run: () => T): T {
   try {
-    const { result, seconds } = timed(run);
+    const { result, seconds } = withCpuTime(run);
     assert.ok(seconds < 2, `${seconds} s`);
     return result;
   } catch (error) {
@@ -66,7 +66,7 @@ export function soon<T>(text: string, run: () => T): T {
 export function checkDamaged(seed: string, count: number): void {
   const draw = new Draw(seed);
   const sizeOf: SizeOf = (name) => (draw.chance(0.9) ? smallOf(name) : draw.of(odd));
-  for (const list of [mutations, meanings, [...mutations, ...meanings]])
+  for (const list of [mutations, semanticMutations, [...mutations, ...semanticMutations]])
     for (const text of mutants(whole, Math.ceil(count / 3), list, draw.below(2 ** 31))) {
       const loaded = soon(text, () => checked(text));
       if (loaded && draw.chance(0.25)) elaborated(text, loaded, sizeOf);

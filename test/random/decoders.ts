@@ -1,6 +1,6 @@
 // Random small decoders with a past (cached keys and values), and random ways to feed them sequences: in chunks, in batch rows that are sometimes
 // idle and are reused.
-import { Draw } from "./growing.ts";
+import { Draw } from "./random-graph.ts";
 
 export interface RandomDecoder {
   readonly text: string;

@@ -6,15 +6,15 @@ import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
 import { set } from "../../compiler/options.ts";
 import { hashOf } from "../../runtime/files.ts";
 import { generate } from "../../runtime/generate.ts";
-import { importModel } from "../../runtime/import/folder.ts";
-import { readRun } from "../../runtime/report/log.ts";
+import { importModel } from "../../runtime/import/import-model.ts";
+import { readRunLog } from "../../runtime/report/log.ts";
 import { reportPage } from "../../runtime/report/page.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { openTraining } from "../../runtime/train.ts";
-import { folder } from "../folder.ts";
-import { Draw } from "./growing.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { Draw } from "./random-graph.ts";
 
-const root = folder();
+const root = temporaryFolder();
 const program = join(root, "small.moe");
 const text = join(root, "text.txt");
 const target = "reference";
@@ -49,7 +49,7 @@ async function run(): Promise<string> {
 }
 const foreign = (name: string) => async (): Promise<string> => join(import.meta.dirname, "../peers/hf", name);
 async function inputs(): Promise<string> {
-  const at = folder();
+  const at = temporaryFolder();
   writeFileSync(join(at, "some.moe"), layer);
   writeFileSync(
     join(at, "input.json"),
@@ -78,7 +78,7 @@ export const readers: Readonly<Record<string, Reader>> = {
     },
   },
   resume: { files: run, read: (at) => trained(at, 2, true) },
-  report: { files: run, read: (at) => reportPage(readRun(at)) },
+  report: { files: run, read: (at) => reportPage(readRunLog(at)) },
   import: { files: foreign("mixtral"), read: (at) => importModel({ folder: at, out: join(at, "out") }) },
   "import in parts": { files: foreign("olmoe"), read: (at) => importModel({ folder: at, out: join(at, "out") }) },
   run: {

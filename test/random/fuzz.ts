@@ -6,20 +6,20 @@ import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
 import type { Graph } from "../../compiler/graph/node.ts";
 import { printGraph } from "../../compiler/graph/print.ts";
 import { nodesOf, valuesOf } from "../../compiler/graph/walk.ts";
-import { axes } from "../../compiler/kernel/candidates.ts";
+import { tuningAxes } from "../../compiler/kernel/candidates.ts";
 import { tune } from "../../runtime/tune.ts";
-import { folder } from "../folder.ts";
 import { storesOf } from "../graphs.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { checkCommands, checkKilled } from "./commands.ts";
 import type { Stores } from "./compare.ts";
 import { checkDamaged } from "./damaged.ts";
 import { randomDecoder } from "./decoders.ts";
 import { checkFiles } from "./files.ts";
-import { fromPast } from "./from-past.ts";
-import { checkGenerated, randomWishes } from "./generated.ts";
+import { checkGenerated, randomRequests } from "./generated.ts";
 import { prepared, randomGraph, withEnds } from "./graphs.ts";
 import { checkGraphs, type Given } from "./graphs-on-host.ts";
-import { Draw } from "./growing.ts";
+import { type HostMode, withIsa } from "./host-modes.ts";
+import { checkIncrementalDecoding } from "./incremental-decoding.ts";
 import { randomLoop } from "./loops.ts";
 import { checkMisused } from "./misused.ts";
 import { checkGraphsOnEmulator, checkOnEmulator, drawnEmulation } from "./on-emulator.ts";
@@ -27,10 +27,10 @@ import { checkOnHost } from "./on-host.ts";
 import { checkPasses } from "./passes.ts";
 import { randomProducts } from "./products.ts";
 import { type Kind as Programs, type RandomProgram, randomProgram } from "./programs.ts";
+import { Draw } from "./random-graph.ts";
 import { checkResumed, randomRun } from "./resumed.ts";
 import { randomRows } from "./rows.ts";
 import { randomWritten } from "./tensors.ts";
-import { under, type Way } from "./ways.ts";
 import { checkWorkers } from "./workers.ts";
 import { checkWritten, checkWrittenOnEmulator, type Written } from "./written.ts";
 
@@ -39,7 +39,7 @@ export interface Case {
   /** Sizes and other settings to print beside the text. */
   readonly note: string;
   /** Throws if the check fails. `text`: a program to run instead of its own. */
-  readonly run: (way: Way, text?: string) => Promise<void>;
+  readonly run: (way: HostMode, text?: string) => Promise<void>;
 }
 /** By name: makes a case from a seed. */
 export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
@@ -145,7 +145,7 @@ function calculated(graph: Graph, stores: Stores = storesOf(valuesOf(graph)), no
   };
 }
 /** Checks a random layer of tensors of any shape, with gradients, against an evaluation of its text. */
-function asWritten(written: Written, check: (written: Written, way: Way) => Promise<void>): Case {
+function asWritten(written: Written, check: (written: Written, way: HostMode) => Promise<void>): Case {
   return { text: written.text, note: "", run: (way, text = written.text) => check({ ...written, text }, way) };
 }
 /** Checks a training whose CUDA kernels run on the emulator. */
@@ -186,7 +186,7 @@ function extreme(seed: string): Case {
 }
 const given = (graph: Graph): Given => ({ graph, stores: storesOf(valuesOf(graph)) });
 /** The largest relative difference between whole sequences and chunks; in bf16, sums of other pieces may be rounded either way. */
-const apart: Readonly<Record<Way["precision"], number>> = { f32: 2e-5, bf16: 0.05 };
+const tolerances: Readonly<Record<HostMode["precision"], number>> = { f32: 2e-5, bf16: 0.05 };
 /** Checks that a decoder that is fed in chunks gives the same logits as on whole sequences. */
 function decoder(seed: string): Case {
   const [any, whole] = [randomDecoder(seed), randomDecoder(seed, true)];
@@ -195,45 +195,45 @@ function decoder(seed: string): Case {
     text: whole.text,
     note: JSON.stringify({ lengths: any.lengths, rows: any.rows, calls: any.calls.length }),
     run: ({ precision, isa, threads, schedules }, text = drawn[precision].text) =>
-      under(isa, () =>
-        fromPast(
+      withIsa(isa, () =>
+        checkIncrementalDecoding(
           { ...drawn[precision], text },
-          { target: "host", precision, threads: threads[0], schedules, apart: apart[precision] },
+          { target: "host", precision, threads: threads[0], schedules, tolerance: tolerances[precision] },
         ),
       ),
   };
 }
 /** Checks that many tokens generated in one call are the same as those generated one by one. */
 function generated(seed: string): Case {
-  const drawn = randomWishes(seed);
+  const drawn = randomRequests(seed);
   return {
     text: drawn.text,
-    note: JSON.stringify({ rows: drawn.rows, wishes: drawn.wishes.length }),
+    note: JSON.stringify({ rows: drawn.rows, wishes: drawn.requests.length }),
     run: (way, text = drawn.text) => checkGenerated({ ...drawn, text }, way),
   };
 }
-const file = join(folder(), "tuned.moe");
+const file = join(temporaryFolder(), "tuned.moe");
 /** Runs `moec tune` on two axes; it fails by itself if a schedule changes a bit of the results. */
 function tuned(seed: string): Case {
   const draw = new Draw(`${seed}, its axes`);
   const { text: own, sizes } = randomProgram(seed, "p", { looped: false, draws: true, sizes: "deep" });
   const tried = draw
-    .order(axes.length)
+    .order(tuningAxes.length)
     .slice(0, 2)
-    .flatMap((i) => axes[i] ?? []);
-  const run = async ({ precision, threads: [threads] }: Way, text: string): Promise<void> => {
+    .flatMap((i) => tuningAxes[i] ?? []);
+  const run = async ({ precision, threads: [threads] }: HostMode, text: string): Promise<void> => {
     writeFileSync(file, text);
     await tune({ program: file, entry: "train", set: sizes, precision, threads, runs: 1, cache: null, axes: tried });
   };
   return {
     text: own,
     note: `${JSON.stringify(sizes)}, axes ${tried.join(" and ")}`,
-    run: (way, text = own) => under(way.isa, () => run(way, text)),
+    run: (way, text = own) => withIsa(way.isa, () => run(way, text)),
   };
 }
 
 /** The message of a failed check; null if it passed. A Problem or ProgramError is thrown: it is no wrong result. */
-export async function failure({ run }: Case, way: Way, text?: string): Promise<string | null> {
+export async function failure({ run }: Case, way: HostMode, text?: string): Promise<string | null> {
   try {
     await run(way, text);
     return null;
@@ -243,7 +243,7 @@ export async function failure({ run }: Case, way: Way, text?: string): Promise<s
   }
 }
 /** Reduces a failing program: leaves out each line and declaration in turn, with terms that only named it, as long as it still fails. */
-export async function shrunk(one: Case, way: Way): Promise<string> {
+export async function shrunk(one: Case, way: HostMode): Promise<string> {
   let text = one.text;
   const tried = async (less: string | null): Promise<void> => {
     if (less !== null && (await stillFails(one, way, less))) text = less;
@@ -252,7 +252,7 @@ export async function shrunk(one: Case, way: Way): Promise<string> {
   for (let at = declarations(text).length - 1; at >= 0; at--) await tried(declarations(text).toSpliced(at, 1).join(""));
   return text;
 }
-async function stillFails(one: Case, way: Way, text: string): Promise<boolean> {
+async function stillFails(one: Case, way: HostMode, text: string): Promise<boolean> {
   if (text === "" || check(load({ name: "less.moe", text })).length > 0) return false;
   return (await failure(one, way, text).catch(() => null)) !== null;
 }

@@ -2,25 +2,25 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
-import { type Wish, writeBatch } from "../../runtime/batch.ts";
+import { type GenerateRequest, generateBatch } from "../../runtime/batch.ts";
 import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
 import type { Executable } from "../../runtime/executable.ts";
 import { generateEntries } from "../../runtime/generate-entries.ts";
 import { readProgram } from "../../runtime/program.ts";
-import { folder } from "../folder.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { randomDecoder } from "./decoders.ts";
-import { Draw } from "./growing.ts";
-import { under, type Way } from "./ways.ts";
+import { type HostMode, withIsa } from "./host-modes.ts";
+import { Draw } from "./random-graph.ts";
 
 export interface Generated {
   readonly text: string;
   readonly rows: number;
-  readonly wishes: readonly Wish[];
+  readonly requests: readonly GenerateRequest[];
 }
-export function randomWishes(seed: string): Generated {
+export function randomRequests(seed: string): Generated {
   const draw = new Draw(`${seed}, its wishes`);
   const { text, context, rows, sequences } = randomDecoder(seed);
-  const wishes = sequences.map((prompt): Wish => {
+  const requests = sequences.map((prompt): GenerateRequest => {
     const tokens = 1 + draw.below(context + 1 - prompt.length);
     return { prompt, tokens, temperature: draw.of([0, 0.7, 2]), topP: draw.of([1, 0.8]), topK: draw.of([0, 1, 4]) };
   });
@@ -28,23 +28,23 @@ export function randomWishes(seed: string): Generated {
     return sample(newest(logits(tokens, at), at), temperature, top_p, top_k)
   }`;
   const written = text.replace(/generate\(.*/, generate);
-  return { text: `import { newest, sample } from "std/sample"\n${written}`, rows, wishes };
+  return { text: `import { newest, sample } from "std/sample"\n${written}`, rows, requests };
 }
-const file = join(folder(), "writes.moe");
+const file = join(temporaryFolder(), "writes.moe");
 
 export async function checkGenerated(
-  { text, rows, wishes }: Generated,
-  { precision, isa, threads }: Way,
+  { text, rows, requests }: Generated,
+  { precision, isa, threads }: HostMode,
 ): Promise<void> {
   writeFileSync(file, text);
-  const entries = generateEntries(readProgram(file), "Decoder", { rows, asked: ["top_p", "top_k"] });
+  const entries = generateEntries(readProgram(file), "Decoder", { rows, sampling: ["top_p", "top_k"] });
   const request: CompileRequest = { path: file, declaration: "Decoder", sizes: {}, entries, target: "host", precision };
   const all: number[][][] = [];
-  await under(isa, async () => {
+  await withIsa(isa, async () => {
     for (const [i, n] of threads.entries()) {
       const { executable } = await compileProgram({ ...request, threads: n });
       try {
-        all.push(await written(i === 1 ? oneByOne(executable) : executable, rows, wishes));
+        all.push(await written(i === 1 ? oneByOne(executable) : executable, rows, requests));
       } finally {
         executable.close();
       }
@@ -54,14 +54,18 @@ export async function checkGenerated(
     assert.equal(texts, all[0], `${threads[i]} threads${i === 1 ? ", one by one" : ""}`);
   assert.equal(
     all[0]?.map((tokens) => tokens.length),
-    wishes.map(({ tokens }) => tokens),
+    requests.map(({ tokens }) => tokens),
   );
 }
-async function written(executable: Executable, rows: number, wishes: readonly Wish[]): Promise<number[][]> {
+async function written(
+  executable: Executable,
+  rows: number,
+  requests: readonly GenerateRequest[],
+): Promise<number[][]> {
   await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
-  const texts = wishes.map((): number[] => []);
-  for await (const { wish, token } of writeBatch(executable, wishes, { rows, seed: 4, step: 0 }))
-    texts[wish]?.push(token);
+  const texts = requests.map((): number[] => []);
+  for await (const { request, token } of generateBatch(executable, requests, { rows, seed: 4, step: 0 }))
+    texts[request]?.push(token);
   return texts;
 }
 const oneByOne = (executable: Executable): Executable => ({

@@ -1,8 +1,8 @@
 // Checks random graphs on the host against the interpreter: all in one plan, with different numbers of threads and with two sets of schedules.
 import * as assert from "uvu/assert";
-import { type Graph, type NdArray, plainStore, type Store } from "../../compiler/graph/node.ts";
+import { type Graph, type NdArray, type Store, unstackedStore } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
-import { silent } from "../../compiler/pass.ts";
+import { silentObserver } from "../../compiler/pass.ts";
 import { toPlan } from "../../compiler/pipeline.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import type { Outcome } from "../../runtime/executable.ts";
@@ -10,11 +10,11 @@ import { hostBackend } from "../../runtime/host/backend.ts";
 import { KernelCache } from "../../runtime/host/cache.ts";
 import { hostExecutable } from "../../runtime/host/executable.ts";
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";
-import { folder } from "../folder.ts";
-import { type Expected, expected, type Stores, wrong } from "./compare.ts";
-import { choicesOf, under, type Way } from "./ways.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { type Expected, expected, mismatches, type Stores } from "./compare.ts";
+import { choicesOf, type HostMode, withIsa } from "./host-modes.ts";
 
-const cache = folder();
+const cache = temporaryFolder();
 
 /** A graph and the values of its stores. */
 export interface Given {
@@ -24,10 +24,10 @@ export interface Given {
 /** `of` is called with each graph and the function that checks it. */
 export async function checkGraphs(
   all: readonly Given[],
-  way: Omit<Way, "precision">,
+  way: Omit<HostMode, "precision">,
   of: (graph: Graph, run: () => void) => void,
 ): Promise<void> {
-  const outcomes = await under(way.isa, () => outcomesOf(all, way));
+  const outcomes = await withIsa(way.isa, () => outcomesOf(all, way));
   for (const [i, { graph, stores }] of all.entries())
     of(graph, () => {
       const [first, ...others] = outcomes.map((each) => each[i] ?? []);
@@ -37,13 +37,13 @@ export async function checkGraphs(
     });
 }
 type Results = readonly Float64Array[];
-async function outcomesOf(all: readonly Given[], way: Omit<Way, "precision">): Promise<Results[][]> {
+async function outcomesOf(all: readonly Given[], way: Omit<HostMode, "precision">): Promise<Results[][]> {
   const backend = await hostBackend();
   const graphs = all.map(({ graph }) => graph);
   const stores = all.flatMap((one) => [...one.stores].map(([name, x]) => storeFor(name, x)));
   const outcomes: Results[][] = [];
   for (const choices of choicesOf(backend.choices, way)) {
-    const plan = toPlan({ graphs, stores }, silent(), undefined, undefined, { ...backend, choices });
+    const plan = toPlan({ graphs, stores }, silentObserver(), undefined, undefined, { ...backend, choices });
     for (const threads of way.threads) {
       const shares = outcomes.length % 2 === 0; // the other runs leave small launches to one thread, as programs do
       const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true, shares });
@@ -60,7 +60,7 @@ async function outcomesOf(all: readonly Given[], way: Omit<Way, "precision">): P
 }
 /** Matrices are parameters, so that they are stored in panels where they are read so. */
 const storeFor = (name: string, { dtype, shape }: NdArray): Store =>
-  plainStore(name, shape.length > 1 && isFloat(dtype) ? "parameter" : "state", { dtype, shape }, true);
+  unstackedStore(name, shape.length > 1 && isFloat(dtype) ? "parameter" : "state", { dtype, shape }, true);
 /** A run's results in the order of the graph's. */
 function resultsOf(graph: Graph, { outputs, gradients }: Outcome): Float64Array[] {
   const rest = outputs.values();
@@ -72,7 +72,7 @@ function resultsOf(graph: Graph, { outputs, gradients }: Outcome): Float64Array[
 /** Throws if a result is not as expected. */
 export function same(want: readonly Expected[], got: Results, how = ""): void {
   want.forEach((w, r) => {
-    const off = wrong(w, got[r] ?? []);
+    const off = mismatches(w, got[r] ?? []);
     assert.ok(off.length === 0, `result ${r}: ${off.length} elements are off${how}: ${off.slice(0, 3).join("; ")}`);
   });
 }

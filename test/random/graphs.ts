@@ -1,16 +1,16 @@
 // Random valid graphs; the same seed gives the same graph.
 
-import { rounded } from "../../compiler/graph/array.ts";
+import { roundAll } from "../../compiler/graph/array.ts";
 import type { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, NdArray, Result, Value } from "../../compiler/graph/node.ts";
 import { verifyGraph } from "../../compiler/graph/verify.ts";
 import { nodesOf, storeOf, topological } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
-import { type Observer, silent } from "../../compiler/pass.ts";
+import { type Observer, silentObserver } from "../../compiler/pass.ts";
 import { afterGradients, beforeGradients } from "../../compiler/pipeline.ts";
 import { gradients } from "../../compiler/transform/differentiate.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
-import { Draw, Growing, type Mixture } from "./growing.ts";
+import { Draw, type Mixture, RandomGraphBuilder } from "./random-graph.ts";
 import { everywhere } from "./steps.ts";
 
 export interface RandomGraph {
@@ -21,7 +21,7 @@ export interface RandomGraph {
 /** Draws a graph of `length` steps; its results are some of the last values. */
 export function randomGraph(seed: string, length = 14): RandomGraph {
   const draw = new Draw(seed);
-  const r = new Growing(seed, draw, everywhere);
+  const r = new RandomGraphBuilder(seed, draw, everywhere);
   r.keep([r.param("f32", draw.shape(2)), r.param("f32", draw.shape(1))]);
   for (let i = 0; i < length; i++) r.step();
   const last = r.pool.slice(-2 * (1 + draw.below(3)));
@@ -49,7 +49,7 @@ export function prepared(
   { g, graph }: Pick<RandomGraph, "g" | "graph">,
   ran: (graph: Graph, pass: string) => void = () => undefined,
 ): Graph {
-  const observer: Observer = silent();
+  const observer: Observer = silentObserver();
   const all = (passes: ReturnType<typeof afterGradients>, from: Graph): Graph =>
     passes.reduce((before, pass) => {
       const after = pass.run(before);
@@ -57,7 +57,7 @@ export function prepared(
       ran(after, pass.name);
       return after;
     }, from);
-  const early = all(beforeGradients(g, observer, { upright: 0 }), graph);
+  const early = all(beforeGradients(g, observer, { untranspose: 0 }), graph);
   const whole = isTwice(early) ? early : withGradients({ g, graph: early });
   ran(whole, "gradients");
   return all(afterGradients(g, observer), whole);
@@ -74,7 +74,7 @@ export function withEnds({ dtype, shape, data }: NdArray, draw: Draw): NdArray {
   return {
     dtype,
     shape,
-    data: rounded(
+    data: roundAll(
       dtype,
       data.map((x) => (draw.chance(often) ? draw.of(list) : x)),
     ),

@@ -7,7 +7,7 @@ import type { DType } from "../../compiler/types/dtype.ts";
 import { dims } from "../../compiler/types/type.ts";
 import { graphOf } from "../host/compare.ts";
 import type { RandomGraph } from "./graphs.ts";
-import { Draw } from "./growing.ts";
+import { Draw } from "./random-graph.ts";
 
 /** Draws a loop. Values of one step are [batch, columns]; tensors of all steps have an axis of steps at any position. */
 class Loop {

@@ -1,9 +1,9 @@
 // npm run fuzz: runs random tests. A failing program is printed after being reduced, with the command that repeats it.
 import process from "node:process";
 import { print } from "../../cli/output.ts";
-import { asked, misused } from "../../scripts/asked.ts";
+import { parseCommandLine, usageError } from "../../scripts/command-line.ts";
 import { failure, kinds, shrunk } from "./fuzz.ts";
-import { drawnWay, isas, precisions, type Way } from "./ways.ts";
+import { drawHostMode, type HostMode, isas, precisions } from "./host-modes.ts";
 
 const usage = `npm run fuzz -- [--seed N] [--programs N] [--kind NAME] [--isa NAME] [--precision NAME]
   --seed       of the first program, 0 or more: by the clock; those that follow have the next ones
@@ -12,20 +12,20 @@ const usage = `npm run fuzz -- [--seed N] [--programs N] [--kind NAME] [--isa NA
   --isa        only ${isas.join(", ")}
   --precision  only ${precisions.join(", ")}`;
 const text = { type: "string" } as const;
-const { values } = asked(usage, { seed: text, programs: text, kind: text, isa: text, precision: text });
+const { values } = parseCommandLine(usage, { seed: text, programs: text, kind: text, isa: text, precision: text });
 const whole = (name: "seed" | "programs", other: number): number => {
   const given = values[name] ?? String(other);
-  return /^\d{1,15}$/.test(given) ? Number(given) : misused(`--${name} is \`${given}\`, no whole number`, usage);
+  return /^\d{1,15}$/.test(given) ? Number(given) : usageError(`--${name} is \`${given}\`, no whole number`, usage);
 };
 function one<T extends string>(name: "kind" | "isa" | "precision", list: readonly T[]): T | undefined {
   const given = values[name];
   return given === undefined || (list as readonly string[]).includes(given)
     ? (given as T | undefined)
-    : misused(`--${name} is \`${given}\``, usage);
+    : usageError(`--${name} is \`${given}\``, usage);
 }
 const [first, programs] = [whole("seed", Math.floor(Date.now() / 1000)), whole("programs", 20)];
 const only = { kind: one("kind", Object.keys(kinds)), isa: one("isa", isas), precision: one("precision", precisions) };
-const given: Partial<Way> = {
+const given: Partial<HostMode> = {
   ...(only.isa ? { isa: only.isa } : {}),
   ...(only.precision ? { precision: only.precision } : {}),
 };
@@ -34,7 +34,7 @@ const names = only.kind === undefined ? Object.keys(kinds) : [only.kind];
 let failed = 0;
 for (let seed = first; seed < first + programs; seed++) {
   const kind = names[seed % names.length] ?? "";
-  const [drawn, way] = [kinds[kind]?.(`${seed} of the fuzz`), drawnWay(String(seed), given)];
+  const [drawn, way] = [kinds[kind]?.(`${seed} of the fuzz`), drawHostMode(String(seed), given)];
   if (!drawn) continue;
   const start = performance.now();
   const why = await failure(drawn, way);

@@ -2,7 +2,7 @@
 import type { Value } from "../../compiler/graph/node.ts";
 import type { Bound, Clause } from "../../compiler/ops/attrs.ts";
 import * as b from "../../compiler/ops/build.ts";
-import type { Growing } from "./growing.ts";
+import type { RandomGraphBuilder } from "./random-graph.ts";
 
 export interface RandomMask {
   /** Positions of queries and of keys, alternating: two for each pair. */
@@ -16,7 +16,7 @@ const kinds = [
 ] as const;
 /** A mask for B sequences, T queries and U keys; most are a conjunction of bounds on one pair, like a causal mask. */
 export function randomMask(
-  { g, draw, index }: Pick<Growing, "g" | "draw" | "index">,
+  { g, draw, index }: Pick<RandomGraphBuilder, "g" | "draw" | "index">,
   B: number,
   T: number,
   U: number,
@@ -37,7 +37,7 @@ export function randomMask(
  * The mask as an expression; null if there are no bounds. `wide` broadcasts a position of queries (axis 3) or keys (axis 4) to the shape of scores.
  */
 export function writtenMask(
-  g: Growing["g"],
+  g: RandomGraphBuilder["g"],
   { places, bounds }: RandomMask,
   wide: (x: Value, axis: 3 | 4) => Value,
 ): Value | null {

@@ -16,7 +16,7 @@ import {
   writeSafetensors,
   zeros,
 } from "../../runtime/index.ts";
-import { Draw } from "./growing.ts";
+import { Draw } from "./random-graph.ts";
 
 const handles = moe`
   import { Linear } from "std/nn"

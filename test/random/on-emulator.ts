@@ -8,30 +8,30 @@ import { type Backend, backends, cudaBackend } from "../../compiler/targets.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import {
   byVariants,
+  type EmulationMode,
+  emulationModes,
   loweredForCuda,
   modulesOf,
   type Outcome,
   type Run,
   runEmulated,
-  type Way,
-  ways,
 } from "../emulator/sequence.ts";
 import { kernelsOf } from "../host/compare.ts";
 import { type Expected, expected } from "./compare.ts";
 import type { Given } from "./graphs-on-host.ts";
-import { Draw } from "./growing.ts";
 import type { RandomProgram } from "./programs.ts";
-import { differences, inputsOf, meantOf, trainingOf, zero } from "./training.ts";
+import { Draw } from "./random-graph.ts";
+import { differences, expectedOf, inputsOf, trainingOf, zero } from "./training.ts";
 
 export const kernels = ["mma", "tf32", "wgmma"] as const;
 export type Kernels = (typeof kernels)[number];
 export interface Emulation {
   readonly kernels: Kernels;
-  readonly ways: readonly Way[];
+  readonly ways: readonly EmulationMode[];
   /** The seed for choosing tiles as if products had other sizes; null: their own. */
   readonly tiles: string | null;
 }
-export const emulations = (of: Kernels): Emulation => ({ kernels: of, ways, tiles: null });
+export const emulations = (of: Kernels): Emulation => ({ kernels: of, ways: emulationModes, tiles: null });
 export function drawnEmulation(seed: string, precision: Precision): Emulation {
   const draw = new Draw(`${seed}, emulated`);
   const order = draw.of(["", " order=reverse", ` order=random seed=${draw.below(1000)}`]);
@@ -49,8 +49,8 @@ function backendOf({ kernels, tiles }: Emulation): Backend {
   const draw = tiles === null ? null : new Draw(tiles);
   const other = (c: Contraction): Contraction =>
     draw ? { ...c, m: draw.of([c.m, 8, 20, 40, 200]), n: draw.of([c.n, 16, 40, 200]) } : c;
-  const hopper = ({ operands, short }: Contraction): Schedule | null => {
-    if (!short || operands > 2) return null;
+  const hopper = ({ operands, isBf16 }: Contraction): Schedule | null => {
+    if (!isBf16 || operands > 2) return null;
     return operands === 1 && draw?.chance(0.4) === true ? { ...small, bn: 256 } : small;
   };
   return {
@@ -109,7 +109,7 @@ function stepsOf(program: RandomProgram, precision: Precision, emulation: Emulat
   return graphs.map((graph, call): Step<RandomProgram> => {
     for (const [name, x] of inputsOf(graph, stores, call)) held.set(name, x);
     const given = new Map(held);
-    const want = meantOf(graph, given, { tf32: emulation.kernels === "tf32" });
+    const want = expectedOf(graph, given, { tf32: emulation.kernels === "tf32" });
     graph.results.forEach(({ role, name }, r) => {
       const before = held.get(name);
       if (role === "store" && before) held.set(name, { ...before, data: want[r]?.want ?? before.data });
@@ -122,7 +122,7 @@ function sequenceOf(graph: Graph, emulation: Emulation): Run["sequence"] {
   const sequence = loweredForCuda(graph, backendOf(emulation));
   return emulation.kernels === "wgmma" ? byVariants(sequence) : sequence;
 }
-function check<T>({ name, graph, sequence, want }: Step<T>, { results, findings }: Outcome, way: Way): void {
+function check<T>({ name, graph, sequence, want }: Step<T>, { results, findings }: Outcome, way: EmulationMode): void {
   const how = `${name}, ${graph.name} (${way.words}, ${way.grid} blocks)`;
   assert.ok(findings === "", `${how}: ${findings}`);
   const names = [

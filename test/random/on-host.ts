@@ -3,7 +3,7 @@
 import * as assert from "uvu/assert";
 import type { Elaborated, Graph, NdArray } from "../../compiler/graph/node.ts";
 import { item } from "../../compiler/kernel/expr.ts";
-import { silent } from "../../compiler/pass.ts";
+import { silentObserver } from "../../compiler/pass.ts";
 import { toPlan } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
 import type { Executable, Outcome, Tensor } from "../../runtime/executable.ts";
@@ -12,12 +12,12 @@ import { hostBackend } from "../../runtime/host/backend.ts";
 import { KernelCache } from "../../runtime/host/cache.ts";
 import { hostExecutable } from "../../runtime/host/executable.ts";
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";
-import { folder } from "../folder.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { choicesOf, type HostMode, withIsa } from "./host-modes.ts";
 import type { RandomProgram } from "./programs.ts";
-import { differences, inputsOf, meantOf, seed, type Training, trainingOf } from "./training.ts";
-import { choicesOf, under, type Way } from "./ways.ts";
+import { differences, expectedOf, inputsOf, seed, type Training, trainingOf } from "./training.ts";
 
-const cache = folder();
+const cache = temporaryFolder();
 const array = (t: Tensor): NdArray => ({ dtype: t.dtype, shape: t.shape, data: numbers(t) });
 
 interface Run {
@@ -27,14 +27,14 @@ interface Run {
 /** Compiles all programs into one plan, runs their graphs in order, and compares each with the interpreter on the same stores. */
 export async function checkOnHost(
   all: readonly RandomProgram[],
-  way: Way,
+  way: HostMode,
   of: (program: RandomProgram, run: () => unknown) => Promise<void>,
 ): Promise<void> {
   const list: Training[] = [];
   for (const program of all) await of(program, () => list.push(trainingOf(program, way.precision, way.limits)));
   const stores = [...new Map(list.flatMap((b) => b.stores.map((s) => [s.name, s] as const))).values()];
   const graphs = [...new Set(list.flatMap((b) => b.graphs))];
-  const runs = await under(way.isa, () => runsOf({ graphs, stores }, way));
+  const runs = await withIsa(way.isa, () => runsOf({ graphs, stores }, way));
   for (const training of list)
     await of(training.program, async () => {
       for (const [call, graph] of training.graphs.entries()) {
@@ -45,10 +45,10 @@ export async function checkOnHost(
   for (const { executable } of runs) executable.close();
 }
 /** The executables to compare; the last is to resume from the others' saved stores. */
-async function runsOf(elaborated: Elaborated, way: Way): Promise<Run[]> {
+async function runsOf(elaborated: Elaborated, way: HostMode): Promise<Run[]> {
   const backend = await hostBackend();
   const plans = choicesOf(backend.choices, way).map((choices) =>
-    toPlan(elaborated, silent(), undefined, undefined, { ...backend, choices }),
+    toPlan(elaborated, silentObserver(), undefined, undefined, { ...backend, choices }),
   );
   const runs: Run[] = [];
   const add = async (plan: Plan, threads: number, how: string): Promise<void> => {
@@ -74,7 +74,7 @@ async function checkRun(runs: readonly Run[], { stores }: Training, graph: Graph
   const { executable, how } = item(runs, 0);
   const inputs = inputsOf(graph, stores, call);
   const held = new Map(executable.stores.map((s) => [s.name, array(executable.read(s.name))]));
-  const want = meantOf(graph, new Map([...held, ...inputs]));
+  const want = expectedOf(graph, new Map([...held, ...inputs]));
   const own = [...inputs].filter(([name]) => name.startsWith(`${graph.name}/`));
   const tensors = own.map(
     ([name, x]) => [inputOfStore(graph.name, name), fromNumbers(x.dtype, x.shape, x.data)] as const,

@@ -2,26 +2,29 @@
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
-import { type Observer, silent } from "../../compiler/pass.ts";
+import { type Observer, silentObserver } from "../../compiler/pass.ts";
+import type { HostMode } from "./host-modes.ts";
 import type { RandomProgram } from "./programs.ts";
-import { differences, given, inputsOf, meantOf, type Training, trainingOf, zero } from "./training.ts";
-import type { Way } from "./ways.ts";
+import { differences, expectedOf, given, inputsOf, type Training, trainingOf, zero } from "./training.ts";
 
 interface Change {
   readonly pass: string;
   readonly from: Graph;
   readonly to: Graph;
 }
-export function checkPasses(program: RandomProgram, { precision, limits }: Pick<Way, "precision" | "limits">): void {
+export function checkPasses(
+  program: RandomProgram,
+  { precision, limits }: Pick<HostMode, "precision" | "limits">,
+): void {
   const changes: Change[] = [];
-  const changed: Observer["changed"] = (pass, from, to) => {
+  const onChange: Observer["onChange"] = (pass, from, to) => {
     if (isGraph(from) && isGraph(to) && from !== to) changes.push({ pass, from, to });
   };
-  const training = trainingOf(program, precision, limits, { observer: { ...silent(), changed } });
+  const training = trainingOf(program, precision, limits, { observer: { ...silentObserver(), onChange } });
   const held = started(training);
   for (const { pass, from, to } of changes) {
     const got = interpret(valuesOf(to), held).map((x) => x.data);
-    const off = differences(from, meantOf(from, held), got);
+    const off = differences(from, expectedOf(from, held), got);
     if (off !== "") throw new Error(`pass ${pass} on ${from.name}: ${off}`);
   }
 }

@@ -2,14 +2,14 @@
 // product.
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, NdArray, Value } from "../../compiler/graph/node.ts";
-import { type Choices, type Contraction, type Schedule, wholeVectors } from "../../compiler/kernel/schedule.ts";
+import { type Choices, type Contraction, hasWholeVectors, type Schedule } from "../../compiler/kernel/schedule.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { pairProducts } from "../../compiler/transform/pairs.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { storesOf } from "../graphs.ts";
 import { graphOf, valuesOf } from "../host/compare.ts";
-import { Draw, type Shape } from "./growing.ts";
+import { Draw, type Shape } from "./random-graph.ts";
 
 export interface Products {
   readonly graph: Graph;
@@ -51,17 +51,17 @@ class Maker {
   }
   /** A matrix or a stack of matrices that lies in some way in memory; usually cast to f32. */
   matrix(shape: Shape, depth = 0): Value {
-    const names = Object.keys(lies).filter((name) => depth < 2 || name === "plain");
+    const names = Object.keys(operandLayouts).filter((name) => depth < 2 || name === "plain");
     const name = this.draw.of(names);
     this.used.push(name);
-    const x = (lies[name] as Lie)(this, shape, depth);
+    const x = (operandLayouts[name] as OperandLayout)(this, shape, depth);
     return this.draw.chance(0.7) ? b.cast(this.g, x, "f32") : x;
   }
 }
-type Lie = (m: Maker, shape: Shape, depth: number) => Value;
+type OperandLayout = (m: Maker, shape: Shape, depth: number) => Value;
 const sized = (shape: Shape, axis: number, n: number): number[] => shape.with(axis, n);
 /** The ways in which an operand may lie in memory. */
-const lies: Readonly<Record<string, Lie>> = {
+const operandLayouts: Readonly<Record<string, OperandLayout>> = {
   plain: (m, shape) => m.store(shape),
   turned: (m, shape, depth) => {
     const [r = 1, c = 1] = shape.slice(-2);
@@ -183,7 +183,7 @@ export function drawnSchedule(draw: Draw, { op, n }: Contraction): Schedule {
     mc: bm * (1 + draw.below(3)),
     ...(op === "ragged_dot" && draw.chance(0.3) ? { across: true } : {}),
     ...(op === "ragged_dot" && draw.chance(0.4) ? { parts: 1 + draw.below(7) } : {}),
-    stream: wholeVectors(n) && draw.chance(0.3),
+    stream: hasWholeVectors(n) && draw.chance(0.3),
   };
 }
 /** Choices with random schedules for products and a random number of rows in a task of attention; everything else is as in `choices`. */

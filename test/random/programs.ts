@@ -1,8 +1,8 @@
 // Random valid programs as text: layers, mixtures with experts of every kind (mixtures too), gates, losses, states, optimizers. The same seed gives
 // the same program.
-import { Draw } from "./growing.ts";
+import { Draw } from "./random-graph.ts";
 import { drawing, mixture, steps, whole } from "./statements.ts";
-import { type Step, Writer } from "./writer.ts";
+import { LayerText, type Step } from "./writer.ts";
 
 export interface RandomProgram {
   readonly seed: string;
@@ -24,7 +24,7 @@ export interface Kind {
   readonly sizes?: keyof typeof sizesOf | "edged";
 }
 
-const declared = (name: string, w: Writer): string => `layer ${name}(D, H) {
+const declared = (name: string, w: LayerText): string => `layer ${name}(D, H) {
   ${w.members.join("\n  ")}
   forward(x: float[...S, D]) -> float[...S, D] {
     ${w.lines.join("\n    ")}
@@ -32,14 +32,14 @@ const declared = (name: string, w: Writer): string => `layer ${name}(D, H) {
   }
 }`;
 function rows(name: string, draw: Draw, before: readonly string[]): string {
-  const w = new Writer(draw, before);
+  const w = new LayerText(draw, before);
   const list = before.length > 0 ? [...steps, mixture, mixture, mixture] : steps.slice(0, -2);
   for (let i = 1 + draw.below(5); i > 0; i--) w.step(draw.of(list));
   if (before.length > 1) w.step(mixture);
   return declared(name, w);
 }
 function net(draw: Draw, before: readonly string[], list: readonly Step[]): string {
-  const w = new Writer(draw, before);
+  const w = new LayerText(draw, before);
   for (let i = 2 + draw.below(4); i > 0; i--) w.step(draw.of(list));
   const text = declared("Net", w);
   return text

@@ -6,10 +6,10 @@ import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { readCheckpoint } from "../../runtime/checkpoint.ts";
 import { openTraining, type TrainOptions } from "../../runtime/train.ts";
-import { folder } from "../folder.ts";
-import { Draw } from "./growing.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { type HostMode, withIsa } from "./host-modes.ts";
 import { type RandomProgram, randomProgram } from "./programs.ts";
-import { under, type Way } from "./ways.ts";
+import { Draw } from "./random-graph.ts";
 
 export interface Resumed extends RandomProgram {
   readonly batch: number;
@@ -45,18 +45,18 @@ export function randomRun(seed: string): Resumed {
     accumulate,
   };
 }
-const root = folder();
+const root = temporaryFolder();
 const data = join(root, "data.txt");
 let runs = 0;
 
-export async function checkResumed(run: Resumed, { precision, isa, threads }: Way): Promise<void> {
+export async function checkResumed(run: Resumed, { precision, isa, threads }: HostMode): Promise<void> {
   const { text, sizes, batch, length, steps, breaks, accumulate = 1 } = run;
   const program = join(root, "run.moe");
   writeFileSync(program, text);
   writeFileSync(data, Buffer.from(Array.from({ length: 300 }, (_, i) => (i * i * 7 + i) % 251)));
   const given = { program, data: [data], set: sizes, batch, length, accumulate, precision, seed: 5, saveEvery: 0 };
   const [whole, parts] = [join(root, `${runs++}`), join(root, `${runs++}`)];
-  const ends = await under(isa, async () => {
+  const ends = await withIsa(isa, async () => {
     const end = await trained({ ...given, steps, out: whole, threads: threads[0] });
     for (const [i, until] of [...breaks, steps].entries()) {
       const how = { threads: threads[(i + 1) % threads.length], resume: i > 0, evaluateEvery: i % 2 };

@@ -4,7 +4,7 @@ import type { Graph, Value } from "../../compiler/graph/node.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { graphOf } from "../host/compare.ts";
-import { Draw } from "./growing.ts";
+import { Draw } from "./random-graph.ts";
 
 /** Values of shape [n, n, columns]. */
 class Rows {

@@ -1,6 +1,6 @@
 // The kinds of statements in the layers of random programs.
-import type { Draw } from "./growing.ts";
-import type { Step, Writer } from "./writer.ts";
+import type { Draw } from "./random-graph.ts";
+import type { LayerText, Step } from "./writer.ts";
 
 const points = ["tanh", "sigmoid", "silu", "gelu", "sin", "cos", "abs", "relu", "softplus", "erf", "floor", "detach"];
 const pairs = ["a + b", "a - b", "a * b", "maximum(a, b)", "minimum(a, b)", "where(a > b, a, b)", "a / (1 + abs(b))"];
@@ -106,7 +106,7 @@ export const steps: readonly Step[] = [
   (w) => [`${w.member(w.layer())}(${w.any("D").name})`, "D"],
 ];
 /** An array of layers: copies, a list, or a repeated list. */
-function repeated(w: Writer): string {
+function repeated(w: LayerText): string {
   if (w.draw.chance(0.5)) return `${w.layer()}[2]`;
   return w.draw.chance(0.5) ? `[${w.layer()}, ${w.layer()}[2]]` : `[${w.layer()}, ${w.layer()}][2]`;
 }
@@ -251,7 +251,7 @@ function mixed(draw: Draw): [E: number, K: number] {
   return [E, Math.min(E, draw.of([1, 2, 2, 3]))];
 }
 /** An array of E experts, of one layer or of two. */
-function experts(w: Writer, E: number): string {
+function experts(w: LayerText, E: number): string {
   if (E === 1 || w.draw.chance(0.75)) return `${w.layer()}[${E}]`;
   const first = 1 + w.draw.below(E - 1);
   return `[${w.layer()}[${first}], ${w.layer()}[${E - first}]]`;

@@ -7,8 +7,8 @@ import * as b from "../../compiler/ops/build.ts";
 import { binaries, unaries } from "../../compiler/ops/scalar.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
-import { type Draw, Growing, type Shape, type Step } from "./growing.ts";
 import { randomMask, writtenMask } from "./masks.ts";
+import { type Draw, RandomGraphBuilder, type Shape, type Step } from "./random-graph.ts";
 
 const unaryNames = Object.keys(unaries) as UnaryName[];
 const binaryNames = Object.keys(binaries) as BinaryName[];
@@ -64,18 +64,18 @@ const steps: Readonly<Record<string, Step>> = {
     return [b.broadcastTo(r.g, b.expand(r.g, x, 0), [few(r.draw) + 1, ...dims(x.type)])];
   },
   slice(r) {
-    const [x, axis] = r.along();
+    const [x, axis] = r.valueAndAxis();
     const n = dims(x.type)[axis] ?? 0;
     const size = r.draw.below(n + 1) || (r.draw.chance(0.3) ? 0 : n);
     return [b.slice(r.g, x, axis, r.draw.below(n - size + 1), size)];
   },
   concat(r) {
-    const [x, axis] = r.along();
+    const [x, axis] = r.valueAndAxis();
     const more = () => r.value(dtypeOf(x.type), dims(x.type).with(axis, few(r.draw)));
     return [b.concat(r.g, r.draw.chance(0.5) ? [x, more()] : [more(), x, more()], axis)];
   },
   pad(r) {
-    const [x, axis] = r.along();
+    const [x, axis] = r.valueAndAxis();
     const gap = () => b.fill(r.g, 0, dtypeOf(x.type), dims(x.type).with(axis, few(r.draw)));
     return [b.concat(r.g, r.draw.chance(0.5) ? [gap(), x] : [gap(), x, gap()], axis)];
   },
@@ -85,19 +85,19 @@ const steps: Readonly<Record<string, Step>> = {
     return [r.draw.of([b.sum, b.sum, b.max, b.min, b.mean])(r.g, x, axes, r.draw.chance(0.3))];
   },
   scan(r) {
-    const [x, axis] = r.along(({ type }) => type.dtype !== "bool");
+    const [x, axis] = r.valueAndAxis(({ type }) => type.dtype !== "bool");
     return [b.make1(r.g, "scan", [x], { axis, exclusive: r.draw.chance(0.5), reverse: r.draw.chance(0.5) })];
   },
   softmax(r) {
-    const [x, axis] = r.along(({ type }) => isFloat(type.dtype));
+    const [x, axis] = r.valueAndAxis(({ type }) => isFloat(type.dtype));
     return [b.softmax(r.g, x, axis, r.draw.chance(0.4) ? r.value("bool", dims(x.type)) : undefined)];
   },
   logsumexp(r) {
-    const [x, axis] = r.along(({ type }) => isFloat(type.dtype));
+    const [x, axis] = r.valueAndAxis(({ type }) => isFloat(type.dtype));
     return [b.logsumexp(r.g, x, axis, r.draw.chance(0.5))];
   },
   norm(r) {
-    const [x] = r.along(({ type }) => isFloat(type.dtype));
+    const [x] = r.valueAndAxis(({ type }) => isFloat(type.dtype));
     const y = r.draw.chance(0.5) ? b.sub(r.g, x, b.mean(r.g, x, [-1], true)) : x;
     const scale = b.rsqrt(r.g, b.add(r.g, b.mean(r.g, b.mul(r.g, y, y), [-1], true), 0.1));
     return [b.mul(r.g, b.mul(r.g, y, scale), r.value(dtypeOf(x.type), [dims(x.type).at(-1) ?? 1]))];
@@ -105,45 +105,45 @@ const steps: Readonly<Record<string, Step>> = {
   matmul: (r) => [contracted(r, [])],
   "batched matmul": (r) => [contracted(r, r.draw.of([[2], [3], [2, 3], [1]]))],
   "two products of the same rows"(r) {
-    const [x] = r.along(({ type }) => isFloat(type.dtype));
+    const [x] = r.valueAndAxis(({ type }) => isFloat(type.dtype));
     const weight = () => r.value(dtypeOf(x.type), [dims(x.type).at(-1) ?? 1, 33]);
     const [gate, up] = [b.matmul(r.g, x, weight()), b.matmul(r.g, x, weight())];
     return [b.mul(r.g, b.mul(r.g, gate, b.sigmoid(r.g, gate)), up)];
   },
   take(r) {
-    const [x, axis] = r.along();
+    const [x, axis] = r.valueAndAxis();
     const shape = dims(x.type);
     return [b.take(r.g, x, r.index([...shape.slice(0, axis), few(r.draw) + 1], shape[axis] ?? 1), axis)];
   },
   gather(r) {
-    const [x, axis] = r.along();
+    const [x, axis] = r.valueAndAxis();
     return [b.make1(r.g, "gather", [x, r.index(r.draw.shape(1), dims(x.type)[axis] ?? 1)], { axis, batch: 0 })];
   },
   put(r) {
-    const [x, axis] = r.along();
+    const [x, axis] = r.valueAndAxis();
     const [shape, n] = [dims(x.type), few(r.draw) + 1];
     const index = r.index([...shape.slice(0, axis), n], shape[axis] ?? 1);
     return [b.put(r.g, x, index, r.value(dtypeOf(x.type), shape.with(axis, n)), axis)];
   },
   scatter(r) {
-    const [x, axis] = r.along(({ type }) => type.dtype !== "bool");
+    const [x, axis] = r.valueAndAxis(({ type }) => type.dtype !== "bool");
     const [shape, n] = [dims(x.type), r.draw.of([1, 2, 5, 33, 130])];
     return [b.scatter(r.g, x, r.index(shape.slice(0, axis + 1), n), n, axis)];
   },
   "top k"(r) {
-    const [x] = r.along(({ type }) => type.dtype !== "bool");
+    const [x] = r.valueAndAxis(({ type }) => type.dtype !== "bool");
     return b.topK(r.g, x, r.draw.below((dims(x.type).at(-1) ?? 0) + 1));
   },
-  sort: (r) => b.sort(r.g, r.along(({ type }) => type.dtype !== "bool")[0]),
+  sort: (r) => b.sort(r.g, r.valueAndAxis(({ type }) => type.dtype !== "bool")[0]),
   cutoff(r) {
-    const [x] = r.along(({ type }) => isFloat(type.dtype));
+    const [x] = r.valueAndAxis(({ type }) => isFloat(type.dtype));
     const [shape, counts] = [dims(x.type), r.draw.chance(0.5)];
     const weight = counts ? b.fill(r.g, 1, "i32", shape) : b.exp(r.g, r.value("f32", shape));
     return [b.cutoff(r.g, x, weight, r.value(counts ? "i32" : "f32", shape.slice(0, -1)))];
   },
   random: (r) => [b.gaussian(r.g, r.value("i32", [2]), r.draw.below(9), r.draw.shape())],
   "cross entropy"(r) {
-    const [x] = r.along(({ type }) => isFloat(type.dtype));
+    const [x] = r.valueAndAxis(({ type }) => isFloat(type.dtype));
     const rows = dims(x.type).slice(0, -1);
     const target = r.index(rows, dims(x.type).at(-1) ?? 1);
     const picked = b.squeeze(r.g, b.take(r.g, x, b.expand(r.g, target, rows.length), rows.length), -1);
@@ -189,7 +189,7 @@ function stretched(draw: Draw, shape: Shape): number[] {
   return shape.map((n) => (draw.chance(0.3) ? 1 : n)).slice(draw.below(shape.length + 1));
 }
 /** A product of awkward sizes, whose operands may be transposed. */
-function contracted(r: Growing, batch: Shape): Value {
+function contracted(r: RandomGraphBuilder, batch: Shape): Value {
   const [m, k, n] = [extent(r.draw), extent(r.draw), extent(r.draw)];
   const dtype = r.draw.of(["f32", "f32", "bf16"] as const);
   const operand = (rows: number, columns: number): Value =>
@@ -199,7 +199,7 @@ function contracted(r: Growing, batch: Shape): Value {
   return b.matmul(r.g, operand(m, k), operand(k, n));
 }
 /** Attention with a random mask: as the op `attention`, or as the composition that a pass recognises. */
-function attend(r: Growing, asOp: boolean): readonly Value[] {
+function attend(r: RandomGraphBuilder, asOp: boolean): readonly Value[] {
   const { g, draw } = r;
   const [B, G, R, T, U, A, C] = [few(draw), few(draw), few(draw), draw.size(), draw.size(), draw.size(), draw.size()];
   const dtype = draw.of(["f32", "f32", "bf16"] as const);
@@ -227,13 +227,13 @@ function attend(r: Growing, asOp: boolean): readonly Value[] {
 }
 
 /** A mixture with a random body: rows are dispatched to experts, and each row's choices summed. */
-function mixture(r: Growing): readonly Value[] {
+function mixture(r: RandomGraphBuilder): readonly Value[] {
   const { g, draw } = r;
   const [N, K, E, D] = [draw.size(), few(draw), 1 + draw.below(7), draw.size()];
   const dtype = draw.of(["f32", "f32", "bf16"] as const);
   const by: Routing = { ...b.route(g, r.index([N * K], E), E), groups: E, rows: N * K };
   const x = b.reshape(g, b.broadcast(g, r.value(dtype, [N, D]), [N, K, D], [0, 2]), [N * K, D]);
-  const inner = new Growing(`${r.name}.${by.order.node.id}`, draw, Object.values(steps), g, true);
+  const inner = new RandomGraphBuilder(`${r.name}.${by.order.node.id}`, draw, Object.values(steps), g, true);
   const row = inner.param(dtype, [D]);
   inner.keep([row, b.matmul(g, row, inner.param(dtype, [D, draw.size()]))]);
   for (let i = draw.below(6); i > 0; i--) inner.step();

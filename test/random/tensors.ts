@@ -2,7 +2,7 @@
 // with `put`, functions that call functions, states, and experts whose rows are matrices. The same seed gives the same layer.
 import { type Made, product, type Step, Tensors, typeOf } from "./body.ts";
 import { bodySteps } from "./body-steps.ts";
-import { Draw } from "./growing.ts";
+import { Draw } from "./random-graph.ts";
 import type { Written } from "./written.ts";
 
 /** Statements that are only possible outside of experts. */

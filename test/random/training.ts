@@ -2,16 +2,16 @@
 import { load } from "../../compiler/check/index.ts";
 import { type Graph, type NdArray, type Store } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
-import { type Observer, silent } from "../../compiler/pass.ts";
-import { type Limits, requireRight, toGraphs } from "../../compiler/pipeline.ts";
-import { updateOf } from "../../compiler/transform/accumulate.ts";
+import { type Observer, silentObserver } from "../../compiler/pass.ts";
+import { type Limits, requireValid, toGraphs } from "../../compiler/pipeline.ts";
+import { updateEntryName } from "../../compiler/transform/accumulate.ts";
 import type { Sharing } from "../../compiler/transform/routings.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { hiddenInput } from "../../runtime/executable.ts";
 import { numbers } from "../../runtime/tensor.ts";
 import { filled } from "../graphs.ts";
-import { type Expected, expected, type Rounding, type Stores, wrong } from "./compare.ts";
+import { type Expected, expected, mismatches, type Rounding, type Stores } from "./compare.ts";
 import type { RandomProgram } from "./programs.ts";
 
 export interface Training {
@@ -28,11 +28,14 @@ export function trainingOf(
   program: RandomProgram,
   precision: Precision,
   limits: Limits = {},
-  { observer = silent(), sharing = { workers: 1 } }: { readonly observer?: Observer; readonly sharing?: Sharing } = {},
+  {
+    observer = silentObserver(),
+    sharing = { workers: 1 },
+  }: { readonly observer?: Observer; readonly sharing?: Sharing } = {},
 ): Training {
   const { name, accumulate = 1, evaluates = false } = program;
   const loaded = load({ name: `${program.seed}.moe`, text: program.text });
-  requireRight(loaded);
+  requireValid(loaded);
   const train = `${name}.train`;
   const entries = [train, ...(evaluates ? ["evaluate"] : [])].map((entry) => ({
     method: "train",
@@ -45,7 +48,7 @@ export function trainingOf(
   const starts = graphs
     .filter((graph) => graph.name.startsWith("init"))
     .map((graph) => ({ ...graph, name: `${name}.${graph.name.replace(":", ".")}` }));
-  const step = [...Array.from({ length: accumulate }, () => named(train)).flat(), ...named(updateOf(train))];
+  const step = [...Array.from({ length: accumulate }, () => named(train)).flat(), ...named(updateEntryName(train))];
   const before = [...starts, ...step, ...named("evaluate")];
   return { program, graphs: [...before, ...step], starts: starts.length, saved: before.length, stores };
 }
@@ -72,7 +75,7 @@ export function inputsOf({ name }: Graph, stores: readonly Store[], call: number
 export const seed = 7;
 
 /** The expected results of a graph for given stores. */
-export function meantOf(graph: Graph, held: Stores, rounding: Partial<Rounding> = {}): Expected[] {
+export function expectedOf(graph: Graph, held: Stores, rounding: Partial<Rounding> = {}): Expected[] {
   const sums = graph.results.map(({ name }) => (name.includes("/gradient/") ? held.get(name) : undefined));
   return decided(graph, expected(valuesOf(graph), held, { ...rounding, steep: true }, sums));
 }
@@ -93,7 +96,7 @@ function decided(graph: Graph, want: readonly Expected[]): Expected[] {
 /** A line for each wrong result; "" if all are right. */
 export function differences(graph: Graph, want: readonly Expected[], got: readonly Float64Array[]): string {
   const off = want.flatMap((w, r) => {
-    const found = wrong(w, got[r] ?? []);
+    const found = mismatches(w, got[r] ?? []);
     const { role, name } = graph.results[r] as Graph["results"][number];
     return found.length > 0
       ? [`${role} ${name}: ${found.length} elements are off: ${found.slice(0, 2).join("; ")}`]

@@ -3,24 +3,24 @@ import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
 import type { Sharing } from "../../compiler/transform/routings.ts";
-import { placesOf, together, wholeOf } from "../together.ts";
+import { interpretOnWorkers, placementsOf, wholeOf } from "../on-workers.ts";
+import type { HostMode } from "./host-modes.ts";
 import type { RandomProgram } from "./programs.ts";
-import { differences, inputsOf, meantOf, trainingOf, zero } from "./training.ts";
-import type { Way } from "./ways.ts";
+import { differences, expectedOf, inputsOf, trainingOf, zero } from "./training.ts";
 
 export function checkWorkers(
   program: RandomProgram,
   sharing: Sharing,
-  { precision, limits }: Pick<Way, "precision" | "limits">,
+  { precision, limits }: Pick<HostMode, "precision" | "limits">,
 ): void {
   const alone = trainingOf(program, precision, limits);
   const each = trainingOf(program, precision, limits, { sharing });
-  const places = placesOf(alone.stores, sharing);
+  const places = placementsOf(alone.stores, sharing);
   const held = new Map(alone.stores.map((s) => [s.name, zero(s)]));
   for (const [i, graph] of alone.graphs.entries()) {
     for (const [name, x] of inputsOf(graph, alone.stores, i)) held.set(name, x);
-    const want = meantOf(graph, held, { exact: true });
-    const found = together(each.graphs[i] as Graph, held, places, sharing.workers);
+    const want = expectedOf(graph, held, { exact: true });
+    const found = interpretOnWorkers(each.graphs[i] as Graph, held, places, sharing.workers);
     for (const w of found.keys()) {
       const off = differences(
         graph,

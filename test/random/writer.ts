@@ -1,5 +1,5 @@
 // The text of one layer of a random program while it is drawn, and the variables that its next statement may use.
-import type { Draw } from "./growing.ts";
+import type { Draw } from "./random-graph.ts";
 
 export type Width = "D" | "H" | "1";
 interface Variable {
@@ -7,10 +7,10 @@ interface Variable {
   readonly width: Width;
 }
 /** Draws a statement on rows: an expression, and the width of its rows. */
-export type Step = (w: Writer) => readonly [expression: string, width: Width];
+export type Step = (w: LayerText) => readonly [expression: string, width: Width];
 
 /** The state of a layer while it is drawn. */
-export class Writer {
+export class LayerText {
   readonly draw: Draw;
   readonly members: string[] = [];
   readonly lines: string[] = [];

@@ -4,14 +4,21 @@ import * as assert from "uvu/assert";
 import { elaborate, load, type Request, type Sizes } from "../../compiler/check/index.ts";
 import type { Loaded } from "../../compiler/check/modules.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
-import { type Graph, isHidden, type NdArray, type Result, type Store, type Value } from "../../compiler/graph/node.ts";
+import {
+  type Graph,
+  isRuntimeInput,
+  type NdArray,
+  type Result,
+  type Store,
+  type Value,
+} from "../../compiler/graph/node.ts";
 import { nodesOf, storeOf, valuesOf } from "../../compiler/graph/walk.ts";
 import { item } from "../../compiler/kernel/expr.ts";
 import * as b from "../../compiler/ops/build.ts";
-import { silent } from "../../compiler/pass.ts";
-import { type Limits, requireRight, toGraphs, toPlan } from "../../compiler/pipeline.ts";
+import { silentObserver } from "../../compiler/pass.ts";
+import { type Limits, requireValid, toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import { gradients } from "../../compiler/transform/differentiate.ts";
-import { prepared } from "../../compiler/transform/prepare.ts";
+import { prepareEntry } from "../../compiler/transform/prepare.ts";
 import { isFloat, type Precision } from "../../compiler/types/dtype.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
 import { type Executable, hiddenInput, inputOfStore, type Outcome, type Tensor } from "../../runtime/executable.ts";
@@ -19,15 +26,15 @@ import { hostBackend } from "../../runtime/host/backend.ts";
 import { KernelCache } from "../../runtime/host/cache.ts";
 import { hostExecutable } from "../../runtime/host/executable.ts";
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";
-import { folder } from "../folder.ts";
 import { filled } from "../graphs.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { type Expected, expected, type Stores } from "./compare.ts";
+import { finiteDifference } from "./finite-difference.ts";
+import { choicesOf, type HostMode, withIsa } from "./host-modes.ts";
 import { checkGraphsOnEmulator, type Emulation } from "./on-emulator.ts";
-import { slopeOf } from "./slope.ts";
 import { differences } from "./training.ts";
-import { choicesOf, under, type Way } from "./ways.ts";
 
-const cache = folder();
+const cache = temporaryFolder();
 const entry = "forward";
 const at = { seed: 7, call: 0, step: 3 };
 
@@ -37,23 +44,23 @@ export interface Written {
   readonly declaration: string;
   readonly sizes: Sizes;
 }
-interface Meant {
+interface ExpectedLayer {
   readonly graphs: readonly Graph[];
   readonly stores: readonly Store[];
   /** The graph, one of `graphs`, whose results are checked. */
   readonly graph: Graph;
   /** The same results in the same order, without passes. */
-  readonly said: Graph;
+  readonly unoptimized: Graph;
   readonly held: Stores;
   readonly want: readonly Expected[];
 }
 /** `fill` gives the values of stores. */
-function meant(written: Written, precision: Precision, limits: Limits, fill: typeof filled): Meant {
+function expectedLayer(written: Written, precision: Precision, limits: Limits, fill: typeof filled): ExpectedLayer {
   const { text, declaration, sizes } = written;
   const loaded = load({ name: "written.moe", text });
-  requireRight(loaded);
+  requireValid(loaded);
   const entries = [{ method: entry, name: entry, sizes: {}, gradients: true }];
-  const made = toGraphs(loaded, { declaration, sizes, precision, entries, limits }, silent());
+  const made = toGraphs(loaded, { declaration, sizes, precision, entries, limits }, silentObserver());
   const graphs = made.graphs.filter(({ name }) => name !== "init");
   const graph = graphs.find(({ name }) => name === entry) as Graph;
   const own = made.stores.filter((s) => s.role !== "prepared");
@@ -62,10 +69,10 @@ function meant(written: Written, precision: Precision, limits: Limits, fill: typ
     const x = hiddenInput(name, at);
     if (x) held.set(name, { ...x, data: numbers(x) });
   }
-  for (const { name, value } of graphs.find((g) => g.name === prepared)?.results ?? [])
+  for (const { name, value } of graphs.find((g) => g.name === prepareEntry)?.results ?? [])
     held.set(name, item(interpret([value], held), 0));
-  const said = asElaborated(loaded, { declaration, sizes, precision }, graph);
-  return { graphs, stores: made.stores, graph, said, held, want: expected(valuesOf(said), held) };
+  const unoptimized = asElaborated(loaded, { declaration, sizes, precision }, graph);
+  return { graphs, stores: made.stores, graph, unoptimized, held, want: expected(valuesOf(unoptimized), held) };
 }
 function asElaborated(loaded: Loaded, request: Omit<Request, "entries">, { name, results }: Graph): Graph {
   const e = elaborate(loaded, { ...request, entries: [{ method: entry, name: entry, evaluates: false, sizes: {} }] });
@@ -94,16 +101,16 @@ const endsOf = ({ results }: Graph): Result[] =>
   ["loss", "output"].flatMap((role) => results.filter((r) => r.role === role && isFloat(r.value.type.dtype)));
 
 /** Checks on the host, with several numbers of threads and schedules. */
-export async function checkWritten(written: Written, way: Way, fill = filled): Promise<void> {
-  const m = meant(written, way.precision, way.limits ?? {}, fill);
-  await under(way.isa, () => compare(m, way));
+export async function checkWritten(written: Written, way: HostMode, fill = filled): Promise<void> {
+  const m = expectedLayer(written, way.precision, way.limits ?? {}, fill);
+  await withIsa(way.isa, () => compare(m, way));
   if (way.precision === "f32" && !written.text.includes("detach")) checkSlopes(m);
 }
-async function compare(m: Meant, way: Way): Promise<void> {
+async function compare(m: ExpectedLayer, way: HostMode): Promise<void> {
   const backend = await hostBackend();
   let want = m.want;
   for (const [n, choices] of choicesOf(backend.choices, way).entries()) {
-    const plan = toPlan(m, silent(), undefined, undefined, { ...backend, choices });
+    const plan = toPlan(m, silentObserver(), undefined, undefined, { ...backend, choices });
     for (const threads of way.threads.slice(0, n === 0 ? 2 : 1)) {
       const shares = threads === way.threads[0]; // the other runs leave small launches to one thread, as programs do
       const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true, shares });
@@ -115,13 +122,13 @@ async function compare(m: Meant, way: Way): Promise<void> {
   }
 }
 /** A run's results in the order of the graph's. */
-async function run(executable: Executable, { graph, stores, held }: Meant): Promise<Float64Array[]> {
+async function run(executable: Executable, { graph, stores, held }: ExpectedLayer): Promise<Float64Array[]> {
   const inputs = new Map<string, Tensor>();
   for (const { name, role } of stores) {
     const x = held.get(name);
     const tensor = x && fromNumbers(x.dtype, x.shape, x.data);
     if (tensor && role !== "input") executable.write(name, tensor);
-    else if (tensor && !isHidden(name)) inputs.set(inputOfStore(entry, name), tensor);
+    else if (tensor && !isRuntimeInput(name)) inputs.set(inputOfStore(entry, name), tensor);
   }
   const outcome = await executable.run(entry, inputs, at);
   const outputs = outcome.outputs.values();
@@ -139,19 +146,19 @@ function numbersOf(
   return tensor ? numbers(tensor) : new Float64Array();
 }
 /** Compares a few elements of each gradient with finite differences, where these exist. */
-function checkSlopes({ said, held }: Meant): void {
-  const ends = endsOf(said);
-  const grads = said.results.filter((r) => r.role === "gradient");
-  const made = interpret(valuesOf({ ...said, results: grads }), held, { exact: true });
+function checkSlopes({ unoptimized, held }: ExpectedLayer): void {
+  const ends = endsOf(unoptimized);
+  const grads = unoptimized.results.filter((r) => r.role === "gradient");
+  const made = interpret(valuesOf({ ...unoptimized, results: grads }), held, { exact: true });
   const total = (): number =>
-    interpret(valuesOf({ ...said, results: ends }), held, { exact: true }).reduce(
+    interpret(valuesOf({ ...unoptimized, results: ends }), held, { exact: true }).reduce(
       (sum, x, i) => sum + weighed(x, held, item(ends, i)),
       0,
     );
   grads.forEach(({ name }, k) => {
     const { data } = held.get(storeOfGradient(name)) as NdArray;
     for (const j of new Set([0, data.length >> 1].filter((i) => i < data.length))) {
-      const [slope, is] = [slopeOf(data, j, total), made[k]?.data[j] ?? Number.NaN];
+      const [slope, is] = [finiteDifference(data, j, total), made[k]?.data[j] ?? Number.NaN];
       const right = slope === null || Math.abs(is - slope) <= 2e-4 * Math.max(1, Math.abs(slope));
       assert.ok(right, `the gradient ${name}[${j}] is ${is}, not ${slope}`);
     }
@@ -168,7 +175,7 @@ function weighed(x: NdArray, held: Stores, { role, name }: Result): number {
  * cancellation.
  */
 export async function checkWrittenOnEmulator(written: Written, precision: Precision, emulation: Emulation) {
-  const { graph, held, ...m } = meant(written, precision, {}, filled);
-  const said = emulation.kernels === "tf32" ? graph : m.said;
+  const { graph, held, ...m } = expectedLayer(written, precision, {}, filled);
+  const said = emulation.kernels === "tf32" ? graph : m.unoptimized;
   await checkGraphsOnEmulator([{ graph, stores: held, said }], emulation, async (_, check) => void (await check()));
 }

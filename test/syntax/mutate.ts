@@ -93,7 +93,7 @@ const line: Mutation = (text, below) => {
   return lines.join("\n");
 };
 /** Damage that concerns the checker rather than the parser. */
-export const meanings: readonly Mutation[] = [
+export const semanticMutations: readonly Mutation[] = [
   swap(/^[A-Z]\w*$/),
   swap(/^[a-z]\w*$/),
   swap(/^\w+$/, ["training", "step", "inf"]),

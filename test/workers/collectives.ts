@@ -3,31 +3,31 @@ import assert from "node:assert/strict";
 import { emitHost, hostHeader } from "../../compiler/emit/unit.ts";
 import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
-import { interpretTogether } from "../../compiler/graph/interpret.ts";
-import { type Graph, type NdArray, plainStore, type Store, type Value } from "../../compiler/graph/node.ts";
-import { panelsOf } from "../../compiler/kernel/layout.ts";
+import { interpretWorkers } from "../../compiler/graph/interpret.ts";
+import { type Graph, type NdArray, type Store, unstackedStore, type Value } from "../../compiler/graph/node.ts";
+import { choosePanels } from "../../compiler/kernel/layout.ts";
 import { lower } from "../../compiler/kernel/lower.ts";
-import { groupsOf } from "../../compiler/ops/across.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
+import { groupsOf } from "../../compiler/ops/sharding.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import { printPlan } from "../../compiler/plan/print.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { type } from "../../compiler/types/type.ts";
 import type { Outcome, Tensor } from "../../runtime/executable.ts";
-import { panelOf } from "../../runtime/host/backend.ts";
+import { panelWidth } from "../../runtime/host/backend.ts";
 import { type HostOptions, hostExecutable } from "../../runtime/host/executable.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
 import { kernelTimes, unknownLimits } from "../../runtime/kernel-times.ts";
-import { workers } from "../../runtime/mpi.ts";
+import { mpiWorkers } from "../../runtime/mpi.ts";
 import type { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers, numbers } from "../../runtime/tensor.ts";
 import { filled, storesOf } from "../graphs.ts";
 
-const everyone = workers();
+const everyone = mpiWorkers();
 const { rank, size } = everyone;
 const [g, groups, most] = [new GraphBuilder(ops), 3 * size, 11];
-const width = panelOf(await toolchain());
+const width = panelWidth(await toolchain());
 const parameter = (name: string, shape: readonly number[], dtype: DType = "f32"): Value =>
   b.param(g, name, type(dtype, shape));
 /** By name, those of which only so many rows, in groups, hold something. */
@@ -140,8 +140,8 @@ function held(w: number): Map<string, NdArray> {
   return new Map([...storesOf(values)].map(([name, x]) => [name, own(name, x)]));
 }
 const everywhere = all.map((_, w) => held(w));
-const stores: Store[] = [...(everywhere[0] ?? [])].map(([name, type]) => plainStore(name, "parameter", type, true));
-const panels = panelsOf([graph], stores, width);
+const stores: Store[] = [...(everywhere[0] ?? [])].map(([name, type]) => unstackedStore(name, "parameter", type, true));
+const panels = choosePanels([graph], stores, width);
 const plan = planMemory([lower(graph, { emit: emitHost, panels })], stores, { target: "host", header: hostHeader() });
 
 type Profile = NonNullable<HostOptions["profile"]>;
@@ -179,7 +179,7 @@ function near(name: string, got: Tensor, want: NdArray, count: number): void {
   }
 }
 
-const expected = interpretTogether(values, everywhere);
+const expected = interpretWorkers(values, everywhere);
 const got = await run(2);
 for (const [i, { name }] of graph.results.entries()) {
   const [mine, want] = [got[i], expected[rank]?.[i]];

@@ -3,17 +3,17 @@
 import assert from "node:assert/strict";
 import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
-import { interpretTogether } from "../../compiler/graph/interpret.ts";
-import { type Graph, type NdArray, plainStore, type Value } from "../../compiler/graph/node.ts";
-import { groupsOf } from "../../compiler/ops/across.ts";
+import { interpretWorkers } from "../../compiler/graph/interpret.ts";
+import { type Graph, type NdArray, unstackedStore, type Value } from "../../compiler/graph/node.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
+import { groupsOf } from "../../compiler/ops/sharding.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { type } from "../../compiler/types/type.ts";
-import { deviceAmong } from "../../runtime/cuda/among.ts";
 import { cudaDriver } from "../../runtime/cuda/driver.ts";
 import { type CudaOptions, loadOnDevice } from "../../runtime/cuda/executable.ts";
+import { localDevice } from "../../runtime/cuda/local-device.ts";
 import { kernelTimes, unknownLimits } from "../../runtime/kernel-times.ts";
 import { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers } from "../../runtime/tensor.ts";
@@ -21,8 +21,8 @@ import { workers } from "../../runtime/workers.ts";
 import { loweredForCuda } from "../emulator/sequence.ts";
 import { filled, storesOf } from "../graphs.ts";
 
-const together = workers();
-const { rank, size } = together;
+const world = workers();
+const { rank, size } = world;
 const [g, groups, most] = [new GraphBuilder(ops), 3 * size, 11];
 const parameter = (name: string, shape: readonly number[], dtype: DType = "f32"): Value =>
   b.param(g, name, type(dtype, shape));
@@ -76,7 +76,7 @@ const held = (w: number, n: number): Map<string, NdArray> =>
       return [name, own];
     }),
   );
-const stores = [...held(0, 0)].map(([name, form]) => plainStore(name, "parameter", form, true));
+const stores = [...held(0, 0)].map(([name, form]) => unstackedStore(name, "parameter", form, true));
 const plan = planMemory([loweredForCuda(graph)], stores, { target: "cuda", header: "" });
 assert.deepEqual(plan.kernels, [], "all is moved");
 
@@ -85,15 +85,15 @@ function lengthOf(name: string, n: number): number | null {
   if (name.endsWith("back")) return endsOf(rank, n).at(-1) ?? 0;
   return name.endsWith("there") ? owned(rank, n) : null;
 }
-const device = deviceAmong(together);
+const device = localDevice(world);
 assert.equal(device, rank);
 async function check(options: CudaOptions): Promise<void> {
-  const executor = loadOnDevice(plan, cudaDriver(), [], { together, device, ...options });
+  const executor = loadOnDevice(plan, cudaDriver(), [], { world, device, ...options });
   const executable = new PlanExecutable(plan, executor, { poison: true, ...options });
   for (const n of [0, 1, 0]) {
     for (const [name, { dtype, shape, data }] of held(rank, n)) executable.write(name, fromNumbers(dtype, shape, data));
     const got = await executable.run("e", new Map(), { seed: 0, call: 0, step: 0 });
-    const wanted = interpretTogether(
+    const wanted = interpretWorkers(
       values,
       Array.from({ length: size }, (_, w) => held(w, n)),
     )[rank];
@@ -118,7 +118,7 @@ await check({
   },
 });
 for (const name of ["all_gather", "all_to_all", "exchange"]) assert.ok(timed.has(name), [...timed].join());
-const strays = new PlanExecutable(plan, loadOnDevice(plan, cudaDriver(), [], { together, device }), {});
+const strays = new PlanExecutable(plan, loadOnDevice(plan, cudaDriver(), [], { world, device }), {});
 const stray = (ends: readonly number[]): Promise<unknown> => {
   strays.write("ends", fromNumbers("i32", [1, groups + 1], ends));
   return strays.run("e", new Map(), { seed: 0, call: 0, step: 0 });

@@ -11,11 +11,11 @@ import { DeviceFailed } from "../../runtime/executable.ts";
 import { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
 import { workers } from "../../runtime/workers.ts";
-import { image, inputs, rows, varied } from "../cuda/chain.ts";
+import { chainPlanWithVariant, image, inputs, rows } from "../cuda/chain.ts";
 import { buffer, ofStore, read, storeOf, write } from "../sequences.ts";
 
-const together = workers();
-const { rank } = together;
+const world = workers();
+const { rank } = world;
 const log = `${process.argv[2]}.${rank}`;
 process.env["MOEC_DEBUG"] = "1";
 const zeros = new Map([["x", fromNumbers("f32", [rows, 16], Array<number>(rows * 16).fill(0))]]);
@@ -27,15 +27,15 @@ interface Own {
   readonly fails?: string;
 }
 /** What the first was told, and how many kernels each run launched, graphs aside. */
-async function judged(each: readonly [Own, Own], runs: number): Promise<readonly [string[], number[]]> {
+async function runTrials(each: readonly [Own, Own], runs: number): Promise<readonly [string[], number[]]> {
   const { variant, x = inputs, fails = "" } = each[rank] as Own;
-  const { plan, variants } = varied(variant || "twice_sm90");
+  const { plan, variants } = chainPlanWithVariant(variant || "twice_sm90");
   const told: string[] = [];
   const executor = loadOnDevice(
     plan,
     cudaDriver(),
     plan.kernels.map((k) => image(k.name)),
-    { together, variants: variant ? variants : new Map(), tell: (line) => void told.push(line) },
+    { world, variants: variant ? variants : new Map(), tell: (line) => void told.push(line) },
   );
   const executable = new PlanExecutable(plan, executor, {});
   const launched: number[] = [];
@@ -59,13 +59,13 @@ const [right, wrong, zero] = [
   { variant: "twice_sm90", x: zeros },
 ];
 
-assert.deepEqual(await judged([right, right], 2), [saying("is used: 592 elements agree"), [4, 3]]);
+assert.deepEqual(await runTrials([right, right], 2), [saying("is used: 592 elements agree"), [4, 3]]);
 const refused = "is not used, mma.sync is: it does not serve worker 1";
-assert.deepEqual(await judged([right, wrong], 3), [saying(refused), [4, 3, 0]]);
-assert.deepEqual(await judged([right, { variant: "" }], 2), [saying(refused), [3, 0]]);
-assert.deepEqual(await judged([zero, right], 3), [saying("is used: it agrees on worker 1"), [4, 3, 0]]);
+assert.deepEqual(await runTrials([right, wrong], 3), [saying(refused), [4, 3, 0]]);
+assert.deepEqual(await runTrials([right, { variant: "" }], 2), [saying(refused), [3, 0]]);
+assert.deepEqual(await runTrials([zero, right], 3), [saying("is used: it agrees on worker 1"), [4, 3, 0]]);
 const full = { ...right, fails: "cuMemAlloc_v2 2" };
-assert.deepEqual(await judged([right, full], 4), [
+assert.deepEqual(await runTrials([right, full], 4), [
   saying("is not used, mma.sync is: there is no memory to compare them"),
   [3, 3, 3, 3],
 ]);
@@ -82,7 +82,7 @@ const gather: VirtualLaunch = {
 const results = [{ role: "output" as const, name: "0", buffer: y }];
 const sequence: Sequence = { entry: "e", launches: [gather], assigns: [], results };
 const plan = planMemory([sequence], [storeOf(x, "input")], { target: "cuda", header: "" });
-const failing = new PlanExecutable(plan, loadOnDevice(plan, cudaDriver(), [], { together }), {});
+const failing = new PlanExecutable(plan, loadOnDevice(plan, cudaDriver(), [], { world }), {});
 const given = new Map([["x", fromNumbers("f32", [1, 16], Array<number>(16).fill(1))]]);
 await assert.rejects(
   () => failing.run("e", given, { seed: 1, call: 2, step: 3 }),

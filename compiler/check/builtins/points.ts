@@ -5,28 +5,28 @@ import type { BinaryName, UnaryName } from "../../ops/attrs.ts";
 import * as b from "../../ops/build.ts";
 import { type Unary, unaries } from "../../ops/scalar.ts";
 import { type } from "../../types/type.ts";
-import { commonElement, type Operand, points, sides } from "../binary.ts";
+import { commonElement, elementwise, type Operand, promoteOperands } from "../binary.ts";
 import { type Builtin, builtin } from "../builtin.ts";
-import { fail, written } from "../errors.ts";
+import { fail, quoted } from "../errors.ts";
 import { asNumber, isKnown } from "../numbers.ts";
-import { castTo, commonShape, loneTensor, stretchTo, toTensor } from "../tensor.ts";
+import { broadcastTo, castTo, commonShape, toDefaultTensor, toTensor } from "../tensor.ts";
 import { type Element, number, tensor, type Val } from "../values.ts";
 import { floating, type World } from "../world.ts";
 
 /** The builtin of one row of ops/scalar.ts. Where it is not defined for i32, the operand becomes a float; rounding returns it unchanged. */
-const unary = (name: UnaryName, doc: string, { types, whole, eval: known }: Unary): Builtin =>
+const unary = (name: UnaryName, doc: string, { resultDType, integral, eval: known }: Unary): Builtin =>
   builtin(`${name}(x)`, doc, ({ w }, args) => {
     const { value, span } = args.operand("x");
     if (isKnown(value)) {
       const n = asNumber(value);
-      const given = whole === "as given" && value.kind === "number" && value.whole;
-      return number(typeof n === "number" ? known(n, "f64") : null, whole === "yes" || given);
+      const given = integral === "as given" && value.kind === "number" && value.whole;
+      return number(typeof n === "number" ? known(n, "f64") : null, integral === "yes" || given);
     }
-    const x = loneTensor(w, value, span);
+    const x = toDefaultTensor(w, value, span);
     const { dtype } = x.type;
-    if (dtype === "i32" && whole === "yes" && types(dtype) === null) return tensor(x);
-    const from = castTo(w, x, types(dtype) === null ? w.options.f32 : dtype);
-    return tensor(w.made(from.type, () => b.unary(w.g, name, from)));
+    if (dtype === "i32" && integral === "yes" && resultDType(dtype) === null) return tensor(x);
+    const from = castTo(w, x, resultDType(dtype) === null ? w.options.f32 : dtype);
+    return tensor(w.make(from.type, () => b.unary(w.g, name, from)));
   });
 const unaryBuiltins = (Object.entries(unaries) as [UnaryName, Unary][]).flatMap(([name, row]) =>
   row.doc === undefined ? [] : unary(name, row.doc, row),
@@ -35,7 +35,7 @@ const unaryBuiltins = (Object.entries(unaries) as [UnaryName, Unary][]).flatMap(
 const extreme = (name: string, fn: BinaryName, known: (x: number, y: number) => number, doc: string): Builtin =>
   builtin(`${name}(a, b)`, doc, ({ w, at }, args) => {
     const [x, y] = [args.operand("a"), args.operand("b")];
-    if (!isKnown(x.value) || !isKnown(y.value)) return tensor(points(w, fn, `\`${name}\``, x, y, at));
+    if (!isKnown(x.value) || !isKnown(y.value)) return tensor(elementwise(w, fn, `\`${name}\``, x, y, at));
     const [m, n] = [asNumber(x.value), asNumber(y.value)];
     const whole = [x.value, y.value].every((v) => v.kind === "bool" || v.whole);
     return number(typeof m === "number" && typeof n === "number" ? known(m, n) : null, whole);
@@ -47,13 +47,13 @@ const wholeDivision = builtin("div(a, b)", "The whole quotient, rounded down; 0 
     return number(typeof m === "number" && typeof n === "number" ? (n === 0 ? 0 : Math.floor(m / n)) : null, true);
   }
   const [left, right] = [x, y].map((o) => wholeOperand(w, o)) as [Operand, Operand];
-  const [p, q] = sides(w, "`div`", left, right, "i32", at);
-  return tensor(w.made(type("i32", p.type.shape), () => b.idiv(w.g, p, q)));
+  const [p, q] = promoteOperands(w, "`div`", left, right, "i32", at);
+  return tensor(w.make(type("i32", p.type.shape), () => b.idiv(w.g, p, q)));
 });
 function wholeOperand(w: World, o: Operand): Operand {
   if (o.value.kind === "number" && (o.value.whole || o.value.value === null || Number.isInteger(o.value.value)))
     return { span: o.span, value: { ...o.value, whole: true } };
-  const x = loneTensor(w, o.value, o.span);
+  const x = toDefaultTensor(w, o.value, o.span);
   if (floating(x.type.dtype)) fail("E0201", "`div` is for whole numbers", o.span, { help: "write `/` for floats" });
   return { span: o.span, value: tensor(x) };
 }
@@ -63,12 +63,12 @@ const where = builtin("where(condition, a, b)", "`a` where the condition holds, 
   const [x, y] = [args.operand("a"), args.operand("b")];
   if (isKnown(cond.value) && isKnown(x.value) && isKnown(y.value)) return knownChoice(cond.value, x.value, y.value);
   const dtype = isKnown(x.value) && isKnown(y.value) ? knownElement(w, x.value, y.value) : commonElement(w, x, y);
-  const [p, q] = sides(w, "`where`", x, y, dtype, at);
+  const [p, q] = promoteOperands(w, "`where`", x, y, dtype, at);
   if (isKnown(cond.value)) return tensor(cond.value.kind === "bool" && cond.value.value === false ? q : p);
   const mask = maskOf(w, cond);
   const shape = commonShape(w, "`where`", { ...cond, type: mask.type }, { ...x, type: p.type }, at);
-  const wide = (v: Value): Value => stretchTo(w, v, shape);
-  return tensor(w.made(type(dtype, shape), () => b.where(w.g, wide(mask), wide(p), wide(q))));
+  const wide = (v: Value): Value => broadcastTo(w, v, shape);
+  return tensor(w.make(type(dtype, shape), () => b.where(w.g, wide(mask), wide(p), wide(q))));
 });
 /** The dtype of a `where` between two compile-time numbers: i32 only if both are whole. */
 function knownElement(w: World, x: Val, y: Val): Element {
@@ -80,7 +80,7 @@ function maskOf(w: World, cond: Operand): Value {
   if (mask.type.dtype !== "bool")
     fail("E0201", "`where` needs a condition of booleans", cond.span, {
       label: mask.type.dtype,
-      help: `compare it: \`${written(cond.span)} != 0\``,
+      help: `compare it: \`${quoted(cond.span)} != 0\``,
     });
   return mask;
 }
@@ -102,7 +102,7 @@ const conversion = (name: Element, doc: string): Builtin =>
   });
 const detach = builtin("detach(x)", "`x`, through which no gradient flows", ({ w }, args) => {
   const x = args.tensor("x");
-  return tensor(w.made(x.type, () => b.detach(w.g, x)));
+  return tensor(w.make(x.type, () => b.detach(w.g, x)));
 });
 
 export const pointBuiltins: readonly Builtin[] = [

@@ -1,8 +1,8 @@
 // Random numbers, keyed by the seed, the number of the call, the place in the program and the element.
-import { hidden, type Value } from "../../graph/node.ts";
+import { runtimeInputs, type Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
 import { numbers } from "../../ops/common.ts";
-import { placeOf } from "../../ops/random.ts";
+import { hashPlace } from "../../ops/random.ts";
 import { type } from "../../types/type.ts";
 import { type Builtin, builtin } from "../builtin.ts";
 import { castTo } from "../tensor.ts";
@@ -18,9 +18,9 @@ type Draw = (
 const random = (name: string, doc: string, draw: Draw): Builtin =>
   builtin(`${name}(shape)`, doc, ({ w, frame, site }, args) => {
     const shape = args.shape("shape");
-    const value = w.made(type("f32", shape), () => {
-      const key = b.param(w.g, hidden.key, type("i32", [2]));
-      return draw(w.g, key, placeOf(`${frame.instance?.path ?? ""}:${site}`), numbers(shape), frame.lane?.base);
+    const value = w.make(type("f32", shape), () => {
+      const key = b.param(w.g, runtimeInputs.key, type("i32", [2]));
+      return draw(w.g, key, hashPlace(`${frame.instance?.path ?? ""}:${site}`), numbers(shape), frame.lane?.base);
     });
     return tensor(castTo(w, value, w.options.f32));
   });

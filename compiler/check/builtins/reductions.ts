@@ -5,9 +5,9 @@ import { isSpread, type Size } from "../../types/size.ts";
 import { showType, type Type, type } from "../../types/type.ts";
 import { commonElement, type Operand } from "../binary.ts";
 import { type Args, type Builtin, builtin, type CallContext } from "../builtin.ts";
-import { fail, written } from "../errors.ts";
+import { fail, quoted } from "../errors.ts";
 import { calledFrom } from "../numbers.ts";
-import { castTo, commonShape, stretches, stretchTo, toTensor } from "../tensor.ts";
+import { broadcastTo, canBroadcast, castTo, commonShape, toTensor } from "../tensor.ts";
 import { type Element, number, tensor } from "../values.ts";
 import { floating, type World } from "../world.ts";
 
@@ -30,7 +30,7 @@ const asFloat = (w: World, x: Value): Value => castTo(w, x, floating(x.type.dtyp
 /** `max(x, 0)`: in other languages a relu, here a reduction along axis 0. The axis must therefore be given by name. */
 function requireNamedAxis(name: string, args: Args): void {
   if (!args.has("axis") || args.isNamed("axis")) return;
-  const [x, second] = [written(args.span("x")), written(args.span("axis"), "y")];
+  const [x, second] = [quoted(args.span("x")), quoted(args.span("axis"), "y")];
   fail("E0207", `\`${name}\` is along an axis, which is given by its name`, args.span("axis"), {
     help: `of two values, write \`${name}imum(${x}, ${second})\`; along an axis, \`${name}(${x}, axis: -1)\``,
   });
@@ -43,7 +43,7 @@ const reduction = (name: string, doc: string, from: (w: World, x: Value) => Valu
     const x = from(w, args.tensor("x"));
     const axes = args.axes("axis", x.type);
     const keep = keepFlag(args, x.type, axes);
-    return tensor(w.made(reduced(x.type, x.type.dtype, axes, keep), () => build(w.g, x, axes, keep)));
+    return tensor(w.make(reduced(x.type, x.type.dtype, axes, keep), () => build(w.g, x, axes, keep)));
   });
 const counted = (w: World, x: Value): Value => (x.type.dtype === "bool" ? castTo(w, x, "i32") : x);
 
@@ -53,17 +53,17 @@ const softmax = builtin(
   ({ w, at }, args) => {
     const x = asFloat(w, args.tensor("x"));
     const axis = args.axis("axis", x.type, -1);
-    if (!args.has("where")) return tensor(w.made(x.type, () => b.softmax(w.g, x, axis)));
+    if (!args.has("where")) return tensor(w.make(x.type, () => b.softmax(w.g, x, axis)));
     const span = args.span("where");
     const mask = toTensor(w, args.value("where"), span, "bool");
     if (mask.type.dtype !== "bool")
       fail("E0201", `the mask of \`softmax\` is of booleans, not ${showType(mask.type)}`, span, {
-        help: `compare it: \`${written(span)} != 0\``,
+        help: `compare it: \`${quoted(span)} != 0\``,
       });
-    if (!stretches(mask.type.shape, x.type.shape))
+    if (!canBroadcast(mask.type.shape, x.type.shape))
       commonShape(w, "`softmax`", { type: x.type, span: args.span("x") }, { type: mask.type, span }, at);
-    const wide = stretchTo(w, mask, x.type.shape);
-    return tensor(w.made(x.type, () => b.softmax(w.g, x, axis, wide)));
+    const wide = broadcastTo(w, mask, x.type.shape);
+    return tensor(w.make(x.type, () => b.softmax(w.g, x, axis, wide)));
   },
 );
 const logsumexp = builtin(
@@ -73,7 +73,7 @@ const logsumexp = builtin(
     const x = asFloat(w, args.tensor("x"));
     const axis = args.axis("axis", x.type, -1);
     const keep = args.flag("keep", false);
-    return tensor(w.made(reduced(x.type, x.type.dtype, [axis], keep), () => b.logsumexp(w.g, x, axis, keep)));
+    return tensor(w.make(reduced(x.type, x.type.dtype, [axis], keep), () => b.logsumexp(w.g, x, axis, keep)));
   },
 );
 const cumsum = builtin(
@@ -82,7 +82,7 @@ const cumsum = builtin(
   ({ w }, args) => {
     const x = counted(w, args.tensor("x"));
     const axis = args.axis("axis", x.type, -1);
-    return tensor(w.made(x.type, () => b.cumsum(w.g, x, axis)));
+    return tensor(w.make(x.type, () => b.cumsum(w.g, x, axis)));
   },
 );
 
@@ -97,18 +97,18 @@ const cutoff = builtin(
     const dtype = floating(commonElement(w, amount, weight)) ? w.options.f32 : "i32";
     const least = fitted(w, amount, type(dtype, outer), x.type);
     const each = fitted(w, weight, type(dtype, x.type.shape), x.type);
-    return tensor(w.made(type(x.type.dtype, outer), () => b.cutoff(w.g, x, each, least)));
+    return tensor(w.make(type(x.type.dtype, outer), () => b.cutoff(w.g, x, each, least)));
   },
 );
 /** An argument of `cutoff` (amount or weight) converted and broadcast to the type that goes with x. */
 function fitted(w: World, { value, span }: Operand, want: Type, x: Type): Value {
   const v = castTo(w, toTensor(w, value, span, want.dtype), want.dtype);
-  if (!stretches(v.type.shape, want.shape))
+  if (!canBroadcast(v.type.shape, want.shape))
     fail("E0202", `\`cutoff\` of ${showType(x)} takes ${showType(want)} here, not ${showType(v.type)}`, span, {
       help: "an amount has the axes before the last, a weight all of them; an axis that is missing or 1 stretches",
       notes: calledFrom(w),
     });
-  return stretchTo(w, v, want.shape);
+  return broadcastTo(w, v, want.shape);
 }
 
 export const reductionBuiltins: readonly Builtin[] = [

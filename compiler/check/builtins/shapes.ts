@@ -1,8 +1,8 @@
 // Builtins that reshape, index, scatter and order tensors.
-import { counted } from "../../counted.ts";
 import type { Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
 import { numbers } from "../../ops/common.ts";
+import { pluralize } from "../../pluralize.ts";
 import type { Span } from "../../syntax/ast.ts";
 import { add, equal, equalAll, isSpread, product, type Size, show } from "../../types/size.ts";
 import { showType, type Type, type } from "../../types/type.ts";
@@ -10,7 +10,7 @@ import { type Builtin, builtin } from "../builtin.ts";
 import { absorb, fail } from "../errors.ts";
 import { matched, needIndex, takeAlong } from "../indexing.ts";
 import { calledFrom } from "../numbers.ts";
-import { axisOf, castTo, loneTensor, stretches, whyApart } from "../tensor.ts";
+import { axisOf, canBroadcast, castTo, toDefaultTensor, whySizesDiffer } from "../tensor.ts";
 import { kindText, results, tensor } from "../values.ts";
 import { type World, wider } from "../world.ts";
 
@@ -19,12 +19,12 @@ const reshape = builtin("reshape(x, shape)", "The same elements in row-major ord
   const shape = args.shape("shape");
   if (!equal(product(x.type.shape), product(shape)))
     fail("E0208", `${showType(x.type)} does not reshape to [${shape.map(show).join(", ")}]`, args.span("shape"), {
-      also: [{ span: args.span("x"), text: counted(show(product(x.type.shape)), "element") }],
-      label: counted(show(product(shape)), "element"),
-      notes: [...whyApart(w, product(x.type.shape), product(shape)), ...calledFrom(w)],
+      also: [{ span: args.span("x"), text: pluralize(show(product(x.type.shape)), "element") }],
+      label: pluralize(show(product(shape)), "element"),
+      notes: [...whySizesDiffer(w, product(x.type.shape), product(shape)), ...calledFrom(w)],
       help: "the products of both shapes must be the same",
     });
-  return tensor(w.made(type(x.type.dtype, shape), () => b.reshape(w.g, x, numbers(shape))));
+  return tensor(w.make(type(x.type.dtype, shape), () => b.reshape(w.g, x, numbers(shape))));
 });
 const transpose = builtin(
   "transpose(x, first?, second?)",
@@ -34,7 +34,7 @@ const transpose = builtin(
     const [first, second] = [args.axis("first", x.type, -2), args.axis("second", x.type, -1)];
     const perm = Array.from(x.type.shape.keys(), (i) => (i === first ? second : i === second ? first : i));
     return tensor(
-      w.made(
+      w.make(
         type(
           x.type.dtype,
           perm.map((i) => x.type.shape[i] ?? 1),
@@ -50,14 +50,14 @@ const concat = builtin("concat(list, axis)", "Tensors one after the other along 
     return fail("E0209", `\`concat\` takes a list of tensors, not ${kindText[v.kind]}`, args.span("list"), {
       help: "write `concat([a, b], axis: -1)`",
     });
-  const given = v.items.map((item) => loneTensor(w, item, args.span("list")));
+  const given = v.items.map((item) => toDefaultTensor(w, item, args.span("list")));
   const [first = absorb()] = given;
   const dtype = given.map((x) => x.type.dtype).reduce(wider);
   const axis = args.axis("axis", first.type, 0);
   const parts = given.map((x) => castTo(w, x, dtype));
   const total = parts.map((x) => along(w, first, x, axis, args.span("list"))).reduce<Size>(add, 0);
   const shape = first.type.shape.toSpliced(axis, 1, total);
-  return tensor(w.made(type(dtype, shape), () => b.concat(w.g, parts, axis)));
+  return tensor(w.make(type(dtype, shape), () => b.concat(w.g, parts, axis)));
 });
 /** Checks that x fits `first` on all other axes; returns its size along `axis`. */
 function along(w: World, first: Value, x: Value, axis: number, span: Span): Size {
@@ -71,12 +71,12 @@ function along(w: World, first: Value, x: Value, axis: number, span: Span): Size
 }
 /** The remedy if one of the two would broadcast to the type of the other. */
 function stretchHelp(x: Type, y: Type): string {
-  const to = stretches(y.shape, x.shape) ? x : stretches(x.shape, y.shape) ? y : null;
+  const to = canBroadcast(y.shape, x.shape) ? x : canBroadcast(x.shape, y.shape) ? y : null;
   return to ? `; \`let y: ${showType(to)} = ...\` stretches ${to === x ? "the second" : "the first"}` : "";
 }
 const range = builtin("range(n)", "0, 1, ... n - 1, as i32[n]", ({ w }, args) => {
   const n = args.size("n");
-  return tensor(w.made(type("i32", [n]), () => b.iota(w.g, Number(n))));
+  return tensor(w.make(type("i32", [n]), () => b.iota(w.g, Number(n))));
 });
 
 const take = builtin("take(x, index, axis?)", "The rows at `index` along an axis; none gives 0", ({ w }, args) => {
@@ -104,7 +104,7 @@ const put = builtin(
         },
       );
     const rows = rowsFor(w, args.tensor("rows"), x, shape, args.span("rows"));
-    return tensor(w.made(x.type, () => b.put(w.g, x, index, rows, axis)));
+    return tensor(w.make(x.type, () => b.put(w.g, x, index, rows, axis)));
   },
 );
 function rowsFor(w: World, rows: Value, x: Value, shape: readonly Size[], span: Span): Value {
@@ -134,7 +134,7 @@ const scatter = builtin(
         { help: "each row needs its place", notes: calledFrom(w) },
       );
     const shape = [...rows.type.shape.slice(0, axis), n, ...rows.type.shape.slice(axis + own)];
-    return tensor(w.made(type(rows.type.dtype, shape), () => b.scatter(w.g, rows, index, Number(n), axis)));
+    return tensor(w.make(type(rows.type.dtype, shape), () => b.scatter(w.g, rows, index, Number(n), axis)));
   },
 );
 
@@ -155,8 +155,8 @@ const topK = builtin(
     const made = w.checking ? null : b.topK(w.g, x, Number(k));
     return results(
       [
-        w.made(type(x.type.dtype, shape), () => made?.[0] ?? absorb()),
-        w.made(type("i32", shape), () => made?.[1] ?? absorb()),
+        w.make(type(x.type.dtype, shape), () => made?.[0] ?? absorb()),
+        w.make(type("i32", shape), () => made?.[1] ?? absorb()),
       ].map(tensor),
     );
   },
@@ -169,7 +169,7 @@ const sort = builtin(
     lastAxis(w, x, at);
     const made = w.checking ? null : b.sort(w.g, x);
     return results(
-      [w.made(x.type, () => made?.[0] ?? absorb()), w.made(type("i32", x.type.shape), () => made?.[1] ?? absorb())].map(
+      [w.make(x.type, () => made?.[0] ?? absorb()), w.make(type("i32", x.type.shape), () => made?.[1] ?? absorb())].map(
         tensor,
       ),
     );

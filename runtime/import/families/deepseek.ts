@@ -1,49 +1,57 @@
 // DeepSeek-V2 and V3: latent attention, dense blocks first, then mixtures.
 import { type Family, type Json, lookup } from "../family.ts";
-import { common, deepseek, outer, plain, said, saidOfRope, scaling } from "./shared.ts";
+import {
+  mixtureHeader,
+  outerNames,
+  required,
+  ropeKeys,
+  ropeSetting,
+  sharedExpertNames,
+  unbiasedSettings,
+} from "./shared.ts";
 
 /**
  * The only accepted type of RoPE: default, or YaRN in DeepSeek's form, where `mscale` equals `mscale_all_dim`, so that only the scores are scaled
  * (cosines and sines are multiplied by the ratio, 1).
  */
 function latentRope(config: Json): string {
-  const type = saidOfRope(config, "rope_type") ?? saidOfRope(config, "type") ?? "default";
-  const heat = saidOfRope(config, "mscale");
-  const hot = heat !== undefined && heat !== 0 && heat === saidOfRope(config, "mscale_all_dim");
-  if (type === "yarn" && hot && saidOfRope(config, "factor") !== undefined) return "yarn";
+  const type = ropeSetting(config, "rope_type") ?? ropeSetting(config, "type") ?? "default";
+  const heat = ropeSetting(config, "mscale");
+  const hot = heat !== undefined && heat !== 0 && heat === ropeSetting(config, "mscale_all_dim");
+  if (type === "yarn" && hot && ropeSetting(config, "factor") !== undefined) return "yarn";
   return type === "default" ? type : "default, or yarn with a factor and with one mscale";
 }
 
 /** Header values of both versions. */
-const latent: Family["header"] = {
-  ...common,
-  F: said("intermediate_size"),
-  H: said("moe_intermediate_size"),
-  Dense: said("first_k_dense_replace"),
-  E: said("n_routed_experts"),
-  R: said("kv_lora_rank"),
-  A: said("qk_nope_head_dim"),
-  P: said("qk_rope_head_dim"),
-  C: said("v_head_dim"),
-  scale: said("routed_scaling_factor"),
-  stretch: { keys: scaling("factor"), otherwise: 1 },
-  original: said(...scaling("original_max_position_embeddings"), "max_position_embeddings"),
-  heat: { keys: scaling("mscale_all_dim"), otherwise: null },
+const latentHeader: Family["header"] = {
+  ...mixtureHeader,
+  F: required("intermediate_size"),
+  H: required("moe_intermediate_size"),
+  Dense: required("first_k_dense_replace"),
+  E: required("n_routed_experts"),
+  R: required("kv_lora_rank"),
+  A: required("qk_nope_head_dim"),
+  P: required("qk_rope_head_dim"),
+  C: required("v_head_dim"),
+  scale: required("routed_scaling_factor"),
+  stretch: { keys: ropeKeys("factor"), fallback: 1 },
+  original: required(...ropeKeys("original_max_position_embeddings"), "max_position_embeddings"),
+  heat: { keys: ropeKeys("mscale_all_dim"), fallback: null },
 };
 
-const stretched: Family["only"] = {
-  ...Object.fromEntries([...scaling("rope_type"), "rope_scaling.type"].map((key) => [key, latentRope])),
+const yarnSettings: Family["supported"] = {
+  ...Object.fromEntries([...ropeKeys("rope_type"), "rope_scaling.type"].map((key) => [key, latentRope])),
   ...Object.fromEntries(
-    scaling("factor").map((key) => [key, (c: Json) => (latentRope(c) === "yarn" ? lookup(c, key) : 1)]),
+    ropeKeys("factor").map((key) => [key, (c: Json) => (latentRope(c) === "yarn" ? lookup(c, key) : 1)]),
   ),
-  ...Object.fromEntries(scaling("beta_fast").map((key) => [key, 32])),
-  ...Object.fromEntries(scaling("beta_slow").map((key) => [key, 1])),
-  ...Object.fromEntries(scaling("truncate").map((key) => [key, true])),
-  ...Object.fromEntries(scaling("attention_factor").map((key) => [key, null])),
+  ...Object.fromEntries(ropeKeys("beta_fast").map((key) => [key, 32])),
+  ...Object.fromEntries(ropeKeys("beta_slow").map((key) => [key, 1])),
+  ...Object.fromEntries(ropeKeys("truncate").map((key) => [key, true])),
+  ...Object.fromEntries(ropeKeys("attention_factor").map((key) => [key, null])),
 };
 
 const latentNames: Family["names"] = {
-  ...outer,
+  ...outerNames,
   "model.layers.*.self_attn.q_a_proj.weight": "blocks.*.attention.query_down.weight",
   "model.layers.*.self_attn.q_a_layernorm.weight": "blocks.*.attention.query_norm.weight",
   "model.layers.*.self_attn.q_b_proj.weight": "blocks.*.attention.query_up.weight",
@@ -51,7 +59,7 @@ const latentNames: Family["names"] = {
   "model.layers.*.self_attn.kv_a_layernorm.weight": "blocks.*.attention.norm.weight",
   "model.layers.*.self_attn.kv_b_proj.weight": "blocks.*.attention.up.weight",
   "model.layers.*.self_attn.o_proj.weight": "blocks.*.attention.output.weight",
-  ...deepseek,
+  ...sharedExpertNames,
 };
 
 /** The only accepted `topk_method`: greedy, if experts are not in groups, or by each group's best expert. */
@@ -66,15 +74,15 @@ export const deepseekV2: Family = {
   type: "deepseek_v2",
   model: "DeepSeekV2",
   header: {
-    ...latent,
-    Q: { keys: ["q_lora_rank"], otherwise: 0 },
-    Shared: said("n_shared_experts"),
-    G: { keys: ["n_group"], otherwise: 1 },
-    Open: { keys: ["topk_group"], otherwise: 1 },
+    ...latentHeader,
+    Q: { keys: ["q_lora_rank"], fallback: 0 },
+    Shared: required("n_shared_experts"),
+    G: { keys: ["n_group"], fallback: 1 },
+    Open: { keys: ["topk_group"], fallback: 1 },
   },
-  only: {
-    ...plain,
-    ...stretched,
+  supported: {
+    ...unbiasedSettings,
+    ...yarnSettings,
     mlp_bias: false,
     norm_topk_prob: false,
     scoring_func: "softmax",
@@ -88,10 +96,10 @@ export const deepseekV2: Family = {
 export const deepseekV3: Family = {
   type: "deepseek_v3",
   model: "DeepSeekMain",
-  header: { ...latent, G: said("n_group"), Open: said("topk_group"), Q: said("q_lora_rank") },
-  only: {
-    ...plain,
-    ...stretched,
+  header: { ...latentHeader, G: required("n_group"), Open: required("topk_group"), Q: required("q_lora_rank") },
+  supported: {
+    ...unbiasedSettings,
+    ...yarnSettings,
     norm_topk_prob: true,
     n_shared_experts: 1,
     rope_interleave: true,

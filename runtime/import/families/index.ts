@@ -1,11 +1,11 @@
 // The transformers architectures that the standard library has: for each, which keys of config.json give the header's values, and how weights are
 // named.
 import type { Family } from "../family.ts";
-import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe } from "./beside.ts";
 import { deepseekV2, deepseekV3 } from "./deepseek.ts";
 import { granitemoe, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next } from "./qwen.ts";
-import { gemma2, gptOss, llama4Text } from "./windows.ts";
+import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe } from "./shared-experts.ts";
+import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
 
 export const families: readonly Family[] = [
   mixtral,

@@ -1,27 +1,27 @@
 // Mixtral and similar models: each block has one mixture, without shared experts.
 import type { Family, Json } from "../family.ts";
 import {
-  attention,
-  bare,
-  biases,
-  common,
-  dense,
-  mixture,
-  norms,
-  outer,
-  plain,
-  rotations,
-  said,
-  saidOfRope,
-  scaling,
+  attentionBiasNames,
+  attentionNames,
+  defaultSettings,
+  denseHeader,
+  mixtureHeader,
+  mixtureNames,
+  outerNames,
+  queryKeyNormNames,
+  required,
+  ropeKeys,
+  ropeSetting,
+  ropeThetaKeys,
+  unbiasedSettings,
 } from "./shared.ts";
 
 /** Header values of Mixtral and models made like it. */
 const grouped: Family["header"] = {
-  H: said("intermediate_size"),
-  Groups: said("num_key_value_heads"),
-  E: said("num_local_experts"),
-  A: { keys: ["head_dim"], otherwise: null },
+  H: required("intermediate_size"),
+  Groups: required("num_key_value_heads"),
+  E: required("num_local_experts"),
+  A: { keys: ["head_dim"], fallback: null },
 };
 const sparse: Family["names"] = {
   "model.layers.*.block_sparse_moe.gate.weight": "blocks.*.feed.gate.weight",
@@ -34,14 +34,14 @@ export const mixtral: Family = {
   type: "mixtral",
   model: "Mixtral",
   header: {
-    ...common,
+    ...mixtureHeader,
     ...grouped,
-    window: { keys: ["sliding_window"], otherwise: null },
+    window: { keys: ["sliding_window"], fallback: null },
   },
-  only: plain,
+  supported: unbiasedSettings,
   names: {
-    ...outer,
-    ...attention,
+    ...outerNames,
+    ...attentionNames,
     ...sparse,
   },
 };
@@ -50,39 +50,39 @@ export const olmoe: Family = {
   type: "olmoe",
   model: "Olmoe",
   header: {
-    ...common,
-    H: said("intermediate_size"),
-    Groups: said("num_key_value_heads"),
-    E: said("num_experts", "num_local_experts"),
-    renormalised: said("norm_topk_prob"),
+    ...mixtureHeader,
+    H: required("intermediate_size"),
+    Groups: required("num_key_value_heads"),
+    E: required("num_experts", "num_local_experts"),
+    renormalised: required("norm_topk_prob"),
   },
-  only: { ...plain, clip_qkv: null },
-  names: { ...outer, ...attention, ...norms, ...mixture("feed") },
+  supported: { ...unbiasedSettings, clip_qkv: null },
+  names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed") },
 };
 
 export const granitemoe: Family = {
   type: "granitemoe",
   model: "GraniteMoe",
   header: {
-    ...common,
+    ...mixtureHeader,
     ...grouped,
-    scale: { keys: ["attention_multiplier"], otherwise: 1 },
-    part: { keys: ["residual_multiplier"], otherwise: 1 },
-    wide: { keys: ["embedding_multiplier"], otherwise: 1 },
-    soft: { keys: ["logits_scaling"], otherwise: 1 },
+    scale: { keys: ["attention_multiplier"], fallback: 1 },
+    part: { keys: ["residual_multiplier"], fallback: 1 },
+    wide: { keys: ["embedding_multiplier"], fallback: 1 },
+    soft: { keys: ["logits_scaling"], fallback: 1 },
   },
-  only: plain,
+  supported: unbiasedSettings,
   names: {
-    ...outer,
-    ...attention,
+    ...outerNames,
+    ...attentionNames,
     "model.layers.*.block_sparse_moe.router.layer.weight": "blocks.*.feed.gate.weight",
     "model.layers.*.block_sparse_moe.input_linear.weight": {
       runs: ["blocks.*.feed.experts.gate.weight", "blocks.*.feed.experts.up.weight"],
-      turned: true,
+      transposed: true,
     },
     "model.layers.*.block_sparse_moe.output_linear.weight": {
       runs: ["blocks.*.feed.experts.down.weight"],
-      turned: true,
+      transposed: true,
     },
   },
 };
@@ -91,18 +91,24 @@ export const minimaxM2: Family = {
   type: "minimax_m2",
   model: "MiniMaxM2",
   header: {
-    ...common,
+    ...mixtureHeader,
     ...grouped,
-    A: said("head_dim"),
-    part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], otherwise: 1 },
-    P: { keys: ["rotary_dim"], otherwise: null },
-    base: { keys: rotations, otherwise: 5000000 },
+    A: required("head_dim"),
+    part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], fallback: 1 },
+    P: { keys: ["rotary_dim"], fallback: null },
+    base: { keys: ropeThetaKeys, fallback: 5000000 },
   },
-  only: { ...bare, scoring_func: "sigmoid", use_qk_norm: true, use_routing_bias: true, shared_intermediate_size: 0 },
+  supported: {
+    ...defaultSettings,
+    scoring_func: "sigmoid",
+    use_qk_norm: true,
+    use_routing_bias: true,
+    shared_intermediate_size: 0,
+  },
   names: {
-    ...outer,
-    ...attention,
-    ...norms,
+    ...outerNames,
+    ...attentionNames,
+    ...queryKeyNormNames,
     ...sparse,
     "model.layers.*.block_sparse_moe.e_score_correction_bias": "blocks.*.feed.gate.bias",
   },
@@ -110,9 +116,9 @@ export const minimaxM2: Family = {
 
 /** The only accepted type of RoPE: default, or LongRoPE with all the factors that it needs. */
 function longRope(config: Json): string {
-  const type = saidOfRope(config, "rope_type") ?? saidOfRope(config, "type") ?? "default";
+  const type = ropeSetting(config, "rope_type") ?? ropeSetting(config, "type") ?? "default";
   const parts = ["short_factor", "long_factor", "short_mscale", "long_mscale", "original_max_position_embeddings"];
-  if (type === "longrope" && parts.every((key) => saidOfRope(config, key) !== undefined)) return "longrope";
+  if (type === "longrope" && parts.every((key) => ropeSetting(config, key) !== undefined)) return "longrope";
   return type === "default" ? type : `default, or longrope with ${parts.join(", ")}`;
 }
 export const phimoe: Family = {
@@ -120,26 +126,26 @@ export const phimoe: Family = {
   model: "PhiMoE",
   file: "phi",
   header: {
-    ...dense,
+    ...denseHeader,
     ...grouped,
-    base: { keys: rotations, otherwise: 1000000 },
-    window: { keys: ["sliding_window"], otherwise: null },
-    biased: { keys: ["attention_bias"], otherwise: false },
-    head_biased: { keys: ["lm_head_bias"], otherwise: false },
-    original: { keys: scaling("original_max_position_embeddings"), otherwise: null },
-    warm: { keys: scaling("short_mscale"), otherwise: null },
-    hot: { keys: scaling("long_mscale"), otherwise: null },
-    jitter: { keys: ["router_jitter_noise"], otherwise: 0.01 },
+    base: { keys: ropeThetaKeys, fallback: 1000000 },
+    window: { keys: ["sliding_window"], fallback: null },
+    biased: { keys: ["attention_bias"], fallback: false },
+    head_biased: { keys: ["lm_head_bias"], fallback: false },
+    original: { keys: ropeKeys("original_max_position_embeddings"), fallback: null },
+    warm: { keys: ropeKeys("short_mscale"), fallback: null },
+    hot: { keys: ropeKeys("long_mscale"), fallback: null },
+    jitter: { keys: ["router_jitter_noise"], fallback: 0.01 },
   },
-  only: {
+  supported: {
     hidden_act: "silu",
     num_experts_per_tok: 2,
-    ...Object.fromEntries([...scaling("rope_type"), "rope_scaling.type"].map((key) => [key, longRope])),
+    ...Object.fromEntries([...ropeKeys("rope_type"), "rope_scaling.type"].map((key) => [key, longRope])),
   },
   names: {
-    ...outer,
-    ...attention,
-    ...biases,
+    ...outerNames,
+    ...attentionNames,
+    ...attentionBiasNames,
     ...sparse,
     "model.norm.bias": "norm.bias",
     "lm_head.bias": "head.bias",
@@ -147,7 +153,7 @@ export const phimoe: Family = {
     "model.layers.*.post_attention_layernorm.bias": "blocks.*.norm2.bias",
   },
   lists: {
-    "blocks.*.attention.near": scaling("short_factor"),
-    "blocks.*.attention.far": scaling("long_factor"),
+    "blocks.*.attention.near": ropeKeys("short_factor"),
+    "blocks.*.attention.far": ropeKeys("long_factor"),
   },
 };

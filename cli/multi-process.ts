@@ -1,0 +1,37 @@
+// What changes when mpirun or another launcher has started several processes: which commands may run, and which messages only one process prints.
+import { setTimeout } from "node:timers/promises";
+import type { Command } from "commander";
+import { Problem } from "../compiler/diagnostic.ts";
+import { launchInfo } from "../runtime/mpi.ts";
+import { type Workers, workers } from "../runtime/workers.ts";
+
+const { rank, size } = launchInfo() ?? { rank: 0, size: 1 };
+
+/** Refuses commands other than `train` in several processes. Help and usage errors are printed by the first process only. */
+export function requireSingleProcess(program: Command): void {
+  if (size === 1) return;
+  program.hook("preAction", async (_, command) => {
+    if (command.name() === "train") return;
+    await waitForFirst();
+    throw new Problem(
+      `${size} processes were started, and \`moec ${command.name()}\` runs in one`,
+      "start it without mpirun; `moec train` is what several processes do together",
+    );
+  });
+  const silent = { writeOut: () => {}, writeErr: () => {} };
+  if (rank > 0) for (const command of [program, ...program.commands]) command.configureOutput(silent);
+}
+/** The workers. An error of MPI is usually the same on all of them, so it is printed by the first. */
+export async function connectWorkers(): Promise<Workers> {
+  try {
+    return workers();
+  } catch (error) {
+    await waitForFirst();
+    throw error;
+  }
+}
+/**
+ * Delays all processes but the first, for use before MPI has begun: when the first exits with an error, the launcher ends the others before they
+ * print the same.
+ */
+const waitForFirst = (): Promise<void> => (rank > 0 ? setTimeout(5000) : Promise.resolve());

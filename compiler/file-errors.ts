@@ -1,0 +1,37 @@
+// Turns the operating system's file errors into messages for users.
+import { Problem } from "./diagnostic.ts";
+
+export const hasErrorCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && (error as NodeJS.ErrnoException).code === code;
+
+/** Runs `action` on a file; an error of the operating system is rethrown as a Problem that names the path. */
+export function withFileErrors<T>(path: string, doing: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    const code = cause instanceof Error ? (cause as NodeJS.ErrnoException).code : undefined;
+    if (code === undefined) throw cause;
+    throw new Problem(
+      `cannot ${doing} ${path}: ${reasons[code] ?? code}`,
+      remedies[code] ?? "check the path and its disk",
+      {
+        cause,
+      },
+    );
+  }
+}
+const reasons: Record<string, string> = {
+  ENOENT: "there is no such file or folder",
+  EACCES: "permission denied",
+  EISDIR: "it is a folder",
+  ENOTDIR: "a part of the path is a file",
+  EEXIST: "a part of the path is a file",
+  ENOSPC: "the disk is full",
+  EROFS: "the file system is read-only",
+};
+const remedies: Record<string, string> = {
+  ENOENT: "check the spelling of the path",
+  EACCES: "change its permissions, or choose another path",
+  EISDIR: "name a file",
+  ENOSPC: "free some space, or choose another disk",
+};

@@ -1,0 +1,22 @@
+// Wording for error messages that ask for a flag: the command line's flag, and the equivalent option of the TypeScript API.
+
+const flagText = (flag: string, option: string): string => `\`${flag}\` (in TypeScript \`${option}\`)`;
+export const sizeFlagText = (name: string, value: number | "VALUE" = "VALUE"): string =>
+  flagText(`--set ${name}=${value}`, `sizes: { ${name}: ${value} }`);
+export const targetFlagText = (target: string): string => flagText(`--target ${target}`, `target: "${target}"`);
+export const inputFlagText = (name: string): string =>
+  `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`run({ ${name}: ... })\`)`;
+export const declarationFlagText = flagText("--entry NAME", 'declaration: "NAME"');
+export const modelFlagText = flagText("--model NAME", 'model: "NAME"');
+export const tokensFlagText = flagText("--tokens N", "tokens");
+export const topPFlagText = flagText("--top-p P", "topP");
+export const topKFlagText = flagText("--top-k N", "topK");
+export const expertParallelFlagText = flagText("--expert-parallel", "expertParallel");
+export const roomFlagText = flagText("--room", "room");
+/** Describes any value for an error message. */
+export function describeValue(x: unknown): string {
+  if (x === null || x === undefined || typeof x === "boolean") return String(x);
+  if (typeof x === "number") return Object.is(x, -0) ? "-0" : String(x);
+  if (typeof x === "string") return JSON.stringify(x);
+  return Array.isArray(x) ? "a list" : typeof x === "object" ? "an object" : `a ${typeof x}`;
+}

@@ -1,0 +1,43 @@
+// What the elements of an integer tensor can index: which values its indices may take.
+import type { Elaborated, Node, Value } from "./node.ts";
+import { storeOf, topological, valuesOf } from "./walk.ts";
+
+/** For each integer input that is used as an index: the size of the smallest axis that it indexes (for token numbers, the vocabulary). */
+export function indexBounds({ stores, graphs }: Elaborated): Record<string, number> {
+  const inputs = new Set(stores.filter((s) => s.role === "input").map((s) => s.name));
+  const least = new Map<string, number>();
+  for (const node of topological(graphs.flatMap(valuesOf))) {
+    const chosen = node.op.indexes?.(node);
+    const store = chosen ? storeBehind(chosen.index) : null;
+    if (chosen && store !== null && inputs.has(store))
+      least.set(store, Math.min(chosen.length, least.get(store) ?? Infinity));
+  }
+  return Object.fromEntries(least);
+}
+function storeBehind({ node }: Value): string | null {
+  const [from] = node.args;
+  return node.op.lower === "view" && from ? storeBehind(from) : storeOf(node);
+}
+
+/** The longest axis whose positions are known to be among the elements of `index` (as those of a `top_k` are), and the node that gave them. */
+export function indexRangeOf(index: Value): { readonly length: number; readonly node: Node } | null {
+  let most: ReturnType<typeof indexRangeOf> = null;
+  const met = new Set([index]);
+  for (const { node, index: result } of met) {
+    const length = node.op.indexRange?.(node, result) ?? null;
+    if (length !== null && length > (most?.length ?? 0)) most = { length, node };
+    for (const arg of copiedArgs(node)) met.add(arg);
+  }
+  return most;
+}
+/** Whether every element of `index` is known to be a position in an axis of this `length`. */
+export function isWithin({ node, index: result }: Value, length: number): boolean {
+  const among = node.op.indexRange?.(node, result) ?? null;
+  if (among !== null) return among <= length;
+  const from = copiedArgs(node);
+  return from.length > 0 && from.every((arg) => isWithin(arg, length));
+}
+/** The arguments whose elements a node passes on unchanged; arithmetic and `where` give numbers of another range. */
+const copiedArgs = ({ op, args }: Node): readonly Value[] =>
+  op.lower === "view" ? args : copiesFirst.has(op.name) ? args.slice(0, 1) : [];
+const copiesFirst: ReadonlySet<string> = new Set(["cast", "detach", "gather"]);

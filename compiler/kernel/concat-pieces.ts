@@ -1,0 +1,86 @@
+// Concats of many pieces, from unrolled loops: the kernel that makes a piece writes it straight to its place. Pieces that no such kernel makes are
+// copied there.
+import type { Graph, Node, Value } from "../graph/node.ts";
+import { nodesOf, valuesOf } from "../graph/walk.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import { number } from "../ops/common.ts";
+import { piecesOf } from "../ops/view.ts";
+import { isLongConcat, manySteps, type Region, reshapeBase } from "../transform/region.ts";
+import { product } from "../types/numbers.ts";
+import type { ConcatSlot, Draft } from "./draft.ts";
+import { reshapeIndex } from "./elements.ts";
+import { add, item, num, unflatten } from "./expr.ts";
+import type { Expr } from "./ir.ts";
+import { shapeOf } from "./reader.ts";
+
+/** The piece of a concat that begins at `start` of its axis. */
+export interface ConcatPiece {
+  readonly concat: Value;
+  readonly piece: Value;
+  readonly start: number;
+}
+export interface InPlacePieces {
+  /** The values that are written in place by the kernels that make them, each with the pieces that are reshapes of it. */
+  readonly pieces: ReadonlyMap<Value, readonly ConcatPiece[]>;
+  /** Those of `pieces` that nothing else reads, so that they need no buffer of their own. */
+  readonly unbuffered: ReadonlySet<Value>;
+}
+/** The pieces of a concat, in order. */
+export const concatPiecesOf = (concat: Value): ConcatPiece[] =>
+  piecesOf(concat.node as Node<OpAttrs["concat"]>).map(({ value, from }) => ({ concat, piece: value, start: from }));
+/** Finds the values that regions can write straight into concats. */
+export function findInPlacePieces(graph: Graph, regions: readonly Region[]): InPlacePieces {
+  const writers = regions.filter((r) => r.kind !== "algorithm");
+  const written = new Set(writers.flatMap((r) => r.outputs.filter((v) => r.kind === "rows" || hasFullRank(v, r))));
+  const nodes = nodesOf(graph);
+  const pieces = new Map<Value, ConcatPiece[]>();
+  for (const step of nodes.filter(isLongConcat).flatMap((n) => concatPiecesOf(item(n.results, 0)))) {
+    const v = reshapeBase(step.piece);
+    if (written.has(v)) pieces.set(v, [...(pieces.get(v) ?? []), step]);
+  }
+  const readers = new Map<Value, Node[]>();
+  for (const n of nodes) for (const a of n.args) readers.set(a, [...(readers.get(a) ?? []), n]);
+  const results = new Set(valuesOf(graph));
+  const elsewhere = (v: Value): boolean =>
+    results.has(v) ||
+    (readers.get(v) ?? []).some((n) => !isLongConcat(n) && (n.op.name !== "reshape" || n.results.some(elsewhere)));
+  return { pieces, unbuffered: new Set([...pieces.keys()].filter((v) => !elsewhere(v))) };
+}
+/** Whether v has the rank of the region's nodes. (A row sum does not: the epilogue writes only partial sums, so v is not written there.) */
+const hasFullRank = (v: Value, { nodes }: Region): boolean =>
+  nodes.some((n) => n.results.some((r) => shapeOf(r).length === shapeOf(v).length));
+
+/** Whether a loop reads a value step by step: there are many slices of a value along one axis, and they do not overlap. */
+export function readsManySlices(nodes: readonly Node[]): boolean {
+  const taken = new Map<string, number>();
+  const ends = new Map<string, number[]>();
+  for (const { op, args, attrs } of nodes) {
+    if (op.name !== "slice") continue;
+    const [x, { axis, start, size }] = [item(args, 0), attrs as OpAttrs["slice"]];
+    const key = `${x.node.id} ${x.index} ${axis}`;
+    taken.set(key, (taken.get(key) ?? 0) + number(size));
+    ends.set(key, [...(ends.get(key) ?? []), number(start), item(shapeOf(x), axis)]);
+  }
+  return [...ends].some(([key, all]) => all.length >= 2 * manySteps && (taken.get(key) ?? 0) <= Math.max(...all));
+}
+
+/** Maps an index of v, which is a piece up to its shape, to an index of the concat. */
+export const concatIndex =
+  ({ concat, piece, start }: ConcatPiece, v: Value) =>
+  (at: readonly Expr[]): readonly Expr[] => {
+    const { axis } = concat.node.attrs as OpAttrs["concat"];
+    const there = reshapeIndex(at, shapeOf(v), shapeOf(piece));
+    return there.with(axis, add(item(there, axis), num(start)));
+  };
+/** Writes a kernel that copies a piece to its place, or computes it there. */
+export function writePiece(d: Draft, { concat, piece }: ConcatPiece, home: ConcatSlot): void {
+  const { axis } = concat.node.attrs as OpAttrs["concat"];
+  const shape = shapeOf(piece);
+  const [outer, inner] = [shape.slice(0, axis), shape.slice(axis)];
+  const row = product(outer) === 1 ? outer.map(() => num(0)) : unflatten(d.k.task("r", product(outer)).at, outer);
+  const reader = d.reader();
+  d.k.par(num(product(inner)), (j) => {
+    const at = [...row, ...unflatten(j, inner)];
+    d.storeInConcat(home, at, reader.element(piece, at));
+  });
+}

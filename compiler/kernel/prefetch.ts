@@ -1,0 +1,36 @@
+// A pass on kernels that spreads the prefetches of the next row over all loops that read the current one.
+import { address, dependsOn, isNum } from "./expr.ts";
+import type { Kernel, Load, Prefetch, Stmt, StmtOf } from "./ir.ts";
+import { loads } from "./passes.ts";
+
+/** The most loops that `next_part` of runtime/device/vector.hpp can share a row among; it divides rows into sixteenths of whole cache lines (16 floats). */
+const maxLoops = 9;
+const rowMultiple = 16 * 16;
+
+/**
+ * A task of such a kernel folds its row several times, and all loops but one find it in the caches, while memory is idle. So each loop prefetches its
+ * share of the next row (`prefetchDistance` elements long). Only where all of them read the same buffers. Results do not depend on it.
+ */
+export function addPrefetches(k: Kernel): Kernel {
+  const last = k.body.find((s) => s.s === "par" && s.prefetchDistance !== undefined) as StmtOf<"par"> | undefined;
+  const prefetchDistance = last?.prefetchDistance ?? 0;
+  const folds = k.body.filter((s) => s.s === "fold" && isNum(s.extent) && s.extent.value === prefetchDistance);
+  if (!last || folds.some((s) => taskDependentBuffers(k, s) !== taskDependentBuffers(k, last))) return k;
+  const loops: readonly Stmt[] = [...folds, last];
+  if (folds.length === 0 || loops.length > maxLoops || prefetchDistance % rowMultiple !== 0) return k;
+  const asked = new Map(
+    loops.map((s, index): [Stmt, Prefetch] => [s, { prefetchDistance, loop: { index, of: loops.length } }]),
+  );
+  return { ...k, body: k.body.map((s) => ({ ...s, ...asked.get(s) })) };
+}
+/** The names of the buffers that a loop reads at addresses which depend on the task, joined for comparison. */
+function taskDependentBuffers({ grid }: Kernel, s: Stmt): string {
+  const moves = ({ from, at }: Load): boolean =>
+    from.kind === "buffer" && grid.some(({ v }) => dependsOn(address(from, at), v));
+  const names = new Set(
+    loads([s])
+      .filter(moves)
+      .map(({ from }) => from.name),
+  );
+  return [...names].toSorted().join();
+}

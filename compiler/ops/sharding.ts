@@ -1,0 +1,94 @@
+// Helpers for the `shard` rules of ops, which say how workers compute an op on parts: the rules that most ops share, and comparisons of placements.
+import type { AxisSharding, Group, Node, OpSharding, Placement, Workers } from "../graph/node.ts";
+import { product } from "../types/numbers.ts";
+import { dims } from "../types/type.ts";
+import { nth } from "./common.ts";
+
+export type Sharded = Extract<Placement, { kind: "sharded" }>;
+export const replicated: Placement = { kind: "replicated" };
+export const evenSharding = (parts: number): AxisSharding => ({ kind: "even", parts });
+export const sharded = (axis: number, sharding: AxisSharding): Sharded => ({ kind: "sharded", axis, sharding });
+/** `count` workers in groups of `n`, the ranks of a group `apart`. */
+export const groupsOf = (count: number, n: number, apart = 1): Group => ({
+  workers: n,
+  ...(n === count ? {} : { groups: count / n }),
+  ...(apart === 1 || n === 1 ? {} : { apart }),
+});
+export const isSharded = (p: Placement): p is Sharded => p.kind === "sharded";
+/** A cut along an axis that will be summed over: padding rows must be zero. */
+export const shardedForSum = (axis: number, cut: AxisSharding): Placement => ({
+  ...sharded(axis, cut),
+  zeroPadded: true,
+});
+
+/** The placement of a reduction over an axis that is cut so. Any `parts` consecutive workers have all parts of an even cut, so these make a group. */
+export const partial = (fn: "sum" | "max" | "min", cut: AxisSharding, { count }: Workers): Placement => ({
+  kind: "partial",
+  fn,
+  group: groupsOf(count, cut.kind === "even" ? cut.parts : count),
+  of: replicated,
+});
+
+export const samePlacement = (p: Placement, q: Placement): boolean => placementKey(p) === placementKey(q);
+export function placementKey(p: Placement): string {
+  switch (p.kind) {
+    case "replicated":
+      return "replicated";
+    case "partial":
+      return `partial ${p.fn} ${p.group.workers} ${p.group.apart ?? 1} ${placementKey(p.of)}`;
+    case "routing":
+      return `routing ${p.by.id} ${p.owned}`;
+    case "sharded":
+      return `sharded ${p.axis} ${shardingKey(p.sharding)} ${p.zeroPadded ?? false}`;
+  }
+}
+const shardingKey = (cut: AxisSharding): string =>
+  cut.kind === "even" ? `even ${cut.parts}` : `rows ${cut.by.id} ${cut.owned}`;
+
+/** Whether a worker that has a value placed as `p` has what `q` asks for, without communication; whether padding is zero (`zeroPadded`) does not count. */
+export function satisfies(p: Placement, q: Placement): boolean {
+  if (p.kind !== "sharded" || q.kind !== "sharded") return p.kind === "replicated";
+  return p.axis === q.axis && shardingKey(p.sharding) === shardingKey(q.sharding);
+}
+/** The cut of an argument that the others are converted to: rows at their experts' owners, else other rows, else the even cut with most parts. */
+export function leadSharding(args: readonly Placement[]): Sharded | undefined {
+  const rank = ({ sharding }: Sharded): number =>
+    sharding.kind === "even" ? 2 + 1 / sharding.parts : sharding.owned ? 0 : 1;
+  return args.filter(isSharded).toSorted((p, q) => rank(p) - rank(q))[0];
+}
+/** The rule of elementwise ops: all arguments and results have the same axes, and are cut alike. */
+export function shardPointwise<A>(
+  { results, args: values }: Node<A>,
+  args: readonly Placement[],
+): OpSharding<A> | null {
+  const lead = leadSharding(args);
+  return lead
+    ? {
+        args: values.map(() => sharded(lead.axis, lead.sharding)),
+        results: results.map(() => sharded(lead.axis, lead.sharding)),
+      }
+    : null;
+}
+/** The rule of ops that work on each row along the last axis: any other axis may be cut. Rows of the arguments may differ in length. */
+export function shardRowwise<A>(node: Node<A>, args: readonly Placement[]): OpSharding<A> | null {
+  const lead = leadSharding(args);
+  const last = dims(nth(node.args, 0).type).length - 1;
+  return lead && lead.axis < last ? shardPointwise(node, [sharded(lead.axis, lead.sharding)]) : null;
+}
+/** The shape of one worker's part. */
+export const localShape = (shape: readonly number[], { axis, sharding }: Sharded, workers: Workers): number[] =>
+  shape.with(axis, workers.length(nth(shape, axis), sharding));
+
+/** The axis of the shape `to` that is cut if the axis `axis` is cut in `from`, of which `to` is a reshape; null: no axis of `to` has the same parts. */
+export function reshapedAxis(
+  from: readonly number[],
+  to: readonly number[],
+  { axis, sharding }: Sharded,
+): number | null {
+  const before = product(from.slice(0, axis));
+  const unit = sharding.kind === "even" ? sharding.parts : nth(dims(nth(sharding.by.args, 0).type), 0);
+  const found = to.findIndex(
+    (n, i) => product(to.slice(0, i)) === before && n > 0 && n % unit === 0 && nth(from, axis) % unit === 0,
+  );
+  return found < 0 ? null : found;
+}

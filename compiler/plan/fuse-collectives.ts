@@ -1,0 +1,88 @@
+// Fuses collectives of the same kind that do not depend on one another into one step, hence one message: many small messages cost more than one.
+import { DependenceGraph, dependences } from "./order.ts";
+import type { CollectiveOp } from "./plan.ts";
+import { isKernel, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
+
+/** An operand of more bytes is large: it is worth a message of its own, so no two large ones are joined. */
+const largeBytes = 256 * 1024;
+/** The most bytes of small operands in one step. The limit is there because the first must be kept until the last is computed. */
+const maxSmallBytes = 2 * 1024 * 1024;
+
+/** The sequence with collectives of equal attributes fused; exchanges must have the same offsets too. It stands where its last member stood. */
+export function fuseCollectives(sequence: Sequence): Sequence {
+  const { launches } = sequence;
+  const edges = dependences(sequence);
+  const groups = groupsOf(launches, edges).filter((group) => group.length > 1);
+  if (groups.length === 0) return sequence;
+  const lasts = new Map(groups.map((group) => [group.at(-1) ?? 0, group]));
+  const inner = new Map(groups.flatMap((group) => group.map((at) => [at, group.at(-1) ?? at] as const)));
+  const after = scheduleLate(launches.length, edges, (at) => inner.get(at) ?? at);
+  const of = (at: number): VirtualLaunch[] => launches.slice(at, at + 1);
+  return {
+    ...sequence,
+    launches: after.flatMap((at) => {
+      const group = lasts.get(at);
+      return group ? [fusedLaunch(group.flatMap(of))] : inner.has(at) ? [] : of(at);
+    }),
+  };
+}
+/** Indices of launches that are to be one step, group by group. Edges both ways are added between members, so that `edges` knows of the joins made so far. */
+function groupsOf(launches: readonly VirtualLaunch[], edges: DependenceGraph): readonly (readonly number[])[] {
+  const groups: { readonly first: VirtualLaunch; readonly members: number[]; few: number; hasLarge: boolean }[] = [];
+  for (const [at, launch] of launches.entries()) {
+    const bytes = bytesOf(launch);
+    if (bytes === null) continue;
+    const isLarge = bytes > largeBytes;
+    const group = groups.findLast(({ first }) => canFuse(first, launch));
+    const [before] = group?.members ?? [];
+    const fits = group && (isLarge ? !group.hasLarge : group.few + bytes <= maxSmallBytes);
+    if (!group || before === undefined || !fits || edges.reaches(before, at) || edges.reaches(at, before)) {
+      groups.push({ first: launch, members: [at], few: isLarge ? 0 : bytes, hasLarge: isLarge });
+      continue;
+    }
+    edges.add(before, at);
+    edges.add(at, before);
+    group.members.push(at);
+    group.few += isLarge ? 0 : bytes;
+    group.hasLarge ||= isLarge;
+  }
+  return groups.map(({ members }) => members);
+}
+/** The size of a collective's first operand on each worker; null: an ordinary launch, which is never joined. */
+function bytesOf({ kernel, args: [first] }: VirtualLaunch): number | null {
+  return isKernel(kernel) ? null : (first?.buffer.bytes ?? 0);
+}
+/** Whether both do the same; dtypes matter only where something is summed, not where bytes are moved. */
+function canFuse(one: VirtualLaunch, other: VirtualLaunch): boolean {
+  if (isKernel(one.kernel) || isKernel(other.kernel) || collectiveKey(one.kernel) !== collectiveKey(other.kernel))
+    return false;
+  return offsetsOf(one) === offsetsOf(other);
+}
+const collectiveKey = (kernel: CollectiveOp): string =>
+  JSON.stringify(kernel.name === "all_reduce" ? kernel : { ...kernel, dtype: "" });
+const offsetsOf = ({ args }: VirtualLaunch): VirtualBuffer | undefined => args.slice(1, -1)[0]?.buffer;
+
+/** A topological order in which each launch comes as late as its readers allow, ties in the old order. Members of a group count as their last one. */
+function scheduleLate(count: number, edges: DependenceGraph, joinedTo: (at: number) => number): readonly number[] {
+  const turned = (at: number): number => count - 1 - joinedTo(at);
+  const back = new DependenceGraph(count);
+  for (const [from, to] of edges.all()) back.add(turned(to), turned(from));
+  return back
+    .topologicalOrder()
+    .map((at) => count - 1 - at)
+    .toReversed();
+}
+/** The launch that does all these at once. Its arguments: all operands, the offsets of an exchange, all results. A sum may be made in place of its operand. */
+function fusedLaunch(launches: readonly VirtualLaunch[]): VirtualLaunch {
+  const [operands, results]: [VirtualArg[], VirtualArg[]] = [[], []];
+  for (const { args } of launches) {
+    const [from, to] = [args[0], args.at(-1)];
+    if (!from || !to) continue;
+    operands.push(from.access === "pointwise" ? { ...from, aliasedOutput: to.buffer } : from);
+    results.push(to);
+  }
+  const last = launches.at(-1) as VirtualLaunch;
+  const sum = (of: (launch: VirtualLaunch) => number): number => launches.reduce((n, launch) => n + of(launch), 0);
+  const args = [...operands, ...last.args.slice(1, -1), ...results];
+  return { ...last, args, flops: sum((l) => l.flops), bytes: sum((l) => l.bytes) };
+}

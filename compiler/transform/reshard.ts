@@ -1,0 +1,204 @@
+// Converts values from one placement among workers to another. partition.ts uses it where an op needs an argument placed otherwise than it is.
+import { Bug } from "../diagnostic.ts";
+import { type Builder, type Group, type Node, type Placement, runtimeInputs, type Value } from "../graph/node.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import {
+  evenSharding,
+  groupsOf,
+  replicated,
+  reshapedAxis,
+  type Sharded,
+  samePlacement,
+  sharded,
+} from "../ops/sharding.ts";
+import { inversePermutation } from "../ops/view.ts";
+import { dims, dtypeOf, type } from "../types/type.ts";
+
+/** What conversions of sorted rows need to know; routings.ts has it. `by`: the `route` node in the graph of the whole. */
+interface RoutingInfo {
+  choices(by: Node): number;
+  ownChoices(by: Node): number;
+  capacity(by: Node): number;
+  /** The routing of this worker's own choices, and one routing of all workers' choices. */
+  localRouting(by: Node): b.Route;
+  globalRouting(by: Node): b.Route;
+  /** Rows sent to the owners of their groups, or, with `back`, returned. */
+  exchange(rows: Value, by: Node, back: boolean): Value;
+  /** bool: which of the sorted rows, where they were routed or (`owned`) at their groups' owner, are no padding. */
+  valid(by: Node, owned: boolean): Value;
+}
+
+export class Resharder {
+  private readonly g: Builder;
+  private readonly count: number;
+  private readonly routings: RoutingInfo;
+  private readonly known = new Map<Value, Map<string, Value>>();
+
+  constructor(g: Builder, count: number, routings: RoutingInfo) {
+    this.g = g;
+    this.count = count;
+    this.routings = routings;
+  }
+
+  /** Converts `x` from the placement `from` to `to`. */
+  convert(x: Value, from: Placement, to: Placement): Value {
+    if (samePlacement(from, to)) return x;
+    if (to.kind === "sharded" && to.zeroPadded)
+      return this.maskPadding(this.convert(x, from, sharded(to.axis, to.sharding)), to);
+    if (from.kind === "partial")
+      return this.convert(b.make1(this.g, "all_reduce", [x], { fn: from.fn, ...from.group }), from.of, to);
+    if (from.kind === "replicated" && to.kind === "sharded")
+      return to.sharding.kind === "even" ? this.shard(x, to.axis, to.sharding.parts) : this.shardRows(x, to);
+    if (from.kind === "sharded" && to.kind === "sharded" && isMoved(from, to)) return this.exchangeRows(x, from, to);
+    if (from.kind === "sharded" && to.kind === "replicated")
+      return from.sharding.kind === "even"
+        ? this.allGather(x, from.axis, from.sharding.parts)
+        : this.replicateRows(x, from);
+    if (from.kind === "sharded") return this.convert(this.convert(x, from, replicated), replicated, to);
+    throw new Bug(`no value that is ${from.kind} becomes one that is ${to.kind}`);
+  }
+
+  /** This worker's part, of `parts`, of a whole value: computed on the part where elementwise ops, views and ranges make the value, else gathered from it. */
+  shard(x: Value, axis: number, parts: number): Value {
+    const [known, key] = [this.known.get(x) ?? new Map<string, Value>(), `${axis} ${parts}`];
+    this.known.set(x, known);
+    const made = known.get(key) ?? this.recomputeShard(x, axis, parts) ?? this.gatherShard(x, axis, parts);
+    known.set(key, made);
+    return made;
+  }
+  private gatherShard(x: Value, axis: number, parts: number): Value {
+    return b.make1(this.g, "gather", [x, this.shardPositions(nth(dims(x.type), axis), parts)], { axis, batch: 0 });
+  }
+  /** i32[n / among]: the positions of this worker's part of an axis of length `n`. */
+  private shardPositions(n: number, parts: number): Value {
+    const own = n / parts;
+    return b.add(this.g, b.iota(this.g, own), rankOffset(this.g, groupsOf(this.count, parts), own, [own]));
+  }
+  private recomputeShard(x: Value, axis: number, parts: number): Value | null {
+    const { op, args, attrs } = x.node;
+    const shape = dims(x.type);
+    const local = shape.with(axis, nth(shape, axis) / parts);
+    switch (op.name) {
+      case "iota":
+        return this.shardPositions(nth(shape, 0), parts);
+      case "random":
+        return args.length === 1 && axis === 0 ? this.shardRandom(x, shape, parts) : null;
+      case "broadcast": {
+        const { axes } = attrs as OpAttrs["broadcast"];
+        const own = axes.indexOf(axis);
+        return b.broadcast(this.g, own < 0 ? nth(args, 0) : this.shard(nth(args, 0), own, parts), local, axes);
+      }
+      case "transpose": {
+        const { perm } = attrs as OpAttrs["transpose"];
+        return b.transpose(this.g, this.shard(nth(args, 0), nth(perm, axis), parts), perm);
+      }
+      case "reshape": {
+        const from = nth(args, 0);
+        const own = reshapedAxis(shape, dims(from.type), sharded(axis, evenSharding(parts)));
+        return own === null ? null : b.reshape(this.g, this.shard(from, own, parts), local);
+      }
+      default:
+        if (op.lower !== "point" || op.name === "after") return null;
+        return nth(
+          this.withArgs(
+            x.node,
+            args.map((a) => this.shard(a, axis, parts)),
+          ),
+          x.index,
+        );
+    }
+  }
+  /** A part of random numbers: they are drawn for the rows' positions in the whole, so they are the same with any number of workers. */
+  private shardRandom(x: Value, shape: readonly number[], parts: number): Value {
+    const { place } = x.node.attrs as OpAttrs["random"];
+    return b.random(this.g, nth(x.node.args, 0), place, shape.slice(1), this.shardPositions(nth(shape, 0), parts));
+  }
+  private withArgs(node: Node, args: readonly Value[]): readonly Value[] {
+    return this.g.add(node.op, args, node.attrs).results;
+  }
+  private allGather(x: Value, axis: number, parts: number): Value {
+    return this.alongFirstAxis(x, axis, (rows) => b.make1(this.g, "all_gather", [rows], groupsOf(this.count, parts)));
+  }
+  /** Applies `f`, which works along the first axis, along `axis`. */
+  private alongFirstAxis(x: Value, axis: number, f: (rows: Value) => Value): Value {
+    if (axis === 0) return f(x);
+    const order = dims(x.type).map((_, i) => i);
+    const perm = [axis, ...order.filter((i) => i !== axis)];
+    return b.transpose(this.g, f(b.transpose(this.g, x, perm)), inversePermutation(perm));
+  }
+
+  /** The same along an axis of rows with one entry of the first axis per choice: a choice may have several rows (`unit`). */
+  private perChoice(x: Value, axis: number, choices: number, f: (rows: Value) => Value): Value {
+    return this.alongFirstAxis(x, axis, (rows) => {
+      const [n = 0, ...rest] = dims(rows.type);
+      const unit = n / choices;
+      const made = f(b.reshape(this.g, rows, [choices, unit, ...rest]));
+      return b.reshape(this.g, made, [nth(dims(made.type), 0) * unit, ...rest]);
+    });
+  }
+  private exchangeRows(x: Value, { axis, sharding }: Sharded, to: Sharded): Value {
+    if (sharding.kind !== "rows" || to.sharding.kind !== "rows") throw new Bug("only rows are exchanged");
+    const { by, owned } = sharding;
+    const rows = owned ? this.routings.capacity(by) : this.routings.ownChoices(by);
+    return this.perChoice(x, axis, rows, (own) => this.routings.exchange(own, by, owned));
+  }
+  private maskPadding(x: Value, { axis, sharding }: Sharded): Value {
+    if (sharding.kind !== "rows") return x;
+    const valid = this.routings.valid(sharding.by, sharding.owned);
+    return this.perChoice(x, axis, nth(dims(valid.type), 0), (rows) => {
+      const mask = b.broadcast(this.g, valid, dims(rows.type), [0]);
+      return dtypeOf(x.type) === "bool" ? b.and(this.g, mask, rows) : b.where(this.g, mask, rows, 0);
+    });
+  }
+  private replicateRows(x: Value, from: Sharded): Value {
+    if (from.sharding.kind !== "rows") throw new Bug("only rows are of a routing");
+    const { by } = from.sharding;
+    const sorted = this.convert(x, from, sharded(from.axis, { ...from.sharding, owned: false }));
+    return this.perChoice(sorted, from.axis, this.routings.ownChoices(by), (rows) =>
+      b.dispatch(
+        this.g,
+        this.allGather(b.combine(this.g, rows, this.routings.localRouting(by)), 0, this.count),
+        this.routings.globalRouting(by),
+      ),
+    );
+  }
+  private shardRows(x: Value, to: Sharded): Value {
+    if (to.sharding.kind !== "rows") throw new Bug("only rows are of a routing");
+    const { by, owned } = to.sharding;
+    const all = this.routings.choices(by);
+    const unit = nth(dims(x.type), to.axis) / all;
+    const length = unit * (owned ? this.routings.capacity(by) : this.routings.ownChoices(by));
+    const alike = this.resizeConstant(x, to.axis, length);
+    if (alike) return alike;
+    const sorted = this.perChoice(x, to.axis, all, (rows) =>
+      b.dispatch(
+        this.g,
+        this.shard(b.combine(this.g, rows, this.routings.globalRouting(by)), 0, this.count),
+        this.routings.localRouting(by),
+      ),
+    );
+    return this.convert(sorted, sharded(to.axis, { ...to.sharding, owned: false }), to);
+  }
+  /** A value that is constant along `axis`, with another length of that axis; null if it is not known to be constant. */
+  private resizeConstant(x: Value, axis: number, length: number): Value | null {
+    const { op, args, attrs } = x.node;
+    if (op.name === "broadcast") {
+      const { axes } = attrs as OpAttrs["broadcast"];
+      return axes.includes(axis) ? null : b.broadcast(this.g, nth(args, 0), dims(x.type).with(axis, length), axes);
+    }
+    if (op.lower !== "point" || op.name === "random" || op.name === "after") return null;
+    const own = args.map((a) => this.resizeConstant(a, axis, length));
+    const found = own.filter((v) => v !== null);
+    return found.length === args.length ? nth(this.withArgs(x.node, found), x.index) : null;
+  }
+}
+/** This worker's index in its group (of consecutive ranks) times `n`, broadcast to a shape. */
+export function rankOffset(g: Builder, { workers, groups }: Group, n: number, shape: readonly number[]): Value {
+  const rank = b.param(g, runtimeInputs.rank, type("i32", []));
+  return b.broadcast(g, b.mul(g, groups === undefined ? rank : b.rem(g, rank, workers), n), shape, []);
+}
+/** Whether both are sorted rows of the same routing along the same axis: then an exchange leads from one to the other. */
+export const isMoved = (p: Sharded, q: Sharded): boolean =>
+  p.axis === q.axis && p.sharding.kind === "rows" && q.sharding.kind === "rows" && p.sharding.by === q.sharding.by;

@@ -1,0 +1,118 @@
+// `moec import`: turns a model that transformers saved into a run's folder, which `generate` and `run` can open.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { elaborate, load } from "../../compiler/check/index.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { dims, dtypeOf } from "../../compiler/types/type.ts";
+import { checkpointSteps, writeCheckpoint } from "../checkpoint.ts";
+import type { Tensor } from "../executable.ts";
+import { writeAtomic } from "../files.ts";
+import { lockFolder } from "../lock.ts";
+import { NamedTensors } from "../names.ts";
+import { defaultRunFolder, writeConfig } from "../run-folder.ts";
+import { openTokenizer } from "../tokenizer/codec.ts";
+import { tokenizerName } from "../tokenizer/file.ts";
+import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
+import type { Codec } from "../tokens.ts";
+import { openTransformers, type TransformersModel, transformersTensors } from "./weights.ts";
+
+interface ImportOptions {
+  /** The folder that save_pretrained wrote. */
+  readonly folder: string;
+  /** Default: runs/NAME. */
+  readonly out?: string | undefined;
+  /** The most positions of a sequence, which is also the length of `generate`'s caches. Default: what config.json says, up to 4096. */
+  readonly context?: number | undefined;
+  /** Called with the reason if the folder's tokenizer cannot be used. */
+  readonly warn?: ((line: string) => void) | undefined;
+}
+interface Imported {
+  readonly out: string;
+  readonly model: string;
+  readonly parameters: number;
+  readonly context: number;
+  /** Whether the run has a tokenizer; without one its texts are token numbers. */
+  readonly tokenizer: boolean;
+}
+
+/**
+ * Writes model.moe, config.json, the folder's tokenizer if it has one, and a checkpoint of step 0. First checks that all weights are present and fit.
+ */
+export async function importModel(options: ImportOptions): Promise<Imported> {
+  const { folder, out = defaultRunFolder(folder, false) } = options;
+  const foreign = openTransformers(folder);
+  const context = contextOf(foreign, options.context);
+  const text = programOf(foreign, context);
+  const tensors = transformersTensors(foreign);
+  requireAll(text, tensors, folder);
+  const codec = await tokenizerOf(options);
+  const release = lockFolder(out);
+  try {
+    if (checkpointSteps(out).length > 0)
+      throw new Problem(`${out} already holds a run`, "choose another folder with --out");
+    writeAtomic(join(out, "model.moe"), text);
+    writeConfig(out, { ...nothing, ...codec?.config, model: declaration, steps: 1, seed: 0, precision: "f32" });
+    if (codec) copyTokenizerFiles(codec, out);
+    const state = { ...untrained, tokenizer: codec?.name ?? "foreign" };
+    writeCheckpoint(out, state, { model: tensors, training: new Map() });
+  } finally {
+    release();
+  }
+  const parameters = [...tensors.values()].reduce((sum, t) => sum + t.data.length, 0);
+  return { out, model: foreign.family.model, parameters, context, tokenizer: codec !== null };
+}
+/** The folder's tokenizer. One that cannot be read is a warning, and null: the model is still usable by token numbers. */
+async function tokenizerOf({ folder, warn }: ImportOptions): Promise<Codec | null> {
+  if (!existsSync(join(folder, tokenizerName))) return null;
+  try {
+    return await openTokenizer(folder);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    warn?.(`${error.message}; it is left out, and the model takes and writes token numbers (--ids)`);
+    return null;
+  }
+}
+const declaration = "Imported";
+const nothing = { sizes: {}, data: { files: [], bytes: 0, hash: "" } };
+const untrained = {
+  step: 0,
+  sizes: {},
+  random: { seed: 0, call: 0 },
+  data: { hash: "", bytes: 0, position: 0 },
+};
+
+function contextOf({ header, folder }: TransformersModel, wanted: number | undefined): number {
+  const most = Number(header["Context"]);
+  if (wanted !== undefined && wanted > most)
+    throw new Problem(`${folder} is of a model for ${most} positions`, `lower --context to at most ${most}`);
+  return wanted ?? Math.min(most, 4096);
+}
+
+/** A program that declares the family's model with its header filled in. */
+function programOf({ family, header }: TransformersModel, context: number): string {
+  const given = Object.entries(header).filter(([name]) => name !== "Context");
+  return [
+    `// Made by moec import; the family is transformers' ${family.type}.`,
+    `import { ${family.model} } from "std/models/${family.file ?? "decoder"}"`,
+    "",
+    `model ${declaration}(Context = ${context}) =`,
+    `  ${family.model}(${given.map(([name, x]) => `${name}: ${x}`).join(", ")}, Context: Context)`,
+    "",
+  ].join("\n");
+}
+
+/** Throws Problem unless the tensors are exactly the model's parameters and states, each in its shape. */
+function requireAll(text: string, tensors: ReadonlyMap<string, Tensor>, folder: string): void {
+  const entries = [{ name: "forward", method: "forward", sizes: { B: 1, T: 1 } }];
+  const model = elaborate(load({ name: "model.moe", text }), { sizes: {}, precision: "f32", entries });
+  const named = new NamedTensors(tensors, folder);
+  for (const { name, type, stack, role } of model.stores()) {
+    if (role === "input") continue;
+    if (!named.take({ name, dtype: dtypeOf(type), shape: dims(type), stack }))
+      throw new Problem(`${folder} has nothing for \`${name}\``, "the weights are not all of what config.json says");
+  }
+  const [unread] = named.unread();
+  if (unread !== undefined)
+    throw new Problem(`${folder}: the model has no \`${unread}\``, "config.json is not that of these weights");
+}

@@ -1,0 +1,130 @@
+// Prepares an entry for measuring (`moec profile`, `moec tune`): compiles it, runs `init`, and makes up inputs.
+import type { Loaded } from "../compiler/check/index.ts";
+import { Bug, Problem } from "../compiler/diagnostic.ts";
+import { isRuntimeInput } from "../compiler/graph/node.ts";
+import type { Schedule } from "../compiler/kernel/schedule.ts";
+import type { Entry, Plan } from "../compiler/plan/plan.ts";
+import { type CommonOptions, type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
+import { inSeconds, type Watch } from "./debug.ts";
+import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "./executable.ts";
+import { cores } from "./host/machine.ts";
+import type { StepTimes } from "./native.ts";
+import { findEntry, hasMethod, readProgram } from "./program.ts";
+import { count, fromNumbers } from "./tensor.ts";
+import { takesText, trainingRequest } from "./train.ts";
+
+export interface EntryOptions {
+  /** `Declaration`, `Declaration.method` or a function. Default: `train` of the file's only model, or else its `forward`. */
+  readonly entry?: string | undefined;
+  /** B and T of a `train` that takes text. Default: 16 rows of 128 tokens. Sizes of other inputs are in `set`. */
+  readonly batch?: number | undefined;
+  readonly length?: number | undefined;
+  readonly set?: Readonly<Record<string, number | boolean>> | undefined;
+  /** For an entry other than `train`: whether to compute gradients of its losses and results too. */
+  readonly gradients?: boolean | undefined;
+}
+/** The part of a compile request that the options determine. */
+export function entryRequest(
+  program: Loaded,
+  options: EntryOptions,
+): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
+  const { entry, batch, length, set = {}, gradients = false } = options;
+  const trains = entry === "train" || (entry === undefined && hasMethod(program, undefined, "train"));
+  const found = trains ? findEntry(program, undefined, "train") : findEntry(program, entry);
+  const rows = { ...(batch === undefined ? {} : { B: batch }), ...(length === undefined ? {} : { T: length }) };
+  if (found.method === "train" && (takesText(found) || Object.keys(rows).length > 0))
+    return trainingRequest(found, { B: 16, T: 128, ...set, ...rows }, ["train"]);
+  const { declaration, method } = found;
+  return { declaration, sizes: set, entries: [{ method, name: method, sizes: {}, gradients }] };
+}
+
+/** Default: on the host, in f32. */
+export interface MeasureOptions extends EntryOptions, CommonOptions {
+  /** A .moe file. */
+  readonly program: string;
+  /** Called after each compiler pass. */
+  readonly after?: Watch["after"];
+  /** Schedules to use instead of those measured on this machine. */
+  readonly schedules?: ReadonlyMap<string, Schedule>;
+}
+export interface MeasuredEntry {
+  readonly plan: Plan;
+  readonly entry: Entry;
+  readonly threads: number;
+  readonly report: Compiled["report"];
+  /** Runs the entry; stores keep their values from run to run. Times are in seconds. */
+  run(): Promise<{ readonly outcome: Outcome; readonly times: StepTimes }>;
+  parameters(): Tensor[];
+  close(): void;
+}
+export async function openMeasuredEntry({
+  program,
+  after,
+  schedules,
+  ...options
+}: MeasureOptions): Promise<MeasuredEntry> {
+  const { threads = cores(), target = "host", precision = "f32", tf32 } = options;
+  if (target === "reference" || precision === "f64")
+    throw new Problem(
+      "kernels are timed; the interpreter, which alone computes in f64, has none",
+      "time the host or a cuda target, in f32 or bf16",
+    );
+  const last: { times?: StepTimes } = {};
+  const profile: Watch["profile"] = (_, times) => void (last.times = times);
+  const { executable, report, plan } = await compileProgram({
+    ...entryRequest(readProgram(program), options),
+    path: program,
+    target,
+    precision,
+    tf32,
+    threads,
+    onCompile: options.onCompile,
+    watch: after ? { after, profile } : { profile },
+    ...(schedules ? { schedules } : {}),
+  });
+  const entry = plan?.entries.find((e) => e.name !== "init");
+  if (!plan || !entry) throw new Bug(`${program} has no entry to run`);
+  await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
+  const inputs = syntheticInputs(entry, executable.stores);
+  let step = 0;
+  const run: MeasuredEntry["run"] = async () => {
+    const outcome = await executable.run(entry.name, inputs, { seed: 0, call: step, step: step++ });
+    if (!last.times) throw new Bug(`${entry.name} was not timed`);
+    return { outcome, times: inSeconds(last.times) };
+  };
+  const parameters = (): Tensor[] =>
+    executable.stores.filter((s) => s.role === "parameter").map((s) => executable.read(s.name));
+  return { plan, entry, threads, report, run, parameters, close: () => executable.close() };
+}
+
+/** Made-up inputs: floats from -1 to 1; integers in the range of printable characters, except `at`, which counts positions. */
+function syntheticInputs(entry: Entry, stores: readonly StoreInfo[]): Map<string, Tensor> {
+  const random = generator();
+  const wanted = entry.inputs.filter((store) => !isRuntimeInput(store));
+  return new Map(
+    wanted.map((name) => {
+      const store = stores.find((s) => s.name === name);
+      if (!store) throw new Bug(`${entry.name} reads ${name}, which is no store`);
+      const input = inputOfStore(entry.name, name);
+      const last = store.shape.at(-1) ?? 1;
+      const draw = (i: number): number => {
+        if (store.dtype === "bool") return Number(random() < 0.5);
+        if (store.dtype !== "i32") return 2 * random() - 1;
+        return input === "at" ? i % last : 32 + Math.floor(95 * random());
+      };
+      return [
+        input,
+        fromNumbers(
+          store.dtype,
+          store.shape,
+          Float64Array.from({ length: count(store.shape) }, (_, i) => draw(i)),
+        ),
+      ];
+    }),
+  );
+}
+/** A generator of pseudo-random numbers in [0, 1), always the same sequence. */
+function generator(): () => number {
+  let state = 1;
+  return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+}

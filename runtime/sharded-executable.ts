@@ -1,0 +1,118 @@
+// Wraps one worker's executable so that it looks like that of the whole program: callers read, write and pass whole tensors, and each worker takes its part.
+import { Problem } from "../compiler/diagnostic.ts";
+import {
+  type Executable,
+  type Outcome,
+  type RunContext,
+  type StoreInfo,
+  storeOfInput,
+  type Tensor,
+} from "./executable.ts";
+import { bytesOfTensor, fromBytes, requireFit } from "./tensor.ts";
+import type { Workers } from "./workers.ts";
+
+export const shardedExecutable = (executable: Executable, workers: Workers): Executable =>
+  workers.size === 1 ? executable : new ShardedExecutable(executable, workers);
+
+/**
+ * All workers call `read`, `run` and `write` in the same order, with the same arguments. Copies of the same part of a store are equal bit for bit, so
+ * `read` takes those of the first group.
+ */
+class ShardedExecutable implements Executable {
+  readonly stores: readonly StoreInfo[];
+  readonly entries: Executable["entries"];
+  readonly bytes: Executable["bytes"];
+  readonly #inner: Executable;
+  readonly #workers: Workers;
+  readonly #sharded: ReadonlyMap<string, StoreInfo>;
+
+  constructor(inner: Executable, workers: Workers) {
+    [this.#inner, this.#workers, this.entries, this.bytes] = [inner, workers, inner.entries, inner.bytes];
+    this.stores = inner.stores.map(unshardedStore);
+    this.#sharded = new Map(this.stores.filter((s) => s.split !== undefined).map((s) => [s.name, s]));
+  }
+  read(store: string): Tensor {
+    const own = this.#inner.read(store);
+    const all = this.#sharded.get(store);
+    if (!all) return own;
+    const parts = this.#workers.allGather(`read ${store}`, bytesOfTensor(own));
+    return fromBytes(all.dtype, all.shape, parts.subarray(0, bytesOfTensor(own).byteLength * (all.split ?? 1)));
+  }
+  write(store: string, value: Tensor): void {
+    this.#inner.write(store, this.#shardOf(store, value));
+  }
+  async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
+    const own = [...inputs].map(([name, t]): [string, Tensor] => [name, this.#shardOf(storeOfInput(entry, name), t)]);
+    const given = this.#workers.gatherNumbers(`run ${entry}`, sampledHash(inputs, [at.seed, at.call, at.step]));
+    const other = given.findIndex((mark) => mark !== given[0]);
+    if (other >= 0)
+      throw new Problem(
+        `worker ${other} has other inputs of ${entry} than worker 0`,
+        "every worker is given the whole batch, in the same order: draw it from the same seed",
+      );
+    const ran = (): Promise<Outcome> => this.#inner.run(entry, new Map(own), { ...at, rank: this.#workers.rank });
+    return this.#workers.runEntry(() => ran().catch(explainNoRoom));
+  }
+  close(): void {
+    this.#inner.close();
+  }
+  /** This worker's part of a whole tensor that is to go into a store. */
+  #shardOf(store: string, value: Tensor): Tensor {
+    const all = this.#sharded.get(store);
+    if (!all) return value;
+    requireFit(store, all, value);
+    const { split = 1 } = all;
+    const [length, part] = [value.data.length / split, this.#workers.rank % split];
+    const data = value.data.subarray(part * length, (part + 1) * length);
+    return { dtype: value.dtype, shape: shardShape(all), data };
+  }
+}
+/** Turns the addon's NO_ROOM error into a Problem. All workers get it alike, before a row has moved. */
+function explainNoRoom(error: unknown): never {
+  const [, found] = (error instanceof Error && /^NO_ROOM: (.*)$/.exec(error.message)) || [];
+  if (found === undefined) throw error;
+  throw new Problem(found, "give more room, or leave it out: then there is room for all rows", { cause: error });
+}
+function unshardedStore(store: StoreInfo): StoreInfo {
+  const [rows = 1, ...row] = store.shape;
+  return store.split === undefined ? store : { ...store, shape: [rows * store.split, ...row] };
+}
+function shardShape({ shape: [rows = 1, ...row], split = 1 }: StoreInfo): number[] {
+  return [rows / split, ...row];
+}
+/** A 30-bit hash of numbers and of tensors, of which it samples about a thousand bytes each: different inputs most likely differ in it. */
+export function sampledHash(tensors: ReadonlyMap<string, Tensor>, integers: readonly number[] = []): number {
+  let mark = 0;
+  const add = (x: number): void => void (mark = Math.imul(mark ^ x, 0x01000193) ^ (mark >>> 15));
+  for (const x of integers) add(x);
+  for (const [, tensor] of tensors) {
+    const bytes = bytesOfTensor(tensor);
+    add(bytes.length);
+    const step = Math.max(1, Math.floor(bytes.length / 1009) | 1); // odd, so that all bytes of a number are sampled in turn
+    for (let i = 0; i < bytes.length; i += step) add(bytes[i] ?? 0);
+  }
+  return mark & 0x3fffffff;
+}
+
+/**
+ * A line for the user about what each worker has of a batch and of arrays of experts: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`. `most`:
+ * the option `expertParallel`.
+ */
+export function shardingSummary(
+  stores: readonly StoreInfo[],
+  { size }: Pick<Workers, "size">,
+  batch: number,
+  most: number = size,
+): string {
+  const arrays = stores.filter((s) => s.role === "parameter" && s.stack > 0);
+  const lines = arrays.toSorted((s, t) => (t.split ?? 1) - (s.split ?? 1)).map((s) => shardingOf(s, size, most));
+  return [`${size} workers: batch ${batch} = ${size} x ${batch / size}`, ...new Set(lines)].join("; ");
+}
+function shardingOf({ name, shape: [n = 0], split = 1 }: StoreInfo, size: number, most: number): string {
+  const what = `${n} ${arrayOf(name)}`;
+  if (split === size) return `${what} spread, ${n / split} each`;
+  if (split > 1) return `${what} spread over ${split}, ${n / split} each, in ${size / split} groups`;
+  return `${what} on each worker${most === 1 ? "" : `: no more than 1 divides both ${n} and ${most}`}`;
+}
+/** The name of an array in a parameter's name: `experts` in `blocks.0.experts.*.up.weight`. */
+const arrayOf = (name: string): string => name.split(".*")[0]?.split(".").at(-1) ?? "";

@@ -1,0 +1,30 @@
+// Chooses how text becomes tokens: bytes, token numbers, or a tokenizer.
+import { join } from "node:path";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { writeAtomic } from "../files.ts";
+import { type Codec, codecs, withOpening } from "../tokens.ts";
+import { openTokenizer } from "./codec.ts";
+
+interface CodecOptions {
+  readonly ids?: boolean | undefined;
+  /** The path of a tokenizer.json, or of its folder. */
+  readonly tokenizer?: string | undefined;
+}
+/** A run's folder and config.json. */
+interface SavedRun {
+  readonly folder: string;
+  readonly config: Codec["config"];
+}
+/** The codec that the options ask for; without options, that of the run; without a run, bytes. */
+export async function selectCodec({ ids, tokenizer }: CodecOptions, run: SavedRun | null): Promise<Codec> {
+  if (ids && tokenizer !== undefined)
+    throw new Problem("--ids and --tokenizer are two kinds of data", "leave one of them out");
+  if (tokenizer !== undefined) return openTokenizer(tokenizer);
+  const saved = ids === false ? undefined : run?.config;
+  if (ids || saved?.ids) return codecs.ids;
+  const codec = run && saved?.tokenizer !== undefined ? await openTokenizer(run.folder) : codecs.bytes;
+  return saved?.opening ? withOpening(codec, saved.opening) : codec;
+}
+export function copyTokenizerFiles({ files }: Codec, folder: string): void {
+  for (const [name, bytes] of files) writeAtomic(join(folder, name), bytes);
+}

@@ -1,0 +1,108 @@
+// Training by several workers: checks of their options, and how errors of one reach the others.
+import type { Loaded } from "../compiler/check/index.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+import { expertParallelFlagText, roomFlagText } from "../compiler/flag-text.ts";
+import type { BuildRequest } from "../compiler/pipeline.ts";
+import { fromTo } from "../compiler/types/numbers.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import type { CommonOptions } from "./compile.ts";
+import type { Executable, Tensor } from "./executable.ts";
+import { hashOf } from "./files.ts";
+import { openRun } from "./open-run.ts";
+import type { LoadedParameters } from "./parameters.ts";
+import { namedOptions, type RunConfig } from "./run-folder.ts";
+import { sampledHash } from "./sharded-executable.ts";
+import type { Workers } from "./workers.ts";
+
+/** Data from a pipe is refused, since all workers read the data. */
+export function requireFiles(files: readonly string[], { size }: Workers): void {
+  if (size > 1 && files.includes("/dev/stdin"))
+    throw new Problem("what is piped in reaches worker 0 only", "give --data a file that all workers can read");
+}
+/** The batch must be a multiple of the number of workers, which get equally many rows. */
+export function requireDivisibleBatch(batch: number, { size }: Pick<Workers, "size">): void {
+  const less = batch - (batch % size);
+  if (less !== batch)
+    throw new Problem(
+      `--batch ${batch} cannot be dealt to ${size} workers in equal parts`,
+      `give --batch ${less > 0 ? `${less} or ` : ""}${less + size}`,
+    );
+}
+/** `expertParallel` must divide the number of workers; it and `room` need several. */
+export function requireExpertSharing(
+  { expertParallel, room }: Pick<BuildRequest, "expertParallel" | "room">,
+  { size }: Pick<Workers, "size">,
+): void {
+  const given = room !== undefined ? "room" : expertParallel !== undefined ? "the spread of experts" : null;
+  if (given !== null && size === 1)
+    throw new Problem(`${given} is of several workers, and there is one`, "leave it out, or start several with mpirun");
+  const divisors = fromTo(1, size + 1).filter((n) => size % n === 0);
+  if (expertParallel !== undefined && !divisors.includes(expertParallel))
+    throw new Problem(
+      `experts cannot be spread over ${expertParallel} of ${size} workers: all groups of workers are as large`,
+      `spread them over ${divisors.slice(0, -1).join(", ")} or ${size}`,
+    );
+}
+/** Also throws, on all workers, if one was given another number than worker 0: their plans would differ. */
+export function requireEqualSharing(options: Pick<BuildRequest, "expertParallel" | "room">, world: Workers): void {
+  requireExpertSharing(options, world);
+  const { expertParallel, room } = options;
+  if (world.size > 1)
+    world.requireEqual({
+      [expertParallelFlagText]: String(expertParallel ?? "none"),
+      [roomFlagText]: String(room ?? "none"),
+    });
+}
+interface Opened {
+  readonly program: Loaded;
+  readonly config: RunConfig;
+  readonly folder: string | null;
+  readonly from: Checkpoint | null;
+  readonly params: LoadedParameters | null;
+  readonly saveEvery: number;
+  readonly evaluateEvery: number;
+}
+/** Throws on all workers if they differ in the program, options, checkpoint or parameters. */
+export function requireEqualRuns({ program, config, folder, from, params, ...every }: Opened, world: Workers): void {
+  if (world.size === 1) return;
+  const texts = program.modules.map((m) => m.program.span.source.text);
+  const named = Object.entries(namedOptions(config)).map(([name, value]) => [name, String(value)] as const);
+  world.requireEqual({
+    program: shortHash(texts.join("\0")),
+    ...Object.fromEntries(named),
+    "--steps": String(config.steps),
+    "--save-every": String(every.saveEvery),
+    "--evaluate-every": String(every.evaluateEvery),
+    "--out": String(folder),
+    checkpoint: from === null ? "none" : `${from.path} (${hashOfTensors(from.model)}, ${hashOfTensors(from.training)})`,
+    "--params": params === null ? "none" : `${params.path} (${hashOfTensors(params.tensors)})`,
+  });
+}
+const shortHash = (text: string): string => `SHA-256 ${hashOf([new TextEncoder().encode(text)]).slice(0, 16)}`;
+const hashOfTensors = (tensors: ReadonlyMap<string, Tensor>): string => sampledHash(tensors).toString(16);
+
+/** Yields the steps. An error of this worker is told to the others, and if the steps end for one worker they must end for all. */
+export async function* reportingFailure<T>(world: Workers, steps: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
+  let failed = false;
+  try {
+    yield* steps;
+  } catch (error) {
+    failed = true;
+    throw world.reportFailure(error);
+  } finally {
+    if (!failed) world.gatherNumbers("the end of training", 0);
+  }
+}
+/** Text generated from the newest checkpoint of a run by this worker alone. `written` generates it with the executable that was opened. */
+export async function* sampleSaved(
+  folder: string,
+  { threads, onCompile, warn }: CommonOptions & { readonly warn?: ((line: string) => void) | undefined },
+  written: (executable: Executable) => AsyncGenerator<string, void>,
+): AsyncGenerator<string, void> {
+  const { executable } = await openRun({ folder, rows: 1, seed: 0, sampling: [], threads, onCompile, warn });
+  try {
+    yield* written(executable);
+  } finally {
+    executable.close();
+  }
+}
