@@ -22,10 +22,14 @@ export const colorsOf = (stream: NodeJS.WriteStream): Colors => createColors(wan
 export const print = (text: string): void => void process.stdout.write(`${text}\n`);
 export const note = (text: string): void => void process.stderr.write(`${text}\n`);
 export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${sanitize(text)}`);
-/** Announces a compilation that takes seconds before anything else is printed. */
-export function announceCompile(kernels: number): void {
-  exitOnSignals();
-  note(`compiling ${pluralize(kernels, "kernel")}`);
+/** Returns a callback that announces a compilation before its first kernel, and every five seconds prints how much of it is done. */
+export function compileProgress(): (done: number, of: number) => void {
+  const later = progressPrinter("compiling", (n) => pluralize(n, "kernel"), 5);
+  return (done, of) => {
+    if (done > 0) return later(done, of);
+    exitOnSignals();
+    note(`compiling ${pluralize(of, "kernel")}`);
+  };
 }
 /** Returns a callback that prints how much of long work is done: at once if there is much, and then every `every` seconds. */
 export function progressPrinter(
@@ -35,7 +39,7 @@ export function progressPrinter(
 ): (done: number, of: number) => void {
   let last = performance.now();
   return (done, of) => {
-    if (performance.now() - last < every * 1000 && !(done === 0 && of > 1 << 19)) return;
+    if (done === of || (performance.now() - last < every * 1000 && !(done === 0 && of > 1 << 19))) return;
     last = performance.now();
     note(`${doing}: ${Math.floor((100 * done) / of)}% of ${show(of)}`);
   };

@@ -62,8 +62,8 @@ export interface CommonOptions {
   /** CUDA only: multiply f32 on tensor cores, with operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
-  /** Called with the number of kernels before they are compiled, which takes seconds; not called if the cache has all of them. */
-  readonly onCompile?: ((kernels: number) => void) | undefined;
+  /** Called with 0 before the first kernel is compiled, then with how many are, of how many; not called if the cache has all of them. */
+  readonly onCompile?: ((done: number, of: number) => void) | undefined;
 }
 /** Besides the entries asked for, each program gets the entry `init`. */
 export interface CompileRequest extends TargetRequest {

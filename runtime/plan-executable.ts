@@ -26,8 +26,8 @@ export interface ExecuteOptions {
   readonly shares?: boolean;
   /** Called after each run with the times of its steps. */
   readonly profile?: (entry: Entry, times: StepTimes) => void;
-  /** Called with the number of kernels that must be compiled; not called if the cache has all of them. */
-  readonly onCompile?: ((kernels: number) => void) | undefined;
+  /** Called with 0 before the first kernel is compiled, then with how many are, of how many; not called if the cache has all of them. */
+  readonly onCompile?: ((done: number, of: number) => void) | undefined;
   /** Called once, when the executable is closed. */
   readonly closed?: () => void;
 }

@@ -220,11 +220,15 @@ test("how many kernels are compiled is told, and nothing where the cache has the
   const plan = { kernels: [hungry(1), { ...hungry(2), name: "second" }], header: "" };
   const compiler = { compile, version: "1" };
   const cache = new KernelCache(temporaryFolder());
-  const told: number[] = [];
-  const onCompile = (kernels: number): void => void told.push(kernels);
+  const told: [number, number][] = [];
+  const onCompile = (done: number, of: number): void => void told.push([done, of]);
   for (let i = 0; i < 2; i++)
     await compileKernels(plan, { architecture: "sm_80", compiler, cache, jobs: 2, onCompile });
-  assert.equal(told, [2]);
+  assert.equal(told, [
+    [0, 2],
+    [1, 2],
+    [2, 2],
+  ]);
 });
 const compiledAlone = async (kernel: PlanKernel, nvrtc: Pick<Nvrtc, "compile">): Promise<KernelCode | undefined> => {
   const plan = { kernels: [kernel], header: backends.cuda.header() };

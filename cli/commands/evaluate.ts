@@ -3,7 +3,7 @@ import { integerIn, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { type Evaluation, evaluate } from "../../runtime/evaluate.ts";
 import { addShared, examples, flag, inputPath, json, type SharedFlags } from "../flags.ts";
-import { announceCompile, note, print, printJson, progressPrinter, showBytes, showCount, warn } from "../output.ts";
+import { compileProgress, note, print, printJson, progressPrinter, showBytes, showCount, warn } from "../output.ts";
 
 export const evaluateCommand = (): Command =>
   addShared(new Command("evaluate"))
@@ -46,7 +46,7 @@ async function run(folder: string, { json, data, ...options }: Options): Promise
     data: data.map(inputPath),
     ...options,
     warn,
-    onCompile: announceCompile,
+    onCompile: compileProgress(),
     encoding,
     evaluating,
   });

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { integerIn, numberIn, requireTarget } from "../../compiler/options.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generate.ts";
 import { addShared, examples, flag, json, option, type SharedFlags } from "../flags.ts";
-import { announceCompile, printJson, warn, write } from "../output.ts";
+import { compileProgress, printJson, warn, write } from "../output.ts";
 
 export const generateCommand = (): Command =>
   addShared(new Command("generate"))
@@ -56,7 +56,7 @@ interface Options extends SharedFlags {
 }
 async function run(folder: string, { json, prompt: prompts = [""], ...options }: Options): Promise<void> {
   requireTarget(options);
-  const how = { folder, prompts, ...options, warn, onCompile: announceCompile };
+  const how = { folder, prompts, ...options, warn, onCompile: compileProgress() };
   if (json) await asJson(prompts, how);
   else await forPeople(prompts, how);
 }

@@ -5,7 +5,7 @@ import { writeUserFile } from "../../runtime/files.ts";
 import { kernelTable } from "../../runtime/kernel-times.ts";
 import { type Profile, profile } from "../../runtime/profile.ts";
 import { addMeasureFlags, examples, type MeasureFlags, option, out, type SharedFlags } from "../flags.ts";
-import { announceCompile, note, print, printJson } from "../output.ts";
+import { compileProgress, note, print, printJson } from "../output.ts";
 
 export const profileCommand = (): Command =>
   addMeasureFlags(new Command("profile"), "runs in the trace, after one that is not")
@@ -30,7 +30,7 @@ interface Options extends MeasureFlags, SharedFlags {
 }
 async function run(program: string, { out: to, json, grad: gradients, ...options }: Options): Promise<void> {
   const file = to ?? `${basename(program, ".moe")}.trace.json`;
-  const measured = await profile({ program, gradients, ...options, onCompile: announceCompile });
+  const measured = await profile({ program, gradients, ...options, onCompile: compileProgress() });
   writeUserFile(file, `${JSON.stringify(measured.trace)}\n`);
   if (json) return asJson(measured, file);
   const { entry, seconds, kernels, limits } = measured;

@@ -7,7 +7,7 @@ import { runEntry } from "../../runtime/run.ts";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
 import { addShared, examples, flag, inputPath, json, out, type SharedFlags, text } from "../flags.ts";
-import { announceCompile, note, print, printJson, warn } from "../output.ts";
+import { compileProgress, note, print, printJson, warn } from "../output.ts";
 
 export const runCommand = (): Command =>
   addShared(new Command("run"))
@@ -71,7 +71,7 @@ async function run(file: string, { out: to, grad, json, ...options }: Options): 
     gradients: grad,
     ...options,
     input,
-    onCompile: announceCompile,
+    onCompile: compileProgress(),
     warn,
   });
   if (to !== undefined) write(to, results);

@@ -8,7 +8,7 @@ import { openTraining, type Training } from "../../runtime/train.ts";
 import { OtherWorkerFailed, type Workers } from "../../runtime/workers.ts";
 import { addShared, examples, flag, inputPath, json, option, out, type SharedFlags, text } from "../flags.ts";
 import { connectWorkers } from "../multi-process.ts";
-import { announceCompile, note, printJson, progressPrinter, showBytes, showCount, warn, write } from "../output.ts";
+import { compileProgress, note, printJson, progressPrinter, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
 import { abortOnSignals } from "../signals.ts";
 
@@ -109,7 +109,7 @@ async function runTraining(program: string, { json, ...options }: Options, world
   requireTarget(options);
   const files = options.data.map(inputPath);
   const tells =
-    world.rank > 0 ? {} : { warn, onCompile: announceCompile, encoding: progressPrinter("encoding", showBytes) };
+    world.rank > 0 ? {} : { warn, onCompile: compileProgress(), encoding: progressPrinter("encoding", showBytes) };
   if (world.rank === 0 && world.idle > 0 && options.threads === undefined)
     warn(
       `mpirun has bound its processes, and ${world.idle} of the cores stay idle: with --bind-to none they share all`,

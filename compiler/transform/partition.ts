@@ -29,6 +29,7 @@ import {
   samePlacement,
   sharded,
 } from "../ops/sharding.ts";
+import { gcd } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
 import { isMoved, Resharder, rankOffset } from "./reshard.ts";
 import { Routings, resultPlacement, type Sharing } from "./routings.ts";
@@ -41,7 +42,7 @@ function shardCount({ name, role, stack, type }: Store, { workers, expertParalle
   const [first = 0] = dims(type);
   if (first === 0) return 1;
   if (role === "input") return !isRuntimeInput(name) && first % workers === 0 ? workers : 1;
-  return stack > 0 ? commonDivisor(first, expertParallel) : 1;
+  return stack > 0 ? gcd(first, expertParallel) : 1;
 }
 /** The placement of a store. */
 export function placementOf(store: Store, sharing: Sharing): Placement {
@@ -56,7 +57,6 @@ export function shardOf(store: Store, sharing: Sharing): Store {
   const [first = 0, ...rest] = dims(store.type);
   return { ...store, split: parts, type: type(dtypeOf(store.type), [first / parts, ...rest]) };
 }
-const commonDivisor = (a: number, b: number): number => (b === 0 ? a : commonDivisor(b, a % b));
 
 /** One worker's graph. `storePlacement`: the placement of each store, by name. */
 export function partition(

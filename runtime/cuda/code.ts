@@ -51,9 +51,11 @@ export async function compileKernels(
   const made: KernelCode[] = [];
   const sources = plan.kernels.map((kernel) => sourceOf(kernel, plan.header, tools));
   const missing = sources.filter(({ kept }) => kept === null).length;
-  if (missing > 0) tools.onCompile?.(missing);
+  let compiled = 0;
+  if (missing > 0) tools.onCompile?.(0, missing);
   await inParallel(sources, tools.jobs, async (source, i) => {
     made[i] = await codeOf(source, tools);
+    if (source.kept === null) tools.onCompile?.(++compiled, missing);
   });
   return made;
 }

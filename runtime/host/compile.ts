@@ -72,7 +72,8 @@ export class KernelBuild {
     const begun = (key: string): boolean => this.#early.some(({ keys }) => keys.has(key));
     const paths = new Map(keyed.map(({ key }) => [key, begun(key) ? null : this.#cache.find(key)]));
     const missing = keyed.filter(({ key }) => paths.get(key) === null);
-    if (missing.length > 0) onCompile(missing.length);
+    if (missing.length > 0) onCompile(0, missing.length);
+    let compiled = 0;
     const units = packUnits(
       missing.filter(({ key }) => !begun(key)),
       2 * this.#jobs + this.#early.length, // the units begun early are about half done
@@ -84,6 +85,8 @@ export class KernelBuild {
     await inParallel(works, this.#jobs, async ({ keys, done }) => {
       const path = await done();
       for (const key of keys) paths.set(key, path);
+      compiled += missing.filter(({ key }) => paths.get(key) === path).length;
+      onCompile(compiled, missing.length);
     });
     const libraries = [...new Set(paths.values())].filter((path) => path !== null);
     return {
