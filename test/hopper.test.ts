@@ -46,7 +46,7 @@ test("of 256 columns that come by TMA, each half is asked for as soon as it is l
   for (const { text } of inParts)
     assert.match(
       text,
-      /rhs\w*\.box<0>\(s, pipe\.acquire\(16384, 0\)[^]*lhs\w*\.box<0>\(s, pipe\.acquire\(16384, 1\)[^]*\.box<1>\(s, pipe\.acquire\(16384, 2\)/,
+      /right\w*\.load_box<0>\(s, pipe\.acquire\(16384, 0\)[^]*left\w*\.load_box<0>\(s, pipe\.acquire\(16384, 1\)[^]*\.load_box<1>\(s, pipe\.acquire\(16384, 2\)/,
     );
 });
 

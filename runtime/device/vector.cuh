@@ -125,7 +125,7 @@ FN vec<i32, 8> iota(QuadGroup, i32 j) { vec<i32, 8> r; UNROLL for (int q = 0; q 
 /** N words of two bf16 each, as f32. */
 template <int N> FN vec<f32, 2 * N> unpack_bf16(vec<u32, N> w) {
   vec<f32, 2 * N> r;
-  EACH { r.v[2 * i] = from_bits((i32)(w.v[i] << 16)); r.v[2 * i + 1] = from_bits((i32)(w.v[i] & 0xffff0000u)); }
+  UNROLL for (int i = 0; i < N; i++) { r.v[2 * i] = from_bits((i32)(w.v[i] << 16)); r.v[2 * i + 1] = from_bits((i32)(w.v[i] & 0xffff0000u)); }
   return r;
 }
 FN vec<f32, 8> ld(QuadGroup v, const bf16* p) {
