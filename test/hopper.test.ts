@@ -143,7 +143,7 @@ const compiler = await foundNvrtc();
 if (compiler)
   test("NVRTC takes them for sm_90a: no spill, no warning", async () => {
     const variants = variantsOf(kernelsOf(all.map((m) => m.sequence)));
-    const backward = variantsOfStep().filter(({ text }) => text.includes("st_sum(")); // it needs the most registers
+    const backward = variantsOfStep().filter(({ text }) => text.includes("st_partial_sum(")); // it needs the most registers
     assert.is(backward.length, 1);
     const header = backends.cuda.header();
     for (const variant of [...(full ? variants : variants.slice(-3)), ...backward]) {
