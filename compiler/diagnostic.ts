@@ -33,12 +33,12 @@ export function position(source: Source, offset: number): Position {
 export class ProgramError extends Error {
   readonly diagnostics: readonly Diagnostic[];
   constructor(diagnostics: readonly Diagnostic[]) {
-    super(diagnostics.slice(0, 5).map(told).join("\n"));
+    super(diagnostics.slice(0, 5).map(summaryOf).join("\n"));
     this.diagnostics = diagnostics;
     this.name = "ProgramError";
   }
 }
-function told({ code, message, labels, help }: Diagnostic): string {
+function summaryOf({ code, message, labels, help }: Diagnostic): string {
   const { source, start } = labels[0].span;
   const { line, column } = position(source, start);
   return `${code}: ${message}\n  at ${source.name}:${line}:${column}; help: ${help}`;

@@ -3,7 +3,7 @@ import { Problem } from "./diagnostic.ts";
 import { targetFlagText } from "./flag-text.ts";
 import { type Precision, precisions } from "./types/dtype.ts";
 
-/** Where a flag may occur several times, `before` is what was parsed so far. `parse` throws a Problem that speaks of the value only, not of the flag. */
+/** Where a flag may occur several times, `before` is what was parsed so far. `parse` throws a Problem that names the value, not the flag. */
 export interface Flag<T> {
   readonly flags: string;
   readonly doc: string;

@@ -2,8 +2,8 @@
 
 import {
   type ElaboratedEntry,
-  type EntryRequest as Elaborating,
   type Elaboration,
+  type EntryRequest as ElaborationRequest,
   elaborate,
   type Training,
 } from "./check/elaborate.ts";
@@ -77,13 +77,13 @@ export interface BuildRequest {
   readonly sizes: Sizes;
   readonly precision: Precision;
   readonly entries: readonly EntryRequest[];
-  /** 1 (default): `train` itself steps the optimizer. n > 1: it only adds up gradients, and the entry `train:update` steps by the mean of n batches. */
+  /** 1 (default): `train` itself steps the optimizer. n > 1: it only adds up gradients; the entry `train:update` steps by the mean of n batches. */
   readonly accumulate?: number;
-  /** The number of processes that run it together, each on its part of the batch and of the experts (default 1). Graphs and stores are those of one. */
+  /** The number of processes that share the batch and the experts (default 1). Graphs and stores are those of one. */
   readonly workers?: number;
-  /** Several workers only: how many of them share one set of experts at most, a divisor of `workers`; each group of so many has all experts. Default: all. */
+  /** Several workers only: how many of them share one set of experts at most, a divisor of `workers`; each group has all experts. Default: all. */
   readonly expertParallel?: number | undefined;
-  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
+  /** Several workers only: for how many rows one worker's experts have memory, in equal shares of its group's rows. Default: all rows. */
   readonly room?: number | undefined;
   readonly limits?: Limits;
 }
@@ -104,8 +104,8 @@ export function requireValid(loaded: Loaded): void {
 }
 
 /**
- * The graphs of a checked program at given sizes: `init`, and the entries with their gradients and optimizer. Before any pass runs, `checkMemory` is called
- * with the stores that the program names, as one worker has them; it throws if they do not fit in memory.
+ * The graphs of a checked program at given sizes: `init`, and the entries with their gradients and optimizer. Before any pass runs, `checkMemory` is
+ * called with the stores that the program names, as one worker has them; it throws if they do not fit in memory.
  */
 export function toGraphs(
   loaded: Loaded,
@@ -125,14 +125,14 @@ export function toGraphs(
   const ofOne = (stores: readonly Store[]): Store[] => stores.map((s) => (workers > 1 ? shardOf(s, sharing) : s));
   checkMemory?.(ofOne(elaborated.stores()));
   const added: AddedStores = { stores: [], initResults: [] };
-  const spread: WorkerSharing = { ...sharing, stores: () => [...elaborated.stores(), ...added.stores] };
+  const workerSharing: WorkerSharing = { ...sharing, stores: () => [...elaborated.stores(), ...added.stores] };
   const graphs = elaborated.entries.flatMap((entry) => {
     const wantsGradients = methods.get(entry.name)?.gradients ?? false;
     const { accumulate = 1, limits } = request;
     return entryGraphs(
       elaborated,
       entry,
-      { wantsGradients, accumulate, added, spread, ...(limits ? { limits } : {}) },
+      { wantsGradients, accumulate, added, workerSharing, ...(limits ? { limits } : {}) },
       observer,
     );
   });
@@ -140,13 +140,13 @@ export function toGraphs(
   const init = { ...start, results: [...start.results, ...added.initResults] };
   const first = keysAsInputs(
     elaborated.g,
-    runPasses(afterGradients(elaborated.g, observer, {}, spread), init, observer),
+    runPasses(afterGradients(elaborated.g, observer, {}, workerSharing), init, observer),
   );
-  const hidden = workers > 1 ? [...runtimeInputStores, rankStore] : runtimeInputStores;
-  const stores = [...ofOne(spread.stores()), ...hidden, ...first.stores];
+  const runtimeStores = workers > 1 ? [...runtimeInputStores, rankStore] : runtimeInputStores;
+  const stores = [...ofOne(workerSharing.stores()), ...runtimeStores, ...first.stores];
   return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first.graph, ...graphs] }));
 }
-const methodOf = ({ method, name, sizes, inputs }: EntryRequest): Elaborating => ({
+const methodOf = ({ method, name, sizes, inputs }: EntryRequest): ElaborationRequest => ({
   method,
   name,
   evaluates: name === "evaluate",
@@ -192,14 +192,14 @@ export const afterGradients = (
   g: G,
   observer: Observer,
   limits: Limits = {},
-  spread: WorkerSharing = alone,
+  workerSharing: WorkerSharing = alone,
 ): Pass<Graph, Graph>[] => [
   graphPass("pieces", "what slices of a long loop send back becomes a concat", (graph) => joinPieces(g, graph)),
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
   graphPass("single-unit", "experts of one unit multiply rows by vectors", (graph) => expandSingleUnit(g, graph)),
-  ...(spread.workers > 1 ? [partitioning(g, spread)] : []),
+  ...(workerSharing.workers > 1 ? [partitioning(g, workerSharing)] : []),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("recompute", "the backward makes a router's logits again", (graph) =>
     recompute(g, graph, limits.recompute),
@@ -213,7 +213,7 @@ export const afterGradients = (
   graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
 function partitioning(g: G, { stores, ...sharing }: WorkerSharing): Pass<Graph, Graph> {
-  const doc = "what each of several workers does, and what they do together";
+  const doc = "one worker's graph: ops on its shards, with collectives";
   return graphPass("partition", doc, (graph) => {
     const known = new Map(stores().map((s) => [s.name, placementOf(s, sharing)]));
     return partition(g, graph, sharing, (name) => known.get(name) ?? replicated);
@@ -234,14 +234,14 @@ interface EntryOptions {
   readonly wantsGradients: boolean;
   readonly accumulate: number;
   readonly added: AddedStores;
-  readonly spread: WorkerSharing;
+  readonly workerSharing: WorkerSharing;
   readonly limits?: Limits;
 }
 /** The finished graph of one entry, with its gradients or its optimizer's step. Where gradients are accumulated the step is a second graph. */
 function entryGraphs(
   e: Elaboration,
   entry: ElaboratedEntry,
-  { wantsGradients, accumulate: n, added, spread, limits }: EntryOptions,
+  { wantsGradients, accumulate: n, added, workerSharing, limits }: EntryOptions,
   observer: Observer,
 ): Graph[] {
   const { g } = e;
@@ -252,7 +252,7 @@ function entryGraphs(
   );
   const finished = (...more: Result[]): Graph =>
     runPasses(
-      afterGradients(g, observer, limits, spread),
+      afterGradients(g, observer, limits, workerSharing),
       { ...forward.graph, results: [...forward.graph.results, ...more] },
       observer,
     );
@@ -270,7 +270,11 @@ function entryGraphs(
   const updates = timed("optimizer", observer, () => training.update(sums.means));
   added.stores.push(...sums.stores);
   added.initResults.push(...sums.clears);
-  const update = runPasses(afterGradients(g, observer, {}, spread), updateGraph(entry.name, updates, sums), observer);
+  const update = runPasses(
+    afterGradients(g, observer, {}, workerSharing),
+    updateGraph(entry.name, updates, sums),
+    observer,
+  );
   return [finished(...sums.adds), update];
 }
 /** The gradient of each trained parameter, by its store's name. */

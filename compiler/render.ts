@@ -129,13 +129,13 @@ const endInLine = (span: Span, start: number, text: string): number =>
 function drawLine({ text, marks }: Line, colors: Colors, width: number): string[] {
   const column = (offset: number): number =>
     columns(sanitize(text.slice(0, offset))) + Math.max(0, offset - text.length);
-  const placed = marks
+  const ranges = marks
     .map((mark) => ({ ...mark, from: column(mark.start), to: Math.max(column(mark.start) + 1, column(mark.end)) }))
     .toSorted((a, b) => a.from - b.from || b.to - a.to);
-  const least = Math.min(...placed.map((mark) => mark.from));
-  const first = placed.find((mark) => mark.first)?.from ?? least;
+  const least = Math.min(...ranges.map((mark) => mark.from));
+  const first = ranges.find((mark) => mark.first)?.from ?? least;
   const cut = clipLine(sanitize(text), first < width ? least : first, width);
-  const shifted = placed
+  const shifted = ranges
     .map((mark) => ({ ...mark, from: mark.from - cut.shift, to: Math.min(mark.to - cut.shift, width) }))
     .filter((mark) => mark.from >= 0 && mark.from < width);
   return [cut.text, ...drawMarks(shifted, colors)];

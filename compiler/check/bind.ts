@@ -128,12 +128,12 @@ function headerArgument(w: World, p: Param, arg: CallArgument, scope: Scope): Va
 }
 /** The value of a lower-case header name: a number, a boolean, or a scalar tensor. */
 function valueArgument(w: World, p: Param, v: Val, at: ast.Span): Val {
-  const usual = p.default && (p.default.kind === "bool" ? "bool" : p.default.kind === "number" ? "number" : null);
+  const defaultKind = p.default && (p.default.kind === "bool" ? "bool" : p.default.kind === "number" ? "number" : null);
   const wrong = (text: string, help: string): never =>
     fail("E0314", `\`${p.name.name}\` is ${text}`, at, { also: [{ span: p.span, text: "declared here" }], help });
-  if (v.kind === "number" && usual === "bool" && !v.loose)
+  if (v.kind === "number" && defaultKind === "bool" && !v.loose)
     return wrong("a boolean, not a number", "write `true` or `false`");
-  if (v.kind === "bool" && usual === "number") return wrong("a number, not a boolean", "give a number");
+  if (v.kind === "bool" && defaultKind === "number") return wrong("a number, not a boolean", "give a number");
   if (v.kind === "number") return { ...v, whole: false };
   if (v.kind === "spread") return number(toSize(w, v, at), false);
   if (v.kind === "tensor" && v.value.type.shape.length > 0)
@@ -210,19 +210,19 @@ function declareParam(w: World, p: Param, scope: Scope): void {
   } else if (isSize(p)) {
     if (p.default) recordDefault(w, scope.get(p.name.name), sizeOf(w, p.default, scope));
   } else if (!p.spread) {
-    const usual = p.default && valueArgument(w, p, w.evaluate(p.default, scope), p.default.span);
+    const defaultValue = p.default && valueArgument(w, p, w.evaluate(p.default, scope), p.default.span);
     scope.set(
       p.name.name,
-      usual?.kind === "bool"
+      defaultValue?.kind === "bool"
         ? bool(null)
-        : { kind: "number", value: null, whole: false, loose: usual?.kind !== "number" },
+        : { kind: "number", value: null, whole: false, loose: defaultValue?.kind !== "number" },
     );
   }
 }
-/** Remembers the default of a size that is an expression of other sizes, for notes in errors (`whyApart`). */
-function recordDefault(w: World, v: Val | undefined, usual: Size): void {
+/** Remembers the default of a size that is an expression of other sizes, for notes in errors (`whySizesDiffer`). */
+function recordDefault(w: World, v: Val | undefined, size: Size): void {
   const own = v?.kind === "number" && v.value !== null ? atomOf(v.value) : null;
-  if (own && typeof usual !== "number") w.sizeDefaults.set(own, usual);
+  if (own && typeof size !== "number") w.sizeDefaults.set(own, size);
 }
 function abstractValue(w: World, abstract: ArrowParam): Val {
   const make = { of: { kind: "abstract", abstract }, arrows: [] } as const;

@@ -52,8 +52,8 @@ export function findDeclaration(loaded: Loaded, name: string | undefined): Decla
     didYouMean(name, names, `it declares ${known || "nothing"}`),
   );
 }
-/** The file's model called `name`, or its only model. Throws a Problem if there is none; `asked` says how the user can name one. */
-export function findModel(loaded: Loaded, name: string | undefined, asked: string): Declared {
+/** The file's model called `name`, or its only model. Throws a Problem if there is none; `flagText` says how the user can name one. */
+export function findModel(loaded: Loaded, name: string | undefined, flagText: string): Declared {
   const models = modelsOf(loaded);
   const found = name === undefined && models.length === 1 ? models[0] : models.find((m) => nameOf(m) === name);
   if (found) return found;
@@ -61,10 +61,10 @@ export function findModel(loaded: Loaded, name: string | undefined, asked: strin
   const [file, known] = [loaded.main.name, names.join(", ")];
   if (known === "") throw new Problem(`${file} declares no model`, "declare one: `model Name(D) { ... }`");
   throw name === undefined
-    ? new Problem(`${file} declares several models`, nameOne(asked, known))
+    ? new Problem(`${file} declares several models`, nameOne(flagText, known))
     : new Problem(`${file} declares no model ${name}`, didYouMean(name, names, `it declares ${known}`));
 }
-const nameOne = (asked: string, known: string): string => `name one: ${asked}, with NAME one of ${known}`;
+const nameOne = (flagText: string, known: string): string => `name one: ${flagText}, with NAME one of ${known}`;
 const nameOf = ({ ast }: Declared): string => ast.name.name;
 /** The models that the file itself declares. */
 export const modelsOf = (loaded: Loaded): Declared[] =>

@@ -102,8 +102,8 @@ export class EntryElaborator {
     );
     const states = [...shared.stores.current].map(([name, v]): Result => ({ role: "store", name, value: v }));
     // nobody asks for the losses and metrics of generated tokens
-    const told = entry.method === "generate" ? [] : [...lossResults(w), ...metricResults(w)];
-    const results = [...outputs, ...told, ...states];
+    const reported = entry.method === "generate" ? [] : [...lossResults(w), ...metricResults(w)];
+    const results = [...outputs, ...reported, ...states];
     const ownLosses = [...new Set(w.effects.losses.filter((l) => l.path === "").map((l) => l.name))];
     return {
       name: entry.name,

@@ -50,7 +50,7 @@ const locationKey = (at: ast.Span): string => `${at.source.name}:${at.start}`;
 
 /** The terms of one `total(...)` in the program, by parameter. */
 interface Total {
-  readonly parts: Map<RegisteredStore, Value>;
+  readonly terms: Map<RegisteredStore, Value>;
   readonly optimizer: Optimizer;
   /** The `apply` that contains the `total`, or calls the method that does. */
   readonly method: ast.Method;
@@ -69,11 +69,11 @@ function collectTotals(
   const totals = new Map<string, Total>();
   const collect = (t: TrainedParameter, first: Total | null): void => {
     const step = new ParameterStep(w, stores, first ? { ...t, optimizer: first.optimizer } : t, grads);
-    const method = first ? (step.fitting(first.method) ?? noPart(t, first)) : step.chosen();
+    const method = first ? (step.fitting(first.method) ?? failNoTerm(t, first)) : step.chosen();
     w.total = (s, at) => {
-      const total = totals.get(locationKey(at)) ?? { parts: new Map(), optimizer: t.optimizer, method, at };
+      const total = totals.get(locationKey(at)) ?? { terms: new Map(), optimizer: t.optimizer, method, at };
       totals.set(locationKey(at), total);
-      if (first === null || total === first) total.parts.set(t.at, step.sumOverCopies(s));
+      if (first === null || total === first) total.terms.set(t.at, step.sumOverCopies(s));
       return w.placeholder(type(w.options.f32, []));
     };
     step.run(method);
@@ -81,14 +81,14 @@ function collectTotals(
   for (const t of trained) collect(t, null);
   for (const total of totals.values())
     for (const t of trained) {
-      if (!total.parts.has(t.at)) collect(t, total);
-      if (!total.parts.has(t.at)) noPart(t, total);
+      if (!total.terms.has(t.at)) collect(t, total);
+      if (!total.terms.has(t.at)) failNoTerm(t, total);
     }
   return new Map(
-    [...totals].map(([place, { parts }]) => [place, [...parts.values()].reduce((x, y) => b.add(w.g, x, y))]),
+    [...totals].map(([place, { terms }]) => [place, [...terms.values()].reduce((x, y) => b.add(w.g, x, y))]),
   );
 }
-function noPart({ at, span }: TrainedParameter, total: Total): never {
+function failNoTerm({ at, span }: TrainedParameter, total: Total): never {
   fail(
     "E0504",
     `\`total\` sums over all trained parameters, and the rule that it stands in does not fit \`${at.store.name}\`: ${showType(at.type)}`,

@@ -158,8 +158,8 @@ function leaf(w: World, bind: Bind, shape: readonly Size[], mapped: Mapped): Val
   bind.set(value, mapped);
   return value;
 }
-const noWrite = (_: Value, where: ast.Span): never =>
-  fail("E0403", "`update` cannot stand in a layer called by `experts[index](x)`", where, {
+const noWrite = (_: Value, span: ast.Span): never =>
+  fail("E0403", "`update` cannot stand in a layer called by `experts[index](x)`", span, {
     help: "move it out of the routed layer, for instance to its gate",
   });
 /** One copy's view of a slot that holds all copies. */

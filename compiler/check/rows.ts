@@ -19,9 +19,7 @@ export function rowTypeOf(fn: Callable, arg: CallArgument, i: number, at: Span):
   return found.type;
 }
 
-/**
- * A remedy for an error about one of these shapes, if it comes from a routed call whose expert takes a whole axis rather than a row (`recordWholeAxis`).
- */
+/** A remedy for an error about one of these shapes, if it comes from a routed call whose expert takes a whole axis, not a row (`recordWholeAxis`). */
 export function rowHelp({ shapeHelp }: World, ...shapes: readonly (readonly Size[])[]): string | null {
   return shapes.map((shape) => shapeHelp.get(shape)).find((help) => help !== undefined) ?? null;
 }

@@ -75,8 +75,8 @@ function runLet(w: World, stmt: Of<"let">, scope: Scope): void {
   });
 }
 function letItems(w: World, stmt: Of<"let">, scope: Scope): readonly Val[] {
-  const [again] = duplicates(stmt.names);
-  if (again) throw new Failure(again);
+  const [duplicate] = duplicates(stmt.names);
+  if (duplicate) throw new Failure(duplicate);
   const value = letValue(w, stmt, scope);
   if (value.kind === "error") return absorb();
   const items = value.kind === "tuple" ? value.items : [value];

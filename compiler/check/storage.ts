@@ -86,7 +86,7 @@ export function sliceSlot(w: World, all: Slot, i: number): Slot {
   return {
     type: type(all.type.dtype, rest),
     read: () => b.reshape(w.g, b.slice(w.g, all.read(), 0, i, 1), rest),
-    write(value, where) {
+    write(value, span) {
       const old = all.read();
       const parts = [
         b.slice(w.g, old, 0, 0, i),
@@ -99,7 +99,7 @@ export function sliceSlot(w: World, all: Slot, i: number): Slot {
           parts.filter((p) => p.type.shape[0] !== 0),
           0,
         ),
-        where,
+        span,
       );
     },
   };
@@ -115,8 +115,8 @@ function joinSlots(w: World, slots: readonly Slot[]): Slot {
         slots.map((s) => b.reshape(w.g, s.read(), [1, ...dims(one)])),
         0,
       ),
-    write: (_, where: Span) =>
-      fail("E0403", "a state cannot be set for several layers at once", where, {
+    write: (_, span: Span) =>
+      fail("E0403", "a state cannot be set for several layers at once", span, {
         help: "call the layers one by one: `for layer in layers`",
       }),
   };

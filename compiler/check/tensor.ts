@@ -121,9 +121,7 @@ export function whySizesDiffer(w: World, a: Size, b: Size): string[] {
   if (!equal(substitute(a, w.sizeDefaults), substitute(b, w.sizeDefaults))) return [];
   return [...w.sizeDefaults]
     .filter(([name]) => mentions(a, name) || mentions(b, name))
-    .map(
-      ([{ name }, usual]) => `${name} is ${show(usual)} by default only: write ${show(usual)} where it must be that`,
-    );
+    .map(([{ name }, size]) => `${name} is ${show(size)} by default only: write ${show(size)} where it must be that`);
 }
 const namesakes = (size: string): string =>
   /^\w+$/.test(size)

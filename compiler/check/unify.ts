@@ -21,15 +21,15 @@ export interface DeclaredValue {
 }
 /**
  * Binds the names in the types, determines `float`, and converts the values to their types. Shapes must match exactly; floats convert.
- * `working`: what `float` means if no value has a float type; null: `float` is determined already.
+ * `floatDType`: what `float` means if no value has a float type; null: `float` is determined already.
  */
-export function unifyAll(w: World, fits: readonly DeclaredValue[], scope: Scope, working: Element | null): Value[] {
+export function unifyAll(w: World, fits: readonly DeclaredValue[], scope: Scope, floatDType: Element | null): Value[] {
   const tensors = fits.map((f) => (isScalarNumber(f) ? null : toDefaultTensor(w, f.value, f.span)));
   fits.forEach((f, i) => {
     const x = tensors[i];
     if (x) bindNames(w, f, x.type.shape, scope);
   });
-  if (working !== null) scope.frame.float = floatOf(fits, tensors) ?? working;
+  if (floatDType !== null) scope.frame.float = floatOf(fits, tensors) ?? floatDType;
   return fits.map((f, i) => {
     const want = typeOf(w, f.type, scope);
     const declared = { what: f.what, span: f.type.span, text: textOf(f.type.span) };

@@ -105,9 +105,9 @@ export class World {
     throw new Bug("no entry is being elaborated");
   };
 
-  constructor(options: Options, parts: Evaluator) {
+  constructor(options: Options, evaluator: Evaluator) {
     this.options = options;
-    this.evaluator = parts;
+    this.evaluator = evaluator;
     this.g = options.g;
     this.checking = options.checking;
   }

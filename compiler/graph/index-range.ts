@@ -19,7 +19,7 @@ function storeBehind({ node }: Value): string | null {
   return node.op.lower === "view" && from ? storeBehind(from) : storeOf(node);
 }
 
-/** The longest axis whose positions are known to be among the elements of `index` (as those of a `top_k` are), and the node that gave them. */
+/** The longest axis any position of which may be among the elements of `index` (as of a `top_k`), and the node that gave them. */
 export function indexRangeOf(index: Value): { readonly length: number; readonly node: Node } | null {
   let most: ReturnType<typeof indexRangeOf> = null;
   const met = new Set([index]);

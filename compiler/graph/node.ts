@@ -1,5 +1,5 @@
-// The types of the graph, the form between the checker and the kernels. Nodes are immutable and interned. A node refers to the record of its op (`Op`),
-// which says everything about the op, so that passes ask the record instead of switching on names.
+// The types of the graph, the form between the checker and the kernels. Nodes are immutable and interned. A node refers to the record of its op
+// (`Op`), which says everything about the op, so that passes ask the record instead of switching on names.
 import type { Span } from "../syntax/ast.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Type } from "../types/type.ts";
@@ -54,7 +54,7 @@ export interface Routing {
    */
   readonly outer?: OuterRouting;
 }
-/** What a nested routing lies in: the rows that `by` sorted, or, where `by` is null, the entries of a stack. `expert`: the outer expert of each row. */
+/** What contains a nested routing: the rows that `by` sorted or, if `by` is null, the entries of a stack. `expert`: the outer expert of each row. */
 export interface OuterRouting {
   readonly rows: number;
   readonly groups: number;
@@ -73,8 +73,8 @@ export interface Group {
 }
 /**
  * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r has part r % parts. rows: the axis has the rows
- * that the route node `by` sorted; a worker has those of its own choices, or, if `owned`, those that all workers of its group have for the experts that
- * it owns. Places past its last row are padding.
+ * that the route node `by` sorted; a worker has those of its own choices or, if `owned`, those that all workers of its group have for the experts
+ * that it owns. Places past its last row are padding.
  */
 export type AxisSharding =
   | { readonly kind: "even"; readonly parts: number }
@@ -94,12 +94,12 @@ export interface Workers {
   readonly count: number;
   /** Whether each worker sorts only its own choices in this routing. */
   isLocal(route: Node): boolean;
-  /** Over how many workers of each group the routing's experts are spread, so that rows are sent to them. null: rows stay where they are. */
+  /** Over how many workers of each group the routing's experts are sharded, so that rows are sent to them. null: rows stay where they are. */
   owners(route: Node): number | null;
   /** The length on one worker of an axis that has length `n` in all. */
-  length(n: number, cut: AxisSharding): number;
+  length(n: number, sharding: AxisSharding): number;
 }
-/** How workers do an op on their parts: the placements that it needs of its arguments, those of its results, and its attributes if they change. */
+/** How workers do an op on shards: the placements that it needs of its arguments, those of its results, and its attributes if they change. */
 export interface OpSharding<A = unknown> {
   readonly args: readonly Placement[];
   readonly results: readonly Placement[];
@@ -117,8 +117,8 @@ export interface Builder {
 }
 
 /**
- * How a node becomes code. leaf: nothing runs. point: elementwise. view: index arithmetic only. reduce: a fold or scan. tile: a contraction in register
- * tiles. algorithm: a kernel or a load of its own. collective: a step of all workers, without a kernel.
+ * How a node becomes code. leaf: nothing runs. point: elementwise. view: index arithmetic only. reduce: a fold or scan. tile: a contraction in
+ * register tiles. algorithm: a kernel or a load of its own. collective: a step of all workers, without a kernel.
  */
 export type Lowering = "leaf" | "point" | "view" | "reduce" | "tile" | "algorithm" | "collective";
 
@@ -142,9 +142,9 @@ export interface Op<A = unknown> {
   vjp(node: Node<A>, grads: readonly (Value | null)[], g: Builder): readonly (Value | null)[];
   /** Its vectorization: the same op inside a routed call or over a stack. Called only where some argument is not uniform. */
   mapped(args: readonly Mapped[], attrs: A, g: Builder, node: Node<A>): readonly Mapped[];
-  /** How workers do it on parts; called with the placements that the arguments have. null or absent: all arguments must be whole. */
+  /** How workers do it on shards; called with the placements that the arguments have. null or absent: all arguments must be replicated. */
   shard?(node: Node<A>, args: readonly Placement[], workers: Workers): OpSharding<A> | null;
-  /** Of an op that indexes by an argument: that argument, whose elements in 0 .. among choose a place; others choose none. */
+  /** Of an op that indexes by an argument: that argument, whose elements in 0 .. length - 1 choose a place; others choose none. */
   indexes?(node: Node<A>): { readonly index: Value; readonly length: number };
   /** Where the elements of result `i` are positions along an axis, and any position may occur: the length of that axis; else null. */
   indexRange?(node: Node<A>, i: number): number | null;
@@ -184,7 +184,7 @@ export interface Store {
   readonly stack: number;
   /** Written to files, as part of the model or of a training checkpoint. false: an input, or a cache of one entry. */
   readonly saved: boolean;
-  /** Sharded into so many equal parts along its first axis: worker r has part r % split, and `type` is that of a part. Absent: every worker has it all. */
+  /** Sharded into so many equal parts along its first axis: worker r has part r % split, and `type` is that of a part. Absent: replicated. */
   readonly split?: number;
   readonly span: Span | null;
 }

@@ -292,7 +292,7 @@ function mapSequences(
 }
 
 /**
- * Samples: causal; a window over a longer past, with queries masked entirely and a bias; no mask, one query; documents; the first keys and a
+ * Samples: causal; a window, with more keys than queries, queries masked entirely and a bias; no mask, one query; documents; the first keys and a
  * window, with sinks; capped.
  */
 function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {

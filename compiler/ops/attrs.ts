@@ -107,7 +107,7 @@ export interface OpAttrs {
   };
   readonly top_k: { readonly k: Size };
   readonly cutoff: None;
-  // together
+  // collective
   readonly all_gather: Group;
   readonly all_reduce: Group & { readonly fn: "sum" | "max" | "min" };
   readonly all_to_all: Group;

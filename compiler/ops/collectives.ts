@@ -10,10 +10,10 @@ import { at, define, need, needIndex, noFlops, nth, one, resultCount, two } from
 import { foldOf } from "./reduce.ts";
 
 const needsAllWorkers = (): never => {
-  throw new Bug("workers do this together: it has no meaning for one alone");
+  throw new Bug("a collective has no meaning for one worker alone");
 };
 function neverMapped(): never {
-  throw new TypeMismatch("what workers do together is put in after routed calls are elaborated");
+  throw new TypeMismatch("collectives are inserted after routed calls are elaborated");
 }
 type CollectiveEval<A> = NonNullable<Op<A>["collective"]>;
 /** Extends the definition `of` for one group of workers to all groups. */

@@ -74,8 +74,8 @@ interface ProductSharding {
   readonly result: Placement;
 }
 /**
- * The placements of both operands and of the product where operand `side` (0: left, 1: right) is cut so: along the batch, the rows, the columns, or
- * the depth, where the product is a partial sum.
+ * The placements of both operands and of the product where operand `side` (0: left, 1: right) is sharded so: along the batch, the rows, the columns,
+ * or the depth, where the product is a partial sum.
  */
 function productSharding({ axis, sharding }: Sharded, side: 0 | 1, rank: number, workers: Workers): ProductSharding {
   const [rows, last] = [rank - 2, rank - 1];
@@ -91,7 +91,7 @@ function productSharding({ axis, sharding }: Sharded, side: 0 | 1, rank: number,
     result: sharded(axis, sharding),
   };
 }
-/** Each operand that is cut suggests one way; this is the one that moves the fewest elements between workers. */
+/** Each operand that is sharded suggests one way; this is the one that moves the fewest elements between workers. */
 function leastMovedSharding(node: Node, args: readonly Placement[], workers: Workers): OpSharding<typeof none> | null {
   const [rank, made] = [dims(one(node.args).type).length, count(one(node.results).type)];
   const ways = args.flatMap((p, i) => (isSharded(p) ? [productSharding(p, i % 2 === 0 ? 0 : 1, rank, workers)] : []));
@@ -122,7 +122,7 @@ function addProduct(out: Float64Array, a: NdArray, c: NdArray, m: number): void 
     for (let i = 0; i < k; i++) accumulate(out, row * n, at(a, row * k + i), c.data, right + i * n, n);
   }
 }
-/** out[at + i] += factor * from[start + i] for i < n. */
+/** out[place + i] += factor * from[start + i] for i < n. */
 export function accumulate(
   out: Float64Array,
   place: number,
@@ -147,7 +147,7 @@ function mappedDot(g: Builder, x: Mapped, y: Mapped, space: Space): Value {
   if (isOuter) return matmulPerOuter(g, x, y, space.by);
   return b.dot(g, lift(g, x, space), lift(g, y, space));
 }
-/** Rows [R, ...B, m, K] of a nested mixture times matrices [E, ...B, K, N], one for each outer expert; each matrix of the batch B is a product of its own. */
+/** Rows [R, ...B, m, K] of a nested mixture times matrices [E, ...B, K, N], one for each outer expert; each of the batch B is its own product. */
 function matmulPerOuter(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
   const shape = dims(x.value.type);
   if (shape.length === 3) return timesOuterMatrix(g, x, y, by);
@@ -180,7 +180,7 @@ function timesOuterMatrix(g: Builder, x: Mapped, y: Mapped, by: Routing): Value 
   const product = b.raggedDot(g, b.reshape(g, x.value, [n * m, k]), y.value, offsets, (n * m) / by.rows);
   return b.reshape(g, product, [n, m, nth(dims(product.type), 1)]);
 }
-/** All rows of a space times the same matrix `w`. If `w` is trained, rows pass through `maskPadding`, so that its gradient leaves out padding rows. */
+/** All rows of a space times one matrix `w`. If `w` is trained, padding rows are masked (`maskPadding`), so that its gradient leaves them out. */
 function matmulUniform(g: Builder, rows: Value, w: Value, space: Space): Value {
   if (!dependsOnStore(w.node)) return matmulFlat(g, rows, w);
   return maskPadding(g, matmulFlat(g, maskPadding(g, rows, space), w), space);

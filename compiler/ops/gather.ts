@@ -78,7 +78,7 @@ export const gather = define<"gather">({
     ];
   },
   mapped: (args, attrs, g) => mappedGather(g, ...two(args), attrs),
-  shard: gatherAcross,
+  shard: shardGather,
   indexes: ({ args, attrs: { axis } }) => ({ index: nth(args, 1), length: nth(dims(nth(args, 0).type), axis) }),
   flops: noFlops,
   reads: (node, i) => (i === 0 ? resultCount(node) : count(nth(node.args, i).type)),
@@ -90,8 +90,8 @@ export const gather = define<"gather">({
   ],
 });
 
-/** How workers can share a gather: cut along a common batch axis, along the picks, or along an axis that is not indexed. */
-function gatherAcross(
+/** How workers can share a gather: sharded along a common batch axis, along the picks, or along an axis that is not indexed. */
+function shardGather(
   { args, attrs: { axis, batch } }: Node<OpAttrs["gather"]>,
   [p = replicated, q = replicated]: readonly Placement[],
 ): { args: Placement[]; results: Placement[] } | null {

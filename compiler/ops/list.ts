@@ -18,7 +18,7 @@ const points = [unary, binary, select, cast, detach, after, random] as const;
 const views = [reshape, transpose, broadcast, slice, concat] as const;
 const reductions = [reduce, scan, ragged_sum] as const;
 const tiles = [dot, ragged_dot, ragged_outer, attention, attention_backward] as const;
-const together = [all_gather, all_reduce, all_to_all, exchange] as const;
+const collectives = [all_gather, all_reduce, all_to_all, exchange] as const;
 const algorithms = [route, dispatch, combine, gather, scatter, top_k, cutoff] as const;
 
 export const ops: readonly Op[] = [
@@ -28,5 +28,5 @@ export const ops: readonly Op[] = [
   ...reductions,
   ...tiles,
   ...algorithms,
-  ...together,
+  ...collectives,
 ] as readonly Op[];

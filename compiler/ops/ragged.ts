@@ -3,7 +3,7 @@
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Mapped, NdArray, Node, Placement, Value, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
-import { equal, sub } from "../types/size.ts";
+import { add, equal, sub } from "../types/size.ts";
 import { count, dims, showType, type Type, type } from "../types/type.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
@@ -113,7 +113,7 @@ function productOf(x: Type, w: Type, offsets: Type): Type {
     x.shape.length === 2 &&
     w.shape.length === 3 &&
     x.dtype === w.dtype &&
-    equal(nth(offsets.shape, 0), addOne(nth(w.shape, 0)));
+    equal(nth(offsets.shape, 0), add(nth(w.shape, 0), 1));
   need(
     fits && equal(k ?? 0, nth(w.shape, 1)),
     () =>
@@ -226,10 +226,10 @@ export const ragged_sum = define<"ragged_sum">({
 interface RoutedBy {
   readonly rows: Sharded;
   readonly routing: Placement;
-  /** Among how many workers the groups are cut, if rows are at their groups' owners; null: rows are where they were routed. */
+  /** Among how many workers the groups are sharded, if rows are at their groups' owners; null: rows are where they were routed. */
   readonly owners: number | null;
 }
-/** Where the rows are whose offsets are argument `i`; null: the offsets are no result of a `route`, or of one that each worker does whole. */
+/** Where the rows are whose offsets are argument `i`; null: the offsets are no result of a `route`, or of one that is replicated. */
 function routedBy({ args }: Node, i: number, workers: Workers): RoutedBy | null {
   const { node: by, index } = nth(args, i);
   if (by.op.name !== "route" || index !== 1 || !workers.isLocal(by)) return null;
@@ -271,4 +271,3 @@ function ragged(g: Builder): { offsets: Value; rows: number; groups: number; uni
   });
   return [of(23, 6, 1), of(5, 1, 3), of(7, 40, 2), of(0, 2, 1)];
 }
-const addOne = (n: Parameters<typeof sub>[0]): Parameters<typeof sub>[0] => sub(n, -1);

@@ -1,4 +1,4 @@
-// Helpers for the `shard` rules of ops, which say how workers compute an op on parts: the rules that most ops share, and comparisons of placements.
+// Helpers for the `shard` rules of ops, which say how workers compute an op on shards: the rules that most ops share, and comparisons of placements.
 import type { AxisSharding, Group, Node, OpSharding, Placement, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
@@ -15,17 +15,17 @@ export const groupsOf = (count: number, n: number, apart = 1): Group => ({
   ...(apart === 1 || n === 1 ? {} : { apart }),
 });
 export const isSharded = (p: Placement): p is Sharded => p.kind === "sharded";
-/** A cut along an axis that will be summed over: padding rows must be zero. */
-export const shardedForSum = (axis: number, cut: AxisSharding): Placement => ({
-  ...sharded(axis, cut),
+/** A sharding along an axis that will be summed over: padding rows must be zero. */
+export const shardedForSum = (axis: number, sharding: AxisSharding): Placement => ({
+  ...sharded(axis, sharding),
   zeroPadded: true,
 });
 
-/** The placement of a reduction over an axis that is cut so. Any `parts` consecutive workers have all parts of an even cut, so these make a group. */
-export const partial = (fn: "sum" | "max" | "min", cut: AxisSharding, { count }: Workers): Placement => ({
+/** The placement of a reduction over an axis that is sharded so. Any `parts` consecutive workers have all parts of an even one: they make a group. */
+export const partial = (fn: "sum" | "max" | "min", sharding: AxisSharding, { count }: Workers): Placement => ({
   kind: "partial",
   fn,
-  group: groupsOf(count, cut.kind === "even" ? cut.parts : count),
+  group: groupsOf(count, sharding.kind === "even" ? sharding.parts : count),
   of: replicated,
 });
 
@@ -42,21 +42,21 @@ export function placementKey(p: Placement): string {
       return `sharded ${p.axis} ${shardingKey(p.sharding)} ${p.zeroPadded ?? false}`;
   }
 }
-const shardingKey = (cut: AxisSharding): string =>
-  cut.kind === "even" ? `even ${cut.parts}` : `rows ${cut.by.id} ${cut.owned}`;
+const shardingKey = (sharding: AxisSharding): string =>
+  sharding.kind === "even" ? `even ${sharding.parts}` : `rows ${sharding.by.id} ${sharding.owned}`;
 
-/** Whether a worker that has a value placed as `p` has what `q` asks for, without communication; whether padding is zero (`zeroPadded`) does not count. */
+/** Whether a worker that has a value placed as `p` has what `q` asks for, without communication; `zeroPadded` does not count. */
 export function satisfies(p: Placement, q: Placement): boolean {
   if (p.kind !== "sharded" || q.kind !== "sharded") return p.kind === "replicated";
   return p.axis === q.axis && shardingKey(p.sharding) === shardingKey(q.sharding);
 }
-/** The cut of an argument that the others are converted to: rows at their experts' owners, else other rows, else the even cut with most parts. */
+/** The sharding of an argument that the others are converted to: rows at their experts' owners, else other rows, else even with most parts. */
 export function leadSharding(args: readonly Placement[]): Sharded | undefined {
   const rank = ({ sharding }: Sharded): number =>
     sharding.kind === "even" ? 2 + 1 / sharding.parts : sharding.owned ? 0 : 1;
   return args.filter(isSharded).toSorted((p, q) => rank(p) - rank(q))[0];
 }
-/** The rule of elementwise ops: all arguments and results have the same axes, and are cut alike. */
+/** The rule of elementwise ops: all arguments and results have the same axes, and are sharded alike. */
 export function shardPointwise<A>(
   { results, args: values }: Node<A>,
   args: readonly Placement[],
@@ -69,17 +69,17 @@ export function shardPointwise<A>(
       }
     : null;
 }
-/** The rule of ops that work on each row along the last axis: any other axis may be cut. Rows of the arguments may differ in length. */
+/** The rule of ops that work on each row along the last axis: any other axis may be sharded. Rows of the arguments may differ in length. */
 export function shardRowwise<A>(node: Node<A>, args: readonly Placement[]): OpSharding<A> | null {
   const lead = leadSharding(args);
   const last = dims(nth(node.args, 0).type).length - 1;
   return lead && lead.axis < last ? shardPointwise(node, [sharded(lead.axis, lead.sharding)]) : null;
 }
-/** The shape of one worker's part. */
+/** The shape of one worker's shard. */
 export const localShape = (shape: readonly number[], { axis, sharding }: Sharded, workers: Workers): number[] =>
   shape.with(axis, workers.length(nth(shape, axis), sharding));
 
-/** The axis of the shape `to` that is cut if the axis `axis` is cut in `from`, of which `to` is a reshape; null: no axis of `to` has the same parts. */
+/** The axis of the shape `to`, a reshape of `from`, that is sharded if `axis` of `from` is; null: no axis of `to` has the same parts. */
 export function reshapedAxis(
   from: readonly number[],
   to: readonly number[],

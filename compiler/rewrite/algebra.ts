@@ -254,7 +254,7 @@ const putOfNothing: Rule = {
   },
 };
 
-/** Asked of a mask that leaves out nothing: `at >= 0` where positions are a range. */
+/** For a mask that leaves out nothing: `at >= 0` where positions are a range. */
 const wholeRange: Rule = {
   name: "range(n) < c = true, c >= n; range(n) >= c = true, c <= 0",
   root: "binary",

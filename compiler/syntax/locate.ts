@@ -33,10 +33,7 @@ export function locate(pieces: readonly string[], caller: Caller | null): Templa
   const [nearest] = matchesIn(text, pieces).toSorted((a, b) => distance(a) - distance(b));
   return nearest ? { source: { name: caller.file, text }, starts: nearest } : asOwnSource(pieces);
 }
-/**
- * The text of a file with `
- * ` as line ends, as in template literals whatever the file uses; null if it cannot be read.
- */
+/** The text of a file with `\n` as line ends, as in template literals whatever the file uses; null if it cannot be read. */
 function textOf(file: string): string | null {
   try {
     return readFileSync(file, "utf8").replaceAll("\r\n", "\n");

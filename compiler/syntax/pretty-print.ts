@@ -30,7 +30,7 @@ const step = 2;
 /** Prints a document. `column`: where the current line stands; `after`: how many characters must still fit on the last line. */
 export function prettyPrint(doc: Doc, indent = 0, column = 0, after = 0): string {
   if (typeof doc === "string") return doc;
-  if (!isGroup(doc)) return layoutAll(doc, indent, column, after);
+  if (!isGroup(doc)) return printSequence(doc, indent, column, after);
   const line = flat(doc);
   if (line !== null && column + line.length + after <= widest) return line;
   if (doc.items.length === 0) return `${doc.open}${doc.close}`;
@@ -41,7 +41,7 @@ export function prettyPrint(doc: Doc, indent = 0, column = 0, after = 0): string
   });
   return `${doc.open}\n${items.join("\n")}\n${" ".repeat(indent)}${doc.close}`;
 }
-function layoutAll(docs: readonly Doc[], indent: number, column: number, after: number): string {
+function printSequence(docs: readonly Doc[], indent: number, column: number, after: number): string {
   let text = "";
   for (const [i, doc] of docs.entries()) {
     const lastLine = text.slice(text.lastIndexOf("\n") + 1);

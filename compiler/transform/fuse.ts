@@ -12,7 +12,7 @@ import { type FusionCandidate, type MergeOptions, merge } from "./merge.ts";
 import { isAnchor, isFree, isRowFold, isRowReduction, type Region, rowMoves } from "./region.ts";
 
 /** For each root (a value that a kernel computes), at which patterns that kernel reads some value. */
-type Reach = Map<Value, AccessPattern[]>;
+type Accesses = Map<Value, AccessPattern[]>;
 
 export interface FuseOptions extends MergeOptions {
   /**
@@ -24,9 +24,9 @@ export interface FuseOptions extends MergeOptions {
 /** The regions of a graph, in topological order. */
 export function fuse(graph: Graph, options: FuseOptions = {}): Region[] {
   const nodes = nodesOf(graph);
-  const plan = new Fusion(nodes, graph, options);
-  for (const node of nodes.toReversed()) plan.visit(node);
-  return merge(plan.candidates(nodes), new Set(valuesOf(graph)), options);
+  const fusion = new Fusion(nodes, graph, options);
+  for (const node of nodes.toReversed()) fusion.visit(node);
+  return merge(fusion.candidates(nodes), new Set(valuesOf(graph)), options);
 }
 /** The nodes that outputs, losses and metrics need: all but those that only gradients and new store contents need. */
 export function forwardNodes(graph: Graph): Set<Node> {
@@ -52,7 +52,7 @@ function readersOf(nodes: readonly Node[]): Map<Value, Node[]> {
 /** In operations per element: the cost of loading one from memory, and what a buffer must save to be worth it. */
 const loadCost = 4;
 const minSaving = 20;
-/** `isInterleaved`: tensors of fewer than `manyElements` stay in the caches in any order; so do matrices of which fewer than `farApart` interleave. */
+/** `isInterleaved`: tensors of fewer than `manyElements` stay in the caches in any order, as do fewer than `farApart` interleaved matrices. */
 const [manyElements, farApart] = [1 << 20, 32];
 /** A value that costs more operations per element than this is never recomputed. */
 const maxRecomputeCost = 400;
@@ -74,7 +74,7 @@ class Fusion {
   private readonly chainAbove = new Map<Value, number>();
   private readonly forward: ReadonlySet<Node>;
   private readonly readers: ReadonlyMap<Value, readonly Node[]>;
-  private readonly reach = new Map<Value, Reach>();
+  private readonly accesses = new Map<Value, Accesses>();
   /** For each value, by root: the different chains of views and gathers by which the kernel reads it for one of its elements, each computed anew. */
   private readonly accessPaths = new Map<Value, Map<Value, ReadonlySet<string>>>();
   /** For each root, over how many leading axes its kernel must iterate because of a reduction inside. */
@@ -106,11 +106,11 @@ class Fusion {
   /** What an element of argument `a` costs per element of the result `y`: less if one element of `a` serves many. */
   private argCost(a: Value, y: Value): number {
     const full = this.cost(a.node);
-    const cost = this.isBufferWorth(full, this.readers.get(a)?.length ?? 0) ? loadCost : full;
+    const cost = this.isWorthStoring(full, this.readers.get(a)?.length ?? 0) ? loadCost : full;
     return count(a.type) * 8 < count(y.type) ? Math.min(cost, 1) : cost;
   }
   /** Whether a buffer saves more than it costs, given the cost of an element and the number of readers. */
-  private isBufferWorth(cost: number, readers: number): boolean {
+  private isWorthStoring(cost: number, readers: number): boolean {
     return (readers - 1) * (cost - loadCost) > minSaving;
   }
   visit(node: Node): void {
@@ -139,16 +139,16 @@ class Fusion {
   private cost(node: Node): number {
     return this.costs.get(node) ?? 0;
   }
-  private reachOf(v: Value): Reach {
-    return this.reach.get(v) ?? new Map<Value, AccessPattern[]>();
+  private accessesOf(v: Value): Accesses {
+    return this.accesses.get(v) ?? new Map<Value, AccessPattern[]>();
   }
   /** The kernels that compute a value, and at which of their elements: itself if it is stored, and those that inline or recompute it. */
-  private rootsOf(v: Value): Reach {
-    const reach = this.reachOf(v);
-    if (!this.stored.has(v)) return reach;
-    const own: Reach = new Map([[v, [v.type.shape.map((_, i) => i)]]]);
+  private rootsOf(v: Value): Accesses {
+    const accesses = this.accessesOf(v);
+    if (!this.stored.has(v)) return accesses;
+    const own: Accesses = new Map([[v, [v.type.shape.map((_, i) => i)]]]);
     if (this.recomputed.has(v))
-      for (const [root, patterns] of reach) if (this.isBackward(root)) own.set(root, patterns);
+      for (const [root, patterns] of accesses) if (this.isBackward(root)) own.set(root, patterns);
     return own;
   }
   /** Whether a kernel is part of the backward or the update. */
@@ -157,10 +157,10 @@ class Fusion {
   }
   /** Notes that the kernel of `root` reads v at `pattern`. */
   private addRead(root: Value, v: Value, pattern: AccessPattern): void {
-    const reach = this.reachOf(v);
-    const known = reach.get(root) ?? [];
-    if (!known.some((p) => p.every((a, i) => a === pattern[i]))) reach.set(root, [...known, pattern]);
-    this.reach.set(v, reach);
+    const accesses = this.accessesOf(v);
+    const known = accesses.get(root) ?? [];
+    if (!known.some((p) => p.every((a, i) => a === pattern[i]))) accesses.set(root, [...known, pattern]);
+    this.accesses.set(v, accesses);
   }
   /** Notes the places at which the kernel of `root` needs `to`, given those of `from`; `by` names the view or gather between them. */
   private addPaths(root: Value, from: Value, to: Value, by: string | null): void {
@@ -181,7 +181,7 @@ class Fusion {
     if (!isRow && this.cost(v.node) <= loadCost) return false;
     const [shape, depth] = [dims(v.type), this.depths.get(root) ?? Infinity];
     const elsewhere = (p: AccessPattern): boolean => p.some((a, i) => a !== i && i < depth && shape[i] !== 1);
-    if (this.reach.get(v)?.get(root)?.some(elsewhere)) return true;
+    if (this.accesses.get(v)?.get(root)?.some(elsewhere)) return true;
     return [...(this.accessPaths.get(v)?.get(root) ?? [])].some((place) =>
       /gather|slice|concat|dispatch|combine/.test(place),
     );
@@ -206,9 +206,9 @@ class Fusion {
   /** Whether the backward should recompute a value of the forward: it is cheap, and made from what is kept for the backward anyway. */
   private isCheapToRecompute(v: Value): boolean {
     const { node } = v;
-    const reach = this.reachOf(v);
+    const accesses = this.accessesOf(v);
     if (!this.forward.has(node) || isAnchor(node) || isRowFold(node) || this.cost(node) > 2 * minSaving) return false;
-    const late = [...reach].filter(([root]) => this.isBackward(root));
+    const late = [...accesses].filter(([root]) => this.isBackward(root));
     if (late.length === 0 || this.isBackwardOperand(v) || this.readOften(v, late)) return false;
     if (
       this.hasTooManyPaths(
@@ -226,10 +226,10 @@ class Fusion {
     );
   }
   /** Whether a root would compute it several times for each of its elements, and it is more than a load. */
-  private readOften(v: Value, reach: readonly [root: Value, patterns: AccessPattern[]][]): boolean {
-    const often = ([root, patterns]: (typeof reach)[number]): boolean =>
+  private readOften(v: Value, accesses: readonly [root: Value, patterns: AccessPattern[]][]): boolean {
+    const often = ([root, patterns]: (typeof accesses)[number]): boolean =>
       count(root.type) >= 4 * count(v.type) && !patterns.every((p) => isPrefix(p, dims(v.type)));
-    return this.cost(v.node) > loadCost && reach.some(often);
+    return this.cost(v.node) > loadCost && accesses.some(often);
   }
   /** Whether the backward reads it, directly or through a few views. */
   private hasBackwardReader(v: Value, depth: number): boolean {
@@ -251,20 +251,20 @@ class Fusion {
   }
   /** Whether a value that need not be in memory should be stored there. */
   private shouldStore(v: Value): boolean {
-    const reach = this.reachOf(v);
+    const accesses = this.accessesOf(v);
     const { node } = v;
-    if (isRowReduction(node)) return !this.foldsInside(v, reach);
+    if (isRowReduction(node)) return !this.foldsInside(v, accesses);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
     const cost = this.cost(node);
-    if (cost > maxRecomputeCost || this.hasTooManyPaths(v, reach.keys())) return true;
-    const many = [...reach].filter(([root]) => count(root.type) >= 4 * count(v.type));
+    if (cost > maxRecomputeCost || this.hasTooManyPaths(v, accesses.keys())) return true;
+    const many = [...accesses].filter(([root]) => count(root.type) >= 4 * count(v.type));
     const byRow = many.every(([, patterns]) => patterns.every((p) => isPrefix(p, dims(v.type))));
-    if (many.length === reach.size && byRow) return false;
-    return this.isBufferWorth(cost, reach.size) || (cost >= 10 && !byRow);
+    if (many.length === accesses.size && byRow) return false;
+    return this.isWorthStoring(cost, accesses.size) || (cost >= 10 && !byRow);
   }
   /** Whether the reduction v can be computed inside the one kernel that reads it, once for each of that kernel's rows. */
-  private foldsInside(v: Value, reach: Reach): boolean {
-    const [only, ...more] = reach;
+  private foldsInside(v: Value, accesses: Accesses): boolean {
+    const [only, ...more] = accesses;
     if (!only || more.length > 0) return false;
     const [root, patterns] = only;
     const rank = v.type.shape.length;
@@ -279,7 +279,7 @@ class Fusion {
       (this.options.foldsInside ?? enoughRows)(rows, wide)
     );
   }
-  /** A part for each node that has a stored result, for `merge`. */
+  /** A candidate for each node that has a stored result, for `merge`. */
   candidates(nodes: readonly Node[]): FusionCandidate[] {
     return nodes.flatMap((node): FusionCandidate[] => {
       const outputs = node.results.filter((v) => this.stored.has(v));
@@ -288,7 +288,7 @@ class Fusion {
       const isBackward = this.isBackward(first);
       const reads = this.reads(node, isBackward);
       const exact = [...reads].filter((v) =>
-        this.reach
+        this.accesses
           .get(v)
           ?.get(first)
           ?.every((p) => isPrefix(p, []) && p.length === first.type.shape.length),

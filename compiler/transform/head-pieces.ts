@@ -89,10 +89,10 @@ class Pieces {
     const known = piece.made.get(v);
     if (known) return known;
     const { g } = this;
-    const where = g.span;
+    const outer = g.span;
     g.span = v.node.span;
     const made = this.slicedOf(v, piece) ?? this.recompute(v, piece);
-    g.span = where;
+    g.span = outer;
     piece.made.set(v, made);
     return made;
   }

@@ -8,8 +8,8 @@ import { count, dims, dtypeOf } from "../types/type.ts";
 import { type Region, rowMoves } from "./region.ts";
 
 /**
- * A region, with what it reads from memory. `pointwiseReads`: the values that are read only at the element that is being computed; for a sum over the last
- * axis, at the element that is being added.
+ * A region, with what it reads from memory. `pointwiseReads`: the values that are read only at the element that is being computed; for a sum over
+ * the last axis, at the element that is being added.
  */
 export interface FusionCandidate extends Region {
   readonly reads: ReadonlySet<Value>;
@@ -18,7 +18,7 @@ export interface FusionCandidate extends Region {
    * Values that are read at other elements than the one being computed: a kernel that joined with their maker would have to recompute them there.
    */
   readonly remoteReads: ReadonlySet<Value>;
-  /** The operand, if the part is nothing but a sum over the last axis with no other reduction inside; else null. */
+  /** The operand, if it is nothing but a sum over the last axis with no other reduction inside; else null. */
   readonly summed: Value | null;
 }
 /** A merged region while it grows. */
@@ -31,12 +31,12 @@ class FusionGroup {
   readonly reads = new Set<Value>();
   readonly pointwiseReads = new Set<Value>();
   depth: number | null = null;
-  /** `age`: how many groups there were before this one. `youngest`: the largest age among the groups it depends on, transitively, and itself. */
-  readonly age: number;
-  youngest: number;
-  constructor(part: FusionCandidate, age: number) {
-    this.age = age;
-    this.youngest = age;
+  /** `index`: how many groups there were before this one. `latest`: the largest index among the groups it depends on, transitively, and itself. */
+  readonly index: number;
+  latest: number;
+  constructor(part: FusionCandidate, index: number) {
+    this.index = index;
+    this.latest = index;
     this.isBackward = part.isBackward;
     this.recomputed = part.recomputed;
     this.kind = part.kind;
@@ -92,7 +92,7 @@ export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Va
     if (home) home.join(part);
     else groups.push(group);
     for (const v of part.outputs) makers.set(v, group);
-    raiseYoungest(group, Math.max(...[...part.reads].map((v) => makers.get(v)?.youngest ?? 0)), readers);
+    raiseLatest(group, Math.max(...[...part.reads].map((v) => makers.get(v)?.latest ?? 0)), readers);
     for (const v of part.reads) readers.set(v, [...(readers.get(v) ?? []).filter((g) => g !== group), group]);
   }
   const ordered = topologicalOrder(groups, makers);
@@ -270,21 +270,17 @@ function sameIterationSpace(g: FusionGroup, part: FusionCandidate, rowOfFew: num
     return false;
   return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));
 }
-/** Raises `youngest` of the group, and of the groups that depend on it, to at least that age. */
-function raiseYoungest(
-  group: FusionGroup,
-  youngest: number,
-  readers: ReadonlyMap<Value, readonly FusionGroup[]>,
-): void {
+/** Raises `latest` of the group, and of the groups that depend on it, to at least that index. */
+function raiseLatest(group: FusionGroup, latest: number, readers: ReadonlyMap<Value, readonly FusionGroup[]>): void {
   const waiting = [group];
   for (let g = waiting.pop(); g; g = waiting.pop()) {
-    if (g.youngest >= youngest) continue;
-    g.youngest = youngest;
+    if (g.latest >= latest) continue;
+    g.latest = latest;
     for (const v of g.outputs) waiting.push(...(readers.get(v) ?? []));
   }
 }
 /**
- * Whether merging would make a cycle: the part depends on the group through some other group. A group whose `youngest` is less than g's age cannot
+ * Whether merging would make a cycle: the part depends on the group through some other group. A group whose `latest` is less than g's index cannot
  * depend on g, so it is not searched.
  */
 function makesCycle(g: FusionGroup, part: FusionCandidate, makers: ReadonlyMap<Value, FusionGroup>): boolean {
@@ -294,7 +290,7 @@ function makesCycle(g: FusionGroup, part: FusionCandidate, makers: ReadonlyMap<V
       const maker = makers.get(v);
       if (maker === undefined || (maker === g && reads === part.reads)) continue;
       if (maker === g) return true;
-      if (seen.has(maker) || maker.youngest < g.age) continue;
+      if (seen.has(maker) || maker.latest < g.index) continue;
       seen.add(maker);
       if (waits(maker.reads)) return true;
     }

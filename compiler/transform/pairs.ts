@@ -42,8 +42,8 @@ class Sums {
     const open = new Map<string, Value[]>();
     for (const v of this.added(nth(node.results, 0))) {
       const key = this.keyOf(v);
-      const together = key === null ? undefined : open.get(key);
-      if (together && fits([...together, v])) together.push(v);
+      const term = key === null ? undefined : open.get(key);
+      if (term && fits([...term, v])) term.push(v);
       else {
         terms.push([v]);
         if (key !== null) open.set(key, nth(terms, terms.length - 1));

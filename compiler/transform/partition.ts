@@ -1,6 +1,6 @@
-// Makes, from the graph of the whole program, the graph that each of several workers runs on its part of the batch and of the experts. The `shard` of
-// each op's record says how the op is done on parts; reshard.ts and routings.ts put collectives where a value is needed elsewhere. What no record can do
-// on parts, every worker does whole.
+// Makes, from the graph of the whole program, the graph that each of several workers runs on its shard of the batch and of the experts. The `shard`
+// of each op's record says how the op is done on shards; reshard.ts and routings.ts put collectives where a value is needed elsewhere. What no record
+// shards is replicated.
 import { Bug } from "../diagnostic.ts";
 import {
   type AxisSharding,
@@ -31,12 +31,12 @@ import {
 } from "../ops/sharding.ts";
 import { gcd } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
-import { isMoved, Resharder, rankOffset } from "./reshard.ts";
+import { needsExchange, Resharder, rankOffset } from "./reshard.ts";
 import { Routings, resultPlacement, type Sharing } from "./routings.ts";
 
 /**
- * Into how many parts a store is cut along its first axis. An input (a batch) is cut among all workers. A stack of experts, their gradients and
- * optimizer state are cut among as many workers as divide both the number of experts and `expertParallel`. Everything else is whole (1).
+ * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers. A stack of experts, their gradients
+ * and optimizer state are sharded among as many workers as divide both the number of experts and `expertParallel`. All else is replicated (1).
  */
 function shardCount({ name, role, stack, type }: Store, { workers, expertParallel = workers }: Sharing): number {
   const [first = 0] = dims(type);
@@ -65,9 +65,9 @@ export function partition(
   sharing: Sharing,
   storePlacement: (store: string) => Placement,
 ): Graph {
-  const partition = new Partition(g, graph, sharing, storePlacement);
+  const partitioner = new Partition(g, graph, sharing, storePlacement);
   const values = graph.results.map(({ role, name, value }) =>
-    partition.convertTo(value, role === "store" ? storePlacement(name) : replicated),
+    partitioner.convertTo(value, role === "store" ? storePlacement(name) : replicated),
   );
   g.span = null;
   return withValues(graph, values);
@@ -82,7 +82,7 @@ class Partition implements Workers {
   private readonly g: Builder;
   private readonly storePlacement: (store: string) => Placement;
   private readonly routings: Routings;
-  private readonly parts: Resharder;
+  private readonly resharder: Resharder;
   private readonly known = new Map<Value, Known>();
   private readonly made = new Map<Value, Map<string, Value>>();
   private readonly exchanged: ReadonlyMap<Node, number>;
@@ -92,7 +92,7 @@ class Partition implements Workers {
     const nodes = nodesOf(graph);
     this.exchanged = new Map(nodes.flatMap((node) => this.exchangedRouting(node)));
     this.routings = new Routings(g, sharing, this.exchanged);
-    this.parts = new Resharder(g, this.count, this.routings);
+    this.resharder = new Resharder(g, this.count, this.routings);
     for (const node of nodes) this.visit(node);
   }
 
@@ -102,12 +102,12 @@ class Partition implements Workers {
   owners(route: Node): number | null {
     return this.exchanged.get(route) ?? null;
   }
-  length(n: number, cut: AxisSharding): number {
-    if (cut.kind === "even") return n / cut.parts;
-    if (!cut.owned) return n / this.count;
-    return (n / this.routings.choices(cut.by)) * this.routings.capacity(cut.by);
+  length(n: number, sharding: AxisSharding): number {
+    if (sharding.kind === "even") return n / sharding.parts;
+    if (!sharding.owned) return n / this.count;
+    return (n / this.routings.choices(sharding.by)) * this.routings.capacity(sharding.by);
   }
-  /** The new graph's value for `v`, converted to this placement if it has another. Conversions are kept for the next that asks. */
+  /** The new graph's value for `v`, converted to this placement if it has another. Conversions are cached. */
   convertTo(v: Value, place: Placement): Value {
     const known = this.of(v);
     if (samePlacement(known.place, place)) return known.value;
@@ -119,30 +119,32 @@ class Partition implements Workers {
   }
   private convert(v: Value, { value, place: from }: Known, place: Placement): Value {
     if (from.kind === "routing") return this.convertRoutingResult(v, from.by, place);
-    return this.rebroadcast(v, from, place) ?? this.redone(v, from, place) ?? this.parts.convert(value, from, place);
+    return (
+      this.rebroadcast(v, from, place) ?? this.recompute(v, from, place) ?? this.resharder.convert(value, from, place)
+    );
   }
-  /** An elementwise op whose operands are all there already is done there again, instead of exchanging its result; null: it is none, or not all are. */
-  private redone({ node, index }: Value, from: Placement, place: Placement): Value | null {
-    if (!isSharded(from) || !isSharded(place) || !isMoved(from, place) || node.op.lower !== "point") return null;
+  /** Recomputes an elementwise op in `place` if its operands are all available there, instead of exchanging its result; else null. */
+  private recompute({ node, index }: Value, from: Placement, place: Placement): Value | null {
+    if (!isSharded(from) || !isSharded(place) || !needsExchange(from, place) || node.op.lower !== "point") return null;
     if (node.op.name === "random" || node.op.name === "after") return null;
     const to = sharded(place.axis, place.sharding);
-    const own = node.args.map((a) => this.there(a, to)).filter((v) => v !== null);
+    const own = node.args.map((a) => this.available(a, to)).filter((v) => v !== null);
     if (own.length < node.args.length) return null;
-    return this.parts.convert(nth(this.g.add(node.op, own, node.attrs).results, index), to, place);
+    return this.resharder.convert(nth(this.g.add(node.op, own, node.attrs).results, index), to, place);
   }
   /** `v` in a placement that it has, or that it was converted to before; null: it was not. */
-  private there(v: Value, place: Sharded): Value | null {
+  private available(v: Value, place: Sharded): Value | null {
     const { value, place: from } = this.of(v);
     if (samePlacement(from, place)) return value;
     const { op, args, attrs, results } = v.node;
-    if (op.name !== "broadcast") return this.made.get(v)?.get(placementKey(place)) ?? this.redone(v, from, place);
+    if (op.name !== "broadcast") return this.made.get(v)?.get(placementKey(place)) ?? this.recompute(v, from, place);
     const { axes } = attrs as OpAttrs["broadcast"];
     const axis = axes.indexOf(place.axis);
     const own =
-      axis < 0 ? this.convertTo(nth(args, 0), replicated) : this.there(nth(args, 0), sharded(axis, place.sharding));
+      axis < 0 ? this.convertTo(nth(args, 0), replicated) : this.available(nth(args, 0), sharded(axis, place.sharding));
     return own && b.broadcast(this.g, own, localShape(dims(nth(results, 0).type), place, this), axes);
   }
-  /** A cut broadcast is made anew from its operand, which is smaller to move; null: it is no cut broadcast. */
+  /** A sharded broadcast is made anew from its operand, which is smaller to move; null: it is no sharded broadcast. */
   private rebroadcast({ node, type }: Value, from: Placement, place: Placement): Value | null {
     if (node.op.name !== "broadcast" || !isSharded(from)) return null;
     const { axes } = node.attrs as OpAttrs["broadcast"];
@@ -157,8 +159,8 @@ class Partition implements Workers {
     return known;
   }
   /**
-   * The route node by which `op` multiplies rows by their experts' matrices, or gathers a vector of its expert for each row, if these experts are cut
-   * among workers; with the number of parts. Rows of such routings are exchanged. For a gather alone that is worth it only if the table is large.
+   * The route node by which `op` multiplies rows by their experts' matrices, or gathers a vector of its expert for each row, if these experts are
+   * sharded; with the number of parts. Rows of such routings are exchanged. For a gather alone that is worth it only if the table is large.
    */
   private exchangedRouting({ op, args }: Node): (readonly [Node, number])[] {
     if (op.name !== "ragged_dot" && op.name !== "gather") return [];
@@ -166,11 +168,11 @@ class Partition implements Workers {
     const [experts, { node: by, index }] = isProduct ? [nth(args, 1), nth(args, 2)] : [nth(args, 0), nth(args, 1)];
     if (by.op.name !== "route" || index !== (isProduct ? 1 : 3)) return [];
     const groups = nth(dims(experts.type), 0);
-    const isWorth = isProduct || groups * this.count >= nth(dims(nth(by.args, 0).type), 0);
+    const isWorthwhile = isProduct || groups * this.count >= nth(dims(nth(by.args, 0).type), 0);
     const store = storeBehind(experts);
     const place = store === null ? replicated : this.storePlacement(store);
-    const among = isSharded(place) && place.sharding.kind === "even" ? place.sharding.parts : 1;
-    return isWorth && among > 1 && groups % among === 0 ? [[by, among]] : [];
+    const parts = isSharded(place) && place.sharding.kind === "even" ? place.sharding.parts : 1;
+    return isWorthwhile && parts > 1 && groups % parts === 0 ? [[by, parts]] : [];
   }
   private visit(node: Node): void {
     this.g.span = node.span;
@@ -185,7 +187,7 @@ class Partition implements Workers {
       this.routings.add(node, results, () => this.convertTo(nth(node.args, 0), replicated));
     this.set(node, results, rule ? rule.results : node.results.map(() => replicated));
   }
-  /** What the record's `shard` says; null also if an axis that it wants cut has a length that cannot be. */
+  /** What the record's `shard` says; null also if an axis cannot be sharded as it wants. */
   private rule(node: Node): OpSharding | null {
     const seen = node.args.map((a) => this.ruleInput(a));
     const rule = node.op.shard?.(node, seen, this) ?? null;
@@ -209,7 +211,7 @@ class Partition implements Workers {
     const local = isSharded(place) ? localShape(shape, place, this) : shape;
     this.set(node, [b.param(this.g, store, type(dtypeOf(own.type), local))], [place]);
   }
-  /** A value's placement as rules see it: results of routings are rows or whole, and a sum still to be added up among copies of a part is that part. */
+  /** A value's placement as rules see it: results of routings are sharded rows or replicated, partial sums of a shard are that shard. */
   private ruleInput(v: Value): Placement {
     const { place } = this.of(v);
     if (place.kind === "partial" && isSharded(place.of)) return place.of;
@@ -221,8 +223,8 @@ class Partition implements Workers {
     const rows =
       place.kind === "sharded" && place.axis === 0 && place.sharding.kind === "rows" && place.sharding.by === by;
     const sorted = rows ? this.routings.localResult(by, v.index) : null;
-    if (!sorted) return this.parts.convert(this.routings.globalResult(by, v.index), replicated, place);
-    return this.parts.convert(sorted, resultPlacement(v, by), place);
+    if (!sorted) return this.resharder.convert(this.routings.globalResult(by, v.index), replicated, place);
+    return this.resharder.convert(sorted, resultPlacement(v, by), place);
   }
   /** A gather from a table of all experts, by rows whose index is their expert: done at the expert's owner, whose own part of the table suffices. */
   private gatherAtOwner({ op, args, attrs }: Node): Known | null {

@@ -119,7 +119,7 @@ function nonZeroPieces(v: Value): Piece[] {
 }
 const finders: Readonly<Partial<Record<string, Find>>> = { scatter: putChain, binary: sumChain };
 
-/** Cuts an axis at all ends of pieces: the cuts, and which pieces cover each stretch between two of them. */
+/** Splits an axis at all ends of pieces: the ends, and which pieces cover each segment between two of them. */
 function segmentsOf(
   all: readonly Piece[],
   size: number,

@@ -20,23 +20,23 @@ export function recompute(g: Builder, graph: Graph, least = minElements): Graph 
   const nodes = nodesOf(graph);
   const forward = forwardNodes(graph);
   const kept = operandsOf(nodes.filter((n) => !forward.has(n)));
-  const again = new Map<Value, Value>();
+  const recomputed = new Map<Value, Value>();
   for (const node of nodes) {
     if (!forward.has(node)) continue;
     g.span = node.span;
-    if (isCheap(node, kept, least)) again.set(nth(node.results, 0), duplicate(g, node));
-    else if (!isAnchor(node) && node.args.some((a) => again.has(a))) {
-      const args = node.args.map((a) => again.get(a) ?? a);
-      g.add(node.op, args, node.attrs).results.forEach((v, i) => again.set(nth(node.results, i), v));
+    if (isCheap(node, kept, least)) recomputed.set(nth(node.results, 0), duplicate(g, node));
+    else if (!isAnchor(node) && node.args.some((a) => recomputed.has(a))) {
+      const args = node.args.map((a) => recomputed.get(a) ?? a);
+      g.add(node.op, args, node.attrs).results.forEach((v, i) => recomputed.set(nth(node.results, i), v));
     }
   }
-  if (again.size === 0) return graph;
+  if (recomputed.size === 0) return graph;
   const values = rebuild(g, valuesOf(graph), (node, args) =>
     forward.has(node)
       ? node.results
       : g.add(
           node.op,
-          args.map((a) => again.get(a) ?? a),
+          args.map((a) => recomputed.get(a) ?? a),
           node.attrs,
         ).results,
   );

@@ -15,7 +15,7 @@ export interface Region {
   readonly outputs: readonly Value[];
   /** How many leading axes of the outputs the tasks iterate over, because the other axes are reduced over inside; null: none are. */
   readonly depth: number | null;
-  /** `isBackward`: whether it is part of the backward or the update. Such a kernel recomputes the values in `recomputed`, which the forward does not keep for it. */
+  /** Whether it is part of the backward or the update. Then its kernel recomputes the values in `recomputed`, which the forward does not store. */
   readonly isBackward: boolean;
   readonly recomputed: ReadonlySet<Value>;
 }

@@ -16,7 +16,7 @@ import {
 import { inversePermutation } from "../ops/view.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
 
-/** What conversions of sorted rows need to know; routings.ts has it. `by`: the `route` node in the graph of the whole. */
+/** What conversions of sorted rows need to know; routings.ts has it. `by`: the `route` node in the whole program's graph. */
 interface RoutingInfo {
   choices(by: Node): number;
   ownChoices(by: Node): number;
@@ -51,7 +51,8 @@ export class Resharder {
       return this.convert(b.make1(this.g, "all_reduce", [x], { fn: from.fn, ...from.group }), from.of, to);
     if (from.kind === "replicated" && to.kind === "sharded")
       return to.sharding.kind === "even" ? this.shard(x, to.axis, to.sharding.parts) : this.shardRows(x, to);
-    if (from.kind === "sharded" && to.kind === "sharded" && isMoved(from, to)) return this.exchangeRows(x, from, to);
+    if (from.kind === "sharded" && to.kind === "sharded" && needsExchange(from, to))
+      return this.exchangeRows(x, from, to);
     if (from.kind === "sharded" && to.kind === "replicated")
       return from.sharding.kind === "even"
         ? this.allGather(x, from.axis, from.sharding.parts)
@@ -60,7 +61,7 @@ export class Resharder {
     throw new Bug(`no value that is ${from.kind} becomes one that is ${to.kind}`);
   }
 
-  /** This worker's part, of `parts`, of a whole value: computed on the part where elementwise ops, views and ranges make the value, else gathered from it. */
+  /** This worker's shard, of `parts`, of a replicated value: recomputed if elementwise ops, views and ranges make it, else gathered from it. */
   shard(x: Value, axis: number, parts: number): Value {
     const [known, key] = [this.known.get(x) ?? new Map<string, Value>(), `${axis} ${parts}`];
     this.known.set(x, known);
@@ -71,7 +72,7 @@ export class Resharder {
   private gatherShard(x: Value, axis: number, parts: number): Value {
     return b.make1(this.g, "gather", [x, this.shardPositions(nth(dims(x.type), axis), parts)], { axis, batch: 0 });
   }
-  /** i32[n / among]: the positions of this worker's part of an axis of length `n`. */
+  /** i32[n / parts]: the positions of this worker's part of an axis of length `n`. */
   private shardPositions(n: number, parts: number): Value {
     const own = n / parts;
     return b.add(this.g, b.iota(this.g, own), rankOffset(this.g, groupsOf(this.count, parts), own, [own]));
@@ -110,7 +111,7 @@ export class Resharder {
         );
     }
   }
-  /** A part of random numbers: they are drawn for the rows' positions in the whole, so they are the same with any number of workers. */
+  /** A shard of random numbers: they are drawn for the rows' global positions, so they are the same with any number of workers. */
   private shardRandom(x: Value, shape: readonly number[], parts: number): Value {
     const { place } = x.node.attrs as OpAttrs["random"];
     return b.random(this.g, nth(x.node.args, 0), place, shape.slice(1), this.shardPositions(nth(shape, 0), parts));
@@ -170,8 +171,8 @@ export class Resharder {
     const all = this.routings.choices(by);
     const unit = nth(dims(x.type), to.axis) / all;
     const length = unit * (owned ? this.routings.capacity(by) : this.routings.ownChoices(by));
-    const alike = this.resizeConstant(x, to.axis, length);
-    if (alike) return alike;
+    const resized = this.resizeConstant(x, to.axis, length);
+    if (resized) return resized;
     const sorted = this.perChoice(x, to.axis, all, (rows) =>
       b.dispatch(
         this.g,
@@ -200,5 +201,5 @@ export function rankOffset(g: Builder, { workers, groups }: Group, n: number, sh
   return b.broadcast(g, b.mul(g, groups === undefined ? rank : b.rem(g, rank, workers), n), shape, []);
 }
 /** Whether both are sorted rows of the same routing along the same axis: then an exchange leads from one to the other. */
-export const isMoved = (p: Sharded, q: Sharded): boolean =>
+export const needsExchange = (p: Sharded, q: Sharded): boolean =>
   p.axis === q.axis && p.sharding.kind === "rows" && q.sharding.kind === "rows" && p.sharding.by === q.sharding.by;

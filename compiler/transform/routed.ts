@@ -199,8 +199,8 @@ class OtherSide {
 
 /** Applies both rewrites to the graph of a training step, after differentiation and simplification. */
 export function routedBackward(g: Builder, graph: Graph): Graph {
-  const apart = rewriteGraph(g, graph, [...algebra, ...rowFactors]);
-  return rewriteGraph(g, withValues(graph, useOtherSides(g, valuesOf(apart))), algebra);
+  const simplified = rewriteGraph(g, graph, [...algebra, ...rowFactors]);
+  return rewriteGraph(g, withValues(graph, useOtherSides(g, valuesOf(simplified))), algebra);
 }
 /**
  * Replaces each sum by its other side, if it has one. All are found before any is replaced, because the set of nodes that exist changes with the

@@ -1,5 +1,5 @@
-// What partition.ts knows of routings where each worker sorts only its own choices: how rows are exchanged with the experts' owners, and, for ops that
-// need it, one routing of all workers' choices.
+// What partition.ts knows of routings where each worker sorts only its own choices: how rows are exchanged with the experts' owners and, for ops
+// that need it, one routing of all workers' choices.
 import { Bug } from "../diagnostic.ts";
 import type { Builder, Group, Node, Placement, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
@@ -11,7 +11,7 @@ import { rankOffset } from "./reshard.ts";
 /** How workers share a batch, and experts. */
 export interface Sharing {
   readonly workers: number;
-  /** Among how many workers the experts are cut at most; default: all. */
+  /** Among how many workers the experts are sharded at most; default: all. */
   readonly expertParallel?: number | undefined;
   /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows; default: all rows. */
   readonly room?: number | undefined;
@@ -22,14 +22,14 @@ interface Known {
   /** Makes the index of all workers' choices. */
   readonly index: () => Value;
 }
-/** Keyed by the `route` node in the graph of the whole. */
+/** Keyed by the `route` node in the whole program's graph. */
 export class Routings {
   private readonly g: Builder;
   private readonly sharing: Sharing;
   private readonly ownerCounts: ReadonlyMap<Node, number>;
   private readonly known = new Map<Node, Known>();
 
-  /** `ownerCounts`: the routings whose rows are sent to their experts' owners, each with the number of workers that the experts are cut among. */
+  /** `ownerCounts`: the routings whose rows are sent to their experts' owners, each with the number of workers that share the experts. */
   constructor(g: Builder, sharing: Sharing, ownerCounts: ReadonlyMap<Node, number>) {
     [this.g, this.sharing, this.ownerCounts] = [g, sharing, ownerCounts];
   }
@@ -75,7 +75,7 @@ export class Routings {
     const ends = b.take(this.g, all, b.add(this.g, b.iota(this.g, own + 1), first));
     return b.sub(this.g, ends, b.take(this.g, all, first));
   }
-  /** Result `i` of the routing for this worker's sorted rows, with choices numbered as in the whole; null: this result has no entry for each row. */
+  /** Result `i` of the routing for this worker's sorted rows, with choices numbered globally; null: this result has no entry for each row. */
   localResult(by: Node, i: number): Value | null {
     const { order, expert } = this.localRouting(by);
     if (i === 3) return expert;
@@ -93,7 +93,7 @@ export class Routings {
     const { order, inverse, expert } = this.globalRouting(by);
     return nth([order, this.groupOffsets(by, this.allWorkers), inverse, expert], i);
   }
-  /** i32[workers, groups + 1]: all workers' offsets. Even those of other groups are gathered, so that all workers alike find out that one lacks room. */
+  /** i32[workers, groups + 1]: all workers' offsets. Those of other groups are gathered too, so that all workers find out that one lacks room. */
   private allOffsets(by: Node): Value {
     const { offsets } = this.localRouting(by);
     const row = b.reshape(this.g, offsets, [1, this.groups(by) + 1]);
@@ -130,7 +130,7 @@ const routeOf = ([order, offsets, inverse, expert]: readonly Value[]): b.Route =
   if (!order || !offsets || !inverse || !expert) throw new Bug("a routing has four results");
   return { order, offsets, inverse, expert };
 };
-/** The placement of a routing's result as other ops see it: rows where there is one entry for each sorted row, else whole. */
+/** The placement of a routing's result as other ops see it: rows where there is one entry for each sorted row, else replicated. */
 export function resultPlacement({ index }: Value, by: Node): Placement {
   if (index === 0 || index === 3) return { kind: "sharded", axis: 0, sharding: { kind: "rows", by, owned: false } };
   return { kind: "replicated" };

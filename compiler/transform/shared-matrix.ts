@@ -9,7 +9,7 @@ import { fromTo, product } from "../types/numbers.ts";
 import { count, dims } from "../types/type.ts";
 
 /** Matrices with fewer elements stay in the caches, and are left alone. */
-const least = 1 << 16;
+const minElements = 1 << 16;
 /** Products of at most `fewColumns` columns do not fill a register tile. The matrix must have at least `manyRows` rows. */
 const [fewColumns, manyRows] = [8, 16];
 export const sharedMatrixRule = (smallest: number): Rule => ({
@@ -43,5 +43,5 @@ export const sharedMatrixRule = (smallest: number): Rule => ({
     }),
 });
 /** `smallest`: how many elements a matrix must have for the rewrite. */
-export const shareMatrices = (g: Builder, graph: Graph, smallest = least): Graph =>
+export const shareMatrices = (g: Builder, graph: Graph, smallest = minElements): Graph =>
   rewriteGraph(g, graph, [sharedMatrixRule(smallest)]);

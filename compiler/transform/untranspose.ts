@@ -1,4 +1,4 @@
-// A reduction over a transposed tensor, which would read memory column by column, becomes a reduction over another axis of the tensor as it lies. A
+// A reduction over a transposed tensor, which would read memory column by column, becomes a reduction over another axis of the tensor as stored. A
 // gather by ranges of something much smaller (a Toeplitz matrix) that is then transposed picks in the order in which the result is read.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
@@ -10,13 +10,13 @@ import { count, dims } from "../types/type.ts";
 import { affineOf } from "./affine.ts";
 
 /** Tensors with fewer elements stay in the caches, whatever the order of access. */
-const least = 1 << 16;
+const minElements = 1 << 16;
 /** The most pointwise nodes to look through between the reduction and the transpose. */
-const most = 64;
+const maxNodes = 64;
 
 /** The permutation of a transpose that v is computed from by pointwise ops, if it moves the last axis; else null. */
 function transposeBelow(v: Value, seen: Set<Value>): readonly number[] | null {
-  if (seen.has(v) || seen.size > most) return null;
+  if (seen.has(v) || seen.size > maxNodes) return null;
   seen.add(v);
   const perm = matchOp(v, "transpose")?.attrs.perm;
   if (perm) return perm.at(-1) === perm.length - 1 ? null : perm;
@@ -32,7 +32,7 @@ type Known = Map<Value, Value | null>;
 function untransposed(g: Builder, v: Value, perm: readonly number[], known: Known): Value | null {
   const before = known.get(v);
   if (before !== undefined) return before;
-  const made = known.size > most ? null : untransposeOp(g, v, perm, known);
+  const made = known.size > maxNodes ? null : untransposeOp(g, v, perm, known);
   known.set(v, made);
   return made;
 }
@@ -138,5 +138,5 @@ export const untransposeGather = (smallest: number): Rule => ({
   },
 });
 /** `smallest`: how many elements a reduction, or the result of a gather, must have. */
-export const untranspose = (g: Builder, graph: Graph, smallest = least): Graph =>
+export const untranspose = (g: Builder, graph: Graph, smallest = minElements): Graph =>
   rewriteGraph(g, graph, [untransposeReduce(smallest), untransposeGather(smallest)]);

@@ -23,7 +23,7 @@ interface Term {
   readonly product: { readonly x: Value; readonly w: Value } | null;
 }
 /** How many times as many rows the shifted product may have as the original: the added ones are all zeros. */
-const most = 1.2;
+const maxGrowth = 1.2;
 /** Limits of the search: terms of one sum, and nodes it looks through. */
 const [mostTerms, mostNodes] = [64, 512];
 
@@ -45,7 +45,7 @@ function shiftProducts(g: Builder, graph: Graph): Graph {
 }
 /**
  * Weight gradients of several windows of one tensor share their right operand. Transposed, they share the left one, which is copied once for all;
- * the windows are then read as they lie.
+ * the windows are then read in place.
  */
 function transposeGradients(g: Builder, graph: Graph): Graph {
   const results = valuesOf(graph);
@@ -74,9 +74,9 @@ function sumsIn(results: readonly Value[]): Map<Node, readonly Term[]> {
     const sum = new Sum((x) => x === v || uses.get(x) === 1);
     sum.collect(v, { from: dims(v.type).map(() => 0), size: dims(v.type) });
     const rows = rowsOf(dims(v.type));
-    const pays = sum.terms.every((t) => !t.product || rows <= most * rowsOf(dims(t.v.type)));
+    const isWorthwhile = sum.terms.every((t) => !t.product || rows <= maxGrowth * rowsOf(dims(t.v.type)));
     // with too much padding the whole is left alone, but a sum inside it may still pay
-    if (shiftsSeveral(sum.terms) && !pays) continue;
+    if (shiftsSeveral(sum.terms) && !isWorthwhile) continue;
     for (const n of sum.nodes) inner.add(n);
     if (shiftsSeveral(sum.terms)) found.set(node, sum.terms);
   }
