@@ -170,6 +170,33 @@ test("tensors broadcast to what they are declared with", () => {
     [0, 2, 6, 0, 2, 6],
   );
 });
+test("experts are one stack of weights also where the method that calls them is under an `if`", () => {
+  const text = (
+    late: boolean,
+  ): string => `layer Leaf(D) { param w: f32[D] = 1 forward(x: f32[...S, D]) -> f32[...S, D] { return x * w } }
+    model M(D = 2, late = ${late}) {
+      experts: Leaf(D)[3]
+      if late { forward(x: f32[N, D], i: i32[N]) -> f32[N, D] { return experts[i](x) } }
+      else { forward(x: f32[N, D], i: i32[N]) -> f32[N, D] { return 2 * experts[i](x) } }
+    }`;
+  for (const [late, out] of [
+    [true, [1, 2, 3, 4]],
+    [false, [2, 4, 6, 8]],
+  ] as const) {
+    const o = run(text(late), {
+      inputs: {
+        x: [
+          [1, 2],
+          [3, 4],
+        ],
+        i: [2, 0],
+      },
+      sizes: { N: 2 },
+    });
+    near([...(o.values.get("output 0")?.data ?? [])], [...out]);
+    assert.is(o.stores.get("experts.*.w")?.shape.join(), "3,2");
+  }
+});
 const each = <T>(n: number, f: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => f(i));
 test("patches of images are in reading order, their pixels too", () => {
   const [B, H, W, C, P] = [2, 4, 6, 3, 2];

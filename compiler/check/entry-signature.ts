@@ -4,6 +4,7 @@ import { declarationFlagText } from "../flag-text.ts";
 import type * as ast from "../syntax/ast.ts";
 import { didYouMean, textOf } from "./errors.ts";
 import type { Loaded } from "./modules.ts";
+import { allMembers } from "./origin.ts";
 import { bareName } from "./types.ts";
 import type { Declared, Element } from "./values.ts";
 
@@ -81,11 +82,7 @@ export function layerBehind(decl: Declared): Declared<ast.Layer> | null {
   const next = module.names.get(ast.value.callee.name);
   return next && next.ast !== ast ? layerBehind(next) : null;
 }
-export function methodsOf(layer: ast.Layer): ast.Method[] {
-  const walk = (body: readonly ast.MemberOrIf[]): ast.Method[] =>
-    body.flatMap((m) => (m.kind === "if" ? [...walk(m.then), ...walk(m.else)] : m.kind === "method" ? [m] : []));
-  return walk(layer.body);
-}
+export const methodsOf = (layer: ast.Layer): ast.Method[] => allMembers(layer.body).filter((m) => m.kind === "method");
 export function findMethod(decl: Declared, name: string): ast.Method {
   const layer = layerBehind(decl);
   const methods = layer ? methodsOf(layer.ast) : [];

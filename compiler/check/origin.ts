@@ -13,5 +13,6 @@ export function originOf(e: ast.Expr, scope: Scope): string {
   const found = [...params, ...members].find((m) => m.name.name === e.name);
   return found ? `, declared at ${locationText(found.span)}` : "";
 }
-const allMembers = (body: readonly ast.MemberOrIf[]): ast.Member[] =>
+/** All members of a layer, those under an `if` too. */
+export const allMembers = (body: readonly ast.MemberOrIf[]): ast.Member[] =>
   body.flatMap((m) => (m.kind === "if" ? [...allMembers(m.then), ...allMembers(m.else)] : [m]));

@@ -1,13 +1,15 @@
 // Decides which arrays of layers are stored as stacks, one tensor for each parameter: those that a method calls by index or all at once.
 import type * as ast from "../syntax/ast.ts";
+import { allMembers } from "./origin.ts";
 
 /** Whether a method of `layer` calls its member `name` as `name[index](...)` or `name[:](...)`. */
 export const isStack = (layer: ast.Layer, name: string): boolean =>
-  layer.body.some((m) => m.kind === "method" && layerIndices(m.body, name, new Set()).length > 0);
+  allMembers(layer.body).some((m) => m.kind === "method" && layerIndices(m.body, name, new Set()).length > 0);
 /** Whether a layer passed under the header name `param` is called as `name[index](...)`. */
 export function isRoutedParam(layer: ast.Layer, param: string): boolean {
-  const made = layer.body.filter((m) => m.kind === "sublayer" && nameIn(m.value) === param);
-  const methods = layer.body.filter((m) => m.kind === "method");
+  const members = allMembers(layer.body);
+  const made = members.filter((m) => m.kind === "sublayer" && nameIn(m.value) === param);
+  const methods = members.filter((m) => m.kind === "method");
   return made.some(
     (m) =>
       m.kind === "sublayer" &&
