@@ -31,13 +31,13 @@ export function fill(executable: PlanExecutable): void {
       );
     } else if (tensor.data instanceof Uint16Array) {
       const scale = role === "parameter" && shape.length > 1 ? Math.sqrt(3 / (shape.at(-2) ?? 1)) : 1;
-      repeat(tensor.data, shortened(uniform.map((x) => x * scale)));
+      repeat(tensor.data, toBf16(uniform.map((x) => x * scale)));
     } else tensor.data.forEach((_, i, data) => (data[i] = i % (shape.at(-1) ?? 1)));
     executable.write(name, tensor);
   }
 }
 /** Truncates f32 to bf16: the upper 16 bits. */
-const shortened = (numbers: Float32Array): Uint16Array =>
+const toBf16 = (numbers: Float32Array): Uint16Array =>
   Uint16Array.from(new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length), (bits) => bits >>> 16);
 function repeat<T extends Float32Array | Uint16Array>(to: T, numbers: T): void {
   to.set(numbers.subarray(0, to.length));

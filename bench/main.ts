@@ -7,7 +7,7 @@ import { benchCuda } from "./cuda.ts";
 import { type GenerateFigure, type GenerateOptions, generateCases, measureGenerate } from "./generate.ts";
 import { type Measured, measure } from "./measure.ts";
 import { findPython } from "./peers.ts";
-import { measureShared, shared, type Together } from "./workers.ts";
+import { measureWorkers, type WorkersFigure, workersCases } from "./workers.ts";
 
 const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only I] [--precision P] [--tf32]
   NAME         ${Object.keys(groups).join(", ")}, generate, workers (needs mpirun), cuda (needs a GPU) or list
@@ -41,7 +41,7 @@ async function main(): Promise<void> {
   const threads = Number(values.threads);
   if (!(Number.isInteger(threads) && threads > 0)) return usageError(`${values.threads} threads cannot compute`, usage);
   if (values.tf32) return usageError("--tf32 is of cuda", usage);
-  const known = name === "generate" ? generateCases : name === "workers" ? shared : cases;
+  const known = name === "generate" ? generateCases : name === "workers" ? workersCases : cases;
   if (!known) return usageError(`there is no benchmark ${name}`, usage);
   if (values.only !== undefined && !known[Number(values.only)])
     return usageError(`${name} has no case ${values.only}: \`npm run bench -- list\` shows all`, usage);
@@ -77,10 +77,10 @@ async function generate(
 }
 async function workers(precision: "f32" | "bf16", wanted: (i: number) => boolean, json: boolean): Promise<void> {
   const rows: string[][] = [];
-  for (const c of shared.filter((_, i) => wanted(i))) {
-    const measured = await measureShared(c, { precision, times: 2, warm: 10, steps: 15 });
+  for (const c of workersCases.filter((_, i) => wanted(i))) {
+    const measured = await measureWorkers(c, { precision, times: 2, warm: 10, steps: 15 });
     if (json) printJson({ precision, ...measured });
-    else rows.push(rowTogether(measured));
+    else rows.push(workersRow(measured));
   }
   const head = [
     "model",
@@ -96,7 +96,7 @@ async function workers(precision: "f32" | "bf16", wanted: (i: number) => boolean
   ];
   if (!json) print(table([head, ...rows]));
 }
-function rowTogether(t: Together): string[] {
+function workersRow(t: WorkersFigure): string[] {
   const rates = [t.tokensPerSecond.toFixed(0), String(t.threads), t.alone.toFixed(0), percent(t.share)];
   const moved = [String(t.collectives), `${(t.sent / 1e6).toFixed(1)} MB`, ms(t.moving), ms(t.waiting)];
   return [t.name, String(t.workers), ...rates, ...moved];
@@ -110,7 +110,7 @@ function list(): void {
   for (const [name, cases] of Object.entries({ ...groups, cuda: cudaCases }))
     print(table(cases.map((c, i) => [i === 0 ? name : "", String(i), c.name, c.shape.join(" x ")])));
   print(table(generateCases.map((w, i) => [i === 0 ? "generate" : "", String(i), w.name, `batch ${w.batch}`])));
-  print(table(shared.map((c, i) => [i === 0 ? "workers" : "", String(i), c.name, `${c.workers} of one thread`])));
+  print(table(workersCases.map((c, i) => [i === 0 ? "workers" : "", String(i), c.name, `${c.workers} of one thread`])));
 }
 const head = ["name", "shape", "pass", "ms", "rate", "ceiling", "share", "at work: ms", "share", "peers"];
 function row({ figure: f, busySeconds }: Measured): string[] {

@@ -31,7 +31,7 @@ interface Lens {
   readonly busy: { readonly tensor: number };
   readonly tflops: number;
   readonly bars: readonly string[];
-  readonly whole?: TaskEstimate | undefined;
+  readonly task?: TaskEstimate | undefined;
 }
 /** A kernel, or a kernel's wgmma variant; `replaces`: the kernel. */
 interface Subject {
@@ -46,7 +46,7 @@ const heads =
     : "HMMA per LDSM.x4 | instructions per HMMA | barriers";
 type Choose = (k: PlanKernel) => readonly PlanKernel[];
 const products: Choose = (k) => (/\b(mma|mma_pipeline)</.test(k.text) && k.schedule?.shape.endsWith("bf16") ? [k] : []);
-/** Attention as two subjects: for a block of keys that the mask cuts, and for one that is seen whole, whose comparisons are removed from the text. */
+/** Attention as two subjects: a block of keys of which the mask hides some, and one that is all visible, so its comparisons are left out. */
 const attentions: Choose = (k) => {
   if (!k.name.startsWith("attention")) return [];
   const shape = `${k.name.replace(/_[0-9a-f]+$/, "")} 32768 x 1024 x 128, a block seen`;
@@ -96,25 +96,28 @@ async function read(subject: Subject): Promise<Lens> {
     const file = join(folder, "kernel.cubin");
     writeFileSync(file, subject.cubin);
     const size = sizes(subject.of);
-    const fed = feedOf(subject);
+    const pipeline = pipelineOf(subject);
     const args = ["--dyn", String(subject.launch?.shared ?? 0), "--mnk", size.join(), "--json"];
     const device = architecture === "sm_80" ? ["--device", "a100"] : [];
     const out = execFileSync(
       execPath,
-      ["--import", "tsx", lens ?? "", file, ...args, ...(fed?.args ?? []), ...device],
+      ["--import", "tsx", lens ?? "", file, ...args, ...(pipeline?.args ?? []), ...device],
       {
         encoding: "utf8",
         env,
       },
     );
     const [found] = JSON.parse(out.trimEnd().split("\n").at(-1) ?? "") as [Lens];
-    return { ...found, whole: fed && (await simulateTask(lens ?? "", file, Math.ceil(item(size, 2) / 64), fed.fed)) };
+    return {
+      ...found,
+      task: pipeline && (await simulateTask(lens ?? "", file, Math.ceil(item(size, 2) / 64), pipeline.fed)),
+    };
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 /** The tile, stages and warps of a warp-specialised kernel, parsed from its text; undefined for other kernels. */
-function feedOf({
+function pipelineOf({
   text,
   launch,
 }: Subject): { readonly fed: PipelineShape; readonly args: readonly string[] } | undefined {
@@ -138,11 +141,11 @@ function sizes({ schedule }: PlanKernel): readonly number[] {
   const groups = many("groups");
   return schedule?.shape.startsWith("ragged_outer") ? [m * groups, n, k / groups] : [m, n * many("operands"), k];
 }
-function row({ of }: Subject, { registers, mix, busy, tflops, bars, whole }: Lens): string {
+function row({ of }: Subject, { registers, mix, busy, tflops, bars, task }: Lens): string {
   const n = (name: string): number => mix[name] ?? 0;
   const each = (n("instructions") / (n("HMMA") || n("HGMMA"))).toFixed(2);
   const work = n("HMMA") > 0 ? [n("HMMA per LDSM.4").toFixed(1), each, String(n("barriers"))] : [each];
-  if (whole) work.push(whole.cycles.toFixed(0), `${Math.round(100 * whole.busy.tensor)}%`);
+  if (task) work.push(task.cycles.toFixed(0), `${Math.round(100 * task.busy.tensor)}%`);
   const cells = [
     of.schedule?.shape ?? "",
     String(registers),

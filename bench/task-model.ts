@@ -22,7 +22,7 @@ interface Lens {
   readCubin(file: string): readonly [Kernel];
   hotLoop(k: Kernel): Loop;
   readonly machines: Readonly<Record<string, unknown>>;
-  simulate(body: readonly Instruction[], machine: unknown, fed: PipelineShape): TaskEstimate;
+  simulate(body: readonly Instruction[], machine: unknown, pipeline: PipelineShape): TaskEstimate;
 }
 /** `warps`: warps of a block that multiply; `blocks`: blocks of a multiprocessor; `tmaBytes`: bytes of a stage. */
 export interface PipelineShape {
@@ -41,14 +41,14 @@ export async function simulateTask(
   lens: string,
   cubin: string,
   rounds: number,
-  fed: PipelineShape,
+  pipeline: PipelineShape,
 ): Promise<TaskEstimate> {
   const parts = ["cubin", "model", "machine", "simulate"].map(
     (name) => import(join(dirname(lens), "tool", `${name}.ts`)),
   );
   const tool = Object.assign({}, ...(await Promise.all(parts))) as Lens;
   const [kernel] = tool.readCubin(cubin);
-  return tool.simulate(task(kernel, tool.hotLoop(kernel), rounds), tool.machines["h100"], fed);
+  return tool.simulate(task(kernel, tool.hotLoop(kernel), rounds), tool.machines["h100"], pipeline);
 }
 function task({ code, loops }: Kernel, hot: Loop, rounds: number): Instruction[] {
   const flow = new Flow(code, hot);

@@ -1,4 +1,4 @@
-// One process of `npm run bench -- workers`, started alone or by mpirun: trains examples/gpt-moe.moe for some steps. Worker 0 prints how long they took.
+// One process of `npm run bench -- workers`, started alone or by mpirun: trains examples/gpt-moe.moe for some steps. Worker 0 prints the result.
 import { argv } from "node:process";
 import { Bug } from "../compiler/diagnostic.ts";
 import { type Plan, type PlanBuffer, type Step } from "../compiler/plan/plan.ts";
@@ -32,9 +32,9 @@ export interface Ran {
   readonly waiting: number;
 }
 
-async function run(job: Job, together: Workers): Promise<Ran> {
+async function run(job: Job, world: Workers): Promise<Ran> {
   const last: { times?: StepTimes } = {};
-  const { executable, plan } = await opened(job, together, (times) => void (last.times = times));
+  const { executable, plan } = await opened(job, world, (times) => void (last.times = times));
   const steps = plan.entries.find((e) => e.name === "train")?.steps ?? [];
   const text = readDataset([job.data]);
   const [losses, seconds, spans]: [number[], number[], Span[]] = [[], [], []];
@@ -48,7 +48,7 @@ async function run(job: Job, together: Workers): Promise<Ran> {
     losses.push(total(outcome.losses.values()));
     if (step < job.warm) continue;
     seconds.push(took);
-    spans.push(spanOf(steps, last.times, together));
+    spans.push(spanOf(steps, last.times, world));
   }
   executable.close();
   const [moving, waiting] = [median(spans.map((s) => s.moving)), median(spans.map((s) => s.waiting))];
@@ -78,10 +78,10 @@ async function opened(job: Job, world: Workers, seen: (times: StepTimes) => void
 }
 type Span = Pick<Ran, "moving" | "waiting">;
 /** Who comes last to a collective is in it as long as it takes; the others are in it for as much longer as they wait. */
-function spanOf(steps: readonly Step[], times: StepTimes | undefined, together: Workers): Span {
+function spanOf(steps: readonly Step[], times: StepTimes | undefined, world: Workers): Span {
   if (!times) throw new Bug("a step was not timed");
   const own = times.wall.filter((_, i) => steps[i]?.kind === "collective");
-  const all = together
+  const all = world
     .gatherBytes("times", new Uint8Array(own.buffer, own.byteOffset, own.byteLength))
     .map((bytes) => new Float64Array(bytes.slice().buffer));
   const least = own.map((_, i) => Math.min(...all.map((wall) => wall[i] ?? 0)));
@@ -112,6 +112,6 @@ const bytesOf = (buffer: PlanBuffer | undefined): number => buffer?.bytes ?? 0;
 const total = (x: Iterable<number>): number => [...x].reduce((a, b) => a + b, 0);
 const median = (x: readonly number[]): number => x.toSorted((a, b) => a - b)[Math.floor(x.length / 2)] ?? Number.NaN;
 
-const together = workers();
-const ran = await run(JSON.parse(argv[2] ?? "") as Job, together);
-if (together.rank === 0) console.log(JSON.stringify(ran));
+const world = workers();
+const ran = await run(JSON.parse(argv[2] ?? "") as Job, world);
+if (world.rank === 0) console.log(JSON.stringify(ran));

@@ -1,4 +1,4 @@
-// Measures how fast several workers train a model, in turn with one process of as many threads.
+// Measures how fast several workers train a model, alternating with one process of as many threads.
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -10,7 +10,7 @@ import type { Arithmetic } from "./subject.ts";
 import type { Job, Ran } from "./worker.ts";
 
 /** A configuration of examples/gpt-moe.moe, trained by so many workers of one thread each. */
-export interface Shared {
+export interface WorkersCase {
   readonly name: string;
   readonly set: Readonly<Record<string, number>>;
   readonly B: number;
@@ -19,14 +19,14 @@ export interface Shared {
 }
 const demo = { V: 256, D: 128, H: 256, L: 4, Heads: 4, E: 8, K: 2, Context: 128 };
 const wide = { V: 256, D: 512, H: 1024, L: 2, Heads: 8, E: 16, K: 2, Context: 128 };
-export const shared: readonly Shared[] = [
+export const workersCases: readonly WorkersCase[] = [
   { name: "demo", set: demo, B: 16, T: 128, workers: 2 },
   { name: "demo", set: demo, B: 16, T: 128, workers: 4 },
   { name: "wide experts", set: wide, B: 16, T: 128, workers: 2 },
   { name: "wide experts", set: wide, B: 16, T: 128, workers: 4 },
 ];
 
-export interface Together extends Omit<Ran, "losses" | "seconds"> {
+export interface WorkersFigure extends Omit<Ran, "losses" | "seconds"> {
   readonly name: string;
   readonly workers: number;
   /** The threads of the one process: as many as workers, but no more than cores. */
@@ -36,8 +36,8 @@ export interface Together extends Omit<Ran, "losses" | "seconds"> {
   /** tokensPerSecond / alone, the one process' tokens a second. */
   readonly share: number;
 }
-export interface SharedOptions extends Pick<Arithmetic, "precision"> {
-  /** Takes the best of so many runs of each, in turn. */
+export interface WorkersOptions extends Pick<Arithmetic, "precision"> {
+  /** Takes the best of so many runs of each, alternating. */
   readonly times: number;
   /** Steps that are run before those that are timed, and these. */
   readonly warm: number;
@@ -53,7 +53,11 @@ const [program, worker, mobyDick] = [
 const execute = promisify(execFile);
 
 /** `data`: default: the demo's text. */
-export async function measureShared(c: Shared, options: SharedOptions, data: string = mobyDick): Promise<Together> {
+export async function measureWorkers(
+  c: WorkersCase,
+  options: WorkersOptions,
+  data: string = mobyDick,
+): Promise<WorkersFigure> {
   const { times, ...how } = options;
   if (!mpirun) throw new Problem("no mpirun starts two processes here", "`apt-get install openmpi-bin`");
   if (!existsSync(data))
@@ -61,12 +65,12 @@ export async function measureShared(c: Shared, options: SharedOptions, data: str
   const { name, set, B, T, workers } = c;
   const job: Omit<Job, "threads"> = { program, set, B, T, data, ...how };
   const threads = Math.min(workers, cores());
-  const [alone, together]: [Ran[], Ran[]] = [[], []];
+  const [alone, distributed]: [Ran[], Ran[]] = [[], []];
   for (let i = 0; i < times; i++) {
     alone.push(await ran([], { ...job, threads }));
-    together.push(await ran([...mpirun, "-n", String(workers)], { ...job, threads: 1 }));
+    distributed.push(await ran([...mpirun, "-n", String(workers)], { ...job, threads: 1 }));
   }
-  const [one, { seconds, losses, ...best }] = [quickest(alone), quickest(together)];
+  const [one, { seconds, losses, ...best }] = [quickest(alone), quickest(distributed)];
   requireNear(losses, one.losses);
   const tokensPerSecond = (B * T) / seconds;
   const share = one.seconds / seconds;
@@ -84,6 +88,9 @@ function quickest(all: readonly Ran[]): Ran {
 }
 /** Only the first steps: rounding soon sends a row to another expert here and there. */
 function requireNear(losses: readonly number[], wanted: readonly number[]): void {
-  const apart = wanted.slice(0, 5).findIndex((loss, i) => !(Math.abs(loss - (losses[i] ?? Number.NaN)) < 1e-4 * loss));
-  if (apart >= 0) throw new Bug(`workers' losses are not those of one process: ${losses[apart]}, not ${wanted[apart]}`);
+  const differing = wanted
+    .slice(0, 5)
+    .findIndex((loss, i) => !(Math.abs(loss - (losses[i] ?? Number.NaN)) < 1e-4 * loss));
+  if (differing >= 0)
+    throw new Bug(`workers' losses are not those of one process: ${losses[differing]}, not ${wanted[differing]}`);
 }

@@ -19,7 +19,7 @@ import { firstAndNear, masked, masks } from "./masks.ts";
 
 const test = suite("attention-kernels");
 
-const transposed = { queries: 16, few: 0, heads: 1, kept: 1 << 20 };
+const transposed = { queries: 16, few: 0, heads: 1, maxGradients: 1 << 20 };
 const small = { ...hostChoices, transposed, attention: () => ({ rows: 4, block: 16 }) };
 test("attention over several blocks of queries and of keys, its scores transposed", () => {
   const g = new GraphBuilder(ops);

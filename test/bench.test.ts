@@ -6,7 +6,7 @@ import { measureGenerate } from "../bench/generate.ts";
 import { type Figure, measure } from "../bench/measure.ts";
 import { findPython } from "../bench/peers.ts";
 import { Subject } from "../bench/subject.ts";
-import { measureShared } from "../bench/workers.ts";
+import { measureWorkers } from "../bench/workers.ts";
 import { fmaCeiling, memoryCeiling } from "../runtime/host/ceiling.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 
@@ -71,7 +71,7 @@ test("two workers: their share of one process, what each sends, and who waits", 
   const [D, H, L, E, K, tokens] = [16, 8, 1, 2, 1, 2 * 5];
   const c = { name: "tiny", set: { V: 256, D, H, L, Heads: 2, E, K, Context: 8 }, B: 2, T: 5, workers: 2 };
   const options = { precision: "f32" as const, times: 1, warm: 1, steps: 2 };
-  const { share, tokensPerSecond, alone, sent, moving, waiting, collectives } = await measureShared(
+  const { share, tokensPerSecond, alone, sent, moving, waiting, collectives } = await measureWorkers(
     c,
     options,
     "README.md",

@@ -55,7 +55,7 @@ const statements = <S extends Stmt["s"]>(k: Kernel, kind: S): StmtOf<S>[] =>
 export type ElementType = "f32" | "bf16" | "i32";
 interface Operands {
   readonly elements: ReadonlyMap<Tile, ElementType>;
-  /** f32 right operands of a bf16 left one: tensor cores multiply them as three parts of bf16. */
+  /** f32 right operands of a bf16 left one: tensor cores multiply them as three bf16 terms. */
   readonly inTerms: ReadonlySet<Tile>;
 }
 /** The element type of each operand in shared memory: bf16 where that is exact for all right operands of a product, or for the left one; else f32. */
@@ -65,21 +65,21 @@ export const operandsOf = memoize((k: Kernel): Operands => {
   );
   const products = statements(k, "mma").map(({ a, b }) => ({ a: a.role === "operand" ? a : null, b }));
   const widened = (tiles: readonly Tile[]): boolean => {
-    const short = tiles.filter((t) => elements.get(t) === "bf16");
-    const mixed = short.length > 0 && short.length < tiles.length;
-    if (mixed) for (const t of short) elements.set(t, "f32");
+    const bf16 = tiles.filter((t) => elements.get(t) === "bf16");
+    const mixed = bf16.length > 0 && bf16.length < tiles.length;
+    if (mixed) for (const t of bf16) elements.set(t, "f32");
     return mixed;
   };
   for (let changed = true; changed; ) {
     changed = false;
     for (const { a, b } of products) {
-      const shortRight = b.every((t) => elements.get(t) === "bf16");
-      changed = widened(b) || (a !== null && shortRight && widened([a, ...b])) || changed;
+      const isRightBf16 = b.every((t) => elements.get(t) === "bf16");
+      changed = widened(b) || (a !== null && isRightBf16 && widened([a, ...b])) || changed;
     }
   }
-  const isParted = ({ a }: (typeof products)[number]): boolean => a !== null && elements.get(a) === "bf16";
-  const parted = products.filter(isParted).flatMap(({ b }) => b.filter((t) => elements.get(t) === "f32"));
-  return { elements, inTerms: new Set(parted) };
+  const isLeftBf16 = ({ a }: (typeof products)[number]): boolean => a !== null && elements.get(a) === "bf16";
+  const inTerms = products.filter(isLeftBf16).flatMap(({ b }) => b.filter((t) => elements.get(t) === "f32"));
+  return { elements, inTerms: new Set(inTerms) };
 });
 const isBf16 = (x: Expr): boolean =>
   x.e === "load" ? x.from.kind === "buffer" && x.from.dtype === "bf16" : x.e === "op" && x.op === "bf16";

@@ -22,11 +22,11 @@ export interface LaneTarget extends ExpressionTarget, LaneAccess {
   readonly lanes: Readonly<Record<BodyKind, readonly Lanes[]>>;
   /** The most lanes of a group in this kernel, for kernels that are short of registers; no limit if not given. */
   maxLanes?(k: Kernel): number;
-  /** Loads can prefetch (`Ahead`). */
+  /** Loads can prefetch (`Prefetch`). */
   readonly prefetches: boolean;
-  /** There is a word for two folds in one loop. */
+  /** There is a device function for two folds in one loop (`fold_both`). */
   readonly foldsBoth?: true;
-  /** The word for a prefix sum that each lane computes for itself. */
+  /** The device function for a prefix sum that each lane computes for itself. */
   readonly laneScan: string;
 }
 export const combineNames = { sum: "Sum", max: "Max", min: "Min" } as const;
@@ -122,7 +122,7 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   protected foldLanes({ v, body, into, value }: StmtOf<"fold">): Lanes {
     return this.lanesFor(v, [...body, { s: "let", v: into, value }]);
   }
-  /** Writes two folds as one word if the target has it and both run on the same lanes; otherwise one after the other. */
+  /** Writes two folds as one call if the target has `fold_both` and both run on the same lanes; otherwise one after the other. */
   protected both(folds: readonly StmtOf<"fold">[]): void {
     const [a, b] = [item(folds, 0), item(folds, 1)];
     const lanes = this.foldLanes(a);

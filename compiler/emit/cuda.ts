@@ -32,7 +32,7 @@ export const cuda: Target = {
   sync: "__syncthreads();",
   elidesZeroFill: false,
   prefetches: false,
-  wraps: "by words",
+  wraps: "by functions",
   laneScan: "scan_lane",
   once: (text, scope) => (scope === "point" ? text : `${scope === "task" ? "ONE_THREAD" : "if (v)"} ${text}`),
   tile(t, e) {
@@ -43,7 +43,7 @@ export const cuda: Target = {
     return `${t.role === "acc" ? "Acc" : "PerRow"}<${[...t.shape, ...warps].join(", ")}> ${t.name};`;
   },
   frame(k, e) {
-    if (k.locals.length > 0) throw new Bug(`${k.name} keeps a row, which CUDA's choices do not ask for`);
+    if (k.locals.length > 0) throw new Bug(`${k.name} has local buffers, which the CUDA target does not support`);
     const { shared, prologue, firstLoads } = needsOf(e);
     const { threads, blocks, isTaskPerBlock } = blockOf(k);
     const tasks = firstLoads
@@ -84,12 +84,12 @@ export const cuda: Target = {
     const at = (t: Tile): string => (t.role === "operand" ? currentStage(t, e) : t.name);
     const [first] = s.b;
     const leading = s.a.role === "operand" ? s.a : first;
-    const short = leading !== undefined && operandsOf(e.kernel).elements.get(leading) === "bf16";
-    const rounded = !short && e.target.tf32;
-    const step = short ? 16 : rounded ? 8 : 4;
+    const isBf16 = leading !== undefined && operandsOf(e.kernel).elements.get(leading) === "bf16";
+    const rounded = !isBf16 && e.target.tf32;
+    const step = isBf16 ? 16 : rounded ? 8 : 4;
     const depth = Math.ceil((first?.shape[0] ?? 0) / step) * step;
     const left =
-      s.a.role === "acc" && !short ? `acc_to_shared(${s.a.name}, ${past("smem", accOffset(s.a, e))})` : at(s.a);
+      s.a.role === "acc" && !isBf16 ? `acc_to_shared(${s.a.name}, ${past("smem", accOffset(s.a, e))})` : at(s.a);
     e.line(
       `mma${rounded ? "_tf32" : ""}<${depth}>(${[left, ...s.b.map((b, n) => `rhs(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`,
     );

@@ -1,11 +1,11 @@
 // Separates the loads of an `each` body from its computation, so that loads for some elements can be issued before stores of others (CUDA's
-// `each_early`).
+// `each_prefetched`).
 import { address, children, dependsOn, load, same, typeOf, variable, withLoads } from "../kernel/expr.ts";
 import type { Expr, Load, Stmt, StmtOf, Var } from "../kernel/ir.ts";
 
 /**
- * Loads that depend on nothing that the body computes: `rowLoads`, those that are the same for a whole row; `columnLoads`, those that vary along it. `body`:
- * everything else.
+ * Loads that depend on nothing that the body computes: `rowLoads`, those that are the same for a whole row; `columnLoads`, those that vary along it.
+ * `body`: everything else.
  */
 interface EarlyLoads {
   readonly rowLoads: readonly StmtOf<"let">[];
@@ -22,8 +22,8 @@ export function earlyLoadsOf({ body }: StmtOf<"each">, v: Var): EarlyLoads | nul
   );
   if (!differs) return null;
   const along = new Set<Expr>([v]);
-  const follows = (x: Expr): boolean => along.has(x) || children(x).some(follows);
-  for (const s of found.lets) if (follows(s.value)) along.add(s.v);
+  const varies = (x: Expr): boolean => along.has(x) || children(x).some(varies);
+  for (const s of found.lets) if (varies(s.value)) along.add(s.v);
   const [row, lets] = [false, true].map((is) => found.lets.filter((s) => along.has(s.v) === is));
   return { rowLoads: row ?? [], columnLoads: lets ?? [], body: rest };
 }

@@ -1,4 +1,4 @@
-// Emits a kernel as C++ or CUDA text that calls the words of the device headers. Elementwise code, folds, loops and stores are the same on every
+// Emits a kernel as C++ or CUDA text that calls the functions of the device headers. Elementwise code, folds, loops and stores are the same on every
 // target; a `Target` says how tasks are distributed, how operands are staged and multiplied, and where tiles live.
 
 import { address, isNum, item } from "../kernel/expr.ts";
@@ -34,12 +34,12 @@ export interface Target extends LaneTarget {
   fuseLoops?(run: readonly StmtOf<"for">[], e: Emitter): boolean;
   /** Stages consecutive operands. */
   stages(list: readonly StmtOf<"stage">[], e: Emitter): void;
-  /** The word that walks the elements of an accumulator. */
+  /** The device function that walks the elements of an accumulator. */
   each(s: StmtOf<"each">, lanes: Lanes, e: Emitter): string;
-  /** The word for an `each` whose loads are all done before its stores; null, or not given, if there is none. */
+  /** The device function for an `each` whose loads are all done before its stores; null, or not given, if there is none. */
   eachLoadingFirst?(s: StmtOf<"each">, lanes: Lanes, e: Emitter): string | null;
   mma(s: StmtOf<"mma">, e: Emitter): void;
-  /** Writes consecutive products into the same accumulators as one; not given if the target has no such word. */
+  /** Writes consecutive products into the same accumulators as one; not given if the target has no such function. */
   mmaSum?(run: readonly StmtOf<"mma">[], e: Emitter): void;
   /** The launch parameters, for targets that run tasks on blocks of threads. */
   launch?(k: Kernel, e: Emitter): LaunchShape;
@@ -162,8 +162,8 @@ export class Emitter extends Bodies<Target> {
   }
   private tile(s: StmtOf<"tile">): void {
     const { tile, at, fill } = s;
-    const lies = at?.from.kind === "buffer" ? this.pointer(at.from, at.at) : undefined;
-    this.line(this.target.tile(tile, this, lies));
+    const pointer = at?.from.kind === "buffer" ? this.pointer(at.from, at.at) : undefined;
+    this.line(this.target.tile(tile, this, pointer));
     if (at) return;
     if (tile.role !== "shared") return this.fill(s);
     this.line(`par<1>(${item(tile.shape, 0)}, [&](auto, ix j) { ${tile.name}[j] = ${fill}; });`);

@@ -8,14 +8,14 @@ import { number } from "./literal.ts";
 
 /** The parts of a target that decide how expressions are written. */
 export interface ExpressionTarget {
-  /** Epilogues may run on each register tile as soon as its `mma` is done (`Emitter.followed`). */
+  /** Epilogues may run on each register tile as soon as its `mma` is done (epilogue.ts). */
   readonly fusesEpilogues?: true;
   /** Lanes may load with any constant stride. */
   readonly stridedLoads: boolean;
-  /** Division of a row by one number is the word `div_by_scalar` (by its reciprocal) instead of an operator. */
+  /** Division of a row by one number is the function `div_by_scalar` (by its reciprocal) instead of an operator. */
   readonly reciprocals?: boolean;
-  /** "by words": i32 arithmetic uses functions instead of operators, as this compiler treats signed overflow as undefined. */
-  readonly wraps?: "by words";
+  /** "by functions": i32 arithmetic uses functions instead of operators, as this compiler treats signed overflow as undefined. */
+  readonly wraps?: "by functions";
 }
 const wrapping = new Set(["add", "sub", "mul"]);
 type Operation = Extract<Expr, { e: "op" }>;
@@ -71,7 +71,7 @@ export class Expressions<T extends ExpressionTarget> {
     const [a, b] = [x.args[0], x.args[1]];
     if (x.op === "over" && this.target.reciprocals)
       return `div_by_scalar(${x.args.map((y) => this.expr(y)).join(", ")})`;
-    const wraps = this.target.wraps === "by words" && x.type === "i32" && a !== undefined && typeOf(a) === "i32";
+    const wraps = this.target.wraps === "by functions" && x.type === "i32" && a !== undefined && typeOf(a) === "i32";
     const sign = wraps && wrapping.has(x.op) ? undefined : infix[x.op];
     if (sign && a && b && typeOf(a) !== "bool") {
       const text = `${this.expr(a, sign[1])} ${sign[0]} ${this.expr(b, sign[1] + 1)}`;

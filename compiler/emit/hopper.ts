@@ -125,11 +125,11 @@ function target(k: Kernel, run: readonly Loop[], plan: PipelinePlan, p: Emitter)
     elidesZeroFill: "always",
     tile: (t) =>
       `${t.role === "acc" ? `WgmmaAcc<${t.shape.join(", ")}, ${consumers}>` : `PerRow<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
-    frame(named, e) {
+    frame(kernel, e) {
       const maps = [...plan.maps.values()].map((name) => `const __grid_constant__ TensorMap ${name}`);
       return {
         open: [
-          `KERNEL void __launch_bounds__(${consumers * 128 + 128}, ${3 - consumers}) ${named.name}(${[parameters(k), ...maps].join(", ")}) {`,
+          `KERNEL void __launch_bounds__(${consumers * 128 + 128}, ${3 - consumers}) ${kernel.name}(${[parameters(k), ...maps].join(", ")}) {`,
           "  DYN_SMEM(smem);",
           ...declarations(plan).map((line) => `  ${line}`),
           `  if (is_producer<${consumers}>()) {`,
@@ -144,7 +144,7 @@ function target(k: Kernel, run: readonly Loop[], plan: PipelinePlan, p: Emitter)
           `  consumer_setmaxnreg<${consumers}>();`,
           ...openTaskLoop(e.kernel).map((line) => `  ${line}`),
         ],
-        close: ["  }", "}", `KERNEL_END(${named.name})`],
+        close: ["  }", "}", `KERNEL_END(${kernel.name})`],
       };
     },
     loop: (s, e) => (s === run[0] ? emitConsumers(run, e) : cuda.loop(s, e)),

@@ -76,17 +76,17 @@ function stage(s: StmtOf<"stage">, e: Emitter): void {
 }
 function multiply(run: readonly StmtOf<"mma">[], e: Emitter): void {
   const [s, ...others] = run as [StmtOf<"mma">, ...StmtOf<"mma">[]];
-  const [started, ...more] = s.acc.map((t) => overwriteCondition(t, e));
-  if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
+  const [overwrites, ...more] = s.acc.map((t) => overwriteCondition(t, e));
+  if (more.some((x) => x !== overwrites)) throw new Bug("accumulators that are multiplied together start together");
   const sums = s.acc.map((acc, n) =>
     groupShifted(others, e).reduce(
       (sum, list) => addGroup(sum, list, n, e),
       `rhs(${rightOf(item(s.b, n), e)}, ${acc.name})`,
     ),
   );
-  const then = run.map((t) => e.epilogues.get(t)).find((text) => text !== undefined) ?? "no_epilogue()";
+  const epilogue = run.map((t) => e.epilogues.get(t)).find((text) => text !== undefined) ?? "no_epilogue()";
   const rows = e.expr(s.valid[0]);
-  const text = `mma(${[started, leftOf(s), rows, depthOf(s, e), then, ...sums].join(", ")});`;
+  const text = `mma(${[overwrites, leftOf(s), rows, depthOf(s, e), epilogue, ...sums].join(", ")});`;
   const byRows = run.some((t) => t.b.some((b) => e.copiedForManyRows.has(b)));
   e.line(byRows ? `dispatch_few_rows(${rows}, [&](auto few) { ${text} });` : text);
 }

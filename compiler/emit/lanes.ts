@@ -70,23 +70,23 @@ export function touchesOnly(dtype: DType, v: Var, body: readonly Stmt[]): boolea
 type Varies = (x: Expr) => boolean;
 type HasStride = (x: Expr, steps: Strides) => boolean;
 /** Whether a statement has the same meaning for a group of lanes as for each element. */
-function allowed(s: Stmt, varies: Varies, follows: HasStride, aligned: boolean): boolean {
+function allowed(s: Stmt, varies: Varies, hasStride: HasStride, aligned: boolean): boolean {
   if (s.s === "tally") return !varies(s.key);
   if (s.s === "if") return !varies(s.cond);
   if (s.s !== "store") return true;
   if (s.to.kind === "tile") return s.to.role !== "shared";
   const at = address(s.to, s.at);
-  // with a block of just one run of columns the place of the sum does not vary: on CUDA, lanes that trade columns of two runs would both write it
-  if (s.run) return (varies(at) || !aligned) && follows(at, [0]);
-  return varies(at) && follows(at, [1]);
+  // with a block of just one run of columns the place of the sum does not vary: on CUDA, lanes that exchange columns of two runs would both write it
+  if (s.run) return (varies(at) || !aligned) && hasStride(at, [0]);
+  return varies(at) && hasStride(at, [1]);
 }
-function readable(x: Expr, varies: Varies, follows: HasStride, steps: Strides): boolean {
+function readable(x: Expr, varies: Varies, hasStride: HasStride, steps: Strides): boolean {
   if (x.e === "load" && x.from.kind === "tile")
     return x.from.role === "shared" ? !varies(x) : !x.at.slice(0, -1).some(varies);
-  if (x.e === "load") return x.from.kind !== "buffer" || follows(address(x.from, x.at), steps);
+  if (x.e === "load") return x.from.kind !== "buffer" || hasStride(address(x.from, x.at), steps);
   if (x.e !== "op") return true;
-  if (x.op === "value") return follows(item(x.args, 0), steps);
-  if (x.op === "high") return follows(item(x.args, 0), [0, 1]);
+  if (x.op === "value") return hasStride(item(x.args, 0), steps);
+  if (x.op === "high") return hasStride(item(x.args, 0), [0, 1]);
   const ofIndex = x.op === "index" || (x.type === "bool" && x.args.some((y) => typeOf(y) === "index"));
   return !ofIndex || !varies(x);
 }

@@ -8,11 +8,11 @@ type Names = ReadonlyMap<Expr, Var>;
 /** The kernel with its bodies' variables renamed. No name hides one of the kernel, or of a body around it. */
 export function named(k: Kernel): Kernel {
   const outside = [...k.params, ...k.locals, ...k.grid.flatMap(boundVariables)];
-  const taken = new Set([...outside, ...statements(k.body).flatMap(kept)].map((x) => x.name));
+  const taken = new Set([...outside, ...statements(k.body).flatMap(unrenamed)].map((x) => x.name));
   return { ...k, body: renamed(k.body, new Map(), taken) };
 }
 /** What keeps its name: values, tiles, and the variables of loops. */
-function kept(s: Stmt): readonly { readonly name: string }[] {
+function unrenamed(s: Stmt): readonly { readonly name: string }[] {
   if (s.s === "let") return [s.v];
   if (s.s === "for") return boundVariables(s.axis);
   if (s.s === "tile" || s.s === "stage") return [s.tile];

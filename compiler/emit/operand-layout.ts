@@ -1,4 +1,4 @@
-// How a staged operand lies in memory on the host, and which memory is needed after it (to be prefetched).
+// The layout of a staged operand in memory on the host, and which memory is needed after it (to be prefetched).
 import { add, address, dependsOn, item, knownDivisor, laneStride, num, stride, substitute } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { statements } from "../kernel/passes.ts";

@@ -100,11 +100,11 @@ function sharedLayoutOf(s: StmtOf<"stage">, e: Emitter): SharedLayout {
   const element = elements.get(s.tile) ?? "f32";
   const n = element === "bf16" ? 8 : 4;
   const from = directLoadOf(s, element);
-  const lie = memoryOrderOf(s, from, n);
-  const R = isLine(s) ? 1 : Math.ceil(Math.max(1, lie.R) / 16) * 16;
+  const order = memoryOrderOf(s, from, n);
+  const R = isLine(s) ? 1 : Math.ceil(Math.max(1, order.R) / 16) * 16;
   const least = element === "bf16" ? 16 : inTerms.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes have no bank conflicts
-  const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, lie.C))), least);
-  return { ...lie, element, n, from, R, C };
+  const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, order.C))), least);
+  return { ...order, element, n, from, R, C };
 }
 /** Whether two operands are the same memory, one the transpose of the other. */
 export function isTransposeOf(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
@@ -182,13 +182,13 @@ export class Operand {
   private bindGather(a: Axis): void {
     const { from, row, col, R, C, n } = this.layout;
     const step = blockOf(this.e.kernel).threads / (C / n);
-    const number = from && rowIndexOf(from, row, a);
-    if (!this.at || !number || R % 32 !== 0 || 32 % step !== 0) return;
-    const parts = summands(withRowIndex(this.at, number));
+    const index = from && rowIndexOf(from, row, a);
+    if (!this.at || !index || R % 32 !== 0 || 32 % step !== 0) return;
+    const parts = summands(withRowIndex(this.at, index));
     const starts = parts.filter((x) => dependsOn(x, rowIndexVariable));
     const columns = parts.filter((x) => !dependsOn(x, rowIndexVariable));
     if (starts.some((x) => dependsOn(x, col)) || columns.some((x) => dependsOn(x, a.v) || dependsOn(x, row))) return;
-    [this.rowIndex, this.start] = [number, sumOf(starts)];
+    [this.rowIndex, this.start] = [index, sumOf(starts)];
     const column = this.e.expr(sumOf(columns), 5);
     this.e.line(`${this.s.tile.name}.bind_columns([&](ix ${col.name}) { return ${from.from.name} + ${column}; });`);
     this.loadRowIndices(a, a.from);
@@ -261,7 +261,7 @@ export function emitRowIndexLoads(
   );
 }
 const rowIndexVariable = variable("row_index", "i32", -Infinity);
-/** x with the variable `rowIndex` in place of the load `by`. */
+/** x with `rowIndexVariable` in place of the load `by`. */
 export function withRowIndex(x: Expr, by: Load | null): Expr {
   if (by && same(x, by)) return rowIndexVariable;
   if (x.e === "load") return load(x.from, ...x.at.map((y) => withRowIndex(y, by)));

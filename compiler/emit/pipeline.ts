@@ -114,7 +114,7 @@ export function roundsOf(
     });
   return { range: `0, ${start(run.length)}, ${step}`, each };
 }
-/** The bf16 product that is all that the loop does, if its depth is a multiple of two fragments; else null. It has a faster word (`mma_pipeline`). */
+/** The bf16 product that is all that the loop does, if its depth is a multiple of two fragments; else null. `mma_pipeline` is faster for it. */
 function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
   const [mma, ...more] = s.body.filter((b) => !isStage(b));
   const { elements } = operandsOf(e.kernel);
@@ -156,8 +156,8 @@ function earlyLoadLets(k: Kernel, run: readonly Loop[]): readonly StmtOf<"let">[
   const registers = run.every((loop) =>
     loop.body.every((s) => s.s === "stage" || (s.s === "mma" && s.a.role === "operand")),
   );
-  const plain = before.every((s) => s.s === "let" || (s.s === "tile" && s.tile.role !== "shared"));
-  if (!registers || !plain || !after.every((s) => s.s === "each")) return null;
+  const isSetup = before.every((s) => s.s === "let" || (s.s === "tile" && s.tile.role !== "shared"));
+  if (!registers || !isSetup || !after.every((s) => s.s === "each")) return null;
   return before.filter((s) => s.s === "let");
 }
 /** Writes the code that starts a task's loads as a lambda before the loop over tasks; `begin` writes the loads. */
@@ -185,13 +185,13 @@ function startNextTask(e: Emitter): void {
   });
 }
 /** The text of the loop over a block's tasks if loads start early; it starts those of the first task itself. */
-export function openPrefetchedTaskLoop(k: Kernel, ahead: string): string[] {
+export function openPrefetchedTaskLoop(k: Kernel, firstLoads: string): string[] {
   const { setup, hasTask, bindings } = taskLoopOf(k);
   return [
     ...setup,
     "i32 task = blockIdx.x;",
     `for (bool more = ${hasTask}; more;) {`,
     ...declareConstants(bindings),
-    `  if (task == (i32)blockIdx.x) ${ahead}`,
+    `  if (task == (i32)blockIdx.x) ${firstLoads}`,
   ];
 }

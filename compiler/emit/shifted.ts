@@ -12,7 +12,7 @@ export interface Shifted {
   readonly by: number;
 }
 const known = new WeakMap<Kernel, ReadonlyMap<Tile, Shifted>>();
-/** The shifted operands of products that are summed together (`Target.sum`), each relative to the left operand of the first product. */
+/** The shifted operands of products that are summed together (`Target.mmaSum`), each relative to the left operand of the first product. */
 export function shiftedIn(k: Kernel): ReadonlyMap<Tile, Shifted> {
   const found = known.get(k) ?? new Map(listsOf(k).flatMap(shiftedAmong));
   known.set(k, found);

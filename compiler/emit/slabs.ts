@@ -35,9 +35,9 @@ interface SlabLayout extends MemoryOrder {
 function slabLayoutOf(s: StmtOf<"stage">, isLeft: boolean): SlabLayout | null {
   const from = directLoadOf(s, "bf16");
   if (!from) return null;
-  const lie = memoryOrderOf(s, from, 8);
+  const order = memoryOrderOf(s, from, 8);
   const d = isLeft ? 1 : 0;
-  return { ...lie, from, depthVariable: s.vs[d], depth: s.valid[d], isMnMajor: lie.row === s.vs[d] };
+  return { ...order, from, depthVariable: s.vs[d], depth: s.valid[d], isMnMajor: order.row === s.vs[d] };
 }
 
 /** The TMA box that holds half of the operand, and the index of its element at [row, col]; null if the operand is no box. */

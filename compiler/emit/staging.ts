@@ -53,14 +53,14 @@ const inPlaceDtype = (s: StmtOf<"stage">): "f32" | "bf16" =>
 const reserveTerms = (t: Tile, e: Emitter): string =>
   reserveScratch(e, (roundUp(item(t.shape, 0), 16) * roundUp(item(t.shape, 1), 32) * termCount(t)) / 2);
 /**
- * Whether the products of an operand are computed transposed (AMX, `SplitTransposed`): all of the kernel's left operands are rows that are contiguous along
- * the depth, and all right ones weights in panels that are used transposed.
+ * Whether the products of an operand are computed transposed (AMX, `SplitTransposed`): all of the kernel's left operands are rows that are contiguous
+ * along the depth, and all right ones weights in panels that are used transposed.
  */
 function isMadeTransposed(tile: Tile, { kernel }: Emitter): boolean {
   const all = statements(kernel.body);
   const stages = new Map(all.flatMap((s) => (s.s === "stage" ? [[s.tile, s]] : [])));
   const products = all.filter((s) => s.s === "mma");
-  const isTurned = (t: Tile): boolean => {
+  const isTransposed = (t: Tile): boolean => {
     const s = stages.get(t);
     if (!s) return false;
     const [k, x] = s.vs;
@@ -72,7 +72,7 @@ function isMadeTransposed(tile: Tile, { kernel }: Emitter): boolean {
   };
   return (
     products.some((s) => s.a === tile || s.b.includes(tile)) &&
-    products.every((s) => isRows(s.a) && s.b.every(isTurned))
+    products.every((s) => isRows(s.a) && s.b.every(isTransposed))
   );
 }
 /** A stage as a list of statements, with a `let` for its value. */
@@ -131,11 +131,11 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
     const next = nextOperandPointer(s, e) ?? "nullptr";
     return e.line(`${name} = panels<${each}>(${[pointer(e, start, (y) => y), step, nx, next].join(", ")});`);
   }
-  const short = s.tile.form === undefined ? panelsOperandOf(s, k, x, "bf16") : null;
-  if (short) {
-    const from = [pointer(e, short.start, (y) => y), short.step, nx, nk, nextOperandPointer(s, e) ?? "nullptr"];
+  const bf16 = s.tile.form === undefined ? panelsOperandOf(s, k, x, "bf16") : null;
+  if (bf16) {
+    const from = [pointer(e, bf16.start, (y) => y), bf16.step, nx, nk, nextOperandPointer(s, e) ?? "nullptr"];
     e.copiedForManyRows.add(s.tile);
-    return e.line(`${name} = bf16_panels<${short.width}, ${width}>(${[room(), ...from].join(", ")});`);
+    return e.line(`${name} = bf16_panels<${bf16.width}, ${width}>(${[room(), ...from].join(", ")});`);
   }
   const direct = stridedLoadOf(s);
   const [alongK, alongX] = direct?.strides ?? [null, null];
@@ -144,25 +144,25 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
     return e.line(
       `${name} = k_major<${along.step}>(${along.start}, ${nx}, ${nextOperandPointer(s, e) ?? along.start});`,
     );
-  const coming = (): string =>
+  const prefetch = (): string =>
     alongK === null ? "{}" : `{${nextOperandPointer(s, e) ?? "nullptr"}, ${alongK}, ${width}, ${nk}}`;
   const whole = s.valid[1].e === "num" && s.valid[1].value === width;
   if (direct && whole && alongX === 1 && alongK !== null && alongK <= maxCloseStride) {
     const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
-    return e.line(`${name} = in_place_or_pack<${width}, ${alongK}>(${room()}, ${start}, ${nk}, ${coming()});`);
+    return e.line(`${name} = in_place_or_pack<${width}, ${alongK}>(${room()}, ${start}, ${nk}, ${prefetch()});`);
   }
   if (direct && whole && alongX === 1 && pitchOf(direct.load) <= maxCloseStride && !isGathered(direct.load))
     return emitRowPointers(s, e, x, k, `${name} = row_pointers<${width}>(${room()}, ${nk}, `);
   if (isContiguous(s, x))
-    return emitRowPointers(s, e, x, k, `${name} = pack_columns<${width}>(${room()}, ${nx}, ${nk}, ${coming()}, `);
-  const across = panelsOperandOf(s, x, k, dtypeOf(s) ?? "f32");
-  if (across) {
-    const start = pointer(e, across.start, (y) => y);
+    return emitRowPointers(s, e, x, k, `${name} = pack_columns<${width}>(${room()}, ${nx}, ${nk}, ${prefetch()}, `);
+  const transposed = panelsOperandOf(s, x, k, dtypeOf(s) ?? "f32");
+  if (transposed) {
+    const start = pointer(e, transposed.start, (y) => y);
     if (isMadeTransposed(s.tile, e))
-      return e.line(`${name} = transposed_panels<${across.width}>(${start}, ${across.step}, ${nx});`);
+      return e.line(`${name} = transposed_panels<${transposed.width}>(${start}, ${transposed.step}, ${nx});`);
     const next = dtypeOf(s) === "f32" ? nextOperandPointer(s, e) : null;
-    const args = [room(), nx, nk, start, across.step, next ?? "nullptr"];
-    return e.line(`${name} = pack_transposed_panels<${width}, ${across.width}>(${args.join(", ")});`);
+    const args = [room(), nx, nk, start, transposed.step, next ?? "nullptr"];
+    return e.line(`${name} = pack_transposed_panels<${width}, ${transposed.width}>(${args.join(", ")});`);
   }
   if (!isContiguous(s, k, "f32", minTransposedSteps) && !isContiguous(s, k, "bf16", minTransposedSteps))
     return packRight(s, e);

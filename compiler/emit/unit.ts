@@ -67,7 +67,7 @@ export const cudaUnit = (header: string, kernel: Pick<PlanKernel, "launch" | "te
 export const variantUnit = (header: string, variant: Variant): string =>
   cudaUnit([header, hopperHeader()].join("\n"), variant);
 
-/** A kernel's text for people, after comments: the lines of the program that it comes from, and its parameters, with the stores that the plan passes. */
+/** A kernel's text for people, after comments: the program's lines that it comes from, and its parameters, with the stores that the plan passes. */
 export function readableKernel(k: PlanKernel, plan?: Plan): string {
   const passed = plan ? storesPassed(k.name, plan) : [];
   const params = (k.params ?? []).map((text, i) => `// ${text}${listed([...(passed[i] ?? [])])}`);
@@ -92,4 +92,4 @@ function storesPassed(kernel: string, { kernels, stores, entries }: Plan): Set<s
 const listed = ([first, ...more]: readonly string[]): string =>
   first === undefined ? "" : ` (${sanitised(first)}${more.length === 0 ? "" : ` and ${more.length} more`})`;
 /** Replaces characters of a program's names that could end a comment or a line. */
-export const sanitised = (text: string): string => text.replace(/[^\w.:*/ -]/g, "_");
+const sanitised = (text: string): string => text.replace(/[^\w.:*/ -]/g, "_");

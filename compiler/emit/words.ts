@@ -68,11 +68,11 @@ export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
     );
   if (isContiguous(s, x, "bf16"))
     return emitRowPointers(s, e, x, k, `${name} = pack_word_columns<${width}>(${room()}, ${nx}, ${nk}, `);
-  const across = whole ? panelsOperandOf(s, x, k, "bf16") : null;
-  if (across) {
-    const begin = `as_words(${pointer(e, across.start, (y) => y)})`;
-    const args = [room(), nx, `words_of(${nk})`, begin, across.step / 2, `as_words(${next()})`];
-    return e.line(`${name} = pack_transposed_panels<${width}, ${across.width / 2}>(${args.join(", ")});`);
+  const transposed = whole ? panelsOperandOf(s, x, k, "bf16") : null;
+  if (transposed) {
+    const begin = `as_words(${pointer(e, transposed.start, (y) => y)})`;
+    const args = [room(), nx, `words_of(${nk})`, begin, transposed.step / 2, `as_words(${next()})`];
+    return e.line(`${name} = pack_transposed_panels<${width}, ${transposed.width / 2}>(${args.join(", ")});`);
   }
   if (whole && beginsEven(s, k) && isContiguous(s, k, "bf16", minTransposedSteps)) {
     const element = pointer(e, s.value as BufferLoad, (y) => y);

@@ -33,8 +33,10 @@ export const usesTransposedScores = (node: Node, { transposed }: Choices): boole
  */
 export function usesHeadTasks(node: Node, { transposed }: Choices): boolean {
   const [B = 0, G = 0, U = 0, A = 0] = shapeOf(item(node.args, 1));
-  const kept = U * (A + item(shapeOf(item(node.args, 2)), 3));
-  return transposed !== undefined && !node.results[3] && B * G >= transposed.heads && kept <= transposed.kept;
+  const gradients = U * (A + item(shapeOf(item(node.args, 2)), 3));
+  return (
+    transposed !== undefined && !node.results[3] && B * G >= transposed.heads && gradients <= transposed.maxGradients
+  );
 }
 
 /** Writes `out` and each row's log-sum-exp: one task for a block of queries. */
@@ -130,15 +132,15 @@ function onlineSoftmaxColumns(d: Draft, o: Operands, { scores, keys, queries, to
     const before = d.k.letHere("old_max", load(top, j));
     const next = d.k.letHere("new_max", callF32("max", before, highest));
     const less = d.k.letHere("scaled_max", times(next, o.factor));
-    const kept = d.k.letHere("rescale", rescaleFactor(o, before, less));
+    const rescale = d.k.letHere("rescale", rescaleFactor(o, before, less));
     const added = d.k.fold("block_sum", "sum", "f32", keys, (i) => {
       const p = d.k.letHere("p", shiftedExp(o, load(scores, i, j), less));
       d.k.store(scores, [i, j], p);
       return p;
     });
     d.k.store(top, [j], next);
-    d.k.store(keep, [j], kept);
-    d.k.store(total, [j], callF32("add", callF32("mul", load(total, j), kept), added));
+    d.k.store(keep, [j], rescale);
+    d.k.store(total, [j], callF32("add", callF32("mul", load(total, j), rescale), added));
   });
 }
 /** An accumulator, or its transpose, as a left operand rounded to bf16. */

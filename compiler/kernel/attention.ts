@@ -143,8 +143,8 @@ export const times = (x: Expr, factor: number): Expr => (factor === 1 ? x : call
  * when both maxima are still `initialMaximum`.
  */
 export function rescaleFactor(o: Operands, before: Expr, less: Expr): Expr {
-  const kept = shiftedExp(o, before, less);
-  return o.isBf16 ? callF32("min", kept, f32(1)) : kept;
+  const factor = shiftedExp(o, before, less);
+  return o.isBf16 ? callF32("min", factor, f32(1)) : factor;
 }
 /** The initial maximum: below all scores, yet finite when multiplied by the factor, rounding included. */
 export const initialMaximum = ({ factor }: Operands): number => -3.4e38 / Math.max(1, factor * Math.LOG2E);
@@ -285,8 +285,8 @@ export function attentionJoin(d: Draft, node: Node, pieces: KeyPieces): void {
   const all = made ? d.k.letHere("row_sum", made.total) : added;
   d.k.par(num(C), (j) => {
     const sum = d.k.fold("sum", "sum", "f32", count, (p) => callF32("mul", load(out, p, row, j), weight(p)));
-    const kept = made ? callF32("mul", sum, made.keep) : sum;
-    d.k.store(d.output(item(node.results, 0), "y"), [...at, j], normalize(kept, all));
+    const rescaled = made ? callF32("mul", sum, made.keep) : sum;
+    d.k.store(d.output(item(node.results, 0), "y"), [...at, j], normalize(rescaled, all));
   });
   d.k.store(d.output(item(node.results, 1), "sums"), at, logSumExp(made?.top ?? scaled, all));
 }

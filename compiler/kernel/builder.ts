@@ -96,8 +96,8 @@ export class KernelBuilder {
     this.names.set(name, n + 1);
     return n ? `${name}${n}` : name;
   }
-  variable(name: string, type: Scalar = "index", lo = 0, hi = Infinity, mult = 1): Var {
-    const v = variable(this.uniqueName(name), type, lo, hi, mult);
+  variable(name: string, type: Scalar = "index", lo = 0, hi = Infinity, divisor = 1): Var {
+    const v = variable(this.uniqueName(name), type, lo, hi, divisor);
     this.depths.set(v, this.depth);
     return v;
   }
@@ -123,9 +123,9 @@ export class KernelBuilder {
   depthOf(x: Expr): number {
     if (x.e === "var") return this.depths.get(x) ?? 0;
     if (x.e === "load" && (x.from.kind === "tile" || this.mutable.has(x.from))) return this.depth;
-    return Math.max(0, this.guard(), ...children(x).map((y) => this.depthOf(y)));
+    return Math.max(0, this.guardDepth(), ...children(x).map((y) => this.depthOf(y)));
   }
-  private guard(): number {
+  private guardDepth(): number {
     return Math.max(
       0,
       this.scopes.findLastIndex((s) => s.guarded),

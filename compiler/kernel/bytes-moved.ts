@@ -1,14 +1,14 @@
-// How many bytes a launch moves, for reports: all of what it writes, and of what it reads the part that its nodes ask for.
+// How many bytes a launch moves, for reports: all that it writes, and the fraction of its inputs that its nodes read.
 import type { Node, Value } from "../graph/node.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
 import { count } from "../types/type.ts";
 
 /** Bytes of all arguments. Of a buffer that is updated in some elements, no more are counted than all other arguments have. */
-export function bytesMoved(args: readonly VirtualArg[], parts: ReadonlyMap<VirtualBuffer, number>): number {
+export function bytesMoved(args: readonly VirtualArg[], fractions: ReadonlyMap<VirtualBuffer, number>): number {
   const bytes = (update: boolean): number =>
     args
       .filter((a) => (a.access === "update") === update)
-      .reduce((sum, { buffer }) => sum + Math.ceil(buffer.bytes * (parts.get(buffer) ?? 1)), 0);
+      .reduce((sum, { buffer }) => sum + Math.ceil(buffer.bytes * (fractions.get(buffer) ?? 1)), 0);
   return bytes(false) + Math.min(bytes(false), bytes(true));
 }
 
@@ -21,12 +21,14 @@ export function fractionsRead(
   nodes: readonly Node[],
   bufferOf: (v: Value) => VirtualBuffer | null,
 ): Map<VirtualBuffer, number> {
-  const parts = new Map<Value, number>(outputs.map((v) => [v, 1]));
+  const fractions = new Map<Value, number>(outputs.map((v) => [v, 1]));
   for (const node of nodes.toReversed()) {
-    const wanted = Math.max(...node.results.map((v) => parts.get(v) ?? 0));
-    node.args.forEach((a, i) => parts.set(a, Math.min(1, (parts.get(a) ?? 0) + wanted * fractionRead(node, i, a))));
+    const wanted = Math.max(...node.results.map((v) => fractions.get(v) ?? 0));
+    node.args.forEach((a, i) =>
+      fractions.set(a, Math.min(1, (fractions.get(a) ?? 0) + wanted * fractionRead(node, i, a))),
+    );
   }
-  const held = [...parts].map(([v, part]) => [bufferOf(v), part] as const);
+  const held = [...fractions].map(([v, part]) => [bufferOf(v), part] as const);
   return new Map(held.flatMap(([buffer, part]) => (buffer ? [[buffer, part]] : [])));
 }
 const fractionRead = (node: Node, i: number, a: Value): number =>

@@ -18,7 +18,7 @@ export function collectiveLaunch(
   const kernel = collectiveOpOf(node);
   const adds = kernel.name === "all_reduce";
   if (!(adds ? read.every((b) => sameDescriptor(b, made)) : [...read, made].every(isContiguous)))
-    throw new Bug(`${kernel.name} cannot move ${read.map((b) => b.name).join(", ")} as they lie`);
+    throw new Bug(`${kernel.name} cannot move ${read.map((b) => b.name).join(", ")} in their layouts`);
   const args: readonly VirtualArg[] = [
     ...read.map((buffer): VirtualArg => ({ buffer, access: adds ? "pointwise" : "read" })),
     { buffer: made, access: "write" },
@@ -36,7 +36,7 @@ function collectiveOpOf({ op, args, attrs }: Node): CollectiveOp {
     case "exchange":
       return { name: op.name, dtype, ...(attrs as OpAttrs["exchange"]), rows: item(dims(x.type), 0) };
     default:
-      throw new Bug(`workers do not know how to do ${op.name} together`);
+      throw new Bug(`no collective is known for ${op.name}`);
   }
 }
 const isContiguous = ({ layout, shape }: VirtualBuffer): boolean =>

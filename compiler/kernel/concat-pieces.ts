@@ -73,7 +73,7 @@ export const concatIndex =
     return there.with(axis, add(item(there, axis), num(start)));
   };
 /** Writes a kernel that copies a piece to its place, or computes it there. */
-export function writePiece(d: Draft, { concat, piece }: ConcatPiece, home: ConcatSlot): void {
+export function writePiece(d: Draft, { concat, piece }: ConcatPiece, slot: ConcatSlot): void {
   const { axis } = concat.node.attrs as OpAttrs["concat"];
   const shape = shapeOf(piece);
   const [outer, inner] = [shape.slice(0, axis), shape.slice(axis)];
@@ -81,6 +81,6 @@ export function writePiece(d: Draft, { concat, piece }: ConcatPiece, home: Conca
   const reader = d.reader();
   d.k.par(num(product(inner)), (j) => {
     const at = [...row, ...unflatten(j, inner)];
-    d.storeInConcat(home, at, reader.element(piece, at));
+    d.storeInConcat(slot, at, reader.element(piece, at));
   });
 }

@@ -132,9 +132,9 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
       region.nodes.map((x, n) => [result(x), (where: readonly Expr[]) => accElement(item(acc, n), [i, j], at, where)]),
     );
     const reader = d.reader({ locals, offsets: t.offsets });
-    const operands = d.bindings.length;
+    const before = d.bindings.length;
     const values = region.outputs.map((v) => reader.element(sums.has(v) ? operand(v.node) : v, at));
-    const epilogueShapes = d.bindings.slice(operands).map(({ param }) => param.shape.join());
+    const epilogueShapes = d.bindings.slice(before).map(({ param }) => param.shape.join());
     const streams = (v: Value): boolean => t.stream && !epilogueShapes.includes(shapeOf(v).join());
     const named = values.length === 1 ? values : values.map((x) => (x.e === "op" ? d.k.letHere("value", x) : x));
     region.outputs.forEach((v, n) => {

@@ -33,12 +33,12 @@ type Make = (name: string, dtype: "f32" | "i32", shape: readonly number[]) => Vi
 /** The rounds of a search with `pieces` pieces per row. `make` makes a buffer. */
 export function cutoffRounds(node: Node, pieces: number, make: Make): CutoffRound[] {
   const { rows, type } = sizesOf(node);
-  const tried = Array.from({ length: rounds }, (_, i) => ({
+  const buffers = Array.from({ length: rounds }, (_, i) => ({
     shift: keyBits - bitsPerRound * (i + 1),
     found: make(`found.${i}`, "i32", [rows]),
     sums: make(`sums.${i}`, type, [rows, pieces, candidates]),
   }));
-  return tried.map((own, i) => ({ own, before: tried[i - 1] ?? null }));
+  return buffers.map((own, i) => ({ own, before: buffers[i - 1] ?? null }));
 }
 /** How many tasks share a row: more than one where rows are few. */
 export function cutoffPieces(node: Node, choices: Choices): number {

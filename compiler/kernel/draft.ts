@@ -80,13 +80,13 @@ export type Element = (at: readonly Expr[]) => Expr;
 export class Draft {
   readonly k: KernelBuilder;
   readonly bindings: ParamBinding[] = [];
-  private readonly memory: LoweringContext;
+  private readonly context: LoweringContext;
   private computedHere: ReadonlySet<Value>;
 
   /** `computed`: values that the first part of the kernel computes and so never reads from memory. */
-  constructor(doc: string, memory: LoweringContext, computed: ReadonlySet<Value>) {
+  constructor(doc: string, context: LoweringContext, computed: ReadonlySet<Value>) {
     this.k = new KernelBuilder(doc);
-    this.memory = memory;
+    this.context = context;
     this.computedHere = computed;
   }
   /** Begins the next part of the kernel, which may read what earlier parts stored. */
@@ -95,15 +95,15 @@ export class Draft {
     this.k.nextPart();
   }
   schedule(c: Contraction): Schedule {
-    return this.memory.schedule(c);
+    return this.context.schedule(c);
   }
   form(c: Contraction): OperandForm | null {
     return this.choices.form?.(c) ?? null;
   }
   get choices(): Choices {
-    return this.memory.choices;
+    return this.context.choices;
   }
-  /** The parameter for a buffer. The same buffer with the same shift is one parameter. */
+  /** The parameter for a buffer. The same buffer with the same offset is one parameter. */
   param(
     name: string,
     b: VirtualBuffer,
@@ -129,7 +129,7 @@ export class Draft {
     at: readonly Expr[],
   ): readonly [Buffer, readonly Expr[]] {
     const isOwn = this.bindings.some((g) => g.buffer === b && g.access === "write");
-    if (!this.memory.shiftsPointers || isOwn || b.layout.kind !== "rows") return [this.param(name, b, access), at];
+    if (!this.context.shiftsPointers || isOwn || b.layout.kind !== "rows") return [this.param(name, b, access), at];
     const first = at.map((x, i) =>
       item(b.shape, i) < 2 * manySteps ? 0 : this.alignDown(b, i, constantTerm(x, i === at.length - 1)),
     );
@@ -150,14 +150,14 @@ export class Draft {
   input(v: Value, name = "x"): Buffer {
     return this.param(name, this.bufferOf(v), "read");
   }
-  /** A function that stores an element of a value to all of its places: its own buffer and its homes in concats. */
+  /** A function that stores an element of a value to all of its places: its own buffer and its slots in concats. */
   writerOf(v: Value): (at: readonly Expr[], value: Expr, stream?: boolean) => void {
-    const homes = this.memory.concatSlots(v);
-    const own = this.memory.bufferOf(v) ? this.output(v) : null;
+    const slots = this.context.concatSlots(v);
+    const own = this.context.bufferOf(v) ? this.output(v) : null;
     return (at, value, stream = false) => {
-      const x = homes.length > 1 || (own && homes.length > 0) ? this.named("value", value) : value;
+      const x = slots.length > 1 || (own && slots.length > 0) ? this.named("value", value) : value;
       if (own) this.k.store(own, at, x, stream);
-      for (const home of homes) this.storeInConcat(home, at, x);
+      for (const slot of slots) this.storeInConcat(slot, at, x);
     };
   }
   /** Stores an element of a piece in its place in the concat. */
@@ -173,21 +173,21 @@ export class Draft {
   }
   /** The partial sums, over groups of columns, of a value that is a sum over all columns. */
   partialSums(v: Value, access: "read" | "write"): Buffer {
-    return this.param("parts", this.memory.partialSumsOf(v), access);
+    return this.param("parts", this.context.partialSumsOf(v), access);
   }
   /** The width of the panels in which a value lies in memory; null if it lies in rows or has no buffer. */
   panelWidthOf(v: Value): number | null {
-    const layout = this.memory.bufferOf(v)?.layout;
+    const layout = this.context.bufferOf(v)?.layout;
     return layout?.kind === "panels" ? layout.width : null;
   }
   bufferOf(v: Value): VirtualBuffer {
-    const found = this.memory.bufferOf(v);
+    const found = this.context.bufferOf(v);
     if (!found) throw new Bug(`a value of ${v.node.op.name} has no buffer`);
     return found;
   }
   /** Whether this kernel computes a value instead of reading it from memory. */
   inlines(v: Value): boolean {
-    return this.computedHere.has(v) || !this.memory.bufferOf(v);
+    return this.computedHere.has(v) || !this.context.bufferOf(v);
   }
   /** A reader of elements of values for this kernel. */
   reader({ locals, offsets = null, withoutLets = false, name = "x" }: ReaderOptions = {}): Reader {
@@ -199,7 +199,7 @@ export class Draft {
         const [from, there] = this.paramAt(name, this.bufferOf(v), "read", at);
         return load(from, ...there);
       },
-      hasManyUses: (v) => !withoutLets && this.memory.hasManyUses(v),
+      hasManyUses: (v) => !withoutLets && this.context.hasManyUses(v),
       offsets,
     });
   }

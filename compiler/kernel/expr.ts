@@ -1,4 +1,4 @@
-// Scalar expressions of the kernel IR: constructors that simplify, addresses of buffer elements, and analyses (ranges, multiples, strides) for
+// Scalar expressions of the kernel IR: constructors that simplify, addresses of buffer elements, and analyses (ranges, known divisors, strides) for
 // builders and emitters.
 import { Bug } from "../diagnostic.ts";
 import { gcd, product } from "../types/numbers.ts";
@@ -98,8 +98,8 @@ export function mul(a: Expr, b: Expr): Expr {
   return index("*", a, b);
 }
 /**
- * Integer division of x >= 0, simplified where ranges and multiples allow it: (64 q + j) / 64 = q for 0 <= j < 64. c is 0 only for an empty axis,
- * whose loops never run: then the result does not matter.
+ * Integer division of x >= 0, simplified where ranges and known divisors allow it: (64 q + j) / 64 = q for 0 <= j < 64. c is 0 only for an empty
+ * axis, whose loops never run: then the result does not matter.
  */
 export function div(x: Expr, c: number): Expr {
   if (c === 0) return num(0);

@@ -1,6 +1,6 @@
 // The kernel IR: what one task of a kernel does, on tiles. Threads, lanes, registers, shared memory and barriers are implicit; every collective
 // statement is DEFINED by its sequential meaning, written beside it. All sizes are static, except loop bounds that are read from a buffer of offsets.
-// The IR does not depend on a target: each target's device headers implement these words.
+// The IR does not depend on a target: each target's device headers implement its statements.
 
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
@@ -77,7 +77,7 @@ export interface Axis {
 }
 type Body = readonly Stmt[];
 
-/** Prefetching: what the loads of a loop over a row may also ask for. */
+/** What the loads of a loop over a row prefetch. */
 export interface Prefetch {
   /** The distance, in elements, from an element that is read to the one that the next task (or row) reads in its place. */
   readonly prefetchDistance?: number;

@@ -54,7 +54,7 @@ type Write = (d: Draft, node: Node, region: Region) => void;
 const singleLaunch =
   (kind: string, write: Write) =>
   ({ node, region }: LaunchRequest): readonly Launch[] => [{ kind, write: (d) => write(d, node, region) }];
-const launchesByOp: Readonly<Partial<Record<string, (asked: LaunchRequest) => readonly Launch[]>>> = {
+const launchesByOp: Readonly<Partial<Record<string, (request: LaunchRequest) => readonly Launch[]>>> = {
   dot: singleLaunch("dot", contract.dot),
   ragged_dot: singleLaunch("ragged_dot", contract.raggedDot),
   ragged_outer: singleLaunch("ragged_outer", contract.raggedOuter),

@@ -15,9 +15,11 @@ export type StorePanels = ReadonlyMap<string, number>;
  * the target.
  */
 export function choosePanels(graphs: readonly Graph[], stores: readonly Store[], width: number): StorePanels {
-  const kin = new LayoutClasses(graphs);
-  const refused = new Set(stores.filter((s) => !fitsPanels(s, width)).map((s) => kin.classOf(s.name)));
-  const chosen = stores.filter(({ name }) => !refused.has(kin.classOf(name)) && kin.wantsPanels(kin.classOf(name)));
+  const classes = new LayoutClasses(graphs);
+  const refused = new Set(stores.filter((s) => !fitsPanels(s, width)).map((s) => classes.classOf(s.name)));
+  const chosen = stores.filter(
+    ({ name }) => !refused.has(classes.classOf(name)) && classes.wantsPanels(classes.classOf(name)),
+  );
   return new Map(chosen.map((s) => [s.name, width]));
 }
 /**
@@ -31,12 +33,12 @@ function fitsPanels({ role, type }: Store, width: number): boolean {
 export type ValuePanels = (v: Value) => number | null;
 export function panelWidthsIn(graph: Graph, stores: StorePanels): ValuePanels {
   if (stores.size === 0) return () => null;
-  const kin = new LayoutClasses([graph]);
-  const widths = new Map([...stores].map(([name, width]) => [kin.classOf(name), width]));
+  const classes = new LayoutClasses([graph]);
+  const widths = new Map([...stores].map(([name, width]) => [classes.classOf(name), width]));
   const becomes = new Map(
     graph.results.flatMap((r) => (r.role === "store" && isGenerated(r.value) ? [[r.value, stores.get(r.name)]] : [])),
   );
-  return (v) => widths.get(kin.classOf(v)) ?? becomes.get(v) ?? null;
+  return (v) => widths.get(classes.classOf(v)) ?? becomes.get(v) ?? null;
 }
 
 /** If stores of different layouts are assigned one value that is not in memory (the zeros that they begin with), makes a value for each layout. */
@@ -51,14 +53,14 @@ export function splitByLayout(g: Builder, graph: Graph, stores: StorePanels): Gr
   return { ...graph, results };
 }
 
-/** Families (union-find) of stores and values: element [.., r, c] of one is made from elements [.., r, c] of others, so all share a layout. */
+/** Classes (union-find) of stores and values that share a layout, as element [.., r, c] of one is made from elements [.., r, c] of others. */
 class LayoutClasses {
   private readonly parents = new Map<Value | string, Value | string>();
   private readonly weights: Value[] = [];
   private readonly refused: Value[] = [];
 
   constructor(graphs: readonly Graph[]) {
-    for (const graph of graphs) this.graph(graph);
+    for (const graph of graphs) this.addGraph(graph);
   }
   classOf(member: Value | string): Value | string {
     let top = member;
@@ -66,16 +68,16 @@ class LayoutClasses {
     if (top !== member) this.parents.set(member, top);
     return top;
   }
-  /** Whether some contraction reads the family as a weight, and nothing reads it in another order. */
-  wantsPanels(family: Value | string): boolean {
-    const among = (list: readonly Value[]): boolean => list.some((v) => this.classOf(v) === family);
+  /** Whether some contraction reads a value of the class as a weight, and nothing reads one in another order. */
+  wantsPanels(layoutClass: Value | string): boolean {
+    const among = (list: readonly Value[]): boolean => list.some((v) => this.classOf(v) === layoutClass);
     return among(this.weights) && !among(this.refused);
   }
   private join(a: Value | string, b: Value | string): void {
     const [x, y] = [this.classOf(a), this.classOf(b)];
     if (x !== y) this.parents.set(x, y);
   }
-  private graph(graph: Graph): void {
+  private addGraph(graph: Graph): void {
     const nodes = nodesOf(graph);
     const uses = usesIn(nodes, new Set(valuesOf(graph)));
     const stored = graph.results.filter((r) => r.role === "store" && !isGenerated(r.value));
@@ -83,7 +85,7 @@ class LayoutClasses {
     const isReadOtherwise = (v: Value): boolean =>
       sameLayoutValues(v, uses).some((x) => (uses.get(x) ?? []).some((u) => u.use === "other"));
     const isHeld = (v: Value): boolean => sameLayoutValues(v, uses).some((x) => held.has(x));
-    // these do not join the family of what they are made from: a value that is in no store may have another layout
+    // these do not join the class of what they are made from: a value that is in no store may have another layout
     const isSeparate = (v: Value): boolean =>
       v.type.shape.length < 2 || isGenerated(v) || isMovedByCollective(v) || (isReadOtherwise(v) && !isHeld(v));
     for (const { name, value } of stored) this.join(value, name);

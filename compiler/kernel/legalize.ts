@@ -26,10 +26,10 @@ export interface Legalized {
 /** A graph that consists only of what kernels exist for. `stores`: those that lie in panels. Throws a Problem where something is f64. */
 export function legalize(graph: Graph, choices: LegalizeChoices, stores: StorePanels = new Map()): Legalized {
   const g = new GraphBuilder(ops);
-  const gathered = splitByLayout(g, expandScatters(g, graph), stores);
-  const panels = panelWidthsIn(gathered, stores);
+  const expanded = splitByLayout(g, expandScatters(g, graph), stores);
+  const panels = panelWidthsIn(expanded, stores);
   const widths = new Map<Value, number>();
-  const values = rebuild(g, valuesOf(gathered), (node, args) => {
+  const values = rebuild(g, valuesOf(expanded), (node, args) => {
     const made = legalizeNode(g, node, args, panels, choices) ?? g.add(node.op, args, node.attrs).results;
     node.results.forEach((v, i) => {
       const width = panels(v);
@@ -50,7 +50,7 @@ function legalizeNode(
 ): readonly Value[] | null {
   if (node.results.some((v) => v.type.dtype === "f64"))
     throw new Problem(
-      "the host target computes in f32, and this program asks for f64",
+      "the host and CUDA targets compute in f32, and this program asks for f64",
       `use ${targetFlagText("reference")}`,
     );
   if (node.op.name === "dot") return splitContraction(g, args, splitK);
@@ -71,13 +71,13 @@ function inMemoryOrder(g: GraphBuilder, x: Value, axes: readonly number[], width
   if (axes.length < 2 || !areLastAxes(axes, rank)) return null;
   const [outer, columns] = [shape.slice(0, -1), item(shape, rank - 1)];
   const panels = b.reshape(g, x, [...outer, columns / width, width]);
-  const turned = b.transpose(g, panels, [...fromTo(0, rank - 2), rank - 1, rank - 2, rank]);
-  return b.reshape(g, turned, [...shape.slice(0, rank - axes.length), product(axes.map((a) => item(shape, a)))]);
+  const transposed = b.transpose(g, panels, [...fromTo(0, rank - 2), rank - 1, rank - 2, rank]);
+  return b.reshape(g, transposed, [...shape.slice(0, rank - axes.length), product(axes.map((a) => item(shape, a)))]);
 }
 
 /**
- * A fold (a reduction over the last axes) of more than `longFold` elements is cut, or `longRow` where there are `manyRows` folds or more. A reduction over
- * other axes is cut above `manyRows` elements.
+ * A fold (a reduction over the last axes) of more than `longFold` elements is cut, or `longRow` where there are `manyRows` folds or more. A reduction
+ * over other axes is cut above `manyRows` elements.
  */
 const longFold = 1 << 14;
 const longRow = 1 << 18;
@@ -160,11 +160,11 @@ function divisor(n: number): number {
   return 1;
 }
 
-/** Up to so many bytes of all workers together, each worker adds up everything itself; as on the host (`little` of runtime/native/together.cpp). */
+/** Up to so many bytes of all workers, each worker adds up everything itself; as on the host (`small_reduce` of runtime/native/collective.cpp). */
 const gatheredBytes = 1 << 14;
 /**
- * An all_reduce as moves and a local reduction in the order of workers. Of few bytes each worker gets everything and adds it up. Of more, each gets one
- * part from all (all_to_all), adds that up, and the sums are gathered.
+ * An all_reduce as moves and a local reduction in the order of workers. Of few bytes each worker gets everything and adds it up. Of more, each gets
+ * one part from all (all_to_all), adds that up, and the sums are gathered.
  */
 function lowerAllReduce(g: GraphBuilder, x: Value, { fn, ...group }: OpAttrs["all_reduce"]): Value {
   const { workers } = group;

@@ -56,7 +56,7 @@ export interface LowerOptions {
   readonly schedules?: ReadonlyMap<string, Schedule>;
   /** The target's choices; the host's if not given. */
   readonly choices?: Choices;
-  /** The stores that lie in panels, from `panelsOf` over all graphs that share them. */
+  /** The stores that lie in panels, from `choosePanels` over all graphs that share them. */
   readonly panels?: StorePanels;
   /** Second versions of kernels (for sm_90a), for contractions that `choice` gives a schedule. */
   readonly variants?: Variants;
@@ -72,9 +72,9 @@ export interface Variants {
 /** The launches that compute a graph, in an order in which each comes after what it reads. Buffers have no place in memory yet. */
 export function lower(graph: Graph, options: LowerOptions): Sequence {
   const { choices = hostChoices } = options;
-  const expanded = legalize(graph, choices, options.panels);
-  const regions = fuse(expanded.graph, choices);
-  const lowering = new Lowering(expanded, options, findInPlacePieces(expanded.graph, regions));
+  const legalized = legalize(graph, choices, options.panels);
+  const regions = fuse(legalized.graph, choices);
+  const lowering = new Lowering(legalized, options, findInPlacePieces(legalized.graph, regions));
   for (const region of regions) lowering.lowerRegion(region);
   lowering.endChain();
   return lowering.sequence();
@@ -104,7 +104,7 @@ class Lowering implements LoweringContext {
   /** Values whose rows have no padding: results, and what is copied as a whole or moved between workers. */
   private readonly unpadded: Set<Value>;
   private readonly prepared: ReadonlySet<string>;
-  private readonly steps: InPlacePieces;
+  private readonly inPlace: InPlacePieces;
   readonly shiftsPointers: boolean;
   private readonly phases: ReadonlyMap<Node, Phase>;
   private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
@@ -121,10 +121,10 @@ class Lowering implements LoweringContext {
   /** The schedule to use instead, while a variant is being written. */
   private forcedSchedule: Schedule | null = null;
 
-  constructor({ graph, panels }: Legalized, options: LowerOptions, steps: InPlacePieces) {
+  constructor({ graph, panels }: Legalized, options: LowerOptions, inPlace: InPlacePieces) {
     this.graph = graph;
     this.options = options;
-    this.steps = steps;
+    this.inPlace = inPlace;
     this.panels = panels;
     this.prepared = new Set((options.stores ?? []).filter((s) => s.role === "prepared").map((s) => s.name));
     const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.prepared.has(r.name);
@@ -152,7 +152,7 @@ class Lowering implements LoweringContext {
     return known;
   }
   concatSlots(v: Value): readonly ConcatSlot[] {
-    return (this.steps.pieces.get(v) ?? []).map((step) => this.concatSlot(step, v));
+    return (this.inPlace.pieces.get(v) ?? []).map((step) => this.concatSlot(step, v));
   }
   private concatSlot(step: ConcatPiece, v: Value): ConcatSlot {
     return { buffer: this.outputBuffer(step.concat), at: concatIndex(step, v) };
@@ -179,10 +179,10 @@ class Lowering implements LoweringContext {
   }
   /** The layout of a value in rows. Temporaries and prepared stores may have padded rows. */
   private rowLayout(v: Value, store: string | null): Layout {
-    const plain = contiguousLayout(dims(v.type));
-    const isPlain = store === null ? this.unpadded.has(v) : !this.prepared.has(store);
-    if (isPlain || !this.choices.pitch || v.type.shape.length < 2) return plain;
-    return { kind: "rows", pitch: this.choices.pitch(plain.pitch, bytesOf[dtypeOf(v.type)]) };
+    const contiguous = contiguousLayout(dims(v.type));
+    const isUnpadded = store === null ? this.unpadded.has(v) : !this.prepared.has(store);
+    if (isUnpadded || !this.choices.pitch || v.type.shape.length < 2) return contiguous;
+    return { kind: "rows", pitch: this.choices.pitch(contiguous.pitch, bytesOf[dtypeOf(v.type)]) };
   }
   /** The buffer of a value that a kernel makes. */
   private outputBuffer(v: Value): VirtualBuffer {
@@ -192,7 +192,7 @@ class Lowering implements LoweringContext {
     return known;
   }
   lowerRegion(region: Region): void {
-    for (const v of region.outputs) if (!this.steps.unbuffered.has(v)) this.outputBuffer(v);
+    for (const v of region.outputs) if (!this.inPlace.unbuffered.has(v)) this.outputBuffer(v);
     if (region.outputs.every((v) => product(dims(v.type)) === 0)) return;
     const [node] = region.nodes;
     if (node && region.kind === "collective") return this.lowerCollective(node);
@@ -200,7 +200,7 @@ class Lowering implements LoweringContext {
     for (const { kind, write, outputs, nodes } of launchesOf(region, this.choices, (v) => this.isRead(v)))
       this.lowerLaunch(outputs ? { ...region, outputs } : region, kind, write, nodes);
   }
-  /** Adds a collective of all workers, which has no kernel. */
+  /** Adds a collective, which has no kernel. */
   private lowerCollective(node: Node): void {
     const read = node.args
       .map((v) => this.bufferOf(v) ?? this.bufferOf(reshapeBase(v)))
@@ -213,7 +213,7 @@ class Lowering implements LoweringContext {
   /** Copies, or computes, the pieces of a concat that no other kernel writes in place. */
   private lowerConcat(region: Region, concat: Value): void {
     for (const step of concatPiecesOf(concat)) {
-      if (product(dims(step.piece.type)) === 0 || this.steps.pieces.has(reshapeBase(step.piece))) continue;
+      if (product(dims(step.piece.type)) === 0 || this.inPlace.pieces.has(reshapeBase(step.piece))) continue;
       const nodes = this.computedNodes({ ...region, outputs: this.bufferOf(step.piece) ? [] : [step.piece] });
       this.lowerLaunch(region, "piece", (d) => writePiece(d, step, this.concatSlot(step, step.piece)), nodes);
     }
@@ -278,7 +278,7 @@ class Lowering implements LoweringContext {
   }
   /** The fraction that is written of each concat buffer that gets the outputs as pieces. */
   private fractionsWritten(outputs: readonly Value[]): [VirtualBuffer, number][] {
-    const steps = outputs.flatMap((v) => this.steps.pieces.get(v) ?? []);
+    const steps = outputs.flatMap((v) => this.inPlace.pieces.get(v) ?? []);
     return steps.map(({ concat, piece }) => [this.outputBuffer(concat), count(piece.type) / count(concat.type)]);
   }
   private draftKernel(parts: readonly KernelPart[]): DraftedKernel {
@@ -290,8 +290,11 @@ class Lowering implements LoweringContext {
       part.write(d);
     }
     const kind = [...new Set(parts.map((p) => p.kind))].join("_");
-    const plain = addPrefetches(finishKernel(d.k.kernel("kernel")));
-    const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
+    const unnamed = addPrefetches(finishKernel(d.k.kernel("kernel")));
+    const kernel = {
+      ...unnamed,
+      name: `${kind}_${createHash("sha256").update(print(unnamed)).digest("hex").slice(0, 8)}`,
+    };
     return { d, kernel };
   }
   private emittedOf(kernel: Kernel): Emitted {

@@ -60,8 +60,8 @@ function boundHolds({ at, seen, plus: more }: Bound, query: Expr, key: Expr): Ex
     return sign > 0 ? isAtLeast(x, i32(limit), 0) : isAtLeast(i32(limit), x, 0);
   }
   if (at !== seen) return at > 0 ? isAtLeast(query, key, more) : isAtLeast(key, query, more);
-  const turned = call("sub", "i32", i32(-1), key);
-  return at > 0 ? isAtLeast(query, turned, more - 1) : isAtLeast(turned, query, more + 1);
+  const complement = call("sub", "i32", i32(-1), key);
+  return at > 0 ? isAtLeast(query, complement, more - 1) : isAtLeast(complement, query, more + 1);
 }
 /** Whether all clauses hold, given how to evaluate one bound. */
 const clausesHold = (list: readonly Clause[], of: (bound: Bound) => Expr): Expr =>
@@ -107,7 +107,7 @@ function isIota(o: Positions, positions: Value, b: Expr, extent: number): boolea
   return extent > 0 && is(0) && is(extent - 1);
 }
 type Interval = readonly [first: Expr, end: Expr];
-/** A position limited to -far .. far, which changes nothing that it meets, so that 32-bit sums do not overflow. */
+/** A position limited to -far .. far, which does not change what is visible, so that 32-bit sums do not overflow. */
 const clampPosition = (x: Expr, far: number): Expr => max(min(asIndex(x), num(far)), num(-far));
 const queryAndKey = (side: Side, own: Expr, other: Expr): readonly [query: Expr, key: Expr] =>
   side === "at" ? [own, other] : [other, own];
@@ -139,13 +139,13 @@ interface VisibilityQuery {
   /** The number of positions on the other side, and position i of a pair there. */
   readonly extent: number;
   readonly otherPosition: (pair: number, i: Expr) => Expr;
-  /** The extreme position of the block for a bound: the one that the most positions meet (`widest`), or the fewest. */
+  /** The extreme position of the block for a bound: the one for which the most positions are visible (`widest`), or the fewest. */
   readonly extremePosition: (bound: Bound, widest: boolean) => Expr;
   readonly endMultiple: number;
 }
 /**
- * What a block meets on the other side. `side`: which side the block is of. `endMultiple`: `to` is rounded up to this multiple, or is the extent.
- * The bounds are computed before the loop, as positions may be arbitrary.
+ * What is visible to a block on the other side. `side`: which side the block is of. `endMultiple`: `to` is rounded up to this multiple, or is the
+ * extent. The bounds are computed before the loop, as positions may be arbitrary.
  */
 export function visibleRange(
   d: Draft,
@@ -169,7 +169,7 @@ export function visibleRange(
     const ends = own.get(item(o.pairs, bound.pair)[side]);
     return (widest === bound[side] > 0 ? ends?.high : ends?.low) ?? i32(0);
   };
-  const among: VisibilityQuery = {
+  const query: VisibilityQuery = {
     d,
     o,
     side,
@@ -181,7 +181,7 @@ export function visibleRange(
   const runs = bounds.every((c) => c[other] === 0 || isIota(o, item(o.pairs, c.pair)[other], b, extent))
     ? disjuncts(o.attrs.bounds)
     : [];
-  return runs.length === 1 || runs.length === 2 ? rangeByArithmetic(among, runs) : rangeByScan(among);
+  return runs.length === 1 || runs.length === 2 ? rangeByArithmetic(query, runs) : rangeByScan(query);
 }
 /** The clauses as a disjunction of conjunctions: one of the lists must hold entirely. */
 function disjuncts(list: readonly Clause[]): Bound[][] {
@@ -236,7 +236,7 @@ function rangeByScan({
   extremePosition,
   endMultiple,
 }: VisibilityQuery): VisibleRange {
-  const meets = (widest: boolean, i: Expr): Expr =>
+  const isVisibleAt = (widest: boolean, i: Expr): Expr =>
     clausesHold(o.attrs.bounds, (bound) =>
       boundHolds(bound, ...queryAndKey(side, extremePosition(bound, widest), otherPosition(bound.pair, i))),
     );
@@ -245,12 +245,12 @@ function rangeByScan({
   /** One past the last i for which the condition holds; 0 if there is none. */
   const after = (name: string, cond: (i: Expr) => Expr): Expr =>
     d.k.fold(name, "max", "i32", num(extent), (i) => select(cond(i), asValue(add(i, num(1))), i32(0)));
-  const [begin, last] = [first("begin", (i) => meets(true, i)), after("last", (i) => meets(true, i))];
-  const broken = after("broken", (i) => meets(false, i));
-  const whole = after("whole", (i) => and(call("lt", "bool", asValue(i), broken), not(meets(false, i))));
+  const [begin, last] = [first("begin", (i) => isVisibleAt(true, i)), after("last", (i) => isVisibleAt(true, i))];
+  const broken = after("broken", (i) => isVisibleAt(false, i));
+  const whole = after("whole", (i) => and(call("lt", "bool", asValue(i), broken), not(isVisibleAt(false, i))));
   const isOne = o.attrs.bounds.every((c) => !("any" in c));
-  const gap = isOne ? null : first("gap", (i) => and(isFrom(begin, i), not(meets(true, i))));
-  const again = gap && first("again", (i) => and(isFrom(gap, i), meets(true, i)));
+  const gap = isOne ? null : first("gap", (i) => and(isFrom(begin, i), not(isVisibleAt(true, i))));
+  const again = gap && first("again", (i) => and(isFrom(gap, i), isVisibleAt(true, i)));
   return {
     from: d.k.let("from", roundDown(begin, o.block)),
     to: d.k.let("to", min(num(extent), roundDown(add(asIndex(last), num(endMultiple - 1)), endMultiple))),

@@ -3,13 +3,13 @@ import { address, dependsOn, isNum } from "./expr.ts";
 import type { Kernel, Load, Prefetch, Stmt, StmtOf } from "./ir.ts";
 import { loads } from "./passes.ts";
 
-/** The most loops that `next_part` of runtime/device/vector.hpp can share a row among; it divides rows into sixteenths of whole cache lines (16 floats). */
+/** The most loops among which `prefetch_share` (runtime/device/vector.hpp) can divide a row, by sixteenths that are whole cache lines (16 floats). */
 const maxLoops = 9;
 const rowMultiple = 16 * 16;
 
 /**
- * A task of such a kernel folds its row several times, and all loops but one find it in the caches, while memory is idle. So each loop prefetches its
- * share of the next row (`prefetchDistance` elements long). Only where all of them read the same buffers. Results do not depend on it.
+ * Where a task reads its row in several loops, all but the first find it in the caches, while memory is idle. So each loop prefetches its share of
+ * the next row, `prefetchDistance` elements away. Only where all of them read the same buffers. Results do not depend on it.
  */
 export function addPrefetches(k: Kernel): Kernel {
   const last = k.body.find((s) => s.s === "par" && s.prefetchDistance !== undefined) as StmtOf<"par"> | undefined;
@@ -18,10 +18,10 @@ export function addPrefetches(k: Kernel): Kernel {
   if (!last || folds.some((s) => taskDependentBuffers(k, s) !== taskDependentBuffers(k, last))) return k;
   const loops: readonly Stmt[] = [...folds, last];
   if (folds.length === 0 || loops.length > maxLoops || prefetchDistance % rowMultiple !== 0) return k;
-  const asked = new Map(
+  const prefetches = new Map(
     loops.map((s, index): [Stmt, Prefetch] => [s, { prefetchDistance, loop: { index, of: loops.length } }]),
   );
-  return { ...k, body: k.body.map((s) => ({ ...s, ...asked.get(s) })) };
+  return { ...k, body: k.body.map((s) => ({ ...s, ...prefetches.get(s) })) };
 }
 /** The names of the buffers that a loop reads at addresses which depend on the task, joined for comparison. */
 function taskDependentBuffers({ grid }: Kernel, s: Stmt): string {

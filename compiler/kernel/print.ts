@@ -88,9 +88,9 @@ export function lines(s: Stmt): string[] {
         s.body,
       );
     case "par":
-      return block(`par ${s.v.name} < ${show(s.extent)}${showAhead(s)}`, s.body);
+      return block(`par ${s.v.name} < ${show(s.extent)}${showPrefetch(s)}`, s.body);
     case "fold":
-      return valued(`fold ${s.into.name} = ${s.op} ${s.v.name} < ${show(s.extent)}${showAhead(s)}`, s.body, s.value);
+      return valued(`fold ${s.into.name} = ${s.op} ${s.v.name} < ${show(s.extent)}${showPrefetch(s)}`, s.body, s.value);
     case "both":
       return block("both", s.body);
     case "foldrows":
@@ -112,7 +112,7 @@ export function lines(s: Stmt): string[] {
       return ["sync"];
   }
 }
-function showAhead({ prefetchDistance, loop }: Prefetch): string {
+function showPrefetch({ prefetchDistance, loop }: Prefetch): string {
   if (prefetchDistance === undefined) return "";
   return `, ahead ${prefetchDistance}${loop ? ` (loop ${loop.index} of ${loop.of})` : ""}`;
 }

@@ -18,8 +18,8 @@ const rowsPerTask = (rows: number): number => Math.min(maxRowsPerTask, Math.floo
 export function pipelinedRows(d: Draft, out: Value, outer: readonly number[], n: number): boolean {
   const count = rowsPerTask(product(outer));
   if (count <= 1) return false;
-  const turns = (): RowPipeline => new RowPipeline(d, out, outer, n, count);
-  return storeLate(d, out, outer.length, turns) || reduceEarly(d, out, outer.length, turns);
+  const makePipeline = (): RowPipeline => new RowPipeline(d, out, outer, n, count);
+  return storeLate(d, out, outer.length, makePipeline) || reduceEarly(d, out, outer.length, makePipeline);
 }
 /** The only reduction that is needed to make a row: over that row of x, which has the same shape. */
 interface RowReduction {
@@ -66,13 +66,13 @@ class RowPipeline {
     const next = min(add(plus(this.#rows, i), num(1)), num(product(this.#outer) - 1));
     return unflatten(this.d.k.let("next", next), this.#outer);
   }
-  /** Gives a function that stores element j of a row. `known`: values that it reads from registers or local buffers. */
+  /** Returns a function that stores element j of a row. `known`: values that it reads from registers or local buffers. */
   store(at: readonly Expr[], known: ReadonlyMap<Value, Element>): (j: Expr) => void {
     const read = this.d.reader({ locals: known });
     const store = this.d.writerOf(this.#out);
     return (j) => store([...at, j], read.element(this.#out, [...at, j]), true);
   }
-  /** The reduction over a row. `runAlongside` runs with each element; `prefetchDistance` is the prefetch distance. */
+  /** The reduction over a row. `alongside` runs with each element. */
   fold(
     { x, fn }: RowReduction,
     at: readonly Expr[],
@@ -111,17 +111,17 @@ function cachedRowOf(d: Draft, out: Value, depth: number): CachedRow | null {
     : null;
 }
 /**
- * Each row's result is stored while the next row's kept values, which replace it in the local buffer, are computed. A max or min that the kept values
- * need is computed one row earlier still.
+ * Each row's result is stored while the next row's cached values, which replace it in the local buffer, are computed. A max or min that the cached
+ * values need is computed one row earlier still.
  */
-function storeLate(d: Draft, out: Value, depth: number, turns: () => RowPipeline): boolean {
+function storeLate(d: Draft, out: Value, depth: number, makePipeline: () => RowPipeline): boolean {
   const row = cachedRowOf(d, out, depth);
   if (!row) return false;
   const { cached, fold, fn } = row;
-  const t = turns();
+  const t = makePipeline();
   const [local, folded] = [d.k.local("kept", [t.n]), scalarLocal(d, "folded")];
   const top = rowExtremeOf(t, cached, depth);
-  /** Gives a function that stores an element of the row before row i. */
+  /** Returns a function that stores an element of the row before row i. */
   const finish = (i: Expr): ((j: Expr) => void) => {
     const value = d.k.letHere("before", load(folded, zero));
     const own = new Map<Value, Element>([[fold, () => value]]).set(cached, (x) => load(local, item(x, depth)));
@@ -149,10 +149,10 @@ interface RowExtreme {
   /** Runs f, a reduction of row i, together with this reduction of the next row. */
   runAlongside(i: Expr, f: () => Expr): Expr;
 }
-/** The max or min that the kept values need, if there is one. Not a sum: `both` would change its order, and so its bits. */
-function rowExtremeOf(t: RowPipeline, kept: Value, depth: number): RowExtreme {
+/** The max or min that the cached values need, if there is one. Not a sum: `both` would change its order, and so its bits. */
+function rowExtremeOf(t: RowPipeline, cached: Value, depth: number): RowExtreme {
   const { k } = t.d;
-  const fold = onlyReduction(t.d, kept, depth);
+  const fold = onlyReduction(t.d, cached, depth);
   if (!fold || fold.fn === "sum") return { known: () => new Map(), runAlongside: (_, f) => f() };
   const top = scalarLocal(t.d, "top");
   k.store(top, [zero], t.fold(fold, t.at(zero), 0));
@@ -170,10 +170,10 @@ function rowExtremeOf(t: RowPipeline, kept: Value, depth: number): RowExtreme {
   };
 }
 /** The only reduction of a row is computed while the row before it is stored. The last round's is for the row after the task's and is not used. */
-function reduceEarly(d: Draft, out: Value, depth: number, turns: () => RowPipeline): boolean {
+function reduceEarly(d: Draft, out: Value, depth: number, makePipeline: () => RowPipeline): boolean {
   const fold = onlyReduction(d, out, depth);
   if (!fold) return false;
-  const t = turns();
+  const t = makePipeline();
   const folded = scalarLocal(d, "folded");
   d.k.store(folded, [zero], t.fold(fold, t.at(zero), 0));
   t.each((i) => {

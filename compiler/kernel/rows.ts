@@ -70,8 +70,8 @@ function writePipelined(d: Draft, { outputs, depth: given }: Region, space: read
   return isStreamed(d, out, walk) && pipelinedRows(d, out, space.slice(0, depth), n);
 }
 /**
- * Writes the kernel of a large result that reads an operand down its columns: a square tile is copied in memory order, then read transposed
- * from the caches. False if that does not apply.
+ * Writes the kernel of a large result that reads an operand down its columns: a square tile is copied in memory order, then read transposed from the
+ * caches. False if that does not apply.
  */
 function writeTransposed(
   d: Draft,
@@ -155,24 +155,25 @@ function storeElements(
   list.forEach((v, i) => d.writerOf(v)(at, item(named, i), stream(v)));
 }
 /**
- * Caches a value of the row (row-cache.ts) in a local buffer, like a softmax's exponentials; gives the reader that reads it, or null if none is.
+ * Caches a value of the row (row-cache.ts) in a local buffer, like a softmax's exponentials; returns the reader that reads it, or null if there is
+ * none.
  */
 function cacheRowValue(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader | null {
   if (walk.maxElements !== null || product(walk.inner) > (d.choices.maxCachedRow ?? 0)) return null;
-  const kept = cachedValueOf(d, out, row.length);
-  if (!kept) return null;
+  const cached = cachedValueOf(d, out, row.length);
+  if (!cached) return null;
   const local = d.k.local("kept", walk.inner);
   const reader = d.reader();
-  walkElements(d, walk, (at) => d.k.store(local, at, reader.element(kept, [...row, ...at])));
-  return d.reader({ locals: new Map([[kept, (at: readonly Expr[]) => load(local, ...at.slice(row.length))]]) });
+  walkElements(d, walk, (at) => d.k.store(local, at, reader.element(cached, [...row, ...at])));
+  return d.reader({ locals: new Map([[cached, (at: readonly Expr[]) => load(local, ...at.slice(row.length))]]) });
 }
 /**
  * Whether a result gets non-temporal stores: it is larger than the caches, in f32, and has whole vectors; and a task makes a whole row, which it
  * reads more than once, so that it cannot share memory with an operand.
  */
-const isStreamed = (d: Draft, v: Value, { maxElements, inner, boundaries: places }: Walk): boolean =>
+const isStreamed = (d: Draft, v: Value, { maxElements, inner, boundaries }: Walk): boolean =>
   maxElements === null &&
-  places.length === 0 &&
+  boundaries.length === 0 &&
   hasWholeVectors(item(inner, inner.length - 1)) &&
   dtypeOf(v.type) === "f32" &&
   product(shapeOf(v)) > (d.choices.cacheElements ?? Infinity);
@@ -194,19 +195,19 @@ interface Walk {
   readonly maxElements: number | null;
   /** Places on the last axis where the computation changes (concat-boundaries.ts); each stretch between them has a loop of its own. */
   readonly boundaries: readonly number[];
-  /** The prefetch distance (`Ahead`), so that a row that is read more than once is in the caches when its task begins; 0 for none. */
+  /** The prefetch distance (`Prefetch`), so that a row that is read more than once is in the caches when its task begins; 0 for none. */
   readonly prefetchDistance: number;
 }
 /** Walks the inner axes: lanes along the last one and loops over the others, or lanes along all of them where the last is short. */
 function walkElements(
   d: Draft,
-  { inner, maxElements, boundaries: places, prefetchDistance }: Walk,
+  { inner, maxElements, boundaries, prefetchDistance }: Walk,
   f: (at: readonly Expr[]) => void,
 ): void {
   const last = item(inner, inner.length - 1);
   const flat = inner.length === 1 || last < defaultShortestRow || maxElements !== null;
   const width = flat ? product(inner) : last;
-  const edges = inner.length > 1 && flat ? [0, width] : [0, ...places, width];
+  const edges = inner.length > 1 && flat ? [0, width] : [0, ...boundaries, width];
   const lanes = (outer: readonly Expr[]): void => {
     const stretch = (b: Block): void =>
       d.k.par(b.n, (j) => f([...outer, ...unflatten(add(b.at, j), flat ? inner : [last])]), "j", prefetchDistance);

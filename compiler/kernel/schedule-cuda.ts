@@ -32,7 +32,7 @@ const tilesOf = ({ op, groups, m, n }: Contraction, { bm, bn }: Schedule): numbe
  * block; seconds of a launch, and of one addition in a chain.
  */
 const gpu = { tensor: 6.7e12, fma: 0.3e12, memory: 2.9e12, block: 3e10, launch: 3e-6, addition: 7.5e-8 };
-/** The fraction of that rate that one block reaches alone; two on a multiprocessor hide each other's latency. */
+/** The fraction of a multiprocessor's FLOPs that one block reaches alone; two on a multiprocessor hide each other's latency. */
 const singleBlockRate = 0.87;
 /**
  * Split K: a result of few tiles, such as a dense layer's weight gradient, leaves multiprocessors idle. Cutting the depth into pieces (of whole
@@ -93,13 +93,13 @@ function attention(width: number, bytes: number, backward: boolean, queries: num
       : width <= 128
         ? 64
         : 16;
-  const held = ([rows, block]: readonly [number, number]): number =>
+  const sharedBytes = ([rows, block]: readonly [number, number]): number =>
     bytes * (backward ? 6 * rows * cols : (rows + 4 * block) * cols) + (bytes === 4 ? rows * block * bytes : 0);
   // a row has no more groups of 16 bytes than the block has threads, two for each of its rows
-  const tile = tiles.find((t) => t[0] <= most && held(t) <= blockSharedBytes && (cols * bytes) / 16 <= 2 * t[0]);
+  const tile = tiles.find((t) => t[0] <= most && sharedBytes(t) <= blockSharedBytes && (cols * bytes) / 16 <= 2 * t[0]);
   return tile ? { rows: tile[0], block: tile[1], separatePasses: backward && width > 128 } : null;
 }
-/** A query over a long past makes few tasks: split the keys into pieces of at least 256, as many as fill the multiprocessors. */
+/** Few queries over many keys make few tasks: split the keys into pieces of at least 256, as many as fill the multiprocessors. */
 function keyPieces(tasks: number, keys: number): number {
   if (tasks >= multiprocessors) return 1;
   return Math.max(1, Math.min(32, Math.floor(keys / 256), Math.ceil((2 * multiprocessors) / tasks)));

@@ -65,7 +65,7 @@ export interface AttentionTile {
   /** The gradients of keys and of values are computed in two passes, as registers do not hold both. */
   readonly separatePasses?: boolean;
 }
-/** What a target decides about kernels and regions. Optional parts that are not given are not used, or have the default that is stated. */
+/** What a target decides about kernels and regions. Optional fields that are not given are not used, or have the default that is stated. */
 export interface Choices {
   /** Where a loop's kernels get pointers to the step they use, these are aligned to so many bytes. */
   readonly pointerAlignment: number;
@@ -88,9 +88,9 @@ export interface Choices {
   readonly panel?: number;
   /**
    * Attention with transposed scores (attention-host.ts). queries: of a block; with no more than `few` queries in all this form is not used. Its
-   * backward is one kernel if there are at least `heads` heads of keys, and dk and dv of one have at most `kept` floats.
+   * backward is one kernel if there are at least `heads` heads of keys, and dk and dv of one have at most `maxGradients` elements.
    */
-  readonly transposed?: Readonly<Record<"queries" | "few" | "heads" | "kept", number>>;
+  readonly transposed?: Readonly<Record<"queries" | "few" | "heads" | "maxGradients", number>>;
   /**
    * The number of columns that a contraction's epilogue sums into one partial sum; a later kernel adds these. If not given, epilogues make no row
    * sums.
@@ -125,7 +125,7 @@ export interface Choices {
   readonly maxThreadReduction?: number;
   /** Whether all threads of a task share the running sum of a row; if not given, a thread computes it alone, in order. */
   readonly scans?: true;
-  /** The most elements of a row that a task may keep in a local buffer. */
+  /** The most elements of a row that a task may cache in a local buffer. */
   readonly maxCachedRow?: number;
   /** The longest rows that get one lane each. */
   readonly shortRow?: number;
@@ -151,7 +151,7 @@ export const hostChoices: Choices = {
   splitK: splitKOfFew,
   attention: (_width, _bytes, backward, queries) =>
     backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, endMultiple: 16 },
-  transposed: { queries: 64, few: 8, heads: tasks, kept: 1 << 20 },
+  transposed: { queries: 64, few: 8, heads: tasks, maxGradients: 1 << 20 },
   maxCachedRow: 1 << 16,
   shortRow: 15,
   transposeTile: { side: 64, least: 1 << 16 },

@@ -39,8 +39,8 @@ export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly n
     wide.some((v) => dtypeOf(v.type) === "bool")
   )
     return false;
-  const kept = wide.flatMap((v) => cachedValueOf(d, v, outer.length) ?? []);
-  const made = [...new Set([...kept, ...wide])];
+  const cached = wide.flatMap((v) => cachedValueOf(d, v, outer.length) ?? []);
+  const made = [...new Set([...cached, ...wide])];
   const read = ownRowReads(d, outputs, made, outer);
   if (!read) return false;
   const rows = addLaneRows(d, count);
@@ -77,16 +77,16 @@ class TransposedRows {
   #row(i: Expr, v: Value): Expr[] {
     return unflatten(plus(this.#rows, i), shapeOf(v).slice(0, -1));
   }
-  #turn(v: Value, f: (i: Expr, j: Expr) => void): void {
+  #visit(v: Value, f: (i: Expr, j: Expr) => void): void {
     visitRowMajor(this.#d, this.#rows, item(shapeOf(v), shapeOf(v).length - 1), f);
   }
   load(v: Value): void {
     const [from, to] = [this.#d.input(v), this.#of(v)];
-    this.#turn(v, (i, j) => this.#d.k.store(to, [j, i], load(from, ...this.#row(i, v), j)));
+    this.#visit(v, (i, j) => this.#d.k.store(to, [j, i], load(from, ...this.#row(i, v), j)));
   }
   storeRows(v: Value): void {
     const [from, store] = [this.#of(v), this.#d.writerOf(v)];
-    this.#turn(v, (i, j) => store([...this.#row(i, v), j], load(from, j, i)));
+    this.#visit(v, (i, j) => store([...this.#row(i, v), j], load(from, j, i)));
   }
   /** A reader for row i that reads values which are in columns from there. */
   reader(i: Expr): Reader {

@@ -15,7 +15,7 @@ export interface Copy {
   readonly to: VirtualBuffer;
 }
 interface Aliasing {
-  readonly groups: readonly AliasSet[];
+  readonly sets: readonly AliasSet[];
   /** `copies[i]`: what must be copied before launch i (the last entry: after all launches), because memory could not be shared. */
   readonly copies: readonly (readonly Copy[])[];
 }
@@ -40,33 +40,34 @@ export function shareMemory(
   stores: ReadonlyMap<string, VirtualBuffer>,
 ): Aliasing {
   const end = sequence.launches.length;
-  const groups = new AliasSets(sequence, lives);
+  const sets = new AliasSets(sequence, lives);
   const copies: Copy[][] = Array.from({ length: end + 1 }, () => []);
   const copy = (at: number, from: VirtualBuffer, to: VirtualBuffer): void => {
-    if (!sameDescriptor(from, to)) throw new Bug(`${from.name} lies otherwise than ${to.name}, which is a copy of it`);
+    if (!sameDescriptor(from, to))
+      throw new Bug(`${from.name} has another layout than ${to.name}, which is a copy of it`);
     copies[at]?.push({ from, to });
   };
   for (const { store, from } of sequence.assigns) {
     const to = stores.get(store);
     if (to === undefined) throw new Bug(`assignment to ${store}, which is no store`);
     lives.extend(to, -1);
-    if (groups.merge(lives.of(to), lives.of(from))) continue;
+    if (sets.merge(lives.of(to), lives.of(from))) continue;
     lives.extend(to, end);
     copy(end, from, to);
   }
   for (const [at, { args }] of sequence.launches.entries()) {
     for (const { buffer, base } of args) {
-      if (base === undefined || groups.merge(lives.of(base), lives.of(buffer))) continue;
+      if (base === undefined || sets.merge(lives.of(base), lives.of(buffer))) continue;
       copy(at, base, buffer);
     }
   }
-  for (const launch of sequence.launches) reuseInputs(launch, lives, groups);
-  return { groups: groups.all(), copies };
+  for (const launch of sequence.launches) reuseInputs(launch, lives, sets);
+  return { sets: sets.all(), copies };
 }
-function reuseInputs(launch: VirtualLaunch, lives: LiveRanges, groups: AliasSets): void {
+function reuseInputs(launch: VirtualLaunch, lives: LiveRanges, sets: AliasSets): void {
   for (const to of launch.args) {
     if (to.access !== "write") continue;
-    launch.args.some((from) => canAlias(from, to.buffer) && groups.merge(lives.of(from.buffer), lives.of(to.buffer)));
+    launch.args.some((from) => canAlias(from, to.buffer) && sets.merge(lives.of(from.buffer), lives.of(to.buffer)));
   }
 }
 
@@ -82,8 +83,8 @@ class AliasSets {
   }
   /** Puts both in one set if no two members of their sets hold data at the same time. Returns whether they are in one set now. */
   merge(a: LiveRange, b: LiveRange): boolean {
-    const left = this.#group(a);
-    const right = this.#group(b);
+    const left = this.#setOf(a);
+    const right = this.#setOf(b);
     if (left === right) return true;
     if (left.store !== null && right.store !== null) return false;
     if (!sameDescriptor(a.buffer, b.buffer)) return false;
@@ -91,7 +92,7 @@ class AliasSets {
     this.#add({ store: left.store ?? right.store, members: [...left.members, ...right.members] });
     return true;
   }
-  #group(life: LiveRange): AliasSet {
+  #setOf(life: LiveRange): AliasSet {
     const group = this.#of.get(life) ?? { store: life.buffer.store, members: [life] };
     if (!this.#of.has(life)) this.#add(group);
     return group;

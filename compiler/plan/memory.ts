@@ -22,7 +22,7 @@ interface MemoryOptions {
   readonly grain?: Grain;
 }
 
-/** Orders launches, gives every buffer its offset, lets buffers share memory where their lives allow it, and verifies the plan. */
+/** Orders launches, gives every buffer its offset, lets buffers share memory where their live ranges allow it, and verifies the plan. */
 export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
   const { target, header, grain = hostGrain } = options;
   const sequences = given.map((sequence) => orderLaunches(fuseCollectives(sequence)));
@@ -57,7 +57,7 @@ class ArenaPlanner {
   readonly #grain: Grain;
   readonly #stores: ReadonlyMap<string, VirtualBuffer>;
   readonly #inputs: ReadonlySet<string>;
-  /** Buffers that begin some bytes into another, by "index shift". */
+  /** Buffers that begin some bytes into another, by "index byteOffset". */
   readonly #shifted = new Map<string, number>();
 
   constructor(sequences: readonly Sequence[], stores: readonly Store[], grain: Grain) {
@@ -79,8 +79,8 @@ class ArenaPlanner {
       sequence,
       early.map((copy) => copy.to),
     );
-    const { groups, copies } = shareMemory(sequence, lives, this.#stores);
-    const index = this.#place(groups);
+    const { sets, copies } = shareMemory(sequence, lives, this.#stores);
+    const index = this.#place(sets);
     const find = (buffer: VirtualBuffer): number => {
       const at = index.get(memoryKey(buffer));
       if (at === undefined) throw new Bug(`buffer ${buffer.name} was given no memory`);
@@ -115,22 +115,22 @@ class ArenaPlanner {
     return index;
   }
   #launch({ kernel, tasks, ...rest }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
-    const work = { ...rest, args: rest.args.map((arg) => this.#from(find(arg.buffer), arg.byteOffset ?? 0)) };
+    const work = { ...rest, args: rest.args.map((arg) => this.#bufferAt(find(arg.buffer), arg.byteOffset ?? 0)) };
     return isKernel(kernel)
       ? { kind: "launch", launch: { ...work, kernel: this.kernels.add(kernel), tasks } }
       : { kind: "collective", collective: { ...work, together: kernel } };
   }
   /** The index of the buffer that begins `byteOffset` bytes after that of `index`; made if it does not exist yet. */
-  #from(index: number, shift: number): number {
+  #bufferAt(index: number, byteOffset: number): number {
     const whole = this.buffers[index];
-    if (shift === 0 || whole === undefined) return index;
-    const known = this.#shifted.get(`${index} ${shift}`);
+    if (byteOffset === 0 || whole === undefined) return index;
+    const known = this.#shifted.get(`${index} ${byteOffset}`);
     if (known !== undefined) return known;
     const { name, dtype, offset, bytes } = whole;
-    const pitch = Math.floor((bytes - shift) / bytesOf[dtype]);
-    const rest = { name: `${name} + ${shift}`, dtype, shape: [pitch], layout: { kind: "rows", pitch } } as const;
-    this.#shifted.set(`${index} ${shift}`, this.buffers.length);
-    this.buffers.push({ ...rest, offset: offset + shift, bytes: bytes - shift, of: index });
+    const pitch = Math.floor((bytes - byteOffset) / bytesOf[dtype]);
+    const rest = { name: `${name} + ${byteOffset}`, dtype, shape: [pitch], layout: { kind: "rows", pitch } } as const;
+    this.#shifted.set(`${index} ${byteOffset}`, this.buffers.length);
+    this.buffers.push({ ...rest, offset: offset + byteOffset, bytes: bytes - byteOffset, of: index });
     return this.buffers.length - 1;
   }
   #inputsOf(sequence: Sequence): readonly string[] {

@@ -26,10 +26,10 @@ function gatherSmall(edges: DependenceGraph, small: readonly boolean[]): readonl
   const given = edges.topologicalOrder();
   const order: number[] = [];
   for (const [i, at] of given.entries()) {
-    const row = order.slice(order.findLastIndex((before) => !small[before]) + 1);
-    const between = row.length > 0 && !small[at] && small[given[i + 1] ?? -1];
-    const moves = between && !row.some((before) => edges.has(before, at));
-    order.splice(moves ? order.length - row.length : order.length, 0, at);
+    const run = order.slice(order.findLastIndex((before) => !small[before]) + 1);
+    const between = run.length > 0 && !small[at] && small[given[i + 1] ?? -1];
+    const moves = between && !run.some((before) => edges.has(before, at));
+    order.splice(moves ? order.length - run.length : order.length, 0, at);
   }
   return order;
 }

@@ -1,3 +1,5 @@
+// Places blocks of memory in the arena, by size and by the launches that use them.
+
 /** A block of memory that is in use from launch `first` to launch `last`, both inclusive. */
 export interface MemoryBlock {
   readonly bytes: number;

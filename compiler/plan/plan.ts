@@ -3,12 +3,12 @@
 import type { Group, Result, Store } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 
-/** Where element [.., r, c] of a buffer lies. rows: at r * pitch + c, in elements. panels: blocks of `width` columns, each stored as [rows][width]. */
+/** The place of element [.., r, c]. rows: at r * pitch + c, in elements. panels: blocks of `width` columns, each stored as [rows][width]. */
 export type Layout =
   | { readonly kind: "rows"; readonly pitch: number }
   | { readonly kind: "panels"; readonly width: number };
 
-/** A region of the arena. `offset` is in bytes, aligned as the target's `Grain` says. Buffers of an entry whose lifetimes do not overlap may share bytes. */
+/** A region of the arena. `offset` is in bytes, aligned as `Grain` says. Buffers of an entry may share bytes if their live ranges do not overlap. */
 export interface PlanBuffer {
   readonly name: string;
   readonly dtype: DType;
@@ -27,7 +27,7 @@ export interface LaunchShape {
   /** One block per task, which the hardware schedules, since tasks differ in length. Absent: as many blocks as run at once share the tasks. */
   readonly each?: boolean;
 }
-/** A TMA tensor map of argument `arg`. One copy takes a `box` of it (elements along each axis). Boxes with rows of 64 bf16 use the 128-byte swizzle. */
+/** A TMA tensor map of argument `arg`. One copy takes a `box` of it (elements along each axis). Rows of 64 bf16 use the 128-byte swizzle. */
 export interface TensorMapBox {
   readonly arg: number;
   readonly box: readonly number[];
@@ -43,7 +43,7 @@ export interface Variant {
   readonly maps: readonly TensorMapBox[];
   readonly writes: readonly number[];
 }
-/** The source of one kernel, a function `name(void* const* args, ix begin, ix end, f32* scratch)` that runs tasks begin .. end. Equal texts are one kernel. */
+/** A kernel's source: a function `name(void* const* args, ix begin, ix end, f32* scratch)` for tasks begin .. end. Equal texts are one kernel. */
 export interface PlanKernel {
   readonly name: string;
   readonly text: string;
@@ -76,8 +76,8 @@ interface Launch extends Work {
   readonly tasks: number;
 }
 /**
- * A collective of all workers: the op `name` of ops/collectives.ts with these attributes. `dtype`: of the data. Of an exchange, `rows` is the number of
- * rows of the operand, `length` that of the result, and `back` its direction.
+ * A collective: the op `name` of ops/collectives.ts with these attributes. `dtype`: of the data. Of an exchange, `rows` is the number of rows of the
+ * operand, `length` that of the result, and `back` its direction.
  */
 export interface CollectiveOp extends Partial<Group> {
   readonly name: "all_gather" | "all_reduce" | "all_to_all" | "exchange";
@@ -87,7 +87,7 @@ export interface CollectiveOp extends Partial<Group> {
   readonly rows?: number;
   readonly length?: number;
 }
-/** `args`: the buffers read, then those written. They are rows without gaps, but for an all_reduce, whose operand and result need only have one layout. */
+/** `args`: the buffers read, then those written. They are contiguous; those of an all_reduce need only have one layout. */
 interface Collective extends Work {
   readonly together: CollectiveOp;
 }

@@ -59,7 +59,7 @@ function showStep(plan: Plan, step: Step): string {
   const { kernel, tasks } = step.launch;
   return `${plan.kernels[kernel]?.name ?? "?"}(${args}), ${tasks} tasks`;
 }
-export const showCollective = ({ name, fn, back }: CollectiveOp): string =>
+const showCollective = ({ name, fn, back }: CollectiveOp): string =>
   `${name}${fn ? `_${fn}` : ""}${back ? "_back" : ""}`;
 const showGroups = ({ workers = 0, groups, apart }: CollectiveOp): string =>
   groups === undefined

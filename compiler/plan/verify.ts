@@ -79,7 +79,7 @@ class Replay {
     for (const write of at) {
       if (isRead(write.arg)) continue;
       for (const other of at)
-        if (other !== write && meet(write.buffer, other.buffer))
+        if (other !== write && overlap(write.buffer, other.buffer))
           requireAliasable(write.arg, other.arg, write.buffer.offset === other.buffer.offset);
       this.#memory.write(write.buffer, memoryKey(write.arg.buffer));
       if (write.arg.access === "part") this.#begun.add(memoryKey(write.arg.buffer));
@@ -89,7 +89,7 @@ class Replay {
   #copy(from: PlanBuffer, to: PlanBuffer): void {
     if (from.bytes === 0) return;
     const [data] = this.#memory.holders(from);
-    if (from.bytes !== to.bytes || meet(from, to)) throw new Bug(`${from.name} cannot be copied to ${to.name}`);
+    if (from.bytes !== to.bytes || overlap(from, to)) throw new Bug(`${from.name} cannot be copied to ${to.name}`);
     if (data === undefined || data === null)
       throw new Bug(`${from.name} is copied in ${this.#entry.name} before it is written`);
     this.#expect(from, data, "by a copy");
@@ -115,7 +115,8 @@ function wholeBuffer(buffer: PlanBuffer, { byteOffset = 0, buffer: { dtype, shap
     : { ...buffer, dtype, shape, layout, offset: buffer.offset - byteOffset, bytes: buffer.bytes + byteOffset };
 }
 const nameOf = (data: Data | null): string => (data === null ? "nothing" : typeof data === "string" ? data : data.name);
-const meet = (a: PlanBuffer, b: PlanBuffer): boolean => a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+const overlap = (a: PlanBuffer, b: PlanBuffer): boolean =>
+  a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 /** One launch may overwrite what it reads only element by element, and may write several parts of one buffer; anything else is a Bug. */
 function requireAliasable(write: VirtualArg, other: VirtualArg, aligned: boolean): void {
   if (write.access === "part" && other.access === "part" && write.buffer === other.buffer) return;
@@ -136,20 +137,20 @@ class Shadow {
   write({ offset, bytes }: PlanBuffer, data: Data): void {
     const end = offset + bytes;
     if (bytes === 0) return;
-    const met = this.#meeting(offset, end);
-    const left = met.filter((s) => s.offset < offset).map((s) => ({ ...s, end: offset }));
-    const right = met.filter((s) => end < s.end).map((s) => ({ ...s, offset: end }));
-    this.#segments.splice(this.#after(offset), met.length, ...left, { offset, end, data }, ...right);
+    const overlapping = this.#overlapping(offset, end);
+    const left = overlapping.filter((s) => s.offset < offset).map((s) => ({ ...s, end: offset }));
+    const right = overlapping.filter((s) => end < s.end).map((s) => ({ ...s, offset: end }));
+    this.#segments.splice(this.#after(offset), overlapping.length, ...left, { offset, end, data }, ...right);
   }
   /** Whose data the bytes of a buffer hold; null among them if some were never written. */
   holders({ offset, bytes }: PlanBuffer): readonly (Data | null)[] {
-    const met = this.#meeting(offset, offset + bytes);
-    const covered = met.reduce((n, s) => n + Math.min(s.end, offset + bytes) - Math.max(s.offset, offset), 0);
-    const data = new Set<Data | null>(met.map((s) => s.data));
-    if (met.length > 0 && covered < bytes) data.add(null);
+    const overlapping = this.#overlapping(offset, offset + bytes);
+    const covered = overlapping.reduce((n, s) => n + Math.min(s.end, offset + bytes) - Math.max(s.offset, offset), 0);
+    const data = new Set<Data | null>(overlapping.map((s) => s.data));
+    if (overlapping.length > 0 && covered < bytes) data.add(null);
     return [...data];
   }
-  #meeting(offset: number, end: number): readonly Segment[] {
+  #overlapping(offset: number, end: number): readonly Segment[] {
     const from = this.#after(offset);
     let to = from;
     while ((this.#segments[to]?.offset ?? end) < end) to++;

@@ -75,7 +75,7 @@ function withDrawnThresholds(own: Choices, seed: string, isa: Isa): Choices {
     queries: draw.of([16, 32, 64]),
     few: draw.of([0, 8, Infinity]),
     heads: draw.of([1, 3, Infinity]),
-    kept: draw.of([100, 1 << 20]),
+    maxGradients: draw.of([100, 1 << 20]),
   };
   const kept = draw.of([0, 16, 1 << 16]);
   const inCaches = draw.of([0, 50, 1 << 22]);
