@@ -23,7 +23,7 @@ export interface GenerateRequest {
   /** When it is aborted, nothing more of this sequence is given out. */
   readonly signal?: AbortSignal | undefined;
 }
-/** A generated token; `request` is the number of its request in the order asked for. The tokens of one request come in order. */
+/** A generated token; `request` is the index of its request. The tokens of one request come in order. */
 export interface GeneratedToken {
   readonly request: number;
   readonly token: number;
@@ -38,8 +38,8 @@ interface BatchOptions {
 }
 
 /**
- * A row of the batch that is in use. `pending` holds the tokens that the model has yet to read, the first of which is at position `position`; `remaining` counts
- * those yet to be generated.
+ * A row of the batch that is in use. `pending` holds the tokens that the model has yet to read, of which `position` is the first one's position;
+ * `remaining` counts those yet to be generated.
  */
 interface Row {
   readonly request: number;
@@ -59,9 +59,9 @@ interface Row {
 }
 
 /**
- * Generates all requests, as many at a time as there are rows. The next request is taken from the iterator only when a row is free; if it had none, it is
- * asked again before the next call. A new sequence begins at position 0 of a free row: positions that the row held before are never seen. A row's
- * tokens do not depend on the other rows, except that random numbers are drawn by row and call.
+ * Generates all requests, as many at a time as there are rows. The next request is taken from the iterator only when a row is free; an iterator that
+ * had none is read again before the next call. A new sequence begins at position 0 of a free row: positions that the row held before are not visible.
+ * A row's tokens do not depend on the other rows, except that random numbers are drawn by row and call.
  */
 export async function* generateBatch(
   executable: Executable,
@@ -119,7 +119,7 @@ async function* generateCalls(
       if (row?.remaining === 0) rows[i] = null;
     }
     call += times;
-    // before yielding, when another may be requested: it would be given the chance of a later call
+    // before yielding, when a request may arrive: it would be sampled with the random numbers of a later call
     if (rows.every(isIdle) && !queue.hasNext()) return;
     if (performance.now() - breathed < blockingLimit) continue;
     await yieldToEvents();
@@ -157,7 +157,7 @@ function tokensPerCall(rows: readonly (Row | null)[], queue: RequestQueue): numb
     ? Math.min(...open.map(({ remaining }) => remaining))
     : 1;
 }
-/** Requests that have no row yet. The iterator is asked only by `next` and `hasNext`. Requests for no tokens are skipped. */
+/** Requests that have no row yet. The iterator is read only by `next` and `hasNext`. Requests for no tokens are skipped. */
 class RequestQueue {
   readonly #requests: Iterator<GenerateRequest, unknown>;
   #count = 0;

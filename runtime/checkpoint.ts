@@ -122,17 +122,17 @@ export function writeCheckpoint(
 ): string {
   const folder = checkpointsOf(run);
   const path = join(folder, stepName(state.step));
-  const beside = join(folder, `.${stepName(state.step)}.tmp`);
+  const temporary = join(folder, `.${stepName(state.step)}.tmp`);
   makeFolder(folder);
-  rmSync(beside, { recursive: true, force: true });
+  rmSync(temporary, { recursive: true, force: true });
   try {
-    writeInto(beside, state, tensors);
+    writeInto(temporary, state, tensors);
     withFileErrors(path, "write", () => {
       rmSync(path, { recursive: true, force: true });
-      renameSync(beside, path);
+      renameSync(temporary, path);
     });
   } catch (error) {
-    rmSync(beside, { recursive: true, force: true }); // frees the space when the disk was full
+    rmSync(temporary, { recursive: true, force: true }); // frees the space when the disk was full
     throw error;
   }
   syncFolder(folder);

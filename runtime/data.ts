@@ -55,10 +55,10 @@ export function datasetOf(
 ): Dataset {
   const cut = Math.floor(all.length * 0.95);
   const text = { files, bytes: lengthOf(parts), all, hash: hashOf(parts), codec };
-  return beginning({ ...text, training: all.subarray(0, cut), heldOut: all.subarray(cut) });
+  return addOpening({ ...text, training: all.subarray(0, cut), heldOut: all.subarray(cut) });
 }
 /** Replaces the codec by one that encodes an empty text as `opening`. Token numbers (`ids`) have no text, so theirs stays. */
-function beginning(text: Dataset): Dataset {
+function addOpening(text: Dataset): Dataset {
   const { codec } = text;
   const first = codec.name === "ids" ? [] : opening(text);
   const same = first.length === 0 || first.join() === codec.encode("").join();

@@ -146,13 +146,13 @@ function chunksOf(content: Content): Iterable<Uint8Array> {
 
 /** Replaces a file at once: a reader, or a crash at any moment, sees the old one or the new one. */
 export function writeAtomic(path: string, content: Content): void {
-  const beside = `${path}.${process.pid}.tmp`;
+  const temporary = `${path}.${process.pid}.tmp`;
   makeFolder(dirname(path));
   try {
-    writeFlushed(beside, chunksOf(content));
-    withFileErrors(path, "write", () => renameSync(beside, path));
+    writeFlushed(temporary, chunksOf(content));
+    withFileErrors(path, "write", () => renameSync(temporary, path));
   } catch (error) {
-    rmSync(beside, { force: true });
+    rmSync(temporary, { force: true });
     throw error;
   }
   syncFolder(dirname(path));

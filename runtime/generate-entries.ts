@@ -14,7 +14,8 @@ const chunkLength = 64;
 export const samplingInputs = { top_p: "f32[B] = 1", top_k: "i32[B] = 0" };
 export type SamplingInput = keyof typeof samplingInputs;
 /**
- * Requests to compile `generate` for T = 1 and T = 64, for `rows` sequences, with the optional inputs `sampling`. Empty if the model has no `generate`.
+ * Requests to compile `generate` for T = 1 and T = 64, for `rows` sequences, with the optional inputs `sampling`. Empty if the model has no
+ * `generate`.
  */
 export function generateEntries(
   program: Loaded,
@@ -36,7 +37,7 @@ export function generateEntries(
     method: "generate",
     name: `generate:${T}`,
     sizes: { [batch]: rows, [length]: T },
-    given: sampling,
+    inputs: sampling,
   }));
 }
 export const lacksSamplingInput = (name: SamplingInput, entry: string): Problem =>

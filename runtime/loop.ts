@@ -28,8 +28,8 @@ export interface TrainStep {
   readonly saved: string | null;
 }
 /**
- * `folder`: where checkpoints and the log are written; null: nowhere. `modelLosses`: names of the losses that the model's `train` states itself, not its
- * layers.
+ * `folder`: where checkpoints and the log are written; null: nowhere. `modelLosses`: names of the losses that the model's `train` states itself, not
+ * its layers.
  */
 export interface TrainSetup {
   readonly executable: Executable;
@@ -140,8 +140,8 @@ function states(executable: Executable, saved: boolean): [name: string, value: T
   return stores.map((s) => [s.name, executable.read(s.name)]);
 }
 /**
- * The mean, over all held-out targets, of the losses that `train` itself states. Unsaved states begin as `init` left them (`unsaved`); saved states are
- * restored afterwards, so that evaluating changes nothing.
+ * The mean, over all held-out targets, of the losses that `train` itself states. States that checkpoints do not hold begin as `init` left them
+ * (`unsaved`); the others are restored afterwards, so that evaluating changes nothing.
  */
 async function heldOutLoss(
   { executable, text, config, modelLosses }: TrainSetup,

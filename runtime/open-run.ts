@@ -136,7 +136,8 @@ export const samplingOf = ({ topP, topK }: TextOptions): SamplingInput[] => [
   ...(topK === undefined ? [] : (["top_k"] as const)),
 ];
 /**
- * The request for one text. Throws Problem if a token of the prompt is not in the vocabulary, if the text does not fit, or if the model lacks an option.
+ * The request for one text. Throws Problem if a token of the prompt is not in the vocabulary, if the text does not fit, or if the model lacks an
+ * option.
  */
 export function requestOf(prompt: ArrayLike<number>, options: TextOptions, model: OpenRun): GenerateRequest {
   const { codec, context, vocabulary } = model;

@@ -155,7 +155,7 @@ function phaseRuns(kernels: readonly KernelTime[]): { readonly phase: string; re
   return all;
 }
 function details(k: KernelTime, schedule: PlanKernel["schedule"]): Record<string, string | number> {
-  const cut = Object.entries(schedule?.choice ?? {}).map(([name, value]) => `${name} ${value}`);
+  const choice = Object.entries(schedule?.choice ?? {}).map(([name, value]) => `${name} ${value}`);
   return {
     "share of the ceiling": Number(k.share.toFixed(3)),
     "GFLOP/s": Number(k.gflops.toFixed(1)),
@@ -163,7 +163,7 @@ function details(k: KernelTime, schedule: PlanKernel["schedule"]): Record<string
     busy: Number(Math.min(1, k.busySeconds / k.seconds).toFixed(3)),
     lines: k.lines.join(" "),
     operands: k.operands.join(" "),
-    ...(schedule ? { contraction: schedule.shape, schedule: cut.join(", ") } : {}),
+    ...(schedule ? { contraction: schedule.shape, schedule: choice.join(", ") } : {}),
     flops: k.flops,
     bytes: k.bytes,
     tasks: k.tasks,

@@ -81,7 +81,7 @@ export function requireEqualRuns({ program, config, folder, from, params, ...eve
 const shortHash = (text: string): string => `SHA-256 ${hashOf([new TextEncoder().encode(text)]).slice(0, 16)}`;
 const hashOfTensors = (tensors: ReadonlyMap<string, Tensor>): string => sampledHash(tensors).toString(16);
 
-/** Yields the steps. An error of this worker is told to the others, and if the steps end for one worker they must end for all. */
+/** Yields the steps. An error of this worker is reported to the others, and if the steps end for one worker they must end for all. */
 export async function* reportingFailure<T>(world: Workers, steps: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
   let failed = false;
   try {

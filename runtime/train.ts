@@ -135,7 +135,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<TrainStep, v
   }
 }
 
-/** Does everything before the first step. The caller closes the result. All workers call it alike; if it fails on one, the others throw `Elsewhere`. */
+/** Does everything before the first step. The caller closes the result. All workers call it; if it fails on one, it throws on all. */
 export async function openTraining(options: TrainOptions, world: Workers = workers()): Promise<Training> {
   try {
     return await opened(options, world);
@@ -153,7 +153,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   const text = await textIn(options, folder);
   const ownFolder = folder === null || world.rank > 0 ? null : folder;
   const lock = (): (() => void) => (ownFolder === null ? () => {} : lockFolder(ownFolder));
-  lock()(); // locks and unlocks, to report a conflict at once; it stays unlocked while kernels are compiled, so a process that ends then leaves nothing
+  lock()(); // reports a conflict at once, and unlocks: a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
   const params = givenParameters(options, config, folder);
   const compiled = await compileOnWorkers(world, options.target ?? "host", (device) =>

@@ -52,8 +52,8 @@ const requiredRatio = 0.97;
 export async function tune({ runs = 5, cache, axes = allAxes, round, ...options }: TuneOptions): Promise<Tuned> {
   const { threads = cores() } = options;
   const tools = await toolchain();
-  const kept = cache === undefined ? new ScheduleCache(tools, threads) : cache;
-  const known: Schedules = kept?.read() ?? new Map();
+  const scheduleCache = cache === undefined ? new ScheduleCache(tools, threads) : cache;
+  const known: Schedules = scheduleCache?.read() ?? new Map();
   const measure = new Measure({ ...options, threads }, runs);
   const base = await measure.with(known);
   const tries = [...base.choices].map(([shape, before]): Candidate => {
@@ -76,7 +76,7 @@ export async function tune({ runs = 5, cache, axes = allAxes, round, ...options 
     }
     measured += [...others.values()].reduce((sum, list) => sum + list.length, 0);
   }
-  return { ...(await confirmWinners(measure, tries, known, kept)), entry: base.entry, measured };
+  return { ...(await confirmWinners(measure, tries, known, scheduleCache)), entry: base.entry, measured };
 }
 interface Candidate {
   readonly shape: string;
@@ -102,18 +102,18 @@ async function confirmWinners(
 ): Promise<Omit<Tuned, "entry" | "measured">> {
   const won = tries.filter((t) => t.best !== t.before && t.seconds < requiredRatio * t.first);
   const chosen = new Map([...known, ...won.map((t): [string, Schedule] => [t.shape, t.best])]);
-  const turns = { before: new Best(), after: new Best() };
-  for (let turn = 0; turn < 2; turn++) {
-    turns.before.add(await measure.with(known));
-    turns.after.add(await measure.with(chosen));
+  const best = { before: new Best(), after: new Best() };
+  for (let i = 0; i < 2; i++) {
+    best.before.add(await measure.with(known));
+    best.after.add(await measure.with(chosen));
   }
   const shapes = won
     .map((t) => ({
       shape: t.shape,
       before: t.before,
       after: t.best,
-      secondsBefore: turns.before.of(t.shape),
-      secondsAfter: turns.after.of(t.shape),
+      secondsBefore: best.before.of(t.shape),
+      secondsAfter: best.after.of(t.shape),
     }))
     .filter((s) => s.secondsAfter < requiredRatio * s.secondsBefore)
     .toSorted((a, b) => b.secondsBefore - b.secondsAfter - (a.secondsBefore - a.secondsAfter));
@@ -121,8 +121,8 @@ async function confirmWinners(
   return {
     shapes,
     contractions: tries.length,
-    secondsBefore: turns.before.total,
-    secondsAfter: turns.after.total,
+    secondsBefore: best.before.total,
+    secondsAfter: best.after.total,
   };
 }
 class Best {

@@ -9,10 +9,10 @@ import type { FreeMemory } from "../compiler/plan/bytes.ts";
 import { DeviceFailed } from "./executable.ts";
 import { cores, freeMemory } from "./host/machine.ts";
 import { launchInfo, mpiWorkers } from "./mpi.ts";
-import type { NativeWorkers as Native } from "./native.ts";
+import type { NativeWorkers } from "./native.ts";
 
 /** What carries the messages: MPI. */
-export type Transport = Pick<Native, "rank" | "size" | "allGather" | "abort" | "finalize">;
+export type Transport = Pick<NativeWorkers, "rank" | "size" | "allGather" | "abort" | "finalize">;
 
 /** Thrown on a worker that has no error of its own, because another has failed. That one reports the reason. */
 export class OtherWorkerFailed extends Problem {
@@ -45,10 +45,10 @@ export class Workers {
   /** An entry is running, or failed while running. Others may then be waiting inside it, where no message reaches them. */
   #inEntry = false;
 
-  constructor(wire: Transport) {
-    this.#transport = wire;
-    this.rank = wire.rank;
-    this.size = wire.size;
+  constructor(transport: Transport) {
+    this.#transport = transport;
+    this.rank = transport.rank;
+    this.size = transport.size;
     this.#local = this.size === 1 ? { ranks: [0], sharing: 1, idle: 0 } : this.#findLocal();
     this.idle = this.#local.idle;
     const own = Math.max(1, Math.floor(cores() / this.#local.sharing));
@@ -83,9 +83,9 @@ export class Workers {
   }
   /** Among the workers of this machine with the same `own`: this one's index, and their number. */
   localRank(what: string, own: string): { readonly index: number; readonly count: number } {
-    const told = this.gatherBytes(what, encoded(own)).map(decoded);
-    const alike = this.#local.ranks.filter((rank) => told[rank] === own);
-    return { index: alike.indexOf(this.rank), count: alike.length };
+    const values = this.gatherBytes(what, encoded(own)).map(decoded);
+    const peers = this.#local.ranks.filter((rank) => values[rank] === own);
+    return { index: peers.indexOf(this.rank), count: peers.length };
   }
   /** Gathers bytes from each worker, the same number from each, one after the other by rank. */
   allGather(what: string, bytes: Uint8Array): Uint8Array {
@@ -119,7 +119,7 @@ export class Workers {
     this.gatherNumbers(`${what}, in turn`, 0);
     return result;
   }
-  /** Tells the others of an error on this worker. Returns what to throw: the error, or `OtherWorkerFailed` if a worker of lower rank failed too and reports. */
+  /** Tells the others of an error on this worker. Returns what to throw: it, or `OtherWorkerFailed` if a worker of lower rank reports its own. */
   reportFailure(error: unknown): unknown {
     if (this.size === 1 || this.#ended || this.#inEntry) return error;
     const first = this.#gatherStatus(1, "", 0).findIndex((t) => t.failed);
@@ -249,7 +249,7 @@ export const singleWorker: Workers = new Workers({
   finalize: () => {},
 });
 let known: Workers | null = null;
-/** This process among the workers that mpirun or the like started, else `singleWorker`, without loading MPI. Throws a Problem if it needs MPI and finds none. */
+/** This process among those that a launcher started, else `singleWorker`, without loading MPI. Throws Problem if it needs MPI and finds none. */
 export function workers(): Workers {
   known ??= (launchInfo()?.size ?? 1) > 1 ? startWorkers() : singleWorker;
   return known;

@@ -37,8 +37,8 @@ export async function bundle(folder: string): Promise<string[]> {
   return outputFiles.map(({ path }) => path);
 }
 function replace(path: string, contents: Uint8Array): void {
-  const beside = join(dirname(path), `.${basename(path)}`);
+  const temporary = join(dirname(path), `.${basename(path)}`);
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(beside, contents, { mode: contents[0] === "#".charCodeAt(0) ? 0o755 : 0o644 });
-  renameSync(beside, path);
+  writeFileSync(temporary, contents, { mode: contents[0] === "#".charCodeAt(0) ? 0o755 : 0o644 });
+  renameSync(temporary, path);
 }

@@ -119,7 +119,7 @@ ${kernel(both, at(back, 2))}
 ## Plan
 
 Every buffer has its place in one arena before anything runs. \`steps\` says between which launches a buffer lives; buffers whose
-lives do not meet share bytes. The arena is rounded up to whole pages; kernels of \`init\` are counted, its steps left out.
+live ranges do not overlap share bytes. The arena is rounded up to whole pages; kernels of \`init\` are counted, its steps left out.
 
 ${block("text", planned(forward))}
 

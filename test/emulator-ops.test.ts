@@ -203,7 +203,7 @@ function inPieces(dtype: DType, depth: number): Run & { readonly graph: Graph } 
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype, shape });
   const h = b.dot(g, b.swap(g, p("x", 2, depth, 17)), p("w", 2, depth, 67));
   const graph = graphOf([b.dot(g, h, b.swap(g, p("v", 2, 33, 67)))]);
-  const choices = { ...backends.cuda.choices, piece: () => 24 };
+  const choices = { ...backends.cuda.choices, splitK: () => 24 };
   const sequence = loweredForCuda(graph, { ...backends.cuda, choices });
   return { name: `${dtype} of depth ${depth}`, graph, sequence, stores: storesOf(valuesOf(graph)) };
 }

@@ -59,7 +59,7 @@ const cases: Readonly<Record<string, Model>> = {
 
 function planOf(declaration: string, { file, sizes }: Model, Context: number, given: readonly string[] = []): Plan {
   const entries = [
-    { method: "generate", name: "generate:1", sizes: { B: 1, T: 1 }, given },
+    { method: "generate", name: "generate:1", sizes: { B: 1, T: 1 }, inputs: given },
     { method: "forward", name: "forward", sizes: { B: 1, T: Context } },
   ];
   const request = { declaration, sizes: { ...sizes, Context }, precision: "f32" as const, entries };

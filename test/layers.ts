@@ -154,8 +154,8 @@ function gateLayer(N: number, D: number, E: number): Graph {
   ];
   return graphOf("gate", values);
 }
-/** Points of a product, and the row sums of the product times a factor that lies in memory as `lies` says: tests epilogues that sum rows. */
-export function rowSums(dtype: DType, lies: "whole" | "in pairs" | "across" | "one a row"): Graph {
+/** Points of a product, and the row sums of the product times a factor in some layout: tests epilogues that sum rows. */
+export function rowSums(dtype: DType, layout: "whole" | "in pairs" | "across" | "one a row"): Graph {
   const g = new GraphBuilder(ops);
   const [M, K, N] = [150, 40, 160];
   const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype, shape });
@@ -164,10 +164,10 @@ export function rowSums(dtype: DType, lies: "whole" | "in pairs" | "across" | "o
     "in pairs": () => b.slice(g, p("factor", M, N + 2), 1, 2, N),
     across: () => b.swap(g, p("factor", N, M)),
     "one a row": () => b.broadcast(g, p("factor", M), [M, N], [0]),
-  }[lies]();
+  }[layout]();
   const product = b.matmul(g, p("x", M, K), p("w", K, N));
   const sum = b.sum(g, b.mul(g, b.cast(g, product, "f32"), b.cast(g, factor, "f32")), [-1]);
-  return graphOf(`sums of rows, ${lies}, ${dtype}`, [b.mul(g, product, 2), sum]);
+  return graphOf(`sums of rows, ${layout}, ${dtype}`, [b.mul(g, product, 2), sum]);
 }
 /** A product, and the sum of four copies of each of its elements, as in the backward of a mean over rows: one epilogue computes both. */
 export function copySums(dtype: DType): Graph {

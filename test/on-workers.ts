@@ -9,7 +9,7 @@ import { product } from "../compiler/types/numbers.ts";
 
 type Placements = (store: string) => Placement;
 
-/** Where the stores of one alone are among workers. */
+/** The placement of each store, by its name. */
 export function placementsOf(stores: readonly Store[], sharing: Sharing): Placements {
   const known = new Map(stores.map((s) => [s.name, placementOf(s, sharing)]));
   return (store) => known.get(store) ?? replicated;

@@ -50,12 +50,12 @@ export async function compileKernels(
 ): Promise<readonly KernelCode[]> {
   const made: KernelCode[] = [];
   const sources = plan.kernels.map((kernel) => sourceOf(kernel, plan.header, tools));
-  const missing = sources.filter(({ kept }) => kept === null).length;
+  const missing = sources.filter(({ cached }) => cached === null).length;
   let compiled = 0;
   if (missing > 0) tools.onCompile?.(0, missing);
   await inParallel(sources, tools.jobs, async (source, i) => {
     made[i] = await codeOf(source, tools);
-    if (source.kept === null) tools.onCompile?.(++compiled, missing);
+    if (source.cached === null) tools.onCompile?.(++compiled, missing);
   });
   return made;
 }
@@ -69,20 +69,20 @@ interface Source {
   readonly text: string;
   readonly key: string;
   /** The cached code as JSON; null if there is none. */
-  readonly kept: string | null;
+  readonly cached: string | null;
 }
 function sourceOf(kernel: PlanKernel, header: string, { architecture, compiler, cache }: Toolkit): Source {
   requireSharedMemory({ ...kernel, shared: kernel.launch?.shared ?? 0 }, architecture);
   const text = cudaUnit(header, kernel);
   const key = hash([text, ...nvrtcOptions, architecture, compiler.version].join("\0"));
-  return { kernel, text, key, kept: cache?.findText(key) ?? null };
+  return { kernel, text, key, cached: cache?.findText(key) ?? null };
 }
-async function codeOf({ kernel, text, key, kept: known }: Source, tools: Toolkit): Promise<KernelCode> {
+async function codeOf({ kernel, text, key, cached: known }: Source, tools: Toolkit): Promise<KernelCode> {
   const start = performance.now();
-  const kept = known === null ? await withoutSpills(kernel, text, tools) : (JSON.parse(known) as CachedCode);
+  const code = known === null ? await withoutSpills(kernel, text, tools) : (JSON.parse(known) as CachedCode);
   const seconds = known === null ? (performance.now() - start) / 1000 : 0;
-  if (known === null) tools.cache?.putText(key, JSON.stringify(kept));
-  return { ptx: kept.ptx, cubin: Buffer.from(kept.cubin, "base64"), ...parseResources(kernel.name, kept.log), seconds };
+  if (known === null) tools.cache?.putText(key, JSON.stringify(code));
+  return { ptx: code.ptx, cubin: Buffer.from(code.cubin, "base64"), ...parseResources(kernel.name, code.log), seconds };
 }
 /**
  * Compiles a kernel; if it spills registers, again for half as many blocks per multiprocessor, which gives each thread twice the registers, and so on

@@ -6,7 +6,7 @@ import { cudaDriver, type Device } from "./driver.ts";
 
 /**
  * The index in the driver's list of this worker's GPU; 0 for a process that is alone. Workers of one machine that see the same GPUs take one each, in
- * the order of their ranks; if the launcher shows each worker a GPU of its own, they are dealt already. All workers must call it. Throws Problem if
+ * the order of their ranks; if the launcher shows each worker a GPU of its own, that one is at index 0. All workers must call it. Throws Problem if
  * there are too few GPUs.
  */
 export function localDevice(world: Workers, list: () => readonly Device[] = () => cudaDriver().devices): number {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Bug } from "../../compiler/diagnostic.ts";
 import { type Family, families, familyOf, familyText, type Source } from "../../compiler/emit/families.ts";
-import { hostUnit as unitText } from "../../compiler/emit/unit.ts";
+import { hostUnit } from "../../compiler/emit/unit.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { inParallel } from "../parallel.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
@@ -45,7 +45,7 @@ export class KernelBuild {
 
   constructor(header: string, tools: Toolchain, cache: KernelCache, jobs: number) {
     [this.#header, this.#tools, this.#cache, this.#jobs] = [header, tools, cache, jobs];
-    this.#context = hash([unitText(header, []), tools.identity].join("\0"));
+    this.#context = hash([hostUnit(header, []), tools.identity].join("\0"));
   }
   /** Reports a kernel that the plan will have. */
   enqueue(kernel: Source): void {
@@ -160,7 +160,7 @@ async function compileUnit(
   const folder = withFileErrors(temporary, "write in", () => mkdtempSync(join(temporary, "moec-")));
   const source = join(folder, "kernels.cpp");
   const library = join(folder, "kernels.so");
-  const text = unitText(
+  const text = hostUnit(
     header,
     unit.map((k) => k.kernel),
   );

@@ -9,7 +9,7 @@ import type { Toolchain } from "./toolchain.ts";
 const execute = promisify(execFile);
 /** Temporary folders of running compilers, and their process ids. */
 const running = new Map<string, number | undefined>();
-let heard = false;
+let isListening = false;
 
 /** Compiles `source` to the shared library `library`; both are in a temporary folder of their own. Aborting `stop` kills the compiler. */
 export async function runCompiler(tools: Toolchain, source: string, library: string, stop: AbortSignal): Promise<void> {
@@ -20,8 +20,8 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     maxBuffer: 2 ** 26,
     env: { ...process.env, TMPDIR: folder },
   });
-  if (!heard) process.prependListener("exit", killAll);
-  heard = true;
+  if (!isListening) process.prependListener("exit", killAll);
+  isListening = true;
   running.set(folder, work.child.pid);
   const stopped = (): void => killIn(folder, work.child.pid);
   stop.addEventListener("abort", stopped);
@@ -31,8 +31,8 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     stop.throwIfAborted();
     const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
     const signal = error instanceof Error && "signal" in error ? String(error.signal) : "";
-    const told = systemFailures.find(({ pattern }) => pattern.test(`${log}\n${signal}`));
-    if (told) throw new Problem(`kernels cannot be compiled${told.why(folder)}`, told.help);
+    const failure = systemFailures.find(({ pattern }) => pattern.test(`${log}\n${signal}`));
+    if (failure) throw new Problem(`kernels cannot be compiled${failure.why(folder)}`, failure.help);
     throw new Bug(
       `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
     );

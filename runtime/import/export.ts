@@ -35,16 +35,16 @@ export function exportModel({ folder, like, out, warn }: ExportOptions): Exporte
   const checkpoint = newestCheckpoint(folder, warn);
   if (!checkpoint)
     throw new Problem(`${folder} has no checkpoint`, "give the folder of a run, or of an imported model");
-  const beside = join(dirname(out), `.${basename(out)}.tmp`);
-  rmSync(beside, { recursive: true, force: true });
-  makeFolder(beside);
+  const temporary = join(dirname(out), `.${basename(out)}.tmp`);
+  rmSync(temporary, { recursive: true, force: true });
+  makeFolder(temporary);
   try {
-    const written = new Exporter(folder, checkpoint.model, foreign).write(beside);
-    withFileErrors(out, "write", () => renameSync(beside, out));
+    const written = new Exporter(folder, checkpoint.model, foreign).write(temporary);
+    withFileErrors(out, "write", () => renameSync(temporary, out));
     syncFolder(dirname(out));
     return { step: checkpoint.state.step, ...written };
   } catch (error) {
-    rmSync(beside, { recursive: true, force: true });
+    rmSync(temporary, { recursive: true, force: true });
     throw error;
   }
 }
@@ -53,7 +53,7 @@ class Exporter {
   readonly #run: string;
   readonly #like: TransformersModel;
   readonly #ours: Copies;
-  /** The head, [V, D], if it shared the embedding's table there and no longer is it. */
+  /** The head, [V, D], if it shared the embedding's table there and no longer equals it. */
   readonly #untied: Tensor | null;
 
   constructor(run: string, tensors: ReadonlyMap<string, Tensor>, like: TransformersModel) {
@@ -89,7 +89,7 @@ class Exporter {
     const [name = ""] = Object.entries(this.#like.family.names).find(([, to]) => [to].flat().includes(ours)) ?? [];
     return name;
   }
-  /** Their tensor made of ours: \`oursOf\` applied to the numbers of its elements says where each of ours belongs. */
+  /** Their tensor made of ours: `oursOf`, applied to the indices of its elements, says where each of ours belongs. */
   #theirs(name: string, like: Tensor, file: string): Tensor {
     const places = fromNumbers("i32", like.shape, Int32Array.from(like.data.keys()));
     const parts = oursOf(name, places, this.#like.family, file);

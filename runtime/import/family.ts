@@ -41,8 +41,8 @@ export interface Family {
   readonly tied?: boolean;
 }
 /**
- * One tensor that holds several of ours: each takes a contiguous run of the last axis, all of one length. `transposed`: the last two axes are transposed
- * first.
+ * One tensor that holds several of ours: each takes a contiguous run of the last axis, all of one length. `transposed`: the last two axes are
+ * exchanged first.
  */
 export interface PackedTensor {
   readonly runs: readonly string[];

@@ -12,7 +12,7 @@
 
 namespace moec {
 
-/// A collective (see `Together` in compiler/plan/plan.ts). `rows`, `length`: rows of an exchange's operand and result.
+/// A collective (see `CollectiveOp` in compiler/plan/plan.ts). `rows`, `length`: rows of an exchange's operand and result.
 struct CollectiveSpec {
   std::string name, dtype, fn;
   bool back;

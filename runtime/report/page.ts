@@ -181,7 +181,7 @@ function memory({ about: { plan } }: RunRecord): string[] {
   const note =
     plan?.["arena"] === undefined
       ? "Bytes by what they hold."
-      : `Bytes by what they hold; ${formatBytes(plan["arena"])} in all, for buffers whose lives do not meet share memory.`;
+      : `Bytes by what they hold; ${formatBytes(plan["arena"])} in all, for buffers whose live ranges do not overlap share memory.`;
   const rows = parts.map(
     ([name, n]) =>
       `<tr><th>${escaped(name)}</th><td class="bar"><i style="width:${((100 * n) / most).toFixed(1)}%"></i></td><td>${formatBytes(n)}</td></tr>`,

@@ -145,8 +145,7 @@ function decoderOf(library: Library, prompt: ArrayLike<number>): Decoder {
       ? ""
       : library.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   };
-  // `tokens`: the fewest newest tokens that determine how the next one is decoded; `text`: their text; the text of the first `read` was already given
-  // out
+  // `tokens`: the fewest newest tokens that determine how the next one is decoded; `text`: the text of the first `read` of them, already returned
   const before = Array.from(prompt);
   let [tokens, text] = [before, decode(before)];
   let read = tokens.length;

@@ -80,14 +80,14 @@ export function readTokenizer(at: string): TokenizerFile {
   const isFolder = withFileErrors(at, "read", () => statSync(at)).isDirectory();
   const path = isFolder ? join(at, tokenizerName) : at;
   if (!existsSync(path)) throw new Problem(`${at} has no ${tokenizerName}`, remedy);
-  const beside = join(dirname(path), configName);
+  const configPath = join(dirname(path), configName);
   const files = new Map([[tokenizerName, readLimited(path)]]);
-  if (existsSync(beside)) files.set(configName, readLimited(beside));
+  if (existsSync(configPath)) files.set(configName, readLimited(configPath));
   const [text, config] = [...files.values()];
   return {
     path,
     json: checked(path, schema, withModelType(parsed(path, text))),
-    config: checked(beside, configSchema, config ? parsed(beside, config) : {}),
+    config: checked(configPath, configSchema, config ? parsed(configPath, config) : {}),
     files,
     hash: hashOf(files.values()),
   };

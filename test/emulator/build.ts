@@ -10,7 +10,7 @@ import { promisify } from "node:util";
 
 const execute = promisify(execFile);
 const here = import.meta.dirname;
-export const kept = join(tmpdir(), "moec-emulator");
+export const cacheFolder = join(tmpdir(), "moec-emulator");
 
 export interface Libraries {
   /** NCCL too. */
@@ -42,7 +42,7 @@ function made(flags: readonly string[], inputs: readonly string[], extension: st
   const cxx = env["CXX"] ?? "g++";
   const key = createHash("sha256").update([cxx, ...flags, ...inputs, headers()].join("\0"));
   for (const input of inputs) key.update(readFileSync(input));
-  const output = join(kept, key.digest("hex").slice(0, 24) + extension);
+  const output = join(cacheFolder, key.digest("hex").slice(0, 24) + extension);
   const made =
     making.get(output) ?? (existsSync(output) ? Promise.resolve(output) : compiled(cxx, [...flags, ...inputs], output));
   making.set(output, made);
@@ -51,7 +51,7 @@ function made(flags: readonly string[], inputs: readonly string[], extension: st
 /** Who asks for what is being made waits for it. */
 const making = new Map<string, Promise<string>>();
 async function compiled(cxx: string, args: readonly string[], output: string): Promise<string> {
-  mkdirSync(kept, { recursive: true, mode: 0o700 });
+  mkdirSync(cacheFolder, { recursive: true, mode: 0o700 });
   const part = `${output}.${pid}`;
   const [program = "g++", ...more] = cxx.split(/\s+/);
   await execute(program, [...more, ...args, "-o", part], { maxBuffer: 2 ** 26 });
@@ -73,7 +73,7 @@ export async function build(): Promise<Libraries> {
   const sources = folders.flatMap((f) => filesIn(f, ".cpp")).filter((f) => !/(nvrtc|sequence)\.cpp$/.test(f));
   const objects = await mapInPairs(sources, (f) => made([...own, "-c"], [f], ".o"));
   const libcuda = await made(library, objects, ".so");
-  const places = [`-DEMULATOR_DIALECT="${dialect}"`, `-DEMULATOR_KEPT="${kept}"`];
+  const places = [`-DEMULATOR_DIALECT="${dialect}"`, `-DEMULATOR_KEPT="${cacheFolder}"`];
   const nvrtc = [join(here, "driver/nvrtc.cpp"), join(here, "runtime/config.cpp")];
   return { libcuda, libnvrtc: await made([...own, "-shared", ...places], nvrtc, ".so") };
 }
@@ -83,7 +83,7 @@ export const libraryEnvironment = ({ libcuda, libnvrtc }: Libraries): NodeJS.Pro
   MOEC_LIBNVRTC: libnvrtc,
   MOEC_LIBNCCL: libcuda,
 });
-/** In this process the libraries are those of NVIDIA. */
+/** Runs `work` with the emulator's libraries in place of NVIDIA's in this process. */
 export async function onEmulator<T>(work: () => Promise<T>): Promise<T> {
   const libraries = await build();
   const before = process.env;

@@ -15,7 +15,7 @@ import { nvrtcOptions } from "../../runtime/cuda/code.ts";
 import { tensorMap } from "../../runtime/cuda/tensor-map.ts";
 import { nvrtc } from "../../runtime/nvrtc.ts";
 import { bytesFor, read } from "../host/run.ts";
-import { build, buildRunner, kept, mapInPairs } from "./build.ts";
+import { build, buildRunner, cacheFolder, mapInPairs } from "./build.ts";
 
 /** How kernels run: words of MOEC_EMULATOR, and the blocks that share the tasks. */
 export interface EmulationMode {
@@ -68,7 +68,7 @@ async function moduleOf(kernels: readonly PlanKernel[], header: string): Promise
   process.env["MOEC_EMULATOR"] = "check";
   const compiler = await nvrtc({ MOEC_LIBNVRTC: libnvrtc });
   const key = createHash("sha256").update(compiler.version).update(text).digest("hex").slice(0, 24);
-  const file = join(kept, `${key}.cubin`);
+  const file = join(cacheFolder, `${key}.cubin`);
   if (existsSync(file)) return file;
   const { cubin } = await compiler.compile({ name: "kernels.cu", text, architecture: "sm_90a", options: nvrtcOptions });
   writeFileSync(file, cubin);
@@ -80,7 +80,7 @@ export interface Run {
   readonly name: string;
   readonly sequence: Sequence;
   readonly stores: ReadonlyMap<string, NdArray>;
-  /** Byte that fills rows of no group, which points after a ragged_dot read for nothing; else reading them is told of. */
+  /** Byte that fills rows of no group, which points after a ragged_dot read for nothing. Not given: reading them is a finding. */
   readonly rest?: number;
 }
 /** The contents of the results and of the assigned stores, in that order, and what the emulator found. */

@@ -74,7 +74,7 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
       ? { ...x, data: x.data.map((e) => e * (1 + how.most * unit * (2 * how.draw.next() - 1))) }
       : x;
   /** Rounds to f32, as kernels store values: a tanh may then be exactly 1 where its neighbours are not, and its slope 0. */
-  const lying = (x: NdArray): NdArray =>
+  const asStored = (x: NdArray): NdArray =>
     how && !exact && x.dtype === "f32" ? { ...x, data: roundAll("f32", x.data) } : x;
   const aside = (x: NdArray): NdArray =>
     how && isFloat(x.dtype)
@@ -99,7 +99,7 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
       const dtype = dtypeOf(r.type);
       const data = made[i] ?? new Float64Array();
       const array = { dtype, shape: dims(r.type), data: exact && isFloat(dtype) ? data : roundAll(dtype, data) };
-      known.set(r, rounds(node) ? lying(noisy(array, unitOf(dtype) * (1 + depthOf(node) / 16))) : array);
+      known.set(r, rounds(node) ? asStored(noisy(array, unitOf(dtype) * (1 + depthOf(node) / 16))) : array);
       if (off && isFloat(dtype)) inexact.add(r);
     });
   }

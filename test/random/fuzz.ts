@@ -208,7 +208,7 @@ function generated(seed: string): Case {
   const drawn = randomRequests(seed);
   return {
     text: drawn.text,
-    note: JSON.stringify({ rows: drawn.rows, wishes: drawn.requests.length }),
+    note: JSON.stringify({ rows: drawn.rows, requests: drawn.requests.length }),
     run: (way, text = drawn.text) => checkGenerated({ ...drawn, text }, way),
   };
 }

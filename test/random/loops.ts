@@ -61,8 +61,8 @@ function source(l: Loop): Value {
   if (kind === 1) return b.matmul(g, b.cast(g, x, "f32"), l.param("f32", [shape[2] ?? 1, shape[2] ?? 1]));
   if (kind > 2) return x;
   const perm = draw.order(3);
-  const lies = perm.map((_, i) => shape[perm.indexOf(i)] ?? 1);
-  return b.transpose(g, l.param("f32", lies), perm);
+  const storedShape = perm.map((_, i) => shape[perm.indexOf(i)] ?? 1);
+  return b.transpose(g, l.param("f32", storedShape), perm);
 }
 
 type Act = (l: Loop, x: Value, h: Value) => Value;

@@ -1,4 +1,4 @@
-// Random products of matrices that lie in memory in all kinds of ways, with sizes around those of vectors and tiles. The same seed gives the same
+// Random products of matrices in all kinds of layouts, with sizes around those of vectors and tiles. The same seed gives the same
 // product.
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, NdArray, Value } from "../../compiler/graph/node.ts";
@@ -49,7 +49,7 @@ class Maker {
     this.given.set(name, values);
     return b.param(this.g, name, { dtype: "i32", shape: [values.length] });
   }
-  /** A matrix or a stack of matrices that lies in some way in memory; usually cast to f32. */
+  /** A matrix or a stack of matrices in some layout; usually cast to f32. */
   matrix(shape: Shape, depth = 0): Value {
     const names = Object.keys(operandLayouts).filter((name) => depth < 2 || name === "plain");
     const name = this.draw.of(names);
@@ -60,7 +60,7 @@ class Maker {
 }
 type OperandLayout = (m: Maker, shape: Shape, depth: number) => Value;
 const sized = (shape: Shape, axis: number, n: number): number[] => shape.with(axis, n);
-/** The ways in which an operand may lie in memory. */
+/** The layouts that an operand may have. */
 const operandLayouts: Readonly<Record<string, OperandLayout>> = {
   plain: (m, shape) => m.store(shape),
   turned: (m, shape, depth) => {

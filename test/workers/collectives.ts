@@ -1,4 +1,4 @@
-// One of the workers that test/collectives.test.ts starts: a plan of all that workers do together, against its definition. Fails with a stack.
+// One of the workers that test/collectives.test.ts starts: a plan of all collectives, against their definitions. Fails with a stack.
 import assert from "node:assert/strict";
 import { emitHost, hostHeader } from "../../compiler/emit/unit.ts";
 import { ndarray } from "../../compiler/graph/array.ts";

@@ -1,5 +1,5 @@
-// One of two or four workers that test/nccl.test.ts starts, each with a GPU of its own, as the emulator has them: what they do together, all and by
-// pairs, against its definition, in graphs and step by step. Fails with a stack.
+// One of two or four workers that test/nccl.test.ts starts, each with a GPU of its own, as the emulator has them: the collectives of all workers and
+// of pairs, against their definitions, in graphs and step by step. Fails with a stack.
 import assert from "node:assert/strict";
 import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
