@@ -170,20 +170,20 @@ test("tensors broadcast to what they are declared with", () => {
     [0, 2, 6, 0, 2, 6],
   );
 });
+const underIf = (
+  late: boolean,
+): string => `layer Leaf(D) { param w: f32[D] = 1 forward(x: f32[...S, D]) -> f32[...S, D] { return x * w } }
+  model M(D = 2, late = ${late}) {
+    experts: Leaf(D)[3]
+    if late { forward(x: f32[N, D], i: i32[N]) -> f32[N, D] { return experts[i](x) } }
+    else { forward(x: f32[N, D], i: i32[N]) -> f32[N, D] { return 2 * experts[i](x) } }
+  }`;
 test("experts are one stack of weights also where the method that calls them is under an `if`", () => {
-  const text = (
-    late: boolean,
-  ): string => `layer Leaf(D) { param w: f32[D] = 1 forward(x: f32[...S, D]) -> f32[...S, D] { return x * w } }
-    model M(D = 2, late = ${late}) {
-      experts: Leaf(D)[3]
-      if late { forward(x: f32[N, D], i: i32[N]) -> f32[N, D] { return experts[i](x) } }
-      else { forward(x: f32[N, D], i: i32[N]) -> f32[N, D] { return 2 * experts[i](x) } }
-    }`;
   for (const [late, out] of [
     [true, [1, 2, 3, 4]],
     [false, [2, 4, 6, 8]],
   ] as const) {
-    const o = run(text(late), {
+    const o = run(underIf(late), {
       inputs: {
         x: [
           [1, 2],
