@@ -9,13 +9,16 @@ const test = suite("models-attention");
 const folder = join(import.meta.dirname, "peers");
 
 const open = async (declaration: string, { target, precision }: PeerTarget): Promise<Executable> => {
+  const cross = declaration === "Cross";
   const { executable } = await compileProgram({
     path: join(folder, "attention.moe"),
     declaration,
-    sizes: declaration === "Cross" ? { B: 2, T: 6, N: 5 } : { B: 2, T: 6 },
+    sizes: cross ? { B: 2, T: 6, N: 5 } : { B: 2, T: 6 },
     target,
     precision,
-    entries: [{ method: "forward", name: "forward", sizes: {}, gradients: true }],
+    entries: [
+      { method: "forward", name: "forward", sizes: {}, gradients: true, ...(cross ? { inputs: ["place"] } : {}) },
+    ],
   });
   await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
   return executable;

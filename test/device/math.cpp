@@ -120,7 +120,7 @@ static void memory() {
   errors += sum_(v) != sum || count(mask) != yes || !any(mask) || any(v > 1e9f) || max_of(v) != fmaxf(x[LANES], x[LANES - 1]);
   v[LANES - 2] = NOT_A_NUMBER;
   errors += max_of(v) == max_of(v) || min_of(v) == min_of(v);
-  alignas(64) f32 far[LANES]; stream(vf{}, far, ld(vf{}, x)); fence();
+  alignas(64) f32 far[LANES]; st_nontemporal(vf{}, far, ld(vf{}, x)); fence();
   errors += memcmp(far, x, sizeof far) != 0;
   // Known answers of Random123's kat_vectors for threefry2x32-20.
   errors += (u32)threefry(0, 0, 0, 0).x0 != 0x6b200159u || (u32)threefry(0x13198a2e, 0x03707344, 0x243f6a88, (i32)0x85a308d3).x0 != 0xc4923a9cu;
@@ -135,7 +135,7 @@ static void asked() {
   for (ix loops = 2; loops <= 9; loops++) {
     int times[n / line] = {};
     for (ix loop = 0; loop < loops; loop++) for (ix j = 0; j < n; j += LANES) {
-      const Asked a = next_part(n, j, loop, loops);
+      const Prefetch a = prefetch_share(n, j, loop, loops);
       if (a.bytes == 0) continue;
       const ix at = j + a.bytes / 4 - n;
       if (at < 0 || at >= n) errors++; else times[at / line] += a.times;
