@@ -93,7 +93,7 @@ test("lanes read what lies apart in memory: of each type, to the end of a row, b
     kernelsOf(sequences)
       .map(({ text }) => text)
       .join(),
-    /lane\(v, [^;]*, 5\)/,
+    /iota\(v, [^;]*, 5\)/,
   );
   compareWidths("apart", graphs, sequences);
 });

@@ -67,8 +67,8 @@ test("only where the CPU has such units, and only products large enough for it t
     [32, 32, 15],
   ] as const)
     assert.not.ok(isSplit(m, k, n), `${m} x ${k} x ${n}`);
-  for (const word of ["split_rows<3>", "split_steps<3>", "Strip<"]) assert.ok(text(splitAll).includes(word), word);
-  for (const word of ["split_rows<1>", "split_steps<1>", "Strip<"])
+  for (const word of ["split_rows<3>", "split_steps<3>", "StripAcc<"]) assert.ok(text(splitAll).includes(word), word);
+  for (const word of ["split_rows<1>", "split_steps<1>", "StripAcc<"])
     assert.ok(text(splitAll, "bf16").includes(word), word);
   assert.match(text(splitAndCut), /\bAcc<32, 128>/);
 });
