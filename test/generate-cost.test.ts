@@ -7,6 +7,8 @@ import { loadFile } from "../compiler/check/index.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Entry, Plan } from "../compiler/plan/plan.ts";
+import { generateEntries } from "../runtime/generate-entries.ts";
+import { readProgram } from "../runtime/program.ts";
 
 const test = suite("generate-cost");
 const models = join(import.meta.dirname, "..", "stdlib", "models");
@@ -127,5 +129,10 @@ test("without top-p and top-k no row is searched; with them it is not sorted, an
     plans.map((plan, i) => kernels(plan, tokens[i] ?? assert.fail()).some((n) => n.startsWith(word)));
   assert.deepEqual(has("cutoff"), [false, true, true]);
   assert.deepEqual([has("sort"), has("scan")].flat().includes(true), false);
+});
+test("the inputs of sampling that are asked for are compiled, and only those", () => {
+  const program = readProgram("examples/gpt-moe.moe");
+  for (const sampling of [[], ["top_p"], ["top_p", "top_k"]] as const)
+    for (const entry of generateEntries(program, "GptMoE", { sampling })) assert.deepEqual(entry.inputs, sampling);
 });
 test.run();
