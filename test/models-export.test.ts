@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { exportModel } from "../runtime/import/export.ts";
 import { importModel } from "../runtime/import/import-model.ts";
-import { openTransformers } from "../runtime/import/weights.ts";
-import { readSafetensors, type Tensor, writeSafetensors } from "../runtime/index.ts";
+import { openTransformers, readJson, weightFiles } from "../runtime/import/weights.ts";
+import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
+import { Copies } from "../runtime/names.ts";
 import { runEntry } from "../runtime/run.ts";
 import { convert } from "../runtime/tensor.ts";
 import { train } from "../runtime/train.ts";
@@ -40,6 +41,20 @@ async function logits(program: string, params: string): Promise<Tensor | undefin
   return (await runEntry({ program, entry: "Imported", params, input, target: "reference" })).get("0");
 }
 
+/** A copy of a folder of transformers', with its config.json and the weights of each of its files changed. */
+function changed(name: string, change: object, weights: (tensors: Map<string, Tensor>) => void): string {
+  const like = temporaryFolder();
+  cpSync(join(hf, name), like, { recursive: true });
+  const config = join(like, "config.json");
+  writeFileSync(config, JSON.stringify({ ...readJson(config), ...change }));
+  for (const path of weightFiles(like)) {
+    const tensors = readSafetensors(path);
+    weights(tensors);
+    writeSafetensors(path, tensors);
+  }
+  return like;
+}
+
 for (const name of readdirSync(hf))
   test(`${name}: imported and exported, it is as it was`, async () => {
     const like = join(hf, name);
@@ -65,22 +80,43 @@ for (const name of ["gpt_oss", "granitemoe", "deepseek_v3", "qwen3_next"])
   });
 
 test("a head that shared the embedding's table and was trained is written by itself", async () => {
-  const like = temporaryFolder();
-  cpSync(join(hf, "gemma2"), like, { recursive: true });
-  const weights = join(like, "model.safetensors");
-  const bf16 = new Map([...readSafetensors(weights)].map(([name, t]) => [name, convert(t, "bf16")]));
-  writeSafetensors(weights, bf16);
+  const like = changed("gemma2", {}, (tensors) => {
+    for (const [name, t] of tensors) tensors.set(name, convert(t, "bf16"));
+  });
   const run = await imported(like);
   const { out, untied } = exported(await trained(run), like);
   assert.equal(untied, true);
   const head = readSafetensors(join(out, "model.safetensors")).get("lm_head.weight");
-  const table = bf16.get("model.embed_tokens.weight");
+  const table = readSafetensors(join(like, "model.safetensors")).get("model.embed_tokens.weight");
   assert.equal(head?.dtype, "bf16");
   assert.deepEqual(head.shape, table?.shape);
   assert.equal(openTransformers(out).tied, false);
   await imported(out);
 });
 
+test("a head that is written by itself is in the index of several files", async () => {
+  const like = changed("olmoe", { tie_word_embeddings: true }, (tensors) => void tensors.delete("lm_head.weight"));
+  const index = "model.safetensors.index.json";
+  const { weight_map: map, ...rest } = readJson(join(like, index)) as { weight_map: Record<string, string> };
+  const { "lm_head.weight": _, ...others } = map;
+  writeFileSync(join(like, index), JSON.stringify({ ...rest, weight_map: others }));
+  const run = await imported(like);
+  const { out, untied } = exported(await trained(run), like);
+  assert.equal(untied, true);
+  const written = (readJson(join(out, index)) as { weight_map: Record<string, string> }).weight_map;
+  const file = written["lm_head.weight"] ?? assert.fail();
+  assert.ok(readSafetensors(join(out, file)).has("lm_head.weight"));
+  assert.equal(file, written["model.embed_tokens.weight"]);
+});
+test("copies of an array are stacked in order, and only if none is missing", () => {
+  const copy = (x: number): Tensor => tensor("f32", [2], [x, x]);
+  const of = (...indices: number[]): Copies => new Copies(new Map(indices.map((i) => [`experts.${i}.w`, copy(i)])));
+  assert.deepEqual([...(of(2, 0, 1).take("experts.w")?.data ?? [])], [0, 0, 1, 1, 2, 2]);
+  assert.equal(of(0, 2).take("experts.w"), null);
+  const two = of(0, 1);
+  two.take("experts.1.w");
+  assert.deepEqual(two.unused(), ["experts.0.w"]);
+});
 test("what does not fit is a Problem, and nothing is written", async () => {
   const like = join(hf, "olmoe");
   const run = await imported(like);
@@ -92,6 +128,12 @@ test("what does not fit is a Problem, and nothing is written", async () => {
   await assertProblem(to(join(hf, "mixtral")), "", "--like");
   await assertProblem(to(temporaryFolder()), "no config.json", "save_pretrained");
   await assertProblem(to(like, temporaryFolder()), "no checkpoint", "a run");
+  const wide = changed("olmoe", {}, (tensors) => {
+    if (tensors.has("model.norm.weight")) tensors.set("model.norm.weight", tensor("f32", [3], [1, 2, 3]));
+  });
+  await assertProblem(to(wide), "model.norm.weight", "--like");
+  const fewer = changed("olmoe", {}, (tensors) => void tensors.delete("model.norm.weight"));
+  await assertProblem(to(fewer), "the run has `norm.weight`", "--like");
   assert.ok(!existsSync(out));
   exportModel({ folder: run, like, out, warn });
   await assertProblem(to(like), "exists already", "--out");

@@ -38,6 +38,7 @@ const models: Readonly<Record<string, Handle | undefined>> = moe`
       let y = where(mask[..., new], mixture(x, mask), 0)
       loss y = sum(y * seed)
       metric rows_y = y
+      metric idle_y = where(mask[..., new], 0, mixture(x, mask))
       optimize with Sgd()
     }
   }
@@ -113,7 +114,9 @@ function compared({ losses, metrics, gradients }: Outcome, layout: Layout | null
   const rows = (name: string, t: Tensor): Tensor => (layout && /^rows_|^input\./.test(name) ? realRows(t, layout) : t);
   return new Map([
     ...[...losses].map(([name, x]): [string, Tensor] => [`loss ${name}`, tensor("f64", [], [x])]),
-    ...[...metrics, ...gradients].map(([name, t]): [string, Tensor] => [name, rows(name, t)]),
+    ...[...metrics, ...gradients]
+      .filter(([name]) => !name.startsWith("idle_"))
+      .map(([name, t]): [string, Tensor] => [name, rows(name, t)]),
   ]);
 }
 const wavy = (t: Tensor, seed: number): Tensor => ({ ...t, data: t.data.map((_, i) => Math.sin(seed + 1 + 3 * i)) });
@@ -157,4 +160,11 @@ for (const name of names)
 for (const name of ["Mixture", "Choice"])
   test(`${name} on the host`, () =>
     unchanged(name, "scattered", { target: "host", evaluates: drawing.includes(name) }));
+for (const name of ["Mixture", "OneArgument"])
+  test(`${name}: no expert sees a padded row, so it gets nothing`, async () => {
+    const layout = layouts.scattered;
+    const { result } = await outcome(models[name], inputs(layout), { target: "reference", evaluates: true });
+    const y = numbers(result.metrics.get("idle_y") ?? assert.fail());
+    assert.ok(y.length > 0 && y.every((x) => x === 0));
+  });
 test.run();

@@ -1,14 +1,14 @@
 // `moec export`: writes the weights of a run as transformers names and lays them out, after the folder that the model was imported from.
 import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { Problem } from "../../compiler/diagnostic.ts";
+import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { newestCheckpoint } from "../checkpoint.ts";
 import type { Tensor } from "../executable.ts";
 import { makeFolder, readBytes, syncFolder, writeFlushed } from "../files.ts";
 import { Copies } from "../names.ts";
 import { readSafetensors, safetensorsChunks } from "../safetensors.ts";
-import { convert, count, fromNumbers, sameShape, sameValues, showShape, transposed, zeros } from "../tensor.ts";
+import { convert, count, sameShape, sameValues, showShape, transposed, zeros } from "../tensor.ts";
 import type { Json } from "./family.ts";
 import { embedding, head, openTransformers, oursOf, readJson, type TransformersModel, weightFiles } from "./weights.ts";
 
@@ -85,13 +85,17 @@ class Exporter {
     }
     return tensors;
   }
+  /** What transformers calls one of our tensors. */
   #nameOf(ours: string): string {
-    const [name = ""] = Object.entries(this.#like.family.names).find(([, to]) => [to].flat().includes(ours)) ?? [];
+    const { names, type } = this.#like.family;
+    const [name] = Object.entries(names).find(([, to]) => [to].flat().includes(ours)) ?? [];
+    if (name === undefined) throw new Bug(`the family ${type} has no name for ${ours}`);
     return name;
   }
   /** Their tensor made of ours: `oursOf`, applied to the indices of its elements, says where each of ours belongs. */
   #theirs(name: string, like: Tensor, file: string): Tensor {
-    const places = fromNumbers("i32", like.shape, Int32Array.from(like.data.keys()));
+    const places = zeros("i32", like.shape);
+    for (let i = 0; i < places.data.length; i++) places.data[i] = i;
     const parts = oursOf(name, places, this.#like.family, file);
     if (parts.length === 0) return like;
     const whole = zeros(like.dtype, like.shape);
@@ -100,7 +104,7 @@ class Exporter {
       if (!sameShape(t.shape, shape))
         throw this.#unlike(`\`${ours}\` is ${showShape(t.shape)}, and \`${name}\` of ${file} ${showShape(shape)}`);
       const values = convert(t, like.dtype).data;
-      for (const [i, place] of data.entries()) whole.data[place] = values[i] ?? 0;
+      for (let i = 0; i < data.length; i++) whole.data[data[i] ?? 0] = values[i] ?? 0;
     }
     return whole;
   }
