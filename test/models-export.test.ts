@@ -108,12 +108,12 @@ test("a head that is written by itself is in the index of several files", async 
   assert.ok(readSafetensors(join(out, file)).has("lm_head.weight"));
   assert.equal(file, written["model.embed_tokens.weight"]);
 });
+const copies = (...indices: number[]): Copies =>
+  new Copies(new Map(indices.map((i) => [`experts.${i}.w`, tensor("f32", [2], [i, i])])));
 test("copies of an array are stacked in order, and only if none is missing", () => {
-  const copy = (x: number): Tensor => tensor("f32", [2], [x, x]);
-  const of = (...indices: number[]): Copies => new Copies(new Map(indices.map((i) => [`experts.${i}.w`, copy(i)])));
-  assert.deepEqual([...(of(2, 0, 1).take("experts.w")?.data ?? [])], [0, 0, 1, 1, 2, 2]);
-  assert.equal(of(0, 2).take("experts.w"), null);
-  const two = of(0, 1);
+  assert.deepEqual([...(copies(2, 0, 1).take("experts.w")?.data ?? [])], [0, 0, 1, 1, 2, 2]);
+  assert.equal(copies(0, 2).take("experts.w"), null);
+  const two = copies(0, 1);
   two.take("experts.1.w");
   assert.deepEqual(two.unused(), ["experts.0.w"]);
 });
