@@ -220,6 +220,16 @@ test("an elementwise op of rows that were all exchanged before is done where the
   const moved = movedBy(b.add(builder, result, b.sum(builder, sums, [0])), () => sharded(0, evenSharding(2)));
   assert.is(moved["exchange"], 8 * 3 + 8 + 4 * 3); // x and the scores there, the products back
 });
+test("a long chain of values that are each read twice is exchanged once; it is not searched once for each path", () => {
+  const by = b.route(builder, b.param(builder, "index", type("i32", [8])), 4);
+  const param = (name: string, shape: readonly number[]): Value => b.param(builder, name, type("f32", shape));
+  let x = b.dispatch(builder, param("rows of x", [8, 3]), by);
+  for (let i = 0; i < 60; i++) x = b.mul(builder, x, b.add(builder, x, 1)); // 2^60 paths: without a memory this never ends
+  const product = b.raggedDot(builder, x, param("matrices", [4, 3, 3]), by.offsets);
+  const result = b.sum(builder, b.combine(builder, product, by), [0]);
+  const moved = movedBy(result, () => sharded(0, evenSharding(2)));
+  assert.is(moved["exchange"], 8 * 3 + 4 * 3); // the last of the chain there, the products back
+});
 
 interface Asked extends Sharing {
   readonly program: Loaded;

@@ -77,6 +77,8 @@ interface Known {
   readonly value: Value;
   readonly place: Placement;
 }
+/** What a conversion found of each value by placement: without it, values that are read twice would be searched exponentially often. */
+type Found = Map<string, Value | null>;
 class Partition implements Workers {
   readonly count: number;
   private readonly g: Builder;
@@ -120,29 +122,41 @@ class Partition implements Workers {
   private convert(v: Value, { value, place: from }: Known, place: Placement): Value {
     if (from.kind === "routing") return this.convertRoutingResult(v, from.by, place);
     return (
-      this.rebroadcast(v, from, place) ?? this.recompute(v, from, place) ?? this.resharder.convert(value, from, place)
+      this.rebroadcast(v, from, place) ??
+      this.recompute(v, from, place, new Map()) ??
+      this.resharder.convert(value, from, place)
     );
   }
   /** Recomputes an elementwise op in `place` if its operands are all available there, instead of exchanging its result; else null. */
-  private recompute({ node, index }: Value, from: Placement, place: Placement): Value | null {
+  private recompute({ node, index }: Value, from: Placement, place: Placement, found: Found): Value | null {
     if (!isSharded(from) || !isSharded(place) || !needsExchange(from, place) || node.op.lower !== "point") return null;
     if (node.op.name === "random" || node.op.name === "after") return null;
     const to = sharded(place.axis, place.sharding);
-    const own = node.args.map((a) => this.available(a, to)).filter((v) => v !== null);
-    if (own.length < node.args.length) return null;
+    const own: Value[] = [];
+    for (const a of node.args) {
+      const value = this.available(a, to, found);
+      if (value === null) return null;
+      own.push(value);
+    }
     return this.resharder.convert(nth(this.g.add(node.op, own, node.attrs).results, index), to, place);
   }
-  /** `v` in a placement that it has, or that it was converted to before; null: it was not. */
-  private available(v: Value, place: Sharded): Value | null {
+  /** `v` in a placement that it has, that it was converted to before, or that it can be recomputed in; else null. */
+  private available(v: Value, place: Sharded, found: Found): Value | null {
     const { value, place: from } = this.of(v);
     if (samePlacement(from, place)) return value;
-    const { op, args, attrs, results } = v.node;
-    if (op.name !== "broadcast") return this.made.get(v)?.get(placementKey(place)) ?? this.recompute(v, from, place);
-    const { axes } = attrs as OpAttrs["broadcast"];
-    const axis = axes.indexOf(place.axis);
-    const own =
-      axis < 0 ? this.convertTo(nth(args, 0), replicated) : this.available(nth(args, 0), sharded(axis, place.sharding));
-    return own && b.broadcast(this.g, own, localShape(dims(nth(results, 0).type), place, this), axes);
+    const key = `${v.node.id} ${v.index} ${placementKey(place)}`;
+    const known = this.made.get(v)?.get(placementKey(place)) ?? found.get(key);
+    if (known !== undefined) return known;
+    const isBroadcast = v.node.op.name === "broadcast";
+    const own = isBroadcast ? this.broadcastAvailable(v, place, found) : this.recompute(v, from, place, found);
+    found.set(key, own);
+    return own;
+  }
+  private broadcastAvailable({ node, type }: Value, place: Sharded, found: Found): Value | null {
+    const { axes } = node.attrs as OpAttrs["broadcast"];
+    const [x, axis] = [nth(node.args, 0), axes.indexOf(place.axis)];
+    const own = axis < 0 ? this.convertTo(x, replicated) : this.available(x, sharded(axis, place.sharding), found);
+    return own && b.broadcast(this.g, own, localShape(dims(type), place, this), axes);
   }
   /** A sharded broadcast is made anew from its operand, which is smaller to move; null: it is no sharded broadcast. */
   private rebroadcast({ node, type }: Value, from: Placement, place: Placement): Value | null {
