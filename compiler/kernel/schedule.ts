@@ -1,5 +1,6 @@
 // Schedules: how a contraction is cut into tasks and blocks, as data; and `Choices`, all that a target decides about kernels. No schedule changes a
 // bit of a result: the sum over the depth is always in order.
+import type { FuseOptions } from "../transform/fuse.ts";
 import { roundUp } from "./expr.ts";
 import type { OperandForm } from "./ir.ts";
 
@@ -65,8 +66,8 @@ export interface AttentionTile {
   /** The gradients of keys and of values are computed in two passes, as registers do not hold both. */
   readonly separatePasses?: boolean;
 }
-/** What a target decides about kernels and regions. Optional fields that are not given are not used, or have the default that is stated. */
-export interface Choices {
+/** What a target decides about regions and kernels. Optional fields that are not given are not used, or have the default that is stated. */
+export interface Choices extends FuseOptions {
   /** Where a loop's kernels get pointers to the step they use, these are aligned to so many bytes. */
   readonly pointerAlignment: number;
   contraction(c: Contraction): Schedule;
@@ -91,26 +92,6 @@ export interface Choices {
    * backward is one kernel if there are at least `heads` heads of keys, and dk and dv of one have at most `maxGradients` elements.
    */
   readonly transposed?: Readonly<Record<"queries" | "few" | "heads" | "maxGradients", number>>;
-  /**
-   * The number of columns that a contraction's epilogue sums into one partial sum; a later kernel adds these. If not given, epilogues make no row
-   * sums.
-   */
-  readonly sums?: number;
-  /** Whether an epilogue may contain sums over gathered rows, which it reads a few columns at a time; true if not given. */
-  readonly gathers?: boolean;
-  /** How many products of one left operand with parts of one tensor become one kernel; if not given, as many as `operands` says. */
-  readonly parts?: number;
-  /**
-   * Whether to compute reductions of rows inside the kernel that reads them, given the rows (tasks) and the elements in all; if not given, as on the
-   * host.
-   */
-  readonly foldsInside?: (rows: number, elements: number) => boolean;
-  /** Regions over rows of at most so many elements may be merged even if there are few rows, and so few tasks; 256 if not given. */
-  readonly rowOfFew?: number;
-  /** Regions of at most so many elements are merged with others that read the same values; if not given, none are. */
-  readonly small?: number;
-  /** How many contractions of the same rows become one kernel, given the number of rows; two if not given. */
-  readonly operands?: (rows: number) => number;
   /** The padded length of a row of temporaries and prepared stores, in elements, given the bytes of an element; if not given, rows are not padded. */
   readonly pitch?: (columns: number, bytes: number) => number;
   /**

@@ -61,19 +61,20 @@ const fewRows = 64;
 const shortRows = 256;
 
 export interface MergeOptions {
-  /** If given, the epilogue of a contraction may sum over rows, in partial sums of this many columns each. */
-  readonly sums?: number;
-  /** Whether an epilogue may add up gathered rows; false where reading a strip of columns of scattered rows is slow. True if not given. */
-  readonly gathers?: boolean;
   /**
-   * How many products of one left operand one kernel may make, if their right operands are slices of one tensor; `operands` decides if not given.
+   * The number of columns that a contraction's epilogue sums into one partial sum; a later kernel adds these. If not given, epilogues make no row
+   * sums.
    */
+  readonly sums?: number;
+  /** Whether an epilogue may contain sums over gathered rows, which it reads a few columns at a time; true if not given. */
+  readonly gathers?: boolean;
+  /** How many products of one left operand with parts of one tensor become one kernel; if not given, as many as `operands` says. */
   readonly parts?: number;
-  /** The longest row, in elements, for which a task per row is fine however few rows there are. */
+  /** Regions over rows of at most so many elements may be merged even if there are few rows, and so few tasks; 256 if not given. */
   readonly rowOfFew?: number;
-  /** Regions with at most this many elements may merge when they share any input, as a launch would take longer than their work. */
+  /** Regions of at most so many elements are merged with others that read the same values; if not given, none are. */
   readonly small?: number;
-  /** How many contractions that share their left operand one kernel may make, given their number of rows; 2 if not given. */
+  /** How many contractions of the same rows become one kernel, given the number of rows; two if not given. */
   readonly operands?: (rows: number) => number;
 }
 /** Merges `parts`, which are in topological order, as are the regions returned. `results`: values that must be in memory. */
