@@ -91,8 +91,8 @@ function spanOf(steps: readonly Step[], times: StepTimes | undefined, world: Wor
 /** The bytes that each worker sends: of a sum its part of what others add up, and what it has added up. */
 function sentBy(step: Step, { buffers }: Plan): number {
   if (step.kind !== "collective") return 0;
-  const { together, args } = step.collective;
-  const { workers: count = 1, name, rows = 1 } = together;
+  const { op, args } = step.collective;
+  const { workers: count, name, rows = 1 } = op;
   const operands = args
     .slice(0, name === "exchange" ? (args.length - 1) / 2 : args.length / 2)
     .map((i) => bytesOf(buffers[i]));
@@ -105,7 +105,7 @@ function sentBy(step: Step, { buffers }: Plan): number {
     case "all_to_all":
       return (bytes * (count - 1)) / count;
     case "exchange":
-      return (bytes * (Math.min(rows, together.length ?? rows) / rows) * (count - 1)) / count;
+      return (bytes * (Math.min(rows, op.length ?? rows) / rows) * (count - 1)) / count;
   }
 }
 const bytesOf = (buffer: PlanBuffer | undefined): number => buffer?.bytes ?? 0;

@@ -132,7 +132,7 @@ const workerInvariant = ({ target, entries, buffers, kernels }: Plan): readonly 
 const describeCollective = (step: Step, buffers: Plan["buffers"]): readonly object[] =>
   step.kind === "collective"
     ? [
-        step.collective.together,
+        step.collective.op,
         ...step.collective.args.map((i) => ({ shape: buffers[i]?.shape, layout: buffers[i]?.layout })),
       ]
     : [];

@@ -59,7 +59,7 @@ function stepInfo(plan: Plan, step: Step): Described {
   }
   const { phase, flops, bytes, args } = step.kind === "launch" ? step.launch : step.collective;
   const known = { phase, flops, bytes, operands: args.map(shown) };
-  if (step.kind === "collective") return { ...known, kernel: step.collective.together.name, tasks: 1, lines: [] };
+  if (step.kind === "collective") return { ...known, kernel: step.collective.op.name, tasks: 1, lines: [] };
   const { name = "", origins = [] } = plan.kernels[step.launch.kernel] ?? {};
   return { ...known, kernel: name, tasks: step.launch.tasks, lines: origins };
 }

@@ -1,7 +1,14 @@
 // The `Executable` of a plan that the addon has loaded, on the host or on CUDA: maps store names to buffers, checks inputs, collects results.
 import { Problem } from "../compiler/diagnostic.ts";
 import { isRuntimeInput, runtimeInputs } from "../compiler/graph/node.ts";
-import { buffersOf, type Entry, type Plan, type PlanBuffer, type Step } from "../compiler/plan/plan.ts";
+import {
+  buffersOf,
+  type CollectiveOp,
+  type Entry,
+  type Plan,
+  type PlanBuffer,
+  type Step,
+} from "../compiler/plan/plan.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
 import {
   type Executable,
@@ -16,7 +23,7 @@ import {
   storeOfInput,
   type Tensor,
 } from "./executable.ts";
-import type { Executor, NativeBuffer, NativeStep, StepTimes } from "./native.ts";
+import type { Executor, NativeBuffer, NativeCollective, NativeStep, StepTimes } from "./native.ts";
 import { numbers, requireFit, zeros } from "./tensor.ts";
 
 export interface ExecuteOptions {
@@ -43,12 +50,18 @@ export function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer
     panels: layout.kind === "panels",
   };
 }
-export function nativeStep(step: Step): NativeStep {
+export function nativeStep(step: Step, small = false): NativeStep {
   const args = buffersOf(step);
-  if (step.kind === "copy") return { kernel: -1, args, tasks: 0 };
-  if (step.kind === "collective") return { kernel: -2, args, tasks: 1, together: step.collective.together };
-  return { kernel: step.launch.kernel, args, tasks: step.launch.tasks };
+  if (step.kind === "copy") return { kernel: -1, args, tasks: 0, small };
+  if (step.kind === "collective")
+    return { kernel: -2, args, tasks: 1, small, collective: nativeCollective(step.collective.op) };
+  return { kernel: step.launch.kernel, args, tasks: step.launch.tasks, small };
 }
+const collectiveDefaults = { fn: "", back: false, rows: 0, length: 0, groups: 1, stride: 1 };
+const nativeCollective = (op: CollectiveOp): NativeCollective => ({
+  ...collectiveDefaults,
+  ...op,
+});
 
 export const cancelledProblem = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
 /** Names of an entry's inputs that the caller gives, without hidden ones (the step, the random key). */

@@ -200,7 +200,14 @@ function addressOf({ rows, cols, pitch, panels }: Form, i: number): number {
   const panel = Math.floor(row / rows) * Math.ceil(cols / pitch) + Math.floor(c / pitch);
   return (panel * rows + (row % rows)) * pitch + (c % pitch);
 }
-const copy = (from: number, to: number) => ({ kernel: -1, args: [from, to], tasks: 0 });
+const copy = (from: number, to: number) => ({
+  kernel: -1,
+  args: [from, to],
+  tasks: 0,
+  small: false,
+  maps: [],
+  writes: [],
+});
 const sameNumbers = (a: Float32Array, b: Float32Array): boolean =>
   Buffer.from(a.buffer).equals(Buffer.from(b.buffer)) && a.length === b.length;
 
@@ -228,6 +235,7 @@ for (const form of forms) {
       device: 0,
       bytes: 2 * own.bytes + other.bytes,
       graphs: true,
+      nccl: "",
       buffers: [own, placed(memory, 0), other, again],
       kernels: [],
       entries: [{ steps: [copy(0, 2), copy(2, 3)] }],
@@ -255,7 +263,7 @@ for (const form of forms) {
 test("offsets and sizes pass 4 GiB", () => {
   const far = { ...placed({ rows: 1, cols: 3, pitch: 3 }, 2 ** 33 + 64) };
   const { CudaExecutor } = native();
-  const spec = { driver: library, device: 0, graphs: true, kernels: [], entries: [] };
+  const spec = { driver: library, device: 0, graphs: true, nccl: "", kernels: [], entries: [] };
   const executor = new CudaExecutor({ ...spec, bytes: 2 ** 33 + 4096, buffers: [far] });
   executor.fill(2 ** 33, 4096, 0xff);
   executor.write(0, Float32Array.of(1, 2, 3));

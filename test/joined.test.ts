@@ -14,7 +14,7 @@ const makes = (to: VirtualBuffer, ...from: readonly VirtualBuffer[]): VirtualLau
   launch(`make_${to.name}`, "", [...from.map(read), write(to)]);
 const sums = (from: VirtualBuffer, to: VirtualBuffer, fn: "sum" | "max" = "sum"): VirtualLaunch => ({
   ...makes(to),
-  kernel: { name: "all_reduce", dtype: "f32", fn },
+  kernel: { name: "all_reduce", dtype: "f32", fn, workers: 2 },
   args: [pointwise(from), write(to)],
   bytes: 100,
 });

@@ -326,7 +326,7 @@ test("what CUDA moves is read under its reshapes, without gaps; of stores with l
         ? (plan.kernels[step.launch.kernel]?.name.replace(/_\w{8}$/, "") ?? "?")
         : step.kind === "copy"
           ? "copy"
-          : step.collective.together.name,
+          : step.collective.op.name,
     ),
   );
   const adds = Array.from({ length: 5 }, () => "add");

@@ -138,7 +138,7 @@ test("a process that ends without an error says so to those that go on; within a
 /** What a worker tells the others of a plan whose only sum lies so. */
 async function toldOf(layout: Layout, say = alike): Promise<string> {
   const buffer = { name: "slope", dtype: "f32", shape: [16, 128], layout, offset: 0, bytes: 8192 };
-  const collective = { together: { name: "all_reduce", dtype: "f32", fn: "sum" }, args: [0, 0] };
+  const collective = { op: { name: "all_reduce", dtype: "f32", fn: "sum" }, args: [0, 0] };
   const plan = { entries: [{ name: "train", steps: [{ kind: "collective", collective }] }], buffers: [buffer] };
   const told: string[] = [];
   const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), say(own)));

@@ -64,12 +64,12 @@ export interface OuterRouting {
 
 /**
  * The workers (processes) that take part in a collective: all of them, or each group separately. A group has `workers` ranks, with a stride of
- * `apart` (default 1). There are `groups` such groups (default 1), and every worker is in exactly one.
+ * `stride` (default 1). There are `groups` such groups (default 1), and every worker is in exactly one.
  */
 export interface Group {
   readonly workers: number;
   readonly groups?: number;
-  readonly apart?: number;
+  readonly stride?: number;
 }
 /**
  * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r has part r % parts. rows: the axis has the rows

@@ -32,13 +32,13 @@ const perGroup =
     return made;
   };
 /** The ranks of each group, where there are `count` workers in all. */
-function groups(count: number, { workers, apart = 1 }: Group): number[][] {
+function groups(count: number, { workers, stride = 1 }: Group): number[][] {
   const all = fromTo(0, count);
-  const firsts = all.filter((w) => Math.floor(w / apart) % workers === 0);
-  return firsts.map((first) => Array.from({ length: workers }, (_, i) => first + i * apart));
+  const firsts = all.filter((w) => Math.floor(w / stride) % workers === 0);
+  return firsts.map((first) => Array.from({ length: workers }, (_, i) => first + i * stride));
 }
-const showGroup = ({ workers, groups, apart }: Group): string =>
-  `workers=${workers}${groups === undefined ? "" : ` groups=${groups}`}${apart === undefined ? "" : ` apart=${apart}`}`;
+const showGroup = ({ workers, groups, stride }: Group): string =>
+  `workers=${workers}${groups === undefined ? "" : ` groups=${groups}`}${stride === undefined ? "" : ` stride=${stride}`}`;
 
 export const all_gather = define<"all_gather">({
   name: "all_gather",

@@ -8,11 +8,11 @@ export type Sharded = Extract<Placement, { kind: "sharded" }>;
 export const replicated: Placement = { kind: "replicated" };
 export const evenSharding = (parts: number): AxisSharding => ({ kind: "even", parts });
 export const sharded = (axis: number, sharding: AxisSharding): Sharded => ({ kind: "sharded", axis, sharding });
-/** `count` workers in groups of `n`, the ranks of a group `apart`. */
-export const groupsOf = (count: number, n: number, apart = 1): Group => ({
+/** `count` workers in groups of `n`, the ranks of a group with a stride of `stride`. */
+export const groupsOf = (count: number, n: number, stride = 1): Group => ({
   workers: n,
   ...(n === count ? {} : { groups: count / n }),
-  ...(apart === 1 || n === 1 ? {} : { apart }),
+  ...(stride === 1 || n === 1 ? {} : { stride }),
 });
 export const isSharded = (p: Placement): p is Sharded => p.kind === "sharded";
 /** A sharding along an axis that will be summed over: padding rows must be zero. */
@@ -35,7 +35,7 @@ export function placementKey(p: Placement): string {
     case "replicated":
       return "replicated";
     case "partial":
-      return `partial ${p.fn} ${p.group.workers} ${p.group.apart ?? 1} ${placementKey(p.of)}`;
+      return `partial ${p.fn} ${p.group.workers} ${p.group.stride ?? 1} ${placementKey(p.of)}`;
     case "routing":
       return `routing ${p.by.id} ${p.owned}`;
     case "sharded":

@@ -118,7 +118,7 @@ class ArenaPlanner {
     const work = { ...rest, args: rest.args.map((arg) => this.#bufferAt(find(arg.buffer), arg.byteOffset ?? 0)) };
     return isKernel(kernel)
       ? { kind: "launch", launch: { ...work, kernel: this.kernels.add(kernel), tasks } }
-      : { kind: "collective", collective: { ...work, together: kernel } };
+      : { kind: "collective", collective: { ...work, op: kernel } };
   }
   /** The index of the buffer that begins `byteOffset` bytes after that of `index`; made if it does not exist yet. */
   #bufferAt(index: number, byteOffset: number): number {

@@ -79,7 +79,7 @@ interface Launch extends Work {
  * A collective: the op `name` of ops/collectives.ts with these attributes. `dtype`: of the data. Of an exchange, `rows` is the number of rows of the
  * operand, `length` that of the result, and `back` its direction.
  */
-export interface CollectiveOp extends Partial<Group> {
+export interface CollectiveOp extends Group {
   readonly name: "all_gather" | "all_reduce" | "all_to_all" | "exchange";
   readonly dtype: DType;
   readonly fn?: "sum" | "max" | "min";
@@ -89,7 +89,7 @@ export interface CollectiveOp extends Partial<Group> {
 }
 /** `args`: the buffers read, then those written. They are contiguous; those of an all_reduce need only have one layout. */
 interface Collective extends Work {
-  readonly together: CollectiveOp;
+  readonly op: CollectiveOp;
 }
 /**
  * Whether a launch is so small (a microsecond or two on one thread of the host) that dividing it among threads, and moving its data to their caches,

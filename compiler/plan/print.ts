@@ -55,16 +55,16 @@ function showStep(plan: Plan, step: Step): string {
     .map((a) => nameOf(plan, a))
     .join(", ");
   if (step.kind === "collective")
-    return `${showCollective(step.collective.together)}(${args}), ${showGroups(step.collective.together)}`;
+    return `${showCollective(step.collective.op)}(${args}), ${showGroups(step.collective.op)}`;
   const { kernel, tasks } = step.launch;
   return `${plan.kernels[kernel]?.name ?? "?"}(${args}), ${tasks} tasks`;
 }
 const showCollective = ({ name, fn, back }: CollectiveOp): string =>
   `${name}${fn ? `_${fn}` : ""}${back ? "_back" : ""}`;
-const showGroups = ({ workers = 0, groups, apart }: CollectiveOp): string =>
+const showGroups = ({ workers, groups, stride }: CollectiveOp): string =>
   groups === undefined
     ? "all workers"
-    : `${groups} groups of ${workers}${apart === undefined ? "" : `, ${apart} apart`}`;
+    : `${groups} groups of ${workers}${stride === undefined ? "" : `, stride ${stride}`}`;
 const nameOf = (plan: Plan, buffer: number): string => plan.buffers[buffer]?.name ?? "?";
 const showLayout = (layout: Layout): string =>
   layout.kind === "rows" ? `rows of ${layout.pitch}` : `panels of ${layout.width}`;

@@ -67,7 +67,7 @@ export function loadOnDevice(
       device,
       bytes: plan.bytes.arena,
       graphs,
-      ...(world && world.size > 1 ? { nccl: nccl().path } : {}),
+      nccl: world && world.size > 1 ? nccl().path : "",
       buffers: plan.buffers.map(nativeBuffer),
       kernels: plan.kernels.map((kernel, i) => {
         const second = variants.get(i);

@@ -72,7 +72,7 @@ export const specOf = (
 const widths: Readonly<Partial<Record<DType, number>>> = { f32: 4, bf16: 2 };
 export function cudaStep(step: Step, plan: Plan, variants: Variants): CudaStep {
   const found = step.kind === "launch" ? variants.get(step.launch.kernel)?.variant : undefined;
-  if (step.kind !== "launch" || !found) return nativeStep(step);
+  if (step.kind !== "launch" || !found) return { ...nativeStep(step), maps: [], writes: [] };
   const buffer = (arg: number): Plan["buffers"][number] | undefined => plan.buffers[step.launch.args[arg] ?? -1];
   return {
     ...nativeStep(step),

@@ -40,10 +40,8 @@ export async function hostExecutable(plan: Plan, options: HostOptions = {}): Pro
 }
 function load(plan: Plan, { libraries, kernels }: Built, threads: number, sharesAll: boolean): Executor {
   const { Executor } = native();
-  const step = (s: Step): NativeStep => ({
-    ...nativeStep(s),
-    small: s.kind === "collective" || (!sharesAll && s.kind === "launch" && isSmall(s.launch)),
-  });
+  const step = (s: Step): NativeStep =>
+    nativeStep(s, s.kind === "collective" || (!sharesAll && s.kind === "launch" && isSmall(s.launch)));
   const spec: NativePlan = {
     bytes: plan.bytes.arena,
     threads,

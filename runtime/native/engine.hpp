@@ -12,12 +12,12 @@
 
 namespace moec {
 
-/// A collective (see `CollectiveOp` in compiler/plan/plan.ts). `rows`, `length`: rows of an exchange's operand and result.
+/// A collective (see `CollectiveOp` in compiler/plan/plan.ts); `fn` may be empty. `rows`, `length`: rows of an exchange's operand and result.
 struct CollectiveSpec {
   std::string name, dtype, fn;
   bool back;
   long rows, length;
-  int workers, groups, apart;
+  int workers, groups, stride;
 };
 struct BufferSpec {
   size_t offset, bytes;

@@ -4,12 +4,12 @@
 
 namespace moec {
 
-Group::Group(const CollectiveSpec& spec, int size, int rank) : workers_(spec.workers), apart_(spec.apart) {
+Group::Group(const CollectiveSpec& spec, int size, int rank) : workers_(spec.workers), stride_(spec.stride) {
   const int all = spec.workers * spec.groups;
   if (all != size) throw std::runtime_error("this plan is for " + std::to_string(all) + " workers, and there are " + std::to_string(size));
-  const int run = workers_ * apart_, place = rank % run;
-  member_ = place / apart_;
-  first_ = rank - place + place % apart_;
+  const int run = workers_ * stride_, place = rank % run;
+  member_ = place / stride_;
+  first_ = rank - place + place % stride_;
 }
 std::vector<int> Group::others() const {
   std::vector<int> all;

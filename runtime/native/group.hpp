@@ -13,12 +13,12 @@ class Group {
   /// This worker's member number.
   int member() const { return member_; }
   /// The rank of a member.
-  int rank(int member) const { return first_ + member * apart_; }
+  int rank(int member) const { return first_ + member * stride_; }
   /// All other members, beginning with the next one, so that workers do not all send to the same one first.
   std::vector<int> others() const;
 
  private:
-  int workers_, apart_, member_, first_;
+  int workers_, stride_, member_, first_;
 };
 
 }  // namespace moec

@@ -7,43 +7,59 @@ static double number(const Napi::Object& from, const char* key) {
   if (!value.IsNumber()) throw Napi::TypeError::New(from.Env(), std::string(key) + " is not a number");
   return value.As<Napi::Number>().DoubleValue();
 }
+static bool flag(const Napi::Object& from, const char* key) {
+  const Napi::Value value = from.Get(key);
+  if (!value.IsBoolean()) throw Napi::TypeError::New(from.Env(), std::string(key) + " is not a boolean");
+  return value.As<Napi::Boolean>();
+}
+static std::string text(const Napi::Object& from, const char* key) {
+  const Napi::Value value = from.Get(key);
+  if (!value.IsString()) throw Napi::TypeError::New(from.Env(), std::string(key) + " is not a string");
+  return value.As<Napi::String>();
+}
+static Napi::Object object(const Napi::Object& from, const char* key) {
+  const Napi::Value value = from.Get(key);
+  if (!value.IsObject()) throw Napi::TypeError::New(from.Env(), std::string(key) + " is not an object");
+  return value.As<Napi::Object>();
+}
 template <class F>
 static auto list(const Napi::Object& from, const char* key, F parse) {
   std::vector<decltype(parse(Napi::Value()))> all;
-  const auto array = from.Get(key).As<Napi::Array>();
+  const Napi::Value value = from.Get(key);
+  if (!value.IsArray()) throw Napi::TypeError::New(from.Env(), std::string(key) + " is not an array");
+  const auto array = value.As<Napi::Array>();
   for (uint32_t i = 0; i < array.Length(); i++) all.push_back(parse(array.Get(i)));
   return all;
 }
 static BufferSpec buffer(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
   const auto get = [&](const char* key) { return long(number(o, key)); };
-  const Layout layout{get("width"), get("outer"), get("rows"), get("cols"), get("pitch"), o.Get("panels").ToBoolean()};
+  const Layout layout{get("width"), get("outer"), get("rows"), get("cols"), get("pitch"), flag(o, "panels")};
   return {size_t(get("offset")), size_t(get("bytes")), layout};
 }
-static std::optional<CollectiveSpec> collective(const Napi::Value& value) {
-  if (!value.IsObject()) return {};
-  const auto o = value.As<Napi::Object>();
-  const auto text = [&](const char* key) { return o.Has(key) ? o.Get(key).ToString().Utf8Value() : std::string(); };
-  const auto count = [&](const char* key) { return o.Has(key) ? long(number(o, key)) : 0; };
-  const auto orOne = [&](const char* key) { return o.Has(key) ? int(number(o, key)) : 1; };
-  return CollectiveSpec{text("name"),  text("dtype"),   text("fn"),       o.Get("back").ToBoolean(),
-                      count("rows"), count("length"), orOne("workers"), orOne("groups"), orOne("apart")};
+static CollectiveSpec collective(const Napi::Object& o) {
+  const auto rows = [&](const char* key) { return long(number(o, key)); };
+  const auto count = [&](const char* key) { return int(number(o, key)); };
+  return {text(o, "name"), text(o, "dtype"),  text(o, "fn"),    flag(o, "back"),  rows("rows"),
+          rows("length"),  count("workers"), count("groups"), count("stride")};
 }
 static StepSpec step(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
   const auto args = list(o, "args", [](const Napi::Value& v) { return size_t(v.As<Napi::Number>().Int64Value()); });
-  return {long(number(o, "kernel")), args, long(number(o, "tasks")), o.Get("small").ToBoolean(), collective(o.Get("together"))};
+  StepSpec spec{long(number(o, "kernel")), args, long(number(o, "tasks")), flag(o, "small")};
+  if (spec.kernel == StepSpec::collective_step) spec.collective = collective(object(o, "collective"));
+  return spec;
 }
 static std::vector<StepSpec> entry(const Napi::Value& value) { return list(value.As<Napi::Object>(), "steps", step); }
 
 Spec hostSpec(const Napi::Object& o) {
-  const auto text = [](const Napi::Value& v) { return v.As<Napi::String>().Utf8Value(); };
+  const auto path = [](const Napi::Value& v) { return v.As<Napi::String>().Utf8Value(); };
   const auto kernel = [](const Napi::Value& v) -> KernelSpec {
     const auto k = v.As<Napi::Object>();
-    return {k.Get("name").As<Napi::String>(), size_t(number(k, "library"))};
+    return {text(k, "name"), size_t(number(k, "library"))};
   };
   return {size_t(number(o, "bytes")), size_t(number(o, "scratch")), int(number(o, "threads")),
-          list(o, "buffers", buffer), list(o, "libraries", text),   list(o, "kernels", kernel),
+          list(o, "buffers", buffer), list(o, "libraries", path),   list(o, "kernels", kernel),
           list(o, "entries", entry)};
 }
 
@@ -55,16 +71,17 @@ Repeat repeatSpec(const Napi::Object& o) {
   return {get("entry"), long(get("times")), milliseconds("within"), milliseconds("beside"), get("from"), get("to"), get("next"), get("key")};
 }
 
-/// An array property; empty if it is absent.
-template <class F>
-static auto listIfAny(const Napi::Object& from, const char* key, F parse) {
-  return from.Has(key) ? list(from, key, parse) : decltype(list(from, key, parse))();
+static cuda::KernelSpec cudaCode(const Napi::Value& value) {
+  const auto o = value.As<Napi::Object>();
+  if (!o.Get("image").IsBuffer()) throw Napi::TypeError::New(o.Env(), "image is not a buffer");
+  const auto image = o.Get("image").As<Napi::Buffer<char>>();
+  return {text(o, "name"), std::string(image.Data(), image.Length()), unsigned(number(o, "threads")), unsigned(number(o, "shared")),
+          flag(o, "each"), {}};
 }
 static cuda::KernelSpec cudaKernel(const Napi::Value& value) {
-  const auto o = value.As<Napi::Object>();
-  const auto image = o.Get("image").As<Napi::Buffer<char>>();
-  return {o.Get("name").As<Napi::String>(), std::string(image.Data(), image.Length()), unsigned(number(o, "threads")),
-          unsigned(number(o, "shared")), o.Get("each").ToBoolean(), listIfAny(o, "variant", cudaKernel)};
+  cuda::KernelSpec kernel = cudaCode(value);
+  kernel.variant = list(value.As<Napi::Object>(), "variant", cudaCode);
+  return kernel;
 }
 template <class T>
 static T numberAs(const Napi::Value& v) {
@@ -80,15 +97,15 @@ static cuda::Written written(const Napi::Value& value) {
 }
 static cuda::CudaStepSpec cudaStep(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
-  return {step(value), listIfAny(o, "maps", tensorMap), listIfAny(o, "writes", written)};
+  return {step(value), list(o, "maps", tensorMap), list(o, "writes", written)};
 }
 static std::vector<cuda::CudaStepSpec> cudaEntry(const Napi::Value& value) { return list(value.As<Napi::Object>(), "steps", cudaStep); }
 cuda::Spec cudaSpec(const Napi::Object& o) {
-  return {o.Get("driver").As<Napi::String>(),
+  return {text(o, "driver"),
           int(number(o, "device")),
           size_t(number(o, "bytes")),
-          o.Get("graphs").ToBoolean(),
-          o.Has("nccl") ? o.Get("nccl").ToString().Utf8Value() : std::string(),
+          flag(o, "graphs"),
+          text(o, "nccl"),
           list(o, "buffers", buffer),
           list(o, "kernels", cudaKernel),
           list(o, "entries", cudaEntry)};

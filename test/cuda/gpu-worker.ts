@@ -69,6 +69,7 @@ const held = new CudaExecutor({
   device: 0,
   bytes: 1,
   graphs: false,
+  nccl: "",
   buffers: [],
   kernels: [],
   entries: [],

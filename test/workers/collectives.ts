@@ -94,7 +94,7 @@ function ofPair(w: number): number {
 }
 const roomOfPair = Math.max(...all.map((_, w) => ofPair(w)));
 for (const pair of pairs) {
-  const inPairs = (what: string): string => `by pairs, ${pair.apart ?? 1} apart: ${what}`;
+  const inPairs = (what: string): string => `by pairs, ${pair.stride ?? 1} apart: ${what}`;
   const moved = (op: "all_gather" | "all_to_all", x: Value): Value => b.make1(g, op, [b.mul(g, x, 3)], pair);
   results[inPairs("one row")] = moved("all_gather", parameter("row", [1, 5]));
   results[inPairs("two rows")] = moved("all_gather", parameter("two rows", [2, 3]));

@@ -52,7 +52,7 @@ const outputs: Record<string, Value> = {
   traded: b.make1(g, "all_to_all", [parameter("each", [size, 3, 5])], { workers: size }),
 };
 for (const pair of [groupsOf(size, 2), groupsOf(size, 2, size / 2)]) {
-  const apart = `${pair.apart ?? 1} apart`;
+  const apart = `${pair.stride ?? 1} apart`;
   outputs[`gathered by pairs, ${apart}`] = b.make1(g, "all_gather", [parameter("line", [70_001], "i32")], pair);
   outputs[`traded by pairs, ${apart}`] = b.make1(g, "all_to_all", [parameter("both", [2, 3, 5])], pair);
 }
