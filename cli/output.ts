@@ -4,7 +4,7 @@ import { createColors } from "picocolors";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { pluralize } from "../compiler/pluralize.ts";
-import { render, sanitize } from "../compiler/render.ts";
+import { plain, render, sanitize } from "../compiler/render.ts";
 import { abortRunning, exitOnSignals } from "./signals.ts";
 
 export { table } from "../runtime/table.ts";
@@ -69,14 +69,27 @@ export const renderDiagnostics = (diagnostics: readonly Diagnostic[], stream: No
 export const write = (text: string): void =>
   void process.stdout.write(process.stdout.isTTY ? text.replace(/[^\P{Cc}\n\t]/gu, "\ufffd") : text);
 
-/** The message for an error, with advice; with its stack only if MOEC_DEBUG is set. */
+/** Reports an error that ends a command: on stderr, or with --json as lines on stdout. Its stack is shown only if MOEC_DEBUG is set. */
+export function reportError(error: unknown, json: boolean): void {
+  if (json) for (const record of errorRecords(error)) printJson(record);
+  else note(formatError(error));
+  if (process.env["MOEC_DEBUG"] && error instanceof Error) note(error.stack ?? "");
+}
+/** An error as JSON: an object for each error of a program, one for anything else. */
+function errorRecords(error: unknown): object[] {
+  if (error instanceof ProgramError) return error.diagnostics.map(plain);
+  return [{ message: messageOf(error), ...(error instanceof Problem ? { help: error.help } : {}) }];
+}
+function messageOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return error instanceof Problem || error instanceof Bug
+    ? message
+    : `${message} (a defect of moec: MOEC_DEBUG=1 shows where)`;
+}
+/** The message for an error, with advice. */
 export function formatError(error: unknown, stream: NodeJS.WriteStream = process.stderr): string {
   const colors = colorsOf(stream);
-  const stack = process.env["MOEC_DEBUG"] && error instanceof Error ? `\n${error.stack ?? ""}` : "";
-  if (error instanceof ProgramError) return renderDiagnostics(error.diagnostics, stream).trimEnd() + stack;
-  const message = sanitize(error instanceof Error ? error.message : String(error));
-  const defect =
-    error instanceof Problem || error instanceof Bug ? "" : " (a defect of moec: MOEC_DEBUG=1 shows where)";
+  if (error instanceof ProgramError) return renderDiagnostics(error.diagnostics, stream).trimEnd();
   const help =
     error instanceof Problem
       ? sanitize(error.help)
@@ -84,7 +97,7 @@ export function formatError(error: unknown, stream: NodeJS.WriteStream = process
           .map((line) => `\n  ${colors.cyan("help:")} ${line}`)
           .join("")
       : "";
-  return `${colors.red("error:")} ${message}${defect}${help}${stack}`;
+  return `${colors.red("error:")} ${sanitize(messageOf(error))}${help}`;
 }
 
 /** `12.3 kB`, `3.4 MB`. */

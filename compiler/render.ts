@@ -6,7 +6,7 @@ import { type Diagnostic, type Label, position } from "./diagnostic.ts";
 import { pluralize } from "./pluralize.ts";
 import type { Source, Span } from "./syntax/ast.ts";
 
-/** A diagnostic as JSON, printed by `moec check --json`. Lines and columns count from 1. */
+/** A diagnostic as JSON, printed with --json. Lines and columns count from 1; `length` counts UTF-16 units, as columns do. */
 interface PlainDiagnostic {
   readonly code: string;
   readonly message: string;
@@ -15,6 +15,7 @@ interface PlainDiagnostic {
   readonly column: number;
   readonly endLine: number;
   readonly endColumn: number;
+  readonly length: number;
   readonly notes: readonly string[];
   readonly help: string;
 }
@@ -22,7 +23,7 @@ interface PlainDiagnostic {
 export function plain({ code, message, labels, notes, help }: Diagnostic): PlainDiagnostic {
   const { source, start, end } = labels[0].span;
   const [from, to] = [position(source, start), position(source, end)];
-  const place = { line: from.line, column: from.column, endLine: to.line, endColumn: to.column };
+  const place = { line: from.line, column: from.column, endLine: to.line, endColumn: to.column, length: end - start };
   return { code, message, file: source.name, ...place, notes, help };
 }
 

@@ -79,13 +79,8 @@ test("--input - is JSON that is piped in", () => {
 test("what cannot be done exits with 1, one message and a remedy, and nothing on stdout", () => {
   const empty = join(folder, "empty.txt");
   writeFileSync(empty, "");
-  fails(
-    moec("train", "examples/gpt-moe.moe", "--data", empty, "--out", join(folder, "run"), "--json"),
-    1,
-    "has 0 bytes",
-    "help:",
-    "more data",
-  );
+  const train = ["train", "examples/gpt-moe.moe", "--data", empty, "--out", join(folder, "run")];
+  fails(moec(...train), 1, "has 0 bytes", "help:", "more data");
   fails(moec("generate", folder), 1, "config.json", "help:");
   fails(moec("generate", join(folder, "none")), 1, "there is no folder", "help:");
   assert.not.ok(existsSync(join(folder, "run")));
@@ -162,11 +157,48 @@ test("a file that cannot be read keeps the others from nothing", () => {
   assert.is(status, 1);
   assert.match(stderr, "none.moe: there is no such file");
   assert.match(stdout, "2 files, 1 error");
-  const json = moec("check", "--json", join(folder, "none.moe"), "examples/gpt-moe.moe");
-  const { message, file, help } = JSON.parse(json.stdout) as Record<string, string>;
-  assert.equal([file, help], [join(folder, "none.moe"), "check the spelling of the path"]);
-  assert.match(message ?? "", "there is no such file");
-  assert.equal([json.status, json.stderr], [1, ""]);
+});
+/** What a command that fails prints with --json: an object for each line. */
+function jsonErrors(...args: readonly string[]): object[] {
+  const { status, stdout, stderr } = moec(...args, "--json");
+  assert.equal([status, stderr], [1, ""], args.join(" "));
+  return stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as object);
+}
+test("with --json errors are lines of JSON on stdout, and nothing is on stderr", () => {
+  const [wrong, none] = [join(folder, "wrong.moe"), join(folder, "none.moe")];
+  writeFileSync(
+    wrong,
+    "fn a(x: f32[N]) -> f32[N] {\n  return y\n}\nmodel M() { train(tokens: i32[B, T], targets: i32[B, T]) { loss a = z } }\n",
+  );
+  const same = { code: "E0301", file: wrong, length: 1, notes: [] };
+  const help = "declare it, import it, or give it as an argument";
+  const errors = [
+    { ...same, message: "nothing is called `y` here", line: 2, column: 10, endLine: 2, endColumn: 11, help },
+    { ...same, message: "nothing is called `z` here", line: 4, column: 69, endLine: 4, endColumn: 70, help },
+  ];
+  const missing = {
+    message: `cannot read ${none}: there is no such file or folder`,
+    help: "check the spelling of the path",
+  };
+  assert.equal(jsonErrors("check", none, wrong), [missing, ...errors]);
+  const more: Record<string, readonly string[]> = {
+    compile: [],
+    run: ["--entry", "a"],
+    train: ["--data", wrong, "--batch", "1", "--length", "5", "--out", none],
+    evaluate: ["--data", wrong],
+    export: ["--like", none, "--out", none],
+  };
+  for (const of of ["compile", "run", "train"]) {
+    assert.equal(jsonErrors(of, wrong, ...(more[of] ?? [])), errors);
+    assert.equal(jsonErrors(of, none, ...(more[of] ?? [])), [missing]);
+  }
+  for (const of of ["generate", "evaluate", "report", "import", "export"]) {
+    const [record, ...others] = jsonErrors(of, none, ...(more[of] ?? []));
+    assert.equal([Object.keys(record ?? {}), others], [["message", "help"], []], of);
+  }
 });
 test("FORCE_COLOR colours a pipe; NO_COLOR has the last word", () => {
   const { stdout } = process;

@@ -219,6 +219,7 @@ test("errors are drawn with carets, in colours, up to a limit, and as data", () 
     column: 14,
     endLine: 31,
     endColumn: 15,
+    length: 1,
     notes: diagnostic.notes,
     help: diagnostic.help,
   });
