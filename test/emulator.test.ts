@@ -40,6 +40,7 @@ const inOrder = `before cuInit: 3
 without a context: 201
 compute capability 9
 junk: 200
+devices: 1
 no such kernel: 500
 too much memory: 2
 streams: 3 1500

@@ -75,7 +75,8 @@ export async function build(): Promise<Libraries> {
   const libcuda = await made(library, objects, ".so");
   const places = [`-DEMULATOR_DIALECT="${dialect}"`, `-DEMULATOR_KEPT="${cacheFolder}"`];
   const nvrtc = [join(here, "driver/nvrtc.cpp"), join(here, "runtime/config.cpp")];
-  return { libcuda, libnvrtc: await made([...own, "-shared", ...places], nvrtc, ".so") };
+  // libcuda, whose names are global, has a `config` too
+  return { libcuda, libnvrtc: await made([...own, "-fvisibility=hidden", "-shared", ...places], nvrtc, ".so") };
 }
 /** What names them to moec in place of NVIDIA's. */
 export const libraryEnvironment = ({ libcuda, libnvrtc }: Libraries): NodeJS.ProcessEnv => ({
