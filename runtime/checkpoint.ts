@@ -1,7 +1,7 @@
 // Reads and writes checkpoints: a folder `step-000400` with the model's tensors, the optimizer's, and state.json, which records sizes and hashes of
 // both files.
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { asset } from "../compiler/assets.ts";
@@ -9,7 +9,8 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { withFileErrors } from "../compiler/file-errors.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import type { Executable, StoreInfo, Tensor } from "./executable.ts";
-import { hashFile, hashOf, makeFolder, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
+import { hashFile, hashOf, makeFolder, readText, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
+import { requireJson } from "./json.ts";
 import { NamedTensors, splitStacked } from "./names.ts";
 import { readSafetensors, safetensorsChunks } from "./safetensors.ts";
 import { firstNonFinite } from "./tensor.ts";
@@ -171,18 +172,12 @@ export function readCheckpoint(path: string): Checkpoint {
   const [model, training] = fileNames.map((name) => readSafetensors(join(path, name)));
   return { path, state, model: model ?? new Map(), training: training ?? new Map() };
 }
-const damaged = (path: string, what: string): Problem =>
-  new Problem(`${path} ${what}`, "the file is damaged: use an earlier checkpoint, or another copy");
+const remedy = "the file is damaged: use an earlier checkpoint, or another copy";
+const damaged = (path: string, what: string): Problem => new Problem(`${path} ${what}`, remedy);
 
 function readState(path: string): State {
   const file = join(path, "state.json");
-  const text = withFileErrors(file, "read", () => readFileSync(file, "utf8"));
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw damaged(file, "is not JSON");
-  }
+  const json = requireJson(file, readText(file), remedy);
   const head = v.safeParse(v.object({ format: whole, compiler: v.string(), checksum: v.string() }), json);
   if (!head.success || head.output.checksum !== checksumOf(json as Partial<State>))
     throw damaged(file, "does not have the checksum it states");

@@ -1,6 +1,6 @@
 // Reads and writes the folder of a training run: config.json and log.jsonl (checkpoint.ts has the checkpoints).
 
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -8,7 +8,8 @@ import { withFileErrors } from "../compiler/file-errors.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import { precisions } from "../compiler/types/dtype.ts";
 import { checkpointSteps, compilerVersion, formatVersion } from "./checkpoint.ts";
-import { makeFolder, readLines, writeAtomic } from "./files.ts";
+import { makeFolder, readLines, readText, writeAtomic } from "./files.ts";
+import { requireJson, showIssue } from "./json.ts";
 
 const value = v.union([v.number(), v.boolean()]);
 const schema = v.object({
@@ -51,29 +52,11 @@ export function readConfig(run: string): RunConfig {
       existsSync(run) ? `${run} holds no training run: there is no config.json` : `there is no folder ${run}`,
       "give the folder that `moec train` wrote, such as runs/NAME",
     );
-  const parsed = v.safeParse(
-    schema,
-    parseJson(
-      path,
-      withFileErrors(path, "read", () => readFileSync(path, "utf8")),
-    ),
-  );
-  if (!parsed.success) {
-    const { message, path: keys } = parsed.issues[0];
-    throw new Problem(
-      `${path}: ${keys?.map((k) => String(k.key)).join(".") ?? "it"}: ${message}`,
-      "restore the file, or train again",
-    );
-  }
+  const remedy = "restore the file, or train again";
+  const parsed = v.safeParse(schema, requireJson(path, readText(path), remedy));
+  if (!parsed.success) throw new Problem(`${path}: ${showIssue(parsed.issues[0])}`, remedy);
   const { format: _, compiler: __, ...config } = parsed.output;
   return config;
-}
-function parseJson(path: string, text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new Problem(`${path} is not JSON`, "restore the file, or train again");
-  }
 }
 
 /** Throws Problem unless a resumed run has the saved run's options; only the number of steps may change. */

@@ -4,7 +4,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { type CommonOptions, compileProgram, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
-import { readText } from "./files.ts";
+import { readJsonObject } from "./json.ts";
 import { sumByName } from "./loop.ts";
 import { splitStacked } from "./names.ts";
 import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig } from "./parameters.ts";
@@ -114,10 +114,12 @@ function readInputs(path: string, entry: EntrySignature, precision: Precision): 
     );
   };
   const tensors = /\.json$|^\/dev\/stdin$/.test(path)
-    ? Object.entries(readJson(path)).map(([name, x]): [string, Tensor] => [
-        name,
-        requireAllAxes(fromNested(dtypeOf(name), x, `${path}: \`${name}\``), known.get(name)),
-      ])
+    ? Object.entries(readJsonObject(path, 'write an object of nested arrays: { "x": [[1, 2]] }')).map(
+        ([name, x]): [string, Tensor] => [
+          name,
+          requireAllAxes(fromNested(dtypeOf(name), x, `${path}: \`${name}\``), known.get(name)),
+        ],
+      )
     : [...readSafetensors(path)];
   return new Map(
     tensors.map(([name, t]) => {
@@ -134,15 +136,6 @@ function requireAllAxes(t: Tensor, argument: Argument | undefined): Tensor {
       "give it as safetensors",
     );
   return t;
-}
-function readJson(path: string): Record<string, unknown> {
-  try {
-    const json: unknown = JSON.parse(readText(path));
-    if (typeof json === "object" && json !== null && !Array.isArray(json)) return json as Record<string, unknown>;
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
-  throw new Problem(`${path} is not a JSON object`, 'write an object of nested arrays: { "x": [[1, 2]] }');
 }
 
 /**

@@ -8,6 +8,7 @@ import { pluralize } from "../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
 import { readAt, writeUserFile } from "./files.ts";
+import { isJsonObject } from "./json.ts";
 import { bytesOfTensor, count, fromBytes, fromNumbers, requireElements, showShape } from "./tensor.ts";
 
 /** The limit of the format's own reader, in bytes. */
@@ -116,7 +117,7 @@ function parseHeader(path: string, bytes: Uint8Array): Item[] {
   } catch {
     throw broken(path, "its header is not JSON");
   }
-  if (!isRecord(header) || !text.startsWith("{")) throw broken(path, "its header is not a JSON object");
+  if (!isJsonObject(header) || !text.startsWith("{")) throw broken(path, "its header is not a JSON object");
   const twice = repeatedKey(text);
   if (twice !== null) throw brokenItem(path, twice, "occurs twice");
   checkMetadata(path, header["__metadata__"]);
@@ -127,15 +128,14 @@ function parseHeader(path: string, bytes: Uint8Array): Item[] {
 }
 function checkMetadata(path: string, metadata: unknown): void {
   if (metadata === undefined) return;
-  if (!isRecord(metadata) || Object.values(metadata).some((x) => typeof x !== "string"))
+  if (!isJsonObject(metadata) || Object.values(metadata).some((x) => typeof x !== "string"))
     throw broken(path, "its __metadata__ is not an object of strings");
 }
 
-const isRecord = (x: unknown): x is Record<string, unknown> => typeof x === "object" && x !== null && !Array.isArray(x);
 const isCount = (x: unknown): x is number => Number.isSafeInteger(x) && (x as number) >= 0;
 
 function itemOf(path: string, name: string, value: unknown): Item {
-  if (!isRecord(value)) throw brokenItem(path, name, "is not described by an object");
+  if (!isJsonObject(value)) throw brokenItem(path, name, "is not described by an object");
   const { dtype: written, shape, data_offsets: offsets } = value;
   const dtype = written === "I64" ? "i64" : dtypes.get(String(written));
   if (dtype === undefined)

@@ -9,6 +9,7 @@ import { hostHeader } from "../../compiler/emit/unit.ts";
 import { parseContractionKey } from "../../compiler/kernel/candidates.ts";
 import type { Schedule } from "../../compiler/kernel/schedule.ts";
 import { makeFolder, writeAtomic } from "../files.ts";
+import { parseJson } from "../json.ts";
 import { cacheFolder, hash, untrustedReason } from "./cache.ts";
 import type { Toolchain } from "./toolchain.ts";
 
@@ -47,7 +48,7 @@ export class ScheduleCache {
   read(): Schedules {
     const text = readOwn(this.path);
     if (text === null) return new Map();
-    const parsed = v.safeParse(schema, json(text));
+    const parsed = v.safeParse(schema, parseJson(text));
     if (!parsed.success) throw new Problem(`${this.path} does not hold measured schedules`, remedy);
     return new Map(Object.entries(parsed.output.schedules));
   }
@@ -75,13 +76,6 @@ function readOwn(path: string): string | null {
     return fs.readFileSync(file, "utf8");
   } finally {
     fs.closeSync(file);
-  }
-}
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
   }
 }
 /** Deletes all measured schedules, of every number of threads. */

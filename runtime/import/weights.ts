@@ -5,7 +5,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Tensor } from "../executable.ts";
-import { readText } from "../files.ts";
+import { readJsonObject } from "../json.ts";
 import { readSafetensors } from "../safetensors.ts";
 import { fromNumbers, transposed, zeros } from "../tensor.ts";
 import { families } from "./families/index.ts";
@@ -85,14 +85,7 @@ function requireUnquantized(path: string, quantised: unknown): void {
 /** A list with one value for each layer becomes that value, if all are equal. */
 const commonValue = (x: unknown): unknown => (Array.isArray(x) && new Set<unknown>(x).size === 1 ? x[0] : x);
 const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stringify(x));
-export function readJson(path: string): Json {
-  const text = readText(path);
-  try {
-    return v.parse(v.record(v.string(), v.unknown()), JSON.parse(text));
-  } catch {
-    throw new Problem(`${path} is not a JSON object`, "restore the file");
-  }
-}
+export const readJson = (path: string): Json => readJsonObject(path, "restore the file");
 
 /** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
 export function transformersTensors({ folder, family, tied, lists }: TransformersModel): Map<string, Tensor> {

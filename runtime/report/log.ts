@@ -4,6 +4,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { readLines } from "../files.ts";
+import { parseJson, showIssue } from "../json.ts";
 import { type RunConfig, readConfig } from "../run-folder.ts";
 
 const number = v.union([
@@ -61,7 +62,7 @@ export function readRunLog(folder: string): RunRecord {
     if (cut) throw cut;
     number += 1;
     if (line === "") continue;
-    const record = parsed(line);
+    const record = parseJson(line);
     const isAbout = typeof record === "object" && record !== null && !("step" in record);
     const result = v.safeParse<typeof about | typeof step>(isAbout ? about : step, record);
     if (!result.success) {
@@ -74,17 +75,7 @@ export function readRunLog(folder: string): RunRecord {
     throw new Problem(`${path} has no step yet`, "wait for the first step of the run, or train again");
   return { folder, config, about: first, steps };
 }
-const wrong = (file: string, line: number, { message, path }: v.BaseIssue<unknown>): Problem =>
-  new Problem(
-    `${file}, line ${line}: ${path?.map((k) => String(k.key)).join(".") ?? "it"}: ${message}`,
-    "take the line out, or train again",
-  );
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
-}
+const wrong = (file: string, line: number, issue: v.BaseIssue<unknown>): Problem =>
+  new Problem(`${file}, line ${line}: ${showIssue(issue)}`, "take the line out, or train again");
 /** The numbers of a nested array, in row-major order. */
 export const flat = (x: Nested): number[] => (typeof x === "number" ? [x] : x.flatMap(flat));

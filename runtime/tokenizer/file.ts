@@ -5,6 +5,7 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { hashOf, readBytes } from "../files.ts";
+import { isJsonObject, requireJson, showIssue } from "../json.ts";
 
 export const tokenizerName = "tokenizer.json";
 const configName = "tokenizer_config.json";
@@ -25,10 +26,9 @@ const lists = { normalizers: inner, pretokenizers: inner, processors: inner, dec
 const part = v.looseObject({ type: v.string(), pattern: v.optional(pattern), ...lists });
 /** A token number. Limited, because the library makes arrays of this length; the largest known vocabularies are a sixteenth of it. */
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(2 ** 22 - 1));
-const isObject = (x: unknown): x is Record<string, unknown> => typeof x === "object" && x !== null && !Array.isArray(x);
 /** Not a valibot record, which would drop the keys `constructor` and `prototype`: they are words. */
 const numbered = v.custom<Readonly<Record<string, number>>>(
-  (x) => isObject(x) && Object.values(x).every((n) => v.is(id, n)),
+  (x) => isJsonObject(x) && Object.values(x).every((n) => v.is(id, n)),
   "it must give each token a whole number below 4194304",
 );
 const isPair = (x: unknown): boolean => Array.isArray(x) && x.length === 2 && x.every((s) => typeof s === "string");
@@ -97,16 +97,11 @@ function readLimited(path: string): Uint8Array {
   if (size > most) throw new Problem(`${path} has ${size} bytes; a tokenizer's are ${most} at most`, remedy);
   return readBytes(path);
 }
-function parsed(path: string, bytes: Uint8Array | undefined): unknown {
-  try {
-    return JSON.parse(new TextDecoder().decode(bytes));
-  } catch {
-    throw new Problem(`${path} is not JSON`, `restore the file, or ${remedy}`);
-  }
-}
+const parsed = (path: string, bytes: Uint8Array | undefined): unknown =>
+  requireJson(path, new TextDecoder().decode(bytes), `restore the file, or ${remedy}`);
 /** Adds the type of the model, which old files leave out. */
 function withModelType(json: unknown): unknown {
-  if (!isObject(json) || !isObject(json["model"]) || "type" in json["model"]) return json;
+  if (!isJsonObject(json) || !isJsonObject(json["model"]) || "type" in json["model"]) return json;
   const { vocab, merges: pairs } = json["model"];
   const type = Array.isArray(vocab) ? "Unigram" : pairs === undefined ? "WordPiece" : "BPE";
   return { ...json, model: { ...json["model"], type } };
@@ -114,8 +109,7 @@ function withModelType(json: unknown): unknown {
 function checked<T extends v.GenericSchema>(path: string, schema: T, json: unknown): v.InferOutput<T> {
   const found = withinStack(path, () => v.safeParse(schema, json));
   if (found.success) return found.output;
-  const { path: keys, message } = found.issues[0];
-  throw new Problem(`${path}: ${keys?.map((k) => String(k.key)).join(".") ?? "all of it"}: ${message}`, remedy);
+  throw new Problem(`${path}: ${showIssue(found.issues[0])}`, remedy);
 }
 function withinStack<T>(path: string, check: () => T): T {
   try {

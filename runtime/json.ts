@@ -1,0 +1,28 @@
+// JSON of files. What is malformed is a Problem that names the file.
+import * as v from "valibot";
+import { Problem } from "../compiler/diagnostic.ts";
+import { readText } from "./files.ts";
+
+type JsonObject = Record<string, unknown>;
+export const isJsonObject = (x: unknown): x is JsonObject => typeof x === "object" && x !== null && !Array.isArray(x);
+
+/** The value of a JSON text; undefined if the text is not JSON. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+export function requireJson(path: string, text: string, remedy: string): unknown {
+  const json = parseJson(text);
+  if (json === undefined) throw new Problem(`${path} is not JSON`, remedy);
+  return json;
+}
+export function readJsonObject(path: string, remedy: string): JsonObject {
+  const json = requireJson(path, readText(path), remedy);
+  if (!isJsonObject(json)) throw new Problem(`${path} is not a JSON object`, remedy);
+  return json;
+}
+/** What a schema found wrong, after where it is. */
+export const showIssue = (issue: v.BaseIssue<unknown>): string => `${v.getDotPath(issue) ?? "it"}: ${issue.message}`;
