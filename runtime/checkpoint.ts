@@ -9,7 +9,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { withFileErrors } from "../compiler/file-errors.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import type { Executable, StoreInfo, Tensor } from "./executable.ts";
-import { hashFile, hashOf, makeFolder, readText, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
+import { makeFolder, readText, sha256, sha256OfFile, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
 import { requireJson } from "./json.ts";
 import { NamedTensors, splitStacked } from "./names.ts";
 import { readSafetensors, safetensorsChunks } from "./safetensors.ts";
@@ -57,8 +57,7 @@ const keptCheckpoints = 2;
 const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
 const checkpointsOf = (run: string): string => join(run, "checkpoints");
 /** Hash of a state without its own `checksum` field. */
-const checksumOf = (state: Partial<State>): string =>
-  hashOf([new TextEncoder().encode(JSON.stringify({ ...state, checksum: undefined }))]);
+const checksumOf = (state: Partial<State>): string => sha256(JSON.stringify({ ...state, checksum: undefined }));
 
 /** The steps of a run's checkpoints, newest first. */
 export function checkpointSteps(run: string): number[] {
@@ -153,7 +152,7 @@ function writeInto(folder: string, state: TrainingState, tensors: Pick<Checkpoin
 }
 const describe = (chunks: readonly Uint8Array[]): v.InferOutput<typeof fileSchema> => ({
   bytes: chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0),
-  sha256: hashOf(chunks),
+  sha256: sha256(chunks),
 });
 function stateOf(state: TrainingState, files: { model: Uint8Array[]; training: Uint8Array[] }): State {
   const unsigned = {
@@ -202,7 +201,7 @@ function checkFile(path: string, expected: { readonly bytes: number; readonly sh
   const bytes = withFileErrors(path, "read", () => statSync(path).size);
   if (bytes !== expected.bytes)
     throw damaged(path, `has ${pluralize(bytes, "byte")}, and state.json says ${expected.bytes}`);
-  if (hashFile(path) !== expected.sha256) throw damaged(path, "does not have the content that state.json states");
+  if (sha256OfFile(path) !== expected.sha256) throw damaged(path, "does not have the content that state.json states");
 }
 
 /**

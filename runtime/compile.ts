@@ -20,8 +20,8 @@ import { cudaExecutable } from "./cuda/executable.ts";
 import { localDevice } from "./cuda/local-device.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
+import { sha256 } from "./files.ts";
 import { hostBackend, isaOf } from "./host/backend.ts";
-import { hash } from "./host/cache.ts";
 import type { KernelBuild } from "./host/compile.ts";
 import { hostExecutable, startBuild } from "./host/executable.ts";
 import { cores } from "./host/machine.ts";
@@ -107,7 +107,7 @@ export async function compileOnWorkers(
   try {
     world.requireEqual({ version: compilerVersion }, "install the same moec on every machine");
     if (target === "host") await requireInstructions(world);
-    world.requireEqual({ plan: `SHA-256 ${hash(JSON.stringify(made.plan ? workerInvariant(made.plan) : []))}` });
+    world.requireEqual({ plan: `SHA-256 ${sha256(JSON.stringify(made.plan ? workerInvariant(made.plan) : []))}` });
     return made;
   } catch (error) {
     made.executable.close();
@@ -250,7 +250,7 @@ async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache 
   return plans.place(
     loaded,
     asked,
-    hash([name, header(), tools?.identity, tools && scheduledThreads(threads)].join("\0")),
+    sha256([name, header(), tools?.identity, tools && scheduledThreads(threads)].join("\0")),
   );
 }
 

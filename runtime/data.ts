@@ -2,7 +2,7 @@
 import { Problem } from "../compiler/diagnostic.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import type { Tensor } from "./executable.ts";
-import { hashOf, readBytes, requireBufferSize } from "./files.ts";
+import { readBytes, requireBufferSize, sha256 } from "./files.ts";
 import { fromNumbers } from "./tensor.ts";
 import { type Codec, codecs, type Progress, type Tokens, withOpening } from "./tokens.ts";
 
@@ -54,7 +54,7 @@ export function datasetOf(
   codec: Codec = codecs.bytes,
 ): Dataset {
   const cut = Math.floor(all.length * 0.95);
-  const text = { files, bytes: lengthOf(parts), all, hash: hashOf(parts), codec };
+  const text = { files, bytes: lengthOf(parts), all, hash: sha256(parts), codec };
   return addOpening({ ...text, training: all.subarray(0, cut), heldOut: all.subarray(cut) });
 }
 /** Replaces the codec by one that encodes an empty text as `opening`. Token numbers (`ids`) have no text, so theirs stays. */

@@ -78,14 +78,15 @@ export function readAt(file: number, position: number, length: number): Uint8Arr
   }
   return bytes;
 }
-/** SHA-256 of bytes of any number. */
-export function hashOf(chunks: Iterable<Uint8Array>): string {
+/** SHA-256 of a text, or of any number of bytes. */
+export function sha256(content: string | Iterable<Uint8Array>): string {
   const hash = createHash("sha256");
-  for (const chunk of chunks) for (const piece of splitBytes(chunk)) hash.update(piece);
+  if (typeof content === "string") return hash.update(content).digest("hex");
+  for (const chunk of content) for (const piece of splitBytes(chunk)) hash.update(piece);
   return hash.digest("hex");
 }
 /** SHA-256 of a file of any size. */
-export function hashFile(path: string): string {
+export function sha256OfFile(path: string): string {
   return withFileErrors(path, "read", () => {
     const file = openSync(path, "r");
     const hash = createHash("sha256");

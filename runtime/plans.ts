@@ -5,7 +5,8 @@ import { packageFolder } from "../compiler/assets.ts";
 import type { Loaded } from "../compiler/check/index.ts";
 import type { BuildRequest } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
-import { hash, KernelCache } from "./host/cache.ts";
+import { sha256 } from "./files.ts";
+import { KernelCache } from "./host/cache.ts";
 
 /**
  * In bytes, except `flops` (of one run of the first entry) and `trained`. The interpreter plans no memory, so its gradients and activations are 0.
@@ -53,7 +54,7 @@ export class PlanCache {
   place({ modules, diagnostics }: Loaded, request: BuildRequest, target: string): PlanPlace | null {
     if (diagnostics.length > 0 || modules.some((m) => "holes" in m.program)) return null;
     const texts = modules.map(({ name, program }) => [name, program.span.source.text]);
-    const key = hash(JSON.stringify([format, this.#compiler, target, sorted(request), texts]));
+    const key = sha256(JSON.stringify([format, this.#compiler, target, sorted(request), texts]));
     return {
       find: () => {
         const text = this.#files.findText(key);
@@ -74,10 +75,10 @@ let compiler: string | undefined;
 function hashOfBuild(): string {
   const dist = new URL("dist/", packageFolder);
   const files = readdirSync(dist, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".js"));
-  return hash(
+  return sha256(
     files
       .toSorted()
-      .map((name) => hash(readFileSync(new URL(name, dist))))
+      .map((name) => sha256([readFileSync(new URL(name, dist))]))
       .join(),
   );
 }

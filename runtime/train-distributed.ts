@@ -7,7 +7,7 @@ import { fromTo } from "../compiler/types/numbers.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { CommonOptions } from "./compile.ts";
 import type { Executable, Tensor } from "./executable.ts";
-import { hashOf } from "./files.ts";
+import { sha256 } from "./files.ts";
 import { openRun } from "./open-run.ts";
 import type { LoadedParameters } from "./parameters.ts";
 import { namedOptions, type RunConfig } from "./run-folder.ts";
@@ -78,7 +78,7 @@ export function requireEqualRuns({ program, config, folder, from, params, ...eve
     "--params": params === null ? "none" : `${params.path} (${hashOfTensors(params.tensors)})`,
   });
 }
-const shortHash = (text: string): string => `SHA-256 ${hashOf([new TextEncoder().encode(text)]).slice(0, 16)}`;
+const shortHash = (text: string): string => `SHA-256 ${sha256(text).slice(0, 16)}`;
 const hashOfTensors = (tensors: ReadonlyMap<string, Tensor>): string => sampledHash(tensors).toString(16);
 
 /** Yields the steps. An error of this worker is reported to the others, and if the steps end for one worker they must end for all. */

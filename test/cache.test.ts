@@ -9,7 +9,8 @@ import * as assert from "uvu/assert";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
-import { cacheFolder, hash, KernelCache, untrustedReason } from "../runtime/host/cache.ts";
+import { sha256 } from "../runtime/files.ts";
+import { cacheFolder, KernelCache, untrustedReason } from "../runtime/host/cache.ts";
 import { buildKernels, KernelBuild } from "../runtime/host/compile.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
@@ -52,10 +53,13 @@ test("the folder is MOEC_CACHE, or the user's", () => {
 test("folder and files are for this user only", () => {
   const root = join(temporaryFolder(), "deep", "er");
   const cache = new KernelCache(root);
-  const path = cache.put(Buffer.from("library"), [hash("key")]);
-  assert.equal([mode(cache.folder), mode(path), mode(join(cache.folder, `${hash("key")}.key`))], [0o700, 0o600, 0o600]);
-  assert.is(cache.find(hash("key")), path);
-  assert.is(cache.find(hash("other")), null);
+  const path = cache.put(Buffer.from("library"), [sha256("key")]);
+  assert.equal(
+    [mode(cache.folder), mode(path), mode(join(cache.folder, `${sha256("key")}.key`))],
+    [0o700, 0o600, 0o600],
+  );
+  assert.is(cache.find(sha256("key")), path);
+  assert.is(cache.find(sha256("other")), null);
   fs.chmodSync(cache.folder, 0o755);
   assert.is(mode(new KernelCache(root).folder), 0o700);
   assert.equal(cache.stats(), { folder: cache.folder, files: 2, bytes: 7 + 64, limit: 2 ** 30 });
@@ -94,13 +98,13 @@ test("what others own or can write is refused", () => {
   );
   const root = temporaryFolder();
   const cache = new KernelCache(root);
-  const path = cache.put(Buffer.from("library"), [hash("key")]);
+  const path = cache.put(Buffer.from("library"), [sha256("key")]);
   fs.chmodSync(path, 0o620);
-  assert.throws(() => new KernelCache(root).find(hash("key")), /can be written by others/);
+  assert.throws(() => new KernelCache(root).find(sha256("key")), /can be written by others/);
   fs.chmodSync(path, 0o600);
   if (mine === 0) {
     fs.chownSync(path, 1, 1);
-    assert.throws(() => new KernelCache(root).find(hash("key")), /belongs to another user/);
+    assert.throws(() => new KernelCache(root).find(sha256("key")), /belongs to another user/);
     fs.chownSync(cache.folder, 1, 1);
     assert.throws(() => new KernelCache(root), /belongs to another user/);
     fs.chownSync(cache.folder, 0, 0);
@@ -112,22 +116,22 @@ test("what others own or can write is refused", () => {
 test("a link is not followed", () => {
   const root = temporaryFolder();
   const cache = new KernelCache(root);
-  const path = cache.put(Buffer.from("library"), [hash("key")]);
+  const path = cache.put(Buffer.from("library"), [sha256("key")]);
   fs.renameSync(path, join(root, "elsewhere"));
   fs.symlinkSync(join(root, "elsewhere"), path);
-  assert.is(new KernelCache(root).find(hash("key")), null);
+  assert.is(new KernelCache(root).find(sha256("key")), null);
 });
 
 test("what was used longest ago goes first", () => {
   const cache = new KernelCache(temporaryFolder(), 3500);
-  const put = (n: number): string => cache.put(Buffer.alloc(1000, n), [hash(`${n}`)]);
+  const put = (n: number): string => cache.put(Buffer.alloc(1000, n), [sha256(`${n}`)]);
   const paths = [0, 1, 2].map(put);
   paths.forEach((path, i) => age(path, 100 - i));
-  for (const i of [0, 1, 2]) age(join(cache.folder, `${hash(`${i}`)}.key`), 50);
-  assert.is(new KernelCache(join(cache.folder, "..")).find(hash("0")), paths[0], "which makes it the youngest");
+  for (const i of [0, 1, 2]) age(join(cache.folder, `${sha256(`${i}`)}.key`), 50);
+  assert.is(new KernelCache(join(cache.folder, "..")).find(sha256("0")), paths[0], "which makes it the youngest");
   put(3);
   assert.equal(
-    [0, 1, 2, 3].map((n) => new KernelCache(join(cache.folder, "..")).find(hash(`${n}`)) !== null),
+    [0, 1, 2, 3].map((n) => new KernelCache(join(cache.folder, "..")).find(sha256(`${n}`)) !== null),
     [true, false, true, true],
   );
   assert.ok(cache.stats().bytes <= 3500);
@@ -198,21 +202,24 @@ test("damaged files are compiled again", async () => {
 
 test("a folder in a file's place is no kernel, and goes with the rest", () => {
   const cache = new KernelCache(temporaryFolder());
-  fs.mkdirSync(join(cache.folder, `${hash("a")}.key`));
-  assert.is(cache.find(hash("a")), null);
+  fs.mkdirSync(join(cache.folder, `${sha256("a")}.key`));
+  assert.is(cache.find(sha256("a")), null);
   cache.clear();
   assert.equal(fs.readdirSync(cache.folder), []);
 });
 test("processes that write, read and drop at once do not disturb each other", async () => {
   const root = temporaryFolder();
-  const module = fileURLToPath(new URL("../runtime/host/cache.ts", import.meta.url));
+  const [cache, files] = ["host/cache.ts", "files.ts"].map((file) =>
+    JSON.stringify(fileURLToPath(new URL(`../runtime/${file}`, import.meta.url))),
+  );
   const program = `
-    import { KernelCache, hash } from ${JSON.stringify(module)};
+    import { KernelCache } from ${cache};
+    import { sha256 } from ${files};
     let found = 0;
     for (let i = 0; i < 150; i++) {
       const cache = new KernelCache(${JSON.stringify(root)}, 20000);
-      cache.put(Buffer.alloc(1000, i % 30), [hash(String(i % 30))]);
-      if (cache.find(hash(String((i * 7) % 30))) !== null) found++;
+      cache.put(Buffer.alloc(1000, i % 30), [sha256(String(i % 30))]);
+      if (cache.find(sha256(String((i * 7) % 30))) !== null) found++;
     }
     console.log(found > 0);`;
   const run = () => promisify(execFile)(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program]);

@@ -12,7 +12,7 @@ import type { Tensor } from "../runtime/executable.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { cores, freeMemory } from "../runtime/host/machine.ts";
-import { hashOf } from "../runtime/native/sources.js";
+import { hashOfSources } from "../runtime/native/sources.js";
 import { native, requireCurrent } from "../runtime/native.ts";
 import { fromNumbers, zeros } from "../runtime/tensor.ts";
 import { problem } from "./assert-problem.ts";
@@ -413,7 +413,7 @@ test("an addon that is older than its sources is refused, one that was made of t
   const [sources, file] = [temporaryFolder(), join(temporaryFolder(), "moec.node")];
   const source = join(sources, "pool.cpp");
   for (const path of [source, file]) writeFileSync(path, "// one\n");
-  const made = { ...native(), sources: hashOf(sources) };
+  const made = { ...native(), sources: hashOfSources(sources) };
   const { sources: _, ...before } = made;
   writeFileSync(join(sources, "install.js"), "");
   utimesSync(file, 10, 10);
@@ -426,6 +426,6 @@ test("an addon that is older than its sources is refused, one that was made of t
   assert.is(requireCurrent(made, file, join(sources, "none")), made, "a package without sources");
 });
 test("the addon knows what it was made of", () => {
-  assert.is(native().sources, hashOf(join(import.meta.dirname, "../runtime/native")));
+  assert.is(native().sources, hashOfSources(join(import.meta.dirname, "../runtime/native")));
 });
 test.run();

@@ -2,7 +2,8 @@
 import { Bug } from "../../compiler/diagnostic.ts";
 import { cudaUnit } from "../../compiler/emit/unit.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
-import { hash, type KernelCache } from "../host/cache.ts";
+import { sha256 } from "../files.ts";
+import type { KernelCache } from "../host/cache.ts";
 import { CudaError, type Nvrtc } from "../nvrtc.ts";
 import { inParallel } from "../parallel.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
@@ -74,7 +75,7 @@ interface Source {
 function sourceOf(kernel: PlanKernel, header: string, { architecture, compiler, cache }: Toolkit): Source {
   requireSharedMemory({ ...kernel, shared: kernel.launch?.shared ?? 0 }, architecture);
   const text = cudaUnit(header, kernel);
-  const key = hash([text, ...nvrtcOptions, architecture, compiler.version].join("\0"));
+  const key = sha256([text, ...nvrtcOptions, architecture, compiler.version].join("\0"));
   return { kernel, text, key, cached: cache?.findText(key) ?? null };
 }
 async function codeOf({ kernel, text, key, cached: known }: Source, tools: Toolkit): Promise<KernelCode> {

@@ -1,13 +1,13 @@
 // The disk cache of compiled kernels and finished plans. A library is stored in a file named by its content's hash, and for each of its kernels a
 // small `.key` file names that library; so kernels are found one by one, and a damaged file is never loaded. A plan (or GPU code) is text below its
 // own hash.
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
-import { makeFolder, writeFlushed } from "../files.ts";
+import { makeFolder, sha256, writeFlushed } from "../files.ts";
 
 interface CacheStats {
   readonly folder: string;
@@ -18,7 +18,6 @@ interface CacheStats {
 const gibibyte = 2 ** 30;
 const hour = 3_600_000;
 const ours = /^[0-9a-f]{64}\.(so|key|plan|[0-9a-f]{16}\.part)$/;
-export const hash = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
 
 /** `MOEC_CACHE`, or moec's folder in the user's cache folder. */
 export function cacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
@@ -60,7 +59,7 @@ export class KernelCache {
   }
   /** Stores a library under the keys of all its kernels, and deletes the least recently used files if the cache is over its limit. */
   put(library: Uint8Array, keys: readonly string[]): string {
-    const name = hash(library);
+    const name = sha256([library]);
     this.#write(`${name}.so`, library);
     for (const key of keys) this.#write(`${key}.key`, name);
     this.#prune(`${name}.so`);
@@ -69,12 +68,12 @@ export class KernelCache {
   /** The text (a plan, GPU code) stored under this key; null if there is none or it is damaged. */
   findText(key: string): string | null {
     const [sum, text] = halves(this.#read(`${key}.plan`)?.toString("utf8") ?? "");
-    if (hash(text) !== sum) return null;
+    if (sha256(text) !== sum) return null;
     this.#touch(`${key}.plan`);
     return text;
   }
   putText(key: string, text: string): void {
-    this.#write(`${key}.plan`, `${hash(text)}\n${text}`);
+    this.#write(`${key}.plan`, `${sha256(text)}\n${text}`);
     this.#prune(`${key}.plan`);
   }
   stats(): CacheStats {
@@ -90,7 +89,7 @@ export class KernelCache {
   #isIntact(name: string): boolean {
     if (this.#verified.has(name) && this.#touch(`${name}.so`)) return true;
     const data = this.#read(`${name}.so`);
-    if (data === null || hash(data) !== name) return false;
+    if (data === null || sha256([data]) !== name) return false;
     this.#verified.add(name);
     return this.#touch(`${name}.so`);
   }

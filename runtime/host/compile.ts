@@ -7,9 +7,10 @@ import { Bug } from "../../compiler/diagnostic.ts";
 import { type Family, families, familyOf, familyText, type Source } from "../../compiler/emit/families.ts";
 import { hostUnit } from "../../compiler/emit/unit.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
+import { sha256 } from "../files.ts";
 import { inParallel } from "../parallel.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
-import { hash, type KernelCache } from "./cache.ts";
+import type { KernelCache } from "./cache.ts";
 import { runCompiler } from "./compiler.ts";
 import type { Toolchain } from "./toolchain.ts";
 
@@ -45,7 +46,7 @@ export class KernelBuild {
 
   constructor(header: string, tools: Toolchain, cache: KernelCache, jobs: number) {
     [this.#header, this.#tools, this.#cache, this.#jobs] = [header, tools, cache, jobs];
-    this.#context = hash([hostUnit(header, []), tools.identity].join("\0"));
+    this.#context = sha256([hostUnit(header, []), tools.identity].join("\0"));
   }
   /** Reports a kernel that the plan will have. */
   enqueue(kernel: Source): void {
@@ -98,7 +99,7 @@ export class KernelBuild {
     };
   }
   #keyed(kernel: Source): Keyed {
-    return { kernel, key: hash([kernel.name, kernel.text, this.#context].join("\0")) };
+    return { kernel, key: sha256([kernel.name, kernel.text, this.#context].join("\0")) };
   }
   /** Compiles a unit and puts it in the cache; returns the library's path. */
   async #compiled(unit: readonly Keyed[]): Promise<string> {

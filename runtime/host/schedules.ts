@@ -8,9 +8,9 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { hostHeader } from "../../compiler/emit/unit.ts";
 import { parseContractionKey } from "../../compiler/kernel/candidates.ts";
 import type { Schedule } from "../../compiler/kernel/schedule.ts";
-import { makeFolder, writeAtomic } from "../files.ts";
+import { makeFolder, sha256, writeAtomic } from "../files.ts";
 import { parseJson } from "../json.ts";
-import { cacheFolder, hash, untrustedReason } from "./cache.ts";
+import { cacheFolder, untrustedReason } from "./cache.ts";
 import type { Toolchain } from "./toolchain.ts";
 
 const size = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(2 ** 31 - 1));
@@ -41,7 +41,7 @@ export type Schedules = ReadonlyMap<string, Schedule>;
 export class ScheduleCache {
   readonly path: string;
   constructor(tools: Toolchain, threads: number, root: string = cacheFolder(), header: string = hostHeader()) {
-    const measured = hash([tools.identity, cpus()[0]?.model ?? process.arch, String(threads), header].join("\0"));
+    const measured = sha256([tools.identity, cpus()[0]?.model ?? process.arch, String(threads), header].join("\0"));
     this.path = join(folderIn(root), `${measured}.json`);
   }
   /** Schedules by `contractionKey`; empty if nothing was measured. A file that is damaged, or that other users can write, is a Problem. */

@@ -1,11 +1,11 @@
 // Finds the system's C++ compiler, and asks it for its version and the CPU features that it compiles for.
 
 import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { promisify } from "node:util";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { targetFlagText } from "../../compiler/flag-text.ts";
+import { sha256 } from "../files.ts";
 
 export interface Toolchain {
   /** The program and the arguments that `CXX` gives it (`CXX="ccache g++"`). */
@@ -134,8 +134,6 @@ function describe(command: readonly [string, ...string[]], flags: readonly strin
     features: [
       ...sorted.matchAll(/^#define __(SSE4_2|SSE4A|AVX\w*?|AMX\w*?|FMA|F16C|BMI2|ARM_NEON|ARM_FEATURE_\w+)__? \d+$/gm),
     ].map((m) => m[1] ?? ""),
-    identity: createHash("sha256")
-      .update([...command, ...flags, sorted].join("\0"))
-      .digest("hex"),
+    identity: sha256([...command, ...flags, sorted].join("\0")),
   };
 }

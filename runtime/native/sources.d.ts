@@ -1,2 +1,2 @@
-export function hashOf(folder: string): string;
+export function hashOfSources(folder: string): string;
 export function isOutdated(file: string, hash: string | undefined, folder: string): boolean;

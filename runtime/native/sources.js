@@ -9,7 +9,7 @@ const sourcesIn = (folder) =>
     .toSorted()
     .map((name) => join(folder, name));
 
-export function hashOf(folder) {
+export function hashOfSources(folder) {
   const hash = createHash("sha256");
   for (const file of sourcesIn(folder)) hash.update(readFileSync(file));
   return hash.digest("hex").slice(0, 16);
@@ -18,5 +18,5 @@ export function hashOf(folder) {
 export function isOutdated(file, hash, folder) {
   if (!existsSync(folder)) return false;
   const made = statSync(file).mtimeMs;
-  return sourcesIn(folder).some((source) => statSync(source).mtimeMs > made) && hash !== hashOf(folder);
+  return sourcesIn(folder).some((source) => statSync(source).mtimeMs > made) && hash !== hashOfSources(folder);
 }

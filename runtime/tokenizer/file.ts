@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
-import { hashOf, readBytes } from "../files.ts";
+import { readBytes, sha256 } from "../files.ts";
 import { isJsonObject, requireJson, showIssue } from "../json.ts";
 
 export const tokenizerName = "tokenizer.json";
@@ -89,7 +89,7 @@ export function readTokenizer(at: string): TokenizerFile {
     json: checked(path, schema, withModelType(parsed(path, text))),
     config: checked(configPath, configSchema, config ? parsed(configPath, config) : {}),
     files,
-    hash: hashOf(files.values()),
+    hash: sha256(files.values()),
   };
 }
 function readLimited(path: string): Uint8Array {

@@ -1,11 +1,11 @@
 // npm run kit -- -o FOLDER: packs all that moec needs on a Linux machine with the same kind of processor, but without network and Node: Node itself,
 // moec as built here, its sources and tests, and their packages. FOLDER/run unpacks and runs it.
 import { execFileSync, spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { env, execPath } from "node:process";
 import { print, showBytes } from "../../cli/output.ts";
+import { sha256 } from "../../runtime/files.ts";
 import { parseCommandLine, usageError } from "../command-line.ts";
 import { folderOf, packagesFor } from "./packages.ts";
 
@@ -67,10 +67,7 @@ function main(): void {
     execFileSync("tar", ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-cf", tar, "-C", stage, "."]);
     compressed(tar, join(folder, "moec.tar.xz"));
     putNode(folder, scratch);
-    fs.writeFileSync(
-      join(folder, "version"),
-      createHash("sha256").update(fs.readFileSync(tar)).digest("hex").slice(0, 16),
-    );
+    fs.writeFileSync(join(folder, "version"), sha256([fs.readFileSync(tar)]).slice(0, 16));
     fs.copyFileSync(join(import.meta.dirname, "run.sh"), join(folder, "run"));
   } finally {
     fs.rmSync(scratch, { recursive: true });

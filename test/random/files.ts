@@ -4,7 +4,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
 import { set } from "../../compiler/options.ts";
-import { hashOf } from "../../runtime/files.ts";
+import { sha256 } from "../../runtime/files.ts";
 import { generate } from "../../runtime/generate.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
 import { readRunLog } from "../../runtime/report/log.ts";
@@ -138,9 +138,9 @@ function fitted(at: string): boolean {
   try {
     const state = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
     const files = names.map((name) => [name, readFileSync(join(at, name))] as const);
-    const sums = files.map(([name, bytes]) => [name, { bytes: bytes.length, sha256: hashOf([bytes]) }] as const);
+    const sums = files.map(([name, bytes]) => [name, { bytes: bytes.length, sha256: sha256([bytes]) }] as const);
     const next = { ...state, ...("files" in state ? { files: Object.fromEntries(sums) } : {}), checksum: undefined };
-    const checksum = hashOf([new TextEncoder().encode(JSON.stringify(next))]);
+    const checksum = sha256(JSON.stringify(next));
     writeFileSync(path, JSON.stringify({ ...next, checksum }));
     return true;
   } catch {
