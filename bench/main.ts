@@ -1,5 +1,5 @@
 // npm run bench -- NAME [--json] [--threads N] [--kernels]
-import { formatError, handleOutputErrors, note, print, printJson, table } from "../cli/output.ts";
+import { formatError, handleOutputErrors, note, print, printJson, showBytes, table } from "../cli/output.ts";
 import { cores } from "../runtime/host/machine.ts";
 import { parseCommandLine, usageError } from "../scripts/command-line.ts";
 import { cudaCases, groups } from "./cases.ts";
@@ -98,12 +98,11 @@ async function workers(precision: "f32" | "bf16", wanted: (i: number) => boolean
 }
 function workersRow(t: WorkersFigure): string[] {
   const rates = [t.tokensPerSecond.toFixed(0), String(t.threads), t.alone.toFixed(0), percent(t.share)];
-  const moved = [String(t.collectives), `${(t.sent / 1e6).toFixed(1)} MB`, ms(t.moving), ms(t.waiting)];
+  const moved = [String(t.collectives), showBytes(t.sent), ms(t.moving), ms(t.waiting)];
   return [t.name, String(t.workers), ...rates, ...moved];
 }
 function rowOf(w: GenerateFigure): string[] {
-  const [active, all] = [w.active, w.parameters].map((bytes) => `${(bytes / 1e6).toFixed(1)} MB`);
-  const rates = [w.tokensPerSecond.toFixed(0), ms(w.seconds), active ?? "", all ?? ""];
+  const rates = [w.tokensPerSecond.toFixed(0), ms(w.seconds), showBytes(w.active), showBytes(w.parameters)];
   return [w.name, String(w.batch), ...rates, `${w.ceiling.toFixed(1)} GB/s`, percent(w.share)];
 }
 function list(): void {

@@ -7,6 +7,7 @@ import { pluralize } from "../compiler/pluralize.ts";
 import { plain, render, sanitize } from "../compiler/render.ts";
 import { abortRunning, exitOnSignals } from "./signals.ts";
 
+export { showBytes } from "../compiler/show-bytes.ts";
 export { table } from "../runtime/table.ts";
 export type Colors = ReturnType<typeof createColors>;
 
@@ -100,18 +101,10 @@ export function formatError(error: unknown, stream: NodeJS.WriteStream = process
   return `${colors.red("error:")} ${sanitize(messageOf(error))}${help}`;
 }
 
-/** `12.3 kB`, `3.4 MB`. */
-export function showBytes(bytes: number): string {
-  const [value, unit] = scaled(bytes);
-  return `${value} ${unit}B`;
-}
 /** `123`, `12.3k`, `3.4M`. */
-export const showCount = (n: number): string => scaled(n).join("");
-function scaled(n: number): [string, string] {
+export function showCount(n: number): string {
   const unit = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(1, Math.abs(n))) / 3)));
-  return unit === 0
-    ? [String(Math.round(n)), ""]
-    : [(n / 1000 ** unit).toFixed(1), ["", "k", "M", "G", "T"][unit] ?? ""];
+  return unit === 0 ? String(Math.round(n)) : `${(n / 1000 ** unit).toFixed(1)}${["", "k", "M", "G", "T"][unit] ?? ""}`;
 }
 const pad = (n: number): string => String(n).padStart(2, "0");
 export function showTime(seconds: number): string {

@@ -3,13 +3,14 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
-import { requireCountable, requireMemory, showBytes } from "../compiler/plan/bytes.ts";
+import { requireCountable, requireMemory } from "../compiler/plan/bytes.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import { cudaGrain, place } from "../compiler/plan/place.ts";
 import type { Plan, PlanBuffer } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../compiler/plan/sequence.ts";
 import { verifyPlan } from "../compiler/plan/verify.ts";
+import { showBytes } from "../compiler/show-bytes.ts";
 import { buffer, launch, ofStore, pointwise, read, storeOf, update, write } from "./sequences.ts";
 
 const test = suite("plan");

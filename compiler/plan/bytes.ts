@@ -1,6 +1,7 @@
 // Counts the bytes of a plan for reports, and refuses plans that do not fit in memory.
 import { Problem } from "../diagnostic.ts";
 import type { Store } from "../graph/node.ts";
+import { showBytes } from "../show-bytes.ts";
 import { byteSize, dims, dtypeOf, type Type } from "../types/type.ts";
 import { type Bytes, buffersOf, type Entry, type Phase, type Plan, type PlanBuffer } from "./plan.ts";
 import type { Sequence, VirtualBuffer } from "./sequence.ts";
@@ -128,9 +129,4 @@ function tooLarge(what: string, bytes: number, why: string, buffers: readonly La
   const largest = buffers.toSorted((a, b) => b.bytes - a.bytes).slice(0, 5);
   const lines = largest.map((b) => `  ${b.name}: ${b.dtype}[${b.shape.join(", ")}], ${showBytes(b.bytes)}`);
   return new Problem(`${what} ${showBytes(bytes)} and ${why}; the largest buffers are\n${lines.join("\n")}`, help);
-}
-/** For example `1.5 KiB` for 1536. */
-export function showBytes(bytes: number): string {
-  const unit = bytes < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(bytes) / 10));
-  return `${Number((bytes / 1024 ** unit).toPrecision(3))} ${["B", "KiB", "MiB", "GiB", "TiB"][unit] ?? ""}`;
 }

@@ -1,6 +1,6 @@
 // Prints a plan: the stores, then the buffers, steps and results of each entry.
 import { pluralize } from "../pluralize.ts";
-import { showBytes } from "./bytes.ts";
+import { showBytes } from "../show-bytes.ts";
 import {
   buffersOf,
   type CollectiveOp,

@@ -14,8 +14,3 @@ export function formatNumber(x: number): string {
   const unit = Math.min(4, Math.floor(Math.log10(size) / 3));
   return `${Number((x / 1000 ** unit).toPrecision(3))}${["", "k", "M", "G", "T"][unit] ?? ""}`;
 }
-/** `999 B`, `4.1 kB`, `118 MB`. */
-export function formatBytes(n: number): string {
-  const unit = n < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(n) / 3));
-  return `${Number((n / 1000 ** unit).toPrecision(3))} ${["", "k", "M", "G", "T"][unit] ?? ""}B`;
-}

@@ -1,7 +1,8 @@
 // Makes a run's report, one self-contained HTML page: it fetches nothing, and its only script shows values under the pointer.
 import { pluralize } from "../../compiler/pluralize.ts";
+import { showBytes } from "../../compiler/show-bytes.ts";
 import { type ChartOptions, chart, heatMap, type StyledLine } from "./chart.ts";
-import { escaped, formatBytes, formatNumber } from "./html.ts";
+import { escaped, formatNumber } from "./html.ts";
 import type { LoggedRun, RunRecord } from "./log.ts";
 import { script, style } from "./page-assets.ts";
 import { imbalanceLines, type Line, line, loadGrids, lossLines, median, metricLines } from "./series.ts";
@@ -83,7 +84,7 @@ function measured({ measure, bigram }: LoggedRun): string {
 function sizesOf({ parameters, trained = parameters, plan }: LoggedRun): string {
   const total = plan?.["arena"];
   const learned = trained === undefined || trained === parameters ? [] : [`${formatNumber(trained)} are trained`];
-  return [...learned, ...(total === undefined ? [] : [`${formatBytes(total)} of memory`])].join(", ");
+  return [...learned, ...(total === undefined ? [] : [`${showBytes(total)} of memory`])].join(", ");
 }
 
 const accent = "var(--accent)";
@@ -181,10 +182,10 @@ function memory({ about: { plan } }: RunRecord): string[] {
   const note =
     plan?.["arena"] === undefined
       ? "Bytes by what they hold."
-      : `Bytes by what they hold; ${formatBytes(plan["arena"])} in all, for buffers whose live ranges do not overlap share memory.`;
+      : `Bytes by what they hold; ${showBytes(plan["arena"])} in all, for buffers whose live ranges do not overlap share memory.`;
   const rows = parts.map(
     ([name, n]) =>
-      `<tr><th>${escaped(name)}</th><td class="bar"><i style="width:${((100 * n) / most).toFixed(1)}%"></i></td><td>${formatBytes(n)}</td></tr>`,
+      `<tr><th>${escaped(name)}</th><td class="bar"><i style="width:${((100 * n) / most).toFixed(1)}%"></i></td><td>${showBytes(n)}</td></tr>`,
   );
   if (parts.length === 0) return [];
   return [
