@@ -1,19 +1,12 @@
 // Fills stores of gigabytes with random numbers quickly.
+import { lcg } from "../runtime/lcg.ts";
 import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 
 /** So many numbers are drawn, then repeated. A prime, so that no two rows or experts are equal. */
 const period = 1_000_003;
-const uniform = draw();
-function draw(): Float32Array {
-  const numbers = new Float32Array(period);
-  let state = 1;
-  for (let i = 0; i < period; i++) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    numbers[i] = state / 2 ** 31 - 1;
-  }
-  return numbers;
-}
+const random = lcg(1);
+const uniform = Float32Array.from({ length: period }, () => 2 * random() - 1);
 
 /**
  * Scales weights so that products keep the variance of their input; makes moments non-negative and integers count along the last axis; leaves

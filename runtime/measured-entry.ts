@@ -8,6 +8,7 @@ import { type CommonOptions, type Compiled, type CompileRequest, compileProgram 
 import { inSeconds, type Watch } from "./debug.ts";
 import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "./executable.ts";
 import { cores } from "./host/machine.ts";
+import { lcg } from "./lcg.ts";
 import type { StepTimes } from "./native.ts";
 import { findEntry, hasMethod, readProgram } from "./program.ts";
 import { count, fromNumbers } from "./tensor.ts";
@@ -99,7 +100,7 @@ export async function openMeasuredEntry({
 
 /** Made-up inputs: floats from -1 to 1; integers in the range of printable characters, except `at`, which counts positions. */
 function syntheticInputs(entry: Entry, stores: readonly StoreInfo[]): Map<string, Tensor> {
-  const random = generator();
+  const random = lcg(1);
   const wanted = entry.inputs.filter((store) => !isRuntimeInput(store));
   return new Map(
     wanted.map((name) => {
@@ -122,9 +123,4 @@ function syntheticInputs(entry: Entry, stores: readonly StoreInfo[]): Map<string
       ];
     }),
   );
-}
-/** A generator of pseudo-random numbers in [0, 1), always the same sequence. */
-function generator(): () => number {
-  let state = 1;
-  return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
 }

@@ -6,6 +6,7 @@ import { join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { FreeMemory } from "../compiler/plan/bytes.ts";
+import { fnv1a } from "../compiler/types/numbers.ts";
 import { DeviceFailed } from "./executable.ts";
 import { cores, freeMemory } from "./host/machine.ts";
 import { launchInfo, mpiWorkers } from "./mpi.ts";
@@ -156,7 +157,7 @@ export class Workers {
   }
   #gatherStatus(failed: number, what: string, number: number): { failed: boolean; of: number; number: number }[] {
     const numbers = new Float64Array(3 * this.size);
-    const own = new Uint8Array(Float64Array.of(failed, hashOf(what), number).buffer);
+    const own = new Uint8Array(Float64Array.of(failed, fnv1a(what), number).buffer);
     new Uint8Array(numbers.buffer).set(this.#transport.allGather(own));
     return Array.from({ length: this.size }, (_, i) => ({
       failed: numbers[3 * i] !== 0,
@@ -213,12 +214,6 @@ class FolderBarrier {
 /** Waits until the folder is gone. On a machine that has only the same hostname it never existed; then the wait is in the MPI call that follows. */
 async function untilRemoved(folder: string): Promise<void> {
   while (existsSync(folder)) await setTimeout(20);
-}
-/** FNV-1a, 32 bits. */
-function hashOf(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash >>> 0;
 }
 /** The cores that a process may use, as `0-3,8`. A launcher may have bound each worker to some. */
 function coresOf(process: string): string {

@@ -15,6 +15,7 @@ import {
   writeCheckpoint,
 } from "../runtime/checkpoint.ts";
 import { makeFolder } from "../runtime/files.ts";
+import { lcg } from "../runtime/lcg.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
 import { problem } from "./assert-problem.ts";
 import { FakeExecutable } from "./fake-executable.ts";
@@ -124,16 +125,6 @@ test("a folder that cannot be made is a Problem, below /proc too", () => {
     assert.match(problem(() => makeFolder("/proc/a/b")).message, /^cannot make \/proc\/a\/b: /);
 });
 
-/** xorshift32. */
-function random(seed: number): (below: number) => number {
-  let x = seed;
-  return (below) => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return (x >>> 0) % below;
-  };
-}
 test("2,000 mutated checkpoints: a Problem or a right read, each within 2 s", async () => {
   const run = fresh();
   await saved(run, 1);
@@ -143,7 +134,8 @@ test("2,000 mutated checkpoints: a Problem or a right read, each within 2 s", as
   const contents = files.map((file) => readFileSync(join(good, file)));
   const work = join(fresh(), "step-000001");
   cpSync(good, work, { recursive: true });
-  const r = random(20261125);
+  const random = lcg(20261125);
+  const r = (below: number): number => Math.floor(below * random());
   let [read, refused] = [0, 0];
   for (let i = 0; i < 2000; i++) {
     const which = r(files.length);

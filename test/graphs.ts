@@ -5,8 +5,9 @@ import type { NdArray, Node, Value } from "../compiler/graph/node.ts";
 import { rebuild, storeOf, topological } from "../compiler/graph/walk.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { type DType, isFloat } from "../compiler/types/dtype.ts";
-import { product } from "../compiler/types/numbers.ts";
+import { fnv1a, product } from "../compiler/types/numbers.ts";
 import { dims, dtypeOf, type Type } from "../compiler/types/type.ts";
+import { lcg } from "../runtime/lcg.ts";
 
 export interface Sample {
   readonly name: string;
@@ -66,11 +67,8 @@ export function filled(name: string, dtype: DType, shape: readonly number[]): Nd
   return ndarray(dtype, shape, Array.from({ length: product(shape) }, draw));
 }
 export function generator(seed: string): () => number {
-  let state = new TextEncoder().encode(seed).reduce((h, c) => Math.imul(h ^ c, 0x01000193), 0x811c9dc5) >>> 0;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return (state >>> 4) / 2 ** 28;
-  };
+  const next = lcg(fnv1a(seed));
+  return () => Math.floor(2 ** 28 * next()) / 2 ** 28; // its lowest bits have short periods
 }
 /** The sub-array x[i]. */
 export function entry(x: NdArray, i: number): NdArray {

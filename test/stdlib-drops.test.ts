@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { suite } from "uvu";
 import { type CompileOptions, compile, moe, numbers, type Outcome, tensor } from "../runtime/index.ts";
+import { lcg } from "../runtime/lcg.ts";
 
 const { Queue, Dropping } = moe<"Queue" | "Dropping">`
   import { SwitchGate, within, dropped } from "std/gates"
@@ -29,14 +30,7 @@ const ways: readonly Pick<CompileOptions, "target" | "threads">[] = [
   ...[1, 2, 3, 8].map((threads) => ({ target: "host" as const, threads })),
 ];
 
-/** A linear congruential generator's numbers below 1. */
-function draws(count: number, seed: number): number[] {
-  let state = seed;
-  return Array.from({ length: count }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  });
-}
+const draws = (length: number, seed: number): number[] => Array.from({ length }, lcg(seed));
 /** All first choices before second ones, each by priority and then in order; every expert takes `capacity`. */
 function plain(expert: readonly number[], capacity: number, priority: readonly number[] | null): number[] {
   const [kept, taken] = [[...expert], new Map<number, number>()];

@@ -1,5 +1,6 @@
 // Arithmetic on values known at compile time. While checking, a number may be a symbolic size, or unknown (null).
 import type { BinaryOp, Span } from "../syntax/ast.ts";
+import { remainder } from "../types/numbers.ts";
 import * as size from "../types/size.ts";
 import { fail, locationText, textOf } from "./errors.ts";
 import { bool, kindText, type Num, number, type Val } from "./values.ts";
@@ -31,12 +32,6 @@ const symbolic: Partial<Record<BinaryOp, (a: size.Size, b: size.Size) => size.Si
   "*": size.mul,
   "/": (a, b) => (b === 0 ? Number.NaN : size.div(a, b)),
 };
-/** Takes the sign of the right side; 0 if that is 0. */
-function remainder(a: number, b: number): number {
-  if (b === 0) return 0;
-  const r = a % b;
-  return r !== 0 && r < 0 !== b < 0 ? r + b : r;
-}
 export const asNumber = (v: Known): Num => (v.kind === "number" ? v.value : v.value === null ? null : Number(v.value));
 const isWhole = (v: Known): boolean => v.kind === "bool" || v.whole;
 const mayBeSize = (n: Num): n is size.Size => n !== null && (typeof n !== "number" || Number.isInteger(n));

@@ -28,13 +28,6 @@ export function threefry(key0: number, key1: number, low: number, high: number):
 }
 const rotations = [13, 15, 26, 6, 17, 29, 16, 24];
 
-/** Hashes the text that identifies a place in the program to 32 bits, by FNV-1a. */
-export function hashPlace(text: string): number {
-  let hash = 0x811c9dc5;
-  for (const c of new TextEncoder().encode(text)) hash = Math.imul(hash ^ c, 0x01000193);
-  return hash | 0;
-}
-
 /** The counter of each element: row * each + i for element i of a row of `each`. `base` has the row numbers; without it there is one row, 0. */
 function counters(base: NdArray | undefined, each: number): number[] {
   const rows = base ? [...base.data] : [0];

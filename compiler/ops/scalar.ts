@@ -1,6 +1,7 @@
 // The elementwise functions of the ops `unary` and `binary`. To add one, add a row here and its name in attrs.ts.
 import type { Builder, Value } from "../graph/node.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
+import { remainder } from "../types/numbers.ts";
 import type { BinaryName, UnaryName } from "./attrs.ts";
 import * as b from "./build.ts";
 
@@ -204,11 +205,6 @@ export const binaries: Readonly<Record<BinaryName, Binary>> = {
 /** Passes the gradient to the left operand where `left` is true, else to the right one. If both are equal, the left one gets it. */
 function selectGradient(g: Builder, dz: Value, left: Value): readonly [Value, Value] {
   return [b.where(g, left, dz, 0), b.where(g, left, 0, dz)];
-}
-function remainder(x: number, y: number): number {
-  if (y === 0) return 0;
-  const r = x % y;
-  return r !== 0 && r < 0 !== y < 0 ? r + y : r;
 }
 function halfToEven(x: number): number {
   const down = Math.floor(x);

@@ -1,16 +1,6 @@
 // Damages programs at random; the same seed gives the same damage.
 import { lexer } from "../../grammar/tokens.ts";
-
-/** A generator of pseudo-random numbers in [0, 1) (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { lcg } from "../../runtime/lcg.ts";
 
 type Mutation = (text: string, below: (n: number) => number) => string;
 /** The start and end of a random token. */
@@ -108,7 +98,7 @@ export function* mutants(
   list: readonly Mutation[] = mutations,
   seed = 20261125,
 ): Generator<string> {
-  const next = random(seed);
+  const next = lcg(seed);
   const below = (n: number): number => Math.floor(next() * n);
   for (let i = 0; i < count; i++) {
     let text = programs[below(programs.length)]?.text ?? "";

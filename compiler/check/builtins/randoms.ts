@@ -2,7 +2,7 @@
 import { runtimeInputs, type Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
 import { numbers } from "../../ops/common.ts";
-import { hashPlace } from "../../ops/random.ts";
+import { fnv1a } from "../../types/numbers.ts";
 import { type } from "../../types/type.ts";
 import { type Builtin, builtin } from "../builtin.ts";
 import { castTo } from "../tensor.ts";
@@ -20,7 +20,7 @@ const random = (name: string, doc: string, draw: Draw): Builtin =>
     const shape = args.shape("shape");
     const value = w.make(type("f32", shape), () => {
       const key = b.param(w.g, runtimeInputs.key, type("i32", [2]));
-      return draw(w.g, key, hashPlace(`${frame.instance?.path ?? ""}:${site}`), numbers(shape), frame.lane?.base);
+      return draw(w.g, key, fnv1a(`${frame.instance?.path ?? ""}:${site}`) | 0, numbers(shape), frame.lane?.base);
     });
     return tensor(castTo(w, value, w.options.f32));
   });
