@@ -345,8 +345,18 @@ test("what is too large stops compiling", async () => {
 });
 test("architectures", () => {
   assert.equal(["sm_90a", "sm_100f", "sm_75"].map(capability), [90, 100, 75]);
-  assert.throws(() => requireArchitecture("sm_75", [75, 80]), /older than sm_80/);
-  assert.throws(() => requireArchitecture("sm_130", [75, 80]), /no code for sm_130/);
+  const nvrtc = { version: "12.9", architectures: [75, 80, 90, 100] };
+  assert.throws(() => requireArchitecture("sm_75", nvrtc), /older than sm_80/);
+  for (const name of ["sm_130", "sm_80a", "sm_90f"])
+    assert.throws(
+      () => requireArchitecture(name, nvrtc),
+      (e: unknown) =>
+        e instanceof Problem &&
+        e.message === `this NVRTC makes no code for ${name}` &&
+        e.help === "name one of sm_80, sm_90, sm_90a, sm_100, sm_100a, sm_100f",
+    );
+  for (const name of ["sm_80", "sm_90a", "sm_100f"]) requireArchitecture(name, nvrtc);
+  assert.throws(() => requireArchitecture("sm_100f", { ...nvrtc, version: "12.8" }), /no code for sm_100f/);
   assert.is(compileTarget.parse("cuda:sm_90a"), "cuda:sm_90a");
   for (const text of ["cuda", "cuda:sm_75", "cuda:sm_9"])
     assert.throws(() => compileTarget.parse(text), /from sm_80 on, cuda:sm_90a say/);

@@ -1,5 +1,6 @@
 // The limits of a multiprocessor, by compute capability (CUDA Programming Guide, "Technical Specifications per Compute Capability").
 import { Problem } from "../../compiler/diagnostic.ts";
+import type { Nvrtc } from "../nvrtc.ts";
 
 interface Multiprocessor {
   readonly warps: number;
@@ -27,17 +28,23 @@ export const capability = (architecture: string): number =>
 
 /** The oldest capability that has cp.async and mma.sync of bf16, which the kernels use. */
 export const minCapability = 80;
-/** Throws Problem if the kernels, or this NVRTC (`known`), do not support the architecture. */
-export function requireArchitecture(architecture: string, known: readonly number[]): void {
-  const wanted = capability(architecture);
-  if (wanted >= minCapability && known.includes(wanted)) return;
-  const usable = known.filter((n) => n >= minCapability).map((n) => `sm_${n}`);
+type KnownTo = Pick<Nvrtc, "version" | "architectures">;
+/** Throws Problem if the kernels, or this NVRTC, do not support the architecture. */
+export function requireArchitecture(architecture: string, nvrtc: KnownTo): void {
+  const usable = nvrtc.architectures.filter((n) => n >= minCapability).flatMap((n) => namesOf(n, nvrtc));
+  if (usable.includes(architecture)) return;
   throw new Problem(
-    wanted < minCapability
+    capability(architecture) < minCapability
       ? `${architecture} is older than sm_${minCapability}, the least that moec makes code for`
       : `this NVRTC makes no code for ${architecture}`,
     `name one of ${usable.join(", ")}`,
   );
+}
+/** The names of a capability: code with `a` runs on that one only, code with `f` (CUDA 12.9 and later) on its family. */
+function namesOf(n: number, { version }: KnownTo): string[] {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  const families = n >= 100 && (major > 12 || (major === 12 && minor >= 9));
+  return [`sm_${n}`, ...(n >= 90 ? [`sm_${n}a`] : []), ...(families ? [`sm_${n}f`] : [])];
 }
 export interface Use {
   readonly threads: number;

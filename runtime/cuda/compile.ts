@@ -69,7 +69,7 @@ async function codeFor(
   architecture: string,
 ): Promise<readonly KernelCode[]> {
   const compiler = await nvrtc();
-  requireArchitecture(architecture, compiler.architectures);
+  requireArchitecture(architecture, compiler);
   const tools = { architecture, compiler, cache: new KernelCache(), jobs: cores() };
   const own = await compileKernels(plan, tools);
   return [...own, ...(await compileVariants({ ...plan, kernels: variants }, tools))];
