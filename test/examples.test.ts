@@ -1,6 +1,6 @@
 // What people copy from is right: the programs of the documents, and the examples.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -8,19 +8,12 @@ import { plain, render } from "../compiler/render.ts";
 import { main } from "../examples/embed.ts";
 import { type Digit, main as trainVision } from "../examples/vision-moe.ts";
 import { checkFile, checkText } from "../runtime/compile.ts";
+import { deadLinks, documentsIn, list } from "./documents.ts";
 import { fencedBlocks } from "./fenced-blocks.ts";
 
 const test = suite("examples");
 const root = fileURLToPath(new URL("..", import.meta.url));
-const list = (folder: string, ending: string): string[] =>
-  readdirSync(join(root, folder)).flatMap((name) => (name.endsWith(ending) ? [`${folder}/${name}`] : []));
-const documents = [
-  "README.md",
-  "grammar/GRAMMAR.md",
-  ...list("docs", ".md"),
-  ...list("docs/stdlib", ".md"),
-  ...list("examples", ".md"),
-];
+const documents = documentsIn(root);
 const read = (file: string): string => readFileSync(join(root, file), "utf8");
 
 test("every program of the documents checks", () => {
@@ -29,10 +22,10 @@ test("every program of the documents checks", () => {
   for (const { file, text } of programs) assert.is(render(checkText(file, text), { color: false, width: 100 }), "");
 });
 test("every program of the examples checks", () => {
-  for (const file of list("examples", ".moe")) assert.equal(checkFile(join(root, file)).map(plain), [], file);
+  for (const file of list(root, "examples", ".moe")) assert.equal(checkFile(join(root, file)).map(plain), [], file);
 });
 test("TypeScript in the documents is a part of an example", () => {
-  const examples = list("examples", ".ts").map((file) =>
+  const examples = list(root, "examples", ".ts").map((file) =>
     flush(read(file).replaceAll('"../runtime/index.ts"', '"moec"')),
   );
   const parts = ["README.md", "docs/embedding.md"].flatMap((file) => fencedBlocks(file, "ts"));
@@ -45,26 +38,8 @@ test("TypeScript in the documents is a part of an example", () => {
 });
 const flush = (text: string): string => text.replaceAll(/^ +/gm, "");
 test("links lead to files and headings that are there", () => {
-  for (const file of documents) {
-    const links = [...prose(read(file)).matchAll(/\]\(([^)\s]+)\)/g)].map((match) => match[1] ?? "");
-    for (const link of links.filter((l) => !l.startsWith("http"))) {
-      const [path = "", heading] = link.split("#");
-      const to = path === "" ? file : join(dirname(file), path);
-      assert.ok(existsSync(join(root, to)), `${file}: ${link}`);
-      if (heading !== undefined) assert.ok(anchors(read(to)).includes(heading), `${file}: ${link}`);
-    }
-  }
+  for (const file of documents) assert.equal(deadLinks(root, file), [], file);
 });
-/** Without code. */
-const prose = (text: string): string => text.replaceAll(/^```.*?^```$/gms, "").replaceAll(/`[^`\n]*`/g, "");
-/** Headings as GitHub names them. */
-const anchors = (text: string): string[] =>
-  [...text.matchAll(/^#+ (.*)$/gm)].map((match) =>
-    (match[1] ?? "")
-      .toLowerCase()
-      .replaceAll(/[^\w\s-]/g, "")
-      .replaceAll(" ", "-"),
-  );
 test("the error of the README is what is printed", () => {
   const text = `layer Linear(In, Out) {
   param weight: float[Out, In] = 0
@@ -74,7 +49,7 @@ test("the error of the README is what is printed", () => {
   assert.ok(fencedBlocks("README.md", "text").includes(drawn), drawn);
 });
 test("the README names every command", () => {
-  for (const file of list("cli/commands", ".ts"))
+  for (const file of list(root, "cli/commands", ".ts"))
     assert.match(read("README.md"), new RegExp(`\`moec ${file.replace(/.*\/|\.ts$/g, "")}[ \`]`), file);
 });
 

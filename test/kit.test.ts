@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { deadLinks, documentsIn } from "./documents.ts";
 import { build } from "./emulator/build.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -28,11 +29,12 @@ function run(...args: readonly string[]) {
     env: { PATH: programs, ...own, ...libraries },
   });
 }
+/** Where it is unpacked. */
+const place = (): string => join(here, "place", readFileSync(join(kit, "version"), "utf8"));
 /** With the kit's Node, in its folder. */
 function inside(...args: readonly string[]) {
-  const place = join(here, "place", readFileSync(join(kit, "version"), "utf8"));
   const env = { PATH: programs, TMPDIR: here, MOEC_CACHE: join(here, "cache"), ...libraries };
-  return spawnSync(join(place, "node"), ["--import", "tsx", ...args], { cwd: place, encoding: "utf8", env });
+  return spawnSync(join(place(), "node"), ["--import", "tsx", ...args], { cwd: place(), encoding: "utf8", env });
 }
 let libraries: Readonly<Record<string, string>> = {};
 
@@ -60,6 +62,11 @@ test("moec runs from it", () => {
   const { stdout, stderr, status } = run("moec", "doctor");
   assert.is(status, 0, stderr);
   assert.match(stdout, /ok +addon +built and loaded/);
+});
+test("its documents' links lead to files that are in it", () => {
+  const documents = documentsIn(place());
+  assert.ok(documents.includes("docs/stdlib/README.md"));
+  for (const file of documents) assert.equal(deadLinks(place(), file), [], file);
 });
 test("its checks go on after one that fails, and leave a line and a log for each", () => {
   const { status, stderr } = run("gpu", "-o", results, "doctor");

@@ -1,5 +1,5 @@
 // npm run kit -- -o FOLDER: packs all that moec needs on a Linux machine with the same kind of processor, but without network and Node: Node itself,
-// moec as built here, its sources and tests, and their packages. FOLDER/run unpacks and runs it.
+// moec as built here, its sources, documents and tests, and their packages. FOLDER/run unpacks and runs it.
 import { execFileSync, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -18,8 +18,20 @@ function copy(from: string, stage: string): void {
   fs.mkdirSync(dirname(to), { recursive: true });
   fs.copyFileSync(join(root, from), to);
 }
-const folders = ["bench", "cli", "compiler", "examples", "grammar", "runtime", "scripts", "stdlib", "test"];
-const files = ["LICENSE", "README.md", "package.json", "tsconfig.json"];
+const folders = [
+  ".ci",
+  "bench",
+  "cli",
+  "compiler",
+  "docs",
+  "examples",
+  "grammar",
+  "runtime",
+  "scripts",
+  "stdlib",
+  "test",
+];
+const files = ["LICENSE", "README.md", "oxlint.config.mjs", "package.json", "tsconfig.json"];
 const sources = (): string[] =>
   [...files, ...folders.flatMap(within)].filter((file) => !/\/(node_modules|runs|__pycache__)\//.test(file));
 const within = (folder: string): string[] =>
