@@ -2,7 +2,7 @@
 // along any axis, and training steps of whole programs.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { loadFile } from "../compiler/check/index.ts";
+import { load, loadFile } from "../compiler/check/index.ts";
 import type { Loaded } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret, interpretWorkers } from "../compiler/graph/interpret.ts";
@@ -388,4 +388,90 @@ for (const [declaration, [sizes, workers]] of Object.entries(routed))
       const room = expertParallel > 2 ? 2 : undefined;
       compare({ program: bodies, request: { declaration, sizes, entries }, workers, expertParallel, room });
     });
+
+const nested = load({
+  name: "nested.moe",
+  text: `
+import { SoftmaxGate } from "std/gates"
+import { MoE } from "std/moe"
+import { Sgd } from "std/optim"
+fn spread(...S) -> f32[...S] { return 2 * uniform([...S]) - 1 }
+layer Leaf(D) {
+  param weight: f32[D, D] = spread()
+  param table: f32[5, D] = spread()
+  param gain: f32[D] = spread()
+  forward(x: f32[...S, D]) -> f32[...S, D] {
+    let (most, place) = top_k(x @ weight, 2)
+    let marked = put(x * gain, place, most, axis: -1) + table[i32(x[..., 0] * 9)]
+    return tanh(marked) * uniform([...S, D]) + cumsum(x) * sum(x, axis: -1, keep: true)
+  }
+}
+layer Plain(D) { forward(x: f32[...S, D]) -> f32[...S, D] { return tanh(x) } }
+layer Given(D) {
+  param weight: f32[D, D] = spread()
+  forward(x: f32[...S, D], own: f32[D, D], all: f32[D, D]) -> f32[...S, D] { return tanh(x @ weight @ all) @ own + all[1] }
+}
+// Which inner expert a row takes, if any, is not learned, so no matrix of an outer expert asks for its rows.
+layer Hashed(D, E, inner: f32[...S, D] -> f32[...S, D]) {
+  experts: inner[E]
+  forward(x: f32[...S, D]) -> f32[...S, D] { return x + experts[i32(x[..., 0] * 4)](x) }
+}
+layer Giving(D, E) {
+  param own: f32[D, D] = spread()
+  param gate: f32[D, E] = spread()
+  experts: Given(D)[E]
+  forward(x: f32[...S, D], all: f32[D, D]) -> f32[...S, D] {
+    let (score, index) = top_k(softmax(x @ gate), 2)
+    return sum(score[..., new] * experts[index](x, own, all), axis: -2)
+  }
+}
+layer Rows(D, E, inner: f32[...S, D] -> f32[...S, D]) {
+  experts: inner[E]
+  param weight: f32[D, D] = spread()
+  routed(x: f32[N, D], index: i32[N, K]) -> f32[N, K, D] { return experts[index](x @ weight) }
+  train(x: f32[N, D], index: i32[N, K]) {
+    loss square = mean(routed(x, index) ** 2)
+    optimize with Sgd(lr: 0.1)
+  }
+}
+layer Based(D, E) {
+  experts: Giving(D, 3)[E]
+  param all: f32[D, D] = spread()
+  routed(x: f32[N, D], index: i32[N, K]) -> f32[N, K, D] { return experts[index](x, all) }
+}
+model Twice(D = 5, E = 4) = Rows(D, E, MoE(D, 2, 3, SoftmaxGate(D, 3, 2), Leaf(D)))
+model Thrice(D = 3, E = 4) = Rows(D, E, MoE(D, 2, 3, SoftmaxGate(D, 3, 2), MoE(D, 1, 2, SoftmaxGate(D, 2, 1), Leaf(D))))
+model Single(D = 5, E = 4) = Rows(D, E, MoE(D, 1, 1, SoftmaxGate(D, 1, 1), Leaf(D)))
+model Unlearned(D = 5, E = 4) = Rows(D, E, Hashed(D, 3, Leaf(D)))
+model Empty(D = 5, E = 4) = Rows(D, E, Hashed(D, 3, Plain(D)))
+model Handed(D = 5, E = 4) = Based(D, E)
+`,
+});
+for (const declaration of ["Twice", "Thrice", "Single", "Unlearned", "Empty", "Handed"])
+  for (const { workers, ...sharing } of [
+    { workers: 4 },
+    { workers: 4, expertParallel: 2, room: 1.5 },
+    { workers: 4, expertParallel: 1 },
+    { workers: 3 }, // the batch stays whole
+  ])
+    test(`a mixture in an expert, ${declaration}, by ${shown({ workers, ...sharing })}, with gradients`, () => {
+      const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
+      compare({ program: nested, request: { declaration, sizes: rows, entries }, workers, ...sharing });
+    });
+test("of a mixture in an expert a worker holds and learns its share, and only what is not in experts besides; no matrix moves", () => {
+  for (const declaration of ["Twice", "Thrice", "Unlearned"]) {
+    const [one, two, four] = [1, 2, 4].map((workers) => {
+      const entries = [{ name: "train", method: "train", sizes: {} }];
+      const request = { declaration, sizes: { N: 8, K: 2, D: 16 }, entries, workers, precision: "f32" } as const;
+      const { graphs, stores } = toGraphs(nested, request, silentObserver());
+      const gathered = graphs.flatMap(nodesOf).filter((n) => n.op.name === "all_gather");
+      assert.ok(gathered.every((n) => n.results.every((r) => r.type.dtype === "i32")));
+      return toPlan({ graphs, stores }, silentObserver()).bytes;
+    });
+    const [all = 0, half = 0, quarter = 0] = [one, two, four].map((bytes) => bytes?.parameters);
+    assert.is(all - half, 2 * (half - quarter), declaration);
+    assert.ok(quarter < 0.3 * all, `${quarter} of ${all} bytes`);
+    for (const bytes of [two, four]) assert.ok((bytes?.gradients ?? Infinity) <= (bytes?.parameters ?? 0), declaration);
+  }
+});
 test.run();

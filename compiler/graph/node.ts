@@ -74,7 +74,7 @@ export interface Group {
 /**
  * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r has part r % parts. rows: the axis has the rows
  * that the route node `by` sorted; a worker has those of its own choices or, if `owned`, those that all workers of its group have for the experts
- * that it owns. Places past its last row are padding.
+ * that it owns. Places past its last row are padding. Rows of a mixture inside an expert may take up several axes (`Routing.outer`), of which `axis` is the first.
  */
 export type AxisSharding =
   | { readonly kind: "even"; readonly parts: number }
@@ -92,12 +92,20 @@ export type Placement =
 /** What a record's `shard` may ask about the workers. transform/partition.ts answers. */
 export interface Workers {
   readonly count: number;
-  /** Whether each worker sorts only its own choices in this routing. */
-  isLocal(route: Node): boolean;
-  /** Over how many workers of each group the routing's experts are sharded, so that rows are sent to them. null: rows stay where they are. */
-  owners(route: Node): number | null;
+  /** How a routing is done in which each worker sorts only its own choices; null: all workers sort all. */
+  routing(route: Node): LocalRouting | null;
   /** The length on one worker of an axis that has length `n` in all. */
   length(n: number, sharding: AxisSharding): number;
+  /** What divides the length of each axis that is sharded so. */
+  unit(sharding: AxisSharding): number;
+}
+export interface LocalRouting {
+  /** How the choices are sharded: among all workers or, in a mixture inside an expert, as the outer mixture's rows are. */
+  readonly choices: AxisSharding;
+  /** Over how many workers of each group the experts are sharded, so that rows are sent to them. null: rows stay where they are. */
+  readonly owners: number | null;
+  /** Whether the choices are at their experts' owners already, since the outer mixture's rows are. */
+  readonly atOwners: boolean;
 }
 /** How workers do an op on shards: the placements that it needs of its arguments, those of its results, and its attributes if they change. */
 export interface OpSharding<A = unknown> {

@@ -47,10 +47,10 @@ function repeated(g: Builder, x: Value, n: number): Value {
 /** Brings an operand to a nested routing: first to the space around it, then into the nested routing's order of rows. */
 function liftNested(g: Builder, m: Mapped, by: Routing, outer: OuterRouting): Value {
   if (m.kind === "rows" && m.by === by) return m.value;
+  if (m.kind === "uniform" && repeatsRows(m.value))
+    return maskPadding(g, repeated(g, m.value, outer.rows), { kind: "rows", by });
   const wide = lift(g, m, outer.by ? { kind: "rows", by: outer.by } : { kind: "each", over: outer.rows });
-  return m.kind === "uniform" && repeatsRows(m.value)
-    ? maskPadding(g, wide, { kind: "rows", by })
-    : dispatchToNested(g, wide, by, outer);
+  return dispatchToNested(g, wide, by, outer);
 }
 /**
  * Zeros in the rows that belong to no group, whose contents are undefined: in a gradient, what is broadcast to all rows is summed over all rows.

@@ -232,8 +232,9 @@ interface RoutedBy {
 /** Where the rows are whose offsets are argument `i`; null: the offsets are no result of a `route`, or of one that is replicated. */
 function routedBy({ args }: Node, i: number, workers: Workers): RoutedBy | null {
   const { node: by, index } = nth(args, i);
-  if (by.op.name !== "route" || index !== 1 || !workers.isLocal(by)) return null;
-  const owners = workers.owners(by);
+  const local = by.op.name === "route" && index === 1 ? workers.routing(by) : null;
+  if (!local) return null;
+  const { owners } = local;
   const owned = owners !== null;
   return { rows: sharded(0, { kind: "rows", by, owned }), routing: { kind: "routing", by, owned }, owners };
 }

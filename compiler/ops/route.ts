@@ -154,9 +154,10 @@ function shardMove(
 ): { args: Placement[]; results: Placement[] } | null {
   const [, { node: by, index }, inverse] = three(args);
   const fits = by.op.name === "route" && index === 0 && inverse.node === by && inverse.index === 2;
-  if (!fits || !workers.isLocal(by)) return null;
-  const [from, to] = moves(sharded(0, evenSharding(workers.count)), sharded(0, { kind: "rows", by, owned: false }));
-  const routing: Placement = { kind: "routing", by, owned: false };
+  const local = fits ? workers.routing(by) : null;
+  if (!local) return null;
+  const [from, to] = moves(sharded(0, local.choices), sharded(0, { kind: "rows", by, owned: local.atOwners }));
+  const routing: Placement = { kind: "routing", by, owned: local.atOwners };
   return { args: [from, routing, routing], results: [to] };
 }
 function moveRows(x: NdArray, from: NdArray): Float64Array {

@@ -79,14 +79,17 @@ export function shardRowwise<A>(node: Node<A>, args: readonly Placement[]): OpSh
 export const localShape = (shape: readonly number[], { axis, sharding }: Sharded, workers: Workers): number[] =>
   shape.with(axis, workers.length(nth(shape, axis), sharding));
 
-/** The axis of the shape `to`, a reshape of `from`, that is sharded if `axis` of `from` is; null: no axis of `to` has the same parts. */
+/**
+ * The axis of the shape `to`, a reshape of `from`, that is sharded if `axis` of `from` is; null: no axis of `to` has the same parts. `unit`: what divides
+ * the length of an axis that is sharded so.
+ */
 export function reshapedAxis(
   from: readonly number[],
   to: readonly number[],
-  { axis, sharding }: Sharded,
+  axis: number,
+  unit: number,
 ): number | null {
   const before = product(from.slice(0, axis));
-  const unit = sharding.kind === "even" ? sharding.parts : nth(dims(nth(sharding.by.args, 0).type), 0);
   const found = to.findIndex(
     (n, i) => product(to.slice(0, i)) === before && n > 0 && n % unit === 0 && nth(from, axis) % unit === 0,
   );

@@ -38,7 +38,7 @@ export const reshape = define<"reshape">({
   shard({ args, attrs }, [p], workers) {
     if (!p || !isSharded(p)) return null;
     const shape = numbers(attrs.shape);
-    const axis = reshapedAxis(dims(one(args).type), shape, p);
+    const axis = reshapedAxis(dims(one(args).type), shape, p.axis, workers.unit(p.sharding));
     if (axis === null) return null;
     const to = sharded(axis, p.sharding);
     return { args: [p], results: [to], attrs: { shape: localShape(shape, to, workers) } };

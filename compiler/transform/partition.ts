@@ -7,6 +7,7 @@ import {
   type Builder,
   type Graph,
   isRuntimeInput,
+  type LocalRouting,
   type Node,
   type OpSharding,
   type Placement,
@@ -25,14 +26,16 @@ import {
   localShape,
   placementKey,
   replicated,
+  reshapedAxis,
   type Sharded,
   samePlacement,
   sharded,
 } from "../ops/sharding.ts";
-import { gcd } from "../types/numbers.ts";
-import { dims, dtypeOf, type } from "../types/type.ts";
-import { needsExchange, Resharder, rankOffset } from "./reshard.ts";
-import { Routings, resultPlacement, type Sharing } from "./routings.ts";
+import { fromTo, gcd } from "../types/numbers.ts";
+import { dims, dtypeOf, type Type, type } from "../types/type.ts";
+import { groupCount, outermostRouting, outerRouting, routingOfIndex } from "./expert-index.ts";
+import { needsExchange, Resharder, rankOffset, rowAxes } from "./reshard.ts";
+import { Routings, type Rows, type Sharing } from "./routings.ts";
 
 /**
  * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers. A stack of experts, their gradients
@@ -98,16 +101,14 @@ class Partition implements Workers {
     for (const node of nodes) this.visit(node);
   }
 
-  isLocal(route: Node): boolean {
-    return this.routings.has(route);
-  }
-  owners(route: Node): number | null {
-    return this.exchanged.get(route) ?? null;
+  routing(route: Node): LocalRouting | null {
+    return this.routings.has(route) ? this.routings.info(route) : null;
   }
   length(n: number, sharding: AxisSharding): number {
-    if (sharding.kind === "even") return n / sharding.parts;
-    if (!sharding.owned) return n / this.count;
-    return (n / this.routings.choices(sharding.by)) * this.routings.capacity(sharding.by);
+    return sharding.kind === "even" ? n / sharding.parts : this.routings.length(n, sharding);
+  }
+  unit(sharding: AxisSharding): number {
+    return sharding.kind === "even" ? sharding.parts : this.routings.unit(sharding.by);
   }
   /** The new graph's value for `v`, converted to this placement if it has another. Conversions are cached. */
   convertTo(v: Value, place: Placement): Value {
@@ -123,6 +124,7 @@ class Partition implements Workers {
     if (from.kind === "routing") return this.convertRoutingResult(v, from.by, place);
     return (
       this.rebroadcast(v, from, place) ??
+      this.reshapeExchanged(v, from, place) ??
       this.recompute(v, from, place, new Map()) ??
       this.resharder.convert(value, from, place)
     );
@@ -144,6 +146,7 @@ class Partition implements Workers {
   private available(v: Value, place: Sharded, found: Found): Value | null {
     const { value, place: from } = this.of(v);
     if (samePlacement(from, place)) return value;
+    if (from.kind === "routing") return isSharded(this.ruleInput(v)) ? this.convertTo(v, place) : null; // a number for each row
     const key = `${v.node.id} ${v.index} ${placementKey(place)}`;
     const known = this.made.get(v)?.get(placementKey(place)) ?? found.get(key);
     if (known !== undefined) return known;
@@ -163,9 +166,22 @@ class Partition implements Workers {
     if (node.op.name !== "broadcast" || !isSharded(from)) return null;
     const { axes } = node.attrs as OpAttrs["broadcast"];
     if (!isSharded(place)) return b.broadcast(this.g, this.convertTo(nth(node.args, 0), replicated), dims(type), axes);
-    if (place.axis !== from.axis) return null;
+    if (place.axis !== from.axis || !this.hasRows(axes, type, place)) return null;
     const own = this.convertTo(nth(node.args, 0), { ...place, axis: axes.indexOf(place.axis) });
     return b.broadcast(this.g, own, localShape(dims(type), place, this), axes);
+  }
+  /** A reshape of exchanged rows is made anew from its operand, of which less may have to be moved; null: it is none. */
+  private reshapeExchanged({ node, type }: Value, from: Placement, place: Placement): Value | null {
+    if (node.op.name !== "reshape" || !isSharded(from) || !isSharded(place) || !needsExchange(from, place)) return null;
+    const x = nth(node.args, 0);
+    const axis = reshapedAxis(dims(type), dims(x.type), place.axis, this.unit(place.sharding));
+    if (axis === null) return null;
+    return b.reshape(this.g, this.convertTo(x, { ...place, axis }), localShape(dims(type), place, this));
+  }
+  /** Whether all axes of a broadcast along which it is sharded are its operand's. */
+  private hasRows(axes: readonly number[], type: Type, { axis, sharding }: Sharded): boolean {
+    const count = sharding.kind === "even" ? 1 : rowAxes(dims(type), axis, this.routings.choices(sharding.by));
+    return fromTo(axis, axis + count).every((a) => axes.includes(a));
   }
   private of(v: Value): Known {
     const known = this.known.get(v);
@@ -174,7 +190,8 @@ class Partition implements Workers {
   }
   /**
    * The route node by which `op` multiplies rows by their experts' matrices, or gathers a vector of its expert for each row, if these experts are
-   * sharded; with the number of parts. Rows of such routings are exchanged. For a gather alone that is worth it only if the table is large.
+   * sharded; with the number of parts. Of a mixture inside an expert, the outermost mixture's: its rows are exchanged, with all that is done to them. For
+   * a gather alone that is worth it only if the table is large.
    */
   private exchangedRouting({ op, args }: Node): (readonly [Node, number])[] {
     if (op.name !== "ragged_dot" && op.name !== "gather") return [];
@@ -186,7 +203,8 @@ class Partition implements Workers {
     const store = storeBehind(experts);
     const place = store === null ? replicated : this.storePlacement(store);
     const parts = isSharded(place) && place.sharding.kind === "even" ? place.sharding.parts : 1;
-    return isWorthwhile && parts > 1 && groups % parts === 0 ? [[by, parts]] : [];
+    const outermost = outermostRouting(by);
+    return isWorthwhile && parts > 1 && groupCount(outermost) % parts === 0 ? [[outermost, parts]] : [];
   }
   private visit(node: Node): void {
     this.g.span = node.span;
@@ -194,6 +212,8 @@ class Partition implements Workers {
     if (store !== null) return this.leaf(node, store);
     const table = this.gatherAtOwner(node);
     if (table) return this.set(node, [table.value], [table.place]);
+    const outer = this.outerRows(node);
+    if (outer) return this.innerRouting(node, outer);
     const rule = this.rule(node);
     const args = node.args.map((a, i) => this.convertTo(a, rule ? nth(rule.args, i) : replicated));
     const { results } = this.g.add(node.op, args, rule?.attrs ?? node.attrs);
@@ -201,19 +221,57 @@ class Partition implements Workers {
       this.routings.add(node, results, () => this.convertTo(nth(node.args, 0), replicated));
     this.set(node, results, rule ? rule.results : node.results.map(() => replicated));
   }
+  /** Of a `route` inside an expert, or of choices that are already routed: the sharding of the rows whose choices each worker sorts itself; else null. */
+  private outerRows(node: Node): Rows | null {
+    if (node.op.name !== "route") return null;
+    const [index, outer] = [nth(node.args, 0), outerRouting(node)];
+    if (outer && this.routings.has(outer)) {
+      const rows: Rows = { kind: "rows", by: outer, owned: this.routings.info(outer).owners !== null };
+      return this.fits(index, sharded(0, rows)) ? rows : null;
+    }
+    const place = this.ruleInput(index);
+    if (!isSharded(place) || place.sharding.kind !== "rows" || this.exchanged.has(node)) return null;
+    return this.routings.info(place.sharding.by).owners === null ? place.sharding : null;
+  }
+  private innerRouting(node: Node, outer: Rows): void {
+    const index = nth(node.args, 0);
+    const own = this.convertTo(index, sharded(0, outer));
+    const results = this.routings.addInner(node, own, outer, () => this.convertTo(index, replicated));
+    this.set(
+      node,
+      results,
+      results.map(() => ({ kind: "routing", by: node, owned: outer.owned })),
+    );
+  }
   /** What the record's `shard` says; null also if an axis cannot be sharded as it wants. */
   private rule(node: Node): OpSharding | null {
     const seen = node.args.map((a) => this.ruleInput(a));
     const rule = node.op.shard?.(node, seen, this) ?? null;
-    return rule?.args.every((place, i) => this.fits(nth(node.args, i), place)) ? rule : null;
+    const fits = rule?.args.every((place, i) => this.fits(nth(node.args, i), place) && this.keepsRows(node, rule, i));
+    return fits ? rule : null;
   }
   private fits({ type }: Value, place: Placement): boolean {
     if (place.kind !== "sharded") return true;
     const n = nth(dims(type), place.axis);
-    return (
-      n > 0 &&
-      n % (place.sharding.kind === "even" ? place.sharding.parts : this.routings.choices(place.sharding.by)) === 0
-    );
+    return n > 0 && n % this.unit(place.sharding) === 0;
+  }
+  /**
+   * Whether argument `i` that is sharded along rows, which take up several axes, has them side by side in the results too, or in none. An axis goes where the
+   * record's `shard` says that its parts would go.
+   */
+  private keepsRows(node: Node, { args, results }: OpSharding, i: number): boolean {
+    const [place, { type }] = [nth(args, i), nth(node.args, i)];
+    if (!isSharded(place) || place.sharding.kind !== "rows") return true;
+    if (node.op.lower === "point" || node.op.name === "reshape") return true;
+    const count = rowAxes(dims(type), place.axis, this.routings.choices(place.sharding.by));
+    return fromTo(1, count).every((more) => {
+      const seen = args.map((_, j) => (i === j ? sharded(place.axis + more, evenSharding(1)) : replicated));
+      const found = node.op.shard?.(node, seen, this)?.results ?? [];
+      return results.every((to, r) => {
+        const at = found[r];
+        return isSharded(to) ? at !== undefined && isSharded(at) && at.axis === to.axis + more : at?.kind === "partial";
+      });
+    });
   }
   private set(node: Node, values: readonly Value[], places: readonly Placement[]): void {
     node.results.forEach((r, i) => this.known.set(r, { value: nth(values, i), place: nth(places, i) }));
@@ -229,7 +287,7 @@ class Partition implements Workers {
   private ruleInput(v: Value): Placement {
     const { place } = this.of(v);
     if (place.kind === "partial" && isSharded(place.of)) return place.of;
-    return place.kind === "routing" ? resultPlacement(v, place.by) : place;
+    return place.kind === "routing" ? this.routings.resultPlacement(v, place.by) : place;
   }
   /** Result `v` of the routing `by`, which each worker does for its own choices, brought to `place`. */
   private convertRoutingResult(v: Value, by: Node, place: Placement): Value {
@@ -238,7 +296,7 @@ class Partition implements Workers {
       place.kind === "sharded" && place.axis === 0 && place.sharding.kind === "rows" && place.sharding.by === by;
     const sorted = rows ? this.routings.localResult(by, v.index) : null;
     if (!sorted) return this.resharder.convert(this.routings.globalResult(by, v.index), replicated, place);
-    return this.resharder.convert(sorted, resultPlacement(v, by), place);
+    return this.resharder.convert(sorted, this.routings.resultPlacement(v, by), place);
   }
   /** A gather from a table of all experts, by rows whose index is their expert: done at the expert's owner, whose own part of the table suffices. */
   private gatherAtOwner({ op, args, attrs }: Node): Known | null {
@@ -249,9 +307,13 @@ class Partition implements Workers {
     const rows = this.ruleInput(index);
     const n = nth(dims(table.type), axis);
     if (batch !== 0 || !isSharded(place) || place.axis !== axis || place.sharding.kind !== "even") return null;
-    if (!isSharded(rows) || rows.sharding.kind !== "rows" || this.owners(rows.sharding.by) !== place.sharding.parts)
+    if (
+      !isSharded(rows) ||
+      rows.sharding.kind !== "rows" ||
+      this.routing(rows.sharding.by)?.owners !== place.sharding.parts
+    )
       return null;
-    if (!staysWithExpert(index, rows.sharding.by, n)) return null;
+    if (routingOfIndex(index, n) !== rows.sharding.by) return null;
     const to = sharded(rows.axis, { ...rows.sharding, owned: true });
     const own = this.convertTo(index, to);
     const first = rankOffset(
@@ -269,23 +331,3 @@ function storeBehind({ node }: Value): string | null {
   const isView = node.op.lower === "view" || node.op.name === "cast" || node.op.name === "detach";
   return isView && node.args.length === 1 ? storeBehind(nth(node.args, 0)) : storeOf(node);
 }
-/** Whether an index into a table of `n` rows is always within the part of the row's own expert: it is the expert itself, or expert * part + place. */
-function staysWithExpert(index: Value, by: Node, n: number): boolean {
-  const { op, args } = index.node;
-  const { groups } = by.attrs as { readonly groups: number };
-  const isExpert = (v: Value): boolean =>
-    (v.node === by && v.index === 3) ||
-    (v.node.op.lower === "view" && v.node.args.length === 1 && isExpert(nth(v.node.args, 0)));
-  if (isExpert(index)) return n === groups;
-  const [, place] = args;
-  if (op.name !== "select" || !place || !isBinary(place, "add")) return false;
-  return place.node.args.some(
-    (v) => isBinary(v, "mul") && v.node.args.some(isExpert) && v.node.args.some((w) => isFilled(w, n / groups)),
-  );
-}
-const isBinary = ({ node }: Value, fn: string): boolean =>
-  node.op.name === "binary" && (node.attrs as OpAttrs["binary"]).fn === fn;
-const isFilled = ({ node }: Value, value: number): boolean =>
-  node.op.name === "broadcast"
-    ? isFilled(nth(node.args, 0), value)
-    : node.op.name === "const" && (node.attrs as OpAttrs["const"]).value === value;

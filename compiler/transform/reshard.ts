@@ -1,19 +1,21 @@
 // Converts values from one placement among workers to another. partition.ts uses it where an op needs an argument placed otherwise than it is.
 import { Bug } from "../diagnostic.ts";
-import { type Builder, type Group, type Node, type Placement, runtimeInputs, type Value } from "../graph/node.ts";
+import {
+  type AxisSharding,
+  type Builder,
+  type Group,
+  type LocalRouting,
+  type Node,
+  type Placement,
+  runtimeInputs,
+  type Value,
+} from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
-import {
-  evenSharding,
-  groupsOf,
-  replicated,
-  reshapedAxis,
-  type Sharded,
-  samePlacement,
-  sharded,
-} from "../ops/sharding.ts";
+import { groupsOf, replicated, reshapedAxis, type Sharded, samePlacement, sharded } from "../ops/sharding.ts";
 import { inversePermutation } from "../ops/view.ts";
+import { product } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
 
 /** What conversions of sorted rows need to know; routings.ts has it. `by`: the `route` node in the whole program's graph. */
@@ -21,6 +23,8 @@ interface RoutingInfo {
   choices(by: Node): number;
   ownChoices(by: Node): number;
   capacity(by: Node): number;
+  length(n: number, sharding: Extract<AxisSharding, { kind: "rows" }>): number;
+  info(by: Node): LocalRouting;
   /** The routing of this worker's own choices, and one routing of all workers' choices. */
   localRouting(by: Node): b.Route;
   globalRouting(by: Node): b.Route;
@@ -97,7 +101,7 @@ export class Resharder {
       }
       case "reshape": {
         const from = nth(args, 0);
-        const own = reshapedAxis(shape, dims(from.type), sharded(axis, evenSharding(parts)));
+        const own = reshapedAxis(shape, dims(from.type), axis, parts);
         return own === null ? null : b.reshape(this.g, this.shard(from, own, parts), local);
       }
       default:
@@ -122,22 +126,27 @@ export class Resharder {
   private allGather(x: Value, axis: number, parts: number): Value {
     return this.alongFirstAxis(x, axis, (rows) => b.make1(this.g, "all_gather", [rows], groupsOf(this.count, parts)));
   }
-  /** Applies `f`, which works along the first axis, along `axis`. */
-  private alongFirstAxis(x: Value, axis: number, f: (rows: Value) => Value): Value {
+  /** Applies `f`, which works along the first axis (the first `count` axes), along `axis` (and those after it). */
+  private alongFirstAxis(x: Value, axis: number, f: (rows: Value) => Value, count = 1): Value {
     if (axis === 0) return f(x);
     const order = dims(x.type).map((_, i) => i);
-    const perm = [axis, ...order.filter((i) => i !== axis)];
+    const perm = [...order.slice(axis, axis + count), ...order.slice(0, axis), ...order.slice(axis + count)];
     return b.transpose(this.g, f(b.transpose(this.g, x, perm)), inversePermutation(perm));
   }
 
-  /** The same along an axis of rows with one entry of the first axis per choice: a choice may have several rows (`unit`). */
+  /**
+   * The same along an axis of rows with one entry of the first axis per choice: a choice may have several rows (`unit`), or several axes together may
+   * have its rows.
+   */
   private perChoice(x: Value, axis: number, choices: number, f: (rows: Value) => Value): Value {
-    return this.alongFirstAxis(x, axis, (rows) => {
-      const [n = 0, ...rest] = dims(rows.type);
-      const unit = n / choices;
+    const count = rowAxes(dims(x.type), axis, choices);
+    const perRow = (rows: Value): Value => {
+      const [[n, ...front], rest] = [dims(rows.type).slice(0, count), dims(rows.type).slice(count)];
+      const unit = product([n ?? 0, ...front]) / choices;
       const made = f(b.reshape(this.g, rows, [choices, unit, ...rest]));
-      return b.reshape(this.g, made, [nth(dims(made.type), 0) * unit, ...rest]);
-    });
+      return b.reshape(this.g, made, [(nth(dims(made.type), 0) * unit) / product(front), ...front, ...rest]);
+    };
+    return this.alongFirstAxis(x, axis, perRow, count);
   }
   private exchangeRows(x: Value, { axis, sharding }: Sharded, to: Sharded): Value {
     if (sharding.kind !== "rows" || to.sharding.kind !== "rows") throw new Bug("only rows are exchanged");
@@ -156,31 +165,25 @@ export class Resharder {
   private replicateRows(x: Value, from: Sharded): Value {
     if (from.sharding.kind !== "rows") throw new Bug("only rows are of a routing");
     const { by } = from.sharding;
-    const sorted = this.convert(x, from, sharded(from.axis, { ...from.sharding, owned: false }));
-    return this.perChoice(sorted, from.axis, this.routings.ownChoices(by), (rows) =>
-      b.dispatch(
-        this.g,
-        this.allGather(b.combine(this.g, rows, this.routings.localRouting(by)), 0, this.count),
-        this.routings.globalRouting(by),
-      ),
-    );
+    const { choices, atOwners } = this.routings.info(by);
+    const sorted = this.convert(x, from, sharded(from.axis, { ...from.sharding, owned: atOwners }));
+    return this.perChoice(sorted, from.axis, this.routings.ownChoices(by), (rows) => {
+      const own = b.combine(this.g, rows, this.routings.localRouting(by));
+      return b.dispatch(this.g, this.convert(own, sharded(0, choices), replicated), this.routings.globalRouting(by));
+    });
   }
   private shardRows(x: Value, to: Sharded): Value {
     if (to.sharding.kind !== "rows") throw new Bug("only rows are of a routing");
-    const { by, owned } = to.sharding;
-    const all = this.routings.choices(by);
-    const unit = nth(dims(x.type), to.axis) / all;
-    const length = unit * (owned ? this.routings.capacity(by) : this.routings.ownChoices(by));
+    const { by } = to.sharding;
+    const length = this.routings.length(nth(dims(x.type), to.axis), to.sharding);
     const resized = this.resizeConstant(x, to.axis, length);
     if (resized) return resized;
-    const sorted = this.perChoice(x, to.axis, all, (rows) =>
-      b.dispatch(
-        this.g,
-        this.shard(b.combine(this.g, rows, this.routings.globalRouting(by)), 0, this.count),
-        this.routings.localRouting(by),
-      ),
-    );
-    return this.convert(sorted, sharded(to.axis, { ...to.sharding, owned: false }), to);
+    const { choices, atOwners } = this.routings.info(by);
+    const sorted = this.perChoice(x, to.axis, this.routings.choices(by), (rows) => {
+      const all = b.combine(this.g, rows, this.routings.globalRouting(by));
+      return b.dispatch(this.g, this.convert(all, replicated, sharded(0, choices)), this.routings.localRouting(by));
+    });
+    return this.convert(sorted, sharded(to.axis, { ...to.sharding, owned: atOwners }), to);
   }
   /** A value that is constant along `axis`, with another length of that axis; null if it is not known to be constant. */
   private resizeConstant(x: Value, axis: number, length: number): Value | null {
@@ -194,6 +197,12 @@ export class Resharder {
     const found = own.filter((v) => v !== null);
     return found.length === args.length ? nth(this.withArgs(x.node, found), x.index) : null;
   }
+}
+/** How many axes, from `axis` on, have the rows of the choices. */
+export function rowAxes(shape: readonly number[], axis: number, choices: number): number {
+  let [count, n] = [1, nth(shape, axis)];
+  while (n % choices !== 0) n *= nth(shape, axis + count++);
+  return count;
 }
 /** This worker's index in its group (of consecutive ranks) times `n`, broadcast to a shape. */
 export function rankOffset(g: Builder, { workers, groups }: Group, n: number, shape: readonly number[]): Value {

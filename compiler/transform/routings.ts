@@ -1,11 +1,12 @@
 // What partition.ts knows of routings where each worker sorts only its own choices: how rows are exchanged with the experts' owners and, for ops
 // that need it, one routing of all workers' choices.
 import { Bug } from "../diagnostic.ts";
-import type { Builder, Group, Node, Placement, Value } from "../graph/node.ts";
+import type { AxisSharding, Builder, Group, LocalRouting, Node, Placement, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
-import { groupsOf } from "../ops/sharding.ts";
+import { evenSharding, groupsOf, replicated, sharded } from "../ops/sharding.ts";
 import { dims } from "../types/type.ts";
+import { groupCount } from "./expert-index.ts";
 import { rankOffset } from "./reshard.ts";
 
 /** How workers share a batch, and experts. */
@@ -17,8 +18,11 @@ export interface Sharing {
   readonly room?: number | undefined;
 }
 
+export type Rows = Extract<AxisSharding, { kind: "rows" }>;
 interface Known {
   readonly local: b.Route;
+  /** Of a mixture inside an expert: how the rows of the outer mixture are sharded, whose choices are sorted. */
+  readonly outer: Rows | null;
   /** Makes the index of all workers' choices. */
   readonly index: () => Value;
 }
@@ -34,7 +38,40 @@ export class Routings {
     [this.g, this.sharing, this.ownerCounts] = [g, sharing, ownerCounts];
   }
   add(by: Node, local: readonly Value[], index: () => Value): void {
-    this.known.set(by, { local: routeOf(local), index });
+    this.known.set(by, { local: routeOf(local), outer: null, index });
+  }
+  /** Adds a routing of choices of rows that are sharded as `outer`. Each worker sorts those of its rows, whose experts it owns if it owns those of its rows. */
+  addInner(by: Node, own: Value, outer: Rows, index: () => Value): readonly Value[] {
+    const groups = this.groups(by) / (outer.owned ? this.owners(outer.by).workers : 1);
+    const { results } = b.make(this.g, "route", [outer.owned ? this.relative(own, outer.by, groups) : own], { groups });
+    this.known.set(by, { local: routeOf(results), outer, index });
+    return results;
+  }
+  /** Choices as numbers of the worker's own `groups`; -1 in padding rows of the outer mixture, which may hold anything. */
+  private relative(index: Value, outer: Node, groups: number): Value {
+    const valid = this.valid(outer, true);
+    const [n = 0, rows = 0] = [index, valid].map((v) => nth(dims(v.type), 0));
+    const mask = b.reshape(this.g, b.broadcast(this.g, valid, [rows, n / rows], [0]), [n]);
+    return b.where(this.g, mask, b.sub(this.g, index, rankOffset(this.g, this.owners(outer), groups, [n])), -1);
+  }
+  /** How a routing is done that `add` or `addInner` has added. */
+  info(by: Node): LocalRouting {
+    const { outer } = this.of(by);
+    const owners = this.ownerCounts.get(this.outermost(by)) ?? null;
+    return { choices: outer ?? evenSharding(this.sharing.workers), owners, atOwners: outer?.owned ?? false };
+  }
+  /** The length on one worker of an axis of rows, sorted by `by`, that has length `n` in all. */
+  length(n: number, { by, owned }: Rows): number {
+    const outermost = this.outermost(by);
+    return (n / this.choices(outermost)) * (owned ? this.capacity(outermost) : this.ownChoices(outermost));
+  }
+  /** What divides the length of each axis of rows that `by` sorted. */
+  unit(by: Node): number {
+    return this.choices(this.outermost(by));
+  }
+  private outermost(by: Node): Node {
+    const outer = this.known.get(by)?.outer;
+    return outer ? this.outermost(outer.by) : by;
   }
   has(by: Node): boolean {
     return this.known.has(by);
@@ -48,12 +85,14 @@ export class Routings {
   choices(by: Node): number {
     return nth(dims(nth(by.args, 0).type), 0);
   }
-  /** How many choices one worker has. */
+  /** How many choices one worker sorts. */
   ownChoices(by: Node): number {
-    return this.choices(by) / this.sharing.workers;
+    const { outer = null } = this.known.get(by) ?? {};
+    return outer ? this.length(this.choices(by), outer) : this.choices(by) / this.sharing.workers;
   }
   /** How many choices of all workers in its group an owner has memory for. */
   capacity(by: Node): number {
+    if (this.known.get(by)?.outer) return this.ownChoices(by);
     const { workers } = this.owners(by);
     return Math.min(workers * this.ownChoices(by), Math.ceil(this.ownChoices(by) * (this.sharing.room ?? workers)));
   }
@@ -62,7 +101,7 @@ export class Routings {
     return b.make1(this.g, "exchange", [rows, this.allOffsets(by)], { ...this.owners(by), back, length });
   }
   valid(by: Node, owned: boolean): Value {
-    if (!owned) return b.ge(this.g, this.localRouting(by).order, 0);
+    if (!owned || this.info(by).atOwners) return b.ge(this.g, this.localRouting(by).order, 0);
     const [n, own] = [this.capacity(by), this.ownGroups(by)];
     const last = b.broadcast(this.g, b.slice(this.g, this.ownedOffsets(by), 0, own, 1), [n, 1], [1]);
     return b.lt(this.g, b.iota(this.g, n), b.reshape(this.g, last, [n]));
@@ -77,21 +116,23 @@ export class Routings {
   }
   /** Result `i` of the routing for this worker's sorted rows, with choices numbered globally; null: this result has no entry for each row. */
   localResult(by: Node, i: number): Value | null {
-    const { order, expert } = this.localRouting(by);
-    if (i === 3) return expert;
-    if (i !== 0) return null;
+    const { outer, local } = this.of(by);
     const own = this.ownChoices(by);
-    return b.where(
-      this.g,
-      b.ge(this.g, order, 0),
-      b.add(this.g, order, rankOffset(this.g, this.allWorkers, own, [own])),
-      -1,
-    );
+    const numbered = (x: Value, first: Value): Value =>
+      b.where(this.g, b.ge(this.g, local.order, 0), b.add(this.g, x, first), -1);
+    if (i === 3 && !outer?.owned) return local.expert;
+    if (i === 3) return numbered(local.expert, rankOffset(this.g, this.owners(by), this.ownGroups(by), [own]));
+    if (i !== 0 || outer) return null;
+    return numbered(local.order, rankOffset(this.g, this.allWorkers, own, [own]));
   }
   /** Result `i` of the routing of all workers' choices. */
   globalResult(by: Node, i: number): Value {
-    const { order, inverse, expert } = this.globalRouting(by);
-    return nth([order, this.groupOffsets(by, this.allWorkers), inverse, expert], i);
+    const { order, offsets, inverse, expert } = this.globalRouting(by);
+    return nth([order, this.of(by).outer ? offsets : this.groupOffsets(by, this.allWorkers), inverse, expert], i);
+  }
+  /** The placement of a routing's result as other ops see it: rows where there is one entry for each sorted row, else replicated. */
+  resultPlacement({ index }: Value, by: Node): Placement {
+    return index === 0 || index === 3 ? sharded(0, { kind: "rows", by, owned: this.info(by).atOwners }) : replicated;
   }
   /** i32[workers, groups + 1]: all workers' offsets. Those of other groups are gathered too, so that all workers find out that one lacks room. */
   private allOffsets(by: Node): Value {
@@ -112,13 +153,13 @@ export class Routings {
   }
   private owners(by: Node): Group {
     const { workers } = this.sharing;
-    return groupsOf(workers, this.ownerCounts.get(by) ?? workers);
+    return groupsOf(workers, this.ownerCounts.get(this.outermost(by)) ?? workers);
   }
   private ownGroups(by: Node): number {
     return this.groups(by) / this.owners(by).workers;
   }
   private groups(by: Node): number {
-    return (by.attrs as { readonly groups: number }).groups;
+    return groupCount(by);
   }
   private of(by: Node): Known {
     const known = this.known.get(by);
@@ -130,8 +171,3 @@ const routeOf = ([order, offsets, inverse, expert]: readonly Value[]): b.Route =
   if (!order || !offsets || !inverse || !expert) throw new Bug("a routing has four results");
   return { order, offsets, inverse, expert };
 };
-/** The placement of a routing's result as other ops see it: rows where there is one entry for each sorted row, else replicated. */
-export function resultPlacement({ index }: Value, by: Node): Placement {
-  if (index === 0 || index === 3) return { kind: "sharded", axis: 0, sharding: { kind: "rows", by, owned: false } };
-  return { kind: "replicated" };
-}
