@@ -4,14 +4,15 @@ import type { Value } from "../graph/node.ts";
 import type { BinaryName } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
+import { type Element, isFloat, wider } from "../types/dtype.ts";
 import { equal, isSpread, product, type Size, show } from "../types/size.ts";
 import { showType, type Type, type } from "../types/type.ts";
 import { fail, quoted, textOf } from "./errors.ts";
 import { calledFrom, isKnown, knownBinary, knownUnary } from "./numbers.ts";
 import { originOf } from "./origin.ts";
 import { broadcastTo, castTo, commonShape, elementOf, toDefaultTensor, toTensor, whySizesDiffer } from "./tensor.ts";
-import { type Element, kindText, number, type Scope, tensor, type Val } from "./values.ts";
-import { floating, type World, wider } from "./world.ts";
+import { kindText, number, type Scope, tensor, type Val } from "./values.ts";
+import type { World } from "./world.ts";
 
 const fns: Readonly<Record<Exclude<ast.BinaryOp, "@">, BinaryName>> = {
   "+": "add",
@@ -101,7 +102,7 @@ function operandType(w: World, fn: BinaryName, what: string, left: Operand, righ
       });
     return "bool";
   }
-  if (fn === "div" || fn === "pow") return floating(common) ? common : w.options.f32;
+  if (fn === "div" || fn === "pow") return isFloat(common) ? common : w.options.f32;
   if (common === "bool") return fn === "eq" || fn === "ne" ? common : "i32";
   return common;
 }
@@ -128,7 +129,7 @@ function matmul(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
       fail("E0203", `\`@\` needs tensors, not ${kindText[v.kind]}`, span, { help: "write `*` for numbers" });
   const [x, y] = [toDefaultTensor(w, left, e.left.span), toDefaultTensor(w, right, e.right.span)];
   const dtype = wider(x.type.dtype, y.type.dtype);
-  if (!floating(dtype))
+  if (!isFloat(dtype))
     fail("E0203", `\`@\` needs floats, not ${showType(x.type)} and ${showType(y.type)}`, e.opSpan, {
       help: `convert one of them: \`f32(${quoted(e.left.span)})\``,
     });

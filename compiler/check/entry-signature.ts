@@ -2,11 +2,12 @@
 import { Problem } from "../diagnostic.ts";
 import { declarationFlagText } from "../flag-text.ts";
 import type * as ast from "../syntax/ast.ts";
+import type { Element } from "../types/dtype.ts";
 import { didYouMean, textOf } from "./errors.ts";
 import type { Loaded } from "./modules.ts";
 import { allMembers } from "./origin.ts";
 import { bareName } from "./types.ts";
-import type { Declared, Element } from "./values.ts";
+import type { Declared } from "./values.ts";
 
 export interface Argument {
   readonly name: string;

@@ -1,6 +1,7 @@
 // Executes statements. Checking runs both branches of an `if`, and the body of a loop once; elaboration takes one branch and unrolls loops.
 import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
+import { isFloat } from "../types/dtype.ts";
 import { atom, equalAll, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { showType } from "../types/type.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
@@ -12,7 +13,7 @@ import { castTo, conform, toDefaultTensor } from "./tensor.ts";
 import { isCapital, typeOf } from "./types.ts";
 import { unifyAll } from "./unify.ts";
 import { bool, errorVal, kindText, number, results, Scope, tensor, type Val } from "./values.ts";
-import { floating, type World } from "./world.ts";
+import type { World } from "./world.ts";
 
 /** Runs statements in order. Returns whether every path through them ends with `return`. */
 export function execute(w: World, body: readonly ast.Stmt[], scope: Scope): boolean {
@@ -203,7 +204,7 @@ function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set"
   const want = old.value.type;
   const fits =
     equalAll(x.type.shape, want.shape) &&
-    (x.type.dtype === want.dtype || (floating(x.type.dtype) && floating(want.dtype)));
+    (x.type.dtype === want.dtype || (isFloat(x.type.dtype) && isFloat(want.dtype)));
   if (!fits)
     return fail("E0215", `\`${name}\` is ${showType(want)}, and this is ${showType(x.type)}`, stmt.value.span, {
       label: showType(x.type),

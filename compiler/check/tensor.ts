@@ -3,13 +3,14 @@ import type { Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { numbers } from "../ops/common.ts";
 import type { Span } from "../syntax/ast.ts";
+import { type Element, isFloat } from "../types/dtype.ts";
 import { equal, equalAll, isSpread, mentions, product, type Size, show, substitute } from "../types/size.ts";
 import { dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { absorb, fail, quoted, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
-import { type Element, kindText, type Val } from "./values.ts";
-import { floating, type World } from "./world.ts";
+import { kindText, type Val } from "./values.ts";
+import type { World } from "./world.ts";
 
 /** A number as a scalar of `dtype`; an error if i32 cannot represent it. */
 function constantOf(w: World, value: number, dtype: Element, at: Span): Value {
@@ -28,7 +29,7 @@ function constantOf(w: World, value: number, dtype: Element, at: Span): Value {
 export function elementOf(w: World, v: Val, beside: Element | null): Element {
   if (v.kind === "bool") return "bool";
   if (v.kind !== "number") return fromTensor(v);
-  if (beside !== null && floating(beside)) return beside;
+  if (beside !== null && isFloat(beside)) return beside;
   return v.whole && beside !== null ? "i32" : w.options.f32;
 }
 const fromTensor = (v: Val): Element => (v.kind === "tensor" ? v.value.type.dtype : absorb());
@@ -179,14 +180,14 @@ const typeText = (d: DeclaredType, t: Type): string => {
 export function convert(w: World, v: Val, want: Type, declared: DeclaredType, at: Span): Value {
   if (
     v.kind === "number" &&
-    (floating(want.dtype) || (want.dtype === "i32" && (v.whole || v.loose || Number.isInteger(v.value))))
+    (isFloat(want.dtype) || (want.dtype === "i32" && (v.whole || v.loose || Number.isInteger(v.value))))
   )
     return constantOf(w, numeric(v.value), want.dtype, at);
   if (v.kind === "spread" && want.dtype !== "bool") return toTensor(w, v, at, want.dtype);
   const x = toDefaultTensor(w, v, at);
   const from = x.type.dtype;
   if (from === want.dtype) return x;
-  if (floating(from) && floating(want.dtype)) return castTo(w, x, want.dtype);
+  if (isFloat(from) && isFloat(want.dtype)) return castTo(w, x, want.dtype);
   return fail("E0205", `${declared.what} is declared ${declared.text}, but this is ${showType(x.type)}`, at, {
     label: from,
     also: [{ span: declared.span, text: want.dtype }],

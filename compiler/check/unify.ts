@@ -2,14 +2,15 @@
 import type { Value } from "../graph/node.ts";
 import { pluralize } from "../pluralize.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
+import { type Element, isFloat, wider } from "../types/dtype.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
 import { fail, locationText, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
 import { convert, toDefaultTensor, whySizesDiffer } from "./tensor.ts";
 import { bareName, isBound, spreadAxes, typeOf } from "./types.ts";
-import { type Element, number, type Scope, type Val } from "./values.ts";
-import { floating, type World, wider } from "./world.ts";
+import { number, type Scope, type Val } from "./values.ts";
+import type { World } from "./world.ts";
 
 /** A value that must have a declared type: an argument or a result. */
 export interface DeclaredValue {
@@ -45,7 +46,7 @@ function floatOf(fits: readonly DeclaredValue[], tensors: readonly (Value | null
   let widest: Element | null = null;
   fits.forEach((f, i) => {
     const dtype = tensors[i]?.type.dtype;
-    if (f.type.dtype === "float" && dtype !== undefined && floating(dtype))
+    if (f.type.dtype === "float" && dtype !== undefined && isFloat(dtype))
       widest = widest === null ? dtype : wider(widest, dtype);
   });
   return widest;

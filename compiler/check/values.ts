@@ -1,11 +1,10 @@
 // The values of expressions, and scopes. Checking and elaboration use the same kinds of values.
 import type { Mapped, Value } from "../graph/node.ts";
 import type * as ast from "../syntax/ast.ts";
-import type { DType } from "../types/dtype.ts";
+import type { Element } from "../types/dtype.ts";
 import type { Size, Sym } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
 
-export type Element = DType | "float";
 /** A number known at compile time; null: elaboration will know it, but checking does not. */
 export type Num = number | Sym | null;
 

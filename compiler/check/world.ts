@@ -5,20 +5,11 @@ import type { Value } from "../graph/node.ts";
 import { make1 } from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
 import type { Expr, Name, Selector, Span, State, Stmt } from "../syntax/ast.ts";
-import { isFloat } from "../types/dtype.ts";
+import type { Element } from "../types/dtype.ts";
 import type { Atom, Size } from "../types/size.ts";
 import { sameType, showType, type Type } from "../types/type.ts";
 import { Failure, fail } from "./errors.ts";
-import {
-  type Callable,
-  type Declared,
-  type Element,
-  type Frame,
-  type Module,
-  type Scope,
-  type Slot,
-  type Val,
-} from "./values.ts";
+import { type Callable, type Declared, type Frame, type Module, type Scope, type Slot, type Val } from "./values.ts";
 
 export interface Reported {
   readonly path: string;
@@ -168,8 +159,3 @@ export class World {
     return t === "float" ? scope.frame.float : t === "f32" ? this.options.f32 : t;
   }
 }
-
-const widths: Readonly<Record<Element, number>> = { bool: 0, i32: 1, bf16: 2, float: 3, f32: 4, f64: 5 };
-/** The wider of two dtypes: the wider float; integers and booleans become the float that they meet. */
-export const wider = (a: Element, b: Element): Element => (widths[a] >= widths[b] ? a : b);
-export const floating = (t: Element): boolean => isFloat(t);

@@ -176,7 +176,7 @@ function lowerAllReduce(g: GraphBuilder, x: Value, { fn, ...group }: OpAttrs["al
   const each = isFew ? n : Math.ceil(n / workers);
   const gathered = (v: Value): Value => b.make1(g, "all_gather", [v], group);
   if (isFew) return b.reshape(g, buildReduce(g, fn, gathered(b.reshape(g, x, [1, n])), [0]), shape);
-  const rows = b.reshape(g, padded(g, b.reshape(g, x, [n]), workers * each), [workers, each]);
+  const rows = b.reshape(g, b.pad(g, b.reshape(g, x, [n]), 0, 0, workers * each - n), [workers, each]);
   const own = buildReduce(g, fn, b.make1(g, "all_to_all", [rows], group), [0]);
   return b.reshape(g, b.slice(g, gathered(own), 0, 0, n), shape);
 }
@@ -186,8 +186,4 @@ function contiguous(g: GraphBuilder, v: Value, pitch: NonNullable<Choices["pitch
   const columns = dims(type).at(-1) ?? 1;
   const isLonger = storeOf(node) !== null && type.dtype === "bf16" && pitch(columns, bytesOf.bf16) > columns;
   return isLonger ? b.detach(g, v) : v;
-}
-function padded(g: GraphBuilder, x: Value, n: number): Value {
-  const more = n - count(x.type);
-  return more === 0 ? x : b.concat(g, [x, b.fill(g, 0, dtypeOf(x.type), [more])], 0);
 }

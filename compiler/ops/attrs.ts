@@ -1,6 +1,6 @@
 // The attributes of every op, by its name. What they mean is in the op's record.
 import type { Group } from "../graph/node.ts";
-import type { DType } from "../types/dtype.ts";
+import type { Element } from "../types/dtype.ts";
 import type { Size } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
 
@@ -68,13 +68,13 @@ export interface Attention {
 export interface OpAttrs {
   // leaf
   readonly param: { readonly store: string; readonly type: Type };
-  readonly const: { readonly value: number; readonly dtype: DType | "float" };
+  readonly const: { readonly value: number; readonly dtype: Element };
   readonly iota: { readonly size: Size };
   // point
   readonly unary: { readonly fn: UnaryName };
   readonly binary: { readonly fn: BinaryName };
   readonly select: None;
-  readonly cast: { readonly dtype: DType | "float" };
+  readonly cast: { readonly dtype: Element };
   readonly detach: None;
   readonly after: None;
   readonly random: { readonly place: number; readonly shape: Shape };

@@ -2,7 +2,7 @@
 // equal shapes and dtypes.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Node, Value } from "../graph/node.ts";
-import { type DType, isFloat } from "../types/dtype.ts";
+import { type DType, isFloat, wider } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type Type } from "../types/type.ts";
 import { type BinaryName, none, type OpAttrs, type OpName, type UnaryName } from "./attrs.ts";
@@ -41,6 +41,11 @@ export function slice(g: Builder, x: Value, axis: number, start: number, size: n
 /** Concatenates along an axis. */
 export const concat = (g: Builder, list: readonly Value[], axis: number): Value =>
   list.length === 1 ? nth(list, 0) : make1(g, "concat", list, { axis });
+/** x between so many zeros before and after it along an axis. */
+export function pad(g: Builder, x: Value, axis: number, before: number, after: number): Value {
+  const zeros = (n: number): Value[] => (n > 0 ? [fill(g, 0, dtypeOf(x.type), dims(x.type).with(axis, n))] : []);
+  return concat(g, [...zeros(before), x, ...zeros(after)], axis);
+}
 /** Exchanges two axes, the last two if not given; negative axes count from the end. */
 export function swap(g: Builder, x: Value, first = -2, second = -1): Value {
   const rank = x.type.shape.length;
@@ -94,9 +99,6 @@ function commonShape(a: readonly number[], b: readonly number[]): number[] {
 }
 
 // Elementwise ops
-const rank: Readonly<Record<DType, number>> = { bool: 0, i32: 1, bf16: 2, f32: 3, f64: 4 };
-/** The dtype that two operands are promoted to: the wider float; integers and bools become the float that they meet. */
-const wider = (a: DType, b: DType): DType => (rank[a] >= rank[b] ? a : b);
 export const cast = (g: Builder, x: Value, dtype: DType): Value =>
   x.type.dtype === dtype ? x : make1(g, "cast", [x], { dtype });
 export const detach = (g: Builder, x: Value): Value => make1(g, "detach", [x], none);

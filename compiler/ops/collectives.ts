@@ -7,14 +7,12 @@ import { fromTo, product } from "../types/numbers.ts";
 import { mul } from "../types/size.ts";
 import { count, showType, type } from "../types/type.ts";
 import { at, define, need, needIndex, noFlops, nth, one, resultCount, two } from "./common.ts";
+import { neverMapped } from "./mapped.ts";
 import { foldOf } from "./reduce.ts";
 
 const needsAllWorkers = (): never => {
   throw new Bug("a collective has no meaning for one worker alone");
 };
-function neverMapped(): never {
-  throw new TypeMismatch("collectives are inserted after routed calls are elaborated");
-}
 type CollectiveEval<A> = NonNullable<Op<A>["collective"]>;
 /** Extends the definition `of` for one group of workers to all groups. */
 const perGroup =
@@ -55,7 +53,7 @@ export const all_gather = define<"all_gather">({
     return args.map(() => [all]);
   }),
   vjp: () => [null],
-  mapped: neverMapped,
+  mapped: neverMapped("all_gather"),
   flops: noFlops,
   samples: () => [],
   showAttrs: showGroup,
@@ -78,7 +76,7 @@ export const all_reduce = define<"all_reduce">({
     return args.map(() => [all]);
   }),
   vjp: () => [null],
-  mapped: neverMapped,
+  mapped: neverMapped("all_reduce"),
   flops: resultCount,
   samples: () => [],
   displayName: ({ fn }) => `all_reduce_${fn}`,
@@ -104,7 +102,7 @@ export const all_to_all = define<"all_to_all">({
     return args.map((_, r) => [Float64Array.from(args.flatMap((__, w) => [...row(w, r)]))]);
   }),
   vjp: () => [null],
-  mapped: neverMapped,
+  mapped: neverMapped("all_to_all"),
   flops: noFlops,
   samples: () => [],
   showAttrs: showGroup,
@@ -140,7 +138,7 @@ export const exchange = define<"exchange">({
     return out.map((own) => [own]);
   },
   vjp: () => [null, null],
-  mapped: neverMapped,
+  mapped: neverMapped("exchange"),
   flops: noFlops,
   samples: () => [],
   showAttrs: ({ back, ...group }) => `${showGroup(group)}${back ? " back" : ""}`,

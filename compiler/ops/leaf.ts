@@ -14,7 +14,7 @@ export const param = define<"param">({
     throw new Bug("a store has no meaning of its own: the interpreter is given its contents");
   },
   vjp: () => [],
-  mapped: neverMapped,
+  mapped: neverMapped("param"),
   flops: noFlops,
   samples: (g) => [sample(g, "f32", [3]).node],
   showAttrs: (attrs) => attrs.store,
@@ -27,7 +27,7 @@ export const constant = define<"const">({
   infer: (_, attrs) => [type(attrs.dtype, [])],
   eval: (_, attrs) => [Float64Array.of(attrs.value)],
   vjp: () => [],
-  mapped: neverMapped,
+  mapped: neverMapped("const"),
   flops: noFlops,
   samples: (g) => [0.1, -0, Number.POSITIVE_INFINITY].map((x) => b.constant(g, x, "f32").node),
   showAttrs: (attrs) => (Object.is(attrs.value, -0) ? "-0" : String(attrs.value)),
@@ -40,7 +40,7 @@ export const iota = define<"iota">({
   infer: (_, attrs) => [type("i32", [attrs.size])],
   eval: (_, attrs) => [Float64Array.from({ length: number(attrs.size) }, (_, i) => i)],
   vjp: () => [],
-  mapped: neverMapped,
+  mapped: neverMapped("iota"),
   flops: noFlops,
   samples: (g) => [0, 1, 7].map((n) => b.iota(g, n).node),
 });

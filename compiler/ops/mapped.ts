@@ -97,7 +97,7 @@ export const mapLeading =
   };
 export const mapPointwise = <N extends OpName>(name: N) => mapLeading(name, (attrs: OpAttrs[N]) => attrs);
 export const shiftAxes = (axes: readonly number[]): number[] => axes.map((a) => a + 1);
-/** The `mapped` of leaves, which have no operands and so are never mapped. */
-export const neverMapped = (): never => {
-  throw new Bug("a leaf was mapped");
+/** The `mapped` of ops that are in no routed call: leaves have no operands, and others are made only after such calls are elaborated. */
+export const neverMapped = (name: OpName) => (): never => {
+  throw new Bug(`${name} was mapped`);
 };

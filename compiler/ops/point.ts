@@ -1,8 +1,7 @@
 // Elementwise ops: each element of the result depends on one element of each operand.
 
 import type { Builder, Placement, Value } from "../graph/node.ts";
-import type { DType } from "../types/dtype.ts";
-import { isFloat } from "../types/dtype.ts";
+import { type DType, isFloat } from "../types/dtype.ts";
 import { dtypeOf, showType, type } from "../types/type.ts";
 import { type BinaryName, none, type UnaryName } from "./attrs.ts";
 import * as b from "./build.ts";

@@ -9,7 +9,7 @@ import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, need, needFloat, needSame, nth, one, resultCount, sample, three, two } from "./common.ts";
 import { accumulate } from "./dot.ts";
-import { inSpace, lift, type Space, spaceOf } from "./mapped.ts";
+import { inSpace, lift, neverMapped, type Space, spaceOf } from "./mapped.ts";
 import { depthOf, isRightOperand, raggedOperandPairs } from "./pairs.ts";
 import { evenSharding, groupsOf, partial, replicated, type Sharded, sharded } from "./sharding.ts";
 
@@ -170,7 +170,7 @@ export const ragged_outer = define<"ragged_outer">({
       ? [b.raggedDot(g, y, b.swap(g, dz), offsets, unit), b.raggedDot(g, x, dz, offsets, unit), null]
       : [null, null, null];
   },
-  mapped: () => neverMapped("ragged_outer"),
+  mapped: neverMapped("ragged_outer"),
   shard: (node, args, workers) => shardGroupSum(node, args.length - 1, workers),
   flops: ({ args }) => 2 * count(one(args).type) * nth(dims(nth(args, 1).type), 1),
   samples: (g) =>
@@ -215,7 +215,7 @@ export const ragged_sum = define<"ragged_sum">({
       null,
     ];
   },
-  mapped: () => neverMapped("ragged_sum"),
+  mapped: neverMapped("ragged_sum"),
   shard: (node, args, workers) => shardGroupSum(node, args.length - 1, workers),
   flops: ({ args }) => count(one(args).type),
   samples: (g) =>
@@ -257,9 +257,6 @@ function shardGroupSum(
 function partialOverCopies(owners: number, { count }: Workers): Placement {
   const of = sharded(0, evenSharding(owners));
   return owners === count ? of : { kind: "partial", fn: "sum", group: groupsOf(count, count / owners, owners), of };
-}
-function neverMapped(name: string): never {
-  throw new TypeMismatch(`${name} is made by differentiation, which comes after routed calls are elaborated`);
 }
 
 /** Cases for samples, with offsets that `route` made: empty groups, padding past the last group, one group, no rows at all. */

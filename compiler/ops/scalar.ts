@@ -1,11 +1,10 @@
 // The elementwise functions of the ops `unary` and `binary`. To add one, add a row here and its name in attrs.ts.
 import type { Builder, Value } from "../graph/node.ts";
-import { type DType, isFloat } from "../types/dtype.ts";
+import { type DType, type Element, isFloat } from "../types/dtype.ts";
 import { remainder } from "../types/numbers.ts";
 import type { BinaryName, UnaryName } from "./attrs.ts";
 import * as b from "./build.ts";
 
-type Element = DType | "float";
 interface Scalar {
   /** The dtype of the result, given that of the operands; null if the function is not defined for it. */
   readonly resultDType: (t: Element) => Element | null;

@@ -6,7 +6,7 @@ import type { OpAttrs, OpName } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { number, numbers } from "../ops/common.ts";
 import { piecesOf } from "../ops/view.ts";
-import type { DType } from "../types/dtype.ts";
+import { type DType, wider } from "../types/dtype.ts";
 import { dims, dtypeOf, sameType } from "../types/type.ts";
 import { any, binary, matchOp, num, select, splatOf, unary } from "./pattern.ts";
 import { type Rule, rule } from "./rule.ts";
@@ -180,9 +180,8 @@ const views: readonly Rule[] = [
 ];
 /** Whether `to` can represent every value of `from` exactly. */
 function holds(to: DType, from: DType): boolean {
-  const rank: readonly DType[] = ["bf16", "f32", "f64"];
-  if (from === "bool" || from === to) return true;
-  return from === "i32" ? to === "f64" : rank.includes(to) && rank.indexOf(to) > rank.indexOf(from);
+  if (from === "bool") return true;
+  return from === "i32" && to !== "i32" ? to === "f64" : wider(to, from) === to;
 }
 
 /** Constant folding, by the op's own `eval`. */

@@ -1,6 +1,6 @@
 // A `take` of consecutive positions, computed by arithmetic on `range`, becomes a slice. Its gradient is then a padded slice, not a sum into
 // places.
-import type { Builder, Value } from "../graph/node.ts";
+import type { Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { matchOp, splatOf } from "./pattern.ts";
@@ -32,8 +32,6 @@ function ofSum(fn: "add" | "sub", args: readonly Value[], axis: number): number 
   const then = first === null || fn === "sub" ? null : inside(y, axis);
   return first === null || then === null ? null : first + then;
 }
-const zeros = (g: Builder, like: Value, axis: number, n: number): Value[] =>
-  n > 0 ? [b.fill(g, 0, dtypeOf(like.type), dims(like.type).with(axis, n))] : [];
 
 /** Positions outside of the axis give 0, so zeros are put around the slice. */
 export const takeOfRun: Rule = {
@@ -51,8 +49,7 @@ export const takeOfRun: Rule = {
     if (from >= to) return b.fill(g, 0, dtypeOf(v.type), dims(v.type));
     const taken = to - from === size ? x : b.slice(g, x, axis, from, to - from);
     const before = from - start;
-    const pieces = [...zeros(g, v, axis, before), taken, ...zeros(g, v, axis, picks - before - (to - from))];
-    return b.concat(g, pieces, axis);
+    return b.pad(g, taken, axis, before, picks - before - (to - from));
   },
   examples(g) {
     const x = b.param(g, "x", { dtype: "f32", shape: [2, 5, 3] });

@@ -1,5 +1,5 @@
 // The syntax tree of a program. Later stages know programs only in this form.
-import type { DType } from "../types/dtype.ts";
+import type { Element } from "../types/dtype.ts";
 
 /** The text that spans refer to: a `.moe` file, or the TypeScript file that contains a template. */
 export interface Source {
@@ -114,7 +114,7 @@ export interface Method extends Node {
 /** `float[...S, D]`. A scalar has no axes; the spread, if there is one, comes first. */
 export interface TypeExpr extends Node {
   readonly kind: "tensor";
-  readonly dtype: DType | "float";
+  readonly dtype: Element;
   readonly spread: Name | null;
   readonly axes: readonly Expr[];
 }

@@ -1,4 +1,4 @@
-import type { DType } from "../types/dtype.ts";
+import type { Element } from "../types/dtype.ts";
 import type { Declaration, Program } from "./ast.ts";
 
 /** The program of a template. `holes[i]` is the value of an `Expr` of kind "hole" with index `i`. */
@@ -12,4 +12,4 @@ export interface Handle {
   readonly program: Template;
 }
 /** The values that a hole `${...}` can have. */
-export type Hole = number | boolean | DType | "float" | Handle;
+export type Hole = number | boolean | Element | Handle;

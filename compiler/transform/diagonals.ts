@@ -176,10 +176,9 @@ function cropOrPad(g: Builder, x: Value, axis: number, first: number, [from, to]
   const shape = dims(x.type);
   const end = first + (shape[axis] ?? 0);
   const [start, stop] = [Math.min(Math.max(first, from), end), Math.max(Math.min(end, to), first)];
-  const zeros = (n: number): Value[] => (n > 0 ? [b.fill(g, 0, dtypeOf(x.type), shape.with(axis, n))] : []);
   if (start >= stop) return b.fill(g, 0, dtypeOf(x.type), shape.with(axis, to - from));
   const part = stop - start === shape[axis] ? x : b.slice(g, x, axis, start - first, stop - start);
-  return b.concat(g, [...zeros(start - from), part, ...zeros(to - stop)], axis);
+  return b.pad(g, part, axis, start - from, to - stop);
 }
 /** Steps with a common divisor `by`: solves for the steps divided by it, then puts `by - 1` zeros between the results. */
 function sumStrided(
@@ -199,9 +198,11 @@ function sumStrided(
 /** Follows each position along `axis` with `by - 1` zeros. */
 function dilate(g: Builder, x: Value, axis: number, by: number): Value {
   const shape = dims(x.type);
-  const apart = b.expand(g, x, axis + 1);
-  const zeros = b.fill(g, 0, dtypeOf(x.type), dims(apart.type).with(axis + 1, by - 1));
-  return b.reshape(g, b.concat(g, [apart, zeros], axis + 1), shape.with(axis, (shape[axis] ?? 0) * by));
+  return b.reshape(
+    g,
+    b.pad(g, b.expand(g, x, axis + 1), axis + 1, 0, by - 1),
+    shape.with(axis, (shape[axis] ?? 0) * by),
+  );
 }
 function sumOneAxis(g: Builder, x: Value, lead: number, { step }: AffineAxis, range: Range): Value {
   if (step === 1) return cropOrPad(g, x, lead, 0, range);

@@ -200,7 +200,7 @@ class Partition implements Workers {
     if (by.op.name !== "route" || index !== (isProduct ? 1 : 3)) return [];
     const groups = nth(dims(experts.type), 0);
     const isWorthwhile = isProduct || groups * this.count >= nth(dims(nth(by.args, 0).type), 0);
-    const store = storeBehind(experts);
+    const store = matrixStore(experts);
     const place = store === null ? replicated : this.storePlacement(store);
     const parts = isSharded(place) && place.sharding.kind === "even" ? place.sharding.parts : 1;
     const outermost = outermostRouting(by);
@@ -327,7 +327,7 @@ class Partition implements Workers {
   }
 }
 /** The name of the store that a matrix is a view of, or a cast or detached copy; null: it is none. */
-function storeBehind({ node }: Value): string | null {
+function matrixStore({ node }: Value): string | null {
   const isView = node.op.lower === "view" || node.op.name === "cast" || node.op.name === "detach";
-  return isView && node.args.length === 1 ? storeBehind(nth(node.args, 0)) : storeOf(node);
+  return isView && node.args.length === 1 ? matrixStore(nth(node.args, 0)) : storeOf(node);
 }

@@ -139,11 +139,10 @@ function joined(g: Builder, end: Node, { axis, pieces, under }: Chain, now: (v: 
   const list = over.map((covering, i) => {
     const [from, to] = [nth(ends, i), nth(ends, i + 1)];
     const here = covering.map((p) => part(p.value, p.from, from, to));
-    if (sum) return here.length > 0 ? here.reduce((x, y) => b.add(g, x, y)) : zeros(g, whole, axis, to - from);
+    if (sum && here.length === 0) return b.fill(g, 0, dtypeOf(whole.type), dims(whole.type).with(axis, to - from));
+    if (sum) return here.reduce((x, y) => b.add(g, x, y));
     return here.at(-1) ?? part(nth(under, 0), 0, from, to);
   });
   const made = b.concat(g, list, axis);
   return sum ? [...under.map(now), made].reduce((x, y) => b.add(g, x, y)) : made;
 }
-const zeros = (g: Builder, like: Value, axis: number, n: number): Value =>
-  b.fill(g, 0, dtypeOf(like.type), dims(like.type).with(axis, n));

@@ -9,7 +9,7 @@ import { viewBase } from "../ops/pairs.ts";
 import { piecesOf } from "../ops/view.ts";
 import { matchOp, splatOf } from "../rewrite/pattern.ts";
 import { product } from "../types/numbers.ts";
-import { dims, dtypeOf } from "../types/type.ts";
+import { dims } from "../types/type.ts";
 
 /** A window of a tensor with zeros around it: along each axis, where it begins (may be negative) and its size. */
 interface Window {
@@ -160,10 +160,7 @@ function sliceWindows(g: Builder, x: Value, windows: readonly Window[]): Value[]
   const rows = dims(x.type).slice(0, -1);
   const before = rows.map((_, a) => Math.max(0, ...windows.map(({ from }) => -nth(from, a))));
   const after = rows.map((n, a) => Math.max(0, ...windows.map(({ from, size }) => nth(from, a) + nth(size, a) - n)));
-  const whole = rows.reduce((v, _, a) => {
-    const zeros = (n: number): Value[] => (n > 0 ? [b.fill(g, 0, dtypeOf(v.type), dims(v.type).with(a, n))] : []);
-    return b.concat(g, [...zeros(nth(before, a)), v, ...zeros(nth(after, a))], a);
-  }, x);
+  const whole = rows.reduce((v, _, a) => b.pad(g, v, a, nth(before, a), nth(after, a)), x);
   return windows.map(({ from, size }) =>
     rows.reduce((v, _, a) => b.slice(g, v, a, nth(from, a) + nth(before, a), nth(size, a)), whole),
   );

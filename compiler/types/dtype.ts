@@ -1,7 +1,12 @@
-/** The dtype of an element in memory. The language's `float` is resolved to one of these during elaboration. */
+/** The dtype of an element in memory. Elaboration resolves `float` to one of these. */
 export type DType = "f32" | "f64" | "bf16" | "i32" | "bool";
+/** A dtype, or the language's `float`. */
+export type Element = DType | "float";
 export const dtypes: readonly DType[] = ["f32", "f64", "bf16", "i32", "bool"];
-export const isFloat = (t: DType | "float"): boolean => t !== "i32" && t !== "bool";
+export const isFloat = (t: Element): boolean => t !== "i32" && t !== "bool";
+const promotionRank: Readonly<Record<Element, number>> = { bool: 0, i32: 1, bf16: 2, float: 3, f32: 4, f64: 5 };
+/** The dtype that two operands are promoted to: the wider float; integers and bools become the float that they meet. */
+export const wider = <T extends Element>(a: T, b: T): T => (promotionRank[a] >= promotionRank[b] ? a : b);
 export const bytesOf: Readonly<Record<DType, number>> = { f32: 4, f64: 8, bf16: 2, i32: 4, bool: 1 };
 /** What the language's `float` means. With f64, `f32` means f64 as well. */
 export type Precision = "f32" | "bf16" | "f64";

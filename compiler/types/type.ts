@@ -1,14 +1,14 @@
 import { Bug } from "../diagnostic.ts";
-import { bytesOf, type DType } from "./dtype.ts";
+import { bytesOf, type DType, type Element } from "./dtype.ts";
 import { product } from "./numbers.ts";
 import { equalAll, type Size, show } from "./size.ts";
 
 /** The type of a tensor. The dtype `float` and symbolic sizes occur only while checking. */
 export interface Type {
-  readonly dtype: DType | "float";
+  readonly dtype: Element;
   readonly shape: readonly Size[];
 }
-export const type = (dtype: DType | "float", shape: readonly Size[]): Type => ({ dtype, shape });
+export const type = (dtype: Element, shape: readonly Size[]): Type => ({ dtype, shape });
 export const sameType = (a: Type, b: Type): boolean => a.dtype === b.dtype && equalAll(a.shape, b.shape);
 export const showType = (t: Type): string =>
   t.shape.length === 0 ? t.dtype : `${t.dtype}[${t.shape.map(show).join(", ")}]`;

@@ -4,14 +4,15 @@ import type { Value } from "../../graph/node.ts";
 import type { BinaryName, UnaryName } from "../../ops/attrs.ts";
 import * as b from "../../ops/build.ts";
 import { type Unary, unaries } from "../../ops/scalar.ts";
+import { type Element, isFloat } from "../../types/dtype.ts";
 import { type } from "../../types/type.ts";
 import { commonElement, elementwise, type Operand, promoteOperands } from "../binary.ts";
 import { type Builtin, builtin } from "../builtin.ts";
 import { fail, quoted } from "../errors.ts";
 import { asNumber, isKnown } from "../numbers.ts";
 import { broadcastTo, castTo, commonShape, toDefaultTensor, toTensor } from "../tensor.ts";
-import { type Element, number, tensor, type Val } from "../values.ts";
-import { floating, type World } from "../world.ts";
+import { number, tensor, type Val } from "../values.ts";
+import type { World } from "../world.ts";
 
 /** The builtin of one row of ops/scalar.ts. Where it is not defined for i32, the operand becomes a float; rounding returns it unchanged. */
 const unary = (name: UnaryName, doc: string, { resultDType, integral, eval: known }: Unary): Builtin =>
@@ -54,7 +55,7 @@ function wholeOperand(w: World, o: Operand): Operand {
   if (o.value.kind === "number" && (o.value.whole || o.value.value === null || Number.isInteger(o.value.value)))
     return { span: o.span, value: { ...o.value, whole: true } };
   const x = toDefaultTensor(w, o.value, o.span);
-  if (floating(x.type.dtype)) fail("E0201", "`div` is for whole numbers", o.span, { help: "write `/` for floats" });
+  if (isFloat(x.type.dtype)) fail("E0201", "`div` is for whole numbers", o.span, { help: "write `/` for floats" });
   return { span: o.span, value: tensor(x) };
 }
 

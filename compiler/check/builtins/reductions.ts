@@ -1,6 +1,7 @@
 // Reductions along axes, and functions built from them (softmax, cumsum, ...).
 import type { Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
+import { type Element, isFloat } from "../../types/dtype.ts";
 import { isSpread, type Size } from "../../types/size.ts";
 import { showType, type Type, type } from "../../types/type.ts";
 import { commonElement, type Operand } from "../binary.ts";
@@ -8,8 +9,8 @@ import { type Args, type Builtin, builtin, type CallContext } from "../builtin.t
 import { fail, quoted } from "../errors.ts";
 import { calledFrom } from "../numbers.ts";
 import { broadcastTo, canBroadcast, castTo, commonShape, toTensor } from "../tensor.ts";
-import { type Element, number, tensor } from "../values.ts";
-import { floating, type World } from "../world.ts";
+import { number, tensor } from "../values.ts";
+import type { World } from "../world.ts";
 
 /** The type after a reduction: without `axes`, or with size 1 in their place if `keep`. */
 function reduced(t: Type, dtype: Element, axes: readonly number[], keep: boolean): Type {
@@ -25,7 +26,7 @@ function keepFlag(args: Args, t: Type, axes: readonly number[]): boolean {
     });
   return keep;
 }
-const asFloat = (w: World, x: Value): Value => castTo(w, x, floating(x.type.dtype) ? x.type.dtype : w.options.f32);
+const asFloat = (w: World, x: Value): Value => castTo(w, x, isFloat(x.type.dtype) ? x.type.dtype : w.options.f32);
 
 /** `max(x, 0)`: in other languages a relu, here a reduction along axis 0. The axis must therefore be given by name. */
 function requireNamedAxis(name: string, args: Args): void {
@@ -94,7 +95,7 @@ const cutoff = builtin(
     const outer = x.type.shape.slice(0, args.axis("axis", x.type, -1));
     const amount = args.operand("amount");
     const weight = args.has("weight") ? args.operand("weight") : { value: number(1, true), span: at };
-    const dtype = floating(commonElement(w, amount, weight)) ? w.options.f32 : "i32";
+    const dtype = isFloat(commonElement(w, amount, weight)) ? w.options.f32 : "i32";
     const least = fitted(w, amount, type(dtype, outer), x.type);
     const each = fitted(w, weight, type(dtype, x.type.shape), x.type);
     return tensor(w.make(type(x.type.dtype, outer), () => b.cutoff(w.g, x, each, least)));

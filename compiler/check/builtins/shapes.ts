@@ -4,6 +4,7 @@ import * as b from "../../ops/build.ts";
 import { numbers } from "../../ops/common.ts";
 import { pluralize } from "../../pluralize.ts";
 import type { Span } from "../../syntax/ast.ts";
+import { wider } from "../../types/dtype.ts";
 import { add, equal, equalAll, isSpread, product, type Size, show } from "../../types/size.ts";
 import { showType, type Type, type } from "../../types/type.ts";
 import { type Builtin, builtin } from "../builtin.ts";
@@ -12,7 +13,7 @@ import { matched, needIndex, takeAlong } from "../indexing.ts";
 import { calledFrom } from "../numbers.ts";
 import { axisOf, canBroadcast, castTo, toDefaultTensor, whySizesDiffer } from "../tensor.ts";
 import { kindText, results, tensor } from "../values.ts";
-import { type World, wider } from "../world.ts";
+import type { World } from "../world.ts";
 
 const reshape = builtin("reshape(x, shape)", "The same elements in row-major order as another shape", ({ w }, args) => {
   const x = args.tensor("x");
