@@ -41,7 +41,7 @@ export function mpi(environment: NodeJS.ProcessEnv = process.env): Mpi {
       return { path, version: shown(native().mpiVersion(path)) };
     } catch (error) {
       if (error instanceof Problem) throw error;
-      if (path.includes("/")) failures.push(error instanceof Error ? error.message : String(error));
+      if (path.includes("/")) failures.push(reasonOf(error));
     }
   }
   throw new Problem(
@@ -80,11 +80,14 @@ function initMpi(path: string): NativeWorkers {
     return native().workers(path);
   } catch (error) {
     if (error instanceof Problem) throw error;
-    throw new Problem(error instanceof Error ? error.message : String(error), "try `mpirun -n 2 true`", {
+    throw new Problem(reasonOf(error), "try `mpirun -n 2 true`", {
       cause: error,
     });
   }
 }
+/** The addon's message without its code. */
+const reasonOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).replace(/^(NO|OLD)_MPI: /, "");
 /** Only MOEC_LIBMPI if it is set; else the loader's path, then beside the libraries of Python, where its wheels put MPI. */
 function* paths(environment: NodeJS.ProcessEnv): Generator<string> {
   const { MOEC_LIBMPI: chosen } = environment;

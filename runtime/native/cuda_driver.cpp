@@ -17,15 +17,9 @@ const Driver& Driver::load(const std::string& path) {
   return *driver;
 }
 
-static void* symbol(void* library, const std::string& path, const char* name) {
-  void* found = dlsym(library, name);
-  if (found == nullptr) throw Failure("OLD_DRIVER", path + " has no " + name);
-  return found;
-}
 Driver::Driver(const std::string& wanted) : path(wanted) {
-  void* library = dlopen(wanted.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) throw Failure("NO_DRIVER", dlerror());
-#define F(name, ...) name = reinterpret_cast<Result (*)(__VA_ARGS__)>(symbol(library, path, #name));
+  const SharedLibrary library("DRIVER", wanted);
+#define F(name, ...) name = library.function<Result (*)(__VA_ARGS__)>(#name);
   MOEC_CUDA_FUNCTIONS(F)
 #undef F
   Dl_info info;

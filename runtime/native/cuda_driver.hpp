@@ -2,9 +2,10 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "shared_library.hpp"
 
 namespace moec::cuda {
 
@@ -106,18 +107,13 @@ class Driver {
 
   std::vector<Device> devices() const;
   int attribute(Attribute which, int device) const;
-  /// Throws Failure if a call returned an error; `what` says what was called.
+  /// Throws Failure with the driver's name of an error if a call returned one; `what` says what was called.
   void check(Result result, const std::string& what) const;
 
  private:
   explicit Driver(const std::string& path);
 };
 
-/// An error whose message is `CODE: text`. CODE is the driver's name of an error, or NO_DRIVER, OLD_DRIVER, ENDLESS_KERNEL.
-class Failure : public std::runtime_error {
- public:
-  Failure(const std::string& code, const std::string& text) : runtime_error(code + ": " + text) {}
-};
 constexpr Result out_of_memory = 2, not_ready = 600, out_of_resources = 701;
 
 }  // namespace moec::cuda

@@ -1,11 +1,11 @@
 #include "mpi.hpp"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
+
+#include "shared_library.hpp"
 
 namespace moec {
 
@@ -31,48 +31,35 @@ static std::vector<std::vector<Bytes>> mpiBuffers(const Message& m) {
   return all;
 }
 /// RTLD_GLOBAL, since Open MPI's plugins look up its symbols globally.
-static void* openLibrary(const std::string& path) {
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
-  if (library == nullptr) throw std::runtime_error(std::string("cannot load MPI: ") + dlerror());
-  return library;
-}
-static void* symbol(void* library, const char* name) {
-  void* found = dlsym(library, name);
-  if (found == nullptr) throw std::runtime_error(std::string("this MPI has no ") + name);
-  return found;
-}
-template <class F>
-static F function(void* library, const char* name) {
-  return reinterpret_cast<F>(symbol(library, name));
-}
+static SharedLibrary openLibrary(const std::string& path) { return {"MPI", path, RTLD_GLOBAL}; }
 
 /// Open MPI: handles are addresses of exported symbols.
 struct OpenMpi {
   using Handle = void*;
-  static Handle world(void* l) { return symbol(l, "ompi_mpi_comm_world"); }
-  static Handle byte(void* l) { return symbol(l, "ompi_mpi_byte"); }
-  static Handle errors_return(void* l) { return symbol(l, "ompi_mpi_errors_return"); }
+  static Handle world(const SharedLibrary& l) { return l.symbol("ompi_mpi_comm_world"); }
+  static Handle byte(const SharedLibrary& l) { return l.symbol("ompi_mpi_byte"); }
+  static Handle errors_return(const SharedLibrary& l) { return l.symbol("ompi_mpi_errors_return"); }
 };
 /// The MPICH ABI: handles are integers, the same in all libraries.
 struct Mpich {
   using Handle = int;
-  static Handle world(void*) { return 0x44000000; }
-  static Handle byte(void*) { return 0x4c00010d; }
-  static Handle errors_return(void*) { return 0x54000001; }
+  static Handle world(const SharedLibrary&) { return 0x44000000; }
+  static Handle byte(const SharedLibrary&) { return 0x4c00010d; }
+  static Handle errors_return(const SharedLibrary&) { return 0x54000001; }
 };
 
 template <class Abi>
 class LoadedMpi : public Mpi {
  public:
-  explicit LoadedMpi(void* l) : library_(l), world_(Abi::world(l)), byte_(Abi::byte(l)) {
+  explicit LoadedMpi(const SharedLibrary& l) : library_(l), world_(Abi::world(l)), byte_(Abi::byte(l)) {
     int begun = 0, provided = 0;
-    check("MPI_Initialized", function<int (*)(int*)>(l, "MPI_Initialized")(&begun));
+    check("MPI_Initialized", l.function<int (*)(int*)>("MPI_Initialized")(&begun));
     if (begun != 0) throw std::runtime_error("MPI_Initialized: MPI was begun by something else in this process");
-    check("MPI_Init_thread", function<int (*)(int*, char***, int, int*)>(l, "MPI_Init_thread")(nullptr, nullptr, serialized, &provided));
+    check("MPI_Init_thread", l.function<int (*)(int*, char***, int, int*)>("MPI_Init_thread")(nullptr, nullptr, serialized, &provided));
     if (provided < serialized) throw std::runtime_error("MPI_Init_thread: this MPI can only be called by one thread; MPI_THREAD_SERIALIZED is needed");
-    check("MPI_Comm_set_errhandler", function<int (*)(Handle, Handle)>(l, "MPI_Comm_set_errhandler")(world_, Abi::errors_return(l)));
-    check("MPI_Comm_rank", function<int (*)(Handle, int*)>(l, "MPI_Comm_rank")(world_, &rank_));
-    check("MPI_Comm_size", function<int (*)(Handle, int*)>(l, "MPI_Comm_size")(world_, &size_));
+    check("MPI_Comm_set_errhandler", l.function<int (*)(Handle, Handle)>("MPI_Comm_set_errhandler")(world_, Abi::errors_return(l)));
+    check("MPI_Comm_rank", l.function<int (*)(Handle, int*)>("MPI_Comm_rank")(world_, &rank_));
+    check("MPI_Comm_size", l.function<int (*)(Handle, int*)>("MPI_Comm_size")(world_, &size_));
   }
   void sendReceive(const std::vector<Message>& sent, const std::vector<Message>& received) override {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -92,14 +79,14 @@ class LoadedMpi : public Mpi {
   }
   void barrier() override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    check("MPI_Barrier", function<int (*)(Handle)>(library_, "MPI_Barrier")(world_));
+    check("MPI_Barrier", library_.function<int (*)(Handle)>("MPI_Barrier")(world_));
   }
-  void abort(int code) override { function<int (*)(Handle, int)>(library_, "MPI_Abort")(world_, code); }
+  void abort(int code) override { library_.function<int (*)(Handle, int)>("MPI_Abort")(world_, code); }
   void finalize() override {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (ended_) return;
     ended_ = true;
-    check("MPI_Finalize", function<int (*)()>(library_, "MPI_Finalize")());
+    check("MPI_Finalize", library_.function<int (*)()>("MPI_Finalize")());
   }
 
  protected:
@@ -145,26 +132,26 @@ class LoadedMpi : public Mpi {
     if (code == 0) return;
     char text[max_text] = "";
     int length = 0;
-    function<int (*)(int, char*, int*)>(library_, "MPI_Error_string")(code, text, &length);
+    library_.function<int (*)(int, char*, int*)>("MPI_Error_string")(code, text, &length);
     throw std::runtime_error(std::string(call) + ": " + (length > 0 ? text : "error " + std::to_string(code)));
   }
 
-  void* library_;
+  SharedLibrary library_;
   Handle world_, byte_;
   bool ended_ = false;
-  Call<void*, int, Handle, int, int, Handle, Handle*> irecv_ = function<decltype(irecv_)>(library_, "MPI_Irecv");
-  Call<const void*, int, Handle, int, int, Handle, Handle*> isend_ = function<decltype(isend_)>(library_, "MPI_Isend");
-  Call<int, Handle*, void*> waitall_ = function<decltype(waitall_)>(library_, "MPI_Waitall");
-  Call<const void*, int, Handle, void*, int, Handle, Handle> allgather_ = function<decltype(allgather_)>(library_, "MPI_Allgather");
-  Call<int, const int*, const intptr_t*, Handle, Handle*> hindexed_ = function<decltype(hindexed_)>(library_, "MPI_Type_create_hindexed");
-  Call<Handle*> commit_ = function<decltype(commit_)>(library_, "MPI_Type_commit");
-  Call<Handle*> free_ = function<decltype(free_)>(library_, "MPI_Type_free");
+  Call<void*, int, Handle, int, int, Handle, Handle*> irecv_ = library_.function<decltype(irecv_)>("MPI_Irecv");
+  Call<const void*, int, Handle, int, int, Handle, Handle*> isend_ = library_.function<decltype(isend_)>("MPI_Isend");
+  Call<int, Handle*, void*> waitall_ = library_.function<decltype(waitall_)>("MPI_Waitall");
+  Call<const void*, int, Handle, void*, int, Handle, Handle> allgather_ = library_.function<decltype(allgather_)>("MPI_Allgather");
+  Call<int, const int*, const intptr_t*, Handle, Handle*> hindexed_ = library_.function<decltype(hindexed_)>("MPI_Type_create_hindexed");
+  Call<Handle*> commit_ = library_.function<decltype(commit_)>("MPI_Type_commit");
+  Call<Handle*> free_ = library_.function<decltype(free_)>("MPI_Type_free");
 };
 
-static std::string versionOf(void* library) {
+static std::string versionOf(const SharedLibrary& library) {
   char text[max_text] = "";
   int length = 0;
-  function<int (*)(char*, int*)>(library, "MPI_Get_library_version")(text, &length);
+  library.function<int (*)(char*, int*)>("MPI_Get_library_version")(text, &length);
   return text;
 }
 std::string Mpi::version(const std::string& library) { return versionOf(openLibrary(library)); }
@@ -174,8 +161,8 @@ Mpi& Mpi::init(const std::string& path) {
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
   if (instance) return *instance;
-  void* library = openLibrary(path);
-  if (dlsym(library, "ompi_mpi_comm_world") != nullptr) {
+  const SharedLibrary library = openLibrary(path);
+  if (library.has("ompi_mpi_comm_world")) {
     instance = std::make_unique<LoadedMpi<OpenMpi>>(library);
   } else if (versionOf(library).find("MPICH") != std::string::npos || versionOf(library).find("Intel") != std::string::npos) {
     instance = std::make_unique<LoadedMpi<Mpich>>(library);

@@ -1,26 +1,14 @@
 #include "nccl.hpp"
 
-#include <dlfcn.h>
-
 namespace moec::cuda {
 
 static constexpr int in_progress = 7, bytes_type = 0;  // ncclInProgress, ncclInt8
 static const char* const names[] = {"SUCCESS",       "UNHANDLED_CUDA_ERROR", "SYSTEM_ERROR", "INTERNAL_ERROR", "INVALID_ARGUMENT",
                                     "INVALID_USAGE", "REMOTE_ERROR",         "IN_PROGRESS",  "TIMEOUT"};
 
-static void* openLibrary(const std::string& path) {
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) throw Failure("NO_NCCL", dlerror());
-  return library;
-}
-static void* symbol(void* library, const std::string& path, const char* name) {
-  void* found = dlsym(library, name);
-  if (found == nullptr) throw Failure("OLD_NCCL", path + " has no " + name);
-  return found;
-}
 int Communicator::version(const std::string& path) {
   int version = 0;
-  const auto get = reinterpret_cast<int (*)(int*)>(symbol(openLibrary(path), path, "ncclGetVersion"));
+  const auto get = SharedLibrary("NCCL", path).function<int (*)(int*)>("ncclGetVersion");
   if (const int result = get(&version)) throw Failure("OLD_NCCL", path + ": ncclGetVersion fails with error " + std::to_string(result));
   return version;
 }
@@ -36,8 +24,8 @@ void Communicator::end() {
 }
 /// Worker 0 creates NCCL's id, and MPI hands it to all.
 Communicator::Communicator(const std::string& path, const Driver& driver, int device) : mpi_(Mpi::current()), context_(driver, device) {
-  void* library = openLibrary(path);
-#define F(type, name, ...) name = reinterpret_cast<type (*)(__VA_ARGS__)>(symbol(library, path, #name));
+  const SharedLibrary library("NCCL", path);
+#define F(type, name, ...) name = library.function<type (*)(__VA_ARGS__)>(#name);
   MOEC_NCCL_FUNCTIONS(F)
 #undef F
   context_.enter();
