@@ -10,8 +10,8 @@ import type { Lanes } from "./bodies.ts";
 import type { Emitter, Target } from "./emitter.ts";
 import { advance, counterEnd, counterOf, declareBlock, openSingleTask, openTaskLoop } from "./grid.ts";
 import { past, types } from "./literal.ts";
-import { currentStage, needsOf, Operand, reserveShared } from "./operand.ts";
 import { canFuseLoops, canPipeline, emitPipeline, openPrefetchedTaskLoop } from "./pipeline.ts";
+import { currentStage, needsOf, reserveShared, SharedTile } from "./shared-tile.ts";
 
 export const cuda: Target = {
   lanes: {
@@ -72,7 +72,7 @@ export const cuda: Target = {
   },
   stages(list, e) {
     e.line("__syncthreads();");
-    const operands = list.map((s) => new Operand(s, 1, e));
+    const operands = list.map((s) => new SharedTile(s, 1, e));
     for (const o of operands) o.load("0", null);
     e.line("cp_async_wait_and_sync();");
     for (const o of operands) o.name("0");

@@ -10,7 +10,7 @@ import { Emitter, emit, type Target } from "./emitter.ts";
 import { declareBlock, openTaskLoop } from "./grid.ts";
 import { named } from "./names.ts";
 import { canFuseLoops, roundsOf } from "./pipeline.ts";
-import { mapName, Slabs, slab } from "./slabs.ts";
+import { mapName, slab, WgmmaTile } from "./wgmma-tile.ts";
 
 /** Bytes of shared memory that all blocks of a multiprocessor may have on sm_90. */
 const multiprocessorBytes = 227 * 1024;
@@ -61,23 +61,23 @@ const allowed: ReadonlySet<Stmt["s"]> = new Set([
 ]);
 
 /** The operands of each loop; those of later loops use the same shared memory as the first loop's. */
-function operandsOf(run: readonly Loop[], e: Emitter): Slabs[][] | null {
-  const all = run.map((loop) => slabsOf(loop, e));
+function operandsOf(run: readonly Loop[], e: Emitter): WgmmaTile[][] | null {
+  const all = run.map((loop) => wgmmaTilesOf(loop, e));
   const [first] = all;
-  const fit = (own: Slabs[] | null): boolean => own !== null && own.every((o, i) => first?.[i]?.isLike(o));
-  return first && (run.length === 1 || (canFuseLoops(run, e) && all.every(fit))) ? (all as Slabs[][]) : null;
+  const fit = (own: WgmmaTile[] | null): boolean => own !== null && own.every((o, i) => first?.[i]?.isLike(o));
+  return first && (run.length === 1 || (canFuseLoops(run, e) && all.every(fit))) ? (all as WgmmaTile[][]) : null;
 }
-function slabsOf(loop: Loop, e: Emitter): Slabs[] | null {
+function wgmmaTilesOf(loop: Loop, e: Emitter): WgmmaTile[] | null {
   const mma = loop.body.find(isMma);
   if (loop.axis.step !== slab.columns || !mma || mma.a.role !== "operand") return null;
   if (!mma.acc.every((t) => item(t.shape, 0) === 128 && [128, 256].includes(item(t.shape, 1)))) return null;
-  const operands = loop.body.filter(isStage).map((s) => Slabs.of(s, s.tile === mma.a, loop.axis, e));
+  const operands = loop.body.filter(isStage).map((s) => WgmmaTile.of(s, s.tile === mma.a, loop.axis, e));
   return operands.every((o) => o !== null) ? operands : null;
 }
 
 interface PipelinePlan {
   /** The operands of each loop. */
-  readonly operands: readonly (readonly Slabs[])[];
+  readonly operands: readonly (readonly WgmmaTile[])[];
   /** Consumer warpgroups. With one, two blocks share a multiprocessor: one multiplies while the other stores its results. */
   readonly consumers: 1 | 2;
   readonly stages: number;
@@ -88,9 +88,9 @@ interface PipelinePlan {
   /** Whether TMA brings all operands. */
   readonly isAllTma: boolean;
   /** The names of the kernel's tensor map parameters. */
-  readonly maps: ReadonlyMap<Slabs, string>;
+  readonly maps: ReadonlyMap<WgmmaTile, string>;
 }
-const bytes = (list: readonly Slabs[]): number => list.reduce((n, o) => n + o.bytes, 0);
+const bytes = (list: readonly WgmmaTile[]): number => list.reduce((n, o) => n + o.bytes, 0);
 /** With a depth up to this, multiplying takes less time than storing the results: two blocks of half the width then share a multiprocessor. */
 const maxShortDepth = 512;
 /**
@@ -98,7 +98,7 @@ const maxShortDepth = 512;
  * two of 128.
  */
 const maxPartsDepth = 2048;
-function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): PipelinePlan {
+function planOf(operands: readonly WgmmaTile[][], run: readonly Loop[], k: Kernel): PipelinePlan {
   const first = item(operands, 0);
   const each = bytes(first);
   const accumulators = item(run, 0).body.find(isMma)?.acc ?? [];
@@ -200,11 +200,11 @@ function emitProducerLoads(run: readonly Loop[], plan: PipelinePlan, e: Emitter)
     }),
   );
 }
-function loadAll(own: readonly Slabs[], full: string, { maps }: PipelinePlan): void {
+function loadAll(own: readonly WgmmaTile[], full: string, { maps }: PipelinePlan): void {
   for (const o of own) for (const half of o.halves) o.loadBox(half, full, maps.get(o) ?? "");
 }
 /** Loads the parts of a stage in the order in which products use them. */
-function loadParts(own: readonly Slabs[], plan: PipelinePlan, e: Emitter): void {
+function loadParts(own: readonly WgmmaTile[], plan: PipelinePlan, e: Emitter): void {
   const { parts, tmaBytes, maps } = plan;
   if (parts === 1) {
     e.line(`const u32 full = pipe.acquire(${tmaBytes});`);

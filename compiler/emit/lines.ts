@@ -16,8 +16,8 @@ import {
 } from "../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements, writtenBuffers } from "../kernel/passes.ts";
-import { isInAlignedGroups } from "./operand.ts";
 import { canPipeline } from "./pipeline.ts";
+import { isInAlignedGroups } from "./shared-tile.ts";
 
 /** The kernel with such lines staged. */
 export function stageLines(k: Kernel): Kernel {

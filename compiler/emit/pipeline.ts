@@ -6,7 +6,7 @@ import { expressions, statements } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import type { Emitter } from "./emitter.ts";
 import { counterEnd, counterOf, declareBlock, declareConstants, taskLoopOf } from "./grid.ts";
-import { bytesOf, hasSameLayout, isTransposeOf, needsOf, Operand } from "./operand.ts";
+import { bytesOf, hasSameLayout, isTransposeOf, needsOf, SharedTile } from "./shared-tile.ts";
 
 /**
  * Bytes of dynamic shared memory: that one block may have on every architecture, and that the blocks of a multiprocessor may have together on most.
@@ -50,8 +50,8 @@ export function emitPipeline(run: readonly Loop[], e: Emitter): void {
     product ? loop.body.filter(isStage) : withoutTransposes(loop.body.filter(isStage), e),
   );
   const stages = stagesOf(item(staged, 0), e);
-  const first = item(staged, 0).map((b) => new Operand(b, stages, e));
-  const others = staged.slice(1).map((own) => own.map((b, i) => new Operand(b, stages, e, item(first, i))));
+  const first = item(staged, 0).map((b) => new SharedTile(b, stages, e));
+  const others = staged.slice(1).map((own) => own.map((b, i) => new SharedTile(b, stages, e, item(first, i))));
   const operands = [first, ...others];
   const loads = (open: string, close: string): void => emitLoads(run, operands, e, open, close);
   const begin = (): void => {
@@ -78,7 +78,7 @@ export function emitPipeline(run: readonly Loop[], e: Emitter): void {
 /** Writes a call with a lambda that loads the operands of a round. */
 function emitLoads(
   run: readonly Loop[],
-  operands: readonly Operand[][],
+  operands: readonly SharedTile[][],
   e: Emitter,
   open: string,
   close: string,

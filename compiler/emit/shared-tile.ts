@@ -132,8 +132,8 @@ export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {
   return (R * C * 16) / n;
 }
 
-/** The text of one operand: its declaration at the top of the kernel, what is computed before the loop (`bind`), and the loads in the loop. */
-export class Operand {
+/** The text of one operand, a `SharedTile` on the device: its declaration at the top of the kernel, what is computed before the loop (`bind`), and the loads in the loop. */
+export class SharedTile {
   private readonly s: StmtOf<"stage">;
   private readonly e: Emitter;
   private readonly layout: SharedLayout;
@@ -150,7 +150,7 @@ export class Operand {
   private readonly sharedOffset: number;
 
   /** `instead`: the operand of another joined loop whose memory it uses. */
-  constructor(s: StmtOf<"stage">, stages: number, e: Emitter, instead?: Operand) {
+  constructor(s: StmtOf<"stage">, stages: number, e: Emitter, instead?: SharedTile) {
     [this.s, this.e, this.layout] = [s, e, sharedLayoutOf(s, e)];
     const { element, n, from, transposed, row, col, R, C } = this.layout;
     const at = from && address(from.from, from.at);

@@ -5,6 +5,7 @@ import type { Axis, Expr, Kernel, Load, StmtOf, Tile, Var } from "../kernel/ir.t
 import type { TensorMapBox } from "../plan/plan.ts";
 import type { Emitter } from "./emitter.ts";
 import { past } from "./literal.ts";
+import type { BufferLoad } from "./operand-layout.ts";
 import {
   addressLambda,
   directLoadOf,
@@ -15,8 +16,7 @@ import {
   precomputedRows,
   rowIndexOf,
   withRowIndex,
-} from "./operand.ts";
-import type { BufferLoad } from "./operand-layout.ts";
+} from "./shared-tile.ts";
 
 /**
  * A slab is a block of operand rows of 64 elements (128 bytes). `half`: the bytes of half an operand with 256 columns, or of a whole one with 128.
@@ -25,14 +25,14 @@ export const slab = { bytes: 128, columns: 64, half: 128 * 128 };
 /** The most rows, or columns, of the result that one box brings. */
 const maxBoxRows = 128;
 /** `depthVariable`: the variable along the depth. `depth`: how much of it is valid. */
-interface SlabLayout extends MemoryOrder {
+interface WgmmaTileLayout extends MemoryOrder {
   readonly from: BufferLoad;
   readonly depthVariable: Var;
   readonly depth: Expr;
   /** Whether each row in memory is one step of the depth (MN-major), not all of it (K-major). */
   readonly isMnMajor: boolean;
 }
-function slabLayoutOf(s: StmtOf<"stage">, isLeft: boolean): SlabLayout | null {
+function wgmmaTileLayoutOf(s: StmtOf<"stage">, isLeft: boolean): WgmmaTileLayout | null {
   const from = directLoadOf(s, "bf16");
   if (!from) return null;
   const order = memoryOrderOf(s, from, 8);
@@ -41,7 +41,7 @@ function slabLayoutOf(s: StmtOf<"stage">, isLeft: boolean): SlabLayout | null {
 }
 
 /** The TMA box that holds half of the operand, and the index of its element at [row, col]; null if the operand is no box. */
-function boxOf(f: SlabLayout, loop: Axis): { readonly box: number[]; readonly at: readonly Expr[] } | null {
+function boxOf(f: WgmmaTileLayout, loop: Axis): { readonly box: number[]; readonly at: readonly Expr[] } | null {
   const { from: buffer, at } = f.from;
   const rank = buffer.shape.length;
   if (buffer.layout.kind !== "rows" || rank < 2 || rank > 4 || buffer.layout.pitch % 8 !== 0) return null;
@@ -58,7 +58,7 @@ function boxOf(f: SlabLayout, loop: Axis): { readonly box: number[]; readonly at
  * Whether nothing but zeros is read beyond the valid depth: every round is full, or the depth ends where the tensor does. (Beyond the valid rows and
  * columns anything may be read: those results are not stored.)
  */
-function endsWithTensor({ from, depthVariable, depth }: SlabLayout, { v, to }: Axis): boolean {
+function endsWithTensor({ from, depthVariable, depth }: WgmmaTileLayout, { v, to }: Axis): boolean {
   if (isNum(depth)) return depth.value === slab.columns;
   if (!isNum(to)) return false;
   const axis = from.at.findIndex((x) => dependsOn(x, depthVariable));
@@ -70,7 +70,7 @@ function endsWithTensor({ from, depthVariable, depth }: SlabLayout, { v, to }: A
  * The text of one operand: its declaration at the top of the kernel, what producers compute before the loop (`bind`), and their loads in it
  * (`loadBox`, `copy`).
  */
-export class Slabs {
+export class WgmmaTile {
   readonly tile: Tile;
   readonly isLeft: boolean;
   readonly bytes: number;
@@ -78,14 +78,14 @@ export class Slabs {
   readonly halves: readonly number[];
   /** Its tensor map if it comes by TMA; else null. */
   readonly map: TensorMapBox | null;
-  private readonly layout: SlabLayout;
+  private readonly layout: WgmmaTileLayout;
   private readonly e: Emitter;
   private readonly box: ReturnType<typeof boxOf>;
   /** How far a round of the loop moves the address; null if that is not constant. */
   private readonly step: number | null;
   private rowIndex: Load | null = null;
 
-  private constructor(s: StmtOf<"stage">, isLeft: boolean, f: SlabLayout, loop: Axis, e: Emitter) {
+  private constructor(s: StmtOf<"stage">, isLeft: boolean, f: WgmmaTileLayout, loop: Axis, e: Emitter) {
     [this.tile, this.isLeft, this.layout, this.e] = [s.tile, isLeft, f, e];
     this.bytes = f.R * f.C * 2;
     this.halves = this.bytes > slab.half ? [0, 1] : [0];
@@ -94,13 +94,13 @@ export class Slabs {
     this.step = stride(address(f.from.from, f.from.at), loop.v);
   }
   /** The operand; null if a stage cannot be one. */
-  static of(s: StmtOf<"stage">, isLeft: boolean, loop: Axis, e: Emitter): Slabs | null {
-    const f = slabLayoutOf(s, isLeft);
+  static of(s: StmtOf<"stage">, isLeft: boolean, loop: Axis, e: Emitter): WgmmaTile | null {
+    const f = wgmmaTileLayoutOf(s, isLeft);
     if (!f || f.R % 64 !== 0 || f.C % slab.columns !== 0) return null;
-    return isInAlignedGroups(address(f.from.from, f.from.at), f.col, 8) ? new Slabs(s, isLeft, f, loop, e) : null;
+    return isInAlignedGroups(address(f.from.from, f.from.at), f.col, 8) ? new WgmmaTile(s, isLeft, f, loop, e) : null;
   }
   /** Whether another operand has the same layout and is loaded in the same way, so that it can use this one's memory. */
-  isLike({ layout, map }: Slabs): boolean {
+  isLike({ layout, map }: WgmmaTile): boolean {
     const inShape =
       layout.R === this.layout.R && layout.C === this.layout.C && layout.isMnMajor === this.layout.isMnMajor;
     return inShape && (map === null) === (this.map === null);
