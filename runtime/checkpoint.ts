@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
-import { asset } from "../compiler/assets.ts";
+import { compilerVersion } from "../compiler/assets.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { withFileErrors } from "../compiler/file-errors.ts";
 import { pluralize } from "../compiler/pluralize.ts";
@@ -17,7 +17,6 @@ import { firstNonFinite } from "./tensor.ts";
 
 /** To be raised when readers of the older format cannot read the newer one. */
 export const formatVersion = 1;
-export const compilerVersion: string = (JSON.parse(asset("package.json")) as { version: string }).version;
 
 /**
  * Everything besides tensors that is needed to resume with the same bits. `position`: how many tokens of each stream were read. `call`: the call

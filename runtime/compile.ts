@@ -1,4 +1,5 @@
 // Compiles a program and loads it on its target: the only place where the compiler's plan meets a target.
+import { compilerVersion } from "../compiler/assets.ts";
 import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { indexBounds } from "../compiler/graph/index-range.ts";
@@ -14,7 +15,6 @@ import { buffersOf, type Plan, type Step } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
-import { compilerVersion } from "./checkpoint.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { localDevice } from "./cuda/local-device.ts";

@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { compilerVersion } from "../compiler/assets.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import {
   checkpointSteps,
-  compilerVersion,
   loadStores,
   newestCheckpoint,
   readCheckpoint,

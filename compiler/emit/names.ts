@@ -1,7 +1,7 @@
 // Short names for the loop variables of emitted text: i, j and k again in each body. In the IR every name of a kernel is unique.
 import { boundVariables } from "../kernel/builder.ts";
-import type { Axis, Expr, Kernel, Load, Stmt, Var } from "../kernel/ir.ts";
-import { statements } from "../kernel/passes.ts";
+import type { Expr, Kernel, Stmt, Var } from "../kernel/ir.ts";
+import { mapExpressions, statements } from "../kernel/passes.ts";
 
 type Names = ReadonlyMap<Expr, Var>;
 
@@ -37,49 +37,13 @@ function free(name: string, taken: ReadonlySet<string>): string {
   for (let n = 0; ; n++) if (!taken.has(`${name}${n || ""}`)) return `${name}${n || ""}`;
 }
 
-const pair = <T>([a, b]: readonly [T, T], f: (y: T) => T): [T, T] => [f(a), f(b)];
 /** A statement itself, without its body, with other variables. */
 function withNames(s: Stmt, names: Names): Stmt {
-  const x = (e: Expr): Expr => withVars(e, names);
   const v = (old: Var): Var => names.get(old) ?? old;
-  switch (s.s) {
-    case "let":
-      return { ...s, value: x(s.value) };
-    case "for":
-      return { ...s, axis: axisWith(s.axis, x) };
-    case "if":
-      return { ...s, cond: x(s.cond) };
-    case "tile":
-      return s.at ? { ...s, at: x(s.at) as Load } : s;
-    case "stage":
-      return { ...s, vs: pair(s.vs, v), valid: pair(s.valid, x), value: x(s.value) };
-    case "mma":
-      return { ...s, valid: pair(s.valid, x) };
-    case "each":
-      return { ...s, vs: s.vs.map(v), valid: s.valid.map(x) };
-    case "par":
-      return { ...s, v: v(s.v), extent: x(s.extent) };
-    case "fold":
-      return { ...s, v: v(s.v), extent: x(s.extent), value: x(s.value) };
-    case "foldrows":
-      return { ...s, vs: pair(s.vs, v), extent: x(s.extent), value: x(s.value) };
-    case "scan":
-      return { ...s, v: v(s.v), extent: x(s.extent), value: x(s.value) };
-    case "tally":
-      return { ...s, v: v(s.v), extent: x(s.extent), key: x(s.key) };
-    case "store":
-      return { ...s, at: s.at.map(x), value: x(s.value) };
-    case "both":
-    case "sync":
-      return s;
-  }
+  const own = mapExpressions(s, (x) => withVars(x, names));
+  if ("vs" in own) return { ...own, vs: own.vs.map(v) } as Stmt;
+  return "v" in own ? { ...own, v: v(own.v) } : own;
 }
-const axisWith = (axis: Axis, x: (e: Expr) => Expr): Axis => ({
-  ...axis,
-  from: x(axis.from),
-  to: x(axis.to),
-  ...(axis.skip ? { skip: { at: x(axis.skip.at), by: x(axis.skip.by) } } : {}),
-});
 function withVars(x: Expr, names: Names): Expr {
   if (x.e === "var") return names.get(x) ?? x;
   if (x.e === "load") return { ...x, at: x.at.map((y) => withVars(y, names)) };

@@ -6,7 +6,6 @@ import type { Region } from "../transform/region.ts";
 import type { DType } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
-import * as algorithms from "./algorithms.ts";
 import { attention, attentionJoin, keyPieces } from "./attention.ts";
 import { attentionKeys, attentionQueries } from "./attention-backward.ts";
 import { attentionHeads, attentionTransposed, usesHeadTasks, usesTransposedScores } from "./attention-host.ts";
@@ -17,9 +16,11 @@ import { item } from "./expr.ts";
 import { nameOf } from "./reader.ts";
 import * as routing from "./route.ts";
 import { rows } from "./rows.ts";
+import { scan } from "./scan.ts";
+import { scatter } from "./scatter.ts";
 import type { Choices } from "./schedule.ts";
-import { type SortPass, sortedShape, sortPass, sortPasses } from "./sort.ts";
 import * as largest from "./top-k.ts";
+import { type SortPass, sortedShape, sortPass, sortPasses } from "./top-k-sort.ts";
 
 export interface Launch {
   readonly kind: string;
@@ -59,8 +60,8 @@ const launchesByOp: Readonly<Partial<Record<string, (request: LaunchRequest) => 
   ragged_dot: singleLaunch("ragged_dot", contract.raggedDot),
   ragged_outer: singleLaunch("ragged_outer", contract.raggedOuter),
   ragged_sum: singleLaunch("ragged_sum", contract.raggedSum),
-  scan: singleLaunch("scan", algorithms.scan),
-  scatter: singleLaunch("put", (d, _, { nodes }) => algorithms.scatterSet(d, nodes)),
+  scan: singleLaunch("scan", scan),
+  scatter: singleLaunch("put", (d, _, { nodes }) => scatter(d, nodes)),
   top_k: topKLaunches,
   cutoff: cutoffLaunches,
   route: routeLaunches,

@@ -34,6 +34,45 @@ export function ownExpressions(s: Stmt): readonly Expr[] {
       return [];
   }
 }
+/** The statement with `f` of each of its `ownExpressions` in its place. */
+export function mapExpressions(s: Stmt, f: (x: Expr) => Expr): Stmt {
+  switch (s.s) {
+    case "let":
+      return { ...s, value: f(s.value) };
+    case "for":
+      return { ...s, axis: mapAxis(s.axis, f) };
+    case "if":
+      return { ...s, cond: f(s.cond) };
+    case "tile":
+      return s.at ? { ...s, at: f(s.at) as Load } : s;
+    case "stage":
+      return { ...s, valid: pairOf(s.valid, f), value: f(s.value) };
+    case "mma":
+      return { ...s, valid: pairOf(s.valid, f) };
+    case "each":
+      return { ...s, valid: s.valid.map(f) };
+    case "par":
+      return { ...s, extent: f(s.extent) };
+    case "fold":
+    case "foldrows":
+    case "scan":
+      return { ...s, extent: f(s.extent), value: f(s.value) };
+    case "tally":
+      return { ...s, extent: f(s.extent), key: f(s.key) };
+    case "store":
+      return { ...s, at: s.at.map(f), value: f(s.value) };
+    case "both":
+    case "sync":
+      return s;
+  }
+}
+const pairOf = ([a, b]: readonly [Expr, Expr], f: (x: Expr) => Expr): [Expr, Expr] => [f(a), f(b)];
+const mapAxis = (axis: Axis, f: (x: Expr) => Expr): Axis => ({
+  ...axis,
+  from: f(axis.from),
+  to: f(axis.to),
+  ...(axis.skip ? { skip: { at: f(axis.skip.at), by: f(axis.skip.by) } } : {}),
+});
 export const bodyOf = (s: Stmt): readonly Stmt[] => ("body" in s ? s.body : []);
 /** All statements, nested ones included; each comes before those of its body. */
 export const statements = (list: readonly Stmt[]): Stmt[] => list.flatMap((s) => [s, ...statements(bodyOf(s))]);

@@ -37,7 +37,7 @@ const precedes = (x: Expr, i: Expr, y: Expr, j: Expr): Expr =>
 /** Whether (x, i) comes before (y, j), y being NaN: all numbers do, and earlier NaNs. */
 const precedesNaN = (x: Expr, i: Expr, y: Expr, j: Expr): Expr =>
   bool("and", bool("ne", y, y), bool("or", bool("eq", x, x), bool("lt", i, j)));
-/** Up to `maxSearch` are found one after the other. More are sorted (sort.ts), or found by runs in rows of `elementsPerResult` or more for each. */
+/** Up to `maxSearch` are found one after the other. More are sorted (top-k-sort.ts), or found by runs in rows of `elementsPerResult` or more for each. */
 const maxSearch = 32;
 const elementsPerResult = 32;
 /** The longest rows that may be ranked. */
@@ -60,7 +60,7 @@ function usesRuns(node: Node, { maxCachedRow = 0 }: Choices): boolean {
     k <= Math.max(maxSearch, n / elementsPerResult)
   );
 }
-/** Whether rows are sorted entirely (sort.ts). */
+/** Whether rows are sorted entirely (top-k-sort.ts). */
 export const usesSort = (node: Node, choices: Choices): boolean =>
   sizesOf(node).k > maxSearch && !usesRuns(node, choices) && !isRanked(node, choices);
 /**
