@@ -1,6 +1,6 @@
 // npm run bench -- NAME [--json] [--threads N] [--kernels]
 import { formatError, handleOutputErrors, note, print, printJson, showBytes, table } from "../cli/output.ts";
-import { cores } from "../runtime/host/machine.ts";
+import { cores } from "../runtime/machine.ts";
 import { parseCommandLine, usageError } from "../scripts/command-line.ts";
 import { cudaCases, groups } from "./cases.ts";
 import { benchCuda } from "./cuda.ts";

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
-import { cores } from "../runtime/host/machine.ts";
+import { cores } from "../runtime/machine.ts";
 import { mpirun } from "../scripts/mpirun.ts";
 import type { Arithmetic } from "./subject.ts";
 import type { Job, Ran } from "./worker.ts";

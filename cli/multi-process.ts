@@ -2,8 +2,8 @@
 import { setTimeout } from "node:timers/promises";
 import type { Command } from "commander";
 import { Problem } from "../compiler/diagnostic.ts";
-import { launchInfo } from "../runtime/mpi.ts";
-import { type Workers, workers } from "../runtime/workers.ts";
+import { launchInfo } from "../runtime/workers/mpi.ts";
+import { type Workers, workers } from "../runtime/workers/workers.ts";
 
 const { rank, size } = launchInfo() ?? { rank: 0, size: 1 };
 

@@ -15,6 +15,8 @@ import { buffersOf, type Plan, type Step } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
+import { type CachedPlan, type Figures, ownPlans, type PlanCache, type PlanPlace } from "./cache/plans.ts";
+import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { localDevice } from "./cuda/local-device.ts";
@@ -24,14 +26,12 @@ import { sha256 } from "./files.ts";
 import { hostBackend, isaOf } from "./host/backend.ts";
 import type { KernelBuild } from "./host/compile.ts";
 import { hostExecutable, startBuild } from "./host/executable.ts";
-import { cores } from "./host/machine.ts";
-import { ScheduleCache, type Schedules } from "./host/schedules.ts";
 import { toolchain } from "./host/toolchain.ts";
-import { type CachedPlan, type Figures, ownPlans, type PlanCache, type PlanPlace } from "./plans.ts";
+import { cores } from "./machine.ts";
 import { withPreparedCopies } from "./prepared.ts";
 import { referenceExecutable } from "./reference.ts";
-import { shardedExecutable } from "./sharded-executable.ts";
-import { singleWorker, type Workers } from "./workers.ts";
+import { shardedExecutable } from "./workers/sharded-executable.ts";
+import { singleWorker, type Workers } from "./workers/workers.ts";
 
 export type { EntryRequest, Sizes } from "../compiler/pipeline.ts";
 export interface TargetRequest extends BuildRequest {

@@ -11,8 +11,8 @@ import type { Outcome, Tensor } from "./executable.ts";
 import { sumByName } from "./loop.ts";
 import { stepMeans } from "./means.ts";
 import { requireOptions } from "./options.ts";
-import { reportingFailure, requireEqualSharing } from "./train-distributed.ts";
-import { singleWorker, type Workers, workers } from "./workers.ts";
+import { reportingFailure, requireEqualSharing } from "./workers/train-distributed.ts";
+import { singleWorker, type Workers, workers } from "./workers/workers.ts";
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
 export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };

@@ -18,4 +18,4 @@ export type { Outcome, Tensor } from "./executable.ts";
 export { readSafetensors, writeSafetensors } from "./safetensors.ts";
 export { fromNested as tensorOf, fromNumbers as tensor, numbers, toNested, zeros } from "./tensor.ts";
 export { type AskOptions, type OpenOptions, openModel, TextModel } from "./text-model.ts";
-export { type Workers, workers } from "./workers.ts";
+export { type Workers, workers } from "./workers/workers.ts";

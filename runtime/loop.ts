@@ -10,7 +10,7 @@ import { splitStacked } from "./names.ts";
 import { type LoadedParameters, loadParameters } from "./parameters.ts";
 import { type RunConfig, RunLog } from "./run-folder.ts";
 import { toNested } from "./tensor.ts";
-import type { Workers } from "./workers.ts";
+import type { Workers } from "./workers/workers.ts";
 
 /** A finished training step. Losses by name, summed over layers; metrics by path. Times are in seconds since this process began to train. */
 export interface TrainStep {

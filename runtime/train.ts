@@ -27,10 +27,10 @@ import {
   readProgram,
 } from "./program.ts";
 import { defaultRunFolder, type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "./run-folder.ts";
-import { shardingSummary } from "./sharded-executable.ts";
 import { count } from "./tensor.ts";
 import { copyTokenizerFiles, selectCodec } from "./tokenizer/select-codec.ts";
 import { type Progress, requireInVocabulary, requireVocabulary } from "./tokens.ts";
+import { shardingSummary } from "./workers/sharded-executable.ts";
 import {
   reportingFailure,
   requireDivisibleBatch,
@@ -38,8 +38,8 @@ import {
   requireEqualSharing,
   requireFiles,
   sampleSaved,
-} from "./train-distributed.ts";
-import { type Workers, workers } from "./workers.ts";
+} from "./workers/train-distributed.ts";
+import { type Workers, workers } from "./workers/workers.ts";
 
 /** Options that are left out come from the run's config.json when resuming, else they have the defaults given here. */
 export interface TrainOptions extends CommonOptions {

@@ -9,10 +9,10 @@ import {
   type TuningAxis,
 } from "../compiler/kernel/candidates.ts";
 import type { Contraction, Schedule } from "../compiler/kernel/schedule.ts";
+import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
 import { panelWidth } from "./host/backend.ts";
-import { cores } from "./host/machine.ts";
-import { ScheduleCache, type Schedules } from "./host/schedules.ts";
 import { toolchain } from "./host/toolchain.ts";
+import { cores } from "./machine.ts";
 import { type MeasuredEntry, type MeasureOptions, openMeasuredEntry } from "./measured-entry.ts";
 import type { StepTimes } from "./native.ts";
 import { bytesOfTensor } from "./tensor.ts";

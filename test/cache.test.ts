@@ -9,8 +9,8 @@ import * as assert from "uvu/assert";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
+import { cacheFolder, KernelCache, untrustedReason } from "../runtime/cache/kernels.ts";
 import { sha256 } from "../runtime/files.ts";
-import { cacheFolder, KernelCache, untrustedReason } from "../runtime/host/cache.ts";
 import { buildKernels, KernelBuild } from "../runtime/host/compile.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
@@ -209,7 +209,7 @@ test("a folder in a file's place is no kernel, and goes with the rest", () => {
 });
 test("processes that write, read and drop at once do not disturb each other", async () => {
   const root = temporaryFolder();
-  const [cache, files] = ["host/cache.ts", "files.ts"].map((file) =>
+  const [cache, files] = ["cache/kernels.ts", "files.ts"].map((file) =>
     JSON.stringify(fileURLToPath(new URL(`../runtime/${file}`, import.meta.url))),
   );
   const program = `

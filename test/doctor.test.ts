@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { mpi } from "../runtime/mpi.ts";
-import { nccl } from "../runtime/nccl.ts";
+import { mpi } from "../runtime/workers/mpi.ts";
+import { nccl } from "../runtime/workers/nccl.ts";
 import { command } from "./command.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 

@@ -7,8 +7,8 @@ import { type Graph, type NdArray, unstackedStore } from "../compiler/graph/node
 import { lower } from "../compiler/kernel/lower.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
+import { KernelCache } from "../runtime/cache/kernels.ts";
 import type { Outcome, Tensor } from "../runtime/executable.ts";
-import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";

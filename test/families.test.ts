@@ -8,7 +8,7 @@ import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import { kernelOf } from "../compiler/plan/sequence.ts";
-import { KernelCache } from "../runtime/host/cache.ts";
+import { KernelCache } from "../runtime/cache/kernels.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { buffer, header, launch, write } from "./sequences.ts";
 import { temporaryFolder } from "./temporary-folder.ts";

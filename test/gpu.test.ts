@@ -8,7 +8,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { cudaDriver } from "../runtime/cuda/driver.ts";
-import { cores } from "../runtime/host/machine.ts";
+import { cores } from "../runtime/machine.ts";
 import type { Group } from "./cuda/gpu-cases.ts";
 import type { Said } from "./cuda/gpu-worker.ts";
 

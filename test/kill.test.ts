@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { checkpointSteps } from "../runtime/checkpoint.ts";
-import { cores } from "../runtime/host/machine.ts";
+import { cores } from "../runtime/machine.ts";
 import { command, root as home, main } from "./command.ts";
 
 const test = suite("kill");

@@ -7,7 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { localDevice } from "../runtime/cuda/local-device.ts";
-import { type Transport, Workers } from "../runtime/workers.ts";
+import { type Transport, Workers } from "../runtime/workers/workers.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { main } from "./command.ts";
 import { build, libraryEnvironment } from "./emulator/build.ts";

@@ -4,11 +4,11 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { load, loadFile } from "../compiler/check/index.ts";
 import { Problem, ProgramError } from "../compiler/diagnostic.ts";
+import { KernelCache } from "../runtime/cache/kernels.ts";
+import { PlanCache } from "../runtime/cache/plans.ts";
 import { type Compiled, compileLoaded, type TargetRequest } from "../runtime/compile.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { printedProgram } from "../runtime/forms.ts";
-import { KernelCache } from "../runtime/host/cache.ts";
-import { PlanCache } from "../runtime/plans.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("plans");

@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { hostHeader, hostUnit } from "../compiler/emit/unit.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
-import { KernelCache } from "../runtime/host/cache.ts";
+import { KernelCache } from "../runtime/cache/kernels.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { native } from "../runtime/native.ts";

@@ -26,7 +26,7 @@ import { kernelOf, type VirtualArg } from "../compiler/plan/sequence.ts";
 import { verifyPlan } from "../compiler/plan/verify.ts";
 import { joinPieces } from "../compiler/transform/pieces.ts";
 import { type } from "../compiler/types/type.ts";
-import { KernelCache } from "../runtime/host/cache.ts";
+import { KernelCache } from "../runtime/cache/kernels.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { byVariants, loweredForCuda, modulesOf, runEmulated } from "./emulator/sequence.ts";

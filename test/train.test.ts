@@ -21,7 +21,7 @@ import { writeSafetensors } from "../runtime/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { codecs } from "../runtime/tokens.ts";
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
-import { singleWorker } from "../runtime/workers.ts";
+import { singleWorker } from "../runtime/workers/workers.ts";
 import { rejectedProblem } from "./assert-problem.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
 import { last, losses as lossesOf, small } from "./training-runs.ts";

@@ -14,7 +14,7 @@ import {
   hostChoices,
   type Schedule,
 } from "../compiler/kernel/schedule.ts";
-import { clearSchedules, ScheduleCache } from "../runtime/host/schedules.ts";
+import { clearSchedules, ScheduleCache } from "../runtime/cache/schedules.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { type MeasureOptions, openMeasuredEntry } from "../runtime/measured-entry.ts";
 import { bytesOfTensor } from "../runtime/tensor.ts";

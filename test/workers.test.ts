@@ -6,15 +6,15 @@ import type { Layout } from "../compiler/plan/plan.ts";
 import { type Compiled, compileOnWorkers, prepareRequest } from "../runtime/compile.ts";
 import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
 import { isaOf } from "../runtime/host/backend.ts";
-import { shardedExecutable, shardingSummary } from "../runtime/sharded-executable.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
+import { shardedExecutable, shardingSummary } from "../runtime/workers/sharded-executable.ts";
 import {
   requireDivisibleBatch,
   requireEqualSharing,
   requireExpertSharing,
   requireFiles,
-} from "../runtime/train-distributed.ts";
-import { OtherWorkerFailed, singleWorker, type Transport, Workers } from "../runtime/workers.ts";
+} from "../runtime/workers/train-distributed.ts";
+import { OtherWorkerFailed, singleWorker, type Transport, Workers } from "../runtime/workers/workers.ts";
 import { FakeExecutable } from "./fake-executable.ts";
 
 const test = suite("workers");

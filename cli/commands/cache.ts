@@ -12,8 +12,8 @@ export const cacheCommand = (): Command =>
     .action(cache);
 
 async function cache(options: { clear?: boolean; json?: boolean }): Promise<void> {
-  const { KernelCache } = await import("../../runtime/host/cache.ts");
-  const { clearSchedules } = await import("../../runtime/host/schedules.ts");
+  const { KernelCache } = await import("../../runtime/cache/kernels.ts");
+  const { clearSchedules } = await import("../../runtime/cache/schedules.ts");
   const kernels = new KernelCache();
   const before = kernels.stats();
   if (options.clear) {

@@ -19,7 +19,7 @@ import { writeAtomic } from "../../runtime/files.ts";
 import { type Form, forms, printedProgram } from "../../runtime/forms.ts";
 import { entryRequest } from "../../runtime/measured-entry.ts";
 import { readProgram } from "../../runtime/program.ts";
-import { requireDivisibleBatch, requireExpertSharing } from "../../runtime/train-distributed.ts";
+import { requireDivisibleBatch, requireExpertSharing } from "../../runtime/workers/train-distributed.ts";
 import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type SharedFlags } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
 

@@ -5,7 +5,7 @@ import { bigramHeldOutLoss } from "../../runtime/data.ts";
 import type { TrainStep } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
-import { OtherWorkerFailed, type Workers } from "../../runtime/workers.ts";
+import { OtherWorkerFailed, type Workers } from "../../runtime/workers/workers.ts";
 import { addShared, examples, flag, inputPath, json, option, out, type SharedFlags, text } from "../flags.ts";
 import { connectWorkers } from "../multi-process.ts";
 import { compileProgress, note, printJson, progressPrinter, showBytes, showCount, warn, write } from "../output.ts";

@@ -2,8 +2,8 @@
 import { Bug } from "../../compiler/diagnostic.ts";
 import { cudaUnit } from "../../compiler/emit/unit.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
+import type { KernelCache } from "../cache/kernels.ts";
 import { sha256 } from "../files.ts";
-import type { KernelCache } from "../host/cache.ts";
 import { CudaError, type Nvrtc } from "../nvrtc.ts";
 import { inParallel } from "../parallel.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";

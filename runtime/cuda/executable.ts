@@ -1,13 +1,13 @@
 // Loads a plan on a GPU: compiles its kernels by NVRTC and hands code, buffers and steps to the addon.
 import { requireMemory } from "../../compiler/plan/bytes.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
-import { KernelCache } from "../host/cache.ts";
-import { cores } from "../host/machine.ts";
+import { KernelCache } from "../cache/kernels.ts";
+import { cores } from "../machine.ts";
 import { type Executor, type NativeRun, native } from "../native.ts";
-import { nccl } from "../nccl.ts";
 import { nvrtc } from "../nvrtc.ts";
 import { type ExecuteOptions, nativeBuffer, PlanExecutable, storeBytes } from "../plan-executable.ts";
-import type { Workers } from "../workers.ts";
+import { nccl } from "../workers/nccl.ts";
+import type { Workers } from "../workers/workers.ts";
 import { compileKernels, type KernelCode } from "./code.ts";
 import { cudaDriver, type Driver, freeBytes, usableArchitecture, withRemedy } from "./driver.ts";
 import {

@@ -1,7 +1,7 @@
 // Which GPU each of several workers uses.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { targetFlagText } from "../../compiler/flag-text.ts";
-import type { Workers } from "../workers.ts";
+import type { Workers } from "../workers/workers.ts";
 import { cudaDriver, type Device } from "./driver.ts";
 
 /**

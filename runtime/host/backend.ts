@@ -1,7 +1,7 @@
 // The host backend, with the choices that depend on this machine's C++ compiler and CPU.
 import { hostChoicesOf, type MultiplyInstructions, scheduledThreads } from "../../compiler/kernel/schedule.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
-import { cores } from "./machine.ts";
+import { cores } from "../machine.ts";
 import { type Toolchain, toolchain } from "./toolchain.ts";
 
 /** The width of a panel, in columns: a register tile's TILE_VECTORS * LANES (runtime/device). */

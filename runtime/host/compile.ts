@@ -7,10 +7,10 @@ import { Bug } from "../../compiler/diagnostic.ts";
 import { type Family, families, familyOf, familyText, type Source } from "../../compiler/emit/families.ts";
 import { hostUnit } from "../../compiler/emit/unit.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
+import type { KernelCache } from "../cache/kernels.ts";
 import { sha256 } from "../files.ts";
 import { inParallel } from "../parallel.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
-import type { KernelCache } from "./cache.ts";
 import { runCompiler } from "./compiler.ts";
 import type { Toolchain } from "./toolchain.ts";
 

@@ -3,12 +3,12 @@ import { existsSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { type FreeMemory, requireMemory } from "../../compiler/plan/bytes.ts";
 import { isSmall, type Plan, type Step } from "../../compiler/plan/plan.ts";
-import { mpiWorkers } from "../mpi.ts";
+import { KernelCache } from "../cache/kernels.ts";
+import { cores, freeMemory } from "../machine.ts";
 import { type Executor, type NativePlan, type NativeStep, native } from "../native.ts";
 import { type ExecuteOptions, nativeBuffer, nativeStep, PlanExecutable } from "../plan-executable.ts";
-import { KernelCache } from "./cache.ts";
+import { mpiWorkers } from "../workers/mpi.ts";
 import { type Built, buildKernels, KernelBuild } from "./compile.ts";
-import { cores, freeMemory } from "./machine.ts";
 import { toolchain } from "./toolchain.ts";
 
 export interface HostOptions extends ExecuteOptions {

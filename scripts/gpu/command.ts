@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { appendFileSync, existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { env } from "node:process";
-import { cores } from "../../runtime/host/machine.ts";
+import { cores } from "../../runtime/machine.ts";
 import type { Check } from "./checks.ts";
 
 const root = join(import.meta.dirname, "../..");

@@ -5,9 +5,9 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { formatError, note, print } from "../../cli/output.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { launchInfo } from "../../runtime/mpi.ts";
 import { table } from "../../runtime/table.ts";
 import type { TrainOptions } from "../../runtime/train.ts";
+import { launchInfo } from "../../runtime/workers/mpi.ts";
 import { lossesOf } from "../../test/losses.ts";
 
 const file = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));

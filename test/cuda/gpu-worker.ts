@@ -2,11 +2,11 @@
 // JSON when each begins and ends. After a kernel that failed every call of the driver fails, so the process exits, and its caller starts another.
 import { argv } from "node:process";
 import { backends } from "../../compiler/targets.ts";
+import { KernelCache } from "../../runtime/cache/kernels.ts";
 import { compileKernels } from "../../runtime/cuda/code.ts";
 import { architectureOf, cudaDriver, type Driver } from "../../runtime/cuda/driver.ts";
 import { compileVariants, variantsFor } from "../../runtime/cuda/variants.ts";
-import { KernelCache } from "../../runtime/host/cache.ts";
-import { cores } from "../../runtime/host/machine.ts";
+import { cores } from "../../runtime/machine.ts";
 import { native } from "../../runtime/native.ts";
 import { nvrtc } from "../../runtime/nvrtc.ts";
 import { kernelsOf } from "../host/compare.ts";

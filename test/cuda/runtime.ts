@@ -4,8 +4,8 @@ import { planMemory } from "../../compiler/plan/memory.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
 import type { Sequence } from "../../compiler/plan/sequence.ts";
 import { backends } from "../../compiler/targets.ts";
+import type { KernelCache } from "../../runtime/cache/kernels.ts";
 import { cudaExecutable } from "../../runtime/cuda/executable.ts";
-import type { KernelCache } from "../../runtime/host/cache.ts";
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";
 
 export interface Runnable {

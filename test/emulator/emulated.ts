@@ -2,7 +2,7 @@
 // device for each process.
 import { spawnSync } from "node:child_process";
 import { argv, env, execPath, exit } from "node:process";
-import { launchInfo } from "../../runtime/mpi.ts";
+import { launchInfo } from "../../runtime/workers/mpi.ts";
 import { main } from "../command.ts";
 import { build, libraryEnvironment } from "./build.ts";
 

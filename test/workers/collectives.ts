@@ -19,9 +19,9 @@ import { panelWidth } from "../../runtime/host/backend.ts";
 import { type HostOptions, hostExecutable } from "../../runtime/host/executable.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
 import { kernelTimes, unknownLimits } from "../../runtime/kernel-times.ts";
-import { mpiWorkers } from "../../runtime/mpi.ts";
 import type { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers, numbers } from "../../runtime/tensor.ts";
+import { mpiWorkers } from "../../runtime/workers/mpi.ts";
 import { filled, storesOf } from "../graphs.ts";
 
 const everyone = mpiWorkers();

@@ -17,7 +17,7 @@ import { localDevice } from "../../runtime/cuda/local-device.ts";
 import { kernelTimes, unknownLimits } from "../../runtime/kernel-times.ts";
 import { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers } from "../../runtime/tensor.ts";
-import { workers } from "../../runtime/workers.ts";
+import { workers } from "../../runtime/workers/workers.ts";
 import { loweredForCuda } from "../emulator/sequence.ts";
 import { filled, storesOf } from "../graphs.ts";
 

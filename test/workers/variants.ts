@@ -10,7 +10,7 @@ import { loadOnDevice } from "../../runtime/cuda/executable.ts";
 import { DeviceFailed } from "../../runtime/executable.ts";
 import { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
-import { workers } from "../../runtime/workers.ts";
+import { workers } from "../../runtime/workers/workers.ts";
 import { chainPlanWithVariant, image, inputs, rows } from "../cuda/chain.ts";
 import { buffer, ofStore, read, storeOf, write } from "../sequences.ts";
 

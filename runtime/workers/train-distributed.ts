@@ -1,16 +1,16 @@
 // Training by several workers: checks of their options, and how errors of one reach the others.
-import type { Loaded } from "../compiler/check/index.ts";
-import { Problem } from "../compiler/diagnostic.ts";
-import { expertParallelFlagText, roomFlagText } from "../compiler/flag-text.ts";
-import type { BuildRequest } from "../compiler/pipeline.ts";
-import { fromTo } from "../compiler/types/numbers.ts";
-import type { Checkpoint } from "./checkpoint.ts";
-import type { CommonOptions } from "./compile.ts";
-import type { Executable, Tensor } from "./executable.ts";
-import { sha256 } from "./files.ts";
-import { openRun } from "./open-run.ts";
-import type { LoadedParameters } from "./parameters.ts";
-import { namedOptions, type RunConfig } from "./run-folder.ts";
+import type { Loaded } from "../../compiler/check/index.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { expertParallelFlagText, roomFlagText } from "../../compiler/flag-text.ts";
+import type { BuildRequest } from "../../compiler/pipeline.ts";
+import { fromTo } from "../../compiler/types/numbers.ts";
+import type { Checkpoint } from "../checkpoint.ts";
+import type { CommonOptions } from "../compile.ts";
+import type { Executable, Tensor } from "../executable.ts";
+import { sha256 } from "../files.ts";
+import { openRun } from "../open-run.ts";
+import type { LoadedParameters } from "../parameters.ts";
+import { namedOptions, type RunConfig } from "../run-folder.ts";
 import { sampledHash } from "./sharded-executable.ts";
 import type { Workers } from "./workers.ts";
 

@@ -1,7 +1,7 @@
 // Finds the NCCL library, which carries data between the GPUs of workers.
-import { Problem } from "../compiler/diagnostic.ts";
-import { libraryPaths, onlyPlace } from "./cuda/nvidia-paths.ts";
-import { native } from "./native.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { libraryPaths, onlyPlace } from "../cuda/nvidia-paths.ts";
+import { native } from "../native.ts";
 
 interface Nccl {
   readonly path: string;

@@ -4,13 +4,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { Problem } from "../compiler/diagnostic.ts";
-import type { FreeMemory } from "../compiler/plan/bytes.ts";
-import { fnv1a } from "../compiler/types/numbers.ts";
-import { DeviceFailed } from "./executable.ts";
-import { cores, freeMemory } from "./host/machine.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import type { FreeMemory } from "../../compiler/plan/bytes.ts";
+import { fnv1a } from "../../compiler/types/numbers.ts";
+import { DeviceFailed } from "../executable.ts";
+import { cores, freeMemory } from "../machine.ts";
+import type { NativeWorkers } from "../native.ts";
 import { launchInfo, mpiWorkers } from "./mpi.ts";
-import type { NativeWorkers } from "./native.ts";
 
 /** What carries the messages: MPI. */
 export type Transport = Pick<NativeWorkers, "rank" | "size" | "allGather" | "abort" | "finalize">;

@@ -1,9 +1,9 @@
 // Finds the MPI library, which carries data between processes, and connects this process to the workers that mpirun started.
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { Problem } from "../compiler/diagnostic.ts";
-import { pythonFolders } from "./cuda/nvidia-paths.ts";
-import { type NativeWorkers, native } from "./native.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { pythonFolders } from "../cuda/nvidia-paths.ts";
+import { type NativeWorkers, native } from "../native.ts";
 
 interface Mpi {
   readonly path: string;

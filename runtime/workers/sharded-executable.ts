@@ -1,5 +1,5 @@
 // Wraps one worker's executable so that it looks like that of the whole program: callers read, write and pass whole tensors, and each worker takes its part.
-import { Problem } from "../compiler/diagnostic.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
 import {
   type Executable,
   type Outcome,
@@ -7,8 +7,8 @@ import {
   type StoreInfo,
   storeOfInput,
   type Tensor,
-} from "./executable.ts";
-import { bytesOfTensor, fromBytes, requireFit } from "./tensor.ts";
+} from "../executable.ts";
+import { bytesOfTensor, fromBytes, requireFit } from "../tensor.ts";
 import type { Workers } from "./workers.ts";
 
 export const shardedExecutable = (executable: Executable, workers: Workers): Executable =>

@@ -1,12 +1,12 @@
 // The cache of finished plans. The key is a hash of everything that determines a plan: the program's texts, the request, moec's own code, the device
 // headers, the C++ compiler and the instruction sets.
 import { readdirSync, readFileSync } from "node:fs";
-import { packageFolder } from "../compiler/assets.ts";
-import type { Loaded } from "../compiler/check/index.ts";
-import type { BuildRequest } from "../compiler/pipeline.ts";
-import type { Plan } from "../compiler/plan/plan.ts";
-import { sha256 } from "./files.ts";
-import { KernelCache } from "./host/cache.ts";
+import { packageFolder } from "../../compiler/assets.ts";
+import type { Loaded } from "../../compiler/check/index.ts";
+import type { BuildRequest } from "../../compiler/pipeline.ts";
+import type { Plan } from "../../compiler/plan/plan.ts";
+import { sha256 } from "../files.ts";
+import { KernelCache } from "./kernels.ts";
 
 /**
  * In bytes, except `flops` (of one run of the first entry) and `trained`. The interpreter plans no memory, so its gradients and activations are 0.
