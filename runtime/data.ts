@@ -4,7 +4,15 @@ import { pluralize } from "../compiler/pluralize.ts";
 import type { Tensor } from "./executable.ts";
 import { readBytes, requireBufferSize, sha256 } from "./files.ts";
 import { fromNumbers } from "./tensor.ts";
-import { type Codec, codecs, type Progress, type Tokens, withOpening } from "./tokens.ts";
+import {
+  type Codec,
+  codecs,
+  type Progress,
+  requireInVocabulary,
+  requireVocabulary,
+  type Tokens,
+  withOpening,
+} from "./tokens.ts";
 
 /** Data of one run. `training` is the first 95% of `all`, `heldOut` the rest. `bytes` (size) and `hash` (SHA-256) are those of the files. */
 export interface Dataset {
@@ -75,6 +83,11 @@ export function opening({ training, heldOut, codec }: Dataset): readonly number[
   return known ? lineEnd : [...heldOut.subarray(0, 1)];
 }
 
+/** Throws Problem unless the model has all of the data's tokens. `vocabulary` as in `requireInVocabulary`. */
+export function requireKnown({ codec, all }: Dataset, vocabulary: number | undefined): void {
+  requireVocabulary(codec, vocabulary);
+  requireInVocabulary(all, vocabulary, "the data");
+}
 /** Throws Problem if the text is too short for B streams of rows of T tokens. */
 export function requireEnough(text: Dataset, B: number, T: number): void {
   const n = text.training.length;

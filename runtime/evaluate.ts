@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import { type CommonOptions, compileProgram } from "./compile.ts";
-import { evaluationBatches, readDataset } from "./data.ts";
+import { evaluationBatches, readDataset, requireKnown } from "./data.ts";
 import { storeOfInput } from "./executable.ts";
 import { runBatch, yieldToEvents } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { loadRun, openFolder } from "./open-run.ts";
 import { findEntry, readProgram } from "./program.ts";
-import { type Codec, type Progress, requireInVocabulary, requireVocabulary } from "./tokens.ts";
+import type { Codec, Progress } from "./tokens.ts";
 import { type Measure, measureOf, trainingRequest } from "./train.ts";
 
 export interface EvaluateOptions extends CommonOptions {
@@ -62,11 +62,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { executable } = await compileProgram({
     ...trainingRequest(entry, { ...trained, ...options.set, B: rows, T: length }, ["evaluate"]),
     path: join(folder, "model.moe"),
-    onChoices: (choices) => {
-      const vocabulary = choices[storeOfInput("evaluate", "tokens")];
-      requireVocabulary(codec, vocabulary);
-      requireInVocabulary(text.all, vocabulary, "the data");
-    },
+    onChoices: (choices) => requireKnown(text, choices[storeOfInput("evaluate", "tokens")]),
     precision: options.precision ?? config.precision,
     target: options.target ?? "host",
     tf32: options.tf32,

@@ -1,35 +1,21 @@
 // Training as `moec train` does it: reads the data, compiles the model, opens the run's folder and runs the loop.
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { type EntrySignature, findModel, type Loaded } from "../compiler/check/index.ts";
+import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { modelFlagText } from "../compiler/flag-text.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
-import { type CommonOptions, type Compiled, type CompileRequest, compileOnWorkers, compileProgram } from "./compile.ts";
-import { type Dataset, entropies, opening, readDataset, requireEnough } from "./data.ts";
+import { type Compiled, type CompileRequest, compileOnWorkers, compileProgram } from "./compile.ts";
+import { type Dataset, entropies, opening, readDataset, requireEnough, requireKnown } from "./data.ts";
 import { type Executable, storeOfInput } from "./executable.ts";
 import { decodeTokens, type GenerateOptions, generateTokens } from "./generate.ts";
 import { contextOf, generateEntries, tokensLeft } from "./generate-entries.ts";
 import { lockFolder } from "./lock.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
-import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig } from "./parameters.ts";
-import {
-  copyProgram,
-  findEntry,
-  hasHeader,
-  hasMethod,
-  headerDefault,
-  headerSizes,
-  isCopied,
-  isInNats,
-  ownLosses,
-  readProgram,
-} from "./program.ts";
-import { defaultRunFolder, type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "./run-folder.ts";
+import { type LoadedParameters, loadParameters, readParameters } from "./parameters.ts";
+import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readProgram } from "./program.ts";
+import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "./run-folder.ts";
 import { count } from "./tensor.ts";
 import { copyTokenizerFiles, selectCodec } from "./tokenizer/select-codec.ts";
-import { type Progress, requireInVocabulary, requireVocabulary } from "./tokens.ts";
+import { configIn, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
 import { shardingSummary } from "./workers/sharded-executable.ts";
 import {
   reportingFailure,
@@ -42,46 +28,6 @@ import {
 import { type Workers, workers } from "./workers/workers.ts";
 
 /** Options that are left out come from the run's config.json when resuming, else they have the defaults given here. */
-export interface TrainOptions extends CommonOptions {
-  /** A .moe file. */
-  readonly program: string;
-  /** Which of the file's models. Default: resuming, the run's; else its only one. */
-  readonly model?: string | undefined;
-  /** Text files, which are concatenated. Tokens are bytes unless `ids` or `tokenizer` says otherwise. */
-  readonly data: readonly string[];
-  /** The files hold token numbers, separated by blanks or commas. */
-  readonly ids?: boolean | undefined;
-  /** The files hold text for this tokenizer: a tokenizer.json, or a folder with one. */
-  readonly tokenizer?: string | undefined;
-  /** Steps in total, those before a resume included. Default: the model's `Steps`, or 400. */
-  readonly steps?: number | undefined;
-  /** Rows of a batch. Default: 16. */
-  readonly batch?: number | undefined;
-  /** Tokens of a row. Default: 128. */
-  readonly length?: number | undefined;
-  /** Batches per step, which takes the mean of their gradients. Default: 1. */
-  readonly accumulate?: number | undefined;
-  /** Default: 0. */
-  readonly seed?: number | undefined;
-  /** Initial parameters: a safetensors file, or a folder that training or transformers wrote. Those that it lacks are initialised from the seed. */
-  readonly params?: string | undefined;
-  /** The run's folder; null: nothing is written. Default: runs/NAME. */
-  readonly out?: string | null | undefined;
-  /** Steps from one checkpoint to the next. Default: 100. */
-  readonly saveEvery?: number | undefined;
-  /** Steps from one evaluation to the next. Default: 0, after the last step only. */
-  readonly evaluateEvery?: number | undefined;
-  readonly resume?: boolean | undefined;
-  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
-  readonly expertParallel?: number | undefined;
-  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
-  readonly room?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** Called with messages that the user should see but need not act on. */
-  readonly warn?: ((line: string) => void) | undefined;
-  /** Called with the progress of the tokenizer in each file. */
-  readonly encoding?: Progress | undefined;
-}
 type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
 /** The first line of a run's log. `bigram` and `unigram`: the `entropies` of the data's bytes; absent of token numbers. */
 interface About {
@@ -159,7 +105,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   const compiled = await compileOnWorkers(world, options.target ?? "host", (device) =>
     compileTraining({ options, program, entry, config, text, world, device }),
   );
-  const { executable, report } = compiled;
+  const { executable } = compiled;
   let release: (() => void) | undefined;
   const close = (): void => {
     executable.close();
@@ -175,45 +121,39 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     const about = aboutOf(compiled, text, measure, world);
     const missing = params && [...loadParameters(executable, params).keys()]; // throws what does not fit before anything is written
     if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
-    const setup = {
-      executable,
-      text,
-      config,
-      modelLosses: measure.losses,
-      folder,
-      from,
-      world,
-      params,
-      saveEvery,
-      evaluateEvery,
-    };
+    const run = { folder, config, text, from, world };
+    const setup = { ...run, executable, modelLosses: measure.losses, params, saveEvery, evaluateEvery };
     return {
-      folder,
-      config,
-      text,
-      report,
-      from,
+      ...run,
+      report: compiled.report,
       about,
       missing,
-      world,
-      sharding:
-        world.size > 1
-          ? shardingSummary(executable.stores, world, Number(config.sizes["B"]), options.expertParallel)
-          : null,
+      sharding: shardingOf(setup, options),
       close,
       steps: (signal) => reportingFailure(world, trainSteps(signal ? { ...setup, signal } : setup)),
-      sample: (how) => {
-        if (!hasMethod(program, config.model, "generate") || text.codec.name === "ids") return null;
-        if (world.size === 1) return sampleText(executable, entry, setup, how);
-        return ownFolder === null
-          ? null
-          : sampleSaved(ownFolder, options, (saved) => sampleText(saved, entry, setup, how));
-      },
+      sample: (how) => sampleOf(setup, program, entry, options, how),
     };
   } catch (error) {
     close();
     throw error;
   }
+}
+function shardingOf({ executable, world, config }: TrainSetup, { expertParallel }: TrainOptions): string | null {
+  return world.size > 1 ? shardingSummary(executable.stores, world, Number(config.sizes["B"]), expertParallel) : null;
+}
+/** See `Training.sample`. */
+function sampleOf(
+  setup: TrainSetup,
+  program: Loaded,
+  entry: EntrySignature,
+  options: TrainOptions,
+  how: SampleOptions,
+): ReturnType<Training["sample"]> {
+  const { executable, text, config, world, folder } = setup;
+  if (!hasMethod(program, config.model, "generate") || text.codec.name === "ids") return null;
+  if (world.size === 1) return sampleText(executable, entry, setup, how);
+  if (folder === null || world.rank > 0) return null;
+  return sampleSaved(folder, options, (saved) => sampleText(saved, entry, setup, how));
 }
 /** Writes the files that a run's folder has before the first step. */
 function writeRunFiles(
@@ -289,11 +229,7 @@ async function compileTraining({
   return compileProgram({
     ...request,
     path: options.program,
-    onChoices: (choices) => {
-      const vocabulary = choices[storeOfInput("train", "tokens")];
-      requireVocabulary(text.codec, vocabulary);
-      requireInVocabulary(text.all, vocabulary, "the data");
-    },
+    onChoices: (choices) => requireKnown(text, choices[storeOfInput("train", "tokens")]),
     precision: config.precision,
     target: options.target ?? "host",
     tf32: config.tf32,
@@ -347,69 +283,4 @@ function textAxes(entry: EntrySignature): [batch: string, length: string] {
     `\`${entry.declaration}.train\` takes (${entry.arguments.map((a) => `${a.name}: ${a.text}`).join(", ")}), which is not text`,
     "text is train(tokens: i32[B, T], targets: i32[B, T]); batches of other inputs are given in TypeScript, to `train` of moec, and their sizes by --set",
   );
-}
-
-/** The name of the model to train: given, or, when resuming, the run's, or the file's only one. */
-function modelIn(program: Loaded, { model, resume }: TrainOptions, folder: string | null): string {
-  const name = model ?? (resume ? savedIn(folder)?.model : undefined);
-  return findModel(program, name, modelFlagText).ast.name.name;
-}
-const savedIn = (folder: string | null): RunConfig | null =>
-  folder !== null && existsSync(join(folder, "config.json")) ? readConfig(folder) : null;
-/** The run's options. Throws if the folder holds a run and `resume` is not set, or if they contradict those of the run that is resumed. */
-function configIn(options: TrainOptions, entry: EntrySignature, folder: string | null, text: Dataset): RunConfig {
-  if (options.resume && options.params !== undefined)
-    throw new Problem(
-      "a run that is resumed goes on from its own checkpoint, not from --params",
-      "leave one of --resume and --params out",
-    );
-  const saved = options.resume ? savedIn(folder) : null;
-  if (options.resume && saved === null)
-    throw new Problem(
-      `${folder ?? "nothing"} holds no run to resume`,
-      "leave --resume out, or name the run's folder with --out",
-    );
-  if (folder === null || saved === null) {
-    if (folder !== null && checkpointSteps(folder).length > 0)
-      throw new Problem(`${folder} already holds a run`, "go on with --resume, or choose another folder with --out");
-    return configOf(options, entry, text, null);
-  }
-  const config = configOf(options, entry, text, saved);
-  requireSame(folder, saved, config);
-  if (config.tf32 && options.target !== "cuda")
-    throw new Problem(
-      `${folder} cannot go on on the ${options.target ?? "host"} target: it was trained with --tf32`,
-      "add --target cuda, or start another run with --out",
-    );
-  return config;
-}
-function configOf(
-  options: TrainOptions,
-  entry: EntrySignature,
-  { files, bytes, hash, codec }: Dataset,
-  saved: RunConfig | null,
-): RunConfig {
-  const before = saved?.sizes ?? {};
-  const steps = options.steps ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
-  const accumulate = options.accumulate ?? saved?.accumulate;
-  const params = options.params ?? saved?.params;
-  return {
-    model: entry.declaration,
-    sizes: {
-      ...before,
-      ...(options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params))),
-      ...options.set,
-      B: options.batch ?? before["B"] ?? 16,
-      T: options.length ?? before["T"] ?? 128,
-      ...(hasHeader(entry, "Steps") ? { Steps: steps } : {}),
-    },
-    steps,
-    seed: options.seed ?? saved?.seed ?? 0,
-    precision: options.precision ?? saved?.precision ?? "f32",
-    ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
-    ...(params === undefined ? {} : { params }),
-    ...(accumulate === undefined ? {} : { accumulate }),
-    ...codec.config,
-    data: { files: [...files], bytes, hash },
-  };
 }

@@ -11,7 +11,7 @@ import { measureCuda } from "../bench/cuda.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { Debugger } from "../runtime/debug.ts";
 import { profile } from "../runtime/profile.ts";
-import type { TrainOptions } from "../runtime/train.ts";
+import type { TrainOptions } from "../runtime/train-options.ts";
 import { onEmulator } from "./emulator/build.ts";
 import { lossesOf } from "./losses.ts";
 import { temporaryFolder } from "./temporary-folder.ts";

@@ -13,7 +13,7 @@ import { moe, train } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
-import type { TrainOptions } from "../runtime/train.ts";
+import type { TrainOptions } from "../runtime/train-options.ts";
 import { hasClang, hasFeature } from "./host/machine.ts";
 import { assertClose } from "./peer-results.ts";
 import { temporaryFolder } from "./temporary-folder.ts";

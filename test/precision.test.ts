@@ -19,7 +19,8 @@ import { runEntry } from "../runtime/run.ts";
 import { readConfig } from "../runtime/run-folder.ts";
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
-import { type TrainOptions, train } from "../runtime/train.ts";
+import { train } from "../runtime/train.ts";
+import type { TrainOptions } from "../runtime/train-options.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("precision");

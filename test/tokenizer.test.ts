@@ -12,7 +12,8 @@ import { openTokenizer } from "../runtime/tokenizer/codec.ts";
 import { type Part, readTokenizer, type TokenizerJson } from "../runtime/tokenizer/file.ts";
 import { exactPreTokenizer } from "../runtime/tokenizer/pre-tokenizer.ts";
 import { type SplitPoints, splitPointsOf, splitText } from "../runtime/tokenizer/split-points.ts";
-import { openTraining, type TrainOptions } from "../runtime/train.ts";
+import { openTraining } from "../runtime/train.ts";
+import type { TrainOptions } from "../runtime/train-options.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 import { last, losses, small } from "./training-runs.ts";
 

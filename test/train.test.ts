@@ -20,7 +20,8 @@ import {
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { codecs } from "../runtime/tokens.ts";
-import { openTraining, type TrainOptions } from "../runtime/train.ts";
+import { openTraining } from "../runtime/train.ts";
+import type { TrainOptions } from "../runtime/train-options.ts";
 import { singleWorker } from "../runtime/workers/workers.ts";
 import { rejectedProblem } from "./assert-problem.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";

@@ -2,10 +2,10 @@
 import { createHash } from "node:crypto";
 import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
-import { nodesOf, storeOf } from "../graph/walk.ts";
-import type { LaunchShape, Layout, PlanKernel, Variant } from "../plan/plan.ts";
+import { nodesOf } from "../graph/walk.ts";
+import type { LaunchShape, Layout, Phase, PlanKernel, Variant } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
-import { forwardNodes, fuse } from "../transform/fuse.ts";
+import { fuse } from "../transform/fuse.ts";
 import { type Region, reshapeBase } from "../transform/region.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
@@ -30,6 +30,7 @@ import { launchesOf } from "./launches.ts";
 import type { StorePanels } from "./layout.ts";
 import { type Legalized, legalize } from "./legalize.ts";
 import { finishKernel } from "./passes.ts";
+import { phasesOf } from "./phases.ts";
 import { addPrefetches } from "./prefetch.ts";
 import { print, showBuffer } from "./print.ts";
 import { nameOf } from "./reader.ts";
@@ -80,7 +81,6 @@ export function lower(graph: Graph, options: LowerOptions): Sequence {
   return lowering.sequence();
 }
 
-type Phase = VirtualLaunch["phase"];
 /** What becomes a kernel, or a part of one. `nodes`: those that it computes. */
 interface KernelPart {
   readonly region: Region;
@@ -384,22 +384,4 @@ function originOf(node: Node): string | null {
   if (!node.span) return null;
   const { source, start } = node.span;
   return `${source.name}:${source.text.slice(0, start).split("\n").length}`;
-}
-/**
- * The phase of each node. forward: what reported results need. update: what needs the optimizer's state. backward: all else; forward instead if
- * nothing is reported and the graph touches no gradients or optimizer state.
- */
-function phasesOf(graph: Graph, stores: readonly Store[]): Map<Node, Phase> {
-  const forward = forwardNodes(graph);
-  const nodes = nodesOf(graph);
-  const of = (...roles: readonly Store["role"][]): Set<string | null> =>
-    new Set(stores.filter((s) => roles.includes(s.role)).map((s) => s.name));
-  const [optimizer, learned] = [of("optimizer"), of("optimizer", "gradient")];
-  const rest = forward.size > 0 || nodes.some((n) => learned.has(storeOf(n))) ? "backward" : "forward";
-  const phases = new Map<Node, Phase>();
-  for (const node of nodes) {
-    const steps = optimizer.has(storeOf(node)) || node.args.some((a) => phases.get(a.node) === "update");
-    phases.set(node, forward.has(node) ? "forward" : steps ? "update" : rest);
-  }
-  return phases;
 }

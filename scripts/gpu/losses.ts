@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 import { formatError, note, print } from "../../cli/output.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { table } from "../../runtime/table.ts";
-import type { TrainOptions } from "../../runtime/train.ts";
+import type { TrainOptions } from "../../runtime/train-options.ts";
 import { launchInfo } from "../../runtime/workers/mpi.ts";
 import { lossesOf } from "../../test/losses.ts";
 

@@ -1,0 +1,124 @@
+// The options of a training run: those that the caller gives, and, resuming, those that the run was begun with.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { type EntrySignature, findModel, type Loaded } from "../compiler/check/index.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+import { modelFlagText } from "../compiler/flag-text.ts";
+import { checkpointSteps } from "./checkpoint.ts";
+import type { CommonOptions } from "./compile.ts";
+import type { Dataset } from "./data.ts";
+import { sizesFromConfig } from "./parameters.ts";
+import { hasHeader, headerDefault, headerSizes } from "./program.ts";
+import { type RunConfig, readConfig, requireSame } from "./run-folder.ts";
+import type { Progress } from "./tokens.ts";
+
+export interface TrainOptions extends CommonOptions {
+  /** A .moe file. */
+  readonly program: string;
+  /** Which of the file's models. Default: resuming, the run's; else its only one. */
+  readonly model?: string | undefined;
+  /** Text files, which are concatenated. Tokens are bytes unless `ids` or `tokenizer` says otherwise. */
+  readonly data: readonly string[];
+  /** The files hold token numbers, separated by blanks or commas. */
+  readonly ids?: boolean | undefined;
+  /** The files hold text for this tokenizer: a tokenizer.json, or a folder with one. */
+  readonly tokenizer?: string | undefined;
+  /** Steps in total, those before a resume included. Default: the model's `Steps`, or 400. */
+  readonly steps?: number | undefined;
+  /** Rows of a batch. Default: 16. */
+  readonly batch?: number | undefined;
+  /** Tokens of a row. Default: 128. */
+  readonly length?: number | undefined;
+  /** Batches per step, which takes the mean of their gradients. Default: 1. */
+  readonly accumulate?: number | undefined;
+  /** Default: 0. */
+  readonly seed?: number | undefined;
+  /** Initial parameters: a safetensors file, or a folder that training or transformers wrote. Those that it lacks are initialised from the seed. */
+  readonly params?: string | undefined;
+  /** The run's folder; null: nothing is written. Default: runs/NAME. */
+  readonly out?: string | null | undefined;
+  /** Steps from one checkpoint to the next. Default: 100. */
+  readonly saveEvery?: number | undefined;
+  /** Steps from one evaluation to the next. Default: 0, after the last step only. */
+  readonly evaluateEvery?: number | undefined;
+  readonly resume?: boolean | undefined;
+  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
+  readonly expertParallel?: number | undefined;
+  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
+  readonly room?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Called with messages that the user should see but need not act on. */
+  readonly warn?: ((line: string) => void) | undefined;
+  /** Called with the progress of the tokenizer in each file. */
+  readonly encoding?: Progress | undefined;
+}
+
+/** The name of the model to train: given, or, when resuming, the run's, or the file's only one. */
+export function modelIn(program: Loaded, { model, resume }: TrainOptions, folder: string | null): string {
+  const name = model ?? (resume ? savedIn(folder)?.model : undefined);
+  return findModel(program, name, modelFlagText).ast.name.name;
+}
+export const savedIn = (folder: string | null): RunConfig | null =>
+  folder !== null && existsSync(join(folder, "config.json")) ? readConfig(folder) : null;
+/** The run's options. Throws if the folder holds a run and `resume` is not set, or if they contradict those of the run that is resumed. */
+export function configIn(
+  options: TrainOptions,
+  entry: EntrySignature,
+  folder: string | null,
+  text: Dataset,
+): RunConfig {
+  if (options.resume && options.params !== undefined)
+    throw new Problem(
+      "a run that is resumed goes on from its own checkpoint, not from --params",
+      "leave one of --resume and --params out",
+    );
+  const saved = options.resume ? savedIn(folder) : null;
+  if (options.resume && saved === null)
+    throw new Problem(
+      `${folder ?? "nothing"} holds no run to resume`,
+      "leave --resume out, or name the run's folder with --out",
+    );
+  if (folder === null || saved === null) {
+    if (folder !== null && checkpointSteps(folder).length > 0)
+      throw new Problem(`${folder} already holds a run`, "go on with --resume, or choose another folder with --out");
+    return configOf(options, entry, text, null);
+  }
+  const config = configOf(options, entry, text, saved);
+  requireSame(folder, saved, config);
+  if (config.tf32 && options.target !== "cuda")
+    throw new Problem(
+      `${folder} cannot go on on the ${options.target ?? "host"} target: it was trained with --tf32`,
+      "add --target cuda, or start another run with --out",
+    );
+  return config;
+}
+function configOf(
+  options: TrainOptions,
+  entry: EntrySignature,
+  { files, bytes, hash, codec }: Dataset,
+  saved: RunConfig | null,
+): RunConfig {
+  const before = saved?.sizes ?? {};
+  const steps = options.steps ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
+  const accumulate = options.accumulate ?? saved?.accumulate;
+  const params = options.params ?? saved?.params;
+  return {
+    model: entry.declaration,
+    sizes: {
+      ...before,
+      ...(options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params))),
+      ...options.set,
+      B: options.batch ?? before["B"] ?? 16,
+      T: options.length ?? before["T"] ?? 128,
+      ...(hasHeader(entry, "Steps") ? { Steps: steps } : {}),
+    },
+    steps,
+    seed: options.seed ?? saved?.seed ?? 0,
+    precision: options.precision ?? saved?.precision ?? "f32",
+    ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
+    ...(params === undefined ? {} : { params }),
+    ...(accumulate === undefined ? {} : { accumulate }),
+    ...codec.config,
+    data: { files: [...files], bytes, hash },
+  };
+}
