@@ -13,13 +13,25 @@ import {
 } from "../runtime/index.ts";
 import { assertClose } from "./peer-results.ts";
 
+const { GptBlock } = moe<"GptBlock">`
+  import { Attention } from "std/attention"
+  import { Block } from "std/models/gpt"
+  import { MoE } from "std/moe"
+  import { TopKGate } from "std/gates"
+  import { SwiGlu } from "std/nn"
+
+  layer GptBlock(D) = Block(D, Attention(D, 1), MoE(D, 2, 4, TopKGate(D, 4, 2), SwiGlu(D, 8)))
+`;
 const models: Readonly<Record<string, Handle | undefined>> = moe`
   import {
     NaiveGate, SoftmaxGate, TopKGate, NoisyGate, SwitchGate, GShardGate, SinkhornGate, BaseGate, BiasGate, SwipeGate, TopologyGate, DenseToSparseGate,
     ProductKeyGate, HashGate
   } from "std/gates"
-  import { MoE, SharedMoE, ExpertChoice, SoftMoE, GroupedMoE } from "std/moe"
+  import { MoE, SharedMoE, ExpertChoice, SoftMoE, GroupedMoE, Depth } from "std/moe"
   import { SwiGlu } from "std/nn"
+  import { Attention } from "std/attention"
+  import { Block, Gemma2Block, Llama4Feed } from "std/models/decoder"
+  import { XlBlock } from "std/models/xl"
   import { Sgd } from "std/optim"
 
   layer Gated(D, K, gate: (f32[...S, D], bool[...S]) -> (f32[...S, K], i32[...S, K])) {
@@ -57,6 +69,20 @@ const models: Readonly<Record<string, Handle | undefined>> = moe`
       return score, expert
     }
   }
+  // A layer that takes positions: real rows are counted, padded ones are at -1.
+  layer Placed(D, inner: (float[B, T, D], i32[B, T]) -> float[B, T, D]) {
+    inner: inner
+    forward(x: float[B, T, D], mask: bool[B, T]) -> float[B, T, D] {
+      return inner(x, where(mask, i32(cumsum(f32(mask), axis: 1)) - 1, -1))
+    }
+  }
+  layer Mixture4(D) = MoE(D, 2, 4, TopKGate(D, 4, 2, z: 0.1), SwiGlu(D, 8))
+  layer Xl(D) {
+    block: XlBlock(D, 1, 4, Mixture4(D), Context: 32)
+    param u: float[1, D] = 0
+    param w: float[1, D] = 0
+    forward(x: float[B, T, D], at: i32[B, T]) -> float[B, T, D] { return block.placed(x, at, u, w) }
+  }
 
   model Naive(D = 6) = Gated(D, 2, NaiveGate(D, 4, 2))
   model Softmax(D = 6) = Gated(D, 2, SoftmaxGate(D, 4, 2))
@@ -78,6 +104,12 @@ const models: Readonly<Record<string, Handle | undefined>> = moe`
   model Choice(D = 6) = Mixed(D, ExpertChoice(D, 4, factor: 1.5, expert: SwiGlu(D, 8)))
   model Soft(D = 6) = Mixed(D, SoftMoE(D, 4, P: 2, expert: SwiGlu(D, 8)))
   model Grouped(D = 6) = Mixed(D, GroupedMoE(D, 2, 2, 1, SwiGlu(D, 8)))
+  model Decoder(D = 6) = Mixed(D, Placed(D, Block(D, Attention(D, 1), Mixture4(D))))
+  model Gemma(D = 6) = Mixed(D, Placed(D, Gemma2Block(D, Attention(D, 1), Mixture4(D))))
+  model Gpt(D = 6) = Mixed(D, Placed(D, ${GptBlock}(D)))
+  model Llama(D = 6) = Mixed(D, Placed(D, Block(D, Attention(D, 1), Llama4Feed(D, 8, 8, 4, 1))))
+  model TransformerXl(D = 6) = Mixed(D, Placed(D, Xl(D)))
+  model Depths(D = 6) = Mixed(D, Placed(D, Depth(D, part: 0.4, body: Block(D, Attention(D, 1), Mixture4(D)))))
 `;
 const D = 6;
 /** A batch [B, T], and which of its rows are real: in each sequence equally many, or in a single one here and there. */
@@ -146,7 +178,9 @@ async function unchanged(name: string, kind: keyof typeof layouts, options: Comp
 const test = suite("stdlib-padding");
 /** While training these draw, and a draw depends on the row's place. */
 const drawing = ["Noisy", "Switch", "GShard", "DenseToSparse", "Mixture"];
-const names = Object.keys(models).filter((name) => !["Gated", "Mixed", "Hashed", "Unmasked"].includes(name));
+const names = Object.keys(models).filter(
+  (name) => !["Gated", "Mixed", "Hashed", "Unmasked", "Placed", "Mixture4", "Xl"].includes(name),
+);
 for (const name of names)
   for (const kind of ["sequences", "scattered"] as const) {
     if (name === "Topology" && kind === "scattered") continue; // a row's place says its node
