@@ -1,6 +1,7 @@
 // Turns the measured times of an entry's steps into rates, shares of the machine's ceilings, and a table.
 import type { Entry, Phase, Plan, Step } from "../compiler/plan/plan.ts";
 import { pluralize } from "../compiler/pluralize.ts";
+import { showLines } from "./show-lines.ts";
 import { table } from "./table.ts";
 
 /** The machine's ceilings with this many threads: GFLOP/s of f32 multiply-adds, GB/s of memory. */
@@ -83,7 +84,7 @@ export function kernelTable(times: readonly KernelTime[], limits: Limits, last: 
       String(t.tasks),
       t.phase,
       t.kernel,
-      last === "lines" ? firstLines(t.lines) : t.operands.join(" "),
+      last === "lines" ? showLines(t.lines) : t.operands.join(" "),
     ]);
   const head = ["ms", "busy", "of all", "GFLOP/s", "GB/s", "share", "tasks", "phase", "kernel", last];
   const ceilings =
@@ -97,6 +98,3 @@ const aboveCeilingNote =
   "above 100 %: read from the processor's caches, or less than is counted: attention passes over positions that are not seen, and rows may choose the same expert; or bf16, of which processors with AVX512-BF16 or AMX make more products than of f32";
 const ms = (seconds: number): string => (seconds * 1e3).toFixed(3);
 const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
-/** The first three lines, which is what a row has room for. */
-const firstLines = (lines: readonly string[]): string =>
-  [...lines.slice(0, 3), ...(lines.length > 3 ? [`(${lines.length - 3} more)`] : [])].join(" ");

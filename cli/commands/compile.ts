@@ -19,6 +19,7 @@ import { writeAtomic } from "../../runtime/files.ts";
 import { type Form, forms, printedProgram } from "../../runtime/forms.ts";
 import { entryRequest } from "../../runtime/measured-entry.ts";
 import { readProgram } from "../../runtime/program.ts";
+import { showLines } from "../../runtime/show-lines.ts";
 import { requireDivisibleBatch, requireExpertSharing } from "../../runtime/workers/train-distributed.ts";
 import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type SharedFlags } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
@@ -150,11 +151,11 @@ function summary(
 /** A table of the registers, shared memory and so on that each kernel uses. */
 const useOf = (kernels: readonly CudaKernel[]): string =>
   table([
-    ["kernel", "threads", "registers", "shared", "spills", "occupancy", "line"],
+    ["kernel", "threads", "registers", "shared", "spills", "occupancy", "lines"],
     ...kernels.map(({ name, threads, registers, shared, spills, occupancy, lines }) => [
       name,
       ...[threads, registers, shared, spills].map(String),
       occupancy === null ? "?" : `${Math.round(100 * occupancy)} %`,
-      lines[0] ?? "",
+      showLines(lines),
     ]),
   ]);
