@@ -231,6 +231,21 @@ test("a long chain of values that are each read twice is exchanged once; it is n
   assert.is(moved["exchange"], 8 * 3 + 4 * 3); // the last of the chain there, the products back
 });
 
+const allButIndex = (store: string): Placement => (store === "index" ? replicated : sharded(0, evenSharding(2)));
+test("rows in parts that all know the groups of are summed where they are, and each worker gets its part of the sums; not of more groups than rows", () => {
+  for (const [groups, moved] of [
+    [8, { all_to_all: 8 * 3, all_gather: 8 * 3 }], // the sums; the result
+    [40, { all_gather: 16 * 3 + 40 * 3 }], // the rows; the result
+  ] as const) {
+    const param = (name: string, shape: readonly number[]): Value => b.param(builder, name, type("f32", shape));
+    const by = b.route(builder, b.param(builder, "index", type("i32", [16])), groups);
+    const sums = b.raggedSum(builder, b.dispatch(builder, param("x", [16, 3]), by), by.offsets);
+    const wide = b.reshape(builder, sums, [groups, 1, 3]);
+    const value = b.add(builder, wide, param("z", [groups, 1, 3]));
+    assert.equal(movedBy(value, allButIndex), moved);
+  }
+});
+
 interface Asked extends Sharing {
   readonly program: Loaded;
   readonly request: Omit<BuildRequest, "precision" | keyof Sharing>;

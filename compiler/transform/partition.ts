@@ -214,6 +214,11 @@ class Partition implements Workers {
     if (table) return this.set(node, [table.value], [table.place]);
     const outer = this.outerRows(node);
     if (outer) return this.innerRouting(node, outer);
+    const [x] = node.args;
+    const known = x && this.of(x);
+    if (node.op.name === "reshape" && known?.place.kind === "partial" && known.place.of.kind === "replicated")
+      return this.set(node, [b.reshape(this.g, known.value, dims(nth(node.results, 0).type))], [known.place]);
+    this.sortOwnRows(node);
     const rule = this.rule(node);
     const args = node.args.map((a, i) => this.convertTo(a, rule ? nth(rule.args, i) : replicated));
     const { results } = this.g.add(node.op, args, rule?.attrs ?? node.attrs);
@@ -241,6 +246,26 @@ class Partition implements Workers {
       node,
       results,
       results.map(() => ({ kind: "routing", by: node, owned: outer.owned })),
+    );
+  }
+  /**
+   * If the rows that `node` sorts are sharded, but all workers know all choices (experts that choose their rows), each sorts those of its own rows from
+   * now on. Not if there are more groups than rows, since a sum for each group would then be more to move than the rows.
+   */
+  private sortOwnRows({ op, args }: Node): void {
+    const [x, order] = args;
+    if (op.name !== "dispatch" || !x || order?.node.op.name !== "route" || this.routings.has(order.node)) return;
+    const [by, to] = [order.node, sharded(0, evenSharding(this.count))];
+    const index = nth(by.args, 0);
+    if (groupCount(by) > this.routings.choices(by) || !this.fits(index, to) || !samePlacement(this.ruleInput(x), to))
+      return;
+    const { results } = b.make(this.g, "route", [this.convertTo(index, to)], by.attrs as OpAttrs["route"]);
+    this.routings.add(by, results, () => this.convertTo(index, replicated));
+    for (const r of by.results) this.made.delete(r);
+    this.set(
+      by,
+      results,
+      results.map(() => ({ kind: "routing", by, owned: false })),
     );
   }
   /** What the record's `shard` says; null also if an axis cannot be sharded as it wants. */

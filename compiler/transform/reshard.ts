@@ -34,6 +34,7 @@ interface RoutingInfo {
   valid(by: Node, owned: boolean): Value;
 }
 
+type Partial = Extract<Placement, { kind: "partial" }>;
 export class Resharder {
   private readonly g: Builder;
   private readonly count: number;
@@ -52,7 +53,9 @@ export class Resharder {
     if (to.kind === "sharded" && to.zeroPadded)
       return this.maskPadding(this.convert(x, from, sharded(to.axis, to.sharding)), to);
     if (from.kind === "partial")
-      return this.convert(b.make1(this.g, "all_reduce", [x], { fn: from.fn, ...from.group }), from.of, to);
+      return this.isScattered(from, to)
+        ? this.reduceScatter(x, from.fn, to.axis)
+        : this.convert(this.allReduce(x, from), from.of, to);
     if (from.kind === "replicated" && to.kind === "sharded")
       return to.sharding.kind === "even" ? this.shard(x, to.axis, to.sharding.parts) : this.shardRows(x, to);
     if (from.kind === "sharded" && to.kind === "sharded" && needsExchange(from, to))
@@ -122,6 +125,24 @@ export class Resharder {
   }
   private withArgs(node: Node, args: readonly Value[]): readonly Value[] {
     return this.g.add(node.op, args, node.attrs).results;
+  }
+  /** A reshape is done after the sum, so that a value and its reshapes are summed once. */
+  private allReduce(x: Value, from: Partial): Value {
+    if (x.node.op.name === "reshape") return b.reshape(this.g, this.allReduce(nth(x.node.args, 0), from), dims(x.type));
+    return b.make1(this.g, "all_reduce", [x], { fn: from.fn, ...from.group });
+  }
+  private isScattered({ of, group }: Partial, to: Placement): to is Sharded {
+    const isEven = to.kind === "sharded" && to.sharding.kind === "even" && to.sharding.parts === this.count;
+    return isEven && of.kind === "replicated" && group.workers === this.count;
+  }
+  /** Each worker gets its part of all workers' terms along `axis`, and reduces it, in the order of workers. */
+  private reduceScatter(x: Value, fn: Partial["fn"], axis: number): Value {
+    return this.alongFirstAxis(x, axis, (rows) => {
+      const [n = 0, ...rest] = dims(rows.type);
+      const parts = b.reshape(this.g, rows, [this.count, n / this.count, ...rest]);
+      const own = b.make1(this.g, "all_to_all", [parts], groupsOf(this.count, this.count));
+      return b.make1(this.g, "reduce", [own], { fn, axes: [0] });
+    });
   }
   private allGather(x: Value, axis: number, parts: number): Value {
     return this.alongFirstAxis(x, axis, (rows) => b.make1(this.g, "all_gather", [rows], groupsOf(this.count, parts)));
