@@ -34,7 +34,7 @@ interface RoutingInfo {
   valid(by: Node, owned: boolean): Value;
 }
 
-type Partial = Extract<Placement, { kind: "partial" }>;
+type PartialPlacement = Extract<Placement, { kind: "partial" }>;
 export class Resharder {
   private readonly g: Builder;
   private readonly count: number;
@@ -127,16 +127,16 @@ export class Resharder {
     return this.g.add(node.op, args, node.attrs).results;
   }
   /** A reshape is done after the sum, so that a value and its reshapes are summed once. */
-  private allReduce(x: Value, from: Partial): Value {
+  private allReduce(x: Value, from: PartialPlacement): Value {
     if (x.node.op.name === "reshape") return b.reshape(this.g, this.allReduce(nth(x.node.args, 0), from), dims(x.type));
     return b.make1(this.g, "all_reduce", [x], { fn: from.fn, ...from.group });
   }
-  private isScattered({ of, group }: Partial, to: Placement): to is Sharded {
+  private isScattered({ of, group }: PartialPlacement, to: Placement): to is Sharded {
     const isEven = to.kind === "sharded" && to.sharding.kind === "even" && to.sharding.parts === this.count;
     return isEven && of.kind === "replicated" && group.workers === this.count;
   }
   /** Each worker gets its part of all workers' terms along `axis`, and reduces it, in the order of workers. */
-  private reduceScatter(x: Value, fn: Partial["fn"], axis: number): Value {
+  private reduceScatter(x: Value, fn: PartialPlacement["fn"], axis: number): Value {
     return this.alongFirstAxis(x, axis, (rows) => {
       const [n = 0, ...rest] = dims(rows.type);
       const parts = b.reshape(this.g, rows, [this.count, n / this.count, ...rest]);
