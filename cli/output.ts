@@ -5,10 +5,11 @@ import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import { plain, render, sanitize } from "../compiler/render.ts";
+import { showBytes } from "../compiler/show-bytes.ts";
 import { abortRunning, exitOnSignals } from "./signals.ts";
 
-export { showBytes } from "../compiler/show-bytes.ts";
 export { table } from "../runtime/table.ts";
+export { showBytes };
 export type Colors = ReturnType<typeof createColors>;
 
 const wantsColor = (stream: NodeJS.WriteStream): boolean => {
@@ -106,6 +107,9 @@ export function showCount(n: number): string {
   const unit = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(1, Math.abs(n))) / 3)));
   return unit === 0 ? String(Math.round(n)) : `${(n / 1000 ** unit).toFixed(1)}${["", "k", "M", "G", "T"][unit] ?? ""}`;
 }
+/** `12.3k tokens`; bytes as all bytes are shown. */
+export const showTokens = (n: number, unit: string): string =>
+  unit === "byte" ? showBytes(n) : pluralize(showCount(n), unit);
 const pad = (n: number): string => String(n).padStart(2, "0");
 export function showTime(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));

@@ -26,6 +26,7 @@ import type { Kernel } from "./kernel/ir.ts";
 import { choosePanels, type StorePanels } from "./kernel/layout.ts";
 import { lower } from "./kernel/lower.ts";
 import type { Schedule } from "./kernel/schedule.ts";
+import { memoize } from "./memoize.ts";
 import * as b from "./ops/build.ts";
 import { replicated } from "./ops/sharding.ts";
 import { type Form, type Observer, type Pass, runPass, runPasses, timed } from "./pass.ts";
@@ -97,9 +98,10 @@ export interface Limits {
   readonly untranspose?: number;
 }
 
+const checkOnce = memoize(check);
 /** Throws ProgramError if anything is wrong in the program. */
 export function requireValid(loaded: Loaded): void {
-  const diagnostics: readonly Diagnostic[] = check(loaded);
+  const diagnostics: readonly Diagnostic[] = checkOnce(loaded);
   if (diagnostics.length > 0) throw new ProgramError(diagnostics);
 }
 

@@ -161,7 +161,10 @@ export class Program {
   }
   private requireOpen(): void {
     if (this.closed)
-      throw new Problem("the program is closed", "call `close` when nothing is to follow, or compile it again");
+      throw new Problem(
+        "the program is closed",
+        "use it before `close`, and that of `train` inside the loop, which closes it at its end; or compile it again",
+      );
   }
   private requireIdle(): void {
     this.requireOpen();

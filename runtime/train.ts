@@ -1,6 +1,7 @@
 // Training as `moec train` does it: reads the data, compiles the model, opens the run's folder and runs the loop.
 import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { requireValid } from "../compiler/pipeline.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { type Compiled, type CompileRequest, compileOnWorkers, compileProgram } from "./compile.ts";
@@ -96,6 +97,8 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
   const entry = findEntry(program, modelIn(program, options, folder), "train");
+  textAxes(entry);
+  requireValid(program); // before the data is read and encoded, which may take minutes
   const text = await textIn(options, folder);
   const ownFolder = folder === null || world.rank > 0 ? null : folder;
   const lock = (): (() => void) => (ownFolder === null ? () => {} : lockFolder(ownFolder));

@@ -137,6 +137,16 @@ test("train says what its held-out loss is: nats beside a bigram model's only of
   const both = text.replace("    optimize", "    loss size = mean(embed.logits(embed(tokens)) ** 2)\n    optimize");
   assert.match(ended(both, "both"), /\nheld-out loss \d\.\d{3} \(language \+ size\)\n/);
 });
+test("a model that does not train on text is refused before the data is looked at", () => {
+  const model = join(folder, "label.moe");
+  writeFileSync(model, "model Label() { train(x: i32[B, T], label: i32[B]) { loss zero = 0 } }");
+  fails(
+    moec("train", model, "--data", model),
+    1,
+    "takes (x: i32[B, T], label: i32[B]), which is not text",
+    "TypeScript",
+  );
+});
 test("a vocabulary that the data does not fit is an error before any kernel is compiled", () => {
   const [model, data] = [join(folder, "narrow.moe"), join(folder, "narrow.txt")];
   writeFileSync(model, small(100, 4));
@@ -187,7 +197,7 @@ test("with --json errors are lines of JSON on stdout, and nothing is on stderr",
   const more: Record<string, readonly string[]> = {
     compile: [],
     run: ["--entry", "a"],
-    train: ["--data", wrong, "--batch", "1", "--length", "5", "--out", none],
+    train: ["--data", wrong, "--out", none],
     evaluate: ["--data", wrong],
     export: ["--like", none, "--out", none],
   };

@@ -1,9 +1,18 @@
 import { Command } from "commander";
 import { integerIn, requireTarget } from "../../compiler/options.ts";
-import { pluralize } from "../../compiler/pluralize.ts";
 import { type Evaluation, evaluate } from "../../runtime/evaluate.ts";
 import { addShared, examples, flag, inputPath, json, type SharedFlags } from "../flags.ts";
-import { compileProgress, note, print, printJson, progressPrinter, showBytes, showCount, warn } from "../output.ts";
+import {
+  compileProgress,
+  note,
+  print,
+  printJson,
+  progressPrinter,
+  showBytes,
+  showCount,
+  showTokens,
+  warn,
+} from "../output.ts";
 
 export const evaluateCommand = (): Command =>
   addShared(new Command("evaluate"))
@@ -53,7 +62,7 @@ async function run(folder: string, { json, data, ...options }: Options): Promise
   const seconds = (performance.now() - start) / 1000;
   if (json) printJson(record(result, seconds));
   else {
-    note(`step ${result.step}; ${pluralize(showCount(result.targets), result.unit)} in ${seconds.toFixed(1)} s`);
+    note(`step ${result.step}; ${showTokens(result.targets, result.unit)} in ${seconds.toFixed(1)} s`);
     print(line(result));
   }
 }

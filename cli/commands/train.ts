@@ -8,7 +8,17 @@ import { openTraining, type Training } from "../../runtime/train.ts";
 import { OtherWorkerFailed, type Workers } from "../../runtime/workers/workers.ts";
 import { addShared, examples, flag, inputPath, json, option, out, type SharedFlags, text } from "../flags.ts";
 import { connectWorkers } from "../multi-process.ts";
-import { compileProgress, note, printJson, progressPrinter, showBytes, showCount, warn, write } from "../output.ts";
+import {
+  compileProgress,
+  note,
+  printJson,
+  progressPrinter,
+  showBytes,
+  showCount,
+  showTokens,
+  warn,
+  write,
+} from "../output.ts";
 import { progress } from "../progress.ts";
 import { abortOnSignals } from "../signals.ts";
 
@@ -177,7 +187,7 @@ function opening(training: Training): string {
   const { B, T } = sizes;
   return [
     `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
-    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${pluralize(Number(B), "row")} of ${pluralize(Number(T), text.codec.unit)} a step, the last ${showLength(text)} held out`,
+    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${pluralize(Number(B), "row")} of ${pluralize(Number(T), text.codec.unit)} a step, the last ${showTokens(text.heldOut.length, text.codec.unit)} held out`,
     ...(sharding === null ? [] : [sharding]),
     ...(missing === null || config.params === undefined ? [] : [begins(config.params, missing)]),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
@@ -206,8 +216,6 @@ function measured({ losses, unit }: Training["about"]["measure"], text: Training
   const bigram = bigramHeldOutLoss(text);
   return bigram === null ? unit : `${unit}; a bigram model's is ${bigram.toFixed(3)}`;
 }
-const showLength = ({ heldOut, codec: { unit } }: Training["text"]): string =>
-  unit === "byte" ? showBytes(heldOut.length) : pluralize(showCount(heldOut.length), unit);
 const unmoved = (step: number, steps: number, aborted: boolean): string =>
   aborted
     ? `stopped at step ${step}; go on with --resume`
