@@ -3,6 +3,7 @@
 import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
@@ -264,4 +265,30 @@ test("an element's copies that the epilogue of a product adds up", () =>
     }),
     near,
   ));
+test("rows whose computed indices are out of range load nothing, while other rows of their warp exchange columns", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, dtype: DType, ...shape: number[]): Value => b.param(g, name, { dtype, shape });
+  const [M, K, N] = [70, 40, 72];
+  const index = b.mul(g, p("index", "i32", M), p("sign", "i32", M));
+  const [scale, shift] = ["scale", "shift"].map((name) => b.take(g, p(name, "bf16", 5, N), index)) as [Value, Value];
+  const x = b.matmul(g, p("x", "bf16", M, K), p("w", "bf16", K, N));
+  const graph = graphOf([b.add(g, b.mul(g, x, scale), shift)]);
+  const sequence = loweredForCuda(graph);
+  assert.match(item(kernelsOf([sequence]), 0).text, /each<8, .*\n(.*\n)*.* \? ld\(v, /);
+  const ints = (of: (i: number) => number): NdArray =>
+    ndarray(
+      "i32",
+      [M],
+      Array.from({ length: M }, (_, i) => of(i)),
+    );
+  const given = [
+    ["index", ints((i) => (i % 8) - 1)],
+    ["sign", ints((i) => (i % 3 === 0 ? -1 : 1))],
+  ] as const;
+  const stores = new Map<string, NdArray>([...storesOf(valuesOf(graph)), ...given]);
+  return inAllWays(
+    emulationModes.map(() => ({ name: "bf16", graph, sequence, stores })),
+    near,
+  );
+});
 test.run();

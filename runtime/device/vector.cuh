@@ -108,12 +108,14 @@ struct QuadGroup {
   /** The first of the 8 columns that this lane accesses in memory. */
   static FN i32 chunk() { return (i32)(lane_id() & 3) * 8; }
 };
-/** Transposes 4 x 4 words in a quad: word n of lane t becomes word t of lane n. */
-FN void quad_transpose(u32 (&w)[4]) {
+/** The lanes of this lane's quad, as a mask. */
+FN u32 quad_mask() { return 0xfu << (lane_id() & 28u); }
+/** Transposes 4 x 4 words in a quad: word n of lane t becomes word t of lane n. `lanes`: those that take part. */
+FN void quad_transpose(u32 (&w)[4], u32 lanes = 0xffffffffu) {
   UNROLL for (int far = 1; far <= 2; far *= 2) {
     const bool upper = lane_id() & far;
     UNROLL for (int n = 0; n < 4; n++) if (!(n & far)) {
-      const u32 got = __shfl_xor_sync(0xffffffffu, upper ? w[n] : w[n + far], far);
+      const u32 got = __shfl_xor_sync(lanes, upper ? w[n] : w[n + far], far);
       w[n] = upper ? got : w[n];
       w[n + far] = upper ? w[n + far] : got;
     }
@@ -128,10 +130,11 @@ template <int N> FN vec<f32, 2 * N> unpack_bf16(vec<u32, N> w) {
   UNROLL for (int i = 0; i < N; i++) { r.v[2 * i] = from_bits((i32)(w.v[i] << 16)); r.v[2 * i + 1] = from_bits((i32)(w.v[i] & 0xffff0000u)); }
   return r;
 }
+/** Rows may differ in whether they load: those with an index out of range do not. */
 FN vec<f32, 8> ld(QuadGroup v, const bf16* p) {
   vec<u32, 4> w = {};
   if (QuadGroup::chunk() < v.left) w = *(const vec<u32, 4>*)p;
-  quad_transpose(w.v);
+  quad_transpose(w.v, quad_mask());
   return unpack_bf16(w);
 }
 FN void st(QuadGroup v, bf16* p, vec<f32, 8> x) {
@@ -169,7 +172,7 @@ FN void st_partial_sum(Predicated k, f32* p, ix, vec<f32, 4> x) {
 }
 /** In pieces of a run, in order; the piece from column j = 0 (mod 16) on initialises the sum. Only for valid rows. */
 FN void st_partial_sum(f32, f32* p, ix j, f32 x) {
-  const f32 sum = quad_sum(x, 0xfu << (lane_id() & 28u));
+  const f32 sum = quad_sum(x, quad_mask());
   if ((lane_id() & 3) == 0) *p = j % 16 == 0 ? sum : *p + sum;
 }
 FN void st_partial_sum(vec<f32, 4> v, f32* p, ix j, vec<f32, 4> x) { st_partial_sum(0.0f, p, j, x.v[0] + x.v[1] + (x.v[2] + x.v[3])); }
