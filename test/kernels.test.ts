@@ -21,7 +21,7 @@ import { golden } from "./golden.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
 import { hasFeature, x64 } from "./host/machine.ts";
-import { compiled, runSequence } from "./host/run.ts";
+import { compiled, runSequence, runSequences } from "./host/run.ts";
 import { layers, moeLayer } from "./layers.ts";
 
 const test = suite("kernels");
@@ -34,9 +34,10 @@ test("every op against its definition", () => {
 test("layers against the interpreter, the same bits with any number of threads", () => {
   const all = Object.entries(layers).map(([name, graph]) => ({ name, graph, sequence: lowered(graph) }));
   const lib = compiled(kernelsOf(all.map((s) => s.sequence)));
-  for (const { name, graph, sequence } of all) {
-    const stores = storesOf(valuesOf(graph));
-    const [got = [], ...others] = [1, 2, 3].map((threads) => runSequence(sequence, stores, threads, lib));
+  const runs = all.map(({ graph, sequence }) => ({ sequence, stores: storesOf(valuesOf(graph)) }));
+  const results = [1, 2, 3].map((threads) => runSequences(runs, threads, lib));
+  for (const [i, { name, graph }] of all.entries()) {
+    const [got = [], ...others] = results.map((each) => each[i]);
     for (const other of others) assert.equal(other, got, name);
     compare(name, graph, got);
   }

@@ -12,7 +12,7 @@ import { kernelOf, type Sequence } from "../../compiler/plan/sequence.ts";
 import { count, dims } from "../../compiler/types/type.ts";
 import { bf16Samples, type Sample, samples, storesOf } from "../graphs.ts";
 import { x64 } from "./machine.ts";
-import { compiled, runSequence } from "./run.ts";
+import { compiled, runSequences } from "./run.ts";
 
 export const graphOf = (values: readonly Value[]): Graph => ({
   name: "test",
@@ -72,18 +72,18 @@ export function chosenSamples(choices: Choices): OpSample[] {
 }
 /** Runs samples from a library with their kernels; throws if one differs from its op's definition by more than its bound. */
 export function compareOps(all: readonly OpSample[], lib: string): void {
-  for (const { name, node, sequence } of all) {
-    const stores = storesOf(node.results);
-    const want = interpret(node.results, stores, { exact: true });
-    const got = runSequence(sequence, stores, 2, lib);
-    const bound = bounds(node, stores);
-    want.forEach((w, r) => {
-      for (let i = 0; i < elementsOf(node, stores, r); i++) {
-        const [x, y] = [w.data[i] ?? Number.NaN, got[r]?.[i] ?? Number.NaN];
-        assert.ok(x === y || Math.abs(x - y) <= bound(x, r, i), `${name} result ${r}[${i}]: ${y}, not ${x}`);
-      }
-    });
-  }
+  const runs = all.map(({ node, sequence }) => ({ sequence, stores: storesOf(node.results) }));
+  const results = runSequences(runs, 2, lib);
+  for (const [s, sample] of all.entries()) compareOp(sample, runs[s]?.stores ?? new Map(), results[s] ?? []);
+}
+function compareOp({ name, node }: OpSample, stores: ReadonlyMap<string, NdArray>, got: readonly Float64Array[]): void {
+  const bound = bounds(node, stores);
+  interpret(node.results, stores, { exact: true }).forEach((want, r) => {
+    for (let i = 0; i < elementsOf(node, stores, r); i++) {
+      const [x, y] = [want.data[i] ?? Number.NaN, got[r]?.[i] ?? Number.NaN];
+      assert.ok(x === y || Math.abs(x - y) <= bound(x, r, i), `${name} result ${r}[${i}]: ${y}, not ${x}`);
+    }
+  });
 }
 
 export const valuesOf = ({ results }: Graph): Value[] =>
@@ -106,9 +106,8 @@ export function compareWidths(name: string, graphs: readonly Graph[], sequences:
   const narrow = x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [];
   for (const flags of [[], ...narrow]) {
     const lib = compiled(kernelsOf(sequences), ["-Og", ...flags]);
-    for (const [i, graph] of graphs.entries()) {
-      const got = runSequence(sequences[i] as Sequence, storesOf(valuesOf(graph)), 2, lib);
-      compare(`${name} ${i} ${flags.join(" ")}`, graph, got);
-    }
+    const runs = graphs.map((graph, i) => ({ sequence: sequences[i] as Sequence, stores: storesOf(valuesOf(graph)) }));
+    const results = runSequences(runs, 2, lib);
+    for (const [i, graph] of graphs.entries()) compare(`${name} ${i} ${flags.join(" ")}`, graph, results[i] ?? []);
   }
 }

@@ -1,7 +1,9 @@
-// driver LIB THREADS [REPEAT] < plan: runs the launches of a sequence on buffers with NaN before them and a guard page after, and writes those asked for.
-// Lines: "buffer BYTES FILE|-", "copy FROM TO", "launch NAME TASKS SCRATCH ARG...", "dump BUFFER FILE". Buffers begin as all bits set: NaN, -1.
+// driver LIB THREADS [REPEAT] < plan: runs the launches of sequences on buffers with NaN before them and a guard page after, and writes those asked for.
+// Lines: "buffer BYTES FILE|-", "copy FROM TO", "launch NAME TASKS SCRATCH ARG...", "dump BUFFER FILE"; "end" frees a sequence's buffers. Buffers
+// begin as all bits set: NaN, -1.
 // REPEAT: prints the best time of each launch, of processors, not of the clock: others may use them too.
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -19,13 +21,25 @@
 #endif
 typedef void (*Kernel)(void* const*, long, long, float*);
 struct Buffer { char* p; size_t bytes; };
+static constexpr size_t page = 4096;
+static size_t room_of(size_t bytes) { return (bytes + page - 1) / page * page; }
 static Buffer make(size_t bytes) {
-  const size_t page = 4096, room = (bytes + page - 1) / page * page;
+  const size_t room = room_of(bytes);
   char* base = (char*)mmap(nullptr, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   mprotect(base + room, page, PROT_NONE);
   char* p = base + room - bytes;
   memset(base, 0xff, room);
   return {p, bytes};
+}
+static void release(const Buffer& b) {
+  if (!b.p) return;
+  const size_t room = room_of(b.bytes);
+  munmap(b.p + b.bytes - room, room + page);
+}
+static std::string running;
+static void on_fault(int signal) {
+  fprintf(stderr, "a fault in kernel %s\n", running.c_str());
+  _Exit(128 + signal);
 }
 static double seconds() { timespec t; clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); return t.tv_sec + 1e-9 * t.tv_nsec; }
 /** Tile registers, where there are any: runtime/native/program.cpp. */
@@ -36,6 +50,7 @@ static void ask_for_tiles() {
 }
 int main(int argc, char** argv) {
   ask_for_tiles();
+  for (int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) signal(fault, on_fault);
   void* lib = dlopen(argv[1], RTLD_NOW);
   if (!lib) { puts(dlerror()); return 2; }
   const int threads = atoi(argv[2]), repeat = argc > 3 ? atoi(argv[3]) : 0;
@@ -48,15 +63,17 @@ int main(int argc, char** argv) {
       if (file != "-") { std::ifstream f(file, std::ios::binary); f.read(buffers.back().p, bytes); }
     } else if (what == "copy") {
       size_t from, to; in >> from >> to; memcpy(buffers[to].p, buffers[from].p, buffers[to].bytes);
+    } else if (what == "end") {
+      for (Buffer& b : buffers) release(b), b = {};
     } else if (what == "dump") {
       size_t b; std::string file; in >> b >> file; std::ofstream(file, std::ios::binary).write(buffers[b].p, buffers[b].bytes);
     } else if (what == "launch") {
-      std::string name; long tasks, scratch; in >> name >> tasks >> scratch;
-      Kernel k = (Kernel)dlsym(lib, name.c_str());
-      if (!k) { printf("no kernel %s\n", name.c_str()); return 2; }
+      long tasks, scratch; in >> running >> tasks >> scratch;
+      Kernel k = (Kernel)dlsym(lib, running.c_str());
+      if (!k) { printf("no kernel %s\n", running.c_str()); return 2; }
       std::vector<void*> args; for (size_t a; in >> a;) args.push_back(buffers[a].p);
       std::atomic<long> next{0};
-      auto work = [&] { Buffer s = make((scratch * 4 + 63) / 64 * 64 + 64); for (long t; (t = next++) < tasks;) k(args.data(), t, t + 1, (float*)s.p); munmap((char*)((size_t)s.p & ~4095ul), s.bytes); };
+      auto work = [&] { Buffer s = make((scratch * 4 + 63) / 64 * 64 + 64); for (long t; (t = next++) < tasks;) k(args.data(), t, t + 1, (float*)s.p); release(s); };
       double best = 1e9;
       for (int r = 0; r <= repeat; r++) {
         next = 0;
@@ -65,7 +82,7 @@ int main(int argc, char** argv) {
         work(); for (auto& t : pool) t.join();
         best = std::min(best, (seconds() - start) / threads);
       }
-      if (repeat) printf("%.3f %s\n", best * 1e3, name.c_str());
+      if (repeat) printf("%.3f %s\n", best * 1e3, running.c_str());
     }
   }
 }

@@ -84,44 +84,78 @@ export function read(raw: Buffer, b: VirtualBuffer): Float64Array {
     return word.readFloatLE();
   });
 }
+/** A sequence and what its stores hold. */
+export interface HostRun {
+  readonly sequence: Sequence;
+  readonly stores: ReadonlyMap<string, NdArray>;
+}
 /**
  * Runs a sequence on the stores `given`; returns the values of its results, then of the assigned stores. By default kernels are compiled with -Og;
  * pass a `lib` to run them as they ship.
  */
 export function runSequence(
-  s: Sequence,
-  given: ReadonlyMap<string, NdArray>,
+  sequence: Sequence,
+  stores: ReadonlyMap<string, NdArray>,
   threads = 2,
-  lib = compiled([...new Set(s.launches.map(kernelOf))], ["-Og"]),
+  lib = compiled([...new Set(sequence.launches.map(kernelOf))], ["-Og"]),
   repeat = 0,
 ): Float64Array[] {
+  return runSequences([{ sequence, stores }], threads, lib, repeat)[0] ?? [];
+}
+/** The same for several whose kernels are in one library, in one process, since starting it takes longer than most run. */
+export function runSequences(runs: readonly HostRun[], threads: number, lib: string, repeat = 0): Float64Array[][] {
   const dir = mkdtempSync(join(tmpdir(), "moec-run-"));
-  const numbers = new Map<VirtualBuffer, number>();
-  const lines: string[] = [];
-  const number = (b: VirtualBuffer): number => {
-    const known = numbers.get(b);
-    if (known !== undefined) return known;
-    const n = numbers.size;
-    numbers.set(b, n);
-    const from = b.store === null ? undefined : given.get(b.store);
-    if (from) writeFileSync(join(dir, `in${n}`), bytesFor(b, from.data));
-    lines.push(`buffer ${b.bytes} ${from ? join(dir, `in${n}`) : "-"}`);
-    return n;
-  };
-  for (const l of s.launches) {
-    const args = l.args.map((a) => number(a.buffer));
-    for (const a of l.args) if (a.base) lines.push(`copy ${number(a.base)} ${number(a.buffer)}`);
-    lines.push(`launch ${l.kernel.name} ${l.tasks} ${kernelOf(l).scratch} ${args.join(" ")}`);
-  }
-  const wanted = [...s.results.map((r) => r.buffer), ...s.assigns.map((a) => a.from)];
-  wanted.forEach((b, i) => lines.push(`dump ${number(b)} ${join(dir, `out${i}`)}`));
+  const plan = new DriverPlan(dir);
+  const dumps = runs.map((run) => plan.add(run));
   const r = spawnSync(driver(), [lib, String(threads), String(repeat)], {
-    input: `${lines.join("\n")}\n`,
+    input: `${plan.lines.join("\n")}\n`,
     encoding: "utf8",
+    maxBuffer: 2 ** 26,
   });
   if (r.status !== 0) throw new Error(`driver: ${r.status ?? r.signal} ${r.stdout}${r.stderr}`);
   if (repeat > 0) console.log(r.stdout);
-  const out = wanted.map((b, i) => read(readFileSync(join(dir, `out${i}`)), b));
+  const results = dumps.map((list) => list.map(({ buffer, file }) => read(readFileSync(file), buffer)));
   rmSync(dir, { recursive: true });
-  return out;
+  return results;
+}
+interface Dump {
+  readonly buffer: VirtualBuffer;
+  readonly file: string;
+}
+/** What driver.cpp reads; buffers are numbered over all runs. */
+class DriverPlan {
+  readonly lines: string[] = [];
+  readonly #dir: string;
+  #count = 0;
+
+  constructor(dir: string) {
+    this.#dir = dir;
+  }
+  /** Returns where the results will be. */
+  add({ sequence, stores }: HostRun): Dump[] {
+    const numbers = new Map<VirtualBuffer, number>();
+    const number = (b: VirtualBuffer): number => {
+      const known = numbers.get(b) ?? this.#buffer(b, stores);
+      numbers.set(b, known);
+      return known;
+    };
+    for (const l of sequence.launches) {
+      const args = l.args.map((a) => number(a.buffer));
+      for (const a of l.args) if (a.base) this.lines.push(`copy ${number(a.base)} ${number(a.buffer)}`);
+      this.lines.push(`launch ${l.kernel.name} ${l.tasks} ${kernelOf(l).scratch} ${args.join(" ")}`);
+    }
+    const wanted = [...sequence.results.map((r) => r.buffer), ...sequence.assigns.map((a) => a.from)];
+    const dumps = wanted.map((buffer) => ({ buffer, file: join(this.#dir, `out${number(buffer)}`) }));
+    for (const { buffer, file } of dumps) this.lines.push(`dump ${number(buffer)} ${file}`);
+    this.lines.push("end");
+    return dumps;
+  }
+  #buffer(b: VirtualBuffer, stores: ReadonlyMap<string, NdArray>): number {
+    const n = this.#count++;
+    const from = b.store === null ? undefined : stores.get(b.store);
+    const file = join(this.#dir, `in${n}`);
+    if (from) writeFileSync(file, bytesFor(b, from.data));
+    this.lines.push(`buffer ${b.bytes} ${from ? file : "-"}`);
+    return n;
+  }
 }
