@@ -15,7 +15,7 @@ import { buffersOf, type Plan, type Step } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
-import { type CachedPlan, type Figures, ownPlans, type PlanCache, type PlanPlace } from "./cache/plans.ts";
+import { buildHash, type CachedPlan, type Figures, ownPlans, type PlanCache, type PlanPlace } from "./cache/plans.ts";
 import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
@@ -93,7 +93,7 @@ export const parseFile =
 /**
  * Compiles on each of several workers. The first worker of a machine compiles before the others there, which then find its kernels in the cache. All
  * workers must agree on the collectives (kind, order, shapes, layouts): panel widths depend on the instruction set. On CPUs the instruction sets
- * themselves must be equal too, and so must the versions of moec: otherwise results would be rounded differently, and replicated parameters would
+ * themselves must be equal too, and so must the builds of moec: otherwise results would be rounded differently, and replicated parameters would
  * drift apart.
  */
 export async function compileOnWorkers(
@@ -101,11 +101,15 @@ export async function compileOnWorkers(
   target: Target,
   compile: (device: number | undefined) => Promise<Compiled>,
 ): Promise<Compiled> {
+  if (world.size > 1)
+    world.requireEqual(
+      { version: compilerVersion, build: buildHash() ?? "from sources" },
+      "install the same moec on every machine",
+    );
   const device = target === "cuda" ? localDevice(world) : undefined;
   const made = await world.localFirst("compile", () => compile(device));
   if (world.size === 1) return made;
   try {
-    world.requireEqual({ version: compilerVersion }, "install the same moec on every machine");
     if (target === "host") await requireInstructions(world);
     world.requireEqual({ plan: `SHA-256 ${sha256(JSON.stringify(made.plan ? workerInvariant(made.plan) : []))}` });
     return made;

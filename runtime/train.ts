@@ -21,6 +21,7 @@ import { shardingSummary } from "./workers/sharded-executable.ts";
 import {
   reportingFailure,
   requireDivisibleBatch,
+  requireEqualCheckpoints,
   requireEqualRuns,
   requireEqualSharing,
   requireFiles,
@@ -105,6 +106,8 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   lock()(); // reports a conflict at once, and unlocks: a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
   const params = givenParameters(options, config, folder);
+  const { saveEvery = 100, evaluateEvery = 0 } = options;
+  requireEqualRuns({ program, config, folder, params, saveEvery, evaluateEvery }, world);
   const compiled = await compileOnWorkers(world, options.target ?? "host", (device) =>
     compileTraining({ options, program, entry, config, text, world, device }),
   );
@@ -118,8 +121,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     release = lock();
     configIn(options, entry, folder, text); // checked again: another run may have begun meanwhile
     const from = folder !== null && options.resume ? newestIn(folder, options.warn) : null;
-    const { saveEvery = 100, evaluateEvery = 0 } = options;
-    requireEqualRuns({ program, config, folder, from, params, saveEvery, evaluateEvery }, world);
+    requireEqualCheckpoints(from, world);
     const measure = measureOf(program, entry, text);
     const about = aboutOf(compiled, text, measure, world);
     const missing = params && [...loadParameters(executable, params).keys()]; // throws what does not fit before anything is written

@@ -152,6 +152,7 @@ test("workers of another moec, or of a CPU that makes other products, are told a
   assert.equal(known, ["portable", "avx2", "avx512", "avx512bf16", "amx"]);
   for (const [name, help] of [
     ["version", /the same moec/],
+    ["build", /the same moec/],
     ["MOEC_ISA", /set MOEC_ISA for all/],
   ] as const) {
     const other = (own: Uint8Array): Uint8Array =>

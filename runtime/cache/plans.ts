@@ -67,11 +67,12 @@ export class PlanCache {
 
 /** The plan cache of this user; null if moec runs from its sources, which may change meanwhile. */
 export function ownPlans(): PlanCache | null {
-  if (!import.meta.url.endsWith(".js")) return null;
-  compiler ??= hashOfBuild();
-  return new PlanCache(compiler);
+  const build = buildHash();
+  return build === null ? null : new PlanCache(build);
 }
-let compiler: string | undefined;
+/** A hash of moec's own code; null if it runs from its sources. */
+export const buildHash = (): string | null => (import.meta.url.endsWith(".js") ? (known ??= hashOfBuild()) : null);
+let known: string | undefined;
 function hashOfBuild(): string {
   const dist = new URL("dist/", packageFolder);
   const files = readdirSync(dist, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".js"));

@@ -57,13 +57,12 @@ interface Opened {
   readonly program: Loaded;
   readonly config: RunConfig;
   readonly folder: string | null;
-  readonly from: Checkpoint | null;
   readonly params: LoadedParameters | null;
   readonly saveEvery: number;
   readonly evaluateEvery: number;
 }
-/** Throws on all workers if they differ in the program, options, checkpoint or parameters. */
-export function requireEqualRuns({ program, config, folder, from, params, ...every }: Opened, world: Workers): void {
+/** Throws on all workers if they differ in the program, options or parameters. */
+export function requireEqualRuns({ program, config, folder, params, ...every }: Opened, world: Workers): void {
   if (world.size === 1) return;
   const texts = program.modules.map((m) => m.program.span.source.text);
   const named = Object.entries(namedOptions(config)).map(([name, value]) => [name, String(value)] as const);
@@ -74,9 +73,14 @@ export function requireEqualRuns({ program, config, folder, from, params, ...eve
     "--save-every": String(every.saveEvery),
     "--evaluate-every": String(every.evaluateEvery),
     "--out": String(folder),
-    checkpoint: from === null ? "none" : `${from.path} (${hashOfTensors(from.model)}, ${hashOfTensors(from.training)})`,
     "--params": params === null ? "none" : `${params.path} (${hashOfTensors(params.tensors)})`,
   });
+}
+/** The same of the checkpoint that they go on from. */
+export function requireEqualCheckpoints(from: Checkpoint | null, world: Workers): void {
+  if (world.size === 1) return;
+  const hashes = from === null ? [] : [hashOfTensors(from.model), hashOfTensors(from.training)];
+  world.requireEqual({ checkpoint: from === null ? "none" : `${from.path} (${hashes.join(", ")})` });
 }
 const shortHash = (text: string): string => `SHA-256 ${sha256(text).slice(0, 16)}`;
 const hashOfTensors = (tensors: ReadonlyMap<string, Tensor>): string => sampledHash(tensors).toString(16);
