@@ -47,24 +47,27 @@ void Communicator::check(int result, const std::string& what) const {
   throw Failure(std::string("NCCL_") + (known ? names[result] : "ERROR"),
                 ncclGetErrorString(result) + (last.empty() ? "" : ": " + last) + " (" + what + ")");
 }
-/// Throws if NCCL has found an asynchronous error, and aborts the communicator, since what waits for other workers would never end.
-void Communicator::requireNoAsyncError() {
-  int failed = 0;
-  check(ncclCommGetAsyncError(handle_, &failed), "ncclCommGetAsyncError");
+/// Aborts the communicator after an error, since work on the stream that waits for other workers would never end.
+void Communicator::requireSuccess(int result, const std::string& what) {
   try {
-    check(failed, "between workers");
+    check(result, what);
   } catch (const Failure&) {
-    ncclCommAbort(handle_);
+    if (handle_ != nullptr) ncclCommAbort(handle_);
     handle_ = nullptr;
     throw;
   }
 }
-void Communicator::inGroup(const std::string& what, const std::function<int()>& call) const {
+void Communicator::requireNoAsyncError() {
+  int failed = 0;
+  check(ncclCommGetAsyncError(handle_, &failed), "ncclCommGetAsyncError");
+  requireSuccess(failed, "between workers");
+}
+void Communicator::inGroup(const std::string& what, const std::function<int()>& call) {
   check(ncclGroupStart(), "ncclGroupStart");
   const int result = call();
   const int ended = ncclGroupEnd();  // even after an error, or later calls would belong to this group
-  check(result, what);
-  check(ended, "ncclGroupEnd");
+  requireSuccess(result, what);
+  requireSuccess(ended, "ncclGroupEnd");
 }
 void Communicator::allGather(const std::vector<GatherBuffers>& all, const Stream& stream) {
   inGroup("ncclAllGather", [&] {

@@ -61,7 +61,8 @@ class Communicator {
   Communicator(const std::string& path, const Driver& driver, int device);
   void check(int result, const std::string& what) const;
   /// Runs `call` between ncclGroupStart and ncclGroupEnd.
-  void inGroup(const std::string& what, const std::function<int()>& call) const;
+  void inGroup(const std::string& what, const std::function<int()>& call);
+  void requireSuccess(int result, const std::string& what);
   void requireNoAsyncError();
 
   Mpi& mpi_;

@@ -84,6 +84,8 @@ const sequence: Sequence = { entry: "e", launches: [gather], assigns: [], result
 const plan = planMemory([sequence], [storeOf(x, "input")], { target: "cuda", header: "" });
 const failing = new PlanExecutable(plan, loadOnDevice(plan, cudaDriver(), [], { world }), {});
 const given = new Map([["x", fromNumbers("f32", [1, 16], Array<number>(16).fill(1))]]);
+rmSync(log, { force: true });
+process.env["MOEC_FAKE_LOG"] = log;
 await assert.rejects(
   () => failing.run("e", given, { seed: 1, call: 2, step: 3 }),
   (e) =>
@@ -91,5 +93,6 @@ await assert.rejects(
     e.message === "e failed: NCCL_INVALID_ARGUMENT: it went wrong: in NCCL (ncclAllGather)" &&
     e.help.includes("NCCL_DEBUG=INFO"),
 );
+assert.match(readFileSync(log, "utf8"), /^ncclCommAbort/m); // or what other workers wait for would never end
 failing.close();
 console.log(`worker ${rank} agrees`);
