@@ -120,55 +120,88 @@ const minTransposedSteps = 16;
 const maxCloseStride = 512;
 /** Stages a right operand [depth, columns]: read in place where possible, else copied into strips of columns. */
 export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
+  const right = rightOperandOf(s, e);
+  const staged = [fromPanels, fromColumns, fromRows, fromTransposedPanels].some((stage) => stage(right));
+  if (staged) return;
+  const { width, nk, nx, name, room } = right;
   const [k, x] = s.vs;
-  const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
-  const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
-  const name = `const auto ${s.tile.name}`;
-  const room = (): string => reserveScratch(e, width * roundUp(depth, 16));
-  const inPlace = panelsOperandOf(s, k, x, inPlaceDtype(s));
-  if (inPlace) {
-    const { start, step, width: each } = inPlace;
-    const next = nextOperandPointer(s, e) ?? "nullptr";
-    return e.line(`${name} = panels<${each}>(${[pointer(e, start, (y) => y), step, nx, next].join(", ")});`);
-  }
-  const bf16 = s.tile.form === undefined ? panelsOperandOf(s, k, x, "bf16") : null;
-  if (bf16) {
-    const from = [pointer(e, bf16.start, (y) => y), bf16.step, nx, nk, nextOperandPointer(s, e) ?? "nullptr"];
-    e.copiedForManyRows.add(s.tile);
-    return e.line(`${name} = bf16_panels<${bf16.width}, ${width}>(${[room(), ...from].join(", ")});`);
-  }
-  const direct = stridedLoadOf(s);
-  const [alongK, alongX] = direct?.strides ?? [null, null];
-  const along = depthContiguousOf(s, e);
-  if (along)
-    return e.line(
-      `${name} = k_major<${along.step}>(${along.start}, ${nx}, ${nextOperandPointer(s, e) ?? along.start});`,
-    );
-  const prefetch = (): string =>
-    alongK === null ? "{}" : `{${nextOperandPointer(s, e) ?? "nullptr"}, ${alongK}, ${width}, ${nk}}`;
-  const whole = s.valid[1].e === "num" && s.valid[1].value === width;
-  if (direct && whole && alongX === 1 && alongK !== null && alongK <= maxCloseStride) {
-    const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
-    return e.line(`${name} = in_place_or_pack<${width}, ${alongK}>(${room()}, ${start}, ${nk}, ${prefetch()});`);
-  }
-  if (direct && whole && alongX === 1 && pitchOf(direct.load) <= maxCloseStride && !isGathered(direct.load))
-    return emitRowPointers(s, e, x, k, `${name} = row_pointers<${width}>(${room()}, ${nk}, `);
-  if (isContiguous(s, x))
-    return emitRowPointers(s, e, x, k, `${name} = pack_columns<${width}>(${room()}, ${nx}, ${nk}, ${prefetch()}, `);
-  const transposed = panelsOperandOf(s, x, k, dtypeOf(s) ?? "f32");
-  if (transposed) {
-    const start = pointer(e, transposed.start, (y) => y);
-    if (isMadeTransposed(s.tile, e))
-      return e.line(`${name} = transposed_panels<${transposed.width}>(${start}, ${transposed.step}, ${nx});`);
-    const next = dtypeOf(s) === "f32" ? nextOperandPointer(s, e) : null;
-    const args = [room(), nx, nk, start, transposed.step, next ?? "nullptr"];
-    return e.line(`${name} = pack_transposed_panels<${width}, ${transposed.width}>(${args.join(", ")});`);
-  }
   if (!isContiguous(s, k, "f32", minTransposedSteps) && !isContiguous(s, k, "bf16", minTransposedSteps))
     return packRight(s, e);
   e.line(
     `${name} = pack_transposed<${width}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, s.value as BufferLoad, (y) => y)}; });`,
   );
+}
+/** A right operand and the texts that every way of staging it needs. `room` reserves scratch memory for a packed copy. */
+interface RightOperand {
+  readonly s: StmtOf<"stage">;
+  readonly e: Emitter;
+  readonly width: number;
+  readonly nk: string;
+  readonly nx: string;
+  readonly name: string;
+  readonly room: () => string;
+}
+function rightOperandOf(s: StmtOf<"stage">, e: Emitter): RightOperand {
+  const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
+  const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
+  const room = (): string => reserveScratch(e, width * roundUp(depth, 16));
+  return { s, e, width, nk, nx, name: `const auto ${s.tile.name}`, room };
+}
+/** Each of these stages an operand that lies so in memory, and returns whether it does. */
+function fromPanels({ s, e, width, nk, nx, name, room }: RightOperand): boolean {
+  const [k, x] = s.vs;
+  const next = (): string => nextOperandPointer(s, e) ?? "nullptr";
+  const inPlace = panelsOperandOf(s, k, x, inPlaceDtype(s));
+  if (inPlace) {
+    const { start, step, width: each } = inPlace;
+    e.line(`${name} = panels<${each}>(${[pointer(e, start, (y) => y), step, nx, next()].join(", ")});`);
+    return true;
+  }
+  const bf16 = s.tile.form === undefined ? panelsOperandOf(s, k, x, "bf16") : null;
+  if (!bf16) return false;
+  const from = [pointer(e, bf16.start, (y) => y), bf16.step, nx, nk, next()];
+  e.copiedForManyRows.add(s.tile);
+  e.line(`${name} = bf16_panels<${bf16.width}, ${width}>(${[room(), ...from].join(", ")});`);
+  return true;
+}
+function fromColumns({ s, e, nx, name }: RightOperand): boolean {
+  const along = depthContiguousOf(s, e);
+  if (!along) return false;
+  e.line(`${name} = k_major<${along.step}>(${along.start}, ${nx}, ${nextOperandPointer(s, e) ?? along.start});`);
+  return true;
+}
+function fromRows({ s, e, width, nk, nx, name, room }: RightOperand): boolean {
+  const [k, x] = s.vs;
+  const direct = stridedLoadOf(s);
+  const [alongK, alongX] = direct?.strides ?? [null, null];
+  const prefetch = (): string =>
+    alongK === null ? "{}" : `{${nextOperandPointer(s, e) ?? "nullptr"}, ${alongK}, ${width}, ${nk}}`;
+  const whole = s.valid[1].e === "num" && s.valid[1].value === width;
+  if (direct && whole && alongX === 1 && alongK !== null && alongK <= maxCloseStride) {
+    const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
+    e.line(`${name} = in_place_or_pack<${width}, ${alongK}>(${room()}, ${start}, ${nk}, ${prefetch()});`);
+    return true;
+  }
+  const isClose = direct && whole && alongX === 1 && pitchOf(direct.load) <= maxCloseStride && !isGathered(direct.load);
+  if (isClose) emitRowPointers(s, e, x, k, `${name} = row_pointers<${width}>(${room()}, ${nk}, `);
+  else if (isContiguous(s, x))
+    emitRowPointers(s, e, x, k, `${name} = pack_columns<${width}>(${room()}, ${nx}, ${nk}, ${prefetch()}, `);
+  else return false;
+  return true;
+}
+function fromTransposedPanels({ s, e, width, nk, nx, name, room }: RightOperand): boolean {
+  const [k, x] = s.vs;
+  const transposed = panelsOperandOf(s, x, k, dtypeOf(s) ?? "f32");
+  if (!transposed) return false;
+  const start = pointer(e, transposed.start, (y) => y);
+  if (isMadeTransposed(s.tile, e)) {
+    e.line(`${name} = transposed_panels<${transposed.width}>(${start}, ${transposed.step}, ${nx});`);
+    return true;
+  }
+  const next = dtypeOf(s) === "f32" ? nextOperandPointer(s, e) : null;
+  const args = [room(), nx, nk, start, transposed.step, next ?? "nullptr"];
+  e.line(`${name} = pack_transposed_panels<${width}, ${transposed.width}>(${args.join(", ")});`);
+  return true;
 }
 const pitchOf = ({ from: { layout } }: BufferLoad): number => (layout.kind === "rows" ? layout.pitch : Infinity);
 /** Whether an operand is gathered: its address depends on loaded indices. */
