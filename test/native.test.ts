@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -11,7 +11,6 @@ import { bytesOf, type DType, dtypes } from "../compiler/types/dtype.ts";
 import { KernelCache } from "../runtime/cache/kernels.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
-import { cores, freeMemory } from "../runtime/machine.ts";
 import { hashOfSources } from "../runtime/native/sources.js";
 import { native, requireCurrent } from "../runtime/native.ts";
 import { fromNumbers, zeros } from "../runtime/tensor.ts";
@@ -374,39 +373,6 @@ test("what a user gives wrongly is a problem", async () => {
     /train has no input z/,
   );
   executable.close();
-});
-
-/** A small file system with what the kernel tells of control groups. */
-function machine(files: Readonly<Record<string, string>>): string {
-  const root = temporaryFolder();
-  for (const [path, text] of Object.entries(files)) {
-    mkdirSync(join(root, path, ".."), { recursive: true });
-    writeFileSync(join(root, path), text);
-  }
-  return root;
-}
-test("limits of control groups hold, in both versions, also those of groups above", () => {
-  const stat = "anon 5\ninactive_file 100\n";
-  const second = machine({
-    "proc/self/cgroup": "0::/a/b\n",
-    "sys/fs/cgroup/a/cpu.max": "150000 100000\n",
-    "sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
-    "sys/fs/cgroup/a/memory.max": "5000\n",
-    "sys/fs/cgroup/a/memory.current": "2000\n",
-    "sys/fs/cgroup/a/memory.stat": stat,
-    "sys/fs/cgroup/a/b/memory.max": "max\n",
-  });
-  const first = machine({
-    "proc/self/cgroup": "4:memory:/x\n2:cpu,cpuacct:/x\n",
-    "sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us": "50000\n",
-    "sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_period_us": "100000\n",
-    "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
-    "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "7000\n",
-    "sys/fs/cgroup/memory/x/memory.usage_in_bytes": "7000\n",
-  });
-  assert.equal([cores(second), freeMemory(second), cores(first), freeMemory(first)], [1, 3100, 1, 0]);
-  assert.ok(freeMemory(machine({})) > 2 ** 20);
-  assert.is(cores(machine({})), availableParallelism());
 });
 
 test("an addon that is older than its sources is refused, one that was made of the same is not", () => {
