@@ -50,12 +50,12 @@ export function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer
     panels: layout.kind === "panels",
   };
 }
-export function nativeStep(step: Step, small = false): NativeStep {
-  const args = buffersOf(step);
-  if (step.kind === "copy") return { kernel: -1, args, tasks: 0, small };
+export function nativeStep(step: Step, { small = false, grain = 1 } = {}): NativeStep {
+  const given = { args: buffersOf(step), small, grain };
+  if (step.kind === "copy") return { kernel: -1, tasks: 0, ...given };
   if (step.kind === "collective")
-    return { kernel: -2, args, tasks: 1, small, collective: nativeCollective(step.collective.op) };
-  return { kernel: step.launch.kernel, args, tasks: step.launch.tasks, small };
+    return { kernel: -2, tasks: 1, collective: nativeCollective(step.collective.op), ...given };
+  return { kernel: step.launch.kernel, tasks: step.launch.tasks, ...given };
 }
 const collectiveDefaults = { fn: "", back: false, rows: 0, length: 0, groups: 1, stride: 1 };
 const nativeCollective = (op: CollectiveOp): NativeCollective => ({

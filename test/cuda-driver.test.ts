@@ -205,6 +205,7 @@ const copy = (from: number, to: number) => ({
   args: [from, to],
   tasks: 0,
   small: false,
+  grain: 1,
   maps: [],
   writes: [],
 });

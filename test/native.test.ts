@@ -81,7 +81,10 @@ test("each thread's scratch begins in its page where arrays do not", async () =>
   assert.equal(new Set(outputs[0]?.data), new Set([1024]));
   executable.close();
 });
-/** Launches of so many tasks each; a task reads what all tasks of the launch before wrote. Of no tasks: they stand beside the chain. */
+/**
+ * Launches of so many tasks each; a task reads what all tasks of the launch before wrote. Of no tasks: they stand beside the chain. Every other one is
+ * said to be so long that its tasks are taken one by one.
+ */
 function links(tasks: readonly number[]) {
   const most = Math.max(...tasks);
   const given = ofStore(buffer("e/x", [most, 16]));
@@ -91,7 +94,7 @@ function links(tasks: readonly number[]) {
     const body = `int s = 0; for (int i = 0; i < ${before.shape[0]}; i++) s += (int)a[i * 16]; b[t * 16] = (3 * s + t + ${i}) % 1009;`;
     const made = launch(`link${i}`, body, [read(before), write(next)], n);
     if (n > 0) before = next;
-    return { ...made, flops: n > 4 ? 1e6 : 0, bytes: 64 };
+    return { ...made, flops: n > 4 ? ([1e6, 1e9][i % 2] ?? 0) : 0, bytes: 64 };
   });
   const results = [{ role: "output" as const, name: "0", buffer: before }];
   return planMemory([{ entry: "e", launches, assigns: [], results }], [storeOf(given, "input")], {

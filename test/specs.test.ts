@@ -24,6 +24,7 @@ const collective: NativeStep = {
   args: [0, 0],
   tasks: 1,
   small: true,
+  grain: 1,
   collective: { name: "all_reduce", dtype: "f32", fn: "sum", back: false, rows: 0, length: 0, ...group },
 };
 const host: ConstructorParameters<Addon["Executor"]>[0] = {
@@ -41,6 +42,7 @@ const withVariant: CudaStep = {
   args: [0],
   tasks: 1,
   small: false,
+  grain: 1,
   maps: [{ arg: 0, dims: [1], strides: [], box: [1] }],
   writes: [{ arg: 0, width: 4 }],
 };

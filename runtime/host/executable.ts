@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { type FreeMemory, requireMemory } from "../../compiler/plan/bytes.ts";
-import { isSmall, type Plan, type Step } from "../../compiler/plan/plan.ts";
+import { grainOf, isSmall, type Plan, type Step } from "../../compiler/plan/plan.ts";
 import { KernelCache } from "../cache/kernels.ts";
 import { cores, freeMemory } from "../machine.ts";
 import { type Executor, type NativePlan, type NativeStep, native } from "../native.ts";
@@ -40,8 +40,13 @@ export async function hostExecutable(plan: Plan, options: HostOptions = {}): Pro
 }
 function load(plan: Plan, { libraries, kernels }: Built, threads: number, sharesAll: boolean): Executor {
   const { Executor } = native();
-  const step = (s: Step): NativeStep =>
-    nativeStep(s, s.kind === "collective" || (!sharesAll && s.kind === "launch" && isSmall(s.launch)));
+  const step = (s: Step): NativeStep => {
+    const launch = s.kind === "launch" && !sharesAll ? s.launch : null;
+    return nativeStep(s, {
+      small: s.kind === "collective" || (launch !== null && isSmall(launch)),
+      grain: launch ? grainOf(launch) : 1,
+    });
+  };
   const spec: NativePlan = {
     bytes: plan.bytes.arena,
     threads,

@@ -31,6 +31,8 @@ struct StepSpec {
   long tasks;
   /// So little work that one thread of the host does it faster than several would (`isSmall` in compiler/plan/plan.ts).
   bool small;
+  /// How many of its tasks a thread of the host takes at a time (`grainOf` there).
+  long grain;
   std::optional<CollectiveSpec> collective{};
 };
 /// Nanoseconds of a step. `wall`: elapsed time. `busy`: CPU time that all threads together spent in its kernel.

@@ -195,7 +195,8 @@ long Pool::takeUnits(Run& run, size_t s, int from, int thread) {
     if (units::step(seen) > s) return done;
     const long begin = units::step(seen) < s ? 0 : units::count(seen), left = count - begin;
     if (left <= 0) return done;
-    const long size = threads_ == 1 ? left : std::clamp(left / (2 * threads_), 1L, most);
+    const long chunk = std::max(std::clamp(left / (2 * threads_), 1L, most), std::min(left / 2, run.steps[s].grain));
+    const long size = threads_ == 1 ? left : chunk;
     if (!taken.compare_exchange_weak(seen, units::of(s, begin + size), std::memory_order_relaxed)) continue;
     runTasks(run, s, first + begin, first + begin + size, thread);
     done += size;

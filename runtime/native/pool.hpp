@@ -25,6 +25,8 @@ struct Step {
   long tasks;
   /// Whether it has so little work that one thread does it faster alone.
   bool small = false;
+  /// So many tasks are taken together even where that is a large part of all (`grainOf` in compiler/plan/plan.ts).
+  long grain = 1;
 };
 
 class Pool {

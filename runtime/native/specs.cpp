@@ -46,7 +46,7 @@ static CollectiveSpec collective(const Napi::Object& o) {
 static StepSpec step(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
   const auto args = list(o, "args", [](const Napi::Value& v) { return size_t(v.As<Napi::Number>().Int64Value()); });
-  StepSpec spec{long(number(o, "kernel")), args, long(number(o, "tasks")), flag(o, "small")};
+  StepSpec spec{long(number(o, "kernel")), args, long(number(o, "tasks")), flag(o, "small"), long(number(o, "grain"))};
   if (spec.kernel == StepSpec::collective_step) spec.collective = collective(object(o, "collective"));
   return spec;
 }
