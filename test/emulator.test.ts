@@ -27,7 +27,9 @@ async function units(): Promise<Said[]> {
 const run = (program: string, args: readonly string[], extra: NodeJS.ProcessEnv): Promise<string> =>
   new Promise((resolve) => {
     const options = { env: { ...env, ...extra }, maxBuffer: 2 ** 26, timeout: 240_000 };
-    execFile(program, args, options, (_, stdout, stderr) => resolve(stdout + stderr));
+    execFile(program, args, options, (error, stdout, stderr) =>
+      resolve(stdout + stderr + (error?.signal ? `ended by ${error.signal}\n` : "")),
+    );
   });
 const test = suite("emulator");
 const said = await units();

@@ -41,6 +41,13 @@ interface Ended {
   readonly code: number | null;
   readonly said: string;
 }
+/** What `moec train --json` prints: a step, or an error. */
+interface Line {
+  readonly step?: number;
+  readonly loss?: number;
+  readonly held_out?: number;
+  readonly message?: string;
+}
 /** A process for each of `each`, with those arguments of node; `then` gets the launcher, or the only process, when step `at` is done. */
 async function started(
   each: readonly (readonly string[])[],
@@ -55,7 +62,8 @@ async function started(
   run.stderr.on("data", (data: Buffer) => (said += data.toString()));
   const [losses, held]: [number[], number[]] = [[], []];
   for await (const line of createInterface(run.stdout)) {
-    const { step, loss, held_out } = JSON.parse(line) as { step?: number; loss?: number; held_out?: number };
+    const { step, loss, held_out, message } = JSON.parse(line) as Line;
+    if (message !== undefined) said += `error: ${message}\n`;
     if (loss !== undefined) losses.push(loss);
     if (held_out !== undefined) held.push(held_out);
     if (step === at && loss !== undefined) then?.(run);

@@ -6,7 +6,8 @@
 namespace emu {
 class Fiber {
  public:
-  static constexpr size_t stack_bytes = 256 << 10, guard_bytes = 4096;
+  /// The guard is larger than the frame of any function, so that none steps over it (`wavefronts` takes 8 KiB).
+  static constexpr size_t stack_bytes = 256 << 10, guard_bytes = 16 << 10;
   Fiber();
   ~Fiber();
   Fiber(const Fiber&) = delete;
