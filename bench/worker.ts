@@ -19,17 +19,20 @@ export interface Job {
   readonly warm: number;
   readonly steps: number;
 }
-/** Seconds are medians of the timed steps. */
-export interface Ran {
+/** The times of a step, in seconds: of all workers the mean. */
+interface StepSeconds {
   readonly seconds: number;
+  /** How long collectives move and add up, and how long a worker waits in them for others. */
+  readonly moving: number;
+  readonly waiting: number;
+}
+/** The times are those of the median step of all that are timed. */
+export interface Ran extends StepSeconds {
   /** Losses of all steps, the first ones too. */
   readonly losses: readonly number[];
   /** Collectives of a step, and the bytes that a worker sends in them if experts get equal shares. */
   readonly collectives: number;
   readonly sent: number;
-  /** Seconds a step in which collectives move and add up, and those in which a worker, of all the mean, waits in them for others. */
-  readonly moving: number;
-  readonly waiting: number;
 }
 
 async function run(job: Job, world: Workers): Promise<Ran> {
@@ -37,7 +40,7 @@ async function run(job: Job, world: Workers): Promise<Ran> {
   const { executable, plan } = await opened(job, world, (times) => void (last.times = times));
   const steps = plan.entries.find((e) => e.name === "train")?.steps ?? [];
   const text = readDataset([job.data]);
-  const [losses, seconds, spans]: [number[], number[], Span[]] = [[], [], []];
+  const [losses, timed]: [number[], StepSeconds[]] = [[], []];
   await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
   for (let step = 0; step < job.warm + job.steps; step++) {
     const { tokens, targets } = trainingBatch(text, job.B, job.T, step);
@@ -46,15 +49,12 @@ async function run(job: Job, world: Workers): Promise<Ran> {
     const outcome = await executable.run("train", inputs, { seed: 0, call: step, step });
     const took = (performance.now() - start) / 1000;
     losses.push(total(outcome.losses.values()));
-    if (step < job.warm) continue;
-    seconds.push(took);
-    spans.push(spanOf(steps, last.times, world));
+    if (step >= job.warm) timed.push(stepSeconds(took, steps, last.times, world));
   }
   executable.close();
-  const [moving, waiting] = [median(spans.map((s) => s.moving)), median(spans.map((s) => s.waiting))];
   const collectives = steps.filter((s) => s.kind === "collective");
   const sent = total(collectives.map((s) => sentBy(s, plan)));
-  return { seconds: median(seconds), losses, collectives: collectives.length, sent, moving, waiting };
+  return { ...medianOf(timed), losses, collectives: collectives.length, sent };
 }
 async function opened(job: Job, world: Workers, seen: (times: StepTimes) => void) {
   const { program: path, set: sizes, B, T, threads, precision } = job;
@@ -76,17 +76,16 @@ async function opened(job: Job, world: Workers, seen: (times: StepTimes) => void
   if (!plan) throw new Bug(`${path} has no plan`);
   return { executable, plan };
 }
-type Span = Pick<Ran, "moving" | "waiting">;
 /** Who comes last to a collective is in it as long as it takes; the others are in it for as much longer as they wait. */
-function spanOf(steps: readonly Step[], times: StepTimes | undefined, world: Workers): Span {
+function stepSeconds(took: number, steps: readonly Step[], times: StepTimes | undefined, world: Workers): StepSeconds {
   if (!times) throw new Bug("a step was not timed");
-  const own = times.wall.filter((_, i) => steps[i]?.kind === "collective");
+  const own = times.wall.filter((_, i) => steps[i]?.kind === "collective").map((nanoseconds) => nanoseconds * 1e-9);
   const all = world
-    .gatherBytes("times", new Uint8Array(own.buffer, own.byteOffset, own.byteLength))
-    .map((bytes) => new Float64Array(bytes.slice().buffer));
-  const least = own.map((_, i) => Math.min(...all.map((wall) => wall[i] ?? 0)));
-  const moving = total(least) * 1e-9;
-  return { moving, waiting: (total(all.map(total)) * 1e-9) / all.length - moving };
+    .gatherBytes("times", new Uint8Array(Float64Array.of(took, ...own).buffer))
+    .map((bytes) => [...new Float64Array(bytes.slice().buffer)]);
+  const mean = (of: (times: readonly number[]) => number): number => total(all.map(of)) / all.length;
+  const moving = total(own.map((_, i) => Math.min(...all.map((times) => times[i + 1] ?? 0))));
+  return { seconds: mean(([step = 0]) => step), moving, waiting: mean((times) => total(times.slice(1))) - moving };
 }
 /** The bytes that each worker sends: of a sum its part of what others add up, and what it has added up. */
 function sentBy(step: Step, { buffers }: Plan): number {
@@ -110,7 +109,11 @@ function sentBy(step: Step, { buffers }: Plan): number {
 }
 const bytesOf = (buffer: PlanBuffer | undefined): number => buffer?.bytes ?? 0;
 const total = (x: Iterable<number>): number => [...x].reduce((a, b) => a + b, 0);
-const median = (x: readonly number[]): number => x.toSorted((a, b) => a - b)[Math.floor(x.length / 2)] ?? Number.NaN;
+function medianOf(all: readonly StepSeconds[]): StepSeconds {
+  const median = all.toSorted((a, b) => a.seconds - b.seconds)[Math.floor(all.length / 2)];
+  if (!median) throw new RangeError("no step was timed");
+  return median;
+}
 
 const world = workers();
 const ran = await run(JSON.parse(argv[2] ?? "") as Job, world);

@@ -12,6 +12,7 @@ import { hasHeader, headerDefault, headerSizes } from "./program.ts";
 import { type RunConfig, readConfig, requireSame } from "./run-folder.ts";
 import type { Progress } from "./tokens.ts";
 
+/** Options that are left out come from the run's config.json when resuming, else they have the defaults given here. */
 export interface TrainOptions extends CommonOptions {
   /** A .moe file. */
   readonly program: string;

@@ -29,7 +29,6 @@ import {
 } from "./workers/train-distributed.ts";
 import { type Workers, workers } from "./workers/workers.ts";
 
-/** Options that are left out come from the run's config.json when resuming, else they have the defaults given here. */
 type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
 /** The first line of a run's log. `bigram` and `unigram`: the `entropies` of the data's bytes; absent of token numbers. */
 interface About {

@@ -77,8 +77,7 @@ test("two workers: their share of one process, what each sends, and who waits", 
     "README.md",
   );
   assert.ok(Math.abs(share / (tokensPerSecond / alone) - 1) < 1e-9 && alone > 0);
-  assert.ok(moving > 0 && moving < tokens / tokensPerSecond); // of each step less than that step
-  assert.ok(waiting >= 0 && Number.isFinite(waiting)); // worker 1 may begin before the time of worker 0 does
+  assert.ok(moving > 0 && waiting >= 0 && moving + waiting < tokens / tokensPerSecond);
   assert.ok(collectives >= 1 + 4 + 1, "offsets, two exchanges there and two back, a sum of gradients");
   const least = 256 * D * 4 + (4 * ((tokens / 2) * K * D * 4)) / 2; // the embedding's gradient, half of all rows four times
   assert.ok(sent > least && sent < 2 * least, `${sent} bytes, ${least} at least`);

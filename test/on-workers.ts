@@ -1,4 +1,5 @@
 // Several workers in the interpreter: what each has of what one alone would have.
+import * as assert from "uvu/assert";
 import { interpretWorkers } from "../compiler/graph/interpret.ts";
 import { type Graph, type NdArray, type Placement, runtimeInputs, type Store } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
@@ -56,4 +57,17 @@ export function wholeOf(
   const run = each.slice(w - (w % parts)).slice(0, parts);
   const data = Float64Array.from(run.flatMap((x) => [...x.data]));
   return { ...own, shape: own.shape.with(0, (own.shape[0] ?? 0) * parts), data };
+}
+/** Of whole numbers, tokens or experts in place of squares, some of them none. */
+export function squared(x: NdArray): NdArray {
+  return { ...x, data: x.data.map((y) => (x.dtype === "i32" ? (Math.abs(y) % 6) - 1 : y * y)) };
+}
+/** NaN equals NaN only; else to 1e-9 of the largest number. */
+export function requireEqual(what: string, found: NdArray | undefined, wanted: NdArray): void {
+  assert.equal(found?.shape, wanted.shape, what);
+  const most = wanted.data.reduce((m, x) => (Number.isFinite(x) ? Math.max(m, Math.abs(x)) : m), 1e-6);
+  wanted.data.forEach((x, i) => {
+    const y = found?.data[i] ?? Number.NaN;
+    assert.ok(Object.is(x, y) || Math.abs(x - y) <= 1e-9 * most, `${what} [${i}]: ${y}, not ${x}`);
+  });
 }

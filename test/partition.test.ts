@@ -1,9 +1,8 @@
 // The graphs of several workers, run by them together in the interpreter, against one graph of the whole: every op's samples with arguments cut
-// along any axis, and training steps of whole programs.
+// along any axis, and graphs of routed rows.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { load, loadFile } from "../compiler/check/index.ts";
-import type { Loaded } from "../compiler/check/modules.ts";
+import { loadFile } from "../compiler/check/index.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret, interpretWorkers } from "../compiler/graph/interpret.ts";
 import {
@@ -24,22 +23,12 @@ import { silentObserver } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { backends } from "../compiler/targets.ts";
 import { partition } from "../compiler/transform/partition.ts";
-import type { Sharing } from "../compiler/transform/routings.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { count, dims, dtypeOf, type } from "../compiler/types/type.ts";
+import { count, dims, type } from "../compiler/types/type.ts";
 import { filled, samples, storesOf } from "./graphs.ts";
-import { interpretOnWorkers, placementsOf, wholeOf } from "./on-workers.ts";
+import { interpretOnWorkers, requireEqual, squared, wholeOf } from "./on-workers.ts";
 
 const test = suite("partition");
-
-function requireEqual(what: string, found: NdArray | undefined, wanted: NdArray): void {
-  assert.equal(found?.shape, wanted.shape, what);
-  const most = wanted.data.reduce((m, x) => (Number.isFinite(x) ? Math.max(m, Math.abs(x)) : m), 1e-6);
-  wanted.data.forEach((x, i) => {
-    const y = found?.data[i] ?? Number.NaN;
-    assert.ok(Object.is(x, y) || Math.abs(x - y) <= 1e-9 * most, `${what} [${i}]: ${y}, not ${x}`);
-  });
-}
 
 test("whether parameters fit is asked of what one worker has of them", () => {
   const request: BuildRequest = {
@@ -246,43 +235,6 @@ test("rows in parts that all know the groups of are summed where they are, and e
   }
 });
 
-interface Asked extends Sharing {
-  readonly program: Loaded;
-  readonly request: Omit<BuildRequest, "precision" | keyof Sharing>;
-}
-/** Each graph of each worker against that of one alone. */
-function compare({ program, request, ...sharing }: Asked): void {
-  const { workers } = sharing;
-  const [alone, each] = [{ workers: 1 }, sharing].map((by) =>
-    toGraphs(program, { ...request, precision: "f32", ...by }, silentObserver()),
-  );
-  if (!alone || !each) throw new Error("two programs");
-  const held = numbersOf(alone.stores);
-  const places = placementsOf(alone.stores, sharing);
-  for (const [g, graph] of alone.graphs.entries()) {
-    const wanted = interpret(valuesOf(graph), held, { exact: true });
-    const found = interpretOnWorkers(each.graphs[g] as Graph, held, places, workers);
-    for (const w of found.keys())
-      graph.results.forEach((r, i) => {
-        const all = found.map((own) => own[i] as NdArray);
-        const what = `${graph.name}, ${r.role} ${r.name} of worker ${w}`;
-        requireEqual(what, wholeOf(all, r, places, w), wanted[i] as NdArray);
-      });
-  }
-}
-/** Squares are not negative, and whole numbers are tokens or experts, some of them none. */
-function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
-  return new Map(
-    stores.map(({ name, role, type }) => {
-      const x = filled(name, dtypeOf(type), dims(type));
-      return [name, name.endsWith(".v") || role === "input" ? squared(x) : x];
-    }),
-  );
-}
-function squared(x: NdArray): NdArray {
-  return { ...x, data: x.data.map((y) => (x.dtype === "i32" ? (Math.abs(y) % 6) - 1 : y * y)) };
-}
-
 /** Numbers of workers: a NaN of one of them, and numbers near the ends of i32 and of bf16. */
 function ofWorker(w: number, stores: ReadonlyMap<string, NdArray>): Map<string, NdArray> {
   const own = (name: string, x: NdArray): NdArray => {
@@ -347,146 +299,5 @@ test("what CUDA moves is read under its reshapes, without gaps; of stores with l
   const adds = Array.from({ length: 5 }, () => "add");
   // both sums by parts are moved at once, and all that is gathered
   assert.equal(steps, ["dot", "dot", "concat", "all_to_all", "sum", "sum", "sum", "detach", "all_gather", ...adds]);
-});
-
-const shown = ({ workers, expertParallel }: Sharing): string =>
-  `${workers}${expertParallel === undefined ? "" : `, experts over ${expertParallel}`}`;
-const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
-const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };
-for (const { B, accumulate, ...sharing } of [
-  { workers: 2, B: 6, accumulate: 1 },
-  { workers: 3, B: 6, accumulate: 1 },
-  { workers: 6, B: 6, accumulate: 1, room: 2.5 },
-  { workers: 2, B: 2, accumulate: 2 },
-  { workers: 4, B: 4, accumulate: 1 }, // experts in two groups of two workers
-  { workers: 4, B: 4, accumulate: 2, room: 1.9 },
-  { workers: 6, B: 6, accumulate: 1, expertParallel: 2 },
-  { workers: 6, B: 6, accumulate: 1, expertParallel: 3, room: 2.9 },
-  { workers: 5, B: 5, accumulate: 1 }, // experts stay whole
-  { workers: 2, B: 2, accumulate: 1, expertParallel: 1 },
-  { workers: 3, B: 2, accumulate: 1 }, // the batch stays whole
-])
-  test(`a step of the demo by ${shown(sharing)}, ${B} rows, ${accumulate} times`, () => {
-    const of = { sizes: { B, T: 5 }, method: "train" };
-    const entries = ["train", "evaluate"].map((name) => ({ ...of, name }));
-    compare({ program: example, request: { sizes, entries, accumulate }, ...sharing });
-  });
-
-const bodies = loadFile(new URL("programs/bodies.moe", import.meta.url).pathname);
-const rows = { N: 8, K: 2 };
-/** Sizes, and as many workers as share both the batch and the experts. */
-const routed: Readonly<Record<string, readonly [sizes: Readonly<Record<string, number>>, workers: number]>> = {
-  ScaledRows: [rows, 4],
-  PlainMatrix: [rows, 4],
-  Shared: [rows, 4],
-  Merged: [rows, 4],
-  WeightNorm: [rows, 4],
-  Biased: [rows, 4],
-  Gated: [rows, 4],
-  Looked: [rows, 4],
-  PerChoice: [{ B: 4, T: 3, K: 2 }, 4],
-  OwnAxes: [rows, 4],
-  Nested: [rows, 4],
-  Thrice: [rows, 2],
-  Drawn: [rows, 4],
-  Whole: [{ N: 6, T: 4 }, 3],
-  WholeBlock: [{ N: 6, T: 4 }, 3],
-  Different: [rows, 4],
-  Pattern: [rows, 4],
-  Stacked: [{ C: 3 }, 4],
-  StackedMixtures: [{ C: 3 }, 3],
-};
-for (const [declaration, [sizes, workers]] of Object.entries(routed))
-  for (const expertParallel of workers % 2 === 0 ? [workers, 2] : [workers])
-    test(`experts of ${declaration} by ${shown({ workers, expertParallel })}, with gradients`, () => {
-      const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
-      const room = expertParallel > 2 ? 2 : undefined;
-      compare({ program: bodies, request: { declaration, sizes, entries }, workers, expertParallel, room });
-    });
-
-const nested = load({
-  name: "nested.moe",
-  text: `
-import { SoftmaxGate } from "std/gates"
-import { MoE } from "std/moe"
-import { Sgd } from "std/optim"
-fn spread(...S) -> f32[...S] { return 2 * uniform([...S]) - 1 }
-layer Leaf(D) {
-  param weight: f32[D, D] = spread()
-  param table: f32[5, D] = spread()
-  param gain: f32[D] = spread()
-  forward(x: f32[...S, D]) -> f32[...S, D] {
-    let (most, place) = top_k(x @ weight, 2)
-    let marked = put(x * gain, place, most, axis: -1) + table[i32(x[..., 0] * 9)]
-    return tanh(marked) * uniform([...S, D]) + cumsum(x) * sum(x, axis: -1, keep: true)
-  }
-}
-layer Plain(D) { forward(x: f32[...S, D]) -> f32[...S, D] { return tanh(x) } }
-layer Given(D) {
-  param weight: f32[D, D] = spread()
-  forward(x: f32[...S, D], own: f32[D, D], all: f32[D, D]) -> f32[...S, D] { return tanh(x @ weight @ all) @ own + all[1] }
-}
-// Which inner expert a row takes, if any, is not learned, so no matrix of an outer expert asks for its rows.
-layer Hashed(D, E, inner: f32[...S, D] -> f32[...S, D]) {
-  experts: inner[E]
-  forward(x: f32[...S, D]) -> f32[...S, D] { return x + experts[i32(x[..., 0] * 4)](x) }
-}
-layer Giving(D, E) {
-  param own: f32[D, D] = spread()
-  param gate: f32[D, E] = spread()
-  experts: Given(D)[E]
-  forward(x: f32[...S, D], all: f32[D, D]) -> f32[...S, D] {
-    let (score, index) = top_k(softmax(x @ gate), 2)
-    return sum(score[..., new] * experts[index](x, own, all), axis: -2)
-  }
-}
-layer Rows(D, E, inner: f32[...S, D] -> f32[...S, D]) {
-  experts: inner[E]
-  param weight: f32[D, D] = spread()
-  routed(x: f32[N, D], index: i32[N, K]) -> f32[N, K, D] { return experts[index](x @ weight) }
-  train(x: f32[N, D], index: i32[N, K]) {
-    loss square = mean(routed(x, index) ** 2)
-    optimize with Sgd(lr: 0.1)
-  }
-}
-layer Based(D, E) {
-  experts: Giving(D, 3)[E]
-  param all: f32[D, D] = spread()
-  routed(x: f32[N, D], index: i32[N, K]) -> f32[N, K, D] { return experts[index](x, all) }
-}
-model Twice(D = 5, E = 4) = Rows(D, E, MoE(D, 2, 3, SoftmaxGate(D, 3, 2), Leaf(D)))
-model Thrice(D = 3, E = 4) = Rows(D, E, MoE(D, 2, 3, SoftmaxGate(D, 3, 2), MoE(D, 1, 2, SoftmaxGate(D, 2, 1), Leaf(D))))
-model Single(D = 5, E = 4) = Rows(D, E, MoE(D, 1, 1, SoftmaxGate(D, 1, 1), Leaf(D)))
-model Unlearned(D = 5, E = 4) = Rows(D, E, Hashed(D, 3, Leaf(D)))
-model Empty(D = 5, E = 4) = Rows(D, E, Hashed(D, 3, Plain(D)))
-model Handed(D = 5, E = 4) = Based(D, E)
-`,
-});
-for (const declaration of ["Twice", "Thrice", "Single", "Unlearned", "Empty", "Handed"])
-  for (const { workers, ...sharing } of [
-    { workers: 4 },
-    { workers: 4, expertParallel: 2, room: 1.5 },
-    { workers: 4, expertParallel: 1 },
-    { workers: 3 }, // the batch stays whole
-  ])
-    test(`a mixture in an expert, ${declaration}, by ${shown({ workers, ...sharing })}, with gradients`, () => {
-      const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
-      compare({ program: nested, request: { declaration, sizes: rows, entries }, workers, ...sharing });
-    });
-test("of a mixture in an expert a worker holds and learns its share, and only what is not in experts besides; no matrix moves", () => {
-  for (const declaration of ["Twice", "Thrice", "Unlearned"]) {
-    const [one, two, four] = [1, 2, 4].map((workers) => {
-      const entries = [{ name: "train", method: "train", sizes: {} }];
-      const request = { declaration, sizes: { N: 8, K: 2, D: 16 }, entries, workers, precision: "f32" } as const;
-      const { graphs, stores } = toGraphs(nested, request, silentObserver());
-      const gathered = graphs.flatMap(nodesOf).filter((n) => n.op.name === "all_gather");
-      assert.ok(gathered.every((n) => n.results.every((r) => r.type.dtype === "i32")));
-      return toPlan({ graphs, stores }, silentObserver()).bytes;
-    });
-    const [all = 0, half = 0, quarter = 0] = [one, two, four].map((bytes) => bytes?.parameters);
-    assert.is(all - half, 2 * (half - quarter), declaration);
-    assert.ok(quarter < 0.3 * all, `${quarter} of ${all} bytes`);
-    for (const bytes of [two, four]) assert.ok((bytes?.gradients ?? Infinity) <= (bytes?.parameters ?? 0), declaration);
-  }
 });
 test.run();

@@ -27,8 +27,9 @@ export function routingOfIndex(v: Value, n: number): Node | null {
   const [, place] = v.node.args;
   if (v.node.op.name !== "select" || !place || !isBinary(place, "add")) return null;
   for (const start of place.node.args) {
-    const by = expertOf(start)?.groups === n ? expertOf(start) : factorOf(start, n);
-    if (by) return by.by;
+    const own = expertOf(start);
+    const found = own?.groups === n ? own : factorOf(start, n);
+    if (found) return found.by;
   }
   return null;
 }

@@ -1,0 +1,134 @@
+// Training steps and mixtures of whole programs by several workers, run together in the interpreter, against one worker.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type Loaded, loadFile } from "../compiler/check/index.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { Graph, NdArray, Store } from "../compiler/graph/node.ts";
+import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
+import { silentObserver } from "../compiler/pass.ts";
+import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import type { Sharing } from "../compiler/transform/routings.ts";
+import { dims, dtypeOf } from "../compiler/types/type.ts";
+import { filled } from "./graphs.ts";
+import { interpretOnWorkers, placementsOf, requireEqual, squared, wholeOf } from "./on-workers.ts";
+
+const test = suite("partition-programs");
+
+interface Asked extends Sharing {
+  readonly program: Loaded;
+  readonly request: Omit<BuildRequest, "precision" | keyof Sharing>;
+}
+/** Each graph of each worker against that of one alone. */
+function compare({ program, request, ...sharing }: Asked): void {
+  const { workers } = sharing;
+  const [alone, each] = [{ workers: 1 }, sharing].map((by) =>
+    toGraphs(program, { ...request, precision: "f32", ...by }, silentObserver()),
+  );
+  if (!alone || !each) throw new Error("two programs");
+  const held = numbersOf(alone.stores);
+  const places = placementsOf(alone.stores, sharing);
+  for (const [g, graph] of alone.graphs.entries()) {
+    const wanted = interpret(valuesOf(graph), held, { exact: true });
+    const found = interpretOnWorkers(each.graphs[g] as Graph, held, places, workers);
+    for (const w of found.keys())
+      graph.results.forEach((r, i) => {
+        const all = found.map((own) => own[i] as NdArray);
+        const what = `${graph.name}, ${r.role} ${r.name} of worker ${w}`;
+        requireEqual(what, wholeOf(all, r, places, w), wanted[i] as NdArray);
+      });
+  }
+}
+/** Second moments are not negative. */
+function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
+  return new Map(
+    stores.map(({ name, role, type }) => {
+      const x = filled(name, dtypeOf(type), dims(type));
+      return [name, name.endsWith(".v") || role === "input" ? squared(x) : x];
+    }),
+  );
+}
+
+const shown = ({ workers, expertParallel }: Sharing): string =>
+  `${workers}${expertParallel === undefined ? "" : `, experts over ${expertParallel}`}`;
+const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
+const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };
+for (const { B, accumulate, ...sharing } of [
+  { workers: 2, B: 6, accumulate: 1 },
+  { workers: 3, B: 6, accumulate: 1 },
+  { workers: 6, B: 6, accumulate: 1, room: 2.5 },
+  { workers: 2, B: 2, accumulate: 2 },
+  { workers: 4, B: 4, accumulate: 1 }, // experts in two groups of two workers
+  { workers: 4, B: 4, accumulate: 2, room: 1.9 },
+  { workers: 6, B: 6, accumulate: 1, expertParallel: 2 },
+  { workers: 6, B: 6, accumulate: 1, expertParallel: 3, room: 2.9 },
+  { workers: 5, B: 5, accumulate: 1 }, // experts stay whole
+  { workers: 2, B: 2, accumulate: 1, expertParallel: 1 },
+  { workers: 3, B: 2, accumulate: 1 }, // the batch stays whole
+])
+  test(`a step of the demo by ${shown(sharing)}, ${B} rows, ${accumulate} times`, () => {
+    const of = { sizes: { B, T: 5 }, method: "train" };
+    const entries = ["train", "evaluate"].map((name) => ({ ...of, name }));
+    compare({ program: example, request: { sizes, entries, accumulate }, ...sharing });
+  });
+
+const bodies = loadFile(new URL("programs/bodies.moe", import.meta.url).pathname);
+const rows = { N: 8, K: 2 };
+/** Sizes, and as many workers as share both the batch and the experts. */
+const routed: Readonly<Record<string, readonly [sizes: Readonly<Record<string, number>>, workers: number]>> = {
+  ScaledRows: [rows, 4],
+  PlainMatrix: [rows, 4],
+  Shared: [rows, 4],
+  Merged: [rows, 4],
+  WeightNorm: [rows, 4],
+  Biased: [rows, 4],
+  Gated: [rows, 4],
+  Looked: [rows, 4],
+  PerChoice: [{ B: 4, T: 3, K: 2 }, 4],
+  OwnAxes: [rows, 4],
+  Nested: [rows, 4],
+  Thrice: [rows, 2],
+  Drawn: [rows, 4],
+  Whole: [{ N: 6, T: 4 }, 3],
+  WholeBlock: [{ N: 6, T: 4 }, 3],
+  Different: [rows, 4],
+  Pattern: [rows, 4],
+  Stacked: [{ C: 3 }, 4],
+  StackedMixtures: [{ C: 3 }, 3],
+};
+for (const [declaration, [sizes, workers]] of Object.entries(routed))
+  for (const expertParallel of workers % 2 === 0 ? [workers, 2] : [workers])
+    test(`experts of ${declaration} by ${shown({ workers, expertParallel })}, with gradients`, () => {
+      const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
+      const room = expertParallel > 2 ? 2 : undefined;
+      compare({ program: bodies, request: { declaration, sizes, entries }, workers, expertParallel, room });
+    });
+
+const nested = loadFile(new URL("programs/nested.moe", import.meta.url).pathname);
+for (const declaration of ["Twice", "Thrice", "Single", "Unlearned", "Empty", "Handed"])
+  for (const { workers, ...sharing } of [
+    { workers: 4 },
+    { workers: 4, expertParallel: 2, room: 1.5 },
+    { workers: 4, expertParallel: 1 },
+    { workers: 3 }, // the batch stays whole
+  ])
+    test(`a mixture in an expert, ${declaration}, by ${shown({ workers, ...sharing })}, with gradients`, () => {
+      const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
+      compare({ program: nested, request: { declaration, sizes: rows, entries }, workers, ...sharing });
+    });
+test("of a mixture in an expert a worker holds and learns its share, and only what is not in experts besides; no matrix moves", () => {
+  for (const declaration of ["Twice", "Thrice", "Unlearned"]) {
+    const [one, two, four] = [1, 2, 4].map((workers) => {
+      const entries = [{ name: "train", method: "train", sizes: {} }];
+      const request = { declaration, sizes: { N: 8, K: 2, D: 16 }, entries, workers, precision: "f32" } as const;
+      const { graphs, stores } = toGraphs(nested, request, silentObserver());
+      const gathered = graphs.flatMap(nodesOf).filter((n) => n.op.name === "all_gather");
+      assert.ok(gathered.every((n) => n.results.every((r) => r.type.dtype === "i32")));
+      return toPlan({ graphs, stores }, silentObserver()).bytes;
+    });
+    const [all = 0, half = 0, quarter = 0] = [one, two, four].map((bytes) => bytes?.parameters);
+    assert.is(all - half, 2 * (half - quarter), declaration);
+    assert.ok(quarter < 0.3 * all, `${quarter} of ${all} bytes`);
+    for (const bytes of [two, four]) assert.ok((bytes?.gradients ?? Infinity) <= (bytes?.parameters ?? 0), declaration);
+  }
+});
+test.run();
