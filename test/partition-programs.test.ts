@@ -8,7 +8,8 @@ import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Sharing } from "../compiler/transform/routings.ts";
-import { dims, dtypeOf } from "../compiler/types/type.ts";
+import type { DType } from "../compiler/types/dtype.ts";
+import { count, dims, dtypeOf } from "../compiler/types/type.ts";
 import { filled } from "./graphs.ts";
 import { interpretOnWorkers, placementsOf, requireEqual, squared, wholeOf } from "./on-workers.ts";
 
@@ -129,6 +130,23 @@ test("of a mixture in an expert a worker holds and learns its share, and only wh
     assert.is(all - half, 2 * (half - quarter), declaration);
     assert.ok(quarter < 0.3 * all, `${quarter} of ${all} bytes`);
     for (const bytes of [two, four]) assert.ok((bytes?.gradients ?? Infinity) <= (bytes?.parameters ?? 0), declaration);
+  }
+});
+test("a row of a mixture in an expert is sent to its owner once and its result back, with a few whole numbers, however many inner experts it has", () => {
+  for (const [declaration, levels] of [
+    ["Twice", 1],
+    ["Thrice", 2],
+    ["Unlearned", 1],
+  ] as const) {
+    const [N, K, D, workers] = [8, 2, 16, 4];
+    const entries = [{ name: "routed", method: "routed", sizes: {} }];
+    const request = { declaration, sizes: { N, K, D }, entries, workers, precision: "f32" } as const;
+    const { graphs } = toGraphs(nested, request, silentObserver());
+    const sent = graphs.flatMap(nodesOf).flatMap((n) => (n.op.name === "exchange" ? n.results : []));
+    const numbers = (dtype: DType): number =>
+      sent.filter((v) => dtypeOf(v.type) === dtype).reduce((sum, v) => sum + count(v.type), 0);
+    assert.is(numbers("f32"), (N * K + (N * K) / workers) * D, declaration); // an owner has room for all rows
+    assert.ok(numbers("i32") <= 5 * levels * N * K, `${declaration}: ${numbers("i32")}`);
   }
 });
 test.run();

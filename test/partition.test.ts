@@ -220,6 +220,7 @@ test("a long chain of values that are each read twice is exchanged once; it is n
   assert.is(moved["exchange"], 8 * 3 + 4 * 3); // the last of the chain there, the products back
 });
 
+const allSharded = (): Placement => sharded(0, evenSharding(2));
 const allButIndex = (store: string): Placement => (store === "index" ? replicated : sharded(0, evenSharding(2)));
 test("rows in parts that all know the groups of are summed where they are, and each worker gets its part of the sums; not of more groups than rows", () => {
   for (const [groups, moved] of [
@@ -232,6 +233,70 @@ test("rows in parts that all know the groups of are summed where they are, and e
     const wide = b.reshape(builder, sums, [groups, 1, 3]);
     const value = b.add(builder, wide, param("z", [groups, 1, 3]));
     assert.equal(movedBy(value, allButIndex), moved);
+  }
+});
+
+test("a maximum that is needed in parts; a sum and its reshape, both needed whole, are summed once", () => {
+  const x = b.param(builder, "x", type("f32", [4, 6]));
+  const z = b.param(builder, "z", type("f32", [6]));
+  const most = b.max(builder, x, [0]);
+  assert.equal(movedBy(b.add(builder, most, z), allSharded), { all_to_all: 6, all_gather: 6 });
+  const total = b.sum(builder, x, [0]);
+  const both = b.add(
+    builder,
+    b.sum(builder, b.mul(builder, total, total), [0]),
+    b.sum(builder, b.reshape(builder, total, [3, 2]), [0, 1]),
+  );
+  assert.equal(movedBy(both, allSharded), { all_reduce: 6 });
+});
+/** Choices of which none is no expert: what rows hold that belong to none is not defined. */
+const everyRow = (x: NdArray): NdArray => ({ ...x, data: x.data.map((y) => Math.abs(y) % 4) });
+test("rows of a mixture in an expert that take up two axes: what goes along one of these alone is done of all rows", () => {
+  const param = (name: string, dtype: DType, shape: readonly number[]): Value =>
+    b.param(builder, name, type(dtype, shape));
+  const outer = b.route(builder, param("index", "i32", [8]), 4);
+  const twice = (v: Value): Value =>
+    b.reshape(
+      builder,
+      b.broadcast(
+        builder,
+        v,
+        [8, 2, ...dims(v.type).slice(1)],
+        [
+          0,
+          ...dims(v.type)
+            .slice(1)
+            .map((_, i) => i + 2),
+        ],
+      ),
+      [16, ...dims(v.type).slice(1)],
+    );
+  const place = twice(b.rem(builder, b.maximum(builder, b.dispatch(builder, param("place", "i32", [8]), outer), 0), 3));
+  const expert = twice(outer.expert);
+  const at = b.add(builder, b.mul(builder, expert, 3), place);
+  const inner = b.route(builder, b.where(builder, b.ge(builder, expert, 0), at, -1), 12);
+  const x = b.dispatch(builder, twice(b.dispatch(builder, param("x", "f32", [8, 3]), outer)), inner);
+  const own = b.raggedDot(builder, x, param("w", "f32", [12, 3, 3]), inner.offsets);
+  const wide = b.reshape(builder, own, [8, 2, 3]);
+  const beside = b.broadcast(builder, param("beside", "f32", [8, 3]), [8, 2, 3], [0, 2]);
+  const back = (v: Value): Value => b.combine(builder, b.reshape(builder, v, [16, 3]), inner);
+  const values = [
+    b.mul(builder, wide, beside),
+    b.add(builder, b.broadcast(builder, b.sum(builder, wide, [1]), [8, 2, 3], [0, 2]), wide),
+    b.transpose(builder, b.transpose(builder, wide, [1, 0, 2]), [1, 0, 2]),
+    b.mul(builder, b.reshape(builder, b.transpose(builder, wide, [0, 2, 1]), [8, 2, 3]), wide),
+    b.sum(builder, b.mul(builder, wide, beside), [2], true),
+  ].map((v) => (dims(v.type)[2] === 3 ? back(v) : v));
+  const held = new Map([...storesOf(values)].map(([name, y]) => [name, name === "index" ? everyRow(y) : y]));
+  const graph: Graph = {
+    name: "two axes",
+    results: values.map((value, i) => ({ role: "output", name: `${i}`, value })),
+  };
+  const wanted = interpret(values, held, { exact: true });
+  for (const owners of [4, 2]) {
+    const places = (store: string): Placement => sharded(0, evenSharding(store === "w" ? owners : 4));
+    for (const own of interpretOnWorkers(partition(builder, graph, { workers: 4 }, places), held, places, 4))
+      wanted.forEach((want, i) => requireEqual(`number ${i}, ${owners} owners`, own[i], want));
   }
 });
 

@@ -226,17 +226,12 @@ class Partition implements Workers {
       this.routings.add(node, results, () => this.convertTo(nth(node.args, 0), replicated));
     this.set(node, results, rule ? rule.results : node.results.map(() => replicated));
   }
-  /** Of a `route` inside an expert, or of choices that are already routed: the sharding of the rows whose choices each worker sorts itself; else null. */
+  /** Of a `route` inside an expert: the sharding of the rows whose choices each worker sorts itself; else null. */
   private outerRows(node: Node): Rows | null {
-    if (node.op.name !== "route") return null;
-    const [index, outer] = [nth(node.args, 0), outerRouting(node)];
-    if (outer && this.routings.has(outer)) {
-      const rows: Rows = { kind: "rows", by: outer, owned: this.routings.info(outer).owners !== null };
-      return this.fits(index, sharded(0, rows)) ? rows : null;
-    }
-    const place = this.ruleInput(index);
-    if (!isSharded(place) || place.sharding.kind !== "rows" || this.exchanged.has(node)) return null;
-    return this.routings.info(place.sharding.by).owners === null ? place.sharding : null;
+    const outer = node.op.name === "route" ? outerRouting(node) : null;
+    if (!outer || !this.routings.has(outer)) return null;
+    const rows: Rows = { kind: "rows", by: outer, owned: this.routings.info(outer).owners !== null };
+    return this.fits(nth(node.args, 0), sharded(0, rows)) ? rows : null;
   }
   private innerRouting(node: Node, outer: Rows): void {
     const index = nth(node.args, 0);

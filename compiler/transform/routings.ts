@@ -92,7 +92,6 @@ export class Routings {
   }
   /** How many choices of all workers in its group an owner has memory for. */
   capacity(by: Node): number {
-    if (this.known.get(by)?.outer) return this.ownChoices(by);
     const { workers } = this.owners(by);
     return Math.min(workers * this.ownChoices(by), Math.ceil(this.ownChoices(by) * (this.sharing.room ?? workers)));
   }
