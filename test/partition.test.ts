@@ -271,7 +271,8 @@ test("rows of a mixture in an expert that take up two axes: what goes along one 
       ),
       [16, ...dims(v.type).slice(1)],
     );
-  const place = twice(b.rem(builder, b.maximum(builder, b.dispatch(builder, param("place", "i32", [8]), outer), 0), 3));
+  const two = b.dispatch(builder, param("place", "i32", [8, 2]), outer);
+  const place = b.rem(builder, b.maximum(builder, b.reshape(builder, two, [16]), 0), 3);
   const expert = twice(outer.expert);
   const at = b.add(builder, b.mul(builder, expert, 3), place);
   const inner = b.route(builder, b.where(builder, b.ge(builder, expert, 0), at, -1), 12);
@@ -293,8 +294,9 @@ test("rows of a mixture in an expert that take up two axes: what goes along one 
     results: values.map((value, i) => ({ role: "output", name: `${i}`, value })),
   };
   const wanted = interpret(values, held, { exact: true });
-  for (const owners of [4, 2]) {
-    const places = (store: string): Placement => sharded(0, evenSharding(store === "w" ? owners : 4));
+  for (const owners of [4, 2, 1]) {
+    const places = (store: string): Placement =>
+      store === "w" && owners === 1 ? replicated : sharded(0, evenSharding(store === "w" ? owners : 4));
     for (const own of interpretOnWorkers(partition(builder, graph, { workers: 4 }, places), held, places, 4))
       wanted.forEach((want, i) => requireEqual(`number ${i}, ${owners} owners`, own[i], want));
   }
