@@ -4,10 +4,10 @@ import { cudaAccess } from "./emit/cuda.ts";
 import { emitHopper } from "./emit/hopper.ts";
 import { cudaHeader, emitCuda, emitCudaTf32, emitHost, hostHeader, tf32Header } from "./emit/unit.ts";
 import { accessOf } from "./kernel/access.ts";
-import type { LowerOptions } from "./kernel/lower.ts";
 import { type Choices, hostChoices } from "./kernel/schedule.ts";
 import { cudaChoices, cudaTf32Choices } from "./kernel/schedule-cuda.ts";
 import { hopperChoice } from "./kernel/schedule-hopper.ts";
+import type { LowerOptions } from "./lower/lower.ts";
 import { cudaGrain, type Grain, hostGrain } from "./plan/place.ts";
 
 export interface Backend extends Required<Pick<LowerOptions, "emit" | "access">>, Pick<LowerOptions, "variants"> {

@@ -8,7 +8,7 @@ import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
 import { KernelBuilder } from "../compiler/kernel/builder.ts";
 import { div, less, load, num, select } from "../compiler/kernel/expr.ts";
-import { lower } from "../compiler/kernel/lower.ts";
+import { lower } from "../compiler/lower/lower.ts";
 import type { OpAttrs } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";

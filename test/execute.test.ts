@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { emitHost, hostHeader } from "../compiler/emit/unit.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { type Graph, type NdArray, unstackedStore } from "../compiler/graph/node.ts";
-import { lower } from "../compiler/kernel/lower.ts";
+import { lower } from "../compiler/lower/lower.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { KernelCache } from "../runtime/cache/kernels.ts";

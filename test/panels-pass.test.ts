@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { load } from "../compiler/check/index.ts";
-import { choosePanels } from "../compiler/kernel/layout.ts";
+import { choosePanels } from "../compiler/lower/layout.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { type EntryRequest, requireValid, toGraphs } from "../compiler/pipeline.ts";
 

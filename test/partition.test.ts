@@ -14,8 +14,8 @@ import {
   type Value,
 } from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
-import { legalize } from "../compiler/kernel/legalize.ts";
 import { cudaChoices } from "../compiler/kernel/schedule-cuda.ts";
+import { legalize } from "../compiler/lower/legalize.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { evenSharding, isSharded, replicated, sharded } from "../compiler/ops/sharding.ts";

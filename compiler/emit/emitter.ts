@@ -3,8 +3,8 @@
 
 import { address, isNum, item } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
-import type { Emitted } from "../kernel/lower.ts";
 import { isInTerms, tilesOf } from "../kernel/passes.ts";
+import type { Emitted } from "../lower/lower.ts";
 import type { LaunchShape } from "../plan/plan.ts";
 import { Bodies, type BodyKind, combineNames, type Lanes, type LaneTarget, type Scope } from "./bodies.ts";
 import { earlyLoadsOf } from "./early-loads.ts";

@@ -1,6 +1,6 @@
 // Translation units: the device headers followed by kernels, for each target.
 import type { Kernel } from "../kernel/ir.ts";
-import type { Emitted } from "../kernel/lower.ts";
+import type { Emitted } from "../lower/lower.ts";
 import type { Plan, PlanKernel, Variant } from "../plan/plan.ts";
 import { cuda, cudaTf32 } from "./cuda.ts";
 import { device } from "./device.ts";

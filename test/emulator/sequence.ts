@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { cudaHeader, cudaUnit, hopperHeader } from "../../compiler/emit/unit.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
 import { item } from "../../compiler/kernel/expr.ts";
-import { lower } from "../../compiler/kernel/lower.ts";
+import { lower } from "../../compiler/lower/lower.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
 import { kernelOf, type Sequence, type VirtualBuffer, type VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";

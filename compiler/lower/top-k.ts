@@ -1,11 +1,7 @@
 // top_k kernels: the k largest of each row, found one after the other. On the host, a long row is divided into runs and the maximum of each run is
 // kept, so that a search looks at one run and at the maxima of the others; short rows are ranked.
 import type { Node, Value } from "../graph/node.ts";
-import type { VirtualBuffer } from "../plan/sequence.ts";
-import { product } from "../types/numbers.ts";
-import { dtypeOf } from "../types/type.ts";
-import { type Block, blockAt, plus } from "./builder.ts";
-import type { Draft } from "./draft.ts";
+import { type Block, blockAt, plus } from "../kernel/builder.ts";
 import {
   add,
   and,
@@ -24,10 +20,14 @@ import {
   select,
   sub,
   unflatten,
-} from "./expr.ts";
-import type { Buffer, Expr } from "./ir.ts";
+} from "../kernel/expr.ts";
+import type { Buffer, Expr } from "../kernel/ir.ts";
+import type { Choices } from "../kernel/schedule.ts";
+import type { VirtualBuffer } from "../plan/sequence.ts";
+import { product } from "../types/numbers.ts";
+import { dtypeOf } from "../types/type.ts";
+import type { Draft } from "./draft.ts";
 import { operand, result, shapeOf } from "./reader.ts";
-import type { Choices } from "./schedule.ts";
 import { addLaneRows, maxRows, minRows, visitRowMajor } from "./short-rows.ts";
 
 const bool = (op: string, ...xs: readonly Expr[]): Expr => call(op, "bool", ...xs);

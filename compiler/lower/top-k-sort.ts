@@ -1,10 +1,10 @@
 // top_k with a large k: a radix sort of each row by digits of 8 bits, the lowest first; a task sorts a row.
 import type { Node } from "../graph/node.ts";
+import { asIndex, asValue, call, i32, item, load, num, unflatten } from "../kernel/expr.ts";
+import type { Expr } from "../kernel/ir.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { product } from "../types/numbers.ts";
 import type { Draft } from "./draft.ts";
-import { asIndex, asValue, call, i32, item, load, num, unflatten } from "./expr.ts";
-import type { Expr } from "./ir.ts";
 import { operand, result, shapeOf } from "./reader.ts";
 
 const bits = 8;

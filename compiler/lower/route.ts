@@ -1,11 +1,7 @@
 // The `route` op: a stable counting sort of choices by group. The table of counts lies in shared memory, so many groups are sorted digit by digit,
 // the lowest first (a radix sort). Only integers are involved, so all targets give the same result.
 import type { Node } from "../graph/node.ts";
-import type { OpAttrs } from "../ops/attrs.ts";
-import { number } from "../ops/common.ts";
-import type { VirtualBuffer } from "../plan/sequence.ts";
-import { blockAt, plus } from "./builder.ts";
-import type { Draft } from "./draft.ts";
+import { blockAt, plus } from "../kernel/builder.ts";
 import {
   add,
   and,
@@ -26,8 +22,12 @@ import {
   sub,
   unflatten,
   within,
-} from "./expr.ts";
-import type { Expr, Tile } from "./ir.ts";
+} from "../kernel/expr.ts";
+import type { Expr, Tile } from "../kernel/ir.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import { number } from "../ops/common.ts";
+import type { VirtualBuffer } from "../plan/sequence.ts";
+import type { Draft } from "./draft.ts";
 import { operand, result, shapeOf } from "./reader.ts";
 
 /** The most groups that one table can count. */

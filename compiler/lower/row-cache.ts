@@ -1,14 +1,14 @@
 // Finds values of a row that are worth caching in a local buffer: expensive to compute, and read both by a reduction over the row and by the result,
 // like the exponentials of a softmax.
 import type { Value } from "../graph/node.ts";
+import { KernelBuilder } from "../kernel/builder.ts";
+import { num, sameAll, scalarOf } from "../kernel/expr.ts";
+import type { Expr } from "../kernel/ir.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
-import { KernelBuilder } from "./builder.ts";
 import type { Draft } from "./draft.ts";
 import { elementRules } from "./elements.ts";
-import { num, sameAll, scalarOf } from "./expr.ts";
-import type { Expr } from "./ir.ts";
 import { Reader, shapeOf } from "./reader.ts";
 
 /** The value to cache in a kernel of `out` in which a task walks the axes from `depth` on; null if there is none. */

@@ -1,16 +1,6 @@
 // How one element of a result is computed from elements of the arguments: index maps of views and gathers, functions of elementwise ops.
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
-import type { OpAttrs, OpName } from "../ops/attrs.ts";
-import { number, numbers } from "../ops/common.ts";
-import { unaries } from "../ops/scalar.ts";
-import { type Piece, piecesOf } from "../ops/view.ts";
-import { affineOf } from "../transform/affine.ts";
-import { isInlinedReduction } from "../transform/region.ts";
-import { type DType, isFloat } from "../types/dtype.ts";
-import { product } from "../types/numbers.ts";
-import { dims, dtypeOf } from "../types/type.ts";
-import { isConstantAlong } from "./constant-axis.ts";
 import {
   add,
   asIndex,
@@ -30,8 +20,18 @@ import {
   sub,
   unflatten,
   within,
-} from "./expr.ts";
-import type { Expr, Scalar } from "./ir.ts";
+} from "../kernel/expr.ts";
+import type { Expr, Scalar } from "../kernel/ir.ts";
+import type { OpAttrs, OpName } from "../ops/attrs.ts";
+import { number, numbers } from "../ops/common.ts";
+import { unaries } from "../ops/scalar.ts";
+import { type Piece, piecesOf } from "../ops/view.ts";
+import { affineOf } from "../transform/affine.ts";
+import { isInlinedReduction } from "../transform/region.ts";
+import { type DType, isFloat } from "../types/dtype.ts";
+import { product } from "../types/numbers.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+import { isConstantAlong } from "./constant-axis.ts";
 import { type ElementRules, operand, type Reader, result } from "./reader.ts";
 
 type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly Expr[], result: number) => Expr;

@@ -1,17 +1,17 @@
 // A kernel under construction, together with the graph values and virtual buffers that its parameters stand for.
 import { Bug } from "../diagnostic.ts";
 import type { Value } from "../graph/node.ts";
+import { contiguousLayout, KernelBuilder } from "../kernel/builder.ts";
+import { add, address, footprint, isNum, item, load, num, roundUp } from "../kernel/expr.ts";
+import type { Buffer, Expr, OperandForm } from "../kernel/ir.ts";
+import type { Choices, Contraction, Schedule } from "../kernel/schedule.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
 import { manySteps } from "../transform/region.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
 import { gcd } from "../types/numbers.ts";
-import { contiguousLayout, KernelBuilder } from "./builder.ts";
 import { elementRules } from "./elements.ts";
-import { add, address, footprint, isNum, item, load, num, roundUp } from "./expr.ts";
-import type { Buffer, Expr, OperandForm } from "./ir.ts";
 import { Reader } from "./reader.ts";
-import type { Choices, Contraction, Schedule } from "./schedule.ts";
 
 /** What lowering (`Lowering` in lower.ts) tells the kernel writers: where values are, and what the target chooses. */
 export interface LoweringContext {

@@ -1,11 +1,11 @@
 // The backward of attention in two kernels. For each block of keys: S^T = K Q^T, then dV = P^T dO and dK = dS^T Q. For each block of queries: dQ = dS
 // K. So an accumulator is used as an operand only on the left.
 import type { Node, Value } from "../graph/node.ts";
+import { type Block, plus } from "../kernel/builder.ts";
+import { bool, f32, item, load, num, roundUp, unflatten } from "../kernel/expr.ts";
+import type { Expr, Tile } from "../kernel/ir.ts";
 import { callF32, finishScores, type Head, type Operands, operands, shiftedExp, softcapGradient } from "./attention.ts";
-import { type Block, plus } from "./builder.ts";
 import type { Draft } from "./draft.ts";
-import { bool, f32, item, load, num, roundUp, unflatten } from "./expr.ts";
-import type { Expr, Tile } from "./ir.ts";
 import { type VisibleRange, visibleRange } from "./mask-bounds.ts";
 
 /** Writes dq and the gradient of the bias: one task for a block of queries. */

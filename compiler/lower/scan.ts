@@ -1,11 +1,11 @@
 // The kernel of `scan`, prefix sums.
 import type { Node } from "../graph/node.ts";
+import { call, num, sub, unflatten } from "../kernel/expr.ts";
+import type { Expr } from "../kernel/ir.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { splitAtAxis } from "../ops/common.ts";
 import { dtypeOf } from "../types/type.ts";
 import type { Draft } from "./draft.ts";
-import { call, num, sub, unflatten } from "./expr.ts";
-import type { Expr } from "./ir.ts";
 import { operand, result, shapeOf } from "./reader.ts";
 
 /**

@@ -2,19 +2,19 @@
 import { Problem } from "../diagnostic.ts";
 import { targetFlagText } from "../flag-text.ts";
 import type { Node, Value } from "../graph/node.ts";
+import { type Block, plus } from "../kernel/builder.ts";
+import { add, call, f32, item, load, max, min, mul, num, roundUp, select, sub, unflatten } from "../kernel/expr.ts";
+import type { Buffer, Expr, Tile } from "../kernel/ir.ts";
+import type { AttentionTile, Choices } from "../kernel/schedule.ts";
 import { biasAndSink, type PositionPair, splitPositions } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { dtypeOf } from "../types/type.ts";
-import { type Block, plus } from "./builder.ts";
 import type { Draft } from "./draft.ts";
-import { add, call, f32, item, load, max, min, mul, num, roundUp, select, sub, unflatten } from "./expr.ts";
-import type { Buffer, Expr, Tile } from "./ir.ts";
 import { isVisible, type VisibleRange, visibleRange } from "./mask-bounds.ts";
 import type { Reader } from "./reader.ts";
 import { shapeOf } from "./reader.ts";
-import type { AttentionTile, Choices } from "./schedule.ts";
 
 export type Head = readonly [b: Expr, g: Expr, r: Expr];
 export const callF32 = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);

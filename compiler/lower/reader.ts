@@ -2,11 +2,11 @@
 // kernel reads.
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
+import type { KernelBuilder } from "../kernel/builder.ts";
+import { item, num, scalarOf } from "../kernel/expr.ts";
+import type { Expr } from "../kernel/ir.ts";
+import { show } from "../kernel/print.ts";
 import { dims, dtypeOf } from "../types/type.ts";
-import type { KernelBuilder } from "./builder.ts";
-import { item, num, scalarOf } from "./expr.ts";
-import type { Expr } from "./ir.ts";
-import { show } from "./print.ts";
 
 /** What a kernel knows about values. */
 interface Sources {

@@ -5,6 +5,8 @@ import { targetFlagText } from "../flag-text.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
+import { item } from "../kernel/expr.ts";
+import type { Choices } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
@@ -14,9 +16,7 @@ import { expandScatters } from "../transform/scatter.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
-import { item } from "./expr.ts";
 import { panelWidthsIn, type StorePanels, splitByLayout, type ValuePanels } from "./layout.ts";
-import type { Choices } from "./schedule.ts";
 
 export interface Legalized {
   readonly graph: Graph;

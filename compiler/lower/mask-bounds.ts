@@ -1,10 +1,7 @@
 // The bounds of attention's loops under a mask that is arithmetic on positions: which keys a block of queries can see, and which queries see a block
 // of keys.
 import type { Value } from "../graph/node.ts";
-import { allBounds, type PositionPair } from "../ops/attention.ts";
-import type { Bound, Clause, OpAttrs } from "../ops/attrs.ts";
-import { type Block, plus } from "./builder.ts";
-import type { Draft } from "./draft.ts";
+import { type Block, plus } from "../kernel/builder.ts";
 import {
   add,
   and,
@@ -25,8 +22,11 @@ import {
   range,
   select,
   sub,
-} from "./expr.ts";
-import type { Axis, Expr } from "./ir.ts";
+} from "../kernel/expr.ts";
+import type { Axis, Expr } from "../kernel/ir.ts";
+import { allBounds, type PositionPair } from "../ops/attention.ts";
+import type { Bound, Clause, OpAttrs } from "../ops/attrs.ts";
+import type { Draft } from "./draft.ts";
 import type { Reader } from "./reader.ts";
 
 type Side = keyof PositionPair<Value>;

@@ -2,6 +2,8 @@
 // copied there.
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, valuesOf } from "../graph/walk.ts";
+import { add, item, num, unflatten } from "../kernel/expr.ts";
+import type { Expr } from "../kernel/ir.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import { piecesOf } from "../ops/view.ts";
@@ -9,8 +11,6 @@ import { isLongConcat, manySteps, type Region, reshapeBase } from "../transform/
 import { product } from "../types/numbers.ts";
 import type { ConcatSlot, Draft } from "./draft.ts";
 import { reshapeIndex } from "./elements.ts";
-import { add, item, num, unflatten } from "./expr.ts";
-import type { Expr } from "./ir.ts";
 import { shapeOf } from "./reader.ts";
 
 /** The piece of a concat that begins at `start` of its axis. */

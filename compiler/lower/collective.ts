@@ -1,13 +1,13 @@
 // Turns a node of a collective (ops/collectives.ts) into a launch without a kernel, which the runtime does itself.
 import { Bug } from "../diagnostic.ts";
 import type { Node } from "../graph/node.ts";
+import { item } from "../kernel/expr.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { sameDescriptor } from "../plan/alias.ts";
 import type { CollectiveOp } from "../plan/plan.ts";
 import type { VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { bytesMoved } from "./bytes-moved.ts";
-import { item } from "./expr.ts";
 
 export function collectiveLaunch(
   node: Node,

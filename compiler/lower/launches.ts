@@ -1,6 +1,8 @@
 // Which kernels compute a region, in order. Most regions take one kernel; sorting, routing and operations cut into pieces take several.
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../kernel/expr.ts";
+import type { Choices } from "../kernel/schedule.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import type { Region } from "../transform/region.ts";
 import type { DType } from "../types/dtype.ts";
@@ -12,13 +14,11 @@ import { attentionHeads, attentionTransposed, usesHeadTasks, usesTransposedScore
 import * as contract from "./contraction.ts";
 import { cutoff, cutoffEnd, cutoffPieces, cutoffRound, cutoffRounds } from "./cutoff.ts";
 import { type Draft, virtualBuffer } from "./draft.ts";
-import { item } from "./expr.ts";
 import { nameOf } from "./reader.ts";
 import * as routing from "./route.ts";
 import { rows } from "./rows.ts";
 import { scan } from "./scan.ts";
 import { scatter } from "./scatter.ts";
-import type { Choices } from "./schedule.ts";
 import * as largest from "./top-k.ts";
 import { type SortPass, sortedShape, sortPass, sortPasses } from "./top-k-sort.ts";
 

@@ -1,12 +1,12 @@
 // Pipelined rows: a task stores one row (non-temporally) in the same loop that computes a reduction over another, so that memory is never idle.
 import type { Value } from "../graph/node.ts";
+import { type Block, plus } from "../kernel/builder.ts";
+import { add, call, item, load, min, num, unflatten } from "../kernel/expr.ts";
+import type { Buffer, Combine, Expr } from "../kernel/ir.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
-import { type Block, plus } from "./builder.ts";
 import type { Draft, Element } from "./draft.ts";
-import { add, call, item, load, min, num, unflatten } from "./expr.ts";
-import type { Buffer, Combine, Expr } from "./ir.ts";
 import { shapeOf } from "./reader.ts";
 import { cachedValueOf, readsOwnIndexOnly, reductionsOf } from "./row-cache.ts";
 

@@ -1,10 +1,10 @@
 // Which values are constant along an axis. It is decided from the graph alone, so that the result's bits do not depend on which kernel reads the
 // value, or on its schedule.
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../kernel/expr.ts";
 import { memoize } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";
-import { item } from "./expr.ts";
 import { operand, result, shapeOf } from "./reader.ts";
 
 const known: (v: Value) => Map<number, boolean> = memoize(() => new Map<number, boolean>());

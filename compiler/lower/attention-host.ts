@@ -1,6 +1,10 @@
 // Attention on the host, where accumulators are arrays in memory. Scores are computed transposed, keys by queries: the softmax goes down a column
 // with queries as lanes, and only a block's queries are transposed, once. Keys after the last one that a block's mask allows are skipped.
 import type { Node, Value } from "../graph/node.ts";
+import { type Block, plus } from "../kernel/builder.ts";
+import { call, f32, item, load, num, roundUp, select, unflatten } from "../kernel/expr.ts";
+import type { Buffer, Expr, OperandForm, Tile } from "../kernel/ir.ts";
+import type { Choices } from "../kernel/schedule.ts";
 import { biasOf } from "../ops/attention.ts";
 import {
   callF32,
@@ -15,14 +19,10 @@ import {
   times,
 } from "./attention.ts";
 import { storeQueryGradient } from "./attention-backward.ts";
-import { type Block, plus } from "./builder.ts";
 import { isLoadedAsBf16 } from "./contraction.ts";
 import type { Draft } from "./draft.ts";
-import { call, f32, item, load, num, roundUp, select, unflatten } from "./expr.ts";
-import type { Buffer, Expr, OperandForm, Tile } from "./ir.ts";
 import { visibleRange } from "./mask-bounds.ts";
 import { shapeOf } from "./reader.ts";
-import type { Choices } from "./schedule.ts";
 
 /** Whether the forward uses this form: the target supports it, there are enough queries, and there is no bias (it would be read by columns). */
 export const usesTransposedScores = (node: Node, { transposed }: Choices): boolean =>

@@ -2,16 +2,16 @@
 // of elements no less than a candidate are summed in an order that depends on the row's length alone, so a larger candidate never has a larger sum
 // and no schedule changes the result.
 import type { Node } from "../graph/node.ts";
+import { type Block, blockAt, plus } from "../kernel/builder.ts";
+import { and, asValue, call, equals, f32, i32, item, load, num, roundUp, select, unflatten } from "../kernel/expr.ts";
+import type { Expr, Scalar } from "../kernel/ir.ts";
+import type { Choices } from "../kernel/schedule.ts";
 import { keyBits } from "../ops/cutoff.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
-import { type Block, blockAt, plus } from "./builder.ts";
 import type { Draft } from "./draft.ts";
-import { and, asValue, call, equals, f32, i32, item, load, num, roundUp, select, unflatten } from "./expr.ts";
-import type { Expr, Scalar } from "./ir.ts";
 import { operand, result, shapeOf } from "./reader.ts";
-import type { Choices } from "./schedule.ts";
 
 /** How many bits a round of launches finds, and how many candidates it tries: all values of these bits but zero. */
 const bitsPerRound = 4;

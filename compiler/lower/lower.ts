@@ -3,6 +3,22 @@ import { createHash } from "node:crypto";
 import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { nodesOf } from "../graph/walk.ts";
+import { accessOf } from "../kernel/access.ts";
+import { contiguousLayout } from "../kernel/builder.ts";
+import { item } from "../kernel/expr.ts";
+import type { Kernel } from "../kernel/ir.ts";
+import { finishKernel } from "../kernel/passes.ts";
+import { addPrefetches } from "../kernel/prefetch.ts";
+import { print, showBuffer } from "../kernel/print.ts";
+import {
+  alignBlocks,
+  type Choices,
+  type Contraction,
+  contractionKey,
+  hostChoices,
+  type Schedule,
+} from "../kernel/schedule.ts";
+import { verify } from "../kernel/verify.ts";
 import type { LaunchShape, Layout, Phase, PlanKernel, Variant } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
 import { fuse } from "../transform/fuse.ts";
@@ -10,8 +26,6 @@ import { type Region, reshapeBase } from "../transform/region.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
-import { accessOf } from "./access.ts";
-import { contiguousLayout } from "./builder.ts";
 import { bytesMoved, fractionsRead } from "./bytes-moved.ts";
 import { collectiveLaunch } from "./collective.ts";
 import {
@@ -24,18 +38,11 @@ import {
   writePiece,
 } from "./concat-pieces.ts";
 import { type ConcatSlot, Draft, type LoweringContext, type ParamBinding, virtualBuffer } from "./draft.ts";
-import { item } from "./expr.ts";
-import type { Kernel } from "./ir.ts";
 import { launchesOf } from "./launches.ts";
 import type { StorePanels } from "./layout.ts";
 import { type Legalized, legalize } from "./legalize.ts";
-import { finishKernel } from "./passes.ts";
 import { phasesOf } from "./phases.ts";
-import { addPrefetches } from "./prefetch.ts";
-import { print, showBuffer } from "./print.ts";
 import { nameOf } from "./reader.ts";
-import { alignBlocks, type Choices, type Contraction, contractionKey, hostChoices, type Schedule } from "./schedule.ts";
-import { verify } from "./verify.ts";
 
 export interface Emitted {
   readonly text: string;

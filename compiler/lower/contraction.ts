@@ -2,17 +2,17 @@
 import { Bug } from "../diagnostic.ts";
 import { roundBf16 } from "../graph/array.ts";
 import type { Node, Value } from "../graph/node.ts";
+import { type Block, plus } from "../kernel/builder.ts";
+import { add, asIndex, call, div, item, load, min, mul, num, sameAll, sub, unflatten } from "../kernel/expr.ts";
+import type { Expr, OperandForm, Tile } from "../kernel/ir.ts";
+import type { Contraction, Schedule } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { isTransposed } from "../ops/build.ts";
 import { depthOf, pairsOf } from "../ops/pairs.ts";
 import type { Region } from "../transform/region.ts";
 import { product } from "../types/numbers.ts";
-import { type Block, plus } from "./builder.ts";
 import type { Draft } from "./draft.ts";
-import { add, asIndex, call, div, item, load, min, mul, num, sameAll, sub, unflatten } from "./expr.ts";
-import type { Expr, OperandForm, Tile } from "./ir.ts";
 import { operand, type Reader, result, shapeOf } from "./reader.ts";
-import type { Contraction, Schedule } from "./schedule.ts";
 
 const args = (node: Node): [Value, Value] => [operand(node), operand(node, 1)];
 

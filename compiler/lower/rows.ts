@@ -1,19 +1,19 @@
 // Kernels of "rows" regions: elementwise ops and views, with reductions over rows inside. A task makes some elements, or a row with its reductions.
 import type { Value } from "../graph/node.ts";
+import type { Block } from "../kernel/builder.ts";
+import { add, item, load, mul, num, sameAll, unflatten } from "../kernel/expr.ts";
+import type { Expr } from "../kernel/ir.ts";
+import { type Choices, hasWholeVectors } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import type { Region } from "../transform/region.ts";
 import { isFloat } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
-import type { Block } from "./builder.ts";
 import { concatBoundaries } from "./concat-boundaries.ts";
 import type { Draft } from "./draft.ts";
-import { add, item, load, mul, num, sameAll, unflatten } from "./expr.ts";
-import type { Expr } from "./ir.ts";
 import { operand, type Reader, result, shapeOf } from "./reader.ts";
 import { cachedValueOf, reductionsOf } from "./row-cache.ts";
 import { pipelinedRows } from "./row-pipeline.ts";
-import { type Choices, hasWholeVectors } from "./schedule.ts";
 import { shortRows } from "./short-rows.ts";
 
 /** The elements of a row that one task makes, if not the whole; and below how many elements a row is too short to be a task. */
