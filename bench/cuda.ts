@@ -2,7 +2,7 @@
 import { note, print, printJson, table } from "../cli/output.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { cudaDriver, type Device } from "../runtime/cuda/driver.ts";
-import { kernelTable, kernelTimes, unknownLimits } from "../runtime/kernel-times.ts";
+import { kernelTable, kernelTimes, unknownLimits } from "../runtime/measure/kernel-times.ts";
 import { type Case, cudaCases, type Pass } from "./cases.ts";
 import { type Peer, rateOf, ratesOf } from "./measure.ts";
 import { findPython, peerTimes } from "./peers.ts";

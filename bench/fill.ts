@@ -1,5 +1,5 @@
 // Fills stores of gigabytes with random numbers quickly.
-import { lcg } from "../runtime/lcg.ts";
+import { lcg } from "../runtime/measure/lcg.ts";
 import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 

@@ -1,7 +1,7 @@
 // Measures a case on the host, alternating with samples of its ceiling, and computes its share of the ceiling.
 
 import { type Ceiling, fmaCeiling, memoryCeiling } from "../runtime/host/ceiling.ts";
-import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
+import { kernelTable, kernelTimes } from "../runtime/measure/kernel-times.ts";
 import type { Case, Pass } from "./cases.ts";
 import { type PeerTimes, peerTimes } from "./peers.ts";
 import { type Arithmetic, Subject } from "./subject.ts";

@@ -3,8 +3,8 @@ import { argv } from "node:process";
 import { Bug } from "../compiler/diagnostic.ts";
 import { type Plan, type PlanBuffer, type Step } from "../compiler/plan/plan.ts";
 import { compileOnWorkers, compileProgram } from "../runtime/compile.ts";
-import { readDataset, trainingBatch } from "../runtime/data.ts";
 import type { StepTimes } from "../runtime/native.ts";
+import { readDataset, trainingBatch } from "../runtime/training/data.ts";
 import { type Workers, workers } from "../runtime/workers/workers.ts";
 
 /** `set`: sizes of the model. A batch has B rows of T bytes of the file `data`. The first `warm` steps are not timed. */

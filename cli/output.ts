@@ -8,7 +8,7 @@ import { plain, render, sanitize } from "../compiler/render.ts";
 import { showBytes } from "../compiler/show-bytes.ts";
 import { abortRunning, exitOnSignals } from "./signals.ts";
 
-export { table } from "../runtime/table.ts";
+export { table } from "../runtime/measure/table.ts";
 export { showBytes };
 export type Colors = ReturnType<typeof createColors>;
 

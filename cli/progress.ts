@@ -1,8 +1,8 @@
 // Shows the progress of training: on a terminal a line that is redrawn, elsewhere a new line every ten seconds.
 import { createLogUpdate } from "log-update";
 import type { Tensor } from "../runtime/executable.ts";
-import type { TrainStep } from "../runtime/loop.ts";
 import { numbers } from "../runtime/tensor.ts";
+import type { TrainStep } from "../runtime/training/loop.ts";
 import { colorsOf, note, showCount, showTime } from "./output.ts";
 
 export interface Progress {

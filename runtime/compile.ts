@@ -20,16 +20,16 @@ import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { localDevice } from "./cuda/local-device.ts";
-import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
-import { sha256 } from "./files.ts";
 import { hostBackend, isaOf } from "./host/backend.ts";
 import type { KernelBuild } from "./host/compile.ts";
 import { hostExecutable, startBuild } from "./host/executable.ts";
 import { toolchain } from "./host/toolchain.ts";
 import { cores } from "./machine.ts";
+import { Debugger, debugLevel, type Watch } from "./measure/debug.ts";
 import { withPreparedCopies } from "./prepared.ts";
 import { referenceExecutable } from "./reference.ts";
+import { sha256 } from "./storage/files.ts";
 import { shardedExecutable } from "./workers/sharded-executable.ts";
 import { singleWorker, type Workers } from "./workers/workers.ts";
 

@@ -3,7 +3,6 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
 import { updateEntryName } from "../compiler/transform/accumulate.ts";
 import { type DType, isFloat } from "../compiler/types/dtype.ts";
-import { loadStores, savedTensors } from "./checkpoint.ts";
 import type { CompileReport } from "./compile.ts";
 import {
   type Executable,
@@ -13,8 +12,9 @@ import {
   storeOfInput,
   type Tensor,
 } from "./executable.ts";
-import { NamedTensors, namesHelp, namesOf, splitStacked } from "./names.ts";
 import { requireOptions } from "./options.ts";
+import { loadStores, savedTensors } from "./storage/checkpoint.ts";
+import { NamedTensors, namesHelp, namesOf, splitStacked } from "./storage/names.ts";
 import { bytesOfTensor, convert, count, fromBytes, fromNumbers, requireElements, requireFit } from "./tensor.ts";
 
 /**

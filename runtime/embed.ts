@@ -8,9 +8,9 @@ import type { Precision } from "../compiler/types/dtype.ts";
 import { compileLoaded, compileOnWorkers, type EntryRequest, type Sizes } from "./compile.ts";
 import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
 import type { Outcome, Tensor } from "./executable.ts";
-import { sumByName } from "./loop.ts";
-import { stepMeans } from "./means.ts";
 import { requireOptions } from "./options.ts";
+import { sumByName } from "./training/loop.ts";
+import { stepMeans } from "./training/means.ts";
 import { reportingFailure, requireEqualSharing } from "./workers/train-distributed.ts";
 import { singleWorker, type Workers, workers } from "./workers/workers.ts";
 

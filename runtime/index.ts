@@ -15,7 +15,7 @@ export {
   train,
 } from "./embed.ts";
 export type { Outcome, Tensor } from "./executable.ts";
-export { readSafetensors, writeSafetensors } from "./safetensors.ts";
+export { type AskOptions, type OpenOptions, openModel, TextModel } from "./generation/text-model.ts";
+export { readSafetensors, writeSafetensors } from "./storage/safetensors.ts";
 export { fromNested as tensorOf, fromNumbers as tensor, numbers, toNested, zeros } from "./tensor.ts";
-export { type AskOptions, type OpenOptions, openModel, TextModel } from "./text-model.ts";
 export { type Workers, workers } from "./workers/workers.ts";

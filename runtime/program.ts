@@ -16,7 +16,7 @@ import {
 import { Problem, ProgramError } from "../compiler/diagnostic.ts";
 import type { Sizes } from "../compiler/pipeline.ts";
 import type { Import, Stmt } from "../compiler/syntax/ast.ts";
-import { readText, writeAtomic } from "./files.ts";
+import { readText, writeAtomic } from "./storage/files.ts";
 
 /** Reads a file and its imports. All syntax errors are thrown at once; types are checked later, by the compiler. */
 export function readProgram(path: string): Loaded {

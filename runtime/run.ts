@@ -4,13 +4,13 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { type CommonOptions, compileProgram, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
-import { readJsonObject } from "./json.ts";
-import { sumByName } from "./loop.ts";
-import { splitStacked } from "./names.ts";
-import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig } from "./parameters.ts";
 import { findEntry, headerSizes, readProgram } from "./program.ts";
-import { readSafetensors } from "./safetensors.ts";
+import { readJsonObject } from "./storage/json.ts";
+import { splitStacked } from "./storage/names.ts";
+import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig } from "./storage/parameters.ts";
+import { readSafetensors } from "./storage/safetensors.ts";
 import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
+import { sumByName } from "./training/loop.ts";
 
 interface RunOptions extends CommonOptions {
   /** The path of a .moe file. */

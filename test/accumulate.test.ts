@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
-import type { TrainOptions } from "../runtime/train-options.ts";
+import type { TrainOptions } from "../runtime/training/train-options.ts";
 import { last, losses as lossesOf } from "./training-runs.ts";
 
 const root = mkdtempSync(join(tmpdir(), "moec-accumulate-"));

@@ -5,6 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compilerVersion } from "../compiler/assets.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { lcg } from "../runtime/measure/lcg.ts";
 import {
   checkpointSteps,
   loadStores,
@@ -13,10 +14,9 @@ import {
   savedTensors,
   type TrainingState,
   writeCheckpoint,
-} from "../runtime/checkpoint.ts";
-import { makeFolder } from "../runtime/files.ts";
-import { lcg } from "../runtime/lcg.ts";
-import { readSafetensors } from "../runtime/safetensors.ts";
+} from "../runtime/storage/checkpoint.ts";
+import { makeFolder } from "../runtime/storage/files.ts";
+import { readSafetensors } from "../runtime/storage/safetensors.ts";
 import { problem } from "./assert-problem.ts";
 import { FakeExecutable } from "./fake-executable.ts";
 import { full, withPatchedFs } from "./patch-fs.ts";

@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Problem } from "../compiler/diagnostic.ts";
+import { selectCodec } from "../runtime/tokenizer/select-codec.ts";
+import { codecs } from "../runtime/tokens.ts";
 import {
   bigramHeldOutLoss,
   datasetOf,
@@ -13,9 +15,7 @@ import {
   readDataset,
   requireEnough,
   trainingBatch,
-} from "../runtime/data.ts";
-import { selectCodec } from "../runtime/tokenizer/select-codec.ts";
-import { codecs } from "../runtime/tokens.ts";
+} from "../runtime/training/data.ts";
 import { problem } from "./assert-problem.ts";
 
 const test = suite("data");

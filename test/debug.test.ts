@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { Debugger } from "../runtime/debug.ts";
+import { Debugger } from "../runtime/measure/debug.ts";
 import { command } from "./command.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 

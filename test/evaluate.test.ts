@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { datasetOf } from "../runtime/data.ts";
-import { evaluate } from "../runtime/evaluate.ts";
 import type { Tokens } from "../runtime/tokens.ts";
-import { train } from "../runtime/train.ts";
+import { datasetOf } from "../runtime/training/data.ts";
+import { evaluate } from "../runtime/training/evaluate.ts";
+import { train } from "../runtime/training/train.ts";
 import { assertProblem } from "./assert-problem.ts";
 import { small } from "./training-runs.ts";
 

@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { runEntry } from "../runtime/run.ts";
-import { writeSafetensors } from "../runtime/safetensors.ts";
+import { writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { fromNumbers, numbers as valuesOf } from "../runtime/tensor.ts";
 import { at, expression, type Numbers, near, numbers, output, run } from "./elaborate-text.ts";
 import { temporaryFolder } from "./temporary-folder.ts";

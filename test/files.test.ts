@@ -17,11 +17,11 @@ import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { readDataset } from "../runtime/data.ts";
-import { makeFolder, readLines, requireBufferSize, splitBytes, writeUserFile } from "../runtime/files.ts";
-import { RunLog } from "../runtime/run-folder.ts";
-import { readSafetensors, writeSafetensors } from "../runtime/safetensors.ts";
+import { makeFolder, readLines, requireBufferSize, splitBytes, writeUserFile } from "../runtime/storage/files.ts";
+import { RunLog } from "../runtime/storage/run-folder.ts";
+import { readSafetensors, writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
+import { readDataset } from "../runtime/training/data.ts";
 import { withPatchedFs } from "./patch-fs.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 

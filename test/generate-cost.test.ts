@@ -7,7 +7,7 @@ import { loadFile } from "../compiler/check/index.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Entry, Plan } from "../compiler/plan/plan.ts";
-import { generateEntries } from "../runtime/generate-entries.ts";
+import { generateEntries } from "../runtime/generation/generate-entries.ts";
 import { readProgram } from "../runtime/program.ts";
 
 const test = suite("generate-cost");

@@ -7,7 +7,7 @@ import { ops } from "../compiler/ops/list.ts";
 import { type DType, isFloat } from "../compiler/types/dtype.ts";
 import { fnv1a, product } from "../compiler/types/numbers.ts";
 import { dims, dtypeOf, type Type } from "../compiler/types/type.ts";
-import { lcg } from "../runtime/lcg.ts";
+import { lcg } from "../runtime/measure/lcg.ts";
 
 export interface Sample {
   readonly name: string;

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { checkpointSteps } from "../runtime/checkpoint.ts";
 import { cores } from "../runtime/machine.ts";
+import { checkpointSteps } from "../runtime/storage/checkpoint.ts";
 import { command, root as home, main } from "./command.ts";
 
 const test = suite("kill");

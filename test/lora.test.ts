@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
-import { generate } from "../runtime/generate.ts";
+import { generate } from "../runtime/generation/generate.ts";
 import { type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
 import { readRunLog } from "../runtime/report/log.ts";
 import { runEntry } from "../runtime/run.ts";

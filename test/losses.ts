@@ -1,6 +1,6 @@
 // Losses of a training, for comparing targets.
-import { openTraining } from "../runtime/train.ts";
-import type { TrainOptions } from "../runtime/train-options.ts";
+import { openTraining } from "../runtime/training/train.ts";
+import type { TrainOptions } from "../runtime/training/train-options.ts";
 
 /** The loss of each step, and the held-out loss after the last. Writes nothing. */
 export async function lossesOf(options: Omit<TrainOptions, "out">): Promise<number[]> {

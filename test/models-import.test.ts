@@ -4,12 +4,12 @@ import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
-import { newestCheckpoint } from "../runtime/checkpoint.ts";
 import { importModel } from "../runtime/import/import-model.ts";
 import { openTransformers, transformersTensors } from "../runtime/import/weights.ts";
 import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
-import { readParameters } from "../runtime/parameters.ts";
 import { runEntry } from "../runtime/run.ts";
+import { newestCheckpoint } from "../runtime/storage/checkpoint.ts";
+import { readParameters } from "../runtime/storage/parameters.ts";
 import { assertClose, type PeerTarget, peerTargets } from "./peer-results.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 

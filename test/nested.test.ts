@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compile, type Handle, moe } from "../runtime/index.ts";
-import { splitStacked } from "../runtime/names.ts";
+import { splitStacked } from "../runtime/storage/names.ts";
 import { numbers } from "../runtime/tensor.ts";
 import { filled } from "./graphs.ts";
 

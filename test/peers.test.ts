@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, Tensor } from "../runtime/executable.ts";
-import { sumByName } from "../runtime/loop.ts";
-import { NamedTensors } from "../runtime/names.ts";
 import { runEntry } from "../runtime/run.ts";
-import { readSafetensors } from "../runtime/safetensors.ts";
+import { NamedTensors } from "../runtime/storage/names.ts";
+import { readSafetensors } from "../runtime/storage/safetensors.ts";
+import { sumByName } from "../runtime/training/loop.ts";
 
 const folder = join(import.meta.dirname, "peers");
 const path = (name: string): string => join(folder, name);

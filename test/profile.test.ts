@@ -7,11 +7,11 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { profileCommand } from "../cli/commands/profile.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { kernelTable, kernelTimes, unknownLimits } from "../runtime/kernel-times.ts";
-import { type EntryOptions, entryRequest } from "../runtime/measured-entry.ts";
-import { profile, type Trace } from "../runtime/profile.ts";
+import { kernelTable, kernelTimes, unknownLimits } from "../runtime/measure/kernel-times.ts";
+import { type EntryOptions, entryRequest } from "../runtime/measure/measured-entry.ts";
+import { profile, type Trace } from "../runtime/measure/profile.ts";
+import { showLines } from "../runtime/measure/show-lines.ts";
 import { readProgram } from "../runtime/program.ts";
-import { showLines } from "../runtime/show-lines.ts";
 import { assertProblem } from "./assert-problem.ts";
 
 const test = suite("profile");

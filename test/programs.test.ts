@@ -7,7 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Tensor } from "../runtime/executable.ts";
 import { compile } from "../runtime/index.ts";
-import { splitStacked } from "../runtime/names.ts";
+import { splitStacked } from "../runtime/storage/names.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { emulationModes } from "./emulator/sequence.ts";
 import { defaultMode } from "./random/host-modes.ts";

@@ -12,7 +12,7 @@ import { readRunLog } from "../runtime/report/log.ts";
 import { reportPage } from "../runtime/report/page.ts";
 import { png } from "../runtime/report/png.ts";
 import { imbalanceLines, loadGrids, smoothed, thinned } from "../runtime/report/series.ts";
-import { RunLog, writeConfig } from "../runtime/run-folder.ts";
+import { RunLog, writeConfig } from "../runtime/storage/run-folder.ts";
 import { problem } from "./assert-problem.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 

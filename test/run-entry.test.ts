@@ -5,9 +5,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Executable, Outcome, StoreInfo, Tensor } from "../runtime/executable.ts";
-import { readParameters } from "../runtime/parameters.ts";
 import { runOn } from "../runtime/run.ts";
-import { writeSafetensors } from "../runtime/safetensors.ts";
+import { readParameters } from "../runtime/storage/parameters.ts";
+import { writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { fromNumbers, numbers, zeros } from "../runtime/tensor.ts";
 
 const test = suite("run-entry");

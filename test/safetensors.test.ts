@@ -5,8 +5,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "../runtime/executable.ts";
-import { NamedTensors, splitStacked } from "../runtime/names.ts";
-import { readSafetensors, writeSafetensors } from "../runtime/safetensors.ts";
+import { NamedTensors, splitStacked } from "../runtime/storage/names.ts";
+import { readSafetensors, writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { firstNonFinite, fromBf16, fromNested, fromNumbers, numbers, toBf16, toNested } from "../runtime/tensor.ts";
 
 const test = suite("safetensors");

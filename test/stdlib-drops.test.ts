@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { suite } from "uvu";
 import { type CompileOptions, compile, moe, numbers, type Outcome, tensor } from "../runtime/index.ts";
-import { lcg } from "../runtime/lcg.ts";
+import { lcg } from "../runtime/measure/lcg.ts";
 
 const { Queue, Dropping } = moe<"Queue" | "Dropping">`
   import { SwitchGate, within, dropped } from "std/gates"

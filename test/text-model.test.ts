@@ -7,12 +7,12 @@ import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
 import { serve } from "../examples/serve.ts";
 import type { Executable, Outcome, RunContext, Tensor } from "../runtime/executable.ts";
-import { generate } from "../runtime/generate.ts";
+import { generate } from "../runtime/generation/generate.ts";
+import type { OpenRun } from "../runtime/generation/open-run.ts";
+import { type AskOptions, TextModel } from "../runtime/generation/text-model.ts";
 import { importModel } from "../runtime/import/import-model.ts";
 import { openModel } from "../runtime/index.ts";
-import type { OpenRun } from "../runtime/open-run.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
-import { type AskOptions, TextModel } from "../runtime/text-model.ts";
 import { codecs } from "../runtime/tokens.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 

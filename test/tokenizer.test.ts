@@ -4,16 +4,16 @@ import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
-import { generate } from "../runtime/generate.ts";
+import { generate } from "../runtime/generation/generate.ts";
 import { importModel } from "../runtime/import/import-model.ts";
-import { lcg } from "../runtime/lcg.ts";
-import { readConfig } from "../runtime/run-folder.ts";
+import { lcg } from "../runtime/measure/lcg.ts";
+import { readConfig } from "../runtime/storage/run-folder.ts";
 import { openTokenizer } from "../runtime/tokenizer/codec.ts";
 import { type Part, readTokenizer, type TokenizerJson } from "../runtime/tokenizer/file.ts";
 import { exactPreTokenizer } from "../runtime/tokenizer/pre-tokenizer.ts";
 import { type SplitPoints, splitPointsOf, splitText } from "../runtime/tokenizer/split-points.ts";
-import { openTraining } from "../runtime/train.ts";
-import type { TrainOptions } from "../runtime/train-options.ts";
+import { openTraining } from "../runtime/training/train.ts";
+import type { TrainOptions } from "../runtime/training/train-options.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 import { last, losses, small } from "./training-runs.ts";
 

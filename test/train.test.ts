@@ -5,10 +5,8 @@ import { basename, dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
-import { datasetOf, readDataset } from "../runtime/data.ts";
-import { decodeTokens, generate, generateTokens } from "../runtime/generate.ts";
-import { type TrainSetup, type TrainStep, trainSteps } from "../runtime/loop.ts";
+import { decodeTokens, generate, generateTokens } from "../runtime/generation/generate.ts";
+import { checkpointSteps, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import {
   defaultRunFolder,
   type RunConfig,
@@ -16,12 +14,14 @@ import {
   readConfig,
   requireSame,
   writeConfig,
-} from "../runtime/run-folder.ts";
-import { writeSafetensors } from "../runtime/safetensors.ts";
+} from "../runtime/storage/run-folder.ts";
+import { writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { codecs } from "../runtime/tokens.ts";
-import { openTraining } from "../runtime/train.ts";
-import type { TrainOptions } from "../runtime/train-options.ts";
+import { datasetOf, readDataset } from "../runtime/training/data.ts";
+import { type TrainSetup, type TrainStep, trainSteps } from "../runtime/training/loop.ts";
+import { openTraining } from "../runtime/training/train.ts";
+import type { TrainOptions } from "../runtime/training/train-options.ts";
 import { singleWorker } from "../runtime/workers/workers.ts";
 import { rejectedProblem } from "./assert-problem.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";

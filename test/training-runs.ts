@@ -1,8 +1,8 @@
 // Helpers for tests of training runs.
 import assert from "node:assert/strict";
-import { type Checkpoint, newestCheckpoint } from "../runtime/checkpoint.ts";
-import { train } from "../runtime/train.ts";
-import type { TrainOptions } from "../runtime/train-options.ts";
+import { type Checkpoint, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
+import { train } from "../runtime/training/train.ts";
+import type { TrainOptions } from "../runtime/training/train-options.ts";
 
 /** The losses of all steps, or up to step `until`. */
 export async function losses(options: TrainOptions, until = Number.POSITIVE_INFINITY): Promise<number[]> {

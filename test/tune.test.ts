@@ -16,9 +16,9 @@ import {
 } from "../compiler/kernel/schedule.ts";
 import { clearSchedules, ScheduleCache } from "../runtime/cache/schedules.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
-import { type MeasureOptions, openMeasuredEntry } from "../runtime/measured-entry.ts";
+import { type MeasureOptions, openMeasuredEntry } from "../runtime/measure/measured-entry.ts";
+import { tune } from "../runtime/measure/tune.ts";
 import { bytesOfTensor } from "../runtime/tensor.ts";
-import { tune } from "../runtime/tune.ts";
 import { hasFeature } from "./host/machine.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 

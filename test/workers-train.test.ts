@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
+import { checkpointSteps, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import { numbers } from "../runtime/tensor.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { command, root as home, main } from "./command.ts";

@@ -15,11 +15,11 @@ import {
 } from "../../compiler/options.ts";
 import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
 import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "../../runtime/cuda/compile.ts";
-import { writeAtomic } from "../../runtime/files.ts";
 import { type Form, forms, printedProgram } from "../../runtime/forms.ts";
-import { entryRequest } from "../../runtime/measured-entry.ts";
+import { entryRequest } from "../../runtime/measure/measured-entry.ts";
+import { showLines } from "../../runtime/measure/show-lines.ts";
 import { readProgram } from "../../runtime/program.ts";
-import { showLines } from "../../runtime/show-lines.ts";
+import { writeAtomic } from "../../runtime/storage/files.ts";
 import { requireDivisibleBatch, requireExpertSharing } from "../../runtime/workers/train-distributed.ts";
 import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type SharedFlags } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";

@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { integerIn, requireTarget } from "../../compiler/options.ts";
-import { type Evaluation, evaluate } from "../../runtime/evaluate.ts";
+import { type Evaluation, evaluate } from "../../runtime/training/evaluate.ts";
 import { addShared, examples, flag, inputPath, json, type SharedFlags } from "../flags.ts";
 import {
   compileProgress,

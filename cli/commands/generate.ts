@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { integerIn, numberIn, requireTarget } from "../../compiler/options.ts";
-import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generate.ts";
+import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
 import { addShared, examples, flag, json, option, type SharedFlags } from "../flags.ts";
 import { compileProgress, printJson, warn, write } from "../output.ts";
 

@@ -1,9 +1,9 @@
 import { basename } from "node:path";
 import { Command } from "commander";
 import { target, tf32 } from "../../compiler/options.ts";
-import { writeUserFile } from "../../runtime/files.ts";
-import { kernelTable } from "../../runtime/kernel-times.ts";
-import { type Profile, profile } from "../../runtime/profile.ts";
+import { kernelTable } from "../../runtime/measure/kernel-times.ts";
+import { type Profile, profile } from "../../runtime/measure/profile.ts";
+import { writeUserFile } from "../../runtime/storage/files.ts";
 import { addMeasureFlags, examples, type MeasureFlags, option, out, type SharedFlags } from "../flags.ts";
 import { compileProgress, note, print, printJson } from "../output.ts";
 

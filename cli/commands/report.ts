@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { Command } from "commander";
-import { writeUserFile } from "../../runtime/files.ts";
 import { readRunLog } from "../../runtime/report/log.ts";
 import { reportPage } from "../../runtime/report/page.ts";
+import { writeUserFile } from "../../runtime/storage/files.ts";
 import { examples, json, out } from "../flags.ts";
 import { print, printJson } from "../output.ts";
 

@@ -1,10 +1,10 @@
 import { Command } from "commander";
 import { expertParallel, integerIn, requireTarget, room } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import { bigramHeldOutLoss } from "../../runtime/data.ts";
-import type { TrainStep } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
-import { openTraining, type Training } from "../../runtime/train.ts";
+import { bigramHeldOutLoss } from "../../runtime/training/data.ts";
+import type { TrainStep } from "../../runtime/training/loop.ts";
+import { openTraining, type Training } from "../../runtime/training/train.ts";
 import { OtherWorkerFailed, type Workers } from "../../runtime/workers/workers.ts";
 import { addShared, examples, flag, inputPath, json, option, out, type SharedFlags, text } from "../flags.ts";
 import { connectWorkers } from "../multi-process.ts";

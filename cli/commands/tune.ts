@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import type { TuningAxis } from "../../compiler/kernel/candidates.ts";
-import { type Tuned, type TuneOptions, tune } from "../../runtime/tune.ts";
+import { type Tuned, type TuneOptions, tune } from "../../runtime/measure/tune.ts";
 import { addMeasureFlags, examples, type MeasureFlags } from "../flags.ts";
 import { note, print, printJson, table } from "../output.ts";
 

@@ -7,7 +7,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
-import { makeFolder, sha256, writeFlushed } from "../files.ts";
+import { makeFolder, sha256, writeFlushed } from "../storage/files.ts";
 
 interface CacheStats {
   readonly folder: string;

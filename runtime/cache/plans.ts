@@ -5,7 +5,7 @@ import { packageFolder } from "../../compiler/assets.ts";
 import type { Loaded } from "../../compiler/check/index.ts";
 import type { BuildRequest } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
-import { sha256 } from "../files.ts";
+import { sha256 } from "../storage/files.ts";
 import { KernelCache } from "./kernels.ts";
 
 /**

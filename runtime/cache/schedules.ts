@@ -8,9 +8,9 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { hostHeader } from "../../compiler/emit/unit.ts";
 import { parseContractionKey } from "../../compiler/kernel/candidates.ts";
 import type { Schedule } from "../../compiler/kernel/schedule.ts";
-import { makeFolder, sha256, writeAtomic } from "../files.ts";
 import type { Toolchain } from "../host/toolchain.ts";
-import { parseJson } from "../json.ts";
+import { makeFolder, sha256, writeAtomic } from "../storage/files.ts";
+import { parseJson } from "../storage/json.ts";
 import { cacheFolder, untrustedReason } from "./kernels.ts";
 
 const size = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(2 ** 31 - 1));

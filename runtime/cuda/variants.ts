@@ -3,7 +3,7 @@
 import { hopperHeader } from "../../compiler/emit/unit.ts";
 import type { Plan, PlanKernel, Step, Variant } from "../../compiler/plan/plan.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
-import { debugLevel } from "../debug.ts";
+import { debugLevel } from "../measure/debug.ts";
 import type { CudaKernelSpec, CudaStep, Finding } from "../native.ts";
 import { nativeStep } from "../plan-executable.ts";
 import { compileKernels, type KernelCode, type Toolkit } from "./code.ts";

@@ -2,7 +2,7 @@
 import { hostHeader } from "../../compiler/emit/unit.ts";
 import { placedBytes } from "../../compiler/plan/place.ts";
 import type { Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
-import type { Limits } from "../kernel-times.ts";
+import type { Limits } from "../measure/kernel-times.ts";
 import type { StepTimes } from "../native.ts";
 import type { PlanExecutable } from "../plan-executable.ts";
 import { numbers, zeros } from "../tensor.ts";

@@ -8,9 +8,9 @@ import { type Family, families, familyOf, familyText, type Source } from "../../
 import { hostUnit } from "../../compiler/emit/unit.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import type { KernelCache } from "../cache/kernels.ts";
-import { sha256 } from "../files.ts";
 import { inParallel } from "../parallel.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
+import { sha256 } from "../storage/files.ts";
 import { runCompiler } from "./compiler.ts";
 import type { Toolchain } from "./toolchain.ts";
 

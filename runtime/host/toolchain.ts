@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { promisify } from "node:util";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { targetFlagText } from "../../compiler/flag-text.ts";
-import { sha256 } from "../files.ts";
+import { sha256 } from "../storage/files.ts";
 
 export interface Toolchain {
   /** The program and the arguments that `CXX` gives it (`CXX="ccache g++"`). */

@@ -3,9 +3,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { readLines } from "../files.ts";
-import { parseJson, showIssue } from "../json.ts";
-import { type RunConfig, readConfig } from "../run-folder.ts";
+import { readLines } from "../storage/files.ts";
+import { parseJson, showIssue } from "../storage/json.ts";
+import { type RunConfig, readConfig } from "../storage/run-folder.ts";
 
 const number = v.union([
   v.number(),

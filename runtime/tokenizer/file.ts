@@ -4,8 +4,8 @@ import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
-import { readBytes, sha256 } from "../files.ts";
-import { isJsonObject, requireJson, showIssue } from "../json.ts";
+import { readBytes, sha256 } from "../storage/files.ts";
+import { isJsonObject, requireJson, showIssue } from "../storage/json.ts";
 
 export const tokenizerName = "tokenizer.json";
 const configName = "tokenizer_config.json";

@@ -1,7 +1,7 @@
 // Chooses how text becomes tokens: bytes, token numbers, or a tokenizer.
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { writeAtomic } from "../files.ts";
+import { writeAtomic } from "../storage/files.ts";
 import { type Codec, codecs, withOpening } from "../tokens.ts";
 import { openTokenizer } from "./codec.ts";
 

@@ -4,13 +4,13 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { expertParallelFlagText, roomFlagText } from "../../compiler/flag-text.ts";
 import type { BuildRequest } from "../../compiler/pipeline.ts";
 import { fromTo } from "../../compiler/types/numbers.ts";
-import type { Checkpoint } from "../checkpoint.ts";
 import type { CommonOptions } from "../compile.ts";
 import type { Executable, Tensor } from "../executable.ts";
-import { sha256 } from "../files.ts";
-import { openRun } from "../open-run.ts";
-import type { LoadedParameters } from "../parameters.ts";
-import { namedOptions, type RunConfig } from "../run-folder.ts";
+import { openRun } from "../generation/open-run.ts";
+import type { Checkpoint } from "../storage/checkpoint.ts";
+import { sha256 } from "../storage/files.ts";
+import type { LoadedParameters } from "../storage/parameters.ts";
+import { namedOptions, type RunConfig } from "../storage/run-folder.ts";
 import { sampledHash } from "./sharded-executable.ts";
 import type { Workers } from "./workers.ts";
 

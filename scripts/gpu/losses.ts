@@ -5,8 +5,8 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { formatError, note, print } from "../../cli/output.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { table } from "../../runtime/table.ts";
-import type { TrainOptions } from "../../runtime/train-options.ts";
+import { table } from "../../runtime/measure/table.ts";
+import type { TrainOptions } from "../../runtime/training/train-options.ts";
 import { launchInfo } from "../../runtime/workers/mpi.ts";
 import { lossesOf } from "../../test/losses.ts";
 

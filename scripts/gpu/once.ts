@@ -4,7 +4,7 @@ import { argv } from "node:process";
 import { cudaCases } from "../../bench/cases.ts";
 import { Subject } from "../../bench/subject.ts";
 import { formatError, handleOutputErrors, note, print } from "../../cli/output.ts";
-import { kernelTable, kernelTimes, unknownLimits } from "../../runtime/kernel-times.ts";
+import { kernelTable, kernelTimes, unknownLimits } from "../../runtime/measure/kernel-times.ts";
 
 async function main(): Promise<void> {
   const chosen = cudaCases[Number(argv[2])];

@@ -5,7 +5,7 @@ import * as fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { env, execPath } from "node:process";
 import { print, showBytes } from "../../cli/output.ts";
-import { sha256 } from "../../runtime/files.ts";
+import { sha256 } from "../../runtime/storage/files.ts";
 import { parseCommandLine, usageError } from "../command-line.ts";
 import { folderOf, packagesFor } from "./packages.ts";
 

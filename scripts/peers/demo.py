@@ -36,7 +36,7 @@ def training_batch(data, rows, length, step):
 
 
 def held_out(model, data, rows, length):
-    """The mean loss over all bytes but the first, as in runtime/data.ts."""
+    """The mean loss over all bytes but the first, as in runtime/training/data.ts."""
     stream, last, nats = -(-(len(data) - 1) // rows), len(data) - 1, 0.0
     for start in range(0, stream, length):
         ends = [min((b + 1) * stream, last) for b in range(rows)]

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { env, execPath } from "node:process";
 import { setTimeout } from "node:timers/promises";
 import * as assert from "uvu/assert";
-import { checkpointSteps, readCheckpoint } from "../../runtime/checkpoint.ts";
+import { checkpointSteps, readCheckpoint } from "../../runtime/storage/checkpoint.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { Draw } from "./random-graph.ts";
 

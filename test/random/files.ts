@@ -4,13 +4,13 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
 import { set } from "../../compiler/options.ts";
-import { sha256 } from "../../runtime/files.ts";
-import { generate } from "../../runtime/generate.ts";
+import { generate } from "../../runtime/generation/generate.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
 import { readRunLog } from "../../runtime/report/log.ts";
 import { reportPage } from "../../runtime/report/page.ts";
 import { runEntry } from "../../runtime/run.ts";
-import { openTraining } from "../../runtime/train.ts";
+import { sha256 } from "../../runtime/storage/files.ts";
+import { openTraining } from "../../runtime/training/train.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { Draw } from "./random-graph.ts";
 

@@ -7,7 +7,7 @@ import type { Graph } from "../../compiler/graph/node.ts";
 import { printGraph } from "../../compiler/graph/print.ts";
 import { nodesOf, valuesOf } from "../../compiler/graph/walk.ts";
 import { tuningAxes } from "../../compiler/kernel/candidates.ts";
-import { tune } from "../../runtime/tune.ts";
+import { tune } from "../../runtime/measure/tune.ts";
 import { storesOf } from "../graphs.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { checkCommands, checkKilled } from "./commands.ts";

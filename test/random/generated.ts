@@ -2,10 +2,10 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
-import { type GenerateRequest, generateBatch } from "../../runtime/batch.ts";
 import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
 import type { Executable } from "../../runtime/executable.ts";
-import { generateEntries } from "../../runtime/generate-entries.ts";
+import { type GenerateRequest, generateBatch } from "../../runtime/generation/batch.ts";
+import { generateEntries } from "../../runtime/generation/generate-entries.ts";
 import { readProgram } from "../../runtime/program.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { randomDecoder } from "./decoders.ts";

@@ -1,6 +1,6 @@
 // Damages programs at random; the same seed gives the same damage.
 import { lexer } from "../../grammar/tokens.ts";
-import { lcg } from "../../runtime/lcg.ts";
+import { lcg } from "../../runtime/measure/lcg.ts";
 
 type Mutation = (text: string, below: (n: number) => number) => string;
 /** The start and end of a random token. */

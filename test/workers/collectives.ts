@@ -18,7 +18,7 @@ import type { Outcome, Tensor } from "../../runtime/executable.ts";
 import { panelWidth } from "../../runtime/host/backend.ts";
 import { type HostOptions, hostExecutable } from "../../runtime/host/executable.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
-import { kernelTimes, unknownLimits } from "../../runtime/kernel-times.ts";
+import { kernelTimes, unknownLimits } from "../../runtime/measure/kernel-times.ts";
 import type { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers, numbers } from "../../runtime/tensor.ts";
 import { mpiWorkers } from "../../runtime/workers/mpi.ts";

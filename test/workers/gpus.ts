@@ -14,7 +14,7 @@ import { type } from "../../compiler/types/type.ts";
 import { cudaDriver } from "../../runtime/cuda/driver.ts";
 import { type CudaOptions, loadOnDevice } from "../../runtime/cuda/executable.ts";
 import { localDevice } from "../../runtime/cuda/local-device.ts";
-import { kernelTimes, unknownLimits } from "../../runtime/kernel-times.ts";
+import { kernelTimes, unknownLimits } from "../../runtime/measure/kernel-times.ts";
 import { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers } from "../../runtime/tensor.ts";
 import { workers } from "../../runtime/workers/workers.ts";

@@ -18,8 +18,8 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { StringDecoder } from "node:string_decoder";
-import { Problem } from "../compiler/diagnostic.ts";
-import { hasErrorCode, withFileErrors } from "../compiler/file-errors.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
 
 export const readText = (path: string): string => withFileErrors(path, "read", () => readFileSync(path, "utf8"));
 

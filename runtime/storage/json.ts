@@ -1,6 +1,6 @@
 // JSON of files. What is malformed is a Problem that names the file.
 import * as v from "valibot";
-import { Problem } from "../compiler/diagnostic.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
 import { readText } from "./files.ts";
 
 type JsonObject = Record<string, unknown>;

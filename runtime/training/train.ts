@@ -1,23 +1,20 @@
 // Training as `moec train` does it: reads the data, compiles the model, opens the run's folder and runs the loop.
-import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
-import { Problem } from "../compiler/diagnostic.ts";
-import { requireValid } from "../compiler/pipeline.ts";
-import type { Bytes } from "../compiler/plan/plan.ts";
-import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
-import { type Compiled, type CompileRequest, compileOnWorkers, compileProgram } from "./compile.ts";
-import { type Dataset, entropies, opening, readDataset, requireEnough, requireKnown } from "./data.ts";
-import { type Executable, storeOfInput } from "./executable.ts";
-import { decodeTokens, type GenerateOptions, generateTokens } from "./generate.ts";
-import { contextOf, generateEntries, tokensLeft } from "./generate-entries.ts";
-import { lockFolder } from "./lock.ts";
-import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
-import { type LoadedParameters, loadParameters, readParameters } from "./parameters.ts";
-import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readProgram } from "./program.ts";
-import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "./run-folder.ts";
-import { count } from "./tensor.ts";
-import { copyTokenizerFiles, selectCodec } from "./tokenizer/select-codec.ts";
-import { configIn, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
-import { shardingSummary } from "./workers/sharded-executable.ts";
+import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { requireValid } from "../../compiler/pipeline.ts";
+import type { Bytes } from "../../compiler/plan/plan.ts";
+import { type Compiled, type CompileRequest, compileOnWorkers, compileProgram } from "../compile.ts";
+import { type Executable, storeOfInput } from "../executable.ts";
+import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
+import { contextOf, generateEntries, tokensLeft } from "../generation/generate-entries.ts";
+import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
+import { type Checkpoint, checkpointSteps, newestCheckpoint } from "../storage/checkpoint.ts";
+import { lockFolder } from "../storage/lock.ts";
+import { type LoadedParameters, loadParameters, readParameters } from "../storage/parameters.ts";
+import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
+import { count } from "../tensor.ts";
+import { copyTokenizerFiles, selectCodec } from "../tokenizer/select-codec.ts";
+import { shardingSummary } from "../workers/sharded-executable.ts";
 import {
   reportingFailure,
   requireDivisibleBatch,
@@ -26,8 +23,11 @@ import {
   requireEqualSharing,
   requireFiles,
   sampleSaved,
-} from "./workers/train-distributed.ts";
-import { type Workers, workers } from "./workers/workers.ts";
+} from "../workers/train-distributed.ts";
+import { type Workers, workers } from "../workers/workers.ts";
+import { type Dataset, entropies, opening, readDataset, requireEnough, requireKnown } from "./data.ts";
+import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
+import { configIn, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
 
 type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
 /** The first line of a run's log. `bigram` and `unigram`: the `entropies` of the data's bytes; absent of token numbers. */

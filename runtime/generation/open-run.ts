@@ -1,10 +1,14 @@
 // Opens a trained or imported model: its newest checkpoint and its tokenizer; and, to generate text, compiles its `generate`.
 import { join } from "node:path";
-import { Problem } from "../compiler/diagnostic.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { type CommonOptions, type CompileReport, compileProgram } from "../compile.ts";
+import { type Executable, storeOfInput } from "../executable.ts";
+import { findEntry, readProgram } from "../program.ts";
+import { type Checkpoint, loadStores, newestCheckpoint } from "../storage/checkpoint.ts";
+import { type RunConfig, readConfig } from "../storage/run-folder.ts";
+import { selectCodec } from "../tokenizer/select-codec.ts";
+import { type Codec, requireInVocabulary } from "../tokens.ts";
 import type { GenerateRequest } from "./batch.ts";
-import { type Checkpoint, loadStores, newestCheckpoint } from "./checkpoint.ts";
-import { type CommonOptions, type CompileReport, compileProgram } from "./compile.ts";
-import { type Executable, storeOfInput } from "./executable.ts";
 import {
   contextOf,
   generateEntries,
@@ -14,10 +18,6 @@ import {
   samplingInputs,
   tokensLeft,
 } from "./generate-entries.ts";
-import { findEntry, readProgram } from "./program.ts";
-import { type RunConfig, readConfig } from "./run-folder.ts";
-import { selectCodec } from "./tokenizer/select-codec.ts";
-import { type Codec, requireInVocabulary } from "./tokens.ts";
 
 interface FolderOptions {
   /** The folder of a training run, or of an imported model. */

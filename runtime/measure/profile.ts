@@ -1,10 +1,10 @@
 // `moec profile`: measures where an entry's time goes, as a table and as a trace that Chrome and Perfetto open.
-import type { PassEvent } from "../compiler/pass.ts";
-import type { PlanKernel } from "../compiler/plan/plan.ts";
-import { measureLimits } from "./host/ceiling.ts";
+import type { PassEvent } from "../../compiler/pass.ts";
+import type { PlanKernel } from "../../compiler/plan/plan.ts";
+import { measureLimits } from "../host/ceiling.ts";
+import type { StepTimes } from "../native.ts";
 import { type KernelTime, kernelTimes, type Limits, unknownLimits } from "./kernel-times.ts";
 import { type MeasuredEntry, type MeasureOptions, openMeasuredEntry } from "./measured-entry.ts";
-import type { StepTimes } from "./native.ts";
 
 interface ProfileOptions extends Omit<MeasureOptions, "after"> {
   /** How many runs are measured, after one warm-up run. Default: 5. */

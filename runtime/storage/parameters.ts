@@ -1,9 +1,9 @@
 // Reads what `--params` names: parameters and states from a safetensors file, a run's folder, or a folder that transformers wrote.
-import { Problem } from "../compiler/diagnostic.ts";
-import type { Sizes } from "../compiler/pipeline.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import type { Sizes } from "../../compiler/pipeline.ts";
+import type { Executable, Tensor } from "../executable.ts";
+import { isTransformersFolder, openTransformers, transformersTensors } from "../import/weights.ts";
 import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
-import type { Executable, Tensor } from "./executable.ts";
-import { isTransformersFolder, openTransformers, transformersTensors } from "./import/weights.ts";
 import { NamedTensors, namesHelp, splitStacked } from "./names.ts";
 import { readConfig } from "./run-folder.ts";
 import { readSafetensors } from "./safetensors.ts";

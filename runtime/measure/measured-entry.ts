@@ -1,18 +1,18 @@
 // Prepares an entry for measuring (`moec profile`, `moec tune`): compiles it, runs `init`, and makes up inputs.
-import type { Loaded } from "../compiler/check/index.ts";
-import { Bug, Problem } from "../compiler/diagnostic.ts";
-import { isRuntimeInput } from "../compiler/graph/node.ts";
-import type { Schedule } from "../compiler/kernel/schedule.ts";
-import type { Entry, Plan } from "../compiler/plan/plan.ts";
-import { type CommonOptions, type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
+import type { Loaded } from "../../compiler/check/index.ts";
+import { Bug, Problem } from "../../compiler/diagnostic.ts";
+import { isRuntimeInput } from "../../compiler/graph/node.ts";
+import type { Schedule } from "../../compiler/kernel/schedule.ts";
+import type { Entry, Plan } from "../../compiler/plan/plan.ts";
+import { type CommonOptions, type Compiled, type CompileRequest, compileProgram } from "../compile.ts";
+import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "../executable.ts";
+import { cores } from "../machine.ts";
+import type { StepTimes } from "../native.ts";
+import { findEntry, hasMethod, readProgram } from "../program.ts";
+import { count, fromNumbers } from "../tensor.ts";
+import { takesText, trainingRequest } from "../training/train.ts";
 import { inSeconds, type Watch } from "./debug.ts";
-import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "./executable.ts";
 import { lcg } from "./lcg.ts";
-import { cores } from "./machine.ts";
-import type { StepTimes } from "./native.ts";
-import { findEntry, hasMethod, readProgram } from "./program.ts";
-import { count, fromNumbers } from "./tensor.ts";
-import { takesText, trainingRequest } from "./train.ts";
 
 export interface EntryOptions {
   /** `Declaration`, `Declaration.method` or a function. Default: `train` of the file's only model, or else its `forward`. */

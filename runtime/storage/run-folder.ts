@@ -3,11 +3,11 @@
 import { appendFileSync, existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import * as v from "valibot";
-import { compilerVersion } from "../compiler/assets.ts";
-import { Problem } from "../compiler/diagnostic.ts";
-import { withFileErrors } from "../compiler/file-errors.ts";
-import { pluralize } from "../compiler/pluralize.ts";
-import { precisions } from "../compiler/types/dtype.ts";
+import { compilerVersion } from "../../compiler/assets.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
+import { precisions } from "../../compiler/types/dtype.ts";
 import { checkpointSteps, formatVersion } from "./checkpoint.ts";
 import { makeFolder, readLines, readText, writeAtomic } from "./files.ts";
 import { requireJson, showIssue } from "./json.ts";

@@ -1,21 +1,21 @@
 // `moec tune`: measures schedules for a program's contractions and keeps the fastest. In each run of the whole entry every contraction tries one
 // candidate, so each is timed in its real surroundings, with the caches as its neighbours leave them.
 import { createHash } from "node:crypto";
-import { Bug, Problem } from "../compiler/diagnostic.ts";
+import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import {
   tuningAxes as allAxes,
   candidatesOn,
   parseContractionKey,
   type TuningAxis,
-} from "../compiler/kernel/candidates.ts";
-import type { Contraction, Schedule } from "../compiler/kernel/schedule.ts";
-import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
-import { panelWidth } from "./host/backend.ts";
-import { toolchain } from "./host/toolchain.ts";
-import { cores } from "./machine.ts";
+} from "../../compiler/kernel/candidates.ts";
+import type { Contraction, Schedule } from "../../compiler/kernel/schedule.ts";
+import { ScheduleCache, type Schedules } from "../cache/schedules.ts";
+import { panelWidth } from "../host/backend.ts";
+import { toolchain } from "../host/toolchain.ts";
+import { cores } from "../machine.ts";
+import type { StepTimes } from "../native.ts";
+import { bytesOfTensor } from "../tensor.ts";
 import { type MeasuredEntry, type MeasureOptions, openMeasuredEntry } from "./measured-entry.ts";
-import type { StepTimes } from "./native.ts";
-import { bytesOfTensor } from "./tensor.ts";
 
 export interface TuneOptions extends Omit<MeasureOptions, "after" | "schedules" | "target" | "tf32"> {
   /** Runs of each candidate, of which the fastest counts. Default: 5. */

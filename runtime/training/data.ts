@@ -1,9 +1,9 @@
 // Training data: text as bytes or token numbers, split into training and held-out parts, and cut into streams and batches.
-import { Problem } from "../compiler/diagnostic.ts";
-import { pluralize } from "../compiler/pluralize.ts";
-import type { Tensor } from "./executable.ts";
-import { readBytes, requireBufferSize, sha256 } from "./files.ts";
-import { fromNumbers } from "./tensor.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
+import type { Tensor } from "../executable.ts";
+import { readBytes, requireBufferSize, sha256 } from "../storage/files.ts";
+import { fromNumbers } from "../tensor.ts";
 import {
   type Codec,
   codecs,
@@ -12,7 +12,7 @@ import {
   requireVocabulary,
   type Tokens,
   withOpening,
-} from "./tokens.ts";
+} from "../tokens.ts";
 
 /** Data of one run. `training` is the first 95% of `all`, `heldOut` the rest. `bytes` (size) and `hash` (SHA-256) are those of the files. */
 export interface Dataset {

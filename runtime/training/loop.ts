@@ -1,16 +1,16 @@
 // The training loop: takes batches from the data, runs steps, logs and saves. A run that was stopped and resumed has the same bits as one that was
 // not.
-import { Problem } from "../compiler/diagnostic.ts";
-import { updateEntryName } from "../compiler/transform/accumulate.ts";
-import { type Checkpoint, joinSave, loadStores, savedTensors, writeCheckpoint } from "./checkpoint.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { updateEntryName } from "../../compiler/transform/accumulate.ts";
+import type { Executable, Outcome, RunContext, Tensor } from "../executable.ts";
+import { type Checkpoint, joinSave, loadStores, savedTensors, writeCheckpoint } from "../storage/checkpoint.ts";
+import { splitStacked } from "../storage/names.ts";
+import { type LoadedParameters, loadParameters } from "../storage/parameters.ts";
+import { type RunConfig, RunLog } from "../storage/run-folder.ts";
+import { toNested } from "../tensor.ts";
+import type { Workers } from "../workers/workers.ts";
 import { type Batch, type Dataset, evaluationBatches, requireEnough, streamPosition, trainingBatch } from "./data.ts";
-import type { Executable, Outcome, RunContext, Tensor } from "./executable.ts";
 import { MeanLosses, type StepMeans, stepMeans } from "./means.ts";
-import { splitStacked } from "./names.ts";
-import { type LoadedParameters, loadParameters } from "./parameters.ts";
-import { type RunConfig, RunLog } from "./run-folder.ts";
-import { toNested } from "./tensor.ts";
-import type { Workers } from "./workers/workers.ts";
 
 /** A finished training step. Losses by name, summed over layers; metrics by path. Times are in seconds since this process began to train. */
 export interface TrainStep {

@@ -1,16 +1,16 @@
 // The options of a training run: those that the caller gives, and, resuming, those that the run was begun with.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type EntrySignature, findModel, type Loaded } from "../compiler/check/index.ts";
-import { Problem } from "../compiler/diagnostic.ts";
-import { modelFlagText } from "../compiler/flag-text.ts";
-import { checkpointSteps } from "./checkpoint.ts";
-import type { CommonOptions } from "./compile.ts";
+import { type EntrySignature, findModel, type Loaded } from "../../compiler/check/index.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { modelFlagText } from "../../compiler/flag-text.ts";
+import type { CommonOptions } from "../compile.ts";
+import { hasHeader, headerDefault, headerSizes } from "../program.ts";
+import { checkpointSteps } from "../storage/checkpoint.ts";
+import { sizesFromConfig } from "../storage/parameters.ts";
+import { type RunConfig, readConfig, requireSame } from "../storage/run-folder.ts";
+import type { Progress } from "../tokens.ts";
 import type { Dataset } from "./data.ts";
-import { sizesFromConfig } from "./parameters.ts";
-import { hasHeader, headerDefault, headerSizes } from "./program.ts";
-import { type RunConfig, readConfig, requireSame } from "./run-folder.ts";
-import type { Progress } from "./tokens.ts";
 
 /** Options that are left out come from the run's config.json when resuming, else they have the defaults given here. */
 export interface TrainOptions extends CommonOptions {

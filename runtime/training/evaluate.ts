@@ -1,15 +1,15 @@
 // Evaluates a trained or imported model on a text, all of it, as `moec evaluate` does.
 import { join } from "node:path";
-import { Problem } from "../compiler/diagnostic.ts";
-import { pluralize } from "../compiler/pluralize.ts";
-import { type CommonOptions, compileProgram } from "./compile.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
+import { type CommonOptions, compileProgram } from "../compile.ts";
+import { storeOfInput } from "../executable.ts";
+import { loadRun, openFolder } from "../generation/open-run.ts";
+import { findEntry, readProgram } from "../program.ts";
+import type { Codec, Progress } from "../tokens.ts";
 import { evaluationBatches, readDataset, requireKnown } from "./data.ts";
-import { storeOfInput } from "./executable.ts";
 import { runBatch, yieldToEvents } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
-import { loadRun, openFolder } from "./open-run.ts";
-import { findEntry, readProgram } from "./program.ts";
-import type { Codec, Progress } from "./tokens.ts";
 import { type Measure, measureOf, trainingRequest } from "./train.ts";
 
 export interface EvaluateOptions extends CommonOptions {

@@ -1,11 +1,11 @@
 // How a model's method `generate` is compiled to generate text, and how many tokens fit its context.
 
-import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
-import { Problem } from "../compiler/diagnostic.ts";
-import { tokensFlagText, topKFlagText, topPFlagText } from "../compiler/flag-text.ts";
-import { pluralize } from "../compiler/pluralize.ts";
-import type { EntryRequest } from "./compile.ts";
-import { findEntry, hasMethod, headerDefault } from "./program.ts";
+import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { tokensFlagText, topKFlagText, topPFlagText } from "../../compiler/flag-text.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
+import type { EntryRequest } from "../compile.ts";
+import { findEntry, hasMethod, headerDefault } from "../program.ts";
 
 /** The longest T that `generate` is compiled for: prompts are read in chunks of this many tokens. */
 const chunkLength = 64;

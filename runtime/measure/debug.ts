@@ -1,13 +1,13 @@
 // What MOEC_DEBUG prints on stderr. Each level includes those below: 1 passes and their times, 2 times and rates of each kernel in the last run of
 // each entry, 3 schedules, 4 generated source, 5 every form after every pass, 6 every use of a rewrite rule.
-import { Problem } from "../compiler/diagnostic.ts";
-import { readableKernel } from "../compiler/emit/unit.ts";
-import type { Observer, PassEvent } from "../compiler/pass.ts";
-import type { Entry, Plan, PlanKernel } from "../compiler/plan/plan.ts";
-import { measureLimits } from "./host/ceiling.ts";
-import type { HostOptions } from "./host/executable.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { readableKernel } from "../../compiler/emit/unit.ts";
+import type { Observer, PassEvent } from "../../compiler/pass.ts";
+import type { Entry, Plan, PlanKernel } from "../../compiler/plan/plan.ts";
+import { measureLimits } from "../host/ceiling.ts";
+import type { HostOptions } from "../host/executable.ts";
+import type { StepTimes } from "../native.ts";
 import { kernelTable, kernelTimes, unknownLimits } from "./kernel-times.ts";
-import type { StepTimes } from "./native.ts";
 
 export const debugLevel = (environment: Readonly<Record<string, string | undefined>> = process.env): number =>
   Number(environment["MOEC_DEBUG"] ?? 0) || 0;

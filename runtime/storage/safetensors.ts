@@ -2,14 +2,14 @@
 // https://huggingface.co/docs/safetensors: little-endian, row-major, offsets from the end of the header.
 
 import { closeSync, fstatSync, openSync } from "node:fs";
-import { Problem } from "../compiler/diagnostic.ts";
-import { withFileErrors } from "../compiler/file-errors.ts";
-import { pluralize } from "../compiler/pluralize.ts";
-import { bytesOf, type DType } from "../compiler/types/dtype.ts";
-import type { Tensor } from "./executable.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
+import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
+import type { Tensor } from "../executable.ts";
+import { bytesOfTensor, count, fromBytes, fromNumbers, requireElements, showShape } from "../tensor.ts";
 import { readAt, writeUserFile } from "./files.ts";
 import { isJsonObject } from "./json.ts";
-import { bytesOfTensor, count, fromBytes, fromNumbers, requireElements, showShape } from "./tensor.ts";
 
 /** The limit of the format's own reader, in bytes. */
 const headerLimit = 100_000_000;

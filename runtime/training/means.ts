@@ -1,7 +1,7 @@
 // Means over batches: of what a training step's batches gave, and of losses over a text.
-import { Problem } from "../compiler/diagnostic.ts";
-import type { Outcome, Tensor } from "./executable.ts";
-import { convert, zeros } from "./tensor.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import type { Outcome, Tensor } from "../executable.ts";
+import { convert, zeros } from "../tensor.ts";
 
 export type StepMeans = Pick<Outcome, "losses" | "metrics">;
 /** The mean outcome of a step's batches. A loss that is not finite is a Problem, because training cannot recover from it. */

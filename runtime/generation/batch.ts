@@ -1,10 +1,10 @@
 // Generates several sequences at once, one in each row of a batch: prompts are read in chunks, each new token is fed back, and a row whose sequence
 // has ended is given to the next one.
-import { Bug } from "../compiler/diagnostic.ts";
-import type { DType } from "../compiler/types/dtype.ts";
-import { type Executable, repeatOrRun, storeOfInput, type Tensor } from "./executable.ts";
-import { yieldToEvents } from "./loop.ts";
-import { fromNumbers } from "./tensor.ts";
+import { Bug } from "../../compiler/diagnostic.ts";
+import type { DType } from "../../compiler/types/dtype.ts";
+import { type Executable, repeatOrRun, storeOfInput, type Tensor } from "../executable.ts";
+import { fromNumbers } from "../tensor.ts";
+import { yieldToEvents } from "../training/loop.ts";
 
 /** A sequence to generate. */
 export interface GenerateRequest {

@@ -2,8 +2,8 @@
 import { constants, copyFileSync, linkSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { Problem } from "../compiler/diagnostic.ts";
-import { hasErrorCode, withFileErrors } from "../compiler/file-errors.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
 import { makeFolder } from "./files.ts";
 
 /**

@@ -1,10 +1,10 @@
 // Names of stores and of tensors in files. A store may hold all copies of an array of layers (`experts.*.up.weight`, with a leading axis for each
 // `*`); in files each copy has its own name (`experts.3.up.weight`). Reading also accepts stacked tensors, whose names leave out numbers that are
 // leading axes instead.
-import { Problem } from "../compiler/diagnostic.ts";
-import { sizeFlagText } from "../compiler/flag-text.ts";
-import type { StoreInfo, Tensor } from "./executable.ts";
-import { convert, count, part, sameShape, showShape, stacked } from "./tensor.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { sizeFlagText } from "../../compiler/flag-text.ts";
+import type { StoreInfo, Tensor } from "../executable.ts";
+import { convert, count, part, sameShape, showShape, stacked } from "../tensor.ts";
 
 type Named = Pick<StoreInfo, "name" | "dtype" | "shape" | "stack">;
 

@@ -4,16 +4,16 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
-import { compilerVersion } from "../compiler/assets.ts";
-import { Problem } from "../compiler/diagnostic.ts";
-import { withFileErrors } from "../compiler/file-errors.ts";
-import { pluralize } from "../compiler/pluralize.ts";
-import type { Executable, StoreInfo, Tensor } from "./executable.ts";
+import { compilerVersion } from "../../compiler/assets.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
+import type { Executable, StoreInfo, Tensor } from "../executable.ts";
+import { firstNonFinite } from "../tensor.ts";
 import { makeFolder, readText, sha256, sha256OfFile, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
 import { requireJson } from "./json.ts";
 import { NamedTensors, splitStacked } from "./names.ts";
 import { readSafetensors, safetensorsChunks } from "./safetensors.ts";
-import { firstNonFinite } from "./tensor.ts";
 
 /** To be raised when readers of the older format cannot read the newer one. */
 export const formatVersion = 1;

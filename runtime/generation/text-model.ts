@@ -1,13 +1,13 @@
 // A trained model in a user's own TypeScript: opened once, then asked for texts at any time, which are generated together in the rows of one batch.
 import { ReadableStream, type ReadableStreamDefaultController } from "node:stream/web";
-import { Problem } from "../compiler/diagnostic.ts";
-import { describeValue } from "../compiler/flag-text.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { describeValue } from "../../compiler/flag-text.ts";
+import type { CompileReport } from "../compile.ts";
+import type { TargetOptions } from "../embed.ts";
+import { requireOptions } from "../options.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
-import type { CompileReport } from "./compile.ts";
-import type { TargetOptions } from "./embed.ts";
 import { decodeTokens } from "./generate.ts";
 import { type OpenRun, openRun, requestOf, type TextOptions } from "./open-run.ts";
-import { requireOptions } from "./options.ts";
 
 /** Options of `openModel`. Defaults: the sizes and precision of the training. `seed` is that of the sampling. */
 export interface OpenOptions extends Omit<TargetOptions, "sizes"> {

@@ -1,9 +1,10 @@
 // Generates text with a trained model: encodes prompts, runs `generateBatch`, decodes tokens.
+
+import type { Executable } from "../executable.ts";
+import type { Codec, Decoder } from "../tokens.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
-import type { Executable } from "./executable.ts";
 import { requireContext } from "./generate-entries.ts";
 import { type OpenRunOptions, openRun, requestOf, samplingOf, type TextOptions } from "./open-run.ts";
-import type { Codec, Decoder } from "./tokens.ts";
 
 export interface GenerateOptions {
   /** At least one token. */

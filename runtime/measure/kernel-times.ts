@@ -1,6 +1,6 @@
 // Turns the measured times of an entry's steps into rates, shares of the machine's ceilings, and a table.
-import type { Entry, Phase, Plan, Step } from "../compiler/plan/plan.ts";
-import { pluralize } from "../compiler/pluralize.ts";
+import type { Entry, Phase, Plan, Step } from "../../compiler/plan/plan.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
 import { showLines } from "./show-lines.ts";
 import { table } from "./table.ts";
 
