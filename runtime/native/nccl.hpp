@@ -2,7 +2,7 @@
 #pragma once
 #include <memory>
 
-#include "cuda_stream.hpp"
+#include "cuda/stream.hpp"
 #include "mpi.hpp"
 
 namespace moec::cuda {

@@ -2,7 +2,7 @@
 #pragma once
 #include <napi.h>
 
-#include "cuda_program.hpp"
+#include "cuda/program.hpp"
 #include "program.hpp"
 
 namespace moec {

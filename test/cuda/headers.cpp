@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <type_traits>
 
-#include "../../runtime/native/cuda_driver.hpp"
+#include "../../runtime/native/cuda/driver.hpp"
 
 using namespace moec::cuda;
 

@@ -1,6 +1,6 @@
 // Decides whether a kernel's variant computes the same: runs both on the same memory, in a real run of an entry, and compares their results.
 #pragma once
-#include "cuda_stream.hpp"
+#include "stream.hpp"
 
 namespace moec::cuda {
 

@@ -1,4 +1,4 @@
-#include "cuda_trial.hpp"
+#include "trial.hpp"
 
 #include <algorithm>
 #include <chrono>

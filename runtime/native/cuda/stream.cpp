@@ -1,4 +1,4 @@
-#include "cuda_stream.hpp"
+#include "stream.hpp"
 
 #include <algorithm>
 #include <chrono>

@@ -1,4 +1,4 @@
-#include "cuda_agreement.hpp"
+#include "agreement.hpp"
 
 #include <algorithm>
 

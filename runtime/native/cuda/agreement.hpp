@@ -1,7 +1,7 @@
 // Makes all workers decide alike which variants to use: otherwise sums would be rounded differently, and replicated values would drift apart.
 #pragma once
-#include "cuda_trial.hpp"
-#include "mpi.hpp"
+#include "trial.hpp"
+#include "../mpi.hpp"
 
 namespace moec::cuda {
 

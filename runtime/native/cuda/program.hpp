@@ -2,8 +2,8 @@
 #pragma once
 #include <optional>
 
-#include "cuda_agreement.hpp"
-#include "cuda_collective.hpp"
+#include "agreement.hpp"
+#include "collective.hpp"
 
 namespace moec::cuda {
 

@@ -1,4 +1,4 @@
-#include "cuda_program.hpp"
+#include "program.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "shared_library.hpp"
+#include "../shared_library.hpp"
 
 namespace moec::cuda {
 

@@ -1,7 +1,7 @@
 // The collectives of a plan on GPUs, over NCCL. compiler/ops/collectives.ts defines what each computes.
 #pragma once
-#include "moves.hpp"
-#include "nccl.hpp"
+#include "../moves.hpp"
+#include "../nccl.hpp"
 
 namespace moec::cuda {
 

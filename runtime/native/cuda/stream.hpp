@@ -3,8 +3,8 @@
 #include <functional>
 #include <utility>
 
-#include "cuda_driver.hpp"
-#include "layout.hpp"
+#include "driver.hpp"
+#include "../layout.hpp"
 
 namespace moec::cuda {
 

@@ -1,4 +1,4 @@
-#include "cuda_collective.hpp"
+#include "collective.hpp"
 
 namespace moec::cuda {
 
