@@ -202,7 +202,8 @@ def uniform(g, *shape):
 
 
 def gumbel(g, *shape):
-    return -torch.log(-torch.log(torch.rand(*shape, generator=g)))
+    # In f64: PyTorch's log of f32 is rounded by the instruction set.
+    return -torch.log(-torch.log(torch.rand(*shape, generator=g).double())).float()
 
 
 def jitter(g, *shape):
