@@ -1,12 +1,13 @@
 // Where kernels begin and end, in a time that goes with the length of the graph.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { load } from "../compiler/check/index.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { type Graph, unstackedStore, type Value } from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silentObserver } from "../compiler/pass.ts";
-import { toPlan } from "../compiler/pipeline.ts";
+import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { fuse } from "../compiler/transform/fuse.ts";
 import { type } from "../compiler/types/type.ts";
 
@@ -89,5 +90,33 @@ test("turning 40 times is planned, though 2 to their number ways lead to an elem
   const stores = [unstackedStore("h", "state", type("f32", [97]))];
   const graph: Graph = { name: "turned", results: [{ role: "output", name: "0", value: x }] };
   assert.ok(toPlan({ stores, graphs: [graph] }, silentObserver()).kernels.length > 0);
+});
+const scheduled = load({
+  name: "scheduled.moe",
+  text: `
+    import { AdamW } from "std/optim"
+    import { warmup_cosine } from "std/schedule"
+    model Scheduled(D = 8, Steps = 10) {
+      param w: float[D, D] = 0.1
+      param b: float[D] = 0
+      train(x: f32[B, D]) {
+        let keep = minimum(1, step / Steps)
+        loss fit = mean((keep * sigmoid(keep * (x @ w)) + b - x) ** 2)
+        optimize b with AdamW(lr: warmup_cosine(0.01, 2, Steps), decay: 0)
+        optimize with AdamW(lr: warmup_cosine(0.02, 2, Steps))
+      }
+    }`,
+});
+function trainKernels(Steps: number): string[] {
+  const request = {
+    sizes: { Steps },
+    precision: "f32",
+    entries: [{ method: "train", name: "train", sizes: { B: 4 } }],
+  } as const;
+  return toPlan(toGraphs(scheduled, request, silentObserver()), silentObserver()).kernels.map((k) => k.name);
+}
+test("another number of steps compiles two kernels again: of the forward's and the optimizer's numbers that follow from the step alone", () => {
+  const known = trainKernels(10);
+  assert.is(trainKernels(20).filter((name) => !known.includes(name)).length, 2);
 });
 test.run();

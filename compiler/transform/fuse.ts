@@ -9,7 +9,7 @@ import { nth } from "../ops/common.ts";
 import { count, dims } from "../types/type.ts";
 import { type AccessPattern, argPattern, isPrefix } from "./access-pattern.ts";
 import { type FusionCandidate, type MergeOptions, merge } from "./merge.ts";
-import { isAnchor, isFree, isRowFold, isRowReduction, type Region, rowMoves } from "./region.ts";
+import { isAnchor, isFree, isRowFold, isRowReduction, type Region, rowMoves, scalarsOfStep } from "./region.ts";
 
 /** For each root (a value that a kernel computes), at which patterns that kernel reads some value. */
 type Accesses = Map<Value, AccessPattern[]>;
@@ -74,6 +74,7 @@ class Fusion {
   private readonly chainAbove = new Map<Value, number>();
   private readonly forward: ReadonlySet<Node>;
   private readonly readers: ReadonlyMap<Value, readonly Node[]>;
+  private readonly ofStep: ReadonlySet<Node>;
   private readonly accesses = new Map<Value, Accesses>();
   /** For each value, by root: the different chains of views and gathers by which the kernel reads it for one of its elements, each computed anew. */
   private readonly accessPaths = new Map<Value, Map<Value, ReadonlySet<string>>>();
@@ -86,6 +87,7 @@ class Fusion {
     this.stored = new Set(valuesOf(graph));
     this.forward = forwardNodes(graph);
     this.readers = readersOf(nodes);
+    this.ofStep = scalarsOfStep(nodes);
     for (const node of nodes) this.costs.set(node, this.costOf(node));
     for (const node of nodes.filter(({ op }) => op.name === "after"))
       for (const v of [...node.results, ...node.args.slice(1)]) this.stored.add(v);
@@ -208,6 +210,7 @@ class Fusion {
     const { node } = v;
     const accesses = this.accessesOf(v);
     if (!this.forward.has(node) || isAnchor(node) || isRowFold(node) || this.cost(node) > 2 * minSaving) return false;
+    if (this.ofStep.has(node)) return false;
     const late = [...accesses].filter(([root]) => this.isBackward(root));
     if (late.length === 0 || this.isBackwardOperand(v) || this.readOften(v, late)) return false;
     if (
@@ -255,6 +258,8 @@ class Fusion {
     const { node } = v;
     if (isRowReduction(node)) return !this.foldsInside(v, accesses);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
+    // constants of a schedule would be constants of all kernels of the optimizer, to compile again for another number of steps
+    if (this.ofStep.has(node)) return [...accesses.keys()].some((root) => !this.ofStep.has(root.node));
     const cost = this.cost(node);
     if (cost > maxRecomputeCost || this.hasTooManyPaths(v, accesses.keys())) return true;
     const many = [...accesses].filter(([root]) => count(root.type) >= 4 * count(v.type));

@@ -1,5 +1,6 @@
 // A region is the part of a graph that one kernel computes. Also here: which nodes always end a region, whatever reads them.
-import type { Node, Value } from "../graph/node.ts";
+import { type Node, runtimeInputs, type Value } from "../graph/node.ts";
+import { storeOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { count } from "../types/type.ts";
 
@@ -61,6 +62,16 @@ function operations(v: Value): number {
   if (lower !== "point" && lower !== "view") return 0;
   const own = lower === "point" ? node.op.flops(node) / Math.max(1, count(v.type)) : 0;
   return own + node.args.reduce((sum, a) => sum + (sum > fewOperations ? 0 : operations(a)), 0);
+}
+/** The numbers that follow from the training step alone (a learning rate), and the step; `nodes` are in topological order. */
+export function scalarsOfStep(nodes: readonly Node[]): Set<Node> {
+  const found = new Set(nodes.filter((node) => storeOf(node) === runtimeInputs.step));
+  for (const node of nodes) {
+    const isScalar = node.results.every((v) => v.type.shape.length === 0);
+    const known = node.args.filter((a) => a.node.op.name !== "const");
+    if (isScalar && known.length > 0 && known.every((a) => found.has(a.node))) found.add(node);
+  }
+  return found;
 }
 /** A concat of the results of many steps: each piece is written directly to its place in memory. */
 export const isLongConcat = ({ op, args }: Node): boolean => op.name === "concat" && args.length > manySteps;
