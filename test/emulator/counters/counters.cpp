@@ -1,5 +1,6 @@
 #include "counters.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -76,11 +77,15 @@ static void part(const Thread& t, Kind kind, u64 address, unsigned bytes, bool s
   last = {true, store, {kind, position}, address, bytes};
 }
 
+/// What the host's compiler copies as a whole, a GPU accesses by at most 16 bytes.
+static void parts(const Thread& t, Kind kind, u64 address, size_t bytes, bool store) {
+  for (size_t at = 0; at < bytes; at += 16) part(t, kind, address + at, unsigned(std::min<size_t>(16, bytes - at)), store);
+}
 void access(Thread& t, const void* p, size_t bytes, bool store) {
   if (!config.count) return;
   const size_t offset = shared_offset(*t.block, p);
-  if (offset < arena_bytes) part(t, store ? Kind::StoreShared : Kind::LoadShared, offset, unsigned(bytes), store);
-  else if (region_of(p)) part(t, store ? Kind::StoreGlobal : Kind::LoadGlobal, u64(p), unsigned(bytes), store);
+  if (offset < arena_bytes) parts(t, store ? Kind::StoreShared : Kind::LoadShared, offset, bytes, store);
+  else if (region_of(p)) parts(t, store ? Kind::StoreGlobal : Kind::LoadGlobal, u64(p), bytes, store);
 }
 void atomic(Thread& t, const void* p, size_t bytes) {
   if (!config.count) return;

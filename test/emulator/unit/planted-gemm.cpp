@@ -117,3 +117,18 @@ TEST_ONCE(slow_walks, "counters: strides and divergence") {
   if (ratio(strided.global) < 4) wrong("a stride of 8 words: sectors only %.2f", ratio(strided.global));
   if (divergent.divergent == 0) wrong("a divergent branch is not counted");
 }
+struct Long { float x[68]; };
+/// Each thread moves 272 bytes, which g++ copies as a whole.
+KERNEL void moves(const Long* in, Long* out) { out[threadIdx.x] = in[threadIdx.x]; }
+KERNEL_END(moves)
+TEST_ONCE(long_moves, "counters: what is moved as a whole") {
+  Device<float> in(std::vector<float>(32 * 68, 1.0f)), out(32 * 68);
+  emu::config = {};
+  emu::configure("count=-");
+  launch(emu_kernel_moves, 1, 32, 0, in.p, out.p);
+  const auto all = emu::count::last();
+  const unsigned long long bytes = 32 * sizeof(Long), requests = 2 * sizeof(Long) / 16;
+  if (all.loaded != bytes || all.stored != bytes) wrong("%llu bytes loaded, %llu stored, not %llu", all.loaded, all.stored, bytes);
+  // 32 lanes that are 272 bytes apart: a sector for the 16 bytes of each
+  if (all.global.real != requests * 32 || all.global.ideal != requests * 16) wrong("%llu sectors of the least %llu", all.global.real, all.global.ideal);
+}
