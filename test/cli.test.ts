@@ -64,6 +64,22 @@ test("what a command makes goes where -o or --out says", () => {
   );
   fails(moec("report", "none", "--output", "page.html"), 2, "unknown option '--output'", "Did you mean --out?");
 });
+test("an unknown flag of another tool is told what does the same here", () => {
+  const train = (flag: string): SpawnSyncReturns<string> => moec("train", "a.moe", "--data", "b", flag, "3");
+  fails(train("--lr"), 2, "unknown option '--lr'", "optimize with AdamW(lr: lr)", "--set lr=");
+  fails(train("--D=64"), 2, "write `--set D=VALUE`");
+  for (const [theirs, ours] of [
+    ["--epochs", "--steps"],
+    ["--batch-size", "--batch"],
+    ["--save-steps", "--save-every"],
+    ["--device", "--target"],
+    ["--checkpoint", "--params"],
+  ] as const)
+    fails(train(theirs), 2, `help: write ${ours}`);
+  fails(moec("generate", "a", "--temp", "0"), 2, "help: write --temperature");
+  fails(moec("generate", "a", "--num-samples", "2"), 2, "unknown option '--num-samples'", "add --help");
+  assert.not.match(moec("generate", "a", "--device", "cpu").stderr, /--params/);
+});
 test("--data - is what is piped in", () => {
   const command = `printf short | "$0" --import tsx cli/main.ts train examples/gpt-moe.moe --data - --out "$1"`;
   const ran = spawnSync("sh", ["-c", command, process.execPath, join(folder, "run")], { cwd: root, encoding: "utf8" });

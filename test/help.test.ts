@@ -1,4 +1,5 @@
 // What errors say to do: programs as they are written by those who come from other languages, and the help each gets.
+import { readdirSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { check, load } from "../compiler/check/index.ts";
@@ -34,6 +35,33 @@ const helps: Record<string, [text: string, help: string]> = {
     "a size is a whole number; in a header, other numbers have names in lower case",
   ],
   "a method of a tensor": ["fn f(x: float[N]) -> float { return x.sum() }", "write `sum(x)`"],
+  "a method with arguments": ["fn f(x: float[N, M]) -> float[N] { return x.mean(-1) }", "write `mean(x, -1)`"],
+  "PyTorch's `view`": [
+    "fn f(x: float[N, D], H) -> float[N, H, D / H] { return x.view(N, H, D / H) }",
+    "write `reshape(x, [N, H, D / H])`",
+  ],
+  "an import of what is built in": ['import { softmax } from "std/nn"', "`softmax` is built in: leave the import out"],
+  "an import of a loss of PyTorch": ['import { mse_loss } from "std/loss"', "write `mean((x - y) ** 2)`"],
+  "a model of the library": ['import { Mixtral } from "std/models"', '`Mixtral` is in "std/models/decoder"'],
+  "binary cross entropy": [
+    "fn f(z: float[N], y: float[N]) -> float { return binary_cross_entropy(z, y) }",
+    'of logits it is `mean(softplus(z) - z * y)`, with `softplus` of "std/nn"',
+  ],
+  "a dtype that is not here": ["fn f(x: f16[N]) -> float[N] { return float(x) }", "write `bf16`"],
+  "a loop over rows": [
+    "fn f(x: float[N, D]) -> float[D] { for row in x { } return x[0] }",
+    "write `for i in 0:N` and `x[i]`, which is unrolled; operators work on all rows at once",
+  ],
+  "a loop over `range`": ["fn f(x: float[N]) -> float { for i in range(N) { } return x[0] }", "write `for i in 0:N`"],
+  "a loop over a size": ["fn f(x: float[N]) -> float { for i in N { } return x[0] }", "write `for i in 0:N`"],
+  "a sum over choices that is missing": [
+    "fn f(x: float[N, K, D]) -> float[N, D] { return 2 * x }",
+    "reduce the axis K: `sum(2 * x, axis: 1)`",
+  ],
+  "one index of `take` for all rows": [
+    "fn f(x: float[...S, T], i: i32[T]) -> float[...S, T] { return take(x, i, axis: -1) }",
+    "its first axes are those before the axis, or 1; one index for all of them: `let at: i32[...S, T] = i`",
+  ],
   "a matrix turned": ["fn f(x: float[N, M]) -> float[M, N] { return x.T }", "write `transpose(x, -2, -1)`"],
   "a matrix turned by a method": [
     "fn f(x: float[N, M]) -> float[M, N] { return x.t() }",
@@ -325,6 +353,12 @@ const helps: Record<string, [text: string, help: string]> = {
     "name the results of the call first: `let (a, b) = g(x)`, then `return a, b`",
   ],
 };
+test("the modules that a wrong path is told are all there are", () => {
+  const folder = new URL("../stdlib/", import.meta.url);
+  const modules = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((f) => f.endsWith(".moe"));
+  const [error] = errorsIn('import { x } from "std/everything"');
+  for (const module of modules) assert.match(error?.help ?? "", `std/${module.slice(0, -4)}`);
+});
 for (const [name, [text, help]] of Object.entries(helps))
   test(`help: ${name}`, () => assert.equal([...new Set(errorsIn(text).map((d) => d.help))], [help]));
 test("comments that divide nothing stay comments", () => {

@@ -193,7 +193,9 @@ function noMemberHelp(e: Extract<ast.Expr, { kind: "member" }>): string {
   if (object === "self" || object === "this") return nameHelp(object) ?? "";
   if (/^(T|mT|t|adjoint)$/.test(name)) return `write \`transpose(${object}, -2, -1)\``;
   if (name === "shape") return "sizes have names: those of its type";
-  if (builtins.has(name)) return `write \`${name}(${object})\``;
+  const given = /^\(([^()\n]+)\)/.exec(e.span.source.text.slice(e.span.end))?.[1];
+  if (given !== undefined && /^(view|reshape)$/.test(name)) return `write \`reshape(${object}, [${given}])\``;
+  if (builtins.has(name)) return `write \`${name}(${given === undefined ? object : `${object}, ${given}`})\``;
   const [foreign, home] = [nameHelp(name), libraryHome(name)];
   if (foreign === null && home) return `write \`${name}(${object})\`, with \`${name}\` of "${home}"`;
   return foreign ?? "members are those of layers: `embed.weight`";

@@ -150,7 +150,10 @@ export function matched(w: World, lead: readonly Size[], index: Value, axis: num
       "E0210",
       `the index ${showType(index.type)} does not match the axes [${lead.map(show).join(", ")}] before the axis`,
       span,
-      { help: "its first axes are those before the axis, or 1", notes: calledFrom(w) },
+      {
+        help: `its first axes are those before the axis, or 1; one index for all of them: \`let at: i32[${[...lead, ...own].map(show).join(", ")}] = ${quoted(span)}\``,
+        notes: calledFrom(w),
+      },
     );
   });
 }

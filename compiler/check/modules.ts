@@ -5,8 +5,10 @@ import { asset } from "../assets.ts";
 import { type Diagnostic, Problem } from "../diagnostic.ts";
 import { withFileErrors } from "../file-errors.ts";
 import type * as ast from "../syntax/ast.ts";
+import { nameHelp } from "../syntax/help.ts";
 import type { Handle, Template } from "../syntax/hole.ts";
 import { parse } from "../syntax/parse.ts";
+import { builtins } from "./builtins/list.ts";
 import { declaredTwice, diagnostic, didYouMean } from "./errors.ts";
 import type { Declared, Module } from "./values.ts";
 
@@ -117,7 +119,9 @@ class Loader {
     if (from && !found && !this.broken.has(from)) {
       const names = from.program.declarations.map((d) => d.name.name);
       const home = libraryHome(name.name);
-      const help = home ? `"${home}" does` : didYouMean(name.name, names, `it declares ${names.join(", ")}`);
+      const help = home
+        ? `"${home}" does`
+        : (foreignImportHelp(name.name) ?? didYouMean(name.name, names, `it declares ${names.join(", ")}`));
       this.diagnostics.push(diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, { help }));
     }
     const old = module.names.get(name.name);
@@ -125,7 +129,13 @@ class Loader {
     else module.names.set(name.name, found && from ? { ast: found, module: from } : null);
   }
 }
+const foreignImportHelp = (name: string): string | null =>
+  builtins.has(name) ? `\`${name}\` is built in: leave the import out` : nameHelp(name);
 const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", "schedule", "sample"].map(
+  (n) => `std/${n}`,
+);
+/** Modules whose layers and functions are parts of one model, and are not proposed for a name. */
+const specialModules = ["delta", "models/gpt", "models/decoder", "models/phi", "models/qwen3_next", "models/xl"].map(
   (n) => `std/${n}`,
 );
 function moduleHelp({ from, names }: ast.Import): string {
@@ -133,7 +143,11 @@ function moduleHelp({ from, names }: ast.Import): string {
   const known = names.find(({ name }) => libraryHome(name))?.name;
   if (known) return `\`${known}\` is in "${libraryHome(known)}"`;
   return from.startsWith("std/")
-    ? didYouMean(from, stdModules, `the standard library has ${stdModules.join(", ")}`)
+    ? didYouMean(
+        from,
+        [...stdModules, ...specialModules],
+        `the standard library has ${[...stdModules, ...specialModules].join(", ")}`,
+      )
     : 'paths begin with "std/", "./" or "../"';
 }
 /** The names of all layers and optimizers in the library. */
@@ -143,4 +157,7 @@ export const libraryNames = (): string[] =>
   );
 /** The library module that declares `name`; undefined if none does. */
 export const libraryHome = (name: string): string | undefined =>
-  stdModules.find((m) => new RegExp(`^(layer|fn|optimizer) ${name}\\b`, "m").test(asset(`stdlib/${m.slice(4)}.moe`)));
+  stdModules.find((m) => declares(m, "layer|fn|optimizer", name)) ??
+  specialModules.find((m) => declares(m, "model", name));
+const declares = (module: string, kinds: string, name: string): boolean =>
+  new RegExp(`^(${kinds}) ${name}\\b`, "m").test(asset(`stdlib/${module.slice(4)}.moe`));

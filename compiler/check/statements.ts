@@ -2,10 +2,10 @@
 import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { isFloat } from "../types/dtype.ts";
-import { atom, equalAll, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
+import { atom, equalAll, type Size, show, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { showType } from "../types/type.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
-import { absorb, didYouMean, duplicates, Failure, fail, textOf } from "./errors.ts";
+import { absorb, didYouMean, duplicates, Failure, fail, quoted, textOf } from "./errors.ts";
 import { condition } from "./layers.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { checkOptimize } from "./optimize.ts";
@@ -301,12 +301,20 @@ function rangeIterations(w: World, range: ast.Range, name: ast.Name, scope: Scop
     });
   return Array.from({ length: turns }, (_, i) => number(start + i, true));
 }
+function loopHelp(v: Val, over: ast.Expr): string {
+  const text = quoted(over.span);
+  if (v.kind === "number") return `write \`for i in 0:${text}\``;
+  if (v.kind !== "tensor") return "write `for block in blocks` or `for i in 0:n`";
+  const [rows = "n"] = v.value.type.shape.map(show);
+  if (over.kind === "call" && textOf(over.callee.span) === "range") return `write \`for i in 0:${rows}\``;
+  return `write \`for i in 0:${rows}\` and \`${text}[i]\`, which is unrolled; operators work on all rows at once`;
+}
 function layerIterations(w: World, over: ast.Expr, scope: Scope): Val[] {
   const v = w.evaluate(over, scope);
   if (v.kind === "error") return absorb();
   if (v.kind !== "layers")
     return fail("E0311", `a loop goes over an array of layers or numbers, not ${kindText[v.kind]}`, over.span, {
-      help: "write `for block in blocks` or `for i in 0:n`",
+      help: loopHelp(v, over),
     });
   if (w.checking) {
     const [layer, ...others] = v.layers.kinds;

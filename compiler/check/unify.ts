@@ -4,7 +4,7 @@ import { pluralize } from "../pluralize.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { type Element, isFloat, wider } from "../types/dtype.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
-import { fail, locationText, textOf } from "./errors.ts";
+import { fail, locationText, quoted, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
 import { convert, toDefaultTensor, whySizesDiffer } from "./tensor.ts";
@@ -75,16 +75,19 @@ function wrongRank(w: World, f: DeclaredValue, shape: readonly Size[]): never {
     label: `[${shape.map(show).join(", ")}]`,
     also: [{ span: f.type.span, text: "declared here" }],
     notes: calledFrom(w),
-    help: rowHelp(w, shape) ?? rankHelp(f.type, shape),
+    help: rowHelp(w, shape) ?? rankHelp(f, shape),
   });
 }
 /** The remedy for a wrong rank: arguments are not broadcast, but a declared variable is. */
-function rankHelp({ axes, span }: TypeExpr, shape: readonly Size[]): string {
+function rankHelp({ type: { axes, span }, span: at }: DeclaredValue, shape: readonly Size[]): string {
   if (shape.some(isSpread)) return "the value has any number of axes; give it a fixed number, with `reshape`";
-  const last = axes.slice(-shape.length).map((e) => textOf(e.span));
+  const wanted = axes.map((e) => textOf(e.span));
+  const last = wanted.slice(-shape.length);
   if (shape.length < axes.length && shape.length > 0 && shape.every((n, i) => show(n) === last[i]))
     return `stretch it first: \`let y: ${textOf(span)} = ...\`, or add an axis with \`x[..., new]\``;
   if (shape.length === axes.length + 1 && shape.at(-1) === 1) return "take the axis of 1 away: `x[..., 0]`";
+  const extra = shape.findIndex((_, i) => shape.toSpliced(i, 1).map(show).join() === wanted.join());
+  if (extra >= 0) return `reduce the axis ${show(shape[extra] ?? 0)}: \`sum(${quoted(at)}, axis: ${extra})\``;
   return "add an axis with `x[..., new]`, or change the shape with `reshape`";
 }
 function mismatch(w: World, f: DeclaredValue, shape: readonly Size[], want: readonly Size[] | null): never {

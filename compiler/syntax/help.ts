@@ -108,6 +108,11 @@ const names: readonly (readonly [names: string, help: string])[] = [
     'it is a layer, a member that a method calls: `norm: RmsNorm(D)` of "std/nn", then `norm(x)`',
   ],
   ["MSELoss mse_loss", "write `mean((x - y) ** 2)`"],
+  ["L1Loss l1_loss", "write `mean(abs(x - y))`"],
+  [
+    "BCEWithLogitsLoss BCELoss binary_cross_entropy binary_cross_entropy_with_logits",
+    'of logits it is `mean(softplus(z) - z * y)`, with `softplus` of "std/nn"',
+  ],
 ];
 /** Builtins that take fewer arguments here than in other libraries. */
 const shorter: readonly (readonly [names: string, help: string])[] = [
@@ -134,7 +139,7 @@ export const isForeignModule = (name: string): boolean => /^(torch|nn|F|np|numpy
 const dtypes: readonly (readonly [names: string, help: string])[] = [
   ["float32 Float32", "write `f32`"],
   ["float64 double", "write `f64`"],
-  ["bfloat16", "write `bf16`"],
+  ["bfloat16 float16 half f16", "write `bf16`"],
   ["int int32 int64 long", "write `i32`; a size or value of a header has no type: `layer Name(D, rate = 0.1)`"],
   ["boolean", "write `bool`"],
   ["Tensor tensor", "a tensor's type is its dtype and its sizes: `float[N, D]`"],

@@ -285,6 +285,6 @@ function textAxes(entry: EntrySignature): [batch: string, length: string] {
   if (axes) return axes;
   throw new Problem(
     `\`${entry.declaration}.train\` takes (${entry.arguments.map((a) => `${a.name}: ${a.text}`).join(", ")}), which is not text`,
-    "text is train(tokens: i32[B, T], targets: i32[B, T]); batches of other inputs are given in TypeScript, to `train` of moec, and their sizes by --set",
+    "text is train(tokens: i32[B, T], targets: i32[B, T]); in TypeScript, `train` of moec takes batches of any inputs; to measure it, give their sizes by --set",
   );
 }

@@ -1,0 +1,36 @@
+// Help for unknown flags: those of other tools, and names that resemble a flag of the command.
+import type { Command } from "commander";
+
+/** Flags of other training tools, and the flag that does the same here. */
+const foreign: readonly (readonly [theirs: RegExp, flag: string])[] = [
+  [/^(epochs|iters|max-iters)$/, "steps"],
+  [/^(seq-len|sequence-length|block-size|max-length)$/, "length"],
+  [/^(device|cuda|gpu|cpu|backend)$/, "target"],
+  [/^(dtype|bf16|fp16|amp|mixed-precision)$/, "precision"],
+  [/^eval(uate|uation)?-(every|steps|interval)$/, "evaluate-every"],
+  [/^(save|checkpoint)-(every|steps|interval)$/, "save-every"],
+  [/^(checkpoint|ckpt|weights|init-from|resume-from)$/, "params"],
+];
+const optimizer = /^(lr|learning-rate|weight-decay|warmup(-steps)?|optim(izer)?|(grad-)?clip|betas?)$/;
+
+function flagHelp(name: string, command: Command): string | null {
+  const flags = command.options.flatMap(({ long }) => long?.slice(2) ?? []);
+  if (flags.includes("set") && /^[A-Z]\w*$/.test(name)) return `write \`--set ${name}=VALUE\``;
+  if (command.name() === "train" && optimizer.test(name))
+    return "the model says it: `optimize with AdamW(lr: lr)`; a value of its header, `model M(lr = 3e-4)`, is set by `--set lr=1e-3`";
+  const words = name.split("-");
+  const near =
+    foreign.find(([theirs, flag]) => theirs.test(name) && flags.includes(flag))?.[1] ??
+    flags.find((flag) => name.length > 2 && flag.startsWith(name)) ??
+    flags.find((flag) => words.includes(flag));
+  return near === undefined ? null : `write --${near}`;
+}
+/** Adds help to commander's message about an unknown flag, in place of the name that it finds most alike. */
+export const addFlagHelp = (command: Command): Command =>
+  command.configureOutput({
+    outputError: (text, write) => {
+      const [message, name = ""] = /^error: unknown option '--([^'=]+).*'/.exec(text) ?? [text];
+      const help = flagHelp(name, command);
+      write(help === null ? text : `${message}\n  help: ${help}\n`);
+    },
+  });
