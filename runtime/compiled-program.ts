@@ -84,8 +84,7 @@ export class Program {
     const named = new NamedTensors(tensors, "the tensors given");
     for (const store of this.modelStores()) named.take(store); // only a check that all fit: to keep all values would double the memory
     const [unread] = named.unread();
-    if (unread !== undefined)
-      throw new Problem(`nothing is named ${unread}`, namesHelp("parameters", unread, this.names));
+    if (unread !== undefined) throw new Problem(`nothing is named ${unread}`, this.unreadHelp(unread));
     for (const store of this.modelStores()) {
       const value = named.take(store);
       if (value) this.executable.write(store.name, value);
@@ -109,6 +108,12 @@ export class Program {
       if (!known.has(name)) throw new Problem(`nothing is named ${name}`, namesHelp("tensors", name, [...known]));
       requireElements(name, tensor);
     }
+    const optimizer = this.executable.stores.filter((s) => s.saved && s.role === "optimizer");
+    if (optimizer.length > 0 && !optimizer.some((s) => [s.name, ...namesOf(s)].some((name) => state.has(name))))
+      throw new Problem(
+        "the state has no optimizer state",
+        "give what `state()` of the trained program returned; parameters alone begin a new training: `train(source, { parameters, ... })`",
+      );
     loadStores(this.executable, { path: "the state", model: state, training: new Map() });
     this.calls = calls;
   }
@@ -170,6 +175,12 @@ export class Program {
     this.requireOpen();
     if (this.pending > 0)
       throw new Problem("the program is running", "await its runs before its parameters are read or set");
+  }
+  /** What to do about a tensor that is no parameter: optimizer state has its parameter's name in front. */
+  private unreadHelp(name: string): string {
+    return this.modelStores().some((store) => name.startsWith(`${store.name}.`))
+      ? "it is optimizer state: `load` takes what `parameters()` returns; what `state()` returns is for `restore`, and for `from` of `train`"
+      : namesHelp("parameters", name, this.names);
   }
   private modelStores() {
     return this.executable.stores.filter((s) => s.role === "parameter" || (s.role === "state" && s.saved));
