@@ -38,8 +38,8 @@ export async function main(target: "host" | "reference" = "host", log = console.
   const batches = Array.from({ length: 20 }, (_, i) => ({ x: numbers(i), y: numbers(i).map((v) => v * v) }));
   const losses: number[] = [];
   for await (const { step, losses: named } of train(Regression, { batches, sizes: { D, N }, target })) {
-    losses.push(named["square"] ?? Number.NaN);
-    if (step % 5 === 0) log(`step ${step}: square ${named["square"]?.toFixed(4)}`);
+    losses.push(named.get("square") ?? Number.NaN);
+    if (step % 5 === 0) log(`step ${step}: square ${named.get("square")?.toFixed(4)}`);
   }
   return losses;
 }

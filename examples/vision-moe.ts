@@ -48,7 +48,7 @@ export async function main({ digits = readDigits(), steps = 1500, log = console.
   );
   const evaluated = await compile(model, { entry: "train", evaluates: true, sizes: { B: held.length } });
   for await (const { step, losses, program } of train(model, { batches, sizes: { B: batch, Steps: steps } })) {
-    if (step % 300 === 0) log(`step ${step}: loss ${losses["label"]?.toFixed(3)}`);
+    if (step % 300 === 0) log(`step ${step}: loss ${losses.get("label")?.toFixed(3)}`);
     if (step === steps) evaluated.load(program.parameters());
   }
   const { metrics } = await evaluated.run(together(held));

@@ -134,8 +134,10 @@ export interface TrainedStep {
   readonly step: number;
   /** The sum of all losses. Where several batches make a step, losses and metrics are their means. */
   readonly loss: number;
-  readonly losses: Readonly<Record<string, number>>;
-  readonly metrics: Readonly<Record<string, Tensor>>;
+  /** By name; those of the same name, in several layers, are summed. */
+  readonly losses: ReadonlyMap<string, number>;
+  /** By the path of the layer that states it: `blocks.0.moe.gate.load`. */
+  readonly metrics: ReadonlyMap<string, Tensor>;
   /** The model after this step; its parameters can be read. */
   readonly program: Program;
 }
@@ -186,9 +188,9 @@ async function* trained(source: Source, options: TrainOptions, world: Workers): 
       if (accumulate > 1) await program.update(done);
       outcomes = [];
       done += 1;
-      const named = Object.fromEntries(sumByName(losses));
-      const loss = Object.values(named).reduce((a, b) => a + b, 0);
-      yield { step: done, loss, losses: named, metrics: Object.fromEntries(metrics), program };
+      const named = sumByName(losses);
+      const loss = [...named.values()].reduce((a, b) => a + b, 0);
+      yield { step: done, loss, losses: named, metrics, program };
       if (stopped()) return;
     }
   } finally {

@@ -64,6 +64,7 @@ export function hiddenInput(store: string, { seed, call, step, rank = 0 }: RunCo
 export interface Outcome {
   /** In the order of the entry's signature. */
   readonly outputs: readonly Tensor[];
+  /** By the path of the layer that states it, as metrics are: `blocks.0.moe.gate.balance`. */
   readonly losses: ReadonlyMap<string, number>;
   readonly metrics: ReadonlyMap<string, Tensor>;
   /** Empty unless the entry was compiled with `gradients`. */

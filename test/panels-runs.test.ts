@@ -161,7 +161,7 @@ test("a weight in panels and a state in rows may begin with the same zeros", asy
   const of = async (target: "host" | "reference"): Promise<(number | undefined)[]> => {
     const found: (number | undefined)[] = [];
     for await (const { losses: named } of train(M, { batches: [{ x }, { x }], sizes: { N: 3 }, target }))
-      found.push(named["square"]);
+      found.push(named.get("square"));
     return found;
   };
   const [got, want] = [await of("host"), await of("reference")];
