@@ -62,7 +62,7 @@ function signature({ kind, span }: Declaration): string {
   return kind === "alias" ? text : text.slice(0, text.indexOf("{")).trim();
 }
 /** The first sentence of a text, without its full stop. */
-const summary = (text: string): string => /^(.*?)\.(?= |$)/.exec(text)?.[1] ?? text;
+const summary = (text: string): string => /^(.*?)(?<!\bal)\.(?= |$)/.exec(text)?.[1] ?? text;
 /** The text of a part as a sentence: capitalised, with a full stop. */
 const sentences = (text: string): string =>
   `${text.slice(0, 1).toUpperCase()}${prose(text.slice(1)).replace(/\.$/, "")}.`;
@@ -103,6 +103,9 @@ const code = (text: string): string => `\`${text}\``;
 const modules = readdirSync(folder)
   .filter((file) => file.endsWith(".moe"))
   .map((file) => readModule(file.replace(".moe", "")));
+const modelModules = readdirSync(new URL("models/", folder)).map((file) =>
+  readModule(`models/${file.replace(".moe", "")}`),
+);
 const homes = new Map(modules.flatMap((m) => m.declarations.map((d) => [d.name.name, m.name])));
 
 /** The example in a doc comment as a whole program: an expression is wrapped in a layer that calls it; imports are added as needed. */
@@ -193,6 +196,14 @@ function modulePage(module: Module): string {
 }
 const row = (d: Declaration): string =>
   `| [${d.name.name}](${d.name.name}.md) | ${prose(summary(readDoc(d.doc).text))} |`;
+/** The rows of a module's models; its layers are parts of them. */
+const modelRows = ({ name, declarations }: Module): string[] =>
+  declarations
+    .filter((d) => signature(d).startsWith("model "))
+    .map(
+      (d) =>
+        `| \`${d.name.name}\` | [std/${name}](../../stdlib/${name}.moe) | ${prose(summary(readDoc(d.doc).text))} |`,
+    );
 function index(): string {
   const table = (title: string, name: string, what: string): string => {
     const module = modules.find((m) => m.name === name);
@@ -216,6 +227,15 @@ A page lists a layer's parameters by their paths, as files of weights name them;
 ${table("Gates", "gates", "gate")}
 
 ${table("Mixtures", "moe", "mixture")}
+
+## Models
+
+Whole models, with \`train\` and \`generate\`. One of your own sizes is \`model Mine() = Mixtral(V: 256, D: 256, H: 512, L: 4, Heads: 4, ...)\`;
+\`moec import\` writes such a line. \`LanguageModel\` is what most of them are made of.
+
+| model | module | |
+| --- | --- | --- |
+${modelModules.flatMap(modelRows).join("\n")}
 
 ## Modules
 
