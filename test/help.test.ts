@@ -153,7 +153,23 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: float[N], y: float[N]) -> float[2 * N] { return concat(x, y, axis: 0) }",
     "leave one out: `concat(list, axis)` takes them in this order",
   ],
-  "a last axis of 1": ["fn f(x: float[N, 1]) -> float[N] { return x * 2 }", "take the axis of 1 away: `x[..., 0]`"],
+  "a last axis of 1": [
+    "fn f(x: float[N, 1]) -> float[N] { return x * 2 }",
+    "take the axis of 1 away: `(x * 2)[..., 0]`",
+  ],
+  "a first axis of 1": ["fn f(x: float[N, D]) -> float[D] { return x[0:1] }", "take the axis of 1 away: `x[0:1][0]`"],
+  "a sum that lacks its axis": [
+    "fn f(x: float[N, K]) -> float[N, K] { return x / sum(x, axis: -1) }",
+    "keep the axis with size 1: `sum(x, axis: -1, keep: true)`",
+  ],
+  "a side that lacks an axis": [
+    "fn f(x: float[N, K], y: float[N]) -> float[N, K] { return x * (y + 1) }",
+    "give it an axis of 1 where it should stretch: `(y + 1)[..., new]`",
+  ],
+  "an axis of `max` by place": [
+    "fn f(x: float[N, K]) -> float[N] { return max(x, 1) }",
+    "of two values, write `maximum(x, 1)`; along an axis, `max(x, axis: 1)`",
+  ],
   "a layer without its header": [
     "layer I(D, eps = 1) { forward(x: float[D]) -> float[D] { return x } } layer A(D) { i: I forward(x: float[D]) -> float[D] { return x } }",
     "write `I(D)`",
@@ -257,7 +273,7 @@ const helps: Record<string, [text: string, help: string]> = {
   ],
   "a relu that would be the largest along axis 0": [
     "fn f(x: float[N, D], w: float[N, D]) -> float[N, D] { return max(x, 0) * w }",
-    "of two values, write `maximum(x, 0)`; along an axis, `max(x, axis: -1)`",
+    "of two values, write `maximum(x, 0)`; along an axis, `max(x, axis: 0)`",
   ],
   "a function of the library as a method": [
     "fn f(x: float[N]) -> float[N] { return x.relu() }",

@@ -1,6 +1,7 @@
 // A trained model in TypeScript: texts that come and go while others are written, on an Executable that counts and on an imported model.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -177,6 +178,17 @@ test("what is asked for wrongly is said, and takes no place", async () => {
 });
 
 const hf = join(import.meta.dirname, "peers", "hf", "qwen3_moe");
+test("a model without `generate` is told how to get it", async () => {
+  const out = join(temporaryFolder(), "run");
+  await importModel({ folder: hf, out, context: 32 });
+  writeFileSync(
+    join(out, "model.moe"),
+    "model Imported() { forward(tokens: i32[B, T]) -> i32[B, T] { return tokens } }",
+  );
+  const says = /has no method `generate`.*add it there and to your program: generate\(tokens/s;
+  await assertProblem(openModel(out, { ids: true }), says);
+});
+
 test("an imported model: alone, together and by the command a text is the same; chance too, alone", async () => {
   const out = join(temporaryFolder(), "run");
   await importModel({ folder: hf, out, context: 32 });

@@ -54,6 +54,11 @@ export function quoted(span: Span, otherwise = "x"): string {
   const text = textOf(span);
   return text.length <= 30 && !text.includes("\n") ? text : otherwise;
 }
+/** The same in front of an index: in brackets unless it is a name, a call or an index. */
+export function quotedOperand(span: Span): string {
+  const text = quoted(span);
+  return /^(\([^()]*\)|[\w.]+)(\([^()]*\)|\[[^[\]]*\])*$/.test(text) ? text : `(${text})`;
+}
 /** `file:line`. */
 export function locationText(span: Span): string {
   const line = span.source.text.slice(0, span.start).split("\n").length;

@@ -6,7 +6,7 @@ import type { Span } from "../syntax/ast.ts";
 import { type Element, isFloat } from "../types/dtype.ts";
 import { equal, equalAll, isSpread, mentions, product, type Size, show, substitute } from "../types/size.ts";
 import { dtypeOf, showType, type Type, type } from "../types/type.ts";
-import { absorb, fail, quoted, textOf } from "./errors.ts";
+import { absorb, fail, quoted, quotedOperand, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
 import { kindText, type Val } from "./values.ts";
@@ -132,9 +132,11 @@ const axisText = (n: Size): string => (isSpread(n) ? `the axes ${show(n)}` : `ax
 /** The remedy: an axis of size 1 at the end, if that makes the shorter side broadcast. */
 function helpForShapes(left: Side, right: Side): string {
   const [short, long] = left.type.shape.length < right.type.shape.length ? [left, right] : [right, left];
-  const name = /^\w+$/.test(textOf(short.span)) ? textOf(short.span) : "x";
+  const text = quoted(short.span);
   if (canBroadcast([...short.type.shape, 1], long.type.shape))
-    return `give it an axis of 1 where it should stretch: \`${name}[..., new]\``;
+    return /^(sum|mean|max|min)\([^()]*,[^()]*\)$/.test(text)
+      ? `keep the axis with size 1: \`${text.slice(0, -1)}, keep: true)\``
+      : `give it an axis of 1 where it should stretch: \`${quotedOperand(short.span)}[..., new]\``;
   return "the sizes must be the same: change a declaration, or the order of the axes with `transpose`";
 }
 

@@ -4,7 +4,7 @@ import { pluralize } from "../pluralize.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { type Element, isFloat, wider } from "../types/dtype.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
-import { fail, locationText, quoted, textOf } from "./errors.ts";
+import { fail, locationText, quoted, quotedOperand, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
 import { convert, toDefaultTensor, whySizesDiffer } from "./tensor.ts";
@@ -85,8 +85,10 @@ function rankHelp({ type: { axes, span }, span: at }: DeclaredValue, shape: read
   const last = wanted.slice(-shape.length);
   if (shape.length < axes.length && shape.length > 0 && shape.every((n, i) => show(n) === last[i]))
     return `stretch it first: \`let y: ${textOf(span)} = ...\`, or add an axis with \`x[..., new]\``;
-  if (shape.length === axes.length + 1 && shape.at(-1) === 1) return "take the axis of 1 away: `x[..., 0]`";
+  if (shape.length === axes.length + 1 && shape.at(-1) === 1)
+    return `take the axis of 1 away: \`${quotedOperand(at)}[..., 0]\``;
   const extra = shape.findIndex((_, i) => shape.toSpliced(i, 1).map(show).join() === wanted.join());
+  if (shape[extra] === 1) return `take the axis of 1 away: \`${quotedOperand(at)}[${":, ".repeat(extra)}0]\``;
   if (extra >= 0) return `reduce the axis ${show(shape[extra] ?? 0)}: \`sum(${quoted(at)}, axis: ${extra})\``;
   return "add an axis with `x[..., new]`, or change the shape with `reshape`";
 }

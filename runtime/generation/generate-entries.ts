@@ -13,6 +13,8 @@ const chunkLength = 64;
 /** Optional inputs of `generate` that restrict sampling, with the declarations to suggest; the defaults leave all tokens. */
 export const samplingInputs = { top_p: "f32[B] = 1", top_k: "i32[B] = 0" };
 export type SamplingInput = keyof typeof samplingInputs;
+export const generateSignature =
+  "generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1, top_k: i32[B] = 0) -> i32[B]";
 /**
  * Requests to compile `generate` for T = 1 and T = 64, for `rows` sequences, with the optional inputs `sampling`. Empty if the model has no
  * `generate`.
@@ -29,7 +31,7 @@ export function generateEntries(
   if (!/^tokens,at,temperature(,top_p)?(,top_k)?$/.test(names) || !batch || !length)
     throw new Problem(
       `\`${declaration}.generate\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")})`,
-      "write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1, top_k: i32[B] = 0) -> i32[B]",
+      `write ${generateSignature}`,
     );
   for (const name of sampling)
     if (!given.some((a) => a.name === name)) throw lacksSamplingInput(name, `\`${declaration}.generate\``);

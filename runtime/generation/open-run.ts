@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { type CommonOptions, type CompileReport, compileProgram } from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
-import { findEntry, readProgram } from "../program.ts";
+import { findEntry, hasMethod, readProgram } from "../program.ts";
 import { type Checkpoint, loadStores, newestCheckpoint } from "../storage/checkpoint.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
@@ -12,6 +12,7 @@ import type { GenerateRequest } from "./batch.ts";
 import {
   contextOf,
   generateEntries,
+  generateSignature,
   lacksSamplingInput,
   requireContext,
   type SamplingInput,
@@ -99,6 +100,11 @@ async function compileRun(options: OpenRunOptions, config: RunConfig) {
   const program = readProgram(path);
   const { B: _, T: __, ...trained } = config.sizes;
   const sizes = { ...trained, ...options.set };
+  if (!hasMethod(program, config.model, "generate"))
+    throw new Problem(
+      `the model of ${path} has no method \`generate\``,
+      `add it there and to your program: ${generateSignature} { ... }, as grammar/GRAMMAR.md has it under "Models and training"`,
+    );
   const entry = findEntry(program, config.model, "generate");
   const takes = (Object.keys(samplingInputs) as SamplingInput[]).filter((name) =>
     entry.arguments.some((a) => a.name === name),

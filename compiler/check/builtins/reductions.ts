@@ -32,8 +32,11 @@ const asFloat = (w: World, x: Value): Value => castTo(w, x, isFloat(x.type.dtype
 function requireNamedAxis(name: string, args: Args): void {
   if (!args.has("axis") || args.isNamed("axis")) return;
   const [x, second] = [quoted(args.span("x")), quoted(args.span("axis"), "y")];
+  const [v, n] = [args.value("x"), Number(second)];
+  const rank = v.kind === "tensor" ? v.value.type.shape.length : 0;
+  const axis = Number.isInteger(n) && n >= -rank && n < rank ? n : -1;
   fail("E0207", `\`${name}\` is along an axis, which is given by its name`, args.span("axis"), {
-    help: `of two values, write \`${name}imum(${x}, ${second})\`; along an axis, \`${name}(${x}, axis: -1)\``,
+    help: `of two values, write \`${name}imum(${x}, ${second})\`; along an axis, \`${name}(${x}, axis: ${axis})\``,
   });
 }
 
