@@ -40,8 +40,8 @@ export const addEntry = (command: Command): Command =>
         text,
       ),
     )
-    .addOption(flag("--batch <n>", "rows of a training batch; default: 16", integerIn(1)))
-    .addOption(flag("--length <n>", "tokens of a row; default: 128", integerIn(1)));
+    .addOption(flag("--batch <n>", "B of an entry that takes tokens: i32[B, T]; default of `train`: 16", integerIn(1)))
+    .addOption(flag("--length <n>", "its T; default of `train`: 128", integerIn(1)));
 /** Flags of commands that run an entry on made-up inputs (profile, tune). */
 export interface MeasureFlags extends EntryFlags, Pick<SharedFlags, "precision" | "threads"> {
   readonly grad?: boolean;

@@ -14,7 +14,7 @@ import {
   resolveFile,
 } from "../compiler/check/index.ts";
 import { Problem, ProgramError } from "../compiler/diagnostic.ts";
-import type { Sizes } from "../compiler/pipeline.ts";
+import { requireValid, type Sizes } from "../compiler/pipeline.ts";
 import type { Import, Stmt } from "../compiler/syntax/ast.ts";
 import { readText, writeAtomic } from "./storage/files.ts";
 
@@ -25,6 +25,15 @@ export function readProgram(path: string): Loaded {
   return loaded;
 }
 
+/** What `find` finds in the program; where that fails, the program's own errors come first. */
+export function afterErrors<T>(program: Loaded, find: () => T): T {
+  try {
+    return find();
+  } catch (problem) {
+    requireValid(program);
+    throw problem;
+  }
+}
 /**
  * Resolves the option `--entry`: `Declaration`, `Declaration.method`, a function, or a method of the file's only model. Undefined: `method` of the
  * only model.

@@ -4,7 +4,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { type CommonOptions, compileProgram, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
-import { findEntry, headerSizes, readProgram } from "./program.ts";
+import { afterErrors, findEntry, headerSizes, readProgram } from "./program.ts";
 import { readJsonObject } from "./storage/json.ts";
 import { splitStacked } from "./storage/names.ts";
 import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig } from "./storage/parameters.ts";
@@ -37,7 +37,8 @@ interface RunOptions extends CommonOptions {
  */
 export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>> {
   const { precision = "f32", target = "host", seed = 0, gradients = false } = options;
-  const entry = findEntry(readProgram(options.program), options.entry);
+  const program = readProgram(options.program);
+  const entry = afterErrors(program, () => findEntry(program, options.entry));
   const inputs = options.input === undefined ? new Map<string, Tensor>() : readInputs(options.input, entry, precision);
   const params = options.params === undefined ? null : readParameters(options.params, options.warn ?? (() => {}));
   const said = options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params));

@@ -178,6 +178,12 @@ test("errors of a program are drawn and counted", () => {
   assert.is(status, 1);
   for (const words of ["wrong.moe:2:51", "return y", "2 files, 1 error"]) assert.match(stdout, words);
 });
+test("a program's own errors come before a model or an entry that it lacks", () => {
+  const file = join(folder, "lacks.moe");
+  writeFileSync(file, "layer A(D) { forward(x: float[N, D]) -> float[N, D] { return y } }");
+  for (const [name, ...more] of [["compile"], ["run"], ["tune", "--entry", "B"], ["train", "--data", file]])
+    fails(moec(name ?? "", file, ...more), 1, "error[E0301]");
+});
 test("a file that cannot be read keeps the others from nothing", () => {
   const { status, stdout, stderr } = moec("check", join(folder, "none.moe"), "examples/gpt-moe.moe");
   assert.is(status, 1);

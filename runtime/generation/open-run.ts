@@ -6,6 +6,7 @@ import { type Executable, storeOfInput } from "../executable.ts";
 import { findEntry, hasMethod, readProgram } from "../program.ts";
 import { type Checkpoint, loadStores, newestCheckpoint } from "../storage/checkpoint.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
+import { tokenAxes } from "../text-entry.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
 import { type Codec, requireInVocabulary } from "../tokens.ts";
 import type { GenerateRequest } from "./batch.ts";
@@ -109,6 +110,12 @@ async function compileRun(options: OpenRunOptions, config: RunConfig) {
   const takes = (Object.keys(samplingInputs) as SamplingInput[]).filter((name) =>
     entry.arguments.some((a) => a.name === name),
   );
+  const own = tokenAxes(entry)?.find((name) => options.set?.[name] !== undefined);
+  if (own !== undefined)
+    throw new Problem(
+      `${own} of \`generate\` follows from the prompts`,
+      `leave --set ${own} out; --batch says how many texts are generated at a time`,
+    );
   const { rows, sampling = takes } = options;
   const { executable, report } = await compileProgram({
     path,

@@ -8,19 +8,16 @@ import { type CommonOptions, type Compiled, type CompileRequest, compileProgram 
 import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "../executable.ts";
 import { cores } from "../machine.ts";
 import type { StepTimes } from "../native.ts";
-import { findEntry, hasMethod, readProgram } from "../program.ts";
+import { afterErrors, findEntry, hasMethod, readProgram } from "../program.ts";
 import { count, fromNumbers } from "../tensor.ts";
-import { takesText, trainingRequest } from "../training/train.ts";
+import { namedSizes, type SizeOptions, takesText, textSizes, trainingRequest } from "../text-entry.ts";
 import { inSeconds, type Watch } from "./debug.ts";
 import { lcg } from "./lcg.ts";
 
-export interface EntryOptions {
+/** `batch` and `length`: of an entry that takes `tokens: i32[B, T]`; of a `train` that takes text, 16 rows of 128 tokens by default. */
+export interface EntryOptions extends SizeOptions {
   /** `Declaration`, `Declaration.method` or a function. Default: `train` of the file's only model, or else its `forward`. */
   readonly entry?: string | undefined;
-  /** B and T of a `train` that takes text. Default: 16 rows of 128 tokens. Sizes of other inputs are in `set`. */
-  readonly batch?: number | undefined;
-  readonly length?: number | undefined;
-  readonly set?: Readonly<Record<string, number | boolean>> | undefined;
   /** For an entry other than `train`: whether to compute gradients of its losses and results too. */
   readonly gradients?: boolean | undefined;
 }
@@ -29,14 +26,17 @@ export function entryRequest(
   program: Loaded,
   options: EntryOptions,
 ): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
-  const { entry, batch, length, set = {}, gradients = false } = options;
-  const trains = entry === "train" || (entry === undefined && hasMethod(program, undefined, "train"));
-  const found = trains ? findEntry(program, undefined, "train") : findEntry(program, entry);
-  const rows = { ...(batch === undefined ? {} : { B: batch }), ...(length === undefined ? {} : { T: length }) };
-  if (found.method === "train" && (takesText(found) || Object.keys(rows).length > 0))
-    return trainingRequest(found, { B: 16, T: 128, ...set, ...rows }, ["train"]);
+  const { entry, batch, length, gradients = false } = options;
+  const found = afterErrors(program, () => {
+    const trains = entry === "train" || (entry === undefined && hasMethod(program, undefined, "train"));
+    return trains ? findEntry(program, undefined, "train") : findEntry(program, entry);
+  });
   const { declaration, method } = found;
-  return { declaration, sizes: set, entries: [{ method, name: method, sizes: {}, gradients }] };
+  if (method === "train" && ((batch ?? length) !== undefined || takesText(found))) {
+    const { B = 16, T = 128, others } = textSizes(found, options);
+    return trainingRequest(found, { ...others, B, T }, ["train"]);
+  }
+  return { declaration, sizes: namedSizes(found, options), entries: [{ method, name: method, sizes: {}, gradients }] };
 }
 
 /** Default: on the host, in f32. */

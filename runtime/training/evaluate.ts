@@ -6,11 +6,12 @@ import { type CommonOptions, compileProgram } from "../compile.ts";
 import { storeOfInput } from "../executable.ts";
 import { loadRun, openFolder } from "../generation/open-run.ts";
 import { findEntry, readProgram } from "../program.ts";
+import { textSizes, trainingRequest } from "../text-entry.ts";
 import type { Codec, Progress } from "../tokens.ts";
 import { evaluationBatches, readDataset, requireKnown } from "./data.ts";
 import { runBatch, yieldToEvents } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
-import { type Measure, measureOf, trainingRequest } from "./train.ts";
+import { type Measure, measureOf } from "./train.ts";
 
 export interface EvaluateOptions extends CommonOptions {
   /** The folder of a training run, or of an imported model. Its newest intact checkpoint is evaluated. */
@@ -58,9 +59,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       "give a text of two or more",
     );
   const { B = 16, T = 128, ...trained } = config.sizes;
-  const [rows, length] = [options.batch ?? Number(B), options.length ?? Number(T)];
+  const asked = textSizes(entry, options);
+  const [rows, length] = [asked.B ?? Number(B), asked.T ?? Number(T)];
   const { executable } = await compileProgram({
-    ...trainingRequest(entry, { ...trained, ...options.set, B: rows, T: length }, ["evaluate"]),
+    ...trainingRequest(entry, { ...trained, ...asked.others, B: rows, T: length }, ["evaluate"]),
     path: join(folder, "model.moe"),
     onChoices: (choices) => requireKnown(text, choices[storeOfInput("evaluate", "tokens")]),
     precision: options.precision ?? config.precision,

@@ -9,6 +9,7 @@ import { hasHeader, headerDefault, headerSizes } from "../program.ts";
 import { checkpointSteps } from "../storage/checkpoint.ts";
 import { sizesFromConfig } from "../storage/parameters.ts";
 import { type RunConfig, readConfig, requireSame } from "../storage/run-folder.ts";
+import { atLeastOne, named, textSizes } from "../text-entry.ts";
 import type { Progress } from "../tokens.ts";
 import type { Dataset } from "./data.ts";
 
@@ -100,7 +101,9 @@ function configOf(
   saved: RunConfig | null,
 ): RunConfig {
   const before = saved?.sizes ?? {};
-  const steps = options.steps ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
+  const { B, T, others } = textSizes(entry, options);
+  const said = { ...others, ...named("--steps", options.steps, "Steps", options.set) };
+  const steps = atLeastOne("Steps", said["Steps"]) ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
   const accumulate = options.accumulate ?? saved?.accumulate;
   const params = options.params ?? saved?.params;
   return {
@@ -108,9 +111,9 @@ function configOf(
     sizes: {
       ...before,
       ...(options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params))),
-      ...options.set,
-      B: options.batch ?? before["B"] ?? 16,
-      T: options.length ?? before["T"] ?? 128,
+      ...others,
+      B: B ?? before["B"] ?? 16,
+      T: T ?? before["T"] ?? 128,
       ...(hasHeader(entry, "Steps") ? { Steps: steps } : {}),
     },
     steps,

@@ -3,7 +3,7 @@ import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
-import { type Compiled, type CompileRequest, compileOnWorkers, compileProgram } from "../compile.ts";
+import { type Compiled, compileOnWorkers, compileProgram } from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
 import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
 import { contextOf, generateEntries, tokensLeft } from "../generation/generate-entries.ts";
@@ -13,6 +13,7 @@ import { lockFolder } from "../storage/lock.ts";
 import { type LoadedParameters, loadParameters, readParameters } from "../storage/parameters.ts";
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
 import { count } from "../tensor.ts";
+import { textAxes, trainingRequest } from "../text-entry.ts";
 import { copyTokenizerFiles, selectCodec } from "../tokenizer/select-codec.ts";
 import { shardingSummary } from "../workers/sharded-executable.ts";
 import {
@@ -96,9 +97,9 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   const program = readProgram(options.program);
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
+  requireValid(program); // before the data is read and encoded, which may take minutes
   const entry = findEntry(program, modelIn(program, options, folder), "train");
   textAxes(entry);
-  requireValid(program); // before the data is read and encoded, which may take minutes
   const text = await textIn(options, folder);
   const ownFolder = folder === null || world.rank > 0 ? null : folder;
   const lock = (): (() => void) => (ownFolder === null ? () => {} : lockFolder(ownFolder));
@@ -247,17 +248,6 @@ async function compileTraining({
     entries: [...entries, ...(world.size > 1 ? [] : generateEntries(program, entry.declaration))],
   });
 }
-/** The request for `train` or `evaluate` on B rows of T tokens; other sizes come from the model's header. */
-export function trainingRequest(
-  entry: EntrySignature,
-  { B = 1, T = 1, ...sizes }: RunConfig["sizes"],
-  names: readonly ("train" | "evaluate")[],
-): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
-  const [batch, length] = textAxes(entry);
-  const rows = { [batch]: B, [length]: T };
-  const entries = names.map((name) => ({ method: "train", name, sizes: rows }));
-  return { declaration: entry.declaration, sizes, entries };
-}
 function sampleText(
   executable: Executable,
   entry: EntrySignature,
@@ -270,21 +260,4 @@ function sampleText(
   const tokens = Math.min(how.tokens, tokensLeft(prompt, context));
   const options = { ...how, tokens, prompt, seed: config.seed, context, step: config.steps, end: codec.endToken };
   return decodeTokens(generateTokens(executable, options), codec.decoder(prompt));
-}
-
-/** Whether an entry is `train(tokens: i32[B, T], targets: i32[B, T])`. */
-export const takesText = (entry: EntrySignature): boolean => axesOfText(entry) !== null;
-/** The names of the two sizes of such an entry; null: it has another signature. */
-function axesOfText({ arguments: given }: EntrySignature): [batch: string, length: string] | null {
-  const [batch, length, ...more] = given[0]?.axes ?? [];
-  const fits = given.map((a) => a.name).join() === "tokens,targets" && more.length === 0;
-  return fits && batch && length ? [batch, length] : null;
-}
-function textAxes(entry: EntrySignature): [batch: string, length: string] {
-  const axes = axesOfText(entry);
-  if (axes) return axes;
-  throw new Problem(
-    `\`${entry.declaration}.train\` takes (${entry.arguments.map((a) => `${a.name}: ${a.text}`).join(", ")}), which is not text`,
-    "text is train(tokens: i32[B, T], targets: i32[B, T]); in TypeScript, `train` of moec takes batches of any inputs; to measure it, give their sizes by --set",
-  );
 }

@@ -1,0 +1,77 @@
+// Entries that take `tokens: i32[B, T]`, and how their sizes B and T are chosen: by flags of their own, or by name as any other.
+import type { EntrySignature } from "../compiler/check/index.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+import type { Settings } from "../compiler/options.ts";
+import type { CompileRequest } from "./compile.ts";
+
+export interface SizeOptions {
+  /** Rows of a batch, and tokens of a row. */
+  readonly batch?: number | undefined;
+  readonly length?: number | undefined;
+  /** Sizes and values by name, B and T too. */
+  readonly set?: Settings | undefined;
+}
+type Axes = [batch: string, length: string];
+
+/** The names of B and T; null: the first argument is not `tokens: i32[B, T]`. */
+export function tokenAxes({ arguments: [first] }: EntrySignature): Axes | null {
+  const [batch, length, ...more] = first?.axes ?? [];
+  return first?.name === "tokens" && more.length === 0 && batch && length ? [batch, length] : null;
+}
+/** Whether an entry is `train(tokens: i32[B, T], targets: i32[B, T])`. */
+export const takesText = (entry: EntrySignature): boolean =>
+  entry.arguments.map((a) => a.name).join() === "tokens,targets" && tokenAxes(entry) !== null;
+export function textAxes(entry: EntrySignature): Axes {
+  const axes = takesText(entry) ? tokenAxes(entry) : null;
+  if (axes) return axes;
+  throw new Problem(
+    `${signatureOf(entry)}, which is not text`,
+    "text is train(tokens: i32[B, T], targets: i32[B, T]); in TypeScript, `train` of moec takes batches of any inputs; to measure it, give their sizes by --set",
+  );
+}
+const signatureOf = ({ declaration, method, arguments: given }: EntrySignature): string =>
+  `\`${declaration}.${method}\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")})`;
+
+/** All sizes that the options give, by name. */
+export function namedSizes(entry: EntrySignature, { batch, length, set = {} }: SizeOptions): Settings {
+  if (batch === undefined && length === undefined) return set;
+  const axes = tokenAxes(entry);
+  if (axes === null)
+    throw new Problem(
+      `${signatureOf(entry)}, and --batch and --length are the sizes of tokens: i32[B, T]`,
+      "leave them out, and give the entry's sizes by --set NAME=VALUE",
+    );
+  return { ...set, ...named("--batch", batch, axes[0], set), ...named("--length", length, axes[1], set) };
+}
+/** The value of a flag by the name of the size that it stands for. Throws a Problem if --set gives that another value. */
+export function named(flag: string, value: number | undefined, name: string, set: Settings = {}): Settings {
+  if (value === undefined) return {};
+  const other = set[name] ?? value;
+  if (other === value) return { [name]: value };
+  throw new Problem(`${flag} ${value} and --set ${name}=${other} are the same size`, "leave one of them out");
+}
+/** Of a `train` that takes text: B and T as far as the options give them, and all other sizes. */
+export function textSizes(
+  entry: EntrySignature,
+  options: SizeOptions,
+): { readonly B: number | undefined; readonly T: number | undefined; readonly others: Settings } {
+  const [batch, length] = textAxes(entry);
+  const { [batch]: B, [length]: T, ...others } = namedSizes(entry, options);
+  return { B: atLeastOne(batch, B), T: atLeastOne(length, T), others };
+}
+export function atLeastOne(name: string, value: Settings[string] | undefined): number | undefined {
+  if (value === undefined || (typeof value === "number" && Number.isInteger(value) && value >= 1)) return value;
+  throw new Problem(`${name} is ${value}`, "give a whole number of at least 1");
+}
+
+/** The request for `train` or `evaluate` on B rows of T tokens; other sizes come from the model's header. */
+export function trainingRequest(
+  entry: EntrySignature,
+  { B = 1, T = 1, ...sizes }: Settings,
+  names: readonly ("train" | "evaluate")[],
+): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
+  const [batch, length] = textAxes(entry);
+  const rows = { [batch]: B, [length]: T };
+  const entries = names.map((name) => ({ method: "train", name, sizes: rows }));
+  return { declaration: entry.declaration, sizes, entries };
+}
