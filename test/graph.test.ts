@@ -177,11 +177,17 @@ test("the interpreter rounds to what each dtype holds", () => {
 test("what an input chooses among: the shortest axis that is looked up, also through views, and of inputs only", () => {
   const g = new GraphBuilder(ops);
   const [tokens, kept] = [b.param(g, "train/tokens", i32(2, 3)), b.param(g, "kept", i32(2))];
+  const last = b.param(g, "train/last", i32(2));
   const rows = (n: number, index: Value): Value => b.take(g, b.param(g, `table ${n}`, f32(n, 4)), index);
   const values = [rows(9, tokens), rows(7, b.reshape(g, tokens, [6])), rows(5, b.add(g, tokens, 1)), rows(3, kept)];
-  const stores = [unstackedStore("train/tokens", "input", tokens.type), unstackedStore("kept", "state", kept.type)];
+  values.push(rows(8, b.concat(g, [b.iota(g, 2), last], 0)), rows(6, b.concat(g, [kept, last], 0)));
+  const stores = [
+    unstackedStore("train/tokens", "input", tokens.type),
+    unstackedStore("kept", "state", kept.type),
+    unstackedStore("train/last", "input", last.type),
+  ];
   const results = values.map((value, i): Result => ({ role: "output", name: `${i}`, value }));
-  assert.equal(indexBounds({ stores, graphs: [{ name: "train", results }] }), { "train/tokens": 7 });
+  assert.equal(indexBounds({ stores, graphs: [{ name: "train", results }] }), { "train/tokens": 7, "train/last": 6 });
 });
 test("a store that is missing, or of another type, is said", () => {
   const { x } = start();

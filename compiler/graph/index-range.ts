@@ -8,25 +8,21 @@ export function indexBounds({ stores, graphs }: Elaborated): Record<string, numb
   const least = new Map<string, number>();
   for (const node of topological(graphs.flatMap(valuesOf))) {
     const chosen = node.op.indexes?.(node);
-    const store = chosen ? storeBehind(chosen.index) : null;
-    if (chosen && store !== null && inputs.has(store))
-      least.set(store, Math.min(chosen.length, least.get(store) ?? Infinity));
+    for (const { node: source } of chosen ? sourcesOf(chosen.index) : []) {
+      const store = storeOf(source);
+      if (chosen && store !== null && inputs.has(store))
+        least.set(store, Math.min(chosen.length, least.get(store) ?? Infinity));
+    }
   }
   return Object.fromEntries(least);
-}
-function storeBehind({ node }: Value): string | null {
-  const [from] = node.args;
-  return node.op.lower === "view" && from ? storeBehind(from) : storeOf(node);
 }
 
 /** The longest axis any position of which may be among the elements of `index` (as of a `top_k`), and the node that gave them. */
 export function indexRangeOf(index: Value): { readonly length: number; readonly node: Node } | null {
   let most: ReturnType<typeof indexRangeOf> = null;
-  const met = new Set([index]);
-  for (const { node, index: result } of met) {
+  for (const { node, index: result } of sourcesOf(index)) {
     const length = node.op.indexRange?.(node, result) ?? null;
     if (length !== null && length > (most?.length ?? 0)) most = { length, node };
-    for (const arg of copiedArgs(node)) met.add(arg);
   }
   return most;
 }
@@ -36,6 +32,12 @@ export function isWithin({ node, index: result }: Value, length: number): boolea
   if (among !== null) return among <= length;
   const from = copiedArgs(node);
   return from.length > 0 && from.every((arg) => isWithin(arg, length));
+}
+/** The index, and all values whose elements are among its own unchanged. */
+function sourcesOf(index: Value): Set<Value> {
+  const found = new Set([index]);
+  for (const { node } of found) for (const arg of copiedArgs(node)) found.add(arg);
+  return found;
 }
 /** The arguments whose elements a node passes on unchanged; arithmetic and `where` give numbers of another range. */
 const copiedArgs = ({ op, args }: Node): readonly Value[] =>
