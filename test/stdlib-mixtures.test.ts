@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";
-import { compile, type Outcome, type Tensor, tensor } from "../runtime/index.ts";
+import { compile, moe, type Outcome, type Tensor, tensor } from "../runtime/index.ts";
 import { stacked } from "../runtime/tensor.ts";
 import { assertClose, given, peerTargets, readCases, some } from "./peer-results.ts";
 
@@ -42,4 +42,42 @@ for (const { target, precision, tolerance } of peerTargets)
       }
       program.close();
     });
+const { Deep, Chosen } = moe<"Deep" | "Chosen">`
+  import { Depth, ExpertChoice } from "std/moe"
+  layer Add(D) { forward(x: f32[B, T, D], at: i32[B, T]) -> f32[B, T, D] { return x + 1 } }
+  layer One(D) { forward(x: f32[...S, D]) -> f32[...S, D] { return x * 0 + 1 } }
+  layer Deep(D, part) {
+    inner: Depth(D, part, Add(D))
+    forward(x: f32[B, T, D], at: i32[B, T]) -> f32[B, T, D] { return inner(x, at) - x }
+  }
+  layer Chosen(D, part) {
+    inner: ExpertChoice(D, 1, part, One(D))
+    forward(x: f32[B, T, D], at: i32[B, T]) -> f32[B, T, D] { return inner(x, at >= 0) }
+  }`;
+test("a share of the rows that is whole is not rounded up, nor one fewer, padded or not", async () => {
+  for (const layer of [Deep, Chosen])
+    for (const [part, real, wanted] of [
+      [0.28, 25, 7],
+      [0.6, 25, 15],
+      [0.56, 25, 14],
+      [0.999, 999, 999],
+    ] as const)
+      for (const T of [real, real + 3]) {
+        const program = await compile(layer, { sizes: { D: 1, part, B: 1, T }, target: "reference" });
+        const x = tensor(
+          "f32",
+          [1, T, 1],
+          Array.from({ length: T }, (_, i) => Math.sin(i)),
+        );
+        const at = tensor(
+          "i32",
+          [1, T],
+          Array.from({ length: T }, (_, i) => (i < real ? i : -1)),
+        );
+        const { outputs } = await program.run({ x, at });
+        program.close();
+        const changed = [...(outputs[0]?.data ?? [])].filter((y) => y !== 0);
+        assert.equal(changed.length, wanted, `${part} of ${real}, ${T} in all`);
+      }
+});
 test.run();
