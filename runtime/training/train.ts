@@ -1,6 +1,5 @@
 // Training as `moec train` does it: reads the data, compiles the model, opens the run's folder and runs the loop.
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
-import { Problem } from "../../compiler/diagnostic.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
 import { type Compiled, compileOnWorkers, compileProgram } from "../compile.ts";
