@@ -114,6 +114,18 @@ function longRun(dtype: DType, T: number, inOrder: boolean): Run & { readonly gr
   const name = `${dtype} of ${T}${inOrder ? "" : ", in any order"}`;
   return { name, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
 }
+/** Scores that are all far below the zeros that an accumulator holds beyond the last key. They are exact in f32, as their weights must be. */
+function farBelowZero(): Run & { readonly graph: Graph } {
+  const whole = longAttention("f32", 150, true);
+  const graph = { ...whole, results: whole.results.slice(0, 2) };
+  const stores = storesOf(valuesOf(graph));
+  const changed = (name: string, of: (x: number) => number): readonly [string, NdArray] => {
+    const a = stores.get(name) as NdArray;
+    return [name, { ...a, data: a.data.map(of) }];
+  };
+  const [q, k] = [changed("q", () => 4), changed("k", (x) => Math.round(8 * x) / 8 - 8)];
+  return { name: "f32, far below zero", graph, sequence: loweredForCuda(graph), stores: new Map([...stores, q, k]) };
+}
 /** In f32 or bf16, as the name begins. */
 function near({ name, graph, stores }: Run & { readonly graph: Graph }, { results }: Outcome): void {
   interpret(valuesOf(graph), stores, { exact: true }).forEach((want, r) => {
@@ -122,7 +134,7 @@ function near({ name, graph, stores }: Run & { readonly graph: Graph }, { result
     assert.ok(off < most * (name.startsWith("bf16") ? 2 ** -6 : 2e-6), `result ${r}: off by ${off} of ${most}`);
   });
 }
-test("attention over many blocks, in f32 and in bf16", () => inAllWays(longRuns, near));
+test("attention over many blocks, in f32 and in bf16", () => inAllWays([...longRuns, farBelowZero()], near));
 const maskRuns = Object.keys(masks).map((mask, i): Run & { readonly graph: Graph } => {
   const shape = { B: 1, G: 1, R: 1, T: 200, U: 200, A: 16, C: 16 };
   const dtype = i % 2 === 0 ? "f32" : "bf16";
@@ -229,6 +241,32 @@ test("products in pieces of their depth, of temporaries whose rows begin at 16 b
     );
   }
   return inAllWays(pieces, near);
+});
+
+/** Rows of a temporary that begin at 16 bytes, gathered into a product whose depth ends within a copy of 16 bytes, and into one along the rows of groups. */
+function gathered(dtype: DType): Run & { readonly graph: Graph } {
+  const g = new GraphBuilder(ops);
+  const [N, D, H, E] = [75, 150, 24, 5];
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype, shape });
+  const index = b.param(g, "index", { dtype: "i32", shape: [2 * N] });
+  const by = b.route(g, b.rem(g, b.abs(g, index), E), E);
+  const rows = (name: string): Value => {
+    const h = b.matmul(g, p(`${name}.left`, N, 8), p(`${name}.right`, 8, D));
+    return b.dispatch(g, b.reshape(g, b.broadcast(g, h, [N, 2, D], [0, 2]), [2 * N, D]), by);
+  };
+  const [x, y] = [rows("x"), rows("y")];
+  const dot = (name: string): Value => b.raggedDot(g, x, p(name, E, D, H), by.offsets);
+  const graph = graphOf([b.mul(g, dot("gate"), b.sigmoid(g, dot("up"))), b.raggedOuter(g, x, y, by.offsets)]);
+  return { name: dtype, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
+}
+test("rows that are gathered, beyond the last of which others lie", () => {
+  const runs = (["f32", "bf16"] as const).map(gathered);
+  for (const { sequence } of runs) {
+    const texts = kernelsOf([sequence]).map((k) => k.text);
+    assert.ok(texts.some((text) => /left\.bind\(mn, .*\[m \+ i\]/.test(text) && text.includes("right1")));
+    assert.ok(texts.some((text) => /left\.gather\([^]*right\.gather\(/.test(text)));
+  }
+  return inAllWays(runs, near);
 });
 
 /** A graph of one input. */

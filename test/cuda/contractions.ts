@@ -97,6 +97,24 @@ export const cases: readonly Case[] = [
     },
   },
   {
+    name: "one row in eight, which begin at 16 bytes where those between do not",
+    variants: 1,
+    make: (g, p) => ({
+      values: [b.matmul(g, b.reshape(g, b.slice(g, p("x", [130, 8, 139]), 1, 0, 1), [130, 139]), p("w", [139, 136]))],
+    }),
+  },
+  {
+    name: "gathered rows that end within a copy of 16 bytes",
+    variants: 2,
+    make(g, p) {
+      const by = toOddGroups(g, p, 300, 6);
+      const h = b.tanh(g, b.matmul(g, p("x", [150, 136]), p("w", [136, 203])));
+      const x = b.dispatch(g, b.reshape(g, b.broadcast(g, h, [150, 2, 203], [0, 2]), [300, 203]), by);
+      const y = b.raggedDot(g, x, p("v", [6, 203, 136]), by.offsets);
+      return { values: [y, b.raggedOuter(g, x, p("dy", [300, 136]), by.offsets)], rows: by.offsets };
+    },
+  },
+  {
     name: "a stack of matrices",
     variants: 1,
     make: (g, p) => ({ values: [b.dot(g, p("x", [3, 129, 136]), p("w", [3, 136, 128]))] }),
@@ -112,6 +130,16 @@ export const cases: readonly Case[] = [
         ),
       ],
     }),
+  },
+  {
+    name: "two pairs of operands, of which TMA brings one only: none by wgmma",
+    variants: 0,
+    make(g, p) {
+      const part = b.slice(g, p("part", [130, 320]), 1, 64, 136); // beyond its depth there is more
+      return {
+        values: [sum(g, [b.matmul(g, p("x", [130, 136]), p("w", [136, 136])), b.matmul(g, part, p("v", [136, 136]))])],
+      };
+    },
   },
   {
     name: "two pairs of operands, two right ones each",

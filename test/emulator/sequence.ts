@@ -11,6 +11,7 @@ import { lower } from "../../compiler/lower/lower.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
 import { kernelOf, type Sequence, type VirtualBuffer, type VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
+import { bytesOf } from "../../compiler/types/dtype.ts";
 import { nvrtcOptions } from "../../runtime/cuda/code.ts";
 import { tensorMap } from "../../runtime/cuda/tensor-map.ts";
 import { nvrtc } from "../../runtime/nvrtc.ts";
@@ -149,11 +150,11 @@ class PlanText {
     this.lines.push(`buffer ${b.bytes} ${before ? file : "-"}`);
     return n;
   }
-  /** What is in a buffer before anything runs. */
+  /** What is in a buffer before anything runs: of a store its elements alone, so that a read of what pads it is a finding. */
   #before(b: VirtualBuffer): Buffer | null {
     const { stores, rest } = this.#run;
     const from = b.store === null ? undefined : stores.get(b.store);
-    if (from) return bytesFor(b, from.data);
+    if (from) return bytesFor(b, from.data).subarray(0, from.data.length * bytesOf[b.dtype]);
     return rest !== undefined && this.#ragged.has(b) ? Buffer.alloc(b.bytes, rest) : null;
   }
   #launch(launch: VirtualLaunch, grid: number): void {

@@ -1,5 +1,5 @@
 // sequence < plan: runs launches through the driver, each buffer a separate allocation, so that overruns are found. Lines:
-// "module FILE"; then for each sequence "sequence NAME", which is printed, "buffer BYTES FILE|-", "copy FROM TO",
+// "module FILE"; then for each sequence "sequence NAME", which is printed, "buffer BYTES FILE|-" (nobody wrote what FILE lacks), "copy FROM TO",
 // "launch NAME GRID THREADS SHARED BUFFER[+BYTES]... [map ...]", "dump BUFFER FILE". What goes wrong is printed, and the rest of the sequence left out.
 #include <unistd.h>
 
@@ -75,7 +75,8 @@ class Runner {
     std::string file;
     in >> b.bytes >> file;
     if (b.bytes > 0) right(cuMemAlloc_v2(&b.at, b.bytes), "cuMemAlloc");
-    if (file != "-" && b.bytes > 0) right(cuMemcpyHtoD_v2(b.at, contents(file).data(), b.bytes), "cuMemcpyHtoD");
+    const std::vector<char> given = file == "-" ? std::vector<char>() : contents(file);
+    if (!given.empty()) right(cuMemcpyHtoD_v2(b.at, given.data(), given.size()), "cuMemcpyHtoD");
     buffers_.push_back(b);
   }
   void copy(std::istringstream& in) {
