@@ -40,7 +40,8 @@ export const cuda: Target = {
     if (t.role === "shared")
       return `i32* const ${t.name} = (i32*)(${past("smem", reserveShared(e, item(t.shape, 0) * 4))});`;
     if (t.role === "acc" && item(t.shape, 0) === 1) return `RowAcc<${item(t.shape, 1)}, ${threads}> ${t.name};`;
-    return `${t.role === "acc" ? "Acc" : "PerRow"}<${[...t.shape, ...warps].join(", ")}> ${t.name};`;
+    if (t.role === "acc") return `Acc<${[...t.shape, ...warps].join(", ")}> ${t.name};`;
+    return `PerRow<${item(t.shape, 0)}, ${warps[0]}> ${t.name};`;
   },
   frame(k, e) {
     if (k.locals.length > 0) throw new Bug(`${k.name} has local buffers, which the CUDA target does not support`);

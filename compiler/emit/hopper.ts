@@ -124,7 +124,7 @@ function target(k: Kernel, run: readonly Loop[], plan: PipelinePlan, p: Emitter)
     ...cuda,
     elidesZeroFill: "always",
     tile: (t) =>
-      `${t.role === "acc" ? `WgmmaAcc<${t.shape.join(", ")}, ${consumers}>` : `PerRow<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
+      `${t.role === "acc" ? `WgmmaAcc<${t.shape.join(", ")}, ${consumers}>` : `PerRow<${item(t.shape, 0)}, 8>`} ${t.name};`,
     frame(kernel, e) {
       const maps = [...plan.maps.values()].map((name) => `const __grid_constant__ TensorMap ${name}`);
       return {

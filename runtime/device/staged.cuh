@@ -82,10 +82,11 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH>
   }
   /** How many bytes of a chunk are valid: `row`: its row is; `cols`: how many columns are from its first on. The rest is filled with zeros. */
   static FN u32 bytes(bool row, ix cols) { return row ? (cols >= CHUNK ? 16 : cols > 0 ? (u32)cols * sizeof(E) : 0) : 0; }
-  /** Computes the addresses of this thread's chunks before a loop; f(row, column): the address of an element. f is only called for rows < `rows`. */
+  /** Computes the addresses of this thread's chunks before a loop; f(row, column): the address of an element. f reads memory, if it does, only for
+      rows < `rows`. */
   template <class F> FN void bind(ix rows, F f) {
     if constexpr (PITCH > 0) from[0] = f(0, 0);
-    else chunks([&](int q, i32 r, i32 c, u32) { from[q] = f(ix_max(ix_min(r, rows - 1), 0), c); });
+    else chunks([&](int q, i32 r, i32 c, u32) { from[q] = f(ix_min(r, rows - 1), c); });
   }
   /** Loads stage s from the bound addresses + `step` elements. Elements outside of rows x cols are zeros. */
   FN void load(i32 s, ix step, ix rows, ix cols) const {
@@ -111,7 +112,7 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH>
   template <class F> FN void load(i32 s, ix rows, ix cols, F f) const {
     const E* start;
     chunks([&](int q, i32 r, i32 c, u32 at) {
-      if (!PITCH) start = f(ix_max(ix_min(r, rows - 1), 0), c);
+      if (!PITCH) start = f(ix_min(r, rows - 1), c);
       else if (q == 0) start = f(r, c);
       cp_async(shared_address(mem) + s * BYTES + at, start + q * ROW_STEP * PITCH, bytes(r < rows, cols - c));
     });

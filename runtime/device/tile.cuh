@@ -130,6 +130,7 @@ template <class K, class F> FN void tally(ix n, i32* counts, K key, F f) {
     d[m][n] is row lane / 4 + 8 h, column lane % 4 * 2 + l of the tile. */
 template <int BM, int BN, int WM, int WN> struct Acc {
   static constexpr int MT = BM / WM / 16, NT = BN / WN / 8;
+  static constexpr bool HOLDS_ROWS = WN == 1;
   static_assert(MT * WM * 16 == BM && NT * WN * 8 == BN, "a warp takes whole tiles of 16 x 8");
   /** Groups of four columns for which an epilogue (each_prefetched) loads ahead; with several accumulators, one. */
   static constexpr int LOADS_AHEAD = 4;
@@ -149,15 +150,15 @@ template <int BM, int BN, int WM, int WN> struct Acc {
   static FN i32 row(int m, int h) { return first_row() + m * 16 + (lane_id() >> 2) + h * 8; }
   static FN i32 col(int n) { return first_col() + n * 8 + (lane_id() & 3) * 2; }
 };
-/** One f32 per row of an accumulator (a running max or sum), replicated in the quad that holds the row. */
-template <int BM, int WM, int WN> struct PerRow {
+/** One f32 per row of an accumulator whose warps hold whole rows (a running max or sum), replicated in the quad that holds the row. */
+template <int BM, int WM> struct PerRow {
   static constexpr int MT = BM / WM / 16;
   f32 d[MT][2];
   FN void fill(f32 x) { UNROLL for (int m = 0; m < MT; m++) d[m][0] = d[m][1] = x; }
   template <class V> FN f32& at(V, int m, int, int h, int) { return d[m][h]; }
   FN f32 four_columns(int m, int, int h) const { return d[m][h]; }
-  static FN i32 row(int m, int h) { return (warp_id() / WN % WM * MT + m) * 16 + (lane_id() >> 2) + h * 8; }
-  static FN bool owner() { return warp_id() % WN == 0 && (lane_id() & 3) == 0; }
+  static FN i32 row(int m, int h) { return (warp_id() % WM * MT + m) * 16 + (lane_id() >> 2) + h * 8; }
+  static FN bool owner() { return (lane_id() & 3) == 0; }
 };
 /** An accumulator of one row, (1, C), that no mma writes: groups of four columns, distributed over the threads. */
 template <int C, int THREADS> struct RowAcc {
@@ -175,7 +176,7 @@ template <class T> FN vec<f32, 8> eight_columns(const T& t, int m, int n, int h)
   UNROLL for (int q = 0; q < 8; q++) r.v[q] = t.d[m][n + q / 2][h * 2 + q % 2];
   return r;
 }
-template <int BM, int WM, int WN> FN f32 eight_columns(const PerRow<BM, WM, WN>& t, int m, int, int h) { return t.d[m][h]; }
+template <int BM, int WM> FN f32 eight_columns(const PerRow<BM, WM>& t, int m, int, int h) { return t.d[m][h]; }
 /** The template argument of `each` where `cols` is a multiple of W, so no group is partial. */
 constexpr bool FULL_GROUPS = true;
 /** Calls f(v, i, j, elements of the accumulators..) for each valid element i < rows, j < cols, in groups of W columns. 2: pairs as they lie in registers.
@@ -258,8 +259,8 @@ template <class F, class T, class... Ts> FN void each_row(ix rows, F f, T& t, Ts
   }
 }
 /** to[i] = fold of f(v, i, j, elements..) over j < cols. */
-template <class Op, int BM, int WM, int WN, class F, class T, class... Ts> FN void fold_rows(PerRow<BM, WM, WN>& to, ix cols, F f, T& t, Ts&... ts) {
-  static_assert(WN == 1, "a warp must hold whole rows");
+template <class Op, int BM, int WM, class F, class T, class... Ts> FN void fold_rows(PerRow<BM, WM>& to, ix cols, F f, T& t, Ts&... ts) {
+  static_assert(T::HOLDS_ROWS, "a warp must hold whole rows");
   UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) {
     f32 x = Op::identity(f32());
     UNROLL for (int n = 0; n < T::NT; n++) UNROLL for (int l = 0; l < 2; l++) {

@@ -137,7 +137,7 @@ template <int R, int C, bool MN, int PITCH> struct WgmmaTile {
   static FN u32 bytes(bool row, ix cols) { return row ? (cols >= 8 ? 16 : cols > 0 ? (u32)cols * 2 : 0) : 0; }
   // bind, load, prefetch_indices, gather: by cp.async, as those of SharedTile (staged.cuh). Elements outside of rows x cols are zeros.
   template <class F> FN void bind(ix rows, F f) {
-    chunks([&](int q, i32 r, i32 c, u32) { if (!PITCH) from[q] = f(ix_max(ix_min(r, rows - 1), 0), c); else if (!q) from[0] = f(r, c); });
+    chunks([&](int q, i32 r, i32 c, u32) { if (!PITCH) from[q] = f(ix_min(r, rows - 1), c); else if (!q) from[0] = f(r, c); });
   }
   FN void load(i32 s, ix step, ix rows, ix cols) const {
     chunks([&](int q, i32 r, i32 c, u32 at) { cp_async(mem + s * BYTES + at, from[PITCH ? 0 : q] + step + (ix)q * ROW_STEP * PITCH, bytes(r < rows, cols - c)); });
@@ -154,7 +154,7 @@ template <int R, int C, bool MN, int PITCH> struct WgmmaTile {
   template <class F> FN void load(i32 s, ix rows, ix cols, F f) const {
     const bf16* first;
     chunks([&](int q, i32 r, i32 c, u32 at) {
-      if (!PITCH) first = f(ix_max(ix_min(r, rows - 1), 0), c);
+      if (!PITCH) first = f(ix_min(r, rows - 1), c);
       else if (q == 0) first = f(r, c);
       cp_async(mem + s * BYTES + at, first + q * ROW_STEP * PITCH, bytes(r < rows, cols - c));
     });
