@@ -196,6 +196,9 @@ test("what ptxas tells of a kernel", () => {
     "    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads",
     "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized",
     "ptxas info    : Used 20 registers, 352 bytes cmem[0]",
+    "ptxas info    : Compiling entry function 'three' for 'sm_80'",
+    "    0 bytes stack frame, 4 bytes spill stores, 4 bytes spill loads",
+    "ptxas info    : Used 30 registers, used 1 barriers, 256 bytes smem, 352 bytes cmem[0]",
   ].join("\n");
   const { warnings, ...one } = parseResources("one", log);
   assert.equal(one, { registers: 46, shared: 128, spills: 12 });

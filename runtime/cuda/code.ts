@@ -132,13 +132,14 @@ function withText(line: string, text: string): string {
   const at = Number(/\.cu\((\d+)\): error/.exec(line)?.[1] ?? 0);
   return at === 0 ? line : `${line}\n    ${text.split("\n")[at - 1]?.trim() ?? ""}`;
 }
-/** Parses what `ptxas -v` reports for one kernel. */
+/** Parses what `ptxas -v` reports for one kernel of a unit; its line names no shared memory if it has none. */
 export function parseResources(
   name: string,
   log: string,
 ): Pick<KernelCode, "registers" | "shared" | "spills" | "warnings"> {
-  const own = log.slice(log.indexOf(`entry function '${name}'`));
-  const number = (pattern: RegExp): number => Number(pattern.exec(own)?.[1] ?? 0);
+  const [, own = ""] = log.split(`entry function '${name}'`);
+  const [about = ""] = own.split("entry function '");
+  const number = (pattern: RegExp): number => Number(pattern.exec(about)?.[1] ?? 0);
   return {
     registers: number(/Used (\d+) registers/),
     shared: number(/(\d+) bytes smem/),

@@ -14,7 +14,9 @@
 #define R_PTR(x) "l"(x)
 #define R_IMM(x) "n"(x)
 #define SHARED(T, name, dims) __shared__ T name dims
-#define DYN_SMEM(name) extern __shared__ __align__(1024) u8 name[]
+// Tiles are swizzled within 128 bytes, and static arrays are a multiple of them long: a larger alignment would pad these.
+#define SMEM_ALIGNMENT 128
+#define DYN_SMEM(name) extern __shared__ __align__(SMEM_ALIGNMENT) u8 name[]
 #define KERNEL extern "C" __global__
 #define KERNEL_END(name)
 // g++ builtins that math.hpp uses

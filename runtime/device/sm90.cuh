@@ -1,5 +1,7 @@
 // PTX instructions of sm_90a: mbarrier, TMA (cp.async.bulk.tensor), setmaxnreg, wgmma. PTX ISA 9.7.13.15 (mbarrier), 9.7.9.27 (TMA), 9.7.15 (wgmma).
 // After prelude.cuh. `bar` and `to` are addresses in shared memory.
+#undef SMEM_ALIGNMENT
+#define SMEM_ALIGNMENT 1024  // of TMA's and wgmma's 128-byte swizzle: 8 rows
 
 /** The driver's CUtensorMap: describes a tensor in global memory and the box that one TMA load copies. */
 struct __align__(128) TensorMap { u64 opaque[16]; };
