@@ -31,7 +31,6 @@ function made(steps: number, name = "Gpt", measure: object = inNats): string {
   const log = new RunLog(run);
   log.begin({
     bigram: 2.5,
-    unigram: 3,
     bytes: 90_000,
     measure,
     parameters: 1234,

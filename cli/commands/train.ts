@@ -2,7 +2,6 @@ import { Command } from "commander";
 import { expertParallel, integerIn, requireTarget, room } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { toNested } from "../../runtime/tensor.ts";
-import { bigramHeldOutLoss } from "../../runtime/training/data.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
 import { openTraining, type Training } from "../../runtime/training/train.ts";
 import { OtherWorkerFailed, type Workers } from "../../runtime/workers/workers.ts";
@@ -198,23 +197,18 @@ function begins(params: string, [first, ...others]: readonly string[]): string {
   const more = others.length === 0 ? "" : ` and ${others.length} more`;
   return `begins with the parameters of ${params}, which lacks ${first}${more}`;
 }
-function closing(
-  { config, folder, text, about, from }: Training,
-  last: TrainStep | null,
-  { aborted }: AbortSignal,
-): string {
+function closing({ config, folder, about, from }: Training, last: TrainStep | null, { aborted }: AbortSignal): string {
   if (!last) return from ? unmoved(from.state.step, config.steps, aborted) : "stopped before the first step";
   const saved = last.saved === null ? "" : `saved in ${last.saved}`;
   if (last.step < config.steps)
     return `stopped at step ${last.step}; ${saved}; go on with --resume${folder === null ? "" : ` --out ${folder}`}`;
   const loss = (last.heldOut ?? Number.NaN).toFixed(3);
-  return `held-out loss ${loss} ${measured(about.measure, text)}\n${saved}`;
+  return `held-out loss ${loss} ${measured(about)}\n${saved}`;
 }
 /** What a held-out loss is; beside it stands what a bigram model has, where that is of the same kind. */
-function measured({ losses, unit }: Training["about"]["measure"], text: Training["text"]): string {
+function measured({ measure: { losses, unit }, bigram }: Training["about"]): string {
   if (unit === undefined) return `(${losses.join(" + ")})`;
-  const bigram = bigramHeldOutLoss(text);
-  return bigram === null ? unit : `${unit}; a bigram model's is ${bigram.toFixed(3)}`;
+  return bigram === undefined ? unit : `${unit}; a bigram model's is ${bigram.toFixed(3)}`;
 }
 const unmoved = (step: number, steps: number, aborted: boolean): string =>
   aborted

@@ -144,15 +144,6 @@ function batch(all: Tokens, B: number, T: number, range: (row: number) => [from:
   return { tokens: tensor(tokens), targets: tensor(targets), count: counted };
 }
 
-/** The entropy of a byte, and of a byte given the one before it, in nats: lower bounds for unigram and bigram models of this text. */
-export function entropies(bytes: Uint8Array): { readonly unigram: number; readonly bigram: number } {
-  const pairs = pairCounts(bytes);
-  const singles = new Float64Array(256);
-  for (const byte of bytes) singles[byte] = (singles[byte] ?? 0) + 1;
-  let bigram = 0;
-  for (let a = 0; a < 256; a++) bigram += surprise(pairs.subarray(a * 256, a * 256 + 256));
-  return { unigram: surprise(singles) / Math.max(1, bytes.length), bigram: bigram / Math.max(1, bytes.length - 1) };
-}
 /**
  * Loss in nats a byte, on the held-out part, of a bigram model counted on the training part with 0.01 added to each count. Null unless the data is
  * bytes.
@@ -177,8 +168,3 @@ function pairCounts(bytes: Uint8Array): Float64Array {
   return pairs;
 }
 const sum = (x: Float64Array): number => x.reduce((a, b) => a + b, 0);
-/** -sum(n log(n / total)): the entropy of these counts times their total, in nats. */
-function surprise(counts: Float64Array): number {
-  const total = sum(counts);
-  return counts.reduce((nats, n) => (n > 0 ? nats - n * Math.log(n / total) : nats), 0);
-}

@@ -25,15 +25,14 @@ import {
   sampleSaved,
 } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
-import { type Dataset, entropies, opening, readDataset, requireEnough, requireKnown } from "./data.ts";
+import { bigramHeldOutLoss, type Dataset, opening, readDataset, requireEnough, requireKnown } from "./data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
 import { configIn, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
 
 type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
-/** The first line of a run's log. `bigram` and `unigram`: the `entropies` of the data's bytes; absent of token numbers. */
+/** The first line of a run's log. `bigram`: `bigramHeldOutLoss`; absent of token numbers. */
 interface About {
   readonly bigram?: number;
-  readonly unigram?: number;
   readonly bytes: number;
   readonly measure: Measure;
   /** The number of scalars in all parameters, and in those that are not frozen. */
@@ -196,10 +195,10 @@ function aboutOf({ executable, report }: Compiled, text: Dataset, measure: Measu
   const all = executable.stores.filter((s) => s.role === "parameter");
   const parameters = all.reduce((sum, s) => sum + count(s.shape), 0);
   const { trained } = report;
-  const known = text.all instanceof Uint8Array ? entropies(text.all) : {};
+  const bigram = bigramHeldOutLoss(text);
   const several = size > 1 ? { workers: size } : {};
   const plan = executable.bytes ?? planned(report);
-  return { ...known, bytes: text.bytes, measure, parameters, trained, ...several, plan };
+  return { ...(bigram === null ? {} : { bigram }), bytes: text.bytes, measure, parameters, trained, ...several, plan };
 }
 const planned = ({ parameters, prepared, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({
   parameters,
