@@ -26,16 +26,15 @@ const { Ffn, Regression } = moe`
 `;
 
 const [D, N] = [16, 32];
-const numbers = (seed: number): Float32Array =>
-  Float32Array.from({ length: N * D }, (_, i) => Math.sin(seed + i * 1.7));
+const wave = (seed: number): Float32Array => Float32Array.from({ length: N * D }, (_, i) => Math.sin(seed + i * 1.7));
 
 export async function main(target: "host" | "reference" = "host", log = console.log): Promise<number[]> {
   const program = await compile(Ffn, { entry: "forward", sizes: { D, N }, target });
-  const { outputs } = await program.run({ x: numbers(0) });
+  const { outputs } = await program.run({ x: wave(0) });
   log(`forward: ${outputs[0]?.dtype}[${outputs[0]?.shape.join(", ")}], ${program.names.length} parameters`);
   program.close();
 
-  const batches = Array.from({ length: 20 }, (_, i) => ({ x: numbers(i), y: numbers(i).map((v) => v * v) }));
+  const batches = Array.from({ length: 20 }, (_, i) => ({ x: wave(i), y: wave(i).map((v) => v * v) }));
   const losses: number[] = [];
   for await (const { step, losses: named } of train(Regression, { batches, sizes: { D, N }, target })) {
     losses.push(named.get("square") ?? Number.NaN);

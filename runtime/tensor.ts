@@ -189,7 +189,7 @@ export function toNested(t: Tensor): Nested {
 }
 
 /** A tensor from nested arrays of numbers or booleans. `what` names it in the Problem for ragged arrays. */
-export function fromNested(dtype: DType, nested: unknown, what: string): Tensor {
+export function fromNested(dtype: DType, nested: unknown, what = "the tensor"): Tensor {
   const shape: number[] = [];
   for (let x = nested; Array.isArray(x); x = x[0] as unknown) {
     shape.push(x.length);

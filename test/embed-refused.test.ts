@@ -184,6 +184,7 @@ test("a tensor of what is none", async () => {
     [() => tensor("f32", [2 ** 40], []), "does not fit", "at most"],
     [() => tensor("f32", [1], ["a"] as never), 'holds "a"', "numbers"],
     [() => tensorOf("f32", [3n], "x"), "x holds a bigint", "numbers"],
+    [() => tensorOf("f32", [[1, 2], [3]]), "the tensor is ragged", "equal lengths"],
     [() => toNested(filled(1) as never), "no tensor", "make one"],
     [() => writeSafetensors("x", new Map([["w", filled(1)]]) as never), "w is no tensor", "make one"],
   ];
