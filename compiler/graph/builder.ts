@@ -11,7 +11,8 @@ export class TypeMismatch extends Error {}
 export class GraphBuilder implements Builder {
   private readonly known = new Map<string, Node>();
   private readonly ops = new Map<string, Op>();
-  private next = 0;
+  /** By id. */
+  private readonly nodes: Node[] = [];
   /** The source span recorded in the nodes that are added now; null: none. */
   span: Span | null = null;
 
@@ -36,10 +37,15 @@ export class GraphBuilder implements Builder {
       attrs,
     );
     const results: Value[] = [];
-    const node: Node<A> = { id: this.next++, op, args, attrs, results, span: this.span };
+    const node: Node<A> = { id: this.nodes.length, op, args, attrs, results, span: this.span };
     types.forEach((type, index) => results.push({ node, index, type }));
     this.known.set(key, node);
+    this.nodes.push(node);
     return node;
+  }
+  withArgs(node: Node, args: readonly Value[]): Node {
+    const isOwn = this.nodes[node.id] === node && args.every((a, i) => a === node.args[i]);
+    return isOwn ? node : this.add(node.op, args, node.attrs);
   }
 }
 

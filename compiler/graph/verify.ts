@@ -10,11 +10,15 @@ export function verifyGraph(graph: Graph, pass: string): void {
     throw new Bug(`after ${pass}, graph ${graph.name}: ${what}`);
   };
   const order = nodesOf(graph);
-  for (const node of order) verifyNode(node, fail);
-  verifyStores(order, fail);
-  verifyResults(graph, order, fail);
+  for (const node of order) {
+    if (!verified.has(node)) verifyNode(node, fail);
+    verified.add(node);
+  }
+  verifyResults(graph, storeReaders(order, fail), fail);
 }
 type Fail = (what: string) => never;
+/** Nodes are immutable, so each is verified after the pass that made it only. */
+const verified = new WeakSet<Node>();
 
 function verifyNode(node: Node, fail: Fail): void {
   const types = node.op.infer(
@@ -34,7 +38,8 @@ function verifyNode(node: Node, fail: Fail): void {
   for (const a of node.args)
     if (a.node.results[a.index] !== a) fail(`an operand of ${node.op.name} is not a result of its node`);
 }
-function verifyStores(order: readonly Node[], fail: Fail): void {
+/** The node that reads each store. */
+function storeReaders(order: readonly Node[], fail: Fail): Map<string, Node> {
   const readers = new Map<string, Node>();
   for (const node of order) {
     const store = storeOf(node);
@@ -42,15 +47,15 @@ function verifyStores(order: readonly Node[], fail: Fail): void {
     if (readers.has(store)) fail(`store ${store} is read as two types`);
     readers.set(store, node);
   }
+  return readers;
 }
-function verifyResults(graph: Graph, order: readonly Node[], fail: Fail): void {
-  const stores = new Map(order.flatMap((n) => n.results.map((r) => [storeOf(n) ?? "", r.type] as const)));
+function verifyResults(graph: Graph, readers: ReadonlyMap<string, Node>, fail: Fail): void {
   const seen = new Set<string>();
   for (const { role, name, value } of graph.results) {
     if (seen.has(`${role} ${name}`)) fail(`${role} ${name} is given twice`);
     seen.add(`${role} ${name}`);
     if (role === "loss" && value.type.shape.length > 0) fail(`loss ${name} is ${showType(value.type)}, not a number`);
-    const store = stores.get(name);
+    const store = readers.get(name)?.results[0]?.type;
     if (role === "store" && store && !sameType(store, value.type))
       fail(`store ${name} is ${showType(store)}, set to ${showType(value.type)}`);
   }

@@ -32,6 +32,17 @@ export function useCounts(results: readonly Value[], nodes: readonly Node[]): Ma
   for (const v of [...results, ...nodes.flatMap((n) => n.args)]) uses.set(v, (uses.get(v) ?? 0) + 1);
   return uses;
 }
+/** The nodes that read each value, in their order; one that reads it twice stands there twice. */
+export function readersOf(nodes: readonly Node[]): Map<Value, Node[]> {
+  const found = new Map<Value, Node[]>();
+  for (const node of nodes)
+    for (const a of node.args) {
+      const known = found.get(a);
+      if (known) known.push(node);
+      else found.set(a, [node]);
+    }
+  return found;
+}
 /** The name of the store that a `param` node reads; null for any other node. */
 export const storeOf = (node: Node): string | null =>
   node.op.name === "param" ? (node.attrs as { readonly store: string }).store : null;
@@ -49,7 +60,7 @@ export function rebuild(g: Builder, results: readonly Value[], replace: Replace,
   for (const node of topological(results, frozen)) {
     const args = node.args.map(now);
     g.span = node.span;
-    made.set(node, replace(node, args, now) ?? g.add(node.op, args, node.attrs).results);
+    made.set(node, replace(node, args, now) ?? g.withArgs(node, args).results);
   }
   g.span = null;
   return results.map(now);

@@ -3,13 +3,15 @@ import { sameLayout } from "../plan/alias.ts";
 import type { VirtualArg } from "../plan/sequence.ts";
 import { sameAll, subexpressions } from "./expr.ts";
 import type { Buffer, Kernel, Load, StmtOf } from "./ir.ts";
-import { ownExpressions, statements, stores } from "./passes.ts";
+import { ownExpressions, statements } from "./passes.ts";
 
 /** "pointwise" if element i of b is read only to make element i of results with b's dtype, shape and layout, and before those are stored. */
 export function accessOf(k: Kernel, b: Buffer): VirtualArg["access"] {
   const all = statements(k.body);
-  const targets = stores(k.body).filter((s) => targetMatches(s, b));
-  const first = all.findIndex((s) => s.s === "store" && targetMatches(s, b));
+  const targets = all.filter((s) => s.s === "store").filter((s) => targetMatches(s, b));
+  const [target] = targets;
+  if (!target) return "read";
+  const first = all.indexOf(target);
   const loads = all.map(
     (s) =>
       ownExpressions(s)
@@ -18,7 +20,7 @@ export function accessOf(k: Kernel, b: Buffer): VirtualArg["access"] {
   );
   const late = loads.slice(first + 1).some((list) => list.length > 0);
   const matched = loads.flat().every((x) => targets.every((s) => sameAll(x.at, s.at)));
-  return first >= 0 && matched && !late ? "pointwise" : "read";
+  return matched && !late ? "pointwise" : "read";
 }
 const targetMatches = (s: StmtOf<"store">, b: Buffer): boolean =>
   s.to.kind === "buffer" &&

@@ -242,7 +242,15 @@ const hull = (a: Range, b: Range): Range => [Math.min(a[0], b[0]), Math.max(a[1]
 export const children = (x: Expr): readonly Expr[] => (x.e === "load" ? x.at : x.e === "op" ? x.args : []);
 export const dependsOn = (x: Expr, v: Var): boolean => x === v || children(x).some((y) => dependsOn(y, v));
 /** x and all its subexpressions. */
-export const subexpressions = (x: Expr): Expr[] => [x, ...children(x).flatMap(subexpressions)];
+export function subexpressions(x: Expr): Expr[] {
+  const found: Expr[] = [];
+  const visit = (y: Expr): void => {
+    found.push(y);
+    children(y).forEach(visit);
+  };
+  visit(x);
+  return found;
+}
 /** x with v replaced by `by`, simplified again. */
 export function substitute(x: Expr, v: Var, by: Expr): Expr {
   if (x === v) return by;

@@ -148,6 +148,9 @@ export function insertBarriers(list: readonly Stmt[]): Stmt[] {
   return out;
 }
 /** The kernel as it is emitted: with barriers, and with loop-invariant stages hoisted. */
-export const finishKernel = (k: Kernel): Kernel => ({ ...k, body: hoist(insertBarriers(k.body)) });
+export function finishKernel(k: Kernel): Kernel {
+  const shares = statements(k.body).some((s) => s.s === "tile" && s.tile.role === "shared");
+  return { ...k, body: hoist(shares ? insertBarriers(k.body) : k.body) };
+}
 /** Whether an operand is staged as terms of bf16, for AMX. */
 export const isInTerms = ({ form }: Tile): boolean => form === "term" || form === "terms";

@@ -1,7 +1,7 @@
 // Concats of many pieces, from unrolled loops: the kernel that makes a piece writes it straight to its place. Pieces that no such kernel makes are
 // copied there.
 import type { Graph, Node, Value } from "../graph/node.ts";
-import { nodesOf, valuesOf } from "../graph/walk.ts";
+import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
 import { add, item, num, unflatten } from "../kernel/expr.ts";
 import type { Expr } from "../kernel/ir.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -38,8 +38,7 @@ export function findInPlacePieces(graph: Graph, regions: readonly Region[]): InP
     const v = reshapeBase(step.piece);
     if (written.has(v)) pieces.set(v, [...(pieces.get(v) ?? []), step]);
   }
-  const readers = new Map<Value, Node[]>();
-  for (const n of nodes) for (const a of n.args) readers.set(a, [...(readers.get(a) ?? []), n]);
+  const readers = readersOf(nodes);
   const results = new Set(valuesOf(graph));
   const elsewhere = (v: Value): boolean =>
     results.has(v) ||

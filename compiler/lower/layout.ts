@@ -114,10 +114,9 @@ interface Use {
   readonly user: Node;
 }
 function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMap<Value, readonly Use[]> {
-  const uses = new Map<Value, Use[]>();
+  const uses = new Map<Value, Use[]>(nodes.flatMap((n) => n.results.map((v) => [v, []])));
   // readers are visited first: how a view's argument is used depends on how the view is
-  for (const user of nodes.toReversed())
-    user.args.forEach((a, i) => uses.set(a, [...(uses.get(a) ?? []), { use: use(user, i), user }]));
+  for (const user of nodes.toReversed()) user.args.forEach((a, i) => uses.get(a)?.push({ use: use(user, i), user }));
   return uses;
 
   function use(by: Node, i: number): Use["use"] {

@@ -99,6 +99,8 @@ interface KernelPart {
 interface DraftedKernel {
   readonly d: Draft;
   readonly kernel: Kernel;
+  /** Its name and its text. */
+  readonly printed: string;
 }
 class Lowering implements LoweringContext {
   private readonly graph: Graph;
@@ -239,7 +241,7 @@ class Lowering implements LoweringContext {
       phase: this.phases.get(item(region.outputs, 0).node) ?? "forward",
     };
     const own = this.draftKernel([part]);
-    if (this.isChainable(part, own)) return this.addToChain(part, this.emittedOf(own.kernel).launch?.shared ?? 0);
+    if (this.isChainable(part, own)) return this.addToChain(part, this.emittedOf(own).launch?.shared ?? 0);
     const { scheduled } = this;
     this.endChain();
     this.addLaunch([part], own, scheduled, () => this.variant(part, own.d));
@@ -252,9 +254,9 @@ class Lowering implements LoweringContext {
     this.chainShared += shared;
   }
   /** Whether a kernel has a single task of elementwise work and reductions, so that it can be a part of a chain. */
-  private isChainable({ nodes }: KernelPart, { d, kernel }: DraftedKernel): boolean {
-    if (!this.choices.chain || d.bindings.some((g) => g.base !== null || g.access === "part")) return false;
-    return !nodes.some((n) => n.op.lower === "tile") && this.emittedOf(kernel).tasks === 1;
+  private isChainable({ nodes }: KernelPart, drafted: DraftedKernel): boolean {
+    if (!this.choices.chain || drafted.d.bindings.some((g) => g.base !== null || g.access === "part")) return false;
+    return !nodes.some((n) => n.op.lower === "tile") && this.emittedOf(drafted).tasks === 1;
   }
   /** Writes the kernel of the waiting parts. */
   endChain(): void {
@@ -264,13 +266,14 @@ class Lowering implements LoweringContext {
   }
   private addLaunch(
     parts: readonly KernelPart[],
-    { d, kernel }: DraftedKernel,
+    drafted: DraftedKernel,
     schedule: PlanKernel["schedule"],
     variantOf: () => Variant | null,
   ): void {
+    const { d, kernel } = drafted;
     const [outputs, nodes] = [parts.flatMap((p) => p.region.outputs), [...new Set(parts.flatMap((p) => p.nodes))]];
     const written = this.fractionsWritten(outputs);
-    const { made, tasks } = this.internKernel(kernel, nodes, schedule, variantOf);
+    const { made, tasks } = this.internKernel(drafted, nodes, schedule, variantOf);
     if (tasks === 0) return;
     const args = d.bindings.map((g) => virtualArgOf(kernel, g, this.options.access ?? accessOf));
     const read = parts.flatMap((p) => [...fractionsRead(p.region.outputs, p.nodes, (v) => this.bufferOf(v))]);
@@ -298,14 +301,11 @@ class Lowering implements LoweringContext {
     }
     const kind = [...new Set(parts.map((p) => p.kind))].join("_");
     const unnamed = addPrefetches(finishKernel(d.k.kernel("kernel")));
-    const kernel = {
-      ...unnamed,
-      name: `${kind}_${createHash("sha256").update(print(unnamed)).digest("hex").slice(0, 8)}`,
-    };
-    return { d, kernel };
+    const printed = print(unnamed);
+    const name = `${kind}_${createHash("sha256").update(printed).digest("hex").slice(0, 8)}`;
+    return { d, kernel: { ...unnamed, name }, printed: `${name} ${printed}` };
   }
-  private emittedOf(kernel: Kernel): Emitted {
-    const printed = print(kernel);
+  private emittedOf({ kernel, printed }: DraftedKernel): Emitted {
     const known = this.emitted.get(printed);
     if (known) return known;
     verify(kernel);
@@ -331,12 +331,13 @@ class Lowering implements LoweringContext {
   }
   /** The kernel with this text: equal ones are shared, and the program lines that they serve are collected. */
   private internKernel(
-    kernel: Kernel,
+    drafted: DraftedKernel,
     nodes: readonly Node[],
     schedule: PlanKernel["schedule"],
     variantOf: () => Variant | null,
   ): { readonly made: PlanKernel; readonly tasks: number } {
-    const { text, tasks, ...needs } = this.emittedOf(kernel);
+    const { kernel } = drafted;
+    const { text, tasks, ...needs } = this.emittedOf(drafted);
     const known = this.kernels.get(text);
     if (!known) this.options.onKernel?.(kernel);
     const variant = known ? null : variantOf();

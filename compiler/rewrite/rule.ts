@@ -54,9 +54,15 @@ export function rewrite(
     }
     return null;
   };
+  const settled = new Set<Value>();
+  const settle = (v: Value): Value => {
+    const last = settled.has(v) ? v : applyToFixedPoint(v, step);
+    settled.add(last);
+    return last;
+  };
   const pass = (node: Node, args: readonly Value[]): readonly Value[] => {
-    const made = g.add(node.op, args, node.attrs);
-    return made.results.length === 1 ? made.results.map((v) => applyToFixedPoint(v, step)) : made.results;
+    const { results } = g.withArgs(node, args);
+    return results.length === 1 ? results.map(settle) : results;
   };
   for (let now = [...results]; ; ) {
     const next = rebuild(g, now, pass, options.frozen);

@@ -2,7 +2,7 @@
 // everything else that it needs is computed where it is read. Nodes are visited from the results to the leaves; which kernels read a value, and at
 // which index, decides.
 import type { Graph, Node, Value } from "../graph/node.ts";
-import { nodesOf, valuesOf } from "../graph/walk.ts";
+import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
 import { biasOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { nth } from "../ops/common.ts";
@@ -42,11 +42,6 @@ function ancestors(values: readonly Value[]): Set<Node> {
     found.add(node);
     for (const a of node.op.name === "after" ? node.args.slice(0, 1) : node.args) waiting.push(a.node);
   }
-  return found;
-}
-function readersOf(nodes: readonly Node[]): Map<Value, Node[]> {
-  const found = new Map<Value, Node[]>();
-  for (const node of nodes) for (const a of node.args) found.set(a, [...(found.get(a) ?? []), node]);
   return found;
 }
 /** In operations per element: the cost of loading one from memory, and what a buffer must save to be worth it. */

@@ -81,7 +81,7 @@ export interface MergeOptions {
 export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Value>, options: MergeOptions): Region[] {
   const { sums = Infinity } = options;
   const makers = new Map<Value, FusionGroup>();
-  const readers = new Map<Value, FusionGroup[]>();
+  const readers = new Map<Value, Set<FusionGroup>>();
   const groups: FusionGroup[] = [];
   for (const part of parts) {
     const near = [...part.reads]
@@ -94,10 +94,11 @@ export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Va
     else groups.push(group);
     for (const v of part.outputs) makers.set(v, group);
     raiseLatest(group, Math.max(...[...part.reads].map((v) => makers.get(v)?.latest ?? 0)), readers);
-    for (const v of part.reads) readers.set(v, [...(readers.get(v) ?? []).filter((g) => g !== group), group]);
+    for (const v of part.reads) moveToEnd(readers, v, group);
   }
   const ordered = topologicalOrder(groups, makers);
-  const wanted = (v: Value, g: FusionGroup): boolean => results.has(v) || (readers.get(v) ?? []).some((r) => r !== g);
+  const wanted = (v: Value, g: FusionGroup): boolean =>
+    results.has(v) || [...(readers.get(v) ?? [])].some((r) => r !== g);
   return ordered.map((g) => ({
     kind: g.kind,
     isBackward: g.isBackward,
@@ -106,6 +107,11 @@ export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Va
     depth: g.depth,
     outputs: g.kind === "algorithm" ? g.outputs : g.outputs.filter((v) => wanted(v, g)),
   }));
+}
+function moveToEnd(readers: Map<Value, Set<FusionGroup>>, v: Value, group: FusionGroup): void {
+  const known = readers.get(v) ?? new Set<FusionGroup>();
+  known.delete(group);
+  readers.set(v, known.add(group));
 }
 
 function canJoin(
@@ -272,7 +278,7 @@ function sameIterationSpace(g: FusionGroup, part: FusionCandidate, rowOfFew: num
   return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));
 }
 /** Raises `latest` of the group, and of the groups that depend on it, to at least that index. */
-function raiseLatest(group: FusionGroup, latest: number, readers: ReadonlyMap<Value, readonly FusionGroup[]>): void {
+function raiseLatest(group: FusionGroup, latest: number, readers: ReadonlyMap<Value, Iterable<FusionGroup>>): void {
   const waiting = [group];
   for (let g = waiting.pop(); g; g = waiting.pop()) {
     if (g.latest >= latest) continue;
