@@ -100,8 +100,33 @@ export const cases: readonly Case[] = [
     name: "one row in eight, which begin at 16 bytes where those between do not",
     variants: 1,
     make: (g, p) => ({
-      values: [b.matmul(g, b.reshape(g, b.slice(g, p("x", [130, 8, 139]), 1, 0, 1), [130, 139]), p("w", [139, 136]))],
+      values: [b.matmul(g, b.reshape(g, b.slice(g, p("x", [130, 8, 137]), 1, 0, 1), [130, 137]), p("w", [137, 136]))],
     }),
+  },
+  {
+    name: "heads side by side, as attention leaves them: a round of the depth is of two",
+    variants: 1,
+    make(g, p) {
+      const x = b.reshape(g, b.transpose(g, p("x", [3, 130, 72]), [1, 0, 2]), [130, 216]);
+      return { values: [b.matmul(g, x, p("w", [216, 136]))] };
+    },
+  },
+  {
+    name: "heads side by side, whose rows are gathered",
+    variants: 1,
+    make(g, p) {
+      const by = toOddGroups(g, p, 150, 6);
+      const x = b.reshape(g, b.transpose(g, p("x", [3, 150, 72]), [1, 0, 2]), [150, 216]);
+      return { values: [b.raggedDot(g, b.dispatch(g, x, by), p("w", [6, 216, 136]), by.offsets)], rows: by.offsets };
+    },
+  },
+  {
+    name: "rows of three, each third of which follows on the last",
+    variants: 1,
+    make(g, p) {
+      const x = b.reshape(g, b.transpose(g, p("x", [130, 3, 128]), [1, 0, 2]), [390, 128]);
+      return { values: [b.dot(g, b.swap(g, x), p("w", [390, 136]))] };
+    },
   },
   {
     name: "gathered rows that end within a copy of 16 bytes",
