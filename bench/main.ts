@@ -1,5 +1,5 @@
 // npm run bench -- NAME [--json] [--threads N] [--kernels]
-import { formatError, handleOutputErrors, note, print, printJson, showBytes, table } from "../cli/output.ts";
+import { note, print, printJson, runMain, showBytes, table } from "../cli/output.ts";
 import { cores } from "../runtime/machine.ts";
 import { parseCommandLine, usageError } from "../scripts/command-line.ts";
 import { cudaCases, groups } from "./cases.ts";
@@ -121,10 +121,4 @@ function row({ figure: f, busySeconds }: Measured): string[] {
 const ms = (seconds: number): string => (seconds * 1000).toFixed(3);
 const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
 
-handleOutputErrors();
-try {
-  await main();
-} catch (error) {
-  note(formatError(error));
-  process.exitCode = 1;
-}
+await runMain(main);

@@ -77,6 +77,16 @@ export function reportError(error: unknown, json: boolean): void {
   else note(formatError(error));
   if (process.env["MOEC_DEBUG"] && error instanceof Error) note(error.stack ?? "");
 }
+/** Runs a script; an error that ends it is reported. */
+export async function runMain(main: () => Promise<void>): Promise<void> {
+  handleOutputErrors();
+  try {
+    await main();
+  } catch (error) {
+    reportError(error, false);
+    process.exitCode = 1;
+  }
+}
 /** An error as JSON: an object for each error of a program, one for anything else. */
 function errorRecords(error: unknown): object[] {
   if (error instanceof ProgramError) return error.diagnostics.map(plain);

@@ -3,7 +3,7 @@
 // one model together, on the host too.
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { formatError, note, print } from "../../cli/output.ts";
+import { note, print, runMain } from "../../cli/output.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { table } from "../../runtime/measure/table.ts";
 import type { TrainOptions } from "../../runtime/training/train-options.ts";
@@ -60,9 +60,4 @@ async function main(): Promise<void> {
     print(`${wrong} losses are more than ${bound} from the host's; ${other} have other bits in a second run`);
   if (wrong + other > 0) process.exitCode = 1;
 }
-try {
-  await main();
-} catch (error) {
-  note(formatError(error));
-  process.exitCode = 1;
-}
+await runMain(main);

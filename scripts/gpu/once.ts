@@ -3,7 +3,7 @@
 import { argv } from "node:process";
 import { cudaCases } from "../../bench/cases.ts";
 import { Subject } from "../../bench/subject.ts";
-import { formatError, handleOutputErrors, note, print } from "../../cli/output.ts";
+import { print, runMain } from "../../cli/output.ts";
 import { kernelTable, kernelTimes, unknownLimits } from "../../runtime/measure/kernel-times.ts";
 
 async function main(): Promise<void> {
@@ -18,10 +18,4 @@ async function main(): Promise<void> {
     subject.close();
   }
 }
-handleOutputErrors();
-try {
-  await main();
-} catch (error) {
-  note(formatError(error));
-  process.exitCode = 1;
-}
+await runMain(main);
