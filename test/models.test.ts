@@ -125,12 +125,41 @@ async function open(name: string, { file, sizes, target = "host" }: Model): Prom
   await executable.run("init", new Map(), { seed: 5, call: 0, step: 0 });
   return executable;
 }
+/** All parameters as they begin. */
+async function initial(name: string, { file, sizes }: Model, std: number): Promise<Map<string, Tensor>> {
+  const { executable } = await compileProgram({
+    path: join(folder, `${file}.moe`),
+    declaration: name,
+    sizes: { ...sizes, std },
+    target: "reference",
+    precision: "f32",
+    entries: [{ method: "forward", name: "forward", sizes: { B: 2, T: 8 } }],
+  });
+  await executable.run("init", new Map(), { seed: 5, call: 0, step: 0 });
+  const parameters = executable.stores.filter((s) => s.role === "parameter");
+  return new Map(parameters.map((s) => [s.name, executable.read(s.name)]));
+}
 const ints = (values: readonly number[], T = 8): Tensor => fromNumbers("i32", [2, T], values);
 const text = Array.from({ length: 18 }, (_, i) => (i * i * 5 + 3) % 19);
 const batch = new Map([
   ["tokens", ints([...text.slice(0, 8), ...text.slice(9, 17)])],
   ["targets", ints([...text.slice(1, 9), ...text.slice(10, 18)])],
 ]);
+
+/** Matrices that do not begin with the model's `std`: routers and convolutions. */
+const ownStd = /(feed|moe)\.gate\.weight$|conv$/;
+for (const [name, model] of Object.entries(models).filter(([, { file }]) => file !== "xl"))
+  test(`every matrix of ${name} begins with its std`, async () => {
+    const [narrow, wide] = [await initial(name, model, 0.02), await initial(name, model, 0.5)];
+    for (const [store, x] of wide) {
+      if (x.shape.length - store.split("*").length < 1 || ownStd.test(store)) continue;
+      const small = numbers(narrow.get(store) ?? x);
+      assert.ok(
+        numbers(x).every((y, i) => y !== 0 && Math.abs(y - 25 * (small[i] ?? 0)) < 1e-5),
+        store,
+      );
+    }
+  });
 
 for (const [name, model] of Object.entries(models))
   test(`${name} learns a batch by heart, a little with each step`, async () => {

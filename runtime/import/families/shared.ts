@@ -11,6 +11,7 @@ export const denseHeader: Family["header"] = {
   Context: required("max_position_embeddings"),
   base: { keys: ropeThetaKeys, fallback: 10000 },
   eps: required("rms_norm_eps"),
+  std: { keys: ["initializer_range"], fallback: null },
 };
 export const mixtureHeader: Family["header"] = { ...denseHeader, K: required("num_experts_per_tok") };
 export const defaultSettings: Family["supported"] = {
