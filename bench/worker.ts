@@ -1,7 +1,7 @@
 // One process of `npm run bench -- workers`, started alone or by mpirun: trains examples/gpt-moe.moe for some steps. Worker 0 prints the result.
 import { argv } from "node:process";
 import { Bug } from "../compiler/diagnostic.ts";
-import { type Plan, type PlanBuffer, type Step } from "../compiler/plan/plan.ts";
+import type { CollectiveOp, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
 import { compileOnWorkers, compileProgram } from "../runtime/compile.ts";
 import type { StepTimes } from "../runtime/native.ts";
 import { readDataset, trainingBatch } from "../runtime/training/data.ts";
@@ -104,8 +104,14 @@ function sentBy(step: Step, { buffers }: Plan): number {
     case "all_to_all":
       return (bytes * (count - 1)) / count;
     case "exchange":
-      return (bytes * (Math.min(rows, op.length ?? rows) / rows) * (count - 1)) / count;
+      return ((bytes / rows) * rowsSent(op) * (count - 1)) / count;
   }
+}
+/** How many of a worker's rows an exchange moves, where owners have room for all: of those that choices share, one to each of the owners in the mean. */
+function rowsSent({ workers, rows = 1, length = rows, back = false }: CollectiveOp): number {
+  const [own, room] = back ? [length, rows] : [rows, length];
+  const shared = (workers * own) / room;
+  return (own / shared) * workers * (1 - (1 - 1 / workers) ** shared);
 }
 const bytesOf = (buffer: PlanBuffer | undefined): number => buffer?.bytes ?? 0;
 const total = (x: Iterable<number>): number => [...x].reduce((a, b) => a + b, 0);

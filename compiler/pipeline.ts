@@ -96,6 +96,8 @@ export interface Limits {
   readonly heads?: number;
   /** Reductions of fewer elements are left as they are (`untranspose`). */
   readonly untranspose?: number;
+  /** In bytes: rows that several choices share go once to each owner if that saves a worker more in an exchange (`partition`). */
+  readonly sharedRows?: number;
 }
 
 const checkOnce = memoize(check);
@@ -201,7 +203,7 @@ export const afterGradients = (
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
   graphPass("single-unit", "experts of one unit multiply rows by vectors", (graph) => expandSingleUnit(g, graph)),
-  ...(workerSharing.workers > 1 ? [partitioning(g, workerSharing)] : []),
+  ...(workerSharing.workers > 1 ? [partitioning(g, workerSharing, limits.sharedRows)] : []),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("recompute", "the backward makes a router's logits again", (graph) =>
     recompute(g, graph, limits.recompute),
@@ -214,11 +216,11 @@ export const afterGradients = (
   ),
   graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
-function partitioning(g: G, { stores, ...sharing }: WorkerSharing): Pass<Graph, Graph> {
+function partitioning(g: G, { stores, ...sharing }: WorkerSharing, leastSaved?: number): Pass<Graph, Graph> {
   const doc = "one worker's graph: ops on its shards, with collectives";
   return graphPass("partition", doc, (graph) => {
     const known = new Map(stores().map((s) => [s.name, placementOf(s, sharing)]));
-    return partition(g, graph, sharing, (name) => known.get(name) ?? replicated);
+    return partition(g, graph, sharing, (name) => known.get(name) ?? replicated, leastSaved);
   });
 }
 const watched = ({ onRewrite }: Observer): RewriteOptions =>

@@ -3,8 +3,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Loaded, loadFile } from "../compiler/check/index.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, NdArray, Store } from "../compiler/graph/node.ts";
+import type { Graph, NdArray, Node, Store, Value } from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
+import type { OpAttrs } from "../compiler/ops/attrs.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Sharing } from "../compiler/transform/routings.ts";
@@ -53,6 +54,8 @@ const shown = ({ workers, expertParallel }: Sharing): string =>
   `${workers}${expertParallel === undefined ? "" : `, experts over ${expertParallel}`}`;
 const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
 const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };
+/** Rows that choices share are sent once to each owner, whether that saves anything or not. */
+const sendingShared = { sharedRows: -Infinity };
 for (const { B, accumulate, ...sharing } of [
   { workers: 2, B: 6, accumulate: 1 },
   { workers: 3, B: 6, accumulate: 1 },
@@ -69,8 +72,15 @@ for (const { B, accumulate, ...sharing } of [
   test(`a step of the demo by ${shown(sharing)}, ${B} rows, ${accumulate} times`, () => {
     const of = { sizes: { B, T: 5 }, method: "train" };
     const entries = ["train", "evaluate"].map((name) => ({ ...of, name }));
-    compare({ program: example, request: { sizes, entries, accumulate }, ...sharing });
+    for (const limits of [{}, sendingShared])
+      compare({ program: example, request: { sizes, entries, accumulate, limits }, ...sharing });
   });
+test("rows of six choices, of which half an owner's are its own, return as one sum of each owner, some of no choice", () => {
+  for (const sharing of [{ workers: 2 }, { workers: 3, room: 1.9 }, { workers: 6, expertParallel: 3 }]) {
+    const entries = [{ method: "train", name: "train", sizes: { B: 6, T: 5 } }];
+    compare({ program: example, request: { sizes: { ...sizes, K: 5 }, entries, limits: sendingShared }, ...sharing });
+  }
+});
 
 const bodies = loadFile(new URL("programs/bodies.moe", import.meta.url).pathname);
 const rows = { N: 8, K: 2 };
@@ -101,7 +111,8 @@ for (const [declaration, [sizes, workers]] of Object.entries(routed))
     test(`experts of ${declaration} by ${shown({ workers, expertParallel })}, with gradients`, () => {
       const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
       const room = expertParallel > 2 ? 2 : undefined;
-      compare({ program: bodies, request: { declaration, sizes, entries }, workers, expertParallel, room });
+      for (const limits of [{}, sendingShared])
+        compare({ program: bodies, request: { declaration, sizes, entries, limits }, workers, expertParallel, room });
     });
 
 const nested = loadFile(new URL("programs/nested.moe", import.meta.url).pathname);
@@ -114,7 +125,8 @@ for (const declaration of ["Twice", "Thrice", "Single", "Unlearned", "Empty", "H
   ])
     test(`a mixture in an expert, ${declaration}, by ${shown({ workers, ...sharing })}, with gradients`, () => {
       const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
-      compare({ program: nested, request: { declaration, sizes: rows, entries }, workers, ...sharing });
+      for (const limits of [{}, sendingShared])
+        compare({ program: nested, request: { declaration, sizes: rows, entries, limits }, workers, ...sharing });
     });
 test("of a mixture in an expert a worker holds and learns its share, and only what is not in experts besides; no matrix moves", () => {
   for (const declaration of ["Twice", "Thrice", "Unlearned"]) {
@@ -148,5 +160,31 @@ test("a row of a mixture in an expert is sent to its owner once and its result b
     assert.is(numbers("f32"), (N * K + (N * K) / workers) * D, declaration); // an owner has room for all rows
     assert.ok(numbers("i32") <= 5 * levels * N * K, `${declaration}: ${numbers("i32")}`);
   }
+});
+/** Rows of the demo, of four choices each, for which an owner has room: as they come, and as they go back. */
+function exchanged(T: number, precision: "f32" | "bf16", workers: number): Value[] {
+  const entries = [{ method: "train", name: "train", sizes: { B: 6, T } }];
+  const wide = { ...sizes, D: 64, K: 4, V: 256, Context: T };
+  const { graphs } = toGraphs(example, { sizes: wide, entries, workers, precision }, silentObserver());
+  const all = graphs.flatMap(nodesOf).filter((n) => n.op.name === "exchange") as Node<OpAttrs["exchange"]>[];
+  return all.flatMap((n) => (n.attrs.back ? n.args.slice(0, 1) : n.results)).filter((v) => dims(v.type).at(-1) === 64);
+}
+test("a row is sent once to each owner of its choices' experts, and comes back once, in its own dtype, where that saves more than it costs", () => {
+  for (const precision of ["f32", "bf16"] as const)
+    for (const [T, workers, each, back = each] of [
+      [4, 2, 4],
+      [1024, 2, 1, 4],
+      [8192, 2, 1],
+      [1024, 6, 4], // 3.1 owners of four choices
+      [8192, 6, 1, 4],
+    ] as const) {
+      const rows = exchanged(T, precision, workers);
+      assert.ok(rows.every((v) => dtypeOf(v.type) === precision));
+      assert.equal(
+        rows.map((v) => dims(v.type)[0]),
+        [each, back, each, back].map((n) => 6 * T * n),
+        `${precision}, ${T}, ${workers}`,
+      );
+    }
 });
 test.run();

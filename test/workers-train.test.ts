@@ -126,9 +126,9 @@ function second(run: ChildProcess): number {
   const children = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, "utf8").trim().split(" ");
   return Number(children.at(-1));
 }
-const bits = (name: string): Buffer[] =>
+const bits = (name: string, step = 6): Buffer[] =>
   ["model", "training"].map((part) =>
-    readFileSync(join(folder(name), "checkpoints", "step-000006", `${part}.safetensors`)),
+    readFileSync(join(folder(name), "checkpoints", `step-00000${step}`, `${part}.safetensors`)),
   );
 
 if (!mpirun) skipped("training by several processes");
@@ -168,6 +168,22 @@ else {
     }
     requireSameRun("of one", "regrouped");
     assert.equal(bits("again"), bits("grouped"));
+  });
+  test("where a row goes once to each owner of its choices' experts: what one trains, and with other threads the same bits", async () => {
+    const wide = ["D=320", "E=12", "K=8"].flatMap((size) => ["--set", size]);
+    const flags = [...wide, "--batch", "12", "--length", "32", "--accumulate", "1", "--steps", "2"];
+    const alone = await train(folder("shared"), workers(1, ...flags));
+    for (const [n, ...more] of [
+      [2],
+      [2, "--threads", "2"],
+      [3, "--room", "1.5"],
+      [4, "--expert-parallel", "2"],
+    ] as const) {
+      const name = `shared by ${n} ${more.join(" ")}`;
+      requireSameLosses(await train(folder(name), workers(n, ...flags, ...more)), alone);
+      requireSameRun("shared", name);
+    }
+    assert.equal(bits("shared by 2 --threads 2", 2), bits("shared by 2 ", 2));
   });
   test("`train` in TypeScript, by three workers that share no experts; other batches on one are refused", async () => {
     const args = [...launcher, "-n", "3", process.execPath, "--import", "tsx", "test/workers/embedded.ts"];

@@ -192,7 +192,7 @@ class Fusion {
     if (isMoved && name !== "param") return void this.stored.add(v);
     if (movesLastAxis(v.node) && isBias(anchor, index)) return void this.stored.add(v);
     if (contractions.has(anchor.op.name) && isInterleaved(v)) return void this.stored.add(v);
-    const rowsOfGroups = anchor.op.name.startsWith("ragged_") && name === "dispatch" && index !== 2;
+    const rowsOfGroups = anchor.op.name.startsWith("ragged_") && movesRows(v.node) && index !== 2;
     const free = isFree(v.node) && (contractions.has(anchor.op.name) || anchor.op.name === "ragged_outer");
     if (next && ((lower === "view" && name !== "concat") || rowsOfGroups || free)) {
       for (const a of rowsOfGroups ? v.node.args.slice(1, 2) : []) this.storeOperand(anchor, index, a);
@@ -354,6 +354,10 @@ const movesBytes = ({ op }: Node): boolean => op.lower === "collective" && op.na
 /** The bias of an attention, which is read row by row in many blocks: a transposed one is copied once. */
 const isBias = (node: Node, arg: number): boolean =>
   node.op.name.startsWith("attention") && node.args[arg] === biasOf(node);
+/** Whether rows are moved as they are: all of a row by one index. */
+const movesRows = ({ op, args, attrs }: Node): boolean =>
+  op.name === "dispatch" ||
+  (op.name === "gather" && (attrs as OpAttrs["gather"]).axis === 0 && args[1]?.type.shape.length === 1);
 const movesLastAxis = ({ op, attrs }: Node): boolean => {
   const { perm } = attrs as OpAttrs["transpose"];
   return op.name === "transpose" && perm.at(-1) !== perm.length - 1;

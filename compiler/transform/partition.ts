@@ -15,7 +15,7 @@ import {
   type Value,
   type Workers,
 } from "../graph/node.ts";
-import { nodesOf, storeOf, withValues } from "../graph/walk.ts";
+import { nodesOf, storeOf, useCounts, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
@@ -36,6 +36,7 @@ import { dims, dtypeOf, type Type, type } from "../types/type.ts";
 import { groupCount, outermostRouting, outerRouting, routingOfIndex } from "./expert-index.ts";
 import { needsExchange, Resharder, rankOffset, rowAxes } from "./reshard.ts";
 import { Routings, type Rows, type Sharing } from "./routings.ts";
+import { copiesOfRow, SharedRows, sumOverChoices } from "./shared-rows.ts";
 
 /**
  * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers. A stack of experts, their gradients
@@ -61,14 +62,15 @@ export function shardOf(store: Store, sharing: Sharing): Store {
   return { ...store, split: parts, type: type(dtypeOf(store.type), [first / parts, ...rest]) };
 }
 
-/** One worker's graph. `storePlacement`: the placement of each store, by name. */
+/** One worker's graph. `storePlacement`: the placement of each store, by name. `leastSaved`: see `SharedRows`. */
 export function partition(
   g: Builder,
   graph: Graph,
   sharing: Sharing,
   storePlacement: (store: string) => Placement,
+  leastSaved?: number,
 ): Graph {
-  const partitioner = new Partition(g, graph, sharing, storePlacement);
+  const partitioner = new Partition(g, graph, sharing, storePlacement, leastSaved);
   const values = graph.results.map(({ role, name, value }) =>
     partitioner.convertTo(value, role === "store" ? storePlacement(name) : replicated),
   );
@@ -88,16 +90,26 @@ class Partition implements Workers {
   private readonly storePlacement: (store: string) => Placement;
   private readonly routings: Routings;
   private readonly resharder: Resharder;
+  private readonly sharedRows: SharedRows;
+  private readonly uses: ReadonlyMap<Value, number>;
   private readonly known = new Map<Value, Known>();
   private readonly made = new Map<Value, Map<string, Value>>();
   private readonly exchanged: ReadonlyMap<Node, number>;
 
-  constructor(g: Builder, graph: Graph, sharing: Sharing, storePlacement: (store: string) => Placement) {
+  constructor(
+    g: Builder,
+    graph: Graph,
+    sharing: Sharing,
+    storePlacement: (store: string) => Placement,
+    leastSaved?: number,
+  ) {
     [this.g, this.count, this.storePlacement] = [g, sharing.workers, storePlacement];
     const nodes = nodesOf(graph);
     this.exchanged = new Map(nodes.flatMap((node) => this.exchangedRouting(node)));
     this.routings = new Routings(g, sharing, this.exchanged);
     this.resharder = new Resharder(g, this.count, this.routings);
+    this.sharedRows = new SharedRows(g, this.routings, leastSaved);
+    this.uses = useCounts(valuesOf(graph), nodes);
     for (const node of nodes) this.visit(node);
   }
 
@@ -123,6 +135,7 @@ class Partition implements Workers {
   private convert(v: Value, { value, place: from }: Known, place: Placement): Value {
     if (from.kind === "routing") return this.convertRoutingResult(v, from.by, place);
     return (
+      this.sendShared(v, from, place) ??
       this.rebroadcast(v, from, place) ??
       this.reshapeExchanged(v, from, place) ??
       this.recompute(v, from, place, new Map()) ??
@@ -160,6 +173,33 @@ class Partition implements Workers {
     const [x, axis] = [nth(node.args, 0), axes.indexOf(place.axis)];
     const own = axis < 0 ? this.convertTo(x, replicated) : this.available(x, sharded(axis, place.sharding), found);
     return own && b.broadcast(this.g, own, localShape(dims(type), place, this), axes);
+  }
+  /** Rows that several choices share, sent once to each owner of experts that they name; null: they are none, or it is not worthwhile. */
+  private sendShared({ node, type }: Value, from: Placement, place: Placement): Value | null {
+    const [rows, order] = node.args;
+    if (node.op.name !== "dispatch" || !rows || !order || !isSharded(from) || !isSharded(place)) return null;
+    const [{ sharding }, shared] = [place, copiesOfRow(rows)];
+    const isSent = needsExchange(from, place) && sharding.kind === "rows" && sharding.owned;
+    if (!isSent || sharding.by !== order.node || !this.sharedRows.isWorthSending(order.node, shared, type)) return null;
+    const own = this.convertTo(rows, sharded(0, this.routings.info(order.node).choices));
+    return this.resharder.convert(this.sharedRows.send(own, order.node, shared), sharded(0, sharding), place);
+  }
+  /** A sum over the choices of each row that owners of experts begin, so that each sends back one row; null: it is none, or it is not worthwhile. */
+  private sumAtOwners(node: Node): Known | null {
+    const found = sumOverChoices(this.g, node, (v) => this.uses.get(v) === 1);
+    const [result, place] = [nth(node.results, 0), sharded(0, evenSharding(this.count))];
+    if (!found || !this.exchanged.has(found.by) || !this.fits(result, place)) return null;
+    const { by, rows, sent, shared } = found;
+    const [{ place: at }, owned] = [this.of(sent), sharded(0, { kind: "rows", by, owned: true })];
+    if (!samePlacement(at, owned) || !this.sharedRows.isWorthSumming(by, shared, sent.type)) return null;
+    this.visitUnknown(rows);
+    const sum = this.sharedRows.sumBack(this.convertTo(rows, owned), by, shared, dtypeOf(sent.type));
+    return { value: b.reshape(this.g, sum, localShape(dims(result.type), place, this)), place };
+  }
+  private visitUnknown(v: Value): void {
+    if (this.known.has(v)) return;
+    for (const a of v.node.args) this.visitUnknown(a);
+    this.visit(v.node);
   }
   /** A sharded broadcast is made anew from its operand, which is smaller to move; null: it is no sharded broadcast. */
   private rebroadcast({ node, type }: Value, from: Placement, place: Placement): Value | null {
@@ -212,6 +252,8 @@ class Partition implements Workers {
     if (store !== null) return this.leaf(node, store);
     const table = this.gatherAtOwner(node);
     if (table) return this.set(node, [table.value], [table.place]);
+    const sum = this.sumAtOwners(node);
+    if (sum) return this.set(node, [sum.value], [sum.place]);
     const outer = this.outerRows(node);
     if (outer) return this.innerRouting(node, outer);
     const [x] = node.args;

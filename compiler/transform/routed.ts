@@ -52,7 +52,7 @@ function ofProduct(g: Builder, args: readonly Value[], lead: number): Factored |
   return left && { factor: left, rest: y };
 }
 /** If v broadcasts one number per row (over all axes from `lead` on), those numbers; else null. */
-function perRow(g: Builder, v: Value, lead: number): Value | null {
+export function perRow(g: Builder, v: Value, lead: number): Value | null {
   const node = matchOp(v, "broadcast");
   const [from] = node?.args ?? [];
   const { length } = dims(v.type);

@@ -133,28 +133,33 @@ export class Routings {
   resultPlacement({ index }: Value, by: Node): Placement {
     return index === 0 || index === 3 ? sharded(0, { kind: "rows", by, owned: this.info(by).atOwners }) : replicated;
   }
+  allOffsets(by: Node): Value {
+    return this.gatherOffsets(this.localRouting(by).offsets);
+  }
   /** i32[workers, groups + 1]: all workers' offsets. Those of other groups are gathered too, so that all workers find out that one lacks room. */
-  private allOffsets(by: Node): Value {
-    const { offsets } = this.localRouting(by);
-    const row = b.reshape(this.g, offsets, [1, this.groups(by) + 1]);
-    return b.make1(this.g, "all_gather", [row], this.allWorkers);
+  gatherOffsets(own: Value): Value {
+    return b.make1(this.g, "all_gather", [b.reshape(this.g, own, [1, ...dims(own.type)])], this.allWorkers);
+  }
+  /** What the workers of this worker's `group` have of `all` workers' rows. */
+  ofGroup(all: Value, group: Group): Value {
+    const { workers, groups } = group;
+    if (groups === undefined) return all;
+    const [rank, own] = [rankOffset(this.g, this.allWorkers, 1, [workers]), rankOffset(this.g, group, 1, [workers])];
+    return b.take(this.g, all, b.add(this.g, b.iota(this.g, workers), b.sub(this.g, rank, own)));
   }
   /** The offsets of all choices of this worker's `group`, sorted together: the sum of its workers' offsets. */
   private groupOffsets(by: Node, group: Group): Value {
-    const { workers, groups } = group;
-    if (groups === undefined) return b.sum(this.g, this.allOffsets(by), [0]);
-    const [rank, own] = [rankOffset(this.g, this.allWorkers, 1, [workers]), rankOffset(this.g, group, 1, [workers])];
-    const first = b.sub(this.g, rank, own);
-    return b.sum(this.g, b.take(this.g, this.allOffsets(by), b.add(this.g, b.iota(this.g, workers), first)), [0]);
+    return b.sum(this.g, this.ofGroup(this.allOffsets(by), group), [0]);
   }
   private get allWorkers(): Group {
     return groupsOf(this.sharing.workers, this.sharing.workers);
   }
-  private owners(by: Node): Group {
+  /** The workers of a group, over which the experts are sharded. */
+  owners(by: Node): Group {
     const { workers } = this.sharing;
     return groupsOf(workers, this.ownerCounts.get(this.outermost(by)) ?? workers);
   }
-  private ownGroups(by: Node): number {
+  ownGroups(by: Node): number {
     return this.groups(by) / this.owners(by).workers;
   }
   private groups(by: Node): number {

@@ -43,7 +43,9 @@ export function drawHostMode(seed: string, given: Partial<HostMode> = {}): HostM
     isa: draw.of(runnable),
     threads: draw.order(4).map((i) => [1, 2, 3, 7][i] ?? 1),
     schedules: draw.chance(0.8) ? `${seed}, its schedules` : null,
-    limits: draw.chance(0.5) ? { recompute: 0, untranspose: 0, heads: draw.of([20, 60, 200]) } : {},
+    limits: draw.chance(0.5)
+      ? { recompute: 0, untranspose: 0, heads: draw.of([20, 60, 200]), sharedRows: -Infinity }
+      : {},
   };
   return { ...drawn, ...given };
 }

@@ -1,0 +1,205 @@
+// How rows that several choices share move between workers (the deduplicated dispatch of DeepEP): once to each owner of experts that these choices
+// name, where each choice finds its row; and back one sum for each such owner.
+import type { Builder, Group, Node, Value } from "../graph/node.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import { bytesOf, type DType } from "../types/dtype.ts";
+import { fromTo, product } from "../types/numbers.ts";
+import { count, dims, dtypeOf, type Type } from "../types/type.ts";
+import { rankOffset } from "./reshard.ts";
+import { perRow } from "./routed.ts";
+import type { Routings } from "./routings.ts";
+
+/** The routing of each row to the owners of its choices' experts, for which the first of the row's choices at that owner stands. */
+interface ToOwners {
+  readonly local: b.Route;
+  /** i32[workers, owners + 1]: all workers' offsets. */
+  readonly offsets: Value;
+  /** i32[capacity of choices], at the owner: the place of each sorted choice's row among the rows that the owner got. */
+  readonly rowOfChoice: Value;
+  /** i32[capacity of rows, choices of a row], at the owner: the places of a row's sorted choices, -1 for those at other owners. */
+  readonly choicesOfRow: Value;
+}
+export class SharedRows {
+  private readonly g: Builder;
+  private readonly routings: Routings;
+  private readonly least: number;
+  private readonly known = new Map<Node, Map<number, ToOwners>>();
+
+  /** `least`: fewer bytes saved in an exchange are not worth a message more. */
+  constructor(g: Builder, routings: Routings, least = 256 * 1024) {
+    [this.g, this.routings, this.least] = [g, routings, least];
+  }
+  /**
+   * Whether it saves enough to send such rows together for the `shared` choices of each, which `by` sorted, if they name owners evenly. What tells owners
+   * which choices are of which row is subtracted.
+   */
+  isWorthSending(by: Node, shared: number, rows: Type): boolean {
+    return shared > 1 && this.saved(by, shared, rows) > this.least;
+  }
+  /** The same of sums, for which owners read all their rows and write one for each that they have room for, as fast as an eighth of that moves. */
+  isWorthSumming(by: Node, shared: number, rows: Type): boolean {
+    const touched = (this.routings.ownChoices(by) + this.room(by, shared)) * bytesOfRow(rows);
+    return shared > 1 && this.saved(by, shared, rows) - touched / 8 > this.least;
+  }
+  private saved(by: Node, shared: number, rows: Type): number {
+    const { workers } = this.routings.owners(by);
+    const distinct = workers * (1 - (1 - 1 / workers) ** shared);
+    const saved = (shared - distinct) * bytesOfRow(rows) - bytesOf.i32 * shared * (1 + distinct);
+    return (this.routings.ownChoices(by) / shared) * saved * (1 - 1 / workers);
+  }
+  /** The sorted rows of its own experts' choices on each worker, from one row for each choice, equal for the `shared` choices of a row. */
+  send(rows: Value, by: Node, shared: number): Value {
+    const { local, offsets, rowOfChoice } = this.of(by, shared);
+    return b.take(this.g, this.exchange(b.dispatch(this.g, rows, local), by, shared, offsets, false), rowOfChoice);
+  }
+  /** The sum over the `shared` choices of each row on this worker, from sorted rows at the owners of their experts. An owner's sum moves as a `dtype`. */
+  sumBack(rows: Value, by: Node, shared: number, dtype: DType): Value {
+    const { local, offsets, choicesOfRow } = this.of(by, shared);
+    const own = b.cast(this.g, b.sum(this.g, b.take(this.g, rows, choicesOfRow), [1]), dtype);
+    const back = b.combine(this.g, this.exchange(own, by, shared, offsets, true), local);
+    const [choices = 0, ...row] = dims(back.type);
+    const all = b.cast(this.g, b.reshape(this.g, back, [choices / shared, shared, ...row]), dtypeOf(rows.type));
+    return b.sum(this.g, all, [1]);
+  }
+  private of(by: Node, shared: number): ToOwners {
+    const ofNode = this.known.get(by) ?? new Map<number, ToOwners>();
+    this.known.set(by, ofNode);
+    const made = ofNode.get(shared) ?? this.make(by, shared);
+    ofNode.set(shared, made);
+    return made;
+  }
+  private make(by: Node, shared: number): ToOwners {
+    const { g, routings } = this;
+    const { inverse, order } = routings.localRouting(by);
+    const [n, index] = [routings.ownChoices(by), nth(order.node.args, 0)];
+    const owner = b.where(g, b.ge(g, inverse, 0), b.idiv(g, index, routings.ownGroups(by)), -1);
+    const { first, same } = firstAlike(g, owner, shared);
+    const local = b.route(g, b.where(g, b.eq(g, first, b.iota(g, n)), owner, -1), routings.owners(by).workers);
+    const offsets = routings.gatherOffsets(local.offsets);
+    const row = b.add(g, b.take(g, local.inverse, first), b.take(g, this.shift(offsets, by), owner));
+    const rowOfChoice = routings.exchange(b.dispatch(g, row, routings.localRouting(by)), by, false);
+    const place = b.add(g, inverse, b.take(g, this.shift(routings.allOffsets(by), by), index));
+    const places = b.broadcast(g, b.reshape(g, place, [n / shared, shared]), dims(same.type), [0, 2]);
+    const slots = b.dispatch(g, b.reshape(g, b.where(g, same, places, -1), [n, shared]), local);
+    const choicesOfRow = this.exchange(slots, by, shared, offsets, false);
+    return { local, offsets, rowOfChoice, choicesOfRow };
+  }
+  /** For how many rows an owner has room: it gets each row of its group once at most, and no more rows than choices. */
+  private room(by: Node, shared: number): number {
+    const { workers } = this.routings.owners(by);
+    return Math.min((workers * this.routings.ownChoices(by)) / shared, this.routings.capacity(by));
+  }
+  private exchange(rows: Value, by: Node, shared: number, offsets: Value, back: boolean): Value {
+    const length = back ? this.routings.ownChoices(by) : this.room(by, shared);
+    return b.make1(this.g, "exchange", [rows, offsets], { ...this.routings.owners(by), back, length });
+  }
+  /** i32[groups]: what leads from the place of a row of each group on this worker to its place at the group's owner; `offsets` are of all workers. */
+  private shift(offsets: Value, by: Node): Value {
+    const { g, routings } = this;
+    const group: Group = routings.owners(by);
+    const { workers } = group;
+    const rows = routings.ofGroup(offsets, group);
+    const n = nth(dims(rows.type), 1) - 1;
+    const [starts, ends] = [0, 1].map((from) => b.slice(g, rows, 1, from, n)) as [Value, Value];
+    const [member, own] = [
+      b.broadcast(g, b.iota(g, workers), [workers, n], [0]),
+      rankOffset(g, group, 1, [workers, n]),
+    ];
+    const others = b.where(g, b.lt(g, member, own), ends, b.where(g, b.eq(g, member, own), 0, starts));
+    const [all, before] = [starts, others].map((x) => b.reshape(g, b.sum(g, x, [0]), [workers, n / workers]));
+    return b.reshape(g, b.sub(g, before as Value, b.slice(g, all as Value, 1, 0, 1)), [n]);
+  }
+}
+const bytesOfRow = (rows: Type): number => (count(rows) / nth(dims(rows), 0)) * bytesOf[dtypeOf(rows)];
+/** Of each run of `n` numbers: i32, the position of the first number that equals each; bool[runs, n, n], which are equal. */
+function firstAlike(g: Builder, x: Value, n: number): { first: Value; same: Value } {
+  const all = count(x.type);
+  const shape = [all / n, n, n];
+  const [own, other] = [1, 2].map((axis) => b.broadcast(g, b.reshape(g, x, [all / n, n]), shape, [0, axis])) as [
+    Value,
+    Value,
+  ];
+  const same = b.eq(g, own, other);
+  const at = b.broadcast(g, b.reshape(g, b.iota(g, all), [all / n, n]), shape, [0, 2]);
+  return { first: b.reshape(g, b.min(g, b.where(g, same, at, all), [2]), [all]), same };
+}
+
+/** How many choices in a row have the same row at least, since it is repeated for them. */
+export function copiesOfRow(rows: Value): number {
+  const from = rows.node.op.name === "reshape" ? nth(rows.node.args, 0) : rows;
+  if (from.node.op.name !== "broadcast") return 1;
+  const [shape, choices, { axes }] = [
+    dims(from.type),
+    nth(dims(rows.type), 0),
+    from.node.attrs as OpAttrs["broadcast"],
+  ];
+  const lead = leadingAxes(shape, choices);
+  const repeated = fromTo(0, lead ?? 0).findLastIndex((a) => axes.includes(a)) + 1;
+  return lead === null ? 1 : product(shape.slice(repeated, lead));
+}
+/** How many leading axes of a shape have `n` elements; null: no number of them. */
+function leadingAxes(shape: readonly number[], n: number): number | null {
+  const found = fromTo(1, shape.length + 1).find((lead) => product(shape.slice(0, lead)) === n);
+  return found ?? null;
+}
+/** Sorted rows of which something is the combination. `sent`: the sorted rows that `rows` is made from. */
+interface SortedForm {
+  readonly by: Node;
+  readonly rows: Value;
+  readonly sent: Value;
+}
+/**
+ * A sum over the `shared` choices of each row: what is added up, and these. `isOwn`: whether nothing else needs a value. null: the node is none.
+ */
+export function sumOverChoices(
+  g: Builder,
+  { op, args, attrs }: Node,
+  isOwn: (v: Value) => boolean,
+): (SortedForm & { readonly shared: number }) | null {
+  if (op.name !== "reduce") return null;
+  const [{ fn, axes }, x] = [attrs as OpAttrs["reduce"], nth(args, 0)];
+  const [axis = 0] = axes;
+  if (fn !== "sum" || axes.length !== 1 || axis === 0) return null;
+  const found = sortedForm(g, x, axis + 1, isOwn);
+  return found && { ...found, shared: nth(dims(x.type), axis) };
+}
+/**
+ * The sorted rows of which v is the combination, the first `lead` axes of v being the choices; also below casts, and times a number for each choice.
+ * null: it is none, or something else needs what is combined.
+ */
+function sortedForm(g: Builder, v: Value, lead: number, isOwn: (v: Value) => boolean): SortedForm | null {
+  const { node } = v;
+  const [x, y] = node.args;
+  if (!x || !isOwn(v)) return null;
+  const map = (found: SortedForm | null, f: (rows: Value) => Value): SortedForm | null =>
+    found && { ...found, rows: f(found.rows) };
+  switch (node.op.name) {
+    case "combine":
+      return y && lead === 1 && y.node.op.name === "route" ? { by: y.node, rows: x, sent: x } : null;
+    case "cast":
+      return map(sortedForm(g, x, lead, isOwn), (rows) => b.cast(g, rows, dtypeOf(v.type)));
+    case "reshape": {
+      const [shape, choices] = [dims(v.type), product(dims(v.type).slice(0, lead))];
+      const inner = leadingAxes(dims(x.type), choices);
+      const found = inner === null ? null : sortedForm(g, x, inner, isOwn);
+      return map(found, (rows) => b.reshape(g, rows, [choices, ...shape.slice(lead)]));
+    }
+    case "binary":
+      return y && (node.attrs as OpAttrs["binary"]).fn === "mul"
+        ? (scaled(g, x, y, lead, isOwn) ?? scaled(g, y, x, lead, isOwn))
+        : null;
+    default:
+      return null;
+  }
+}
+/** The same of rows times a factor for each choice. */
+function scaled(g: Builder, rows: Value, factor: Value, lead: number, isOwn: (v: Value) => boolean): SortedForm | null {
+  const numbers = perRow(g, factor, lead);
+  const found = numbers && sortedForm(g, rows, lead, isOwn);
+  if (!found) return null;
+  const [order, , inverse] = found.by.results as [Value, Value, Value];
+  const own = b.dispatch(g, b.reshape(g, numbers, dims(order.type)), { order, inverse });
+  return { ...found, rows: b.mul(g, found.rows, b.broadcast(g, own, dims(found.rows.type), [0])) };
+}
