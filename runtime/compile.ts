@@ -27,6 +27,7 @@ import { hostExecutable, startBuild } from "./host/executable.ts";
 import { toolchain } from "./host/toolchain.ts";
 import { cores } from "./machine.ts";
 import { Debugger, debugLevel, type Watch } from "./measure/debug.ts";
+import { native } from "./native.ts";
 import { withPreparedCopies } from "./prepared.ts";
 import { referenceExecutable } from "./reference.ts";
 import { sha256 } from "./storage/files.ts";
@@ -103,7 +104,7 @@ export async function compileOnWorkers(
 ): Promise<Compiled> {
   if (world.size > 1)
     world.requireEqual(
-      { version: compilerVersion, build: buildHash() ?? "from sources" },
+      { version: compilerVersion, build: buildHash ?? "from sources", addon: native().sources ?? "" },
       "install the same moec on every machine",
     );
   const device = target === "cuda" ? localDevice(world) : undefined;

@@ -1,5 +1,6 @@
 // Bundles moec into a few chunks of JavaScript: chevrotain alone is 650 files, which take 270 ms to import, and 15 ms bundled. A moec that starts
 // during a build sees the old one or the new one, because entries are replaced atomically, after the chunks that they import.
+import { createHash } from "node:crypto";
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -7,6 +8,8 @@ import { build } from "esbuild";
 import { hashOfDevice } from "../compiler/emit/device.ts";
 
 const root = join(import.meta.dirname, "..");
+/** Stands in the code for a hash of all of it, as long, so that source maps stay right. */
+const hashHere = "hash of this build".padEnd(64, ".");
 
 /** Writes the bundle; returns its paths. The folder must be in moec's own, because the code finds its assets relative to itself. */
 export async function bundle(folder: string): Promise<string[]> {
@@ -23,7 +26,10 @@ export async function bundle(folder: string): Promise<string[]> {
     // halves the text to read at each start; names stay, for stack traces
     minifyWhitespace: true,
     minifySyntax: true,
-    define: { BUILT_WITH_DEVICE: JSON.stringify(hashOfDevice(pathToFileURL(join(root, "runtime", "device/")))) },
+    define: {
+      BUILD: JSON.stringify(hashHere),
+      BUILT_WITH_DEVICE: JSON.stringify(hashOfDevice(pathToFileURL(join(root, "runtime", "device/")))),
+    },
     external: ["ffi-napi", "ref-napi"],
     // commander and other CommonJS packages call `require` inside the bundle
     banner: {
@@ -31,14 +37,17 @@ export async function bundle(folder: string): Promise<string[]> {
     },
     write: false,
   });
+  const hash = createHash("sha256");
+  for (const { contents } of outputFiles) hash.update(contents);
+  const built = hash.digest("hex");
   const isChunk = (path: string): boolean => dirname(path) === folder;
   const chunksFirst = outputFiles.toSorted((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)));
-  for (const { path, contents } of chunksFirst) replace(path, contents);
+  for (const { path, text } of chunksFirst) replace(path, text.replaceAll(hashHere, built));
   return outputFiles.map(({ path }) => path);
 }
-function replace(path: string, contents: Uint8Array): void {
+function replace(path: string, text: string): void {
   const temporary = join(dirname(path), `.${basename(path)}`);
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(temporary, contents, { mode: contents[0] === "#".charCodeAt(0) ? 0o755 : 0o644 });
+  writeFileSync(temporary, text, { mode: text.startsWith("#") ? 0o755 : 0o644 });
   renameSync(temporary, path);
 }

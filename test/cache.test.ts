@@ -209,7 +209,7 @@ test("a folder in a file's place is no kernel, and goes with the rest", () => {
 });
 test("processes that write, read and drop at once do not disturb each other", async () => {
   const root = temporaryFolder();
-  const [cache, files] = ["cache/kernels.ts", "files.ts"].map((file) =>
+  const [cache, files] = ["cache/kernels.ts", "storage/files.ts"].map((file) =>
     JSON.stringify(fileURLToPath(new URL(`../runtime/${file}`, import.meta.url))),
   );
   const program = `

@@ -1,7 +1,5 @@
 // The cache of finished plans. The key is a hash of everything that determines a plan: the program's texts, the request, moec's own code, the device
 // headers, the C++ compiler and the instruction sets.
-import { readdirSync, readFileSync } from "node:fs";
-import { packageFolder } from "../../compiler/assets.ts";
 import type { Loaded } from "../../compiler/check/index.ts";
 import type { BuildRequest } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
@@ -66,23 +64,11 @@ export class PlanCache {
 }
 
 /** The plan cache of this user; null if moec runs from its sources, which may change meanwhile. */
-export function ownPlans(): PlanCache | null {
-  const build = buildHash();
-  return build === null ? null : new PlanCache(build);
-}
-/** A hash of moec's own code; null if it runs from its sources. */
-export const buildHash = (): string | null => (import.meta.url.endsWith(".js") ? (known ??= hashOfBuild()) : null);
-let known: string | undefined;
-function hashOfBuild(): string {
-  const dist = new URL("dist/", packageFolder);
-  const files = readdirSync(dist, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".js"));
-  return sha256(
-    files
-      .toSorted()
-      .map((name) => sha256([readFileSync(new URL(name, dist))]))
-      .join(),
-  );
-}
+export const ownPlans = (): PlanCache | null => (buildHash === null ? null : new PlanCache(buildHash));
+/** Set by scripts/bundle.ts; undefined when running from sources. */
+declare const BUILD: string | undefined;
+/** A hash of moec's own code, of TypeScript; null if it runs from its sources. */
+export const buildHash: string | null = typeof BUILD === "undefined" ? null : BUILD;
 
 /** The same value with the keys of all objects and maps sorted, so that equal requests have equal JSON. */
 function sorted(value: unknown): unknown {
