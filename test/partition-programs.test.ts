@@ -115,6 +115,15 @@ for (const [declaration, [sizes, workers]] of Object.entries(routed))
         compare({ program: bodies, request: { declaration, sizes, entries, limits }, workers, expertParallel, room });
     });
 
+const sums = loadFile(new URL("programs/sums.moe", import.meta.url).pathname);
+for (const method of ["choices", "kept", "features"])
+  test(`sums over results of experts: ${method}`, () => {
+    const entries = [{ method, name: method, sizes: {}, gradients: true }];
+    for (const expertParallel of [4, 2])
+      for (const limits of [{}, sendingShared])
+        compare({ program: sums, request: { sizes: rows, entries, limits }, workers: 4, expertParallel });
+  });
+
 const nested = loadFile(new URL("programs/nested.moe", import.meta.url).pathname);
 for (const declaration of ["Twice", "Thrice", "Single", "Unlearned", "Empty", "Handed"])
   for (const { workers, ...sharing } of [
