@@ -1,7 +1,7 @@
 // Training steps and mixtures of whole programs by several workers, run together in the interpreter, against one worker.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type Loaded, loadFile } from "../compiler/check/index.ts";
+import { type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Node, Store, Value } from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
@@ -169,6 +169,23 @@ test("a row of a mixture in an expert is sent to its owner once and its result b
     assert.is(numbers("f32"), (N * K + (N * K) / workers) * D, declaration); // an owner has room for all rows
     assert.ok(numbers("i32") <= 5 * levels * N * K, `${declaration}: ${numbers("i32")}`);
   }
+});
+test("choices share a row with those of another worker: of three rows of two choices, and of one row of all", () => {
+  const program = load({
+    name: "straddling.moe",
+    text: `
+      import { Mlp } from "std/nn"
+      model Straddling(D = 4, E = 4) {
+        experts: Mlp(D, 5)[E]
+        param one: f32[D] = 1
+        routed(x: f32[3, D], index: i32[6]) -> (f32[3, D], f32[6, D]) {
+          let all: f32[6, D] = one
+          return sum(experts[reshape(index, [3, 2])](x), axis: 1), experts[index](all)
+        }
+      }`,
+  });
+  const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
+  compare({ program, request: { sizes: {}, entries, limits: sendingShared }, workers: 2 });
 });
 /** Rows of the demo, of four choices each, for which an owner has room: as they come, and as they go back. */
 function exchanged(T: number, precision: "f32" | "bf16", workers: number): Value[] {

@@ -178,7 +178,8 @@ class Partition implements Workers {
   private sendShared({ node, type }: Value, from: Placement, place: Placement): Value | null {
     const [rows, order] = node.args;
     if (node.op.name !== "dispatch" || !rows || !order || !isSharded(from) || !isSharded(place)) return null;
-    const [{ sharding }, shared] = [place, copiesOfRow(rows)];
+    const { sharding } = place;
+    const shared = gcd(copiesOfRow(rows), this.routings.ownChoices(order.node)); // the last may be another worker's
     const isSent = needsExchange(from, place) && sharding.kind === "rows" && sharding.owned;
     if (!isSent || sharding.by !== order.node || !this.sharedRows.isWorthSending(order.node, shared, type)) return null;
     const own = this.convertTo(rows, sharded(0, this.routings.info(order.node).choices));
