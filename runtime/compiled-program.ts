@@ -178,7 +178,7 @@ export class Program {
   }
   /** What to do about a tensor that is no parameter: optimizer state has its parameter's name in front. */
   private unreadHelp(name: string): string {
-    return this.modelStores().some((store) => name.startsWith(`${store.name}.`))
+    return this.names.some((parameter) => name.startsWith(`${parameter}.`))
       ? "it is optimizer state: `load` takes what `parameters()` returns; what `state()` returns is for `restore`, and for `from` of `train`"
       : namesHelp("parameters", name, this.names);
   }

@@ -62,7 +62,9 @@ for (const target of targets)
           state = program.state();
           if (step !== 6 || options.from) continue;
           writeSafetensors(file, state);
-          await assertProblem(() => program.load(state), "nothing is named", "what `parameters()` returns");
+          const ofExperts = new Map([...state].filter(([name]) => name.includes("experts")));
+          for (const given of [state, ofExperts])
+            await assertProblem(() => program.load(given), "nothing is named", "what `parameters()` returns");
         }
         return state;
       };
