@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { load } from "../compiler/check/index.ts";
+import { openRun } from "../runtime/generation/open-run.ts";
 import { type EntryOptions, entryRequest } from "../runtime/measure/measured-entry.ts";
 import { findEntry } from "../runtime/program.ts";
 import { readConfig } from "../runtime/storage/run-folder.ts";
@@ -67,5 +68,37 @@ test("training takes its sizes and steps by name too", async () => {
   training.close();
   const { sizes, steps } = readConfig(out);
   assert.equal([sizes, steps], [{ B: 2, T: 8, Steps: 3 }, 3]);
+});
+test("a header that names the tokens of a row says how many there are, to all entries", async () => {
+  const [program, data] = [join(root, "placed.moe"), join(root, "data.txt")];
+  writeFileSync(
+    program,
+    `
+    import { cross_entropy } from "std/loss"
+    import { Sgd } from "std/optim"
+    model Placed(V = 128, L = 4) {
+      param table: float[V, V] = 0
+      param place: float[L, V] = 0
+      train(tokens: i32[B, L], targets: i32[B, L]) {
+        loss bytes = cross_entropy(table[tokens] + place, targets)
+        optimize with Sgd()
+      }
+      generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B]) -> i32[B] { return i32(place[at[:, 0], 0]) }
+    }`,
+  );
+  for (const [set, L] of [
+    [{}, 4],
+    [{ L: 6 }, 6],
+  ] as const) {
+    const [folder, target] = [join(root, `placed ${L}`), "reference"] as const;
+    const training = await openTraining({ program, data: [data], target, out: folder, set, steps: 1 });
+    for await (const { step } of training.steps()) assert.is(step, 1);
+    training.close();
+    assert.equal(readConfig(folder).sizes, { B: 16, T: L, L });
+    const next = await openTraining({ program, data: [data], target, out: join(folder, "next"), params: folder });
+    next.close();
+    assert.is(next.config.sizes["L"], L);
+    (await openRun({ folder, target, rows: 1, seed: 0 })).executable.close();
+  }
 });
 test.run();

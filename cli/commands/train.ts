@@ -45,9 +45,13 @@ export const trainCommand = (): Command =>
       ),
     )
     .addOption(
-      flag("--batch <n>", "rows of a batch; each row reads its own part of the text; default: 16", integerIn(1)),
+      flag(
+        "--batch <n>",
+        "rows of a batch; each row reads its own part of the text; default: the model's, or 16",
+        integerIn(1),
+      ),
     )
-    .addOption(flag("--length <n>", "tokens of a row; default: 128", integerIn(1)))
+    .addOption(flag("--length <n>", "tokens of a row; default: the model's, or 128", integerIn(1)))
     .addOption(flag("--accumulate <n>", "gradient accumulation: batches per step; default: 1", integerIn(1)))
     .addOption(
       flag("--seed <n>", "seed of the initial parameters and of random numbers; default: 0", integerIn(-(2 ** 31))),

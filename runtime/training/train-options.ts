@@ -9,7 +9,7 @@ import { hasHeader, headerDefault, headerSizes } from "../program.ts";
 import { checkpointSteps } from "../storage/checkpoint.ts";
 import { sizesFromConfig } from "../storage/parameters.ts";
 import { type RunConfig, readConfig, requireSame } from "../storage/run-folder.ts";
-import { atLeastOne, named, textSizes } from "../text-entry.ts";
+import { atLeastOne, named, textAxes, textSizes } from "../text-entry.ts";
 import type { Progress } from "../tokens.ts";
 import type { Dataset } from "./data.ts";
 
@@ -27,9 +27,9 @@ export interface TrainOptions extends CommonOptions {
   readonly tokenizer?: string | undefined;
   /** Steps in total, those before a resume included. Default: the model's `Steps`, or 400. */
   readonly steps?: number | undefined;
-  /** Rows of a batch. Default: 16. */
+  /** Rows of a batch. Default: that of the header, if it names them, or 16. */
   readonly batch?: number | undefined;
-  /** Tokens of a row. Default: 128. */
+  /** Tokens of a row. Default: that of the header, if it names them, or 128. */
   readonly length?: number | undefined;
   /** Batches per step, which takes the mean of their gradients. Default: 1. */
   readonly accumulate?: number | undefined;
@@ -101,7 +101,11 @@ function configOf(
   saved: RunConfig | null,
 ): RunConfig {
   const before = saved?.sizes ?? {};
-  const { B, T, others } = textSizes(entry, options);
+  const [batch, length] = textAxes(entry);
+  const { others, ...given } = textSizes(entry, options);
+  const loaded = options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params));
+  const B = given.B ?? before["B"] ?? Number(loaded[batch] ?? headerDefault(entry, batch) ?? 16);
+  const T = given.T ?? before["T"] ?? Number(loaded[length] ?? headerDefault(entry, length) ?? 128);
   const said = { ...others, ...named("--steps", options.steps, "Steps", options.set) };
   const steps = atLeastOne("Steps", said["Steps"]) ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
   const accumulate = options.accumulate ?? saved?.accumulate;
@@ -110,10 +114,11 @@ function configOf(
     model: entry.declaration,
     sizes: {
       ...before,
-      ...(options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params))),
+      ...loaded,
       ...others,
-      B: B ?? before["B"] ?? 16,
-      T: T ?? before["T"] ?? 128,
+      ...headerSizes(entry, { [batch]: B, [length]: T }),
+      B,
+      T,
       ...(hasHeader(entry, "Steps") ? { Steps: steps } : {}),
     },
     steps,
