@@ -1,7 +1,7 @@
 // Help for unknown flags: those of other tools, and names that resemble a flag of the command.
 import type { Command } from "commander";
 
-/** Flags of other training tools, and the flag that does the same here. */
+/** Flags of other training tools, and the flag that is for it here. */
 const foreign: readonly (readonly [theirs: RegExp, flag: string])[] = [
   [/^(epochs|iters|max-iters)$/, "steps"],
   [/^(seq-len|sequence-length|block-size|max-length)$/, "length"],
@@ -9,7 +9,8 @@ const foreign: readonly (readonly [theirs: RegExp, flag: string])[] = [
   [/^(dtype|bf16|fp16|amp|mixed-precision)$/, "precision"],
   [/^eval(uate|uation)?-(every|steps|interval)$/, "evaluate-every"],
   [/^(save|checkpoint)-(every|steps|interval)$/, "save-every"],
-  [/^(checkpoint|ckpt|weights|init-from|resume-from)$/, "params"],
+  [/^resume-(from|from-checkpoint)$/, "resume"],
+  [/^(checkpoint|ckpt|weights|init-from)$/, "params"],
 ];
 const optimizer = /^(lr|learning-rate|weight-decay|warmup(-steps)?|optim(izer)?|(grad-)?clip|betas?)$/;
 

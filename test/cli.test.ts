@@ -74,6 +74,7 @@ test("an unknown flag of another tool is told what does the same here", () => {
     ["--save-steps", "--save-every"],
     ["--device", "--target"],
     ["--checkpoint", "--params"],
+    ["--resume-from", "--resume"],
   ] as const)
     fails(train(theirs), 2, `help: write ${ours}`);
   fails(moec("generate", "a", "--temp", "0"), 2, "help: write --temperature");

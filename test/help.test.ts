@@ -40,6 +40,18 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: float[N, D], H) -> float[N, H, D / H] { return x.view(N, H, D / H) }",
     "write `reshape(x, [N, H, D / H])`",
   ],
+  "PyTorch's `view` of a list, and of a size that is found": [
+    "fn f(x: float[N, D]) -> float[N * D] { return x.view([-1]) }",
+    "write `reshape(x, [-1])`; in place of -1 write its size, as in `B * T`",
+  ],
+  "a method along an axis that is named": [
+    "fn f(x: float[N, M]) -> float[N] { return x.max(-1) }",
+    "write `max(x, axis: -1)`",
+  ],
+  "a loop over rows of a sum": [
+    "fn f(x: float[N, D]) -> float[D] { for row in x + 1 { } return x[0] }",
+    "write `for i in 0:N` and `(x + 1)[i]`, which is unrolled; operators work on all rows at once",
+  ],
   "an import of what is built in": ['import { softmax } from "std/nn"', "`softmax` is built in: leave the import out"],
   "an import of a loss of PyTorch": ['import { mse_loss } from "std/loss"', "write `mean((x - y) ** 2)`"],
   "a model of the library": ['import { Mixtral } from "std/models"', '`Mixtral` is in "std/models/decoder"'],

@@ -194,7 +194,12 @@ function noMemberHelp(e: Extract<ast.Expr, { kind: "member" }>): string {
   if (/^(T|mT|t|adjoint)$/.test(name)) return `write \`transpose(${object}, -2, -1)\``;
   if (name === "shape") return "sizes have names: those of its type";
   const given = /^\(([^()\n]+)\)/.exec(e.span.source.text.slice(e.span.end))?.[1];
-  if (given !== undefined && /^(view|reshape)$/.test(name)) return `write \`reshape(${object}, [${given}])\``;
+  if (given !== undefined && /^(view|reshape)$/.test(name)) {
+    const sizes = given.replace(/^\[(.*)\]$/, "$1");
+    const whole = /(^|,\s*)-1\b/.test(sizes) ? "; in place of -1 write its size, as in `B * T`" : "";
+    return `write \`reshape(${object}, [${sizes}])\`${whole}`;
+  }
+  if (given !== undefined && /^(max|min)$/.test(name)) return `write \`${name}(${object}, axis: ${given})\``;
   if (builtins.has(name)) return `write \`${name}(${given === undefined ? object : `${object}, ${given}`})\``;
   const [foreign, home] = [nameHelp(name), libraryHome(name)];
   if (foreign === null && home) return `write \`${name}(${object})\`, with \`${name}\` of "${home}"`;

@@ -5,7 +5,7 @@ import { isFloat } from "../types/dtype.ts";
 import { atom, equalAll, type Size, show, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { showType } from "../types/type.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
-import { absorb, didYouMean, duplicates, Failure, fail, quoted, textOf } from "./errors.ts";
+import { absorb, didYouMean, duplicates, Failure, fail, quoted, quotedOperand, textOf } from "./errors.ts";
 import { condition } from "./layers.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { checkOptimize } from "./optimize.ts";
@@ -307,7 +307,7 @@ function loopHelp(v: Val, over: ast.Expr): string {
   if (v.kind !== "tensor") return "write `for block in blocks` or `for i in 0:n`";
   const [rows = "n"] = v.value.type.shape.map(show);
   if (over.kind === "call" && textOf(over.callee.span) === "range") return `write \`for i in 0:${rows}\``;
-  return `write \`for i in 0:${rows}\` and \`${text}[i]\`, which is unrolled; operators work on all rows at once`;
+  return `write \`for i in 0:${rows}\` and \`${quotedOperand(over.span)}[i]\`, which is unrolled; operators work on all rows at once`;
 }
 function layerIterations(w: World, over: ast.Expr, scope: Scope): Val[] {
   const v = w.evaluate(over, scope);

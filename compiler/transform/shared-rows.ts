@@ -126,7 +126,7 @@ function firstAlike(g: Builder, x: Value, n: number): { first: Value; same: Valu
   return { first: b.reshape(g, b.min(g, b.where(g, same, at, all), [2]), [all]), same };
 }
 
-/** How many choices in a row have the same row at least, since it is repeated for them. */
+/** How many consecutive choices have the same row at least, since a broadcast repeats it for them. */
 export function copiesOfRow(rows: Value): number {
   const from = rows.node.op.name === "reshape" ? nth(rows.node.args, 0) : rows;
   if (from.node.op.name !== "broadcast") return 1;
