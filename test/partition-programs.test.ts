@@ -116,7 +116,7 @@ for (const [declaration, [sizes, workers]] of Object.entries(routed))
     });
 
 const sums = loadFile(new URL("programs/sums.moe", import.meta.url).pathname);
-for (const method of ["choices", "kept", "features"])
+for (const method of ["choices", "halves", "split", "kept", "total", "features", "mixed", "turned"])
   test(`sums over results of experts: ${method}`, () => {
     const entries = [{ method, name: method, sizes: {}, gradients: true }];
     for (const expertParallel of [4, 2])

@@ -8,9 +8,10 @@ export function indexBounds({ stores, graphs }: Elaborated): Record<string, numb
   const least = new Map<string, number>();
   for (const node of topological(graphs.flatMap(valuesOf))) {
     const chosen = node.op.indexes?.(node);
-    for (const { node: source } of chosen ? sourcesOf(chosen.index) : []) {
+    if (!chosen) continue;
+    for (const { node: source } of sourcesOf(chosen.index)) {
       const store = storeOf(source);
-      if (chosen && store !== null && inputs.has(store))
+      if (store !== null && inputs.has(store))
         least.set(store, Math.min(chosen.length, least.get(store) ?? Infinity));
     }
   }

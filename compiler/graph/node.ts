@@ -122,7 +122,7 @@ export interface Builder {
   op(name: string): Op;
   /** The node of `op` on `args`: an equal existing one, else a new one. Throws TypeMismatch where types do not fit. */
   add<A>(op: Op<A>, args: readonly Value[], attrs: A): Node<A>;
-  /** The node with `args` for its own. */
+  /** The same node with other operands; the node itself if they are its own. */
   withArgs(node: Node, args: readonly Value[]): Node;
 }
 

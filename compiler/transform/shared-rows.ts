@@ -36,14 +36,15 @@ export class SharedRows {
    * which choices are of which row is subtracted.
    */
   isWorthSending(by: Node, shared: number, rows: Type): boolean {
-    return shared > 1 && this.saved(by, shared, rows) > this.least;
+    return this.saved(by, shared, rows) > this.least;
   }
   /** The same of sums, for which owners read all their rows and write one for each that they have room for, as fast as an eighth of that moves. */
   isWorthSumming(by: Node, shared: number, rows: Type): boolean {
     const touched = (this.routings.ownChoices(by) + this.room(by, shared)) * bytesOfRow(rows);
-    return shared > 1 && this.saved(by, shared, rows) - touched / 8 > this.least;
+    return this.saved(by, shared, rows) - touched / 8 > this.least;
   }
   private saved(by: Node, shared: number, rows: Type): number {
+    if (shared === 1 || shared > mostShared) return -Infinity;
     const { workers } = this.routings.owners(by);
     const distinct = workers * (1 - (1 - 1 / workers) ** shared);
     const saved = (shared - distinct) * bytesOfRow(rows) - bytesOf.i32 * shared * (1 + distinct);
@@ -112,6 +113,8 @@ export class SharedRows {
     return b.reshape(g, b.sub(g, before as Value, b.slice(g, all as Value, 1, 0, 1)), [n]);
   }
 }
+/** Each choice is compared with all that share its row, and their places move with it: more of them cost more than they save. */
+const mostShared = 64;
 const bytesOfRow = (rows: Type): number => (count(rows) / nth(dims(rows), 0)) * bytesOf[dtypeOf(rows)];
 /** Of each run of `n` numbers: i32, the position of the first number that equals each; bool[runs, n, n], which are equal. */
 function firstAlike(g: Builder, x: Value, n: number): { first: Value; same: Value } {
@@ -135,9 +138,8 @@ export function copiesOfRow(rows: Value): number {
     nth(dims(rows.type), 0),
     from.node.attrs as OpAttrs["broadcast"],
   ];
-  const lead = leadingAxes(shape, choices);
-  const repeated = fromTo(0, lead ?? 0).findLastIndex((a) => axes.includes(a)) + 1;
-  return lead === null ? 1 : product(shape.slice(repeated, lead));
+  const last = (leadingAxes(shape, choices) ?? 0) - 1;
+  return axes.includes(last) ? 1 : (shape[last] ?? 1);
 }
 /** How many leading axes of a shape have `n` elements; null: no number of them. */
 function leadingAxes(shape: readonly number[], n: number): number | null {

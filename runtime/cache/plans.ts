@@ -67,7 +67,7 @@ export class PlanCache {
 export const ownPlans = (): PlanCache | null => (buildHash === null ? null : new PlanCache(buildHash));
 /** Set by scripts/bundle.ts; undefined when running from sources. */
 declare const BUILD: string | undefined;
-/** A hash of moec's own code, of TypeScript; null if it runs from its sources. */
+/** A hash of the bundle that runs; null if moec runs from its sources. */
 export const buildHash: string | null = typeof BUILD === "undefined" ? null : BUILD;
 
 /** The same value with the keys of all objects and maps sorted, so that equal requests have equal JSON. */
