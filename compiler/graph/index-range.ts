@@ -11,8 +11,7 @@ export function indexBounds({ stores, graphs }: Elaborated): Record<string, numb
     if (!chosen) continue;
     for (const { node: source } of sourcesOf(chosen.index)) {
       const store = storeOf(source);
-      if (store !== null && inputs.has(store))
-        least.set(store, Math.min(chosen.length, least.get(store) ?? Infinity));
+      if (store !== null && inputs.has(store)) least.set(store, Math.min(chosen.length, least.get(store) ?? Infinity));
     }
   }
   return Object.fromEntries(least);
