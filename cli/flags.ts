@@ -40,8 +40,14 @@ export const addEntry = (command: Command): Command =>
         text,
       ),
     )
-    .addOption(flag("--batch <n>", "B of an entry that takes tokens: i32[B, T]; default of `train`: 16", integerIn(1)))
-    .addOption(flag("--length <n>", "its T; default of `train`: 128", integerIn(1)));
+    .addOption(
+      flag(
+        "--batch <n>",
+        "B of an entry that takes tokens: i32[B, T]; default of `train`: the model's, or 16",
+        integerIn(1),
+      ),
+    )
+    .addOption(flag("--length <n>", "its T; default of `train`: the model's, or 128", integerIn(1)));
 /** Flags of commands that run an entry on made-up inputs (profile, tune). */
 export interface MeasureFlags extends EntryFlags, Pick<SharedFlags, "precision" | "threads"> {
   readonly grad?: boolean;

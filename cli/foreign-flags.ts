@@ -1,12 +1,15 @@
 // Help for unknown flags: those of other tools, and names that resemble a flag of the command.
 import type { Command } from "commander";
 
-/** Flags of other training tools, and the flag that is for it here. */
-const foreign: readonly (readonly [theirs: RegExp, flag: string])[] = [
-  [/^(epochs|iters|max-iters)$/, "steps"],
+/** Flags of other training tools, and the flag that is for it here; also what to write, if it is more than that. */
+const foreign: readonly (readonly [theirs: RegExp, flag: string, written?: string])[] = [
+  [/^epochs$/, "steps", "--steps: training is counted in steps, each of a batch"],
+  [/^(iters|max-iters)$/, "steps"],
   [/^(seq-len|sequence-length|block-size|max-length)$/, "length"],
-  [/^(device|cuda|gpu|cpu|backend)$/, "target"],
-  [/^(dtype|bf16|fp16|amp|mixed-precision)$/, "precision"],
+  [/^(cuda|gpu)$/, "target", "--target cuda"],
+  [/^(device|cpu|backend)$/, "target"],
+  [/^(bf16|fp16|amp)$/, "precision", "--precision bf16"],
+  [/^(dtype|mixed-precision)$/, "precision"],
   [/^eval(uate|uation)?-(every|steps|interval)$/, "evaluate-every"],
   [/^(save|checkpoint)-(every|steps|interval)$/, "save-every"],
   [/^resume-(from|from-checkpoint)$/, "resume"],
@@ -20,8 +23,10 @@ function flagHelp(name: string, command: Command): string | null {
   if (command.name() === "train" && optimizer.test(name))
     return "the model says it: `optimize with AdamW(lr: lr)`; a value of its header, `model M(lr = 3e-4)`, is set by `--set lr=1e-3`";
   const words = name.split("-");
+  const [, known, written] = foreign.find(([theirs, flag]) => theirs.test(name) && flags.includes(flag)) ?? [];
+  if (written !== undefined) return `write ${written}`;
   const near =
-    foreign.find(([theirs, flag]) => theirs.test(name) && flags.includes(flag))?.[1] ??
+    known ??
     flags.find((flag) => name.length > 2 && flag.startsWith(name)) ??
     flags.find((flag) => words.includes(flag));
   return near === undefined ? null : `write --${near}`;

@@ -3,6 +3,7 @@ import type { EntrySignature } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Settings } from "../compiler/options.ts";
 import type { CompileRequest } from "./compile.ts";
+import { headerDefault } from "./program.ts";
 
 export interface SizeOptions {
   /** Rows of a batch, and tokens of a row. */
@@ -58,6 +59,11 @@ export function textSizes(
   const [batch, length] = textAxes(entry);
   const { [batch]: B, [length]: T, ...others } = namedSizes(entry, options);
   return { B: atLeastOne(batch, B), T: atLeastOne(length, T), others };
+}
+/** B and T where nothing else says them: the header's, if it names them, or 16 rows of 128 tokens. */
+export function defaultRows(entry: EntrySignature): { readonly B: number; readonly T: number } {
+  const [batch, length] = textAxes(entry);
+  return { B: headerDefault(entry, batch) ?? 16, T: headerDefault(entry, length) ?? 128 };
 }
 export function atLeastOne(name: string, value: Settings[string] | undefined): number | undefined {
   if (value === undefined || (typeof value === "number" && Number.isInteger(value) && value >= 1)) return value;

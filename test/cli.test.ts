@@ -75,6 +75,8 @@ test("an unknown flag of another tool is told what does the same here", () => {
     ["--device", "--target"],
     ["--checkpoint", "--params"],
     ["--resume-from", "--resume"],
+    ["--gpu", "--target cuda"],
+    ["--bf16", "--precision bf16"],
   ] as const)
     fails(train(theirs), 2, `help: write ${ours}`);
   fails(moec("generate", "a", "--temp", "0"), 2, "help: write --temperature");

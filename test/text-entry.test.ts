@@ -41,6 +41,11 @@ test("rows and tokens are sizes of any entry that takes tokens; `train` has defa
     "--set NAME=VALUE",
   );
 });
+test("a header that names rows or tokens says how many there are, to what measures an entry too", () => {
+  const named = load({ name: "named.moe", text: text.replace("Steps = 7", "N = 3, L = 5") });
+  assert.equal(entryRequest(named, {}).entries[0]?.sizes, { N: 3, L: 5 });
+  assert.equal(entryRequest(named, { length: 4 }).entries[0]?.sizes, { N: 3, L: 4 });
+});
 test("a size that is given twice is refused unless both agree, as is one that holds no batch", async () => {
   const train = findEntry(bytes, undefined, "train");
   assert.equal(textSizes(train, { batch: 3, set: { N: 3 } }), { B: 3, T: undefined, others: {} });

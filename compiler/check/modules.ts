@@ -138,16 +138,13 @@ const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", 
 const specialModules = ["delta", "models/gpt", "models/decoder", "models/phi", "models/qwen3_next", "models/xl"].map(
   (n) => `std/${n}`,
 );
+const allModules = [...stdModules, ...specialModules];
 function moduleHelp({ from, names }: ast.Import): string {
   if (from.startsWith(".")) return "the path is relative to this file";
   const known = names.find(({ name }) => libraryHome(name))?.name;
   if (known) return `\`${known}\` is in "${libraryHome(known)}"`;
   return from.startsWith("std/")
-    ? didYouMean(
-        from,
-        [...stdModules, ...specialModules],
-        `the standard library has ${[...stdModules, ...specialModules].join(", ")}`,
-      )
+    ? didYouMean(from, allModules, `the standard library has ${allModules.join(", ")}`)
     : 'paths begin with "std/", "./" or "../"';
 }
 /** The names of all layers and optimizers in the library. */

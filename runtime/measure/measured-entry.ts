@@ -10,11 +10,11 @@ import { cores } from "../machine.ts";
 import type { StepTimes } from "../native.ts";
 import { afterErrors, findEntry, hasMethod, readProgram } from "../program.ts";
 import { count, fromNumbers } from "../tensor.ts";
-import { namedSizes, type SizeOptions, takesText, textSizes, trainingRequest } from "../text-entry.ts";
+import { defaultRows, namedSizes, type SizeOptions, takesText, textSizes, trainingRequest } from "../text-entry.ts";
 import { inSeconds, type Watch } from "./debug.ts";
 import { lcg } from "./lcg.ts";
 
-/** `batch` and `length`: of an entry that takes `tokens: i32[B, T]`; of a `train` that takes text, 16 rows of 128 tokens by default. */
+/** `batch` and `length`: of an entry that takes `tokens: i32[B, T]`; of a `train` that takes text, `defaultRows` by default. */
 export interface EntryOptions extends SizeOptions {
   /** `Declaration`, `Declaration.method` or a function. Default: `train` of the file's only model, or else its `forward`. */
   readonly entry?: string | undefined;
@@ -33,8 +33,9 @@ export function entryRequest(
   });
   const { declaration, method } = found;
   if (method === "train" && ((batch ?? length) !== undefined || takesText(found))) {
-    const { B = 16, T = 128, others } = textSizes(found, options);
-    return trainingRequest(found, { ...others, B, T }, ["train"]);
+    const { others, ...given } = textSizes(found, options);
+    const rows = defaultRows(found);
+    return trainingRequest(found, { ...others, B: given.B ?? rows.B, T: given.T ?? rows.T }, ["train"]);
   }
   return { declaration, sizes: namedSizes(found, options), entries: [{ method, name: method, sizes: {}, gradients }] };
 }

@@ -9,7 +9,7 @@ import { hasHeader, headerDefault, headerSizes } from "../program.ts";
 import { checkpointSteps } from "../storage/checkpoint.ts";
 import { sizesFromConfig } from "../storage/parameters.ts";
 import { type RunConfig, readConfig, requireSame } from "../storage/run-folder.ts";
-import { atLeastOne, named, textAxes, textSizes } from "../text-entry.ts";
+import { atLeastOne, defaultRows, named, textAxes, textSizes } from "../text-entry.ts";
 import type { Progress } from "../tokens.ts";
 import type { Dataset } from "./data.ts";
 
@@ -103,9 +103,10 @@ function configOf(
   const before = saved?.sizes ?? {};
   const [batch, length] = textAxes(entry);
   const { others, ...given } = textSizes(entry, options);
+  const rows = defaultRows(entry);
   const loaded = options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params));
-  const B = given.B ?? before["B"] ?? Number(loaded[batch] ?? headerDefault(entry, batch) ?? 16);
-  const T = given.T ?? before["T"] ?? Number(loaded[length] ?? headerDefault(entry, length) ?? 128);
+  const B = given.B ?? before["B"] ?? Number(loaded[batch] ?? rows.B);
+  const T = given.T ?? before["T"] ?? Number(loaded[length] ?? rows.T);
   const said = { ...others, ...named("--steps", options.steps, "Steps", options.set) };
   const steps = atLeastOne("Steps", said["Steps"]) ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
   const accumulate = options.accumulate ?? saved?.accumulate;
