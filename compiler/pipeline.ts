@@ -80,6 +80,8 @@ export interface BuildRequest {
   readonly entries: readonly EntryRequest[];
   /** 1 (default): `train` itself steps the optimizer. n > 1: it only adds up gradients; the entry `train:update` steps by the mean of n batches. */
   readonly accumulate?: number;
+  /** A checkpoint will give all parameters and saved states: `init` then gives the other stores only. */
+  readonly restored?: boolean;
   /** The number of processes that share the batch and the experts (default 1). Graphs and stores are those of one. */
   readonly workers?: number;
   /** Several workers only: how many of them share one set of experts at most, a divisor of `workers`; each group has all experts. Default: all. */
@@ -140,8 +142,7 @@ export function toGraphs(
       observer,
     );
   });
-  const start = elaborated.init();
-  const init = { ...start, results: [...start.results, ...added.initResults] };
+  const init = initOf(elaborated, request, added);
   const first = keysAsInputs(
     elaborated.g,
     runPasses(afterGradients(elaborated.g, observer, {}, workerSharing), init, observer),
@@ -149,6 +150,12 @@ export function toGraphs(
   const runtimeStores = workers > 1 ? [...runtimeInputStores, rankStore] : runtimeInputStores;
   const stores = [...ofOne(workerSharing.stores()), ...runtimeStores, ...first.stores];
   return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first.graph, ...graphs] }));
+}
+function initOf(elaborated: Elaboration, { restored = false }: BuildRequest, added: AddedStores): Graph {
+  const { name, results } = elaborated.init();
+  const saved = new Set(elaborated.stores().flatMap((s) => (s.saved ? [s.name] : [])));
+  const needed = restored ? results.filter((r) => !saved.has(r.name)) : results;
+  return { name, results: [...needed, ...added.initResults] };
 }
 const methodOf = ({ method, name, sizes, inputs }: EntryRequest): ElaborationRequest => ({
   method,

@@ -135,4 +135,19 @@ test("the inputs of sampling that are asked for are compiled, and only those", (
   for (const sampling of [[], ["top_p"], ["top_p", "top_k"]] as const)
     for (const entry of generateEntries(program, "GptMoE", { sampling })) assert.deepEqual(entry.inputs, sampling);
 });
+test("where a checkpoint gives the parameters, none is drawn: init gives the caches only", () => {
+  const entries = [{ method: "generate", name: "generate:1", sizes: { B: 1, T: 1 } }];
+  const sizes = { V: 64, D: 32, H: 48, L: 2, Heads: 2, E: 4, K: 2, Context: 16 };
+  const program = loadFile(join(models, "gpt.moe"));
+  const given = (restored: boolean) => {
+    const request = { declaration: "GptMoE", sizes, precision: "f32" as const, entries, restored };
+    const { graphs, stores } = toGraphs(program, request, silentObserver());
+    const saved = new Set(stores.filter((s) => s.saved).map((s) => s.name));
+    const names = graphs[0]?.results.map((r) => r.name) ?? [];
+    return { saved: names.filter((name) => saved.has(name)), others: names.filter((name) => !saved.has(name)) };
+  };
+  const [fresh, restored] = [given(false), given(true)];
+  assert.ok(fresh.saved.includes("embed.weight") && fresh.others.length > 0);
+  assert.deepEqual(restored, { saved: [], others: fresh.others });
+});
 test.run();

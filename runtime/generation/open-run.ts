@@ -77,7 +77,7 @@ export async function openFolder(options: FolderOptions): Promise<Folder> {
   if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
   return { config, checkpoint, codec: await codecOfRun(options, config, checkpoint) };
 }
-/** Gives an executable the values of a checkpoint; what checkpoints do not hold begins as `init` leaves it. */
+/** Gives an executable that was compiled as `restored` the values of a checkpoint; what checkpoints do not hold begins as `init` leaves it. */
 export async function loadRun(executable: Executable, checkpoint: Checkpoint, seed: number): Promise<void> {
   await executable.run("init", new Map(), { seed, call: 0, step: 0 });
   loadStores(executable, checkpoint);
@@ -127,6 +127,7 @@ async function compileRun(options: OpenRunOptions, config: RunConfig) {
     threads: options.threads,
     onCompile: options.onCompile,
     entries: generateEntries(program, config.model, { rows, sampling }),
+    restored: true,
   });
   return { executable, report, sampling, context: contextOf(entry, sizes) };
 }

@@ -64,6 +64,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { executable } = await compileProgram({
     ...trainingRequest(entry, { ...trained, ...asked.others, B: rows, T: length }, ["evaluate"]),
     path: join(folder, "model.moe"),
+    restored: true,
     onChoices: (choices) => requireKnown(text, choices[storeOfInput("evaluate", "tokens")]),
     precision: options.precision ?? config.precision,
     target: options.target ?? "host",
