@@ -289,8 +289,8 @@ test("an imported model goes on as transformers' logits say; a text prompt is re
   const prompts = ends.map(([row, t]) => Array.from(tokens.data.slice(row * 11, row * 11 + t + 1)).join(" "));
   const how = { folder: out, prompts, tokens: 1, temperature: 0, ids: true, batch: 2 };
   const texts: string[] = [];
-  for await (const { prompt, text, last } of generate(how)) {
-    assert.ok(last);
+  for await (const { prompt, text, last, tokens: made, seconds } of generate(how)) {
+    assert.ok(last && made === 1 && seconds > 0);
     texts[prompt] = text;
   }
   assert.deepEqual(

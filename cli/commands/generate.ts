@@ -1,8 +1,9 @@
 import { Command } from "commander";
 import { integerIn, numberIn, requireTarget } from "../../compiler/options.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
 import { addShared, examples, flag, json, option, type SharedFlags } from "../flags.ts";
-import { compileProgress, printJson, warn, write } from "../output.ts";
+import { colorsOf, compileProgress, note, printJson, showCount, warn, write } from "../output.ts";
 
 export const generateCommand = (): Command =>
   addShared(new Command("generate"))
@@ -60,12 +61,18 @@ async function run(folder: string, { json, prompt: prompts = [""], ...options }:
   if (json) await asJson(prompts, how);
   else await forPeople(prompts, how);
 }
-/** Prints each text after its prompt, as it is generated; with several prompts, pieces of later texts wait until the earlier texts are complete. */
+/**
+ * Prints each text after its prompt, as it is generated; with several prompts, pieces of later texts wait until the earlier texts are complete. On a
+ * terminal the rate follows.
+ */
 async function forPeople(prompts: readonly string[], how: RunGenerateOptions): Promise<void> {
   const waiting = new Map<number, Piece[]>();
   let turn = 0;
   let begun = false;
+  let [tokens, seconds] = [0, 0];
   for await (const piece of generate(how)) {
+    tokens += 1;
+    seconds = piece.seconds;
     waiting.set(piece.prompt, [...(waiting.get(piece.prompt) ?? []), piece]);
     while (turn < prompts.length) {
       const pieces = waiting.get(turn) ?? [];
@@ -79,14 +86,17 @@ async function forPeople(prompts: readonly string[], how: RunGenerateOptions): P
       write(turn < prompts.length ? "\n\n" : "\n");
     }
   }
+  if (process.stderr.isTTY) note(colorsOf(process.stderr).dim(generationRate(tokens, seconds)));
+}
+function generationRate(tokens: number, seconds: number): string {
+  const rate = tokens / seconds;
+  return `${pluralize(tokens, "token")}, ${rate < 100 ? rate.toFixed(1) : showCount(rate)} tokens/s`;
 }
 /** Prints a line of JSON for each text when it is complete. */
 async function asJson(prompts: readonly string[], how: RunGenerateOptions): Promise<void> {
   const made = prompts.map(() => "");
-  const start = performance.now();
-  for await (const { prompt, text, last } of generate(how)) {
+  for await (const { prompt, text, last, tokens, seconds } of generate(how)) {
     made[prompt] += text;
-    const seconds = (performance.now() - start) / 1000;
-    if (last) printJson({ prompt: prompts[prompt], text: made[prompt], seconds });
+    if (last) printJson({ prompt: prompts[prompt], text: made[prompt], tokens, seconds });
   }
 }

@@ -36,11 +36,16 @@ export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed"
   readonly seed?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
-/** A piece of the text after prompt number `prompt`; `last` is true on its last piece. */
+/**
+ * A piece of the text after prompt number `prompt`; `last` is true on its last piece. `tokens`: how many of the text are generated so far; `seconds`:
+ * since the model was loaded.
+ */
 export interface Piece {
   readonly prompt: number;
   readonly text: string;
   readonly last: boolean;
+  readonly tokens: number;
+  readonly seconds: number;
 }
 /** Generates a text after each prompt. The pieces of different texts come interleaved. */
 export async function* generate(options: RunGenerateOptions): AsyncGenerator<Piece, void> {
@@ -60,15 +65,17 @@ async function* asTexts(
   requests: readonly GenerateRequest[],
   codec: Codec,
 ): AsyncGenerator<Piece, void> {
-  const texts = requests.map(({ prompt, tokens, end }) => ({ left: tokens, end, decoder: codec.decoder(prompt) }));
+  const texts = requests.map(({ prompt, end }) => ({ tokens: 0, end, decoder: codec.decoder(prompt) }));
+  const start = performance.now();
   for await (const { request, token } of written) {
     const text = texts[request];
     if (!text) continue;
-    text.left -= 1;
+    text.tokens += 1;
     const ends = token === text.end;
-    const last = ends || text.left === 0;
+    const last = ends || text.tokens === requests[request]?.tokens;
     const more = ends ? "" : text.decoder.push(token);
-    yield { prompt: request, text: more + (last ? text.decoder.end() : ""), last };
+    const seconds = (performance.now() - start) / 1000;
+    yield { prompt: request, text: more + (last ? text.decoder.end() : ""), last, tokens: text.tokens, seconds };
   }
 }
 
