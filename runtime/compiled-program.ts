@@ -15,7 +15,8 @@ import {
 import { requireOptions } from "./options.ts";
 import { loadStores, savedTensors } from "./storage/checkpoint.ts";
 import { NamedTensors, namesHelp, namesOf, splitStacked } from "./storage/names.ts";
-import { bytesOfTensor, convert, count, fromBytes, fromNumbers, requireElements, requireFit } from "./tensor.ts";
+import { allInMemory, readAll } from "./storage/stored-tensor.ts";
+import { convert, count, fromNumbers, requireElements, requireFit } from "./tensor.ts";
 
 /**
  * A tensor, or only its elements in row-major order. A float input may be given in f32 whatever its dtype: it is rounded to bf16, or widened to f64.
@@ -81,14 +82,11 @@ export class Program {
     this.requireIdle();
     requireMap("the parameters", tensors);
     for (const [name, tensor] of tensors) requireElements(name, tensor);
-    const named = new NamedTensors(tensors, "the tensors given");
-    for (const store of this.modelStores()) named.take(store); // only a check that all fit: to keep all values would double the memory
+    const named = new NamedTensors(allInMemory(tensors), "the tensors given");
+    const values = this.modelStores().map(({ name, ...store }) => ({ name, read: named.take({ name, ...store }) }));
     const [unread] = named.unread();
     if (unread !== undefined) throw new Problem(`nothing is named ${unread}`, this.unreadHelp(unread));
-    for (const store of this.modelStores()) {
-      const value = named.take(store);
-      if (value) this.executable.write(store.name, value);
-    }
+    for (const { name, read } of values) if (read) this.executable.write(name, read());
   }
   /**
    * Everything that training can be continued from: parameters, states and optimizer state, as `restore` and `train` take it. `writeSafetensors`
@@ -97,7 +95,7 @@ export class Program {
   state(): Map<string, Tensor> {
     this.requireIdle();
     const { model, training } = savedTensors(this.executable);
-    return new Map([...model, ...training]);
+    return readAll(new Map([...model, ...training]));
   }
   /** Sets everything that `state` gave; `calls` is how many runs had been made then, so that random numbers go on from there. */
   restore(state: ReadonlyMap<string, Tensor>, calls: number): void {
@@ -114,7 +112,7 @@ export class Program {
         "the state has no optimizer state",
         "give what `state()` of the trained program returned; parameters alone begin a new training: `train(source, { parameters, ... })`",
       );
-    loadStores(this.executable, { path: "the state", model: state, training: new Map() });
+    loadStores(this.executable, { path: "the state", model: allInMemory(state), training: new Map() });
     this.calls = calls;
   }
   /** One call, off the JavaScript thread (except by the interpreter). The caller may change the inputs as soon as `run` has returned its promise. */
@@ -205,7 +203,7 @@ export class Program {
     requireElements(name, tensor);
     const value = isFloat(dtype) && tensor.dtype === "f32" ? convert(tensor, dtype) : tensor;
     requireFit(name, store, value);
-    return fromBytes(dtype, shape, bytesOfTensor(value));
+    return { dtype, shape, data: value.data.slice() };
   }
   /** Cotangents that are not given are all ones. */
   private defaultCotangents(inputs: Inputs): [string, Tensor][] {

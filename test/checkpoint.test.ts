@@ -17,10 +17,12 @@ import {
 } from "../runtime/storage/checkpoint.ts";
 import { makeFolder } from "../runtime/storage/files.ts";
 import { readSafetensors } from "../runtime/storage/safetensors.ts";
+import { readAll } from "../runtime/storage/stored-tensor.ts";
 import { problem } from "./assert-problem.ts";
 import { FakeExecutable } from "./fake-executable.ts";
 import { full, withPatchedFs } from "./patch-fs.ts";
 import { mutated } from "./random/files.ts";
+import { inFull } from "./training-runs.ts";
 
 const test = suite("checkpoint");
 const root = mkdtempSync(join(tmpdir(), "moec-checkpoint-"));
@@ -56,6 +58,22 @@ test("a checkpoint gives back all saved stores and its state; copies have their 
   const other = new FakeExecutable();
   loadStores(other, read);
   for (const { name } of other.stores.filter((s) => s.saved)) assert.equal(other.read(name), executable.read(name));
+});
+
+test("a store is read once, and not before its turn", async () => {
+  const executable = await saved(fresh());
+  const reads: string[] = [];
+  const { model, training } = savedTensors(
+    new Proxy(executable, {
+      get: (of, key: keyof FakeExecutable) =>
+        key === "read" ? (name: string) => (reads.push(name), of.read(name)) : of[key],
+    }),
+  );
+  assert.equal(reads, []);
+  readAll(model);
+  assert.equal(reads, ["embed.weight", "experts.*.up.weight", "gate.bias"]);
+  readAll(training);
+  assert.is(reads.length, 4);
 });
 
 test("the last two are kept, and nothing half-written", async () => {
@@ -106,14 +124,16 @@ test("a newer format names the version that reads it, and is not passed over", a
 });
 
 test("a NaN is never saved: the Problem names the parameter and its layer", () => {
+  const run = fresh();
   const executable = new FakeExecutable();
   const weights = executable.read("experts.*.up.weight");
   weights.data[6] = Number.NaN;
   executable.write("experts.*.up.weight", weights);
   assert.match(
-    problem(() => savedTensors(executable)).message,
+    problem(() => writeCheckpoint(run, stateAt(1), savedTensors(executable))).message,
     /parameter `experts\.1\.up\.weight` of layer `experts\.1\.up`/,
   );
+  assert.equal(readdirSync(join(run, "checkpoints")), []);
 });
 
 test("a folder that cannot be made is a Problem, below /proc too", () => {
@@ -129,7 +149,7 @@ test("2,000 mutated checkpoints: a Problem or a right read, each within 2 s", as
   const run = fresh();
   await saved(run, 1);
   const good = join(run, "checkpoints", "step-000001");
-  const right = readCheckpoint(good);
+  const right = inFull(readCheckpoint(good));
   const files = ["state.json", "model.safetensors", "training.safetensors"];
   const contents = files.map((file) => readFileSync(join(good, file)));
   const work = join(fresh(), "step-000001");
@@ -146,7 +166,7 @@ test("2,000 mutated checkpoints: a Problem or a right read, each within 2 s", as
     try {
       // Half of them past the hashes, which catch nearly everything: the parser alone.
       if (which > 0 && i % 2 === 0) readSafetensors(path);
-      else assert.equal(readCheckpoint(work), { ...right, path: work });
+      else assert.equal(inFull(readCheckpoint(work)), { ...right, path: work });
       read++;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;

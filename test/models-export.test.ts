@@ -1,4 +1,5 @@
 // `moec export` is the inverse of `moec import`, of models that transformers wrote (scripts/peers/hf.py).
+
 import assert from "node:assert/strict";
 import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,6 +10,7 @@ import { openTransformers, readJson, weightFiles } from "../runtime/import/weigh
 import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
 import { Copies } from "../runtime/storage/names.ts";
+import { inMemory } from "../runtime/storage/stored-tensor.ts";
 import { convert } from "../runtime/tensor.ts";
 import { train } from "../runtime/training/train.ts";
 import { assertProblem } from "./assert-problem.ts";
@@ -109,7 +111,7 @@ test("a head that is written by itself is in the index of several files", async 
   assert.equal(file, written["model.embed_tokens.weight"]);
 });
 const copies = (...indices: number[]): Copies =>
-  new Copies(new Map(indices.map((i) => [`experts.${i}.w`, tensor("f32", [2], [i, i])])));
+  new Copies(new Map(indices.map((i) => [`experts.${i}.w`, inMemory(tensor("f32", [2], [i, i]))])));
 test("copies of an array are stacked in order, and only if none is missing", () => {
   assert.deepEqual([...(copies(2, 0, 1).take("experts.w")?.data ?? [])], [0, 0, 1, 1, 2, 2]);
   assert.equal(copies(0, 2).take("experts.w"), null);

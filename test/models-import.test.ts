@@ -8,10 +8,11 @@ import { importModel } from "../runtime/import/import-model.ts";
 import { openTransformers, transformersTensors } from "../runtime/import/weights.ts";
 import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
-import { newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import { readParameters } from "../runtime/storage/parameters.ts";
+import { readAll } from "../runtime/storage/stored-tensor.ts";
 import { assertClose, type PeerTarget, peerTargets } from "./peer-results.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
+import { last } from "./training-runs.ts";
 
 const test = suite("models-import");
 const hf = join(import.meta.dirname, "peers", "hf");
@@ -75,7 +76,7 @@ function refused(run: () => unknown, ...words: string[]): void {
     return true;
   });
 }
-const parametersOf = (path: string): ReadonlyMap<string, Tensor> => readParameters(path, assert.fail).tensors;
+const parametersOf = (path: string): ReadonlyMap<string, Tensor> => readAll(readParameters(path, assert.fail).tensors);
 test("a configuration that the model cannot have is a Problem that names the key", () => {
   refused(() => openTransformers(copy("olmoe", (c) => ({ ...c, clip_qkv: 8 }))), "clip_qkv is 8");
   refused(() => openTransformers(copy("mixtral", (c) => ({ ...c, model_type: "llama" }))), '"llama"');
@@ -213,7 +214,7 @@ test("an imported model has each expert's gate and up from the columns that hold
     ["qwen3_next", "Qwen3Next"],
   ] as const)
     assert.equal((await importModel({ folder: join(hf, name), out: join(temporaryFolder(), name) })).model, model);
-  const ours = newestCheckpoint(out, assert.fail)?.model ?? assert.fail();
+  const ours = last(out).model;
   const theirs = readSafetensors(join(at, "model.safetensors")).get("model.layers.1.mlp.experts.gate_up_proj_bias");
   const halves = ["gate", "up"].map((half) => ours.get(`blocks.1.feed.experts.${half}.bias`));
   for (const [i, half] of halves.entries())

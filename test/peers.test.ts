@@ -7,7 +7,7 @@ import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, Tensor } from "../runtime/executable.ts";
 import { runEntry } from "../runtime/run.ts";
 import { NamedTensors } from "../runtime/storage/names.ts";
-import { readSafetensors } from "../runtime/storage/safetensors.ts";
+import { openSafetensors, readSafetensors } from "../runtime/storage/safetensors.ts";
 import { sumByName } from "../runtime/training/loop.ts";
 
 const folder = join(import.meta.dirname, "peers");
@@ -75,11 +75,11 @@ async function train({ target, precision }: Way): Promise<ReadonlyMap<string, nu
   }
 }
 function writeParameters(executable: Executable): void {
-  const named = new NamedTensors(readSafetensors(path("gpt.params.safetensors")), "gpt.params");
+  const named = new NamedTensors(openSafetensors(path("gpt.params.safetensors")), "gpt.params");
   for (const store of executable.stores.filter((s) => s.role === "parameter")) {
-    const t = named.take(store);
-    assert.ok(t, store.name);
-    executable.write(store.name, t);
+    const read = named.take(store);
+    assert.ok(read, store.name);
+    executable.write(store.name, read());
   }
   assert.deepEqual(named.unread(), []);
 }

@@ -1,13 +1,25 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "../runtime/executable.ts";
+import { readInto, splitBytes } from "../runtime/storage/files.ts";
 import { NamedTensors, splitStacked } from "../runtime/storage/names.ts";
-import { readSafetensors, writeSafetensors } from "../runtime/storage/safetensors.ts";
-import { firstNonFinite, fromBf16, fromNested, fromNumbers, numbers, toBf16, toNested } from "../runtime/tensor.ts";
+import { openSafetensors, readSafetensors, writeSafetensors } from "../runtime/storage/safetensors.ts";
+import { allInMemory, type StoredTensor } from "../runtime/storage/stored-tensor.ts";
+import {
+  convert,
+  firstNonFinite,
+  fromBf16,
+  fromNested,
+  fromNumbers,
+  numbers,
+  toBf16,
+  toNested,
+  transposed,
+} from "../runtime/tensor.ts";
 
 const test = suite("safetensors");
 const folder = mkdtempSync(join(tmpdir(), "moec-safetensors-"));
@@ -51,6 +63,30 @@ test("what is written is read, in every dtype, also empty and without axes", () 
   for (const [name, t] of tensors) assert.equal(read.get(name), t);
   writeSafetensors(path, new Map());
   assert.is(readSafetensors(path).size, 0);
+});
+
+test("a part beyond 4 GiB is read alone", () => {
+  const [rows, width] = [5 * 2 ** 22 + 1, 256];
+  const bytes = rows * width;
+  const header = `{"x":${entry("BOOL", [rows, 2, width / 2], 0, bytes)}}`;
+  file(header);
+  const at = openSync(path, "r+");
+  ftruncateSync(at, 8 + header.length + bytes); // sparse: takes no room
+  writeSync(at, Uint8Array.of(1), 0, 1, 8 + header.length + bytes - 1);
+  closeSync(at);
+  const x = openSafetensors(path).get("x") as StoredTensor;
+  assert.equal(x.read([rows - 1, 1]), fromNumbers("bool", [width / 2], new Uint8Array(width / 2).fill(1, -1)));
+  assert.equal(x.read([rows - 1, 0]), fromNumbers("bool", [width / 2], new Uint8Array(width / 2)));
+});
+test("an array is read and written in pieces of any size", () => {
+  const want = Int32Array.from({ length: 7 }, (_, i) => i * 1e8);
+  for (const atOnce of [1, 3, 27, 28, 29]) {
+    writeFileSync(path, Buffer.concat([...splitBytes(want.subarray(1), atOnce)]));
+    const at = openSync(path, "r");
+    assert.equal(readInto(new Int32Array(5), at, 4, atOnce), want.subarray(2));
+    refuses(() => readInto(new Int32Array(6), at, 4, atOnce), "became shorter");
+    closeSync(at);
+  }
 });
 
 const wide = (...values: bigint[]): Uint8Array => new Uint8Array(BigInt64Array.from(values).buffer);
@@ -119,8 +155,8 @@ test("copies of an array of layers have their own names in files, or are stacked
     new Map([0, 1, 2].map((u) => [`blocks.up.${u}.w`, fromNumbers("f64", [2, 1], [u, 3 + u])])),
   ];
   for (const tensors of spelled) {
-    const named = new NamedTensors(tensors, "f");
-    assert.equal(named.take(store), whole);
+    const named = new NamedTensors(allInMemory(tensors), "f");
+    assert.equal(named.take(store)?.(), whole);
     assert.equal(named.unread(), []);
   }
   assert.is(new NamedTensors(new Map(), "f").take(store), null);
@@ -130,22 +166,52 @@ test("copies that lack, are too many, twice or of another shape are named", () =
   const store = { name: "up.*.w", dtype: "f32", shape: [2, 1], stack: 1 } as const;
   const one = fromNumbers("f32", [1], [1]);
   const take = (tensors: Record<string, Tensor>): unknown =>
-    new NamedTensors(new Map(Object.entries(tensors)), "f").take(store);
+    new NamedTensors(allInMemory(new Map(Object.entries(tensors))), "f").take(store);
   refuses(() => take({ "up.0.w": one }), "up.1.w");
   refuses(() => take({ "up.0.w": one, "up.1.w": fromNumbers("f32", [2], [1, 2]) }), "up.1.w", "[2]", "[1]");
   refuses(() => take({ "up.0.w": one, "up.w": fromNumbers("f32", [2, 1], [1, 2]) }), "twice");
   refuses(() => take({ "up.w": fromNumbers("f32", [1, 1], [1]) }), "holds no copy 1");
   const named = new NamedTensors(
-    new Map([
-      ["up.w", fromNumbers("f32", [3, 1], [1, 2, 3])],
-      ["other", one],
-    ]),
+    allInMemory(
+      new Map([
+        ["up.w", fromNumbers("f32", [3, 1], [1, 2, 3])],
+        ["other", one],
+      ]),
+    ),
     "f",
   );
   named.take(store);
   assert.equal(named.unread(), ["up.w (2 of its 3 copies)", "other"]);
 });
 
+test("every bf16 is the f32 that it stands for", () => {
+  const halves: Tensor = { dtype: "bf16", shape: [65536], data: Uint16Array.from({ length: 65536 }, (_, i) => i) };
+  const { data } = convert(halves, "f32");
+  const one = convert(halves, "f64").data;
+  for (let i = 0; i < data.length; i++)
+    assert.ok(Object.is(data[i], fromBf16(i)) && Object.is(one[i], data[i]), `${i}`);
+});
+test("matrices of any size are transposed", () => {
+  for (const [of, rows, columns] of [
+    [1, 1, 70],
+    [2, 33, 65],
+    [3, 32, 64],
+    [2, 0, 3],
+    [2, 3, 0],
+  ] as const) {
+    const x = fromNumbers(
+      "f32",
+      [of, rows, columns],
+      Array.from({ length: of * rows * columns }, (_, i) => i),
+    );
+    const t = transposed(x);
+    assert.equal(t.shape, [of, columns, rows]);
+    x.data.forEach((value, i) => {
+      const [matrix, r, c] = [Math.floor(i / (rows * columns)), Math.floor(i / columns) % rows, i % columns];
+      assert.is(t.data[(matrix * columns + c) * rows + r], value);
+    });
+  }
+});
 test("numbers are rounded to the nearest bf16, ties to even", () => {
   for (const [x, y] of [
     [1, 1],

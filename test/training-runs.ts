@@ -1,6 +1,8 @@
 // Helpers for tests of training runs.
 import assert from "node:assert/strict";
+import type { Tensor } from "../runtime/executable.ts";
 import { type Checkpoint, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
+import { readAll } from "../runtime/storage/stored-tensor.ts";
 import { train } from "../runtime/training/train.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
 
@@ -14,7 +16,17 @@ export async function losses(options: TrainOptions, until = Number.POSITIVE_INFI
   }
   return all;
 }
-export const last = (run: string): Checkpoint => newestCheckpoint(run, () => undefined) ?? assert.fail();
+interface ReadCheckpoint extends Omit<Checkpoint, "model" | "training"> {
+  readonly model: ReadonlyMap<string, Tensor>;
+  readonly training: ReadonlyMap<string, Tensor>;
+}
+/** A checkpoint with all its tensors in memory. */
+export const inFull = ({ model, training, ...rest }: Checkpoint): ReadCheckpoint => ({
+  ...rest,
+  model: readAll(model),
+  training: readAll(training),
+});
+export const last = (run: string): ReadCheckpoint => inFull(newestCheckpoint(run, () => undefined) ?? assert.fail());
 
 /** A program: a model with vocabulary V and one hidden layer of width D. */
 export const small = (V: number, D: number): string => `import { Embedding, Linear } from "std/nn"

@@ -6,10 +6,11 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { checkpointSteps, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
+import { checkpointSteps } from "../runtime/storage/checkpoint.ts";
 import { numbers } from "../runtime/tensor.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { command, root as home, main } from "./command.ts";
+import { last } from "./training-runs.ts";
 import { type Given, trained } from "./workers/embedded.ts";
 
 const test = suite("workers-train");
@@ -105,13 +106,11 @@ function requireNear(name: string, of: ArrayLike<number>, as: ArrayLike<number>,
   );
 }
 function requireSameRun(one: string, other: string): void {
-  const [a, b] = [one, other].map((name) => newestCheckpoint(folder(name), () => {}));
-  assert.equal(b?.state, a?.state);
+  const [a, b] = [last(folder(one)), last(folder(other))];
+  assert.equal(b.state, a.state);
   for (const part of ["model", "training"] as const) {
-    assert.equal([...(b?.[part].keys() ?? [])], [...(a?.[part].keys() ?? [])]);
-    for (const [name, t] of a?.[part] ?? []) {
-      requireNear(name, numbers(b?.[part].get(name) ?? t), numbers(t), 1e-4);
-    }
+    assert.equal([...b[part].keys()], [...a[part].keys()]);
+    for (const [name, t] of a[part]) requireNear(name, numbers(b[part].get(name) ?? t), numbers(t), 1e-4);
   }
 }
 function requireSameLosses(of: Ended, as: Ended): void {

@@ -86,8 +86,6 @@ function write(path: string, results: ReadonlyMap<string, Tensor>): void {
   else writeSafetensors(path, results);
 }
 function summary(name: string, t: Tensor): string {
-  const first = numbers(t)
-    .slice(0, 6)
-    .map((x) => Number(x.toPrecision(5)));
+  const first = numbers({ ...t, data: t.data.subarray(0, 6) }).map((x) => Number(x.toPrecision(5)));
   return `${name}: ${t.dtype}${showShape(t.shape)} ${first.join(" ")}${t.data.length > 6 ? " ..." : ""}`;
 }

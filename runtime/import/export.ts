@@ -7,10 +7,20 @@ import type { Tensor } from "../executable.ts";
 import { newestCheckpoint } from "../storage/checkpoint.ts";
 import { makeFolder, readBytes, syncFolder, writeFlushed } from "../storage/files.ts";
 import { Copies } from "../storage/names.ts";
-import { readSafetensors, safetensorsChunks } from "../storage/safetensors.ts";
-import { convert, count, sameShape, sameValues, showShape, transposed, zeros } from "../tensor.ts";
+import { openSafetensors, safetensorsChunks } from "../storage/safetensors.ts";
+import { inMemory, type StoredTensor, type StoredTensors } from "../storage/stored-tensor.ts";
+import { convert, count, sameShape, sameValues, showShape, transposed } from "../tensor.ts";
 import type { Json } from "./family.ts";
-import { embedding, head, openTransformers, oursOf, readJson, type TransformersModel, weightFiles } from "./weights.ts";
+import {
+  embedding,
+  head,
+  openTransformers,
+  oursOf,
+  readJson,
+  type TransformersModel,
+  theirsOf,
+  weightFiles,
+} from "./weights.ts";
 
 interface ExportOptions {
   /** The folder of a run, or of an imported model: its newest intact checkpoint is exported. */
@@ -56,7 +66,7 @@ class Exporter {
   /** The head, [V, D], if it shared the embedding's table there and no longer equals it. */
   readonly #untied: Tensor | null;
 
-  constructor(run: string, tensors: ReadonlyMap<string, Tensor>, like: TransformersModel) {
+  constructor(run: string, tensors: StoredTensors, like: TransformersModel) {
     this.#run = run;
     this.#like = like;
     this.#ours = new Copies(tensors);
@@ -67,7 +77,7 @@ class Exporter {
     let parameters = 0;
     for (const file of weightFiles(this.#like.folder)) {
       const tensors = this.#tensorsOf(file);
-      for (const t of tensors.values()) parameters += count(t.shape);
+      for (const { shape } of tensors.values()) parameters += count(shape);
       writeFlushed(join(folder, basename(file)), safetensorsChunks(tensors, { format: "pt" }));
     }
     const [unread] = this.#ours.unused();
@@ -76,12 +86,12 @@ class Exporter {
     return { parameters, untied: this.#untied !== null };
   }
   /** The tensors of one file of weights: ours, or its own where import does not read them. */
-  #tensorsOf(file: string): Map<string, Tensor> {
-    const tensors = new Map<string, Tensor>();
-    for (const [name, t] of readSafetensors(file)) {
+  #tensorsOf(file: string): Map<string, StoredTensor> {
+    const tensors = new Map<string, StoredTensor>();
+    for (const [name, t] of openSafetensors(file)) {
       tensors.set(name, this.#theirs(name, t, file));
       if (this.#untied && name === this.#nameOf(embedding))
-        tensors.set(this.#nameOf(head), convert(this.#untied, t.dtype));
+        tensors.set(this.#nameOf(head), inMemory(convert(this.#untied, t.dtype)));
     }
     return tensors;
   }
@@ -92,21 +102,17 @@ class Exporter {
     if (name === undefined) throw new Bug(`the family ${type} has no name for ${ours}`);
     return name;
   }
-  /** Their tensor made of ours: `oursOf`, applied to the indices of its elements, says where each of ours belongs. */
-  #theirs(name: string, like: Tensor, file: string): Tensor {
-    const places = zeros("i32", like.shape);
-    for (let i = 0; i < places.data.length; i++) places.data[i] = i;
-    const parts = oursOf(name, places, this.#like.family, file);
-    if (parts.length === 0) return like;
-    const whole = zeros(like.dtype, like.shape);
-    for (const [ours, { data, shape }] of parts) {
-      const t = this.#take(ours);
+  /** Their tensor made of ours, in its dtype and shape; itself where import does not read it. */
+  #theirs(name: string, like: StoredTensor, file: string): StoredTensor {
+    const { family } = this.#like;
+    const shapes = new Map(oursOf(name, like, family, file).map(([ours, { shape }]) => [ours, shape]));
+    const take = (ours: string): Tensor => {
+      const [t, shape = []] = [this.#take(ours), shapes.get(ours)];
       if (!sameShape(t.shape, shape))
         throw this.#unlike(`\`${ours}\` is ${showShape(t.shape)}, and \`${name}\` of ${file} ${showShape(shape)}`);
-      const values = convert(t, like.dtype).data;
-      for (let i = 0; i < data.length; i++) whole.data[data[i] ?? 0] = values[i] ?? 0;
-    }
-    return whole;
+      return convert(t, like.dtype);
+    };
+    return { ...like, read: () => theirsOf(name, like, { family, file, take }) ?? like.read() };
   }
   #take(name: string): Tensor {
     const t = this.#ours.take(name);

@@ -5,12 +5,13 @@ import { join } from "node:path";
 import { elaborate, load } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
-import type { Tensor } from "../executable.ts";
 import { checkpointSteps, writeCheckpoint } from "../storage/checkpoint.ts";
 import { writeAtomic } from "../storage/files.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { NamedTensors } from "../storage/names.ts";
 import { defaultRunFolder, writeConfig } from "../storage/run-folder.ts";
+import type { StoredTensors } from "../storage/stored-tensor.ts";
+import { count } from "../tensor.ts";
 import { openTokenizer } from "../tokenizer/codec.ts";
 import { tokenizerName } from "../tokenizer/file.ts";
 import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
@@ -59,7 +60,7 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
   } finally {
     release();
   }
-  const parameters = [...tensors.values()].reduce((sum, t) => sum + t.data.length, 0);
+  const parameters = [...tensors.values()].reduce((sum, t) => sum + count(t.shape), 0);
   return { out, model: foreign.family.model, parameters, context, tokenizer: codec !== null };
 }
 /** The folder's tokenizer. One that cannot be read is a warning, and null: the model is still usable by token numbers. */
@@ -103,7 +104,7 @@ function programOf({ family, header }: TransformersModel, context: number): stri
 }
 
 /** Throws Problem unless the tensors are exactly the model's parameters and states, each in its shape. */
-function requireAll(text: string, tensors: ReadonlyMap<string, Tensor>, folder: string): void {
+function requireAll(text: string, tensors: StoredTensors, folder: string): void {
   const entries = [{ name: "forward", method: "forward", sizes: { B: 1, T: 1 } }];
   const model = elaborate(load({ name: "model.moe", text }), { sizes: {}, precision: "f32", entries });
   const named = new NamedTensors(tensors, folder);

@@ -6,8 +6,9 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Tensor } from "../executable.ts";
 import { readJsonObject } from "../storage/json.ts";
-import { readSafetensors } from "../storage/safetensors.ts";
-import { fromNumbers, transposed, zeros } from "../tensor.ts";
+import { openSafetensors } from "../storage/safetensors.ts";
+import { allInMemory, derived, type StoredTensor } from "../storage/stored-tensor.ts";
+import { count, fromNumbers, transposed, transposedShape, zeros } from "../tensor.ts";
 import { families } from "./families/index.ts";
 import { type Family, type Json, lookup, type PackedTensor } from "./family.ts";
 
@@ -88,46 +89,90 @@ const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stri
 export const readJson = (path: string): Json => readJsonObject(path, "restore the file");
 
 /** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
-export function transformersTensors({ folder, family, tied, lists }: TransformersModel): Map<string, Tensor> {
-  const tensors = new Map(lists);
+export function transformersTensors({ folder, family, tied, lists }: TransformersModel): Map<string, StoredTensor> {
+  const tensors = new Map(allInMemory(lists));
   for (const file of weightFiles(folder))
-    for (const [name, t] of readSafetensors(file))
+    for (const [name, t] of openSafetensors(file))
       for (const [ours, part] of oursOf(name, t, family, file)) tensors.set(ours, part);
   const table = tensors.get(embedding);
-  if (tied && table && !tensors.has(head)) tensors.set(head, transposed(table));
+  if (tied && table && !tensors.has(head)) tensors.set(head, turned(table));
   return tensors;
 }
 export const [embedding, head] = ["embed.weight", "head.weight"] as const;
 /** What one of their tensors is of ours; nothing if it is not read. */
-export function oursOf(name: string, t: Tensor, family: Family, file: string): [name: string, t: Tensor][] {
+export function oursOf(name: string, t: StoredTensor, family: Family, file: string): [name: string, t: StoredTensor][] {
   const ours = renamed(name, family, file);
   if (ours === null) return [];
   if (typeof ours === "string") return [[ours, orient(t)]];
-  return "row" in ours ? [[ours.row, { ...t, shape: [t.data.length] }]] : unpack(t, ours, `${file}: \`${name}\``);
+  return "row" in ours ? [[ours.row, reshaped(t, [count(t.shape)])]] : unpack(t, ours, `${file}: \`${name}\``);
 }
-function orient(t: Tensor): Tensor {
-  const [features = 0, one, width = 0] = t.shape;
-  if (t.shape.length === 3 && one === 1) return transposed({ ...t, shape: [features, width] });
-  return t.shape.length === 2 ? transposed(t) : t;
+const turned = (t: StoredTensor): StoredTensor => derived(t, transposedShape(t.shape), transposed);
+const reshaped = (t: StoredTensor, shape: readonly number[]): StoredTensor =>
+  derived(t, shape, (x) => ({ ...x, shape }));
+/** A depthwise convolution, [features, 1, width]. */
+const isConvolution = ({ length, 1: one }: readonly number[]): boolean => length === 3 && one === 1;
+function orient(t: StoredTensor): StoredTensor {
+  const [features = 0, , width = 0] = t.shape;
+  if (isConvolution(t.shape)) return turned(reshaped(t, [features, width]));
+  return t.shape.length === 2 ? turned(t) : t;
 }
 /** Splits a tensor along its last axis: interleaved elements, or contiguous runs. */
-function unpack(t: Tensor, into: readonly string[] | PackedTensor, which: string): [string, Tensor][] {
-  const [names, whole] = "runs" in into ? [into.runs, into.transposed ? transposed(t) : t] : [into, t];
-  const columns = whole.shape.at(-1) ?? 0;
+function unpack(t: StoredTensor, into: readonly string[] | PackedTensor, which: string): [string, StoredTensor][] {
+  const whole = "runs" in into && into.transposed ? turned(t) : t;
+  const { names, width, places } = packing(into, whole.shape.at(-1) ?? 0, which);
+  const shape = [...whole.shape.slice(0, -1), width];
+  return names.map((name, i) => [name, derived(whole, shape, (x) => strided(x, width, places(i)))]);
+}
+interface Places {
+  readonly first: number;
+  readonly stride: number;
+}
+/** How the last axis is shared out: to which names, how many elements each, and where those of the i-th are. */
+function packing(into: readonly string[] | PackedTensor, columns: number, which: string) {
+  const names = "runs" in into ? into.runs : into;
   const width = columns / names.length;
   if (!Number.isInteger(width))
     throw new Problem(`${which} has ${columns} columns, for ${names.length} matrices`, "restore the file");
-  const [between, within] = "runs" in into ? [width, 1] : [1, names.length];
-  return names.map((name, i) => [name, strided(whole, width, i * between, within)]);
+  const places = (i: number): Places =>
+    "runs" in into ? { first: i * width, stride: 1 } : { first: i, stride: names.length };
+  return { names, width, places };
 }
 /** `width` elements of each row, from `first` on, `stride` apart. */
-function strided(t: Tensor, width: number, first: number, stride: number): Tensor {
+function strided(t: Tensor, width: number, { first, stride }: Places): Tensor {
   const columns = t.shape.at(-1) ?? 0;
   if (width === columns) return t;
   const part = zeros(t.dtype, [...t.shape.slice(0, -1), width]);
   for (let to = 0, row = first; to < part.data.length; to += width, row += columns)
     for (let j = 0; j < width; j++) part.data[to + j] = t.data[row + j * stride] ?? 0;
   return part;
+}
+
+/** The inverse of `oursOf`: their tensor, of this dtype and shape, made of ours, which `take` gives; null if import does not read it. */
+export function theirsOf(
+  name: string,
+  like: Like,
+  { family, file, take }: { readonly family: Family; readonly file: string; readonly take: (ours: string) => Tensor },
+): Tensor | null {
+  const { shape } = like;
+  const ours = renamed(name, family, file);
+  if (ours === null) return null;
+  if (typeof ours !== "string") return "row" in ours ? { ...take(ours.row), shape } : pack(like, ours, take);
+  const turns = isConvolution(shape) || shape.length === 2;
+  return { ...(turns ? transposed(take(ours)) : take(ours)), shape };
+}
+type Like = Pick<StoredTensor, "dtype" | "shape">;
+function pack({ dtype, shape }: Like, into: readonly string[] | PackedTensor, take: (ours: string) => Tensor): Tensor {
+  const turns = "runs" in into && into.transposed;
+  const whole = zeros(dtype, turns ? transposedShape(shape) : shape);
+  const { names, places } = packing(into, whole.shape.at(-1) ?? 0, "the tensor");
+  for (const [i, ours] of names.entries()) putStrided(take(ours), whole, places(i));
+  return turns ? transposed(whole) : whole;
+}
+/** The inverse of `strided`. */
+function putStrided(part: Tensor, whole: Tensor, { first, stride }: Places): void {
+  const [width = 0, columns = 0] = [part.shape.at(-1), whole.shape.at(-1)];
+  for (let from = 0, row = first; from < part.data.length; from += width, row += columns)
+    for (let j = 0; j < width; j++) whole.data[row + j * stride] = part.data[from + j] ?? 0;
 }
 
 /** The files of a folder's weights. */

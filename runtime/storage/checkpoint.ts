@@ -1,6 +1,7 @@
 // Reads and writes checkpoints: a folder `step-000400` with the model's tensors, the optimizer's, and state.json, which records sizes and hashes of
 // both files.
 
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
@@ -12,8 +13,9 @@ import type { Executable, StoreInfo, Tensor } from "../executable.ts";
 import { firstNonFinite } from "../tensor.ts";
 import { makeFolder, readText, sha256, sha256OfFile, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
 import { requireJson } from "./json.ts";
-import { NamedTensors, splitStacked } from "./names.ts";
-import { readSafetensors, safetensorsChunks } from "./safetensors.ts";
+import { copies, NamedTensors, stackOf } from "./names.ts";
+import { openSafetensors, safetensorsChunks } from "./safetensors.ts";
+import { inMemory, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
 
 /** To be raised when readers of the older format cannot read the newer one. */
 export const formatVersion = 1;
@@ -32,8 +34,8 @@ export interface TrainingState {
 export interface Checkpoint {
   readonly path: string;
   readonly state: TrainingState;
-  readonly model: ReadonlyMap<string, Tensor>;
-  readonly training: ReadonlyMap<string, Tensor>;
+  readonly model: StoredTensors;
+  readonly training: StoredTensors;
 }
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const fileSchema = v.object({ bytes: whole, sha256: v.string() });
@@ -68,26 +70,42 @@ export function checkpointSteps(run: string): number[] {
 }
 
 /**
- * The saved stores of an executable: `model` has parameters and states, `training` the rest (optimizer state). A value that is not finite is a
- * Problem that names the tensor.
+ * The saved stores of an executable: `model` has parameters and states, `training` the rest (optimizer state). Read in order, each store is read
+ * once. A value that is not finite is a Problem that names the tensor.
  */
 export function savedTensors(executable: Executable): Pick<Checkpoint, "model" | "training"> {
-  const model = new Map<string, Tensor>();
-  const training = new Map<string, Tensor>();
-  for (const store of executable.stores.filter((s) => s.saved)) {
-    for (const [name, t] of splitStacked(store.name, executable.read(store.name))) {
-      if (firstNonFinite(t) >= 0) throw notFinite(store.role, name);
-      (isModel(store) ? model : training).set(name, t);
-    }
-  }
-  return { model, training };
+  let last: { readonly name: string; readonly value: Tensor } | undefined;
+  const valueOf = ({ name }: StoreInfo): Tensor => {
+    if (last?.name !== name) last = { name, value: executable.read(name) };
+    return last.value;
+  };
+  const [model, training] = savedStores(executable).map(
+    (stores) => new Map(stores.flatMap((store) => savedCopies(store, () => valueOf(store)))),
+  );
+  return { model: model ?? new Map(), training: training ?? new Map() };
+}
+/** The stores that checkpoints hold: those of the model, then the others. */
+function savedStores({ stores }: Executable): [model: StoreInfo[], training: StoreInfo[]] {
+  const saved = stores.filter((s) => s.saved);
+  return [saved.filter(isModel), saved.filter((s) => !isModel(s))];
+}
+function savedCopies({ name, role, dtype, shape }: StoreInfo, value: () => Tensor): [string, StoredTensor][] {
+  const axes = stackOf(name);
+  return copies(name, shape.slice(0, axes)).map(([copy, place]) => {
+    const read = (index: readonly number[] = []): Tensor => {
+      const t = inMemory(value()).read([...place, ...index]);
+      if (firstNonFinite(t) >= 0) throw notFinite(role, copy);
+      return t;
+    };
+    return [copy, { dtype, shape: shape.slice(axes), read }];
+  });
 }
 /**
- * Called by workers other than 0 while worker 0 runs `savedTensors`: reading a split store needs all workers. Returns the path of the checkpoint that
- * worker 0 writes.
+ * Called by workers other than 0 while worker 0 writes `savedTensors`: reading a split store needs all workers, in the same order. Returns the path
+ * of the checkpoint that worker 0 writes.
  */
 export function joinSave(executable: Executable, run: string, step: number): string {
-  for (const store of executable.stores.filter((s) => s.saved && s.split !== undefined)) executable.read(store.name);
+  for (const store of savedStores(executable).flat()) if (store.split !== undefined) executable.read(store.name);
   return join(checkpointsOf(run), stepName(step));
 }
 const isModel = ({ role }: StoreInfo): boolean => role === "parameter" || role === "state";
@@ -103,13 +121,13 @@ function notFinite(role: StoreInfo["role"], name: string): Problem {
 export function loadStores(executable: Executable, checkpoint: Pick<Checkpoint, "path" | "model" | "training">): void {
   const named = new NamedTensors(new Map([...checkpoint.model, ...checkpoint.training]), checkpoint.path);
   for (const store of executable.stores.filter((s) => s.saved)) {
-    const t = named.take(store);
-    if (!t)
+    const read = named.take(store);
+    if (!read)
       throw new Problem(
         `${checkpoint.path} has no \`${store.name}\``,
         "the program is not the one that was trained: use the model.moe of its folder",
       );
-    executable.write(store.name, t);
+    executable.write(store.name, read());
   }
 }
 
@@ -143,31 +161,32 @@ export function writeCheckpoint(
 }
 function writeInto(folder: string, state: TrainingState, tensors: Pick<Checkpoint, "model" | "training">): void {
   withFileErrors(folder, "make", () => mkdirSync(folder));
-  const model = safetensorsChunks(tensors.model, { format: "pt" });
-  const training = safetensorsChunks(tensors.training);
-  writeFlushed(join(folder, "model.safetensors"), model);
-  writeFlushed(join(folder, "training.safetensors"), training);
-  writeAtomic(join(folder, "state.json"), `${JSON.stringify(stateOf(state, { model, training }))}\n`);
+  const model = writeHashed(join(folder, "model.safetensors"), safetensorsChunks(tensors.model, { format: "pt" }));
+  const training = writeHashed(join(folder, "training.safetensors"), safetensorsChunks(tensors.training));
+  const files = { "model.safetensors": model, "training.safetensors": training };
+  const unsigned = { format: formatVersion, compiler: compilerVersion, ...state, files } as const;
+  const signed: State = { ...unsigned, checksum: checksumOf(unsigned) };
+  writeAtomic(join(folder, "state.json"), `${JSON.stringify(signed)}\n`);
 }
-const describe = (chunks: readonly Uint8Array[]): v.InferOutput<typeof fileSchema> => ({
-  bytes: chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0),
-  sha256: sha256(chunks),
-});
-function stateOf(state: TrainingState, files: { model: Uint8Array[]; training: Uint8Array[] }): State {
-  const unsigned = {
-    format: formatVersion,
-    compiler: compilerVersion,
-    ...state,
-    files: { "model.safetensors": describe(files.model), "training.safetensors": describe(files.training) },
-  } as const;
-  return { ...unsigned, checksum: checksumOf(unsigned) };
+function writeHashed(path: string, chunks: Iterable<Uint8Array>): v.InferOutput<typeof fileSchema> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  function* hashed(): Generator<Uint8Array> {
+    for (const chunk of chunks) {
+      hash.update(chunk);
+      bytes += chunk.byteLength;
+      yield chunk;
+    }
+  }
+  writeFlushed(path, hashed());
+  return { bytes, sha256: hash.digest("hex") };
 }
 
-/** Reads one checkpoint and verifies its checksum, file sizes and hashes. */
+/** Opens one checkpoint and verifies its checksum, file sizes and hashes. */
 export function readCheckpoint(path: string): Checkpoint {
   const { files, format: _, compiler: __, checksum: ___, ...state } = readState(path);
   for (const name of fileNames) checkFile(join(path, name), files[name]);
-  const [model, training] = fileNames.map((name) => readSafetensors(join(path, name)));
+  const [model, training] = fileNames.map((name) => openSafetensors(join(path, name)));
   return { path, state, model: model ?? new Map(), training: training ?? new Map() };
 }
 const remedy = "the file is damaged: use an earlier checkpoint, or another copy";

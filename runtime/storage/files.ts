@@ -25,9 +25,13 @@ export const readText = (path: string): string => withFileErrors(path, "read", (
 
 /** The most bytes that are read, written or hashed in one call: Node takes no more than 2 GiB. */
 const maxCallBytes = 1 << 30;
-/** `bytes` in pieces of at most `maxCallBytes` bytes. */
-export function* splitBytes(bytes: Uint8Array): Generator<Uint8Array> {
-  for (let at = 0; at < bytes.byteLength; at += maxCallBytes) yield bytes.subarray(at, at + maxCallBytes);
+/** The bytes of an array in pieces that one call takes. Node 20 cannot view more than 4 GiB of them at once. */
+export function* splitBytes(
+  { buffer, byteOffset, byteLength }: ArrayBufferView,
+  atOnce = maxCallBytes,
+): Generator<Uint8Array> {
+  for (let at = 0; at < byteLength; at += atOnce)
+    yield new Uint8Array(buffer, byteOffset + at, Math.min(atOnce, byteLength - at));
 }
 /** The lines of a file of any size; the last may lack its line end. */
 export function* readLines(path: string, atOnce = 1 << 20): Generator<string> {
@@ -54,7 +58,7 @@ export function readBytes(path: string): Uint8Array {
     try {
       const { size } = fstatSync(file);
       requireBufferSize(path, size);
-      return size > maxCallBytes ? readAt(file, 0, size) : readFileSync(file); // a pipe has size 0, so readFileSync reads it
+      return size > maxCallBytes ? readInto(new Uint8Array(size), file, 0) : readFileSync(file); // a pipe has size 0, so readFileSync reads it
     } finally {
       closeSync(file);
     }
@@ -67,16 +71,18 @@ export function requireBufferSize(what: string, bytes: number): void {
       "give less of it; Node 22 and later hold more",
     );
 }
-/** Reads `length` bytes of an open file from `position` on. */
-export function readAt(file: number, position: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const got = readSync(file, bytes, done, Math.min(length - done, maxCallBytes), position + done);
-    if (got === 0)
-      throw new Problem("the file became shorter while it was read", "read it again when nothing writes it");
-    done += got;
-  }
-  return bytes;
+/** Fills an array with the bytes of an open file from `position` on. Returns the array. */
+export function readInto<T extends ArrayBufferView>(array: T, file: number, position: number, atOnce?: number): T {
+  let at = position;
+  for (const piece of splitBytes(array, atOnce))
+    for (let done = 0; done < piece.byteLength; ) {
+      const got = readSync(file, piece, done, piece.byteLength - done, at);
+      if (got === 0)
+        throw new Problem("the file became shorter while it was read", "read it again when nothing writes it");
+      done += got;
+      at += got;
+    }
+  return array;
 }
 /** SHA-256 of a text, or of any number of bytes. */
 export function sha256(content: string | Iterable<Uint8Array>): string {
@@ -135,8 +141,8 @@ function writeTo(path: string, chunks: Iterable<Uint8Array>, flush: (file: numbe
   });
 }
 function writeAll(file: number, chunk: Uint8Array): void {
-  for (let done = 0; done < chunk.byteLength; )
-    done += writeSync(file, chunk, done, Math.min(chunk.byteLength - done, maxCallBytes));
+  for (const piece of splitBytes(chunk))
+    for (let done = 0; done < piece.byteLength; ) done += writeSync(file, piece, done);
 }
 /** Text, or bytes in one or several chunks. */
 type Content = string | Uint8Array | Iterable<Uint8Array>;

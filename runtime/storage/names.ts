@@ -4,19 +4,20 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { sizeFlagText } from "../../compiler/flag-text.ts";
 import type { StoreInfo, Tensor } from "../executable.ts";
-import { convert, count, part, sameShape, showShape, stacked } from "../tensor.ts";
+import { convert, count, part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
+import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
 
 type Named = Pick<StoreInfo, "name" | "dtype" | "shape" | "stack">;
 
 /** The name and index of each copy, in row-major order; `[[name, []]]` if nothing is stacked. */
-function copies(name: string, over: readonly number[]): [name: string, index: number[]][] {
+export function copies(name: string, over: readonly number[]): [name: string, index: number[]][] {
   const [first, ...rest] = over;
   if (first === undefined) return [[name, []]];
   return Array.from({ length: first }, (_, i) => i).flatMap((i) =>
     copies(name.replace("*", String(i)), rest).map(([n, index]): [string, number[]] => [n, [i, ...index]]),
   );
 }
-const stackOf = (name: string): number => name.split("*").length - 1;
+export const stackOf = (name: string): number => name.split("*").length - 1;
 
 /** Advice for a name that does not exist: lists the names, or, of many, those most like it. */
 export function namesHelp(what: string, unknown: string, names: readonly string[]): string {
@@ -44,17 +45,17 @@ export function splitStacked(name: string, t: Tensor): [string, Tensor][] {
 
 /** The tensors of one file, looked up by the names of copies. Records what was used, so that left-over tensors can be reported. */
 export class NamedTensors {
-  private readonly tensors: ReadonlyMap<string, Tensor>;
+  private readonly tensors: StoredTensors;
   private readonly file: string;
   private readonly used = new Map<string, Set<string>>();
 
-  constructor(tensors: ReadonlyMap<string, Tensor>, file: string) {
+  constructor(tensors: StoredTensors, file: string) {
     this.tensors = tensors;
     this.file = file;
   }
 
-  /** The value of a store; null if the file has none of its copies, a Problem if it has only some. */
-  take(store: Named): Tensor | null {
+  /** What reads the value of a store; null if the file has none of its copies, a Problem if it has only some or they do not fit. */
+  take(store: Named): (() => Tensor) | null {
     const over = store.shape.slice(0, store.stack);
     const shape = store.shape.slice(store.stack);
     const all = copies(store.name, over);
@@ -68,12 +69,10 @@ export class NamedTensors {
         "give every copy of the array, or none",
       );
     }
-    return stacked(
-      store.dtype,
-      over,
-      shape,
-      found.filter((t) => t !== null),
-    );
+    const parts = found.filter((read) => read !== null);
+    const [only] = parts;
+    if (only && over.length === 0) return only;
+    return () => stacked(store.dtype, over, shape, eachOf(parts));
   }
 
   /** Names of tensors that were never used, and of stacked ones of which copies were never used. */
@@ -88,7 +87,7 @@ export class NamedTensors {
     });
   }
 
-  private find(name: string, dtype: StoreInfo["dtype"], shape: readonly number[]): Tensor | null {
+  private find(name: string, dtype: StoreInfo["dtype"], shape: readonly number[]): (() => Tensor) | null {
     const found = spellings(name).filter(([spelling]) => this.tensors.has(spelling));
     const [first, second] = found;
     if (!first) return null;
@@ -105,21 +104,24 @@ export class NamedTensors {
         `${this.file}: \`${spelling}\` is ${t.dtype}${showShape(t.shape)}, which holds no copy ${index.join(", ")}`,
         `give it ${index.length} leading axes, one place for each copy`,
       );
-    const value = index.length === 0 ? t : part(t, index);
-    if (!sameShape(value.shape, shape))
+    const inner = t.shape.slice(index.length);
+    if (!sameShape(inner, shape))
       throw new Problem(
-        `${this.file}: \`${spelling}\` gives ${t.dtype}${showShape(value.shape)} for \`${name}\`, which is ${dtype}${showShape(shape)}`,
+        `${this.file}: \`${spelling}\` gives ${t.dtype}${showShape(inner)} for \`${name}\`, which is ${dtype}${showShape(shape)}`,
         `check the sizes: ${sizeFlagText("NAME")} changes those of the model`,
       );
     const used = this.used.get(spelling) ?? new Set<string>();
     this.used.set(spelling, used.add(index.join()));
-    return convert(value, dtype);
+    return () => convert(t.read(index), dtype);
   }
+}
+function* eachOf(parts: readonly (() => Tensor)[]): Generator<Tensor> {
+  for (const read of parts) yield read();
 }
 
 interface Copy {
   readonly name: string;
-  readonly t: Tensor;
+  readonly t: StoredTensor;
   /** Its place among the copies that a spelling stands for. */
   readonly index: readonly number[];
 }
@@ -128,7 +130,7 @@ export class Copies {
   readonly #bySpelling = new Map<string, Copy[]>();
   readonly #unused: Set<string>;
 
-  constructor(tensors: ReadonlyMap<string, Tensor>) {
+  constructor(tensors: StoredTensors) {
     this.#unused = new Set(tensors.keys());
     for (const [name, t] of tensors)
       for (const [spelling, index] of spellings(name)) {
@@ -144,7 +146,7 @@ export class Copies {
     const [first] = found;
     if (!first) return null;
     const over = first.index.map((_, axis) => 1 + Math.max(...found.map(({ index }) => index[axis] ?? 0)));
-    const place = ({ index }: Copy): number => index.reduce((sum, n, axis) => sum * (over[axis] ?? 1) + n, 0);
+    const place = ({ index }: Copy): number => placeOf(over, index);
     if (found.length !== count(over) || found.some(({ t }) => !sameShape(t.shape, first.t.shape))) return null;
     for (const { name } of found) this.#unused.delete(name);
     const sorted = found.toSorted((a, b) => place(a) - place(b));
@@ -152,7 +154,13 @@ export class Copies {
       first.t.dtype,
       over,
       first.t.shape,
-      sorted.map(({ t }) => t),
+      eachOf(
+        sorted.map(
+          ({ t }) =>
+            () =>
+              t.read(),
+        ),
+      ),
     );
   }
   /** Names that no `take` has used. */

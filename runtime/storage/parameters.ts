@@ -1,16 +1,21 @@
 // Reads what `--params` names: parameters and states from a safetensors file, a run's folder, or a folder that transformers wrote.
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
-import type { Executable, Tensor } from "../executable.ts";
+import type { Executable, StoreInfo, Tensor } from "../executable.ts";
 import { isTransformersFolder, openTransformers, transformersTensors } from "../import/weights.ts";
 import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { NamedTensors, namesHelp, splitStacked } from "./names.ts";
 import { readConfig } from "./run-folder.ts";
-import { readSafetensors } from "./safetensors.ts";
+import { openSafetensors } from "./safetensors.ts";
+import type { StoredTensors } from "./stored-tensor.ts";
 
 export interface LoadedParameters {
   readonly path: string;
-  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly tensors: StoredTensors;
+}
+interface Matched {
+  readonly found: readonly [StoreInfo, () => Tensor][];
+  readonly missing: readonly StoreInfo[];
 }
 const isRun = (path: string): boolean => checkpointSteps(path).length > 0;
 
@@ -18,7 +23,7 @@ const isRun = (path: string): boolean => checkpointSteps(path).length > 0;
 export function readParameters(path: string, warn: (line: string) => void): LoadedParameters {
   if (isRun(path)) return { path, tensors: newestCheckpoint(path, warn)?.model ?? new Map() };
   if (isTransformersFolder(path)) return { path, tensors: transformersTensors(openTransformers(path)) };
-  const tensors = readSafetensors(path);
+  const tensors = openSafetensors(path);
   const [first] = [...tensors].find(([name]) => name.startsWith("model.layers.")) ?? [];
   if (first !== undefined)
     throw new Problem(
@@ -33,11 +38,14 @@ export function sizesFromConfig(path: string): Sizes {
   return isTransformersFolder(path) ? openTransformers(path).header : {};
 }
 
-/**
- * Writes the given tensors into the stores. Returns the parameters that were not given, with their present values; a tensor that no store takes is a
- * Problem.
- */
-export function loadParameters(executable: Executable, { path, tensors }: LoadedParameters): Map<string, Tensor> {
+/** Writes the given tensors into the stores. Returns the parameters that were not given, with their present values. */
+export function loadParameters(executable: Executable, given: LoadedParameters): Map<string, Tensor> {
+  const { found, missing } = matchParameters(executable, given);
+  for (const [store, read] of found) executable.write(store.name, read());
+  return new Map(missing.flatMap(({ name }) => splitStacked(name, executable.read(name))));
+}
+/** Which stores the given tensors are for, and what reads them; and the parameters that were not given. A tensor that no store takes is a Problem. */
+export function matchParameters(executable: Executable, { path, tensors }: LoadedParameters): Matched {
   const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
   // `moec run` writes names as `param.PATH` or `state.PATH`; that prefix is dropped, unless a member of the model is called `param` or `state`.
   const members = new Set(stores.map((s) => s.name.split(".")[0]));
@@ -46,12 +54,12 @@ export function loadParameters(executable: Executable, { path, tensors }: Loaded
     return members.has(prefix) ? name : rest;
   };
   const named = new NamedTensors(new Map([...tensors].map(([name, t]) => [bare(name), t])), path);
-  const missing = new Map<string, Tensor>();
+  const found: [StoreInfo, () => Tensor][] = [];
+  const missing: StoreInfo[] = [];
   for (const store of stores) {
-    const t = named.take(store);
-    if (t) executable.write(store.name, t);
-    else if (store.role === "parameter")
-      for (const [name, part] of splitStacked(store.name, executable.read(store.name))) missing.set(name, part);
+    const read = named.take(store);
+    if (read) found.push([store, read]);
+    else if (store.role === "parameter") missing.push(store);
   }
   const [unread] = named.unread();
   if (unread !== undefined)
@@ -63,5 +71,5 @@ export function loadParameters(executable: Executable, { path, tensors }: Loaded
         stores.map((s) => s.name),
       ),
     );
-  return missing;
+  return { found, missing };
 }

@@ -7,9 +7,10 @@ import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import type { Tensor } from "../executable.ts";
-import { bytesOfTensor, count, fromBytes, fromNumbers, requireElements, showShape } from "../tensor.ts";
-import { readAt, writeUserFile } from "./files.ts";
+import { count, noBit, placeOf, requireElements, showShape, zeros } from "../tensor.ts";
+import { readInto, splitBytes, writeUserFile } from "./files.ts";
 import { isJsonObject } from "./json.ts";
+import { allInMemory, readAll, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
 
 /** The limit of the format's own reader, in bytes. */
 const headerLimit = 100_000_000;
@@ -27,47 +28,69 @@ interface Item {
   readonly end: number;
 }
 
-/** A whole file in chunks: the header, padded to 8 bytes, then each tensor's data in the given order. */
-export function safetensorsChunks(
-  tensors: ReadonlyMap<string, Tensor>,
+/** Where a file holds a tensor. */
+interface Source extends Omit<Item, "begin" | "end"> {
+  readonly path: string;
+  readonly position: number;
+}
+
+/** A whole file in chunks: the header, padded to 8 bytes, then each tensor's data in the given order. Reads one tensor at a time. */
+export function* safetensorsChunks(
+  tensors: StoredTensors,
   metadata: Record<string, string> = {},
-): Uint8Array[] {
+): Generator<Uint8Array> {
   const header = new Map<string, unknown>(Object.keys(metadata).length > 0 ? [["__metadata__", metadata]] : []);
   let offset = 0;
   for (const [name, t] of tensors) {
     if (name === "__metadata__")
       throw new Problem("safetensors files keep the name `__metadata__` for themselves", "rename the parameter");
-    header.set(name, { dtype: names[t.dtype], shape: t.shape, data_offsets: [offset, offset + t.data.byteLength] });
-    offset += t.data.byteLength;
+    const end = offset + count(t.shape) * bytesOf[t.dtype];
+    header.set(name, { dtype: names[t.dtype], shape: t.shape, data_offsets: [offset, end] });
+    offset = end;
   }
   // Object.fromEntries, unlike assigning, also keeps a tensor called `__proto__`.
   const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
   const head = new Uint8Array(8 + Math.ceil(json.byteLength / 8) * 8).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(head.byteLength - 8), true);
   head.set(json, 8);
-  return [head, ...[...tensors.values()].map(bytesOfTensor)];
+  yield head;
+  for (const t of tensors.values()) yield* splitBytes(t.read().data);
 }
 
 export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tensor>): void {
   for (const [name, tensor] of tensors) requireElements(name, tensor);
-  writeUserFile(path, safetensorsChunks(tensors));
+  writeUserFile(path, safetensorsChunks(allInMemory(tensors)));
 }
 
 /** All tensors of a file, by name; I64 is converted to i32. Any error is a Problem that names the file and the tensor. */
-export function readSafetensors(path: string): Map<string, Tensor> {
+export const readSafetensors = (path: string): Map<string, Tensor> => readAll(openSafetensors(path));
+/** The same, of which only the header is read yet. */
+export function openSafetensors(path: string): Map<string, StoredTensor> {
+  return withFile(path, (file) => {
+    const size = fstatSync(file).size;
+    const items = readHeader(path, file, size);
+    const base = size - (items.at(-1)?.end ?? 0);
+    return new Map(items.map((item) => [item.name, storedTensor({ ...item, path, position: base + item.begin })]));
+  });
+}
+function withFile<T>(path: string, read: (file: number) => T): T {
   return withFileErrors(path, "read", () => {
     const file = openSync(path, "r");
     try {
-      const size = fstatSync(file).size;
-      const items = readHeader(path, file, size);
-      const base = size - Math.max(0, ...items.map((item) => item.end));
-      return new Map(
-        items.map((item) => [item.name, tensorOf(path, item, readAt(file, base + item.begin, item.end - item.begin))]),
-      );
+      return read(file);
     } finally {
       closeSync(file);
     }
   });
+}
+function storedTensor(source: Source): StoredTensor {
+  const { path, dtype, shape, position } = source;
+  const read = (index: readonly number[] = []): Tensor => {
+    const inner = shape.slice(index.length);
+    const at = position + placeOf(shape, index) * count(inner) * bytesIn(dtype);
+    return withFile(path, (file) => readPart(source, inner, file, at));
+  };
+  return { dtype: dtype === "i64" ? "i32" : dtype, shape, read };
 }
 
 const broken = (path: string, what: string): Problem =>
@@ -80,15 +103,15 @@ const brokenItem = (path: string, name: string, what: string): Problem => broken
 /** Reads the header. Returns its tensors in the order of their data, which must cover the file without gaps or overlaps. */
 function readHeader(path: string, file: number, size: number): Item[] {
   if (size < 8) throw broken(path, `it has ${pluralize(size, "byte")}, and the header's length alone takes 8`);
-  const length = new DataView(readAt(file, 0, 8).buffer).getBigUint64(0, true);
+  const length = new DataView(readInto(new Uint8Array(8), file, 0).buffer).getBigUint64(0, true);
   if (length > headerLimit) {
-    if (readAt(file, 8, Math.min(1, size - 8))[0] !== brace)
+    if (readInto(new Uint8Array(Math.min(1, size - 8)), file, 8)[0] !== brace)
       throw new Problem(`${path} is no safetensors file`, "give one: a header of JSON stands behind its first 8 bytes");
     throw broken(path, `its header says it is ${length} bytes long; the limit is ${headerLimit}`);
   }
   const data = size - 8 - Number(length);
   if (data < 0) throw broken(path, `its header says it is ${length} bytes long, and the file has ${size}`);
-  const items = parseHeader(path, readAt(file, 8, Number(length)));
+  const items = parseHeader(path, readInto(new Uint8Array(Number(length)), file, 8));
   let end = 0;
   for (const item of items) {
     if (item.begin !== end)
@@ -147,7 +170,7 @@ function itemOf(path: string, name: string, value: unknown): Item {
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
     throw brokenItem(path, name, "has no valid data_offsets");
   const [begin = 0, end = 0] = offsets;
-  const bytes = count(shape) * (dtype === "i64" ? 8 : bytesOf[dtype]);
+  const bytes = count(shape) * bytesIn(dtype);
   if (end - begin !== bytes)
     throw brokenItem(
       path,
@@ -157,18 +180,26 @@ function itemOf(path: string, name: string, value: unknown): Item {
   return { name, dtype, shape, begin, end };
 }
 
-function tensorOf(path: string, { name, dtype, shape }: Item, bytes: Uint8Array): Tensor {
-  if (dtype === "bool" && bytes.some((x) => x > 1))
+const bytesIn = (dtype: Item["dtype"]): number => (dtype === "i64" ? 8 : bytesOf[dtype]);
+/** Reads from an open file, at a position, what is part of a tensor: the shape says of how many elements. */
+function readPart({ path, name, dtype }: Source, shape: readonly number[], file: number, position: number): Tensor {
+  const t = zeros(dtype === "i64" ? "i32" : dtype, shape);
+  if (dtype === "i64")
+    narrow(readInto(new BigInt64Array(count(shape)), file, position), t.data, `${path}: \`${name}\``);
+  else readInto(t.data, file, position);
+  if (dtype === "bool" && noBit(t.data) !== undefined)
     throw brokenItem(path, name, "is BOOL and holds bytes other than 0 and 1");
-  if (dtype !== "i64") return fromBytes(dtype, shape, bytes);
-  const wide = new BigInt64Array(bytes.buffer);
-  const outside = wide.find((x) => BigInt.asIntN(32, x) !== x);
-  if (outside !== undefined)
-    throw new Problem(
-      `${path}: \`${name}\` holds ${outside}, which is not a 32-bit integer`,
-      "moec's integers are i32: give smaller ones",
-    );
-  return fromNumbers("i32", shape, Array.from(wide, Number));
+  return t;
+}
+function narrow(wide: BigInt64Array, to: Tensor["data"], what: string): void {
+  for (const [i, x] of wide.entries()) {
+    if (BigInt.asIntN(32, x) !== x)
+      throw new Problem(
+        `${what} holds ${x}, which is not a 32-bit integer`,
+        "moec's integers are i32: give smaller ones",
+      );
+    to[i] = Number(x);
+  }
 }
 
 /** A key that occurs twice in the outermost object, or null; JSON.parse would silently take the last. `text` must be valid JSON. */

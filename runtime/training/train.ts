@@ -9,7 +9,8 @@ import { contextOf, generateEntries, tokensLeft } from "../generation/generate-e
 import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "../storage/checkpoint.ts";
 import { lockFolder } from "../storage/lock.ts";
-import { type LoadedParameters, loadParameters, readParameters } from "../storage/parameters.ts";
+import { namesOf } from "../storage/names.ts";
+import { type LoadedParameters, matchParameters, readParameters } from "../storage/parameters.ts";
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
 import { count } from "../tensor.ts";
 import { textAxes, trainingRequest } from "../text-entry.ts";
@@ -122,7 +123,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     requireEqualCheckpoints(from, world);
     const measure = measureOf(program, entry, text);
     const about = aboutOf(compiled, text, measure, world);
-    const missing = params && [...loadParameters(executable, params).keys()]; // throws what does not fit before anything is written
+    const missing = params && matchParameters(executable, params).missing.flatMap(namesOf); // throws what does not fit before anything is written
     if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
     const run = { folder, config, text, from, world };
     const setup = { ...run, executable, modelLosses: measure.losses, params, saveEvery, evaluateEvery };

@@ -43,7 +43,10 @@ class ShardedExecutable implements Executable {
   }
   async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
     const own = [...inputs].map(([name, t]): [string, Tensor] => [name, this.#shardOf(storeOfInput(entry, name), t)]);
-    const given = this.#workers.gatherNumbers(`run ${entry}`, sampledHash(inputs, [at.seed, at.call, at.step]));
+    const given = this.#workers.gatherNumbers(
+      `run ${entry}`,
+      sampledHash(inputs.values(), [at.seed, at.call, at.step]),
+    );
     const other = given.findIndex((mark) => mark !== given[0]);
     if (other >= 0)
       throw new Problem(
@@ -81,11 +84,11 @@ function shardShape({ shape: [rows = 1, ...row], split = 1 }: StoreInfo): number
   return [rows / split, ...row];
 }
 /** A 30-bit hash of numbers and of tensors, of which it samples about a thousand bytes each: different inputs most likely differ in it. */
-export function sampledHash(tensors: ReadonlyMap<string, Tensor>, integers: readonly number[] = []): number {
+export function sampledHash(tensors: Iterable<Tensor>, integers: readonly number[] = []): number {
   let mark = 0;
   const add = (x: number): void => void (mark = Math.imul(mark ^ x, 0x01000193) ^ (mark >>> 15));
   for (const x of integers) add(x);
-  for (const [, tensor] of tensors) {
+  for (const tensor of tensors) {
     const bytes = bytesOfTensor(tensor);
     add(bytes.length);
     const step = Math.max(1, Math.floor(bytes.length / 1009) | 1); // odd, so that all bytes of a number are sampled in turn

@@ -11,6 +11,7 @@ import type { Checkpoint } from "../storage/checkpoint.ts";
 import { sha256 } from "../storage/files.ts";
 import type { LoadedParameters } from "../storage/parameters.ts";
 import { namedOptions, type RunConfig } from "../storage/run-folder.ts";
+import type { StoredTensors } from "../storage/stored-tensor.ts";
 import { sampledHash } from "./sharded-executable.ts";
 import type { Workers } from "./workers.ts";
 
@@ -83,7 +84,10 @@ export function requireEqualCheckpoints(from: Checkpoint | null, world: Workers)
   world.requireEqual({ checkpoint: from === null ? "none" : `${from.path} (${hashes.join(", ")})` });
 }
 const shortHash = (text: string): string => `SHA-256 ${sha256(text).slice(0, 16)}`;
-const hashOfTensors = (tensors: ReadonlyMap<string, Tensor>): string => sampledHash(tensors).toString(16);
+const hashOfTensors = (tensors: StoredTensors): string => sampledHash(eachOf(tensors)).toString(16);
+function* eachOf(tensors: StoredTensors): Generator<Tensor> {
+  for (const t of tensors.values()) yield t.read();
+}
 
 /** Yields the steps. An error of this worker is reported to the others, and if the steps end for one worker they must end for all. */
 export async function* reportingFailure<T>(world: Workers, steps: AsyncGenerator<T, void>): AsyncGenerator<T, void> {

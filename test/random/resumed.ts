@@ -8,6 +8,7 @@ import { readCheckpoint } from "../../runtime/storage/checkpoint.ts";
 import { openTraining } from "../../runtime/training/train.ts";
 import type { TrainOptions } from "../../runtime/training/train-options.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { inFull } from "../training-runs.ts";
 import { type HostMode, withIsa } from "./host-modes.ts";
 import { type RandomProgram, randomProgram } from "./programs.ts";
 import { Draw } from "./random-graph.ts";
@@ -68,7 +69,9 @@ export async function checkResumed(run: Resumed, { precision, isa, threads }: Ho
   });
   assert.is(ends[1], ends[0]);
   if (ends[0] !== null) return;
-  const [one, other] = [whole, parts].map((out) => readCheckpoint(join(out, "checkpoints", `step-00000${steps}`)));
+  const [one, other] = [whole, parts].map((out) =>
+    inFull(readCheckpoint(join(out, "checkpoints", `step-00000${steps}`))),
+  );
   for (const part of ["model", "training"] as const)
     for (const [name, tensor] of one?.[part] ?? [])
       assert.equal(other?.[part].get(name)?.data, tensor.data, `${name}, with breaks after ${breaks.join(", ")}`);
