@@ -22,11 +22,13 @@ const counting = (n: number): Uint8Array => Uint8Array.from({ length: n }, (_, i
 const rows = (data: ArrayLike<number>, T: number): number[][] =>
   Array.from({ length: data.length / T }, (_, b) => Array.from(data).slice(b * T, (b + 1) * T));
 
-test("the last 5% is held out, and the hash is of all bytes", () => {
+test("the last 5% is held out, at most 2^20 tokens, and the hash is of all bytes", () => {
   const text = datasetOf(counting(1000));
   assert.is(text.training.length, 950);
   assert.is(text.heldOut.length, 50);
   assert.is(text.hash.length, 64);
+  const long = datasetOf(new Uint8Array(2 ** 25));
+  assert.equal([long.heldOut.length, long.training.length], [2 ** 20, 2 ** 25 - 2 ** 20]);
   assert.is.not(text.hash, datasetOf(counting(999)).hash);
 });
 

@@ -122,6 +122,14 @@ test("a cell of the load is the mean share over its steps; what has no tokens is
     assert.is(column[4], 0);
   }
 });
+test("a long run has its grid", () => {
+  const one = { step: 1, loss: 1, losses: {}, metrics: { "moe.gate.load": [1, 3] } };
+  const [grid] = loadGrids(
+    Array.from({ length: 200_000 }, () => one),
+    2,
+  );
+  assert.equal([...(grid?.shares ?? [])], [0.5, 0.5, 1.5, 1.5]);
+});
 test("the imbalance is the largest load over the mean; a step without tokens has none", () => {
   const loads = [
     [6, 2, 1, 3],

@@ -102,7 +102,7 @@ test("a text cut into parts is the same tokens", async () => {
       return Array.from(of.subarray(none.length));
     };
     for (const size of [1, 7, 40]) {
-      const cut = [...splitText(text.match(/[^]{1,5}/gu) ?? [], cuts, size)];
+      const cut = [...splitText(text.match(/[^]{1,5}/gu) ?? [], cuts, () => {}, size)];
       assert.ok(cut.length > (cuts === null ? 0 : 3), name);
       assert.deepEqual(cut.flatMap(bare), bare(text), `${name} ${size}`);
     }
@@ -249,6 +249,8 @@ test("a file that is no tokenizer is a Problem with its path, the key and what t
   assert.equal((await openTokenizer(words)).vocabularySize, 200_000);
   const codec = await openTokenizer(join(texts, "gpt2"));
   await refused(() => codec.encodeFile(Uint8Array.of(97, 0xff), "latin.txt"), "latin.txt is not UTF-8", "iconv");
+  const digits = new Uint8Array((8 << 20) + 1).fill(0x31);
+  await refused(() => codec.encodeFile(digits, "digits.txt"), "digits.txt has more than 8388608 characters", "--data");
 });
 test("words like those of JavaScript's objects keep their numbers", async () => {
   const vocab = { constructor: 0, prototype: 1, toString: 2, "<unk>": 3 };

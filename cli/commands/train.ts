@@ -24,7 +24,7 @@ import { abortOnSignals } from "../signals.ts";
 export const trainCommand = (): Command =>
   addShared(new Command("train"))
     .description(
-      "Train a model on text, as bytes or a tokenizer's tokens. The last 5% is held out. Ctrl-C saves and stops. Under mpirun, several processes train one model.",
+      "Train a model on text, as bytes or a tokenizer's tokens. The last 5% is held out, at most 2^20 tokens. Ctrl-C saves and stops. Under mpirun, several processes train one model.",
     )
     .argument("<file>", "a .moe file with a model")
     .addOption(flag("--model <name>", "the model to train, if the file declares several", text))

@@ -74,7 +74,7 @@ function loadOf(s: LoggedStep, path: string): number[] {
 export function loadGrids(steps: readonly LoggedStep[], most: number): LoadGrid[] {
   return loadPaths(steps).map((path) => {
     const known = steps.map((s) => ({ step: s.step, load: loadOf(s, path) })).filter((s) => s.load.length > 0);
-    const experts = Math.max(...known.map((s) => s.load.length));
+    const experts = known.reduce((most, s) => Math.max(most, s.load.length), 0); // a call cannot take an argument for each of many steps
     const columns = Math.min(most, known.length);
     const shares = new Float64Array(experts * columns).fill(Number.NaN);
     for (let c = 0; c < columns; c++) {

@@ -39,9 +39,10 @@ function codecOf(file: TokenizerFile, library: Library, cuts: SplitPoints | null
       return ids.length > 0 ? ids : endToken === null ? plain("\n") : [endToken];
     },
     encodeFile: (bytes, path, progress) => {
-      requireSplittable(bytes, path, cuts);
-      const ids = [...splitText(utf8(bytes, path, progress), cuts)].map((part) => Int32Array.from(plain(part)));
-      return joined([Int32Array.from(before), ...ids, Int32Array.from(after)]);
+      const ids = [Int32Array.from(before)];
+      for (const part of splitText(utf8(bytes, path, progress), cuts, (length) => requireShort(length, path)))
+        ids.push(Int32Array.from(plain(part)));
+      return joined([...ids, Int32Array.from(after)]);
     },
     decoder: (prompt) => decoderOf(library, prompt),
   };
@@ -88,13 +89,13 @@ function withTimeLimit<T>(file: TokenizerFile, text: string, timeout: number, ru
   return result.value;
 }
 
-/** The largest file, in bytes, that can be encoded without cuts: it takes some 200 times as much memory. */
-const maxUnsplitBytes = 8 << 20;
-function requireSplittable(bytes: Uint8Array, path: string, cuts: SplitPoints | null): void {
-  if (cuts !== null || bytes.length <= maxUnsplitBytes) return;
+/** The longest text that is encoded without cuts: it takes some 200 times as much memory. */
+const maxUncut = 8 << 20;
+function requireShort(length: number, path: string): void {
+  if (length <= maxUncut) return;
   throw new Problem(
-    `${path} has ${bytes.length} bytes, and this tokenizer takes a text whole, up to ${maxUnsplitBytes}`,
-    "cut it where you like into files of at most that, and give them in order: --data a.txt b.txt",
+    `${path} has more than ${maxUncut} characters in which nothing shows where this tokenizer's text may be cut, as a blank after a letter would`,
+    "cut it where you like into files of fewer, and give them in order: --data a.txt b.txt",
   );
 }
 const chunkBytes = 1 << 16;

@@ -110,11 +110,20 @@ const neverMergesMark = (model: TokenizerJson["model"], mark: string): boolean =
     return /[a-z]$/.test(left) && right.startsWith(mark);
   });
 
-/** Splits a text that arrives in pieces into parts of at least `atLeast` characters, at safe cuts; without cuts, the whole text is one part. */
-export function* splitText(text: Iterable<string>, cuts: SplitPoints | null, atLeast = 1 << 15): Generator<string> {
+/**
+ * Splits a text that arrives in pieces into parts of at least `atLeast` characters, at safe cuts; without cuts, the whole text is one part. `uncut` is
+ * called with the length of a part whose end has not been found yet.
+ */
+export function* splitText(
+  text: Iterable<string>,
+  cuts: SplitPoints | null,
+  uncut: (length: number) => void = () => {},
+  atLeast = 1 << 15,
+): Generator<string> {
   let [rest, searched] = ["", 0];
   for (const piece of text) {
     rest += piece;
+    uncut(rest.length);
     if (cuts === null || rest.length < Math.max(atLeast, searched + 2)) continue;
     const cut = lastCut(rest, cuts, searched);
     searched = rest.length - 2;
