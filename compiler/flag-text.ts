@@ -4,6 +4,8 @@ const flagText = (flag: string, option: string): string => `\`${flag}\` (in Type
 export const sizeFlagText = (name: string, value: number | "VALUE" = "VALUE"): string =>
   flagText(`--set ${name}=${value}`, `sizes: { ${name}: ${value} }`);
 export const targetFlagText = (target: string): string => flagText(`--target ${target}`, `target: "${target}"`);
+export const precisionFlagText = (precision: string): string =>
+  flagText(`--precision ${precision}`, `precision: "${precision}"`);
 export const inputFlagText = (name: string): string =>
   `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`run({ ${name}: ... })\`)`;
 export const declarationFlagText = flagText("--entry NAME", 'declaration: "NAME"');

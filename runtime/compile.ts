@@ -2,6 +2,7 @@
 import { compilerVersion } from "../compiler/assets.ts";
 import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
+import { precisionFlagText } from "../compiler/flag-text.ts";
 import { indexBounds } from "../compiler/graph/index-range.ts";
 import type { Elaborated, Graph, Store } from "../compiler/graph/node.ts";
 import { nodesOf } from "../compiler/graph/walk.ts";
@@ -281,9 +282,13 @@ function withEarlyCompile(backend: Backend, build: KernelBuild | null): Backend 
 }
 /** Refuses parameters that do not fit the target's memory, before the plan is made. */
 const memoryCheck =
-  ({ target, device = 0, world = singleWorker }: TargetRequest): NonNullable<PlanCallbacks["onStores"]> =>
+  ({ target, device = 0, world = singleWorker, ...of }: TargetRequest): NonNullable<PlanCallbacks["onStores"]> =>
   (stores) =>
-    requireParameters(stores, target === "cuda" ? { bytes: deviceMemory(device) } : world.memory());
+    requireParameters(
+      stores,
+      target === "cuda" ? { bytes: deviceMemory(device) } : world.memory(),
+      of.restored && of.precision === "f32" ? `give ${precisionFlagText("bf16")}, which halves them, or ` : "",
+    );
 /** The GPU's memory in bytes; no limit if no GPU is found, which is an error later, when the plan is loaded. */
 function deviceMemory(device: number): number {
   try {

@@ -10,6 +10,7 @@ import { openTransformers, readJson, weightFiles } from "../runtime/import/weigh
 import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
 import { Copies } from "../runtime/storage/names.ts";
+import { readConfig } from "../runtime/storage/run-folder.ts";
 import { inMemory } from "../runtime/storage/stored-tensor.ts";
 import { convert } from "../runtime/tensor.ts";
 import { train } from "../runtime/training/train.ts";
@@ -86,6 +87,7 @@ test("a head that shared the embedding's table and was trained is written by its
     for (const [name, t] of tensors) tensors.set(name, convert(t, "bf16"));
   });
   const run = await imported(like);
+  assert.equal(readConfig(run).precision, "bf16");
   const { out, untied } = exported(await trained(run), like);
   assert.equal(untied, true);
   const head = readSafetensors(join(out, "model.safetensors")).get("lm_head.weight");

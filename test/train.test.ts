@@ -356,6 +356,7 @@ test("what was trained on token numbers takes and writes them unasked", async ()
   assert.match(texts.join(""), /^ \d+ \d+$/);
   await assertRejects(generate({ ...how, prompts: ["Call me"] }).next(), /`Call` is not a token number/);
 });
+const helps = (e: unknown, by: string): boolean => e instanceof Problem && e.help.includes(by);
 test("what was trained on text without line ends begins as that text does, where no prompt is given", async () => {
   const [data, out] = [join(root, "one-line"), fresh()];
   writeFileSync(data, "never an end ".repeat(20));
@@ -370,6 +371,10 @@ test("what was trained on text without line ends begins as that text does, where
     return pieces.join("");
   };
   assert.is(await written({}), await written({ prompts: [String.fromCharCode(...(opening ?? []))] }));
+  const huge = { folder: out, target: "reference" as const, set: { D: 1e9 } };
+  const refused = (precision: "f32" | "bf16") => generate({ ...huge, precision }).next();
+  await assertRejects(refused("f32"), (e) => helps(e, "--precision bf16"));
+  await assertRejects(refused("bf16"), (e) => !helps(e, "--precision bf16") && helps(e, "lower the model's sizes"));
 });
 test("a run begins with the parameters of another, also where it was stopped before its first checkpoint", async () => {
   const [data, program, base, out] = [join(root, "bytes"), join(root, "small.moe"), fresh(), fresh()];

@@ -24,7 +24,9 @@ interface Options {
 async function run(folder: string, { json, ...options }: Options): Promise<void> {
   const { out: made, ...about } = await importModel({ folder, ...options, warn });
   if (json) return printJson({ folder: made, ...about });
-  const { model, parameters, context, tokenizer } = about;
+  const { model, parameters, precision, context, tokenizer } = about;
   const text = tokenizer ? "with its tokenizer" : "without a tokenizer: texts are token numbers";
-  note(`${model}, ${showCount(parameters)} parameters, ${context} positions, ${text}: written to ${made}`);
+  note(
+    `${model}, ${showCount(parameters)} parameters, ${precision}, ${context} positions, ${text}: written to ${made}`,
+  );
 }

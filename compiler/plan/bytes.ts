@@ -105,12 +105,12 @@ export function requireCountable(plan: Plan): void {
   if (!Number.isSafeInteger(plan.bytes.arena)) throw planTooLarge(plan, "no machine has them", "");
 }
 /** Throws if the parameters alone need more bytes than are free, before any plan is made; see `requireMemory`. */
-export function requireParameters(stores: readonly Store[], free: FreeMemory): void {
+export function requireParameters(stores: readonly Store[], free: FreeMemory, first = ""): void {
   const parameters = stores.filter((s) => s.role === "parameter");
   const buffers = parameters.map(({ name, type }) => ({ ...dtypeAndShape(type), name, bytes: byteSize(type) }));
   const bytes = sum(buffers.map((b) => b.bytes));
   if (bytes > freePerProcess(free))
-    throw tooLarge("the parameters alone need", bytes, showFree(free), buffers, shrinkAdvice);
+    throw tooLarge("the parameters alone need", bytes, showFree(free), buffers, first + shrinkAdvice);
 }
 const dtypeAndShape = (type: Type): Pick<LargeBuffer, "dtype" | "shape"> => ({
   dtype: dtypeOf(type),

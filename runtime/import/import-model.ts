@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { elaborate, load } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
+import type { Precision } from "../../compiler/types/dtype.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
 import { checkpointSteps, writeCheckpoint } from "../storage/checkpoint.ts";
 import { writeAtomic } from "../storage/files.ts";
@@ -33,6 +34,8 @@ interface Imported {
   readonly model: string;
   readonly parameters: number;
   readonly context: number;
+  /** In which it is generated and evaluated if nothing else is asked for: bf16 if most of the weights are, as in transformers. */
+  readonly precision: Precision;
   /** Whether the run has a tokenizer; without one its texts are token numbers. */
   readonly tokenizer: boolean;
 }
@@ -48,12 +51,13 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
   const tensors = transformersTensors(foreign);
   requireAll(text, tensors, folder);
   const codec = await tokenizerOf(options);
+  const precision = precisionOf(tensors);
   const release = lockFolder(out);
   try {
     if (checkpointSteps(out).length > 0)
       throw new Problem(`${out} already holds a run`, "choose another folder with --out");
     writeAtomic(join(out, "model.moe"), text);
-    writeConfig(out, { ...nothing, ...codec?.config, model: declaration, steps: 1, seed: 0, precision: "f32" });
+    writeConfig(out, { ...nothing, ...codec?.config, model: declaration, steps: 1, seed: 0, precision });
     if (codec) copyTokenizerFiles(codec, out);
     const state = { ...untrained, tokenizer: codec?.name ?? "foreign" };
     writeCheckpoint(out, state, { model: tensors, training: new Map() });
@@ -61,7 +65,7 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
     release();
   }
   const parameters = [...tensors.values()].reduce((sum, t) => sum + count(t.shape), 0);
-  return { out, model: foreign.family.model, parameters, context, tokenizer: codec !== null };
+  return { out, model: foreign.family.model, parameters, context, precision, tokenizer: codec !== null };
 }
 /** The folder's tokenizer. One that cannot be read is a warning, and null: the model is still usable by token numbers. */
 async function tokenizerOf({ folder, warn }: ImportOptions): Promise<Codec | null> {
@@ -73,6 +77,14 @@ async function tokenizerOf({ folder, warn }: ImportOptions): Promise<Codec | nul
     warn?.(`${error.message}; it is left out, and the model takes and writes token numbers (--ids)`);
     return null;
   }
+}
+function precisionOf(tensors: StoredTensors): Precision {
+  let [bf16, all] = [0, 0];
+  for (const { dtype, shape } of tensors.values()) {
+    all += count(shape);
+    if (dtype === "bf16") bf16 += count(shape);
+  }
+  return bf16 > all / 2 ? "bf16" : "f32";
 }
 const declaration = "Imported";
 const nothing = { sizes: {}, data: { files: [], bytes: 0, hash: "" } };
