@@ -122,6 +122,13 @@ test("a cell of the load is the mean share over its steps; what has no tokens is
     assert.is(column[4], 0);
   }
 });
+test("of many files their number is shown", () => {
+  const run = readRunLog(made(1));
+  const files = Array.from({ length: 9 }, (_, i) => `${i}.txt`);
+  const page = reportPage({ ...run, config: { ...run.config, data: { ...run.config.data, files } } });
+  assert.match(page, "<span>9 files</span>");
+  assert.not.match(page, "8.txt");
+});
 test("a long run has its grid", () => {
   const one = { step: 1, loss: 1, losses: {}, metrics: { "moe.gate.load": [1, 3] } };
   const [grid] = loadGrids(

@@ -13,12 +13,13 @@ export function reportPage(run: RunRecord): string {
   const last = steps.at(-1)?.step ?? 0;
   const status = last >= config.steps ? pluralize(last, "step") : `step ${last} of ${config.steps}`;
   const { B, T, ...sizes } = config.sizes;
+  const { files } = config.data;
   const about = [
     folder,
     status,
     `${pluralize(Number(B), "row")} of ${pluralize(Number(T), unit)} a step`,
     `seed ${config.seed}`,
-    ...config.data.files,
+    ...(files.length > 8 ? [pluralize(files.length, "file")] : files),
   ];
   const set = Object.entries(sizes).map(([name, value]) => `${name} = ${value}`);
   return `<!doctype html>
