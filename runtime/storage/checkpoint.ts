@@ -76,7 +76,9 @@ export function checkpointSteps(run: string): number[] {
 export function savedTensors(executable: Executable): Pick<Checkpoint, "model" | "training"> {
   let last: { readonly name: string; readonly value: Tensor } | undefined;
   const valueOf = ({ name }: StoreInfo): Tensor => {
-    if (last?.name !== name) last = { name, value: executable.read(name) };
+    if (last?.name === name) return last.value;
+    last = undefined; // to be freed before the next is read
+    last = { name, value: executable.read(name) };
     return last.value;
   };
   const [model, training] = savedStores(executable).map(
