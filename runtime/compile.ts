@@ -1,6 +1,6 @@
 // Compiles a program and loads it on its target: the only place where the compiler's plan meets a target.
 import { compilerVersion } from "../compiler/assets.ts";
-import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
+import { checkAll, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { precisionFlagText } from "../compiler/flag-text.ts";
 import { indexBounds } from "../compiler/graph/index-range.ts";
@@ -143,10 +143,11 @@ const describeCollective = (step: Step, buffers: Plan["buffers"]): readonly obje
       ]
     : [];
 
-/** All syntax and type errors of a file and of what it imports. */
-export const checkFile = (path: string): readonly Diagnostic[] => check(loadFile(path));
+/** All errors of a file and of what it imports that do not depend on sizes which only a caller gives. */
+export const checkFile = (path: string): readonly Diagnostic[] => withoutStackOverflow(() => checkAll(loadFile(path)));
 /** The same for a text; errors call it `name`. */
-export const checkText = (name: string, text: string): readonly Diagnostic[] => check(load({ name, text }));
+export const checkText = (name: string, text: string): readonly Diagnostic[] =>
+  withoutStackOverflow(() => checkAll(load({ name, text })));
 
 /** `plans`: the cache of finished plans; null: no cache. */
 export async function compileLoaded(

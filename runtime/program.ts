@@ -13,15 +13,15 @@ import {
   modelsOf,
   resolveFile,
 } from "../compiler/check/index.ts";
-import { Problem, ProgramError } from "../compiler/diagnostic.ts";
+import { Problem } from "../compiler/diagnostic.ts";
 import { requireValid, type Sizes } from "../compiler/pipeline.ts";
 import type { Import, Stmt } from "../compiler/syntax/ast.ts";
 import { readText, writeAtomic } from "./storage/files.ts";
 
-/** Reads a file and its imports. All syntax errors are thrown at once; types are checked later, by the compiler. */
+/** Reads a file and its imports. If there are syntax errors, all of its errors are thrown; else types are checked later, by the compiler. */
 export function readProgram(path: string): Loaded {
   const loaded = loadFile(path);
-  if (loaded.diagnostics.length > 0) throw new ProgramError(loaded.diagnostics);
+  if (loaded.diagnostics.length > 0) requireValid(loaded);
   return loaded;
 }
 

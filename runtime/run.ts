@@ -38,11 +38,17 @@ interface RunOptions extends CommonOptions {
 export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>> {
   const { precision = "f32", target = "host", seed = 0, gradients = false } = options;
   const program = readProgram(options.program);
-  const entry = afterErrors(program, () => findEntry(program, options.entry));
-  const inputs = options.input === undefined ? new Map<string, Tensor>() : readInputs(options.input, entry, precision);
-  const params = options.params === undefined ? null : readParameters(options.params, options.warn ?? (() => {}));
-  const said = options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params));
-  const sizes = { ...said, ...sizesOf(entry, options.set ?? {}, inputs) };
+  const { entry, inputs, params, sizes } = afterErrors(program, () => {
+    const found = findEntry(program, options.entry);
+    const read = options.input === undefined ? new Map<string, Tensor>() : readInputs(options.input, found, precision);
+    const said = options.params === undefined ? {} : headerSizes(found, sizesFromConfig(options.params));
+    return {
+      entry: found,
+      inputs: read,
+      params: options.params === undefined ? null : readParameters(options.params, options.warn ?? (() => {})),
+      sizes: { ...said, ...sizesOf(found, options.set ?? {}, read) },
+    };
+  });
   const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));
   const { executable } = await compileProgram({
     path: options.program,

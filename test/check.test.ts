@@ -8,6 +8,8 @@ import { type Diagnostic, ProgramError } from "../compiler/diagnostic.ts";
 import { render } from "../compiler/render.ts";
 import type { Source } from "../compiler/syntax/ast.ts";
 import { moe } from "../compiler/syntax/template.ts";
+import { lexer } from "../grammar/tokens.ts";
+import { checkFile, checkText } from "../runtime/compile.ts";
 import { golden } from "./golden.ts";
 
 const test = suite("check");
@@ -116,6 +118,84 @@ test("text that could not be read makes no errors about names", () => {
     ).filter((c) => c >= "E02"),
     [],
   );
+});
+
+test("an error of syntax leaves all that is sound checked, and what it spoils is not judged", () => {
+  const rest = `layer B(D, H) {
+      param w: float[H, D] = 0
+      a: A(D, 2)
+      first(x: float[N, D]) -> float[N, H] { return a.other(x) }
+      forward(x: float[N, D]) -> float[N, H] { let y = nothing return x @ w }
+    }`;
+  const broken = (a: string): string[] => codesIn(`${a}\n${rest}`);
+  const member = "layer A(D, K) { param w float[D] forward(x: float[N, D]) -> float[N, D] { return x * (y + w) } }";
+  assert.equal(broken(member), ["E0101", "E0301", "E0203"]);
+  assert.equal(broken("layer A(D, K {\n forward(x: float[N, D]) -> float[N, D] { return x }\n}"), [
+    "E0103",
+    "E0301",
+    "E0203",
+  ]);
+  assert.equal(broken("class A(D):"), ["E0101", "E0301", "E0203"]);
+  const body = `layer A(D, K) {
+      other(x: float[N, D]) -> float[N, D] { let y = x * return y }
+      forward(x: float[N, D]) -> float[N, K] { return x }
+    }`;
+  assert.equal(broken(body), ["E0101", "E0204", "E0204", "E0301", "E0203"], "its other methods, and those who call it");
+});
+test("one token too few or too many, where it is an error of syntax, makes no other errors", () => {
+  const name = new URL("../examples/lora.moe", import.meta.url).pathname;
+  const program = readFileSync(name, "utf8");
+  const { tokens } = lexer().tokenize(program);
+  const after = tokens.slice(tokens.findIndex((t) => t.image === "layer")); // a name removed from an import could be any
+  const everyFifth = after.filter((_, i) => i % 5 === 0);
+  const faulty = everyFifth.flatMap(({ startOffset: start, image }, i) => {
+    const end = start + image.length;
+    const [to, from] = i % 2 === 0 ? [start, end] : [end, start];
+    const text = program.slice(0, to) + program.slice(from);
+    const found = check(load({ name, text })).map((d) => d.code);
+    return found.some((c) => c < "E02") ? [{ text, others: found.filter((c) => c > "E02") }] : [];
+  });
+  assert.ok(faulty.length > 70, `${faulty.length}`);
+  for (const { text, others } of faulty) assert.equal(others, [], text);
+});
+const training = (model: string): string => `import { AdamW, Sgd } from "std/optim" import { Linear } from "std/nn"
+  layer Scored(D) { a: Linear(D, D) forward(x: f32[N, D]) -> f32[N, D] { loss size = mean(x) return a(x) } }
+  layer Outer(D, inner: f32[N, D] -> f32[N, D]) { inner: inner forward(x: f32[N, D]) -> f32[N, D] { return inner(x) } }
+  optimizer Narrow() { apply(param: f32[R, C], grad: f32[R, C]) { update param = param - grad } }
+  model M(${model}`;
+const allErrors = (text: string): string[] => checkText("test.moe", text).map((d) => `${d.code} ${d.message}`);
+for (const [model, ...expected] of [
+  ["D) { a: Linear(D, D) train(x: f32[N, D]) { let y = a(x) optimize with Sgd() } }", "E0412 `train` has no loss"],
+  ["D = 4) { a: Linear(D, D) train(x: f32[N, D]) { let y = a(x) optimize with Sgd() } }", "E0412 `train` has no loss"],
+  ["D) { a: Linear(D, D) train(x: f32[N, D]) { loss a = mean(a(x)) } }", "E0412 `train` has no optimizer"],
+  ["D = 4) { a: Linear(D, D) train(x: f32[N, D]) { loss a = mean(a(x)) } }", "E0412 `train` has no optimizer"],
+  ["D) { a: Outer(D, Scored(D)) train(x: f32[N, D]) { let y = a(x) if D > 2 { optimize with Sgd() } } }"],
+  ["D = 4) { a: Outer(D, Scored(D)) train(x: f32[N, D]) { let y = a(x) optimize with Sgd() } }"],
+  [
+    "D = 4) { a: Scored(D) train(x: f32[N, D]) { let y = a(x) optimize a.a.wieght with Sgd() } }",
+    "E0501 `a.a.wieght` selects no parameter",
+  ],
+  [
+    "D = 4) { a: Linear(D, D, true) train(x: f32[N, D]) { loss a = mean(a(x)) optimize with Narrow() } }",
+    "E0502 no `apply` of `Narrow` fits `a.bias`: f32[4]",
+  ],
+  // only larger batches fit, which is no error of the program
+  [
+    "D = 4) { a: Linear(D, D) train(x: f32[N, D]) { let y: f32[N / 128, 128, D] = reshape(x, [N / 128, 128, D]) loss a = mean(a(y)) optimize with Sgd() } }",
+  ],
+  ["D = 4) { a: Linear(D, D) evaluate(x: f32[N, D]) { loss a = mean(a(x)) } }"],
+] as const)
+  test(`a training step: ${expected.join() || model.slice(0, 40)}`, () =>
+    assert.equal(allErrors(training(model)), expected));
+test("the models of the examples can be trained, and an alias of one that cannot is not reported twice", () => {
+  for (const file of ["gpt-moe", "lora"])
+    assert.equal(checkFile(new URL(`../examples/${file}.moe`, import.meta.url).pathname), []);
+  const text = "D) { a: Linear(D, D) train(x: f32[N, D]) { optimize with Sgd() } } model Alias(D) = M(D)";
+  assert.equal(allErrors(training(text)), ["E0412 `train` has no loss"]);
+});
+test("a state whose type is wrong is one error", () => {
+  const text = "layer A(D) { forward(x: f32[D]) -> f32[D] { state m: f32[Q] = 0 update m = 2 * m return x + m } }";
+  assert.equal(codesIn(text), ["E0301"]);
 });
 
 test("holes of templates hold declarations of others", () => {

@@ -1,11 +1,11 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Problem } from "../compiler/diagnostic.ts";
+import { Problem, ProgramError } from "../compiler/diagnostic.ts";
 import type { Executable, Outcome, StoreInfo, Tensor } from "../runtime/executable.ts";
-import { runOn } from "../runtime/run.ts";
+import { runEntry, runOn } from "../runtime/run.ts";
 import { readParameters } from "../runtime/storage/parameters.ts";
 import { writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { fromNumbers, numbers, zeros } from "../runtime/tensor.ts";
@@ -130,5 +130,16 @@ test("names that nothing has and shapes that do not fit are Problems", async () 
     assert.instance(error, Problem);
     assert.match((error as Problem).message, word);
   }
+});
+test("the program's own errors come before those of files and sizes that are given with it", async () => {
+  const program = join(folder, "wrong.moe");
+  writeFileSync(program, "layer A(D) { forward(x: f32[N, D]) -> f32[N, D] { return y } }");
+  for (const given of [{ input: join(folder, "none.json") }, { params: join(folder, "none") }, { set: { Q: 3 } }]) {
+    const error = await runEntry({ program, entry: "A", target: "reference", ...given }).catch((e: unknown) => e);
+    assert.ok(error instanceof ProgramError, String(error));
+  }
+  writeFileSync(program, "layer A(D) { forward(x: f32[N, D]) -> f32[N, D] { return x } }");
+  const error = await runEntry({ program, entry: "A", input: join(folder, "none.json") }).catch((e: unknown) => e);
+  assert.ok(error instanceof Problem && error.message.includes("none.json"), String(error));
 });
 test.run();

@@ -273,15 +273,21 @@ test("the editor's grammar knows every reserved word and builds", () => {
     assert.ok(typeof word === "string" && patterns.some((pattern) => pattern.exec(`${word} x`)?.[0] === word), name);
   }
 });
-test("an error leaves the other declarations", () => {
-  const { program } = parse({ name: "x", text: "layer A(D) {\n  a: = 3\n  b: B(D)\n}\nlayer C(D) { }" });
-  assert.equal(
-    program.declarations.map((d) => d.name.name),
-    ["A", "C"],
-  );
-  const [layer] = program.declarations;
-  assert.is(layer?.kind === "layer" && layer.body.length, 1);
-});
+for (const [text, declared, lost] of [
+  ["layer A(D) {\n  a: = 3\n  b: B(D)\n}", ["C"], ["A", "B"]],
+  ["layer A(D) {\n  b: B(D)\n  f(x: f32) { let y = }\n}", ["A", "C"], []],
+  ["fn f(x: f32) -> f32 { let y = }", ["f", "C"], []],
+  ["fn f(x: f32) -> f32 { return (x }", ["C"], ["f"]],
+  ['import { a, b from "std/nn"', ["C"], ["a", "b"]],
+] as const)
+  test(`an error leaves the other declarations, and its own if it is in a body: ${text}`, () => {
+    const parsed = parse({ name: "x", text: `${text}\nlayer C(D) { }` });
+    assert.equal(
+      parsed.program.declarations.map((d) => d.name.name),
+      declared,
+    );
+    assert.equal([...parsed.lost], lost);
+  });
 
 test("2,000 mutated programs: a tree or diagnostics, soon, and never a throw", () => {
   let faults = 0;

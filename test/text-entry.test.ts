@@ -104,6 +104,12 @@ test("a header that names the tokens of a row says how many there are, to all en
     next.close();
     assert.is(next.config.sizes["L"], L);
     (await openRun({ folder, target, rows: 1, seed: 0 })).executable.close();
+    for (const name of ["B", "T"])
+      await assertProblem(
+        () => openRun({ folder, target, rows: 1, seed: 0, set: { [name]: 4 } }),
+        `${name} of \`generate\` follows from the prompts`,
+        `leave --set ${name} out; --batch says`,
+      );
   }
 });
 test.run();

@@ -5,7 +5,7 @@ import { absorb, didYouMean, fail, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { castTo, conform, convert, toDefaultTensor } from "./tensor.ts";
 import { typeOf } from "./types.ts";
-import { type Scope, type Val } from "./values.ts";
+import { errorVal, type Scope, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
 type Of<K extends ast.Stmt["kind"]> = Extract<ast.Stmt, { kind: K }>;
@@ -56,6 +56,7 @@ export function runMetric(w: World, stmt: Of<"loss" | "metric" | "update">, scop
 /** A state declared in a method: one for each entry or, in an optimizer, for each parameter. */
 export function runState(w: World, stmt: ast.State, scope: Scope): void {
   const { role, lane } = scope.frame;
+  scope.set(stmt.name.name, errorVal); // if it fails, its uses are not reported too
   if (role === "function" || role === "header")
     fail("E0402", `\`state\` stands in layers and optimizers, not in ${homes[role]}`, stmt.span, {
       help: "move it to a layer",

@@ -12,7 +12,7 @@ import { moduleScope, newFrame } from "./frames.ts";
 import { fillHeader } from "./headers.ts";
 import { makeInstance, memberOf, registerAll } from "./layers.ts";
 import type { Loaded } from "./modules.ts";
-import { selects } from "./optimize.ts";
+import { nothingToTrain, selects } from "./optimize.ts";
 import { optimizerStep, type TrainedParameter } from "./optimizer.ts";
 import { type EntryRequest, type Request, RequestedValues, trains } from "./request.ts";
 import type { RegisteredStore, Stores } from "./storage.ts";
@@ -180,9 +180,8 @@ export class EntryElaborator {
   private training(at: ast.Span): Training {
     const { w, shared } = this;
     const [first, ...more] = w.effects.losses.map((l) => l.value);
-    if (!first) return fail("E0412", "`train` has no loss", at, { help: "state one: `loss language = ...`" });
-    if (w.optimizeLines.length === 0)
-      return fail("E0412", "`train` has no optimizer", at, { help: "end it with `optimize with AdamW(lr: 1e-3)`" });
+    if (!first) throw new Failure(nothingToTrain("loss", at));
+    if (w.optimizeLines.length === 0) throw new Failure(nothingToTrain("optimizer", at));
     const trained = assignOptimizers(w, [...shared.stores.all.values()]);
     const used = new Set(trained.map((t) => t.at));
     return {

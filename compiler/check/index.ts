@@ -1,8 +1,10 @@
 // The checker and elaboration. There is one evaluator with two modes: checking runs it with symbols for sizes, elaboration with numbers.
 import type { Diagnostic } from "../diagnostic.ts";
+import type { Span } from "../syntax/ast.ts";
 import { checkDeclaration, findRecursion } from "./declarations.ts";
 import { evaluator } from "./evaluator.ts";
 import type { Loaded } from "./modules.ts";
+import { checkTraining } from "./trainable.ts";
 import { checkingOptions, World } from "./world.ts";
 
 export type { Precision } from "../types/dtype.ts";
@@ -18,16 +20,16 @@ export function check(loaded: Loaded): Diagnostic[] {
   const own = loaded.modules.filter((m) => m === loaded.main || !m.name.startsWith("std/"));
   for (const module of own)
     for (const decl of module.names.values()) if (decl?.module === module) checkDeclaration(w, decl);
-  return inOrder([...loaded.diagnostics, ...absorbed(loaded, [...w.diagnostics, ...findRecursion(w.calls)])]);
+  const found = [...w.diagnostics, ...findRecursion(w.calls)];
+  return inOrder([...loaded.diagnostics, ...found.filter((d) => !isConsequence(loaded, d.labels[0].span))]);
 }
-/** If a file has syntax errors, the parser may have skipped declarations in it: reports of names missing there are dropped. */
-function absorbed(loaded: Loaded, found: readonly Diagnostic[]): Diagnostic[] {
-  const broken = new Set(
-    loaded.diagnostics.filter((d) => d.code.startsWith("E01")).map((d) => d.labels[0].span.source),
-  );
-  const names = new Set(["E0301", "E0313", "E0309"]);
-  return found.filter((d) => !(names.has(d.code) && broken.has(d.labels[0].span.source)));
+/** The same, and if there are none, what elaboration would find in the models' training steps whatever the sizes of their batches. */
+export function checkAll(loaded: Loaded): Diagnostic[] {
+  const found = check(loaded);
+  return found.length > 0 ? found : inOrder(checkTraining(loaded));
 }
+const isConsequence = ({ faulty }: Loaded, { source, start }: Span): boolean =>
+  faulty.some((f) => f.source === source && f.start <= start && start < f.end);
 const key = (d: Diagnostic): string => `${d.code}:${d.labels[0].span.source.name}:${d.labels[0].span.start}`;
 function inOrder(list: readonly Diagnostic[]): Diagnostic[] {
   const once = [...new Map(list.map((d) => [key(d), d])).values()];

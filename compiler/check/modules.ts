@@ -17,6 +17,8 @@ export interface Loaded {
   readonly main: Module;
   readonly modules: readonly Module[];
   readonly diagnostics: readonly Diagnostic[];
+  /** Where the parser found errors: others there may be their consequence. */
+  readonly faulty: readonly ast.Span[];
 }
 /** Finds the source that `import ... from "path"` in the file `from` refers to; null if there is none. */
 export type Resolve = (path: string, from: ast.Source) => ast.Source | null;
@@ -58,21 +60,25 @@ class Loader {
   private readonly templates = new Map<Template, Module>();
   private readonly broken = new Set<Module>();
   private readonly diagnostics: Diagnostic[] = [];
+  private readonly faulty: ast.Span[] = [];
   constructor(resolve: Resolve) {
     this.resolve = resolve;
   }
   loaded(main: Module): Loaded {
-    return { main, modules: [...this.files.values(), ...this.templates.values()], diagnostics: this.diagnostics };
+    const { diagnostics, faulty } = this;
+    return { main, modules: [...this.files.values(), ...this.templates.values()], diagnostics, faulty };
   }
   file(source: ast.Source): Module {
     const known = this.files.get(source.name);
     if (known) return known;
-    const { program, diagnostics } = parse(source);
+    const { program, diagnostics, faulty, lost } = parse(source);
     const module: Module = { name: source.name, program, names: new Map(), holes: new Map() };
     this.files.set(source.name, module);
     this.diagnostics.push(...diagnostics);
+    this.faulty.push(...faulty);
     if (diagnostics.length > 0) this.broken.add(module);
     this.declare(module);
+    for (const name of lost) if (!module.names.has(name)) module.names.set(name, null);
     return module;
   }
   template(template: Template): Module {

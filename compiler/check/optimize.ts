@@ -1,6 +1,7 @@
 // The statement `optimize SELECTOR, ... with OPTIMIZER`, and which parameters a selector matches.
+import type { Diagnostic } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
-import { absorb, didYouMean, fail } from "./errors.ts";
+import { absorb, diagnostic, didYouMean, fail } from "./errors.ts";
 import { type Instance, kindText, type Owner, type Scope } from "./values.ts";
 import type { OptimizeLine, World } from "./world.ts";
 
@@ -29,6 +30,7 @@ function checkSelector({ path, span }: ast.Selector, instance: Instance, scope: 
   const [first] = path;
   if (!first) return;
   const known = scope.get(first.name);
+  if (known?.kind === "error") return absorb();
   const layer = known?.kind === "declaration" && known.decl.ast.kind !== "optimizer";
   if (!instance.members.has(first.name) && !layer)
     fail("E0501", `\`${first.name}\` is no member of this model and no layer`, span, {
@@ -39,6 +41,12 @@ function checkSelector({ path, span }: ast.Selector, instance: Instance, scope: 
       ),
     });
 }
+
+/** The error of a `train` without a loss or without an `optimize`. */
+export const nothingToTrain = (lacks: "loss" | "optimizer", at: ast.Span): Diagnostic =>
+  diagnostic("E0412", `\`train\` has no ${lacks}`, at, {
+    help: lacks === "loss" ? "state one: `loss language = ...`" : "end it with `optimize with AdamW(lr: 1e-3)`",
+  });
 
 /** Whether a selector matches a parameter, given the layers that contain it. */
 export function selects({ path }: ast.Selector, owner: Owner): boolean {

@@ -36,3 +36,10 @@ function beginsDeclaration(tokens: readonly IToken[], i: number, depth: number):
     token.tokenType === Import ? name?.tokenType === LCurly : name?.tokenType === Name && header?.tokenType === LPar;
   return headed && isFirstOnLine(tokens, i);
 }
+/** The names that faulty text may declare: the first one, those with a header, and all of an import. */
+export function namesDeclared(tokens: readonly IToken[]): string[] {
+  const imports = tokens[0]?.tokenType === Import;
+  return tokens.flatMap(({ tokenType, image }, i) =>
+    tokenType === Name && (imports || i <= 1 || tokens[i + 1]?.tokenType === LPar) ? [image] : [],
+  );
+}

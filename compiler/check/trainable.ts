@@ -1,0 +1,69 @@
+// What `moec check` finds beyond types: whether the models' `train` can be compiled, as far as that does not depend on sizes.
+import { type Diagnostic, Problem, ProgramError } from "../diagnostic.ts";
+import type { Method } from "../syntax/ast.ts";
+import { elaborate } from "./elaborate.ts";
+import { entrySignature, layerBehind, methodsOf, modelsOf } from "./entry-signature.ts";
+import type { Loaded } from "./modules.ts";
+import { nothingToTrain } from "./optimize.ts";
+import type { Declared } from "./values.ts";
+
+/** The errors of the training steps of a program in which `check` finds none. Aliases share one, and are not elaborated: they can be many, and large. */
+export const checkTraining = (loaded: Loaded): Diagnostic[] =>
+  modelsOf(loaded).flatMap((model) => {
+    const layer = layerBehind(model);
+    const train = layer && methodsOf(layer.ast).find((m) => m.name.name === "train");
+    if (!train) return [];
+    const closed = model.ast.kind === "model" && model.ast.header.every((p) => p.default);
+    return closed ? elaborationErrors(loaded, model) : missingParts(model, train);
+  });
+
+/** The codes of errors that are there whatever the sizes of a batch. */
+const sizeless: ReadonlySet<string> = new Set(["E0412", "E0413", "E0501", "E0502", "E0504", "E0505"]);
+/** A size of a batch for which most models can be elaborated; it may be too small for one that asks for more. */
+const anySize = 64;
+/** Elaborates `train` and its optimizer's step with the header's defaults. Other errors may be due to the sizes, and are not reported. */
+function elaborationErrors(loaded: Loaded, { ast }: Declared): readonly Diagnostic[] {
+  const declaration = ast.name.name;
+  const { arguments: args, header } = entrySignature(loaded, declaration, "train");
+  const free = args
+    .flatMap((a) => [a.spread, ...a.axes])
+    .filter((name) => name !== null && !header.some((h) => h.name === name));
+  const sizes = Object.fromEntries(free.map((name) => [name, anySize]));
+  const entries = [{ name: "train", method: "train", sizes }];
+  try {
+    const {
+      entries: [train],
+    } = elaborate(loaded, { declaration, sizes: {}, precision: "f32", entries });
+    train?.training?.update(new Map());
+    return [];
+  } catch (error) {
+    if (error instanceof ProgramError) return error.diagnostics.filter((d) => sizeless.has(d.code));
+    if (error instanceof Problem) return [];
+    throw error;
+  }
+}
+/** Without sizes: whether there is an `optimize`, and in all that the model can call a `loss`. */
+function missingParts(model: Declared, train: Method): Diagnostic[] {
+  if (!mentionsLoss(model, new Set())) return [nothingToTrain("loss", train.name.span)];
+  return nodesIn(train).some((n) => n.kind === "optimize") ? [] : [nothingToTrain("optimizer", train.name.span)];
+}
+function mentionsLoss({ ast, module }: Declared, seen: Set<object>): boolean {
+  if (seen.has(ast)) return false;
+  seen.add(ast);
+  return nodesIn(ast).some(({ kind, name, index }) => {
+    const called =
+      kind === "name" ? module.names.get(String(name)) : kind === "hole" ? module.holes.get(Number(index)) : null;
+    return kind === "loss" || (called ? mentionsLoss(called, seen) : false);
+  });
+}
+interface AnyNode {
+  readonly kind?: unknown;
+  readonly name?: unknown;
+  readonly index?: unknown;
+}
+/** All nodes of a syntax tree. */
+function nodesIn(node: unknown): AnyNode[] {
+  if (Array.isArray(node)) return node.flatMap(nodesIn);
+  if (typeof node !== "object" || node === null) return [];
+  return [node, ...Object.entries(node).flatMap(([key, value]) => (key === "span" ? [] : nodesIn(value)))];
+}
