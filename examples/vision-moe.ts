@@ -2,7 +2,7 @@
 // In a project of your own: from "moec".
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { compile, type Inputs, train } from "../runtime/index.ts";
+import { compile, type Inputs, trained } from "../runtime/index.ts";
 
 const model = { file: fileURLToPath(new URL("vision-moe.moe", import.meta.url)) };
 const [side, batch] = [28, 64];
@@ -46,11 +46,15 @@ export async function main({ digits = readDigits(), steps = 1500, log = console.
     digits.filter((_, i) => i % 5 !== 0),
     steps,
   );
+  const parameters = await trained(model, {
+    batches,
+    sizes: { B: batch, Steps: steps },
+    onStep({ step, losses }) {
+      if (step % 300 === 0) log(`step ${step}: loss ${losses.get("label")?.toFixed(3)}`);
+    },
+  });
   const evaluated = await compile(model, { entry: "train", evaluates: true, sizes: { B: held.length } });
-  for await (const { step, losses, program } of train(model, { batches, sizes: { B: batch, Steps: steps } })) {
-    if (step % 300 === 0) log(`step ${step}: loss ${losses.get("label")?.toFixed(3)}`);
-    if (step === steps) evaluated.load(program.parameters());
-  }
+  evaluated.load(parameters);
   const { metrics } = await evaluated.run(together(held));
   evaluated.close();
   const accuracy = metrics.get("accuracy")?.data[0] ?? Number.NaN;

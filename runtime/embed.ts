@@ -1,5 +1,5 @@
 // The API for users' own TypeScript: `compile` makes a declaration callable, `train` trains a model on given batches.
-import { type Loaded, loadFile, loadTemplate } from "../compiler/check/index.ts";
+import { entrySignature, type Loaded, loadFile, loadTemplate, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
 import type { Target } from "../compiler/options.ts";
@@ -9,7 +9,7 @@ import { compileLoaded, compileOnWorkers, type EntryRequest, type Sizes } from "
 import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
 import type { Outcome, Tensor } from "./executable.ts";
 import { requireOptions } from "./options.ts";
-import { sumByName } from "./training/loop.ts";
+import { afterErrors } from "./program.ts";
 import { stepMeans } from "./training/means.ts";
 import { reportingFailure, requireEqualSharing } from "./workers/train-distributed.ts";
 import { singleWorker, type Workers, workers } from "./workers/workers.ts";
@@ -78,7 +78,7 @@ async function compiled(
     seed = 0,
   } = options;
   requireInteger("the seed", seed);
-  const [load, declaration] = resolveSource(source);
+  const { load, declaration } = resolveSource(source);
   const request = {
     ...(declaration === undefined ? {} : { declaration }),
     threads: threads ?? world.threads,
@@ -101,19 +101,19 @@ async function compiled(
   }
   return made;
 }
-function resolveSource(source: Source): [load: () => Loaded, declaration: string | undefined] {
+function resolveSource(source: Source): { load: () => Loaded; declaration: string | undefined } {
   if (!source) throw new Problem("there is no such declaration", "take one that the template declares");
   if (Object(source) !== source || !("file" in source || "program" in source))
     throw new Problem("this is no declaration of a template", 'give one that `moe` returned, or { file: "model.moe" }');
   if ("file" in source && typeof source.file !== "string")
     throw new Problem(`the file is ${describeValue(source.file)}`, 'give its path: { file: "model.moe" }');
-  if ("file" in source) return [() => loadFile(source.file), source.declaration];
-  return [() => loadTemplate(source.program), source.name];
+  if ("file" in source) return { load: () => loadFile(source.file), declaration: source.declaration };
+  return { load: () => loadTemplate(source.program), declaration: source.name };
 }
 
 /** The options of `train`. */
 export interface TrainOptions extends TargetOptions {
-  /** The inputs of `train` for each step; the steps end where they do. */
+  /** The inputs of `train` for each step; the steps end where they do. Tensors in the first one also give the sizes that have no default. */
   readonly batches: Iterable<Inputs> | AsyncIterable<Inputs>;
   /** How many batches make one step, which takes the mean of their gradients. Default: 1. Left-over batches at the end make no step. */
   readonly accumulate?: number;
@@ -134,12 +134,17 @@ export interface TrainedStep {
   readonly step: number;
   /** The sum of all losses. Where several batches make a step, losses and metrics are their means. */
   readonly loss: number;
-  /** By name; those of the same name, in several layers, are summed. */
+  /** By the path of the layer that states it: `square` of the model itself, `blocks.0.moe.gate.balance` of a layer in it. */
   readonly losses: ReadonlyMap<string, number>;
-  /** By the path of the layer that states it: `blocks.0.moe.gate.load`. */
+  /** By path too: `blocks.0.moe.gate.load`. */
   readonly metrics: ReadonlyMap<string, Tensor>;
-  /** The model after this step; its parameters can be read. */
+  /** The model after this step; its parameters can be read inside the loop. */
   readonly program: Program;
+}
+/** The options of `trained`. */
+export interface TrainedOptions extends TrainOptions {
+  /** Called after each step, and awaited. */
+  readonly onStep?: ((step: TrainedStep) => void | Promise<void>) | undefined;
 }
 function requireTraining(options: TrainOptions): void {
   requireOptions("train", options);
@@ -165,35 +170,80 @@ function requireTraining(options: TrainOptions): void {
  */
 export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
   const world = workers();
-  yield* reportingFailure(world, trained(source, options, world));
+  yield* reportingFailure(world, steps(source, options, world));
 }
-async function* trained(source: Source, options: TrainOptions, world: Workers): AsyncGenerator<TrainedStep, void> {
+/** Trains until `batches` end or `signal` is aborted, and returns the parameters and states, as `Program.load` takes them. */
+export async function trained(source: Source, options: TrainedOptions): Promise<Map<string, Tensor>> {
+  requireOptions("trained", options);
+  const { onStep, ...training } = options;
+  const world = workers();
+  let parameters: Map<string, Tensor> | undefined;
+  const end = (program: Program): void => void (parameters = program.parameters());
+  for await (const step of reportingFailure(world, steps(source, training, world, end))) await onStep?.(step);
+  if (!parameters)
+    throw new Problem("there was no batch", "give one at least; a generator has none left when it is used again");
+  return parameters;
+}
+/** `end` is called after the last step, before the program is closed. */
+async function* steps(
+  source: Source,
+  options: TrainOptions,
+  world: Workers,
+  end?: (program: Program) => void,
+): AsyncGenerator<TrainedStep, void> {
   requireTraining(options);
   requireEqualSharing(options, world);
   const { accumulate = 1, batches, signal, from } = options;
-  const entry = { method: "train", name: "train", sizes: {} };
-  const { executable, report } = await compiled(source, options, [entry], world);
   const stopped = (): boolean => world.anyWorker("whether to stop", signal?.aborted ?? false);
-  const program = new Program(executable, report, "train", options.seed ?? 0);
+  let program: Program | undefined;
   try {
-    program.load(options.parameters ?? new Map());
-    if (from) program.restore(from.state, from.step * accumulate);
+    if (stopped()) return;
     let done = from?.step ?? 0;
     let outcomes: Outcome[] = [];
-    if (stopped()) return;
     for await (const batch of batches) {
+      program ??= await trainingProgram(source, options, batch, world);
       outcomes.push(await program.run(batch, { step: done }));
       if (outcomes.length < accumulate) continue;
       const { losses, metrics } = stepMeans(outcomes, done + 1);
       if (accumulate > 1) await program.update(done);
       outcomes = [];
       done += 1;
-      const named = sumByName(losses);
-      const loss = [...named.values()].reduce((a, b) => a + b, 0);
-      yield { step: done, loss, losses: named, metrics, program };
-      if (stopped()) return;
+      const loss = [...losses.values()].reduce((a, b) => a + b, 0);
+      yield { step: done, loss, losses, metrics, program };
+      if (stopped()) break;
     }
+    if (program) end?.(program);
   } finally {
-    program.close();
+    program?.close();
   }
+}
+async function trainingProgram(source: Source, options: TrainOptions, batch: Inputs, world: Workers): Promise<Program> {
+  const { accumulate = 1, from, parameters = new Map<string, Tensor>(), seed = 0 } = options;
+  const sizes = { ...sizesOfBatch(source, batch), ...options.sizes };
+  const entry = { method: "train", name: "train", sizes: {} };
+  const { executable, report } = await compiled(source, { ...options, sizes }, [entry], world);
+  const program = new Program(executable, report, "train", seed);
+  try {
+    program.load(parameters);
+    if (from) program.restore(from.state, from.step * accumulate);
+    return program;
+  } catch (error) {
+    program.close();
+    throw error;
+  }
+}
+/** The sizes without a default that the batch's tensors have; a bare array has no shape. */
+function sizesOfBatch(source: Source, batch: Inputs): Sizes {
+  const shapes = Object.entries(Object(batch) as Inputs).flatMap(([name, x]): [string, readonly number[]][] =>
+    Object(x) === x && "shape" in x && Array.isArray(x.shape) ? [[name, x.shape]] : [],
+  );
+  if (shapes.length === 0) return {};
+  const { load, declaration } = resolveSource(source);
+  const loaded = load();
+  return afterErrors(loaded, () => {
+    const entry = entrySignature(loaded, declaration, "train");
+    const fixed = new Set(entry.header.flatMap((h) => (h.default === null ? [] : [h.name])));
+    const sizes = sizesFromInputs(entry, new Map(shapes));
+    return Object.fromEntries(Object.entries(sizes).filter(([name]) => !fixed.has(name)));
+  });
 }

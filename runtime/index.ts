@@ -10,9 +10,11 @@ export {
   compile,
   type Source,
   type TargetOptions,
+  type TrainedOptions,
   type TrainedStep,
   type TrainOptions,
   train,
+  trained,
 } from "./embed.ts";
 export type { Outcome, Tensor } from "./executable.ts";
 export { type AskOptions, type OpenOptions, openModel, TextModel } from "./generation/text-model.ts";

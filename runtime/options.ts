@@ -39,6 +39,7 @@ const kinds = new Map<string, Kind>(
       is: (x: unknown) => isObject(x) && "addEventListener" in (x as object) && "throwIfAborted" in (x as object),
       wanted: "an AbortSignal: { signal: controller.signal }",
     },
+    onStep: { is: of("function"), wanted: "a function: { onStep: ({ step, loss }) => console.log(step, loss) }" },
     tokens: whole("tokens", 1),
     batch: whole("batch", 1),
     topK: whole("topK", 0),
@@ -49,10 +50,21 @@ const kinds = new Map<string, Kind>(
   }),
 );
 const compiling = ["sizes", "target", "precision", "tf32", "threads", "seed"] as const;
+const training = [
+  ...compiling,
+  "batches",
+  "accumulate",
+  "expertParallel",
+  "room",
+  "parameters",
+  "from",
+  "signal",
+] as const;
 /** The options by who takes them: all names of their types, which test/embed-refused.test.ts compares. */
 export const optionNames = {
   compile: [...compiling, "entry", "evaluates", "gradients", "given"],
-  train: [...compiling, "batches", "accumulate", "expertParallel", "room", "parameters", "from", "signal"],
+  train: training,
+  trained: [...training, "onStep"],
   openModel: [...compiling, "batch", "ids"],
   "a run": ["step", "signal"],
   "a text": ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"],
