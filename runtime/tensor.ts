@@ -40,7 +40,7 @@ export function requireElements(name: string, tensor: Tensor): void {
   if (Object.prototype.toString.call(data) !== `[object ${kind}]` || data.length !== count(shape))
     throw new Problem(
       `${name} is ${dtype}${showShape(shape)}, and ${shownData(data)} was given`,
-      `give a ${kind} of ${pluralize(count(shape), "element")}`,
+      `give ${kind === "Int32Array" ? "an" : "a"} ${kind} of ${pluralize(count(shape), "element")}`,
     );
   const other = dtype === "bool" ? noBit(data) : undefined;
   if (other !== undefined) throw noBoolean(name, other);

@@ -26,6 +26,7 @@ export async function bundle(folder: string): Promise<string[]> {
     // halves the text to read at each start; names stay, for stack traces
     minifyWhitespace: true,
     minifySyntax: true,
+    lineLimit: 120, // node prints the line that throws
     define: {
       BUILD: JSON.stringify(hashHere),
       BUILT_WITH_DEVICE: JSON.stringify(hashOfDevice(pathToFileURL(join(root, "runtime", "device/")))),

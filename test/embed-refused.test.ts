@@ -188,6 +188,7 @@ test("a tensor of what is none", async () => {
     [() => tensorOf("f32", [3n], "x"), "x holds a bigint", "numbers"],
     [() => tensorOf("f32", [[1, 2], [3]]), "the tensor is ragged", "equal lengths"],
     [() => toNested(filled(1) as never), "no tensor", "make one"],
+    [() => toNested({ dtype: "i32", shape: [2], data: filled(1, 2) }), "Float32Array(2) was", "an Int32Array of 2"],
     [() => writeSafetensors("x", new Map([["w", filled(1)]]) as never), "w is no tensor", "make one"],
   ];
   for (const [make, message, help] of wrong) await assertProblem(make, message, help);

@@ -1,7 +1,7 @@
 // What a project of one's own sees of the package: declarations that need no setting of TypeScript's.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, cpSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { suite } from "uvu";
@@ -26,7 +26,7 @@ test("the example's types, in a strict project that names none of Node's", () =>
   const modules = ["--module", "nodenext", "--target", "es2022"];
   assert.is(tsc(project, "--noEmit", "--strict", "--types", "", ...modules, "embed.ts"), "");
 });
-test("a moec that begins while it is built again is the old one or the new, nothing old stays, and what is older than its headers says so", async () => {
+test("a moec that begins while it is built again is the old one or the new, nothing old stays, what is older than its headers says so, and CommonJS can import it", async () => {
   const project = temporaryFolder();
   for (const name of ["build", "node_modules", "stdlib"]) symlinkSync(join(root, name), join(project, name));
   cpSync(join(root, "package.json"), join(project, "package.json")); // not a link: it says where the package is
@@ -46,6 +46,23 @@ test("a moec that begins while it is built again is the old one or the new, noth
   }
   assert.equal(await ended, [0, null]);
   assert.not.ok(readdirSync(dist).includes("chunk-OLD.js"));
+
+  const user = join(project, "user");
+  mkdirSync(join(user, "node_modules"), { recursive: true });
+  symlinkSync(project, join(user, "node_modules", "moec"));
+  writeFileSync(join(user, "package.json"), "{}");
+  const program = 'import { checkText, moe } from "moec"; console.log(checkText("a", "fn")[0]?.code); moe`layer`;';
+  writeFileSync(join(user, "common.ts"), program);
+  const common = spawnSync(process.execPath, ["--import", import.meta.resolve("tsx"), "common.ts"], {
+    cwd: user,
+    encoding: "utf8",
+  });
+  assert.is(common.stdout, "E0101\n", common.stderr.slice(0, 1000));
+  assert.match(common.stderr, "ProgramError: E0101");
+  assert.ok(
+    common.stderr.split("\n").every((line) => line.length < 300),
+    "the line that threw is short enough to be printed",
+  );
 
   const headers = join(project, "runtime", "device");
   cpSync(join(root, "runtime", "device"), headers, { recursive: true });

@@ -97,7 +97,7 @@ export class RequestedValues {
         const v = this.size(name);
         if (v === undefined)
           fail("E0408", `the entry \`${this.entry.method}\` needs the size \`${name}\``, span, {
-            help: `give it: ${sizeFlagText(name, 128)}; \`moec run\` also finds it in its inputs`,
+            help: `give it: ${sizeFlagText(name, 128)}; \`moec run\` finds it in its inputs, \`train\` in TypeScript in tensors of the first batch`,
           });
         scope.set(
           name,

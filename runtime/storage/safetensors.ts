@@ -57,6 +57,7 @@ export function* safetensorsChunks(
   for (const t of tensors.values()) yield* splitBytes(t.read().data);
 }
 
+/** Writes tensors by name to a file, which `readSafetensors` and PyTorch read. */
 export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tensor>): void {
   for (const [name, tensor] of tensors) requireElements(name, tensor);
   writeUserFile(path, safetensorsChunks(allInMemory(tensors)));
