@@ -2,7 +2,7 @@
 // In a project of your own: from "moec".
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { compile, type Inputs, trained } from "../runtime/index.ts";
+import { compile, fit, type Inputs } from "../runtime/index.ts";
 
 const model = { file: fileURLToPath(new URL("vision-moe.moe", import.meta.url)) };
 const [side, batch] = [28, 64];
@@ -46,7 +46,7 @@ export async function main({ digits = readDigits(), steps = 1500, log = console.
     digits.filter((_, i) => i % 5 !== 0),
     steps,
   );
-  const parameters = await trained(model, {
+  const parameters = await fit(model, {
     batches,
     sizes: { B: batch, Steps: steps },
     onStep({ step, losses }) {

@@ -166,7 +166,7 @@ export class Program {
     if (this.closed)
       throw new Problem(
         "the program is closed",
-        "use it before `close`, and that of `train` inside the loop, which closes it at its end: `trained` returns the parameters; or compile it again",
+        "use it before `close`, and that of `train` inside the loop, which closes it at its end: `fit` returns the parameters; or compile it again",
       );
   }
   private requireIdle(): void {

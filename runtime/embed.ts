@@ -141,8 +141,8 @@ export interface TrainedStep {
   /** The model after this step; its parameters can be read inside the loop. */
   readonly program: Program;
 }
-/** The options of `trained`. */
-export interface TrainedOptions extends TrainOptions {
+/** The options of `fit`. */
+export interface FitOptions extends TrainOptions {
   /** Called after each step, and awaited. */
   readonly onStep?: ((step: TrainedStep) => void | Promise<void>) | undefined;
 }
@@ -173,8 +173,8 @@ export async function* train(source: Source, options: TrainOptions): AsyncGenera
   yield* reportingFailure(world, steps(source, options, world));
 }
 /** Trains until `batches` end or `signal` is aborted, and returns the parameters and states, as `Program.load` takes them. */
-export async function trained(source: Source, options: TrainedOptions): Promise<Map<string, Tensor>> {
-  requireOptions("trained", options);
+export async function fit(source: Source, options: FitOptions): Promise<Map<string, Tensor>> {
+  requireOptions("fit", options);
   const { onStep, ...training } = options;
   const world = workers();
   let parameters: Map<string, Tensor> | undefined;

@@ -8,13 +8,13 @@ export { type CallOptions, type Input, type Inputs, Program } from "./compiled-p
 export {
   type CompileOptions,
   compile,
+  type FitOptions,
+  fit,
   type Source,
   type TargetOptions,
-  type TrainedOptions,
   type TrainedStep,
   type TrainOptions,
   train,
-  trained,
 } from "./embed.ts";
 export type { Outcome, Tensor } from "./executable.ts";
 export { type AskOptions, type OpenOptions, openModel, TextModel } from "./generation/text-model.ts";

@@ -64,7 +64,7 @@ const training = [
 export const optionNames = {
   compile: [...compiling, "entry", "evaluates", "gradients", "given"],
   train: training,
-  trained: [...training, "onStep"],
+  fit: [...training, "onStep"],
   openModel: [...compiling, "batch", "ids"],
   "a run": ["step", "signal"],
   "a text": ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"],

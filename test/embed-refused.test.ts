@@ -6,13 +6,13 @@ import {
   type CallOptions,
   type CompileOptions,
   compile,
+  type FitOptions,
   type Inputs,
   moe,
   type OpenOptions,
   Problem,
   type Program,
   type Tensor,
-  type TrainedOptions,
   type TrainOptions,
   tensor,
   tensorOf,
@@ -29,7 +29,7 @@ type Listed<Who extends keyof typeof optionNames> = (typeof optionNames)[Who][nu
 interface Differing {
   readonly compile: Same<keyof CompileOptions, Listed<"compile">>;
   readonly train: Same<keyof TrainOptions, Listed<"train">>;
-  readonly trained: Same<keyof TrainedOptions, Listed<"trained">>;
+  readonly fit: Same<keyof FitOptions, Listed<"fit">>;
   readonly openModel: Same<keyof OpenOptions, Listed<"openModel">>;
   readonly run: Same<keyof CallOptions, Listed<"a run">>;
   readonly text: Same<keyof AskOptions, Listed<"a text">>;

@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import {
   type CompileOptions,
   compile,
+  fit,
   type Inputs,
   moe,
   type Outcome,
@@ -15,7 +16,6 @@ import {
   type TrainOptions,
   tensor,
   train,
-  trained,
   writeSafetensors,
 } from "../runtime/index.ts";
 import { assertProblem } from "./assert-problem.ts";
@@ -343,7 +343,7 @@ const { Layered } = moe<"Layered">`
   }`;
 const rows = (n: number): Inputs => ({ x: tensor("f32", [n, 3], new Float32Array(3 * n).fill(1)) });
 for (const target of targets) {
-  test(`\`trained\` returns what the last step left, and losses are by path, on ${target}`, async () => {
+  test(`\`fit\` returns what the last step left, and losses are by path, on ${target}`, async () => {
     const options = { batches: Array.from({ length: 5 }, () => rows(2)), accumulate: 2, sizes: { D: 3, N: 2 }, target };
     const seen: [number, Map<string, Tensor>][] = [];
     const onStep = async ({ step, losses, program }: TrainedStep): Promise<void> => {
@@ -351,7 +351,7 @@ for (const target of targets) {
       await Promise.resolve();
       seen.push([step, program.parameters()]);
     };
-    const parameters = await trained(Layered, { ...options, onStep });
+    const parameters = await fit(Layered, { ...options, onStep });
     assert.equal(
       seen.map(([step]) => step),
       [1, 2],
@@ -359,32 +359,30 @@ for (const target of targets) {
     assert.equal(parameters, seen.at(-1)?.[1]);
     assert.not.equal(parameters, seen[0]?.[1]);
     const stop = new AbortController();
-    const until = await trained(Layered, { ...options, signal: stop.signal, onStep: () => stop.abort() });
+    const until = await fit(Layered, { ...options, signal: stop.signal, onStep: () => stop.abort() });
     assert.equal(until, seen[0]?.[1]);
-    await assertProblem(() => trained(Layered, { ...options, batches: [] }), "no batch", "generator");
+    await assertProblem(() => fit(Layered, { ...options, batches: [] }), "no batch", "generator");
     const onStepOfOther = "log" as unknown as () => void;
-    await assertProblem(() => trained(Layered, { ...options, onStep: onStepOfOther }), "onStep is", "a function");
+    await assertProblem(() => fit(Layered, { ...options, onStep: onStepOfOther }), "onStep is", "a function");
   });
   test(`tensors of the first batch give the sizes that have no default, on ${target}`, async () => {
-    assert.equal((await trained(Layered, { batches: [rows(2), rows(2)], target })).get("first.w")?.shape, [3]);
+    assert.equal((await fit(Layered, { batches: [rows(2), rows(2)], target })).get("first.w")?.shape, [3]);
     await assertProblem(
-      () => trained(Layered, { batches: [rows(2), rows(4)], target }),
+      () => fit(Layered, { batches: [rows(2), rows(4)], target }),
       "x is f32[2, 3], and f32[4, 3] was given",
       "that type",
     );
     await assertProblem(
-      () => trained(Layered, { batches: [rows(2)], sizes: { D: 4 }, target }),
+      () => fit(Layered, { batches: [rows(2)], sizes: { D: 4 }, target }),
       "x is f32[2, 4], and f32[2, 3] was given",
       "that type",
     );
     await assertProblem(
-      () => trained(Layered, { batches: [{ x: tensor("f32", [6], new Float32Array(6)) }], target }),
+      () => fit(Layered, { batches: [{ x: tensor("f32", [6], new Float32Array(6)) }], target }),
       "x has the shape [6]",
       "float[N, D]",
     );
-    const bare = await trained(Layered, { batches: [{ x: new Float32Array(6) }], target }).catch(
-      (error: unknown) => error,
-    );
+    const bare = await fit(Layered, { batches: [{ x: new Float32Array(6) }], target }).catch((error: unknown) => error);
     assert.match(String(bare), "E0407");
   });
 }
