@@ -107,7 +107,7 @@ const signatures = {
   nvrtcGetCUBIN: [program, out],
 };
 type Library = Readonly<Record<keyof typeof signatures, Call>>;
-type Ref = Pick<typeof refNapi, "readPointer" | "writePointer" | "readCString">;
+type Ref = typeof refNapi;
 
 interface Bindings {
   readonly open: (path: string) => Library;
@@ -119,7 +119,7 @@ async function imported(): Promise<Bindings> {
     const table = Object.fromEntries(
       Object.entries(signatures).map(([name, types]) => [name, ["int", types]] as const),
     );
-    const load = (path: string, functions: object): Library => new ffi.Library(path, functions as never);
+    const load = (path: string, functions: object): Library => new ffi.Library(path, functions) as Library;
     const open = (path: string): Library => {
       for (const other of builtinsBeside(path)) load(other, {});
       return load(path, table);

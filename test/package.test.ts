@@ -97,4 +97,13 @@ test("installing moec needs nothing built but its own addon", () => {
     [""],
   );
 });
+test("all addons are built with our node-addon-api: older ones are no C++20, in which Node 24 has addons compiled", () => {
+  const { packages } = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
+    readonly packages: object;
+  };
+  assert.equal(
+    Object.keys(packages).filter((path) => path.endsWith("node-addon-api")),
+    ["node_modules/node-addon-api"],
+  );
+});
 test.run();
