@@ -124,7 +124,7 @@ async function requireInstructions(world: Workers): Promise<void> {
   const instructions = await toolchain().then(isaOf, () => "none");
   world.requireEqual(
     { MOEC_ISA: instructions },
-    "set MOEC_ISA for all, to what the oldest CPU has: amx, avx512bf16, avx512, avx2 or portable",
+    "set MOEC_ISA for all, to what the oldest CPU has: amx, avx512bf16, avx512, avx2 or portable; arm64 and x64 cannot work together",
   );
 }
 /**

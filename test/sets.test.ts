@@ -55,6 +55,22 @@ test("MOEC_ISA names a set, and each has kernels of its own", async () => {
   assert.ok(error instanceof Problem && /MOEC_ISA/.test(error.message) && /portable/.test(error.help));
 });
 
+/** The features found in the macros that a compiler predefines. */
+async function featuresOf(macros: readonly string[]): Promise<readonly string[]> {
+  const compiler = join(temporaryFolder(), "c++");
+  const lines = macros.map((name) => `echo "#define ${name} 1"`);
+  writeFileSync(compiler, ["#!/bin/sh", ...lines].join("\n"), { mode: 0o755 });
+  return (await toolchain({ ...process.env, CXX: compiler, MOEC_ISA: "portable" })).features;
+}
+test("features are found in the macros of x64 and of arm64", async () => {
+  assert.equal(await featuresOf(["__AVX512F__", "__AMX_TILE__", "__AMXBF16__", "__SSE2__"]), [
+    "AMXBF16",
+    "AMX_TILE",
+    "AVX512F",
+  ]);
+  assert.equal(await featuresOf(["__ARM_NEON", "__ARM_FEATURE_FMA", "__ARM_ARCH"]), ["ARM_FEATURE_FMA", "ARM_NEON"]);
+});
+
 const plan = () => {
   const out = buffer("out", [1]);
   const results = [{ role: "loss" as const, name: "one", buffer: out }];

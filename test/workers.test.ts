@@ -150,6 +150,7 @@ test("workers of another moec, or of a CPU that makes other products, are told a
   const features = ["AVX2", "AVX512F", "AVX512BF16", "AMX_BF16"];
   const known = [0, 1, 2, 3, 4].map((n) => isaOf({ features: features.slice(0, n) }));
   assert.equal(known, ["portable", "avx2", "avx512", "avx512bf16", "amx"]);
+  assert.is(isaOf({ features: ["ARM_FEATURE_FMA", "ARM_NEON"] }), "arm64");
   for (const [name, help] of [
     ["version", /the same moec/],
     ["build", /the same moec/],

@@ -69,7 +69,10 @@ const compiler = (): Promise<Finding> =>
 const addon = (): Promise<Finding> =>
   finding("addon", "It runs compiled programs", () => (native(), "built and loaded"));
 const processor = (): Promise<Finding> =>
-  finding("cores", "", () => `${cores()} usable of ${cpus().length}: ${cpus()[0]?.model.trim() ?? process.arch}`);
+  finding("cores", "", () => {
+    const model = cpus()[0]?.model.trim() ?? "";
+    return `${cores()} usable of ${cpus().length}: ${["", "unknown"].includes(model) ? process.arch : model}`;
+  });
 const memory = (): Promise<Finding> =>
   finding("memory", "", () => `${showBytes(freeMemory())} free of ${showBytes(totalmem())}`);
 const gpus = (): Promise<Finding> =>

@@ -16,11 +16,12 @@ export function bf16ProductsOf({ features }: Pick<Toolchain, "features">): Multi
   if (features.some((feature) => /^AMX_?BF16$/.test(feature))) return "tiles";
   return features.includes("AVX512BF16") ? "words" : null;
 }
-/** The `MOEC_ISA` with which another machine's kernels would compute the same bits as those of this toolchain. */
+/** The `MOEC_ISA` with which another machine's kernels would compute the same bits as those of this toolchain; `arm64` on any of those CPUs. */
 export function isaOf(tools: Pick<Toolchain, "features">): string {
   const products = bf16ProductsOf(tools);
   if (products) return products === "tiles" ? "amx" : "avx512bf16";
   if (tools.features.includes("AVX512F")) return "avx512";
+  if (tools.features.includes("ARM_NEON")) return "arm64";
   return tools.features.includes("AVX2") ? "avx2" : "portable";
 }
 

@@ -125,15 +125,15 @@ async function probe(
   }
   return null;
 }
+/** x64's macros end with underscores, arm64's do not. */
+const featureMacro = /^#define __(SSE4_2|SSE4A|AVX\w*?|AMX\w*?|FMA|F16C|BMI2|ARM_NEON|ARM_FEATURE_\w+?)_{0,2} \d+$/gm;
 function describe(command: readonly [string, ...string[]], flags: readonly string[], macros: string): Toolchain {
   const sorted = macros.split("\n").toSorted().join("\n");
   return {
     command,
     flags,
     version: /#define __VERSION__ "(.*)"/.exec(macros)?.[1] ?? "of unknown version",
-    features: [
-      ...sorted.matchAll(/^#define __(SSE4_2|SSE4A|AVX\w*?|AMX\w*?|FMA|F16C|BMI2|ARM_NEON|ARM_FEATURE_\w+)__? \d+$/gm),
-    ].map((m) => m[1] ?? ""),
+    features: [...sorted.matchAll(featureMacro)].map((m) => m[1] ?? ""),
     identity: sha256([...command, ...flags, sorted].join("\0")),
   };
 }

@@ -18,9 +18,10 @@
 
 namespace moec {
 
+#if defined(__x86_64__)
 /// Whether this CPU has AMX for bf16, and Linux permits this process to use it: a process must ask, because its threads' saved state grows by 8 KiB.
 static bool may_use_tiles() {
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__linux__)
   constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
   constexpr unsigned both = 1u << 22 | 1u << 24;    // AMX-BF16, AMX-TILE
   unsigned a = 0, b = 0, c = 0, d = 0;
@@ -32,15 +33,17 @@ static bool may_use_tiles() {
 }
 /// Whether this CPU has a feature, by GCC's name of it.
 static bool cpu_has(const std::string& feature) {
-#if defined(__x86_64__)
 #define MOEC_ASK(name) if (feature == name) return __builtin_cpu_supports(name) != 0;
   MOEC_ASK("avx") MOEC_ASK("avx2") MOEC_ASK("fma") MOEC_ASK("bmi") MOEC_ASK("bmi2")
   MOEC_ASK("avx512f") MOEC_ASK("avx512vl") MOEC_ASK("avx512bw") MOEC_ASK("avx512dq") MOEC_ASK("avx512bf16")
   if (feature == "amx-tile" || feature == "amx-bf16") return may_use_tiles();
 #undef MOEC_ASK
-#endif
   return false;
 }
+#else
+/// Units list features of x64 only (compiler/emit/unit.ts).
+static bool cpu_has(const std::string&) { return false; }
+#endif
 /// Throws if this CPU lacks a feature that a library of kernels needs, which it lists in `moec_needs` (compiler/emit/unit.ts); none of its code has
 /// run before.
 static void require_cpu(void* handle) {
