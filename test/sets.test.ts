@@ -55,20 +55,32 @@ test("MOEC_ISA names a set, and each has kernels of its own", async () => {
   assert.ok(error instanceof Problem && /MOEC_ISA/.test(error.message) && /portable/.test(error.help));
 });
 
-/** The features found in the macros that a compiler predefines. */
+/** The features found in what a compiler predefines. */
 async function featuresOf(macros: readonly string[]): Promise<readonly string[]> {
   const compiler = join(temporaryFolder(), "c++");
-  const lines = macros.map((name) => `echo "#define ${name} 1"`);
+  const lines = macros.map((macro) => `echo "#define ${macro}"`);
   writeFileSync(compiler, ["#!/bin/sh", ...lines].join("\n"), { mode: 0o755 });
   return (await toolchain({ ...process.env, CXX: compiler, MOEC_ISA: "portable" })).features;
 }
 test("features are found in the macros of x64 and of arm64", async () => {
-  assert.equal(await featuresOf(["__AVX512F__", "__AMX_TILE__", "__AMXBF16__", "__SSE2__"]), [
+  assert.equal(await featuresOf(["__AVX512F__ 1", "__AMX_TILE__ 1", "__AMXBF16__ 1", "__SSE2__ 1"]), [
     "AMXBF16",
     "AMX_TILE",
     "AVX512F",
   ]);
-  assert.equal(await featuresOf(["__ARM_NEON", "__ARM_FEATURE_FMA", "__ARM_ARCH"]), ["ARM_FEATURE_FMA", "ARM_NEON"]);
+  assert.equal(await featuresOf(["__ARM_NEON 1", "__ARM_FEATURE_FMA 1", "__ARM_ARCH 8"]), [
+    "ARM_FEATURE_FMA",
+    "ARM_NEON",
+  ]);
+});
+test("g++ before 12 is refused", async () => {
+  assert.equal(await featuresOf(["__GNUC__ 12", "__FMA__ 1"]), ["FMA"]);
+  assert.equal(await featuresOf(["__GNUC__ 4", "__clang__ 1", "__FMA__ 1"]), ["FMA"]);
+  const error = await featuresOf(["__GNUC__ 11", "__FMA__ 1"]).then(
+    () => null,
+    (e: unknown) => e,
+  );
+  assert.ok(error instanceof Problem && /older than g\+\+ 12/.test(error.message) && /clang\+\+ 14/.test(error.help));
 });
 
 const plan = () => {

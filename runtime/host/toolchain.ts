@@ -91,8 +91,10 @@ async function find(environment: Environment): Promise<Toolchain> {
     return (await probe([program, ...args], without, environment)) ?? found;
   }
   throw new Problem(
-    chosen.length > 0 ? `CXX is \`${chosen.join(" ")}\`, which does not compile C++17` : "no C++ compiler was found",
-    `install one (Debian: \`apt install g++\`; Fedora: \`dnf install gcc-c++\`; macOS: \`xcode-select --install\`) or name it in CXX; ${targetFlagText("reference")} needs none`,
+    chosen.length > 0
+      ? `CXX is \`${chosen.join(" ")}\`, which does not compile C++17, or is older than g++ 12`
+      : "no C++ compiler was found that is new enough",
+    `install g++ 12, clang++ 14 or later (Debian: \`apt install g++\`; Fedora: \`dnf install gcc-c++\`; macOS: \`xcode-select --install\`) or name it in CXX; ${targetFlagText("reference")} needs none`,
   );
 }
 /**
@@ -103,8 +105,8 @@ export const isBf16DotSlow = (features: readonly string[]): boolean =>
   features.includes("AVX512BF16") && !features.includes("SSE4A") && !features.some((f) => f.startsWith("AMX"));
 
 /**
- * What a compiler says of itself; `choices` are lists of flags, of which the first that it accepts is used. Null if it accepts none or does not
- * exist.
+ * What a compiler says of itself; `choices` are lists of flags, of which the first that it accepts is used. Null if it accepts none, is too old or
+ * does not exist.
  */
 async function probe(
   command: readonly [string, ...string[]],
@@ -118,13 +120,16 @@ async function probe(
       const { stdout } = await execute(program, [...args, ...common, ...extra, "-E", "-dM", "-x", "c++", "/dev/null"], {
         env,
       });
-      return describe(command, flags, stdout);
+      return isTooOld(stdout) ? null : describe(command, flags, stdout);
     } catch (error) {
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
     }
   }
   return null;
 }
+/** g++ before 12 has no `__builtin_shufflevector`, which runtime/device uses. */
+const isTooOld = (macros: string): boolean =>
+  !macros.includes("#define __clang__ ") && Number(/^#define __GNUC__ (\d+)$/m.exec(macros)?.[1] ?? 12) < 12;
 /** x64's macros end with underscores, arm64's do not. */
 const featureMacro = /^#define __(SSE4_2|SSE4A|AVX\w*?|AMX\w*?|FMA|F16C|BMI2|ARM_NEON|ARM_FEATURE_\w+?)_{0,2} \d+$/gm;
 function describe(command: readonly [string, ...string[]], flags: readonly string[], macros: string): Toolchain {
