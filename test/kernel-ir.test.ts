@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { cudaAccess } from "../compiler/emit/cuda.ts";
 import { earlyLoadsOf } from "../compiler/emit/early-loads.ts";
 import { accessOf } from "../compiler/kernel/access.ts";
 import { KernelBuilder, plus } from "../compiler/kernel/builder.ts";
@@ -235,6 +236,16 @@ test("a result may stand where an operand is read at the same element, before it
     accessAlong((k, x) => k.letHere("only", x)),
     "read",
   );
+});
+test("on CUDA the statement that reads the operand also writes the result, since threads do not wait for one another", () => {
+  const k = kernel((b, x, y) => {
+    const z = b.param("z", "f32", [8]);
+    b.par(num(8), (j) => b.store(z, [j], load(x, num(0))));
+    b.par(num(1), () => b.store(y, [num(0)], f32(1)));
+  });
+  const [x] = k.params as [Buffer];
+  assert.is(accessOf(k, x), "pointwise");
+  assert.is(cudaAccess(k, x), "read");
 });
 test("what is loaded before points are made stands on nothing that they compute", () => {
   const k = kernel((b, x, y) => {

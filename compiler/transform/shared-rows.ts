@@ -75,7 +75,7 @@ export class SharedRows {
     const { g, routings } = this;
     const { inverse, order } = routings.localRouting(by);
     const [n, index] = [routings.ownChoices(by), nth(order.node.args, 0)];
-    const owner = b.where(g, b.ge(g, inverse, 0), b.idiv(g, index, routings.ownGroups(by)), -1);
+    const owner = b.idiv(g, index, routings.ownGroups(by)); // of a choice of no expert none, as its index
     const { first, same } = firstAlike(g, owner, shared);
     const local = b.route(g, b.where(g, b.eq(g, first, b.iota(g, n)), owner, -1), routings.owners(by).workers);
     const offsets = routings.gatherOffsets(local.offsets);

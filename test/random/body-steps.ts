@@ -3,7 +3,6 @@
 import {
   at,
   isFloat,
-  type Made,
   most,
   product,
   type Step,
@@ -14,6 +13,8 @@ import {
   wider,
   without,
 } from "./body.ts";
+import { loopSteps } from "./body-loops.ts";
+import { wholeSteps } from "./body-wholes.ts";
 import type { Shape } from "./random-graph.ts";
 
 const points = [
@@ -38,6 +39,7 @@ const pairs = [
 ];
 const conditions = ["x > y", "x <= y", "x < 0.3 || y > 0.1", "!(x > 0) && y > -1"];
 const filled = (text: string, x: string, y = ""): string => text.replaceAll(/\b[xy]\b/g, (w) => (w === "x" ? x : y));
+const leading = (v: Variable): string => v.shape.slice(0, -2).join();
 /** A second operand for x: of its shape, or one that broadcasts to it; null if there is none. */
 function beside(t: Tensors, { shape }: Variable): { readonly text: string; readonly from: Variable } | null {
   const stretches = (v: Variable): boolean =>
@@ -124,7 +126,7 @@ export const bodySteps: Readonly<Record<string, Step>> = {
   },
   folded(t) {
     const x = t.any((v) => isFloat(v) && v.shape.length > 0);
-    if (!x) return null;
+    if (!x || product(x.shape) === 0) return null;
     const axes = t.draw.order(x.shape.length).slice(0, t.draw.of([1, 1, 1, 2]));
     const [fn, keep] = [t.draw.of(["sum", "mean", "max", "min"]), t.draw.chance(0.5)];
     const list = axes.length === 1 ? String(axes[0]) : `[${axes.join(", ")}]`;
@@ -155,20 +157,20 @@ export const bodySteps: Readonly<Record<string, Step>> = {
     return x && { ...x, text: `cumsum(${x.name}, axis: ${axis}) / ${x.shape[axis ?? 0]}` };
   },
   turned(t) {
-    const [x, axis] = t.along(2) ?? [];
+    const [x, axis] = t.alongAny(2) ?? [];
     if (!x || axis === undefined) return null;
     const other = (axis + 1 + t.draw.below(x.shape.length - 1)) % x.shape.length;
     const shape = x.shape.with(axis, x.shape[other] ?? 0).with(other, x.shape[axis] ?? 0);
     return { text: `transpose(${x.name}, ${axis}, ${other})`, dtype: x.dtype, shape };
   },
   merged(t) {
-    const [x, axis] = t.along(2) ?? [];
+    const [x, axis] = t.alongAny(2) ?? [];
     if (!x || axis === undefined || axis + 1 >= x.shape.length) return null;
     const shape = x.shape.toSpliced(axis, 2, (x.shape[axis] ?? 0) * (x.shape[axis + 1] ?? 0));
     return { text: `reshape(${x.name}, [${shape.join(", ")}])`, dtype: x.dtype, shape };
   },
   split(t) {
-    const [x, axis] = t.along() ?? [];
+    const [x, axis] = t.alongAny() ?? [];
     const n = x?.shape[axis ?? 0] ?? 0;
     const parts = [2, 3, 4, 5, 8].filter((d) => n % d === 0 && n > d);
     if (!x || axis === undefined || parts.length === 0) return null;
@@ -177,16 +179,16 @@ export const bodySteps: Readonly<Record<string, Step>> = {
     return { text: `reshape(${x.name}, [${shape.join(", ")}])`, dtype: x.dtype, shape };
   },
   cut(t) {
-    const [x, axis] = t.along() ?? [];
+    const [x, axis] = t.alongAny() ?? [];
     const n = x?.shape[axis ?? 0] ?? 0;
     if (!x || axis === undefined || n < 2) return null;
     const from = t.draw.below(n - 1);
-    const to = from + 1 + t.draw.below(n - from);
+    const to = t.draw.chance(0.02) ? from : from + 1 + t.draw.below(n - from);
     return { text: `${x.name}${at(axis, `${from}:${to}`)}`, dtype: x.dtype, shape: x.shape.with(axis, to - from) };
   },
   picked(t) {
-    const [x, axis] = t.along() ?? [];
-    if (!x || axis === undefined) return null;
+    const [x, axis] = t.alongAny() ?? [];
+    if (!x || axis === undefined || x.shape[axis] === 0) return null;
     return {
       text: `${x.name}${at(axis, String(t.draw.below(x.shape[axis] ?? 1)))}`,
       dtype: x.dtype,
@@ -194,7 +196,7 @@ export const bodySteps: Readonly<Record<string, Step>> = {
     };
   },
   widened(t) {
-    const [x, axis] = t.along() ?? [];
+    const [x, axis] = t.alongAny() ?? [];
     return x && axis !== undefined
       ? { text: `${x.name}${at(axis, "new")}`, dtype: x.dtype, shape: x.shape.toSpliced(axis, 0, 1) }
       : null;
@@ -219,7 +221,7 @@ export const bodySteps: Readonly<Record<string, Step>> = {
     return { ...x, text: `concat([${list.join(", ")}], axis: ${axis})` };
   },
   taken(t) {
-    const [x, axis] = t.along() ?? [];
+    const [x, axis] = t.alongAny() ?? [];
     if (!x || axis === undefined) return null;
     const index = indices(t, x.shape[axis] ?? 0, axis);
     return {
@@ -260,10 +262,28 @@ export const bodySteps: Readonly<Record<string, Step>> = {
     const [k, n] = [x.shape.at(-1) ?? 0, t.draw.of(sizes)];
     const w = t.of([k, n], x.dtype);
     return {
-      text: `tanh(${x.name} @ ${w} * ${(1 / Math.sqrt(k)).toFixed(3)})`,
+      text: `tanh(${x.name} @ ${w} * ${(1 / Math.sqrt(Math.max(1, k))).toFixed(3)})`,
       dtype: x.dtype,
       shape: [...x.shape.slice(0, -1), n],
     };
+  },
+  "product of two"(t) {
+    const x = t.any((v) => (v.dtype === "float" || v.dtype === "f32") && v.shape.length >= 2);
+    const k = x?.shape.at(-1) ?? 0;
+
+    const fits = (v: Variable): boolean => v.dtype === x?.dtype && v.shape.length >= 2 && v !== x;
+    const straight = t.draw.chance(0.5);
+    const y = t.any(
+      (v) =>
+        fits(v) &&
+        v.shape.at(straight ? -2 : -1) === k &&
+        x !== null &&
+        (v.shape.length === 2 || leading(v) === leading(x)),
+    );
+    if (!x || !y) return null;
+    const n = y.shape.at(straight ? -1 : -2) ?? 0;
+    const right = straight ? y.name : `transpose(${y.name}, -1, -2)`;
+    return { text: `tanh((${x.name} @ ${right}) * 0.2)`, dtype: x.dtype, shape: [...x.shape.slice(0, -1), n] };
   },
   "product with itself"(t) {
     const x = t.any((v) => isFloat(v) && v.shape.length >= 2);
@@ -347,42 +367,6 @@ export const bodySteps: Readonly<Record<string, Step>> = {
     t.add({ name: p, dtype: x.dtype, shape: x.shape });
     return { text: `${q} * 0.5`, dtype: x.dtype, shape: x.shape.slice(0, -1) };
   },
-  loop: (t) => looped(t),
-  taps(t) {
-    const [x, axis] = t.along() ?? [];
-    const n = x?.shape[axis ?? 0] ?? 0;
-    if (!x || axis === undefined || n < 4 || (x.dtype !== "float" && x.dtype !== "f32")) return null;
-    const [name, w] = [t.name(), t.of([3], x.dtype)];
-    const shape = x.shape.with(axis, n - 2);
-    t.lines.push(
-      `let ${name}: ${typeOf(x.dtype, shape)} = 0`,
-      `for i in 0:3 { ${name} = ${name} + ${x.name}${at(axis, `i:${n - 2} + i`)} * ${w}[i] }`,
-    );
-    return { text: `tanh(${name})`, dtype: x.dtype, shape };
-  },
+  ...wholeSteps,
+  ...loopSteps,
 };
-/** A recurrence along an axis, whose results are put into one tensor. */
-function looped(t: Tensors): Made | null {
-  const [x, axis] = t.along(2) ?? [];
-  const n = x?.shape[axis ?? 0] ?? 0;
-  if (!x || axis === undefined || n < 2 || n > 20 || (x.dtype !== "float" && x.dtype !== "f32")) return null;
-  const [h, all, turn] = [t.name(), t.name(), t.draw.chance(0.3) ? `${n} - 1 - t` : "t"];
-  const one = without(x.shape, axis);
-  const step = t.draw.of([
-    "tanh(h * 0.5 + x)",
-    "maximum(h * 0.9, x)",
-    "h * sigmoid(x) + x * 0.5",
-    "where(x > 0, h, x) * 0.9",
-  ]);
-  const text = step.replaceAll(/\b[hx]\b/g, (w) => (w === "h" ? h : `${x.name}${at(axis, turn)}`));
-  const place = axis > 0 ? `range(1)[${Array<string>(axis).fill("new").join(", ")}] + ${turn}` : `range(1) + ${turn}`;
-  t.lines.push(
-    `let ${h}: ${typeOf(x.dtype, one)} = ${t.draw.of([0, 0.5])}`,
-    `let ${all}: ${typeOf(x.dtype, x.shape)} = ${t.draw.of([0, 0, 1])}`,
-    `for t in 0:${n - t.draw.of([0, 0, 1])} {`,
-    `  ${h} = ${text}`,
-    `  ${all} = put(${all}, ${place}, ${h}${at(axis, "new")}, axis: ${axis})`,
-    "}",
-  );
-  return { ...x, text: t.draw.chance(0.5) ? all : `${all} * 0.5` };
-}

@@ -23,6 +23,15 @@ export const without = (shape: Shape, axis: number): number[] => shape.toSpliced
 /** An index that applies `inner` to axis `axis`, and `:` to the axes before it. */
 export const at = (axis: number, inner: string): string => `[${[...Array<string>(axis).fill(":"), inner].join(", ")}]`;
 
+/** An array of experts, and the types of one call. */
+export interface Experts {
+  readonly member: string;
+  readonly E: number;
+  /** The shape of a row of the first argument, and of the second if there is one. */
+  readonly row: Shape;
+  readonly second: Shape | null;
+  readonly results: readonly Shape[];
+}
 /** The state of a body while it is drawn. */
 export class Tensors {
   readonly draw: Draw;
@@ -30,17 +39,27 @@ export class Tensors {
   readonly members: string[] = [];
   readonly layers: string[] = [];
   readonly variables: Variable[] = [];
-  /** Whether it is the body of a routed expert, which knows no batch and has no state. */
-  readonly routed: boolean;
+  readonly params: Variable[] = [];
+  readonly experts: Experts[] = [];
+  /** In how many experts it is; an expert's body knows no batch and has no state. */
+  readonly depth: number;
   readonly #read = new Set<Variable>();
   readonly #count: { n: number };
-  constructor(draw: Draw, routed = false, count = { n: 0 }) {
+  constructor(draw: Draw, depth = 0, count = { n: 0 }) {
     this.draw = draw;
-    this.routed = routed;
+    this.depth = depth;
     this.#count = count;
   }
   name = (): string => `v${this.#count.n++}`;
-  inner = (): Tensors => new Tensors(this.draw, true, this.#count);
+  inner = (): Tensors => new Tensors(this.draw, this.depth + 1, this.#count);
+  /** Another method of the same layer: it shares the members. */
+  beside(): Tensors {
+    const other = new Tensors(this.draw, this.depth, this.#count);
+    other.members.push(...this.members.splice(0));
+    other.params.push(...this.params);
+    other.experts.push(...this.experts);
+    return other;
+  }
   shape(rank: number): number[] {
     const shape = Array.from({ length: rank }, () => this.draw.of(sizes));
     while (product(shape) > most) shape[this.draw.below(rank)] = 1 + this.draw.below(4);
@@ -59,10 +78,13 @@ export class Tensors {
     return found;
   }
   /** Draws a float of at least `least` axes, and one of its axes. */
-  along(least = 1): readonly [Variable, number] | null {
-    const x = this.any((v) => isFloat(v) && v.shape.length >= least);
+  along(least = 1, fits = isFloat): readonly [Variable, number] | null {
+    const x = this.any((v) => fits(v) && v.shape.length >= least);
     return x && [x, this.draw.below(x.shape.length)];
   }
+  /** As `along`, of any dtype. */
+  alongAny = (least = 1): readonly [Variable, number] | null =>
+    this.along(least, this.draw.chance(0.3) ? (v) => !isFloat(v) : isFloat);
   /** The name of a float of this shape: an existing variable, one that broadcasts to it, or a new parameter. */
   of(shape: Shape, dtype: "float" | "f32"): string {
     const fits = (v: Variable): boolean => v.dtype === dtype && v.shape.join() === shape.join();
@@ -76,8 +98,14 @@ export class Tensors {
       this.lines.push(`let ${name}: ${typeOf(dtype, shape)} = ${short.name}`);
       return this.add({ name, dtype, shape }).name;
     }
+    return this.param(dtype, shape, name).name;
+  }
+  param(dtype: Dtype, shape: Shape, name = this.name()): Variable {
+    const known = this.params.filter((v) => v.dtype === dtype && v.shape.join() === shape.join());
+    if (known.length > 0 && this.draw.chance(0.5)) return this.draw.of(known);
     this.members.push(`param ${name}: ${typeOf(dtype, shape)} = normal(std: 0.5)`);
-    return name;
+    this.params.push({ name, dtype, shape });
+    return { name, dtype, shape };
   }
   step(list: readonly Step[]): void {
     const made = this.draw.of(list)(this);

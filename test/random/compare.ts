@@ -38,6 +38,9 @@ function decided(is: Float64Array, [x, y]: readonly NdArray[], unit: number, sid
 }
 
 const jumps = new Set(["floor", "ceil", "round", "sign", "rem", "lt", "le", "gt", "ge"]);
+/** Their results are whole numbers, so that a jump that follows is decided already. */
+const whole = new Set(["floor", "ceil", "round", "sign"]);
+const makesWhole = (node: Node): boolean => whole.has(fnOf(node)) || node.op.name === "cast";
 /** Whether the result is discontinuous: a small change of an operand may cause a large change. */
 const isJump = (node: Node): boolean =>
   node.op.name === "top_k" ||
@@ -67,7 +70,8 @@ export interface Rounding {
 /** Interprets a graph; without `how`, undisturbed. */
 function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rounding, how?: Perturbation): NdArray[] {
   const known = new Map<Value, NdArray>();
-  const inexact = new Set<Value>();
+  /** The values that rounding changes, with the coarsest unit of those that they are computed from. */
+  const inexact = new Map<Value, number>();
   const unitOf = (dtype: DType): number => (exact ? units.f64 : units[dtype]);
   const noisy = (x: NdArray, unit: number): NdArray =>
     how && isFloat(x.dtype)
@@ -76,16 +80,20 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
   /** Rounds to f32, as kernels store values: a tanh may then be exactly 1 where its neighbours are not, and its slope 0. */
   const asStored = (x: NdArray): NdArray =>
     how && !exact && x.dtype === "f32" ? { ...x, data: roundAll("f32", x.data) } : x;
-  const aside = (x: NdArray): NdArray =>
-    how && isFloat(x.dtype)
-      ? { ...x, data: x.data.map((e, i) => e * (1 + 8 * unitOf(x.dtype) * how.side * (i % 2 === 0 ? 1 : -1))) }
-      : x;
+  /** Moves operands of a jump to its other side; to the next whole number at most, for a larger step would miss it. */
+  const aside = (x: NdArray, node: Node, coarsest: number): NdArray => {
+    if (!how || !isFloat(x.dtype)) return x;
+    const unit = makesWhole(node) ? coarsest : unitOf(x.dtype);
+    const step = (e: number): number => Math.min(8 * unit * Math.abs(e), makesWhole(node) ? 1 : Infinity);
+    return { ...x, data: x.data.map((e, i) => e + step(e) * how.side * (i % 2 === 0 ? 1 : -1)) };
+  };
   for (const node of topological(values)) {
     const store = storeOf(node);
     const args = node.args.map((a) => known.get(a) as NdArray);
     const given = node.args.map((a, i) => {
       const x = args[i] as NdArray;
-      if (isJump(node) && inexact.has(a)) return aside(x);
+      const unit = inexact.get(a);
+      if (isJump(node) && unit !== undefined && !whole.has(fnOf(a.node))) return aside(x, node, unit);
       // each reader may get the bf16, or the unrounded value that it was made from
       if (x.dtype === "bf16" && inexact.has(a)) return noisy(x, unitOf("bf16"));
       return isSum(node) ? noisy(x, tf32 && products.has(node.op.name) ? tf32Unit : unitOf("f32")) : x;
@@ -100,7 +108,8 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
       const data = made[i] ?? new Float64Array();
       const array = { dtype, shape: dims(r.type), data: exact && isFloat(dtype) ? data : roundAll(dtype, data) };
       known.set(r, rounds(node) ? asStored(noisy(array, unitOf(dtype) * (1 + depthOf(node) / 16))) : array);
-      if (off && isFloat(dtype)) inexact.add(r);
+      if (off && isFloat(dtype))
+        inexact.set(r, Math.max(rounds(node) ? unitOf(dtype) : 0, ...node.args.map((a) => inexact.get(a) ?? 0)));
     });
   }
   return values.map((v) => known.get(v) as NdArray);

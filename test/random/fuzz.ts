@@ -32,7 +32,7 @@ import { checkResumed, randomRun } from "./resumed.ts";
 import { randomRows } from "./rows.ts";
 import { randomWritten } from "./tensors.ts";
 import { checkWorkers } from "./workers.ts";
-import { checkWritten, checkWrittenOnEmulator, type Written } from "./written.ts";
+import { checkWritten, checkWrittenOnEmulator, checkWrittenPasses, type Written } from "./written.ts";
 
 export interface Case {
   readonly text: string;
@@ -57,6 +57,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   extreme,
   rows: (seed) => calculated(randomRows(seed)),
   written: (seed) => asWritten(randomWritten(seed), checkWritten),
+  "written-passes": (seed) => asWritten(randomWritten(seed), async (written, way) => checkWrittenPasses(written, way)),
   "cuda-written": (seed) =>
     asWritten(randomWritten(seed, 7), (written, { precision }) =>
       checkWrittenOnEmulator(written, precision, drawnEmulation(seed, precision)),
