@@ -61,9 +61,9 @@ test("row b reads stream b and goes on where it stood; targets are the bytes aft
 test("at a stream's end it begins again, without a byte of the next stream", () => {
   const text = datasetOf(Uint8Array.from({ length: 200 }, (_, i) => Math.floor(i / 95)));
   for (let step = 0; step < 200; step++) {
-    const { tokens, targets } = trainingBatch(text, 2, 9, step);
+    const { tokens, targets } = trainingBatch(text, 2, 7, step); // 7 and 88 have no common factor: each place is once the first
     for (const data of [tokens.data, targets.data])
-      assert.equal(rows(data, 9), [Array.from({ length: 9 }, () => 0), Array.from({ length: 9 }, () => 1)]);
+      assert.equal(rows(data, 7), [Array.from({ length: 7 }, () => 0), Array.from({ length: 7 }, () => 1)]);
   }
 });
 
@@ -104,6 +104,15 @@ test("too little data says what to lower", () => {
   requireEnough(datasetOf(counting(1000)), 7, 128);
   requireEnough(datasetOf(counting(1000)), 16, 58);
   assert.match(refusal(0).help, "more data");
+  assert.not.match(refusal(20).help, "--length"); // a row of no token
+  const tight = (n: number, B: number, T: number) => (): void => requireEnough(datasetOf(counting(n)), B, T);
+  for (const [n, B, T] of [
+    [22, 2, 9], // 20 to train
+    [21, 1, 1], // two held out
+  ] as const) {
+    tight(n, B, T)();
+    assert.match(problem(tight(n - 1, B, T)).message, `needs ${n}`);
+  }
 });
 
 test("token numbers are read with blanks or commas between, from several files", () => {
@@ -136,5 +145,7 @@ test("a bigram model's held-out loss is the entropy of a byte given the one befo
   const even = Uint8Array.from({ length: 4001 }, (_, i) => [0, 0, 1, 1][i % 4] ?? 0);
   assert.ok(Math.abs((bigramHeldOutLoss(datasetOf(even)) ?? Number.NaN) - Math.log(2)) < 0.01);
   assert.ok(Number.isFinite(bigramHeldOutLoss(datasetOf(counting(1000)))));
+  const same = bigramHeldOutLoss(datasetOf(new Uint8Array(22))) ?? Number.NaN; // 19 pairs of zeros, then one
+  assert.ok(Math.abs(same + Math.log(19.01 / (19 + 2.56))) < 1e-12, String(same));
 });
 test.run();

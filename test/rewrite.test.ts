@@ -39,6 +39,34 @@ function checkRule(r: Rule, factor = 1): void {
     assert.ok(distance(before?.data ?? [], after?.data ?? [0]) < 1e-6, printValues([left, right]));
   }
 }
+test("what only resembles the left side of a rule keeps its values", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const [x, low, tall, index] = [
+    p("x", 2, 3),
+    p("low", 1, 3),
+    p("tall", 3, 3),
+    b.param(g, "i", { dtype: "i32", shape: [4] }),
+  ];
+  const nothing = b.param(g, "none", { dtype: "i32", shape: [0] });
+  const values = [
+    b.max(g, b.broadcast(g, x, [0, 2, 3], [1, 2]), [0]), // -Infinity, of no copies
+    b.sum(g, b.broadcast(g, x, [5, 2, 3], [1, 2]), [0, 1]),
+    b.cast(g, b.cast(g, b.add(g, b.mul(g, index, 1 << 26), 1), "f32"), "i32"),
+    b.cast(g, b.cast(g, x, "bf16"), "f32"),
+    b.scatter(g, p("rows", 0, 3), nothing, 4),
+    b.lt(g, b.iota(g, 4), 3),
+    b.ge(g, b.iota(g, 4), 1),
+    b.add(g, b.concat(g, [low, tall], 0), b.concat(g, [tall, low], 0)),
+    b.slice(g, b.concat(g, [x, b.exp(g, x)], 1), 0, 1, 1),
+    b.slice(g, b.concat(g, [x, b.exp(g, x)], 1), 1, 1, 3),
+    b.slice(g, b.slice(g, x, 0, 1, 1), 1, 1, 2),
+    b.sum(g, p("y", 3, 1, 2), [1, 2]),
+  ];
+  const stores = storesOf(values);
+  const after = interpret(rewrite(g, values, finalAlgebra), stores);
+  interpret(values, stores).forEach((want, i) => assert.equal(after[i], want, printValues(values.slice(i, i + 1))));
+});
 /** Elements computed. */
 const cost = (v: Value): number =>
   topological([v]).reduce((sum, n) => sum + (n.op.lower === "leaf" ? 0 : n.op.flops(n)), 0);

@@ -7,7 +7,12 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { readInto, splitBytes } from "../runtime/storage/files.ts";
 import { NamedTensors, splitStacked } from "../runtime/storage/names.ts";
-import { openSafetensors, readSafetensors, writeSafetensors } from "../runtime/storage/safetensors.ts";
+import {
+  openSafetensors,
+  readSafetensors,
+  safetensorsChunks,
+  writeSafetensors,
+} from "../runtime/storage/safetensors.ts";
 import { allInMemory, type StoredTensor } from "../runtime/storage/stored-tensor.ts";
 import {
   convert,
@@ -117,7 +122,9 @@ test("every fault is a Problem that names the file, and the tensor", () => {
     ["[1]", new Uint8Array(0), ["object"]],
     ["nonsense", new Uint8Array(0), ["JSON"]],
     [`{"x":${entry("BOOL", [1], 0, 1)}}`, Uint8Array.of(2), ["`x`", "BOOL"]],
+    [` {"x":${good}}`, four, ["object"]],
     ["{}", new Uint8Array(0), ["its header says it is 100"], 100],
+    ["{}", new Uint8Array(0), ["its header says it is 3"], 3],
     ["{}", new Uint8Array(0), ["limit"], 2 ** 40],
   ];
   for (const [header, data, words, length] of faults)
@@ -129,6 +136,17 @@ test("every fault is a Problem that names the file, and the tensor", () => {
   refuses(() => readSafetensors(join(folder, "none")), "none", "no such file");
 });
 
+test("an empty tensor may stand before or after the one that begins where it does", () => {
+  const [full, empty] = [`"x":${entry("F32", [1], 0, 4)}`, `"y":${entry("F32", [0], 0, 0)}`];
+  for (const header of [`{${full},${empty}}`, `{${empty},${full}}`])
+    assert.is(readSafetensors(file(header, new Uint8Array(4))).size, 2);
+});
+test("a header ends at a multiple of 8 bytes, as the format's own writer does, so that tensors can be mapped", () => {
+  for (const name of ["a", "ab", "abc", "abcd", "abcde"]) {
+    const [head] = safetensorsChunks(allInMemory(new Map([[name, fromNumbers("f32", [1], [0])]])));
+    assert.is((head?.byteLength ?? 1) % 8, 0, name);
+  }
+});
 test("copies of an array of layers have their own names in files, or are stacked", () => {
   const store = { name: "blocks.*.up.*.w", dtype: "f32", shape: [2, 3, 1], stack: 2 } as const;
   const whole = fromNumbers("f32", [2, 3, 1], [0, 1, 2, 3, 4, 5]);

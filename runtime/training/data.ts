@@ -93,14 +93,14 @@ export function requireKnown({ codec, all }: Dataset, vocabulary: number | undef
 /** Throws Problem if the text is too short for B streams of rows of T tokens. */
 export function requireEnough(text: Dataset, B: number, T: number): void {
   const n = text.training.length;
-  const needed = Math.ceil((B * (T + 1)) / 0.95);
+  const needed = Math.max(Math.ceil((B * (T + 1)) / 0.95), 21); // of 21 two are held out
   if (n >= B * (T + 1) && text.heldOut.length >= 2) return;
   const remedies = [
     ...(Math.floor(n / (T + 1)) > 0 ? [`--batch to at most ${Math.floor(n / (T + 1))}`] : []),
     ...(Math.floor(n / B) > 1 ? [`--length to at most ${Math.floor(n / B) - 1}`] : []),
   ];
   throw new Problem(
-    `the data has ${pluralize(text.all.length, text.codec.unit)}, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
+    `the data has ${pluralize(text.all.length, text.codec.unit)}, and --batch ${B} with --length ${T} needs ${needed}`,
     remedies.length > 0 ? `lower ${remedies.join(", or ")}, or give more data` : "give more data",
   );
 }
