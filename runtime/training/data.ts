@@ -93,8 +93,9 @@ export function requireKnown({ codec, all }: Dataset, vocabulary: number | undef
 /** Throws Problem if the text is too short for B streams of rows of T tokens. */
 export function requireEnough(text: Dataset, B: number, T: number): void {
   const n = text.training.length;
-  const needed = Math.max(Math.ceil((B * (T + 1)) / 0.95), 21); // of 21 two are held out
-  if (n >= B * (T + 1) && text.heldOut.length >= 2) return;
+  const rows = B * (T + 1);
+  const needed = Math.max(Math.min(Math.ceil(rows / 0.95), rows + mostHeldOut), 21); // of 21 two are held out
+  if (n >= rows && text.heldOut.length >= 2) return;
   const remedies = [
     ...(Math.floor(n / (T + 1)) > 0 ? [`--batch to at most ${Math.floor(n / (T + 1))}`] : []),
     ...(Math.floor(n / B) > 1 ? [`--length to at most ${Math.floor(n / B) - 1}`] : []),
