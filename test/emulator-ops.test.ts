@@ -105,7 +105,7 @@ function longAttention(dtype: DType, T: number, inOrder: boolean): Graph {
 }
 const causal: OpAttrs["attention"] = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
 const longRuns = (["f32", "bf16"] as const).flatMap((dtype) => [
-  longRun(dtype, 151, true),
+  longRun(dtype, 150, true),
   longRun(dtype, 152, true),
   longRun(dtype, 152, false),
 ]);

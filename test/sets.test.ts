@@ -55,11 +55,18 @@ test("MOEC_ISA names a set, and each has kernels of its own", async () => {
   assert.ok(error instanceof Problem && /MOEC_ISA/.test(error.message) && /portable/.test(error.help));
 });
 
+/** A folder with programs that predefine these macros, and do nothing else, as compilers. */
+function compilersOf(named: Readonly<Record<string, readonly string[]>>): string {
+  const folder = temporaryFolder();
+  for (const [name, macros] of Object.entries(named)) {
+    const lines = macros.map((macro) => `echo "#define ${macro}"`);
+    writeFileSync(join(folder, name), ["#!/bin/sh", ...lines].join("\n"), { mode: 0o755 });
+  }
+  return folder;
+}
 /** The features found in what a compiler predefines. */
 async function featuresOf(macros: readonly string[]): Promise<readonly string[]> {
-  const compiler = join(temporaryFolder(), "c++");
-  const lines = macros.map((macro) => `echo "#define ${macro}"`);
-  writeFileSync(compiler, ["#!/bin/sh", ...lines].join("\n"), { mode: 0o755 });
+  const compiler = join(compilersOf({ "c++": macros }), "c++");
   return (await toolchain({ ...process.env, CXX: compiler, MOEC_ISA: "portable" })).features;
 }
 test("features are found in the macros of x64 and of arm64", async () => {
@@ -81,6 +88,10 @@ test("g++ before 12 is refused", async () => {
     (e: unknown) => e,
   );
   assert.ok(error instanceof Problem && /older than g\+\+ 12/.test(error.message) && /clang\+\+ 14/.test(error.help));
+});
+test("where g++ is too old, a newer one beside it is taken", async () => {
+  const PATH = compilersOf({ "g++": ["__GNUC__ 11"], "g++-12": ["__GNUC__ 12"], "clang++-15": ["__clang__ 1"] });
+  assert.equal((await toolchain({ PATH, MOEC_ISA: "portable" })).command, ["g++-12"]);
 });
 
 const plan = () => {

@@ -59,11 +59,18 @@ const instructionSets: Readonly<Record<string, readonly (readonly string[])[]>> 
  */
 const optional = [["-fno-gnu-unique", "-fstack-reuse=none"], ["-fno-gnu-unique"], []];
 
+/** Where g++ is too old, as in Ubuntu 22.04, newer ones are beside it under names with a version. */
+const programs: readonly string[] = [
+  ...["g++", "clang++", "c++"],
+  ...[16, 15, 14, 13, 12].map((version) => `g++-${version}`),
+  ...[22, 21, 20, 19, 18, 17, 16, 15, 14].map((version) => `clang++-${version}`),
+];
+
 const known = new Map<string, Promise<Toolchain>>();
 
 /**
- * The compiler that `CXX` names (a path, which may have spaces, or a program with arguments), or the first of g++, clang++ and c++. Cached for the
- * process. Kernels use all that this CPU has, or what `MOEC_ISA` says: amx, avx512bf16, avx512, avx2 or portable.
+ * The compiler that `CXX` names (a path, which may have spaces, or a program with arguments), or the first of `programs` that is new enough. Cached
+ * for the process. Kernels use all that this CPU has, or what `MOEC_ISA` says: amx, avx512bf16, avx512, avx2 or portable.
  */
 export function toolchain(environment: Environment = process.env): Promise<Toolchain> {
   const key = ["CXX", "PATH", "MOEC_ISA"].map((name) => environment[name]).join("\0");
@@ -74,7 +81,7 @@ export function toolchain(environment: Environment = process.env): Promise<Toolc
 async function find(environment: Environment): Promise<Toolchain> {
   const named = environment["CXX"]?.trim() ?? "";
   const chosen = existsSync(named) ? [named] : named.split(/\s+/).filter((part) => part !== "");
-  const names = chosen.length > 0 ? [chosen] : [["g++"], ["clang++"], ["c++"]];
+  const names = chosen.length > 0 ? [chosen] : programs.map((name) => [name]);
   const set = environment["MOEC_ISA"] || "native";
   const machine = Object.hasOwn(instructionSets, set) ? instructionSets[set] : undefined;
   if (!machine)
@@ -93,8 +100,8 @@ async function find(environment: Environment): Promise<Toolchain> {
   throw new Problem(
     chosen.length > 0
       ? `CXX is \`${chosen.join(" ")}\`, which does not compile C++17, or is older than g++ 12`
-      : "no C++ compiler was found that is new enough",
-    `install g++ 12, clang++ 14 or later (Debian: \`apt install g++\`; Fedora: \`dnf install gcc-c++\`; macOS: \`xcode-select --install\`) or name it in CXX; ${targetFlagText("reference")} needs none`,
+      : "no C++ compiler was found, or none that is new enough",
+    `install g++ 12, clang++ 14 or later (Debian: \`apt install g++\`; Ubuntu 22.04: \`apt install g++-12\`; Fedora: \`dnf install gcc-c++\`; macOS: \`xcode-select --install\`) or name it in CXX; ${targetFlagText("reference")} needs none`,
   );
 }
 /**
