@@ -61,7 +61,9 @@ const optional = [["-fno-gnu-unique", "-fstack-reuse=none"], ["-fno-gnu-unique"]
 
 /** Where g++ is too old, as in Ubuntu 22.04, newer ones are beside it under names with a version. */
 const programs: readonly string[] = [
-  ...["g++", "clang++", "c++"],
+  "g++",
+  "clang++",
+  "c++",
   ...[16, 15, 14, 13, 12].map((version) => `g++-${version}`),
   ...[22, 21, 20, 19, 18, 17, 16, 15, 14].map((version) => `clang++-${version}`),
 ];
