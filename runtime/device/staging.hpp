@@ -115,20 +115,11 @@ template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth
   }
   return rows;
 }
-#define FOUR(f, l, h) f(l, h), f(l + 1, h), f(l + 2, h), f(l + 3, h)
-#if LANES == 16
-#define PICK(f, h) FOUR(f, 0, h), FOUR(f, 4, h), FOUR(f, 8, h), FOUR(f, 12, h)
-#elif LANES == 8
-#define PICK(f, h) FOUR(f, 0, h), FOUR(f, 4, h)
-#else
-#define PICK(f, h) FOUR(f, 0, h)
-#endif
-/** Shuffle patterns: lane l of the result that interleaves two vectors by single lanes, or by pairs, from the first (h = 1: second) half of each four. */
+/** Patterns of MIX: lane l of the result that interleaves two vectors by single lanes, or by pairs, from the first (h = 1: second) half of each four. */
 #define ONES(l, h) ((l) / 4 * 4 + 2 * h + (l) / 2 % 2 + (l) % 2 * LANES)
 #define TWOS(l, h) ((l) / 4 * 4 + 2 * h + (l) % 2 + (l) / 2 % 2 * LANES)
 /** The same by groups of four lanes: the even (h = 1: odd) groups of the first vector, then those of the second. */
 #define FOURS(l, h) ((l) * 2 / LANES * LANES + (l) * 2 % LANES / 8 * 8 + h * 4 + (l) % 4)
-#define MIX(f, h, a, b) __builtin_shufflevector(a, b, PICK(f, h))
 /** Transposes LANES x LANES: 4 x 4 inside groups of four lanes, then the groups. It uses only shuffles that need no index vector. */
 FN void transpose(vf (&r)[LANES]) {
   UNROLL for (int i = 0; i < LANES; i += 4) {

@@ -34,12 +34,12 @@ template <class B, int R, int C, int S> FN Rhs<B, R, C, S> rhs(const B& b, Acc<R
 constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TILE_VECTORS; }
 /** With at most so many rows memory takes longer than the products; then some lines are prefetched in each step of the depth. */
 constexpr ix FEW_ROWS = 4 * MR;
-/** Prefetches `lines` lines of p in each step, from step `turn` on of `next`. Into L2, which can have more outstanding requests than L1. */
+/** Prefetches `lines` lines of p in each step, from step `turn` on of `next`, if it is not null. Into L2, which can have more outstanding requests than L1. */
 struct StripPrefetch {
   const char* p; ix lines, turn; const char* next;
   FN ix next_step(ix k, ix depth) const { return lines > 0 ? k + 1 : depth; }
   FN void issue(ix k) {
-    if (k == turn) p = next;
+    if (k == turn) { p = next; if (!next) lines = 0; }
     NO_UNROLL for (ix x = 0; x < lines; x++, p += LINE) __builtin_prefetch(p, 0, 2);
   }
 };
@@ -169,6 +169,13 @@ constexpr ix STRIP_PREFETCH_STEPS = 64;
  */
 constexpr ix NO_PREFETCH_ROWS = ZEN ? MR : 1;
 /**
+ * Of bf16 such rows prefetch their own strip so many steps ahead, where that was measured: a core looks ahead over as many instructions, but these read
+ * half the lines (Emerald Rapids, one row, with memory at 30 GB/s: 21 without, 28 with it; f32 29 without). Not the next strip, which may be of a
+ * group without rows.
+ */
+constexpr ix OWN_PREFETCH_STEPS = 32;
+template <class T> constexpr bool prefetches_own = !ZEN && sizeof(T) < sizeof(f32);
+/**
  * One strip of columns from c on, for few rows. `next`: what will be read after it, or null. A single register tile prefetches its own strip and the
  * start of the next; several together prefetch the whole next strip.
  */
@@ -176,9 +183,10 @@ template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a,
   constexpr int S = NV * LANES, C = O::C;
   typedef typename O::B::template Step<S> Step;
   const auto* const b = o.b.strip(c, depth);
-  const ix tiles = (rows + MR - 1) / MR, bytes = S * Step::bytes, width = (bytes + LINE - 1) / LINE, turn = ix_max(0, depth - STRIP_PREFETCH_STEPS);
-  const char* const next_line = (const char*)(next ? next : b);
-  StripPrefetch prefetch = {tiles > 1 ? next_line : (const char*)(b + STRIP_PREFETCH_STEPS * Step::apart), rows > NO_PREFETCH_ROWS ? (width + tiles - 1) / tiles : 0, tiles > 1 ? -1 : turn, next_line};
+  const bool own = rows <= NO_PREFETCH_ROWS;
+  const ix tiles = (rows + MR - 1) / MR, bytes = S * Step::bytes, width = (bytes + LINE - 1) / LINE, ahead = own ? OWN_PREFETCH_STEPS : STRIP_PREFETCH_STEPS;
+  const char* const next_line = own ? nullptr : (const char*)(next ? next : b);
+  StripPrefetch prefetch = {tiles > 1 ? next_line : (const char*)(b + ahead * Step::apart), own && !prefetches_own<typename Step::Type> ? 0 : (width + tiles - 1) / tiles, tiles > 1 ? -1 : ix_max(0, depth - ahead), next_line};
   NO_UNROLL for (ix r = 0; r < rows;) {
     const ix h = height(a, rows - r);
     if (epilogue.now) epilogue.before({r, h, c, S}, [](const void* p) { __builtin_prefetch(p, 1, 2); });
@@ -260,6 +268,7 @@ template <int M, int NV, int C, class STEP, class A, class E> __attribute__((noi
   }
   NO_UNROLL for (ix k = 0; k < depth; k += PAIRED_STEPS) {
     const ix end = ix_min(k + PAIRED_STEPS, depth);
+    if (prefetches_own<E> && k + OWN_PREFETCH_STEPS < depth) UNROLL for (ix x = 0; x < PAIRED_STEPS * LD; x += LINE / (ix)sizeof(E)) { __builtin_prefetch(b + OWN_PREFETCH_STEPS * LD + x, 0, 2); __builtin_prefetch(c + OWN_PREFETCH_STEPS * LD + x, 0, 2); }
     NO_UNROLL for (ix x = k; x < end; x++, b += LD) multiply<STEP>(s, a, x, b);
     NO_UNROLL for (ix x = k; x < end; x++, c += LD) multiply<STEP>(t, a, x, c);
   }
