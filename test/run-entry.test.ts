@@ -9,6 +9,7 @@ import { runEntry, runOn } from "../runtime/run.ts";
 import { readParameters } from "../runtime/storage/parameters.ts";
 import { writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { fromNumbers, numbers, zeros } from "../runtime/tensor.ts";
+import { assertProblem } from "./assert-problem.ts";
 
 const test = suite("run-entry");
 const folder = mkdtempSync(join(tmpdir(), "moec-run-"));
@@ -118,6 +119,10 @@ test("parameters and states come from a file, by copy, stacked, or as a run wrot
     assert.equal(results["state.seen"], [8]);
     assert.not.ok(Object.keys(results).some((name) => name.startsWith("param.")));
   }
+});
+test("a tensor that is given with and without its prefix is a Problem", async () => {
+  const params = file({ "param.w.0": f32([], 1), "w.1": f32([], 1), "w.0": f32([], 2) });
+  await assertProblem(() => run({ params }), "gives `w.0` twice", "leave one of them out");
 });
 test("names that nothing has and shapes that do not fit are Problems", async () => {
   const refusals: [Given, string][] = [

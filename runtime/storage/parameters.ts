@@ -7,7 +7,7 @@ import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { NamedTensors, namesHelp, splitStacked } from "./names.ts";
 import { readConfig } from "./run-folder.ts";
 import { openSafetensors } from "./safetensors.ts";
-import type { StoredTensors } from "./stored-tensor.ts";
+import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
 
 export interface LoadedParameters {
   readonly path: string;
@@ -47,13 +47,7 @@ export function loadParameters(executable: Executable, given: LoadedParameters):
 /** Which stores the given tensors are for, and what reads them; and the parameters that were not given. A tensor that no store takes is a Problem. */
 export function matchParameters(executable: Executable, { path, tensors }: LoadedParameters): Matched {
   const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
-  // `moec run` writes names as `param.PATH` or `state.PATH`; that prefix is dropped, unless a member of the model is called `param` or `state`.
-  const members = new Set(stores.map((s) => s.name.split(".")[0]));
-  const bare = (name: string): string => {
-    const [, prefix, rest = name] = /^(param|state)\.(.*)$/s.exec(name) ?? [];
-    return members.has(prefix) ? name : rest;
-  };
-  const named = new NamedTensors(new Map([...tensors].map(([name, t]) => [bare(name), t])), path);
+  const named = new NamedTensors(withoutPrefixes(tensors, stores, path), path);
   const found: [StoreInfo, () => Tensor][] = [];
   const missing: StoreInfo[] = [];
   for (const store of stores) {
@@ -72,4 +66,20 @@ export function matchParameters(executable: Executable, { path, tensors }: Loade
       ),
     );
   return { found, missing };
+}
+/** `moec run` writes names as `param.PATH` or `state.PATH`; that prefix is dropped, unless a member of the model is called `param` or `state`. */
+function withoutPrefixes(tensors: StoredTensors, stores: readonly StoreInfo[], path: string): StoredTensors {
+  const members = new Set(stores.map((s) => s.name.split(".")[0]));
+  const bare = new Map<string, StoredTensor>();
+  for (const [name, t] of tensors) {
+    const [, prefix, rest = name] = /^(param|state)\.(.*)$/s.exec(name) ?? [];
+    const own = members.has(prefix) ? name : rest;
+    if (bare.has(own))
+      throw new Problem(
+        `${path} gives \`${own}\` twice: \`param.${own}\`, \`state.${own}\` and \`${own}\` mean the same`,
+        "leave one of them out",
+      );
+    bare.set(own, t);
+  }
+  return bare;
 }
