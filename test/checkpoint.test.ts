@@ -5,6 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compilerVersion } from "../compiler/assets.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { loadRun } from "../runtime/generation/open-run.ts";
 import { lcg } from "../runtime/measure/lcg.ts";
 import {
   checkpointSteps,
@@ -18,7 +19,7 @@ import {
 import { makeFolder } from "../runtime/storage/files.ts";
 import { readSafetensors } from "../runtime/storage/safetensors.ts";
 import { readAll } from "../runtime/storage/stored-tensor.ts";
-import { problem } from "./assert-problem.ts";
+import { assertProblem, problem } from "./assert-problem.ts";
 import { FakeExecutable } from "./fake-executable.ts";
 import { full, withPatchedFs } from "./patch-fs.ts";
 import { mutated } from "./random/files.ts";
@@ -74,6 +75,8 @@ test("a store is read once, and not before its turn", async () => {
   assert.equal(reads, ["embed.weight", "experts.*.up.weight", "gate.bias"]);
   readAll(training);
   assert.is(reads.length, 4);
+  const last = executable.read("experts.*.up.weight").data[7];
+  assert.equal([...(model.get("experts.1.up.weight")?.read([3]).data ?? [])], [last]);
 });
 
 test("the last two are kept, and nothing half-written", async () => {
@@ -107,6 +110,25 @@ test("a damaged newest one falls back to the one before, with a warning", async 
   assert.match(problem(() => newestCheckpoint(run, quiet)).message, "step-000100");
 });
 
+test("training may delete a checkpoint that was opened: the newest is loaded; one that was written to is refused", async () => {
+  const run = fresh();
+  await saved(run, 1);
+  const [first, third] = [1, 3].map((step) => join(run, "checkpoints", `step-00000${step}`)) as [string, string];
+  const opened = readCheckpoint(first);
+  const [later, loaded] = [new FakeExecutable(), new FakeExecutable()];
+  await later.run("init", new Map(), { seed: 4, call: 0, step: 0 });
+  for (const step of [2, 3]) writeCheckpoint(run, stateAt(step), savedTensors(later));
+  assert.is((await loadRun(loaded, opened, { folder: run, seed: 0 })).step, 3);
+  for (const { name } of later.stores.filter((s) => s.saved)) assert.equal(loaded.read(name), later.read(name));
+  const newest = readCheckpoint(third);
+  const path = join(third, "training.safetensors");
+  writeFileSync(path, readFileSync(path));
+  await assertProblem(
+    () => loadRun(loaded, newest, { folder: run, seed: 0 }),
+    "training.safetensors was written to",
+    "when nothing writes it",
+  );
+});
 test("a newer format names the version that reads it, and is not passed over", async () => {
   const run = fresh();
   await saved(run, 100);
@@ -127,7 +149,7 @@ test("a NaN is never saved: the Problem names the parameter and its layer", () =
   const run = fresh();
   const executable = new FakeExecutable();
   const weights = executable.read("experts.*.up.weight");
-  weights.data[6] = Number.NaN;
+  weights.data[4] = Number.NaN;
   executable.write("experts.*.up.weight", weights);
   assert.match(
     problem(() => writeCheckpoint(run, stateAt(1), savedTensors(executable))).message,

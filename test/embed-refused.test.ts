@@ -111,6 +111,24 @@ test("of tensors that do not all fit none is set", () =>
       await assertProblem(() => program.load(new Map([good, bad])), bad[0], "w");
     assert.is(await first(program, filled(1)), 2);
   }));
+test("of tensors that do not all convert none is set", async () => {
+  const { Counting } = moe`
+    layer Counting(D, N) {
+      param w: f32[D] = 1
+      state n: i32[D] = 0
+      forward(x: f32[N, D]) -> f32[N, D] { return x * w + n }
+    }`;
+  await withCompiled(
+    { target: "reference" },
+    async (program) => {
+      const before = program.parameters();
+      const given = new Map(["w", "n"].map((name) => [name, tensor("f32", [4], [0, 0.5, 1, 2])]));
+      await assertProblem(() => program.load(given), "0.5, which is not a 32-bit integer", "whole numbers");
+      assert.equal(program.parameters(), before);
+    },
+    Counting,
+  );
+});
 test("what is asked for is worded for TypeScript too", async () => {
   const asked: [options: object, help: string][] = [
     [{ sizes: { N: 2 } }, "sizes: { D: VALUE }"],

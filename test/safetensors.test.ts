@@ -96,7 +96,10 @@ test("an array is read and written in pieces of any size", () => {
 
 const wide = (...values: bigint[]): Uint8Array => new Uint8Array(BigInt64Array.from(values).buffer);
 test("I64 is read as i32 where it fits", () => {
-  assert.equal([...numbers(readOne(file(`{"x":${entry("I64", [2], 0, 16)}}`, wide(-5n, 7n))))], [-5, 7]);
+  const two = file(`{"x":${entry("I64", [2], 0, 16)}}`, wide(-5n, 7n));
+  assert.equal([...numbers(readOne(two))], [-5, 7]);
+  const x = openSafetensors(two).get("x");
+  assert.equal([x?.dtype, x?.read([1])], ["i32", fromNumbers("i32", [], [7])]);
   refuses(() => readSafetensors(file(`{"x":${entry("I64", [1], 0, 8)}}`, wide(2n ** 31n))), path, "`x`", "2147483648");
 });
 const readOne = (from: string): Tensor => [...readSafetensors(from).values()][0] ?? fromNumbers("f32", [0], []);
@@ -178,6 +181,9 @@ test("copies of an array of layers have their own names in files, or are stacked
     assert.equal(named.unread(), []);
   }
   assert.is(new NamedTensors(new Map(), "f").take(store), null);
+  const halves = new NamedTensors(allInMemory(new Map([["up.scale", fromNumbers("bf16", [2], [1, 2])]])), "f");
+  const scalars = { name: "up.*.scale", dtype: "f32", shape: [2], stack: 1 } as const;
+  assert.equal(halves.take(scalars)?.(), fromNumbers("f32", [2], [1, 2]));
 });
 
 test("copies that lack, are too many, twice or of another shape are named", () => {
@@ -189,6 +195,7 @@ test("copies that lack, are too many, twice or of another shape are named", () =
   refuses(() => take({ "up.0.w": one, "up.1.w": fromNumbers("f32", [2], [1, 2]) }), "up.1.w", "[2]", "[1]");
   refuses(() => take({ "up.0.w": one, "up.w": fromNumbers("f32", [2, 1], [1, 2]) }), "twice");
   refuses(() => take({ "up.w": fromNumbers("f32", [1, 1], [1]) }), "holds no copy 1");
+  refuses(() => take({ "up.w": fromNumbers("f32", [2, 1, 1], [1, 2]) }), "gives f32[1, 1] for `up.0.w`");
   const named = new NamedTensors(
     allInMemory(
       new Map([
@@ -241,7 +248,9 @@ test("numbers are rounded to the nearest bf16, ties to even", () => {
     assert.is(fromBf16(toBf16(x)), y);
   assert.ok(Number.isNaN(fromBf16(toBf16(Number.NaN))));
   assert.is(firstNonFinite(fromNumbers("bf16", [3], [1, 2, Number.NaN])), 2);
+  assert.is(firstNonFinite(fromNumbers("bf16", [3], [1, -Infinity, Number.NaN])), 1);
   assert.is(firstNonFinite(fromNumbers("f32", [2], [1, 2])), -1);
+  assert.is(firstNonFinite(fromNumbers("f32", [2], [1, Infinity])), 1);
 });
 
 test("nested arrays and tensors", () => {

@@ -4,7 +4,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { type CommonOptions, type CompileReport, compileProgram } from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
 import { findEntry, hasMethod, readProgram } from "../program.ts";
-import { type Checkpoint, loadStores, newestCheckpoint } from "../storage/checkpoint.ts";
+import { type Checkpoint, loadStores, newestCheckpoint, type TrainingState } from "../storage/checkpoint.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
 import { tokenAxes } from "../text-entry.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
@@ -61,13 +61,13 @@ export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
   const { config, checkpoint, codec } = await openFolder(options);
   const { executable, report, context, sampling } = await compileRun(options, config);
   try {
-    await loadRun(executable, checkpoint, options.seed);
+    const { step } = await loadRun(executable, checkpoint, options);
+    const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
+    return { executable, report, codec, sampling, context, vocabulary, step };
   } catch (error) {
     executable.close();
     throw error;
   }
-  const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
-  return { executable, report, codec, sampling, context, vocabulary, step: checkpoint.state.step };
 }
 /** What the folder of a run, or of an imported model, holds. Throws Problem if it has no intact checkpoint. */
 export async function openFolder(options: FolderOptions): Promise<Folder> {
@@ -77,10 +77,26 @@ export async function openFolder(options: FolderOptions): Promise<Folder> {
   if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
   return { config, checkpoint, codec: await codecOfRun(options, config, checkpoint) };
 }
-/** Gives an executable that was compiled as `restored` the values of a checkpoint; what checkpoints do not hold begins as `init` leaves it. */
-export async function loadRun(executable: Executable, checkpoint: Checkpoint, seed: number): Promise<void> {
+/**
+ * Gives an executable that was compiled as `restored` the values of a checkpoint; what checkpoints do not hold begins as `init` leaves it. Training
+ * may have deleted the checkpoint since it was opened: then a later one is loaded. Returns the state of the one that was.
+ */
+export async function loadRun(
+  executable: Executable,
+  checkpoint: Checkpoint,
+  { folder, seed, warn = () => {} }: Pick<OpenRunOptions, "folder" | "seed" | "warn">,
+): Promise<TrainingState> {
   await executable.run("init", new Map(), { seed, call: 0, step: 0 });
-  loadStores(executable, checkpoint);
+  for (let from = checkpoint; ; ) {
+    try {
+      loadStores(executable, from);
+      return from.state;
+    } catch (error) {
+      const newest = newestCheckpoint(folder, warn);
+      if (newest === null || newest.state.step <= from.state.step) throw error;
+      from = newest;
+    }
+  }
 }
 async function codecOfRun({ folder, ids }: FolderOptions, config: RunConfig, from: Checkpoint): Promise<Codec> {
   if (!ids && from.state.tokenizer === "foreign")

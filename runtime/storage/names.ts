@@ -3,6 +3,7 @@
 // leading axes instead.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { sizeFlagText } from "../../compiler/flag-text.ts";
+import { isFloat } from "../../compiler/types/dtype.ts";
 import type { StoreInfo, Tensor } from "../executable.ts";
 import { convert, count, part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
@@ -112,7 +113,9 @@ export class NamedTensors {
       );
     const used = this.used.get(spelling) ?? new Set<string>();
     this.used.set(spelling, used.add(index.join()));
-    return () => convert(t.read(index), dtype);
+    const read = (): Tensor => convert(t.read(index), dtype);
+    if (!isFloat(dtype)) read(); // a number that is no integer is found before anything is set
+    return read;
   }
 }
 function* eachOf(parts: readonly (() => Tensor)[]): Generator<Tensor> {
@@ -150,18 +153,12 @@ export class Copies {
     if (found.length !== count(over) || found.some(({ t }) => !sameShape(t.shape, first.t.shape))) return null;
     for (const { name } of found) this.#unused.delete(name);
     const sorted = found.toSorted((a, b) => place(a) - place(b));
-    return stacked(
-      first.t.dtype,
-      over,
-      first.t.shape,
-      eachOf(
-        sorted.map(
-          ({ t }) =>
-            () =>
-              t.read(),
-        ),
-      ),
+    const readers = sorted.map(
+      ({ t }) =>
+        (): Tensor =>
+          t.read(),
     );
+    return stacked(first.t.dtype, over, first.t.shape, eachOf(readers));
   }
   /** Names that no `take` has used. */
   unused(): string[] {

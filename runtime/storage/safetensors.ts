@@ -28,9 +28,10 @@ interface Item {
   readonly end: number;
 }
 
-/** Where a file holds a tensor. */
+/** Where a file holds a tensor. `version`: that of the file whose header says so. */
 interface Source extends Omit<Item, "begin" | "end"> {
   readonly path: string;
+  readonly version: string;
   readonly position: number;
 }
 
@@ -69,10 +70,18 @@ export const readSafetensors = (path: string): Map<string, Tensor> => readAll(op
 export function openSafetensors(path: string): Map<string, StoredTensor> {
   return withFile(path, (file) => {
     const size = fstatSync(file).size;
+    const version = versionOf(file);
     const items = readHeader(path, file, size);
     const base = size - (items.at(-1)?.end ?? 0);
-    return new Map(items.map((item) => [item.name, storedTensor({ ...item, path, position: base + item.begin })]));
+    return new Map(
+      items.map((item) => [item.name, storedTensor({ ...item, path, version, position: base + item.begin })]),
+    );
   });
+}
+/** Differs if the file was replaced or written to. */
+function versionOf(file: number): string {
+  const { dev, ino, size, mtimeNs } = fstatSync(file, { bigint: true });
+  return [dev, ino, size, mtimeNs].join();
 }
 function withFile<T>(path: string, read: (file: number) => T): T {
   return withFileErrors(path, "read", () => {
@@ -85,11 +94,15 @@ function withFile<T>(path: string, read: (file: number) => T): T {
   });
 }
 function storedTensor(source: Source): StoredTensor {
-  const { path, dtype, shape, position } = source;
+  const { path, version, dtype, shape, position } = source;
   const read = (index: readonly number[] = []): Tensor => {
     const inner = shape.slice(index.length);
     const at = position + placeOf(shape, index) * count(inner) * bytesIn(dtype);
-    return withFile(path, (file) => readPart(source, inner, file, at));
+    return withFile(path, (file) => {
+      if (versionOf(file) !== version)
+        throw new Problem(`${path} was written to while it was read`, "try again when nothing writes it");
+      return readPart(source, inner, file, at);
+    });
   };
   return { dtype: dtype === "i64" ? "i32" : dtype, shape, read };
 }

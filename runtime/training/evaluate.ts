@@ -73,10 +73,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     onCompile: options.onCompile,
   });
   try {
-    await loadRun(executable, checkpoint, config.seed);
+    const { step } = await loadRun(executable, checkpoint, { ...options, seed: config.seed });
     const measure = measureOf(program, entry, text);
     const means = new MeanLosses(measure.losses);
-    const at = { seed: config.seed, call: checkpoint.state.step, step: checkpoint.state.step };
+    const at = { seed: config.seed, call: step, step };
     for (const batch of evaluationBatches(text.all, rows, length)) {
       means.add(await runBatch(executable, "evaluate", batch, at), batch.count);
       evaluating(means.count, text.all.length - 1);
@@ -84,7 +84,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     }
     const [loss, targets] = [means.sum, means.count];
     const nats = measure.unit === undefined ? {} : inNats(loss, targets, codec.name === "ids" ? null : text.bytes);
-    return { step: checkpoint.state.step, measure, losses: means.each, loss, targets, unit: codec.unit, ...nats };
+    return { step, measure, losses: means.each, loss, targets, unit: codec.unit, ...nats };
   } finally {
     executable.close();
   }
