@@ -20,7 +20,7 @@ export interface Codec {
   /** Encodes a prompt; at least one token, even for an empty text. */
   encode(text: string): number[];
   /** Encodes a file of training data. */
-  encodeFile(file: Uint8Array, path: string, progress?: Progress): Tokens;
+  encodeFile(file: Uint8Array, path: string, progress?: Progress): Int32Array;
   /** A decoder of the tokens that follow this prompt. */
   decoder(prompt: ArrayLike<number>): Decoder;
 }
@@ -41,7 +41,7 @@ const bytes: Codec = {
   files: new Map(),
   vocabularySize: null,
   endToken: null,
-  encodeFile: (file) => file,
+  encodeFile: (file) => Int32Array.from(file),
   encode: (text) => [...new TextEncoder().encode(text === "" ? "\n" : text)],
   decoder: () => {
     const decoder = new TextDecoder("utf-8");

@@ -168,6 +168,11 @@ else {
     requireSameRun("of one", "regrouped");
     assert.equal(bits("again"), bits("grouped"));
   });
+  test("two workers train on a tokenizer's tokens what one does", async () => {
+    const flags = ["--tokenizer", join(home, "test", "peers", "texts", "gpt2"), "--set", "V=300", "--steps", "2"];
+    const alone = await train(folder("tokens"), workers(1, ...flags));
+    requireSameLosses(await train(folder("tokens of two"), workers(2, ...flags)), alone);
+  });
   test("where a row goes once to each owner of its choices' experts: what one trains, and with other threads the same bits", async () => {
     const wide = ["D=320", "E=12", "K=8"].flatMap((size) => ["--set", size]);
     const flags = [...wide, "--batch", "12", "--length", "32", "--accumulate", "1", "--steps", "2"];

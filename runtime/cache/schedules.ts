@@ -11,7 +11,7 @@ import type { Schedule } from "../../compiler/kernel/schedule.ts";
 import type { Toolchain } from "../host/toolchain.ts";
 import { makeFolder, sha256, writeAtomic } from "../storage/files.ts";
 import { parseJson } from "../storage/json.ts";
-import { cacheFolder, untrustedReason } from "./kernels.ts";
+import { cacheFolder, untrustedReason } from "./folder.ts";
 
 const size = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(2 ** 31 - 1));
 const schema = v.object({

@@ -1,18 +1,11 @@
 // Training data: text as bytes or token numbers, split into training and held-out parts, and cut into streams and batches.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import { type EncodingOptions, ownTokens, type TokenCache } from "../cache/tokens.ts";
 import type { Tensor } from "../executable.ts";
 import { readBytes, requireBufferSize, sha256 } from "../storage/files.ts";
 import { fromNumbers } from "../tensor.ts";
-import {
-  type Codec,
-  codecs,
-  type Progress,
-  requireInVocabulary,
-  requireVocabulary,
-  type Tokens,
-  withOpening,
-} from "../tokens.ts";
+import { type Codec, codecs, requireInVocabulary, requireVocabulary, type Tokens, withOpening } from "../tokens.ts";
 
 /** Data of one run. `training` is the first 95% of `all` or more, `heldOut` the rest, at most `mostHeldOut`. `bytes` (size) and `hash` (SHA-256) are those of the files. */
 export interface Dataset {
@@ -33,11 +26,19 @@ export interface Batch {
   readonly count: number;
 }
 
-/** The tokens of all files, one after the other. */
-export function readDataset(files: readonly string[], codec: Codec = codecs.bytes, progress?: Progress): Dataset {
+/** The tokens of all files, one after the other. `cache`: of encoded files; null: none. */
+export function readDataset(
+  files: readonly string[],
+  codec: Codec = codecs.bytes,
+  options: EncodingOptions = {},
+  cache: TokenCache | null = ownTokens(),
+): Dataset {
   const parts = files.map(readBytes);
   if (codec.unit === "byte") return datasetOf(joined(parts), files);
-  const numbers = parts.map((part, i) => codec.encodeFile(part, files[i] ?? "", progress));
+  const numbers = parts.map((part, i) => {
+    const path = files[i] ?? "";
+    return cache ? cache.encodeFile(codec, part, path, options) : codec.encodeFile(part, path, options.encoding);
+  });
   const all = new Int32Array(numbers.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of numbers) {

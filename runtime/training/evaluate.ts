@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import type { EncodingOptions } from "../cache/tokens.ts";
 import { type CommonOptions, compileProgram } from "../compile.ts";
 import { storeOfInput } from "../executable.ts";
 import { loadRun, openFolder } from "../generation/open-run.ts";
@@ -13,7 +14,7 @@ import { runBatch, yieldToEvents } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { type Measure, measureOf } from "./train.ts";
 
-export interface EvaluateOptions extends CommonOptions {
+export interface EvaluateOptions extends CommonOptions, EncodingOptions {
   /** The folder of a training run, or of an imported model. Its newest intact checkpoint is evaluated. */
   readonly folder: string;
   /** Text files, which are concatenated. */
@@ -24,9 +25,6 @@ export interface EvaluateOptions extends CommonOptions {
   readonly batch?: number | undefined;
   /** Tokens of a row: no token sees more before it. Default: the run's. */
   readonly length?: number | undefined;
-  readonly warn?: ((line: string) => void) | undefined;
-  /** Called with the progress of the tokenizer in each file. */
-  readonly encoding?: Progress | undefined;
   /** Called with how many targets are evaluated, and how many there are. */
   readonly evaluating?: Progress | undefined;
 }
@@ -52,7 +50,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { config, checkpoint, codec } = await openFolder(options);
   const program = readProgram(join(folder, "model.moe"));
   const entry = findEntry(program, config.model, "train");
-  const text = readDataset(options.data, codec, options.encoding);
+  const text = readDataset(options.data, codec, options);
   if (text.all.length < 2)
     throw new Problem(
       `the data has ${pluralize(text.all.length, codec.unit)}, and the first is predicted from nothing`,

@@ -4,17 +4,17 @@ import { join } from "node:path";
 import { type EntrySignature, findModel, type Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { modelFlagText } from "../../compiler/flag-text.ts";
+import type { EncodingOptions } from "../cache/tokens.ts";
 import type { CommonOptions } from "../compile.ts";
 import { hasHeader, headerDefault, headerSizes } from "../program.ts";
 import { checkpointSteps } from "../storage/checkpoint.ts";
 import { sizesFromConfig } from "../storage/parameters.ts";
 import { type RunConfig, readConfig, requireSame } from "../storage/run-folder.ts";
 import { atLeastOne, defaultRows, named, textAxes, textSizes } from "../text-entry.ts";
-import type { Progress } from "../tokens.ts";
 import type { Dataset } from "./data.ts";
 
 /** Options that are left out come from the run's config.json when resuming, else they have the defaults given here. */
-export interface TrainOptions extends CommonOptions {
+export interface TrainOptions extends CommonOptions, EncodingOptions {
   /** A .moe file. */
   readonly program: string;
   /** Which of the file's models. Default: resuming, the run's; else its only one. */
@@ -49,10 +49,6 @@ export interface TrainOptions extends CommonOptions {
   /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
   readonly room?: number | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Called with messages that the user should see but need not act on. */
-  readonly warn?: ((line: string) => void) | undefined;
-  /** Called with the progress of the tokenizer in each file. */
-  readonly encoding?: Progress | undefined;
 }
 
 /** The name of the model to train: given, or, when resuming, the run's, or the file's only one. */

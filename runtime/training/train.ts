@@ -99,7 +99,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   requireValid(program); // before the data is read and encoded, which may take minutes
   const entry = findEntry(program, modelIn(program, options, folder), "train");
   textAxes(entry);
-  const text = await textIn(options, folder);
+  const text = await textIn(options, folder, world);
   const ownFolder = folder === null || world.rank > 0 ? null : folder;
   const lock = (): (() => void) => (ownFolder === null ? () => {} : lockFolder(ownFolder));
   lock()(); // reports a conflict at once, and unlocks: a process that ends while kernels are compiled leaves nothing
@@ -172,10 +172,14 @@ function writeRunFiles(
   copyTokenizerFiles(text.codec, folder);
   new RunLog(folder).begin(about);
 }
-function textIn(options: TrainOptions, folder: string | null): Promise<Dataset> {
+/** Where a text is encoded, by the first worker of a machine before the others there, which then find its tokens in the cache. */
+async function textIn(options: TrainOptions, folder: string | null, world: Workers): Promise<Dataset> {
   const config = options.resume ? savedIn(folder) : null;
   const run = folder === null || config === null ? null : { folder, config };
-  return selectCodec(options, run).then((codec) => readDataset(options.data, codec, options.encoding));
+  const codec = await selectCodec(options, run);
+  const read = async (): Promise<Dataset> => readDataset(options.data, codec, options);
+  const encodes = world.anyWorker("whether text is encoded", codec.name === "tokenizer");
+  return encodes ? world.localFirst("encode the data", read) : read();
 }
 /** The parameters that the run starts from; null: they come from the seed, or from its own checkpoint. */
 function givenParameters(options: TrainOptions, { params }: RunConfig, folder: string | null): LoadedParameters | null {

@@ -1,0 +1,142 @@
+// A folder of the disk cache. Its files are named by hashes, private to the user and written atomically; the least recently used are deleted when it
+// is over its limit.
+import { randomBytes } from "node:crypto";
+import * as fs from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
+import { makeFolder, writeFlushed } from "../storage/files.ts";
+
+export interface CacheStats {
+  readonly folder: string;
+  readonly files: number;
+  readonly bytes: number;
+  readonly limit: number;
+}
+export const gibibyte = 2 ** 30;
+const hour = 3_600_000;
+const ours = /^[0-9a-f]{64}\.(so|key|plan|tokens|[0-9a-f]{16}\.part)$/;
+
+/** `MOEC_CACHE`, or moec's folder in the user's cache folder. */
+export function cacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
+  const own = environment["MOEC_CACHE"];
+  if (own !== undefined && own !== "") return own;
+  const system = process.platform === "darwin" ? join(homedir(), "Library", "Caches") : join(homedir(), ".cache");
+  return join(environment["XDG_CACHE_HOME"] || system, "moec");
+}
+
+export class CacheFolder {
+  readonly path: string;
+  readonly #holds: string;
+  readonly #limit: number;
+
+  /**
+   * Makes the folder `holds` in `root`, with mode 0700. One that belongs to, or can be written by, another user is a Problem. `limit` is in bytes.
+   */
+  constructor(holds: "kernels" | "tokens", root: string, limit: number) {
+    this.path = join(root, holds);
+    this.#holds = holds;
+    this.#limit = limit;
+    try {
+      makeFolder(this.path, 0o700);
+    } catch (cause) {
+      throw this.#writeProblem(cause);
+    }
+    const found = fs.statSync(this.path);
+    const doubt = untrustedReason(found);
+    if (doubt !== null) throw new Problem(`the cache ${this.path} ${doubt}: what it holds could be anybody's`, remedy);
+    if ((found.mode & 0o777) === 0o700) return; // a read-only disk would refuse to change it
+    withFileErrors(this.path, "protect", () => fs.chmodSync(this.path, 0o700));
+  }
+
+  pathOf(name: string): string {
+    return join(this.path, name);
+  }
+  read(name: string): Buffer | null {
+    return this.readOpen(name, (file) => fs.readFileSync(file));
+  }
+  /** What `read` makes of an open file of so many bytes; null if there is no such file. One that others own or can write is a Problem. */
+  readOpen<T>(name: string, read: (file: number, bytes: number) => T): T | null {
+    let file: number;
+    try {
+      file = fs.openSync(this.pathOf(name), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+    } catch {
+      return null; // never made, or just dropped by another process
+    }
+    try {
+      const found = fs.fstatSync(file);
+      const doubt = untrustedReason(found);
+      if (doubt !== null) throw new Problem(`${this.pathOf(name)} ${doubt}`, remedy);
+      return found.isFile() ? read(file, found.size) : null;
+    } finally {
+      fs.closeSync(file);
+    }
+  }
+  /** Writes atomically, so that other processes see the whole file or none. */
+  write(name: string, chunks: Iterable<Uint8Array>): void {
+    const part = this.pathOf(`${name.slice(0, 64)}.${randomBytes(8).toString("hex")}.part`);
+    try {
+      writeFlushed(part, chunks, 0o600);
+      withFileErrors(part, "write", () => fs.renameSync(part, this.pathOf(name)));
+    } catch (cause) {
+      fs.rmSync(part, { force: true });
+      throw this.#writeProblem(cause);
+    }
+  }
+  /** Marks a file as used now. False if another process has deleted it. */
+  touch(name: string): boolean {
+    const now = new Date();
+    try {
+      fs.utimesSync(this.pathOf(name), now, now);
+      return true;
+    } catch (error) {
+      return !hasErrorCode(error, "ENOENT");
+    }
+  }
+  /**
+   * Deletes least recently used files until the cache is within its limit; never the file just written, nor one that another process may still be
+   * writing.
+   */
+  prune(keep: string): void {
+    const files = this.#files().toSorted((a, b) => a.used - b.used);
+    let bytes = total(files);
+    for (const { name, used, bytes: size } of files) {
+      const part = name.endsWith(".part");
+      const stale = part && used < Date.now() - hour;
+      if (name === keep || (part ? !stale : bytes <= this.#limit)) continue;
+      this.#remove(name);
+      bytes -= size;
+    }
+  }
+  stats(): CacheStats {
+    const files = this.#files();
+    return { folder: this.path, files: files.length, bytes: total(files), limit: this.#limit };
+  }
+  clear(): void {
+    for (const { name } of this.#files()) withFileErrors(this.pathOf(name), "remove", () => this.#remove(name));
+  }
+  #files(): readonly { readonly name: string; readonly bytes: number; readonly used: number }[] {
+    return fs.readdirSync(this.path).flatMap((name) => {
+      const stat = ours.test(name) ? fs.statSync(this.pathOf(name), { throwIfNoEntry: false }) : undefined;
+      return stat === undefined ? [] : [{ name, bytes: stat.size, used: stat.mtimeMs }];
+    });
+  }
+  #remove(name: string): void {
+    fs.rmSync(this.pathOf(name), { force: true, recursive: true });
+  }
+  /** An error of writing the cache, with advice. */
+  #writeProblem(cause: unknown): unknown {
+    if (!(cause instanceof Problem)) return cause;
+    const help = `${cause.help}; MOEC_CACHE names another folder`;
+    return new Problem(`the cache of ${this.#holds} cannot be kept: ${cause.message}`, help, { cause });
+  }
+}
+const remedy = "set MOEC_CACHE to a folder of your own, or remove this one";
+const total = (files: readonly { readonly bytes: number }[]): number =>
+  files.reduce((sum, file) => sum + file.bytes, 0);
+/** Why another user may have written this file or folder; null if none can have. */
+export function untrustedReason({ uid, mode }: { readonly uid: number; readonly mode: number }): string | null {
+  if (uid !== process.getuid?.()) return "belongs to another user";
+  return (mode & 0o022) === 0 ? null : "can be written by others";
+}

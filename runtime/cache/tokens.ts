@@ -1,0 +1,87 @@
+// The cache of encoded texts. A file holds the tokens of one text as little-endian 32-bit numbers, then their SHA-256. Its name is a hash of everything
+// that determines them: the text, the tokenizer's files, moec's own code, and Node's regular expressions and Unicode tables.
+import { Problem } from "../../compiler/diagnostic.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
+import { readInto, requireBufferSize, sha256, splitBytes } from "../storage/files.ts";
+import type { Codec, Progress } from "../tokens.ts";
+import { CacheFolder, cacheFolder, gibibyte } from "./folder.ts";
+import { buildHash } from "./plans.ts";
+
+export interface EncodingOptions {
+  /** Called with the progress of the tokenizer in each file whose tokens are not in the cache. */
+  readonly encoding?: Progress | undefined;
+  /** Called with messages that the user should see but need not act on. */
+  readonly warn?: ((line: string) => void) | undefined;
+}
+/** In bytes. Shorter texts are encoded in about a second. */
+const leastKept = 2 ** 18;
+
+/** The folder of the cache. `limit` in bytes; the default is as much as one array of Node 20 holds. */
+export const tokenFolder = (root: string = cacheFolder(), limit: number = 4 * gibibyte): CacheFolder =>
+  new CacheFolder("tokens", root, limit);
+
+export class TokenCache {
+  readonly #compiler: string;
+  readonly #open: () => CacheFolder;
+
+  /** `compiler`: a hash of moec's own code. If `open` throws a Problem, nothing is found or kept. */
+  constructor(compiler: string, open: () => CacheFolder = tokenFolder) {
+    this.#compiler = compiler;
+    this.#open = open;
+  }
+  /** The tokens of a file of training data: those that an earlier call has kept, or newly encoded ones. */
+  encodeFile(codec: Codec, file: Uint8Array, path: string, { encoding, warn }: EncodingOptions): Int32Array {
+    const { tokenizer } = codec.config;
+    if (tokenizer === undefined || file.length < leastKept) return codec.encodeFile(file, path, encoding);
+    const { node, unicode } = process.versions;
+    const name = `${sha256(JSON.stringify([this.#compiler, node, unicode, tokenizer, sha256([file])]))}.tokens`;
+    const kept = attempt(() => this.#find(name));
+    if (kept) return kept;
+    const tokens = codec.encodeFile(file, path, encoding);
+    attempt(
+      () => this.#keep(name, tokens),
+      (why) => warn?.(`the tokens of ${path} are made anew at the next start: ${why}`),
+    );
+    return tokens;
+  }
+  /** Null if there are none or they are damaged. */
+  #find(name: string): Int32Array | null {
+    const folder = this.#open();
+    const tokens = folder.readOpen(name, (file, bytes) =>
+      withFileErrors(folder.pathOf(name), "read", () => readTokens(folder.pathOf(name), file, bytes)),
+    );
+    if (tokens !== null) folder.touch(name);
+    return tokens;
+  }
+  #keep(name: string, tokens: Int32Array): void {
+    const folder = this.#open();
+    withFileErrors(folder.path, "write", () => {
+      folder.write(name, [...splitBytes(tokens), Buffer.from(sumOf(tokens))]);
+      folder.prune(name);
+    });
+  }
+}
+const sumOf = (tokens: Int32Array): string => sha256(splitBytes(tokens));
+/** The characters of a SHA-256. */
+const sumLength = 64;
+function readTokens(path: string, file: number, bytes: number): Int32Array | null {
+  const count = (bytes - sumLength) / 4;
+  if (count < 0 || !Number.isInteger(count)) return null;
+  requireBufferSize(path, bytes);
+  const tokens = readInto(new Int32Array(count), file, 0);
+  const sum = readInto(Buffer.alloc(sumLength), file, 4 * count);
+  return sum.toString("latin1") === sumOf(tokens) ? tokens : null;
+}
+/** The cache only saves time, so a Problem with it ends no training. */
+function attempt<T>(work: () => T, failed: (why: string) => void = () => {}): T | null {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    failed(error.message);
+    return null;
+  }
+}
+
+/** The token cache of this user; null if moec runs from its sources, which may change meanwhile. */
+export const ownTokens = (): TokenCache | null => (buildHash === null ? null : new TokenCache(buildHash));
