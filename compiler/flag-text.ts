@@ -10,6 +10,9 @@ export const inputFlagText = (name: string): string =>
   `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`run({ ${name}: ... })\`)`;
 export const declarationFlagText = flagText("--entry NAME", 'declaration: "NAME"');
 export const modelFlagText = flagText("--model NAME", 'model: "NAME"');
+export const batchFlagText = flagText("--batch N", "batch");
+export const idsFlagText = flagText("--ids", "ids: true");
+export const tokenizerFlagText = flagText("--tokenizer PATH", 'tokenizer: "PATH"');
 export const tokensFlagText = flagText("--tokens N", "tokens");
 export const topPFlagText = flagText("--top-p P", "topP");
 export const topKFlagText = flagText("--top-k N", "topK");

@@ -57,12 +57,12 @@ export class Program {
   }
   /** Names of all parameters and saved states. Each copy in an array of layers has its own name: `experts.3.up.weight`. */
   get names(): string[] {
-    return this.modelStores().flatMap(namesOf);
+    return modelStores(this.executable).flatMap(namesOf);
   }
   /** A copy of the value of a parameter or state; `name` is one of `names`. */
   read(name: string): Tensor {
     this.requireIdle();
-    const store = this.modelStores().find((s) => namesOf(s).includes(name));
+    const store = modelStores(this.executable).find((s) => namesOf(s).includes(name));
     const [, tensor] = store
       ? (splitStacked(store.name, this.executable.read(store.name)).find(([n]) => n === name) ?? [])
       : [];
@@ -72,7 +72,7 @@ export class Program {
   /** Copies of all parameters and states, as `load` takes them. */
   parameters(): Map<string, Tensor> {
     this.requireIdle();
-    return new Map(this.modelStores().flatMap(({ name }) => splitStacked(name, this.executable.read(name))));
+    return new Map(modelStores(this.executable).flatMap(({ name }) => splitStacked(name, this.executable.read(name))));
   }
   /**
    * Sets parameters and states by name: whole arrays of layers (`experts.up.weight`, with a leading axis), or each copy by itself. If anything does
@@ -80,13 +80,8 @@ export class Program {
    */
   load(tensors: ReadonlyMap<string, Tensor>): void {
     this.requireIdle();
-    requireMap("the parameters", tensors);
-    for (const [name, tensor] of tensors) requireElements(name, tensor);
-    const named = new NamedTensors(allInMemory(tensors), "the tensors given");
-    const values = this.modelStores().map(({ name, ...store }) => ({ name, read: named.take({ name, ...store }) }));
-    const [unread] = named.unread();
-    if (unread !== undefined) throw new Problem(`nothing is named ${unread}`, this.unreadHelp(unread));
-    for (const { name, read } of values) if (read) this.executable.write(name, read());
+    for (const { store, read } of matchTensors(this.executable, tensors))
+      if (read) this.executable.write(store.name, read());
   }
   /**
    * Everything that training can be continued from: parameters, states and optimizer state, as `restore` and `train` take it. `writeSafetensors`
@@ -174,15 +169,6 @@ export class Program {
     if (this.pending > 0)
       throw new Problem("the program is running", "await its runs before its parameters are read or set");
   }
-  /** What to do about a tensor that is no parameter: optimizer state has its parameter's name in front. */
-  private unreadHelp(name: string): string {
-    return this.names.some((parameter) => name.startsWith(`${parameter}.`))
-      ? "it is optimizer state: `load` takes what `parameters()` returns; what `state()` returns is for `restore`, and for `from` of `train`"
-      : namesHelp("parameters", name, this.names);
-  }
-  private modelStores() {
-    return this.executable.stores.filter((s) => s.role === "parameter" || (s.role === "state" && s.saved));
-  }
   /** Copies all inputs of a run, because it may have to wait for other runs. */
   private copyInputs(inputs: Inputs): Map<string, Tensor> {
     if (Object(inputs) !== inputs || Symbol.iterator in inputs)
@@ -215,6 +201,29 @@ export class Program {
   }
 }
 
+const modelStores = ({ stores }: Executable): StoreInfo[] =>
+  stores.filter((s) => s.role === "parameter" || (s.role === "state" && s.saved));
+/** All parameters and saved states, with what reads the value given for each; null: none is given. A tensor that is for none of them is a Problem. */
+export function matchTensors(
+  executable: Executable,
+  tensors: ReadonlyMap<string, Tensor>,
+): { readonly store: StoreInfo; readonly read: (() => Tensor) | null }[] {
+  requireMap("the parameters", tensors);
+  for (const [name, tensor] of tensors) requireElements(name, tensor);
+  const named = new NamedTensors(allInMemory(tensors), "the map of tensors");
+  const stores = modelStores(executable);
+  const matched = stores.map((store) => ({ store, read: named.take(store) }));
+  const [unread] = named.unread();
+  if (unread !== undefined)
+    throw new Problem(`nothing is named ${unread}`, unreadHelp(unread, stores.flatMap(namesOf)));
+  return matched;
+}
+/** What to do about a tensor that is no parameter: optimizer state has its parameter's name in front. */
+const unreadHelp = (name: string, names: readonly string[]): string =>
+  names.some((parameter) => name.startsWith(`${parameter}.`))
+    ? "it is optimizer state: give what `parameters()` returns, or what `fit` returned; what `state()` returns is for `restore`, and for `from` of `train`"
+    : namesHelp("parameters", name, names);
+
 /** Splits the gradients of arrays of layers, so that each copy has its own name as in `names` and `read`. */
 const splitGradients = (outcome: Outcome): Outcome => ({
   ...outcome,
@@ -224,7 +233,7 @@ const splitGradients = (outcome: Outcome): Outcome => ({
 const assumedDtype = (x: Input, dtype: DType): DType =>
   isFloat(dtype) && Object.prototype.toString.call(x) === "[object Float32Array]" ? "f32" : dtype;
 
-function requireMap(what: string, tensors: ReadonlyMap<string, Tensor>): void {
+export function requireMap(what: string, tensors: unknown): asserts tensors is ReadonlyMap<string, Tensor> {
   if (Object.prototype.toString.call(tensors) !== "[object Map]")
     throw new Problem(
       `${what} ${what.endsWith("s") ? "are" : "is"} no Map`,

@@ -101,7 +101,7 @@ async function compiled(
   }
   return made;
 }
-function resolveSource(source: Source): { load: () => Loaded; declaration: string | undefined } {
+export function resolveSource(source: Source): { load: () => Loaded; declaration: string | undefined } {
   if (!source) throw new Problem("there is no such declaration", "take one that the template declares");
   if (Object(source) !== source || !("file" in source || "program" in source))
     throw new Problem("this is no declaration of a template", 'give one that `moe` returned, or { file: "model.moe" }');

@@ -17,7 +17,13 @@ export {
   train,
 } from "./embed.ts";
 export type { Outcome, Tensor } from "./executable.ts";
-export { type AskOptions, type OpenOptions, openModel, TextModel } from "./generation/text-model.ts";
+export {
+  type AskOptions,
+  type OpenOptions,
+  type OpenProgramOptions,
+  openModel,
+  TextModel,
+} from "./generation/text-model.ts";
 export { readSafetensors, writeSafetensors } from "./storage/safetensors.ts";
 export { fromNested as tensorOf, fromNumbers as tensor, numbers, toNested, zeros } from "./tensor.ts";
 export { type Workers, workers } from "./workers/workers.ts";

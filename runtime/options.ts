@@ -29,6 +29,7 @@ const kinds = new Map<string, Kind>(
     target: { is: of("string"), wanted: 'a string: { target: "host" }' },
     precision: { is: of("string"), wanted: 'a string: { precision: "f32" }' },
     entry: { is: of("string"), wanted: 'the name of a method: { entry: "forward" }' },
+    tokenizer: { is: of("string"), wanted: 'the path of a tokenizer.json: { tokenizer: "gpt2/tokenizer.json" }' },
     given: {
       is: (x: unknown) => Array.isArray(x) && x.every(of("string")),
       wanted: 'a list of names of inputs: { given: ["at"] }',
@@ -65,7 +66,8 @@ export const optionNames = {
   compile: [...compiling, "entry", "evaluates", "gradients", "given"],
   train: training,
   fit: [...training, "onStep"],
-  openModel: [...compiling, "batch", "ids"],
+  "openModel of a folder": [...compiling, "batch", "ids"],
+  "openModel of a program": [...compiling, "batch", "ids", "parameters", "step", "tokenizer"],
   "a run": ["step", "signal"],
   "a text": ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"],
 } as const;

@@ -18,9 +18,10 @@ import { requireValid, type Sizes } from "../compiler/pipeline.ts";
 import type { Import, Stmt } from "../compiler/syntax/ast.ts";
 import { readText, writeAtomic } from "./storage/files.ts";
 
-/** Reads a file and its imports. If there are syntax errors, all of its errors are thrown; else types are checked later, by the compiler. */
-export function readProgram(path: string): Loaded {
-  const loaded = loadFile(path);
+/** Reads a file and its imports. */
+export const readProgram = (path: string): Loaded => requireSyntax(loadFile(path));
+/** If there are syntax errors, all of the program's errors are thrown; else types are checked later, by the compiler. */
+export function requireSyntax(loaded: Loaded): Loaded {
   if (loaded.diagnostics.length > 0) requireValid(loaded);
   return loaded;
 }

@@ -1,5 +1,6 @@
 // Codecs between text and tokens: bytes, token numbers, or a tokenizer (tokenizer/codec.ts).
 import { Problem } from "../compiler/diagnostic.ts";
+import { idsFlagText } from "../compiler/flag-text.ts";
 
 /** Everything in which the ways to read and write tokens differ. */
 export interface Codec {
@@ -55,7 +56,7 @@ function byte(token: number): number {
   if (token >= 0 && token <= 255) return token;
   throw new Problem(
     `the model made the token ${token}, which is not a byte`,
-    "text is bytes: the model's vocabulary must be 256; --ids writes token numbers",
+    `text is bytes: the model's vocabulary must be 256; ${idsFlagText} writes token numbers`,
   );
 }
 

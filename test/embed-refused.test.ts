@@ -10,6 +10,7 @@ import {
   type Inputs,
   moe,
   type OpenOptions,
+  type OpenProgramOptions,
   Problem,
   type Program,
   type Tensor,
@@ -30,7 +31,8 @@ interface Differing {
   readonly compile: Same<keyof CompileOptions, Listed<"compile">>;
   readonly train: Same<keyof TrainOptions, Listed<"train">>;
   readonly fit: Same<keyof FitOptions, Listed<"fit">>;
-  readonly openModel: Same<keyof OpenOptions, Listed<"openModel">>;
+  readonly openFolder: Same<keyof OpenOptions, Listed<"openModel of a folder">>;
+  readonly openProgram: Same<keyof OpenProgramOptions, Listed<"openModel of a program">>;
   readonly run: Same<keyof CallOptions, Listed<"a run">>;
   readonly text: Same<keyof AskOptions, Listed<"a text">>;
 }

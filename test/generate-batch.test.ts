@@ -313,6 +313,7 @@ test("moec import says what it wrote, in JSON too, and what it cannot take", () 
     model: "Qwen3Moe",
     parameters: 13872,
     context: 64,
+    precision: "f32",
     tokenizer: false,
   });
   assert.match(readFileSync(join(out, "model.moe"), "utf8"), /Qwen3Moe\(V: 40, D: 16,/);

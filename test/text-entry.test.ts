@@ -108,7 +108,7 @@ test("a header that names the tokens of a row says how many there are, to all en
       await assertProblem(
         () => openRun({ folder, target, rows: 1, seed: 0, set: { [name]: 4 } }),
         `${name} of \`generate\` follows from the prompts`,
-        `leave --set ${name} out; --batch says`,
+        `(in TypeScript \`sizes: { ${name}: VALUE }\`) out; \`--batch N\` (in TypeScript \`batch\`) says`,
       );
   }
 });

@@ -4,7 +4,7 @@ import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { tokensFlagText, topKFlagText, topPFlagText } from "../../compiler/flag-text.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import type { EntryRequest } from "../compile.ts";
+import type { EntryRequest, Sizes } from "../compile.ts";
 import { findEntry, hasMethod, headerDefault } from "../program.ts";
 
 /** The longest T that `generate` is compiled for: prompts are read in chunks of this many tokens. */
@@ -48,7 +48,7 @@ export const lacksSamplingInput = (name: SamplingInput, entry: string): Problem 
     `add the argument \`${name}: ${samplingInputs[name]}\`, and give it to \`sample\`; or leave ${name === "top_p" ? topPFlagText : topKFlagText} out`,
   );
 /** The model's number of positions (`Context` of its header); null if the header has none. */
-export function contextOf(entry: EntrySignature, sizes: Readonly<Record<string, number | boolean>>): number | null {
+export function contextOf(entry: EntrySignature, sizes: Sizes): number | null {
   const set = sizes["Context"];
   return typeof set === "number" ? set : headerDefault(entry, "Context");
 }

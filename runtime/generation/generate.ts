@@ -3,8 +3,9 @@
 import type { Executable } from "../executable.ts";
 import type { Codec, Decoder } from "../tokens.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
+import { requestOf, samplingOf, type TextOptions } from "./compile-generate.ts";
 import { requireContext } from "./generate-entries.ts";
-import { type OpenRunOptions, openRun, requestOf, samplingOf, type TextOptions } from "./open-run.ts";
+import { type OpenRunOptions, openRun } from "./open-run.ts";
 
 export interface GenerateOptions {
   /** At least one token. */

@@ -1,25 +1,13 @@
-// Opens a trained or imported model: its newest checkpoint and its tokenizer; and, to generate text, compiles its `generate`.
+// Opens the folder of a trained or imported model: its newest checkpoint and its tokenizer; and, to generate text, compiles its `generate`.
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { type CommonOptions, type CompileReport, compileProgram } from "../compile.ts";
-import { type Executable, storeOfInput } from "../executable.ts";
-import { findEntry, hasMethod, readProgram } from "../program.ts";
+import type { Executable } from "../executable.ts";
+import { readProgram } from "../program.ts";
 import { type Checkpoint, loadStores, newestCheckpoint, type TrainingState } from "../storage/checkpoint.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
-import { tokenAxes } from "../text-entry.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
-import { type Codec, requireInVocabulary } from "../tokens.ts";
-import type { GenerateRequest } from "./batch.ts";
-import {
-  contextOf,
-  generateEntries,
-  generateSignature,
-  lacksSamplingInput,
-  requireContext,
-  type SamplingInput,
-  samplingInputs,
-  tokensLeft,
-} from "./generate-entries.ts";
+import type { Codec } from "../tokens.ts";
+import { type CompileGenerateOptions, compileGenerate, type OpenedModel } from "./compile-generate.ts";
 
 interface FolderOptions {
   /** The folder of a training run, or of an imported model. */
@@ -36,36 +24,22 @@ interface Folder {
   readonly checkpoint: Checkpoint;
   readonly codec: Codec;
 }
-/** How a trained model is opened to generate. */
-export interface OpenRunOptions extends CommonOptions, FolderOptions {
-  /** How many texts are generated at a time. */
-  readonly rows: number;
+/** How a trained model is opened to generate. Defaults: the sizes and precision of the training. */
+export interface OpenRunOptions extends Omit<CompileGenerateOptions, "trained">, FolderOptions {
   readonly seed: number;
-  /** Which optional inputs (`top_p`, `top_k`) to compile `generate` with. Default: all that the model's `generate` has. */
-  readonly sampling?: readonly SamplingInput[] | undefined;
 }
-/** An opened model, with the newest intact checkpoint of its run. Generates as many texts at a time as it was opened for. */
-export interface OpenRun {
-  readonly executable: Executable;
-  readonly report: CompileReport;
-  readonly codec: Codec;
-  /** The optional inputs that `generate` was compiled with. */
-  readonly sampling: readonly SamplingInput[];
-  readonly context: number | null;
-  /** The size of its vocabulary, if tokens index a table; else undefined. */
-  readonly vocabulary: number | undefined;
-  /** How many training steps it has done. */
-  readonly step: number;
-}
-export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
+/** Opens a model with the newest intact checkpoint of its run, to generate. */
+export async function openRun(options: OpenRunOptions): Promise<OpenedModel> {
   const { config, checkpoint, codec } = await openFolder(options);
-  const { executable, report, context, sampling } = await compileRun(options, config);
+  const { B: _, T: __, ...trained } = config.sizes;
+  const { folder, precision = config.precision } = options;
+  const program = readProgram(join(folder, "model.moe"));
+  const compiled = await compileGenerate(program, config.model, { ...options, trained, precision });
   try {
-    const { step } = await loadRun(executable, checkpoint, options);
-    const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
-    return { executable, report, codec, sampling, context, vocabulary, step };
+    const { step } = await loadRun(compiled.executable, checkpoint, options);
+    return { ...compiled, codec, step };
   } catch (error) {
-    executable.close();
+    compiled.executable.close();
     throw error;
   }
 }
@@ -111,71 +85,4 @@ async function codecOfRun({ folder, ids }: FolderOptions, config: RunConfig, fro
       "restore tokenizer.json and tokenizer_config.json, or give --ids and token numbers",
     );
   return codec;
-}
-async function compileRun(options: OpenRunOptions, config: RunConfig) {
-  const path = join(options.folder, "model.moe");
-  const program = readProgram(path);
-  const { B: _, T: __, ...trained } = config.sizes;
-  const sizes = { ...trained, ...options.set };
-  if (!hasMethod(program, config.model, "generate"))
-    throw new Problem(
-      `the model of ${path} has no method \`generate\``,
-      `add it there and to your program: ${generateSignature} { ... }, as grammar/GRAMMAR.md has it under "Models and training"`,
-    );
-  const entry = findEntry(program, config.model, "generate");
-  const takes = (Object.keys(samplingInputs) as SamplingInput[]).filter((name) =>
-    entry.arguments.some((a) => a.name === name),
-  );
-  const own = tokenAxes(entry)?.find((name) => options.set?.[name] !== undefined);
-  if (own !== undefined)
-    throw new Problem(
-      `${own} of \`generate\` follows from the prompts`,
-      `leave --set ${own} out; --batch says how many texts are generated at a time`,
-    );
-  const { rows, sampling = takes } = options;
-  const { executable, report } = await compileProgram({
-    path,
-    declaration: config.model,
-    sizes,
-    precision: options.precision ?? config.precision,
-    target: options.target ?? "host",
-    tf32: options.tf32,
-    threads: options.threads,
-    onCompile: options.onCompile,
-    entries: generateEntries(program, config.model, { rows, sampling }),
-    restored: true,
-  });
-  return { executable, report, sampling, context: contextOf(entry, sizes) };
-}
-
-/** How one text is generated. */
-export interface TextOptions {
-  /** How many tokens. Default: 200, or as many as fit. */
-  readonly tokens?: number | undefined;
-  /** Default: 0.8. 0 takes the likeliest token each time. */
-  readonly temperature?: number | undefined;
-  /** Only the likeliest tokens, up to this total probability. Default: 1, all. */
-  readonly topP?: number | undefined;
-  /** Only so many of the likeliest tokens. Default: 0, all. */
-  readonly topK?: number | undefined;
-  /** Goes on after the token that ends a text. Default: false. */
-  readonly pastEnd?: boolean | undefined;
-}
-export const samplingOf = ({ topP, topK }: TextOptions): SamplingInput[] => [
-  ...(topP === undefined ? [] : (["top_p"] as const)),
-  ...(topK === undefined ? [] : (["top_k"] as const)),
-];
-/**
- * The request for one text. Throws Problem if a token of the prompt is not in the vocabulary, if the text does not fit, or if the model lacks an
- * option.
- */
-export function requestOf(prompt: ArrayLike<number>, options: TextOptions, model: OpenRun): GenerateRequest {
-  const { codec, context, vocabulary } = model;
-  for (const name of samplingOf(options))
-    if (!model.sampling.includes(name)) throw lacksSamplingInput(name, "the model's `generate`");
-  const tokens = options.tokens ?? Math.min(200, Math.max(1, tokensLeft(prompt, context)));
-  requireContext(prompt.length, tokens, context);
-  requireInVocabulary(prompt, vocabulary, "a prompt");
-  const { temperature = 0.8, topP, topK, pastEnd = false } = options;
-  return { prompt, tokens, temperature, topP, topK, end: pastEnd ? null : codec.endToken };
 }

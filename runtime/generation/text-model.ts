@@ -3,21 +3,24 @@ import { ReadableStream, type ReadableStreamDefaultController } from "node:strea
 import { Problem } from "../../compiler/diagnostic.ts";
 import { describeValue } from "../../compiler/flag-text.ts";
 import type { CompileReport } from "../compile.ts";
-import type { TargetOptions } from "../embed.ts";
+import { requireInteger } from "../compiled-program.ts";
+import type { Source, TargetOptions } from "../embed.ts";
 import { requireOptions } from "../options.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
+import { type OpenedModel, requestOf, type TextOptions } from "./compile-generate.ts";
 import { decodeTokens } from "./generate.ts";
-import { type OpenRun, openRun, requestOf, type TextOptions } from "./open-run.ts";
+import { type GivenModel, openProgram } from "./open-program.ts";
+import { openRun } from "./open-run.ts";
 
-/** Options of `openModel`. Defaults: the sizes and precision of the training. `seed` is that of the sampling. */
-export interface OpenOptions extends Omit<TargetOptions, "sizes"> {
-  /** Values for the model's header. */
-  readonly sizes?: Readonly<Record<string, number | boolean>>;
+/** Options of `openModel`. Of a folder the sizes and precision are by default those of the training. `seed` is that of the sampling. */
+export interface OpenOptions extends TargetOptions {
   /** How many texts are generated at a time; others wait. Default: 16. */
   readonly batch?: number;
   /** Prompts and texts are token numbers, such as `5 12 7`. Works without the model's tokenizer. */
   readonly ids?: boolean;
 }
+/** Options of `openModel` for a program. */
+export interface OpenProgramOptions extends OpenOptions, GivenModel {}
 /** Options of one text. */
 export interface AskOptions extends TextOptions {
   /** When it is aborted, the text ends with what was generated so far. */
@@ -26,14 +29,14 @@ export interface AskOptions extends TextOptions {
 
 /** A trained model in memory. */
 export class TextModel {
-  readonly #model: OpenRun;
+  readonly #model: OpenedModel;
   readonly #batch: number;
   readonly #seed: number;
   readonly #queue: PendingText[] = [];
   readonly #closing = new AbortController();
   #running: Promise<void> | null = null;
 
-  constructor(model: OpenRun, batch: number, seed: number) {
+  constructor(model: OpenedModel, batch: number, seed: number) {
     [this.#model, this.#batch, this.#seed] = [model, batch, seed];
   }
   /** How long compiling took and how much memory the model needs. */
@@ -146,14 +149,20 @@ function tokensOf(prompt: ArrayLike<number>): number[] {
   return list;
 }
 
-/**
- * Opens the folder of a run of `moec train` or `moec import`, to generate texts. The model needs a method `generate` and a checkpoint; throws a
- * Problem that says what is missing.
- */
-export async function openModel(folder: string, options: OpenOptions = {}): Promise<TextModel> {
-  requireOptions("openModel", options);
-  if (typeof folder !== "string")
-    throw new Problem(`the folder is ${describeValue(folder)}`, 'give its path: "runs/gpt-moe"');
-  const { sizes, batch = 16, seed = 0, ...more } = options;
-  return new TextModel(await openRun({ ...more, folder, set: sizes, rows: batch, seed }), batch, seed);
+/** Opens the folder of a run of `moec train` or `moec import`, to generate texts. Throws a Problem that says what is missing. */
+export function openModel(folder: string, options?: OpenOptions): Promise<TextModel>;
+/** Opens a program, as `compile` takes it, with trained parameters, to generate texts. The model needs a method `generate`. */
+export function openModel(source: Source, options: OpenProgramOptions): Promise<TextModel>;
+export async function openModel(from: string | Source, options: Partial<OpenProgramOptions> = {}): Promise<TextModel> {
+  if (typeof from !== "string" && Object(from) !== from)
+    throw new Problem(
+      `the model is ${describeValue(from)}`,
+      'give the folder of a run, "runs/gpt-moe"; or a declaration of a template, or { file: "model.moe" }',
+    );
+  requireOptions(typeof from === "string" ? "openModel of a folder" : "openModel of a program", options);
+  const { sizes: set, batch: rows = 16, seed = 0, ...more } = options;
+  requireInteger("the seed", seed);
+  const how = { ...more, set, rows, seed };
+  const model = await (typeof from === "string" ? openRun({ ...how, folder: from }) : openProgram(from, how));
+  return new TextModel(model, rows, seed);
 }

@@ -1,6 +1,7 @@
 // Chooses how text becomes tokens: bytes, token numbers, or a tokenizer.
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { idsFlagText, tokenizerFlagText } from "../../compiler/flag-text.ts";
 import { writeAtomic } from "../storage/files.ts";
 import { type Codec, codecs, withOpening } from "../tokens.ts";
 import { openTokenizer } from "./codec.ts";
@@ -18,7 +19,7 @@ interface SavedRun {
 /** The codec that the options ask for; without options, that of the run; without a run, bytes. */
 export async function selectCodec({ ids, tokenizer }: CodecOptions, run: SavedRun | null): Promise<Codec> {
   if (ids && tokenizer !== undefined)
-    throw new Problem("--ids and --tokenizer are two kinds of data", "leave one of them out");
+    throw new Problem(`${idsFlagText} and ${tokenizerFlagText} are two kinds of data`, "leave one of them out");
   if (tokenizer !== undefined) return openTokenizer(tokenizer);
   const saved = ids === false ? undefined : run?.config;
   if (ids || saved?.ids) return codecs.ids;

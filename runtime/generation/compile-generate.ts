@@ -1,0 +1,126 @@
+// Compiles a model's method `generate`, and makes the request for one text that it generates.
+import type { Loaded } from "../../compiler/check/index.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { batchFlagText, sizeFlagText } from "../../compiler/flag-text.ts";
+import { type CommonOptions, type CompileReport, compileLoaded, type Sizes } from "../compile.ts";
+import { type Executable, storeOfInput } from "../executable.ts";
+import { findEntry, hasMethod } from "../program.ts";
+import { tokenAxes } from "../text-entry.ts";
+import { type Codec, requireInVocabulary } from "../tokens.ts";
+import type { GenerateRequest } from "./batch.ts";
+import {
+  contextOf,
+  generateEntries,
+  generateSignature,
+  lacksSamplingInput,
+  requireContext,
+  type SamplingInput,
+  samplingInputs,
+  tokensLeft,
+} from "./generate-entries.ts";
+
+export interface CompileGenerateOptions extends Omit<CommonOptions, "set"> {
+  /** Values for the model's header. They go before `trained`, those of its training. */
+  readonly set?: Sizes | undefined;
+  readonly trained?: Sizes | undefined;
+  /** How many texts are generated at a time. */
+  readonly rows: number;
+  /** Which optional inputs (`top_p`, `top_k`) to compile `generate` with. Default: all that the model's `generate` has. */
+  readonly sampling?: readonly SamplingInput[] | undefined;
+}
+/** A compiled `generate`. */
+export interface CompiledGenerate {
+  readonly executable: Executable;
+  readonly report: CompileReport;
+  /** The optional inputs that `generate` was compiled with. */
+  readonly sampling: readonly SamplingInput[];
+  readonly context: number | null;
+  /** The size of its vocabulary, if tokens index a table; else undefined. */
+  readonly vocabulary: number | undefined;
+}
+/** The same with the model's parameters. */
+export interface OpenedModel extends CompiledGenerate {
+  readonly codec: Codec;
+  /** How many training steps it has done. */
+  readonly step: number;
+}
+
+/** Compiles `generate` of a declaration (default: the only model). The caller gives all parameters and saved states, after `init`. */
+export async function compileGenerate(
+  program: Loaded,
+  declaration: string | undefined,
+  options: CompileGenerateOptions,
+): Promise<CompiledGenerate> {
+  if (!hasMethod(program, declaration, "generate"))
+    throw new Problem(
+      `the model of ${program.main.name} has no method \`generate\``,
+      `add it there, and to your program if that is a run's copy: ${generateSignature} { ... }, as grammar/GRAMMAR.md has it under "Models and training"`,
+    );
+  const entry = findEntry(program, declaration, "generate");
+  const own = tokenAxes(entry)?.find((name) => options.set?.[name] !== undefined);
+  if (own !== undefined)
+    throw new Problem(
+      `${own} of \`generate\` follows from the prompts`,
+      `leave ${sizeFlagText(own)} out; ${batchFlagText} says how many texts are generated at a time`,
+    );
+  const takes = (Object.keys(samplingInputs) as SamplingInput[]).filter((name) =>
+    entry.arguments.some((a) => a.name === name),
+  );
+  const {
+    rows,
+    sampling = takes,
+    trained,
+    set,
+    target = "host",
+    precision = "f32",
+    tf32,
+    threads,
+    onCompile,
+  } = options;
+  const sizes = { ...trained, ...set };
+  const { executable, report } = await compileLoaded(() => program, {
+    declaration: entry.declaration,
+    entries: generateEntries(program, entry.declaration, { rows, sampling }),
+    sizes,
+    target,
+    precision,
+    tf32,
+    threads,
+    onCompile,
+    restored: true,
+  });
+  const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
+  return { executable, report, sampling, context: contextOf(entry, sizes), vocabulary };
+}
+
+/** How one text is generated. */
+export interface TextOptions {
+  /** How many tokens. Default: 200, or as many as fit. */
+  readonly tokens?: number | undefined;
+  /** Default: 0.8. 0 takes the likeliest token each time. */
+  readonly temperature?: number | undefined;
+  /** Only the likeliest tokens, up to this total probability. Default: 1, all. */
+  readonly topP?: number | undefined;
+  /** Only so many of the likeliest tokens. Default: 0, all. */
+  readonly topK?: number | undefined;
+  /** Goes on after the token that ends a text. Default: false. */
+  readonly pastEnd?: boolean | undefined;
+}
+export const samplingOf = ({ topP, topK }: TextOptions): SamplingInput[] => [
+  ...(topP === undefined ? [] : (["top_p"] as const)),
+  ...(topK === undefined ? [] : (["top_k"] as const)),
+];
+/**
+ * The request for one text. Throws Problem if a token of the prompt is not in the vocabulary, if the text does not fit, or if the model lacks an
+ * option.
+ */
+export function requestOf(prompt: ArrayLike<number>, options: TextOptions, model: OpenedModel): GenerateRequest {
+  const { codec, context, vocabulary } = model;
+  for (const name of samplingOf(options))
+    if (!model.sampling.includes(name)) throw lacksSamplingInput(name, "the model's `generate`");
+  const tokens = options.tokens ?? Math.min(200, Math.max(1, tokensLeft(prompt, context)));
+  requireContext(prompt.length, tokens, context);
+  requireInVocabulary(prompt, vocabulary, "a prompt");
+  const { temperature = 0.8, topP, topK, pastEnd = false } = options;
+  return { prompt, tokens, temperature, topP, topK, end: pastEnd ? null : codec.endToken };
+}
