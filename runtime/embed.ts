@@ -3,6 +3,7 @@ import { entrySignature, type Loaded, loadFile, loadTemplate, sizesFromInputs } 
 import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
 import type { Target } from "../compiler/options.ts";
+import { pluralize } from "../compiler/pluralize.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { compileLoaded, compileOnWorkers, type EntryRequest, type Sizes } from "./compile.ts";
@@ -146,8 +147,8 @@ export interface FitOptions extends TrainOptions {
   /** Called after each step, and awaited. */
   readonly onStep?: ((step: TrainedStep) => void | Promise<void>) | undefined;
 }
-function requireTraining(options: TrainOptions): void {
-  requireOptions("train", options);
+function requireTraining(caller: "train" | "fit", options: TrainOptions): void {
+  requireOptions(caller, options);
   const { accumulate = 1, batches, from, parameters, room = 1 } = options;
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");
@@ -170,30 +171,32 @@ function requireTraining(options: TrainOptions): void {
  */
 export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
   const world = workers();
-  yield* reportingFailure(world, steps(source, options, world));
+  yield* reportingFailure(world, steps("train", source, options, world));
 }
-/** Trains until `batches` end or `signal` is aborted, and returns the parameters and states, as `Program.load` takes them. */
+/** Trains until `batches` end or `signal` is aborted, and returns parameters and states, as `Program.load` takes them. No step at all is a Problem. */
 export async function fit(source: Source, options: FitOptions): Promise<Map<string, Tensor>> {
-  requireOptions("fit", options);
-  const { onStep, ...training } = options;
   const world = workers();
   let parameters: Map<string, Tensor> | undefined;
   const end = (program: Program): void => void (parameters = program.parameters());
-  for await (const step of reportingFailure(world, steps(source, training, world, end))) await onStep?.(step);
+  for await (const _ of reportingFailure(world, steps("fit", source, options, world, end))) continue;
   if (!parameters)
-    throw new Problem("there was no batch", "give one at least; a generator has none left when it is used again");
+    throw new Problem(
+      "no step was done: the batches ended, or a signal was aborted, before that",
+      `give ${pluralize(options.accumulate ?? 1, "batch", "batches")} at least; a generator has none left when it is used again`,
+    );
   return parameters;
 }
-/** `end` is called after the last step, before the program is closed. */
+/** `end` is called after the last step, if there was one, before the program is closed. */
 async function* steps(
+  caller: "train" | "fit",
   source: Source,
-  options: TrainOptions,
+  options: FitOptions,
   world: Workers,
   end?: (program: Program) => void,
 ): AsyncGenerator<TrainedStep, void> {
-  requireTraining(options);
+  requireTraining(caller, options);
   requireEqualSharing(options, world);
-  const { accumulate = 1, batches, signal, from } = options;
+  const { accumulate = 1, batches, signal, from, onStep } = options;
   const stopped = (): boolean => world.anyWorker("whether to stop", signal?.aborted ?? false);
   let program: Program | undefined;
   try {
@@ -209,10 +212,12 @@ async function* steps(
       outcomes = [];
       done += 1;
       const loss = [...losses.values()].reduce((a, b) => a + b, 0);
-      yield { step: done, loss, losses, metrics, program };
+      const step = { step: done, loss, losses, metrics, program };
+      await onStep?.(step);
+      yield step;
       if (stopped()) break;
     }
-    if (program) end?.(program);
+    if (program && done > (from?.step ?? 0)) end?.(program);
   } finally {
     program?.close();
   }

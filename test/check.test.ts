@@ -141,6 +141,11 @@ test("an error of syntax leaves all that is sound checked, and what it spoils is
       forward(x: float[N, D]) -> float[N, K] { return x }
     }`;
   assert.equal(broken(body), ["E0101", "E0204", "E0204", "E0301", "E0203"], "its other methods, and those who call it");
+  const result = "layer A(D, K) { other(x: float[N, D]) -> float\n let y = x\n return y }\n }";
+  assert.equal(broken(result), ["E0101", "E0301", "E0203"], "its result's type may have lost its axes");
+  const calls = "layer A(D, K) { param w: float[D] softmax(D) other(x: float[H (, D) -> float { return N (x) } }";
+  const uses = "layer C(D) { forward(x: float[N], y: float[H]) -> float[H] { return softmax(x) } }";
+  assert.equal(codesIn(`${calls}\n${uses}`).at(-1), "E0204", "what it calls is known to others");
 });
 test("one token too few or too many, where it is an error of syntax, makes no other errors", () => {
   const name = new URL("../examples/lora.moe", import.meta.url).pathname;
@@ -162,6 +167,10 @@ const training = (model: string): string => `import { AdamW, Sgd } from "std/opt
   layer Scored(D) { a: Linear(D, D) forward(x: f32[N, D]) -> f32[N, D] { loss size = mean(x) return a(x) } }
   layer Outer(D, inner: f32[N, D] -> f32[N, D]) { inner: inner forward(x: f32[N, D]) -> f32[N, D] { return inner(x) } }
   optimizer Narrow() { apply(param: f32[R, C], grad: f32[R, C]) { update param = param - grad } }
+  optimizer Whole() {
+    apply(param: f32[R, C], grad: f32[R, C]) { update param = param - grad * total(sum(grad[:1] * param)) }
+    apply(param: f32[R], grad: f32[R]) { update param = param - grad }
+  }
   model M(${model}`;
 const allErrors = (text: string): string[] => checkText("test.moe", text).map((d) => `${d.code} ${d.message}`);
 for (const [model, ...expected] of [
@@ -178,6 +187,34 @@ for (const [model, ...expected] of [
   [
     "D = 4) { a: Linear(D, D, true) train(x: f32[N, D]) { loss a = mean(a(x)) optimize with Narrow() } }",
     "E0502 no `apply` of `Narrow` fits `a.bias`: f32[4]",
+  ],
+  ["D, f: (f32[N, D] -> f32[N, D])[2]) { f: f train(x: f32[N, D]) { let y = f[0](x) optimize with Sgd() } }"],
+  ["D = 4) { a: Linear(D, D) train(x: f32[N, D]) { if N > 99 { loss a = mean(a(x)) } optimize with Sgd() } }"],
+  // an index among rows: at most 32 fit
+  [
+    "D = 4) { a: Linear(D, D)[32] train(x: f32[N, D]) { let (s, i) = top_k(mean(x, axis: -1), 2) loss a = mean(a[i](x[:2])) optimize with Sgd() } }",
+  ],
+  [
+    "D = 4) { a: Linear(D, D)[2] train(x: f32[N, D]) { let (s, i) = top_k(x, 2) loss a = mean(a[i](x)) optimize with Sgd() } }",
+    "E0413 the index chooses among 4, and there are 2 layers",
+  ],
+  [
+    "D = 4) { a: Linear(D, D) train(x: f32[...S, D]) { loss a = mean(a(x)) optimize with Sgd() optimize a with Sgd() } }",
+    "E0505 no parameter is left for this line: those above take all that it selects",
+  ],
+  [
+    "D = 4) { a: Linear(D, D, true) train(x: f32[N, D]) { loss a = mean(a(x)) optimize with Whole() } }",
+    "E0504 `total` sums over all trained parameters, and the rule that it stands in does not fit `a.bias`: f32[4]",
+  ],
+  // at most 100 rows fit
+  [
+    "D = 4) { a: Linear(D, D) param p: f32[100] = 0 train(x: f32[N, D]) { loss a = mean(a(x) * p[0:N, new]) optimize a.wieght with Sgd() } }",
+    "E0501 `a.wieght` selects no parameter",
+  ],
+  // found with a batch that fits
+  [
+    "D = 4) { a: Linear(D, D) train(x: f32[N, D]) { let y: f32[N / 128, 128, D] = reshape(x, [N / 128, 128, D]) loss a = mean(a(y)) optimize a.wieght with Sgd() } }",
+    "E0501 `a.wieght` selects no parameter",
   ],
   // only larger batches fit, which is no error of the program
   [

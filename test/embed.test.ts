@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import {
   type CompileOptions,
   compile,
+  type FitOptions,
   fit,
   type Inputs,
   moe,
@@ -341,6 +342,12 @@ const { Layered } = moe<"Layered">`
       optimize with Sgd(lr: 1e-2)
     }
   }`;
+/** The state after all steps. */
+async function stateOf(options: TrainOptions): Promise<Map<string, Tensor>> {
+  let state = new Map<string, Tensor>();
+  for await (const { program } of train(Layered, options)) state = program.state();
+  return state;
+}
 const rows = (n: number): Inputs => ({ x: tensor("f32", [n, 3], new Float32Array(3 * n).fill(1)) });
 for (const target of targets) {
   test(`\`fit\` returns what the last step left, and losses are by path, on ${target}`, async () => {
@@ -361,7 +368,14 @@ for (const target of targets) {
     const stop = new AbortController();
     const until = await fit(Layered, { ...options, signal: stop.signal, onStep: () => stop.abort() });
     assert.equal(until, seen[0]?.[1]);
-    await assertProblem(() => fit(Layered, { ...options, batches: [] }), "no batch", "generator");
+    const nothing: Partial<FitOptions>[] = [
+      { batches: [] },
+      { batches: [rows(2)] },
+      { signal: AbortSignal.abort() },
+      { batches: [rows(2)], from: { step: 7, state: await stateOf(options) } },
+    ];
+    for (const less of nothing)
+      await assertProblem(() => fit(Layered, { ...options, ...less }), "no step was done", "give 2 batches");
     const onStepOfOther = "log" as unknown as () => void;
     await assertProblem(() => fit(Layered, { ...options, onStep: onStepOfOther }), "onStep is", "a function");
   });

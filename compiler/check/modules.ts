@@ -78,7 +78,7 @@ class Loader {
     this.faulty.push(...faulty);
     if (diagnostics.length > 0) this.broken.add(module);
     this.declare(module);
-    for (const name of lost) if (!module.names.has(name)) module.names.set(name, null);
+    for (const name of lost) if (!module.names.has(name) && !builtins.has(name)) module.names.set(name, null);
     return module;
   }
   template(template: Template): Module {

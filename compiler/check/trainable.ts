@@ -19,47 +19,56 @@ export const checkTraining = (loaded: Loaded): Diagnostic[] =>
 
 /** The codes of errors that are there whatever the sizes of a batch. */
 const sizeless: ReadonlySet<string> = new Set(["E0412", "E0413", "E0501", "E0502", "E0504", "E0505"]);
-/** A size of a batch for which most models can be elaborated; it may be too small for one that asks for more. */
-const anySize = 64;
-/** Elaborates `train` and its optimizer's step with the header's defaults. Other errors may be due to the sizes, and are not reported. */
-function elaborationErrors(loaded: Loaded, { ast }: Declared): readonly Diagnostic[] {
+/** Sizes of a batch to elaborate with: one that fits most models, and others for those that need fewer or more rows. */
+const batchSizes = [64, 2, 256];
+/** What is wrong in `train` and its optimizer's step, with the header's defaults, if there is no size with which nothing is. */
+function elaborationErrors(loaded: Loaded, model: Declared): readonly Diagnostic[] {
+  let found: readonly Diagnostic[] = [];
+  for (const size of batchSizes) {
+    const errors = errorsWithSize(loaded, model, size);
+    if (!errors) return [];
+    if (found.length === 0) found = errors;
+  }
+  return found;
+}
+/** Null: there are none at all. Errors that may be due to the size are left out. */
+function errorsWithSize(loaded: Loaded, { ast }: Declared, size: number): readonly Diagnostic[] | null {
   const declaration = ast.name.name;
   const { arguments: args, header } = entrySignature(loaded, declaration, "train");
   const free = args
     .flatMap((a) => [a.spread, ...a.axes])
     .filter((name) => name !== null && !header.some((h) => h.name === name));
-  const sizes = Object.fromEntries(free.map((name) => [name, anySize]));
+  const sizes = Object.fromEntries(free.map((name) => [name, size]));
   const entries = [{ name: "train", method: "train", sizes }];
   try {
     const {
       entries: [train],
     } = elaborate(loaded, { declaration, sizes: {}, precision: "f32", entries });
     train?.training?.update(new Map());
-    return [];
+    return null;
   } catch (error) {
     if (error instanceof ProgramError) return error.diagnostics.filter((d) => sizeless.has(d.code));
     if (error instanceof Problem) return [];
     throw error;
   }
 }
-/** Without sizes: whether there is an `optimize`, and in all that the model can call a `loss`. */
+/** Without sizes: whether there is an `optimize`, and in all that the model can call a `loss`; layers that its header takes may state one. */
 function missingParts(model: Declared, train: Method): Diagnostic[] {
-  if (!mentionsLoss(model, new Set())) return [nothingToTrain("loss", train.name.span)];
+  const takesLayers = model.ast.header.some((p) => p.type?.kind === "arrow");
+  if (!takesLayers && !mentionsLoss(model, new Set())) return [nothingToTrain("loss", train.name.span)];
   return nodesIn(train).some((n) => n.kind === "optimize") ? [] : [nothingToTrain("optimizer", train.name.span)];
 }
 function mentionsLoss({ ast, module }: Declared, seen: Set<object>): boolean {
   if (seen.has(ast)) return false;
   seen.add(ast);
-  return nodesIn(ast).some(({ kind, name, index }) => {
-    const called =
-      kind === "name" ? module.names.get(String(name)) : kind === "hole" ? module.holes.get(Number(index)) : null;
-    return kind === "loss" || (called ? mentionsLoss(called, seen) : false);
+  return nodesIn(ast).some(({ kind, name }) => {
+    const named = kind === "name" ? module.names.get(String(name)) : null;
+    return kind === "loss" || (named ? mentionsLoss(named, seen) : false);
   });
 }
 interface AnyNode {
   readonly kind?: unknown;
   readonly name?: unknown;
-  readonly index?: unknown;
 }
 /** All nodes of a syntax tree. */
 function nodesIn(node: unknown): AnyNode[] {

@@ -55,11 +55,13 @@ interface JudgedPart {
   /** Whether what others see of the declaration is as it is written. */
   readonly sound: boolean;
 }
-/** The method or function in whose body an error is. */
+/** The method or function in whose body an error is; an error before the body's `{` may be of its result's type. */
 const bodyAround = (node: JudgedPart["node"], { code, labels: [{ span }] }: Diagnostic): Method | Fn | undefined =>
   brackets.has(code)
     ? undefined
-    : bodiesIn(node).find((body) => span.start >= headEnd(body) && contains(body.span, span));
+    : bodiesIn(node).find(
+        (body) => contains(body.span, span) && span.source.text.slice(headEnd(body), span.start).includes("{"),
+      );
 const contains = (outer: Span, inner: Span): boolean => outer.start <= inner.start && inner.end <= outer.end;
 /** Codes of unmatched brackets, which may have been mended at the wrong place. */
 const brackets: ReadonlySet<string> = new Set(["E0103", "E0104"]);

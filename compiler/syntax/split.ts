@@ -1,7 +1,7 @@
 // Splits a file into declarations, which are parsed separately, so that an error in one does not affect the next.
 import type { IToken } from "chevrotain";
-import { Comma, Dot, declarationWords, Fn, Import, LCurly, LPar, Name } from "../../grammar/tokens.ts";
-import { isCloser, isFirstOnLine, isOpener } from "./brackets.ts";
+import { Comma, Dot, declarationWords, Fn, Import, LCurly, LPar, Name, reservedWords } from "../../grammar/tokens.ts";
+import { continuesLine, isCloser, isFirstOnLine, isOpener } from "./brackets.ts";
 import { foreignHelp } from "./help.ts";
 
 /**
@@ -40,6 +40,14 @@ function beginsDeclaration(tokens: readonly IToken[], i: number, depth: number):
 export function namesDeclared(tokens: readonly IToken[]): string[] {
   const imports = tokens[0]?.tokenType === Import;
   return tokens.flatMap(({ tokenType, image }, i) =>
-    tokenType === Name && (imports || i <= 1 || tokens[i + 1]?.tokenType === LPar) ? [image] : [],
+    tokenType === Name && (imports || i <= 1 || mayHaveHeader(tokens, i)) ? [image] : [],
   );
 }
+/** Whether a `(` follows, and the name is not within an expression, as `N` is in `float[N (`. */
+function mayHaveHeader(tokens: readonly IToken[], i: number): boolean {
+  const [before, after] = [tokens[i - 1], tokens[i + 1]];
+  const within = continuesLine(before) || (before !== undefined && expressionWords.includes(before.tokenType));
+  return after?.tokenType === LPar && !within;
+}
+/** Keywords before an expression. */
+const expressionWords = reservedWords.filter((word) => !declarationWords.includes(word));
