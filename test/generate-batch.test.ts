@@ -271,6 +271,7 @@ test("an imported model goes on as transformers' logits say; a text prompt is re
     model: "Qwen3Moe",
     parameters: 13872,
     context: 32,
+    precision: "f32",
     tokenizer: false,
   });
   await assert.rejects(importModel({ folder: hf, out }), /already holds a run/);

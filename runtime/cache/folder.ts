@@ -53,8 +53,12 @@ export class CacheFolder {
   pathOf(name: string): string {
     return join(this.path, name);
   }
-  read(name: string): Buffer | null {
+  read(name: string): Uint8Array | null {
     return this.readOpen(name, (file) => fs.readFileSync(file));
+  }
+  /** Empty if there is no such file. */
+  readText(name: string): string {
+    return new TextDecoder().decode(this.read(name) ?? undefined);
   }
   /** What `read` makes of an open file of so many bytes; null if there is no such file. One that others own or can write is a Problem. */
   readOpen<T>(name: string, read: (file: number, bytes: number) => T): T | null {

@@ -18,7 +18,7 @@ export class KernelCache {
 
   /** The path of the library that holds the kernel with this key; null if there is none or it is damaged. */
   find(key: string): string | null {
-    const name = this.#files.read(`${key}.key`)?.toString("utf8") ?? "";
+    const name = this.#files.readText(`${key}.key`);
     if (!/^[0-9a-f]{64}$/.test(name)) return null;
     if (!this.#isIntact(name)) return null;
     this.#files.touch(`${key}.key`);
@@ -34,7 +34,7 @@ export class KernelCache {
   }
   /** The text (a plan, GPU code) stored under this key; null if there is none or it is damaged. */
   findText(key: string): string | null {
-    const [sum, text] = halves(this.#files.read(`${key}.plan`)?.toString("utf8") ?? "");
+    const [sum, text] = halves(this.#files.readText(`${key}.plan`));
     if (sha256(text) !== sum) return null;
     this.#files.touch(`${key}.plan`);
     return text;
