@@ -6,6 +6,7 @@ import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import { plain, render, sanitize } from "../compiler/render.ts";
 import { showBytes } from "../compiler/show-bytes.ts";
+import type { CacheStats } from "../runtime/cache/folder.ts";
 import { abortRunning, exitOnSignals } from "./signals.ts";
 
 export { table } from "../runtime/measure/table.ts";
@@ -117,6 +118,8 @@ export function showCount(n: number): string {
   const unit = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(1, Math.abs(n))) / 3)));
   return unit === 0 ? String(Math.round(n)) : `${(n / 1000 ** unit).toFixed(1)}${["", "k", "M", "G", "T"][unit] ?? ""}`;
 }
+export const showCache = ({ folder, files, bytes, limit }: CacheStats): string =>
+  `${folder}: ${pluralize(files, "file")}, ${showBytes(bytes)} of at most ${showBytes(limit)}`;
 /** `12.3k tokens`; bytes as all bytes are shown. */
 export const showTokens = (n: number, unit: string): string =>
   unit === "byte" ? showBytes(n) : pluralize(showCount(n), unit);

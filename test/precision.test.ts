@@ -261,4 +261,35 @@ test("`float` is the widest float among the arguments, whichever stands first", 
     program.close();
   }
 });
+const waves = (n: number, by: number): Float32Array => Float32Array.from({ length: n }, (_, i) => Math.sin(i * by));
+test("few rows add a second product to a first, with weights that are read a word of two columns at a time", async () => {
+  const { Two } = moe`
+    layer Two(D, H) {
+      param a: float[D, H] = 0
+      param b: float[D, H] = 0
+      forward(x: float[N, D], y: float[N, D]) -> float[N, H] { return x @ a + y @ b }
+    }
+  `;
+  if (!Two) throw new Error("no layer");
+  const weights = ["a", "b"].map(
+    (name, i) => [name, fromNumbers("f32", [96, 128], waves(96 * 128, 0.37 + i))] as const,
+  );
+  for (const N of [1, 3, 16]) {
+    const results: Float64Array[] = [];
+    for (const target of ["host", "reference"] as const) {
+      const program = await compile(Two, { sizes: { D: 96, H: 128, N }, precision: "bf16", target });
+      program.load(new Map(weights));
+      const { outputs } = await program.run({ x: waves(96 * N, 1.1), y: waves(96 * N, 1.7) });
+      const [out] = [...outputs.values()];
+      if (out) results.push(numbers(out));
+      program.close();
+    }
+    const [host, reference] = results;
+    assert.is(host?.length, 128 * N);
+    const most = Math.max(...(reference ?? []).map(Math.abs));
+    host?.forEach((x, i) =>
+      assert.ok(Math.abs(x - (reference?.[i] ?? Number.NaN)) < most * rounding * 2, `${N}: ${i}`),
+    );
+  }
+});
 test.run();

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { examples, json } from "../flags.ts";
-import { print, printJson, showBytes } from "../output.ts";
+import { print, printJson, showBytes, showCache } from "../output.ts";
 
 export const cacheCommand = (): Command =>
   new Command("cache")
@@ -24,6 +24,6 @@ async function cache({ clear, json }: { clear?: boolean; json?: boolean }): Prom
     const { folder, files, bytes, limit } = part.stats();
     if (json) printJson({ folder, files, bytes, limit, cleared: before.bytes - bytes });
     else if (clear) print(`${folder}: removed ${pluralize(before.files, "file")}, ${showBytes(before.bytes)}`);
-    else print(`${folder}: ${pluralize(files, "file")}, ${showBytes(bytes)} of at most ${showBytes(limit)}`);
+    else print(showCache(part.stats()));
   }
 }

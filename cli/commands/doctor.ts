@@ -1,8 +1,8 @@
 import { cpus, totalmem } from "node:os";
 import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { pluralize } from "../../compiler/pluralize.ts";
 import { KernelCache } from "../../runtime/cache/kernels.ts";
+import { tokenFolder } from "../../runtime/cache/tokens.ts";
 import { cudaDriver } from "../../runtime/cuda/driver.ts";
 import { nvdisasm } from "../../runtime/cuda/sass.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
@@ -12,7 +12,7 @@ import { nvrtc } from "../../runtime/nvrtc.ts";
 import { mpi } from "../../runtime/workers/mpi.ts";
 import { nccl } from "../../runtime/workers/nccl.ts";
 import { examples, json } from "../flags.ts";
-import { colorsOf, print, printJson, showBytes } from "../output.ts";
+import { colorsOf, print, printJson, showBytes, showCache } from "../output.ts";
 
 /** One thing that moec needs on the machine. `help`: what it is for and how to get it; null if it was found. */
 interface Finding {
@@ -110,7 +110,6 @@ const workers = (): Promise<Finding> =>
 const machineCode = (): Promise<Finding> =>
   finding("nvdisasm", "It prints machine code for `moec compile --emit sass`", () => nvdisasm());
 const cache = (): Promise<Finding> =>
-  finding("cache", "It keeps compiled kernels", () => {
-    const { folder, files, bytes, limit } = new KernelCache().stats();
-    return `${folder}: ${pluralize(files, "file")}, ${showBytes(bytes)} of at most ${showBytes(limit)}`;
-  });
+  finding("cache", "It keeps compiled kernels and encoded texts", () =>
+    [new KernelCache(), tokenFolder()].map((part) => showCache(part.stats())).join("; "),
+  );
