@@ -1,4 +1,4 @@
-// The cores and memory that this process may use, within the limits of its control groups (cgroups).
+// The cores, memory and cache of the machine, within the limits of this process's control groups (cgroups).
 import { readFileSync } from "node:fs";
 import { availableParallelism, freemem } from "node:os";
 import { join } from "node:path";
@@ -23,6 +23,12 @@ export function freeMemory(root = "/"): number {
     return limit - used + Number(cache);
   });
   return Math.max(0, Math.min(freemem(), ...left.filter((bytes) => !Number.isNaN(bytes))));
+}
+
+/** Bytes of the first core's largest cache; 0 if the system does not say. */
+export function lastLevelCache(root = "/"): number {
+  const kibibytes = [0, 1, 2, 3, 4].map((i) => number(join(root, `sys/devices/system/cpu/cpu0/cache/index${i}/size`)));
+  return 1024 * Math.max(0, ...kibibytes.filter((n) => !Number.isNaN(n)));
 }
 
 /** The folders of this process's cgroup and its parents for one controller; cgroup v2 has no controller names, v1 has. */

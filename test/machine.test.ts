@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { cores, freeMemory } from "../runtime/machine.ts";
+import { cores, freeMemory, lastLevelCache } from "../runtime/machine.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("machine");
@@ -39,5 +39,14 @@ test("limits of control groups hold, in both versions, also those of groups abov
   assert.equal([cores(second), freeMemory(second), cores(first), freeMemory(first)], [1, 3100, 1, 0]);
   assert.ok(freeMemory(machine({})) > 2 ** 20);
   assert.is(cores(machine({})), availableParallelism());
+});
+test("the last-level cache is the largest one that the system lists", () => {
+  const cache = "sys/devices/system/cpu/cpu0/cache";
+  const root = machine({
+    [`${cache}/index0/size`]: "48K\n",
+    [`${cache}/index2/size`]: "2048K\n",
+    [`${cache}/index3/size`]: "266240K\n",
+  });
+  assert.equal([lastLevelCache(root), lastLevelCache(machine({}))], [260 * 2 ** 20, 0]);
 });
 test.run();

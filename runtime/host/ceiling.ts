@@ -2,6 +2,7 @@
 import { hostHeader } from "../../compiler/emit/unit.ts";
 import { placedBytes } from "../../compiler/plan/place.ts";
 import type { Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
+import { freeMemory, lastLevelCache } from "../machine.ts";
 import type { Limits } from "../measure/kernel-times.ts";
 import type { StepTimes } from "../native.ts";
 import type { PlanExecutable } from "../plan-executable.ts";
@@ -86,10 +87,14 @@ export async function fmaCeiling(threads: number): Promise<Ceiling> {
   const [sums = 0] = await meter.result();
   return new Best("GFLOP/s", meter, tasks * rounds * 2 * sums, 40);
 }
-/** GB/s of a mix of streams, 256 MiB in all. */
+/**
+ * GB/s of a mix of streams. As in STREAM (McCalpin 1995) they are four times as large as the last-level cache, so that repeated runs read memory and
+ * not that cache: 256 MiB in all or more, but at most a quarter of the free memory.
+ */
 export async function memoryCeiling(threads: number, mix: Mix): Promise<Ceiling> {
   const streams = mix.reads + mix.writes + mix.updates;
-  const megabytes = Math.ceil(256 / streams);
+  const bytes = Math.max(2 ** 28, Math.min(4 * lastLevelCache(), freeMemory() / 4));
+  const megabytes = Math.ceil(bytes / 2 ** 20 / streams);
   const floats = Array.from({ length: streams }, () => megabytes << 18);
   const meter = await Meter.open(plan("mixed", mixed(mix), megabytes, floats), threads);
   return new Best("GB/s", meter, (streams + mix.updates) * megabytes * 2 ** 20, 5);
