@@ -81,10 +81,10 @@ test("logits that are wanted whole, or read across rows, stay", () => {
   assert.not.ok(same(cutHeads(g, graph, 100), graph));
 });
 
-function planned(precision: "f32" | "bf16", backend: Backend): Plan {
+function planned(precision: "f32" | "bf16", backend: Backend, T = 1024): Plan {
   const loaded = load({ name: "small.moe", text: small(50257, 64) });
   requireValid(loaded);
-  const entries = [{ method: "train", name: "train", sizes: { B: 8, T: 1024 } }];
+  const entries = [{ method: "train", name: "train", sizes: { B: 8, T } }];
   return toPlan(
     toGraphs(loaded, { sizes: {}, precision, entries }, silentObserver()),
     silentObserver(),
@@ -93,6 +93,7 @@ function planned(precision: "f32" | "bf16", backend: Backend): Plan {
     backend,
   );
 }
+const stepsOf = (entries: Plan["entries"]): number => entries.reduce((n, e) => n + e.steps.length, 0);
 for (const [precision, backend] of [
   ["f32", backends.host],
   ["f32", backends.cuda],
@@ -105,8 +106,9 @@ for (const [precision, backend] of [
     assert.ok(largest <= whole / 6, `${largest} elements of ${whole}`);
     assert.ok(bytes.arena < 4 * (whole / 4), `an arena of ${bytes.arena} bytes`);
     assert.ok(bytes.activations < 4 * (whole / 6), `${bytes.activations} bytes of activations`);
-    const launches = entries.find((e) => e.name === "train")?.steps.length ?? 0;
-    assert.ok(kernels.length < launches, "pieces share their kernels");
+    const twice = planned(precision, backend, 2048);
+    assert.ok(stepsOf(twice.entries) > stepsOf(entries) + 6 * 4, "more pieces");
+    assert.is(twice.kernels.length, kernels.length, "pieces share their kernels");
   });
 
 test.run();

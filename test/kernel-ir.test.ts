@@ -69,6 +69,10 @@ const { pair } = fc.letrec<{ pair: Pair }>((tie) => {
       fc.constantFrom(...vars).map((v): Pair => ({ x: v, at: (all) => all.get(v) ?? Number.NaN })),
       fc.integer({ min: 0, max: 70 }).map(whole),
       two(add, (a, b) => a + b),
+      // a constant that was larger before
+      fc
+        .tuple(tie("pair"), fc.nat(40), fc.nat(40))
+        .map(([p, m, n]): Pair => ({ x: sub(add(num(m + n), p.x), num(n)), at: (v) => p.at(v) + m })),
       two(min, Math.min),
       two(max, Math.max),
       by(
@@ -143,6 +147,25 @@ test("a sum is split by what its terms are multiples of, in any order", () => {
   const rest = mod(index("k", 0, 1024, 64), 256);
   assert.equal(show(div(add(rest, j), 256)), "0");
   assert.equal(show(mod(add(rest, j), 256)), "k % 256 + j");
+});
+test("constants are a sum's last term, and quotients and remainders of one index meet", () => {
+  const [k, j] = [index("k", 0, 4095), index("j", 0, 15)];
+  const texts = [
+    [add(num(3), add(j, num(4))), "j + 7"],
+    [sub(add(num(3), j), num(5)), "j - 2"],
+    [sub(add(k, num(7)), add(k, num(3))), "4"],
+    [div(div(k, 32), 16), "k / 512"],
+    [div(add(j, num(70)), 16), "(j + 6) / 16 + 4"],
+    [mod(add(j, num(64)), 16), "j"],
+    [add(mul(mod(div(k, 32), 16), num(32)), mod(k, 32)), "k % 512"],
+    [add(mul(div(k, 512), num(512)), add(mul(mod(div(k, 32), 16), num(32)), mod(k, 32))), "k"],
+  ] as const;
+  for (const [x, text] of texts) assert.is(show(x), text);
+});
+test("a block begins at a multiple of its length, so the last one before the end", () => {
+  const b = new KernelBuilder("blocks");
+  assert.equal(range(b.task("t", 100, 32).at), [0, 96]);
+  assert.equal(range(b.task("u", 96, 32).at), [0, 64]);
 });
 test("an index into a shape and its number in row-major order are each other's inverse", () => {
   const [a, b, , d] = vars;

@@ -1,6 +1,6 @@
 // Finds left operands whose rows are those of another one, shifted by a constant (a convolution's taps), so that row pointers are computed only for
 // the first.
-import { address, isNum, item, num, sameAll, substitute, summands } from "../kernel/expr.ts";
+import { address, isNum, item, num, same, splitConstant, substitute } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { bodyOf, statements } from "../kernel/passes.ts";
 import { rowLoadOf } from "./operand-layout.ts";
@@ -46,7 +46,6 @@ function shift(s: StmtOf<"stage">, t: StmtOf<"stage">): number | null {
 }
 /** a - b if they differ only in a constant term; else null. */
 function constantDifference(a: Expr, b: Expr): number | null {
-  const [x, y] = [a, b].map((z) => summands(z).filter((t) => !isNum(t))) as [Expr[], Expr[]];
-  return x.length === y.length && sameAll(x, y) ? constantTermOf(a) - constantTermOf(b) : null;
+  const [[x, m], [y, n]] = [splitConstant(a), splitConstant(b)];
+  return same(x, y) ? m - n : null;
 }
-const constantTermOf = (x: Expr): number => summands(x).reduce((n, t) => n + (isNum(t) ? t.value : 0), 0);

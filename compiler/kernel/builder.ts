@@ -165,13 +165,9 @@ export class KernelBuilder {
   /** An axis of blocks of `step` over [from, to). If the step is known to divide the length, the block length is a constant and needs no guard. */
   private axis(name: string, from: Expr, to: Expr, step: number): Axis {
     const whole = step === 1 || knownDivisor(sub(to, from)) % step === 0;
-    const v = this.variable(
-      name,
-      "index",
-      Math.max(0, range(from)[0]),
-      Math.max(0, range(to)[1] - 1),
-      gcd(knownDivisor(from), step),
-    );
+    const divisor = gcd(knownDivisor(from), step);
+    const last = Math.floor((range(to)[1] - 1) / divisor) * divisor;
+    const v = this.variable(name, "index", Math.max(0, range(from)[0]), Math.max(0, last), divisor);
     const n = whole ? num(step) : this.variable(`${name}n`, "index", 1, step);
     return { v, n, from, to, step };
   }

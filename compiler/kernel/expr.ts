@@ -54,18 +54,30 @@ export function same(a: Expr, b: Expr): boolean {
 export const sameAll = (a: readonly Expr[], b: readonly Expr[]): boolean =>
   a.length === b.length && a.every((x, i) => same(x, item(b, i)));
 
-/** The sum of two indices; constants are folded and `x / c * c + x % c` becomes x. */
+/** The sum of two indices, with constants folded into a last term and `x / c * c + x % c` made x. */
 export function add(a: Expr, b: Expr): Expr {
-  if (isNum(a) && isNum(b)) return num(a.value + b.value);
+  const [x, m] = splitConstant(a);
+  const [y, n] = splitConstant(b);
+  return plusConstant(sumOfTwo(x, y), m + n);
+}
+function sumOfTwo(a: Expr, b: Expr): Expr {
   if (is(a, 0)) return b;
   if (is(b, 0)) return a;
-  if (isNum(b) && isOp(a, "+")) {
-    const [x, y] = pair(a);
-    if (isNum(y)) return add(x, num(y.value + b.value));
-  }
   return recombineDivMod(a, b) ?? index("+", a, b);
 }
-/** x / c * c + x % c = x, also after other terms. */
+/** An index as the sum of a term and a constant. */
+export function splitConstant(x: Expr): readonly [Expr, number] {
+  if (isNum(x)) return [num(0), x.value];
+  if (!isOp(x, "+") && !isOp(x, "-")) return [x, 0];
+  const [a, b] = pair(x);
+  return isNum(b) ? [a, isOp(x, "+") ? b.value : -b.value] : [x, 0];
+}
+function plusConstant(x: Expr, n: number): Expr {
+  if (is(x, 0)) return num(n);
+  if (n === 0) return x;
+  return n > 0 ? index("+", x, num(n)) : index("-", x, num(-n));
+}
+/** x / c * c + x % c = x, and x / c % b * c + x % c = x % (b * c), also after other terms. */
 function recombineDivMod(a: Expr, b: Expr): Expr | null {
   if (!isOp(b, "%")) return null;
   if (isOp(a, "+")) {
@@ -75,14 +87,18 @@ function recombineDivMod(a: Expr, b: Expr): Expr | null {
   }
   if (!isOp(a, "*")) return null;
   const [[high, c], [x, d]] = [pair(a), pair(b)];
-  if (!isOp(high, "/") || !same(c, d)) return null;
-  const [y, e] = pair(high);
-  return same(x, y) && same(c, e) ? x : null;
+  if (!same(c, d)) return null;
+  if (isQuotient(high, x, c)) return x;
+  if (!isOp(high, "%")) return null;
+  const [quotient, n] = pair(high);
+  return isNum(n) && isNum(c) && isQuotient(quotient, x, c) ? mod(x, n.value * c.value) : null;
 }
+const isQuotient = (q: Expr, x: Expr, c: Expr): boolean => isOp(q, "/") && sameAll(q.args, [x, c]);
 export function sub(a: Expr, b: Expr): Expr {
-  if (isNum(a) && isNum(b)) return num(a.value - b.value);
-  if (is(b, 0)) return a;
-  return same(a, b) ? num(0) : index("-", a, b);
+  const [x, m] = splitConstant(a);
+  const [y, n] = splitConstant(b);
+  if (is(y, 0)) return plusConstant(x, m - n);
+  return same(x, y) ? num(m - n) : index("-", a, b);
 }
 export function mul(a: Expr, b: Expr): Expr {
   if (isNum(a) && isNum(b)) return num(a.value * b.value);
@@ -105,8 +121,14 @@ export function div(x: Expr, c: number): Expr {
   if (c === 0) return num(0);
   if (isNum(x)) return num(Math.floor(x.value / c));
   if (c === 1) return x;
+  if (isOp(x, "/")) {
+    const [y, d] = pair(x);
+    if (isNum(d)) return div(y, d.value * c);
+  }
+  const [term, n] = splitConstant(x);
+  if (n >= c && range(term)[0] >= 0) return add(div(plusConstant(term, n % c), c), num(Math.floor(n / c)));
   const { high, low } = split(x, c);
-  if (is(high, 0)) return high;
+  if (isNum(high)) return num(Math.floor(high.value / c));
   if (high !== x || isNum(low)) return exactQuotient(high, c) ?? index("/", high, num(c));
   return exactQuotient(x, c) ?? index("/", x, num(c));
 }
@@ -126,6 +148,8 @@ export function mod(x: Expr, c: number): Expr {
   if (c === 0) return num(0);
   if (isNum(x)) return num(x.value % c);
   if (c === 1) return num(0);
+  const [term, n] = splitConstant(x);
+  if (n >= c && range(term)[0] >= 0) return mod(plusConstant(term, n % c), c);
   const { high, low } = split(x, c);
   if (knownDivisor(high) % c === 0) return low;
   return high === x ? index("%", x, num(c)) : add(mod(high, c), low);

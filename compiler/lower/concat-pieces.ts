@@ -49,18 +49,25 @@ export function findInPlacePieces(graph: Graph, regions: readonly Region[]): InP
 const hasFullRank = (v: Value, { nodes }: Region): boolean =>
   nodes.some((n) => n.results.some((r) => shapeOf(r).length === shapeOf(v).length));
 
-/** Whether a loop reads a value step by step: there are many slices of a value along one axis, and they do not overlap. */
-export function readsManySlices(nodes: readonly Node[]): boolean {
-  const taken = new Map<string, number>();
-  const ends = new Map<string, number[]>();
-  for (const { op, args, attrs } of nodes) {
-    if (op.name !== "slice") continue;
-    const [x, { axis, start, size }] = [item(args, 0), attrs as OpAttrs["slice"]];
-    const key = `${x.node.id} ${x.index} ${axis}`;
-    taken.set(key, (taken.get(key) ?? 0) + number(size));
-    ends.set(key, [...(ends.get(key) ?? []), number(start), item(shapeOf(x), axis)]);
+/** The values that steps of a loop, or pieces of rows that wait for one another, read slice by slice: slices along one axis that do not overlap. */
+export function slicedValues(nodes: readonly Node[]): ReadonlySet<Value> {
+  const slices = new Map<string, Node<OpAttrs["slice"]>[]>();
+  for (const node of nodes) {
+    if (node.op.name !== "slice") continue;
+    const [x, slice] = [item(node.args, 0), node as Node<OpAttrs["slice"]>];
+    const key = `${x.node.id} ${x.index} ${slice.attrs.axis}`;
+    const known = slices.get(key);
+    if (known) known.push(slice);
+    else slices.set(key, [slice]);
   }
-  return [...ends].some(([key, all]) => all.length >= 2 * manySteps && (taken.get(key) ?? 0) <= Math.max(...all));
+  const waiting = new Set<Node>(nodes.flatMap((n) => (n.op.name === "after" ? item(n.args, 0).node : [])));
+  const areSteps = (list: readonly Node<OpAttrs["slice"]>[]): boolean => {
+    const [{ args, attrs }] = list as [Node<OpAttrs["slice"]>];
+    const taken = list.reduce((sum, s) => sum + number(s.attrs.size), 0);
+    const isLoop = list.length >= manySteps || list.some((s) => waiting.has(s));
+    return isLoop && taken <= item(shapeOf(item(args, 0)), attrs.axis);
+  };
+  return new Set([...slices.values()].filter(areSteps).map((list) => reshapeBase(item(item(list, 0).args, 0))));
 }
 
 /** Maps an index of v, which is a piece up to its shape, to an index of the concat. */

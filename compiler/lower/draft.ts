@@ -2,12 +2,11 @@
 import { Bug } from "../diagnostic.ts";
 import type { Value } from "../graph/node.ts";
 import { contiguousLayout, KernelBuilder } from "../kernel/builder.ts";
-import { add, address, footprint, isNum, item, load, num, roundUp } from "../kernel/expr.ts";
+import { address, footprint, isNum, item, load, num, roundUp, splitConstant, sub } from "../kernel/expr.ts";
 import type { Buffer, Expr, OperandForm } from "../kernel/ir.ts";
 import type { Choices, Contraction, Schedule } from "../kernel/schedule.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
-import { manySteps } from "../transform/region.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
 import { gcd } from "../types/numbers.ts";
 import { elementRules } from "./elements.ts";
@@ -26,11 +25,8 @@ export interface LoweringContext {
   readonly choices: Choices;
   /** The places of a value as a piece of concats that the steps of a loop write piece by piece (concat-pieces.ts). */
   concatSlots(v: Value): readonly ConcatSlot[];
-  /**
-   * Whether kernels get pointers to the step that they read or write instead of the whole buffer, so that the kernels of all steps have the same
-   * text.
-   */
-  readonly shiftsPointers: boolean;
+  /** Whether the steps of a loop, or pieces of rows, read a value slice by slice (concat-pieces.ts). */
+  isReadInSlices(v: Value): boolean;
 }
 /** The place of a value in a concat: the concat's buffer, and a function from an index of the value to an index of the concat. */
 export interface ConcatSlot {
@@ -55,15 +51,6 @@ export interface ParamBinding {
   readonly base: VirtualBuffer | null;
   /** Where in the buffer the parameter begins, in elements. */
   readonly offset: number;
-}
-/**
- * The constant part of an index, which the parameter's pointer can include: the number itself, or the constant summand. Of the last axis only a
- * constant index counts.
- */
-function constantTerm(x: Expr, isLast: boolean): number {
-  if (isNum(x) || isLast) return isNum(x) ? x.value : 0;
-  const last = x.e === "op" && x.op === "+" ? x.args[1] : undefined;
-  return last && isNum(last) ? last.value : 0;
 }
 /** The offset, in elements, of a constant index. */
 function offsetIn(b: VirtualBuffer, at: readonly number[]): number {
@@ -119,8 +106,8 @@ export class Draft {
     return param;
   }
   /**
-   * With `LoweringContext.shiftsPointers`: a parameter that begins at the element given by the constants of an index, and the index relative to it.
-   * Otherwise, and for what an earlier part of the kernel wrote, the whole buffer.
+   * A parameter that begins at the slice of a buffer to which an index points, and the index relative to it: so the kernels of all slices have the
+   * same text. For what an earlier part of the kernel wrote, the whole buffer.
    */
   private paramAt(
     name: string,
@@ -129,13 +116,11 @@ export class Draft {
     at: readonly Expr[],
   ): readonly [Buffer, readonly Expr[]] {
     const isOwn = this.bindings.some((g) => g.buffer === b && g.access === "write");
-    if (!this.context.shiftsPointers || isOwn || b.layout.kind !== "rows") return [this.param(name, b, access), at];
-    const first = at.map((x, i) =>
-      item(b.shape, i) < 2 * manySteps ? 0 : this.alignDown(b, i, constantTerm(x, i === at.length - 1)),
-    );
+    if (isOwn || b.layout.kind !== "rows") return [this.param(name, b, access), at];
+    const first = at.map((x, i) => this.alignDown(b, i, Math.max(0, splitConstant(x)[1])));
     return [
       this.param(name, b, access, null, false, offsetIn(b, first)),
-      at.map((x, i) => add(x, num(-item(first, i)))),
+      at.map((x, i) => sub(x, num(item(first, i)))),
     ];
   }
   /** The largest index <= n along an axis at which a parameter is aligned to `Choices.pointerAlignment` bytes. */
@@ -196,6 +181,7 @@ export class Draft {
         const tile = locals?.get(v);
         if (tile) return tile(at);
         if (this.inlines(v)) return null;
+        if (!this.context.isReadInSlices(v)) return load(this.param(name, this.bufferOf(v), "read"), ...at);
         const [from, there] = this.paramAt(name, this.bufferOf(v), "read", at);
         return load(from, ...there);
       },

@@ -105,7 +105,8 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
   concat(r, node, at) {
     const { axis } = node.attrs;
     const i = item(at, axis);
-    const pieces = piecesOf(node).filter(({ from, to }) => to > from);
+    const [lowest, highest] = range(i);
+    const pieces = piecesOf(node).filter(({ from, to }) => to > from && from <= highest && lowest < to);
     const piece = ({ value, from, to }: Piece): Expr =>
       r.element(value, at.with(axis, clamp(sub(i, num(from)), to - from)));
     return pieces.slice(0, -1).reduceRight(

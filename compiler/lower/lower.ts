@@ -34,7 +34,7 @@ import {
   concatPiecesOf,
   findInPlacePieces,
   type InPlacePieces,
-  readsManySlices,
+  slicedValues,
   writePiece,
 } from "./concat-pieces.ts";
 import { type ConcatSlot, Draft, type LoweringContext, type ParamBinding, virtualBuffer } from "./draft.ts";
@@ -114,7 +114,7 @@ class Lowering implements LoweringContext {
   private readonly unpadded: Set<Value>;
   private readonly prepared: ReadonlySet<string>;
   private readonly inPlace: InPlacePieces;
-  readonly shiftsPointers: boolean;
+  private readonly sliced: ReadonlySet<Value>;
   private readonly phases: ReadonlyMap<Node, Phase>;
   private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
   /** By the printed kernel: equal layers have equal kernels, which are emitted once. */
@@ -139,7 +139,7 @@ class Lowering implements LoweringContext {
     const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.prepared.has(r.name);
     this.unpadded = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
     const nodes = nodesOf(graph);
-    this.shiftsPointers = readsManySlices(nodes);
+    this.sliced = slicedValues(nodes);
     for (const node of nodes) {
       for (const a of node.args) this.useCounts.set(a, (this.useCounts.get(a) ?? 0) + 1);
       const isMoved = node.op.name === "scatter" || node.op.lower === "collective";
@@ -165,6 +165,9 @@ class Lowering implements LoweringContext {
   }
   private concatSlot(step: ConcatPiece, v: Value): ConcatSlot {
     return { buffer: this.outputBuffer(step.concat), at: concatIndex(step, v) };
+  }
+  isReadInSlices(v: Value): boolean {
+    return this.sliced.has(v);
   }
   hasManyUses(v: Value): boolean {
     return (this.useCounts.get(v) ?? 0) > 1;

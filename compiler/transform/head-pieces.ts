@@ -16,19 +16,16 @@ interface Piece {
   readonly waitsFor: readonly Value[];
   readonly made: Map<Value, Value>;
 }
-/** The graph's values, with the head computed piece by piece; the product in each piece has at most `limit` elements. */
-export function computeInPieces(g: Builder, graph: Graph, head: Head, limit: number): Value[] {
-  const whole = new Pieces(g, head).replacements(cuts(head, limit));
+/** The graph's values, with the head computed in pieces of at most `most` rows. */
+export function computeInPieces(g: Builder, graph: Graph, head: Head, most: number): Value[] {
+  const whole = new Pieces(g, head).replacements(cuts(head.rows, most));
   return rebuild(g, valuesOf(graph), ({ results: [only] }) => {
     const found = only && whole.get(only);
     return found ? [found] : null;
   });
 }
-/** How many rows of `columns` elements each fit in `limit` elements; at least 1. */
-export const rowsPerPiece = (columns: number, limit: number): number => Math.max(1, Math.floor(limit / columns));
 /** Cuts the rows evenly if a divisor of their count lies between half of the largest piece and all of it; else the last piece is shorter. */
-function cuts({ rows, logits }: Head, limit: number): Pick<Piece, "start" | "rows">[] {
-  const most = rowsPerPiece(nth(dims(logits.type), 1), limit);
+function cuts(rows: number, most: number): Pick<Piece, "start" | "rows">[] {
   let each = most;
   while (2 * each > most && rows % each !== 0) each--;
   if (rows % each !== 0) each = most;

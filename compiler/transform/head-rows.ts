@@ -1,7 +1,7 @@
 // Finds what is computed row by row from the product of a large head (the logits of a vocabulary), and the smaller values that leave these rows.
 // `head-pieces.ts` then computes it piece by piece.
 import type { Graph, Node, Value } from "../graph/node.ts";
-import { nodesOf, valuesOf } from "../graph/walk.ts";
+import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { nth } from "../ops/common.ts";
 import { splatOf } from "../rewrite/pattern.ts";
@@ -11,28 +11,56 @@ import { count, dims, dtypeOf } from "../types/type.ts";
 /** Elementwise ops, which a piece can compute for its own rows. */
 export const pointwise: ReadonlySet<string> = new Set(["unary", "binary", "select", "cast", "detach"]);
 
+/** Ops that may reduce a piece's rows, or add a term to a sum over all rows. */
+const foldingOps: ReadonlySet<string> = new Set(["reduce", "dot", "transpose"]);
+
 /** A large product, the nodes that are computed row by row from it (`inside`), and what the rest of the graph reads of them (`sums`, `exits`). */
 export class Head {
   readonly logits: Value;
   readonly rows: number;
+  readonly columns: number;
   /** Nodes that sum over all rows (a `reduce` over the row axes, or a weight gradient): pieces contribute terms, which are added. */
-  readonly sums: readonly Node[];
+  sums: readonly Node[] = [];
   /** Values with one entry a row that the rest of the graph reads: the pieces' parts are concatenated. */
-  readonly exits: readonly Value[];
+  exits: readonly Value[] = [];
   private readonly depends = new Set<Node>();
   private readonly inside = new Set<Node>();
 
-  /** Null if something reads the product other than row by row, or if nothing reduces its rows. */
-  static of(graph: Graph, node: Node): Head | null {
-    const head = new Head(graph, node);
-    const folds = [...head.inside].some((n) => n.op.name === "reduce" && n.args.some((a) => head.contains(a)));
-    return folds && head.fits(graph) ? head : null;
-  }
-  private constructor(graph: Graph, node: Node) {
-    this.logits = nth(node.results, 0);
-    this.rows = nth(dims(this.logits.type), 0);
+  /** The head of the first of these products that has one; null if none has. */
+  static find(graph: Graph, products: readonly Node[]): Head | null {
     const nodes = nodesOf(graph);
-    const local = this.collectDependents(nodes, node);
+    const readers = readersOf(nodes);
+    const results = new Set(valuesOf(graph));
+    for (const product of products) {
+      const head = new Head(nth(product.results, 0));
+      if (!head.isReadByRows((v) => (results.has(v) ? null : (readers.get(v) ?? [])))) continue;
+      head.collect(graph, nodes);
+      if (head.hasFolds() && head.fits(graph)) return head;
+    }
+    return null;
+  }
+  private constructor(logits: Value) {
+    this.logits = logits;
+    [this.rows, this.columns] = [nth(dims(logits.type), 0), nth(dims(logits.type), 1)];
+  }
+  /** A quick test, which tells most other products: whether what is as large as the product is no result (null) and is read by ops that a piece may have. */
+  private isReadByRows(readersOrNull: (v: Value) => readonly Node[] | null): boolean {
+    const seen = new Set([this.logits.node]);
+    for (const { results } of seen) {
+      const wide = results.filter((v) => this.isWide(v));
+      const readers = wide.map(readersOrNull);
+      for (const list of readers) {
+        if (list === null) return false;
+        for (const n of list) {
+          if (!this.isLocal(n, seen) && !foldingOps.has(n.op.name)) return false;
+          seen.add(n);
+        }
+      }
+    }
+    return true;
+  }
+  private collect(graph: Graph, nodes: readonly Node[]): void {
+    const local = this.collectDependents(nodes, this.logits.node);
     const leads = this.wideNodes(nodes, local);
     const readsWide = (n: Node): boolean => n.args.some((a) => local.has(a.node) && this.isWide(a));
     for (const n of nodes) if (local.has(n) && (leads.has(n) || readsWide(n))) this.inside.add(n);
@@ -43,6 +71,10 @@ export class Head {
       ...users.filter((n) => !this.sums.includes(n) && !this.isRowTranspose(n)).flatMap((n) => n.args),
     ];
     this.exits = [...new Set(outside.filter((v) => this.inside.has(v.node)))];
+  }
+  /** Whether something reduces rows. */
+  private hasFolds(): boolean {
+    return [...this.inside].some((n) => n.op.name === "reduce" && n.args.some((a) => this.contains(a)));
   }
   /** Records in `depends` all that depends on the product; returns the nodes whose row r is computed from row r alone. */
   private collectDependents(nodes: readonly Node[], product: Node): ReadonlySet<Node> {

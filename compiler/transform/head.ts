@@ -5,25 +5,28 @@
 import type { Builder, Graph, Node } from "../graph/node.ts";
 import { nodesOf, withValues } from "../graph/walk.ts";
 import { dims } from "../types/type.ts";
-import { computeInPieces, rowsPerPiece } from "./head-pieces.ts";
+import { computeInPieces } from "./head-pieces.ts";
 import { Head } from "./head-rows.ts";
 
-/** Products of up to this many elements are left whole. */
-const maxElements = 1 << 26;
+/**
+ * A piece has at most this many elements, but at least so many rows: each reads and writes all sums over rows, among them the gradient of the
+ * vocabulary's weight.
+ */
+const [maxElements, minRows] = [1 << 26, 1024];
 
 /** The graph with each head whose product has more than `limit` elements cut into pieces of at most that many. */
-export function cutHeads(g: Builder, graph: Graph, limit = maxElements): Graph {
-  let cut = graph;
-  const tried = new Set<Node>();
-  for (;;) {
-    const node = nodesOf(cut).find((n) => isHuge(n, limit) && !tried.has(n));
-    if (!node) return cut;
-    tried.add(node);
-    const head = Head.of(cut, node);
-    if (head) cut = withValues(cut, computeInPieces(g, cut, head, limit));
+export function cutHeads(g: Builder, graph: Graph, limit?: number): Graph {
+  for (let cut = graph; ; ) {
+    const huge = nodesOf(cut).filter((n) => isHuge(n, limit));
+    const head = Head.find(cut, huge);
+    if (!head) return cut;
+    cut = withValues(cut, computeInPieces(g, cut, head, rowsPerPiece(head.columns, limit)));
   }
 }
-function isHuge({ op, results }: Node, limit: number): boolean {
+function isHuge({ op, results }: Node, limit?: number): boolean {
   const [rows = 0, columns = 0, ...more] = results[0] ? dims(results[0].type) : [];
   return op.name === "dot" && more.length === 0 && columns > 0 && rows > rowsPerPiece(columns, limit);
 }
+/** The most rows of `columns` elements that a piece has; at least 1. */
+const rowsPerPiece = (columns: number, limit = Math.max(maxElements, minRows * columns)): number =>
+  Math.max(1, Math.floor(limit / columns));

@@ -48,15 +48,15 @@ extern "C" void exp_cf9a4373(void* const* args, ix begin, ix end, f32* scratch) 
     const ix r = task * 16;
     NO_UNROLL for (ix i = 0; i < 16; i++) {
       columns[i] = x[(r + i) * 4];
-      columns[64 + i] = x[(r + i) * 4 + 1];
-      columns[128 + i] = x[(r + i) * 4 + 2];
-      columns[192 + i] = x[(r + i) * 4 + 3];
+      columns[i + 64] = x[(r + i) * 4 + 1];
+      columns[i + 128] = x[(r + i) * 4 + 2];
+      columns[i + 192] = x[(r + i) * 4 + 3];
     }
     par<LANES>(16, [&](auto v, ix j) {
       const auto t1 = ld(v, columns + j);
-      const auto t2 = ld(v, columns + 64 + j);
-      const auto t3 = ld(v, columns + 128 + j);
-      const auto t4 = ld(v, columns + 192 + j);
+      const auto t2 = ld(v, columns + j + 64);
+      const auto t3 = ld(v, columns + j + 128);
+      const auto t4 = ld(v, columns + j + 192);
       const auto t_max = max_(max_(max_(t1, t2), t3), t4);
       const auto t_max1 = max_(t_max, broadcast(v, -3.3895313892515355e+38f));
       NO_UNROLL for (ix j1 = 0; j1 < 4; j1++) {
@@ -77,15 +77,15 @@ extern "C" void exp_cf9a4373(void* const* args, ix begin, ix end, f32* scratch) 
     });
     NO_UNROLL for (ix i1 = 0; i1 < 16; i1++) {
       y1[(r + i1) * 4] = columns1[i1];
-      y1[(r + i1) * 4 + 1] = columns1[64 + i1];
-      y1[(r + i1) * 4 + 2] = columns1[128 + i1];
-      y1[(r + i1) * 4 + 3] = columns1[192 + i1];
+      y1[(r + i1) * 4 + 1] = columns1[i1 + 64];
+      y1[(r + i1) * 4 + 2] = columns1[i1 + 128];
+      y1[(r + i1) * 4 + 3] = columns1[i1 + 192];
     }
     NO_UNROLL for (ix i2 = 0; i2 < 16; i2++) {
       y2[(r + i2) * 4] = columns2[i2];
-      y2[(r + i2) * 4 + 1] = columns2[64 + i2];
-      y2[(r + i2) * 4 + 2] = columns2[128 + i2];
-      y2[(r + i2) * 4 + 3] = columns2[192 + i2];
+      y2[(r + i2) * 4 + 1] = columns2[i2 + 64];
+      y2[(r + i2) * 4 + 2] = columns2[i2 + 128];
+      y2[(r + i2) * 4 + 3] = columns2[i2 + 192];
     }
   }
 }
@@ -94,7 +94,7 @@ extern "C" void exp_cf9a4373(void* const* args, ix begin, ix end, f32* scratch) 
 // values: f32[64, 2]
 // index: i32[64, 2]
 // top_k
-extern "C" void top_k_64cf2fbc(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void top_k_74b88019(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* x = (f32*)args[0];
   f32* values = (f32*)args[1];
   i32* index = (i32*)args[2];
@@ -106,9 +106,9 @@ extern "C" void top_k_64cf2fbc(void* const* args, ix begin, ix end, f32* scratch
     const ix r = task * 16;
     NO_UNROLL for (ix i = 0; i < 16; i++) {
       own[i] = x[(r + i) * 4];
-      own[64 + i] = x[(r + i) * 4 + 1];
-      own[128 + i] = x[(r + i) * 4 + 2];
-      own[192 + i] = x[(r + i) * 4 + 3];
+      own[i + 64] = x[(r + i) * 4 + 1];
+      own[i + 128] = x[(r + i) * 4 + 2];
+      own[i + 192] = x[(r + i) * 4 + 3];
     }
     par<LANES>(16, [&](auto v, ix j) {
       NO_UNROLL for (ix j1 = 0; j1 < 4; j1++) {
@@ -117,15 +117,15 @@ extern "C" void top_k_64cf2fbc(void* const* args, ix begin, ix end, f32* scratch
       NO_UNROLL for (ix j2 = 0; j2 < 4; j2++) {
         const auto key = ld(v, keys + j2 * 64 + j);
         const auto before = fold_lane<Sum>(j2, [&](ix k) { return where(ld(v, keys + k * 64 + j) <= key, 1, 0); });
-        const auto before1 = fold_lane<Sum>(4 - (j2 + 1), [&](ix k) { return where(ld(v, keys + (j2 + 1 + k) * 64 + j) < key, 1, 0); });
+        const auto before1 = fold_lane<Sum>(4 - (j2 + 1), [&](ix k) { return where(ld(v, keys + (j2 + k + 1) * 64 + j) < key, 1, 0); });
         st(v, ranks + j2 * 64 + j, before + before1);
       }
     });
     NO_UNROLL for (ix i1 = 0; i1 < 16; i1++) {
       order[ix(ranks[i1])] = 0;
-      order[ix(ranks[64 + i1])] = 1;
-      order[ix(ranks[128 + i1])] = 2;
-      order[ix(ranks[192 + i1])] = 3;
+      order[ix(ranks[i1 + 64])] = 1;
+      order[ix(ranks[i1 + 128])] = 2;
+      order[ix(ranks[i1 + 192])] = 3;
       const ix j3 = ix(order[0]);
       values[(r + i1) * 2] = x[(r + i1) * 4 + j3];
       index[(r + i1) * 2] = i32(j3);
@@ -207,8 +207,8 @@ extern "C" void ragged_dot_b92e31d3(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = pack_columns<32>(scratch, nn, 32, {w + e * 1536 + (n + 32), 48, 32, 32}, [&](ix i) { return w + e * 1536 + i * 48 + n; });
-      const auto right1 = pack_columns<32>(scratch + 1024, nn, 32, {w1 + e * 1536 + (n + 32), 48, 32, 32}, [&](ix i) { return w1 + e * 1536 + i * 48 + n; });
+      const auto right = pack_columns<32>(scratch, nn, 32, {w + e * 1536 + n + 32, 48, 32, 32}, [&](ix i) { return w + e * 1536 + i * 48 + n; });
+      const auto right1 = pack_columns<32>(scratch + 1024, nn, 32, {w1 + e * 1536 + n + 32, 48, 32, 32}, [&](ix i) { return w1 + e * 1536 + i * 48 + n; });
       NO_UNROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 192) {
         const ix mn = ix_min(192, m_end - m);
         Acc<192, 32> acc;

@@ -62,8 +62,8 @@ KERNEL void __launch_bounds__(32, MIN_BLOCKS(16)) top_k_99ef7e32(f32* values, i3
   for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
     const ix r = task;
     for (ix p = 0; p < 2; p++) {
-      const auto last = p == 0 ? __builtin_inff() : values[r * 2 + (p - 1)];
-      const auto where_ = p == 0 ? -1 : index[r * 2 + (p - 1)];
+      const auto last = p == 0 ? __builtin_inff() : values[r * 2 + p - 1];
+      const auto where_ = p == 0 ? -1 : index[r * 2 + p - 1];
       const auto best = fold<Max, 4>(4, [&](auto v, ix k) { return where(or_(last > ld(v, x + r * 4 + k), and_(last == ld(v, x + r * 4 + k), where_ < iota(v, i32(k)))), ld(v, x + r * 4 + k), -__builtin_inff()); });
       const auto at = fold<Min, 4>(4, [&](auto v, ix k) { return where(and_(or_(last > ld(v, x + r * 4 + k), and_(last == ld(v, x + r * 4 + k), where_ < iota(v, i32(k)))), ld(v, x + r * 4 + k) == best), iota(v, i32(k)), 4); });
       if (at < 4) {
@@ -254,7 +254,7 @@ KERNEL_END(sum_b79f058c)
 // parts: f32[3, 128]
 // y2: f32[128, 48]
 // broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add sum
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_89454119(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* parts, f32* y2) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_7bc05252(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* parts, f32* y2) {
   DYN_SMEM(smem);
   SharedTile<f32, 64, 32, 1, 128, ROW_MAJOR, 0> left(smem);
   SharedTile<f32, 64, 32, 1, 128, COL_MAJOR, 32> right(smem + 8192);
@@ -287,14 +287,14 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_89454119(const i32*
           const auto value1 = t_mul4 * t2;
           st(v, y + (m + i) * 48 + (n + j), t_mul2);
           st(v, y1 + (m + i) * 48 + (n + j), t_add);
-          st_partial_sum(v, parts + (n + j) / 16 * 128 + (m + i), j, value);
+          st_partial_sum(v, parts + j / 16 * 128 + (m + i), j, value);
           st(v, y2 + (m + i) * 48 + (n + j), value1);
         };
       };
     }, acc);
   }
 }
-KERNEL_END(ragged_dot_89454119)
+KERNEL_END(ragged_dot_7bc05252)
 
 // parts: f32[3, 128]
 // y: f32[128]
@@ -478,7 +478,7 @@ KERNEL void __launch_bounds__(64, MIN_BLOCKS(2)) ragged_outer_9fde74f1(const i32
     pipeline_prologue<2>(ix(t), ix(t1), 128, [&](ix r, i32 s) {
       const ix rn = ix_min(128, ix(t1) - r);
       left.gather(s, rn, 32, [&](ix row_index) { return ix(row_index) / 2 * 32; });
-      left.prefetch_indices(ix_min(128, ix(t1) - (r + 128)), [&](ix j) { return x[r + 128 + j]; });
+      left.prefetch_indices(ix_min(128, ix(t1) - (r + 128)), [&](ix j) { return x[r + j + 128]; });
       right.load(s, (r - ix(t)) * 48, rn, 16);
     });
   };
@@ -493,7 +493,7 @@ KERNEL void __launch_bounds__(64, MIN_BLOCKS(2)) ragged_outer_9fde74f1(const i32
     pipeline<3>(ix(t), ix(t1), 128, [&](ix r, i32 s) {
       const ix rn = ix_min(128, ix(t1) - r);
       left.gather(s, rn, 32, [&](ix row_index) { return ix(row_index) / 2 * 32; });
-      left.prefetch_indices(ix_min(128, ix(t1) - (r + 128)), [&](ix j) { return x[r + 128 + j]; });
+      left.prefetch_indices(ix_min(128, ix(t1) - (r + 128)), [&](ix j) { return x[r + j + 128]; });
       right.load(s, (r - ix(t)) * 48, rn, 16);
     }, [&](ix r, i32 s) {
       const ix rn = ix_min(128, ix(t1) - r);
@@ -532,7 +532,7 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_outer_9ca10cd9(const i3
       const ix rn = ix_min(32, ix(t1) - r);
       left.load(s, (r - ix(t)) * 48, rn, mn);
       right.gather(s, rn, 32, [&](ix row_index) { return ix(row_index) / 2 * 32; });
-      right.prefetch_indices(ix_min(32, ix(t1) - (r + 32)), [&](ix i) { return y[r + 32 + i]; });
+      right.prefetch_indices(ix_min(32, ix(t1) - (r + 32)), [&](ix i) { return y[r + i + 32]; });
     });
   };
   i32 task = blockIdx.x;
@@ -547,7 +547,7 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_outer_9ca10cd9(const i3
       const ix rn = ix_min(32, ix(t1) - r);
       left.load(s, (r - ix(t)) * 48, rn, mn);
       right.gather(s, rn, 32, [&](ix row_index) { return ix(row_index) / 2 * 32; });
-      right.prefetch_indices(ix_min(32, ix(t1) - (r + 32)), [&](ix i) { return y[r + 32 + i]; });
+      right.prefetch_indices(ix_min(32, ix(t1) - (r + 32)), [&](ix i) { return y[r + i + 32]; });
     }, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       mma<32>(left[s], rhs(right[s], acc));

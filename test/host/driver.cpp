@@ -1,6 +1,6 @@
 // driver LIB THREADS [REPEAT] < plan: runs the launches of sequences on buffers with NaN before them and a guard page after, and writes those asked for.
-// Lines: "buffer BYTES FILE|-", "copy FROM TO", "launch NAME TASKS SCRATCH ARG...", "dump BUFFER FILE"; "end" frees a sequence's buffers. Buffers
-// begin as all bits set: NaN, -1.
+// Lines: "buffer BYTES FILE|-", "copy FROM TO", "launch NAME TASKS SCRATCH BUFFER[+BYTES]...", "dump BUFFER FILE"; "end" frees a
+// sequence's buffers. Buffers begin as all bits set: NaN, -1.
 // REPEAT: prints the best time of each launch, of processors, not of the clock: others may use them too.
 #include <atomic>
 #include <csignal>
@@ -71,7 +71,11 @@ int main(int argc, char** argv) {
       long tasks, scratch; in >> running >> tasks >> scratch;
       Kernel k = (Kernel)dlsym(lib, running.c_str());
       if (!k) { printf("no kernel %s\n", running.c_str()); return 2; }
-      std::vector<void*> args; for (size_t a; in >> a;) args.push_back(buffers[a].p);
+      std::vector<void*> args;
+      for (size_t a; in >> a;) {
+        size_t at = 0; if (in.peek() == '+') in.get(), in >> at;
+        args.push_back(buffers[a].p + at);
+      }
       std::atomic<long> next{0};
       auto work = [&] { Buffer s = make((scratch * 4 + 63) / 64 * 64 + 64); for (long t; (t = next++) < tasks;) k(args.data(), t, t + 1, (float*)s.p); release(s); };
       double best = 1e9;

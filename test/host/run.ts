@@ -140,7 +140,7 @@ class DriverPlan {
       return known;
     };
     for (const l of sequence.launches) {
-      const args = l.args.map((a) => number(a.buffer));
+      const args = l.args.map((a) => `${number(a.buffer)}${a.byteOffset ? `+${a.byteOffset}` : ""}`);
       for (const a of l.args) if (a.base) this.lines.push(`copy ${number(a.base)} ${number(a.buffer)}`);
       this.lines.push(`launch ${l.kernel.name} ${l.tasks} ${kernelOf(l).scratch} ${args.join(" ")}`);
     }
