@@ -14,8 +14,8 @@ import {
 } from "./executable.ts";
 import { requireOptions } from "./options.ts";
 import { loadStores, savedTensors } from "./storage/checkpoint.ts";
-import { NamedTensors, namesHelp, namesOf, splitStacked } from "./storage/names.ts";
-import { allInMemory, readAll } from "./storage/stored-tensor.ts";
+import { NamedTensors, namesHelp, namesOf, splitStacked, writeStored } from "./storage/names.ts";
+import { allInMemory, readAll, type StoredTensor } from "./storage/stored-tensor.ts";
 import { convert, count, fromNumbers, requireElements, requireFit } from "./tensor.ts";
 
 /**
@@ -80,8 +80,8 @@ export class Program {
    */
   load(tensors: ReadonlyMap<string, Tensor>): void {
     this.requireIdle();
-    for (const { store, read } of matchTensors(this.executable, tensors))
-      if (read) this.executable.write(store.name, read());
+    for (const { store, value } of matchTensors(this.executable, tensors))
+      if (value) writeStored(this.executable, store, value);
   }
   /**
    * Everything that training can be continued from: parameters, states and optimizer state, as `restore` and `train` take it. `writeSafetensors`
@@ -203,16 +203,16 @@ export class Program {
 
 const modelStores = ({ stores }: Executable): StoreInfo[] =>
   stores.filter((s) => s.role === "parameter" || (s.role === "state" && s.saved));
-/** All parameters and saved states, with what reads the value given for each; null: none is given. A tensor that is for none of them is a Problem. */
+/** All parameters and saved states, with the value given for each; null: none is given. A tensor that is for none of them is a Problem. */
 export function matchTensors(
   executable: Executable,
   tensors: ReadonlyMap<string, Tensor>,
-): { readonly store: StoreInfo; readonly read: (() => Tensor) | null }[] {
+): { readonly store: StoreInfo; readonly value: StoredTensor | null }[] {
   requireMap("the parameters", tensors);
   for (const [name, tensor] of tensors) requireElements(name, tensor);
   const named = new NamedTensors(allInMemory(tensors), "the map of tensors");
   const stores = modelStores(executable);
-  const matched = stores.map((store) => ({ store, read: named.take(store) }));
+  const matched = stores.map((store) => ({ store, value: named.take(store) }));
   const [unread] = named.unread();
   if (unread !== undefined)
     throw new Problem(`nothing is named ${unread}`, unreadHelp(unread, stores.flatMap(namesOf)));

@@ -24,7 +24,7 @@ import {
   type Tensor,
 } from "./executable.ts";
 import type { Executor, NativeBuffer, NativeCollective, NativeStep, StepTimes } from "./native.ts";
-import { numbers, requireFit, zeros } from "./tensor.ts";
+import { count, numbers, placeOf, requireFit, zeros } from "./tensor.ts";
 
 export interface ExecuteOptions {
   /** Fills temporaries with NaN before each run, so that reads of unwritten bytes show in the results. For tests. */
@@ -102,6 +102,12 @@ export class PlanExecutable implements Executable {
     const index = this.#store(store);
     requireFit(store, this.#buffer(index), value);
     this.#executor.write(index, value.data);
+  }
+  writePart(store: string, index: readonly number[], value: Tensor): void {
+    const buffer = this.#store(store);
+    const { dtype, shape } = this.#buffer(buffer);
+    requireFit(store, { dtype, shape: shape.slice(index.length) }, value);
+    this.#executor.writePart(buffer, value.data, placeOf(shape, index) * count(value.shape.slice(0, -2)));
   }
   async run(name: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
     const [index, entry] = this.#entry(name);

@@ -18,16 +18,16 @@ import { command } from "./command.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("generate-batch");
-const lengths = [1, 8];
 
 /** Keeps each row's tokens by position; its next token is a hash of all up to the newest position, so that anything wrong in any of them shows. */
 class Memory implements Executable {
   readonly stores = [];
   readonly bytes = null;
-  readonly entries = ["init", ...lengths.map((T) => `generate:${T}`)];
+  readonly entries: readonly string[];
   readonly calls: { readonly entry: string; readonly at: readonly (readonly number[])[] }[] = [];
   private readonly seen: number[][];
-  constructor(rows: number) {
+  constructor(rows: number, lengths = [1, 8]) {
+    this.entries = ["init", ...lengths.map((T) => `generate:${T}`)];
     this.seen = Array.from({ length: rows }, () => Array.from({ length: 99 }, () => 77));
   }
   read = (): Tensor => fromNumbers("i32", [0], []);
@@ -102,6 +102,45 @@ test("the shortest length that the longest prompt needs; rows that write go on b
     { entry: "generate:8", at: [[0, 1, -1, -1, -1, -1, -1, -1], [0, 1, 2, 3, 4, 5, 6, 7], Array(8).fill(-1)] },
     { entry: "generate:8", at: [[2, ...Array(7).fill(-1)], [8, 9, 10, -1, -1, -1, -1, -1], Array(8).fill(-1)] },
   ]);
+});
+test("a call for long prompts is made where a third of it is filled", async () => {
+  for (const [length, calls] of [
+    [31, [8, 8, 8, 8]],
+    [32, [96]],
+    [98, [96, 8]],
+  ] as const) {
+    const memory = new Memory(1, [1, 8, 96]);
+    for await (const _ of generateBatch(memory, [wishOf(length, 1)], { rows: 1, seed: 0, step: 0 }));
+    assert.deepEqual(
+      memory.calls.map((c) => c.entry),
+      calls.map((T) => `generate:${T}`),
+    );
+  }
+});
+test("a long prompt is gone on from as one that is read in shorter chunks", async () => {
+  const sizes = { V: 50, D: 16, H: 16, L: 2, Heads: 2, E: 4, K: 2, Context: 400, std: 0.5 };
+  const path = join(import.meta.dirname, "..", "stdlib", "models", "gpt.moe");
+  const texts = [64, 300].map(async (prompt) => {
+    const entries = generateEntries(readProgram(path), "GptMoE", { rows: 2, prompt });
+    assert.equal(entries.length, prompt > 64 ? 3 : 2);
+    const { executable } = await compileProgram({
+      path,
+      declaration: "GptMoE",
+      sizes,
+      entries,
+      target: "host",
+      precision: "f32",
+    });
+    await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+    const all: GeneratedToken[] = [];
+    const long = [wishOf(300, 40), wishOf(101, 60)];
+    for await (const token of generateBatch(executable, long, { rows: 2, seed: 3, step: 0 })) all.push(token);
+    executable.close();
+    return [0, 1].map((n) => all.filter((t) => t.request === n).map((t) => t.token));
+  });
+  const [short, long] = await Promise.all(texts);
+  assert.ok(new Set(short?.flat()).size > 5);
+  assert.deepEqual(long, short);
 });
 test("a prompt's first token is given out by itself, then as many as all rows want come of one call", async () => {
   const asked: number[] = [];

@@ -135,6 +135,21 @@ test("the inputs of sampling that are asked for are compiled, and only those", (
   for (const sampling of [[], ["top_p"], ["top_p", "top_k"]] as const)
     for (const entry of generateEntries(program, "GptMoE", { sampling })) assert.deepEqual(entry.inputs, sampling);
 });
+test("long prompts are read in chunks of some 512 tokens of all rows, if they fill a third of one", () => {
+  const program = readProgram("examples/gpt-moe.moe");
+  for (const [rows, prompt, T] of [
+    [1, 64, [1, 64]],
+    [1, 170, [1, 64]],
+    [1, 171, [1, 64, 512]],
+    [3, 5000, [1, 64, 128]],
+    [8, 5000, [1, 64]],
+    [600, 5000, [1, 64]],
+  ] as const)
+    assert.deepEqual(
+      generateEntries(program, "GptMoE", { rows, prompt }).map((e) => e.name),
+      T.map((n) => `generate:${n}`),
+    );
+});
 test("where a checkpoint gives the parameters, none is drawn: init gives the caches only", () => {
   const entries = [{ method: "generate", name: "generate:1", sizes: { B: 1, T: 1 } }];
   const sizes = { V: 64, D: 32, H: 48, L: 2, Heads: 2, E: 4, K: 2, Context: 16 };

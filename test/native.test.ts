@@ -131,6 +131,8 @@ const layouts = (cols: number): readonly Layout[] => [
   { kind: "panels", width: 3 },
 ];
 const shapes = [[], [1], [17], [3, 1], [5, 67], [2, 3, 64], [3, 2, 5, 7], [0], [4, 0]];
+/** So large in f32 that threads share it. */
+const large = [3, 70, 1300];
 
 /** Where an element lies by the layouts' own words. */
 function addressOf(shape: readonly number[], layout: Layout, i: number): number {
@@ -157,20 +159,20 @@ function raw(shape: readonly number[], layout: Layout, dtype: DType) {
 test("layouts hold what they say, and come back; padding is zero", () => {
   const { Executor } = native();
   for (const dtype of dtypes) {
-    for (const shape of shapes) {
+    for (const shape of dtype === "f32" ? [...shapes, large] : shapes) {
       for (const layout of layouts(shape.at(-1) ?? 1)) {
         const { size, buffer } = raw(shape, layout, dtype);
         const whole = { ...buffer, outer: 1, rows: 1, cols: size, pitch: size, panels: false };
         const executor = new Executor({
-          bytes: 4096 * 8,
-          threads: 1,
+          bytes: Math.max(4096, buffer.bytes),
+          threads: 2,
           scratch: 0,
           buffers: [buffer, whole],
           libraries: [],
           kernels: [],
           entries: [],
         });
-        executor.fill(0, 4096, 0xff);
+        executor.fill(0, Math.max(4096, buffer.bytes), 0xff);
         const data = zeros(dtype, shape).data.map((_, i) => 1 + (i % 100));
         executor.write(0, data);
         const memory = zeros(dtype, [size]).data;
@@ -180,6 +182,11 @@ test("layouts hold what they say, and come back; padding is zero", () => {
           expected[addressOf(shape, layout, i)] = value;
         });
         assert.equal(memory, expected, `${dtype}[${shape.join()}] ${JSON.stringify(layout)}`);
+        const matrix = buffer.rows * buffer.cols;
+        if (matrix > 0) executor.fill(0, Math.max(4096, buffer.bytes), 0xff);
+        for (let i = 0; i < buffer.outer; i++) executor.writePart(0, data.slice(i * matrix, (i + 1) * matrix), i);
+        executor.read(1, memory);
+        assert.equal(memory, expected, "by parts");
         const back = zeros(dtype, shape).data;
         executor.read(0, back);
         assert.equal(back, data);
@@ -198,6 +205,13 @@ test("errors are messages", async () => {
   assert.throws(() => new Executor({ ...spec, bytes: 2 ** 50 }), /cannot get .* bytes/);
   const executor = new Executor({ ...spec, buffers: [floats] });
   assert.throws(() => executor.write(0, new Float32Array(15)), /60 bytes is given for a buffer of 64/);
+  for (const [elements, first] of [
+    [15, 0],
+    [16, 1],
+    [32, 0],
+    [16, -1],
+  ] as const)
+    assert.throws(() => executor.writePart(0, new Float32Array(elements), first), /is not of whole matrices/);
   assert.throws(() => executor.read(7, new Float32Array(15)), /range/);
   assert.throws(() => executor.run(1, false), /range/);
   executor.close();

@@ -6,7 +6,7 @@ import { suite } from "uvu";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, Tensor } from "../runtime/executable.ts";
 import { runEntry } from "../runtime/run.ts";
-import { NamedTensors } from "../runtime/storage/names.ts";
+import { NamedTensors, writeStored } from "../runtime/storage/names.ts";
 import { openSafetensors, readSafetensors } from "../runtime/storage/safetensors.ts";
 import { sumByName } from "../runtime/training/loop.ts";
 
@@ -77,9 +77,9 @@ async function train({ target, precision }: Way): Promise<ReadonlyMap<string, nu
 function writeParameters(executable: Executable): void {
   const named = new NamedTensors(openSafetensors(path("gpt.params.safetensors")), "gpt.params");
   for (const store of executable.stores.filter((s) => s.role === "parameter")) {
-    const read = named.take(store);
-    assert.ok(read, store.name);
-    executable.write(store.name, read());
+    const value = named.take(store);
+    assert.ok(value, store.name);
+    writeStored(executable, store, value);
   }
   assert.deepEqual(named.unread(), []);
 }

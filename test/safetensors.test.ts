@@ -21,6 +21,7 @@ import {
   fromNested,
   fromNumbers,
   numbers,
+  part,
   toBf16,
   toNested,
   transposed,
@@ -177,13 +178,14 @@ test("copies of an array of layers have their own names in files, or are stacked
   ];
   for (const tensors of spelled) {
     const named = new NamedTensors(allInMemory(tensors), "f");
-    assert.equal(named.take(store)?.(), whole);
+    assert.equal(named.take(store)?.read(), whole);
+    for (const index of [[1], [1, 2], [1, 2, 0]]) assert.equal(named.take(store)?.read(index), part(whole, index));
     assert.equal(named.unread(), []);
   }
   assert.is(new NamedTensors(new Map(), "f").take(store), null);
   const halves = new NamedTensors(allInMemory(new Map([["up.scale", fromNumbers("bf16", [2], [1, 2])]])), "f");
   const scalars = { name: "up.*.scale", dtype: "f32", shape: [2], stack: 1 } as const;
-  assert.equal(halves.take(scalars)?.(), fromNumbers("f32", [2], [1, 2]));
+  assert.equal(halves.take(scalars)?.read(), fromNumbers("f32", [2], [1, 2]));
 });
 
 test("copies that lack, are too many, twice or of another shape are named", () => {

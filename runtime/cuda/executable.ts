@@ -115,6 +115,7 @@ function withRemedies(executor: Executor, plan: Plan, tell: (line: string) => vo
   };
   return {
     write: (buffer, from) => tried(() => executor.write(buffer, from)),
+    writePart: (buffer, from, first) => tried(() => executor.writePart(buffer, from, first)),
     read: (buffer, to) => tried(() => executor.read(buffer, to)),
     fill: (offset, bytes, byte) => tried(() => executor.fill(offset, bytes, byte)),
     run: (entry, timed) => ran(entry, () => executor.run(entry, timed)),

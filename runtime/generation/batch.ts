@@ -5,6 +5,7 @@ import type { DType } from "../../compiler/types/dtype.ts";
 import { type Executable, repeatOrRun, storeOfInput, type Tensor } from "../executable.ts";
 import { fromNumbers } from "../tensor.ts";
 import { yieldToEvents } from "../training/loop.ts";
+import { paysOff } from "./generate-entries.ts";
 
 /** A sequence to generate. */
 export interface GenerateRequest {
@@ -101,7 +102,7 @@ async function* generateCalls(
     for (const [i, row] of rows.entries()) if (!row || (row.ended && queue.hasNext())) rows[i] = startRow(queue.next());
     if (rows.every(isIdle)) return;
     const longest = Math.max(...rows.map((row) => row?.pending.length ?? 0));
-    const T = lengths.find((n) => n >= longest) ?? lengths.at(-1) ?? 1;
+    const T = lengthFor(longest, lengths);
     const how = {
       times: tokensPerCall(rows, queue),
       within: blockingLimit,
@@ -145,6 +146,11 @@ function lengthsOf({ entries }: Executable): number[] {
   const lengths = entries.flatMap((name) => /^generate:(\d+)$/.exec(name)?.[1] ?? []).map(Number);
   if (lengths.length === 0) throw new Bug("no entry generate:T was compiled");
   return lengths.toSorted((a, b) => a - b);
+}
+/** The shortest length that holds all tokens, or the longest, of those that pay off. */
+function lengthFor(tokens: number, lengths: readonly number[]): number {
+  const useful = lengths.filter((n) => paysOff(n, tokens));
+  return useful.find((n) => n >= tokens) ?? useful.at(-1) ?? 1;
 }
 /**
  * How many tokens the next call may generate for every row. Only one while a row still reads its prompt, so that its first token is given out at

@@ -25,6 +25,8 @@ export interface CompileGenerateOptions extends Omit<CommonOptions, "set"> {
   readonly trained?: Sizes | undefined;
   /** How many texts are generated at a time. */
   readonly rows: number;
+  /** The most tokens that a prompt has, if known. Default: as many as the model has positions. */
+  readonly prompt?: number | undefined;
   /** Which optional inputs (`top_p`, `top_k`) to compile `generate` with. Default: all that the model's `generate` has. */
   readonly sampling?: readonly SamplingInput[] | undefined;
 }
@@ -68,6 +70,7 @@ export async function compileGenerate(
   );
   const {
     rows,
+    prompt = Number.POSITIVE_INFINITY,
     sampling = takes,
     trained,
     set,
@@ -78,9 +81,14 @@ export async function compileGenerate(
     onCompile,
   } = options;
   const sizes = { ...trained, ...set };
+  const context = contextOf(entry, sizes);
   const { executable, report } = await compileLoaded(() => program, {
     declaration: entry.declaration,
-    entries: generateEntries(program, entry.declaration, { rows, sampling }),
+    entries: generateEntries(program, entry.declaration, {
+      rows,
+      prompt: Math.min(prompt, context ?? prompt),
+      sampling,
+    }),
     sizes,
     target,
     precision,
@@ -90,7 +98,7 @@ export async function compileGenerate(
     restored: true,
   });
   const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
-  return { executable, report, sampling, context: contextOf(entry, sizes), vocabulary };
+  return { executable, report, sampling, context, vocabulary };
 }
 
 /** How one text is generated. */

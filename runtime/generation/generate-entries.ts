@@ -7,22 +7,36 @@ import { pluralize } from "../../compiler/pluralize.ts";
 import type { EntryRequest, Sizes } from "../compile.ts";
 import { findEntry, hasMethod, headerDefault } from "../program.ts";
 
-/** The longest T that `generate` is compiled for: prompts are read in chunks of this many tokens. */
+/** The T of `generate` for prompts, of which longer ones are read in chunks. */
 const chunkLength = 64;
+/** The tokens of all rows in a chunk of a long prompt: the more rows an expert gets at once, the less often its weights are read. */
+const longChunkTokens = 512;
+/** Whether a call of this length pays off where so many tokens are to be read: some products are made of padding too. */
+export const paysOff = (length: number, tokens: number): boolean => length <= chunkLength || tokens * 3 >= length;
+/** The lengths T that `generate` is compiled for: 1, `chunkLength`, and a longer one that pays off for `prompt` tokens. */
+function lengthsFor(rows: number, prompt: number): number[] {
+  const long = 2 ** Math.floor(Math.log2(longChunkTokens / rows));
+  return [1, chunkLength, ...(long > chunkLength && paysOff(long, prompt) ? [long] : [])];
+}
 
 /** Optional inputs of `generate` that restrict sampling, with the declarations to suggest; the defaults leave all tokens. */
 export const samplingInputs = { top_p: "f32[B] = 1", top_k: "i32[B] = 0" };
 export type SamplingInput = keyof typeof samplingInputs;
+interface GenerateShape {
+  readonly rows?: number;
+  readonly prompt?: number;
+  readonly sampling?: readonly SamplingInput[];
+}
 export const generateSignature =
   "generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1, top_k: i32[B] = 0) -> i32[B]";
 /**
- * Requests to compile `generate` for T = 1 and T = 64, for `rows` sequences, with the optional inputs `sampling`. Empty if the model has no
- * `generate`.
+ * Requests to compile `generate` for `rows` sequences, whose prompts have up to `prompt` tokens, with the optional inputs `sampling`. Empty if the
+ * model has no `generate`.
  */
 export function generateEntries(
   program: Loaded,
   declaration: string,
-  { rows = 1, sampling = [] }: { readonly rows?: number; readonly sampling?: readonly SamplingInput[] } = {},
+  { rows = 1, prompt = chunkLength, sampling = [] }: GenerateShape = {},
 ): EntryRequest[] {
   if (!hasMethod(program, declaration, "generate")) return [];
   const given = findEntry(program, `${declaration}.generate`).arguments;
@@ -35,7 +49,7 @@ export function generateEntries(
     );
   for (const name of sampling)
     if (!given.some((a) => a.name === name)) throw lacksSamplingInput(name, `\`${declaration}.generate\``);
-  return [1, chunkLength].map((T) => ({
+  return lengthsFor(rows, prompt).map((T) => ({
     method: "generate",
     name: `generate:${T}`,
     sizes: { [batch]: rows, [length]: T },

@@ -52,7 +52,7 @@ export interface Piece {
 export async function* generate(options: RunGenerateOptions): AsyncGenerator<Piece, void> {
   const { prompts = [""], seed = 0, signal } = options;
   const rows = options.batch ?? Math.min(16, Math.max(1, prompts.length));
-  const model = await openRun({ ...options, rows, seed, sampling: samplingOf(options) });
+  const model = await openRun({ ...options, prompts, rows, seed, sampling: samplingOf(options) });
   const { executable, codec, step } = model;
   try {
     const requests = prompts.map((prompt) => requestOf(codec.encode(prompt), options, model));

@@ -25,16 +25,19 @@ interface Folder {
   readonly codec: Codec;
 }
 /** How a trained model is opened to generate. Defaults: the sizes and precision of the training. */
-export interface OpenRunOptions extends Omit<CompileGenerateOptions, "trained">, FolderOptions {
+export interface OpenRunOptions extends Omit<CompileGenerateOptions, "trained" | "prompt">, FolderOptions {
   readonly seed: number;
+  /** The prompts, if they are known: `generate` is compiled for their lengths. */
+  readonly prompts?: readonly string[] | undefined;
 }
 /** Opens a model with the newest intact checkpoint of its run, to generate. */
 export async function openRun(options: OpenRunOptions): Promise<OpenedModel> {
   const { config, checkpoint, codec } = await openFolder(options);
   const { B: _, T: __, ...trained } = config.sizes;
-  const { folder, precision = config.precision } = options;
+  const { folder, precision = config.precision, prompts } = options;
+  const prompt = prompts && Math.max(...prompts.map((text) => codec.encode(text).length));
   const program = readProgram(join(folder, "model.moe"));
-  const compiled = await compileGenerate(program, config.model, { ...options, trained, precision });
+  const compiled = await compileGenerate(program, config.model, { ...options, trained, precision, prompt });
   try {
     const { step } = await loadRun(compiled.executable, checkpoint, options);
     return { ...compiled, codec, step };

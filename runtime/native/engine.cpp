@@ -1,6 +1,8 @@
 #include "engine.hpp"
 
+#include <algorithm>
 #include <stdexcept>
+#include <string>
 
 namespace moec {
 
@@ -12,6 +14,19 @@ Engine::Engine(std::vector<BufferSpec> buffers, size_t bytes) : buffers_(std::mo
 }
 void Engine::requireWithin(size_t offset, size_t bytes) const {
   if (offset + bytes > bytes_) throw std::runtime_error("cannot fill past the arena");
+}
+
+void Engine::writePart(size_t buffer, const char* row_major, size_t bytes, long first) {
+  BufferSpec part = buffers_.at(buffer);
+  Layout& l = part.layout;
+  const size_t matrix = size_t(l.rows * l.cols * l.width), pitch = size_t(l.matrixPitch() * l.width);
+  const long count = matrix == 0 ? 0 : long(bytes / matrix);
+  if (size_t(count) * matrix != bytes || first < 0 || first + count > l.outer)
+    throw std::runtime_error("a part of " + std::to_string(bytes) + " bytes is not of whole matrices of a buffer");
+  l.outer = count;
+  part.offset += size_t(first) * pitch;
+  part.bytes = std::min(part.bytes - size_t(first) * pitch, size_t(count) * pitch);
+  upload(part, row_major);
 }
 
 std::vector<int32_t> Engine::integers(size_t buffer) {

@@ -69,7 +69,9 @@ class Engine {
 
   const Layout& layout(size_t buffer) const { return buffers_.at(buffer).layout; }
   /// Copies a buffer from or to row-major memory. Writing sets padding to zero.
-  virtual void write(size_t buffer, const char* row_major) = 0;
+  void write(size_t buffer, const char* row_major) { upload(buffers_.at(buffer), row_major); }
+  /// The same of matrix `first` and those that follow, `bytes` in all without padding.
+  void writePart(size_t buffer, const char* row_major, size_t bytes, long first);
   virtual void read(size_t buffer, char* row_major) = 0;
   virtual void fill(size_t offset, size_t bytes, int byte) = 0;
 
@@ -83,6 +85,7 @@ class Engine {
   std::vector<Finding> findings() { return std::exchange(findings_, {}); }
 
  protected:
+  virtual void upload(const BufferSpec& to, const char* row_major) = 0;
   void requireWithin(size_t offset, size_t bytes) const;
   std::vector<int32_t> integers(size_t buffer);
   void setIntegers(size_t buffer, const std::vector<int32_t>& values);

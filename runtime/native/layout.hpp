@@ -14,6 +14,8 @@ struct Layout {
   long elements() const { return outer * rows * cols; }
   /// The number of elements from the first to the last, including padding in between.
   long footprint() const;
+  /// The number of elements from one matrix to the next.
+  long matrixPitch() const;
   /// The row-major layout of the same elements, without padding.
   Layout rowMajor() const { return {width, outer, rows, cols, cols, false}; }
 };

@@ -74,13 +74,17 @@ Kernel Library::kernel(const std::string& name) const {
 }
 
 struct Program::Copy {
-  char *to, *from;
+  char* to;
+  const char* from;
   Layout to_layout, from_layout;
   static void rows(void* const* args, long begin, long end, float*) {
     const auto& c = *static_cast<const Copy*>(args[0]);
     convert(c.to, c.to_layout, c.from, c.from_layout, begin, end);
   }
 };
+
+/// Copies of so many bytes take longer than waking the other threads.
+static constexpr long shared_copy = 1 << 20;
 
 /// A collective as a step. The pool cannot pass on exceptions, so a failure is stored and the run cancelled before its next step.
 struct Program::CollectiveStep {
@@ -163,15 +167,23 @@ std::vector<int32_t> Program::repeat(const Repeat& repeat) {
   return Engine::repeat(repeat);
 }
 
-void Program::write(size_t buffer, const char* row_major) {
-  const Layout& to = layout(buffer);
-  const size_t bytes = buffers_[buffer].bytes;
-  if (bytes > size_t(to.elements() * to.width)) std::memset(address(buffer), 0, bytes);
-  convert(address(buffer), to, row_major, to.rowMajor(), 0, to.outer * to.rows);
+void Program::upload(const BufferSpec& to, const char* row_major) {
+  const auto& [offset, bytes, layout] = to;
+  char* const at = arena_.data() + offset;
+  if (bytes > size_t(layout.elements() * layout.width)) std::memset(at, 0, bytes);
+  runCopy({at, row_major, layout, layout.rowMajor()});
 }
 void Program::read(size_t buffer, char* row_major) {
   const Layout& from = layout(buffer);
-  convert(row_major, from.rowMajor(), address(buffer), from, 0, from.outer * from.rows);
+  runCopy({row_major, address(buffer), from.rowMajor(), from});
+}
+/// Copies on all threads, unless it is too little to share.
+void Program::runCopy(const Copy& copy) {
+  const long rows = copy.to_layout.outer * copy.to_layout.rows;
+  void* const args[] = {const_cast<Copy*>(&copy)};
+  if (copy.to_layout.elements() * copy.to_layout.width < shared_copy) return Copy::rows(args, 0, rows, nullptr);
+  std::vector<StepTime> untimed;
+  pool_.run({{Copy::rows, {args[0]}, rows}}, std::atomic<bool>(false), untimed);
 }
 void Program::fill(size_t offset, size_t bytes, int byte) {
   requireWithin(offset, bytes);

@@ -39,12 +39,14 @@ class Program : public Engine {
   explicit Program(const Spec& spec);
   ~Program() override;
 
-  void write(size_t buffer, const char* row_major) override;
   void read(size_t buffer, char* row_major) override;
   void fill(size_t offset, size_t bytes, int byte) override;
   size_t steps(size_t entry) const override { return entries_.at(entry).size(); }
   bool run(size_t entry, std::vector<StepTime>& times) override;
   std::vector<int32_t> repeat(const Repeat& repeat) override;
+
+ protected:
+  void upload(const BufferSpec& to, const char* row_major) override;
 
  private:
   struct Copy;
@@ -53,6 +55,7 @@ class Program : public Engine {
   Step launch(const StepSpec& spec, const std::vector<Kernel>& kernels);
   Step copy(const StepSpec& spec);
   Step collective(const StepSpec& spec);
+  void runCopy(const Copy& copy);
   bool requireNoFailure(bool finished) const;
   char* address(size_t buffer) const { return arena_.data() + buffers_.at(buffer).offset; }
 

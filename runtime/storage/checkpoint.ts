@@ -13,7 +13,7 @@ import type { Executable, StoreInfo, Tensor } from "../executable.ts";
 import { firstNonFinite } from "../tensor.ts";
 import { makeFolder, readText, sha256, sha256OfFile, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
 import { requireJson } from "./json.ts";
-import { copies, NamedTensors, stackOf } from "./names.ts";
+import { copies, NamedTensors, stackOf, writeStored } from "./names.ts";
 import { openSafetensors, safetensorsChunks } from "./safetensors.ts";
 import { inMemory, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
 
@@ -123,13 +123,13 @@ function notFinite(role: StoreInfo["role"], name: string): Problem {
 export function loadStores(executable: Executable, checkpoint: Pick<Checkpoint, "path" | "model" | "training">): void {
   const named = new NamedTensors(new Map([...checkpoint.model, ...checkpoint.training]), checkpoint.path);
   for (const store of executable.stores.filter((s) => s.saved)) {
-    const read = named.take(store);
-    if (!read)
+    const value = named.take(store);
+    if (!value)
       throw new Problem(
         `${checkpoint.path} has no \`${store.name}\``,
         "the program is not the one that was trained: use the model.moe of its folder",
       );
-    executable.write(store.name, read());
+    writeStored(executable, store, value);
   }
 }
 

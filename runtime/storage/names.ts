@@ -4,7 +4,7 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { sizeFlagText } from "../../compiler/flag-text.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
-import type { StoreInfo, Tensor } from "../executable.ts";
+import type { Executable, StoreInfo, Tensor } from "../executable.ts";
 import { convert, count, part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
 
@@ -55,8 +55,8 @@ export class NamedTensors {
     this.file = file;
   }
 
-  /** What reads the value of a store; null if the file has none of its copies, a Problem if it has only some or they do not fit. */
-  take(store: Named): (() => Tensor) | null {
+  /** The value of a store; null if the file has none of its copies, a Problem if it has only some or they do not fit. */
+  take(store: Named): StoredTensor | null {
     const over = store.shape.slice(0, store.stack);
     const shape = store.shape.slice(store.stack);
     const all = copies(store.name, over);
@@ -71,9 +71,13 @@ export class NamedTensors {
       );
     }
     const parts = found.filter((read) => read !== null);
-    const [only] = parts;
-    if (only && over.length === 0) return only;
-    return () => stacked(store.dtype, over, shape, eachOf(parts));
+    const read = (index: readonly number[] = []): Tensor => {
+      const one = parts[placeOf(over, index)];
+      if (one && index.length === over.length) return one();
+      const whole = stacked(store.dtype, over, shape, eachOf(parts));
+      return index.length === 0 ? whole : part(whole, index);
+    };
+    return { dtype: store.dtype, shape: store.shape, read };
   }
 
   /** Names of tensors that were never used, and of stacked ones of which copies were never used. */
@@ -120,6 +124,12 @@ export class NamedTensors {
 }
 function* eachOf(parts: readonly (() => Tensor)[]): Generator<Tensor> {
   for (const read of parts) yield read();
+}
+
+/** Writes the value of a store, where that is possible copy by copy, so that only one is in memory besides. */
+export function writeStored(executable: Executable, { name, shape, stack }: StoreInfo, value: StoredTensor): void {
+  if (stack === 0 || shape.length < stack + 2 || !executable.writePart) return executable.write(name, value.read());
+  for (const [, index] of copies(name, shape.slice(0, stack))) executable.writePart(name, index, value.read(index));
 }
 
 interface Copy {

@@ -4,7 +4,7 @@ import type { Sizes } from "../../compiler/pipeline.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable.ts";
 import { isTransformersFolder, openTransformers, transformersTensors } from "../import/weights.ts";
 import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
-import { NamedTensors, namesHelp, splitStacked } from "./names.ts";
+import { NamedTensors, namesHelp, splitStacked, writeStored } from "./names.ts";
 import { readConfig } from "./run-folder.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
@@ -14,7 +14,7 @@ export interface LoadedParameters {
   readonly tensors: StoredTensors;
 }
 interface Matched {
-  readonly found: readonly [StoreInfo, () => Tensor][];
+  readonly found: readonly [StoreInfo, StoredTensor][];
   readonly missing: readonly StoreInfo[];
 }
 const isRun = (path: string): boolean => checkpointSteps(path).length > 0;
@@ -41,18 +41,18 @@ export function sizesFromConfig(path: string): Sizes {
 /** Writes the given tensors into the stores. Returns the parameters that were not given, with their present values. */
 export function loadParameters(executable: Executable, given: LoadedParameters): Map<string, Tensor> {
   const { found, missing } = matchParameters(executable, given);
-  for (const [store, read] of found) executable.write(store.name, read());
+  for (const [store, value] of found) writeStored(executable, store, value);
   return new Map(missing.flatMap(({ name }) => splitStacked(name, executable.read(name))));
 }
-/** Which stores the given tensors are for, and what reads them; and the parameters that were not given. A tensor that no store takes is a Problem. */
+/** Which stores the given tensors are for, and their values; and the parameters that were not given. A tensor that no store takes is a Problem. */
 export function matchParameters(executable: Executable, { path, tensors }: LoadedParameters): Matched {
   const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
   const named = new NamedTensors(withoutPrefixes(tensors, stores, path), path);
-  const found: [StoreInfo, () => Tensor][] = [];
+  const found: [StoreInfo, StoredTensor][] = [];
   const missing: StoreInfo[] = [];
   for (const store of stores) {
-    const read = named.take(store);
-    if (read) found.push([store, read]);
+    const value = named.take(store);
+    if (value) found.push([store, value]);
     else if (store.role === "parameter") missing.push(store);
   }
   const [unread] = named.unread();

@@ -107,8 +107,8 @@ TensorMap Program::map(const MapSpec& m, Address base) const {
   return map;
 }
 
-void Program::write(size_t buffer, const char* row_major) {
-  const auto& [offset, bytes, layout] = buffers_.at(buffer);
+void Program::upload(const BufferSpec& to, const char* row_major) {
+  const auto& [offset, bytes, layout] = to;
   context_.enter();
   if (bytes > size_t(layout.elements() * layout.width)) stream_.fill(arena_.get() + offset, bytes, 0);
   staging_.upload(arena_.get() + offset, layout, row_major);
