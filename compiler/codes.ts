@@ -238,6 +238,11 @@ export const codes = {
     explain:
       "A gate over 8 does not fit an array of 4 layers. If the choices past the last are to do nothing, say so: `where(index < E, index, -1)`.",
   },
+  E0414: {
+    title: "a method that does not fit in place of the layer's",
+    explain:
+      "In the body of `layer A() = B() { ... }`, a method replaces the one of its name, for methods of `B` too. If one of those calls it, it must have the same parameters and results.",
+  },
   E0501: {
     title: "a selector that selects nothing",
     explain:

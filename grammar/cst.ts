@@ -58,7 +58,7 @@ export type LayerCstChildren = {
   header: HeaderCstNode[];
   Eq?: IToken[];
   expression?: ExpressionCstNode[];
-  body?: BodyCstNode[];
+  body?: (BodyCstNode)[];
 };
 
 export interface FnCstNode extends CstNode {

@@ -110,6 +110,7 @@ export class MoeParser extends CstParser {
         ALT: () => {
           this.CONSUME(t.Eq);
           this.SUBRULE(this.expression);
+          this.OPTION(() => this.SUBRULE2(this.body));
         },
       },
       { ALT: () => this.SUBRULE(this.body) },

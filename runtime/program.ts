@@ -7,7 +7,6 @@ import {
   findDeclaration,
   findMethod,
   type Loaded,
-  layerBehind,
   loadFile,
   methodsOf,
   modelsOf,
@@ -54,10 +53,8 @@ const ofOnlyModel = (program: Loaded, name: string | undefined): boolean =>
   modelsOf(program).length === 1 &&
   hasMethod(program, undefined, name);
 
-export function hasMethod(program: Loaded, declaration: string | undefined, method: string): boolean {
-  const layer = layerBehind(findDeclaration(program, declaration));
-  return layer !== null && methodsOf(layer.ast).some((m) => m.name.name === method);
-}
+export const hasMethod = (program: Loaded, declaration: string | undefined, method: string): boolean =>
+  methodsOf(findDeclaration(program, declaration)).some((m) => m.ast.name.name === method);
 /** Those of `sizes` that the entry's header declares. */
 export const headerSizes = (entry: EntrySignature, sizes: Sizes): Sizes =>
   Object.fromEntries(Object.entries(sizes).filter(([name]) => hasHeader(entry, name)));
@@ -70,13 +67,13 @@ export function headerDefault({ header }: EntrySignature, name: string): number 
 
 /** Names of the losses that `train` itself states (not its layers); the held-out loss is their sum. */
 export function ownLosses(program: Loaded, declaration: string): string[] {
-  const all = everyStatement(findMethod(findDeclaration(program, declaration), "train").body);
+  const all = everyStatement(findMethod(findDeclaration(program, declaration), "train").ast.body);
   return [...new Set(all.flatMap((s) => (s.kind === "loss" ? [s.name.name] : [])))];
 }
 /** Whether the one loss that `train` itself states is `cross_entropy(..., targets)` of the library, so that it is in nats for each target. */
 export function isInNats(program: Loaded, declaration: string): boolean {
-  const model = findDeclaration(program, declaration);
-  const { body } = findMethod(model, "train");
+  const { ast, module } = findMethod(findDeclaration(program, declaration), "train");
+  const { body } = ast;
   const all = everyStatement(body);
   const [loss, ...more] = all.flatMap((s) => (s.kind === "loss" ? [s] : []));
   if (loss === undefined || more.length > 0 || !body.includes(loss) || loss.value.kind !== "call") return false;
@@ -84,9 +81,7 @@ export function isInNats(program: Loaded, declaration: string): boolean {
   const [, targets, ...options] = args.map((a) => a.value);
   if (targets?.kind !== "name" || targets.name !== "targets" || options.length > 0) return false;
   if (all.some((s) => boundBy(s).includes("targets")) || callee.kind !== "name") return false;
-  return (
-    callee.name === "cross_entropy" && layerBehind(model)?.module.names.get(callee.name)?.module.name === "std/loss"
-  );
+  return callee.name === "cross_entropy" && module.names.get(callee.name)?.module.name === "std/loss";
 }
 const everyStatement = (list: readonly Stmt[]): Stmt[] =>
   list.flatMap((s) => {

@@ -57,9 +57,10 @@ const prose = (text: string): string =>
     .join("`");
 const block = (language: string, text: string): string => `\`\`\`${language}\n${text.trimEnd()}\n\`\`\``;
 /** The source of a declaration without its body. */
-function signature({ kind, span }: Declaration): string {
-  const text = span.source.text.slice(span.start, span.end);
-  return kind === "alias" ? text : text.slice(0, text.indexOf("{")).trim();
+function signature(d: Declaration): string {
+  const { text } = d.span.source;
+  const end = d.kind === "alias" ? d.value.span.end : text.indexOf("{", d.span.start);
+  return text.slice(d.span.start, end).trim();
 }
 /** The first sentence of a text, without its full stop. */
 const summary = (text: string): string => /^(.*?)(?<!\bal)\.(?= |$)/.exec(text)?.[1] ?? text;

@@ -5,6 +5,7 @@ import { absorb, Failure, fail, locationText, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
 import { distinct } from "./makers.ts";
+import { isLayer } from "./origin.ts";
 import { checkRoutedBody } from "./probe.ts";
 import { firstArguments } from "./rows.ts";
 import { isRoutedParam } from "./stacks.ts";
@@ -46,7 +47,7 @@ function checkCall(w: World, make: Makeable, { arrow, scope: home, name }: Arrow
   const given = arrow.params.map((t) => ({ name: null, value: tensor(w.placeholder(typeOf(w, t, scope))), span: at }));
   const fn = forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
   const { body } = home.frame;
-  if (body && (body.kind === "layer" || body.kind === "model") && isRoutedParam(body, name))
+  if (isLayer(body) && isRoutedParam(body.body, name))
     checkRoutedBody(
       w,
       fn,

@@ -70,7 +70,7 @@ function bodyOf(
   const signature = { name: method.name.name, params: method.params, result: method.result };
   const own = fn.kind === "method" ? { role: "layer" as const, instance: fn.instance } : { role: "optimizer" as const };
   const frame = newFrame(w, { ...inside, ...own, body: method, result: method.result });
-  return { signature, ast: method, scope: (fn.kind === "method" ? fn.instance.scope : fn.scope).within(frame) };
+  return { signature, ast: method, scope: fn.scope.within(frame) };
 }
 function callBody(
   w: World,

@@ -2,6 +2,7 @@
 import type { Diagnostic } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type } from "../types/type.ts";
+import { checkAdditions } from "./additions.ts";
 import { declareSymbols } from "./bind.ts";
 import { declaredTwice, diagnostic, duplicates, fail, textOf } from "./errors.ts";
 import { moduleScope, newFrame } from "./frames.ts";
@@ -11,7 +12,7 @@ import { optimizerScope } from "./optimizer.ts";
 import { abstractStorage } from "./storage.ts";
 import { conform } from "./tensor.ts";
 import { typeOf } from "./types.ts";
-import { type Declared, type Instance, type Scope } from "./values.ts";
+import { type Declared, errorVal, type Instance, type Scope } from "./values.ts";
 import type { World } from "./world.ts";
 
 export function checkDeclaration(w: World, decl: Declared): void {
@@ -25,10 +26,8 @@ export function checkDeclaration(w: World, decl: Declared): void {
     case "layer":
     case "model":
       return checkLayer(w, { ast, module });
-    case "alias": {
-      const header = headerScope(w, decl);
-      return w.guard(() => void resolveAlias(w, ast, header), undefined);
-    }
+    case "alias":
+      return checkAlias(w, { ast, module });
     case "optimizer":
       return checkOptimizer(w, { ast, module });
   }
@@ -57,11 +56,19 @@ function checkLayer(w: World, decl: Declared<ast.Layer>): void {
   const header = headerScope(w, decl);
   checkMembers(w, decl.ast.body, header, abstractLayer(w, decl, header), new Map());
 }
+function checkAlias(w: World, decl: Declared<ast.Alias>): void {
+  const header = headerScope(w, decl);
+  const v = w.guard(() => resolveAlias(w, decl.ast, header), errorVal);
+  if (v.kind !== "maker" || v.make.of.kind !== "layer" || decl.ast.body.length === 0) return;
+  const instance = makeInstance(w, v.make, "", abstractStorage(w));
+  checkMembers(w, decl.ast.body, header, instance, new Map());
+  checkAdditions(w, v.make.of.maker, instance);
+}
 /** An instance of a layer whose header values are all symbolic. */
 export function abstractLayer(w: World, decl: Declared<ast.Layer>, header: Scope = headerScope(w, decl)): Instance {
   return makeInstance(
     w,
-    { of: { kind: "layer", maker: { decl, header, aliases: [], at: decl.ast.name.span } }, arrows: [] },
+    { of: { kind: "layer", maker: { parts: [{ ast: decl.ast, header }], at: decl.ast.name.span } }, arrows: [] },
     "",
     abstractStorage(w),
   );

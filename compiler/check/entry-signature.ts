@@ -5,9 +5,9 @@ import type * as ast from "../syntax/ast.ts";
 import type { Element } from "../types/dtype.ts";
 import { didYouMean, textOf } from "./errors.ts";
 import type { Loaded } from "./modules.ts";
-import { allMembers } from "./origin.ts";
+import { allMembers, isLayer } from "./origin.ts";
 import { bareName } from "./types.ts";
-import type { Declared } from "./values.ts";
+import type { Declared, Module } from "./values.ts";
 
 export interface Argument {
   readonly name: string;
@@ -75,34 +75,59 @@ export const modelsOf = (loaded: Loaded): Declared[] =>
       decl?.module === loaded.main &&
       (decl.ast.kind === "model" || (decl.ast.kind === "alias" && decl.ast.of === "model")),
   );
-/** The layer that a declaration is, or that an alias leads to, found by names alone; null if it is no layer. */
-export function layerBehind(decl: Declared): Declared<ast.Layer> | null {
-  const { ast, module } = decl;
-  if (ast.kind === "layer" || ast.kind === "model") return { ast, module };
-  if (ast.kind !== "alias" || ast.value.kind !== "call" || ast.value.callee.kind !== "name") return null;
-  const next = module.names.get(ast.value.callee.name);
-  return next && next.ast !== ast ? layerBehind(next) : null;
+/** A declaration and, if it is an alias, what that names, and so on; found by names alone. */
+function chainOf(decl: Declared): Declared[] {
+  const next = namedBy(decl);
+  return [decl, ...(next ? chainOf(next) : [])];
 }
-export const methodsOf = (layer: ast.Layer): ast.Method[] => allMembers(layer.body).filter((m) => m.kind === "method");
-export function findMethod(decl: Declared, name: string): ast.Method {
-  const layer = layerBehind(decl);
-  const methods = layer ? methodsOf(layer.ast) : [];
-  const found = methods.find((m) => m.name.name === name);
+function namedBy({ ast, module }: Declared): Declared | null {
+  if (ast.kind !== "alias" || ast.value.kind !== "call") return null;
+  const { callee } = ast.value;
+  const named = callee.kind === "name" ? module.names.get(callee.name) : null;
+  const next = callee.kind === "hole" ? module.holes.get(callee.index) : named;
+  return next && next.ast !== ast ? next : null;
+}
+/** The layer that a declaration is, or that an alias leads to; null if it is no layer. */
+export function layerBehind(decl: Declared): Declared<ast.Layer> | null {
+  const { ast, module } = chainOf(decl).at(-1) ?? decl;
+  return ast.kind === "layer" || ast.kind === "model" ? { ast, module } : null;
+}
+/** A method, with the module whose names it can use. */
+interface DeclaredMethod {
+  readonly ast: ast.Method;
+  readonly module: Module;
+}
+/** The methods of a layer; those of an alias come before what it keeps of its layer. */
+export function methodsOf(decl: Declared): DeclaredMethod[] {
+  const names = new Set<string>();
+  return chainOf(decl).flatMap(({ ast, module }) => {
+    const own = ownMethods(ast).filter((m) => !names.has(m.name.name));
+    for (const m of own) names.add(m.name.name);
+    return own.map((m) => ({ ast: m, module }));
+  });
+}
+const ownMethods = (ast: ast.Declaration): ast.Method[] =>
+  isLayer(ast) ? allMembers(ast.body).filter((m) => m.kind === "method") : [];
+/** The methods that aliases on the way to the layer replace. */
+export function replacedMethods(decl: Declared): ast.Method[] {
+  const kept = new Set(methodsOf(decl).map((m) => m.ast));
+  return chainOf(decl).flatMap(({ ast }) => ownMethods(ast).filter((m) => !kept.has(m)));
+}
+export function findMethod(decl: Declared, name: string): DeclaredMethod {
+  const methods = methodsOf(decl);
+  const found = methods.find((m) => m.ast.name.name === name);
   if (found) return found;
+  const names = methods.map((m) => m.ast.name.name);
   throw new Problem(
     `${decl.ast.name.name} has no method ${name}`,
-    didYouMean(
-      name,
-      methods.map((m) => m.name.name),
-      `it has ${methods.map((m) => m.name.name).join(", ") || "none"}`,
-    ),
+    didYouMean(name, names, `it has ${names.join(", ") || "none"}`),
   );
 }
 /** The signature of a method of a declaration; if the declaration is a function, of that. */
 export function entrySignature(loaded: Loaded, declaration: string | undefined, method = "forward"): EntrySignature {
   const decl = findDeclaration(loaded, declaration);
   const fn = decl.ast.kind === "fn" ? decl.ast : null;
-  const body = fn ?? findMethod(decl, method);
+  const body = fn ?? findMethod(decl, method).ast;
   const params = fn ? fn.header : (body as ast.Method).params;
   return {
     declaration: decl.ast.name.name,

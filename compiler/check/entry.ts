@@ -133,15 +133,16 @@ export class EntryElaborator {
         },
       );
     const name = entry.method;
-    const method = findMethod(decl, name);
+    const { span } = findMethod(decl, name).ast.name;
     const at = decl.ast.name.span;
     const made = fillHeader(w, decl, this.requested.header(), moduleScope(w, decl.module), at);
     if (made.kind !== "maker") return failNotTensor();
     const instance: Instance = makeInstance(w, made.make, "", shared.stores.root(w));
     registerAll(instance);
-    const v = memberOf(instance, { name, span: method.name.span });
-    if (v.kind !== "fn") return failNotTensor();
-    const scope = instance.scope.inner();
+    const v = memberOf(instance, { name, span });
+    if (v.kind !== "fn" || v.fn.kind !== "method") return failNotTensor();
+    const { method } = v.fn;
+    const scope = v.fn.scope.inner();
     this.requested.bind(method.params, scope);
     return { fn: v.fn, params: method.params, scope, at: method.name.span };
   }

@@ -76,6 +76,9 @@ export function nearest(name: string, candidates: Iterable<string>): string | nu
   }
   return best;
 }
+/** The remedy for a name of a layer's header in the body of an alias. */
+export const passOnHelp = (name: string): string =>
+  `the layer's header is not seen here: have \`${name}\` in that of the alias, too, and pass it on, or write its value`;
 /** The remedy for a named argument that does not exist. */
 export function argumentHelp(name: string, names: readonly string[]): string {
   const here = localArgumentName(name, names);

@@ -9,7 +9,7 @@ import { type Type, type } from "../types/type.ts";
 import { binaryOf, unaryOf } from "./binary.ts";
 import { builtins } from "./builtins/list.ts";
 import { readSlot } from "./effects.ts";
-import { absorb, didYouMean, fail, nearest, quoted, textOf } from "./errors.ts";
+import { absorb, didYouMean, fail, nearest, passOnHelp, quoted, textOf } from "./errors.ts";
 import { declarationValue } from "./frames.ts";
 import { fillHeader } from "./headers.ts";
 import { indexTensor } from "./indexing.ts";
@@ -17,6 +17,7 @@ import { forwardOf, hasMember, makeInstance, memberOf } from "./layers.ts";
 import { toMakeable, toMakers } from "./makers.ts";
 import { libraryHome, libraryNames } from "./modules.ts";
 import { calledFrom, toSize } from "./numbers.ts";
+import { isLayer } from "./origin.ts";
 import { callPicked, sameResults } from "./routed.ts";
 import { abstractStorage } from "./storage.ts";
 import { toDefaultTensor } from "./tensor.ts";
@@ -92,7 +93,7 @@ function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {
 }
 /** The remedy for a name that is a member of this layer, used in the declaration of another member, where it is not visible. */
 function memberWords(name: string, { frame: { role, body } }: Scope): { help: string } | null {
-  if (role !== "header" || body?.kind !== "layer" || !hasMember(body.body, name)) return null;
+  if (role !== "header" || !isLayer(body) || !hasMember(body.body, name)) return null;
   return {
     help: `\`${name}\` is a member, and members do not see one another: use it in a method, or let \`${body.name.name}\` have in its header what both need`,
   };
@@ -100,6 +101,8 @@ function memberWords(name: string, { frame: { role, body } }: Scope): { help: st
 function unknownHelp(name: string, scope: Scope): string {
   const foreign = nameHelp(name);
   if (foreign !== null) return foreign;
+  const of = scope.frame.instance?.make.of;
+  if (of?.kind === "layer" && of.maker.parts.some((part) => part.header.has(name))) return passOnHelp(name);
   const module = libraryHome(name);
   if (module) return `it is in the library: \`import { ${name} } from "${module}"\``;
   const otherwise = isCapital(name)
@@ -177,7 +180,7 @@ const pickHelp = (layers: string): string =>
 /** The function passed for a header name. A layer passed there must become a member first. */
 function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
   if (make.of.kind === "layer") {
-    const [name, layer] = [quoted(at, "name"), make.of.maker.decl.ast.name.name];
+    const [name, layer] = [quoted(at, "name"), make.of.maker.parts[0].ast.name.name];
     fail("E0307", `\`${textOf(at)}\` is a layer yet to be made`, at, {
       help:
         make.arrows.length > 0

@@ -1,6 +1,7 @@
 // Frames (one for each activation of a body), module scopes, and the places that key random numbers.
 import { memoize } from "../memoize.ts";
 import type * as ast from "../syntax/ast.ts";
+import { nodesIn } from "../syntax/nodes.ts";
 import {
   type Declared,
   errorVal,
@@ -52,14 +53,9 @@ export function declarationValue(decl: Declared): Val {
 function ordinalOf(body: object | null, at: ast.Span): string {
   return body ? String(callsIn(body).findIndex((c) => c.start === at.start && c.end === at.end)) : "";
 }
-const callsIn: (body: object) => readonly ast.Span[] = memoize(callsBelow);
-function callsBelow(node: unknown): ast.Span[] {
-  if (Array.isArray(node)) return node.flatMap(callsBelow);
-  if (typeof node !== "object" || node === null) return [];
-  const { kind, span } = node as { kind?: unknown; span?: ast.Span };
-  const own = kind === "call" && span ? [span] : [];
-  return [...own, ...Object.entries(node).flatMap(([key, value]) => (key === "span" ? [] : callsBelow(value)))];
-}
+const callsIn: (body: object) => readonly ast.Span[] = memoize((body: object) =>
+  nodesIn(body).flatMap(({ kind, span }) => (kind === "call" && span ? [span] : [])),
+);
 /** Identifies a call for its random numbers: the chain of calls that leads to it, with the iterations of the loops around each. */
 export const siteOf = (frame: Frame, at: ast.Span): string =>
   `${frame.site}/${ordinalOf(frame.body, at)}${frame.iterations}`;

@@ -36,7 +36,7 @@ function filled(w: World, decl: Declared, header: Scope, at: ast.Span): Val {
     case "model":
       return {
         kind: "maker",
-        make: { of: { kind: "layer", maker: { decl: { ast, module }, header, aliases: [], at } }, arrows: [] },
+        make: { of: { kind: "layer", maker: { parts: [{ ast, header }], at } }, arrows: [] },
       };
     case "optimizer":
       return { kind: "optimizer", decl: { ast, module }, header };
@@ -46,7 +46,7 @@ function filled(w: World, decl: Declared, header: Scope, at: ast.Span): Val {
       return fail("E0307", "a function has no header to fill in", ast.span, { help: "call it" });
   }
 }
-/** The layer that an alias stands for, remembering the alias's name. */
+/** The layer that an alias stands for, with what the alias adds. */
 export function resolveAlias(w: World, ast: ast.Alias, header: Scope): Val {
   const v = w.evaluate(ast.value, header);
   if (v.kind === "error") return v;
@@ -55,11 +55,6 @@ export function resolveAlias(w: World, ast: ast.Alias, header: Scope): Val {
       help: "write `layer A(D) = B(D, 4 * D)`",
     });
   const { maker } = v.make.of;
-  return {
-    kind: "maker",
-    make: {
-      of: { kind: "layer", maker: { ...maker, aliases: [...maker.aliases, ast.name.name] } },
-      arrows: v.make.arrows,
-    },
-  };
+  const parts = [...maker.parts, { ast, header }] as const;
+  return { kind: "maker", make: { of: { kind: "layer", maker: { ...maker, parts } }, arrows: v.make.arrows } };
 }

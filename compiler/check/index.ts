@@ -20,7 +20,7 @@ export function check(loaded: Loaded): Diagnostic[] {
   const own = loaded.modules.filter((m) => m === loaded.main || !m.name.startsWith("std/"));
   for (const module of own)
     for (const decl of module.names.values()) if (decl?.module === module) checkDeclaration(w, decl);
-  const found = [...w.diagnostics, ...findRecursion(w.calls)];
+  const found = [...findRecursion(w.calls), ...w.diagnostics];
   return inOrder([...loaded.diagnostics, ...found.filter((d) => !isConsequence(loaded, d.labels[0].span))]);
 }
 /** The same, and if there are none, what elaboration would find in the models' training steps whatever the sizes of their batches. */

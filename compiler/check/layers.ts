@@ -8,6 +8,7 @@ import { absorb, didYouMean, fail, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { distinct, lengthOf, toMakeable } from "./makers.ts";
 import { calledFrom } from "./numbers.ts";
+import { bodyOf } from "./origin.ts";
 import { isStack } from "./stacks.ts";
 import { abstractStorage, joinedStorage, mapSlots, sliceSlot, stacked, withOwner, withPrefix } from "./storage.ts";
 import { typeOf } from "./types.ts";
@@ -18,8 +19,8 @@ import {
   type Instances,
   kindText,
   type Makeable,
-  type Maker,
   type Makers,
+  type Part,
   type Run,
   Scope,
   type Storage,
@@ -30,16 +31,24 @@ import type { World } from "./world.ts";
 export function makeInstance(w: World, make: Makeable, path: string, storage: Storage): Instance {
   if (make.of.kind !== "layer")
     return { path, make, members: new Map(), scope: new Scope(newFrame(w, { role: "header", site: path }), null) };
-  const { maker } = make.of;
-  const scope = new Scope(maker.header.frame, maker.header);
+  const { parts } = make.of.maker;
+  const scopes = parts.map(({ header }) => new Scope(header.frame, header));
   const members = new Map<string, () => Val>();
-  const instance: Instance = { path, make, members, scope };
-  const place = withOwner(storage, [maker.decl.ast.name.name, ...maker.aliases]);
-  for (const member of activeMembers(w, maker.decl.ast.body, maker.header)) {
-    const name = member.name.name;
-    const value = lazy(() => makeMember(w, instance, maker, member, place));
-    members.set(name, members.has(name) ? () => errorVal : value);
-    scope.set(name, members.get(name) ?? value);
+  const instance: Instance = { path, make, members, scope: scopes.at(-1) ?? absorb() };
+  const place = withOwner(
+    storage,
+    parts.map((part) => part.ast.name.name),
+  );
+  for (const [i, part] of parts.entries()) {
+    const known = new Set<string>();
+    for (const member of activeMembers(w, part.ast.body, part.header)) {
+      const name = member.name.name;
+      const value = lazy(() => makeMember(w, instance, part, scopes[i] ?? absorb(), member, place));
+      members.set(name, known.has(name) ? () => errorVal : value);
+      known.add(name);
+      // what a later part replaces is replaced for the methods of earlier ones, too; what it adds, they do not see
+      for (const scope of scopes.slice(i)) scope.set(name, () => (members.get(name) ?? value)());
+    }
   }
   return instance;
 }
@@ -72,12 +81,18 @@ export function condition(w: World, e: ast.Expr, scope: Scope): boolean | null {
   return fail("E0213", `\`if\` takes a boolean, not ${kindText[v.kind]}`, e.span, { help: "compare: `x > 0`" });
 }
 
-function makeMember(w: World, instance: Instance, maker: Maker, m: ast.Member, storage: Storage): Val {
-  const { header } = maker;
+function makeMember(
+  w: World,
+  instance: Instance,
+  { header }: Part,
+  scope: Scope,
+  m: ast.Member,
+  storage: Storage,
+): Val {
   w.countStep();
   switch (m.kind) {
     case "method":
-      return { kind: "fn", fn: { kind: "method", instance, method: m } };
+      return { kind: "fn", fn: { kind: "method", instance, scope, method: m } };
     case "param":
     case "state":
       return makeSlot(w, header, m, storage);
@@ -88,7 +103,13 @@ function makeMember(w: World, instance: Instance, maker: Maker, m: ast.Member, s
       if (v.kind === "makers")
         return {
           kind: "layers",
-          layers: makeArray(w, v.makers, path, withPrefix(storage, m.name.name), isStack(maker.decl.ast, m.name.name)),
+          layers: makeArray(
+            w,
+            v.makers,
+            path,
+            withPrefix(storage, m.name.name),
+            isStack(bodyOf(instance.make), m.name.name),
+          ),
         };
       return {
         kind: "layer",
@@ -192,8 +213,8 @@ export function memberOf(instance: Instance, name: ast.Name): Val {
       name.span,
       { help: "call it: `layer(x)`" },
     );
-  const { ast } = instance.make.of.maker.decl;
-  const conditional = hasMember(ast.body, name.name);
+  const { ast } = instance.make.of.maker.parts[0];
+  const conditional = hasMember(bodyOf(instance.make), name.name);
   return fail("E0313", `\`${ast.name.name}\` has no member \`${name.name}\`${conditional ? " here" : ""}`, name.span, {
     also: [{ span: ast.name.span, text: "declared here" }],
     help: conditional
@@ -218,7 +239,7 @@ function innerForward(instance: Instance, at: ast.Span, of: Makeable["of"]): Cal
   const v = instance.members.get("forward")?.();
   if (v?.kind === "fn") return v.fn;
   if (v?.kind === "error") return absorb();
-  const { name } = of.maker.decl.ast;
+  const { name } = of.maker.parts[0].ast;
   return fail("E0307", `\`${name.name}\` has no \`forward\`, so it cannot be called by itself`, at, {
     also: [{ span: name.span, text: "declared here" }],
     help: `call one of its methods: ${[...instance.members.keys()].join(", ")}`,

@@ -4,6 +4,7 @@ import { abstractLayer } from "./declarations.ts";
 import { findDeclaration, layerBehind } from "./entry-signature.ts";
 import { evaluator } from "./evaluator.ts";
 import type { Loaded } from "./modules.ts";
+import { bodyOf } from "./origin.ts";
 import type { Instance, Val } from "./values.ts";
 import { checkingOptions, World } from "./world.ts";
 
@@ -25,7 +26,7 @@ function inside(instance: Instance, prefix: string, optional: boolean): Path[] {
   const { of } = instance.make;
   if (of.kind === "abstract") return [{ path: prefix, kind: "given", of: of.abstract.name, optional }];
   if (of.kind === "fn") return [];
-  const always = new Set(of.maker.decl.ast.body.flatMap((m) => (m.kind === "if" ? [] : [m.name.name])));
+  const always = new Set(bodyOf(instance.make).flatMap((m) => (m.kind === "if" ? [] : [m.name.name])));
   return [...instance.members].flatMap(([name, member]) =>
     ofMember(member(), prefix === "" ? name : `${prefix}.${name}`, optional || !always.has(name)),
   );

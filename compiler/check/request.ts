@@ -3,7 +3,7 @@ import { Problem } from "../diagnostic.ts";
 import { describeValue, sizeFlagText } from "../flag-text.ts";
 import type * as ast from "../syntax/ast.ts";
 import type { Precision } from "../types/dtype.ts";
-import { layerBehind, methodsOf } from "./entry-signature.ts";
+import { methodsOf } from "./entry-signature.ts";
 import { didYouMean, fail, textOf } from "./errors.ts";
 import { bareName, isCapital, namesIn } from "./types.ts";
 import { type Declared, number, type Scope, type Val } from "./values.ts";
@@ -123,10 +123,9 @@ export class RequestedValues {
   }
   /** Throws a Problem for a size or input that the declaration does not have. */
   checkNames(): void {
-    const layer = layerBehind(this.decl);
     const used = new Set(this.names);
-    for (const m of layer ? methodsOf(layer.ast) : [])
-      for (const p of m.params) if (p.type?.kind === "tensor") for (const n of namesIn(p.type)) used.add(n);
+    for (const m of methodsOf(this.decl))
+      for (const p of m.ast.params) if (p.type?.kind === "tensor") for (const n of namesIn(p.type)) used.add(n);
     const { ast } = this.decl;
     if (ast.kind === "fn") for (const p of ast.header) used.add(p.name.name);
     for (const name of [...Object.keys(this.request.sizes), ...Object.keys(this.entry.sizes)])

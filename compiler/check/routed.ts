@@ -213,7 +213,7 @@ function requireInRange(w: World, index: Value, length: number, { instance }: Fr
       label: pluralize(length, "layer"),
       also: [
         ...(made.node.span ? [{ span: made.node.span, text: `chooses among ${made.length}` }] : []),
-        ...(maker ? [{ span: maker.at, text: `\`${maker.decl.ast.name.name}\` is made here` }] : []),
+        ...(maker ? [{ span: maker.at, text: `\`${maker.parts[0].ast.name.name}\` is made here` }] : []),
       ],
       notes: [`what chooses ${length} or more would get zeros`, ...calledFrom(w)],
       help: `choose among as many as there are; if such a choice is to do nothing, say so: \`where(index < ${length}, index, -1)\``,

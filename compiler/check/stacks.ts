@@ -2,12 +2,12 @@
 import type * as ast from "../syntax/ast.ts";
 import { allMembers } from "./origin.ts";
 
-/** Whether a method of `layer` calls its member `name` as `name[index](...)` or `name[:](...)`. */
-export const isStack = (layer: ast.Layer, name: string): boolean =>
-  allMembers(layer.body).some((m) => m.kind === "method" && layerIndices(m.body, name, new Set()).length > 0);
+/** Whether a method calls the member `name` as `name[index](...)` or `name[:](...)`. */
+export const isStack = (body: readonly ast.MemberOrIf[], name: string): boolean =>
+  allMembers(body).some((m) => m.kind === "method" && layerIndices(m.body, name, new Set()).length > 0);
 /** Whether a layer passed under the header name `param` is called as `name[index](...)`. */
-export function isRoutedParam(layer: ast.Layer, param: string): boolean {
-  const members = allMembers(layer.body);
+export function isRoutedParam(body: readonly ast.MemberOrIf[], param: string): boolean {
+  const members = allMembers(body);
   const made = members.filter((m) => m.kind === "sublayer" && nameIn(m.value) === param);
   const methods = members.filter((m) => m.kind === "method");
   return made.some(

@@ -1,19 +1,21 @@
 // What `moec check` finds beyond types: whether the models' `train` can be compiled, as far as that does not depend on sizes.
 import { type Diagnostic, Problem, ProgramError } from "../diagnostic.ts";
 import type { Method } from "../syntax/ast.ts";
+import { nodesIn } from "../syntax/nodes.ts";
 import { elaborate } from "./elaborate.ts";
-import { entrySignature, layerBehind, methodsOf, modelsOf } from "./entry-signature.ts";
+import { entrySignature, methodsOf, modelsOf, replacedMethods } from "./entry-signature.ts";
 import type { Loaded } from "./modules.ts";
 import { nothingToTrain } from "./optimize.ts";
+import { isLayer } from "./origin.ts";
 import type { Declared } from "./values.ts";
 
-/** The errors of the training steps of a program in which `check` finds none. Aliases share one, and are not elaborated: they can be many, and large. */
+/** The errors of the training steps of a program in which `check` finds none. Aliases without a body share one, and are not elaborated: they can be many, and large. */
 export const checkTraining = (loaded: Loaded): Diagnostic[] =>
   modelsOf(loaded).flatMap((model) => {
-    const layer = layerBehind(model);
-    const train = layer && methodsOf(layer.ast).find((m) => m.name.name === "train");
+    const train = methodsOf(model).find((m) => m.ast.name.name === "train")?.ast;
     if (!train) return [];
-    const closed = model.ast.kind === "model" && model.ast.header.every((p) => p.default);
+    const own = isLayer(model.ast) && model.ast.body.length > 0;
+    const closed = own && model.ast.header.every((p) => p.default);
     return closed ? elaborationErrors(loaded, model) : missingParts(model, train);
   });
 
@@ -55,24 +57,17 @@ function errorsWithSize(loaded: Loaded, { ast }: Declared, size: number): readon
 /** Without sizes: whether there is an `optimize`, and in all that the model can call a `loss`; layers that its header takes may state one. */
 function missingParts(model: Declared, train: Method): Diagnostic[] {
   const takesLayers = model.ast.header.some((p) => p.type?.kind === "arrow");
-  if (!takesLayers && !mentionsLoss(model, new Set())) return [nothingToTrain("loss", train.name.span)];
+  if (!takesLayers && !mentionsLoss(model, new Set(replacedMethods(model))))
+    return [nothingToTrain("loss", train.name.span)];
   return nodesIn(train).some((n) => n.kind === "optimize") ? [] : [nothingToTrain("optimizer", train.name.span)];
 }
+/** `seen`: what has been looked at, or does not count. */
 function mentionsLoss({ ast, module }: Declared, seen: Set<object>): boolean {
   if (seen.has(ast)) return false;
   seen.add(ast);
-  return nodesIn(ast).some(({ kind, name }) => {
+  const counted = isLayer(ast) ? { ...ast, body: ast.body.filter((m) => !seen.has(m)) } : ast;
+  return nodesIn(counted).some(({ kind, name }) => {
     const named = kind === "name" ? module.names.get(String(name)) : null;
     return kind === "loss" || (named ? mentionsLoss(named, seen) : false);
   });
-}
-interface AnyNode {
-  readonly kind?: unknown;
-  readonly name?: unknown;
-}
-/** All nodes of a syntax tree. */
-function nodesIn(node: unknown): AnyNode[] {
-  if (Array.isArray(node)) return node.flatMap(nodesIn);
-  if (typeof node !== "object" || node === null) return [];
-  return [node, ...Object.entries(node).flatMap(([key, value]) => (key === "span" ? [] : nodesIn(value)))];
 }

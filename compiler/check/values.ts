@@ -22,12 +22,15 @@ export interface Declared<D extends ast.Declaration = ast.Declaration> {
   readonly module: Module;
 }
 
-/** A layer yet to be made: a declaration with its header filled in. */
-export interface Maker {
-  readonly decl: Declared<ast.Layer>;
+/** A layer or alias with its header filled in. */
+export interface Part {
+  readonly ast: ast.Layer | ast.Alias;
   readonly header: Scope;
-  /** The aliases that led to it; selectors of `optimize` may use their names too. */
-  readonly aliases: readonly string[];
+}
+/** A layer yet to be made. */
+export interface Maker {
+  /** The layer, then the aliases that led to it, each with what it adds; selectors of `optimize` may use all their names. */
+  readonly parts: readonly [Part, ...Part[]];
   /** Where the header is filled in. */
   readonly at: ast.Span;
 }
@@ -82,7 +85,7 @@ export interface Instance {
   readonly path: string;
   readonly make: Makeable;
   readonly members: ReadonlyMap<string, () => Val>;
-  /** The names that its methods see: members, methods, header, module. */
+  /** The names that the methods of its last part see: members and methods of all parts, then the part's own header and module. */
   readonly scope: Scope;
 }
 /** An array of layers that has been made. */
@@ -108,7 +111,7 @@ export interface Run {
 export type Callable =
   | { readonly kind: "declared"; readonly decl: Declared<ast.Fn> }
   | { readonly kind: "builtin"; readonly name: string }
-  | { readonly kind: "method"; readonly instance: Instance; readonly method: ast.Method }
+  | { readonly kind: "method"; readonly instance: Instance; readonly scope: Scope; readonly method: ast.Method }
   | { readonly kind: "helper"; readonly scope: Scope; readonly method: ast.Method }
   | { readonly kind: "abstract"; readonly abstract: ArrowParam }
   | { readonly kind: "through"; readonly arrow: ArrowParam; readonly fn: Callable };

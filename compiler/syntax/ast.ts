@@ -43,11 +43,12 @@ export interface Layer extends Declared {
   readonly kind: "layer" | "model";
   readonly body: readonly MemberOrIf[];
 }
-/** `layer Name(...) = Other(...)`, `model Name(...) = Other(...)`. */
+/** `layer Name(...) = Other(...)`, `model Name(...) = Other(...)`, with or without a body. */
 export interface Alias extends Declared {
   readonly kind: "alias";
   readonly of: "layer" | "model";
   readonly value: Expr;
+  readonly body: readonly MemberOrIf[];
 }
 /** `fn name(...) -> T { ... }`. The header holds tensor parameters, sizes and values, in any order. */
 export interface Fn extends Declared {

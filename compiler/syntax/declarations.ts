@@ -57,8 +57,9 @@ function readLayer(text: Text, node: LayerCstNode, doc: string): Layer | Alias {
     doc,
     span: text.nodeSpan(node),
   };
-  if (expression?.[0]) return { kind: "alias", of: kind, ...declared, value: readExpression(text, expression[0]) };
-  return { kind, ...declared, body: readBody(text, onlyChild(body)) };
+  const value = expression?.[0] ? readExpression(text, expression[0]) : null;
+  const members = body?.[0] ? readBody(text, body[0]) : [];
+  return value ? { kind: "alias", of: kind, ...declared, value, body: members } : { kind, ...declared, body: members };
 }
 
 function readFn(text: Text, node: FnCstNode, doc: string): Fn {

@@ -19,7 +19,9 @@ const words: Readonly<Record<string, string>> = {
   False: "write `false`",
   None: "`none` stands only after `with`",
   lambda: "give the function a name: `fn name(x: float[N]) -> float[N] { ... }`",
-  extends: "a layer holds others as members, `up: Linear(D, H)`, or is one: `layer Name(D) = Linear(D, D)`",
+  extends: "a layer holds others as members, `up: Linear(D, H)`, or is one: `layer Name(D) = Linear(D, D) { ... }`",
+  override: "a method in the body of `layer A() = B() { ... }` replaces that of its name, without a word",
+  super: "a method that is replaced cannot be called: write out what it does, or give the new one another name",
   buffer: "what is saved and not trained is a state: `state name: f32[E] = 0`",
 };
 export const foreignHelp = (word: string): string | null => (Object.hasOwn(words, word) ? (words[word] ?? null) : null);

@@ -66,7 +66,7 @@ const contains = (outer: Span, inner: Span): boolean => outer.start <= inner.sta
 /** Codes of unmatched brackets, which may have been mended at the wrong place. */
 const brackets: ReadonlySet<string> = new Set(["E0103", "E0104"]);
 function bodiesIn(node: JudgedPart["node"]): readonly (Method | Fn)[] {
-  if (!node || "from" in node || node.kind === "alias") return [];
+  if (!node || "from" in node) return [];
   if (node.kind === "fn") return [node];
   return node.kind === "optimizer" ? node.methods : node.body.filter((m) => m.kind === "method");
 }

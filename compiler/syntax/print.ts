@@ -32,7 +32,7 @@ function declaration(d: Declaration): Doc {
   const head = (word: string): Doc => [`${word} ${d.name.name}`, header(d.header)];
   switch (d.kind) {
     case "alias":
-      return [head(d.of), " = ", expr(d.value)];
+      return [head(d.of), " = ", expr(d.value), d.body.length === 0 ? "" : [" ", members(d.body)]];
     case "fn":
       return [head("fn"), result(d.result), " ", block(d.body.map(stmt))];
     case "optimizer":

@@ -147,6 +147,12 @@ const remedies: readonly Remedy[] = [
   { wanted: /`:`$/, help: "a variable says its type: `param weight: float[In, Out] = normal()`" },
   { wanted: /a type$/, help: "a type is `float[...S, D]`, `f32`, or in a header `A -> B`" },
   { wanted: /`=`$/, help: "a value follows: `name = value`" },
+  {
+    wanted: /`import`, `layer`/,
+    before: /^\)$/,
+    when: ({ all }) => /^(layer|model)$/.test(all[0]?.image ?? ""),
+    help: "what is added to a layer, or replaced in it, stands in braces: `model A() = B() { train(...) { ... } }`",
+  },
   { wanted: /`import`, `layer`/, help: "outside of declarations there is nothing else" },
 ];
 

@@ -8,7 +8,6 @@ import {
   elaborate,
   entrySignature,
   type Loaded,
-  layerBehind,
   load,
   methodsOf,
   type Resolve,
@@ -102,8 +101,8 @@ function entriesOf(loaded: Loaded): [declaration: string, method: string][] {
   return [...loaded.main.names].flatMap(([name, decl]): [string, string][] => {
     if (!decl || decl.module !== loaded.main || decl.ast.kind === "optimizer") return [];
     if (decl.ast.kind === "fn") return [[name, name]];
-    const layer = layerBehind(decl);
-    return (layer ? methodsOf(layer.ast) : []).slice(0, 3).map((m): [string, string] => [name, m.name.name]);
+    const methods = methodsOf(decl).slice(0, 3);
+    return methods.map((m): [string, string] => [name, m.ast.name.name]);
   });
 }
 /** Elaborates an entry and verifies its graphs. False if the sizes are refused by a proper error. */

@@ -141,7 +141,7 @@ const declared = { name, header, doc };
 const declaration: Arbitrary<Declaration> = fc.oneof(
   node("layer", { ...declared, body: few(member) }),
   node("model", { ...declared, body: few(member) }),
-  node("alias", { ...declared, of: fc.constantFrom("layer", "model"), value: expr }),
+  node("alias", { ...declared, of: fc.constantFrom("layer", "model"), value: expr, body: few(member) }),
   node("fn", { ...declared, result: few(tensor, 1), body: few(stmt) }),
   node("optimizer", { ...declared, methods: few(method) }),
 );
