@@ -14,8 +14,9 @@ import {
 } from "./executable.ts";
 import { requireOptions } from "./options.ts";
 import { loadStores, savedTensors } from "./storage/checkpoint.ts";
-import { NamedTensors, namesHelp, namesOf, splitStacked, writeStored } from "./storage/names.ts";
-import { allInMemory, readAll, type StoredTensor } from "./storage/stored-tensor.ts";
+import { namesHelp, namesOf, splitStacked } from "./storage/names.ts";
+import { type LoadedParameters, matchParameters, writeParameters } from "./storage/parameters.ts";
+import { allInMemory, readAll } from "./storage/stored-tensor.ts";
 import { convert, count, fromNumbers, requireElements, requireFit } from "./tensor.ts";
 
 /**
@@ -80,8 +81,7 @@ export class Program {
    */
   load(tensors: ReadonlyMap<string, Tensor>): void {
     this.requireIdle();
-    for (const { store, value } of matchTensors(this.executable, tensors))
-      if (value) writeStored(this.executable, store, value);
+    writeParameters(this.executable, matchParameters(this.executable, givenTensors(tensors)));
   }
   /**
    * Everything that training can be continued from: parameters, states and optimizer state, as `restore` and `train` take it. `writeSafetensors`
@@ -203,26 +203,12 @@ export class Program {
 
 const modelStores = ({ stores }: Executable): StoreInfo[] =>
   stores.filter((s) => s.role === "parameter" || (s.role === "state" && s.saved));
-/** All parameters and saved states, with the value given for each; null: none is given. A tensor that is for none of them is a Problem. */
-export function matchTensors(
-  executable: Executable,
-  tensors: ReadonlyMap<string, Tensor>,
-): { readonly store: StoreInfo; readonly value: StoredTensor | null }[] {
+/** Parameters and states as `load` takes them. */
+export function givenTensors(tensors: ReadonlyMap<string, Tensor>): LoadedParameters {
   requireMap("the parameters", tensors);
   for (const [name, tensor] of tensors) requireElements(name, tensor);
-  const named = new NamedTensors(allInMemory(tensors), "the map of tensors");
-  const stores = modelStores(executable);
-  const matched = stores.map((store) => ({ store, value: named.take(store) }));
-  const [unread] = named.unread();
-  if (unread !== undefined)
-    throw new Problem(`nothing is named ${unread}`, unreadHelp(unread, stores.flatMap(namesOf)));
-  return matched;
+  return { path: "the parameters", tensors: allInMemory(tensors) };
 }
-/** What to do about a tensor that is no parameter: optimizer state has its parameter's name in front. */
-const unreadHelp = (name: string, names: readonly string[]): string =>
-  names.some((parameter) => name.startsWith(`${parameter}.`))
-    ? "it is optimizer state: give what `parameters()` returns, or what `fit` returned; what `state()` returns is for `restore`, and for `from` of `train`"
-    : namesHelp("parameters", name, names);
 
 /** Splits the gradients of arrays of layers, so that each copy has its own name as in `names` and `read`. */
 const splitGradients = (outcome: Outcome): Outcome => ({

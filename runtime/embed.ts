@@ -1,19 +1,26 @@
 // The API for users' own TypeScript: `compile` makes a declaration callable, `train` trains a model on given batches.
-import { entrySignature, type Loaded, loadFile, loadTemplate, sizesFromInputs } from "../compiler/check/index.ts";
+import {
+  type EntrySignature,
+  entrySignature,
+  type Loaded,
+  loadFile,
+  loadTemplate,
+  sizesFromInputs,
+} from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
 import type { Target } from "../compiler/options.ts";
+import { requireValid } from "../compiler/pipeline.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { compileLoaded, compileOnWorkers, type EntryRequest, type Sizes } from "./compile.ts";
 import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
-import type { Outcome, Tensor } from "./executable.ts";
+import { DeviceFailed, type Outcome, type Tensor } from "./executable.ts";
 import { requireOptions } from "./options.ts";
-import { afterErrors } from "./program.ts";
 import { stepMeans } from "./training/means.ts";
-import { reportingFailure, requireEqualSharing } from "./workers/train-distributed.ts";
-import { singleWorker, type Workers, workers } from "./workers/workers.ts";
+import { reportingFailure, requireEqualPrograms, requireEqualSharing } from "./workers/train-distributed.ts";
+import { OtherWorkerFailed, singleWorker, type Workers, workers } from "./workers/workers.ts";
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
 export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };
@@ -58,11 +65,11 @@ export async function compile(source: Source, options: CompileOptions = {}): Pro
     ...(gradients === undefined ? {} : { gradients }),
     ...(given === undefined ? {} : { inputs: given }),
   };
-  const { executable, report } = await compiled(source, options, [request]);
+  const { executable, report } = await compiled(resolveSource(source), options, [request]);
   return new Program(executable, report, name, options.seed ?? 0);
 }
 async function compiled(
-  source: Source,
+  { load, declaration }: ResolvedSource,
   options: TargetOptions & Pick<TrainOptions, "accumulate" | "expertParallel" | "room">,
   entries: readonly EntryRequest[],
   world: Workers = singleWorker,
@@ -79,7 +86,6 @@ async function compiled(
     seed = 0,
   } = options;
   requireInteger("the seed", seed);
-  const { load, declaration } = resolveSource(source);
   const request = {
     ...(declaration === undefined ? {} : { declaration }),
     threads: threads ?? world.threads,
@@ -102,7 +108,12 @@ async function compiled(
   }
   return made;
 }
-export function resolveSource(source: Source): { load: () => Loaded; declaration: string | undefined } {
+interface ResolvedSource {
+  readonly load: () => Loaded;
+  /** Default: the only model. */
+  readonly declaration: string | undefined;
+}
+export function resolveSource(source: Source): ResolvedSource {
   if (!source) throw new Problem("there is no such declaration", "take one that the template declares");
   if (Object(source) !== source || !("file" in source || "program" in source))
     throw new Problem("this is no declaration of a template", 'give one that `moe` returned, or { file: "model.moe" }');
@@ -200,12 +211,16 @@ async function* steps(
   const stopped = (): boolean => world.anyWorker("whether to stop", signal?.aborted ?? false);
   let program: Program | undefined;
   try {
+    const model = trainedModel(source);
     if (stopped()) return;
+    if (needsNoBatch(model.entry, options)) program = await trainingProgram(model, options, world);
     let done = from?.step ?? 0;
     let outcomes: Outcome[] = [];
+    let number = 0;
     for await (const batch of batches) {
-      program ??= await trainingProgram(source, options, batch, world);
-      outcomes.push(await program.run(batch, { step: done }));
+      number += 1;
+      program ??= await trainingProgram(model, withSizesOf(model.entry, batch, options), world);
+      outcomes.push(await runBatch(program, batch, { step: done, number }));
       if (outcomes.length < accumulate) continue;
       const { losses, metrics } = stepMeans(outcomes, done + 1);
       if (accumulate > 1) await program.update(done);
@@ -222,11 +237,22 @@ async function* steps(
     program?.close();
   }
 }
-async function trainingProgram(source: Source, options: TrainOptions, batch: Inputs, world: Workers): Promise<Program> {
+/** A program without errors, and its `train`. */
+interface TrainedModel extends ResolvedSource {
+  readonly program: Loaded;
+  readonly entry: EntrySignature;
+}
+function trainedModel(source: Source): TrainedModel {
+  const { load, declaration } = resolveSource(source);
+  const program = load();
+  requireValid(program); // before the first batch, which may take long to make, or may never come
+  return { program, load: () => program, declaration, entry: entrySignature(program, declaration, "train") };
+}
+async function trainingProgram(model: TrainedModel, options: TrainOptions, world: Workers): Promise<Program> {
   const { accumulate = 1, from, parameters = new Map<string, Tensor>(), seed = 0 } = options;
-  const sizes = { ...sizesOfBatch(source, batch), ...options.sizes };
+  requireEqualPrograms(model.program, options, world);
   const entry = { method: "train", name: "train", sizes: {} };
-  const { executable, report } = await compiled(source, { ...options, sizes }, [entry], world);
+  const { executable, report } = await compiled(model, options, [entry], world);
   const program = new Program(executable, report, "train", seed);
   try {
     program.load(parameters);
@@ -237,18 +263,29 @@ async function trainingProgram(source: Source, options: TrainOptions, batch: Inp
     throw error;
   }
 }
-/** The sizes without a default that the batch's tensors have; a bare array has no shape. */
-function sizesOfBatch(source: Source, batch: Inputs): Sizes {
+/** `number`: the place of the batch among all, from 1, which an error of its inputs names. */
+async function runBatch(program: Program, batch: Inputs, at: { step: number; number: number }): Promise<Outcome> {
+  try {
+    return await program.run(batch, { step: at.step });
+  } catch (error) {
+    if (!(error instanceof Problem) || error instanceof DeviceFailed || error instanceof OtherWorkerFailed) throw error;
+    throw new Problem(`batch ${at.number}: ${error.message}`, error.help, { cause: error });
+  }
+}
+/** The names that the header and the types of `train` leave to the caller. */
+const openSizes = ({ header, arguments: given }: EntrySignature): Set<string> => {
+  const fixed = new Set(header.flatMap((h) => (h.default === null ? [] : [h.name])));
+  const named = given.flatMap(({ spread, axes }) => [spread, ...axes].filter((name) => name !== null));
+  return new Set([...header.map((h) => h.name), ...named].filter((name) => !fixed.has(name)));
+};
+const needsNoBatch = (entry: EntrySignature, { sizes = {} }: TrainOptions): boolean =>
+  [...openSizes(entry)].every((name) => Object.hasOwn(sizes, name));
+/** Adds the sizes without a default that the first batch's tensors have; a bare array has no shape. */
+function withSizesOf(entry: EntrySignature, batch: Inputs, options: TrainOptions): TrainOptions {
   const shapes = Object.entries(Object(batch) as Inputs).flatMap(([name, x]): [string, readonly number[]][] =>
     Object(x) === x && "shape" in x && Array.isArray(x.shape) ? [[name, x.shape]] : [],
   );
-  if (shapes.length === 0) return {};
-  const { load, declaration } = resolveSource(source);
-  const loaded = load();
-  return afterErrors(loaded, () => {
-    const entry = entrySignature(loaded, declaration, "train");
-    const fixed = new Set(entry.header.flatMap((h) => (h.default === null ? [] : [h.name])));
-    const sizes = sizesFromInputs(entry, new Map(shapes));
-    return Object.fromEntries(Object.entries(sizes).filter(([name]) => !fixed.has(name)));
-  });
+  const open = openSizes(entry);
+  const found = Object.entries(sizesFromInputs(entry, new Map(shapes))).filter(([name]) => open.has(name));
+  return { ...options, sizes: { ...Object.fromEntries(found), ...options.sizes } };
 }

@@ -3,7 +3,11 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 
 /** Asserts that `work`, which may be asynchronous, throws a Problem whose message and help match. */
-export async function assertProblem(work: () => unknown, message: string, help: string): Promise<void> {
+export async function assertProblem(
+  work: () => unknown,
+  message: string | RegExp,
+  help: string | RegExp,
+): Promise<void> {
   try {
     await work();
   } catch (error) {
@@ -12,7 +16,7 @@ export async function assertProblem(work: () => unknown, message: string, help: 
     assert.match(error.help, help);
     return;
   }
-  assert.unreachable(message);
+  assert.unreachable(String(message));
 }
 /** The Problem that `work` throws. */
 export function problem(work: () => unknown): Problem {

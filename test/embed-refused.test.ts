@@ -99,8 +99,8 @@ test("of a large model's parameters a wrong name is told those most like it", as
   const load = async (program: Program): Promise<void> => program.load(wrong);
   await assertProblem(
     () => withCompiled({ target: "reference" }, load, Deep),
-    "nothing is named blocks.7.gate_proj.weight",
-    "of 60 parameters those most like it are blocks.7.gate.weight, blocks.7.up.weight, blocks.7.down.weight, ",
+    "nothing is named `blocks.7.gate_proj.weight`",
+    "of 60 parameters and states those most like it are blocks.7.gate.weight, blocks.7.up.weight, blocks.7.down.weight, ",
   );
 });
 test("of tensors that do not all fit none is set", () =>

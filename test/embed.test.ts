@@ -12,6 +12,7 @@ import {
   type Outcome,
   type Program,
   readSafetensors,
+  type Source,
   type Tensor,
   type TrainedStep,
   type TrainOptions,
@@ -33,7 +34,11 @@ test("training ends at a loss that is no number, as the command does", async () 
       for await (const { step } of train(Fit, options)) steps = step;
     };
     const after = 2 / accumulate;
-    await assertProblem(all, `the loss \`square\` is NaN at step ${after + 1}`, "learning rate");
+    await assertProblem(
+      all,
+      `the loss \`square\` is NaN at step ${after + 1}`,
+      /learning rate.*TypeScript `from: \{ step, state \}`/,
+    );
     assert.is(steps, after);
   }
 });
@@ -68,7 +73,7 @@ for (const target of targets)
           writeSafetensors(file, state);
           const ofExperts = new Map([...state].filter(([name]) => name.includes("experts")));
           for (const given of [state, ofExperts])
-            await assertProblem(() => program.load(given), "nothing is named", "what `parameters()` returns");
+            await assertProblem(() => program.load(given), "nothing is named", "what `parameters()` or `fit` returned");
         }
         return state;
       };
@@ -229,7 +234,8 @@ for (const target of targets) {
     assert.is(await all({ batches: [{ x }, { x }, { x }], accumulate: 2 }), 1);
     const none = [undefined, 3, { x }] as unknown as TrainOptions["batches"][];
     for (const batches of none) await assertProblem(() => all({ batches }), "cannot be iterated", "a list");
-    await assertProblem(() => all({ batches: [{ x }, { x: filled(1, 4) }] }), "Float32Array(4) was given", "of 8");
+    const shorter = { batches: [{ x }, { x: filled(1, 4) }] };
+    await assertProblem(() => all(shorter), /^batch 2: x is .*Float32Array\(4\) was given/, "of 8");
   });
   test(`a loop that is left ends its batches, and its program after a run that lasts, on ${target}`, async () => {
     let ended = false;
@@ -396,8 +402,44 @@ for (const target of targets) {
       "x has the shape [6]",
       "float[N, D]",
     );
+    await assertProblem(
+      () => fit(Layered, { batches: [{ x: tensor("f32", [6], filled(1, 6)) }], sizes: { D: 3, N: 2 }, target }),
+      "batch 1: x is f32[2, 3], and f32[6] was given",
+      "that type",
+    );
     const bare = await fit(Layered, { batches: [{ x: new Float32Array(6) }], target }).catch((error: unknown) => error);
     assert.match(String(bare), "E0407");
   });
 }
+test("a wrong program is found before the first batch, wrong sizes too where all are given", async () => {
+  const { Wrong } = moe<"Wrong">`
+    import { Sgd } from "std/optim"
+    model Wrong(D) {
+      param w: float[D] = 1
+      train(x: float[N, D]) {
+        loss size = mean(x + missing)
+        optimize with Sgd(lr: 1e-2)
+      }
+    }`;
+  let asked = 0;
+  function* none(): Generator<Inputs> {
+    asked += 1;
+    yield* [];
+  }
+  const error = async (source: Source, options: Omit<TrainOptions, "batches">): Promise<string> => {
+    try {
+      for await (const _ of train(source, { ...options, batches: none() })) continue;
+    } catch (error) {
+      return String(error);
+    }
+    return "nothing";
+  };
+  for (const given of [{}, { sizes: { D: 3, N: 2 } }]) assert.match(await error(Wrong, given), "`missing`");
+  assert.match(await error(Layered, { sizes: { D: 3, N: 2, Q: 1 } }), "no size or value Q");
+  assert.match(await error(Twice, {}), "has no method train");
+  assert.is(asked, 0);
+  assert.is(await error(Layered, { sizes: { D: 3 } }), "nothing");
+  assert.is(await error(Layered, { sizes: { D: 3, N: 2 }, target: "reference" }), "nothing");
+  assert.is(asked, 2);
+});
 test.run();

@@ -200,6 +200,19 @@ else {
     for (const [name, all] of Object.entries(alone.state)) requireNear(name, state[name] ?? [], all, 1e-4);
     assert.match(apart, "worker 1 has other inputs of train than worker 0");
   });
+  test("`train` in TypeScript names the size or the seed that another worker has", () => {
+    const says: [by: string, RegExp][] = [
+      ["sizes", /worker 1 has another size D than worker 0: 8, not 4/],
+      ["seed", /worker 1 has another seed than worker 0: 1, not 0/],
+      ["sizes of tensors", /worker 1 has another size N than worker 0: 9, not 6/],
+    ];
+    for (const [by, message] of says) {
+      const args = ["-n", "2", process.execPath, "--import", "tsx", "test/workers/embedded.ts", by];
+      const [file = "", ...more] = [...launcher, ...args];
+      const { stdout, stderr } = spawnSync(file, more, { cwd: home, encoding: "utf8" });
+      assert.match((JSON.parse(stdout || JSON.stringify({ apart: stderr })) as { apart: string }).apart, message);
+    }
+  });
   test("a signal to any worker: all end, and the run is saved", async () => {
     const endless = workers(2, "--steps", "1000000", "--save-every", "0");
     const { code, said, losses } = await train(folder("stopped"), endless, 3, (run) =>

@@ -62,20 +62,10 @@ export class CacheFolder {
   }
   /** What `read` makes of an open file of so many bytes; null if there is no such file. One that others own or can write is a Problem. */
   readOpen<T>(name: string, read: (file: number, bytes: number) => T): T | null {
-    let file: number;
-    try {
-      file = fs.openSync(this.pathOf(name), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
-    } catch {
-      return null; // never made, or just dropped by another process
-    }
-    try {
-      const found = fs.fstatSync(file);
-      const doubt = untrustedReason(found);
-      if (doubt !== null) throw new Problem(`${this.pathOf(name)} ${doubt}`, remedy);
-      return found.isFile() ? read(file, found.size) : null;
-    } finally {
-      fs.closeSync(file);
-    }
+    return readOwn(this.pathOf(name), remedy, {
+      read: (file, found) => (found.isFile() ? read(file, found.size) : null),
+      unopened: () => null, // never made, or just dropped by another process
+    });
   }
   /** Writes atomically, so that other processes see the whole file or none. */
   write(name: string, chunks: Iterable<Uint8Array>): void {
@@ -139,6 +129,33 @@ export class CacheFolder {
 const remedy = "set MOEC_CACHE to a folder of your own, or remove this one";
 const total = (files: readonly { readonly bytes: number }[]): number =>
   files.reduce((sum, file) => sum + file.bytes, 0);
+/**
+ * What `read` makes of an open file. One that others own or can write is a Problem. A link is not followed: it cannot be opened, nor can a file that is
+ * not there.
+ */
+export function readOwn<T>(
+  path: string,
+  help: string,
+  use: {
+    readonly read: (file: number, found: fs.Stats) => T;
+    readonly unopened: (error: unknown) => T;
+  },
+): T {
+  let file: number;
+  try {
+    file = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+  } catch (error) {
+    return use.unopened(error);
+  }
+  try {
+    const found = fs.fstatSync(file);
+    const doubt = untrustedReason(found);
+    if (doubt !== null) throw new Problem(`${path} ${doubt}`, help);
+    return use.read(file, found);
+  } finally {
+    fs.closeSync(file);
+  }
+}
 /** Why another user may have written this file or folder; null if none can have. */
 export function untrustedReason({ uid, mode }: { readonly uid: number; readonly mode: number }): string | null {
   if (uid !== process.getuid?.()) return "belongs to another user";

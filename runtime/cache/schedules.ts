@@ -6,12 +6,13 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { hostHeader } from "../../compiler/emit/unit.ts";
+import { hasErrorCode } from "../../compiler/file-errors.ts";
 import { parseContractionKey } from "../../compiler/kernel/candidates.ts";
 import type { Schedule } from "../../compiler/kernel/schedule.ts";
 import type { Toolchain } from "../host/toolchain.ts";
 import { makeFolder, sha256, writeAtomic } from "../storage/files.ts";
 import { parseJson } from "../storage/json.ts";
-import { cacheFolder, untrustedReason } from "./folder.ts";
+import { cacheFolder, readOwn } from "./folder.ts";
 
 const size = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(2 ** 31 - 1));
 const schema = v.object({
@@ -46,7 +47,13 @@ export class ScheduleCache {
   }
   /** Schedules by `contractionKey`; empty if nothing was measured. A file that is damaged, or that other users can write, is a Problem. */
   read(): Schedules {
-    const text = readOwn(this.path);
+    const text = readOwn<string | null>(this.path, remedy, {
+      read: (file) => fs.readFileSync(file, "utf8"),
+      unopened: (error) => {
+        if (hasErrorCode(error, "ENOENT")) return null;
+        throw new Problem(`${this.path} cannot be read: ${String(error)}`, remedy);
+      },
+    });
     if (text === null) return new Map();
     const parsed = v.safeParse(schema, parseJson(text));
     if (!parsed.success) throw new Problem(`${this.path} does not hold measured schedules`, remedy);
@@ -62,22 +69,6 @@ export class ScheduleCache {
 }
 const remedy = "remove it (`moec cache --clear` does), and measure again with `moec tune`";
 const folderIn = (root: string): string => join(root, "schedules");
-function readOwn(path: string): string | null {
-  let file: number;
-  try {
-    file = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
-    throw new Problem(`${path} cannot be read: ${String(error)}`, remedy);
-  }
-  try {
-    const doubt = untrustedReason(fs.fstatSync(file));
-    if (doubt !== null) throw new Problem(`${path} ${doubt}`, remedy);
-    return fs.readFileSync(file, "utf8");
-  } finally {
-    fs.closeSync(file);
-  }
-}
 /** Deletes all measured schedules, of every number of threads. */
 export function clearSchedules(root: string = cacheFolder()): void {
   fs.rmSync(folderIn(root), { recursive: true, force: true });

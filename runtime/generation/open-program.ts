@@ -2,11 +2,12 @@
 
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import { matchTensors, requireInteger, requireMap } from "../compiled-program.ts";
+import { givenTensors, requireInteger, requireMap } from "../compiled-program.ts";
 import { resolveSource, type Source } from "../embed.ts";
 import type { Executable, Tensor } from "../executable.ts";
 import { requireSyntax } from "../program.ts";
-import { namesOf, writeStored } from "../storage/names.ts";
+import { namesOf } from "../storage/names.ts";
+import { matchParameters, writeParameters } from "../storage/parameters.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
 import { requireVocabulary } from "../tokens.ts";
 import { type CompileGenerateOptions, compileGenerate, type OpenedModel } from "./compile-generate.ts";
@@ -45,12 +46,12 @@ export async function openProgram(source: Source, options: OpenProgramOptions): 
 }
 /** Writes all parameters and saved states. One that is not given is a Problem. */
 function writeAll(executable: Executable, parameters: ReadonlyMap<string, Tensor>): void {
-  const matched = matchTensors(executable, parameters);
-  const [first, ...more] = matched.flatMap(({ store, value }) => (value ? [] : namesOf(store)));
+  const matched = matchParameters(executable, givenTensors(parameters));
+  const [first, ...more] = matched.flatMap(({ store, value }) => (store.saved && !value ? namesOf(store) : []));
   if (first !== undefined)
     throw new Problem(
       `the parameters lack ${first}${more.length > 0 ? ` and ${pluralize(more.length, "other")}` : ""}`,
       "give all that `fit` returned, or `parameters()` of the trained program",
     );
-  for (const { store, value } of matched) if (value) writeStored(executable, store, value);
+  writeParameters(executable, matched);
 }

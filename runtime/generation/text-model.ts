@@ -159,6 +159,11 @@ export async function openModel(from: string | Source, options: Partial<OpenProg
       `the model is ${describeValue(from)}`,
       'give the folder of a run, "runs/gpt-moe"; or a declaration of a template, or { file: "model.moe" }',
     );
+  if (typeof from === "string" && from.endsWith(".moe"))
+    throw new Problem(
+      `${from} is a program, and a string names the folder of a run`,
+      `give { file: ${JSON.stringify(from)} } and its parameters: openModel({ file }, { parameters, sizes }); or the folder that \`moec train\` wrote`,
+    );
   requireOptions(typeof from === "string" ? "openModel of a folder" : "openModel of a program", options);
   const { sizes: set, batch: rows = 16, seed = 0, ...more } = options;
   requireInteger("the seed", seed);

@@ -8,6 +8,7 @@ import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
+import { resumeFlagText } from "../../compiler/flag-text.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable.ts";
 import { firstNonFinite } from "../tensor.ts";
@@ -115,7 +116,7 @@ function notFinite(role: StoreInfo["role"], name: string): Problem {
   const layer = name.split(".").slice(0, -1).join(".");
   return new Problem(
     `the ${role} \`${name}\`${layer === "" ? "" : ` of layer \`${layer}\``} is no longer finite`,
-    "it is not saved; lower the learning rate, or clip gradients harder, and go on from the last checkpoint with --resume",
+    `it is not saved; lower the learning rate, or clip gradients harder, and go on from what was saved before with ${resumeFlagText}`,
   );
 }
 

@@ -1,10 +1,11 @@
-// Reads what `--params` names: parameters and states from a safetensors file, a run's folder, or a folder that transformers wrote.
+// Parameters and states that are given by name: reads what `--params` names (a safetensors file, a run's folder, or a folder that transformers wrote),
+// and finds the store of each.
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable.ts";
 import { isTransformersFolder, openTransformers, transformersTensors } from "../import/weights.ts";
 import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
-import { NamedTensors, namesHelp, splitStacked, writeStored } from "./names.ts";
+import { NamedTensors, namesHelp, namesOf, splitStacked, writeStored } from "./names.ts";
 import { readConfig } from "./run-folder.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
@@ -13,9 +14,10 @@ export interface LoadedParameters {
   readonly path: string;
   readonly tensors: StoredTensors;
 }
+/** `value`: what is given for the store; null: nothing. */
 interface Matched {
-  readonly found: readonly [StoreInfo, StoredTensor][];
-  readonly missing: readonly StoreInfo[];
+  readonly store: StoreInfo;
+  readonly value: StoredTensor | null;
 }
 const isRun = (path: string): boolean => checkpointSteps(path).length > 0;
 
@@ -40,33 +42,30 @@ export function sizesFromConfig(path: string): Sizes {
 
 /** Writes the given tensors into the stores. Returns the parameters that were not given, with their present values. */
 export function loadParameters(executable: Executable, given: LoadedParameters): Map<string, Tensor> {
-  const { found, missing } = matchParameters(executable, given);
-  for (const [store, value] of found) writeStored(executable, store, value);
-  return new Map(missing.flatMap(({ name }) => splitStacked(name, executable.read(name))));
+  const matched = matchParameters(executable, given);
+  writeParameters(executable, matched);
+  return new Map(missingParameters(matched).flatMap(({ name }) => splitStacked(name, executable.read(name))));
 }
-/** Which stores the given tensors are for, and their values; and the parameters that were not given. A tensor that no store takes is a Problem. */
-export function matchParameters(executable: Executable, { path, tensors }: LoadedParameters): Matched {
+export function writeParameters(executable: Executable, matched: readonly Matched[]): void {
+  for (const { store, value } of matched) if (value) writeStored(executable, store, value);
+}
+export const missingParameters = (matched: readonly Matched[]): StoreInfo[] =>
+  matched.flatMap(({ store, value }) => (store.role === "parameter" && !value ? [store] : []));
+/** All parameters and states, with what is given for each. A tensor that is for none of them is a Problem. */
+export function matchParameters(executable: Executable, { path, tensors }: LoadedParameters): Matched[] {
   const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
   const named = new NamedTensors(withoutPrefixes(tensors, stores, path), path);
-  const found: [StoreInfo, StoredTensor][] = [];
-  const missing: StoreInfo[] = [];
-  for (const store of stores) {
-    const value = named.take(store);
-    if (value) found.push([store, value]);
-    else if (store.role === "parameter") missing.push(store);
-  }
+  const matched = stores.map((store) => ({ store, value: named.take(store) }));
   const [unread] = named.unread();
   if (unread !== undefined)
-    throw new Problem(
-      `${path}: nothing is named \`${unread}\``,
-      namesHelp(
-        "parameters and states",
-        unread,
-        stores.map((s) => s.name),
-      ),
-    );
-  return { found, missing };
+    throw new Problem(`${path}: nothing is named \`${unread}\``, unreadHelp(unread, stores.flatMap(namesOf)));
+  return matched;
 }
+/** What to do about a tensor that is neither a parameter nor a state; optimizer state has its parameter's name in front. */
+const unreadHelp = (name: string, names: readonly string[]): string =>
+  names.some((parameter) => name.startsWith(`${parameter}.`))
+    ? "it is optimizer state: give model.safetensors of a checkpoint, or its run (in TypeScript what `parameters()` or `fit` returned; what `state()` returned is for `restore`, and for `from` of `train`)"
+    : namesHelp("parameters and states", name, names);
 /** `moec run` writes names as `param.PATH` or `state.PATH`; that prefix is dropped, unless a member of the model is called `param` or `state`. */
 function withoutPrefixes(tensors: StoredTensors, stores: readonly StoreInfo[], path: string): StoredTensors {
   const members = new Set(stores.map((s) => s.name.split(".")[0]));

@@ -10,7 +10,7 @@ import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readP
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "../storage/checkpoint.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
-import { type LoadedParameters, matchParameters, readParameters } from "../storage/parameters.ts";
+import { type LoadedParameters, matchParameters, missingParameters, readParameters } from "../storage/parameters.ts";
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
 import { count } from "../tensor.ts";
 import { textAxes, trainingRequest } from "../text-entry.ts";
@@ -123,7 +123,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     requireEqualCheckpoints(from, world);
     const measure = measureOf(program, entry, text);
     const about = aboutOf(compiled, text, measure, world);
-    const missing = params && matchParameters(executable, params).missing.flatMap(namesOf); // throws what does not fit before anything is written
+    const missing = params && missingParameters(matchParameters(executable, params)).flatMap(namesOf); // throws what does not fit before anything is written
     if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
     const run = { folder, config, text, from, world };
     const setup = { ...run, executable, modelLosses: measure.losses, params, saveEvery, evaluateEvery };

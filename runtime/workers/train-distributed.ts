@@ -2,7 +2,9 @@
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { expertParallelFlagText, roomFlagText } from "../../compiler/flag-text.ts";
-import type { BuildRequest } from "../../compiler/pipeline.ts";
+import type { BuildRequest, Sizes } from "../../compiler/pipeline.ts";
+import type { Program } from "../../compiler/syntax/ast.ts";
+import type { Template } from "../../compiler/syntax/template.ts";
 import { fromTo } from "../../compiler/types/numbers.ts";
 import type { CommonOptions } from "../compile.ts";
 import type { Executable, Tensor } from "../executable.ts";
@@ -54,6 +56,27 @@ export function requireEqualSharing(options: Pick<BuildRequest, "expertParallel"
       [roomFlagText]: String(room ?? "none"),
     });
 }
+/** Throws on all workers if they were given, in TypeScript, another program, other sizes or other random numbers than worker 0. */
+export function requireEqualPrograms(
+  program: Loaded,
+  { sizes = {}, precision = "f32", tf32 = false, accumulate = 1, seed = 0 }: EqualOptions,
+  world: Workers,
+): void {
+  if (world.size === 1) return;
+  const named = Object.entries(sizes).map(([name, value]) => [`size ${name}`, String(value)] as const);
+  const same = { precision, tf32, accumulate, seed };
+  world.requireEqual({
+    program: hashOfProgram(program),
+    ...Object.fromEntries([...named, ...Object.entries(same).map(([name, value]) => [name, String(value)])]),
+  });
+}
+interface EqualOptions {
+  readonly sizes?: Sizes;
+  readonly precision?: string;
+  readonly tf32?: boolean;
+  readonly accumulate?: number;
+  readonly seed?: number;
+}
 interface Opened {
   readonly program: Loaded;
   readonly config: RunConfig;
@@ -65,10 +88,9 @@ interface Opened {
 /** Throws on all workers if they differ in the program, options or parameters. */
 export function requireEqualRuns({ program, config, folder, params, ...every }: Opened, world: Workers): void {
   if (world.size === 1) return;
-  const texts = program.modules.map((m) => m.program.span.source.text);
   const named = Object.entries(namedOptions(config)).map(([name, value]) => [name, String(value)] as const);
   world.requireEqual({
-    program: shortHash(texts.join("\0")),
+    program: hashOfProgram(program),
     ...Object.fromEntries(named),
     "--steps": String(config.steps),
     "--save-every": String(every.saveEvery),
@@ -83,7 +105,12 @@ export function requireEqualCheckpoints(from: Checkpoint | null, world: Workers)
   const hashes = from === null ? [] : [hashOfTensors(from.model), hashOfTensors(from.training)];
   world.requireEqual({ checkpoint: from === null ? "none" : `${from.path} (${hashes.join(", ")})` });
 }
-const shortHash = (text: string): string => `SHA-256 ${sha256(text).slice(0, 16)}`;
+const holesOf = (program: Program | Template): unknown[] =>
+  "holes" in program ? program.holes.map((hole) => (typeof hole === "object" ? hole.name : hole)) : [];
+function hashOfProgram({ modules }: Loaded): string {
+  const texts = modules.map(({ program }) => [program.span.source.text, holesOf(program)]);
+  return `SHA-256 ${sha256(JSON.stringify(texts)).slice(0, 16)}`;
+}
 const hashOfTensors = (tensors: StoredTensors): string => sampledHash(eachOf(tensors)).toString(16);
 function* eachOf(tensors: StoredTensors): Generator<Tensor> {
   for (const t of tensors.values()) yield t.read();

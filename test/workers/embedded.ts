@@ -1,7 +1,7 @@
 // Training in TypeScript by each of the workers that test/workers-train.test.ts starts; worker 0 prints what it gave.
 import { argv } from "node:process";
 import { fileURLToPath } from "node:url";
-import { moe, numbers, train, workers } from "../../runtime/index.ts";
+import { moe, numbers, type TrainOptions, tensor, train, workers } from "../../runtime/index.ts";
 
 const { Noisy } = moe<"Noisy">`
   import { MoE } from "std/moe"
@@ -35,16 +35,26 @@ export async function trained(): Promise<Given> {
   }
   return { losses, state };
 }
-/** Each worker draws other batches. */
-async function drawnApart(): Promise<string> {
+/** What is wrong if one worker differs from another: after that no more can be trained. */
+const differing: Readonly<Record<string, (rank: number) => TrainOptions>> = {
+  batches: (rank) => ({ ...shared, batches: [batch(rank)] }),
+  sizes: (rank) => ({ ...shared, sizes: { N: 6, D: 4 + 4 * rank }, batches: [] }),
+  seed: (rank) => ({ ...shared, seed: rank, batches: [] }),
+  "sizes of tensors": (rank) => ({
+    batches: [{ x: tensor("f32", [6 + 3 * rank, 4], new Float32Array(24 + 12 * rank)) }],
+  }),
+};
+async function apart(by: string): Promise<string> {
   try {
-    for await (const _ of train(Noisy, { ...shared, batches: [batch(workers().rank)] })) continue;
+    const options = differing[by]?.(workers().rank) ?? { batches: [] };
+    for await (const _ of train(Noisy, options)) continue;
   } catch (error) {
     return (error as Error).message;
   }
   return "nothing is wrong";
 }
 if (argv[1] === fileURLToPath(import.meta.url)) {
-  const given = { ...(await trained()), apart: await drawnApart() };
+  const [, , by = "batches"] = argv;
+  const given = { ...(by === "batches" ? await trained() : {}), apart: await apart(by) };
   if (workers().rank === 0) console.log(JSON.stringify(given));
 }
