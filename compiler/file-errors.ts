@@ -33,5 +33,8 @@ const remedies: Record<string, string> = {
   ENOENT: "check the spelling of the path",
   EACCES: "change its permissions, or choose another path",
   EISDIR: "name a file",
+  ENOTDIR: "choose another path",
+  EEXIST: "choose another path",
+  EROFS: "choose a path on another disk",
   ENOSPC: "free some space, or choose another disk",
 };

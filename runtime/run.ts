@@ -50,21 +50,21 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     };
   });
   const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));
-  const { executable } = await compileProgram({
-    path: options.program,
-    declaration: entry.declaration,
-    sizes,
-    precision,
-    target,
-    tf32: options.tf32,
-    threads: options.threads,
-    onCompile: options.onCompile,
-    entries: [{ method: entry.method, name: entry.method, sizes: {}, inputs: given, gradients }],
-  });
   try {
-    return await runOn(executable, entry.method, { inputs, params, seed });
+    const { executable } = await compileProgram({
+      path: options.program,
+      declaration: entry.declaration,
+      sizes,
+      precision,
+      target,
+      tf32: options.tf32,
+      threads: options.threads,
+      onCompile: options.onCompile,
+      entries: [{ method: entry.method, name: entry.method, sizes: {}, inputs: given, gradients }],
+    });
+    return await runOn(executable, entry.method, { inputs, params, seed }).finally(() => executable.close());
   } finally {
-    executable.close();
+    params?.close?.();
   }
 }
 /** The same for an entry that is already compiled. */

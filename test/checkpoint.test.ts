@@ -19,7 +19,7 @@ import {
 import { makeFolder } from "../runtime/storage/files.ts";
 import { readSafetensors } from "../runtime/storage/safetensors.ts";
 import { readAll } from "../runtime/storage/stored-tensor.ts";
-import { assertProblem, problem } from "./assert-problem.ts";
+import { assertProblem, problem, rejectedProblem } from "./assert-problem.ts";
 import { FakeExecutable } from "./fake-executable.ts";
 import { full, withPatchedFs } from "./patch-fs.ts";
 import { mutated } from "./random/files.ts";
@@ -91,8 +91,9 @@ test("the last two are kept, and nothing half-written", async () => {
 test("of one that the disk has no room for nothing is left, and those before stay", async () => {
   const run = fresh();
   await saved(run, 100, 200);
-  const error = await withPatchedFs({ fsyncSync: full }, () => saved(run, 300)).catch((e: unknown) => e);
-  assert.match(String(error), "the disk is full");
+  const error = await rejectedProblem(() => withPatchedFs({ fsyncSync: full }, () => saved(run, 300)));
+  assert.match(error.message, "the disk is full");
+  assert.match(error.help, "free some space, or choose another disk; --resume goes on from step-000200");
   assert.equal(readdirSync(join(run, "checkpoints")).toSorted(), ["step-000100", "step-000200"]);
 });
 test("a damaged newest one falls back to the one before, with a warning", async () => {
@@ -110,24 +111,42 @@ test("a damaged newest one falls back to the one before, with a warning", async 
   assert.match(problem(() => newestCheckpoint(run, quiet)).message, "step-000100");
 });
 
-test("training may delete a checkpoint that was opened: the newest is loaded; one that was written to is refused", async () => {
+test("a checkpoint that was opened is loaded even if training deletes it; one that was written to is refused", async () => {
   const run = fresh();
-  await saved(run, 1);
+  const before = await saved(run, 1);
   const [first, third] = [1, 3].map((step) => join(run, "checkpoints", `step-00000${step}`)) as [string, string];
   const opened = readCheckpoint(first);
   const [later, loaded] = [new FakeExecutable(), new FakeExecutable()];
   await later.run("init", new Map(), { seed: 4, call: 0, step: 0 });
   for (const step of [2, 3]) writeCheckpoint(run, stateAt(step), savedTensors(later));
-  assert.is((await loadRun(loaded, opened, { folder: run, seed: 0 })).step, 3);
-  for (const { name } of later.stores.filter((s) => s.saved)) assert.equal(loaded.read(name), later.read(name));
+  assert.equal(checkpointSteps(run), [3, 2]);
+  await loadRun(loaded, opened, 0);
+  for (const { name } of before.stores.filter((s) => s.saved)) {
+    assert.equal(loaded.read(name), before.read(name));
+    assert.not.equal(loaded.read(name), later.read(name));
+  }
+  assert.throws(() => opened.model.get("gate.bias")?.read(), "EBADF"); // it is closed
   const newest = readCheckpoint(third);
   const path = join(third, "training.safetensors");
   writeFileSync(path, readFileSync(path));
   await assertProblem(
-    () => loadRun(loaded, newest, { folder: run, seed: 0 }),
+    () => loadRun(loaded, newest, 0),
     "training.safetensors was written to",
     "when nothing writes it",
   );
+});
+test("what is not read is not verified: the model alone loads beside a damaged optimizer state", async () => {
+  const run = fresh();
+  await saved(run, 100, 200);
+  const file = join(run, "checkpoints", "step-000200", "training.safetensors");
+  writeFileSync(file, readFileSync(file).subarray(1));
+  const model = newestCheckpoint(run, assert.unreachable, "model");
+  assert.equal([model?.state.step, model?.training.size], [200, 0]);
+  model?.close();
+  const warnings: string[] = [];
+  const all = newestCheckpoint(run, (line) => warnings.push(line));
+  all?.close();
+  assert.equal([all?.state.step, warnings.length], [100, 1]);
 });
 test("a newer format names the version that reads it, and is not passed over", async () => {
   const run = fresh();

@@ -75,7 +75,7 @@ test("what cannot be evaluated is a Problem", async () => {
   await assertProblem(of(file("large", Uint8Array.of(1, 99, 3))), "the data holds", "");
   await assertProblem(of(file("one", "a")), "1 byte", "two");
   await assertProblem(of(join(folder, "none")), "none", "");
-  await assertProblem(of(file("all", bytes), folder), "config.json", "moec train");
+  await assertProblem(of(file("all", bytes), folder), "config.json", "give a run: ");
 });
 
 test.run();

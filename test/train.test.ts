@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { decodeTokens, generate, generateTokens } from "../runtime/generation/generate.ts";
+import { openTransformers } from "../runtime/import/weights.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import {
   defaultRunFolder,
@@ -23,7 +24,7 @@ import { type TrainSetup, type TrainStep, trainSteps } from "../runtime/training
 import { openTraining } from "../runtime/training/train.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
 import { singleWorker } from "../runtime/workers/workers.ts";
-import { rejectedProblem } from "./assert-problem.ts";
+import { problem, rejectedProblem } from "./assert-problem.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
 import { last, losses as lossesOf, small } from "./training-runs.ts";
 
@@ -427,5 +428,39 @@ test("of a file's several models one is named; a run that goes on knows which; a
     openTraining({ ...options, resume: true, model: "Small" }),
     /the model was Other and is now Small/,
   );
+  writeFileSync(program, small(128, 4));
+  const elsewhere = await rejectedProblem(() => openTraining({ ...options, resume: true }));
+  assert.match(elsewhere.message, `${out} is a run of Other, which ${program} does not declare`);
+  assert.match(elsewhere.help, join(out, "model.moe"));
+});
+test("for a path that is no run, the run that it is a part of is named, or those that it holds", async () => {
+  const [program, data, runs] = [join(root, "other.moe"), join(root, "bytes"), fresh()];
+  writeFileSync(data, "abcdefgh".repeat(30));
+  writeFileSync(program, small(128, 4));
+  const out = join(runs, "one");
+  const options = { program, data: [data], target: "reference", batch: 1, length: 8, steps: 1 } as const;
+  await lossesOf({ ...options, out });
+  const [checkpoints, part] = [join(out, "checkpoints"), join(out, "checkpoints", "step-000001")];
+  for (const [path, help] of [
+    [part, `give the folder of the run: ${out}`],
+    [checkpoints, `give the folder of the run: ${out}`],
+    [runs, `give a run: ${out}`],
+    [program, `moec train ${program}`],
+    [join(runs, "none"), "such as runs/NAME"],
+  ] as const) {
+    assert.is(problem(() => readConfig(path)).help.includes(help), true, path);
+    if (path === program || !existsSync(path)) continue;
+    const { message, help: ofParams } = await rejectedProblem(() =>
+      openTraining({ ...options, out: null, params: path }),
+    );
+    assert.match(message, "neither a run nor a folder of transformers'");
+    assert.match(ofParams, help);
+  }
+  const { message, help } = await rejectedProblem(() => openTraining({ ...options, out: null, program: out }));
+  assert.equal([message, help], [`${out} is a folder`, `name the program in it: ${join(out, "model.moe")}`]);
+  assert.match(problem(() => openTransformers(out)).message, "is a run of moec");
+  rmSync(join(out, "model.moe"));
+  const lacks = await rejectedProblem(() => generate({ folder: out }).next());
+  assert.match(lacks.message, `${out} lacks its program, model.moe`);
 });
 test.run();

@@ -16,16 +16,18 @@ export async function losses(options: TrainOptions, until = Number.POSITIVE_INFI
   }
   return all;
 }
-interface ReadCheckpoint extends Omit<Checkpoint, "model" | "training"> {
+interface ReadCheckpoint extends Omit<Checkpoint, "model" | "training" | "close"> {
   readonly model: ReadonlyMap<string, Tensor>;
   readonly training: ReadonlyMap<string, Tensor>;
 }
-/** A checkpoint with all its tensors in memory. */
-export const inFull = ({ model, training, ...rest }: Checkpoint): ReadCheckpoint => ({
-  ...rest,
-  model: readAll(model),
-  training: readAll(training),
-});
+/** A checkpoint with all its tensors in memory, closed. */
+export function inFull({ model, training, close, ...rest }: Checkpoint): ReadCheckpoint {
+  try {
+    return { ...rest, model: readAll(model), training: readAll(training) };
+  } finally {
+    close();
+  }
+}
 export const last = (run: string): ReadCheckpoint => inFull(newestCheckpoint(run, () => undefined) ?? assert.fail());
 
 /** A program: a model with vocabulary V and one hidden layer of width D. */

@@ -1,6 +1,6 @@
 // Loads a file or template and all modules that it imports, each once; imports may be cyclic.
 import { existsSync, readFileSync, realpathSync } from "node:fs";
-import { dirname, resolve as resolvePath } from "node:path";
+import { dirname, join, resolve as resolvePath } from "node:path";
 import { asset } from "../assets.ts";
 import { type Diagnostic, Problem } from "../diagnostic.ts";
 import { withFileErrors } from "../file-errors.ts";
@@ -40,6 +40,8 @@ const realPath = (name: string): string => (existsSync(name) ? realpathSync(name
 
 /** Loads a file and all that it imports. Throws a Problem if the file itself cannot be read. */
 export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
+  const inside = join(path, "model.moe");
+  if (existsSync(inside)) throw new Problem(`${path} is a folder`, `name the program in it: ${inside}`);
   const text = withFileErrors(path, "read", () => readFileSync(path, "utf8"));
   if (text.includes("\0")) throw new Problem(`${path} is no text`, "name a .moe file");
   return load({ name: path, text }, resolve);

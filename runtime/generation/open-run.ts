@@ -1,9 +1,11 @@
 // Opens the folder of a trained or imported model: its newest checkpoint and its tokenizer; and, to generate text, compiles its `generate`.
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Executable } from "../executable.ts";
 import { readProgram } from "../program.ts";
-import { type Checkpoint, loadStores, newestCheckpoint, type TrainingState } from "../storage/checkpoint.ts";
+import { type Checkpoint, loadStores, newestCheckpoint } from "../storage/checkpoint.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
@@ -19,7 +21,7 @@ interface FolderOptions {
   readonly ids?: boolean | undefined;
   readonly warn?: ((line: string) => void) | undefined;
 }
-interface Folder {
+export interface OpenedFolder {
   readonly config: RunConfig;
   readonly checkpoint: Checkpoint;
   readonly codec: Codec;
@@ -35,44 +37,47 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedModel> {
   const { config, checkpoint, codec } = await openFolder(options);
   const { B: _, T: __, ...trained } = config.sizes;
   const { folder, precision = config.precision, prompts } = options;
-  const prompt = prompts && Math.max(...prompts.map((text) => codec.encode(text).length));
-  const program = readProgram(join(folder, "model.moe"));
-  const compiled = await compileGenerate(program, config.model, { ...options, trained, precision, prompt });
   try {
-    const { step } = await loadRun(compiled.executable, checkpoint, options);
-    return { ...compiled, codec, step };
+    const prompt = prompts && Math.max(...prompts.map((text) => codec.encode(text).length));
+    const program = programIn(folder);
+    const compiled = await compileGenerate(program, config.model, { ...options, trained, precision, prompt });
+    await loadRun(compiled.executable, checkpoint, options.seed);
+    return { ...compiled, codec, step: checkpoint.state.step };
+  } finally {
+    checkpoint.close();
+  }
+}
+/** The program of a run. */
+export function programIn(folder: string): Loaded {
+  const path = join(folder, "model.moe");
+  if (existsSync(path)) return readProgram(path);
+  throw new Problem(`${folder} lacks its program, model.moe`, `copy there, as ${path}, the program that was trained`);
+}
+/** What the folder of a run, or of an imported model, holds. Throws Problem if it has no intact checkpoint. The caller closes the checkpoint. */
+export async function openFolder(options: FolderOptions): Promise<OpenedFolder> {
+  const { folder } = options;
+  const config = readConfig(folder);
+  const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}), "model");
+  if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
+  try {
+    return { config, checkpoint, codec: await codecOfRun(options, config, checkpoint) };
   } catch (error) {
-    compiled.executable.close();
+    checkpoint.close();
     throw error;
   }
 }
-/** What the folder of a run, or of an imported model, holds. Throws Problem if it has no intact checkpoint. */
-export async function openFolder(options: FolderOptions): Promise<Folder> {
-  const { folder } = options;
-  const config = readConfig(folder);
-  const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
-  if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
-  return { config, checkpoint, codec: await codecOfRun(options, config, checkpoint) };
-}
 /**
- * Gives an executable that was compiled as `restored` the values of a checkpoint; what checkpoints do not hold begins as `init` leaves it. Training
- * may have deleted the checkpoint since it was opened: then a later one is loaded. Returns the state of the one that was.
+ * Gives an executable that was compiled as `restored` the values of a checkpoint, and closes that; what checkpoints do not hold begins as `init` leaves
+ * it. If it fails the executable is closed.
  */
-export async function loadRun(
-  executable: Executable,
-  checkpoint: Checkpoint,
-  { folder, seed, warn = () => {} }: Pick<OpenRunOptions, "folder" | "seed" | "warn">,
-): Promise<TrainingState> {
-  await executable.run("init", new Map(), { seed, call: 0, step: 0 });
-  for (let from = checkpoint; ; ) {
-    try {
-      loadStores(executable, from);
-      return from.state;
-    } catch (error) {
-      const newest = newestCheckpoint(folder, warn);
-      if (newest === null || newest.state.step <= from.state.step) throw error;
-      from = newest;
-    }
+export async function loadRun(executable: Executable, checkpoint: Checkpoint, seed: number): Promise<void> {
+  try {
+    await executable.run("init", new Map(), { seed, call: 0, step: 0 });
+    loadStores(executable, checkpoint);
+    checkpoint.close();
+  } catch (error) {
+    executable.close();
+    throw error;
   }
 }
 async function codecOfRun({ folder, ids }: FolderOptions, config: RunConfig, from: Checkpoint): Promise<Codec> {

@@ -42,13 +42,13 @@ interface Exported {
 export function exportModel({ folder, like, out, warn }: ExportOptions): Exported {
   const foreign = openTransformers(like);
   if (existsSync(out)) throw new Problem(`${out} exists already`, "choose another folder with --out");
-  const checkpoint = newestCheckpoint(folder, warn);
+  const checkpoint = newestCheckpoint(folder, warn, "model");
   if (!checkpoint)
     throw new Problem(`${folder} has no checkpoint`, "give the folder of a run, or of an imported model");
   const temporary = join(dirname(out), `.${basename(out)}.tmp`);
-  rmSync(temporary, { recursive: true, force: true });
-  makeFolder(temporary);
   try {
+    rmSync(temporary, { recursive: true, force: true });
+    makeFolder(temporary);
     const written = new Exporter(folder, checkpoint.model, foreign).write(temporary);
     withFileErrors(out, "write", () => renameSync(temporary, out));
     syncFolder(dirname(out));
@@ -56,6 +56,8 @@ export function exportModel({ folder, like, out, warn }: ExportOptions): Exporte
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
     throw error;
+  } finally {
+    checkpoint.close();
   }
 }
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Tensor } from "../executable.ts";
+import { checkpointSteps } from "../storage/checkpoint.ts";
 import { readJsonObject } from "../storage/json.ts";
 import { openSafetensors } from "../storage/safetensors.ts";
 import { allInMemory, derived, type StoredTensor } from "../storage/stored-tensor.ts";
@@ -32,6 +33,11 @@ export function openTransformers(folder: string): TransformersModel {
     throw new Problem(`${folder} has no config.json`, "give the folder that transformers' save_pretrained wrote");
   const config = readJson(path);
   const family = families.find((f) => f.type === config["model_type"]);
+  if (!family && checkpointSteps(folder).length > 0)
+    throw new Problem(
+      `${folder} is a run of moec, not a checkpoint of transformers`,
+      "give the folder that transformers' save_pretrained wrote; a run needs no import",
+    );
   if (!family)
     throw new Problem(
       config["model_type"] === undefined

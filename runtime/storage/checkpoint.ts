@@ -2,7 +2,7 @@
 // both files.
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
@@ -37,7 +37,10 @@ export interface Checkpoint {
   readonly state: TrainingState;
   readonly model: StoredTensors;
   readonly training: StoredTensors;
+  /** Until then its files stay open, so that their tensors can be read even if training deletes them meanwhile. */
+  readonly close: () => void;
 }
+type Saved = Pick<Checkpoint, "model" | "training">;
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const fileSchema = v.object({ bytes: whole, sha256: v.string() });
 const schema = v.object({
@@ -53,7 +56,6 @@ const schema = v.object({
 });
 type State = v.InferOutput<typeof schema>;
 type FileName = keyof State["files"];
-const fileNames: readonly FileName[] = ["model.safetensors", "training.safetensors"];
 const keptCheckpoints = 2;
 
 const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
@@ -74,7 +76,7 @@ export function checkpointSteps(run: string): number[] {
  * The saved stores of an executable: `model` has parameters and states, `training` the rest (optimizer state). Read in order, each store is read
  * once. A value that is not finite is a Problem that names the tensor.
  */
-export function savedTensors(executable: Executable): Pick<Checkpoint, "model" | "training"> {
+export function savedTensors(executable: Executable): Saved {
   let last: { readonly name: string; readonly value: Tensor } | undefined;
   const valueOf = ({ name }: StoreInfo): Tensor => {
     if (last?.name === name) return last.value;
@@ -121,7 +123,7 @@ function notFinite(role: StoreInfo["role"], name: string): Problem {
 }
 
 /** Writes a checkpoint's tensors into an executable's stores. A store without a tensor is a Problem. */
-export function loadStores(executable: Executable, checkpoint: Pick<Checkpoint, "path" | "model" | "training">): void {
+export function loadStores(executable: Executable, checkpoint: Omit<Checkpoint, "state" | "close">): void {
   const named = new NamedTensors(new Map([...checkpoint.model, ...checkpoint.training]), checkpoint.path);
   for (const store of executable.stores.filter((s) => s.saved)) {
     const value = named.take(store);
@@ -135,11 +137,7 @@ export function loadStores(executable: Executable, checkpoint: Pick<Checkpoint, 
 }
 
 /** Writes a checkpoint atomically, then deletes all but the newest two. Returns its path. */
-export function writeCheckpoint(
-  run: string,
-  state: TrainingState,
-  tensors: Pick<Checkpoint, "model" | "training">,
-): string {
+export function writeCheckpoint(run: string, state: TrainingState, tensors: Saved): string {
   const folder = checkpointsOf(run);
   const path = join(folder, stepName(state.step));
   const temporary = join(folder, `.${stepName(state.step)}.tmp`);
@@ -153,7 +151,7 @@ export function writeCheckpoint(
     });
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true }); // frees the space when the disk was full
-    throw error;
+    throw withKept(run, error);
   }
   syncFolder(folder);
   for (const step of checkpointSteps(run)
@@ -162,7 +160,13 @@ export function writeCheckpoint(
     rmSync(join(folder, stepName(step)), { recursive: true, force: true });
   return path;
 }
-function writeInto(folder: string, state: TrainingState, tensors: Pick<Checkpoint, "model" | "training">): void {
+/** The error of a file that could not be written, with the checkpoint that training can go on from. */
+function withKept(run: string, error: unknown): unknown {
+  const [kept] = checkpointSteps(run);
+  if (!(error instanceof Problem) || error.cause === undefined || kept === undefined) return error;
+  return new Problem(error.message, `${error.help}; --resume goes on from ${stepName(kept)}`, { cause: error });
+}
+function writeInto(folder: string, state: TrainingState, tensors: Saved): void {
   withFileErrors(folder, "make", () => mkdirSync(folder));
   const model = writeHashed(join(folder, "model.safetensors"), safetensorsChunks(tensors.model, { format: "pt" }));
   const training = writeHashed(join(folder, "training.safetensors"), safetensorsChunks(tensors.training));
@@ -185,14 +189,30 @@ function writeHashed(path: string, chunks: Iterable<Uint8Array>): v.InferOutput<
   return { bytes, sha256: hash.digest("hex") };
 }
 
+/** Which of a checkpoint's tensors are to be read: all, or those of the model alone. The others are neither verified nor opened. */
+type Parts = "all" | "model";
 /** Opens one checkpoint and verifies its checksum, file sizes and hashes. */
-export function readCheckpoint(path: string): Checkpoint {
+export function readCheckpoint(path: string, parts: Parts = "all"): Checkpoint {
   const { files, format: _, compiler: __, checksum: ___, ...state } = readState(path);
-  for (const name of fileNames) checkFile(join(path, name), files[name]);
-  const [model, training] = fileNames.map((name) => openSafetensors(join(path, name)));
-  return { path, state, model: model ?? new Map(), training: training ?? new Map() };
+  const held: number[] = [];
+  const close = (): void => {
+    for (const file of held.splice(0)) closeSync(file);
+  };
+  const open = (name: FileName): StoredTensors => {
+    const file = withFileErrors(join(path, name), "read", () => openSync(join(path, name), "r"));
+    held.push(file);
+    checkFile(join(path, name), file, files[name]);
+    return openSafetensors(join(path, name), file);
+  };
+  try {
+    const training = parts === "all" ? open("training.safetensors") : new Map<string, StoredTensor>();
+    return { path, state, model: open("model.safetensors"), training, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }
-const remedy = "the file is damaged: use an earlier checkpoint, or another copy";
+const remedy = "the file is damaged: restore it from a copy, or train again";
 const damaged = (path: string, what: string): Problem => new Problem(`${path} ${what}`, remedy);
 
 function readState(path: string): State {
@@ -218,23 +238,24 @@ class NewerFormat extends Problem {
     );
   }
 }
-function checkFile(path: string, expected: { readonly bytes: number; readonly sha256: string }): void {
-  const bytes = withFileErrors(path, "read", () => statSync(path).size);
+function checkFile(path: string, file: number, expected: v.InferOutput<typeof fileSchema>): void {
+  const bytes = fstatSync(file).size;
   if (bytes !== expected.bytes)
     throw damaged(path, `has ${pluralize(bytes, "byte")}, and state.json says ${expected.bytes}`);
-  if (sha256OfFile(path) !== expected.sha256) throw damaged(path, "does not have the content that state.json states");
+  const hash = withFileErrors(path, "read", () => sha256OfFile(file));
+  if (hash !== expected.sha256) throw damaged(path, "does not have the content that state.json states");
 }
 
 /**
  * The newest intact checkpoint of a run, or null if the run has none. Each damaged newer one is reported to `warn`; if all are damaged, the last
  * one's Problem is thrown.
  */
-export function newestCheckpoint(run: string, warn: (line: string) => void): Checkpoint | null {
+export function newestCheckpoint(run: string, warn: (line: string) => void, parts: Parts = "all"): Checkpoint | null {
   const steps = checkpointSteps(run);
   for (const [i, step] of steps.entries()) {
     const path = join(checkpointsOf(run), stepName(step));
     try {
-      return readCheckpoint(path);
+      return readCheckpoint(path, parts);
     } catch (error) {
       const next = steps[i + 1];
       if (!(error instanceof Problem) || error instanceof NewerFormat || next === undefined) throw error;

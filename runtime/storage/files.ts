@@ -91,19 +91,16 @@ export function sha256(content: string | Iterable<Uint8Array>): string {
   for (const chunk of content) for (const piece of splitBytes(chunk)) hash.update(piece);
   return hash.digest("hex");
 }
-/** SHA-256 of a file of any size. */
-export function sha256OfFile(path: string): string {
-  return withFileErrors(path, "read", () => {
-    const file = openSync(path, "r");
-    const hash = createHash("sha256");
-    const chunk = new Uint8Array(1 << 20);
-    try {
-      for (let n = readSync(file, chunk); n > 0; n = readSync(file, chunk)) hash.update(chunk.subarray(0, n));
-    } finally {
-      closeSync(file);
-    }
-    return hash.digest("hex");
-  });
+/** SHA-256 of an open file of any size. */
+export function sha256OfFile(file: number): string {
+  const hash = createHash("sha256");
+  const chunk = new Uint8Array(1 << 20);
+  let at = 0;
+  for (let n = readSync(file, chunk, { position: at }); n > 0; n = readSync(file, chunk, { position: at })) {
+    hash.update(chunk.subarray(0, n));
+    at += n;
+  }
+  return hash.digest("hex");
 }
 
 /**

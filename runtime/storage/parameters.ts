@@ -1,18 +1,27 @@
 // Parameters and states that are given by name: reads what `--params` names (a safetensors file, a run's folder, or a folder that transformers wrote),
 // and finds the store of each.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable.ts";
-import { isTransformersFolder, openTransformers, transformersTensors } from "../import/weights.ts";
+import {
+  isTransformersFolder,
+  openTransformers,
+  type TransformersModel,
+  transformersTensors,
+} from "../import/weights.ts";
 import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { NamedTensors, namesHelp, namesOf, splitStacked, writeStored } from "./names.ts";
-import { readConfig } from "./run-folder.ts";
+import { readConfig, runHelp } from "./run-folder.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
 
 export interface LoadedParameters {
   readonly path: string;
   readonly tensors: StoredTensors;
+  /** To be called when all is read. */
+  readonly close?: () => void;
 }
 /** `value`: what is given for the store; null: nothing. */
 interface Matched {
@@ -23,8 +32,9 @@ const isRun = (path: string): boolean => checkpointSteps(path).length > 0;
 
 /** Of a run, those of its newest intact checkpoint; each damaged newer one is reported to `warn`. */
 export function readParameters(path: string, warn: (line: string) => void): LoadedParameters {
-  if (isRun(path)) return { path, tensors: newestCheckpoint(path, warn)?.model ?? new Map() };
-  if (isTransformersFolder(path)) return { path, tensors: transformersTensors(openTransformers(path)) };
+  const checkpoint = newestCheckpoint(path, warn, "model");
+  if (checkpoint) return { path, tensors: checkpoint.model, close: () => checkpoint.close() };
+  if (isTransformersFolder(path)) return { path, tensors: transformersTensors(openForeign(path)) };
   const tensors = openSafetensors(path);
   const [first] = [...tensors].find(([name]) => name.startsWith("model.layers.")) ?? [];
   if (first !== undefined)
@@ -37,7 +47,11 @@ export function readParameters(path: string, warn: (line: string) => void): Load
 /** Values for the model's header from the config.json of a folder; none for a file. */
 export function sizesFromConfig(path: string): Sizes {
   if (isRun(path)) return readConfig(path).sizes;
-  return isTransformersFolder(path) ? openTransformers(path).header : {};
+  return isTransformersFolder(path) ? openForeign(path).header : {};
+}
+function openForeign(folder: string): TransformersModel {
+  if (existsSync(join(folder, "config.json"))) return openTransformers(folder);
+  throw new Problem(`${folder} is neither a run nor a folder of transformers': it has no config.json`, runHelp(folder));
 }
 
 /** Writes the given tensors into the stores. Returns the parameters that were not given, with their present values. */

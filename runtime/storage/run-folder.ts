@@ -1,6 +1,6 @@
 // Reads and writes the folder of a training run: config.json and log.jsonl (checkpoint.ts has the checkpoints).
 
-import { appendFileSync, existsSync } from "node:fs";
+import { appendFileSync, existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
@@ -51,7 +51,7 @@ export function readConfig(run: string): RunConfig {
   if (!existsSync(path))
     throw new Problem(
       existsSync(run) ? `${run} holds no training run: there is no config.json` : `there is no folder ${run}`,
-      "give the folder that `moec train` wrote, such as runs/NAME",
+      runHelp(run),
     );
   const remedy = "restore the file, or train again";
   const parsed = v.safeParse(schema, requireJson(path, readText(path), remedy));
@@ -59,6 +59,18 @@ export function readConfig(run: string): RunConfig {
   const { format: _, compiler: __, ...config } = parsed.output;
   return config;
 }
+
+/** What to give in place of a path that is no run's folder: the run that it is a part of, or those that it holds. */
+export function runHelp(path: string): string {
+  const above = [join(path, ".."), join(path, "..", "..")].find(isRun);
+  if (above !== undefined) return `give the folder of the run: ${above}`;
+  const inside = statSync(path, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(path).toSorted() : [];
+  const runs = inside.map((name) => join(path, name)).filter(isRun);
+  if (runs.length > 0) return `give a run: ${runs.slice(0, 8).join(", ")}`;
+  if (path.endsWith(".moe")) return `give the folder of a run: \`moec train ${path} --data TEXT\` writes one`;
+  return "give the folder that `moec train` wrote, such as runs/NAME";
+}
+const isRun = (path: string): boolean => existsSync(join(path, "config.json")) && checkpointSteps(path).length > 0;
 
 /** Throws Problem unless a resumed run has the saved run's options; only the number of steps may change. */
 export function requireSame(run: string, saved: RunConfig, given: RunConfig): void {

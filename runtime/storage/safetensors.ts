@@ -31,6 +31,7 @@ interface Item {
 /** Where a file holds a tensor. `version`: that of the file whose header says so. */
 interface Source extends Omit<Item, "begin" | "end"> {
   readonly path: string;
+  readonly held: number | undefined;
   readonly version: string;
   readonly position: number;
 }
@@ -66,15 +67,15 @@ export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tens
 
 /** All tensors of a file, by name; I64 is converted to i32. Any error is a Problem that names the file and the tensor. */
 export const readSafetensors = (path: string): Map<string, Tensor> => readAll(openSafetensors(path));
-/** The same, of which only the header is read yet. */
-export function openSafetensors(path: string): Map<string, StoredTensor> {
-  return withFile(path, (file) => {
+/** The same, of which only the header is read yet. `held`: the open file, which stays open as long as tensors are read; else each read opens it. */
+export function openSafetensors(path: string, held?: number): Map<string, StoredTensor> {
+  return withFile(path, held, (file) => {
     const size = fstatSync(file).size;
     const version = versionOf(file);
     const items = readHeader(path, file, size);
     const base = size - (items.at(-1)?.end ?? 0);
     return new Map(
-      items.map((item) => [item.name, storedTensor({ ...item, path, version, position: base + item.begin })]),
+      items.map((item) => [item.name, storedTensor({ ...item, path, held, version, position: base + item.begin })]),
     );
   });
 }
@@ -83,22 +84,22 @@ function versionOf(file: number): string {
   const { dev, ino, size, mtimeNs } = fstatSync(file, { bigint: true });
   return [dev, ino, size, mtimeNs].join();
 }
-function withFile<T>(path: string, read: (file: number) => T): T {
+function withFile<T>(path: string, held: number | undefined, read: (file: number) => T): T {
   return withFileErrors(path, "read", () => {
-    const file = openSync(path, "r");
+    const file = held ?? openSync(path, "r");
     try {
       return read(file);
     } finally {
-      closeSync(file);
+      if (file !== held) closeSync(file);
     }
   });
 }
 function storedTensor(source: Source): StoredTensor {
-  const { path, version, dtype, shape, position } = source;
+  const { path, held, version, dtype, shape, position } = source;
   const read = (index: readonly number[] = []): Tensor => {
     const inner = shape.slice(index.length);
     const at = position + placeOf(shape, index) * count(inner) * bytesIn(dtype);
-    return withFile(path, (file) => {
+    return withFile(path, held, (file) => {
       if (versionOf(file) !== version)
         throw new Problem(`${path} was written to while it was read`, "try again when nothing writes it");
       return readPart(source, inner, file, at);

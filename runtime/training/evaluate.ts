@@ -5,8 +5,8 @@ import { pluralize } from "../../compiler/pluralize.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
 import { type CommonOptions, compileProgram } from "../compile.ts";
 import { storeOfInput } from "../executable.ts";
-import { loadRun, openFolder } from "../generation/open-run.ts";
-import { findEntry, readProgram } from "../program.ts";
+import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
+import { findEntry } from "../program.ts";
 import { textSizes, trainingRequest } from "../text-entry.ts";
 import type { Codec, Progress } from "../tokens.ts";
 import { evaluationBatches, readDataset, requireKnown } from "./data.ts";
@@ -46,9 +46,19 @@ export interface Evaluation {
 
 /** The mean losses of a model on a text, which is cut into rows as held-out text is. */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
+  const opened = await openFolder(options);
+  try {
+    return await evaluateOpened(opened, options);
+  } finally {
+    opened.checkpoint.close();
+  }
+}
+async function evaluateOpened(
+  { config, checkpoint, codec }: OpenedFolder,
+  options: EvaluateOptions,
+): Promise<Evaluation> {
   const { folder, evaluating = () => {} } = options;
-  const { config, checkpoint, codec } = await openFolder(options);
-  const program = readProgram(join(folder, "model.moe"));
+  const program = programIn(folder);
   const entry = findEntry(program, config.model, "train");
   const text = readDataset(options.data, codec, options);
   if (text.all.length < 2)
@@ -70,8 +80,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     threads: options.threads,
     onCompile: options.onCompile,
   });
+  const { step } = checkpoint.state;
+  await loadRun(executable, checkpoint, config.seed);
   try {
-    const { step } = await loadRun(executable, checkpoint, { ...options, seed: config.seed });
     const measure = measureOf(program, entry, text);
     const means = new MeanLosses(measure.losses);
     const at = { seed: config.seed, call: step, step };

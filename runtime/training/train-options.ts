@@ -1,7 +1,7 @@
 // The options of a training run: those that the caller gives, and, resuming, those that the run was begun with.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type EntrySignature, findModel, type Loaded } from "../../compiler/check/index.ts";
+import { type EntrySignature, findModel, type Loaded, modelsOf } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { modelFlagText } from "../../compiler/flag-text.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
@@ -53,7 +53,18 @@ export interface TrainOptions extends CommonOptions, EncodingOptions {
 
 /** The name of the model to train: given, or, when resuming, the run's, or the file's only one. */
 export function modelIn(program: Loaded, { model, resume }: TrainOptions, folder: string | null): string {
-  const name = model ?? (resume ? savedIn(folder)?.model : undefined);
+  const saved = resume ? savedIn(folder)?.model : undefined;
+  const name = model ?? saved;
+  if (
+    folder !== null &&
+    saved !== undefined &&
+    name === saved &&
+    !modelsOf(program).some((m) => m.ast.name.name === saved)
+  )
+    throw new Problem(
+      `${folder} is a run of ${saved}, which ${program.main.name} does not declare`,
+      `give the program that was trained, or the run's copy of it, ${join(folder, "model.moe")}`,
+    );
   return findModel(program, name, modelFlagText).ast.name.name;
 }
 export const savedIn = (folder: string | null): RunConfig | null =>

@@ -106,20 +106,21 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   const config = configIn(options, entry, folder, text);
   const params = givenParameters(options, config, folder);
   const { saveEvery = 100, evaluateEvery = 0 } = options;
-  requireEqualRuns({ program, config, folder, params, saveEvery, evaluateEvery }, world);
-  const compiled = await compileOnWorkers(world, options.target ?? "host", (device) =>
-    compileTraining({ options, program, entry, config, text, world, device }),
-  );
-  const { executable } = compiled;
-  let release: (() => void) | undefined;
+  const opened = [(): void => params?.close?.()];
   const close = (): void => {
-    executable.close();
-    release?.();
+    for (const end of opened.splice(0).toReversed()) end();
   };
   try {
-    release = lock();
+    requireEqualRuns({ program, config, folder, params, saveEvery, evaluateEvery }, world);
+    const compiled = await compileOnWorkers(world, options.target ?? "host", (device) =>
+      compileTraining({ options, program, entry, config, text, world, device }),
+    );
+    const { executable } = compiled;
+    opened.push(() => executable.close());
+    opened.push(lock());
     configIn(options, entry, folder, text); // checked again: another run may have begun meanwhile
     const from = folder !== null && options.resume ? newestIn(folder, options.warn) : null;
+    opened.push(() => from?.close());
     requireEqualCheckpoints(from, world);
     const measure = measureOf(program, entry, text);
     const about = aboutOf(compiled, text, measure, world);
