@@ -91,8 +91,19 @@ const cutsIn = (name: string, change: (pre: Part | null) => Part | null = (pre) 
   const pre = change(file.json.pre_tokenizer);
   return splitPointsOf(file.json, pre && exactPreTokenizer(pre, file));
 };
+const cutsAfter = (cuts: SplitPoints | null, letter: string): boolean =>
+  cuts !== null && new RegExp(cuts.at.source).test(`${letter} c`);
+/** Letters of many scripts, marks, blanks and signs in any order. */
+function scrambled(length: number): string {
+  const random = lcg(7);
+  const pieces = [
+    ...Array.from("aesZQ'' \n\n   \t\r\u00a0\u3000яЖёйςσΣάΩ中東。、한글각אשעربيﷺ\u0301\u0308ﾞカガéŉſKİªहि์ท12२.!_▁<Ġ"),
+    ..." then| il|\n\n|слово и|λόγος |Ἀρχὴ ".split("|"),
+  ];
+  return Array.from({ length }, () => pieces[Math.floor(pieces.length * random())] ?? "").join("");
+}
 test("a text cut into parts is the same tokens", async () => {
-  const text = numbersOf("gpt2").texts.join(" then\nthere 12 a ").repeat(3);
+  const text = numbersOf("gpt2").texts.join(" then\nthere 12 a ").repeat(3) + scrambled(3000);
   for (const name of names) {
     const cuts = cutsIn(name);
     assert.equal(cuts === null, name === "merged", name);
@@ -109,6 +120,25 @@ test("a text cut into parts is the same tokens", async () => {
   }
 });
 const by = (Regex: string): Part => ({ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false });
+test("a text is cut after letters of every script that the vocabulary has", () => {
+  for (const name of ["gpt2", "gpt4"]) {
+    const cuts = cutsIn(name);
+    for (const letter of "aZéя中한ςعʰ".split("")) assert.ok(cutsAfter(cuts, letter), letter);
+    for (const other of ["1", ".", "\u0301", "。", "𝔞"]) assert.ok(!cutsAfter(cuts, other), other);
+    for (const script of ["Все счастливые семьи похожи ", "Ἐν ἀρχῇ ἦν ὁ λόγος\n", "道可道 非常道\n"])
+      assert.ok([...splitText([script.repeat(50)], cuts, () => {}, 100)].length === 2, script);
+  }
+  assert.ok(!cutsAfter(cutsIn("gpt4"), "\ufb2a"), "NFC makes two characters of it");
+  assert.deepEqual(
+    "aя東中".split("").map((c) => cutsAfter(cutsIn("llama"), c)),
+    [true, false, true, false],
+  );
+  const latin = cutsIn("gpt2", () => by(String.raw`[a-zA-Z]+|[^a-zA-Z]+`));
+  assert.deepEqual(
+    "aя".split("").map((c) => cutsAfter(latin, c)),
+    [true, false],
+  );
+});
 test("nothing is cut where an expression may see over the cut", () => {
   for (const over of [
     String.raw`\p{L}+\s*|\s+`,
@@ -152,15 +182,19 @@ test("nothing is cut where an added token, the normalizer, a merge or an unknown
   );
   const { model: bpe } = readTokenizer(join(texts, "llama")).json;
   assert.ok(bpe.type === "BPE");
-  assert.equal(
-    cut("llama", () => ({ model: { ...bpe, merges: [...bpe.merges, "b \u2581c"] } })),
-    null,
-  );
   const { q: _, ...vocab } = bpe.vocab;
-  assert.equal(
-    cut("llama", () => ({ model: { ...bpe, vocab } })),
-    null,
-  );
+  for (const [letter, model] of [
+    ["b", { ...bpe, merges: [...bpe.merges, "ab \u2581c"] }],
+    ["q", { ...bpe, vocab }],
+  ] as const) {
+    const cuts = cut("llama", () => ({ model }));
+    assert.deepEqual([cutsAfter(cuts, letter), cutsAfter(cuts, "a")], [false, true]);
+  }
+  const { model: bytes } = readTokenizer(join(texts, "gpt2")).json;
+  assert.ok(bytes.type === "BPE");
+  const { "\u0143": __, ...fewer } = bytes.vocab;
+  const cuts = cut("gpt2", () => ({ model: { ...bytes, vocab: fewer } }));
+  assert.deepEqual([cutsAfter(cuts, "\u00e9"), cutsAfter(cuts, "a")], [false, true]);
 });
 
 const broken = (change: (json: Record<string, unknown>) => unknown, name = "gpt2"): string => {

@@ -1,11 +1,12 @@
 // Finds where a text may be cut so that its parts, encoded separately, give the same tokens as the whole.
 //
-// A cut is made between a letter a to z and a following blank. It is safe if
-// - the normalizer maps each character independently of what is beyond a letter or a blank;
-// - the pre-tokenizer's expressions have no lookaround (except `\s+(?!\S)`, which looks ahead from blanks), and no match can contain a letter and a
+// A cut is made between a letter, of any script, and a following blank. It is safe if
+// - the vocabulary has the letter, and the normalizer leaves it and maps each character independently of what is beyond it or a blank;
+// - the pre-tokenizer's expressions have no lookaround (except `\s+(?!\S)`, which looks ahead from blanks), and no match can contain such a letter and a
 //   later blank, so that a match with the letter ends at the cut, whether or not the text does;
-// - one of these expressions matches every letter, so that a piece does end there.
+// - one of these expressions matches the letter, so that a piece does end there.
 // A tokenizer that writes a prefix before each text (as SentencePiece does) is cut at a single blank, which the next part's prefix replaces.
+import { fromTo } from "../../compiler/types/numbers.ts";
 import type { Part, TokenizerJson } from "./file.ts";
 import { partsOf, replacementOf } from "./pre-tokenizer.ts";
 
@@ -14,35 +15,78 @@ export interface SplitPoints {
   readonly at: RegExp;
   readonly skip: 0 | 1;
 }
-const letters = "abcdefghijklmnopqrstuvwxyz".split("");
 
-export function splitPointsOf(
-  { normalizer, added_tokens: added, model }: TokenizerJson,
-  pre: Part | null,
-): SplitPoints | null {
-  const crosses = added.some((t) => t["lstrip"] === true || t["rstrip"] === true || /(?:^|[a-z])\s/i.test(t.content));
-  const known = new Set(Array.isArray(model.vocab) ? model.vocab.map(([t]) => t) : Object.keys(model.vocab));
-  // adjacent characters that the vocabulary lacks become one unknown token, even across a cut
-  if (crosses || !letters.every((c) => known.has(c))) return null;
+export function splitPointsOf(json: TokenizerJson, pre: Part | null): SplitPoints | null {
+  const { normalizer, added_tokens: added, model } = json;
+  if (added.some((t) => t["lstrip"] === true || t["rstrip"] === true || /(?:^|\p{L})\s/u.test(t.content))) return null;
   const [normal, stages] = [flat(normalizer, "normalizers"), flat(pre, "pretokenizers")];
-  return prefixedSplitPoints(normal, stages, model) ?? plainSplitPoints(normal, stages);
+  const letters = knownLetters(model, stages);
+  return prefixedSplitPoints(normal, stages, model, letters) ?? plainSplitPoints(normal, stages, letters);
+}
+/** The letters that the vocabulary has: adjacent characters that it lacks become one unknown token, even across a cut. */
+function knownLetters(model: TokenizerJson["model"], stages: readonly Part[]): string[] {
+  const known = new Set(Array.isArray(model.vocab) ? model.vocab.map(([t]) => t) : Object.keys(model.vocab));
+  const letters = characters(0, 0xffff).filter((c) => /\p{L}/u.test(c)); // of Unicode's basic plane
+  if (!stages.some((p) => p.type === "ByteLevel")) return letters.filter((c) => known.has(c));
+  return byteCharacters().every((c) => known.has(c)) ? letters : letters.filter((c) => isPlain(c) && known.has(c));
+}
+const isPlain = (c: string): boolean => /[a-z]/i.test(c);
+const characters = (from: number, to: number): string[] => fromTo(from, to + 1).map((c) => String.fromCharCode(c));
+/** What ByteLevel writes for the 256 bytes. */
+const byteCharacters = (): string[] => [
+  ...characters(0x21, 0x7e),
+  ...characters(0xa1, 0xac),
+  ...characters(0xae, 0x143),
+];
+const escaped = (c: string): string => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`;
+/** An expression for one of these characters, which are in ascending order. */
+function classOf(sorted: readonly string[]): string {
+  const ranges: [string, string][] = [];
+  for (const c of sorted) {
+    const last = ranges.at(-1);
+    if (last && last[1].charCodeAt(0) + 1 === c.charCodeAt(0)) last[1] = c;
+    else ranges.push([c, c]);
+  }
+  return `[${ranges.map(([from, to]) => `${escaped(from)}-${escaped(to)}`).join("")}]`;
 }
 /** The steps of nested Sequences in one list. */
 const flat = (part: Part | null, key: string): Part[] =>
   part === null ? [] : part.type === "Sequence" ? partsOf(part, key).flatMap((p) => flat(p, key)) : [part];
 
-const local = new Set("NFC NFD NFKC NFKD Lowercase StripAccents BertNormalizer Precompiled".split(" "));
+/** What a normalizer that maps each character alone makes of a letter. */
+const normalized: Readonly<Record<string, (c: string) => string>> = {
+  NFC: (c) => c.normalize("NFC"),
+  NFD: (c) => c.normalize("NFD"),
+  NFKC: (c) => c.normalize("NFKC"),
+  NFKD: (c) => c.normalize("NFKD"),
+  Lowercase: (c) => c.toLowerCase(),
+  StripAccents: (c) => c,
+  BertNormalizer: (c) => (/\p{Script=Han}/u.test(c) ? ` ${c} ` : c.toLowerCase().normalize("NFD")),
+  Precompiled: (c) => c.normalize("NFKC"),
+};
 const replaced = ({ pattern }: Part): unknown => (pattern as { String?: unknown } | undefined)?.String;
 const isLocal = (part: Part): boolean =>
-  local.has(part.type) ||
+  Object.hasOwn(normalized, part.type) ||
   (part.type === "Replace" && replaced(part) !== undefined && String(replaced(part)).length === 1);
+const leaves = (part: Part, c: string): boolean =>
+  part.type === "Replace" ? replaced(part) !== c : normalized[part.type]?.(c) === c;
 
-function plainSplitPoints(normal: readonly Part[], stages: readonly Part[]): SplitPoints | null {
-  const patterns = stages.map(patternOf);
+function plainSplitPoints(
+  normal: readonly Part[],
+  stages: readonly Part[],
+  known: readonly string[],
+): SplitPoints | null {
+  const patterns = stages.map(patternOf).filter((p) => p !== "");
   if (!normal.every(isLocal) || patterns.includes(null)) return null;
-  const blanks = ["\n", " "].filter((b) => patterns.every((p) => p === "" || neverSpans(p ?? "", b)));
-  const covers = patterns.some((p) => p !== null && p !== "" && letters.every((c) => matchesWhole(p, c, false)));
-  return blanks.length > 0 && covers ? { at: new RegExp(`(?<=[a-z])[${blanks.join("")}]`, "g"), skip: 0 } : null;
+  const whole = patterns.map((p) => compiled(`^(?:${p})$`, "u"));
+  const all = known.filter((c) => normal.every((p) => leaves(p, c)) && whole.some((p) => p?.test(c)));
+  for (const letters of [all, all.filter(isPlain)]) {
+    const text = letters.join("");
+    const blanks = ["\n", " "].filter((b) => patterns.every((p) => neverSpans(p ?? "", text, b)));
+    if (blanks.length > 0 && text !== "")
+      return { at: new RegExp(`(?<=${classOf(letters)})[${blanks.join("")}]`, "g"), skip: 0 };
+  }
+  return null;
 }
 /** The expression by which a stage splits its text; "" if it does not split; null if it is unknown, or if the stage adds a prefix. */
 function patternOf(part: Part): string | null {
@@ -54,8 +98,8 @@ function patternOf(part: Part): string | null {
 const atoms = /\\[pP]\{[^}]*\}|\\x\{[^}]*\}|\\.|\[(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]|\(\?i?:|\{\d*,?\d*\}|[\s\S]/gu;
 /** Lookaround, and classes too complex to test: `&&`, nested classes, a class that begins with `]`; also anchors. */
 const unsupportedAtoms = /\(\?(?!i?:)|&&|\[\^?\]|^\[.*(?<!\\)\[|^\\[bBAzZG]$|^[$^]$/;
-/** Whether no match can contain a letter and, later, the blank. Conservative: false if an alternative has an atom for each, in that order. */
-function neverSpans(pattern: string, blank: string): boolean {
+/** Whether no match can contain one of `letters` and, later, the blank. Conservative: false if an alternative has an atom for each, in that order. */
+function neverSpans(pattern: string, letters: string, blank: string): boolean {
   const source = pattern.replaceAll(String.raw`\s+(?!\S)`, String.raw`\s+`);
   if (/\(\?(?!i?:)/.test(source)) return false;
   let [letter, depth] = [false, 0];
@@ -66,18 +110,21 @@ function neverSpans(pattern: string, blank: string): boolean {
     else if (atom === "|")
       letter &&= depth > 0; // inside a group, alternatives are treated as a sequence
     else if (!/^(?:[*+?]|\{\d.*\})$/.test(atom)) {
-      letter ||= letters.some((c) => matchesWhole(atom, c, true) || matchesWhole(atom, c.toUpperCase(), true));
-      if (letter && matchesWhole(atom, blank, true)) return false;
+      letter ||= mayMatch(atom, letters);
+      if (letter && mayMatch(atom, blank)) return false;
     }
   }
   return depth === 0;
 }
-/** Whether an expression matches all of a text; `unknown` if JavaScript cannot parse it. */
-function matchesWhole(pattern: string, text: string, unknown: boolean): boolean {
+/** Whether an atom matches one of these characters, in either case; also if JavaScript cannot parse it. */
+const mayMatch = (atom: string, characters: string): boolean =>
+  ["u", "iu"].some((flags) => compiled(atom, flags)?.test(characters) ?? true);
+/** Null if JavaScript cannot parse it. */
+function compiled(pattern: string, flags: string): RegExp | null {
   try {
-    return new RegExp(`^(?:${pattern.replaceAll("(?i:", "(?:")})$`, "u").test(text);
+    return new RegExp(pattern.replaceAll("(?i:", "(?:"), flags);
   } catch {
-    return unknown;
+    return null;
   }
 }
 
@@ -86,8 +133,8 @@ function prefixedSplitPoints(
   normal: readonly Part[],
   stages: readonly Part[],
   model: TokenizerJson["model"],
+  known: readonly string[],
 ): SplitPoints | null {
-  const at = /(?<=[a-z]) (?=[a-z])/g;
   const [first, second, ...more] = normal;
   const byNormalizer =
     first?.type === "Prepend" &&
@@ -100,15 +147,22 @@ function prefixedSplitPoints(
     meta?.type === "Metaspace" && meta["prepend_scheme"] !== "never" && others.length === 0 && normal.every(isLocal);
   const mark = byNormalizer ? String(second["content"]) : byStage ? replacementOf(meta) : "";
   if (mark === "" || (byNormalizer && first["prepend"] !== mark)) return null;
-  return (byStage && splits !== undefined) || neverMergesMark(model, mark) ? { at, skip: 1 } : null;
+  const merged = byStage && splits !== undefined ? new Set<string>() : mergedWith(mark, model);
+  if (merged === null) return null;
+  const letters = known.filter((c) => !merged.has(c) && (byNormalizer || normal.every((p) => leaves(p, c))));
+  if (letters.length === 0) return null;
+  return { at: new RegExp(`(?<=${classOf(letters)}) (?=${classOf(letters)})`, "g"), skip: 1 };
 }
-/** Whether no merge joins a letter with a following mark. */
-const neverMergesMark = (model: TokenizerJson["model"], mark: string): boolean =>
-  model.type === "BPE" &&
-  !model.merges.some((m) => {
-    const [left = "", right = ""] = typeof m === "string" ? m.split(" ", 2) : m;
-    return /[a-z]$/.test(left) && right.startsWith(mark);
-  });
+/** The characters that a merge joins with a following mark; null if that is not known. */
+const mergedWith = (mark: string, model: TokenizerJson["model"]): Set<string | undefined> | null =>
+  model.type === "BPE"
+    ? new Set(
+        model.merges.flatMap((m) => {
+          const [left = "", right = ""] = typeof m === "string" ? m.split(" ", 2) : m;
+          return right.startsWith(mark) ? [left.at(-1)] : [];
+        }),
+      )
+    : null;
 
 /**
  * Splits a text that arrives in pieces into parts of at least `atLeast` characters, at safe cuts; without cuts, the whole text is one part. `uncut` is
