@@ -221,6 +221,14 @@ for (const [model, ...expected] of [
     "D = 4) { a: Linear(D, D) train(x: f32[N, D]) { let y: f32[N / 128, 128, D] = reshape(x, [N / 128, 128, D]) loss a = mean(a(y)) optimize with Sgd() } }",
   ],
   ["D = 4) { a: Linear(D, D) evaluate(x: f32[N, D]) { loss a = mean(a(x)) } }"],
+  [
+    "D = 4, H = 3) { a: Linear(D, D / H) train(x: f32[N, D]) { loss a = mean(a(x)) optimize with Sgd() } }",
+    "E0211 D / H is 1.3333333333333333, which is not a size",
+  ],
+  // only multiples of 3, or of over 300 rows, fit
+  [
+    "D = 4) { a: Linear(D, D) train(x: f32[N, D]) { loss a = mean(a(x)) + mean(reshape(x, [N / 3, 3 * D])) + mean(x[N - 300:]) optimize with Sgd() } }",
+  ],
 ] as const)
   test(`a training step: ${expected.join() || model.slice(0, 40)}`, () =>
     assert.equal(allErrors(training(model)), expected));
@@ -229,6 +237,36 @@ test("the models of the examples can be trained, and an alias of one that cannot
     assert.equal(checkFile(new URL(`../examples/${file}.moe`, import.meta.url).pathname), []);
   const text = "D) { a: Linear(D, D) train(x: f32[N, D]) { optimize with Sgd() } } model Alias(D) = M(D)";
   assert.equal(allErrors(training(text)), ["E0412 `train` has no loss"]);
+});
+test("what a faulty import may have been meant to import is not missed where it is used", () => {
+  const used = `
+    layer A(D) { lin: Linear(D, 4) norm: RmsNorm(D) forward(x: float[N, D]) -> float[N, 4] { return silu(lin(norm(x))) } }`;
+  const listed = [
+    "imprt { _ } from",
+    "Import { _ } from",
+    "from _ import",
+    "{ _ } from",
+    "const { _ } =",
+    "import { _ ] from",
+  ];
+  for (const line of [
+    ...listed.map((line) => `${line.replace("_", "Linear, RmsNorm, silu")} "std/nn"`),
+    'import { Linear, RmsNorm, "silu" } from "std/nn"',
+    'import { Linear, RmsNorm, si-lu } from "std/nn"',
+    'import * from "std/nn"',
+    'import "std/nn"',
+    'include "std/nn"',
+    "import std/nn",
+    "use std.nn",
+    'import { Linear, RmsNrm, silu } from "std/nn"',
+  ]) {
+    const found = allErrors(line + used);
+    assert.ok(found.length > 0 && !found.some((error) => error.startsWith("E0301")), `${line}: ${found.join()}`);
+    const missing = allErrors(`${line}${used} fn f(x: f32) -> f32 { return missing(x) }`);
+    assert.ok(missing.includes("E0301 nothing is called `missing` here"), line);
+  }
+  for (const line of ["import torch.nn as nn", "class B: pass"])
+    assert.ok(allErrors(line + used).includes("E0301 nothing is called `Linear` here"), line);
 });
 test("a state whose type is wrong is one error", () => {
   const text = "layer A(D) { forward(x: f32[D]) -> f32[D] { state m: f32[Q] = 0 update m = 2 * m return x + m } }";

@@ -279,6 +279,8 @@ for (const [text, declared, lost] of [
   ["fn f(x: f32) -> f32 { let y = }", ["f", "C"], []],
   ["fn f(x: f32) -> f32 { return (x }", ["C"], ["f"]],
   ['import { a, b from "std/nn"', ["C"], ["a", "b"]],
+  ['imprt { a, "b" } from "std/nn"', ["C"], ["imprt", "a", "b"]],
+  ["class A: b c", ["C"], ["class", "A"]],
 ] as const)
   test(`an error leaves the other declarations, and its own if it is in a body: ${text}`, () => {
     const parsed = parse({ name: "x", text: `${text}\nlayer C(D) { }` });

@@ -9,7 +9,7 @@ import { nameHelp } from "../syntax/help.ts";
 import type { Handle, Template } from "../syntax/hole.ts";
 import { parse } from "../syntax/parse.ts";
 import { builtins } from "./builtins/list.ts";
-import { declaredTwice, diagnostic, didYouMean } from "./errors.ts";
+import { declaredTwice, diagnostic, didYouMean, nearest } from "./errors.ts";
 import type { Declared, Module } from "./values.ts";
 
 /** A program with all its modules, and the errors in their texts and imports. */
@@ -73,15 +73,21 @@ class Loader {
   file(source: ast.Source): Module {
     const known = this.files.get(source.name);
     if (known) return known;
-    const { program, diagnostics, faulty, lost } = parse(source);
+    const { program, diagnostics, faulty, lost, lostModules } = parse(source);
     const module: Module = { name: source.name, program, names: new Map(), holes: new Map() };
     this.files.set(source.name, module);
     this.diagnostics.push(...diagnostics);
     this.faulty.push(...faulty);
     if (diagnostics.length > 0) this.broken.add(module);
     this.declare(module);
-    for (const name of lost) if (!module.names.has(name) && !builtins.has(name)) module.names.set(name, null);
+    const meant = lostModules.flatMap((path) => this.namesIn(path, source));
+    for (const name of [...lost, ...meant])
+      if (!module.names.has(name) && !builtins.has(name)) module.names.set(name, null);
     return module;
+  }
+  private namesIn(path: string, from: ast.Source): string[] {
+    const source = this.resolve(path, from);
+    return source ? this.file(source).program.declarations.map((d) => d.name.name) : [];
   }
   template(template: Template): Module {
     const known = this.templates.get(template);
@@ -131,6 +137,8 @@ class Loader {
         ? `"${home}" does`
         : (foreignImportHelp(name.name) ?? didYouMean(name.name, names, `it declares ${names.join(", ")}`));
       this.diagnostics.push(diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, { help }));
+      const meant = nearest(name.name, names);
+      if (meant !== null && !module.names.has(meant)) module.names.set(meant, null);
     }
     const old = module.names.get(name.name);
     if (old) this.diagnostics.push(declaredTwice(name, old.ast.name));

@@ -21,19 +21,31 @@ export const checkTraining = (loaded: Loaded): Diagnostic[] =>
 
 /** The codes of errors that are there whatever the sizes of a batch. */
 const sizeless: ReadonlySet<string> = new Set(["E0412", "E0413", "E0501", "E0502", "E0504", "E0505"]);
-/** Sizes of a batch to elaborate with: one that fits most models, and others for those that need fewer or more rows. */
-const batchSizes = [64, 2, 256];
+/** Sizes of a batch to elaborate with: one that fits most models, and others for those that need fewer or more rows, or a multiple of 3, 5 or 7. */
+const batchSizes = [64, 2, 256, 1260];
 /** What is wrong in `train` and its optimizer's step, with the header's defaults, if there is no size with which nothing is. */
 function elaborationErrors(loaded: Loaded, model: Declared): readonly Diagnostic[] {
-  let found: readonly Diagnostic[] = [];
+  const all: (readonly Diagnostic[])[] = [];
   for (const size of batchSizes) {
     const errors = errorsWithSize(loaded, model, size);
     if (!errors) return [];
-    if (found.length === 0) found = errors;
+    all.push(errors);
   }
-  return found;
+  const [first = [], ...others] = all;
+  const ofHeader = first
+    .filter(({ code }) => code === "E0211")
+    .filter((d) => others.every((list) => list.some(isSame(d))));
+  return [
+    ...(all.map((list) => list.filter((d) => sizeless.has(d.code))).find((list) => list.length > 0) ?? []),
+    ...ofHeader,
+  ];
 }
-/** Null: there are none at all. Errors that may be due to the size are left out. */
+/** A number that is no size (E0211) is due to the header if other sizes of the batch leave it as it is. */
+const isSame =
+  ({ code, message, labels: [{ span }] }: Diagnostic) =>
+  (other: Diagnostic): boolean =>
+    other.code === code && other.message === message && other.labels[0].span.start === span.start;
+/** Null: there are none at all. */
 function errorsWithSize(loaded: Loaded, { ast }: Declared, size: number): readonly Diagnostic[] | null {
   const declaration = ast.name.name;
   const { arguments: args, header } = entrySignature(loaded, declaration, "train");
@@ -49,7 +61,7 @@ function errorsWithSize(loaded: Loaded, { ast }: Declared, size: number): readon
     train?.training?.update(new Map());
     return null;
   } catch (error) {
-    if (error instanceof ProgramError) return error.diagnostics.filter((d) => sizeless.has(d.code));
+    if (error instanceof ProgramError) return error.diagnostics;
     if (error instanceof Problem) return [];
     throw error;
   }

@@ -7,7 +7,7 @@ import { readDeclaration } from "./declarations.ts";
 import { docAbove, type Lexed, lex } from "./lex.ts";
 import { type GrammarError, parseDeclaration } from "./recover.ts";
 import { helpFor } from "./remedies.ts";
-import { namesDeclared, splitDeclarations } from "./split.ts";
+import { modulesImported, namesDeclared, splitDeclarations } from "./split.ts";
 import { endOf, maxDepth, Text, TooDeep } from "./text.ts";
 
 interface Parsed {
@@ -18,6 +18,8 @@ interface Parsed {
   readonly faulty: readonly Span[];
   /** Names that text missing in `program` declares or imports, or may have been meant to. */
   readonly lost: ReadonlySet<string>;
+  /** The paths of modules from which such text may have been meant to import. */
+  readonly lostModules: readonly string[];
 }
 
 /** Parses a file. */
@@ -44,8 +46,10 @@ export function parseText(text: Text): Parsed {
     declarations: nodes.filter((node) => "kind" in node),
     span: text.span(0, text.text.length),
   };
-  const lost = parts.flatMap(({ tokens, sound }) => (sound ? [] : namesDeclared(tokens)));
-  return { program, diagnostics, faulty: parts.flatMap((part) => part.faulty), lost: new Set(lost) };
+  const unsound = parts.flatMap(({ tokens, sound }) => (sound ? [] : [tokens]));
+  const lost = new Set(unsound.flatMap(namesDeclared));
+  const lostModules = unsound.flatMap(modulesImported);
+  return { program, diagnostics, faulty: parts.flatMap((part) => part.faulty), lost, lostModules };
 }
 interface JudgedPart {
   readonly tokens: readonly IToken[];

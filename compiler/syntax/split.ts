@@ -1,6 +1,18 @@
 // Splits a file into declarations, which are parsed separately, so that an error in one does not affect the next.
 import type { IToken } from "chevrotain";
-import { Comma, Dot, declarationWords, Fn, Import, LCurly, LPar, Name, reservedWords } from "../../grammar/tokens.ts";
+import {
+  Comma,
+  Dot,
+  declarationWords,
+  Fn,
+  From,
+  Import,
+  LCurly,
+  LPar,
+  Name,
+  reservedWords,
+  Str,
+} from "../../grammar/tokens.ts";
 import { continuesLine, isCloser, isFirstOnLine, isOpener } from "./brackets.ts";
 import { foreignHelp } from "./help.ts";
 
@@ -36,12 +48,27 @@ function beginsDeclaration(tokens: readonly IToken[], i: number, depth: number):
     token.tokenType === Import ? name?.tokenType === LCurly : name?.tokenType === Name && header?.tokenType === LPar;
   return headed && isFirstOnLine(tokens, i);
 }
-/** The names that faulty text may declare: the first one, those with a header, and all of an import. */
+/** The names that faulty text may declare: the first one, those with a header, and all of an import, in quotes too. */
 export function namesDeclared(tokens: readonly IToken[]): string[] {
-  const imports = tokens[0]?.tokenType === Import;
-  return tokens.flatMap(({ tokenType, image }, i) =>
-    tokenType === Name && (imports || i <= 1 || mayHaveHeader(tokens, i)) ? [image] : [],
-  );
+  const imports = mayImport(tokens);
+  return tokens.flatMap(({ tokenType, image }, i) => {
+    if (imports && tokenType === Str) return /^"(\w+)"$/.exec(image)?.[1] ?? [];
+    return tokenType === Name && (imports || i <= 1 || mayHaveHeader(tokens, i)) ? [image] : [];
+  });
+}
+/** The modules that faulty text may import: paths in quotes, and those of the library without. */
+export function modulesImported(tokens: readonly IToken[]): string[] {
+  if (!mayImport(tokens)) return [];
+  const text = tokens.map((t) => t.image).join(" ");
+  const library = [...text.matchAll(/\bstd [/.] (\w+)/g)].map(([, name]) => `std/${name}`);
+  return [...library, ...[...text.matchAll(/"([^"]*)"/g)].map(([, path = ""]) => path)];
+}
+/** Whether text is an import, or begins like no declaration and has what an import has. */
+function mayImport(tokens: readonly IToken[]): boolean {
+  const [first] = tokens;
+  if (first?.tokenType === Import) return true;
+  if (first === undefined || declarationWords.includes(first.tokenType)) return false;
+  return tokens.some(({ tokenType, image }) => tokenType === From || tokenType === Str || image === "std");
 }
 /** Whether a `(` follows, and the name is not within an expression, as `N` is in `float[N (`. */
 function mayHaveHeader(tokens: readonly IToken[], i: number): boolean {
