@@ -1,6 +1,6 @@
 // Codecs between text and tokens: bytes, token numbers, or a tokenizer (tokenizer/codec.ts).
 import { Problem } from "../compiler/diagnostic.ts";
-import { idsFlagText } from "../compiler/flag-text.ts";
+import { idsFlagText, sizeFlagText } from "../compiler/flag-text.ts";
 
 /** Everything in which the ways to read and write tokens differ. */
 export interface Codec {
@@ -82,7 +82,7 @@ const ids: Codec = {
     if (wrong !== undefined || pieces.length === 0)
       throw new Problem(
         wrong === undefined ? "a prompt of token numbers is empty" : `\`${wrong}\` is not a token number`,
-        "give whole numbers: --prompt '5 12 7'",
+        "give whole numbers, as in `--prompt '5 12 7'` (in TypeScript `generate(\"5 12 7\")`)",
       );
     return pieces.map(Number);
   },
@@ -120,7 +120,7 @@ export function requireVocabulary({ vocabularySize }: Codec, vocabulary: number 
   if (vocabularySize === null || vocabulary === undefined || vocabularySize <= vocabulary) return;
   throw new Problem(
     `the tokenizer's numbers are 0 to ${vocabularySize - 1}, and the model's tokens are 0 to ${vocabulary - 1}`,
-    `give the model as many (\`--set V=${vocabularySize}\` in examples/gpt-moe.moe), or use the tokenizer that it was made for`,
+    `give the model as many, in examples/gpt-moe.moe by ${sizeFlagText("V", vocabularySize)}, or use the tokenizer that it was made for`,
   );
 }
 /**

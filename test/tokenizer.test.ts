@@ -1,6 +1,6 @@
 // Tokenizers beside Python's numbers. How those were made: scripts/peers/texts.py.
 import assert from "node:assert/strict";
-import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -297,11 +297,11 @@ test("words like those of JavaScript's objects keep their numbers", async () => 
 test("an expression that tries every way to divide a text is ended, also where it takes one letter", async () => {
   const slower = { type: "Split", pattern: { Regex: "(?:a?|a??){40}c" }, behavior: "Isolated", invert: false };
   const opened = broken((j) => ({ ...j, pre_tokenizer: slower }));
-  await refused(() => openTokenizer(opened, 100), "no end after", "--ids");
+  await refused(() => openTokenizer(opened, 1000), "no end after", "--ids");
   const slow = { type: "Split", pattern: { Regex: "(?:a+)+b" }, behavior: "Isolated", invert: false };
   const codec = await openTokenizer(
     broken((j) => ({ ...j, pre_tokenizer: slow })),
-    100,
+    1000,
   );
   await refused(() => codec.encode("a".repeat(40)), "no end after", "--ids");
 });
@@ -334,6 +334,9 @@ test("a run keeps its tokenizer, goes on with it unasked, and not with another",
   );
   await refused(() => openTraining({ ...again, ids: false, steps: 4 }), "--tokenizer was .* and is now not given");
   await refused(() => openTraining({ ...options, out: null, ids: true, tokenizer }), "leave one of them out");
+  rmSync(kept);
+  for (const run of [() => generate({ folder: options.out }).next(), () => openTraining({ ...again, steps: 4 })])
+    await refused(run, `${options.out} lacks its tokenizer, tokenizer.json`, "that it was trained with");
 });
 test("a tokenizer of more tokens than the model is refused, and both numbers are named", () =>
   refused(() => openTraining(training({ set: { V: 299 } })), "0 to 299, .* 0 to 298", "--set V=300"));

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { idsFlagText } from "../../compiler/flag-text.ts";
 import type { Executable } from "../executable.ts";
 import { readProgram } from "../program.ts";
 import { type Checkpoint, loadStores, newestCheckpoint } from "../storage/checkpoint.ts";
@@ -84,13 +85,13 @@ async function codecOfRun({ folder, ids }: FolderOptions, config: RunConfig, fro
   if (!ids && from.state.tokenizer === "foreign")
     throw new Problem(
       `${from.path}: its tokens are not bytes, and no tokenizer.json came with it`,
-      "give --ids, and prompts as token numbers: --prompt '5 12 7'; or import it again from a folder with tokenizer.json",
+      `give ${idsFlagText}, and token numbers as prompts, '5 12 7'; or import it again from a folder with tokenizer.json`,
     );
   const codec = await selectCodec(ids ? { ids } : {}, { folder, config });
   if (codec.name === "tokenizer" && codec.config.tokenizer !== config.tokenizer)
     throw new Problem(
       `the tokenizer in ${folder} is not the one that config.json names by its SHA-256`,
-      "restore tokenizer.json and tokenizer_config.json, or give --ids and token numbers",
+      `restore tokenizer.json and tokenizer_config.json, or give ${idsFlagText} and token numbers`,
     );
   return codec;
 }

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
+import { idsFlagText } from "../../compiler/flag-text.ts";
 import { readBytes, sha256 } from "../storage/files.ts";
 import { isJsonObject, requireJson, showIssue } from "../storage/json.ts";
 
@@ -73,7 +74,7 @@ export interface TokenizerFile {
   readonly files: ReadonlyMap<string, Uint8Array>;
   readonly hash: string;
 }
-const remedy = "give a tokenizer.json of Hugging Face's tokenizers, or a folder with one; --ids takes token numbers";
+const remedy = `give a tokenizer.json of Hugging Face's tokenizers, or a folder with one; ${idsFlagText} takes token numbers`;
 
 /** `at`: a tokenizer.json, or its folder; a tokenizer_config.json in the same folder is read too. */
 export function readTokenizer(at: string): TokenizerFile {
@@ -123,5 +124,5 @@ function withinStack<T>(path: string, check: () => T): T {
 export const unsupported = ({ path }: Pick<TokenizerFile, "path">, what: string): Problem =>
   new Problem(
     `${path}: ${what}`,
-    "make token numbers with Python's tokenizers, and give those with --ids (docs/from-pytorch.md)",
+    `make token numbers with Python's tokenizers, and give those with ${idsFlagText} (docs/from-pytorch.md)`,
   );

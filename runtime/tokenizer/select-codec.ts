@@ -1,10 +1,12 @@
 // Chooses how text becomes tokens: bytes, token numbers, or a tokenizer.
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { idsFlagText, tokenizerFlagText } from "../../compiler/flag-text.ts";
 import { writeAtomic } from "../storage/files.ts";
 import { type Codec, codecs, withOpening } from "../tokens.ts";
 import { openTokenizer } from "./codec.ts";
+import { tokenizerName } from "./file.ts";
 
 interface CodecOptions {
   readonly ids?: boolean | undefined;
@@ -23,8 +25,13 @@ export async function selectCodec({ ids, tokenizer }: CodecOptions, run: SavedRu
   if (tokenizer !== undefined) return openTokenizer(tokenizer);
   const saved = ids === false ? undefined : run?.config;
   if (ids || saved?.ids) return codecs.ids;
-  const codec = run && saved?.tokenizer !== undefined ? await openTokenizer(run.folder) : codecs.bytes;
+  const codec = run && saved?.tokenizer !== undefined ? await openTokenizer(ofRun(run.folder)) : codecs.bytes;
   return saved?.opening ? withOpening(codec, saved.opening) : codec;
+}
+/** The folder of a run, which has a copy of its tokenizer. */
+function ofRun(folder: string): string {
+  if (existsSync(join(folder, tokenizerName))) return folder;
+  throw new Problem(`${folder} lacks its tokenizer, ${tokenizerName}`, "copy there the one that it was trained with");
 }
 export function copyTokenizerFiles({ files }: Codec, folder: string): void {
   for (const [name, bytes] of files) writeAtomic(join(folder, name), bytes);

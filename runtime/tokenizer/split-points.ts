@@ -26,7 +26,7 @@ export function splitPointsOf(json: TokenizerJson, pre: Part | null): SplitPoint
 /** The letters that the vocabulary has: adjacent characters that it lacks become one unknown token, even across a cut. */
 function knownLetters(model: TokenizerJson["model"], stages: readonly Part[]): string[] {
   const known = new Set(Array.isArray(model.vocab) ? model.vocab.map(([t]) => t) : Object.keys(model.vocab));
-  const letters = characters(0, 0xffff).filter((c) => /\p{L}/u.test(c)); // of Unicode's basic plane
+  const letters = characters(0, 0xffff).join("").match(/\p{L}/gu) ?? []; // of Unicode's basic plane
   if (!stages.some((p) => p.type === "ByteLevel")) return letters.filter((c) => known.has(c));
   return byteCharacters().every((c) => known.has(c)) ? letters : letters.filter((c) => isPlain(c) && known.has(c));
 }
@@ -78,8 +78,9 @@ function plainSplitPoints(
 ): SplitPoints | null {
   const patterns = stages.map(patternOf).filter((p) => p !== "");
   if (!normal.every(isLocal) || patterns.includes(null)) return null;
-  const whole = patterns.map((p) => compiled(`^(?:${p})$`, "u"));
-  const all = known.filter((c) => normal.every((p) => leaves(p, c)) && whole.some((p) => p?.test(c)));
+  const left = known.filter((c) => normal.every((p) => leaves(p, c)));
+  const matched = new Set(patterns.flatMap((p) => left.join("\n").match(compiled(`^(?:${p})$`, "gmu") ?? "\n") ?? []));
+  const all = left.filter((c) => matched.has(c));
   for (const letters of [all, all.filter(isPlain)]) {
     const text = letters.join("");
     const blanks = ["\n", " "].filter((b) => patterns.every((p) => neverSpans(p ?? "", text, b)));
@@ -110,7 +111,7 @@ function neverSpans(pattern: string, letters: string, blank: string): boolean {
     else if (atom === "|")
       letter &&= depth > 0; // inside a group, alternatives are treated as a sequence
     else if (!/^(?:[*+?]|\{\d.*\})$/.test(atom)) {
-      letter ||= mayMatch(atom, letters);
+      letter ||= !/^[^.\p{L}]$/u.test(atom) && mayMatch(atom, letters);
       if (letter && mayMatch(atom, blank)) return false;
     }
   }
