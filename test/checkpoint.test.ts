@@ -17,6 +17,7 @@ import {
   writeCheckpoint,
 } from "../runtime/storage/checkpoint.ts";
 import { makeFolder } from "../runtime/storage/files.ts";
+import { loadParameters, readParameters } from "../runtime/storage/parameters.ts";
 import { readSafetensors } from "../runtime/storage/safetensors.ts";
 import { readAll } from "../runtime/storage/stored-tensor.ts";
 import { assertProblem, problem, rejectedProblem } from "./assert-problem.ts";
@@ -134,6 +135,17 @@ test("a checkpoint that was opened is loaded even if training deletes it; one th
     "training.safetensors was written to",
     "when nothing writes it",
   );
+});
+test("so are the parameters of another run", async () => {
+  const run = fresh();
+  const before = await saved(run, 1);
+  const given = readParameters(run, quiet);
+  await saved(run, 2, 3);
+  const loaded = new FakeExecutable();
+  loadParameters(loaded, given);
+  given.close?.();
+  assert.equal(loaded.read("embed.weight"), before.read("embed.weight"));
+  assert.throws(() => loadParameters(loaded, given), "EBADF");
 });
 test("what is not read is not verified: the model alone loads beside a damaged optimizer state", async () => {
   const run = fresh();
