@@ -273,11 +273,11 @@ async function runBatch(program: Program, batch: Inputs, at: { step: number; num
   }
 }
 /** The names that the header and the types of `train` leave to the caller. */
-const openSizes = ({ header, arguments: given }: EntrySignature): Set<string> => {
+function openSizes({ header, arguments: given }: EntrySignature): Set<string> {
   const fixed = new Set(header.flatMap((h) => (h.default === null ? [] : [h.name])));
   const named = given.flatMap(({ spread, axes }) => [spread, ...axes].filter((name) => name !== null));
   return new Set([...header.map((h) => h.name), ...named].filter((name) => !fixed.has(name)));
-};
+}
 const needsNoBatch = (entry: EntrySignature, { sizes = {} }: TrainOptions): boolean =>
   [...openSizes(entry)].every((name) => Object.hasOwn(sizes, name));
 /** Adds the sizes without a default that the first batch's tensors have; a bare array has no shape. */

@@ -205,8 +205,9 @@ export function readCheckpoint(path: string, parts: Parts = "all"): Checkpoint {
     return openSafetensors(join(path, name), file);
   };
   try {
+    const model = open("model.safetensors");
     const training = parts === "all" ? open("training.safetensors") : new Map<string, StoredTensor>();
-    return { path, state, model: open("model.safetensors"), training, close };
+    return { path, state, model, training, close };
   } catch (error) {
     close();
     throw error;

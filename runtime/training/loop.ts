@@ -58,6 +58,8 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
   const unsaved = states(executable, false);
   if (from) loadStores(executable, from);
   else if (setup.params) loadParameters(executable, setup.params);
+  from?.close(); // else the disk keeps a checkpoint that is deleted
+  setup.params?.close?.();
   const first = from?.state.step ?? 0;
   const log = folder === null || world.rank > 0 ? null : new RunLog(folder);
   log?.rewind(first);
