@@ -22,6 +22,7 @@ export const storeOf = ({ name, dtype, shape }: VirtualBuffer, role: Store["role
 export const read = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "read" });
 export const pointwise = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "pointwise" });
 export const write = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "write" });
+export const part = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "part" });
 export const update = (buffer: VirtualBuffer, base: VirtualBuffer): VirtualArg => ({ buffer, access: "update", base });
 
 /** A launch whose kernel runs `body` for each task `t`; its arguments are the f32 pointers `a`, `b`, `c`, ... */

@@ -81,12 +81,14 @@ class AliasSets {
   all(): readonly AliasSet[] {
     return [...new Set(this.#of.values())];
   }
-  /** Puts both in one set if no two members of their sets hold data at the same time. Returns whether they are in one set now. */
+  /**
+   * Puts both in one set if no two members of their sets hold data at the same time, as two stores do before the entry begins. Returns whether they
+   * are in one set now.
+   */
   merge(a: LiveRange, b: LiveRange): boolean {
     const left = this.#setOf(a);
     const right = this.#setOf(b);
     if (left === right) return true;
-    if (left.store !== null && right.store !== null) return false;
     if (!sameDescriptor(a.buffer, b.buffer)) return false;
     if (!left.members.every((x) => right.members.every((y) => this.#compatible(x, y)))) return false;
     this.#add({ store: left.store ?? right.store, members: [...left.members, ...right.members] });
@@ -111,7 +113,7 @@ class AliasSets {
     if (written?.access === "update")
       return uses.length === 0 && written.base !== undefined && same(written.base, from.buffer);
     const points = uses.length > 0 && uses.every((arg) => canAlias(arg, to.buffer));
-    return written !== undefined && points && sameDescriptor(from.buffer, to.buffer);
+    return written !== undefined && points;
   }
 }
 const same = (a: VirtualBuffer, b: VirtualBuffer): boolean => memoryKey(a) === memoryKey(b);
