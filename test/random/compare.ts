@@ -127,8 +127,9 @@ export interface Expected {
   readonly want: Float64Array;
   /** How far each element may be off; NaN if rounding decides between values that are far apart. */
   readonly slack: Float64Array;
+  /** The same from ten times as many runs: a choice that rounding rarely decides may be missed by few. */
+  readonly surer?: () => Expected;
 }
-/** More runs make it less likely that an element's slack is too small by chance. */
 const runs = 6;
 /**
  * Additional runs with larger disturbances, `more` roundings: only these show how steep a function is a little further away, such as an optimizer's
@@ -136,7 +137,7 @@ const runs = 6;
  */
 const moreRuns = 4;
 const more = 4;
-const times = 16;
+const timesOfSlack = 16;
 /** `added`: for each result, the value to which it adds something, if any; only what is added is compared with the disturbances. */
 export function expected(
   values: readonly Value[],
@@ -145,20 +146,36 @@ export function expected(
   added: readonly (NdArray | undefined)[] = [],
 ): Expected[] {
   const rounding: Rounding = { exact: false, steep: false, tf32: false, ...asked };
-  const { exact, steep } = rounding;
   const wants = evaluate(values, stores, rounding);
-  const others = Array.from({ length: runs + (steep ? moreRuns : 0) }, (_, i) => {
-    const most = i < runs ? 1 : more;
-    const made = evaluate(values, stores, rounding, {
-      draw: new Draw(`${i}, disturbed`),
-      most,
-      side: item([1, -1, 0], i % 3),
-    });
-    return { made, scale: times / most };
+  const estimate = (times: number): Expected[] =>
+    withSlack(wants, disturbed(values, stores, rounding, times), rounding, added);
+  let again: Expected[] | undefined;
+  return estimate(1).map((e, r) => ({ ...e, surer: () => item((again ??= estimate(10)), r) }));
+}
+/** A run with disturbances; `scale`: by how much its differences are multiplied. */
+interface Disturbed {
+  readonly made: readonly NdArray[];
+  readonly scale: number;
+}
+function disturbed(values: readonly Value[], stores: Stores, rounding: Rounding, times: number): Disturbed[] {
+  const small = runs * times;
+  return Array.from({ length: small + (rounding.steep ? moreRuns * times : 0) }, (_, i) => {
+    const most = i < small ? 1 : more;
+    const draw = new Draw(`${i}, disturbed`);
+    const made = evaluate(values, stores, rounding, { draw, most, side: item([1, -1, 0], i % 3) });
+    return { made, scale: timesOfSlack / most };
   });
+}
+function withSlack(
+  wants: readonly NdArray[],
+  others: readonly Disturbed[],
+  { exact, steep }: Rounding,
+  added: readonly (NdArray | undefined)[],
+): Expected[] {
   const largest = wants.map(({ data }) => largestOf(data));
+  const least = others.filter(({ scale }) => scale === timesOfSlack);
   const moved = wants.map(({ data }, r) =>
-    Math.max(0, ...others.slice(0, runs).map(({ made }) => largestOf(data.map((x, i) => (made[r]?.data[i] ?? 0) - x)))),
+    Math.max(0, ...least.map(({ made }) => largestOf(data.map((x, i) => (made[r]?.data[i] ?? 0) - x)))),
   );
   // numbers of about 1 change completely, such as the gradient of a norm of rows that rounding makes constant
   const decides = Math.max(...moved) >= Math.max(1, ...largest);
@@ -173,7 +190,7 @@ export function expected(
       const apart = Math.max(...seen.map((y, n) => Math.abs(y - x) * (others[n]?.scale ?? 0)));
       // the value consists of rounding errors only; what is computed from it may grow faster, for example as its square
       const own = Math.abs(x - (added[r]?.data[i] ?? 0));
-      const growing = steep && seen.some((y) => Math.abs(y - x) >= own) ? times : 1;
+      const growing = steep && seen.some((y) => Math.abs(y - x) >= own) ? timesOfSlack : 1;
       return isFloat(dtype) && !undecided ? apart * growing + unit * (4 * Math.abs(x) + most) : Number.NaN;
     });
     return { want, slack };
@@ -182,11 +199,12 @@ export function expected(
 const largestOf = (data: Float64Array): number =>
   data.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
 /** The elements of `got` that are wrong, as messages with index, actual and expected value. */
-export function mismatches({ want, slack }: Expected, got: ArrayLike<number>): string[] {
+export function mismatches({ want, slack, surer }: Expected, got: ArrayLike<number>): string[] {
   if (got.length !== want.length) return [`${got.length} elements, not ${want.length}`];
-  return [...want.keys()].flatMap((i) => {
+  const found = [...want.keys()].flatMap((i) => {
     const [x, y, s] = [want[i] ?? 0, got[i] ?? 0, slack[i] ?? 0];
     const undecided = Number.isNaN(s) && (!Number.isNaN(y) || Number.isNaN(x));
     return undecided || Object.is(x, y) || x === y || Math.abs(x - y) <= s ? [] : [`[${i}] is ${y}, not ${x} (${s})`];
   });
+  return found.length > 0 && surer ? mismatches(surer(), got) : found;
 }
