@@ -329,20 +329,22 @@ test("bytes by what they hold", () => {
     { parameters: 128, gradients: 128, activations: 64, arena: 4096 },
   );
   assert.match(printPlan(plan), /buffer kept: f32\[16\], rows of 16, at \d+, 64 B, steps 1 to 2/);
-  const error = (() => {
+  const refused = (activations: number): Problem => {
     try {
-      return requireMemory(plan, { bytes: 8191, sharing: 2 });
+      requireMemory({ ...plan, bytes: { ...plan.bytes, activations } }, { bytes: 8191, sharing: 2 });
     } catch (e) {
-      return e;
+      if (e instanceof Problem) return e;
     }
-  })();
+    return fail("it does not fit");
+  };
   const counted = { ...plan, bytes: { ...plan.bytes, arena: 2 ** 60 } };
   assert.throws(
     () => requireCountable(counted),
     /^the plan needs 1050000 TiB and no machine has them; .*\n {2}scratch/,
   );
-  assert.ok(error instanceof Problem && /scratch: f32\[16, 16\], 1 KiB/.test(error.message), String(error));
-  assert.match(error.message, /are free for each of 2 workers;/);
+  assert.match(refused(64).message, /are free for each of 2 workers;(.*\n)+.*scratch: f32\[16, 16\], 1 KiB/);
+  assert.match(refused(2048).help, /^lower the model's sizes/);
+  assert.match(refused(2049).help, /^lower the batch or the length/);
   requireMemory(plan, { bytes: 8192, sharing: 2 });
   assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
 });
