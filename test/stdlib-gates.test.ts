@@ -2,7 +2,15 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";
-import { type CompileOptions, compile, type Outcome, type Program, type Tensor, tensor } from "../runtime/index.ts";
+import {
+  type CompileOptions,
+  compile,
+  numbers,
+  type Outcome,
+  type Program,
+  type Tensor,
+  tensor,
+} from "../runtime/index.ts";
 import { assertClose, given, type PeerTarget, peerTargets, readCases, some } from "./peer-results.ts";
 
 const folder = join(import.meta.dirname, "peers");
@@ -14,8 +22,10 @@ const step = 25;
 /** A training step: losses, metrics, gradients and states as stored; a BASE gate's as its choices ask for. */
 async function trained(program: Program, tensors: Tensors, way: PeerTarget): Promise<void> {
   const { precision, tolerance } = way;
-  program.load(given(some(tensors, "param."), precision));
-  const outcome = await program.run(Object.fromEntries(given(some(tensors, "input."), precision)), { step });
+  const params = given(some(tensors, "param."), precision);
+  const inputs = Object.fromEntries(given(some(tensors, "input."), precision));
+  program.load(params);
+  const outcome = await program.run(inputs, { step });
   const { losses, metrics, gradients } = outcome;
   const got = new Map([
     ...[...losses].map(([k, x]): [string, Tensor] => [`loss.${k.split(".").at(-1) ?? k}`, tensor("f64", [], [x])]),
@@ -28,7 +38,7 @@ async function trained(program: Program, tensors: Tensors, way: PeerTarget): Pro
     if (key.startsWith("state.")) assertClose(key, program.read(key.slice(6)), expected, tolerance);
   }
   const optimum = tensors.get("optimum")?.data[0];
-  if (optimum === undefined) return;
+  if (optimum === undefined) return assert.deepEqual(lossesOf(got), lossesOf(tensors));
   balanced(metrics, optimum);
   assertClose(
     "grad.gate.weight",
@@ -36,7 +46,21 @@ async function trained(program: Program, tensors: Tensors, way: PeerTarget): Pro
     sigmoids(outcome, tensors.get("input.x") ?? assert.fail()),
     tolerance,
   );
+  const larger = [...params].map(([name, t]): [string, Tensor] => [
+    name,
+    tensor(
+      "f32",
+      t.shape,
+      Array.from(numbers(t), (x) => 32 * x),
+    ),
+  ]);
+  program.load(new Map(larger));
+  const again = await program.run(inputs, { step });
+  assert.deepEqual(again.metrics.get("expert"), metrics.get("expert"), "the size of logits changes nothing");
 }
+
+const lossesOf = (tensors: Tensors): string[] =>
+  [...tensors.keys()].filter((key) => key.startsWith("loss.")).toSorted();
 
 /** Without training, or a function: its results in order. Choices are the same; scores are near. */
 async function plain(program: Program, tensors: Tensors, { precision, tolerance }: PeerTarget): Promise<void> {
