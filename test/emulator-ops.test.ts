@@ -98,10 +98,12 @@ function longAttention(dtype: DType, T: number, inOrder: boolean): Graph {
   const given = b.param(g, "at", { dtype: "i32", shape: [1, T] });
   const at = inOrder ? b.reshape(g, b.iota(g, T), [1, T]) : given;
   const args = [p("q", 1, 1, 2, T, A), p("k", 1, 1, T, A), p("v", 1, 1, T, A), at, at];
-  const [out, sums] = b.make(g, "attention", args, causal).results as [Value, Value];
-  const delta = b.param(g, "delta", { dtype: "f32", shape: [1, 1, 2, T] });
-  const grads = b.make(g, "attention_backward", [...args, sums, delta, p("dout", 1, 1, 2, T, A)], causal).results;
-  return graphOf([out, sums, ...grads]);
+  return withGradients(g, args, causal, p("dout", 1, 1, 2, T, A));
+}
+function withGradients(g: GraphBuilder, args: readonly Value[], attrs: OpAttrs["attention"], seed: Value): Graph {
+  const [out, sums] = b.make(g, "attention", args, attrs).results as [Value, Value];
+  const delta = b.param(g, "delta", sums.type);
+  return graphOf([out, sums, ...b.make(g, "attention_backward", [...args, sums, delta, seed], attrs).results]);
 }
 const causal: OpAttrs["attention"] = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
 const longRuns = (["f32", "bf16"] as const).flatMap((dtype) => [
@@ -149,8 +151,22 @@ function nestedColumns(dtype: DType): Run & { readonly graph: Graph } {
     stores: storesOf(valuesOf(graph)),
   };
 }
+/** The last query that sees a key is half a group of lanes; the other half sees none, and its sum is -Infinity. */
+function oddQueries(): Run & { readonly graph: Graph } {
+  const g = new GraphBuilder(ops);
+  const [T, U] = [13, 2];
+  const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const [q, k, v, seed] = [p("q", 1, 1, 1, T, 8), p("k", 1, 1, U, 8), p("v", 1, 1, U, 8), p("dout", 1, 1, 1, T, 8)];
+  const [at, seen] = [b.broadcast(g, b.iota(g, T), [1, T], [1]), b.param(g, "seen", { dtype: "i32", shape: [1, U] })];
+  const attrs = { scale: 1, bounds: [{ at: -1, seen: 1, plus: 3, pair: 0 }] };
+  const whole = withGradients(g, [q, k, v, at, seen], attrs, seed);
+  const graph = { ...whole, results: whole.results.toSpliced(1, 1) };
+  const places = { dtype: "i32", shape: [1, U], data: Float64Array.of(0, 1) } as const;
+  const stores = new Map<string, NdArray>([...storesOf(valuesOf(graph)), ["seen", places]]);
+  return { name: "f32, odd queries", graph, sequence: loweredForCuda(graph), stores };
+}
 test("attention over many blocks, in f32 and in bf16", () =>
-  inAllWays([...longRuns, farBelowZero(), nestedColumns("f32"), nestedColumns("bf16")], near));
+  inAllWays([...longRuns, farBelowZero(), nestedColumns("f32"), nestedColumns("bf16"), oddQueries()], near));
 const maskRuns = Object.keys(masks).map((mask, i): Run & { readonly graph: Graph } => {
   const shape = { B: 1, G: 1, R: 1, T: 200, U: 200, A: 16, C: 16 };
   const dtype = i % 2 === 0 ? "f32" : "bf16";
