@@ -154,11 +154,15 @@ test("constants are a sum's last term, and quotients and remainders of one index
     [add(num(3), add(j, num(4))), "j + 7"],
     [sub(add(num(3), j), num(5)), "j - 2"],
     [sub(add(k, num(7)), add(k, num(3))), "4"],
+    [sub(add(add(k, j), num(7)), k), "j + 7"],
     [div(div(k, 32), 16), "k / 512"],
     [div(add(j, num(70)), 16), "(j + 6) / 16 + 4"],
     [mod(add(j, num(64)), 16), "j"],
     [add(mul(mod(div(k, 32), 16), num(32)), mod(k, 32)), "k % 512"],
     [add(mul(div(k, 512), num(512)), add(mul(mod(div(k, 32), 16), num(32)), mod(k, 32))), "k"],
+    [add(mul(div(div(k, 2), 128), num(128)), mod(div(k, 2), 128)), "k / 2"],
+    [add(mul(div(add(mul(k, num(64)), j), 512), num(512)), mod(add(mul(k, num(64)), j), 512)), "k * 64 + j"],
+    [mul(add(add(mul(k, num(8)), j), num(2)), num(4)), "k * 32 + j * 4 + 8"],
   ] as const;
   for (const [x, text] of texts) assert.is(show(x), text);
 });

@@ -77,8 +77,13 @@ function plusConstant(x: Expr, n: number): Expr {
   if (n === 0) return x;
   return n > 0 ? index("+", x, num(n)) : index("-", x, num(-n));
 }
-/** x / c * c + x % c = x, and x / c % b * c + x % c = x % (b * c), also after other terms. */
+/** x / c * c + x % c = x, and x / c % b * c + x % c = x % (b * c), also between other terms. */
 function recombineDivMod(a: Expr, b: Expr): Expr | null {
+  if (isOp(b, "+")) {
+    const [first, more] = pair(b);
+    const x = recombineDivMod(a, first);
+    return x && add(x, more);
+  }
   if (!isOp(b, "%")) return null;
   if (isOp(a, "+")) {
     const [more, last] = pair(a);
@@ -93,12 +98,20 @@ function recombineDivMod(a: Expr, b: Expr): Expr | null {
   const [quotient, n] = pair(high);
   return isNum(n) && isNum(c) && isQuotient(quotient, x, c) ? mod(x, n.value * c.value) : null;
 }
-const isQuotient = (q: Expr, x: Expr, c: Expr): boolean => isOp(q, "/") && sameAll(q.args, [x, c]);
+const isQuotient = (q: Expr, x: Expr, c: Expr): boolean => isNum(c) && same(q, div(x, c.value));
 export function sub(a: Expr, b: Expr): Expr {
   const [x, m] = splitConstant(a);
   const [y, n] = splitConstant(b);
   if (is(y, 0)) return plusConstant(x, m - n);
-  return same(x, y) ? num(m - n) : index("-", a, b);
+  const rest = withoutTerms(summands(x), summands(y));
+  return rest ? plusConstant(sumOf([num(0), ...rest]), m - n) : index("-", a, b);
+}
+/** The terms that are not in `less`; null unless all of those are among them. */
+function withoutTerms(terms: readonly Expr[], less: readonly Expr[]): readonly Expr[] | null {
+  return less.reduce<readonly Expr[] | null>((rest, term) => {
+    const at = rest?.findIndex((t) => same(t, term)) ?? -1;
+    return rest && at >= 0 ? rest.toSpliced(at, 1) : null;
+  }, terms);
 }
 export function mul(a: Expr, b: Expr): Expr {
   if (isNum(a) && isNum(b)) return num(a.value * b.value);
@@ -109,7 +122,7 @@ export function mul(a: Expr, b: Expr): Expr {
     const [x, c] = pair(a);
     if (isNum(c)) return mul(x, num(c.value * b.value));
   }
-  if (isNum(b) && isOp(a, "+") && a.args.some((x) => isOp(x, "*")))
+  if (isNum(b) && isOp(a, "+") && summands(a).some((x) => isOp(x, "*")))
     return add(mul(item(a.args, 0), b), mul(item(a.args, 1), b));
   return index("*", a, b);
 }

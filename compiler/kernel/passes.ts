@@ -1,6 +1,6 @@
 // Passes on kernels (`hoist`, `insertBarriers`), and the walks over statements and expressions that they share with other files.
 
-import { call, isNum, sub, subexpressions } from "./expr.ts";
+import { call, isNum, range, sub, subexpressions } from "./expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile } from "./ir.ts";
 
 /** The expressions of a statement itself, without those of its body. */
@@ -113,8 +113,7 @@ function hoist(list: readonly Stmt[]): Stmt[] {
 }
 /** Whether a loop is known to have a first round. (Builders make no loops over constant empty ranges.) */
 function hasFirstRound({ from, to }: Axis): boolean {
-  const length = sub(to, from);
-  return isNum(from) || (isNum(length) && length.value > 0);
+  return isNum(from) || range(sub(to, from))[0] > 0;
 }
 /** Whether a statement depends on what the loop binds, or reads a tile. */
 function isLoopVariant(loop: StmtOf<"for">, body: readonly Stmt[], s: Stmt): boolean {
