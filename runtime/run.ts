@@ -45,8 +45,8 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     return {
       entry: found,
       inputs: read,
-      params: options.params === undefined ? null : readParameters(options.params, options.warn ?? (() => {})),
       sizes: { ...said, ...sizesOf(found, options.set ?? {}, read) },
+      params: options.params === undefined ? null : readParameters(options.params, options.warn ?? (() => {})), // last: what it opens is closed below
     };
   });
   const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));

@@ -1,9 +1,11 @@
 // `moec evaluate`: the loss of what was trained, on any text.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { openModel } from "../runtime/generation/text-model.ts";
+import { runEntry } from "../runtime/run.ts";
 import type { Tokens } from "../runtime/tokens.ts";
 import { datasetOf } from "../runtime/training/data.ts";
 import { evaluate } from "../runtime/training/evaluate.ts";
@@ -65,6 +67,24 @@ test("of token numbers there are no bits a byte; of a loss of another kind no pe
   assert.equal([...sum.losses.keys()], ["language", "size"]);
   assert.is(sum.loss, loss);
   assert.ok(sum.perplexity === undefined && sum.bitsPerByte === undefined);
+});
+test("a run that is read is closed, whatever fails", async () => {
+  if (!existsSync("/proc/self/fd")) return;
+  const [run] = await trained("closed", small(256, 8), file("all", bytes));
+  const held = file("held", datasetOf(bytes).heldOut);
+  const input = file("input.json", '{ "tokens": [[1, 2]] }');
+  const program = join(run, "model.moe");
+  const open = readdirSync("/proc/self/fd").length;
+  await evaluate({ folder: run, data: [held], target });
+  for (const failing of [
+    () => evaluate({ folder: run, data: ["none"], target }),
+    () => evaluate({ folder: run, data: [held], target, set: { D: 9 } }),
+    () => openModel(run, { target }),
+    () => runEntry({ program, input, params: run, target, set: { T: 3 } }),
+    () => runEntry({ program, input, params: run, target, set: { D: 9 } }),
+  ])
+    await assertProblem(failing, "", "");
+  assert.is(readdirSync("/proc/self/fd").length, open);
 });
 test("what cannot be evaluated is a Problem", async () => {
   const [run] = await trained("few", small(97, 8), file("all", bytes));

@@ -148,6 +148,8 @@ test("nothing is cut where an expression may see over the cut", () => {
     String.raw`\p{L}+$|\p{L}|\s`,
     String.raw`\b\p{L}+|\s+`,
     String.raw`(?:\p{L}+|\s)+`,
+    String.raw`(?:\s?\p{L})+|\s`,
+    String.raw`(?:(?:\s)?(?:\p{L}){2})*|\p{L}|\s`,
     String.raw`[\p{L}[\s]]+`,
     String.raw`\p{N}+`,
   ])
@@ -158,10 +160,12 @@ test("nothing is cut where an expression may see over the cut", () => {
     );
   const lines = cutsIn("gpt2", () => by(String.raw`[^\r\n]+|\n`));
   assert.match(lines?.at.source ?? "", /\[\\n\]/);
-  assert.equal(
-    cutsIn("llama", () => ({ type: "ByteLevel", add_prefix_space: true, use_regex: false })),
-    null,
-  );
+  const encoded = { type: "ByteLevel", use_regex: false };
+  for (const stages of [[{ ...encoded, add_prefix_space: true }], [encoded, by(String.raw`\S+`)]])
+    assert.equal(
+      cutsIn("gpt2", () => ({ type: "Sequence", pretokenizers: stages })),
+      null,
+    );
 });
 
 test("nothing is cut where an added token, the normalizer, a merge or an unknown letter may reach over the cut", () => {
@@ -180,6 +184,16 @@ test("nothing is cut where an added token, the normalizer, a merge or an unknown
     cut("gpt2", () => ({ normalizer: two })),
     null,
   );
+  const marked = { type: "Replace", pattern: { String: " " }, content: "_" };
+  for (const [name, normalizers] of [
+    ["gpt2", [marked]],
+    ["words", [{ type: "BertNormalizer" }, marked]],
+  ] as [string, Part[]][]) {
+    const normalizer = { type: "Sequence", normalizers };
+    const file = readTokenizer(join(texts, name));
+    const cuts = splitPointsOf({ ...file.json, normalizer }, by(String.raw`\w+|\W`));
+    assert.equal(cuts?.at.source.endsWith("[\\n]") ?? false, name === "gpt2", name);
+  }
   const { model: bpe } = readTokenizer(join(texts, "llama")).json;
   assert.ok(bpe.type === "BPE");
   const { q: _, ...vocab } = bpe.vocab;
@@ -190,6 +204,20 @@ test("nothing is cut where an added token, the normalizer, a merge or an unknown
     const cuts = cut("llama", () => ({ model }));
     assert.deepEqual([cutsAfter(cuts, letter), cutsAfter(cuts, "a")], [false, true]);
   }
+  for (const content of ["bcq", "qcb"]) {
+    const cuts = cut("llama", ({ added_tokens: added }) => ({ added_tokens: [...added, { id: 5, content }] }));
+    assert.deepEqual([cutsAfter(cuts, "b"), cutsAfter(cuts, "q"), cutsAfter(cuts, "a")], [false, false, true]);
+  }
+  const unsplit = { type: "Metaspace", split: false };
+  const digits = { type: "Sequence", pretokenizers: [unsplit, { type: "Digits" }] };
+  for (const [pre, name] of [
+    [unsplit, "unigram"],
+    [digits, "unigram"],
+  ] as const)
+    assert.equal(
+      cutsIn(name, () => pre),
+      null,
+    );
   const { model: bytes } = readTokenizer(join(texts, "gpt2")).json;
   assert.ok(bytes.type === "BPE");
   const { "\u0143": __, ...fewer } = bytes.vocab;

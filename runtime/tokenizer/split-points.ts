@@ -3,7 +3,7 @@
 // A cut is made between a letter, of any script, and a following blank. It is safe if
 // - the vocabulary has the letter, and the normalizer leaves it and maps each character independently of what is beyond it or a blank;
 // - the pre-tokenizer's expressions have no lookaround (except `\s+(?!\S)`, which looks ahead from blanks), and no match can contain such a letter and a
-//   later blank, so that a match with the letter ends at the cut, whether or not the text does;
+//   later blank, also as the normalizer leaves it, so that a match with the letter ends at the cut, whether or not the text does;
 // - one of these expressions matches the letter, so that a piece does end there.
 // A tokenizer that writes a prefix before each text (as SentencePiece does) is cut at a single blank, which the next part's prefix replaces.
 import { fromTo } from "../../compiler/types/numbers.ts";
@@ -21,7 +21,14 @@ export function splitPointsOf(json: TokenizerJson, pre: Part | null): SplitPoint
   if (added.some((t) => t["lstrip"] === true || t["rstrip"] === true || /(?:^|\p{L})\s/u.test(t.content))) return null;
   const [normal, stages] = [flat(normalizer, "normalizers"), flat(pre, "pretokenizers")];
   const letters = knownLetters(model, stages);
-  return prefixedSplitPoints(normal, stages, model, letters) ?? plainSplitPoints(normal, stages, letters);
+  return (
+    prefixedSplitPoints(normal, stages, model, withoutEnds(letters, added)) ?? plainSplitPoints(normal, stages, letters)
+  );
+}
+/** Letters with which no added token begins or ends: at a cut beside one, the blank is a text of its own, which may get a prefix. */
+function withoutEnds(letters: readonly string[], added: TokenizerJson["added_tokens"]): string[] {
+  const ends = new Set(added.flatMap(({ content }) => [content.at(0), content.at(-1)]));
+  return letters.filter((c) => !ends.has(c));
 }
 /** The letters that the vocabulary has: adjacent characters that it lacks become one unknown token, even across a cut. */
 function knownLetters(model: TokenizerJson["model"], stages: readonly Part[]): string[] {
@@ -53,7 +60,7 @@ function classOf(sorted: readonly string[]): string {
 const flat = (part: Part | null, key: string): Part[] =>
   part === null ? [] : part.type === "Sequence" ? partsOf(part, key).flatMap((p) => flat(p, key)) : [part];
 
-/** What a normalizer that maps each character alone makes of a letter. */
+/** What a normalizer that maps each character alone makes of a letter, a blank or a line end. */
 const normalized: Readonly<Record<string, (c: string) => string>> = {
   NFC: (c) => c.normalize("NFC"),
   NFD: (c) => c.normalize("NFD"),
@@ -61,15 +68,19 @@ const normalized: Readonly<Record<string, (c: string) => string>> = {
   NFKD: (c) => c.normalize("NFKD"),
   Lowercase: (c) => c.toLowerCase(),
   StripAccents: (c) => c,
-  BertNormalizer: (c) => (/\p{Script=Han}/u.test(c) ? ` ${c} ` : c.toLowerCase().normalize("NFD")),
-  Precompiled: (c) => c.normalize("NFKC"),
+  BertNormalizer: (c) => (/\p{Script=Han}/u.test(c) ? ` ${c} ` : c.toLowerCase().normalize("NFD").replace("\n", " ")),
+  Precompiled: (c) => c.normalize("NFKC").replace("\n", " "),
 };
 const replaced = ({ pattern }: Part): unknown => (pattern as { String?: unknown } | undefined)?.String;
 const isLocal = (part: Part): boolean =>
   Object.hasOwn(normalized, part.type) ||
   (part.type === "Replace" && replaced(part) !== undefined && String(replaced(part)).length === 1);
-const leaves = (part: Part, c: string): boolean =>
-  part.type === "Replace" ? replaced(part) !== c : normalized[part.type]?.(c) === c;
+const mapped = (part: Part, c: string): string => {
+  if (part.type !== "Replace") return normalized[part.type]?.(c) ?? "";
+  const content = replaced(part) === c ? part["content"] : c;
+  return typeof content === "string" ? content : "";
+};
+const leaves = (part: Part, c: string): boolean => mapped(part, c) === c;
 
 function plainSplitPoints(
   normal: readonly Part[],
@@ -77,13 +88,17 @@ function plainSplitPoints(
   known: readonly string[],
 ): SplitPoints | null {
   const patterns = stages.map(patternOf).filter((p) => p !== "");
-  if (!normal.every(isLocal) || patterns.includes(null)) return null;
+  const encodesEarly = stages.slice(0, -1).some((p) => p.type === "ByteLevel"); // later stages see no blanks
+  if (!normal.every(isLocal) || patterns.includes(null) || encodesEarly) return null;
   const left = known.filter((c) => normal.every((p) => leaves(p, c)));
   const matched = new Set(patterns.flatMap((p) => left.join("\n").match(compiled(`^(?:${p})$`, "gmu") ?? "\n") ?? []));
   const all = left.filter((c) => matched.has(c));
   for (const letters of [all, all.filter(isPlain)]) {
     const text = letters.join("");
-    const blanks = ["\n", " "].filter((b) => patterns.every((p) => neverSpans(p ?? "", text, b)));
+    const blanks = ["\n", " "].filter((blank) => {
+      const seen = normal.reduce((c, p) => mapped(p, c), blank);
+      return seen.length === 1 && patterns.every((p) => [blank, seen].every((b) => neverSpans(p ?? "", text, b)));
+    });
     if (blanks.length > 0 && text !== "")
       return { at: new RegExp(`(?<=${classOf(letters)})[${blanks.join("")}]`, "g"), skip: 0 };
   }
@@ -103,19 +118,23 @@ const unsupportedAtoms = /\(\?(?!i?:)|&&|\[\^?\]|^\[.*(?<!\\)\[|^\\[bBAzZG]$|^[$
 function neverSpans(pattern: string, letters: string, blank: string): boolean {
   const source = pattern.replaceAll(String.raw`\s+(?!\S)`, String.raw`\s+`);
   if (/\(\?(?!i?:)/.test(source)) return false;
-  let [letter, depth] = [false, 0];
+  const groups: boolean[] = []; // those that are open, and whether an atom in them matches the blank
+  let [letter, closed] = [false, false]; // `closed`: that of the group that has just ended
   for (const [atom] of source.matchAll(atoms)) {
     if (unsupportedAtoms.test(atom)) return false;
-    if (atom.startsWith("(")) depth += 1;
-    else if (atom === ")") depth -= 1;
+    if (letter && closed && /^[*+{]/.test(atom)) return false; // repeated, the letter comes before the blank
+    closed = atom === ")" && groups.pop() === true;
+    if (atom.startsWith("(")) groups.push(false);
     else if (atom === "|")
-      letter &&= depth > 0; // inside a group, alternatives are treated as a sequence
-    else if (!/^(?:[*+?]|\{\d.*\})$/.test(atom)) {
+      letter &&= groups.length > 0; // inside a group, alternatives are treated as a sequence
+    else if (!/^(?:[)*+?]|\{\d.*\})$/.test(atom)) {
       letter ||= !/^[^.\p{L}]$/u.test(atom) && mayMatch(atom, letters);
-      if (letter && mayMatch(atom, blank)) return false;
+      if (!mayMatch(atom, blank)) continue;
+      if (letter) return false;
+      groups.fill(true);
     }
   }
-  return depth === 0;
+  return groups.length === 0;
 }
 /** Whether an atom matches one of these characters, in either case; also if JavaScript cannot parse it. */
 const mayMatch = (atom: string, characters: string): boolean =>
@@ -145,7 +164,11 @@ function prefixedSplitPoints(
     stages.length === 0;
   const [meta, splits, ...others] = stages;
   const byStage =
-    meta?.type === "Metaspace" && meta["prepend_scheme"] !== "never" && others.length === 0 && normal.every(isLocal);
+    meta?.type === "Metaspace" &&
+    meta["prepend_scheme"] !== "never" &&
+    (meta["split"] === false) === (splits === undefined) && // the second stage is its own, which splits at marks
+    others.length === 0 &&
+    normal.every(isLocal);
   const mark = byNormalizer ? String(second["content"]) : byStage ? replacementOf(meta) : "";
   if (mark === "" || (byNormalizer && first["prepend"] !== mark)) return null;
   const merged = byStage && splits !== undefined ? new Set<string>() : mergedWith(mark, model);
