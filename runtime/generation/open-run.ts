@@ -39,7 +39,7 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedModel> {
   const { B: _, T: __, ...trained } = config.sizes;
   const { folder, precision = config.precision, prompts } = options;
   try {
-    const prompt = prompts && Math.max(...prompts.map((text) => codec.encode(text).length));
+    const prompt = prompts?.reduce((longest, text) => Math.max(longest, codec.encode(text).length), 0);
     const program = programIn(folder);
     const compiled = await compileGenerate(program, config.model, { ...options, trained, precision, prompt });
     await loadRun(compiled.executable, checkpoint, options.seed);

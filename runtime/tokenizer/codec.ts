@@ -76,9 +76,9 @@ function specialTokens({ config, json }: TokenizerFile, library: Library): Recor
 const inTime = new Script("run()");
 /**
  * Runs with a time limit in milliseconds (a hundred times what a text needs), in case a regular expression of the file backtracks without end. The limit
- * is one of time on the clock: what was stopped meanwhile (Ctrl-Z) runs again.
+ * is one of time on the clock: what was stopped meanwhile (Ctrl-Z), or hardly got a core, runs again, at most `again` times.
  */
-function withTimeLimit<T>(file: TokenizerFile, text: string, timeout: number, run: () => T): T {
+function withTimeLimit<T>(file: TokenizerFile, text: string, timeout: number, run: () => T, again = 3): T {
   let result: { readonly value: T } | undefined;
   const start = process.cpuUsage();
   try {
@@ -87,7 +87,8 @@ function withTimeLimit<T>(file: TokenizerFile, text: string, timeout: number, ru
     const { code } = cause as NodeJS.ErrnoException;
     if (code !== "ERR_SCRIPT_EXECUTION_TIMEOUT" && !(cause instanceof RangeError)) throw cause;
     const computed = process.cpuUsage(start).user / 1000;
-    if (code !== undefined && computed < timeout / 2) return withTimeLimit(file, text, timeout, run);
+    if (code !== undefined && computed < timeout / 2 && again > 0)
+      return withTimeLimit(file, text, timeout, run, again - 1);
     const what = code === undefined ? String(cause) : `no end after ${Math.round(timeout / 1000)} seconds`;
     throw unsupported(file, `${text.length} characters that begin with ${JSON.stringify(text.slice(0, 24))}: ${what}`);
   }
