@@ -52,8 +52,8 @@ export class Head {
       for (const list of readers) {
         if (list === null) return false;
         for (const n of list) {
-          if (!this.isLocal(n, seen) && !foldingOps.has(n.op.name)) return false;
-          seen.add(n);
+          if (this.isLocal(n, seen)) seen.add(n);
+          else if (!foldingOps.has(n.op.name)) return false;
         }
       }
     }
