@@ -10,7 +10,7 @@ export interface TensorMap {
   readonly strides: readonly number[];
   readonly box: readonly number[];
 }
-/** `shift`: offset in bytes, a whole number of rows, at which the argument begins in its buffer; the map describes the tensor from there on. */
+/** `shift`: offset in bytes, a multiple of 16, at which the argument begins in its buffer; the map describes the tensor from there on. */
 export function tensorMap(
   { shape, layout }: { readonly shape: readonly number[]; readonly layout: Layout },
   { arg, box }: TensorMapBox,
@@ -19,9 +19,9 @@ export function tensorMap(
   if (layout.kind !== "rows" || shape.length !== box.length)
     throw new Bug("a box of a buffer that is no tensor of rows");
   const [columns = 0, ...rows] = shape.toReversed();
-  const [dims, strides] = [[columns], [] as number[]];
-  let [stride, before] = [layout.pitch * 2, shift / (layout.pitch * 2)];
-  if (!Number.isInteger(before)) throw new Bug("a box of a buffer from the midst of a row on");
+  if (shift % 16 !== 0) throw new Bug("a box of a buffer from an address that is no multiple of 16");
+  let [stride, before] = [layout.pitch * 2, Math.floor(shift / (layout.pitch * 2))];
+  const [dims, strides] = [[columns - (shift % stride) / 2], [] as number[]];
   for (const size of rows) {
     strides.push(stride);
     dims.push(size - (before % size));

@@ -77,6 +77,16 @@ export const cases: readonly Case[] = [
     }),
   },
   {
+    name: "columns of a matrix that a loop reads slice by slice, from the midst of its rows on",
+    variants: 1,
+    make(g, p) {
+      const columns = (start: number, size: number): Value => b.slice(g, p("x", [130, 368]), 1, start, size);
+      const narrow = Array.from({ length: 14 }, (_, i) => columns(8 * i, 8));
+      const wide = [112, 240].map((start) => b.matmul(g, columns(start, 128), p("w", [128, 136])));
+      return { values: [...wide, narrow.reduce((x, y) => b.add(g, x, y))] };
+    },
+  },
+  {
     name: "in pieces of the depth, and what is left of it",
     variants: 1,
     piece: 128,
