@@ -160,6 +160,7 @@ test("constants are a sum's last term, and quotients and remainders of one index
     [mod(add(j, num(64)), 16), "j"],
     [add(mul(mod(div(k, 32), 16), num(32)), mod(k, 32)), "k % 512"],
     [add(mul(div(k, 512), num(512)), add(mul(mod(div(k, 32), 16), num(32)), mod(k, 32))), "k"],
+    [add(mul(div(add(k, num(3)), 4), num(4)), add(mod(add(k, num(3)), 4), num(2))), "k + 5"],
     [add(mul(div(div(k, 2), 128), num(128)), mod(div(k, 2), 128)), "k / 2"],
     [add(mul(div(add(mul(k, num(64)), j), 512), num(512)), mod(add(mul(k, num(64)), j), 512)), "k * 64 + j"],
     [mul(add(add(mul(k, num(8)), j), num(2)), num(4)), "k * 32 + j * 4 + 8"],

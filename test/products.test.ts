@@ -56,6 +56,13 @@ test("a block that is wider than the panels of one of its operands", () => {
   const sequence = lowered(graph, wide, new Map([["w", 64]]));
   compare("sum", graph, runSequence(sequence, storesOf(valuesOf(graph)), 1, compiled(kernelsOf([sequence]), ["-Og"])));
 });
+test("what is packed once for all rounds of rows needs no test that there is one", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const [kernel] = kernelsOf([lowered(graphOf([b.matmul(g, p("x", 500, 64), p("w", 64, 40))]), hostChoicesOf(64))]);
+  assert.match(kernel?.text ?? "", /pack_columns[^]*for \(ix m = mc, m_end = mc \+ mcn;/);
+  assert.not.match(kernel?.text ?? "", /\bif \(/);
+});
 /** Columns of a block of a weight's gradient that has n. */
 const blocksOf = (n: number, panel: number): number =>
   hostChoicesOf(panel).contraction({

@@ -58,7 +58,8 @@ export const sameAll = (a: readonly Expr[], b: readonly Expr[]): boolean =>
 export function add(a: Expr, b: Expr): Expr {
   const [x, m] = splitConstant(a);
   const [y, n] = splitConstant(b);
-  return plusConstant(sumOfTwo(x, y), m + n);
+  const [z, more] = splitConstant(sumOfTwo(x, y));
+  return plusConstant(z, m + n + more);
 }
 function sumOfTwo(a: Expr, b: Expr): Expr {
   if (is(a, 0)) return b;
