@@ -2,13 +2,13 @@
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import {
+  type DeclaredMethod,
   type EntrySignature,
   entrySignature,
   findDeclaration,
-  findMethod,
   type Loaded,
   loadFile,
-  methodsOf,
+  methodsCalled,
   modelsOf,
   resolveFile,
 } from "../compiler/check/index.ts";
@@ -54,7 +54,7 @@ const ofOnlyModel = (program: Loaded, name: string | undefined): boolean =>
   hasMethod(program, undefined, name);
 
 export const hasMethod = (program: Loaded, declaration: string | undefined, method: string): boolean =>
-  methodsOf(findDeclaration(program, declaration)).some((m) => m.ast.name.name === method);
+  methodsCalled(findDeclaration(program, declaration), method).length > 0;
 /** Those of `sizes` that the entry's header declares. */
 export const headerSizes = (entry: EntrySignature, sizes: Sizes): Sizes =>
   Object.fromEntries(Object.entries(sizes).filter(([name]) => hasHeader(entry, name)));
@@ -65,15 +65,17 @@ export function headerDefault({ header }: EntrySignature, name: string): number 
   return /^\d+$/.test(text) ? Number(text) : null;
 }
 
-/** Names of the losses that `train` itself states (not its layers); the held-out loss is their sum. */
+/** Names of the losses that `train` itself states (not what it calls), whatever the values of the header; the held-out loss is their sum. */
 export function ownLosses(program: Loaded, declaration: string): string[] {
-  const all = everyStatement(findMethod(findDeclaration(program, declaration), "train").ast.body);
+  const all = trainingSteps(program, declaration).flatMap(({ ast }) => everyStatement(ast.body));
   return [...new Set(all.flatMap((s) => (s.kind === "loss" ? [s.name.name] : [])))];
 }
 /** Whether the one loss that `train` itself states is `cross_entropy(..., targets)` of the library, so that it is in nats for each target. */
-export function isInNats(program: Loaded, declaration: string): boolean {
-  const { ast, module } = findMethod(findDeclaration(program, declaration), "train");
-  const { body } = ast;
+export const isInNats = (program: Loaded, declaration: string): boolean =>
+  trainingSteps(program, declaration).every(statesNats);
+const trainingSteps = (program: Loaded, declaration: string): DeclaredMethod[] =>
+  methodsCalled(findDeclaration(program, declaration), "train");
+function statesNats({ ast: { body }, module }: DeclaredMethod): boolean {
   const all = everyStatement(body);
   const [loss, ...more] = all.flatMap((s) => (s.kind === "loss" ? [s] : []));
   if (loss === undefined || more.length > 0 || !body.includes(loss) || loss.value.kind !== "call") return false;

@@ -10,7 +10,7 @@ import { splitStacked } from "./storage/names.ts";
 import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig } from "./storage/parameters.ts";
 import { readSafetensors } from "./storage/safetensors.ts";
 import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
-import { sumByName } from "./training/loop.ts";
+import { sumByName } from "./training/means.ts";
 
 interface RunOptions extends CommonOptions {
   /** The path of a .moe file. */

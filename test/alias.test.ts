@@ -211,6 +211,15 @@ test("without defaults for the header, too: losses of a `train` that is replaced
   assert.equal(allErrors(text), []);
   assert.equal(allErrors(text.replace("loss b = sum(part(x))", "")), ["E0412 `train` has no loss"]);
 });
+test("of a `train` under an `if` and the one that it may replace, both count", () => {
+  const text = `import { Gpt } from "std/models/gpt" import { cross_entropy } from "std/loss" import { AdamW } from "std/optim"
+    model A(mine = false) = Gpt() { if mine { train(tokens: i32[B, T], targets: i32[B, T]) { loss mine = cross_entropy(forward(tokens), targets) optimize with AdamW() } } }
+    model B(one = false) = A() { if one { train(tokens: i32[B, T], targets: i32[B, T]) { loss one = 2 * cross_entropy(forward(tokens), targets) optimize with AdamW() } } }`;
+  assert.equal(ownLosses(loadText(text), "A"), ["mine", "language"]);
+  assert.is(isInNats(loadText(text), "A"), true);
+  assert.equal(ownLosses(loadText(text), "B"), ["one", "mine", "language"]);
+  assert.is(isInNats(loadText(text), "B"), false);
+});
 test("losses and their unit are read from the `train` that counts, with its module's names", () => {
   const text = `import { Gpt } from "std/models/gpt" import { cross_entropy } from "std/loss" import { AdamW } from "std/optim"
     model A() = Gpt() { train(tokens: i32[B, T], targets: i32[B, T]) { loss mine = cross_entropy(forward(tokens), targets) optimize with AdamW() } }`;
@@ -331,6 +340,19 @@ for (const [text, code, help] of [
   });
 test("a function that has the name of an added method is not that method", () => {
   assert.equal(codesIn(part("outer(x: float[N, D]) -> float[N, D] { return forward(x) }")), []);
+});
+test("a layer that a loop or a `let` gives the name of a method is not that method", () => {
+  const text = `layer One(D) { param w: float[D] = 2 forward(x: float[N, D]) -> float[N, D] { return w * x } }
+    layer Chain(D) { ones: One(D)[2] forward(x: float[N, D]) -> float[N, D] { for one in ones { x = one(x) } return x } }
+    model A(D = 3) = Chain(D) {
+      one(x: float[N, D]) -> float[N, D] { for one in ones { x = one(x) } let one = ones[0] return one(x) }
+      again(x: float[N, D], index: i32[N]) -> float[N, D] { return again(x, index) }
+    }`;
+  assert.equal(codesIn(text), ["E0308"]);
+  near(
+    output(text.replace("{ return again(x, index) }", "{ return x }"), { method: "one", inputs: { x } }),
+    flat.map((v) => 8 * v),
+  );
 });
 test("a layer of the same kind inside is not a recursion", () => {
   const text = part("inner: Base(D)  part(x: float[N, D]) -> float[N, D] { return inner(x) }");

@@ -86,6 +86,27 @@ test("a run that is read is closed, whatever fails", async () => {
     await assertProblem(failing, "", "");
   assert.is(readdirSync("/proc/self/fd").length, open);
 });
+const step = "train(tokens: i32[B, T], targets: i32[B, T]) {";
+test("where `train` leaves all losses to what it calls, all count", async () => {
+  const text = small(256, 8);
+  const called = text
+    .replace(/\n {4}optimize.*/, "")
+    .replace(
+      step,
+      `${step} objective(tokens, targets) optimize with AdamW(lr: 0.01) }\n  ${step.replace("train", "objective")}`,
+    );
+  const [run, loss] = await trained("called", called, file("all", bytes));
+  assert.is(loss, (await trained("own", text, file("all", bytes)))[1]);
+  const held = await evaluate({ folder: run, data: [file("held", datasetOf(bytes).heldOut)], target });
+  assert.equal([...held.losses], [["language", loss]]);
+});
+test("of a `train` under an `if` that is not taken, the losses are those of the one that is", async () => {
+  const text = small(256, 8);
+  const chosen = `${text.replace("model Small", "layer Basis")}
+    model Small(other = false) = Basis() { if other { ${step} loss size = sum(embed.weight) optimize with none } } }`;
+  const [, loss] = await trained("chosen", chosen, file("all", bytes));
+  assert.is(loss, (await trained("plain", text, file("all", bytes)))[1]);
+});
 test("what cannot be evaluated is a Problem", async () => {
   const [run] = await trained("few", small(97, 8), file("all", bytes));
   const of =

@@ -8,7 +8,7 @@ import type { Executable, Tensor } from "../runtime/executable.ts";
 import { runEntry } from "../runtime/run.ts";
 import { NamedTensors, writeStored } from "../runtime/storage/names.ts";
 import { openSafetensors, readSafetensors } from "../runtime/storage/safetensors.ts";
-import { sumByName } from "../runtime/training/loop.ts";
+import { sumByName } from "../runtime/training/means.ts";
 
 const folder = join(import.meta.dirname, "peers");
 const path = (name: string): string => join(folder, name);

@@ -211,7 +211,7 @@ function closing({ config, folder, about, from }: Training, last: TrainStep | nu
 }
 /** What a held-out loss is; beside it stands what a bigram model has, where that is of the same kind. */
 function measured({ measure: { losses, unit }, bigram }: Training["about"]): string {
-  if (unit === undefined) return `(${losses.join(" + ")})`;
+  if (unit === undefined) return `(${losses.join(" + ") || "all losses"})`;
   return bigram === undefined ? unit : `${unit}; a bigram model's is ${bigram.toFixed(3)}`;
 }
 const unmoved = (step: number, steps: number, aborted: boolean): string =>

@@ -1,7 +1,7 @@
 // Checks what the body of an alias adds to its layer, and what it replaces.
 import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
-import { nodesIn } from "../syntax/nodes.ts";
+import { type AnyNode, nodesIn } from "../syntax/nodes.ts";
 import { declareSymbols } from "./bind.ts";
 import { absorb, Failure, fail, passOnHelp, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
@@ -55,13 +55,20 @@ interface Call {
   readonly to: Method;
   readonly at: ast.Span;
 }
-/** The calls of methods of the same instance in a method, by names alone. */
+/** The calls of methods of the same instance in a method, by names alone; a name that the method itself gives to a layer is none of theirs. */
 function callsOf({ method, scope }: Method, methods: ReadonlyMap<string, Method>): Call[] {
-  return nodesIn(method.body).flatMap(({ kind, callee, span }): Call[] => {
-    const name = kind === "call" && callee?.kind === "name" ? String(callee.name) : "";
+  const nodes = nodesIn(method.body);
+  const local = new Set(nodes.flatMap(localNames));
+  return nodes.flatMap(({ kind, callee, span }): Call[] => {
+    const name = kind === "call" && callee?.kind === "name" ? callee.name : null;
+    if (typeof name !== "string" || local.has(name) || !scope.has(name)) return [];
     const to = methods.get(name);
-    return to && span && scope.has(name) ? [{ to, at: span }] : [];
+    return to && span ? [{ to, at: span }] : [];
   });
+}
+function localNames({ kind, name, names = [] }: AnyNode): string[] {
+  if (kind === "let") return names.flatMap((n) => (n ? [n.name] : []));
+  return kind === "for" && typeof name === "object" ? [name.name] : [];
 }
 /** Reports calls in `own`, a method of the alias, that lead back to it through methods that the layer keeps, or at once. */
 function requireNoCycle(w: World, own: Method, kept: readonly Method[], methods: ReadonlyMap<string, Method>): void {

@@ -93,19 +93,22 @@ export function layerBehind(decl: Declared): Declared<ast.Layer> | null {
   return ast.kind === "layer" || ast.kind === "model" ? { ast, module } : null;
 }
 /** A method, with the module whose names it can use. */
-interface DeclaredMethod {
+export interface DeclaredMethod {
   readonly ast: ast.Method;
   readonly module: Module;
 }
-/** The methods of a layer; those of an alias come before what it keeps of its layer. */
+/** The methods of a layer, those under an `if` too; those of an alias come before what it keeps, or may keep, of its layer. */
 export function methodsOf(decl: Declared): DeclaredMethod[] {
-  const names = new Set<string>();
+  const replaced = new Set<string>();
   return chainOf(decl).flatMap(({ ast, module }) => {
-    const own = ownMethods(ast).filter((m) => !names.has(m.name.name));
-    for (const m of own) names.add(m.name.name);
+    const own = ownMethods(ast).filter((m) => !replaced.has(m.name.name));
+    if (isLayer(ast)) for (const m of ast.body) if (m.kind === "method") replaced.add(m.name.name);
     return own.map((m) => ({ ast: m, module }));
   });
 }
+/** All methods of one name, of which the header's values choose one. */
+export const methodsCalled = (decl: Declared, name: string): DeclaredMethod[] =>
+  methodsOf(decl).filter((m) => m.ast.name.name === name);
 const ownMethods = (ast: ast.Declaration): ast.Method[] =>
   isLayer(ast) ? allMembers(ast.body).filter((m) => m.kind === "method") : [];
 /** The methods that aliases on the way to the layer replace. */
@@ -114,10 +117,9 @@ export function replacedMethods(decl: Declared): ast.Method[] {
   return chainOf(decl).flatMap(({ ast }) => ownMethods(ast).filter((m) => !kept.has(m)));
 }
 export function findMethod(decl: Declared, name: string): DeclaredMethod {
-  const methods = methodsOf(decl);
-  const found = methods.find((m) => m.ast.name.name === name);
+  const [found] = methodsCalled(decl, name);
   if (found) return found;
-  const names = methods.map((m) => m.ast.name.name);
+  const names = methodsOf(decl).map((m) => m.ast.name.name);
   throw new Problem(
     `${decl.ast.name.name} has no method ${name}`,
     didYouMean(name, names, `it has ${names.join(", ") || "none"}`),

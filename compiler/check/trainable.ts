@@ -79,7 +79,7 @@ function mentionsLoss({ ast, module }: Declared, seen: Set<object>): boolean {
   seen.add(ast);
   const counted = isLayer(ast) ? { ...ast, body: ast.body.filter((m) => !seen.has(m)) } : ast;
   return nodesIn(counted).some(({ kind, name }) => {
-    const named = kind === "name" ? module.names.get(String(name)) : null;
+    const named = kind === "name" && typeof name === "string" ? module.names.get(name) : null;
     return kind === "loss" || (named ? mentionsLoss(named, seen) : false);
   });
 }

@@ -1,10 +1,11 @@
 // All nodes of a syntax tree, for questions that do not depend on what they are.
-import type { Span } from "./ast.ts";
+import type { Name, Pattern, Span } from "./ast.ts";
 
 export interface AnyNode {
   readonly kind?: unknown;
   readonly span?: Span;
-  readonly name?: unknown;
+  readonly name?: string | Name;
+  readonly names?: readonly Pattern[];
   readonly callee?: AnyNode;
 }
 /** The nodes of a tree, or of a list of trees, in source order. */

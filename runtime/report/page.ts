@@ -79,7 +79,7 @@ function tiles({ about, config, steps }: RunRecord): string {
   return `<div class="tiles">${all.map(([name, value, more]) => `<div><span>${name}</span><b>${value}</b><small>${escaped(more)}</small></div>`).join("")}</div>`;
 }
 function measured({ measure, bigram }: LoggedRun): string {
-  if (measure?.unit === undefined) return measure?.losses.join(" + ") ?? "";
+  if (measure?.unit === undefined) return measure ? measure.losses.join(" + ") || "all losses" : "";
   return bigram === undefined ? measure.unit : `${measure.unit}; bigram ${bigram.toFixed(3)}`;
 }
 function sizesOf({ parameters, trained = parameters, plan }: LoggedRun): string {

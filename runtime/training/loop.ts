@@ -10,7 +10,7 @@ import { type RunConfig, RunLog } from "../storage/run-folder.ts";
 import { toNested } from "../tensor.ts";
 import type { Workers } from "../workers/workers.ts";
 import { type Batch, type Dataset, evaluationBatches, requireEnough, streamPosition, trainingBatch } from "./data.ts";
-import { MeanLosses, type StepMeans, stepMeans } from "./means.ts";
+import { MeanLosses, type StepMeans, stepMeans, sumByName } from "./means.ts";
 
 /** A finished training step. Losses by name, summed over layers; metrics by path. Times are in seconds since this process began to train. */
 export interface TrainStep {
@@ -142,7 +142,7 @@ function states(executable: Executable, saved: boolean): [name: string, value: T
   return stores.map((s) => [s.name, executable.read(s.name)]);
 }
 /**
- * The mean, over all held-out targets, of the losses that `train` itself states. States that checkpoints do not hold begin as `init` left them
+ * The mean, over all held-out targets, of the losses that `train` itself states, or of all if it states none. States that checkpoints do not hold begin as `init` left them
  * (`unsaved`); the others are restored afterwards, so that evaluating changes nothing.
  */
 async function heldOutLoss(
@@ -163,15 +163,6 @@ async function heldOutLoss(
   return means.sum;
 }
 
-/** Sums losses of the same name over all layers. */
-export function sumByName(losses: ReadonlyMap<string, number>): Map<string, number> {
-  const sums = new Map<string, number>();
-  for (const [path, loss] of losses) {
-    const name = path.slice(path.lastIndexOf(".") + 1);
-    sums.set(name, (sums.get(name) ?? 0) + loss);
-  }
-  return sums;
-}
 function summary({ losses, metrics }: StepMeans): Pick<TrainStep, "loss" | "losses" | "metrics"> {
   const named = sumByName(losses);
   return {

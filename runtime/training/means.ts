@@ -38,15 +38,27 @@ function meanOf(outcomes: readonly Outcome[]): StepMeans {
 }
 const mean = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0) / numbers.length;
 
-/** The means of some losses over all targets of batches: each batch counts by its number of targets. */
+/** Sums losses of the same name over all layers. */
+export function sumByName(losses: ReadonlyMap<string, number>): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const [path, loss] of losses) {
+    const name = path.slice(path.lastIndexOf(".") + 1);
+    sums.set(name, (sums.get(name) ?? 0) + loss);
+  }
+  return sums;
+}
+/** The means of the model's own losses, or of all if it has none, over all targets of batches: each batch counts by its number of targets. */
 export class MeanLosses {
-  readonly #sums: Map<string, number>;
+  readonly #names: readonly string[];
+  readonly #sums = new Map<string, number>();
   #count = 0;
   constructor(names: readonly string[]) {
-    this.#sums = new Map(names.map((name) => [name, 0]));
+    this.#names = names;
   }
   add({ losses }: Pick<Outcome, "losses">, targets: number): void {
-    for (const [name, sum] of this.#sums) this.#sums.set(name, sum + (losses.get(name) ?? 0) * targets);
+    const own = new Map(this.#names.map((name) => [name, losses.get(name) ?? 0]));
+    for (const [name, loss] of own.size > 0 ? own : sumByName(losses))
+      this.#sums.set(name, (this.#sums.get(name) ?? 0) + loss * targets);
     this.#count += targets;
   }
   /** How many targets there were. */
