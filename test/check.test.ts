@@ -265,6 +265,10 @@ test("what a faulty import may have been meant to import is not missed where it 
     const missing = allErrors(`${line}${used} fn f(x: f32) -> f32 { return missing(x) }`);
     assert.ok(missing.includes("E0301 nothing is called `missing` here"), line);
   }
+  for (const line of ["import std/models/gpt", "use std.models.gpt", 'import { gptMoe } from "std/models/gpt"'])
+    assert.equal(allErrors(`${line} model M() = GptMoE()`).length, 1, line);
+  const [spelt] = check(load({ name: "test.moe", text: 'import { gptMoe } from "std/models/gpt"' }));
+  assert.match(spelt?.help ?? "", "`GptMoE`", "a name in the other case is nearer than a part of it");
   for (const line of ["import torch.nn as nn", "class B: pass"])
     assert.ok(allErrors(line + used).includes("E0301 nothing is called `Linear` here"), line);
 });

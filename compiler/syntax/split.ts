@@ -60,7 +60,7 @@ export function namesDeclared(tokens: readonly IToken[]): string[] {
 export function modulesImported(tokens: readonly IToken[]): string[] {
   if (!mayImport(tokens)) return [];
   const text = tokens.map((t) => t.image).join(" ");
-  const library = [...text.matchAll(/\bstd [/.] (\w+)/g)].map(([, name]) => `std/${name}`);
+  const library = [...text.matchAll(/\bstd(?: [/.] \w+)+/g)].map(([path]) => path.replaceAll(/ [/.] /g, "/"));
   return [...library, ...[...text.matchAll(/"([^"]*)"/g)].map(([, path = ""]) => path)];
 }
 /** Whether text is an import, or begins like no declaration and has what an import has. */
