@@ -151,6 +151,16 @@ function nestedColumns(dtype: DType): Run & { readonly graph: Graph } {
     stores: storesOf(valuesOf(graph)),
   };
 }
+/** Beside a product of 168 columns a number for each 24, of which lanes beyond the last column have none. */
+function numberForColumns(dtype: DType): Run & { readonly graph: Graph } {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype, shape });
+  const each = b.reshape(g, b.broadcast(g, p("b", 7), [7, 24], [0]), [168]);
+  const y = b.add(g, b.matmul(g, p("x", 20, 64), p("w", 64, 168)), p("z", 20, 168));
+  const graph = graphOf([b.mul(g, y, b.broadcast(g, each, [20, 168], [1]))]);
+  const name = `${dtype}, a number for 24 columns`;
+  return { name, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
+}
 /** The last query that sees a key is half a group of lanes; the other half sees none, and its sum is -Infinity. */
 function oddQueries(): Run & { readonly graph: Graph } {
   const g = new GraphBuilder(ops);
@@ -165,6 +175,8 @@ function oddQueries(): Run & { readonly graph: Graph } {
   const stores = new Map<string, NdArray>([...storesOf(valuesOf(graph)), ["seen", places]]);
   return { name: "f32, odd queries", graph, sequence: loweredForCuda(graph), stores };
 }
+test("an epilogue reads nothing beyond the last column", () =>
+  inAllWays([numberForColumns("f32"), numberForColumns("bf16")], near));
 test("attention over many blocks, in f32 and in bf16", () =>
   inAllWays([...longRuns, farBelowZero(), nestedColumns("f32"), nestedColumns("bf16"), oddQueries()], near));
 const maskRuns = Object.keys(masks).map((mask, i): Run & { readonly graph: Graph } => {

@@ -284,7 +284,7 @@ test("what is loaded before points are made stands on nothing that they compute"
     });
   });
   const each = k.body.find((s) => s.s === "each");
-  const early = each && earlyLoadsOf(each, item(each.vs, 1));
+  const early = each && earlyLoadsOf(each, item(each.vs, 1), 4);
   assert.equal(
     early?.columnLoads.map((s) => show(s.value)),
     ["y[j]"],

@@ -1,6 +1,6 @@
 // Separates the loads of an `each` body from its computation, so that loads for some elements can be issued before stores of others (CUDA's
 // `each_prefetched`).
-import { address, children, dependsOn, load, same, typeOf, variable, withLoads } from "../kernel/expr.ts";
+import { address, children, dependsOn, laneStride, load, same, typeOf, variable, withLoads } from "../kernel/expr.ts";
 import type { Expr, Load, Stmt, StmtOf, Var } from "../kernel/ir.ts";
 
 /**
@@ -12,15 +12,18 @@ interface EarlyLoads {
   readonly columnLoads: readonly StmtOf<"let">[];
   readonly body: readonly Stmt[];
 }
-/** Null if the body has statements other than `let` and `store`, or if no load varies along v. */
-export function earlyLoadsOf({ body }: StmtOf<"each">, v: Var): EarlyLoads | null {
+/**
+ * Null if the body has statements other than `let` and `store`, if no load varies along v, or if one that does is the same for `lanes` neighbours: only
+ * loads of vectors are left out where v is beyond the last column.
+ */
+export function earlyLoadsOf({ body }: StmtOf<"each">, v: Var, lanes: number): EarlyLoads | null {
   if (!body.every((s) => s.s === "let" || s.s === "store")) return null;
   const found = new Loads(body);
   const rest = body.flatMap((s) => found.without(s));
-  const differs = found.lets.some(
-    ({ value: x }) => x.e === "load" && x.from.kind === "buffer" && dependsOn(address(x.from, x.at), v),
-  );
-  if (!differs) return null;
+  const differing = found.lets
+    .flatMap(({ value: x }) => (x.e === "load" && x.from.kind === "buffer" ? address(x.from, x.at) : []))
+    .filter((at) => dependsOn(at, v));
+  if (differing.length === 0 || differing.some((at) => laneStride(at, v, lanes) === 0)) return null;
   const along = new Set<Expr>([v]);
   const varies = (x: Expr): boolean => along.has(x) || children(x).some(varies);
   for (const s of found.lets) if (varies(s.value)) along.add(s.v);

@@ -222,7 +222,7 @@ export class Emitter extends Bodies<Target> {
     if (!i || !v) return false;
     const lanes = this.lanesFor(v, s.body, kindOf(s));
     const word = this.target.eachLoadingFirst?.(s, lanes, this);
-    const early = word ? earlyLoadsOf(s, v) : null;
+    const early = word ? earlyLoadsOf(s, v, lanes.count) : null;
     if (!early) return false;
     const tiles = tilesUsedBy(s);
     const elements = tiles.map((t) => `auto& ${t.name}_`).join(", ");
