@@ -69,15 +69,16 @@ class Lines {
     const v = s.vs[along];
     if (!v || stride(place, v) !== 1 || !isInAlignedGroups(place, v, copyElements)) return null;
     const { axis } = loop;
-    const moves = dependsOn(place, axis.v);
+    const valid = item(s.valid, along);
+    // a loop of one round begins at 0, so that the address does not depend on it
+    const moves = dependsOn(place, axis.v) || (axis.n.e === "var" && dependsOn(valid, axis.n));
     const inside = boundIn(loop);
     const isKnown = (y: Expr): boolean => y === v || (moves ? y.e === "var" && !inside.has(y) : this.#grid.has(y));
     const n = item(s.over.shape, along);
     if (!variablesAndLoads(place).every(isKnown) || (moves && (stride(place, axis.v) !== 1 || axis.step !== n)))
       return null;
     const value = load(from, ...at.map((x) => substitute(x, v, column)));
-    const valid = moves ? axis.n : item(s.valid, along);
-    return load(this.#line(value, from.name, n, valid, moves ? own : this.once), num(0), v);
+    return load(this.#line(value, from.name, n, moves ? axis.n : valid, moves ? own : this.once), num(0), v);
   }
   #line(value: Load, of: string, n: number, valid: Expr, among: Stage[]): Tile {
     const known = among.find((s) => same(s.value, value));
