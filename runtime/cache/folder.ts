@@ -137,7 +137,7 @@ export function readOwn<T>(
   path: string,
   help: string,
   use: {
-    readonly read: (file: number, found: fs.Stats) => T;
+    readonly read: (file: number, found: { readonly size: number; readonly isFile: () => boolean }) => T;
     readonly unopened: (error: unknown) => T;
   },
 ): T {
