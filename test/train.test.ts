@@ -5,7 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { decodeTokens, generate, generateTokens } from "../runtime/generation/generate.ts";
+import { generate } from "../runtime/generation/generate.ts";
 import { openTransformers } from "../runtime/import/weights.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import {
@@ -18,7 +18,6 @@ import {
 } from "../runtime/storage/run-folder.ts";
 import { writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";
-import { codecs } from "../runtime/tokens.ts";
 import { datasetOf, readDataset } from "../runtime/training/data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "../runtime/training/loop.ts";
 import { openTraining } from "../runtime/training/train.ts";
@@ -250,64 +249,6 @@ test("a config that is damaged is a Problem that names the key", async () => {
   assert.match((await rejectedProblem(async () => readConfig(folder))).message, "steps");
   writeFileSync(path, "{");
   assert.match((await rejectedProblem(async () => readConfig(folder))).message, "JSON");
-});
-
-async function generated(
-  prompt: string,
-  tokens: number,
-  context: number | null = 64,
-): Promise<{ bytes: number[]; fake: FakeExecutable }> {
-  const fake = new FakeExecutable();
-  const bytes: number[] = [];
-  const options = { prompt: codecs.bytes.encode(prompt), tokens, temperature: 0.5, seed: 1, context, step: 0 };
-  for await (const byte of generateTokens(fake, options)) bytes.push(byte);
-  return { bytes, fake };
-}
-
-test("a prompt goes in by chunks, and each token is fed back at the next position", async () => {
-  const { bytes, fake } = await generated("abc", 4);
-  const expected: number[] = [];
-  for (let last = 99, at = 2; expected.length < 4; at++) expected.push((last = (last + at + 1) % 256));
-  assert.equal(bytes, expected);
-  assert.equal(
-    fake.calls.map((c) => c.entry),
-    ["generate:64", "generate:1", "generate:1", "generate:1"],
-  );
-  const at = fake.calls[0]?.inputs.get("at")?.data ?? [];
-  assert.equal(Array.from(at).slice(0, 5), [0, 1, 2, -1, -1]);
-  assert.is(at.length, 64);
-  assert.equal(Array.from(fake.calls[1]?.inputs.get("at")?.data ?? []), [3]);
-  assert.is((await generated("", 1)).bytes[0], 11);
-});
-
-test("prompts of 64, 65 and 130 bytes take 1, 2 and 3 calls", async () => {
-  for (const [n, calls] of [
-    [64, ["generate:64"]],
-    [65, ["generate:64", "generate:1"]],
-    [130, ["generate:64", "generate:64", "generate:64"]],
-  ] as const)
-    assert.equal(
-      (await generated("x".repeat(n), 1, null)).fake.calls.map((c) => c.entry),
-      calls,
-    );
-});
-
-test("what does not fit the Context says how much does", async () => {
-  assert.is((await generated("abcd", 61)).bytes.length, 61);
-  assert.match(
-    (await rejectedProblem(() => generated("abcd", 62))).help,
-    "`--tokens N` (in TypeScript `tokens`) to at most 61",
-  );
-  assert.match((await rejectedProblem(() => generated("x".repeat(65), 1))).help, "shorten the prompt");
-});
-
-async function* cutOff(): AsyncGenerator<number> {
-  yield* Buffer.concat([Buffer.from("aé€😀"), Buffer.from([0xc3])]);
-}
-test("text comes in whole characters", async () => {
-  const pieces: string[] = [];
-  for await (const piece of decodeTokens(cutOff(), codecs.bytes.decoder([]))) pieces.push(piece);
-  assert.equal(pieces, ["a", "é", "€", "😀", "\ufffd"]);
 });
 
 test("nothing is written without a folder", async () => {

@@ -28,8 +28,6 @@ export interface ElaboratedEntry {
   readonly graph: Graph;
   readonly inputs: readonly { readonly name: string; readonly store: Store }[];
   readonly losses: readonly Reported[];
-  /** The names of the losses that the model's own methods state, not the layers in it. */
-  readonly ownLosses: readonly string[];
   /** null: the entry is not trained. */
   readonly training: Training | null;
 }
@@ -104,14 +102,12 @@ export class EntryElaborator {
     // nobody asks for the losses and metrics of generated tokens
     const reported = entry.method === "generate" ? [] : [...lossResults(w), ...metricResults(w)];
     const results = [...outputs, ...reported, ...states];
-    const ownLosses = [...new Set(w.effects.losses.filter((l) => l.path === "").map((l) => l.name))];
     return {
       name: entry.name,
       method: entry.method,
       graph: { name: entry.name, results },
       inputs,
       losses: w.effects.losses,
-      ownLosses,
       training: trains(entry) ? this.training(callable.at) : null,
     };
   }

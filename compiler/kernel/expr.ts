@@ -107,9 +107,9 @@ export function sub(a: Expr, b: Expr): Expr {
   const rest = withoutTerms(summands(x), summands(y));
   return rest ? plusConstant(sumOf([num(0), ...rest]), m - n) : index("-", a, b);
 }
-/** The terms that are not in `less`; null unless all of those are among them. */
-function withoutTerms(terms: readonly Expr[], less: readonly Expr[]): readonly Expr[] | null {
-  return less.reduce<readonly Expr[] | null>((rest, term) => {
+/** The terms without those taken away; null unless all of these are among them. */
+function withoutTerms(terms: readonly Expr[], taken: readonly Expr[]): readonly Expr[] | null {
+  return taken.reduce<readonly Expr[] | null>((rest, term) => {
     const at = rest?.findIndex((t) => same(t, term)) ?? -1;
     return rest && at >= 0 ? rest.toSpliced(at, 1) : null;
   }, terms);

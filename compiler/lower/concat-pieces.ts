@@ -49,7 +49,7 @@ export function findInPlacePieces(graph: Graph, regions: readonly Region[]): InP
 const hasFullRank = (v: Value, { nodes }: Region): boolean =>
   nodes.some((n) => n.results.some((r) => shapeOf(r).length === shapeOf(v).length));
 
-/** The values that steps of a loop, or pieces of rows that wait for one another, read slice by slice: slices along one axis that do not overlap. */
+/** The values that steps of a loop, or pieces of rows that wait for one another, read slice by slice: slices of one axis, in all no more than it. */
 export function slicedValues(nodes: readonly Node[]): ReadonlySet<Value> {
   const slices = new Map<string, Node<OpAttrs["slice"]>[]>();
   for (const node of nodes) {

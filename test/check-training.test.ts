@@ -1,0 +1,82 @@
+// What `moec check` finds in training steps, and what it leaves to the sizes of a batch.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { checkFile, checkText } from "../runtime/compile.ts";
+
+const test = suite("check-training");
+const training = (model: string): string => `import { AdamW, Sgd } from "std/optim" import { Linear } from "std/nn"
+  layer Scored(D) { a: Linear(D, D) forward(x: f32[N, D]) -> f32[N, D] { loss size = mean(x) return a(x) } }
+  layer Outer(D, inner: f32[N, D] -> f32[N, D]) { inner: inner forward(x: f32[N, D]) -> f32[N, D] { return inner(x) } }
+  optimizer Narrow() { apply(param: f32[R, C], grad: f32[R, C]) { update param = param - grad } }
+  optimizer Whole() {
+    apply(param: f32[R, C], grad: f32[R, C]) { update param = param - grad * total(sum(grad[:1] * param)) }
+    apply(param: f32[R], grad: f32[R]) { update param = param - grad }
+  }
+  model M(${model}`;
+const allErrors = (text: string): string[] => checkText("test.moe", text).map((d) => `${d.code} ${d.message}`);
+for (const [model, ...expected] of [
+  ["D) { a: Linear(D, D) train(x: f32[N, D]) { let y = a(x) optimize with Sgd() } }", "E0412 `train` has no loss"],
+  ["D = 4) { a: Linear(D, D) train(x: f32[N, D]) { let y = a(x) optimize with Sgd() } }", "E0412 `train` has no loss"],
+  ["D) { a: Linear(D, D) train(x: f32[N, D]) { loss a = mean(a(x)) } }", "E0412 `train` has no optimizer"],
+  ["D = 4) { a: Linear(D, D) train(x: f32[N, D]) { loss a = mean(a(x)) } }", "E0412 `train` has no optimizer"],
+  ["D) { a: Outer(D, Scored(D)) train(x: f32[N, D]) { let y = a(x) if D > 2 { optimize with Sgd() } } }"],
+  ["D = 4) { a: Outer(D, Scored(D)) train(x: f32[N, D]) { let y = a(x) optimize with Sgd() } }"],
+  [
+    "D = 4) { a: Scored(D) train(x: f32[N, D]) { let y = a(x) optimize a.a.wieght with Sgd() } }",
+    "E0501 `a.a.wieght` selects no parameter",
+  ],
+  [
+    "D = 4) { a: Linear(D, D, true) train(x: f32[N, D]) { loss a = mean(a(x)) optimize with Narrow() } }",
+    "E0502 no `apply` of `Narrow` fits `a.bias`: f32[4]",
+  ],
+  ["D, f: (f32[N, D] -> f32[N, D])[2]) { f: f train(x: f32[N, D]) { let y = f[0](x) optimize with Sgd() } }"],
+  ["D = 4) { a: Linear(D, D) train(x: f32[N, D]) { if N > 99 { loss a = mean(a(x)) } optimize with Sgd() } }"],
+  // an index among rows: at most 32 fit
+  [
+    "D = 4) { a: Linear(D, D)[32] train(x: f32[N, D]) { let (s, i) = top_k(mean(x, axis: -1), 2) loss a = mean(a[i](x[:2])) optimize with Sgd() } }",
+  ],
+  [
+    "D = 4) { a: Linear(D, D)[2] train(x: f32[N, D]) { let (s, i) = top_k(x, 2) loss a = mean(a[i](x)) optimize with Sgd() } }",
+    "E0413 the index chooses among 4, and there are 2 layers",
+  ],
+  [
+    "D = 4) { a: Linear(D, D) train(x: f32[...S, D]) { loss a = mean(a(x)) optimize with Sgd() optimize a with Sgd() } }",
+    "E0505 no parameter is left for this line: those above take all that it selects",
+  ],
+  [
+    "D = 4) { a: Linear(D, D, true) train(x: f32[N, D]) { loss a = mean(a(x)) optimize with Whole() } }",
+    "E0504 `total` sums over all trained parameters, and the rule that it stands in does not fit `a.bias`: f32[4]",
+  ],
+  // at most 100 rows fit
+  [
+    "D = 4) { a: Linear(D, D) param p: f32[100] = 0 train(x: f32[N, D]) { loss a = mean(a(x) * p[0:N, new]) optimize a.wieght with Sgd() } }",
+    "E0501 `a.wieght` selects no parameter",
+  ],
+  // found with a batch that fits
+  [
+    "D = 4) { a: Linear(D, D) train(x: f32[N, D]) { let y: f32[N / 128, 128, D] = reshape(x, [N / 128, 128, D]) loss a = mean(a(y)) optimize a.wieght with Sgd() } }",
+    "E0501 `a.wieght` selects no parameter",
+  ],
+  // only larger batches fit, which is no error of the program
+  [
+    "D = 4) { a: Linear(D, D) train(x: f32[N, D]) { let y: f32[N / 128, 128, D] = reshape(x, [N / 128, 128, D]) loss a = mean(a(y)) optimize with Sgd() } }",
+  ],
+  ["D = 4) { a: Linear(D, D) evaluate(x: f32[N, D]) { loss a = mean(a(x)) } }"],
+  [
+    "D = 4, H = 3) { a: Linear(D, D / H) train(x: f32[N, D]) { loss a = mean(a(x)) optimize with Sgd() } }",
+    "E0211 D / H is 1.3333333333333333, which is not a size",
+  ],
+  // only multiples of 3, or of over 300 rows, fit
+  [
+    "D = 4) { a: Linear(D, D) train(x: f32[N, D]) { loss a = mean(a(x)) + mean(reshape(x, [N / 3, 3 * D])) + mean(x[N - 300:]) optimize with Sgd() } }",
+  ],
+] as const)
+  test(`a training step: ${expected.join() || model.slice(0, 40)}`, () =>
+    assert.equal(allErrors(training(model)), expected));
+test("the models of the examples can be trained, and an alias of one that cannot is not reported twice", () => {
+  for (const file of ["gpt-moe", "lora"])
+    assert.equal(checkFile(new URL(`../examples/${file}.moe`, import.meta.url).pathname), []);
+  const text = "D) { a: Linear(D, D) train(x: f32[N, D]) { optimize with Sgd() } } model Alias(D) = M(D)";
+  assert.equal(allErrors(training(text)), ["E0412 `train` has no loss"]);
+});
+test.run();
