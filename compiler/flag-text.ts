@@ -18,6 +18,7 @@ export const tokensFlagText = flagText("--tokens N", "tokens");
 export const topPFlagText = flagText("--top-p P", "topP");
 export const topKFlagText = flagText("--top-k N", "topK");
 export const expertParallelFlagText = flagText("--expert-parallel", "expertParallel");
+export const recomputeFlagText = flagText("--recompute", "recompute: true");
 export const roomFlagText = flagText("--room", "room");
 /** Describes any value for an error message. */
 export function describeValue(x: unknown): string {

@@ -30,6 +30,12 @@ export const tf32: Flag<boolean> = {
   parse: () => true,
 };
 const maxThreads = 1024;
+/** A switch without a value. */
+export const recompute: Flag<boolean> = {
+  flags: "--recompute",
+  doc: "training: keep only what passes between the layers of an array (blocks: Block(D)[L]); the backward computes each layer again. Less memory, more time, same results",
+  parse: () => true,
+};
 export const threads: Flag<number> = {
   flags: "--threads <n>",
   doc: "number of threads; results do not depend on it (default: all cores)",

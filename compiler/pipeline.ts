@@ -9,7 +9,8 @@ import {
 } from "./check/elaborate.ts";
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
-import { type Diagnostic, ProgramError } from "./diagnostic.ts";
+import { type Diagnostic, Problem, ProgramError } from "./diagnostic.ts";
+import { recomputeFlagText } from "./flag-text.ts";
 import {
   type Elaborated,
   type Graph,
@@ -80,6 +81,8 @@ export interface BuildRequest {
   readonly entries: readonly EntryRequest[];
   /** 1 (default): `train` itself steps the optimizer. n > 1: it only adds up gradients; the entry `train:update` steps by the mean of n batches. */
   readonly accumulate?: number;
+  /** `train` keeps what passes between the layers of an array only, and makes each layer again in its backward: less memory, more time. */
+  readonly recompute?: boolean | undefined;
   /** A checkpoint will give all parameters and saved states: `init` then gives the other stores only. */
   readonly restored?: boolean;
   /** The number of processes that share the batch and the experts (default 1). Graphs and stores are those of one. */
@@ -126,6 +129,7 @@ export function toGraphs(
       entries: request.entries.map(methodOf),
     }),
   );
+  if (request.recompute) requireLayers(elaborated.entries);
   const { workers = 1, expertParallel, room } = request;
   const sharing: Sharing = { workers, expertParallel, room };
   const ofOne = (stores: readonly Store[]): Store[] => stores.map((s) => (workers > 1 ? shardOf(s, sharing) : s));
@@ -134,11 +138,11 @@ export function toGraphs(
   const workerSharing: WorkerSharing = { ...sharing, stores: () => [...elaborated.stores(), ...added.stores] };
   const graphs = elaborated.entries.flatMap((entry) => {
     const wantsGradients = methods.get(entry.name)?.gradients ?? false;
-    const { accumulate = 1, limits } = request;
+    const { accumulate = 1, recompute = false, limits } = request;
     return entryGraphs(
       elaborated,
       entry,
-      { wantsGradients, accumulate, added, workerSharing, ...(limits ? { limits } : {}) },
+      { wantsGradients, accumulate, recompute, added, workerSharing, ...(limits ? { limits } : {}) },
       observer,
     );
   });
@@ -150,6 +154,17 @@ export function toGraphs(
   const runtimeStores = workers > 1 ? [...runtimeInputStores, rankStore] : runtimeInputStores;
   const stores = [...ofOne(workerSharing.stores()), ...runtimeStores, ...first.stores];
   return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first.graph, ...graphs] }));
+}
+/** Something must be made again. */
+function requireLayers(entries: readonly ElaboratedEntry[]): void {
+  const trained = entries.filter((e) => e.training);
+  if (trained.some((e) => e.training?.boundaries.length)) return;
+  throw new Problem(
+    trained.length === 0
+      ? "nothing is trained here, so there is no backward that could compute layers again"
+      : "`train` calls no layer of an array, so there are no layers to compute again",
+    `leave ${recomputeFlagText} out, or put the layers that are alike into an array: \`blocks: Block(D)[L]\``,
+  );
 }
 function initOf(elaborated: Elaboration, { restored = false }: BuildRequest, added: AddedStores): Graph {
   const { name, results } = elaborated.init();
@@ -244,6 +259,7 @@ interface EntryOptions {
   /** The caller asks for gradients; then there is no optimizer. */
   readonly wantsGradients: boolean;
   readonly accumulate: number;
+  readonly recompute: boolean;
   readonly added: AddedStores;
   readonly workerSharing: WorkerSharing;
   readonly limits?: Limits;
@@ -252,15 +268,13 @@ interface EntryOptions {
 function entryGraphs(
   e: Elaboration,
   entry: ElaboratedEntry,
-  { wantsGradients, accumulate: n, added, workerSharing, limits }: EntryOptions,
+  { wantsGradients, accumulate: n, recompute, added, workerSharing, limits }: EntryOptions,
   observer: Observer,
 ): Graph[] {
   const { g } = e;
   const { training } = entry;
-  const forward = splitTotalLoss(
-    entry,
-    runPasses(beforeGradients(g, observer, limits), withTotalLoss(entry), observer),
-  );
+  const made = runPasses(beforeGradients(g, observer, limits), withTraining(entry, recompute), observer);
+  const forward = splitTraining(entry, made, recompute);
   const finished = (...more: Result[]): Graph =>
     runPasses(
       afterGradients(g, observer, limits, workerSharing),
@@ -289,26 +303,43 @@ function entryGraphs(
   return [finished(...sums.adds), update];
 }
 /** The gradient of each trained parameter, by its store's name. */
-function parameterGradients(g: G, { trainable }: Training, { total }: Forward): Map<string, Value> {
+function parameterGradients(g: G, { trainable }: Training, { total, boundaries }: Forward): Map<string, Value> {
   const grads = gradients(
     g,
     total ? [total] : [],
     trainable.map((t) => t.value),
+    undefined,
+    boundaries,
   );
   return new Map(trainable.map(({ store }, i) => [store.name, grads[i] as Value]));
 }
 interface Forward {
   readonly graph: Graph;
   readonly total: Value | null;
+  readonly boundaries: readonly (readonly Value[])[];
 }
-/** Adds the sum of the losses as the last result, so that passes rewrite it too; `splitTotalLoss` takes it out again. */
-function withTotalLoss({ graph, training }: ElaboratedEntry): Graph {
-  const total: Result[] = training ? [{ role: "output", name: "total", value: training.total }] : [];
-  return { ...graph, results: [...graph.results, ...total] };
+/**
+ * Adds what differentiation needs as the last results, so that passes rewrite it too; `splitTraining` takes it out again: the sum of the losses and,
+ * if layers are to be made again, what passes between them.
+ */
+function withTraining({ graph, training }: ElaboratedEntry, rematerialize: boolean): Graph {
+  if (!training) return graph;
+  const boundaries = rematerialize ? training.boundaries.flat() : [];
+  const added = [training.total, ...boundaries].map(
+    (value, i): Result => ({ role: "output", name: `training.${i}`, value }),
+  );
+  return { ...graph, results: [...graph.results, ...added] };
 }
-function splitTotalLoss({ training }: ElaboratedEntry, graph: Graph): Forward {
-  if (!training) return { graph, total: null };
-  return { graph: { ...graph, results: graph.results.slice(0, -1) }, total: graph.results.at(-1)?.value ?? null };
+function splitTraining(
+  { graph: { results }, training }: ElaboratedEntry,
+  graph: Graph,
+  rematerialize: boolean,
+): Forward {
+  const [total = null, ...rewritten] = graph.results.slice(results.length).map((r) => r.value);
+  const groups = training && rematerialize ? training.boundaries : [];
+  const ends = groups.map((_, i) => groups.slice(0, i + 1).flat().length);
+  const boundaries = groups.map((group, i) => rewritten.slice((ends[i] ?? 0) - group.length, ends[i]));
+  return { graph: { ...graph, results: graph.results.slice(0, results.length) }, total, boundaries };
 }
 
 /** Gradients of all parameters and float inputs that the entry reads, named by the parameter's path or `input.NAME`. Seeds are new inputs. */

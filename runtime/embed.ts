@@ -70,7 +70,7 @@ export async function compile(source: Source, options: CompileOptions = {}): Pro
 }
 async function compiled(
   { load, declaration }: ResolvedSource,
-  options: TargetOptions & Pick<TrainOptions, "accumulate" | "expertParallel" | "room">,
+  options: TargetOptions & Pick<TrainOptions, "accumulate" | "recompute" | "expertParallel" | "room">,
   entries: readonly EntryRequest[],
   world: Workers = singleWorker,
 ) {
@@ -81,6 +81,7 @@ async function compiled(
     tf32,
     threads,
     accumulate = 1,
+    recompute,
     expertParallel,
     room,
     seed = 0,
@@ -95,6 +96,7 @@ async function compiled(
     precision,
     entries,
     accumulate,
+    recompute,
     expertParallel,
     room,
     world,
@@ -129,6 +131,8 @@ export interface TrainOptions extends TargetOptions {
   readonly batches: Iterable<Inputs> | AsyncIterable<Inputs>;
   /** How many batches make one step, which takes the mean of their gradients. Default: 1. Left-over batches at the end make no step. */
   readonly accumulate?: number;
+  /** Keep only what passes between the layers of an array, and make each layer again in the backward: less memory, more time. Default: false. */
+  readonly recompute?: boolean;
   /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
   readonly expertParallel?: number;
   /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */

@@ -9,6 +9,7 @@ import {
   integerIn,
   maxWorkers,
   oneOf,
+  recompute,
   requireTarget,
   room,
   type Settings,
@@ -46,6 +47,7 @@ export const compileCommand = (): Command =>
     .addOption(
       flag("--workers <n>", "compile what each of n processes runs (mpirun -n N moec train)", integerIn(1, maxWorkers)),
     )
+    .addOption(option(recompute))
     .addOption(option(expertParallel))
     .addOption(option(room))
     .option("--timings", "show the seconds that each stage takes")
@@ -71,6 +73,7 @@ interface Options extends Omit<SharedFlags, "target">, EntryFlags {
   emit?: AnyForm;
   printAfter?: readonly string[];
   workers?: number;
+  recompute?: boolean;
   expertParallel?: number;
   room?: number;
   out?: string;
@@ -103,13 +106,22 @@ async function compiled(program: Loaded, path: string, options: Options): Promis
   return { ...report, files: {} };
 }
 function requestOf(program: Loaded, path: string, options: Options): Omit<CompileRequest, "target"> {
-  const { workers = 1, expertParallel, room, printAfter, precision = "f32", tf32, threads } = options;
+  const { workers = 1, expertParallel, room, printAfter, precision = "f32", tf32, threads, recompute } = options;
   const entry = entryRequest(program, options);
   const [batch] = Object.values(entry.entries[0]?.sizes ?? {});
   if (typeof batch === "number") requireDivisibleBatch(batch, { size: workers });
   requireExpertSharing({ expertParallel, room }, { size: workers });
   const several = workers > 1 ? { workers, expertParallel, room } : {};
-  return { ...entry, path, precision, tf32, threads, ...several, ...(printAfter === undefined ? {} : { printAfter }) };
+  return {
+    ...entry,
+    path,
+    precision,
+    tf32,
+    threads,
+    recompute,
+    ...several,
+    ...(printAfter === undefined ? {} : { printAfter }),
+  };
 }
 const isCuda = (form: AnyForm | null): form is (typeof cudaForms)[number] => cudaForms.some((c) => c === form);
 /** Throws a Problem if the target cannot emit the form asked for. */

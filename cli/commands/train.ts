@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { expertParallel, integerIn, requireTarget, room } from "../../compiler/options.ts";
+import { expertParallel, integerIn, recompute, requireTarget, room } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
@@ -72,6 +72,7 @@ export const trainCommand = (): Command =>
         integerIn(0),
       ),
     )
+    .addOption(option(recompute))
     .addOption(option(expertParallel))
     .addOption(option(room))
     .option("--resume", "continue from the run's last checkpoint")
@@ -104,6 +105,7 @@ interface Options extends SharedFlags {
   saveEvery?: number;
   evaluateEvery?: number;
   resume?: boolean;
+  recompute?: boolean;
   expertParallel?: number;
   room?: number;
   json?: boolean;

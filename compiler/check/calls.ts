@@ -1,8 +1,10 @@
 // Calls of functions and methods. Checking only instantiates the callee's signature; elaboration inlines its body.
+import type { Value } from "../graph/node.ts";
 import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
+import { isFloat } from "../types/dtype.ts";
 import { atom, sizeOf as sizeOfAtom } from "../types/size.ts";
-import type { Type } from "../types/type.ts";
+import { dtypeOf, type Type } from "../types/type.ts";
 import { bindArguments, type Signature } from "./bind.ts";
 import { builtinCalled } from "./builtins/list.ts";
 import { absorb, fail, textOf } from "./errors.ts";
@@ -15,6 +17,7 @@ import {
   type ArrowParam,
   type Callable,
   type Frame,
+  type Instance,
   number,
   resultList,
   results,
@@ -37,15 +40,29 @@ export function call(
     case "builtin":
       return builtinCalled(fn.name).call({ w, frame: from, at, want, site: siteOf(from, at) }, given);
     case "declared":
-    case "method":
     case "helper":
       return callBody(w, bodyOf(w, fn, from, at), given, from, at, want);
+    case "method":
+      return noteBoundaries(w, fn.instance, given, () => callBody(w, bodyOf(w, fn, from, at), given, from, at, want));
     case "abstract":
       return callAbstract(w, fn.abstract, given, at);
     case "through":
       return callThrough(w, fn.arrow, fn.fn, given, from, at);
   }
 }
+
+/** Makes the call; if it is elaborated, and of a layer of an outermost array, notes what enters and leaves it (`layerBoundaries`). */
+function noteBoundaries(w: World, { path }: Instance, given: readonly CallArgument[], run: () => Val): Val {
+  if (w.checking || w.insideLayerCall || !/^(?:[a-z_]\w*\.)+\d+$/i.test(path)) return run();
+  w.layerBoundaries.push(floatsOf(given.map((g) => g.value)));
+  w.insideLayerCall = true;
+  const result = run();
+  w.insideLayerCall = false;
+  w.layerBoundaries.push(floatsOf(resultList(result)));
+  return result;
+}
+const floatsOf = (values: readonly Val[]): Value[] =>
+  values.flatMap((v) => (v.kind === "tensor" && isFloat(dtypeOf(v.value.type)) ? [v.value] : []));
 
 /** A callee's body: its signature, and the scope in which its parameters are bound. */
 interface Body {

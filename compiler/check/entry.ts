@@ -36,6 +36,8 @@ export interface Training {
   readonly total: Value;
   /** The trained stores, each with the value to take the gradient with respect to. */
   readonly trainable: readonly { readonly store: Store; readonly value: Value }[];
+  /** The float tensors that enter and leave the calls of layers of an array, in order: `World.layerBoundaries`. */
+  readonly boundaries: readonly (readonly Value[])[];
   /** The optimizer step: the new contents of parameters and optimizer states, given the gradients by name of the store. */
   update(grads: ReadonlyMap<string, Value>): Result[];
 }
@@ -184,6 +186,7 @@ export class EntryElaborator {
     return {
       total: more.reduce((x, y) => b.add(w.g, x, y), first),
       trainable: [...used].map(({ store }) => ({ store, value: b.param(w.g, store.name, store.type) })),
+      boundaries: w.layerBoundaries,
       update: (grads) => asProgramErrors(() => optimizerStep(w, shared.stores, trained, grads)),
     };
   }

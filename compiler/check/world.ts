@@ -83,6 +83,13 @@ export class World {
   readonly optimizeLines: OptimizeLine[] = [];
   /** While checking: remedies for errors about the shape of a routed call's result, by that shape; see rows.ts. */
   readonly shapeHelp = new WeakMap<readonly Size[], string>();
+  /**
+   * While elaborating: the float tensors that enter a call of a layer of an array (`blocks[2](x)`) and those that leave it, call after call. Calls
+   * inside such a call, and in experts, are not among them.
+   */
+  readonly layerBoundaries: (readonly Value[])[] = [];
+  /** Whether a call of a layer of an array is being elaborated. */
+  insideLayerCall = false;
   /** How many headers are being filled in, one within the other. */
   depth = 0;
   /** While elaborating an optimizer: the sum of `s` over all trained parameters; set by `optimizerStep`. */

@@ -5,41 +5,48 @@ import { topological } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { isFloat } from "../types/dtype.ts";
 import { sameType, showType } from "../types/type.ts";
+import { Segments } from "./rematerialize.ts";
 
 /**
  * The gradients of the sum of `losses[i] * seeds[i]` (a seed is 1 if not given) with respect to the values `wrt`, with their types; zeros for a
  * value that no loss depends on. Contributions to a value are always added in the reverse order of the nodes that read it, so the result is
- * deterministic.
+ * deterministic. `boundaries`: what passes between layers, in order, where the backward is to make each layer again (transform/rematerialize.ts).
  */
 export function gradients(
   g: Builder,
   losses: readonly Value[],
   wrt: readonly Value[],
   seeds?: readonly Value[],
+  boundaries: readonly (readonly Value[])[] = [],
 ): Value[] {
-  const order = topological(losses);
+  const segments = new Segments(topological(losses), boundaries);
+  const { order } = segments;
   const active = dependents(order, wrt);
   const found = new Map<Value, Value>();
   const add = (to: Value, grad: Value): void => {
     if (!sameType(to.type, grad.type)) throw new Bug(`the gradient of ${showType(to.type)} is ${showType(grad.type)}`);
     const old = found.get(to);
     found.set(to, old ? b.add(g, old, grad) : grad);
+    segments.note(to, grad);
   };
   losses.forEach((loss, i) => {
     if (isFloat(loss.type.dtype)) add(loss, seeds?.[i] ?? b.like(g, loss, 1));
   });
   for (const node of order.toReversed()) {
     if (!active.has(node)) continue;
+    const again = segments.inBackward(node, g);
     g.span = node.span;
-    propagate(node, found, active, g, add);
+    propagate(node, again, found, active, g, add);
   }
   g.span = null;
   return wrt.map((v) => found.get(v) ?? b.like(g, v, 0));
 }
 type Add = (to: Value, grad: Value) => void;
 
+/** `again`: the node that the gradient is computed from, `node` itself or what the backward has made again. */
 function propagate(
   node: Node,
+  again: Node,
   found: ReadonlyMap<Value, Value>,
   active: ReadonlySet<Node>,
   g: Builder,
@@ -47,7 +54,7 @@ function propagate(
 ): void {
   const grads = node.results.map((r) => found.get(r) ?? null);
   if (grads.every((x) => x === null)) return;
-  node.op.vjp(node, grads, g).forEach((grad, i) => {
+  node.op.vjp(again, grads, g).forEach((grad, i) => {
     const to = node.args[i];
     if (grad && to && active.has(to.node) && isFloat(to.type.dtype)) add(to, grad);
   });

@@ -34,10 +34,10 @@ template <class B, int R, int C, int S> FN Rhs<B, R, C, S> rhs(const B& b, Acc<R
 constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TILE_VECTORS; }
 /** With at most so many rows memory takes longer than the products; then some lines are prefetched in each step of the depth. */
 constexpr ix FEW_ROWS = 4 * MR;
-/** Prefetches `lines` lines of p in each step, from step `turn` on of `next`, if it is not null. Into L2, which can have more outstanding requests than L1. */
+/** Prefetches `lines` lines of p every `pace` steps, from step `turn` on of `next`, if it is not null. Into L2, which can have more outstanding requests than L1. */
 struct StripPrefetch {
-  const char* p; ix lines, turn; const char* next;
-  FN ix next_step(ix k, ix depth) const { return lines > 0 ? k + 1 : depth; }
+  const char* p; ix lines, pace, turn; const char* next;
+  FN ix next_step(ix k, ix depth) const { return lines > 0 ? ix_min(k + pace, depth) : depth; }
   FN void issue(ix k) {
     if (k == turn) { p = next; if (!next) lines = 0; }
     NO_UNROLL for (ix x = 0; x < lines; x++, p += LINE) __builtin_prefetch(p, 0, 2);
@@ -177,7 +177,7 @@ constexpr ix OWN_PREFETCH_STEPS = 32;
 template <class T> constexpr bool prefetches_own = !ZEN && sizeof(T) < sizeof(f32);
 /**
  * One strip of columns from c on, for few rows. `next`: what will be read after it, or null. A single register tile prefetches its own strip and the
- * start of the next; several together prefetch the whole next strip.
+ * start of the next; several together prefetch the whole next strip, at an even rate.
  */
 template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a, ix rows, ix depth, ix c, const T& epilogue, const void* next, const O& o) {
   constexpr int S = NV * LANES, C = O::C;
@@ -186,14 +186,14 @@ template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a,
   const bool own = rows <= NO_PREFETCH_ROWS;
   const ix tiles = (rows + MR - 1) / MR, bytes = S * Step::bytes, width = (bytes + LINE - 1) / LINE, ahead = own ? OWN_PREFETCH_STEPS : STRIP_PREFETCH_STEPS;
   const char* const next_line = own ? nullptr : (const char*)(next ? next : b);
-  StripPrefetch prefetch = {tiles > 1 ? next_line : (const char*)(b + ahead * Step::apart), own && !prefetches_own<typename Step::Type> ? 0 : (width + tiles - 1) / tiles, tiles > 1 ? -1 : ix_max(0, depth - ahead), next_line};
+  StripPrefetch prefetch = {tiles > 1 ? next_line : (const char*)(b + ahead * Step::apart), own && !prefetches_own<typename Step::Type> ? 0 : width, tiles, tiles > 1 ? -1 : ix_max(0, depth - ahead), next_line};
   NO_UNROLL for (ix r = 0; r < rows;) {
     const ix h = height(a, rows - r);
     if (epilogue.now) epilogue.before({r, h, c, S}, [](const void* p) { __builtin_prefetch(p, 1, 2); });
     rows_of<NV, C, Step, StripPrefetch>(h, fresh, a, r, b, o.acc.d[r] + c, depth, prefetch);
     if (epilogue.now) epilogue.after({r, h, c, S});
     r += h;
-    prefetch.p += depth * prefetch.lines * LINE;
+    prefetch.p += (depth + tiles - 1) / tiles * prefetch.lines * LINE;
     if (prefetch.p >= next_line + depth * bytes) prefetch.lines = 0;
   }
 }

@@ -27,6 +27,8 @@ const schema = v.object({
   params: v.optional(v.string()),
   /** Batches in a step. Default: 1. */
   accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+  /** Whether the backward computes layers again. */
+  recompute: v.optional(v.literal(true)),
   /** Whether the data is token numbers instead of text. */
   ids: v.optional(v.literal(true)),
   /** SHA-256 of the tokenizer's files, which are in the same folder. */

@@ -44,6 +44,8 @@ export interface TrainOptions extends CommonOptions, EncodingOptions {
   /** Steps from one evaluation to the next. Default: 0, after the last step only. */
   readonly evaluateEvery?: number | undefined;
   readonly resume?: boolean | undefined;
+  /** Keep only what passes between the layers of an array, and make each layer again in the backward. Default: resuming, as before; else false. */
+  readonly recompute?: boolean | undefined;
   /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
   readonly expertParallel?: number | undefined;
   /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
@@ -133,6 +135,7 @@ function configOf(
     seed: options.seed ?? saved?.seed ?? 0,
     precision: options.precision ?? saved?.precision ?? "f32",
     ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
+    ...((options.recompute ?? saved?.recompute) ? { recompute: true } : {}),
     ...(params === undefined ? {} : { params }),
     ...(accumulate === undefined ? {} : { accumulate }),
     ...codec.config,

@@ -246,6 +246,7 @@ async function compileTraining({
     threads: options.threads ?? world.threads,
     onCompile: options.onCompile,
     accumulate: config.accumulate ?? 1,
+    recompute: config.recompute,
     expertParallel: options.expertParallel,
     room: options.room,
     world,

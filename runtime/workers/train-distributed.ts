@@ -1,7 +1,7 @@
 // Training by several workers: checks of their options, and how errors of one reach the others.
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { expertParallelFlagText, roomFlagText } from "../../compiler/flag-text.ts";
+import { expertParallelFlagText, recomputeFlagText, roomFlagText } from "../../compiler/flag-text.ts";
 import type { BuildRequest, Sizes } from "../../compiler/pipeline.ts";
 import type { Program } from "../../compiler/syntax/ast.ts";
 import type { Template } from "../../compiler/syntax/template.ts";
@@ -47,11 +47,12 @@ export function requireExpertSharing(
     );
 }
 /** Also throws, on all workers, if one was given another number than worker 0: their plans would differ. */
-export function requireEqualSharing(options: Pick<BuildRequest, "expertParallel" | "room">, world: Workers): void {
+export function requireEqualSharing(options: Pick<BuildRequest, "recompute" | "expertParallel" | "room">, world: Workers): void {
   requireExpertSharing(options, world);
-  const { expertParallel, room } = options;
+  const { recompute = false, expertParallel, room } = options;
   if (world.size > 1)
     world.requireEqual({
+      [recomputeFlagText]: String(recompute),
       [expertParallelFlagText]: String(expertParallel ?? "none"),
       [roomFlagText]: String(room ?? "none"),
     });
