@@ -33,7 +33,7 @@ const maxThreads = 1024;
 /** A switch without a value. */
 export const recompute: Flag<boolean> = {
   flags: "--recompute",
-  doc: "training: keep only what passes between the layers of an array (blocks: Block(D)[L]); the backward computes each layer again. Less memory, more time, same results",
+  doc: "training: keep only what passes between the layers of an array (blocks: Block(D)[L]); the backward computes each layer again. Less memory, more time; the same results, to rounding",
   parse: () => true,
 };
 export const threads: Flag<number> = {

@@ -46,8 +46,8 @@ import { pairProducts } from "./transform/pairs.ts";
 import { partition, placementOf, shardOf } from "./transform/partition.ts";
 import { joinPieces } from "./transform/pieces.ts";
 import { prepare } from "./transform/prepare.ts";
-import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
+import { recomputeRouterLogits } from "./transform/router-logits.ts";
 import type { Sharing } from "./transform/routings.ts";
 import { expandScatters } from "./transform/scatter.ts";
 import { shareMatrices } from "./transform/shared-matrix.ts";
@@ -95,8 +95,8 @@ export interface BuildRequest {
 }
 /** Thresholds of passes in elements, which tests lower so that small programs reach them. Each pass has its own default. */
 export interface Limits {
-  /** Logits with fewer elements are not recomputed (`recompute`). */
-  readonly recompute?: number;
+  /** Logits with fewer elements are not recomputed (`recomputeRouterLogits`). */
+  readonly routerLogits?: number;
   /** Products with fewer elements are not cut into pieces of rows (`cutHeads`). */
   readonly heads?: number;
   /** Reductions of fewer elements are left as they are (`untranspose`). */
@@ -227,8 +227,8 @@ export const afterGradients = (
   graphPass("single-unit", "experts of one unit multiply rows by vectors", (graph) => expandSingleUnit(g, graph)),
   ...(workerSharing.workers > 1 ? [partitioning(g, workerSharing, limits.sharedRows)] : []),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
-  graphPass("recompute", "the backward makes a router's logits again", (graph) =>
-    recompute(g, graph, limits.recompute),
+  graphPass("router-logits", "the backward makes a router's logits again", (graph) =>
+    recomputeRouterLogits(g, graph, limits.routerLogits),
   ),
   graphPass("heads", "products of a large vocabulary, and their losses, in pieces of rows", (graph) =>
     cutHeads(g, graph, limits.heads),

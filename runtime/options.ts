@@ -46,7 +46,9 @@ const kinds = new Map<string, Kind>(
     topK: whole("topK", 0),
     topP: real("topP", 1),
     temperature: real("temperature", Number.MAX_VALUE),
-    ...Object.fromEntries(["tf32", "recompute", "evaluates", "gradients", "ids", "pastEnd"].map((name) => [name, flag(name)])),
+    ...Object.fromEntries(
+      ["tf32", "recompute", "evaluates", "gradients", "ids", "pastEnd"].map((name) => [name, flag(name)]),
+    ),
     ...Object.fromEntries(["threads", "seed", "accumulate", "step"].map((name) => [name, number(name)])),
   }),
 );

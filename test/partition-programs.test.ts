@@ -75,6 +75,11 @@ for (const { B, accumulate, ...sharing } of [
     for (const limits of [{}, sendingShared])
       compare({ program: example, request: { sizes, entries, accumulate, limits }, ...sharing });
   });
+test("layers that the backward computes again exchange their rows again", () => {
+  const entries = [{ method: "train", name: "train", sizes: { B: 4, T: 5 } }];
+  for (const limits of [{}, sendingShared])
+    compare({ program: example, request: { sizes: { ...sizes, L: 2 }, entries, limits, recompute: true }, workers: 2 });
+});
 test("rows of six choices, of which half an owner's are its own, return as one sum of each owner, some of no choice", () => {
   for (const sharing of [{ workers: 2 }, { workers: 3, room: 1.9 }, { workers: 6, expertParallel: 3 }]) {
     const entries = [{ method: "train", name: "train", sizes: { B: 6, T: 5 } }];

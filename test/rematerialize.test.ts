@@ -1,4 +1,5 @@
-// `recompute`: the backward makes each layer of an array again, from what entered it. The same bits, in less memory.
+// `recompute`: the backward makes each layer of an array again, from what entered it. The same numbers in less memory; sums of
+// gradients may be added in another order.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Loaded, load, loadFile } from "../compiler/check/index.ts";
@@ -27,8 +28,8 @@ function built({ program, sizes, precision = "f32", accumulate = 1 }: Asked, rec
   return toGraphs(program, { sizes, precision, entries, accumulate, recompute }, silentObserver());
 }
 const count = (graph: Graph, name: string): number => nodesOf(graph).filter((n) => n.op.name === name).length;
-/** Both graphs of a training step, which must give the same bits. */
-function compared(asked: Asked): readonly [kept: Graph, again: Graph] {
+/** Both graphs of a training step, which must give the same numbers, to `tolerance` of a tensor's largest. */
+function compared(asked: Asked, tolerance = 0): readonly [kept: Graph, again: Graph] {
   const [kept, again] = [false, true].map((recompute) =>
     built(asked, recompute).graphs.find((g) => g.name === "train"),
   ) as [Graph, Graph];
@@ -39,8 +40,14 @@ function compared(asked: Asked): readonly [kept: Graph, again: Graph] {
     again.results.map((r) => `${r.role} ${r.name}`),
     kept.results.map((r) => `${r.role} ${r.name}`),
   );
-  assert.equal(found, wanted);
-  assert.ok(wanted?.flat().every(Number.isFinite), "numbers that tell something");
+  kept.results.forEach(({ role, name }, r) => {
+    const [x, y] = [wanted?.[r] ?? [], found?.[r] ?? []];
+    const most = Math.max(...x.map(Math.abs));
+    assert.ok(most < Infinity && y.length === x.length, `${role} ${name} has numbers that tell something`);
+    x.forEach((v, i) =>
+      assert.ok(Math.abs(v - (y[i] ?? NaN)) <= tolerance * most, `${role} ${name} [${i}]: ${y[i]}, not ${v}`),
+    );
+  });
   return [kept, again];
 }
 
@@ -124,12 +131,11 @@ const programs: Readonly<Record<string, readonly [text: string, again: number]>>
 };
 for (const [what, [lines, again]] of Object.entries(programs))
   test(what, () => {
-    const [before, after] = compared({ program: text(lines), sizes: { D: 4, N: 6 } });
+    const [before, after] = compared({ program: text(lines), sizes: { D: 4, N: 6 }, precision: "f64" }, 1e-12);
     assert.is(count(after, "top_k") - count(before, "top_k"), again);
   });
 test("several arguments and results, a skipped layer, losses and random numbers inside of layers", () => {
-  const [, again] = compared({
-    program: text(`model M(D) {
+  const program = text(`model M(D) {
        first: Linear(D, D)
        blocks: Cross(D)[3]
        train(x: float[N, D]) {
@@ -144,20 +150,19 @@ test("several arguments and results, a skipped layer, losses and random numbers 
          y = y * sums[:, new]
          ${trained}
        }
-     }`),
-    sizes: { D: 4, N: 6 },
-  });
+     }`);
+  const [, again] = compared({ program, sizes: { D: 4, N: 6 }, precision: "f64" }, 1e-12);
   assert.ok(count(again, "after") >= 3);
 });
 
 test("memory holds what passes between layers, and one layer", () => {
-  const sizes = { ...small, L: 12, D: 64, H: 128, Heads: 4, B: 8, T: 64, Context: 64 };
+  const sizes = { ...small, L: 12, D: 64, H: 128, Heads: 4, B: 32, T: 256, Context: 256 };
   const [kept, again] = [false, true].map((r) => toPlan(built({ program: example, sizes }, r), silentObserver()).bytes);
   if (!kept || !again) throw new Error("two plans");
-  const between = 8 * 64 * 64 * 4;
+  const between = 32 * 256 * 64 * 4;
   const rest = again.activations - 13 * between;
   assert.ok(rest < 2 * between, `${again.activations} bytes are kept: ${rest} besides 13 tensors of ${between}`);
-  assert.ok(again.arena < kept.arena / 2, `${again.arena} bytes for ${kept.arena}`);
+  assert.ok(again.arena < kept.arena / 3, `${again.arena} bytes for ${kept.arena}`);
 });
 
 test("without layers of an array, or without training, it is refused", async () => {

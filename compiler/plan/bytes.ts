@@ -1,5 +1,6 @@
 // Counts the bytes of a plan for reports, and refuses plans that do not fit in memory.
 import { Problem } from "../diagnostic.ts";
+import { recomputeFlagText } from "../flag-text.ts";
 import type { Store } from "../graph/node.ts";
 import { showBytes } from "../show-bytes.ts";
 import { byteSize, dims, dtypeOf, type Type } from "../types/type.ts";
@@ -121,7 +122,9 @@ const shrinkAdvice =
 function planTooLarge({ bytes, buffers }: Plan, why: string, first: string): Problem {
   const whole = buffers.filter((b) => b.of === undefined);
   const activations = bytes.activations > bytes.arena / 2;
-  const help = activations ? "lower the batch or the length: most of it is activations" : shrinkAdvice;
+  const help = activations
+    ? `lower the batch or the length, or train with ${recomputeFlagText}: most of it is activations`
+    : shrinkAdvice;
   return tooLarge("the plan needs", bytes.arena, why, whole, first + help);
 }
 type LargeBuffer = Pick<PlanBuffer, "name" | "dtype" | "shape" | "bytes">;

@@ -47,7 +47,10 @@ export function requireExpertSharing(
     );
 }
 /** Also throws, on all workers, if one was given another number than worker 0: their plans would differ. */
-export function requireEqualSharing(options: Pick<BuildRequest, "recompute" | "expertParallel" | "room">, world: Workers): void {
+export function requireEqualSharing(
+  options: Pick<BuildRequest, "recompute" | "expertParallel" | "room">,
+  world: Workers,
+): void {
   requireExpertSharing(options, world);
   const { recompute = false, expertParallel, room } = options;
   if (world.size > 1)

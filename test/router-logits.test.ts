@@ -9,12 +9,12 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
 import { forwardNodes } from "../compiler/transform/fuse.ts";
-import { recompute } from "../compiler/transform/recompute.ts";
+import { recomputeRouterLogits } from "../compiler/transform/router-logits.ts";
 import { simplify } from "../compiler/transform/simplify.ts";
 import { showType } from "../compiler/types/type.ts";
 import { storesOf } from "./graphs.ts";
 
-const test = suite("recompute");
+const test = suite("router-logits");
 const [rows, experts] = [5, 3];
 /** The gradients of a weighted sum of softmax(x w)'s largest two. */
 function router(g: GraphBuilder, width = 12): Graph {
@@ -44,7 +44,7 @@ const sizes = (graph: Graph): string[] => crossing(graph).map((v) => showType(v.
 test("logits and softmax are the backward's own, and its gradients the same to the bit", () => {
   const g = new GraphBuilder(ops);
   const before = router(g);
-  const after = recompute(g, before, 0);
+  const after = recomputeRouterLogits(g, before, 0);
   assert.ok(sizes(before).includes("f32[5, 3]"));
   assert.not.ok(sizes(after).includes("f32[5, 3]"), "nothing of the logits' size is kept");
   const stores = storesOf(valuesOf(before));
@@ -54,11 +54,11 @@ test("logits and softmax are the backward's own, and its gradients the same to t
 test("what is small stays kept", () => {
   const g = new GraphBuilder(ops);
   const graph = router(g);
-  assert.is(recompute(g, graph), graph);
+  assert.is(recomputeRouterLogits(g, graph), graph);
 });
 test("what would cost a product nearly as large as those of the same rows stays kept", () => {
   const g = new GraphBuilder(ops);
   const graph = router(g, 4 * experts - 1);
-  assert.is(recompute(g, graph, 0), graph);
+  assert.is(recomputeRouterLogits(g, graph, 0), graph);
 });
 test.run();

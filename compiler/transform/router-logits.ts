@@ -16,7 +16,7 @@ const minElements = 1 << 20;
 const minWidthRatio = 4;
 
 /** Makes the backward read such logits, and what the forward computed from them without a contraction, from a second product. */
-export function recompute(g: Builder, graph: Graph, least = minElements): Graph {
+export function recomputeRouterLogits(g: Builder, graph: Graph, least = minElements): Graph {
   const nodes = nodesOf(graph);
   const forward = forwardNodes(graph);
   const kept = operandsOf(nodes.filter((n) => !forward.has(n)));
