@@ -1,6 +1,7 @@
 // What the package `moec` exports, for use in your own TypeScript.
 export { type Diagnostic, Problem, ProgramError } from "../compiler/diagnostic.ts";
 export { plain, render } from "../compiler/render.ts";
+export { format } from "../compiler/syntax/format.ts";
 export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/template.ts";
 export type { DType } from "../compiler/types/dtype.ts";
 export { type CompileReport, checkFile, checkText } from "./compile.ts";

@@ -25,7 +25,7 @@ export function lex(text: Text): Lexed {
  * In Python, `//` divides: `[N, D // 2]`. Here it would silently begin a comment that hides the rest and the closing brackets. So a comment after
  * an operand that consists of a number only, or of a name or number followed by a closing bracket, is reported, and read as `/`.
  */
-const division = /\/\/(?<=[\w)\]] *\/\/)(?= *(?:\d[\d.]* *$|\w+ *[)\]}]))/gm;
+const division = /\/\/(?<=[\w)\]][^\S\n]*\/\/)(?=[^\S\n]*(?:\d[\d.]*[^\S\n]*$|\w+[^\S\n]*[)\]}]))/gm;
 function withoutDivisions(text: Text): string {
   return text.text.replace(division, (sign, offset: number) => {
     if (text.text.slice(text.text.lastIndexOf("\n", offset) + 1, offset).includes("//")) return sign;

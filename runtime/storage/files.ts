@@ -2,6 +2,7 @@
 import { constants } from "node:buffer";
 import { createHash } from "node:crypto";
 import {
+  chmodSync,
   closeSync,
   existsSync,
   fstatSync,
@@ -148,13 +149,16 @@ function chunksOf(content: Content): Iterable<Uint8Array> {
   return ArrayBuffer.isView(content) ? [content] : content;
 }
 
-/** Replaces a file at once: a reader, or a crash at any moment, sees the old one or the new one. */
-export function writeAtomic(path: string, content: Content): void {
+/** Replaces a file at once: a reader, or a crash at any moment, sees the old one or the new one. `mode`: its permissions; default: the umask's. */
+export function writeAtomic(path: string, content: Content, mode?: number): void {
   const temporary = `${path}.${process.pid}.tmp`;
   makeFolder(dirname(path));
   try {
-    writeFlushed(temporary, chunksOf(content));
-    withFileErrors(path, "write", () => renameSync(temporary, path));
+    writeFlushed(temporary, chunksOf(content), mode);
+    withFileErrors(path, "write", () => {
+      if (mode !== undefined) chmodSync(temporary, mode); // what the umask took
+      renameSync(temporary, path);
+    });
   } catch (error) {
     rmSync(temporary, { force: true });
     throw error;
@@ -163,12 +167,13 @@ export function writeAtomic(path: string, content: Content): void {
 }
 
 /**
- * Writes to a path that the user gave, atomically. A symbolic link is kept and its target replaced; what is no regular file (a pipe, /dev/stdout) is
- * written to in place.
+ * Writes to a path that the user gave, atomically. A symbolic link is kept and its target replaced, by a file of the same permissions; what is no
+ * regular file (a pipe, /dev/stdout) is written to in place.
  */
 export function writeUserFile(path: string, content: Content): void {
   const found = withFileErrors(path, "write", () => statSync(path, { throwIfNoEntry: false }));
-  if (!found || found.isFile() || found.isDirectory()) writeAtomic(found ? realpathSync(path) : path, content);
+  if (!found || found.isFile() || found.isDirectory())
+    writeAtomic(found ? realpathSync(path) : path, content, found && found.mode & 0o7777);
   else writeTo(path, chunksOf(content), () => {}); // a pipe or terminal cannot be flushed
 }
 
