@@ -31,7 +31,7 @@ interface RenderOptions {
   readonly color: boolean;
   /** Columns of the terminal; longer lines are cut around what they show. */
   readonly width: number;
-  /** How many errors are shown in full; 20 if not given. */
+  /** How many errors are shown in full; 10 if not given. */
   readonly limit?: number;
 }
 type Colors = ReturnType<typeof createColors>;
@@ -39,7 +39,7 @@ type Colors = ReturnType<typeof createColors>;
 /** Renders diagnostics as the command line shows them. */
 export function render(diagnostics: readonly Diagnostic[], options: RenderOptions): string {
   const colors = createColors(options.color);
-  const shown = diagnostics.slice(0, options.limit ?? 20);
+  const shown = diagnostics.slice(0, options.limit ?? 10);
   const more = diagnostics.length - shown.length;
   const texts = shown.map((diagnostic) => renderOne(diagnostic, colors, options.width));
   if (more > 0) texts.push(`and ${pluralize(more, "more error")}\n`);

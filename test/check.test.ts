@@ -21,7 +21,7 @@ const design: Resolve = (path, from) => {
   const file = `design/${path}.moe`;
   return existsSync(new URL(file, folder)) ? source(file) : null;
 };
-const shown = (list: readonly Diagnostic[]): string => render(list, { color: false, width: 140 });
+const shown = (list: readonly Diagnostic[]): string => render(list, { color: false, width: 140, limit: 100 });
 const errorsIn = (text: string): Diagnostic[] => check(load({ name: "test.moe", text }));
 const codesIn = (text: string): string[] => errorsIn(text).map((d) => d.code);
 

@@ -104,6 +104,19 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
   fails(moec("generate", join(folder, "none")), 1, "there is no folder", "help:");
   assert.not.ok(existsSync(join(folder, "run")));
   fails(moec("train", process.execPath, "--data", empty), 1, "is no text", "name a .moe file");
+  const prose = join(folder, "prose.txt");
+  writeFileSync(prose, "// begun in 1851\nCall me Ishmael.\n");
+  fails(
+    moec("train", prose, "--data", prose),
+    1,
+    "prose.txt is no program: it begins with `Call me Ishmael.`",
+    "name a .moe file",
+  );
+  const unnamed = join(folder, "unnamed.txt");
+  writeFileSync(unnamed, "// a layer\nlayer L() { }; ; ; ; ; ; ; ; ; ; ; ;");
+  const wrong = moec("check", unnamed).stdout;
+  assert.is(wrong.match(/^error/gm)?.length, 10);
+  assert.match(wrong, "and 2 more errors");
   const huge = ["--data", "package-lock.json", "--set", "D=1e9", "--set", "L=1", "--out", join(folder, "run")];
   fails(
     moec("train", "examples/gpt-moe.moe", ...huge),

@@ -29,7 +29,7 @@ const folder = new URL("programs/design/", import.meta.url);
 const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".moe"));
 const programs = files.map((name) => ({ name, text: readFileSync(new URL(name, folder), "utf8") }));
 const shown = (text: string, width = 100): string =>
-  render(parse({ name: "model.moe", text }).diagnostics, { color: false, width });
+  render(parse({ name: "model.moe", text }).diagnostics, { color: false, width, limit: 100 });
 
 /** A tree without its spans. */
 function bare(node: unknown): unknown {

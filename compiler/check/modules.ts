@@ -44,7 +44,18 @@ export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
   if (existsSync(inside)) throw new Problem(`${path} is a folder`, `name the program in it: ${inside}`);
   const text = withFileErrors(path, "read", () => readFileSync(path, "utf8"));
   if (text.includes("\0")) throw new Problem(`${path} is no text`, "name a .moe file");
+  if (!path.endsWith(".moe")) requireProgram(path, text);
   return load({ name: path, text }, resolve);
+}
+/** A text of another kind would be an error at almost every word. */
+function requireProgram(path: string, text: string): void {
+  const [, begin = ""] = /^(?:\s|\/\/.*)*(.*)/.exec(text) ?? [];
+  if (begin === "" || /^(?:import\s*\{|import$|(?:layer|model|fn|optimizer)\b)/.test(begin)) return;
+  const shown = begin.length > 40 ? `${begin.slice(0, 40)}…` : begin;
+  throw new Problem(
+    `${path} is no program: it begins with \`${shown}\``,
+    "name a .moe file, a text of `import`, `layer`, `model`, `fn` and `optimizer` (grammar/GRAMMAR.md)",
+  );
 }
 export function load(source: ast.Source, resolve: Resolve = resolveFile): Loaded {
   const loader = new Loader(resolve);
