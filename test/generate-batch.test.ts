@@ -18,6 +18,7 @@ import { command } from "./command.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("generate-batch");
+const tooLate = (): void => assert.fail("compiled for a text that does not fit");
 
 /** Keeps each row's tokens by position; its next token is a hash of all up to the newest position, so that anything wrong in any of them shows. */
 class Memory implements Executable {
@@ -341,7 +342,12 @@ test("an imported model goes on as transformers' logits say; a text prompt is re
     assert.ok(e instanceof Problem);
     return e.help.includes("--ids");
   });
-  await assert.rejects(generate({ ...how, tokens: 40 }).next(), /Context is 32/);
+  await assert.rejects(generate({ ...how, tokens: 40, onCompile: tooLate }).next(), /Context is 32/);
+  const long = Array.from({ length: 33 }, () => "5").join(" ");
+  await assert.rejects(
+    generate({ ...how, prompts: [long], tokens: undefined, onCompile: tooLate }).next(),
+    /Context is 32/,
+  );
   await assert.rejects(generate({ ...how, prompts: ["5", "3 40"] }).next(), /token 40, .* 0 to 39/);
 });
 test("moec import says what it wrote, in JSON too, and what it cannot take", () => {

@@ -25,8 +25,10 @@ export interface CompileGenerateOptions extends Omit<CommonOptions, "set"> {
   readonly trained?: Sizes | undefined;
   /** How many texts are generated at a time. */
   readonly rows: number;
-  /** The most tokens that a prompt has, if known. Default: as many as the model has positions. */
+  /** The most tokens that a prompt has, if known: one that does not fit is refused before compiling. Default: as many as the model has positions. */
   readonly prompt?: number | undefined;
+  /** How many tokens are generated after it, if that is known. */
+  readonly tokens?: number | undefined;
   /** Which optional inputs (`top_p`, `top_k`) to compile `generate` with. Default: all that the model's `generate` has. */
   readonly sampling?: readonly SamplingInput[] | undefined;
 }
@@ -71,6 +73,7 @@ export async function compileGenerate(
   const {
     rows,
     prompt = Number.POSITIVE_INFINITY,
+    tokens = 1,
     sampling = takes,
     trained,
     set,
@@ -82,6 +85,7 @@ export async function compileGenerate(
   } = options;
   const sizes = { ...trained, ...set };
   const context = contextOf(entry, sizes);
+  if (Number.isFinite(prompt)) requireContext(prompt, tokens, context);
   const { executable, report } = await compileLoaded(() => program, {
     declaration: entry.declaration,
     entries: generateEntries(program, entry.declaration, {

@@ -55,7 +55,7 @@ export async function* generate(options: RunGenerateOptions): AsyncGenerator<Pie
   const model = await openRun({ ...options, prompts, rows, seed, sampling: samplingOf(options) });
   const { executable, codec, step } = model;
   try {
-    const requests = prompts.map((prompt) => requestOf(codec.encode(prompt), options, model));
+    const requests = model.prompts.map((prompt) => requestOf(prompt, options, model));
     yield* asTexts(generateBatch(executable, requests, { rows, seed, step, signal }), requests, codec);
   } finally {
     executable.close();

@@ -33,17 +33,22 @@ export interface OpenRunOptions extends Omit<CompileGenerateOptions, "trained" |
   /** The prompts, if they are known: `generate` is compiled for their lengths. */
   readonly prompts?: readonly string[] | undefined;
 }
+/** A model of a folder, and the tokens of the prompts that it was opened for. */
+export interface OpenedRun extends OpenedModel {
+  readonly prompts: readonly (readonly number[])[];
+}
 /** Opens a model with the newest intact checkpoint of its run, to generate. */
-export async function openRun(options: OpenRunOptions): Promise<OpenedModel> {
+export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
   const { config, checkpoint, codec } = await openFolder(options);
   const { B: _, T: __, ...trained } = config.sizes;
-  const { folder, precision = config.precision, prompts } = options;
+  const { folder, precision = config.precision } = options;
   try {
-    const prompt = prompts?.reduce((longest, text) => Math.max(longest, codec.encode(text).length), 0);
+    const prompts = options.prompts?.map((text) => codec.encode(text));
+    const prompt = prompts?.reduce((longest, { length }) => Math.max(longest, length), 0);
     const program = programIn(folder);
     const compiled = await compileGenerate(program, config.model, { ...options, trained, precision, prompt });
     await loadRun(compiled.executable, checkpoint, options.seed);
-    return { ...compiled, codec, step: checkpoint.state.step };
+    return { ...compiled, codec, step: checkpoint.state.step, prompts: prompts ?? [] };
   } finally {
     checkpoint.close();
   }
