@@ -3,10 +3,12 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { check, elaborate, load, loadTemplate, type Resolve, resolveFile } from "../compiler/check/index.ts";
+import { libraryOf, librarySource } from "../compiler/check/library.ts";
 import { codes } from "../compiler/codes.ts";
 import { type Diagnostic, ProgramError } from "../compiler/diagnostic.ts";
 import { render } from "../compiler/render.ts";
 import type { Source } from "../compiler/syntax/ast.ts";
+import { parse } from "../compiler/syntax/parse.ts";
 import { moe } from "../compiler/syntax/template.ts";
 import { lexer } from "../grammar/tokens.ts";
 import { checkText } from "../runtime/compile.ts";
@@ -29,11 +31,18 @@ for (const kind of ["std", "models"])
   for (const file of readdirSync(new URL(`design/${kind}`, folder)))
     test(`design/${kind}/${file} has no errors`, () =>
       assert.is(shown(check(load(source(`design/${kind}/${file}`), design))), ""));
-for (const file of readdirSync(new URL("../stdlib", import.meta.url)).filter((f) => f.endsWith(".moe")))
-  test(`stdlib/${file} has no errors`, () => {
-    const text = readFileSync(new URL(`../stdlib/${file}`, import.meta.url), "utf8");
-    assert.is(shown(check(load({ name: `stdlib/${file}`, text }))), "");
-  });
+for (const file of readdirSync(new URL("../stdlib", import.meta.url), { recursive: true, encoding: "utf8" }))
+  if (file.endsWith(".moe"))
+    test(`stdlib/${file} has no errors, and is the same when its declarations are parsed one by one`, () => {
+      const library = librarySource(`std/${file.slice(0, -4)}`);
+      assert.is(shown(check(load(library))), "");
+      const { program, declarations } = libraryOf(library);
+      assert.equal(program, parse(library).program);
+      assert.equal(
+        [...declarations].map(([name]) => name),
+        program.declarations.map(({ name }) => name.name),
+      );
+    });
 
 /** Errors that only numbers bring to light. */
 function elaborationErrors(text: Source): Diagnostic[] {

@@ -10,6 +10,7 @@ import type { Handle, Template } from "../syntax/hole.ts";
 import { parse } from "../syntax/parse.ts";
 import { builtins } from "./builtins/list.ts";
 import { declaredTwice, diagnostic, didYouMean, nearest } from "./errors.ts";
+import { isLibrary, libraryOf, librarySource } from "./library.ts";
 import type { Declared, Module } from "./values.ts";
 
 /** A program with all its modules, and the errors in their texts and imports. */
@@ -26,8 +27,7 @@ export type Resolve = (path: string, from: ast.Source) => ast.Source | null;
 /** Resolves `std/...` to the package's library, and other paths relative to the importing file, symbolic links followed. */
 export const resolveFile: Resolve = (path, from) => {
   try {
-    if (path.startsWith("std/"))
-      return /^std(\/\w+)+$/.test(path) ? { name: path, text: asset(`stdlib/${path.slice(4)}.moe`) } : null;
+    if (path.startsWith("std/")) return /^std(\/\w+)+$/.test(path) ? librarySource(path) : null;
     const name = realpathSync(resolvePath(dirname(realPath(from.name)), path.endsWith(".moe") ? path : `${path}.moe`));
     return { name, text: readFileSync(name, "utf8") };
   } catch {
@@ -96,9 +96,29 @@ class Loader {
       if (!module.names.has(name) && !builtins.has(name)) module.names.set(name, null);
     return module;
   }
+  /** A file or a module of the library; of that nothing but the imports is parsed yet. */
+  private imported(source: ast.Source): Module {
+    const known = this.files.get(source.name);
+    if (known) return known;
+    if (!isLibrary(source)) return this.file(source);
+    const { program, declarations } = libraryOf(source);
+    const module: Module = { name: source.name, program, names: new Map(), holes: new Map() };
+    this.files.set(source.name, module);
+    for (const [name, read] of declarations) {
+      const declared: Declared = {
+        module,
+        get ast() {
+          return read();
+        },
+      };
+      module.names.set(name, declared);
+    }
+    for (const one of program.imports) this.importAll(module, one);
+    return module;
+  }
   private namesIn(path: string, from: ast.Source): string[] {
     const source = this.resolve(path, from);
-    return source ? this.file(source).program.declarations.map((d) => d.name.name) : [];
+    return source ? ownNames(this.imported(source)) : [];
   }
   template(template: Template): Module {
     const known = this.templates.get(template);
@@ -136,13 +156,14 @@ class Loader {
       this.diagnostics.push(
         diagnostic("E0303", `there is no module "${one.from}"`, one.fromSpan, { help: moduleHelp(one) }),
       );
-    const from = source && this.file(source);
+    const from = source && this.imported(source);
     for (const name of one.names) this.importName(module, name, from, one.from);
   }
   private importName(module: Module, name: ast.Name, from: Module | null, path: string): void {
-    const found = from?.program.declarations.find((d) => d.name.name === name.name);
+    const named = from?.names.get(name.name);
+    const found = named?.module === from ? named : null;
     if (from && !found && !this.broken.has(from)) {
-      const names = from.program.declarations.map((d) => d.name.name);
+      const names = ownNames(from);
       const home = libraryHome(name.name);
       const help = home
         ? `"${home}" does`
@@ -153,9 +174,12 @@ class Loader {
     }
     const old = module.names.get(name.name);
     if (old) this.diagnostics.push(declaredTwice(name, old.ast.name));
-    else module.names.set(name.name, found && from ? { ast: found, module: from } : null);
+    else module.names.set(name.name, found ?? null);
   }
 }
+/** What a module itself declares. */
+const ownNames = (module: Module): string[] =>
+  [...module.names].flatMap(([name, declared]) => (declared?.module === module ? [name] : []));
 const foreignImportHelp = (name: string): string | null =>
   builtins.has(name) ? `\`${name}\` is built in: leave the import out` : nameHelp(name);
 const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", "schedule", "sample"].map(
