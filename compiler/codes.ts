@@ -243,6 +243,11 @@ export const codes = {
     explain:
       "In the body of `layer A() = B() { ... }`, a method replaces the one of its name, for methods of `B` too. If one of those calls it, it must have the same parameters and results.",
   },
+  E0415: {
+    title: "a method that nothing calls, with nearly the name of one of the layer's",
+    explain:
+      "In the body of `layer A() = B() { ... }`, a method replaces the one of its name. One that differs by a slip of spelling, and that the file never calls, would replace nothing.",
+  },
   E0501: {
     title: "a selector that selects nothing",
     explain:

@@ -307,6 +307,20 @@ for (const [name, text] of [
   ],
 ] as const)
   test(`types of a method that replaces one: ${name}`, () => assert.equal(codesIn(text), []));
+const twice = (name: string): string => part(`${name}(x: float[N, D]) -> float[N, D] { return 2 * x }`);
+test("a method that nothing calls must not have nearly the name of one that it may be meant to replace", () => {
+  for (const name of ["foward", "froward", "forwrd", "fforward", "Forward"]) {
+    const [error, ...more] = check(loadText(twice(name)));
+    assert.equal([error?.code, more], ["E0415", []], name);
+    assert.match(error?.help ?? "", "write `forward`");
+  }
+  for (const name of ["forward2", "forwards", "backward", "party", "past"])
+    assert.equal(codesIn(twice(name)), [], name);
+  assert.equal(
+    codesIn(`${twice("foward")} layer C(D) { a: A(D) own(x: float[N, D]) -> float[N, D] { return a.foward(x) } }`),
+    [],
+  );
+});
 for (const [name, body] of [
   ["itself", "part(x: float[N, D]) -> float[N, D] { return 2 * part(x) }"],
   ["itself, by the layer's methods", "part(x: float[N, D]) -> float[N, D] { return 2 * forward(x) }"],

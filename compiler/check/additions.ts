@@ -3,7 +3,7 @@ import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type AnyNode, nodesIn } from "../syntax/nodes.ts";
 import { declareSymbols } from "./bind.ts";
-import { absorb, Failure, fail, passOnHelp, textOf } from "./errors.ts";
+import { absorb, Failure, fail, isSlip, passOnHelp, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { makeInstance } from "./layers.ts";
 import { allMembers, bodyOf } from "./origin.ts";
@@ -25,6 +25,7 @@ export function checkAdditions(w: World, maker: Maker, instance: Instance): void
   const kept = [...methods.values()].filter((m) => !body.includes(m.method));
   for (const m of body) {
     w.guard(() => requireNoClash(m, before), undefined);
+    w.guard(() => requireNoSlip(m, replaceable), undefined);
     const [old, replacing] = [replaceable.get(m.name.name), methods.get(m.name.name)];
     const callers = kept.filter((k) => callsOf(k, methods).some(({ to }) => to === replacing));
     if (old && replacing && callers.length > 0) w.guard(() => requireTypes(w, old, replacing, callers), undefined);
@@ -48,6 +49,18 @@ function requireNoClash(m: ast.Member, before: Instance): void {
   fail("E0302", `the layer has a member \`${name.name}\` already`, name.span, {
     also: [{ span: old.name.span, text: "declared here" }],
     help: "give this one another name: only a method can be replaced, and by a method",
+  });
+}
+
+/** A method that is meant to replace one, and is misspelt, would be one more that nothing calls. */
+function requireNoSlip({ kind, name }: ast.Member, replaceable: ReadonlyMap<string, Method>): void {
+  if (kind !== "method" || replaceable.has(name.name)) return;
+  const meant = [...replaceable.values()].find((old) => isSlip(name.name, old.method.name.name))?.method.name;
+  const mentions = name.span.source.text.match(new RegExp(`\\b${name.name}\\b`, "g")) ?? [];
+  if (!meant || mentions.length > 1) return;
+  fail("E0415", `nothing calls \`${name.name}\`, and it does not replace \`${meant.name}\``, name.span, {
+    also: [{ span: meant.span, text: "declared here" }],
+    help: `write \`${meant.name}\` if it is to replace that, or else another name, less like it`,
   });
 }
 

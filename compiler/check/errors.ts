@@ -89,6 +89,12 @@ export const didYouMean = (name: string, candidates: Iterable<string>, otherwise
   const near = nearest(name, candidates);
   return near === null ? otherwise : `did you mean \`${near}\`?`;
 };
+/** Whether a longer name may be another that is misspelt: by one letter, or by two that have changed places; `forward2` is a name of its own. */
+export function isSlip(name: string, meant: string): boolean {
+  if (name.length < 5 || name.startsWith(meant) || meant.startsWith(name)) return false;
+  return distance(name, meant) <= (lettersOf(name) === lettersOf(meant) ? 2 : 1);
+}
+const lettersOf = (name: string): string => name.split("").toSorted().join("");
 /** The Levenshtein distance. */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
