@@ -73,6 +73,28 @@ for (const [model, ...expected] of [
 ] as const)
   test(`a training step: ${expected.join() || model.slice(0, 40)}`, () =>
     assert.equal(allErrors(training(model)), expected));
+const withSelector = (selector: string): string =>
+  training(`D, f: f32[N, D] -> f32[N, D]) { a: Scored(D) many: Scored(D)[2] if D > 2 { wide: Linear(D, D) } given: f
+    train(x: f32[N, D]) { loss a = missing(x) optimize ${selector} with Sgd() } }`);
+const selectorHelp = (selector: string): string => checkText("test.moe", withSelector(selector))[1]?.help ?? "";
+test("a selector of no parameter is told with the other errors, with the name that was meant", () => {
+  const missing = "E0301 nothing is called `missing` here";
+  for (const right of [
+    "a",
+    "a.a",
+    "a.a.weight",
+    "many.a.weight",
+    "wide.weight",
+    "given.any.thing",
+    "Scored",
+    "Linear.weight",
+  ])
+    assert.equal(allErrors(withSelector(right)), [missing], right);
+  for (const wrong of ["a.a.wieght", "a.b", "many.a.wieght", "a.a.weight.more", "a.forward", "wide.wieght"])
+    assert.equal(allErrors(withSelector(wrong)), [missing, `E0501 \`${wrong}\` selects no parameter`], wrong);
+  assert.is(selectorHelp("many.a.wieght"), "did you mean `many.a.weight`?");
+  assert.not.match(selectorHelp("a.forward"), "forward");
+});
 test("the models of the examples can be trained, and an alias of one that cannot is not reported twice", () => {
   for (const file of ["gpt-moe", "lora"])
     assert.equal(checkFile(new URL(`../examples/${file}.moe`, import.meta.url).pathname), []);

@@ -12,7 +12,7 @@ import { moduleScope, newFrame } from "./frames.ts";
 import { fillHeader } from "./headers.ts";
 import { makeInstance, memberOf, registerAll } from "./layers.ts";
 import type { Loaded } from "./modules.ts";
-import { nothingToTrain, selects } from "./optimize.ts";
+import { nothingToTrain, selectorHelp, selects } from "./optimize.ts";
 import { optimizerStep, type TrainedParameter } from "./optimizer.ts";
 import { type EntryRequest, type Request, RequestedValues, trains } from "./request.ts";
 import type { RegisteredStore, Stores } from "./storage.ts";
@@ -230,7 +230,7 @@ function assignOptimizers(w: World, stores: readonly RegisteredStore[]): Trained
           help: didYouMean(
             textOf(s.span),
             parameters.map((p) => p.store.name),
-            "write a member's path, `blocks.feed`, or a layer's name, `RmsNorm`",
+            selectorHelp,
           ),
         });
   const taken = parameters.map((at) => ({ at, line: w.optimizeLines.find((l) => fits(l, at)) }));

@@ -25,7 +25,7 @@ function optimizerOf(w: World, e: ast.Expr | null, scope: Scope): OptimizeLine["
       : "write `optimize with AdamW(lr: 1e-3)`, or `with none` to freeze";
   return fail("E0503", `\`optimize\` takes an optimizer, not ${kindText[v.kind]}`, e.span, { help });
 }
-/** While checking, only the first name of a selector can be checked: the layers passed in a header are not known yet. */
+/** While checking, a selector can be followed up to a layer that is passed in a header, of which nothing is known yet. */
 function checkSelector({ path, span }: ast.Selector, instance: Instance, scope: Scope): void {
   const [first] = path;
   if (!first) return;
@@ -34,12 +34,33 @@ function checkSelector({ path, span }: ast.Selector, instance: Instance, scope: 
   const layer = known?.kind === "declaration" && known.decl.ast.kind !== "optimizer";
   if (!instance.members.has(first.name) && !layer)
     fail("E0501", `\`${first.name}\` is no member of this model and no layer`, span, {
-      help: didYouMean(
-        first.name,
-        [...instance.members.keys(), ...scope.all()],
-        "write a member's path, `blocks.feed`, or a layer's name, `RmsNorm`",
-      ),
+      help: didYouMean(first.name, [...instance.members.keys(), ...scope.all()], selectorHelp),
     });
+  if (!layer)
+    requireMember(
+      instance,
+      [],
+      path.map(({ name }) => name),
+      span,
+    );
+}
+export const selectorHelp = "write a member's path, `blocks.feed`, or a layer's name, `RmsNorm`";
+
+/** Throws a Failure if no parameter is at `path` within a layer, which is the one at `before`; layers of several kinds are left to elaboration. */
+function requireMember({ make, members }: Instance, before: string[], path: string[], at: ast.Span): void {
+  const [name, ...rest] = path;
+  if (name === undefined || make.of.kind !== "layer") return;
+  const found = members.get(name)?.();
+  if (found?.kind === "error") return absorb();
+  if (found?.kind === "slot" && rest.length === 0) return;
+  const inside = found?.kind === "layer" ? [found.layer] : found?.kind === "layers" ? found.layers.kinds : null;
+  const [layer, ...others] = inside ?? [];
+  const here = [...before, name];
+  if (inside) return layer && others.length === 0 ? requireMember(layer, here, rest, at) : undefined;
+  const near = [...members].flatMap(([n, value]) => (value().kind === "fn" ? [] : [[...before, n].join(".")]));
+  fail("E0501", `\`${[...before, ...path].join(".")}\` selects no parameter`, at, {
+    help: didYouMean(here.join("."), near, selectorHelp),
+  });
 }
 
 /** The error of a `train` without a loss or without an `optimize`. */
