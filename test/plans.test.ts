@@ -2,8 +2,9 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { load, loadFile } from "../compiler/check/index.ts";
+import { load, loadFile, loadTemplate } from "../compiler/check/index.ts";
 import { Problem, ProgramError } from "../compiler/diagnostic.ts";
+import { moe } from "../compiler/syntax/template.ts";
 import { KernelCache } from "../runtime/cache/kernels.ts";
 import { PlanCache } from "../runtime/cache/plans.ts";
 import { type Compiled, compileLoaded, type TargetRequest } from "../runtime/compile.ts";
@@ -185,28 +186,45 @@ test("a program that is wrong is told so each time", async () => {
     assert.instance(error, ProgramError);
   }
 });
-test("programs in TypeScript are not kept: what their holes hold is not in their text", async () => {
-  const { moe } = await import("../compiler/syntax/template.ts");
-  const { loadTemplate } = await import("../compiler/check/index.ts");
+test("plans of templates are kept by their text and what their holes hold", async () => {
+  const entries = [{ method: "scaled", name: "scaled", sizes: {} }];
+  const request = { declaration: "scaled", sizes: { N: 2 }, precision: "f32", target: "host", entries } as const;
+  const two: Tensor = { dtype: "f32", shape: [2], data: Float32Array.of(1, 2) };
   const plans = new PlanCache("one", new KernelCache(root));
-  const made = async (factor: number): Promise<readonly number[]> => {
-    const { scaled } = moe<"scaled">`fn scaled(x: f32[N]) -> f32[N] { return ${factor} * x }`;
-    assert.ok(scaled);
-    const entries = [{ method: "scaled", name: "scaled", sizes: {} }];
-    const request = { declaration: "scaled", sizes: { N: 2 }, precision: "f32", target: "host", entries } as const;
-    const { executable } = await compileLoaded(() => loadTemplate(scaled.program), request, plans);
-    const two: Tensor = { dtype: "f32", shape: [2], data: Float32Array.of(1, 2) };
-    const { outputs } = await executable.run("scaled", new Map([["x", two]]), { seed: 0, call: 0, step: 0 });
-    executable.close();
-    return [...(outputs[0]?.data ?? [])];
+  const made = async (factor: number, more = 0, name: "plus" | "minus" = "plus"): Promise<unknown> => {
+    const inner = moe<"plus" | "minus">`
+      fn plus(x: f32[N]) -> f32[N] { return x + ${more} }
+      fn minus(x: f32[N]) -> f32[N] { return x - ${more} }`;
+    const { scaled } = moe<"scaled">`fn scaled(x: f32[N]) -> f32[N] { return ${factor} * ${inner[name]}(x) }`;
+    const compiled = await compileLoaded(() => loadTemplate(scaled.program), request, plans);
+    const { outputs } = await compiled.executable.run("scaled", new Map([["x", two]]), { seed: 0, call: 0, step: 0 });
+    compiled.executable.close();
+    return [hit(compiled), ...(outputs[0]?.data ?? [])];
   };
-  assert.equal(
-    [await made(2), await made(3)],
+  const cases: readonly [given: Parameters<typeof made>, expected: readonly number[]][] = [
+    [[2], [2, 4]],
+    [[3], [3, 6]],
     [
-      [2, 4],
-      [3, 6],
+      [2, 1],
+      [4, 6],
     ],
-  ); // prettier-ignore
+    [
+      [2, 1, "minus"],
+      [0, 2],
+    ],
+    [
+      [0, 1],
+      [0, 0],
+    ],
+    [
+      [-0, 1],
+      [-0, -0],
+    ],
+  ];
+  for (const [given, expected] of cases) {
+    assert.equal(await made(...given), [false, ...expected], String(given));
+    assert.equal(await made(...given), [true, ...expected], String(given));
+  }
 });
 
 test("a chain of operations that is too long to follow is a Problem", async () => {

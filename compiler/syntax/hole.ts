@@ -3,6 +3,8 @@ import type { Declaration, Program } from "./ast.ts";
 
 /** The program of a template. `holes[i]` is the value of an `Expr` of kind "hole" with index `i`. */
 export interface Template extends Program {
+  /** The text, with `holeText(i)` in place of each hole. */
+  readonly text: string;
   readonly holes: readonly Hole[];
 }
 /** A declaration of a template. `compile` takes one, and so do holes of other templates. */

@@ -18,9 +18,10 @@ export type Handles<Names extends string> = { readonly [Name in Names]: Handle }
  * Throws `ProgramError`, with spans in the calling file.
  */
 export function moe<Names extends string = string>(strings: TemplateStringsArray, ...holes: Hole[]): Handles<Names> {
-  const { program, diagnostics } = parseText(joined(strings.raw, holes, locate(strings.raw, callerOf(moe))));
+  const text = joined(strings.raw, holes, locate(strings.raw, callerOf(moe)));
+  const { program, diagnostics } = parseText(text);
   if (diagnostics.length > 0) throw new ProgramError(diagnostics);
-  const template: Template = { ...program, holes };
+  const template: Template = { ...program, text: text.text, holes };
   const handles = template.declarations.map(({ kind, name }): [string, Handle] => [
     name.name,
     { kind, name: name.name, program: template },

@@ -3,6 +3,7 @@
 import type { Loaded } from "../../compiler/check/index.ts";
 import type { BuildRequest } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
+import { textsOf } from "../program.ts";
 import { sha256 } from "../storage/files.ts";
 import { KernelCache } from "./kernels.ts";
 
@@ -47,12 +48,12 @@ export class PlanCache {
   }
   /**
    * The place for a program and a request; `target` identifies everything else that a plan depends on (headers, C++ compiler). Null if the program
-   * has errors, or if its texts do not determine it: the holes of a template hold values.
+   * has errors.
    */
-  place({ modules, diagnostics }: Loaded, request: BuildRequest, target: string): PlanPlace | null {
-    if (diagnostics.length > 0 || modules.some((m) => "holes" in m.program)) return null;
-    const texts = modules.map(({ name, program }) => [name, program.span.source.text]);
-    const key = sha256(JSON.stringify([format, this.#compiler, target, sorted(request), texts]));
+  place(program: Loaded, request: BuildRequest, target: string): PlanPlace | null {
+    if (program.diagnostics.length > 0) return null;
+    const names = program.modules.map(({ name }) => name);
+    const key = sha256(JSON.stringify([format, this.#compiler, target, sorted(request), names, textsOf(program)]));
     return {
       find: () => {
         const text = this.#files.findText(key);

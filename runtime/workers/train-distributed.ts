@@ -3,12 +3,11 @@ import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { expertParallelFlagText, recomputeFlagText, roomFlagText } from "../../compiler/flag-text.ts";
 import type { BuildRequest, Sizes } from "../../compiler/pipeline.ts";
-import type { Program } from "../../compiler/syntax/ast.ts";
-import type { Template } from "../../compiler/syntax/template.ts";
 import { fromTo } from "../../compiler/types/numbers.ts";
 import type { CommonOptions } from "../compile.ts";
 import type { Executable, Tensor } from "../executable.ts";
 import { openRun } from "../generation/open-run.ts";
+import { textsOf } from "../program.ts";
 import type { Checkpoint } from "../storage/checkpoint.ts";
 import { sha256 } from "../storage/files.ts";
 import type { LoadedParameters } from "../storage/parameters.ts";
@@ -109,12 +108,7 @@ export function requireEqualCheckpoints(from: Checkpoint | null, world: Workers)
   const hashes = from === null ? [] : [hashOfTensors(from.model), hashOfTensors(from.training)];
   world.requireEqual({ checkpoint: from === null ? "none" : `${from.path} (${hashes.join(", ")})` });
 }
-const holesOf = (program: Program | Template): unknown[] =>
-  "holes" in program ? program.holes.map((hole) => (typeof hole === "object" ? hole.name : hole)) : [];
-function hashOfProgram({ modules }: Loaded): string {
-  const texts = modules.map(({ program }) => [program.span.source.text, holesOf(program)]);
-  return `SHA-256 ${sha256(JSON.stringify(texts)).slice(0, 16)}`;
-}
+const hashOfProgram = (program: Loaded): string => `SHA-256 ${sha256(JSON.stringify(textsOf(program))).slice(0, 16)}`;
 const hashOfTensors = (tensors: StoredTensors): string => sampledHash(eachOf(tensors)).toString(16);
 function* eachOf(tensors: StoredTensors): Generator<Tensor> {
   for (const t of tensors.values()) yield t.read();
