@@ -97,6 +97,7 @@ async function killedBefore(call: number, run: string): Promise<void> {
   const stop = (count: number): void => {
     if (count >= call) throw new Error("killed");
   };
+  const listeners = process.listeners("exit");
   await hooked(stop, () => {
     try {
       asProcess(dead, () => lockFolder(run));
@@ -104,6 +105,7 @@ async function killedBefore(call: number, run: string): Promise<void> {
       // what it has not done stays undone
     }
   });
+  for (const added of process.listeners("exit")) if (!listeners.includes(added)) process.off("exit", added);
 }
 /** Who holds the folder if the others of `pids` begin before those calls of the first one's and of one another's. */
 async function holders(run: string, pids: readonly number[], at: readonly number[]): Promise<(() => void)[]> {
