@@ -273,7 +273,9 @@ async function runBatch(program: Program, batch: Inputs, at: { step: number; num
     return await program.run(batch, { step: at.step });
   } catch (error) {
     if (!(error instanceof Problem) || error instanceof DeviceFailed || error instanceof OtherWorkerFailed) throw error;
-    throw new Problem(`batch ${at.number}: ${error.message}`, error.help, { cause: error });
+    const smaller = "; if it is a smaller last batch, leave it out, or fill it up with rows that losses ignore";
+    const help = at.number > 1 ? error.help + smaller : error.help;
+    throw new Problem(`batch ${at.number}: ${error.message}`, help, { cause: error });
   }
 }
 /** The names that the header and the types of `train` leave to the caller. */
