@@ -1,5 +1,7 @@
 // The cache of finished plans. The key is a hash of everything that determines a plan: the program's texts, the request, moec's own code, the device
 // headers, the C++ compiler and the instruction sets.
+
+import { locationText } from "../../compiler/check/errors.ts";
 import type { Loaded } from "../../compiler/check/index.ts";
 import type { BuildRequest } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
@@ -48,11 +50,11 @@ export class PlanCache {
   }
   /**
    * The place for a program and a request; `target` identifies everything else that a plan depends on (headers, C++ compiler). Null if the program
-   * has errors.
+   * has errors. Kernels name lines of the program, so where a template begins in its file is part of the place.
    */
   place(program: Loaded, request: BuildRequest, target: string): PlanPlace | null {
     if (program.diagnostics.length > 0) return null;
-    const names = program.modules.map(({ name }) => name);
+    const names = program.modules.map(({ name, program: { span } }) => (span.start > 0 ? locationText(span) : name));
     const key = sha256(JSON.stringify([format, this.#compiler, target, sorted(request), names, textsOf(program)]));
     return {
       find: () => {
