@@ -158,8 +158,10 @@ test("a short row has the same bits alone, among few and among many", () =>
       const x = b.param(g, "x", { dtype: "f32", shape: [...lead, 9] });
       const soft = b.softmax(g, x);
       const few = ["u", "v", "w", "p", "q", "r"].map((name) => b.param(g, name, { dtype: "f32", shape: [...lead, 3] }));
+      const noise = b.uniform(g, b.param(g, "key", { dtype: "i32", shape: [2] }), 7, [...lead, 9]);
       return [
         soft,
+        b.softmax(g, b.add(g, x, noise)), // a key is all rows', also of one
         b.sum(g, b.mul(g, soft, b.log(g, soft)), [2]),
         ...few.map((y) => b.div(g, y, b.expand(g, b.sum(g, y, [2]), 2))),
       ];

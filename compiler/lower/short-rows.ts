@@ -119,8 +119,9 @@ function ownRowReads(
     for (const v of node.results) others.add(v);
     return num(0, scalarOf(dtypeOf(result(node).type)));
   };
+  // of one row, whose number is 0, what has no axis of rows is not its own: a key of random numbers, which all lanes share
   const isOwn = (places: readonly Expr[], shape: readonly number[]): boolean =>
-    count === 1 ? product(shape) === 1 : same(flatten(places, shape), row);
+    count === 1 ? shape.length > 0 && product(shape) === 1 : same(flatten(places, shape), row);
   const element = (v: Value, at: readonly Expr[]): Expr | null => {
     const lead = shapeOf(v).slice(0, -1);
     if (!isOwn(at.slice(0, -1), lead)) elsewhere.add(v);
