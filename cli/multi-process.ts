@@ -7,7 +7,12 @@ import { type Workers, workers } from "../runtime/workers/workers.ts";
 
 const { rank, size } = launchInfo() ?? { rank: 0, size: 1 };
 
-/** Refuses commands other than `train` in several processes. Help and usage errors are printed by the first process only. */
+/** The usage error of a process that is not the first. */
+let withheld = "";
+/**
+ * Refuses commands other than `train` in several processes. Help is printed by the first process only, as is a usage error that all have: see
+ * `reportWithheld`.
+ */
 export function requireSingleProcess(program: Command): void {
   if (size === 1) return;
   program.hook("preAction", async (_, command) => {
@@ -18,8 +23,14 @@ export function requireSingleProcess(program: Command): void {
       "start it without mpirun; `moec train` is what several processes do together",
     );
   });
-  const silent = { writeOut: () => {}, writeErr: () => {} };
+  const silent = { writeOut: () => {}, writeErr: (text: string) => void (withheld += text) };
   if (rank > 0) for (const command of [program, ...program.commands]) command.configureOutput(silent);
+}
+/** Prints the usage error of a process that is not the first, which has none or another. */
+export async function reportWithheld(): Promise<void> {
+  if (withheld === "") return;
+  await waitForFirst();
+  process.stderr.write(`worker ${rank} of ${size}:\n${withheld}`);
 }
 /** The workers. An error of MPI is usually the same on all of them, so it is printed by the first. */
 export async function connectWorkers(): Promise<Workers> {

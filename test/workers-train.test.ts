@@ -236,6 +236,7 @@ else {
       ["room", [["--room", "1.5"], []], /worker 1 has another `--room` .* than worker 0: none, not 1.5/],
       ["batch", workers(2, "--batch", "7"), /--batch 7 cannot be dealt to 2 workers/],
       ["params", [[], ["--params", "none.safetensors"]], /none.safetensors/],
+      ["flag", [[], ["--nothing"]], /worker 1 of 2:\s+error: unknown option '--nothing'/],
       ["full", workers(2, "--steps", "1000000", "--save-every", "500"), /checkpoints/],
     ];
     for (const [name, each, message] of wrong) {
