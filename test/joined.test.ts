@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { fuseCollectives } from "../compiler/plan/fuse-collectives.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import { printPlan } from "../compiler/plan/print.ts";
-import type { Sequence, VirtualBuffer, VirtualLaunch } from "../compiler/plan/sequence.ts";
+import { isKernel, type Sequence, type VirtualBuffer, type VirtualLaunch } from "../compiler/plan/sequence.ts";
 import { buffer, launch, pointwise, read, write } from "./sequences.ts";
 
 const test = suite("joined");
@@ -70,6 +70,51 @@ test("large operands stay two, and small ones are joined to one of them; no more
   assert.equal(
     parts.launches.map(({ args }) => args.length).filter((n) => n > 1),
     [16, 2],
+  );
+});
+/** The sums of operands of these sizes, each made before it is summed. */
+function sumsOf(sizes: readonly number[]): string[] {
+  const launches = sizes.flatMap((size, i) => {
+    const [x, y] = [whole(`x${i}`, [size]), whole(`y${i}`, [size])];
+    return [makes(x), sums(x, y)];
+  });
+  return shown(fuseCollectives(sequence(launches, []))).filter((step) => step.startsWith("all"));
+}
+test("a large operand is no part of what small ones may wait for; what is joined last is joined on", () => {
+  const huge = 2 ** 20;
+  assert.equal(sumsOf([huge, 1]), ["all_reduce x0 x1 y0 y1"]);
+  assert.equal(sumsOf([1, huge, 1, huge]), ["all_reduce x0 x1 x2 y0 y1 y2", "all_reduce x3 y3"]);
+  assert.equal(sumsOf([1, huge, huge, 1]), ["all_reduce x0 x1 y0 y1", "all_reduce x2 x3 y2 y3"]);
+});
+test("of two kinds, each of which needs a result of the other, one is joined", () => {
+  const [a, b, c, d] = [whole("a"), whole("b"), whole("c"), whole("d")];
+  const [p, q, r, s] = [whole("p"), whole("q"), whole("r"), whole("s")];
+  const given = [makes(a), makes(b), sums(a, p), sums(b, q, "max"), makes(c, q), sums(c, r), makes(d, p)];
+  const steps = shown(fuseCollectives(sequence([...given, sums(d, s, "max")], [r, s])));
+  const joined = ["all_reduce b q", "all_reduce a c p r", "all_reduce d s"];
+  assert.equal(
+    steps.filter((step) => step.startsWith("all")),
+    joined,
+  );
+});
+const inHalves = (of: VirtualLaunch): VirtualLaunch =>
+  isKernel(of.kernel) ? of : { ...of, kernel: { ...of.kernel, dtype: "bf16" } };
+test("sums of several dtypes are not one, exchanges are; work adds up", () => {
+  const [a, b, offsets, p, q] = ["a", "b", "offsets", "p", "q"].map((name) => whole(name)) as [
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+  ];
+  const both = (one: VirtualLaunch, other: VirtualLaunch): readonly VirtualLaunch[] =>
+    fuseCollectives(
+      sequence([makes(a), makes(b), makes(offsets), { ...one, flops: 3 }, { ...inHalves(other), flops: 4 }], [p, q]),
+    ).launches.slice(3);
+  assert.is(both(sums(a, p), sums(b, q)).length, 2);
+  assert.equal(
+    both(sends(a, offsets, p), sends(b, offsets, q)).map(({ flops }) => flops),
+    [7],
   );
 });
 test("exchanges along one routing are one, of another they are not", () => {

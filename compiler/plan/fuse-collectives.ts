@@ -39,7 +39,7 @@ function groupsOf(launches: readonly VirtualLaunch[], edges: DependenceGraph): r
     const group = groups.findLast(({ first }) => canFuse(first, launch));
     const [before] = group?.members ?? [];
     const fits = group && (isLarge ? !group.hasLarge : group.smallBytes + bytes <= maxSmallBytes);
-    if (!group || before === undefined || !fits || edges.reaches(before, at) || edges.reaches(at, before)) {
+    if (!group || before === undefined || !fits || edges.reaches(before, at)) {
       groups.push({ first: launch, members: [at], smallBytes: isLarge ? 0 : bytes, hasLarge: isLarge });
       continue;
     }

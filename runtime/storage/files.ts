@@ -172,8 +172,7 @@ export function writeAtomic(path: string, content: Content, mode?: number): void
  */
 export function writeUserFile(path: string, content: Content): void {
   const found = withFileErrors(path, "write", () => statSync(path, { throwIfNoEntry: false }));
-  if (!found || found.isFile() || found.isDirectory())
-    writeAtomic(found ? realpathSync(path) : path, content, found && found.mode & 0o7777);
+  if (!found || found.isFile()) writeAtomic(found ? realpathSync(path) : path, content, found && found.mode & 0o7777);
   else writeTo(path, chunksOf(content), () => {}); // a pipe or terminal cannot be flushed
 }
 

@@ -64,7 +64,7 @@ export class NamedTensors {
     const missing = found.findIndex((t) => t === null);
     if (missing >= 0) {
       const has = found.findIndex((t) => t !== null);
-      if (has < 0 && all.length > 0) return null;
+      if (has < 0) return null;
       throw new Problem(
         `${this.file} has \`${all[has]?.[0]}\` but not \`${all[missing]?.[0]}\``,
         "give every copy of the array, or none",
