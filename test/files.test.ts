@@ -17,12 +17,21 @@ import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { makeFolder, readLines, requireBufferSize, splitBytes, writeUserFile } from "../runtime/storage/files.ts";
+import {
+  makeFolder,
+  readBytes,
+  readLines,
+  requireBufferSize,
+  splitBytes,
+  writeAtomic,
+  writeUserFile,
+} from "../runtime/storage/files.ts";
 import { RunLog } from "../runtime/storage/run-folder.ts";
 import { readSafetensors, writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
 import { readDataset } from "../runtime/training/data.ts";
-import { withPatchedFs } from "./patch-fs.ts";
+import { problem } from "./assert-problem.ts";
+import { full, withPatchedFs } from "./patch-fs.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("files");
@@ -38,6 +47,9 @@ test("what a link names is replaced, and the link stays", () => {
   assert.is(readFileSync(file, "utf8"), "after");
   assert.equal(readdirSync(own).toSorted(), ["link.json", "results.json"]);
 });
+if (process.platform === "linux")
+  test("a file is read whose size the system does not know", () =>
+    assert.match(Buffer.from(readBytes("/proc/self/status")).toString(), "Pid:"));
 const pipe = join(root, "pipe");
 if (spawnSync("mkfifo", [pipe]).status === 0)
   test("a pipe is written to, not replaced", () => {
@@ -62,6 +74,40 @@ test("a folder is made in one that another process makes at the same time", asyn
   };
   assert.equal(await withPatchedFs({ mkdirSync: both }, () => makeFolder(path)), [path]);
 });
+test("a file stands where no folder can be made", () => {
+  const file = join(root, "file");
+  writeFileSync(file, "");
+  assert.match(problem(() => makeFolder(file)).message, `cannot make ${file}`);
+});
+test("a file is on the disk before it is renamed, and then its folder; of one that fails nothing is left", async () => {
+  const [own, done] = [temporaryFolder(), [] as string[]];
+  const path = join(own, "results.json");
+  const { fsyncSync, renameSync } = fs;
+  const functions: Partial<typeof fs> = {
+    fsyncSync: (file) => {
+      done.push(fs.fstatSync(file).isDirectory() ? "folder" : "file");
+      fsyncSync(file);
+    },
+    renameSync: (...names) => {
+      done.push("rename");
+      renameSync(...names);
+    },
+  };
+  await withPatchedFs(functions, () => writeAtomic(path, "before"));
+  assert.equal(done, ["file", "rename", "folder"]);
+  await withPatchedFs({ renameSync: full }, () => {
+    assert.match(problem(() => writeAtomic(path, "after")).message, "the disk is full");
+  });
+  assert.equal(readdirSync(own), ["results.json"]);
+  assert.is(readFileSync(path, "utf8"), "before");
+});
+test("what the system writes in part is written on", async () => {
+  const path = join(root, "parts.txt");
+  const { writeSync } = fs;
+  const one = (file: number, bytes: Uint8Array, at: number): number => writeSync(file, bytes, at, 1);
+  await withPatchedFs({ writeSync: one as typeof writeSync }, () => writeAtomic(path, "parts"));
+  assert.is(readFileSync(path, "utf8"), "parts");
+});
 test("lines are whole wherever a text is cut", () => {
   const file = join(root, "lines.txt");
   for (const text of ["", "\n", "a", "äö\n\nß\n", "one\ntwo\nthr\u{1f600}e"]) {
@@ -69,6 +115,8 @@ test("lines are whole wherever a text is cut", () => {
     const want = text.replace(/\n$/, "").split("\n");
     for (const atOnce of [1, 2, 3, 100]) assert.equal([...readLines(file, atOnce)], text === "" ? [] : want);
   }
+  writeFileSync(file, Buffer.from("one\nö").subarray(0, -1));
+  assert.equal([...readLines(file)], ["one", "\ufffd"]);
 });
 test("more than Node takes at once goes piece by piece, and more than it holds is a Problem", () => {
   const lengths = [...splitBytes(new Uint8Array(2 ** 31 + 5))].map((piece) => piece.byteLength);

@@ -264,6 +264,13 @@ test("a result may stand where an operand is read at the same element, before it
     accessAlong((k, x) => k.letHere("only", x)),
     "read",
   );
+  assert.is(
+    accessAlong((_, x, store, j) => {
+      store(j, x);
+      store(sub(num(3), j), f32(0));
+    }),
+    "read",
+  );
 });
 test("on CUDA the statement that reads the operand also writes the result, since threads do not wait for one another", () => {
   const k = kernel((b, x, y) => {

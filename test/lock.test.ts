@@ -42,6 +42,10 @@ test("two runs do not write one folder; a dead holder holds nothing", () => {
     lockFolder(run)();
   }
   assert.not.ok(existsSync(lock));
+  const late = lockFolder(run);
+  writeFileSync(lock, "another's, who found none"); // ours was removed by hand
+  late();
+  assert.is(readFileSync(lock, "utf8"), "another's, who found none");
 });
 
 test("a lock is whole when it appears, and one that goes while it is looked at is taken", async () => {

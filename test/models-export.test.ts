@@ -1,8 +1,8 @@
 // `moec export` is the inverse of `moec import`, of models that transformers wrote (scripts/peers/hf.py).
 
 import assert from "node:assert/strict";
-import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { suite } from "uvu";
 import { exportModel } from "../runtime/import/export.ts";
 import { importModel } from "../runtime/import/import-model.ts";
@@ -11,7 +11,7 @@ import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runti
 import { runEntry } from "../runtime/run.ts";
 import { Copies } from "../runtime/storage/names.ts";
 import { readConfig } from "../runtime/storage/run-folder.ts";
-import { inMemory } from "../runtime/storage/stored-tensor.ts";
+import { allInMemory, inMemory } from "../runtime/storage/stored-tensor.ts";
 import { convert } from "../runtime/tensor.ts";
 import { train } from "../runtime/training/train.ts";
 import { assertProblem } from "./assert-problem.ts";
@@ -26,10 +26,11 @@ async function imported(like: string): Promise<string> {
   await importModel({ folder: like, out });
   return out;
 }
-function exported(run: string, like: string): { out: string; untied: boolean } {
+function exported(run: string, like: string): { out: string; untied: boolean; parameters: number } {
   const out = join(temporaryFolder(), "theirs");
   return { out, ...exportModel({ folder: run, like, out, warn }) };
 }
+const sum = (all: readonly number[]): number => all.reduce((a, b) => a + b, 0);
 /** Trains an imported model for two steps; returns the new run's folder. */
 async function trained(run: string): Promise<string> {
   const [data, out] = [join(run, "data.txt"), join(temporaryFolder(), "trained")];
@@ -61,8 +62,10 @@ function changed(name: string, change: object, weights: (tensors: Map<string, Te
 for (const name of readdirSync(hf))
   test(`${name}: imported and exported, it is as it was`, async () => {
     const like = join(hf, name);
-    const { out, untied } = exported(await imported(like), like);
+    const { out, untied, parameters } = exported(await imported(like), like);
     assert.equal(untied, false);
+    const weights = weightFiles(like).flatMap((file) => [...readSafetensors(file).values()]);
+    assert.equal(parameters, sum(weights.map(({ data }) => data.length)));
     for (const file of readdirSync(like)) {
       if (file === "expected.safetensors") continue; // the logits
       const [was = "", is] = [like, out].map((at) => join(at, file));
@@ -70,6 +73,24 @@ for (const name of readdirSync(hf))
       else assert.equal(readFileSync(is ?? "", "utf8"), readFileSync(was, "utf8"));
     }
   });
+
+test("texts, tokenizers and templates beside the weights are copied; other files and folders are not", async () => {
+  const like = changed("olmoe", {}, () => {});
+  const copied = ["merges.txt", "tokenizer.model", "chat_template.jinja", "generation_config.json"];
+  for (const name of [...copied, "pytorch_model.bin"]) writeFileSync(join(like, name), `{"in": "${name}"}`);
+  mkdirSync(join(like, "folder.json"));
+  const { out } = exported(await imported(like), like);
+  for (const name of copied) assert.equal(readFileSync(join(out, name), "utf8"), `{"in": "${name}"}`);
+  for (const name of ["pytorch_model.bin", "folder.json"]) assert.ok(!existsSync(join(out, name)), name);
+  const [first = ""] = weightFiles(out);
+  assert.match(readFileSync(first, "latin1"), /"__metadata__":\{"format":"pt"\}/); // transformers asks for it
+});
+test("weights that import does not read are written as they were", async () => {
+  const like = changed("qwen3_next", {}, (tensors) => void tensors.set("mtp.fc.weight", tensor("f32", [1, 2], [1, 2])));
+  const { out } = exported(await imported(like), like);
+  const [path = ""] = weightFiles(out);
+  assert.deepEqual(readSafetensors(path).get("mtp.fc.weight"), tensor("f32", [1, 2], [1, 2]));
+});
 
 for (const name of ["gpt_oss", "granitemoe", "deepseek_v3", "qwen3_next"])
   test(`${name}: what was trained is imported again with the same logits`, async () => {
@@ -114,9 +135,14 @@ test("a head that is written by itself is in the index of several files", async 
 });
 const copies = (...indices: number[]): Copies =>
   new Copies(new Map(indices.map((i) => [`experts.${i}.w`, inMemory(tensor("f32", [2], [i, i]))])));
-test("copies of an array are stacked in order, and only if none is missing", () => {
+test("copies of an array are stacked in order, and only if none is missing and all are of one shape", () => {
   assert.deepEqual([...(copies(2, 0, 1).take("experts.w")?.data ?? [])], [0, 0, 1, 1, 2, 2]);
   assert.equal(copies(0, 2).take("experts.w"), null);
+  const apart = [2, 3].map((n, i): [string, Tensor] => [
+    `experts.${i}.w`,
+    tensor("f32", [n], Array<number>(n).fill(i)),
+  ]);
+  assert.equal(new Copies(allInMemory(new Map(apart))).take("experts.w"), null);
   const two = copies(0, 1);
   two.take("experts.1.w");
   assert.deepEqual(two.unused(), ["experts.0.w"]);
@@ -138,7 +164,7 @@ test("what does not fit is a Problem, and nothing is written", async () => {
   await assertProblem(to(wide), "model.norm.weight", "--like");
   const fewer = changed("olmoe", {}, (tensors) => void tensors.delete("model.norm.weight"));
   await assertProblem(to(fewer), "the run has `norm.weight`", "--like");
-  assert.ok(!existsSync(out));
+  assert.deepEqual(readdirSync(dirname(out)), []);
   exportModel({ folder: run, like, out, warn });
   await assertProblem(to(like), "exists already", "--out");
 });

@@ -95,6 +95,12 @@ test("a configuration that the model cannot have is a Problem that names the key
     "quantised",
     '"mxfp4"',
   );
+  assert.ok(openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: null }))));
+});
+test("an index that names files of other folders is refused", () => {
+  const at = copy("olmoe", (c) => c);
+  writeFileSync(join(at, "model.safetensors.index.json"), '{"weight_map": {"model.norm.weight": "../x.safetensors"}}');
+  refused(() => transformersTensors(openTransformers(at)), "no weight_map from names to files");
 });
 const other = (name: string, change: object): string => copy(name, (c) => ({ ...c, ...change }));
 test("what a family's blocks cannot be is refused by its key", () => {
@@ -214,6 +220,7 @@ test("an imported model has each expert's gate and up from the columns that hold
     ["qwen3_next", "Qwen3Next"],
   ] as const)
     assert.equal((await importModel({ folder: join(hf, name), out: join(temporaryFolder(), name) })).model, model);
+  refused(() => openTransformers(out), "is a run of moec");
   const ours = last(out).model;
   const theirs = readSafetensors(join(at, "model.safetensors")).get("model.layers.1.mlp.experts.gate_up_proj_bias");
   const halves = ["gate", "up"].map((half) => ours.get(`blocks.1.feed.experts.${half}.bias`));
@@ -227,6 +234,10 @@ test("what is named otherwise is a Problem, and so are foreign weights without t
   const other = { model_type: "qwen3_moe", head_dim: 4, moe_intermediate_size: 24, norm_topk_prob: true };
   refused(() => parametersOf(copy("mixtral", (c) => ({ ...c, ...other }))), "block_sparse_moe", "Qwen3Moe");
   refused(() => parametersOf(join(hf, "mixtral", "model.safetensors")), "a name of transformers'");
+  const at = copy("mixtral", (c) => c);
+  const path = join(at, "model.safetensors");
+  writeSafetensors(path, new Map([...readSafetensors(path), ["constructor", tensor("f32", [1], [1])]]));
+  refused(() => parametersOf(at), "`constructor` is nothing that Mixtral has");
 });
 test("older keys of config.json, and a head that is the embedding's table", () => {
   const old = copy("mixtral", (c) => ({
@@ -236,7 +247,7 @@ test("older keys of config.json, and a head that is the embedding's table", () =
   }));
   assert.equal(openTransformers(old).header["base"], 5e5);
   const tensors = parametersOf(old);
-  assert.deepEqual(tensors.get("head.weight")?.shape, [16, 40]);
+  assert.deepEqual(tensors.get("head.weight"), parametersOf(join(hf, "mixtral")).get("head.weight")); // a file that has one keeps it
   assert.deepEqual(tensors.get("embed.weight")?.shape, [40, 16]);
   const { header } = openTransformers(other("minimax_m2", { rope_parameters: null, rotary_dim: 6, rope_theta: 3e6 }));
   assert.deepEqual([header["part"], header["P"], header["base"]], [1, 6, 3e6]);

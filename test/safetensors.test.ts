@@ -1,4 +1,13 @@
-import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -6,7 +15,7 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { readInto, splitBytes } from "../runtime/storage/files.ts";
-import { NamedTensors, splitStacked } from "../runtime/storage/names.ts";
+import { NamedTensors, namesHelp, splitStacked } from "../runtime/storage/names.ts";
 import {
   openSafetensors,
   readSafetensors,
@@ -120,11 +129,14 @@ test("every fault is a Problem that names the file, and the tensor", () => {
     [`{"x":${entry("F32", [-1], 0, 4)}}`, four, ["`x`", "shape"]],
     [`{"x":${entry("F32", [2 ** 52, 2 ** 52], 0, 4)}}`, four, ["`x`"]],
     [`{"x":${entry("F32", [1], 4, 0)}}`, four, ["`x`"]],
+    [`{"x":${entry("F32", [1], 0, 8)}}`, new Uint8Array(8), ["`x`", "8 bytes", "takes 4"]],
     [`{"x":{"dtype":"F32","shape":[1],"data_offsets":[0]}}`, four, ["`x`", "data_offsets"]],
     [`{"x":7}`, four, ["`x`"]],
     [`{"__metadata__":{"a":1}}`, new Uint8Array(0), ["__metadata__"]],
     ["[1]", new Uint8Array(0), ["object"]],
     ["nonsense", new Uint8Array(0), ["JSON"]],
+    ["", new Uint8Array(0), ["JSON"]],
+    ["", new Uint8Array(0), ["is no safetensors file"], 2 ** 40],
     [`{"x":${entry("BOOL", [1], 0, 1)}}`, Uint8Array.of(2), ["`x`", "BOOL"]],
     [` {"x":${good}}`, four, ["object"]],
     ["{}", new Uint8Array(0), ["its header says it is 100"], 100],
@@ -133,6 +145,8 @@ test("every fault is a Problem that names the file, and the tensor", () => {
   ];
   for (const [header, data, words, length] of faults)
     refuses(() => readSafetensors(file(header, data, length)), path, ...words);
+  const text = Buffer.from(`{"\xff":${good}}`, "latin1"); // no UTF-8
+  refuses(() => readSafetensors(file("", Buffer.concat([text, four]), text.length)), path, "JSON");
   writeFileSync(path, "short");
   refuses(() => readSafetensors(path), path, "5 bytes");
   writeFileSync(path, '{ "embed.weight": [1, 2] }');
@@ -145,6 +159,14 @@ test("an empty tensor may stand before or after the one that begins where it doe
   for (const header of [`{${full},${empty}}`, `{${empty},${full}}`])
     assert.is(readSafetensors(file(header, new Uint8Array(4))).size, 2);
 });
+const openFiles = (): number => readdirSync("/proc/self/fd").length;
+if (process.platform === "linux")
+  test("a file is open only while it is read", () => {
+    writeSafetensors(path, new Map([["x", fromNumbers("f32", [1], [1])]]));
+    const before = openFiles();
+    for (let i = 0; i < 3; i++) openSafetensors(path).get("x")?.read();
+    assert.is(openFiles(), before);
+  });
 test("a header ends at a multiple of 8 bytes, as the format's own writer does, so that tensors can be mapped", () => {
   for (const name of ["a", "ab", "abc", "abcd", "abcde"]) {
     const [head] = safetensorsChunks(allInMemory(new Map([[name, fromNumbers("f32", [1], [0])]])));
@@ -198,6 +220,8 @@ test("copies that lack, are too many, twice or of another shape are named", () =
   refuses(() => take({ "up.0.w": one, "up.w": fromNumbers("f32", [2, 1], [1, 2]) }), "twice");
   refuses(() => take({ "up.w": fromNumbers("f32", [1, 1], [1]) }), "holds no copy 1");
   refuses(() => take({ "up.w": fromNumbers("f32", [2, 1, 1], [1, 2]) }), "gives f32[1, 1] for `up.0.w`");
+  const half = new NamedTensors(allInMemory(new Map([["n", fromNumbers("f32", [1], [0.5])]])), "f");
+  refuses(() => half.take({ name: "n", dtype: "i32", shape: [1], stack: 0 }), "0.5"); // before it is read
   const named = new NamedTensors(
     allInMemory(
       new Map([
@@ -211,6 +235,13 @@ test("copies that lack, are too many, twice or of another shape are named", () =
   assert.equal(named.unread(), ["up.w (2 of its 3 copies)", "other"]);
 });
 
+test("advice for an unknown name lists all of few names, of many those that end alike first", () => {
+  const twelve = Array.from({ length: 12 }, (_, i) => `other.${i}`);
+  assert.is(namesHelp("names", "q.weight", twelve), `the names are ${twelve.join(", ")}`);
+  const many = [...twelve, "blocks.0.q.bias", "model.blocks.own.q.weight"];
+  const help = namesHelp("names", "blocks.0.q.weight", many);
+  assert.match(help, "of 14 names those most like it are model.blocks.own.q.weight, blocks.0.q.bias, other.0,");
+});
 test("every bf16 is the f32 that it stands for", () => {
   const halves: Tensor = { dtype: "bf16", shape: [65536], data: Uint16Array.from({ length: 65536 }, (_, i) => i) };
   const { data } = convert(halves, "f32");

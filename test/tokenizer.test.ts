@@ -194,6 +194,12 @@ test("nothing is cut where an added token, the normalizer, a merge or an unknown
     const cuts = splitPointsOf({ ...file.json, normalizer }, by(String.raw`\w+|\W`));
     assert.equal(cuts?.at.source.endsWith("[\\n]") ?? false, name === "gpt2", name);
   }
+  for (const content of ["", "  "])
+    assert.equal(
+      cut("gpt2", () => ({ normalizer: { ...marked, content } }))?.at.source.endsWith("[\\n]"),
+      true,
+      content,
+    );
   const { model: bpe } = readTokenizer(join(texts, "llama")).json;
   assert.ok(bpe.type === "BPE");
   const { q: _, ...vocab } = bpe.vocab;
@@ -279,10 +285,11 @@ test("a file that is no tokenizer is a Problem with its path, the key and what t
     open((j) => ({ ...j, pre_tokenizer: { type: "UnicodeScripts" } })),
     "UnicodeScripts",
   );
-  await refused(
-    open((j) => ({ ...j, decoder: { type: "CTC" } })),
-    "CTC",
-  );
+  for (const decoder of [{ type: "CTC" }, { type: "Strip", content: " ", start: 0, stop: 1 }])
+    await refused(
+      open((j) => ({ ...j, decoder })),
+      decoder.type,
+    );
   const empty = { type: "Sequence", pretokenizers: [null] };
   await refused(
     open((j) => ({ ...j, pre_tokenizer: empty })),
@@ -313,6 +320,16 @@ test("a file that is no tokenizer is a Problem with its path, the key and what t
   await refused(() => codec.encodeFile(Uint8Array.of(97, 0xff), "latin.txt"), "latin.txt is not UTF-8", "iconv");
   const digits = new Uint8Array((8 << 20) + 1).fill(0x31);
   await refused(() => codec.encodeFile(digits, "digits.txt"), "digits.txt has more than 8388608 characters", "--data");
+});
+test("whether texts begin with a token, tokenizer_config.json says before tokenizer.json", async () => {
+  const single = [{ SpecialToken: { id: "<|end|>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }];
+  const tokens = { "<|end|>": { id: "<|end|>", ids: [0], tokens: ["<|end|>"] } };
+  const post = { type: "TemplateProcessing", single, pair: single, special_tokens: tokens };
+  const at = broken((j) => ({ ...j, post_processor: post }));
+  const [first, ...a] = (await openTokenizer(at)).encode("a");
+  assert.equal(first, 0);
+  writeFileSync(join(at, "tokenizer_config.json"), '{"add_bos_token": false}');
+  assert.deepEqual((await openTokenizer(at)).encode("a"), a);
 });
 test("words like those of JavaScript's objects keep their numbers", async () => {
   const vocab = { constructor: 0, prototype: 1, toString: 2, "<unk>": 3 };

@@ -1,5 +1,5 @@
-// npm run sanitize: runs the random tests of `npm run fuzz` with the addon and the kernels compiled by g++ with a sanitizer. Stops at the first
-// finding.
+// npm run sanitize: runs the random tests of `npm run fuzz`, or test files, with the addon and the kernels compiled by g++ with a sanitizer. A finding
+// ends the process.
 import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -28,6 +28,7 @@ const sanitizers: Readonly<Record<string, Sanitizer>> = {
   },
 };
 const usage = `npm run sanitize -- address|thread [what npm run fuzz takes]
+npm run sanitize -- address|thread test [what npm test takes]
   needs Linux, and g++ with its sanitizers`;
 const [name = "", ...rest] = argv.slice(2);
 if (name === "--help" || name === "-h") {
@@ -53,21 +54,18 @@ function addon({ flags }: Sanitizer): string {
   return join(folder, "build/Release/moec.node");
 }
 mkdirSync(join(folder, "cache"));
+const [file, args] = rest[0] === "test" ? ["test/run.ts", rest.slice(1)] : ["test/random/main.ts", rest];
 const hook = join(import.meta.dirname, "addon.js");
-const { status } = spawnSync(
-  execPath,
-  ["--import", "tsx", "--import", hook, join(root, "test/random/main.ts"), ...rest],
-  {
-    stdio: "inherit",
-    env: {
-      ...env,
-      ...sanitizer.options,
-      MOEC_SANITIZED: addon(sanitizer),
-      MOEC_CACHE: join(folder, "cache"),
-      LD_PRELOAD: sanitizer.libraries.map(path).join(" "),
-      CXX: `env -u LD_PRELOAD g++ ${sanitizer.flags} -g1`,
-    },
+const { status } = spawnSync(execPath, ["--import", "tsx", "--import", hook, join(root, file), ...args], {
+  stdio: "inherit",
+  env: {
+    ...env,
+    ...sanitizer.options,
+    MOEC_SANITIZED: addon(sanitizer),
+    MOEC_CACHE: join(folder, "cache"),
+    LD_PRELOAD: sanitizer.libraries.map(path).join(" "),
+    CXX: `env -u LD_PRELOAD g++ ${sanitizer.flags} -g1`,
   },
-);
+});
 rmSync(folder, { recursive: true });
 process.exit(status ?? 1);
