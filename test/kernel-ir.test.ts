@@ -28,7 +28,7 @@ import {
   unflatten,
 } from "../compiler/kernel/expr.ts";
 import type { Buffer, Combine, Expr, Kernel, Var } from "../compiler/kernel/ir.ts";
-import { insertBarriers } from "../compiler/kernel/passes.ts";
+import { finishKernel, insertBarriers, statements } from "../compiler/kernel/passes.ts";
 import { lines, show } from "../compiler/kernel/print.ts";
 import { verify } from "../compiler/kernel/verify.ts";
 
@@ -236,6 +236,40 @@ test("barriers stand between a write of a shared tile and its use, and between i
     insertBarriers(k.body).map((s) => s.s),
     ["tile", "sync", "store", "store", "sync", "store", "sync", "store", "sync"],
   );
+});
+/** The statements of a finished kernel whose only loop stages what f gives of x, a round's place and its length. */
+function staged(from: Expr, to: Expr, f: (k: KernelBuilder, x: Buffer, at: Expr, n: Expr) => Expr): string[] {
+  const k = kernel((b, x) =>
+    b.for("r", from, to, 2, ({ at, n }) => {
+      const value = f(b, x, at, n);
+      b.stage("p", [1, 1], [num(1), num(1)], () => value);
+      b.store(x, [at], f32(0));
+    }),
+  );
+  return statements(finishKernel(k).body).map((s) => s.s);
+}
+const firstOf = (_: KernelBuilder, x: Buffer): Expr => load(x, num(0));
+test("what no round changes is staged once before the loop, if that has a round", () => {
+  const [from, to] = [index("from", 0, 3), index("to", 0, 9)];
+  for (const [a, b] of [
+    [num(0), num(8)],
+    [num(0), to],
+    [from, add(from, num(3))],
+  ] as const)
+    assert.equal(staged(a, b, firstOf), ["stage", "for", "store"]);
+  assert.equal(staged(from, to, firstOf), ["if", "stage", "for", "store"]);
+  const within = [
+    staged(num(0), to, (_, x, at) => load(x, at)),
+    staged(num(0), to, (_, x, __, n) => load(x, n)),
+    staged(num(0), to, (k, x, at) => k.letHere("t", load(x, at))).filter((s) => s !== "let"),
+    staged(num(0), to, (k) => load(k.tile("acc", "sum", [1]), num(0))).filter((s) => s !== "tile"),
+  ];
+  assert.equal(within, [
+    ["for", "stage", "store"],
+    ["for", "stage", "store"],
+    ["for", "stage", "store"],
+    ["for", "stage", "store"],
+  ]);
 });
 /** How a kernel that f writes, along j, uses x; `store` is to y. */
 function accessAlong(
