@@ -110,13 +110,15 @@ test("index arithmetic folds to what it says", () => {
 });
 test("an index is inside its range, and a multiple of what divides it", () => {
   fc.assert(
-    fc.property(pair, pair, values, (p, q, v) => {
-      for (const x of [p.x, sub(p.x, q.x)]) {
+    fc.property(pair, pair, pair, values, (p, q, r, v) => {
+      const [difference, nested] = [sub(p.x, q.x), sub(p.x, sub(q.x, r.x))];
+      for (const x of [p.x, difference, nested]) {
         const [[lo, hi], n, divisor] = [range(x), meaning(x, v), knownDivisor(x)];
         assert.ok(lo <= n && n <= hi, `${n} is not in ${lo} .. ${hi}`);
         assert.ok(divisor === 0 ? n === 0 : n % divisor === 0, `${divisor} does not divide ${n}`);
       }
-      assert.is(meaning(sub(p.x, q.x), v), p.at(v) - q.at(v));
+      assert.is(meaning(difference, v), p.at(v) - q.at(v));
+      assert.is(meaning(nested, v), p.at(v) - (q.at(v) - r.at(v)));
       assert.is(meaning(less(p.x, q.x), v), Number(p.at(v) < q.at(v)));
     }),
     seeded,
@@ -164,6 +166,14 @@ test("constants are a sum's last term, and quotients and remainders of one index
     [add(mul(div(div(k, 2), 128), num(128)), mod(div(k, 2), 128)), "k / 2"],
     [add(mul(div(add(mul(k, num(64)), j), 512), num(512)), mod(add(mul(k, num(64)), j), 512)), "k * 64 + j"],
     [mul(add(add(mul(k, num(8)), j), num(2)), num(4)), "k * 32 + j * 4 + 8"],
+    [div(mul(k, num(64)), 512), "k / 8"],
+    [mod(mul(k, num(64)), 512), "k % 8 * 64"],
+    [mod(mul(k, num(48)), 64), "k * 3 % 4 * 16"],
+    [div(add(mul(k, num(64)), j), 512), "k / 8"],
+    [mod(add(mul(k, num(64)), add(mul(j, num(256)), j)), 512), "(j * 4 + k) % 8 * 64 + j"],
+    [sub(num(0), sub(num(0), k)), "k"],
+    [sub(j, sub(k, num(3))), "j - k + 3"],
+    [sub(j, sub(k, add(j, num(3)))), "j + j - k + 3"],
   ] as const;
   for (const [x, text] of texts) assert.is(show(x), text);
 });

@@ -85,13 +85,19 @@ function recombineDivMod(a: Expr, b: Expr): Expr | null {
     const x = recombineDivMod(a, first);
     return x && add(x, more);
   }
-  if (!isOp(b, "%")) return null;
   if (isOp(a, "+")) {
     const [more, last] = pair(a);
     const x = recombineDivMod(last, b);
     return x && add(more, x);
   }
   if (!isOp(a, "*")) return null;
+  if (isOp(b, "*")) {
+    const f = coefficient(b);
+    const [x, y] = [exactQuotient(a, f), exactQuotient(b, f)];
+    const z = f > 1 && x && y ? recombineDivMod(x, y) : null;
+    return z && mul(z, num(f));
+  }
+  if (!isOp(b, "%")) return null;
   const [[high, c], [x, d]] = [pair(a), pair(b)];
   if (!same(c, d)) return null;
   if (isQuotient(high, x, c)) return x;
@@ -104,8 +110,13 @@ export function sub(a: Expr, b: Expr): Expr {
   const [x, m] = splitConstant(a);
   const [y, n] = splitConstant(b);
   if (is(y, 0)) return plusConstant(x, m - n);
+  if (isOp(y, "-")) {
+    const [p, q] = pair(y);
+    return plusConstant(sub(add(x, q), p), m - n);
+  }
   const rest = withoutTerms(summands(x), summands(y));
-  return rest ? plusConstant(sumOf([num(0), ...rest]), m - n) : index("-", a, b);
+  if (rest) return plusConstant(sumOf([num(0), ...rest]), m - n);
+  return is(x, 0) ? index("-", num(m - n), y) : plusConstant(index("-", x, y), m - n);
 }
 /** The terms without those taken away; null unless all of these are among them. */
 function withoutTerms(terms: readonly Expr[], taken: readonly Expr[]): readonly Expr[] | null {
@@ -128,8 +139,8 @@ export function mul(a: Expr, b: Expr): Expr {
   return index("*", a, b);
 }
 /**
- * Integer division of x >= 0, simplified where ranges and known divisors allow it: (64 q + j) / 64 = q for 0 <= j < 64. c is 0 only for an empty
- * axis, whose loops never run: then the result does not matter.
+ * Integer division of x >= 0, simplified where ranges and known divisors allow it: (64 q + j) / 64 = q for 0 <= j < 64, 64 q / 512 = q / 8. c is 0
+ * only for an empty axis, whose loops never run: then the result does not matter.
  */
 export function div(x: Expr, c: number): Expr {
   if (c === 0) return num(0);
@@ -141,10 +152,19 @@ export function div(x: Expr, c: number): Expr {
   }
   const [term, n] = splitConstant(x);
   if (n >= c && range(term)[0] >= 0) return add(div(plusConstant(term, n % c), c), num(Math.floor(n / c)));
-  const { high, low } = split(x, c);
+  const { high } = split(x, c);
   if (isNum(high)) return num(Math.floor(high.value / c));
-  if (high !== x || isNum(low)) return exactQuotient(high, c) ?? index("/", high, num(c));
-  return exactQuotient(x, c) ?? index("/", x, num(c));
+  const factor = gcd(coefficient(high), c);
+  const reduced = factor > 1 ? exactQuotient(high, factor) : null;
+  return reduced ? div(reduced, c / factor) : index("/", high, num(c));
+}
+/** The largest number that divides each term of x by its constant factor; 0 for x = 0. */
+function coefficient(x: Expr): number {
+  if (isNum(x)) return Math.abs(x.value);
+  const [a, b] = x.e === "op" ? [x.args[0], x.args[1]] : [];
+  if (!a || !b) return 1;
+  if (isOp(x, "*")) return isNum(b) ? Math.abs(b.value) : 1;
+  return isOp(x, "+") ? gcd(coefficient(a), coefficient(b)) : 1;
 }
 /** x / c if c is known to divide each term of x, else null. */
 function exactQuotient(x: Expr, c: number): Expr | null {
@@ -166,6 +186,9 @@ export function mod(x: Expr, c: number): Expr {
   if (n >= c && range(term)[0] >= 0) return mod(plusConstant(term, n % c), c);
   const { high, low } = split(x, c);
   if (knownDivisor(high) % c === 0) return low;
+  const factor = gcd(coefficient(high), c);
+  const reduced = factor > 1 ? exactQuotient(high, factor) : null;
+  if (reduced) return add(mul(mod(reduced, c / factor), num(factor)), low);
   return high === x ? index("%", x, num(c)) : add(mod(high, c), low);
 }
 const below = (x: Expr, limit: number): boolean => range(x)[0] >= 0 && range(x)[1] < limit;
@@ -226,6 +249,7 @@ export function select(cond: Expr, a: Expr, b: Expr): Expr {
 export const asValue = (x: Expr): Expr => (isNum(x) ? i32(x.value) : call("value", "i32", x));
 export function asIndex(x: Expr): Expr {
   if (isNum(x)) return num(x.value);
+  if (typeOf(x) === "index") return x;
   return isOp(x, "value") ? item(x.args, 0) : index("index", x);
 }
 

@@ -94,7 +94,7 @@ extern "C" void exp_cf9a4373(void* const* args, ix begin, ix end, f32* scratch) 
 // values: f32[64, 2]
 // index: i32[64, 2]
 // top_k
-extern "C" void top_k_74b88019(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void top_k_948a2bc4(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* x = (f32*)args[0];
   f32* values = (f32*)args[1];
   i32* index = (i32*)args[2];
@@ -117,7 +117,7 @@ extern "C" void top_k_74b88019(void* const* args, ix begin, ix end, f32* scratch
       NO_UNROLL for (ix j2 = 0; j2 < 4; j2++) {
         const auto key = ld(v, keys + j2 * 64 + j);
         const auto before = fold_lane<Sum>(j2, [&](ix k) { return where(ld(v, keys + k * 64 + j) <= key, 1, 0); });
-        const auto before1 = fold_lane<Sum>(4 - (j2 + 1), [&](ix k) { return where(ld(v, keys + (j2 + k + 1) * 64 + j) < key, 1, 0); });
+        const auto before1 = fold_lane<Sum>(3 - j2, [&](ix k) { return where(ld(v, keys + (j2 + k + 1) * 64 + j) < key, 1, 0); });
         st(v, ranks + j2 * 64 + j, before + before1);
       }
     });

@@ -478,7 +478,7 @@ KERNEL void __launch_bounds__(64, MIN_BLOCKS(2)) ragged_outer_9fde74f1(const i32
     pipeline_prologue<2>(ix(t), ix(t1), 128, [&](ix r, i32 s) {
       const ix rn = ix_min(128, ix(t1) - r);
       left.gather(s, rn, 32, [&](ix row_index) { return ix(row_index) / 2 * 32; });
-      left.prefetch_indices(ix_min(128, ix(t1) - (r + 128)), [&](ix j) { return x[r + j + 128]; });
+      left.prefetch_indices(ix_min(128, ix(t1) - r - 128), [&](ix j) { return x[r + j + 128]; });
       right.load(s, (r - ix(t)) * 48, rn, 16);
     });
   };
@@ -493,7 +493,7 @@ KERNEL void __launch_bounds__(64, MIN_BLOCKS(2)) ragged_outer_9fde74f1(const i32
     pipeline<3>(ix(t), ix(t1), 128, [&](ix r, i32 s) {
       const ix rn = ix_min(128, ix(t1) - r);
       left.gather(s, rn, 32, [&](ix row_index) { return ix(row_index) / 2 * 32; });
-      left.prefetch_indices(ix_min(128, ix(t1) - (r + 128)), [&](ix j) { return x[r + j + 128]; });
+      left.prefetch_indices(ix_min(128, ix(t1) - r - 128), [&](ix j) { return x[r + j + 128]; });
       right.load(s, (r - ix(t)) * 48, rn, 16);
     }, [&](ix r, i32 s) {
       const ix rn = ix_min(128, ix(t1) - r);
@@ -532,7 +532,7 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_outer_9ca10cd9(const i3
       const ix rn = ix_min(32, ix(t1) - r);
       left.load(s, (r - ix(t)) * 48, rn, mn);
       right.gather(s, rn, 32, [&](ix row_index) { return ix(row_index) / 2 * 32; });
-      right.prefetch_indices(ix_min(32, ix(t1) - (r + 32)), [&](ix i) { return y[r + i + 32]; });
+      right.prefetch_indices(ix_min(32, ix(t1) - r - 32), [&](ix i) { return y[r + i + 32]; });
     });
   };
   i32 task = blockIdx.x;
@@ -547,7 +547,7 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_outer_9ca10cd9(const i3
       const ix rn = ix_min(32, ix(t1) - r);
       left.load(s, (r - ix(t)) * 48, rn, mn);
       right.gather(s, rn, 32, [&](ix row_index) { return ix(row_index) / 2 * 32; });
-      right.prefetch_indices(ix_min(32, ix(t1) - (r + 32)), [&](ix i) { return y[r + i + 32]; });
+      right.prefetch_indices(ix_min(32, ix(t1) - r - 32), [&](ix i) { return y[r + i + 32]; });
     }, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       mma<32>(left[s], rhs(right[s], acc));
