@@ -132,6 +132,7 @@ export const hostChoices: Choices = {
   splitK: splitKOfFew,
   attention: (_width, _bytes, backward, queries) =>
     backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, endMultiple: 16 },
+  keyPieces: (taken, keys) => Math.max(1, Math.min(Math.ceil(16 / taken), Math.floor(keys / 512))),
   transposed: { queries: 64, few: 8, heads: tasks, maxGradients: 1 << 20 },
   maxCachedRow: 1 << 16,
   shortRow: 15,

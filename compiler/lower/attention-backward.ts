@@ -60,8 +60,8 @@ function addKeyBlock(d: Draft, o: Operands, queries: BlockOfQueries, c: Block, n
   const [scores, dp] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "d_scores", [rows, block])];
   d.k.mma(q, [keys], [scores], [m.n, num(A)]);
   d.k.mma(doutTile, [values], [dp], [m.n, num(C)]);
-  const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
-  finishScores(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, needsMask);
+  const of = (i: Expr, j: Expr) => [[r, plus(m, i)], plus(c, j)] as const;
+  finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(m, i)];
     const p = shiftedExp(o, load(scores, i, j), o.reader.element(sums, at));
@@ -140,8 +140,8 @@ function addQueryBlock(
   const dp = dk && d.k.tile("acc", "d_scores", [rows, block]);
   d.k.mma(keys, [q], [scores], [m.n, num(A)]);
   if (dp && doutTile) d.k.mma(values, [doutTile], [dp], [m.n, num(C)]);
-  const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
-  finishScores(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, needsMask);
+  const of = (i: Expr, j: Expr) => [[r, plus(c, j)], plus(m, i)] as const;
+  finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(c, j)];
     const p = d.k.letHere("p", shiftedExp(o, load(scores, i, j), o.reader.element(sums, at)));

@@ -65,8 +65,8 @@ export function attentionTransposed(d: Draft, node: Node): void {
     const values = d.k.stage("values", [block, roundUp(C, 16)], [c.n, num(C)], o.element(o.v, [b, g], c), form);
     const scores = d.k.tile("acc", "scores", [block, queries]);
     d.k.mma(keys, [q], [scores], [c.n, num(A)]);
-    const of = (i: Expr, j: Expr) => [plus(m, j), plus(c, i)] as const;
-    finishScores(d, o, [b, g, r], { tile: scores, valid: [c.n, m.n], of }, needsMask(c));
+    const of = (i: Expr, j: Expr) => [[r, plus(m, j)], plus(c, i)] as const;
+    finishScores(d, o, [b, g], { tile: scores, valid: [c.n, m.n], of }, needsMask(c));
     onlineSoftmaxColumns(d, o, { scores, keys: c.n, queries: m.n, top, total, keep });
     d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(out, [i, j], callF32("mul", load(out, i, j), load(keep, i))));
     if (form === null) return d.k.mmaTransposed(scores, values, out, [m.n, c.n]);
@@ -246,8 +246,8 @@ function addKeyBlock(
   d.k.mma(keys, [q], [scores], [m.n, num(A)]);
   const dp = d.k.tile("acc", "d_scores", [o.block, queries]);
   d.k.mma(values, [doutTile], [dp], [m.n, num(C)]);
-  const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
-  finishScores(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, needsMask);
+  const of = (i: Expr, j: Expr) => [[r, plus(c, j)], plus(m, i)] as const;
+  finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(c, j)];
     const p = d.k.letHere("p", shiftedExp(o, load(scores, i, j), o.reader.element(item(o.backwardInputs, 0), at)));

@@ -3,7 +3,23 @@ import { Problem } from "../diagnostic.ts";
 import { targetFlagText } from "../flag-text.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { type Block, plus } from "../kernel/builder.ts";
-import { add, call, f32, item, load, max, min, mul, num, roundUp, select, sub, unflatten } from "../kernel/expr.ts";
+import {
+  add,
+  call,
+  div,
+  f32,
+  item,
+  less,
+  load,
+  max,
+  min,
+  mul,
+  num,
+  roundUp,
+  select,
+  sub,
+  unflatten,
+} from "../kernel/expr.ts";
 import type { Buffer, Expr, Tile } from "../kernel/ir.ts";
 import type { AttentionTile, Choices } from "../kernel/schedule.ts";
 import { biasAndSink, type PositionPair, splitPositions } from "../ops/attention.ts";
@@ -17,6 +33,8 @@ import type { Reader } from "./reader.ts";
 import { shapeOf } from "./reader.ts";
 
 export type Head = readonly [b: Expr, g: Expr, r: Expr];
+/** A query by its head, of those that share keys, and its place. */
+export type Query = readonly [r: Expr, t: Expr];
 export const callF32 = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
 
 /** The operands, named as in the op's record (ops/attention.ts), with the sizes of their axes. */
@@ -80,13 +98,13 @@ export function operands(d: Draft, node: Node): Operands {
     sink,
     factor: attrs.cap ?? (bias || attrs.scale <= 0 ? 1 : attrs.scale),
     isBf16: dtypeOf(q.type) === "bf16",
-    ...tileSizes(d, q, sizes, backward),
+    ...tileSizes(d, q, sizes, backward, !backward && sharesKeys(node, d.choices) ? R * T : T),
     sizes,
   };
 }
-function tileSizes(d: Draft, q: Value, { A, C, T }: Operands["sizes"], backward: boolean): AttentionTile {
+function tileSizes(d: Draft, q: Value, { A, C }: Operands["sizes"], backward: boolean, queries: number): AttentionTile {
   const width = Math.max(A, C);
-  const found = d.choices.attention(width, bytesOf[dtypeOf(q.type)], backward, T);
+  const found = d.choices.attention(width, bytesOf[dtypeOf(q.type)], backward, queries);
   if (found) return found;
   throw new Problem(
     `attention of heads ${width} wide in ${dtypeOf(q.type)} does not fit a multiprocessor`,
@@ -98,7 +116,7 @@ export interface Scores {
   readonly tile: Tile;
   readonly valid: readonly [Expr, Expr];
   /** The query and the key of element [i, j]. */
-  readonly of: (i: Expr, j: Expr) => readonly [t: Expr, u: Expr];
+  readonly of: (i: Expr, j: Expr) => readonly [query: Query, u: Expr];
 }
 /**
  * Turns products of q and k into scores. With a cap, a bias or a scale <= 0 the scale is applied here, else in `shiftedExp`. Where `needsMask` holds,
@@ -107,19 +125,19 @@ export interface Scores {
 export function finishScores(
   d: Draft,
   o: Operands,
-  [b, g, r]: Head,
+  [b, g]: readonly [b: Expr, g: Expr],
   { tile, valid, of }: Scores,
   needsMask: Expr | null,
 ): void {
   const { bias, isBf16 } = o;
   const { scale, cap } = o.attrs;
-  const set = (f: (s: Expr, t: Expr, u: Expr) => Expr): void =>
+  const set = (f: (s: Expr, query: Query, u: Expr) => Expr): void =>
     d.k.each(tile, valid, (i, j) => d.k.store(tile, [i, j], f(load(tile, i, j), ...of(i, j))));
   const scaled = (s: Expr): Expr => callF32("mul", s, f32(scale));
   if (cap !== undefined) set((s) => callF32(isBf16 ? "tanh_short" : "tanh", callF32("mul", s, f32(scale / cap))));
-  else if (bias) set((s, t, u) => callF32("add", scaled(s), o.reader.element(bias, [b, g, r, t, u])));
+  else if (bias) set((s, query, u) => callF32("add", scaled(s), o.reader.element(bias, [b, g, ...query, u])));
   else if (scale <= 0) set(scaled);
-  if (needsMask) d.k.if(needsMask, () => set((s, t, u) => select(isVisible(o, b, t, u), s, f32(-Infinity))));
+  if (needsMask) d.k.if(needsMask, () => set((s, [, t], u) => select(isVisible(o, b, t, u), s, f32(-Infinity))));
 }
 /**
  * The gradient of a score before the cap, given the gradient of the capped one, `gradient`: times 1 - tanh^2, which is 0 for masked scores (s =
@@ -155,54 +173,81 @@ export const initialMaximum = ({ factor }: Operands): number => -3.4e38 / Math.m
  */
 export interface KeyPieces {
   readonly count: number;
-  /** Keys in a piece. */
-  readonly length: number;
   readonly out: VirtualBuffer;
   readonly top: VirtualBuffer;
   readonly total: VirtualBuffer;
 }
-/** How to split the keys into pieces; null if they are not split. */
-export function keyPieces(node: Node, choices: Choices): Pick<KeyPieces, "count" | "length"> | null {
+/**
+ * Whether the rows of a task are the queries of all heads that share its keys, which are then read once: on the host if each head has few. Each row
+ * has the keys that any of them sees.
+ */
+function sharesKeys(node: Node, { transposed }: Choices): boolean {
+  const [, , R = 1, T = 1] = shapeOf(item(node.args, 0));
+  return transposed !== undefined && R > 1 && T <= transposed.few;
+}
+/** Into how many pieces the keys that a task visits are split; 1 if they are not. */
+export function keyPieces(node: Node, choices: Choices): number {
   const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
   const [B, G, R, T, A] = shapeOf(q) as [number, number, number, number, number];
   const [U, C] = [item(shapeOf(k), 2), item(shapeOf(v), 3)];
-  const tile = choices.attention(Math.max(A, C), bytesOf[dtypeOf(q.type)], false, T);
-  const count = tile && choices.keyPieces ? choices.keyPieces(B * G * R * Math.ceil(T / tile.rows), U) : 1;
-  if (!tile || count <= 1) return null;
-  const length = roundUp(Math.ceil(U / count), tile.block);
-  return { count: Math.ceil(U / length), length };
+  const [heads, queries] = sharesKeys(node, choices) ? [B * G, R * T] : [B * G * R, T];
+  const tile = choices.attention(Math.max(A, C), bytesOf[dtypeOf(q.type)], false, queries);
+  return tile && choices.keyPieces ? choices.keyPieces(heads * Math.ceil(queries / tile.rows), U) : 1;
+}
+/** The queries of a task. */
+interface QueryRows {
+  readonly b: Expr;
+  readonly g: Expr;
+  readonly m: Block;
+  readonly query: (i: Expr) => Query;
+  /** The number of row i among all rows. */
+  readonly number: (i: Expr) => Expr;
+  /** The queries whose keys the task visits. */
+  readonly visiting: Block;
+}
+function queryRows(d: Draft, node: Node, { rows, sizes: { B, G, R, T } }: Operands): QueryRows {
+  const shares = sharesKeys(node, d.choices);
+  const [heads, queries] = shares ? [B * G, R * T] : [B * G * R, T];
+  const h = d.k.task("h", heads).at;
+  const [b = num(0), g = num(0), only = num(0)] = unflatten(h, shares ? [B, G] : [B, G, R]);
+  const m = d.k.task("m", queries, rows);
+  return {
+    b,
+    g,
+    m,
+    query: (i) => (shares ? (unflatten(plus(m, i), [R, T]) as [Expr, Expr]) : [only, plus(m, i)]),
+    number: (i) => add(mul(h, num(queries)), plus(m, i)),
+    visiting: shares ? { at: num(0), n: num(T) } : m,
+  };
 }
 
 /** Writes `out` and each row's log-sum-exp; with `pieces`, writes the partial results of each piece instead. */
 export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null): void {
   const o = operands(d, node);
   const { rows, block } = o;
-  const { B, G, R, T, A, C } = o.sizes;
-  const h = d.k.task("h", B * G * R).at;
-  const [b = num(0), g = num(0), r = num(0)] = unflatten(h, [B, G, R]);
-  const m = d.k.task("m", T, rows);
+  const { A, C } = o.sizes;
+  const { b, g, m, query, number, visiting } = queryRows(d, node, o);
   const p = pieces && d.k.task("p", pieces.count).at;
-  const q = d.k.stage("q", [rows, A], [m.n, num(A)], o.element(o.q, [b, g, r], m));
+  const row = (i: Expr): Expr[] => [b, g, ...query(i)];
+  const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [...row(i), a]));
   const out = d.k.tile("acc", "out", [rows, roundUp(C, 16)]);
   const [top, total] = [d.k.tile("row", "row_max", [rows], initialMaximum(o)), d.k.tile("row", "row_sum", [rows])];
-  const all = visibleRange(d, o, b, "at", m, o.endMultiple);
-  const { from, to, skip, needsMask } =
-    pieces && p ? clipToPiece(d, all, mul(p, num(pieces.length)), pieces.length) : all;
+  const all = visibleRange(d, o, b, "at", visiting, o.endMultiple);
+  const { from, to, skip, needsMask } = pieces && p ? clipToPiece(d, all, p, pieces.count, block) : all;
   const step = (c: Block): void => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], o.transposedElement(o.k, [b, g], c));
     const values = d.k.stage("values", [block, roundUp(C, 16)], [c.n, num(C)], o.element(o.v, [b, g], c));
     const scores = d.k.tile("acc", "scores", [rows, block]);
     d.k.mma(q, [keys], [scores], [m.n, num(A)]);
-    const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
-    finishScores(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, needsMask(c));
+    const of = (i: Expr, j: Expr) => [query(i), plus(c, j)] as const;
+    finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask(c));
     onlineSoftmaxRows(d, o, { scores, top, total, out }, m, c);
     d.k.mma(scores, [values], [out], [m.n, c.n]);
   };
   d.k.for("c", from, to, block, step, skip);
-  const row = (i: Expr): Expr[] => [b, g, r, plus(m, i)];
-  if (pieces && p)
-    return storePartials(d, pieces, { top, total, out }, [m.n, num(C)], (i) => [p, add(mul(h, num(T)), plus(m, i))]);
-  if (o.sink) addSinkToRows(d, o, { top, total, out }, [m.n, num(C)], o.reader.element(o.sink, [b, g, r]));
+  if (pieces && p) return storePartials(d, pieces, { top, total, out }, [m.n, num(C)], (i) => [p, number(i)]);
+  const { sink } = o;
+  if (sink) addSinkToRows(d, o, { top, total, out }, [m.n, num(C)], (i) => o.reader.element(sink, row(i).slice(0, 3)));
   const result = d.output(item(node.results, 0), "y");
   d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(result, [...row(i), j], normalize(load(out, i, j), load(total, i))));
   const sums = d.output(item(node.results, 1), "sums");
@@ -224,25 +269,36 @@ function addSinkToRows(
   o: Operands,
   { top, total, out }: Sums,
   [n, cols]: readonly [Expr, Expr],
-  sink: Expr,
+  sink: (i: Expr) => Expr,
 ): void {
   const keep = d.k.tile("row", "rescale", top.shape);
   d.k.each(top, [n], (i) => {
-    const made = softmaxWithSink(d, times(load(top, i), o.factor), load(total, i), sink);
+    const made = softmaxWithSink(d, times(load(top, i), o.factor), load(total, i), sink(i));
     d.k.store(keep, [i], made.keep);
     d.k.store(total, [i], made.total);
     d.k.store(top, [i], times(made.top, 1 / o.factor));
   });
   d.k.each(out, [n, cols], (i, j) => d.k.store(out, [i, j], callF32("mul", load(out, i, j), load(keep, i))));
 }
-/** Intersects the keys that the mask allows with one piece of the keys. */
-function clipToPiece(d: Draft, { from, to, skip, needsMask }: VisibleRange, start: Expr, length: number): VisibleRange {
-  const first = d.k.let("first", max(from, start));
-  const end = d.k.let("end", min(to, add(start, num(length))));
+/** One of `count` pieces of the keys that the mask allows, of equal numbers of blocks. */
+function clipToPiece(
+  d: Draft,
+  { from, to, skip, needsMask }: VisibleRange,
+  piece: Expr,
+  count: number,
+  block: number,
+): VisibleRange {
+  const all = max(sub(to, from), num(0));
+  const length = d.k.let("length", mul(div(add(all, num(count * block - 1)), count * block), num(block)));
+  const first = d.k.let("first", add(from, mul(piece, length)));
+  const end = d.k.let("end", min(to, add(first, length)));
+  if (!skip) return { from: first, to: end, skip, needsMask };
   const inside = (x: Expr): Expr => min(max(x, first), end);
-  const at = skip && d.k.let("leave", inside(skip.at));
-  const by = skip && at && d.k.let("left", sub(inside(add(skip.at, skip.by)), at));
-  return { from: first, to: end, skip: at && by && { at, by }, needsMask };
+  const [leave, again] = [d.k.let("leave", inside(skip.at)), d.k.let("again", inside(add(skip.at, skip.by)))];
+  // what is skipped at the end is no gap: loops have a round after theirs
+  const last = d.k.let("last", select(less(again, end), end, leave));
+  const by = d.k.let("left", sub(min(again, last), leave));
+  return { from: first, to: last, skip: { at: leave, by }, needsMask };
 }
 const hasWeight = (total: Expr): Expr => call("ne", "bool", total, f32(0));
 const normalize = (x: Expr, total: Expr): Expr => select(hasWeight(total), callF32("over", x, total), f32(0));
@@ -278,13 +334,21 @@ export function attentionJoin(d: Draft, node: Node, pieces: KeyPieces): void {
   const count = num(pieces.count);
   const highest = d.k.fold("block_max", "max", "f32", count, (p) => load(top, p, row));
   const weight = (p: Expr): Expr => callF32("exp", times(callF32("sub", load(top, p, row), highest), o.factor));
-  const added = d.k.fold("block_sum", "sum", "f32", count, (p) => callF32("mul", load(total, p, row), weight(p)));
+  const kept = pieces.count <= (d.choices.maxCachedRow ?? 0) ? d.k.local("weights", [pieces.count]) : null;
+  const added = d.k.fold("block_sum", "sum", "f32", count, (p) => {
+    if (!kept) return callF32("mul", load(total, p, row), weight(p));
+    const once = d.k.letHere("weight", weight(p));
+    d.k.store(kept, [p], once);
+    return callF32("mul", load(total, p, row), once);
+  });
   const at = unflatten(row, [B, G, R, T]);
   const scaled = times(highest, o.factor);
   const made = o.sink && softmaxWithSink(d, scaled, added, o.reader.element(o.sink, at.slice(0, 3)));
   const all = made ? d.k.letHere("row_sum", made.total) : added;
   d.k.par(num(C), (j) => {
-    const sum = d.k.fold("sum", "sum", "f32", count, (p) => callF32("mul", load(out, p, row, j), weight(p)));
+    const sum = d.k.fold("sum", "sum", "f32", count, (p) =>
+      callF32("mul", load(out, p, row, j), kept ? load(kept, p) : weight(p)),
+    );
     const rescaled = made ? callF32("mul", sum, made.keep) : sum;
     d.k.store(d.output(item(node.results, 0), "y"), [...at, j], normalize(rescaled, all));
   });

@@ -78,12 +78,12 @@ const launchesByOp: Readonly<Partial<Record<string, (request: LaunchRequest) => 
 function attentionLaunches({ node, choices }: LaunchRequest): readonly Launch[] {
   if (usesTransposedScores(node, choices))
     return [{ kind: "attention_transposed", write: (d) => attentionTransposed(d, node) }];
-  const cut = keyPieces(node, choices);
-  if (!cut) return [{ kind: "attention", write: (d) => attention(d, node) }];
+  const count = keyPieces(node, choices);
+  if (count === 1) return [{ kind: "attention", write: (d) => attention(d, node) }];
   const shape = dims(item(node.results, 0).type);
   const of = (name: string, ...more: readonly number[]): VirtualBuffer =>
-    virtualBuffer(`${name}.${node.id}`, "f32", [cut.count, product(shape.slice(0, -1)), ...more], null);
-  const pieces = { ...cut, out: of("out", item(shape, 4)), top: of("top"), total: of("total") };
+    virtualBuffer(`${name}.${node.id}`, "f32", [count, product(shape.slice(0, -1)), ...more], null);
+  const pieces = { count, out: of("out", item(shape, 4)), top: of("top"), total: of("total") };
   return [
     { kind: "attention_pieces", write: (d) => attention(d, node, pieces) },
     { kind: "attention_join", write: (d) => attentionJoin(d, node, pieces), nodes: [] },
