@@ -190,7 +190,7 @@ test("a query alone has the bits that it has among few, and asks for the keys an
   const graph = graphOf(results);
   const sequence = lowered(graph);
   const kernels = kernelsOf([sequence]);
-  for (const operand of ["k_major<32>", "in_place_or_pack<64, 64>"])
+  for (const operand of ["k_major<32>", "in_place<64>"])
     assert.ok(kernels.some(({ text }) => text.split("\n").some((l) => l.includes(operand) && l.includes("(h + 1)"))));
   const stores = storesOf(valuesOf(graph));
   for (const flags of x64 ? [[], ["-mno-avx512f"], ["-mno-avx"]] : [[]]) {

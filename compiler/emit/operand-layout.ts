@@ -70,7 +70,7 @@ export function depthContiguousOf(
   return { start: pointer(e, load, (y) => start(s, y)), step };
 }
 /** The accumulator of the only product of a right operand, if nothing else is summed into it; else null. */
-function onlyAccumulator(tile: Tile, k: Kernel): Tile | null {
+export function onlyAccumulator(tile: Tile, k: Kernel): Tile | null {
   const products = statements(k.body).filter((t) => t.s === "mma");
   const [acc, ...more] = products.find(({ b }) => b.includes(tile))?.acc ?? [];
   if (!acc || more.length > 0) return null;

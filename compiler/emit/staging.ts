@@ -2,6 +2,7 @@
 import { item, num, roundUp, subexpressions, substitute, variable } from "../kernel/expr.ts";
 import type { Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { isInTerms, statements } from "../kernel/passes.ts";
+import { bytesOf } from "../types/dtype.ts";
 import type { Emitter } from "./emitter.ts";
 import { past } from "./literal.ts";
 import {
@@ -11,6 +12,7 @@ import {
   firstReaderCondition,
   isContiguous,
   nextOperandPointer,
+  onlyAccumulator,
   panelsOperandOf,
   pointer,
   rowLoadOf,
@@ -121,7 +123,7 @@ const maxCloseStride = 512;
 /** Stages a right operand [depth, columns]: read in place where possible, else copied into strips of columns. */
 export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const right = rightOperandOf(s, e);
-  const staged = [fromPanels, fromColumns, fromRows, fromTransposedPanels].some((stage) => stage(right));
+  const staged = [fromPanels, fromColumns, fromRowsInPlace, fromRows, fromTransposedPanels].some((f) => f(right));
   if (staged) return;
   const { width, nk, nx, name, room } = right;
   const [k, x] = s.vs;
@@ -168,6 +170,23 @@ function fromColumns({ s, e, nx, name }: RightOperand): boolean {
   const along = depthContiguousOf(s, e);
   if (!along) return false;
   e.line(`${name} = k_major<${along.step}>(${along.start}, ${nx}, ${nextOperandPointer(s, e) ?? along.start});`);
+  return true;
+}
+/**
+ * With so few rows, those of three register tiles, a right operand is read in place whatever its columns: a copy, and of bf16 a conversion, takes more
+ * time than it spares.
+ */
+const fewCopiedRows = 18;
+function fromRowsInPlace({ s, e, width, name }: RightOperand): boolean {
+  const [k, x] = s.vs;
+  const direct = s.tile.form ? null : (stridedLoadOf(s) ?? stridedLoadOf(s, "bf16"));
+  const [alongK, alongX] = direct?.strides ?? [null, null];
+  const rows = onlyAccumulator(s.tile, e.kernel)?.shape[0] ?? Infinity;
+  const whole = s.valid[1].e === "num" && s.valid[1].value === width;
+  if (!direct || alongK === null || alongX !== 1 || !whole || rows > fewCopiedRows) return false;
+  if (alongK * bytesOf[direct.load.from.dtype] > maxCloseStride * bytesOf.f32) return false;
+  const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
+  e.line(`${name} = in_place<${alongK}>(${[start, nextOperandPointer(s, e) ?? "nullptr"].join(", ")});`);
   return true;
 }
 function fromRows({ s, e, width, nk, nx, name, room }: RightOperand): boolean {

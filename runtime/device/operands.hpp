@@ -83,20 +83,24 @@ template <int LD, class T = f32, int N = 1> struct Step {
 /** The lanes of two vectors in turn, the first (h = 1: second) half of the result; and the other way, the even (odd) lanes. */
 #define ZIP(l, h) ((l) / 2 + h * LANES / 2 + (l) % 2 * LANES)
 #define UNZIP(l, h) (2 * (l) + h)
+typedef vi words_at __attribute__((aligned(2), may_alias));
+/** Words of 32 bits, each two numbers. */
+FN vf ld_words(const bf16* p) { return from_bits(*(const words_at*)p); }
+/** Number i of each word; N = 1: of lanes that are numbers. */
+template <int N> FN vf number_of(vf lanes, int i) { return N == 1 ? lanes : from_bits(i == 0 ? bits(lanes) << 16 : bits(lanes) & -65536); }
 /**
  * bf16, of which a word of 32 bits has two columns: a shift gives the even ones, a mask the odd ones. (Widening instructions are three times as many,
  * and a core then looks ahead over fewer lines of memory: one row reached 17 of 30 GB/s.)
  */
 template <int LD> struct Step<LD, bf16, 1> {
   typedef bf16 Type;
-  typedef vi words_at __attribute__((aligned(2), may_alias));
   static constexpr int apart = LD, bytes = sizeof(bf16);
   template <int NV> static FN void load(vf (&w)[NV], const bf16* p) {
     if constexpr (NV % 2 > 0) UNROLL for (int v = 0; v < NV; v++) w[v] = ld(vf{}, p + v * LANES);
     else UNROLL for (int v = 0; v < NV; v += 2) {
-      const vi words = *(const words_at*)(p + v * LANES);
-      w[v] = from_bits(words << 16);
-      w[v + 1] = from_bits(words & -65536);
+      const vf words = ld_words(p + v * LANES);
+      w[v] = number_of<2>(words, 0);
+      w[v + 1] = number_of<2>(words, 1);
     }
   }
   template <int NV> static FN void permute_in(vf (&s)[NV]) {
@@ -130,13 +134,13 @@ struct NextOperand {
   }
 };
 /** A right operand read in place, see in_place. */
-template <int LD> struct InPlace {
+template <int LD, class T> struct InPlace {
   static constexpr bool follows = false;
-  const f32 *p, *next;
-  template <int S> using Step = ::Step<LD>;
+  const T *p, *next;
+  template <int S> using Step = ::Step<LD, T>;
   FN ix columns(ix c) const { return c; }
-  FN const f32* strip(ix c, ix) const { return p + c; }
-  FN const f32* after(ix, ix) const { return nullptr; }
+  FN const T* strip(ix c, ix) const { return p + c; }
+  FN const T* after(ix, ix) const { return nullptr; }
   FN PrefetchStream fetch(ix, ix, ix, ix) const { return {}; }
 };
 /** The columns of one register tile, with a list of pointers, one for each step of the depth. */
@@ -188,9 +192,9 @@ constexpr int MR = 6;
 /** A left operand packed into micro-panels of MR rows, each stored depth by depth. */
 struct MicroPanels { const f32* p; };
 template <class B> constexpr bool is_in_place = false;
-template <int LD> constexpr bool is_in_place<InPlace<LD>> = true;
+template <int LD, class T> constexpr bool is_in_place<InPlace<LD, T>> = true;
 /** An operand read in place, its rows LD apart. `next`, if not null: an operand with the same layout that will be read after it. */
-template <int LD> FN InPlace<LD> in_place(const f32* p, const f32* next = nullptr) { return {p, next}; }
+template <int LD, class T> FN InPlace<LD, T> in_place(const T* p, const void* next = nullptr) { return {p, (const T*)next}; }
 /** `n` columns, each contiguous; as many at `next` will be read after them. */
 template <int LD, class T> struct KMajor { const T *p, *next; ix n; };
 template <int LD, class T> FN KMajor<LD, T> k_major(const T* p, ix n, const T* next) { return {p, next, n}; }

@@ -147,17 +147,27 @@ template <int W, int P, class T> NOINLINE PackedStrips pack_transposed_panels(f3
       } else NO_UNROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[strip_index<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
   return {to, {next, step, n * P, depth / P}, n};
 }
-/** Packs an operand that is contiguous along k, element (x, k) at *f(x, k), by transposing blocks of LANES x LANES. */
+/** N * LANES steps of a column from p on: numbers, or words of two. */
+template <int N, class T> FN vf ld_steps(const T* p) { if constexpr (N == 2) return ld_words(p); else return ld(vf{}, p); }
+/** Packs LANES columns by blocks of N steps a lane, from step k on while there are whole ones; returns the first step that is left. `some`: not zeros. */
+template <int N, int W, class F> FN ix pack_transposed_blocks(f32* to, ix x, bool some, ix k, ix depth, F f) {
+  NO_UNROLL for (; k + N * LANES <= depth; k += N * LANES) {
+    vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = some ? ld_steps<N>(f(x + i, k)) : vf{};
+    if (some) transpose(r);
+    UNROLL for (int i = 0; i < LANES; i++) UNROLL for (int l = 0; l < N; l++) st(vf{}, to + strip_index<W>(x, k + N * i + l, depth), number_of<N>(r[i], l));
+  }
+  return k;
+}
+/** Packs an operand that is contiguous along k, element (x, k) at *f(x, k), by transposing blocks: of bf16 words of two steps, which are half as many. */
 template <int W, class F> FN PackedStrips pack_transposed(f32* to, ix n, ix depth, F f) {
-  NO_UNROLL for (ix x = 0, all = round_to_tiles(n, W); x < all; x += LANES) NO_UNROLL for (ix k = 0; k < depth; k += LANES)
-    if ((x + LANES <= n || x >= n) && k + LANES <= depth) {
-      vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = x < n ? ld(vf{}, f(x + i, k)) : vf{};
-      if (x < n) transpose(r);
-      UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + strip_index<W>(x, k + i, depth), r[i]);
-    } else {
-      const ix last = ix_min(k + LANES, depth);
-      NO_UNROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[strip_index<W>(i, c, depth)] = i < n ? ld(f32{}, f(i, c)) : 0.0f;
+  NO_UNROLL for (ix x = 0, all = round_to_tiles(n, W); x < all; x += LANES) {
+    ix k = 0;
+    if (x + LANES <= n || x >= n) {
+      if constexpr (is_same<decltype(f(x, k)), const bf16*>) k = pack_transposed_blocks<2, W>(to, x, x < n, k, depth, f);
+      k = pack_transposed_blocks<1, W>(to, x, x < n, k, depth, f);
     }
+    NO_UNROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < depth; c++) to[strip_index<W>(i, c, depth)] = i < n ? ld(f32{}, f(i, c)) : 0.0f;
+  }
   return {to, {}, n};
 }
 
@@ -175,27 +185,37 @@ template <class F> FN void dispatch_few_rows(ix rows, F f) {
 }
 
 // ---- a right operand whose depth is contiguous, for rows that fit one register tile ----
-/** LANES steps of n columns; the missing ones repeat the last. Not inlined, or its address computations would be done for whole blocks too. */
-template <int LD, class T> __attribute__((noinline)) void some_columns(vf (&w)[LANES], const T* p, ix n) {
-  NO_UNROLL for (ix i = 0; i < LANES; i++) w[i] = ld(vf{}, p + ix_min(i, n - 1) * LD);
+/** N * LANES steps of n columns; the missing ones repeat the last. Not inlined, or its address computations would be done for whole blocks too. */
+template <int N, int LD, class T> __attribute__((noinline)) void some_columns(vf (&w)[LANES], const T* p, ix n) {
+  NO_UNROLL for (ix i = 0; i < LANES; i++) w[i] = ld_steps<N>(p + ix_min(i, n - 1) * LD);
 }
-/** Loads LANES steps of n columns from p on and transposes them, so that lanes are columns. Whole blocks prefetch what lies `ahead` of them. */
-template <int LD, class T> FN void load_transposed(vf (&w)[LANES], const T* p, ix n, ix ahead) {
+/** Loads N * LANES steps of n columns from p on and transposes them, so that lanes are columns. Whole blocks prefetch what lies `ahead` of them. */
+template <int N, int LD, class T> FN void load_transposed(vf (&w)[LANES], const T* p, ix n, ix ahead) {
   if (n < LANES) {
-    vf some[LANES]; some_columns<LD>(some, p, n);
+    vf some[LANES]; some_columns<N, LD>(some, p, n);
     UNROLL for (ix i = 0; i < LANES; i++) w[i] = some[i];
-  } else UNROLL for (ix i = 0; i < LANES; i++) { w[i] = ld(vf{}, p + i * LD); __builtin_prefetch(p + i * LD + ahead, 0, 2); }
+  } else UNROLL for (ix i = 0; i < LANES; i++) { w[i] = ld_steps<N>(p + i * LD); __builtin_prefetch(p + i * LD + ahead, 0, 2); }
   transpose(w);
+}
+/** Adds the products of blocks of N steps a lane, from step k on while there are whole ones; returns the first step that is left. */
+template <int N, int LD, int M, class A, class E> FN ix k_major_blocks(vf (&s)[M], const A& a, const E* p, ix ahead, ix n, ix k, ix depth) {
+  vf w[LANES];
+  NO_UNROLL for (; k + N * LANES <= depth; k += N * LANES) {
+    load_transposed<N, LD>(w, p + k, n, ahead);
+    UNROLL for (int l = 0; l < LANES; l++) UNROLL for (int h = 0; h < N; h++) {
+      const vf x = number_of<N>(w[l], h);
+      UNROLL for (int i = 0; i < M; i++) s[i] = plus_product(a, s[i], splat(a.at(i, k + N * l + h)), x);
+    }
+  }
+  return k;
 }
 /** M rows x LANES columns, summed in the order of `micro_kernel`, so bit for bit the same. */
 template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void micro_kernel_k_major(bool fresh, A a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
-  vf s[M], w[LANES];
+  vf s[M];
   UNROLL for (int i = 0; i < M; i++) s[i] = fresh ? vf{} : *(vf*)(acc + i * C);
   ix k = 0;
-  NO_UNROLL for (; k + LANES <= depth; k += LANES) {
-    load_transposed<LD>(w, p + k, n, ahead);
-    UNROLL for (int l = 0; l < LANES; l++) UNROLL for (int i = 0; i < M; i++) s[i] = plus_product(a, s[i], splat(a.at(i, k + l)), w[l]);
-  }
+  if constexpr (is_same<E, bf16>) k = k_major_blocks<2, LD>(s, a, p, ahead, n, k, depth);
+  k = k_major_blocks<1, LD>(s, a, p, ahead, n, k, depth);
   NO_UNROLL for (; k < depth; k++) {
     vf x = {};
     UNROLL for (ix l = 0; l < LANES; l++) if (l < n) x[l] = ld(f32{}, p + l * LD + k);

@@ -198,10 +198,10 @@ template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a,
   }
 }
 /** Each step of the depth prefetches the corresponding row of the next operand, if known. All at once they would wait for each other. */
-template <int LD, int S> struct RowPrefetch {
-  const f32* next;
+template <int LD, int S, class T> struct RowPrefetch {
+  const T* next;
   FN ix next_step(ix k, ix depth) const { return next ? k + 1 : depth; }
-  FN void issue(ix k) const { if (next) UNROLL for (int x = 0; x < S; x += 16) __builtin_prefetch(next + k * LD + x, 0, 2); }
+  FN void issue(ix k) const { if (next) UNROLL for (int x = 0; x < S; x += LINE / (int)sizeof(T)) __builtin_prefetch(next + k * LD + x, 0, 2); }
 };
 /** One strip of columns from c on for M to R rows, which fit one register tile, with a right operand that is read in place. */
 template <int NV, int M, class STEP, class A, class T, class O> FN void one_tile(bool fresh, const A& a, ix rows, ix depth, ix c, const T& epilogue, const O& o) {
@@ -209,7 +209,7 @@ template <int NV, int M, class STEP, class A, class T, class O> FN void one_tile
   constexpr int S = NV * LANES;
   const TileCoord part = {0, rows, c, S};
   if (epilogue.now) epilogue.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
-  micro_kernel<M, NV, O::C, STEP, RowPrefetch<STEP::apart, S>>(fresh, tile_at(a, 0, depth), o.b.p + c, o.acc.d[0] + c, depth, {o.b.next ? o.b.next + c : nullptr});
+  micro_kernel<M, NV, O::C, STEP, RowPrefetch<STEP::apart, S, typename STEP::Type>>(fresh, tile_at(a, 0, depth), o.b.p + c, o.acc.d[0] + c, depth, {o.b.next ? o.b.next + c : nullptr});
   if (epilogue.now) epilogue.after(part);
 }
 /** The right operands of a strip from column c on, which register tiles take in turn, with what to prefetch after them. */
