@@ -285,7 +285,11 @@ function entryGraphs(
     return [finished(...timed("differentiate", observer, () => requestedGradients(e, entry, forward, added.stores)))];
   if (!training) return [finished()];
   const grads = timed("differentiate", observer, () => parameterGradients(g, training, forward));
-  if (n === 1) return [finished(...timed("optimizer", observer, () => training.update(grads)))];
+  if (n === 1) {
+    const updates = timed("optimizer", observer, () => training.update(grads));
+    // of last layers first, so that each layer's gradients are used before the layer in front of it is made again
+    return [finished(...(recompute ? updates.toReversed() : updates))];
+  }
   const sums = accumulate(
     g,
     entry.name,

@@ -35,19 +35,19 @@ function compared(asked: Asked, tolerance = 0): readonly [kept: Graph, again: Gr
   ) as [Graph, Graph];
   const numbers = [...storesOf(valuesOf(kept))];
   const stores = new Map(numbers.map(([name, x]) => [name, /\.v$|train\//.test(name) ? squared(x) : x]));
-  const [wanted, found] = [kept, again].map((graph) => interpret(valuesOf(graph), stores).map((x) => [...x.data]));
-  assert.equal(
-    again.results.map((r) => `${r.role} ${r.name}`),
-    kept.results.map((r) => `${r.role} ${r.name}`),
-  );
-  kept.results.forEach(({ role, name }, r) => {
-    const [x, y] = [wanted?.[r] ?? [], found?.[r] ?? []];
+  const [wanted, found] = [kept, again].map((graph) => {
+    const values = interpret(valuesOf(graph), stores);
+    return new Map(graph.results.map(({ role, name }, i) => [`${role} ${name}`, [...(values[i]?.data ?? [])]]));
+  }) as [Map<string, number[]>, Map<string, number[]>];
+  assert.equal([...found.keys()].toSorted(), [...wanted.keys()].toSorted());
+  for (const [name, x] of wanted) {
+    const y = found.get(name) ?? [];
     const most = Math.max(...x.map(Math.abs));
-    assert.ok(most < Infinity && y.length === x.length, `${role} ${name} has numbers that tell something`);
+    assert.ok(most < Infinity && y.length === x.length, `${name} has numbers that tell something`);
     x.forEach((v, i) =>
-      assert.ok(Math.abs(v - (y[i] ?? NaN)) <= tolerance * most, `${role} ${name} [${i}]: ${y[i]}, not ${v}`),
+      assert.ok(Math.abs(v - (y[i] ?? Number.NaN)) <= tolerance * most, `${name} [${i}]: ${y[i]}, not ${v}`),
     );
-  });
+  }
   return [kept, again];
 }
 

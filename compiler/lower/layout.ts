@@ -122,6 +122,7 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
   function use(by: Node, i: number): Use["use"] {
     const [a, result] = [by.args[i], by.results[0]];
     if (!a || !result) return "other";
+    if (by.op.name === "after" && i > 0) return "any"; // it is only waited for
     switch (by.op.lower) {
       case "point":
         return dims(a.type).join() === dims(result.type).join() ? "same" : "other";
