@@ -30,6 +30,7 @@ interface Few {
 }
 const causal: readonly Clause[] = [{ at: 1, seen: -1, plus: 0, pair: 0 }];
 const near = (width: number): readonly Clause[] => [...causal, { at: -1, seen: 1, plus: width - 1, pair: 0 }];
+const keysFrom = (first: number): readonly Clause[] => [...causal, { at: 0, seen: 1, plus: -first, pair: 0 }];
 const cases: readonly Few[] = [
   { shape: { B: 1, G: 2, R: 3, T: 1, U: 1, A: 5, C: 6 }, at: [0] },
   { shape: { B: 4, G: 2, R: 7, T: 1, U: 150, A: 20, C: 24 }, at: [0, 149, -1, 67] },
@@ -46,6 +47,7 @@ const cases: readonly Few[] = [
   },
   { shape: { B: 1, G: 1, R: 2, T: 1, U: 2053, A: 7, C: 5 }, at: [0], bounds: [], cap: 3 },
   { shape: { B: 1, G: 3, R: 1, T: 1, U: 1024, A: 64, C: 64 }, at: [1023], bounds: near(600) },
+  { shape: { B: 1, G: 1, R: 2, T: 3, U: 64, A: 5, C: 6 }, at: [61], bounds: keysFrom(80) },
 ];
 function attended(c: Few, dtype: DType): Graph {
   const g = new GraphBuilder(ops);
@@ -85,6 +87,7 @@ test("a task is the heads that share keys, or 48 rows of them, or one of the pie
     "attention_pieces 6, attention_join 36",
     "attention_pieces 4, attention_join 2",
     "attention_pieces 6, attention_join 3",
+    "attention 1",
   ]);
 });
 for (const flags of x64 ? [[], ["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [[]])

@@ -166,8 +166,9 @@ export class KernelBuilder {
   private axis(name: string, from: Expr, to: Expr, step: number): Axis {
     const whole = step === 1 || knownDivisor(sub(to, from)) % step === 0;
     const divisor = gcd(knownDivisor(from), step);
-    const last = Math.floor((range(to)[1] - 1) / divisor) * divisor;
-    const v = this.variable(name, "index", Math.max(0, range(from)[0]), Math.max(0, last), divisor);
+    const last = Math.max(0, Math.floor((range(to)[1] - 1) / divisor) * divisor);
+    const first = Math.min(Math.max(0, range(from)[0]), last); // a loop that never runs may begin past its end
+    const v = this.variable(name, "index", first, last, divisor);
     const n = whole ? num(step) : this.variable(`${name}n`, "index", 1, step);
     return { v, n, from, to, step };
   }
