@@ -1,8 +1,9 @@
 // Rematerialization by layers (activation checkpointing; Chen et al. 2016, arXiv 1604.06174). The forward of a layer is not kept: the backward makes
-// it again from what entered the layer. So memory holds what passes between layers, and everything of one layer.
+// it again from what entered the layer. So memory holds what passes between layers, routers' choices, and everything of one layer.
 import type { Builder, Node, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
+import { dtypeOf } from "../types/type.ts";
 
 /**
  * Divides nodes into segments. Segment s needs a value of `boundaries[s - 1]` and none of later ones: what a layer computes from what enters it. The
@@ -63,6 +64,7 @@ export class Segments {
       return this.boundaryOf.get(v) === segment - 1 && waitFor.length > 0 ? b.after(g, v, waitFor) : v;
     };
     for (const node of this.segments[segment] ?? []) {
+      if (decides(node)) continue;
       g.span = node.span;
       made.set(node, g.add(node.op, node.args.map(now), node.attrs));
     }
@@ -70,3 +72,9 @@ export class Segments {
     return made;
   }
 }
+/**
+ * Whether integers are made of other numbers, as a router's choices are: they are kept. From values that other kernels round otherwise, the backward
+ * might choose other experts than the forward did.
+ */
+const decides = ({ args, results }: Node): boolean => results.some(isInteger) && !args.every(isInteger);
+const isInteger = ({ type }: Value): boolean => dtypeOf(type) === "i32";
