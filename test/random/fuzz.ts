@@ -28,6 +28,7 @@ import { checkPasses } from "./passes.ts";
 import { randomProducts } from "./products.ts";
 import { type Kind as Programs, type RandomProgram, randomProgram } from "./programs.ts";
 import { Draw } from "./random-graph.ts";
+import { checkRecomputed } from "./recomputed.ts";
 import { checkResumed, randomRun } from "./resumed.ts";
 import { randomRows } from "./rows.ts";
 import { randomWritten } from "./tensors.ts";
@@ -49,6 +50,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   empty: (seed) => refusable(trained(seed, "empty")),
   edged: (seed) => trained(seed, "edged"),
   passes: passed,
+  recomputed,
   workers: shared,
   resumed,
   past: decoder,
@@ -87,6 +89,15 @@ function passed(seed: string): Case {
     run: async (way, text = program.text) => checkPasses({ ...program, text }, way),
   };
 }
+/** Checks that a backward that makes layers again gives the same numbers in f64. */
+function recomputed(seed: string): Case {
+  const program = drawnProgram(seed, "small", 1 + new Draw(`${seed}, its copies`).below(3));
+  return {
+    text: program.text,
+    note: notes(program),
+    run: async (way, text = program.text) => checkRecomputed({ ...program, text }, way.limits),
+  };
+}
 /** Checks that several workers compute the same as one, whether or not they can share the batch or the experts. */
 function shared(seed: string): Case {
   const program = drawnProgram(seed, "small");
@@ -120,13 +131,19 @@ const refusable = (one: Case): Case => ({
       if (!(error instanceof ProgramError)) throw error;
     }),
 });
-function drawnProgram(seed: string, sizes: NonNullable<Programs["sizes"]>): RandomProgram {
+/** `copies` of its layer: made again in the backward. Default: drawn, mostly one that is no array. */
+function drawnProgram(
+  seed: string,
+  sizes: NonNullable<Programs["sizes"]>,
+  copies = new Draw(`${seed}, its copies`).of([0, 0, 0, 1, 2]),
+): RandomProgram {
   const draw = new Draw(`${seed}, its entries`);
   const [accumulate, evaluates] = [draw.of([1, 1, 2, 3]), draw.chance(0.5)];
-  return { ...randomProgram(seed, "p", { looped: false, draws: true, sizes }), accumulate, evaluates };
+  const kind = { looped: false, draws: true, sizes, ...(copies > 0 ? { copies } : {}) };
+  return { ...randomProgram(seed, "p", kind), accumulate, evaluates, recompute: copies > 0 };
 }
-const notes = ({ sizes, accumulate, evaluates }: RandomProgram): string =>
-  JSON.stringify({ ...sizes, accumulate, evaluates });
+const notes = ({ sizes, accumulate, evaluates, recompute }: RandomProgram): string =>
+  JSON.stringify({ ...sizes, accumulate, evaluates, recompute });
 /** Checks that training with interruptions gives the bits of training without. */
 function resumed(seed: string): Case {
   const run = randomRun(seed);

@@ -15,6 +15,8 @@ export interface RandomProgram {
   readonly accumulate?: number;
   /** Whether it is evaluated too; only for a program that is alone in its plan. */
   readonly evaluates?: boolean;
+  /** Whether the backward makes the layer's copies again. */
+  readonly recompute?: boolean;
 }
 export interface Kind {
   /** Whether mixtures are written as loops over all experts, which is what they mean. */
@@ -22,6 +24,8 @@ export interface Kind {
   /** Whether random numbers (keyed by their place in the program) and roundings to bf16 are allowed, which differ between a mixture and a loop. */
   readonly draws: boolean;
   readonly sizes?: keyof typeof sizesOf | "edged";
+  /** Default: the layer is no array. */
+  readonly copies?: number;
 }
 
 const declared = (name: string, w: LayerText): string => `layer ${name}(D, H) {
@@ -83,7 +87,11 @@ function edged(draw: Draw): Record<string, number> {
 const drawnOf = (lists: Readonly<Record<string, readonly number[]>>, draw: Draw): Record<string, number> =>
   Object.fromEntries(Object.entries(lists).map(([size, list]) => [size, draw.of<number>(list)]));
 /** A model whose only layer member is called `name`, so that several models fit in one plan. */
-export function randomProgram(seed: string, name: string, { looped, draws, sizes = "small" }: Kind): RandomProgram {
+export function randomProgram(
+  seed: string,
+  name: string,
+  { looped, draws, sizes = "small", copies }: Kind,
+): RandomProgram {
   const draw = new Draw(seed);
   const layers = ["L0", "L1", "L2", "L3"].slice(0, 2 + draw.below(3));
   const list = [...steps, mixture, ...whole, ...whole, ...(draws ? drawing : [])];
@@ -92,11 +100,11 @@ export function randomProgram(seed: string, name: string, { looped, draws, sizes
   const text = `${library(looped, draws)}
 ${parts.join("\n")}
 model Program(D, H) {
-  ${name}: Net(D, H)
+  ${name}: Net(D, H)${copies === undefined ? "" : `[${copies}]`}
   state ${name}_seen: f32[D] = 1
   param ${name}_head: float[D, 11] = normal(std: 0.5)
   train(x: float[B, T, D], tokens: i32[B, T], at: i32[B, T] = range(T)) {
-    let y = ${name}(x, tokens, at)
+    ${copies === undefined ? `let y = ${name}(x, tokens, at)` : `let y = x\n    for net in ${name} { y = net(y, tokens, at) }`}
     loss square = mean(f32(y - tanh(x)) ** 2)
     loss language = cross_entropy(y @ ${name}_head, tokens)
     metric seen = ${name}_seen

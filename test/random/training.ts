@@ -34,7 +34,7 @@ export function trainingOf(
     sharing = { workers: 1 },
   }: { readonly observer?: Observer; readonly sharing?: Sharing } = {},
 ): Training {
-  const { name, accumulate = 1, evaluates = false } = program;
+  const { name, accumulate = 1, evaluates = false, recompute = false } = program;
   const loaded = load({ name: `${program.seed}.moe`, text: program.text });
   requireValid(loaded);
   const train = `${name}.train`;
@@ -43,7 +43,8 @@ export function trainingOf(
     name: entry,
     sizes: {},
   }));
-  const request = { declaration: "Program", sizes: program.sizes, precision, entries, accumulate, limits, ...sharing };
+  const { sizes } = program;
+  const request = { declaration: "Program", sizes, precision, entries, accumulate, recompute, limits, ...sharing };
   const { graphs, stores } = toGraphs(loaded, request, observer);
   const named = (name: string): Graph[] => graphs.filter((graph) => graph.name === name);
   const starts = graphs
