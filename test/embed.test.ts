@@ -238,7 +238,7 @@ for (const target of targets) {
     await assertProblem(
       () => all(shorter),
       /^batch 2: x is .*Float32Array\(4\) was given/,
-      /of 8; if it is a smaller last batch/,
+      /of 8 elements; if it is a smaller last batch/,
     );
   });
   test(`a loop that is left ends its batches, and its program after a run that lasts, on ${target}`, async () => {
