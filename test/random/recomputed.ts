@@ -16,9 +16,10 @@ export function checkRecomputed(program: RandomProgram, limits: Limits | undefin
   for (const [i, graph] of kept.graphs.entries()) {
     for (const [name, x] of inputsOf(graph, kept.stores, i)) held.set(name, x);
     const want = interpret(valuesOf(graph), held);
-    const found = interpret(valuesOf(again.graphs[i] as Graph), held);
+    const other = again.graphs[i] as Graph;
+    const found = interpret(valuesOf(other), held);
     for (const [r, { role, name }] of graph.results.entries()) {
-      const [x, y] = [want[r], found[r]];
+      const [x, y] = [want[r], found[other.results.findIndex((o) => o.role === role && o.name === name)]];
       if (!x || !y) throw new Error(`${graph.name}: no ${name}`);
       const off = apart(x.data, y.data);
       if (off !== "") throw new Error(`${graph.name}, ${role} ${name}: ${off}`);
