@@ -29,6 +29,9 @@ export function position(source: Source, offset: number): Position {
   return { line, column: offset - start + 1 };
 }
 
+/** `file:line`. */
+export const locationText = ({ source, start }: Span): string => `${source.name}:${position(source, start).line}`;
+
 /** Thrown with all errors found in a program; its message shows the first five. */
 export class ProgramError extends Error {
   readonly diagnostics: readonly Diagnostic[];

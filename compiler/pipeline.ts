@@ -341,8 +341,7 @@ function splitTraining(
 ): Forward {
   const [total = null, ...rewritten] = graph.results.slice(results.length).map((r) => r.value);
   const groups = training && rematerialize ? training.boundaries : [];
-  const ends = groups.map((_, i) => groups.slice(0, i + 1).flat().length);
-  const boundaries = groups.map((group, i) => rewritten.slice((ends[i] ?? 0) - group.length, ends[i]));
+  const boundaries = groups.map(({ length }) => rewritten.splice(0, length));
   return { graph: { ...graph, results: graph.results.slice(0, results.length) }, total, boundaries };
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
+import { readConfig } from "../runtime/storage/run-folder.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
 import { last, losses as lossesOf } from "./training-runs.ts";
 
@@ -59,5 +60,18 @@ test("how many batches make a step is part of the run", async () => {
     return true;
   });
   assert.equal((await losses({ out, steps: 2, resume: true, accumulate: undefined })).length, 1);
+});
+const saved = (out: string): unknown => readConfig(out).recompute;
+test("whether layers are made again is kept, and may be asked for when a run goes on", async () => {
+  const [from, later] = [join(root, "from"), join(root, "later")];
+  const first = await losses({ out: from, steps: 2, recompute: true });
+  assert.deepEqual(first, await losses({ out: later, steps: 2 }));
+  assert.deepEqual([saved(from), saved(later)], [true, undefined]);
+  const [kept, asked] = [
+    await losses({ out: from, steps: 3, resume: true }),
+    await losses({ out: later, steps: 3, resume: true, recompute: true }),
+  ];
+  assert.deepEqual(kept, asked);
+  assert.deepEqual([saved(from), saved(later)], [true, true]);
 });
 test.run();

@@ -112,6 +112,8 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
     "prose.txt is no program: it begins with `Call me Ishmael.`",
     "name a .moe file",
   );
+  writeFileSync(prose, `${"\n".repeat(1e7)}hello`);
+  fails(moec("train", prose, "--data", prose), 1, "it begins with `hello`", "name a .moe file");
   const unnamed = join(folder, "unnamed.txt");
   writeFileSync(unnamed, "// a layer\nlayer L() { }; ; ; ; ; ; ; ; ; ; ; ;");
   const wrong = moec("check", unnamed).stdout;

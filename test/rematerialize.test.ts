@@ -6,8 +6,12 @@ import { type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph } from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
+import { hostChoicesOf } from "../compiler/kernel/schedule.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { type Sizes, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import type { Plan } from "../compiler/plan/plan.ts";
+import { printPlan } from "../compiler/plan/print.ts";
+import { backends } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { moe, type Tensor, train } from "../runtime/index.ts";
 import { assertProblem } from "./assert-problem.ts";
@@ -73,7 +77,7 @@ const text = (lines: string): Loaded =>
     text: `import { Linear, RmsNorm, SwiGlu, dropout } from "std/nn"
        import { MoE } from "std/moe"
        import { TopKGate } from "std/gates"
-       import { Sgd } from "std/optim"
+       import { AdamW, Sgd } from "std/optim"
        layer Block(D) {
          norm: RmsNorm(D)
          feed: MoE(D, 2, 3, TopKGate(D, 3, 2), SwiGlu(D, 5))
@@ -168,6 +172,51 @@ test("memory holds what passes between layers, the routers' choices, and one lay
   const rest = again.activations - 13 * between - choices;
   assert.ok(rest < 2 * between, `${again.activations} bytes are kept: ${rest} besides 13 tensors of ${between}`);
   assert.ok(again.arena < kept.arena / 3, `${again.arena} bytes for ${kept.arena}`);
+});
+
+test("a layer's own methods, and what it calls, are made again with it", () => {
+  const program = text(`layer Halves(D) {
+       feed: Linear(D, D)
+       half(x: float[N, D]) -> float[N, D] { return x + 0.5 * tanh(feed(x)) }
+       forward(x: float[N, D]) -> float[N, D] { return half(half(x)) }
+     }
+     model M(D) {
+       blocks: Halves(D)[2]
+       train(x: float[N, D]) {
+         let y = x
+         for block in blocks { y = block(y) }
+         ${trained}
+       }
+     }`);
+  const [, again] = compared({ program, sizes: { D: 4, N: 6 }, precision: "f64" }, 1e-12);
+  assert.is(count(again, "after"), 2);
+});
+/** Plans of a model of eight layers, whose weights are large beside its batch. */
+const widePlans = (layer: string, optimizer: string): Plan[] => {
+  const program = text(`model M(D) {
+       first: Linear(D, D)
+       blocks: ${layer}[8]
+       train(x: float[N, D]) {
+         let y = first(x)
+         for block in blocks { y = y + tanh(block(y)) }
+         loss square = mean(y * y)
+         optimize with ${optimizer}
+       }
+     }`);
+  const backend = { ...backends.host, choices: hostChoicesOf(64) };
+  return [false, true].map((r) =>
+    toPlan(built({ program, sizes: { D: 256, N: 64 } }, r), silentObserver(), undefined, undefined, backend),
+  );
+};
+test("each layer's weights are updated before the layer in front of it is made again", () => {
+  const [, again] = widePlans("MoE(D, 2, 4, TopKGate(D, 4, 2), SwiGlu(D, D))", "Sgd(lr: 0.1)");
+  const { arena = 0, parameters = 0, optimizer = 0 } = again?.bytes ?? {};
+  const temporary = arena - parameters - optimizer;
+  assert.ok(temporary < parameters / 2, `${temporary} bytes beside parameters of ${parameters}`);
+});
+const inPanels = (plan: Plan): number => printPlan(plan).match(/buffer dot\S*: f32\[256, 256\], panels/g)?.length ?? 0;
+test("gradients that layers wait for lie in panels, as they do without", () => {
+  assert.equal(widePlans("Linear(D, D)", "AdamW(clip: 1)").map(inPanels), [9, 9]);
 });
 
 test("without layers of an array, or without training, it is refused", async () => {

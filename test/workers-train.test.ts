@@ -234,6 +234,7 @@ else {
         /worker 1 has another --seed than worker 0: 2, not 1/,
       ],
       ["room", [["--room", "1.5"], []], /worker 1 has another `--room` .* than worker 0: none, not 1.5/],
+      ["again", [["--recompute"], []], /worker 1 has another `--recompute` .* than worker 0: false, not true/],
       ["batch", workers(2, "--batch", "7"), /--batch 7 cannot be dealt to 2 workers/],
       ["params", [[], ["--params", "none.safetensors"]], /none.safetensors/],
       ["flag", [[], ["--nothing"]], /worker 1 of 2:\s+error: unknown option '--nothing'/],

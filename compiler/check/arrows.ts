@@ -1,7 +1,8 @@
 // Checks layers and functions that are passed as arguments against the arrow type of the parameter.
+import { locationText } from "../diagnostic.ts";
 import { pluralize } from "../pluralize.ts";
 import type { Span } from "../syntax/ast.ts";
-import { absorb, Failure, fail, locationText, textOf } from "./errors.ts";
+import { absorb, Failure, fail, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
 import { distinct } from "./makers.ts";

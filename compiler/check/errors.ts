@@ -59,11 +59,6 @@ export function quotedOperand(span: Span): string {
   const text = quoted(span);
   return /^(\([^()]*\)|[\w.]+)(\([^()]*\)|\[[^[\]]*\])*$/.test(text) ? text : `(${text})`;
 }
-/** `file:line`. */
-export function locationText(span: Span): string {
-  const line = span.source.text.slice(0, span.start).split("\n").length;
-  return `${span.source.name}:${line}`;
-}
 
 /** The candidate nearest to `name` by edit distance, ignoring case; null if none is near. One letter is near only to itself in the other case. */
 export function nearest(name: string, candidates: Iterable<string>): string | null {

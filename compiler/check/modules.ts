@@ -49,7 +49,7 @@ export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
 }
 /** A text of another kind would be an error at almost every word. */
 function requireProgram(path: string, text: string): void {
-  const [, begin = ""] = /^(?:\s|\/\/.*)*(.*)/.exec(text) ?? [];
+  const [, begin = ""] = /^[^\S\n]*(?!\/\/)(\S.*)$/m.exec(text) ?? [];
   if (begin === "" || /^(?:import\s*\{|import$|(?:layer|model|fn|optimizer)\b)/.test(begin)) return;
   const shown = begin.length > 40 ? `${begin.slice(0, 40)}…` : begin;
   throw new Problem(

@@ -1,8 +1,9 @@
 // Arithmetic on values known at compile time. While checking, a number may be a symbolic size, or unknown (null).
+import { locationText } from "../diagnostic.ts";
 import type { BinaryOp, Span } from "../syntax/ast.ts";
 import { remainder } from "../types/numbers.ts";
 import * as size from "../types/size.ts";
-import { fail, locationText, textOf } from "./errors.ts";
+import { fail, textOf } from "./errors.ts";
 import { bool, kindText, type Num, number, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 

@@ -1,6 +1,6 @@
 // What a layer's text says of its members, and where a name's type is declared, for notes in errors.
+import { locationText } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
-import { locationText } from "./errors.ts";
 import type { Frame, Makeable, Scope } from "./values.ts";
 
 /** The text ", declared at FILE:LINE" if `e` is an argument, parameter or state with a written type; else "". */

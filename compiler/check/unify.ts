@@ -1,10 +1,11 @@
 // Infers sizes from arguments: a name that stands alone in a declared type is bound to the size found there; everything else is compared.
+import { locationText } from "../diagnostic.ts";
 import type { Value } from "../graph/node.ts";
 import { pluralize } from "../pluralize.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { type Element, isFloat, wider } from "../types/dtype.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
-import { fail, locationText, quoted, quotedOperand, textOf } from "./errors.ts";
+import { fail, quoted, quotedOperand, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
 import { convert, toDefaultTensor, whySizesDiffer } from "./tensor.ts";

@@ -1,6 +1,6 @@
 // Lowers a graph to launches: cuts it into regions, writes their kernels, and makes the virtual buffers between them.
 import { createHash } from "node:crypto";
-import { Bug } from "../diagnostic.ts";
+import { Bug, locationText } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { nodesOf } from "../graph/walk.ts";
 import { accessOf } from "../kernel/access.ts";
@@ -354,7 +354,8 @@ class Lowering implements LoweringContext {
       ...(variant ? { variant } : {}),
     };
     this.kernels.set(text, made);
-    for (const o of nodes.map(originOf)) if (o && !made.origins.includes(o)) made.origins.push(o);
+    for (const o of nodes.flatMap((n) => (n.span ? [locationText(n.span)] : [])))
+      if (!made.origins.includes(o)) made.origins.push(o);
     return { made, tasks };
   }
   /** The nodes that a region's kernel computes, each after its operands. */
@@ -389,10 +390,4 @@ function virtualArgOf(kernel: Kernel, g: ParamBinding, access: typeof accessOf):
   if (g.base) return { buffer: g.buffer, access: "update", base: g.base };
   if (g.offset === 0) return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };
   return { buffer: g.buffer, access: g.access, byteOffset: g.offset * bytesOf[g.buffer.dtype] };
-}
-/** The `file:line` of the program that a node comes from. */
-function originOf(node: Node): string | null {
-  if (!node.span) return null;
-  const { source, start } = node.span;
-  return `${source.name}:${source.text.slice(0, start).split("\n").length}`;
 }

@@ -1,8 +1,8 @@
 // The cache of finished plans. The key is a hash of everything that determines a plan: the program's texts, the request, moec's own code, the device
 // headers, the C++ compiler and the instruction sets.
 
-import { locationText } from "../../compiler/check/errors.ts";
 import type { Loaded } from "../../compiler/check/index.ts";
+import { locationText } from "../../compiler/diagnostic.ts";
 import type { BuildRequest } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
 import { textsOf } from "../program.ts";
