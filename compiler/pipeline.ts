@@ -286,9 +286,7 @@ function entryGraphs(
   if (!training) return [finished()];
   const grads = timed("differentiate", observer, () => parameterGradients(g, training, forward));
   if (n === 1) {
-    const updates = timed("optimizer", observer, () => training.update(grads));
-    // of last layers first, so that each layer's gradients are used before the layer in front of it is made again
-    return [finished(...(recompute ? updates.toReversed() : updates))];
+    return [finished(...timed("optimizer", observer, () => training.update(grads)))];
   }
   const sums = accumulate(
     g,

@@ -227,6 +227,38 @@ test("small launches stand together: what is between two rows of them, and needs
   assert.equal(ordered(small, after), ["first", "small", "between", "more"], "it needs it");
   assert.equal(ordered(first, []), ["first", "small", "between"], "no row follows");
 });
+test("what releases more memory than it takes goes as early as it can", () => {
+  const [x, y, dx] = ["x", "y", "dx"].map((name) => buffer(name, [64, 16])) as [
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+  ];
+  const ordered = (dw: VirtualBuffer, handedOn: readonly VirtualBuffer[], assigns: readonly Assign[] = []) => {
+    const launches = [
+      launch("x", "", [read(g), write(x)], 64),
+      launch("y", "", [read(p), write(y)], 64),
+      launch("dx", "", [read(y), write(dx)], 64),
+      launch("more", "", [read(dx), write(late)], 64),
+      launch("dw", "", [read(x), read(y), write(dw)], 64),
+    ];
+    const results = [late, ...handedOn].map((b, i) => output(`${i}`, b));
+    const { kernels, entries } = planOf(launches, assigns, results);
+    return entries[0]?.steps.flatMap((s) => (s.kind === "launch" ? (kernels[s.launch.kernel]?.name ?? "") : []));
+  };
+  const [early, asWritten] = [
+    ["x", "y", "dx", "dw", "more"],
+    ["x", "y", "dx", "more", "dw"],
+  ];
+  const [small, large] = [buffer("dw", [64, 16]), buffer("dw", [128, 16])];
+  assert.equal(ordered(small, [small]), early);
+  assert.equal(ordered(large, [large]), asWritten, "it takes as much as it releases");
+  assert.equal(ordered(small, [small, x]), asWritten, "x is a result");
+  assert.equal(
+    ordered(next, [], [{ store: "p", from: next }]),
+    early,
+    "a store's new contents take the place of the old",
+  );
+});
 test("an update is in place if its base is read by nothing later, else its base is copied first", () => {
   const set = launch("set", "", [read(g), update(next, p)]);
   assert.is(copies(planOf([set], [{ store: "p", from: next }])), 0);

@@ -171,6 +171,12 @@ test("memory holds what passes between layers, the routers' choices, and one lay
   const choices = 12 * 32 * 256 * 2 * 16;
   const rest = again.activations - 13 * between - choices;
   assert.ok(rest < 2 * between, `${again.activations} bytes are kept: ${rest} besides 13 tensors of ${between}`);
+  const least = ({ parameters, optimizer, gradients, activations }: typeof kept): number =>
+    parameters + optimizer + gradients + activations;
+  assert.ok(
+    kept.arena < 1.05 * least(kept),
+    `${kept.arena} bytes, ${least(kept)} of which are needed at one time or another`,
+  );
   assert.ok(again.arena < kept.arena / 3, `${again.arena} bytes for ${kept.arena}`);
 });
 
@@ -217,6 +223,11 @@ test("each layer's weights are updated before the layer in front of it is made a
 const inPanels = (plan: Plan): number => printPlan(plan).match(/buffer dot\S*: f32\[256, 256\], panels/g)?.length ?? 0;
 test("gradients that layers wait for lie in panels, as they do without", () => {
   assert.equal(widePlans("Linear(D, D)", "AdamW(clip: 1)").map(inPanels), [9, 9]);
+});
+const matrices = (plan: Plan): number => printPlan(plan).match(/buffer \S*: f32\[256, 256\]/g)?.length ?? 0;
+test("a gradient that its product's kernel uses up is not stored for what waits for it", () => {
+  const [kept, again] = widePlans("Linear(D, D)", "Sgd(lr: 0.1)").map(matrices);
+  assert.is(again, kept);
 });
 
 test("without layers of an array, or without training, it is refused", async () => {

@@ -79,7 +79,7 @@ function uses({ launches }: Sequence): ReadonlyMap<VirtualBuffer, { readonly fir
 }
 function gradientBytes(sequence: Sequence): number {
   const results = sequence.results.filter((r) => r.role === "gradient").map((r) => r.buffer);
-  return sum([...new Set([...crossing(sequence, "backward", "update"), ...results])].map((b) => b.bytes));
+  return peakCrossing(sequence, "backward", "update") + sum([...new Set(results)].map((b) => b.bytes));
 }
 function temporaryBytes(entry: Entry | undefined, buffers: readonly PlanBuffer[], storeBytes: number): number {
   const used = entry?.steps.flatMap(buffersOf) ?? [];

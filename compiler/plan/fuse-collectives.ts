@@ -1,5 +1,5 @@
 // Fuses collectives of the same kind that do not depend on one another into one step, hence one message: many small messages cost more than one.
-import { DependenceGraph, dependences } from "./order.ts";
+import { DependenceGraph, dependences } from "./dependences.ts";
 import type { CollectiveOp } from "./plan.ts";
 import { isKernel, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 

@@ -98,15 +98,20 @@ export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Va
   }
   const ordered = topologicalOrder(groups, makers);
   const wanted = (v: Value, g: FusionGroup): boolean =>
-    results.has(v) || [...(readers.get(v) ?? [])].some((r) => r !== g);
+    results.has(v) || [...(readers.get(v) ?? [])].some((r) => r !== g && !merelyWaitsFor(r, v));
   return ordered.map((g) => ({
     kind: g.kind,
     isBackward: g.isBackward,
     recomputed: g.recomputed,
     nodes: g.nodes,
     depth: g.depth,
-    outputs: g.kind === "algorithm" ? g.outputs : g.outputs.filter((v) => wanted(v, g)),
+    outputs: g.kind === "algorithm" ? g.outputs : atLeastOne(g.outputs, (v) => wanted(v, g)),
   }));
+}
+/** A region has an output even if nothing reads it. */
+function atLeastOne(outputs: readonly Value[], wanted: (v: Value) => boolean): Value[] {
+  const found = outputs.filter(wanted);
+  return found.length > 0 ? found : outputs.slice(0, 1);
 }
 function moveToEnd(readers: Map<Value, Set<FusionGroup>>, v: Value, group: FusionGroup): void {
   const known = readers.get(v) ?? new Set<FusionGroup>();
@@ -224,6 +229,9 @@ function sharesRaggedResult(first: Node, g: FusionGroup, part: FusionCandidate):
 }
 /** An `after` node waits for other results, and would hold up all that it is merged with. */
 const isAfter = ({ op }: Node): boolean => op.name === "after";
+/** The group's place in the order is all that the `after` needs of v. */
+const merelyWaitsFor = ({ nodes: [first] }: FusionGroup, v: Value): boolean =>
+  first !== undefined && isAfter(first) && first.args[0] !== v;
 /** How many contractions one kernel may hold. */
 function operandsOf(nodes: readonly Node[], { parts, operands = mostOperands }: MergeOptions): number {
   const rows = nodes[0]?.results[0] ? product(shapeOf(nodes[0].results[0]).slice(0, -1)) : 0;

@@ -1,0 +1,75 @@
+// Which launches of a sequence must come after which: a graph of dependences through buffers.
+import { isRead, memoryKey } from "./liveness.ts";
+import type { Sequence, VirtualBuffer } from "./sequence.ts";
+
+/** What identifies a buffer's memory (`memoryKey`). */
+export type Key = VirtualBuffer | string;
+
+/** The data dependences: an edge from each launch that writes a buffer to each that reads it. */
+export const dependences = (sequence: Sequence): DependenceGraph =>
+  dependenceGraph(sequence.launches.length, uses(sequence));
+export function dependenceGraph(launches: number, [writers, readers]: Uses): DependenceGraph {
+  const edges = new DependenceGraph(launches);
+  for (const [key, users] of readers) {
+    for (const writer of writers.get(key) ?? []) for (const user of users) edges.add(writer, user);
+  }
+  return edges;
+}
+export type Uses = readonly [writers: Map<Key, number[]>, readers: Map<Key, number[]>];
+/** The launches that write each buffer, and those that read it (as an argument, or as the base of an update). */
+export function uses(sequence: Sequence): Uses {
+  const writers = new Map<Key, number[]>();
+  const readers = new Map<Key, number[]>();
+  const note = (to: Map<Key, number[]>, buffer: VirtualBuffer, at: number): void => {
+    const key = memoryKey(buffer);
+    to.set(key, [...(to.get(key) ?? []), at]);
+  };
+  for (const [at, { args }] of sequence.launches.entries()) {
+    for (const arg of args) {
+      note(isRead(arg) ? readers : writers, arg.buffer, at);
+      if (arg.base !== undefined) note(readers, arg.base, at);
+    }
+  }
+  return [writers, readers];
+}
+/** A directed graph whose nodes are the numbers of launches. */
+export class DependenceGraph {
+  readonly #after: readonly Set<number>[];
+
+  constructor(count: number) {
+    this.#after = Array.from({ length: count }, () => new Set<number>());
+  }
+  add(from: number, to: number): void {
+    if (from !== to) this.#after[from]?.add(to);
+  }
+  *all(): Generator<readonly [from: number, to: number]> {
+    for (const [from, after] of this.#after.entries()) for (const to of after) yield [from, to];
+  }
+  from(at: number): ReadonlySet<number> {
+    return this.#after[at] ?? new Set();
+  }
+  has(from: number, to: number): boolean {
+    return this.#after[from]?.has(to) ?? false;
+  }
+  /** Whether a path leads from one to the other. */
+  reaches(from: number, to: number): boolean {
+    const seen = new Set([from]);
+    for (const at of seen) for (const next of this.#after[at] ?? []) seen.add(next);
+    return seen.has(to);
+  }
+  /** A topological order that stays close to the numbering. */
+  topologicalOrder(): readonly number[] {
+    const order: number[] = [];
+    const before = this.#after.map(() => new Set<number>());
+    for (const [from, to] of this.all()) before[to]?.add(from);
+    const done = new Set<number>();
+    const visit = (at: number): void => {
+      if (done.has(at)) return;
+      done.add(at);
+      for (const first of [...(before[at] ?? [])].toSorted((a, b) => a - b)) visit(first);
+      order.push(at);
+    };
+    for (const at of before.keys()) visit(at);
+    return order;
+  }
+}
