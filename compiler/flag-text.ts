@@ -19,6 +19,7 @@ export const topPFlagText = flagText("--top-p P", "topP");
 export const topKFlagText = flagText("--top-k N", "topK");
 export const expertParallelFlagText = flagText("--expert-parallel", "expertParallel");
 export const recomputeFlagText = flagText("--recompute", "recompute: true");
+export const shardOptimizerFlagText = flagText("--shard-optimizer", "shardOptimizer: true");
 export const roomFlagText = flagText("--room", "room");
 /** Describes any value for an error message. */
 export function describeValue(x: unknown): string {

@@ -52,6 +52,12 @@ export const room: Flag<number> = {
   doc: "several workers: rows that one worker's experts have memory for, as a multiple of an equal share of its group's rows; a step that needs more fails. Default: all rows",
   parse: numberIn(1),
 };
+/** A switch without a value. */
+export const shardOptimizer: Flag<boolean> = {
+  flags: "--shard-optimizer",
+  doc: "several workers: each keeps a part of the optimizer's state of the parameters that all have (ZeRO, stage 1). Less memory; the same results, to rounding",
+  parse: () => true,
+};
 export const set: Flag<Settings> = {
   flags: "--set <name=value>",
   doc: "set a size or value of the header, or a size of the entry; repeatable",

@@ -91,6 +91,8 @@ export interface BuildRequest {
   readonly expertParallel?: number | undefined;
   /** Several workers only: for how many rows one worker's experts have memory, in equal shares of its group's rows. Default: all rows. */
   readonly room?: number | undefined;
+  /** Several workers only: the optimizer's state of parameters that all of them have is sharded among them. */
+  readonly shardOptimizer?: boolean | undefined;
   readonly limits?: Limits;
 }
 /** Thresholds of passes in elements, which tests lower so that small programs reach them. Each pass has its own default. */
@@ -130,8 +132,8 @@ export function toGraphs(
     }),
   );
   if (request.recompute) requireLayers(elaborated.entries);
-  const { workers = 1, expertParallel, room } = request;
-  const sharing: Sharing = { workers, expertParallel, room };
+  const { workers = 1, expertParallel, room, shardOptimizer } = request;
+  const sharing: Sharing = { workers, expertParallel, room, shardOptimizer };
   const ofOne = (stores: readonly Store[]): Store[] => stores.map((s) => (workers > 1 ? shardOf(s, sharing) : s));
   checkMemory?.(ofOne(elaborated.stores()));
   const added: AddedStores = { stores: [], initResults: [] };

@@ -70,7 +70,8 @@ export async function compile(source: Source, options: CompileOptions = {}): Pro
 }
 async function compiled(
   { load, declaration }: ResolvedSource,
-  options: TargetOptions & Pick<TrainOptions, "accumulate" | "recompute" | "expertParallel" | "room">,
+  options: TargetOptions &
+    Pick<TrainOptions, "accumulate" | "recompute" | "expertParallel" | "room" | "shardOptimizer">,
   entries: readonly EntryRequest[],
   world: Workers = singleWorker,
 ) {
@@ -84,6 +85,7 @@ async function compiled(
     recompute,
     expertParallel,
     room,
+    shardOptimizer,
     seed = 0,
   } = options;
   requireInteger("the seed", seed);
@@ -99,6 +101,7 @@ async function compiled(
     recompute,
     expertParallel,
     room,
+    shardOptimizer,
     world,
   };
   const made = await compileOnWorkers(world, target, (device) => compileLoaded(load, { ...request, device }));
@@ -137,6 +140,8 @@ export interface TrainOptions extends TargetOptions {
   readonly expertParallel?: number;
   /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
   readonly room?: number;
+  /** Several workers only: each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
+  readonly shardOptimizer?: boolean;
   /** Initial values in place of those that the program gives, as `Program.load` takes them. */
   readonly parameters?: ReadonlyMap<string, Tensor>;
   /** Resumes, bit for bit: the number of steps done, and what `state` of their program returned. `batches` are then those that follow. */

@@ -47,7 +47,10 @@ const kinds = new Map<string, Kind>(
     topP: real("topP", 1),
     temperature: real("temperature", Number.MAX_VALUE),
     ...Object.fromEntries(
-      ["tf32", "recompute", "evaluates", "gradients", "ids", "pastEnd"].map((name) => [name, flag(name)]),
+      ["tf32", "recompute", "shardOptimizer", "evaluates", "gradients", "ids", "pastEnd"].map((name) => [
+        name,
+        flag(name),
+      ]),
     ),
     ...Object.fromEntries(["threads", "seed", "accumulate", "step"].map((name) => [name, number(name)])),
   }),
@@ -60,6 +63,7 @@ const training = [
   "recompute",
   "expertParallel",
   "room",
+  "shardOptimizer",
   "parameters",
   "from",
   "signal",

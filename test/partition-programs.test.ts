@@ -50,14 +50,16 @@ function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
   );
 }
 
-const shown = ({ workers, expertParallel }: Sharing): string =>
-  `${workers}${expertParallel === undefined ? "" : `, experts over ${expertParallel}`}`;
+const shown = ({ workers, expertParallel, shardOptimizer }: Sharing): string =>
+  `${workers}${expertParallel === undefined ? "" : `, experts over ${expertParallel}`}${shardOptimizer ? ", the optimizer sharded" : ""}`;
 const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
 const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };
 /** Rows that choices share are sent once to each owner, whether that saves anything or not. */
 const sendingShared = { sharedRows: -Infinity };
 for (const { B, accumulate, ...sharing } of [
   { workers: 2, B: 6, accumulate: 1 },
+  { workers: 2, B: 6, accumulate: 1, shardOptimizer: true },
+  { workers: 3, B: 6, accumulate: 2, shardOptimizer: true },
   { workers: 3, B: 6, accumulate: 1 },
   { workers: 6, B: 6, accumulate: 1, room: 2.5 },
   { workers: 2, B: 2, accumulate: 2 },
@@ -75,6 +77,62 @@ for (const { B, accumulate, ...sharing } of [
     for (const limits of [{}, sendingShared])
       compare({ program: example, request: { sizes, entries, accumulate, limits }, ...sharing });
   });
+const small = (optimizer: string): Loaded =>
+  load({
+    name: "optimizers.moe",
+    text: `import { Linear, RmsNorm, Embedding } from "std/nn"
+       import { cross_entropy } from "std/loss"
+       import { AdamW, Adafactor, Lion, Muon, Sgd } from "std/optim"
+       model M(V, D, H) {
+         embed: Embedding(V, D)
+         norm: RmsNorm(D)
+         up: Linear(D, H, biased: true)
+         down: Linear(H, D)
+         train(tokens: i32[B, T], targets: i32[B, T]) {
+           let x = embed(tokens)
+           loss language = cross_entropy(embed.logits(x + down(tanh(up(norm(x))))), targets)
+           optimize with ${optimizer}
+         }
+       }`,
+  });
+const trained = [{ method: "train", name: "train", sizes: { B: 6, T: 3 } }];
+for (const optimizer of [
+  "AdamW(lr: 0.1)",
+  "AdamW(lr: 0.1, clip: inf)",
+  "Adafactor()",
+  "Lion()",
+  "Muon()",
+  "Sgd(clip: 1)",
+])
+  test(`each worker steps its part of what all have: ${optimizer}; a matrix of 7 rows is stepped by all`, () => {
+    for (const workers of [2, 3]) {
+      const sizes = { V: 10, D: 6, H: 7 };
+      compare({ program: small(optimizer), request: { sizes, entries: trained }, workers, shardOptimizer: true });
+    }
+  });
+test("gradients of what is stepped in parts are summed in parts; a worker holds its part of the optimizer's state", () => {
+  const [whole, parts] = [false, true].map((shardOptimizer) => {
+    const request = {
+      sizes: { V: 10, D: 6, H: 8 },
+      entries: trained,
+      precision: "f32",
+      workers: 2,
+      shardOptimizer,
+    } as const;
+    return toGraphs(small("AdamW(lr: 0.1)"), request, silentObserver());
+  });
+  const sums = (of: typeof whole): string[] =>
+    nodesOf(of?.graphs.find((g) => g.name === "train") as Graph).flatMap(({ op, results }) =>
+      op.name === "all_reduce" || op.name === "all_to_all"
+        ? results.filter((r) => count(r.type) > 10).map((r) => `${op.name} ${dims(r.type).join(" ")}`)
+        : [],
+    );
+  assert.equal(sums(whole).toSorted(), ["all_reduce 10 6", "all_reduce 6 8", "all_reduce 8 6"]);
+  assert.equal(sums(parts).toSorted(), ["all_to_all 2 3 8", "all_to_all 2 4 6", "all_to_all 2 5 6"]);
+  const state = ({ stores }: NonNullable<typeof whole>): number =>
+    stores.filter((s) => s.role === "optimizer").reduce((n, s) => n + count(s.type), 0);
+  assert.is(whole && parts && state(whole) / state(parts), 2);
+});
 test("layers that the backward computes again exchange their rows again", () => {
   const entries = [{ method: "train", name: "train", sizes: { B: 4, T: 5 } }];
   for (const limits of [{}, sendingShared])

@@ -11,8 +11,8 @@ import { shardedExecutable, shardingSummary } from "../runtime/workers/sharded-e
 import {
   requireDivisibleBatch,
   requireEqualSharing,
-  requireExpertSharing,
   requireFiles,
+  requireSharing,
 } from "../runtime/workers/train-distributed.ts";
 import { OtherWorkerFailed, singleWorker, type Transport, Workers } from "../runtime/workers/workers.ts";
 import { FakeExecutable } from "./fake-executable.ts";
@@ -252,18 +252,20 @@ test("a batch that cannot be dealt, and what is piped in, are refused", () => {
   assert.match(thrown(() => requireDivisibleBatch(1, two(0))).help, /--batch 2$/);
   assert.match(thrown(() => requireFiles(["/dev/stdin"], two(0))).message, "piped");
   requireFiles(["/dev/stdin"], singleWorker);
-  assert.match(thrown(() => requireExpertSharing({ room: 1.5 }, singleWorker)).message, "room is of several workers");
+  assert.match(thrown(() => requireSharing({ room: 1.5 }, singleWorker)).message, "room is of several workers");
   assert.match(
-    thrown(() => requireExpertSharing({ expertParallel: 1 }, singleWorker)).message,
+    thrown(() => requireSharing({ expertParallel: 1 }, singleWorker)).message,
     "spread of experts is of several",
   );
-  requireExpertSharing({ room: 1.5, expertParallel: 2 }, two(0));
-  requireExpertSharing({ expertParallel: 3 }, { size: 6 });
+  assert.match(
+    thrown(() => requireSharing({ shardOptimizer: true }, singleWorker)).message,
+    "a sharded optimizer is of several workers",
+  );
+  requireSharing({ shardOptimizer: false }, singleWorker);
+  requireSharing({ room: 1.5, expertParallel: 2, shardOptimizer: true }, two(0));
+  requireSharing({ expertParallel: 3 }, { size: 6 });
   for (const expertParallel of [4, 0, -2, 1.5, 12])
-    assert.is(
-      thrown(() => requireExpertSharing({ expertParallel }, { size: 6 })).help,
-      "spread them over 1, 2, 3 or 6",
-    );
+    assert.is(thrown(() => requireSharing({ expertParallel }, { size: 6 })).help, "spread them over 1, 2, 3 or 6");
 });
 
 test.run();

@@ -13,6 +13,7 @@ import {
   requireTarget,
   room,
   type Settings,
+  shardOptimizer,
 } from "../../compiler/options.ts";
 import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
 import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "../../runtime/cuda/compile.ts";
@@ -21,7 +22,7 @@ import { entryRequest } from "../../runtime/measure/measured-entry.ts";
 import { showLines } from "../../runtime/measure/show-lines.ts";
 import { readProgram } from "../../runtime/program.ts";
 import { writeAtomic } from "../../runtime/storage/files.ts";
-import { requireDivisibleBatch, requireExpertSharing } from "../../runtime/workers/train-distributed.ts";
+import { requireDivisibleBatch, requireSharing } from "../../runtime/workers/train-distributed.ts";
 import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type SharedFlags } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
 
@@ -50,6 +51,7 @@ export const compileCommand = (): Command =>
     .addOption(option(recompute))
     .addOption(option(expertParallel))
     .addOption(option(room))
+    .addOption(option(shardOptimizer))
     .option("--timings", "show the seconds that each stage takes")
     .addOption(json())
     .addHelpText(
@@ -76,6 +78,7 @@ interface Options extends Omit<SharedFlags, "target">, EntryFlags {
   recompute?: boolean;
   expertParallel?: number;
   room?: number;
+  shardOptimizer?: boolean;
   out?: string;
   timings?: boolean;
   json?: boolean;
@@ -106,12 +109,14 @@ async function compiled(program: Loaded, path: string, options: Options): Promis
   return { ...report, files: {} };
 }
 function requestOf(program: Loaded, path: string, options: Options): Omit<CompileRequest, "target"> {
-  const { workers = 1, expertParallel, room, printAfter, precision = "f32", tf32, threads, recompute } = options;
+  const { workers = 1, printAfter, precision = "f32", tf32, threads, recompute } = options;
   const entry = entryRequest(program, options);
   const [batch] = Object.values(entry.entries[0]?.sizes ?? {});
   if (typeof batch === "number") requireDivisibleBatch(batch, { size: workers });
-  requireExpertSharing({ expertParallel, room }, { size: workers });
-  const several = workers > 1 ? { workers, expertParallel, room } : {};
+  const { expertParallel, room, shardOptimizer } = options;
+  const sharing = { expertParallel, room, shardOptimizer };
+  requireSharing(sharing, { size: workers });
+  const several = workers > 1 ? { workers, ...sharing } : {};
   return {
     ...entry,
     path,

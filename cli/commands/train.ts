@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { expertParallel, integerIn, recompute, requireTarget, room } from "../../compiler/options.ts";
+import { expertParallel, integerIn, recompute, requireTarget, room, shardOptimizer } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
@@ -75,6 +75,7 @@ export const trainCommand = (): Command =>
     .addOption(option(recompute))
     .addOption(option(expertParallel))
     .addOption(option(room))
+    .addOption(option(shardOptimizer))
     .option("--resume", "continue from the run's last checkpoint")
     .addOption(json())
     .addHelpText(
@@ -108,6 +109,7 @@ interface Options extends SharedFlags {
   recompute?: boolean;
   expertParallel?: number;
   room?: number;
+  shardOptimizer?: boolean;
   json?: boolean;
 }
 async function run(program: string, options: Options): Promise<void> {

@@ -39,14 +39,19 @@ import { Routings, type Rows, type Sharing } from "./routings.ts";
 import { copiesOfRow, SharedRows, sumOverChoices } from "./shared-rows.ts";
 
 /**
- * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers. A stack of experts, their gradients
- * and optimizer state are sharded among as many workers as divide both the number of experts and `expertParallel`. All else is replicated (1).
+ * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers, and so is the optimizer's state of what
+ * is no stack, with `shardOptimizer`. A stack of experts, their gradients and optimizer state are sharded among as many workers as divide both the
+ * number of experts and `expertParallel`. All else is replicated (1).
  */
-function shardCount({ name, role, stack, type }: Store, { workers, expertParallel = workers }: Sharing): number {
+function shardCount(
+  { name, role, stack, type }: Store,
+  { workers, expertParallel = workers, shardOptimizer }: Sharing,
+): number {
   const [first = 0] = dims(type);
   if (first === 0) return 1;
   if (role === "input") return !isRuntimeInput(name) && first % workers === 0 ? workers : 1;
-  return stack > 0 ? gcd(first, expertParallel) : 1;
+  if (stack > 0) return gcd(first, expertParallel);
+  return shardOptimizer && role === "optimizer" && first % workers === 0 ? workers : 1;
 }
 /** The placement of a store. */
 export function placementOf(store: Store, sharing: Sharing): Placement {
@@ -95,6 +100,8 @@ class Partition implements Workers {
   private readonly known = new Map<Value, Known>();
   private readonly made = new Map<Value, Map<string, Value>>();
   private readonly exchanged: ReadonlyMap<Node, number>;
+  /** Values of which each worker needs a shard alone: gradients of parameters whose optimizer's state is sharded. */
+  private readonly scattered: ReadonlySet<Value>;
 
   constructor(
     g: Builder,
@@ -110,6 +117,8 @@ class Partition implements Workers {
     this.resharder = new Resharder(g, this.count, this.routings);
     this.sharedRows = new SharedRows(g, this.routings, leastSaved);
     this.uses = useCounts(valuesOf(graph), nodes);
+    const isShardedStore = (store: string): boolean => isSharded(storePlacement(store));
+    this.scattered = sharing.shardOptimizer ? metByShards(nodes, isShardedStore) : new Set();
     for (const node of nodes) this.visit(node);
   }
 
@@ -262,6 +271,7 @@ class Partition implements Workers {
     if (node.op.name === "reshape" && known?.place.kind === "partial" && known.place.of.kind === "replicated")
       return this.set(node, [b.reshape(this.g, known.value, dims(nth(node.results, 0).type))], [known.place]);
     this.sortOwnRows(node);
+    this.scatterSums(node);
     const rule = this.rule(node);
     const args = node.args.map((a, i) => this.convertTo(a, rule ? nth(rule.args, i) : replicated));
     const { results } = this.g.add(node.op, args, rule?.attrs ?? node.attrs);
@@ -305,6 +315,16 @@ class Partition implements Workers {
       results,
       results.map(() => ({ kind: "routing", by, owned: false })),
     );
+  }
+  /** Partial sums that the node does not take as they are become shards, where these are needed alone. */
+  private scatterSums(node: Node): void {
+    const to = sharded(0, evenSharding(this.count));
+    for (const [i, a] of node.args.entries()) {
+      const { value, place } = this.of(a);
+      if (!this.scattered.has(a) || !this.resharder.isScattered(place, to) || !this.fits(a, to)) continue;
+      if (this.rule(node)?.args[i]?.kind === "partial") continue;
+      this.known.set(a, { value: this.resharder.convert(value, place, to), place: to });
+    }
   }
   /** What the record's `shard` says; null also if an axis cannot be sharded as it wants. */
   private rule(node: Node): OpSharding | null {
@@ -388,6 +408,25 @@ class Partition implements Workers {
     const value = b.make1(this.g, "gather", [this.of(table).value, b.sub(this.g, own, first)], { axis, batch });
     return { value, place: sharded(axis + to.axis, to.sharding) };
   }
+}
+/**
+ * The values that elementwise ops bring together with sharded stores, and what elementwise ops make these of: of an optimizer's state, the gradients.
+ * `nodes` are in topological order.
+ */
+function metByShards(nodes: readonly Node[], isShardedStore: (store: string) => boolean): Set<Value> {
+  const [ofShards, found] = [new Set<Value>(), new Set<Value>()];
+  const trace = (v: Value): void => {
+    if (found.has(v) || v.type.shape.length === 0) return;
+    found.add(v);
+    if (v.node.op.lower === "point") v.node.args.forEach(trace);
+  };
+  for (const { op, args, results } of nodes) {
+    const isOfShards = (v: Value): boolean => ofShards.has(v) || isShardedStore(storeOf(v.node) ?? "");
+    if (op.lower !== "point" || !args.some(isOfShards)) continue;
+    for (const v of results) ofShards.add(v);
+    args.forEach(trace);
+  }
+  return found;
 }
 /** The name of the store that a matrix is a view of, or a cast or detached copy; null: it is none. */
 function matrixStore({ node }: Value): string | null {

@@ -131,9 +131,10 @@ export class Resharder {
     if (x.node.op.name === "reshape") return b.reshape(this.g, this.allReduce(nth(x.node.args, 0), from), dims(x.type));
     return b.make1(this.g, "all_reduce", [x], { fn: from.fn, ...from.group });
   }
-  private isScattered({ of, group }: PartialPlacement, to: Placement): to is Sharded {
+  /** Whether terms of all workers are to be added up to a shard for each. */
+  isScattered(from: Placement, to: Placement): to is Sharded {
     const isEven = to.kind === "sharded" && to.sharding.kind === "even" && to.sharding.parts === this.count;
-    return isEven && of.kind === "replicated" && group.workers === this.count;
+    return isEven && from.kind === "partial" && from.of.kind === "replicated" && from.group.workers === this.count;
   }
   /** Each worker gets its part of all workers' terms along `axis`, and reduces it, in the order of workers. */
   private reduceScatter(x: Value, fn: PartialPlacement["fn"], axis: number): Value {

@@ -16,6 +16,8 @@ export interface Sharing {
   readonly expertParallel?: number | undefined;
   /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows; default: all rows. */
   readonly room?: number | undefined;
+  /** Whether the optimizer's state of replicated parameters is sharded among all workers. */
+  readonly shardOptimizer?: boolean | undefined;
 }
 
 export type Rows = Extract<AxisSharding, { kind: "rows" }>;

@@ -50,6 +50,8 @@ export interface TrainOptions extends CommonOptions, EncodingOptions {
   readonly expertParallel?: number | undefined;
   /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
   readonly room?: number | undefined;
+  /** Several workers only: each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
+  readonly shardOptimizer?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -249,6 +249,7 @@ async function compileTraining({
     recompute: config.recompute,
     expertParallel: options.expertParallel,
     room: options.room,
+    shardOptimizer: options.shardOptimizer,
     world,
     entries: [...entries, ...(world.size > 1 ? [] : generateEntries(program, entry.declaration))],
   });

@@ -1,7 +1,12 @@
 // Training by several workers: checks of their options, and how errors of one reach the others.
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { expertParallelFlagText, recomputeFlagText, roomFlagText } from "../../compiler/flag-text.ts";
+import {
+  expertParallelFlagText,
+  recomputeFlagText,
+  roomFlagText,
+  shardOptimizerFlagText,
+} from "../../compiler/flag-text.ts";
 import type { BuildRequest, Sizes } from "../../compiler/pipeline.ts";
 import { fromTo } from "../../compiler/types/numbers.ts";
 import type { CommonOptions } from "../compile.ts";
@@ -30,14 +35,23 @@ export function requireDivisibleBatch(batch: number, { size }: Pick<Workers, "si
       `give --batch ${less > 0 ? `${less} or ` : ""}${less + size}`,
     );
 }
-/** `expertParallel` must divide the number of workers; it and `room` need several. */
-export function requireExpertSharing(
-  { expertParallel, room }: Pick<BuildRequest, "expertParallel" | "room">,
+/** How several workers share a program. */
+type SharingOptions = Pick<BuildRequest, "expertParallel" | "room" | "shardOptimizer">;
+/** `expertParallel` must divide the number of workers; all options need several. */
+export function requireSharing(
+  { expertParallel, room, shardOptimizer = false }: SharingOptions,
   { size }: Pick<Workers, "size">,
 ): void {
-  const given = room !== undefined ? "room" : expertParallel !== undefined ? "the spread of experts" : null;
-  if (given !== null && size === 1)
-    throw new Problem(`${given} is of several workers, and there is one`, "leave it out, or start several with mpirun");
+  const given = [
+    ...(room === undefined ? [] : ["room"]),
+    ...(expertParallel === undefined ? [] : ["the spread of experts"]),
+    ...(shardOptimizer ? ["a sharded optimizer"] : []),
+  ];
+  if (given[0] !== undefined && size === 1)
+    throw new Problem(
+      `${given[0]} is of several workers, and there is one`,
+      "leave it out, or start several with mpirun",
+    );
   const divisors = fromTo(1, size + 1).filter((n) => size % n === 0);
   if (expertParallel !== undefined && !divisors.includes(expertParallel))
     throw new Problem(
@@ -46,17 +60,15 @@ export function requireExpertSharing(
     );
 }
 /** Also throws, on all workers, if one was given another number than worker 0: their plans would differ. */
-export function requireEqualSharing(
-  options: Pick<BuildRequest, "recompute" | "expertParallel" | "room">,
-  world: Workers,
-): void {
-  requireExpertSharing(options, world);
-  const { recompute = false, expertParallel, room } = options;
+export function requireEqualSharing(options: SharingOptions & Pick<BuildRequest, "recompute">, world: Workers): void {
+  requireSharing(options, world);
+  const { recompute = false, expertParallel, room, shardOptimizer = false } = options;
   if (world.size > 1)
     world.requireEqual({
       [recomputeFlagText]: String(recompute),
       [expertParallelFlagText]: String(expertParallel ?? "none"),
       [roomFlagText]: String(room ?? "none"),
+      [shardOptimizerFlagText]: String(shardOptimizer),
     });
 }
 /** Throws on all workers if they were given, in TypeScript, another program, other sizes or other random numbers than worker 0. */
