@@ -19,8 +19,8 @@ import { firstAndNear, masked, masks } from "./masks.ts";
 
 const test = suite("attention-kernels");
 
-const transposed = { queries: 16, few: 0, heads: 1, maxGradients: 1 << 20 };
-const small = { ...hostChoices, transposed, attention: () => ({ rows: 4, block: 16 }) };
+const transposed = { queries: 16, heads: 1, maxGradients: 1 << 20 };
+const small = { ...hostChoices, transposed, fewQueries: 0, attention: () => ({ rows: 4, block: 16 }) };
 test("attention over several blocks of queries and of keys, its scores transposed", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
@@ -46,7 +46,7 @@ test("attention over several blocks of queries and of keys, its scores transpose
 });
 test("attention under every kind of mask, in one block and in many, of queries and of keys", () => {
   const shape = { B: 2, G: 1, R: 2, T: 83, U: 90, A: 5, C: 6 };
-  const ways = [small, { ...small, transposed: { ...transposed, few: 99, heads: 99 } }];
+  const ways = [small, { ...small, transposed: { ...transposed, heads: 99 }, fewQueries: 99 }];
   const inTurn = Object.keys(masks).map((mask, i) => [mask, i % 2] as const);
   const all = [...inTurn, ["first keys and a window", 0], ["global tokens", 1]] as const;
   const runs = all.map(([mask, way], i) => {
@@ -130,7 +130,7 @@ test("what lies between the first keys and a window is not read, forward and bac
     const { data, ...array } = stores.get(name) as NdArray;
     lost.set(name, { ...array, data: data.map((x, i) => (i >= 16 * width && i < 64 * width ? Number.NaN : x)) });
   }
-  for (const choices of [small, { ...small, transposed: { ...transposed, few: 99, heads: 99 } }]) {
+  for (const choices of [small, { ...small, transposed: { ...transposed, heads: 99 }, fewQueries: 99 }]) {
     const got = runSequence(lower(graph, { emit: emitHost, choices }), lost, 2);
     want.forEach((x, r) => assert.ok(distance(x.data, got[r] ?? []) < 1e-4, `result ${r}`));
   }

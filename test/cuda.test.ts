@@ -21,6 +21,7 @@ import { KernelCache } from "../runtime/cache/kernels.ts";
 import { capability, occupancy, requireArchitecture, requireSharedMemory } from "../runtime/cuda/architecture.ts";
 import { compileKernels, type KernelCode, nvrtcOptions, parseResources } from "../runtime/cuda/code.ts";
 import type { Nvrtc } from "../runtime/nvrtc.ts";
+import { attended } from "./few-queries.ts";
 import { golden } from "./golden.ts";
 import { samples } from "./graphs.ts";
 import { graphOf, kernelsOf } from "./host/compare.ts";
@@ -100,6 +101,12 @@ function attentionOf(width: number, dtype: DType, cap: Pick<OpAttrs["attention"]
     lowered(graphOf([...results, ...b.make(g, "attention_backward", [...args, ...rest], attrs).results])),
   ]);
 }
+/** Of one query, over keys that are as wide as heads may be without gradients; in bf16 the values are their first elements. */
+function widestAttention(dtype: DType): PlanKernel[] {
+  const [A, latent] = dtype === "bf16" ? ([576, true] as const) : ([256, false] as const);
+  const shape = { B: 1, G: 1, R: 16, T: 1, U: 2048, A, C: latent ? 512 : 256 };
+  return kernelsOf([lowered(attended({ shape, at: [0], ...(latent ? { latent } : {}) }, dtype))]);
+}
 test("attention fits every GPU's shared memory, or says how wide heads may be", () => {
   for (const [dtype, widths] of [
     ["f32", [16, 64, 80, 128]],
@@ -108,6 +115,9 @@ test("attention fits every GPU's shared memory, or says how wide heads may be", 
     for (const width of widths)
       for (const { name, launch } of attentionOf(width, dtype))
         assert.ok((launch?.shared ?? 0) <= 99 * 1024, `${name}, ${width} of ${dtype}: ${launch?.shared} bytes`);
+  for (const dtype of ["f32", "bf16"] as const)
+    for (const { name, launch } of widestAttention(dtype))
+      assert.ok((launch?.shared ?? 0) <= 99 * 1024, `${name} of ${dtype}: ${launch?.shared} bytes`);
   assert.throws(() => attentionOf(257, "bf16"), /heads 257 wide in bf16 does not fit/);
   assert.throws(() => attentionOf(129, "f32"), /heads 129 wide in f32 does not fit/);
 });
@@ -249,6 +259,12 @@ if (compiler)
         const code = await compiledAlone(kernel, { compile: (source) => compiler.compile(source) });
         assert.is(code?.spills, 0, `${kernel.name}, ${width} of ${dtype}`);
       }
+    for (const kernel of [...widestAttention("f32"), ...widestAttention("bf16")])
+      assert.is(
+        (await compiledAlone(kernel, { compile: (source) => compiler.compile(source) }))?.spills,
+        0,
+        kernel.name,
+      );
   });
 /** What is known of a number without looking at it, if nothing overflows; but i32 wraps. */
 const looked: Readonly<Record<string, (g: GraphBuilder, x: Value) => Value>> = {

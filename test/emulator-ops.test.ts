@@ -234,7 +234,7 @@ const attentions = ({ sequence }: Run): (readonly [string, number])[] =>
 test("few queries over a long past: pieces of the keys are joined", () => {
   const runs = [overPast("f32"), overPast("bf16")];
   const wanted = [
-    ["attention_pieces", 8],
+    ["attention_pieces", 20],
     ["attention_join", 12],
   ];
   assert.equal(runs.map(attentions), [wanted, wanted]);

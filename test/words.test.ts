@@ -140,8 +140,8 @@ if (hasBf16Dot) {
     compare("sums", graph, run(graph, inWords), 2 ** -7);
   });
   test("attention and its gradients, of heads of even and odd widths, the same bits with any number of threads", () => {
-    const transposed = { queries: 16, few: 0, heads: 1, maxGradients: 1 << 20 };
-    const choices = { ...inWords, transposed, attention: () => ({ rows: 4, block: 16 }) };
+    const transposed = { queries: 16, heads: 1, maxGradients: 1 << 20 };
+    const choices = { ...inWords, transposed, fewQueries: 0, attention: () => ({ rows: 4, block: 16 }) };
     for (const [width, texts] of [
       [5, /const auto keys = pack_word_rows/],
       [6, /in_words\(keys_rows\)/],

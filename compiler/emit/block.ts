@@ -2,12 +2,15 @@
 import { item, range } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements as all } from "../kernel/passes.ts";
+import { warpRowBytes } from "../kernel/schedule-cuda.ts";
 import { memoize } from "../memoize.ts";
 import { raggedAxisIndex } from "./grid.ts";
 
 interface BlockShape {
   readonly threads: number;
   readonly warps: readonly [rows: number, cols: number];
+  /** How many warps share the columns of an accumulator of which no row is needed whole, while each computes all of those of which some is; else 1. */
+  readonly across: number;
   /** How many blocks must fit on a multiprocessor, which limits registers per thread. */
   readonly blocks: number;
   /** Tasks take different times: each gets its own block, scheduled by the GPU, instead of a persistent grid. */
@@ -24,13 +27,29 @@ export const blockOf = memoize((k: Kernel): BlockShape => {
   const whole = needsWholeRows(k);
   const cols = whole || tiles.some((t) => item(t.shape, 1) % 32 !== 0) ? 1 : 2;
   const down = Math.min(rows / 16, 4 / cols);
+  const across = whole && down === 1 && hasWideRows(k) ? 4 : 1;
   return {
-    threads: 32 * down * cols,
+    threads: 32 * down * cols * across,
     warps: [down, cols],
+    across,
     blocks: whole ? 3 : 2,
     isTaskPerBlock: whole && raggedAxisIndex(k) < 0,
   };
 });
+/** The rows and columns of warps that share an accumulator. */
+export function warpsOf(k: Kernel, acc: Tile): readonly [rows: number, cols: number] {
+  const { warps, across } = blockOf(k);
+  return across > 1 && !isWholeIn(k, acc) ? [warps[0], across] : warps;
+}
+const isWholeIn = (k: Kernel, acc: Tile): boolean =>
+  statements(k, "foldrows").some((s) => s.over === acc) || statements(k, "mma").some((s) => s.a === acc);
+/** Whether rows of an operand are longer than one warp copies. */
+const hasWideRows = (k: Kernel): boolean =>
+  statements(k, "stage").some(
+    ({ tile }) =>
+      tile.role === "operand" &&
+      Math.max(...tile.shape) * (operandsOf(k).elements.get(tile) === "bf16" ? 2 : 4) > warpRowBytes,
+  );
 /** Whether a warp must hold whole rows: rows are reduced, or an accumulator is used as an operand. */
 const needsWholeRows = (k: Kernel): boolean =>
   statements(k, "foldrows").length > 0 || statements(k, "mma").some((s) => s.a.role === "acc");
@@ -46,7 +65,7 @@ function lineBlock(k: Kernel): BlockShape {
     ...statements(k, "tile").map((s) => (s.tile.role === "acc" ? item(s.tile.shape, 1) / 4 : 0)),
   ];
   const warps = Math.min(8, Math.max(1, 2 ** Math.ceil(Math.log2(Math.max(...lengths, 1) / 32))));
-  return { threads: 32 * warps, warps: [warps, 1], blocks: 16 / warps, isTaskPerBlock: false };
+  return { threads: 32 * warps, warps: [warps, 1], across: 1, blocks: 16 / warps, isTaskPerBlock: false };
 }
 const lineLength = (x: Expr): number => Math.min(4096, range(x)[1]);
 const statements = <S extends Stmt["s"]>(k: Kernel, kind: S): StmtOf<S>[] =>

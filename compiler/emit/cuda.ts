@@ -5,7 +5,7 @@ import { footprint, isNum, item, knownDivisor } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { expressions, loads, statements, stores, writtenBuffers } from "../kernel/passes.ts";
 import { gcd } from "../types/numbers.ts";
-import { blockOf, operandsOf } from "./block.ts";
+import { blockOf, operandsOf, warpsOf } from "./block.ts";
 import type { Lanes } from "./bodies.ts";
 import type { Emitter, Target } from "./emitter.ts";
 import { advance, counterEnd, counterOf, declareBlock, openSingleTask, openTaskLoop } from "./grid.ts";
@@ -40,7 +40,7 @@ export const cuda: Target = {
     if (t.role === "shared")
       return `i32* const ${t.name} = (i32*)(${past("smem", reserveShared(e, item(t.shape, 0) * 4))});`;
     if (t.role === "acc" && item(t.shape, 0) === 1) return `RowAcc<${item(t.shape, 1)}, ${threads}> ${t.name};`;
-    if (t.role === "acc") return `Acc<${[...t.shape, ...warps].join(", ")}> ${t.name};`;
+    if (t.role === "acc") return `Acc<${[...t.shape, ...warpsOf(e.kernel, t)].join(", ")}> ${t.name};`;
     return `PerRow<${item(t.shape, 0)}, ${warps[0]}> ${t.name};`;
   },
   frame(k, e) {
@@ -89,8 +89,7 @@ export const cuda: Target = {
     const rounded = !isBf16 && e.target.tf32;
     const step = isBf16 ? 16 : rounded ? 8 : 4;
     const depth = Math.ceil((first?.shape[0] ?? 0) / step) * step;
-    const left =
-      s.a.role === "acc" && !isBf16 ? `acc_to_shared(${s.a.name}, ${past("smem", accOffset(s.a, e))})` : at(s.a);
+    const left = s.a.role === "acc" && !isBf16 ? `acc_to_shared(${s.a.name}, ${accInShared(s.a, e)})` : at(s.a);
     e.line(
       `mma${rounded ? "_tf32" : ""}<${depth}>(${[left, ...s.b.map((b, n) => `rhs(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`,
     );
@@ -111,12 +110,17 @@ export const cudaTf32: Target = { ...cuda, tf32: true };
 function isWhole({ valid: [, cols] }: StmtOf<"each">, lanes: Lanes, e: Emitter): boolean {
   return lanes.text !== "1" && cols !== undefined && countDivisor(cols, e.kernel) % lanes.count === 0;
 }
-/** Shared memory that holds an f32 accumulator while it is a left operand; all of a kernel's accumulators use the same. */
-function accOffset(acc: Tile, e: Emitter): number {
+/**
+ * Shared memory that holds an f32 accumulator while it is a left operand; all of a kernel's accumulators use the same. Warps that each have all of it
+ * have a copy each.
+ */
+function accInShared(acc: Tile, e: Emitter): string {
   const n = needsOf(e);
+  const { across } = blockOf(e.kernel);
   const bytes = item(acc.shape, 0) * item(acc.shape, 1) * 4;
-  if (n.accBuffer === null || n.accBuffer.bytes < bytes) n.accBuffer = { at: reserveShared(e, bytes), bytes };
-  return n.accBuffer.at;
+  if (n.accBuffer === null || n.accBuffer.bytes < bytes) n.accBuffer = { at: reserveShared(e, bytes * across), bytes };
+  const start = past("smem", n.accBuffer.at);
+  return across === 1 ? start : `${start} + warp_id() * ${bytes}`;
 }
 /**
  * The parameters of a kernel's signature. Memory that nothing writes while the kernel runs is `const __restrict__`, so that it can be read through

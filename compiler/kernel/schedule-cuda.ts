@@ -1,6 +1,13 @@
 // Default schedules of the CUDA target: tiles that fit into the registers of the warps and into shared memory.
 import { roundUp } from "./expr.ts";
-import { type AttentionTile, type Choices, type Contraction, partialSumColumns, type Schedule } from "./schedule.ts";
+import {
+  type AttentionShape,
+  type AttentionTile,
+  type Choices,
+  type Contraction,
+  partialSumColumns,
+  type Schedule,
+} from "./schedule.ts";
 
 /** Multiprocessors of an H100. */
 export const multiprocessors = 132;
@@ -59,50 +66,64 @@ function splitK(c: Contraction, tf32: boolean): number {
 }
 /** Bytes of shared memory that a block may have on every supported architecture (sm_86 and sm_120 have the least). */
 const blockSharedBytes = 99 * 1024;
-/** The widest head; wider accumulators do not fit into a warp's registers. */
-const maxHeadWidth = 256;
-/** Tiles of scores [rows, columns], the largest first; `fewRowTiles` are for one warp. */
-const manyRowTiles = [
+/** The longest row of an operand that one warp copies: each thread copies the same 16 bytes of every row. */
+export const warpRowBytes = 32 * 16;
+type ScoreTile = readonly [rows: number, columns: number];
+/** Tiles of scores, the largest first. */
+const manyRowTiles: readonly ScoreTile[] = [
   [128, 64],
   [64, 64],
   [32, 32],
   [16, 16],
-] as const;
-const fewRowTiles = [
-  [16, 64],
-  [16, 32],
-  [16, 16],
-] as const;
+];
+/** Up to 32 queries take a warp for each 16. They wait for keys, so as many keys as fit are loaded together. */
+const fewRowTiles = (queries: number): readonly ScoreTile[] =>
+  [64, 32, 16].map((columns) => [queries <= 16 ? 16 : 32, columns]);
+/** The columns that a row of shared memory takes. */
+const sharedColumns = (width: number): number => 2 ** Math.ceil(Math.log2(Math.max(width, 16)));
 /**
  * Shared memory holds two stages of each operand in the loop: five tiles in the forward, six in the backward; in f32 also an accumulator that is used
  * as an operand. Where registers allow, a warp has two rows of fragments, so that each fragment of keys and values is used in four products.
  */
-function attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null {
-  if (width > maxHeadWidth) return null;
-  const cols = 2 ** Math.ceil(Math.log2(Math.max(width, 16)));
-  const few = !backward && queries <= 16 && width <= 128;
-  const tiles = few ? fewRowTiles : manyRowTiles;
-  const most = backward
-    ? width <= 64
-      ? 64
-      : width <= 128
-        ? 32
-        : 16
-    : width <= 64 && bytes === 2
-      ? 128
-      : width <= 128
-        ? 64
-        : 16;
-  const sharedBytes = ([rows, block]: readonly [number, number]): number =>
+function attention(shape: AttentionShape): AttentionTile | null {
+  const { bytes, backward, queries } = shape;
+  const width = Math.max(shape.keys, shape.values);
+  const cols = sharedColumns(width);
+  if (cols * bytes > warpRowBytes) return backward ? null : wideAttention(shape);
+  const few = !backward && queries <= 32 && width <= 128;
+  const tiles = few ? fewRowTiles(queries) : manyRowTiles;
+  const most = backward ? mostRowsBackward(width) : mostRows(width, bytes, queries);
+  const sharedBytes = ([rows, block]: ScoreTile): number =>
     bytes * (backward ? 6 * rows * cols : (rows + 4 * block) * cols) + (bytes === 4 ? rows * block * bytes : 0);
-  // a row has no more groups of 16 bytes than the block has threads, two for each of its rows
-  const tile = tiles.find((t) => t[0] <= most && sharedBytes(t) <= blockSharedBytes && (cols * bytes) / 16 <= 2 * t[0]);
+  const tile = tiles.find((t) => t[0] <= most && sharedBytes(t) <= blockSharedBytes);
   return tile ? { rows: tile[0], block: tile[1], separatePasses: backward && width > 128 } : null;
 }
-/** Few queries over many keys make few tasks: split the keys into pieces of at least 256, as many as fill the multiprocessors. */
-function keyPieces(tasks: number, keys: number): number {
-  if (tasks >= multiprocessors) return 1;
-  return Math.max(1, Math.min(32, Math.floor(keys / 256), Math.ceil((2 * multiprocessors) / tasks)));
+const mostRowsBackward = (width: number): number => (width <= 64 ? 64 : width <= 128 ? 32 : 16);
+const mostRows = (width: number, bytes: number, queries: number): number =>
+  width <= 64 && bytes === 2 && queries > 64 ? 128 : width <= 128 ? 64 : 16;
+/**
+ * Wider heads, as of latent attention: four warps share the columns of the sums, and each computes all scores of 16 queries. Keys are staged in two
+ * parts, so that values that are the first of them take no memory of their own.
+ */
+function wideAttention({ keys, values, nested, bytes }: AttentionShape): AttentionTile | null {
+  const depth = 2 ** Math.floor(Math.log2(keys));
+  const columns = depth + (keys > depth ? sharedColumns(keys - depth) : 0);
+  const own = nested && values === depth ? 0 : sharedColumns(values);
+  const copies = bytes === 4 ? 4 : 0;
+  const sharedBytes = (block: number): number =>
+    bytes * (16 * columns + 2 * block * (columns + own) + copies * 16 * block);
+  const block = [32, 16].find((n) => sharedBytes(n) <= blockSharedBytes);
+  // a power of two, so that the first of a warp's columns does not change how shared memory is swizzled
+  const wide = { depth, columns: sharedColumns(Math.max(values, 64)) };
+  return block === undefined ? null : { rows: 16, block, wide };
+}
+/**
+ * Few queries over many keys make few tasks: split 512 keys and more, which take longer than another launch, into as many pieces as fill the
+ * multiprocessors. The keys and values of a piece are more bytes than its sums, which that launch joins.
+ */
+function keyPieces(tasks: number, keys: number, rows: number): number {
+  if (tasks >= multiprocessors || keys < 512) return 1;
+  return Math.min(32, Math.floor(keys / Math.min(256, 4 * rows)), Math.ceil((2 * multiprocessors) / tasks));
 }
 /** Pieces of 4096 elements of few long rows (the `cutoff` op); at most 16, as each block of the next round adds up the sums of all of them. */
 const cutoffPieces = (rows: number, columns: number): number =>
@@ -128,6 +149,7 @@ const choicesOf = (tf32: boolean): Choices => ({
   contraction: (c) => contraction(c, tf32),
   splitK: (c) => splitK(c, tf32),
   attention,
+  fewQueries: 32,
   keyPieces,
   cutoffPieces,
   topKPieces,

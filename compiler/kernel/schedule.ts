@@ -58,9 +58,24 @@ export const contractionKey = ({
     ...(isBf16 ? ["bf16"] : []),
     ...(isLeftTransposed && op === "dot" ? ["outer"] : []),
   ].join(", ");
+/** What the tile of attention is chosen by. */
+export interface AttentionShape {
+  /** The widths of a key and of a value. */
+  readonly keys: number;
+  readonly values: number;
+  /** Values are the first elements of the keys. */
+  readonly nested: boolean;
+  /** The bytes of an element. */
+  readonly bytes: number;
+  readonly backward: boolean;
+  /** Of a task's head or heads. */
+  readonly queries: number;
+}
 export interface AttentionTile {
   readonly rows: number;
   readonly block: number;
+  /** For wide heads: the columns of queries and keys that are one operand, and those of the sums; all, and the width of values, if not given. */
+  readonly wide?: Readonly<Record<"depth" | "columns", number>>;
   /** The end of the loop over keys, the last visible key, is rounded up to a multiple of this; of `block` if not given. */
   readonly endMultiple?: number;
   /** The gradients of keys and of values are computed in two passes, as registers do not hold both. */
@@ -73,12 +88,10 @@ export interface Choices extends FuseOptions {
   contraction(c: Contraction): Schedule;
   /** Split K: the depth of the pieces into which a product of one pair of operands is cut; c.k if it is not. The pieces' results are added. */
   splitK(c: Contraction): number;
-  /**
-   * The tile of attention, given the larger width of key and value, the bytes of an element, and the number of queries; null if heads are too wide.
-   */
-  attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null;
-  /** Into how many pieces `keys` keys are split when attention has `tasks` tasks; 1 if not given. */
-  keyPieces?(tasks: number, keys: number): number;
+  /** The tile of attention; null if heads are too wide. */
+  attention(shape: AttentionShape): AttentionTile | null;
+  /** Into how many pieces `keys` keys are split when attention has `tasks` tasks of `rows` queries; 1 if not given. */
+  keyPieces?(tasks: number, keys: number, rows: number): number;
   /** Into how many pieces each of `rows` rows is split by `cutoff`; 1 if not given. */
   cutoffPieces?(rows: number, columns: number): number;
   /** The same for a top_k with k = 1. */
@@ -88,10 +101,12 @@ export interface Choices extends FuseOptions {
   /** Columns of a register tile, and so of a weight's panel; if not given, weights lie in rows. */
   readonly panel?: number;
   /**
-   * Attention with transposed scores (attention-host.ts). queries: of a block; with no more than `few` queries in all this form is not used. Its
-   * backward is one kernel if there are at least `heads` heads of keys, and dk and dv of one have at most `maxGradients` elements.
+   * Attention with transposed scores (attention-host.ts), unless queries are few. queries: of a block. Its backward is one kernel if there are at
+   * least `heads` heads of keys, and dk and dv of one have at most `maxGradients` elements.
    */
-  readonly transposed?: Readonly<Record<"queries" | "few" | "heads" | "maxGradients", number>>;
+  readonly transposed?: Readonly<Record<"queries" | "heads" | "maxGradients", number>>;
+  /** So many queries of a head are few: the heads that share keys are then rows of one task, which reads the keys once. */
+  readonly fewQueries: number;
   /** The padded length of a row of temporaries and prepared stores, in elements, given the bytes of an element; if not given, rows are not padded. */
   readonly pitch?: (columns: number, bytes: number) => number;
   /**
@@ -130,10 +145,11 @@ const tasks = 32;
 export const hostChoices: Choices = {
   contraction: (c) => contraction(c, 16, tasks),
   splitK: splitKOfFew,
-  attention: (_width, _bytes, backward, queries) =>
+  attention: ({ backward, queries }) =>
     backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, endMultiple: 16 },
   keyPieces: (taken, keys) => Math.max(1, Math.min(Math.ceil(16 / taken), Math.floor(keys / 512))),
-  transposed: { queries: 64, few: 8, heads: tasks, maxGradients: 1 << 20 },
+  transposed: { queries: 64, heads: tasks, maxGradients: 1 << 20 },
+  fewQueries: 8,
   maxCachedRow: 1 << 16,
   shortRow: 15,
   transposeTile: { side: 64, least: 1 << 16 },

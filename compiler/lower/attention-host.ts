@@ -25,8 +25,8 @@ import { visibleRange } from "./mask-bounds.ts";
 import { shapeOf } from "./reader.ts";
 
 /** Whether the forward uses this form: the target supports it, there are enough queries, and there is no bias (it would be read by columns). */
-export const usesTransposedScores = (node: Node, { transposed }: Choices): boolean =>
-  transposed !== undefined && item(shapeOf(item(node.args, 0)), 3) > transposed.few && !biasOf(node);
+export const usesTransposedScores = (node: Node, { transposed, fewQueries }: Choices): boolean =>
+  transposed !== undefined && item(shapeOf(item(node.args, 0)), 3) > fewQueries && !biasOf(node);
 /**
  * Whether the backward uses one kernel with a task for each head of keys: there are enough heads, the gradients of one head are small enough, and no
  * gradient of a bias is wanted.

@@ -1,6 +1,6 @@
 // Attention without a buffer of T x U scores (Dao et al., "FlashAttention", 2022): an online softmax over blocks of keys.
 import { Problem } from "../diagnostic.ts";
-import { targetFlagText } from "../flag-text.ts";
+import { precisionFlagText, targetFlagText } from "../flag-text.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { type Block, plus } from "../kernel/builder.ts";
 import {
@@ -21,7 +21,7 @@ import {
   unflatten,
 } from "../kernel/expr.ts";
 import type { Buffer, Expr, Tile } from "../kernel/ir.ts";
-import type { AttentionTile, Choices } from "../kernel/schedule.ts";
+import type { AttentionShape, AttentionTile, Choices } from "../kernel/schedule.ts";
 import { biasAndSink, type PositionPair, splitPositions } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
@@ -52,9 +52,10 @@ export interface Operands {
    */
   readonly backwardInputs: readonly Value[];
   readonly attrs: OpAttrs["attention"];
-  /** Tile sizes: in the forward `rows` queries by `block` keys. `endMultiple` and `separatePasses`: see `AttentionTile`. */
+  /** Tile sizes: in the forward `rows` queries by `block` keys. `wide`, `endMultiple` and `separatePasses`: see `AttentionTile`. */
   readonly rows: number;
   readonly block: number;
+  readonly wide?: AttentionTile["wide"];
   readonly endMultiple?: number;
   readonly separatePasses?: boolean;
   /** Whether the operands are bf16: weights are rounded to bf16 next, so faster, less exact functions are good enough. */
@@ -76,12 +77,11 @@ export interface Operands {
 export function operands(d: Draft, node: Node): Operands {
   const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
   const { pairs, rest } = splitPositions(node.args, (x) => x.type.dtype);
-  const [B, G, R, T, A] = shapeOf(q) as [number, number, number, number, number];
+  const sizes = sizesOf(node);
   const backward = node.op.name === "attention_backward";
   const attrs = node.attrs as OpAttrs["attention"];
   const backwardInputs = rest.slice(0, backward ? 3 : 0);
   const { bias, sink } = biasAndSink(rest.slice(backwardInputs.length), (x) => shapeOf(x).length);
-  const sizes = { B, G, R, T, A, U: item(shapeOf(k), 2), C: item(shapeOf(v), 3) };
   const reader = d.reader({ withoutLets: true });
   const element: Operands["element"] = (x, head, rows) => (i, a) => reader.element(x, [...head, plus(rows, i), a]);
   return {
@@ -98,18 +98,44 @@ export function operands(d: Draft, node: Node): Operands {
     sink,
     factor: attrs.cap ?? (bias || attrs.scale <= 0 ? 1 : attrs.scale),
     isBf16: dtypeOf(q.type) === "bf16",
-    ...tileSizes(d, q, sizes, backward, !backward && sharesKeys(node, d.choices) ? R * T : T),
+    ...tileSizes(d, node),
     sizes,
   };
 }
-function tileSizes(d: Draft, q: Value, { A, C }: Operands["sizes"], backward: boolean, queries: number): AttentionTile {
-  const width = Math.max(A, C);
-  const found = d.choices.attention(width, bytesOf[dtypeOf(q.type)], backward, queries);
+function sizesOf({ args }: Node): Operands["sizes"] {
+  const [q, k, v] = [0, 1, 2].map((i) => shapeOf(item(args, i))) as [number[], number[], number[]];
+  const [B, G, R, T, A] = q as [number, number, number, number, number];
+  return { B, G, R, T, A, U: item(k, 2), C: item(v, 3) };
+}
+function tileSizes(d: Draft, node: Node): AttentionTile {
+  const shape = attentionShape(node, d.choices);
+  const found = d.choices.attention(shape);
   if (found) return found;
+  const dtype = dtypeOf(item(node.args, 0).type);
+  const others = [...(dtype === "f32" ? [precisionFlagText("bf16")] : []), targetFlagText("host")].join(" or ");
   throw new Problem(
-    `attention of heads ${width} wide in ${dtypeOf(q.type)} does not fit a multiprocessor`,
-    `take more heads, so that each is at most 128 wide in f32, 256 in bf16, or ${targetFlagText("host")}`,
+    `attention of heads ${Math.max(shape.keys, shape.values)} wide in ${dtype} does not fit a multiprocessor`,
+    `take more heads, so that each is at most 128 wide in f32 and 256 in bf16 (256 and 512 without gradients), or ${others}`,
   );
+}
+/** Whether values are the first elements of the keys. */
+function isNested({ node: { op, args, attrs } }: Value, k: Value): boolean {
+  if (op.name !== "slice" || args[0] !== k) return false;
+  const { axis, start } = attrs as OpAttrs["slice"];
+  return axis === 3 && start === 0;
+}
+function attentionShape(node: Node, choices: Choices): AttentionShape {
+  const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
+  const { R, T, A, C } = sizesOf(node);
+  const backward = node.op.name === "attention_backward";
+  return {
+    keys: A,
+    values: C,
+    nested: isNested(v, k),
+    bytes: bytesOf[dtypeOf(q.type)],
+    backward,
+    queries: !backward && sharesKeys(node, choices) ? R * T : T,
+  };
 }
 /** A tile of scores, still to be multiplied by `factor`. */
 export interface Scores {
@@ -178,21 +204,21 @@ export interface KeyPieces {
   readonly total: VirtualBuffer;
 }
 /**
- * Whether the rows of a task are the queries of all heads that share its keys, which are then read once: on the host if each head has few. Each row
- * has the keys that any of them sees.
+ * Whether the rows of a task are the queries of all heads that share its keys, which are then read once: if each head has few. Each row has the keys
+ * that any of them sees.
  */
-function sharesKeys(node: Node, { transposed }: Choices): boolean {
+function sharesKeys(node: Node, { fewQueries }: Choices): boolean {
   const [, , R = 1, T = 1] = shapeOf(item(node.args, 0));
-  return transposed !== undefined && R > 1 && T <= transposed.few;
+  return R > 1 && T <= fewQueries;
 }
 /** Into how many pieces the keys that a task visits are split; 1 if they are not. */
 export function keyPieces(node: Node, choices: Choices): number {
-  const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
-  const [B, G, R, T, A] = shapeOf(q) as [number, number, number, number, number];
-  const [U, C] = [item(shapeOf(k), 2), item(shapeOf(v), 3)];
-  const [heads, queries] = sharesKeys(node, choices) ? [B * G, R * T] : [B * G * R, T];
-  const tile = choices.attention(Math.max(A, C), bytesOf[dtypeOf(q.type)], false, queries);
-  return tile && choices.keyPieces ? choices.keyPieces(heads * Math.ceil(queries / tile.rows), U) : 1;
+  const { B, G, R, T, U } = sizesOf(node);
+  const shape = attentionShape(node, choices);
+  const { queries } = shape;
+  const heads = (B * G * R * T) / queries;
+  const tile = choices.attention(shape);
+  return tile && choices.keyPieces ? choices.keyPieces(heads * Math.ceil(queries / tile.rows), U, tile.rows) : 1;
 }
 /** The queries of a task. */
 interface QueryRows {
@@ -221,24 +247,37 @@ function queryRows(d: Draft, node: Node, { rows, sizes: { B, G, R, T } }: Operan
   };
 }
 
+/** The columns of queries and keys, in parts that are each one operand. */
+function columnParts({ sizes: { A }, wide }: Operands): { readonly at: number; readonly n: number }[] {
+  const { depth } = wide ?? { depth: A };
+  const starts = Array.from({ length: Math.ceil(A / depth) }, (_, i) => i * depth);
+  return starts.map((at) => ({ at, n: Math.min(depth, A - at) }));
+}
 /** Writes `out` and each row's log-sum-exp; with `pieces`, writes the partial results of each piece instead. */
 export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null): void {
   const o = operands(d, node);
   const { rows, block } = o;
-  const { A, C } = o.sizes;
+  const { C } = o.sizes;
   const { b, g, m, query, number, visiting } = queryRows(d, node, o);
   const p = pieces && d.k.task("p", pieces.count).at;
   const row = (i: Expr): Expr[] => [b, g, ...query(i)];
-  const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [...row(i), a]));
-  const out = d.k.tile("acc", "out", [rows, roundUp(C, 16)]);
+  const parts = columnParts(o);
+  const q = parts.map(({ at, n }) =>
+    d.k.stage("q", [rows, n], [m.n, num(n)], (i, a) => o.reader.element(o.q, [...row(i), add(num(at), a)])),
+  );
+  const width = o.wide?.columns ?? roundUp(C, 16);
+  const out = d.k.tile("acc", "out", [rows, width]);
   const [top, total] = [d.k.tile("row", "row_max", [rows], initialMaximum(o)), d.k.tile("row", "row_sum", [rows])];
   const all = visibleRange(d, o, b, "at", visiting, o.endMultiple);
   const { from, to, skip, needsMask } = pieces && p ? clipToPiece(d, all, p, pieces.count, block) : all;
   const step = (c: Block): void => {
-    const keys = d.k.stage("keys", [A, block], [num(A), c.n], o.transposedElement(o.k, [b, g], c));
-    const values = d.k.stage("values", [block, roundUp(C, 16)], [c.n, num(C)], o.element(o.v, [b, g], c));
+    const key = o.transposedElement(o.k, [b, g], c);
+    const keys = parts.map(({ at, n }) =>
+      d.k.stage("keys", [n, block], [num(n), c.n], (a, i) => key(add(num(at), a), i)),
+    );
+    const values = d.k.stage("values", [block, width], [c.n, num(C)], o.element(o.v, [b, g], c));
     const scores = d.k.tile("acc", "scores", [rows, block]);
-    d.k.mma(q, [keys], [scores], [m.n, num(A)]);
+    parts.forEach(({ n }, i) => d.k.mma(item(q, i), [item(keys, i)], [scores], [m.n, num(n)]));
     const of = (i: Expr, j: Expr) => [query(i), plus(c, j)] as const;
     finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask(c));
     onlineSoftmaxRows(d, o, { scores, top, total, out }, m, c);

@@ -132,6 +132,7 @@ template <int BM, int BN, int WM, int WN> struct Acc {
   static constexpr int MT = BM / WM / 16, NT = BN / WN / 8;
   static constexpr bool HOLDS_ROWS = WN == 1;
   static_assert(MT * WM * 16 == BM && NT * WN * 8 == BN, "a warp takes whole tiles of 16 x 8");
+  static_assert(WN == 1 || (NT & (NT - 1)) == 0, "the first column of a warp does not change how load_fragment's addresses are swizzled");
   /** Groups of four columns for which an epilogue (each_prefetched) loads ahead; with several accumulators, one. */
   static constexpr int LOADS_AHEAD = 4;
   f32 d[MT][NT][4];
@@ -150,7 +151,8 @@ template <int BM, int BN, int WM, int WN> struct Acc {
   static FN i32 row(int m, int h) { return first_row() + m * 16 + (lane_id() >> 2) + h * 8; }
   static FN i32 col(int n) { return first_col() + n * 8 + (lane_id() & 3) * 2; }
 };
-/** One f32 per row of an accumulator whose warps hold whole rows (a running max or sum), replicated in the quad that holds the row. */
+/** One f32 per row of an accumulator whose warps hold whole rows (a running max or sum), replicated in the quad that holds the row, and in all other
+    warps than the first WM. */
 template <int BM, int WM> struct PerRow {
   static constexpr int MT = BM / WM / 16;
   f32 d[MT][2];
@@ -158,7 +160,7 @@ template <int BM, int WM> struct PerRow {
   template <class V> FN f32& at(V, int m, int, int h, int) { return d[m][h]; }
   FN f32 four_columns(int m, int, int h) const { return d[m][h]; }
   static FN i32 row(int m, int h) { return (warp_id() % WM * MT + m) * 16 + (lane_id() >> 2) + h * 8; }
-  static FN bool owner() { return (lane_id() & 3) == 0; }
+  static FN bool owner() { return (lane_id() & 3) == 0 && warp_id() < WM; }
 };
 /** An accumulator of one row, (1, C), that no mma writes: groups of four columns, distributed over the threads. */
 template <int C, int THREADS> struct RowAcc {

@@ -75,16 +75,17 @@ function withDrawnThresholds(own: Choices, seed: string, isa: Isa): Choices {
   if (draw.chance(0.3)) return own;
   const transposed = {
     queries: draw.of([16, 32, 64]),
-    few: draw.of([0, 8, Infinity]),
     heads: draw.of([1, 3, Infinity]),
     maxGradients: draw.of([100, 1 << 20]),
   };
+  const few = draw.of([0, 8, Infinity]);
   const kept = draw.of([0, 16, 1 << 16]);
   const inCaches = draw.of([0, 50, 1 << 22]);
   const square = { side: draw.of([16, 64]), least: draw.of([0, 0, 1 << 16]) };
   const shown = {
     ...own,
     transposed,
+    fewQueries: few,
     maxCachedRow: kept,
     cacheElements: inCaches,
     transposeTile: square,

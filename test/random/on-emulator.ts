@@ -58,8 +58,11 @@ function backendOf({ kernels, tiles }: Emulation): Backend {
     choices: {
       ...own.choices,
       contraction: (c) => own.choices.contraction(other(c)),
-      attention: (width, ...rest) =>
-        own.choices.attention(width * (draw?.of([1, 1, 4, 16]) ?? 1), ...rest) ?? own.choices.attention(width, ...rest),
+      attention: (shape) => {
+        const factor = draw?.of([1, 1, 4, 16]) ?? 1;
+        const wider = { ...shape, keys: shape.keys * factor, values: shape.values * factor };
+        return own.choices.attention(wider) ?? own.choices.attention(shape);
+      },
     },
     variants: { ...backends.cuda.variants, ...(kernels === "wgmma" ? { choice: hopper } : {}) },
   };

@@ -190,8 +190,8 @@ export function drawnSchedule(draw: Draw, { op, n }: Contraction): Schedule {
 export function drawnSchedules(choices: Choices, seed: string): Choices {
   const draw = new Draw(seed);
   const rows = draw.of([1, 5, 16, 48, 64]);
-  const attention: Choices["attention"] = (...given) => {
-    const own = choices.attention(...given);
+  const attention: Choices["attention"] = (shape) => {
+    const own = choices.attention(shape);
     return own && { ...own, rows };
   };
   return { ...choices, attention, contraction: (c) => drawnSchedule(draw, c) };
