@@ -4,6 +4,7 @@ import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
+import { families } from "../runtime/import/families/index.ts";
 import { importModel } from "../runtime/import/import-model.ts";
 import { openTransformers, transformersTensors } from "../runtime/import/weights.ts";
 import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
@@ -17,42 +18,29 @@ import { last } from "./training-runs.ts";
 const test = suite("models-import");
 const hf = join(import.meta.dirname, "peers", "hf");
 const program = (file = "decoder"): string => join(import.meta.dirname, "..", "stdlib", "models", `${file}.moe`);
-const models: Readonly<Record<string, string>> = {
-  mixtral: "Mixtral",
-  olmoe: "Olmoe",
-  qwen3_moe: "Qwen3Moe",
-  qwen2_moe: "Qwen2Moe",
-  glm4_moe: "Glm4Moe",
-  granitemoe: "GraniteMoe",
-  llama4_text: "Llama4",
-  gpt_oss: "GptOss",
-  deepseek_v3: "DeepSeekMain",
-  phimoe: "PhiMoE",
-  qwen3_next: "Qwen3Next",
-};
-const files: Readonly<Record<string, string>> = { phimoe: "phi", qwen3_next: "qwen3_next" };
-/** What the kernels of those above are made for as well: on the reference target alone. */
-const likeThem: Readonly<Record<string, string>> = {
-  gemma2: "Gemma2",
-  minimax_m2: "MiniMaxM2",
-  dots1: "Dots1",
-  ernie4_5_moe: "Ernie45Moe",
-  hunyuan_v1_moe: "HunYuanMoE",
-  deepseek_v2: "DeepSeekV2",
-};
+/** Families whose blocks have kernels like those of others: on the reference target alone. */
+const likeOthers = new Set([
+  "gemma2",
+  "minimax_m2",
+  "dots1",
+  "ernie4_5_moe",
+  "hunyuan_v1_moe",
+  "deepseek_v2",
+  "glm4_moe_lite",
+]);
 
 /** transformers norms and turns in f32, also in f64. */
 const bar = ({ precision }: PeerTarget): number => (precision === "f64" ? 1e-6 : 1e-5);
-for (const [name, entry] of Object.entries({ ...models, ...likeThem }))
-  for (const way of name in likeThem ? peerTargets.slice(0, 1) : peerTargets)
-    test(`${name}: the logits of transformers, ${way.target} ${way.precision}`, async () => {
-      const at = join(hf, name);
+for (const { type, model: entry, file } of families)
+  for (const way of likeOthers.has(type) ? peerTargets.slice(0, 1) : peerTargets)
+    test(`${type}: the logits of transformers, ${way.target} ${way.precision}`, async () => {
+      const at = join(hf, type);
       const input = join(temporaryFolder(), "tokens.json");
       const expected = readSafetensors(join(at, "expected.safetensors"));
       const rows = Array.from(expected.get("tokens")?.data ?? []);
       writeFileSync(input, JSON.stringify({ tokens: [rows.slice(0, 11), rows.slice(11)] }));
       const { target, precision } = way;
-      const results = await runEntry({ program: program(files[name]), entry, params: at, input, target, precision });
+      const results = await runEntry({ program: program(file), entry, params: at, input, target, precision });
       assert.deepEqual(
         [...results.keys()].filter((k) => k.startsWith("param.")),
         [],
@@ -205,11 +193,26 @@ test("a fused matrix that does not divide into its parts is a Problem", () => {
   writeSafetensors(path, new Map([...readSafetensors(path), [fused, odd]]));
   refused(() => transformersTensors(openTransformers(at)), fused, "23 columns, for 2 matrices");
 });
-test("what predicts the token after the next is not read", () => {
-  const at = copy("qwen3_next", (c) => c);
+/** A copy whose weights have one more, of this name. */
+function withWeight(family: string, name: string, change: (config: Record<string, unknown>) => object): string {
+  const at = copy(family, change);
   const path = join(at, "model.safetensors");
-  writeSafetensors(path, new Map([...readSafetensors(path), ["mtp.fc.weight", tensor("f32", [1, 2], [1, 2])]]));
-  assert.deepEqual([...parametersOf(at).keys()], [...parametersOf(join(hf, "qwen3_next")).keys()]);
+  writeSafetensors(path, new Map([...readSafetensors(path), [name, tensor("f32", [1, 2], [1, 2])]]));
+  return at;
+}
+test("what predicts the token after the next is not read", () => {
+  for (const [family, name] of [
+    ["qwen3_next", "mtp.fc.weight"],
+    ["ernie4_5_moe", "model.mtp_block.0.self_attn.q_proj.weight"],
+    ["glm4_moe", "model.layers.3.eh_proj.weight"],
+    ["deepseek_v3", "model.layers.3.self_attn.o_proj.weight"],
+    ["glm4_moe_lite", "model.layers.2.self_attn.o_proj.weight"],
+  ] as const) {
+    const at = withWeight(family, name, (c) => ({ ...c, num_nextn_predict_layers: 1 }));
+    assert.deepEqual([...parametersOf(at).keys()], [...parametersOf(join(hf, family)).keys()], name);
+  }
+  const none = withWeight("glm4_moe", "model.layers.3.eh_proj.weight", (c) => ({ ...c, num_nextn_predict_layers: 0 }));
+  refused(() => parametersOf(none), "model.layers.3.eh_proj.weight");
 });
 test("an imported model has each expert's gate and up from the columns that hold both in turn", async () => {
   const at = join(hf, "gpt_oss");

@@ -106,15 +106,15 @@ class Exporter {
   }
   /** Their tensor made of ours, in its dtype and shape; itself where import does not read it. */
   #theirs(name: string, like: StoredTensor, file: string): StoredTensor {
-    const { family } = this.#like;
-    const shapes = new Map(oursOf(name, like, family, file).map(([ours, { shape }]) => [ours, shape]));
+    const model = this.#like;
+    const shapes = new Map(oursOf(name, like, model, file).map(([ours, { shape }]) => [ours, shape]));
     const take = (ours: string): Tensor => {
       const [t, shape = []] = [this.#take(ours), shapes.get(ours)];
       if (!sameShape(t.shape, shape))
         throw this.#unlike(`\`${ours}\` is ${showShape(t.shape)}, and \`${name}\` of ${file} ${showShape(shape)}`);
       return convert(t, like.dtype);
     };
-    return { ...like, read: () => theirsOf(name, like, { family, file, take }) ?? like.read() };
+    return { ...like, read: () => theirsOf(name, like, { model, file, take }) ?? like.read() };
   }
   #take(name: string): Tensor {
     const t = this.#ours.take(name);

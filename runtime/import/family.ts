@@ -30,8 +30,8 @@ export interface Family {
    * share the last axis, interleaved element by element.
    */
   readonly names: Readonly<Record<string, string | readonly string[] | PackedTensor | Row | null>>;
-  /** Weights whose names begin with this are skipped. */
-  readonly ignoredPrefix?: string;
+  /** Weights whose names begin with one of these are skipped: those of the blocks that predict the token after the next (MTP). */
+  readonly ignoredPrefixes?: (config: Json) => readonly string[];
   /**
    * Vectors of our model that config.json (not the weights) has as lists of numbers, one for all blocks: our names, and the keys to look under, of
    * which the first present is used. If none is, there is no such vector.

@@ -20,6 +20,8 @@ export interface TransformersModel {
   readonly header: Readonly<Record<string, number | boolean>>;
   /** Whether the head shares the embedding's table. */
   readonly tied: boolean;
+  /** Weights whose names begin with one of these are not read. */
+  readonly ignoredPrefixes: readonly string[];
   /** Vectors that config.json has (see `Family.lists`), by our names. */
   readonly lists: ReadonlyMap<string, Tensor>;
 }
@@ -63,7 +65,8 @@ export function openTransformers(folder: string): TransformersModel {
   });
   const tied = config["tie_word_embeddings"] ?? family.tied;
   const lists = new Map(listsOf(path, family, config));
-  return { folder, family, header: Object.fromEntries(header), tied: tied === true, lists };
+  const ignoredPrefixes = family.ignoredPrefixes?.(config) ?? [];
+  return { folder, family, header: Object.fromEntries(header), tied: tied === true, ignoredPrefixes, lists };
 }
 function listsOf(path: string, { lists = {} }: Family, config: Json): [string, Tensor][] {
   return Object.entries(lists).flatMap(([name, keys]) => {
@@ -95,19 +98,24 @@ const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stri
 export const readJson = (path: string): Json => readJsonObject(path, "restore the file");
 
 /** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
-export function transformersTensors({ folder, family, tied, lists }: TransformersModel): Map<string, StoredTensor> {
-  const tensors = new Map(allInMemory(lists));
-  for (const file of weightFiles(folder))
+export function transformersTensors(model: TransformersModel): Map<string, StoredTensor> {
+  const tensors = new Map(allInMemory(model.lists));
+  for (const file of weightFiles(model.folder))
     for (const [name, t] of openSafetensors(file))
-      for (const [ours, part] of oursOf(name, t, family, file)) tensors.set(ours, part);
+      for (const [ours, part] of oursOf(name, t, model, file)) tensors.set(ours, part);
   const table = tensors.get(embedding);
-  if (tied && table && !tensors.has(head)) tensors.set(head, turned(table));
+  if (model.tied && table && !tensors.has(head)) tensors.set(head, turned(table));
   return tensors;
 }
 export const [embedding, head] = ["embed.weight", "head.weight"] as const;
 /** What one of their tensors is of ours; nothing if it is not read. */
-export function oursOf(name: string, t: StoredTensor, family: Family, file: string): [name: string, t: StoredTensor][] {
-  const ours = renamed(name, family, file);
+export function oursOf(
+  name: string,
+  t: StoredTensor,
+  model: TransformersModel,
+  file: string,
+): [name: string, t: StoredTensor][] {
+  const ours = renamed(name, model, file);
   if (ours === null) return [];
   if (typeof ours === "string") return [[ours, orient(t)]];
   return "row" in ours ? [[ours.row, reshaped(t, [count(t.shape)])]] : unpack(t, ours, `${file}: \`${name}\``);
@@ -157,10 +165,14 @@ function strided(t: Tensor, width: number, { first, stride }: Places): Tensor {
 export function theirsOf(
   name: string,
   like: Like,
-  { family, file, take }: { readonly family: Family; readonly file: string; readonly take: (ours: string) => Tensor },
+  {
+    model,
+    file,
+    take,
+  }: { readonly model: TransformersModel; readonly file: string; readonly take: (ours: string) => Tensor },
 ): Tensor | null {
   const { shape } = like;
-  const ours = renamed(name, family, file);
+  const ours = renamed(name, model, file);
   if (ours === null) return null;
   if (typeof ours !== "string") return "row" in ours ? { ...take(ours.row), shape } : pack(like, ours, take);
   const turns = isConvolution(shape) || shape.length === 2;
@@ -201,8 +213,9 @@ export function weightFiles(folder: string): string[] {
  * What a weight's name becomes: its numbers are replaced by stars for the lookup (`model.layers.*.mlp.experts.*.up_proj.weight`), and filled into our
  * name in the same order.
  */
-function renamed(name: string, { names, model, ignoredPrefix }: Family, file: string): Family["names"][string] {
-  if (ignoredPrefix !== undefined && name.startsWith(ignoredPrefix)) return null;
+function renamed(name: string, { family, ignoredPrefixes }: TransformersModel, file: string): Family["names"][string] {
+  if (ignoredPrefixes.some((prefix) => name.startsWith(prefix))) return null;
+  const { names, model } = family;
   const numbers: string[] = [];
   const key = name.replaceAll(/(?<=\.)\d+(?=\.)/g, (n) => {
     numbers.push(n);

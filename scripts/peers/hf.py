@@ -133,6 +133,14 @@ MODELS = {
         | {"topk_group": 2, "q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
         "1GB",
     ),
+    # As Moonlight is among DeepSeek-V3's: queries without a bottleneck, and two shared experts.
+    "glm4_moe_lite": (
+        "Glm4MoeLite",
+        {"num_hidden_layers": 2, "intermediate_size": 24, "moe_intermediate_size": 6, "num_attention_heads": 2, "num_key_value_heads": 2}
+        | {"n_routed_experts": 5, "n_shared_experts": 2, "num_experts_per_tok": 2}
+        | {"q_lora_rank": None, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "1GB",
+    ),
 }
 
 

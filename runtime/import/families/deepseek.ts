@@ -1,6 +1,7 @@
-// DeepSeek-V2 and V3: latent attention, dense blocks first, then mixtures.
+// DeepSeek-V2, V3 and models made like it: latent attention, dense blocks first, then mixtures.
 import { type Family, type Json, lookup } from "../family.ts";
 import {
+  blocksAfterLast,
   mixtureHeader,
   outerNames,
   required,
@@ -29,6 +30,8 @@ const latentHeader: Family["header"] = {
   H: required("moe_intermediate_size"),
   Dense: required("first_k_dense_replace"),
   E: required("n_routed_experts"),
+  Shared: required("n_shared_experts"),
+  Q: { keys: ["q_lora_rank"], fallback: 0 },
   R: required("kv_lora_rank"),
   A: required("qk_nope_head_dim"),
   P: required("qk_rope_head_dim"),
@@ -52,6 +55,7 @@ const yarnSettings: Family["supported"] = {
 
 const latentNames: Family["names"] = {
   ...outerNames,
+  "model.layers.*.self_attn.q_proj.weight": "blocks.*.attention.query.weight",
   "model.layers.*.self_attn.q_a_proj.weight": "blocks.*.attention.query_down.weight",
   "model.layers.*.self_attn.q_a_layernorm.weight": "blocks.*.attention.query_norm.weight",
   "model.layers.*.self_attn.q_b_proj.weight": "blocks.*.attention.query_up.weight",
@@ -75,8 +79,6 @@ export const deepseekV2: Family = {
   model: "DeepSeekV2",
   header: {
     ...latentHeader,
-    Q: { keys: ["q_lora_rank"], fallback: 0 },
-    Shared: required("n_shared_experts"),
     G: { keys: ["n_group"], fallback: 1 },
     Open: { keys: ["topk_group"], fallback: 1 },
   },
@@ -90,20 +92,31 @@ export const deepseekV2: Family = {
     n_group: groupsOf,
     moe_layer_freq: 1,
   },
-  names: { ...latentNames, "model.layers.*.self_attn.q_proj.weight": "blocks.*.attention.query.weight" },
+  names: latentNames,
 };
 
 export const deepseekV3: Family = {
   type: "deepseek_v3",
   model: "DeepSeekMain",
-  header: { ...latentHeader, G: required("n_group"), Open: required("topk_group"), Q: required("q_lora_rank") },
+  header: { ...latentHeader, G: required("n_group"), Open: required("topk_group") },
   supported: {
     ...unbiasedSettings,
     ...yarnSettings,
     norm_topk_prob: true,
-    n_shared_experts: 1,
     rope_interleave: true,
     moe_layer_freq: 1,
   },
   names: latentNames,
+  ignoredPrefixes: blocksAfterLast,
+};
+
+/** The only accepted `mlp_layer_types`: dense blocks first. */
+const denseFirst = ({ num_hidden_layers: layers, first_k_dense_replace: dense = 1 }: Json): string[] =>
+  Array.from({ length: Number(layers) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
+
+export const glm4MoeLite: Family = {
+  ...deepseekV3,
+  type: "glm4_moe_lite",
+  header: { ...deepseekV3.header, Dense: { keys: ["first_k_dense_replace"], fallback: 1 } },
+  supported: { ...deepseekV3.supported, mlp_layer_types: denseFirst },
 };

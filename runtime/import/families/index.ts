@@ -1,7 +1,7 @@
 // The transformers architectures that the standard library has: for each, which keys of config.json give the header's values, and how weights are
 // named.
 import type { Family } from "../family.ts";
-import { deepseekV2, deepseekV3 } from "./deepseek.ts";
+import { deepseekV2, deepseekV3, glm4MoeLite } from "./deepseek.ts";
 import { granitemoe, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe } from "./shared-experts.ts";
@@ -25,4 +25,5 @@ export const families: readonly Family[] = [
   llama4Text,
   deepseekV2,
   deepseekV3,
+  glm4MoeLite,
 ];

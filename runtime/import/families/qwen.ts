@@ -104,5 +104,5 @@ export const qwen3Next: Family = {
     "model.layers.*.linear_attn.norm.weight": "blocks.*.attention.norm",
     "model.layers.*.linear_attn.out_proj.weight": "blocks.*.attention.output.weight",
   },
-  ignoredPrefix: "mtp.",
+  ignoredPrefixes: () => ["mtp."],
 };

@@ -3,6 +3,7 @@ import type { Family, Json } from "../family.ts";
 import {
   attentionBiasNames,
   attentionNames,
+  blocksAfterLast,
   defaultSettings,
   denseHeader,
   everyFull,
@@ -66,6 +67,7 @@ export const glm4Moe: Family = {
     ...queryKeyNormNames,
     ...sharedExpertNames,
   },
+  ignoredPrefixes: blocksAfterLast,
 };
 
 export const dots1: Family = {
@@ -115,6 +117,7 @@ export const ernie45Moe: Family = {
     ...sharedExpertNames,
     "model.layers.*.mlp.moe_statics.e_score_correction_bias": { row: "blocks.*.feed.moe.gate.bias" },
   },
+  ignoredPrefixes: () => ["model.mtp_"],
   tied: true,
 };
 

@@ -68,6 +68,9 @@ export const everyFourth =
     Array.from({ length: Number(layers) }, (_, i) => (i % 4 === 3 ? far : near));
 export const everyFull = ({ num_hidden_layers: layers }: Json): string[] =>
   Array(Number(layers)).fill("full_attention");
+/** The blocks after the last, which predict the token after the next (MTP), as DeepSeek and GLM save them. */
+export const blocksAfterLast = ({ num_hidden_layers: layers, num_nextn_predict_layers: more = 0 }: Json): string[] =>
+  Array.from({ length: Number(more) }, (_, i) => `model.layers.${Number(layers) + i}.`);
 export const ropeKeys = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
 export const ropeSetting = (config: Json, key: string): unknown =>
   ropeKeys(key)
