@@ -4,6 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { cudaAccess } from "../compiler/emit/cuda.ts";
 import { earlyLoadsOf } from "../compiler/emit/early-loads.ts";
+import type { ReduceName } from "../compiler/graph/node.ts";
 import { accessOf } from "../compiler/kernel/access.ts";
 import { KernelBuilder, plus } from "../compiler/kernel/builder.ts";
 import {
@@ -27,7 +28,7 @@ import {
   sub,
   unflatten,
 } from "../compiler/kernel/expr.ts";
-import type { Buffer, Combine, Expr, Kernel, Var } from "../compiler/kernel/ir.ts";
+import type { Buffer, Expr, Kernel, Var } from "../compiler/kernel/ir.ts";
 import { finishKernel, insertBarriers, statements } from "../compiler/kernel/passes.ts";
 import { lines, show } from "../compiler/kernel/print.ts";
 import { verify } from "../compiler/kernel/verify.ts";
@@ -214,7 +215,7 @@ test("the verifier names what a kernel may not do", () => {
 });
 type Fold = (k: KernelBuilder, x: Buffer) => () => Expr;
 const fold =
-  (op: Combine, n = 4, of = (x: Buffer, j: Expr): Expr => load(x, j)): Fold =>
+  (op: ReduceName, n = 4, of = (x: Buffer, j: Expr): Expr => load(x, j)): Fold =>
   (k, x) =>
   () =>
     k.fold(op, op, "f32", num(n), (j) => of(x, j));

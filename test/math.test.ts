@@ -10,7 +10,7 @@ import { type Toolchain, toolchain } from "../runtime/host/toolchain.ts";
 
 const execute = promisify(execFile);
 const root = join(import.meta.dirname, "..");
-/** Largest distance from the rounded exact result; those not named must be exact. The issue asks for 4. */
+/** Largest distance from the rounded exact result; those not named must be exact. */
 const bars = new Map([
   ["exp", 1],
   ["log", 1],

@@ -9,6 +9,7 @@ import {
   type Graph,
   type NdArray,
   type Placement,
+  type ReduceName,
   type Store,
   unstackedStore,
   type Value,
@@ -319,8 +320,7 @@ test("what only moves bytes, and kernels that add up in the order of workers, gi
     for (const dtype of ["f32", "bf16", "i32"] as const) {
       const sums = shapes.flatMap((shape) => {
         const x = b.param(builder, `${dtype} ${shape.join()}`, type(dtype, shape));
-        const reduced = (v: Value, fn: "sum" | "max" | "min"): Value =>
-          b.make1(builder, "all_reduce", [v], { fn, workers });
+        const reduced = (v: Value, fn: ReduceName): Value => b.make1(builder, "all_reduce", [v], { fn, workers });
         const fns = (["sum", "max", "min"] as const).map((fn) => reduced(b.add(builder, x, x), fn));
         return shape.length === 2 ? [...fns, reduced(b.swap(builder, x), "sum")] : fns;
       });

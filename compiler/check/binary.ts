@@ -3,6 +3,7 @@
 import type { Value } from "../graph/node.ts";
 import type { BinaryName } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
+import { binaries } from "../ops/scalar.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type Element, isFloat, wider } from "../types/dtype.ts";
 import { equal, isSpread, product, type Size, show } from "../types/size.ts";
@@ -52,7 +53,6 @@ export interface Operand {
   /** Where the operand was declared, for notes in errors; see origin.ts. */
   readonly origin?: string;
 }
-const comparisons = new Set<BinaryName>(["eq", "ne", "lt", "le", "gt", "ge"]);
 
 /** An elementwise operation: both sides are converted to one dtype and broadcast to one shape. `what` names it in errors. */
 export function elementwise(
@@ -65,8 +65,7 @@ export function elementwise(
 ): Value {
   const dtype = operandType(w, fn, what, left, right, at);
   const [x, y] = promoteOperands(w, what, left, right, dtype, at);
-  const result = comparisons.has(fn) ? "bool" : dtype;
-  return w.make(type(result, x.type.shape), () => b.binary(w.g, fn, x, y));
+  return w.make(type(binaries[fn].resultDType(dtype) ?? dtype, x.type.shape), () => b.binary(w.g, fn, x, y));
 }
 /** Both sides as tensors of `dtype`, broadcast to one shape. */
 export function promoteOperands(
@@ -102,9 +101,7 @@ function operandType(w: World, fn: BinaryName, what: string, left: Operand, righ
       });
     return "bool";
   }
-  if (fn === "div" || fn === "pow") return isFloat(common) ? common : w.options.f32;
-  if (common === "bool") return fn === "eq" || fn === "ne" ? common : "i32";
-  return common;
+  return ([common, "i32"] as const).find((t) => binaries[fn].resultDType(t) !== null) ?? w.options.f32;
 }
 const typeText = (v: Val): string => (v.kind === "tensor" ? showType(v.value.type) : kindText[v.kind]);
 

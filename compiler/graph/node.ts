@@ -79,6 +79,8 @@ export interface Group {
 export type AxisSharding =
   | { readonly kind: "even"; readonly parts: number }
   | { readonly kind: "rows"; readonly by: Node; readonly owned: boolean };
+/** How `reduce`, `all_reduce` and folds of kernels make one number of several. */
+export type ReduceName = "sum" | "max" | "min";
 /**
  * How a value is distributed over the workers. replicated: every worker has all of it. sharded: along an axis; `zeroPadded`: padding rows are
  * zero. partial: reducing by `fn` what the workers of each `group` have gives the value, placed as `of`. routing: a result of the route node
@@ -87,7 +89,7 @@ export type AxisSharding =
 export type Placement =
   | { readonly kind: "replicated" }
   | { readonly kind: "sharded"; readonly axis: number; readonly sharding: AxisSharding; readonly zeroPadded?: boolean }
-  | { readonly kind: "partial"; readonly fn: "sum" | "max" | "min"; readonly group: Group; readonly of: Placement }
+  | { readonly kind: "partial"; readonly fn: ReduceName; readonly group: Group; readonly of: Placement }
   | { readonly kind: "routing"; readonly by: Node; readonly owned: boolean };
 /** What a record's `shard` may ask about the workers. transform/partition.ts answers. */
 export interface Workers {

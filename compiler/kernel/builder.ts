@@ -1,6 +1,7 @@
 // Builds kernels: a `KernelBuilder` keeps a stack of open scopes, and bodies of statements are callbacks. `let` puts its statement into the outermost
 // scope in which all its variables are bound, so that loop-invariant values are computed before the loop.
 import { Bug } from "../diagnostic.ts";
+import type { ReduceName } from "../graph/node.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { gcd } from "../types/numbers.ts";
@@ -19,7 +20,7 @@ import {
   unknownRange,
   variable,
 } from "./expr.ts";
-import type { Axis, Buffer, Combine, Expr, Kernel, Load, OperandForm, Scalar, Stmt, Tile, Var } from "./ir.ts";
+import type { Axis, Buffer, Expr, Kernel, Load, OperandForm, Scalar, Stmt, Tile, Var } from "./ir.ts";
 
 /** The layout of row-major memory without padding. */
 export const contiguousLayout = (shape: readonly number[]): Extract<Layout, { kind: "rows" }> => ({
@@ -260,7 +261,7 @@ export class KernelBuilder {
     });
   }
   /** A reduction over j < extent. `value` runs once for each j, so it may also store things. */
-  fold(name: string, op: Combine, type: Scalar, extent: Expr, value: (j: Expr) => Expr, prefetchDistance = 0): Expr {
+  fold(name: string, op: ReduceName, type: Scalar, extent: Expr, value: (j: Expr) => Expr, prefetchDistance = 0): Expr {
     const v = this.variable("k", "index", 0, Math.max(0, range(extent)[1] - 1));
     const [body, result] = this.bodyAndValue([v], () => value(v));
     const into = this.variable(name, type, ...(op === "sum" ? unknownRange : range(result)));
@@ -285,7 +286,7 @@ export class KernelBuilder {
     stmts.push(...own.filter((s) => s.s !== "fold"), { s: "both", body: own.filter((s) => s.s === "fold") });
     return made;
   }
-  foldRows(name: string, op: Combine, over: Tile, extent: Expr, value: (i: Expr, j: Expr) => Expr): Tile {
+  foldRows(name: string, op: ReduceName, over: Tile, extent: Expr, value: (i: Expr, j: Expr) => Expr): Tile {
     const into: Tile = { kind: "tile", role: "row", name: this.uniqueName(name), shape: [item(over.shape, 0)] };
     const vs = [
       this.variable("i", "index", 0, item(over.shape, 0) - 1),

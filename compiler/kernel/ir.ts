@@ -2,6 +2,7 @@
 // statement is DEFINED by its sequential meaning, written beside it. All sizes are static, except loop bounds that are read from a buffer of offsets.
 // The IR does not depend on a target: each target's device headers implement its statements.
 
+import type { ReduceName } from "../graph/node.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 
@@ -61,7 +62,6 @@ export interface Op {
   readonly args: readonly Expr[];
 }
 export type Expr = Num | Var | Load | Op;
-export type Combine = "sum" | "max" | "min";
 
 /**
  * A range cut into blocks: v = from, from + step, ..; n = min(step, to - v) is the length of the block. `skip` (loops only): a loop may skip the `by`
@@ -131,7 +131,7 @@ export type Stmt =
   | ({
       readonly s: "fold";
       readonly into: Var;
-      readonly op: Combine;
+      readonly op: ReduceName;
       readonly v: Var;
       readonly extent: Expr;
       readonly body: Body;
@@ -146,7 +146,7 @@ export type Stmt =
   | {
       readonly s: "foldrows";
       readonly into: Tile;
-      readonly op: Combine;
+      readonly op: ReduceName;
       readonly over: Tile;
       readonly vs: readonly [Var, Var];
       readonly extent: Expr;

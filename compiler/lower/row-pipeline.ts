@@ -1,8 +1,8 @@
 // Pipelined rows: a task stores one row (non-temporally) in the same loop that computes a reduction over another, so that memory is never idle.
-import type { Value } from "../graph/node.ts";
+import type { ReduceName, Value } from "../graph/node.ts";
 import { type Block, plus } from "../kernel/builder.ts";
 import { add, call, item, load, min, num, unflatten } from "../kernel/expr.ts";
-import type { Buffer, Combine, Expr } from "../kernel/ir.ts";
+import type { Buffer, Expr } from "../kernel/ir.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
@@ -26,7 +26,7 @@ interface RowReduction {
   readonly value: Value;
   /** What is reduced. */
   readonly x: Value;
-  readonly fn: Combine;
+  readonly fn: ReduceName;
 }
 function onlyReduction(d: Draft, of: Value, depth: number): RowReduction | null {
   const [value, ...more] = reductionsOf(d, of, null, depth);
@@ -94,7 +94,7 @@ const scalarLocal = (d: Draft, name: string): Buffer => d.k.local(name, [1]);
 interface CachedRow {
   readonly cached: Value;
   readonly fold: Value;
-  readonly fn: Combine;
+  readonly fn: ReduceName;
 }
 /** The cached row of `out`. Null if none is, if other reductions are needed too, or if an element of `out` reads either at another index. */
 function cachedRowOf(d: Draft, out: Value, depth: number): CachedRow | null {

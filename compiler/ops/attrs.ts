@@ -1,5 +1,5 @@
 // The attributes of every op, by its name. What they mean is in the op's record.
-import type { Group } from "../graph/node.ts";
+import type { Group, ReduceName } from "../graph/node.ts";
 import type { Element } from "../types/dtype.ts";
 import type { Size } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
@@ -85,7 +85,7 @@ export interface OpAttrs {
   readonly slice: { readonly axis: number; readonly start: Size; readonly size: Size };
   readonly concat: { readonly axis: number };
   // reduce
-  readonly reduce: { readonly fn: "sum" | "max" | "min"; readonly axes: readonly number[] };
+  readonly reduce: { readonly fn: ReduceName; readonly axes: readonly number[] };
   readonly scan: { readonly axis: number; readonly exclusive: boolean; readonly reverse: boolean };
   // tile
   readonly dot: None;
@@ -109,7 +109,7 @@ export interface OpAttrs {
   readonly cutoff: None;
   // collective
   readonly all_gather: Group;
-  readonly all_reduce: Group & { readonly fn: "sum" | "max" | "min" };
+  readonly all_reduce: Group & { readonly fn: ReduceName };
   readonly all_to_all: Group;
   /** `back`: from the owners to where rows came from. `length`: rows of the result. */
   readonly exchange: Group & { readonly back: boolean; readonly length: number };

@@ -1,7 +1,7 @@
 // Builds nodes from convenient arguments: numbers as operands, broadcasting aligned at the right, dtype promotion. The ops themselves are strict:
 // equal shapes and dtypes.
 import { TypeMismatch } from "../graph/builder.ts";
-import type { Builder, Node, Value } from "../graph/node.ts";
+import type { Builder, Node, ReduceName, Value } from "../graph/node.ts";
 import { type DType, isFloat, wider } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type Type } from "../types/type.ts";
@@ -176,7 +176,7 @@ export function where(g: Builder, cond: Value, a: Operand, b: Operand): Value {
 
 // Reductions
 const axisOf = (rank: number, axis: number): number => (axis < 0 ? axis + rank : axis);
-function reduce(g: Builder, fn: "sum" | "max" | "min", x: Value, axes?: readonly number[], keep = false): Value {
+function reduce(g: Builder, fn: ReduceName, x: Value, axes?: readonly number[], keep = false): Value {
   const shape = dims(x.type);
   const gone = new Set(axes ? axes.map((a) => axisOf(shape.length, a)) : shape.keys());
   const result = gone.size === 0 ? x : make1(g, "reduce", [x], { fn, axes: [...gone].toSorted((a, b) => a - b) });

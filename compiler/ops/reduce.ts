@@ -1,5 +1,6 @@
 // The ops `reduce` (sum, max or min over axes) and `scan` (running sums along an axis).
 import { readStrided, strides } from "../graph/array.ts";
+import type { ReduceName } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
 import * as b from "./build.ts";
@@ -7,15 +8,20 @@ import { define, flopsPerElement, need, needAxis, nth, one, sample, splitAtAxis 
 import { mapLeading, shiftAxes } from "./mapped.ts";
 import { isSharded, partial, sharded, shardedForSum, shardPointwise } from "./sharding.ts";
 
-const folds = {
+interface Fold {
+  /** What a fold begins with, and the result of none. */
+  readonly start: number;
+  readonly step: (x: number, y: number) => number;
+}
+const folds: Readonly<Record<ReduceName, Fold>> = {
   sum: { start: 0, step: (x: number, y: number) => x + y },
   max: { start: Number.NEGATIVE_INFINITY, step: Math.max },
   min: { start: Number.POSITIVE_INFINITY, step: Math.min },
 };
-export const foldOf = (fn: keyof typeof folds): (typeof folds)["sum"] => folds[fn];
+export const foldOf = (fn: ReduceName): Fold => folds[fn];
 const smallest = -(2 ** 31);
 /** The result of an empty reduction. For integers the ends of their range stand for the infinities. */
-const identityOf = (fn: keyof typeof folds, whole: boolean): number =>
+const identityOf = (fn: ReduceName, whole: boolean): number =>
   whole && fn !== "sum" ? (fn === "max" ? smallest : -1 - smallest) : folds[fn].start;
 
 export const reduce = define<"reduce">({

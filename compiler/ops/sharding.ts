@@ -1,5 +1,5 @@
 // Helpers for the `shard` rules of ops, which say how workers compute an op on shards: the rules that most ops share, and comparisons of placements.
-import type { AxisSharding, Group, Node, OpSharding, Placement, Workers } from "../graph/node.ts";
+import type { AxisSharding, Group, Node, OpSharding, Placement, ReduceName, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
 import { nth } from "./common.ts";
@@ -22,7 +22,7 @@ export const shardedForSum = (axis: number, sharding: AxisSharding): Placement =
 });
 
 /** The placement of a reduction over an axis that is sharded so. Any `parts` consecutive workers have all parts of an even one: they make a group. */
-export const partial = (fn: "sum" | "max" | "min", sharding: AxisSharding, { count }: Workers): Placement => ({
+export const partial = (fn: ReduceName, sharding: AxisSharding, { count }: Workers): Placement => ({
   kind: "partial",
   fn,
   group: groupsOf(count, sharding.kind === "even" ? sharding.parts : count),

@@ -1,6 +1,6 @@
 // The plan, the last form of a program: for each entry a flat, printable list of kernel launches over buffers in one arena. All sizes and
 // addresses are known before anything runs. The runtime compiles the kernels' texts and executes the steps.
-import type { Group, Result, Store } from "../graph/node.ts";
+import type { Group, ReduceName, Result, Store } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 
 /** The place of element [.., r, c]. rows: at r * pitch + c, in elements. panels: blocks of `width` columns, each stored as [rows][width]. */
@@ -82,7 +82,7 @@ interface Launch extends Work {
 export interface CollectiveOp extends Group {
   readonly name: "all_gather" | "all_reduce" | "all_to_all" | "exchange";
   readonly dtype: DType;
-  readonly fn?: "sum" | "max" | "min";
+  readonly fn?: ReduceName;
   readonly back?: boolean;
   readonly rows?: number;
   readonly length?: number;

@@ -4,7 +4,14 @@ import { emitHost, hostHeader } from "../../compiler/emit/unit.ts";
 import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpretWorkers } from "../../compiler/graph/interpret.ts";
-import { type Graph, type NdArray, type Store, unstackedStore, type Value } from "../../compiler/graph/node.ts";
+import {
+  type Graph,
+  type NdArray,
+  type ReduceName,
+  type Store,
+  unstackedStore,
+  type Value,
+} from "../../compiler/graph/node.ts";
 import { choosePanels } from "../../compiler/lower/layout.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import * as b from "../../compiler/ops/build.ts";
@@ -47,7 +54,7 @@ const owned = (w: number): number => all.reduce((n, ends) => n + (ends[to(w)] ??
 const room = Math.max(...all.map((_, w) => owned(w)));
 
 const gather = (x: Value): Value => b.make1(g, "all_gather", [x], { workers: size });
-const reduce = (x: Value, fn: "sum" | "max" | "min"): Value => b.make1(g, "all_reduce", [x], { fn, workers: size });
+const reduce = (x: Value, fn: ReduceName): Value => b.make1(g, "all_reduce", [x], { fn, workers: size });
 const exchange = (x: Value, offsets: Value, back: boolean): Value =>
   b.make1(g, "exchange", [x, offsets], { workers: size, back, length: back ? most : room });
 
