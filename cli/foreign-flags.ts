@@ -1,4 +1,4 @@
-// Help for unknown flags: those of other tools, and names that resemble a flag of the command.
+// Help for unknown flags: those of other tools, and names that resemble a flag of the command; and for an argument without its flag.
 import type { Command } from "commander";
 
 /** Flags of other training tools, and the flag that is for it here; also what to write, if it is more than that. */
@@ -31,12 +31,18 @@ function flagHelp(name: string, command: Command): string | null {
     flags.find((flag) => words.includes(flag));
   return near === undefined ? null : `write --${near}`;
 }
-/** Adds help to commander's message about an unknown flag, in place of the name that it finds most alike. */
+/** For one argument too many: the flag that it is for. */
+function excessHelp(command: Command): string | null {
+  if (command.opts()["resume"] === true) return "--resume takes no folder: it continues the run in --out";
+  const flag = ["prompt", "data", "entry"].find((name) => command.options.some(({ long }) => long === `--${name}`));
+  return flag === undefined ? null : `write --${flag} before it`;
+}
+/** Adds help to commander's messages about an unknown flag, in place of the name that it finds most alike, and about an argument too many. */
 export const addFlagHelp = (command: Command): Command =>
   command.configureOutput({
     outputError: (text, write) => {
       const [message, name = ""] = /^error: unknown option '--([^'=]+).*'/.exec(text) ?? [text];
-      const help = flagHelp(name, command);
-      write(help === null ? text : `${message}\n  help: ${help}\n`);
+      const help = text.startsWith("error: too many arguments") ? excessHelp(command) : flagHelp(name, command);
+      write(help === null ? text : `${message.trimEnd()}\n  help: ${help}\n`);
     },
   });

@@ -130,3 +130,6 @@ export function showTime(seconds: number): string {
     ? `${Math.floor(s / 60)}:${pad(s % 60)}`
     : `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}`;
 }
+/** A path in a command to copy: quoted where a shell would take it apart. */
+export const shellWord = (path: string): string =>
+  /[\s"'$`\\!*?[\](){}<>|&;#~]/.test(path) ? `'${path.replaceAll("'", "'\\''")}'` : path;

@@ -83,6 +83,12 @@ test("an unknown flag of another tool is told what does the same here", () => {
   fails(moec("generate", "a", "--num-samples", "2"), 2, "unknown option '--num-samples'", "add --help");
   assert.not.match(moec("generate", "a", "--device", "cpu").stderr, /--params/);
 });
+test("an argument without its flag is told which", () => {
+  fails(moec("generate", "a", "Call me"), 2, "too many arguments", "help: write --prompt before it");
+  fails(moec("evaluate", "a", "b", "--data", "c"), 2, "help: write --data before it");
+  fails(moec("run", "a.moe", "Ffn"), 2, "help: write --entry before it");
+  fails(moec("train", "a.moe", "--data", "b", "--resume", "runs/a"), 2, "--resume takes no folder", "--out");
+});
 test("--data - is what is piped in", () => {
   const command = `printf short | "$0" --import tsx cli/main.ts train examples/gpt-moe.moe --data - --out "$1"`;
   const ran = spawnSync("sh", ["-c", command, process.execPath, join(folder, "run")], { cwd: root, encoding: "utf8" });

@@ -205,7 +205,7 @@ const helps: Record<string, [text: string, help: string]> = {
   ],
   "an argument that would stretch": [
     "fn g(at: i32[B, T]) -> i32[B] { return at[:, 0] } fn f(B, T) -> i32[B] { let one: i32[B] = 1 return g(range(T)) * one }",
-    "stretch it first: `let y: i32[B, T] = ...`, or add an axis with `x[..., new]`",
+    "stretch it first: `let y: i32[B, T] = range(T)`",
   ],
   "PyTorch's `dim`": ["fn f(x: float[N, D]) -> float[N] { return sum(x, dim: -1) }", "write `axis`"],
   "PyTorch's weight_decay": [

@@ -12,6 +12,7 @@ import {
   note,
   printJson,
   progressPrinter,
+  shellWord,
   showBytes,
   showCount,
   showTokens,
@@ -76,7 +77,7 @@ export const trainCommand = (): Command =>
     .addOption(option(expertParallel))
     .addOption(option(room))
     .addOption(option(shardOptimizer))
-    .option("--resume", "continue from the run's last checkpoint")
+    .option("--resume", "continue the run in --out from its last checkpoint")
     .addOption(json())
     .addHelpText(
       "after",
@@ -209,7 +210,7 @@ function closing({ config, folder, about, from }: Training, last: TrainStep | nu
   if (!last) return from ? unmoved(from.state.step, config.steps, aborted) : "stopped before the first step";
   const saved = last.saved === null ? "" : `saved in ${last.saved}`;
   if (last.step < config.steps)
-    return `stopped at step ${last.step}; ${saved}; go on with --resume${folder === null ? "" : ` --out ${folder}`}`;
+    return `stopped at step ${last.step}; ${saved}; go on with --resume${folder === null ? "" : ` --out ${shellWord(folder)}`}`;
   const loss = (last.heldOut ?? Number.NaN).toFixed(3);
   return `held-out loss ${loss} ${measured(about)}\n${saved}`;
 }

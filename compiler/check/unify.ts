@@ -85,7 +85,7 @@ function rankHelp({ type: { axes, span }, span: at }: DeclaredValue, shape: read
   const wanted = axes.map((e) => textOf(e.span));
   const last = wanted.slice(-shape.length);
   if (shape.length < axes.length && shape.length > 0 && shape.every((n, i) => show(n) === last[i]))
-    return `stretch it first: \`let y: ${textOf(span)} = ...\`, or add an axis with \`x[..., new]\``;
+    return `stretch it first: \`let y: ${textOf(span)} = ${quoted(at, "...")}\``;
   if (shape.length === axes.length + 1 && shape.at(-1) === 1)
     return `take the axis of 1 away: \`${quotedOperand(at)}[..., 0]\``;
   const extra = shape.findIndex((_, i) => shape.toSpliced(i, 1).map(show).join() === wanted.join());
