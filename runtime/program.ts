@@ -1,5 +1,5 @@
 // Reads from a program's text what the runtime needs to know: entries, headers, losses, and the files that it consists of.
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import {
   type DeclaredMethod,
@@ -19,7 +19,12 @@ import type { Hole, Template } from "../compiler/syntax/hole.ts";
 import { readText, writeAtomic } from "./storage/files.ts";
 
 /** Reads a file and its imports. */
-export const readProgram = (path: string): Loaded => requireSyntax(loadFile(path));
+export function readProgram(path: string): Loaded {
+  const program = requireSyntax(loadFile(path));
+  if (!statSync(path).isFile())
+    throw new Problem(`${path} is a pipe, and a program is read more than once`, "write the program to a file");
+  return program;
+}
 /** If there are syntax errors, all of the program's errors are thrown; else types are checked later, by the compiler. */
 export function requireSyntax(loaded: Loaded): Loaded {
   if (loaded.diagnostics.length > 0) requireValid(loaded);

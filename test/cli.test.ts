@@ -94,6 +94,15 @@ test("--data - is what is piped in", () => {
   const ran = spawnSync("sh", ["-c", command, process.execPath, join(folder, "run")], { cwd: root, encoding: "utf8" });
   fails(ran, 1, "the data has 5 bytes");
 });
+test("a program that is piped in can be checked, and what reads it twice says so", () => {
+  const program = 'echo "fn f(x: f32[N]) -> i32[N] { return x }" | "$0" --import tsx cli/main.ts';
+  const piped = (command: string): SpawnSyncReturns<string> =>
+    spawnSync("sh", ["-c", `${program} ${command}`, process.execPath], { cwd: root, encoding: "utf8" });
+  const { stdout, status } = piped("check --json -");
+  assert.is(status, 1);
+  assert.match(stdout, /"file":"stdin","line":1/);
+  fails(piped("compile /dev/stdin --entry f --set N=2"), 1, "/dev/stdin is a pipe", "write the program to a file");
+});
 test("--input - is JSON that is piped in", () => {
   writeFileSync(join(folder, "twice.moe"), "fn twice(x: f32[N]) -> f32[N] { return 2 * x }");
   const command = `echo '{"x": [1, 2]}' | "$0" --import tsx cli/main.ts run "$1" --entry twice --input - --target reference --json`;

@@ -1,31 +1,35 @@
+import { text } from "node:stream/consumers";
 import { Command } from "commander";
 import { type Diagnostic, Problem, ProgramError } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import { checkFile } from "../../runtime/compile.ts";
+import { checkFile, checkText } from "../../runtime/compile.ts";
 import { examples, json as jsonOption } from "../flags.ts";
 import { print, renderDiagnostics, reportError } from "../output.ts";
 
 export const checkCommand = (): Command =>
   new Command("check")
     .description("Report every error of every file.")
-    .argument("<files...>", ".moe files")
+    .argument("<files...>", ".moe files; - is stdin")
     .addOption(jsonOption())
-    .addHelpText("after", examples("moec check examples/gpt-moe.moe", "moec check --json models/*.moe"))
+    .addHelpText(
+      "after",
+      examples("moec check examples/gpt-moe.moe", "moec check --json models/*.moe", "moec check - < model.moe"),
+    )
     .action(check);
 
 /** The errors of a file; what keeps it from being read is returned, so that the other files are still checked. */
-function checked(file: string): readonly Diagnostic[] | Problem {
+async function checked(file: string): Promise<readonly Diagnostic[] | Problem> {
   try {
-    return checkFile(file);
+    return file === "-" ? checkText("stdin", await text(process.stdin)) : checkFile(file);
   } catch (error) {
     if (error instanceof Problem) return error;
     throw error;
   }
 }
-function check(files: string[], { json = false }: { json?: boolean }): void {
+async function check(files: string[], { json = false }: { json?: boolean }): Promise<void> {
   let errors = 0;
   for (const file of files) {
-    const found = checked(file);
+    const found = await checked(file);
     errors += found instanceof Problem ? 1 : found.length;
     if (found instanceof Problem) reportError(found, json);
     else if (json) reportError(new ProgramError(found), json);
