@@ -40,18 +40,23 @@ export type Target =
 
 /** The declaration called `name`, or the file's only model. Throws a Problem if there is none. */
 export function findDeclaration(loaded: Loaded, name: string | undefined): Declared {
-  const own = [...loaded.main.names].flatMap(([key, decl]) => (decl ? [{ key, decl }] : []));
-  const names = own.map((o) => o.key);
+  const { main } = loaded;
+  const all = [...main.names].flatMap(([key, decl]) => (decl ? [{ key, decl }] : []));
+  const own = all.filter(({ decl }) => decl.module === main);
+  const names = (own.length > 0 ? own : all).map((o) => o.key);
   const known = names.join(", ");
+  const models = modelsOf(loaded);
   if (name === undefined) {
-    if (modelsOf(loaded).length > 0 || known === "") return findModel(loaded, undefined, declarationFlagText);
-    throw new Problem(`${loaded.main.name} declares no model`, nameOne(declarationFlagText, known));
+    if (models.length > 0 || known === "") return findModel(loaded, undefined, declarationFlagText);
+    throw new Problem(`${main.name} declares no model`, nameOne(declarationFlagText, known));
   }
-  const found = own.find((o) => o.key === name);
+  const found = all.find((o) => o.key === name);
   if (found) return found.decl;
+  const methods = models.length === 1 ? models.flatMap(methodNames) : [];
+  const theirs = methods.length > 0 ? `; methods of its model are ${methods.join(", ")}` : "";
   throw new Problem(
-    `${loaded.main.name} declares no ${name}`,
-    didYouMean(name, names, `it declares ${known || "nothing"}`),
+    `${main.name} declares no ${name}`,
+    didYouMean(name, [...names, ...methods], `it declares ${known || "nothing"}${theirs}`),
   );
 }
 /** The file's model called `name`, or its only model. Throws a Problem if there is none; `flagText` says how the user can name one. */
@@ -116,10 +121,11 @@ export function replacedMethods(decl: Declared): ast.Method[] {
   const kept = new Set(methodsOf(decl).map((m) => m.ast));
   return chainOf(decl).flatMap(({ ast }) => ownMethods(ast).filter((m) => !kept.has(m)));
 }
+const methodNames = (decl: Declared): string[] => [...new Set(methodsOf(decl).map((m) => m.ast.name.name))];
 export function findMethod(decl: Declared, name: string): DeclaredMethod {
   const [found] = methodsCalled(decl, name);
   if (found) return found;
-  const names = methodsOf(decl).map((m) => m.ast.name.name);
+  const names = methodNames(decl);
   throw new Problem(
     `${decl.ast.name.name} has no method ${name}`,
     didYouMean(name, names, `it has ${names.join(", ") || "none"}`),
