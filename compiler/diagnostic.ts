@@ -34,10 +34,11 @@ export const locationText = ({ source, start }: Span): string => `${source.name}
 
 /** Thrown with all errors found in a program; its message shows the first five. */
 export class ProgramError extends Error {
-  readonly diagnostics: readonly Diagnostic[];
+  declare readonly diagnostics: readonly Diagnostic[];
   constructor(diagnostics: readonly Diagnostic[]) {
     super(diagnostics.slice(0, 5).map(summaryOf).join("\n"));
-    this.diagnostics = diagnostics;
+    // not enumerable: Node would print all fields of all of them below the message of an uncaught error
+    Object.defineProperty(this, "diagnostics", { value: diagnostics });
     this.name = "ProgramError";
   }
 }

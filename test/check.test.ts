@@ -1,5 +1,6 @@
 // The checker: all programs of the design pass; each code has a wrong program whose text is a golden; what is right is let pass.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { inspect } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { check, elaborate, load, loadTemplate, type Resolve, resolveFile } from "../compiler/check/index.ts";
@@ -387,6 +388,11 @@ test("calls 200 deep are not said to call themselves", () => {
   );
 });
 
+test("what Node prints of an uncaught error is its message, without the fields of its diagnostics", () => {
+  const error = new ProgramError(errorsIn("fn f(x: float[N]) -> i32[N] { return x }"));
+  assert.match(inspect(error), "E0205: the result is declared i32[N]");
+  assert.not.match(inspect(error), "labels");
+});
 test("an argument's type that names a member that is wrong: one error, and no throw", () => {
   const text = "layer A(H) {\n  D: Nothing(H)\n  forward(x: float[N, D]) -> float[N, D] { return x }\n}";
   assert.equal(
