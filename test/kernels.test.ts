@@ -1,5 +1,6 @@
 // Kernels of the host against the interpreter, in exact arithmetic; memory that nothing wrote is NaN, and ends at a guard page.
 import { readFileSync } from "node:fs";
+import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { emitHost, readableKernel } from "../compiler/emit/unit.ts";
@@ -13,7 +14,7 @@ import { hostChoices } from "../compiler/kernel/schedule.ts";
 import { lower } from "../compiler/lower/lower.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import type { Sequence, VirtualBuffer } from "../compiler/plan/sequence.ts";
+import { kernelOf, type Sequence, type VirtualBuffer } from "../compiler/plan/sequence.ts";
 import { expandScatters } from "../compiler/transform/scatter.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { dims } from "../compiler/types/type.ts";
@@ -23,6 +24,7 @@ import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf }
 import { hasFeature, x64 } from "./host/machine.ts";
 import { compiled, runSequence, runSequences } from "./host/run.ts";
 import { layers, moeLayer } from "./layers.ts";
+import { buffer, launch, write } from "./sequences.ts";
 
 const test = suite("kernels");
 
@@ -329,6 +331,23 @@ test("kernels and their text", () => {
       .map((k) => readableKernel(k))
       .join("\n"),
   );
+});
+test("what a kernel touches outside of its memory is seen", () => {
+  const y = buffer("y", [16]);
+  const bodies = {
+    before: "((char*)a)[-1] = 0;",
+    after: "((char*)a)[64] = 0;",
+    beyondScratch: "((char*)scratch)[256] = 0;",
+    ...((env["MOEC_SANITIZER"] ?? "").includes("address")
+      ? { onStack: 'volatile char own[8] = {}; ix i = 8; asm volatile("" : "+r"(i)); a[0] = own[i];' }
+      : {}),
+  };
+  const launches = Object.entries(bodies).map(([name, body]) => launch(name, body, [write(y)]));
+  const lib = compiled(launches.map(kernelOf), ["-Og"]);
+  for (const one of launches) {
+    const sequence: Sequence = { entry: "", launches: [one], assigns: [], results: [] };
+    assert.throws(() => runSequence(sequence, new Map(), 1, lib), new RegExp(`\\b${one.kernel.name}\\b`));
+  }
 });
 
 test.run();

@@ -23,7 +23,8 @@ export interface Toolchain {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const execute = promisify(execFile);
-const common = [
+/** For every compiler and instruction set. */
+export const kernelFlags: readonly string[] = [
   "-std=c++17",
   "-O2",
   "-fPIC",
@@ -38,7 +39,8 @@ const common = [
   "-Wno-psabi",
 ];
 /** Kernels are linked without libraries: undefined symbols (memcpy, memset) are resolved in the process that loads them. */
-const linking = process.platform === "darwin" ? ["-undefined", "dynamic_lookup"] : ["-nostdlib"];
+export const linkFlags: readonly string[] =
+  process.platform === "darwin" ? ["-undefined", "dynamic_lookup"] : ["-nostdlib"];
 const avx2 = ["-mavx2", "-mfma", "-mbmi2"];
 const avx512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", ...avx2];
 /**
@@ -124,11 +126,15 @@ async function probe(
 ): Promise<Toolchain | null> {
   const [program, ...args] = command;
   for (const extra of choices) {
-    const flags = [...common, ...extra, ...linking];
+    const flags = [...kernelFlags, ...extra, ...linkFlags];
     try {
-      const { stdout } = await execute(program, [...args, ...common, ...extra, "-E", "-dM", "-x", "c++", "/dev/null"], {
-        env,
-      });
+      const { stdout } = await execute(
+        program,
+        [...args, ...kernelFlags, ...extra, "-E", "-dM", "-x", "c++", "/dev/null"],
+        {
+          env,
+        },
+      );
       return isTooOld(stdout) ? null : describe(command, flags, stdout);
     } catch (error) {
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;

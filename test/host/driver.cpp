@@ -1,4 +1,5 @@
-// driver LIB THREADS [REPEAT] < plan: runs the launches of sequences on buffers with NaN before them and a guard page after, and writes those asked for.
+// driver LIB THREADS [REPEAT] < plan: runs the launches of sequences on buffers with NaN before them, which must stay, and a guard page after, and
+// writes those asked for.
 // Lines: "buffer BYTES FILE|-", "copy FROM TO", "launch NAME TASKS SCRATCH BUFFER[+BYTES]...", "dump BUFFER FILE"; "end" frees a
 // sequence's buffers. Buffers begin as all bits set: NaN, -1.
 // REPEAT: prints the best time of each launch, of processors, not of the clock: others may use them too.
@@ -19,6 +20,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, bytes)
+#define ASAN_UNPOISON_MEMORY_REGION(p, bytes)
+#endif
 typedef void (*Kernel)(void* const*, long, long, float*);
 struct Buffer { char* p; size_t bytes; };
 static constexpr size_t page = 4096;
@@ -29,14 +36,28 @@ static Buffer make(size_t bytes) {
   mprotect(base + room, page, PROT_NONE);
   char* p = base + room - bytes;
   memset(base, 0xff, room);
+  ASAN_POISON_MEMORY_REGION(base, room - bytes);
   return {p, bytes};
 }
+/// Of each thread, `floats` at a multiple of 64 bytes, as in runtime/native/pool.cpp.
+static Buffer make_scratch(size_t floats) {
+  const Buffer b = make((floats * 4 + 63) / 64 * 64);
+  ASAN_POISON_MEMORY_REGION(b.p + floats * 4, b.bytes - floats * 4);
+  return b;
+}
+static std::string running;
 static void release(const Buffer& b) {
   if (!b.p) return;
   const size_t room = room_of(b.bytes);
-  munmap(b.p + b.bytes - room, room + page);
+  char* base = b.p + b.bytes - room;
+  ASAN_UNPOISON_MEMORY_REGION(base, room);
+  for (char* p = base; p < b.p; p++)
+    if (*p != char(0xff)) {
+      fprintf(stderr, "written %td bytes before a buffer, by kernel %s or one before it\n", b.p - p, running.c_str());
+      _Exit(3);
+    }
+  munmap(base, room + page);
 }
-static std::string running;
 static void on_fault(int signal) {
   fprintf(stderr, "a fault in kernel %s\n", running.c_str());
   _Exit(128 + signal);
@@ -77,7 +98,7 @@ int main(int argc, char** argv) {
         args.push_back(buffers[a].p + at);
       }
       std::atomic<long> next{0};
-      auto work = [&] { Buffer s = make((scratch * 4 + 63) / 64 * 64 + 64); for (long t; (t = next++) < tasks;) k(args.data(), t, t + 1, (float*)s.p); release(s); };
+      auto work = [&] { Buffer s = make_scratch(scratch); for (long t; (t = next++) < tasks;) k(args.data(), t, t + 1, (float*)s.p); release(s); };
       double best = 1e9;
       for (int r = 0; r <= repeat; r++) {
         next = 0;

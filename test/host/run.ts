@@ -4,18 +4,19 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { env } from "node:process";
 import { hostHeader, hostUnit } from "../../compiler/emit/unit.ts";
 import { roundBf16 } from "../../compiler/graph/array.ts";
 import type { NdArray } from "../../compiler/graph/node.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { kernelOf, type Sequence, type VirtualBuffer } from "../../compiler/plan/sequence.ts";
+import { kernelFlags, linkFlags } from "../../runtime/host/toolchain.ts";
 
-const flags =
-  "-O2 -march=native -std=c++17 -fPIC -shared -nostdlib -fno-exceptions -fno-rtti -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math -Wno-psabi".split(
-    " ",
-  );
+const flags = [...kernelFlags, "-march=native", ...linkFlags];
 /** See runtime/host/toolchain.ts. */
 const onlyGnu = ["-fstack-reuse=none"];
+/** What `npm run sanitize` compiles kernels with. */
+const sanitizer = (env["MOEC_SANITIZER"] ?? "").split(" ").filter((flag) => flag !== "");
 const folder = join(tmpdir(), "moec-test-kernels");
 mkdirSync(folder, { recursive: true });
 
@@ -29,7 +30,10 @@ export function build(text: string, extension: string, args: readonly string[], 
   const own = `${base}.${process.pid}`;
   writeFileSync(own + extension, text);
   // warnings are shown only if compiling fails
-  execFileSync(compiler, [...args, own + extension, "-o", `${own}.out`], { stdio: ["ignore", "inherit", "pipe"] });
+  execFileSync(compiler, [...args, own + extension, "-o", `${own}.out`], {
+    stdio: ["ignore", "inherit", "pipe"],
+    env: { ...env, LD_PRELOAD: undefined },
+  });
   renameSync(`${own}.out`, `${base}.out`);
   return `${base}.out`;
 }
@@ -38,7 +42,7 @@ export const compiled = (kernels: readonly PlanKernel[], extra: readonly string[
   build(
     hostUnit(hostHeader(), kernels),
     ".cpp",
-    [...flags, ...(compiler === "clang++" ? [] : onlyGnu), ...extra],
+    [...flags, ...(compiler === "clang++" ? [] : [...onlyGnu, ...sanitizer]), ...extra],
     compiler,
   );
 const driver = (): string =>
@@ -46,7 +50,9 @@ const driver = (): string =>
     "-O1",
     "-std=c++17",
     "-pthread",
+    "-rdynamic",
     "-ldl",
+    ...sanitizer,
   ]);
 
 export function bytesFor(b: VirtualBuffer, data: ArrayLike<number>): Buffer {
