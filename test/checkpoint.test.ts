@@ -18,6 +18,7 @@ import {
 } from "../runtime/storage/checkpoint.ts";
 import { makeFolder } from "../runtime/storage/files.ts";
 import { loadParameters, readParameters } from "../runtime/storage/parameters.ts";
+import { RunLog } from "../runtime/storage/run-folder.ts";
 import { readSafetensors } from "../runtime/storage/safetensors.ts";
 import { readAll } from "../runtime/storage/stored-tensor.ts";
 import { assertProblem, problem, rejectedProblem } from "./assert-problem.ts";
@@ -96,6 +97,8 @@ test("of one that the disk has no room for nothing is left, and those before sta
   assert.match(error.message, "the disk is full");
   assert.match(error.help, "free some space, or choose another disk; --resume goes on from step-000200");
   assert.equal(readdirSync(join(run, "checkpoints")).toSorted(), ["step-000100", "step-000200"]);
+  const logged = await rejectedProblem(() => withPatchedFs({ appendFileSync: full }, () => new RunLog(run).append({})));
+  assert.match(logged.help, "--resume goes on from step-000200");
 });
 test("a damaged newest one falls back to the one before, with a warning", async () => {
   const run = fresh();

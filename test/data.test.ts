@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Problem } from "../compiler/diagnostic.ts";
+import { sha256 } from "../runtime/storage/files.ts";
 import { selectCodec } from "../runtime/tokenizer/select-codec.ts";
-import { codecs } from "../runtime/tokens.ts";
+import { type Codec, codecs } from "../runtime/tokens.ts";
 import {
   bigramHeldOutLoss,
   datasetOf,
@@ -39,6 +40,8 @@ test("a sample, and an empty prompt, begins with a line end where the text has o
   const plain = datasetOf(bytes("never an end ".repeat(9)));
   const first = [plain.heldOut[0]];
   assert.equal([opening(plain), plain.codec.encode(""), plain.codec.config], [first, first, { opening: first }]);
+  const mute: Codec = { ...codecs.bytes, encode: () => [] };
+  assert.equal(opening({ ...lines, codec: mute }), [lines.heldOut[0]]); // a tokenizer that makes nothing of a line end
   const again = await selectCodec({}, { folder: "", config: plain.codec.config });
   assert.equal([again.encode(""), again.encode("\n")], [first, [10]]);
 });
@@ -123,6 +126,7 @@ test("token numbers are read with blanks or commas between, from several files",
   const text = readDataset(files, codecs.ids);
   assert.equal([...text.all], [5, 12, 7, 0, 999999999, 50256, 1]);
   assert.equal([text.bytes, text.codec.unit, bigramHeldOutLoss(text)], [19 + 10, "token", null]);
+  assert.is(text.hash, sha256("5 12,7\n\n0\t999999999\r\n50256 1\n"));
   assert.match(problem(() => requireEnough(text, 4, 8)).message, "7 tokens");
   const refusal = (content: string): Problem => (
     writeFileSync(files[1], content), problem(() => readDataset(files, codecs.ids))

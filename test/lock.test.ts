@@ -15,6 +15,15 @@ import { temporaryFolder } from "./temporary-folder.ts";
 const test = suite("lock");
 const root = temporaryFolder();
 let folders = 0;
+const failure = (code: string): Error => Object.assign(new Error(code), { code });
+const noHardLinks = (): never => {
+  throw failure("EPERM");
+};
+/** Makes an empty file, as a full disk does. */
+const makeFull = (path: fs.PathOrFileDescriptor): never => {
+  fs.closeSync(fs.openSync(path as string, "w"));
+  throw failure("ENOSPC");
+};
 const fresh = (): string => join(root, String(folders++));
 
 test("two runs do not write one folder; a dead holder holds nothing", () => {
@@ -48,6 +57,19 @@ test("two runs do not write one folder; a dead holder holds nothing", () => {
   assert.is(readFileSync(lock, "utf8"), "another's, who found none");
 });
 
+test("a lock that cannot be read is held; one is made without hard links too", async () => {
+  const run = fresh();
+  const lock = join(run, "lock");
+  makeFolder(lock); // a folder cannot be read either
+  assert.match(problem(() => lockFolder(run)).help, `remove ${lock}`);
+  rmSync(lock, { recursive: true });
+  await withPatchedFs({ linkSync: noHardLinks }, () => {
+    const release = lockFolder(run);
+    assert.match(problem(() => lockFolder(run)).message, String(process.pid));
+    release();
+  });
+  assert.not.ok(existsSync(lock));
+});
 test("a lock is whole when it appears, and one that goes while it is looked at is taken", async () => {
   const run = fresh();
   const { linkSync, writeFileSync } = fs;
@@ -61,7 +83,7 @@ test("a lock is whole when it appears, and one that goes while it is looked at i
     linkSync: (...args) => {
       if (!busy) return linkSync(...args);
       busy = false;
-      throw Object.assign(new Error("another has it"), { code: "EEXIST" });
+      throw failure("EEXIST");
     },
   };
   await withPatchedFs(functions, () => lockFolder(run)());
@@ -151,7 +173,7 @@ test("of three who find a dead holder's lock one takes it, whenever they begin a
   for (const one of sleeping) one.kill();
 });
 
-test("folders that were made for a run that then has nothing go with its lock", () => {
+test("folders that were made for a run that then has nothing go with its lock", async () => {
   const outer = fresh();
   const run = join(outer, "deep", "er");
   lockFolder(run)();
@@ -160,6 +182,11 @@ test("folders that were made for a run that then has nothing go with its lock", 
   writeFileSync(join(outer, "kept"), "");
   release();
   assert.equal(readdirSync(outer), ["kept"]);
+  const other = join(fresh(), "deep");
+  await withPatchedFs({ writeFileSync: makeFull }, () => {
+    assert.match(problem(() => lockFolder(other)).message, "the disk is full");
+  });
+  assert.not.ok(existsSync(join(other, "..")));
   const listeners = process.listenerCount("exit");
   const held = lockFolder(run);
   assert.is(process.listenerCount("exit"), listeners + 1);

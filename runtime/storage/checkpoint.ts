@@ -161,7 +161,7 @@ export function writeCheckpoint(run: string, state: TrainingState, tensors: Save
   return path;
 }
 /** The error of a file that could not be written, with the checkpoint that training can go on from. */
-function withKept(run: string, error: unknown): unknown {
+export function withKept(run: string, error: unknown): unknown {
   const [kept] = checkpointSteps(run);
   if (!(error instanceof Problem) || error.cause === undefined || kept === undefined) return error;
   return new Problem(error.message, `${error.help}; --resume goes on from ${stepName(kept)}`, { cause: error });

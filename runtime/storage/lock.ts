@@ -14,11 +14,17 @@ export function lockFolder(folder: string): () => void {
   const path = join(folder, "lock");
   const made = makeFolder(folder);
   const own = `${JSON.stringify({ host: hostname(), pid: process.pid, started: startOf(process.pid) })}\n`;
-  take(folder, path, own);
+  const removeMade = (): void => made.toReversed().forEach(removeEmpty);
+  try {
+    take(folder, path, own);
+  } catch (error) {
+    removeMade();
+    throw error;
+  }
   const release = (): void => {
     process.off("exit", release);
     if (readHolder(path) === own) rmSync(path, { force: true });
-    for (const empty of made.toReversed()) removeEmpty(empty);
+    removeMade();
   };
   process.prependListener("exit", release); // before the listener that ends the other workers, and with them this process
   return release;
@@ -28,7 +34,7 @@ function take(folder: string, path: string, own: string): void {
   for (let tries = 0; !create(path, own); tries++) {
     const held = readHolder(path);
     if (tries === 100 || (held !== null && isAlive(held))) throw inUse(folder, path, held ?? "");
-    if (held !== null && replace(folder, path, held, own)) return; // null: the other lock was released meanwhile
+    if (held !== null && replace(folder, path, held, own)) return; // null: perhaps the other lock was released meanwhile
   }
 }
 /**
@@ -55,8 +61,8 @@ function removeEmpty(folder: string): void {
 function create(path: string, text: string): boolean {
   const whole = `${path}.${process.pid}`;
   return withFileErrors(path, "write", () => {
-    writeFileSync(whole, text);
     try {
+      writeFileSync(whole, text);
       put(whole, path);
       return true;
     } catch (error) {
@@ -75,12 +81,12 @@ function put(whole: string, path: string): void {
     copyFileSync(whole, path, constants.COPYFILE_EXCL); // not every file system has hard links
   }
 }
-/** The text of a lock; "" if it cannot be read, null if there is none. */
+/** The text of a lock; null if there is none, or it cannot be read: then nothing says that its holder is dead. */
 function readHolder(path: string): string | null {
   try {
     return readFileSync(path, "utf8");
-  } catch (error) {
-    return hasErrorCode(error, "ENOENT") ? null : "";
+  } catch {
+    return null;
   }
 }
 /**

@@ -1,14 +1,14 @@
 // Reads and writes the folder of a training run: config.json and log.jsonl (checkpoint.ts has the checkpoints).
 
 import { appendFileSync, existsSync, readdirSync, statSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { precisions } from "../../compiler/types/dtype.ts";
-import { checkpointSteps, formatVersion } from "./checkpoint.ts";
+import { checkpointSteps, formatVersion, withKept } from "./checkpoint.ts";
 import { makeFolder, readLines, readText, writeAtomic } from "./files.ts";
 import { requireJson, showIssue } from "./json.ts";
 
@@ -115,7 +115,11 @@ export class RunLog {
     this.#write([JSON.stringify(record)], (line) => stepOf(line) > 0);
   }
   append(record: object): void {
-    withFileErrors(this.#path, "write", () => appendFileSync(this.#path, `${JSON.stringify(record)}\n`));
+    try {
+      withFileErrors(this.#path, "write", () => appendFileSync(this.#path, `${JSON.stringify(record)}\n`));
+    } catch (error) {
+      throw withKept(dirname(this.#path), error);
+    }
   }
   /** Drops the records after `step`, and a last line that was cut off, so that the log is that of an uninterrupted run. */
   rewind(step: number): void {
