@@ -316,6 +316,7 @@ test("a method that nothing calls must not have nearly the name of one that it m
   }
   for (const name of ["forward2", "forwards", "backward", "party", "past"])
     assert.equal(codesIn(twice(name)), [], name);
+  assert.equal(codesIn(part("param foward: f32[D] = 0")), []); // no method
   assert.equal(
     codesIn(`${twice("foward")} layer C(D) { a: A(D) own(x: float[N, D]) -> float[N, D] { return a.foward(x) } }`),
     [],
@@ -337,6 +338,12 @@ for (const [name, body] of [
     );
     assert.match(found[0]?.help ?? "", "none the one that it replaces");
   });
+const calling = (name: string, calls: string): string => `${name}(x: f32[2]) -> f32[2] { return ${calls} }`;
+test("methods of the layer that call each other for ever are errors of the layer, also where the body calls them", () => {
+  const base = `layer Round() { ${calling("there", "back(x)")} ${calling("back", "there(x)")} ${calling("forward", "x")} }`;
+  const found = codesIn(`${base} layer A() = Round() { ${calling("forward", "there(x)")} }`);
+  assert.ok(found.length > 0 && found.every((code) => code === "E0308"), found.join());
+});
 for (const [text, code, help] of [
   ["layer A(D) = Base(D)\n part(x: float[N, D]) -> float[N, D] { return x }", "E0101", "stands in braces"],
   ["layer A(D) = Base(D) { override part(x: float[N, D]) -> float[N, D] { return x } }", "E0101", "without a word"],

@@ -153,6 +153,10 @@ test("a prompt's first token is given out by itself, then as many as all rows wa
   });
   for await (const _ of generateBatch(memory, [wishOf(1, 6), wishOf(1, 3)], { rows: 2, seed: 0, step: 0 }));
   assert.deepEqual(asked, [1, 2, 1, 3, 2, 1]);
+  asked.length = 0; // while another wish waits for the row, which an end token may free
+  const ending = [6, 3].map((tokens) => ({ ...wishOf(1, tokens), end: 999 }));
+  for await (const _ of generateBatch(memory, ending, { rows: 1, seed: 0, step: 0 }));
+  assert.deepEqual(asked, [1, 1, 1, 1, 1, 1, 1, 2, 1]);
 });
 test("a wish is asked for when a row is free, and its row begins at position 0 again", async () => {
   let asked = 0;

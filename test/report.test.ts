@@ -7,7 +7,8 @@ import { type Browser, chromium, type Page } from "playwright-core";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { reportCommand } from "../cli/commands/report.ts";
-import { ticks } from "../runtime/report/chart.ts";
+import { chart, heatMap, ticks } from "../runtime/report/chart.ts";
+import { formatNumber } from "../runtime/report/html.ts";
 import { readRunLog } from "../runtime/report/log.ts";
 import { reportPage } from "../runtime/report/page.ts";
 import { png } from "../runtime/report/png.ts";
@@ -60,6 +61,11 @@ function made(steps: number, name = "Gpt", measure: object = inNats): string {
   }
   return run;
 }
+/** Of a PNG: each row after a byte, its filter. */
+function pixelsOf(file: Buffer): Buffer {
+  const at = file.indexOf("IDAT");
+  return inflateSync(file.subarray(at + 4, at + 4 + file.readUInt32BE(at - 4)));
+}
 const pageOf = (run: string): string => reportPage(readRunLog(run));
 
 test("the page names what it shows, and loads nothing", () => {
@@ -67,6 +73,7 @@ test("the page names what it shows, and loads nothing", () => {
   for (const text of [
     "Gpt",
     "book.txt",
+    "<span>40 steps</span>",
     "held-out loss",
     "nats a byte; bigram 2.5",
     "In nats a byte.",
@@ -122,6 +129,45 @@ test("a cell of the load is the mean share over its steps; what has no tokens is
     assert.is(column[4], 0);
   }
 });
+test("each step counts in one cell; the grid says which steps it covers; without tokens nothing is known", () => {
+  const loads = [
+    [4, 0],
+    [0, 4],
+    [3, 1],
+    [3, 1],
+    [3, 1],
+    [0, 0],
+  ];
+  const steps = loads.map((load, i) => ({ step: i + 5, loss: 1, losses: {}, metrics: { "moe.gate.load": load } }));
+  const [two] = loadGrids(steps.slice(0, 5), 2);
+  assert.equal([...(two?.shares ?? [])], [1, 1.5, 1, 0.5]);
+  const [six] = loadGrids(steps, 9);
+  assert.equal([six?.from, six?.to, six?.columns], [5, 10, 6]);
+  assert.equal([...(six?.shares ?? [])], [2, 0, 1.5, 1.5, 1.5, Number.NaN, 0, 2, 0.5, 0.5, 0.5, Number.NaN]);
+});
+test("the tiles: the mean of the last 50 losses, the tokens of all steps, the median speed", () => {
+  const { steps, ...run } = readRunLog(made(60));
+  const page = reportPage({ ...run, steps: steps.slice(10) }); // the log of those before was lost
+  const losses = steps.slice(-50).map((s) => s.loss);
+  assert.match(page, `<b>${(losses.reduce((a, b) => a + b, 0) / 50).toFixed(3)}</b><small>mean of the last 50 steps`);
+  assert.match(page, `<b>${formatNumber(4 * 32 * 60)}</b><small>${formatNumber(1036)} a second`);
+  assert.match(page, `<b>${(2 + 1 / 60).toFixed(3)}</b><small>nats a byte`);
+});
+test("a line is drawn where its axes say, a cell in the colour of its share", () => {
+  const points = [2, 3, 4].map((value, i) => ({ step: 10 + 5 * i, value }));
+  const drawn = chart({ title: "", note: "", lines: [{ line: { name: "x", points }, color: "red" }] });
+  assert.match(drawn, 'points="46.0,196.0 252.0,103.0 458.0,10.0"');
+  const shares = Float64Array.of(3, 1.5, 1, 0, Number.NaN);
+  const map = heatMap({ layer: "moe", experts: 1, columns: 5, shares, from: 1, to: 5 });
+  const file = Buffer.from(/base64,([^"]*)/.exec(map)?.[1] ?? "", "base64");
+  const pixels = pixelsOf(file).subarray(1);
+  const [high = 0, , low = 0] = pixels;
+  assert.ok(high > low && (pixels[12] ?? 0) < (pixels[14] ?? 0), "red above, blue below");
+  assert.equal(
+    [3, 7, 11, 15, 19].map((i) => pixels[i]),
+    [255, 128, 0, 255, 0],
+  );
+});
 test("of many files their number is shown", () => {
   const run = readRunLog(made(1));
   const files = Array.from({ length: 9 }, (_, i) => `${i}.txt`);
@@ -158,7 +204,7 @@ test("lines are thinned and smoothed to means, ticks are round and cover their r
   const points = Array.from({ length: 1000 }, (_, i) => ({ step: i + 1, value: i % 2 }));
   const thin = thinned({ name: "x", points }, 100).points;
   assert.is(thin.length, 100);
-  assert.ok(thin.every((p) => p.value === 0.5));
+  assert.ok(thin.every((p, i) => p.value === 0.5 && p.step === 10 * i + 6)); // the mean of its steps, rounded
   const smooth = smoothed({ name: "x", points }, 2).points;
   assert.is(smooth.length, 1000);
   assert.ok(Math.abs((smooth[500]?.value ?? 0) - 0.4) < 1e-12 && smooth[0]?.value === 1 / 3);
@@ -176,9 +222,7 @@ test("lines are thinned and smoothed to means, ticks are round and cover their r
 test("a PNG holds its pixels", () => {
   const pixels = Uint8Array.from({ length: 4 * 6 }, (_, i) => i * 10);
   const file = png(3, 2, pixels);
-  const at = file.indexOf("IDAT");
-  const rows = inflateSync(file.subarray(at + 4, at + 4 + file.readUInt32BE(at - 4)));
-  assert.equal([...rows], [0, ...pixels.subarray(0, 12), 0, ...pixels.subarray(12)]);
+  assert.equal([...pixelsOf(file)], [0, ...pixels.subarray(0, 12), 0, ...pixels.subarray(12)]);
   assert.equal([file.readUInt32BE(16), file.readUInt32BE(20)], [3, 2]);
 });
 test("the command writes the page into the run's folder, or where -o says", async () => {

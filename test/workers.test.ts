@@ -3,11 +3,13 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
+import { fnv1a } from "../compiler/types/numbers.ts";
 import { type Compiled, compileOnWorkers, prepareRequest } from "../runtime/compile.ts";
 import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
 import { isaOf } from "../runtime/host/backend.ts";
+import { cores } from "../runtime/machine.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
-import { shardedExecutable, shardingSummary } from "../runtime/workers/sharded-executable.ts";
+import { sampledHash, shardedExecutable, shardingSummary } from "../runtime/workers/sharded-executable.ts";
 import {
   requireDivisibleBatch,
   requireEqualSharing,
@@ -48,6 +50,13 @@ const saying =
   (...numbers: readonly number[]) =>
   (): Uint8Array =>
     new Uint8Array(Float64Array.from(numbers).buffer);
+/** Says a text of its own length where bytes are gathered. */
+const sayingText =
+  (text: string) =>
+  (own: Uint8Array): Uint8Array => {
+    if (own.length !== 24) return Buffer.from(text.padEnd(own.length, "\0"));
+    return saying(0, Buffer.from(own).readDoubleLE(8), text.length)();
+  };
 function thrown(what: () => unknown): Problem {
   try {
     what();
@@ -103,6 +112,47 @@ test("workers that do different things, or have different options, are told apar
     /another `--expert-parallel` \(in TypeScript `expertParallel`\) than worker 0: 1, not 2/,
   );
 });
+test("bytes of other lengths come as they are; an option that only another worker has is one too", () => {
+  for (const [own, other] of [
+    ["abc", "defghij"],
+    ["abcdefg", "h"],
+  ] as const) {
+    const { workers, say } = changing(0);
+    say(sayingText(other));
+    const all = workers.gatherBytes("texts", Buffer.from(own));
+    assert.equal(
+      all.map((bytes) => Buffer.from(bytes).toString()),
+      [own, other],
+    );
+  }
+  const { workers, say } = changing(0);
+  say(sayingText('{"--seed":"0","--size D":"8"}'));
+  const unlike = thrown(() => workers.requireEqual({ "--seed": "0" }));
+  assert.match(unlike.message, "worker 1 has another --size D than worker 0: 8, not none");
+});
+test("of the workers of a machine those that see the same GPUs share them", () => {
+  const others = four(1, () => Buffer.from("GPU-b".padEnd(16, "b")));
+  assert.equal(others.localRank("GPUs", "GPU-a".padEnd(16, "a")), { index: 1, count: 2 });
+});
+test("threads are those of the worker that has least; who is bound to other cores shares none", () => {
+  const least = two(0, (own) => {
+    const isThreads = own.length === 24 && Buffer.from(own).readDoubleLE(8) === fnv1a("threads");
+    return isThreads ? saying(0, fnv1a("threads"), 0.5)() : own;
+  });
+  assert.is(least.threads, 0.5);
+  const bound = two(0, (own) =>
+    own.length === 24
+      ? own
+      : Buffer.from(String(Buffer.from(own)).replace(/\n.*/, (all) => "\n".padEnd(all.length, "9"))),
+  );
+  assert.is(bound.threads, cores());
+});
+const hashOf = (fill: number, n = 100_000, step = 1): number =>
+  sampledHash([fromNumbers("i32", [n], new Float64Array(n).fill(fill))], [3, step]);
+test("a sampled hash sees each byte of a number, how many there are, and the integers", () => {
+  const all = [hashOf(0), ...[0, 8, 16, 24].map((bit) => hashOf(2 ** bit)), hashOf(0, 99_999), hashOf(0, 100_000, 2)];
+  assert.is(new Set(all).size, all.length);
+});
 test("a process that ends without an error says so to those that go on; within an entry, or with an error, it ends them", async () => {
   let told: string[] = [];
   const ending = (other: (own: Uint8Array) => Uint8Array = alike): Workers => {
@@ -120,8 +170,12 @@ test("a process that ends without an error says so to those that go on; within a
   assert.match(thrown(() => goesOn.atExit(0)).message, "worker 1 is at `run x`, worker 0 at `the end of the process`");
   ending().atExit(3);
   assert.equal(told, ["abort 3"]);
-  const inside = ending();
+  const inside = ending(() => {
+    throw new Error("they are in the entry, and answer nothing");
+  });
   void inside.runEntry(() => new Promise(() => {}));
+  const own = new Error("mine");
+  assert.is(inside.reportFailure(own), own);
   inside.atExit(0);
   assert.equal(told, ["abort 1"]);
   for (const [error, then] of [

@@ -84,7 +84,7 @@ export function loadGrids(steps: readonly LoggedStep[], most: number): LoadGrid[
       );
       const sums = Array.from({ length: experts }, (_, e) => part.reduce((sum, s) => sum + (s.load[e] ?? 0), 0));
       const mean = sums.reduce((a, b) => a + b, 0) / experts;
-      if (mean > 0) for (const [e, sum] of sums.entries()) shares[e * columns + c] = sum / mean;
+      for (const [e, sum] of sums.entries()) shares[e * columns + c] = sum / mean;
     }
     return { layer: layerOf(path), experts, columns, shares, from: known[0]?.step ?? 1, to: known.at(-1)?.step ?? 1 };
   });

@@ -62,7 +62,7 @@ const { status } = spawnSync(execPath, ["--import", "tsx", "--import", hook, joi
     ...env,
     ...sanitizer.options,
     MOEC_SANITIZED: addon(sanitizer),
-    MOEC_SANITIZER: `${sanitizer.flags} -g1`,
+    MOEC_SANITIZER: `${sanitizer.flags} -g1 -Og`,
     MOEC_CACHE: join(folder, "cache"),
     LD_PRELOAD: sanitizer.libraries.map(path).join(" "),
     CXX: `env -u LD_PRELOAD g++ ${sanitizer.flags} -g1`,
