@@ -103,6 +103,14 @@ test("rates are work by the time of cores at work, and the share is of the neare
   const table = (l: typeof limits): string => kernelTable(kernelTimes(plan as never, entry, times, l), l, "lines");
   assert.match(table(above), /\nabove 100 %: read from the processor's caches, or less than is counted: attention .*$/);
   assert.not.match(table(limits), "above");
+  const copy = { kind: "copy", from: 0, to: 0 } as const;
+  const sum = { op: { name: "all_reduce" }, args: [0], flops: 0, bytes: 8e6, phase: "backward" };
+  const others = { ...entry, steps: [copy, { kind: "collective", collective: sum }] };
+  const both = { wall: Float64Array.of(0.002, 0.005), busy: Float64Array.of(0.002, 0.004) };
+  const [copied, summed] = kernelTimes(plan as never, others as never, both, limits);
+  assert.equal([copied?.bytes, copied?.busySeconds, summed?.busySeconds], [48, 0.001, 0.005]); // of a sum the wall's
+  const sorted = kernelTable(kernelTimes(plan as never, others as never, both, limits), limits, "lines").split("\n");
+  assert.match(sorted[2] ?? "", /all_reduce/);
   const memory = { ...limits, gflops: Infinity };
   assert.match(kernelTable(rows, memory, "lines"), "ceilings 4 GB/s on 2 threads");
   assert.match(kernelTable(rows, unknownLimits, "lines"), /between events of the GPU.*\n.*\n.* - /);

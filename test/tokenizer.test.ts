@@ -216,14 +216,22 @@ test("nothing is cut where an added token, the normalizer, a merge or an unknown
   }
   const unsplit = { type: "Metaspace", split: false };
   const digits = { type: "Sequence", pretokenizers: [unsplit, { type: "Digits" }] };
-  for (const [pre, name] of [
-    [unsplit, "unigram"],
-    [digits, "unigram"],
-  ] as const)
+  const unprefixed = { type: "Metaspace", prepend_scheme: "never" };
+  assert.ok(cutsIn("unigram"));
+  for (const pre of [unsplit, digits, unprefixed])
     assert.equal(
-      cutsIn(name, () => pre),
+      cutsIn("unigram", () => pre),
       null,
     );
+  const over = { type: "Replace", pattern: { String: "b\u2581" }, content: "" };
+  assert.equal(
+    cut("llama", ({ normalizer }) => ({ normalizer: { type: "Sequence", normalizers: [normalizer as Part, over] } })),
+    null,
+  );
+  assert.equal(
+    cutsIn("llama", () => by(String.raw`\p{L}+\W*|\W+`)),
+    null,
+  );
   const { model: bytes } = readTokenizer(join(texts, "gpt2")).json;
   assert.ok(bytes.type === "BPE");
   const { "\u0143": __, ...fewer } = bytes.vocab;

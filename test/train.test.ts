@@ -102,7 +102,8 @@ test("a step reports losses summed by name, metrics by path, and the held-out lo
 });
 
 test("calls are counted by batch and steps by update: what random numbers and schedules are keyed by", async () => {
-  const { executable } = await run(null, { config: { ...config, steps: 2, accumulate: 3 } });
+  const folder = fresh();
+  const { executable } = await run(folder, { config: { ...config, steps: 2, accumulate: 3 } });
   const training = executable.calls.filter((c) => c.entry.startsWith("train"));
   const [update, batches] = [["train:update"], ["train", "train", "train"]];
   assert.equal(
@@ -117,6 +118,8 @@ test("calls are counted by batch and steps by update: what random numbers and sc
     training.map((c) => c.step),
     [0, 0, 0, 0, 1, 1, 1, 1],
   );
+  const { random, data } = newestCheckpoint(folder, () => {})?.state ?? {};
+  assert.equal([random, data?.position], [{ seed: 5, call: 6 }, 6 * 11]);
 });
 
 test("the held-out loss is the mean over all held-out targets of the losses of `train` itself", async () => {
@@ -132,6 +135,15 @@ test("an evaluation leaves the model's states as training made them", async () =
   const [bias, same] = [often, once].map(({ executable }) => executable.read("gate.bias").data);
   assert.equal(bias, same);
   assert.is.not(bias?.[0], 20);
+  const seen: unknown[] = [];
+  const writing: FakeExecutable = new FakeExecutable({
+    before: (entry) => {
+      if (entry === "train") writing.write("generate.seen", zeros("f32", [64])); // a state that checkpoints do not hold
+      if (entry === "evaluate") seen.push(writing.read("generate.seen").data[0]);
+    },
+  });
+  await run(null, { executable: writing, evaluateEvery: 5 });
+  assert.equal([...new Set(seen)], [Math.fround(Math.sin(config.seed))]); // as `init` leaves it
   let evaluations = 0;
   const failing = new FakeExecutable({
     before: (entry) => {
@@ -193,6 +205,11 @@ test("an abort between two steps costs one more, which is saved", async () => {
     if (step.step === 7) controller.abort();
   });
   assert.equal([steps.at(-1)?.step, steps.at(-1)?.saved?.slice(-11)], [8, "step-000008"]);
+  const folder = fresh();
+  const aborted = async (): Promise<unknown[]> =>
+    (await run(folder, { signal: AbortSignal.abort() })).steps.map((s) => s.saved?.slice(-11));
+  assert.equal(await aborted(), ["step-000001"]); // before there is anything to go on from
+  assert.equal(await aborted(), []);
 });
 
 test("a loss that is NaN stops the run by name and leaves the good checkpoints", async () => {
