@@ -168,6 +168,11 @@ test("nothing is cut where an expression may see over the cut", () => {
     );
 });
 
+/** As llama's: a prefix, and blanks as marks. */
+function prefixed(prepend: string, ...more: Part[]): Part {
+  const marks = { type: "Replace", pattern: { String: " " }, content: "\u2581" };
+  return { type: "Sequence", normalizers: [{ type: "Prepend", prepend }, marks, ...more] };
+}
 test("nothing is cut where an added token, the normalizer, a merge or an unknown letter may reach over the cut", () => {
   const cut = (name: string, change: (json: TokenizerJson) => Partial<TokenizerJson>): SplitPoints | null => {
     const file = readTokenizer(join(texts, name));
@@ -224,10 +229,16 @@ test("nothing is cut where an added token, the normalizer, a merge or an unknown
       null,
     );
   const over = { type: "Replace", pattern: { String: "b\u2581" }, content: "" };
-  assert.equal(
-    cut("llama", ({ normalizer }) => ({ normalizer: { type: "Sequence", normalizers: [normalizer as Part, over] } })),
-    null,
-  );
+  assert.ok(cut("llama", () => ({ normalizer: prefixed("\u2581") })));
+  for (const [name, normalizer] of [
+    ["llama", prefixed("\u2581", over)],
+    ["llama", prefixed("_")],
+    ["unigram", two],
+  ] as const)
+    assert.equal(
+      cut(name, () => ({ normalizer })),
+      null,
+    );
   assert.equal(
     cutsIn("llama", () => by(String.raw`\p{L}+\W*|\W+`)),
     null,
