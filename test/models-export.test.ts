@@ -1,7 +1,7 @@
 // `moec export` is the inverse of `moec import`, of models that transformers wrote (scripts/peers/hf.py).
 
 import assert from "node:assert/strict";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import fs, { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { suite } from "uvu";
 import { exportModel } from "../runtime/import/export.ts";
@@ -15,6 +15,7 @@ import { allInMemory, inMemory } from "../runtime/storage/stored-tensor.ts";
 import { convert } from "../runtime/tensor.ts";
 import { train } from "../runtime/training/train.ts";
 import { assertProblem } from "./assert-problem.ts";
+import { withPatchedFs } from "./patch-fs.ts";
 import { assertClose } from "./peer-results.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -169,4 +170,28 @@ test("what does not fit is a Problem, and nothing is written", async () => {
   await assertProblem(to(like), "exists already", "--out");
 });
 
+/** How many files this process has open, where that is told. */
+const openFiles = (): number => (existsSync("/proc/self/fd") ? readdirSync("/proc/self/fd").length : 0);
+test("what a killed export left is not exported, the new folder's name is flushed, and no file stays open", async () => {
+  const run = await imported(join(hf, "olmoe"));
+  const above = temporaryFolder();
+  mkdirSync(join(above, ".theirs.tmp"), { recursive: true });
+  writeFileSync(join(above, ".theirs.tmp", "model-00009-of-00009.safetensors"), "cut off");
+  const { fsyncSync } = fs;
+  const flushed: number[] = [];
+  const flushing = (file: number): void => {
+    flushed.push(fs.fstatSync(file).ino);
+    fsyncSync(file);
+  };
+  const before = openFiles();
+  const out = join(above, "theirs");
+  await withPatchedFs({ fsyncSync: flushing }, () => exportModel({ folder: run, like: join(hf, "olmoe"), out, warn }));
+  assert.equal(openFiles(), before);
+  assert.equal(flushed.at(-1), fs.statSync(above).ino);
+  assert.deepEqual(
+    readdirSync(out).filter((name) => name.includes("00009")),
+    [],
+  );
+  assert.deepEqual(readdirSync(above), ["theirs"]);
+});
 test.run();
