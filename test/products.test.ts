@@ -63,6 +63,27 @@ test("what is packed once for all rounds of rows needs no test that there is one
   assert.match(kernel?.text ?? "", /pack_columns[^]*for \(ix m = mc, m_end = mc \+ mcn;/);
   assert.not.match(kernel?.text ?? "", /\bif \(/);
 });
+test("tasks of other columns take the rows that one packed; those of other rows, matrices or groups pack theirs", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.cast(g, b.param(g, name, { dtype: "bf16", shape }), "f32");
+  const by = b.route(g, b.rem(g, b.iota(g, 90), 3), 3);
+  const graphs = [
+    b.matmul(g, p("x", 3, 108, 40), p("w", 3, 40, 200)),
+    b.matmul(g, p("few", 16, 520), p("v", 520, 200)),
+    b.raggedDot(g, b.dispatch(g, p("rows", 90, 20), by), p("experts", 3, 20, 200), by.offsets),
+  ].map((y) => graphOf([y]));
+  const own = hostChoicesOf(64);
+  const low: Choices = { ...own, contraction: (c) => ({ ...own.contraction(c), bm: 36, mc: 36 }) };
+  const sequences = graphs.map((graph) => lowered(graph, low));
+  const kernels = kernelsOf(sequences);
+  const copies = kernels.flatMap(({ text }) => text.match(/left_packed\[[^\]]*\](?=\.)/g) ?? []);
+  assert.equal(copies.toSorted(), ["left_packed[0]", "left_packed[0]", "left_packed[k / 256]"]);
+  const lib = compiled(kernels, ["-Og"]);
+  sequences.forEach((s, i) => {
+    const graph = graphs[i] as Graph;
+    for (const threads of [1, 2]) compare("product", graph, runSequence(s, storesOf(valuesOf(graph)), threads, lib));
+  });
+});
 /** Columns of a block of a weight's gradient that has n. */
 const blocksOf = (n: number, panel: number): number =>
   hostChoicesOf(panel).contraction({

@@ -57,6 +57,8 @@ export class Emitter extends Bodies<Target> {
   readonly copiedForManyRows = new Set<Tile>();
   /** For an `mma`: the name of the function that runs on each of its register tiles when that is done. */
   readonly epilogues = new Map<StmtOf<"mma">, string>();
+  /** Declarations before the loop over tasks. */
+  readonly beforeTasks: string[] = [];
 
   stmts(list: readonly Stmt[]): void {
     if (this.target.elidesZeroFill) this.findZeroFilled(list);

@@ -38,6 +38,7 @@ export const host: Target = {
         `extern "C" void ${k.name}(void* const* args, ix begin, ix end, f32* scratch) {`,
         ...k.params.map((p, i) => `  ${cast(p)} ${p.name} = (${types[p.dtype]}*)args[${i}];`),
         ...k.locals.map((b) => `  ${types[b.dtype]}* ${b.name} = ${inScratch(b, e)};`),
+        ...e.beforeTasks.map((text) => `  ${text}`),
         "  NO_UNROLL for (ix task = begin; task < end; task++) {",
         ...(k.grid.length === 0 ? [] : [`    const ix ${decodeTask(k.grid, "task").join(", ")};`]),
       ],

@@ -18,6 +18,7 @@ import {
   rowLoadOf,
   stridedLoadOf,
 } from "./operand-layout.ts";
+import { type Packing, packingOf } from "./packed.ts";
 import { shiftedIn } from "./shifted.ts";
 
 /**
@@ -88,16 +89,18 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   const { name } = s.tile;
   const split = isInTerms(s.tile);
   const [rows, depth] = [item(s.tile.shape, 0), roundUp(item(s.tile.shape, 1), 16)];
-  const [nx, nk] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
+  const packing = packingOf(s, e);
+  const [nx, nk] = [e.expr(s.valid[0]), packing.steps];
+  const reserve = (floats: number): string => reserveCopies(e, floats, packing);
   const bound = `auto v, ix ${x.name}, ix ${k.name}`;
   const steps = isContiguous(s, x, inPlaceDtype(s));
   if (!steps && e.width(k, withValue(s)) !== 1) {
     const packed = split ? `${name}_rows` : name;
-    const head = `const auto ${packed} = pack_rows<${rows}, ${depth}>(${reserveScratch(e, rows * depth)}, ${nx}, ${nk}, `;
+    const head = `const auto ${packed} = pack_rows<${rows}, ${depth}>(${reserve(rows * depth)}, ${nx}, ${nk}, `;
     e.lambda(head, bound, ");", k, s.body, s.value);
     return split ? splitRows(s, e, packed) : undefined;
   }
-  const room = split ? reserveTerms(s.tile, e) : reserveScratch(e, Math.ceil(rows / 6) * (6 * depth + 16));
+  const room = split ? reserveTerms(s.tile, e) : reserve(Math.ceil(rows / 6) * (6 * depth + 16));
   if (steps) {
     const word = split ? `split_steps<${termCount(s.tile)}>` : "pack_micro_panels";
     return emitRowPointers(s, e, x, k, `const auto ${name} = ${word}(${room}, ${nx}, ${nk}, `);
@@ -238,4 +241,10 @@ export function reserveScratch(e: Emitter, floats: number): string {
   const at = e.scratch;
   e.scratch += roundUp(floats, 16);
   return past("scratch", at);
+}
+/** Reserves memory for all copies of a packed operand; returns the text of a pointer to the one in use. */
+export function reserveCopies(e: Emitter, floats: number, { copies, copy }: Packing): string {
+  const each = roundUp(floats, 16);
+  const at = reserveScratch(e, copies * each);
+  return copies === 1 ? at : `${at} + ${copy} * ${each}`;
 }

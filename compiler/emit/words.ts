@@ -14,7 +14,8 @@ import {
   pointer,
   stridedLoadOf,
 } from "./operand-layout.ts";
-import { emitRowPointers, reserveScratch, withValue } from "./staging.ts";
+import { packingOf } from "./packed.ts";
+import { emitRowPointers, reserveCopies, reserveScratch, withValue } from "./staging.ts";
 
 const isEven = (x: Expr): boolean => knownDivisor(x) % 2 === 0;
 /** The floats of scratch memory that hold the words of a depth. */
@@ -24,7 +25,7 @@ const wordFloats = (depth: number): number => roundUp(Math.ceil(depth / 2), 16);
 export function wordsLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
   const [rows, depth] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
-  const [nx, nk] = s.valid.map((n) => e.expr(n));
+  const nx = e.expr(s.valid[0]);
   const name = `const auto ${s.tile.name}`;
   const direct = stridedLoadOf(s, "bf16");
   const inWords = direct && direct.strides[1] === 1 && isEven(s.valid[1]) && beginsEven(s, k);
@@ -36,15 +37,18 @@ export function wordsLeft(s: StmtOf<"stage">, e: Emitter): void {
     );
     return e.line(`${name} = in_words(${s.tile.name}_rows);`);
   }
-  const sixes = (): string => reserveScratch(e, Math.ceil(rows / 6) * (6 * wordFloats(depth) + 16));
+  const packing = packingOf(s, e);
+  const nk = packing.steps;
+  const reserve = (floats: number): string => reserveCopies(e, floats, packing);
+  const sixes = (): string => reserve(Math.ceil(rows / 6) * (6 * wordFloats(depth) + 16));
   if (isContiguous(s, x, "bf16"))
     return emitRowPointers(s, e, x, k, `${name} = pack_word_micro_panels(${sixes()}, ${nx}, ${nk}, `);
   const bound = `auto v, ix ${x.name}, ix ${k.name}`;
   if (e.width(k, withValue(s)) !== 1) {
-    const head = `pack_word_rows<${rows}, ${wordFloats(depth)}>(${reserveScratch(e, rows * wordFloats(depth))}, ${nx}, ${nk}, `;
+    const head = `pack_word_rows<${rows}, ${wordFloats(depth)}>(${reserve(rows * wordFloats(depth))}, ${nx}, ${nk}, `;
     return e.lambda(`${name} = ${head}`, bound, ");", k, s.body, s.value);
   }
-  const head = `pack_word_steps<${rows}, ${e.width(x, withValue(s))}>(${reserveScratch(e, rows * wordFloats(depth))}, ${nx}, ${nk}, `;
+  const head = `pack_word_steps<${rows}, ${e.width(x, withValue(s))}>(${reserve(rows * wordFloats(depth))}, ${nx}, ${nk}, `;
   e.lambda(`${name} = ${head}`, bound, ");", x, s.body, s.value);
 }
 /** Stages a right operand [depth, columns]. */

@@ -231,20 +231,23 @@ function termsContraction({ op, m, n, k, groups, operands }: Contraction, most: 
 const minTaskFlops = 1 << 26;
 /** The length of n's parts if cut evenly into as few as `most` allows, rounded up to `unit`. */
 const evenPart = (n: number, most: number, unit: number): number => roundUp(n / Math.ceil(n / most), unit);
+/** With at most so many rows weights are read in place (FEW_ROWS in runtime/device/tile.hpp). */
+const fewRows = 24;
 /**
  * The default schedule on the host. A ragged_dot takes its whole depth and few columns, so that the accumulator stays in L1, as long as a strip of a
  * register tile's columns fits into L2 with the rows. Deeper ones take blocks of the depth for all rows of a group; a dot would read the operand
- * again for each block of rows, so its task takes one block, which stays in L2 from column to column. A weight gradient copies both operands, so its
- * blocks are wide. `panel`: columns of a register tile; if its rows are whole cache lines, weight gradients, which only the optimizer reads, get
- * non-temporal stores.
+ * again for each block of rows, so its task takes one block, which stays in L2 from column to column. Few rows of bf16, in several register tiles, take
+ * short blocks, as the next block is what they prefetch. A weight gradient copies both operands, so its blocks are wide. `panel`: columns of a register
+ * tile; if its rows are whole cache lines, weight gradients, which only the optimizer reads, get non-temporal stores.
  */
 function contraction(
-  { op, m, n, k, groups, operands, isLeftTransposed }: Contraction,
+  { op, m, n, k, groups, operands, isBf16, isLeftTransposed }: Contraction,
   panel: number,
   tasks: number,
 ): Schedule {
   const [whole, wide] = [op === "ragged_dot" && k <= 768, panel > 16];
-  const deep = !wide || isLeftTransposed ? 256 : operands > 1 ? 512 : 1024;
+  const few = op === "dot" && m > 6 && m <= fewRows && isBf16;
+  const deep = few || !wide || isLeftTransposed ? 256 : operands > 1 ? 512 : 1024;
   const [rows, bk] = whole ? [192, 768] : isLeftTransposed || k > 512 ? [192, deep] : [48, 512];
   const most = isLeftTransposed ? (wide ? 256 : 128) : whole ? Math.max(32, panel) : 64;
   // A narrow last block would copy all rows again for few columns, so blocks are widened or made equal.

@@ -104,6 +104,17 @@ template <int R, int L, class F> FN MicroPanels pack_computed_micro_panels(f32* 
   }
   return {to};
 }
+/** What a packed operand was made of: the values of all indices that it depends on. */
+template <int N> struct Packed {
+  ix of[N];
+  FN Packed() { UNROLL for (int i = 0; i < N; i++) of[i] = -1; }
+  /** How many steps of the depth to pack: none if the operand was made of the same. */
+  FN ix steps(ix depth, const ix (&now)[N]) {
+    bool same = true;
+    UNROLL for (int i = 0; i < N; i++) { same = same && of[i] == now[i]; of[i] = now[i]; }
+    return same ? 0 : depth;
+  }
+};
 /** Packs a computed left operand to rows of D floats, with lanes along k. */
 template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth, F f) {
   Rows<R, 1> rows; rows.cold = false;

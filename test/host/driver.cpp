@@ -3,6 +3,7 @@
 // Lines: "buffer BYTES FILE|-", "copy FROM TO", "launch NAME TASKS SCRATCH BUFFER[+BYTES]...", "dump BUFFER FILE"; "end" frees a
 // sequence's buffers. Buffers begin as all bits set: NaN, -1.
 // REPEAT: prints the best time of each launch, of processors, not of the clock: others may use them too.
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -98,7 +99,12 @@ int main(int argc, char** argv) {
         args.push_back(buffers[a].p + at);
       }
       std::atomic<long> next{0};
-      auto work = [&] { Buffer s = make_scratch(scratch); for (long t; (t = next++) < tasks;) k(args.data(), t, t + 1, (float*)s.p); release(s); };
+      const long chunk = threads == 1 ? tasks : 3;  // tasks of one call may share what they pack
+      auto work = [&] {
+        const Buffer s = make_scratch(scratch);
+        for (long t; (t = next.fetch_add(chunk)) < tasks;) k(args.data(), t, std::min(t + chunk, tasks), (float*)s.p);
+        release(s);
+      };
       double best = 1e9;
       for (int r = 0; r <= repeat; r++) {
         next = 0;
