@@ -138,9 +138,9 @@ else {
     requireSameLosses(await train(folder("two"), workers(2, ...often)), alone);
     requireSameRun("one", "two");
     for (const [name, n, ...flags] of [
-      ["mixed", 2, "--steps", "2", "--room", "1.9"],
+      ["mixed", 2, "--steps", "2", "--room", "1.9", "--shard-optimizer"],
       ["mixed", 1, "--steps", "4", "--resume"],
-      ["mixed", 2, "--steps", "6", "--resume"],
+      ["mixed", 2, "--steps", "6", "--resume", "--shard-optimizer"],
       ["threads", 2, "--steps", "3", "--threads", "2"],
       ["threads", 2, "--resume", "--threads", "2"],
     ] as const) {
@@ -157,7 +157,7 @@ else {
     requireSameRun("of one", "grouped");
     for (const [name, n, ...flags] of [
       ["regrouped", 4, "--steps", "2", "--room", "1.9"],
-      ["regrouped", 4, "--steps", "4", "--resume", "--expert-parallel", "1"],
+      ["regrouped", 4, "--steps", "4", "--resume", "--expert-parallel", "1", "--shard-optimizer"],
       ["regrouped", 1, "--resume"],
       ["again", 4, "--steps", "3", "--expert-parallel", "2"],
       ["again", 4, "--resume"],

@@ -283,6 +283,16 @@ test("the executable of one of several is that of the whole: its own rows go in,
     "4 workers: batch 8 = 4 x 2; 2 experts spread over 2, 1 each, in 2 groups",
   );
   assert.is(shardingSummary(inner.stores, { size: 4 }, 8, 1), "4 workers: batch 8 = 4 x 2; 2 experts on each worker");
+  const moment = {
+    name: "norm.m",
+    role: "optimizer",
+    dtype: "f32",
+    shape: [6],
+    stack: 0,
+    saved: true,
+    split: 2,
+  } as const;
+  assert.is(shardingSummary([moment], two(0), 6), "2 workers: batch 6 = 2 x 3; each steps its part of what all have");
   assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
 });
 const crowding = (): never => {

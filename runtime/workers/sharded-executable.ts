@@ -98,8 +98,8 @@ export function sampledHash(tensors: Iterable<Tensor>, integers: readonly number
 }
 
 /**
- * A line for the user about what each worker has of a batch and of arrays of experts: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`. `most`:
- * the option `expertParallel`.
+ * A line for the user about what each worker has of a batch and of arrays of experts: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`, and
+ * whether the optimizer is sharded. `most`: the option `expertParallel`.
  */
 export function shardingSummary(
   stores: readonly StoreInfo[],
@@ -109,7 +109,9 @@ export function shardingSummary(
 ): string {
   const arrays = stores.filter((s) => s.role === "parameter" && s.stack > 0);
   const lines = arrays.toSorted((s, t) => (t.split ?? 1) - (s.split ?? 1)).map((s) => shardingOf(s, size, most));
-  return [`${size} workers: batch ${batch} = ${size} x ${batch / size}`, ...new Set(lines)].join("; ");
+  const steps = stores.some((s) => s.role === "optimizer" && s.stack === 0 && (s.split ?? 1) > 1);
+  const state = steps ? ["each steps its part of what all have"] : [];
+  return [`${size} workers: batch ${batch} = ${size} x ${batch / size}`, ...new Set(lines), ...state].join("; ");
 }
 function shardingOf({ name, shape: [n = 0], split = 1 }: StoreInfo, size: number, most: number): string {
   const what = `${n} ${arrayOf(name)}`;
