@@ -101,11 +101,14 @@ function attentionOf(width: number, dtype: DType, cap: Pick<OpAttrs["attention"]
     lowered(graphOf([...results, ...b.make(g, "attention_backward", [...args, ...rest], attrs).results])),
   ]);
 }
-/** Of one query, over keys that are as wide as heads may be without gradients; in bf16 the values are their first elements. */
+/**
+ * Of one query, over keys that are as wide as heads may be without gradients; in bf16 the values are their first elements. Also over narrow values, which
+ * take 64 columns.
+ */
 function widestAttention(dtype: DType): PlanKernel[] {
-  const [A, latent] = dtype === "bf16" ? ([576, true] as const) : ([256, false] as const);
-  const shape = { B: 1, G: 1, R: 16, T: 1, U: 2048, A, C: latent ? 512 : 256 };
-  return kernelsOf([lowered(attended({ shape, at: [0], ...(latent ? { latent } : {}) }, dtype))]);
+  const of = (A: number, C: number, latent: { latent?: true } = {}) =>
+    lowered(attended({ shape: { B: 1, G: 1, R: 16, T: 1, U: 2048, A, C }, at: [0], ...latent }, dtype));
+  return kernelsOf(dtype === "bf16" ? [of(576, 512, { latent: true }), of(576, 8)] : [of(256, 256), of(256, 8)]);
 }
 test("attention fits every GPU's shared memory, or says how wide heads may be", () => {
   for (const [dtype, widths] of [

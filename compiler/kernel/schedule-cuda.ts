@@ -108,14 +108,14 @@ const mostRows = (width: number, bytes: number, queries: number): number =>
 function wideAttention({ keys, values, nested, bytes }: AttentionShape): AttentionTile | null {
   const depth = 2 ** Math.floor(Math.log2(keys));
   const columns = depth + (keys > depth ? sharedColumns(keys - depth) : 0);
-  const own = nested && values === depth ? 0 : sharedColumns(values);
+  // a power of two, so that the first of a warp's columns does not change how shared memory is swizzled
+  const sums = sharedColumns(Math.max(values, 64));
+  const own = nested && values === depth ? 0 : sums;
   const copies = bytes === 4 ? 4 : 0;
   const sharedBytes = (block: number): number =>
     bytes * (16 * columns + 2 * block * (columns + own) + copies * 16 * block);
   const block = [32, 16].find((n) => sharedBytes(n) <= blockSharedBytes);
-  // a power of two, so that the first of a warp's columns does not change how shared memory is swizzled
-  const wide = { depth, columns: sharedColumns(Math.max(values, 64)) };
-  return block === undefined ? null : { rows: 16, block, wide };
+  return block === undefined ? null : { rows: 16, block, wide: { depth, columns: sums } };
 }
 /**
  * Few queries over many keys make few tasks: split 512 keys and more, which take longer than another launch, into as many pieces as fill the
