@@ -133,6 +133,25 @@ test("gradients of what is stepped in parts are summed in parts; a worker holds 
     stores.filter((s) => s.role === "optimizer").reduce((n, s) => n + count(s.type), 0);
   assert.is(whole && parts && state(whole) / state(parts), 2);
 });
+test("the gradient of a parameter that 5000 rounds of a loop add to is summed in parts", () => {
+  const program = load({
+    name: "loop.moe",
+    text: `import { Sgd } from "std/optim"
+       model M(N) {
+         param a: float[N] = 0.5
+         train(x: float[B, N]) {
+           let y = a
+           for i in 0:5000 { y = 0.999 * y + a }
+           loss square = mean((x - y) * (x - y))
+           optimize with Sgd(lr: 0.1)
+         }
+       }`,
+  });
+  const entries = [{ method: "train", name: "train", sizes: { B: 4 } }];
+  const request = { sizes: { N: 4 }, entries, precision: "f32", workers: 2, shardOptimizer: true } as const;
+  const [step] = toGraphs(program, request, silentObserver()).graphs.filter((g) => g.name === "train");
+  assert.ok(nodesOf(step as Graph).some((n) => n.op.name === "all_to_all"));
+});
 test("layers that the backward computes again exchange their rows again", () => {
   const entries = [{ method: "train", name: "train", sizes: { B: 4, T: 5 } }];
   for (const limits of [{}, sendingShared])

@@ -415,17 +415,16 @@ class Partition implements Workers {
  */
 function metByShards(nodes: readonly Node[], isShardedStore: (store: string) => boolean): Set<Value> {
   const [ofShards, found] = [new Set<Value>(), new Set<Value>()];
-  const trace = (v: Value): void => {
-    if (found.has(v) || v.type.shape.length === 0) return;
-    found.add(v);
-    if (v.node.op.lower === "point") v.node.args.forEach(trace);
+  const note = (values: readonly Value[]): void => {
+    for (const v of values) if (v.type.shape.length > 0) found.add(v);
   };
   for (const { op, args, results } of nodes) {
     const isOfShards = (v: Value): boolean => ofShards.has(v) || isShardedStore(storeOf(v.node) ?? "");
     if (op.lower !== "point" || !args.some(isOfShards)) continue;
     for (const v of results) ofShards.add(v);
-    args.forEach(trace);
+    note(args);
   }
+  for (const { node } of found) if (node.op.lower === "point") note(node.args);
   return found;
 }
 /** The name of the store that a matrix is a view of, or a cast or detached copy; null: it is none. */
