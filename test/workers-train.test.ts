@@ -168,6 +168,23 @@ else {
     requireSameRun("of one", "regrouped");
     assert.equal(bits("again"), bits("grouped"));
   });
+  test("workers that have parts of the optimizer's state train what one does; resumed the same bits, and with the state whole others go on", async () => {
+    const [wide, sharded] = [["--set", "D=12"], "--shard-optimizer"];
+    const alone = await train(folder("whole"), workers(1, ...wide));
+    requireSameLosses(await train(folder("parts"), workers(2, ...wide, sharded)), alone);
+    requireSameRun("whole", "parts");
+    for (const [name, n, ...flags] of [
+      ["parts again", 2, sharded, "--steps", "3"],
+      ["parts again", 2, sharded, "--resume", "--threads", "2"],
+      ["other parts", 3, sharded, "--steps", "2"],
+      ["other parts", 2, "--resume"],
+    ] as const) {
+      const { code, said } = await train(folder(name), workers(n, ...wide, ...flags));
+      assert.is(code, 0, said);
+    }
+    assert.equal(bits("parts again"), bits("parts"));
+    requireSameRun("whole", "other parts");
+  });
   test("two workers train on a tokenizer's tokens what one does", async () => {
     const flags = ["--tokenizer", join(home, "test", "peers", "texts", "gpt2"), "--set", "V=300", "--steps", "2"];
     const alone = await train(folder("tokens"), workers(1, ...flags));
@@ -235,6 +252,11 @@ else {
       ],
       ["room", [["--room", "1.5"], []], /worker 1 has another `--room` .* than worker 0: none, not 1.5/],
       ["again", [["--recompute"], []], /worker 1 has another `--recompute` .* than worker 0: false, not true/],
+      [
+        "parts",
+        [["--shard-optimizer"], []],
+        /worker 1 has another `--shard-optimizer` .* than worker 0: false, not true/,
+      ],
       ["batch", workers(2, "--batch", "7"), /--batch 7 cannot be dealt to 2 workers/],
       ["params", [[], ["--params", "none.safetensors"]], /none.safetensors/],
       ["flag", [[], ["--nothing"]], /worker 1 of 2:\s+error: unknown option '--nothing'/],
