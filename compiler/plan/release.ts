@@ -3,7 +3,7 @@
 import type { DependenceGraph, Key } from "./dependences.ts";
 import { isRead, memoryKey } from "./liveness.ts";
 import { isSmall } from "./plan.ts";
-import type { Sequence, VirtualLaunch } from "./sequence.ts";
+import type { Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
 
 /** A topological order, close to that of `edges`, in which a launch follows the one before the last reader of what it releases. */
 export function releaseEarly(sequence: Sequence, edges: DependenceGraph): readonly number[] {
@@ -29,7 +29,8 @@ class ReleaseOrder {
     this.#waiting = launches.map(() => 0);
     for (const [, to] of edges.all()) this.#waiting[to] = (this.#waiting[to] ?? 0) + 1;
     for (const [at, launch] of launches.entries())
-      for (const key of readsOf(launch)) this.#readers.set(key, (this.#readers.get(key) ?? new Set<number>()).add(at));
+      for (const key of launch.args.flatMap(readsOf).map(memoryKey))
+        this.#readers.set(key, (this.#readers.get(key) ?? new Set<number>()).add(at));
     for (const { buffer } of results) this.#readers.delete(memoryKey(buffer));
     for (const key of this.#assigned) this.#readers.delete(key);
   }
@@ -52,7 +53,9 @@ class ReleaseOrder {
   }
   /** What will still read each buffer that the launch reads or writes. */
   #touched(at: number): Set<number>[] {
-    return (this.#launches[at]?.args ?? []).flatMap(({ buffer }) => this.#readers.get(memoryKey(buffer)) ?? []);
+    return (this.#launches[at]?.args ?? [])
+      .flatMap(buffersOf)
+      .flatMap((buffer) => this.#readers.get(memoryKey(buffer)) ?? []);
   }
   #lastReaders(at: number): number[] {
     return this.#touched(at).flatMap((readers) => (readers.size === 1 ? [...readers] : []));
@@ -63,16 +66,15 @@ class ReleaseOrder {
     if (!launch || this.#waiting[at] !== 0 || isSmall(launch)) return false;
     const released = new Map<Key, number>();
     let taken = 0;
-    for (const { buffer, access } of launch.args) {
-      const key = memoryKey(buffer);
-      if (access !== "read" && access !== "pointwise") taken += this.#assigned.has(key) ? 0 : buffer.bytes;
-      else if (this.#readers.get(key)?.size === 1) released.set(key, buffer.bytes);
+    for (const arg of launch.args) {
+      if (!isRead(arg) && !this.#assigned.has(memoryKey(arg.buffer))) taken += arg.buffer.bytes;
+      for (const buffer of readsOf(arg))
+        if (this.#readers.get(memoryKey(buffer))?.size === 1) released.set(memoryKey(buffer), buffer.bytes);
     }
     return [...released.values()].reduce((sum, bytes) => sum + bytes, 0) > taken;
   }
 }
-const readsOf = ({ args }: VirtualLaunch): Key[] =>
-  args.flatMap((arg) => [
-    ...(isRead(arg) && arg.buffer.store === null ? [memoryKey(arg.buffer)] : []),
-    ...(arg.base && arg.base.store === null ? [memoryKey(arg.base)] : []),
-  ]);
+const buffersOf = ({ buffer, base }: VirtualArg): VirtualBuffer[] => [buffer, ...(base ? [base] : [])];
+/** The temporaries that a launch reads through this argument. */
+const readsOf = (arg: VirtualArg): VirtualBuffer[] =>
+  buffersOf(arg).filter((b) => b.store === null && (b === arg.base || isRead(arg)));
