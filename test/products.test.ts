@@ -56,6 +56,19 @@ test("a block that is wider than the panels of one of its operands", () => {
   const sequence = lowered(graph, wide, new Map([["w", 64]]));
   compare("sum", graph, runSequence(sequence, storesOf(valuesOf(graph)), 1, compiled(kernelsOf([sequence]), ["-Og"])));
 });
+test("the first columns of a weight in panels, turned: no more of their last panel is copied", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const graphs = [21, 40, 104].map((k) =>
+    graphOf([b.matmul(g, p(`x${k}`, 61, k), b.swap(g, b.slice(g, p("w", 130, 128), 1, 0, k)))]),
+  );
+  const sequences = graphs.map((graph) => lowered(graph, hostChoicesOf(64), new Map([["w", 64]])));
+  const lib = compiled(kernelsOf(sequences), ["-Og"]);
+  sequences.forEach((s, i) => {
+    const graph = graphs[i] as Graph;
+    compare("product", graph, runSequence(s, storesOf(valuesOf(graph)), 1, lib));
+  });
+});
 test("what is packed once for all rounds of rows needs no test that there is one", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });

@@ -149,13 +149,13 @@ FN void transpose(vf (&r)[LANES]) {
 /** Packs the transpose of a weight in panels of P, where (x, k) is p[k / P * step + x * P + k % P], to strips. It is read in the order of memory. */
 template <int W, int P, class T> NOINLINE PackedStrips pack_transposed_panels(f32* to, ix n, ix depth, const T* p, ix step, const f32* next) {
   constexpr ix B = P < LANES ? P : LANES;
-  NO_UNROLL for (ix k = 0; k < depth; k += P, p += step) NO_UNROLL for (ix x = 0, all = round_to_tiles(n, W); x < all; x += B)
-    NO_UNROLL for (ix c = 0; c < P; c += B)
-      if (x + B <= n && B == LANES) {
+  NO_UNROLL for (ix k = 0; k < depth; k += P, p += step) NO_UNROLL for (ix x = 0, all = round_to_tiles(n, W), m = ix_min(P, depth - k); x < all; x += B)
+    NO_UNROLL for (ix c = 0; c < m; c += B)
+      if (x + B <= n && c + B <= m && B == LANES) {
         vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, p + (x + i) * P + c);
         transpose(r);
         UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + strip_index<W>(x, k + c + i, depth), r[i]);
-      } else NO_UNROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[strip_index<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
+      } else NO_UNROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < ix_min(c + B, m); l++) to[strip_index<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
   return {to, {next, step, n * P, depth / P}, n};
 }
 /** N * LANES steps of a column from p on: numbers, or words of two. */
