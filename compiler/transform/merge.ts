@@ -229,9 +229,13 @@ function sharesRaggedResult(first: Node, g: FusionGroup, part: FusionCandidate):
 }
 /** An `after` node waits for other results, and would hold up all that it is merged with. */
 const isAfter = ({ op }: Node): boolean => op.name === "after";
-/** The group's place in the order is all that the `after` needs of v. */
-const merelyWaitsFor = ({ nodes: [first] }: FusionGroup, v: Value): boolean =>
-  first !== undefined && isAfter(first) && first.args[0] !== v;
+/** Whether the group's place in the order is all that an `after` needs of v: its operand is made of other values that are in memory. */
+function merelyWaitsFor({ nodes: [after], reads }: FusionGroup, v: Value): boolean {
+  if (!after || !isAfter(after)) return false;
+  const made = new Set(after.args.slice(0, 1));
+  for (const x of made) if (!reads.has(x)) for (const a of x.node.args) made.add(a);
+  return !made.has(v);
+}
 /** How many contractions one kernel may hold. */
 function operandsOf(nodes: readonly Node[], { parts, operands = mostOperands }: MergeOptions): number {
   const rows = nodes[0]?.results[0] ? product(shapeOf(nodes[0].results[0]).slice(0, -1)) : 0;
