@@ -233,13 +233,21 @@ test("what releases more memory than it takes goes as early as it can", () => {
     VirtualBuffer,
     VirtualBuffer,
   ];
-  const ordered = (dw: VirtualBuffer, handedOn: readonly VirtualBuffer[], assigns: readonly Assign[] = []) => {
+  const fromBoth = (dw: VirtualBuffer): VirtualArg[] => [read(x), write(dw)];
+  const inPlace = (dw: VirtualBuffer): VirtualArg[] => [update(dw, x)];
+  const ordered = (
+    dw: VirtualBuffer,
+    handedOn: readonly VirtualBuffer[],
+    assigns: readonly Assign[] = [],
+    made = fromBoth,
+    tasks = 64,
+  ) => {
     const launches = [
       launch("x", "", [read(g), write(x)], 64),
       launch("y", "", [read(p), write(y)], 64),
       launch("dx", "", [read(y), write(dx)], 64),
       launch("more", "", [read(dx), write(late)], 64),
-      launch("dw", "", [read(x), read(y), write(dw)], 64),
+      launch("dw", "", [read(y), ...made(dw)], tasks),
     ];
     const results = [late, ...handedOn].map((b, i) => output(`${i}`, b));
     const { kernels, entries } = planOf(launches, assigns, results);
@@ -258,6 +266,8 @@ test("what releases more memory than it takes goes as early as it can", () => {
     early,
     "a store's new contents take the place of the old",
   );
+  assert.equal(ordered(small, [small], [], inPlace), early, "an update releases its base");
+  assert.equal(ordered(small, [small], [], fromBoth, 1), asWritten, "one thread does it, in a run with others");
 });
 test("an update is in place if its base is read by nothing later, else its base is copied first", () => {
   const set = launch("set", "", [read(g), update(next, p)]);
