@@ -36,6 +36,7 @@ writeFileSync(text, "It was the best of times, it was the worst of times. ".repe
 const tiny = ["V=128", "D=8", "H=8", "L=1", "Heads=2", "E=4", "Context=32"].flatMap((size) => ["--set", size]);
 const small = ["--batch", "6", "--length", "8", "--accumulate", "2", "--steps", "6", "--threads", "1", "--json"];
 const launcher = mpirun ?? [];
+const byRank = join(import.meta.dirname, "workers", "by-rank.mjs");
 interface Ended {
   readonly losses: readonly number[];
   readonly held: readonly number[];
@@ -49,14 +50,14 @@ interface Line {
   readonly held_out?: number;
   readonly message?: string;
 }
-/** A process for each of `each`, with those arguments of node; `then` gets the launcher, or the only process, when step `at` is done. */
+/** A process for each of `each`, with those arguments of `moec`; `then` gets the launcher, or the only process, when step `at` is done. */
 async function started(
   each: readonly (readonly string[])[],
   at = 0,
   then?: (run: ChildProcess) => void,
 ): Promise<Ended> {
-  const all = each.flatMap((args, i) => [...(i > 0 ? [":"] : []), "-n", "1", process.execPath, ...args]);
-  const [file = "", ...args] = each.length === 1 ? all.slice(2) : [...launcher, ...all];
+  const several = [...launcher, "-n", String(each.length), process.execPath, byRank, main, JSON.stringify(each)];
+  const [file = "", ...args] = each.length === 1 ? [process.execPath, main, ...(each[0] ?? [])] : several;
   const run = spawn(file, args, { cwd: home, stdio: ["ignore", "pipe", "pipe"] });
   const ended = new Promise<number | null>((done) => run.on("close", done));
   let said = "";
@@ -79,7 +80,6 @@ const train = (
 ) =>
   started(
     each.map((flags) => [
-      main,
       "train",
       "examples/gpt-moe.moe",
       "--data",
