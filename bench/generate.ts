@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { Bug } from "../compiler/diagnostic.ts";
 import { runtimeInputs } from "../compiler/graph/node.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
+import { product } from "../compiler/types/numbers.ts";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, StoreInfo } from "../runtime/executable.ts";
 import { generateBatch } from "../runtime/generation/batch.ts";
@@ -11,7 +12,6 @@ import { readCeiling } from "../runtime/host/ceiling.ts";
 import { kernelTable, kernelTimes } from "../runtime/measure/kernel-times.ts";
 import type { StepTimes } from "../runtime/native.ts";
 import { readProgram } from "../runtime/program.ts";
-import { count } from "../runtime/tensor.ts";
 import type { Arithmetic } from "./subject.ts";
 
 /** A configuration of examples/gpt-moe.moe that generates `batch` sequences at a time. */
@@ -111,7 +111,7 @@ export function bytesRead(
   const chosen = 1 - (1 - K / E) ** batch;
   const sizes = stores
     .filter((s) => s.role === "parameter" && s.name !== runtimeInputs.key)
-    .map((s) => ({ bytes: count(s.shape) * bytesOf[s.dtype], part: s.name.includes("experts.*") ? chosen : 1 }));
+    .map((s) => ({ bytes: product(s.shape) * bytesOf[s.dtype], part: s.name.includes("experts.*") ? chosen : 1 }));
   return {
     active: sizes.reduce((sum, s) => sum + s.bytes * s.part, 0),
     parameters: sizes.reduce((sum, s) => sum + s.bytes, 0),

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { env, execPath } from "node:process";
 import { loadFile } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { item } from "../compiler/kernel/expr.ts";
+import { item } from "../compiler/item.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { LaunchShape, Plan, PlanKernel } from "../compiler/plan/plan.ts";

@@ -3,6 +3,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
 import { updateEntryName } from "../compiler/transform/accumulate.ts";
 import { type DType, isFloat } from "../compiler/types/dtype.ts";
+import { product } from "../compiler/types/numbers.ts";
 import type { CompileReport } from "./compile.ts";
 import {
   type Executable,
@@ -17,7 +18,7 @@ import { loadStores, savedTensors } from "./storage/checkpoint.ts";
 import { namesHelp, namesOf, splitStacked } from "./storage/names.ts";
 import { type LoadedParameters, matchParameters, writeParameters } from "./storage/parameters.ts";
 import { allInMemory, readAll } from "./storage/stored-tensor.ts";
-import { convert, count, fromNumbers, requireElements, requireFit } from "./tensor.ts";
+import { convert, fromNumbers, requireElements, requireFit } from "./tensor.ts";
 
 /**
  * A tensor, or only its elements in row-major order. A float input may be given in f32 whatever its dtype: it is rounded to bf16, or widened to f64.
@@ -196,7 +197,7 @@ export class Program {
     const missing = [...this.inputs].filter(([name]) => name.startsWith("cotangent.") && !Object.hasOwn(inputs, name));
     return missing.map(([name, { dtype, shape }]) => [
       name,
-      fromNumbers(dtype, shape, new Uint8Array(count(shape)).fill(1)),
+      fromNumbers(dtype, shape, new Uint8Array(product(shape)).fill(1)),
     ]);
   }
 }

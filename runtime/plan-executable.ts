@@ -10,6 +10,7 @@ import {
   type Step,
 } from "../compiler/plan/plan.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
+import { product } from "../compiler/types/numbers.ts";
 import {
   type Executable,
   hiddenInput,
@@ -24,7 +25,7 @@ import {
   type Tensor,
 } from "./executable.ts";
 import type { Executor, NativeBuffer, NativeCollective, NativeStep, StepTimes } from "./native.ts";
-import { count, numbers, placeOf, requireFit, zeros } from "./tensor.ts";
+import { numbers, placeOf, requireFit, zeros } from "./tensor.ts";
 
 export interface ExecuteOptions {
   /** Fills temporaries with NaN before each run, so that reads of unwritten bytes show in the results. For tests. */
@@ -43,7 +44,7 @@ export function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer
     offset,
     bytes,
     width: bytesOf[dtype],
-    outer: shape.slice(0, -2).reduce((a, b) => a * b, 1),
+    outer: product(shape.slice(0, -2)),
     rows: shape.at(-2) ?? 1,
     cols: shape.at(-1) ?? 1,
     pitch: layout.kind === "rows" ? layout.pitch : layout.width,
@@ -107,7 +108,7 @@ export class PlanExecutable implements Executable {
     const buffer = this.#store(store);
     const { dtype, shape } = this.#buffer(buffer);
     requireFit(store, { dtype, shape: shape.slice(index.length) }, value);
-    this.#executor.writePart(buffer, value.data, placeOf(shape, index) * count(value.shape.slice(0, -2)));
+    this.#executor.writePart(buffer, value.data, placeOf(shape, index) * product(value.shape.slice(0, -2)));
   }
   async run(name: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
     const [index, entry] = this.#entry(name);

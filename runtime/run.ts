@@ -2,6 +2,7 @@
 import { type Argument, type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
+import { product } from "../compiler/types/numbers.ts";
 import { type CommonOptions, compileProgram, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { afterErrors, findEntry, headerSizes, readProgram } from "./program.ts";
@@ -9,7 +10,7 @@ import { readJsonObject } from "./storage/json.ts";
 import { splitStacked } from "./storage/names.ts";
 import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig } from "./storage/parameters.ts";
 import { readSafetensors } from "./storage/safetensors.ts";
-import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
+import { convert, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
 import { sumByName } from "./training/means.ts";
 
 interface RunOptions extends CommonOptions {
@@ -165,7 +166,7 @@ async function runOnce(
   const run = (fill: number): Promise<Outcome> => {
     const filled = absent.map(({ name, dtype, shape }): [string, Tensor] => [
       name,
-      fromNumbers(dtype, shape, new Float64Array(count(shape)).fill(fill)),
+      fromNumbers(dtype, shape, new Float64Array(product(shape)).fill(fill)),
     ]);
     return executable.run(entry, new Map([...given, ...filled]), { seed, call: 0, step: 0 });
   };

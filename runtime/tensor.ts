@@ -4,6 +4,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
+import { product } from "../compiler/types/numbers.ts";
 import type { Tensor } from "./executable.ts";
 import { requireBufferSize } from "./storage/files.ts";
 
@@ -12,7 +13,6 @@ export type Nested = number | boolean | string | readonly Nested[];
 
 const arrays = { f32: Float32Array, f64: Float64Array, bf16: Uint16Array, i32: Int32Array, bool: Uint8Array } as const;
 
-export const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 const isShape = (x: unknown): x is readonly number[] =>
   Array.isArray(x) && x.every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
 export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
@@ -37,10 +37,10 @@ export function requireElements(name: string, tensor: Tensor): void {
   if (typeof dtype !== "string" || !Object.hasOwn(arrays, dtype) || !isShape(shape))
     throw new Problem(`${name} is no tensor: it has no dtype and shape`, 'make one: tensor("f32", [2, 3], numbers)');
   const kind = arrays[dtype].name;
-  if (Object.prototype.toString.call(data) !== `[object ${kind}]` || data.length !== count(shape))
+  if (Object.prototype.toString.call(data) !== `[object ${kind}]` || data.length !== product(shape))
     throw new Problem(
       `${name} is ${dtype}${showShape(shape)}, and ${shownData(data)} was given`,
-      `give ${kind === "Int32Array" ? "an" : "a"} ${kind} of ${pluralize(count(shape), "element")}`,
+      `give ${kind === "Int32Array" ? "an" : "a"} ${kind} of ${pluralize(product(shape), "element")}`,
     );
   const other = dtype === "bool" ? noBit(data) : undefined;
   if (other !== undefined) throw noBoolean(name, other);
@@ -70,12 +70,12 @@ export function zeros(dtype: DType, shape: readonly number[]): Tensor {
       `the shape is ${Array.isArray(shape) ? `[${(shape as unknown[]).map(describeValue).join(", ")}]` : describeValue(shape)}`,
       "give a list of whole numbers: [2, 3]",
     );
-  if (!(count(shape) <= mostElements))
+  if (!(product(shape) <= mostElements))
     throw new Problem(
       `a tensor of shape ${showShape(shape)} does not fit in one array`,
       `give one of at most ${mostElements} elements`,
     );
-  return { dtype, shape, data: new arrays[dtype](count(shape)) };
+  return { dtype, shape, data: new arrays[dtype](product(shape)) };
 }
 /** The most elements that a typed array can hold on every machine. */
 const mostElements = 2 ** 32;
@@ -88,7 +88,7 @@ export function bytesOfTensor({ data }: Tensor): Uint8Array {
 
 /** A tensor with a copy of little-endian bytes, whose number must fit the shape. */
 export function fromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
-  if (bytes.byteLength !== count(shape) * bytesOf[dtype])
+  if (bytes.byteLength !== product(shape) * bytesOf[dtype])
     throw new RangeError(`${pluralize(bytes.byteLength, "byte")} cannot be ${dtype}${showShape(shape)}`);
   return { dtype, shape, data: new arrays[dtype](bytes.slice().buffer) };
 }
@@ -165,7 +165,7 @@ export const placeOf = (shape: readonly number[], index: readonly number[]): num
 /** The sub-tensor `t[index[0], index[1], ...]`, copied. */
 export function part(t: Tensor, index: readonly number[]): Tensor {
   const shape = t.shape.slice(index.length);
-  const size = count(shape);
+  const size = product(shape);
   const place = placeOf(t.shape, index);
   return { dtype: t.dtype, shape, data: t.data.slice(place * size, (place + 1) * size) };
 }
@@ -216,7 +216,7 @@ export function toNested(t: Tensor): Nested {
   const of = (axis: number, from: number): Nested => {
     const size = t.shape[axis];
     if (size === undefined) return t.dtype === "bool" ? t.data[from] === 1 : safeNumber(at(t, from));
-    const step = count(t.shape.slice(axis + 1));
+    const step = product(t.shape.slice(axis + 1));
     return Array.from({ length: size }, (_, i) => of(axis + 1, from + i * step));
   };
   requireElements("the tensor", t);

@@ -7,7 +7,7 @@ import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
-import { item } from "../compiler/kernel/expr.ts";
+import { item } from "../compiler/item.ts";
 import type { OpAttrs } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";

@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import { cudaAccess } from "../compiler/emit/cuda.ts";
 import { earlyLoadsOf } from "../compiler/emit/early-loads.ts";
 import type { ReduceName } from "../compiler/graph/node.ts";
+import { item } from "../compiler/item.ts";
 import { accessOf } from "../compiler/kernel/access.ts";
 import { KernelBuilder, plus } from "../compiler/kernel/builder.ts";
 import {
@@ -13,7 +14,6 @@ import {
   div,
   f32,
   flatten,
-  item,
   knownDivisor,
   laneStride,
   less,

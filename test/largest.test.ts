@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray } from "../compiler/graph/node.ts";
-import { item } from "../compiler/kernel/expr.ts";
+import { item } from "../compiler/item.ts";
 import { hostChoices } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";

@@ -1,5 +1,6 @@
 // The shape of a kernel's thread block on CUDA (threads, warps over an accumulator), and the element types of its operands.
-import { item, range } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { range } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements as all } from "../kernel/passes.ts";
 import { warpRowBytes } from "../kernel/schedule-cuda.ts";

@@ -1,5 +1,5 @@
 // Emits statements whose bodies run on SIMD lanes: `par`, folds, prefix sums and ranks; chooses the group of lanes for each body.
-import { item } from "../kernel/expr.ts";
+import { item } from "../item.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { DType } from "../types/dtype.ts";
 import { Expressions, type ExpressionTarget, type PrefetchMode } from "./expressions.ts";

@@ -1,7 +1,8 @@
 // The CUDA target: a persistent grid of blocks loops over tasks; operands are in swizzled shared memory, loaded ahead of their use.
 import { Bug } from "../diagnostic.ts";
+import { item } from "../item.ts";
 import { accessOf } from "../kernel/access.ts";
-import { footprint, isNum, item, knownDivisor } from "../kernel/expr.ts";
+import { footprint, isNum, knownDivisor } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { expressions, loads, statements, stores, writtenBuffers } from "../kernel/passes.ts";
 import { gcd } from "../types/numbers.ts";

@@ -1,7 +1,8 @@
 // Emits a kernel as C++ or CUDA text that calls the functions of the device headers. Elementwise code, folds, loops and stores are the same on every
 // target; a `Target` says how tasks are distributed, how operands are staged and multiplied, and where tiles live.
 
-import { address, isNum, item } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { address, isNum } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { isInTerms, tilesOf } from "../kernel/passes.ts";
 import type { Emitted } from "../lower/lower.ts";

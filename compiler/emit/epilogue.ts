@@ -1,6 +1,7 @@
 // Epilogue fusion on the host: the `each` after an `mma` can run on each register tile as soon as it is done, while it is in the caches.
 import { Bug } from "../diagnostic.ts";
-import { add, address, children, dependsOn, item, laneStride, substitute, variable } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { add, address, children, dependsOn, laneStride, substitute, variable } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { loads, stores, tilesOf } from "../kernel/passes.ts";
 

@@ -1,6 +1,7 @@
 // Emits expressions as C++ text, for one element or for a group of lanes.
 import { Bug } from "../diagnostic.ts";
-import { address, children, isNum, item, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { address, children, isNum, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Prefetch, Tile, Var } from "../kernel/ir.ts";
 import { infix } from "../kernel/print.ts";
 import { guardOf } from "./guard.ts";

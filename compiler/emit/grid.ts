@@ -1,6 +1,7 @@
 // The tasks of a kernel: how many there are, and the text that turns a task's number into blocks of the grid's axes.
 import { Bug } from "../diagnostic.ts";
-import { isNum, item, knownDivisor, sub } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { isNum, knownDivisor, sub } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel } from "../kernel/ir.ts";
 
 /** How many blocks an axis has; NaN if its ends depend on another axis. */

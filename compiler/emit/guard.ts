@@ -1,11 +1,11 @@
 // Recognises guarded loads, `select(0 <= i < n, load at i, 0)`, which a group of lanes can do as one masked load (`ld_guarded`).
+import { item } from "../item.ts";
 import {
   add,
   address,
   clamp,
   dependsOn,
   isNum,
-  item,
   laneStride,
   mul,
   range,

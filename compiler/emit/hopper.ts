@@ -1,7 +1,8 @@
 // Emits contractions of bf16 a second time, for sm_90a. One warpgroup fills stages of shared memory (by TMA where an operand is a box of a tensor),
 // and two multiply from them by wgmma. The statements of the kernel are the same as for other GPUs; only the mma, the pipeline and the operands'
 // layouts differ. wgmma reads operands K-major or MN-major, so a weight needs no second copy for its transposed use.
-import { isNum, item } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { isNum } from "../kernel/expr.ts";
 import type { Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { bodyOf, statements, writtenBuffers } from "../kernel/passes.ts";
 import type { Variant } from "../plan/plan.ts";

@@ -1,6 +1,7 @@
 // The host target (C++): a task is an iteration of the kernel's outer loop; operands are read in place unless their memory order forbids it.
 import { Bug } from "../diagnostic.ts";
-import { footprint, isNum, item } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { footprint, isNum } from "../kernel/expr.ts";
 import type { Buffer, Kernel, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements, stores, writtenBuffers } from "../kernel/passes.ts";
 import type { Emitter, Target } from "./emitter.ts";

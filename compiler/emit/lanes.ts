@@ -1,9 +1,9 @@
 // Decides whether a body can run on a group of SIMD lanes with the same meaning as element by element.
+import { item } from "../item.ts";
 import {
   address,
   children,
   dependsOn,
-  item,
   knownDivisor,
   laneStride,
   substitute,

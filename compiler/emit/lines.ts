@@ -1,9 +1,9 @@
 // CUDA: finds lines of memory (positions, sums of rows) that `each` bodies inside a pipelined loop read, and stages them in shared memory with the
 // loop's operands; lines that do not change in the loop are staged once before it. So those bodies never wait for global memory.
+import { item } from "../item.ts";
 import {
   address,
   dependsOn,
-  item,
   load,
   num,
   same,

@@ -1,5 +1,6 @@
 // The layout of a staged operand in memory on the host, and which memory is needed after it (to be prefetched).
-import { add, address, dependsOn, item, knownDivisor, laneStride, num, stride, substitute } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { add, address, dependsOn, knownDivisor, laneStride, num, stride, substitute } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { statements } from "../kernel/passes.ts";
 import { type DType, dtypes } from "../types/dtype.ts";

@@ -1,5 +1,6 @@
 // Packed left operands that consecutive tasks share, as those of a product that differ in their columns: the first task packs them for all.
-import { isNum, item, num, same, subexpressions } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { isNum, num, same, subexpressions } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, StmtOf, Var } from "../kernel/ir.ts";
 import { expressions, isInTerms, ownExpressions, statements, writtenBuffers } from "../kernel/passes.ts";
 import type { Emitter } from "./emitter.ts";

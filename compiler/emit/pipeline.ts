@@ -1,6 +1,7 @@
 // CUDA: software-pipelined loops, whose loads run ahead of their products through several stages of shared memory. Where possible, a block also
 // starts its next task's first loads before it stores the results of the current one.
-import { isNum, item, roundUp } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { isNum, roundUp } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { expressions, statements } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";

@@ -1,11 +1,11 @@
 // An operand of an mma on CUDA: its layout in shared memory, and how it is copied there. Contiguous, aligned memory is copied asynchronously by 16
 // bytes (cp.async); anything else goes through registers.
+import { item } from "../item.ts";
 import {
   add,
   address,
   call,
   dependsOn,
-  item,
   knownDivisor,
   laneStride,
   load,

@@ -1,6 +1,7 @@
 // Finds left operands whose rows are those of another one, shifted by a constant (a convolution's taps), so that row pointers are computed only for
 // the first.
-import { address, isNum, item, num, same, splitConstant, substitute } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { address, isNum, num, same, splitConstant, substitute } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { bodyOf, statements } from "../kernel/passes.ts";
 import { rowLoadOf } from "./operand-layout.ts";

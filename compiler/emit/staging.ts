@@ -1,5 +1,6 @@
 // Operands of products on the host: read in place unless their order in memory forbids it, else packed into scratch memory.
-import { item, num, roundUp, subexpressions, substitute, variable } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { num, roundUp, subexpressions, substitute, variable } from "../kernel/expr.ts";
 import type { Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { isInTerms, statements } from "../kernel/passes.ts";
 import { bytesOf } from "../types/dtype.ts";

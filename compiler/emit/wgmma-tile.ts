@@ -1,6 +1,7 @@
 // An operand of wgmma: its layout in shared memory, and how it is copied there. A box of a tensor comes by TMA; gathered rows, and groups of rows
 // that end in the middle of a tensor, are copied by the producers by 16 bytes. An operand that is computed or unaligned rules the sm_90a variant out.
-import { add, address, dependsOn, isNum, item, mul, num, stride, sub, substitute } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { add, address, dependsOn, isNum, mul, num, stride, sub, substitute } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { TensorMapBox } from "../plan/plan.ts";
 import type { Emitter } from "./emitter.ts";

@@ -1,6 +1,7 @@
 // Operands of bf16 on a host with AVX512-BF16, which adds two bf16 products to a sum at once: two steps of the depth form one 32-bit word
 // (runtime/device/words.hpp).
-import { address, item, knownDivisor, num, roundUp, substitute } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { address, knownDivisor, num, roundUp, substitute } from "../kernel/expr.ts";
 import type { Expr, StmtOf, Var } from "../kernel/ir.ts";
 import type { Emitter } from "./emitter.ts";
 import {

@@ -2,6 +2,7 @@
 // scope in which all its variables are bound, so that loop-invariant values are computed before the loop.
 import { Bug } from "../diagnostic.ts";
 import type { ReduceName } from "../graph/node.ts";
+import { item } from "../item.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { gcd } from "../types/numbers.ts";
@@ -9,7 +10,6 @@ import {
   add,
   children,
   isNum,
-  item,
   knownDivisor,
   min,
   mul,

@@ -1,6 +1,6 @@
 // Scalar expressions of the kernel IR: constructors that simplify, addresses of buffer elements, and analyses (ranges, known divisors, strides) for
 // builders and emitters.
-import { Bug } from "../diagnostic.ts";
+import { item } from "../item.ts";
 import { gcd, product } from "../types/numbers.ts";
 import type { Buffer, Expr, Load, Num, Scalar, Tile, Var } from "./ir.ts";
 
@@ -34,12 +34,6 @@ export function scalarOf(dtype: Buffer["dtype"]): Scalar {
 export const isNum = (x: Expr): x is Num => x.e === "num";
 const is = (x: Expr, value: number): boolean => x.e === "num" && x.value === value;
 
-/** Item `i` of a list, which must exist. */
-export function item<T>(list: readonly T[], i: number): T {
-  const x = list[i];
-  if (x === undefined) throw new Bug(`item ${i} of ${list.length} in a kernel`);
-  return x;
-}
 const isOp = (x: Expr, op: string): x is Extract<Expr, { e: "op" }> => x.e === "op" && x.op === op;
 /** The two arguments of a binary operation. */
 const pair = (x: Extract<Expr, { e: "op" }>): [Expr, Expr] => [item(x.args, 0), item(x.args, 1)];

@@ -1,6 +1,6 @@
 // Prints kernels and expressions. The hash of this text names a kernel.
 
-import { item } from "./expr.ts";
+import { item } from "../item.ts";
 import type { Axis, Buffer, Expr, Kernel, Prefetch, Stmt } from "./ir.ts";
 
 /** Binary operations written with a sign, with their precedence: a higher level binds tighter, as in C. */

@@ -1,8 +1,9 @@
 // Checks a finished kernel: variables are bound where they are used, indices are in bounds as far as ranges tell, tiles are used according to their
 // roles.
 import { Bug } from "../diagnostic.ts";
+import { item } from "../item.ts";
 import { boundVariables } from "./builder.ts";
-import { item, range, typeOf } from "./expr.ts";
+import { range, typeOf } from "./expr.ts";
 import type { Buffer, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "./ir.ts";
 import { ownExpressions } from "./passes.ts";
 import { lines, show } from "./print.ts";

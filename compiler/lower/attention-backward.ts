@@ -1,8 +1,9 @@
 // The backward of attention in two kernels. For each block of keys: S^T = K Q^T, then dV = P^T dO and dK = dS^T Q. For each block of queries: dQ = dS
 // K. So an accumulator is used as an operand only on the left.
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type Block, plus } from "../kernel/builder.ts";
-import { bool, f32, item, load, num, roundUp, unflatten } from "../kernel/expr.ts";
+import { bool, f32, load, num, roundUp, unflatten } from "../kernel/expr.ts";
 import type { Expr, Tile } from "../kernel/ir.ts";
 import { callF32, finishScores, type Head, type Operands, operands, shiftedExp, softcapGradient } from "./attention.ts";
 import type { Draft } from "./draft.ts";

@@ -1,8 +1,9 @@
 // Attention on the host, where accumulators are arrays in memory. Scores are computed transposed, keys by queries: the softmax goes down a column
 // with queries as lanes, and only a block's queries are transposed, once. Keys after the last one that a block's mask allows are skipped.
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type Block, plus } from "../kernel/builder.ts";
-import { call, f32, item, load, num, roundUp, select, unflatten } from "../kernel/expr.ts";
+import { call, f32, load, num, roundUp, select, unflatten } from "../kernel/expr.ts";
 import type { Buffer, Expr, OperandForm, Tile } from "../kernel/ir.ts";
 import type { Choices } from "../kernel/schedule.ts";
 import { biasOf } from "../ops/attention.ts";

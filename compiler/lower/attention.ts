@@ -2,13 +2,13 @@
 import { Problem } from "../diagnostic.ts";
 import { precisionFlagText, targetFlagText } from "../flag-text.ts";
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type Block, plus } from "../kernel/builder.ts";
 import {
   add,
   call,
   div,
   f32,
-  item,
   less,
   load,
   max,

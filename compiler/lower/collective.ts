@@ -1,7 +1,7 @@
 // Turns a node of a collective (ops/collectives.ts) into a launch without a kernel, which the runtime does itself.
 import { Bug } from "../diagnostic.ts";
 import type { Node } from "../graph/node.ts";
-import { item } from "../kernel/expr.ts";
+import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { sameDescriptor } from "../plan/alias.ts";
 import type { CollectiveOp } from "../plan/plan.ts";

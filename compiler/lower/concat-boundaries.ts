@@ -1,7 +1,7 @@
 // Finds the boundaries of a result: the places on its last axis where another piece of a concat begins. Kernels use one loop for each stretch between
 // boundaries, so no element needs to test which piece it is in.
 import type { Node, Value } from "../graph/node.ts";
-import { item } from "../kernel/expr.ts";
+import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import { piecesOf } from "../ops/view.ts";

@@ -2,7 +2,8 @@
 // copied there.
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
-import { add, item, num, unflatten } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { add, num, unflatten } from "../kernel/expr.ts";
 import type { Expr } from "../kernel/ir.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";

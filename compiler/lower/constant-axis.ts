@@ -1,7 +1,7 @@
 // Which values are constant along an axis. It is decided from the graph alone, so that the result's bits do not depend on which kernel reads the
 // value, or on its schedule.
 import type { Node, Value } from "../graph/node.ts";
-import { item } from "../kernel/expr.ts";
+import { item } from "../item.ts";
 import { memoize } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";

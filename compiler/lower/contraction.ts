@@ -2,8 +2,9 @@
 import { Bug } from "../diagnostic.ts";
 import { roundBf16 } from "../graph/array.ts";
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type Block, plus } from "../kernel/builder.ts";
-import { add, asIndex, call, div, item, load, min, mul, num, sameAll, sub, unflatten } from "../kernel/expr.ts";
+import { add, asIndex, call, div, load, min, mul, num, sameAll, sub, unflatten } from "../kernel/expr.ts";
 import type { Expr, OperandForm, Tile } from "../kernel/ir.ts";
 import type { Contraction, Schedule } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";

@@ -2,8 +2,9 @@
 // of elements no less than a candidate are summed in an order that depends on the row's length alone, so a larger candidate never has a larger sum
 // and no schedule changes the result.
 import type { Node } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type Block, blockAt, plus } from "../kernel/builder.ts";
-import { and, asValue, call, equals, f32, i32, item, load, num, roundUp, select, unflatten } from "../kernel/expr.ts";
+import { and, asValue, call, equals, f32, i32, load, num, roundUp, select, unflatten } from "../kernel/expr.ts";
 import type { Expr, Scalar } from "../kernel/ir.ts";
 import type { Choices } from "../kernel/schedule.ts";
 import { keyBits } from "../ops/cutoff.ts";

@@ -1,8 +1,9 @@
 // A kernel under construction, together with the graph values and virtual buffers that its parameters stand for.
 import { Bug } from "../diagnostic.ts";
 import type { Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { contiguousLayout, KernelBuilder } from "../kernel/builder.ts";
-import { address, footprint, isNum, item, load, num, roundUp, splitConstant, sub } from "../kernel/expr.ts";
+import { address, footprint, isNum, load, num, roundUp, splitConstant, sub } from "../kernel/expr.ts";
 import type { Buffer, Expr, OperandForm } from "../kernel/ir.ts";
 import type { Choices, Contraction, Schedule } from "../kernel/schedule.ts";
 import type { Layout } from "../plan/plan.ts";

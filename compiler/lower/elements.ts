@@ -1,6 +1,7 @@
 // How one element of a result is computed from elements of the arguments: index maps of views and gathers, functions of elementwise ops.
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import {
   add,
   asIndex,
@@ -11,7 +12,6 @@ import {
   f32,
   flatten,
   i32,
-  item,
   less,
   mul,
   num,

@@ -1,7 +1,7 @@
 // Which kernels compute a region, in order. Most regions take one kernel; sorting, routing and operations cut into pieces take several.
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
-import { item } from "../kernel/expr.ts";
+import { item } from "../item.ts";
 import type { Choices } from "../kernel/schedule.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import type { Region } from "../transform/region.ts";

@@ -5,7 +5,7 @@ import { targetFlagText } from "../flag-text.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
-import { item } from "../kernel/expr.ts";
+import { item } from "../item.ts";
 import type { Choices } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";

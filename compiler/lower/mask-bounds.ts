@@ -1,6 +1,7 @@
 // The bounds of attention's loops under a mask that is arithmetic on positions: which keys a block of queries can see, and which queries see a block
 // of keys.
 import type { Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type Block, plus } from "../kernel/builder.ts";
 import {
   add,
@@ -12,7 +13,6 @@ import {
   div,
   i32,
   isNum,
-  item,
   less,
   max,
   min,

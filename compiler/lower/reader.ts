@@ -2,8 +2,9 @@
 // kernel reads.
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import type { KernelBuilder } from "../kernel/builder.ts";
-import { item, num, scalarOf } from "../kernel/expr.ts";
+import { num, scalarOf } from "../kernel/expr.ts";
 import type { Expr } from "../kernel/ir.ts";
 import { show } from "../kernel/print.ts";
 import { dims, dtypeOf } from "../types/type.ts";

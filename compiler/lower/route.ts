@@ -1,6 +1,7 @@
 // The `route` op: a stable counting sort of choices by group. The table of counts lies in shared memory, so many groups are sorted digit by digit,
 // the lowest first (a radix sort). Only integers are involved, so all targets give the same result.
 import type { Node } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { blockAt, plus } from "../kernel/builder.ts";
 import {
   add,
@@ -12,7 +13,6 @@ import {
   equals,
   i32,
   isNum,
-  item,
   less,
   load,
   min,

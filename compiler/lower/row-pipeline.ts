@@ -1,7 +1,8 @@
 // Pipelined rows: a task stores one row (non-temporally) in the same loop that computes a reduction over another, so that memory is never idle.
 import type { ReduceName, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type Block, plus } from "../kernel/builder.ts";
-import { add, call, item, load, min, num, unflatten } from "../kernel/expr.ts";
+import { add, call, load, min, num, unflatten } from "../kernel/expr.ts";
 import type { Buffer, Expr } from "../kernel/ir.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";

@@ -1,7 +1,8 @@
 // Kernels of "rows" regions: elementwise ops and views, with reductions over rows inside. A task makes some elements, or a row with its reductions.
 import type { Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import type { Block } from "../kernel/builder.ts";
-import { add, item, load, mul, num, sameAll, unflatten } from "../kernel/expr.ts";
+import { add, load, mul, num, sameAll, unflatten } from "../kernel/expr.ts";
 import type { Expr } from "../kernel/ir.ts";
 import { type Choices, hasWholeVectors } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";

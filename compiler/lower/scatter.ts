@@ -1,6 +1,7 @@
 // The kernel of `scatter`, which replaces rows.
 import type { Node } from "../graph/node.ts";
-import { asIndex, item, num, unflatten, within } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { asIndex, num, unflatten, within } from "../kernel/expr.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";
 import type { Draft } from "./draft.ts";

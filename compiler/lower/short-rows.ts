@@ -1,8 +1,9 @@
 // Kernels for rows that are too short for lanes along them: each lane takes a row. A block of rows is transposed into columns, computed down them,
 // and transposed back.
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type Block, KernelBuilder, plus } from "../kernel/builder.ts";
-import { dependsOn, flatten, item, load, num, same, scalarOf, unflatten } from "../kernel/expr.ts";
+import { dependsOn, flatten, load, num, same, scalarOf, unflatten } from "../kernel/expr.ts";
 import type { Buffer, Expr } from "../kernel/ir.ts";
 import { rowMoves } from "../transform/region.ts";
 import { product } from "../types/numbers.ts";

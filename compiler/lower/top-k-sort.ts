@@ -1,6 +1,7 @@
 // top_k with a large k: a radix sort of each row by digits of 8 bits, the lowest first; a task sorts a row.
 import type { Node } from "../graph/node.ts";
-import { asIndex, asValue, call, i32, item, load, num, unflatten } from "../kernel/expr.ts";
+import { item } from "../item.ts";
+import { asIndex, asValue, call, i32, load, num, unflatten } from "../kernel/expr.ts";
 import type { Expr } from "../kernel/ir.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { product } from "../types/numbers.ts";

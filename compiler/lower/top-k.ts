@@ -1,6 +1,7 @@
 // top_k kernels: the k largest of each row, found one after the other. On the host, a long row is divided into runs and the maximum of each run is
 // kept, so that a search looks at one run and at the maxima of the others; short rows are ranked.
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type Block, blockAt, plus } from "../kernel/builder.ts";
 import {
   add,
@@ -13,7 +14,6 @@ import {
   f32,
   i32,
   isNum,
-  item,
   load,
   num,
   roundUp,

@@ -4,11 +4,12 @@
 // Axes: B sequences, G groups of keys, R query heads per group, T queries, U keys, A and C the widths of keys and values.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Mapped, NdArray, Node, OpSharding, Placement, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { equalAll, type Size } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import type { Bound, Clause, OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
-import { define, need, nth, one, at as read, sample } from "./common.ts";
+import { define, need, one, at as read, sample } from "./common.ts";
 import { inSpace, lift, spaceOf } from "./mapped.ts";
 import { leadSharding, shardPointwise } from "./sharding.ts";
 
@@ -25,7 +26,7 @@ export function splitPositions<T>(
   dtype: (x: T) => Type["dtype"],
 ): { pairs: PositionPair<T>[]; rest: T[] } {
   const own = args.slice(3).filter((x) => dtype(x) === "i32");
-  const pairs = own.flatMap((at, i) => (i % 2 === 0 ? [{ at, seen: nth(own, i + 1) }] : []));
+  const pairs = own.flatMap((at, i) => (i % 2 === 0 ? [{ at, seen: item(own, i + 1) }] : []));
   return { pairs, rest: args.slice(3 + own.length) };
 }
 /** All bounds in some clauses, nested ones included. */
@@ -41,14 +42,14 @@ function attentionSizes(
   args: readonly Type[],
   { bounds, cap }: Attrs,
 ): [Size, Size, Size, Size, Size, Size, Size] {
-  const [q, k, v] = [0, 1, 2].map((i) => nth(args, i)) as [Type, Type, Type];
+  const [q, k, v] = [0, 1, 2].map((i) => item(args, i)) as [Type, Type, Type];
   const { pairs } = splitPositions(args, (t) => t.dtype);
   need(
     q.shape.length === 5 && k.shape.length === 4 && v.shape.length === 4,
     () => `${what} needs q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], not ${[q, k, v].map(showType).join(", ")}`,
   );
   const [B, G, R, T, A] = q.shape as [Size, Size, Size, Size, Size];
-  const [U, C] = [nth(k.shape, 2), nth(v.shape, 3)];
+  const [U, C] = [item(k.shape, 2), item(v.shape, 3)];
   const fits =
     equalAll(k.shape, [B, G, U, A]) && equalAll(v.shape, [B, G, U, C]) && q.dtype === k.dtype && q.dtype === v.dtype;
   need(fits, () => `${what}: ${[q, k, v].map(showType).join(", ")} do not fit together`);
@@ -106,7 +107,7 @@ function* rows(args: readonly NdArray[], bias: NdArray | undefined, attrs: Attrs
     const places = pairs.map(({ at }) => read(at, sequence * T + (row % T)));
     const scores = Array.from({ length: U }, (_, u) => {
       const key = pairs.map(({ seen }) => read(seen, sequence * U + u));
-      if (!allHold(bounds, (c) => holds(c, nth(places, c.pair), nth(key, c.pair)))) return Number.NEGATIVE_INFINITY;
+      if (!allHold(bounds, (c) => holds(c, item(places, c.pair), item(key, c.pair)))) return Number.NEGATIVE_INFINITY;
       let score = 0;
       for (let a = 0; a < A; a++) score += read(q, row * A + a) * read(k, (group * U + u) * A + a);
       return capped(score * scale, attrs) + (bias ? read(bias, row * U + u) : 0);
@@ -154,11 +155,11 @@ export const attention = define<"attention">({
     return [type(one(args).dtype, [B, G, R, T, C]), type(scoreDType(one(args)), [B, G, R, T])];
   },
   eval(args, attrs, types) {
-    const v = nth(args, 2);
-    const C = nth(v.shape, 3);
+    const v = item(args, 2);
+    const C = item(v.shape, 3);
     const [out, sums] = types.map((t) => new Float64Array(count(t))) as [Float64Array, Float64Array];
     const { bias, sink } = biasAndSink(splitPositions(args, (a) => a.dtype).rest, (a) => a.shape.length);
-    const T = nth(nth(args, 0).shape, 3);
+    const T = item(item(args, 0).shape, 3);
     for (const { row, keys, scores } of rows(args, bias, attrs)) {
       const level = sink ? read(sink, Math.floor(row / T)) : Number.NEGATIVE_INFINITY;
       const top = scores.reduce((m, s) => Math.max(m, s), level);
@@ -180,9 +181,9 @@ export const attention = define<"attention">({
   showAttrs: show,
 });
 const dtypeOfValue = ({ type }: Value): Type["dtype"] => type.dtype;
-const width = (node: Node, i: number): number => dims(nth(node.args, i).type).at(-1) ?? 0;
+const width = (node: Node, i: number): number => dims(item(node.args, i).type).at(-1) ?? 0;
 const scoreCount = (node: Node): number =>
-  (count(nth(node.args, 0).type) / Math.max(1, width(node, 0))) * nth(dims(nth(node.args, 1).type), 2);
+  (count(item(node.args, 0).type) / Math.max(1, width(node, 0))) * item(dims(item(node.args, 1).type), 2);
 
 /** The gradient of the sinks: minus the sum, over their rows, of the sink's share of the softmax times delta. */
 function sinkGradient(g: Builder, sink: Value, sums: Value, delta: Value): Value {
@@ -191,7 +192,7 @@ function sinkGradient(g: Builder, sink: Value, sums: Value, delta: Value): Value
 }
 /** delta = sum(out * dout) - d(sums), for each row: what is subtracted from the gradient of every probability of the row. */
 function backward(node: Node<Attrs>, dout: Value | null, dsums: Value | null, g: Builder): (Value | null)[] {
-  const [out, sums] = [nth(node.results, 0), nth(node.results, 1)];
+  const [out, sums] = [item(node.results, 0), item(node.results, 1)];
   const t = dtypeOf(sums.type);
   const d = dout ?? b.like(g, out, 0);
   const own = b.sum(g, b.mul(g, b.cast(g, out, t), b.cast(g, d, t)), [-1]);
@@ -214,7 +215,7 @@ export const attention_backward = define<"attention_backward">({
   infer(args, attrs) {
     const [B, G, R, T, U, , C] = attentionSizes("attention_backward", args, attrs);
     const { rest } = splitPositions(args, (t) => t.dtype);
-    const [sums, delta, dout, bias] = [nth(rest, 0), nth(rest, 1), nth(rest, 2), rest[3]];
+    const [sums, delta, dout, bias] = [item(rest, 0), item(rest, 1), item(rest, 2), rest[3]];
     const fits =
       equalAll(sums.shape, [B, G, R, T]) && equalAll(delta.shape, sums.shape) && equalAll(dout.shape, [B, G, R, T, C]);
     need(fits, () => `attention_backward: ${[sums, delta, dout].map(showType).join(", ")} do not fit`);
@@ -229,7 +230,7 @@ export const attention_backward = define<"attention_backward">({
       NdArray,
       NdArray?,
     ];
-    const [A, C] = [nth(k.shape, 3), nth(v.shape, 3)];
+    const [A, C] = [item(k.shape, 3), item(v.shape, 3)];
     const [dq, dk, dv, dbias] = types.map((t) => new Float64Array(count(t))) as [
       Float64Array,
       Float64Array,
@@ -284,7 +285,7 @@ function mapSequences(
 ): Mapped[] {
   const space = spaceOf(args);
   const lifted = args.map((m) => lift(g, m, space));
-  const [n = 0, sequences = 0] = dims(nth(lifted, 0).type);
+  const [n = 0, sequences = 0] = dims(item(lifted, 0).type);
   const joined = lifted.map((v) => b.reshape(g, v, [n * sequences, ...dims(v.type).slice(2)]));
   return b
     .make(g, name, joined, attrs)

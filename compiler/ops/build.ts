@@ -2,11 +2,11 @@
 // equal shapes and dtypes.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Node, ReduceName, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type DType, isFloat, wider } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type Type } from "../types/type.ts";
 import { type BinaryName, none, type OpAttrs, type OpName, type UnaryName } from "./attrs.ts";
-import { nth } from "./common.ts";
 
 export type Operand = Value | number;
 
@@ -15,7 +15,7 @@ export const make = <N extends OpName>(g: Builder, name: N, args: readonly Value
   g.add(g.op(name), args, attrs);
 /** Adds a node of the op `name`; returns its first result. */
 export const make1 = <N extends OpName>(g: Builder, name: N, args: readonly Value[], attrs: OpAttrs[N]): Value =>
-  nth(make(g, name, args, attrs).results, 0);
+  item(make(g, name, args, attrs).results, 0);
 
 // Leaves
 export const param = (g: Builder, store: string, type: Type): Value => make1(g, "param", [], { store, type });
@@ -40,7 +40,7 @@ export function slice(g: Builder, x: Value, axis: number, start: number, size: n
 }
 /** Concatenates along an axis. */
 export const concat = (g: Builder, list: readonly Value[], axis: number): Value =>
-  list.length === 1 ? nth(list, 0) : make1(g, "concat", list, { axis });
+  list.length === 1 ? item(list, 0) : make1(g, "concat", list, { axis });
 /** x between so many zeros before and after it along an axis. */
 export function pad(g: Builder, x: Value, axis: number, before: number, after: number): Value {
   const zeros = (n: number): Value[] => (n > 0 ? [fill(g, 0, dtypeOf(x.type), dims(x.type).with(axis, n))] : []);
@@ -78,7 +78,7 @@ export function broadcastTo(g: Builder, x: Value, shape: readonly number[]): Val
   const bare = reshape(
     g,
     x,
-    kept.map((i) => nth(from, i)),
+    kept.map((i) => item(from, i)),
   );
   return broadcast(
     g,
@@ -237,7 +237,7 @@ export function matmul(g: Builder, a: Value, b: Value): Value {
   }
   if (left.length === 1) return squeeze(g, matmul(g, expand(g, x, 0), y), -2);
   const batch = commonShape(left.slice(0, -2), right.slice(0, -2));
-  return dot(g, broadcastTo(g, x, [...batch, nth(left, left.length - 2), k]), broadcastTo(g, y, [...batch, k, n]));
+  return dot(g, broadcastTo(g, x, [...batch, item(left, left.length - 2), k]), broadcastTo(g, y, [...batch, k, n]));
 }
 /** Rows x[M, K] sorted by group, times their group's matrix of w[E, K, N]: [M, N]. `offsets[E + 1]` count `unit` rows; see ops/ragged.ts. */
 export const raggedDot = (g: Builder, x: Value, w: Value, offsets: Value, unit = 1): Value =>
@@ -259,7 +259,7 @@ export interface Route {
 /** Sorts the choices `index: i32[C]` by group, stably; see ops/route.ts. */
 export function route(g: Builder, index: Value, groups: number): Route {
   const { results } = make(g, "route", [index], { groups });
-  return { order: nth(results, 0), offsets: nth(results, 1), inverse: nth(results, 2), expert: nth(results, 3) };
+  return { order: item(results, 0), offsets: item(results, 1), inverse: item(results, 2), expert: item(results, 3) };
 }
 /** Moves rows from the order of choices, x[C, ..], to the order sorted by group, [rows, ..]. */
 export const dispatch = (g: Builder, x: Value, by: Pick<Route, "order" | "inverse">): Value =>
@@ -288,7 +288,7 @@ export function put(g: Builder, x: Value, index: Value, rows: Value, axis = 0): 
     axis: a,
     batch: a,
     mode: "set",
-    size: nth(dims(x.type), a),
+    size: item(dims(x.type), a),
   });
 }
 /** The language's `scatter`: the transpose of `take`; adds rows into `size` places. */
@@ -300,13 +300,13 @@ export function scatter(g: Builder, rows: Value, index: Value, size: number, axi
 /** The k largest along the last axis, and their indices. */
 export function topK(g: Builder, x: Value, k: number): [values: Value, index: Value] {
   const { results } = make(g, "top_k", [x], { k });
-  return [nth(results, 0), nth(results, 1)];
+  return [item(results, 0), item(results, 1)];
 }
 /** Sorts ascending along the last axis, stably; also returns the indices. */
 export function sort(g: Builder, x: Value): [values: Value, index: Value] {
   // -1 - x reverses the order of integers without overflow
   const turn = (v: Value): Value => (isFloat(v.type.dtype) ? neg(g, v) : sub(g, -1, v));
-  const [values, index] = topK(g, turn(x), nth(dims(x.type), x.type.shape.length - 1));
+  const [values, index] = topK(g, turn(x), item(dims(x.type), x.type.shape.length - 1));
   return [turn(values), index];
 }
 

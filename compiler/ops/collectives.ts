@@ -3,10 +3,11 @@
 import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Group, NdArray, Op } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { mul } from "../types/size.ts";
 import { count, showType, type } from "../types/type.ts";
-import { at, define, need, needIndex, noFlops, nth, one, resultCount, two } from "./common.ts";
+import { at, define, need, needIndex, noFlops, one, resultCount, two } from "./common.ts";
 import { neverMapped } from "./mapped.ts";
 import { foldOf } from "./reduce.ts";
 
@@ -21,11 +22,11 @@ const perGroup =
     const made: (readonly Float64Array[])[] = [];
     for (const group of groups(args.length, attrs)) {
       const own = of(
-        group.map((w) => nth(args, w)),
+        group.map((w) => item(args, w)),
         attrs,
         types,
       );
-      group.forEach((w, i) => (made[w] = nth(own, i)));
+      group.forEach((w, i) => (made[w] = item(own, i)));
     }
     return made;
   };
@@ -45,7 +46,7 @@ export const all_gather = define<"all_gather">({
   infer(args, { workers }) {
     const x = one(args);
     need(x.shape.length > 0, () => `all_gather needs rows, not ${showType(x)}`);
-    return [type(x.dtype, [mul(workers, nth(x.shape, 0)), ...x.shape.slice(1)])];
+    return [type(x.dtype, [mul(workers, item(x.shape, 0)), ...x.shape.slice(1)])];
   },
   eval: needsAllWorkers,
   collective: perGroup((args) => {
@@ -95,7 +96,7 @@ export const all_to_all = define<"all_to_all">({
   eval: needsAllWorkers,
   collective: perGroup((args, { workers }) => {
     const row = (w: number, r: number): Float64Array => {
-      const { data } = one(nth(args, w));
+      const { data } = one(item(args, w));
       const size = data.length / workers;
       return data.subarray(r * size, (r + 1) * size);
     };
@@ -124,7 +125,7 @@ export const exchange = define<"exchange">({
   collective(args, attrs, types) {
     const { back, length } = attrs;
     const [rows, offsets] = two(one(args));
-    const room = back ? nth(rows.shape, 0) : length;
+    const room = back ? item(rows.shape, 0) : length;
     const size = product(rows.shape.slice(1));
     // Rows that nothing is sent to are padding, which nobody may read: NaN would show.
     const out = args.map(() => new Float64Array(count(one(types))).fill(Number.NaN));
@@ -132,8 +133,8 @@ export const exchange = define<"exchange">({
       for (const { worker, row, owner, place } of exchangedRows(offsets, group)) {
         if (place >= room) throw new TypeMismatch(`worker ${owner} has room for ${room} rows, and gets more`);
         const [from, source, to, target] = back ? [owner, place, worker, row] : [worker, row, owner, place];
-        const { data } = one(nth(args, from));
-        nth(out, to).set(data.subarray(source * size, (source + 1) * size), target * size);
+        const { data } = one(item(args, from));
+        item(out, to).set(data.subarray(source * size, (source + 1) * size), target * size);
       }
     return out.map((own) => [own]);
   },
@@ -148,7 +149,7 @@ function* exchangedRows(
   offsets: NdArray,
   workers: readonly number[],
 ): Generator<{ readonly worker: number; readonly row: number; readonly owner: number; readonly place: number }> {
-  const ends = nth(offsets.shape, 1);
+  const ends = item(offsets.shape, 1);
   const own = (ends - 1) / workers.length;
   const start = (worker: number, expert: number): number => at(offsets, worker * ends + expert);
   for (const [i, owner] of workers.entries()) {

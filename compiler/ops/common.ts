@@ -1,6 +1,7 @@
 // Helpers for the op records: type checks, conversion of sizes to numbers, counts of operations, and inputs for samples.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, NdArray, Node, Op, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { equal, equalAll, type Size } from "../types/size.ts";
@@ -14,16 +15,9 @@ export const define = <N extends OpName>(record: Op<OpAttrs[N]> & { readonly nam
 export function need(fits: boolean, message: () => string): asserts fits {
   if (!fits) throw new TypeMismatch(message());
 }
-/** Element `i`, an argument for example; throws if there are too few. */
-export function nth<T>(list: readonly T[], i: number): T {
-  const item = list[i];
-  if (item === undefined)
-    throw new TypeMismatch(`an operand is missing: ${list.length} given, number ${i + 1} asked for`);
-  return item;
-}
-export const one = <T>(list: readonly T[]): T => nth(list, 0);
-export const two = <T>(list: readonly T[]): [T, T] => [nth(list, 0), nth(list, 1)];
-export const three = <T>(list: readonly T[]): [T, T, T] => [nth(list, 0), nth(list, 1), nth(list, 2)];
+export const one = <T>(list: readonly T[]): T => item(list, 0);
+export const two = <T>(list: readonly T[]): [T, T] => [item(list, 0), item(list, 1)];
+export const three = <T>(list: readonly T[]): [T, T, T] => [item(list, 0), item(list, 1), item(list, 2)];
 
 export function needSame(what: string, a: Type, b: Type): void {
   need(a.dtype === b.dtype, () => `${what} needs one dtype, not ${showType(a)} and ${showType(b)}`);
@@ -46,7 +40,7 @@ export function needAxis(what: string, axis: number, t: Type): Size {
     Number.isInteger(axis) && axis >= 0 && axis < t.shape.length,
     () => `${what} has no axis ${axis}: ${showType(t)}`,
   );
-  return nth(t.shape, axis);
+  return item(t.shape, axis);
 }
 
 /** The number of a size; throws while it is still symbolic (before elaboration). */
@@ -57,7 +51,7 @@ export function number(size: Size): number {
 export const numbers = (shape: readonly Size[]): number[] => shape.map(number);
 /** [before, n, after]: the product of the sizes before an axis, its own size, and the product of those after it. */
 export function splitAtAxis(shape: readonly number[], axis: number): [before: number, n: number, after: number] {
-  return [product(shape.slice(0, axis)), nth(shape, axis), product(shape.slice(axis + 1))];
+  return [product(shape.slice(0, axis)), item(shape, axis), product(shape.slice(axis + 1))];
 }
 export const at = (a: NdArray, i: number): number => a.data[i] ?? Number.NaN;
 

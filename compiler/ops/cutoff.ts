@@ -1,12 +1,13 @@
 // The threshold behind both top-k and nucleus (top-p) sampling: how small an element may be so that it and all larger ones have enough weight
 // together.
 import type { NdArray } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { isFloat } from "../types/dtype.ts";
 import { equalAll } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, need, needAxis, needFloat, needSame, nth, one, sample, three } from "./common.ts";
+import { at, define, need, needAxis, needFloat, needSame, one, sample, three } from "./common.ts";
 import { mapPointwise } from "./mapped.ts";
 import { shardRowwise } from "./sharding.ts";
 
@@ -28,7 +29,7 @@ export const cutoff = define<"cutoff">({
   },
   eval(args) {
     const [x, weight, amount] = three(args);
-    const n = nth(x.shape, x.shape.length - 1);
+    const n = item(x.shape, x.shape.length - 1);
     return [amount.data.map((least, r) => cutoffOf(x, weight, least, r * n, n))];
   },
   vjp({ args, results }, [dy], g) {

@@ -1,11 +1,12 @@
 // The op `dot`: batched matrix products, and sums of several of them.
 import type { Builder, Mapped, NdArray, Node, OpSharding, Placement, Routing, Value, Workers } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { product } from "../types/numbers.ts";
 import { equal, equalAll } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, need, needFloat, needSame, nth, one, resultCount, sample } from "./common.ts";
+import { at, define, need, needFloat, needSame, one, resultCount, sample } from "./common.ts";
 import { dependsOnStore, inSpace, lift, maskPadding, type Space, spaceOf } from "./mapped.ts";
 import { depthOf, operandPairs } from "./pairs.ts";
 import { isSharded, partial, replicated, type Sharded, satisfies, sharded, shardedForSum } from "./sharding.ts";
@@ -97,11 +98,11 @@ function leastMovedSharding(node: Node, args: readonly Placement[], workers: Wor
   const ways = args.flatMap((p, i) => (isSharded(p) ? [productSharding(p, i % 2 === 0 ? 0 : 1, rank, workers)] : []));
   const moved = ({ args: to, result }: ProductSharding): number =>
     node.args.reduce(
-      (n, { type }, i) => n + (satisfies(nth(args, i), nth(to, i % 2)) ? 0 : count(type)),
+      (n, { type }, i) => n + (satisfies(item(args, i), item(to, i % 2)) ? 0 : count(type)),
       result.kind === "partial" ? made : 0,
     );
   const [least] = ways.toSorted((p, q) => moved(p) - moved(q));
-  return least ? { args: args.map((_, i) => nth(least.args, i % 2)), results: [least.result] } : null;
+  return least ? { args: args.map((_, i) => item(least.args, i % 2)), results: [least.result] } : null;
 }
 function productOf(a: Type, c: Type): Type {
   needFloat("`@`", a);
@@ -109,10 +110,10 @@ function productOf(a: Type, c: Type): Type {
   const fits =
     rank >= 2 && c.shape.length === rank && a.dtype === c.dtype && equalAll(a.shape.slice(0, -2), c.shape.slice(0, -2));
   need(
-    fits && equal(k ?? 0, nth(c.shape, rank - 2)),
+    fits && equal(k ?? 0, item(c.shape, rank - 2)),
     () => `\`@\` needs [...B, M, K] and [...B, K, N] of one dtype, not ${showType(a)} and ${showType(c)}`,
   );
-  return type(a.dtype, a.shape.with(rank - 1, nth(c.shape, rank - 1)));
+  return type(a.dtype, a.shape.with(rank - 1, item(c.shape, rank - 1)));
 }
 /** out += a @ c for each matrix of the batch; those of `a` have m rows. */
 function addProduct(out: Float64Array, a: NdArray, c: NdArray, m: number): void {
@@ -151,14 +152,14 @@ function mappedDot(g: Builder, x: Mapped, y: Mapped, space: Space): Value {
 function matmulPerOuter(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
   const shape = dims(x.value.type);
   if (shape.length === 3) return timesOuterMatrix(g, x, y, by);
-  const [n, batch, last] = [nth(shape, 0), shape.slice(1, -2), nth(dims(y.value.type), shape.length - 1)];
+  const [n, batch, last] = [item(shape, 0), shape.slice(1, -2), item(dims(y.value.type), shape.length - 1)];
   const products = product(batch);
   const part = (m: Mapped, i: number): Mapped => {
     const [first = 0, ...own] = dims(m.value.type);
     const flat = b.reshape(g, m.value, [first, products, ...own.slice(-2)]);
     return { ...m, value: b.squeeze(g, b.slice(g, flat, 1, i, 1), 1) };
   };
-  const none = b.fill(g, 0, dtypeOf(x.value.type), [n, 0, nth(shape, shape.length - 2), last]);
+  const none = b.fill(g, 0, dtypeOf(x.value.type), [n, 0, item(shape, shape.length - 2), last]);
   const parts = Array.from({ length: products }, (_, i) => {
     const made = timesOuterMatrix(g, part(x, i), part(y, i), by);
     return b.reshape(g, made, [n, 1, ...dims(made.type).slice(1)]);
@@ -167,7 +168,7 @@ function matmulPerOuter(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
 }
 /** The same without a batch. An outer expert's inner groups are adjacent, so a ragged_dot over outer groups does it. */
 function timesOuterMatrix(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
-  const [groups, all] = [by.groups, nth(dims(by.offsets.type), 0) - 1];
+  const [groups, all] = [by.groups, item(dims(by.offsets.type), 0) - 1];
   const [n = 0, m = 0, k = 0] = dims(x.value.type);
   const fits = x.kind === "rows" && x.by === by && y.kind === "each" && y.over === groups && all % groups === 0;
   need(
@@ -178,7 +179,7 @@ function timesOuterMatrix(g: Builder, x: Mapped, y: Mapped, by: Routing): Value 
   const starts = b.squeeze(g, b.slice(g, firsts, 1, 0, 1), 1);
   const offsets = b.concat(g, [starts, b.slice(g, by.offsets, 0, all, 1)], 0);
   const product = b.raggedDot(g, b.reshape(g, x.value, [n * m, k]), y.value, offsets, (n * m) / by.rows);
-  return b.reshape(g, product, [n, m, nth(dims(product.type), 1)]);
+  return b.reshape(g, product, [n, m, item(dims(product.type), 1)]);
 }
 /** All rows of a space times one matrix `w`. If `w` is trained, padding rows are masked (`maskPadding`), so that its gradient leaves them out. */
 function matmulUniform(g: Builder, rows: Value, w: Value, space: Space): Value {
@@ -189,16 +190,16 @@ function matmulUniform(g: Builder, rows: Value, w: Value, space: Space): Value {
 function matmulFlat(g: Builder, rows: Value, w: Value): Value {
   const shape = dims(rows.type);
   const batch = shape.length - 3;
-  const [n, m, k] = [nth(shape, 0), nth(shape, batch + 1), nth(shape, batch + 2)];
+  const [n, m, k] = [item(shape, 0), item(shape, batch + 1), item(shape, batch + 2)];
   const inner = shape.slice(1, batch + 1);
   const perm = [...inner.map((_, i) => i + 1), 0, batch + 1, batch + 2];
   const flat = b.reshape(g, b.transpose(g, rows, perm), [...inner, n * m, k]);
-  const out = b.reshape(g, b.dot(g, flat, w), [...inner, n, m, nth(dims(w.type), batch + 1)]);
+  const out = b.reshape(g, b.dot(g, flat, w), [...inner, n, m, item(dims(w.type), batch + 1)]);
   return b.transpose(g, out, [batch, ...inner.map((_, i) => i), batch + 1, batch + 2]);
 }
 /** rows [R, m, K] @ w [E, K, N]: each group of rows times its own matrix. */
 function matmulPerGroup(g: Builder, rows: Value, w: Value, offsets: Value): Value {
   const [n = 0, m = 0, k = 0] = dims(rows.type);
   const out = b.raggedDot(g, b.reshape(g, rows, [n * m, k]), w, offsets, m);
-  return b.reshape(g, out, [n, m, nth(dims(w.type), 2)]);
+  return b.reshape(g, out, [n, m, item(dims(w.type), 2)]);
 }

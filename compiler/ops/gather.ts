@@ -1,5 +1,6 @@
 // Gather, scatter and top-k. An index out of range means none: gather gives 0, scatter writes nothing.
 import type { Builder, Mapped, NdArray, Node, Placement, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { equalAll, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
@@ -12,7 +13,6 @@ import {
   needAxis,
   needIndex,
   noFlops,
-  nth,
   number,
   one,
   resultCount,
@@ -65,23 +65,30 @@ export const gather = define<"gather">({
   eval(args, { axis, batch }, types) {
     const [x, index] = two(args);
     const out = new Float64Array(count(one(types)));
-    forEachIndexed(index, x.shape.slice(0, axis), nth(x.shape, axis), sizeAfter(x.shape, axis), batch, (row, place) => {
-      out[row] = place < 0 ? 0 : at(x, place);
-    });
+    forEachIndexed(
+      index,
+      x.shape.slice(0, axis),
+      item(x.shape, axis),
+      sizeAfter(x.shape, axis),
+      batch,
+      (row, place) => {
+        out[row] = place < 0 ? 0 : at(x, place);
+      },
+    );
     return [out];
   },
   vjp({ args, attrs: { axis, batch } }, [dy], g) {
     const [x, index] = two(args);
     return [
-      dy ? b.make1(g, "scatter", [index, dy], { axis, batch, mode: "add", size: nth(x.type.shape, axis) }) : null,
+      dy ? b.make1(g, "scatter", [index, dy], { axis, batch, mode: "add", size: item(x.type.shape, axis) }) : null,
       null,
     ];
   },
   mapped: (args, attrs, g) => mappedGather(g, ...two(args), attrs),
   shard: shardGather,
-  indexes: ({ args, attrs: { axis } }) => ({ index: nth(args, 1), length: nth(dims(nth(args, 0).type), axis) }),
+  indexes: ({ args, attrs: { axis } }) => ({ index: item(args, 1), length: item(dims(item(args, 0).type), axis) }),
   flops: noFlops,
-  reads: (node, i) => (i === 0 ? resultCount(node) : count(nth(node.args, i).type)),
+  reads: (node, i) => (i === 0 ? resultCount(node) : count(item(node.args, i).type)),
   samples: (g) => [
     b.take(g, sample(g, "f32", [6, 3]), sample(g, "i32", [4, 2], "index")).node,
     b.take(g, sample(g, "f32", [3, 5]), sample(g, "i32", [3, 2], "index"), 1).node,
@@ -95,7 +102,7 @@ function shardGather(
   { args, attrs: { axis, batch } }: Node<OpAttrs["gather"]>,
   [p = replicated, q = replicated]: readonly Placement[],
 ): { args: Placement[]; results: Placement[] } | null {
-  const more = dims(nth(args, 1).type).length - batch;
+  const more = dims(item(args, 1).type).length - batch;
   if (isSharded(q) && q.axis >= batch)
     return { args: [replicated, q], results: [sharded(axis + q.axis - batch, q.sharding)] };
   const at = [p, q].find((c) => isSharded(c) && c.axis < batch) ?? p;
@@ -141,7 +148,7 @@ export const scatter = define<"scatter">({
     "set: (base [...B, ...L, size, ...R], index, rows): base with rows replaced, of two the later. None writes nothing",
   lower: "algorithm",
   infer(args, { axis, batch, mode, size }) {
-    const [index, rows] = mode === "add" ? two(args) : [nth(args, 1), nth(args, 2)];
+    const [index, rows] = mode === "add" ? two(args) : [item(args, 1), item(args, 2)];
     needIndex("scatter", index);
     const picks: readonly Size[] = index.shape.slice(batch);
     const [front, back] = [rows.shape.slice(0, axis), rows.shape.slice(axis + picks.length)];
@@ -160,7 +167,7 @@ export const scatter = define<"scatter">({
     return [result];
   },
   eval(args, { axis, batch, mode, size }, types) {
-    const [index, rows] = mode === "add" ? two(args) : [nth(args, 1), nth(args, 2)];
+    const [index, rows] = mode === "add" ? two(args) : [item(args, 1), item(args, 2)];
     const out = mode === "add" ? new Float64Array(count(one(types))) : one(args).data.slice();
     const shape = dims(one(types));
     forEachIndexed(index, shape.slice(0, axis), number(size), sizeAfter(shape, axis), batch, (row, place) => {
@@ -178,7 +185,7 @@ export const scatter = define<"scatter">({
     const lead = leadSharding(args);
     return lead && lead.axis < node.attrs.batch ? shardPointwise(node, [lead]) : null;
   },
-  flops: ({ args, attrs }) => (attrs.mode === "add" ? count(nth(args, 1).type) : 0),
+  flops: ({ args, attrs }) => (attrs.mode === "add" ? count(item(args, 1).type) : 0),
   samples: (g) => {
     const [x, rows, index] = [
       sample(g, "f32", [6, 3]),
@@ -250,11 +257,11 @@ export const top_k = define<"top_k">({
     const axis = one(args).type.shape.length - 1;
     return [
       dy
-        ? b.make1(g, "scatter", [nth(results, 1), dy], {
+        ? b.make1(g, "scatter", [item(results, 1), dy], {
             axis,
             batch: axis,
             mode: "add",
-            size: nth(one(args).type.shape, axis),
+            size: item(one(args).type.shape, axis),
           })
         : null,
     ];

@@ -1,13 +1,13 @@
 // A contraction sums the products of one or more pairs of operands: `dot(a, b, a2, b2, ..)`, `ragged_dot(x, w, offsets, x2, w2, ..)`.
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { dims } from "../types/type.ts";
-import { nth } from "./common.ts";
 
 export type OperandPair<T = Value> = readonly [left: T, right: T];
 
 /** Groups arguments two by two. */
 export function operandPairs<T>(args: readonly T[]): OperandPair<T>[] {
-  return Array.from({ length: Math.ceil(args.length / 2) }, (_, p) => [nth(args, 2 * p), nth(args, 2 * p + 1)]);
+  return Array.from({ length: Math.ceil(args.length / 2) }, (_, p) => [item(args, 2 * p), item(args, 2 * p + 1)]);
 }
 /** Groups the arguments of a ragged_dot, whose third argument is the offsets. */
 export const raggedOperandPairs = <T>(args: readonly T[]): OperandPair<T>[] => operandPairs(args.toSpliced(2, 1));
@@ -23,5 +23,5 @@ export const isRightOperand = (node: Node, arg: number): boolean =>
 /** The tensor in memory below single-argument views. Several slices of one tensor count as one operand of a kernel. */
 export function viewBase(v: Value): Value {
   const { op, args } = v.node;
-  return op.lower === "view" && args.length === 1 ? viewBase(nth(args, 0)) : v;
+  return op.lower === "view" && args.length === 1 ? viewBase(item(args, 0)) : v;
 }

@@ -1,6 +1,7 @@
 // Elementwise ops: each element of the result depends on one element of each operand.
 
 import type { Builder, Placement, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { dtypeOf, showType, type } from "../types/type.ts";
 import { type BinaryName, none, type UnaryName } from "./attrs.ts";
@@ -12,7 +13,6 @@ import {
   need,
   needSame,
   noFlops,
-  nth,
   one,
   resultCount,
   sample,
@@ -76,7 +76,7 @@ export const binary = define<"binary">({
   },
   mapped: mapPointwise("binary"),
   shard: (node, args) =>
-    adds(node.attrs.fn) && args.every((p) => isSum(p) && sharding.samePlacement(p, nth(args, 0)))
+    adds(node.attrs.fn) && args.every((p) => isSum(p) && sharding.samePlacement(p, item(args, 0)))
       ? { args, results: args.slice(0, 1) }
       : sharding.shardPointwise(node, args),
   flops: (node) => binaries[node.attrs.fn].flops * resultCount(node),

@@ -2,12 +2,13 @@
 // offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are padding: never read, and not written by kernels.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Mapped, NdArray, Node, Placement, Value, Workers } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { product } from "../types/numbers.ts";
 import { add, equal, sub } from "../types/size.ts";
 import { count, dims, showType, type Type, type } from "../types/type.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, need, needFloat, needSame, nth, one, resultCount, sample, three, two } from "./common.ts";
+import { at, define, need, needFloat, needSame, one, resultCount, sample, three, two } from "./common.ts";
 import { accumulate } from "./dot.ts";
 import { inSpace, lift, neverMapped, type Space, spaceOf } from "./mapped.ts";
 import { depthOf, isRightOperand, raggedOperandPairs } from "./pairs.ts";
@@ -29,7 +30,7 @@ export const ragged_dot = define<"ragged_dot">({
   doc: "(x [M * unit, K], w [E, K, N], offsets i32[E + 1], and any more pairs x, w) -> [M * unit, N]: the sum over the pairs of rows of group e times w[e], summed in f32 or wider",
   lower: "tile",
   infer(args) {
-    const offsets = nth(args, 2);
+    const offsets = item(args, 2);
     needOffsets("ragged_dot", offsets);
     const products = raggedOperandPairs(args).map(([x, w]) => productOf(x, w, offsets));
     for (const y of products) needSame("a sum of products", one(products), y);
@@ -37,11 +38,11 @@ export const ragged_dot = define<"ragged_dot">({
   },
   eval(args, { unit }) {
     const [x, w, offsets] = three(args);
-    const n = nth(w.shape, 2);
-    const out = new Float64Array(nth(x.shape, 0) * n);
+    const n = item(w.shape, 2);
+    const out = new Float64Array(item(x.shape, 0) * n);
     eachRow(offsets, unit, (e, row) => {
       for (const [y, v] of raggedOperandPairs(args)) {
-        const k = nth(v.shape, 1);
+        const k = item(v.shape, 1);
         for (let i = 0; i < k; i++) accumulate(out, row * n, at(y, row * k + i), v.data, (e * k + i) * n, n);
       }
     });
@@ -49,7 +50,7 @@ export const ragged_dot = define<"ragged_dot">({
   },
   vjp({ args, attrs: { unit } }, [dy], g) {
     if (!dy) return args.map(() => null);
-    const offsets = nth(args, 2);
+    const offsets = item(args, 2);
     const grads = raggedOperandPairs(args).flatMap(([x, w]) => [
       b.raggedDot(g, dy, b.swap(g, w), offsets, unit),
       b.raggedOuter(g, x, dy, offsets, unit),
@@ -58,7 +59,7 @@ export const ragged_dot = define<"ragged_dot">({
   },
   mapped(args, { unit }, g) {
     const space = nestedSpace(args);
-    const { value: offsets } = nth(args, 2);
+    const { value: offsets } = item(args, 2);
     const products = raggedOperandPairs(args).map(([x, w]) =>
       mappedProduct(g, lift(g, x, space), stacked(g, w, space), offsets, unit),
     );
@@ -73,21 +74,21 @@ export const ragged_dot = define<"ragged_dot">({
     const by = routedBy(node, 2, workers);
     if (!by) return null;
     const pair = [by.rows, by.owners === null ? replicated : sharded(0, evenSharding(by.owners))];
-    return { args: [...pair, by.routing, ...args.slice(3).map((_, i) => nth(pair, i % 2))], results: [by.rows] };
+    return { args: [...pair, by.routing, ...args.slice(3).map((_, i) => item(pair, i % 2))], results: [by.rows] };
   },
   flops: (node) => 2 * resultCount(node) * depthOf(node),
   reads: readsOfMatrices,
   samples: (g) => [
     ...ragged(g).map((r) => sumOfProducts(g, [3], r)),
-    sumOfProducts(g, [600, 200], nth(ragged(g), 1)),
-    ...ragged(g).map((r, i) => sumOfProducts(g, nth(awkward, i), r)),
+    sumOfProducts(g, [600, 200], item(ragged(g), 1)),
+    ...ragged(g).map((r, i) => sumOfProducts(g, item(awkward, i), r)),
   ],
 });
 /** `reads` of ragged_dot: at most one matrix for each sorted place, that of its group. */
 function readsOfMatrices(node: Node<OpAttrs["ragged_dot"]>, i: number): number {
-  const own = nth(node.args, i).type;
+  const own = item(node.args, i).type;
   if (!isRightOperand(node, i)) return count(own);
-  const places = nth(dims(one(node.args).type), 0) / node.attrs.unit;
+  const places = item(dims(one(node.args).type), 0) / node.attrs.unit;
   return places * product(dims(own).slice(1));
 }
 /** Depths K for the samples: several rounds of a kernel's loop, less than one round, both, and one for the sample without rows. */
@@ -113,13 +114,13 @@ function productOf(x: Type, w: Type, offsets: Type): Type {
     x.shape.length === 2 &&
     w.shape.length === 3 &&
     x.dtype === w.dtype &&
-    equal(nth(offsets.shape, 0), add(nth(w.shape, 0), 1));
+    equal(item(offsets.shape, 0), add(item(w.shape, 0), 1));
   need(
-    fits && equal(k ?? 0, nth(w.shape, 1)),
+    fits && equal(k ?? 0, item(w.shape, 1)),
     () =>
       `ragged_dot needs x [M, K], w [E, K, N] and E + 1 offsets, not ${showType(x)}, ${showType(w)} and ${showType(offsets)}`,
   );
-  return type(x.dtype, [rows ?? 0, nth(w.shape, 2)]);
+  return type(x.dtype, [rows ?? 0, item(w.shape, 2)]);
 }
 /** rows [outer, n, K] times matrices [groups, inner groups, K, N], as one ragged_dot. */
 function mappedProduct(g: Builder, rows: Value, matrices: Value, offsets: Value, unit: number): Value {
@@ -151,13 +152,13 @@ export const ragged_outer = define<"ragged_outer">({
     needFloat("ragged_outer", x);
     needOffsets("ragged_outer", offsets);
     const fits =
-      x.shape.length === 2 && y.shape.length === 2 && x.dtype === y.dtype && equal(nth(x.shape, 0), nth(y.shape, 0));
+      x.shape.length === 2 && y.shape.length === 2 && x.dtype === y.dtype && equal(item(x.shape, 0), item(y.shape, 0));
     need(fits, () => `ragged_outer needs x [M, K] and y [M, N] of one dtype, not ${showType(x)} and ${showType(y)}`);
-    return [type(x.dtype, [sub(nth(offsets.shape, 0), 1), nth(x.shape, 1), nth(y.shape, 1)])];
+    return [type(x.dtype, [sub(item(offsets.shape, 0), 1), item(x.shape, 1), item(y.shape, 1)])];
   },
   eval(args, { unit }) {
     const [x, y, offsets] = three(args);
-    const [k, n] = [nth(x.shape, 1), nth(y.shape, 1)];
+    const [k, n] = [item(x.shape, 1), item(y.shape, 1)];
     const out = new Float64Array((offsets.data.length - 1) * k * n);
     eachRow(offsets, unit, (e, row) => {
       for (let i = 0; i < k; i++) accumulate(out, (e * k + i) * n, at(x, row * k + i), y.data, row * n, n);
@@ -172,7 +173,7 @@ export const ragged_outer = define<"ragged_outer">({
   },
   mapped: neverMapped("ragged_outer"),
   shard: (node, args, workers) => shardGroupSum(node, args.length - 1, workers),
-  flops: ({ args }) => 2 * count(one(args).type) * nth(dims(nth(args, 1).type), 1),
+  flops: ({ args }) => 2 * count(one(args).type) * item(dims(item(args, 1).type), 1),
   samples: (g) =>
     ragged(g).map(
       ({ offsets, rows, unit }) =>
@@ -190,7 +191,7 @@ export const ragged_sum = define<"ragged_sum">({
     needFloat("ragged_sum", x);
     needOffsets("ragged_sum", offsets);
     need(x.shape.length > 0, () => `ragged_sum needs rows, not ${showType(x)}`);
-    return [type(x.dtype, [sub(nth(offsets.shape, 0), 1), ...x.shape.slice(1)])];
+    return [type(x.dtype, [sub(item(offsets.shape, 0), 1), ...x.shape.slice(1)])];
   },
   eval(args, { unit }) {
     const [x, offsets] = two(args);
@@ -206,7 +207,7 @@ export const ragged_sum = define<"ragged_sum">({
     const [rows = 0, ...rest] = dims(x.type);
     const width = product(rest);
     const ones = b.fill(g, 1, "f32", [rows, 1]);
-    const flat = b.reshape(g, dy, [nth(dims(dy.type), 0), 1, width]);
+    const flat = b.reshape(g, dy, [item(dims(dy.type), 0), 1, width]);
     return [
       b.reshape(g, b.raggedDot(g, b.make1(g, "cast", [ones], { dtype: x.type.dtype }), flat, offsets, unit), [
         rows,
@@ -231,7 +232,7 @@ interface RoutedBy {
 }
 /** Where the rows are whose offsets are argument `i`; null: the offsets are no result of a `route`, or of one that is replicated. */
 function routedBy({ args }: Node, i: number, workers: Workers): RoutedBy | null {
-  const { node: by, index } = nth(args, i);
+  const { node: by, index } = item(args, i);
   const local = by.op.name === "route" && index === 1 ? workers.routing(by) : null;
   if (!local) return null;
   const { owners } = local;

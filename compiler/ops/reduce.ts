@@ -1,10 +1,11 @@
 // The ops `reduce` (sum, max or min over axes) and `scan` (running sums along an axis).
 import { readStrided, strides } from "../graph/array.ts";
 import type { ReduceName } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
 import * as b from "./build.ts";
-import { define, flopsPerElement, need, needAxis, nth, one, sample, splitAtAxis } from "./common.ts";
+import { define, flopsPerElement, need, needAxis, one, sample, splitAtAxis } from "./common.ts";
 import { mapLeading, shiftAxes } from "./mapped.ts";
 import { isSharded, partial, sharded, shardedForSum, shardPointwise } from "./sharding.ts";
 
@@ -43,13 +44,13 @@ export const reduce = define<"reduce">({
     const x = one(args);
     const order = [...x.shape.keys()].toSorted((p, q) => Number(axes.includes(p)) - Number(axes.includes(q)));
     const steps = strides(x.shape);
-    const shape = order.map((a) => nth(x.shape, a));
+    const shape = order.map((a) => item(x.shape, a));
     const rows = readStrided(
       x.data,
       shape,
-      order.map((a) => nth(steps, a)),
+      order.map((a) => item(steps, a)),
     );
-    const size = axes.reduce((n, a) => n * nth(x.shape, a), 1);
+    const size = axes.reduce((n, a) => n * item(x.shape, a), 1);
     const kept = product(shape.slice(0, shape.length - axes.length));
     const start = identityOf(fn, x.dtype === "i32");
     return [

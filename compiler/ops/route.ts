@@ -1,6 +1,7 @@
 // Routing: `route` sorts choices by group (expert), `dispatch` moves rows into that order, `combine` moves them back.
 // Everything else that a mixture of experts needs is composed of these three and other ops.
 import type { Builder, Mapped, NdArray, Placement, Routing, Value, Workers } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { product } from "../types/numbers.ts";
 import { add, equal, type Size, show } from "../types/size.ts";
 import { dims, showType, type Type, type } from "../types/type.ts";
@@ -14,7 +15,6 @@ import {
   needIndex,
   needVector,
   noFlops,
-  nth,
   number,
   one,
   sample,
@@ -140,10 +140,10 @@ function moveUnrouted(name: "dispatch" | "combine", args: readonly Mapped[], g: 
 
 function inferMove(what: OpName, args: readonly Type[]): Type[] {
   const [x, order, inverse] = three(args);
-  const size: Size = nth(x.shape, 0);
+  const size: Size = item(x.shape, 0);
   needVector(what, order, size);
   needVector(what, inverse, size);
-  need(equal(size, nth(order.shape, 0)), () => `${what} moves as many rows as its routing has`);
+  need(equal(size, item(order.shape, 0)), () => `${what} moves as many rows as its routing has`);
   return [x];
 }
 /** `shard` of dispatch and combine: each worker moves rows by the routing of its own choices. `moves` gives the placements of operand and result. */
@@ -179,9 +179,9 @@ export const dispatch = define<"dispatch">({
   doc: "(x [C, ...R], order, inverse) -> rows [C, ...R]: row p is x[order[p]], 0 past the end",
   lower: "algorithm",
   infer: (args) => inferMove("dispatch", args),
-  eval: (args) => [moveRows(one(args), nth(args, 1))],
+  eval: (args) => [moveRows(one(args), item(args, 1))],
   vjp: ({ args }, [dy], g) => [
-    dy ? b.combine(g, dy, { order: nth(args, 1), inverse: nth(args, 2) }) : null,
+    dy ? b.combine(g, dy, { order: item(args, 1), inverse: item(args, 2) }) : null,
     null,
     null,
   ],
@@ -195,9 +195,9 @@ export const combine = define<"combine">({
   doc: "(rows [C, ...R], order, inverse) -> [C, ...R]: choice c is rows[inverse[c]], 0 for none",
   lower: "algorithm",
   infer: (args) => inferMove("combine", args),
-  eval: (args) => [moveRows(one(args), nth(args, 2))],
+  eval: (args) => [moveRows(one(args), item(args, 2))],
   vjp: ({ args }, [dy], g) => [
-    dy ? b.dispatch(g, dy, { order: nth(args, 1), inverse: nth(args, 2) }) : null,
+    dy ? b.dispatch(g, dy, { order: item(args, 1), inverse: item(args, 2) }) : null,
     null,
     null,
   ],

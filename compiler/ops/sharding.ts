@@ -1,8 +1,8 @@
 // Helpers for the `shard` rules of ops, which say how workers compute an op on shards: the rules that most ops share, and comparisons of placements.
 import type { AxisSharding, Group, Node, OpSharding, Placement, ReduceName, Workers } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { product } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
-import { nth } from "./common.ts";
 
 export type Sharded = Extract<Placement, { kind: "sharded" }>;
 export const replicated: Placement = { kind: "replicated" };
@@ -72,12 +72,12 @@ export function shardPointwise<A>(
 /** The rule of ops that work on each row along the last axis: any other axis may be sharded. Rows of the arguments may differ in length. */
 export function shardRowwise<A>(node: Node<A>, args: readonly Placement[]): OpSharding<A> | null {
   const lead = leadSharding(args);
-  const last = dims(nth(node.args, 0).type).length - 1;
+  const last = dims(item(node.args, 0).type).length - 1;
   return lead && lead.axis < last ? shardPointwise(node, [sharded(lead.axis, lead.sharding)]) : null;
 }
 /** The shape of one worker's shard. */
 export const localShape = (shape: readonly number[], { axis, sharding }: Sharded, workers: Workers): number[] =>
-  shape.with(axis, workers.length(nth(shape, axis), sharding));
+  shape.with(axis, workers.length(item(shape, axis), sharding));
 
 /**
  * The axis of the shape `to`, a reshape of `from`, that is sharded if `axis` of `from` is; null: no axis of `to` has the same parts. `unit`: what divides
@@ -91,7 +91,7 @@ export function reshapedAxis(
 ): number | null {
   const before = product(from.slice(0, axis));
   const found = to.findIndex(
-    (n, i) => product(to.slice(0, i)) === before && n > 0 && n % unit === 0 && nth(from, axis) % unit === 0,
+    (n, i) => product(to.slice(0, i)) === before && n > 0 && n % unit === 0 && item(from, axis) % unit === 0,
   );
   return found < 0 ? null : found;
 }

@@ -1,23 +1,12 @@
 // Views: ops whose results have the elements of their arguments at other indices (reshape, transpose, broadcast, slice, concat).
 import { readStrided, strides } from "../graph/array.ts";
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { add, equal, equalAll, product, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
-import {
-  define,
-  need,
-  needAxis,
-  noFlops,
-  nth,
-  number,
-  numbers,
-  one,
-  resultCount,
-  sample,
-  splitAtAxis,
-} from "./common.ts";
+import { define, need, needAxis, noFlops, number, numbers, one, resultCount, sample, splitAtAxis } from "./common.ts";
 import { mapLeading, shiftAxes } from "./mapped.ts";
 import { isSharded, leadSharding as lead, localShape, reshapedAxis, sharded, shardPointwise } from "./sharding.ts";
 
@@ -64,7 +53,7 @@ export const transpose = define<"transpose">({
     return [
       type(
         x.dtype,
-        perm.map((p) => nth(x.shape, p)),
+        perm.map((p) => item(x.shape, p)),
       ),
     ];
   },
@@ -74,8 +63,8 @@ export const transpose = define<"transpose">({
     return [
       readStrided(
         x.data,
-        perm.map((p) => nth(x.shape, p)),
-        perm.map((p) => nth(steps, p)),
+        perm.map((p) => item(x.shape, p)),
+        perm.map((p) => item(steps, p)),
       ),
     ];
   },
@@ -103,7 +92,7 @@ export const broadcast = define<"broadcast">({
       ascending &&
         equalAll(
           x.shape,
-          axes.map((a) => nth(shape, a)),
+          axes.map((a) => item(shape, a)),
         ),
       () => `${showType(x)} does not stretch to [${shape.map(show).join(", ")}]`,
     );
@@ -126,7 +115,7 @@ export const broadcast = define<"broadcast">({
   },
   shard({ attrs: { shape, axes } }, [p], workers) {
     if (!p || !isSharded(p)) return null;
-    const to = sharded(nth(axes, p.axis), p.sharding);
+    const to = sharded(item(axes, p.axis), p.sharding);
     return { args: [p], results: [to], attrs: { axes, shape: localShape(numbers(shape), to, workers) } };
   },
   mapped: mapLeading("broadcast", ({ shape, axes }, n) => ({ shape: [n, ...shape], axes: [0, ...shiftAxes(axes)] })),
@@ -157,11 +146,11 @@ export const slice = define<"slice">({
   eval(args, { axis, start, size }) {
     const x = one(args);
     const steps = strides(x.shape);
-    return [readStrided(x.data, x.shape.with(axis, number(size)), steps, number(start) * nth(steps, axis))];
+    return [readStrided(x.data, x.shape.with(axis, number(size)), steps, number(start) * item(steps, axis))];
   },
   vjp({ args, attrs: { axis, start, size } }, [dy], g) {
     const shape = dims(one(args).type);
-    const after = nth(shape, axis) - number(start) - number(size);
+    const after = item(shape, axis) - number(start) - number(size);
     const gap = (n: number) => (dy && n > 0 ? [b.like(g, b.slice(g, one(args), axis, 0, n), 0)] : []);
     return [dy ? b.concat(g, [...gap(number(start)), dy, ...gap(after)], axis) : null];
   },
@@ -186,7 +175,7 @@ export function piecesOf({ args, attrs: { axis } }: Pick<Node<OpAttrs["concat"]>
   let to = 0;
   return args.map((value) => {
     const from = to;
-    to += nth(dims(value.type), axis);
+    to += item(dims(value.type), axis);
     return { value, from, to };
   });
 }
@@ -203,7 +192,7 @@ export const concat = define<"concat">({
         y.dtype === x.dtype && equalAll(rest(x.shape), rest(y.shape)),
         () => `concat along axis ${axis} does not join ${showType(x)} and ${showType(y)}`,
       );
-    return [type(x.dtype, x.shape.with(axis, args.map((y) => nth(y.shape, axis)).reduce(add)))];
+    return [type(x.dtype, x.shape.with(axis, args.map((y) => item(y.shape, axis)).reduce(add)))];
   },
   eval(args, { axis }, types) {
     const [before] = splitAtAxis(one(args).shape, axis);

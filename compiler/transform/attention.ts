@@ -4,8 +4,8 @@
 // If the mask cannot be expressed as bounds on positions, the composition stays as it is.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import { valuesOf, withValues } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { algebra } from "../rewrite/algebra.ts";
 import { matchOp, splatOf } from "../rewrite/pattern.ts";
 import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
@@ -22,7 +22,7 @@ function withoutHeadAxis(g: Builder, v: Value): Value | null {
   const axes = node.attrs.axes.map((a) => (a > 2 ? a - 1 : a));
   return b.broadcast(g, from, [B, G, M, N], axes);
 }
-const throughCast = (v: Value): Value => (v.node.op.name === "cast" ? nth(v.node.args, 0) : v);
+const throughCast = (v: Value): Value => (v.node.op.name === "cast" ? item(v.node.args, 0) : v);
 
 interface Softmax {
   readonly scores: Value;
@@ -35,14 +35,14 @@ interface Softmax {
 /** The scores, mask and sink of a softmax over the last axis. To be sure, the softmax is built from them again, and must give `p` itself. */
 function softmaxOf(g: Builder, p: Value): Softmax | null {
   const top = matchOp(p, "binary");
-  const e = top?.attrs.fn === "div" ? matchOp(nth(top.args, 0), "unary") : null;
-  const shifted = e?.attrs.fn === "exp" ? matchOp(nth(e.args, 0), "binary") : null;
+  const e = top?.attrs.fn === "div" ? matchOp(item(top.args, 0), "unary") : null;
+  const shifted = e?.attrs.fn === "exp" ? matchOp(item(e.args, 0), "binary") : null;
   if (shifted?.attrs.fn !== "sub") return null;
-  const seen = nth(shifted.args, 0);
+  const seen = item(shifted.args, 0);
   const select = matchOp(seen, "select");
-  const masked = select && splatOf(nth(select.args, 2)) === Number.NEGATIVE_INFINITY;
-  const found = masked ? { scores: nth(select.args, 1), mask: nth(select.args, 0) } : { scores: seen, mask: null };
-  const sink = sinkOf(nth(p.node.args, 1));
+  const masked = select && splatOf(item(select.args, 2)) === Number.NEGATIVE_INFINITY;
+  const found = masked ? { scores: item(select.args, 1), mask: item(select.args, 0) } : { scores: seen, mask: null };
+  const sink = sinkOf(item(p.node.args, 1));
   const frozen = new Set([found.scores, found.mask ?? found.scores, sink ?? found.scores].map((v) => v.node));
   // if the mask was all true, simplification has removed it, but not the guard for rows that see nothing
   const masks = found.mask ? [found.mask] : [undefined, b.fill(g, 1, "bool", dims(found.scores.type))];
@@ -64,10 +64,10 @@ function sinkOf(total: Value): Value | null {
   if (sum?.attrs.fn !== "add") return null;
   const [power] = sum.args.flatMap((x) => {
     const inner = matchOp(x, "unary");
-    return inner?.attrs.fn === "exp" ? [nth(inner.args, 0)] : [];
+    return inner?.attrs.fn === "exp" ? [item(inner.args, 0)] : [];
   });
   const shifted = power && matchOp(power, "binary");
-  return shifted?.attrs.fn === "sub" ? nth(shifted.args, 0) : null;
+  return shifted?.attrs.fn === "sub" ? item(shifted.args, 0) : null;
 }
 interface ScaledScores {
   readonly product: Value;
@@ -79,8 +79,8 @@ function scoresOf(scores: Value): (ScaledScores & { readonly bias: Value | null 
   const sum = matchOp(scores, "binary");
   const sides = sum?.attrs.fn === "add" ? [[0, 1] as const, [1, 0] as const] : [];
   for (const [i, j] of sides) {
-    const inner = sum && scaledProduct(nth(sum.args, i));
-    if (inner) return { ...inner, bias: nth(sum.args, j) };
+    const inner = sum && scaledProduct(item(sum.args, i));
+    if (inner) return { ...inner, bias: item(sum.args, j) };
   }
   const whole = scaledProduct(scores) ?? cappedProduct(scores);
   return whole && { ...whole, bias: null };
@@ -94,14 +94,14 @@ function scaledProduct(v: Value): ScaledScores | null {
 function cappedProduct(v: Value): ScaledScores | null {
   const { of, scale: c } = scaled(v);
   const bent = matchOp(of, "unary");
-  const inner = bent?.attrs.fn === "tanh" && c !== 0 && Number.isFinite(c) ? scaledProduct(nth(bent.args, 0)) : null;
+  const inner = bent?.attrs.fn === "tanh" && c !== 0 && Number.isFinite(c) ? scaledProduct(item(bent.args, 0)) : null;
   return inner && { product: inner.product, scale: inner.scale * c, cap: Math.abs(c) };
 }
 /** Peels multiplications and divisions by constants: v = of * scale. */
 function scaled(v: Value, scale = 1): { of: Value; scale: number } {
   const times = matchOp(v, "binary");
   if (times?.attrs.fn !== "mul" && times?.attrs.fn !== "div") return { of: v, scale };
-  const [x, y] = [nth(times.args, 0), nth(times.args, 1)];
+  const [x, y] = [item(times.args, 0), item(times.args, 1)];
   const [left, right] = [splatOf(x), splatOf(y)];
   if (right !== null) return scaled(x, times.attrs.fn === "div" ? scale / right : scale * right);
   return left === null || times.attrs.fn === "div" ? { of: v, scale } : scaled(y, scale * left);
@@ -125,11 +125,11 @@ function recognise(v: Value, g: Builder): Value | null {
   const rank = dims(v.type).length;
   const axes = axesOf[rank];
   if (!dot || !axes || dims(v.type).includes(0)) return null;
-  const soft = softmaxOf(g, throughCast(nth(dot.args, 0)));
+  const soft = softmaxOf(g, throughCast(item(dot.args, 0)));
   const parts = soft && scoresOf(soft.scores);
   if (!soft || !parts) return null;
   const [q, turned] = parts.product.node.args.map((x) => withHeads(g, x)) as [Value, Value];
-  const [keys, values] = [withoutHeadAxis(g, turned), withoutHeadAxis(g, withHeads(g, nth(dot.args, 1)))];
+  const [keys, values] = [withoutHeadAxis(g, turned), withoutHeadAxis(g, withHeads(g, item(dot.args, 1)))];
   const shape = dims(withHeads(g, soft.scores).type);
   if (rank === 3 && Math.max(...[q, v].map((x) => dims(x.type).at(-1) ?? 0)) > maxSingleHeadWidth) return null;
   const mask: Mask | null = soft.mask ? maskOf(g, shape, soft.mask, axes) : { pairs: [], bounds: [] };

@@ -1,9 +1,10 @@
 // Scatter-adds whose index is affine in positions, such as the gradient of a Toeplitz matrix or of a relative-position table. All rows that go to
 // one place lie along a diagonal, so the sum gathers them from there: no sort, no atomics.
 import type { Builder, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { memoize } from "../memoize.ts";
 import * as b from "../ops/build.ts";
-import { nth, number } from "../ops/common.ts";
+import { number } from "../ops/common.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import {
@@ -133,7 +134,7 @@ function pointOf({ node, index }: Value): IndexFunction | null {
   const known = new WeakMap<Value, Value>();
   const of = (g: Builder, values: Value): Value => {
     const args = known.has(values) ? [] : parts.map((p) => p.of(g, values));
-    const made = known.get(values) ?? nth(g.add(node.op, args, node.attrs).results, index);
+    const made = known.get(values) ?? item(g.add(node.op, args, node.attrs).results, index);
     known.set(values, made);
     return made;
   };

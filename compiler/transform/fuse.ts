@@ -3,9 +3,9 @@
 // which index, decides.
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import { biasOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import { nth } from "../ops/common.ts";
 import { count, dims } from "../types/type.ts";
 import { type AccessPattern, argPattern, isPrefix } from "./access-pattern.ts";
 import { type FusionCandidate, type MergeOptions, merge } from "./merge.ts";
@@ -367,7 +367,7 @@ function isInterleaved({ node, type }: Value): boolean {
   if (node.op.name !== "transpose") return false;
   const { perm } = node.attrs as OpAttrs["transpose"];
   const nearest = perm.indexOf(perm.length - 1);
-  return nearest < type.shape.length - 2 && nth(dims(type), nearest) >= farApart && count(type) >= manyElements;
+  return nearest < type.shape.length - 2 && item(dims(type), nearest) >= farApart && count(type) >= manyElements;
 }
 const contractions = new Set(["dot", "ragged_dot"]);
 const atRoot: ReadonlySet<string> = new Set([""]);

@@ -1,9 +1,9 @@
 // Rebuilds the head that `head-rows.ts` found once for each piece of its rows; see `head.ts`.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, valuesOf } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { splatOf } from "../rewrite/pattern.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 import { type Head, pointwise } from "./head-rows.ts";
@@ -57,14 +57,14 @@ class Pieces {
       parts.push(own);
     }
     const total = (n: Node, i: number): [Value, Value] => {
-      const y = nth(n.results, 0);
-      return [y, b.cast(this.g, nth(totals, i), dtypeOf(y.type))];
+      const y = item(n.results, 0);
+      return [y, b.cast(this.g, item(totals, i), dtypeOf(y.type))];
     };
     const exit = (v: Value, i: number): [Value, Value] => [
       v,
       this.joined(
         v,
-        parts.map((own) => nth(own, i)),
+        parts.map((own) => item(own, i)),
       ),
     ];
     return new Map([...sums.map(total), ...exits.map(exit)]);
@@ -78,7 +78,7 @@ class Pieces {
     g.span = node.span;
     const [x, y] = node.args as [Value, Value];
     if (node.op.name === "reduce") return wide(g, b.make1(g, "reduce", [this.of(x, piece)], { fn: "sum", axes: [0] }));
-    const left = b.transpose(g, this.of(nth(x.node.args, 0), piece), [1, 0]);
+    const left = b.transpose(g, this.of(item(x.node.args, 0), piece), [1, 0]);
     return wide(g, b.dot(g, left, this.of(y, piece)));
   }
   /** The rows of `v` that belong to the piece, as one leading axis. */
@@ -113,7 +113,7 @@ class Pieces {
   private recompute(v: Value, piece: Piece): Value {
     const { g, head } = this;
     const { args, attrs, op } = v.node;
-    const x = nth(args, 0);
+    const x = item(args, 0);
     switch (op.name) {
       case "broadcast":
         return this.repeated(v, x, (attrs as OpAttrs["broadcast"]).axes, piece);
@@ -126,14 +126,14 @@ class Pieces {
       case "gather": {
         const { axis, batch } = attrs as OpAttrs["gather"];
         const from = (head.lead(x) ?? 1) - 1;
-        const index = this.of(nth(args, 1), piece);
+        const index = this.of(item(args, 1), piece);
         return b.make1(g, "gather", [this.of(x, piece), index], { axis: axis - from, batch: batch - from });
       }
       case "dot":
-        return b.dot(g, this.of(x, piece), nth(args, 1));
+        return b.dot(g, this.of(x, piece), item(args, 1));
       default: {
         const own = args.map((a) => this.of(a, piece));
-        return nth(g.add(op, own, attrs).results, 0);
+        return item(g.add(op, own, attrs).results, 0);
       }
     }
   }

@@ -2,8 +2,8 @@
 // `head-pieces.ts` then computes it piece by piece.
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import { nth } from "../ops/common.ts";
 import { splatOf } from "../rewrite/pattern.ts";
 import { isFloat } from "../types/dtype.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
@@ -32,7 +32,7 @@ export class Head {
     const readers = readersOf(nodes);
     const results = new Set(valuesOf(graph));
     for (const product of products) {
-      const head = new Head(nth(product.results, 0));
+      const head = new Head(item(product.results, 0));
       if (!head.isReadByRows((v) => (results.has(v) ? null : (readers.get(v) ?? [])))) continue;
       head.collect(graph, nodes);
       if (head.hasFolds() && head.fits(graph)) return head;
@@ -41,7 +41,7 @@ export class Head {
   }
   private constructor(logits: Value) {
     this.logits = logits;
-    [this.rows, this.columns] = [nth(dims(logits.type), 0), nth(dims(logits.type), 1)];
+    [this.rows, this.columns] = [item(dims(logits.type), 0), item(dims(logits.type), 1)];
   }
   /** A quick test, which tells most other products: whether what is as large as the product is no result (null) and is read by ops that a piece may have. */
   private isReadByRows(readersOrNull: (v: Value) => readonly Node[] | null): boolean {
@@ -106,7 +106,7 @@ export class Head {
       n.op.name === "dot" && this.inside.has(n) ? n.args.slice(0, 1) : n.args;
     const others = [...this.inside, ...this.sums]
       .flatMap(rights)
-      .map((v) => (this.isSumOperand(v) ? nth(v.node.args, 0) : v))
+      .map((v) => (this.isSumOperand(v) ? item(v.node.args, 0) : v))
       .filter((v) => !this.dependsOnProduct(v));
     return (
       others.every((v) => this.makes(v)) &&
@@ -137,7 +137,7 @@ export class Head {
   /** Whether row r of the result depends only on row r of those operands that are in `local`. */
   private isLocal(node: Node, local: ReadonlySet<Node>): boolean {
     const { op, args, attrs, results } = node;
-    const [x, result] = [args[0], nth(results, 0)];
+    const [x, result] = [args[0], item(results, 0)];
     const [of, k] = [x ? this.lead(x) : null, this.lead(result)];
     if (of === null || k === null || results.length > 1) return false;
     switch (op.name) {
@@ -152,7 +152,7 @@ export class Head {
         return batch >= of && axis >= of;
       }
       case "dot":
-        return k === 1 && of === 1 && dims(result.type).length === 2 && !local.has(nth(args, 1).node);
+        return k === 1 && of === 1 && dims(result.type).length === 2 && !local.has(item(args, 1).node);
       default:
         return pointwise.has(op.name);
     }
@@ -176,14 +176,14 @@ export class Head {
   }
   private isSum(node: Node): boolean {
     const held = node.args.filter((a) => this.contains(a) || this.isRowTranspose(a.node));
-    if (held.length === 0 || !isFloat(dtypeOf(nth(node.results, 0).type))) return false;
+    if (held.length === 0 || !isFloat(dtypeOf(item(node.results, 0).type))) return false;
     const [x, y] = node.args;
     if (node.op.name === "reduce" && x && this.isWide(x)) {
       const { fn, axes } = node.attrs as OpAttrs["reduce"];
       return fn === "sum" && this.lead(x) === axes.length && axes.every((a, i) => a === i);
     }
     if (node.op.name !== "dot" || !x || !y || dims(x.type).length !== 2) return false;
-    const left = x.node.op.name === "transpose" ? nth(x.node.args, 0) : null;
+    const left = x.node.op.name === "transpose" ? item(x.node.args, 0) : null;
     return left !== null && this.lead(left) === 1 && this.lead(y) === 1 && (this.contains(left) || this.contains(y));
   }
 }

@@ -1,10 +1,10 @@
 // Reads an attention mask as bounds on positions: comparisons of integers, each a linear form of one query position and one key position, joined by
 // and, or, not. A condition on the query or the key alone, however it was computed, counts as a position of 0 or 1.
 import type { Builder, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { allBounds, allHold, type PositionPair } from "../ops/attention.ts";
 import type { BinaryName, Bound, Clause } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { matchOp, splatOf } from "../rewrite/pattern.ts";
 import type { DType } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
@@ -83,7 +83,7 @@ export function alignAxes(
   const [names, shape] = [Object.keys(wanted), dims(x.type)];
   // An axis of size 1 may have lost its name on the way. They are all dropped first, so that equal positions become the same value.
   const wide = axes.flatMap((a, i) =>
-    a === null || shape[i] === 1 ? [] : [{ place: names.indexOf(a), size: nth(shape, i) }],
+    a === null || shape[i] === 1 ? [] : [{ place: names.indexOf(a), size: item(shape, i) }],
   );
   const places = wide.map(({ place }) => place);
   if (places.some((p, i) => p < 0 || p <= (places[i - 1] ?? -1))) return null;
@@ -118,7 +118,7 @@ class MaskReader {
   private readonly linears = new Map<Value, Map<string, Linear | null>>();
   constructor(g: Builder, shape: readonly number[]) {
     this.g = g;
-    [this.sequences, this.queries, this.keys] = [nth(shape, 0), nth(shape, 3), nth(shape, 4)];
+    [this.sequences, this.queries, this.keys] = [item(shape, 0), item(shape, 3), item(shape, 4)];
   }
   /** The formula of a mask or, with `not`, of its negation; null if it is not made of bounds. */
   read(v: Value, axes: Axes, not = false): Formula | null {
@@ -218,7 +218,7 @@ class MaskReader {
   private total(x: Value, axes: Axes): Linear | null {
     const sum = matchOp(x, "binary");
     if (sum?.attrs.fn !== "add" && sum?.attrs.fn !== "sub") return null;
-    const [p, q] = [this.linear(nth(sum.args, 0), axes), this.linear(nth(sum.args, 1), axes)];
+    const [p, q] = [this.linear(item(sum.args, 0), axes), this.linear(item(sum.args, 1), axes)];
     return p && q && this.added(p, q, sum.attrs.fn === "add" ? 1 : -1);
   }
   private added(x: Linear, y: Linear, sign: 1 | -1): Linear | null {
@@ -281,7 +281,7 @@ class PairTable {
   readonly #found: { at: Value | null; seen: Value | null }[] = [];
   add({ query, key }: Linear): void {
     const known = this.#index(query, key);
-    if (known >= 0) Object.assign(nth(this.#found, known), query && { at: query }, key && { seen: key });
+    if (known >= 0) Object.assign(item(this.#found, known), query && { at: query }, key && { seen: key });
     else this.#found.push({ at: query, seen: key });
   }
   #index(query: Value | null, key: Value | null): number {
@@ -307,7 +307,7 @@ export function maskOf(g: Builder, shape: readonly number[], mask: Value, axes: 
   const clauses = (x: Formula): readonly Clause[] => flattened(x, "all").map(clause);
   const clause = (x: Formula): Clause => ("join" in x ? { any: flattened(x, "any").map(clauses) } : pairs.bound(x));
   const bounds = all.map(clause);
-  const none = (keys: boolean): Value => b.fill(g, 0, "i32", [nth(shape, 0), nth(shape, keys ? 4 : 3)]);
+  const none = (keys: boolean): Value => b.fill(g, 0, "i32", [item(shape, 0), item(shape, keys ? 4 : 3)]);
   const made = pairs.all(none);
   return allBounds(bounds).length > limits.bounds || made.length > limits.pairs ? null : { pairs: made, bounds };
 }
@@ -317,7 +317,7 @@ export function maskOf(g: Builder, shape: readonly number[], mask: Value, axes: 
  */
 export function attendsToItself({ pairs, bounds }: Mask): boolean {
   const holds = ({ at, seen, plus, pair }: Bound): boolean => {
-    const own = nth(pairs, pair);
+    const own = item(pairs, pair);
     const counts = stripViews(own.at, ["b", "t"])[0].node.op.name === "iota";
     return own.at === own.seen && plus >= 0 && (at + seen === 0 || (counts && at + seen > 0));
   };

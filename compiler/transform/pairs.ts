@@ -2,9 +2,9 @@
 // each product.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, rebuild, useCounts, valuesOf, withValues } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { viewBase } from "../ops/pairs.ts";
 import { matchOp } from "../rewrite/pattern.ts";
 import { dims, sameType, showType } from "../types/type.ts";
@@ -33,20 +33,20 @@ class Sums {
     const nodes = nodesOf(graph);
     this.uses = useCounts(valuesOf(graph), nodes);
     for (const { args, results } of nodes.filter(isSum))
-      for (const x of args) if (this.isTerm(x, nth(results, 0))) this.inner.add(x.node);
+      for (const x of args) if (this.isTerm(x, item(results, 0))) this.inner.add(x.node);
   }
   /** The terms of an outermost sum; null if the node is not one, or if no two of its products can share an accumulator. */
   of(node: Node): Terms | null {
     if (!isSum(node) || this.inner.has(node)) return null;
     const terms: Value[][] = [];
     const open = new Map<string, Value[]>();
-    for (const v of this.added(nth(node.results, 0))) {
+    for (const v of this.added(item(node.results, 0))) {
       const key = this.keyOf(v);
       const term = key === null ? undefined : open.get(key);
       if (term && fits([...term, v])) term.push(v);
       else {
         terms.push([v]);
-        if (key !== null) open.set(key, nth(terms, terms.length - 1));
+        if (key !== null) open.set(key, item(terms, terms.length - 1));
       }
     }
     return terms.some((t) => t.length > 1) ? terms : null;
@@ -89,19 +89,19 @@ const isSum = (node: Node): boolean =>
 /** `now`: maps a value of the old graph to its replacement. */
 function sumTerms(g: Builder, terms: Terms, now: (v: Value) => Value): Value {
   return terms
-    .map((term) => (term.length === 1 ? now(nth(term, 0)) : mergeProducts(g, term, now)))
+    .map((term) => (term.length === 1 ? now(item(term, 0)) : mergeProducts(g, term, now)))
     .reduce((x, y) => b.add(g, x, y));
 }
 function mergeProducts(g: Builder, products: readonly Value[], now: (v: Value) => Value): Value {
   const nodes = products.map((v) => product(v));
-  const first = nth(nodes, 0);
+  const first = item(nodes, 0);
   const [operands, ...more] = nodes.map((n) => n.args.map(now));
   const args = [...(operands ?? []), ...more.flatMap((x) => x.slice(0, 2))];
-  const sum = nth(g.add(first.op, args, first.attrs).results, 0);
-  return b.reshape(g, sum, dims(nth(products, 0).type));
+  const sum = item(g.add(first.op, args, first.attrs).results, 0);
+  return b.reshape(g, sum, dims(item(products, 0).type));
 }
 /** The contraction below any reshapes. */
 const product = (v: Value): Node => {
   const node = matchOp(v, "reshape");
-  return node ? product(nth(node.args, 0)) : v.node;
+  return node ? product(item(node.args, 0)) : v.node;
 };

@@ -16,9 +16,9 @@ import {
   type Workers,
 } from "../graph/node.ts";
 import { nodesOf, storeOf, useCounts, valuesOf, withValues } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import {
   evenSharding,
   groupsOf,
@@ -162,7 +162,7 @@ class Partition implements Workers {
       if (value === null) return null;
       own.push(value);
     }
-    return this.resharder.convert(nth(this.g.add(node.op, own, node.attrs).results, index), to, place);
+    return this.resharder.convert(item(this.g.add(node.op, own, node.attrs).results, index), to, place);
   }
   /** `v` in a placement that it has, that it was converted to before, or that it can be recomputed in; else null. */
   private available(v: Value, place: Sharded, found: Found): Value | null {
@@ -179,7 +179,7 @@ class Partition implements Workers {
   }
   private broadcastAvailable({ node, type }: Value, place: Sharded, found: Found): Value | null {
     const { axes } = node.attrs as OpAttrs["broadcast"];
-    const [x, axis] = [nth(node.args, 0), axes.indexOf(place.axis)];
+    const [x, axis] = [item(node.args, 0), axes.indexOf(place.axis)];
     const own = axis < 0 ? this.convertTo(x, replicated) : this.available(x, sharded(axis, place.sharding), found);
     return own && b.broadcast(this.g, own, localShape(dims(type), place, this), axes);
   }
@@ -197,7 +197,7 @@ class Partition implements Workers {
   /** A sum over the choices of each row that owners of experts begin, so that each sends back one row; null: it is none, or it is not worthwhile. */
   private sumAtOwners(node: Node): Known | null {
     const found = sumOverChoices(this.g, node, (v) => this.uses.get(v) === 1);
-    const [result, place] = [nth(node.results, 0), sharded(0, evenSharding(this.count))];
+    const [result, place] = [item(node.results, 0), sharded(0, evenSharding(this.count))];
     if (!found || !this.exchanged.has(found.by) || !this.fits(result, place)) return null;
     const { by, rows, sent, shared } = found;
     const [{ place: at }, owned] = [this.of(sent), sharded(0, { kind: "rows", by, owned: true })];
@@ -215,15 +215,15 @@ class Partition implements Workers {
   private rebroadcast({ node, type }: Value, from: Placement, place: Placement): Value | null {
     if (node.op.name !== "broadcast" || !isSharded(from)) return null;
     const { axes } = node.attrs as OpAttrs["broadcast"];
-    if (!isSharded(place)) return b.broadcast(this.g, this.convertTo(nth(node.args, 0), replicated), dims(type), axes);
+    if (!isSharded(place)) return b.broadcast(this.g, this.convertTo(item(node.args, 0), replicated), dims(type), axes);
     if (place.axis !== from.axis || !this.hasRows(axes, type, place)) return null;
-    const own = this.convertTo(nth(node.args, 0), { ...place, axis: axes.indexOf(place.axis) });
+    const own = this.convertTo(item(node.args, 0), { ...place, axis: axes.indexOf(place.axis) });
     return b.broadcast(this.g, own, localShape(dims(type), place, this), axes);
   }
   /** A reshape of exchanged rows is made anew from its operand, of which less may have to be moved; null: it is none. */
   private reshapeExchanged({ node, type }: Value, from: Placement, place: Placement): Value | null {
     if (node.op.name !== "reshape" || !isSharded(from) || !isSharded(place) || !needsExchange(from, place)) return null;
-    const x = nth(node.args, 0);
+    const x = item(node.args, 0);
     const axis = reshapedAxis(dims(type), dims(x.type), place.axis, this.unit(place.sharding));
     if (axis === null) return null;
     return b.reshape(this.g, this.convertTo(x, { ...place, axis }), localShape(dims(type), place, this));
@@ -246,10 +246,10 @@ class Partition implements Workers {
   private exchangedRouting({ op, args }: Node): (readonly [Node, number])[] {
     if (op.name !== "ragged_dot" && op.name !== "gather") return [];
     const isProduct = op.name === "ragged_dot";
-    const [experts, { node: by, index }] = isProduct ? [nth(args, 1), nth(args, 2)] : [nth(args, 0), nth(args, 1)];
+    const [experts, { node: by, index }] = isProduct ? [item(args, 1), item(args, 2)] : [item(args, 0), item(args, 1)];
     if (by.op.name !== "route" || index !== (isProduct ? 1 : 3)) return [];
-    const groups = nth(dims(experts.type), 0);
-    const isWorthwhile = isProduct || groups * this.count >= nth(dims(nth(by.args, 0).type), 0);
+    const groups = item(dims(experts.type), 0);
+    const isWorthwhile = isProduct || groups * this.count >= item(dims(item(by.args, 0).type), 0);
     const store = matrixStore(experts);
     const place = store === null ? replicated : this.storePlacement(store);
     const parts = isSharded(place) && place.sharding.kind === "even" ? place.sharding.parts : 1;
@@ -269,14 +269,14 @@ class Partition implements Workers {
     const [x] = node.args;
     const known = x && this.of(x);
     if (node.op.name === "reshape" && known?.place.kind === "partial" && known.place.of.kind === "replicated")
-      return this.set(node, [b.reshape(this.g, known.value, dims(nth(node.results, 0).type))], [known.place]);
+      return this.set(node, [b.reshape(this.g, known.value, dims(item(node.results, 0).type))], [known.place]);
     this.sortOwnRows(node);
     this.scatterSums(node);
     const rule = this.rule(node);
-    const args = node.args.map((a, i) => this.convertTo(a, rule ? nth(rule.args, i) : replicated));
+    const args = node.args.map((a, i) => this.convertTo(a, rule ? item(rule.args, i) : replicated));
     const { results } = this.g.add(node.op, args, rule?.attrs ?? node.attrs);
     if (rule?.results[0]?.kind === "routing")
-      this.routings.add(node, results, () => this.convertTo(nth(node.args, 0), replicated));
+      this.routings.add(node, results, () => this.convertTo(item(node.args, 0), replicated));
     this.set(node, results, rule ? rule.results : node.results.map(() => replicated));
   }
   /** Of a `route` inside an expert: the sharding of the rows whose choices each worker sorts itself; else null. */
@@ -284,10 +284,10 @@ class Partition implements Workers {
     const outer = node.op.name === "route" ? outerRouting(node) : null;
     if (!outer || !this.routings.has(outer)) return null;
     const rows: Rows = { kind: "rows", by: outer, owned: this.routings.info(outer).owners !== null };
-    return this.fits(nth(node.args, 0), sharded(0, rows)) ? rows : null;
+    return this.fits(item(node.args, 0), sharded(0, rows)) ? rows : null;
   }
   private innerRouting(node: Node, outer: Rows): void {
-    const index = nth(node.args, 0);
+    const index = item(node.args, 0);
     const own = this.convertTo(index, sharded(0, outer));
     const results = this.routings.addInner(node, own, outer, () => this.convertTo(index, replicated));
     this.set(
@@ -304,7 +304,7 @@ class Partition implements Workers {
     const [x, order] = args;
     if (op.name !== "dispatch" || !x || order?.node.op.name !== "route" || this.routings.has(order.node)) return;
     const [by, to] = [order.node, sharded(0, evenSharding(this.count))];
-    const index = nth(by.args, 0);
+    const index = item(by.args, 0);
     if (groupCount(by) > this.routings.choices(by) || !this.fits(index, to) || !samePlacement(this.ruleInput(x), to))
       return;
     const { results } = b.make(this.g, "route", [this.convertTo(index, to)], by.attrs as OpAttrs["route"]);
@@ -330,12 +330,12 @@ class Partition implements Workers {
   private rule(node: Node): OpSharding | null {
     const seen = node.args.map((a) => this.ruleInput(a));
     const rule = node.op.shard?.(node, seen, this) ?? null;
-    const fits = rule?.args.every((place, i) => this.fits(nth(node.args, i), place) && this.keepsRows(node, rule, i));
+    const fits = rule?.args.every((place, i) => this.fits(item(node.args, i), place) && this.keepsRows(node, rule, i));
     return fits ? rule : null;
   }
   private fits({ type }: Value, place: Placement): boolean {
     if (place.kind !== "sharded") return true;
-    const n = nth(dims(type), place.axis);
+    const n = item(dims(type), place.axis);
     return n > 0 && n % this.unit(place.sharding) === 0;
   }
   /**
@@ -343,7 +343,7 @@ class Partition implements Workers {
    * record's `shard` says that its parts would go.
    */
   private keepsRows(node: Node, { args, results }: OpSharding, i: number): boolean {
-    const [place, { type }] = [nth(args, i), nth(node.args, i)];
+    const [place, { type }] = [item(args, i), item(node.args, i)];
     if (!isSharded(place) || place.sharding.kind !== "rows") return true;
     if (node.op.lower === "point" || node.op.name === "reshape") return true;
     const count = rowAxes(dims(type), place.axis, this.routings.choices(place.sharding.by));
@@ -357,10 +357,10 @@ class Partition implements Workers {
     });
   }
   private set(node: Node, values: readonly Value[], places: readonly Placement[]): void {
-    node.results.forEach((r, i) => this.known.set(r, { value: nth(values, i), place: nth(places, i) }));
+    node.results.forEach((r, i) => this.known.set(r, { value: item(values, i), place: item(places, i) }));
   }
   private leaf(node: Node, store: string): void {
-    const own = nth(node.results, 0);
+    const own = item(node.results, 0);
     const place = this.storePlacement(store);
     const shape = dims(own.type);
     const local = isSharded(place) ? localShape(shape, place, this) : shape;
@@ -385,10 +385,10 @@ class Partition implements Workers {
   private gatherAtOwner({ op, args, attrs }: Node): Known | null {
     if (op.name !== "gather") return null;
     const { axis, batch } = attrs as OpAttrs["gather"];
-    const [table, index] = [nth(args, 0), nth(args, 1)];
+    const [table, index] = [item(args, 0), item(args, 1)];
     const place = this.ruleInput(table);
     const rows = this.ruleInput(index);
-    const n = nth(dims(table.type), axis);
+    const n = item(dims(table.type), axis);
     if (batch !== 0 || !isSharded(place) || place.axis !== axis || place.sharding.kind !== "even") return null;
     if (
       !isSharded(rows) ||
@@ -430,5 +430,5 @@ function metByShards(nodes: readonly Node[], isShardedStore: (store: string) => 
 /** The name of the store that a matrix is a view of, or a cast or detached copy; null: it is none. */
 function matrixStore({ node }: Value): string | null {
   const isView = node.op.lower === "view" || node.op.name === "cast" || node.op.name === "detach";
-  return isView && node.args.length === 1 ? matrixStore(nth(node.args, 0)) : storeOf(node);
+  return isView && node.args.length === 1 ? matrixStore(item(node.args, 0)) : storeOf(node);
 }

@@ -2,9 +2,9 @@
 // its pieces.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, topological, useCounts, valuesOf, withValues } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { type Piece, piecesOf } from "../ops/view.ts";
 import { matchOp, splatOf } from "../rewrite/pattern.ts";
 import { runStart } from "../rewrite/runs.ts";
@@ -46,7 +46,7 @@ function chainsIn(results: readonly Value[]): Map<Node, Chain> {
     if (!find || seen.has(node)) continue;
     const chain = find(node, (v) => uses.get(v) === 1);
     for (const link of chain?.links ?? []) seen.add(link);
-    if (chain && isWorthJoining(chain, nth(node.results, 0))) found.set(node, chain);
+    if (chain && isWorthJoining(chain, item(node.results, 0))) found.set(node, chain);
   }
   return found;
 }
@@ -62,25 +62,25 @@ function isWorthJoining({ axis, pieces, under }: Chain, whole: Value): boolean {
   const isWritten = under.every((v) => splatOf(v) !== null) || 2 * covered >= size;
   return isWritten && over.reduce((n, list) => n + list.length, 0) <= 2 * pieces.length;
 }
-const axisLength = (v: Value, axis: number): number => nth(dims(v.type), axis);
+const axisLength = (v: Value, axis: number): number => item(dims(v.type), axis);
 
 /** `put` after `put`, each to consecutive places that are known at compile time. */
 const putChain: Find = (end, isInner) => {
   const last = putPiece(end);
   if (!last) return null;
   const [links, pieces]: [Node[], Piece[]] = [[end], [last.piece]];
-  let under = nth(end.args, 0);
+  let under = item(end.args, 0);
   for (let next = putPiece(under.node); next?.axis === last.axis && isInner(under); next = putPiece(under.node)) {
     links.push(under.node);
     pieces.push(next.piece);
-    under = nth(under.node.args, 0);
+    under = item(under.node.args, 0);
   }
   return { axis: last.axis, links, pieces: pieces.toReversed(), under: [under] };
 };
 function putPiece(node: Node): { readonly axis: number; readonly piece: Piece } | null {
   const { mode, axis, batch } = node.attrs as OpAttrs["scatter"];
   if (node.op.name !== "scatter" || mode !== "set") return null;
-  const [under, index, rows] = [nth(node.args, 0), nth(node.args, 1), nth(node.args, 2)];
+  const [under, index, rows] = [item(node.args, 0), item(node.args, 1), item(node.args, 2)];
   const from = dims(index.type).length === batch + 1 ? runStart(index, batch) : null;
   if (from === null) return null;
   const to = from + axisLength(index, batch);
@@ -94,7 +94,7 @@ const sumChain: Find = (end, isInner) => {
   const waiting = [end];
   for (let node = waiting.pop(); node; node = waiting.pop()) {
     links.push(node);
-    const [x, y] = [nth(node.args, 0), nth(node.args, 1)];
+    const [x, y] = [item(node.args, 0), item(node.args, 1)];
     // such sums nest to the left, so terms are collected from last to first
     for (const v of [y, x]) if (!(isSum(v.node) && isInner(v))) terms.push(v);
     for (const v of [x, y]) if (isSum(v.node) && isInner(v)) waiting.push(v.node);
@@ -131,17 +131,17 @@ function segmentsOf(
   return { ends, over };
 }
 function joined(g: Builder, end: Node, { axis, pieces, under }: Chain, now: (v: Value) => Value): Value {
-  const whole = nth(end.results, 0);
+  const whole = item(end.results, 0);
   const { ends, over } = segmentsOf(pieces, axisLength(whole, axis));
   const part = (v: Value, start: number, from: number, to: number): Value =>
     b.slice(g, now(v), axis, from - start, to - from);
   const sum = isSum(end);
   const list = over.map((covering, i) => {
-    const [from, to] = [nth(ends, i), nth(ends, i + 1)];
+    const [from, to] = [item(ends, i), item(ends, i + 1)];
     const here = covering.map((p) => part(p.value, p.from, from, to));
     if (sum && here.length === 0) return b.fill(g, 0, dtypeOf(whole.type), dims(whole.type).with(axis, to - from));
     if (sum) return here.reduce((x, y) => b.add(g, x, y));
-    return here.at(-1) ?? part(nth(under, 0), 0, from, to);
+    return here.at(-1) ?? part(item(under, 0), 0, from, to);
   });
   const made = b.concat(g, list, axis);
   return sum ? [...under.map(now), made].reduce((x, y) => b.add(g, x, y)) : made;

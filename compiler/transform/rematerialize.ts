@@ -1,8 +1,8 @@
 // Rematerialization by layers (activation checkpointing; Chen et al. 2016, arXiv 1604.06174). The forward of a layer is not kept: the backward makes
 // it again from what entered the layer. So memory holds what passes between layers, routers' choices, and everything of one layer.
 import type { Builder, Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { dtypeOf } from "../types/type.ts";
 
 /**
@@ -60,7 +60,7 @@ export class Segments {
     const { span } = g;
     const [waitFor, made] = [this.given, new Map<Node, Node>()];
     const now = (v: Value): Value => {
-      if (this.segment(v.node) === segment) return nth((made.get(v.node) ?? v.node).results, v.index);
+      if (this.segment(v.node) === segment) return item((made.get(v.node) ?? v.node).results, v.index);
       return this.boundaryOf.get(v) === segment - 1 && waitFor.length > 0 ? b.after(g, v, waitFor) : v;
     };
     for (const node of this.segments[segment] ?? []) {

@@ -10,9 +10,9 @@ import {
   runtimeInputs,
   type Value,
 } from "../graph/node.ts";
+import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { groupsOf, replicated, reshapedAxis, type Sharded, samePlacement, sharded } from "../ops/sharding.ts";
 import { inversePermutation } from "../ops/view.ts";
 import { product } from "../types/numbers.ts";
@@ -77,7 +77,7 @@ export class Resharder {
     return made;
   }
   private gatherShard(x: Value, axis: number, parts: number): Value {
-    return b.make1(this.g, "gather", [x, this.shardPositions(nth(dims(x.type), axis), parts)], { axis, batch: 0 });
+    return b.make1(this.g, "gather", [x, this.shardPositions(item(dims(x.type), axis), parts)], { axis, batch: 0 });
   }
   /** i32[n / parts]: the positions of this worker's part of an axis of length `n`. */
   private shardPositions(n: number, parts: number): Value {
@@ -87,29 +87,29 @@ export class Resharder {
   private recomputeShard(x: Value, axis: number, parts: number): Value | null {
     const { op, args, attrs } = x.node;
     const shape = dims(x.type);
-    const local = shape.with(axis, nth(shape, axis) / parts);
+    const local = shape.with(axis, item(shape, axis) / parts);
     switch (op.name) {
       case "iota":
-        return this.shardPositions(nth(shape, 0), parts);
+        return this.shardPositions(item(shape, 0), parts);
       case "random":
         return args.length === 1 && axis === 0 ? this.shardRandom(x, shape, parts) : null;
       case "broadcast": {
         const { axes } = attrs as OpAttrs["broadcast"];
         const own = axes.indexOf(axis);
-        return b.broadcast(this.g, own < 0 ? nth(args, 0) : this.shard(nth(args, 0), own, parts), local, axes);
+        return b.broadcast(this.g, own < 0 ? item(args, 0) : this.shard(item(args, 0), own, parts), local, axes);
       }
       case "transpose": {
         const { perm } = attrs as OpAttrs["transpose"];
-        return b.transpose(this.g, this.shard(nth(args, 0), nth(perm, axis), parts), perm);
+        return b.transpose(this.g, this.shard(item(args, 0), item(perm, axis), parts), perm);
       }
       case "reshape": {
-        const from = nth(args, 0);
+        const from = item(args, 0);
         const own = reshapedAxis(shape, dims(from.type), axis, parts);
         return own === null ? null : b.reshape(this.g, this.shard(from, own, parts), local);
       }
       default:
         if (op.lower !== "point" || op.name === "after") return null;
-        return nth(
+        return item(
           this.withArgs(
             x.node,
             args.map((a) => this.shard(a, axis, parts)),
@@ -121,14 +121,15 @@ export class Resharder {
   /** A shard of random numbers: they are drawn for the rows' global positions, so they are the same with any number of workers. */
   private shardRandom(x: Value, shape: readonly number[], parts: number): Value {
     const { place } = x.node.attrs as OpAttrs["random"];
-    return b.random(this.g, nth(x.node.args, 0), place, shape.slice(1), this.shardPositions(nth(shape, 0), parts));
+    return b.random(this.g, item(x.node.args, 0), place, shape.slice(1), this.shardPositions(item(shape, 0), parts));
   }
   private withArgs(node: Node, args: readonly Value[]): readonly Value[] {
     return this.g.add(node.op, args, node.attrs).results;
   }
   /** A reshape is done after the sum, so that a value and its reshapes are summed once. */
   private allReduce(x: Value, from: PartialPlacement): Value {
-    if (x.node.op.name === "reshape") return b.reshape(this.g, this.allReduce(nth(x.node.args, 0), from), dims(x.type));
+    if (x.node.op.name === "reshape")
+      return b.reshape(this.g, this.allReduce(item(x.node.args, 0), from), dims(x.type));
     return b.make1(this.g, "all_reduce", [x], { fn: from.fn, ...from.group });
   }
   /** Whether terms of all workers are to be added up to a shard for each. */
@@ -166,7 +167,7 @@ export class Resharder {
       const [[n, ...front], rest] = [dims(rows.type).slice(0, count), dims(rows.type).slice(count)];
       const unit = product([n ?? 0, ...front]) / choices;
       const made = f(b.reshape(this.g, rows, [choices, unit, ...rest]));
-      return b.reshape(this.g, made, [(nth(dims(made.type), 0) * unit) / product(front), ...front, ...rest]);
+      return b.reshape(this.g, made, [(item(dims(made.type), 0) * unit) / product(front), ...front, ...rest]);
     };
     return this.alongFirstAxis(x, axis, perRow, count);
   }
@@ -179,7 +180,7 @@ export class Resharder {
   private maskPadding(x: Value, { axis, sharding }: Sharded): Value {
     if (sharding.kind !== "rows") return x;
     const valid = this.routings.valid(sharding.by, sharding.owned);
-    return this.perChoice(x, axis, nth(dims(valid.type), 0), (rows) => {
+    return this.perChoice(x, axis, item(dims(valid.type), 0), (rows) => {
       const mask = b.broadcast(this.g, valid, dims(rows.type), [0]);
       return dtypeOf(x.type) === "bool" ? b.and(this.g, mask, rows) : b.where(this.g, mask, rows, 0);
     });
@@ -197,7 +198,7 @@ export class Resharder {
   private shardRows(x: Value, to: Sharded): Value {
     if (to.sharding.kind !== "rows") throw new Bug("only rows are of a routing");
     const { by } = to.sharding;
-    const length = this.routings.length(nth(dims(x.type), to.axis), to.sharding);
+    const length = this.routings.length(item(dims(x.type), to.axis), to.sharding);
     const resized = this.resizeConstant(x, to.axis, length);
     if (resized) return resized;
     const { choices, atOwners } = this.routings.info(by);
@@ -212,18 +213,18 @@ export class Resharder {
     const { op, args, attrs } = x.node;
     if (op.name === "broadcast") {
       const { axes } = attrs as OpAttrs["broadcast"];
-      return axes.includes(axis) ? null : b.broadcast(this.g, nth(args, 0), dims(x.type).with(axis, length), axes);
+      return axes.includes(axis) ? null : b.broadcast(this.g, item(args, 0), dims(x.type).with(axis, length), axes);
     }
     if (op.lower !== "point" || op.name === "random" || op.name === "after") return null;
     const own = args.map((a) => this.resizeConstant(a, axis, length));
     const found = own.filter((v) => v !== null);
-    return found.length === args.length ? nth(this.withArgs(x.node, found), x.index) : null;
+    return found.length === args.length ? item(this.withArgs(x.node, found), x.index) : null;
   }
 }
 /** How many axes, from `axis` on, have the rows of the choices. */
 export function rowAxes(shape: readonly number[], axis: number, choices: number): number {
-  let [count, n] = [1, nth(shape, axis)];
-  while (n % choices !== 0) n *= nth(shape, axis + count++);
+  let [count, n] = [1, item(shape, axis)];
+  while (n % choices !== 0) n *= item(shape, axis + count++);
   return count;
 }
 /** This worker's index in its group (of consecutive ranks) times `n`, broadcast to a shape. */

@@ -2,9 +2,9 @@
 // which exists anyway; so the forward need not keep the result of an expert's last product. Both rewrites may pass a cast.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import { none, type OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { algebra } from "../rewrite/algebra.ts";
 import { matchOp } from "../rewrite/pattern.ts";
 import { type Rule, rewrite, rewriteGraph } from "../rewrite/rule.ts";
@@ -46,7 +46,7 @@ function mapFactored(inner: Factored | null, factor: (x: Value) => Value, rest: 
   return inner && { factor: factor(inner.factor), rest: rest(inner.rest) };
 }
 function ofProduct(g: Builder, args: readonly Value[], lead: number): Factored | null {
-  const [x, y] = [nth(args, 0), nth(args, 1)];
+  const [x, y] = [item(args, 0), item(args, 1)];
   const [left, right] = [perRow(g, x, lead), perRow(g, y, lead)];
   if (right) return { factor: right, rest: x };
   return left && { factor: left, rest: y };
@@ -81,8 +81,8 @@ const moveOut: Rule = {
   root: "ragged_dot",
   apply({ node }, g) {
     const { args, attrs } = node as Node<{ readonly unit: number }>;
-    const found = factored(g, nth(args, 0), 1);
-    return found && scaled(g, b.raggedDot(g, found.rest, nth(args, 1), nth(args, 2), attrs.unit), found.factor);
+    const found = factored(g, item(args, 0), 1);
+    return found && scaled(g, b.raggedDot(g, found.rest, item(args, 1), item(args, 2), attrs.unit), found.factor);
   },
   examples: (g) => sampleRouted(g).map(({ rows, w, offsets }) => b.raggedDot(g, rows, w, offsets)),
 };
@@ -92,8 +92,8 @@ const moveOver: Rule = {
   root: "ragged_outer",
   apply({ node }, g) {
     const { args, attrs } = node as Node<{ readonly unit: number }>;
-    const found = factored(g, nth(args, 1), 1);
-    return found && b.raggedOuter(g, scaled(g, nth(args, 0), found.factor), found.rest, nth(args, 2), attrs.unit);
+    const found = factored(g, item(args, 1), 1);
+    return found && b.raggedOuter(g, scaled(g, item(args, 0), found.factor), found.rest, item(args, 2), attrs.unit);
   },
   examples: (g) =>
     sampleRouted(g).map(({ rows, offsets }) =>
@@ -106,9 +106,9 @@ const moveIn: Rule = {
   root: "scatter",
   apply({ node }, g) {
     const { args, attrs } = node as Node<OpAttrs["scatter"]>;
-    const rows = nth(args, 1);
+    const rows = item(args, 1);
     const found = attrs.mode === "add" && isMoved(rows) ? factored(g, rows, 1) : null;
-    return found && b.make1(g, "scatter", [nth(args, 0), scaled(g, found.rest, found.factor)], attrs);
+    return found && b.make1(g, "scatter", [item(args, 0), scaled(g, found.rest, found.factor)], attrs);
   },
   examples: (g) =>
     sampleRouted(g).map(({ rows, expert }) =>
@@ -118,7 +118,7 @@ const moveIn: Rule = {
 /** Whether v is rows as a dispatch left them, perhaps cast or reshaped. */
 function isMoved({ node }: Value): boolean {
   const { name } = node.op;
-  return name === "dispatch" || ((name === "cast" || name === "reshape") && isMoved(nth(node.args, 0)));
+  return name === "dispatch" || ((name === "cast" || name === "reshape") && isMoved(item(node.args, 0)));
 }
 export const rowFactors: readonly Rule[] = [moveOut, moveOver, moveIn];
 
@@ -149,7 +149,7 @@ class OtherSide {
     const last = from ? from.type.shape.length - 1 : -1;
     const product = from && matchOp(from, "binary");
     if (node?.attrs.fn !== "sum" || node.attrs.axes.join() !== String(last) || product?.attrs.fn !== "mul") return null;
-    const [x, y] = [nth(product.args, 0), nth(product.args, 1)];
+    const [x, y] = [item(product.args, 0), item(product.args, 1)];
     const wide = dtypeOf(sum.type);
     return this.rows(x, y, wide) ?? this.rows(y, x, wide);
   }
@@ -175,7 +175,7 @@ class OtherSide {
         return sums && b.reshape(g, sums, dims(q.type).slice(0, -1));
       }
       case "binary":
-        return matchOp(q, "binary")?.attrs.fn === "add" ? this.sum(x, from, nth(by, 0), wide) : null;
+        return matchOp(q, "binary")?.attrs.fn === "add" ? this.sum(x, from, item(by, 0), wide) : null;
       default:
         return null;
     }
@@ -186,7 +186,7 @@ class OtherSide {
     return b.add(this.g, left ?? this.rowDot(x, y, wide), right ?? this.rowDot(x, z, wide));
   }
   private product(x: Value, { args, attrs }: Node<{ readonly unit: number }>, wide: DType): Value | null {
-    const [a, w, offsets] = [nth(args, 0), nth(args, 1), nth(args, 2)];
+    const [a, w, offsets] = [item(args, 0), item(args, 1), item(args, 2)];
     const made = b.raggedDot(this.g, x, b.swap(this.g, w), offsets, attrs.unit);
     const [other] = rewrite(this.g, [made], algebra, { frozen: this.present });
     return other && this.present.has(other.node) ? this.rowDot(a, other, wide) : null;
@@ -211,7 +211,7 @@ function useOtherSides(g: Builder, values: readonly Value[]): Value[] {
   const side = new OtherSide(g, new Set(nodes));
   const others = new Map<Node, Value>();
   for (const node of nodes) {
-    const other = node.op.name === "reduce" ? side.of(nth(node.results, 0)) : null;
+    const other = node.op.name === "reduce" ? side.of(item(node.results, 0)) : null;
     if (other) others.set(node, other);
   }
   const all = rebuild(g, [...others.values(), ...values], (node, _, now) => {

@@ -2,8 +2,8 @@
 // weight. The backward computes them again, with everything elementwise or row by row that follows from them.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { count } from "../types/type.ts";
 import { forwardNodes } from "./fuse.ts";
 import { isAnchor, isFree } from "./region.ts";
@@ -24,10 +24,10 @@ export function recomputeRouterLogits(g: Builder, graph: Graph, least = minEleme
   for (const node of nodes) {
     if (!forward.has(node)) continue;
     g.span = node.span;
-    if (isCheap(node, kept, least)) recomputed.set(nth(node.results, 0), duplicate(g, node));
+    if (isCheap(node, kept, least)) recomputed.set(item(node.results, 0), duplicate(g, node));
     else if (!isAnchor(node) && node.args.some((a) => recomputed.has(a))) {
       const args = node.args.map((a) => recomputed.get(a) ?? a);
-      g.add(node.op, args, node.attrs).results.forEach((v, i) => recomputed.set(nth(node.results, i), v));
+      g.add(node.op, args, node.attrs).results.forEach((v, i) => recomputed.set(item(node.results, i), v));
     }
   }
   if (recomputed.size === 0) return graph;
@@ -44,13 +44,13 @@ export function recomputeRouterLogits(g: Builder, graph: Graph, least = minEleme
 }
 /** The same product as another node, so that the two are not shared: `detach` gives the weight another identity. */
 function duplicate(g: Builder, { args }: Node): Value {
-  const [x, w] = [nth(args, 0), nth(args, 1)];
+  const [x, w] = [item(args, 0), item(args, 1)];
   return b.dot(g, x, b.detach(g, w));
 }
 /** Whether a product is large, has a narrow parameter as its right operand, and reads only what the backward keeps anyway. */
 function isCheap(node: Node, kept: ReadonlySet<Value>, least: number): boolean {
   if (node.op.name !== "dot") return false;
-  const [x, w, y] = [nth(node.args, 0), nth(node.args, 1), nth(node.results, 0)];
+  const [x, w, y] = [item(node.args, 0), item(node.args, 1), item(node.results, 0)];
   if (
     count(y.type) < least ||
     minWidthRatio * count(y.type) > count(x.type) ||
@@ -66,7 +66,7 @@ function operandsOf(nodes: readonly Node[]): Set<Value> {
   for (const node of nodes)
     if (node.op.lower === "tile")
       for (const a of node.args)
-        for (let v = a; ; v = nth(v.node.args, 0)) {
+        for (let v = a; ; v = item(v.node.args, 0)) {
           found.add(v);
           if (!isTransparent(v)) break;
         }
@@ -74,4 +74,4 @@ function operandsOf(nodes: readonly Node[]): Set<Value> {
 }
 const isTransparent = ({ node }: Value): boolean =>
   isFree(node) || (node.op.lower === "view" && node.args.length === 1);
-const source = (v: Value): Value => (isTransparent(v) ? source(nth(v.node.args, 0)) : v);
+const source = (v: Value): Value => (isTransparent(v) ? source(item(v.node.args, 0)) : v);

@@ -2,8 +2,8 @@
 // that need it, one routing of all workers' choices.
 import { Bug } from "../diagnostic.ts";
 import type { AxisSharding, Builder, Group, LocalRouting, Node, Placement, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { evenSharding, groupsOf, replicated, sharded } from "../ops/sharding.ts";
 import { dims } from "../types/type.ts";
 import { groupCount } from "./expert-index.ts";
@@ -52,7 +52,7 @@ export class Routings {
   /** Choices as numbers of the worker's own `groups`; -1 in padding rows of the outer mixture, which may hold anything. */
   private relative(index: Value, outer: Node, groups: number): Value {
     const valid = this.valid(outer, true);
-    const [n = 0, rows = 0] = [index, valid].map((v) => nth(dims(v.type), 0));
+    const [n = 0, rows = 0] = [index, valid].map((v) => item(dims(v.type), 0));
     const mask = b.reshape(this.g, b.broadcast(this.g, valid, [rows, n / rows], [0]), [n]);
     return b.where(this.g, mask, b.sub(this.g, index, rankOffset(this.g, this.owners(outer), groups, [n])), -1);
   }
@@ -85,7 +85,7 @@ export class Routings {
     return b.route(this.g, this.of(by).index(), this.groups(by));
   }
   choices(by: Node): number {
-    return nth(dims(nth(by.args, 0).type), 0);
+    return item(dims(item(by.args, 0).type), 0);
   }
   /** How many choices one worker sorts. */
   ownChoices(by: Node): number {
@@ -129,7 +129,7 @@ export class Routings {
   /** Result `i` of the routing of all workers' choices. */
   globalResult(by: Node, i: number): Value {
     const { order, offsets, inverse, expert } = this.globalRouting(by);
-    return nth([order, this.of(by).outer ? offsets : this.groupOffsets(by, this.allWorkers), inverse, expert], i);
+    return item([order, this.of(by).outer ? offsets : this.groupOffsets(by, this.allWorkers), inverse, expert], i);
   }
   /** The placement of a routing's result as other ops see it: rows where there is one entry for each sorted row, else replicated. */
   resultPlacement({ index }: Value, by: Node): Placement {

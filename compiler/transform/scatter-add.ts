@@ -1,7 +1,7 @@
 // What the rules for sums into places (`scatter` with mode `add`) share.
 import type { Builder, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import { nth } from "../ops/common.ts";
 import { matchOp } from "../rewrite/pattern.ts";
 import type { Rule } from "../rewrite/rule.ts";
 import { dims } from "../types/type.ts";
@@ -23,7 +23,7 @@ export const scatterAddRule = (
   apply(v, g) {
     const node = matchOp(v, "scatter");
     if (node?.attrs.mode !== "add") return null;
-    const found = { index: nth(node.args, 0), rows: nth(node.args, 1), attrs: node.attrs };
+    const found = { index: item(node.args, 0), rows: item(node.args, 1), attrs: node.attrs };
     return fits(found) ? right(g, found) : null;
   },
   examples: samples,

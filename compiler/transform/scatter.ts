@@ -2,8 +2,9 @@
 // are compared with a range, affine indices are summed along diagonals (`diagonals.ts`), and everything else is routed and summed by group. Counts
 // of equal indices become lengths of groups.
 import type { Builder, Graph, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { nth, number } from "../ops/common.ts";
+import { number } from "../ops/common.ts";
 import { inversePermutation } from "../ops/view.ts";
 import { matchOp } from "../rewrite/pattern.ts";
 import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
@@ -45,7 +46,7 @@ const moveAxisAfterBatch = scatterAddRule(
 const sortedScatter = scatterAddRule(
   "scatter(rows, expert of a routing) = ragged_sum(rows)",
   ({ index, attrs }) => routedGroups(index) !== null && attrs.axis === 0 && number(attrs.size) === routedGroups(index),
-  (g, { index, rows }) => sumGroups(g, rows, nth(index.node.results, 1)),
+  (g, { index, rows }) => sumGroups(g, rows, item(index.node.results, 1)),
   (g) =>
     (["f32", "i32"] as const).map((t) =>
       b.scatter(g, param(g, `x ${t}`, t, [9, 2]), b.route(g, param(g, "index", "i32", [9]), 4).expert, 4),
@@ -54,7 +55,7 @@ const sortedScatter = scatterAddRule(
 /** The sum of each group's rows. `ragged_sum` kernels add floats only; integers, which wrap, take the difference of two running sums. */
 function sumGroups(g: Builder, rows: Value, offsets: Value): Value {
   if (isFloat(rows.type.dtype)) return b.raggedSum(g, rows, offsets);
-  const groups = nth(dims(offsets.type), 0) - 1;
+  const groups = item(dims(offsets.type), 0) - 1;
   const running = b.cumsum(g, rows, 0);
   const upTo = (first: number): Value => b.take(g, running, b.sub(g, b.slice(g, offsets, 0, first, groups), 1));
   return b.sub(g, upTo(1), upTo(0));
@@ -144,12 +145,12 @@ interface HistogramMatch {
 /** Matches sum(cast(index == range)), with index and range broadcast against each other; null for anything else, and below the limits above. */
 function matchHistogram(v: Value): HistogramMatch | null {
   const sum = matchOp(v, "reduce");
-  const is = sum?.attrs.fn === "sum" ? matchOp(matchOp(nth(sum.args, 0), "cast")?.args[0] ?? v, "binary") : null;
+  const is = sum?.attrs.fn === "sum" ? matchOp(matchOp(item(sum.args, 0), "cast")?.args[0] ?? v, "binary") : null;
   const [x, y] = is?.attrs.fn === "eq" ? is.args.map((a) => matchOp(a, "broadcast")) : [];
   const [each, range] = y && isRange(y.args) ? [x, y] : [y, x];
   if (!sum || !each || !range || !isRange(range.args)) return null;
-  const [index, { axes }] = [nth(each.args, 0), sum.attrs];
-  const [shape, size] = [dims(index.type), nth(dims(nth(range.args, 0).type), 0)];
+  const [index, { axes }] = [item(each.args, 0), sum.attrs];
+  const [shape, size] = [dims(index.type), item(dims(item(range.args, 0).type), 0)];
   const batch = shape.slice(0, shape.length - axes.length);
   if (product(shape.slice(batch.length)) < choicesOfEach) return null;
   if (product(shape) < manyChoices || product(shape) * size < manyComparisons) return null;

@@ -1,8 +1,8 @@
 // Where a matrix is broadcast over a batch and each product has few columns, the columns of the whole batch are multiplied at once: the matrix is
 // read once, and its gradient becomes one product too.
 import type { Builder, Graph } from "../graph/node.ts";
+import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { matchOp } from "../rewrite/pattern.ts";
 import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
 import { fromTo, product } from "../types/numbers.ts";
@@ -22,12 +22,12 @@ export const sharedMatrixRule = (smallest: number): Rule => ({
     const [x] = broadcast?.args ?? [];
     if (!broadcast || !x || !y || more.length > 0 || count(x.type) < smallest) return null;
     const [shape, from] = [dims(y.type), dims(x.type)];
-    const [rank, n, lead] = [shape.length, nth(shape, shape.length - 1), shape.length - from.length];
+    const [rank, n, lead] = [shape.length, item(shape, shape.length - 1), shape.length - from.length];
     const last = broadcast.attrs.axes.every((a, i) => a === lead + i);
-    if (lead === 0 || from.length < 2 || !last || n > fewColumns || nth(from, from.length - 2) < manyRows) return null;
+    if (lead === 0 || from.length < 2 || !last || n > fewColumns || item(from, from.length - 2) < manyRows) return null;
     const batch = shape.slice(0, lead);
     const columns = b.transpose(g, y, [...fromTo(lead, rank - 1), ...fromTo(0, lead), rank - 1]);
-    const side = b.reshape(g, columns, [...from.slice(0, -2), nth(from, from.length - 1), product(batch) * n]);
+    const side = b.reshape(g, columns, [...from.slice(0, -2), item(from, from.length - 1), product(batch) * n]);
     const made = b.reshape(g, b.dot(g, x, side), [...from.slice(0, -1), ...batch, n]);
     const rows = rank - 1 - lead;
     return b.transpose(g, made, [...fromTo(rows, rank - 1), ...fromTo(0, rows), rank - 1]);

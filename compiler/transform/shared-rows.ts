@@ -1,9 +1,9 @@
 // How rows that several choices share move between workers (the deduplicated dispatch of DeepEP): once to each owner of experts that these choices
 // name, where each choice finds its row; and back one sum for each such owner.
 import type { Builder, Group, Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, type Type } from "../types/type.ts";
@@ -74,7 +74,7 @@ export class SharedRows {
   private make(by: Node, shared: number): ToOwners {
     const { g, routings } = this;
     const { inverse, order } = routings.localRouting(by);
-    const [n, index] = [routings.ownChoices(by), nth(order.node.args, 0)];
+    const [n, index] = [routings.ownChoices(by), item(order.node.args, 0)];
     const owner = b.idiv(g, index, routings.ownGroups(by)); // of a choice of no expert none, as its index
     const { first, same } = firstAlike(g, owner, shared);
     const local = b.route(g, b.where(g, b.eq(g, first, b.iota(g, n)), owner, -1), routings.owners(by).workers);
@@ -102,7 +102,7 @@ export class SharedRows {
     const group: Group = routings.owners(by);
     const { workers } = group;
     const rows = routings.ofGroup(offsets, group);
-    const n = nth(dims(rows.type), 1) - 1;
+    const n = item(dims(rows.type), 1) - 1;
     const [starts, ends] = [0, 1].map((from) => b.slice(g, rows, 1, from, n)) as [Value, Value];
     const [member, own] = [
       b.broadcast(g, b.iota(g, workers), [workers, n], [0]),
@@ -115,7 +115,7 @@ export class SharedRows {
 }
 /** Each choice is compared with all that share its row, and their places move with it: more of them cost more than they save. */
 const mostShared = 64;
-const bytesOfRow = (rows: Type): number => (count(rows) / nth(dims(rows), 0)) * bytesOf[dtypeOf(rows)];
+const bytesOfRow = (rows: Type): number => (count(rows) / item(dims(rows), 0)) * bytesOf[dtypeOf(rows)];
 /** Of each run of `n` numbers: i32, the position of the first number that equals each; bool[runs, n, n], which are equal. */
 function firstAlike(g: Builder, x: Value, n: number): { first: Value; same: Value } {
   const all = count(x.type);
@@ -131,11 +131,11 @@ function firstAlike(g: Builder, x: Value, n: number): { first: Value; same: Valu
 
 /** How many consecutive choices have the same row at least, since a broadcast repeats it for them. */
 export function copiesOfRow(rows: Value): number {
-  const from = rows.node.op.name === "reshape" ? nth(rows.node.args, 0) : rows;
+  const from = rows.node.op.name === "reshape" ? item(rows.node.args, 0) : rows;
   if (from.node.op.name !== "broadcast") return 1;
   const [shape, choices, { axes }] = [
     dims(from.type),
-    nth(dims(rows.type), 0),
+    item(dims(rows.type), 0),
     from.node.attrs as OpAttrs["broadcast"],
   ];
   const last = (leadingAxes(shape, choices) ?? 0) - 1;
@@ -161,11 +161,11 @@ export function sumOverChoices(
   isOwn: (v: Value) => boolean,
 ): (SortedForm & { readonly shared: number }) | null {
   if (op.name !== "reduce") return null;
-  const [{ fn, axes }, x] = [attrs as OpAttrs["reduce"], nth(args, 0)];
+  const [{ fn, axes }, x] = [attrs as OpAttrs["reduce"], item(args, 0)];
   const [axis = 0] = axes;
   if (fn !== "sum" || axes.length !== 1 || axis === 0) return null;
   const found = sortedForm(g, x, axis + 1, isOwn);
-  return found && { ...found, shared: nth(dims(x.type), axis) };
+  return found && { ...found, shared: item(dims(x.type), axis) };
 }
 /**
  * The sorted rows of which v is the combination, the first `lead` axes of v being the choices; also below casts, and times a number for each choice.

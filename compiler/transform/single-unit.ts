@@ -1,8 +1,8 @@
 // Experts with a single hidden unit have matrices of one column or one row, which fill no register tile. Their products become rows times vectors,
 // each row with its expert's vector.
 import type { Builder, Graph, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { matchOp } from "../rewrite/pattern.ts";
 import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
 import { dims, dtypeOf } from "../types/type.ts";
@@ -32,7 +32,7 @@ const singleUnitRule = (
     if (shape[axis] !== 1) return null;
     const wide = (a: Value): Value => b.cast(g, a, dtypeOf(a.type) === "bf16" ? "f32" : dtypeOf(a.type));
     const rest = shape.filter((_, i) => i !== axis);
-    const made = right(g, { x: wide(x), w: wide(b.reshape(g, w, rest)), expert: nth(route.results, 3) });
+    const made = right(g, { x: wide(x), w: wide(b.reshape(g, w, rest)), expert: item(route.results, 3) });
     return b.cast(g, b.reshape(g, made, dims(v.type)), dtypeOf(v.type));
   },
   examples: (g) =>

@@ -1,8 +1,8 @@
 // A reduction over a transposed tensor, which would read memory column by column, becomes a reduction over another axis of the tensor as stored. A
 // gather by ranges of something much smaller (a Toeplitz matrix) that is then transposed picks in the order in which the result is read.
 import type { Builder, Graph, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { nth } from "../ops/common.ts";
 import { matchOp } from "../rewrite/pattern.ts";
 import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
 import { fromTo } from "../types/numbers.ts";
@@ -39,13 +39,13 @@ function untransposed(g: Builder, v: Value, perm: readonly number[], known: Know
 function untransposeOp(g: Builder, v: Value, perm: readonly number[], known: Known): Value | null {
   const { op, args, attrs } = v.node;
   const transpose = matchOp(v, "transpose");
-  if (transpose) return transpose.attrs.perm.join() === perm.join() ? nth(args, 0) : null;
+  if (transpose) return transpose.attrs.perm.join() === perm.join() ? item(args, 0) : null;
   const broadcast = matchOp(v, "broadcast");
-  if (broadcast) return untransposeBroadcast(g, nth(args, 0), broadcast.attrs.axes, dims(v.type), perm);
+  if (broadcast) return untransposeBroadcast(g, item(args, 0), broadcast.attrs.axes, dims(v.type), perm);
   const shape = dims(v.type).join();
   if (op.lower !== "point" || args.length === 0 || args.some((a) => dims(a.type).join() !== shape)) return null;
   const made = args.map((a) => untransposed(g, a, perm, known));
-  return made.every((a) => a !== null) ? nth(g.add(op, made, attrs).results, 0) : null;
+  return made.every((a) => a !== null) ? item(g.add(op, made, attrs).results, 0) : null;
 }
 /** The untransposed form of a broadcast. */
 function untransposeBroadcast(
@@ -55,14 +55,14 @@ function untransposeBroadcast(
   shape: readonly number[],
   perm: readonly number[],
 ) {
-  const places = axes.map((a) => nth(perm, a));
-  const order = [...places.keys()].toSorted((i, j) => nth(places, i) - nth(places, j));
-  const whole = shape.map((_, a) => nth(shape, perm.indexOf(a)));
+  const places = axes.map((a) => item(perm, a));
+  const order = [...places.keys()].toSorted((i, j) => item(places, i) - item(places, j));
+  const whole = shape.map((_, a) => item(shape, perm.indexOf(a)));
   return b.broadcast(
     g,
     b.transpose(g, x, order),
     whole,
-    order.map((i) => nth(places, i)),
+    order.map((i) => item(places, i)),
   );
 }
 export const untransposeReduce = (smallest: number): Rule => ({
@@ -77,9 +77,9 @@ export const untransposeReduce = (smallest: number): Rule => ({
     const perm = axes.includes(rank - 1) ? transposeBelow(x, new Set()) : null;
     const from = perm && untransposed(g, x, perm, new Map());
     if (!perm || !from) return null;
-    const places = [...perm.keys()].filter((i) => !axes.includes(i)).map((i) => nth(perm, i));
+    const places = [...perm.keys()].filter((i) => !axes.includes(i)).map((i) => item(perm, i));
     const kept = places.toSorted((i, j) => i - j);
-    const folded = axes.map((a) => nth(perm, a)).toSorted((i, j) => i - j);
+    const folded = axes.map((a) => item(perm, a)).toSorted((i, j) => i - j);
     return b.transpose(
       g,
       b.make1(g, "reduce", [from], { fn, axes: folded }),

@@ -3,8 +3,9 @@
 // gradients are transposed so that they share their left operand.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, topological, useCounts, valuesOf, withValues } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { nth, number } from "../ops/common.ts";
+import { number } from "../ops/common.ts";
 import { viewBase } from "../ops/pairs.ts";
 import { piecesOf } from "../ops/view.ts";
 import { matchOp, splatOf } from "../rewrite/pattern.ts";
@@ -70,7 +71,7 @@ function sumsIn(results: readonly Value[]): Map<Node, readonly Term[]> {
   const inner = new Set<Node>();
   for (const node of nodes.toReversed()) {
     if (inner.has(node) || !/^(binary|slice|concat)$/.test(node.op.name)) continue;
-    const v = nth(node.results, 0);
+    const v = item(node.results, 0);
     const sum = new Sum((x) => x === v || uses.get(x) === 1);
     sum.collect(v, { from: dims(v.type).map(() => 0), size: dims(v.type) });
     const rows = rowsOf(dims(v.type));
@@ -105,11 +106,11 @@ class Sum {
     const last = dims(v.type).length - 1;
     const [sum, slice, concat] = [matchOp(v, "binary"), matchOp(v, "slice"), matchOp(v, "concat")];
     if (sum?.attrs.fn === "add") return node.args.map((x) => [x, { from, size }] as const);
-    const at = (axis: number, by: number): Window => ({ from: from.with(axis, nth(from, axis) + by), size });
+    const at = (axis: number, by: number): Window => ({ from: from.with(axis, item(from, axis) + by), size });
     if (slice && slice.attrs.axis < last) {
       const { axis, start } = slice.attrs;
-      const isInside = nth(from, axis) >= 0 && nth(from, axis) + nth(size, axis) <= nth(dims(v.type), axis);
-      return isInside ? [[nth(slice.args, 0), at(axis, number(start))]] : null;
+      const isInside = item(from, axis) >= 0 && item(from, axis) + item(size, axis) <= item(dims(v.type), axis);
+      return isInside ? [[item(slice.args, 0), at(axis, number(start))]] : null;
     }
     if (!concat || concat.attrs.axis >= last) return null;
     const pieces = piecesOf(concat).filter(({ value }) => splatOf(value) !== 0);
@@ -121,7 +122,7 @@ function productOf(v: Value, isOwn: (v: Value) => boolean): Term["product"] {
   const from = matchOp(v, "reshape")?.args[0] ?? v;
   const [x, w, ...more] = matchOp(from, "dot")?.args ?? [];
   if (!isOwn(v) || !isOwn(from) || !x || !w || more.length > 0 || dims(from.type).length !== 2) return null;
-  return dims(v.type).length > 1 && dims(v.type).at(-1) === nth(dims(w.type), 1) ? { x, w } : null;
+  return dims(v.type).length > 1 && dims(v.type).at(-1) === item(dims(w.type), 1) ? { x, w } : null;
 }
 
 /** `now`: maps a value of the old graph to its replacement. */
@@ -129,8 +130,8 @@ function sumTerms(g: Builder, terms: readonly Term[], now: (v: Value) => Value):
   const seen = new Map<Term, Value>();
   for (const group of groupByOperand(terms)) {
     const windows = group.map((t) => t.window);
-    const views = sliceWindows(g, operandOf(g, nth(group, 0), now), windows);
-    for (const [i, t] of group.entries()) seen.set(t, nth(views, i));
+    const views = sliceWindows(g, operandOf(g, item(group, 0), now), windows);
+    for (const [i, t] of group.entries()) seen.set(t, item(views, i));
   }
   const termOf = (t: Term): Value => {
     const x = seen.get(t) as Value;
@@ -151,17 +152,17 @@ function groupByOperand(terms: readonly Term[]): Iterable<Term[]> {
 /** The operand of a term, its rows having their axes back. */
 function operandOf(g: Builder, { v, product }: Term, now: (v: Value) => Value): Value {
   if (!product) return now(v);
-  const shape = [...dims(v.type).slice(0, -1), nth(dims(product.x.type), 1)];
+  const shape = [...dims(v.type).slice(0, -1), item(dims(product.x.type), 1)];
   const x = now(product.x);
   return b.reshape(g, matchOp(x, "reshape")?.args[0] ?? x, shape);
 }
 /** All windows of x, sliced from one zero-padded tensor. */
 function sliceWindows(g: Builder, x: Value, windows: readonly Window[]): Value[] {
   const rows = dims(x.type).slice(0, -1);
-  const before = rows.map((_, a) => Math.max(0, ...windows.map(({ from }) => -nth(from, a))));
-  const after = rows.map((n, a) => Math.max(0, ...windows.map(({ from, size }) => nth(from, a) + nth(size, a) - n)));
-  const whole = rows.reduce((v, _, a) => b.pad(g, v, a, nth(before, a), nth(after, a)), x);
+  const before = rows.map((_, a) => Math.max(0, ...windows.map(({ from }) => -item(from, a))));
+  const after = rows.map((n, a) => Math.max(0, ...windows.map(({ from, size }) => item(from, a) + item(size, a) - n)));
+  const whole = rows.reduce((v, _, a) => b.pad(g, v, a, item(before, a), item(after, a)), x);
   return windows.map(({ from, size }) =>
-    rows.reduce((v, _, a) => b.slice(g, v, a, nth(from, a) + nth(before, a), nth(size, a)), whole),
+    rows.reduce((v, _, a) => b.slice(g, v, a, item(from, a) + item(before, a), item(size, a)), whole),
   );
 }

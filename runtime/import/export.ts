@@ -3,13 +3,14 @@ import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
+import { product } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
 import { newestCheckpoint } from "../storage/checkpoint.ts";
 import { makeFolder, readBytes, syncFolder, writeFlushed } from "../storage/files.ts";
 import { Copies } from "../storage/names.ts";
 import { openSafetensors, safetensorsChunks } from "../storage/safetensors.ts";
 import { inMemory, type StoredTensor, type StoredTensors } from "../storage/stored-tensor.ts";
-import { convert, count, sameShape, sameValues, showShape, transposed } from "../tensor.ts";
+import { convert, sameShape, sameValues, showShape, transposed } from "../tensor.ts";
 import type { Json } from "./family.ts";
 import {
   embedding,
@@ -79,7 +80,7 @@ class Exporter {
     let parameters = 0;
     for (const file of weightFiles(this.#like.folder)) {
       const tensors = this.#tensorsOf(file);
-      for (const { shape } of tensors.values()) parameters += count(shape);
+      for (const { shape } of tensors.values()) parameters += product(shape);
       writeFlushed(join(folder, basename(file)), safetensorsChunks(tensors, { format: "pt" }));
     }
     const [unread] = this.#ours.unused();

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { elaborate, load } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
+import { product } from "../../compiler/types/numbers.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
 import { checkpointSteps, writeCheckpoint } from "../storage/checkpoint.ts";
 import { writeAtomic } from "../storage/files.ts";
@@ -12,7 +13,6 @@ import { lockFolder } from "../storage/lock.ts";
 import { NamedTensors } from "../storage/names.ts";
 import { defaultRunFolder, writeConfig } from "../storage/run-folder.ts";
 import type { StoredTensors } from "../storage/stored-tensor.ts";
-import { count } from "../tensor.ts";
 import { openTokenizer } from "../tokenizer/codec.ts";
 import { tokenizerName } from "../tokenizer/file.ts";
 import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
@@ -64,7 +64,7 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
   } finally {
     release();
   }
-  const parameters = [...tensors.values()].reduce((sum, t) => sum + count(t.shape), 0);
+  const parameters = [...tensors.values()].reduce((sum, t) => sum + product(t.shape), 0);
   return { out, model: foreign.family.model, parameters, context, precision, tokenizer: codec !== null };
 }
 /** The folder's tokenizer. One that cannot be read is a warning, and null: the model is still usable by token numbers. */
@@ -81,8 +81,8 @@ async function tokenizerOf({ folder, warn }: ImportOptions): Promise<Codec | nul
 function precisionOf(tensors: StoredTensors): Precision {
   let [bf16, all] = [0, 0];
   for (const { dtype, shape } of tensors.values()) {
-    all += count(shape);
-    if (dtype === "bf16") bf16 += count(shape);
+    all += product(shape);
+    if (dtype === "bf16") bf16 += product(shape);
   }
   return bf16 > all / 2 ? "bf16" : "f32";
 }

@@ -4,12 +4,13 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { product } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
 import { checkpointSteps } from "../storage/checkpoint.ts";
 import { readJsonObject } from "../storage/json.ts";
 import { openSafetensors } from "../storage/safetensors.ts";
 import { allInMemory, derived, type StoredTensor } from "../storage/stored-tensor.ts";
-import { count, fromNumbers, transposed, transposedShape, zeros } from "../tensor.ts";
+import { fromNumbers, transposed, transposedShape, zeros } from "../tensor.ts";
 import { families } from "./families/index.ts";
 import { type Family, type Json, lookup, type PackedTensor } from "./family.ts";
 
@@ -118,7 +119,7 @@ export function oursOf(
   const ours = renamed(name, model, file);
   if (ours === null) return [];
   if (typeof ours === "string") return [[ours, orient(t)]];
-  return "row" in ours ? [[ours.row, reshaped(t, [count(t.shape)])]] : unpack(t, ours, `${file}: \`${name}\``);
+  return "row" in ours ? [[ours.row, reshaped(t, [product(t.shape)])]] : unpack(t, ours, `${file}: \`${name}\``);
 }
 const turned = (t: StoredTensor): StoredTensor => derived(t, transposedShape(t.shape), transposed);
 const reshaped = (t: StoredTensor, shape: readonly number[]): StoredTensor =>

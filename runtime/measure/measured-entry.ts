@@ -4,12 +4,13 @@ import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { isRuntimeInput } from "../../compiler/graph/node.ts";
 import type { Schedule } from "../../compiler/kernel/schedule.ts";
 import type { Entry, Plan } from "../../compiler/plan/plan.ts";
+import { product } from "../../compiler/types/numbers.ts";
 import { type CommonOptions, type Compiled, type CompileRequest, compileProgram } from "../compile.ts";
 import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "../executable.ts";
 import { cores } from "../machine.ts";
 import type { StepTimes } from "../native.ts";
 import { afterErrors, findEntry, hasMethod, readProgram } from "../program.ts";
-import { count, fromNumbers } from "../tensor.ts";
+import { fromNumbers } from "../tensor.ts";
 import { defaultRows, namedSizes, type SizeOptions, takesText, textSizes, trainingRequest } from "../text-entry.ts";
 import { inSeconds, type Watch } from "./debug.ts";
 import { lcg } from "./lcg.ts";
@@ -119,7 +120,7 @@ function syntheticInputs(entry: Entry, stores: readonly StoreInfo[]): Map<string
         fromNumbers(
           store.dtype,
           store.shape,
-          Float64Array.from({ length: count(store.shape) }, (_, i) => draw(i)),
+          Float64Array.from({ length: product(store.shape) }, (_, i) => draw(i)),
         ),
       ];
     }),

@@ -4,8 +4,9 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { sizeFlagText } from "../../compiler/flag-text.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
+import { product } from "../../compiler/types/numbers.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable.ts";
-import { convert, count, part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
+import { convert, part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
 
 type Named = Pick<StoreInfo, "name" | "dtype" | "shape" | "stack">;
@@ -86,9 +87,9 @@ export class NamedTensors {
       const used = this.used.get(name);
       if (!used) return [name];
       const axes = [...used][0]?.split(",").filter((x) => x !== "").length ?? 0;
-      return used.size === count(t.shape.slice(0, axes))
+      return used.size === product(t.shape.slice(0, axes))
         ? []
-        : [`${name} (${used.size} of its ${count(t.shape.slice(0, axes))} copies)`];
+        : [`${name} (${used.size} of its ${product(t.shape.slice(0, axes))} copies)`];
     });
   }
 
@@ -160,7 +161,7 @@ export class Copies {
     if (!first) return null;
     const over = first.index.map((_, axis) => 1 + Math.max(...found.map(({ index }) => index[axis] ?? 0)));
     const place = ({ index }: Copy): number => placeOf(over, index);
-    if (found.length !== count(over) || found.some(({ t }) => !sameShape(t.shape, first.t.shape))) return null;
+    if (found.length !== product(over) || found.some(({ t }) => !sameShape(t.shape, first.t.shape))) return null;
     for (const { name } of found) this.#unused.delete(name);
     const sorted = found.toSorted((a, b) => place(a) - place(b));
     const readers = sorted.map(

@@ -6,8 +6,9 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
+import { product } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
-import { count, noBit, placeOf, requireElements, showShape, zeros } from "../tensor.ts";
+import { noBit, placeOf, requireElements, showShape, zeros } from "../tensor.ts";
 import { readInto, splitBytes, writeUserFile } from "./files.ts";
 import { isJsonObject } from "./json.ts";
 import { allInMemory, readAll, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
@@ -46,7 +47,7 @@ export function* safetensorsChunks(
   for (const [name, t] of tensors) {
     if (name === "__metadata__")
       throw new Problem("safetensors files keep the name `__metadata__` for themselves", "rename the parameter");
-    const end = offset + count(t.shape) * bytesOf[t.dtype];
+    const end = offset + product(t.shape) * bytesOf[t.dtype];
     header.set(name, { dtype: names[t.dtype], shape: t.shape, data_offsets: [offset, end] });
     offset = end;
   }
@@ -98,7 +99,7 @@ function storedTensor(source: Source): StoredTensor {
   const { path, held, version, dtype, shape, position } = source;
   const read = (index: readonly number[] = []): Tensor => {
     const inner = shape.slice(index.length);
-    const at = position + placeOf(shape, index) * count(inner) * bytesIn(dtype);
+    const at = position + placeOf(shape, index) * product(inner) * bytesIn(dtype);
     return withFile(path, held, (file) => {
       if (versionOf(file) !== version)
         throw new Problem(`${path} was written to while it was read`, "try again when nothing writes it");
@@ -185,7 +186,7 @@ function itemOf(path: string, name: string, value: unknown): Item {
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
     throw brokenItem(path, name, "has no valid data_offsets");
   const [begin = 0, end = 0] = offsets;
-  const bytes = count(shape) * bytesIn(dtype);
+  const bytes = product(shape) * bytesIn(dtype);
   if (end - begin !== bytes)
     throw brokenItem(
       path,
@@ -200,7 +201,7 @@ const bytesIn = (dtype: Item["dtype"]): number => (dtype === "i64" ? 8 : bytesOf
 function readPart({ path, name, dtype }: Source, shape: readonly number[], file: number, position: number): Tensor {
   const t = zeros(dtype === "i64" ? "i32" : dtype, shape);
   if (dtype === "i64")
-    narrow(readInto(new BigInt64Array(count(shape)), file, position), t.data, `${path}: \`${name}\``);
+    narrow(readInto(new BigInt64Array(product(shape)), file, position), t.data, `${path}: \`${name}\``);
   else readInto(t.data, file, position);
   if (dtype === "bool" && noBit(t.data) !== undefined)
     throw brokenItem(path, name, "is BOOL and holds bytes other than 0 and 1");

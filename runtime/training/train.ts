@@ -2,6 +2,7 @@
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
+import { product } from "../../compiler/types/numbers.ts";
 import { type Compiled, compileOnWorkers, compileProgram } from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
 import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
@@ -12,7 +13,6 @@ import { lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
 import { type LoadedParameters, matchParameters, missingParameters, readParameters } from "../storage/parameters.ts";
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
-import { count } from "../tensor.ts";
 import { textAxes, trainingRequest } from "../text-entry.ts";
 import { copyTokenizerFiles, selectCodec } from "../tokenizer/select-codec.ts";
 import { shardingSummary } from "../workers/sharded-executable.ts";
@@ -199,7 +199,7 @@ export function measureOf(program: Loaded, { declaration }: EntrySignature, { co
 }
 function aboutOf({ executable, report }: Compiled, text: Dataset, measure: Measure, { size }: Workers): About {
   const all = executable.stores.filter((s) => s.role === "parameter");
-  const parameters = all.reduce((sum, s) => sum + count(s.shape), 0);
+  const parameters = all.reduce((sum, s) => sum + product(s.shape), 0);
   const { trained } = report;
   const bigram = bigramHeldOutLoss(text);
   const several = size > 1 ? { workers: size } : {};

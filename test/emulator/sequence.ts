@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cudaHeader, cudaUnit, hopperHeader } from "../../compiler/emit/unit.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
-import { item } from "../../compiler/kernel/expr.ts";
+import { item } from "../../compiler/item.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
 import { kernelOf, type Sequence, type VirtualBuffer, type VirtualLaunch } from "../../compiler/plan/sequence.ts";

@@ -3,7 +3,7 @@
 import { roundAll } from "../../compiler/graph/array.ts";
 import type { NdArray, Node, Value } from "../../compiler/graph/node.ts";
 import { storeOf, topological } from "../../compiler/graph/walk.ts";
-import { item } from "../../compiler/kernel/expr.ts";
+import { item } from "../../compiler/item.ts";
 import { type DType, isFloat } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { Draw } from "./random-graph.ts";

@@ -2,7 +2,7 @@
 // interpreter on what the runs before left, so that errors do not accumulate; the last step also runs on an executable that was resumed.
 import * as assert from "uvu/assert";
 import type { Elaborated, Graph, NdArray } from "../../compiler/graph/node.ts";
-import { item } from "../../compiler/kernel/expr.ts";
+import { item } from "../../compiler/item.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { toPlan } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";

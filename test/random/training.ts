@@ -2,7 +2,7 @@
 import { load } from "../../compiler/check/index.ts";
 import { type Graph, type NdArray, type Store } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
-import { item } from "../../compiler/kernel/expr.ts";
+import { item } from "../../compiler/item.ts";
 import { type Observer, silentObserver } from "../../compiler/pass.ts";
 import { type Limits, requireValid, toGraphs } from "../../compiler/pipeline.ts";
 import { updateEntryName } from "../../compiler/transform/accumulate.ts";

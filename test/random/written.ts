@@ -13,7 +13,7 @@ import {
   type Value,
 } from "../../compiler/graph/node.ts";
 import { nodesOf, storeOf, valuesOf } from "../../compiler/graph/walk.ts";
-import { item } from "../../compiler/kernel/expr.ts";
+import { item } from "../../compiler/item.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { type Limits, requireValid, toGraphs, toPlan } from "../../compiler/pipeline.ts";
