@@ -2,9 +2,10 @@
 import { argv } from "node:process";
 import { Bug } from "../compiler/diagnostic.ts";
 import type { CollectiveOp, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
-import { compileOnWorkers, compileProgram } from "../runtime/compile.ts";
+import { compileProgram } from "../runtime/compile.ts";
 import type { StepTimes } from "../runtime/native.ts";
 import { readDataset, trainingBatch } from "../runtime/training/data.ts";
+import { compileOnWorkers } from "../runtime/workers/compile-on-workers.ts";
 import { type Workers, workers } from "../runtime/workers/workers.ts";
 
 /** `set`: sizes of the model. A batch has B rows of T bytes of the file `data`. The first `warm` steps are not timed. */

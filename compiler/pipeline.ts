@@ -5,11 +5,11 @@ import {
   type Elaboration,
   type EntryRequest as ElaborationRequest,
   elaborate,
-  type Training,
 } from "./check/elaborate.ts";
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, Problem, ProgramError } from "./diagnostic.ts";
+import { parameterGradients, requestedGradients, splitTraining, withTraining } from "./entry-gradients.ts";
 import { recomputeFlagText } from "./flag-text.ts";
 import {
   type Elaborated,
@@ -22,13 +22,11 @@ import {
 } from "./graph/node.ts";
 import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
-import { nodesOf, storeOf } from "./graph/walk.ts";
 import type { Kernel } from "./kernel/ir.ts";
 import type { Schedule } from "./kernel/schedule.ts";
 import { choosePanels, type StorePanels } from "./lower/layout.ts";
 import { lower } from "./lower/lower.ts";
 import { memoize } from "./memoize.ts";
-import * as b from "./ops/build.ts";
 import { replicated } from "./ops/sharding.ts";
 import { type Form, type Observer, type Pass, runPass, runPasses, timed } from "./pass.ts";
 import { planMemory } from "./plan/memory.ts";
@@ -39,7 +37,6 @@ import type { RewriteOptions } from "./rewrite/rule.ts";
 import { type Backend, backends } from "./targets.ts";
 import { accumulate, updateGraph } from "./transform/accumulate.ts";
 import { findAttention } from "./transform/attention.ts";
-import { gradients } from "./transform/differentiate.ts";
 import { cutHeads } from "./transform/head.ts";
 import { keyStore, keysAsInputs } from "./transform/keys.ts";
 import { pairProducts } from "./transform/pairs.ts";
@@ -55,7 +52,7 @@ import { simplify } from "./transform/simplify.ts";
 import { expandSingleUnit } from "./transform/single-unit.ts";
 import { untranspose } from "./transform/untranspose.ts";
 import { shiftOperands } from "./transform/windows.ts";
-import { isFloat, type Precision } from "./types/dtype.ts";
+import type { Precision } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
 /** Values of size names; a spread (`...S`) takes a list, the sizes of its axes. */
@@ -306,73 +303,6 @@ function entryGraphs(
   );
   return [finished(...sums.adds), update];
 }
-/** The gradient of each trained parameter, by its store's name. */
-function parameterGradients(g: G, { trainable }: Training, { total, boundaries }: Forward): Map<string, Value> {
-  const grads = gradients(
-    g,
-    total ? [total] : [],
-    trainable.map((t) => t.value),
-    undefined,
-    boundaries,
-  );
-  return new Map(trainable.map(({ store }, i) => [store.name, grads[i] as Value]));
-}
-interface Forward {
-  readonly graph: Graph;
-  readonly total: Value | null;
-  readonly boundaries: readonly (readonly Value[])[];
-}
-/**
- * Adds what differentiation needs as the last results, so that passes rewrite it too; `splitTraining` takes it out again: the sum of the losses and,
- * if layers are to be made again, what passes between them.
- */
-function withTraining({ graph, training }: ElaboratedEntry, rematerialize: boolean): Graph {
-  if (!training) return graph;
-  const boundaries = rematerialize ? training.boundaries.flat() : [];
-  const added = [training.total, ...boundaries].map(
-    (value, i): Result => ({ role: "output", name: `training.${i}`, value }),
-  );
-  return { ...graph, results: [...graph.results, ...added] };
-}
-function splitTraining(
-  { graph: { results }, training }: ElaboratedEntry,
-  graph: Graph,
-  rematerialize: boolean,
-): Forward {
-  const [total = null, ...rewritten] = graph.results.slice(results.length).map((r) => r.value);
-  const groups = training && rematerialize ? training.boundaries : [];
-  const boundaries = groups.map(({ length }) => rewritten.splice(0, length));
-  return { graph: { ...graph, results: graph.results.slice(0, results.length) }, total, boundaries };
-}
-
-/** Gradients of all parameters and float inputs that the entry reads, named by the parameter's path or `input.NAME`. Seeds are new inputs. */
-function requestedGradients(e: Elaboration, entry: ElaboratedEntry, { graph }: Forward, cotangents: Store[]): Result[] {
-  const { g } = e;
-  const losses = graph.results.filter((r) => r.role === "loss").map((r) => r.value);
-  const outputs = graph.results.filter((r) => r.role === "output" && isFloat(r.value.type.dtype));
-  const seeds = outputs.map(({ name, value }) => {
-    const store = unstackedStore(`${entry.name}/cotangent.${name}`, "input", value.type);
-    cotangents.push(store);
-    return b.param(g, store.name, store.type);
-  });
-  const names = new Map<string, string>([
-    ...e.stores().flatMap((s): [string, string][] => (s.role === "parameter" ? [[s.name, s.name]] : [])),
-    ...entry.inputs.map(({ name, store }): [string, string] => [store.name, `input.${name}`]),
-  ]);
-  const wrt = nodesOf(graph).flatMap((node) => {
-    const name = names.get(storeOf(node) ?? "");
-    const [value] = node.results;
-    return name !== undefined && value && isFloat(value.type.dtype) ? [{ name, value }] : [];
-  });
-  const grads = gradients(
-    g,
-    [...losses, ...outputs.map((o) => o.value)],
-    wrt.map((w) => w.value),
-    [...losses.map((loss) => b.like(g, loss, 1)), ...seeds],
-  );
-  return wrt.map(({ name }, i): Result => ({ role: "gradient", name, value: grads[i] as Value }));
-}
-
 const sequenceForm: Form<Sequence> = {
   name: "sequence",
   print: (s) =>

@@ -1,34 +1,30 @@
 // Compiles a program and loads it on its target: the only place where the compiler's plan meets a target.
-import { compilerVersion } from "../compiler/assets.ts";
 import { checkAll, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { precisionFlagText } from "../compiler/flag-text.ts";
 import { indexBounds } from "../compiler/graph/index-range.ts";
-import type { Elaborated, Graph, Store } from "../compiler/graph/node.ts";
-import { nodesOf } from "../compiler/graph/walk.ts";
+import type { Elaborated, Store } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { type Schedule, scheduledThreads } from "../compiler/kernel/schedule.ts";
 import { requireTarget, type Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { requireParameters } from "../compiler/plan/bytes.ts";
-import { buffersOf, type Plan, type Step } from "../compiler/plan/plan.ts";
+import type { Plan } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
-import { byteSize, count } from "../compiler/types/type.ts";
-import { buildHash, type CachedPlan, type Figures, ownPlans, type PlanCache, type PlanPlace } from "./cache/plans.ts";
+import { type CachedPlan, ownPlans, type PlanCache, type PlanPlace } from "./cache/plans.ts";
 import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
-import { localDevice } from "./cuda/local-device.ts";
 import type { Executable } from "./executable.ts";
-import { hostBackend, isaOf } from "./host/backend.ts";
+import { type Figures, figuresOf } from "./figures.ts";
+import { hostBackend } from "./host/backend.ts";
 import type { KernelBuild } from "./host/compile.ts";
 import { hostExecutable, startBuild } from "./host/executable.ts";
 import { toolchain } from "./host/toolchain.ts";
 import { cores } from "./machine.ts";
 import { Debugger, debugLevel, type Watch } from "./measure/debug.ts";
-import { native } from "./native.ts";
 import { withPreparedCopies } from "./prepared.ts";
 import { referenceExecutable } from "./reference.ts";
 import { sha256 } from "./storage/files.ts";
@@ -91,57 +87,6 @@ export const parseFile =
   (path: string) =>
   (observer: Observer): Loaded =>
     timed("parse", observer, () => loadFile(path));
-
-/**
- * Compiles on each of several workers. The first worker of a machine compiles before the others there, which then find its kernels in the cache. All
- * workers must agree on the collectives (kind, order, shapes, layouts): panel widths depend on the instruction set. On CPUs the instruction sets
- * themselves must be equal too, and so must the builds of moec: otherwise results would be rounded differently, and replicated parameters would
- * drift apart.
- */
-export async function compileOnWorkers(
-  world: Workers,
-  target: Target,
-  compile: (device: number | undefined) => Promise<Compiled>,
-): Promise<Compiled> {
-  if (world.size > 1)
-    world.requireEqual(
-      { version: compilerVersion, build: buildHash ?? "from sources", addon: native().sources ?? "" },
-      "install the same moec on every machine",
-    );
-  const device = target === "cuda" ? localDevice(world) : undefined;
-  const made = await world.localFirst("compile", () => compile(device));
-  if (world.size === 1) return made;
-  try {
-    if (target === "host") await requireInstructions(world);
-    world.requireEqual({ plan: `SHA-256 ${sha256(JSON.stringify(made.plan ? workerInvariant(made.plan) : []))}` });
-    return made;
-  } catch (error) {
-    made.executable.close();
-    throw error;
-  }
-}
-async function requireInstructions(world: Workers): Promise<void> {
-  const instructions = await toolchain().then(isaOf, () => "none");
-  world.requireEqual(
-    { MOEC_ISA: instructions },
-    "set MOEC_ISA for all, to what the oldest CPU has: amx, avx512bf16, avx512, avx2 or portable; arm64 and x64 cannot work together",
-  );
-}
-/**
- * What must be equal on all workers: the collectives; on GPUs the kernels and their order too, since workers decide together, at a variant's first
- * launch, whether to use it.
- */
-const workerInvariant = ({ target, entries, buffers, kernels }: Plan): readonly unknown[] => [
-  ...entries.map(({ name, steps }) => [name, steps.flatMap((step) => describeCollective(step, buffers))]),
-  ...(target === "cuda" ? [kernels.map((k) => k.name), entries.map((e) => e.steps.map(buffersOf))] : []),
-];
-const describeCollective = (step: Step, buffers: Plan["buffers"]): readonly object[] =>
-  step.kind === "collective"
-    ? [
-        step.collective.op,
-        ...step.collective.args.map((i) => ({ shape: buffers[i]?.shape, layout: buffers[i]?.layout })),
-      ]
-    : [];
 
 /** All errors of a file and of what it imports that do not depend on sizes which only a caller gives. */
 export const checkFile = (path: string): readonly Diagnostic[] => withoutStackOverflow(() => checkAll(loadFile(path)));
@@ -338,30 +283,3 @@ async function executableOf(
   const kernels = await observer.profileOptions(made.plan, threads);
   return hostExecutable(made.plan, { onCompile, threads, build, free: world.memory(), ...kernels });
 }
-export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
-  const held = (role: string): number =>
-    program.stores.filter((s) => s.role === role).reduce((sum, s) => sum + byteSize(s.type), 0);
-  const { parameters, prepared, gradients, optimizer, activations } = plan?.bytes ?? {
-    parameters: held("parameter"),
-    prepared: held("prepared"),
-    optimizer: held("optimizer"),
-    gradients: 0,
-    activations: 0,
-  };
-  const [, first] = program.graphs;
-  const kernels = (plan?.kernels ?? []).map(({ name, origins }) => ({ name, lines: origins }));
-  const counted = {
-    flops: first ? flopsOf(first) : 0,
-    trained: trainableElements(program),
-    choices: indexBounds(program),
-  };
-  return { parameters, prepared, gradients, optimizer, activations, ...counted, kernels };
-}
-function trainableElements({ graphs, stores }: Elaborated): number {
-  const changed = new Set(
-    graphs.flatMap((g) => (g.name === "init" ? [] : g.results.filter((r) => r.role === "store").map((r) => r.name))),
-  );
-  const trained = stores.filter((s) => s.role === "parameter" && changed.has(s.name));
-  return trained.reduce((sum, s) => sum + count(s.type) * (s.split ?? 1), 0);
-}
-const flopsOf = (graph: Graph): number => nodesOf(graph).reduce((sum, node) => sum + node.op.flops(node), 0);

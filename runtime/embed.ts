@@ -14,11 +14,12 @@ import { requireValid } from "../compiler/pipeline.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
-import { compileLoaded, compileOnWorkers, type EntryRequest, type Sizes } from "./compile.ts";
+import { compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
 import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
 import { DeviceFailed, type Outcome, type Tensor } from "./executable.ts";
 import { requireOptions } from "./options.ts";
 import { stepMeans } from "./training/means.ts";
+import { compileOnWorkers } from "./workers/compile-on-workers.ts";
 import { reportingFailure, requireEqualPrograms, requireEqualSharing } from "./workers/train-distributed.ts";
 import { OtherWorkerFailed, singleWorker, type Workers, workers } from "./workers/workers.ts";
 

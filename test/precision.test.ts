@@ -11,7 +11,7 @@ import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { backends } from "../compiler/targets.ts";
 import { prepareEntry } from "../compiler/transform/prepare.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
-import { figuresOf } from "../runtime/compile.ts";
+import { figuresOf } from "../runtime/figures.ts";
 import { generate } from "../runtime/generation/generate.ts";
 import { compile, moe, type Program, train as trainOn } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";

@@ -4,11 +4,12 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import { fnv1a } from "../compiler/types/numbers.ts";
-import { type Compiled, compileOnWorkers, prepareRequest } from "../runtime/compile.ts";
+import { type Compiled, prepareRequest } from "../runtime/compile.ts";
 import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
 import { isaOf } from "../runtime/host/backend.ts";
 import { cores } from "../runtime/machine.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
+import { compileOnWorkers } from "../runtime/workers/compile-on-workers.ts";
 import { sampledHash, shardedExecutable, shardingSummary } from "../runtime/workers/sharded-executable.ts";
 import {
   requireDivisibleBatch,

@@ -5,27 +5,11 @@ import type { Loaded } from "../../compiler/check/index.ts";
 import { locationText } from "../../compiler/diagnostic.ts";
 import type { BuildRequest } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
+import type { Figures } from "../figures.ts";
 import { textsOf } from "../program.ts";
 import { sha256 } from "../storage/files.ts";
 import { KernelCache } from "./kernels.ts";
 
-/**
- * In bytes, except `flops` (of one run of the first entry) and `trained`. The interpreter plans no memory, so its gradients and activations are 0.
- */
-export interface Figures {
-  readonly parameters: number;
-  /** Copies of parameters in a narrower dtype. */
-  readonly prepared: number;
-  readonly gradients: number;
-  readonly optimizer: number;
-  readonly activations: number;
-  readonly flops: number;
-  /** How many elements of parameters the entries change. */
-  readonly trained: number;
-  /** By the store's name (`train/tokens`), for inputs whose elements are indices: how many values an index may have. */
-  readonly choices: Readonly<Record<string, number>>;
-  readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
-}
 export interface CachedPlan {
   readonly plan: Plan;
   readonly figures: Figures;

@@ -3,7 +3,7 @@ import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import { type Compiled, compileOnWorkers, compileProgram } from "../compile.ts";
+import { type Compiled, compileProgram } from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
 import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
 import { contextOf, generateEntries, tokensLeft } from "../generation/generate-entries.ts";
@@ -15,6 +15,7 @@ import { type LoadedParameters, matchParameters, missingParameters, readParamete
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
 import { textAxes, trainingRequest } from "../text-entry.ts";
 import { copyTokenizerFiles, selectCodec } from "../tokenizer/select-codec.ts";
+import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { shardingSummary } from "../workers/sharded-executable.ts";
 import {
   reportingFailure,

@@ -1,0 +1,51 @@
+// What is said of a compiled program: the bytes that it needs, its operations and its kernels.
+import { indexBounds } from "../compiler/graph/index-range.ts";
+import type { Elaborated, Graph } from "../compiler/graph/node.ts";
+import { nodesOf } from "../compiler/graph/walk.ts";
+import type { Plan } from "../compiler/plan/plan.ts";
+import { byteSize, count } from "../compiler/types/type.ts";
+
+/**
+ * In bytes, except `flops` (of one run of the first entry) and `trained`. The interpreter plans no memory, so its gradients and activations are 0.
+ */
+export interface Figures {
+  readonly parameters: number;
+  /** Copies of parameters in a narrower dtype. */
+  readonly prepared: number;
+  readonly gradients: number;
+  readonly optimizer: number;
+  readonly activations: number;
+  readonly flops: number;
+  /** How many elements of parameters the entries change. */
+  readonly trained: number;
+  /** By the store's name (`train/tokens`), for inputs whose elements are indices: how many values an index may have. */
+  readonly choices: Readonly<Record<string, number>>;
+  readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
+}
+export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
+  const held = (role: string): number =>
+    program.stores.filter((s) => s.role === role).reduce((sum, s) => sum + byteSize(s.type), 0);
+  const { parameters, prepared, gradients, optimizer, activations } = plan?.bytes ?? {
+    parameters: held("parameter"),
+    prepared: held("prepared"),
+    optimizer: held("optimizer"),
+    gradients: 0,
+    activations: 0,
+  };
+  const [, first] = program.graphs;
+  const kernels = (plan?.kernels ?? []).map(({ name, origins }) => ({ name, lines: origins }));
+  const counted = {
+    flops: first ? flopsOf(first) : 0,
+    trained: trainableElements(program),
+    choices: indexBounds(program),
+  };
+  return { parameters, prepared, gradients, optimizer, activations, ...counted, kernels };
+}
+function trainableElements({ graphs, stores }: Elaborated): number {
+  const changed = new Set(
+    graphs.flatMap((g) => (g.name === "init" ? [] : g.results.filter((r) => r.role === "store").map((r) => r.name))),
+  );
+  const trained = stores.filter((s) => s.role === "parameter" && changed.has(s.name));
+  return trained.reduce((sum, s) => sum + count(s.type) * (s.split ?? 1), 0);
+}
+const flopsOf = (graph: Graph): number => nodesOf(graph).reduce((sum, node) => sum + node.op.flops(node), 0);

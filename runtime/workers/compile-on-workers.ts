@@ -1,0 +1,63 @@
+// Compiles a program on several workers, which must then agree on what they do together.
+import { compilerVersion } from "../../compiler/assets.ts";
+import type { Target } from "../../compiler/options.ts";
+import { buffersOf, type Plan, type Step } from "../../compiler/plan/plan.ts";
+import { buildHash } from "../cache/plans.ts";
+import type { Compiled } from "../compile.ts";
+import { localDevice } from "../cuda/local-device.ts";
+import { isaOf } from "../host/backend.ts";
+import { toolchain } from "../host/toolchain.ts";
+import { native } from "../native.ts";
+import { sha256 } from "../storage/files.ts";
+import type { Workers } from "./workers.ts";
+
+/**
+ * Compiles on each of several workers. The first worker of a machine compiles before the others there, which then find its kernels in the cache. All
+ * workers must agree on the collectives (kind, order, shapes, layouts): panel widths depend on the instruction set. On CPUs the instruction sets
+ * themselves must be equal too, and so must the builds of moec: otherwise results would be rounded differently, and replicated parameters would
+ * drift apart.
+ */
+export async function compileOnWorkers(
+  world: Workers,
+  target: Target,
+  compile: (device: number | undefined) => Promise<Compiled>,
+): Promise<Compiled> {
+  if (world.size > 1)
+    world.requireEqual(
+      { version: compilerVersion, build: buildHash ?? "from sources", addon: native().sources ?? "" },
+      "install the same moec on every machine",
+    );
+  const device = target === "cuda" ? localDevice(world) : undefined;
+  const made = await world.localFirst("compile", () => compile(device));
+  if (world.size === 1) return made;
+  try {
+    if (target === "host") await requireInstructions(world);
+    world.requireEqual({ plan: `SHA-256 ${sha256(JSON.stringify(made.plan ? workerInvariant(made.plan) : []))}` });
+    return made;
+  } catch (error) {
+    made.executable.close();
+    throw error;
+  }
+}
+async function requireInstructions(world: Workers): Promise<void> {
+  const instructions = await toolchain().then(isaOf, () => "none");
+  world.requireEqual(
+    { MOEC_ISA: instructions },
+    "set MOEC_ISA for all, to what the oldest CPU has: amx, avx512bf16, avx512, avx2 or portable; arm64 and x64 cannot work together",
+  );
+}
+/**
+ * What must be equal on all workers: the collectives; on GPUs the kernels and their order too, since workers decide together, at a variant's first
+ * launch, whether to use it.
+ */
+const workerInvariant = ({ target, entries, buffers, kernels }: Plan): readonly unknown[] => [
+  ...entries.map(({ name, steps }) => [name, steps.flatMap((step) => describeCollective(step, buffers))]),
+  ...(target === "cuda" ? [kernels.map((k) => k.name), entries.map((e) => e.steps.map(buffersOf))] : []),
+];
+const describeCollective = (step: Step, buffers: Plan["buffers"]): readonly object[] =>
+  step.kind === "collective"
+    ? [
+        step.collective.op,
+        ...step.collective.args.map((i) => ({ shape: buffers[i]?.shape, layout: buffers[i]?.layout })),
+      ]
+    : [];
