@@ -105,6 +105,19 @@ export function fromBf16(bits: number): number {
   word.setUint32(0, bits << 16);
   return word.getFloat32(0);
 }
+/** The number of the bits of an IEEE half. */
+function fromF16(bits: number): number {
+  const [exponent, mantissa] = [(bits >> 10) & 31, bits & 1023];
+  const size = exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25);
+  const special = mantissa ? Number.NaN : Number.POSITIVE_INFINITY;
+  return (bits & 0x8000 ? -1 : 1) * (exponent === 31 ? special : size);
+}
+let halves: Float32Array | undefined;
+/** Writes the numbers of IEEE halves. */
+export function widenF16(bits: Uint16Array, to: Tensor["data"]): void {
+  halves ??= Float32Array.from({ length: 2 ** 16 }, (_, half) => fromF16(half));
+  for (let i = 0; i < bits.length; i++) to[i] = halves[bits[i] ?? 0] ?? 0;
+}
 
 /** Element `i` as a number. */
 function at({ dtype, data }: Tensor, i: number): number {

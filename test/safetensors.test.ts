@@ -1,9 +1,11 @@
+import { product } from "../compiler/types/numbers.ts";
 import {
   closeSync,
   ftruncateSync,
   mkdtempSync,
   openSync,
   readdirSync,
+  readFileSync,
   rmSync,
   writeFileSync,
   writeSync,
@@ -23,18 +25,7 @@ import {
   writeSafetensors,
 } from "../runtime/storage/safetensors.ts";
 import { allInMemory, type StoredTensor } from "../runtime/storage/stored-tensor.ts";
-import {
-  convert,
-  firstNonFinite,
-  fromBf16,
-  fromNested,
-  fromNumbers,
-  numbers,
-  part,
-  toBf16,
-  toNested,
-  transposed,
-} from "../runtime/tensor.ts";
+import {convert, firstNonFinite, fromBf16, fromNested, fromNumbers, numbers, part, toBf16, toNested, transposed} from "../runtime/tensor.ts";
 
 const test = suite("safetensors");
 const folder = mkdtempSync(join(tmpdir(), "moec-safetensors-"));
@@ -112,6 +103,28 @@ test("I64 is read as i32 where it fits", () => {
   assert.equal([x?.dtype, x?.read([1])], ["i32", fromNumbers("i32", [], [7])]);
   refuses(() => readSafetensors(file(`{"x":${entry("I64", [1], 0, 8)}}`, wide(2n ** 31n))), path, "`x`", "2147483648");
 });
+test("F16 is read as f32", () => {
+  const x = openSafetensors(file(`{"x":${entry("F16", [2], 0, 4)}}`, Uint8Array.of(0x00, 0xbe, 0x01, 0x00))).get("x");
+  assert.equal(x?.read(), fromNumbers("f32", [2], [-1.5, 2 ** -24]));
+  assert.equal([x?.dtype, x?.read([1])], ["f32", fromNumbers("f32", [], [2 ** -24])]);
+});
+test("a stack of large matrices is read and written one at a time, another tensor at once", () => {
+  const [large, small] = [
+    [3, 256, 256],
+    [3, 255, 256],
+  ].map((shape) =>
+    fromNumbers(
+      "f32",
+      shape,
+      Float64Array.from({ length: product(shape) }, (_, i) => i),
+    ),
+  );
+  writeSafetensors(path, new Map(Object.entries({ large, small } as Record<string, Tensor>)));
+  const stored = openSafetensors(path);
+  const parts = [...stored.values()].map((t) => [...t.parts()].map(({ data }) => data.length));
+  assert.equal(parts, [[65536, 65536, 65536], [3 * 255 * 256]]);
+  assert.equal(Buffer.concat([...safetensorsChunks(stored)]), readFileSync(path));
+});
 const readOne = (from: string): Tensor => [...readSafetensors(from).values()][0] ?? fromNumbers("f32", [0], []);
 
 test("every fault is a Problem that names the file, and the tensor", () => {
@@ -124,7 +137,8 @@ test("every fault is a Problem that names the file, and the tensor", () => {
     [`{"x":${good},"y":${entry("F32", [1], 2, 6)}}`, new Uint8Array(6), ["`y`", "begins at byte 2"]],
     [`{"x":${good},"x":${good}}`, four, ["`x`", "twice"]],
     [`{"x":${good},"\\u0078":${good}}`, four, ["`x`", "twice"]],
-    [`{"x":${entry("F16", [2], 0, 4)}}`, four, ["`x`", "F16"]],
+    [`{"x":${entry("F8_E5M2", [4], 0, 4)}}`, four, ["`x`", "F8_E5M2"]],
+    [`{"x":${entry("F8_E4M3", [4], 0, 4)}}`, four, ["`x`", "F8_E4M3"]],
     [`{"x":${entry("F32", [2], 0, 4)}}`, four, ["`x`", "4 bytes", "takes 8"]],
     [`{"x":${entry("F32", [-1], 0, 4)}}`, four, ["`x`", "shape"]],
     [`{"x":${entry("F32", [2 ** 52, 2 ** 52], 0, 4)}}`, four, ["`x`"]],

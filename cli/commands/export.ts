@@ -6,7 +6,7 @@ import { note, printJson, showCount, warn } from "../output.ts";
 export const exportCommand = (): Command =>
   new Command("export")
     .description(
-      "Write a model that moec import imported, fine-tuned or not, as a checkpoint of Hugging Face transformers.",
+      "Write a model that moec import imported, fine-tuned or not, as a checkpoint of Hugging Face transformers (in bf16 where that was quantised).",
     )
     .argument("<folder>", "the folder of a training run, or of an imported model")
     .requiredOption("--like <folder>", "the folder that the model was imported from", text)

@@ -1,17 +1,20 @@
 // `moec export`: writes the weights of a run as transformers names and lays them out, after the folder that the model was imported from.
+
 import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
+import { bytesOf } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
 import { newestCheckpoint } from "../storage/checkpoint.ts";
 import { makeFolder, readBytes, syncFolder, writeFlushed } from "../storage/files.ts";
 import { Copies } from "../storage/names.ts";
-import { openSafetensors, safetensorsChunks } from "../storage/safetensors.ts";
+import { safetensorsChunks } from "../storage/safetensors.ts";
 import { inMemory, type StoredTensor, type StoredTensors } from "../storage/stored-tensor.ts";
 import { convert, sameShape, sameValues, showShape, transposed } from "../tensor.ts";
 import type { Json } from "./family.ts";
+import { openWeights } from "./quantised.ts";
 import {
   embedding,
   head,
@@ -39,7 +42,14 @@ interface Exported {
   readonly untied: boolean;
 }
 
-/** Writes the files of `like` anew, with the run's weights in place of its own: the same names, shapes and dtypes. */
+/** What was written of weights. */
+interface Written {
+  readonly fileOf: ReadonlyMap<string, string>;
+  readonly parameters: number;
+  readonly bytes: number;
+}
+
+/** Writes the files of `like` anew, with the run's weights in place of its own: the same names, shapes and dtypes; bf16 for what is quantised. */
 export function exportModel({ folder, like, out, warn }: ExportOptions): Exported {
   const foreign = openTransformers(like);
   if (existsSync(out)) throw new Problem(`${out} exists already`, "choose another folder with --out");
@@ -77,21 +87,27 @@ class Exporter {
   }
   write(folder: string): Omit<Exported, "step"> {
     this.#requireLists();
-    let parameters = 0;
-    for (const file of weightFiles(this.#like.folder)) {
-      const tensors = this.#tensorsOf(file);
-      for (const { shape } of tensors.values()) parameters += product(shape);
-      writeFlushed(join(folder, basename(file)), safetensorsChunks(tensors, { format: "pt" }));
+    const fileOf = new Map<string, string>();
+    let [parameters, bytes] = [0, 0];
+    for (const [file, weights] of openWeights(weightFiles(this.#like.folder), this.#like.quantisation)) {
+      const tensors = this.#tensorsOf(file, weights);
+      for (const [name, { dtype, shape }] of tensors) {
+        fileOf.set(name, basename(file));
+        parameters += product(shape);
+        bytes += product(shape) * bytesOf[dtype];
+      }
+      if (tensors.size > 0) writeFlushed(join(folder, basename(file)), safetensorsChunks(tensors, { format: "pt" }));
     }
     const [unread] = this.#ours.unused();
     if (unread !== undefined) throw this.#unlike(`the run has \`${unread}\`, and ${this.#like.folder} nothing for it`);
-    for (const [name, content] of this.#others()) writeFlushed(join(folder, name), [content]);
+    for (const [name, content] of this.#others({ fileOf, parameters, bytes }))
+      writeFlushed(join(folder, name), [content]);
     return { parameters, untied: this.#untied !== null };
   }
   /** The tensors of one file of weights: ours, or its own where import does not read them. */
-  #tensorsOf(file: string): Map<string, StoredTensor> {
+  #tensorsOf(file: string, weights: StoredTensors): Map<string, StoredTensor> {
     const tensors = new Map<string, StoredTensor>();
-    for (const [name, t] of openSafetensors(file)) {
+    for (const [name, t] of weights) {
       tensors.set(name, this.#theirs(name, t, file));
       if (this.#untied && name === this.#nameOf(embedding))
         tensors.set(this.#nameOf(head), inMemory(convert(this.#untied, t.dtype)));
@@ -115,7 +131,8 @@ class Exporter {
         throw this.#unlike(`\`${ours}\` is ${showShape(t.shape)}, and \`${name}\` of ${file} ${showShape(shape)}`);
       return convert(t, like.dtype);
     };
-    return { ...like, read: () => theirsOf(name, like, { model, file, take }) ?? like.read() };
+    const read = (): Tensor => theirsOf(name, like, { model, file, take }) ?? like.read();
+    return { dtype: like.dtype, shape: like.shape, read, parts: () => [read()] };
   }
   #take(name: string): Tensor {
     const t = this.#ours.take(name);
@@ -133,22 +150,24 @@ class Exporter {
         throw this.#unlike(`\`${name}\` has other values than the config.json of ${this.#like.folder}`);
   }
   /** Files that are not weights. */
-  *#others(): Generator<[name: string, content: Uint8Array]> {
-    const { folder } = this.#like;
+  *#others(written: Written): Generator<[name: string, content: Uint8Array]> {
+    const { folder, quantisation } = this.#like;
     for (const name of readdirSync(folder)) {
       const path = join(folder, name);
       if (!/\.(json|txt|model|jinja)$/.test(name) || !statSync(path).isFile()) continue;
-      const changed = this.#untied ? this.#untiedFile(path, name) : null;
+      const changed = this.#untied || quantisation ? this.#changedFile(path, name, written) : null;
       yield [name, changed ? new TextEncoder().encode(`${JSON.stringify(changed, null, 2)}\n`) : readBytes(path)];
     }
   }
-  /** The config or index of a model whose head has a table of its own. */
-  #untiedFile(path: string, name: string): Json | null {
-    if (name === "config.json") return { ...readJson(path), tie_word_embeddings: false };
+  /** The config or index of a model whose head has a table of its own, or whose weights are no longer quantised. */
+  #changedFile(path: string, name: string, { fileOf, parameters, bytes }: Written): Json | null {
+    if (name === "config.json") {
+      const { quantization_config: _, ...config } = readJson(path);
+      return this.#untied ? { ...config, tie_word_embeddings: false } : config;
+    }
     if (name !== "model.safetensors.index.json") return null;
-    const index = readJson(path);
-    const map = index["weight_map"] as Json;
-    return { ...index, weight_map: { ...map, [this.#nameOf(head)]: map[this.#nameOf(embedding)] } };
+    const metadata = { total_parameters: parameters, total_size: bytes };
+    return { ...readJson(path), metadata, weight_map: Object.fromEntries(fileOf) };
   }
   #unlike(what: string): Problem {
     return new Problem(

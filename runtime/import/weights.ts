@@ -8,15 +8,16 @@ import { product } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
 import { checkpointSteps } from "../storage/checkpoint.ts";
 import { readJsonObject } from "../storage/json.ts";
-import { openSafetensors } from "../storage/safetensors.ts";
 import { allInMemory, derived, type StoredTensor } from "../storage/stored-tensor.ts";
 import { fromNumbers, transposed, transposedShape, zeros } from "../tensor.ts";
 import { families } from "./families/index.ts";
 import { type Family, type Json, lookup, type PackedTensor } from "./family.ts";
+import { openWeights, type Quantisation, quantisationOf } from "./quantised.ts";
 
 export interface TransformersModel {
   readonly folder: string;
   readonly family: Family;
+  readonly quantisation: Quantisation | null;
   /** Values for the model's header. */
   readonly header: Readonly<Record<string, number | boolean>>;
   /** Whether the head shares the embedding's table. */
@@ -48,7 +49,7 @@ export function openTransformers(folder: string): TransformersModel {
         : `${path}: the model_type is ${shown(config["model_type"])}, which the standard library does not have`,
       `the library has ${families.map((f) => f.type).join(", ")}; write another in the .moe language, and give it renamed weights by \`--params\` (docs/from-pytorch.md)`,
     );
-  requireUnquantized(path, config["quantization_config"]);
+  const quantisation = quantisationOf(path, config);
   for (const [key, wanted] of Object.entries(family.supported)) {
     const is = lookup(config, key);
     const only: unknown = typeof wanted === "function" ? wanted(config) : wanted;
@@ -67,7 +68,15 @@ export function openTransformers(folder: string): TransformersModel {
   const tied = config["tie_word_embeddings"] ?? family.tied;
   const lists = new Map(listsOf(path, family, config));
   const ignoredPrefixes = family.ignoredPrefixes?.(config) ?? [];
-  return { folder, family, header: Object.fromEntries(header), tied: tied === true, ignoredPrefixes, lists };
+  return {
+    folder,
+    family,
+    quantisation,
+    header: Object.fromEntries(header),
+    tied: tied === true,
+    ignoredPrefixes,
+    lists,
+  };
 }
 function listsOf(path: string, { lists = {} }: Family, config: Json): [string, Tensor][] {
   return Object.entries(lists).flatMap(([name, keys]) => {
@@ -83,16 +92,6 @@ function listsOf(path: string, { lists = {} }: Family, config: Json): [string, T
     ]);
   });
 }
-/** Refuses quantised weights. Released checkpoints may be MXFP4 (GPT-OSS) or FP8 (DeepSeek); transformers can convert them to bf16. */
-function requireUnquantized(path: string, quantised: unknown): void {
-  if (quantised === undefined || quantised === null) return;
-  const { quant_method: method } = quantised as { readonly quant_method?: unknown };
-  const how = method === "mxfp4" ? ", quantization_config=Mxfp4Config(dequantize=True)" : "";
-  throw new Problem(
-    `${path}: the weights are quantised (quantization_config: ${shown(method)}), and moec reads f32 and bf16`,
-    `convert them by transformers: AutoModelForCausalLM.from_pretrained(FOLDER, dtype="bfloat16"${how}).save_pretrained(OTHER), and the tokenizer to the same folder`,
-  );
-}
 /** A list with one value for each layer becomes that value, if all are equal. */
 const commonValue = (x: unknown): unknown => (Array.isArray(x) && new Set<unknown>(x).size === 1 ? x[0] : x);
 const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stringify(x));
@@ -101,9 +100,8 @@ export const readJson = (path: string): Json => readJsonObject(path, "restore th
 /** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
 export function transformersTensors(model: TransformersModel): Map<string, StoredTensor> {
   const tensors = new Map(allInMemory(model.lists));
-  for (const file of weightFiles(model.folder))
-    for (const [name, t] of openSafetensors(file))
-      for (const [ours, part] of oursOf(name, t, model, file)) tensors.set(ours, part);
+  for (const [file, weights] of openWeights(weightFiles(model.folder), model.quantisation))
+    for (const [name, t] of weights) for (const [ours, part] of oursOf(name, t, model, file)) tensors.set(ours, part);
   const table = tensors.get(embedding);
   if (model.tied && table && !tensors.has(head)) tensors.set(head, turned(table));
   return tensors;

@@ -102,7 +102,7 @@ function savedCopies({ name, role, dtype, shape }: StoreInfo, value: () => Tenso
       if (firstNonFinite(t) >= 0) throw notFinite(role, copy);
       return t;
     };
-    return [copy, { dtype, shape: shape.slice(axes), read }];
+    return [copy, { dtype, shape: shape.slice(axes), read, parts: () => [read()] }];
   });
 }
 /**

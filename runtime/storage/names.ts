@@ -78,7 +78,7 @@ export class NamedTensors {
       const whole = stacked(store.dtype, over, shape, eachOf(parts));
       return index.length === 0 ? whole : part(whole, index);
     };
-    return { dtype: store.dtype, shape: store.shape, read };
+    return { dtype: store.dtype, shape: store.shape, read, parts: () => eachOf(parts) };
   }
 
   /** Names of tensors that were never used, and of stacked ones of which copies were never used. */

@@ -8,22 +8,39 @@ import { pluralize } from "../../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
-import { noBit, placeOf, requireElements, showShape, zeros } from "../tensor.ts";
+import { noBit, placeOf, requireElements, showShape, widenF16, zeros } from "../tensor.ts";
 import { readInto, splitBytes, writeUserFile } from "./files.ts";
 import { isJsonObject } from "./json.ts";
-import { allInMemory, readAll, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
+import {
+  allInMemory,
+  type Code,
+  isCodes,
+  partsOf,
+  readAll,
+  type StoredCodes,
+  type StoredTensor,
+  type StoredTensors,
+} from "./stored-tensor.ts";
 
 /** The limit of the format's own reader, in bytes. */
 const headerLimit = 100_000_000;
 const brace = "{".charCodeAt(0);
 const names: Readonly<Record<DType, string>> = { f32: "F32", f64: "F64", bf16: "BF16", i32: "I32", bool: "BOOL" };
-const dtypes: ReadonlyMap<string, DType> = new Map(
-  Object.entries(names).map(([dtype, name]) => [name, dtype as DType]),
+/** Numbers that become those of a dtype of ours when they are read. */
+const convertedNames = { i64: "I64", f16: "F16" } as const;
+export const codeNames: Readonly<Record<Code, string>> = { u8: "U8", e4m3: "F8_E4M3", e8m0: "F8_E8M0" };
+type Converted = keyof typeof convertedNames;
+const becomes: Readonly<Record<Converted, DType>> = { i64: "i32", f16: "f32" };
+type FileType = DType | Converted | Code;
+const bytesIn: Readonly<Record<FileType, number>> = { ...bytesOf, i64: 8, f16: 2, u8: 1, e4m3: 1, e8m0: 1 };
+const fileTypes: ReadonlyMap<string, FileType> = new Map(
+  Object.entries({ ...names, ...convertedNames, ...codeNames }).map(([type, name]) => [name, type as FileType]),
 );
+const isCode = (type: FileType): type is Code => Object.hasOwn(codeNames, type);
 
 interface Item {
   readonly name: string;
-  readonly dtype: DType | "i64";
+  readonly type: FileType;
   readonly shape: readonly number[];
   readonly begin: number;
   readonly end: number;
@@ -37,7 +54,7 @@ interface Source extends Omit<Item, "begin" | "end"> {
   readonly position: number;
 }
 
-/** A whole file in chunks: the header, padded to 8 bytes, then each tensor's data in the given order. Reads one tensor at a time. */
+/** A whole file in chunks: the header, padded to 8 bytes, then each tensor's data in the given order. Reads one tensor at a time, or a part of one. */
 export function* safetensorsChunks(
   tensors: StoredTensors,
   metadata: Record<string, string> = {},
@@ -57,7 +74,7 @@ export function* safetensorsChunks(
   new DataView(head.buffer).setBigUint64(0, BigInt(head.byteLength - 8), true);
   head.set(json, 8);
   yield head;
-  for (const t of tensors.values()) yield* splitBytes(t.read().data);
+  for (const t of tensors.values()) for (const { data } of t.parts()) yield* splitBytes(data);
 }
 
 /** Writes tensors by name to a file, which `readSafetensors` and PyTorch read. */
@@ -66,17 +83,26 @@ export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tens
   writeUserFile(path, safetensorsChunks(allInMemory(tensors)));
 }
 
-/** All tensors of a file, by name; I64 is converted to i32. Any error is a Problem that names the file and the tensor. */
+/** All tensors of a file, by name; I64 is converted to i32, F16 to f32. Any error is a Problem that names the file and the tensor. */
 export const readSafetensors = (path: string): Map<string, Tensor> => readAll(openSafetensors(path));
 /** The same, of which only the header is read yet. `held`: the open file, which stays open as long as tensors are read; else each read opens it. */
 export function openSafetensors(path: string, held?: number): Map<string, StoredTensor> {
+  const tensors = new Map<string, StoredTensor>();
+  for (const [name, t] of openWithCodes(path, held)) {
+    if (isCodes(t)) throw notNumbers(path, name, codeNames[t.code]);
+    tensors.set(name, t);
+  }
+  return tensors;
+}
+/** The same of a file that may hold codes. */
+export function openWithCodes(path: string, held?: number): Map<string, StoredTensor | StoredCodes> {
   return withFile(path, held, (file) => {
     const size = fstatSync(file).size;
     const version = versionOf(file);
     const items = readHeader(path, file, size);
     const base = size - (items.at(-1)?.end ?? 0);
     return new Map(
-      items.map((item) => [item.name, storedTensor({ ...item, path, held, version, position: base + item.begin })]),
+      items.map((item) => [item.name, stored({ ...item, path, held, version, position: base + item.begin })]),
     );
   });
 }
@@ -95,24 +121,35 @@ function withFile<T>(path: string, held: number | undefined, read: (file: number
     }
   });
 }
-function storedTensor(source: Source): StoredTensor {
-  const { path, held, version, dtype, shape, position } = source;
-  const read = (index: readonly number[] = []): Tensor => {
-    const inner = shape.slice(index.length);
-    const at = position + placeOf(shape, index) * product(inner) * bytesIn(dtype);
-    return withFile(path, held, (file) => {
-      if (versionOf(file) !== version)
-        throw new Problem(`${path} was written to while it was read`, "try again when nothing writes it");
-      return readPart(source, inner, file, at);
-    });
-  };
-  return { dtype: dtype === "i64" ? "i32" : dtype, shape, read };
+function stored(source: Source): StoredTensor | StoredCodes {
+  const { path, held, version, type, shape, position } = source;
+  const reader =
+    <T>(part: (shape: readonly number[], file: number, position: number) => T) =>
+    (index: readonly number[] = []): T => {
+      const inner = shape.slice(index.length);
+      const at = position + placeOf(shape, index) * product(inner) * bytesIn[type];
+      return withFile(path, held, (file) => {
+        if (versionOf(file) !== version)
+          throw new Problem(`${path} was written to while it was read`, "try again when nothing writes it");
+        return part(inner, file, at);
+      });
+    };
+  if (isCode(type))
+    return { code: type, shape, read: reader((inner, file, at) => readInto(new Uint8Array(product(inner)), file, at)) };
+  const dtype = type === "i64" || type === "f16" ? becomes[type] : type;
+  const read = reader((inner, file, at) => readPart(source, zeros(dtype, inner), file, at));
+  return { dtype, shape, read, parts: () => partsOf(shape, read) };
 }
 
 const broken = (path: string, what: string): Problem =>
   new Problem(
     `${path} is not a safetensors file that moec can read: ${what}`,
     "write the file again, or take another copy of it",
+  );
+const notNumbers = (path: string, name: string, type: unknown): Problem =>
+  new Problem(
+    `${path}: \`${name}\` has dtype ${JSON.stringify(type)}`,
+    `convert it to one of ${[...Object.values(names), ...Object.values(convertedNames)].join(", ")}; quantised weights are read with the config.json beside them: give the folder of both`,
   );
 const brokenItem = (path: string, name: string, what: string): Problem => broken(path, `\`${name}\` ${what}`);
 
@@ -176,34 +213,29 @@ const isCount = (x: unknown): x is number => Number.isSafeInteger(x) && (x as nu
 function itemOf(path: string, name: string, value: unknown): Item {
   if (!isJsonObject(value)) throw brokenItem(path, name, "is not described by an object");
   const { dtype: written, shape, data_offsets: offsets } = value;
-  const dtype = written === "I64" ? "i64" : dtypes.get(String(written));
-  if (dtype === undefined)
-    throw new Problem(
-      `${path}: \`${name}\` has dtype ${JSON.stringify(written)}`,
-      `convert it to one of ${[...dtypes.keys(), "I64"].join(", ")}`,
-    );
+  const type = fileTypes.get(String(written));
+  if (type === undefined) throw notNumbers(path, name, written);
   if (!Array.isArray(shape) || !shape.every(isCount)) throw brokenItem(path, name, "has no valid shape");
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
     throw brokenItem(path, name, "has no valid data_offsets");
   const [begin = 0, end = 0] = offsets;
-  const bytes = product(shape) * bytesIn(dtype);
+  const bytes = product(shape) * bytesIn[type];
   if (end - begin !== bytes)
     throw brokenItem(
       path,
       name,
       `has ${pluralize(end - begin, "byte")}, and ${String(written)}${showShape(shape)} takes ${bytes}`,
     );
-  return { name, dtype, shape, begin, end };
+  return { name, type, shape, begin, end };
 }
 
-const bytesIn = (dtype: Item["dtype"]): number => (dtype === "i64" ? 8 : bytesOf[dtype]);
-/** Reads from an open file, at a position, what is part of a tensor: the shape says of how many elements. */
-function readPart({ path, name, dtype }: Source, shape: readonly number[], file: number, position: number): Tensor {
-  const t = zeros(dtype === "i64" ? "i32" : dtype, shape);
-  if (dtype === "i64")
-    narrow(readInto(new BigInt64Array(product(shape)), file, position), t.data, `${path}: \`${name}\``);
+/** Reads from an open file, at a position, what is part of a tensor: all of `t`. */
+function readPart({ path, name, type }: Source, t: Tensor, file: number, position: number): Tensor {
+  const { length } = t.data;
+  if (type === "i64") narrow(readInto(new BigInt64Array(length), file, position), t.data, `${path}: \`${name}\``);
+  else if (type === "f16") widenF16(readInto(new Uint16Array(length), file, position), t.data);
   else readInto(t.data, file, position);
-  if (dtype === "bool" && noBit(t.data) !== undefined)
+  if (type === "bool" && noBit(t.data) !== undefined)
     throw brokenItem(path, name, "is BOOL and holds bytes other than 0 and 1");
   return t;
 }

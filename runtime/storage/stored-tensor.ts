@@ -1,5 +1,7 @@
 // Tensors that stay in their file or their store until they are needed, so that a model is not in memory twice.
+
 import type { DType } from "../../compiler/types/dtype.ts";
+import { product } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
 import { part } from "../tensor.ts";
 
@@ -8,22 +10,46 @@ export interface StoredTensor {
   readonly shape: readonly number[];
   /** Its elements, read anew with each call; with an index of its first axes, those of that part. */
   read(index?: readonly number[]): Tensor;
+  /** The same in order, of a stack of large tensors one at a time. */
+  parts(): Iterable<Tensor>;
 }
 export type StoredTensors = ReadonlyMap<string, StoredTensor>;
+
+/** Bytes of a file that stand for numbers only together with scales: those of quantised weights. */
+export interface StoredCodes {
+  readonly code: Code;
+  readonly shape: readonly number[];
+  read(index?: readonly number[]): Uint8Array;
+}
+/** What a byte is: a float of 8 bits (sign, 4 bits of exponent, 3 of mantissa), a power of two, or what config.json says. */
+export type Code = "e4m3" | "e8m0" | "u8";
+export const isCodes = (t: StoredTensor | StoredCodes): t is StoredCodes => "code" in t;
 
 export const inMemory = (t: Tensor): StoredTensor => ({
   dtype: t.dtype,
   shape: t.shape,
   read: (index = []) => (index.length === 0 ? t : part(t, index)),
+  parts: () => [t],
 });
 export const allInMemory = (tensors: ReadonlyMap<string, Tensor>): StoredTensors =>
   new Map([...tensors].map(([name, t]) => [name, inMemory(t)]));
 export const readAll = (tensors: StoredTensors): Map<string, Tensor> =>
   new Map([...tensors].map(([name, t]) => [name, t.read()]));
 
+/** What of a stack is read alone: each part of it costs an opened file. */
+const smallestPart = 2 ** 16;
+export function* partsOf(shape: readonly number[], read: StoredTensor["read"]): Generator<Tensor> {
+  const [parts = 0, ...inner] = shape;
+  if (inner.length < 2 || product(inner) < smallestPart) return yield read();
+  for (let i = 0; i < parts; i++) yield read([i]);
+}
+/** A tensor that `read` computes, the whole or what is at an index of its leading axes; never less than a matrix (the last two axes). */
+export function computed(dtype: DType, shape: readonly number[], read: StoredTensor["read"]): StoredTensor {
+  const leading = Math.max(0, shape.length - 2);
+  const readPart: StoredTensor["read"] = (index = []) =>
+    index.length <= leading ? read(index) : part(read(index.slice(0, leading)), index.slice(leading));
+  return { dtype, shape, read: readPart, parts: () => partsOf(shape, readPart) };
+}
 /** What `of` makes of a tensor when it is read. `of` maps the last two axes, so a part of the others is mapped alone. */
-export const derived = (t: StoredTensor, shape: readonly number[], of: (t: Tensor) => Tensor): StoredTensor => ({
-  dtype: t.dtype,
-  shape,
-  read: (index = []) => (index.length <= shape.length - 2 ? of(t.read(index)) : part(of(t.read()), index)),
-});
+export const derived = (t: StoredTensor, shape: readonly number[], of: (t: Tensor) => Tensor): StoredTensor =>
+  computed(t.dtype, shape, (index) => of(t.read(index)));

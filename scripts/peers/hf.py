@@ -144,9 +144,9 @@ MODELS = {
 }
 
 
-def drawn(name, seed):
+def drawn(name, seed, **changes):
     kind, config, _ = MODELS[name]
-    model = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, CONFIGS.get(kind, f"{kind}Config"))(**COMMON, **config))
+    model = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, CONFIGS.get(kind, f"{kind}Config"))(**COMMON | config | changes))
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, p in [*model.named_parameters(), *((k, b) for k, b in model.named_buffers() if "correction_bias" in k)]:

@@ -26,10 +26,10 @@ const [what, ...flags] = argv.slice(2);
 if (what === "demo") exit(run(python, ["scripts/peers/demo.py", ...flags]));
 const has = (module: string): boolean =>
   spawnSync(python, ["-c", `import ${module}`], { stdio: "ignore" }).status === 0;
-const others = { transformers: "hf", tokenizers: "texts" };
+const others = { transformers: ["hf", "quantised"], tokenizers: ["texts"] };
 const scripts = ["peers", "gates", "mixtures", "optim", "attention"];
-for (const [module, script] of Object.entries(others))
-  if (has(module)) scripts.push(script);
+for (const [module, of] of Object.entries(others))
+  if (has(module)) scripts.push(...of);
   else console.error(`\`${python}\` does not have ${module}: its numbers are not computed again`);
 for (const script of scripts) {
   const failed = run(python, [`scripts/peers/${script}.py`]);

@@ -47,7 +47,8 @@ async function run(): Promise<string> {
   await trained(out, 1, false);
   return (made = out);
 }
-const foreign = (name: string) => async (): Promise<string> => join(import.meta.dirname, "../peers/hf", name);
+const foreign = (name: string) => async (): Promise<string> => join(import.meta.dirname, "../peers", name);
+const imported = (at: string): unknown => importModel({ folder: at, out: join(at, "out") });
 async function inputs(): Promise<string> {
   const at = temporaryFolder();
   writeFileSync(join(at, "some.moe"), layer);
@@ -79,8 +80,10 @@ export const readers: Readonly<Record<string, Reader>> = {
   },
   resume: { files: run, read: (at) => trained(at, 2, true) },
   report: { files: run, read: (at) => reportPage(readRunLog(at)) },
-  import: { files: foreign("mixtral"), read: (at) => importModel({ folder: at, out: join(at, "out") }) },
-  "import in parts": { files: foreign("olmoe"), read: (at) => importModel({ folder: at, out: join(at, "out") }) },
+  import: { files: foreign("hf/mixtral"), read: imported },
+  "import in parts": { files: foreign("hf/olmoe"), read: imported },
+  "import of FP8": { files: foreign("quantised/glm4_moe"), read: imported },
+  "import of MXFP4": { files: foreign("quantised/gpt_oss"), read: imported },
   run: {
     files: inputs,
     read: (at) =>
