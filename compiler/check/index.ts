@@ -1,10 +1,11 @@
 // The checker and elaboration. There is one evaluator with two modes: checking runs it with symbols for sizes, elaboration with numbers.
 import type { Diagnostic } from "../diagnostic.ts";
-import type { Span } from "../syntax/ast.ts";
+import type { Expr, Span } from "../syntax/ast.ts";
 import { checkDeclaration, findRecursion } from "./declarations.ts";
 import { evaluator } from "./evaluator.ts";
 import type { Loaded } from "./modules.ts";
 import { checkTraining } from "./trainable.ts";
+import type { Val } from "./values.ts";
 import { checkingOptions, World } from "./world.ts";
 
 export type { Precision } from "../types/dtype.ts";
@@ -14,12 +15,20 @@ export * from "./entry-signature.ts";
 export { type Loaded, load, loadFile, loadTemplate, type Resolve, resolveFile } from "./modules.ts";
 export { type Path, pathsOf } from "./paths.ts";
 
+/** What an editor asks the checker: the value of each expression, as its own declaration sees it. */
+export type OnValue = (e: Expr, value: Val) => void;
+
 /** All errors of a program, in source order, without duplicates. Modules of the standard library are not checked; a test does that. */
-export function check(loaded: Loaded): Diagnostic[] {
+export function check(loaded: Loaded, onValue?: OnValue): Diagnostic[] {
   const w = new World(checkingOptions(), evaluator);
   const own = loaded.modules.filter((m) => m === loaded.main || !m.name.startsWith("std/"));
   for (const module of own)
-    for (const decl of module.names.values()) if (decl?.module === module) checkDeclaration(w, decl);
+    for (const decl of module.names.values()) {
+      if (decl?.module !== module) continue;
+      // a layer's members are evaluated for those who use it, too, with the sizes that they give it
+      if (onValue) w.onValue = (e, value) => isWithin(decl.ast.span, e.span) && onValue(e, value);
+      checkDeclaration(w, decl);
+    }
   const found = [...findRecursion(w.calls), ...w.diagnostics];
   return inOrder([...loaded.diagnostics, ...found.filter((d) => !isConsequence(loaded, d.labels[0].span))]);
 }
@@ -29,7 +38,9 @@ export function checkAll(loaded: Loaded): Diagnostic[] {
   return found.length > 0 ? found : inOrder(checkTraining(loaded));
 }
 const isConsequence = ({ faulty }: Loaded, { source, start }: Span): boolean =>
-  faulty.some((f) => f.source === source && f.start <= start && start < f.end);
+  faulty.some((f) => isWithin(f, { source, start, end: start + 1 }));
+const isWithin = (outer: Span, { source, start, end }: Span): boolean =>
+  outer.source === source && outer.start <= start && end <= outer.end;
 const key = (d: Diagnostic): string => `${d.code}:${d.labels[0].span.source.name}:${d.labels[0].span.start}`;
 function inOrder(list: readonly Diagnostic[]): Diagnostic[] {
   const once = [...new Map(list.map((d) => [key(d), d])).values()];

@@ -6,10 +6,13 @@ import type { Declaration, Import, Program, Source } from "../syntax/ast.ts";
 import { parseText } from "../syntax/parse.ts";
 import { Text } from "../syntax/text.ts";
 
+/** The file of a module, within the package. */
+export const libraryFile = (path: string): string => `stdlib/${path.slice(4)}.moe`;
+
 const sources = new Map<string, Source>();
 /** The module of that path, `std/nn`. Throws an error of the file system if there is none. */
 export function librarySource(path: string): Source {
-  const source = sources.get(path) ?? { name: path, text: asset(`stdlib/${path.slice(4)}.moe`) };
+  const source = sources.get(path) ?? { name: path, text: asset(libraryFile(path)) };
   sources.set(path, source);
   return source;
 }

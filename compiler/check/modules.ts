@@ -10,7 +10,7 @@ import type { Handle, Template } from "../syntax/hole.ts";
 import { parse } from "../syntax/parse.ts";
 import { builtins } from "./builtins/list.ts";
 import { declaredTwice, diagnostic, didYouMean, nearest } from "./errors.ts";
-import { isLibrary, libraryOf, librarySource } from "./library.ts";
+import { isLibrary, libraryFile, libraryOf, librarySource } from "./library.ts";
 import type { Declared, Module } from "./values.ts";
 
 /** A program with all its modules, and the errors in their texts and imports. */
@@ -201,11 +201,11 @@ function moduleHelp({ from, names }: ast.Import): string {
 /** The names of all layers and optimizers in the library. */
 export const libraryNames = (): string[] =>
   stdModules.flatMap((m) =>
-    [...asset(`stdlib/${m.slice(4)}.moe`).matchAll(/^(?:layer|optimizer) (\w+)/gm)].map(([, name = ""]) => name),
+    [...asset(libraryFile(m)).matchAll(/^(?:layer|optimizer) (\w+)/gm)].map(([, name = ""]) => name),
   );
 /** The library module that declares `name`; undefined if none does. */
 export const libraryHome = (name: string): string | undefined =>
   stdModules.find((m) => declares(m, "layer|fn|optimizer", name)) ??
   specialModules.find((m) => declares(m, "model", name));
 const declares = (module: string, kinds: string, name: string): boolean =>
-  new RegExp(`^(${kinds}) ${name}\\b`, "m").test(asset(`stdlib/${module.slice(4)}.moe`));
+  new RegExp(`^(${kinds}) ${name}\\b`, "m").test(asset(libraryFile(module)));

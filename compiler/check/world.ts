@@ -90,6 +90,8 @@ export class World {
   readonly layerBoundaries: (readonly Value[])[] = [];
   /** Whether a call of a layer of an array is being elaborated. */
   insideLayerCall = false;
+  /** While checking: told of the value of each expression, for editors. Set for each declaration. */
+  onValue: (e: Expr, value: Val) => void = () => {};
   /** How many headers are being filled in, one within the other. */
   depth = 0;
   /** While elaborating an optimizer: the sum of `s` over all trained parameters; set by `optimizerStep`. */
@@ -153,7 +155,9 @@ export class World {
   }
   /** The value of an expression; `want`: the type that it is declared to have, if any. */
   evaluate(e: Expr, scope: Scope, want: Type | null = null): Val {
-    return this.evaluator.evaluate(this, e, scope, want);
+    const value = this.evaluator.evaluate(this, e, scope, want);
+    this.onValue(e, value);
+    return value;
   }
   call(fn: Callable, given: readonly CallArgument[], from: Frame, at: Span, want: Type | null = null): Val {
     return this.evaluator.call(this, fn, given, from, at, want);
