@@ -1,10 +1,11 @@
 // Quantised checkpoints, and what torch and transformers make of them. How they were made: scripts/peers/quantised.py.
-import { product } from "../compiler/types/numbers.ts";
+
 import assert from "node:assert/strict";
 import { cpSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
+import { product } from "../compiler/types/numbers.ts";
 import { exportModel } from "../runtime/import/export.ts";
 import { importModel } from "../runtime/import/import-model.ts";
 import { openWeights, quantisationOf } from "../runtime/import/quantised.ts";
@@ -12,7 +13,7 @@ import { openTransformers, readJson, weightFiles } from "../runtime/import/weigh
 import { readSafetensors, type Tensor } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
 import type { StoredTensor } from "../runtime/storage/stored-tensor.ts";
-import {convert, part, widenF16} from "../runtime/tensor.ts";
+import { convert, part, widenF16 } from "../runtime/tensor.ts";
 import { assertProblem } from "./assert-problem.ts";
 import { assertClose, some } from "./peer-results.ts";
 import { temporaryFolder } from "./temporary-folder.ts";

@@ -1,4 +1,3 @@
-import { product } from "../compiler/types/numbers.ts";
 import {
   closeSync,
   ftruncateSync,
@@ -15,6 +14,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
+import { product } from "../compiler/types/numbers.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { readInto, splitBytes } from "../runtime/storage/files.ts";
 import { NamedTensors, namesHelp, splitStacked } from "../runtime/storage/names.ts";
@@ -25,7 +25,18 @@ import {
   writeSafetensors,
 } from "../runtime/storage/safetensors.ts";
 import { allInMemory, type StoredTensor } from "../runtime/storage/stored-tensor.ts";
-import {convert, firstNonFinite, fromBf16, fromNested, fromNumbers, numbers, part, toBf16, toNested, transposed} from "../runtime/tensor.ts";
+import {
+  convert,
+  firstNonFinite,
+  fromBf16,
+  fromNested,
+  fromNumbers,
+  numbers,
+  part,
+  toBf16,
+  toNested,
+  transposed,
+} from "../runtime/tensor.ts";
 
 const test = suite("safetensors");
 const folder = mkdtempSync(join(tmpdir(), "moec-safetensors-"));
