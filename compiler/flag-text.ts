@@ -11,7 +11,6 @@ export const inputFlagText = (name: string): string =>
 export const declarationFlagText = flagText("--entry NAME", 'declaration: "NAME"');
 export const modelFlagText = flagText("--model NAME", 'model: "NAME"');
 export const batchFlagText = flagText("--batch N", "batch");
-export const resumeFlagText = flagText("--resume", "from: { step, state }");
 export const idsFlagText = flagText("--ids", "ids: true");
 export const tokenizerFlagText = flagText("--tokenizer PATH", 'tokenizer: "PATH"');
 export const tokensFlagText = flagText("--tokens N", "tokens");

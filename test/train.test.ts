@@ -1,5 +1,5 @@
 import { rejects as assertRejects } from "node:assert/strict";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { suite } from "uvu";
@@ -214,17 +214,29 @@ test("an abort between two steps costs one more, which is saved", async () => {
 
 test("a loss that is NaN stops the run by name and leaves the good checkpoints", async () => {
   const folder = fresh();
-  const { message } = await rejectedProblem(() => run(folder, {}, { nanLoss: 15 }));
+  const { message, help } = await rejectedProblem(() => run(folder, {}, { nanLoss: 15 }));
   assert.match(message, "the loss `language` is NaN at step 15");
+  assert.match(help, /look at the data; --resume goes on from step-000012$/);
   assert.equal(checkpointSteps(folder), [12, 6]);
   assert.ok(newestCheckpoint(folder, assert.unreachable));
 });
 
 test("a parameter that is NaN stops the run when it would be saved", async () => {
   const folder = fresh();
-  const { message } = await rejectedProblem(() => run(folder, {}, { nanParameter: 16 }));
+  const { message, help } = await rejectedProblem(() => run(folder, {}, { nanParameter: 16 }));
   assert.match(message, "`experts.1.up.weight` of layer `experts.1.up`");
+  assert.match(help, /harder; --resume goes on from step-000012$/);
   assert.equal(checkpointSteps(folder), [12, 6]);
+});
+
+test("where nothing was saved before a NaN, none is told to go on from it", async () => {
+  for (const fake of [{ nanLoss: 4 }, { nanParameter: 4 }])
+    for (const folder of [fresh(), null]) {
+      if (folder === null && "nanParameter" in fake) continue; // saved nowhere, so seen by no one
+      const { message, help } = await rejectedProblem(() => run(folder, {}, fake));
+      assert.match(message, /NaN at step 4|no longer finite/);
+      assert.not.match(help, "--resume");
+    }
 });
 
 test("resuming refuses other sizes, data, seed or model, naming the key and both values; more steps are fine", () => {
@@ -305,6 +317,31 @@ const tiny = {
   length: 8,
   steps: 1,
 } as const;
+test("a run that cannot go on, because its program has changed, keeps every byte, and generates", async () => {
+  const [data, program, out] = [join(root, "kept-text"), join(root, "kept.moe"), fresh()];
+  writeFileSync(data, "kept as it is. ".repeat(20));
+  const text = readFileSync(tiny.program, "utf8");
+  writeFileSync(program, text);
+  const options = { ...tiny, program, data: [data], out };
+  await lossesOf(options);
+  const before = bytesOf(out);
+  for (const [from, to, message] of [
+    ["SwiGlu(D, H)", "SwiGlu(D, 2 * H)", /gives f32\[8, 8\] for `.*`, which is f32\[8, 16\]/],
+    ["  norm: RmsNorm(D)", "  norm: RmsNorm(D)\n  param more: f32[D] = 0", /has no `more`/],
+  ] as const) {
+    assert.ok(text.includes(from));
+    writeFileSync(program, text.replace(from, to));
+    await assertRejects(openTraining({ ...options, steps: 2, resume: true }), message);
+    assert.equal(bytesOf(out), before);
+  }
+  assert.not.ok((await generate({ folder: out, target: "reference", tokens: 1 }).next()).done);
+});
+/** The content of every file of a folder. */
+const bytesOf = (folder: string): [file: string, content: Buffer][] =>
+  readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .toSorted()
+    .filter((file) => statSync(join(folder, file)).isFile())
+    .map((file) => [file, readFileSync(join(folder, file))]);
 test("what was trained on token numbers takes and writes them unasked", async () => {
   const [data, out] = [join(root, "ids"), fresh()];
   writeFileSync(data, "1 2 3 4 5 6 7 8 9 ".repeat(20));

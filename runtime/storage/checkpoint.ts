@@ -8,7 +8,6 @@ import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
-import { resumeFlagText } from "../../compiler/flag-text.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable.ts";
 import { firstNonFinite } from "../tensor.ts";
@@ -118,22 +117,31 @@ function notFinite(role: StoreInfo["role"], name: string): Problem {
   const layer = name.split(".").slice(0, -1).join(".");
   return new Problem(
     `the ${role} \`${name}\`${layer === "" ? "" : ` of layer \`${layer}\``} is no longer finite`,
-    `it is not saved; lower the learning rate, or clip gradients harder, and go on from what was saved before with ${resumeFlagText}`,
+    "it is not saved; lower the learning rate, or clip gradients harder",
   );
 }
 
-/** Writes a checkpoint's tensors into an executable's stores. A store without a tensor is a Problem. */
-export function loadStores(executable: Executable, checkpoint: Omit<Checkpoint, "state" | "close">): void {
-  const named = new NamedTensors(new Map([...checkpoint.model, ...checkpoint.training]), checkpoint.path);
-  for (const store of executable.stores.filter((s) => s.saved)) {
-    const value = named.take(store);
-    if (!value)
+type Tensors = Omit<Checkpoint, "state" | "close">;
+/** The tensor of each saved store. A store without one, or with one that does not fit, is a Problem. */
+export function matchCheckpoint(
+  { stores }: Executable,
+  { path, model, training }: Tensors,
+): [StoreInfo, StoredTensor][] {
+  const named = new NamedTensors(new Map([...model, ...training]), path);
+  return stores
+    .filter((s) => s.saved)
+    .map((store) => {
+      const value = named.take(store);
+      if (value) return [store, value];
       throw new Problem(
-        `${checkpoint.path} has no \`${store.name}\``,
+        `${path} has no \`${store.name}\``,
         "the program is not the one that was trained: use the model.moe of its folder",
       );
-    writeStored(executable, store, value);
-  }
+    });
+}
+/** Writes a checkpoint's tensors into an executable's stores. */
+export function loadStores(executable: Executable, checkpoint: Tensors): void {
+  for (const [store, value] of matchCheckpoint(executable, checkpoint)) writeStored(executable, store, value);
 }
 
 /** Writes a checkpoint atomically, then deletes all but the newest two. Returns its path. */
@@ -160,10 +168,10 @@ export function writeCheckpoint(run: string, state: TrainingState, tensors: Save
     rmSync(join(folder, stepName(step)), { recursive: true, force: true });
   return path;
 }
-/** The error of a file that could not be written, with the checkpoint that training can go on from. */
+/** The error of training, with the checkpoint that it can go on from, if there is one. */
 export function withKept(run: string, error: unknown): unknown {
   const [kept] = checkpointSteps(run);
-  if (!(error instanceof Problem) || error.cause === undefined || kept === undefined) return error;
+  if (!(error instanceof Problem) || kept === undefined) return error;
   return new Problem(error.message, `${error.help}; --resume goes on from ${stepName(kept)}`, { cause: error });
 }
 function writeInto(folder: string, state: TrainingState, tensors: Saved): void {

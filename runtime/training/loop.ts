@@ -3,7 +3,14 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { updateEntryName } from "../../compiler/transform/accumulate.ts";
 import type { Executable, Outcome, RunContext, Tensor } from "../executable.ts";
-import { type Checkpoint, joinSave, loadStores, savedTensors, writeCheckpoint } from "../storage/checkpoint.ts";
+import {
+  type Checkpoint,
+  joinSave,
+  loadStores,
+  savedTensors,
+  withKept,
+  writeCheckpoint,
+} from "../storage/checkpoint.ts";
 import { splitStacked } from "../storage/names.ts";
 import { type LoadedParameters, loadParameters } from "../storage/parameters.ts";
 import { type RunConfig, RunLog } from "../storage/run-folder.ts";
@@ -83,7 +90,8 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
   }
 }
 /** Runs the step after `done` others: its batches, and, if there are several, then the optimizer. */
-async function trainStep({ executable, text, config }: TrainSetup, done: number): Promise<StepMeans> {
+async function trainStep(setup: TrainSetup, done: number): Promise<StepMeans> {
+  const { executable, text, config } = setup;
   const { B, T, n } = batchSizes(config);
   const at = (i: number): RunContext => ({ seed: config.seed, call: done * n + i, step: done });
   const outcomes: Outcome[] = [];
@@ -91,9 +99,17 @@ async function trainStep({ executable, text, config }: TrainSetup, done: number)
     outcomes.push(await runBatch(executable, "train", trainingBatch(text, B, T, done * n + i), at(i)));
     await yieldToEvents();
   }
-  const totals = stepMeans(outcomes, done + 1);
+  const totals = meansOrKept(setup, outcomes, done + 1);
   if (n > 1) await executable.run(updateEntryName("train"), new Map(), at(n - 1));
   return totals;
+}
+/** `stepMeans`; its error says which checkpoint is kept. */
+function meansOrKept({ folder }: TrainSetup, outcomes: readonly Outcome[], step: number): StepMeans {
+  try {
+    return stepMeans(outcomes, step);
+  } catch (error) {
+    throw folder === null ? error : withKept(folder, error);
+  }
 }
 /** A step's line of log.jsonl. If there are many metrics, only some steps log them, so that the average is at most `loggedNumbers` numbers a step. */
 function logRecord({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, seconds }: TrainStep): object {

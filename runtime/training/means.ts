@@ -1,6 +1,5 @@
 // Means over batches: of what a training step's batches gave, and of losses over a text.
 import { Problem } from "../../compiler/diagnostic.ts";
-import { resumeFlagText } from "../../compiler/flag-text.ts";
 import type { Outcome, Tensor } from "../executable.ts";
 import { convert, zeros } from "../tensor.ts";
 
@@ -14,7 +13,7 @@ export function stepMeans(outcomes: readonly Outcome[], step: number): StepMeans
     const layer = dot < 0 ? "" : ` of layer \`${path.slice(0, dot)}\``;
     throw new Problem(
       `the loss \`${path.slice(dot + 1)}\`${layer} is ${loss} at step ${step}`,
-      `nothing was saved of it; lower the learning rate, warm up longer, or look at the data, and go on from what was saved before with ${resumeFlagText}`,
+      "nothing was saved of it; lower the learning rate, warm up longer, or look at the data",
     );
   }
   return totals;

@@ -8,7 +8,7 @@ import { type Executable, storeOfInput } from "../executable.ts";
 import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
 import { contextOf, generateEntries, tokensLeft } from "../generation/generate-entries.ts";
 import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
-import { type Checkpoint, checkpointSteps, newestCheckpoint } from "../storage/checkpoint.ts";
+import { type Checkpoint, checkpointSteps, matchCheckpoint, newestCheckpoint } from "../storage/checkpoint.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
 import { type LoadedParameters, matchParameters, missingParameters, readParameters } from "../storage/parameters.ts";
@@ -125,7 +125,9 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     requireEqualCheckpoints(from, world);
     const measure = measureOf(program, entry, text);
     const about = aboutOf(compiled, text, measure, world);
-    const missing = params && missingParameters(matchParameters(executable, params)).flatMap(namesOf); // throws what does not fit before anything is written
+    // What does not fit is thrown before anything is written: a run that cannot go on keeps its program.
+    if (from) matchCheckpoint(executable, from);
+    const missing = params && missingParameters(matchParameters(executable, params)).flatMap(namesOf);
     if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
     const run = { folder, config, text, from, world };
     const setup = { ...run, executable, modelLosses: measure.losses, params, saveEvery, evaluateEvery };
