@@ -2,8 +2,9 @@
 
 import { createColors } from "picocolors";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
-import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
+import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { pluralize } from "../compiler/pluralize.ts";
+import { ProgramError } from "../compiler/program-error.ts";
 import { plain, render, sanitize } from "../compiler/render.ts";
 import { showBytes } from "../compiler/show-bytes.ts";
 import type { CacheStats } from "../runtime/cache/folder.ts";
@@ -72,11 +73,11 @@ export const renderDiagnostics = (diagnostics: readonly Diagnostic[], stream: No
 export const write = (text: string): void =>
   void process.stdout.write(process.stdout.isTTY ? text.replace(/[^\P{Cc}\n\t]/gu, "\ufffd") : text);
 
-/** Reports an error that ends a command: on stderr, or with --json as lines on stdout. Its stack is shown only if MOEC_DEBUG is set. */
+/** Reports an error that ends a command: on stderr, or with --json as lines on stdout. Its stack is shown only if MOEC_DEBUG is set; that of a ProgramError never. */
 export function reportError(error: unknown, json: boolean): void {
   if (json) for (const record of errorRecords(error)) printJson(record);
   else note(formatError(error));
-  if (process.env["MOEC_DEBUG"] && error instanceof Error) note(error.stack ?? "");
+  if (process.env["MOEC_DEBUG"] && error instanceof Error && !(error instanceof ProgramError)) note(error.stack ?? "");
 }
 /** Runs a script; an error that ends it is reported. */
 export async function runMain(main: () => Promise<void>): Promise<void> {

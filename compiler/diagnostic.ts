@@ -32,21 +32,6 @@ export function position(source: Source, offset: number): Position {
 /** `file:line`. */
 export const locationText = ({ source, start }: Span): string => `${source.name}:${position(source, start).line}`;
 
-/** Thrown with all errors found in a program; its message shows the first five. */
-export class ProgramError extends Error {
-  declare readonly diagnostics: readonly Diagnostic[];
-  constructor(diagnostics: readonly Diagnostic[]) {
-    super(diagnostics.slice(0, 5).map(summaryOf).join("\n"));
-    // not enumerable: Node would print all fields of all of them below the message of an uncaught error
-    Object.defineProperty(this, "diagnostics", { value: diagnostics });
-    this.name = "ProgramError";
-  }
-}
-function summaryOf({ code, message, labels, help }: Diagnostic): string {
-  const { source, start } = labels[0].span;
-  const { line, column } = position(source, start);
-  return `${code}: ${message}\n  at ${source.name}:${line}:${column}; help: ${help}`;
-}
 /** Any other failure that the user can fix: the message says what is wrong, with the file and key, `help` what to do. Shown without a stack. */
 export class Problem extends Error {
   readonly help: string;

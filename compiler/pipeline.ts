@@ -8,7 +8,7 @@ import {
 } from "./check/elaborate.ts";
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
-import { type Diagnostic, Problem, ProgramError } from "./diagnostic.ts";
+import { type Diagnostic, Problem } from "./diagnostic.ts";
 import { parameterGradients, requestedGradients, splitTraining, withTraining } from "./entry-gradients.ts";
 import { recomputeFlagText } from "./flag-text.ts";
 import {
@@ -33,6 +33,7 @@ import { planMemory } from "./plan/memory.ts";
 import type { Plan } from "./plan/plan.ts";
 import { printPlan } from "./plan/print.ts";
 import type { Sequence } from "./plan/sequence.ts";
+import { ProgramError } from "./program-error.ts";
 import type { RewriteOptions } from "./rewrite/rule.ts";
 import { type Backend, backends } from "./targets.ts";
 import { accumulate, updateGraph } from "./transform/accumulate.ts";

@@ -1,5 +1,6 @@
 // What the package `moec` exports, for use in your own TypeScript.
-export { type Diagnostic, Problem, ProgramError } from "../compiler/diagnostic.ts";
+export { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
+export { ProgramError } from "../compiler/program-error.ts";
 export { plain, render } from "../compiler/render.ts";
 export { format } from "../compiler/syntax/format.ts";
 export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/template.ts";

@@ -6,7 +6,8 @@ import * as assert from "uvu/assert";
 import { check, elaborate, load, loadTemplate, type Resolve, resolveFile } from "../compiler/check/index.ts";
 import { libraryOf, librarySource } from "../compiler/check/library.ts";
 import { codes } from "../compiler/codes.ts";
-import { type Diagnostic, ProgramError } from "../compiler/diagnostic.ts";
+import type { Diagnostic } from "../compiler/diagnostic.ts";
+import { ProgramError } from "../compiler/program-error.ts";
 import { render } from "../compiler/render.ts";
 import type { Source } from "../compiler/syntax/ast.ts";
 import { parse } from "../compiler/syntax/parse.ts";
@@ -388,10 +389,13 @@ test("calls 200 deep are not said to call themselves", () => {
   );
 });
 
-test("what Node prints of an uncaught error is its message, without the fields of its diagnostics", () => {
+test("what Node prints of an uncaught error is its message, with the source drawn, without the fields of its diagnostics and our stack", () => {
   const error = new ProgramError(errorsIn("fn f(x: float[N]) -> i32[N] { return x }"));
-  assert.match(inspect(error), "E0205: the result is declared i32[N]");
-  assert.not.match(inspect(error), "labels");
+  const printed = inspect(error);
+  assert.match(printed, /^\[ProgramError: error\[E0205\]: the result is declared i32\[N\]/);
+  assert.match(printed, "1 | fn f(x: float[N]) -> i32[N] { return x }");
+  assert.not.match(printed, "labels");
+  assert.not.match(printed, /^ {4}at /m);
 });
 test("an argument's type that names a member that is wrong: one error, and no throw", () => {
   const text = "layer A(H) {\n  D: Nothing(H)\n  forward(x: float[N, D]) -> float[N, D] { return x }\n}";

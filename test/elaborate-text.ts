@@ -10,10 +10,10 @@ import {
   type Sizes,
   sizesFromInputs,
 } from "../compiler/check/index.ts";
-import { ProgramError } from "../compiler/diagnostic.ts";
 import { ndarray } from "../compiler/graph/array.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { NdArray, Result } from "../compiler/graph/node.ts";
+import { ProgramError } from "../compiler/program-error.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 
 export type Numbers = number | readonly Numbers[];

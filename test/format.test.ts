@@ -15,7 +15,7 @@ import { execPath } from "node:process";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { ProgramError } from "../compiler/diagnostic.ts";
+import { ProgramError } from "../compiler/program-error.ts";
 import type { Program } from "../compiler/syntax/ast.ts";
 import { format as formatNamed } from "../compiler/syntax/format.ts";
 import { parse } from "../compiler/syntax/parse.ts";

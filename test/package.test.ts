@@ -58,7 +58,7 @@ test("a moec that begins while it is built again is the old one or the new, noth
     encoding: "utf8",
   });
   assert.is(common.stdout, "E0101\n", common.stderr.slice(0, 1000));
-  assert.match(common.stderr, "ProgramError: E0101");
+  assert.match(common.stderr, "ProgramError: error[E0101]");
   assert.ok(
     common.stderr.split("\n").every((line) => line.length < 300),
     "the line that threw is short enough to be printed",

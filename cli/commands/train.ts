@@ -64,7 +64,12 @@ export const trainCommand = (): Command =>
         text,
       ),
     )
-    .addOption(out("folder", "the folder of the run; default: runs/NAME"))
+    .addOption(
+      out(
+        "folder",
+        "the folder of the run; default: runs/NAME, or runs/NAME-2, ... where that holds a run; with --resume the last of them",
+      ),
+    )
     .addOption(flag("--save-every <n>", "steps between checkpoints; 0: only at the end; default: 100", integerIn(0)))
     .addOption(
       flag(

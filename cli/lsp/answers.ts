@@ -10,7 +10,7 @@ import {
   SymbolKind,
   type TextEdit,
 } from "vscode-languageserver/node";
-import { ProgramError } from "../../compiler/diagnostic.ts";
+import { ProgramError } from "../../compiler/program-error.ts";
 import type { Declaration, Member, Source } from "../../compiler/syntax/ast.ts";
 import { format } from "../../compiler/syntax/format.ts";
 import { pathAt } from "./analysis.ts";

@@ -1,8 +1,9 @@
 // Elaborates one entry: calls a method or function once, with its inputs as leaves of the graph.
-import { Problem, ProgramError } from "../diagnostic.ts";
+import { Problem } from "../diagnostic.ts";
 import { type GraphBuilder, TypeMismatch } from "../graph/builder.ts";
 import { type Graph, type Result, type Store, unstackedStore, type Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
+import { ProgramError } from "../program-error.ts";
 import type * as ast from "../syntax/ast.ts";
 import { dims, type Type } from "../types/type.ts";
 import { findDeclaration, findMethod } from "./entry-signature.ts";

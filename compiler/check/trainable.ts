@@ -1,5 +1,6 @@
 // What `moec check` finds beyond types: whether the models' `train` can be compiled, as far as that does not depend on sizes.
-import { type Diagnostic, Problem, ProgramError } from "../diagnostic.ts";
+import { type Diagnostic, Problem } from "../diagnostic.ts";
+import { ProgramError } from "../program-error.ts";
 import type { Method } from "../syntax/ast.ts";
 import { nodesIn } from "../syntax/nodes.ts";
 import { elaborate } from "./elaborate.ts";

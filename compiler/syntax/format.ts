@@ -3,7 +3,8 @@
 // because a syntax tree has no comments, parentheses or line breaks; print.ts, for trees without a text, breaks lines itself in the same style.
 import type { CstNode, IToken, TokenType } from "chevrotain";
 import { Arrow, Colon, Comma, Dot, Dots, Else, For, If, LCurly, lexer, RCurly } from "../../grammar/tokens.ts";
-import { Bug, ProgramError } from "../diagnostic.ts";
+import { Bug } from "../diagnostic.ts";
+import { ProgramError } from "../program-error.ts";
 import { isCloser, isOpener } from "./brackets.ts";
 import { parse } from "./parse.ts";
 import { parseDeclaration } from "./recover.ts";

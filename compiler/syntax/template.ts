@@ -1,6 +1,7 @@
 // Programs inside TypeScript, as tagged templates: const { Ffn } = moe`layer Ffn(D, H = ${4 * 256}) { ... }`.
 import { holeText } from "../../grammar/tokens.ts";
-import { Problem, ProgramError } from "../diagnostic.ts";
+import { Problem } from "../diagnostic.ts";
+import { ProgramError } from "../program-error.ts";
 import type { Span } from "./ast.ts";
 import type { Handle, Hole, Template } from "./hole.ts";
 import { callerOf, locate, type TemplateLocation } from "./locate.ts";

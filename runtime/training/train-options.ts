@@ -37,7 +37,7 @@ export interface TrainOptions extends CommonOptions, EncodingOptions {
   readonly seed?: number | undefined;
   /** Initial parameters: a safetensors file, or a folder that training or transformers wrote. Those that it lacks are initialised from the seed. */
   readonly params?: string | undefined;
-  /** The run's folder; null: nothing is written. Default: runs/NAME. */
+  /** The run's folder; null: nothing is written. Default: `defaultRunFolder`. */
   readonly out?: string | null | undefined;
   /** Steps from one checkpoint to the next. Default: 100. */
   readonly saveEvery?: number | undefined;

@@ -12,8 +12,9 @@ import {
   methodsOf,
   type Resolve,
 } from "../../compiler/check/index.ts";
-import { type Label, Problem, ProgramError } from "../../compiler/diagnostic.ts";
+import { type Label, Problem } from "../../compiler/diagnostic.ts";
 import { verifyGraph } from "../../compiler/graph/verify.ts";
+import { ProgramError } from "../../compiler/program-error.ts";
 import { render } from "../../compiler/render.ts";
 import { withCpuTime } from "../cpu-time.ts";
 import { fencedBlocks } from "../fenced-blocks.ts";

@@ -2,8 +2,9 @@
 // that says what is wrong.
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
 import { set } from "../../compiler/options.ts";
+import { ProgramError } from "../../compiler/program-error.ts";
 import { generate } from "../../runtime/generation/generate.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
 import { readRunLog } from "../../runtime/report/log.ts";

@@ -2,11 +2,12 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { check, load } from "../../compiler/check/index.ts";
-import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
 import type { Graph } from "../../compiler/graph/node.ts";
 import { printGraph } from "../../compiler/graph/print.ts";
 import { nodesOf, valuesOf } from "../../compiler/graph/walk.ts";
 import { tuningAxes } from "../../compiler/kernel/candidates.ts";
+import { ProgramError } from "../../compiler/program-error.ts";
 import { tune } from "../../runtime/measure/tune.ts";
 import { storesOf } from "../graphs.ts";
 import { temporaryFolder } from "../temporary-folder.ts";

@@ -1,7 +1,8 @@
 // Calls the TypeScript interface in random wrong ways, on the host and in the interpreter. Each error must say what to do, and later correct calls
 // must work.
 import * as assert from "uvu/assert";
-import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { ProgramError } from "../../compiler/program-error.ts";
 import {
   type CompileOptions,
   compile,
