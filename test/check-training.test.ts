@@ -95,6 +95,13 @@ test("a selector of no parameter is told with the other errors, with the name th
   assert.is(selectorHelp("many.a.wieght"), "did you mean `many.a.weight`?");
   assert.not.match(selectorHelp("a.forward"), "forward");
 });
+test("each selector of a line that is wrong is told, and its optimizer", () => {
+  assert.equal(allErrors(withSelector("a.b, many.b").replace("Sgd()", "AdamW(learning_rate: 1)")).slice(1), [
+    "E0501 `a.b` selects no parameter",
+    "E0501 `many.b` selects no parameter",
+    "E0305 `AdamW` takes no argument `learning_rate`",
+  ]);
+});
 test("the models of the examples can be trained, and an alias of one that cannot is not reported twice", () => {
   for (const file of ["gpt-moe", "lora"])
     assert.equal(checkFile(new URL(`../examples/${file}.moe`, import.meta.url).pathname), []);
