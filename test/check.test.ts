@@ -328,6 +328,11 @@ test("a chain of else-ifs is nested, as blocks are", () => {
   assert.equal(codesIn(chain(150)), []);
   for (const n of [250, 5000]) assert.equal(codesIn(chain(n)), ["E0107"]);
 });
+const inBrackets = (n: number): string => `(x: f32[N]) -> f32[N] { return ${"(".repeat(n)}x${")".repeat(n)} }`;
+test("brackets are counted together with the blocks around them, as GRAMMAR.md says", () => {
+  const [fn, method] = [(n: number) => `fn f${inBrackets(n)}`, (n: number) => `layer A() { forward${inBrackets(n)} }`];
+  assert.equal([fn(198), fn(199), method(197), method(198)].map(codesIn), [[], ["E0107"], [], ["E0107"]]);
+});
 test("a member that names another is told that members do not see one another", () => {
   const members = [
     "param p: f32[D] = q",
@@ -396,6 +401,58 @@ test("what Node prints of an uncaught error is its message, with the source draw
   assert.match(printed, "1 | fn f(x: float[N]) -> i32[N] { return x }");
   assert.not.match(printed, "labels");
   assert.not.match(printed, /^ {4}at /m);
+});
+const noLayer = (n: number, E: string, last: string): string[] => [
+  `there is no layer ${n} of ${E}; layers are numbered from 0 to ${last}; where an index tensor holds -1, no layer is called`,
+];
+/** What is wrong with a body of an array of `E` layers, 3 by default: while checking, or else when its sizes are known. */
+function layerErrors(E: string, body: string): string[] {
+  const text = `import { Linear } from "std/nn"
+    layer A(D = 2, E = 3) {
+      experts: Linear(D, D)[${E}]
+      forward(x: float[D]) -> float[D] { let y = x ${body} return y } }`;
+  const checked = errorsIn(text);
+  const found = checked.length > 0 ? checked : elaborationErrors({ name: "test.moe", text });
+  return found.map(({ message, help }) => `${message}; ${help}`);
+}
+test("a number that no layer has is an error, found as early as the sizes are known", () => {
+  for (const n of ["-1", "2 - 3"]) assert.equal(layerErrors("E", `y = experts[${n}](x)`), noLayer(-1, "E", "E - 1"));
+  assert.equal(layerErrors("4", "y = experts[4](x)"), noLayer(4, "4", "3"));
+  assert.equal(layerErrors("4", "y = experts[3](x)"), []);
+  assert.equal(layerErrors("E", "for i in 0:E { y = y + experts[i - 1](x) }"), noLayer(-1, "3", "2"));
+  assert.equal(layerErrors("E", "for i in 1:E { y = y + experts[i - 1](x) }"), []);
+});
+const pickedTwo = (e: string): string => `import { Linear } from "std/nn"
+  layer Two(D) { up: Linear(D, D)
+    forward(x: float[...S, D]) -> float[...S, D] { return up(x) } twice(x: float[...S, D]) -> float[...S, D] { return up(up(x)) } }
+  layer A(D, E) { experts: Two(D)[E] forward(x: float[N, D], index: i32[N]) -> float[N, D] { return ${e} } }`;
+test("only `forward` is called of layers that an index picks, and an error says so", () => {
+  assert.equal(codesIn(pickedTwo("experts[index](x)")), []);
+  for (const e of ["experts[index].twice(x)", "experts[index].up(x)", "experts[:].twice(x)"]) {
+    const [error, ...more] = errorsIn(pickedTwo(e));
+    assert.equal(
+      [error?.code, error?.message, more],
+      ["E0313", "of layers picked from an array only `forward` is called", []],
+    );
+    assert.match(error?.help ?? "", /have `(twice|up)` in the `forward` .* call `experts\[(index|:)\]\(x\)`$/);
+  }
+});
+const mixture = (call: string): string[] =>
+  errorsIn(`import { MoE } from "std/moe" import { TopKGate } from "std/gates" import { Linear, SwiGlu } from "std/nn"
+    layer A(D, H, E, K) { moe: ${call} forward(x: float[N, D]) -> float[N, D] { return moe(x) } }`).map((d) => d.help);
+test("where two sizes are exchanged, the error asks whether they are; where none are, it does not", () => {
+  for (const [E, K] of [
+    ["E", "K"],
+    ["8", "2"],
+  ]) {
+    const [help = "", ...more] = mixture(`MoE(D, ${E}, ${K}, TopKGate(D, ${E}, ${K}), SwiGlu(D, H))`);
+    assert.equal(more, []);
+    assert.match(help, `are ${E} and ${K} exchanged in \`MoE(...)\`? It is declared as \`MoE(D, K, E, gate, `);
+  }
+  const [help, ...more] = mixture("MoE(D, K, E, TopKGate(D, E, K), Linear(D, H))");
+  assert.match(help ?? "", "give a layer or function whose");
+  assert.equal(more, []);
+  assert.equal(mixture("MoE(D, K, E, TopKGate(D, E, K), SwiGlu(D, H))"), []);
 });
 test("an argument's type that names a member that is wrong: one error, and no throw", () => {
   const text = "layer A(H) {\n  D: Nothing(H)\n  forward(x: float[N, D]) -> float[N, D] { return x }\n}";

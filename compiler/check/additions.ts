@@ -3,7 +3,7 @@ import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type AnyNode, nodesIn } from "../syntax/nodes.ts";
 import { declareSymbols } from "./bind.ts";
-import { absorb, Failure, fail, isSlip, passOnHelp, textOf } from "./errors.ts";
+import { absorb, Failure, fail, isSlip, passOnHelp, resultText, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { makeInstance } from "./layers.ts";
 import { allMembers, bodyOf } from "./origin.ts";
@@ -145,7 +145,7 @@ function typesDiffer(w: World, old: Method, replacing: Method): string | null {
     const fits = result.map((type, i) => ({
       type,
       value: values[i] ?? absorb(),
-      what: result.length === 1 ? `the result of \`${name.name}\`` : `result ${i} of \`${name.name}\``,
+      what: resultText(i, result.length, name.name),
       span: replacing.method.result[i]?.span ?? name.span,
     }));
     unifyAll(w, fits, scope, null);

@@ -2,7 +2,7 @@
 import { locationText } from "../diagnostic.ts";
 import { pluralize } from "../pluralize.ts";
 import type { Span } from "../syntax/ast.ts";
-import { absorb, Failure, fail, textOf } from "./errors.ts";
+import { absorb, Failure, fail, resultText, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
 import { distinct } from "./makers.ts";
@@ -68,7 +68,7 @@ function checkCall(w: World, make: Makeable, { arrow, scope: home, name }: Arrow
     arrow.result.map((type, i) => ({
       type,
       value: values[i] ?? absorb(),
-      what: `result ${i} of \`${name}\``,
+      what: resultText(i, arrow.result.length, name),
       span: at,
     })),
     scope,

@@ -7,7 +7,7 @@ import { atom, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { dtypeOf, type Type } from "../types/type.ts";
 import { bindArguments, type Signature } from "./bind.ts";
 import { builtinCalled } from "./builtins/list.ts";
-import { absorb, fail, textOf } from "./errors.ts";
+import { absorb, fail, resultText, textOf } from "./errors.ts";
 import { moduleScope, newFrame, siteOf } from "./frames.ts";
 import { calledFrom } from "./numbers.ts";
 import { firstArguments } from "./rows.ts";
@@ -184,7 +184,7 @@ function callThrough(
   const fits = arrow.arrow.result.map((type, i) => ({
     type,
     value: values[i] ?? absorb(),
-    what: `result ${i} of \`${arrow.name}\``,
+    what: resultText(i, arrow.arrow.result.length, arrow.name),
     span: at,
   }));
   return results(unifyAll(w, fits, scope, null).map(tensor));

@@ -49,6 +49,11 @@ export function absorb(): never {
 }
 
 export const textOf = (span: Span): string => span.source.text.slice(span.start, span.end);
+/** How errors call result `i` of `count`; `of`: the name of what returns it. */
+export function resultText(i: number, count: number, of?: string): string {
+  const which = count === 1 ? "result" : `${["first", "second", "third"][i] ?? `${i + 1}th`} result`;
+  return `the ${which}${of === undefined ? "" : ` of \`${of}\``}`;
+}
 /** The source text of a span, to be quoted in a help; `otherwise` if it is long. */
 export function quoted(span: Span, otherwise = "x"): string {
   const text = textOf(span);

@@ -4,7 +4,7 @@ import { runtimeInputs } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { isForeignModule, nameHelp } from "../syntax/help.ts";
-import { type Size, show } from "../types/size.ts";
+import { type Size, show, sub } from "../types/size.ts";
 import { type Type, type } from "../types/type.ts";
 import { binaryOf, unaryOf } from "./binary.ts";
 import { builtins } from "./builtins/list.ts";
@@ -211,6 +211,7 @@ function noMemberHelp(e: Extract<ast.Expr, { kind: "member" }>): string {
 function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: Scope): Val {
   requireNoModule(e, scope);
   const object = value(w, e.object, scope);
+  if (object.kind === "picked") return memberOfPicked(e);
   if (object.kind !== "layer")
     return fail("E0313", `${kindText[object.kind]} has no members`, e.name.span, {
       help:
@@ -221,6 +222,10 @@ function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: 
   const found = memberOf(object.layer, e.name);
   return found.kind === "slot" ? readSlot(w, found, scope) : found;
 }
+const memberOfPicked = ({ object, name }: Extract<ast.Expr, { kind: "member" }>): never =>
+  fail("E0313", "of layers picked from an array only `forward` is called", name.span, {
+    help: `have \`${name.name}\` in the \`forward\` of a layer that the array is made of, and call \`${quoted(object.span, "experts[index]")}(x)\``,
+  });
 
 function indexValue(w: World, e: Extract<ast.Expr, { kind: "index" }>, scope: Scope): Val {
   const object = value(w, e.object, scope);
@@ -271,18 +276,17 @@ function pick(w: World, layers: Instances, e: Extract<ast.Expr, { kind: "index" 
       help: "`layers[3]` or `layers[index]`",
     });
   const [layer, ...others] = layers.kinds;
+  const at = layerNumber(v.value, layers.length, item.span);
   if (w.checking) return layer ? { kind: "layer", layer, others } : absorb();
-  if (typeof v.value === "number" && Number.isInteger(v.value) && v.value >= 0 && v.value < Number(layers.length))
-    return { kind: "layer", layer: layers.at(v.value), others: [] };
-  if (v.value === -1) return { kind: "picked", layers, index: b.constant(w.g, -1, "i32") };
-  return fail(
-    "E0210",
-    `there is no layer ${v.value === null ? "" : show(v.value)} of ${show(layers.length)}`,
-    item.span,
-    {
-      help: "layers are numbered from 0",
-    },
-  );
+  return { kind: "layer", layer: layers.at(at ?? absorb()), others: [] };
+}
+/** The number of a layer; null: it is not known while checking. A number that no layer has is an error. */
+function layerNumber(at: Size | null, length: Size, span: ast.Span): number | null {
+  if (typeof at !== "number") return null;
+  if (Number.isInteger(at) && at >= 0 && (typeof length !== "number" || at < length)) return at;
+  return fail("E0210", `there is no layer ${at} of ${show(length)}`, span, {
+    help: `layers are numbered from 0 to ${show(sub(length, 1))}; where an index tensor holds -1, no layer is called`,
+  });
 }
 
 function listValue(w: World, e: Extract<ast.Expr, { kind: "list" }>, scope: Scope): Val {

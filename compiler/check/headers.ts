@@ -2,6 +2,7 @@
 import type * as ast from "../syntax/ast.ts";
 import { bindArguments } from "./bind.ts";
 import { fail } from "./errors.ts";
+import { bindOrExchange } from "./exchanged.ts";
 import { moduleScope, newFrame } from "./frames.ts";
 import { calledFrom } from "./numbers.ts";
 import { type Declared, type Scope, type Val } from "./values.ts";
@@ -20,9 +21,13 @@ export function fillHeader(w: World, decl: Declared, given: readonly CallArgumen
   w.depth++;
   const depth = w.stack.push({ body: ast, at, name: ast.name.name }) - 1;
   try {
-    const frame = newFrame(w, { role: "header", body: ast, site: from.frame.site });
-    const header = moduleScope(w, decl.module).within(frame);
-    bindArguments(w, { name: ast.name.name, params: ast.header, result: [] }, header, given, at, null);
+    const signature = { name: ast.name.name, params: ast.header, result: [] };
+    const header = bindOrExchange(w, ast, given, (args) => {
+      const frame = newFrame(w, { role: "header", body: ast, site: from.frame.site });
+      const scope = moduleScope(w, decl.module).within(frame);
+      bindArguments(w, signature, scope, args, at, null);
+      return scope;
+    });
     return filled(w, decl, header, at);
   } finally {
     w.depth--;

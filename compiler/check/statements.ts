@@ -5,7 +5,7 @@ import { isFloat } from "../types/dtype.ts";
 import { atom, equalAll, type Size, show, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { showType } from "../types/type.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
-import { absorb, didYouMean, duplicates, Failure, fail, quoted, quotedOperand, textOf } from "./errors.ts";
+import { absorb, didYouMean, duplicates, Failure, fail, quoted, quotedOperand, resultText, textOf } from "./errors.ts";
 import { condition } from "./layers.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { checkOptimize } from "./optimize.ts";
@@ -244,7 +244,7 @@ function runReturn(w: World, stmt: Of<"return">, scope: Scope): void {
     return {
       type: t,
       value: value.kind === "error" ? absorb() : value,
-      what: declared.length === 1 ? "the result" : `result ${i}`,
+      what: resultText(i, declared.length),
       span: e?.span ?? stmt.span,
     };
   });
