@@ -11,11 +11,14 @@ const root = join(import.meta.dirname, "..");
 /** Stands in the code for a hash of all of it, as long, so that source maps stay right. */
 const hashHere = "hash of this build".padEnd(64, ".");
 
-/** Writes the bundle; returns its paths. The folder must be in moec's own, because the code finds its assets relative to itself. */
-export async function bundle(folder: string): Promise<string[]> {
+/**
+ * Writes the bundle; returns its paths. The folder must be in moec's own, because the code finds its assets relative to itself. `more`: other scripts,
+ * without `.ts`.
+ */
+export async function bundle(folder: string, more: readonly string[] = []): Promise<string[]> {
   const { outputFiles } = await build({
     absWorkingDir: root,
-    entryPoints: { "runtime/index": "runtime/index.ts", "cli/main": "cli/main.ts" },
+    entryPoints: Object.fromEntries(["runtime/index", "cli/main", ...more].map((name) => [name, `${name}.ts`])),
     bundle: true,
     splitting: true,
     format: "esm",

@@ -1,15 +1,15 @@
 // What workers do together, by MPI: test/workers/collectives.ts in one process, and in two to four that mpirun starts.
 import { spawnSync } from "node:child_process";
-import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
+import { workerScript } from "./command.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("collectives");
 const cache = temporaryFolder();
 
-const worker = [process.execPath, "--import", "tsx", join(import.meta.dirname, "workers", "collectives.ts")];
+const worker = [process.execPath, workerScript("collectives")];
 
 if (!mpirun) skipped("what workers do together");
 for (const count of mpirun ? [1, 2, 3, 4] : [])

@@ -1,5 +1,5 @@
-// Runs the `moec` command as users do. It is bundled once for each test process: starting from sources takes more than a second of CPU time, bundled
-// a fifth of a second.
+// Runs the `moec` command as users do. It is bundled once for each test process, with the workers that tests start: starting from sources takes more
+// than a second of CPU time, bundled a fifth of a second.
 import { type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
@@ -9,10 +9,16 @@ import { bundle } from "../scripts/bundle.ts";
 export const root = join(import.meta.dirname, "..");
 const folder = join(root, "build", `command-${process.pid}`);
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-await bundle(folder);
+const workers = ["collectives", "embedded", "gpus", "variants"] as const;
+await bundle(
+  folder,
+  workers.map((name) => `test/workers/${name}`),
+);
 
 /** The script to run with node. */
 export const main: string = join(folder, "cli", "main.js");
+/** The same of a file of test/workers/. */
+export const workerScript = (name: (typeof workers)[number]): string => join(folder, "test", "workers", `${name}.js`);
 /** Runs `moec ARGS` in the repository's folder. */
 export const command = (args: readonly string[], env: NodeJS.ProcessEnv = process.env): SpawnSyncReturns<string> =>
   spawnSync(execPath, [main, ...args], { cwd: root, encoding: "utf8", env });

@@ -9,7 +9,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { localDevice } from "../runtime/cuda/local-device.ts";
 import { type Transport, Workers } from "../runtime/workers/workers.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
-import { main } from "./command.ts";
+import { main, workerScript } from "./command.ts";
 import { build, libraryEnvironment } from "./emulator/build.ts";
 import { lossesOf } from "./losses.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
@@ -64,7 +64,7 @@ function several(n: number, env: NodeJS.ProcessEnv, ...args: readonly string[]) 
   return spawnSync(command, before, { encoding: "utf8", env, timeout: 240_000, cwd: join(import.meta.dirname, "..") });
 }
 function agrees(n: number, env: NodeJS.ProcessEnv, ...args: readonly string[]): void {
-  const { status, stdout, stderr } = several(n, env, "--import", "tsx", ...args);
+  const { status, stdout, stderr } = several(n, env, ...args);
   assert.is(status, 0, `${stdout}${stderr}`);
   assert.is(stdout.match(/agrees/g)?.length, n);
 }
@@ -72,7 +72,7 @@ if (!mpirun) skipped("what GPUs do together");
 else {
   for (const n of [2, 4])
     test(`what ${n} GPUs do together, all of them and by pairs, in graphs and step by step`, () => {
-      agrees(n, { ...emulated, MOEC_EMULATOR: `check lazy devices=${n}` }, "test/workers/gpus.ts");
+      agrees(n, { ...emulated, MOEC_EMULATOR: `check lazy devices=${n}` }, workerScript("gpus"));
     });
   test("a variant that one worker has no use for none uses, and one that agrees for one agrees for all", () => {
     const fake = join(here, "libcuda.so");
@@ -85,7 +85,7 @@ else {
       fake,
     ]);
     const env = { ...process.env, MOEC_LIBCUDA: fake, MOEC_LIBNCCL: fake };
-    agrees(2, env, "test/workers/variants.ts", join(here, "calls"));
+    agrees(2, env, workerScript("variants"), join(here, "calls"));
   });
 }
 
