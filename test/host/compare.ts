@@ -1,4 +1,5 @@
 // Runs graphs by the host's kernels and compares them with the interpreter in exact arithmetic.
+import { env } from "node:process";
 import * as assert from "uvu/assert";
 import { emitHost } from "../../compiler/emit/unit.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
@@ -14,6 +15,7 @@ import { bf16Samples, type Sample, samples, storesOf } from "../graphs.ts";
 import { x64 } from "./machine.ts";
 import { compiled, runSequences } from "./run.ts";
 
+const full = env["MOEC_TEST"] === "full";
 export const graphOf = (values: readonly Value[]): Graph => ({
   name: "test",
   results: values.map((value, i) => ({ role: "output", name: String(i), value })),
@@ -57,6 +59,7 @@ export function bounds(node: Node, stores: ReadonlyMap<string, NdArray>): (x: nu
   const scale = interpret(node.results, magnitudes, { exact: true });
   return (x, r, i) => stored * Math.abs(x) + 2 * epsilon * Math.sqrt(termsOf(node)) * Math.abs(scale[r]?.data[i] ?? 0);
 }
+export const kernelsOfSamples = (all: readonly OpSample[]): PlanKernel[] => kernelsOf(all.map((s) => s.sequence));
 export interface OpSample extends Sample {
   readonly sequence: Sequence;
 }
@@ -67,9 +70,15 @@ export const opSamples = (choices?: Choices): OpSample[] =>
     .map((s) => ({ ...s, sequence: lowered(graphOf(s.node.results), choices) }));
 /** Of these, those whose kernels differ from what the default choices give. */
 export function chosenSamples(choices: Choices): OpSample[] {
-  const usual = new Set(kernelsOf(opSamples().map((s) => s.sequence)).map((k) => k.text));
+  const usual = new Set(kernelsOfSamples(opSamples()).map((k) => k.text));
   return opSamples(choices).filter(({ sequence }) => kernelsOf([sequence]).some((k) => !usual.has(k.text)));
 }
+/**
+ * The samples for compiler (or instruction set) `w` of `n`. Each gets some of every tile op (`lower: "tile"`), whose kernels take most of the time to
+ * compile, and all of the other ops; with MOEC_TEST=full all of all.
+ */
+export const samplesInTurn = (all: readonly OpSample[], w: number, n: number): readonly OpSample[] =>
+  all.filter(({ node }, i) => full || node.op.lower !== "tile" || i % n === w);
 /** Runs samples from a library with their kernels; throws if one differs from its op's definition by more than its bound. */
 export function compareOps(all: readonly OpSample[], lib: string): void {
   const runs = all.map(({ node, sequence }) => ({ sequence, stores: storesOf(node.results) }));
