@@ -12,7 +12,8 @@ import type { Plan } from "../compiler/plan/plan.ts";
 import { Debugger } from "../runtime/measure/debug.ts";
 import { profile } from "../runtime/measure/profile.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
-import { onEmulator } from "./emulator/build.ts";
+import { command } from "./command.ts";
+import { build, libraryEnvironment, onEmulator } from "./emulator/build.ts";
 import { lossesOf } from "./losses.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 import { last, small, losses as trained } from "./training-runs.ts";
@@ -26,7 +27,7 @@ writeFileSync(data, "It is a way I have of driving off the spleen, and regulatin
 type Options = Omit<TrainOptions, "data" | "out">;
 const losses = (options: Options): Promise<number[]> => lossesOf({ ...options, data: [data] });
 /** `npm run emulated -- ARGS`, in a process of its own. */
-const emulated = (more: NodeJS.ProcessEnv, ...args: readonly string[]) =>
+const npmRunEmulated = (more: NodeJS.ProcessEnv, ...args: readonly string[]) =>
   spawnSync(process.execPath, ["--import", "tsx", join(import.meta.dirname, "emulator/emulated.ts"), ...args], {
     encoding: "utf8",
     env: { ...process.env, ...more },
@@ -67,7 +68,8 @@ test("the benchmarks of a GPU on tiny shapes: what they count and the form of wh
   assert.match(tables[1] ?? "", /times between events of the GPU[^]* - +\d+ +forward +ragged_dot/);
   assert.not.match(tables.join(""), /NaN|undefined|Infinity/);
 });
-test("a plan that does not fit: what it needs, what is free and what to do, before anything is written", () => {
+test("a plan that does not fit: what it needs, what is free and what to do, before anything is written", async () => {
+  const libraries = libraryEnvironment(await build());
   const program = join(here, "small.moe");
   writeFileSync(program, small(256, 16));
   const out = join(here, "large");
@@ -79,7 +81,8 @@ test("a plan that does not fit: what it needs, what is free and what to do, befo
       /help: end what else uses the GPU \(`nvidia-smi` lists it\), or lower the model's sizes/,
     ],
   ] as const) {
-    const { status, stdout, stderr } = emulated({ MOEC_EMULATOR: words }, "train", program, ...flags);
+    const env = { ...process.env, ...libraries, MOEC_EMULATOR: words };
+    const { status, stdout, stderr } = command(["train", program, ...flags], env);
     assert.is(status, 1, stderr);
     assert.is(stdout, "");
     assert.match(
@@ -165,7 +168,7 @@ test("a whole program, its memory shared as it is planned: nothing is read that 
     "--json",
     ...sizes,
   ];
-  const { status, stderr } = emulated(
+  const { status, stderr } = npmRunEmulated(
     { MOEC_EMULATOR: "check" },
     "train",
     program,

@@ -50,12 +50,13 @@ test("of 256 columns that come by TMA, each half is asked for as soon as it is l
     );
 });
 
-test("under the emulator, in all ways", async () => {
+test("under the emulator, each in one of its ways, or in all with MOEC_TEST=full", async () => {
   const modules = await modulesOf(kernelsOf(all.map((m) => m.sequence)));
   const wrong: string[] = [];
-  for (const way of emulationModes) {
-    const outcomes = await runEmulated(all, modules, way);
-    all.forEach((m, i) => {
+  for (const [w, way] of emulationModes.entries()) {
+    const chosen = all.filter((_, i) => full || i % emulationModes.length === w);
+    const outcomes = await runEmulated(chosen, modules, way);
+    chosen.forEach((m, i) => {
       try {
         compare(m, outcomes[i] ?? { results: [], findings: "did not run" });
       } catch (error) {

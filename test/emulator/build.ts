@@ -37,14 +37,19 @@ const headers = (): string =>
     .map((f) => readFileSync(f, "utf8"))
     .join("\0");
 
-/** Runs the compiler unless its output is there. `inputs`: files; the output's name ends with `extension`. */
-function made(flags: readonly string[], inputs: readonly string[], extension: string): Promise<string> {
+/** Runs the compiler unless its output is there. `inputs`: files, given as `args`; the output's name ends with `extension`. */
+function made(
+  flags: readonly string[],
+  inputs: readonly string[],
+  extension: string,
+  args: readonly string[] = inputs,
+): Promise<string> {
   const cxx = env["CXX"] ?? "g++";
   const key = createHash("sha256").update([cxx, ...flags, ...inputs, headers()].join("\0"));
   for (const input of inputs) key.update(readFileSync(input));
   const output = join(cacheFolder, key.digest("hex").slice(0, 24) + extension);
   const made =
-    making.get(output) ?? (existsSync(output) ? Promise.resolve(output) : compiled(cxx, [...flags, ...inputs], output));
+    making.get(output) ?? (existsSync(output) ? Promise.resolve(output) : compiled(cxx, [...flags, ...args], output));
   making.set(output, made);
   return made;
 }
@@ -69,9 +74,15 @@ export async function mapInPairs<T, R>(items: readonly T[], run: (item: T) => Pr
   return results;
 }
 
+/** One translation unit, because the standard library's headers take longer to compile than what is here. */
+function madeOfAll(sources: readonly string[]): Promise<string> {
+  const [last = "", ...others] = sources.toReversed();
+  return made([...own, "-c"], sources, ".o", [...others.flatMap((f) => ["-include", f]), last]);
+}
 export async function build(): Promise<Libraries> {
-  const sources = folders.flatMap((f) => filesIn(f, ".cpp")).filter((f) => !/(nvrtc|sequence)\.cpp$/.test(f));
-  const objects = await mapInPairs(sources, (f) => made([...own, "-c"], [f], ".o"));
+  const objects = await mapInPairs(folders, (f) =>
+    madeOfAll(filesIn(f, ".cpp").filter((name) => !/(nvrtc|sequence)\.cpp$/.test(name))),
+  );
   const libcuda = await made(library, objects, ".so");
   const places = [`-DEMULATOR_DIALECT="${dialect}"`, `-DEMULATOR_KEPT="${cacheFolder}"`];
   const nvrtc = [join(here, "driver/nvrtc.cpp"), join(here, "runtime/config.cpp")];

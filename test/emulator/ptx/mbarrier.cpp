@@ -87,7 +87,7 @@ static void wait(const Instruction& i, Frame& f, bool blocks) {
   i.set(f, 0, over());
 }
 
-static void take_space(Modifiers& m) {
+static void take_shared(Modifiers& m) {
   m.take_any({"shared", "shared::cta", "shared::cluster"});
   m.need("b64");
 }
@@ -99,7 +99,7 @@ Action bind_mbarrier(Modifiers& m) {
   const bool waits = what == "try_wait" || what == "test_wait";
   const bool parity = m.take("parity");
   if (waits) m.take_any({"acquire", "relaxed"}), m.take_any({"cta", "cluster"});
-  take_space(m);
+  take_shared(m);
   if (what == "init") return init;
   if (what == "inval") return invalidate;
   if (what == "expect_tx") return [](const Instruction& i, Frame& f) { expect(mbarrier_at(f.thread, i.value(f, 0), f.line), long(i.value(f, 1))); };

@@ -181,7 +181,7 @@ static void commit(Warpgroup& g) {
   g.open.clear();
   g.committed_steps.push_back(g.step);
 }
-static void wait(Warpgroup& g, const Instruction& i, void** frames) {
+static void wait_group(Warpgroup& g, const Instruction& i, void** frames) {
   Frame& f = *(Frame*)frames[0];
   const size_t left = i.word(f, 0);
   if (left == 0 && !g.open.empty()) report("wgmma.wait_group 0 while some wgmma are not committed (line %d)", f.line);
@@ -214,7 +214,7 @@ Action bind_wgmma(Modifiers& m) {
   m.need("aligned");
   if (what == "fence") return for_warpgroup([](Warpgroup& g, const Instruction&, void**) { g.fenced = true; });
   if (what == "commit_group") return for_warpgroup([](Warpgroup& g, const Instruction&, void**) { commit(g); });
-  if (what == "wait_group") return for_warpgroup(wait);
+  if (what == "wait_group") return for_warpgroup(wait_group);
   const std::string shape = m.empty() ? "" : m.first();
   if (shape.rfind("m64n", 0) != 0) throw std::invalid_argument("its shape");
   m.need(shape);
