@@ -20,17 +20,35 @@ interface Asked extends Sharing {
   readonly program: Loaded;
   readonly request: Omit<BuildRequest, "precision" | keyof Sharing>;
 }
+/** What one worker alone computes. */
+function computed(program: Loaded, request: Asked["request"]): Alone {
+  const { graphs, stores } = toGraphs(program, { ...request, precision: "f32", workers: 1 }, silentObserver());
+  const held = numbersOf(stores);
+  return { graphs, stores, held, results: graphs.map((g) => interpret(valuesOf(g), held, { exact: true })) };
+}
+interface Alone {
+  readonly graphs: readonly Graph[];
+  readonly stores: readonly Store[];
+  readonly held: ReadonlyMap<string, NdArray>;
+  readonly results: readonly (readonly NdArray[])[];
+}
+const known = new Map<Loaded, Map<string, Alone>>();
+/** The same, computed once for all ways to share it: `limits` are of what several send. */
+function aloneOf(program: Loaded, request: Asked["request"]): Alone {
+  const ofProgram = known.get(program) ?? new Map<string, Alone>();
+  const key = JSON.stringify({ ...request, limits: null });
+  const found = ofProgram.get(key) ?? computed(program, request);
+  known.set(program, ofProgram.set(key, found));
+  return found;
+}
 /** Each graph of each worker against that of one alone. */
 function compare({ program, request, ...sharing }: Asked): void {
   const { workers } = sharing;
-  const [alone, each] = [{ workers: 1 }, sharing].map((by) =>
-    toGraphs(program, { ...request, precision: "f32", ...by }, silentObserver()),
-  );
-  if (!alone || !each) throw new Error("two programs");
-  const held = numbersOf(alone.stores);
-  const places = placementsOf(alone.stores, sharing);
-  for (const [g, graph] of alone.graphs.entries()) {
-    const wanted = interpret(valuesOf(graph), held, { exact: true });
+  const { graphs, stores, held, results } = aloneOf(program, request);
+  const each = toGraphs(program, { ...request, precision: "f32", ...sharing }, silentObserver());
+  const places = placementsOf(stores, sharing);
+  for (const [g, graph] of graphs.entries()) {
+    const wanted = results[g] ?? [];
     const found = interpretOnWorkers(each.graphs[g] as Graph, held, places, workers);
     for (const w of found.keys())
       graph.results.forEach((r, i) => {
