@@ -101,7 +101,10 @@ const folder = (name: string): string => join(root, name);
 function requireNear(name: string, of: ArrayLike<number>, as: ArrayLike<number>, bound: number): void {
   const most = bound * Math.max(0, ...Array.from(as, Math.abs));
   const far = Array.from(as).findIndex((x, i) => !(Math.abs(x - (of[i] ?? Number.NaN)) <= most));
-  assert.ok(of.length === as.length && far < 0, `${name}: [${far}] is ${of[far]}, not ${as[far]}`);
+  assert.ok(
+    of.length === as.length && far < 0,
+    `${name}, ${of.length} for ${as.length}: [${far}] is ${of[far]}, not ${as[far]}`,
+  );
 }
 function requireSameRun(one: string, other: string): void {
   const [a, b] = [last(folder(one)), last(folder(other))];
