@@ -90,14 +90,17 @@ test("an argument without its flag is told which", () => {
   fails(moec("train", "a.moe", "--data", "b", "--resume", "runs/a"), 2, "--resume takes no folder", "--out");
 });
 test("--data - is what is piped in", () => {
-  const command = `printf short | "$0" --import tsx cli/main.ts train examples/gpt-moe.moe --data - --out "$1"`;
-  const ran = spawnSync("sh", ["-c", command, process.execPath, join(folder, "run")], { cwd: root, encoding: "utf8" });
+  const command = `printf short | "$0" "$1" train examples/gpt-moe.moe --data - --out "$2"`;
+  const ran = spawnSync("sh", ["-c", command, process.execPath, main, join(folder, "run")], {
+    cwd: root,
+    encoding: "utf8",
+  });
   fails(ran, 1, "the data has 5 bytes");
 });
 test("a program that is piped in can be checked, and what reads it twice says so", () => {
-  const program = 'echo "fn f(x: f32[N]) -> i32[N] { return x }" | "$0" --import tsx cli/main.ts';
+  const program = 'echo "fn f(x: f32[N]) -> i32[N] { return x }" | "$0" "$1"';
   const piped = (command: string): SpawnSyncReturns<string> =>
-    spawnSync("sh", ["-c", `${program} ${command}`, process.execPath], { cwd: root, encoding: "utf8" });
+    spawnSync("sh", ["-c", `${program} ${command}`, process.execPath, main], { cwd: root, encoding: "utf8" });
   const { stdout, status } = piped("check --json -");
   assert.is(status, 1);
   assert.match(stdout, /"file":"stdin","line":1/);
@@ -105,8 +108,8 @@ test("a program that is piped in can be checked, and what reads it twice says so
 });
 test("--input - is JSON that is piped in", () => {
   writeFileSync(join(folder, "twice.moe"), "fn twice(x: f32[N]) -> f32[N] { return 2 * x }");
-  const command = `echo '{"x": [1, 2]}' | "$0" --import tsx cli/main.ts run "$1" --entry twice --input - --target reference --json`;
-  const args = ["-c", command, process.execPath, join(folder, "twice.moe")];
+  const command = `echo '{"x": [1, 2]}' | "$0" "$1" run "$2" --entry twice --input - --target reference --json`;
+  const args = ["-c", command, process.execPath, main, join(folder, "twice.moe")];
   const { stdout, stderr } = spawnSync("sh", args, { cwd: root, encoding: "utf8" });
   assert.equal([stdout, stderr], ['{"0":[2,4]}\n', ""]);
 });

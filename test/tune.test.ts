@@ -23,6 +23,7 @@ import { hasFeature } from "./host/machine.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("tune");
+const full = process.env["MOEC_TEST"] === "full";
 const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.url));
 const layer = { program, entry: "Layer", set: { D: 40, H: 76, E: 3, K: 2, N: 149 }, gradients: true, threads: 2 };
 
@@ -120,7 +121,7 @@ const cases: readonly Case[] = (
     { isa: "portable", precision: "bf16", D: 32, H: 64 },
   ] as const
 ).filter(({ isa }) => isa !== "avx2" || (hasFeature("avx2") && hasFeature("fma")));
-for (const one of cases)
+for (const [c, one] of cases.entries())
   test(`no schedule changes a bit of a mixture's results and gradients, ${Object.values(one).join(" ")}`, async () => {
     process.env = { ...before, MOEC_ISA: one.isa };
     const base = await bits(one, new Map());
@@ -134,7 +135,8 @@ for (const one of cases)
       { bm: 13, bn: 80, bk: 127, mc: 26, stream: false },
       { bm: 48, bn: 80, bk: 33, mc: 96, stream: false },
     ];
-    for (const schedule of odd) {
+    // the first case by all of them, each other case by one unless all is asked for
+    for (const schedule of c === 0 || full ? odd : odd.slice(c - 1, c)) {
       const all = new Map([...base.used.keys()].map((shape) => [shape, schedule]));
       const other = await bits(one, all);
       assert.equal(new Set(other.used.keys()), new Set(all.keys()));
