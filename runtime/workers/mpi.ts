@@ -104,9 +104,10 @@ function* paths(environment: NodeJS.ProcessEnv): Generator<string> {
   const names = launchers
     .toSorted((a, b) => Number(started(b, environment)) - Number(started(a, environment)))
     .flatMap(({ files }): readonly string[] => files);
-  const folders = [...new Set(pythonFolders().flatMap((folder) => [dirname(folder), dirname(dirname(folder))]))];
+  let folders: readonly string[] | undefined; // Python is asked only where the loader finds nothing
   for (const name of names) {
     yield name;
+    folders ??= [...new Set(pythonFolders().flatMap((folder) => [dirname(folder), dirname(dirname(folder))]))];
     yield* folders.map((folder) => join(folder, name)).filter((path) => existsSync(path));
   }
 }
