@@ -49,6 +49,20 @@ test("a fold is not made again for each element of what reads it along another a
   const graph: Graph = { name: "square", results: [{ role: "output", name: "0", value }] };
   assert.is(fuse(graph).length, 2);
 });
+/** How many kernels `readers` tensors have that are multiplied by one number: the sum of `terms` scalars. */
+function scaledBy(terms: number, readers: number): number {
+  const g = new GraphBuilder(ops);
+  const scalars = Array.from({ length: terms }, (_, i) => b.param(g, `s${i}`, type("f32", [])));
+  const scale = scalars.reduce((x, y) => b.add(g, x, y));
+  const results = Array.from({ length: readers }, (_, i) => {
+    const shape = [64, 8 + i];
+    const value = b.mul(g, b.param(g, `x${i}`, type("f32", shape)), b.broadcast(g, scale, shape, []));
+    return { role: "output" as const, name: `${i}`, value };
+  });
+  return fuse({ name: "scaled", results }).length;
+}
+test("one number that many kernels read is computed once, unless it costs little", () =>
+  assert.equal([scaledBy(30, 10), scaledBy(30, 1), scaledBy(2, 3)], [11, 1, 3]));
 /** Kernels of a product with a matrix of one column each, of matrices that lie between one another. */
 function between(matrices: number, size: number): number {
   const g = new GraphBuilder(ops);

@@ -259,8 +259,12 @@ class Fusion {
     if (cost > maxRecomputeCost || this.hasTooManyPaths(v, accesses.keys())) return true;
     const many = [...accesses].filter(([root]) => count(root.type) >= 4 * count(v.type));
     const byRow = many.every(([, patterns]) => patterns.every((p) => isPrefix(p, dims(v.type))));
-    if (many.length === accesses.size && byRow) return false;
+    if (many.length === accesses.size && byRow) return this.isCostlyScalar(v, accesses.size);
     return this.isWorthStoring(cost, accesses.size) || (cost >= 10 && !byRow);
+  }
+  /** A number that several kernels read (a clip factor), and would compute again for each of their rows, at the cost of many loads. */
+  private isCostlyScalar(v: Value, readers: number): boolean {
+    return count(v.type) === 1 && readers > 1 && this.isWorthStoring(this.cost(v.node), 2);
   }
   /** Whether the reduction v can be computed inside the one kernel that reads it, once for each of that kernel's rows. */
   private foldsInside(v: Value, accesses: Accesses): boolean {
