@@ -41,13 +41,20 @@ export class Reader {
   element(v: Value, at: readonly Expr[]): Expr {
     // a tensor without elements has no valid index: the loop that asks never runs
     if (shapeOf(v).includes(0)) return num(0, scalarOf(dtypeOf(v.type)));
-    const key = `${v.node.id}.${v.index}[${at.map(show).join()}]`;
-    const known = this.k.recall(key);
+    const known = this.k.recall(keyOf(v, at));
     if (known) return known;
     const loaded = this.sources.element(v, at);
     const x = this.bindShared(loaded ? "t" : `t_${nameOf(v.node)}`, v, loaded ?? this.computed(v, at));
-    this.k.remember(key, x);
+    this.k.remember(keyOf(v, at), x);
     return x;
+  }
+  /** The same, bound to a variable, which later elements that are made of it read: for a value that is stored. */
+  bound(v: Value, at: readonly Expr[]): Expr {
+    const x = this.element(v, at);
+    if (x.e === "num" || x.e === "var") return x;
+    const made = this.k.letHere(`t_${nameOf(v.node)}`, x);
+    this.k.remember(keyOf(v, at), made);
+    return made;
   }
   private computed(v: Value, at: readonly Expr[]): Expr {
     const make = this.elements[v.node.op.name];
@@ -60,6 +67,7 @@ export class Reader {
     return this.sources.hasManyUses(v) || this.k.depthOf(x) < this.k.depth ? this.k.let(name, x) : x;
   }
 }
+const keyOf = (v: Value, at: readonly Expr[]): string => `${v.node.id}.${v.index}[${at.map(show).join()}]`;
 /** The op's or the function's name, for readers of the text; nothing of the program is in it. */
 export const nameOf = ({ op, attrs }: Node): string =>
   ((attrs as { readonly fn?: string }).fn ?? op.name).replace(/\W/g, "");

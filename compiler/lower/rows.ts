@@ -150,10 +150,8 @@ function storeElements(
   at: readonly Expr[],
   stream: (v: Value) => boolean,
 ): void {
-  const values = list.map((v) => reader.element(v, at));
-  const named =
-    list.length === 1 ? values : values.map((x) => (x.e === "num" || x.e === "var" ? x : d.k.letHere("value", x)));
-  list.forEach((v, i) => d.writerOf(v)(at, item(named, i), stream(v)));
+  const values = list.map((v) => (list.length === 1 ? reader.element(v, at) : reader.bound(v, at)));
+  list.forEach((v, i) => d.writerOf(v)(at, item(values, i), stream(v)));
 }
 /**
  * Caches a value of the row (row-cache.ts) in a local buffer, like a softmax's exponentials; returns the reader that reads it, or null if there is
