@@ -4,7 +4,7 @@ import { item } from "../item.ts";
 import { address, children, isNum, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Prefetch, Tile, Var } from "../kernel/ir.ts";
 import { infix } from "../kernel/print.ts";
-import { guardOf } from "./guard.ts";
+import { guardOf, unclamped } from "./guard.ts";
 import { number } from "./literal.ts";
 
 /** The parts of a target that decide how expressions are written. */
@@ -114,7 +114,7 @@ export class Expressions<T extends ExpressionTarget> {
     if (guarded !== null) return guarded;
     if (this.varies(cond)) return `where(${this.expr(cond)}, ${this.expr(a)}, ${this.expr(b)})`;
     const wide = x.type !== "index" && this.varies(x);
-    const text = `${this.expr(cond, 2)} ? ${this.wide(a, wide)} : ${this.wide(b, wide)}`;
+    const text = `${this.expr(cond, 2)} ? ${this.wide(unclamped(a, cond), wide)} : ${this.wide(b, wide)}`;
     return above > 0 ? `(${text})` : text;
   }
   pointer(b: Buffer, at: readonly Expr[]): string {

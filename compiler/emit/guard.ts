@@ -3,10 +3,12 @@ import { item } from "../item.ts";
 import {
   add,
   address,
+  call,
   clamp,
   dependsOn,
   isNum,
   laneStride,
+  load,
   mul,
   range,
   same,
@@ -31,7 +33,7 @@ export function guardOf(x: Expr, v: Var, lanes: number): Guard | null {
   if (x.e !== "op" || x.op !== "select" || !dependsOn(x, v)) return null;
   const [cond, found, none] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
   const bound = boundOf(cond);
-  if (!bound || found.e !== "load" || found.from.kind !== "buffer") return null;
+  if (!bound || bound.size === Infinity || found.e !== "load" || found.from.kind !== "buffer") return null;
   if (!isNum(none) || !Object.is(none.value, 0)) return null;
   const { index, size } = bound;
   const clamped = clamp(index, size);
@@ -40,7 +42,12 @@ export function guardOf(x: Expr, v: Var, lanes: number): Guard | null {
   const moves = strided.every((y) => laneStride(y, v, lanes) !== null) && laneStride(index, v, lanes) !== 0;
   return moves ? { from: found.from, at, index, size, strided } : null;
 }
-/** The index and the size that a condition made by `within` compares; null for other conditions. */
+/** x, which is computed only where the condition holds, with the index that the condition compares not clamped. */
+export function unclamped(x: Expr, cond: Expr): Expr {
+  const bound = boundOf(cond);
+  return bound ? replaceIndex(x, clamp(bound.index, bound.size), bound.index) : x;
+}
+/** The index and the size (`Infinity` if it is not compared) of a condition made by `within`; null for other conditions. */
 function boundOf(cond: Expr): { readonly index: Expr; readonly size: number } | null {
   const last = cond.e === "op" && cond.op === "and" ? item(cond.args, 1) : cond;
   if (last.e !== "op") return null;
@@ -51,7 +58,10 @@ function boundOf(cond: Expr): { readonly index: Expr; readonly size: number } | 
 }
 function replaceIndex(x: Expr, from: Expr, to: Expr): Expr {
   if (same(x, from)) return to;
-  if (x.e !== "op" || x.type !== "index" || x.args.length !== 2) return x;
+  if (x.e === "load") return load(x.from, ...x.at.map((y) => replaceIndex(y, from, to)));
+  if (x.e !== "op") return x;
+  if (x.type !== "index" || x.args.length !== 2)
+    return call(x.op, x.type, ...x.args.map((y) => replaceIndex(y, from, to)));
   const [a, b] = x.args.map((y) => replaceIndex(y, from, to)) as [Expr, Expr];
   if (x.op === "+") return add(a, b);
   if (x.op === "-") return sub(a, b);

@@ -212,7 +212,7 @@ export function max(a: Expr, b: Expr): Expr {
 }
 /** a < b for indices, a constant where their ranges decide it. */
 export function less(a: Expr, b: Expr): Expr {
-  if (range(a)[1] < range(b)[0]) return bool(true);
+  if (range(a)[1] < range(b)[0] || range(b)[0] === Infinity) return bool(true);
   if (range(a)[0] >= range(b)[1]) return bool(false);
   return call("lt", "bool", a, b);
 }
@@ -231,7 +231,7 @@ export function or(a: Expr, b: Expr): Expr {
   if (isNum(b)) return b.value === 0 ? a : b;
   return call("or", "bool", a, b);
 }
-/** `within`: the condition 0 <= i < size. `clamp`: i limited to that range. */
+/** `within`: the condition 0 <= i < size. `clamp`: i limited to that range. With the size Infinity, i is known to be below the axis's. */
 export const within = (i: Expr, size: number): Expr =>
   and(range(i)[0] >= 0 ? bool(true) : call("ge", "bool", i, num(0)), less(i, num(size)));
 export const clamp = (i: Expr, size: number): Expr => min(max(i, num(0)), num(Math.max(0, size - 1)));

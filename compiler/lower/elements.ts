@@ -22,6 +22,7 @@ import {
   within,
 } from "../kernel/expr.ts";
 import type { Expr, Scalar } from "../kernel/ir.ts";
+import { show } from "../kernel/print.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
 import { number, numbers } from "../ops/common.ts";
 import { unaries } from "../ops/scalar.ts";
@@ -155,20 +156,20 @@ const combineOps = { sum: "add", max: "max", min: "min" } as const;
 export const elementRules = table as ElementRules;
 
 /**
- * Rows of the first argument, gathered by `index`. A negative index (a choice that goes to no group) gives zeros; rows inside groups (`r.offsets`)
- * have none, so they need no guard.
+ * Rows of the first argument, gathered by `index`: a row's number, or -1 (a choice that goes to no group), which gives zeros. Rows inside groups
+ * (`r.offsets`) have no -1, so they need no guard.
  */
 function gatheredRow(r: Reader, node: Node, at: readonly Expr[], index: Value): Expr {
   const x = operand(node);
   const i = asIndex(r.element(index, at.slice(0, 1)));
-  const rows = item(dims(x.type), 0);
   if (r.offsets?.node === index.node && node.op.name === "dispatch") return r.element(x, [i, ...at.slice(1)]);
-  return select(within(i, rows), r.element(x, [clamp(i, rows), ...at.slice(1)]), constant(0, dtypeOf(x.type)));
+  const found = r.element(x, [clamp(i, Infinity), ...at.slice(1)]);
+  return select(within(i, Infinity), found, constant(0, dtypeOf(x.type)));
 }
 /** The value of an index tensor at a place. If it is affine in the place, it is computed from the place, so that its stride over lanes is known. */
 function gatherIndex(r: Reader, index: Value, at: readonly Expr[]): Expr {
   const a = affineOf(index);
-  if (!a) return r.k.let("row", asIndex(r.element(index, at)));
+  if (!a) return rowVariable(r, asIndex(r.element(index, at)));
   const digits = a.axes.flatMap((list, i) =>
     unflatten(
       item(at, i),
@@ -180,6 +181,13 @@ function gatherIndex(r: Reader, index: Value, at: readonly Expr[]): Expr {
     (sum, [x, step]) => (step < 0 ? sub(sum, mul(x, num(-step))) : add(sum, mul(x, num(step)))),
     num(a.start) as Expr,
   );
+}
+/** A variable with the value x: one for all that is gathered by x in the same scope. */
+function rowVariable({ k }: Reader, x: Expr): Expr {
+  const key = `row ${show(x)}`;
+  const row = k.recall(key) ?? k.let("row", x);
+  k.remember(key, row);
+  return row;
 }
 
 function cast(x: Expr, from: DType, to: DType): Expr {

@@ -284,7 +284,7 @@ extern "C" void ragged_dot_9d1bbe35(void* const* args, ix begin, ix end, f32* sc
 // x2: f32[128, 32]
 // y: f32[64, 32]
 // broadcast combine reshape mul sum
-extern "C" void sum_9352906f(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void sum_ae45f8da(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* x = (f32*)args[0];
   const i32* x1 = (i32*)args[1];
   const f32* x2 = (f32*)args[2];
@@ -296,7 +296,7 @@ extern "C" void sum_9352906f(void* const* args, ix begin, ix end, f32* scratch) 
     const auto t2 = x[r * 2 + 1];
     const auto t3 = x1[r * 2 + 1];
     par<LANES>(32, [&](auto v, ix j) {
-      st(v, y + r * 32 + j, t * (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + j) : broadcast(v, 0.0f)) + t2 * (and_(ix(t3) >= 0, ix(t3) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t3), 0), 127) * 32 + j) : broadcast(v, 0.0f)));
+      st(v, y + r * 32 + j, t * (ix(t1) >= 0 ? ld(v, x2 + ix(t1) * 32 + j) : broadcast(v, 0.0f)) + t2 * (ix(t3) >= 0 ? ld(v, x2 + ix(t3) * 32 + j) : broadcast(v, 0.0f)));
     });
   }
 }
@@ -454,7 +454,7 @@ extern "C" void ragged_dot_6df6497a(void* const* args, ix begin, ix end, f32* sc
 // x7: f32[64, 4]
 // y: f32[64, 4]
 // broadcast iota eq combine reshape sum div mul neg add const select
-extern "C" void mul_a9fcd69c(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void mul_39aafa0d(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* x = (i32*)args[0];
   const i32* x1 = (i32*)args[1];
   const f32* x2 = (f32*)args[2];
@@ -468,23 +468,23 @@ extern "C" void mul_a9fcd69c(void* const* args, ix begin, ix end, f32* scratch) 
     const ix r = task;
     const auto t = x[r * 2];
     const auto t1 = x1[r * 2];
-    const auto t2 = x2[ix_min(ix_max(ix(t1), 0), 127)];
-    const auto t_combine = and_(ix(t1) >= 0, ix(t1) < 128) ? t2 : 0.0f;
+    const auto t2 = x2[ix_max(ix(t1), 0)];
+    const auto t_combine = ix(t1) >= 0 ? t2 : 0.0f;
     const auto t3 = x3[r * 2];
     const auto t4 = x3[r * 2 + 1];
     const auto t_sum = t3 + t4;
     const auto t_div = div_by_scalar(t_combine, t_sum);
     const auto sum = fold<Sum, 1>(2, [&](auto v, ix k) {
       const auto t5 = ld(v, x1 + r * 2 + k);
-      const auto t_div1 = div_by_scalar(where(and_(ix(t5) >= 0, ix(t5) < 128), broadcast(v, x2[ix_min(ix_max(ix(t5), 0), 127)]), 0.0f), t_sum);
+      const auto t_div1 = div_by_scalar(where(ix(t5) >= 0, broadcast(v, x2[ix_max(ix(t5), 0)]), 0.0f), t_sum);
       const auto t6 = ld(v, x4 + r * 2 + k);
       return -(t_div1 * t6);
     });
     const auto t_add = t_div + sum;
     const auto t7 = x[r * 2 + 1];
     const auto t8 = x1[r * 2 + 1];
-    const auto t9 = x2[ix_min(ix_max(ix(t8), 0), 127)];
-    const auto t_combine1 = and_(ix(t8) >= 0, ix(t8) < 128) ? t9 : 0.0f;
+    const auto t9 = x2[ix_max(ix(t8), 0)];
+    const auto t_combine1 = ix(t8) >= 0 ? t9 : 0.0f;
     const auto t_div2 = div_by_scalar(t_combine1, t_sum);
     const auto t_add1 = t_div2 + sum;
     const auto t10 = x5[r];
@@ -540,7 +540,7 @@ extern "C" void dot_eb43ba56(void* const* args, ix begin, ix end, f32* scratch) 
 // x3: f32[64, 32]
 // y: f32[64, 32]
 // add combine reshape sum
-extern "C" void add_0ce9cdf0(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void add_927e2b0f(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* x = (i32*)args[0];
   const f32* x1 = (f32*)args[1];
   const f32* x2 = (f32*)args[2];
@@ -551,7 +551,7 @@ extern "C" void add_0ce9cdf0(void* const* args, ix begin, ix end, f32* scratch) 
     const auto t = x[r * 2];
     const auto t1 = x[r * 2 + 1];
     par<LANES>(32, [&](auto v, ix j) {
-      st(v, y + r * 32 + j, (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + j) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + j) : broadcast(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + j) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + j) : broadcast(v, 0.0f)) + ld(v, x3 + r * 32 + j));
+      st(v, y + r * 32 + j, (ix(t) >= 0 ? ld(v, x1 + ix(t) * 32 + j) + ld(v, x2 + ix(t) * 32 + j) : broadcast(v, 0.0f)) + (ix(t1) >= 0 ? ld(v, x1 + ix(t1) * 32 + j) + ld(v, x2 + ix(t1) * 32 + j) : broadcast(v, 0.0f)) + ld(v, x3 + r * 32 + j));
     });
   }
 }

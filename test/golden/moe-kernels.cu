@@ -218,7 +218,7 @@ KERNEL_END(ragged_dot_ccc62fa2)
 // x3: f32[64, 32]
 // y1: f32[64, 32]
 // broadcast combine reshape mul sum
-KERNEL void __launch_bounds__(256, MIN_BLOCKS(2)) sum_b79f058c(f32* y, const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, f32* y1) {
+KERNEL void __launch_bounds__(256, MIN_BLOCKS(2)) sum_433e6248(f32* y, const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, f32* y1) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const auto sum = fold<Sum, 1>(2048, [&](auto v, ix k) {
       const auto t = broadcast(v, x[k / 32 * 2]);
@@ -226,7 +226,7 @@ KERNEL void __launch_bounds__(256, MIN_BLOCKS(2)) sum_b79f058c(f32* y, const f32
       const auto t2 = broadcast(v, x[k / 32 * 2 + 1]);
       const auto t3 = broadcast(v, x1[k / 32 * 2 + 1]);
       const auto t4 = ld(v, x3 + k);
-      return (t * where(and_(ix(t1) >= 0, ix(t1) < 128), ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + k % 32), 0.0f) + t2 * where(and_(ix(t3) >= 0, ix(t3) < 128), ld(v, x2 + ix_min(ix_max(ix(t3), 0), 127) * 32 + k % 32), 0.0f)) * t4;
+      return (t * where(ix(t1) >= 0, ld(v, x2 + ix_max(ix(t1), 0) * 32 + k % 32), 0.0f) + t2 * where(ix(t3) >= 0, ld(v, x2 + ix_max(ix(t3), 0) * 32 + k % 32), 0.0f)) * t4;
     });
     ONE_THREAD y[0] = sum;
     for (ix i = 0; i < 64; i++) {
@@ -235,12 +235,12 @@ KERNEL void __launch_bounds__(256, MIN_BLOCKS(2)) sum_b79f058c(f32* y, const f32
       const auto t7 = x[i * 2 + 1];
       const auto t8 = x1[i * 2 + 1];
       par<4>(32, [&](auto v, ix j) {
-        st(v, y1 + i * 32 + j, t5 * (and_(ix(t6) >= 0, ix(t6) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t6), 0), 127) * 32 + j) : broadcast(v, 0.0f)) + t7 * (and_(ix(t8) >= 0, ix(t8) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t8), 0), 127) * 32 + j) : broadcast(v, 0.0f)));
+        st(v, y1 + i * 32 + j, t5 * (ix(t6) >= 0 ? ld(v, x2 + ix(t6) * 32 + j) : broadcast(v, 0.0f)) + t7 * (ix(t8) >= 0 ? ld(v, x2 + ix(t8) * 32 + j) : broadcast(v, 0.0f)));
       });
     }
   }
 }
-KERNEL_END(sum_b79f058c)
+KERNEL_END(sum_433e6248)
 
 // offsets: i32[5]
 // x: i32[128]
@@ -366,28 +366,28 @@ KERNEL_END(ragged_dot_2459da97)
 // x7: f32[64, 4]
 // y: f32[64, 4]
 // broadcast iota eq combine reshape sum div mul neg add const select
-KERNEL void __launch_bounds__(32, MIN_BLOCKS(16)) mul_a9fcd69c(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, const f32* x7, f32* y) {
+KERNEL void __launch_bounds__(32, MIN_BLOCKS(16)) mul_39aafa0d(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, const f32* x7, f32* y) {
   for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
     const ix r = task;
     const auto t = x[r * 2];
     const auto t1 = x1[r * 2];
-    const auto t2 = x2[ix_min(ix_max(ix(t1), 0), 127)];
-    const auto t_combine = and_(ix(t1) >= 0, ix(t1) < 128) ? t2 : 0.0f;
+    const auto t2 = x2[ix_max(ix(t1), 0)];
+    const auto t_combine = ix(t1) >= 0 ? t2 : 0.0f;
     const auto t3 = x3[r * 2];
     const auto t4 = x3[r * 2 + 1];
     const auto t_sum = t3 + t4;
     const auto t_div = t_combine / t_sum;
     const auto sum = fold<Sum, 1>(2, [&](auto v, ix k) {
       const auto t5 = ld(v, x1 + r * 2 + k);
-      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), broadcast(v, x2[ix_min(ix_max(ix(t5), 0), 127)]), 0.0f) / t_sum;
+      const auto t_div1 = where(ix(t5) >= 0, broadcast(v, x2[ix_max(ix(t5), 0)]), 0.0f) / t_sum;
       const auto t6 = ld(v, x4 + r * 2 + k);
       return -(t_div1 * t6);
     });
     const auto t_add = t_div + sum;
     const auto t7 = x[r * 2 + 1];
     const auto t8 = x1[r * 2 + 1];
-    const auto t9 = x2[ix_min(ix_max(ix(t8), 0), 127)];
-    const auto t_combine1 = and_(ix(t8) >= 0, ix(t8) < 128) ? t9 : 0.0f;
+    const auto t9 = x2[ix_max(ix(t8), 0)];
+    const auto t_combine1 = ix(t8) >= 0 ? t9 : 0.0f;
     const auto t_div2 = t_combine1 / t_sum;
     const auto t_add1 = t_div2 + sum;
     const auto t10 = x5[r];
@@ -404,7 +404,7 @@ KERNEL void __launch_bounds__(32, MIN_BLOCKS(16)) mul_a9fcd69c(const i32* __rest
     });
   }
 }
-KERNEL_END(mul_a9fcd69c)
+KERNEL_END(mul_39aafa0d)
 
 // a: f32[64, 4]
 // b: f32[32, 4]
@@ -413,7 +413,7 @@ KERNEL_END(mul_a9fcd69c)
 // x2: f32[128, 32]
 // y: f32[64, 32]
 // add combine reshape sum transpose dot
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) dot_0876f3ce(const f32* __restrict__ a, const f32* __restrict__ b, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) dot_abb2fd86(const f32* __restrict__ a, const f32* __restrict__ b, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
   DYN_SMEM(smem);
   SharedTile<f32, 64, 4, 1, 128, ROW_MAJOR, 4> left(smem);
   SharedTile<f32, 32, 4, 1, 128, COL_MAJOR, 4> right(smem + 1024);
@@ -429,11 +429,11 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) dot_0876f3ce(const f32* __rest
     each<4, FULL_GROUPS>(64, 32, [&](auto v, ix i, ix j, auto& acc_) {
       const auto t = x[(mc + i) * 2];
       const auto t1 = x[(mc + i) * 2 + 1];
-      st(v, y + (mc + i) * 32 + (n + j), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j)) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j)) : broadcast(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j)) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j)) : broadcast(v, 0.0f)) + acc_);
+      st(v, y + (mc + i) * 32 + (n + j), (ix(t) >= 0 ? ld(v, x1 + ix(t) * 32 + (n + j)) + ld(v, x2 + ix(t) * 32 + (n + j)) : broadcast(v, 0.0f)) + (ix(t1) >= 0 ? ld(v, x1 + ix(t1) * 32 + (n + j)) + ld(v, x2 + ix(t1) * 32 + (n + j)) : broadcast(v, 0.0f)) + acc_);
     }, acc);
   }
 }
-KERNEL_END(dot_0876f3ce)
+KERNEL_END(dot_abb2fd86)
 
 // a: f32[64, 32]
 // b: f32[64, 4]
