@@ -4,6 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { cudaAccess } from "../compiler/emit/cuda.ts";
 import { earlyLoadsOf } from "../compiler/emit/early-loads.ts";
+import { number } from "../compiler/emit/literal.ts";
 import type { ReduceName } from "../compiler/graph/node.ts";
 import { item } from "../compiler/item.ts";
 import { accessOf } from "../compiler/kernel/access.ts";
@@ -342,6 +343,20 @@ test("what is loaded before points are made stands on nothing that they compute"
     ["y[j]"],
   );
   assert.match(early?.body.flatMap(lines).join("\n") ?? "", /acc\[0, j\] = x\[to\]/);
+});
+test("a literal is the shortest that is the same f32", () => {
+  assert.equal(
+    [1 - 0.9, 2 * Math.PI, 3, 2.9999999999, 1e-8, -0, 1e22].map((x) => number(x, true)),
+    ["0.1f", "6.2831853f", "3.0f", "3.0f", "1e-8f", "-0.0f", "1e+22f"],
+  );
+  const finite = fc.double({ min: -3e38, max: 3e38, noNaN: true });
+  const near = fc.float({ noNaN: true, noDefaultInfinity: true }).map((x) => x * (1 + 2 ** -24));
+  fc.assert(
+    fc.property(fc.oneof(finite, near), (x) =>
+      assert.is(Math.fround(Number.parseFloat(number(x, true))), Math.fround(x)),
+    ),
+    seeded,
+  );
 });
 test("blocks of an axis: the last may not be full", () => {
   const k = new KernelBuilder("a test");

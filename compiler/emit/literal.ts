@@ -11,5 +11,14 @@ export function number(x: number, float: boolean): string {
   if (!Number.isFinite(x)) return x > 0 ? "__builtin_inff()" : "-__builtin_inff()";
   if (Object.is(x, -0)) return float ? "-0.0f" : "0";
   if (!float) return x === -(2 ** 31) ? "(-2147483647 - 1)" : String(x);
-  return `${Number.isInteger(x) && Math.abs(x) < 1e21 ? x.toFixed(1) : String(x)}f`;
+  const short = Number.isInteger(x) ? x : shortest(x);
+  return `${Number.isInteger(short) && Math.abs(short) < 1e21 ? short.toFixed(1) : String(short)}f`;
+}
+/** The number with the fewest digits that is x as an f32: 0.1 for 1 - 0.9, which is 0.09999999999999998. */
+function shortest(x: number): number {
+  for (let digits = 1; digits <= 9; digits++) {
+    const short = Number(x.toPrecision(digits));
+    if (Math.fround(short) === Math.fround(x)) return short;
+  }
+  return x; // next to the middle between two f32
 }
