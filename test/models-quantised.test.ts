@@ -156,6 +156,7 @@ test("a form that is not read is a Problem that names the setting", async () => 
     [{}, "quant_method is not given"],
     [7, "quant_method is not given"],
     [{ quant_method: "toString" }, '"toString"'],
+    [{ quant_method: "fp8", activation_scheme: "static" }, "weight_block_size is not given"], // AutoFP8
     [{ ...fp8, weight_block_size: [8] }, "weight_block_size.1"],
     [{ ...fp8, weight_block_size: [0, 8] }, "weight_block_size.0 is 0"],
     [{ ...fp8, expert_dtype: "fp4" }, 'expert_dtype is "fp4"'],
@@ -199,6 +200,7 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
     [mxfp4, { a_blocks: blocks }, "no file of the folder has its `a_scales`"],
     [mxfp4, { a_blocks: blocks, a_scales: ["U8", [2, 3]] }, "for scales [2, 3, 1]"],
     [mxfp4, { a_blocks: blocks, a_scales: ["F32", [2, 3, 1]] }, "`a_scales` is f32"],
+    [mxfp4, { a_blocks: blocks, a_scales: ["F8_E4M3", [2, 3, 1]] }, "`a_scales` is F8_E4M3, which is no scale"],
     [mxfp4, { a_blocks: ["U8", [1, 16]], a_scales: ["U8", [1]] }, "`a_blocks` is [1, 16]"],
     [mxfp4, { a_scales: ["U8", [2, 3, 1]] }, "`a_scales` scales `a_blocks`, which is missing"],
     [null, { "a.weight": codes }, "config.json has no quantization_config"],

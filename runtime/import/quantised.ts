@@ -38,7 +38,7 @@ const size = v.pipe(v.number(), v.integer(), v.minValue(1));
 const block = v.tuple([size, size]);
 
 const fp8Settings = v.object({
-  weight_block_size: v.optional(v.nullable(block), [128, 128]),
+  weight_block_size: v.nullable(block),
   expert_dtype: v.nullish(v.literal("fp8")),
 });
 /** As DeepSeek-V3 is released: a scale for each block, or for all of a matrix. */
@@ -57,7 +57,7 @@ const mxfp4: Form = () => ({
   dequantised: (codes, scales) => {
     if (codes.t.shape.length < 3) throw unfit(`${codes.place} is ${showShape(codes.t.shape)}, without rows of groups`);
     requireShape(scales, codes, codes.t.shape.slice(0, -1));
-    if (!isCodes(scales.t)) throw noScale(scales);
+    if (!isCodes(scales.t) || scales.t.code !== "u8") throw noScale(scales);
     const t = byGroups(codes.t, scales.t);
     return derived(t, transposedShape(t.shape), transposed);
   },
