@@ -3,8 +3,8 @@
     python scripts/peers/quantised.py          dequantises the stored weights again, computes the logits, and compares
     python scripts/peers/quantised.py --write  quantises models of hf.py and stores them in test/peers/quantised, each with expected.safetensors
 
-Needs PyTorch and transformers. Where transformers has the formula, it is transformers' own; its FP8 loader takes no matrix that blocks do not divide
-(DeepSeek-V3's have such), and compressed-tensors' is a package of its own: these are written out here."""
+Needs PyTorch and transformers. Where transformers has the formula, it is transformers' own; its FP8 loader refuses a matrix that blocks do not
+divide (DeepSeek-V3's have such) or splits it evenly, and compressed-tensors' is a package of its own: these are written out here."""
 
 import json
 import sys
