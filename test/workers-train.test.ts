@@ -1,6 +1,6 @@
 // Training by several processes that mpirun starts, beside training by one.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -122,9 +122,19 @@ function requireSameLosses(of: Ended, as: Ended): void {
   }
 }
 const inTheWay = (): void => writeFileSync(join(folder("full"), "checkpoints"), "no folder");
-function second(run: ChildProcess): number {
-  const children = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, "utf8").trim().split(" ");
-  return Number(children.at(-1));
+/** The process of worker 1 of the run in a folder. */
+function second(run: string): number {
+  const isIt = (pid: string): boolean => {
+    try {
+      const [command, variables] = ["cmdline", "environ"].map((part) => readFileSync(`/proc/${pid}/${part}`, "utf8"));
+      return command?.includes(run) === true && /\0(OMPI_COMM_WORLD|PMI)_RANK=1\0/.test(variables ?? "");
+    } catch {
+      return false; // it has ended
+    }
+  };
+  const found = readdirSync("/proc").find((name) => /^\d+$/.test(name) && isIt(name));
+  assert.ok(found, `no worker 1 in ${run}`);
+  return Number(found);
 }
 const bits = (name: string, step = 6): Buffer[] =>
   ["model", "training"].map((part) =>
@@ -229,8 +239,8 @@ else {
   });
   test("a signal to any worker: all end, and the run is saved", async () => {
     const endless = workers(2, "--steps", "1000000", "--save-every", "0");
-    const { code, said, losses } = await train(folder("stopped"), endless, 3, (run) =>
-      process.kill(second(run), "SIGTERM"),
+    const { code, said, losses } = await train(folder("stopped"), endless, 3, () =>
+      process.kill(second(folder("stopped")), "SIGTERM"),
     );
     assert.is(code, 0, said);
     const [last = 0] = checkpointSteps(folder("stopped"));
