@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { check, checkAll, entrySignature, load, loadTemplate } from "../compiler/check/index.ts";
 import { moe } from "../compiler/syntax/template.ts";
 import { isInNats, ownLosses } from "../runtime/program.ts";
+import { codesIn, errorsIn } from "./checked.ts";
 import { codeOf, near, numbers, output, run, stepped } from "./elaborate-text.ts";
 
 const test = suite("alias");
@@ -11,7 +12,6 @@ const D = 3;
 const x = [numbers(D, 1), numbers(D, 2)];
 const flat = x.flat();
 const loadText = (text: string) => load({ name: "test.moe", text });
-const codesIn = (text: string): string[] => check(loadText(text)).map((d) => d.code);
 
 const base = `fn outer(x: float[...S]) -> float[...S] { return x + 100 }
   layer Base(D, rate = 10) {
@@ -56,7 +56,7 @@ test("in the body its own header and module are seen, not the layer's header", (
     output(seen, { inputs: { x }, method: "scaled" }),
     flat.map((v) => 7 * (2 * v + 101)),
   );
-  const [error, ...more] = check(loadText(alias("", "3", "scaled(x: float[N, 3]) -> float[N, 3] { return rate * x }")));
+  const [error, ...more] = errorsIn(alias("", "3", "scaled(x: float[N, 3]) -> float[N, 3] { return rate * x }"));
   assert.equal([error?.code, more], ["E0301", []]);
   assert.match(error?.help ?? "", "the layer's header is not seen here: have `rate` in that of the alias");
 });
@@ -273,7 +273,7 @@ for (const [name, text, expected] of [
   ],
 ] as const)
   test(`a method that others call keeps its types: ${name}`, () => {
-    const [error, ...more] = check(loadText(text));
+    const [error, ...more] = errorsIn(text);
     assert.equal([error?.code, more], ["E0414", []]);
     assert.is(error?.message, "`forward` cannot call this `part` in place of the layer's");
     assert.equal(error?.notes, [expected]);
@@ -287,14 +287,14 @@ test("a parameter's default is a part of the types", () => {
   const text = `layer B(D) { part(x: float[N, D], by = 1) -> float[N, D] { return by * x } forward(x: float[N, D]) -> float[N, D] { return part(x) } }
     layer A(D) = B(D) { part(x: float[N, D], by) -> float[N, D] { return by * x } }`;
   assert.equal(
-    check(loadText(text)).map((d) => d.notes),
+    errorsIn(text).map((d) => d.notes),
     [["`by` has a default there, and none here"]],
   );
 });
 test("a size of the layer's header in a result is a new one, which the error says", () => {
   const text = `layer B(D, V) { head(x: float[N, D]) -> float[N, V] { let y: float[N, V] = 0 return y } forward(x: float[N, D]) -> float[N, V] { return head(x) } }
     layer A() = B(3, 5) { head(x: float[N, 3]) -> float[N, V] { let y: float[N, 5] = 0 return y } }`;
-  const [error] = check(loadText(text));
+  const [error] = errorsIn(text);
   assert.equal([error?.code, error?.help.startsWith("the layer's header is not seen here: have `V`")], ["E0414", true]);
 });
 for (const [name, text] of [
@@ -310,7 +310,7 @@ for (const [name, text] of [
 const twice = (name: string): string => part(`${name}(x: float[N, D]) -> float[N, D] { return 2 * x }`);
 test("a method that nothing calls must not have nearly the name of one that it may be meant to replace", () => {
   for (const name of ["foward", "froward", "forwrd", "fforward", "Forward"]) {
-    const [error, ...more] = check(loadText(twice(name)));
+    const [error, ...more] = errorsIn(twice(name));
     assert.equal([error?.code, more], ["E0415", []], name);
     assert.match(error?.help ?? "", "write `forward`");
   }
@@ -331,7 +331,7 @@ for (const [name, body] of [
   ],
 ] as const)
   test(`a method that calls ${name}`, () => {
-    const found = check(loadText(part(body)));
+    const found = errorsIn(part(body));
     assert.equal(
       found.map((d) => d.code),
       ["E0308"],
@@ -355,7 +355,7 @@ for (const [text, code, help] of [
   ["layer A(D) = Base { more(x: float[N, D]) -> float[N, D] { return x } }", "E0307", "write `layer A(D) = B("],
 ] as const)
   test(`what others write: ${text.slice(0, 40)}`, () => {
-    const [error, ...more] = check(loadText(`${base} ${text}`));
+    const [error, ...more] = errorsIn(`${base} ${text}`);
     assert.equal([error?.code, more], [code, []]);
     assert.match(error?.help ?? "", help);
   });
@@ -389,7 +389,7 @@ for (const [name, body] of [
   ["a parameter for a method", "param part: float[D] = 0"],
 ] as const)
   test(`a name twice: ${name}`, () => {
-    const [error, ...more] = check(loadText(part(body)));
+    const [error, ...more] = errorsIn(part(body));
     assert.equal([error?.code, more.map((d) => d.code)], ["E0302", []]);
     assert.ok((error?.labels[0].span.start ?? 0) > (error?.labels[1]?.span.start ?? 0));
   });

@@ -5,12 +5,12 @@ import { interpret } from "../compiler/graph/interpret.ts";
 import { cudaBackend } from "../compiler/targets.ts";
 import { emulationModes, loweredForCuda, modulesOf, runEmulated } from "./emulator/sequence.ts";
 import { attended, cases, type Few, storesFor, tasksOf } from "./few-queries.ts";
+import { full } from "./full.ts";
 import { distance } from "./graphs.ts";
 import { kernelsOf, valuesOf } from "./host/compare.ts";
 import { firstAndNear } from "./masks.ts";
 
 const test = suite("attention-few-cuda");
-const full = process.env["MOEC_TEST"] === "full";
 
 /** More rows than one warp's, than one task's; keys and values as wide as in latent attention, or nearly. */
 const many: readonly Few[] = [

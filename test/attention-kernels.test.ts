@@ -10,6 +10,7 @@ import { hostChoices } from "../compiler/kernel/schedule.ts";
 import { lower } from "../compiler/lower/lower.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { full } from "./full.ts";
 import { distance, storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
 import { x64 } from "./host/machine.ts";
@@ -18,7 +19,6 @@ import { gptStep } from "./layers.ts";
 import { firstAndNear, masked, masks } from "./masks.ts";
 
 const test = suite("attention-kernels");
-const full = process.env["MOEC_TEST"] === "full";
 
 const transposed = { queries: 16, heads: 1, maxGradients: 1 << 20 };
 const small = { ...hostChoices, transposed, fewQueries: 0, attention: () => ({ rows: 4, block: 16 }) };

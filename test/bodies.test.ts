@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Tensor } from "../runtime/executable.ts";
+import { full } from "./full.ts";
 import { given, type PeerTarget } from "./peer-results.ts";
 
 const file = join(import.meta.dirname, "programs", "bodies.moe");
@@ -138,7 +139,6 @@ const onHost = new Set([
   "an array of different layers",
 ]);
 const exact = { target: "reference", precision: "f64" } as const;
-const full = process.env["MOEC_TEST"] === "full";
 
 const test = suite("bodies");
 for (const [name, body] of Object.entries(bodies))

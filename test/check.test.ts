@@ -14,6 +14,7 @@ import { parse } from "../compiler/syntax/parse.ts";
 import { moe } from "../compiler/syntax/template.ts";
 import { lexer } from "../grammar/tokens.ts";
 import { checkText } from "../runtime/compile.ts";
+import { codesIn, elaborationErrors, errorsIn } from "./checked.ts";
 import { golden } from "./golden.ts";
 
 const test = suite("check");
@@ -26,8 +27,6 @@ const design: Resolve = (path, from) => {
   return existsSync(new URL(file, folder)) ? source(file) : null;
 };
 const shown = (list: readonly Diagnostic[]): string => render(list, { color: false, width: 140, limit: 100 });
-const errorsIn = (text: string): Diagnostic[] => check(load({ name: "test.moe", text }));
-const codesIn = (text: string): string[] => errorsIn(text).map((d) => d.code);
 
 for (const kind of ["std", "models"])
   for (const file of readdirSync(new URL(`design/${kind}`, folder)))
@@ -46,29 +45,12 @@ for (const file of readdirSync(new URL("../stdlib", import.meta.url), { recursiv
       );
     });
 
-/** Errors that only numbers bring to light. */
-function elaborationErrors(text: Source): Diagnostic[] {
-  try {
-    const methods = text.text.includes("train(") ? ["train"] : ["forward"];
-    const declaration = text.text.startsWith("optimizer") ? "Sgd" : "A";
-    elaborate(load(text, design), {
-      declaration,
-      sizes: {},
-      precision: "f32",
-      entries: methods.map((method) => ({ name: method, method, sizes: {} })),
-    });
-    return [];
-  } catch (error) {
-    if (error instanceof ProgramError) return [...error.diagnostics];
-    throw error;
-  }
-}
 const own = Object.keys(codes).filter((code) => code > "E02");
 for (const code of own)
   test(`${code} has a golden`, () => {
     const program = { ...source(`errors/${code}.moe`), name: `errors/${code}.moe` };
     const checked = check(load(program, design));
-    const found = checked.length > 0 ? checked : elaborationErrors(program);
+    const found = checked.length > 0 ? checked : elaborationErrors(program, design);
     assert.ok(
       found.some((d) => d.code === code),
       `no ${code} in ${found.map((d) => d.code).join(" ")}`,
@@ -293,22 +275,6 @@ test("sizes that are written alike and differ have a note", () => {
   const [error] = errorsIn(text);
   assert.ok(error?.notes.some((note) => note.startsWith("each call that chooses a size makes another U")));
 });
-test("sizes that are the same by default only have a note", () => {
-  const header = "layer A(D, E, H = D * E)";
-  const bodies = {
-    "float[H]": "return reshape(x, [D * E])",
-    "float[D * E]": "return y",
-    "float[1, D]": "return reshape(x, [1, D * E]) @ transpose(w, 0, 1)",
-  };
-  for (const [result, body] of Object.entries(bodies)) {
-    const text = `${header} { param w: float[D, H] = 0 forward(x: float[D, E], y: float[H]) -> ${result} { ${body} } }`;
-    const notes = errorsIn(text).flatMap((d) => d.notes);
-    assert.ok(
-      notes.some((note) => / by default only: write /.test(note)),
-      `${result}: ${notes.join("; ")}`,
-    );
-  }
-});
 test("a number that a loop makes may be none as an index", () => {
   assert.equal(
     codesIn("fn f(x: float[N], K) -> float { let y = x[0] for i in 0:K { y = y + x[i - 1] } return y }"),
@@ -333,54 +299,6 @@ test("brackets are counted together with the blocks around them, as GRAMMAR.md s
   const [fn, method] = [(n: number) => `fn f${inBrackets(n)}`, (n: number) => `layer A() { forward${inBrackets(n)} }`];
   assert.equal([fn(198), fn(199), method(197), method(198)].map(codesIn), [[], ["E0107"], [], ["E0107"]]);
 });
-test("a member that names another is told that members do not see one another", () => {
-  const members = [
-    "param p: f32[D] = q",
-    "param p: f32[D] = other.weight",
-    "sub: other",
-    "if q { param p: f32[D] = 0 }",
-  ];
-  for (const member of members) {
-    const [error] = errorsIn(`import { Linear } from "std/nn"
-      layer A(D) { state q: f32[D] = 0 other: Linear(D, D) ${member} }`);
-    assert.is(error?.code, "E0301", member);
-    assert.match(
-      error?.help ?? "",
-      /^`(q|other)` is a member, and members do not see one another: use it in a method/,
-      member,
-    );
-  }
-  assert.not.match(errorsIn("layer A(D) { param p: f32[D] = q }")[0]?.help ?? "", /member/);
-});
-/** `experts[index](x)` as a result, in an operation, and for a declared name. */
-const routing = (expert: string, rows: string): string => `
-  layer Expert(D) { forward(x: ${expert}) -> ${expert} { return x } }
-  layer A(D, E, K) {
-    experts: Expert(D)[E]
-    forward(x: float[${rows}, D], index: i32[${rows}, K]) -> float[${rows}, K, D] { return experts[index](x) }
-    weighted(x: float[${rows}, D], score: float[${rows}, K, 1], index: i32[${rows}, K]) -> float[${rows}, K, D] {
-      return score * experts[index](x)
-    }
-    named(x: float[${rows}, D], index: i32[${rows}, K]) -> float[${rows}, K, D] {
-      let y: float[${rows}, K, D] = experts[index](x)
-      return y
-    }
-  }`;
-test("an expert that takes more than a row is told that it takes one", () => {
-  const cases = { "float[N, D]": ["M", "B, T", "...S"], "float[B, T, D]": ["B, T"] };
-  for (const [expert, all] of Object.entries(cases))
-    for (const rows of all) {
-      const errors = errorsIn(routing(expert, rows));
-      assert.is(errors.length, 3, `${expert} ${rows}`);
-      for (const { help } of errors)
-        assert.match(help, `an expert takes one row, and for \`${expert}\` a row has`, `${expert} ${rows}`);
-    }
-  assert.match(errorsIn(routing("float[N, D]", "M"))[0]?.help ?? "", /2 axes: declare `float\[\.\.\.S, D\]`$/);
-  for (const expert of ["float[...S, D]", "float[D]"]) assert.equal(codesIn(routing(expert, "B, T")), [], expert);
-  const whole = "forward(x: float[M, D], index: i32[M, K]) -> float[M, K, M, D] { return experts[index](x) }";
-  const text = routing("float[N, D]", "M").replace(/forward\(x: float\[M.*/, whole);
-  assert.equal(codesIn(text.replace(/weighted[^]*$/, "}")), [], "all of x for each choice may be meant");
-});
 test("calls 200 deep are not said to call themselves", () => {
   const deep = Array.from(
     { length: 300 },
@@ -401,58 +319,6 @@ test("what Node prints of an uncaught error is its message, with the source draw
   assert.match(printed, "1 | fn f(x: float[N]) -> i32[N] { return x }");
   assert.not.match(printed, "labels");
   assert.not.match(printed, /^ {4}at /m);
-});
-const noLayer = (n: number, E: string, last: string): string[] => [
-  `there is no layer ${n} of ${E}; layers are numbered from 0 to ${last}; where an index tensor holds -1, no layer is called`,
-];
-/** What is wrong with a body of an array of `E` layers, 3 by default: while checking, or else when its sizes are known. */
-function layerErrors(E: string, body: string): string[] {
-  const text = `import { Linear } from "std/nn"
-    layer A(D = 2, E = 3) {
-      experts: Linear(D, D)[${E}]
-      forward(x: float[D]) -> float[D] { let y = x ${body} return y } }`;
-  const checked = errorsIn(text);
-  const found = checked.length > 0 ? checked : elaborationErrors({ name: "test.moe", text });
-  return found.map(({ message, help }) => `${message}; ${help}`);
-}
-test("a number that no layer has is an error, found as early as the sizes are known", () => {
-  for (const n of ["-1", "2 - 3"]) assert.equal(layerErrors("E", `y = experts[${n}](x)`), noLayer(-1, "E", "E - 1"));
-  assert.equal(layerErrors("4", "y = experts[4](x)"), noLayer(4, "4", "3"));
-  assert.equal(layerErrors("4", "y = experts[3](x)"), []);
-  assert.equal(layerErrors("E", "for i in 0:E { y = y + experts[i - 1](x) }"), noLayer(-1, "3", "2"));
-  assert.equal(layerErrors("E", "for i in 1:E { y = y + experts[i - 1](x) }"), []);
-});
-const pickedTwo = (e: string): string => `import { Linear } from "std/nn"
-  layer Two(D) { up: Linear(D, D)
-    forward(x: float[...S, D]) -> float[...S, D] { return up(x) } twice(x: float[...S, D]) -> float[...S, D] { return up(up(x)) } }
-  layer A(D, E) { experts: Two(D)[E] forward(x: float[N, D], index: i32[N]) -> float[N, D] { return ${e} } }`;
-test("only `forward` is called of layers that an index picks, and an error says so", () => {
-  assert.equal(codesIn(pickedTwo("experts[index](x)")), []);
-  for (const e of ["experts[index].twice(x)", "experts[index].up(x)", "experts[:].twice(x)"]) {
-    const [error, ...more] = errorsIn(pickedTwo(e));
-    assert.equal(
-      [error?.code, error?.message, more],
-      ["E0313", "of layers picked from an array only `forward` is called", []],
-    );
-    assert.match(error?.help ?? "", /have `(twice|up)` in the `forward` .* call `experts\[(index|:)\]\(x\)`$/);
-  }
-});
-const mixture = (call: string): string[] =>
-  errorsIn(`import { MoE } from "std/moe" import { TopKGate } from "std/gates" import { Linear, SwiGlu } from "std/nn"
-    layer A(D, H, E, K) { moe: ${call} forward(x: float[N, D]) -> float[N, D] { return moe(x) } }`).map((d) => d.help);
-test("where two sizes are exchanged, the error asks whether they are; where none are, it does not", () => {
-  for (const [E, K] of [
-    ["E", "K"],
-    ["8", "2"],
-  ]) {
-    const [help = "", ...more] = mixture(`MoE(D, ${E}, ${K}, TopKGate(D, ${E}, ${K}), SwiGlu(D, H))`);
-    assert.equal(more, []);
-    assert.match(help, `are ${E} and ${K} exchanged in \`MoE(...)\`? It is declared as \`MoE(D, K, E, gate, `);
-  }
-  const [help, ...more] = mixture("MoE(D, K, E, TopKGate(D, E, K), Linear(D, H))");
-  assert.match(help ?? "", "give a layer or function whose");
-  assert.equal(more, []);
-  assert.equal(mixture("MoE(D, K, E, TopKGate(D, E, K), SwiGlu(D, H))"), []);
 });
 test("an argument's type that names a member that is wrong: one error, and no throw", () => {
   const text = "layer A(H) {\n  D: Nothing(H)\n  forward(x: float[N, D]) -> float[N, D] { return x }\n}";

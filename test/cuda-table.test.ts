@@ -1,6 +1,5 @@
 // Every CUDA kernel compiles with the real NVRTC for three architectures, without spills or warnings; what it uses and costs is a golden.
 // Contractions of aligned shapes always; the examples and all samples of all ops with MOEC_TEST=full.
-import { env } from "node:process";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -19,6 +18,7 @@ import { generateEntries } from "../runtime/generation/generate-entries.ts";
 import { entryRequest } from "../runtime/measure/measured-entry.ts";
 import { architectures, shownTable, sourceOf, tableOf, tableOfVariants } from "./cuda-table.ts";
 import type { Run } from "./emulator/sequence.ts";
+import { full } from "./full.ts";
 import { golden } from "./golden.ts";
 import { generator, samples, storesOf } from "./graphs.ts";
 import { graphOf, valuesOf } from "./host/compare.ts";
@@ -102,7 +102,7 @@ if (compiler) {
       assert.ok(sectors <= 1.05, `${label}: ${sectors}`);
     }
   });
-  if (env["MOEC_TEST"] === "full")
+  if (full)
     test("every kernel of the examples and of every op", async () => {
       const options = { architectures, only: () => true };
       const sources = everything();

@@ -22,6 +22,7 @@ import { capability, occupancy, requireArchitecture, requireSharedMemory } from 
 import { compileKernels, type KernelCode, nvrtcOptions, parseResources } from "../runtime/cuda/code.ts";
 import type { Nvrtc } from "../runtime/nvrtc.ts";
 import { attended } from "./few-queries.ts";
+import { full } from "./full.ts";
 import { golden } from "./golden.ts";
 import { samples } from "./graphs.ts";
 import { graphOf, kernelsOf } from "./host/compare.ts";
@@ -31,7 +32,6 @@ import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("cuda");
 const compiler = await foundNvrtc();
-const full = process.env["MOEC_TEST"] === "full";
 
 const lowered = (graph: Graph): Sequence => lower(graph, backends.cuda);
 function parameter(g: GraphBuilder, name: string, shape: readonly number[], dtype: DType = "f32"): Value {

@@ -2,11 +2,11 @@
 import { env } from "node:process";
 import { suite } from "uvu";
 import { onEmulator } from "./emulator/build.ts";
+import { full } from "./full.ts";
 import { randomDecoder } from "./random/decoders.ts";
 import { checkIncrementalDecoding, type DecodingOptions } from "./random/incremental-decoding.ts";
 
 const test = suite("decoders");
-const full = env["MOEC_TEST"] === "full";
 const base = env["MOEC_SEED"] ?? (full ? String(Date.now()) : "moec");
 if (full) console.log(`random decoders of MOEC_SEED=${base}`);
 async function check(seed: string, way: DecodingOptions): Promise<void> {

@@ -14,12 +14,12 @@ import { profile } from "../runtime/measure/profile.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
 import { command } from "./command.ts";
 import { build, libraryEnvironment, onEmulator } from "./emulator/build.ts";
+import { full } from "./full.ts";
 import { lossesOf } from "./losses.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 import { last, small, losses as trained } from "./training-runs.ts";
 
 const test = suite("emulated");
-const full = process.env["MOEC_TEST"] === "full";
 const here = temporaryFolder();
 const data = join(here, "data.txt");
 writeFileSync(data, "It is a way I have of driving off the spleen, and regulating the circulation. ".repeat(40));

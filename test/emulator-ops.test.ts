@@ -1,6 +1,5 @@
 // Kernels of the CUDA target on the emulator, checked for races, bounds and initialisation: every op's samples against its definition, then
 // whole layers against the interpreter. MOEC_TEST=full runs all ways; else each sample runs in one, in turn.
-import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { ndarray } from "../compiler/graph/array.ts";
@@ -24,6 +23,7 @@ import {
   type Run,
   runEmulated,
 } from "./emulator/sequence.ts";
+import { full } from "./full.ts";
 import { bf16Samples, type Sample, samples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
 import { copySums, layers, manyGroups, rowSums } from "./layers.ts";
@@ -31,7 +31,6 @@ import { firstAndNear, masked, masks } from "./masks.ts";
 import { storeOf } from "./sequences.ts";
 
 const test = suite("emulator-ops");
-const full = env["MOEC_TEST"] === "full";
 
 /** Gives each run's outcome to `check`; throws of all that went wrong, not only of the first. */
 async function inAllWays<R extends Run>(runs: readonly R[], check: (run: R, outcome: Outcome) => void): Promise<void> {

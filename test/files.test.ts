@@ -13,7 +13,6 @@ import fs, {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -31,6 +30,7 @@ import { readSafetensors, writeSafetensors } from "../runtime/storage/safetensor
 import { fromNumbers } from "../runtime/tensor.ts";
 import { readDataset } from "../runtime/training/data.ts";
 import { problem } from "./assert-problem.ts";
+import { full as runsFull } from "./full.ts";
 import { full, withPatchedFs } from "./patch-fs.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -126,7 +126,7 @@ test("more than Node takes at once goes piece by piece, and more than it holds i
     (error: unknown) => error instanceof Problem && /book\.txt has 9007199254740991 bytes/.test(error.message),
   );
 });
-if (env["MOEC_TEST"] === "full") {
+if (runsFull) {
   test("data of more than 2 GiB is read, and known by its hash", () => {
     const file = join(root, "book.txt");
     writeFileSync(file, "");

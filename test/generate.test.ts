@@ -6,11 +6,11 @@ import { suite } from "uvu";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, Tensor } from "../runtime/executable.ts";
 import { fromNumbers, numbers, part } from "../runtime/tensor.ts";
+import { full } from "./full.ts";
 import { assertClose, type PeerTarget } from "./peer-results.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("generate");
-const full = process.env["MOEC_TEST"] === "full";
 const ways: readonly PeerTarget[] = [
   { target: "reference", precision: "f64", tolerance: 1e-12 },
   { target: "host", precision: "f32", tolerance: 1e-5 },

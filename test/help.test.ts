@@ -2,11 +2,9 @@
 import { readdirSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { check, load } from "../compiler/check/index.ts";
-import type { Diagnostic } from "../compiler/diagnostic.ts";
+import { errorsIn } from "./checked.ts";
 
 const test = suite("help");
-const errorsIn = (text: string): Diagnostic[] => check(load({ name: "test.moe", text }));
 const empty = "brackets stand behind the name, also with nothing in them: `model Name() { ... }`";
 const division =
   "sizes and numbers are divided by `/`, tensors of `i32` by `div(a, b)`; a comment has a line of its own";

@@ -1,7 +1,6 @@
 // Kernels for sm_90a: that contractions of bf16 have them, that they give what the ops define (under the emulator, checked for races, bounds
 // and initialisation), and that NVRTC takes them without a spill or a warning.
 import { join } from "node:path";
-import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
@@ -18,12 +17,12 @@ import { type BuiltCase, buildCase, cases, compare } from "./cuda/contractions.t
 import { throughRuntime } from "./cuda/runtime.ts";
 import { build } from "./emulator/build.ts";
 import { emulationModes, modulesOf, runEmulated } from "./emulator/sequence.ts";
+import { full } from "./full.ts";
 import { kernelsOf } from "./host/compare.ts";
 import { foundNvrtc } from "./nvrtc.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("hopper");
-const full = env["MOEC_TEST"] === "full";
 
 const all = cases.map((c) => buildCase(c));
 const variantsOf = (kernels: readonly PlanKernel[]): Variant[] =>

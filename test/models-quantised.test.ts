@@ -1,5 +1,4 @@
 // Quantised checkpoints, and what torch and transformers make of them. How they were made: scripts/peers/quantised.py.
-
 import assert from "node:assert/strict";
 import { cpSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -5,10 +5,10 @@ import { suite } from "uvu";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, Tensor } from "../runtime/executable.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
+import { full } from "./full.ts";
 import { assertClose, peerTargets } from "./peer-results.ts";
 
 const test = suite("models");
-const full = process.env["MOEC_TEST"] === "full";
 const folder = join(import.meta.dirname, "..", "stdlib", "models");
 
 interface Model {

@@ -11,6 +11,7 @@ import { type Choices, type Contraction, hostChoicesOf, tasksOf } from "../compi
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
+import { full } from "./full.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { hasBf16Dot, hasTileVectors, inWords, splitAll, tileFlags, wordFlags } from "./host/forms.ts";
@@ -19,7 +20,6 @@ import { expected, mismatches } from "./random/compare.ts";
 import { drawnSchedules, type Products, randomProducts } from "./random/products.ts";
 
 const test = suite("products");
-const full = env["MOEC_TEST"] === "full";
 const base = env["MOEC_SEED"] ?? (full ? String(Date.now()) : "moec");
 if (full) console.log(`random products of MOEC_SEED=${base}`);
 const seeds = Array.from({ length: full ? 96 : 6 }, (_, i) => `${base}/${i}`);

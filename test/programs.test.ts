@@ -10,6 +10,7 @@ import { compile } from "../runtime/index.ts";
 import { splitStacked } from "../runtime/storage/names.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { emulationModes } from "./emulator/sequence.ts";
+import { full } from "./full.ts";
 import { defaultMode } from "./random/host-modes.ts";
 import { checkOnEmulator, emulations, type Kernels } from "./random/on-emulator.ts";
 import { checkOnHost } from "./random/on-host.ts";
@@ -18,7 +19,6 @@ import { given } from "./random/training.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("programs");
-const full = env["MOEC_TEST"] === "full";
 const base = env["MOEC_SEED"] ?? (full ? String(Date.now()) : "moec");
 if (full) console.log(`random programs of MOEC_SEED=${base}`);
 const root = temporaryFolder();

@@ -15,6 +15,7 @@ import { panelWidth } from "../runtime/host/backend.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { nativeBuffer } from "../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers } from "../runtime/tensor.ts";
+import { full } from "./full.ts";
 import { x64 } from "./host/machine.ts";
 import { build, compiled } from "./host/run.ts";
 import { type Kind, randomProgram } from "./random/programs.ts";
@@ -22,7 +23,6 @@ import { inputsOf, type Training, trainingOf } from "./random/training.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("races");
-const full = env["MOEC_TEST"] === "full";
 const sanitized = ["-O1", "-g1", "-fsanitize=thread"];
 const root = temporaryFolder();
 const found = 66;

@@ -9,6 +9,7 @@ import { printGraph } from "../compiler/graph/print.ts";
 import { nodesOf, storeOf, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { isFloat } from "../compiler/types/dtype.ts";
+import { full } from "./full.ts";
 import { entry, storesOf } from "./graphs.ts";
 import { type Expected, expected, type Stores } from "./random/compare.ts";
 import { finiteDifference } from "./random/finite-difference.ts";
@@ -22,7 +23,6 @@ import { randomWritten } from "./random/tensors.ts";
 import { checkWritten } from "./random/written.ts";
 
 const test = suite("random");
-const full = env["MOEC_TEST"] === "full";
 const base = env["MOEC_SEED"] ?? (full ? String(Date.now()) : "moec");
 if (full) console.log(`random graphs of MOEC_SEED=${base}`);
 const seeds = (n: number, name: string): string[] =>

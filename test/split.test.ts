@@ -13,16 +13,15 @@ import { storesOf } from "./graphs.ts";
 import {
   chosenSamples,
   compare,
+  compareByCompilers,
   compareOps,
   graphOf,
   kernelsOf,
   kernelsOfSamples,
   lowered,
-  samplesInTurn,
   valuesOf,
 } from "./host/compare.ts";
 import { hasTiles, hasTileVectors, machineFlags, splitAll, splitAndCut, tileFlags } from "./host/forms.ts";
-import { hasClang } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { layers, moeLayer } from "./layers.ts";
 
@@ -99,12 +98,7 @@ function run(
 if (!hasTileVectors) console.log(" split: this CPU has no AVX-512, so kernels for AMX are compiled but not run");
 test("every op that is lowered by them against its definition", () => {
   const all = chosenSamples(splitAll);
-  const compilers = ["g++", ...(hasClang ? ["clang++"] : [])];
-  for (const [c, compiler] of compilers.entries()) {
-    const some = samplesInTurn(all, c, compilers.length);
-    const lib = compiled(kernelsOfSamples(some), [...machineFlags, "-Og"], compiler);
-    if (hasTiles) compareOps(some, lib);
-  }
+  compareByCompilers(all, [...machineFlags, "-Og"], hasTiles);
   if (hasTileVectors && !hasTiles) compareOps(all, compiled(kernelsOfSamples(all), [...tileFlags, "-Og"]));
 });
 if (hasTileVectors) {

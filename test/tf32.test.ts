@@ -1,7 +1,6 @@
 // Products of f32 by tensor cores: contractions under the emulator against the interpreter with operands rounded to tf32, the text, the real
 // NVRTC, and who may ask for it.
 import { join } from "node:path";
-import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -19,6 +18,7 @@ import type { DType } from "../compiler/types/dtype.ts";
 import { nvrtcOptions, parseResources } from "../runtime/cuda/code.ts";
 import { compile } from "../runtime/index.ts";
 import { type EmulationMode, emulationModes, loweredForCuda, modulesOf, runEmulated } from "./emulator/sequence.ts";
+import { full } from "./full.ts";
 import { storesOf } from "./graphs.ts";
 import { graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
 import { foundNvrtc } from "./nvrtc.ts";
@@ -161,7 +161,7 @@ test("attention is f32's but for the rounding of operands", async () => {
 
 const compiler = await foundNvrtc();
 if (compiler)
-  for (const architecture of env["MOEC_TEST"] === "full" ? ["sm_80", "sm_90a", "sm_100a"] : ["sm_90a"])
+  for (const architecture of full ? ["sm_80", "sm_90a", "sm_100a"] : ["sm_90a"])
     test(`NVRTC takes them for ${architecture} without spills`, async () => {
       const all = [...kernels, ...kernelsOf(attentionRuns.map((r) => r.sequence))];
       const [first, ...rest] = all.filter(isRounded);

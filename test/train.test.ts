@@ -1,12 +1,10 @@
-import { rejects as assertRejects } from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+// The loop over batches, checkpoints and the log, by an executable that only counts.
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { generate } from "../runtime/generation/generate.ts";
-import { openTransformers } from "../runtime/import/weights.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import {
   defaultRunFolder,
@@ -16,16 +14,12 @@ import {
   requireSame,
   writeConfig,
 } from "../runtime/storage/run-folder.ts";
-import { writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";
-import { datasetOf, readDataset } from "../runtime/training/data.ts";
+import { datasetOf } from "../runtime/training/data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "../runtime/training/loop.ts";
-import { openTraining } from "../runtime/training/train.ts";
-import type { TrainOptions } from "../runtime/training/train-options.ts";
 import { singleWorker } from "../runtime/workers/workers.ts";
-import { problem, rejectedProblem } from "./assert-problem.ts";
+import { rejectedProblem } from "./assert-problem.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
-import { last, losses as lossesOf, small } from "./training-runs.ts";
 
 const test = suite("train");
 const root = mkdtempSync(join(tmpdir(), "moec-train-"));
@@ -285,177 +279,5 @@ test("nothing is written without a folder", async () => {
   const { steps } = await run(null);
   assert.ok(steps.every((s) => s.saved === null));
   assert.is(existsSync("runs"), before);
-});
-test("text with bytes that the model has no token for is refused before anything is written", async () => {
-  const [data, out] = [join(root, "text"), fresh()];
-  const set = { V: 100, D: 8, H: 8, L: 1, Heads: 2, E: 2, K: 1, Context: 16 };
-  const options = { program: "examples/gpt-moe.moe", target: "reference", set, batch: 1, length: 8, out } as const;
-  writeFileSync(data, `${"abc".repeat(99)}d`);
-  await assertRejects(openTraining({ ...options, data: [data] }), /token 100, .* 0 to 99/);
-  assert.not.ok(existsSync(join(out, "config.json")));
-  (await openTraining({ ...options, set: { ...set, V: 101 }, data: [data] })).close();
-});
-test("a run on token numbers has batches of them, and goes on with them unasked", async () => {
-  const [data, program, out] = [join(root, "ids"), join(root, "small.moe"), fresh()];
-  const ids = Array.from({ length: 200 }, (_, i) => (i * i) % 300);
-  writeFileSync(data, ids.join(" "));
-  writeFileSync(program, small(300, 4));
-  const options = { program, data: [data], target: "reference", batch: 1, length: 8, out } as const;
-  const whole = await lossesOf({ ...options, ids: true, out: null, steps: 3 });
-  await lossesOf({ ...options, ids: true });
-  assert.is(readConfig(out).ids, true);
-  assert.is(last(out).state.tokenizer, "ids");
-  assert.equal(await lossesOf({ ...options, resume: true, steps: 3 }), whole.slice(2));
-  await assertRejects(openTraining({ ...options, resume: true, ids: false }), /--ids was given and is now not given/);
-  await assertRejects(openTraining({ ...options, out: fresh(), ids: true, set: { V: 100 } }), /0 to 99/);
-});
-const tiny = {
-  program: "examples/gpt-moe.moe",
-  target: "reference",
-  set: { D: 8, H: 8, L: 1, Heads: 2, E: 2, K: 1, Context: 16 },
-  batch: 1,
-  length: 8,
-  steps: 1,
-} as const;
-test("a run that cannot go on, because its program has changed, keeps every byte, and generates", async () => {
-  const [data, program, out] = [join(root, "kept-text"), join(root, "kept.moe"), fresh()];
-  writeFileSync(data, "kept as it is. ".repeat(20));
-  const text = readFileSync(tiny.program, "utf8");
-  writeFileSync(program, text);
-  const options = { ...tiny, program, data: [data], out };
-  await lossesOf(options);
-  const before = bytesOf(out);
-  for (const [from, to, message] of [
-    ["SwiGlu(D, H)", "SwiGlu(D, 2 * H)", /gives f32\[8, 8\] for `.*`, which is f32\[8, 16\]/],
-    ["  norm: RmsNorm(D)", "  norm: RmsNorm(D)\n  param more: f32[D] = 0", /has no `more`/],
-  ] as const) {
-    assert.ok(text.includes(from));
-    writeFileSync(program, text.replace(from, to));
-    await assertRejects(openTraining({ ...options, steps: 2, resume: true }), message);
-    assert.equal(bytesOf(out), before);
-  }
-  assert.not.ok((await generate({ folder: out, target: "reference", tokens: 1 }).next()).done);
-});
-/** The content of every file of a folder. */
-const bytesOf = (folder: string): [file: string, content: Buffer][] =>
-  readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .toSorted()
-    .filter((file) => statSync(join(folder, file)).isFile())
-    .map((file) => [file, readFileSync(join(folder, file))]);
-test("what was trained on token numbers takes and writes them unasked", async () => {
-  const [data, out] = [join(root, "ids"), fresh()];
-  writeFileSync(data, "1 2 3 4 5 6 7 8 9 ".repeat(20));
-  await lossesOf({ ...tiny, set: { ...tiny.set, V: 12 }, data: [data], ids: true, out });
-  const how = { folder: out, target: "reference", tokens: 2 } as const;
-  const texts: string[] = [];
-  for await (const { text } of generate({ ...how, prompts: ["5 6"] })) texts.push(text);
-  assert.match(texts.join(""), /^ \d+ \d+$/);
-  await assertRejects(generate({ ...how, prompts: ["Call me"] }).next(), /`Call` is not a token number/);
-});
-const helps = (e: unknown, by: string): boolean => e instanceof Problem && e.help.includes(by);
-test("what was trained on text without line ends begins as that text does, where no prompt is given", async () => {
-  const [data, out] = [join(root, "one-line"), fresh()];
-  writeFileSync(data, "never an end ".repeat(20));
-  await lossesOf({ ...tiny, data: [data], out });
-  const text = readDataset([data]);
-  const { opening } = readConfig(out);
-  assert.equal(opening, [...text.heldOut.subarray(0, 1)]);
-  const written = async (more: { prompts?: string[] }): Promise<string> => {
-    const pieces: string[] = [];
-    for await (const piece of generate({ folder: out, target: "reference", tokens: 3, ...more }))
-      pieces.push(piece.text);
-    return pieces.join("");
-  };
-  assert.is(await written({}), await written({ prompts: [String.fromCharCode(...(opening ?? []))] }));
-  const huge = { folder: out, target: "reference" as const, set: { D: 1e9 } };
-  const refused = (precision: "f32" | "bf16") => generate({ ...huge, precision }).next();
-  await assertRejects(refused("f32"), (e) => helps(e, "--precision bf16"));
-  await assertRejects(refused("bf16"), (e) => !helps(e, "--precision bf16") && helps(e, "lower the model's sizes"));
-});
-test("a run begins with the parameters of another, also where it was stopped before its first checkpoint", async () => {
-  const [data, program, base, out] = [join(root, "bytes"), join(root, "small.moe"), fresh(), fresh()];
-  writeFileSync(data, "abcdefgh".repeat(30));
-  writeFileSync(program, small(128, 4));
-  const options = { program, data: [data], target: "reference", batch: 1, length: 8 } as const;
-  await lossesOf({ ...options, out: base, set: { D: 3 } });
-  const first = async (more: Partial<TrainOptions>): Promise<number | undefined> =>
-    (await lossesOf({ ...options, ...more, out: null, steps: 1 }))[0];
-  const begun = await first({ params: base });
-  assert.is.not(begun, await first({ set: { D: 3 } }));
-  assert.is(begun, await first({ params: join(last(base).path, "model.safetensors"), set: { D: 3 } }));
-  (await openTraining({ ...options, params: base, out })).close();
-  assert.is((await lossesOf({ ...options, resume: true, out }))[0], begun);
-  await assertRejects(openTraining({ ...options, params: base, resume: true, out }), /--params/);
-});
-test("parameters that do not fit are refused before anything is written", async () => {
-  const [data, program, params, out] = [
-    join(root, "bytes"),
-    join(root, "small.moe"),
-    join(root, "p.safetensors"),
-    fresh(),
-  ];
-  writeFileSync(data, "abcdefgh".repeat(30));
-  writeFileSync(program, small(128, 4));
-  const options = { program, data: [data], target: "reference", batch: 1, length: 8, params, out } as const;
-  await assertRejects(openTraining(options), /p\.safetensors/);
-  for (const [name, shape] of [
-    ["mix.weight", [4, 3]],
-    ["mix.bias", [4]],
-  ] as const) {
-    writeSafetensors(params, new Map([[name, zeros("f32", shape)]]));
-    await assertRejects(openTraining(options), new RegExp(name));
-  }
-  assert.not.ok(existsSync(join(out, "config.json")));
-});
-test("of a file's several models one is named; a run that goes on knows which; a file of none is not trained", async () => {
-  const [program, data, out] = [join(root, "m.moe"), join(root, "bytes"), fresh()];
-  writeFileSync(data, "abcdefgh".repeat(30));
-  const options = { program, data: [data], target: "reference", batch: 1, length: 8, out } as const;
-  writeFileSync(program, "fn f(x: f32[N]) -> f32[N] { return x }");
-  await assertRejects(openTraining(options), /declares no model/);
-  writeFileSync(program, `${small(128, 4)}model Other() = Small(D: 3)`);
-  await assertRejects(openTraining(options), /several models/);
-  await assertRejects(openTraining({ ...options, model: "Othr" }), /no model Othr/);
-  await lossesOf({ ...options, model: "Other", steps: 1 });
-  assert.is(readConfig(out).model, "Other");
-  assert.is((await lossesOf({ ...options, resume: true, steps: 2 })).length, 1);
-  await assertRejects(
-    openTraining({ ...options, resume: true, model: "Small" }),
-    /the model was Other and is now Small/,
-  );
-  writeFileSync(program, small(128, 4));
-  const elsewhere = await rejectedProblem(() => openTraining({ ...options, resume: true }));
-  assert.match(elsewhere.message, `${out} is a run of Other, which ${program} does not declare`);
-  assert.match(elsewhere.help, join(out, "model.moe"));
-});
-test("for a path that is no run, the run that it is a part of is named, or those that it holds", async () => {
-  const [program, data, runs] = [join(root, "other.moe"), join(root, "bytes"), fresh()];
-  writeFileSync(data, "abcdefgh".repeat(30));
-  writeFileSync(program, small(128, 4));
-  const out = join(runs, "one");
-  const options = { program, data: [data], target: "reference", batch: 1, length: 8, steps: 1 } as const;
-  await lossesOf({ ...options, out });
-  const [checkpoints, part] = [join(out, "checkpoints"), join(out, "checkpoints", "step-000001")];
-  for (const [path, help] of [
-    [part, `give the folder of the run: ${out}`],
-    [checkpoints, `give the folder of the run: ${out}`],
-    [runs, `give a run: ${out}`],
-    [program, `moec train ${program}`],
-    [join(runs, "none"), "such as runs/NAME"],
-  ] as const) {
-    assert.is(problem(() => readConfig(path)).help.includes(help), true, path);
-    if (path === program || !existsSync(path)) continue;
-    const { message, help: ofParams } = await rejectedProblem(() =>
-      openTraining({ ...options, out: null, params: path }),
-    );
-    assert.match(message, "neither a run nor a folder of transformers'");
-    assert.match(ofParams, help);
-  }
-  const { message, help } = await rejectedProblem(() => openTraining({ ...options, out: null, program: out }));
-  assert.equal([message, help], [`${out} is a folder`, `name the program in it: ${join(out, "model.moe")}`]);
-  assert.match(problem(() => openTransformers(out)).message, "is a run of moec");
-  rmSync(join(out, "model.moe"));
-  const lacks = await rejectedProblem(() => generate({ folder: out }).next());
-  assert.match(lacks.message, `${out} lacks its program, model.moe`);
 });
 test.run();

@@ -19,11 +19,11 @@ import { toolchain } from "../runtime/host/toolchain.ts";
 import { type MeasureOptions, openMeasuredEntry } from "../runtime/measure/measured-entry.ts";
 import { tune } from "../runtime/measure/tune.ts";
 import { bytesOfTensor } from "../runtime/tensor.ts";
+import { full } from "./full.ts";
 import { hasFeature } from "./host/machine.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("tune");
-const full = process.env["MOEC_TEST"] === "full";
 const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.url));
 const layer = { program, entry: "Layer", set: { D: 40, H: 76, E: 3, K: 2, N: 149 }, gradients: true, threads: 2 };
 

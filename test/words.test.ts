@@ -10,19 +10,8 @@ import { pairProducts } from "../compiler/transform/pairs.ts";
 import { bf16ProductsOf } from "../runtime/host/backend.ts";
 import { isBf16DotSlow } from "../runtime/host/toolchain.ts";
 import { storesOf } from "./graphs.ts";
-import {
-  chosenSamples,
-  compare,
-  compareOps,
-  graphOf,
-  kernelsOf,
-  kernelsOfSamples,
-  lowered,
-  samplesInTurn,
-  valuesOf,
-} from "./host/compare.ts";
+import { chosenSamples, compare, compareByCompilers, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { hasBf16Dot, inWords, splitAll, wordFlags, wordsCut } from "./host/forms.ts";
-import { hasClang } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { moeLayer } from "./layers.ts";
 
@@ -118,13 +107,7 @@ test("what lies in memory in f32 stays so, whatever it was joined of", () => {
   assert.not.match(text(graph, splitAll), /<1>/);
 });
 test("every op that is lowered by them against its definition", () => {
-  const all = chosenSamples(inWords);
-  const compilers = ["g++", ...(hasClang ? ["clang++"] : [])];
-  for (const [c, compiler] of compilers.entries()) {
-    const some = samplesInTurn(all, c, compilers.length);
-    const lib = compiled(kernelsOfSamples(some), flags, compiler);
-    if (hasBf16Dot) compareOps(some, lib);
-  }
+  compareByCompilers(chosenSamples(inWords), flags, hasBf16Dot);
 });
 if (hasBf16Dot) {
   test("products of any size, cut in two ways to the same bits", () => {

@@ -10,11 +10,11 @@ import { checkpointSteps } from "../runtime/storage/checkpoint.ts";
 import { numbers } from "../runtime/tensor.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { command, root as home, main, workerScript } from "./command.ts";
+import { full } from "./full.ts";
 import { last } from "./training-runs.ts";
 import { type Given, trained } from "./workers/embedded.ts";
 
 const test = suite("workers-train");
-const full = process.env["MOEC_TEST"] === "full";
 const root = mkdtempSync(join(tmpdir(), "moec-workers-train-"));
 test.after(() => rmSync(root, { recursive: true }));
 

@@ -1,5 +1,4 @@
 // `moec export`: writes the weights of a run as transformers names and lays them out, after the folder that the model was imported from.
-
 import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { Bug, Problem } from "../../compiler/diagnostic.ts";

@@ -1,6 +1,5 @@
 // Quantised weights of released checkpoints. Below the families: what stands in files as codes and scales is one tensor of bf16, under the name that
 // the weight has where it is not quantised.
-
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";

@@ -1,5 +1,4 @@
 // Runs graphs by the host's kernels and compares them with the interpreter in exact arithmetic.
-import { env } from "node:process";
 import * as assert from "uvu/assert";
 import { emitHost } from "../../compiler/emit/unit.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
@@ -11,11 +10,11 @@ import { depthOf } from "../../compiler/ops/pairs.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { kernelOf, type Sequence } from "../../compiler/plan/sequence.ts";
 import { count, dims } from "../../compiler/types/type.ts";
+import { full } from "../full.ts";
 import { bf16Samples, type Sample, samples, storesOf } from "../graphs.ts";
-import { x64 } from "./machine.ts";
+import { hasClang, x64 } from "./machine.ts";
 import { compiled, runSequences } from "./run.ts";
 
-const full = env["MOEC_TEST"] === "full";
 export const graphOf = (values: readonly Value[]): Graph => ({
   name: "test",
   results: values.map((value, i) => ({ role: "output", name: String(i), value })),
@@ -98,6 +97,15 @@ function compareOp({ name, node }: OpSample, stores: ReadonlyMap<string, NdArray
 export const valuesOf = ({ results }: Graph): Value[] =>
   [...results.filter((r) => r.role !== "store"), ...results.filter((r) => r.role === "store")].map((r) => r.value);
 
+/** Compiles the samples by each compiler that is here, in turn; compares them if this CPU can run them. */
+export function compareByCompilers(all: readonly OpSample[], flags: readonly string[], isRunnable: boolean): void {
+  const compilers = ["g++", ...(hasClang ? ["clang++"] : [])];
+  for (const [c, compiler] of compilers.entries()) {
+    const some = samplesInTurn(all, c, compilers.length);
+    const lib = compiled(kernelsOfSamples(some), flags, compiler);
+    if (isRunnable) compareOps(some, lib);
+  }
+}
 /** Compares results with the interpreter; `error` is relative to the largest number of a result. */
 export function compare(name: string, graph: Graph, got: readonly Float64Array[], error = 2e-5): void {
   const values = valuesOf(graph);
