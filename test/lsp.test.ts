@@ -28,9 +28,11 @@ import { Analysis, pathAt } from "../cli/lsp/analysis.ts";
 import { completion, definition, hover, symbols } from "../cli/lsp/answers.ts";
 import { hoverAt } from "../cli/lsp/hover.ts";
 import { definitionOf } from "../cli/lsp/names.ts";
+import { guardOf } from "../cli/lsp/server.ts";
 import { Workspace } from "../cli/lsp/workspace.ts";
 import { textOf } from "../compiler/check/errors.ts";
 import { builtins, resolveFile } from "../compiler/check/index.ts";
+import { Bug } from "../compiler/diagnostic.ts";
 import { lexer, Name } from "../grammar/tokens.ts";
 import { checkText } from "../runtime/compile.ts";
 import { lcg } from "../runtime/measure/lcg.ts";
@@ -211,6 +213,8 @@ test("errors come as one types, of the open texts and not of the files, and go w
   await editor.open(libraryUri, library);
   await editor.replace(libraryUri, "fn twice(x: float[...S])", "fn twice(x: float[...S], y: f32)");
   assert.is((await editor.errors(uri, "E0306")).length, 1, "a text that imports it is checked again");
+  await editor.replace(libraryUri, "(x: float[...S], y: f32)", "(x: float[...S])");
+  assert.equal(await editor.errors(uri), [], "and again");
   await editor.replace(libraryUri, "2 * x }", "2 * z }");
   assert.is((await editor.errors(libraryUri, "E0301")).length, 1, "once, though two texts have it");
   await editor.close(libraryUri);
@@ -442,5 +446,16 @@ test("any text has answers", () => {
       if (i === 0) completion(workspace, source, at);
     }
   }
+});
+test("a defect is logged, and does not end the server", () => {
+  const logged: string[] = [];
+  const guard = guardOf({ console: { error: (text) => logged.push(text) } });
+  assert.is(
+    guard(() => {
+      throw new Bug("a defect");
+    }, 7),
+    7,
+  );
+  assert.match(logged.join(), /a defect[^]*\n +at /);
 });
 test.run();

@@ -1,6 +1,6 @@
 // Quantised checkpoints, and what torch and transformers make of them. How they were made: scripts/peers/quantised.py.
 import assert from "node:assert/strict";
-import { cpSync, readdirSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -216,17 +216,18 @@ test("what predicts the token after the next is left out of the run, and exporte
   cpSync(join(stored, "deepseek_v3"), like, { recursive: true });
   const index = join(like, "model.safetensors.index.json");
   const [name, scale] = ["model.layers.3.eh_proj.weight", "model.layers.3.eh_proj.weight_scale_inv"];
-  const more = zerosOf({ [name]: ["F8_E4M3", [16, 32]], [scale]: ["F32", [2, 4]] });
-  cpSync(more, join(like, "more.safetensors"));
+  cpSync(zerosOf({ [name]: ["F8_E4M3", [16, 32]] }), join(like, "more.safetensors"));
+  cpSync(zerosOf({ [scale]: ["F32", [2, 4]] }), join(like, "scales.safetensors"));
   const { weight_map: map } = readJson(index) as { weight_map: object };
   writeFileSync(
     index,
-    JSON.stringify({ weight_map: { ...map, [name]: "more.safetensors", [scale]: "more.safetensors" } }),
+    JSON.stringify({ weight_map: { ...map, [name]: "more.safetensors", [scale]: "scales.safetensors" } }),
   );
   const [run, out] = [join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
   await importModel({ folder: like, out: run });
   exportModel({ folder: run, like, out, warn: assert.fail });
   const [[key, t] = assert.fail(), ...others] = readSafetensors(join(out, "more.safetensors"));
   assert.deepEqual([key, t.dtype, t.shape, others], [name, "bf16", [16, 32], []]);
+  assert.ok(!existsSync(join(out, "scales.safetensors")), "nothing is left of a file of scales");
 });
 test.run();

@@ -49,20 +49,22 @@ test("a fold is not made again for each element of what reads it along another a
   const graph: Graph = { name: "square", results: [{ role: "output", name: "0", value }] };
   assert.is(fuse(graph).length, 2);
 });
-/** How many kernels `readers` tensors have that are multiplied by one number: the sum of `terms` scalars. */
-function scaledBy(terms: number, readers: number): number {
+/** How many kernels `readers` tensors have that are multiplied by the sum of `terms` numbers, or of as many vectors, one element a row. */
+function scaledBy(terms: number, readers: number, rows: readonly number[] = []): number {
   const g = new GraphBuilder(ops);
-  const scalars = Array.from({ length: terms }, (_, i) => b.param(g, `s${i}`, type("f32", [])));
-  const scale = scalars.reduce((x, y) => b.add(g, x, y));
+  const scale = Array.from({ length: terms }, (_, i) => b.param(g, `s${i}`, type("f32", rows))).reduce((x, y) =>
+    b.add(g, x, y),
+  );
   const results = Array.from({ length: readers }, (_, i) => {
     const shape = [64, 8 + i];
-    const value = b.mul(g, b.param(g, `x${i}`, type("f32", shape)), b.broadcast(g, scale, shape, []));
+    const factor = b.broadcast(g, scale, shape, [...rows.keys()]);
+    const value = b.mul(g, b.param(g, `x${i}`, type("f32", shape)), factor);
     return { role: "output" as const, name: `${i}`, value };
   });
   return fuse({ name: "scaled", results }).length;
 }
-test("one number that many kernels read is computed once, unless it costs little", () =>
-  assert.equal([scaledBy(30, 10), scaledBy(30, 1), scaledBy(2, 3)], [11, 1, 3]));
+test("one number that many kernels read is computed once, unless it costs little; what is computed once a row is not stored", () =>
+  assert.equal([scaledBy(30, 10), scaledBy(30, 1), scaledBy(2, 3), scaledBy(30, 10, [64])], [11, 1, 3, 10]));
 /** Kernels of a product with a matrix of one column each, of matrices that lie between one another. */
 function between(matrices: number, size: number): number {
   const g = new GraphBuilder(ops);

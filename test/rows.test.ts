@@ -26,6 +26,25 @@ test("a row ahead is asked for of what moves with the row, not of its weights", 
   assert.match(text, /= t \* ld\(v, x1 \+ j\);/);
   assert.not.match(text, /ld\(v, \w+ \+ j, /);
 });
+const textOf = (...results: Value[]): string =>
+  kernelsOf([lowered(graphOf(results))])
+    .map((k) => k.text)
+    .join("\n");
+test("what several results are made of is computed once: Adam's moments, and a row's number where two tensors are read there", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, dtype: "f32" | "i32", ...shape: number[]): Value => b.param(g, name, { dtype, shape });
+  const [w, grad, m, v] = ["w", "grad", "m", "v"].map((name) => p(name, "f32", 9, 33)) as [Value, Value, Value, Value];
+  const nextM = b.add(g, b.mul(g, m, 0.9), b.mul(g, grad, 0.1));
+  const nextV = b.add(g, b.mul(g, v, 0.95), b.mul(g, b.mul(g, grad, grad), 0.05));
+  const next = b.sub(g, w, b.div(g, nextM, b.add(g, b.sqrt(g, nextV), 1e-8)));
+  const adam = textOf(nextM, nextV, next);
+  for (const factor of ["0.9f", "0.95f"]) assert.is(adam.split(` * ${factor}`).length, 2, adam);
+
+  const index = p("index", "i32", 23);
+  const [x, y] = ["x", "y"].map((name) => b.take(g, p(name, "f32", 50, 40), index)) as [Value, Value];
+  const both = textOf(b.mul(g, x, y));
+  assert.is(both.match(/const ix row\d* = /g)?.length, 1, both);
+});
 /** What the loops of a result's kernels ask for of the next row. */
 const partsOf = (y: Value): (string | undefined)[] =>
   kernelsOf([lowered(graphOf([y]))]).flatMap(({ text }) =>

@@ -65,8 +65,8 @@ const watchFiles = ({ client }: Connection): void =>
     .catch(() => {});
 
 /** A defect that a half-typed text brings to light neither ends the server nor disturbs who types: it is logged. */
-const guardOf =
-  ({ console }: Connection): Guard =>
+export const guardOf =
+  ({ console }: { readonly console: { error(text: string): unknown } }): Guard =>
   (run, otherwise) => {
     try {
       return run();

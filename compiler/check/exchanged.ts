@@ -13,8 +13,8 @@ export function bindOrExchange<T>(
   try {
     return bind(given);
   } catch (error) {
-    if (!(error instanceof Failure) || error.diagnostic?.code !== "E0401") throw error;
-    const pair = sizePairs(given).find(([a, b]) => succeeds(w, () => bind(exchanged(given, a, b))));
+    if (!w.checking || !(error instanceof Failure) || error.diagnostic?.code !== "E0401") throw error;
+    const pair = sizePairs(given).find(([a, b]) => w.trial(() => bind(exchanged(given, a, b))).ended);
     if (!pair) throw error;
     const [a, b] = pair.map((g) => textOf(g.span));
     const wanted = `${name.name}(${header.map((p) => p.name.name).join(", ")})`;
@@ -30,17 +30,3 @@ function sizePairs(given: readonly CallArgument[]): [CallArgument, CallArgument]
 }
 const exchanged = (given: readonly CallArgument[], a: CallArgument, b: CallArgument): CallArgument[] =>
   given.map((g) => (g === a ? { ...g, value: b.value } : g === b ? { ...g, value: a.value } : g));
-/** Whether `run` finds no error; what it finds is not reported. */
-function succeeds(w: World, run: () => unknown): boolean {
-  const [found, depth] = [w.diagnostics.length, w.stack.length];
-  try {
-    run();
-    return w.diagnostics.length === found;
-  } catch (error) {
-    if (error instanceof Failure) return false;
-    throw error;
-  } finally {
-    w.diagnostics.splice(found);
-    w.stack.length = depth;
-  }
-}

@@ -153,6 +153,17 @@ export class World {
       return otherwise;
     }
   }
+  /** While checking, runs what may fail: whether it came to its end, and the errors that it found, which are not reported. */
+  trial(run: () => unknown): { readonly ended: boolean; readonly errors: readonly Diagnostic[] } {
+    const [before, depth] = [this.diagnostics.splice(0), this.stack.length];
+    const ended = this.guard(() => {
+      run();
+      return true;
+    }, false);
+    this.stack.length = depth;
+    const errors = this.diagnostics.splice(0, Number.POSITIVE_INFINITY, ...before);
+    return { ended, errors };
+  }
   /** The value of an expression; `want`: the type that it is declared to have, if any. */
   evaluate(e: Expr, scope: Scope, want: Type | null = null): Val {
     const value = this.evaluator.evaluate(this, e, scope, want);
