@@ -58,19 +58,21 @@ test("each loop over a row asks for a part of the next one, where all read the s
   assert.equal(partsOf(scaled), ["0, 3", "1, 3", "2, 3"]);
   assert.equal(partsOf(b.mul(g, z, b.expand(g, b.max(g, x, [1]), 1))), []);
 });
-test("what lies ahead is asked for as often as the machine needs: AMD more than once", () => {
+test("what lies ahead is asked for as often as the machine needs: AMD more than once, but Zen 5 once, into L1", () => {
   if (!x64) return;
   const g = new GraphBuilder(ops);
   const kernels = kernelsOf([lowered(graphOf([b.softmax(g, b.param(g, "x", { dtype: "f32", shape: [130, 64] }))]))]);
-  const asks = (...flags: string[]): number =>
-    readFileSync(compiled(kernels, ["-S", ...flags]), "utf8").split("prefetcht1").length - 1;
-  for (const [flags, times] of [
-    [["-mavx512f", "-mavx512bw"], 3],
-    [["-mavx2", "-mfma", "-mno-avx512f"], 2],
+  const asks = (level: number, ...flags: string[]): number =>
+    readFileSync(compiled(kernels, ["-S", ...flags]), "utf8").split(`prefetcht${level}`).length - 1;
+  const avx512 = ["-mavx512f", "-mavx512bw"];
+  for (const [flags, times, level] of [
+    [[...avx512, "-mno-avxvnni"], 3, 1],
+    [[...avx512, "-mavxvnni"], 1, 0],
+    [["-mavx2", "-mfma", "-mno-avx512f"], 2, 1],
   ] as const) {
-    const once = asks(...flags, "-mno-sse4a");
+    const once = asks(1, ...flags, "-mno-sse4a");
     assert.ok(once > 0);
-    assert.is(asks(...flags, "-msse4a"), times * once);
+    assert.is(asks(level, ...flags, "-msse4a"), times * once);
   }
 });
 test("what a large result reads down its columns is copied by squares, in the order in which it lies", () => {

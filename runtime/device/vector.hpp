@@ -28,6 +28,12 @@ constexpr bool AMD = true;
 constexpr bool AMD = false;
 #endif
 constexpr bool ZEN = AMD && LANES == 16;
+/** Of these, Zen 5 is the first with AVX-VNNI. */
+#if defined(__AVXVNNI__)
+constexpr bool ZEN5 = ZEN;
+#else
+constexpr bool ZEN5 = false;
+#endif
 
 typedef float f32; typedef double f64; typedef long ix;
 typedef signed int i32; typedef unsigned u32; typedef signed char i8; typedef unsigned char u8; typedef unsigned short u16;
@@ -150,15 +156,16 @@ FN bool ld(f32, const u8* p) { return *p != 0; }
 struct Prefetch { ix bytes; int times; };
 template <class P> FN auto ld(vf v, const P* p, Prefetch ahead) {
   const char* const at = (const char*)p + ahead.bytes / (ix)(4 / sizeof(P));
-  if (ahead.bytes != 0) UNROLL for (int i = 0; i < ahead.times; i++) __builtin_prefetch(at, 0, 2);
+  if (ahead.bytes != 0) UNROLL for (int i = 0; i < ahead.times; i++) __builtin_prefetch(at, 0, ZEN5 ? 3 : 2);
   return ld(v, p);
 }
 /**
  * Zen 4 drops prefetches while it is busy. With one per line a norm takes 1.4 times as long as a copy, with two 1.2 times, with three as long as the
- * copy. With vectors of half a line each line is prefetched twice anyway, and two for each half are best.
+ * copy. With vectors of half a line each line is prefetched twice anyway, and two for each half are best. Zen 5 keeps them: one, into L1, a page ahead.
  */
-constexpr int TIMES = !AMD ? 1 : LANES == 16 ? 3 : 2;
-template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Prefetch{4 * ahead, TIMES}); }
+constexpr int TIMES = !AMD || ZEN5 ? 1 : LANES == 16 ? 3 : 2;
+FN ix prefetch_bytes(ix ahead) { return ZEN5 ? ix_min(4 * ahead, 4096) : 4 * ahead; }
+template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Prefetch{prefetch_bytes(ahead), TIMES}); }
 /**
  * A fold of a row and one of the next row are one loop with AVX-512 (a softmax takes 2 to 6% less), and two elsewhere (one takes 2 to 4% more on Zen 3).
  * prefetch_when_together and prefetch_when_apart: the prefetches in either case.
@@ -166,15 +173,15 @@ template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Pref
 #ifndef FUSED_FOLDS
 #define FUSED_FOLDS (LANES == 16)
 #endif
-FN Prefetch prefetch_when_together(ix ahead) { return {FUSED_FOLDS ? 4 * ahead : 0, TIMES}; }
-FN Prefetch prefetch_when_apart(ix ahead) { return {FUSED_FOLDS ? 0 : 4 * ahead, TIMES}; }
+FN Prefetch prefetch_when_together(ix ahead) { return {FUSED_FOLDS ? prefetch_bytes(ahead) : 0, TIMES}; }
+FN Prefetch prefetch_when_apart(ix ahead) { return {FUSED_FOLDS ? 0 : prefetch_bytes(ahead), TIMES}; }
 /**
  * What element j of a row of n prefetches of the next row, in the loop-th of `loops` loops over the row. On Zen 4 each loop prefetches a quarter and the
  * last the rest (a layernorm takes 20% less). On Intel with AVX-512 a sixteenth in each and the rest in the last brings 14%. Elsewhere both cost more
- * than they bring (4% with AVX2), so the last loop prefetches all.
+ * than they bring (4% with AVX2, 2% on Zen 5 while its memory is slow), so the last loop prefetches all.
  */
 FN Prefetch prefetch_share(ix n, ix j, ix loop, ix loops) {
-  if (LANES < 16) return {loop + 1 < loops ? 0 : 4 * n, TIMES};
+  if (LANES < 16 || ZEN5) return {loop + 1 < loops ? 0 : 4 * n, TIMES};
   const ix most = ZEN ? 12 : 16, each = ZEN ? 4 : 1, from = ix_min(each * loop, most);
   const ix count = (loop + 1 == loops ? 16 : ix_min(from + each, most)) - from;
   if (count == 0) return {0, 0};
