@@ -56,6 +56,7 @@ const bodies: Readonly<Record<string, Body>> = {
   "a merged LoRA": rows("Merged", 4),
   "weight norm": rows("WeightNorm", 4),
   "matrices and biases": rows("Biased", 4),
+  "an array of another layer": rows("Elsewhere", 4),
   "one choice of one row": rows("Biased", 4, 1, 1),
   "no rows": rows("Biased", 4, 0),
   "no choice at all": rows("Biased", 4, 3, 2, { index: none }),

@@ -1,6 +1,7 @@
 // What elaboration builds means what LANGUAGE says: compared with plain loops and hand arithmetic, in f64. Layers, their arrays, routed calls.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { nodesOf } from "../compiler/graph/walk.ts";
 import { at, codeOf, near, numbers, output, run, shapeOf } from "./elaborate-text.ts";
 
 const test = suite("elaborate");
@@ -51,10 +52,44 @@ test("experts may be many; layers that are made one by one may not", () => {
   const [store, out] = [many.stores.get("experts.*.bias"), many.values.get("output 0")];
   assert.equal(store?.shape, [60_000, 2]);
   assert.not.equal(out?.data.slice(0, 2), out?.data.slice(2, 4));
-  const chain = mixture("experts[1](x)[:, new]", "Mlp(D, 3)[20000 * E]");
   const one = { inputs: { x: rows.slice(0, 1), index: [[0]] }, sizes: { N: 1, K: 1 } };
+  const picked = "{ let picked = experts[index]  return picked(x) }";
+  const late = mixture("0", "Mlp(D, 3)[4000 * E]").replace("{ return 0 }", picked);
+  assert.equal(run(late, one).stores.get("experts.*.bias")?.shape, [12_000, 2]);
+  const chain = mixture("experts[1](x)[:, new]", "Mlp(D, 3)[20000 * E]");
   assert.throws(() => run(chain, one), /experts has 60000 layers/);
 });
+/** Ways to call experts by index: the members of a model `M`, and its statements. A layer `Held` has experts and does not call them. */
+const ways: Readonly<Record<string, readonly [members: string, body: string]>> = {
+  "by another name": ["experts: Mlp(D, 3)[E]", "let e = experts  let f = e  return f[index](x)"],
+  "picked before": ["experts: Mlp(D, 3)[E]", "let picked = experts[index]  return picked(x)"],
+  "of another layer": ["held: Held(D, E)", "return held.experts[index](x)"],
+  "of a layer in another": ["outer: Outer(D, E)", "return outer.held.experts[index](x)"],
+  "of one of several layers": ["all: Held(D, E)[2]", "return all[1].experts[index](x)"],
+  "of a layer of a loop": [
+    "all: Held(D, E)[1]",
+    "let y: float[N, K, D] = 0  for h in all { y = y + h.experts[index](x) }  return y",
+  ],
+  "of a layer from a header": ["held: Given(D, E, Mlp(D, 3))", "return held.experts[index](x)"],
+  "in an expert": ["outer: Routed(D, E)[1]", "return outer[0 * index[:, 0]](x, index)"],
+};
+const holders = `layer Held(D, E) { experts: Mlp(D, 3)[E] }
+  layer Outer(D, E) { held: Held(D, E) }
+  layer Given(D, E, body: float[...S, D] -> float[...S, D]) { experts: body[E] }
+  layer Routed(D, E) { held: Held(D, E)
+    forward(x: float[...S, D], index: i32[...S, K]) -> float[...S, K, D] { return held.experts[index](x) } }`;
+for (const [way, [members, body]] of Object.entries(ways))
+  test(`experts called ${way} are one stack, of which nothing is copied`, () => {
+    const text = `${mlp} ${holders} model M(D = 2, E = 3) { ${members}
+      forward(x: float[N, D], index: i32[N, K]) -> float[N, K, D] { ${body} } }`;
+    const o = run(text, { inputs: { x: rows, index }, sizes: { N: 5, K: 2 } });
+    const name = [...o.stores.keys()].findLast((s) => s.endsWith("experts.*.up")) ?? "";
+    assert.ok(name, [...o.stores.keys()].join());
+    const expert = experts((n) => [...(o.stores.get(name.replace(/up$/, n))?.data ?? [])], 2, 3);
+    near([...(o.values.get("output 0")?.data ?? [])], expectedMixture(expert, 3));
+    const ops = o.elaboration.entries.flatMap(({ graph }) => nodesOf(graph).map((n) => n.op.name));
+    assert.equal([ops.includes("ragged_dot"), ops.includes("concat")], [true, false]);
+  });
 test("experts[:](x) and experts[1](x)", () => {
   const text = `${mlp} model M(D = 2, E = 3) { experts: Mlp(D, 3)[E]
     forward(x: float[E, C, D]) -> (float[E, C, D], float[C, D]) { return experts[:](x), experts[1](x[1]) } }`;

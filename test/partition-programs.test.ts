@@ -192,6 +192,7 @@ const routed: Readonly<Record<string, readonly [sizes: Readonly<Record<string, n
   Merged: [rows, 4],
   WeightNorm: [rows, 4],
   Biased: [rows, 4],
+  Elsewhere: [rows, 4],
   Gated: [rows, 4],
   Looked: [rows, 4],
   PerChoice: [{ B: 4, T: 3, K: 2 }, 4],
@@ -214,6 +215,19 @@ for (const [declaration, [sizes, workers]] of Object.entries(routed))
       for (const limits of [{}, sendingShared])
         compare({ program: bodies, request: { declaration, sizes, entries, limits }, workers, expertParallel, room });
     });
+
+test("experts that another layer holds are shared out like a layer's own: each worker has the same of them, and makes the same steps", () => {
+  const [held, own] = ["Elsewhere", "Biased"].map((declaration) => {
+    const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
+    const request = { declaration, sizes: rows, entries, workers: 4, precision: "f32" } as const;
+    const program = toGraphs(bodies, request, silentObserver());
+    const steps = program.graphs.flatMap(nodesOf).map((n) => n.op.name);
+    const { bytes } = toPlan(program, silentObserver());
+    return { bytes, steps: steps.toSorted() };
+  });
+  assert.ok((own?.bytes.parameters ?? 0) > 0);
+  assert.equal(held, own);
+});
 
 const sums = loadFile(new URL("programs/sums.moe", import.meta.url).pathname);
 for (const method of ["choices", "halves", "split", "kept", "total", "features", "mixed", "turned"])

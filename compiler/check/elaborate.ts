@@ -8,6 +8,7 @@ import { asProgramErrors, type ElaboratedEntry, type ElaborationState, EntryElab
 import { initGraph } from "./init-graph.ts";
 import type { Loaded } from "./modules.ts";
 import type { Request } from "./request.ts";
+import { withStacks } from "./stacks.ts";
 import { Stores } from "./storage.ts";
 
 export type { ElaboratedEntry, Training } from "./entry.ts";
@@ -26,7 +27,12 @@ export interface Elaboration {
 export function elaborate(loaded: Loaded, request: Request): Elaboration {
   if (request.entries.some((entry) => entry.name === "init"))
     throw new Problem("`init` is the entry that gives parameters their first values", "give the method another name");
-  const shared: ElaborationState = { loaded, request, g: new GraphBuilder(ops), stores: new Stores(), inputs: [] };
+  return withStacks((stacks) =>
+    elaborateOnce({ loaded, request, g: new GraphBuilder(ops), stacks, stores: new Stores(), inputs: [] }),
+  );
+}
+function elaborateOnce(shared: ElaborationState): Elaboration {
+  const { request } = shared;
   const entries = request.entries.map((entry) => asProgramErrors(() => new EntryElaborator(shared, entry).elaborate()));
   return {
     g: shared.g,

@@ -47,6 +47,8 @@ export interface ElaborationState {
   readonly loaded: Loaded;
   readonly request: Request;
   readonly g: GraphBuilder;
+  /** See `Options.stacks`. */
+  readonly stacks: ReadonlySet<ast.Member>;
   readonly stores: Stores;
   readonly inputs: Store[];
 }
@@ -61,13 +63,13 @@ export function asProgramErrors<T>(run: () => T): T {
 }
 /** The options of an entry. If any entry trains, parameters are stored in f32 (`parameterDType`) even where the working precision is narrower. */
 export function optionsOf(
-  { request, g }: ElaborationState,
+  { request, g, stacks }: ElaborationState,
   flags: { training: boolean; generating: boolean },
 ): Options {
   const { precision } = request;
   const f32 = precision === "f64" ? "f64" : "f32";
   const parameterDType = request.entries.some(trains) ? f32 : precision;
-  return { checking: false, floatDType: precision, f32, parameterDType, g, ...flags };
+  return { checking: false, floatDType: precision, f32, parameterDType, g, stacks, ...flags };
 }
 
 export class EntryElaborator {

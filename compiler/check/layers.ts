@@ -2,7 +2,7 @@
 
 import { Problem } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
-import { show } from "../types/size.ts";
+import { type Size, show } from "../types/size.ts";
 import { type } from "../types/type.ts";
 import { absorb, didYouMean, fail, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
@@ -100,17 +100,11 @@ function makeMember(
       requireNoCall(w, m.value, header);
       const v = w.evaluate(m.value, header);
       const path = instance.path === "" ? m.name.name : `${instance.path}.${m.name.name}`;
-      if (v.kind === "makers")
-        return {
-          kind: "layers",
-          layers: makeArray(
-            w,
-            v.makers,
-            path,
-            withPrefix(storage, m.name.name),
-            isStack(bodyOf(instance.make), m.name.name),
-          ),
-        };
+      if (v.kind === "makers") {
+        const stack = w.options.stacks.has(m) || isStack(bodyOf(instance.make), m.name.name);
+        const layers = makeArray(w, v.makers, path, withPrefix(storage, m.name.name), { member: m, stack });
+        return { kind: "layers", layers };
+      }
       return {
         kind: "layer",
         layer: makeInstance(w, toMakeable(v, null, m.value.span), path, withPrefix(storage, m.name.name)),
@@ -142,33 +136,47 @@ function makeSlot(w: World, header: Scope, m: ast.Param | ast.State, storage: St
   return { kind: "slot", slot, dtype: m.type.dtype, name: m.name.name, state: m.kind === "state" };
 }
 
-/** The largest array of layers. A stack has one store per parameter, however many copies; other layers are instantiated one by one. */
-const mostLayers = (stack: boolean): number => (stack ? 2 ** 20 : 10000);
-function makeArray(w: World, makers: Makers, path: string, storage: Storage, stack: boolean): Instances {
+/** A stack has one store per parameter, however many copies; other layers are instantiated one by one. */
+const [mostStacked, mostLayers] = [2 ** 20, 10000];
+function requireAtMost(most: number, path: string, length: Size): void {
+  if (Number(length) > most) throw new Problem(`${path} has ${show(length)} layers`, `give it at most ${most}`);
+}
+/** `stack`: whether the array is known to be one, if its layers are equal. */
+interface ArrayMember {
+  readonly member: ast.Member;
+  readonly stack: boolean;
+}
+function makeArray(
+  w: World,
+  makers: Makers,
+  path: string,
+  storage: Storage,
+  { member, stack }: ArrayMember,
+): Instances {
   if (w.checking) return abstractArray(w, makers, path);
-  const most = mostLayers(stack);
-  if (Number(lengthOf(makers)) > most)
-    throw new Problem(`${path} has ${show(lengthOf(makers))} layers`, `give it at most ${most}`);
+  requireAtMost(mostStacked, path, lengthOf(makers));
   const list = flat(makers);
   const runs = runsOf(list);
   const [only, ...more] = runs;
-  const whole =
-    stack && only && more.length === 0 && only.make.of.kind === "layer" ? stacked(storage, list.length) : null;
+  const equal = only !== undefined && more.length === 0 && only.make.of.kind === "layer";
+  if (!equal) requireAtMost(mostLayers, path, list.length);
+  // one that is too long for anything else is stored as a stack before a call tells that it is one
+  const whole = equal && (stack || list.length > mostLayers) ? stacked(storage, list.length) : null;
   const element = (i: number): Storage =>
     whole ? mapSlots(whole, (all) => sliceSlot(w, all, i)) : withPrefix(storage, String(i));
-  const at = (i: number): Instance => makeInstance(w, list[i] ?? absorb(), `${path}.${i}`, element(i));
+  const each = whole ? [] : list.map((_, i) => element(i));
+  const at = (i: number): Instance => {
+    if (!stack) requireAtMost(mostLayers, path, list.length);
+    return makeInstance(w, list[i] ?? absorb(), `${path}.${i}`, element(i));
+  };
   return {
     length: list.length,
     kinds: [],
+    unstacked: equal && !stack ? member : null,
     at,
     stored: () => (whole && only ? [makeInstance(w, only.make, `${path}.*`, whole)] : list.map((_, i) => at(i))),
     runs: runs.map(({ make, start, count }): Run => {
-      const all =
-        whole ??
-        joinedStorage(
-          w,
-          Array.from({ length: count }, (_, i) => element(start + i)),
-        );
+      const all = whole ?? joinedStorage(w, each.slice(start, start + count));
       return { start, count, make: (through) => makeInstance(w, make, `${path}.*`, mapSlots(all, through)) };
     }),
   };
@@ -176,7 +184,14 @@ function makeArray(w: World, makers: Makers, path: string, storage: Storage, sta
 function abstractArray(w: World, makers: Makers, path: string): Instances {
   const kinds = distinct(makers).map((make) => makeInstance(w, make, path, abstractStorage(w)));
   const runs = kinds.map((one): Run => ({ start: 0, count: 1, make: () => one }));
-  return { length: lengthOf(makers), kinds, at: () => kinds[0] ?? absorb(), stored: () => kinds, runs };
+  return {
+    length: lengthOf(makers),
+    kinds,
+    unstacked: null,
+    at: () => kinds[0] ?? absorb(),
+    stored: () => kinds,
+    runs,
+  };
 }
 /** All layers of an array in order; repeated ones are the same object. */
 function flat(m: Makers): Makeable[] {

@@ -17,6 +17,7 @@ import { forwardOf } from "./layers.ts";
 import { calledFrom } from "./numbers.ts";
 import { checkRoutedBody } from "./probe.ts";
 import { type RowArgument, recordWholeAxis, rowTypeOf, takeRowHelp } from "./rows.ts";
+import { FoundStack } from "./stacks.ts";
 import {
   type Callable,
   type Frame,
@@ -43,6 +44,7 @@ export function callPicked(
   if (given.some((g) => g.value.kind === "error")) absorb();
   if (index && index.type.dtype !== "i32")
     fail("E0410", `layers are picked by i32, not ${showType(index.type)}`, at, { help: "convert it: `i32(index)`" });
+  if (layers.unstacked) throw new FoundStack(layers.unstacked);
   if (index)
     return w.checking ? checkRouted(w, layers, index, given, from, at) : callRouted(w, layers, index, given, from, at);
   return w.checking ? checkAll(w, layers, given, from, at) : callAll(w, layers, given, from, at);

@@ -4,7 +4,7 @@ import { GraphBuilder } from "../graph/builder.ts";
 import type { Value } from "../graph/node.ts";
 import { make1 } from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
-import type { Expr, Name, Selector, Span, State, Stmt } from "../syntax/ast.ts";
+import type { Expr, Member, Name, Selector, Span, State, Stmt } from "../syntax/ast.ts";
 import type { Element } from "../types/dtype.ts";
 import type { Atom, Size } from "../types/size.ts";
 import { sameType, showType, type Type } from "../types/type.ts";
@@ -34,6 +34,8 @@ export interface Options {
   readonly training: boolean | null;
   readonly generating: boolean | null;
   readonly g: GraphBuilder;
+  /** While elaborating: the arrays of layers that calls were found to pick from, besides those that `isStack` tells. */
+  readonly stacks: ReadonlySet<Member>;
 }
 export const checkingOptions = (): Options => ({
   checking: true,
@@ -43,6 +45,7 @@ export const checkingOptions = (): Options => ({
   training: null,
   generating: null,
   g: new GraphBuilder(ops),
+  stacks: new Set(),
 });
 
 /** A statement `optimize SELECTORS with OPTIMIZER`. `optimizer` null (`with none`): frozen. */
