@@ -138,18 +138,19 @@ layer Mix(D, E, K, gate: f32[...S, D] -> (f32[...S, K], i32[...S, K]), experts: 
     return sum(score[..., new] * experts[index](x), axis: -2)
   }
 }
-// By their tokens.
+// By their tokens; the experts are another layer's.
+layer Shelf(D, E, experts: (float[...S, D] -> float[...S, D])[E]) { experts: experts }
 layer Hashed(D, E, experts: (float[...S, D] -> float[...S, D])[E]) {
   gate: HashGate(E)
-  experts: experts
+  shelf: Shelf(D, E, experts)
   forward(x: float[...S, D], tokens: i32[...S]) -> float[...S, D] {
     let (score, index) = gate(tokens)
     if ${looped} {
       let y: float[...S, D] = 0
-      for expert, e in experts { y = y + sum(where(index == e, score, 0), axis: -1, keep: true) * expert(x) }
+      for expert, e in shelf.experts { y = y + sum(where(index == e, score, 0), axis: -1, keep: true) * expert(x) }
       return y
     }
-    return sum(score[..., new] * experts[index](x), axis: -2)
+    return sum(score[..., new] * shelf.experts[index](x), axis: -2)
   }
 }
 // Of a row of its own, one for each choice, one for all, and an integer.
