@@ -215,6 +215,15 @@ for (const [declaration, [sizes, workers]] of Object.entries(routed))
       for (const limits of [{}, sendingShared])
         compare({ program: bodies, request: { declaration, sizes, entries, limits }, workers, expertParallel, room });
     });
+/** The same of a batch that the workers cannot divide. */
+const undivided: Readonly<Record<string, number>> = { N: 7, K: 2 };
+for (const [declaration, [sizes, workers]] of Object.entries(routed))
+  if (sizes === rows)
+    test(`experts of ${declaration} by ${workers}, all of which have the rows, with gradients`, () => {
+      const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
+      for (const expertParallel of workers > 2 ? [workers, 2] : [workers])
+        compare({ program: bodies, request: { declaration, sizes: undivided, entries }, workers, expertParallel });
+    });
 
 test("experts that another layer holds are shared out like a layer's own: each worker has the same of them, and makes the same steps", () => {
   const [held, own] = ["Elsewhere", "Biased"].map((declaration) => {
@@ -235,7 +244,8 @@ for (const method of ["choices", "halves", "split", "kept", "total", "features",
     const entries = [{ method, name: method, sizes: {}, gradients: true }];
     for (const expertParallel of [4, 2])
       for (const limits of [{}, sendingShared])
-        compare({ program: sums, request: { sizes: rows, entries, limits }, workers: 4, expertParallel });
+        for (const sizes of [rows, undivided])
+          compare({ program: sums, request: { sizes, entries, limits }, workers: 4, expertParallel });
   });
 
 const nested = loadFile(new URL("programs/nested.moe", import.meta.url).pathname);
@@ -249,7 +259,8 @@ for (const declaration of ["Twice", "Thrice", "Single", "Unlearned", "Empty", "H
     test(`a mixture in an expert, ${declaration}, by ${shown({ workers, ...sharing })}, with gradients`, () => {
       const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
       for (const limits of [{}, sendingShared])
-        compare({ program: nested, request: { declaration, sizes: rows, entries, limits }, workers, ...sharing });
+        for (const sizes of [rows, undivided])
+          compare({ program: nested, request: { declaration, sizes, entries, limits }, workers, ...sharing });
     });
 test("of a mixture in an expert a worker holds and learns its share, and only what is not in experts besides; no matrix moves", () => {
   for (const declaration of ["Twice", "Thrice", "Unlearned"]) {
@@ -300,6 +311,71 @@ test("choices share a row with those of another worker: of three rows of two cho
   });
   const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
   compare({ program, request: { sizes: {}, entries, limits: sendingShared }, workers: 2 });
+});
+const bools = load({
+  name: "bools.moe",
+  text: `model Bools(D = 3, E = 4) {
+      experts: One(D)[E]
+      routed(x: f32[N, D], index: i32[N]) -> (bool[N, D], i32[N]) {
+        let (over, count) = experts[index](x)
+        return over, count
+      }
+    }
+    layer One(D) {
+      param least: f32[D] = 0
+      param weight: f32[D, D] = 0
+      forward(x: f32[...S, D]) -> (bool[...S, D], i32[...S]) {
+        let over = x @ weight > least
+        return over, sum(i32(over), axis: -1)
+      }
+    }`,
+});
+test("bools and whole numbers of experts, where all have the rows", () => {
+  const entries = [{ method: "routed", name: "routed", sizes: { N: 5 } }];
+  for (const expertParallel of [4, 2])
+    compare({ program: bools, request: { sizes: {}, entries }, workers: 4, expertParallel });
+});
+
+/** The demo's `generate` for a batch of B. */
+const generating = (B: number) => ({
+  sizes: { ...sizes, L: 2 },
+  entries: [1, 3].map((T) => ({
+    method: "generate",
+    name: `generate:${T}`,
+    sizes: { B, T },
+    inputs: ["top_p", "top_k"],
+  })),
+});
+for (const { B, ...sharing } of [
+  { B: 4, workers: 2 },
+  { B: 1, workers: 2 },
+  { B: 3, workers: 6, expertParallel: 2 },
+])
+  test(`tokens of ${B} sequences, with what is kept of them, by ${shown(sharing)}`, () => {
+    compare({ program: example, request: generating(B), ...sharing });
+  });
+/** What workers tell one another for one token of each of B sequences: names and shapes of collectives' results. */
+function told(B: number, of: BuildRequest["sizes"] = {}): string[] {
+  const { sizes, entries } = generating(B);
+  const request = { sizes: { ...sizes, ...of }, entries: entries.slice(0, 1), precision: "f32", workers: 2 } as const;
+  const { graphs } = toGraphs(example, request, silentObserver());
+  const [one] = graphs.filter((g) => g.name === "generate:1");
+  const collectives = nodesOf(one as Graph).filter((n) => n.op.lower === "collective");
+  return collectives.map(({ op, results }) => `${op.name} ${results.map((r) => dims(r.type).join(" ")).join()}`);
+}
+test("one token: where all have its row, one sum of a row for each mixture; else rows go to their experts, and no matrix or cache moves", () => {
+  assert.equal(told(1), ["all_reduce 1 12", "all_reduce 1 12"]);
+  assert.equal(told(3), ["all_reduce 3 12", "all_reduce 3 12"]);
+  const mixture = ["all_gather 2 7", "exchange 8 1 12", "exchange 4 1 12"];
+  assert.equal(told(4), [...mixture, ...mixture, "all_gather 4"]);
+});
+test("a worker keeps the keys and values of its own sequences", () => {
+  const [whole, half] = [1, 2].map((workers) => {
+    const request = { ...generating(4), precision: "f32", workers } as const;
+    const { stores } = toGraphs(example, request, silentObserver());
+    return stores.filter((s) => s.role === "state").reduce((n, s) => n + count(s.type), 0);
+  });
+  assert.is(half, (whole ?? 0) / 2);
 });
 /** Rows of the demo, of four choices each, for which an owner has room: as they come, and as they go back. */
 function exchanged(T: number, precision: "f32" | "bf16", workers: number): Value[] {

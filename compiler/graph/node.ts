@@ -102,12 +102,19 @@ export interface Workers {
   unit(sharding: AxisSharding): number;
 }
 export interface LocalRouting {
-  /** How the choices are sharded: among all workers or, in a mixture inside an expert, as the outer mixture's rows are. */
-  readonly choices: AxisSharding;
+  /**
+   * Where the choices are: sharded among all workers; in a mixture inside an expert, as the outer mixture's rows are; or replicated, and then each worker
+   * sorts those of the experts that it owns.
+   */
+  readonly choices: Placement;
+  /** Where rows are once they stand by choice again: as the choices or, if these are replicated, partial, as each worker has rows of its experts alone. */
+  readonly combined: Placement;
   /** Over how many workers of each group the experts are sharded, so that rows are sent to them. null: rows stay where they are. */
   readonly owners: number | null;
   /** Whether the choices are at their experts' owners already, since the outer mixture's rows are. */
   readonly atOwners: boolean;
+  /** Each run of so many workers has all rows. */
+  readonly among: number;
 }
 /** How workers do an op on shards: the placements that it needs of its arguments, those of its results, and its attributes if they change. */
 export interface OpSharding<A = unknown> {

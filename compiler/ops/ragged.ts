@@ -229,19 +229,21 @@ interface RoutedBy {
   readonly routing: Placement;
   /** Among how many workers the groups are sharded, if rows are at their groups' owners; null: rows are where they were routed. */
   readonly owners: number | null;
+  /** Each run of so many workers has all rows. */
+  readonly among: number;
 }
 /** Where the rows are whose offsets are argument `i`; null: the offsets are no result of a `route`, or of one that is replicated. */
 function routedBy({ args }: Node, i: number, workers: Workers): RoutedBy | null {
   const { node: by, index } = item(args, i);
   const local = by.op.name === "route" && index === 1 ? workers.routing(by) : null;
   if (!local) return null;
-  const { owners } = local;
+  const { owners, among } = local;
   const owned = owners !== null;
-  return { rows: sharded(0, { kind: "rows", by, owned }), routing: { kind: "routing", by, owned }, owners };
+  return { rows: sharded(0, { kind: "rows", by, owned }), routing: { kind: "routing", by, owned }, owners, among };
 }
 /**
- * `shard` of sums over the rows of each group. Where rows are at their groups' owners, a worker has sums only of its own groups, and only from its
- * group of workers: those with the same part must still be added up.
+ * `shard` of sums over the rows of each group. Where rows are at their groups' owners, a worker has sums only of its own groups. If its group of workers
+ * has not all rows, those of the workers with the same part must still be added up.
  */
 function shardGroupSum(
   node: Node,
@@ -252,12 +254,14 @@ function shardGroupSum(
   if (!by) return null;
   return {
     args: node.args.map((_, i) => (i === offsets ? by.routing : by.rows)),
-    results: [by.owners === null ? partial("sum", by.rows.sharding, workers) : partialOverCopies(by.owners, workers)],
+    results: [
+      by.owners === null ? partial("sum", by.rows.sharding, workers) : partialOverCopies(by.owners, by.among, workers),
+    ],
   };
 }
-function partialOverCopies(owners: number, { count }: Workers): Placement {
+function partialOverCopies(owners: number, among: number, { count }: Workers): Placement {
   const of = sharded(0, evenSharding(owners));
-  return owners === count ? of : { kind: "partial", fn: "sum", group: groupsOf(count, count / owners, owners), of };
+  return owners === among ? of : { kind: "partial", fn: "sum", group: groupsOf(count, count / owners, owners), of };
 }
 
 /** Cases for samples, with offsets that `route` made: empty groups, padding past the last group, one group, no rows at all. */

@@ -1,6 +1,6 @@
 // Routing: `route` sorts choices by group (expert), `dispatch` moves rows into that order, `combine` moves them back.
 // Everything else that a mixture of experts needs is composed of these three and other ops.
-import type { Builder, Mapped, NdArray, Placement, Routing, Value, Workers } from "../graph/node.ts";
+import type { Builder, LocalRouting, Mapped, NdArray, Placement, Routing, Value, Workers } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { product } from "../types/numbers.ts";
 import { add, equal, type Size, show } from "../types/size.ts";
@@ -150,13 +150,13 @@ function inferMove(what: OpName, args: readonly Type[]): Type[] {
 function shardMove(
   args: readonly Value[],
   workers: Workers,
-  moves: (choices: Placement, rows: Placement) => [Placement, Placement],
+  moves: (by: LocalRouting, rows: Placement) => [Placement, Placement],
 ): { args: Placement[]; results: Placement[] } | null {
   const [, { node: by, index }, inverse] = three(args);
   const fits = by.op.name === "route" && index === 0 && inverse.node === by && inverse.index === 2;
   const local = fits ? workers.routing(by) : null;
   if (!local) return null;
-  const [from, to] = moves(sharded(0, local.choices), sharded(0, { kind: "rows", by, owned: local.atOwners }));
+  const [from, to] = moves(local, sharded(0, { kind: "rows", by, owned: local.atOwners }));
   const routing: Placement = { kind: "routing", by, owned: local.atOwners };
   return { args: [from, routing, routing], results: [to] };
 }
@@ -186,7 +186,7 @@ export const dispatch = define<"dispatch">({
     null,
   ],
   mapped: (args, _, g) => nestedMove("dispatch", args, g),
-  shard: ({ args }, _, workers) => shardMove(args, workers, (choices, rows) => [choices, rows]),
+  shard: ({ args }, _, workers) => shardMove(args, workers, ({ choices }, rows) => [choices, rows]),
   flops: noFlops,
   samples: (g) => moveSamples(g).map(({ x, by }) => b.dispatch(g, x, by).node),
 });
@@ -202,7 +202,7 @@ export const combine = define<"combine">({
     null,
   ],
   mapped: (args, _, g) => nestedMove("combine", args, g),
-  shard: ({ args }, _, workers) => shardMove(args, workers, (choices, rows) => [rows, choices]),
+  shard: ({ args }, _, workers) => shardMove(args, workers, ({ combined }, rows) => [rows, combined]),
   flops: noFlops,
   samples: (g) => moveSamples(g).map(({ x, by }) => b.combine(g, x, by).node),
 });

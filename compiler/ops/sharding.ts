@@ -21,13 +21,15 @@ export const shardedForSum = (axis: number, sharding: AxisSharding): Placement =
   zeroPadded: true,
 });
 
-/** The placement of a reduction over an axis that is sharded so. Any `parts` consecutive workers have all parts of an even one: they make a group. */
-export const partial = (fn: ReduceName, sharding: AxisSharding, { count }: Workers): Placement => ({
+/** The placement of a reduction over an axis that is sharded so. Workers that have all of the axis among them make a group. */
+export const partial = (fn: ReduceName, sharding: AxisSharding, workers: Workers): Placement => ({
   kind: "partial",
   fn,
-  group: groupsOf(count, sharding.kind === "even" ? sharding.parts : count),
+  group: groupsOf(workers.count, among(sharding, workers)),
   of: replicated,
 });
+const among = (sharding: AxisSharding, workers: Workers): number =>
+  sharding.kind === "even" ? sharding.parts : (workers.routing(sharding.by)?.among ?? workers.count);
 
 export const samePlacement = (p: Placement, q: Placement): boolean => placementKey(p) === placementKey(q);
 export function placementKey(p: Placement): string {

@@ -36,20 +36,21 @@ import { dims, dtypeOf, type Type, type } from "../types/type.ts";
 import { groupCount, outermostRouting, outerRouting, routingOfIndex } from "./expert-index.ts";
 import { needsExchange, Resharder, rankOffset, rowAxes } from "./reshard.ts";
 import { Routings, type Rows, type Sharing } from "./routings.ts";
-import { copiesOfRow, SharedRows, sumOverChoices } from "./shared-rows.ts";
+import { copiesOfRow, SharedRows, type SumOverChoices, sumOverChoices } from "./shared-rows.ts";
 
 /**
- * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers, and so is the optimizer's state of what
- * is no stack, with `shardOptimizer`. A stack of experts, their gradients and optimizer state are sharded among as many workers as divide both the
+ * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers, and so are states that an entry keeps for
+ * the rows of its batch, as keys and values are in generation, and with `shardOptimizer` the optimizer's state of what is no stack. A stack of experts, their gradients and optimizer state are sharded among as many workers as divide both the
  * number of experts and `expertParallel`. All else is replicated (1).
  */
 function shardCount(
-  { name, role, stack, type }: Store,
+  { name, role, saved, stack, type }: Store,
   { workers, expertParallel = workers, shardOptimizer }: Sharing,
 ): number {
   const [first = 0] = dims(type);
   if (first === 0) return 1;
-  if (role === "input") return !isRuntimeInput(name) && first % workers === 0 ? workers : 1;
+  if (role === "input" || (role === "state" && !saved))
+    return !isRuntimeInput(name) && first % workers === 0 ? workers : 1;
   if (stack > 0) return gcd(first, expertParallel);
   return shardOptimizer && role === "optimizer" && first % workers === 0 ? workers : 1;
 }
@@ -191,20 +192,36 @@ class Partition implements Workers {
     const shared = gcd(copiesOfRow(rows), this.routings.ownChoices(order.node)); // the last may be another worker's
     const isSent = needsExchange(from, place) && sharding.kind === "rows" && sharding.owned;
     if (!isSent || sharding.by !== order.node || !this.sharedRows.isWorthSending(order.node, shared, type)) return null;
-    const own = this.convertTo(rows, sharded(0, this.routings.info(order.node).choices));
+    const own = this.convertTo(rows, this.routings.info(order.node).choices);
     return this.resharder.convert(this.sharedRows.send(own, order.node, shared), sharded(0, sharding), place);
   }
-  /** A sum over the choices of each row that owners of experts begin, so that each sends back one row; null: it is none, or it is not worthwhile. */
+  /** A sum over the choices of each row that owners of experts begin; null: it is none, or it is not worthwhile. */
   private sumAtOwners(node: Node): Known | null {
     const found = sumOverChoices(this.g, node, (v) => this.uses.get(v) === 1);
-    const [result, place] = [item(node.results, 0), sharded(0, evenSharding(this.count))];
-    if (!found || !this.exchanged.has(found.by) || !this.fits(result, place)) return null;
-    const { by, rows, sent, shared } = found;
-    const [{ place: at }, owned] = [this.of(sent), sharded(0, { kind: "rows", by, owned: true })];
-    if (!samePlacement(at, owned) || !this.sharedRows.isWorthSumming(by, shared, sent.type)) return null;
+    if (!found || !this.exchanged.has(found.by)) return null;
+    const owned = sharded(0, { kind: "rows", by: found.by, owned: true });
+    if (!samePlacement(this.of(found.sent).place, owned)) return null;
+    const [{ type }, { choices, combined }] = [item(node.results, 0), this.routings.info(found.by)];
+    return choices.kind === "replicated"
+      ? this.sumOfOwnExperts(type, found, owned, combined)
+      : this.sumSentBack(type, found, owned);
+  }
+  /** All workers have the rows: each adds up what its own experts give, so that these sums alone are reduced. */
+  private sumOfOwnExperts(type: Type, { by, rows, shared }: SumOverChoices, owned: Placement, place: Placement): Known {
+    this.visitUnknown(rows);
+    const own = b.combine(this.g, this.convertTo(rows, owned), this.routings.localRouting(by));
+    const [choices = 0, ...row] = dims(own.type);
+    const sum = b.sum(this.g, b.reshape(this.g, own, [choices / shared, shared, ...row]), [1]);
+    return { value: b.reshape(this.g, sum, dims(type)), place };
+  }
+  /** The owners of a row's experts send back one row each. */
+  private sumSentBack(type: Type, { by, rows, sent, shared }: SumOverChoices, owned: Placement): Known | null {
+    const place = sharded(0, evenSharding(this.count));
+    const isWorthwhile = this.sharedRows.isWorthSumming(by, shared, sent.type);
+    if (!isWorthwhile || item(dims(type), 0) % this.count !== 0) return null;
     this.visitUnknown(rows);
     const sum = this.sharedRows.sumBack(this.convertTo(rows, owned), by, shared, dtypeOf(sent.type));
-    return { value: b.reshape(this.g, sum, localShape(dims(result.type), place, this)), place };
+    return { value: b.reshape(this.g, sum, localShape(dims(type), place, this)), place };
   }
   private visitUnknown(v: Value): void {
     if (this.known.has(v)) return;
@@ -271,6 +288,7 @@ class Partition implements Workers {
     if (node.op.name === "reshape" && known?.place.kind === "partial" && known.place.of.kind === "replicated")
       return this.set(node, [b.reshape(this.g, known.value, dims(item(node.results, 0).type))], [known.place]);
     this.sortOwnRows(node);
+    this.sortForOwnExperts(node);
     this.scatterSums(node);
     const rule = this.rule(node);
     const args = node.args.map((a, i) => this.convertTo(a, rule ? item(rule.args, i) : replicated));
@@ -309,11 +327,23 @@ class Partition implements Workers {
       return;
     const { results } = b.make(this.g, "route", [this.convertTo(index, to)], by.attrs as OpAttrs["route"]);
     this.routings.add(by, results, () => this.convertTo(index, replicated));
+    this.setRouting(by, results, false);
+  }
+  /** If all workers have the rows that `node` sorts, and all choices, each sorts those of the experts that it owns from now on. */
+  private sortForOwnExperts({ op, args }: Node): void {
+    const [x, order] = args;
+    if (op.name !== "dispatch" || !x || order?.node.op.name !== "route" || this.routings.has(order.node)) return;
+    const { node: by } = order;
+    if (!this.exchanged.has(by) || this.ruleInput(x).kind !== "replicated") return;
+    this.setRouting(by, this.routings.addWhole(by, this.convertTo(item(by.args, 0), replicated)), true);
+  }
+  /** From now on each worker has these results of a routing that all did alike before. */
+  private setRouting(by: Node, results: readonly Value[], owned: boolean): void {
     for (const r of by.results) this.made.delete(r);
     this.set(
       by,
       results,
-      results.map(() => ({ kind: "routing", by, owned: false })),
+      results.map(() => ({ kind: "routing", by, owned })),
     );
   }
   /** Partial sums that the node does not take as they are become shards, where these are needed alone. */

@@ -126,8 +126,9 @@ export class Resharder {
   private withArgs(node: Node, args: readonly Value[]): readonly Value[] {
     return this.g.add(node.op, args, node.attrs).results;
   }
-  /** A reshape is done after the sum, so that a value and its reshapes are summed once. */
+  /** A reshape is done after the sum, so that a value and its reshapes are summed once. Where one worker alone has more than false, bools have sums. */
   private allReduce(x: Value, from: PartialPlacement): Value {
+    if (dtypeOf(x.type) === "bool") return b.cast(this.g, this.allReduce(b.cast(this.g, x, "i32"), from), "bool");
     if (x.node.op.name === "reshape")
       return b.reshape(this.g, this.allReduce(item(x.node.args, 0), from), dims(x.type));
     return b.make1(this.g, "all_reduce", [x], { fn: from.fn, ...from.group });
@@ -188,11 +189,11 @@ export class Resharder {
   private replicateRows(x: Value, from: Sharded): Value {
     if (from.sharding.kind !== "rows") throw new Bug("only rows are of a routing");
     const { by } = from.sharding;
-    const { choices, atOwners } = this.routings.info(by);
+    const { combined, atOwners } = this.routings.info(by);
     const sorted = this.convert(x, from, sharded(from.axis, { ...from.sharding, owned: atOwners }));
     return this.perChoice(sorted, from.axis, this.routings.ownChoices(by), (rows) => {
       const own = b.combine(this.g, rows, this.routings.localRouting(by));
-      return b.dispatch(this.g, this.convert(own, sharded(0, choices), replicated), this.routings.globalRouting(by));
+      return b.dispatch(this.g, this.convert(own, combined, replicated), this.routings.globalRouting(by));
     });
   }
   private shardRows(x: Value, to: Sharded): Value {
@@ -204,7 +205,7 @@ export class Resharder {
     const { choices, atOwners } = this.routings.info(by);
     const sorted = this.perChoice(x, to.axis, this.routings.choices(by), (rows) => {
       const all = b.combine(this.g, rows, this.routings.globalRouting(by));
-      return b.dispatch(this.g, this.convert(all, replicated, sharded(0, choices)), this.routings.localRouting(by));
+      return b.dispatch(this.g, this.convert(all, replicated, choices), this.routings.localRouting(by));
     });
     return this.convert(sorted, sharded(to.axis, { ...to.sharding, owned: atOwners }), to);
   }

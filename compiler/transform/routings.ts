@@ -25,6 +25,8 @@ interface Known {
   readonly local: b.Route;
   /** Of a mixture inside an expert: how the rows of the outer mixture are sharded, whose choices are sorted. */
   readonly outer: Rows | null;
+  /** Whether all workers have all choices, of which each sorts those of its own experts. */
+  readonly whole: boolean;
   /** Makes the index of all workers' choices. */
   readonly index: () => Value;
 }
@@ -40,13 +42,21 @@ export class Routings {
     [this.g, this.sharing, this.ownerCounts] = [g, sharing, ownerCounts];
   }
   add(by: Node, local: readonly Value[], index: () => Value): void {
-    this.known.set(by, { local: routeOf(local), outer: null, index });
+    this.known.set(by, { local: routeOf(local), outer: null, whole: false, index });
+  }
+  /** Adds a routing of choices that all workers have. Each sorts those of the experts that it owns, and nothing is sent. */
+  addWhole(by: Node, index: Value): readonly Value[] {
+    const groups = this.ownGroups(by);
+    const own = b.sub(this.g, index, rankOffset(this.g, this.owners(by), groups, dims(index.type)));
+    const { results } = b.make(this.g, "route", [own], { groups }); // leaves out those of other experts
+    this.known.set(by, { local: routeOf(results), outer: null, whole: true, index: () => index });
+    return results;
   }
   /** Adds a routing of choices of rows that are sharded as `outer`. Each worker sorts those of its rows, whose experts it owns if it owns those of its rows. */
   addInner(by: Node, own: Value, outer: Rows, index: () => Value): readonly Value[] {
     const groups = this.groups(by) / (outer.owned ? this.owners(outer.by).workers : 1);
     const { results } = b.make(this.g, "route", [outer.owned ? this.relative(own, outer.by, groups) : own], { groups });
-    this.known.set(by, { local: routeOf(results), outer, index });
+    this.known.set(by, { local: routeOf(results), outer, whole: false, index });
     return results;
   }
   /** Choices as numbers of the worker's own `groups`; -1 in padding rows of the outer mixture, which may hold anything. */
@@ -56,11 +66,18 @@ export class Routings {
     const mask = b.reshape(this.g, b.broadcast(this.g, valid, [rows, n / rows], [0]), [n]);
     return b.where(this.g, mask, b.sub(this.g, index, rankOffset(this.g, this.owners(outer), groups, [n])), -1);
   }
-  /** How a routing is done that `add` or `addInner` has added. */
+  /** How a routing is done that has been added. */
   info(by: Node): LocalRouting {
-    const { outer } = this.of(by);
+    const { outer, whole } = this.of(by);
     const owners = this.ownerCounts.get(this.outermost(by)) ?? null;
-    return { choices: outer ?? evenSharding(this.sharing.workers), owners, atOwners: outer?.owned ?? false };
+    const among = this.of(this.outermost(by)).whole ? this.owners(by).workers : this.sharing.workers;
+    if (whole) return { choices: replicated, combined: this.ofOwnExperts(by), owners, atOwners: true, among };
+    const choices = sharded(0, outer ?? evenSharding(this.sharing.workers));
+    return { choices, combined: choices, owners, atOwners: outer?.owned ?? false, among };
+  }
+  /** The placement of a sum over all experts, to which each worker adds what is of its own. */
+  private ofOwnExperts(by: Node): Placement {
+    return { kind: "partial", fn: "sum", group: this.owners(by), of: replicated };
   }
   /** The length on one worker of an axis of rows, sorted by `by`, that has length `n` in all. */
   length(n: number, { by, owned }: Rows): number {
@@ -89,12 +106,13 @@ export class Routings {
   }
   /** How many choices one worker sorts. */
   ownChoices(by: Node): number {
-    const { outer = null } = this.known.get(by) ?? {};
-    return outer ? this.length(this.choices(by), outer) : this.choices(by) / this.sharing.workers;
+    const { outer = null, whole = false } = this.known.get(by) ?? {};
+    if (outer) return this.length(this.choices(by), outer);
+    return whole ? this.choices(by) : this.choices(by) / this.sharing.workers;
   }
   /** How many choices of all workers in its group an owner has memory for. */
   capacity(by: Node): number {
-    const { workers } = this.owners(by);
+    const workers = this.known.get(by)?.whole ? 1 : this.owners(by).workers;
     return Math.min(workers * this.ownChoices(by), Math.ceil(this.ownChoices(by) * (this.sharing.room ?? workers)));
   }
   exchange(rows: Value, by: Node, back: boolean): Value {
@@ -117,19 +135,21 @@ export class Routings {
   }
   /** Result `i` of the routing for this worker's sorted rows, with choices numbered globally; null: this result has no entry for each row. */
   localResult(by: Node, i: number): Value | null {
-    const { outer, local } = this.of(by);
+    const { outer, whole, local } = this.of(by);
     const own = this.ownChoices(by);
     const numbered = (x: Value, first: Value): Value =>
       b.where(this.g, b.ge(this.g, local.order, 0), b.add(this.g, x, first), -1);
-    if (i === 3 && !outer?.owned) return local.expert;
+    if (i === 3 && !outer?.owned && !whole) return local.expert;
     if (i === 3) return numbered(local.expert, rankOffset(this.g, this.owners(by), this.ownGroups(by), [own]));
     if (i !== 0 || outer) return null;
+    if (whole) return local.order;
     return numbered(local.order, rankOffset(this.g, this.allWorkers, own, [own]));
   }
   /** Result `i` of the routing of all workers' choices. */
   globalResult(by: Node, i: number): Value {
     const { order, offsets, inverse, expert } = this.globalRouting(by);
-    return item([order, this.of(by).outer ? offsets : this.groupOffsets(by, this.allWorkers), inverse, expert], i);
+    const { outer, whole } = this.of(by);
+    return item([order, outer || whole ? offsets : this.groupOffsets(by, this.allWorkers), inverse, expert], i);
   }
   /** The placement of a routing's result as other ops see it: rows where there is one entry for each sorted row, else replicated. */
   resultPlacement({ index }: Value, by: Node): Placement {

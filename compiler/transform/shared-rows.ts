@@ -152,14 +152,16 @@ interface SortedForm {
   readonly rows: Value;
   readonly sent: Value;
 }
-/**
- * A sum over the `shared` choices of each row: what is added up, and these. `isOwn`: whether nothing else needs a value. null: the node is none.
- */
+/** A sum over the `shared` choices of each row. */
+export interface SumOverChoices extends SortedForm {
+  readonly shared: number;
+}
+/** What a node adds up that is such a sum. `isOwn`: whether nothing else needs a value. null: the node is none. */
 export function sumOverChoices(
   g: Builder,
   { op, args, attrs }: Node,
   isOwn: (v: Value) => boolean,
-): (SortedForm & { readonly shared: number }) | null {
+): SumOverChoices | null {
   if (op.name !== "reduce") return null;
   const [{ fn, axes }, x] = [attrs as OpAttrs["reduce"], item(args, 0)];
   const [axis = 0] = axes;
