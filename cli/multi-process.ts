@@ -3,24 +3,27 @@ import { setTimeout } from "node:timers/promises";
 import type { Command } from "commander";
 import { Problem } from "../compiler/diagnostic.ts";
 import { launchInfo } from "../runtime/workers/mpi.ts";
-import { type Workers, workers } from "../runtime/workers/workers.ts";
+import { OtherWorkerFailed, type Workers, workers } from "../runtime/workers/workers.ts";
+import { note, warn } from "./output.ts";
 
 const { rank, size } = launchInfo() ?? { rank: 0, size: 1 };
 
+/** Commands that several processes do together. */
+const together = ["train", "generate"];
 /** The usage error of a process that is not the first. */
 let withheld = "";
 /**
- * Refuses commands other than `train` in several processes. Help is printed by the first process only, as is a usage error that all have: see
+ * Refuses commands in several processes that these do not do together. Help is printed by the first process only, as is a usage error that all have: see
  * `reportWithheld`.
  */
 export function requireSingleProcess(program: Command): void {
   if (size === 1) return;
   program.hook("preAction", async (_, command) => {
-    if (command.name() === "train") return;
+    if (together.includes(command.name())) return;
     await waitForFirst();
     throw new Problem(
       `${size} processes were started, and \`moec ${command.name()}\` runs in one`,
-      "start it without mpirun; `moec train` is what several processes do together",
+      `start it without mpirun; ${together.map((name) => `\`moec ${name}\``).join(" and ")} are what several processes do together`,
     );
   });
   const silent = { writeOut: () => {}, writeErr: (text: string) => void (withheld += text) };
@@ -32,8 +35,26 @@ export async function reportWithheld(): Promise<void> {
   await waitForFirst();
   process.stderr.write(`worker ${rank} of ${size}:\n${withheld}`);
 }
+/** Runs a command by all workers. What fails on one ends all, and that one says why. `threads`: what the user has given. */
+export async function withWorkers(
+  threads: number | undefined,
+  command: (world: Workers) => Promise<void>,
+): Promise<void> {
+  const world = await connectWorkers();
+  if (world.rank === 0 && world.idle > 0 && threads === undefined)
+    warn(
+      `mpirun has bound its processes, and ${world.idle} of the cores stay idle: with --bind-to none they share all`,
+    );
+  try {
+    await command(world);
+  } catch (error) {
+    const own = world.reportFailure(error);
+    if (world.rank > 0 && !(own instanceof OtherWorkerFailed)) note(`worker ${world.rank} of ${world.size}:`);
+    throw own;
+  }
+}
 /** The workers. An error of MPI is usually the same on all of them, so it is printed by the first. */
-export async function connectWorkers(): Promise<Workers> {
+async function connectWorkers(): Promise<Workers> {
   try {
     return workers();
   } catch (error) {

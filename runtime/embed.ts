@@ -170,11 +170,9 @@ export interface FitOptions extends TrainOptions {
 }
 function requireTraining(caller: "train" | "fit", options: TrainOptions): void {
   requireOptions(caller, options);
-  const { accumulate = 1, batches, from, parameters, room = 1 } = options;
+  const { accumulate = 1, batches, from, parameters } = options;
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");
-  if (!(room >= 1))
-    throw new Problem(`room is ${describeValue(room)}`, "give how many equal shares of the rows fit: 1 or more");
   if (Object(batches) !== batches || !(Symbol.iterator in batches || Symbol.asyncIterator in batches))
     throw new Problem("batches cannot be iterated over", "give a list of each step's inputs, or a generator of them");
   if (from && parameters)

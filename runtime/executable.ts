@@ -90,10 +90,10 @@ export interface Executable {
   read(store: string): Tensor;
   write(store: string, value: Tensor): void;
   /**
-   * Writes the part of a store at an index of its first axes, which has two axes or more. Absent where a worker has only a shard of it, and in the
-   * interpreter.
+   * Writes the part of a store at an index of its first axes, which has two axes or more. `value` is not read by a worker that has another shard of the
+   * store. Absent in the interpreter.
    */
-  writePart?(store: string, index: readonly number[], value: Tensor): void;
+  writePart?(store: string, index: readonly number[], value: () => Tensor): void;
   /** Runs one entry off the JavaScript thread; one at a time. Inputs by the names of its signature. */
   run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome>;
   /** Ends the run in progress before its next step. Its promise is rejected, and stores keep what was assigned so far. Absent where a run cannot be ended. */

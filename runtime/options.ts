@@ -68,13 +68,14 @@ const training = [
   "from",
   "signal",
 ] as const;
+const opening = [...compiling, "batch", "ids", "expertParallel", "room"] as const;
 /** The options by who takes them: all names of their types, which test/embed-refused.test.ts compares. */
 export const optionNames = {
   compile: [...compiling, "entry", "evaluates", "gradients", "given"],
   train: training,
   fit: [...training, "onStep"],
-  "openModel of a folder": [...compiling, "batch", "ids"],
-  "openModel of a program": [...compiling, "batch", "ids", "parameters", "step", "tokenizer"],
+  "openModel of a folder": opening,
+  "openModel of a program": [...opening, "parameters", "step", "tokenizer"],
   "a run": ["step", "signal"],
   "a text": ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"],
 } as const;

@@ -104,8 +104,8 @@ export class PlanExecutable implements Executable {
     requireFit(store, this.#buffer(index), value);
     this.#executor.write(index, value.data);
   }
-  writePart(store: string, index: readonly number[], value: Tensor): void {
-    const buffer = this.#store(store);
+  writePart(store: string, index: readonly number[], read: () => Tensor): void {
+    const [buffer, value] = [this.#store(store), read()];
     const { dtype, shape } = this.#buffer(buffer);
     requireFit(store, { dtype, shape: shape.slice(index.length) }, value);
     this.#executor.writePart(buffer, value.data, placeOf(shape, index) * product(value.shape.slice(0, -2)));

@@ -10,6 +10,7 @@ class PreparedExecutable implements Executable {
   readonly stores: Executable["stores"];
   readonly entries: Executable["entries"];
   readonly bytes: Executable["bytes"];
+  readonly writePart?: NonNullable<Executable["writePart"]>;
   readonly #inner: Executable;
   readonly #parameters: ReadonlySet<string>;
   #stale = true;
@@ -21,6 +22,11 @@ class PreparedExecutable implements Executable {
     this.stores = inner.stores.filter((s) => s.role !== "prepared");
     this.entries = inner.entries.filter((name) => name !== prepareEntry);
     this.bytes = inner.bytes;
+    if (inner.writePart)
+      this.writePart = (store, ...part) => {
+        inner.writePart?.(store, ...part);
+        this.#stale ||= this.#parameters.has(store);
+      };
     this.#parameters = new Set(inner.stores.filter((s) => s.role === "parameter").map((s) => s.name));
   }
   read(store: string): Tensor {

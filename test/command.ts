@@ -9,7 +9,7 @@ import { bundle } from "../scripts/bundle.ts";
 export const root = join(import.meta.dirname, "..");
 const folder = join(root, "build", `command-${process.pid}`);
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-const workers = ["collectives", "embedded", "gpus", "variants"] as const;
+const workers = ["asked", "collectives", "embedded", "gpus", "variants"] as const;
 await bundle(
   folder,
   workers.map((name) => `test/workers/${name}`),

@@ -1,6 +1,6 @@
 // Training by several processes that mpirun starts, beside training by one.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -13,6 +13,7 @@ import { command, root as home, main, workerScript } from "./command.ts";
 import { full } from "./full.ts";
 import { last } from "./training-runs.ts";
 import { type Given, trained } from "./workers/embedded.ts";
+import { second } from "./workers/second.ts";
 
 const test = suite("workers-train");
 const root = mkdtempSync(join(tmpdir(), "moec-workers-train-"));
@@ -122,20 +123,6 @@ function requireSameLosses(of: Ended, as: Ended): void {
   }
 }
 const inTheWay = (): void => writeFileSync(join(folder("full"), "checkpoints"), "no folder");
-/** The process of worker 1 of the run in a folder. */
-function second(run: string): number {
-  const isIt = (pid: string): boolean => {
-    try {
-      const [command, variables] = ["cmdline", "environ"].map((part) => readFileSync(`/proc/${pid}/${part}`, "utf8"));
-      return command?.includes(run) === true && /\0(OMPI_COMM_WORLD|PMI)_RANK=1\0/.test(variables ?? "");
-    } catch {
-      return false; // it has ended
-    }
-  };
-  const found = readdirSync("/proc").find((name) => /^\d+$/.test(name) && isIt(name));
-  assert.ok(found, `no worker 1 in ${run}`);
-  return Number(found);
-}
 const bits = (name: string, step = 6): Buffer[] =>
   ["model", "training"].map((part) =>
     readFileSync(join(folder(name), "checkpoints", `step-00000${step}`, `${part}.safetensors`)),

@@ -5,9 +5,11 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import { fnv1a } from "../compiler/types/numbers.ts";
 import { type Compiled, prepareRequest } from "../runtime/compile.ts";
-import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
+import { DeviceFailed, hiddenInput, type Tensor } from "../runtime/executable.ts";
 import { isaOf } from "../runtime/host/backend.ts";
 import { cores } from "../runtime/machine.ts";
+import { writeStored } from "../runtime/storage/names.ts";
+import { computed } from "../runtime/storage/stored-tensor.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { compileOnWorkers } from "../runtime/workers/compile-on-workers.ts";
 import { sampledHash, shardedExecutable, shardingSummary } from "../runtime/workers/sharded-executable.ts";
@@ -268,6 +270,7 @@ test("the executable of one of several is that of the whole: its own rows go in,
   assert.throws(() => whole.write("experts.*.up.weight", fromNumbers("f32", [1, 4], [1, 2, 3, 4])), /\[2, 4\]/);
   assert.is(shardedExecutable(inner, singleWorker), inner);
   assert.is(shardingSummary(whole.stores, two(0), 6), "2 workers: batch 6 = 2 x 3; 2 experts spread, 1 each");
+  assert.match(shardingSummary(whole.stores, two(0), 1), "2 workers: batch 1, all of it on each; 2 experts");
   assert.is(
     shardingSummary(inner.stores, { size: 3 }, 6),
     "3 workers: batch 6 = 3 x 2; 2 experts on each worker: no more than 1 divides both 2 and 3",
@@ -295,6 +298,33 @@ test("the executable of one of several is that of the whole: its own rows go in,
   } as const;
   assert.is(shardingSummary([moment], two(0), 6), "2 workers: batch 6 = 2 x 3; each steps its part of what all have");
   assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
+});
+test("of a model that is too large for one, a worker reads its own part", () => {
+  const inner = new FakeExecutable();
+  const stack = { name: "e.*.w", role: "parameter", dtype: "f32", shape: [2, 3, 5], stack: 1, saved: true } as const;
+  const written: (readonly number[])[] = [];
+  const writePart = (store: string, index: readonly number[], value: () => Tensor): void => {
+    assert.is(store, "e.*.w");
+    written.push([...index, ...numbers(value())]);
+  };
+  const parts = Object.assign(Object.create(inner) as FakeExecutable, { stores: [{ ...stack, split: 2 }], writePart });
+  const read: number[] = [];
+  const stored = computed("f32", [4, 3, 5], ([i = -1] = []) => {
+    read.push(i);
+    return fromNumbers("f32", [1], [10 * i]);
+  });
+  const second = shardedExecutable(parts, two(1));
+  for (const store of second.stores) writeStored(second, store, stored);
+  assert.equal(read, [2, 3]);
+  assert.equal(written, [
+    [0, 20],
+    [1, 30],
+  ]);
+});
+test("what is true on any worker is true on all", () => {
+  const third = two(0, (own) => (own.length === 3 ? Uint8Array.of(0, 0, 1) : own));
+  assert.equal(third.anyOf("flags", [true, false, false]), [true, false, true]);
+  assert.equal(singleWorker.anyOf("flags", [true, false]), [true, false]);
 });
 const crowding = (): never => {
   throw new Error("NO_ROOM: worker 1 is sent 9 rows, and has room for 8");

@@ -46,7 +46,11 @@ export const compileCommand = (): Command =>
     )
     .addOption(out("folder", "write the form's files there"))
     .addOption(
-      flag("--workers <n>", "compile what each of n processes runs (mpirun -n N moec train)", integerIn(1, maxWorkers)),
+      flag(
+        "--workers <n>",
+        "compile what each of n processes runs (mpirun -n N moec train, or generate)",
+        integerIn(1, maxWorkers),
+      ),
     )
     .addOption(option(recompute))
     .addOption(option(expertParallel))

@@ -1,13 +1,16 @@
 import { Command } from "commander";
-import { integerIn, numberIn, requireTarget } from "../../compiler/options.ts";
+import { expertParallel, integerIn, numberIn, requireTarget, room } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
+import type { Workers } from "../../runtime/workers/workers.ts";
 import { addShared, examples, flag, json, option, type SharedFlags } from "../flags.ts";
+import { withWorkers } from "../multi-process.ts";
 import { colorsOf, compileProgress, note, printJson, showCount, warn, write } from "../output.ts";
+import { abortOnSignals } from "../signals.ts";
 
 export const generateCommand = (): Command =>
   addShared(new Command("generate"))
-    .description("Generate text with a trained model.")
+    .description("Generate text with a trained model. Under mpirun, several processes share its experts and the batch.")
     .argument("<folder>", "the folder of a training run, or of an imported model")
     .addOption(
       option({
@@ -32,6 +35,8 @@ export const generateCommand = (): Command =>
     .addOption(flag("--seed <n>", "random seed; default: 0", integerIn(-(2 ** 31))))
     .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
     .option("--past-end", "do not stop at the end-of-text token")
+    .addOption(option(expertParallel))
+    .addOption(option(room))
     .addOption(json())
     .addHelpText(
       "after",
@@ -39,6 +44,7 @@ export const generateCommand = (): Command =>
         "moec generate runs/gpt-moe --prompt 'Call me'",
         "moec generate runs/gpt-moe --tokens 500 --temperature 0",
         "moec generate runs/gpt-moe --prompt 'Once' --prompt 'The sea' --top-p 0.9",
+        "mpirun -n 2 moec generate runs/gpt-moe --prompt 'Call me'",
       ),
     )
     .action(run);
@@ -53,24 +59,39 @@ interface Options extends SharedFlags {
   seed?: number;
   ids?: boolean;
   pastEnd?: boolean;
+  expertParallel?: number;
+  room?: number;
   json?: boolean;
 }
-async function run(folder: string, { json, prompt: prompts = [""], ...options }: Options): Promise<void> {
+const run = (folder: string, options: Options): Promise<void> =>
+  withWorkers(options.threads, (world) => runGeneration(folder, options, world));
+async function runGeneration(
+  folder: string,
+  { json, prompt: prompts = [""], ...options }: Options,
+  world: Workers,
+): Promise<void> {
   requireTarget(options);
-  const how = { folder, prompts, ...options, warn, onCompile: compileProgress() };
-  if (json) await asJson(prompts, how);
-  else await forPeople(prompts, how);
+  // a process that is alone ends at once by a signal
+  const signal = world.size > 1 ? await abortOnSignals() : undefined;
+  const how = { folder, prompts, ...options, signal };
+  if (world.rank > 0) return await runSilently(how, world);
+  const told = { ...how, warn, tell: note, onCompile: compileProgress() };
+  if (json) await asJson(prompts, told, world);
+  else await forPeople(prompts, told, world);
+}
+async function runSilently(how: RunGenerateOptions, world: Workers): Promise<void> {
+  for await (const _ of generate(how, world)) continue;
 }
 /**
  * Prints each text after its prompt, as it is generated; with several prompts, pieces of later texts wait until the earlier texts are complete. On a
  * terminal the rate follows.
  */
-async function forPeople(prompts: readonly string[], how: RunGenerateOptions): Promise<void> {
+async function forPeople(prompts: readonly string[], how: RunGenerateOptions, world: Workers): Promise<void> {
   const waiting = new Map<number, Piece[]>();
   let turn = 0;
   let begun = false;
   let [tokens, seconds] = [0, 0];
-  for await (const piece of generate(how)) {
+  for await (const piece of generate(how, world)) {
     tokens += 1;
     seconds = piece.seconds;
     waiting.set(piece.prompt, [...(waiting.get(piece.prompt) ?? []), piece]);
@@ -93,9 +114,9 @@ function generationRate(tokens: number, seconds: number): string {
   return `${pluralize(tokens, "token")}, ${rate < 100 ? rate.toFixed(1) : showCount(rate)} tokens/s`;
 }
 /** Prints a line of JSON for each text when it is complete. */
-async function asJson(prompts: readonly string[], how: RunGenerateOptions): Promise<void> {
+async function asJson(prompts: readonly string[], how: RunGenerateOptions, world: Workers): Promise<void> {
   const made = prompts.map(() => "");
-  for await (const { prompt, text, last, tokens, seconds } of generate(how)) {
+  for await (const { prompt, text, last, tokens, seconds } of generate(how, world)) {
     made[prompt] += text;
     if (last) printJson({ prompt: prompts[prompt], text: made[prompt], tokens, seconds });
   }

@@ -4,9 +4,9 @@ import { pluralize } from "../../compiler/pluralize.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
 import { openTraining, type Training } from "../../runtime/training/train.ts";
-import { OtherWorkerFailed, type Workers } from "../../runtime/workers/workers.ts";
+import type { Workers } from "../../runtime/workers/workers.ts";
 import { addShared, examples, flag, inputPath, json, option, out, type SharedFlags, text } from "../flags.ts";
-import { connectWorkers } from "../multi-process.ts";
+import { withWorkers } from "../multi-process.ts";
 import {
   compileProgress,
   note,
@@ -118,25 +118,13 @@ interface Options extends SharedFlags {
   shardOptimizer?: boolean;
   json?: boolean;
 }
-async function run(program: string, options: Options): Promise<void> {
-  const world = await connectWorkers();
-  try {
-    await runTraining(program, options, world);
-  } catch (error) {
-    const own = world.reportFailure(error);
-    if (world.rank > 0 && !(own instanceof OtherWorkerFailed)) note(`worker ${world.rank} of ${world.size}:`);
-    throw own;
-  }
-}
+const run = (program: string, options: Options): Promise<void> =>
+  withWorkers(options.threads, (world) => runTraining(program, options, world));
 async function runTraining(program: string, { json, ...options }: Options, world: Workers): Promise<void> {
   requireTarget(options);
   const files = options.data.map(inputPath);
   const tells =
     world.rank > 0 ? {} : { warn, onCompile: compileProgress(), encoding: progressPrinter("encoding", showBytes) };
-  if (world.rank === 0 && world.idle > 0 && options.threads === undefined)
-    warn(
-      `mpirun has bound its processes, and ${world.idle} of the cores stay idle: with --bind-to none they share all`,
-    );
   const training = await openTraining({ program, ...options, data: files, ...tells }, world);
   try {
     const signal = await abortOnSignals();

@@ -29,13 +29,18 @@ export interface GeneratedToken {
   readonly request: number;
   readonly token: number;
 }
-interface BatchOptions {
+export interface BatchOptions {
   /** Rows of the batch that the entries `generate:T` were compiled for. Default: 1. */
   readonly rows?: number | undefined;
   readonly seed: number;
   /** How many training steps the model has done. */
   readonly step: number;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Several workers only, all of which generate the same: called before each call of the executable with whether this worker was stopped, and whether each
+   * row was; returns what is true on any worker.
+   */
+  readonly agree?: ((stopped: readonly boolean[]) => readonly boolean[]) | undefined;
 }
 
 /**
@@ -89,17 +94,18 @@ interface Call {
 async function* generateCalls(
   executable: Executable,
   requests: Iterable<GenerateRequest>,
-  { rows: count = 1, seed, step, signal }: BatchOptions,
+  { rows: count = 1, seed, step, signal, agree = (own) => own }: BatchOptions,
 ): AsyncGenerator<Call, void> {
   const lengths = lengthsOf(executable);
   const dtypes = samplingDtypes(executable, `generate:${lengths[0]}`);
   const queue = new RequestQueue(requests);
   const rows = Array.from({ length: count }, (): Row | null => null);
-  const stopped = (): boolean => signal?.aborted ?? false;
   let breathed = performance.now();
-  for (let call = 0; !stopped(); ) {
-    for (const row of rows) if (row?.signal?.aborted) row.ended = true;
-    for (const [i, row] of rows.entries()) if (!row || (row.ended && queue.hasNext())) rows[i] = startRow(queue.next());
+  for (let call = 0; ; ) {
+    const [stopped, ...aborted] = agree([signal, ...rows.map((row) => row?.signal)].map((s) => s?.aborted ?? false));
+    if (stopped) return;
+    for (const [i, row] of rows.entries()) if (row && aborted[i]) row.ended = true;
+    fillRows(rows, queue);
     if (rows.every(isIdle)) return;
     const longest = Math.max(...rows.map((row) => row?.pending.length ?? 0));
     const T = lengthFor(longest, lengths);
@@ -128,6 +134,15 @@ async function* generateCalls(
   }
 }
 const isIdle = (row: Row | null): boolean => row === null || row.ended;
+/** Gives free rows to the sequences that wait. */
+function fillRows(rows: (Row | null)[], queue: RequestQueue): void {
+  for (const [i, row] of rows.entries()) {
+    if (row && !row.ended) continue;
+    const next = queue.next();
+    if (!next) return;
+    rows[i] = startRow(next);
+  }
+}
 /** Records that `times` tokens of a row were generated, of which the model has not yet read the newest. */
 function recordTokens(row: Row, times: number, newest: number): void {
   row.position += times - 1;
@@ -187,9 +202,8 @@ class RequestQueue {
     return next;
   }
 }
-function startRow(next: readonly [number, GenerateRequest] | null): Row | null {
-  if (next === null) return null;
-  const [request, { prompt, tokens, temperature, topP = 1, topK = 0, end = null, signal }] = next;
+function startRow([request, given]: readonly [number, GenerateRequest]): Row {
+  const { prompt, tokens, temperature, topP = 1, topK = 0, end = null, signal } = given;
   return {
     request,
     temperature,

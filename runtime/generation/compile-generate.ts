@@ -7,6 +7,8 @@ import { type Executable, storeOfInput } from "../executable.ts";
 import { findEntry, hasMethod } from "../program.ts";
 import { tokenAxes } from "../text-entry.ts";
 import { type Codec, requireInVocabulary } from "../tokens.ts";
+import { compileOnWorkers } from "../workers/compile-on-workers.ts";
+import { singleWorker, type Workers } from "../workers/workers.ts";
 import type { GenerateRequest } from "./batch.ts";
 import {
   contextOf,
@@ -29,6 +31,12 @@ export interface CompileGenerateOptions extends Omit<CommonOptions, "set"> {
   readonly prompt?: number | undefined;
   /** How many tokens are generated after it, if that is known. */
   readonly tokens?: number | undefined;
+  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
+  readonly expertParallel?: number | undefined;
+  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
+  readonly room?: number | undefined;
+  /** The workers that generate together, all of which call this. Default: this process alone. */
+  readonly world?: Workers | undefined;
   /** Which optional inputs (`top_p`, `top_k`) to compile `generate` with. Default: all that the model's `generate` has. */
   readonly sampling?: readonly SamplingInput[] | undefined;
 }
@@ -82,11 +90,14 @@ export async function compileGenerate(
     tf32,
     threads,
     onCompile,
+    expertParallel,
+    room,
+    world = singleWorker,
   } = options;
   const sizes = { ...trained, ...set };
   const context = contextOf(entry, sizes);
   if (Number.isFinite(prompt)) requireContext(prompt, tokens, context);
-  const { executable, report } = await compileLoaded(() => program, {
+  const request = {
     declaration: entry.declaration,
     entries: generateEntries(program, entry.declaration, {
       rows,
@@ -97,10 +108,16 @@ export async function compileGenerate(
     target,
     precision,
     tf32,
-    threads,
+    threads: threads ?? world.threads,
     onCompile,
+    expertParallel,
+    room,
+    world,
     restored: true,
-  });
+  };
+  const { executable, report } = await compileOnWorkers(world, target, (device) =>
+    compileLoaded(() => program, { ...request, device }),
+  );
   const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
   return { executable, report, sampling, context, vocabulary };
 }

@@ -2,6 +2,10 @@
 
 import type { Executable } from "../executable.ts";
 import type { Codec, Decoder } from "../tokens.ts";
+import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
+import { shardingSummary } from "../workers/sharded-executable.ts";
+import { reportingFailure } from "../workers/train-distributed.ts";
+import { type Workers, workers } from "../workers/workers.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
 import { requestOf, samplingOf, type TextOptions } from "./compile-generate.ts";
 import { requireContext } from "./generate-entries.ts";
@@ -29,13 +33,15 @@ export async function* generateTokens(executable: Executable, options: GenerateO
   const request = { prompt, tokens, temperature, end };
   for await (const { token } of generateBatch(executable, [request], how)) if (token !== end) yield token;
 }
-export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed" | "sampling">, TextOptions {
+export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed" | "sampling" | "world">, TextOptions {
   /** Default: one empty prompt, which begins as the sample after training does, usually after a line end. */
   readonly prompts?: readonly string[] | undefined;
   /** How many texts are generated at a time. Default: all, but at most 16. */
   readonly batch?: number | undefined;
   readonly seed?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Called with a line about what each of several workers has (see `shardingSummary`). */
+  readonly tell?: ((line: string) => void) | undefined;
 }
 /**
  * A piece of the text after prompt number `prompt`; `last` is true on its last piece. `tokens`: how many of the text are generated so far; `seconds`:
@@ -48,15 +54,20 @@ export interface Piece {
   readonly tokens: number;
   readonly seconds: number;
 }
-/** Generates a text after each prompt. The pieces of different texts come interleaved. */
-export async function* generate(options: RunGenerateOptions): AsyncGenerator<Piece, void> {
-  const { prompts = [""], seed = 0, signal } = options;
+/** Generates a text after each prompt. The pieces of different texts come interleaved. All workers call it, with the same options. */
+export const generate = (options: RunGenerateOptions, world: Workers = workers()): AsyncGenerator<Piece, void> =>
+  reportingFailure(world, generated(options, world));
+async function* generated(options: RunGenerateOptions, world: Workers): AsyncGenerator<Piece, void> {
+  const { prompts = [""], seed = 0, tokens, temperature, topP, topK, pastEnd, signal } = options;
   const rows = options.batch ?? Math.min(16, Math.max(1, prompts.length));
-  const model = await openRun({ ...options, prompts, rows, seed, sampling: samplingOf(options) });
+  requireEqualTexts({ prompt: prompts, tokens, temperature, topP, topK, pastEnd }, world);
+  const model = await openRun({ ...options, prompts, rows, seed, sampling: samplingOf(options), world });
   const { executable, codec, step } = model;
   try {
+    if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options.expertParallel));
     const requests = model.prompts.map((prompt) => requestOf(prompt, options, model));
-    yield* asTexts(generateBatch(executable, requests, { rows, seed, step, signal }), requests, codec);
+    const how = { rows, seed, step, signal, agree: agreeing(world) };
+    yield* asTexts(generateBatch(executable, requests, how), requests, codec);
   } finally {
     executable.close();
   }

@@ -10,6 +10,8 @@ import { namesOf } from "../storage/names.ts";
 import { matchParameters, writeParameters } from "../storage/parameters.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
 import { requireVocabulary } from "../tokens.ts";
+import { requireEqualModels } from "../workers/generate-distributed.ts";
+import { hashOfTensors } from "../workers/train-distributed.ts";
 import { type CompileGenerateOptions, compileGenerate, type OpenedModel } from "./compile-generate.ts";
 
 /** Parameters in memory, and the tokens that they were trained on. */
@@ -33,7 +35,9 @@ export async function openProgram(source: Source, options: OpenProgramOptions): 
   requireInteger("the step", step);
   const { load, declaration } = resolveSource(source);
   const codec = await selectCodec({ ids, tokenizer }, null);
-  const compiled = await compileGenerate(requireSyntax(load()), declaration, options);
+  const program = requireSyntax(load());
+  requireEqualModels(program, hashOfTensors(givenTensors(parameters).tensors), options);
+  const compiled = await compileGenerate(program, declaration, options);
   try {
     requireVocabulary(codec, compiled.vocabulary);
     await compiled.executable.run("init", new Map(), { seed, call: 0, step: 0 });

@@ -10,6 +10,8 @@ import { type Checkpoint, loadStores, newestCheckpoint } from "../storage/checkp
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
+import { requireEqualModels } from "../workers/generate-distributed.ts";
+import { identityOf } from "../workers/train-distributed.ts";
 import { type CompileGenerateOptions, compileGenerate, type OpenedModel } from "./compile-generate.ts";
 
 interface FolderOptions {
@@ -46,6 +48,7 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
     const prompts = options.prompts?.map((text) => codec.encode(text));
     const prompt = prompts?.reduce((longest, { length }) => Math.max(longest, length), 0);
     const program = programIn(folder);
+    requireEqualModels(program, identityOf(checkpoint), { ...options, trained, precision });
     const compiled = await compileGenerate(program, config.model, { ...options, trained, precision, prompt });
     await loadRun(compiled.executable, checkpoint, options.seed);
     return { ...compiled, codec, step: checkpoint.state.step, prompts: prompts ?? [] };

@@ -6,6 +6,8 @@ import type { CompileReport } from "../compile.ts";
 import { requireInteger } from "../compiled-program.ts";
 import type { Source, TargetOptions } from "../embed.ts";
 import { requireOptions } from "../options.ts";
+import { agreeing } from "../workers/generate-distributed.ts";
+import { singleWorker, type Workers, workers } from "../workers/workers.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
 import { type OpenedModel, requestOf, type TextOptions } from "./compile-generate.ts";
 import { decodeTokens } from "./generate.ts";
@@ -14,6 +16,10 @@ import { openRun } from "./open-run.ts";
 
 /** Options of `openModel`. Of a folder the sizes and precision are by default those of the training. `seed` is that of the sampling. */
 export interface OpenOptions extends TargetOptions {
+  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
+  readonly expertParallel?: number;
+  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
+  readonly room?: number;
   /** How many texts are generated at a time; others wait. Default: 16. */
   readonly batch?: number;
   /** Prompts and texts are token numbers, such as `5 12 7`. Works without the model's tokenizer. */
@@ -27,17 +33,20 @@ export interface AskOptions extends TextOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A trained model in memory. */
+/** A trained model in memory. If several workers share it, all ask for the same texts in the same order: each begins when all have asked for it. */
 export class TextModel {
   readonly #model: OpenedModel;
   readonly #batch: number;
   readonly #seed: number;
+  readonly #world: Workers;
   readonly #queue: PendingText[] = [];
+  /** Aborted once this worker, or another, closes the model. */
   readonly #closing = new AbortController();
+  #closed = false;
   #running: Promise<void> | null = null;
 
-  constructor(model: OpenedModel, batch: number, seed: number) {
-    [this.#model, this.#batch, this.#seed] = [model, batch, seed];
+  constructor(model: OpenedModel, batch: number, seed: number, world: Workers = singleWorker) {
+    [this.#model, this.#batch, this.#seed, this.#world] = [model, batch, seed, world];
   }
   /** How long compiling took and how much memory the model needs. */
   get report(): CompileReport {
@@ -69,7 +78,8 @@ export class TextModel {
   }
   /** Ends all texts that are being generated and frees the memory. */
   async close(): Promise<void> {
-    if (this.#closing.signal.aborted) return;
+    if (this.#closed) return;
+    this.#closed = true;
     this.#closing.abort();
     await this.#running;
     this.#model.executable.close();
@@ -77,13 +87,15 @@ export class TextModel {
   /** Runs until no text is waiting, then again if new ones came in meanwhile. */
   async #run(): Promise<void> {
     const started = new Map<number, PendingText>();
-    const how = { rows: this.#batch, seed: this.#seed, step: this.#model.step, signal: this.#closing.signal };
+    const { signal } = this.#closing;
+    const agree = agreeing(this.#world, () => this.#closing.abort());
+    const how = { rows: this.#batch, seed: this.#seed, step: this.#model.step, signal, agree };
     const written = generateBatch(this.#model.executable, this.#requests(started), how);
     let failure: unknown;
     try {
       for await (const { request, token } of written) started.get(request)?.push(token);
     } catch (error) {
-      failure = error;
+      failure = this.#world.reportFailure(error);
     }
     if (failure !== undefined || this.#closing.signal.aborted)
       for (const asked of [...started.values(), ...this.#queue.splice(0)]) asked.end(failure);
@@ -94,12 +106,16 @@ export class TextModel {
     let count = 0;
     const next = (): IteratorResult<GenerateRequest, undefined> => {
       for (const [number, { isOver }] of started) if (isOver) started.delete(number);
-      const asked = this.#queue.shift();
+      const asked = this.#allWait() ? this.#queue.shift() : undefined;
       if (!asked) return { done: true, value: undefined };
       started.set(count++, asked);
       return { done: false, value: asked.request };
     };
     return { [Symbol.iterator]: () => ({ next }) };
+  }
+  /** Whether a text waits on each worker. */
+  #allWait(): boolean {
+    return !this.#world.anyWorker("whether no text waits", this.#queue.length === 0);
   }
 }
 /** A text that was asked for, with its tokens as a stream. */
@@ -167,7 +183,12 @@ export async function openModel(from: string | Source, options: Partial<OpenProg
   requireOptions(typeof from === "string" ? "openModel of a folder" : "openModel of a program", options);
   const { sizes: set, batch: rows = 16, seed = 0, ...more } = options;
   requireInteger("the seed", seed);
-  const how = { ...more, set, rows, seed };
-  const model = await (typeof from === "string" ? openRun({ ...how, folder: from }) : openProgram(from, how));
-  return new TextModel(model, rows, seed);
+  const world = workers();
+  const how = { ...more, set, rows, seed, world };
+  try {
+    const model = await (typeof from === "string" ? openRun({ ...how, folder: from }) : openProgram(from, how));
+    return new TextModel(model, rows, seed, world);
+  } catch (error) {
+    throw world.reportFailure(error);
+  }
 }

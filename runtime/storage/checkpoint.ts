@@ -33,6 +33,8 @@ export interface TrainingState {
 }
 export interface Checkpoint {
   readonly path: string;
+  /** Of state.json, which has the hashes of the files of tensors: equal ones are of the same checkpoint. */
+  readonly checksum: string;
   readonly state: TrainingState;
   readonly model: StoredTensors;
   readonly training: StoredTensors;
@@ -121,7 +123,7 @@ function notFinite(role: StoreInfo["role"], name: string): Problem {
   );
 }
 
-type Tensors = Omit<Checkpoint, "state" | "close">;
+type Tensors = Omit<Checkpoint, "checksum" | "state" | "close">;
 /** The tensor of each saved store. A store without one, or with one that does not fit, is a Problem. */
 export function matchCheckpoint(
   { stores }: Executable,
@@ -201,7 +203,7 @@ function writeHashed(path: string, chunks: Iterable<Uint8Array>): v.InferOutput<
 type Parts = "all" | "model";
 /** Opens one checkpoint and verifies its checksum, file sizes and hashes. */
 export function readCheckpoint(path: string, parts: Parts = "all"): Checkpoint {
-  const { files, format: _, compiler: __, checksum: ___, ...state } = readState(path);
+  const { files, format: _, compiler: __, checksum, ...state } = readState(path);
   const held: number[] = [];
   const close = (): void => {
     for (const file of held.splice(0)) closeSync(file);
@@ -215,7 +217,7 @@ export function readCheckpoint(path: string, parts: Parts = "all"): Checkpoint {
   try {
     const model = open("model.safetensors");
     const training = parts === "all" ? open("training.safetensors") : new Map<string, StoredTensor>();
-    return { path, state, model, training, close };
+    return { path, checksum, state, model, training, close };
   } catch (error) {
     close();
     throw error;

@@ -130,7 +130,8 @@ function* eachOf(parts: readonly (() => Tensor)[]): Generator<Tensor> {
 /** Writes the value of a store, where that is possible copy by copy, so that only one is in memory besides. */
 export function writeStored(executable: Executable, { name, shape, stack }: StoreInfo, value: StoredTensor): void {
   if (stack === 0 || shape.length < stack + 2 || !executable.writePart) return executable.write(name, value.read());
-  for (const [, index] of copies(name, shape.slice(0, stack))) executable.writePart(name, index, value.read(index));
+  for (const [, index] of copies(name, shape.slice(0, stack)))
+    executable.writePart(name, index, () => value.read(index));
 }
 
 interface Copy {

@@ -3,10 +3,11 @@ import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import { type Compiled, compileProgram } from "../compile.ts";
+import { type CommonOptions, type Compiled, compileProgram } from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
 import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
 import { contextOf, generateEntries, tokensLeft } from "../generation/generate-entries.ts";
+import { openRun } from "../generation/open-run.ts";
 import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
 import { type Checkpoint, checkpointSteps, matchCheckpoint, newestCheckpoint } from "../storage/checkpoint.ts";
 import { lockFolder } from "../storage/lock.ts";
@@ -24,7 +25,6 @@ import {
   requireEqualRuns,
   requireEqualSharing,
   requireFiles,
-  sampleSaved,
 } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
 import { bigramHeldOutLoss, type Dataset, opening, readDataset, requireEnough, requireKnown } from "./data.ts";
@@ -269,4 +269,17 @@ function sampleText(
   const tokens = Math.min(how.tokens, tokensLeft(prompt, context));
   const options = { ...how, tokens, prompt, seed: config.seed, context, step: config.steps, end: codec.endToken };
   return decodeTokens(generateTokens(executable, options), codec.decoder(prompt));
+}
+/** Text generated from the newest checkpoint of a run by this worker alone. `written` generates it with the executable that was opened. */
+async function* sampleSaved(
+  folder: string,
+  { threads, onCompile, warn }: CommonOptions & { readonly warn?: ((line: string) => void) | undefined },
+  written: (executable: Executable) => AsyncGenerator<string, void>,
+): AsyncGenerator<string, void> {
+  const { executable } = await openRun({ folder, rows: 1, seed: 0, sampling: [], threads, onCompile, warn });
+  try {
+    yield* written(executable);
+  } finally {
+    executable.close();
+  }
 }

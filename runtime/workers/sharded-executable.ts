@@ -22,6 +22,7 @@ class ShardedExecutable implements Executable {
   readonly stores: readonly StoreInfo[];
   readonly entries: Executable["entries"];
   readonly bytes: Executable["bytes"];
+  readonly writePart?: NonNullable<Executable["writePart"]>;
   readonly #inner: Executable;
   readonly #workers: Workers;
   readonly #sharded: ReadonlyMap<string, StoreInfo>;
@@ -29,6 +30,11 @@ class ShardedExecutable implements Executable {
   constructor(inner: Executable, workers: Workers) {
     [this.#inner, this.#workers, this.entries, this.bytes] = [inner, workers, inner.entries, inner.bytes];
     this.stores = inner.stores.map(unshardedStore);
+    if (inner.writePart)
+      this.writePart = (store, index, value) => {
+        const own = this.#ownIndex(store, index);
+        if (own) inner.writePart?.(store, own, value);
+      };
     this.#sharded = new Map(this.stores.filter((s) => s.split !== undefined).map((s) => [s.name, s]));
   }
   read(store: string): Tensor {
@@ -58,6 +64,14 @@ class ShardedExecutable implements Executable {
   }
   close(): void {
     this.#inner.close();
+  }
+  /** Where this worker has the part of a whole store that is at `index`; null: it has not. */
+  #ownIndex(store: string, index: readonly number[]): readonly number[] | null {
+    const { shape: [n = 0] = [], split = 1 } = this.#sharded.get(store) ?? {};
+    const [first = 0, ...rest] = index;
+    const each = n / split;
+    if (split === 1) return index;
+    return Math.floor(first / each) === this.#workers.rank % split ? [first % each, ...rest] : null;
   }
   /** This worker's part of a whole tensor that is to go into a store. */
   #shardOf(store: string, value: Tensor): Tensor {
@@ -111,7 +125,8 @@ export function shardingSummary(
   const lines = arrays.toSorted((s, t) => (t.split ?? 1) - (s.split ?? 1)).map((s) => shardingOf(s, size, most));
   const steps = stores.some((s) => s.role === "optimizer" && s.stack === 0 && (s.split ?? 1) > 1);
   const state = steps ? ["each steps its part of what all have"] : [];
-  return [`${size} workers: batch ${batch} = ${size} x ${batch / size}`, ...new Set(lines), ...state].join("; ");
+  const rows = batch % size === 0 ? `batch ${batch} = ${size} x ${batch / size}` : `batch ${batch}, all of it on each`;
+  return [`${size} workers: ${rows}`, ...new Set(lines), ...state].join("; ");
 }
 function shardingOf({ name, shape: [n = 0], split = 1 }: StoreInfo, size: number, most: number): string {
   const what = `${n} ${arrayOf(name)}`;

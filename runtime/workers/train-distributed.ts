@@ -2,6 +2,7 @@
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import {
+  describeValue,
   expertParallelFlagText,
   recomputeFlagText,
   roomFlagText,
@@ -9,9 +10,7 @@ import {
 } from "../../compiler/flag-text.ts";
 import type { BuildRequest, Sizes } from "../../compiler/pipeline.ts";
 import { fromTo } from "../../compiler/types/numbers.ts";
-import type { CommonOptions } from "../compile.ts";
-import type { Executable, Tensor } from "../executable.ts";
-import { openRun } from "../generation/open-run.ts";
+import type { Tensor } from "../executable.ts";
 import { textsOf } from "../program.ts";
 import type { Checkpoint } from "../storage/checkpoint.ts";
 import { sha256 } from "../storage/files.ts";
@@ -42,6 +41,8 @@ export function requireSharing(
   { expertParallel, room, shardOptimizer = false }: SharingOptions,
   { size }: Pick<Workers, "size">,
 ): void {
+  if (room !== undefined && !(room >= 1))
+    throw new Problem(`room is ${describeValue(room)}`, "give how many equal shares of the rows fit: 1 or more");
   const given = [
     ...(room === undefined ? [] : ["room"]),
     ...(expertParallel === undefined ? [] : ["the spread of experts"]),
@@ -117,37 +118,26 @@ export function requireEqualRuns({ program, config, folder, params, ...every }: 
 /** The same of the checkpoint that they go on from. */
 export function requireEqualCheckpoints(from: Checkpoint | null, world: Workers): void {
   if (world.size === 1) return;
-  const hashes = from === null ? [] : [hashOfTensors(from.model), hashOfTensors(from.training)];
-  world.requireEqual({ checkpoint: from === null ? "none" : `${from.path} (${hashes.join(", ")})` });
+  world.requireEqual({ checkpoint: from === null ? "none" : identityOf(from) });
 }
-const hashOfProgram = (program: Loaded): string => `SHA-256 ${sha256(JSON.stringify(textsOf(program))).slice(0, 16)}`;
-const hashOfTensors = (tensors: StoredTensors): string => sampledHash(eachOf(tensors)).toString(16);
+/** What tells a checkpoint from others. */
+export const identityOf = ({ path, checksum }: Checkpoint): string => `${path} (${checksum.slice(0, 16)})`;
+export const hashOfProgram = (program: Loaded): string =>
+  `SHA-256 ${sha256(JSON.stringify(textsOf(program))).slice(0, 16)}`;
+export const hashOfTensors = (tensors: StoredTensors): string => sampledHash(eachOf(tensors)).toString(16);
 function* eachOf(tensors: StoredTensors): Generator<Tensor> {
   for (const t of tensors.values()) yield t.read();
 }
 
-/** Yields the steps. An error of this worker is reported to the others, and if the steps end for one worker they must end for all. */
-export async function* reportingFailure<T>(world: Workers, steps: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
+/** Yields what `work` does. An error of this worker is reported to the others, and if the work ends for one worker it must end for all. */
+export async function* reportingFailure<T>(world: Workers, work: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
   let failed = false;
   try {
-    yield* steps;
+    yield* work;
   } catch (error) {
     failed = true;
     throw world.reportFailure(error);
   } finally {
-    if (!failed) world.gatherNumbers("the end of training", 0);
-  }
-}
-/** Text generated from the newest checkpoint of a run by this worker alone. `written` generates it with the executable that was opened. */
-export async function* sampleSaved(
-  folder: string,
-  { threads, onCompile, warn }: CommonOptions & { readonly warn?: ((line: string) => void) | undefined },
-  written: (executable: Executable) => AsyncGenerator<string, void>,
-): AsyncGenerator<string, void> {
-  const { executable } = await openRun({ folder, rows: 1, seed: 0, sampling: [], threads, onCompile, warn });
-  try {
-    yield* written(executable);
-  } finally {
-    executable.close();
+    if (!failed) world.gatherNumbers("the end of the work", 0);
   }
 }

@@ -73,6 +73,12 @@ export class Workers {
   anyWorker(what: string, own: boolean): boolean {
     return this.gatherNumbers(what, Number(own)).some((n) => n !== 0);
   }
+  /** Of each of some flags, of which all workers have as many, whether it is true on any worker. */
+  anyOf(what: string, own: readonly boolean[]): readonly boolean[] {
+    if (this.size === 1) return own;
+    const all = this.allGather(what, Uint8Array.from(own, Number));
+    return own.map((_, i) => all.some((flag, at) => at % own.length === i && flag !== 0));
+  }
   /** Gathers bytes from each worker, of any lengths. */
   gatherBytes(what: string, bytes: Uint8Array): readonly Uint8Array[] {
     const lengths = [...this.gatherNumbers(what, bytes.byteLength)];

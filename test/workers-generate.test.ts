@@ -1,0 +1,116 @@
+// Generation by several processes that mpirun starts, beside generation by one.
+import { spawn, spawnSync } from "node:child_process";
+import { cpSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { mpirun, skipped } from "../scripts/mpirun.ts";
+import { command, root as home, main, workerScript } from "./command.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
+import { asked } from "./workers/asked.ts";
+import { second } from "./workers/second.ts";
+
+const test = suite("workers-generate");
+const root = temporaryFolder();
+const launcher = mpirun ?? [];
+const byRank = join(import.meta.dirname, "workers", "by-rank.mjs");
+
+/** A model of six experts that has learned a little. */
+function trained(): string {
+  const [text, folder] = [join(root, "text.txt"), join(root, "run")];
+  writeFileSync(text, "It was the best of times, it was the worst of times. ".repeat(20));
+  const sizes = ["V=128", "D=16", "H=8", "L=1", "Heads=2", "E=6", "Context=48"].flatMap((size) => ["--set", size]);
+  const short = ["--batch", "4", "--length", "16", "--steps", "30", "--threads", "1", "--json"];
+  const how = ["train", "examples/gpt-moe.moe", "--data", text, "--out", folder, ...sizes, ...short];
+  const { status, stderr } = command(how);
+  assert.is(status, 0, stderr);
+  return folder;
+}
+interface Ended {
+  readonly texts: readonly unknown[];
+  readonly status: number | null;
+  readonly said: string;
+}
+/** `moec generate` by as many workers as lists of arguments. */
+function generated(each: readonly (readonly string[])[]): Ended {
+  const lists = each.map((args) => ["generate", ...args, "--threads", "1"]);
+  const several = [...launcher, "-n", String(each.length), process.execPath, byRank, main, JSON.stringify(lists)];
+  const [file = "", ...args] = each.length === 1 ? [process.execPath, main, ...(lists[0] ?? [])] : several;
+  const { status, stdout, stderr } = spawnSync(file, args, { cwd: home, encoding: "utf8", timeout: 60_000 });
+  const lines = stdout.trim().split("\n");
+  const texts = lines.flatMap((line) => (line.startsWith("{") ? textsOf(line) : []));
+  return { texts, status, said: `${stderr}${stdout}` };
+}
+const textsOf = (line: string): unknown[] => {
+  const { prompt, text } = JSON.parse(line) as { readonly prompt?: string; readonly text?: string };
+  return text === undefined ? [] : [[prompt, text]];
+};
+const alike = (n: number, ...args: readonly string[]): (readonly string[])[] => Array.from({ length: n }, () => args);
+const prompts = ["It was", "of", "worst", "t"].map((text) => ["--prompt", text]);
+
+if (!mpirun) skipped("generation by several processes");
+else {
+  const folder = trained();
+  test("several workers generate what one does, the likeliest tokens and drawn ones, whether they divide the batch or not", () => {
+    for (const [count, each, ...flags] of [
+      [1, [2], "--temperature", "0"],
+      [4, [2, 4], "--seed", "5"],
+    ] as const) {
+      const args = [folder, ...prompts.slice(0, count).flat(), ...flags, "--tokens", "24", "--json"];
+      const alone = generated(alike(1, ...args));
+      assert.is(alone.texts.length, count, alone.said);
+      for (const n of each) {
+        const { texts, status, said } = generated(alike(n, ...args));
+        assert.is(status, 0, said);
+        assert.equal(texts, alone.texts, said);
+      }
+    }
+  });
+  test("worker 0 alone prints, and says what each has", () => {
+    const args = [folder, "--prompt", "It was", "--tokens", "9", "--temperature", "0"];
+    const { status, said } = generated(alike(2, ...args));
+    const alone = command(["generate", ...args]).stdout;
+    assert.is(status, 0, said);
+    assert.match(said, "2 workers: batch 1, all of it on each; 6 experts spread, 3 each");
+    assert.is(said.split(alone).length, 2, said);
+  });
+  test("what is wrong on one worker, or on all, is said once, and all end", () => {
+    const other = join(root, "other");
+    cpSync(folder, other, { recursive: true });
+    for (const [each, message] of [
+      [[[folder, "--prompt", "a"], [folder]], /worker 1 has another prompt than worker 0: \[""\], not \["a"\]/],
+      [[[folder], [other]], /worker 1 has another parameters than worker 0/],
+      [[[folder], [join(root, "none")]], /none/],
+      [[[folder, "--room", "1.5"], [folder]], /worker 1 has another `--room`/],
+      [alike(2, folder, "--expert-parallel", "3"), /experts cannot be spread over 3 of 2 workers/],
+    ] as const) {
+      const { status, said } = generated(each);
+      assert.is.not(status, 0, said);
+      assert.match(said, message);
+      assert.is(said.match(/error:/g)?.length, 1, said);
+    }
+  });
+  test("a signal to any worker ends all, and what was written stays", async () => {
+    const many = Array.from({ length: 4000 }, () => ["--prompt", "It"]).flat();
+    const args = [main, "generate", folder, "--tokens", "24", "--threads", "1", "--json", "--batch", "1", ...many];
+    const run = spawn("mpirun", [...launcher.slice(1), "-n", "2", process.execPath, ...args], { cwd: home });
+    const ended = new Promise<number | null>((done) => run.on("close", done));
+    let written = "";
+    run.stdout.once("data", () => process.kill(second(folder), "SIGTERM"));
+    run.stdout.on("data", (data: Buffer) => (written += data.toString()));
+    assert.is(await ended, 0);
+    const count = written.trim().split("\n").length;
+    assert.ok(count > 0 && count < 4000, `${count} texts`);
+  });
+  test("`openModel` in TypeScript: texts of two workers are those of one; they differ, or one closes the model, and all know", async () => {
+    const script = (...args: readonly string[]): unknown => {
+      const [file = "", ...more] = [...launcher, "-n", "2", process.execPath, workerScript("asked"), folder, ...args];
+      const { stdout, stderr } = spawnSync(file, more, { cwd: home, encoding: "utf8", timeout: 60_000 });
+      return JSON.parse(stdout || JSON.stringify(stderr));
+    };
+    assert.equal(script(), await asked(folder));
+    assert.is(script("seed"), "worker 1 has another seed than worker 0: 1, not 0");
+    assert.is(script("closed"), "all end");
+  });
+}
+test.run();
