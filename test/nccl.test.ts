@@ -7,6 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { localDevice } from "../runtime/cuda/local-device.ts";
+import { generate } from "../runtime/generation/generate.ts";
 import { type Transport, Workers } from "../runtime/workers/workers.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { main, workerScript } from "./command.ts";
@@ -97,6 +98,7 @@ writeFileSync(
 import { Embedding, SwiGlu } from "std/nn"
 import { cross_entropy } from "std/loss"
 import { Sgd } from "std/optim"
+import { sample } from "std/sample"
 model Mixture(V = 128, D = 8, Steps = 3) {
   embed: Embedding(V, D)
   param gate: f32[D, 4] = normal()
@@ -106,6 +108,13 @@ model Mixture(V = 128, D = 8, Steps = 3) {
     let (score, index) = top_k(softmax(x @ gate), 2)
     loss language = cross_entropy(embed.logits(x + sum(score[..., new] * experts[index](x) * 10000, axis: -2)), targets)
     optimize with Sgd(lr: 0.01)
+  }
+  generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B]) -> i32[B] {
+    state newest: i32[B] = 0
+    update newest = newest + tokens[:, 0]
+    let x = embed(newest % V) * 50
+    let (score, index) = top_k(softmax(x @ gate), 2)
+    return sample(embed.logits(x + sum(score[..., new] * experts[index](x) * 10000, axis: -2)), temperature)
   }
 }
 `,
@@ -146,6 +155,29 @@ else {
           Math.abs(x / (expected[i] ?? Number.NaN) - 1) < 1e-5,
           `loss ${i} is ${x}, and ${expected[i]} in the interpreter`,
         );
+    }
+  });
+  test("GPUs generate together what the interpreter does: one sequence, whose rows all have, and two, one for each", async () => {
+    const folder = join(here, "run-2-1");
+    const words = ["It", "is"];
+    for (const prompts of [words.slice(0, 1), words]) {
+      const expected: [string, string][] = prompts.map((prompt) => [prompt, ""]);
+      for await (const { prompt, text } of generate({ folder, prompts, tokens: 6, target: "reference" })) {
+        const own = expected[prompt];
+        if (own) own[1] += text;
+      }
+      const asked = prompts.flatMap((prompt) => ["--prompt", prompt]);
+      const args = [main, "generate", folder, ...asked, "--tokens", "6", "--target", "cuda", "--json"];
+      const { status, stdout, stderr } = several(2, emulated, ...args);
+      assert.is(status, 0, stderr);
+      const found = stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as { prompt: string; text: string });
+      assert.equal(
+        found.map(({ prompt, text }) => [prompt, text]),
+        expected,
+      );
     }
   });
   test("too few GPUs, or no NCCL, are said once, and nobody is left", () => {
