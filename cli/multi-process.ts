@@ -9,7 +9,7 @@ import { note, warn } from "./output.ts";
 const { rank, size } = launchInfo() ?? { rank: 0, size: 1 };
 
 /** Commands that several processes do together. */
-const together = ["train", "generate"];
+const together = ["train", "generate", "run"];
 /** The usage error of a process that is not the first. */
 let withheld = "";
 /**
@@ -23,7 +23,7 @@ export function requireSingleProcess(program: Command): void {
     await waitForFirst();
     throw new Problem(
       `${size} processes were started, and \`moec ${command.name()}\` runs in one`,
-      `start it without mpirun; ${together.map((name) => `\`moec ${name}\``).join(" and ")} are what several processes do together`,
+      `start it without mpirun; ${together.map((name) => `\`moec ${name}\``).join(", ")} are what several processes do together`,
     );
   });
   const silent = { writeOut: () => {}, writeErr: (text: string) => void (withheld += text) };

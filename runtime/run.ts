@@ -12,6 +12,9 @@ import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig 
 import { readSafetensors } from "./storage/safetensors.ts";
 import { convert, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
 import { sumByName } from "./training/means.ts";
+import { compileOnWorkers } from "./workers/compile-on-workers.ts";
+import { requireEqualEntries, requireEqualSharing, requireFiles } from "./workers/train-distributed.ts";
+import { singleWorker, type Workers } from "./workers/workers.ts";
 
 interface RunOptions extends CommonOptions {
   /** The path of a .moe file. */
@@ -28,16 +31,22 @@ interface RunOptions extends CommonOptions {
   /** Whether to compute gradients too: of the sum of all losses, plus the sum of each float result I times the input `cotangent.I`. */
   readonly gradients?: boolean | undefined;
   readonly seed?: number | undefined;
+  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
+  readonly expertParallel?: number | undefined;
+  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
+  readonly room?: number | undefined;
   /** Called with warnings. */
   readonly warn?: ((line: string) => void) | undefined;
 }
 
 /**
  * Runs one entry. Returns the results `0`, `1`, ...; `loss.NAME`; `metric.PATH.NAME`; `state.PATH`; `grad.PATH`, `grad.input.NAME`; and `param.PATH`
- * for each parameter that was drawn from the seed.
+ * for each parameter that was drawn from the seed. All workers call it, with the same options, and have all results.
  */
-export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>> {
-  const { precision = "f32", target = "host", seed = 0, gradients = false } = options;
+export async function runEntry(options: RunOptions, world: Workers = singleWorker): Promise<Map<string, Tensor>> {
+  const { precision = "f32", target = "host", seed = 0, gradients = false, threads, expertParallel, room } = options;
+  requireEqualSharing(options, world);
+  requireFiles(options.input === undefined ? [] : [options.input], world, "--input");
   const program = readProgram(options.program);
   const { entry, inputs, params, sizes } = afterErrors(program, () => {
     const found = findEntry(program, options.entry);
@@ -51,18 +60,23 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     };
   });
   const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));
+  const request = {
+    path: options.program,
+    declaration: entry.declaration,
+    sizes,
+    precision,
+    target,
+    tf32: options.tf32,
+    threads: threads ?? world.threads,
+    onCompile: options.onCompile,
+    entries: [{ method: entry.method, name: entry.method, sizes: {}, inputs: given, gradients }],
+    expertParallel,
+    room,
+    world,
+  };
   try {
-    const { executable } = await compileProgram({
-      path: options.program,
-      declaration: entry.declaration,
-      sizes,
-      precision,
-      target,
-      tf32: options.tf32,
-      threads: options.threads,
-      onCompile: options.onCompile,
-      entries: [{ method: entry.method, name: entry.method, sizes: {}, inputs: given, gradients }],
-    });
+    requireEqualEntries(program, { ...request, seed, params }, world);
+    const { executable } = await compileOnWorkers(world, target, (device) => compileProgram({ ...request, device }));
     return await runOn(executable, entry.method, { inputs, params, seed }).finally(() => executable.close());
   } finally {
     params?.close?.();

@@ -1,9 +1,12 @@
-// Generation by several processes that mpirun starts, beside generation by one.
+// What several processes that mpirun starts generate, and run once, beside what one does.
 import { spawn, spawnSync } from "node:child_process";
 import { cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { Tensor } from "../runtime/executable.ts";
+import { readSafetensors } from "../runtime/storage/safetensors.ts";
+import { numbers } from "../runtime/tensor.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { command, root as home, main, workerScript } from "./command.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
@@ -45,6 +48,14 @@ const textsOf = (line: string): unknown[] => {
   const { prompt, text } = JSON.parse(line) as { readonly prompt?: string; readonly text?: string };
   return text === undefined ? [] : [[prompt, text]];
 };
+/** To 1e-5 of the largest number. */
+function requireNear(name: string, found: Tensor | undefined, wanted: Tensor): void {
+  assert.equal(found?.shape, wanted.shape, name);
+  const [a, b] = [numbers(found ?? wanted), numbers(wanted)];
+  const most = 1e-5 * b.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
+  const far = b.findIndex((x, i) => !(Math.abs(x - (a[i] ?? Number.NaN)) <= most));
+  assert.is(far, -1, `${name}[${far}] is ${a[far]}, not ${b[far]}`);
+}
 const alike = (n: number, ...args: readonly string[]): (readonly string[])[] => Array.from({ length: n }, () => args);
 const prompts = ["It was", "of", "worst", "t"].map((text) => ["--prompt", text]);
 
@@ -88,6 +99,26 @@ else {
       assert.is.not(status, 0, said);
       assert.match(said, message);
       assert.is(said.match(/error:/g)?.length, 1, said);
+    }
+  });
+  test("`moec run` gives what one process does, of rows that workers divide and of one that all have; gradients of all experts", () => {
+    const sizes = ["V=128", "D=16", "H=8", "L=1", "Heads=2", "E=6", "Context=48"].flatMap((size) => ["--set", size]);
+    for (const B of [2, 1]) {
+      const input = join(root, `tokens-${B}.json`);
+      writeFileSync(input, JSON.stringify({ tokens: Array.from({ length: B }, (_, i) => [73 + i, 116, 32]) }));
+      const results = ["alone", "several"].map((name) => {
+        const to = join(root, `${name}-${B}.safetensors`);
+        const args = ["run", "examples/gpt-moe.moe", ...sizes, "--params", folder, "--input", input, "--threads", "1"];
+        const all = [main, ...args, "--grad", "-o", to];
+        const [file = "", ...more] = [...(name === "alone" ? [] : [...launcher, "-n", "2"]), process.execPath, ...all];
+        const { status, stderr } = spawnSync(file, more, { cwd: home, encoding: "utf8", timeout: 60_000 });
+        assert.is(status, 0, stderr);
+        return readSafetensors(to);
+      });
+      const [one, two] = results as [(typeof results)[0], (typeof results)[0]];
+      assert.equal([...two.keys()], [...one.keys()]);
+      assert.ok(two.has("grad.blocks.0.feed.experts.5.up.weight"));
+      for (const [name, t] of one) requireNear(name, two.get(name), t);
     }
   });
   test("a signal to any worker ends all, and what was written stays", async () => {

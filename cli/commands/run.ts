@@ -1,17 +1,21 @@
 import { Command } from "commander";
-import { integerIn, requireTarget } from "../../compiler/options.ts";
+import { expertParallel, integerIn, requireTarget, room } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { Tensor } from "../../runtime/executable.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { writeUserFile } from "../../runtime/storage/files.ts";
 import { writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
-import { addShared, examples, flag, inputPath, json, out, type SharedFlags, text } from "../flags.ts";
+import type { Workers } from "../../runtime/workers/workers.ts";
+import { addShared, examples, flag, inputPath, json, option, out, type SharedFlags, text } from "../flags.ts";
+import { withWorkers } from "../multi-process.ts";
 import { compileProgress, note, print, printJson, warn } from "../output.ts";
 
 export const runCommand = (): Command =>
   addShared(new Command("run"))
-    .description("Run an entry once on given tensors.")
+    .description(
+      "Run an entry once on given tensors. Under mpirun, several processes share its experts and the rows of its inputs.",
+    )
     .argument("<file>", "a .moe file")
     .addOption(
       flag(
@@ -44,6 +48,8 @@ export const runCommand = (): Command =>
     .addOption(
       flag("--seed <n>", "seed of random numbers and of missing parameters; default: 0", integerIn(-(2 ** 31))),
     )
+    .addOption(option(expertParallel))
+    .addOption(option(room))
     .addOption(json())
     .addHelpText(
       "after",
@@ -61,19 +67,18 @@ interface Options extends SharedFlags {
   grad?: boolean;
   out?: string;
   seed?: number;
+  expertParallel?: number;
+  room?: number;
   json?: boolean;
 }
-async function run(file: string, { out: to, grad, json, ...options }: Options): Promise<void> {
+const run = (file: string, options: Options): Promise<void> =>
+  withWorkers(options.threads, (world) => runOnce(file, options, world));
+async function runOnce(file: string, { out: to, grad, json, ...options }: Options, world: Workers): Promise<void> {
   requireTarget(options);
   const input = options.input === undefined ? undefined : inputPath(options.input);
-  const results = await runEntry({
-    program: file,
-    gradients: grad,
-    ...options,
-    input,
-    onCompile: compileProgress(),
-    warn,
-  });
+  const tells = world.rank > 0 ? {} : { onCompile: compileProgress(), warn };
+  const results = await runEntry({ program: file, gradients: grad, ...options, input, ...tells }, world);
+  if (world.rank > 0) return;
   if (to !== undefined) write(to, results);
   if (json) printJson(nested(results));
   else if (to === undefined) for (const [name, t] of results) print(summary(name, t));

@@ -8,7 +8,7 @@ import {
   roomFlagText,
   shardOptimizerFlagText,
 } from "../../compiler/flag-text.ts";
-import type { BuildRequest, Sizes } from "../../compiler/pipeline.ts";
+import type { BuildRequest, EntryRequest, Sizes } from "../../compiler/pipeline.ts";
 import { fromTo } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
 import { textsOf } from "../program.ts";
@@ -20,10 +20,10 @@ import type { StoredTensors } from "../storage/stored-tensor.ts";
 import { sampledHash } from "./sharded-executable.ts";
 import type { Workers } from "./workers.ts";
 
-/** Data from a pipe is refused, since all workers read the data. */
-export function requireFiles(files: readonly string[], { size }: Workers): void {
+/** What comes from a pipe is refused, since all workers read what `flag` names. */
+export function requireFiles(files: readonly string[], { size }: Workers, flag = "--data"): void {
   if (size > 1 && files.includes("/dev/stdin"))
-    throw new Problem("what is piped in reaches worker 0 only", "give --data a file that all workers can read");
+    throw new Problem("what is piped in reaches worker 0 only", `give ${flag} a file that all workers can read`);
 }
 /** The batch must be a multiple of the number of workers, which get equally many rows. */
 export function requireDivisibleBatch(batch: number, { size }: Pick<Workers, "size">): void {
@@ -89,9 +89,26 @@ export function requireEqualPrograms(
 interface EqualOptions {
   readonly sizes?: Sizes;
   readonly precision?: string;
-  readonly tf32?: boolean;
+  readonly tf32?: boolean | undefined;
   readonly accumulate?: number;
   readonly seed?: number;
+}
+interface EntryOptions extends EqualOptions {
+  readonly declaration: string;
+  readonly target: string;
+  readonly entries: readonly EntryRequest[];
+  readonly params: LoadedParameters | null;
+}
+/** The same of an entry that is run once. Inputs are compared when it is. */
+export function requireEqualEntries(program: Loaded, options: EntryOptions, world: Workers): void {
+  if (world.size === 1) return;
+  const { declaration, target, entries, params } = options;
+  world.requireEqual({
+    entry: JSON.stringify([declaration, entries]),
+    target,
+    "--params": params === null ? "none" : hashOfTensors(params.tensors),
+  });
+  requireEqualPrograms(program, options, world);
 }
 interface Opened {
   readonly program: Loaded;
