@@ -90,7 +90,7 @@ else {
     cpSync(folder, other, { recursive: true });
     for (const [each, message] of [
       [[[folder, "--prompt", "a"], [folder]], /worker 1 has another prompt than worker 0: \[""\], not \["a"\]/],
-      [[[folder], [other]], /worker 1 has another parameters than worker 0/],
+      [[[folder], [other]], /worker 1 has another model than worker 0/],
       [[[folder], [join(root, "none")]], /none/],
       [[[folder, "--room", "1.5"], [folder]], /worker 1 has another `--room`/],
       [alike(2, folder, "--expert-parallel", "3"), /experts cannot be spread over 3 of 2 workers/],

@@ -27,7 +27,7 @@ export function requireEqualModels(program: Loaded, parameters: string, options:
   const same = { target, precision, tf32, ids, batch: rows, seed, sampling: sampling?.join(" ") };
   world.requireEqual({
     program: hashOfProgram(program),
-    parameters,
+    model: parameters,
     ...(Object.fromEntries(sizes) as Readonly<Record<string, string>>),
     ...Object.fromEntries(Object.entries(same).map(([name, value]) => [name, String(value)])),
   });
