@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import fs, { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { suite } from "uvu";
+import { openTransformers, readJson } from "../runtime/import/config.ts";
 import { exportModel } from "../runtime/import/export.ts";
 import { importModel } from "../runtime/import/import-model.ts";
-import { openTransformers, readJson, weightFiles } from "../runtime/import/weights.ts";
+import { weightFiles } from "../runtime/import/weights.ts";
 import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
 import { Copies } from "../runtime/storage/names.ts";
@@ -75,6 +76,21 @@ for (const name of readdirSync(hf))
     }
   });
 
+test("f16 is written as f32, and so say config.json and the index", async () => {
+  const like = changed("olmoe", { dtype: "float16", torch_dtype: "float16" }, (tensors) => {
+    for (const [name, t] of tensors) tensors.set(name, convert(t, "bf16"));
+  });
+  for (const path of weightFiles(like)) // two bytes a number either way
+    writeFileSync(path, Buffer.from(readFileSync(path, "latin1").replaceAll('"BF16"', '"F16" '), "latin1"));
+  const { out } = exported(await imported(like), like);
+  const { dtype, torch_dtype: older } = readJson(join(out, "config.json"));
+  assert.deepEqual([dtype, older], ["float32", "float32"]);
+  const weights = weightFiles(out).flatMap((file) => [...readSafetensors(file).values()]);
+  const bytes = sum(weights.map(({ data }) => data.byteLength));
+  const { metadata } = readJson(join(out, "model.safetensors.index.json"));
+  assert.equal((metadata as { total_size: number }).total_size, bytes);
+  assert.equal(bytes, 4 * sum(weights.map(({ data }) => data.length)));
+});
 test("texts, tokenizers and templates beside the weights are copied; other files and folders are not", async () => {
   const like = changed("olmoe", {}, () => {});
   const copied = ["merges.txt", "tokenizer.model", "chat_template.jinja", "generation_config.json"];

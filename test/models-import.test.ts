@@ -4,9 +4,10 @@ import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
+import { openTransformers } from "../runtime/import/config.ts";
 import { families } from "../runtime/import/families/index.ts";
 import { importModel } from "../runtime/import/import-model.ts";
-import { openTransformers, transformersTensors } from "../runtime/import/weights.ts";
+import { transformersTensors, weightFiles } from "../runtime/import/weights.ts";
 import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
 import { readParameters } from "../runtime/storage/parameters.ts";
@@ -60,7 +61,8 @@ const without = (config: Record<string, unknown>, key: string): object =>
 function refused(run: () => unknown, ...words: string[]): void {
   assert.throws(run, (e: unknown) => {
     assert.ok(e instanceof Problem, String(e));
-    for (const word of words) assert.ok(e.message.includes(word), e.message);
+    const said = `${e.message}\n${e.help}`;
+    for (const word of words) assert.ok(said.includes(word), said);
     return true;
   });
 }
@@ -111,7 +113,7 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openTransformers(other("phimoe", { num_experts_per_tok: 1 })), "num_experts_per_tok is 1");
   const word = { ...long, short_mscale: 1, long_mscale: 1, short_factor: "long" };
   refused(() => openTransformers(other("phimoe", { rope_parameters: word })), 'short_factor is "long"');
-  const linear = { num_hidden_layers: 3, layer_types: null, full_attention_interval: 3 };
+  const linear = { num_hidden_layers: 12, layer_types: null, full_attention_interval: 3 };
   refused(() => openTransformers(other("qwen3_next", linear)), "full_attention_interval is 3");
   refused(() => openTransformers(other("minimax_m2", { scoring_func: "softmax" })), 'scoring_func is "softmax"');
   refused(() => openTransformers(other("dots1", { max_window_layers: 1 })), "max_window_layers is 1");
@@ -162,6 +164,63 @@ test("what a family's blocks cannot be is refused by its key", () => {
     () => openTransformers(other("llama4_text", { rope_parameters: { type: "linear", factor: 4 } })),
     "factor is 4",
   );
+});
+test("each number of config.json that is damaged is refused by its key", () => {
+  for (const { type, header } of families) {
+    const at = copy(type, (c) => c);
+    const whole = readFileSync(join(at, "config.json"), "utf8");
+    for (const { keys } of Object.values(header))
+      for (const value of ["<infinite>", -1, "4", [1, 2], {}]) {
+        const [key = ""] = keys;
+        writeFileSync(join(at, "config.json"), changedAt(whole, key, value));
+        refused(() => openTransformers(at), "config.json", `${key} is `, "must be");
+      }
+  }
+});
+/** A JSON text with another value at a dotted path. */
+function changedAt(text: string, path: string, value: unknown): string {
+  const json = JSON.parse(text) as Record<string, unknown>;
+  const [name = "", inner] = path.split(".");
+  json[name] = inner === undefined ? value : { ...(json[name] as object), [inner]: value };
+  return JSON.stringify(json).replace('"<infinite>"', "1e999");
+}
+test("layers are not more than a model can have, and sizes are whole", () => {
+  for (const value of [1e10, 10_001, 2.5, true])
+    refused(() => openTransformers(other("phimoe", { num_hidden_layers: value })), `num_hidden_layers is ${value}`);
+  for (const value of [1e10, 0, 2.5, true])
+    refused(() => openTransformers(other("mixtral", { hidden_size: value })), `hidden_size is ${value}`, "from 1 to");
+  const more = { num_nextn_predict_layers: 1e10 };
+  refused(() => openTransformers(other("glm4_moe", more)), "num_nextn_predict_layers is 10000000000");
+  refused(() => openTransformers(other("olmoe", { norm_topk_prob: 2 })), "norm_topk_prob is 2", "true or false");
+  refused(() => openTransformers(other("olmoe", { tie_word_embeddings: "no" })), 'tie_word_embeddings is "no"');
+});
+const refusal = (at: string, ...words: string[]): Promise<void> =>
+  assert.rejects(importModel({ folder: at, out: join(temporaryFolder(), "run") }), (e: unknown) => {
+    refused(
+      () => {
+        throw e;
+      },
+      ...words,
+    );
+    return true;
+  });
+test("a config.json that does not fit itself or the weights is said to be the cause", async () => {
+  await refusal(
+    other("gpt_oss", { num_hidden_layers: 3, layer_types: null }),
+    "num_hidden_layers is 3",
+    "multiple of 2",
+  );
+  await refusal(other("mixtral", { num_hidden_layers: 3 }), "num_hidden_layers is 3", "are of 2 blocks");
+  await refusal(other("mixtral", { num_attention_heads: 3 }), "config.json describes a Mixtral", "D / Heads");
+  await refusal(other("mixtral", { num_local_experts: 1e9 }), "config.json describes a Mixtral", "1000000000 layers");
+  await refusal(other("mixtral", { vocab_size: 41 }), "f32[41, 16]", "config.json is not that of these weights");
+});
+test("a tensor that two files have is a Problem that names both", () => {
+  const at = copy("olmoe", (c) => c);
+  const [first = "", second = ""] = weightFiles(at);
+  const [[name, t] = assert.fail()] = readSafetensors(first);
+  writeSafetensors(second, new Map([...readSafetensors(second), [name, t]]));
+  refused(() => transformersTensors(openTransformers(at)), `\`${name}\` is in`, first, second);
 });
 test("LongRoPE's factors and heat are those of the context that the model is for", async () => {
   const tokens = join(temporaryFolder(), "tokens.json");

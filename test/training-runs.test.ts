@@ -6,7 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { generate } from "../runtime/generation/generate.ts";
-import { openTransformers } from "../runtime/import/weights.ts";
+import { openTransformers } from "../runtime/import/config.ts";
 import { readConfig } from "../runtime/storage/run-folder.ts";
 import { writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";

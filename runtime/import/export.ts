@@ -3,27 +3,20 @@ import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
-import { bytesOf } from "../../compiler/types/dtype.ts";
+import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
 import { newestCheckpoint } from "../storage/checkpoint.ts";
 import { makeFolder, readBytes, syncFolder, writeFlushed } from "../storage/files.ts";
+import { isJsonObject } from "../storage/json.ts";
 import { Copies } from "../storage/names.ts";
 import { safetensorsChunks } from "../storage/safetensors.ts";
 import { inMemory, type StoredTensor, type StoredTensors } from "../storage/stored-tensor.ts";
 import { convert, sameShape, sameValues, showShape, transposed } from "../tensor.ts";
+import { openTransformers, readJson, type TransformersModel } from "./config.ts";
 import type { Json } from "./family.ts";
 import { openWeights } from "./quantised.ts";
-import {
-  embedding,
-  head,
-  openTransformers,
-  oursOf,
-  readJson,
-  type TransformersModel,
-  theirsOf,
-  weightFiles,
-} from "./weights.ts";
+import { embedding, head, oursOf, theirsOf, weightFiles } from "./weights.ts";
 
 interface ExportOptions {
   /** The folder of a run, or of an imported model: its newest intact checkpoint is exported. */
@@ -44,9 +37,14 @@ interface Exported {
 /** What was written of weights. */
 interface Written {
   readonly fileOf: ReadonlyMap<string, string>;
-  readonly parameters: number;
-  readonly bytes: number;
+  /** By dtype, how many numbers. */
+  readonly counts: ReadonlyMap<DType, number>;
 }
+const parametersOf = ({ counts }: Written): number => sum([...counts.values()]);
+const bytesIn = ({ counts }: Written): number => sum([...counts].map(([dtype, count]) => count * bytesOf[dtype]));
+const sum = (all: readonly number[]): number => all.reduce((a, b) => a + b, 0);
+/** What transformers calls the floats of our dtypes. */
+const theirDtypes: Partial<Record<DType, string>> = { f32: "float32", bf16: "bfloat16", f64: "float64" };
 
 /** Writes the files of `like` anew, with the run's weights in place of its own: the same names, shapes and dtypes; bf16 for what is quantised. */
 export function exportModel({ folder, like, out, warn }: ExportOptions): Exported {
@@ -87,21 +85,20 @@ class Exporter {
   write(folder: string): Omit<Exported, "step"> {
     this.#requireLists();
     const fileOf = new Map<string, string>();
-    let [parameters, bytes] = [0, 0];
+    const counts = new Map<DType, number>();
     for (const [file, weights] of openWeights(weightFiles(this.#like.folder), this.#like.quantisation)) {
       const tensors = this.#tensorsOf(file, weights);
       for (const [name, { dtype, shape }] of tensors) {
         fileOf.set(name, basename(file));
-        parameters += product(shape);
-        bytes += product(shape) * bytesOf[dtype];
+        counts.set(dtype, (counts.get(dtype) ?? 0) + product(shape));
       }
       if (tensors.size > 0) writeFlushed(join(folder, basename(file)), safetensorsChunks(tensors, { format: "pt" }));
     }
     const [unread] = this.#ours.unused();
     if (unread !== undefined) throw this.#unlike(`the run has \`${unread}\`, and ${this.#like.folder} nothing for it`);
-    for (const [name, content] of this.#others({ fileOf, parameters, bytes }))
-      writeFlushed(join(folder, name), [content]);
-    return { parameters, untied: this.#untied !== null };
+    const written = { fileOf, counts };
+    for (const [name, content] of this.#others(written)) writeFlushed(join(folder, name), [content]);
+    return { parameters: parametersOf(written), untied: this.#untied !== null };
   }
   /** The tensors of one file of weights: ours, or its own where import does not read them. */
   #tensorsOf(file: string, weights: StoredTensors): Map<string, StoredTensor> {
@@ -150,23 +147,33 @@ class Exporter {
   }
   /** Files that are not weights. */
   *#others(written: Written): Generator<[name: string, content: Uint8Array]> {
-    const { folder, quantisation } = this.#like;
+    const { folder } = this.#like;
     for (const name of readdirSync(folder)) {
       const path = join(folder, name);
       if (!/\.(json|txt|model|jinja)$/.test(name) || !statSync(path).isFile()) continue;
-      const changed = this.#untied || quantisation ? this.#changedFile(path, name, written) : null;
+      const changed = this.#changedFile(path, name, written);
       yield [name, changed ? new TextEncoder().encode(`${JSON.stringify(changed, null, 2)}\n`) : readBytes(path)];
     }
   }
-  /** The config or index of a model whose head has a table of its own, or whose weights are no longer quantised. */
-  #changedFile(path: string, name: string, { fileOf, parameters, bytes }: Written): Json | null {
-    if (name === "config.json") {
-      const { quantization_config: _, ...config } = readJson(path);
-      return this.#untied ? { ...config, tie_word_embeddings: false } : config;
-    }
-    if (name !== "model.safetensors.index.json") return null;
-    const metadata = { total_parameters: parameters, total_size: bytes };
-    return { ...readJson(path), metadata, weight_map: Object.fromEntries(fileOf) };
+  /** The config or index, where it does not say what is written; else null. */
+  #changedFile(path: string, name: string, written: Written): Json | null {
+    if (name === "config.json") return this.#changedConfig(readJson(path), written);
+    return name === "model.safetensors.index.json" ? this.#changedIndex(readJson(path), written) : null;
+  }
+  #changedConfig(json: Json, { counts }: Written): Json | null {
+    const { quantization_config: _, ...config } = json;
+    const most = [...counts].toSorted(([, a], [, b]) => b - a);
+    const [dtype] = most.flatMap(([one]) => theirDtypes[one] ?? []);
+    const halves = ["dtype", "torch_dtype"].filter((key) => config[key] === "float16"); // f16 is written as f32, or bf16
+    if (!this.#untied && !this.#like.quantisation && halves.length === 0) return null;
+    const dtypes = Object.fromEntries(halves.map((key) => [key, dtype]));
+    return { ...config, ...dtypes, ...(this.#untied ? { tie_word_embeddings: false } : {}) };
+  }
+  #changedIndex(index: Json, written: Written): Json | null {
+    const metadata = { total_parameters: parametersOf(written), total_size: bytesIn(written) };
+    const said = isJsonObject(index["metadata"]) ? index["metadata"] : {};
+    if (!this.#untied && !this.#like.quantisation && said["total_size"] === metadata.total_size) return null;
+    return { ...index, metadata, weight_map: Object.fromEntries(written.fileOf) };
   }
   #unlike(what: string): Problem {
     return new Problem(

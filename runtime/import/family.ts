@@ -6,12 +6,18 @@ export const lookup = (config: Json, key: string): unknown =>
   key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
 /**
  * Where config.json has a value: dotted paths, the first that is present. `fallback` is the value if none is (null: the default of the model's
- * header); if it is not given either, the value is required.
+ * header); if it is not given either, the value is required. `kind`: what it must be, if that is not what the fallback is
+ * (true or false), or what the header's name says: those that begin with a capital letter are sizes, others numbers.
  */
 export interface ConfigValue {
   readonly keys: readonly string[];
   readonly fallback?: number | boolean | null;
+  readonly kind?: Kind;
 }
+/** A whole number of layers, which may be 0; one of at least 1; one that may be 0; any number from 0 on; true or false. */
+export type Kind = "layers" | "size" | "count" | "number" | "boolean";
+/** Reads a number of layers of config.json, which must be a whole one. `fallback`: the value if it is missing; else it is required. */
+export type Count = (key: string, fallback?: number) => number;
 export interface Family {
   /** The `model_type` of config.json. */
   readonly type: string;
@@ -31,7 +37,7 @@ export interface Family {
    */
   readonly names: Readonly<Record<string, string | readonly string[] | PackedTensor | Row | null>>;
   /** Weights whose names begin with one of these are skipped: those of the blocks that predict the token after the next (MTP). */
-  readonly ignoredPrefixes?: (config: Json) => readonly string[];
+  readonly ignoredPrefixes?: (count: Count) => readonly string[];
   /**
    * Vectors of our model that config.json (not the weights) has as lists of numbers, one for all blocks: our names, and the keys to look under, of
    * which the first present is used. If none is, there is no such vector.

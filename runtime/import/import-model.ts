@@ -4,6 +4,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { elaborate, load } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
+import type { Store } from "../../compiler/graph/node.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
+import { ProgramError } from "../../compiler/program-error.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
@@ -17,7 +20,8 @@ import { openTokenizer } from "../tokenizer/codec.ts";
 import { tokenizerName } from "../tokenizer/file.ts";
 import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
-import { openTransformers, type TransformersModel, transformersTensors } from "./weights.ts";
+import { openTransformers, type TransformersModel } from "./config.ts";
+import { transformersTensors } from "./weights.ts";
 
 interface ImportOptions {
   /** The folder that save_pretrained wrote. */
@@ -49,7 +53,8 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
   const context = contextOf(foreign, options.context);
   const text = programOf(foreign, context);
   const tensors = transformersTensors(foreign);
-  requireAll(text, tensors, folder);
+  requireBlocks(foreign, tensors);
+  requireAll(text, tensors, foreign);
   const codec = await tokenizerOf(options);
   const precision = precisionOf(tensors);
   const release = lockFolder(out);
@@ -115,17 +120,45 @@ function programOf({ family, header }: TransformersModel, context: number): stri
   ].join("\n");
 }
 
-/** Throws Problem unless the tensors are exactly the model's parameters and states, each in its shape. */
-function requireAll(text: string, tensors: StoredTensors, folder: string): void {
-  const entries = [{ name: "forward", method: "forward", sizes: { B: 1, T: 1 } }];
-  const model = elaborate(load({ name: "model.moe", text }), { sizes: {}, precision: "f32", entries });
+/** Throws Problem unless the weights are of as many blocks as config.json says; before a model of that many is made. */
+function requireBlocks({ path, header, lists }: TransformersModel, tensors: StoredTensors): void {
+  const names = [...tensors.keys()].filter((name) => !lists.has(name));
+  const blocks = new Set(names.flatMap((name) => /^blocks\.(\d+)\./.exec(name)?.[1] ?? []));
+  if (blocks.size !== header["L"])
+    throw new Problem(
+      `${path}: num_hidden_layers is ${header["L"]}, and the weights are of ${pluralize(blocks.size, "block")}`,
+      "restore the config.json that belongs to the weights, or the weights",
+    );
+}
+/** Throws Problem unless config.json describes a model, and the tensors are exactly its parameters and states, each in its shape. */
+function requireAll(text: string, tensors: StoredTensors, { folder, path, family }: TransformersModel): void {
+  const model = explained(
+    () => elaborate(load({ name: "model.moe", text }), { sizes: {}, precision: "f32", entries: [forward] }),
+    (message) => `${path} describes a ${family.model} that cannot be:\n${message}`,
+    "restore the file: its numbers do not fit each other",
+  );
   const named = new NamedTensors(tensors, folder);
-  for (const { name, type, stack, role } of model.stores()) {
-    if (role === "input") continue;
-    if (!named.take({ name, dtype: dtypeOf(type), shape: dims(type), stack }))
-      throw new Problem(`${folder} has nothing for \`${name}\``, "the weights are not all of what config.json says");
-  }
+  for (const store of model.stores()) if (store.role !== "input") requireOne(store, named, folder);
   const [unread] = named.unread();
   if (unread !== undefined)
     throw new Problem(`${folder}: the model has no \`${unread}\``, "config.json is not that of these weights");
+}
+const forward = { name: "forward", method: "forward", sizes: { B: 1, T: 1 } };
+function requireOne({ name, type, stack }: Store, named: NamedTensors, folder: string): void {
+  const found = explained(
+    () => named.take({ name, dtype: dtypeOf(type), shape: dims(type), stack }),
+    (message) => message,
+    "config.json is not that of these weights: restore both",
+  );
+  if (!found)
+    throw new Problem(`${folder} has nothing for \`${name}\``, "the weights are not all of what config.json says");
+}
+/** What `make` makes; what keeps it from that is a Problem with this message and remedy. */
+function explained<T>(make: () => T, message: (of: string) => string, help: string): T {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof ProgramError || error instanceof Problem)) throw error;
+    throw new Problem(message(error.message), help, { cause: error });
+  }
 }

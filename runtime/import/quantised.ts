@@ -150,14 +150,27 @@ export function openWeights(
   how: Quantisation | null,
 ): Map<string, ReadonlyMap<string, StoredTensor>> {
   const read = files.map((file) => ({ file, tensors: openWithCodes(file) }));
-  const found: Found = new Map(
-    read.flatMap(({ file, tensors }) =>
-      [...tensors].map(([name, t]): [string, Placed] => [name, { t, place: `${file}: \`${name}\`` }]),
-    ),
-  );
+  const found = placesOf(read);
   return new Map(
     read.map(({ file, tensors }) => [file, new Map([...tensors.keys()].flatMap((name) => weightOf(name, found, how)))]),
   );
+}
+/** Where each tensor stands: in one file alone, as nothing says which of several counts. */
+function placesOf(
+  read: readonly { readonly file: string; readonly tensors: ReadonlyMap<string, Placed["t"]> }[],
+): Found {
+  const found = new Map<string, Placed & { readonly file: string }>();
+  for (const { file, tensors } of read)
+    for (const [name, t] of tensors) {
+      const other = found.get(name);
+      if (other)
+        throw new Problem(
+          `\`${name}\` is in ${other.file} and in ${file}`,
+          "leave it out of one of them, or let transformers write the folder again: save_pretrained(OTHER)",
+        );
+      found.set(name, { t, file, place: `${file}: \`${name}\`` });
+    }
+  return found;
 }
 /** The weight that a tensor is, or holds the codes of; none for scales. */
 function weightOf(name: string, found: Found, how: Quantisation | null): [string, StoredTensor][] {
@@ -167,6 +180,8 @@ function weightOf(name: string, found: Found, how: Quantisation | null): [string
     const weight = without(name, how.codes);
     const scales = found.get(weight + how.scales);
     if (!scales) throw unfit(`${is.place} is quantised, and no file of the folder has its \`${weight + how.scales}\``);
+    const plain = weight === name ? undefined : found.get(weight);
+    if (plain) throw unfit(`${is.place} holds the codes of \`${weight}\`, which ${plain.place} is too`);
     return [[weight, how.dequantised(is, scales)]];
   }
   if (how && name.endsWith(how.scales)) {

@@ -1,101 +1,15 @@
-// Reads what transformers' `save_pretrained` wrote (config.json, and weights in one file or in several with an index), with weights renamed and
-// transposed to ours.
-import { existsSync, statSync } from "node:fs";
+// The weights that transformers' `save_pretrained` wrote, in one file or in several with an index, renamed and transposed to ours.
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
-import { checkpointSteps } from "../storage/checkpoint.ts";
-import { readJsonObject } from "../storage/json.ts";
 import { allInMemory, derived, type StoredTensor } from "../storage/stored-tensor.ts";
-import { fromNumbers, transposed, transposedShape, zeros } from "../tensor.ts";
-import { families } from "./families/index.ts";
-import { type Family, type Json, lookup, type PackedTensor } from "./family.ts";
-import { openWeights, type Quantisation, quantisationOf } from "./quantised.ts";
-
-export interface TransformersModel {
-  readonly folder: string;
-  readonly family: Family;
-  readonly quantisation: Quantisation | null;
-  /** Values for the model's header. */
-  readonly header: Readonly<Record<string, number | boolean>>;
-  /** Whether the head shares the embedding's table. */
-  readonly tied: boolean;
-  /** Weights whose names begin with one of these are not read. */
-  readonly ignoredPrefixes: readonly string[];
-  /** Vectors that config.json has (see `Family.lists`), by our names. */
-  readonly lists: ReadonlyMap<string, Tensor>;
-}
-export const isTransformersFolder = (path: string): boolean =>
-  statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-
-/** Reads and checks config.json; reads no weights. */
-export function openTransformers(folder: string): TransformersModel {
-  const path = join(folder, "config.json");
-  if (!existsSync(path))
-    throw new Problem(`${folder} has no config.json`, "give the folder that transformers' save_pretrained wrote");
-  const config = readJson(path);
-  const family = families.find((f) => f.type === config["model_type"]);
-  if (!family && checkpointSteps(folder).length > 0)
-    throw new Problem(
-      `${folder} is a run of moec, not a checkpoint of transformers`,
-      "give the folder that transformers' save_pretrained wrote; a run needs no import",
-    );
-  if (!family)
-    throw new Problem(
-      config["model_type"] === undefined
-        ? `${path} has no model_type: transformers did not write it`
-        : `${path}: the model_type is ${shown(config["model_type"])}, which the standard library does not have`,
-      `the library has ${families.map((f) => f.type).join(", ")}; write another in the .moe language, and give it renamed weights by \`--params\` (docs/from-pytorch.md)`,
-    );
-  const quantisation = quantisationOf(path, config);
-  for (const [key, wanted] of Object.entries(family.supported)) {
-    const is = lookup(config, key);
-    const only: unknown = typeof wanted === "function" ? wanted(config) : wanted;
-    if (is !== undefined && shown(is) !== shown(only))
-      throw new Problem(
-        `${path}: ${key} is ${shown(is)}, and ${family.model} has only ${shown(only)}`,
-        "write a model of your own that has it, in the .moe language, and give it renamed weights with `moec run --params`",
-      );
-  }
-  const header = Object.entries(family.header).flatMap(([name, { keys, fallback }]): [string, number | boolean][] => {
-    const is = commonValue(keys.map((key) => lookup(config, key)).find((x) => x !== undefined) ?? fallback);
-    if (typeof is === "number" || typeof is === "boolean") return [[name, is]];
-    if (is === null) return [];
-    throw new Problem(`${path}: ${keys[0]} is ${shown(is)}`, "it must be a number, or true or false: restore the file");
-  });
-  const tied = config["tie_word_embeddings"] ?? family.tied;
-  const lists = new Map(listsOf(path, family, config));
-  const ignoredPrefixes = family.ignoredPrefixes?.(config) ?? [];
-  return {
-    folder,
-    family,
-    quantisation,
-    header: Object.fromEntries(header),
-    tied: tied === true,
-    ignoredPrefixes,
-    lists,
-  };
-}
-function listsOf(path: string, { lists = {} }: Family, config: Json): [string, Tensor][] {
-  return Object.entries(lists).flatMap(([name, keys]) => {
-    const is = keys.map((key) => lookup(config, key)).find((x) => x !== undefined);
-    if (is === undefined) return [];
-    const list = v.safeParse(v.array(v.number()), is);
-    if (!list.success)
-      throw new Problem(`${path}: ${keys[0]} is ${shown(is)}`, "it must be a list of numbers: restore the file");
-    const t = fromNumbers("f32", [list.output.length], list.output);
-    return Array.from({ length: Number(config["num_hidden_layers"]) }, (_, i): [string, Tensor] => [
-      name.replace("*", String(i)),
-      t,
-    ]);
-  });
-}
-/** A list with one value for each layer becomes that value, if all are equal. */
-const commonValue = (x: unknown): unknown => (Array.isArray(x) && new Set<unknown>(x).size === 1 ? x[0] : x);
-const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stringify(x));
-export const readJson = (path: string): Json => readJsonObject(path, "restore the file");
+import { transposed, transposedShape, zeros } from "../tensor.ts";
+import { readJson, type TransformersModel } from "./config.ts";
+import type { Family, PackedTensor } from "./family.ts";
+import { openWeights } from "./quantised.ts";
 
 /** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
 export function transformersTensors(model: TransformersModel): Map<string, StoredTensor> {

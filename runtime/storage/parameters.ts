@@ -5,12 +5,8 @@ import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable.ts";
-import {
-  isTransformersFolder,
-  openTransformers,
-  type TransformersModel,
-  transformersTensors,
-} from "../import/weights.ts";
+import { isTransformersFolder, openTransformers, type TransformersModel } from "../import/config.ts";
+import { transformersTensors } from "../import/weights.ts";
 import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { NamedTensors, namesHelp, namesOf, splitStacked, writeStored } from "./names.ts";
 import { readConfig, runHelp } from "./run-folder.ts";

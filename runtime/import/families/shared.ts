@@ -1,12 +1,13 @@
 // What several families have in common: header values, accepted settings of config.json, and names of weights.
-import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
+import { type ConfigValue, type Count, type Family, type Json, type Kind, lookup } from "../family.ts";
 
 export const required = (...keys: string[]): ConfigValue => ({ keys });
+export const requiredAs = (kind: Kind, ...keys: string[]): ConfigValue => ({ keys, kind });
 export const ropeThetaKeys = ["rope_parameters.rope_theta", "rope_theta"];
 export const denseHeader: Family["header"] = {
   V: required("vocab_size"),
   D: required("hidden_size"),
-  L: required("num_hidden_layers"),
+  L: requiredAs("layers", "num_hidden_layers"),
   Heads: required("num_attention_heads"),
   Context: required("max_position_embeddings"),
   base: { keys: ropeThetaKeys, fallback: 10000 },
@@ -61,6 +62,11 @@ export const attentionBiasNames: Family["names"] = Object.fromEntries(
 function toBias(weight: string): string {
   return weight.replace(/weight$/, "bias");
 }
+/** The only accepted `num_hidden_layers` of a model whose blocks come `n` at a time. */
+export const layersBy =
+  (n: number) =>
+  ({ num_hidden_layers: layers }: Json): unknown =>
+    Number(layers) % n === 0 ? layers : `a multiple of ${n}`;
 /** A list for all blocks: three of one kind, then one of another. */
 export const everyFourth =
   <T>(near: T, far: T) =>
@@ -69,8 +75,10 @@ export const everyFourth =
 export const everyFull = ({ num_hidden_layers: layers }: Json): string[] =>
   Array(Number(layers)).fill("full_attention");
 /** The blocks after the last, which predict the token after the next (MTP), as DeepSeek and GLM save them. */
-export const blocksAfterLast = ({ num_hidden_layers: layers, num_nextn_predict_layers: more = 0 }: Json): string[] =>
-  Array.from({ length: Number(more) }, (_, i) => `model.layers.${Number(layers) + i}.`);
+export const blocksAfterLast = (count: Count): string[] => {
+  const last = count("num_hidden_layers");
+  return Array.from({ length: count("num_nextn_predict_layers", 0) }, (_, i) => `model.layers.${last + i}.`);
+};
 export const ropeKeys = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
 export const ropeSetting = (config: Json, key: string): unknown =>
   ropeKeys(key)

@@ -1,0 +1,129 @@
+// Reads and checks the config.json that transformers' `save_pretrained` wrote: which family it is, and the values of our model's header.
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import * as v from "valibot";
+import { Problem } from "../../compiler/diagnostic.ts";
+import type { Tensor } from "../executable.ts";
+import { checkpointSteps } from "../storage/checkpoint.ts";
+import { readJsonObject } from "../storage/json.ts";
+import { fromNumbers } from "../tensor.ts";
+import { families } from "./families/index.ts";
+import { type ConfigValue, type Count, type Family, type Json, type Kind, lookup } from "./family.ts";
+import { type Quantisation, quantisationOf } from "./quantised.ts";
+
+export interface TransformersModel {
+  readonly folder: string;
+  /** Its config.json. */
+  readonly path: string;
+  readonly family: Family;
+  readonly quantisation: Quantisation | null;
+  /** Values for the model's header. */
+  readonly header: Readonly<Record<string, number | boolean>>;
+  /** Whether the head shares the embedding's table. */
+  readonly tied: boolean;
+  /** Weights whose names begin with one of these are not read. */
+  readonly ignoredPrefixes: readonly string[];
+  /** Vectors that config.json has (see `Family.lists`), by our names. */
+  readonly lists: ReadonlyMap<string, Tensor>;
+}
+export const isTransformersFolder = (path: string): boolean =>
+  statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+
+/** Reads and checks config.json; reads no weights. */
+export function openTransformers(folder: string): TransformersModel {
+  const path = join(folder, "config.json");
+  if (!existsSync(path))
+    throw new Problem(`${folder} has no config.json`, "give the folder that transformers' save_pretrained wrote");
+  const config = readJson(path);
+  const family = familyOf(folder, path, config);
+  const quantisation = quantisationOf(path, config);
+  const header = headerOf(path, family, config); // first: what is supported may be computed from its numbers
+  requireSupported(path, family, config);
+  const tied = checked(path, "tie_word_embeddings", config["tie_word_embeddings"] ?? family.tied ?? false, "boolean");
+  const count: Count = (key, fallback) => Number(checked(path, key, lookup(config, key) ?? fallback, "layers"));
+  const lists = new Map(listsOf(path, family, config, count("num_hidden_layers")));
+  const ignoredPrefixes = family.ignoredPrefixes?.(count) ?? [];
+  return { folder, path, family, quantisation, header, tied: tied === true, ignoredPrefixes, lists };
+}
+function familyOf(folder: string, path: string, { model_type: type }: Json): Family {
+  const family = families.find((f) => f.type === type);
+  if (family) return family;
+  if (checkpointSteps(folder).length > 0)
+    throw new Problem(
+      `${folder} is a run of moec, not a checkpoint of transformers`,
+      "give the folder that transformers' save_pretrained wrote; a run needs no import",
+    );
+  throw new Problem(
+    type === undefined
+      ? `${path} has no model_type: transformers did not write it`
+      : `${path}: the model_type is ${shown(type)}, which the standard library does not have`,
+    `the library has ${families.map((f) => f.type).join(", ")}; write another in the .moe language, and give it renamed weights by \`--params\` (docs/from-pytorch.md)`,
+  );
+}
+function requireSupported(path: string, { supported, model }: Family, config: Json): void {
+  for (const [key, wanted] of Object.entries(supported)) {
+    const is = lookup(config, key);
+    const only: unknown = typeof wanted === "function" ? wanted(config) : wanted;
+    if (is !== undefined && JSON.stringify(is) !== JSON.stringify(only))
+      throw new Problem(
+        `${path}: ${key} is ${shown(is)}, and ${model} has only ${shown(only)}`,
+        "write a model of your own that has it, in the .moe language, and give it renamed weights with `moec run --params`",
+      );
+  }
+}
+
+const largest = 2 ** 31 - 1;
+/** Names of weights are made for each layer, so their number must be one that a model can have. */
+const kinds: Readonly<Record<Kind, { readonly text: string; readonly fits: (x: unknown) => boolean }>> = {
+  layers: wholeIn(0, 10_000),
+  size: wholeIn(1, largest),
+  count: wholeIn(0, largest),
+  number: { text: "a number of at least 0", fits: (x) => Number.isFinite(x) && Number(x) >= 0 },
+  boolean: { text: "true or false", fits: (x) => typeof x === "boolean" },
+};
+function wholeIn(least: number, most: number): (typeof kinds)[Kind] {
+  const fits = (x: unknown): boolean => Number.isInteger(x) && Number(x) >= least && Number(x) <= most;
+  return { text: `a whole number from ${least} to ${most}`, fits };
+}
+function kindOf(name: string, { fallback, kind }: ConfigValue): Kind {
+  if (kind) return kind;
+  if (typeof fallback === "boolean") return "boolean";
+  return /^[A-Z]/.test(name) ? "size" : "number";
+}
+function checked(path: string, key: string, is: unknown, kind: Kind): number | boolean {
+  const { text, fits } = kinds[kind];
+  if ((typeof is === "number" || typeof is === "boolean") && fits(is)) return is;
+  throw new Problem(`${path}: ${key} is ${shown(is)}`, `it must be ${text}: restore the file`);
+}
+function headerOf(path: string, { header }: Family, config: Json): TransformersModel["header"] {
+  return Object.fromEntries(
+    Object.entries(header).flatMap(([name, value]): [string, number | boolean][] => {
+      const key = value.keys.find((one) => lookup(config, one) !== undefined);
+      const is = key === undefined ? value.fallback : commonValue(lookup(config, key));
+      return is === null ? [] : [[name, checked(path, key ?? value.keys[0] ?? name, is, kindOf(name, value))]];
+    }),
+  );
+}
+function listsOf(path: string, { lists = {} }: Family, config: Json, layers: number): [string, Tensor][] {
+  return Object.entries(lists).flatMap(([name, keys]) => {
+    const key = keys.find((one) => lookup(config, one) !== undefined);
+    if (key === undefined) return [];
+    const list = v.safeParse(v.array(v.pipe(v.number(), v.finite())), lookup(config, key));
+    if (!list.success)
+      throw new Problem(
+        `${path}: ${key} is ${shown(lookup(config, key))}`,
+        "it must be a list of numbers: restore the file",
+      );
+    const t = fromNumbers("f32", [list.output.length], list.output);
+    return Array.from({ length: layers }, (_, i): [string, Tensor] => [name.replace("*", String(i)), t]);
+  });
+}
+/** A list with one value for each layer becomes that value, if all are equal. */
+const commonValue = (x: unknown): unknown => (Array.isArray(x) && new Set<unknown>(x).size === 1 ? x[0] : x);
+const longest = 200;
+function shown(x: unknown): string {
+  if (x === undefined) return "not given";
+  const text = typeof x === "number" ? String(x) : JSON.stringify(x); // JSON has no infinity
+  return text.length > longest ? `${text.slice(0, longest)}…` : text;
+}
+export const readJson = (path: string): Json => readJsonObject(path, "restore the file");
