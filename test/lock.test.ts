@@ -119,7 +119,7 @@ const dead = 4194399;
 /** A dead holder's lock, which another took over until it was killed before a call. */
 async function killedBefore(call: number, run: string): Promise<void> {
   mkdirSync(run);
-  writeFileSync(join(run, "lock"), JSON.stringify({ host: hostname(), pid: dead, started: "1" }));
+  writeFileSync(join(run, "lock"), holderOf(hostname(), dead));
   const stop = (count: number): void => {
     if (count >= call) throw new Error("killed");
   };
@@ -165,14 +165,22 @@ test("of three who find a dead holder's lock one takes it, whenever they begin a
         const held = await holders(run, pids, [second, third]);
         assert.is(held.length, 1, `killed before ${killed}, the others began before ${second} and ${third}`);
         for (const release of held) release();
-        assert.equal(
-          readdirSync(run).filter((name) => !name.endsWith(`.${dead}`)),
-          [],
-        );
+        assert.equal(readdirSync(run), []);
       }
   for (const one of sleeping) one.kill();
 });
 
+const holderOf = (host: string, pid: number): string => JSON.stringify({ host, pid, started: "1" });
+test("what a process left that was killed while it made a lock goes; what a live one makes stays", () => {
+  const run = fresh();
+  makeFolder(run);
+  writeFileSync(join(run, `lock.${dead}`), holderOf(hostname(), dead));
+  writeFileSync(join(run, `lock.next.${dead}`), holderOf(hostname(), dead));
+  writeFileSync(join(run, "lock.1"), holderOf("elsewhere", 1)); // may live
+  writeFileSync(join(run, "lock.2"), ""); // perhaps of another machine, and not yet written
+  lockFolder(run)();
+  assert.equal(readdirSync(run), ["lock.1", "lock.2"]);
+});
 test("folders that were made for a run that then has nothing go with its lock", async () => {
   const outer = fresh();
   const run = join(outer, "deep", "er");

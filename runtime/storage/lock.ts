@@ -1,5 +1,15 @@
 // A lock file ensures that only one run writes a folder. It names its process, so that the lock of a killed process does not count.
-import { constants, copyFileSync, linkSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  constants,
+  copyFileSync,
+  linkSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
@@ -21,6 +31,7 @@ export function lockFolder(folder: string): () => void {
     removeMade();
     throw error;
   }
+  removeAbandoned(folder);
   const release = (): void => {
     process.off("exit", release);
     if (readHolder(path) === own) rmSync(path, { force: true });
@@ -48,6 +59,13 @@ function replace(folder: string, path: string, dead: string, own: string): boole
   if (same) withFileErrors(path, "write", () => renameSync(turn, path));
   else rmSync(turn, { force: true });
   return same;
+}
+/** Removes what processes of this machine left that were killed while they made a lock: see `create`. */
+function removeAbandoned(folder: string): void {
+  for (const name of readdirSync(folder).filter((one) => /^lock(\.next)*\.\d+$/.test(one))) {
+    const held = readHolder(join(folder, name));
+    if (held !== null && held !== "" && !isAlive(held)) rmSync(join(folder, name), { force: true });
+  }
 }
 function removeEmpty(folder: string): void {
   try {
