@@ -56,7 +56,8 @@ const tiny = {
 test("a run that cannot go on, because its program has changed, keeps every byte, and generates", async () => {
   const [data, program, out] = [join(root, "kept-text"), join(root, "kept.moe"), fresh()];
   writeFileSync(data, "kept as it is. ".repeat(20));
-  const text = readFileSync(tiny.program, "utf8");
+  const [spare, norm] = ["  param spare: f32[D] = 0\n", "  norm: RmsNorm(D)\n"];
+  const text = readFileSync(tiny.program, "utf8").replace(norm, `${norm}${spare}`);
   writeFileSync(program, text);
   const options = { ...tiny, program, data: [data], out };
   await lossesOf(options);
@@ -64,10 +65,13 @@ test("a run that cannot go on, because its program has changed, keeps every byte
   for (const [from, to, message] of [
     ["SwiGlu(D, H)", "SwiGlu(D, 2 * H)", /gives f32\[8, 8\] for `.*`, which is f32\[8, 16\]/],
     ["  norm: RmsNorm(D)", "  norm: RmsNorm(D)\n  param more: f32[D] = 0", /has no `more`/],
+    [spare, "", /has `spare`, and the program does not/],
   ] as const) {
     assert.ok(text.includes(from));
     writeFileSync(program, text.replace(from, to));
-    await assertRejects(openTraining({ ...options, steps: 2, resume: true }), message);
+    const problem = await rejectedProblem(() => openTraining({ ...options, steps: 2, resume: true }));
+    assert.match(problem.message, message);
+    assert.match(problem.help, "use the model.moe of its folder");
     assert.equal(bytesOf(out), before);
   }
   assert.not.ok((await generate({ folder: out, target: "reference", tokens: 1 }).next()).done);

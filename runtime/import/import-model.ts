@@ -2,9 +2,8 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { elaborate, load } from "../../compiler/check/index.ts";
+import { type Elaboration, elaborate, load } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import type { Store } from "../../compiler/graph/node.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { ProgramError } from "../../compiler/program-error.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
@@ -131,34 +130,28 @@ function requireBlocks({ path, header, lists }: TransformersModel, tensors: Stor
     );
 }
 /** Throws Problem unless config.json describes a model, and the tensors are exactly its parameters and states, each in its shape. */
-function requireAll(text: string, tensors: StoredTensors, { folder, path, family }: TransformersModel): void {
-  const model = explained(
-    () => elaborate(load({ name: "model.moe", text }), { sizes: {}, precision: "f32", entries: [forward] }),
-    (message) => `${path} describes a ${family.model} that cannot be:\n${message}`,
-    "restore the file: its numbers do not fit each other",
-  );
-  const named = new NamedTensors(tensors, folder);
-  for (const store of model.stores()) if (store.role !== "input") requireOne(store, named, folder);
+function requireAll(text: string, tensors: StoredTensors, foreign: TransformersModel): void {
+  const { folder } = foreign;
+  const model = elaborated(text, foreign);
+  const named = new NamedTensors(tensors, folder, "config.json is not that of these weights: restore both");
+  for (const { name, type, stack, role } of model.stores())
+    if (role !== "input" && !named.take({ name, dtype: dtypeOf(type), shape: dims(type), stack }))
+      throw new Problem(`${folder} has nothing for \`${name}\``, "the weights are not all of what config.json says");
   const [unread] = named.unread();
   if (unread !== undefined)
     throw new Problem(`${folder}: the model has no \`${unread}\``, "config.json is not that of these weights");
 }
-const forward = { name: "forward", method: "forward", sizes: { B: 1, T: 1 } };
-function requireOne({ name, type, stack }: Store, named: NamedTensors, folder: string): void {
-  const found = explained(
-    () => named.take({ name, dtype: dtypeOf(type), shape: dims(type), stack }),
-    (message) => message,
-    "config.json is not that of these weights: restore both",
-  );
-  if (!found)
-    throw new Problem(`${folder} has nothing for \`${name}\``, "the weights are not all of what config.json says");
-}
-/** What `make` makes; what keeps it from that is a Problem with this message and remedy. */
-function explained<T>(make: () => T, message: (of: string) => string, help: string): T {
+/** That the program cannot be is the fault of config.json, whose numbers it holds. */
+function elaborated(text: string, { path, family }: TransformersModel): Elaboration {
   try {
-    return make();
+    return elaborate(load({ name: "model.moe", text }), { sizes: {}, precision: "f32", entries: [forward] });
   } catch (error) {
     if (!(error instanceof ProgramError || error instanceof Problem)) throw error;
-    throw new Problem(message(error.message), help, { cause: error });
+    throw new Problem(
+      `${path} describes a ${family.model} that cannot be:\n${error.message}`,
+      "restore the file: its numbers do not fit each other",
+      { cause: error },
+    );
   }
 }
+const forward = { name: "forward", method: "forward", sizes: { B: 1, T: 1 } };

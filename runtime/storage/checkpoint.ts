@@ -124,26 +124,31 @@ function notFinite(role: StoreInfo["role"], name: string): Problem {
 }
 
 type Tensors = Omit<Checkpoint, "checksum" | "state" | "close">;
+const otherProgram = "the program is not the one that was trained: use the model.moe of its folder";
+const namedIn = ({ path, model, training }: Tensors): NamedTensors =>
+  new NamedTensors(new Map([...model, ...training]), path, otherProgram);
 /** The tensor of each saved store. A store without one, or with one that does not fit, is a Problem. */
-export function matchCheckpoint(
-  { stores }: Executable,
-  { path, model, training }: Tensors,
-): [StoreInfo, StoredTensor][] {
-  const named = new NamedTensors(new Map([...model, ...training]), path);
+function matched({ stores }: Executable, path: string, named: NamedTensors): [StoreInfo, StoredTensor][] {
   return stores
     .filter((s) => s.saved)
     .map((store) => {
       const value = named.take(store);
       if (value) return [store, value];
-      throw new Problem(
-        `${path} has no \`${store.name}\``,
-        "the program is not the one that was trained: use the model.moe of its folder",
-      );
+      throw new Problem(`${path} has no \`${store.name}\``, otherProgram);
     });
 }
-/** Writes a checkpoint's tensors into an executable's stores. */
+/** Throws Problem unless each saved store has its tensor, and each tensor its store. */
+export function requireSameStores(executable: Executable, checkpoint: Tensors): void {
+  const named = namedIn(checkpoint);
+  matched(executable, checkpoint.path, named);
+  const [unread] = named.unread();
+  if (unread !== undefined)
+    throw new Problem(`${checkpoint.path} has \`${unread}\`, and the program does not`, otherProgram);
+}
+/** Writes a checkpoint's tensors into an executable's stores; those that have no store there, such as an optimizer's, are left out. */
 export function loadStores(executable: Executable, checkpoint: Tensors): void {
-  for (const [store, value] of matchCheckpoint(executable, checkpoint)) writeStored(executable, store, value);
+  for (const [store, value] of matched(executable, checkpoint.path, namedIn(checkpoint)))
+    writeStored(executable, store, value);
 }
 
 /** Writes a checkpoint atomically, then deletes all but the newest two. Returns its path. */

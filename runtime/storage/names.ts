@@ -2,7 +2,6 @@
 // `*`); in files each copy has its own name (`experts.3.up.weight`). Reading also accepts stacked tensors, whose names leave out numbers that are
 // leading axes instead.
 import { Problem } from "../../compiler/diagnostic.ts";
-import { sizeFlagText } from "../../compiler/flag-text.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable.ts";
@@ -49,11 +48,14 @@ export function splitStacked(name: string, t: Tensor): [string, Tensor][] {
 export class NamedTensors {
   private readonly tensors: StoredTensors;
   private readonly file: string;
+  private readonly misfitHelp: string;
   private readonly used = new Map<string, Set<string>>();
 
-  constructor(tensors: StoredTensors, file: string) {
+  /** `misfitHelp`: what to do where a tensor has not the shape of its store. */
+  constructor(tensors: StoredTensors, file: string, misfitHelp = "give a tensor of that shape") {
     this.tensors = tensors;
     this.file = file;
+    this.misfitHelp = misfitHelp;
   }
 
   /** The value of a store; null if the file has none of its copies, a Problem if it has only some or they do not fit. */
@@ -114,7 +116,7 @@ export class NamedTensors {
     if (!sameShape(inner, shape))
       throw new Problem(
         `${this.file}: \`${spelling}\` gives ${t.dtype}${showShape(inner)} for \`${name}\`, which is ${dtype}${showShape(shape)}`,
-        `check the sizes: ${sizeFlagText("NAME")} changes those of the model`,
+        this.misfitHelp,
       );
     const used = this.used.get(spelling) ?? new Set<string>();
     this.used.set(spelling, used.add(index.join()));

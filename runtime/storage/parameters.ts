@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { sizeFlagText } from "../../compiler/flag-text.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable.ts";
 import { isTransformersFolder, openTransformers, type TransformersModel } from "../import/config.ts";
@@ -64,7 +65,8 @@ export const missingParameters = (matched: readonly Matched[]): StoreInfo[] =>
 /** All parameters and states, with what is given for each. A tensor that is for none of them is a Problem. */
 export function matchParameters(executable: Executable, { path, tensors }: LoadedParameters): Matched[] {
   const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
-  const named = new NamedTensors(withoutPrefixes(tensors, stores, path), path);
+  const sizesHelp = `check the sizes: ${sizeFlagText("NAME")} changes those of the model`;
+  const named = new NamedTensors(withoutPrefixes(tensors, stores, path), path, sizesHelp);
   const matched = stores.map((store) => ({ store, value: named.take(store) }));
   const [unread] = named.unread();
   if (unread !== undefined)

@@ -9,7 +9,7 @@ import { decodeTokens, type GenerateOptions, generateTokens } from "../generatio
 import { contextOf, generateEntries, tokensLeft } from "../generation/generate-entries.ts";
 import { openRun } from "../generation/open-run.ts";
 import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
-import { type Checkpoint, checkpointSteps, matchCheckpoint, newestCheckpoint } from "../storage/checkpoint.ts";
+import { type Checkpoint, checkpointSteps, newestCheckpoint, requireSameStores } from "../storage/checkpoint.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
 import { type LoadedParameters, matchParameters, missingParameters, readParameters } from "../storage/parameters.ts";
@@ -126,7 +126,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     const measure = measureOf(program, entry, text);
     const about = aboutOf(compiled, text, measure, world);
     // What does not fit is thrown before anything is written: a run that cannot go on keeps its program.
-    if (from) matchCheckpoint(executable, from);
+    if (from) requireSameStores(executable, from);
     const missing = params && missingParameters(matchParameters(executable, params)).flatMap(namesOf);
     if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
     const run = { folder, config, text, from, world };
