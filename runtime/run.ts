@@ -3,7 +3,7 @@ import { type Argument, type EntrySignature, sizesFromInputs } from "../compiler
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
-import { type CommonOptions, compileProgram, type Sizes } from "./compile.ts";
+import { type CommonOptions, compileLoaded, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { afterErrors, findEntry, headerSizes, readProgram } from "./program.ts";
 import { readJsonObject } from "./storage/json.ts";
@@ -61,7 +61,6 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
   });
   const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));
   const request = {
-    path: options.program,
     declaration: entry.declaration,
     sizes,
     precision,
@@ -76,7 +75,9 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
   };
   try {
     requireEqualEntries(program, { ...request, seed, params }, world);
-    const { executable } = await compileOnWorkers(world, target, (device) => compileProgram({ ...request, device }));
+    const { executable } = await compileOnWorkers(world, target, (device) =>
+      compileLoaded(() => program, { ...request, device }),
+    );
     return await runOn(executable, entry.method, { inputs, params, seed }).finally(() => executable.close());
   } finally {
     params?.close?.();

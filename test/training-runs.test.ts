@@ -76,6 +76,19 @@ test("a run that cannot go on, because its program has changed, keeps every byte
   }
   assert.not.ok((await generate({ folder: out, target: "reference", tokens: 1 }).next()).done);
 });
+test("what is trained is what the folder holds, also if the program is written to meanwhile", async () => {
+  const [data, program, out] = [join(root, "meanwhile-text"), join(root, "meanwhile.moe"), fresh()];
+  writeFileSync(data, "kept as it is. ".repeat(20));
+  const text = readFileSync(tiny.program, "utf8");
+  writeFileSync(program, text);
+  const opening = openTraining({ ...tiny, program, data: [data], out });
+  writeFileSync(program, text.replace("  norm: RmsNorm(D)\n", "  norm: RmsNorm(D)\n  param more: f32[D] = 0\n"));
+  const training = await opening;
+  for await (const _ of training.steps()) continue;
+  training.close();
+  assert.not.ok(last(out).model.has("more"));
+  assert.is(readFileSync(join(out, "model.moe"), "utf8"), text);
+});
 /** The content of every file of a folder. */
 const bytesOf = (folder: string): [file: string, content: Buffer][] =>
   readdirSync(folder, { recursive: true, encoding: "utf8" })

@@ -1,9 +1,8 @@
 // Evaluates a trained or imported model on a text, all of it, as `moec evaluate` does.
-import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
-import { type CommonOptions, compileProgram } from "../compile.ts";
+import { type CommonOptions, compileLoaded } from "../compile.ts";
 import { storeOfInput } from "../executable.ts";
 import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
 import { findEntry } from "../program.ts";
@@ -69,9 +68,8 @@ async function evaluateOpened(
   const { B = 16, T = 128, ...trained } = config.sizes;
   const asked = textSizes(entry, options);
   const [rows, length] = [asked.B ?? Number(B), asked.T ?? Number(T)];
-  const { executable } = await compileProgram({
+  const { executable } = await compileLoaded(() => program, {
     ...trainingRequest(entry, { ...trained, ...asked.others, B: rows, T: length }, ["evaluate"]),
-    path: join(folder, "model.moe"),
     restored: true,
     onChoices: (choices) => requireKnown(text, choices[storeOfInput("evaluate", "tokens")]),
     precision: options.precision ?? config.precision,

@@ -3,7 +3,7 @@ import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import { type CommonOptions, type Compiled, compileProgram } from "../compile.ts";
+import { type CommonOptions, type Compiled, compileLoaded } from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
 import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
 import { contextOf, generateEntries, tokensLeft } from "../generation/generate-entries.ts";
@@ -238,9 +238,8 @@ async function compileTraining({
   requireDivisibleBatch(batch, world);
   requireEnough(text, batch, Number(config.sizes["T"]));
   const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"]);
-  return compileProgram({
+  return compileLoaded(() => program, {
     ...request,
-    path: options.program,
     onChoices: (choices) => requireKnown(text, choices[storeOfInput("train", "tokens")]),
     precision: config.precision,
     target: options.target ?? "host",
