@@ -60,7 +60,7 @@ export const Loss: TokenType = contextual("loss");
 export const Metric: TokenType = contextual("metric");
 export const Update: TokenType = contextual("update");
 export const Optimize: TokenType = contextual("optimize");
-const contextualWords: readonly TokenType[] = [From, ParamWord, StateWord, Loss, Metric, Update, Optimize];
+export const contextualWords: readonly TokenType[] = [From, ParamWord, StateWord, Loss, Metric, Update, Optimize];
 
 /** The text that replaces the hole `${...}` of a template before parsing: its index between two private-use characters. */
 export const holeText = (index: number): string => `\uE000${index}\uE001`;

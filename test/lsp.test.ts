@@ -29,11 +29,12 @@ import { completion, definition, hover, symbols } from "../cli/lsp/answers.ts";
 import { hoverAt } from "../cli/lsp/hover.ts";
 import { definitionOf } from "../cli/lsp/names.ts";
 import { guardOf } from "../cli/lsp/server.ts";
-import { Workspace } from "../cli/lsp/workspace.ts";
+import { keywords } from "../cli/lsp/words.ts";
+import { linesOf, Workspace } from "../cli/lsp/workspace.ts";
 import { textOf } from "../compiler/check/errors.ts";
 import { builtins, resolveFile } from "../compiler/check/index.ts";
 import { Bug } from "../compiler/diagnostic.ts";
-import { lexer, Name } from "../grammar/tokens.ts";
+import { contextualWords, lexer, Name, reservedWords } from "../grammar/tokens.ts";
 import { checkText } from "../runtime/compile.ts";
 import { lcg } from "../runtime/measure/lcg.ts";
 import { main, root } from "./command.ts";
@@ -403,11 +404,75 @@ test("the errors are those of moec check", () => {
   let errors = 0;
   for (const text of mutants(texts, 40, semanticMutations)) {
     const analysis = new Analysis({ name: "a.moe", text }, resolveFile);
-    if (analysis.incomplete) analysis.complete();
+    while (analysis.incomplete) analysis.advance();
     assert.equal(analysis.diagnostics, checkText("a.moe", text));
     errors += analysis.diagnostics.length;
   }
   assert.ok(errors > 30, String(errors));
+});
+
+test("training steps are elaborated one by one, so that others can work between", () => {
+  const step = "train(x: f32[N, D]) { loss l = mean(reshape(x, [N, D / 4, 4])) }";
+  const text = ["A", "B"].map((name) => `model ${name}(D = 6) {\n  ${step}\n}\n`).join("");
+  const analysis = new Analysis({ name: "a.moe", text }, resolveFile);
+  let pieces = 0;
+  for (; analysis.incomplete; pieces++) analysis.advance();
+  assert.ok(pieces > 2 * 4, `${pieces}, for two models with four sizes of a batch`);
+  assert.equal(
+    analysis.diagnostics.map(({ code }) => code),
+    ["E0211", "E0211"],
+  );
+});
+
+const grammar = readFileSync(join(root, "grammar", "GRAMMAR.md"), "utf8").replaceAll(/\s+/g, " ");
+test("every keyword has the words of GRAMMAR.md", () => {
+  for (const { PATTERN: word } of [...reservedWords, ...contextualWords]) {
+    assert.ok(typeof word === "string");
+    const keyword = keywords[word];
+    assert.ok(keyword, word);
+    const { code, doc } = keyword;
+    assert.ok(grammar.includes(`\`${code}`), code);
+    assert.ok(grammar.includes(doc), doc);
+    assert.ok(code.split(/\W+/).includes(word), code);
+  }
+});
+test("keywords are hovered, and where a declaration cannot be parsed its names, those of the others and what is built in", () => {
+  const text = `layer A(D) {
+  param w: float[D, D] = 0
+  forward(x: float[N, D]) -> float[N, D] { return x @ w }
+}
+layer B(D) {
+  a: A(D)
+  forward(x: float[N, D]) -> float[N, D] { return softmax(a(x) }
+}
+model C(D = 4) {
+  b: B(D)
+  forward(x: float[N, D]) -> float[N, D] { return b(x) }
+}
+`;
+  const workspace = new Workspace();
+  const uri = "file:///nowhere/broken.moe";
+  workspace.put(uri, text);
+  const source = workspace.sourceOf(uri);
+  assert.ok(source);
+  assert.equal(
+    workspace.analysisOf(source).loaded.main.program.declarations.map((d) => d.name.name),
+    ["A", "C"],
+    "B has no tree",
+  );
+  const at = (marked: string): number => text.indexOf(marked.replace("|", "")) + marked.indexOf("|");
+  const hovered = (marked: string): string => hoverText(hover(workspace, source, at(marked)));
+  assert.match(hovered("pa|ram w"), "a parameter and its initial value");
+  assert.match(hovered("re|turn x @ w"), "return a, b");
+  assert.match(hovered("lay|er B"), "owns parameters; has methods");
+  assert.match(hovered("a: |A(D)"), "layer A(D)");
+  assert.match(hovered("return soft|max"), "softmax(x");
+  const defined = (marked: string): Location["range"] | undefined => definition(workspace, source, at(marked))?.range;
+  const start = (marked: string) => linesOf(source).positionAt(at(marked));
+  assert.equal(defined("a: |A(D)")?.start, start("layer |A"));
+  assert.equal(defined("b: |B(D)")?.start, start("layer |B"));
+  assert.is(defined("return soft|max"), undefined);
+  assert.is(defined("a(|x) }"), undefined);
 });
 
 test("odd documents and positions have answers, also in an editor that can do less", async () => {

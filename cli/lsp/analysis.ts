@@ -1,6 +1,6 @@
 // What the checker knows of one text, and the nodes of its syntax tree around a position.
 import { check, type Loaded, load, type Resolve } from "../../compiler/check/index.ts";
-import { checkTraining } from "../../compiler/check/trainable.ts";
+import { trainingErrors } from "../../compiler/check/trainable.ts";
 import type { Val } from "../../compiler/check/values.ts";
 import type { Diagnostic } from "../../compiler/diagnostic.ts";
 import type * as ast from "../../compiler/syntax/ast.ts";
@@ -9,18 +9,26 @@ export class Analysis {
   readonly loaded: Loaded;
   readonly values = new Map<ast.Expr, Val>();
   readonly #types: readonly Diagnostic[];
-  #training: readonly Diagnostic[] = [];
-  /** Whether the training steps are still to be elaborated, which takes many times as long as the rest. */
-  incomplete: boolean;
+  readonly #training: Diagnostic[] = [];
+  /** What is left of the training steps; null: nothing. To elaborate them takes many times as long as the rest. */
+  #pending: Iterator<readonly Diagnostic[], void> | null;
 
   constructor(source: ast.Source, resolve: Resolve) {
     this.loaded = load(source, resolve);
     this.#types = check(this.loaded, (e, value) => this.values.set(e, value));
-    this.incomplete = this.#types.length === 0;
+    this.#pending = this.#types.length === 0 ? trainingErrors(this.loaded) : null;
   }
-  complete(): void {
-    this.incomplete = false;
-    this.#training = checkTraining(this.loaded);
+  get incomplete(): boolean {
+    return this.#pending !== null;
+  }
+  /** Makes one elaboration of a training step. */
+  advance(): void {
+    const pending = this.#pending;
+    this.#pending = null; // and stays so if it fails
+    const next = pending?.next();
+    if (!next || next.done) return;
+    this.#training.push(...next.value);
+    this.#pending = pending;
   }
   get diagnostics(): readonly Diagnostic[] {
     return [...this.#types, ...this.#training];

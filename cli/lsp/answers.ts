@@ -17,6 +17,7 @@ import { pathAt } from "./analysis.ts";
 import { type Completion, completionsAt } from "./completion.ts";
 import { type Described, hoverAt } from "./hover.ts";
 import { definitionOf, writtenMembers } from "./names.ts";
+import { declarationByText } from "./words.ts";
 import { rangeOf, type Workspace } from "./workspace.ts";
 
 const markdown = ({ code, doc }: Described): MarkupContent => ({
@@ -37,7 +38,9 @@ export function definition(workspace: Workspace, source: Source, offset: number)
   const node = path.at(-1);
   const module =
     node && "fromSpan" in node && node.fromSpan.start <= offset ? workspace.resolve(node.from, source) : null;
-  return module && workspace.locationOf({ source: module, start: 0, end: 0 });
+  if (module) return workspace.locationOf({ source: module, start: 0, end: 0 });
+  const byText = declarationByText(analysis, offset, path.length > 1);
+  return byText && workspace.locationOf(byText);
 }
 
 /** What an outline and what completion calls each kind of node. */

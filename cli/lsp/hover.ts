@@ -1,5 +1,5 @@
 // What to show for the word or expression at a position: types with the sizes that an error would name, signatures, documentation.
-import { builtinCalled } from "../../compiler/check/builtins/list.ts";
+import { builtinCalled, builtins } from "../../compiler/check/builtins/list.ts";
 import { textOf } from "../../compiler/check/errors.ts";
 import { distinct } from "../../compiler/check/makers.ts";
 import { type Callable, kindText, type Makeable, resultList, type Val } from "../../compiler/check/values.ts";
@@ -8,6 +8,7 @@ import { show } from "../../compiler/types/size.ts";
 import { showType } from "../../compiler/types/type.ts";
 import { type Analysis, pathAt } from "./analysis.ts";
 import { type Definition, definitionOf, forwardIn, is, isDeclaration } from "./names.ts";
+import { keywords, wordAt } from "./words.ts";
 
 /** Lines of the language, and what they mean in words. */
 export interface Described {
@@ -28,7 +29,20 @@ export function hoverAt(analysis: Analysis, offset: number): Hover | null {
   const definition = definitionOf(analysis, path, offset);
   if (definition)
     return { ...describeDefinition(definition, value ?? givenValue(definition, analysis)), span: node.span };
-  return value ? { ...describeExpression(textOf(e.span), value), span: e.span } : null;
+  if (value) return { ...describeExpression(textOf(e.span), value), span: e.span };
+  return hoverWord(analysis, offset, path.length > 1);
+}
+/** A keyword; where there is no tree (`parsed` false), a name too. */
+function hoverWord(analysis: Analysis, offset: number, parsed: boolean): Hover | null {
+  const found = wordAt(analysis.loaded.main.program.span.source, offset);
+  if (!found) return null;
+  const { word, span } = found;
+  const keyword = Object.hasOwn(keywords, word) ? keywords[word] : undefined;
+  if (keyword) return { code: [keyword.code], doc: keyword.doc, span };
+  if (parsed) return null;
+  const declared = analysis.loaded.main.names.get(word);
+  if (declared) return { ...describeBody(declared.ast), span };
+  return builtins.has(word) ? { ...describeBuiltin(word), span } : null;
 }
 /** The value that a declaration without a type gives a name. */
 function givenValue({ name, by }: Definition, { values }: Analysis): Val | undefined {

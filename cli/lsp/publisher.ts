@@ -28,15 +28,15 @@ export class Publisher {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#guard(run, undefined), milliseconds);
   }
-  /** One text at a time: requests are answered in between. */
+  /** One elaboration at a time: requests are answered in between, and a change ends it. */
   #complete(): void {
     const analyses = this.#workspace.sources.map((source) =>
       this.#guard(() => this.#workspace.analysisOf(source), null),
     );
     const next = analyses.find((analysis) => analysis?.incomplete);
     if (!next) return;
-    this.#guard(() => next.complete(), undefined);
-    this.#publish();
+    this.#guard(() => next.advance(), undefined);
+    if (!next.incomplete) this.#publish();
     this.#after(0, () => this.#complete());
   }
   /** An error to which several texts lead is shown once. */

@@ -11,32 +11,37 @@ import { isLayer } from "./origin.ts";
 import type { Declared } from "./values.ts";
 
 /** The errors of the training steps of a program in which `check` finds none. Aliases without a body share one, and are not elaborated: they can be many, and large. */
-export const checkTraining = (loaded: Loaded): Diagnostic[] =>
-  modelsOf(loaded).flatMap((model) => {
+export const checkTraining = (loaded: Loaded): Diagnostic[] => [...trainingErrors(loaded)].flat();
+/** The same in pieces, each of one elaboration at most: between them others can work, or end it. */
+export function* trainingErrors(loaded: Loaded): Generator<readonly Diagnostic[], void> {
+  for (const model of modelsOf(loaded)) {
     const train = methodsOf(model).find((m) => m.ast.name.name === "train")?.ast;
-    if (!train) return [];
+    if (!train) continue;
     const own = isLayer(model.ast) && model.ast.body.length > 0;
     const closed = own && model.ast.header.every((p) => p.default);
-    return closed ? elaborationErrors(loaded, model) : missingParts(model, train);
-  });
+    if (closed) yield* elaborationErrors(loaded, model);
+    else yield missingParts(model, train);
+  }
+}
 
 /** The codes of errors that are there whatever the sizes of a batch. */
 const sizeless: ReadonlySet<string> = new Set(["E0412", "E0413", "E0501", "E0502", "E0504", "E0505"]);
 /** Sizes of a batch to elaborate with: one that fits most models, and others for those that need fewer or more rows, or a multiple of 3, 5 or 7. */
 const batchSizes = [64, 2, 256, 1260];
 /** What is wrong in `train` and its optimizer's step, with the header's defaults, if there is no size with which nothing is. */
-function elaborationErrors(loaded: Loaded, model: Declared): readonly Diagnostic[] {
+function* elaborationErrors(loaded: Loaded, model: Declared): Generator<readonly Diagnostic[], void> {
   const all: (readonly Diagnostic[])[] = [];
   for (const size of batchSizes) {
     const errors = errorsWithSize(loaded, model, size);
-    if (!errors) return [];
+    yield [];
+    if (!errors) return;
     all.push(errors);
   }
   const [first = [], ...others] = all;
   const ofHeader = first
     .filter(({ code }) => code === "E0211")
     .filter((d) => others.every((list) => list.some(isSame(d))));
-  return [
+  yield [
     ...(all.map((list) => list.filter((d) => sizeless.has(d.code))).find((list) => list.length > 0) ?? []),
     ...ofHeader,
   ];
