@@ -140,6 +140,48 @@ test("a run begins with the parameters of another, also where it was stopped bef
   assert.is((await lossesOf({ ...options, resume: true, out }))[0], begun);
   await assertRejects(openTraining({ ...options, params: base, resume: true, out }), /--params/);
 });
+test("a run goes on from another's checkpoint with a batch and data of its own, and keeps the optimizer's state", async () => {
+  const [data, other, program] = [join(root, "bytes"), join(root, "more-bytes"), join(root, "small.moe")];
+  const [base, out, stopped] = [fresh(), fresh(), fresh()];
+  writeFileSync(data, "abcdefgh".repeat(30));
+  writeFileSync(other, "hgfedcba".repeat(30));
+  writeFileSync(program, small(128, 4));
+  const options = { program, data: [data], target: "reference", batch: 1, length: 8 } as const;
+  await lossesOf({ ...options, out: base, set: { D: 3 }, seed: 7 });
+  const whole = await lossesOf({ ...options, out: null, set: { D: 3 }, seed: 7, steps: 4 });
+  const same = { program, data: [data], target: "reference", from: base, steps: 4 } as const;
+  assert.equal(await lossesOf({ ...same, out: null }), whole.slice(2), "as the run itself would");
+  const wider = { ...same, batch: 2, data: [other] };
+  const lossesAfter = await lossesOf({ ...wider, out });
+  assert.is(lossesAfter.length, 2);
+  assert.is(readConfig(out).sizes["B"], 2);
+  assert.is(readConfig(base).sizes["B"], 1);
+  (await openTraining({ ...wider, out: stopped })).close();
+  const resumed = { program, data: [other], target: "reference", out: stopped, resume: true } as const;
+  assert.equal(await lossesOf(resumed), lossesAfter, "also where it was stopped before its first checkpoint");
+  const open = async (more: Partial<TrainOptions>): Promise<unknown> => openTraining({ ...same, out: null, ...more });
+  await assertRejects(open({ steps: 2 }), /is at step 2, and 2 in all/);
+  await assertRejects(open({ params: base }), /--params and --from/);
+  await assertRejects(open({ from: root }), /holds no training run/);
+  writeFileSync(program, small(128, 4).replace("AdamW(lr", "Sgd(lr").replace("{ AdamW }", "{ Sgd }"));
+  await assertRejects(open({}), (e) => helps(e, `--params ${base}`));
+});
+test("of the run that it begins from, a run has the sizes and the tokens, and says which sizes those are", async () => {
+  const [data, program, base] = [join(root, "ids"), join(root, "small.moe"), fresh()];
+  writeFileSync(data, "1 2 3 4 5 6 7 8 9 ".repeat(20));
+  writeFileSync(program, small(12, 4));
+  const options = { program, data: [data], target: "reference", batch: 1, length: 8 } as const;
+  await lossesOf({ ...options, ids: true, out: base, set: { D: 3 } });
+  for (const begins of [{ params: base }, { from: base, steps: 3 }]) {
+    const training = await openTraining({ ...options, ...begins, out: null });
+    assert.is(training.text.codec.name, "ids");
+    assert.equal(training.inherited, { D: 3 });
+    training.close();
+  }
+  const set = await openTraining({ ...options, params: base, out: null, set: { D: 3 } });
+  assert.equal(set.inherited, {});
+  set.close();
+});
 test("parameters that do not fit are refused before anything is written", async () => {
   const [data, program, params, out] = [
     join(root, "bytes"),

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { expertParallel, integerIn, recompute, requireTarget, room, shardOptimizer } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import { isOf } from "../../runtime/storage/checkpoint.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
 import { openTraining, type Training } from "../../runtime/training/train.ts";
@@ -33,7 +34,7 @@ export const trainCommand = (): Command =>
     .addOption(
       flag(
         "--tokenizer <path>",
-        "a tokenizer.json of Hugging Face's tokenizers, or a folder with one; the run keeps a copy. Default: tokens are bytes",
+        "a tokenizer.json of Hugging Face's tokenizers, or a folder with one; the run keeps a copy. Default: that of the run in --params or --from, else tokens are bytes",
         text,
       ),
     )
@@ -60,7 +61,14 @@ export const trainCommand = (): Command =>
     .addOption(
       flag(
         "--params <path>",
-        "initial parameters by name: another run's folder, safetensors, or a folder that transformers wrote; missing ones are initialised from the seed",
+        "initial parameters by name: another run's folder (its --set holds too), safetensors, or a folder that transformers wrote; missing ones are initialised from the seed",
+        text,
+      ),
+    )
+    .addOption(
+      flag(
+        "--from <run>",
+        "go on in a new folder from another run's last checkpoint, with the optimizer's state and the step; data, batch, --set and all else may differ, and is that run's if not given",
         text,
       ),
     )
@@ -90,6 +98,7 @@ export const trainCommand = (): Command =>
         "moec train examples/gpt-moe.moe --data book.txt",
         "moec train examples/gpt-moe.moe --data a.txt b.txt --steps 2000 --batch 32 --set L=6 --out runs/big",
         "moec train examples/gpt-moe.moe --data book.txt --steps 4000 --resume",
+        "moec train examples/gpt-moe.moe --data more.txt --steps 4000 --batch 32 --from runs/gpt-moe",
         "moec train examples/lora.moe --data other.txt --params runs/gpt-moe",
         "mpirun -n 4 moec train examples/gpt-moe.moe --data book.txt",
         "moec train runs/OLMoE-1B-7B/model.moe --data book.txt --tokenizer runs/OLMoE-1B-7B --params runs/OLMoE-1B-7B",
@@ -108,6 +117,7 @@ interface Options extends SharedFlags {
   accumulate?: number;
   seed?: number;
   params?: string;
+  from?: string;
   out?: string;
   saveEvery?: number;
   evaluateEvery?: number;
@@ -180,24 +190,31 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<Train
   return last;
 }
 function opening(training: Training): string {
-  const { config, text, about, folder, from, missing, sharding } = training;
+  const { config, text, about, folder, from, missing, inherited, sharding } = training;
   const { parameters, trained, plan } = about;
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
   const learned = trained < parameters ? `, of which ${showCount(trained)} are trained` : "";
   const { accumulate = 1, sizes } = config;
   const { B, T } = sizes;
+  const of = folder === null || from === null || isOf(folder, from) ? "" : ` of ${config.from}`;
   return [
     `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
     `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${pluralize(Number(B), "row")} of ${pluralize(Number(T), text.codec.unit)} a step, the last ${showTokens(text.heldOut.length, text.codec.unit)} held out`,
     ...(sharding === null ? [] : [sharding]),
     ...(missing === null || config.params === undefined ? [] : [begins(config.params, missing)]),
-    ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
+    ...taken(inherited),
+    ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}${of}` : ""}`]),
   ].join("\n");
 }
 function begins(params: string, [first, ...others]: readonly string[]): string {
   if (first === undefined) return `begins with the parameters of ${params}`;
   const more = others.length === 0 ? "" : ` and ${others.length} more`;
   return `begins with the parameters of ${params}, which lacks ${first}${more}`;
+}
+/** A line about what the program's header has of the other run, for a learning rate of it may surprise. */
+function taken(inherited: Training["inherited"]): string[] {
+  const set = Object.entries(inherited).map(([name, value]) => `${name}=${value}`);
+  return set.length === 0 ? [] : [`as that run had it: ${set.join(", ")}; --set changes it`];
 }
 function closing({ config, folder, about, from }: Training, last: TrainStep | null, { aborted }: AbortSignal): string {
   if (!last) return from ? unmoved(from.state.step, config.steps, aborted) : "stopped before the first step";

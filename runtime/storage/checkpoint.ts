@@ -3,7 +3,7 @@
 
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
@@ -61,6 +61,8 @@ const keptCheckpoints = 2;
 
 const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
 const checkpointsOf = (run: string): string => join(run, "checkpoints");
+/** Whether a checkpoint is one of this run's own. */
+export const isOf = (run: string, { path }: Pick<Checkpoint, "path">): boolean => dirname(path) === checkpointsOf(run);
 /** Hash of a state without its own `checksum` field. */
 const checksumOf = (state: Partial<State>): string => sha256(JSON.stringify({ ...state, checksum: undefined }));
 

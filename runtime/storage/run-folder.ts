@@ -25,6 +25,8 @@ const schema = v.object({
   tf32: v.optional(v.literal(true)),
   /** The path of the initial parameters, if they were not drawn from the seed. */
   params: v.optional(v.string()),
+  /** The folder of the run from whose checkpoint this one went on. */
+  from: v.optional(v.string()),
   /** Batches in a step. Default: 1. */
   accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
   /** Whether the backward computes layers again. */
@@ -81,7 +83,7 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
     if (before[name] !== now[name])
       throw new Problem(
         `${run} cannot go on: ${name} was ${shown(before[name])} and is now ${shown(now[name])}`,
-        "give what it was trained with, or start another run with --out",
+        `give what it was trained with; or go on in a new folder, where all may differ: --from ${run} in place of --resume`,
       );
 }
 /** All options except the number of steps, by the names with which a user gives them. */

@@ -14,7 +14,7 @@ interface CodecOptions {
   readonly tokenizer?: string | undefined;
 }
 /** A run's folder and config.json. */
-interface SavedRun {
+export interface SavedRun {
   readonly folder: string;
   readonly config: Codec["config"];
 }

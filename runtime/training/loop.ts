@@ -5,6 +5,7 @@ import { updateEntryName } from "../../compiler/transform/accumulate.ts";
 import type { Executable, Outcome, RunContext, Tensor } from "../executable.ts";
 import {
   type Checkpoint,
+  isOf,
   joinSave,
   loadStores,
   savedTensors,
@@ -73,7 +74,7 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
   const clock = new Clock(config.steps, n * B * T);
   const stopped = (): boolean => world.anyWorker("whether to stop", signal?.aborted ?? false);
   // An abort between two steps runs one more step, which is then saved: `isSaved` says whether the current state is.
-  let isSaved = folder === null || from !== null;
+  let isSaved = folder === null || (from !== null && isOf(folder, from));
   for (let done = first; done < config.steps && !(stopped() && isSaved); ) {
     const outcome = await trainStep(setup, done);
     done += 1;

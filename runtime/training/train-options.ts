@@ -37,6 +37,11 @@ export interface TrainOptions extends CommonOptions, EncodingOptions {
   readonly seed?: number | undefined;
   /** Initial parameters: a safetensors file, or a folder that training or transformers wrote. Those that it lacks are initialised from the seed. */
   readonly params?: string | undefined;
+  /**
+   * The folder of another run. This one goes on from its newest checkpoint, with the optimizer's state and the number of steps; data, batch and all else
+   * may differ. Options that are left out are that run's.
+   */
+  readonly from?: string | undefined;
   /** The run's folder; null: nothing is written. Default: `defaultRunFolder`. */
   readonly out?: string | null | undefined;
   /** Steps from one checkpoint to the next. Default: 100. */
@@ -80,11 +85,7 @@ export function configIn(
   folder: string | null,
   text: Dataset,
 ): RunConfig {
-  if (options.resume && options.params !== undefined)
-    throw new Problem(
-      "a run that is resumed goes on from its own checkpoint, not from --params",
-      "leave one of --resume and --params out",
-    );
+  requireOneBeginning(options);
   const saved = options.resume ? savedIn(folder) : null;
   if (options.resume && saved === null)
     throw new Problem(
@@ -94,16 +95,45 @@ export function configIn(
   if (folder === null || saved === null) {
     if (folder !== null && checkpointSteps(folder).length > 0)
       throw new Problem(`${folder} already holds a run`, "go on with --resume, or choose another folder with --out");
-    return configOf(options, entry, text, null);
+    const config = configOf(options, entry, text, options.from === undefined ? null : beginning(options.from, entry));
+    if (options.from !== undefined) requireTf32Target(options.from, config, options);
+    return config;
   }
   const config = configOf(options, entry, text, saved);
   requireSame(folder, saved, config);
-  if (config.tf32 && options.target !== "cuda")
+  requireTf32Target(folder, config, options);
+  return config;
+}
+function requireTf32Target(run: string, { tf32 }: RunConfig, { target = "host" }: TrainOptions): void {
+  if (tf32 && target !== "cuda")
     throw new Problem(
-      `${folder} cannot go on on the ${options.target ?? "host"} target: it was trained with --tf32`,
+      `${run} cannot go on on the ${target} target: it was trained with --tf32`,
       "add --target cuda, or start another run with --out",
     );
-  return config;
+}
+function requireOneBeginning({ resume, params, from }: TrainOptions): void {
+  const given = Object.entries({ resume: resume || undefined, params, from }).flatMap(([name, value]) =>
+    value === undefined ? [] : `--${name}`,
+  );
+  if (given.length > 1)
+    throw new Problem(
+      `a run begins from one thing, and ${given.join(" and ")} are given`,
+      "--resume goes on with the run in --out, --from with another one in a new folder, --params takes parameters alone: leave the others out",
+    );
+}
+/** What a run that goes on from another takes from it: all but the data, the parameters that that one began with, and sizes that the model lacks. */
+function beginning(from: string, entry: EntrySignature): RunConfig {
+  const { params: _, sizes, ...others } = readConfig(from);
+  const known = Object.entries(sizes).filter(([name]) => name === "B" || name === "T" || hasHeader(entry, name));
+  return { ...others, sizes: Object.fromEntries(known), from };
+}
+/** Sizes and values that the run of `params` or `from` was given by --set, and that hold here too because these options do not set them. */
+export function inherited({ params, from, set = {} }: TrainOptions, entry: EntrySignature): RunConfig["sizes"] {
+  const run = from ?? params;
+  if (run === undefined || checkpointSteps(run).length === 0) return {};
+  const own = new Set(["Steps", ...textAxes(entry), ...Object.keys(set)]);
+  const there = Object.entries(readConfig(run).sizes);
+  return Object.fromEntries(there.filter(([name]) => hasHeader(entry, name) && !own.has(name)));
 }
 function configOf(
   options: TrainOptions,
@@ -122,6 +152,7 @@ function configOf(
   const steps = atLeastOne("Steps", said["Steps"]) ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
   const accumulate = options.accumulate ?? saved?.accumulate;
   const params = options.params ?? saved?.params;
+  const from = saved?.from;
   return {
     model: entry.declaration,
     sizes: {
@@ -139,6 +170,7 @@ function configOf(
     ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
     ...((options.recompute ?? saved?.recompute) ? { recompute: true } : {}),
     ...(params === undefined ? {} : { params }),
+    ...(from === undefined ? {} : { from }),
     ...(accumulate === undefined ? {} : { accumulate }),
     ...codec.config,
     data: { files: [...files], bytes, hash },

@@ -1,5 +1,6 @@
 // Training as `moec train` does it: reads the data, compiles the model, opens the run's folder and runs the loop.
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
@@ -9,13 +10,13 @@ import { decodeTokens, type GenerateOptions, generateTokens } from "../generatio
 import { contextOf, generateEntries, tokensLeft } from "../generation/generate-entries.ts";
 import { openRun } from "../generation/open-run.ts";
 import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
-import { type Checkpoint, checkpointSteps, newestCheckpoint, requireSameStores } from "../storage/checkpoint.ts";
+import { type Checkpoint, checkpointSteps, isOf, newestCheckpoint, requireSameStores } from "../storage/checkpoint.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
 import { type LoadedParameters, matchParameters, missingParameters, readParameters } from "../storage/parameters.ts";
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
 import { textAxes, trainingRequest } from "../text-entry.ts";
-import { copyTokenizerFiles, selectCodec } from "../tokenizer/select-codec.ts";
+import { copyTokenizerFiles, type SavedRun, selectCodec } from "../tokenizer/select-codec.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { shardingSummary } from "../workers/sharded-executable.ts";
 import {
@@ -29,7 +30,7 @@ import {
 import { type Workers, workers } from "../workers/workers.ts";
 import { bigramHeldOutLoss, type Dataset, opening, readDataset, requireEnough, requireKnown } from "./data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
-import { configIn, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
+import { configIn, inherited, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
 
 type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
 /** The first line of a run's log. `bigram`: `bigramHeldOutLoss`; absent of token numbers. */
@@ -63,6 +64,8 @@ export interface Training {
   readonly from: Checkpoint | null;
   /** The names of parameters that `params` lacks; null: it was not given. */
   readonly missing: readonly string[] | null;
+  /** What its header has of the run that `params` names; see `inherited`. */
+  readonly inherited: RunConfig["sizes"];
   /** The training loop. When `signal` is aborted, the current step is finished and saved, and the loop ends. */
   steps(signal?: AbortSignal): AsyncGenerator<TrainStep, void>;
   /**
@@ -120,13 +123,13 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     opened.push(() => executable.close());
     opened.push(lock());
     configIn(options, entry, folder, text); // checked again: another run may have begun meanwhile
-    const from = folder !== null && options.resume ? newestIn(folder, options.warn) : null;
+    const from = checkpointToGoOnFrom(options, config, folder);
     opened.push(() => from?.close());
     requireEqualCheckpoints(from, world);
     const measure = measureOf(program, entry, text);
     const about = aboutOf(compiled, text, measure, world);
     // What does not fit is thrown before anything is written: a run that cannot go on keeps its program.
-    if (from) requireSameStores(executable, from);
+    if (from) requireFitting(executable, from, config.from);
     const missing = params && missingParameters(matchParameters(executable, params)).flatMap(namesOf);
     if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
     const run = { folder, config, text, from, world };
@@ -136,6 +139,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
       report: compiled.report,
       about,
       missing,
+      inherited: inherited(options, entry),
       sharding: shardingOf(setup, options),
       close,
       steps: (signal) => reportingFailure(world, trainSteps(signal ? { ...setup, signal } : setup)),
@@ -170,16 +174,22 @@ function writeRunFiles(
   { program: path, warn }: TrainOptions,
   { config, text, about, from }: Pick<Training, "config" | "text" | "about" | "from">,
 ): void {
-  if (from !== null && !isCopied(program, folder)) warn?.(`${path} has changed since ${folder} was saved`);
+  if (from !== null && isOf(folder, from) && !isCopied(program, folder))
+    warn?.(`${path} has changed since ${folder} was saved`);
   copyProgram(program, folder);
   writeConfig(folder, config);
   copyTokenizerFiles(text.codec, folder);
   new RunLog(folder).begin(about);
 }
+/** The run whose tokens are taken where the options name none: the one that it goes on with, or begins from. */
+function runOfCodec({ resume, from, params }: TrainOptions, own: string | null): SavedRun | null {
+  const folder = resume ? own : (from ?? params ?? null);
+  const config = folder !== null && (resume || checkpointSteps(folder).length > 0) ? savedIn(folder) : null;
+  return folder === null || config === null ? null : { folder, config };
+}
 /** Where a text is encoded, by the first worker of a machine before the others there, which then find its tokens in the cache. */
 async function textIn(options: TrainOptions, folder: string | null, world: Workers): Promise<Dataset> {
-  const config = options.resume ? savedIn(folder) : null;
-  const run = folder === null || config === null ? null : { folder, config };
+  const run = runOfCodec(options, folder);
   const codec = await selectCodec(options, run);
   const read = async (): Promise<Dataset> => readDataset(options.data, codec, options);
   const encodes = world.anyWorker("whether text is encoded", codec.name === "tokenizer");
@@ -190,10 +200,40 @@ function givenParameters(options: TrainOptions, { params }: RunConfig, folder: s
   const goesOn = options.resume && folder !== null && checkpointSteps(folder).length > 0;
   return params === undefined || goesOn ? null : readParameters(params, options.warn ?? (() => {}));
 }
-function newestIn(folder: string, warn: TrainOptions["warn"] = () => {}): Checkpoint | null {
-  const from = newestCheckpoint(folder, warn);
-  if (from === null) warn(`${folder} has no checkpoint yet: training begins at step 0`);
-  return from;
+/** Its own newest checkpoint if it resumes, else that of the run that it is to go on from; null: there is none. */
+function checkpointToGoOnFrom(
+  { resume, warn = () => {} }: TrainOptions,
+  config: RunConfig,
+  folder: string | null,
+): Checkpoint | null {
+  const own = folder !== null && resume ? newestCheckpoint(folder, warn) : null;
+  if (own !== null) return own;
+  if (config.from !== undefined) return checkpointOf(config.from, config.steps, warn);
+  if (resume) warn(`${folder} has no checkpoint yet: training begins at step 0`);
+  return null;
+}
+/** See `requireSameStores`. `run`: the other run that this one goes on from. */
+function requireFitting(executable: Executable, checkpoint: Checkpoint, run: string | undefined): void {
+  try {
+    requireSameStores(executable, checkpoint);
+  } catch (error) {
+    if (!(error instanceof Problem) || run === undefined) throw error;
+    throw new Problem(error.message, `${error.help}; \`--params ${run}\` begins with its parameters alone, at step 0`, {
+      cause: error,
+    });
+  }
+}
+function checkpointOf(run: string, steps: number, warn: (line: string) => void): Checkpoint {
+  const from = newestCheckpoint(run, warn);
+  if (from === null)
+    throw new Problem(`${run} has no checkpoint yet`, "give --from the folder of a run that saved one");
+  const { step } = from.state;
+  if (step < steps) return from;
+  from.close();
+  throw new Problem(
+    `${run} is at step ${step}, and ${steps} in all were asked for`,
+    `give more, such as \`--steps ${step + steps}\`; those of ${run} count`,
+  );
 }
 
 export function measureOf(program: Loaded, { declaration }: EntrySignature, { codec }: Dataset): Measure {
