@@ -121,4 +121,46 @@ test("where two sizes are exchanged, the error asks whether they are; where none
   assert.equal(more, []);
   assert.equal(mixture("MoE(D, K, E, TopKGate(D, E, K), SwiGlu(D, H))"), []);
 });
+test("a gate of the library that needs a batch, in an expert, is one error; of one's own layer, each thing is", () => {
+  const [error, ...more] =
+    errorsIn(`import { SwiGlu } from "std/nn" import { MoE } from "std/moe" import { SwitchGate, TopKGate } from "std/gates"
+    layer A(D, K) {
+      moe: MoE(D, K, 4, TopKGate(D, 4, K), MoE(D, 1, 3, SwitchGate(D, 3), SwiGlu(D, D)))
+      forward(x: float[N, D]) -> float[N, D] { return moe(x) }
+    }`);
+  assert.is(error?.code, "E0403");
+  assert.match(error?.help ?? "", "`SoftmaxGate`");
+  assert.match(error?.notes.join("\n") ?? "", "test.moe:3");
+  assert.equal(more, []);
+  const own = errorsIn(`layer Expert(D) {
+      forward(x: float[D]) -> float[D] {
+        loss size = mean(x)
+        metric size = x
+        return x
+      }
+    }
+    layer A(D, E) {
+      experts: Expert(D)[E]
+      forward(x: float[N, D], index: i32[N]) -> float[N, D] { return experts[index](x) }
+    }`);
+  assert.equal(
+    own.map((d) => d.code),
+    ["E0403", "E0403"],
+  );
+});
+test("of many calls that led to an error in the library, the user's own is named", () => {
+  const [error] = elaborationErrors({
+    name: "test.moe",
+    text: `import { Mixtral } from "std/models/decoder" import { AdamW } from "std/optim"
+    model A() = Mixtral(V: 64, D: 16, H: 16, L: 1, Heads: 2, Groups: 2, E: 4, K: 8, Context: 32) {
+      train(tokens: i32[1, 8], targets: i32[1, 8]) {
+        loss size = mean(forward(tokens))
+        optimize with AdamW()
+      }
+    }`,
+  });
+  assert.is(error?.code, "E0210");
+  assert.is(error?.notes.length, 4);
+  assert.match(error?.notes.at(-1) ?? "", "called as `forward(tokens)` at test.moe:4");
+});
 test.run();

@@ -78,7 +78,7 @@ function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {
   if (found?.kind === "spread" && scope.frame.lane?.kind === "routed")
     fail("E0403", `\`${name}\` stands for a batch, and there is none in a layer called by \`experts[index](x)\``, at, {
       notes: calledFrom(w),
-      help: "move what concerns the batch out of the routed layer, for instance to its gate",
+      help: "move what concerns the batch out of the routed layer, for instance to its gate; a gate inside of an expert knows one row: `SoftmaxGate`",
     });
   if (found) return found.kind === "slot" ? readSlot(w, found, scope) : found;
   const flag = special(w, name);

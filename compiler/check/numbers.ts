@@ -4,6 +4,7 @@ import type { BinaryOp, Span } from "../syntax/ast.ts";
 import { remainder } from "../types/numbers.ts";
 import * as size from "../types/size.ts";
 import { fail, textOf } from "./errors.ts";
+import { isLibrary } from "./library.ts";
 import { bool, kindText, type Num, number, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
@@ -105,12 +106,13 @@ function sizeHelp(n: number, text: string): string {
   if (text === String(n)) return "a size is a whole number; in a header, other numbers have names in lower case";
   return "change the sizes so that it divides, or round it: `ceil(...)`, `floor(...)`";
 }
-/** Notes for an error in an inlined body: the calls that led to it, innermost first. */
-export const calledFrom = (w: World): string[] =>
-  w.stack
-    .toReversed()
-    .slice(0, 4)
-    .map(({ at, name }) => `in \`${name}\`, called as \`${firstLine(textOf(at))}\` at ${locationText(at)}`);
+/** Notes for an error in an inlined body: the four innermost calls that led to it; of a longer chain within the library, three and the user's own. */
+export function calledFrom(w: World): string[] {
+  const calls = w.stack.toReversed();
+  const own = calls.findIndex(({ at }) => !isLibrary(at.source));
+  const shown = own < 4 ? calls.slice(0, 4) : [...calls.slice(0, 3), ...calls.slice(own, own + 1)];
+  return shown.map(({ at, name }) => `in \`${name}\`, called as \`${firstLine(textOf(at))}\` at ${locationText(at)}`);
+}
 const firstLine = (text: string): string => {
   const [line = ""] = text.split("\n");
   return line.length > 70 ? `${line.slice(0, 67)}...` : line;
