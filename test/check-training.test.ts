@@ -31,6 +31,14 @@ for (const [model, ...expected] of [
   ],
   ["D, f: (f32[N, D] -> f32[N, D])[2]) { f: f train(x: f32[N, D]) { let y = f[0](x) optimize with Sgd() } }"],
   ["D = 4) { a: Linear(D, D) train(x: f32[N, D]) { if N > 99 { loss a = mean(a(x)) } optimize with Sgd() } }"],
+  [
+    "D = 4, K = 6) { a: Linear(D, D) train(x: f32[N, D]) { let (s, i) = top_k(a(x), K) loss a = mean(s) optimize with Sgd() } }",
+    "E0210 there are no 6 largest of 4",
+  ],
+  // of rows: a batch of 2000 has them
+  [
+    "D = 4, K = 1800) { a: Linear(D, D) train(x: f32[N, D]) { let (s, i) = top_k(mean(a(x), axis: -1), K) loss a = mean(s) optimize with Sgd() } }",
+  ],
   // an index among rows: at most 32 fit
   [
     "D = 4) { a: Linear(D, D)[32] train(x: f32[N, D]) { let (s, i) = top_k(mean(x, axis: -1), 2) loss a = mean(a[i](x[:2])) optimize with Sgd() } }",

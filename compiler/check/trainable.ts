@@ -26,6 +26,8 @@ export function* trainingErrors(loaded: Loaded): Generator<readonly Diagnostic[]
 
 /** The codes of errors that are there whatever the sizes of a batch. */
 const sizeless: ReadonlySet<string> = new Set(["E0412", "E0413", "E0501", "E0502", "E0504", "E0505"]);
+/** The codes of errors of numbers, which the header or the batch may have: what is no size, and the K largest of fewer. */
+const ofNumbers: ReadonlySet<string> = new Set(["E0210", "E0211"]);
 /** Sizes of a batch to elaborate with: one that fits most models, and others for those that need fewer or more rows, or a multiple of 3, 5 or 7. */
 const batchSizes = [64, 2, 256, 1260];
 /** What is wrong in `train` and its optimizer's step, with the header's defaults, if there is no size with which nothing is. */
@@ -39,14 +41,14 @@ function* elaborationErrors(loaded: Loaded, model: Declared): Generator<readonly
   }
   const [first = [], ...others] = all;
   const ofHeader = first
-    .filter(({ code }) => code === "E0211")
+    .filter(({ code }) => ofNumbers.has(code))
     .filter((d) => others.every((list) => list.some(isSame(d))));
   yield [
     ...(all.map((list) => list.filter((d) => sizeless.has(d.code))).find((list) => list.length > 0) ?? []),
     ...ofHeader,
   ];
 }
-/** A number that is no size (E0211) is due to the header if other sizes of the batch leave it as it is. */
+/** An error of `ofNumbers` is due to the header if other sizes of the batch leave it as it is. */
 const isSame =
   ({ code, message, labels: [{ span }] }: Diagnostic) =>
   (other: Diagnostic): boolean =>
