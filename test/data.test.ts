@@ -9,11 +9,12 @@ import { selectCodec } from "../runtime/tokenizer/select-codec.ts";
 import { type Codec, codecs } from "../runtime/tokens.ts";
 import {
   bigramHeldOutLoss,
-  datasetOf,
+  datasetOfBytes,
   evaluationBatches,
   opening,
   readDataset,
   requireEnough,
+  requireKnown,
   trainingBatch,
 } from "../runtime/training/data.ts";
 import { problem } from "./assert-problem.ts";
@@ -24,20 +25,20 @@ const rows = (data: ArrayLike<number>, T: number): number[][] =>
   Array.from({ length: data.length / T }, (_, b) => Array.from(data).slice(b * T, (b + 1) * T));
 
 test("the last 5% is held out, at most 2^20 tokens, and the hash is of all bytes", () => {
-  const text = datasetOf(counting(1000));
+  const text = datasetOfBytes(counting(1000));
   assert.is(text.training.length, 950);
   assert.is(text.heldOut.length, 50);
   assert.is(text.hash.length, 64);
-  const long = datasetOf(new Uint8Array(2 ** 25));
+  const long = datasetOfBytes(new Uint8Array(2 ** 25));
   assert.equal([long.heldOut.length, long.training.length], [2 ** 20, 2 ** 25 - 2 ** 20]);
-  assert.is.not(text.hash, datasetOf(counting(999)).hash);
+  assert.is.not(text.hash, datasetOfBytes(counting(999)).hash);
 });
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 test("a sample, and an empty prompt, begins with a line end where the text has one, else as the text that is held out", async () => {
-  const lines = datasetOf(bytes(`a line\n${"more of it ".repeat(9)}`));
+  const lines = datasetOfBytes(bytes(`a line\n${"more of it ".repeat(9)}`));
   assert.equal([opening(lines), lines.codec], [[10], codecs.bytes]);
-  const plain = datasetOf(bytes("never an end ".repeat(9)));
+  const plain = datasetOfBytes(bytes("never an end ".repeat(9)));
   const first = [plain.heldOut[0]];
   assert.equal([opening(plain), plain.codec.encode(""), plain.codec.config], [first, first, { opening: first }]);
   const mute: Codec = { ...codecs.bytes, encode: () => [] };
@@ -46,7 +47,7 @@ test("a sample, and an empty prompt, begins with a line end where the text has o
   assert.equal([again.encode(""), again.encode("\n")], [first, [10]]);
 });
 test("row b reads stream b and goes on where it stood; targets are the bytes after", () => {
-  const text = datasetOf(counting(1000));
+  const text = datasetOfBytes(counting(1000));
   const [B, T] = [3, 7];
   const stream = Math.floor(950 / B);
   for (let step = 0; step < 40; step++) {
@@ -62,7 +63,7 @@ test("row b reads stream b and goes on where it stood; targets are the bytes aft
 });
 
 test("at a stream's end it begins again, without a byte of the next stream", () => {
-  const text = datasetOf(Uint8Array.from({ length: 200 }, (_, i) => Math.floor(i / 95)));
+  const text = datasetOfBytes(Uint8Array.from({ length: 200 }, (_, i) => Math.floor(i / 95)));
   for (let step = 0; step < 200; step++) {
     const { tokens, targets } = trainingBatch(text, 2, 7, step); // 7 and 88 have no common factor: each place is once the first
     for (const data of [tokens.data, targets.data])
@@ -78,7 +79,7 @@ test("each held-out byte but the first is a target exactly once, whatever B and 
     [997, 4, 5],
     [40, 7, 3],
   ] as const) {
-    const text = datasetOf(Uint8Array.from({ length: n }, (_, i) => i % 256));
+    const text = datasetOfBytes(Uint8Array.from({ length: n }, (_, i) => i % 256));
     const seen: number[] = [];
     let counted = 0;
     for (const { tokens, targets, count } of evaluationBatches(text.heldOut, B, T)) {
@@ -100,15 +101,15 @@ test("each held-out byte but the first is a target exactly once, whatever B and 
 });
 
 test("too little data says what to lower", () => {
-  requireEnough(datasetOf(counting(10_000)), 16, 128);
-  const refusal = (n: number): Problem => problem(() => requireEnough(datasetOf(counting(n)), 16, 128));
+  requireEnough(datasetOfBytes(counting(10_000)), 16, 128);
+  const refusal = (n: number): Problem => problem(() => requireEnough(datasetOfBytes(counting(n)), 16, 128));
   assert.match(refusal(1000).help, "--batch to at most 7");
   assert.match(refusal(1000).help, "--length to at most 58");
-  requireEnough(datasetOf(counting(1000)), 7, 128);
-  requireEnough(datasetOf(counting(1000)), 16, 58);
+  requireEnough(datasetOfBytes(counting(1000)), 7, 128);
+  requireEnough(datasetOfBytes(counting(1000)), 16, 58);
   assert.match(refusal(0).help, "more data");
   assert.not.match(refusal(20).help, "--length"); // a row of no token
-  const tight = (n: number, B: number, T: number) => (): void => requireEnough(datasetOf(counting(n)), B, T);
+  const tight = (n: number, B: number, T: number) => (): void => requireEnough(datasetOfBytes(counting(n)), B, T);
   for (const [n, B, T] of [
     [22, 2, 9], // 20 to train
     [21, 1, 1], // two held out
@@ -116,6 +117,23 @@ test("too little data says what to lower", () => {
     tight(n, B, T)();
     assert.match(problem(tight(n - 1, B, T)).message, `needs ${n}`);
   }
+});
+
+test("files of held-out text leave all of the data to train on, and are checked as it is", () => {
+  const folder = mkdtempSync(join(tmpdir(), "moec-held-out-"));
+  const [data, held] = ["data.txt", "held.txt"].map((name) => join(folder, name)) as [string, string];
+  const read = (content: string) => (
+    writeFileSync(held, content), readDataset([data], codecs.ids, { heldOut: [held] })
+  );
+  writeFileSync(data, Array.from({ length: 40 }, (_, i) => i).join(" "));
+  const text = read("1 2 50");
+  assert.equal([text.training.length, [...text.heldOut]], [40, [1, 2, 50]]);
+  assert.equal(text.heldOutFiles, { files: [held], bytes: 6, hash: sha256("1 2 50") });
+  requireEnough(text, 4, 9); // 40 to train
+  requireKnown(text, 51);
+  assert.match(problem(() => requireKnown(text, 50)).message, "the held-out text");
+  assert.match(problem(() => requireEnough(text, 4, 10)).message, "needs 44");
+  assert.match(problem(() => requireEnough(read("7"), 4, 9)).help, "--held-out");
 });
 
 test("token numbers are read with blanks or commas between, from several files", () => {
@@ -144,12 +162,12 @@ test("token numbers are read with blanks or commas between, from several files",
 
 test("a bigram model's held-out loss is the entropy of a byte given the one before it", () => {
   const alternating = Uint8Array.from({ length: 4001 }, (_, i) => i % 2);
-  assert.ok((bigramHeldOutLoss(datasetOf(alternating)) ?? 1) < 0.01);
+  assert.ok((bigramHeldOutLoss(datasetOfBytes(alternating)) ?? 1) < 0.01);
   // 00 01 10 11 equally often: the last byte says nothing of the next.
   const even = Uint8Array.from({ length: 4001 }, (_, i) => [0, 0, 1, 1][i % 4] ?? 0);
-  assert.ok(Math.abs((bigramHeldOutLoss(datasetOf(even)) ?? Number.NaN) - Math.log(2)) < 0.01);
-  assert.ok(Number.isFinite(bigramHeldOutLoss(datasetOf(counting(1000)))));
-  const same = bigramHeldOutLoss(datasetOf(new Uint8Array(22))) ?? Number.NaN; // 19 pairs of zeros, then one
+  assert.ok(Math.abs((bigramHeldOutLoss(datasetOfBytes(even)) ?? Number.NaN) - Math.log(2)) < 0.01);
+  assert.ok(Number.isFinite(bigramHeldOutLoss(datasetOfBytes(counting(1000)))));
+  const same = bigramHeldOutLoss(datasetOfBytes(new Uint8Array(22))) ?? Number.NaN; // 19 pairs of zeros, then one
   assert.ok(Math.abs(same + Math.log(19.01 / (19 + 2.56))) < 1e-12, String(same));
 });
 test.run();

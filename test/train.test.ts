@@ -15,7 +15,7 @@ import {
   writeConfig,
 } from "../runtime/storage/run-folder.ts";
 import { zeros } from "../runtime/tensor.ts";
-import { datasetOf } from "../runtime/training/data.ts";
+import { datasetOfBytes } from "../runtime/training/data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "../runtime/training/loop.ts";
 import { singleWorker } from "../runtime/workers/workers.ts";
 import { rejectedProblem } from "./assert-problem.ts";
@@ -27,7 +27,7 @@ test.after(() => rmSync(root, { recursive: true }));
 let folders = 0;
 const fresh = (): string => join(root, String(folders++));
 
-const text = datasetOf(Uint8Array.from({ length: 3000 }, (_, i) => (i * i) % 255));
+const text = datasetOfBytes(Uint8Array.from({ length: 3000 }, (_, i) => (i * i) % 255));
 const config: RunConfig = {
   model: "Fake",
   sizes: { B: 3, T: 11 },

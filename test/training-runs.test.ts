@@ -95,6 +95,27 @@ const bytesOf = (folder: string): [file: string, content: Buffer][] =>
     .toSorted()
     .filter((file) => statSync(join(folder, file)).isFile())
     .map((file) => [file, readFileSync(join(folder, file))]);
+test("a held-out file is what the loss is measured on, and a run goes on with the same one", async () => {
+  const [data, held, out] = [join(root, "held-data"), join(root, "held-out"), fresh()];
+  writeFileSync(data, "all of it is trained on. ".repeat(20));
+  const heldOutLoss = async (content: string): Promise<unknown> => {
+    writeFileSync(held, content);
+    const training = await openTraining({ ...tiny, data: [data], heldOut: [held], out: null });
+    let last: unknown = null;
+    for await (const step of training.steps()) last = step.heldOut;
+    return (training.close(), last);
+  };
+  const [a, b, again] = [await heldOutLoss("zebras"), await heldOutLoss("all of"), await heldOutLoss("zebras")];
+  assert.type(a, "number");
+  assert.is(again, a);
+  assert.is.not(a, b);
+  await lossesOf({ ...tiny, data: [data], heldOut: [held], out });
+  writeFileSync(held, "zebra");
+  const refused = openTraining({ ...tiny, data: [data], heldOut: [held], out, steps: 2, resume: true });
+  assert.match((await rejectedProblem(() => refused)).message, /--held-out was 6 bytes, SHA-256 .* and is now 5 bytes/);
+  const missing = openTraining({ ...tiny, data: [data], out, steps: 2, resume: true });
+  assert.match((await rejectedProblem(() => missing)).message, /--held-out was .* and is now not given/);
+});
 test("what was trained on token numbers takes and writes them unasked", async () => {
   const [data, out] = [join(root, "ids"), fresh()];
   writeFileSync(data, "1 2 3 4 5 6 7 8 9 ".repeat(20));

@@ -26,11 +26,15 @@ import { abortOnSignals } from "../signals.ts";
 export const trainCommand = (): Command =>
   addShared(new Command("train"))
     .description(
-      "Train a model on text, as bytes or a tokenizer's tokens. The last 5% is held out, at most 2^20 tokens. Ctrl-C saves and stops. Under mpirun, several processes train one model.",
+      "Train a model on text, as bytes or a tokenizer's tokens. Ctrl-C saves and stops. Under mpirun, several processes train one model.",
     )
     .argument("<file>", "a .moe file with a model")
     .addOption(flag("--model <name>", "the model to train, if the file declares several", text))
     .requiredOption("--data <files...>", "text files, concatenated; - is stdin")
+    .option(
+      "--held-out <files...>",
+      "text files to evaluate on; default: the last 5% of the data, at most 2^20 tokens, which is then not trained on",
+    )
     .addOption(
       flag(
         "--tokenizer <path>",
@@ -109,6 +113,7 @@ export const trainCommand = (): Command =>
 interface Options extends SharedFlags {
   model?: string;
   data: string[];
+  heldOut?: string[];
   ids?: boolean;
   tokenizer?: string;
   steps?: number;
@@ -194,17 +199,21 @@ function opening(training: Training): string {
   const { parameters, trained, plan } = about;
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
   const learned = trained < parameters ? `, of which ${showCount(trained)} are trained` : "";
-  const { accumulate = 1, sizes } = config;
-  const { B, T } = sizes;
   const of = folder === null || from === null || isOf(folder, from) ? "" : ` of ${config.from}`;
   return [
     `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
-    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${pluralize(Number(B), "row")} of ${pluralize(Number(T), text.codec.unit)} a step, the last ${showTokens(text.heldOut.length, text.codec.unit)} held out`,
+    aboutData(config, text),
     ...(sharding === null ? [] : [sharding]),
     ...(missing === null || config.params === undefined ? [] : [begins(config.params, missing)]),
     ...taken(inherited),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}${of}` : ""}`]),
   ].join("\n");
+}
+function aboutData({ accumulate = 1, sizes: { B, T } }: Training["config"], text: Training["text"]): string {
+  const { bytes, heldOut, heldOutFiles, codec } = text;
+  const rows = `${accumulate > 1 ? `${accumulate} times ` : ""}${pluralize(Number(B), "row")} of ${pluralize(Number(T), codec.unit)} a step`;
+  const held = showTokens(heldOut.length, codec.unit);
+  return `data: ${showBytes(bytes)}, ${rows}, ${heldOutFiles ? `${held} of ${heldOutFiles.files.join(", ")}` : `the last ${held}`} held out`;
 }
 function begins(params: string, [first, ...others]: readonly string[]): string {
   if (first === undefined) return `begins with the parameters of ${params}`;

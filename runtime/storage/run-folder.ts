@@ -13,6 +13,7 @@ import { makeFolder, readLines, readText, writeAtomic } from "./files.ts";
 import { requireJson, showIssue } from "./json.ts";
 
 const value = v.union([v.number(), v.boolean()]);
+const dataFiles = v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() });
 const schema = v.object({
   format: v.literal(formatVersion),
   compiler: v.string(),
@@ -39,7 +40,9 @@ const schema = v.object({
   opening: v.optional(
     v.pipe(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0))), v.minLength(1), v.readonly()),
   ),
-  data: v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() }),
+  data: dataFiles,
+  /** The held-out text, if it is not the end of the data. */
+  heldOut: v.optional(dataFiles),
 });
 /** What defines a run: the model's name, the sizes that were set (with B and T), and its other options. */
 export type RunConfig = Readonly<Omit<v.InferOutput<typeof schema>, "format" | "compiler">>;
@@ -100,9 +103,11 @@ export function namedOptions(c: RunConfig): Record<string, number | boolean | st
     ...(c.ids ? { "--ids": "given" } : {}),
     ...(c.tokenizer === undefined ? {} : { "--tokenizer": `of SHA-256 ${c.tokenizer}` }),
     "--accumulate": c.accumulate ?? 1,
-    "--data": `${pluralize(c.data.bytes, "byte")}, SHA-256 ${c.data.hash}`,
+    "--data": showData(c.data),
+    ...(c.heldOut === undefined ? {} : { "--held-out": showData(c.heldOut) }),
   };
 }
+const showData = ({ bytes, hash }: RunConfig["data"]): string => `${pluralize(bytes, "byte")}, SHA-256 ${hash}`;
 const shown = (x: number | boolean | string | undefined): string => (x === undefined ? "not given" : String(x));
 
 /** log.jsonl: the first record describes the run, each later one a step. */

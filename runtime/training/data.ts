@@ -7,12 +7,19 @@ import { readBytes, requireBufferSize, sha256 } from "../storage/files.ts";
 import { fromNumbers } from "../tensor.ts";
 import { type Codec, codecs, requireInVocabulary, requireVocabulary, type Tokens, withOpening } from "../tokens.ts";
 
-/** Data of one run. `training` is the first 95% of `all` or more, `heldOut` the rest, at most `mostHeldOut`. `bytes` (size) and `hash` (SHA-256) are those of the files. */
-export interface Dataset {
+/** Files of a text, with their size and SHA-256. */
+export interface DataFiles {
   readonly files: readonly string[];
   readonly bytes: number;
-  readonly all: Tokens;
   readonly hash: string;
+}
+/**
+ * Data of one run. Without files of held-out text `training` is the first 95% of `all` or more, and `heldOut` the rest, at most `mostHeldOut`; with them
+ * `training` is `all`.
+ */
+export interface Dataset extends DataFiles {
+  readonly heldOutFiles: DataFiles | null;
+  readonly all: Tokens;
   readonly training: Tokens;
   readonly heldOut: Tokens;
   /** What made tokens of the text; encoding an empty prompt gives what `opening` returns. */
@@ -26,26 +33,34 @@ export interface Batch {
   readonly count: number;
 }
 
-/** The tokens of all files, one after the other. `cache`: of encoded files; null: none. */
+/** The tokens of all files, one after the other. `heldOut`: files of held-out text; none: it is the end of the data. `cache`: of encoded files; null: none. */
 export function readDataset(
   files: readonly string[],
   codec: Codec = codecs.bytes,
-  options: EncodingOptions = {},
+  { heldOut = [], ...options }: EncodingOptions & { readonly heldOut?: readonly string[] | undefined } = {},
   cache: TokenCache | null = ownTokens(),
 ): Dataset {
+  const read = (some: readonly string[]): Text => readTokens(some, codec, options, cache);
+  return datasetOf(read(files), codec, heldOut.length > 0 ? read(heldOut) : null);
+}
+interface Text extends DataFiles {
+  readonly tokens: Tokens;
+}
+function readTokens(files: readonly string[], codec: Codec, options: EncodingOptions, cache: TokenCache | null): Text {
   const parts = files.map(readBytes);
-  if (codec.unit === "byte") return datasetOf(joined(parts), files);
+  const from = { files, bytes: lengthOf(parts), hash: sha256(parts) };
+  if (codec.unit === "byte") return { ...from, tokens: joined(parts) };
   const numbers = parts.map((part, i) => {
     const path = files[i] ?? "";
     return cache ? cache.encodeFile(codec, part, path, options) : codec.encodeFile(part, path, options.encoding);
   });
-  const all = new Int32Array(numbers.reduce((sum, { length }) => sum + length, 0));
+  const tokens = new Int32Array(numbers.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of numbers) {
-    all.set(part, at);
+    tokens.set(part, at);
     at += part.length;
   }
-  return datasetOf(all, files, parts, codec);
+  return { ...from, tokens };
 }
 function joined(parts: readonly Uint8Array[]): Uint8Array {
   const [only, ...more] = parts;
@@ -55,17 +70,18 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
 }
 const lengthOf = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0);
 
-/** `parts`: the contents of the files, for their size and hash. */
-export function datasetOf(
-  all: Tokens,
-  files: readonly string[] = [],
-  parts: readonly Uint8Array[] = [new Uint8Array(all.buffer, all.byteOffset, all.byteLength)],
-  codec: Codec = codecs.bytes,
-): Dataset {
+function datasetOf({ tokens: all, ...from }: Text, codec: Codec, heldOut: Text | null): Dataset {
+  const text = { ...from, all, codec };
+  if (heldOut) {
+    const { tokens, ...heldOutFiles } = heldOut;
+    return addOpening({ ...text, training: all, heldOut: tokens, heldOutFiles });
+  }
   const cut = Math.max(Math.floor(all.length * 0.95), all.length - mostHeldOut);
-  const text = { files, bytes: lengthOf(parts), all, hash: sha256(parts), codec };
-  return addOpening({ ...text, training: all.subarray(0, cut), heldOut: all.subarray(cut) });
+  return addOpening({ ...text, training: all.subarray(0, cut), heldOut: all.subarray(cut), heldOutFiles: null });
 }
+/** Data of bytes in memory. */
+export const datasetOfBytes = (tokens: Uint8Array): Dataset =>
+  datasetOf({ tokens, files: [], bytes: tokens.length, hash: sha256([tokens]) }, codecs.bytes, null);
 /** In tokens. The loss of so many is known to about 0.002 nats; more would only take longer, hours for gigabytes. */
 const mostHeldOut = 2 ** 20;
 /** Replaces the codec by one that encodes an empty text as `opening`. Token numbers (`ids`) have no text, so theirs stays. */
@@ -87,16 +103,23 @@ export function opening({ training, heldOut, codec }: Dataset): readonly number[
 }
 
 /** Throws Problem unless the model has all of the data's tokens. `vocabulary` as in `requireInVocabulary`. */
-export function requireKnown({ codec, all }: Dataset, vocabulary: number | undefined): void {
+export function requireKnown({ codec, all, heldOut }: Dataset, vocabulary: number | undefined): void {
   requireVocabulary(codec, vocabulary);
   requireInVocabulary(all, vocabulary, "the data");
+  requireInVocabulary(heldOut, vocabulary, "the held-out text");
 }
 /** Throws Problem if the text is too short for B streams of rows of T tokens. */
 export function requireEnough(text: Dataset, B: number, T: number): void {
   const n = text.training.length;
   const rows = B * (T + 1);
-  const needed = Math.max(Math.min(Math.ceil(rows / 0.95), rows + mostHeldOut), 21); // of 21 two are held out
+  const apart = text.heldOutFiles !== null;
+  const needed = apart ? rows : Math.max(Math.min(Math.ceil(rows / 0.95), rows + mostHeldOut), 21); // of 21 two are held out
   if (n >= rows && text.heldOut.length >= 2) return;
+  if (apart && n >= rows)
+    throw new Problem(
+      `the held-out text has ${pluralize(text.heldOut.length, text.codec.unit)}`,
+      "give --held-out a text of two or more: each but the first is predicted from those before it",
+    );
   const remedies = [
     ...(Math.floor(n / (T + 1)) > 0 ? [`--batch to at most ${Math.floor(n / (T + 1))}`] : []),
     ...(Math.floor(n / B) > 1 ? [`--length to at most ${Math.floor(n / B) - 1}`] : []),

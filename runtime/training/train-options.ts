@@ -21,6 +21,8 @@ export interface TrainOptions extends CommonOptions, EncodingOptions {
   readonly model?: string | undefined;
   /** Text files, which are concatenated. Tokens are bytes unless `ids` or `tokenizer` says otherwise. */
   readonly data: readonly string[];
+  /** Text files that are evaluated on. Default: the end of the data, which is then not trained on. */
+  readonly heldOut?: readonly string[] | undefined;
   /** The files hold token numbers, separated by blanks or commas. */
   readonly ids?: boolean | undefined;
   /** The files hold text for this tokenizer: a tokenizer.json, or a folder with one. */
@@ -138,7 +140,7 @@ export function inherited({ params, from, set = {} }: TrainOptions, entry: Entry
 function configOf(
   options: TrainOptions,
   entry: EntrySignature,
-  { files, bytes, hash, codec }: Dataset,
+  { files, bytes, hash, heldOutFiles, codec }: Dataset,
   saved: RunConfig | null,
 ): RunConfig {
   const before = saved?.sizes ?? {};
@@ -174,5 +176,6 @@ function configOf(
     ...(accumulate === undefined ? {} : { accumulate }),
     ...codec.config,
     data: { files: [...files], bytes, hash },
+    ...(heldOutFiles === null ? {} : { heldOut: { ...heldOutFiles, files: [...heldOutFiles.files] } }),
   };
 }

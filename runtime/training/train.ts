@@ -96,6 +96,7 @@ export async function openTraining(options: TrainOptions, world: Workers = worke
 }
 async function opened(options: TrainOptions, world: Workers): Promise<Training> {
   requireFiles(options.data, world);
+  requireFiles(options.heldOut ?? [], world, "--held-out");
   requireEqualSharing(options, world);
   const program = readProgram(options.program);
   const folder =
