@@ -173,6 +173,13 @@ const boundsOf = (graph: Graph): Bound[] =>
   nodesOf(graph).flatMap(({ op, attrs }) =>
     op.name === "attention" ? allBounds((attrs as OpAttrs["attention"]).bounds) : [],
   );
+test("a comparison in a conjunction is a bound, not an alternative of one", () => {
+  const shape = { B: 1, G: 1, R: 1, T: 5, U: 5, A: 3, C: 2 };
+  const [, found] = masked("not after, nor far", { shape, dtype: "f32", scale: 1, sunk: false, cap: undefined });
+  const [node] = nodesOf(found).filter(({ op }) => op.name === "attention");
+  assert.ok(node);
+  assert.ok((node.attrs as OpAttrs["attention"]).bounds.every((clause) => !("any" in clause)));
+});
 /** Whether one head of 5 queries and keys stays the composition. */
 function stays(of: (g: GraphBuilder, q: Value, k: Value) => Value): boolean {
   const g = new GraphBuilder(ops);

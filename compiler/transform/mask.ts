@@ -95,9 +95,12 @@ export function alignAxes(
   return b.broadcast(g, bare, Object.values(wanted), places);
 }
 const truth = (is: boolean): Formula => ({ join: is ? "all" : "any", of: [] });
-/** A conjunction or disjunction; null if one of its parts could not be read. */
-const joined = (join: "all" | "any", of: readonly (Formula | null)[]): Formula | null =>
-  of.includes(null) ? null : { join, of: of as readonly Formula[] };
+/** A conjunction or disjunction, of one part the part itself; null if a part could not be read. */
+const joined = (join: "all" | "any", of: readonly (Formula | null)[]): Formula | null => {
+  const [only] = of;
+  if (only && of.length === 1) return only;
+  return of.includes(null) ? null : { join, of: of as readonly Formula[] };
+};
 const negatives: Readonly<Partial<Record<BinaryName, BinaryName>>> = {
   and: "or",
   or: "and",
