@@ -37,7 +37,7 @@ function likeThem(): Readonly<Record<string, Decoder>> {
     MiniMaxM2: decoder("MiniMaxM2", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12"),
     PhiMoE: decoder(
       "PhiMoE",
-      "8, 6, L: 2, Heads: 4, Groups: 2, E: 4, Context: 12, original: 8, hot: 1.2, jitter: 0.2",
+      "8, 6, L: 2, Heads: 4, Groups: 2, E: 4, Context: 12, window: 2.5, original: 8, hot: 1.2, jitter: 0.2",
       "phi",
     ),
     Dots1: decoder("Dots1", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
@@ -59,7 +59,7 @@ const decoders: Readonly<Record<string, Decoder>> = {
     ...decoder("TransformerXl", "8, 6, L: 2, Heads: 2, E: 3, K: 2, M: 11, rate: 0, Context: 12", "xl"),
     logits: "inner.embed.logits(inner.placed(tokens, at))",
   },
-  Mixtral: decoder("Mixtral", "8, 6, L: 2, Heads: 4, Groups: 2, E: 3, K: 2, Context: 12, window: 4"),
+  Mixtral: decoder("Mixtral", "8, 6, L: 2, Heads: 4, Groups: 2, E: 3, K: 2, Context: 12, window: 3"),
   Olmoe: decoder("Olmoe", "8, 6, L: 2, Heads: 2, E: 4, K: 3, Context: 12"),
   Qwen3Moe: decoder("Qwen3Moe", "8, 6, L: 2, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12"),
   Qwen2Moe: decoder("Qwen2Moe", "8, 6, F: 5, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
@@ -84,6 +84,13 @@ const decoders: Readonly<Record<string, Decoder>> = {
 import { Attention } from "std/attention"
 import { SwiGlu } from "std/nn"`,
     inner: "LanguageModel(V, 8, 2, Block(8, Attention(8, 4, 2, Context: 12, sloped: true), SwiGlu(8, 6))[2])",
+  },
+  "with ALiBi and a window": {
+    imports: `import { LanguageModel, Block } from "std/models/decoder"
+import { Attention } from "std/attention"
+import { SwiGlu } from "std/nn"`,
+    inner:
+      "LanguageModel(V, 8, 2, Block(8, Attention(8, 4, 2, Context: 12, window: 6, sloped: true, sunk: true), SwiGlu(8, 6))[2])",
   },
 };
 const programOf = ({ imports, inner, logits = "inner(tokens, at)" }: Decoder): string => `
@@ -244,6 +251,66 @@ for (const { target, precision, tolerance } of ways)
         tolerance,
       );
       assertClose("the row with a new one", part(taken, [1]), part(fresh, [1]), tolerance);
+    } finally {
+      executable.close();
+    }
+  });
+const windowed = `
+import { causal, attend, Past } from "std/attention"
+model Windowed() {
+  past: Past(12, 3, spare: 2)
+  generate(x: f32[B, 2, T, 4], at: i32[B, T]) -> f32[B, 2, T, 4] {
+    let (k, v, seen) = past(x, x, at)
+    return attend(x, k, v, causal(at, seen, 3))
+  }
+  forward(x: f32[B, 2, T, 4], at: i32[B, T]) -> f32[B, 2, T, 4] { return attend(x, x, x, causal(at, at, 3)) }
+}`;
+for (const T of [1, 2])
+  test(`of a window's tokens one more than are spare can be rolled back, and ${T} at a time take their place`, async () => {
+    const path = join(temporaryFolder(), "windowed.moe");
+    writeFileSync(path, windowed);
+    const entries = [8, T].map((n) => ({ method: "generate", name: `generate:${n}`, sizes: { B: 1, T: n } }));
+    const forward = { method: "forward", name: "forward", sizes: { B: 1, T: 8 } };
+    const { executable } = await compileProgram({
+      path,
+      sizes: {},
+      target: "reference",
+      precision: "f32",
+      entries: [forward, ...entries],
+    });
+    /** Positions from `first` on, whose rows have numbers of their own in each draft. */
+    const run = async (
+      name: string,
+      n: number,
+      first: number,
+      draft: readonly number[],
+    ): Promise<Tensor | undefined> => {
+      const row = (p: number, head: number) =>
+        Array.from({ length: 4 }, (_, a) => Math.cos(p * 1.3 + a + 2 * head + (draft[p] ?? 0)));
+      const at = Array.from({ length: n }, (_, i) => first + i);
+      const x = fromNumbers(
+        "f32",
+        [1, 2, n, 4],
+        [0, 1].flatMap((g) => at.flatMap((p) => row(p, g))),
+      );
+      const inputs = new Map([
+        ["x", x],
+        ["at", ints([1, n], at)],
+      ]);
+      return (await executable.run(name, inputs, { seed: 0, call: 0, step: 0 })).outputs[0];
+    };
+    try {
+      await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
+      await run("generate:8", 8, 0, [0, 0, 0, 0, 0, 5, 5, 5]);
+      const whole = await run("forward", 8, 0, []);
+      assert.ok(whole);
+      for (let p = 5; p + T <= 8; p += T) {
+        const made = await run(`generate:${T}`, T, p, []);
+        assert.ok(made);
+        for (let i = 0; i < T; i++)
+          for (const g of [0, 1])
+            assertClose(`position ${p + i}`, part(made, [0, g, i]), part(whole, [0, g, p + i]), 1e-6);
+      }
     } finally {
       executable.close();
     }
