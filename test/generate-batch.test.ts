@@ -236,6 +236,29 @@ const near = (got: number[], wanted: number[]): void =>
     got.every((x, i) => Math.abs(x - (wanted[i] ?? 0)) < 0.04),
     `${got.join(" ")}, not ${wanted.join(" ")}`,
   );
+test("a worker that is stopped while a row meets its end makes as many calls as the others, who do not know of it yet", async () => {
+  const [whole = []] = (await written(1, [wishOf(3, 12)])).texts;
+  const last = 1 + whole.indexOf(whole[7] ?? -1);
+  const asked = async (stop: boolean): Promise<number> => {
+    const [memory, stopped] = [new Memory(1), new AbortController()];
+    const run = memory.run.bind(memory);
+    memory.run = async (...call) => {
+      const outcome = await run(...call);
+      if (stop && memory.calls.length === last) stopped.abort();
+      return outcome;
+    };
+    let count = 0;
+    const agree = (own: readonly boolean[]): readonly boolean[] => {
+      count += 1;
+      return own;
+    };
+    const wish = { ...wishOf(3, 12), end: whole[7] ?? null };
+    for await (const _ of generateBatch(memory, [wish], { rows: 1, seed: 0, step: 0, signal: stopped.signal, agree }));
+    assert.equal(memory.calls.length, last);
+    return count;
+  };
+  assert.equal(await asked(true), await asked(false));
+});
 test("sampling: top-k row by row, more than there are, and before top-p", async () => {
   const path = join(temporaryFolder(), "sampling.moe");
   writeFileSync(path, sampling);

@@ -76,11 +76,11 @@ export async function* generateBatch(
 ): AsyncGenerator<GeneratedToken, void> {
   // Kept short: V8 compiles what runs for each token, on a core that the kernels could use.
   for await (const { tokens, writing } of generateCalls(executable, requests, options))
-    for (let i = 0; i < tokens.length && !options.signal?.aborted; i++) {
+    for (let i = 0; i < tokens.length; i++) {
       const [row, token] = [writing[i % writing.length], tokens[i]];
       if (!row || token === undefined || row.ended) continue;
-      yield { request: row.request, token };
-      row.ended = token === row.end;
+      if (!options.signal?.aborted) yield { request: row.request, token };
+      row.ended = token === row.end; // also where this worker alone was aborted: all must know alike which rows go on
     }
 }
 /**
