@@ -54,12 +54,13 @@ export function progressPrinter(
  */
 export function handleOutputErrors(): void {
   process.stderr.on("error", () => {});
+  let failed = false;
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     const full = new Problem(`stdout: ${error.message}`, "make room where the output goes, or send it elsewhere");
+    if (!failed && error.code !== "EPIPE") note(formatError(full));
+    failed = true;
     process.exitCode = error.code === "EPIPE" ? 0 : 1;
-    if (abortRunning()) return;
-    if (error.code !== "EPIPE") note(formatError(full));
-    process.exit();
+    if (!abortRunning()) process.exit();
   });
 }
 /** Prints a JSON object on one line of stdout. NaN and infinity, which JSON lacks, become strings. */

@@ -1,5 +1,5 @@
 import { type SpawnSyncReturns, spawnSync } from "node:child_process";
-import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -163,18 +163,29 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
   fails(moec("compile", "examples/gpt-moe.moe", "--emit", "ast", "-o", behind), 1, "a part of the path is a file");
 });
 if (existsSync("/dev/full"))
-  test("an output that takes nothing more is an error with a remedy", () => {
-    const [full, env] = [openSync("/dev/full", "w"), { ...process.env, MOEC_CACHE: join(folder, "cache") }];
-    const { status, stderr } = spawnSync(process.execPath, [main, "cache"], {
-      cwd: root,
-      encoding: "utf8",
-      env,
-      stdio: ["ignore", full, "pipe"],
-    });
-    closeSync(full);
-    assert.is(status, 1);
-    assert.match(stderr, "stdout: ENOSPC");
-    assert.match(stderr, "help: make room");
+  test("an output that takes nothing more is an error with a remedy, of a training too, which saves and stops", () => {
+    const [model, data, out] = ["full.moe", "full.txt", "full"].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    writeFileSync(model, small(256, 4));
+    writeFileSync(data, "the data of a training ".repeat(40));
+    const how = ["--data", data, "--steps", "500", "--batch", "2", "--length", "8", "--target", "reference"];
+    for (const args of [["cache"], ["train", model, ...how, "--json", "--out", out]]) {
+      const [full, env] = [openSync("/dev/full", "w"), { ...process.env, MOEC_CACHE: join(folder, "cache") }];
+      const { status, stderr } = spawnSync(process.execPath, [main, ...args], {
+        cwd: root,
+        encoding: "utf8",
+        env,
+        stdio: ["ignore", full, "pipe"],
+      });
+      closeSync(full);
+      assert.is(status, 1);
+      assert.is(stderr.match(/stdout: ENOSPC/g)?.length, 1, stderr);
+      assert.match(stderr, "help: make room");
+    }
+    assert.not.match(readdirSync(join(out, "checkpoints")).join(), "step-000500");
   });
 test("train says what its held-out loss is: nats beside a bigram model's only of the cross entropy of tokens", () => {
   const [model, data] = [join(folder, "small.moe"), join(folder, "data.txt")];
