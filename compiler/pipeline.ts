@@ -41,7 +41,7 @@ import { findAttention } from "./transform/attention.ts";
 import { cutHeads } from "./transform/head.ts";
 import { keyStore, keysAsInputs } from "./transform/keys.ts";
 import { pairProducts } from "./transform/pairs.ts";
-import { partition, placementOf, shardOf } from "./transform/partition.ts";
+import { batchesOf, partition, placementOf, shardOf } from "./transform/partition.ts";
 import { joinPieces } from "./transform/pieces.ts";
 import { prepare } from "./transform/prepare.ts";
 import { routedBackward } from "./transform/routed.ts";
@@ -132,10 +132,16 @@ export function toGraphs(
   if (request.recompute) requireLayers(elaborated.entries);
   const { workers = 1, expertParallel, room, shardOptimizer } = request;
   const sharing: Sharing = { workers, expertParallel, room, shardOptimizer };
-  const ofOne = (stores: readonly Store[]): Store[] => stores.map((s) => (workers > 1 ? shardOf(s, sharing) : s));
+  const batches = batchesOf(elaborated.stores());
+  const ofOne = (stores: readonly Store[]): Store[] =>
+    stores.map((s) => (workers > 1 ? shardOf(s, sharing, batches) : s));
   checkMemory?.(ofOne(elaborated.stores()));
   const added: AddedStores = { stores: [], initResults: [] };
-  const workerSharing: WorkerSharing = { ...sharing, stores: () => [...elaborated.stores(), ...added.stores] };
+  const workerSharing: WorkerSharing = {
+    ...sharing,
+    batches,
+    stores: () => [...elaborated.stores(), ...added.stores],
+  };
   const graphs = elaborated.entries.flatMap((entry) => {
     const wantsGradients = methods.get(entry.name)?.gradients ?? false;
     const { accumulate = 1, recompute = false, limits } = request;
@@ -212,8 +218,10 @@ export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): 
 /** How the program is shared among workers. `stores` gives the stores known so far, with the shapes that they have for one worker alone. */
 interface WorkerSharing extends Sharing {
   readonly stores: () => readonly Store[];
+  /** See `batchesOf`. */
+  readonly batches: ReadonlySet<number>;
 }
-const alone: WorkerSharing = { workers: 1, stores: () => [] };
+const alone: WorkerSharing = { workers: 1, stores: () => [], batches: new Set() };
 export const afterGradients = (
   g: G,
   observer: Observer,
@@ -238,10 +246,10 @@ export const afterGradients = (
   ),
   graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
-function partitioning(g: G, { stores, ...sharing }: WorkerSharing, leastSaved?: number): Pass<Graph, Graph> {
+function partitioning(g: G, { stores, batches, ...sharing }: WorkerSharing, leastSaved?: number): Pass<Graph, Graph> {
   const doc = "one worker's graph: ops on its shards, with collectives";
   return graphPass("partition", doc, (graph) => {
-    const known = new Map(stores().map((s) => [s.name, placementOf(s, sharing)]));
+    const known = new Map(stores().map((s) => [s.name, placementOf(s, sharing, batches)]));
     return partition(g, graph, sharing, (name) => known.get(name) ?? replicated, leastSaved);
   });
 }

@@ -4,7 +4,7 @@ import { interpretWorkers } from "../compiler/graph/interpret.ts";
 import { type Graph, type NdArray, type Placement, runtimeInputs, type Store } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
 import { isSharded, replicated } from "../compiler/ops/sharding.ts";
-import { placementOf } from "../compiler/transform/partition.ts";
+import { batchesOf, placementOf } from "../compiler/transform/partition.ts";
 import type { Sharing } from "../compiler/transform/routings.ts";
 import { product } from "../compiler/types/numbers.ts";
 
@@ -12,7 +12,8 @@ type Placements = (store: string) => Placement;
 
 /** The placement of each store, by its name. */
 export function placementsOf(stores: readonly Store[], sharing: Sharing): Placements {
-  const known = new Map(stores.map((s) => [s.name, placementOf(s, sharing)]));
+  const batches = batchesOf(stores);
+  const known = new Map(stores.map((s) => [s.name, placementOf(s, sharing, batches)]));
   return (store) => known.get(store) ?? replicated;
 }
 const partsOf = (place: Placement): number =>

@@ -369,6 +369,37 @@ test("one token: where all have its row, one sum of a row for each mixture; else
   const mixture = ["all_gather 2 7", "exchange 8 1 12", "exchange 4 1 12"];
   assert.equal(told(4), [...mixture, ...mixture, "all_gather 4"]);
 });
+const memories = load({
+  name: "memories.moe",
+  text: `model Memories(M = 4, D = 3) {
+      read(x: f32[B, D]) -> f32[B, D] {
+        state known: f32[B, D] = 0
+        state bank: f32[M, D] = 0
+        update known = known + x
+        update bank = 0.5 * bank + mean(x, axis: 0)
+        return known + x @ transpose(bank) @ bank
+      }
+    }`,
+});
+test("a state that is not of the batch's rows is on each worker, whatever divides its length", () => {
+  for (const [B, split] of [
+    [6, { known: 2 }],
+    [3, {}],
+  ] as const) {
+    const request = { sizes: {}, entries: [{ method: "read", name: "read", sizes: { B } }] };
+    compare({ program: memories, request, workers: 2 });
+    const { graphs, stores } = toGraphs(memories, { ...request, precision: "f32", workers: 2 }, silentObserver());
+    const shared = stores.flatMap((s) =>
+      s.role === "state" && s.split ? [[s.name.replace("read/", ""), s.split]] : [],
+    );
+    assert.equal(Object.fromEntries(shared), split);
+    const [read] = graphs.filter((g) => g.name === "read");
+    const told = nodesOf(read as Graph)
+      .filter((n) => n.op.lower === "collective")
+      .map((n) => n.op.name);
+    assert.equal(told, B === 6 ? ["all_reduce", "all_gather"] : []);
+  }
+});
 test("a worker keeps the keys and values of its own sequences", () => {
   const [whole, half] = [1, 2].map((workers) => {
     const request = { ...generating(4), precision: "f32", workers } as const;

@@ -38,30 +38,37 @@ import { needsExchange, Resharder, rankOffset, rowAxes } from "./reshard.ts";
 import { Routings, type Rows, type Sharing } from "./routings.ts";
 import { copiesOfRow, SharedRows, type SumOverChoices, sumOverChoices } from "./shared-rows.ts";
 
+/** How many rows the entries' inputs have. */
+export const batchesOf = (stores: readonly Store[]): ReadonlySet<number> =>
+  new Set(stores.filter(isBatch).flatMap(({ type }) => dims(type).slice(0, 1)));
+const isBatch = ({ name, role }: Store): boolean => role === "input" && !isRuntimeInput(name);
 /**
- * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers, and so are states that an entry keeps for
- * the rows of its batch, as keys and values are in generation, and with `shardOptimizer` the optimizer's state of what is no stack. A stack of experts, their gradients and optimizer state are sharded among as many workers as divide both the
- * number of experts and `expertParallel`. All else is replicated (1).
+ * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers, and so are states that an entry keeps
+ * for the rows of one of the `batches`, as keys and values are in generation, and with `shardOptimizer` the optimizer's state of what is no stack. A
+ * stack of experts, their gradients and optimizer state are sharded among as many workers as divide both the number of experts and `expertParallel`.
+ * All else is replicated (1).
  */
 function shardCount(
-  { name, role, saved, stack, type }: Store,
+  store: Store,
   { workers, expertParallel = workers, shardOptimizer }: Sharing,
+  batches: ReadonlySet<number>,
 ): number {
+  const { role, saved, stack, type } = store;
   const [first = 0] = dims(type);
   if (first === 0) return 1;
-  if (role === "input" || (role === "state" && !saved))
-    return !isRuntimeInput(name) && first % workers === 0 ? workers : 1;
+  const hasRows = isBatch(store) || (role === "state" && !saved && batches.has(first));
+  if (hasRows) return first % workers === 0 ? workers : 1;
   if (stack > 0) return gcd(first, expertParallel);
   return shardOptimizer && role === "optimizer" && first % workers === 0 ? workers : 1;
 }
-/** The placement of a store. */
-export function placementOf(store: Store, sharing: Sharing): Placement {
-  const parts = shardCount(store, sharing);
+/** The placement of a store. `batches`: see `batchesOf`. */
+export function placementOf(store: Store, sharing: Sharing, batches: ReadonlySet<number>): Placement {
+  const parts = shardCount(store, sharing, batches);
   return parts > 1 ? sharded(0, evenSharding(parts)) : replicated;
 }
 /** The store as one worker has it. */
-export function shardOf(store: Store, sharing: Sharing): Store {
-  const place = placementOf(store, sharing);
+export function shardOf(store: Store, sharing: Sharing, batches: ReadonlySet<number>): Store {
+  const place = placementOf(store, sharing, batches);
   if (!isSharded(place) || place.sharding.kind !== "even") return store;
   const { parts } = place.sharding;
   const [first = 0, ...rest] = dims(store.type);
