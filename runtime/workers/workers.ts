@@ -73,11 +73,13 @@ export class Workers {
   anyWorker(what: string, own: boolean): boolean {
     return this.gatherNumbers(what, Number(own)).some((n) => n !== 0);
   }
-  /** Of each of some flags, of which all workers have as many, whether it is true on any worker. */
+  /** Of each of some flags, of which all workers have as many, whether it is true on any worker. One exchange tells `flagsInNumber` of them. */
   anyOf(what: string, own: readonly boolean[]): readonly boolean[] {
-    if (this.size === 1) return own;
-    const all = this.allGather(what, Uint8Array.from(own, Number));
-    return own.map((_, i) => all.some((flag, at) => at % own.length === i && flag !== 0));
+    if (own.length > flagsInNumber)
+      return [...this.anyOf(what, own.slice(0, flagsInNumber)), ...this.anyOf(what, own.slice(flagsInNumber))];
+    const bits = own.reduce((n, flag, i) => n | (Number(flag) << i), 0);
+    const any = this.gatherNumbers(what, bits).reduce((a, b) => a | b, 0);
+    return own.map((_, i) => ((any >> i) & 1) === 1);
   }
   /** Gathers bytes from each worker, of any lengths. */
   gatherBytes(what: string, bytes: Uint8Array): readonly Uint8Array[] {
@@ -199,6 +201,8 @@ export class Workers {
     };
   }
 }
+/** How many bits of a number JavaScript's bitwise operators work with. */
+const flagsInNumber = 32;
 const sameForAll = "give all workers the same options, and files that are the same on every machine";
 const encoded = (text: string): Uint8Array => new TextEncoder().encode(text);
 const decoded = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes);
