@@ -133,7 +133,7 @@ else {
     const count = written.trim().split("\n").length;
     assert.ok(count > 0 && count < 4000, `${count} texts`);
   });
-  test("`openModel` in TypeScript: texts of two workers are those of one; they differ, or one closes the model, and all know", async () => {
+  test("`openModel` in TypeScript: texts of two workers are those of one; they differ, or one closes the model or leaves a text, and all know", async () => {
     const script = (...args: readonly string[]): unknown => {
       const [file = "", ...more] = [...launcher, "-n", "2", process.execPath, workerScript("asked"), folder, ...args];
       const { stdout, stderr } = spawnSync(file, more, { cwd: home, encoding: "utf8", timeout: 60_000 });
@@ -141,7 +141,7 @@ else {
     };
     assert.equal(script(), await asked(folder));
     assert.is(script("seed"), "worker 1 has another seed than worker 0: 1, not 0");
-    assert.is(script("closed"), "all end");
+    for (const by of ["closed", "stopped"]) assert.is(script(by), "all end", by);
   });
 }
 test.run();

@@ -23,6 +23,8 @@ export interface GenerateRequest {
   readonly end?: number | null | undefined;
   /** When it is aborted, nothing more of this sequence is given out. */
   readonly signal?: AbortSignal | undefined;
+  /** Called once nothing more is given out because `signal` was aborted, on this worker or another. */
+  readonly onAbort?: (() => void) | undefined;
 }
 /** A generated token; `request` is the index of its request. The tokens of one request come in order. */
 export interface GeneratedToken {
@@ -57,6 +59,7 @@ interface Row {
   remaining: number;
   readonly end: number | null;
   readonly signal: AbortSignal | undefined;
+  readonly onAbort: (() => void) | undefined;
   /**
    * Its end token was generated, or it was aborted. Its tokens are still computed, but dropped, while other rows go on: how many tokens a call
    * generates depends on time, and no result may depend on it.
@@ -104,7 +107,7 @@ async function* generateCalls(
   for (let call = 0; ; ) {
     const [stopped, ...aborted] = agree([signal, ...rows.map((row) => row?.signal)].map((s) => s?.aborted ?? false));
     if (stopped) return;
-    for (const [i, row] of rows.entries()) if (row && aborted[i]) row.ended = true;
+    for (const [i, row] of rows.entries()) if (row && aborted[i]) abort(row);
     fillRows(rows, queue);
     if (rows.every(isIdle)) return;
     const longest = Math.max(...rows.map((row) => row?.pending.length ?? 0));
@@ -132,6 +135,11 @@ async function* generateCalls(
     await yieldToEvents();
     breathed = performance.now();
   }
+}
+function abort(row: Row): void {
+  if (row.ended) return;
+  row.ended = true;
+  row.onAbort?.();
 }
 const isIdle = (row: Row | null): boolean => row === null || row.ended;
 /** Gives free rows to the sequences that wait. */
@@ -203,7 +211,7 @@ class RequestQueue {
   }
 }
 function startRow([request, given]: readonly [number, GenerateRequest]): Row {
-  const { prompt, tokens, temperature, topP = 1, topK = 0, end = null, signal } = given;
+  const { prompt, tokens, temperature, topP = 1, topK = 0, end = null, signal, onAbort } = given;
   return {
     request,
     temperature,
@@ -214,6 +222,7 @@ function startRow([request, given]: readonly [number, GenerateRequest]): Row {
     remaining: tokens,
     end,
     signal,
+    onAbort,
     ended: false,
   };
 }

@@ -127,7 +127,7 @@ class PendingText {
   #remaining: number;
 
   constructor(request: GenerateRequest, signal: AbortSignal | undefined) {
-    this.request = { ...request, signal: this.#stopped.signal };
+    this.request = { ...request, signal: this.#stopped.signal, onAbort: () => this.end() };
     this.#remaining = request.tokens;
     const start = (to: ReadableStreamDefaultController<number>): void => {
       this.#controller = to;

@@ -28,7 +28,7 @@ export async function asked(folder: string): Promise<string[]> {
   await model.close();
   return written;
 }
-/** What is wrong if one worker has another seed, or closes the model while the others read. */
+/** What is wrong if one worker has another seed, or closes the model, or leaves a text, while the others read. */
 const apart: Readonly<Record<string, (folder: string) => Promise<string>>> = {
   seed: async (folder) => {
     try {
@@ -45,6 +45,25 @@ const apart: Readonly<Record<string, (folder: string) => Promise<string>>> = {
     const { length } = await text;
     await model.close();
     return length < 30 ? "all end" : "one goes on";
+  },
+  // worker 1 alone leaves a text, then aborts one; the next is whole
+  stopped: async (folder) => {
+    const model = await openModel(folder, { threads: 1, batch: 2 });
+    const how = { tokens: 40, temperature: 0 };
+    const isSecond = workers().rank === 1;
+    const written = async (leaves: boolean, controller = new AbortController()): Promise<number> => {
+      let length = 0;
+      for await (const piece of model.generate("It", { ...how, signal: controller.signal })) {
+        length += piece.length;
+        if (isSecond && leaves) break;
+        if (isSecond) controller.abort();
+      }
+      return length;
+    };
+    const lengths = [await written(true), await written(false)];
+    const { length } = await all(model.generate("It", how));
+    await model.close();
+    return lengths.every((n) => n < 40) && length === 40 ? "all end" : `${[...lengths, length].join()} of 40`;
   },
 };
 if (argv[1] === fileURLToPath(import.meta.url)) {
