@@ -57,7 +57,7 @@ class ShardedExecutable implements Executable {
     if (other >= 0)
       throw new Problem(
         `worker ${other} has other inputs of ${entry} than worker 0`,
-        "every worker is given the whole batch, in the same order: draw it from the same seed",
+        "every worker gives the whole inputs, in the same order: the same texts, or batches drawn from the same seed",
       );
     const ran = (): Promise<Outcome> => this.#inner.run(entry, new Map(own), { ...at, rank: this.#workers.rank });
     return this.#workers.runEntry(() => ran().catch(explainNoRoom));
