@@ -30,11 +30,11 @@ export function exitOnSignals(): void {
   for (const signal of signals) if (!process.listeners(signal).includes(exitFor)) process.on(signal, exitFor);
 }
 /**
- * Returns a signal that is aborted at the first Ctrl-C, SIGTERM or hangup, so that the work can stop in order; the second ends the process at once.
+ * Returns the controller's signal, which is aborted at the first Ctrl-C, SIGTERM or hangup, so that the work can stop in order; the second ends the
+ * process at once. Called after all compiling, during which signals end it at once.
  */
-export async function abortOnSignals(): Promise<AbortSignal> {
+export async function abortOnSignals(controller = new AbortController()): Promise<AbortSignal> {
   await setTimeout(1); // lets signals be handled that came while JavaScript was busy
-  const controller = new AbortController();
   for (const signal of signals) {
     process.off(signal, exitFor);
     process.on(signal, () => (controller.signal.aborted ? exitFor(signal) : controller.abort()));

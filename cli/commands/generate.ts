@@ -71,9 +71,10 @@ async function runGeneration(
   world: Workers,
 ): Promise<void> {
   requireTarget(options);
+  const stopping = new AbortController();
   // a process that is alone ends at once by a signal
-  const signal = world.size > 1 ? await abortOnSignals() : undefined;
-  const how = { folder, prompts, ...options, signal };
+  const onOpen = world.size > 1 ? () => abortOnSignals(stopping) : undefined;
+  const how = { folder, prompts, ...options, signal: stopping.signal, onOpen };
   if (world.rank > 0) return await runSilently(how, world);
   const told = { ...how, warn, tell: note, onCompile: compileProgress() };
   if (json) await asJson(prompts, told, world);

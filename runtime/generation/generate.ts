@@ -40,6 +40,8 @@ export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed"
   readonly batch?: number | undefined;
   readonly seed?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Called on each worker once the model is open. */
+  readonly onOpen?: (() => Promise<unknown>) | undefined;
   /** Called with a line about what each of several workers has (see `shardingSummary`). */
   readonly tell?: ((line: string) => void) | undefined;
 }
@@ -64,6 +66,7 @@ async function* generated(options: RunGenerateOptions, world: Workers): AsyncGen
   const model = await openRun({ ...options, prompts, rows, seed, sampling: samplingOf(options), world });
   const { executable, codec, step } = model;
   try {
+    await options.onOpen?.();
     if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options.expertParallel));
     const requests = model.prompts.map((prompt) => requestOf(prompt, options, model));
     const how = { rows, seed, step, signal, agree: agreeing(world) };
