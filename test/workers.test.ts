@@ -321,14 +321,14 @@ test("of a model that is too large for one, a worker reads its own part", () => 
     [1, 30],
   ]);
 });
+const isOnOther = (i: number): boolean => i % 31 === 0 || i === 69;
 test("what is true on any worker is true on all", () => {
   const own = Array.from({ length: 70 }, (_, i) => i % 9 === 0);
-  const other = (i: number): boolean => i % 31 === 0 || i === 69;
   let said = 0;
   const third = two(0, (bytes) => {
     const [failed = 0, what = 0] = bytes.length === 24 ? new Float64Array(bytes.slice().buffer) : [];
     if (what !== fnv1a("flags")) return bytes;
-    const flags = Array.from({ length: 32 }, (_, i) => Number(other(32 * said + i)) << i);
+    const flags = Array.from({ length: 32 }, (_, i) => Number(isOnOther(32 * said + i)) << i);
     said += 1;
     return saying(
       failed,
@@ -336,7 +336,7 @@ test("what is true on any worker is true on all", () => {
       flags.reduce((a, b) => a | b),
     )();
   });
-  const wanted = own.map((flag, i) => flag || other(i));
+  const wanted = own.map((flag, i) => flag || isOnOther(i));
   assert.equal(third.anyOf("flags", own), wanted);
   assert.is(said, 3);
   assert.equal(singleWorker.anyOf("flags", own), own);
