@@ -67,7 +67,7 @@ const decoders: Readonly<Record<string, Decoder>> = {
   GraniteMoe: decoder("GraniteMoe", "8, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   Llama4: decoder(
     "Llama4",
-    "8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 12, chunk: 3, span: 3, stretch: 4, original: 40",
+    "8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 12, chunk: 7, span: 3, stretch: 4, original: 40",
   ),
   Qwen3Next: decoder(
     "Qwen3Next",
