@@ -6,12 +6,10 @@ import {
   type AxisSharding,
   type Builder,
   type Graph,
-  isRuntimeInput,
   type LocalRouting,
   type Node,
   type OpSharding,
   type Placement,
-  type Store,
   type Value,
   type Workers,
 } from "../graph/node.ts";
@@ -37,43 +35,6 @@ import { groupCount, outermostRouting, outerRouting, routingOfIndex } from "./ex
 import { needsExchange, Resharder, rankOffset, rowAxes } from "./reshard.ts";
 import { Routings, type Rows, type Sharing } from "./routings.ts";
 import { copiesOfRow, SharedRows, type SumOverChoices, sumOverChoices } from "./shared-rows.ts";
-
-/** How many rows the entries' inputs have. */
-export const batchesOf = (stores: readonly Store[]): ReadonlySet<number> =>
-  new Set(stores.filter(isBatch).flatMap(({ type }) => dims(type).slice(0, 1)));
-const isBatch = ({ name, role }: Store): boolean => role === "input" && !isRuntimeInput(name);
-/**
- * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers, and so are states that an entry keeps
- * for the rows of one of the `batches`, as keys and values are in generation, and with `shardOptimizer` the optimizer's state of what is no stack. A
- * stack of experts, their gradients and optimizer state are sharded among as many workers as divide both the number of experts and `expertParallel`.
- * All else is replicated (1).
- */
-function shardCount(
-  store: Store,
-  { workers, expertParallel = workers, shardOptimizer }: Sharing,
-  batches: ReadonlySet<number>,
-): number {
-  const { role, saved, stack, type } = store;
-  const [first = 0] = dims(type);
-  if (first === 0) return 1;
-  const hasRows = isBatch(store) || (role === "state" && !saved && batches.has(first));
-  if (hasRows) return first % workers === 0 ? workers : 1;
-  if (stack > 0) return gcd(first, expertParallel);
-  return shardOptimizer && role === "optimizer" && first % workers === 0 ? workers : 1;
-}
-/** The placement of a store. `batches`: see `batchesOf`. */
-export function placementOf(store: Store, sharing: Sharing, batches: ReadonlySet<number>): Placement {
-  const parts = shardCount(store, sharing, batches);
-  return parts > 1 ? sharded(0, evenSharding(parts)) : replicated;
-}
-/** The store as one worker has it. */
-export function shardOf(store: Store, sharing: Sharing, batches: ReadonlySet<number>): Store {
-  const place = placementOf(store, sharing, batches);
-  if (!isSharded(place) || place.sharding.kind !== "even") return store;
-  const { parts } = place.sharding;
-  const [first = 0, ...rest] = dims(store.type);
-  return { ...store, split: parts, type: type(dtypeOf(store.type), [first / parts, ...rest]) };
-}
 
 /** One worker's graph. `storePlacement`: the placement of each store, by name. `leastSaved`: see `SharedRows`. */
 export function partition(
@@ -294,8 +255,7 @@ class Partition implements Workers {
     const known = x && this.of(x);
     if (node.op.name === "reshape" && known?.place.kind === "partial" && known.place.of.kind === "replicated")
       return this.set(node, [b.reshape(this.g, known.value, dims(item(node.results, 0).type))], [known.place]);
-    this.sortOwnRows(node);
-    this.sortForOwnExperts(node);
+    this.shareSorting(node);
     this.scatterSums(node);
     const rule = this.rule(node);
     const args = node.args.map((a, i) => this.convertTo(a, rule ? item(rule.args, i) : replicated));
@@ -321,27 +281,28 @@ class Partition implements Workers {
       results.map(() => ({ kind: "routing", by: node, owned: outer.owned })),
     );
   }
+  /** If `node` sorts rows by choices that all workers sort alike so far, these may share them out from now on. */
+  private shareSorting({ op, args }: Node): void {
+    const [rows, order] = args;
+    if (op.name !== "dispatch" || !rows || order?.node.op.name !== "route" || this.routings.has(order.node)) return;
+    this.sortOwnRows(rows, order.node);
+    this.sortForOwnExperts(rows, order.node);
+  }
   /**
-   * If the rows that `node` sorts are sharded, but all workers know all choices (experts that choose their rows), each sorts those of its own rows from
-   * now on. Not if there are more groups than rows, since a sum for each group would then be more to move than the rows.
+   * If the rows are sharded, but all workers know all choices (experts that choose their rows), each sorts those of its own rows from now on. Not if
+   * there are more groups than rows, since a sum for each group would then be more to move than the rows.
    */
-  private sortOwnRows({ op, args }: Node): void {
-    const [x, order] = args;
-    if (op.name !== "dispatch" || !x || order?.node.op.name !== "route" || this.routings.has(order.node)) return;
-    const [by, to] = [order.node, sharded(0, evenSharding(this.count))];
-    const index = item(by.args, 0);
-    if (groupCount(by) > this.routings.choices(by) || !this.fits(index, to) || !samePlacement(this.ruleInput(x), to))
-      return;
+  private sortOwnRows(rows: Value, by: Node): void {
+    const [index, to] = [item(by.args, 0), sharded(0, evenSharding(this.count))];
+    const place = this.ruleInput(rows);
+    if (groupCount(by) > this.routings.choices(by) || !this.fits(index, to) || !samePlacement(place, to)) return;
     const { results } = b.make(this.g, "route", [this.convertTo(index, to)], by.attrs as OpAttrs["route"]);
     this.routings.add(by, results, () => this.convertTo(index, replicated));
     this.setRouting(by, results, false);
   }
-  /** If all workers have the rows that `node` sorts, and all choices, each sorts those of the experts that it owns from now on. */
-  private sortForOwnExperts({ op, args }: Node): void {
-    const [x, order] = args;
-    if (op.name !== "dispatch" || !x || order?.node.op.name !== "route" || this.routings.has(order.node)) return;
-    const { node: by } = order;
-    if (!this.exchanged.has(by) || this.ruleInput(x).kind !== "replicated") return;
+  /** If all workers have the rows, and all choices, each sorts those of the experts that it owns from now on. */
+  private sortForOwnExperts(rows: Value, by: Node): void {
+    if (!this.exchanged.has(by) || this.ruleInput(rows).kind !== "replicated") return;
     this.setRouting(by, this.routings.addWhole(by, this.convertTo(item(by.args, 0), replicated)), true);
   }
   /** From now on each worker has these results of a routing that all did alike before. */
