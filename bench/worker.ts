@@ -2,6 +2,7 @@
 import { argv } from "node:process";
 import { Bug } from "../compiler/diagnostic.ts";
 import type { CollectiveOp, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
+import { sum } from "../compiler/types/numbers.ts";
 import { compileProgram } from "../runtime/compile.ts";
 import type { StepTimes } from "../runtime/native.ts";
 import { readDataset, trainingBatch } from "../runtime/training/data.ts";
@@ -49,12 +50,12 @@ async function run(job: Job, world: Workers): Promise<Ran> {
     const inputs = new Map(Object.entries({ tokens, targets }));
     const outcome = await executable.run("train", inputs, { seed: 0, call: step, step });
     const took = (performance.now() - start) / 1000;
-    losses.push(total(outcome.losses.values()));
+    losses.push(sum(outcome.losses.values()));
     if (step >= job.warm) timed.push(stepSeconds(took, steps, last.times, world));
   }
   executable.close();
   const collectives = steps.filter((s) => s.kind === "collective");
-  const sent = total(collectives.map((s) => sentBy(s, plan)));
+  const sent = sum(collectives.map((s) => sentBy(s, plan)));
   return { ...medianOf(timed), losses, collectives: collectives.length, sent };
 }
 async function opened(job: Job, world: Workers, seen: (times: StepTimes) => void) {
@@ -84,9 +85,9 @@ function stepSeconds(took: number, steps: readonly Step[], times: StepTimes | un
   const all = world
     .gatherBytes("times", new Uint8Array(Float64Array.of(took, ...own).buffer))
     .map((bytes) => [...new Float64Array(bytes.slice().buffer)]);
-  const mean = (of: (times: readonly number[]) => number): number => total(all.map(of)) / all.length;
-  const moving = total(own.map((_, i) => Math.min(...all.map((times) => times[i + 1] ?? 0))));
-  return { seconds: mean(([step = 0]) => step), moving, waiting: mean((times) => total(times.slice(1))) - moving };
+  const mean = (of: (times: readonly number[]) => number): number => sum(all.map(of)) / all.length;
+  const moving = sum(own.map((_, i) => Math.min(...all.map((times) => times[i + 1] ?? 0))));
+  return { seconds: mean(([step = 0]) => step), moving, waiting: mean((times) => sum(times.slice(1))) - moving };
 }
 /** The bytes that each worker sends: of a sum its part of what others add up, and what it has added up. */
 function sentBy(step: Step, { buffers }: Plan): number {
@@ -96,7 +97,7 @@ function sentBy(step: Step, { buffers }: Plan): number {
   const operands = args
     .slice(0, name === "exchange" ? (args.length - 1) / 2 : args.length / 2)
     .map((i) => bytesOf(buffers[i]));
-  const bytes = operands.reduce((a, b) => a + b, 0);
+  const bytes = sum(operands);
   switch (name) {
     case "all_gather":
       return bytes * (count - 1);
@@ -115,7 +116,6 @@ function rowsSent({ workers, rows = 1, length = rows, back = false }: Collective
   return (own / shared) * workers * (1 - (1 - 1 / workers) ** shared);
 }
 const bytesOf = (buffer: PlanBuffer | undefined): number => buffer?.bytes ?? 0;
-const total = (x: Iterable<number>): number => [...x].reduce((a, b) => a + b, 0);
 function medianOf(all: readonly StepSeconds[]): StepSeconds {
   const median = all.toSorted((a, b) => a.seconds - b.seconds)[Math.floor(all.length / 2)];
   if (!median) throw new RangeError("no step was timed");

@@ -1,5 +1,6 @@
 // Shows the progress of training: on a terminal a line that is redrawn, elsewhere a new line every ten seconds.
 import { createLogUpdate } from "log-update";
+import { sum } from "../compiler/types/numbers.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { numbers } from "../runtime/tensor.ts";
 import type { TrainStep } from "../runtime/training/loop.ts";
@@ -88,11 +89,11 @@ export function loadLines(metrics: Readonly<Record<string, Tensor>>, width: numb
   return lines;
 }
 function layerPicture(load: Float64Array): string {
-  const mean = load.reduce((a, b) => a + b, 0) / load.length;
+  const mean = sum(load) / load.length;
   const group = Math.ceil(load.length / 16);
   return Array.from({ length: Math.ceil(load.length / group) }, (_, i) => {
     const part = load.subarray(i * group, (i + 1) * group);
-    const share = part.reduce((a, b) => a + b, 0) / part.length / Math.max(mean, 1e-9);
+    const share = sum(part) / part.length / Math.max(mean, 1e-9);
     return blocks[Math.min(7, Math.floor(share * 4))] ?? " ";
   }).join("");
 }

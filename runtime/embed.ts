@@ -14,6 +14,7 @@ import { requireValid } from "../compiler/pipeline.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
+import { sum } from "../compiler/types/numbers.ts";
 import { compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
 import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
 import { DeviceFailed, type Outcome, type Tensor } from "./executable.ts";
@@ -234,7 +235,7 @@ async function* steps(
       if (accumulate > 1) await program.update(done);
       outcomes = [];
       done += 1;
-      const loss = [...losses.values()].reduce((a, b) => a + b, 0);
+      const loss = sum(losses.values());
       const step = { step: done, loss, losses, metrics, program };
       await onStep?.(step);
       yield step;

@@ -4,6 +4,7 @@ import { item } from "../item.ts";
 import { isNum, roundUp } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { expressions, statements } from "../kernel/passes.ts";
+import { sum } from "../types/numbers.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import type { Emitter } from "./emitter.ts";
 import { counterEnd, counterOf, declareBlock, declareConstants, taskLoopOf } from "./grid.ts";
@@ -104,7 +105,7 @@ export function roundsOf(
       each: (f) => f(item(run, 0).axis, 0),
     };
   const lengths = run.map(({ axis }) => (isNum(axis.to) ? roundUp(axis.to.value, step) : 0));
-  const start = (n: number): number => lengths.slice(0, n).reduce((a, b) => a + b, 0);
+  const start = (n: number): number => sum(lengths.slice(0, n));
   const each = (f: (axis: Axis, n: number) => void): void =>
     run.forEach(({ axis }, n) => {
       const head = n + 1 === run.length ? "else {" : `${n === 0 ? "" : "else "}if (${v.name} < ${start(n + 1)}) {`;

@@ -3,6 +3,7 @@ import { Problem } from "../diagnostic.ts";
 import { recomputeFlagText } from "../flag-text.ts";
 import type { Store } from "../graph/node.ts";
 import { showBytes } from "../show-bytes.ts";
+import { sum } from "../types/numbers.ts";
 import { byteSize, dims, dtypeOf, type Type } from "../types/type.ts";
 import { type Bytes, buffersOf, type Entry, type Phase, type Plan, type PlanBuffer } from "./plan.ts";
 import type { Sequence, VirtualBuffer } from "./sequence.ts";
@@ -33,7 +34,6 @@ export function countBytes(
   };
 }
 const page = 4096;
-const sum = (all: readonly number[]): number => all.reduce((a, b) => a + b, 0);
 /** Whether it has both a forward and a backward phase; `init`, for instance, has no forward. */
 const hasBackward = ({ launches }: Sequence): boolean =>
   (["forward", "backward"] as const).every((phase) => launches.some((l) => l.phase === phase));

@@ -4,7 +4,7 @@ import { memoize } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import { matchOp } from "../rewrite/pattern.ts";
-import { gcd } from "../types/numbers.ts";
+import { gcd, sum } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
 
 export interface AffineAxis {
@@ -47,7 +47,6 @@ const constant = (shape: readonly number[], start: number): Affine => ({
   start,
 });
 const isConstant = ({ axes }: Affine): boolean => axes.flat().every(({ step }) => step === 0);
-const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
 /** The least and the largest value that the sum of `step * position` over all axes can have. */
 export function valueRange(axes: readonly AffineAxis[]): [least: number, most: number] {
   const ends = axes.map(({ size, step }) => step * Math.max(0, size - 1));

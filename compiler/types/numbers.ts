@@ -2,6 +2,12 @@
 
 /** The number of elements of a shape. */
 export const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+/** Added up in order. */
+export function sum(all: Iterable<number>): number {
+  let total = 0;
+  for (const x of all) total += x;
+  return total;
+}
 export const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b));
 /** The list from, from + 1, .. to - 1. */
 export const fromTo = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);

@@ -2,6 +2,7 @@
 import { hostHeader } from "../../compiler/emit/unit.ts";
 import { placedBytes } from "../../compiler/plan/place.ts";
 import type { Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
+import { sum } from "../../compiler/types/numbers.ts";
 import { freeMemory, lastLevelCache } from "../machine.ts";
 import type { Limits } from "../measure/kernel-times.ts";
 import type { StepTimes } from "../native.ts";
@@ -157,7 +158,7 @@ class Meter {
   /** Writes every page first: untouched pages all map to one page of zeros, which is read from the cache. */
   static async open(plan: Plan, threads: number): Promise<Meter> {
     const times = { last: Number.NaN };
-    const profile = (_: unknown, { wall }: StepTimes): void => void (times.last = wall.reduce((a, b) => a + b, 0));
+    const profile = (_: unknown, { wall }: StepTimes): void => void (times.last = sum(wall));
     const executable = await hostExecutable(plan, { threads, profile });
     for (const { name, shape } of executable.stores) executable.write(name, zeros("f32", shape));
     return new Meter(executable, times);

@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
-import { product } from "../../compiler/types/numbers.ts";
+import { product, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
 import { newestCheckpoint } from "../storage/checkpoint.ts";
 import { makeFolder, readBytes, syncFolder, writeFlushed } from "../storage/files.ts";
@@ -40,9 +40,8 @@ interface Written {
   /** By dtype, how many numbers. */
   readonly counts: ReadonlyMap<DType, number>;
 }
-const parametersOf = ({ counts }: Written): number => sum([...counts.values()]);
+const parametersOf = ({ counts }: Written): number => sum(counts.values());
 const bytesIn = ({ counts }: Written): number => sum([...counts].map(([dtype, count]) => count * bytesOf[dtype]));
-const sum = (all: readonly number[]): number => all.reduce((a, b) => a + b, 0);
 /** What transformers calls the floats of our dtypes. */
 const theirDtypes: Partial<Record<DType, string>> = { f32: "float32", bf16: "bfloat16", f64: "float64" };
 

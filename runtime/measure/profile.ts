@@ -1,6 +1,7 @@
 // `moec profile`: measures where an entry's time goes, as a table and as a trace that Chrome and Perfetto open.
 import type { PassEvent } from "../../compiler/pass.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
+import { sum } from "../../compiler/types/numbers.ts";
 import { measureLimits } from "../host/ceiling.ts";
 import type { StepTimes } from "../native.ts";
 import { type KernelTime, kernelTimes, type Limits, unknownLimits } from "./kernel-times.ts";
@@ -68,7 +69,7 @@ export async function profile({ runs: wanted = 5, ...options }: ProfileOptions):
 }
 const runOf = ({ plan, entry }: MeasuredEntry, start: number, times: StepTimes, limits: Limits): Run => ({
   start,
-  seconds: times.wall.reduce((a, b) => a + b, 0),
+  seconds: sum(times.wall),
   kernels: kernelTimes(plan, entry, times, limits),
 });
 

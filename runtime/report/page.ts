@@ -1,6 +1,7 @@
 // Makes a run's report, one self-contained HTML page: it fetches nothing, and its only script shows values under the pointer.
 import { pluralize } from "../../compiler/pluralize.ts";
 import { showBytes } from "../../compiler/show-bytes.ts";
+import { sum } from "../../compiler/types/numbers.ts";
 import { type ChartOptions, chart, heatMap, type StyledLine } from "./chart.ts";
 import { escaped, formatNumber } from "./html.ts";
 import type { LoggedRun, RunRecord } from "./log.ts";
@@ -66,11 +67,7 @@ function tiles({ about, config, steps }: RunRecord): string {
     ...(held === undefined
       ? []
       : [["held-out loss", held.toFixed(3), measured(about)] satisfies [string, string, string]]),
-    [
-      "training loss",
-      (recent.reduce((a, b) => a + b, 0) / recent.length).toFixed(3),
-      `mean of the last ${pluralize(recent.length, "step")}`,
-    ],
+    ["training loss", (sum(recent) / recent.length).toFixed(3), `mean of the last ${pluralize(recent.length, "step")}`],
     ["tokens", formatNumber(tokens), Number.isNaN(speed) ? "" : `${formatNumber(speed)} a second`],
     ...(about.parameters === undefined
       ? []

@@ -1,4 +1,6 @@
 // Turns a run's log into lines over steps and grids of expert load, for the charts.
+
+import { sum } from "../../compiler/types/numbers.ts";
 import { flat, type LoggedStep } from "./log.ts";
 
 export interface Line {
@@ -60,8 +62,8 @@ export const imbalanceLines = (steps: readonly LoggedStep[]): Line[] =>
   loadPaths(steps).map((path) =>
     line(layerOf(path), steps, (s) => {
       const load = loadOf(s, path);
-      const sum = load.reduce((a, b) => a + b, 0);
-      return sum > 0 ? (Math.max(...load) * load.length) / sum : undefined;
+      const all = sum(load);
+      return all > 0 ? (Math.max(...load) * load.length) / all : undefined;
     }),
   );
 const loadPaths = (steps: readonly LoggedStep[]): string[] => pathsByName(steps).get("load") ?? [];
@@ -83,7 +85,7 @@ export function loadGrids(steps: readonly LoggedStep[], most: number): LoadGrid[
         Math.floor(((c + 1) * known.length) / columns),
       );
       const sums = Array.from({ length: experts }, (_, e) => part.reduce((sum, s) => sum + (s.load[e] ?? 0), 0));
-      const mean = sums.reduce((a, b) => a + b, 0) / experts;
+      const mean = sum(sums) / experts;
       for (const [e, sum] of sums.entries()) shares[e * columns + c] = sum / mean;
     }
     return { layer: layerOf(path), experts, columns, shares, from: known[0]?.step ?? 1, to: known.at(-1)?.step ?? 1 };

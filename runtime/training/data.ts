@@ -1,6 +1,7 @@
 // Training data: text as bytes or token numbers, split into training and held-out parts, and cut into streams and batches.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import { sum } from "../../compiler/types/numbers.ts";
 import { type EncodingOptions, ownTokens, type TokenCache } from "../cache/tokens.ts";
 import type { Tensor } from "../executable.ts";
 import { readBytes, requireBufferSize, sha256 } from "../storage/files.ts";
@@ -194,4 +195,3 @@ function pairCounts(bytes: Uint8Array): Float64Array {
   }
   return pairs;
 }
-const sum = (x: Float64Array): number => x.reduce((a, b) => a + b, 0);

@@ -2,6 +2,7 @@
 // not.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { updateEntryName } from "../../compiler/transform/accumulate.ts";
+import { sum } from "../../compiler/types/numbers.ts";
 import type { Executable, Outcome, RunContext, Tensor } from "../executable.ts";
 import {
   type Checkpoint,
@@ -183,7 +184,7 @@ async function heldOutLoss(
 function summary({ losses, metrics }: StepMeans): Pick<TrainStep, "loss" | "losses" | "metrics"> {
   const named = sumByName(losses);
   return {
-    loss: [...named.values()].reduce((a, b) => a + b, 0),
+    loss: sum(named.values()),
     losses: Object.fromEntries(named),
     metrics: Object.fromEntries([...metrics].flatMap(([name, t]) => splitStacked(name, t))),
   };
@@ -219,7 +220,7 @@ class Clock {
     const now = performance.now();
     this.#recent.push(now - this.#last);
     if (this.#recent.length > 20) this.#recent.shift();
-    const perStep = this.#recent.reduce((a, b) => a + b, 0) / this.#recent.length / 1000;
+    const perStep = sum(this.#recent) / this.#recent.length / 1000;
     return {
       tokensPerSecond: this.#tokens / Math.max(perStep, 1e-9),
       seconds: (now - this.#start) / 1000,

@@ -1,5 +1,6 @@
 // Means over batches: of what a training step's batches gave, and of losses over a text.
 import { Problem } from "../../compiler/diagnostic.ts";
+import { sum } from "../../compiler/types/numbers.ts";
 import type { Outcome, Tensor } from "../executable.ts";
 import { convert, zeros } from "../tensor.ts";
 
@@ -35,7 +36,7 @@ function meanOf(outcomes: readonly Outcome[]): StepMeans {
   });
   return { losses: new Map(losses), metrics: new Map(metrics) };
 }
-const mean = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0) / numbers.length;
+const mean = (numbers: readonly number[]): number => sum(numbers) / numbers.length;
 
 /** Sums losses of the same name over all layers. */
 export function sumByName(losses: ReadonlyMap<string, number>): Map<string, number> {
@@ -68,6 +69,6 @@ export class MeanLosses {
     return new Map([...this.#sums].map(([name, sum]) => [name, sum / this.#count]));
   }
   get sum(): number {
-    return [...this.each.values()].reduce((a, b) => a + b, 0);
+    return sum(this.each.values());
   }
 }
