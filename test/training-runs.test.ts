@@ -180,6 +180,10 @@ test("a run goes on from another's checkpoint with a batch and data of its own, 
   (await openTraining({ ...wider, out: stopped })).close();
   const resumed = { program, data: [other], target: "reference", out: stopped, resume: true } as const;
   assert.equal(await lossesOf(resumed), lossesAfter, "also where it was stopped before its first checkpoint");
+  const ended = await openTraining({ ...wider, out: fresh() });
+  for await (const { step } of ended.steps(AbortSignal.abort())) assert.is(step, 3);
+  assert.is(last(ended.folder ?? "").state.step, 3, "one that is stopped at once has a checkpoint of its own");
+  ended.close();
   const open = async (more: Partial<TrainOptions>): Promise<unknown> => openTraining({ ...same, out: null, ...more });
   await assertRejects(open({ steps: 2 }), /is at step 2, and 2 in all/);
   await assertRejects(open({ params: base }), /--params and --from/);

@@ -286,7 +286,7 @@ class Partition implements Workers {
     const [rows, order] = args;
     if (op.name !== "dispatch" || !rows || order?.node.op.name !== "route" || this.routings.has(order.node)) return;
     this.sortOwnRows(rows, order.node);
-    this.sortForOwnExperts(rows, order.node);
+    this.sortForOwnExperts(order.node);
   }
   /**
    * If the rows are sharded, but all workers know all choices (experts that choose their rows), each sorts those of its own rows from now on. Not if
@@ -300,9 +300,9 @@ class Partition implements Workers {
     this.routings.add(by, results, () => this.convertTo(index, replicated));
     this.setRouting(by, results, false);
   }
-  /** If all workers have the rows, and all choices, each sorts those of the experts that it owns from now on. */
-  private sortForOwnExperts(rows: Value, by: Node): void {
-    if (!this.exchanged.has(by) || this.ruleInput(rows).kind !== "replicated") return;
+  /** Else all workers need all rows, and know all choices: each sorts those of the experts that it owns from now on. */
+  private sortForOwnExperts(by: Node): void {
+    if (!this.exchanged.has(by) || this.routings.has(by)) return;
     this.setRouting(by, this.routings.addWhole(by, this.convertTo(item(by.args, 0), replicated)), true);
   }
   /** From now on each worker has these results of a routing that all did alike before. */
