@@ -133,7 +133,7 @@ test("keywords are hovered, and where a declaration cannot be parsed its names, 
 }
 layer B(D) {
   a: A(D)
-  forward(x: float[N, D]) -> float[N, D] { return softmax(a(x) }
+  forward(x: float[N, D]) -> float[N, D] { return softmax(a(x.A) }
 }
 model C(D = 4) {
   b: B(D)
@@ -162,7 +162,8 @@ model C(D = 4) {
   assert.equal(defined("a: |A(D)")?.start, start("layer |A"));
   assert.equal(defined("b: |B(D)")?.start, start("layer |B"));
   assert.is(defined("return soft|max"), undefined);
-  assert.is(defined("a(|x) }"), undefined);
+  assert.is(defined("a(|x.A) }"), undefined);
+  assert.is(hovered("a(x.|A) }"), "", "a member is not what has its name");
 });
 
 test("any text has answers", () => {

@@ -11,9 +11,11 @@ import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { backends } from "../compiler/targets.ts";
 import { prepareEntry } from "../compiler/transform/prepare.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
+import type { Executable } from "../runtime/executable.ts";
 import { figuresOf } from "../runtime/figures.ts";
 import { generate } from "../runtime/generation/generate.ts";
 import { compile, moe, type Program, train as trainOn } from "../runtime/index.ts";
+import { withPreparedCopies } from "../runtime/prepared.ts";
 import { runEntry } from "../runtime/run.ts";
 import { newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import { readConfig } from "../runtime/storage/run-folder.ts";
@@ -237,6 +239,31 @@ test("of a mixture the backward keeps the rows, two halves of the hidden layer a
       `${backend.name}: ${activations / 2 ** 20} MiB`,
     );
   }
+});
+test("copies are made anew after a part of a parameter was written, and not else", async () => {
+  const ran: string[] = [];
+  const store = { name: "w", role: "parameter", dtype: "f32", shape: [2, 2, 2], stack: 1, saved: true } as const;
+  const inner: Executable = {
+    stores: [store, { ...store, name: "s", role: "state" }],
+    entries: [prepareEntry, "forward"],
+    bytes: null,
+    read: () => ones("f32"),
+    write: () => {},
+    writePart: () => {},
+    run: async (entry) => (
+      ran.push(entry), { outputs: [], losses: new Map(), metrics: new Map(), gradients: new Map() }
+    ),
+    close: () => {},
+  };
+  const executable = withPreparedCopies(inner);
+  const run = async (...written: string[]): Promise<string[]> => {
+    for (const name of written) executable.writePart?.(name, [0], () => ones("f32"));
+    await executable.run("forward", new Map(), { seed: 0, call: 0, step: 0 });
+    return ran.splice(0);
+  };
+  assert.equal(await run(), [prepareEntry, "forward"]);
+  assert.equal(await run("s"), ["forward"]);
+  assert.equal(await run("w"), [prepareEntry, "forward"]);
 });
 test("without masters nothing is prepared", () => {
   const entries = [{ method: "forward", name: "forward", sizes: { B: 1, T: 4 } }];
