@@ -91,6 +91,17 @@ test("nothing is written of an empty result that one kernel makes with a sum", (
     [1],
   );
 });
+test("a number that rows are put into is written once and read nowhere", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const [rows, [, index]] = [p("rows", [3, 40]), b.topK(g, p("x", [3, 301]), 40)];
+  const three = b.broadcastTo(g, b.constant(g, 3, "f32"), [3, 301]);
+  const graph = graphOf([b.put(g, three, index, rows, 1), b.mul(g, p("x", [3, 301]), three)]);
+  const sequence = lowered(graph);
+  const read = sequence.launches.flatMap(({ args }) => args.filter((a) => a.access === "read"));
+  assert.not.ok(read.some(({ buffer }) => buffer.name.startsWith("broadcast")));
+  compare("put", graph, runSequence(sequence, storesOf(valuesOf(graph))));
+});
 test("two signs, bools beside numbers, sums of integers into places, slices of nothing", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, shape: readonly number[], dtype: DType = "f32"): Value => b.param(g, name, { dtype, shape });

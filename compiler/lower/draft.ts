@@ -8,6 +8,7 @@ import type { Buffer, Expr, OperandForm } from "../kernel/ir.ts";
 import type { Choices, Contraction, Schedule } from "../kernel/schedule.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
+import { splatOf } from "../rewrite/pattern.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
 import { gcd } from "../types/numbers.ts";
 import { elementRules } from "./elements.ts";
@@ -171,9 +172,9 @@ export class Draft {
     if (!found) throw new Bug(`a value of ${v.node.op.name} has no buffer`);
     return found;
   }
-  /** Whether this kernel computes a value instead of reading it from memory. */
+  /** Whether this kernel computes a value instead of reading it from memory: one number everywhere is never read. */
   inlines(v: Value): boolean {
-    return this.computedHere.has(v) || !this.context.bufferOf(v);
+    return this.computedHere.has(v) || !this.context.bufferOf(v) || splatOf(v) !== null;
   }
   /** A reader of elements of values for this kernel. */
   reader({ locals, offsets = null, withoutLets = false, name = "x" }: ReaderOptions = {}): Reader {

@@ -198,6 +198,7 @@ export const scatter = define<"scatter">({
       b.scatter(g, sample(g, "f32", [9]), sample(g, "i32", [9], "index"), 4),
       b.put(g, sample(g, "i32", [2, 4]), sample(g, "i32", [2, 3], "index"), sample(g, "i32", [2, 3], "rows"), 1),
       b.make1(g, "scatter", [index, b.reshape(g, rows, [3, 4, 2])], { axis: 1, batch: 0, mode: "add", size: 6 }),
+      b.put(g, sample(g, "f32", [2, 9], "to"), b.topK(g, sample(g, "f32", [2, 9]), 5)[1], sample(g, "f32", [2, 5]), 1),
     ].map((v) => v.node);
   },
   showAttrs: (a) => `${a.mode} axis ${a.axis} batch ${a.batch}`,
@@ -280,6 +281,9 @@ export const top_k = define<"top_k">({
       b.topK(g, sample(g, "f32", [4]), 1),
     ].map(([v]) => v.node),
 });
+/** Whether the indices of each batch row differ from one another, as those of a top_k do. */
+export const hasDistinctRows = (index: Value, batch: number): boolean =>
+  index.node.op.name === "top_k" && index.index === 1 && dims(index.type).length === batch + 1;
 /** `top_k` finds up to this many by a reduction each; for more, the row is sorted. */
 const maxReductions = 32;
 /** Indices in order of decreasing value, equal ones by index, NaN last. */

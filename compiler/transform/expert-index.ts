@@ -3,6 +3,7 @@
 import type { Node, Value } from "../graph/node.ts";
 import { memoize } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import { splatOf } from "../rewrite/pattern.ts";
 
 /** The number of each sorted row's expert in the routing `by` or, if `groups` is less than the number of experts, of its run of equally many experts. */
 interface ExpertOf {
@@ -15,7 +16,7 @@ function expertOf(v: Value): ExpertOf | null {
   const viewed = viewedBy(v);
   if (viewed) return expertOf(viewed);
   const [of, by] = node.args;
-  const [expert, run] = isBinary(v, "idiv") && of && by ? [expertOf(of), constantOf(by)] : [null, null];
+  const [expert, run] = isBinary(v, "idiv") && of && by ? [expertOf(of), splatOf(by)] : [null, null];
   return expert && run && expert.groups % run === 0 ? { ...expert, groups: expert.groups / run } : null;
 }
 /** The routing that sorted the rows, if each row's index into a table of `n` places is its expert, or in the part of its expert; else null. */
@@ -38,8 +39,8 @@ function factorOf(v: Value, n: number): ExpertOf | null {
   const [x, y] = v.node.args;
   if (!isBinary(v, "mul") || !x || !y) return null;
   for (const [expert, each] of [
-    [expertOf(x), constantOf(y)],
-    [expertOf(y), constantOf(x)],
+    [expertOf(x), splatOf(y)],
+    [expertOf(y), splatOf(x)],
   ] as const)
     if (expert && each === n / expert.groups) return expert;
   return null;
@@ -65,9 +66,3 @@ function viewedBy({ node }: Value): Value | null {
 }
 const isBinary = ({ node }: Value, fn: string): boolean =>
   node.op.name === "binary" && (node.attrs as OpAttrs["binary"]).fn === fn;
-/** The number that a constant, perhaps broadcast, is; else null. */
-function constantOf({ node }: Value): number | null {
-  const [of] = node.args;
-  if (node.op.name === "broadcast" && of) return constantOf(of);
-  return node.op.name === "const" ? (node.attrs as OpAttrs["const"]).value : null;
-}

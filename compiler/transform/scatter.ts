@@ -1,10 +1,11 @@
 // Rewrites every sum into places (`scatter` of mode `add`), without atomics: rows that a routing has already sorted are summed by group, few picks
-// are compared with a range, affine indices are summed along diagonals (`diagonals.ts`), and everything else is routed and summed by group. Counts
-// of equal indices become lengths of groups.
+// are compared with a range, those of a top_k are put in their places, affine indices are summed along diagonals (`diagonals.ts`), and everything
+// else is routed and summed by group. Counts of equal indices become lengths of groups.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
 import { number } from "../ops/common.ts";
+import { hasDistinctRows } from "../ops/gather.ts";
 import { inversePermutation } from "../ops/view.ts";
 import { matchOp } from "../rewrite/pattern.ts";
 import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
@@ -12,10 +13,12 @@ import { isFloat } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { dims, dtypeOf, type Type } from "../types/type.ts";
 import { diagonals } from "./diagonals.ts";
-import { isAxisAfterBatch, pickShape, scatterAddRule } from "./scatter-add.ts";
+import { isAxisAfterBatch, pickShape, type ScatterAdd, scatterAddRule } from "./scatter-add.ts";
 
 /** Up to this many picks per batch row are found by comparing. */
 const maxCompared = 32;
+/** The same where each place gets at most one, so that rows need only be put there. */
+const maxComparedDistinct = 8;
 
 /** Brings axes between the batch axes and the scattered one behind it, as the other rules need it (`isAxisAfterBatch`). */
 const moveAxisAfterBatch = scatterAddRule(
@@ -64,9 +67,11 @@ function sumGroups(g: Builder, rows: Value, offsets: Value): Value {
 const routedGroups = (index: Value): number | null =>
   index.index === 3 ? number(matchOp(index, "route")?.attrs.groups ?? -1) : null;
 
+const isCompared = (s: ScatterAdd): boolean =>
+  s.attrs.batch > 0 && product(pickShape(s)) <= (isDistinct(s) ? maxComparedDistinct : maxCompared);
 const comparedScatter = scatterAddRule(
   "scatter of few = sum(where(iota == index, rows, 0))",
-  (s) => isAxisAfterBatch(s) && s.attrs.batch > 0 && product(pickShape(s)) <= maxCompared,
+  (s) => isAxisAfterBatch(s) && isCompared(s),
   (g, s) => {
     const { index, rows, attrs } = s;
     const n = product(pickShape(s));
@@ -89,12 +94,26 @@ const comparedScatter = scatterAddRule(
     b.scatter(g, param(g, "x", "f32", [2, 3, 1]), param(g, "index", "i32", [2, 3, 1]), 5, 2),
   ],
 );
+const distinctScatter = scatterAddRule(
+  "scatter(rows, index of a top_k) = zeros with rows put in",
+  (s) => isAxisAfterBatch(s) && isDistinct(s) && !isCompared(s),
+  (g, { index, rows, attrs }) => {
+    const picked = dims(index.type).length - attrs.batch;
+    const shape = dims(rows.type).toSpliced(attrs.axis, picked, number(attrs.size));
+    return b.make1(g, "scatter", [b.fill(g, 0, dtypeOf(rows.type), shape), index, rows], { ...attrs, mode: "set" });
+  },
+  (g) => {
+    const [, index] = b.topK(g, param(g, "scores", "f32", [2, 300]), 40);
+    return [
+      b.scatter(g, param(g, "x", "f32", [2, 40]), index, 300, 1),
+      b.scatter(g, param(g, "rows", "f32", [2, 40, 3]), index, 300, 1),
+    ];
+  },
+);
+const isDistinct = ({ index, attrs }: ScatterAdd): boolean => hasDistinctRows(index, attrs.batch);
 const routedScatter = scatterAddRule(
   "scatter(rows, index) = ragged_sum(dispatch(rows, route(index)))",
-  (s) =>
-    isAxisAfterBatch(s) &&
-    routedGroups(s.index) === null &&
-    (s.attrs.batch === 0 || product(pickShape(s)) > maxCompared),
+  (s) => isAxisAfterBatch(s) && routedGroups(s.index) === null && !isDistinct(s) && !isCompared(s),
   (g, s) => {
     const { index, rows, attrs } = s;
     const batch = dims(index.type).slice(0, attrs.batch);
@@ -173,6 +192,7 @@ export const scatterRules: readonly Rule[] = [
   moveAxisAfterBatch,
   sortedScatter,
   comparedScatter,
+  distinctScatter,
   diagonals,
   routedScatter,
   histogram,
