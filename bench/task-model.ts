@@ -66,16 +66,16 @@ function task({ code, loops }: Kernel, hot: Loop, rounds: number): Instruction[]
 }
 /** The control flow graph of a kernel's instructions, by number (address / 16). */
 class Flow {
-  private readonly code: readonly Instruction[];
-  private readonly hot: Loop;
-  private readonly inside: ReadonlySet<number>;
+  readonly #code: readonly Instruction[];
+  readonly #hot: Loop;
+  readonly #inside: ReadonlySet<number>;
 
   constructor(code: readonly Instruction[], hot: Loop) {
-    [this.code, this.hot] = [code, hot];
-    this.inside = new Set(hot.body.map((i) => i.address / 16));
+    [this.#code, this.#hot] = [code, hot];
+    this.#inside = new Set(hot.body.map((i) => i.address / 16));
   }
-  private after(n: number): number[] {
-    const i = this.code[n];
+  #after(n: number): number[] {
+    const i = this.#code[n];
     if (!i) return [];
     const ends = !i.predicate && /^(BRA|JMP|EXIT|RET|BRX)/.test(i.op) && !i.op.startsWith("BRA.DIV");
     return [...(ends ? [] : [n + 1]), ...(i.target >= 0 ? [i.target / 16] : [])];
@@ -83,34 +83,34 @@ class Flow {
   /** The shortest path from the head of the loop over tasks to the loop over the depth. */
   into(start: number): number[] {
     const before = new Map([[start, -1]]);
-    for (const n of before.keys()) for (const m of this.after(n)) if (!before.has(m)) before.set(m, n);
+    for (const n of before.keys()) for (const m of this.#after(n)) if (!before.has(m)) before.set(m, n);
     const way: number[] = [];
-    for (let n = before.get(this.hot.head / 16) ?? -1; n >= 0; n = before.get(n) ?? -1) way.unshift(n);
+    for (let n = before.get(this.#hot.head / 16) ?? -1; n >= 0; n = before.get(n) ?? -1) way.unshift(n);
     return way;
   }
   /** A path from the loop over the depth to the next task, which takes as few jumps as it can. */
   outOf(start: number): number[] {
-    const back = this.leadingTo(start);
+    const back = this.#leadingTo(start);
     const way = new Set<number>();
     const open = (n: number): boolean => (n === start || back.has(n)) && !way.has(n);
-    let at = [...this.inside].flatMap((n) => this.after(n)).find((n) => back.has(n));
+    let at = [...this.#inside].flatMap((n) => this.#after(n)).find((n) => back.has(n));
     while (at !== undefined && at !== start) {
       way.add(at);
-      at = this.after(at).find(open);
+      at = this.#after(at).find(open);
     }
     return [...way];
   }
   /** The instructions from which `end` can be reached without the loop over the depth. */
-  private leadingTo(end: number): Set<number> {
+  #leadingTo(end: number): Set<number> {
     const before = new Map<number, number[]>();
-    this.code.forEach((_, n) => {
-      for (const m of this.after(n)) before.set(m, [...(before.get(m) ?? []), n]);
+    this.#code.forEach((_, n) => {
+      for (const m of this.#after(n)) before.set(m, [...(before.get(m) ?? []), n]);
     });
     const found = new Set<number>();
     const wanted = [end];
     for (let n = wanted.pop(); n !== undefined; n = wanted.pop())
       for (const m of before.get(n) ?? [])
-        if (!found.has(m) && !this.inside.has(m)) {
+        if (!found.has(m) && !this.#inside.has(m)) {
           found.add(m);
           wanted.push(m);
         }

@@ -69,7 +69,7 @@ const messages: IParserErrorMessageProvider = {
 
 export class MoeParser extends CstParser {
   /** `item, item, item`, with an optional trailing comma. At most once in a rule, because chevrotain tells calls in a rule apart by their numbers. */
-  private separated(item: ParserMethod<[], CstNode>): void {
+  #separated(item: ParserMethod<[], CstNode>): void {
     this.SUBRULE(item);
     this.MANY9(() => {
       this.CONSUME8(t.Comma);
@@ -98,7 +98,7 @@ export class MoeParser extends CstParser {
   });
   names = this.RULE("names", () => {
     this.CONSUME(t.LCurly);
-    this.separated(this.name);
+    this.#separated(this.name);
     this.CONSUME(t.RCurly);
   });
   layer = this.RULE("layer", () => {
@@ -133,7 +133,7 @@ export class MoeParser extends CstParser {
 
   header = this.RULE("header", () => {
     this.CONSUME(t.LPar);
-    this.OPTION(() => this.separated(this.entry));
+    this.OPTION(() => this.#separated(this.entry));
     this.CONSUME(t.RPar);
   });
   entry = this.RULE("entry", () => {
@@ -161,7 +161,7 @@ export class MoeParser extends CstParser {
   });
   types = this.RULE("types", () => {
     this.CONSUME(t.LPar);
-    this.separated(this.type);
+    this.#separated(this.type);
     this.CONSUME(t.RPar);
     this.OPTION2(() => {
       this.CONSUME(t.LSquare);
@@ -175,7 +175,7 @@ export class MoeParser extends CstParser {
       {
         ALT: () => {
           this.CONSUME(t.LPar);
-          this.separated(this.tensor);
+          this.#separated(this.tensor);
           this.CONSUME(t.RPar);
         },
       },
@@ -187,7 +187,7 @@ export class MoeParser extends CstParser {
   });
   axes = this.RULE("axes", () => {
     this.CONSUME(t.LSquare);
-    this.separated(this.item);
+    this.#separated(this.item);
     this.CONSUME(t.RSquare);
   });
 
@@ -267,7 +267,7 @@ export class MoeParser extends CstParser {
   });
   pattern = this.RULE("pattern", () => {
     this.CONSUME(t.LPar);
-    this.separated(this.name);
+    this.#separated(this.name);
     this.CONSUME(t.RPar);
   });
   returning = this.RULE("returning", () => {
@@ -370,7 +370,7 @@ export class MoeParser extends CstParser {
   });
   args = this.RULE("args", () => {
     this.CONSUME(t.LPar);
-    this.OPTION(() => this.separated(this.arg));
+    this.OPTION(() => this.#separated(this.arg));
     this.CONSUME(t.RPar);
   });
   arg = this.RULE("arg", () => {
@@ -382,7 +382,7 @@ export class MoeParser extends CstParser {
   });
   list = this.RULE("list", () => {
     this.CONSUME(t.LSquare);
-    this.OPTION(() => this.separated(this.item));
+    this.OPTION(() => this.#separated(this.item));
     this.CONSUME(t.RSquare);
   });
   item = this.RULE("item", () => {
@@ -398,7 +398,7 @@ export class MoeParser extends CstParser {
   });
   index = this.RULE("index", () => {
     this.CONSUME(t.LSquare);
-    this.separated(this.indexItem);
+    this.#separated(this.indexItem);
     this.CONSUME(t.RSquare);
   });
   indexItem = this.RULE("indexItem", () => {

@@ -42,102 +42,104 @@ export interface CallOptions {
 export class Program {
   /** How long compiling took and how much memory the program needs. */
   readonly report: CompileReport;
-  private readonly executable: Executable;
-  private readonly entry: string;
-  private readonly seed: number;
-  private readonly inputs: ReadonlyMap<string, StoreInfo>;
-  private calls = 0;
-  private closed = false;
+  readonly #executable: Executable;
+  readonly #entry: string;
+  readonly #seed: number;
+  readonly #inputs: ReadonlyMap<string, StoreInfo>;
+  #calls = 0;
+  #closed = false;
   /** How many runs have not ended; `last` settles with the newest of them. */
-  private pending = 0;
-  private last: Promise<void> = Promise.resolve();
+  #pending = 0;
+  #last: Promise<void> = Promise.resolve();
 
   constructor(executable: Executable, report: CompileReport, entry: string, seed: number) {
-    [this.executable, this.report, this.entry, this.seed] = [executable, report, entry, seed];
+    [this.#executable, this.report, this.#entry, this.#seed] = [executable, report, entry, seed];
     const own = executable.stores.filter((s) => s.role === "input" && s.name.startsWith(storeOfInput(entry, "")));
-    this.inputs = new Map(own.map((s) => [inputOfStore(entry, s.name), s]));
+    this.#inputs = new Map(own.map((s) => [inputOfStore(entry, s.name), s]));
   }
   /** Names of all parameters and saved states. Each copy in an array of layers has its own name: `experts.3.up.weight`. */
   get names(): string[] {
-    return modelStores(this.executable).flatMap(namesOf);
+    return modelStores(this.#executable).flatMap(namesOf);
   }
   /** A copy of the value of a parameter or state; `name` is one of `names`. */
   read(name: string): Tensor {
-    this.requireIdle();
-    const store = modelStores(this.executable).find((s) => namesOf(s).includes(name));
+    this.#requireIdle();
+    const store = modelStores(this.#executable).find((s) => namesOf(s).includes(name));
     const [, tensor] = store
-      ? (splitStacked(store.name, this.executable.read(store.name)).find(([n]) => n === name) ?? [])
+      ? (splitStacked(store.name, this.#executable.read(store.name)).find(([n]) => n === name) ?? [])
       : [];
     if (!tensor) throw new Problem(`there is no parameter ${name}`, namesHelp("parameters", name, this.names));
     return tensor;
   }
   /** Copies of all parameters and states, as `load` takes them. */
   parameters(): Map<string, Tensor> {
-    this.requireIdle();
-    return new Map(modelStores(this.executable).flatMap(({ name }) => splitStacked(name, this.executable.read(name))));
+    this.#requireIdle();
+    return new Map(
+      modelStores(this.#executable).flatMap(({ name }) => splitStacked(name, this.#executable.read(name))),
+    );
   }
   /**
    * Sets parameters and states by name: whole arrays of layers (`experts.up.weight`, with a leading axis), or each copy by itself. If anything does
    * not fit, nothing is set.
    */
   load(tensors: ReadonlyMap<string, Tensor>): void {
-    this.requireIdle();
-    writeParameters(this.executable, matchParameters(this.executable, givenTensors(tensors)));
+    this.#requireIdle();
+    writeParameters(this.#executable, matchParameters(this.#executable, givenTensors(tensors)));
   }
   /**
    * Everything that training can be continued from: parameters, states and optimizer state, as `restore` and `train` take it. `writeSafetensors`
    * writes it to a file.
    */
   state(): Map<string, Tensor> {
-    this.requireIdle();
-    const { model, training } = savedTensors(this.executable);
+    this.#requireIdle();
+    const { model, training } = savedTensors(this.#executable);
     return readAll(new Map([...model, ...training]));
   }
   /** Sets everything that `state` gave; `calls` is how many runs had been made then, so that random numbers go on from there. */
   restore(state: ReadonlyMap<string, Tensor>, calls: number): void {
-    this.requireIdle();
+    this.#requireIdle();
     requireMap("the state", state);
-    const known = new Set(this.executable.stores.flatMap((s) => (s.saved ? [s.name, ...namesOf(s)] : [])));
+    const known = new Set(this.#executable.stores.flatMap((s) => (s.saved ? [s.name, ...namesOf(s)] : [])));
     for (const [name, tensor] of state) {
       if (!known.has(name)) throw new Problem(`nothing is named ${name}`, namesHelp("tensors", name, [...known]));
       requireElements(name, tensor);
     }
-    const optimizer = this.executable.stores.filter((s) => s.saved && s.role === "optimizer");
+    const optimizer = this.#executable.stores.filter((s) => s.saved && s.role === "optimizer");
     if (optimizer.length > 0 && !optimizer.some((s) => [s.name, ...namesOf(s)].some((name) => state.has(name))))
       throw new Problem(
         "the state has no optimizer state",
         "give what `state()` of the trained program returned; parameters alone begin a new training: `train(source, { parameters, ... })`",
       );
-    loadStores(this.executable, { path: "the state", model: allInMemory(state), training: new Map() });
-    this.calls = calls;
+    loadStores(this.#executable, { path: "the state", model: allInMemory(state), training: new Map() });
+    this.#calls = calls;
   }
   /** One call, off the JavaScript thread (except by the interpreter). The caller may change the inputs as soon as `run` has returned its promise. */
   async run(inputs: Inputs, options: CallOptions = {}): Promise<Outcome> {
-    this.requireOpen();
-    const given = this.copyInputs(inputs);
+    this.#requireOpen();
+    const given = this.#copyInputs(inputs);
     requireOptions("a run", options);
     const { step = 0, signal } = options;
     requireInteger("the step", step);
-    const at = { seed: this.seed, call: this.calls++, step };
-    return this.enqueue(async () =>
-      splitGradients(await this.withCancel(signal, () => this.executable.run(this.entry, given, at))),
+    const at = { seed: this.#seed, call: this.#calls++, step };
+    return this.#enqueue(async () =>
+      splitGradients(await this.#withCancel(signal, () => this.#executable.run(this.#entry, given, at))),
     );
   }
   /** Runs the optimizer on the gradients that accumulating runs have summed. */
   async update(step: number): Promise<void> {
-    this.requireOpen();
+    this.#requireOpen();
     requireInteger("the step", step);
-    const at = { seed: this.seed, call: this.calls, step };
-    await this.enqueue(() => this.executable.run(updateEntryName(this.entry), new Map(), at));
+    const at = { seed: this.#seed, call: this.#calls, step };
+    await this.#enqueue(() => this.#executable.run(updateEntryName(this.#entry), new Map(), at));
   }
   /** Frees the memory once all pending runs have ended; nothing can be read after that. */
   close(): void {
-    if (!this.closed && this.pending === 0) this.executable.close();
-    this.closed = true;
+    if (!this.#closed && this.#pending === 0) this.#executable.close();
+    this.#closed = true;
   }
-  private async withCancel<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  async #withCancel<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
-    const cancel = (): void => this.executable.cancel?.();
+    const cancel = (): void => this.#executable.cancel?.();
     signal?.addEventListener("abort", cancel);
     try {
       return await work();
@@ -148,41 +150,41 @@ export class Program {
       signal?.removeEventListener("abort", cancel);
     }
   }
-  private enqueue<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.pending === 0 ? work() : this.last.then(work);
+  #enqueue<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#pending === 0 ? work() : this.#last.then(work);
     const over = (): void => {
-      this.pending -= 1;
-      if (this.closed && this.pending === 0) this.executable.close();
+      this.#pending -= 1;
+      if (this.#closed && this.#pending === 0) this.#executable.close();
     };
-    this.pending += 1;
-    this.last = turn.then(over, over);
+    this.#pending += 1;
+    this.#last = turn.then(over, over);
     return turn;
   }
-  private requireOpen(): void {
-    if (this.closed)
+  #requireOpen(): void {
+    if (this.#closed)
       throw new Problem(
         "the program is closed",
         "use it before `close`, and that of `train` inside the loop, which closes it at its end: `fit` returns the parameters; or compile it again",
       );
   }
-  private requireIdle(): void {
-    this.requireOpen();
-    if (this.pending > 0)
+  #requireIdle(): void {
+    this.#requireOpen();
+    if (this.#pending > 0)
       throw new Problem("the program is running", "await its runs before its parameters are read or set");
   }
   /** Copies all inputs of a run, because it may have to wait for other runs. */
-  private copyInputs(inputs: Inputs): Map<string, Tensor> {
+  #copyInputs(inputs: Inputs): Map<string, Tensor> {
     if (Object(inputs) !== inputs || Symbol.iterator in inputs)
       throw new Problem("the inputs are no object of names", "give them by name: { x: new Float32Array(8) }");
-    const given = Object.entries(inputs).map(([name, x]): [string, Tensor] => [name, this.input(name, x)]);
-    return new Map([...this.defaultCotangents(inputs), ...given]);
+    const given = Object.entries(inputs).map(([name, x]): [string, Tensor] => [name, this.#input(name, x)]);
+    return new Map([...this.#defaultCotangents(inputs), ...given]);
   }
-  private input(name: string, x: Input): Tensor {
-    const store = this.inputs.get(name);
+  #input(name: string, x: Input): Tensor {
+    const store = this.#inputs.get(name);
     if (!store)
       throw new Problem(
-        `${this.entry} has no input ${name}`,
-        `it reads ${[...this.inputs.keys()].join(", ") || "nothing"}; what has a default is named in \`given\` when it is compiled`,
+        `${this.#entry} has no input ${name}`,
+        `it reads ${[...this.#inputs.keys()].join(", ") || "nothing"}; what has a default is named in \`given\` when it is compiled`,
       );
     if (Object(x) !== x) throw new Problem(`${name} is given ${describeValue(x)}`, "give a typed array or a Tensor");
     const { dtype, shape } = store;
@@ -193,8 +195,8 @@ export class Program {
     return { dtype, shape, data: value.data.slice() };
   }
   /** Cotangents that are not given are all ones. */
-  private defaultCotangents(inputs: Inputs): [string, Tensor][] {
-    const missing = [...this.inputs].filter(([name]) => name.startsWith("cotangent.") && !Object.hasOwn(inputs, name));
+  #defaultCotangents(inputs: Inputs): [string, Tensor][] {
+    const missing = [...this.#inputs].filter(([name]) => name.startsWith("cotangent.") && !Object.hasOwn(inputs, name));
     return missing.map(([name, { dtype, shape }]) => [
       name,
       fromNumbers(dtype, shape, new Uint8Array(product(shape)).fill(1)),

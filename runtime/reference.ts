@@ -36,26 +36,26 @@ class Reference implements Executable {
   readonly stores: readonly StoreInfo[];
   readonly entries: readonly string[];
   readonly bytes = null;
-  private readonly graphs: ReadonlyMap<string, Graph>;
-  private readonly held = new Map<string, NdArray>();
+  readonly #graphs: ReadonlyMap<string, Graph>;
+  readonly #held = new Map<string, NdArray>();
 
   constructor({ stores, graphs }: Elaborated) {
     this.stores = stores.map(info);
-    this.graphs = new Map(graphs.map((g) => [g.name, g]));
-    this.entries = [...this.graphs.keys()];
-    for (const s of this.stores) this.held.set(s.name, toArray(zeros(s.dtype, s.shape)));
+    this.#graphs = new Map(graphs.map((g) => [g.name, g]));
+    this.entries = [...this.#graphs.keys()];
+    for (const s of this.stores) this.#held.set(s.name, toArray(zeros(s.dtype, s.shape)));
   }
   read(store: string): Tensor {
-    return toTensor(this.array(store));
+    return toTensor(this.#array(store));
   }
   write(store: string, value: Tensor): void {
-    requireFit(store, this.array(store), value);
-    this.held.set(store, toArray(value));
+    requireFit(store, this.#array(store), value);
+    this.#held.set(store, toArray(value));
   }
   async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
-    const graph = this.graphs.get(entry);
+    const graph = this.#graphs.get(entry);
     if (!graph) throw new Problem(`there is no entry ${entry}`, `the entries are ${this.entries.join(", ")}`);
-    requireInputs(entry, this.inputs(graph), inputs, (store) => this.held.has(store));
+    requireInputs(entry, this.#inputs(graph), inputs, (store) => this.#held.has(store));
     for (const [name, value] of inputs) this.write(storeOfInput(entry, name), value);
     for (const { name } of this.stores) {
       const value = hiddenInput(name, at);
@@ -63,21 +63,21 @@ class Reference implements Executable {
     }
     const values = interpret(
       graph.results.map((r) => r.value),
-      this.held,
+      this.#held,
     );
-    return this.outcome(graph, values);
+    return this.#outcome(graph, values);
   }
   close(): void {
-    this.held.clear();
+    this.#held.clear();
   }
-  private outcome({ results }: Graph, values: readonly NdArray[]): Outcome {
+  #outcome({ results }: Graph, values: readonly NdArray[]): Outcome {
     const named = results.flatMap((r, i) => {
       const value = values[i];
       return value ? [{ ...r, array: value }] : [];
     });
     const of = (role: string): [string, Tensor][] =>
       named.filter((r) => r.role === role).map((r) => [r.name, toTensor(r.array)]);
-    for (const r of named) if (r.role === "store") this.held.set(r.name, r.array);
+    for (const r of named) if (r.role === "store") this.#held.set(r.name, r.array);
     return {
       outputs: of("output").map(([, t]) => t),
       losses: new Map(named.filter((r) => r.role === "loss").map((r) => [r.name, r.array.data[0] ?? Number.NaN])),
@@ -86,15 +86,15 @@ class Reference implements Executable {
     };
   }
   /** Names of the inputs that the graph reads. */
-  private inputs(graph: Graph): string[] {
+  #inputs(graph: Graph): string[] {
     const read = new Set(nodesOf(graph).map(storeOf));
     const own = this.stores.filter((s) => s.role === "input" && read.has(s.name));
     const names = own.filter((s) => s.name.startsWith(storeOfInput(graph.name, "")));
     return names.map((s) => inputOfStore(graph.name, s.name));
   }
-  private array(store: string): NdArray {
-    const array = this.held.get(store);
-    if (!array) throw new Problem(`there is no store ${store}`, `the stores are ${[...this.held.keys()].join(", ")}`);
+  #array(store: string): NdArray {
+    const array = this.#held.get(store);
+    if (!array) throw new Problem(`there is no store ${store}`, `the stores are ${[...this.#held.keys()].join(", ")}`);
     return array;
   }
 }

@@ -26,10 +26,10 @@ class Memory implements Executable {
   readonly bytes = null;
   readonly entries: readonly string[];
   readonly calls: { readonly entry: string; readonly at: readonly (readonly number[])[] }[] = [];
-  private readonly seen: number[][];
+  readonly #seen: number[][];
   constructor(rows: number, lengths = [1, 8]) {
     this.entries = ["init", ...lengths.map((T) => `generate:${T}`)];
-    this.seen = Array.from({ length: rows }, () => Array.from({ length: 99 }, () => 77));
+    this.#seen = Array.from({ length: rows }, () => Array.from({ length: 99 }, () => 77));
   }
   read = (): Tensor => fromNumbers("i32", [0], []);
   write(): void {}
@@ -43,8 +43,8 @@ class Memory implements Executable {
     const [tokens, at] = [rowsOf("tokens"), rowsOf("at")];
     this.calls.push({ entry, at });
     const next = at.map((places, b) => {
-      for (const [i, p] of places.entries()) if (p >= 0) (this.seen[b] ?? [])[p] = tokens[b]?.[i] ?? 0;
-      return (this.seen[b] ?? []).slice(0, Math.max(...places) + 1).reduce((h, t) => (h * 31 + t + 7) % 251, 1);
+      for (const [i, p] of places.entries()) if (p >= 0) (this.#seen[b] ?? [])[p] = tokens[b]?.[i] ?? 0;
+      return (this.#seen[b] ?? []).slice(0, Math.max(...places) + 1).reduce((h, t) => (h * 31 + t + 7) % 251, 1);
     });
     return {
       outputs: [fromNumbers("i32", [next.length], next)],

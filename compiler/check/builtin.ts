@@ -41,62 +41,62 @@ export function builtin(signature: string, doc: string, build: (c: CallContext, 
 }
 
 export class Args {
-  private readonly c: CallContext;
-  private readonly signature: string;
-  private readonly given = new Map<string, CallArgument>();
+  readonly #c: CallContext;
+  readonly #signature: string;
+  readonly #given = new Map<string, CallArgument>();
 
   constructor(c: CallContext, signature: string, params: readonly string[], given: readonly CallArgument[]) {
-    this.c = c;
-    this.signature = signature;
+    this.#c = c;
+    this.#signature = signature;
     const names = params.map((p) => p.replace("?", ""));
-    given.forEach((arg, i) => this.place(arg, i, names));
+    given.forEach((arg, i) => this.#place(arg, i, names));
     for (const p of params)
-      if (!p.endsWith("?") && !this.given.has(p))
+      if (!p.endsWith("?") && !this.#given.has(p))
         fail("E0306", `\`${signature}\` needs \`${p}\``, c.at, { help: `give it: \`${p}: ...\`` });
   }
-  private place(arg: CallArgument, i: number, names: readonly string[]): void {
+  #place(arg: CallArgument, i: number, names: readonly string[]): void {
     const name = arg.name?.name ?? names[i];
     if (name === undefined)
-      return fail("E0305", `\`${this.signature}\` takes ${pluralize(names.length, "argument")}`, arg.span, {
+      return fail("E0305", `\`${this.#signature}\` takes ${pluralize(names.length, "argument")}`, arg.span, {
         label: "one too many",
-        help: tooManyHelp(this.signature.slice(0, this.signature.indexOf("("))) ?? "leave it out",
+        help: tooManyHelp(this.#signature.slice(0, this.#signature.indexOf("("))) ?? "leave it out",
       });
     if (!names.includes(name))
-      return fail("E0305", `\`${this.signature}\` takes no argument \`${name}\``, arg.name?.span ?? arg.span, {
+      return fail("E0305", `\`${this.#signature}\` takes no argument \`${name}\``, arg.name?.span ?? arg.span, {
         help: argumentHelp(name, names),
       });
-    if (this.given.has(name))
+    if (this.#given.has(name))
       return fail("E0305", `\`${name}\` is given twice`, arg.span, {
-        help: `leave one out: \`${this.signature}\` takes them in this order`,
+        help: `leave one out: \`${this.#signature}\` takes them in this order`,
       });
-    this.given.set(name, arg);
+    this.#given.set(name, arg);
   }
   has(name: string): boolean {
-    return this.given.has(name);
+    return this.#given.has(name);
   }
   /** Whether it was given by name rather than by position. */
   isNamed(name: string): boolean {
-    return this.given.get(name)?.name != null;
+    return this.#given.get(name)?.name != null;
   }
   span(name: string): Span {
-    return this.given.get(name)?.span ?? this.c.at;
+    return this.#given.get(name)?.span ?? this.#c.at;
   }
   /** The argument as it was given. */
   value(name: string): Val {
-    const v = this.given.get(name)?.value ?? absorb();
+    const v = this.#given.get(name)?.value ?? absorb();
     return v.kind === "error" ? absorb() : v;
   }
   /** The argument as a compile-time number or boolean, or a tensor. */
   operand(name: string): { value: Val; span: Span } {
     const [value, span] = [spreadToNumber(this.value(name)), this.span(name)];
-    if (value.kind !== "number" && value.kind !== "bool") toDefaultTensor(this.c.w, value, span);
+    if (value.kind !== "number" && value.kind !== "bool") toDefaultTensor(this.#c.w, value, span);
     return { value, span };
   }
   tensor(name: string): Value {
-    return toDefaultTensor(this.c.w, this.value(name), this.span(name));
+    return toDefaultTensor(this.#c.w, this.value(name), this.span(name));
   }
   size(name: string): Size {
-    return toSize(this.c.w, this.value(name), this.span(name));
+    return toSize(this.#c.w, this.value(name), this.span(name));
   }
   shape(name: string): Size[] {
     const v = this.value(name);
@@ -104,7 +104,7 @@ export class Args {
       return fail("E0314", `\`${name}\` is a list of sizes, not ${kindText[v.kind]}`, this.span(name), {
         help: "write `[A, B]`",
       });
-    return shapeOf(this.c.w, v, this.span(name));
+    return shapeOf(this.#c.w, v, this.span(name));
   }
   /** A boolean known at compile time; `otherwise` if it is not given. */
   flag(name: string, otherwise: boolean): boolean {
@@ -115,8 +115,8 @@ export class Args {
   }
   /** A single axis of `x`, `otherwise` if it is not given. `extra`: how many axes more than `x` the result has. */
   axis(name: string, x: Type, otherwise: number, extra = 0): number {
-    if (!this.has(name)) return axisOf(this.c.w, x, otherwise, this.c.at, extra);
-    const axes = this.axesOf(this.value(name), x, this.span(name), extra);
+    if (!this.has(name)) return axisOf(this.#c.w, x, otherwise, this.#c.at, extra);
+    const axes = this.#axesOf(this.value(name), x, this.span(name), extra);
     const [only, ...more] = axes;
     if (only === undefined || more.length > 0)
       return fail("E0207", "one axis is needed here", this.span(name), {
@@ -130,18 +130,18 @@ export class Args {
   /** Axes given as a number, as `S`, or as a list of these; all axes of `x` if none are given. */
   axes(name: string, x: Type): number[] {
     if (!this.has(name)) return [...x.shape.keys()];
-    return [...new Set(this.axesOf(this.value(name), x, this.span(name), 0))].toSorted((a, c) => a - c);
+    return [...new Set(this.#axesOf(this.value(name), x, this.span(name), 0))].toSorted((a, c) => a - c);
   }
-  private axesOf(v: Val, x: Type, at: Span, extra: number): number[] {
-    if (v.kind === "list") return v.items.flatMap((item) => this.axesOf(item, x, at, extra));
-    if (v.kind === "spread") return this.leading(v.name, v.axes, x, at);
-    if (v.kind === "number" && typeof v.value === "number") return [axisOf(this.c.w, x, v.value, at, extra)];
+  #axesOf(v: Val, x: Type, at: Span, extra: number): number[] {
+    if (v.kind === "list") return v.items.flatMap((item) => this.#axesOf(item, x, at, extra));
+    if (v.kind === "spread") return this.#leading(v.name, v.axes, x, at);
+    if (v.kind === "number" && typeof v.value === "number") return [axisOf(this.#c.w, x, v.value, at, extra)];
     return fail("E0207", `an axis is a number, not ${v.kind === "number" ? "a size" : kindText[v.kind]}`, at, {
       help: "`axis: -1`, `axis: S` for the axes of `...S`, or a list",
     });
   }
   /** The axes of a spread `S`, which must be the leading axes of x. */
-  private leading(name: string, axes: readonly Size[], x: Type, at: Span): number[] {
+  #leading(name: string, axes: readonly Size[], x: Type, at: Span): number[] {
     if (!axes.every((n, i) => equal(n, x.shape[i] ?? -1)))
       return fail("E0207", `${showType(x)} does not begin with the axes \`...${name}\``, at, {
         help: "give the axis by its number, counted from the end",

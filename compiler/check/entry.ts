@@ -73,30 +73,30 @@ export function optionsOf(
 }
 
 export class EntryElaborator {
-  private readonly shared: ElaborationState;
-  private readonly entry: EntryRequest;
-  private readonly w: World;
-  private readonly decl: Declared;
-  private readonly requested: RequestedValues;
+  readonly #shared: ElaborationState;
+  readonly #entry: EntryRequest;
+  readonly #w: World;
+  readonly #decl: Declared;
+  readonly #requested: RequestedValues;
 
   constructor(shared: ElaborationState, entry: EntryRequest) {
-    [this.shared, this.entry] = [shared, entry];
-    this.decl = findDeclaration(shared.loaded, shared.request.declaration);
-    this.requested = new RequestedValues(this.decl, shared.request, entry);
-    this.w = new World(
+    [this.#shared, this.#entry] = [shared, entry];
+    this.#decl = findDeclaration(shared.loaded, shared.request.declaration);
+    this.#requested = new RequestedValues(this.#decl, shared.request, entry);
+    this.#w = new World(
       optionsOf(shared, { training: trains(entry), generating: entry.method === "generate" }),
       evaluator,
     );
-    this.w.localState = (stmt, t, scope) => this.localState(stmt, t, scope);
+    this.#w.localState = (stmt, t, scope) => this.#localState(stmt, t, scope);
     shared.stores.current.clear();
   }
 
   elaborate(): ElaboratedEntry {
-    const { w, entry, decl, shared } = this;
-    const callable = decl.ast.kind === "fn" ? this.functionEntry(decl as Declared<ast.Fn>) : this.methodEntry();
-    this.requested.checkNames();
+    const [w, entry, decl, shared] = [this.#w, this.#entry, this.#decl, this.#shared];
+    const callable = decl.ast.kind === "fn" ? this.#functionEntry(decl as Declared<ast.Fn>) : this.#methodEntry();
+    this.#requested.checkNames();
     const inputs: { name: string; store: Store }[] = [];
-    const given = callable.params.flatMap((p) => this.given(p, callable.scope, inputs));
+    const given = callable.params.flatMap((p) => this.#given(p, callable.scope, inputs));
     const value = withSizeErrors(() =>
       w.call(callable.fn, given, newFrame(w, { role: "header", site: "" }), callable.at),
     );
@@ -113,17 +113,17 @@ export class EntryElaborator {
       graph: { name: entry.name, results },
       inputs,
       losses: w.effects.losses,
-      training: trains(entry) ? this.training(callable.at) : null,
+      training: trains(entry) ? this.#training(callable.at) : null,
     };
   }
-  private functionEntry(decl: Declared<ast.Fn>) {
-    const scope = moduleScope(this.w, decl.module).inner();
-    this.requested.bind(decl.ast.header, scope);
+  #functionEntry(decl: Declared<ast.Fn>) {
+    const scope = moduleScope(this.#w, decl.module).inner();
+    this.#requested.bind(decl.ast.header, scope);
     const fn: Callable = { kind: "declared", decl };
     return { fn, params: decl.ast.header, scope, at: decl.ast.name.span };
   }
-  private methodEntry() {
-    const { w, entry, decl, shared } = this;
+  #methodEntry() {
+    const [w, entry, decl, shared] = [this.#w, this.#entry, this.#decl, this.#shared];
     if (decl.ast.kind === "optimizer")
       return fail(
         "E0406",
@@ -136,7 +136,7 @@ export class EntryElaborator {
     const name = entry.method;
     const { span } = findMethod(decl, name).ast.name;
     const at = decl.ast.name.span;
-    const made = fillHeader(w, decl, this.requested.header(), moduleScope(w, decl.module), at);
+    const made = fillHeader(w, decl, this.#requested.header(), moduleScope(w, decl.module), at);
     if (made.kind !== "maker") return failNotTensor();
     const instance: Instance = makeInstance(w, made.make, "", shared.stores.root(w));
     registerAll(instance);
@@ -144,16 +144,16 @@ export class EntryElaborator {
     if (v.kind !== "fn" || v.fn.kind !== "method") return failNotTensor();
     const { method } = v.fn;
     const scope = v.fn.scope.inner();
-    this.requested.bind(method.params, scope);
+    this.#requested.bind(method.params, scope);
     return { fn: v.fn, params: method.params, scope, at: method.name.span };
   }
 
   /** The argument for a parameter: an input if it is a tensor, else a value from the request; none if it is left to its default. */
-  private given(p: ast.HeaderParam, scope: Scope, inputs: { name: string; store: Store }[]): CallArgument[] {
-    const { w, entry, shared } = this;
+  #given(p: ast.HeaderParam, scope: Scope, inputs: { name: string; store: Store }[]): CallArgument[] {
+    const [w, entry, shared] = [this.#w, this.#entry, this.#shared];
     const name = p.name.name;
-    if (p.type?.kind !== "tensor") return this.requested.value(p, scope);
-    if (this.requested.usesDefault(p)) return [];
+    if (p.type?.kind !== "tensor") return this.#requested.value(p, scope);
+    if (this.#requested.usesDefault(p)) return [];
     const t = typeOf(w, p.type, scope);
     const store: Store = { ...unstackedStore(`${entry.name}/${name}`, "input", t), span: p.span };
     shared.inputs.push(store);
@@ -162,8 +162,8 @@ export class EntryElaborator {
   }
 
   /** A state declared in a method: one for each method, shared by all its lengths (of `generate`). */
-  private localState(stmt: ast.State, t: Type, scope: Scope) {
-    const { w, entry, shared } = this;
+  #localState(stmt: ast.State, t: Type, scope: Scope) {
+    const [w, entry, shared] = [this.#w, this.#entry, this.#shared];
     const path = scope.frame.instance?.path ?? "";
     const name = [entry.method, path === "" ? stmt.name.name : `${path}.${stmt.name.name}`].join("/");
     const old = shared.stores.all.get(name);
@@ -179,8 +179,8 @@ export class EntryElaborator {
     return shared.stores.slot(w, name, t);
   }
 
-  private training(at: ast.Span): Training {
-    const { w, shared } = this;
+  #training(at: ast.Span): Training {
+    const [w, shared] = [this.#w, this.#shared];
     const [first, ...more] = w.effects.losses.map((l) => l.value);
     if (!first) throw new Failure(nothingToTrain("loss", at));
     if (w.optimizeLines.length === 0) throw new Failure(nothingToTrain("optimizer", at));

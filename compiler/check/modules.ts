@@ -68,42 +68,42 @@ export function loadTemplate(template: Template, resolve: Resolve = resolveFile)
 }
 
 class Loader {
-  private readonly resolve: Resolve;
-  private readonly files = new Map<string, Module>();
-  private readonly templates = new Map<Template, Module>();
-  private readonly broken = new Set<Module>();
-  private readonly diagnostics: Diagnostic[] = [];
-  private readonly faulty: ast.Span[] = [];
+  readonly #resolve: Resolve;
+  readonly #files = new Map<string, Module>();
+  readonly #templates = new Map<Template, Module>();
+  readonly #broken = new Set<Module>();
+  readonly #diagnostics: Diagnostic[] = [];
+  readonly #faulty: ast.Span[] = [];
   constructor(resolve: Resolve) {
-    this.resolve = resolve;
+    this.#resolve = resolve;
   }
   loaded(main: Module): Loaded {
-    const { diagnostics, faulty } = this;
-    return { main, modules: [...this.files.values(), ...this.templates.values()], diagnostics, faulty };
+    const [diagnostics, faulty] = [this.#diagnostics, this.#faulty];
+    return { main, modules: [...this.#files.values(), ...this.#templates.values()], diagnostics, faulty };
   }
   file(source: ast.Source): Module {
-    const known = this.files.get(source.name);
+    const known = this.#files.get(source.name);
     if (known) return known;
     const { program, diagnostics, faulty, lost, lostModules } = parse(source);
     const module: Module = { name: source.name, program, names: new Map(), holes: new Map() };
-    this.files.set(source.name, module);
-    this.diagnostics.push(...diagnostics);
-    this.faulty.push(...faulty);
-    if (diagnostics.length > 0) this.broken.add(module);
-    this.declare(module);
-    const meant = lostModules.flatMap((path) => this.namesIn(path, source));
+    this.#files.set(source.name, module);
+    this.#diagnostics.push(...diagnostics);
+    this.#faulty.push(...faulty);
+    if (diagnostics.length > 0) this.#broken.add(module);
+    this.#declare(module);
+    const meant = lostModules.flatMap((path) => this.#namesIn(path, source));
     for (const name of [...lost, ...meant])
       if (!module.names.has(name) && !builtins.has(name)) module.names.set(name, null);
     return module;
   }
   /** A file or a module of the library; of that nothing but the imports is parsed yet. */
-  private imported(source: ast.Source): Module {
-    const known = this.files.get(source.name);
+  #imported(source: ast.Source): Module {
+    const known = this.#files.get(source.name);
     if (known) return known;
     if (!isLibrary(source)) return this.file(source);
     const { program, declarations } = libraryOf(source);
     const module: Module = { name: source.name, program, names: new Map(), holes: new Map() };
-    this.files.set(source.name, module);
+    this.#files.set(source.name, module);
     for (const [name, read] of declarations) {
       const declared: Declared = {
         module,
@@ -113,26 +113,26 @@ class Loader {
       };
       module.names.set(name, declared);
     }
-    for (const one of program.imports) this.importAll(module, one);
+    for (const one of program.imports) this.#importAll(module, one);
     return module;
   }
-  private namesIn(path: string, from: ast.Source): string[] {
-    const source = this.resolve(path, from);
-    return source ? ownNames(this.imported(source)) : [];
+  #namesIn(path: string, from: ast.Source): string[] {
+    const source = this.#resolve(path, from);
+    return source ? ownNames(this.#imported(source)) : [];
   }
   template(template: Template): Module {
-    const known = this.templates.get(template);
+    const known = this.#templates.get(template);
     if (known) return known;
     const holes = new Map<number, Declared>();
     const module: Module = { name: template.span.source.name, program: template, names: new Map(), holes };
-    this.templates.set(template, module);
+    this.#templates.set(template, module);
     template.holes.forEach((hole, i) => {
-      if (typeof hole === "object") holes.set(i, this.held(hole));
+      if (typeof hole === "object") holes.set(i, this.#held(hole));
     });
-    this.declare(module);
+    this.#declare(module);
     return module;
   }
-  private held(handle: Handle): Declared {
+  #held(handle: Handle): Declared {
     const found = this.template(handle.program).names.get(handle.name);
     if (!found)
       throw new Problem(
@@ -142,38 +142,38 @@ class Loader {
     return found;
   }
   /** Own declarations are entered before imports are followed, so that modules can import each other. */
-  private declare(module: Module): void {
+  #declare(module: Module): void {
     for (const declared of module.program.declarations) {
       const old = module.names.get(declared.name.name);
-      if (old) this.diagnostics.push(declaredTwice(declared.name, old.ast.name));
+      if (old) this.#diagnostics.push(declaredTwice(declared.name, old.ast.name));
       else module.names.set(declared.name.name, { ast: declared, module });
     }
-    for (const one of module.program.imports) this.importAll(module, one);
+    for (const one of module.program.imports) this.#importAll(module, one);
   }
-  private importAll(module: Module, one: ast.Import): void {
-    const source = this.resolve(one.from, one.span.source);
+  #importAll(module: Module, one: ast.Import): void {
+    const source = this.#resolve(one.from, one.span.source);
     if (!source)
-      this.diagnostics.push(
+      this.#diagnostics.push(
         diagnostic("E0303", `there is no module "${one.from}"`, one.fromSpan, { help: moduleHelp(one) }),
       );
-    const from = source && this.imported(source);
-    for (const name of one.names) this.importName(module, name, from, one.from);
+    const from = source && this.#imported(source);
+    for (const name of one.names) this.#importName(module, name, from, one.from);
   }
-  private importName(module: Module, name: ast.Name, from: Module | null, path: string): void {
+  #importName(module: Module, name: ast.Name, from: Module | null, path: string): void {
     const named = from?.names.get(name.name);
     const found = named?.module === from ? named : null;
-    if (from && !found && !this.broken.has(from)) {
+    if (from && !found && !this.#broken.has(from)) {
       const names = ownNames(from);
       const home = libraryHome(name.name);
       const help = home
         ? `"${home}" does`
         : (foreignImportHelp(name.name) ?? didYouMean(name.name, names, `it declares ${names.join(", ")}`));
-      this.diagnostics.push(diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, { help }));
+      this.#diagnostics.push(diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, { help }));
       const meant = nearest(name.name, names);
       if (meant !== null && !module.names.has(meant)) module.names.set(meant, null);
     }
     const old = module.names.get(name.name);
-    if (old) this.diagnostics.push(declaredTwice(name, old.ast.name));
+    if (old) this.#diagnostics.push(declaredTwice(name, old.ast.name));
     else module.names.set(name.name, found ?? null);
   }
 }

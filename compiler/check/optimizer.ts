@@ -102,114 +102,114 @@ function failNoTerm({ at, span }: TrainedParameter, total: Total): never {
 
 /** The optimizer step of one parameter. Its states become stores when `results` is called; for a stack it is elaborated for one copy. */
 class ParameterStep {
-  private readonly w: World;
-  private readonly stores: Stores;
-  private readonly trained: TrainedParameter;
-  private readonly grad: Value;
+  readonly #w: World;
+  readonly #stores: Stores;
+  readonly #trained: TrainedParameter;
+  readonly #grad: Value;
   /** The number of copies in the stack; null: it is no stack. */
-  private readonly copies: number | null;
-  private readonly stack: readonly number[];
-  private readonly bind = new Map<Value, Mapped>();
-  private readonly states = new Map<string, { slot: Slot; made: RegisteredStore }>();
+  readonly #copies: number | null;
+  readonly #stack: readonly number[];
+  readonly #bind = new Map<Value, Mapped>();
+  readonly #states = new Map<string, { slot: Slot; made: RegisteredStore }>();
 
   constructor(w: World, stores: Stores, trained: TrainedParameter, grads: ReadonlyMap<string, Value>) {
     const { store } = trained.at;
-    [this.w, this.stores, this.trained] = [w, stores, trained];
-    this.stack = dims(store.type).slice(0, store.stack);
-    this.copies = store.stack === 0 ? null : product(this.stack);
-    this.grad = grads.get(store.name) ?? b.fill(w.g, 0, dtypeOf(store.type), dims(store.type));
+    [this.#w, this.#stores, this.#trained] = [w, stores, trained];
+    this.#stack = dims(store.type).slice(0, store.stack);
+    this.#copies = store.stack === 0 ? null : product(this.#stack);
+    this.#grad = grads.get(store.name) ?? b.fill(w.g, 0, dtypeOf(store.type), dims(store.type));
   }
   results(): Result[] {
-    const { store } = this.trained.at;
+    const { store } = this.#trained.at;
     const param = this.run(this.chosen());
-    const states = [...this.states].map(([name, { slot, made }]) => ({
+    const states = [...this.#states].map(([name, { slot, made }]) => ({
       name,
       value: slot.read(),
       full: made.store.type,
     }));
-    for (const [name, { made }] of this.states) this.stores.all.set(name, made);
-    const all = [{ name: store.name, value: castTo(this.w, param, store.type.dtype), full: store.type }, ...states];
-    return all.map(({ name, value, full }) => ({ role: "store", name, value: this.withStackAxes(value, full) }));
+    for (const [name, { made }] of this.#states) this.#stores.all.set(name, made);
+    const all = [{ name: store.name, value: castTo(this.#w, param, store.type.dtype), full: store.type }, ...states];
+    return all.map(({ name, value, full }) => ({ role: "store", name, value: this.#withStackAxes(value, full) }));
   }
   /** Runs an `apply`; returns the parameter's new value. */
   run(method: ast.Method): Value {
-    const { w, trained } = this;
+    const [w, trained] = [this.#w, this.#trained];
     const f32 = w.options.f32;
     const { store } = trained.at;
-    const param = variable(castTo(w, this.copy(b.param(w.g, store.name, store.type)), f32));
-    const grad = castTo(w, this.copy(this.grad), f32);
-    const scope = this.scopeOf(method);
+    const param = variable(castTo(w, this.#copy(b.param(w.g, store.name, store.type)), f32));
+    const grad = castTo(w, this.#copy(this.#grad), f32);
+    const scope = this.#scopeOf(method);
     bindTypes(w, method, [param.read(), grad], scope);
     const [first, second] = method.params;
     if (first)
       scope.set(first.name.name, { kind: "slot", slot: param, dtype: f32, name: first.name.name, state: false });
     if (second) scope.set(second.name.name, tensor(grad));
-    w.localState = (stmt, t, from) => this.state(stmt, t, from);
+    w.localState = (stmt, t, from) => this.#state(stmt, t, from);
     w.execute(method.body, scope.inner());
     return param.read();
   }
   /** The sum of `s` over all copies. */
   sumOverCopies(s: Value): Value {
-    if (this.copies === null) return s;
-    const [m] = mapGraph([s], this.bind, this.w.g);
+    if (this.#copies === null) return s;
+    const [m] = mapGraph([s], this.#bind, this.#w.g);
     if (!m) return absorb();
-    return m.kind === "uniform" ? b.mul(this.w.g, m.value, this.copies) : b.sum(this.w.g, m.value);
+    return m.kind === "uniform" ? b.mul(this.#w.g, m.value, this.#copies) : b.sum(this.#w.g, m.value);
   }
   /** `first` if it fits this parameter, else the first `apply` that does. */
   fitting(first: ast.Method | null): ast.Method | undefined {
-    const { optimizer, at } = this.trained;
+    const { optimizer, at } = this.#trained;
     const all = optimizer.decl.ast.methods.filter((m) => m.name.name === "apply");
-    return (first ? [first, ...all] : all).find((m) => fits(this.w, m, at.type, this.scopeOf(m)));
+    return (first ? [first, ...all] : all).find((m) => fits(this.#w, m, at.type, this.#scopeOf(m)));
   }
   /** The first `apply` that fits; an error if none does. */
   chosen(): ast.Method {
-    const { optimizer, at } = this.trained;
+    const { optimizer, at } = this.#trained;
     const found = this.fitting(null);
     if (found) return found;
     return fail(
       "E0502",
       `no \`apply\` of \`${optimizer.decl.ast.name.name}\` fits \`${at.store.name}\`: ${showType(at.type)}`,
-      this.trained.span,
+      this.#trained.span,
       {
-        also: [{ span: at.store.span ?? this.trained.span, text: "the parameter" }],
+        also: [{ span: at.store.span ?? this.#trained.span, text: "the parameter" }],
         help: "write an `apply` for it, or give it to another optimizer: `optimize NAME with ...`",
       },
     );
   }
-  private scopeOf(body: ast.Method): Scope {
-    const { optimizer, at } = this.trained;
-    return optimizerScope(optimizer).within(newFrame(this.w, { role: "optimizer", body, site: at.store.name }));
+  #scopeOf(body: ast.Method): Scope {
+    const { optimizer, at } = this.#trained;
+    return optimizerScope(optimizer).within(newFrame(this.#w, { role: "optimizer", body, site: at.store.name }));
   }
   /** A state of this parameter's optimizer; it holds all copies of a stack. */
-  private state(stmt: ast.State, t: Type, scope: Scope): Slot {
+  #state(stmt: ast.State, t: Type, scope: Scope): Slot {
     const method = scope.frame.body?.name.name ?? "apply";
-    const { store } = this.trained.at;
+    const { store } = this.#trained.at;
     const name = `${store.name}.${method === "apply" ? "" : `${method}.`}${stmt.name.name}`;
-    const known = this.states.get(name);
+    const known = this.#states.get(name);
     if (known) return known.slot;
-    const full = type(t.dtype, [...this.stack, ...t.shape]);
-    const slot = variable(this.copy(b.param(this.w.g, name, full)));
+    const full = type(t.dtype, [...this.#stack, ...t.shape]);
+    const slot = variable(this.#copy(b.param(this.#w.g, name, full)));
     const own: Store = { name, role: "optimizer", type: full, stack: store.stack, saved: true, span: stmt.span };
-    this.states.set(name, { slot, made: { store: own, type: t, init: stmt.init, scope, owner: [] } });
+    this.#states.set(name, { slot, made: { store: own, type: t, init: stmt.init, scope, owner: [] } });
     return slot;
   }
   /** One copy of a stacked value, as a leaf that `bind` maps to all copies. */
-  private copy(all: Value): Value {
-    if (this.copies === null) return all;
-    const shape = dims(all.type).slice(this.stack.length);
-    const value = b.reshape(this.w.g, all, [this.copies, ...shape]);
-    const leaf = this.w.placeholder(type(all.type.dtype, shape));
-    this.bind.set(leaf, { kind: "each", value, over: this.copies });
+  #copy(all: Value): Value {
+    if (this.#copies === null) return all;
+    const shape = dims(all.type).slice(this.#stack.length);
+    const value = b.reshape(this.#w.g, all, [this.#copies, ...shape]);
+    const leaf = this.#w.placeholder(type(all.type.dtype, shape));
+    this.#bind.set(leaf, { kind: "each", value, over: this.#copies });
     return leaf;
   }
   /** The value for all copies, with the stack's axes. */
-  private withStackAxes(value: Value, full: Type): Value {
-    if (this.copies === null) return value;
-    const [m] = mapGraph([value], this.bind, this.w.g);
+  #withStackAxes(value: Value, full: Type): Value {
+    if (this.#copies === null) return value;
+    const [m] = mapGraph([value], this.#bind, this.#w.g);
     if (!m) return absorb();
     return m.kind === "uniform"
-      ? b.broadcastTo(this.w.g, m.value, dims(full))
-      : b.reshape(this.w.g, m.value, dims(full));
+      ? b.broadcastTo(this.#w.g, m.value, dims(full))
+      : b.reshape(this.#w.g, m.value, dims(full));
   }
 }
 function variable(first: Value): Slot {

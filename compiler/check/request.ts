@@ -35,21 +35,21 @@ export interface Request {
 
 /** The sizes and values given for one entry, and which names have used them. */
 export class RequestedValues {
-  private readonly decl: Declared;
-  private readonly request: Request;
-  private readonly entry: EntryRequest;
-  private readonly names = new Set<string>();
-  private readonly inputs = new Set<string>();
+  readonly #decl: Declared;
+  readonly #request: Request;
+  readonly #entry: EntryRequest;
+  readonly #names = new Set<string>();
+  readonly #inputs = new Set<string>();
 
   constructor(decl: Declared, request: Request, entry: EntryRequest) {
-    [this.decl, this.request, this.entry] = [decl, request, entry];
+    [this.#decl, this.#request, this.#entry] = [decl, request, entry];
   }
   /** The header arguments that are given. */
   header(): CallArgument[] {
-    const { decl } = this;
-    for (const p of decl.ast.header) this.names.add(p.name.name);
+    const decl = this.#decl;
+    for (const p of decl.ast.header) this.#names.add(p.name.name);
     for (const p of decl.ast.header) {
-      const given = this.size(p.name.name) !== undefined;
+      const given = this.#size(p.name.name) !== undefined;
       if (!given && !p.default)
         fail(
           "E0407",
@@ -68,12 +68,12 @@ export class RequestedValues {
         );
     }
     return decl.ast.header.flatMap((p): CallArgument[] => {
-      const v = this.size(p.name.name);
+      const v = this.#size(p.name.name);
       return v === undefined ? [] : [{ name: p.name, value: compileTimeValue(p.name.name, v), span: p.span }];
     });
   }
-  private size(name: string): number | boolean | readonly number[] | undefined {
-    const { entry, request } = this;
+  #size(name: string): number | boolean | readonly number[] | undefined {
+    const [entry, request] = [this.#entry, this.#request];
     return Object.hasOwn(entry.sizes, name)
       ? entry.sizes[name]
       : Object.hasOwn(request.sizes, name)
@@ -84,7 +84,7 @@ export class RequestedValues {
   bind(params: readonly ast.HeaderParam[], scope: Scope): void {
     for (const p of params) {
       if (p.type?.kind !== "tensor") continue;
-      this.inputs.add(p.name.name);
+      this.#inputs.add(p.name.name);
       if (this.usesDefault(p)) continue;
       const { spread } = p.type;
       const names = [
@@ -92,11 +92,11 @@ export class RequestedValues {
         ...p.type.axes.flatMap((e) => (bareName(e) === null ? [] : [{ name: textOf(e.span), span: e.span }])),
       ];
       for (const { name, span } of names) {
-        this.names.add(name);
+        this.#names.add(name);
         if (scope.get(name) && !scope.has(name) && scope.get(name)?.kind !== "declaration") continue;
-        const v = this.size(name);
+        const v = this.#size(name);
         if (v === undefined)
-          fail("E0408", `the entry \`${this.entry.method}\` needs the size \`${name}\``, span, {
+          fail("E0408", `the entry \`${this.#entry.method}\` needs the size \`${name}\``, span, {
             help: `give it: ${sizeFlagText(name, 128)}; \`moec run\` finds it in its inputs, \`train\` in TypeScript in tensors of the first batch`,
           });
         scope.set(
@@ -108,37 +108,37 @@ export class RequestedValues {
   }
   /** The argument for a size or value parameter of a function. */
   value(p: ast.HeaderParam, scope: Scope): CallArgument[] {
-    this.names.add(p.name.name);
-    const v = this.size(p.name.name);
+    this.#names.add(p.name.name);
+    const v = this.#size(p.name.name);
     if (v !== undefined && !p.type) return [{ name: p.name, value: compileTimeValue(p.name.name, v), span: p.span }];
     if (!p.default && !scope.get(p.name.name))
-      fail("E0407", `\`${this.decl.ast.name.name}\` needs \`${p.name.name}\``, p.span, {
+      fail("E0407", `\`${this.#decl.ast.name.name}\` needs \`${p.name.name}\``, p.span, {
         help: `give it: ${sizeFlagText(p.name.name)}`,
       });
     return [];
   }
   /** Whether a parameter is left to its default. */
   usesDefault(p: ast.HeaderParam): boolean {
-    return p.default !== null && !this.entry.inputs?.includes(p.name.name);
+    return p.default !== null && !this.#entry.inputs?.includes(p.name.name);
   }
   /** Throws a Problem for a size or input that the declaration does not have. */
   checkNames(): void {
-    const used = new Set(this.names);
-    for (const m of methodsOf(this.decl))
+    const used = new Set(this.#names);
+    for (const m of methodsOf(this.#decl))
       for (const p of m.ast.params) if (p.type?.kind === "tensor") for (const n of namesIn(p.type)) used.add(n);
-    const { ast } = this.decl;
+    const { ast } = this.#decl;
     if (ast.kind === "fn") for (const p of ast.header) used.add(p.name.name);
-    for (const name of [...Object.keys(this.request.sizes), ...Object.keys(this.entry.sizes)])
+    for (const name of [...Object.keys(this.#request.sizes), ...Object.keys(this.#entry.sizes)])
       if (!used.has(name))
         throw new Problem(
           `${ast.name.name} has no size or value ${name}`,
           didYouMean(name, used, `it has ${[...used].join(", ")}`),
         );
-    for (const name of this.entry.inputs ?? [])
-      if (!this.inputs.has(name))
+    for (const name of this.#entry.inputs ?? [])
+      if (!this.#inputs.has(name))
         throw new Problem(
-          `${this.entry.method} has no input ${name}`,
-          didYouMean(name, this.inputs, `it has ${[...this.inputs].join(", ")}`),
+          `${this.#entry.method} has no input ${name}`,
+          didYouMean(name, this.#inputs, `it has ${[...this.#inputs].join(", ")}`),
         );
   }
 }

@@ -176,7 +176,7 @@ export interface Lane {
 export class Scope {
   readonly frame: Frame;
   readonly parent: Scope | null;
-  private readonly names = new Map<string, Val | (() => Val)>();
+  readonly #names = new Map<string, Val | (() => Val)>();
 
   constructor(frame: Frame, parent: Scope | null) {
     this.frame = frame;
@@ -191,17 +191,17 @@ export class Scope {
     return new Scope(frame, this);
   }
   set(name: string, value: Val | (() => Val)): void {
-    this.names.set(name, value);
+    this.#names.set(name, value);
   }
   has(name: string): boolean {
-    return this.names.has(name);
+    return this.#names.has(name);
   }
   /** The innermost scope that defines `name`. */
   holder(name: string): Scope | null {
-    return this.names.has(name) ? this : (this.parent?.holder(name) ?? null);
+    return this.#names.has(name) ? this : (this.parent?.holder(name) ?? null);
   }
   own(name: string): Val | undefined {
-    const found = this.names.get(name);
+    const found = this.#names.get(name);
     return typeof found === "function" ? found() : found;
   }
   get(name: string): Val | undefined {
@@ -213,7 +213,7 @@ export class Scope {
   }
   /** All visible names, innermost first. */
   all(): string[] {
-    return [...this.names.keys(), ...(this.parent?.all() ?? [])];
+    return [...this.#names.keys(), ...(this.parent?.all() ?? [])];
   }
 }
 

@@ -100,9 +100,9 @@ export class World {
   /** While elaborating an optimizer: the sum of `s` over all trained parameters; set by `optimizerStep`. */
   total: (s: Value, at: Span) => Value = (_, at) =>
     fail("E0504", "`total` stands in optimizers only", at, { help: "use `sum`" });
-  private fresh = 0;
-  private stepCount = 0;
-  private readonly evaluator: Evaluator;
+  #fresh = 0;
+  #stepCount = 0;
+  readonly #evaluator: Evaluator;
   /** While elaborating: makes or finds the state that a method declares. Set for each entry. */
   localState: (stmt: State, type: Type, scope: Scope) => Slot = () => {
     throw new Bug("no entry is being elaborated");
@@ -110,13 +110,13 @@ export class World {
 
   constructor(options: Options, evaluator: Evaluator) {
     this.options = options;
-    this.evaluator = evaluator;
+    this.#evaluator = evaluator;
     this.g = options.g;
     this.checking = options.checking;
   }
   /** Counts executed statements and members, up to `maxSteps`: nested loops, calls and layers can multiply a short program beyond any limit. */
   countStep(): void {
-    if (this.checking || ++this.stepCount <= maxSteps) return;
+    if (this.checking || ++this.#stepCount <= maxSteps) return;
     throw new Problem(
       `the program is too large: written out it has more than ${maxSteps} statements and members`,
       "give its loops fewer turns, its layers fewer layers inside, and its functions fewer calls of one another",
@@ -129,7 +129,7 @@ export class World {
   }
   /** A value of which only the type is known: a leaf with a unique name. */
   placeholder(type: Type): Value {
-    return make1(this.g, "param", [], { store: `?${this.fresh++}`, type });
+    return make1(this.g, "param", [], { store: `?${this.#fresh++}`, type });
   }
   /** The declaration in a hole of a template; `scope` determines the template. */
   hole(index: number, scope: Scope): Declared | null {
@@ -169,16 +169,16 @@ export class World {
   }
   /** The value of an expression; `want`: the type that it is declared to have, if any. */
   evaluate(e: Expr, scope: Scope, want: Type | null = null): Val {
-    const value = this.evaluator.evaluate(this, e, scope, want);
+    const value = this.#evaluator.evaluate(this, e, scope, want);
     this.onValue(e, value);
     return value;
   }
   call(fn: Callable, given: readonly CallArgument[], from: Frame, at: Span, want: Type | null = null): Val {
-    return this.evaluator.call(this, fn, given, from, at, want);
+    return this.#evaluator.call(this, fn, given, from, at, want);
   }
   /** Runs statements. Returns whether every path through them ends with `return`. */
   execute(body: readonly Stmt[], scope: Scope): boolean {
-    return this.evaluator.execute(this, body, scope);
+    return this.#evaluator.execute(this, body, scope);
   }
   resolve(t: Element, scope: Scope): Element {
     return t === "float" ? scope.frame.float : t === "f32" ? this.options.f32 : t;

@@ -62,11 +62,11 @@ export class Emitter extends Bodies<Target> {
   readonly beforeTasks: string[] = [];
 
   stmts(list: readonly Stmt[]): void {
-    if (this.target.elidesZeroFill) this.findZeroFilled(list);
-    for (let i = 0; i < list.length; ) i += this.emitRun(list, i);
+    if (this.target.elidesZeroFill) this.#findZeroFilled(list);
+    for (let i = 0; i < list.length; ) i += this.#emitRun(list, i);
   }
   /** Writes the statement at i, together with those after it that become one text with it; returns how many statements were written. */
-  private emitRun(list: readonly Stmt[], i: number): number {
+  #emitRun(list: readonly Stmt[], i: number): number {
     const stages = stagesFrom(list, i);
     if (stages.length > 0) this.target.stages(stages, this);
     if (stages.length > 0) return stages.length;
@@ -74,9 +74,9 @@ export class Emitter extends Bodies<Target> {
     if (loops.length > 1 && this.target.fuseLoops?.(loops, this)) return loops.length;
     const products = this.target.mmaSum ? productsFrom(list, i) : [];
     const taken = Math.max(1, products.length);
-    const write = (): void => (products.length > 1 ? this.target.mmaSum?.(products, this) : this.stmt(item(list, i)));
+    const write = (): void => (products.length > 1 ? this.target.mmaSum?.(products, this) : this.#stmt(item(list, i)));
     const follower = this.target.fusesEpilogues ? epilogueOf(list, i + taken - 1) : null;
-    if (follower) this.emitWithEpilogue(write, follower);
+    if (follower) this.#emitWithEpilogue(write, follower);
     else write();
     return taken + (follower?.covered ?? 0);
   }
@@ -84,18 +84,18 @@ export class Emitter extends Bodies<Target> {
    * Writes, by f, an `mma` or a loop of them whose epilogue runs on each register tile as soon as that is done: the epilogue becomes a function,
    * `epilogue`.
    */
-  private emitWithEpilogue(f: () => void, { mma, loop, lets, each: points }: Epilogue): void {
+  #emitWithEpilogue(f: () => void, { mma, loop, lets, each: points }: Epilogue): void {
     this.stmts(lets);
     const name = `${points.over.name}_epilogue`;
     const [rows, columns] = points.valid.map((x) => this.expr(x));
     const { each, first, panel } = withinTile(points);
     const start = `const ix ${first.name} = ${panel === null ? "_tile.c" : `column_in_panel<${panel}>(_tile)`};`;
     this.block(`const auto ${name} = epilogue([&](TileCoord _tile, auto prefetch) {`, "}, [&](TileCoord _tile) {", () =>
-      this.prefetchEpilogue(each, start),
+      this.#prefetchEpilogue(each, start),
     );
     this.depth++;
     this.line(start);
-    this.elementwise(each, (lanes) => `each_in<${lanes?.text}>(_tile, ${columns}`);
+    this.#elementwise(each, (lanes) => `each_in<${lanes?.text}>(_tile, ${columns}`);
     this.depth--;
     this.line("});");
     const always = loop === null || (isNum(loop.from) && isNum(loop.to));
@@ -104,20 +104,21 @@ export class Emitter extends Bodies<Target> {
     f();
     if (!always) this.line(`if (${this.expr(loop.to)} <= ${this.expr(loop.from)}) ${name}.run(${rows}, ${columns});`);
   }
-  private findZeroFilled(list: readonly Stmt[]): void {
+  #findZeroFilled(list: readonly Stmt[]): void {
     list.forEach((s, at) => {
       if (s.s !== "tile" || s.tile.role !== "acc" || s.fill !== 0 || s.at) return;
       const next = firstUse(list.slice(at + 1));
       const first = next?.s === "for" ? firstUse(next.body) : next;
       if (first?.s === "mma" && first.acc.includes(s.tile))
         this.zeroFilled.set(s.tile, next?.s === "for" ? next.axis : null);
-      if (next?.s === "mma" && isInTerms(next.a) && this.hasEpilogue(list, list.indexOf(next))) this.strips.add(s.tile);
+      if (next?.s === "mma" && isInTerms(next.a) && this.#hasEpilogue(list, list.indexOf(next)))
+        this.strips.add(s.tile);
     });
   }
-  private hasEpilogue(list: readonly Stmt[], at: number): boolean {
+  #hasEpilogue(list: readonly Stmt[], at: number): boolean {
     return this.target.fusesEpilogues === true && epilogueOf(list, at + productsFrom(list, at).length - 1) !== null;
   }
-  private stmt(s: Stmt): void {
+  #stmt(s: Stmt): void {
     const x = (e: Expr): string => this.expr(e);
     switch (s.s) {
       case "let":
@@ -130,13 +131,13 @@ export class Emitter extends Bodies<Target> {
       case "sync":
         return this.target.sync === null ? undefined : this.line(this.target.sync);
       case "tile":
-        return this.tile(s);
+        return this.#tile(s);
       case "stage":
         return this.target.stages([s], this);
       case "mma":
         return this.target.mma(s, this);
       case "each":
-        return this.each(s);
+        return this.#each(s);
       case "par":
         return this.par(s);
       case "fold":
@@ -144,17 +145,17 @@ export class Emitter extends Bodies<Target> {
       case "both":
         return this.both(s.body as readonly StmtOf<"fold">[]);
       case "foldrows":
-        return this.foldRows(s);
+        return this.#foldRows(s);
       case "scan":
         return this.scan(s);
       case "tally":
         return this.tally(s);
       case "store":
-        return this.store(s);
+        return this.#store(s);
     }
   }
   /** Writes the prefetching of what an epilogue will read and write, where the addresses are known before. */
-  private prefetchEpilogue(s: StmtOf<"each">, start: string): void {
+  #prefetchEpilogue(s: StmtOf<"each">, start: string): void {
     const [i, j] = [item(s.vs, 0), item(s.vs, 1)];
     const texts = prefetchTargets(s).map(({ buffer, at }) => `prefetch(${this.pointer(buffer, at)});`);
     if (texts.length === 0) return;
@@ -163,22 +164,22 @@ export class Emitter extends Bodies<Target> {
       for (const text of new Set(texts)) this.line(text);
     });
   }
-  private tile(s: StmtOf<"tile">): void {
+  #tile(s: StmtOf<"tile">): void {
     const { tile, at, fill } = s;
     const pointer = at?.from.kind === "buffer" ? this.pointer(at.from, at.at) : undefined;
     this.line(this.target.tile(tile, this, pointer));
     if (at) return;
-    if (tile.role !== "shared") return this.fill(s);
+    if (tile.role !== "shared") return this.#fill(s);
     this.line(`par<1>(${item(tile.shape, 0)}, [&](auto, ix j) { ${tile.name}[j] = ${fill}; });`);
   }
-  private fill({ tile, fill }: StmtOf<"tile">): void {
+  #fill({ tile, fill }: StmtOf<"tile">): void {
     const text = `${tile.name}.fill(${number(fill, true)});`;
     const axis = this.zeroFilled.get(tile);
     if (axis === undefined) return this.line(text);
     if (axis && this.target.elidesZeroFill !== "always" && !(isNum(axis.from) && isNum(axis.to)))
       this.line(`if (${this.expr(axis.to)} <= ${this.expr(axis.from)}) ${text}`);
   }
-  private store(s: StmtOf<"store">): void {
+  #store(s: StmtOf<"store">): void {
     const value = (wide: boolean): string => this.wide(s.value, wide);
     if (s.to.kind === "tile" && s.to.role !== "shared" && !this.passed.has(s.to))
       return this.line(`st(v, ${this.tilePointer(s.to, s.at)}, ${value(true)});`);
@@ -201,7 +202,7 @@ export class Emitter extends Bodies<Target> {
    * Writes a call whose last argument is the body of an `each`. `head` gives the beginning of the call for the group of lanes that the body runs on;
    * for null, the body runs once for each row.
    */
-  private elementwise(s: StmtOf<"each">, head: (lanes: Lanes | null) => string): void {
+  #elementwise(s: StmtOf<"each">, head: (lanes: Lanes | null) => string): void {
     const tiles = tilesUsedBy(s);
     const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...tiles.map((t) => `auto& ${t.name}_`)].join(", ");
     const [, v] = s.vs;
@@ -211,16 +212,16 @@ export class Emitter extends Bodies<Target> {
       this.lambda(`${head(lane?.lanes ?? null)}, `, params, end, lane, s.body, undefined, lane ? "point" : "row"),
     );
   }
-  private each(s: StmtOf<"each">): void {
+  #each(s: StmtOf<"each">): void {
     const valid = s.valid.map((y) => this.expr(y)).join(", ");
-    if (!this.early(s, valid))
-      this.elementwise(s, (lanes) => `${lanes === null ? "each_row" : this.target.each(s, lanes, this)}(${valid}`);
+    if (!this.#early(s, valid))
+      this.#elementwise(s, (lanes) => `${lanes === null ? "each_row" : this.target.each(s, lanes, this)}(${valid}`);
   }
   /**
    * Tries to write an `each` in the form that loads first: a function of the row does the row's loads and returns a function of the column, which
    * does the column's loads and returns a function that computes and stores.
    */
-  private early(s: StmtOf<"each">, valid: string): boolean {
+  #early(s: StmtOf<"each">, valid: string): boolean {
     const [i, v] = s.vs;
     if (!i || !v) return false;
     const lanes = this.lanesFor(v, s.body, kindOf(s));
@@ -241,7 +242,7 @@ export class Emitter extends Bodies<Target> {
     this.inLanes({ v, lanes }, "point", () => this.block(`${word}(${valid}, [&](ix ${i.name}) {`, end, row));
     return true;
   }
-  private foldRows(s: StmtOf<"foldrows">): void {
+  #foldRows(s: StmtOf<"foldrows">): void {
     const used = [...tilesOf([s], "acc", "row").reads];
     this.line(this.target.tile(s.into, this));
     const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...used.map((t) => `auto& ${t.name}_`)].join(", ");

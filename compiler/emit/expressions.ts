@@ -61,13 +61,13 @@ export class Expressions<T extends ExpressionTarget> {
   expr(x: Expr, above = 0): string {
     if (x.e === "num") return x.type === "bool" ? String(x.value !== 0) : number(x.value, x.type === "f32");
     if (x.e === "var") return x.name;
-    return x.e === "load" ? this.load(x) : this.operation(x, above);
+    return x.e === "load" ? this.#load(x) : this.#operation(x, above);
   }
   /** An argument of a function whose arguments must all have the same width; `width`: whether that is a group. */
   wide(x: Expr, width: boolean): string {
     return width && !this.varies(x) ? `broadcast(v, ${this.expr(x)})` : this.expr(x);
   }
-  private operation(x: Operation, above: number): string {
+  #operation(x: Operation, above: number): string {
     const wide = this.varies(x);
     const [a, b] = [x.args[0], x.args[1]];
     if (x.op === "over" && this.target.reciprocals)
@@ -83,13 +83,13 @@ export class Expressions<T extends ExpressionTarget> {
       case "neg":
         return wraps ? `neg_(${this.expr(item(x.args, 0))})` : negated(this.expr(item(x.args, 0), 7));
       case "value":
-        return this.asValue(item(x.args, 0));
+        return this.#asValue(item(x.args, 0));
       case "high":
         return this.varies(x)
           ? `broadcast(v, i32(${this.expr(item(x.args, 0), 7)} >> 32))`
           : `i32(${this.expr(item(x.args, 0), 7)} >> 32)`;
       case "select":
-        return this.select(x, above);
+        return this.#select(x, above);
       case "threefry":
         return `threefry(${x.args.map((y, i) => (i < 2 ? this.expr(y) : this.wide(y, wide))).join(", ")}).x0`;
       default: {
@@ -100,17 +100,17 @@ export class Expressions<T extends ExpressionTarget> {
       }
     }
   }
-  private asValue(x: Expr): string {
+  #asValue(x: Expr): string {
     const text = `i32(${this.expr(x)})`;
     if (!this.lane || !this.varies(x)) return text;
-    if (this.isUniform(x)) return `broadcast(v, ${text})`;
-    const step = this.constantStride(x);
+    if (this.#isUniform(x)) return `broadcast(v, ${text})`;
+    const step = this.#constantStride(x);
     return step === null ? `iota(v, ${text})` : `iota(v, ${text}, ${step})`;
   }
   /** A scalar condition becomes `?:`, so that the other branch is not read; a condition that varies over lanes becomes `where`. */
-  private select(x: Operation, above: number): string {
+  #select(x: Operation, above: number): string {
     const [cond, a, b] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
-    const guarded = this.guardedLoad(x);
+    const guarded = this.#guardedLoad(x);
     if (guarded !== null) return guarded;
     if (this.varies(cond)) return `where(${this.expr(cond)}, ${this.expr(a)}, ${this.expr(b)})`;
     const wide = x.type !== "index" && this.varies(x);
@@ -121,31 +121,31 @@ export class Expressions<T extends ExpressionTarget> {
     const offset = address(b, at);
     return isNum(offset) && offset.value === 0 ? b.name : `${b.name} + ${this.expr(offset, 5)}`;
   }
-  private load(x: Load): string {
+  #load(x: Load): string {
     if (x.from.kind === "tile") {
       if (x.from.role === "shared") return `${x.from.name}[${this.expr(item(x.at, 0))}]`;
-      if (x.from.role === "line") return this.lineElement(`${x.from.name}_at`, item(x.at, 1));
+      if (x.from.role === "line") return this.#lineElement(`${x.from.name}_at`, item(x.at, 1));
       return this.passed.has(x.from) ? `${x.from.name}_` : `ld(v, ${this.tilePointer(x.from, x.at)})`;
     }
     const at = address(x.from, x.at);
-    if (this.varies(at) && !this.isUniform(at)) {
-      const step = this.constantStride(at);
+    if (this.varies(at) && !this.#isUniform(at)) {
+      const step = this.#constantStride(at);
       if (step !== null) return `ld_strided<${step}>(v, ${this.pointer(x.from, x.at)})`;
-      const more = !this.kernel.locals.includes(x.from) && this.variesBeyondLane(at) ? this.prefetchArgument() : "";
+      const more = !this.kernel.locals.includes(x.from) && this.#variesBeyondLane(at) ? this.#prefetchArgument() : "";
       return `ld(v, ${this.pointer(x.from, x.at)}${more})`;
     }
     const text = element(x.from, this.expr(at));
     return this.varies(at) ? `broadcast(v, ${text})` : text;
   }
   /** The last argument of a load, which says at what distance to prefetch; empty if it does not. */
-  private prefetchArgument(): string {
+  #prefetchArgument(): string {
     const { prefetchDistance: n, loop, when } = this.prefetch;
     if (n === undefined) return "";
     if (when) return `, prefetch_when_${when}(${n})`;
     if (!loop || !this.lane) return `, ${n}`;
     return `, prefetch_share(${[n, this.lane.name, loop.index, loop.of].join(", ")})`;
   }
-  private lineElement(name: string, at: Expr): string {
+  #lineElement(name: string, at: Expr): string {
     const text = this.expr(at);
     return this.varies(at) ? `ld(v, ${name} + ${text})` : `${name}[${text}]`;
   }
@@ -155,14 +155,14 @@ export class Expressions<T extends ExpressionTarget> {
     return `${t.name}.d[${this.expr(item(at, 0))}] + ${this.expr(item(at, 1), 5)}`;
   }
   /** Whether an address also changes with something other than the lane: only such loads prefetch. */
-  private variesBeyondLane(x: Expr): boolean {
+  #variesBeyondLane(x: Expr): boolean {
     return this.lane !== null && !isNum(substitute(x, this.lane, num(0)));
   }
   /** Whether x is one value for a whole group of lanes, though it may differ between groups. */
-  private isUniform(x: Expr): boolean {
+  #isUniform(x: Expr): boolean {
     return this.lane !== null && laneStride(x, this.lane, this.lanes) === 0;
   }
-  private guardedLoad(x: Expr): string | null {
+  #guardedLoad(x: Expr): string | null {
     const { lane, lanes } = this;
     const found = this.single || !this.target.stridedLoads || !lane ? null : guardOf(x, lane, lanes);
     if (!found || !lane) return null;
@@ -170,7 +170,7 @@ export class Expressions<T extends ExpressionTarget> {
     return `ld_guarded<${steps.join(", ")}>(v, ${this.pointer(found.from, found.at)}, ${this.expr(found.index)}, ${found.size})`;
   }
   /** The stride of x over lanes, if it is a constant other than 1; else null. */
-  private constantStride(x: Expr): number | null {
+  #constantStride(x: Expr): number | null {
     if (this.single || this.lane === null) return null;
     const step = laneStride(x, this.lane, this.lanes);
     return step === 1 ? null : step;

@@ -134,29 +134,29 @@ export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {
 
 /** The text of one operand, a `SharedTile` on the device: its declaration at the top of the kernel, what is computed before the loop (`bind`), and the loads in the loop. */
 export class SharedTile {
-  private readonly s: StmtOf<"stage">;
-  private readonly e: Emitter;
-  private readonly layout: SharedLayout;
+  readonly #s: StmtOf<"stage">;
+  readonly #e: Emitter;
+  readonly #layout: SharedLayout;
   /** Its address, if it is copied by 16 bytes; else null. */
-  private readonly at: Expr | null;
+  readonly #at: Expr | null;
   /** How far a round of the loop moves the address; null if that is not constant. */
-  private step: number | null = null;
+  #step: number | null = null;
   /**
    * For rows that are gathered by an index that changes with the loop: the load of that index (done a round ahead of the row), and the part of the
    * address that depends on it.
    */
-  private rowIndex: Load | null = null;
-  private start: Expr = num(0);
-  private readonly sharedOffset: number;
+  #rowIndex: Load | null = null;
+  #start: Expr = num(0);
+  readonly #sharedOffset: number;
 
   /** `instead`: the operand of another joined loop whose memory it uses. */
   constructor(s: StmtOf<"stage">, stages: number, e: Emitter, instead?: SharedTile) {
-    [this.s, this.e, this.layout] = [s, e, sharedLayoutOf(s, e)];
-    const { element, n, from, transposed, row, col, R, C } = this.layout;
+    [this.#s, this.#e, this.#layout] = [s, e, sharedLayoutOf(s, e)];
+    const { element, n, from, transposed, row, col, R, C } = this.#layout;
     const at = from && address(from.from, from.at);
-    this.at = at && isInAlignedGroups(at, col, n) ? at : null;
-    const pitch = (this.at && stride(this.at, row)) || 0;
-    this.sharedOffset = instead?.sharedOffset ?? reserveShared(e, bytesOf(s, e) * stages);
+    this.#at = at && isInAlignedGroups(at, col, n) ? at : null;
+    const pitch = (this.#at && stride(this.#at, row)) || 0;
+    this.#sharedOffset = instead ? instead.#sharedOffset : reserveShared(e, bytesOf(s, e) * stages);
     const types = [
       element,
       R,
@@ -166,62 +166,63 @@ export class SharedTile {
       transposed ? "COL_MAJOR" : "ROW_MAJOR",
       pitch,
     ].join(", ");
-    needsOf(e).prologue.push(`SharedTile<${types}> ${s.tile.name}(${past("smem", this.sharedOffset)});`);
+    needsOf(e).prologue.push(`SharedTile<${types}> ${s.tile.name}(${past("smem", this.#sharedOffset)});`);
   }
   /** Writes what is computed before the loop: addresses that the loop only moves by a constant, or the first row indices. */
   bind(axis: Axis): void {
-    this.step = this.at && stride(this.at, axis.v);
-    if (this.step === null) return this.bindGather(axis);
-    const start = this.pointer((x) => substitute(x, axis.v, axis.from));
-    this.e.line(`${this.s.tile.name}.bind(${precomputedRows(this.e, this.layout, axis)}, ${start});`);
+    this.#step = this.#at && stride(this.#at, axis.v);
+    if (this.#step === null) return this.#bindGather(axis);
+    const start = this.#pointer((x) => substitute(x, axis.v, axis.from));
+    this.#e.line(`${this.#s.tile.name}.bind(${precomputedRows(this.#e, this.#layout, axis)}, ${start});`);
   }
   /**
    * Sets up a gather along the loop: each lane loads the index of one row in 32 and shares it; the rest of an address is the same in all rounds and
    * is computed once.
    */
-  private bindGather(a: Axis): void {
-    const { from, row, col, R, C, n } = this.layout;
-    const step = blockOf(this.e.kernel).threads / (C / n);
+  #bindGather(a: Axis): void {
+    const { from, row, col, R, C, n } = this.#layout;
+    const step = blockOf(this.#e.kernel).threads / (C / n);
     const index = from && rowIndexOf(from, row, a);
-    if (!this.at || !index || R % 32 !== 0 || 32 % step !== 0) return;
-    const parts = summands(withRowIndex(this.at, index));
+    if (!this.#at || !index || R % 32 !== 0 || 32 % step !== 0) return;
+    const parts = summands(withRowIndex(this.#at, index));
     const starts = parts.filter((x) => dependsOn(x, rowIndexVariable));
     const columns = parts.filter((x) => !dependsOn(x, rowIndexVariable));
     if (starts.some((x) => dependsOn(x, col)) || columns.some((x) => dependsOn(x, a.v) || dependsOn(x, row))) return;
-    [this.rowIndex, this.start] = [index, sumOf(starts)];
-    const column = this.e.expr(sumOf(columns), 5);
-    this.e.line(`${this.s.tile.name}.bind_columns([&](ix ${col.name}) { return ${from.from.name} + ${column}; });`);
-    this.loadRowIndices(a, a.from);
+    [this.#rowIndex, this.#start] = [index, sumOf(starts)];
+    const column = this.#e.expr(sumOf(columns), 5);
+    this.#e.line(`${this.#s.tile.name}.bind_columns([&](ix ${col.name}) { return ${from.from.name} + ${column}; });`);
+    this.#loadRowIndices(a, a.from);
   }
   /** Loads the row indices of the round that begins at `start`. */
-  private loadRowIndices(a: Axis, start: Expr): void {
-    if (this.rowIndex) emitRowIndexLoads(this.e, this.s.tile, { ...this.layout, rowIndex: this.rowIndex }, a, start);
+  #loadRowIndices(a: Axis, start: Expr): void {
+    if (this.#rowIndex)
+      emitRowIndexLoads(this.#e, this.#s.tile, { ...this.#layout, rowIndex: this.#rowIndex }, a, start);
   }
   load(stage: string, a: Axis | null): void {
-    const { tile, body, value } = this.s;
-    const { row, col, rows, cols } = this.layout;
-    const { e } = this;
+    const { tile, body, value } = this.#s;
+    const { row, col, rows, cols } = this.#layout;
+    const e = this.#e;
     needsOf(e).stageOf.set(tile, stage);
     const guards = `${e.expr(rows)}, ${e.expr(cols)}`;
-    if (this.step !== null && a)
-      return e.line(`${tile.name}.load(${stage}, ${e.expr(mul(sub(a.v, a.from), num(this.step)))}, ${guards});`);
-    if (this.rowIndex && a) {
+    if (this.#step !== null && a)
+      return e.line(`${tile.name}.load(${stage}, ${e.expr(mul(sub(a.v, a.from), num(this.#step)))}, ${guards});`);
+    if (this.#rowIndex && a) {
       e.line(
-        `${tile.name}.gather(${stage}, ${guards}, [&](ix ${rowIndexVariable.name}) { return ${e.expr(this.start)}; });`,
+        `${tile.name}.gather(${stage}, ${guards}, [&](ix ${rowIndexVariable.name}) { return ${e.expr(this.#start)}; });`,
       );
-      return this.loadRowIndices(a, add(a.v, num(a.step)));
+      return this.#loadRowIndices(a, add(a.v, num(a.step)));
     }
-    if (this.at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.pointer((x) => x)});`);
+    if (this.#at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.#pointer((x) => x)});`);
     e.lambda(`${tile.name}.fill(${stage}, ${guards}, `, `ix ${row.name}, ix ${col.name}`, ");", null, body, value);
   }
   /** Declares the name by which bodies read the elements of a line. */
   name(stage: string): void {
-    const { name } = this.s.tile;
-    if (isLine(this.s)) this.e.line(`const auto ${name}_at = ${name}[${stage}].data();`);
+    const { name } = this.#s.tile;
+    if (isLine(this.#s)) this.#e.line(`const auto ${name}_at = ${name}[${stage}].data();`);
   }
-  private pointer(replace: (x: Expr) => Expr): string {
-    const { from, row, col } = this.layout;
-    return from ? addressLambda(this.e, { from, col }, replace, row.name) : "";
+  #pointer(replace: (x: Expr) => Expr): string {
+    const { from, row, col } = this.#layout;
+    return from ? addressLambda(this.#e, { from, col }, replace, row.name) : "";
   }
 }
 /** A lambda from row and column to the address of an element. */

@@ -79,20 +79,20 @@ export class WgmmaTile {
   readonly halves: readonly number[];
   /** Its tensor map if it comes by TMA; else null. */
   readonly map: TensorMapBox | null;
-  private readonly layout: WgmmaTileLayout;
-  private readonly e: Emitter;
-  private readonly box: ReturnType<typeof boxOf>;
+  readonly #layout: WgmmaTileLayout;
+  readonly #e: Emitter;
+  readonly #box: ReturnType<typeof boxOf>;
   /** How far a round of the loop moves the address; null if that is not constant. */
-  private readonly step: number | null;
-  private rowIndex: Load | null = null;
+  readonly #step: number | null;
+  #rowIndex: Load | null = null;
 
   private constructor(s: StmtOf<"stage">, isLeft: boolean, f: WgmmaTileLayout, loop: Axis, e: Emitter) {
-    [this.tile, this.isLeft, this.layout, this.e] = [s.tile, isLeft, f, e];
+    [this.tile, this.isLeft, this.#layout, this.#e] = [s.tile, isLeft, f, e];
     this.bytes = f.R * f.C * 2;
     this.halves = this.bytes > slab.half ? [0, 1] : [0];
-    this.box = boxOf(f, loop);
-    this.map = this.box && { arg: e.kernel.params.indexOf(f.from.from), box: this.box.box };
-    this.step = stride(address(f.from.from, f.from.at), loop.v);
+    this.#box = boxOf(f, loop);
+    this.map = this.#box && { arg: e.kernel.params.indexOf(f.from.from), box: this.#box.box };
+    this.#step = stride(address(f.from.from, f.from.at), loop.v);
   }
   /** The operand; null if a stage cannot be one. */
   static of(s: StmtOf<"stage">, isLeft: boolean, loop: Axis, e: Emitter): WgmmaTile | null {
@@ -101,54 +101,54 @@ export class WgmmaTile {
     return isInAlignedGroups(address(f.from.from, f.from.at), f.col, 8) ? new WgmmaTile(s, isLeft, f, loop, e) : null;
   }
   /** Whether another operand has the same layout and is loaded in the same way, so that it can use this one's memory. */
-  isLike({ layout, map }: WgmmaTile): boolean {
-    const inShape =
-      layout.R === this.layout.R && layout.C === this.layout.C && layout.isMnMajor === this.layout.isMnMajor;
-    return inShape && (map === null) === (this.map === null);
+  isLike(other: WgmmaTile): boolean {
+    const [a, b] = [this.#layout, other.#layout];
+    const inShape = a.R === b.R && a.C === b.C && a.isMnMajor === b.isMnMajor;
+    return inShape && (this.map === null) === (other.map === null);
   }
   declaration(place: number): string {
-    const { from, row, R, C, isMnMajor } = this.layout;
-    const pitch = this.box ? 0 : stride(address(from.from, from.at), row);
+    const { from, row, R, C, isMnMajor } = this.#layout;
+    const pitch = this.#box ? 0 : stride(address(from.from, from.at), row);
     return `WgmmaTile<${R}, ${C}, ${isMnMajor ? "MN_MAJOR" : "K_MAJOR"}, ${pitch ?? 0}> ${this.tile.name}(${past("smem", place)});`;
   }
   /** What the producers compute before the loop. */
   bind(a: Axis): void {
-    if (this.box) return;
-    if (this.step === null) return this.bindGather(a);
-    const start = this.pointer((x) => substitute(x, a.v, a.from));
-    this.e.line(`${this.tile.name}.bind(${precomputedRows(this.e, this.layout, a)}, ${start});`);
+    if (this.#box) return;
+    if (this.#step === null) return this.#bindGather(a);
+    const start = this.#pointer((x) => substitute(x, a.v, a.from));
+    this.#e.line(`${this.tile.name}.bind(${precomputedRows(this.#e, this.#layout, a)}, ${start});`);
   }
-  private bindGather(a: Axis): void {
-    this.rowIndex = rowIndexOf(this.layout.from, this.layout.row, a);
-    this.loadRowIndices(a, a.from);
+  #bindGather(a: Axis): void {
+    this.#rowIndex = rowIndexOf(this.#layout.from, this.#layout.row, a);
+    this.#loadRowIndices(a, a.from);
   }
   /** Loads the row indices of the round that begins at `start`. */
-  private loadRowIndices(a: Axis, start: Expr): void {
-    if (this.rowIndex) emitRowIndexLoads(this.e, this.tile, { ...this.layout, rowIndex: this.rowIndex }, a, start);
+  #loadRowIndices(a: Axis, start: Expr): void {
+    if (this.#rowIndex) emitRowIndexLoads(this.#e, this.tile, { ...this.#layout, rowIndex: this.#rowIndex }, a, start);
   }
   /** Loads half of the current round into stage s by TMA; one thread does it. */
   loadBox(half: number, full: string, map: string): void {
-    if (!this.box) return;
-    const { row, col, isMnMajor } = this.layout;
+    if (!this.#box) return;
+    const { row, col, isMnMajor } = this.#layout;
     const first = num(half * maxBoxRows);
     const [i, j] = isMnMajor ? [num(0), first] : [first, num(0)];
-    const at = this.box.at.toReversed().map((x) => this.e.expr(substitute(substitute(x, row, i), col, j)));
-    this.e.line(`${this.tile.name}.load_box<${half}>(s, ${full}, &${map}, ${at.join(", ")});`);
+    const at = this.#box.at.toReversed().map((x) => this.#e.expr(substitute(substitute(x, row, i), col, j)));
+    this.#e.line(`${this.tile.name}.load_box<${half}>(s, ${full}, &${map}, ${at.join(", ")});`);
   }
   /** Copies the current round into stage s; all producers take part. */
   copy(a: Axis): void {
-    if (this.box) return;
-    const { rows, cols } = this.layout;
-    const { e, tile } = this;
+    if (this.#box) return;
+    const { rows, cols } = this.#layout;
+    const [e, tile] = [this.#e, this.tile];
     const guards = `${e.expr(rows)}, ${e.expr(cols)}`;
-    if (this.step !== null)
-      return e.line(`${tile.name}.load(s, ${e.expr(mul(sub(a.v, a.from), num(this.step)))}, ${guards});`);
-    if (!this.rowIndex) return e.line(`${tile.name}.load(s, ${guards}, ${this.pointer((x) => x)});`);
-    e.line(`${tile.name}.gather(s, ${guards}, ${this.pointer((x) => withRowIndex(x, this.rowIndex), "row_index")});`);
-    this.loadRowIndices(a, add(a.v, num(a.step)));
+    if (this.#step !== null)
+      return e.line(`${tile.name}.load(s, ${e.expr(mul(sub(a.v, a.from), num(this.#step)))}, ${guards});`);
+    if (!this.#rowIndex) return e.line(`${tile.name}.load(s, ${guards}, ${this.#pointer((x) => x)});`);
+    e.line(`${tile.name}.gather(s, ${guards}, ${this.#pointer((x) => withRowIndex(x, this.#rowIndex), "row_index")});`);
+    this.#loadRowIndices(a, add(a.v, num(a.step)));
   }
-  private pointer(replace: (x: Expr) => Expr, row = this.layout.row.name): string {
-    return addressLambda(this.e, this.layout, replace, row);
+  #pointer(replace: (x: Expr) => Expr, row = this.#layout.row.name): string {
+    return addressLambda(this.#e, this.#layout, replace, row);
   }
 }
 /** The name of the n-th tensor map, after the parameter that it describes. */

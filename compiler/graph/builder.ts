@@ -9,20 +9,20 @@ import type { Builder, Node, Op, Value } from "./node.ts";
 export class TypeMismatch extends Error {}
 
 export class GraphBuilder implements Builder {
-  private readonly known = new Map<string, Node>();
-  private readonly ops = new Map<string, Op>();
+  readonly #known = new Map<string, Node>();
+  readonly #ops = new Map<string, Op>();
   /** By id. */
-  private readonly nodes: Node[] = [];
+  readonly #nodes: Node[] = [];
   /** The source span recorded in the nodes that are added now; null: none. */
   span: Span | null = null;
 
   /** `ops`: the op records, which can then be found by name. */
   constructor(ops: readonly Op[]) {
-    for (const op of ops) this.ops.set(op.name, op);
+    for (const op of ops) this.#ops.set(op.name, op);
   }
 
   op(name: string): Op {
-    const found = this.ops.get(name);
+    const found = this.#ops.get(name);
     if (!found) throw new Bug(`no op is called ${name}`);
     return found;
   }
@@ -30,21 +30,21 @@ export class GraphBuilder implements Builder {
   /** The node of `op` on `args`, reused if an equal one exists. Throws TypeMismatch if the types do not fit. */
   add<A>(op: Op<A>, args: readonly Value[], attrs: A): Node<A> {
     const key = `${op.name}(${args.map((a) => `${a.node.id}.${a.index}`).join()})${attrsKey(attrs)}`;
-    const old = this.known.get(key);
+    const old = this.#known.get(key);
     if (old) return old as Node<A>;
     const types = op.infer(
       args.map((a) => a.type),
       attrs,
     );
     const results: Value[] = [];
-    const node: Node<A> = { id: this.nodes.length, op, args, attrs, results, span: this.span };
+    const node: Node<A> = { id: this.#nodes.length, op, args, attrs, results, span: this.span };
     types.forEach((type, index) => results.push({ node, index, type }));
-    this.known.set(key, node);
-    this.nodes.push(node);
+    this.#known.set(key, node);
+    this.#nodes.push(node);
     return node;
   }
   withArgs(node: Node, args: readonly Value[]): Node {
-    const isOwn = this.nodes[node.id] === node && args.every((a, i) => a === node.args[i]);
+    const isOwn = this.#nodes[node.id] === node && args.every((a, i) => a === node.args[i]);
     return isOwn ? node : this.add(node.op, args, node.attrs);
   }
 }

@@ -61,14 +61,14 @@ interface Scope {
 /** A kernel under construction. */
 export class KernelBuilder {
   readonly doc: string;
-  private readonly params: Buffer[] = [];
-  private readonly locals: Buffer[] = [];
-  private readonly grid: Axis[] = [];
-  private scopes: Scope[] = [{ stmts: [], memo: new Map(), guarded: false }];
-  private readonly names = new Map<string, number>();
-  private readonly depths = new Map<Var, number>();
+  readonly #params: Buffer[] = [];
+  readonly #locals: Buffer[] = [];
+  readonly #grid: Axis[] = [];
+  #scopes: Scope[] = [{ stmts: [], memo: new Map(), guarded: false }];
+  readonly #names = new Map<string, number>();
+  readonly #depths = new Map<Var, number>();
   /** Buffers that the kernel both reads and writes: their loads stay in the scope in which they are written. */
-  private readonly mutable = new Set<Buffer>();
+  readonly #mutable = new Set<Buffer>();
 
   constructor(doc: string) {
     this.doc = doc;
@@ -81,63 +81,63 @@ export class KernelBuilder {
     mutable = false,
   ): Buffer {
     const made = buffer(this.uniqueName(name), dtype, shape, layout);
-    this.params.push(made);
-    if (mutable) this.mutable.add(made);
+    this.#params.push(made);
+    if (mutable) this.#mutable.add(made);
     return made;
   }
   /** `writeOnce`: each element is stored once, before any scope that reads it; so loads may move out of loops. */
   local(name: string, shape: readonly number[], dtype: Buffer["dtype"] = "f32", writeOnce = false): Buffer {
     const made = buffer(this.uniqueName(name), dtype, shape, contiguousLayout(shape));
-    this.locals.push(made);
-    if (!writeOnce) this.mutable.add(made);
+    this.#locals.push(made);
+    if (!writeOnce) this.#mutable.add(made);
     return made;
   }
   uniqueName(name: string): string {
-    const n = this.names.get(name) ?? 0;
-    this.names.set(name, n + 1);
+    const n = this.#names.get(name) ?? 0;
+    this.#names.set(name, n + 1);
     return n ? `${name}${n}` : name;
   }
   variable(name: string, type: Scalar = "index", lo = 0, hi = Infinity, divisor = 1): Var {
     const v = variable(this.uniqueName(name), type, lo, hi, divisor);
-    this.depths.set(v, this.depth);
+    this.#depths.set(v, this.depth);
     return v;
   }
   get depth(): number {
-    return this.scopes.length - 1;
+    return this.#scopes.length - 1;
   }
-  private scope(depth: number): Scope {
-    return item(this.scopes, depth);
+  #scope(depth: number): Scope {
+    return item(this.#scopes, depth);
   }
   push(s: Stmt): void {
-    this.scope(this.depth).stmts.push(s);
+    this.#scope(this.depth).stmts.push(s);
   }
   /** The statements that f adds. `vs`: the variables bound by the statement whose body they are. */
   body(vs: readonly Var[], f: () => void, guarded = false): Stmt[] {
     const scope: Scope = { stmts: [], memo: new Map(), guarded };
-    this.scopes.push(scope);
-    for (const v of vs) this.depths.set(v, this.depth);
+    this.#scopes.push(scope);
+    for (const v of vs) this.#depths.set(v, this.depth);
     f();
-    this.scopes.pop();
+    this.#scopes.pop();
     return scope.stmts;
   }
   /** The depth of the outermost scope in which x can be computed. */
   depthOf(x: Expr): number {
-    if (x.e === "var") return this.depths.get(x) ?? 0;
-    if (x.e === "load" && (x.from.kind === "tile" || this.mutable.has(x.from))) return this.depth;
-    return Math.max(0, this.guardDepth(), ...children(x).map((y) => this.depthOf(y)));
+    if (x.e === "var") return this.#depths.get(x) ?? 0;
+    if (x.e === "load" && (x.from.kind === "tile" || this.#mutable.has(x.from))) return this.depth;
+    return Math.max(0, this.#guardDepth(), ...children(x).map((y) => this.depthOf(y)));
   }
-  private guardDepth(): number {
+  #guardDepth(): number {
     return Math.max(
       0,
-      this.scopes.findLastIndex((s) => s.guarded),
+      this.#scopes.findLastIndex((s) => s.guarded),
     );
   }
   /** Runs f with only the scopes up to `depth` open. */
   at<T>(depth: number, f: () => T): T {
-    const open = this.scopes;
-    this.scopes = open.slice(0, depth + 1);
+    const open = this.#scopes;
+    this.#scopes = open.slice(0, depth + 1);
     const result = f();
-    this.scopes = open;
+    this.#scopes = open;
     return result;
   }
   let(name: string, value: Expr): Expr {
@@ -154,17 +154,17 @@ export class KernelBuilder {
   /** The expression that was remembered under this key in a scope that is still open. */
   recall(key: string): Expr | undefined {
     for (let d = this.depth; d >= 0; d--) {
-      const known = this.scope(d).memo.get(key);
+      const known = this.#scope(d).memo.get(key);
       if (known) return known;
     }
     return undefined;
   }
   remember(key: string, x: Expr): void {
-    this.scope(this.depthOf(x)).memo.set(key, x);
+    this.#scope(this.depthOf(x)).memo.set(key, x);
   }
 
   /** An axis of blocks of `step` over [from, to). If the step is known to divide the length, the block length is a constant and needs no guard. */
-  private axis(name: string, from: Expr, to: Expr, step: number): Axis {
+  #axis(name: string, from: Expr, to: Expr, step: number): Axis {
     const whole = step === 1 || knownDivisor(sub(to, from)) % step === 0;
     const divisor = gcd(knownDivisor(from), step);
     const last = Math.max(0, Math.floor((range(to)[1] - 1) / divisor) * divisor);
@@ -173,33 +173,33 @@ export class KernelBuilder {
     const n = whole ? num(step) : this.variable(`${name}n`, "index", 1, step);
     return { v, n, from, to, step };
   }
-  private addGridAxis(axis: Axis): Block {
-    this.grid.push(axis);
-    for (const v of boundVariables(axis)) this.depths.set(v, 0);
+  #addGridAxis(axis: Axis): Block {
+    this.#grid.push(axis);
+    for (const v of boundVariables(axis)) this.#depths.set(v, 0);
     return { at: axis.v, n: axis.n };
   }
   /** Begins the next part of a kernel, after a barrier: it may read what earlier parts stored, but none of the values that they computed. */
   nextPart(): void {
     if (this.depth > 0) throw new Bug("a part begins inside another");
     this.push({ s: "sync" });
-    this.scope(0).memo.clear();
+    this.#scope(0).memo.clear();
   }
   /** Adds an axis to the grid. */
   task(name: string, extent: number, step = 1): Block {
-    return this.addGridAxis(this.axis(name, num(0), num(extent), step));
+    return this.#addGridAxis(this.#axis(name, num(0), num(extent), step));
   }
   /**
    * Adds an axis to the grid whose range [from, to) depends on the axis before it, in blocks of `step`. `most`: the total length of all such ranges.
    */
   ragged(name: string, from: Expr, to: Expr, step: number, most: number): Block {
     const v = this.variable(name, "index", 0, Math.max(0, most - 1));
-    return this.addGridAxis({ v, n: this.variable(`${name}n`, "index", 1, step), from, to, step });
+    return this.#addGridAxis({ v, n: this.variable(`${name}n`, "index", 1, step), from, to, step });
   }
   for(name: string, from: Expr, to: Expr, step: number, f: (b: Block) => void, skip: Axis["skip"] | null = null): void {
     const size = isNum(from) && isNum(to) ? to.value - from.value : Infinity;
     if (size <= 0) return;
     if (size <= step) return f({ at: from, n: sub(to, from) });
-    const axis = { ...this.axis(name, from, to, step), ...(skip ? { skip } : {}) };
+    const axis = { ...this.#axis(name, from, to, step), ...(skip ? { skip } : {}) };
     this.push({ s: "for", axis, body: this.body(boundVariables(axis), () => f({ at: axis.v, n: axis.n })) });
   }
   if(cond: Expr, f: () => void): void {
@@ -227,11 +227,11 @@ export class KernelBuilder {
     const operand = { kind: "tile", role: "operand", name: this.uniqueName(name), shape } as const;
     const tile: Tile = form ? { ...operand, form } : operand;
     const vs = [this.variable("i", "index", 0, shape[0] - 1), this.variable("j", "index", 0, shape[1] - 1)] as const;
-    const [body, result] = this.bodyAndValue(vs, () => value(...vs));
+    const [body, result] = this.#bodyAndValue(vs, () => value(...vs));
     this.push({ s: "stage", tile, vs, valid, body, value: result });
     return tile;
   }
-  private bodyAndValue(vs: readonly Var[], f: () => Expr): [Stmt[], Expr] {
+  #bodyAndValue(vs: readonly Var[], f: () => Expr): [Stmt[], Expr] {
     let value: Expr = num(0);
     const body = this.body(vs, () => {
       value = f();
@@ -263,7 +263,7 @@ export class KernelBuilder {
   /** A reduction over j < extent. `value` runs once for each j, so it may also store things. */
   fold(name: string, op: ReduceName, type: Scalar, extent: Expr, value: (j: Expr) => Expr, prefetchDistance = 0): Expr {
     const v = this.variable("k", "index", 0, Math.max(0, range(extent)[1] - 1));
-    const [body, result] = this.bodyAndValue([v], () => value(v));
+    const [body, result] = this.#bodyAndValue([v], () => value(v));
     const into = this.variable(name, type, ...(op === "sum" ? unknownRange : range(result)));
     this.push({
       s: "fold",
@@ -279,7 +279,7 @@ export class KernelBuilder {
   }
   /** Two folds as one `both` statement; neither may read the result of the other. */
   both(first: () => Expr, second: () => Expr): readonly [Expr, Expr] {
-    const { stmts } = this.scope(this.depth);
+    const { stmts } = this.#scope(this.depth);
     const before = stmts.length;
     const made = [first(), second()] as const;
     const own = stmts.splice(before);
@@ -292,7 +292,7 @@ export class KernelBuilder {
       this.variable("i", "index", 0, item(over.shape, 0) - 1),
       this.variable("j", "index", 0, item(over.shape, 1) - 1),
     ] as const;
-    const [body, result] = this.bodyAndValue(vs, () => value(...vs));
+    const [body, result] = this.#bodyAndValue(vs, () => value(...vs));
     this.push({ s: "foldrows", into, op, over, vs, extent, body, value: result });
     return into;
   }
@@ -320,10 +320,10 @@ export class KernelBuilder {
     return {
       name,
       doc: this.doc,
-      params: this.params,
-      locals: this.locals,
-      grid: this.grid,
-      body: this.scope(0).stmts,
+      params: this.#params,
+      locals: this.#locals,
+      grid: this.#grid,
+      body: this.#scope(0).stmts,
     };
   }
 }

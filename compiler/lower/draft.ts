@@ -69,28 +69,28 @@ export type Element = (at: readonly Expr[]) => Expr;
 export class Draft {
   readonly k: KernelBuilder;
   readonly bindings: ParamBinding[] = [];
-  private readonly context: LoweringContext;
-  private computedHere: ReadonlySet<Value>;
+  readonly #context: LoweringContext;
+  #computedHere: ReadonlySet<Value>;
 
   /** `computed`: values that the first part of the kernel computes and so never reads from memory. */
   constructor(doc: string, context: LoweringContext, computed: ReadonlySet<Value>) {
     this.k = new KernelBuilder(doc);
-    this.context = context;
-    this.computedHere = computed;
+    this.#context = context;
+    this.#computedHere = computed;
   }
   /** Begins the next part of the kernel, which may read what earlier parts stored. */
   nextPart(computed: ReadonlySet<Value>): void {
-    this.computedHere = computed;
+    this.#computedHere = computed;
     this.k.nextPart();
   }
   schedule(c: Contraction): Schedule {
-    return this.context.schedule(c);
+    return this.#context.schedule(c);
   }
   form(c: Contraction): OperandForm | null {
     return this.choices.form?.(c) ?? null;
   }
   get choices(): Choices {
-    return this.context.choices;
+    return this.#context.choices;
   }
   /** The parameter for a buffer. The same buffer with the same offset is one parameter. */
   param(
@@ -111,7 +111,7 @@ export class Draft {
    * A parameter that begins at the slice of a buffer to which an index points, and the index relative to it: so the kernels of all slices have the
    * same text. For what an earlier part of the kernel wrote, the whole buffer.
    */
-  private paramAt(
+  #paramAt(
     name: string,
     b: VirtualBuffer,
     access: "read" | "part",
@@ -119,14 +119,14 @@ export class Draft {
   ): readonly [Buffer, readonly Expr[]] {
     const isOwn = this.bindings.some((g) => g.buffer === b && g.access === "write");
     if (isOwn || b.layout.kind !== "rows") return [this.param(name, b, access), at];
-    const first = at.map((x, i) => this.alignDown(b, i, Math.max(0, splitConstant(x)[1])));
+    const first = at.map((x, i) => this.#alignDown(b, i, Math.max(0, splitConstant(x)[1])));
     return [
       this.param(name, b, access, null, false, offsetIn(b, first)),
       at.map((x, i) => sub(x, num(item(first, i)))),
     ];
   }
   /** The largest index <= n along an axis at which a parameter is aligned to `Choices.pointerAlignment` bytes. */
-  private alignDown(b: VirtualBuffer, axis: number, n: number): number {
+  #alignDown(b: VirtualBuffer, axis: number, n: number): number {
     const step = offsetIn(
       b,
       b.shape.map((_, i) => (i === axis ? 1 : 0)),
@@ -139,20 +139,20 @@ export class Draft {
   }
   /** A function that stores an element of a value to all of its places: its own buffer and its slots in concats. */
   writerOf(v: Value): (at: readonly Expr[], value: Expr, stream?: boolean) => void {
-    const slots = this.context.concatSlots(v);
-    const own = this.context.bufferOf(v) ? this.output(v) : null;
+    const slots = this.#context.concatSlots(v);
+    const own = this.#context.bufferOf(v) ? this.output(v) : null;
     return (at, value, stream = false) => {
-      const x = slots.length > 1 || (own && slots.length > 0) ? this.named("value", value) : value;
+      const x = slots.length > 1 || (own && slots.length > 0) ? this.#named("value", value) : value;
       if (own) this.k.store(own, at, x, stream);
       for (const slot of slots) this.storeInConcat(slot, at, x);
     };
   }
   /** Stores an element of a piece in its place in the concat. */
   storeInConcat({ buffer, at: placeOf }: ConcatSlot, at: readonly Expr[], value: Expr): void {
-    const [to, there] = this.paramAt("y", buffer, "part", placeOf(at));
+    const [to, there] = this.#paramAt("y", buffer, "part", placeOf(at));
     this.k.store(to, there, value);
   }
-  private named(name: string, x: Expr): Expr {
+  #named(name: string, x: Expr): Expr {
     return x.e === "num" || x.e === "var" ? x : this.k.letHere(name, x);
   }
   output(v: Value, name = "y"): Buffer {
@@ -160,21 +160,21 @@ export class Draft {
   }
   /** The partial sums, over groups of columns, of a value that is a sum over all columns. */
   partialSums(v: Value, access: "read" | "write"): Buffer {
-    return this.param("parts", this.context.partialSumsOf(v), access);
+    return this.param("parts", this.#context.partialSumsOf(v), access);
   }
   /** The width of the panels in which a value lies in memory; null if it lies in rows or has no buffer. */
   panelWidthOf(v: Value): number | null {
-    const layout = this.context.bufferOf(v)?.layout;
+    const layout = this.#context.bufferOf(v)?.layout;
     return layout?.kind === "panels" ? layout.width : null;
   }
   bufferOf(v: Value): VirtualBuffer {
-    const found = this.context.bufferOf(v);
+    const found = this.#context.bufferOf(v);
     if (!found) throw new Bug(`a value of ${v.node.op.name} has no buffer`);
     return found;
   }
   /** Whether this kernel computes a value instead of reading it from memory: one number everywhere is never read. */
   inlines(v: Value): boolean {
-    return this.computedHere.has(v) || !this.context.bufferOf(v) || splatOf(v) !== null;
+    return this.#computedHere.has(v) || !this.#context.bufferOf(v) || splatOf(v) !== null;
   }
   /** A reader of elements of values for this kernel. */
   reader({ locals, offsets = null, withoutLets = false, name = "x" }: ReaderOptions = {}): Reader {
@@ -183,11 +183,11 @@ export class Draft {
         const tile = locals?.get(v);
         if (tile) return tile(at);
         if (this.inlines(v)) return null;
-        if (!this.context.isReadInSlices(v)) return load(this.param(name, this.bufferOf(v), "read"), ...at);
-        const [from, there] = this.paramAt(name, this.bufferOf(v), "read", at);
+        if (!this.#context.isReadInSlices(v)) return load(this.param(name, this.bufferOf(v), "read"), ...at);
+        const [from, there] = this.#paramAt(name, this.bufferOf(v), "read", at);
         return load(from, ...there);
       },
-      hasManyUses: (v) => !withoutLets && this.context.hasManyUses(v),
+      hasManyUses: (v) => !withoutLets && this.#context.hasManyUses(v),
       offsets,
     });
   }

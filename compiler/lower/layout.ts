@@ -55,29 +55,29 @@ export function splitByLayout(g: Builder, graph: Graph, stores: StorePanels): Gr
 
 /** Classes (union-find) of stores and values that share a layout, as element [.., r, c] of one is made from elements [.., r, c] of others. */
 class LayoutClasses {
-  private readonly parents = new Map<Value | string, Value | string>();
-  private readonly weights: Value[] = [];
-  private readonly refused: Value[] = [];
+  readonly #parents = new Map<Value | string, Value | string>();
+  readonly #weights: Value[] = [];
+  readonly #refused: Value[] = [];
 
   constructor(graphs: readonly Graph[]) {
-    for (const graph of graphs) this.addGraph(graph);
+    for (const graph of graphs) this.#addGraph(graph);
   }
   classOf(member: Value | string): Value | string {
     let top = member;
-    for (let up = this.parents.get(top); up !== undefined; up = this.parents.get(top)) top = up;
-    if (top !== member) this.parents.set(member, top);
+    for (let up = this.#parents.get(top); up !== undefined; up = this.#parents.get(top)) top = up;
+    if (top !== member) this.#parents.set(member, top);
     return top;
   }
   /** Whether some contraction reads a value of the class as a weight, and nothing reads one in another order. */
   wantsPanels(layoutClass: Value | string): boolean {
     const among = (list: readonly Value[]): boolean => list.some((v) => this.classOf(v) === layoutClass);
-    return among(this.weights) && !among(this.refused);
+    return among(this.#weights) && !among(this.#refused);
   }
-  private join(a: Value | string, b: Value | string): void {
+  #join(a: Value | string, b: Value | string): void {
     const [x, y] = [this.classOf(a), this.classOf(b)];
-    if (x !== y) this.parents.set(x, y);
+    if (x !== y) this.#parents.set(x, y);
   }
-  private addGraph(graph: Graph): void {
+  #addGraph(graph: Graph): void {
     const nodes = nodesOf(graph);
     const uses = usesIn(nodes, new Set(valuesOf(graph)));
     const stored = graph.results.filter((r) => r.role === "store" && !isGenerated(r.value));
@@ -88,14 +88,14 @@ class LayoutClasses {
     // these do not join the class of what they are made from: a value that is in no store may have another layout
     const isSeparate = (v: Value): boolean =>
       v.type.shape.length < 2 || isGenerated(v) || isMovedByCollective(v) || (isReadOtherwise(v) && !isHeld(v));
-    for (const { name, value } of stored) this.join(value, name);
+    for (const { name, value } of stored) this.#join(value, name);
     for (const v of nodes.flatMap((n) => n.results).filter((x) => !isSeparate(x))) {
       const store = storeOf(v.node);
-      if (store !== null) this.join(v, store);
-      if (isReadOtherwise(v)) this.refused.push(v);
+      if (store !== null) this.#join(v, store);
+      if (isReadOtherwise(v)) this.#refused.push(v);
       for (const { use, user } of uses.get(v) ?? []) {
-        if (use === "weight") this.weights.push(v);
-        if (use === "same") for (const result of user.results) if (!isSeparate(result)) this.join(v, result);
+        if (use === "weight") this.#weights.push(v);
+        if (use === "same") for (const result of user.results) if (!isSeparate(result)) this.#join(v, result);
       }
     }
   }

@@ -103,171 +103,173 @@ interface DraftedKernel {
   readonly printed: string;
 }
 class Lowering implements LoweringContext {
-  private readonly graph: Graph;
-  private readonly options: LowerOptions;
-  private readonly panels: Legalized["panels"];
-  private readonly buffers = new Map<Value, VirtualBuffer>();
-  private readonly stores = new Map<string, VirtualBuffer>();
-  private readonly partialSums = new Map<Value, VirtualBuffer>();
-  private readonly useCounts = new Map<Value, number>();
+  readonly #graph: Graph;
+  readonly #options: LowerOptions;
+  readonly #panels: Legalized["panels"];
+  readonly #buffers = new Map<Value, VirtualBuffer>();
+  readonly #stores = new Map<string, VirtualBuffer>();
+  readonly #partialSums = new Map<Value, VirtualBuffer>();
+  readonly #useCounts = new Map<Value, number>();
   /** Values whose rows have no padding: results, and what is copied as a whole or moved between workers. */
-  private readonly unpadded: Set<Value>;
-  private readonly prepared: ReadonlySet<string>;
-  private readonly inPlace: InPlacePieces;
-  private readonly sliced: ReadonlySet<Value>;
-  private readonly phases: ReadonlyMap<Node, Phase>;
-  private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
+  readonly #unpadded: Set<Value>;
+  readonly #prepared: ReadonlySet<string>;
+  readonly #inPlace: InPlacePieces;
+  readonly #sliced: ReadonlySet<Value>;
+  readonly #phases: ReadonlyMap<Node, Phase>;
+  readonly #kernels = new Map<string, PlanKernel & { origins: string[] }>();
   /** By the printed kernel: equal layers have equal kernels, which are emitted once. */
-  private readonly emitted = new Map<string, Emitted>();
-  private readonly launches: VirtualLaunch[] = [];
+  readonly #emitted = new Map<string, Emitted>();
+  readonly #launches: VirtualLaunch[] = [];
   /** Parts that are waiting to become one kernel (CUDA, `Choices.chain`). */
-  private readonly chain: KernelPart[] = [];
+  readonly #chain: KernelPart[] = [];
   /** The bytes of shared memory that the parts of `chain` take. */
-  private chainShared = 0;
+  #chainShared = 0;
   /** The schedule and the contraction of the kernel being written, if it is one. */
-  private scheduled: PlanKernel["schedule"];
-  private contraction: Contraction | null = null;
+  #scheduled: PlanKernel["schedule"];
+  #contraction: Contraction | null = null;
   /** The schedule to use instead, while a variant is being written. */
-  private forcedSchedule: Schedule | null = null;
+  #forcedSchedule: Schedule | null = null;
 
   constructor({ graph, panels }: Legalized, options: LowerOptions, inPlace: InPlacePieces) {
-    this.graph = graph;
-    this.options = options;
-    this.inPlace = inPlace;
-    this.panels = panels;
-    this.prepared = new Set((options.stores ?? []).filter((s) => s.role === "prepared").map((s) => s.name));
-    const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.prepared.has(r.name);
-    this.unpadded = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
+    this.#graph = graph;
+    this.#options = options;
+    this.#inPlace = inPlace;
+    this.#panels = panels;
+    this.#prepared = new Set((options.stores ?? []).filter((s) => s.role === "prepared").map((s) => s.name));
+    const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.#prepared.has(r.name);
+    this.#unpadded = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
     const nodes = nodesOf(graph);
-    this.sliced = slicedValues(nodes);
+    this.#sliced = slicedValues(nodes);
     for (const node of nodes) {
-      for (const a of node.args) this.useCounts.set(a, (this.useCounts.get(a) ?? 0) + 1);
+      for (const a of node.args) this.#useCounts.set(a, (this.#useCounts.get(a) ?? 0) + 1);
       const isMoved = node.op.name === "scatter" || node.op.lower === "collective";
-      if (isMoved) for (const v of [...node.args, ...node.args.map(reshapeBase), ...node.results]) this.unpadded.add(v);
+      if (isMoved)
+        for (const v of [...node.args, ...node.args.map(reshapeBase), ...node.results]) this.#unpadded.add(v);
     }
-    this.phases = phasesOf(graph, options.stores ?? []);
+    this.#phases = phasesOf(graph, options.stores ?? []);
   }
   bufferOf(v: Value): VirtualBuffer | null {
-    if (v.node.op.name !== "param") return this.buffers.get(v) ?? null;
+    if (v.node.op.name !== "param") return this.#buffers.get(v) ?? null;
     const { store } = v.node.attrs as { readonly store: string };
-    const known = this.stores.get(store) ?? this.newBuffer(store, v, store);
-    this.stores.set(store, known);
+    const known = this.#stores.get(store) ?? this.#newBuffer(store, v, store);
+    this.#stores.set(store, known);
     return known;
   }
   partialSumsOf(v: Value): VirtualBuffer {
     const known =
-      this.partialSums.get(v) ?? virtualBuffer(`sums.${v.node.id}`, "f32", partialSumShape(v, this.choices.sums), null);
-    this.partialSums.set(v, known);
+      this.#partialSums.get(v) ??
+      virtualBuffer(`sums.${v.node.id}`, "f32", partialSumShape(v, this.choices.sums), null);
+    this.#partialSums.set(v, known);
     return known;
   }
   concatSlots(v: Value): readonly ConcatSlot[] {
-    return (this.inPlace.pieces.get(v) ?? []).map((step) => this.concatSlot(step, v));
+    return (this.#inPlace.pieces.get(v) ?? []).map((step) => this.#concatSlot(step, v));
   }
-  private concatSlot(step: ConcatPiece, v: Value): ConcatSlot {
-    return { buffer: this.outputBuffer(step.concat), at: concatIndex(step, v) };
+  #concatSlot(step: ConcatPiece, v: Value): ConcatSlot {
+    return { buffer: this.#outputBuffer(step.concat), at: concatIndex(step, v) };
   }
   isReadInSlices(v: Value): boolean {
-    return this.sliced.has(v);
+    return this.#sliced.has(v);
   }
   hasManyUses(v: Value): boolean {
-    return (this.useCounts.get(v) ?? 0) > 1;
+    return (this.#useCounts.get(v) ?? 0) > 1;
   }
   get choices(): Choices {
-    return this.options.choices ?? hostChoices;
+    return this.#options.choices ?? hostChoices;
   }
   schedule(c: Contraction): Schedule {
-    this.contraction = c;
-    if (this.forcedSchedule) return this.forcedSchedule;
+    this.#contraction = c;
+    if (this.#forcedSchedule) return this.#forcedSchedule;
     const shape = contractionKey(c);
-    const chosen = this.options.schedules?.get(shape) ?? this.choices.contraction(c);
+    const chosen = this.#options.schedules?.get(shape) ?? this.choices.contraction(c);
     const choice = alignBlocks(chosen, this.choices.form?.(c) ?? null);
-    this.scheduled = { shape, choice: { ...choice } };
+    this.#scheduled = { shape, choice: { ...choice } };
     return choice;
   }
-  private newBuffer(name: string, v: Value, store: string | null): VirtualBuffer {
-    const width = this.panels(v);
-    const layout: Layout = width === null ? this.rowLayout(v, store) : { kind: "panels", width };
+  #newBuffer(name: string, v: Value, store: string | null): VirtualBuffer {
+    const width = this.#panels(v);
+    const layout: Layout = width === null ? this.#rowLayout(v, store) : { kind: "panels", width };
     return virtualBuffer(name, dtypeOf(v.type), dims(v.type), store, layout);
   }
   /** The layout of a value in rows. Temporaries and prepared stores may have padded rows. */
-  private rowLayout(v: Value, store: string | null): Layout {
+  #rowLayout(v: Value, store: string | null): Layout {
     const contiguous = contiguousLayout(dims(v.type));
-    const isUnpadded = store === null ? this.unpadded.has(v) : !this.prepared.has(store);
+    const isUnpadded = store === null ? this.#unpadded.has(v) : !this.#prepared.has(store);
     if (isUnpadded || !this.choices.pitch || v.type.shape.length < 2) return contiguous;
     return { kind: "rows", pitch: this.choices.pitch(contiguous.pitch, bytesOf[dtypeOf(v.type)]) };
   }
   /** The buffer of a value that a kernel makes. */
-  private outputBuffer(v: Value): VirtualBuffer {
+  #outputBuffer(v: Value): VirtualBuffer {
     const name = `${nameOf(v.node)}.${v.node.id}${v.node.results.length > 1 ? `.${v.index}` : ""}`;
-    const known = this.buffers.get(v) ?? this.newBuffer(name, v, null);
-    this.buffers.set(v, known);
+    const known = this.#buffers.get(v) ?? this.#newBuffer(name, v, null);
+    this.#buffers.set(v, known);
     return known;
   }
   lowerRegion(region: Region): void {
-    for (const v of region.outputs) if (!this.inPlace.unbuffered.has(v)) this.outputBuffer(v);
+    for (const v of region.outputs) if (!this.#inPlace.unbuffered.has(v)) this.#outputBuffer(v);
     if (region.outputs.every((v) => product(dims(v.type)) === 0)) return;
     const [node] = region.nodes;
-    if (node && region.kind === "collective") return this.lowerCollective(node);
-    if (node?.op.name === "concat" && region.kind !== "rows") return this.lowerConcat(region, item(node.results, 0));
-    for (const { kind, write, outputs, nodes } of launchesOf(region, this.choices, (v) => this.isRead(v)))
-      this.lowerLaunch(outputs ? { ...region, outputs } : region, kind, write, nodes);
+    if (node && region.kind === "collective") return this.#lowerCollective(node);
+    if (node?.op.name === "concat" && region.kind !== "rows") return this.#lowerConcat(region, item(node.results, 0));
+    for (const { kind, write, outputs, nodes } of launchesOf(region, this.choices, (v) => this.#isRead(v)))
+      this.#lowerLaunch(outputs ? { ...region, outputs } : region, kind, write, nodes);
   }
   /** Adds a collective, which has no kernel. */
-  private lowerCollective(node: Node): void {
+  #lowerCollective(node: Node): void {
     const read = node.args
       .map((v) => this.bufferOf(v) ?? this.bufferOf(reshapeBase(v)))
       .filter((buffer) => buffer !== null);
     if (read.length < node.args.length) throw new Bug(`an operand of ${node.op.name} is not in memory`);
-    const phase = this.phases.get(node) ?? "forward";
+    const phase = this.#phases.get(node) ?? "forward";
     this.endChain();
-    this.launches.push(collectiveLaunch(node, read, this.outputBuffer(item(node.results, 0)), phase));
+    this.#launches.push(collectiveLaunch(node, read, this.#outputBuffer(item(node.results, 0)), phase));
   }
   /** Copies, or computes, the pieces of a concat that no other kernel writes in place. */
-  private lowerConcat(region: Region, concat: Value): void {
+  #lowerConcat(region: Region, concat: Value): void {
     for (const step of concatPiecesOf(concat)) {
-      if (product(dims(step.piece.type)) === 0 || this.inPlace.pieces.has(reshapeBase(step.piece))) continue;
-      const nodes = this.computedNodes({ ...region, outputs: this.bufferOf(step.piece) ? [] : [step.piece] });
-      this.lowerLaunch(region, "piece", (d) => writePiece(d, step, this.concatSlot(step, step.piece)), nodes);
+      if (product(dims(step.piece.type)) === 0 || this.#inPlace.pieces.has(reshapeBase(step.piece))) continue;
+      const nodes = this.#computedNodes({ ...region, outputs: this.bufferOf(step.piece) ? [] : [step.piece] });
+      this.#lowerLaunch(region, "piece", (d) => writePiece(d, step, this.#concatSlot(step, step.piece)), nodes);
     }
   }
-  private isRead(v: Value): boolean {
-    return this.useCounts.has(v) || this.graph.results.some((r) => r.value === v);
+  #isRead(v: Value): boolean {
+    return this.#useCounts.has(v) || this.#graph.results.some((r) => r.value === v);
   }
-  private lowerLaunch(region: Region, kind: string, write: (d: Draft) => void, given?: readonly Node[]): void {
-    const nodes = given ?? this.computedNodes(region);
-    [this.scheduled, this.contraction] = [undefined, null];
+  #lowerLaunch(region: Region, kind: string, write: (d: Draft) => void, given?: readonly Node[]): void {
+    const nodes = given ?? this.#computedNodes(region);
+    [this.#scheduled, this.#contraction] = [undefined, null];
     const part: KernelPart = {
       region,
       kind,
       write,
       nodes,
-      phase: this.phases.get(item(region.outputs, 0).node) ?? "forward",
+      phase: this.#phases.get(item(region.outputs, 0).node) ?? "forward",
     };
-    const own = this.draftKernel([part]);
-    if (this.isChainable(part, own)) return this.addToChain(part, this.emittedOf(own).launch?.shared ?? 0);
-    const { scheduled } = this;
+    const own = this.#draftKernel([part]);
+    if (this.#isChainable(part, own)) return this.#addToChain(part, this.#emittedOf(own).launch?.shared ?? 0);
+    const scheduled = this.#scheduled;
     this.endChain();
-    this.addLaunch([part], own, scheduled, () => this.variant(part, own.d));
+    this.#addLaunch([part], own, scheduled, () => this.#variant(part, own.d));
   }
-  private addToChain(part: KernelPart, shared: number): void {
+  #addToChain(part: KernelPart, shared: number): void {
     const { parts = 0, shared: room = 0 } = this.choices.chain ?? {};
-    const isFull = this.chain.length === parts || this.chainShared + shared > room;
-    if (isFull || this.chain.some((p) => p.phase !== part.phase)) this.endChain();
-    this.chain.push(part);
-    this.chainShared += shared;
+    const isFull = this.#chain.length === parts || this.#chainShared + shared > room;
+    if (isFull || this.#chain.some((p) => p.phase !== part.phase)) this.endChain();
+    this.#chain.push(part);
+    this.#chainShared += shared;
   }
   /** Whether a kernel has a single task of elementwise work and reductions, so that it can be a part of a chain. */
-  private isChainable({ nodes }: KernelPart, drafted: DraftedKernel): boolean {
+  #isChainable({ nodes }: KernelPart, drafted: DraftedKernel): boolean {
     if (!this.choices.chain || drafted.d.bindings.some((g) => g.base !== null || g.access === "part")) return false;
-    return !nodes.some((n) => n.op.lower === "tile") && this.emittedOf(drafted).tasks === 1;
+    return !nodes.some((n) => n.op.lower === "tile") && this.#emittedOf(drafted).tasks === 1;
   }
   /** Writes the kernel of the waiting parts. */
   endChain(): void {
-    const parts = this.chain.splice(0);
-    this.chainShared = 0;
-    if (parts.length > 0) this.addLaunch(parts, this.draftKernel(parts), undefined, () => null);
+    const parts = this.#chain.splice(0);
+    this.#chainShared = 0;
+    if (parts.length > 0) this.#addLaunch(parts, this.#draftKernel(parts), undefined, () => null);
   }
-  private addLaunch(
+  #addLaunch(
     parts: readonly KernelPart[],
     drafted: DraftedKernel,
     schedule: PlanKernel["schedule"],
@@ -275,12 +277,12 @@ class Lowering implements LoweringContext {
   ): void {
     const { d, kernel } = drafted;
     const [outputs, nodes] = [parts.flatMap((p) => p.region.outputs), [...new Set(parts.flatMap((p) => p.nodes))]];
-    const written = this.fractionsWritten(outputs);
-    const { made, tasks } = this.internKernel(drafted, nodes, schedule, variantOf);
+    const written = this.#fractionsWritten(outputs);
+    const { made, tasks } = this.#internKernel(drafted, nodes, schedule, variantOf);
     if (tasks === 0) return;
-    const args = d.bindings.map((g) => virtualArgOf(kernel, g, this.options.access ?? accessOf));
+    const args = d.bindings.map((g) => virtualArgOf(kernel, g, this.#options.access ?? accessOf));
     const read = parts.flatMap((p) => [...fractionsRead(p.region.outputs, p.nodes, (v) => this.bufferOf(v))]);
-    this.launches.push({
+    this.#launches.push({
       kernel: made,
       args,
       tasks,
@@ -290,11 +292,11 @@ class Lowering implements LoweringContext {
     });
   }
   /** The fraction that is written of each concat buffer that gets the outputs as pieces. */
-  private fractionsWritten(outputs: readonly Value[]): [VirtualBuffer, number][] {
-    const steps = outputs.flatMap((v) => this.inPlace.pieces.get(v) ?? []);
-    return steps.map(({ concat, piece }) => [this.outputBuffer(concat), count(piece.type) / count(concat.type)]);
+  #fractionsWritten(outputs: readonly Value[]): [VirtualBuffer, number][] {
+    const steps = outputs.flatMap((v) => this.#inPlace.pieces.get(v) ?? []);
+    return steps.map(({ concat, piece }) => [this.#outputBuffer(concat), count(piece.type) / count(concat.type)]);
   }
-  private draftKernel(parts: readonly KernelPart[]): DraftedKernel {
+  #draftKernel(parts: readonly KernelPart[]): DraftedKernel {
     const names = new Set(parts.flatMap((p) => p.nodes.map(nameOf)));
     const computed = ({ region }: KernelPart): ReadonlySet<Value> => new Set([...region.outputs, ...region.recomputed]);
     const d = new Draft([...names].join(" "), this, computed(item(parts, 0)));
@@ -308,21 +310,21 @@ class Lowering implements LoweringContext {
     const name = `${kind}_${createHash("sha256").update(printed).digest("hex").slice(0, 8)}`;
     return { d, kernel: { ...unnamed, name }, printed: `${name} ${printed}` };
   }
-  private emittedOf({ kernel, printed }: DraftedKernel): Emitted {
-    const known = this.emitted.get(printed);
+  #emittedOf({ kernel, printed }: DraftedKernel): Emitted {
+    const known = this.#emitted.get(printed);
     if (known) return known;
     verify(kernel);
-    const emitted = this.options.emit(kernel);
-    this.emitted.set(printed, emitted);
+    const emitted = this.#options.emit(kernel);
+    this.#emitted.set(printed, emitted);
     return emitted;
   }
   /** The kernel's second version, with the schedule that `variants` chooses; null if there is none, or if its arguments would differ. */
-  private variant(part: KernelPart, { bindings }: Draft): Variant | null {
-    const choice = this.contraction && this.options.variants?.choice(this.contraction);
+  #variant(part: KernelPart, { bindings }: Draft): Variant | null {
+    const choice = this.#contraction && this.#options.variants?.choice(this.#contraction);
     if (!choice) return null;
-    this.forcedSchedule = choice;
-    const { d, kernel } = this.draftKernel([part]);
-    this.forcedSchedule = null;
+    this.#forcedSchedule = choice;
+    const { d, kernel } = this.#draftKernel([part]);
+    this.#forcedSchedule = null;
     const same =
       d.bindings.length === bindings.length &&
       d.bindings.every(
@@ -330,19 +332,19 @@ class Lowering implements LoweringContext {
       );
     if (!same) return null;
     verify(kernel);
-    return this.options.variants?.emit(kernel) ?? null;
+    return this.#options.variants?.emit(kernel) ?? null;
   }
   /** The kernel with this text: equal ones are shared, and the program lines that they serve are collected. */
-  private internKernel(
+  #internKernel(
     drafted: DraftedKernel,
     nodes: readonly Node[],
     schedule: PlanKernel["schedule"],
     variantOf: () => Variant | null,
   ): { readonly made: PlanKernel; readonly tasks: number } {
     const { kernel } = drafted;
-    const { text, tasks, ...needs } = this.emittedOf(drafted);
-    const known = this.kernels.get(text);
-    if (!known) this.options.onKernel?.(kernel);
+    const { text, tasks, ...needs } = this.#emittedOf(drafted);
+    const known = this.#kernels.get(text);
+    if (!known) this.#options.onKernel?.(kernel);
     const variant = known ? null : variantOf();
     const made = known ?? {
       name: kernel.name,
@@ -353,13 +355,13 @@ class Lowering implements LoweringContext {
       schedule,
       ...(variant ? { variant } : {}),
     };
-    this.kernels.set(text, made);
+    this.#kernels.set(text, made);
     for (const o of nodes.flatMap((n) => (n.span ? [locationText(n.span)] : [])))
       if (!made.origins.includes(o)) made.origins.push(o);
     return { made, tasks };
   }
   /** The nodes that a region's kernel computes, each after its operands. */
-  private computedNodes(region: Region): Node[] {
+  #computedNodes(region: Region): Node[] {
     const seen = new Set<Node>();
     const visit = (node: Node): void => {
       if (seen.has(node)) return;
@@ -372,13 +374,13 @@ class Lowering implements LoweringContext {
   sequence(): Sequence {
     const assigns: Assign[] = [];
     const results: Sequence["results"][number][] = [];
-    for (const { role, name, value } of this.graph.results) {
+    for (const { role, name, value } of this.#graph.results) {
       const buffer = this.bufferOf(value);
       if (!buffer) continue;
       if (role === "store") assigns.push({ store: name, from: buffer });
       else results.push({ role, name, buffer });
     }
-    return { entry: this.graph.name, launches: this.launches, assigns, results };
+    return { entry: this.#graph.name, launches: this.#launches, assigns, results };
   }
 }
 /** The shape of a value's partial sums: one for each group of `columns` columns, for each row. */

@@ -28,14 +28,14 @@ export type ElementRules = Readonly<
 /** Makes elements of values for one kernel. An element that was made in a scope that is still open is used again. */
 export class Reader {
   readonly k: KernelBuilder;
-  private readonly elements: ElementRules;
+  readonly #elements: ElementRules;
   readonly offsets: Value | null;
-  private readonly sources: Sources;
+  readonly #sources: Sources;
 
   constructor(k: KernelBuilder, elements: ElementRules, sources: Sources) {
     this.k = k;
-    this.elements = elements;
-    this.sources = sources;
+    this.#elements = elements;
+    this.#sources = sources;
     this.offsets = sources.offsets;
   }
   element(v: Value, at: readonly Expr[]): Expr {
@@ -43,8 +43,8 @@ export class Reader {
     if (shapeOf(v).includes(0)) return num(0, scalarOf(dtypeOf(v.type)));
     const known = this.k.recall(keyOf(v, at));
     if (known) return known;
-    const loaded = this.sources.element(v, at);
-    const x = this.bindShared(loaded ? "t" : `t_${nameOf(v.node)}`, v, loaded ?? this.computed(v, at));
+    const loaded = this.#sources.element(v, at);
+    const x = this.#bindShared(loaded ? "t" : `t_${nameOf(v.node)}`, v, loaded ?? this.#computed(v, at));
     this.k.remember(keyOf(v, at), x);
     return x;
   }
@@ -56,15 +56,15 @@ export class Reader {
     this.k.remember(keyOf(v, at), made);
     return made;
   }
-  private computed(v: Value, at: readonly Expr[]): Expr {
-    const make = this.elements[v.node.op.name];
+  #computed(v: Value, at: readonly Expr[]): Expr {
+    const make = this.#elements[v.node.op.name];
     if (!make) throw new Bug(`${v.node.op.name} is read before it is computed`);
     return make(this, v.node, at, v.index);
   }
   /** Binds x to a variable if it is shared, or if it does not change in the innermost scope (then the `let` goes outside). */
-  private bindShared(name: string, v: Value, x: Expr): Expr {
+  #bindShared(name: string, v: Value, x: Expr): Expr {
     if (x.e === "num" || x.e === "var" || v.node.op.lower === "view") return x;
-    return this.sources.hasManyUses(v) || this.k.depthOf(x) < this.k.depth ? this.k.let(name, x) : x;
+    return this.#sources.hasManyUses(v) || this.k.depthOf(x) < this.k.depth ? this.k.let(name, x) : x;
   }
 }
 const keyOf = (v: Value, at: readonly Expr[]): string => `${v.node.id}.${v.index}[${at.map(show).join()}]`;

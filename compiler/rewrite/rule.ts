@@ -88,14 +88,14 @@ function applyToFixedPoint(v: Value, step: (v: Value) => Value | null): Value {
 }
 /** Limits the number of rewrites; remembers the last ones, for the error. */
 class Budget {
-  private left: number;
-  private readonly recent: string[] = [];
+  #left: number;
+  readonly #recent: string[] = [];
   constructor(steps: number) {
-    this.left = steps;
+    this.#left = steps;
   }
   spend(r: Rule): void {
-    if (this.left-- < 40) this.recent.push(r.name);
-    if (this.left < 0)
-      throw new Bug(`rewriting does not end; these rules take turns: ${[...new Set(this.recent)].join("; ")}`);
+    if (this.#left-- < 40) this.#recent.push(r.name);
+    if (this.#left < 0)
+      throw new Bug(`rewriting does not end; these rules take turns: ${[...new Set(this.#recent)].join("; ")}`);
   }
 }

@@ -34,61 +34,61 @@ export function readExpression(text: Text, node: ExpressionCstNode): Expr {
 
 /** Precedence climbing over the operands and operators of one expression. */
 class Operators {
-  private readonly text: Text;
-  private readonly operands: readonly OperandCstNode[];
-  private readonly operators: readonly IToken[];
-  private next = 0;
+  readonly #text: Text;
+  readonly #operands: readonly OperandCstNode[];
+  readonly #operators: readonly IToken[];
+  #next = 0;
 
   constructor(text: Text, operands: readonly OperandCstNode[], operators: readonly IToken[]) {
-    this.text = text;
-    this.operands = operands;
-    this.operators = operators;
+    this.#text = text;
+    this.#operands = operands;
+    this.#operators = operators;
   }
 
   /** Reads operators that bind at least as tightly as `floor`. */
   read(floor: number): Expr {
-    let left = this.operand();
+    let left = this.#operand();
     let compared: IToken | null = null;
     for (;;) {
-      const token = this.operators[this.next];
+      const token = this.#operators[this.#next];
       if (!token) return left;
       const op = operatorOf(token);
       if (precedence[op] < floor) return left;
       if (precedence[op] === comparison) {
-        if (compared) this.chain(compared, token);
+        if (compared) this.#chain(compared, token);
         compared = token;
       } else compared = null;
-      this.next++;
-      left = this.binary(left, op, token, this.read(precedence[op] + 1));
+      this.#next++;
+      left = this.#binary(left, op, token, this.read(precedence[op] + 1));
     }
   }
 
   /** Reads `- ! operand ** operand`: the power binds tighter than the signs before it. */
-  private operand(): Expr {
-    const node = this.operands[this.next];
+  #operand(): Expr {
+    const node = this.#operands[this.#next];
     if (!node) throw new Bug("the syntax tree has more operators than operands");
-    const base = readPostfixed(this.text, node);
-    const token = this.operators[this.next];
-    const value = token?.image === "**" ? this.power(base, token) : base;
+    const base = readPostfixed(this.#text, node);
+    const token = this.#operators[this.#next];
+    const value = token?.image === "**" ? this.#power(base, token) : base;
     return (node.children.Prefix ?? []).reduceRight<Expr>((inner, sign) => {
       const op = sign.image === "-" ? "-" : "!";
-      return { kind: "unary", op, value: inner, span: join(this.text.tokenSpan(sign), inner.span) };
+      return { kind: "unary", op, value: inner, span: join(this.#text.tokenSpan(sign), inner.span) };
     }, value);
   }
-  private power(base: Expr, token: IToken): Expr {
-    this.next++;
-    return this.binary(base, "**", token, this.operand());
+  #power(base: Expr, token: IToken): Expr {
+    this.#next++;
+    return this.#binary(base, "**", token, this.#operand());
   }
-  private binary(left: Expr, op: BinaryOp, token: IToken, right: Expr): Expr {
-    return { kind: "binary", op, left, right, opSpan: this.text.tokenSpan(token), span: join(left.span, right.span) };
+  #binary(left: Expr, op: BinaryOp, token: IToken, right: Expr): Expr {
+    return { kind: "binary", op, left, right, opSpan: this.#text.tokenSpan(token), span: join(left.span, right.span) };
   }
-  private chain(first: IToken, second: IToken): void {
-    this.text.error(
+  #chain(first: IToken, second: IToken): void {
+    this.#text.error(
       "E0105",
       "comparisons do not chain",
       [
-        { span: this.text.tokenSpan(second), text: "a second comparison" },
-        { span: this.text.tokenSpan(first), text: "the first one" },
+        { span: this.#text.tokenSpan(second), text: "a second comparison" },
+        { span: this.#text.tokenSpan(first), text: "the first one" },
       ],
       /^[=!]=$/.test(first.image) || /^[=!]=$/.test(second.image)
         ? "put one of them in brackets: `(a < b) == c`"

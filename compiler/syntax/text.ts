@@ -16,7 +16,7 @@ export class Text {
   readonly diagnostics: Diagnostic[] = [];
   /** The lines with characters that the language does not have; syntax errors there are consequences, and not reported. */
   readonly invalidLines = new Set<number>();
-  private depth = 0;
+  #depth = 0;
 
   constructor(text: string, holes: readonly Hole[], span: (start: number, end: number) => Span) {
     this.text = text;
@@ -42,12 +42,12 @@ export class Text {
 
   /** Runs `make`, which converts something `levels` deeper in the tree; throws TooDeep beyond the limit. */
   within<T>(levels: number, span: Span, make: () => T): T {
-    this.depth += levels;
+    this.#depth += levels;
     try {
-      if (this.depth > maxDepth) throw new TooDeep(span);
+      if (this.#depth > maxDepth) throw new TooDeep(span);
       return make();
     } finally {
-      this.depth -= levels;
+      this.#depth -= levels;
     }
   }
 }

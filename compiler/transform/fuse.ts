@@ -61,279 +61,279 @@ const enoughRows = (rows: number, elements: number): boolean => rows >= 16 || el
 
 /** Visits every node once, in reverse topological order, and decides which values are stored. */
 class Fusion {
-  private readonly options: FuseOptions;
-  private readonly stored: Set<Value>;
+  readonly #options: FuseOptions;
+  readonly #stored: Set<Value>;
   /** Values that are stored for readers in the forward only: kernels of the backward and of the update recompute them. */
-  private readonly recomputed = new Set<Value>();
+  readonly #recomputed = new Set<Value>();
   /** For each value, how long a chain of recomputed values the backward's kernels build on top of it (see `maxRecomputeChain`). */
-  private readonly chainAbove = new Map<Value, number>();
-  private readonly forward: ReadonlySet<Node>;
-  private readonly readers: ReadonlyMap<Value, readonly Node[]>;
-  private readonly ofStep: ReadonlySet<Node>;
-  private readonly accesses = new Map<Value, Accesses>();
+  readonly #chainAbove = new Map<Value, number>();
+  readonly #forward: ReadonlySet<Node>;
+  readonly #readers: ReadonlyMap<Value, readonly Node[]>;
+  readonly #ofStep: ReadonlySet<Node>;
+  readonly #accesses = new Map<Value, Accesses>();
   /** For each value, by root: the different chains of views and gathers by which the kernel reads it for one of its elements, each computed anew. */
-  private readonly accessPaths = new Map<Value, Map<Value, ReadonlySet<string>>>();
+  readonly #accessPaths = new Map<Value, Map<Value, ReadonlySet<string>>>();
   /** For each root, over how many leading axes its kernel must iterate because of a reduction inside. */
-  private readonly depths = new Map<Value, number>();
-  private readonly costs = new Map<Node, number>();
+  readonly #depths = new Map<Value, number>();
+  readonly #costs = new Map<Node, number>();
 
   constructor(nodes: readonly Node[], graph: Graph, options: FuseOptions) {
-    this.options = options;
-    this.stored = new Set(valuesOf(graph));
-    this.forward = forwardNodes(graph);
-    this.readers = readersOf(nodes);
-    this.ofStep = scalarsOfStep(nodes);
-    for (const node of nodes) this.costs.set(node, this.costOf(node));
+    this.#options = options;
+    this.#stored = new Set(valuesOf(graph));
+    this.#forward = forwardNodes(graph);
+    this.#readers = readersOf(nodes);
+    this.#ofStep = scalarsOfStep(nodes);
+    for (const node of nodes) this.#costs.set(node, this.#costOf(node));
     for (const node of nodes.filter(({ op }) => op.name === "after"))
-      for (const v of [...node.results, ...node.args.slice(1)]) this.stored.add(v);
+      for (const v of [...node.results, ...node.args.slice(1)]) this.#stored.add(v);
     for (const node of nodes.filter(isAnchor)) {
-      for (const v of node.results) this.stored.add(v);
-      if (node.op.name !== "reduce") node.args.forEach((a, i) => this.storeOperand(node, i, a));
+      for (const v of node.results) this.#stored.add(v);
+      if (node.op.name !== "reduce") node.args.forEach((a, i) => this.#storeOperand(node, i, a));
     }
   }
   /** Operations to compute one element from what is in memory, if reductions over rows are already there. */
-  private costOf(node: Node): number {
+  #costOf(node: Node): number {
     const [x, y] = [node.args[0], node.results[0]];
     if (isAnchor(node) || node.op.name === "param" || isRowReduction(node)) return loadCost;
     if (!y || count(y.type) === 0) return 0;
     const own = node.op.flops(node) / count(y.type);
     const many = node.op.name === "reduce" && x ? count(x.type) / count(y.type) : 1;
-    return own + node.args.reduce((sum, a) => sum + many * this.argCost(a, y), 0);
+    return own + node.args.reduce((sum, a) => sum + many * this.#argCost(a, y), 0);
   }
   /** What an element of argument `a` costs per element of the result `y`: less if one element of `a` serves many. */
-  private argCost(a: Value, y: Value): number {
-    const full = this.cost(a.node);
-    const cost = this.isWorthStoring(full, this.readers.get(a)?.length ?? 0) ? loadCost : full;
+  #argCost(a: Value, y: Value): number {
+    const full = this.#cost(a.node);
+    const cost = this.#isWorthStoring(full, this.#readers.get(a)?.length ?? 0) ? loadCost : full;
     return count(a.type) * 8 < count(y.type) ? Math.min(cost, 1) : cost;
   }
   /** Whether a buffer saves more than it costs, given the cost of an element and the number of readers. */
-  private isWorthStoring(cost: number, readers: number): boolean {
+  #isWorthStoring(cost: number, readers: number): boolean {
     return (readers - 1) * (cost - loadCost) > minSaving;
   }
   visit(node: Node): void {
     if (node.op.name === "param") return;
     if (isAnchor(node) && node.op.name !== "reduce") return;
     for (const v of node.results) {
-      if (!this.stored.has(v) && this.shouldStore(v)) this.stored.add(v);
-      if (this.stored.has(v) && (this.chainAbove.get(v) ?? 0) < maxRecomputeChain && this.isCheapToRecompute(v))
-        this.recomputed.add(v);
-      this.extendChain(v);
-      for (const [root, patterns] of this.rootsOf(v)) {
-        if (isRowReduction(node)) this.depths.set(root, v.type.shape.length);
-        for (const p of patterns) node.args.forEach((a, i) => this.addRead(root, a, argPattern(node, i, p)));
+      if (!this.#stored.has(v) && this.#shouldStore(v)) this.#stored.add(v);
+      if (this.#stored.has(v) && (this.#chainAbove.get(v) ?? 0) < maxRecomputeChain && this.#isCheapToRecompute(v))
+        this.#recomputed.add(v);
+      this.#extendChain(v);
+      for (const [root, patterns] of this.#rootsOf(v)) {
+        if (isRowReduction(node)) this.#depths.set(root, v.type.shape.length);
+        for (const p of patterns) node.args.forEach((a, i) => this.#addRead(root, a, argPattern(node, i, p)));
         node.args.forEach((a, i) =>
-          this.addPaths(root, v, a, changesIndex(node, i) ? `${node.op.name}${node.id}.${i}` : null),
+          this.#addPaths(root, v, a, changesIndex(node, i) ? `${node.op.name}${node.id}.${i}` : null),
         );
       }
     }
   }
   /** Updates `chainAbove` for the arguments: what v reads is recomputed with it, unless it is in memory. */
-  private extendChain(v: Value): void {
-    const own = this.chainAbove.get(v) ?? 0;
-    const here = this.recomputed.has(v) ? own + 1 : this.stored.has(v) ? 0 : own;
-    for (const a of v.node.args) this.chainAbove.set(a, Math.max(here, this.chainAbove.get(a) ?? 0));
+  #extendChain(v: Value): void {
+    const own = this.#chainAbove.get(v) ?? 0;
+    const here = this.#recomputed.has(v) ? own + 1 : this.#stored.has(v) ? 0 : own;
+    for (const a of v.node.args) this.#chainAbove.set(a, Math.max(here, this.#chainAbove.get(a) ?? 0));
   }
-  private cost(node: Node): number {
-    return this.costs.get(node) ?? 0;
+  #cost(node: Node): number {
+    return this.#costs.get(node) ?? 0;
   }
-  private accessesOf(v: Value): Accesses {
-    return this.accesses.get(v) ?? new Map<Value, AccessPattern[]>();
+  #accessesOf(v: Value): Accesses {
+    return this.#accesses.get(v) ?? new Map<Value, AccessPattern[]>();
   }
   /** The kernels that compute a value, and at which of their elements: itself if it is stored, and those that inline or recompute it. */
-  private rootsOf(v: Value): Accesses {
-    const accesses = this.accessesOf(v);
-    if (!this.stored.has(v)) return accesses;
+  #rootsOf(v: Value): Accesses {
+    const accesses = this.#accessesOf(v);
+    if (!this.#stored.has(v)) return accesses;
     const own: Accesses = new Map([[v, [v.type.shape.map((_, i) => i)]]]);
-    if (this.recomputed.has(v))
-      for (const [root, patterns] of accesses) if (this.isBackward(root)) own.set(root, patterns);
+    if (this.#recomputed.has(v))
+      for (const [root, patterns] of accesses) if (this.#isBackward(root)) own.set(root, patterns);
     return own;
   }
   /** Whether a kernel is part of the backward or the update. */
-  private isBackward(root: Value): boolean {
-    return !this.forward.has(root.node);
+  #isBackward(root: Value): boolean {
+    return !this.#forward.has(root.node);
   }
   /** Notes that the kernel of `root` reads v at `pattern`. */
-  private addRead(root: Value, v: Value, pattern: AccessPattern): void {
-    const accesses = this.accessesOf(v);
+  #addRead(root: Value, v: Value, pattern: AccessPattern): void {
+    const accesses = this.#accessesOf(v);
     const known = accesses.get(root) ?? [];
     if (!known.some((p) => p.every((a, i) => a === pattern[i]))) accesses.set(root, [...known, pattern]);
-    this.accesses.set(v, accesses);
+    this.#accesses.set(v, accesses);
   }
   /** Notes the places at which the kernel of `root` needs `to`, given those of `from`; `by` names the view or gather between them. */
-  private addPaths(root: Value, from: Value, to: Value, by: string | null): void {
-    const here = root === from ? atRoot : (this.accessPaths.get(from)?.get(root) ?? atRoot);
-    const roots = this.accessPaths.get(to) ?? new Map<Value, ReadonlySet<string>>();
+  #addPaths(root: Value, from: Value, to: Value, by: string | null): void {
+    const here = root === from ? atRoot : (this.#accessPaths.get(from)?.get(root) ?? atRoot);
+    const roots = this.#accessPaths.get(to) ?? new Map<Value, ReadonlySet<string>>();
     const moved = [...here].map((place) => (by === null ? place : `${by} ${place}`));
     const all = new Set([...(roots.get(root) ?? []), ...moved]);
-    this.accessPaths.set(to, roots.set(root, new Set([...all].slice(0, maxAccessPaths + 1))));
+    this.#accessPaths.set(to, roots.set(root, new Set([...all].slice(0, maxAccessPaths + 1))));
   }
   /** Whether some kernel would need a value at too many places. (Where a graph joins shifted copies of itself, each step doubles the places.) */
-  private hasTooManyPaths(v: Value, roots: Iterable<Value>): boolean {
-    if (this.cost(v.node) <= loadCost) return false;
-    return [...roots].some((root) => (this.accessPaths.get(v)?.get(root)?.size ?? 0) > maxAccessPaths);
+  #hasTooManyPaths(v: Value, roots: Iterable<Value>): boolean {
+    if (this.#cost(v.node) <= loadCost) return false;
+    return [...roots].some((root) => (this.#accessPaths.get(v)?.get(root)?.size ?? 0) > maxAccessPaths);
   }
   /** Whether the kernel of `root` reads v for elements or rows other than its own, which it would have to compute if merged with the maker of v. */
-  private isRemote(v: Value, root: Value): boolean {
+  #isRemote(v: Value, root: Value): boolean {
     const isRow = isRowReduction(v.node);
-    if (!isRow && this.cost(v.node) <= loadCost) return false;
-    const [shape, depth] = [dims(v.type), this.depths.get(root) ?? Infinity];
+    if (!isRow && this.#cost(v.node) <= loadCost) return false;
+    const [shape, depth] = [dims(v.type), this.#depths.get(root) ?? Infinity];
     const elsewhere = (p: AccessPattern): boolean => p.some((a, i) => a !== i && i < depth && shape[i] !== 1);
-    if (this.accesses.get(v)?.get(root)?.some(elsewhere)) return true;
-    return [...(this.accessPaths.get(v)?.get(root) ?? [])].some((place) =>
+    if (this.#accesses.get(v)?.get(root)?.some(elsewhere)) return true;
+    return [...(this.#accessPaths.get(v)?.get(root) ?? [])].some((place) =>
       /gather|slice|concat|dispatch|combine/.test(place),
     );
   }
   /** Makes sure that what an anchor reads is in memory, possibly under views. */
-  private storeOperand(anchor: Node, index: number, v: Value): void {
+  #storeOperand(anchor: Node, index: number, v: Value): void {
     const { lower, name } = v.node.op;
     const next = v.node.args[0];
-    if (movesBytes(anchor) && name === "reshape" && next) return this.storeOperand(anchor, index, next);
+    if (movesBytes(anchor) && name === "reshape" && next) return this.#storeOperand(anchor, index, next);
     const isMoved = anchor.op.lower === "collective" || (anchor.op.name === "scatter" && index === 0);
-    if (isMoved && name !== "param") return void this.stored.add(v);
-    if (movesLastAxis(v.node) && isBias(anchor, index)) return void this.stored.add(v);
-    if (contractions.has(anchor.op.name) && isInterleaved(v)) return void this.stored.add(v);
+    if (isMoved && name !== "param") return void this.#stored.add(v);
+    if (movesLastAxis(v.node) && isBias(anchor, index)) return void this.#stored.add(v);
+    if (contractions.has(anchor.op.name) && isInterleaved(v)) return void this.#stored.add(v);
     const rowsOfGroups = anchor.op.name.startsWith("ragged_") && movesRows(v.node) && index !== 2;
     const free = isFree(v.node) && (contractions.has(anchor.op.name) || anchor.op.name === "ragged_outer");
     if (next && ((lower === "view" && name !== "concat") || rowsOfGroups || free)) {
-      for (const a of rowsOfGroups ? v.node.args.slice(1, 2) : []) this.storeOperand(anchor, index, a);
-      return this.storeOperand(anchor, index, next);
+      for (const a of rowsOfGroups ? v.node.args.slice(1, 2) : []) this.#storeOperand(anchor, index, a);
+      return this.#storeOperand(anchor, index, next);
     }
-    if (lower !== "leaf") this.stored.add(v);
+    if (lower !== "leaf") this.#stored.add(v);
   }
   /** Whether the backward should recompute a value of the forward: it is cheap, and made from what is kept for the backward anyway. */
-  private isCheapToRecompute(v: Value): boolean {
+  #isCheapToRecompute(v: Value): boolean {
     const { node } = v;
-    const accesses = this.accessesOf(v);
-    if (!this.forward.has(node) || isAnchor(node) || isRowFold(node) || this.cost(node) > 2 * minSaving) return false;
-    if (this.ofStep.has(node)) return false;
-    const late = [...accesses].filter(([root]) => this.isBackward(root));
-    if (late.length === 0 || this.isBackwardOperand(v) || this.readOften(v, late)) return false;
+    const accesses = this.#accessesOf(v);
+    if (!this.#forward.has(node) || isAnchor(node) || isRowFold(node) || this.#cost(node) > 2 * minSaving) return false;
+    if (this.#ofStep.has(node)) return false;
+    const late = [...accesses].filter(([root]) => this.#isBackward(root));
+    if (late.length === 0 || this.#isBackwardOperand(v) || this.#readOften(v, late)) return false;
     if (
-      this.hasTooManyPaths(
+      this.#hasTooManyPaths(
         v,
         late.map(([root]) => root),
       )
     )
       return false;
-    return [...this.reads(node, false)].every(
+    return [...this.#reads(node, false)].every(
       (s) =>
         s.node.op.name === "param" ||
         8 * count(s.type) <= count(v.type) ||
-        this.isBackwardOperand(s) ||
-        this.hasBackwardReader(s, 0),
+        this.#isBackwardOperand(s) ||
+        this.#hasBackwardReader(s, 0),
     );
   }
   /** Whether a root would compute it several times for each of its elements, and it is more than a load. */
-  private readOften(v: Value, accesses: readonly [root: Value, patterns: AccessPattern[]][]): boolean {
+  #readOften(v: Value, accesses: readonly [root: Value, patterns: AccessPattern[]][]): boolean {
     const often = ([root, patterns]: (typeof accesses)[number]): boolean =>
       count(root.type) >= 4 * count(v.type) && !patterns.every((p) => isPrefix(p, dims(v.type)));
-    return this.cost(v.node) > loadCost && accesses.some(often);
+    return this.#cost(v.node) > loadCost && accesses.some(often);
   }
   /** Whether the backward reads it, directly or through a few views. */
-  private hasBackwardReader(v: Value, depth: number): boolean {
-    return (this.readers.get(v) ?? []).some(
+  #hasBackwardReader(v: Value, depth: number): boolean {
+    return (this.#readers.get(v) ?? []).some(
       (n) =>
-        !this.forward.has(n) ||
-        (depth < 3 && n.op.lower === "view" && n.results.some((r) => this.hasBackwardReader(r, depth + 1))),
+        !this.#forward.has(n) ||
+        (depth < 3 && n.op.lower === "view" && n.results.some((r) => this.#hasBackwardReader(r, depth + 1))),
     );
   }
   /** Whether it is an operand of a contraction in the backward, possibly under views, row moves or free casts. */
-  private isBackwardOperand(v: Value): boolean {
-    return (this.readers.get(v) ?? []).some((n) =>
+  #isBackwardOperand(v: Value): boolean {
+    return (this.#readers.get(v) ?? []).some((n) =>
       isAnchor(n) && n.op.name !== "reduce"
-        ? !this.forward.has(n)
+        ? !this.#forward.has(n)
         : (n.op.lower === "view" || rowMoves.has(n.op.name) || isFree(n)) &&
           n.args[0] === v &&
-          n.results.some((r) => this.isBackwardOperand(r)),
+          n.results.some((r) => this.#isBackwardOperand(r)),
     );
   }
   /** Whether a value that need not be in memory should be stored there. */
-  private shouldStore(v: Value): boolean {
-    const accesses = this.accessesOf(v);
+  #shouldStore(v: Value): boolean {
+    const accesses = this.#accessesOf(v);
     const { node } = v;
-    if (isRowReduction(node)) return !this.foldsInside(v, accesses);
+    if (isRowReduction(node)) return !this.#foldsInside(v, accesses);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
     // constants of a schedule would be constants of all kernels of the optimizer, to compile again for another number of steps
-    if (this.ofStep.has(node)) return [...accesses.keys()].some((root) => !this.ofStep.has(root.node));
-    const cost = this.cost(node);
-    if (cost > maxRecomputeCost || this.hasTooManyPaths(v, accesses.keys())) return true;
+    if (this.#ofStep.has(node)) return [...accesses.keys()].some((root) => !this.#ofStep.has(root.node));
+    const cost = this.#cost(node);
+    if (cost > maxRecomputeCost || this.#hasTooManyPaths(v, accesses.keys())) return true;
     const many = [...accesses].filter(([root]) => count(root.type) >= 4 * count(v.type));
     const byRow = many.every(([, patterns]) => patterns.every((p) => isPrefix(p, dims(v.type))));
-    if (many.length === accesses.size && byRow) return this.isCostlyScalar(v, accesses.size);
-    return this.isWorthStoring(cost, accesses.size) || (cost >= 10 && !byRow);
+    if (many.length === accesses.size && byRow) return this.#isCostlyScalar(v, accesses.size);
+    return this.#isWorthStoring(cost, accesses.size) || (cost >= 10 && !byRow);
   }
   /** A number that several kernels read (a clip factor), and would compute again for each of their rows, at the cost of many loads. */
-  private isCostlyScalar(v: Value, readers: number): boolean {
-    return count(v.type) === 1 && readers > 1 && this.isWorthStoring(this.cost(v.node), 2);
+  #isCostlyScalar(v: Value, readers: number): boolean {
+    return count(v.type) === 1 && readers > 1 && this.#isWorthStoring(this.#cost(v.node), 2);
   }
   /** Whether the reduction v can be computed inside the one kernel that reads it, once for each of that kernel's rows. */
-  private foldsInside(v: Value, accesses: Accesses): boolean {
+  #foldsInside(v: Value, accesses: Accesses): boolean {
     const [only, ...more] = accesses;
     if (!only || more.length > 0) return false;
     const [root, patterns] = only;
     const rank = v.type.shape.length;
-    if (rank === 0 && this.depths.has(root)) return false; // equal scalar reductions are one kernel, which is compiled once
+    if (rank === 0 && this.#depths.has(root)) return false; // equal scalar reductions are one kernel, which is compiled once
     const rows = count(v.type);
     const wide = (v.node.args[0] ? count(v.node.args[0].type) : 0) + count(root.type);
-    const depth = this.depths.get(root) ?? rank;
+    const depth = this.#depths.get(root) ?? rank;
     return (
       patterns.every((p) => isPrefix(p, dims(v.type))) &&
       depth === rank &&
       rank <= root.type.shape.length &&
-      (this.options.foldsInside ?? enoughRows)(rows, wide)
+      (this.#options.foldsInside ?? enoughRows)(rows, wide)
     );
   }
   /** A candidate for each node that has a stored result, for `merge`. */
   candidates(nodes: readonly Node[]): FusionCandidate[] {
     return nodes.flatMap((node): FusionCandidate[] => {
-      const outputs = node.results.filter((v) => this.stored.has(v));
+      const outputs = node.results.filter((v) => this.#stored.has(v));
       const [first] = outputs;
       if (first === undefined || node.op.name === "param") return [];
-      const isBackward = this.isBackward(first);
-      const reads = this.reads(node, isBackward);
+      const isBackward = this.#isBackward(first);
+      const reads = this.#reads(node, isBackward);
       const exact = [...reads].filter((v) =>
-        this.accesses
+        this.#accesses
           .get(v)
           ?.get(first)
           ?.every((p) => isPrefix(p, []) && p.length === first.type.shape.length),
       );
-      const recomputed = isBackward ? this.recomputed : new Set<Value>();
-      const added = this.summedReads(node, isBackward);
+      const recomputed = isBackward ? this.#recomputed : new Set<Value>();
+      const added = this.#summedReads(node, isBackward);
       return [
         {
           kind: regionKind(node),
           nodes: [node],
           outputs,
-          depth: this.depths.get(first) ?? null,
+          depth: this.#depths.get(first) ?? null,
           isBackward,
           recomputed,
           reads,
           pointwiseReads: added ?? new Set(exact),
-          remoteReads: new Set([...reads].filter((v) => this.isRemote(v, first))),
+          remoteReads: new Set([...reads].filter((v) => this.#isRemote(v, first))),
           summed: added && (node.args[0] ?? null),
         },
       ];
     });
   }
   /** What a kernel (`isBackward` or not) reads from memory to compute a node. */
-  private reads(node: Node, isBackward: boolean): Set<Value> {
+  #reads(node: Node, isBackward: boolean): Set<Value> {
     const found = new Set<Value>();
     const seen = new Set<Node>();
     const visit = (n: Node): void => {
       seen.add(n);
       for (const a of n.args) {
-        if (this.inMemory(a, isBackward)) found.add(a);
+        if (this.#inMemory(a, isBackward)) found.add(a);
         else if (!seen.has(a.node)) visit(a.node);
       }
     };
     visit(node);
     return found;
   }
-  private inMemory(v: Value, isBackward: boolean): boolean {
-    return (this.stored.has(v) && !(isBackward && this.recomputed.has(v))) || v.node.op.name === "param";
+  #inMemory(v: Value, isBackward: boolean): boolean {
+    return (this.#stored.has(v) && !(isBackward && this.#recomputed.has(v))) || v.node.op.name === "param";
   }
   /** For a sum over the last axis, with no reduction inside: what is read only at the element being added. null for any other node. */
-  private summedReads(node: Node, isBackward: boolean): Set<Value> | null {
+  #summedReads(node: Node, isBackward: boolean): Set<Value> | null {
     const [x] = node.args;
     const { fn, axes } = node.attrs as OpAttrs["reduce"];
     if (node.op.name !== "reduce" || !x || fn !== "sum" || axes.join() !== String(x.type.shape.length - 1)) return null;
@@ -345,7 +345,7 @@ class Fusion {
       const key = `${v.node.id}.${v.index} ${p.join()}`;
       if (seen.has(key)) return;
       seen.add(key);
-      if (this.inMemory(v, isBackward)) return void read.set(v, (read.get(v) ?? true) && p.join() === own.join());
+      if (this.#inMemory(v, isBackward)) return void read.set(v, (read.get(v) ?? true) && p.join() === own.join());
       if (v.node.op.name === "reduce") inside++;
       v.node.args.forEach((a, i) => visit(a, argPattern(v.node, i, p)));
     };

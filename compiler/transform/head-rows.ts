@@ -23,8 +23,8 @@ export class Head {
   sums: readonly Node[] = [];
   /** Values with one entry a row that the rest of the graph reads: the pieces' parts are concatenated. */
   exits: readonly Value[] = [];
-  private readonly depends = new Set<Node>();
-  private readonly inside = new Set<Node>();
+  readonly #depends = new Set<Node>();
+  readonly #inside = new Set<Node>();
 
   /** The head of the first of these products that has one; null if none has. */
   static find(graph: Graph, products: readonly Node[]): Head | null {
@@ -33,9 +33,9 @@ export class Head {
     const results = new Set(valuesOf(graph));
     for (const product of products) {
       const head = new Head(item(product.results, 0));
-      if (!head.isReadByRows((v) => (results.has(v) ? null : (readers.get(v) ?? [])))) continue;
-      head.collect(graph, nodes);
-      if (head.hasFolds() && head.fits(graph)) return head;
+      if (!head.#isReadByRows((v) => (results.has(v) ? null : (readers.get(v) ?? [])))) continue;
+      head.#collect(graph, nodes);
+      if (head.#hasFolds() && head.#fits(graph)) return head;
     }
     return null;
   }
@@ -44,7 +44,7 @@ export class Head {
     [this.rows, this.columns] = [item(dims(logits.type), 0), item(dims(logits.type), 1)];
   }
   /** A quick test, which tells most other products: whether what is as large as the product is no result (null) and is read by ops that a piece may have. */
-  private isReadByRows(readersOrNull: (v: Value) => readonly Node[] | null): boolean {
+  #isReadByRows(readersOrNull: (v: Value) => readonly Node[] | null): boolean {
     const seen = new Set([this.logits.node]);
     for (const { results } of seen) {
       const wide = results.filter((v) => this.isWide(v));
@@ -52,44 +52,44 @@ export class Head {
       for (const list of readers) {
         if (list === null) return false;
         for (const n of list) {
-          if (this.isLocal(n, seen)) seen.add(n);
+          if (this.#isLocal(n, seen)) seen.add(n);
           else if (!foldingOps.has(n.op.name)) return false;
         }
       }
     }
     return true;
   }
-  private collect(graph: Graph, nodes: readonly Node[]): void {
-    const local = this.collectDependents(nodes, this.logits.node);
-    const leads = this.wideNodes(nodes, local);
+  #collect(graph: Graph, nodes: readonly Node[]): void {
+    const local = this.#collectDependents(nodes, this.logits.node);
+    const leads = this.#wideNodes(nodes, local);
     const readsWide = (n: Node): boolean => n.args.some((a) => local.has(a.node) && this.isWide(a));
-    for (const n of nodes) if (local.has(n) && (leads.has(n) || readsWide(n))) this.inside.add(n);
-    const users = nodes.filter((n) => !this.inside.has(n));
-    this.sums = users.filter((n) => this.isSum(n));
+    for (const n of nodes) if (local.has(n) && (leads.has(n) || readsWide(n))) this.#inside.add(n);
+    const users = nodes.filter((n) => !this.#inside.has(n));
+    this.sums = users.filter((n) => this.#isSum(n));
     const outside = [
       ...valuesOf(graph),
       ...users.filter((n) => !this.sums.includes(n) && !this.isRowTranspose(n)).flatMap((n) => n.args),
     ];
-    this.exits = [...new Set(outside.filter((v) => this.inside.has(v.node)))];
+    this.exits = [...new Set(outside.filter((v) => this.#inside.has(v.node)))];
   }
   /** Whether something reduces rows. */
-  private hasFolds(): boolean {
-    return [...this.inside].some((n) => n.op.name === "reduce" && n.args.some((a) => this.contains(a)));
+  #hasFolds(): boolean {
+    return [...this.#inside].some((n) => n.op.name === "reduce" && n.args.some((a) => this.contains(a)));
   }
   /** Records in `depends` all that depends on the product; returns the nodes whose row r is computed from row r alone. */
-  private collectDependents(nodes: readonly Node[], product: Node): ReadonlySet<Node> {
+  #collectDependents(nodes: readonly Node[], product: Node): ReadonlySet<Node> {
     const local = new Set([product]);
-    this.depends.add(product);
+    this.#depends.add(product);
     for (const n of nodes) {
-      const from = n.args.filter((a) => this.depends.has(a.node));
+      const from = n.args.filter((a) => this.#depends.has(a.node));
       if (from.length === 0) continue;
-      this.depends.add(n);
-      if (from.every((a) => local.has(a.node)) && this.isLocal(n, local)) local.add(n);
+      this.#depends.add(n);
+      if (from.every((a) => local.has(a.node)) && this.#isLocal(n, local)) local.add(n);
     }
     return local;
   }
   /** The row-local nodes that are as large as the product, and all row-local nodes that these are computed from. */
-  private wideNodes(nodes: readonly Node[], local: ReadonlySet<Node>): ReadonlySet<Node> {
+  #wideNodes(nodes: readonly Node[], local: ReadonlySet<Node>): ReadonlySet<Node> {
     const leads = new Set<Node>();
     for (const n of nodes.toReversed()) {
       if (!local.has(n) || !(leads.has(n) || n.results.some((v) => this.isWide(v)))) continue;
@@ -98,18 +98,18 @@ export class Head {
     }
     return leads;
   }
-  private fits(graph: Graph): boolean {
-    const turned = [...this.depends].filter((n) => this.isRowTranspose(n));
+  #fits(graph: Graph): boolean {
+    const turned = [...this.#depends].filter((n) => this.isRowTranspose(n));
     const results = new Set(valuesOf(graph).map((v) => v.node));
     const users = nodesOf(graph).filter((n) => n.args.some((a) => turned.includes(a.node)));
     const rights = (n: Node): readonly Value[] =>
-      n.op.name === "dot" && this.inside.has(n) ? n.args.slice(0, 1) : n.args;
-    const others = [...this.inside, ...this.sums]
+      n.op.name === "dot" && this.#inside.has(n) ? n.args.slice(0, 1) : n.args;
+    const others = [...this.#inside, ...this.sums]
       .flatMap(rights)
-      .map((v) => (this.isSumOperand(v) ? item(v.node.args, 0) : v))
+      .map((v) => (this.#isSumOperand(v) ? item(v.node.args, 0) : v))
       .filter((v) => !this.dependsOnProduct(v));
     return (
-      others.every((v) => this.makes(v)) &&
+      others.every((v) => this.#makes(v)) &&
       !this.exits.some((v) => this.isWide(v)) &&
       !turned.some((n) => results.has(n)) &&
       users.every((n) => this.sums.includes(n))
@@ -117,10 +117,10 @@ export class Head {
   }
   /** Whether a value is computed by the pieces, row by row. */
   contains(v: Value): boolean {
-    return this.inside.has(v.node);
+    return this.#inside.has(v.node);
   }
   dependsOnProduct(v: Value): boolean {
-    return this.depends.has(v.node);
+    return this.#depends.has(v.node);
   }
   isWide(v: Value): boolean {
     return 2 * count(v.type) >= count(this.logits.type);
@@ -135,7 +135,7 @@ export class Head {
     return null;
   }
   /** Whether row r of the result depends only on row r of those operands that are in `local`. */
-  private isLocal(node: Node, local: ReadonlySet<Node>): boolean {
+  #isLocal(node: Node, local: ReadonlySet<Node>): boolean {
     const { op, args, attrs, results } = node;
     const [x, result] = [args[0], item(results, 0)];
     const [of, k] = [x ? this.lead(x) : null, this.lead(result)];
@@ -157,24 +157,24 @@ export class Head {
         return pointwise.has(op.name);
     }
   }
-  private isSumOperand({ node }: Value): boolean {
+  #isSumOperand({ node }: Value): boolean {
     return node.op.name === "transpose" && this.sums.some((n) => n.args[0]?.node === node);
   }
   /** Whether a piece can slice, or compute for its own rows, a value that does not depend on the product. */
-  private makes(v: Value): boolean {
+  #makes(v: Value): boolean {
     const k = this.lead(v);
     if (k === null) return false;
     const { op, args } = v.node;
     if (splatOf(v) !== null || op.name === "broadcast" || !this.isWide(v)) return true;
-    if (op.name === "reshape") return args.every((a) => this.makes(a));
-    return pointwise.has(op.name) && args.every((a) => this.makes(a));
+    if (op.name === "reshape") return args.every((a) => this.#makes(a));
+    return pointwise.has(op.name) && args.every((a) => this.#makes(a));
   }
   /** The transpose of a matrix of the rows: the left operand of a weight gradient. */
   isRowTranspose(node: Node): boolean {
     const [x] = node.args;
     return node.op.name === "transpose" && x !== undefined && this.contains(x) && dims(x.type).length === 2;
   }
-  private isSum(node: Node): boolean {
+  #isSum(node: Node): boolean {
     const held = node.args.filter((a) => this.contains(a) || this.isRowTranspose(a.node));
     if (held.length === 0 || !isFloat(dtypeOf(item(node.results, 0).type))) return false;
     const [x, y] = node.args;

@@ -113,25 +113,25 @@ const negatives: Readonly<Partial<Record<BinaryName, BinaryName>>> = {
 };
 
 class MaskReader {
-  private readonly g: Builder;
-  private readonly sequences: number;
-  private readonly queries: number;
-  private readonly keys: number;
-  private count = 0;
-  private readonly linears = new Map<Value, Map<string, Linear | null>>();
+  readonly #g: Builder;
+  readonly #sequences: number;
+  readonly #queries: number;
+  readonly #keys: number;
+  #count = 0;
+  readonly #linears = new Map<Value, Map<string, Linear | null>>();
   constructor(g: Builder, shape: readonly number[]) {
-    this.g = g;
-    [this.sequences, this.queries, this.keys] = [item(shape, 0), item(shape, 3), item(shape, 4)];
+    this.#g = g;
+    [this.#sequences, this.#queries, this.#keys] = [item(shape, 0), item(shape, 3), item(shape, 4)];
   }
   /** The formula of a mask or, with `not`, of its negation; null if it is not made of bounds. */
   read(v: Value, axes: Axes, not = false): Formula | null {
-    if (++this.count > limits.read) return null;
+    if (++this.#count > limits.read) return null;
     const [mask, inner] = stripViews(v, axes);
     const number = splatOf(mask);
     if (number !== null) return truth((number !== 0) !== not);
-    return this.composed(mask, inner, not) ?? this.oneSided(mask, inner, not);
+    return this.#composed(mask, inner, not) ?? this.#oneSided(mask, inner, not);
   }
-  private composed(mask: Value, axes: Axes, not: boolean): Formula | null {
+  #composed(mask: Value, axes: Axes, not: boolean): Formula | null {
     const args = mask.node.args.map((x) => [x, axes] as const);
     const [x, y, z] = args;
     if (!x) return null;
@@ -145,41 +145,41 @@ class MaskReader {
     if (!y || !fn) return null;
     if (fn === "and" || fn === "or")
       return joined(fn === "and" ? "all" : "any", [this.read(...x, not), this.read(...y, not)]);
-    return this.comparison(fn, x[0], y[0], axes);
+    return this.#comparison(fn, x[0], y[0], axes);
   }
-  private comparison(fn: BinaryName, x: Value, y: Value, axes: Axes): Formula | null {
+  #comparison(fn: BinaryName, x: Value, y: Value, axes: Axes): Formula | null {
     if (fn === "eq" || fn === "ne") {
       if (x.type.dtype !== "i32") return null;
       const sides = fn === "eq" ? (["ge", "le"] as const) : (["gt", "lt"] as const);
       return joined(
         fn === "eq" ? "all" : "any",
-        sides.map((side) => this.comparison(side, x, y, axes)),
+        sides.map((side) => this.#comparison(side, x, y, axes)),
       );
     }
     const order = { ge: [x, y, 0], gt: [x, y, -1], le: [y, x, 0], lt: [y, x, -1] } as const;
     if (!(fn in order)) return null;
     const [big, small, strict] = order[fn as keyof typeof order];
-    const more = this.side(big, axes, strict ? Math.ceil : Math.floor);
-    const less = this.side(small, axes, strict ? Math.floor : Math.ceil);
+    const more = this.#side(big, axes, strict ? Math.ceil : Math.floor);
+    const less = this.#side(small, axes, strict ? Math.floor : Math.ceil);
     if (!more || !less || (x.type.dtype !== "i32" && !isConstant(more) && !isConstant(less))) return null;
     return joined(
       more.fn === "max" ? "any" : "all",
       more.of.map((p) =>
         joined(
           less.fn === "min" ? "any" : "all",
-          less.of.map((q) => this.bound(p, q, strict)),
+          less.of.map((q) => this.#bound(p, q, strict)),
         ),
       ),
     );
   }
-  private bound(more: Linear, less: Linear, strict: 0 | -1): Formula | null {
+  #bound(more: Linear, less: Linear, strict: 0 | -1): Formula | null {
     if (more.plus === Number.POSITIVE_INFINITY) return truth(true); // an infinite offset (a window of unlimited size) always holds
-    const bound = this.added(more, less, -1);
+    const bound = this.#added(more, less, -1);
     const far = bound && hasBothSides(bound) ? limits.plus : Number.MAX_VALUE;
     return bound && Math.abs(bound.plus) <= far ? { ...bound, plus: bound.plus + strict } : null;
   }
   /** One side of a comparison. A fractional constant is rounded to the integer that gives the same answer when compared with integers. */
-  private side(v: Value, axes: Axes, round: (x: number) => number): Extreme | null {
+  #side(v: Value, axes: Axes, round: (x: number) => number): Extreme | null {
     const [x, inner] = stripViews(v, axes);
     const number = splatOf(x);
     if (number !== null)
@@ -187,15 +187,15 @@ class MaskReader {
         ? one(constant(round(number)))
         : null;
     const whole = matchOp(x, "cast")?.args[0];
-    return whole ? this.extreme(whole, inner) : this.extreme(x, inner);
+    return whole ? this.#extreme(whole, inner) : this.#extreme(x, inner);
   }
-  private extreme(v: Value, axes: Axes): Extreme | null {
+  #extreme(v: Value, axes: Axes): Extreme | null {
     const [x, inner] = stripViews(v, axes);
     const of = (values: readonly Value[], fn: "max" | "min"): Extreme | null => {
-      const read = values.map((y) => this.linear(y, inner));
+      const read = values.map((y) => this.#linear(y, inner));
       return read.includes(null) ? null : { fn, of: read as readonly Linear[] };
     };
-    const whole = this.linear(x, inner);
+    const whole = this.#linear(x, inner);
     if (whole) return one(whole);
     if (matchOp(x, "unary")?.attrs.fn === "abs") {
       const [y] = of(x.node.args, "max")?.of ?? [];
@@ -205,28 +205,28 @@ class MaskReader {
     return fn === "max" || fn === "min" ? of(x.node.args, fn) : null;
   }
   /** Memoized by value and axes: sums may share subexpressions. */
-  private linear(v: Value, axes: Axes): Linear | null {
+  #linear(v: Value, axes: Axes): Linear | null {
     const [x, inner] = stripViews(v, axes);
     if (x.type.dtype !== "i32") return null;
     const number = splatOf(x);
     if (number !== null) return constant(number);
-    const of = this.linears.get(x) ?? new Map<string, Linear | null>();
-    this.linears.set(x, of);
+    const of = this.#linears.get(x) ?? new Map<string, Linear | null>();
+    this.#linears.set(x, of);
     const found = of.get(inner.join());
     if (found !== undefined) return found;
-    const made = this.total(x, inner) ?? this.position(x, inner);
+    const made = this.#total(x, inner) ?? this.#position(x, inner);
     of.set(inner.join(), made);
     return made;
   }
-  private total(x: Value, axes: Axes): Linear | null {
+  #total(x: Value, axes: Axes): Linear | null {
     const sum = matchOp(x, "binary");
     if (sum?.attrs.fn !== "add" && sum?.attrs.fn !== "sub") return null;
-    const [p, q] = [this.linear(item(sum.args, 0), axes), this.linear(item(sum.args, 1), axes)];
-    return p && q && this.added(p, q, sum.attrs.fn === "add" ? 1 : -1);
+    const [p, q] = [this.#linear(item(sum.args, 0), axes), this.#linear(item(sum.args, 1), axes)];
+    return p && q && this.#added(p, q, sum.attrs.fn === "add" ? 1 : -1);
   }
-  private added(x: Linear, y: Linear, sign: 1 | -1): Linear | null {
-    const query = this.sum([x.at, x.query], [sign * y.at, y.query]);
-    const key = this.sum([x.seen, x.key], [sign * y.seen, y.key]);
+  #added(x: Linear, y: Linear, sign: 1 | -1): Linear | null {
+    const query = this.#sum([x.at, x.query], [sign * y.at, y.query]);
+    const key = this.#sum([x.seen, x.key], [sign * y.seen, y.key]);
     if (!query || !key) return null;
     return { at: query[0], query: query[1], seen: key[0], key: key[1], plus: x.plus + sign * y.plus };
   }
@@ -234,25 +234,30 @@ class MaskReader {
    * m * x + n * y for two position tensors of one side (both query, or both key): merged if they are the same tensor, else a new tensor is built.
    * Null if the coefficient would not be -1, 0 or 1.
    */
-  private sum([m, x]: Term, [n, y]: Term): Term | null {
+  #sum([m, x]: Term, [n, y]: Term): Term | null {
     if (x === null || y === null || x === y) return Math.abs(m + n) > 1 ? null : [m + n, m + n === 0 ? null : (x ?? y)];
-    return m > 0 ? [1, n > 0 ? b.add(this.g, x, y) : b.sub(this.g, x, y)] : this.negated(this.sum([-m, x], [-n, y]));
+    return m > 0
+      ? [1, n > 0 ? b.add(this.#g, x, y) : b.sub(this.#g, x, y)]
+      : this.#negated(this.#sum([-m, x], [-n, y]));
   }
-  private negated(term: Term | null): Term | null {
+  #negated(term: Term | null): Term | null {
     return term && [-term[0], term[1]];
   }
   /** An i32 that varies along batch and query only, or along batch and key only, as a position. */
-  private position(x: Value, axes: Axes): Linear | null {
+  #position(x: Value, axes: Axes): Linear | null {
     const key = axes.some((a, i) => a === "u" && dims(x.type)[i] !== 1);
-    const full = alignAxes(this.g, x, axes, { b: this.sequences, ...(key ? { u: this.keys } : { t: this.queries }) });
+    const full = alignAxes(this.#g, x, axes, {
+      b: this.#sequences,
+      ...(key ? { u: this.#keys } : { t: this.#queries }),
+    });
     if (!full) return null;
     return key
       ? { at: 0, seen: 1, plus: 0, query: null, key: full }
       : { at: 1, seen: 0, plus: 0, query: full, key: null };
   }
   /** A condition on the query alone, or the key alone, as a position of 0 or 1. */
-  private oneSided(mask: Value, axes: Axes, not: boolean): Formula | null {
-    const position = this.position(b.cast(this.g, mask, "i32"), axes);
+  #oneSided(mask: Value, axes: Axes, not: boolean): Formula | null {
+    const position = this.#position(b.cast(this.#g, mask, "i32"), axes);
     return position && not
       ? { ...position, at: -position.at, seen: -position.seen }
       : position && { ...position, plus: -1 };

@@ -25,23 +25,23 @@ export function pairProducts(g: Builder, graph: Graph): Graph {
 type Terms = readonly (readonly Value[])[];
 
 class Sums {
-  private readonly uses: ReadonlyMap<Value, number>;
+  readonly #uses: ReadonlyMap<Value, number>;
   /** Additions that are only part of a larger sum. */
-  private readonly inner = new Set<Node>();
+  readonly #inner = new Set<Node>();
 
   constructor(graph: Graph) {
     const nodes = nodesOf(graph);
-    this.uses = useCounts(valuesOf(graph), nodes);
+    this.#uses = useCounts(valuesOf(graph), nodes);
     for (const { args, results } of nodes.filter(isSum))
-      for (const x of args) if (this.isTerm(x, item(results, 0))) this.inner.add(x.node);
+      for (const x of args) if (this.#isTerm(x, item(results, 0))) this.#inner.add(x.node);
   }
   /** The terms of an outermost sum; null if the node is not one, or if no two of its products can share an accumulator. */
   of(node: Node): Terms | null {
-    if (!isSum(node) || this.inner.has(node)) return null;
+    if (!isSum(node) || this.#inner.has(node)) return null;
     const terms: Value[][] = [];
     const open = new Map<string, Value[]>();
-    for (const v of this.added(item(node.results, 0))) {
-      const key = this.keyOf(v);
+    for (const v of this.#added(item(node.results, 0))) {
+      const key = this.#keyOf(v);
       const term = key === null ? undefined : open.get(key);
       if (term && fits([...term, v])) term.push(v);
       else {
@@ -52,27 +52,27 @@ class Sums {
     return terms.some((t) => t.length > 1) ? terms : null;
   }
   /** All addends of a nested sum, left to right. */
-  private added(sum: Value): Value[] {
+  #added(sum: Value): Value[] {
     const terms: Value[] = [];
     const waiting = [sum];
     for (let v = waiting.pop(); v; v = waiting.pop()) {
-      if (v === sum || this.inner.has(v.node)) waiting.push(...v.node.args.toReversed());
+      if (v === sum || this.#inner.has(v.node)) waiting.push(...v.node.args.toReversed());
       else terms.push(v);
     }
     return terms;
   }
-  private isTerm(x: Value, of: Value): boolean {
-    return isSum(x.node) && this.isOwn(x) && sameType(x.type, of.type);
+  #isTerm(x: Value, of: Value): boolean {
+    return isSum(x.node) && this.#isOwn(x) && sameType(x.type, of.type);
   }
-  private isOwn(v: Value): boolean {
-    return this.uses.get(v) === 1;
+  #isOwn(v: Value): boolean {
+    return this.#uses.get(v) === 1;
   }
   /** A key that is equal for products that one accumulator can add up; null for anything else, and for a product that has another reader. */
-  private keyOf(v: Value): string | null {
+  #keyOf(v: Value): string | null {
     const { op, args, attrs } = v.node;
     const [x, , offsets] = args;
-    if (!x || !this.isOwn(v)) return null;
-    if (op.name === "reshape") return this.keyOf(x);
+    if (!x || !this.#isOwn(v)) return null;
+    if (op.name === "reshape") return this.#keyOf(x);
     if (op.name !== "dot" && op.name !== "ragged_dot") return null;
     const groups = op.name === "dot" ? "" : `${JSON.stringify(attrs)} ${offsets?.node.id}.${offsets?.index}`;
     return `${op.name} ${showType(v.type)} ${groups}`;

@@ -60,17 +60,17 @@ interface Known {
 type Found = Map<string, Value | null>;
 class Partition implements Workers {
   readonly count: number;
-  private readonly g: Builder;
-  private readonly storePlacement: (store: string) => Placement;
-  private readonly routings: Routings;
-  private readonly resharder: Resharder;
-  private readonly sharedRows: SharedRows;
-  private readonly uses: ReadonlyMap<Value, number>;
-  private readonly known = new Map<Value, Known>();
-  private readonly made = new Map<Value, Map<string, Value>>();
-  private readonly exchanged: ReadonlyMap<Node, number>;
+  readonly #g: Builder;
+  readonly #storePlacement: (store: string) => Placement;
+  readonly #routings: Routings;
+  readonly #resharder: Resharder;
+  readonly #sharedRows: SharedRows;
+  readonly #uses: ReadonlyMap<Value, number>;
+  readonly #known = new Map<Value, Known>();
+  readonly #made = new Map<Value, Map<string, Value>>();
+  readonly #exchanged: ReadonlyMap<Node, number>;
   /** Values of which each worker needs a shard alone: gradients of parameters whose optimizer's state is sharded. */
-  private readonly scattered: ReadonlySet<Value>;
+  readonly #scattered: ReadonlySet<Value>;
 
   constructor(
     g: Builder,
@@ -79,147 +79,149 @@ class Partition implements Workers {
     storePlacement: (store: string) => Placement,
     leastSaved?: number,
   ) {
-    [this.g, this.count, this.storePlacement] = [g, sharing.workers, storePlacement];
+    [this.#g, this.count, this.#storePlacement] = [g, sharing.workers, storePlacement];
     const nodes = nodesOf(graph);
-    this.exchanged = new Map(nodes.flatMap((node) => this.exchangedRouting(node)));
-    this.routings = new Routings(g, sharing, this.exchanged);
-    this.resharder = new Resharder(g, this.count, this.routings);
-    this.sharedRows = new SharedRows(g, this.routings, leastSaved);
-    this.uses = useCounts(valuesOf(graph), nodes);
+    this.#exchanged = new Map(nodes.flatMap((node) => this.#exchangedRouting(node)));
+    this.#routings = new Routings(g, sharing, this.#exchanged);
+    this.#resharder = new Resharder(g, this.count, this.#routings);
+    this.#sharedRows = new SharedRows(g, this.#routings, leastSaved);
+    this.#uses = useCounts(valuesOf(graph), nodes);
     const isShardedStore = (store: string): boolean => isSharded(storePlacement(store));
-    this.scattered = sharing.shardOptimizer ? metByShards(nodes, isShardedStore) : new Set();
-    for (const node of nodes) this.visit(node);
+    this.#scattered = sharing.shardOptimizer ? metByShards(nodes, isShardedStore) : new Set();
+    for (const node of nodes) this.#visit(node);
   }
 
   routing(route: Node): LocalRouting | null {
-    return this.routings.has(route) ? this.routings.info(route) : null;
+    return this.#routings.has(route) ? this.#routings.info(route) : null;
   }
   length(n: number, sharding: AxisSharding): number {
-    return sharding.kind === "even" ? n / sharding.parts : this.routings.length(n, sharding);
+    return sharding.kind === "even" ? n / sharding.parts : this.#routings.length(n, sharding);
   }
   unit(sharding: AxisSharding): number {
-    return sharding.kind === "even" ? sharding.parts : this.routings.unit(sharding.by);
+    return sharding.kind === "even" ? sharding.parts : this.#routings.unit(sharding.by);
   }
   /** The new graph's value for `v`, converted to this placement if it has another. Conversions are cached. */
   convertTo(v: Value, place: Placement): Value {
-    const known = this.of(v);
+    const known = this.#of(v);
     if (samePlacement(known.place, place)) return known.value;
-    const made = this.made.get(v) ?? new Map<string, Value>();
-    this.made.set(v, made);
-    const found = made.get(placementKey(place)) ?? this.convert(v, known, place);
+    const made = this.#made.get(v) ?? new Map<string, Value>();
+    this.#made.set(v, made);
+    const found = made.get(placementKey(place)) ?? this.#convert(v, known, place);
     made.set(placementKey(place), found);
     return found;
   }
-  private convert(v: Value, { value, place: from }: Known, place: Placement): Value {
-    if (from.kind === "routing") return this.convertRoutingResult(v, from.by, place);
+  #convert(v: Value, { value, place: from }: Known, place: Placement): Value {
+    if (from.kind === "routing") return this.#convertRoutingResult(v, from.by, place);
     return (
-      this.sendShared(v, from, place) ??
-      this.rebroadcast(v, from, place) ??
-      this.reshapeExchanged(v, from, place) ??
-      this.recompute(v, from, place, new Map()) ??
-      this.resharder.convert(value, from, place)
+      this.#sendShared(v, from, place) ??
+      this.#rebroadcast(v, from, place) ??
+      this.#reshapeExchanged(v, from, place) ??
+      this.#recompute(v, from, place, new Map()) ??
+      this.#resharder.convert(value, from, place)
     );
   }
   /** Recomputes an elementwise op in `place` if its operands are all available there, instead of exchanging its result; else null. */
-  private recompute({ node, index }: Value, from: Placement, place: Placement, found: Found): Value | null {
+  #recompute({ node, index }: Value, from: Placement, place: Placement, found: Found): Value | null {
     if (!isSharded(from) || !isSharded(place) || !needsExchange(from, place) || node.op.lower !== "point") return null;
     if (node.op.name === "random" || node.op.name === "after") return null;
     const to = sharded(place.axis, place.sharding);
     const own: Value[] = [];
     for (const a of node.args) {
-      const value = this.available(a, to, found);
+      const value = this.#available(a, to, found);
       if (value === null) return null;
       own.push(value);
     }
-    return this.resharder.convert(item(this.g.add(node.op, own, node.attrs).results, index), to, place);
+    return this.#resharder.convert(item(this.#g.add(node.op, own, node.attrs).results, index), to, place);
   }
   /** `v` in a placement that it has, that it was converted to before, or that it can be recomputed in; else null. */
-  private available(v: Value, place: Sharded, found: Found): Value | null {
-    const { value, place: from } = this.of(v);
+  #available(v: Value, place: Sharded, found: Found): Value | null {
+    const { value, place: from } = this.#of(v);
     if (samePlacement(from, place)) return value;
-    if (from.kind === "routing") return isSharded(this.ruleInput(v)) ? this.convertTo(v, place) : null; // a number for each row
+    if (from.kind === "routing") return isSharded(this.#ruleInput(v)) ? this.convertTo(v, place) : null; // a number for each row
     const key = `${v.node.id} ${v.index} ${placementKey(place)}`;
-    const known = this.made.get(v)?.get(placementKey(place)) ?? found.get(key);
+    const known = this.#made.get(v)?.get(placementKey(place)) ?? found.get(key);
     if (known !== undefined) return known;
     const isBroadcast = v.node.op.name === "broadcast";
-    const own = isBroadcast ? this.broadcastAvailable(v, place, found) : this.recompute(v, from, place, found);
+    const own = isBroadcast ? this.#broadcastAvailable(v, place, found) : this.#recompute(v, from, place, found);
     found.set(key, own);
     return own;
   }
-  private broadcastAvailable({ node, type }: Value, place: Sharded, found: Found): Value | null {
+  #broadcastAvailable({ node, type }: Value, place: Sharded, found: Found): Value | null {
     const { axes } = node.attrs as OpAttrs["broadcast"];
     const [x, axis] = [item(node.args, 0), axes.indexOf(place.axis)];
-    const own = axis < 0 ? this.convertTo(x, replicated) : this.available(x, sharded(axis, place.sharding), found);
-    return own && b.broadcast(this.g, own, localShape(dims(type), place, this), axes);
+    const own = axis < 0 ? this.convertTo(x, replicated) : this.#available(x, sharded(axis, place.sharding), found);
+    return own && b.broadcast(this.#g, own, localShape(dims(type), place, this), axes);
   }
   /** Rows that several choices share, sent once to each owner of experts that they name; null: they are none, or it is not worthwhile. */
-  private sendShared({ node, type }: Value, from: Placement, place: Placement): Value | null {
+  #sendShared({ node, type }: Value, from: Placement, place: Placement): Value | null {
     const [rows, order] = node.args;
     if (node.op.name !== "dispatch" || !rows || !order || !isSharded(from) || !isSharded(place)) return null;
     const { sharding } = place;
-    const shared = gcd(copiesOfRow(rows), this.routings.ownChoices(order.node)); // the last may be another worker's
+    const shared = gcd(copiesOfRow(rows), this.#routings.ownChoices(order.node)); // the last may be another worker's
     const isSent = needsExchange(from, place) && sharding.kind === "rows" && sharding.owned;
-    if (!isSent || sharding.by !== order.node || !this.sharedRows.isWorthSending(order.node, shared, type)) return null;
-    const own = this.convertTo(rows, this.routings.info(order.node).choices);
-    return this.resharder.convert(this.sharedRows.send(own, order.node, shared), sharded(0, sharding), place);
+    if (!isSent || sharding.by !== order.node || !this.#sharedRows.isWorthSending(order.node, shared, type))
+      return null;
+    const own = this.convertTo(rows, this.#routings.info(order.node).choices);
+    return this.#resharder.convert(this.#sharedRows.send(own, order.node, shared), sharded(0, sharding), place);
   }
   /** A sum over the choices of each row that owners of experts begin; null: it is none, or it is not worthwhile. */
-  private sumAtOwners(node: Node): Known | null {
-    const found = sumOverChoices(this.g, node, (v) => this.uses.get(v) === 1);
-    if (!found || !this.exchanged.has(found.by)) return null;
+  #sumAtOwners(node: Node): Known | null {
+    const found = sumOverChoices(this.#g, node, (v) => this.#uses.get(v) === 1);
+    if (!found || !this.#exchanged.has(found.by)) return null;
     const owned = sharded(0, { kind: "rows", by: found.by, owned: true });
-    if (!samePlacement(this.of(found.sent).place, owned)) return null;
-    const [{ type }, { choices, combined }] = [item(node.results, 0), this.routings.info(found.by)];
+    if (!samePlacement(this.#of(found.sent).place, owned)) return null;
+    const [{ type }, { choices, combined }] = [item(node.results, 0), this.#routings.info(found.by)];
     return choices.kind === "replicated"
-      ? this.sumOfOwnExperts(type, found, owned, combined)
-      : this.sumSentBack(type, found, owned);
+      ? this.#sumOfOwnExperts(type, found, owned, combined)
+      : this.#sumSentBack(type, found, owned);
   }
   /** All workers have the rows: each adds up what its own experts give, so that these sums alone are reduced. */
-  private sumOfOwnExperts(type: Type, { by, rows, shared }: SumOverChoices, owned: Placement, place: Placement): Known {
-    this.visitUnknown(rows);
-    const own = b.combine(this.g, this.convertTo(rows, owned), this.routings.localRouting(by));
+  #sumOfOwnExperts(type: Type, { by, rows, shared }: SumOverChoices, owned: Placement, place: Placement): Known {
+    this.#visitUnknown(rows);
+    const own = b.combine(this.#g, this.convertTo(rows, owned), this.#routings.localRouting(by));
     const [choices = 0, ...row] = dims(own.type);
-    const sum = b.sum(this.g, b.reshape(this.g, own, [choices / shared, shared, ...row]), [1]);
-    return { value: b.reshape(this.g, sum, dims(type)), place };
+    const sum = b.sum(this.#g, b.reshape(this.#g, own, [choices / shared, shared, ...row]), [1]);
+    return { value: b.reshape(this.#g, sum, dims(type)), place };
   }
   /** The owners of a row's experts send back one row each. */
-  private sumSentBack(type: Type, { by, rows, sent, shared }: SumOverChoices, owned: Placement): Known | null {
+  #sumSentBack(type: Type, { by, rows, sent, shared }: SumOverChoices, owned: Placement): Known | null {
     const place = sharded(0, evenSharding(this.count));
-    const isWorthwhile = this.sharedRows.isWorthSumming(by, shared, sent.type);
+    const isWorthwhile = this.#sharedRows.isWorthSumming(by, shared, sent.type);
     if (!isWorthwhile || item(dims(type), 0) % this.count !== 0) return null;
-    this.visitUnknown(rows);
-    const sum = this.sharedRows.sumBack(this.convertTo(rows, owned), by, shared, dtypeOf(sent.type));
-    return { value: b.reshape(this.g, sum, localShape(dims(type), place, this)), place };
+    this.#visitUnknown(rows);
+    const sum = this.#sharedRows.sumBack(this.convertTo(rows, owned), by, shared, dtypeOf(sent.type));
+    return { value: b.reshape(this.#g, sum, localShape(dims(type), place, this)), place };
   }
-  private visitUnknown(v: Value): void {
-    if (this.known.has(v)) return;
-    for (const a of v.node.args) this.visitUnknown(a);
-    this.visit(v.node);
+  #visitUnknown(v: Value): void {
+    if (this.#known.has(v)) return;
+    for (const a of v.node.args) this.#visitUnknown(a);
+    this.#visit(v.node);
   }
   /** A sharded broadcast is made anew from its operand, which is smaller to move; null: it is no sharded broadcast. */
-  private rebroadcast({ node, type }: Value, from: Placement, place: Placement): Value | null {
+  #rebroadcast({ node, type }: Value, from: Placement, place: Placement): Value | null {
     if (node.op.name !== "broadcast" || !isSharded(from)) return null;
     const { axes } = node.attrs as OpAttrs["broadcast"];
-    if (!isSharded(place)) return b.broadcast(this.g, this.convertTo(item(node.args, 0), replicated), dims(type), axes);
-    if (place.axis !== from.axis || !this.hasRows(axes, type, place)) return null;
+    if (!isSharded(place))
+      return b.broadcast(this.#g, this.convertTo(item(node.args, 0), replicated), dims(type), axes);
+    if (place.axis !== from.axis || !this.#hasRows(axes, type, place)) return null;
     const own = this.convertTo(item(node.args, 0), { ...place, axis: axes.indexOf(place.axis) });
-    return b.broadcast(this.g, own, localShape(dims(type), place, this), axes);
+    return b.broadcast(this.#g, own, localShape(dims(type), place, this), axes);
   }
   /** A reshape of exchanged rows is made anew from its operand, of which less may have to be moved; null: it is none. */
-  private reshapeExchanged({ node, type }: Value, from: Placement, place: Placement): Value | null {
+  #reshapeExchanged({ node, type }: Value, from: Placement, place: Placement): Value | null {
     if (node.op.name !== "reshape" || !isSharded(from) || !isSharded(place) || !needsExchange(from, place)) return null;
     const x = item(node.args, 0);
     const axis = reshapedAxis(dims(type), dims(x.type), place.axis, this.unit(place.sharding));
     if (axis === null) return null;
-    return b.reshape(this.g, this.convertTo(x, { ...place, axis }), localShape(dims(type), place, this));
+    return b.reshape(this.#g, this.convertTo(x, { ...place, axis }), localShape(dims(type), place, this));
   }
   /** Whether all axes of a broadcast along which it is sharded are its operand's. */
-  private hasRows(axes: readonly number[], type: Type, { axis, sharding }: Sharded): boolean {
-    const count = sharding.kind === "even" ? 1 : rowAxes(dims(type), axis, this.routings.choices(sharding.by));
+  #hasRows(axes: readonly number[], type: Type, { axis, sharding }: Sharded): boolean {
+    const count = sharding.kind === "even" ? 1 : rowAxes(dims(type), axis, this.#routings.choices(sharding.by));
     return fromTo(axis, axis + count).every((a) => axes.includes(a));
   }
-  private of(v: Value): Known {
-    const known = this.known.get(v);
+  #of(v: Value): Known {
+    const known = this.#known.get(v);
     if (!known) throw new Bug(`${v.node.op.name} has no place among workers`);
     return known;
   }
@@ -228,7 +230,7 @@ class Partition implements Workers {
    * sharded; with the number of parts. Of a mixture inside an expert, the outermost mixture's: its rows are exchanged, with all that is done to them. For
    * a gather alone that is worth it only if the table is large.
    */
-  private exchangedRouting({ op, args }: Node): (readonly [Node, number])[] {
+  #exchangedRouting({ op, args }: Node): (readonly [Node, number])[] {
     if (op.name !== "ragged_dot" && op.name !== "gather") return [];
     const isProduct = op.name === "ragged_dot";
     const [experts, { node: by, index }] = isProduct ? [item(args, 1), item(args, 2)] : [item(args, 0), item(args, 1)];
@@ -236,102 +238,104 @@ class Partition implements Workers {
     const groups = item(dims(experts.type), 0);
     const isWorthwhile = isProduct || groups * this.count >= item(dims(item(by.args, 0).type), 0);
     const store = matrixStore(experts);
-    const place = store === null ? replicated : this.storePlacement(store);
+    const place = store === null ? replicated : this.#storePlacement(store);
     const parts = isSharded(place) && place.sharding.kind === "even" ? place.sharding.parts : 1;
     const outermost = outermostRouting(by);
     return isWorthwhile && parts > 1 && groupCount(outermost) % parts === 0 ? [[outermost, parts]] : [];
   }
-  private visit(node: Node): void {
-    this.g.span = node.span;
+  #visit(node: Node): void {
+    this.#g.span = node.span;
     const store = storeOf(node);
-    if (store !== null) return this.leaf(node, store);
-    const table = this.gatherAtOwner(node);
-    if (table) return this.set(node, [table.value], [table.place]);
-    const sum = this.sumAtOwners(node);
-    if (sum) return this.set(node, [sum.value], [sum.place]);
-    const outer = this.outerRows(node);
-    if (outer) return this.innerRouting(node, outer);
+    if (store !== null) return this.#leaf(node, store);
+    const table = this.#gatherAtOwner(node);
+    if (table) return this.#set(node, [table.value], [table.place]);
+    const sum = this.#sumAtOwners(node);
+    if (sum) return this.#set(node, [sum.value], [sum.place]);
+    const outer = this.#outerRows(node);
+    if (outer) return this.#innerRouting(node, outer);
     const [x] = node.args;
-    const known = x && this.of(x);
+    const known = x && this.#of(x);
     if (node.op.name === "reshape" && known?.place.kind === "partial" && known.place.of.kind === "replicated")
-      return this.set(node, [b.reshape(this.g, known.value, dims(item(node.results, 0).type))], [known.place]);
-    this.shareSorting(node);
-    this.scatterSums(node);
-    const rule = this.rule(node);
+      return this.#set(node, [b.reshape(this.#g, known.value, dims(item(node.results, 0).type))], [known.place]);
+    this.#shareSorting(node);
+    this.#scatterSums(node);
+    const rule = this.#rule(node);
     const args = node.args.map((a, i) => this.convertTo(a, rule ? item(rule.args, i) : replicated));
-    const { results } = this.g.add(node.op, args, rule?.attrs ?? node.attrs);
+    const { results } = this.#g.add(node.op, args, rule?.attrs ?? node.attrs);
     if (rule?.results[0]?.kind === "routing")
-      this.routings.add(node, results, () => this.convertTo(item(node.args, 0), replicated));
-    this.set(node, results, rule ? rule.results : node.results.map(() => replicated));
+      this.#routings.add(node, results, () => this.convertTo(item(node.args, 0), replicated));
+    this.#set(node, results, rule ? rule.results : node.results.map(() => replicated));
   }
   /** Of a `route` inside an expert: the sharding of the rows whose choices each worker sorts itself; else null. */
-  private outerRows(node: Node): Rows | null {
+  #outerRows(node: Node): Rows | null {
     const outer = node.op.name === "route" ? outerRouting(node) : null;
-    if (!outer || !this.routings.has(outer)) return null;
-    const rows: Rows = { kind: "rows", by: outer, owned: this.routings.info(outer).owners !== null };
-    return this.fits(item(node.args, 0), sharded(0, rows)) ? rows : null;
+    if (!outer || !this.#routings.has(outer)) return null;
+    const rows: Rows = { kind: "rows", by: outer, owned: this.#routings.info(outer).owners !== null };
+    return this.#fits(item(node.args, 0), sharded(0, rows)) ? rows : null;
   }
-  private innerRouting(node: Node, outer: Rows): void {
+  #innerRouting(node: Node, outer: Rows): void {
     const index = item(node.args, 0);
     const own = this.convertTo(index, sharded(0, outer));
-    const results = this.routings.addInner(node, own, outer, () => this.convertTo(index, replicated));
-    this.set(
+    const results = this.#routings.addInner(node, own, outer, () => this.convertTo(index, replicated));
+    this.#set(
       node,
       results,
       results.map(() => ({ kind: "routing", by: node, owned: outer.owned })),
     );
   }
   /** If `node` sorts rows by choices that all workers sort alike so far, these may share them out from now on. */
-  private shareSorting({ op, args }: Node): void {
+  #shareSorting({ op, args }: Node): void {
     const [rows, order] = args;
-    if (op.name !== "dispatch" || !rows || order?.node.op.name !== "route" || this.routings.has(order.node)) return;
-    this.sortOwnRows(rows, order.node);
-    this.sortForOwnExperts(order.node);
+    if (op.name !== "dispatch" || !rows || order?.node.op.name !== "route" || this.#routings.has(order.node)) return;
+    this.#sortOwnRows(rows, order.node);
+    this.#sortForOwnExperts(order.node);
   }
   /**
    * If the rows are sharded, but all workers know all choices (experts that choose their rows), each sorts those of its own rows from now on. Not if
    * there are more groups than rows, since a sum for each group would then be more to move than the rows.
    */
-  private sortOwnRows(rows: Value, by: Node): void {
+  #sortOwnRows(rows: Value, by: Node): void {
     const [index, to] = [item(by.args, 0), sharded(0, evenSharding(this.count))];
-    const place = this.ruleInput(rows);
-    if (groupCount(by) > this.routings.choices(by) || !this.fits(index, to) || !samePlacement(place, to)) return;
-    const { results } = b.make(this.g, "route", [this.convertTo(index, to)], by.attrs as OpAttrs["route"]);
-    this.routings.add(by, results, () => this.convertTo(index, replicated));
-    this.setRouting(by, results, false);
+    const place = this.#ruleInput(rows);
+    if (groupCount(by) > this.#routings.choices(by) || !this.#fits(index, to) || !samePlacement(place, to)) return;
+    const { results } = b.make(this.#g, "route", [this.convertTo(index, to)], by.attrs as OpAttrs["route"]);
+    this.#routings.add(by, results, () => this.convertTo(index, replicated));
+    this.#setRouting(by, results, false);
   }
   /** Else all workers need all rows, and know all choices: each sorts those of the experts that it owns from now on. */
-  private sortForOwnExperts(by: Node): void {
-    if (!this.exchanged.has(by) || this.routings.has(by)) return;
-    this.setRouting(by, this.routings.addWhole(by, this.convertTo(item(by.args, 0), replicated)), true);
+  #sortForOwnExperts(by: Node): void {
+    if (!this.#exchanged.has(by) || this.#routings.has(by)) return;
+    this.#setRouting(by, this.#routings.addWhole(by, this.convertTo(item(by.args, 0), replicated)), true);
   }
   /** From now on each worker has these results of a routing that all did alike before. */
-  private setRouting(by: Node, results: readonly Value[], owned: boolean): void {
-    for (const r of by.results) this.made.delete(r);
-    this.set(
+  #setRouting(by: Node, results: readonly Value[], owned: boolean): void {
+    for (const r of by.results) this.#made.delete(r);
+    this.#set(
       by,
       results,
       results.map(() => ({ kind: "routing", by, owned })),
     );
   }
   /** Partial sums that the node does not take as they are become shards, where these are needed alone. */
-  private scatterSums(node: Node): void {
+  #scatterSums(node: Node): void {
     const to = sharded(0, evenSharding(this.count));
     for (const [i, a] of node.args.entries()) {
-      const { value, place } = this.of(a);
-      if (!this.scattered.has(a) || !this.resharder.isScattered(place, to) || !this.fits(a, to)) continue;
-      if (this.rule(node)?.args[i]?.kind === "partial") continue;
-      this.known.set(a, { value: this.resharder.convert(value, place, to), place: to });
+      const { value, place } = this.#of(a);
+      if (!this.#scattered.has(a) || !this.#resharder.isScattered(place, to) || !this.#fits(a, to)) continue;
+      if (this.#rule(node)?.args[i]?.kind === "partial") continue;
+      this.#known.set(a, { value: this.#resharder.convert(value, place, to), place: to });
     }
   }
   /** What the record's `shard` says; null also if an axis cannot be sharded as it wants. */
-  private rule(node: Node): OpSharding | null {
-    const seen = node.args.map((a) => this.ruleInput(a));
+  #rule(node: Node): OpSharding | null {
+    const seen = node.args.map((a) => this.#ruleInput(a));
     const rule = node.op.shard?.(node, seen, this) ?? null;
-    const fits = rule?.args.every((place, i) => this.fits(item(node.args, i), place) && this.keepsRows(node, rule, i));
+    const fits = rule?.args.every(
+      (place, i) => this.#fits(item(node.args, i), place) && this.#keepsRows(node, rule, i),
+    );
     return fits ? rule : null;
   }
-  private fits({ type }: Value, place: Placement): boolean {
+  #fits({ type }: Value, place: Placement): boolean {
     if (place.kind !== "sharded") return true;
     const n = item(dims(type), place.axis);
     return n > 0 && n % this.unit(place.sharding) === 0;
@@ -340,11 +344,11 @@ class Partition implements Workers {
    * Whether argument `i` that is sharded along rows, which take up several axes, has them side by side in the results too, or in none. An axis goes where the
    * record's `shard` says that its parts would go.
    */
-  private keepsRows(node: Node, { args, results }: OpSharding, i: number): boolean {
+  #keepsRows(node: Node, { args, results }: OpSharding, i: number): boolean {
     const [place, { type }] = [item(args, i), item(node.args, i)];
     if (!isSharded(place) || place.sharding.kind !== "rows") return true;
     if (node.op.lower === "point" || node.op.name === "reshape") return true;
-    const count = rowAxes(dims(type), place.axis, this.routings.choices(place.sharding.by));
+    const count = rowAxes(dims(type), place.axis, this.#routings.choices(place.sharding.by));
     return fromTo(1, count).every((more) => {
       const seen = args.map((_, j) => (i === j ? sharded(place.axis + more, evenSharding(1)) : replicated));
       const found = node.op.shard?.(node, seen, this)?.results ?? [];
@@ -354,38 +358,38 @@ class Partition implements Workers {
       });
     });
   }
-  private set(node: Node, values: readonly Value[], places: readonly Placement[]): void {
-    node.results.forEach((r, i) => this.known.set(r, { value: item(values, i), place: item(places, i) }));
+  #set(node: Node, values: readonly Value[], places: readonly Placement[]): void {
+    node.results.forEach((r, i) => this.#known.set(r, { value: item(values, i), place: item(places, i) }));
   }
-  private leaf(node: Node, store: string): void {
+  #leaf(node: Node, store: string): void {
     const own = item(node.results, 0);
-    const place = this.storePlacement(store);
+    const place = this.#storePlacement(store);
     const shape = dims(own.type);
     const local = isSharded(place) ? localShape(shape, place, this) : shape;
-    this.set(node, [b.param(this.g, store, type(dtypeOf(own.type), local))], [place]);
+    this.#set(node, [b.param(this.#g, store, type(dtypeOf(own.type), local))], [place]);
   }
   /** A value's placement as rules see it: results of routings are sharded rows or replicated, partial sums of a shard are that shard. */
-  private ruleInput(v: Value): Placement {
-    const { place } = this.of(v);
+  #ruleInput(v: Value): Placement {
+    const { place } = this.#of(v);
     if (place.kind === "partial" && isSharded(place.of)) return place.of;
-    return place.kind === "routing" ? this.routings.resultPlacement(v, place.by) : place;
+    return place.kind === "routing" ? this.#routings.resultPlacement(v, place.by) : place;
   }
   /** Result `v` of the routing `by`, which each worker does for its own choices, brought to `place`. */
-  private convertRoutingResult(v: Value, by: Node, place: Placement): Value {
-    if (place.kind === "routing") return this.routings.ownedOffsets(by);
+  #convertRoutingResult(v: Value, by: Node, place: Placement): Value {
+    if (place.kind === "routing") return this.#routings.ownedOffsets(by);
     const rows =
       place.kind === "sharded" && place.axis === 0 && place.sharding.kind === "rows" && place.sharding.by === by;
-    const sorted = rows ? this.routings.localResult(by, v.index) : null;
-    if (!sorted) return this.resharder.convert(this.routings.globalResult(by, v.index), replicated, place);
-    return this.resharder.convert(sorted, this.routings.resultPlacement(v, by), place);
+    const sorted = rows ? this.#routings.localResult(by, v.index) : null;
+    if (!sorted) return this.#resharder.convert(this.#routings.globalResult(by, v.index), replicated, place);
+    return this.#resharder.convert(sorted, this.#routings.resultPlacement(v, by), place);
   }
   /** A gather from a table of all experts, by rows whose index is their expert: done at the expert's owner, whose own part of the table suffices. */
-  private gatherAtOwner({ op, args, attrs }: Node): Known | null {
+  #gatherAtOwner({ op, args, attrs }: Node): Known | null {
     if (op.name !== "gather") return null;
     const { axis, batch } = attrs as OpAttrs["gather"];
     const [table, index] = [item(args, 0), item(args, 1)];
-    const place = this.ruleInput(table);
-    const rows = this.ruleInput(index);
+    const place = this.#ruleInput(table);
+    const rows = this.#ruleInput(index);
     const n = item(dims(table.type), axis);
     if (batch !== 0 || !isSharded(place) || place.axis !== axis || place.sharding.kind !== "even") return null;
     if (
@@ -398,12 +402,12 @@ class Partition implements Workers {
     const to = sharded(rows.axis, { ...rows.sharding, owned: true });
     const own = this.convertTo(index, to);
     const first = rankOffset(
-      this.g,
+      this.#g,
       groupsOf(this.count, place.sharding.parts),
       n / place.sharding.parts,
       dims(own.type),
     );
-    const value = b.make1(this.g, "gather", [this.of(table).value, b.sub(this.g, own, first)], { axis, batch });
+    const value = b.make1(this.#g, "gather", [this.#of(table).value, b.sub(this.#g, own, first)], { axis, batch });
     return { value, place: sharded(axis + to.axis, to.sharding) };
   }
 }

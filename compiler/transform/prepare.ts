@@ -27,24 +27,30 @@ interface Copy {
   readonly copy: Store;
 }
 class Copies {
-  private readonly g: GraphBuilder;
-  private readonly parameters: ReadonlyMap<string, Store>;
-  private readonly made = new Map<string, Copy>();
+  readonly #g: GraphBuilder;
+  readonly #parameters: ReadonlyMap<string, Store>;
+  readonly #made = new Map<string, Copy>();
 
   constructor(g: GraphBuilder, stores: readonly Store[]) {
-    this.g = g;
-    this.parameters = new Map(stores.filter((s) => s.role === "parameter").map((s) => [s.name, s]));
+    this.#g = g;
+    this.#parameters = new Map(stores.filter((s) => s.role === "parameter").map((s) => [s.name, s]));
   }
   get all(): Copy[] {
-    return [...this.made.values()];
+    return [...this.#made.values()];
   }
   /** The graph with such casts replaced; records the copies that it needs. */
   replaceCasts(graph: Graph): Graph {
-    const values = rebuild(this.g, valuesOf(graph), (node, [x]) => {
+    const values = rebuild(this.#g, valuesOf(graph), (node, [x]) => {
       const [y] = node.results;
-      if (node.op.name !== "cast" || !x || !y || !narrows(dtypeOf(x.type), dtypeOf(y.type)) || !this.isParameterView(x))
+      if (
+        node.op.name !== "cast" ||
+        !x ||
+        !y ||
+        !narrows(dtypeOf(x.type), dtypeOf(y.type)) ||
+        !this.#isParameterView(x)
+      )
         return null;
-      return [this.copied(x, dtypeOf(y.type))];
+      return [this.#copied(x, dtypeOf(y.type))];
     });
     return withValues(graph, values);
   }
@@ -59,31 +65,31 @@ class Copies {
   }
   /** The result that assigns a copy; `value` null: it is computed from what the parameter holds. */
   assign(of: Store, copy: Store, value: Value | null): Result {
-    const from = value ?? b.param(this.g, of.name, of.type);
-    return { role: "store", name: copy.name, value: b.cast(this.g, from, dtypeOf(copy.type)) };
+    const from = value ?? b.param(this.#g, of.name, of.type);
+    return { role: "store", name: copy.name, value: b.cast(this.#g, from, dtypeOf(copy.type)) };
   }
   /** Whether a value is a view of nothing but parameters. */
-  private isParameterView({ node }: Value): boolean {
-    if (this.parameters.has(storeOf(node) ?? "")) return true;
-    return node.op.lower === "view" && node.args.every((a) => this.isParameterView(a));
+  #isParameterView({ node }: Value): boolean {
+    if (this.#parameters.has(storeOf(node) ?? "")) return true;
+    return node.op.lower === "view" && node.args.every((a) => this.#isParameterView(a));
   }
   /** The same view of the copies. */
-  private copied({ node, index }: Value, dtype: DType): Value {
-    const store = this.parameters.get(storeOf(node) ?? "");
-    if (store) return this.leaf(store, dtype);
-    const made = this.g.add(
+  #copied({ node, index }: Value, dtype: DType): Value {
+    const store = this.#parameters.get(storeOf(node) ?? "");
+    if (store) return this.#leaf(store, dtype);
+    const made = this.#g.add(
       node.op,
-      node.args.map((a) => this.copied(a, dtype)),
+      node.args.map((a) => this.#copied(a, dtype)),
       node.attrs,
     );
     return made.results[index] as Value;
   }
-  private leaf(of: Store, dtype: DType): Value {
+  #leaf(of: Store, dtype: DType): Value {
     // names in programs contain no space, so this cannot collide
     const name = `${of.name} as ${dtype}`;
     const copy: Store = { ...of, name, role: "prepared", type: type(dtype, of.type.shape), saved: false };
-    this.made.set(name, { of, copy });
-    return b.param(this.g, name, copy.type);
+    this.#made.set(name, { of, copy });
+    return b.param(this.#g, name, copy.type);
   }
 }
 const narrows = (from: DType, to: DType): boolean => isFloat(from) && isFloat(to) && bytesOf[to] < bytesOf[from];

@@ -12,58 +12,58 @@ import { dtypeOf } from "../types/type.ts";
 export class Segments {
   /** All nodes, segment after segment; each still follows what it reads. */
   readonly order: readonly Node[];
-  private readonly segments: readonly (readonly Node[])[];
-  private readonly boundaryOf = new Map<Value, number>();
-  private readonly segmentOf = new Map<Node, number>();
-  private current: number;
+  readonly #segments: readonly (readonly Node[])[];
+  readonly #boundaryOf = new Map<Value, number>();
+  readonly #segmentOf = new Map<Node, number>();
+  #current: number;
   /** What the backward reads in place of nodes of the current segment. */
-  private again = new Map<Node, Node>();
+  #again = new Map<Node, Node>();
   /** Gradients that the current segment has given to values outside. The segment before is not made again until all of them are. */
-  private given: Value[] = [];
+  #given: Value[] = [];
 
   constructor(order: readonly Node[], boundaries: readonly (readonly Value[])[]) {
-    this.current = boundaries.length;
+    this.#current = boundaries.length;
     boundaries.forEach((values, i) => {
-      for (const v of values) if (!this.boundaryOf.has(v)) this.boundaryOf.set(v, i);
+      for (const v of values) if (!this.#boundaryOf.has(v)) this.#boundaryOf.set(v, i);
     });
     const segments = Array.from({ length: boundaries.length + 1 }, (): Node[] => []);
     for (const node of order) {
-      const segment = Math.max(0, ...node.args.map((a) => this.segmentReading(a)));
-      this.segmentOf.set(node, segment);
+      const segment = Math.max(0, ...node.args.map((a) => this.#segmentReading(a)));
+      this.#segmentOf.set(node, segment);
       segments[segment]?.push(node);
     }
-    this.segments = segments;
+    this.#segments = segments;
     this.order = segments.flat();
   }
-  private segment(node: Node): number {
-    return this.segmentOf.get(node) ?? 0;
+  #segment(node: Node): number {
+    return this.#segmentOf.get(node) ?? 0;
   }
-  private segmentReading(v: Value): number {
-    return Math.max(this.segment(v.node), (this.boundaryOf.get(v) ?? -1) + 1);
+  #segmentReading(v: Value): number {
+    return Math.max(this.#segment(v.node), (this.#boundaryOf.get(v) ?? -1) + 1);
   }
   /** The node whose operands and results the gradient of `node` refers to. Nodes must come in the reverse of `order`. */
   inBackward(node: Node, g: Builder): Node {
-    const segment = this.segment(node);
-    if (segment < this.current) {
-      this.current = segment;
-      this.again = segment > 0 ? this.makeAgain(segment, g) : new Map<Node, Node>();
-      this.given = [];
+    const segment = this.#segment(node);
+    if (segment < this.#current) {
+      this.#current = segment;
+      this.#again = segment > 0 ? this.#makeAgain(segment, g) : new Map<Node, Node>();
+      this.#given = [];
     }
-    return this.again.get(node) ?? node;
+    return this.#again.get(node) ?? node;
   }
   /** Notes a gradient of `to`, which a node of the current segment gave. */
   note(to: Value, grad: Value): void {
-    if (this.segment(to.node) < this.current) this.given.push(grad);
+    if (this.#segment(to.node) < this.#current) this.#given.push(grad);
   }
   /** The nodes of a segment once more, from copies of its boundary values that are made when the backward has come so far. */
-  private makeAgain(segment: number, g: Builder): Map<Node, Node> {
+  #makeAgain(segment: number, g: Builder): Map<Node, Node> {
     const { span } = g;
-    const [waitFor, made] = [this.given, new Map<Node, Node>()];
+    const [waitFor, made] = [this.#given, new Map<Node, Node>()];
     const now = (v: Value): Value => {
-      if (this.segment(v.node) === segment) return item((made.get(v.node) ?? v.node).results, v.index);
-      return this.boundaryOf.get(v) === segment - 1 && waitFor.length > 0 ? b.after(g, v, waitFor) : v;
+      if (this.#segment(v.node) === segment) return item((made.get(v.node) ?? v.node).results, v.index);
+      return this.#boundaryOf.get(v) === segment - 1 && waitFor.length > 0 ? b.after(g, v, waitFor) : v;
     };
-    for (const node of this.segments[segment] ?? []) {
+    for (const node of this.#segments[segment] ?? []) {
       if (decides(node)) continue;
       g.span = node.span;
       made.set(node, g.add(node.op, node.args.map(now), node.attrs));

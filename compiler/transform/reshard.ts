@@ -36,81 +36,81 @@ interface RoutingInfo {
 
 type PartialPlacement = Extract<Placement, { kind: "partial" }>;
 export class Resharder {
-  private readonly g: Builder;
-  private readonly count: number;
-  private readonly routings: RoutingInfo;
-  private readonly known = new Map<Value, Map<string, Value>>();
+  readonly #g: Builder;
+  readonly #count: number;
+  readonly #routings: RoutingInfo;
+  readonly #known = new Map<Value, Map<string, Value>>();
 
   constructor(g: Builder, count: number, routings: RoutingInfo) {
-    this.g = g;
-    this.count = count;
-    this.routings = routings;
+    this.#g = g;
+    this.#count = count;
+    this.#routings = routings;
   }
 
   /** Converts `x` from the placement `from` to `to`. */
   convert(x: Value, from: Placement, to: Placement): Value {
     if (samePlacement(from, to)) return x;
     if (to.kind === "sharded" && to.zeroPadded)
-      return this.maskPadding(this.convert(x, from, sharded(to.axis, to.sharding)), to);
+      return this.#maskPadding(this.convert(x, from, sharded(to.axis, to.sharding)), to);
     if (from.kind === "partial")
       return this.isScattered(from, to)
-        ? this.reduceScatter(x, from.fn, to.axis)
-        : this.convert(this.allReduce(x, from), from.of, to);
+        ? this.#reduceScatter(x, from.fn, to.axis)
+        : this.convert(this.#allReduce(x, from), from.of, to);
     if (from.kind === "replicated" && to.kind === "sharded")
-      return to.sharding.kind === "even" ? this.shard(x, to.axis, to.sharding.parts) : this.shardRows(x, to);
+      return to.sharding.kind === "even" ? this.shard(x, to.axis, to.sharding.parts) : this.#shardRows(x, to);
     if (from.kind === "sharded" && to.kind === "sharded" && needsExchange(from, to))
-      return this.exchangeRows(x, from, to);
+      return this.#exchangeRows(x, from, to);
     if (from.kind === "sharded" && to.kind === "replicated")
       return from.sharding.kind === "even"
-        ? this.allGather(x, from.axis, from.sharding.parts)
-        : this.replicateRows(x, from);
+        ? this.#allGather(x, from.axis, from.sharding.parts)
+        : this.#replicateRows(x, from);
     if (from.kind === "sharded") return this.convert(this.convert(x, from, replicated), replicated, to);
     throw new Bug(`no value that is ${from.kind} becomes one that is ${to.kind}`);
   }
 
   /** This worker's shard, of `parts`, of a replicated value: recomputed if elementwise ops, views and ranges make it, else gathered from it. */
   shard(x: Value, axis: number, parts: number): Value {
-    const [known, key] = [this.known.get(x) ?? new Map<string, Value>(), `${axis} ${parts}`];
-    this.known.set(x, known);
-    const made = known.get(key) ?? this.recomputeShard(x, axis, parts) ?? this.gatherShard(x, axis, parts);
+    const [known, key] = [this.#known.get(x) ?? new Map<string, Value>(), `${axis} ${parts}`];
+    this.#known.set(x, known);
+    const made = known.get(key) ?? this.#recomputeShard(x, axis, parts) ?? this.#gatherShard(x, axis, parts);
     known.set(key, made);
     return made;
   }
-  private gatherShard(x: Value, axis: number, parts: number): Value {
-    return b.make1(this.g, "gather", [x, this.shardPositions(item(dims(x.type), axis), parts)], { axis, batch: 0 });
+  #gatherShard(x: Value, axis: number, parts: number): Value {
+    return b.make1(this.#g, "gather", [x, this.#shardPositions(item(dims(x.type), axis), parts)], { axis, batch: 0 });
   }
   /** i32[n / parts]: the positions of this worker's part of an axis of length `n`. */
-  private shardPositions(n: number, parts: number): Value {
+  #shardPositions(n: number, parts: number): Value {
     const own = n / parts;
-    return b.add(this.g, b.iota(this.g, own), rankOffset(this.g, groupsOf(this.count, parts), own, [own]));
+    return b.add(this.#g, b.iota(this.#g, own), rankOffset(this.#g, groupsOf(this.#count, parts), own, [own]));
   }
-  private recomputeShard(x: Value, axis: number, parts: number): Value | null {
+  #recomputeShard(x: Value, axis: number, parts: number): Value | null {
     const { op, args, attrs } = x.node;
     const shape = dims(x.type);
     const local = shape.with(axis, item(shape, axis) / parts);
     switch (op.name) {
       case "iota":
-        return this.shardPositions(item(shape, 0), parts);
+        return this.#shardPositions(item(shape, 0), parts);
       case "random":
-        return args.length === 1 && axis === 0 ? this.shardRandom(x, shape, parts) : null;
+        return args.length === 1 && axis === 0 ? this.#shardRandom(x, shape, parts) : null;
       case "broadcast": {
         const { axes } = attrs as OpAttrs["broadcast"];
         const own = axes.indexOf(axis);
-        return b.broadcast(this.g, own < 0 ? item(args, 0) : this.shard(item(args, 0), own, parts), local, axes);
+        return b.broadcast(this.#g, own < 0 ? item(args, 0) : this.shard(item(args, 0), own, parts), local, axes);
       }
       case "transpose": {
         const { perm } = attrs as OpAttrs["transpose"];
-        return b.transpose(this.g, this.shard(item(args, 0), item(perm, axis), parts), perm);
+        return b.transpose(this.#g, this.shard(item(args, 0), item(perm, axis), parts), perm);
       }
       case "reshape": {
         const from = item(args, 0);
         const own = reshapedAxis(shape, dims(from.type), axis, parts);
-        return own === null ? null : b.reshape(this.g, this.shard(from, own, parts), local);
+        return own === null ? null : b.reshape(this.#g, this.shard(from, own, parts), local);
       }
       default:
         if (op.lower !== "point" || op.name === "after") return null;
         return item(
-          this.withArgs(
+          this.#withArgs(
             x.node,
             args.map((a) => this.shard(a, axis, parts)),
           ),
@@ -119,107 +119,109 @@ export class Resharder {
     }
   }
   /** A shard of random numbers: they are drawn for the rows' global positions, so they are the same with any number of workers. */
-  private shardRandom(x: Value, shape: readonly number[], parts: number): Value {
+  #shardRandom(x: Value, shape: readonly number[], parts: number): Value {
     const { place } = x.node.attrs as OpAttrs["random"];
-    return b.random(this.g, item(x.node.args, 0), place, shape.slice(1), this.shardPositions(item(shape, 0), parts));
+    return b.random(this.#g, item(x.node.args, 0), place, shape.slice(1), this.#shardPositions(item(shape, 0), parts));
   }
-  private withArgs(node: Node, args: readonly Value[]): readonly Value[] {
-    return this.g.add(node.op, args, node.attrs).results;
+  #withArgs(node: Node, args: readonly Value[]): readonly Value[] {
+    return this.#g.add(node.op, args, node.attrs).results;
   }
   /** A reshape is done after the sum, so that a value and its reshapes are summed once. Where one worker alone has more than false, bools have sums. */
-  private allReduce(x: Value, from: PartialPlacement): Value {
-    if (dtypeOf(x.type) === "bool") return b.cast(this.g, this.allReduce(b.cast(this.g, x, "i32"), from), "bool");
+  #allReduce(x: Value, from: PartialPlacement): Value {
+    if (dtypeOf(x.type) === "bool") return b.cast(this.#g, this.#allReduce(b.cast(this.#g, x, "i32"), from), "bool");
     if (x.node.op.name === "reshape")
-      return b.reshape(this.g, this.allReduce(item(x.node.args, 0), from), dims(x.type));
-    return b.make1(this.g, "all_reduce", [x], { fn: from.fn, ...from.group });
+      return b.reshape(this.#g, this.#allReduce(item(x.node.args, 0), from), dims(x.type));
+    return b.make1(this.#g, "all_reduce", [x], { fn: from.fn, ...from.group });
   }
   /** Whether terms of all workers are to be added up to a shard for each. */
   isScattered(from: Placement, to: Placement): to is Sharded {
-    const isEven = to.kind === "sharded" && to.sharding.kind === "even" && to.sharding.parts === this.count;
-    return isEven && from.kind === "partial" && from.of.kind === "replicated" && from.group.workers === this.count;
+    const isEven = to.kind === "sharded" && to.sharding.kind === "even" && to.sharding.parts === this.#count;
+    return isEven && from.kind === "partial" && from.of.kind === "replicated" && from.group.workers === this.#count;
   }
   /** Each worker gets its part of all workers' terms along `axis`, and reduces it, in the order of workers. */
-  private reduceScatter(x: Value, fn: PartialPlacement["fn"], axis: number): Value {
-    return this.alongFirstAxis(x, axis, (rows) => {
+  #reduceScatter(x: Value, fn: PartialPlacement["fn"], axis: number): Value {
+    return this.#alongFirstAxis(x, axis, (rows) => {
       const [n = 0, ...rest] = dims(rows.type);
-      const parts = b.reshape(this.g, rows, [this.count, n / this.count, ...rest]);
-      const own = b.make1(this.g, "all_to_all", [parts], groupsOf(this.count, this.count));
-      return b.make1(this.g, "reduce", [own], { fn, axes: [0] });
+      const parts = b.reshape(this.#g, rows, [this.#count, n / this.#count, ...rest]);
+      const own = b.make1(this.#g, "all_to_all", [parts], groupsOf(this.#count, this.#count));
+      return b.make1(this.#g, "reduce", [own], { fn, axes: [0] });
     });
   }
-  private allGather(x: Value, axis: number, parts: number): Value {
-    return this.alongFirstAxis(x, axis, (rows) => b.make1(this.g, "all_gather", [rows], groupsOf(this.count, parts)));
+  #allGather(x: Value, axis: number, parts: number): Value {
+    return this.#alongFirstAxis(x, axis, (rows) =>
+      b.make1(this.#g, "all_gather", [rows], groupsOf(this.#count, parts)),
+    );
   }
   /** Applies `f`, which works along the first axis (the first `count` axes), along `axis` (and those after it). */
-  private alongFirstAxis(x: Value, axis: number, f: (rows: Value) => Value, count = 1): Value {
+  #alongFirstAxis(x: Value, axis: number, f: (rows: Value) => Value, count = 1): Value {
     if (axis === 0) return f(x);
     const order = dims(x.type).map((_, i) => i);
     const perm = [...order.slice(axis, axis + count), ...order.slice(0, axis), ...order.slice(axis + count)];
-    return b.transpose(this.g, f(b.transpose(this.g, x, perm)), inversePermutation(perm));
+    return b.transpose(this.#g, f(b.transpose(this.#g, x, perm)), inversePermutation(perm));
   }
 
   /**
    * The same along an axis of rows with one entry of the first axis per choice: a choice may have several rows (`unit`), or several axes together may
    * have its rows.
    */
-  private perChoice(x: Value, axis: number, choices: number, f: (rows: Value) => Value): Value {
+  #perChoice(x: Value, axis: number, choices: number, f: (rows: Value) => Value): Value {
     const count = rowAxes(dims(x.type), axis, choices);
     const perRow = (rows: Value): Value => {
       const [[n, ...front], rest] = [dims(rows.type).slice(0, count), dims(rows.type).slice(count)];
       const unit = product([n ?? 0, ...front]) / choices;
-      const made = f(b.reshape(this.g, rows, [choices, unit, ...rest]));
-      return b.reshape(this.g, made, [(item(dims(made.type), 0) * unit) / product(front), ...front, ...rest]);
+      const made = f(b.reshape(this.#g, rows, [choices, unit, ...rest]));
+      return b.reshape(this.#g, made, [(item(dims(made.type), 0) * unit) / product(front), ...front, ...rest]);
     };
-    return this.alongFirstAxis(x, axis, perRow, count);
+    return this.#alongFirstAxis(x, axis, perRow, count);
   }
-  private exchangeRows(x: Value, { axis, sharding }: Sharded, to: Sharded): Value {
+  #exchangeRows(x: Value, { axis, sharding }: Sharded, to: Sharded): Value {
     if (sharding.kind !== "rows" || to.sharding.kind !== "rows") throw new Bug("only rows are exchanged");
     const { by, owned } = sharding;
-    const rows = owned ? this.routings.capacity(by) : this.routings.ownChoices(by);
-    return this.perChoice(x, axis, rows, (own) => this.routings.exchange(own, by, owned));
+    const rows = owned ? this.#routings.capacity(by) : this.#routings.ownChoices(by);
+    return this.#perChoice(x, axis, rows, (own) => this.#routings.exchange(own, by, owned));
   }
-  private maskPadding(x: Value, { axis, sharding }: Sharded): Value {
+  #maskPadding(x: Value, { axis, sharding }: Sharded): Value {
     if (sharding.kind !== "rows") return x;
-    const valid = this.routings.valid(sharding.by, sharding.owned);
-    return this.perChoice(x, axis, item(dims(valid.type), 0), (rows) => {
-      const mask = b.broadcast(this.g, valid, dims(rows.type), [0]);
-      return dtypeOf(x.type) === "bool" ? b.and(this.g, mask, rows) : b.where(this.g, mask, rows, 0);
+    const valid = this.#routings.valid(sharding.by, sharding.owned);
+    return this.#perChoice(x, axis, item(dims(valid.type), 0), (rows) => {
+      const mask = b.broadcast(this.#g, valid, dims(rows.type), [0]);
+      return dtypeOf(x.type) === "bool" ? b.and(this.#g, mask, rows) : b.where(this.#g, mask, rows, 0);
     });
   }
-  private replicateRows(x: Value, from: Sharded): Value {
+  #replicateRows(x: Value, from: Sharded): Value {
     if (from.sharding.kind !== "rows") throw new Bug("only rows are of a routing");
     const { by } = from.sharding;
-    const { combined, atOwners } = this.routings.info(by);
+    const { combined, atOwners } = this.#routings.info(by);
     const sorted = this.convert(x, from, sharded(from.axis, { ...from.sharding, owned: atOwners }));
-    return this.perChoice(sorted, from.axis, this.routings.ownChoices(by), (rows) => {
-      const own = b.combine(this.g, rows, this.routings.localRouting(by));
-      return b.dispatch(this.g, this.convert(own, combined, replicated), this.routings.globalRouting(by));
+    return this.#perChoice(sorted, from.axis, this.#routings.ownChoices(by), (rows) => {
+      const own = b.combine(this.#g, rows, this.#routings.localRouting(by));
+      return b.dispatch(this.#g, this.convert(own, combined, replicated), this.#routings.globalRouting(by));
     });
   }
-  private shardRows(x: Value, to: Sharded): Value {
+  #shardRows(x: Value, to: Sharded): Value {
     if (to.sharding.kind !== "rows") throw new Bug("only rows are of a routing");
     const { by } = to.sharding;
-    const length = this.routings.length(item(dims(x.type), to.axis), to.sharding);
-    const resized = this.resizeConstant(x, to.axis, length);
+    const length = this.#routings.length(item(dims(x.type), to.axis), to.sharding);
+    const resized = this.#resizeConstant(x, to.axis, length);
     if (resized) return resized;
-    const { choices, atOwners } = this.routings.info(by);
-    const sorted = this.perChoice(x, to.axis, this.routings.choices(by), (rows) => {
-      const all = b.combine(this.g, rows, this.routings.globalRouting(by));
-      return b.dispatch(this.g, this.convert(all, replicated, choices), this.routings.localRouting(by));
+    const { choices, atOwners } = this.#routings.info(by);
+    const sorted = this.#perChoice(x, to.axis, this.#routings.choices(by), (rows) => {
+      const all = b.combine(this.#g, rows, this.#routings.globalRouting(by));
+      return b.dispatch(this.#g, this.convert(all, replicated, choices), this.#routings.localRouting(by));
     });
     return this.convert(sorted, sharded(to.axis, { ...to.sharding, owned: atOwners }), to);
   }
   /** A value that is constant along `axis`, with another length of that axis; null if it is not known to be constant. */
-  private resizeConstant(x: Value, axis: number, length: number): Value | null {
+  #resizeConstant(x: Value, axis: number, length: number): Value | null {
     const { op, args, attrs } = x.node;
     if (op.name === "broadcast") {
       const { axes } = attrs as OpAttrs["broadcast"];
-      return axes.includes(axis) ? null : b.broadcast(this.g, item(args, 0), dims(x.type).with(axis, length), axes);
+      return axes.includes(axis) ? null : b.broadcast(this.#g, item(args, 0), dims(x.type).with(axis, length), axes);
     }
     if (op.lower !== "point" || op.name === "random" || op.name === "after") return null;
-    const own = args.map((a) => this.resizeConstant(a, axis, length));
+    const own = args.map((a) => this.#resizeConstant(a, axis, length));
     const found = own.filter((v) => v !== null);
-    return found.length === args.length ? item(this.withArgs(x.node, found), x.index) : null;
+    return found.length === args.length ? item(this.#withArgs(x.node, found), x.index) : null;
   }
 }
 /** How many axes, from `axis` on, have the rows of the choices. */

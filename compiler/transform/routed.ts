@@ -135,12 +135,12 @@ function sampleRouted(g: Builder): { rows: Value; w: Value; offsets: Value; expe
  * moves, casts, and sums of products: sum(x * (y + b), -1) = sum(x * y, -1) + sum(x * b, -1).
  */
 class OtherSide {
-  private readonly g: Builder;
+  readonly #g: Builder;
   /** The nodes that exist in the graph anyway. */
-  private readonly present: ReadonlySet<Node>;
+  readonly #present: ReadonlySet<Node>;
   constructor(g: Builder, present: ReadonlySet<Node>) {
-    this.g = g;
-    this.present = present;
+    this.#g = g;
+    this.#present = present;
   }
   /** The rewritten form of a sum of products over the last axis; null if the other product would have to be computed. */
   of(sum: Value): Value | null {
@@ -151,48 +151,48 @@ class OtherSide {
     if (node?.attrs.fn !== "sum" || node.attrs.axes.join() !== String(last) || product?.attrs.fn !== "mul") return null;
     const [x, y] = [item(product.args, 0), item(product.args, 1)];
     const wide = dtypeOf(sum.type);
-    return this.rows(x, y, wide) ?? this.rows(y, x, wide);
+    return this.#rows(x, y, wide) ?? this.#rows(y, x, wide);
   }
   /** sum(x * q, -1), accumulated in `wide`, by way of the other side; null if that does not exist. */
-  private rows(x: Value, q: Value, wide: DType): Value | null {
-    const { g } = this;
+  #rows(x: Value, q: Value, wide: DType): Value | null {
+    const g = this.#g;
     const [from, ...by] = q.node.args;
     if (!from) return null;
     switch (q.node.op.name) {
       case "ragged_dot":
-        return this.product(x, q.node as Node<{ readonly unit: number }>, wide);
+        return this.#product(x, q.node as Node<{ readonly unit: number }>, wide);
       case "cast":
-        return this.rows(b.cast(g, x, dtypeOf(from.type)), from, wide);
+        return this.#rows(b.cast(g, x, dtypeOf(from.type)), from, wide);
       case "combine": {
-        const sums = this.rows(b.make1(g, "dispatch", [x, ...by], none), from, wide);
+        const sums = this.#rows(b.make1(g, "dispatch", [x, ...by], none), from, wide);
         return sums && b.make1(g, "combine", [sums, ...by], none);
       }
       case "reshape": {
         const sums =
           dims(q.type).at(-1) === dims(from.type).at(-1)
-            ? this.rows(b.reshape(g, x, dims(from.type)), from, wide)
+            ? this.#rows(b.reshape(g, x, dims(from.type)), from, wide)
             : null;
         return sums && b.reshape(g, sums, dims(q.type).slice(0, -1));
       }
       case "binary":
-        return matchOp(q, "binary")?.attrs.fn === "add" ? this.sum(x, from, item(by, 0), wide) : null;
+        return matchOp(q, "binary")?.attrs.fn === "add" ? this.#sum(x, from, item(by, 0), wide) : null;
       default:
         return null;
     }
   }
-  private sum(x: Value, y: Value, z: Value, wide: DType): Value | null {
-    const [left, right] = [this.rows(x, y, wide), this.rows(x, z, wide)];
+  #sum(x: Value, y: Value, z: Value, wide: DType): Value | null {
+    const [left, right] = [this.#rows(x, y, wide), this.#rows(x, z, wide)];
     if (!left && !right) return null;
-    return b.add(this.g, left ?? this.rowDot(x, y, wide), right ?? this.rowDot(x, z, wide));
+    return b.add(this.#g, left ?? this.#rowDot(x, y, wide), right ?? this.#rowDot(x, z, wide));
   }
-  private product(x: Value, { args, attrs }: Node<{ readonly unit: number }>, wide: DType): Value | null {
+  #product(x: Value, { args, attrs }: Node<{ readonly unit: number }>, wide: DType): Value | null {
     const [a, w, offsets] = [item(args, 0), item(args, 1), item(args, 2)];
-    const made = b.raggedDot(this.g, x, b.swap(this.g, w), offsets, attrs.unit);
-    const [other] = rewrite(this.g, [made], algebra, { frozen: this.present });
-    return other && this.present.has(other.node) ? this.rowDot(a, other, wide) : null;
+    const made = b.raggedDot(this.#g, x, b.swap(this.#g, w), offsets, attrs.unit);
+    const [other] = rewrite(this.#g, [made], algebra, { frozen: this.#present });
+    return other && this.#present.has(other.node) ? this.#rowDot(a, other, wide) : null;
   }
-  private rowDot(x: Value, y: Value, wide: DType): Value {
-    const { g } = this;
+  #rowDot(x: Value, y: Value, wide: DType): Value {
+    const g = this.#g;
     return b.sum(g, b.mul(g, b.cast(g, x, wide), b.cast(g, y, wide)), [-1]);
   }
 }

@@ -32,124 +32,126 @@ interface Known {
 }
 /** Keyed by the `route` node in the whole program's graph. */
 export class Routings {
-  private readonly g: Builder;
-  private readonly sharing: Sharing;
-  private readonly ownerCounts: ReadonlyMap<Node, number>;
-  private readonly known = new Map<Node, Known>();
+  readonly #g: Builder;
+  readonly #sharing: Sharing;
+  readonly #ownerCounts: ReadonlyMap<Node, number>;
+  readonly #known = new Map<Node, Known>();
 
   /** `ownerCounts`: the routings whose rows are sent to their experts' owners, each with the number of workers that share the experts. */
   constructor(g: Builder, sharing: Sharing, ownerCounts: ReadonlyMap<Node, number>) {
-    [this.g, this.sharing, this.ownerCounts] = [g, sharing, ownerCounts];
+    [this.#g, this.#sharing, this.#ownerCounts] = [g, sharing, ownerCounts];
   }
   add(by: Node, local: readonly Value[], index: () => Value): void {
-    this.known.set(by, { local: routeOf(local), outer: null, whole: false, index });
+    this.#known.set(by, { local: routeOf(local), outer: null, whole: false, index });
   }
   /** Adds a routing of choices that all workers have. Each sorts those of the experts that it owns, and nothing is sent. */
   addWhole(by: Node, index: Value): readonly Value[] {
     const groups = this.ownGroups(by);
-    const own = b.sub(this.g, index, rankOffset(this.g, this.owners(by), groups, dims(index.type)));
-    const { results } = b.make(this.g, "route", [own], { groups }); // leaves out those of other experts
-    this.known.set(by, { local: routeOf(results), outer: null, whole: true, index: () => index });
+    const own = b.sub(this.#g, index, rankOffset(this.#g, this.owners(by), groups, dims(index.type)));
+    const { results } = b.make(this.#g, "route", [own], { groups }); // leaves out those of other experts
+    this.#known.set(by, { local: routeOf(results), outer: null, whole: true, index: () => index });
     return results;
   }
   /** Adds a routing of choices of rows that are sharded as `outer`. Each worker sorts those of its rows, whose experts it owns if it owns those of its rows. */
   addInner(by: Node, own: Value, outer: Rows, index: () => Value): readonly Value[] {
-    const groups = this.groups(by) / (outer.owned ? this.owners(outer.by).workers : 1);
-    const { results } = b.make(this.g, "route", [outer.owned ? this.relative(own, outer.by, groups) : own], { groups });
-    this.known.set(by, { local: routeOf(results), outer, whole: false, index });
+    const groups = this.#groups(by) / (outer.owned ? this.owners(outer.by).workers : 1);
+    const { results } = b.make(this.#g, "route", [outer.owned ? this.#relative(own, outer.by, groups) : own], {
+      groups,
+    });
+    this.#known.set(by, { local: routeOf(results), outer, whole: false, index });
     return results;
   }
   /** Choices as numbers of the worker's own `groups`; -1 in padding rows of the outer mixture, which may hold anything. */
-  private relative(index: Value, outer: Node, groups: number): Value {
+  #relative(index: Value, outer: Node, groups: number): Value {
     const valid = this.valid(outer, true);
     const [n = 0, rows = 0] = [index, valid].map((v) => item(dims(v.type), 0));
-    const mask = b.reshape(this.g, b.broadcast(this.g, valid, [rows, n / rows], [0]), [n]);
-    return b.where(this.g, mask, b.sub(this.g, index, rankOffset(this.g, this.owners(outer), groups, [n])), -1);
+    const mask = b.reshape(this.#g, b.broadcast(this.#g, valid, [rows, n / rows], [0]), [n]);
+    return b.where(this.#g, mask, b.sub(this.#g, index, rankOffset(this.#g, this.owners(outer), groups, [n])), -1);
   }
   /** How a routing is done that has been added. */
   info(by: Node): LocalRouting {
-    const { outer, whole } = this.of(by);
-    const owners = this.ownerCounts.get(this.outermost(by)) ?? null;
-    const among = this.of(this.outermost(by)).whole ? this.owners(by).workers : this.sharing.workers;
-    if (whole) return { choices: replicated, combined: this.ofOwnExperts(by), owners, atOwners: true, among };
-    const choices = sharded(0, outer ?? evenSharding(this.sharing.workers));
+    const { outer, whole } = this.#of(by);
+    const owners = this.#ownerCounts.get(this.#outermost(by)) ?? null;
+    const among = this.#of(this.#outermost(by)).whole ? this.owners(by).workers : this.#sharing.workers;
+    if (whole) return { choices: replicated, combined: this.#ofOwnExperts(by), owners, atOwners: true, among };
+    const choices = sharded(0, outer ?? evenSharding(this.#sharing.workers));
     return { choices, combined: choices, owners, atOwners: outer?.owned ?? false, among };
   }
   /** The placement of a sum over all experts, to which each worker adds what is of its own. */
-  private ofOwnExperts(by: Node): Placement {
+  #ofOwnExperts(by: Node): Placement {
     return { kind: "partial", fn: "sum", group: this.owners(by), of: replicated };
   }
   /** The length on one worker of an axis of rows, sorted by `by`, that has length `n` in all. */
   length(n: number, { by, owned }: Rows): number {
-    const outermost = this.outermost(by);
+    const outermost = this.#outermost(by);
     return (n / this.choices(outermost)) * (owned ? this.capacity(outermost) : this.ownChoices(outermost));
   }
   /** What divides the length of each axis of rows that `by` sorted. */
   unit(by: Node): number {
-    return this.choices(this.outermost(by));
+    return this.choices(this.#outermost(by));
   }
-  private outermost(by: Node): Node {
-    const outer = this.known.get(by)?.outer;
-    return outer ? this.outermost(outer.by) : by;
+  #outermost(by: Node): Node {
+    const outer = this.#known.get(by)?.outer;
+    return outer ? this.#outermost(outer.by) : by;
   }
   has(by: Node): boolean {
-    return this.known.has(by);
+    return this.#known.has(by);
   }
   localRouting(by: Node): b.Route {
-    return this.of(by).local;
+    return this.#of(by).local;
   }
   globalRouting(by: Node): b.Route {
-    return b.route(this.g, this.of(by).index(), this.groups(by));
+    return b.route(this.#g, this.#of(by).index(), this.#groups(by));
   }
   choices(by: Node): number {
     return item(dims(item(by.args, 0).type), 0);
   }
   /** How many choices one worker sorts. */
   ownChoices(by: Node): number {
-    const { outer = null, whole = false } = this.known.get(by) ?? {};
+    const { outer = null, whole = false } = this.#known.get(by) ?? {};
     if (outer) return this.length(this.choices(by), outer);
-    return whole ? this.choices(by) : this.choices(by) / this.sharing.workers;
+    return whole ? this.choices(by) : this.choices(by) / this.#sharing.workers;
   }
   /** How many choices of all workers in its group an owner has memory for. */
   capacity(by: Node): number {
-    const workers = this.known.get(by)?.whole ? 1 : this.owners(by).workers;
-    return Math.min(workers * this.ownChoices(by), Math.ceil(this.ownChoices(by) * (this.sharing.room ?? workers)));
+    const workers = this.#known.get(by)?.whole ? 1 : this.owners(by).workers;
+    return Math.min(workers * this.ownChoices(by), Math.ceil(this.ownChoices(by) * (this.#sharing.room ?? workers)));
   }
   exchange(rows: Value, by: Node, back: boolean): Value {
     const length = back ? this.ownChoices(by) : this.capacity(by);
-    return b.make1(this.g, "exchange", [rows, this.allOffsets(by)], { ...this.owners(by), back, length });
+    return b.make1(this.#g, "exchange", [rows, this.allOffsets(by)], { ...this.owners(by), back, length });
   }
   valid(by: Node, owned: boolean): Value {
-    if (!owned || this.info(by).atOwners) return b.ge(this.g, this.localRouting(by).order, 0);
+    if (!owned || this.info(by).atOwners) return b.ge(this.#g, this.localRouting(by).order, 0);
     const [n, own] = [this.capacity(by), this.ownGroups(by)];
-    const last = b.broadcast(this.g, b.slice(this.g, this.ownedOffsets(by), 0, own, 1), [n, 1], [1]);
-    return b.lt(this.g, b.iota(this.g, n), b.reshape(this.g, last, [n]));
+    const last = b.broadcast(this.#g, b.slice(this.#g, this.ownedOffsets(by), 0, own, 1), [n, 1], [1]);
+    return b.lt(this.#g, b.iota(this.#g, n), b.reshape(this.#g, last, [n]));
   }
   /** i32[own groups + 1]: the offsets of the groups that this worker owns, in the rows that it receives. */
   ownedOffsets(by: Node): Value {
     const own = this.ownGroups(by);
-    const all = this.groupOffsets(by, this.owners(by));
-    const first = rankOffset(this.g, this.owners(by), own, [own + 1]);
-    const ends = b.take(this.g, all, b.add(this.g, b.iota(this.g, own + 1), first));
-    return b.sub(this.g, ends, b.take(this.g, all, first));
+    const all = this.#groupOffsets(by, this.owners(by));
+    const first = rankOffset(this.#g, this.owners(by), own, [own + 1]);
+    const ends = b.take(this.#g, all, b.add(this.#g, b.iota(this.#g, own + 1), first));
+    return b.sub(this.#g, ends, b.take(this.#g, all, first));
   }
   /** Result `i` of the routing for this worker's sorted rows, with choices numbered globally; null: this result has no entry for each row. */
   localResult(by: Node, i: number): Value | null {
-    const { outer, whole, local } = this.of(by);
+    const { outer, whole, local } = this.#of(by);
     const own = this.ownChoices(by);
     const numbered = (x: Value, first: Value): Value =>
-      b.where(this.g, b.ge(this.g, local.order, 0), b.add(this.g, x, first), -1);
+      b.where(this.#g, b.ge(this.#g, local.order, 0), b.add(this.#g, x, first), -1);
     if (i === 3 && !outer?.owned && !whole) return local.expert;
-    if (i === 3) return numbered(local.expert, rankOffset(this.g, this.owners(by), this.ownGroups(by), [own]));
+    if (i === 3) return numbered(local.expert, rankOffset(this.#g, this.owners(by), this.ownGroups(by), [own]));
     if (i !== 0 || outer) return null;
     if (whole) return local.order;
-    return numbered(local.order, rankOffset(this.g, this.allWorkers, own, [own]));
+    return numbered(local.order, rankOffset(this.#g, this.#allWorkers, own, [own]));
   }
   /** Result `i` of the routing of all workers' choices. */
   globalResult(by: Node, i: number): Value {
     const { order, offsets, inverse, expert } = this.globalRouting(by);
-    const { outer, whole } = this.of(by);
-    return item([order, outer || whole ? offsets : this.groupOffsets(by, this.allWorkers), inverse, expert], i);
+    const { outer, whole } = this.#of(by);
+    return item([order, outer || whole ? offsets : this.#groupOffsets(by, this.#allWorkers), inverse, expert], i);
   }
   /** The placement of a routing's result as other ops see it: rows where there is one entry for each sorted row, else replicated. */
   resultPlacement({ index }: Value, by: Node): Placement {
@@ -160,35 +162,35 @@ export class Routings {
   }
   /** i32[workers, groups + 1]: all workers' offsets. Those of other groups are gathered too, so that all workers find out that one lacks room. */
   gatherOffsets(own: Value): Value {
-    return b.make1(this.g, "all_gather", [b.reshape(this.g, own, [1, ...dims(own.type)])], this.allWorkers);
+    return b.make1(this.#g, "all_gather", [b.reshape(this.#g, own, [1, ...dims(own.type)])], this.#allWorkers);
   }
   /** What the workers of this worker's `group` have of `all` workers' rows. */
   ofGroup(all: Value, group: Group): Value {
     const { workers, groups } = group;
     if (groups === undefined) return all;
-    const [rank, own] = [rankOffset(this.g, this.allWorkers, 1, [workers]), rankOffset(this.g, group, 1, [workers])];
-    return b.take(this.g, all, b.add(this.g, b.iota(this.g, workers), b.sub(this.g, rank, own)));
+    const [rank, own] = [rankOffset(this.#g, this.#allWorkers, 1, [workers]), rankOffset(this.#g, group, 1, [workers])];
+    return b.take(this.#g, all, b.add(this.#g, b.iota(this.#g, workers), b.sub(this.#g, rank, own)));
   }
   /** The offsets of all choices of this worker's `group`, sorted together: the sum of its workers' offsets. */
-  private groupOffsets(by: Node, group: Group): Value {
-    return b.sum(this.g, this.ofGroup(this.allOffsets(by), group), [0]);
+  #groupOffsets(by: Node, group: Group): Value {
+    return b.sum(this.#g, this.ofGroup(this.allOffsets(by), group), [0]);
   }
-  private get allWorkers(): Group {
-    return groupsOf(this.sharing.workers, this.sharing.workers);
+  get #allWorkers(): Group {
+    return groupsOf(this.#sharing.workers, this.#sharing.workers);
   }
   /** The workers of a group, over which the experts are sharded. */
   owners(by: Node): Group {
-    const { workers } = this.sharing;
-    return groupsOf(workers, this.ownerCounts.get(this.outermost(by)) ?? workers);
+    const { workers } = this.#sharing;
+    return groupsOf(workers, this.#ownerCounts.get(this.#outermost(by)) ?? workers);
   }
   ownGroups(by: Node): number {
-    return this.groups(by) / this.owners(by).workers;
+    return this.#groups(by) / this.owners(by).workers;
   }
-  private groups(by: Node): number {
+  #groups(by: Node): number {
     return groupCount(by);
   }
-  private of(by: Node): Known {
-    const known = this.known.get(by);
+  #of(by: Node): Known {
+    const known = this.#known.get(by);
     if (!known) throw new Bug(`${by.op.name} ${by.id} is no routing of each worker's own choices`);
     return known;
   }

@@ -22,83 +22,83 @@ interface ToOwners {
   readonly choicesOfRow: Value;
 }
 export class SharedRows {
-  private readonly g: Builder;
-  private readonly routings: Routings;
-  private readonly least: number;
-  private readonly known = new Map<Node, Map<number, ToOwners>>();
+  readonly #g: Builder;
+  readonly #routings: Routings;
+  readonly #least: number;
+  readonly #known = new Map<Node, Map<number, ToOwners>>();
 
   /** `least`: fewer bytes saved in an exchange are not worth a message more. */
   constructor(g: Builder, routings: Routings, least = 256 * 1024) {
-    [this.g, this.routings, this.least] = [g, routings, least];
+    [this.#g, this.#routings, this.#least] = [g, routings, least];
   }
   /**
    * Whether it saves enough to send such rows together for the `shared` choices of each, which `by` sorted, if they name owners evenly. What tells owners
    * which choices are of which row is subtracted.
    */
   isWorthSending(by: Node, shared: number, rows: Type): boolean {
-    return this.saved(by, shared, rows) > this.least;
+    return this.#saved(by, shared, rows) > this.#least;
   }
   /** The same of sums, for which owners read all their rows and write one for each that they have room for, as fast as an eighth of that moves. */
   isWorthSumming(by: Node, shared: number, rows: Type): boolean {
-    const touched = (this.routings.ownChoices(by) + this.room(by, shared)) * bytesOfRow(rows);
-    return this.saved(by, shared, rows) - touched / 8 > this.least;
+    const touched = (this.#routings.ownChoices(by) + this.#room(by, shared)) * bytesOfRow(rows);
+    return this.#saved(by, shared, rows) - touched / 8 > this.#least;
   }
-  private saved(by: Node, shared: number, rows: Type): number {
+  #saved(by: Node, shared: number, rows: Type): number {
     if (shared === 1 || shared > mostShared) return -Infinity;
-    const { workers } = this.routings.owners(by);
+    const { workers } = this.#routings.owners(by);
     const distinct = workers * (1 - (1 - 1 / workers) ** shared);
     const saved = (shared - distinct) * bytesOfRow(rows) - bytesOf.i32 * shared * (1 + distinct);
-    return (this.routings.ownChoices(by) / shared) * saved * (1 - 1 / workers);
+    return (this.#routings.ownChoices(by) / shared) * saved * (1 - 1 / workers);
   }
   /** The sorted rows of its own experts' choices on each worker, from one row for each choice, equal for the `shared` choices of a row. */
   send(rows: Value, by: Node, shared: number): Value {
-    const { local, offsets, rowOfChoice } = this.of(by, shared);
-    return b.take(this.g, this.exchange(b.dispatch(this.g, rows, local), by, shared, offsets, false), rowOfChoice);
+    const { local, offsets, rowOfChoice } = this.#of(by, shared);
+    return b.take(this.#g, this.#exchange(b.dispatch(this.#g, rows, local), by, shared, offsets, false), rowOfChoice);
   }
   /** The sum over the `shared` choices of each row on this worker, from sorted rows at the owners of their experts. An owner's sum moves as a `dtype`. */
   sumBack(rows: Value, by: Node, shared: number, dtype: DType): Value {
-    const { local, offsets, choicesOfRow } = this.of(by, shared);
-    const own = b.cast(this.g, b.sum(this.g, b.take(this.g, rows, choicesOfRow), [1]), dtype);
-    const back = b.combine(this.g, this.exchange(own, by, shared, offsets, true), local);
+    const { local, offsets, choicesOfRow } = this.#of(by, shared);
+    const own = b.cast(this.#g, b.sum(this.#g, b.take(this.#g, rows, choicesOfRow), [1]), dtype);
+    const back = b.combine(this.#g, this.#exchange(own, by, shared, offsets, true), local);
     const [choices = 0, ...row] = dims(back.type);
-    const all = b.cast(this.g, b.reshape(this.g, back, [choices / shared, shared, ...row]), dtypeOf(rows.type));
-    return b.sum(this.g, all, [1]);
+    const all = b.cast(this.#g, b.reshape(this.#g, back, [choices / shared, shared, ...row]), dtypeOf(rows.type));
+    return b.sum(this.#g, all, [1]);
   }
-  private of(by: Node, shared: number): ToOwners {
-    const ofNode = this.known.get(by) ?? new Map<number, ToOwners>();
-    this.known.set(by, ofNode);
-    const made = ofNode.get(shared) ?? this.make(by, shared);
+  #of(by: Node, shared: number): ToOwners {
+    const ofNode = this.#known.get(by) ?? new Map<number, ToOwners>();
+    this.#known.set(by, ofNode);
+    const made = ofNode.get(shared) ?? this.#make(by, shared);
     ofNode.set(shared, made);
     return made;
   }
-  private make(by: Node, shared: number): ToOwners {
-    const { g, routings } = this;
+  #make(by: Node, shared: number): ToOwners {
+    const [g, routings] = [this.#g, this.#routings];
     const { inverse, order } = routings.localRouting(by);
     const [n, index] = [routings.ownChoices(by), item(order.node.args, 0)];
     const owner = b.idiv(g, index, routings.ownGroups(by)); // of a choice of no expert none, as its index
     const { first, same } = firstAlike(g, owner, shared);
     const local = b.route(g, b.where(g, b.eq(g, first, b.iota(g, n)), owner, -1), routings.owners(by).workers);
     const offsets = routings.gatherOffsets(local.offsets);
-    const row = b.add(g, b.take(g, local.inverse, first), b.take(g, this.shift(offsets, by), owner));
+    const row = b.add(g, b.take(g, local.inverse, first), b.take(g, this.#shift(offsets, by), owner));
     const rowOfChoice = routings.exchange(b.dispatch(g, row, routings.localRouting(by)), by, false);
-    const place = b.add(g, inverse, b.take(g, this.shift(routings.allOffsets(by), by), index));
+    const place = b.add(g, inverse, b.take(g, this.#shift(routings.allOffsets(by), by), index));
     const places = b.broadcast(g, b.reshape(g, place, [n / shared, shared]), dims(same.type), [0, 2]);
     const slots = b.dispatch(g, b.reshape(g, b.where(g, same, places, -1), [n, shared]), local);
-    const choicesOfRow = this.exchange(slots, by, shared, offsets, false);
+    const choicesOfRow = this.#exchange(slots, by, shared, offsets, false);
     return { local, offsets, rowOfChoice, choicesOfRow };
   }
   /** For how many rows an owner has room: it gets each row of its group once at most, and no more rows than choices. */
-  private room(by: Node, shared: number): number {
-    const { workers } = this.routings.owners(by);
-    return Math.min((workers * this.routings.ownChoices(by)) / shared, this.routings.capacity(by));
+  #room(by: Node, shared: number): number {
+    const { workers } = this.#routings.owners(by);
+    return Math.min((workers * this.#routings.ownChoices(by)) / shared, this.#routings.capacity(by));
   }
-  private exchange(rows: Value, by: Node, shared: number, offsets: Value, back: boolean): Value {
-    const length = back ? this.routings.ownChoices(by) : this.room(by, shared);
-    return b.make1(this.g, "exchange", [rows, offsets], { ...this.routings.owners(by), back, length });
+  #exchange(rows: Value, by: Node, shared: number, offsets: Value, back: boolean): Value {
+    const length = back ? this.#routings.ownChoices(by) : this.#room(by, shared);
+    return b.make1(this.#g, "exchange", [rows, offsets], { ...this.#routings.owners(by), back, length });
   }
   /** i32[groups]: what leads from the place of a row of each group on this worker to its place at the group's owner; `offsets` are of all workers. */
-  private shift(offsets: Value, by: Node): Value {
-    const { g, routings } = this;
+  #shift(offsets: Value, by: Node): Value {
+    const [g, routings] = [this.#g, this.#routings];
     const group: Group = routings.owners(by);
     const { workers } = group;
     const rows = routings.ofGroup(offsets, group);

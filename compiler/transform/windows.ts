@@ -88,20 +88,20 @@ const shiftsSeveral = (terms: readonly Term[]): boolean =>
 class Sum {
   readonly terms: Term[] = [];
   readonly nodes: Node[] = [];
-  private readonly isOwn: (v: Value) => boolean;
+  readonly #isOwn: (v: Value) => boolean;
   constructor(isOwn: (v: Value) => boolean) {
-    this.isOwn = isOwn;
+    this.#isOwn = isOwn;
   }
   /** Adds what is seen of v through `window` to the terms. */
   collect(v: Value, window: Window): void {
-    const ends = this.terms.length >= mostTerms || this.nodes.length >= mostNodes || !this.isOwn(v);
-    const inside = ends ? null : this.within(v, window);
-    if (inside === null) this.terms.push({ v, window, product: productOf(v, this.isOwn) });
+    const ends = this.terms.length >= mostTerms || this.nodes.length >= mostNodes || !this.#isOwn(v);
+    const inside = ends ? null : this.#within(v, window);
+    if (inside === null) this.terms.push({ v, window, product: productOf(v, this.#isOwn) });
     else this.nodes.push(v.node);
     for (const [x, w] of inside ?? []) this.collect(x, w);
   }
   /** What v is computed from, each with its window; null if v is a term itself. */
-  private within(v: Value, { from, size }: Window): (readonly [Value, Window])[] | null {
+  #within(v: Value, { from, size }: Window): (readonly [Value, Window])[] | null {
     const { node } = v;
     const last = dims(v.type).length - 1;
     const [sum, slice, concat] = [matchOp(v, "binary"), matchOp(v, "slice"), matchOp(v, "concat")];

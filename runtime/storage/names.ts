@@ -46,16 +46,16 @@ export function splitStacked(name: string, t: Tensor): [string, Tensor][] {
 
 /** The tensors of one file, looked up by the names of copies. Records what was used, so that left-over tensors can be reported. */
 export class NamedTensors {
-  private readonly tensors: StoredTensors;
-  private readonly file: string;
-  private readonly misfitHelp: string;
-  private readonly used = new Map<string, Set<string>>();
+  readonly #tensors: StoredTensors;
+  readonly #file: string;
+  readonly #misfitHelp: string;
+  readonly #used = new Map<string, Set<string>>();
 
   /** `misfitHelp`: what to do where a tensor has not the shape of its store. */
   constructor(tensors: StoredTensors, file: string, misfitHelp = "give a tensor of that shape") {
-    this.tensors = tensors;
-    this.file = file;
-    this.misfitHelp = misfitHelp;
+    this.#tensors = tensors;
+    this.#file = file;
+    this.#misfitHelp = misfitHelp;
   }
 
   /** The value of a store; null if the file has none of its copies, a Problem if it has only some or they do not fit. */
@@ -63,13 +63,13 @@ export class NamedTensors {
     const over = store.shape.slice(0, store.stack);
     const shape = store.shape.slice(store.stack);
     const all = copies(store.name, over);
-    const found = all.map(([name]) => this.find(name, store.dtype, shape));
+    const found = all.map(([name]) => this.#find(name, store.dtype, shape));
     const missing = found.findIndex((t) => t === null);
     if (missing >= 0) {
       const has = found.findIndex((t) => t !== null);
       if (has < 0) return null;
       throw new Problem(
-        `${this.file} has \`${all[has]?.[0]}\` but not \`${all[missing]?.[0]}\``,
+        `${this.#file} has \`${all[has]?.[0]}\` but not \`${all[missing]?.[0]}\``,
         "give every copy of the array, or none",
       );
     }
@@ -85,8 +85,8 @@ export class NamedTensors {
 
   /** Names of tensors that were never used, and of stacked ones of which copies were never used. */
   unread(): string[] {
-    return [...this.tensors].flatMap(([name, t]) => {
-      const used = this.used.get(name);
+    return [...this.#tensors].flatMap(([name, t]) => {
+      const used = this.#used.get(name);
       if (!used) return [name];
       const axes = [...used][0]?.split(",").filter((x) => x !== "").length ?? 0;
       return used.size === product(t.shape.slice(0, axes))
@@ -95,31 +95,31 @@ export class NamedTensors {
     });
   }
 
-  private find(name: string, dtype: StoreInfo["dtype"], shape: readonly number[]): (() => Tensor) | null {
-    const found = spellings(name).filter(([spelling]) => this.tensors.has(spelling));
+  #find(name: string, dtype: StoreInfo["dtype"], shape: readonly number[]): (() => Tensor) | null {
+    const found = spellings(name).filter(([spelling]) => this.#tensors.has(spelling));
     const [first, second] = found;
     if (!first) return null;
     if (second)
       throw new Problem(
-        `${this.file} gives \`${name}\` twice: as \`${first[0]}\` and in \`${second[0]}\``,
+        `${this.#file} gives \`${name}\` twice: as \`${first[0]}\` and in \`${second[0]}\``,
         "leave one of them out",
       );
     const [spelling, index] = first;
-    const t = this.tensors.get(spelling);
+    const t = this.#tensors.get(spelling);
     if (!t) return null;
     if (index.some((n, axis) => n >= (t.shape[axis] ?? 0)))
       throw new Problem(
-        `${this.file}: \`${spelling}\` is ${t.dtype}${showShape(t.shape)}, which holds no copy ${index.join(", ")}`,
+        `${this.#file}: \`${spelling}\` is ${t.dtype}${showShape(t.shape)}, which holds no copy ${index.join(", ")}`,
         `give it ${index.length} leading axes, one place for each copy`,
       );
     const inner = t.shape.slice(index.length);
     if (!sameShape(inner, shape))
       throw new Problem(
-        `${this.file}: \`${spelling}\` gives ${t.dtype}${showShape(inner)} for \`${name}\`, which is ${dtype}${showShape(shape)}`,
-        this.misfitHelp,
+        `${this.#file}: \`${spelling}\` gives ${t.dtype}${showShape(inner)} for \`${name}\`, which is ${dtype}${showShape(shape)}`,
+        this.#misfitHelp,
       );
-    const used = this.used.get(spelling) ?? new Set<string>();
-    this.used.set(spelling, used.add(index.join()));
+    const used = this.#used.get(spelling) ?? new Set<string>();
+    this.#used.set(spelling, used.add(index.join()));
     const read = (): Tensor => convert(t.read(index), dtype);
     if (!isFloat(dtype)) read(); // a number that is no integer is found before anything is set
     return read;
