@@ -141,7 +141,9 @@ function typesDiffer(w: World, old: Method, replacing: Method): string | null {
   try {
     declareSymbols(w, params, scope);
     const given = params.map((p) => ({ name: null, value: scope.get(p.name.name) ?? errorVal, span: p.span }));
-    const values = resultList(w.call(replacing, given, scope.frame, replacing.method.name.span));
+    const values = resultList(
+      w.call(replacing, { given, from: scope.frame, at: replacing.method.name.span, want: null }),
+    );
     const fits = result.map((type, i) => ({
       type,
       value: values[i] ?? absorb(),

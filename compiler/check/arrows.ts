@@ -1,7 +1,7 @@
 // Checks layers and functions that are passed as arguments against the arrow type of the parameter.
 import { locationText } from "../diagnostic.ts";
 import { pluralize } from "../pluralize.ts";
-import type { Span } from "../syntax/ast.ts";
+import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { absorb, Failure, fail, resultText, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
@@ -14,7 +14,7 @@ import { abstractStorage } from "./storage.ts";
 import { declareNames, typeOf } from "./types.ts";
 import { unifyAll } from "./unify.ts";
 import { type ArrowParam, type Makeable, resultList, Scope, tensor, type Val } from "./values.ts";
-import type { World } from "./world.ts";
+import type { Call, CallArgument, World } from "./world.ts";
 
 /** While checking, calls the argument with placeholders of the arrow's parameter types, and compares its results with the arrow's result types. */
 export function checkArrow(w: World, v: Val, arrow: ArrowParam, at: Span): Val {
@@ -45,22 +45,14 @@ function doesNotFit(arrow: ArrowParam, at: Span, why: NonNullable<Failure["diagn
 function checkCall(w: World, make: Makeable, { arrow, scope: home, name }: ArrowParam, at: Span): void {
   const scope = new Scope(newFrame(w, { role: "header", site: "" }), home);
   for (const t of arrow.params) declareNames(t, scope);
-  const given = arrow.params.map((t) => ({ name: null, value: tensor(w.placeholder(typeOf(w, t, scope))), span: at }));
+  const argumentsOf = (types: readonly TypeExpr[]): CallArgument[] =>
+    types.map((t) => ({ name: null, value: tensor(w.placeholder(typeOf(w, t, scope))), span: at }));
+  const call: Call = { given: argumentsOf(arrow.params), from: scope.frame, at, want: null };
   const fn = forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
   const { body } = home.frame;
   if (isLayer(body) && isRoutedParam(body.body, name))
-    checkRoutedBody(
-      w,
-      fn,
-      arrow.params.map((t) => ({
-        name: null,
-        value: tensor(w.placeholder(typeOf(w, { ...t, spread: null }, scope))),
-        span: at,
-      })),
-      scope.frame,
-      at,
-    );
-  const values = resultList(w.call(fn, firstArguments(fn, given), scope.frame, at));
+    checkRoutedBody(w, fn, { ...call, given: argumentsOf(arrow.params.map((t) => ({ ...t, spread: null }))) });
+  const values = resultList(w.call(fn, { ...call, given: firstArguments(fn, call.given) }));
   if (values.length !== arrow.result.length)
     fail("E0206", `it has ${pluralize(values.length, "result")}, not ${arrow.result.length}`, at, { help: "" });
   unifyAll(

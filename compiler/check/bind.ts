@@ -14,7 +14,7 @@ import { conform } from "./tensor.ts";
 import { anyAxes, declareNames, isBound, isCapital, namesIn, sizeOf, typeOf } from "./types.ts";
 import { bindFromResult, type DeclaredValue, unifyAll } from "./unify.ts";
 import { type ArrowParam, bool, errorVal, kindText, number, type Scope, tensor, type Val } from "./values.ts";
-import type { CallArgument, World } from "./world.ts";
+import type { Call, CallArgument, World } from "./world.ts";
 
 export interface Signature {
   readonly name: string;
@@ -27,14 +27,12 @@ const isTensor = (p: Param): p is Typed => p.type?.kind === "tensor";
 const isArrow = (p: Param): p is Param & { readonly type: ast.ArrowType } => p.type?.kind === "arrow";
 const isSize = (p: Param): boolean => p.type === null && !p.spread && isCapital(p.name.name);
 
-/** Binds the names of a header in `scope`, given the arguments of a call. `want`: the declared type of the result, if any. */
+/** Binds the names of a header in `scope`, given the arguments of a call. */
 export function bindArguments(
   w: World,
   sig: Signature,
   scope: Scope,
-  given: readonly CallArgument[],
-  at: ast.Span,
-  want: Type | null,
+  { given, at, want }: Pick<Call, "given" | "at" | "want">,
 ): void {
   const args = matchArguments(sig, given, at);
   for (const p of sig.params) {

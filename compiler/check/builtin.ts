@@ -10,22 +10,18 @@ import { absorb, argumentHelp, fail } from "./errors.ts";
 import { toSize } from "./numbers.ts";
 import { shapeOf } from "./sizes.ts";
 import { axisOf, toDefaultTensor } from "./tensor.ts";
-import { type Frame, kindText, type Val } from "./values.ts";
-import type { CallArgument, World } from "./world.ts";
+import { kindText, type Val } from "./values.ts";
+import type { Call, CallArgument, World } from "./world.ts";
 
 export interface Builtin {
   readonly name: string;
   /** Such as `take(x, index, axis)`; a `?` after a name marks an optional argument. */
   readonly signature: string;
   readonly doc: string;
-  call(c: CallContext, given: readonly CallArgument[]): Val;
+  call(c: CallContext): Val;
 }
-export interface CallContext {
+export interface CallContext extends Call {
   readonly w: World;
-  readonly frame: Frame;
-  readonly at: Span;
-  /** The type that the context expects of the result, if it declares one. */
-  readonly want: Type | null;
   /** Identifies the call in the program, so that its random numbers differ from those of other calls. */
   readonly site: string;
 }
@@ -37,7 +33,7 @@ export function builtin(signature: string, doc: string, build: (c: CallContext, 
     .split(",")
     .map((p) => p.trim())
     .filter((p) => p !== "");
-  return { name, signature, doc, call: (c, given) => build(c, new Args(c, signature, params, given)) };
+  return { name, signature, doc, call: (c) => build(c, new Args(c, signature, params)) };
 }
 
 export class Args {
@@ -45,11 +41,11 @@ export class Args {
   readonly #signature: string;
   readonly #given = new Map<string, CallArgument>();
 
-  constructor(c: CallContext, signature: string, params: readonly string[], given: readonly CallArgument[]) {
+  constructor(c: CallContext, signature: string, params: readonly string[]) {
     this.#c = c;
     this.#signature = signature;
     const names = params.map((p) => p.replace("?", ""));
-    given.forEach((arg, i) => this.#place(arg, i, names));
+    c.given.forEach((arg, i) => this.#place(arg, i, names));
     for (const p of params)
       if (!p.endsWith("?") && !this.#given.has(p))
         fail("E0306", `\`${signature}\` needs \`${p}\``, c.at, { help: `give it: \`${p}: ...\`` });

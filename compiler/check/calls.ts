@@ -4,7 +4,7 @@ import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { isFloat } from "../types/dtype.ts";
 import { atom, sizeOf as sizeOfAtom } from "../types/size.ts";
-import { dtypeOf, type Type } from "../types/type.ts";
+import { dtypeOf } from "../types/type.ts";
 import { bindArguments, type Signature } from "./bind.ts";
 import { builtinCalled } from "./builtins/list.ts";
 import { absorb, fail, resultText, textOf } from "./errors.ts";
@@ -16,7 +16,6 @@ import { unifyAll } from "./unify.ts";
 import {
   type ArrowParam,
   type Callable,
-  type Frame,
   type Instance,
   number,
   resultList,
@@ -25,29 +24,22 @@ import {
   tensor,
   type Val,
 } from "./values.ts";
-import type { CallArgument, World } from "./world.ts";
+import type { Call, CallArgument, World } from "./world.ts";
 
-export function call(
-  w: World,
-  fn: Callable,
-  given: readonly CallArgument[],
-  from: Frame,
-  at: ast.Span,
-  want: Type | null,
-): Val {
-  if (given.some((g) => g.value.kind === "error")) absorb();
+export function call(w: World, fn: Callable, c: Call): Val {
+  if (c.given.some((g) => g.value.kind === "error")) absorb();
   switch (fn.kind) {
     case "builtin":
-      return builtinCalled(fn.name).call({ w, frame: from, at, want, site: siteOf(from, at) }, given);
+      return builtinCalled(fn.name).call({ ...c, w, site: siteOf(c.from, c.at) });
     case "declared":
     case "helper":
-      return callBody(w, bodyOf(w, fn, from, at), given, from, at, want);
+      return callBody(w, bodyOf(w, fn, c), c);
     case "method":
-      return noteBoundaries(w, fn.instance, given, () => callBody(w, bodyOf(w, fn, from, at), given, from, at, want));
+      return noteBoundaries(w, fn.instance, c.given, () => callBody(w, bodyOf(w, fn, c), c));
     case "abstract":
-      return callAbstract(w, fn.abstract, given, at);
+      return callAbstract(w, fn.abstract, c);
     case "through":
-      return callThrough(w, fn.arrow, fn.fn, given, from, at);
+      return callThrough(w, fn.arrow, fn.fn, c);
   }
 }
 
@@ -70,12 +62,7 @@ interface Body {
   readonly ast: ast.Method | ast.Fn;
   readonly scope: Scope;
 }
-function bodyOf(
-  w: World,
-  fn: Extract<Callable, { kind: "declared" | "method" | "helper" }>,
-  from: Frame,
-  at: ast.Span,
-): Body {
+function bodyOf(w: World, fn: Extract<Callable, { kind: "declared" | "method" | "helper" }>, { from, at }: Call): Body {
   const inside = { site: siteOf(from, at), lane: from.lane };
   if (fn.kind === "declared") {
     const { ast, module } = fn.decl;
@@ -89,19 +76,13 @@ function bodyOf(
   const frame = newFrame(w, { ...inside, ...own, body: method, result: method.result });
   return { signature, ast: method, scope: fn.scope.within(frame) };
 }
-function callBody(
-  w: World,
-  { signature, ast, scope }: Body,
-  given: readonly CallArgument[],
-  from: Frame,
-  at: ast.Span,
-  want: Type | null,
-): Val {
+function callBody(w: World, { signature, ast, scope }: Body, c: Call): Val {
+  const { from, at } = c;
   const signatureOnly = w.checking && !from.lane;
   // inside a routed body, calls go through arrows, where a layer may lead to another one of its kind without recursion
   if (signatureOnly && from.body) w.recordCall(from.body, ast, at);
   if (!signatureOnly) pushCall(w, ast, at, signature.name);
-  bindArguments(w, signature, scope, given, at, want);
+  bindArguments(w, signature, scope, c);
   if (signatureOnly) return placeholderResults(w, signature.result, scope);
   w.execute(ast.body, scope.inner());
   w.stack.pop();
@@ -130,13 +111,7 @@ function placeholderResults(w: World, list: readonly ast.TypeExpr[], scope: Scop
   return results(list.map((t) => tensor(w.placeholder(typeOf(w, t, scope)))));
 }
 
-function bindArrowArguments(
-  w: World,
-  arrow: ArrowParam,
-  given: readonly CallArgument[],
-  scope: Scope,
-  at: ast.Span,
-): CallArgument[] {
+function bindArrowArguments(w: World, arrow: ArrowParam, { given, at }: Call, scope: Scope): CallArgument[] {
   const { params } = arrow.arrow;
   if (given.length !== params.length || given.some((g) => g.name !== null))
     fail(
@@ -164,28 +139,21 @@ const arrowScope = (w: World, arrow: ArrowParam): Scope =>
   new Scope(newFrame(w, { role: "header", site: "" }), arrow.scope);
 
 /** Calls a layer or function of which only the arrow type is known. */
-function callAbstract(w: World, abstract: ArrowParam, given: readonly CallArgument[], at: ast.Span): Val {
+function callAbstract(w: World, abstract: ArrowParam, c: Call): Val {
   const scope = arrowScope(w, abstract);
-  bindArrowArguments(w, abstract, given, scope, at);
+  bindArrowArguments(w, abstract, c, scope);
   return placeholderResults(w, abstract.arrow.result, scope);
 }
 /** Calls what was passed for an arrow. Arguments and results are converted to the arrow's dtypes, with which it was checked. */
-function callThrough(
-  w: World,
-  arrow: ArrowParam,
-  fn: Callable,
-  given: readonly CallArgument[],
-  from: Frame,
-  at: ast.Span,
-): Val {
+function callThrough(w: World, arrow: ArrowParam, fn: Callable, c: Call): Val {
   const scope = arrowScope(w, arrow);
-  const fitted = bindArrowArguments(w, arrow, given, scope, at);
-  const values = resultList(call(w, fn, firstArguments(fn, fitted), from, at, null));
+  const given = firstArguments(fn, bindArrowArguments(w, arrow, c, scope));
+  const values = resultList(call(w, fn, { ...c, given, want: null }));
   const fits = arrow.arrow.result.map((type, i) => ({
     type,
     value: values[i] ?? absorb(),
     what: resultText(i, arrow.arrow.result.length, arrow.name),
-    span: at,
+    span: c.at,
   }));
   return results(unifyAll(w, fits, scope, null).map(tensor));
 }

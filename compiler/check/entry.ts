@@ -98,7 +98,7 @@ export class EntryElaborator {
     const inputs: { name: string; store: Store }[] = [];
     const given = callable.params.flatMap((p) => this.#given(p, callable.scope, inputs));
     const value = withSizeErrors(() =>
-      w.call(callable.fn, given, newFrame(w, { role: "header", site: "" }), callable.at),
+      w.call(callable.fn, { given, from: newFrame(w, { role: "header", site: "" }), at: callable.at, want: null }),
     );
     const outputs = resultList(value).map(
       (v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : failNotTensor() }),

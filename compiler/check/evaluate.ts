@@ -34,7 +34,7 @@ import {
   tensor,
   type Val,
 } from "./values.ts";
-import type { CallArgument, World } from "./world.ts";
+import type { Call, CallArgument, World } from "./world.ts";
 
 export function evaluate(w: World, e: ast.Expr, scope: Scope, want: Type | null): Val {
   switch (e.kind) {
@@ -144,23 +144,22 @@ function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scop
   const given = e.args.map(
     (a): CallArgument => ({ name: a.name, value: w.evaluate(a.value, scope), span: a.value.span }),
   );
+  const call: Call = { given, from: scope.frame, at: e.span, want: null };
   w.g.span = e.span;
   switch (callee.kind) {
     case "fn":
-      return w.call(callee.fn, given, scope.frame, e.span, want);
+      return w.call(callee.fn, { ...call, want });
     case "layer":
       return sameResults(
-        [callee.layer, ...callee.others].map((layer) =>
-          w.call(forwardOf(layer, e.callee.span), given, scope.frame, e.span),
-        ),
+        [callee.layer, ...callee.others].map((layer) => w.call(forwardOf(layer, e.callee.span), call)),
         e.span,
       );
     case "picked":
-      return callPicked(w, callee.layers, callee.index, given, scope.frame, e.span);
+      return callPicked(w, callee.layers, callee.index, call);
     case "declaration":
       return fillHeader(w, callee.decl, given, scope, e.span);
     case "maker":
-      return w.call(functionOf(w, callee.make, e.callee.span), given, scope.frame, e.span);
+      return w.call(functionOf(w, callee.make, e.callee.span), call);
     default:
       return fail("E0307", `${kindText[callee.kind]} cannot be called`, e.callee.span, {
         help:

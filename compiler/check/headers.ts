@@ -25,7 +25,7 @@ export function fillHeader(w: World, decl: Declared, given: readonly CallArgumen
     const header = bindOrExchange(w, ast, given, (args) => {
       const frame = newFrame(w, { role: "header", body: ast, site: from.frame.site });
       const scope = moduleScope(w, decl.module).within(frame);
-      bindArguments(w, signature, scope, args, at, null);
+      bindArguments(w, signature, scope, { given: args, at, want: null });
       return scope;
     });
     return filled(w, decl, header, at);

@@ -20,7 +20,6 @@ import { type RowArgument, recordWholeAxis, rowTypeOf, takeRowHelp } from "./row
 import { FoundStack } from "./stacks.ts";
 import {
   type Callable,
-  type Frame,
   type Instances,
   type Lane,
   type Run,
@@ -30,28 +29,21 @@ import {
   tensor,
   type Val,
 } from "./values.ts";
-import type { CallArgument, World } from "./world.ts";
+import type { Call, CallArgument, World } from "./world.ts";
 
 /** `index` null: the call is `experts[:](x)`. */
-export function callPicked(
-  w: World,
-  layers: Instances,
-  index: Value | null,
-  given: readonly CallArgument[],
-  from: Frame,
-  at: ast.Span,
-): Val {
+export function callPicked(w: World, layers: Instances, index: Value | null, call: Call): Val {
+  const { given, at } = call;
   if (given.some((g) => g.value.kind === "error")) absorb();
   if (index && index.type.dtype !== "i32")
     fail("E0410", `layers are picked by i32, not ${showType(index.type)}`, at, { help: "convert it: `i32(index)`" });
   if (layers.unstacked) throw new FoundStack(layers.unstacked);
-  if (index)
-    return w.checking ? checkRouted(w, layers, index, given, from, at) : callRouted(w, layers, index, given, from, at);
-  return w.checking ? checkAll(w, layers, given, from, at) : callAll(w, layers, given, from, at);
+  if (index) return w.checking ? checkRouted(w, layers, index, call) : callRouted(w, layers, index, call);
+  return w.checking ? checkAll(w, layers, call) : callAll(w, layers, call);
 }
 
 /** Splits each argument's axes into those before its row, which must be the index's first axes, and its row. */
-function splitRows(fn: Callable, index: Value, given: readonly CallArgument[], at: ast.Span): RowArgument[] {
+function splitRows(fn: Callable, index: Value, { given, at }: Call): RowArgument[] {
   return given.map((g, i) => {
     const wanted = rowTypeOf(fn, g, i, at);
     if (g.value.kind !== "tensor" || wanted === null) return { given: g, type: null, lead: null, row: [] };
@@ -83,33 +75,29 @@ const failWide = (g: CallArgument, wanted: ast.TypeExpr): never =>
   });
 const dtypeOf = (g: CallArgument) => (g.value.kind === "tensor" ? g.value.value.type.dtype : "f32");
 
-function checkRouted(
-  w: World,
-  layers: Instances,
-  index: Value,
-  given: readonly CallArgument[],
-  from: Frame,
-  at: ast.Span,
-): Val {
+function checkRouted(w: World, layers: Instances, index: Value, call: Call): Val {
+  const { at } = call;
   const outcomes = layers.kinds.map((layer) => {
     const fn = forwardOf(layer, at);
-    const split = splitRows(fn, index, given, at);
-    const rows = split.map(({ given: g, lead, row }) =>
+    const split = splitRows(fn, index, call);
+    const given = split.map(({ given: g, lead, row }) =>
       lead ? { ...g, value: tensor(w.placeholder(type(dtypeOf(g), row))) } : g,
     );
-    checkRoutedBody(w, fn, rows, from, at);
-    return { split, result: w.call(fn, rows, from, at) };
+    const ofRow = { ...call, given };
+    checkRoutedBody(w, fn, ofRow);
+    return { split, result: w.call(fn, ofRow) };
   });
   const each = outcomes.map((o) => o.result);
   const result = withAxes(w, sameResults(each, at), index.type.shape);
   for (const { split } of outcomes) recordWholeAxis(w, index.type, split, result);
   return result;
 }
-function checkAll(w: World, layers: Instances, given: readonly CallArgument[], from: Frame, at: ast.Span): Val {
-  const copies = given.map((g) =>
+function checkAll(w: World, layers: Instances, call: Call): Val {
+  const { at } = call;
+  const given = call.given.map((g) =>
     g.value.kind === "tensor" ? { ...g, value: tensor(w.placeholder(type(dtypeOf(g), oneCopy(g, layers.length)))) } : g,
   );
-  const outcomes = layers.kinds.map((layer) => w.call(forwardOf(layer, at), copies, from, at));
+  const outcomes = layers.kinds.map((layer) => w.call(forwardOf(layer, at), { ...call, given }));
   return withAxes(w, sameResults(outcomes, at), [layers.length]);
 }
 function oneCopy(g: CallArgument, copies: Size): readonly Size[] {
@@ -185,25 +173,18 @@ function laneBase(w: World, bind: Bind, own: Mapped, n: number, outer: Lane | nu
   return leaf(w, bind, [], { ...own, value });
 }
 
-function callRouted(
-  w: World,
-  layers: Instances,
-  index: Value,
-  given: readonly CallArgument[],
-  from: Frame,
-  at: ast.Span,
-): Val {
-  requireInRange(w, index, Number(layers.length), from, at);
+function callRouted(w: World, layers: Instances, index: Value, call: Call): Val {
+  requireInRange(w, index, Number(layers.length), call);
   const choices = dims(index.type);
   const n = product(choices);
-  const flat = makeRowDependent(w, b.reshape(w.g, index, [n]), from.lane);
-  const parts = layers.runs.map((run) => routedRun(w, run, inRun(w, flat, run, layers), index, given, from, at));
+  const flat = makeRowDependent(w, b.reshape(w.g, index, [n]), call.from.lane);
+  const parts = layers.runs.map((run) => routedRun(w, run, inRun(w, flat, run, layers), index, call));
   const [first = [], ...others] = parts;
   const summed = first.map((value, i) => others.reduce((sum, part) => merge(w, sum, part[i] ?? absorb()), value));
   return results(summed.map((v) => tensor(b.reshape(w.g, v, [...choices, ...dims(v.type).slice(1)]))));
 }
 /** An index out of range drops its row on purpose; but one that holds positions (as of `top_k`) in an axis longer than the array is an error. */
-function requireInRange(w: World, index: Value, length: number, { instance }: Frame, at: ast.Span): void {
+function requireInRange(w: World, index: Value, length: number, { from: { instance }, at }: Call): void {
   const made = indexRangeOf(index);
   if (!made || made.length <= length) return;
   const maker = instance?.make.of.kind === "layer" && instance.path !== "" ? instance.make.of.maker : null;
@@ -238,15 +219,8 @@ function inRun(w: World, index: Value, run: Run, layers: Instances): Value {
   const inside = b.and(w.g, b.ge(w.g, index, run.start), b.lt(w.g, index, run.start + run.count));
   return b.where(w.g, inside, b.sub(w.g, index, run.start), -1);
 }
-function routedRun(
-  w: World,
-  run: Run,
-  flat: Value,
-  index: Value,
-  given: readonly CallArgument[],
-  from: Frame,
-  at: ast.Span,
-): Value[] {
+function routedRun(w: World, run: Run, flat: Value, index: Value, call: Call): Value[] {
+  const { from, at } = call;
   const [n = 0] = dims(flat.type);
   const by: Routing = { ...b.route(w.g, flat, run.count), groups: run.count, rows: n };
   const bind: Bind = new Map();
@@ -257,7 +231,7 @@ function routedRun(
     base: laneBase(w, bind, { kind: "rows", value: by.order, by }, n, from.lane),
     bind,
   };
-  const rows = splitRows(fn, index, given, at).map(({ given: g, lead, row }) => {
+  const given = splitRows(fn, index, call).map(({ given: g, lead, row }) => {
     if (g.value.kind !== "tensor" || !lead) return g;
     // not shared if it depends on an outer row: the choices of other rows lie between this row's
     const isShared = lead.length === 0 && !(from.lane && dependsOnRow(g.value.value, from.lane));
@@ -265,7 +239,7 @@ function routedRun(
     const value = b.dispatch(w.g, perChoice(w, g.value.value, lead, row, dims(index.type)), by);
     return { ...g, value: tensor(leaf(w, bind, row, { kind: "rows", value, by })) };
   });
-  const mapped = mapGraph(tensorsOf(w.call(fn, rows, { ...from, lane }, at)), bind, w.g);
+  const mapped = mapGraph(tensorsOf(w.call(fn, { ...call, given, from: { ...from, lane } })), bind, w.g);
   w.g.span = at;
   return mapped.map((m) => perRow(w, m, flat, by));
 }
@@ -282,16 +256,16 @@ function perRow(w: World, m: Mapped, flat: Value, by: Routing): Value {
   return b.take(w.g, b.broadcastTo(w.g, m.value, [by.groups, ...dims(m.value.type)]), flat);
 }
 
-function callAll(w: World, layers: Instances, given: readonly CallArgument[], from: Frame, at: ast.Span): Val {
-  for (const g of given) oneCopy(g, layers.length);
+function callAll(w: World, layers: Instances, call: Call): Val {
+  for (const g of call.given) oneCopy(g, layers.length);
   const depth = w.stack.length;
   try {
-    const parts = layers.runs.map((run) => allOfRun(w, run, given, from, at));
+    const parts = layers.runs.map((run) => allOfRun(w, run, call));
     return joined(w, parts);
   } catch (error) {
-    if (!(error instanceof EffectInStack) || from.lane) throw error;
+    if (!(error instanceof EffectInStack) || call.from.lane) throw error;
     w.stack.length = depth;
-    return callOneByOne(w, layers, given, from, at);
+    return callOneByOne(w, layers, call);
   }
 }
 /** Concatenates the results of runs of layers. */
@@ -299,28 +273,31 @@ function joined(w: World, parts: readonly (readonly Value[])[]): Val {
   const of = (i: number): Value[] => parts.map((p) => p[i] ?? absorb());
   return results((parts[0] ?? []).map((_, i) => tensor(b.concat(w.g, of(i), 0))));
 }
-function allOfRun(w: World, run: Run, given: readonly CallArgument[], from: Frame, at: ast.Span): Value[] {
+function allOfRun(w: World, run: Run, call: Call): Value[] {
+  const { from, at } = call;
   const bind: Bind = new Map();
   const layer = run.make((slot) => copySlot(w, bind, slot));
   const own: Mapped = { kind: "each", value: b.add(w.g, b.iota(w.g, run.count), run.start), over: run.count };
   const lane: Lane = { kind: from.lane?.kind ?? "each", base: laneBase(w, bind, own, run.count, from.lane), bind };
-  const copies = given.map((g) => {
+  const given = call.given.map((g) => {
     if (g.value.kind !== "tensor") return g;
     const value = b.slice(w.g, g.value.value, 0, run.start, run.count);
     return { ...g, value: tensor(leaf(w, bind, value.type.shape.slice(1), { kind: "each", value, over: run.count })) };
   });
-  const out = tensorsOf(w.call(forwardOf(layer, at), copies, { ...from, lane }, at));
+  const out = tensorsOf(w.call(forwardOf(layer, at), { ...call, given, from: { ...from, lane } }));
   return mapGraph(out, bind, w.g).map((m) =>
     m.kind === "each" ? m.value : b.broadcastTo(w.g, m.value, [run.count, ...dims(m.value.type)]),
   );
 }
 /** Calls the layers one by one; for bodies with losses, metrics or states. */
-function callOneByOne(w: World, layers: Instances, given: readonly CallArgument[], from: Frame, at: ast.Span): Val {
+function callOneByOne(w: World, layers: Instances, call: Call): Val {
+  const { from, at } = call;
   const parts = Array.from({ length: Number(layers.length) }, (_, i) => {
-    const own = given.map((g) =>
+    const given = call.given.map((g) =>
       g.value.kind === "tensor" ? { ...g, value: tensor(b.squeeze(w.g, b.slice(w.g, g.value.value, 0, i, 1), 0)) } : g,
     );
-    const made = w.call(forwardOf(layers.at(i), at), own, { ...from, iterations: `${from.iterations}.${i}` }, at);
+    const ofLayer = { ...call, given, from: { ...from, iterations: `${from.iterations}.${i}` } };
+    const made = w.call(forwardOf(layers.at(i), at), ofLayer);
     return tensorsOf(made).map((x) => b.expand(w.g, x, 0));
   });
   return joined(w, parts);

@@ -60,10 +60,17 @@ export interface CallArgument {
   readonly value: Val;
   readonly span: Span;
 }
+/** A call: its arguments, where it stands, and the type that it is declared to have, if any. */
+export interface Call {
+  readonly given: readonly CallArgument[];
+  readonly from: Frame;
+  readonly at: Span;
+  readonly want: Type | null;
+}
 /** The mutually recursive parts of the evaluator. They are passed to World, so that modules need not import each other in a cycle. */
 export interface Evaluator {
   evaluate(w: World, e: Expr, scope: Scope, want: Type | null): Val;
-  call(w: World, fn: Callable, given: readonly CallArgument[], from: Frame, at: Span, want: Type | null): Val;
+  call(w: World, fn: Callable, call: Call): Val;
   execute(w: World, body: readonly Stmt[], scope: Scope): boolean;
 }
 
@@ -173,8 +180,8 @@ export class World {
     this.onValue(e, value);
     return value;
   }
-  call(fn: Callable, given: readonly CallArgument[], from: Frame, at: Span, want: Type | null = null): Val {
-    return this.#evaluator.call(this, fn, given, from, at, want);
+  call(fn: Callable, call: Call): Val {
+    return this.#evaluator.call(this, fn, call);
   }
   /** Runs statements. Returns whether every path through them ends with `return`. */
   execute(body: readonly Stmt[], scope: Scope): boolean {

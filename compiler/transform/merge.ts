@@ -1,6 +1,7 @@
 // Merges regions into one kernel: pointwise ops with the contraction whose epilogue they become, contractions with the same left rows, and regions
 // over the same rows or elements.
 import type { Node, Value } from "../graph/node.ts";
+import { item } from "../item.ts";
 import { isRightOperand, viewBase } from "../ops/pairs.ts";
 import { isFloat } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
@@ -87,7 +88,7 @@ export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Va
     const near = [...part.reads]
       .toReversed()
       .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as FusionGroup] : []), ...(readers.get(v) ?? [])]);
-    const addsUp = (g: FusionGroup): boolean => isWhole(part, sums) && avoidsStoringAddends(g, part, parts, results);
+    const addsUp: AddsUp = (g) => isWhole(part, sums) && avoidsStoringAddends(g, part, parts, results);
     const home = [...new Set(near)].find((g) => canJoin(g, part, addsUp, options) && !makesCycle(g, part, makers));
     const group = home ?? new FusionGroup(part, groups.length);
     if (home) home.join(part);
@@ -119,40 +120,51 @@ function moveToEnd(readers: Map<Value, Set<FusionGroup>>, v: Value, group: Fusio
   readers.set(v, known.add(group));
 }
 
-function canJoin(
-  g: FusionGroup,
-  part: FusionCandidate,
-  addsUp: (g: FusionGroup) => boolean,
-  options: MergeOptions,
-): boolean {
-  const { gathers = true, rowOfFew = shortRows, small = 0 } = options;
+function canJoin(g: FusionGroup, part: FusionCandidate, addsUp: AddsUp, options: MergeOptions): boolean {
   if (g.isBackward !== part.isBackward || [...g.nodes, ...part.nodes].some(isAfter)) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
-  if (g.kind === "rows" && part.kind === "rows")
-    return (
-      isWorthMerging(g, part, small) &&
-      sameIterationSpace(g, part, rowOfFew) &&
-      !innerOf(g, part).some((v) => part.remoteReads.has(v))
-    );
-  if (g.kind === "algorithm" && part.kind === "algorithm") return sameScatter(g, part);
-  if (g.kind !== "tile") return false;
-  const [first] = g.nodes;
-  const shape = first?.results[0] ? shapeOf(first.results[0]) : [];
-  if (part.kind === "rows") {
-    const inner = innerOf(g, part);
-    if (!inner.every((v) => part.pointwiseReads.has(v))) return false;
-    if (first?.op.name === "ragged_dot" && readsRouteOrder(part)) return false;
-    if (part.summed) return inner.length > 0 && equal(shapeOf(part.summed), shape) && addsUp(g);
-    const along = inner.length > 0 || (first !== undefined && sharesRaggedResult(first, g, part));
-    return along && isPointwise(part, shape) && (gathers || !sumsGatheredRows(part));
+  switch (`${g.kind} ${part.kind}`) {
+    case "rows rows":
+      return areSameRows(g, part, options);
+    case "tile rows":
+      return isEpilogue(g, part, addsUp, options);
+    case "tile tile":
+      return sharesLeftOperands(g, part, options);
+    case "algorithm algorithm":
+      return sameScatter(g, part);
+    default:
+      return false;
   }
-  const [node] = part.nodes;
+}
+/** Whether a sum's addends need not be stored if it is part of the group. */
+type AddsUp = (g: FusionGroup) => boolean;
+function areSameRows(
+  g: FusionGroup,
+  part: FusionCandidate,
+  { rowOfFew = shortRows, small = 0 }: MergeOptions,
+): boolean {
   return (
-    part.kind === "tile" &&
-    first !== undefined &&
+    isWorthMerging(g, part, small) &&
+    sameIterationSpace(g, part, rowOfFew) &&
+    !innerOf(g, part).some((v) => part.remoteReads.has(v))
+  );
+}
+/** Whether the part can follow the group's contractions, tile by tile. */
+function isEpilogue(g: FusionGroup, part: FusionCandidate, addsUp: AddsUp, { gathers = true }: MergeOptions): boolean {
+  const first = item(g.nodes, 0);
+  const shape = shapeOf(item(first.results, 0));
+  const inner = innerOf(g, part);
+  if (!inner.every((v) => part.pointwiseReads.has(v))) return false;
+  if (first.op.name === "ragged_dot" && readsRouteOrder(part)) return false;
+  if (part.summed) return inner.length > 0 && equal(shapeOf(part.summed), shape) && addsUp(g);
+  const along = inner.length > 0 || sharesRaggedResult(first, g, part);
+  return along && isPointwise(part, shape) && (gathers || !sumsGatheredRows(part));
+}
+function sharesLeftOperands(g: FusionGroup, { nodes: [node] }: FusionCandidate, options: MergeOptions): boolean {
+  return (
     node !== undefined &&
     g.nodes.length < operandsOf([...g.nodes, node], options) &&
-    sameLeftOperands(first, node)
+    sameLeftOperands(item(g.nodes, 0), node)
   );
 }
 /** Whether all nodes are single products whose right operands are slices of one tensor. */

@@ -92,8 +92,8 @@ function knownChoice(cond: Val, x: Val, y: Val): Val {
 }
 
 const conversion = (name: Element, doc: string): Builtin =>
-  builtin(`${name}(x)`, doc, ({ w, frame }, args) => {
-    const dtype = name === "float" ? frame.float : name === "f32" ? w.options.f32 : name;
+  builtin(`${name}(x)`, doc, ({ w, from }, args) => {
+    const dtype = name === "float" ? from.float : name === "f32" ? w.options.f32 : name;
     const { value, span } = args.operand("x");
     const converted =
       value.kind === "number" && name === "i32" && typeof value.value === "number"

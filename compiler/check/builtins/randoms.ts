@@ -16,11 +16,11 @@ type Draw = (
   base?: Value,
 ) => Value;
 const random = (name: string, doc: string, draw: Draw): Builtin =>
-  builtin(`${name}(shape)`, doc, ({ w, frame, site }, args) => {
+  builtin(`${name}(shape)`, doc, ({ w, from, site }, args) => {
     const shape = args.shape("shape");
     const value = w.make(type("f32", shape), () => {
       const key = b.param(w.g, runtimeInputs.key, type("i32", [2]));
-      return draw(w.g, key, fnv1a(`${frame.instance?.path ?? ""}:${site}`) | 0, numbers(shape), frame.lane?.base);
+      return draw(w.g, key, fnv1a(`${from.instance?.path ?? ""}:${site}`) | 0, numbers(shape), from.lane?.base);
     });
     return tensor(castTo(w, value, w.options.f32));
   });
