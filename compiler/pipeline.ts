@@ -339,7 +339,7 @@ export function toPlan(
     name: "layout",
     doc: "weights in the order in which contractions read them",
     to: panelsForm,
-    run: (all) => (choices.panel === undefined ? new Map() : choosePanels(all, stores, choices.panel)),
+    run: (all) => (choices.panel === null ? new Map() : choosePanels(all, stores, choices.panel)),
   };
   const panels = runPass(layout, graphs, observer);
   const options = { emit, choices, access, stores, panels, ...(variants ? { variants } : {}) };

@@ -6,7 +6,7 @@ import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../compiler/graph/node.ts";
-import { hostChoices } from "../compiler/kernel/schedule.ts";
+import { type Choices, hostChoices } from "../compiler/kernel/schedule.ts";
 import { lower } from "../compiler/lower/lower.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
@@ -21,7 +21,13 @@ import { firstAndNear, masked, masks } from "./masks.ts";
 const test = suite("attention-kernels");
 
 const transposed = { queries: 16, heads: 1, maxGradients: 1 << 20 };
-const small = { ...hostChoices, transposed, fewQueries: 0, attention: () => ({ rows: 4, block: 16 }) };
+const attention = { ...hostChoices.attention, transposed, fewQueries: 0, tile: () => ({ rows: 4, block: 16 }) };
+const small: Choices = { ...hostChoices, attention };
+/** Every query is one of few. */
+const few: Choices = {
+  ...hostChoices,
+  attention: { ...attention, transposed: { ...transposed, heads: 99 }, fewQueries: 99 },
+};
 test("attention over several blocks of queries and of keys, its scores transposed", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
@@ -47,7 +53,7 @@ test("attention over several blocks of queries and of keys, its scores transpose
 });
 test("attention under every kind of mask, in one block and in many, of queries and of keys", () => {
   const shape = { B: 2, G: 1, R: 2, T: 83, U: 90, A: 5, C: 6 };
-  const ways = [small, { ...small, transposed: { ...transposed, heads: 99 }, fewQueries: 99 }];
+  const ways = [small, few];
   const inTurn = Object.keys(masks).map((mask, i) => [mask, i % 2] as const);
   const all = [...inTurn, ["first keys and a window", 0], ["global tokens", 1]] as const;
   const runs = all.map(([mask, way], i) => {
@@ -135,7 +141,7 @@ test("what lies between the first keys and a window is not read, forward and bac
     const { data, ...array } = stores.get(name) as NdArray;
     lost.set(name, { ...array, data: data.map((x, i) => (i >= 16 * width && i < 64 * width ? Number.NaN : x)) });
   }
-  for (const choices of [small, { ...small, transposed: { ...transposed, heads: 99 }, fewQueries: 99 }]) {
+  for (const choices of [small, few]) {
     const got = runSequence(lower(graph, { emit: emitHost, choices }), lost, 2);
     want.forEach((x, r) => assert.ok(distance(x.data, got[r] ?? []) < 1e-4, `result ${r}`));
   }

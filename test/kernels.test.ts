@@ -312,7 +312,8 @@ function launchesWith(chosen: number, gathers: boolean): number {
   const p = (name: string, dtype: DType, ...shape: number[]): Value => b.param(g, name, { dtype, shape });
   const rows = b.sum(g, b.take(g, p("table", "f32", 96, 32), p("index", "i32", 40, chosen)), [1]);
   const graph = graphOf([b.add(g, b.matmul(g, p("x", "f32", 40, 16), p("w", "f32", 16, 32)), rows)]);
-  return lower(graph, { emit: emitHost, choices: { ...hostChoices, gathers } }).launches.length;
+  const choices = { ...hostChoices, regions: { ...hostChoices.regions, gathers } };
+  return lower(graph, { emit: emitHost, choices }).launches.length;
 }
 test("rows that are chosen elsewhere are added up after a contraction, one of them in its epilogue", () => {
   assert.equal([launchesWith(3, false), launchesWith(1, false), launchesWith(3, true)], [2, 1, 1]);

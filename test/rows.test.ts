@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { emitHost } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Value } from "../compiler/graph/node.ts";
-import { hostChoices } from "../compiler/kernel/schedule.ts";
+import { type Choices, hostChoices } from "../compiler/kernel/schedule.ts";
 import { isConstantAlong } from "../compiler/lower/constant-axis.ts";
 import { lower } from "../compiler/lower/lower.ts";
 import * as b from "../compiler/ops/build.ts";
@@ -17,6 +17,10 @@ import { compiled, runSequence } from "./host/run.ts";
 import { normLayer } from "./layers.ts";
 
 const test = suite("rows");
+const withCaches = (cacheElements: number): Choices => ({
+  ...hostChoices,
+  rows: { ...hostChoices.rows, cacheElements },
+});
 
 test("a row ahead is asked for of what moves with the row, not of its weights", () => {
   const text = kernelsOf([lowered(normLayer([130, 64], true))])
@@ -214,7 +218,7 @@ test("rows in turn: each is stored while the next one is made", () => {
     b.softmax(g, x),
     b.mul(g, b.softmax(g, b.reshape(g, x, [7, 37, 64]), -1, sees), b.reshape(g, b.sin(g, x), [7, 37, 64])),
   ]);
-  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, cacheElements: 64 } });
+  const sequence = lower(graph, { emit: emitHost, choices: withCaches(64) });
   const [first, ...more] = kernelsOf([sequence]);
   assert.match(first?.text ?? "", /fold_both<Sum, Max, LANES>/);
   assert.is(first?.text.includes("folded") && first.text.includes("st_nontemporal"), true);
@@ -233,7 +237,7 @@ test("rows in turn: a sum that powers want is not found a row before, in another
   const x = b.param(g, "x", { dtype: "f32", shape: [259, 64] });
   const e = b.exp(g, b.sub(g, x, b.expand(g, b.sum(g, x, [1]), 1)));
   const graph = graphOf([b.div(g, e, b.expand(g, b.sum(g, e, [1]), 1))]);
-  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, cacheElements: 64 } });
+  const sequence = lower(graph, { emit: emitHost, choices: withCaches(64) });
   const text = kernelsOf([sequence])[0]?.text ?? "";
   assert.match(text, /fold_with_stores<Sum, LANES>[^}]*st_nontemporal\(/);
   assert.not.match(text, /fold_both/);
@@ -247,7 +251,7 @@ test("rows in turn: two folds are one loop only where the elements of both lie s
   ];
   const e = b.exp(g, b.sub(g, x, b.expand(g, b.max(g, b.transpose(g, w, [1, 0]), [1]), 1)));
   const graph = graphOf([b.sub(g, e, b.expand(g, b.sum(g, e, [1]), 1))]);
-  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, cacheElements: 64 } });
+  const sequence = lower(graph, { emit: emitHost, choices: withCaches(64) });
   compare("columns' largest", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2));
 });
 test("rows in turn: the only fold of a row is made while the row before is stored", () => {
@@ -255,7 +259,7 @@ test("rows in turn: the only fold of a row is made while the row before is store
   const x = b.param(g, "x", { dtype: "f32", shape: [7, 37, 64] });
   const y = b.mul(g, x, b.expand(g, b.max(g, b.mul(g, x, b.sin(g, x)), [2]), 2));
   const graph = graphOf([y]);
-  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, cacheElements: 64 } });
+  const sequence = lower(graph, { emit: emitHost, choices: withCaches(64) });
   const [first, ...more] = kernelsOf([sequence]);
   assert.match(first?.text ?? "", /ix next = ix_min\(.*, 258\);/);
   assert.match(first?.text ?? "", /fold_with_stores<Max, LANES>[^}]*st_nontemporal\(/);
@@ -291,7 +295,7 @@ for (const [what, of] of Object.entries(crossed))
     const g = new GraphBuilder(ops);
     const graph = graphOf([of(g, b.param(g, "x", { dtype: "f32", shape: [17, 17, 64] }))]);
     for (const cacheElements of [64, Infinity]) {
-      const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, cacheElements } });
+      const sequence = lower(graph, { emit: emitHost, choices: withCaches(cacheElements) });
       assert.ok(kernelsOf([sequence]).every(({ text }) => !text.includes("fold_lane")));
       compare(what, graph, runSequence(sequence, storesOf(valuesOf(graph)), 2));
     }

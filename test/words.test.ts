@@ -135,7 +135,8 @@ if (hasBf16Dot) {
   });
   test("attention and its gradients, of heads of even and odd widths, the same bits with any number of threads", () => {
     const transposed = { queries: 16, heads: 1, maxGradients: 1 << 20 };
-    const choices = { ...inWords, transposed, fewQueries: 0, attention: () => ({ rows: 4, block: 16 }) };
+    const attention = { ...inWords.attention, transposed, fewQueries: 0, tile: () => ({ rows: 4, block: 16 }) };
+    const choices: Choices = { ...inWords, attention };
     for (const [width, texts] of [
       [5, /const auto keys = pack_word_rows/],
       [6, /in_words\(keys_rows\)/],

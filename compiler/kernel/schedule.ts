@@ -81,59 +81,62 @@ export interface AttentionTile {
   /** The gradients of keys and of values are computed in two passes, as registers do not hold both. */
   readonly separatePasses?: boolean;
 }
-/** What a target decides about regions and kernels. Optional fields that are not given are not used, or have the default that is stated. */
-export interface Choices extends FuseOptions {
-  /** Where a loop's kernels get pointers to the step they use, these are aligned to so many bytes. */
-  readonly pointerAlignment: number;
+/** What a target decides about the kernels of attention. */
+export interface AttentionChoices {
+  /** The tile; null if heads are too wide. */
+  tile(shape: AttentionShape): AttentionTile | null;
+  /** Into how many pieces `keys` keys are split when there are `tasks` tasks of `rows` queries; 1: they are not. */
+  keyPieces(tasks: number, keys: number, rows: number): number;
+  /** So many queries of a head are few: the heads that share keys are then rows of one task, which reads the keys once. */
+  readonly fewQueries: number;
+  /**
+   * Scores are transposed (attention-host.ts), unless queries are few. queries: of a block. The backward is one kernel if there are at least `heads`
+   * heads of keys, and dk and dv of one have at most `maxGradients` elements. null: they never are.
+   */
+  readonly transposed: Readonly<Record<"queries" | "heads" | "maxGradients", number>> | null;
+}
+/** What a target decides about the kernels of rows: elementwise results, reductions, `top_k`, scans. */
+export interface RowChoices {
+  /** Elements per task of an elementwise kernel, given the total; null: a constant of the kernel writer. */
+  readonly elementsPerTask: ((elements: number) => number) | null;
+  /** Rows shorter than this are taken together by one task. */
+  readonly shortestRow: number;
+  /** The longest rows that get one lane each; 0: none do. */
+  readonly shortRow: number;
+  /** The longest reduction that a thread does alone; longer ones are shared by all threads of a task. */
+  readonly maxThreadReduction: number;
+  /** Whether all threads of a task share the running sum of a row; else a thread computes it alone, in order. */
+  readonly sharedScans: boolean;
+  /** The most elements of a row that a task may cache in a local buffer. */
+  readonly maxCachedRow: number;
+  /** The largest result, in elements, that may still be in the caches when a later kernel reads it. */
+  readonly cacheElements: number;
+  /** The side of the square tile of a result of at least so many elements that reads an operand down its columns; null: it is made row by row. */
+  readonly transposeTile: { readonly side: number; readonly least: number } | null;
+  /** Into how many pieces each of `rows` rows is split by `cutoff`, and by a `top_k` with k = 1; 1: it is not. */
+  cutoffPieces(rows: number, columns: number): number;
+  topKPieces(rows: number, columns: number): number;
+}
+/** What a target decides about regions and kernels. */
+export interface Choices {
+  readonly regions: FuseOptions;
+  readonly attention: AttentionChoices;
+  readonly rows: RowChoices;
   contraction(c: Contraction): Schedule;
   /** Split K: the depth of the pieces into which a product of one pair of operands is cut; c.k if it is not. The pieces' results are added. */
   splitK(c: Contraction): number;
-  /** The tile of attention; null if heads are too wide. */
-  attention(shape: AttentionShape): AttentionTile | null;
-  /** Into how many pieces `keys` keys are split when attention has `tasks` tasks of `rows` queries; 1 if not given. */
-  keyPieces?(tasks: number, keys: number, rows: number): number;
-  /** Into how many pieces each of `rows` rows is split by `cutoff`; 1 if not given. */
-  cutoffPieces?(rows: number, columns: number): number;
-  /** The same for a top_k with k = 1. */
-  readonly topKPieces?: (rows: number, columns: number) => number;
   /** The form of the operands if they are not multiplied as plain f32 numbers; null if they are. */
-  form?(c: Contraction): OperandForm | null;
-  /** Columns of a register tile, and so of a weight's panel; if not given, weights lie in rows. */
-  readonly panel?: number;
-  /**
-   * Attention with transposed scores (attention-host.ts), unless queries are few. queries: of a block. Its backward is one kernel if there are at
-   * least `heads` heads of keys, and dk and dv of one have at most `maxGradients` elements.
-   */
-  readonly transposed?: Readonly<Record<"queries" | "heads" | "maxGradients", number>>;
-  /** So many queries of a head are few: the heads that share keys are then rows of one task, which reads the keys once. */
-  readonly fewQueries: number;
-  /** The padded length of a row of temporaries and prepared stores, in elements, given the bytes of an element; if not given, rows are not padded. */
-  readonly pitch?: (columns: number, bytes: number) => number;
-  /**
-   * Consecutive kernels of one task become parts of one kernel: up to `parts` of them, and `shared` bytes of shared memory. If not given, none do.
-   */
-  readonly chain?: { readonly parts: number; readonly shared: number };
-  /** Elements per task of an elementwise kernel, given the total; if not given, a constant of the kernel writer. */
-  readonly elementsPerTask?: (elements: number) => number;
-  /** Rows shorter than this are taken together by one task; 16 if not given. */
-  readonly shortestRow?: number;
-  /** The longest reduction that a thread does alone; if not given, all threads of a task share each reduction. */
-  readonly maxThreadReduction?: number;
-  /** Whether all threads of a task share the running sum of a row; if not given, a thread computes it alone, in order. */
-  readonly scans?: true;
-  /** The most elements of a row that a task may cache in a local buffer. */
-  readonly maxCachedRow?: number;
-  /** The longest rows that get one lane each. */
-  readonly shortRow?: number;
-  /**
-   * The side of the square tile of a result that reads an operand down its columns. Smaller results than `least` elements, and all if
-   * not given, are made row by row.
-   */
-  readonly transposeTile?: { readonly side: number; readonly least: number };
+  form(c: Contraction): OperandForm | null;
+  /** Columns of a register tile, and so of a weight's panel; null: weights lie in rows. */
+  readonly panel: number | null;
+  /** The padded length of a row of temporaries and prepared stores, in elements, given the bytes of an element; null: rows are not padded. */
+  readonly pitch: ((columns: number, bytes: number) => number) | null;
+  /** Where a loop's kernels get pointers to the step they use, these are aligned to so many bytes. */
+  readonly pointerAlignment: number;
+  /** Consecutive kernels of one task become parts of one kernel: up to `parts` of them, and `shared` bytes of shared memory. null: none do. */
+  readonly chain: { readonly parts: number; readonly shared: number } | null;
   /** Collectives only move bytes: sums over workers become a move followed by a reduction kernel (legalize.ts). */
-  readonly movesOnly?: boolean;
-  /** The largest result, in elements, that may still be in the caches when a later kernel reads it. */
-  readonly cacheElements?: number;
+  readonly movesOnly: boolean;
 }
 /**
  * Columns of a partial sum: one vector on the host, two mma tiles (held by four lanes) on CUDA. Every schedule's accumulator has at least so many.
@@ -143,21 +146,34 @@ const cacheElements = 1 << 22;
 /** A number of tasks that is enough for a few threads. */
 const tasks = 32;
 export const hostChoices: Choices = {
+  regions: { sums: partialSumColumns, gathers: false, parts: 12 },
+  attention: {
+    tile: ({ backward, queries }) =>
+      backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, endMultiple: 16 },
+    keyPieces: (taken, keys) => Math.max(1, Math.min(Math.ceil(16 / taken), Math.floor(keys / 512))),
+    transposed: { queries: 64, heads: tasks, maxGradients: 1 << 20 },
+    fewQueries: 8,
+  },
+  rows: {
+    elementsPerTask: null,
+    shortestRow: 16,
+    shortRow: 15,
+    maxThreadReduction: 0,
+    sharedScans: false,
+    maxCachedRow: 1 << 16,
+    cacheElements,
+    transposeTile: { side: 64, least: 1 << 16 },
+    cutoffPieces: () => 1,
+    topKPieces: () => 1,
+  },
   contraction: (c) => contraction(c, 16, tasks),
   splitK: splitKOfFew,
-  attention: ({ backward, queries }) =>
-    backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, endMultiple: 16 },
-  keyPieces: (taken, keys) => Math.max(1, Math.min(Math.ceil(16 / taken), Math.floor(keys / 512))),
-  transposed: { queries: 64, heads: tasks, maxGradients: 1 << 20 },
-  fewQueries: 8,
-  maxCachedRow: 1 << 16,
-  shortRow: 15,
-  transposeTile: { side: 64, least: 1 << 16 },
-  cacheElements,
-  sums: partialSumColumns,
-  gathers: false,
-  parts: 12,
+  form: () => null,
+  panel: null,
+  pitch: null,
   pointerAlignment: 1,
+  chain: null,
+  movesOnly: false,
 };
 /** Special multiply instructions: "tiles" multiply tiles of bf16 (AMX), "words" add two products of bf16 to an f32 sum (AVX512-BF16). */
 export type MultiplyInstructions = "tiles" | "words";
@@ -180,7 +196,7 @@ export const hostChoicesOf = (panel: number, products: MultiplyInstructions | nu
     ...hostChoices,
     panel,
     contraction: choice,
-    ...(products ? { form: (c) => formOf(c, products) } : {}),
+    form: (c) => (products ? formOf(c, products) : null),
   };
 };
 /** The number of threads that schedules are made for: rounded up to a power of two, so that few different ones exist. */

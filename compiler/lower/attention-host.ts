@@ -26,18 +26,16 @@ import { visibleRange } from "./mask-bounds.ts";
 import { shapeOf } from "./reader.ts";
 
 /** Whether the forward uses this form: the target supports it, there are enough queries, and there is no bias (it would be read by columns). */
-export const usesTransposedScores = (node: Node, { transposed, fewQueries }: Choices): boolean =>
-  transposed !== undefined && item(shapeOf(item(node.args, 0)), 3) > fewQueries && !biasOf(node);
+export const usesTransposedScores = (node: Node, { attention: { transposed, fewQueries } }: Choices): boolean =>
+  transposed !== null && item(shapeOf(item(node.args, 0)), 3) > fewQueries && !biasOf(node);
 /**
  * Whether the backward uses one kernel with a task for each head of keys: there are enough heads, the gradients of one head are small enough, and no
  * gradient of a bias is wanted.
  */
-export function usesHeadTasks(node: Node, { transposed }: Choices): boolean {
+export function usesHeadTasks(node: Node, { attention: { transposed } }: Choices): boolean {
   const [B = 0, G = 0, U = 0, A = 0] = shapeOf(item(node.args, 1));
   const gradients = U * (A + item(shapeOf(item(node.args, 2)), 3));
-  return (
-    transposed !== undefined && !node.results[3] && B * G >= transposed.heads && gradients <= transposed.maxGradients
-  );
+  return transposed !== null && !node.results[3] && B * G >= transposed.heads && gradients <= transposed.maxGradients;
 }
 
 /** Writes `out` and each row's log-sum-exp: one task for a block of queries. */
@@ -172,7 +170,8 @@ function formOf(d: Draft, given: readonly Value[]): OperandForm | null {
   return d.form({ ...c, isBf16: given.every((v) => isLoadedAsBf16(d, v)) }) === "words" ? "words" : null;
 }
 /** The queries of a block. */
-const queriesPerBlock = (d: Draft, T: number): number => Math.min(d.choices.transposed?.queries ?? 0, roundUp(T, 16));
+const queriesPerBlock = (d: Draft, T: number): number =>
+  Math.min(d.choices.attention.transposed?.queries ?? 0, roundUp(T, 16));
 
 /** One head of keys, with the local buffers that sum its dk and dv. */
 interface KeyHead {

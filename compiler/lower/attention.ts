@@ -109,7 +109,7 @@ function sizesOf({ args }: Node): Operands["sizes"] {
 }
 function tileSizes(d: Draft, node: Node): AttentionTile {
   const shape = attentionShape(node, d.choices);
-  const found = d.choices.attention(shape);
+  const found = d.choices.attention.tile(shape);
   if (found) return found;
   const dtype = dtypeOf(item(node.args, 0).type);
   const others = [...(dtype === "f32" ? [precisionFlagText("bf16")] : []), targetFlagText("host")].join(" or ");
@@ -207,7 +207,7 @@ export interface KeyPieces {
  * Whether the rows of a task are the queries of all heads that share its keys, which are then read once: if each head has few. Each row has the keys
  * that any of them sees.
  */
-function sharesKeys(node: Node, { fewQueries }: Choices): boolean {
+function sharesKeys(node: Node, { attention: { fewQueries } }: Choices): boolean {
   const [, , R = 1, T = 1] = shapeOf(item(node.args, 0));
   return R > 1 && T <= fewQueries;
 }
@@ -217,8 +217,8 @@ export function keyPieces(node: Node, choices: Choices): number {
   const shape = attentionShape(node, choices);
   const { queries } = shape;
   const heads = (B * G * R * T) / queries;
-  const tile = choices.attention(shape);
-  return tile && choices.keyPieces ? choices.keyPieces(heads * Math.ceil(queries / tile.rows), U, tile.rows) : 1;
+  const tile = choices.attention.tile(shape);
+  return tile ? choices.attention.keyPieces(heads * Math.ceil(queries / tile.rows), U, tile.rows) : 1;
 }
 /** The queries of a task. */
 interface QueryRows {
@@ -373,7 +373,7 @@ export function attentionJoin(d: Draft, node: Node, pieces: KeyPieces): void {
   const count = num(pieces.count);
   const highest = d.k.fold("block_max", "max", "f32", count, (p) => load(top, p, row));
   const weight = (p: Expr): Expr => callF32("exp", times(callF32("sub", load(top, p, row), highest), o.factor));
-  const kept = pieces.count <= (d.choices.maxCachedRow ?? 0) ? d.k.local("weights", [pieces.count]) : null;
+  const kept = pieces.count <= d.choices.rows.maxCachedRow ? d.k.local("weights", [pieces.count]) : null;
   const added = d.k.fold("block_sum", "sum", "f32", count, (p) => {
     if (!kept) return callF32("mul", load(total, p, row), weight(p));
     const once = d.k.letHere("weight", weight(p));

@@ -178,7 +178,7 @@ function storePartialSum(d: Draft, v: Value, at: readonly Expr[], value: Expr, {
 export function addPartialSums(d: Draft, v: Value): void {
   const parts = d.partialSums(v, "read");
   const count = product(shapeOf(v));
-  const rows = d.k.task("r", count, d.choices.elementsPerTask?.(count) ?? 1024);
+  const rows = d.k.task("r", count, d.choices.rows.elementsPerTask?.(count) ?? 1024);
   d.k.par(rows.n, (i) => {
     const at = unflatten(plus(rows, i), shapeOf(v));
     const [lead, row] = [at.slice(0, -1), item(at, at.length - 1)];

@@ -44,7 +44,7 @@ export function cutoffRounds(node: Node, pieces: number, make: Make): CutoffRoun
 /** How many tasks share a row: more than one where rows are few. */
 export function cutoffPieces(node: Node, choices: Choices): number {
   const { rows, n } = sizesOf(node);
-  return rows === 0 ? 1 : (choices.cutoffPieces?.(rows, n) ?? 1);
+  return rows === 0 ? 1 : choices.rows.cutoffPieces(rows, n);
 }
 function sizesOf(node: Node): { readonly rows: number; readonly n: number; readonly type: "f32" | "i32" } {
   const shape = shapeOf(operand(node));

@@ -87,7 +87,7 @@ export class Draft {
     return this.#context.schedule(c);
   }
   form(c: Contraction): OperandForm | null {
-    return this.choices.form?.(c) ?? null;
+    return this.choices.form(c);
   }
   get choices(): Choices {
     return this.#context.choices;

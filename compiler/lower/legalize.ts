@@ -46,7 +46,7 @@ function legalizeNode(
   node: Node,
   args: readonly Value[],
   panels: ValuePanels,
-  { splitK, pitch, movesOnly = false }: LegalizeChoices,
+  { splitK, pitch, movesOnly }: LegalizeChoices,
 ): readonly Value[] | null {
   if (node.results.some((v) => v.type.dtype === "f64"))
     throw new Problem(

@@ -81,7 +81,7 @@ export interface Variants {
 export function lower(graph: Graph, options: LowerOptions): Sequence {
   const { choices = hostChoices } = options;
   const legalized = legalize(graph, choices, options.panels);
-  const regions = fuse(legalized.graph, choices);
+  const regions = fuse(legalized.graph, choices.regions);
   const lowering = new Lowering(legalized, options, findInPlacePieces(legalized.graph, regions));
   for (const region of regions) lowering.lowerRegion(region);
   lowering.endChain();
@@ -158,7 +158,7 @@ class Lowering implements LoweringContext {
   partialSumsOf(v: Value): VirtualBuffer {
     const known =
       this.#partialSums.get(v) ??
-      virtualBuffer(`sums.${v.node.id}`, "f32", partialSumShape(v, this.choices.sums), null);
+      virtualBuffer(`sums.${v.node.id}`, "f32", partialSumShape(v, this.choices.regions.sums), null);
     this.#partialSums.set(v, known);
     return known;
   }
@@ -182,7 +182,7 @@ class Lowering implements LoweringContext {
     if (this.#forcedSchedule) return this.#forcedSchedule;
     const shape = contractionKey(c);
     const chosen = this.#options.schedules?.get(shape) ?? this.choices.contraction(c);
-    const choice = alignBlocks(chosen, this.choices.form?.(c) ?? null);
+    const choice = alignBlocks(chosen, this.choices.form(c));
     this.#scheduled = { shape, choice: { ...choice } };
     return choice;
   }

@@ -39,7 +39,7 @@ export function rows(d: Draft, region: Region): void {
     if (shapeOf(v).length < space.length || inner.length === 0) d.writerOf(v)(row, reader.element(v, row));
   const wide = region.outputs.filter((v) => shapeOf(v).length === space.length && inner.length > 0);
   if (wide.length === 0) return;
-  const most = d.choices.elementsPerTask?.(product(space)) ?? elementsPerTask;
+  const most = d.choices.rows.elementsPerTask?.(product(space)) ?? elementsPerTask;
   const walk: Walk = {
     inner,
     maxElements: cut ? most : null,
@@ -53,7 +53,7 @@ export function rows(d: Draft, region: Region): void {
 const reductionLength = ({ node }: Value): number => product(shapeOf(operand(node))) / product(shapeOf(result(node)));
 /** Whether (on CUDA) each thread makes whole elements, because their reductions are too short to share among threads. */
 function usesThreadPerElement(d: Draft, { outputs, depth }: Region, space: readonly number[]): boolean {
-  const { maxThreadReduction = 0 } = d.choices;
+  const { maxThreadReduction } = d.choices.rows;
   const isShort = (v: Value): boolean => {
     const folds = reductionsOf(d, v, null, 0);
     return (
@@ -65,7 +65,7 @@ function usesThreadPerElement(d: Draft, { outputs, depth }: Region, space: reado
 /** Writes the kernel of a single large result with its rows pipelined (row-pipeline.ts); false if that is not possible. */
 function writePipelined(d: Draft, { outputs, depth: given }: Region, space: readonly number[], depth: number): boolean {
   const [out, n = 0] = [item(outputs, 0), space[depth]];
-  if (outputs.length > 1 || given === null || depth !== space.length - 1 || n > (d.choices.maxCachedRow ?? 0))
+  if (outputs.length > 1 || given === null || depth !== space.length - 1 || n > d.choices.rows.maxCachedRow)
     return false;
   const walk: Walk = { inner: [n], maxElements: null, boundaries: concatBoundaries(d, outputs), prefetchDistance: n };
   return isStreamed(d, out, walk) && pipelinedRows(d, out, space.slice(0, depth), n);
@@ -80,7 +80,7 @@ function writeTransposed(
   space: readonly number[],
   depth: number,
 ): boolean {
-  const [found, { transposeTile }] = [transposedOperandOf(d, item(outputs, 0)), d.choices];
+  const [found, { transposeTile }] = [transposedOperandOf(d, item(outputs, 0)), d.choices.rows];
   if (given !== null || !found || found.axis >= depth || depth !== space.length - 1) return false;
   if (!transposeTile || product(space) < transposeTile.least || outputs.some((v) => shapeOf(v).join() !== space.join()))
     return false;
@@ -158,7 +158,7 @@ function storeElements(
  * none.
  */
 function cacheRowValue(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader | null {
-  if (walk.maxElements !== null || product(walk.inner) > (d.choices.maxCachedRow ?? 0)) return null;
+  if (walk.maxElements !== null || product(walk.inner) > d.choices.rows.maxCachedRow) return null;
   const cached = cachedValueOf(d, out, row.length);
   if (!cached) return null;
   const local = d.k.local("kept", walk.inner);
@@ -175,13 +175,13 @@ const isStreamed = (d: Draft, v: Value, { maxElements, inner, boundaries }: Walk
   boundaries.length === 0 &&
   hasWholeVectors(item(inner, inner.length - 1)) &&
   dtypeOf(v.type) === "f32" &&
-  product(shapeOf(v)) > (d.choices.cacheElements ?? Infinity);
+  product(shapeOf(v)) > d.choices.rows.cacheElements;
 const task = (d: Draft, extent: number): Expr => (extent === 1 ? num(0) : d.k.task("r", extent).at);
 const highestRank = (list: readonly Value[]): Value =>
   list.reduce((a, b) => (shapeOf(b).length > shapeOf(a).length ? b : a));
 
 /** How many leading axes are tasks, if no reduction decides it: all but the last; short last axes are taken together. */
-function taskAxisCount(space: readonly number[], { shortestRow = defaultShortestRow }: Choices): number {
+function taskAxisCount(space: readonly number[], { rows: { shortestRow } }: Choices): number {
   let depth = Math.max(0, space.length - 1);
   const least = item([...space, 0], depth) % 4 === 0 ? shortestRow : defaultShortestRow;
   while (depth > 0 && product(space.slice(depth)) < least) depth--;

@@ -26,6 +26,6 @@ export function scan(d: Draft, node: Node): void {
     const type = dtypeOf(x.type) === "i32" ? "i32" : "f32";
     d.k.scan(num(n), value, (i, sum) => d.k.store(out, at(i), exclusive ? sum : call("add", type, sum, value(i))));
   };
-  if (after === 1 && d.choices.scans) along(num(0));
+  if (after === 1 && d.choices.rows.sharedScans) along(num(0));
   else d.k.par(num(after), along);
 }

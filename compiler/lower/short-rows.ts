@@ -33,12 +33,7 @@ export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly n
   const count = product(outer);
   const isWide = (v: Value): boolean => shapeOf(v).length > outer.length;
   const wide = outputs.filter(isWide);
-  if (
-    n > (d.choices.shortRow ?? 0) ||
-    count === 0 ||
-    outer.length === 0 ||
-    wide.some((v) => dtypeOf(v.type) === "bool")
-  )
+  if (n > d.choices.rows.shortRow || count === 0 || outer.length === 0 || wide.some((v) => dtypeOf(v.type) === "bool"))
     return false;
   const cached = wide.flatMap((v) => cachedValueOf(d, v, outer.length) ?? []);
   const made = [...new Set([...cached, ...wide])];
@@ -128,7 +123,7 @@ function ownRowReads(
     if (!isOwn(at.slice(0, -1), lead)) elsewhere.add(v);
     if (d.inlines(v)) return null;
     const n = shapeOf(v).at(-1) ?? Infinity; // a scalar is no row
-    const isShort = n <= (d.choices.shortRow ?? 0) && dtypeOf(v.type) !== "bool";
+    const isShort = n <= d.choices.rows.shortRow && dtypeOf(v.type) !== "bool";
     if (isShort && isOwn(at.slice(0, -1), lead)) found.add(v);
     else if (!isOwn(at, shapeOf(v)) && at.some((x) => dependsOn(x, row))) others.add(v);
     return k.variable("t", scalarOf(dtypeOf(v.type)));

@@ -49,7 +49,7 @@ const sizesOf = (node: Node): { readonly n: number; readonly k: number } => ({
   k: item(shapeOf(result(node)), shapeOf(result(node)).length - 1),
 });
 /** Whether a row is searched by runs. The maxima of runs are kept in a local buffer of f32, whose size the target limits (`maxCachedRow`). */
-function usesRuns(node: Node, { maxCachedRow = 0 }: Choices): boolean {
+function usesRuns(node: Node, { rows: { maxCachedRow } }: Choices): boolean {
   const { n, k } = sizesOf(node);
   const real = dtypeOf(operand(node).type) !== "i32";
   return (
@@ -67,10 +67,10 @@ export const usesSort = (node: Node, choices: Choices): boolean =>
  * Whether elements are ranked, by counting how many come before each. That takes as many comparisons as a row has pairs; a search reads the row for
  * each of the k results, the first in half the time.
  */
-function isRanked(node: Node, { shortRow }: Choices): boolean {
+function isRanked(node: Node, choices: Choices): boolean {
   const { n, k } = sizesOf(node);
   const rows = product(shapeOf(result(node)).slice(0, -1));
-  return shortRow !== undefined && n > 1 && n <= maxRankedRow && n * n <= 512 * k - 256 && rows >= minRows;
+  return choices.rows.shortRow > 0 && n > 1 && n <= maxRankedRow && n * n <= 512 * k - 256 && rows >= minRows;
 }
 /** The length of a run: a search looks at about n / run + 3 run elements, which is least near this. */
 const runLength = (n: number): number => Math.max(16, 2 ** Math.round(Math.log2(Math.sqrt(n / 3))));
@@ -205,9 +205,9 @@ export interface LargestPieces {
   readonly index: VirtualBuffer;
 }
 /** The length of the pieces if tasks search the pieces of a row for its one largest element (where rows are few); null if they do not. */
-export function searchPieceLength(node: Node, { topKPieces }: Choices): number | null {
+export function searchPieceLength(node: Node, choices: Choices): number | null {
   const [{ n, k }, rows] = [sizesOf(node), product(shapeOf(result(node)).slice(0, -1))];
-  const pieces = k === 1 && rows > 0 ? (topKPieces?.(rows, n) ?? 1) : 1;
+  const pieces = k === 1 && rows > 0 ? choices.rows.topKPieces(rows, n) : 1;
   return pieces > 1 ? roundUp(Math.ceil(n / pieces), 64) : null;
 }
 /** A search that has found nothing yet. */

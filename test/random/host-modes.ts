@@ -82,14 +82,11 @@ function withDrawnThresholds(own: Choices, seed: string, isa: Isa): Choices {
   const kept = draw.of([0, 16, 1 << 16]);
   const inCaches = draw.of([0, 50, 1 << 22]);
   const square = { side: draw.of([16, 64]), least: draw.of([0, 0, 1 << 16]) };
-  const shown = {
+  const shown: Choices = {
     ...own,
-    transposed,
-    fewQueries: few,
-    maxCachedRow: kept,
-    cacheElements: inCaches,
-    transposeTile: square,
-    gathers: draw.chance(0.5),
+    attention: { ...own.attention, transposed, fewQueries: few },
+    rows: { ...own.rows, maxCachedRow: kept, cacheElements: inCaches, transposeTile: square },
+    regions: { ...own.regions, gathers: draw.chance(0.5) },
   };
   return isa === "tiles" && draw.chance(0.7) ? { ...shown, form: allSplit } : shown;
 }

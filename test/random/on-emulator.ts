@@ -58,10 +58,13 @@ function backendOf({ kernels, tiles }: Emulation): Backend {
     choices: {
       ...own.choices,
       contraction: (c) => own.choices.contraction(other(c)),
-      attention: (shape) => {
-        const factor = draw?.of([1, 1, 4, 16]) ?? 1;
-        const wider = { ...shape, keys: shape.keys * factor, values: shape.values * factor };
-        return own.choices.attention(wider) ?? own.choices.attention(shape);
+      attention: {
+        ...own.choices.attention,
+        tile: (shape) => {
+          const factor = draw?.of([1, 1, 4, 16]) ?? 1;
+          const wider = { ...shape, keys: shape.keys * factor, values: shape.values * factor };
+          return own.choices.attention.tile(wider) ?? own.choices.attention.tile(shape);
+        },
       },
     },
     variants: { ...backends.cuda.variants, ...(kernels === "wgmma" ? { choice: hopper } : {}) },

@@ -2,7 +2,13 @@
 // product.
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, NdArray, Value } from "../../compiler/graph/node.ts";
-import { type Choices, type Contraction, hasWholeVectors, type Schedule } from "../../compiler/kernel/schedule.ts";
+import {
+  type AttentionChoices,
+  type Choices,
+  type Contraction,
+  hasWholeVectors,
+  type Schedule,
+} from "../../compiler/kernel/schedule.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { pairProducts } from "../../compiler/transform/pairs.ts";
@@ -190,9 +196,9 @@ export function drawnSchedule(draw: Draw, { op, n }: Contraction): Schedule {
 export function drawnSchedules(choices: Choices, seed: string): Choices {
   const draw = new Draw(seed);
   const rows = draw.of([1, 5, 16, 48, 64]);
-  const attention: Choices["attention"] = (shape) => {
-    const own = choices.attention(shape);
+  const tile: AttentionChoices["tile"] = (shape) => {
+    const own = choices.attention.tile(shape);
     return own && { ...own, rows };
   };
-  return { ...choices, attention, contraction: (c) => drawnSchedule(draw, c) };
+  return { ...choices, attention: { ...choices.attention, tile }, contraction: (c) => drawnSchedule(draw, c) };
 }
