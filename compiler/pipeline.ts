@@ -123,44 +123,21 @@ export function toGraphs(
   observer: Observer,
   checkMemory?: (stores: readonly Store[]) => void,
 ): Elaborated {
-  const methods = new Map(request.entries.map((e) => [e.name, e]));
-  const elaborated = timed("elaborate", observer, () =>
-    elaborate(loaded, {
-      ...request,
-      entries: request.entries.map(methodOf),
-    }),
-  );
+  const entries = request.entries.map(methodOf);
+  const elaborated = timed("elaborate", observer, () => elaborate(loaded, { ...request, entries }));
   if (request.recompute) requireLayers(elaborated.entries);
-  const { workers = 1, expertParallel, room, shardOptimizer } = request;
-  const sharing: Sharing = { workers, expertParallel, room, shardOptimizer };
-  const batches = batchesOf(elaborated.stores());
-  const ofOne = (stores: readonly Store[]): Store[] =>
-    stores.map((s) => (workers > 1 ? shardOf(s, sharing, batches) : s));
-  checkMemory?.(ofOne(elaborated.stores()));
   const added: AddedStores = { stores: [], initResults: [] };
-  const workerSharing: WorkerSharing = {
-    ...sharing,
-    batches,
-    stores: () => [...elaborated.stores(), ...added.stores],
-  };
-  const graphs = elaborated.entries.flatMap((entry) => {
-    const wantsGradients = methods.get(entry.name)?.gradients ?? false;
-    const { accumulate = 1, recompute = false, limits } = request;
-    return entryGraphs(
-      elaborated,
-      entry,
-      { wantsGradients, accumulate, recompute, added, workerSharing, ...(limits ? { limits } : {}) },
-      observer,
-    );
-  });
-  const init = initOf(elaborated, request, added);
-  const first = keysAsInputs(
-    elaborated.g,
-    runPasses(afterGradients(elaborated.g, observer, {}, workerSharing), init, observer),
+  const workerSharing = workerSharingOf(request, elaborated, added);
+  checkMemory?.(ofOneWorker(elaborated.stores(), workerSharing));
+  const withGradients = new Set(request.entries.filter((e) => e.gradients).map((e) => e.name));
+  const graphs = elaborated.entries.flatMap((entry) =>
+    entryGraphs(elaborated, entry, { request, withGradients, added, workerSharing }, observer),
   );
-  const runtimeStores = workers > 1 ? [...runtimeInputStores, rankStore] : runtimeInputStores;
-  const stores = [...ofOne(workerSharing.stores()), ...runtimeStores, ...first.stores];
-  return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first.graph, ...graphs] }));
+  const passes = afterGradients(elaborated.g, observer, {}, workerSharing);
+  const init = keysAsInputs(elaborated.g, runPasses(passes, initOf(elaborated, request, added), observer));
+  const ofRuntime = workerSharing.workers > 1 ? [...runtimeInputStores, rankStore] : runtimeInputStores;
+  const stores = [...ofOneWorker(workerSharing.stores(), workerSharing), ...ofRuntime, ...init.stores];
+  return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [init.graph, ...graphs] }));
 }
 /** Something must be made again. */
 function requireLayers(entries: readonly ElaboratedEntry[]): void {
@@ -184,7 +161,7 @@ const methodOf = ({ method, name, sizes, inputs }: EntryRequest): ElaborationReq
   name,
   evaluates: name === "evaluate",
   sizes,
-  ...(inputs ? { inputs } : {}),
+  inputs,
 });
 const runtimeInputStores: readonly Store[] = [
   keyStore(runtimeInputs.key),
@@ -222,6 +199,14 @@ interface WorkerSharing extends Sharing {
   /** See `batchesOf`. */
   readonly batches: ReadonlySet<number>;
 }
+function workerSharingOf(request: BuildRequest, elaborated: Elaboration, added: AddedStores): WorkerSharing {
+  const { workers = 1, expertParallel, room, shardOptimizer } = request;
+  const batches = batchesOf(elaborated.stores());
+  const stores = (): readonly Store[] => [...elaborated.stores(), ...added.stores];
+  return { workers, expertParallel, room, shardOptimizer, batches, stores };
+}
+const ofOneWorker = (stores: readonly Store[], { batches, ...sharing }: WorkerSharing): readonly Store[] =>
+  sharing.workers > 1 ? stores.map((s) => shardOf(s, sharing, batches)) : stores;
 const alone: WorkerSharing = { workers: 1, stores: () => [], batches: new Set() };
 export const afterGradients = (
   g: G,
@@ -265,23 +250,22 @@ interface AddedStores {
   readonly initResults: Result[];
 }
 interface EntryOptions {
-  /** The caller asks for gradients; then there is no optimizer. */
-  readonly wantsGradients: boolean;
-  readonly accumulate: number;
-  readonly recompute: boolean;
+  readonly request: BuildRequest;
+  /** The entries of which the caller asks for gradients; then there is no optimizer. */
+  readonly withGradients: ReadonlySet<string>;
   readonly added: AddedStores;
   readonly workerSharing: WorkerSharing;
-  readonly limits?: Limits;
 }
 /** The finished graph of one entry, with its gradients or its optimizer's step. Where gradients are accumulated the step is a second graph. */
 function entryGraphs(
   e: Elaboration,
   entry: ElaboratedEntry,
-  { wantsGradients, accumulate: n, recompute, added, workerSharing, limits }: EntryOptions,
+  { request, withGradients, added, workerSharing }: EntryOptions,
   observer: Observer,
 ): Graph[] {
   const { g } = e;
   const { training } = entry;
+  const { accumulate: n = 1, recompute = false, limits } = request;
   const made = runPasses(beforeGradients(g, observer, limits), withTraining(entry, recompute), observer);
   const forward = splitTraining(entry, made, recompute);
   const finished = (...more: Result[]): Graph =>
@@ -290,7 +274,7 @@ function entryGraphs(
       { ...forward.graph, results: [...forward.graph.results, ...more] },
       observer,
     );
-  if (wantsGradients)
+  if (withGradients.has(entry.name))
     return [finished(...timed("differentiate", observer, () => requestedGradients(e, entry, forward, added.stores)))];
   if (!training) return [finished()];
   const grads = timed("differentiate", observer, () => parameterGradients(g, training, forward));
@@ -342,13 +326,12 @@ export function toPlan(
     run: (all) => (choices.panel === null ? new Map() : choosePanels(all, stores, choices.panel)),
   };
   const panels = runPass(layout, graphs, observer);
-  const options = { emit, choices, access, stores, panels, ...(variants ? { variants } : {}) };
+  const options = { emit, choices, access, variants, stores, panels, schedules, onKernel };
   const lowering: Pass<Graph, Sequence> = {
     name: "lower",
     doc: "regions, a kernel for each, and their text",
     to: sequenceForm,
-    run: (graph) =>
-      lower(graph, { ...options, ...(onKernel ? { onKernel } : {}), ...(schedules ? { schedules } : {}) }),
+    run: (graph) => lower(graph, options),
   };
   const planning: Pass<readonly Sequence[], Plan> = {
     name: "plan",

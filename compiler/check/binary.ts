@@ -36,16 +36,14 @@ type Unary = Extract<ast.Expr, { kind: "unary" }>;
 /** A spread `S` used as a number is the product of its axes. */
 export const spreadToNumber = (v: Val): Val => (v.kind === "spread" ? number(product(v.axes), true) : v);
 
-export function binaryOf(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
-  const [x, y] = [spreadToNumber(left), spreadToNumber(right)];
+export function binaryOf(w: World, e: Binary, a: Val, c: Val, scope: Scope): Val {
+  const [x, y] = [spreadToNumber(a), spreadToNumber(c)];
   w.g.span = e.span;
   if (e.op === "@") return matmul(w, e, x, y, scope);
   if (isKnown(x) && isKnown(y)) return knownBinary(e.op, x, y, e.opSpan);
-  const [a, c] = [
-    { value: x, span: e.left.span, origin: originOf(e.left, scope) },
-    { value: y, span: e.right.span, origin: originOf(e.right, scope) },
-  ];
-  return tensor(elementwise(w, fns[e.op], `\`${e.op}\``, a, c, e.opSpan));
+  const left = { value: x, span: e.left.span, origin: originOf(e.left, scope) };
+  const right = { value: y, span: e.right.span, origin: originOf(e.right, scope) };
+  return tensor(elementwise(w, fns[e.op], { what: `\`${e.op}\``, left, right, at: e.opSpan }));
 }
 export interface Operand {
   readonly value: Val;
@@ -54,28 +52,22 @@ export interface Operand {
   readonly origin?: string;
 }
 
-/** An elementwise operation: both sides are converted to one dtype and broadcast to one shape. `what` names it in errors. */
-export function elementwise(
-  w: World,
-  fn: BinaryName,
-  what: string,
-  left: Operand,
-  right: Operand,
-  at: ast.Span,
-): Value {
-  const dtype = operandType(w, fn, what, left, right, at);
-  const [x, y] = promoteOperands(w, what, left, right, dtype, at);
+/** Two operands of an elementwise operation, which errors call `what`. */
+export interface Operands {
+  readonly what: string;
+  readonly left: Operand;
+  readonly right: Operand;
+  readonly at: ast.Span;
+}
+
+/** An elementwise operation: both sides are converted to one dtype and broadcast to one shape. */
+export function elementwise(w: World, fn: BinaryName, of: Operands): Value {
+  const dtype = operandType(w, fn, of);
+  const [x, y] = promoteOperands(w, of, dtype);
   return w.make(type(binaries[fn].resultDType(dtype) ?? dtype, x.type.shape), () => b.binary(w.g, fn, x, y));
 }
 /** Both sides as tensors of `dtype`, broadcast to one shape. */
-export function promoteOperands(
-  w: World,
-  what: string,
-  left: Operand,
-  right: Operand,
-  dtype: Element,
-  at: ast.Span,
-): [Value, Value] {
+export function promoteOperands(w: World, { what, left, right, at }: Operands, dtype: Element): [Value, Value] {
   const as = (o: Operand): Value => castTo(w, toTensor(w, o.value, o.span, dtype), dtype);
   const [x, y] = [as(left), as(right)];
   const shape = commonShape(w, what, { ...left, type: x.type }, { ...right, type: y.type }, at);
@@ -86,7 +78,7 @@ export function commonElement(w: World, left: Operand, right: Operand): Element 
   const [a, c] = [left.value, right.value].map((v) => (v.kind === "tensor" ? v.value.type.dtype : null));
   return wider(elementOf(w, left.value, c ?? null), elementOf(w, right.value, a ?? null));
 }
-function operandType(w: World, fn: BinaryName, what: string, left: Operand, right: Operand, at: ast.Span): Element {
+function operandType(w: World, fn: BinaryName, { what, left, right, at }: Operands): Element {
   for (const { value, span } of [left, right])
     if (value.kind !== "tensor" && !isKnown(value)) toDefaultTensor(w, value, span);
   const common = commonElement(w, left, right);

@@ -18,7 +18,7 @@ export interface EntryRequest {
   readonly evaluates?: boolean;
   readonly sizes: Sizes;
   /** Optional arguments that are nevertheless inputs. */
-  readonly inputs?: readonly string[];
+  readonly inputs?: readonly string[] | undefined;
 }
 /** Whether an entry trains, rather than evaluates. */
 export const trains = ({ method, evaluates = false }: EntryRequest): boolean => method === "train" && !evaluates;

@@ -167,23 +167,13 @@ function runSet(w: World, stmt: Of<"set">, scope: Scope): void {
     return fail("E0404", `\`${name}\` is not a variable of this body`, stmt.name.span, {
       help: `make one: \`let ${name} = ...\``,
     });
-  holder.set(
-    name,
-    w.guard(
-      () =>
-        sameTypeAs(
-          w,
-          name,
-          old,
-          w.evaluate(stmt.value, scope),
-          stmt,
-          holder !== scope && scope.frame.iterations !== "",
-        ),
-      errorVal,
-    ),
-  );
+  const isInLoop = holder !== scope && scope.frame.iterations !== "";
+  const set = (): Val => sameTypeAs(w, stmt, old, w.evaluate(stmt.value, scope), isInLoop);
+  holder.set(name, w.guard(set, errorVal));
 }
-function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set">, inner: boolean): Val {
+/** The new value, of the type of the old one. `isInLoop`: the variable is made outside of the loop that sets it. */
+function sameTypeAs(w: World, stmt: Of<"set">, old: Val, value: Val, isInLoop: boolean): Val {
+  const { name } = stmt.name;
   if (value.kind === "error") return value;
   if (old.kind === "number" && value.kind === "number") {
     if (old.whole && !value.whole)
@@ -209,7 +199,7 @@ function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set"
     return fail("E0215", `\`${name}\` is ${showType(want)}, and this is ${showType(x.type)}`, stmt.value.span, {
       label: showType(x.type),
       notes: ["`x = ...` keeps the type of `x`", ...calledFrom(w)],
-      help: inner
+      help: isInLoop
         ? `give \`${name}\` its last size before this block, and set rows of it: \`${name} = put(${name}, index, rows, axis: a)\``
         : `change the value, or make a new variable: \`let ${name} = ...\``,
     });

@@ -8,6 +8,8 @@ import type { Buffer, Expr, OperandForm, Tile } from "../kernel/ir.ts";
 import type { Choices } from "../kernel/schedule.ts";
 import { biasOf } from "../ops/attention.ts";
 import {
+  type BackwardOperands,
+  backwardOperands,
   callF32,
   finishScores,
   initialMaximum,
@@ -73,18 +75,17 @@ export function attentionTransposed(d: Draft, node: Node): void {
   };
   d.k.for("c", from, to, block, step, skip);
   if (o.sink) addSinkToColumns(d, o, o.reader.element(o.sink, [b, g, r]), m.n, { out, top, total, keep });
-  storeOutput(d, node, o, [b, g, r], m, { out, top, total });
+  storeOutput(d, o, [b, g, r], m, { out, top, total });
 }
 /** Stores the results of a block m of queries. */
 function storeOutput(
   d: Draft,
-  node: Node,
   o: Operands,
   head: readonly Expr[],
   m: Block,
   { out, top, total }: Pick<Columns, "top" | "total"> & { readonly out: Tile },
 ): void {
-  const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
+  const [result, sums] = [d.output(item(o.node.results, 0), "y"), d.output(item(o.node.results, 1), "sums")];
   const hasWeight = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
   d.k.each(out, [m.n, num(o.sizes.C)], (i, j) =>
     d.k.store(
@@ -175,8 +176,7 @@ const queriesPerBlock = (d: Draft, T: number): number =>
 
 /** One head of keys, with the local buffers that sum its dk and dv. */
 interface KeyHead {
-  readonly o: Operands;
-  readonly node: Node;
+  readonly o: BackwardOperands;
   readonly form: OperandForm | null;
   readonly b: Expr;
   readonly g: Expr;
@@ -185,14 +185,14 @@ interface KeyHead {
 }
 /** Writes dq, dk and dv: one task for each head of keys, which sums its dk and dv in local buffers. */
 export function attentionHeads(d: Draft, node: Node): void {
-  const o = operands(d, node);
+  const o = backwardOperands(d, node);
   const { B, G, R, T, U, A, C } = o.sizes;
   const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
   const [sumK, sumV] = [d.k.local("dk_sum", [U, roundUp(A, 16)]), d.k.local("dv_sum", [U, roundUp(C, 16)])];
   for (const to of [sumK, sumV])
     d.k.for("i", num(0), num(U), 1, ({ at }) => d.k.par(num(item(to.shape, 1)), (a) => d.k.store(to, [at, a], f32(0))));
-  const form = formOf(d, [...node.args.slice(0, 3), item(o.backwardInputs, 2)]);
-  const head = { o, node, form, b, g, sumK, sumV };
+  const form = formOf(d, [...node.args.slice(0, 3), o.dout]);
+  const head = { o, form, b, g, sumK, sumV };
   d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
     d.k.for("c", num(0), num(T), queriesPerBlock(d, T), (c) => addQueryBlock(d, head, r, c)),
   );
@@ -204,20 +204,20 @@ export function attentionHeads(d: Draft, node: Node): void {
 }
 /** Adds the contribution of a block c of queries to the gradients of all keys that it sees, and stores the block's dq. */
 function addQueryBlock(d: Draft, head: KeyHead, r: Expr, c: Block): void {
-  const { o, node, form, b, g } = head;
+  const { o, form, b, g } = head;
   const { T, A, C } = o.sizes;
   const [queries, wideA, wideC] = [queriesPerBlock(d, T), roundUp(A, 16), roundUp(C, 16)];
-  const [own, given] = [[b, g, r], item(o.backwardInputs, 2)];
+  const own = [b, g, r];
   const q = d.k.stage("q", [A, queries], [num(A), c.n], o.transposedElement(o.q, own, c), form);
-  const doutTile = d.k.stage("d_out", [C, queries], [num(C), c.n], o.transposedElement(given, own, c), form);
+  const doutTile = d.k.stage("d_out", [C, queries], [num(C), c.n], o.transposedElement(o.dout, own, c), form);
   const queryRows = d.k.stage("q_rows", [queries, wideA], [c.n, num(A)], o.element(o.q, own, c), form);
-  const doutRows = d.k.stage("d_out_rows", [queries, wideC], [c.n, num(C)], o.element(given, own, c), form);
+  const doutRows = d.k.stage("d_out_rows", [queries, wideC], [c.n, num(C)], o.element(o.dout, own, c), form);
   const dq = d.k.tile("acc", "dq", [queries, wideA]);
   const { from, to, skip, needsMask } = visibleRange(d, o, b, "at", c, 1);
   const step = (m: Block): void =>
     addKeyBlock(d, head, { r, c, m, q, doutTile, queryRows, doutRows, dq, needsMask: needsMask(m) });
   d.k.for("m", from, to, o.block, step, skip);
-  storeQueryGradient(d, node, o, [b, g, r], c, dq);
+  storeQueryGradient(d, o, [b, g, r], c, dq);
 }
 /** A block c of queries with a block m of keys. */
 interface BlockPair {
@@ -250,8 +250,8 @@ function addKeyBlock(
   finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(c, j)];
-    const p = d.k.letHere("p", shiftedExp(o, load(scores, i, j), o.reader.element(item(o.backwardInputs, 0), at)));
-    const less = o.reader.element(item(o.backwardInputs, 1), at);
+    const p = d.k.letHere("p", shiftedExp(o, load(scores, i, j), o.reader.element(o.sums, at)));
+    const less = o.reader.element(o.delta, at);
     d.k.store(
       dp,
       [i, j],

@@ -39,6 +39,7 @@ export const callF32 = (op: string, ...args: readonly Expr[]): Expr => call(op, 
 
 /** The operands, named as in the op's record (ops/attention.ts), with the sizes of their axes. */
 export interface Operands {
+  readonly node: Node;
   readonly reader: Reader;
   /** The element function of a stage for a block of rows of v: `element` is [row, column], `transposedElement` is [column, row]. */
   readonly element: (v: Value, head: readonly Expr[], block: Block) => (i: Expr, a: Expr) => Expr;
@@ -47,10 +48,6 @@ export interface Operands {
   readonly k: Value;
   readonly v: Value;
   readonly pairs: readonly PositionPair<Value>[];
-  /**
-   * Only in the backward: the log-sum-exp of each row from the forward, the number to subtract in each row (`delta`), and the gradient of the output.
-   */
-  readonly backwardInputs: readonly Value[];
   readonly attrs: OpAttrs["attention"];
   /** Tile sizes: in the forward `rows` queries by `block` keys. `wide`, `endMultiple` and `separatePasses`: see `AttentionTile`. */
   readonly rows: number;
@@ -74,17 +71,28 @@ export interface Operands {
     readonly C: number;
   };
 }
+/** Those of the backward: the log-sum-exp of each row from the forward, the number to subtract in each row, and the gradient of the output. */
+export interface BackwardOperands extends Operands {
+  readonly sums: Value;
+  readonly delta: Value;
+  readonly dout: Value;
+}
+const isBackward = ({ op }: Node): boolean => op.name === "attention_backward";
+const inputsAfterPositions = ({ args }: Node) => splitPositions(args, (x) => x.type.dtype);
+export function backwardOperands(d: Draft, node: Node): BackwardOperands {
+  const { rest } = inputsAfterPositions(node);
+  return { ...operands(d, node), sums: item(rest, 0), delta: item(rest, 1), dout: item(rest, 2) };
+}
 export function operands(d: Draft, node: Node): Operands {
   const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
-  const { pairs, rest } = splitPositions(node.args, (x) => x.type.dtype);
+  const { pairs, rest } = inputsAfterPositions(node);
   const sizes = sizesOf(node);
-  const backward = node.op.name === "attention_backward";
   const attrs = node.attrs as OpAttrs["attention"];
-  const backwardInputs = rest.slice(0, backward ? 3 : 0);
-  const { bias, sink } = biasAndSink(rest.slice(backwardInputs.length), (x) => shapeOf(x).length);
+  const { bias, sink } = biasAndSink(rest.slice(isBackward(node) ? 3 : 0), (x) => shapeOf(x).length);
   const reader = d.reader({ withoutLets: true });
   const element: Operands["element"] = (x, head, rows) => (i, a) => reader.element(x, [...head, plus(rows, i), a]);
   return {
+    node,
     reader,
     element,
     transposedElement: (x, head, rows) => (a, i) => element(x, head, rows)(i, a),
@@ -92,7 +100,6 @@ export function operands(d: Draft, node: Node): Operands {
     k,
     v,
     pairs,
-    backwardInputs,
     attrs,
     bias,
     sink,
@@ -127,7 +134,7 @@ function isNested({ node: { op, args, attrs } }: Value, k: Value): boolean {
 function attentionShape(node: Node, choices: Choices): AttentionShape {
   const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
   const { R, T, A, C } = sizesOf(node);
-  const backward = node.op.name === "attention_backward";
+  const backward = isBackward(node);
   return {
     keys: A,
     values: C,

@@ -59,15 +59,15 @@ export interface LowerOptions {
    */
   readonly stores?: readonly Store[];
   /** Called with each distinct kernel. */
-  readonly onKernel?: (k: Kernel) => void;
+  readonly onKernel?: ((k: Kernel) => void) | undefined;
   /** Schedules found by `moec tune`, by `contractionKey`. */
-  readonly schedules?: ReadonlyMap<string, Schedule>;
+  readonly schedules?: ReadonlyMap<string, Schedule> | undefined;
   /** The target's choices; the host's if not given. */
   readonly choices?: Choices;
   /** The stores that lie in panels, from `choosePanels` over all graphs that share them. */
   readonly panels?: StorePanels;
   /** Second versions of kernels (for sm_90a), for contractions that `choice` gives a schedule. */
-  readonly variants?: Variants;
+  readonly variants?: Variants | undefined;
   /** How a kernel uses a buffer that it reads; the default assumes that tasks run their statements in order, as on the host. */
   readonly access?: typeof accessOf;
 }

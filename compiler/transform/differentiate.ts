@@ -36,27 +36,24 @@ export function gradients(
     if (!active.has(node)) continue;
     const again = segments.inBackward(node, g);
     g.span = node.span;
-    propagate(node, again, found, active, g, add);
+    const grads = node.results.map((r) => found.get(r) ?? null);
+    for (const [to, grad] of argumentGradients(node, again, grads, g)) if (active.has(to.node)) add(to, grad);
   }
   g.span = null;
   return wrt.map((v) => found.get(v) ?? b.like(g, v, 0));
 }
-type Add = (to: Value, grad: Value) => void;
-
-/** `again`: the node that the gradient is computed from, `node` itself or what the backward has made again. */
-function propagate(
+/** A node's float arguments, each with its gradient. `again`: the node that these are computed from, `node` itself or what the backward has made again. */
+function argumentGradients(
   node: Node,
   again: Node,
-  found: ReadonlyMap<Value, Value>,
-  active: ReadonlySet<Node>,
+  grads: readonly (Value | null)[],
   g: Builder,
-  add: Add,
-): void {
-  const grads = node.results.map((r) => found.get(r) ?? null);
-  if (grads.every((x) => x === null)) return;
-  node.op.vjp(again, grads, g).forEach((grad, i) => {
-    const to = node.args[i];
-    if (grad && to && active.has(to.node) && isFloat(to.type.dtype)) add(to, grad);
+): (readonly [Value, Value])[] {
+  if (grads.every((x) => x === null)) return [];
+  const made = node.op.vjp(again, grads, g);
+  return node.args.flatMap((a, i) => {
+    const grad = made[i];
+    return grad && isFloat(a.type.dtype) ? [[a, grad] as const] : [];
   });
 }
 /** The nodes that depend on some value of `wrt`. */

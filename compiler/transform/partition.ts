@@ -277,11 +277,7 @@ class Partition implements Workers {
     const index = item(node.args, 0);
     const own = this.convertTo(index, sharded(0, outer));
     const results = this.#routings.addInner(node, own, outer, () => this.convertTo(index, replicated));
-    this.#set(
-      node,
-      results,
-      results.map(() => ({ kind: "routing", by: node, owned: outer.owned })),
-    );
+    this.#setRouting(node, results, outer.owned);
   }
   /** If `node` sorts rows by choices that all workers sort alike so far, these may share them out from now on. */
   #shareSorting({ op, args }: Node): void {
@@ -307,7 +303,7 @@ class Partition implements Workers {
     if (!this.#exchanged.has(by) || this.#routings.has(by)) return;
     this.#setRouting(by, this.#routings.addWhole(by, this.convertTo(item(by.args, 0), replicated)), true);
   }
-  /** From now on each worker has these results of a routing that all did alike before. */
+  /** From now on each worker has these results of a routing, which all may have done alike before. */
   #setRouting(by: Node, results: readonly Value[], owned: boolean): void {
     for (const r of by.results) this.#made.delete(r);
     this.#set(

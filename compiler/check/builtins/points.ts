@@ -36,7 +36,8 @@ const unaryBuiltins = (Object.entries(unaries) as [UnaryName, Unary][]).flatMap(
 const extreme = (name: string, fn: BinaryName, known: (x: number, y: number) => number, doc: string): Builtin =>
   builtin(`${name}(a, b)`, doc, ({ w, at }, args) => {
     const [x, y] = [args.operand("a"), args.operand("b")];
-    if (!isKnown(x.value) || !isKnown(y.value)) return tensor(elementwise(w, fn, `\`${name}\``, x, y, at));
+    if (!isKnown(x.value) || !isKnown(y.value))
+      return tensor(elementwise(w, fn, { what: `\`${name}\``, left: x, right: y, at }));
     const [m, n] = [asNumber(x.value), asNumber(y.value)];
     const whole = [x.value, y.value].every((v) => v.kind === "bool" || v.whole);
     return number(typeof m === "number" && typeof n === "number" ? known(m, n) : null, whole);
@@ -48,7 +49,7 @@ const wholeDivision = builtin("div(a, b)", "The whole quotient, rounded down; 0 
     return number(typeof m === "number" && typeof n === "number" ? (n === 0 ? 0 : Math.floor(m / n)) : null, true);
   }
   const [left, right] = [x, y].map((o) => wholeOperand(w, o)) as [Operand, Operand];
-  const [p, q] = promoteOperands(w, "`div`", left, right, "i32", at);
+  const [p, q] = promoteOperands(w, { what: "`div`", left, right, at }, "i32");
   return tensor(w.make(type("i32", p.type.shape), () => b.idiv(w.g, p, q)));
 });
 function wholeOperand(w: World, o: Operand): Operand {
@@ -64,7 +65,7 @@ const where = builtin("where(condition, a, b)", "`a` where the condition holds, 
   const [x, y] = [args.operand("a"), args.operand("b")];
   if (isKnown(cond.value) && isKnown(x.value) && isKnown(y.value)) return knownChoice(cond.value, x.value, y.value);
   const dtype = isKnown(x.value) && isKnown(y.value) ? knownElement(w, x.value, y.value) : commonElement(w, x, y);
-  const [p, q] = promoteOperands(w, "`where`", x, y, dtype, at);
+  const [p, q] = promoteOperands(w, { what: "`where`", left: x, right: y, at }, dtype);
   if (isKnown(cond.value)) return tensor(cond.value.kind === "bool" && cond.value.value === false ? q : p);
   const mask = maskOf(w, cond);
   const shape = commonShape(w, "`where`", { ...cond, type: mask.type }, { ...x, type: p.type }, at);
