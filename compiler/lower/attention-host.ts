@@ -6,7 +6,7 @@ import { type Block, plus } from "../kernel/builder.ts";
 import { call, f32, load, num, roundUp, select, unflatten } from "../kernel/expr.ts";
 import type { Buffer, Expr, OperandForm, Tile } from "../kernel/ir.ts";
 import type { Choices } from "../kernel/schedule.ts";
-import { biasOf } from "../ops/attention.ts";
+import { attentionOf } from "../ops/attention.ts";
 import {
   type BackwardOperands,
   backwardOperands,
@@ -29,7 +29,7 @@ import { shapeOf } from "./reader.ts";
 
 /** Whether the forward uses this form: the target supports it, there are enough queries, and there is no bias (it would be read by columns). */
 export const usesTransposedScores = (node: Node, { attention: { transposed, fewQueries } }: Choices): boolean =>
-  transposed !== null && item(shapeOf(item(node.args, 0)), 3) > fewQueries && !biasOf(node);
+  transposed !== null && item(shapeOf(item(node.args, 0)), 3) > fewQueries && !attentionOf(node).bias;
 /**
  * Whether the backward uses one kernel with a task for each head of keys: there are enough heads, the gradients of one head are small enough, and no
  * gradient of a bias is wanted.

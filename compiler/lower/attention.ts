@@ -22,7 +22,13 @@ import {
 } from "../kernel/expr.ts";
 import type { Buffer, Expr, Tile } from "../kernel/ir.ts";
 import type { AttentionShape, AttentionTile, Choices } from "../kernel/schedule.ts";
-import { biasAndSink, type PositionPair, splitPositions } from "../ops/attention.ts";
+import {
+  type AttentionArguments,
+  attentionOf,
+  type BackwardArguments,
+  backwardOf,
+  isBackward,
+} from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { bytesOf } from "../types/dtype.ts";
@@ -38,16 +44,12 @@ export type Query = readonly [r: Expr, t: Expr];
 export const callF32 = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
 
 /** The operands, named as in the op's record (ops/attention.ts), with the sizes of their axes. */
-export interface Operands {
+export interface Operands extends AttentionArguments<Value> {
   readonly node: Node;
   readonly reader: Reader;
   /** The element function of a stage for a block of rows of v: `element` is [row, column], `transposedElement` is [column, row]. */
   readonly element: (v: Value, head: readonly Expr[], block: Block) => (i: Expr, a: Expr) => Expr;
   readonly transposedElement: (v: Value, head: readonly Expr[], block: Block) => (a: Expr, i: Expr) => Expr;
-  readonly q: Value;
-  readonly k: Value;
-  readonly v: Value;
-  readonly pairs: readonly PositionPair<Value>[];
   readonly attrs: OpAttrs["attention"];
   /** Tile sizes: in the forward `rows` queries by `block` keys. `wide`, `endMultiple` and `separatePasses`: see `AttentionTile`. */
   readonly rows: number;
@@ -57,8 +59,6 @@ export interface Operands {
   readonly separatePasses?: boolean;
   /** Whether the operands are bf16: weights are rounded to bf16 next, so faster, less exact functions are good enough. */
   readonly isBf16: boolean;
-  readonly bias: Value | undefined;
-  readonly sink: Value | undefined;
   /** The factor by which scores are multiplied inside `shiftedExp`: the cap or the scale; 1 if the scale was applied before (bias, or scale <= 0). */
   readonly factor: number;
   readonly sizes: {
@@ -71,48 +71,33 @@ export interface Operands {
     readonly C: number;
   };
 }
-/** Those of the backward: the log-sum-exp of each row from the forward, the number to subtract in each row, and the gradient of the output. */
-export interface BackwardOperands extends Operands {
-  readonly sums: Value;
-  readonly delta: Value;
-  readonly dout: Value;
-}
-const isBackward = ({ op }: Node): boolean => op.name === "attention_backward";
-const inputsAfterPositions = ({ args }: Node) => splitPositions(args, (x) => x.type.dtype);
-export function backwardOperands(d: Draft, node: Node): BackwardOperands {
-  const { rest } = inputsAfterPositions(node);
-  return { ...operands(d, node), sums: item(rest, 0), delta: item(rest, 1), dout: item(rest, 2) };
-}
+export type BackwardOperands = Operands & BackwardArguments<Value>;
+export const backwardOperands = (d: Draft, node: Node): BackwardOperands => ({
+  ...operands(d, node),
+  ...backwardOf(node),
+});
 export function operands(d: Draft, node: Node): Operands {
-  const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
-  const { pairs, rest } = inputsAfterPositions(node);
-  const sizes = sizesOf(node);
+  const own = attentionOf(node);
   const attrs = node.attrs as OpAttrs["attention"];
-  const { bias, sink } = biasAndSink(rest.slice(isBackward(node) ? 3 : 0), (x) => shapeOf(x).length);
   const reader = d.reader({ withoutLets: true });
   const element: Operands["element"] = (x, head, rows) => (i, a) => reader.element(x, [...head, plus(rows, i), a]);
   return {
+    ...own,
     node,
     reader,
     element,
     transposedElement: (x, head, rows) => (a, i) => element(x, head, rows)(i, a),
-    q,
-    k,
-    v,
-    pairs,
     attrs,
-    bias,
-    sink,
-    factor: attrs.cap ?? (bias || attrs.scale <= 0 ? 1 : attrs.scale),
-    isBf16: dtypeOf(q.type) === "bf16",
+    factor: attrs.cap ?? (own.bias || attrs.scale <= 0 ? 1 : attrs.scale),
+    isBf16: dtypeOf(own.q.type) === "bf16",
     ...tileSizes(d, node),
-    sizes,
+    sizes: sizesOf(node),
   };
 }
-function sizesOf({ args }: Node): Operands["sizes"] {
-  const [q, k, v] = [0, 1, 2].map((i) => shapeOf(item(args, i))) as [number[], number[], number[]];
-  const [B, G, R, T, A] = q as [number, number, number, number, number];
-  return { B, G, R, T, A, U: item(k, 2), C: item(v, 3) };
+function sizesOf(node: Node): Operands["sizes"] {
+  const { q, k, v } = attentionOf(node);
+  const [B, G, R, T, A] = shapeOf(q) as [number, number, number, number, number];
+  return { B, G, R, T, A, U: item(shapeOf(k), 2), C: item(shapeOf(v), 3) };
 }
 function tileSizes(d: Draft, node: Node): AttentionTile {
   const shape = attentionShape(node, d.choices);
@@ -132,7 +117,7 @@ function isNested({ node: { op, args, attrs } }: Value, k: Value): boolean {
   return axis === 3 && start === 0;
 }
 function attentionShape(node: Node, choices: Choices): AttentionShape {
-  const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
+  const { q, k, v } = attentionOf(node);
   const { R, T, A, C } = sizesOf(node);
   const backward = isBackward(node);
   return {

@@ -9,7 +9,7 @@ import { equalAll, type Size } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import type { Bound, Clause, OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
-import { define, need, one, at as read, sample } from "./common.ts";
+import { define, need, one, at as read, sample, three } from "./common.ts";
 import { inSpace, lift, spaceOf } from "./mapped.ts";
 import { leadSharding, shardPointwise } from "./sharding.ts";
 
@@ -20,15 +20,52 @@ export interface PositionPair<T> {
   readonly at: T;
   readonly seen: T;
 }
-/** Splits the arguments after q, k and v (of `attention` or `attention_backward`) into pairs of positions, the only integer ones, and the rest. */
-export function splitPositions<T>(
-  args: readonly T[],
-  dtype: (x: T) => Type["dtype"],
-): { pairs: PositionPair<T>[]; rest: T[] } {
-  const own = args.slice(3).filter((x) => dtype(x) === "i32");
-  const pairs = own.flatMap((at, i) => (i % 2 === 0 ? [{ at, seen: item(own, i + 1) }] : []));
-  return { pairs, rest: args.slice(3 + own.length) };
+/** The arguments of `attention`, by name. */
+export interface AttentionArguments<T> {
+  readonly q: T;
+  readonly k: T;
+  readonly v: T;
+  readonly pairs: readonly PositionPair<T>[];
+  readonly bias: T | undefined;
+  readonly sink: T | undefined;
 }
+/** Those of `attention_backward`: also the log-sum-exp of each row, the number to subtract in each row, and the gradient of the output. */
+export interface BackwardArguments<T> extends AttentionArguments<T> {
+  readonly sums: T;
+  readonly delta: T;
+  readonly dout: T;
+}
+type TypeOf<T> = (x: T) => Pick<Type, "dtype"> & { readonly shape: readonly unknown[] };
+const itself = <T>(x: T): T => x;
+const typeOfValue = (v: Value): Type => v.type;
+/** Only positions are integers; behind them, and `own` arguments more, a bias is told from a sink by its rank. */
+function named<T>(args: readonly T[], typeOf: TypeOf<T>, own: number) {
+  const [q, k, v] = three(args);
+  const positions = args.slice(3).filter((x) => typeOf(x).dtype === "i32");
+  const pairs = positions.flatMap((at, i) => (i % 2 === 0 ? [{ at, seen: item(positions, i + 1) }] : []));
+  const rest = args.slice(3 + positions.length);
+  const [bias, sink] = [5, 3].map((rank) => rest.slice(own).find((x) => typeOf(x).shape.length === rank));
+  return { q, k, v, pairs, bias, sink, rest };
+}
+const forwardArguments = <T>(args: readonly T[], typeOf: TypeOf<T>): AttentionArguments<T> => named(args, typeOf, 0);
+function backwardArguments<T>(args: readonly T[], typeOf: TypeOf<T>): BackwardArguments<T> {
+  const { rest, ...all } = named(args, typeOf, 3);
+  const [sums, delta, dout] = three(rest);
+  return { ...all, sums, delta, dout };
+}
+export const isBackward = ({ op }: Node): boolean => op.name === "attention_backward";
+/** The arguments of an `attention_backward` node. */
+export const backwardOf = ({ args }: Node): BackwardArguments<Value> => backwardArguments(args, typeOfValue);
+/** The arguments of a node that both `attention` and `attention_backward` have. */
+export const attentionOf = (node: Node): AttentionArguments<Value> =>
+  isBackward(node) ? backwardOf(node) : forwardArguments(node.args, typeOfValue);
+/** The list of the first arguments, to the last position. */
+const withPositions = <T>({ q, k, v, pairs }: Omit<AttentionArguments<T>, "bias" | "sink">): T[] => [
+  q,
+  k,
+  v,
+  ...pairs.flatMap(({ at, seen }) => [at, seen]),
+];
 /** All bounds in some clauses, nested ones included. */
 export const allBounds = (list: readonly Clause[]): Bound[] =>
   list.flatMap((c) => ("any" in c ? c.any.flatMap(allBounds) : [c]));
@@ -39,11 +76,9 @@ export const allHold = (list: readonly Clause[], holds: (c: Bound) => boolean): 
 /** Checks the types of q, k, v and the positions; returns the sizes [B, G, R, T, U, A, C]. */
 function attentionSizes(
   what: string,
-  args: readonly Type[],
+  { q, k, v, pairs }: AttentionArguments<Type>,
   { bounds, cap }: Attrs,
 ): [Size, Size, Size, Size, Size, Size, Size] {
-  const [q, k, v] = [0, 1, 2].map((i) => item(args, i)) as [Type, Type, Type];
-  const { pairs } = splitPositions(args, (t) => t.dtype);
   need(
     q.shape.length === 5 && k.shape.length === 4 && v.shape.length === 4,
     () => `${what} needs q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], not ${[q, k, v].map(showType).join(", ")}`,
@@ -72,16 +107,6 @@ function needBias(what: string, bias: Type | undefined, shape: readonly Size[], 
     () => `${what} needs a bias of one number a score, not ${bias ? showType(bias) : "none"}`,
   );
 }
-/** Tells the optional bias (rank 5) and sink (rank 3) apart, among the arguments of `attention` after the positions. */
-export function biasAndSink<T>(rest: readonly T[], rank: (x: T) => number): { readonly bias?: T; readonly sink?: T } {
-  const [bias, sink] = [5, 3].map((n) => rest.find((x) => rank(x) === n));
-  return { ...(bias ? { bias } : {}), ...(sink ? { sink } : {}) };
-}
-/** The bias of an `attention` or `attention_backward` node, if it has one. */
-export function biasOf({ op, args }: Node): Value | undefined {
-  const { rest } = splitPositions(args, (v) => dtypeOf(v.type));
-  return biasAndSink(rest.slice(op.name === "attention_backward" ? 3 : 0), (v) => v.type.shape.length).bias;
-}
 /** The dtype of scores and their sums. */
 const scoreDType = (t: Type): Type["dtype"] => (t.dtype === "f64" ? "f64" : "f32");
 
@@ -95,10 +120,8 @@ interface Row {
   readonly keys: number;
   readonly scores: number[];
 }
-function* rows(args: readonly NdArray[], bias: NdArray | undefined, attrs: Attrs): Generator<Row> {
+function* rows({ q, k, pairs, bias }: AttentionArguments<NdArray>, attrs: Attrs): Generator<Row> {
   const { scale, bounds } = attrs;
-  const [q, k] = args as [NdArray, NdArray];
-  const { pairs } = splitPositions(args, (a) => a.dtype);
   const [B = 0, G = 0, R = 0, T = 0, A = 0] = q.shape;
   const U = k.shape[2] ?? 0;
   for (let row = 0; row < B * G * R * T; row++) {
@@ -146,21 +169,21 @@ export const attention = define<"attention">({
     "zeros (and, without a sink, a logarithm of 0) where nothing is seen",
   lower: "tile",
   infer(args, attrs) {
-    const [B, G, R, T, U, , C] = attentionSizes("attention", args, attrs);
-    const { rest } = splitPositions(args, (t) => t.dtype);
-    const { bias, sink } = biasAndSink(rest, (t) => t.shape.length);
+    const given = forwardArguments(args, itself);
+    const { bias, sink } = given;
+    const [B, G, R, T, U, , C] = attentionSizes("attention", given, attrs);
     needBias("attention", bias, [B, G, R, T, U], attrs);
     const fits = sink === undefined || equalAll(sink.shape, [B, G, R]);
-    need(fits && rest.length <= 2, () => "attention needs a sink of one number a head of queries");
+    const isAll = withPositions(given).length + (bias ? 1 : 0) + (sink ? 1 : 0) === args.length;
+    need(fits && isAll, () => "attention needs a sink of one number a head of queries");
     return [type(one(args).dtype, [B, G, R, T, C]), type(scoreDType(one(args)), [B, G, R, T])];
   },
   eval(args, attrs, types) {
-    const v = item(args, 2);
-    const C = item(v.shape, 3);
+    const given = forwardArguments(args, itself);
+    const { q, v, sink } = given;
+    const [T, C] = [item(q.shape, 3), item(v.shape, 3)];
     const [out, sums] = types.map((t) => new Float64Array(count(t))) as [Float64Array, Float64Array];
-    const { bias, sink } = biasAndSink(splitPositions(args, (a) => a.dtype).rest, (a) => a.shape.length);
-    const T = item(item(args, 0).shape, 3);
-    for (const { row, keys, scores } of rows(args, bias, attrs)) {
+    for (const { row, keys, scores } of rows(given, attrs)) {
       const level = sink ? read(sink, Math.floor(row / T)) : Number.NEGATIVE_INFINITY;
       const top = scores.reduce((m, s) => Math.max(m, s), level);
       if (top === Number.NEGATIVE_INFINITY) continue;
@@ -180,7 +203,6 @@ export const attention = define<"attention">({
   samples: (g) => sampleAttention(g).map(({ args, attrs }) => b.make(g, "attention", args, attrs)),
   showAttrs: show,
 });
-const dtypeOfValue = ({ type }: Value): Type["dtype"] => type.dtype;
 const width = (node: Node, i: number): number => dims(item(node.args, i).type).at(-1) ?? 0;
 const scoreCount = (node: Node): number =>
   (count(item(node.args, 0).type) / Math.max(1, width(node, 0))) * item(dims(item(node.args, 1).type), 2);
@@ -197,9 +219,8 @@ function backward(node: Node<Attrs>, dout: Value | null, dsums: Value | null, g:
   const d = dout ?? b.like(g, out, 0);
   const own = b.sum(g, b.mul(g, b.cast(g, out, t), b.cast(g, d, t)), [-1]);
   const delta = dsums ? b.sub(g, own, dsums) : own;
-  const { rest } = splitPositions(node.args, dtypeOfValue);
-  const { bias, sink } = biasAndSink(rest, (v) => dims(v.type).length);
-  const given = node.args.slice(0, node.args.length - rest.length);
+  const { bias, sink } = attentionOf(node);
+  const given = withPositions(attentionOf(node));
   const more = bias ? [bias] : [];
   const { results } = b.make(g, "attention_backward", [...given, sums, delta, d, ...more], node.attrs);
   const flow = sink ? [sinkGradient(g, sink, sums, delta)] : [];
@@ -213,9 +234,9 @@ export const attention_backward = define<"attention_backward">({
     "where seen, ds = p (dout v^T - delta), by a cap times 1 - (score / cap)^2: dq = scale ds k, dk = scale ds^T q, dv = p^T dout summed over R, dbias = ds",
   lower: "tile",
   infer(args, attrs) {
-    const [B, G, R, T, U, , C] = attentionSizes("attention_backward", args, attrs);
-    const { rest } = splitPositions(args, (t) => t.dtype);
-    const [sums, delta, dout, bias] = [item(rest, 0), item(rest, 1), item(rest, 2), rest[3]];
+    const given = backwardArguments(args, itself);
+    const { sums, delta, dout, bias } = given;
+    const [B, G, R, T, U, , C] = attentionSizes("attention_backward", given, attrs);
     const fits =
       equalAll(sums.shape, [B, G, R, T]) && equalAll(delta.shape, sums.shape) && equalAll(dout.shape, [B, G, R, T, C]);
     need(fits, () => `attention_backward: ${[sums, delta, dout].map(showType).join(", ")} do not fit`);
@@ -223,13 +244,8 @@ export const attention_backward = define<"attention_backward">({
     return [...args.slice(0, 3), ...(bias ? [bias] : [])];
   },
   eval(args, attrs, types) {
-    const [q, k, v] = args as [NdArray, NdArray, NdArray];
-    const [sums, delta, dout, bias] = splitPositions(args, (a) => a.dtype).rest as [
-      NdArray,
-      NdArray,
-      NdArray,
-      NdArray?,
-    ];
+    const given = backwardArguments(args, itself);
+    const { q, k, v, sums, delta, dout } = given;
     const [A, C] = [item(k.shape, 3), item(v.shape, 3)];
     const [dq, dk, dv, dbias] = types.map((t) => new Float64Array(count(t))) as [
       Float64Array,
@@ -237,7 +253,7 @@ export const attention_backward = define<"attention_backward">({
       Float64Array,
       Float64Array?,
     ];
-    for (const { row, q: own, keys, scores } of rows(args, bias, attrs)) {
+    for (const { row, q: own, keys, scores } of rows(given, attrs)) {
       scores.forEach((score, u) => {
         const key = keys + u;
         const p = Math.exp(score - read(sums, row));
@@ -268,10 +284,9 @@ export const attention_backward = define<"attention_backward">({
     sampleAttention(g).map(({ args, attrs }) => {
       const [out, sums] = b.make(g, "attention", args, attrs).results as [Value, Value];
       const [dout, delta] = [sample(g, "f32", dims(out.type), "dout"), sample(g, "f32", dims(sums.type), "delta")];
-      const { rest } = splitPositions(args, dtypeOfValue);
-      const bias = rest.filter((x) => dims(x.type).length === 5);
-      const given = args.slice(0, args.length - rest.length);
-      return b.make(g, "attention_backward", [...given, sums, delta, dout, ...bias], attrs);
+      const { bias, ...given } = forwardArguments(args, typeOfValue);
+      const more = bias ? [bias] : [];
+      return b.make(g, "attention_backward", [...withPositions(given), sums, delta, dout, ...more], attrs);
     }),
   showAttrs: show,
 });

@@ -4,7 +4,7 @@
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
-import { biasOf } from "../ops/attention.ts";
+import { attentionOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { count, dims } from "../types/type.ts";
 import { type AccessPattern, argPattern, isPrefix } from "./access-pattern.ts";
@@ -357,7 +357,7 @@ class Fusion {
 const movesBytes = ({ op }: Node): boolean => op.lower === "collective" && op.name !== "all_reduce";
 /** The bias of an attention, which is read row by row in many blocks: a transposed one is copied once. */
 const isBias = (node: Node, arg: number): boolean =>
-  node.op.name.startsWith("attention") && node.args[arg] === biasOf(node);
+  node.op.name.startsWith("attention") && node.args[arg] === attentionOf(node).bias;
 /** Whether rows are moved as they are: all of a row by one index. */
 const movesRows = ({ op, args, attrs }: Node): boolean =>
   op.name === "dispatch" ||
