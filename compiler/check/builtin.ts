@@ -109,10 +109,10 @@ export class Args {
     if (v.kind === "bool" && v.value !== null) return v.value;
     return fail("E0314", `\`${name}\` is \`true\` or \`false\``, this.span(name), { help: `write \`${name}: true\`` });
   }
-  /** A single axis of `x`, `otherwise` if it is not given. `extra`: how many axes more than `x` the result has. */
-  axis(name: string, x: Type, otherwise: number, extra = 0): number {
-    if (!this.has(name)) return axisOf(this.#c.w, x, otherwise, this.#c.at, extra);
-    const axes = this.#axesOf(this.value(name), x, this.span(name), extra);
+  /** A single axis of `x`, `otherwise` if it is not given. */
+  axis(name: string, x: Type, otherwise: number): number {
+    if (!this.has(name)) return axisOf(this.#c.w, x, otherwise, this.#c.at);
+    const axes = this.#axesOf(this.value(name), x, this.span(name));
     const [only, ...more] = axes;
     if (only === undefined || more.length > 0)
       return fail("E0207", "one axis is needed here", this.span(name), {
@@ -126,12 +126,12 @@ export class Args {
   /** Axes given as a number, as `S`, or as a list of these; all axes of `x` if none are given. */
   axes(name: string, x: Type): number[] {
     if (!this.has(name)) return [...x.shape.keys()];
-    return [...new Set(this.#axesOf(this.value(name), x, this.span(name), 0))].toSorted((a, c) => a - c);
+    return [...new Set(this.#axesOf(this.value(name), x, this.span(name)))].toSorted((a, c) => a - c);
   }
-  #axesOf(v: Val, x: Type, at: Span, extra: number): number[] {
-    if (v.kind === "list") return v.items.flatMap((item) => this.#axesOf(item, x, at, extra));
+  #axesOf(v: Val, x: Type, at: Span): number[] {
+    if (v.kind === "list") return v.items.flatMap((item) => this.#axesOf(item, x, at));
     if (v.kind === "spread") return this.#leading(v.name, v.axes, x, at);
-    if (v.kind === "number" && typeof v.value === "number") return [axisOf(this.#c.w, x, v.value, at, extra)];
+    if (v.kind === "number" && typeof v.value === "number") return [axisOf(this.#c.w, x, v.value, at)];
     return fail("E0207", `an axis is a number, not ${v.kind === "number" ? "a size" : kindText[v.kind]}`, at, {
       help: "`axis: -1`, `axis: S` for the axes of `...S`, or a list",
     });

@@ -209,8 +209,8 @@ function axesText(rank: number, spread: boolean): string {
   return `its axes are 0 to ${rank - 1}`;
 }
 /** The index of an axis that is given as a number, counted from 0 or, if negative, from the end. */
-export function axisOf(w: World, x: Type, axis: number, at: Span, extra = 0): number {
-  const rank = x.shape.length + extra;
+export function axisOf(w: World, x: Type, axis: number, at: Span): number {
+  const rank = x.shape.length;
   const spread = x.shape[0] !== undefined && isSpread(x.shape[0]);
   const place = axis < 0 ? axis + rank : axis;
   if (spread && axis >= 0)
