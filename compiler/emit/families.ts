@@ -1,5 +1,6 @@
 // Host kernels whose texts differ only in numbers are compiled once: one function takes the numbers as parameters, and each kernel calls it. (The
 // initialisers of a model's parameters, for example, differ only in shape.)
+import { groupBy } from "../group-by.ts";
 import type { PlanKernel } from "../plan/plan.ts";
 
 export type Source = Pick<PlanKernel, "name" | "text">;
@@ -27,16 +28,7 @@ const numbersOf = (text: string): string[] =>
 /** A key that is the same for all kernels of a family. */
 export const familyOf = (kernel: Source): string => (canShare(kernel) ? skeleton(kernel) : kernel.name);
 /** The families of a list of kernels, in the order of their first members. */
-export function families(kernels: readonly Source[]): Family[] {
-  const found = new Map<string, Source[]>();
-  for (const kernel of kernels) {
-    const key = familyOf(kernel);
-    const family = found.get(key) ?? [];
-    family.push(kernel);
-    found.set(key, family);
-  }
-  return [...found.values()];
-}
+export const families = (kernels: readonly Source[]): Family[] => [...groupBy(kernels, familyOf).values()];
 
 /** The text of a family: its function with the differing numbers as parameters, and the kernels that call it. */
 export function familyText(family: Family): string {

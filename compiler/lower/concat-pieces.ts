@@ -2,6 +2,7 @@
 // copied there.
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
+import { groupBy } from "../group-by.ts";
 import { item } from "../item.ts";
 import { add, num, unflatten } from "../kernel/expr.ts";
 import type { Expr } from "../kernel/ir.ts";
@@ -29,16 +30,17 @@ export interface InPlacePieces {
 /** The pieces of a concat, in order. */
 export const concatPiecesOf = (concat: Value): ConcatPiece[] =>
   piecesOf(concat.node as Node<OpAttrs["concat"]>).map(({ value, from }) => ({ concat, piece: value, start: from }));
+const baseOf = ({ piece }: ConcatPiece): Value => reshapeBase(piece);
 /** Finds the values that regions can write straight into concats. */
 export function findInPlacePieces(graph: Graph, regions: readonly Region[]): InPlacePieces {
   const writers = regions.filter((r) => r.kind !== "algorithm");
   const written = new Set(writers.flatMap((r) => r.outputs.filter((v) => r.kind === "rows" || hasFullRank(v, r))));
   const nodes = nodesOf(graph);
-  const pieces = new Map<Value, ConcatPiece[]>();
-  for (const step of nodes.filter(isLongConcat).flatMap((n) => concatPiecesOf(item(n.results, 0)))) {
-    const v = reshapeBase(step.piece);
-    if (written.has(v)) pieces.set(v, [...(pieces.get(v) ?? []), step]);
-  }
+  const steps = nodes.filter(isLongConcat).flatMap((n) => concatPiecesOf(item(n.results, 0)));
+  const pieces = groupBy(
+    steps.filter((step) => written.has(baseOf(step))),
+    baseOf,
+  );
   const readers = readersOf(nodes);
   const results = new Set(valuesOf(graph));
   const elsewhere = (v: Value): boolean =>
@@ -52,15 +54,11 @@ const hasFullRank = (v: Value, { nodes }: Region): boolean =>
 
 /** The values that steps of a loop, or pieces of rows that wait for one another, read slice by slice: slices of one axis, in all no more than it. */
 export function slicedValues(nodes: readonly Node[]): ReadonlySet<Value> {
-  const slices = new Map<string, Node<OpAttrs["slice"]>[]>();
-  for (const node of nodes) {
-    if (node.op.name !== "slice") continue;
-    const [x, slice] = [item(node.args, 0), node as Node<OpAttrs["slice"]>];
-    const key = `${x.node.id} ${x.index} ${slice.attrs.axis}`;
-    const known = slices.get(key);
-    if (known) known.push(slice);
-    else slices.set(key, [slice]);
-  }
+  const all = nodes.filter(({ op }) => op.name === "slice") as Node<OpAttrs["slice"]>[];
+  const slices = groupBy(all, ({ args, attrs }) => {
+    const { node, index } = item(args, 0);
+    return `${node.id} ${index} ${attrs.axis}`;
+  });
   const waiting = new Set<Node>(nodes.flatMap((n) => (n.op.name === "after" ? item(n.args, 0).node : [])));
   const areSteps = (list: readonly Node<OpAttrs["slice"]>[]): boolean => {
     const [{ args, attrs }] = list as [Node<OpAttrs["slice"]>];

@@ -1,8 +1,10 @@
 // What a convolution's taps send back is a sum of products, each shifted by rows and padded with zeros. A shift of rows commutes with a product, so
 // the operand is shifted instead: all products then read windows of one padded tensor, and their sum can be one contraction. The taps' weight
 // gradients are transposed so that they share their left operand.
+
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, topological, useCounts, valuesOf, withValues } from "../graph/walk.ts";
+import { groupBy } from "../group-by.ts";
 import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
 import { number } from "../ops/common.ts";
@@ -44,19 +46,20 @@ function shiftProducts(g: Builder, graph: Graph): Graph {
   });
   return withValues(graph, values);
 }
+const keyOf = ({ node, index }: Value): string => `${node.id}.${index}`;
+/** Whether a node multiplies a transposed operand, perhaps a window of a tensor, by another tensor. */
+function isWindowGradient({ op, args: [x, y, ...more] }: Node): boolean {
+  if (op.name !== "dot" || !x || !y || more.length > 0 || !b.isTransposed(x)) return false;
+  return viewBase(x) !== y;
+}
 /**
  * Weight gradients of several windows of one tensor share their right operand. Transposed, they share the left one, which is copied once for all;
  * the windows are then read in place.
  */
 function transposeGradients(g: Builder, graph: Graph): Graph {
   const results = valuesOf(graph);
-  const shared = new Map<string, Node[]>();
-  for (const node of topological(results)) {
-    const [x, y, ...more] = node.args;
-    if (node.op.name !== "dot" || !x || !y || more.length > 0 || !b.isTransposed(x)) continue;
-    const [whole, by] = [viewBase(x), y].map(({ node: n, index }) => `${n.id}.${index}`);
-    if (whole !== by) shared.set(`${whole} ${by}`, [...(shared.get(`${whole} ${by}`) ?? []), node]);
-  }
+  const gradients = topological(results).filter(isWindowGradient);
+  const shared = groupBy(gradients, ({ args: [x, y] }) => `${keyOf(viewBase(x as Value))} ${keyOf(y as Value)}`);
   const several = new Set([...shared.values()].filter((list) => list.length > 1).flat());
   const values = rebuild(g, results, (node, [x, y]) =>
     several.has(node) && x && y ? [b.swap(g, b.dot(g, b.swap(g, y), b.swap(g, x)))] : null,
@@ -128,7 +131,7 @@ function productOf(v: Value, isOwn: (v: Value) => boolean): Term["product"] {
 /** `now`: maps a value of the old graph to its replacement. */
 function sumTerms(g: Builder, terms: readonly Term[], now: (v: Value) => Value): Value {
   const seen = new Map<Term, Value>();
-  for (const group of groupByOperand(terms)) {
+  for (const group of groupBy(terms, operandKey).values()) {
     const windows = group.map((t) => t.window);
     const views = sliceWindows(g, operandOf(g, item(group, 0), now), windows);
     for (const [i, t] of group.entries()) seen.set(t, item(views, i));
@@ -139,16 +142,9 @@ function sumTerms(g: Builder, terms: readonly Term[], now: (v: Value) => Value):
   };
   return terms.map(termOf).reduce((x, y) => b.add(g, x, y));
 }
-/** Groups the terms that read the same tensor. */
-function groupByOperand(terms: readonly Term[]): Iterable<Term[]> {
-  const groups = new Map<string, Term[]>();
-  for (const t of terms) {
-    const { node, index } = t.product?.x ?? t.v;
-    const key = `${node.id}.${index} ${t.product ? dims(t.v.type).slice(0, -1).join() : ""}`;
-    groups.set(key, [...(groups.get(key) ?? []), t]);
-  }
-  return groups.values();
-}
+/** A key of the tensor that a term reads. */
+const operandKey = ({ product, v }: Term): string =>
+  `${keyOf(product?.x ?? v)} ${product ? dims(v.type).slice(0, -1).join() : ""}`;
 /** The operand of a term, its rows having their axes back. */
 function operandOf(g: Builder, { v, product }: Term, now: (v: Value) => Value): Value {
   if (!product) return now(v);

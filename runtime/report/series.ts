@@ -1,5 +1,6 @@
 // Turns a run's log into lines over steps and grids of expert load, for the charts.
 
+import { groupBy } from "../../compiler/group-by.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import { flat, type LoggedStep } from "./log.ts";
 
@@ -34,12 +35,7 @@ export const lossLines = (steps: readonly LoggedStep[]): Line[] =>
 /** Groups the paths of metrics by their last name: `blocks.0.gate.entropy` is in group `entropy`. */
 function pathsByName(steps: readonly LoggedStep[]): Map<string, string[]> {
   const paths = new Set(steps.flatMap((s) => Object.keys(s.metrics ?? {})));
-  const byName = new Map<string, string[]>();
-  for (const path of paths) {
-    const name = path.slice(path.lastIndexOf(".") + 1);
-    byName.set(name, [...(byName.get(name) ?? []), path]);
-  }
-  return byName;
+  return groupBy(paths, (path) => path.slice(path.lastIndexOf(".") + 1));
 }
 const layerOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("."))) || path;
 
