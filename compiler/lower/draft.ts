@@ -69,22 +69,26 @@ export type Element = (at: readonly Expr[]) => Expr;
 export class Draft {
   readonly k: KernelBuilder;
   readonly bindings: ParamBinding[] = [];
+  /** The contraction that it computes, if it is one, and how that is cut. */
+  scheduled: { readonly contraction: Contraction; readonly schedule: Schedule } | null = null;
   readonly #context: LoweringContext;
+  readonly #given: Schedule | null;
   #computedHere: ReadonlySet<Value>;
 
-  /** `computed`: values that the first part of the kernel computes and so never reads from memory. */
-  constructor(doc: string, context: LoweringContext, computed: ReadonlySet<Value>) {
+  /** `computed`: values that the first part of the kernel computes and so never reads from memory. `given`: the schedule to use instead of the target's. */
+  constructor(doc: string, context: LoweringContext, computed: ReadonlySet<Value>, given: Schedule | null = null) {
     this.k = new KernelBuilder(doc);
-    this.#context = context;
-    this.#computedHere = computed;
+    [this.#context, this.#computedHere, this.#given] = [context, computed, given];
   }
   /** Begins the next part of the kernel, which may read what earlier parts stored. */
   nextPart(computed: ReadonlySet<Value>): void {
     this.#computedHere = computed;
     this.k.nextPart();
   }
-  schedule(c: Contraction): Schedule {
-    return this.#context.schedule(c);
+  schedule(contraction: Contraction): Schedule {
+    const schedule = this.#given ?? this.#context.schedule(contraction);
+    this.scheduled = { contraction, schedule };
+    return schedule;
   }
   form(c: Contraction): OperandForm | null {
     return this.choices.form(c);

@@ -124,11 +124,6 @@ class Lowering implements LoweringContext {
   readonly #chain: KernelPart[] = [];
   /** The bytes of shared memory that the parts of `chain` take. */
   #chainShared = 0;
-  /** The schedule and the contraction of the kernel being written, if it is one. */
-  #scheduled: PlanKernel["schedule"];
-  #contraction: Contraction | null = null;
-  /** The schedule to use instead, while a variant is being written. */
-  #forcedSchedule: Schedule | null = null;
 
   constructor({ graph, panels }: Legalized, options: LowerOptions, inPlace: InPlacePieces) {
     this.#graph = graph;
@@ -178,13 +173,8 @@ class Lowering implements LoweringContext {
     return this.#options.choices ?? hostChoices;
   }
   schedule(c: Contraction): Schedule {
-    this.#contraction = c;
-    if (this.#forcedSchedule) return this.#forcedSchedule;
-    const shape = contractionKey(c);
-    const chosen = this.#options.schedules?.get(shape) ?? this.choices.contraction(c);
-    const choice = alignBlocks(chosen, this.choices.form(c));
-    this.#scheduled = { shape, choice: { ...choice } };
-    return choice;
+    const chosen = this.#options.schedules?.get(contractionKey(c)) ?? this.choices.contraction(c);
+    return alignBlocks(chosen, this.choices.form(c));
   }
   #newBuffer(name: string, v: Value, store: string | null): VirtualBuffer {
     const width = this.#panels(v);
@@ -237,7 +227,6 @@ class Lowering implements LoweringContext {
   }
   #lowerLaunch(region: Region, kind: string, write: (d: Draft) => void, given?: readonly Node[]): void {
     const nodes = given ?? this.#computedNodes(region);
-    [this.#scheduled, this.#contraction] = [undefined, null];
     const part: KernelPart = {
       region,
       kind,
@@ -247,9 +236,8 @@ class Lowering implements LoweringContext {
     };
     const own = this.#draftKernel([part]);
     if (this.#isChainable(part, own)) return this.#addToChain(part, this.#emittedOf(own).launch?.shared ?? 0);
-    const scheduled = this.#scheduled;
     this.endChain();
-    this.#addLaunch([part], own, scheduled, () => this.#variant(part, own.d));
+    this.#addLaunch([part], own);
   }
   #addToChain(part: KernelPart, shared: number): void {
     const { parts = 0, shared: room = 0 } = this.choices.chain ?? {};
@@ -267,18 +255,13 @@ class Lowering implements LoweringContext {
   endChain(): void {
     const parts = this.#chain.splice(0);
     this.#chainShared = 0;
-    if (parts.length > 0) this.#addLaunch(parts, this.#draftKernel(parts), undefined, () => null);
+    if (parts.length > 0) this.#addLaunch(parts, this.#draftKernel(parts));
   }
-  #addLaunch(
-    parts: readonly KernelPart[],
-    drafted: DraftedKernel,
-    schedule: PlanKernel["schedule"],
-    variantOf: () => Variant | null,
-  ): void {
+  #addLaunch(parts: readonly KernelPart[], drafted: DraftedKernel): void {
     const { d, kernel } = drafted;
     const [outputs, nodes] = [parts.flatMap((p) => p.region.outputs), [...new Set(parts.flatMap((p) => p.nodes))]];
     const written = this.#fractionsWritten(outputs);
-    const { made, tasks } = this.#internKernel(drafted, nodes, schedule, variantOf);
+    const { made, tasks } = this.#internKernel(parts, drafted, nodes);
     if (tasks === 0) return;
     const args = d.bindings.map((g) => virtualArgOf(kernel, g, this.#options.access ?? accessOf));
     const read = parts.flatMap((p) => [...fractionsRead(p.region.outputs, p.nodes, (v) => this.bufferOf(v))]);
@@ -296,10 +279,10 @@ class Lowering implements LoweringContext {
     const steps = outputs.flatMap((v) => this.#inPlace.pieces.get(v) ?? []);
     return steps.map(({ concat, piece }) => [this.#outputBuffer(concat), count(piece.type) / count(concat.type)]);
   }
-  #draftKernel(parts: readonly KernelPart[]): DraftedKernel {
+  #draftKernel(parts: readonly KernelPart[], schedule: Schedule | null = null): DraftedKernel {
     const names = new Set(parts.flatMap((p) => p.nodes.map(nameOf)));
     const computed = ({ region }: KernelPart): ReadonlySet<Value> => new Set([...region.outputs, ...region.recomputed]);
-    const d = new Draft([...names].join(" "), this, computed(item(parts, 0)));
+    const d = new Draft([...names].join(" "), this, computed(item(parts, 0)), schedule);
     for (const [i, part] of parts.entries()) {
       if (i > 0) d.nextPart(computed(part));
       part.write(d);
@@ -319,12 +302,10 @@ class Lowering implements LoweringContext {
     return emitted;
   }
   /** The kernel's second version, with the schedule that `variants` chooses; null if there is none, or if its arguments would differ. */
-  #variant(part: KernelPart, { bindings }: Draft): Variant | null {
-    const choice = this.#contraction && this.#options.variants?.choice(this.#contraction);
-    if (!choice) return null;
-    this.#forcedSchedule = choice;
-    const { d, kernel } = this.#draftKernel([part]);
-    this.#forcedSchedule = null;
+  #variant(parts: readonly KernelPart[], { bindings, scheduled }: Draft): Variant | null {
+    const schedule = scheduled && this.#options.variants?.choice(scheduled.contraction);
+    if (!schedule) return null;
+    const { d, kernel } = this.#draftKernel(parts, schedule);
     const same =
       d.bindings.length === bindings.length &&
       d.bindings.every(
@@ -336,23 +317,22 @@ class Lowering implements LoweringContext {
   }
   /** The kernel with this text: equal ones are shared, and the program lines that they serve are collected. */
   #internKernel(
+    parts: readonly KernelPart[],
     drafted: DraftedKernel,
     nodes: readonly Node[],
-    schedule: PlanKernel["schedule"],
-    variantOf: () => Variant | null,
   ): { readonly made: PlanKernel; readonly tasks: number } {
-    const { kernel } = drafted;
+    const { d, kernel } = drafted;
     const { text, tasks, ...needs } = this.#emittedOf(drafted);
     const known = this.#kernels.get(text);
     if (!known) this.#options.onKernel?.(kernel);
-    const variant = known ? null : variantOf();
+    const variant = known ? null : this.#variant(parts, d);
     const made = known ?? {
       name: kernel.name,
       text,
       params: kernel.params.map(showBuffer),
       origins: [],
       ...needs,
-      schedule,
+      schedule: scheduleOf(d),
       ...(variant ? { variant } : {}),
     };
     this.#kernels.set(text, made);
@@ -383,6 +363,8 @@ class Lowering implements LoweringContext {
     return { entry: this.#graph.name, launches: this.#launches, assigns, results };
   }
 }
+const scheduleOf = ({ scheduled }: Draft): PlanKernel["schedule"] =>
+  scheduled ? { shape: contractionKey(scheduled.contraction), choice: { ...scheduled.schedule } } : undefined;
 /** The shape of a value's partial sums: one for each group of `columns` columns, for each row. */
 function partialSumShape(v: Value, columns = 1): number[] {
   const shape = dims(item(v.node.args, 0).type);
