@@ -50,10 +50,13 @@ export interface ParamBinding {
   readonly param: Buffer;
   readonly buffer: VirtualBuffer;
   readonly access: VirtualArg["access"];
+  /** Of an "update": the buffer whose contents it begins with. */
   readonly base: VirtualBuffer | null;
   /** Where in the buffer the parameter begins, in elements. */
   readonly offset: number;
 }
+/** `mutable`: the kernel both reads and writes it, so that its loads stay where they are. */
+type ParamOptions = Partial<Pick<ParamBinding, "base" | "offset"> & { readonly mutable: boolean }>;
 /** The offset, in elements, of a constant index. */
 function offsetIn(b: VirtualBuffer, at: readonly number[]): number {
   const place = address(
@@ -97,14 +100,8 @@ export class Draft {
     return this.#context.choices;
   }
   /** The parameter for a buffer. The same buffer with the same offset is one parameter. */
-  param(
-    name: string,
-    b: VirtualBuffer,
-    access: VirtualArg["access"],
-    base: VirtualBuffer | null = null,
-    mutable = false,
-    offset = 0,
-  ): Buffer {
+  param(name: string, b: VirtualBuffer, access: VirtualArg["access"], options: ParamOptions = {}): Buffer {
+    const { base = null, mutable = false, offset = 0 } = options;
     const known = this.bindings.find((g) => g.buffer === b && g.offset === offset);
     if (known) return known.param;
     const param = this.k.param(name, b.dtype, b.shape, b.layout, mutable);
@@ -124,10 +121,7 @@ export class Draft {
     const isOwn = this.bindings.some((g) => g.buffer === b && g.access === "write");
     if (isOwn || b.layout.kind !== "rows") return [this.param(name, b, access), at];
     const first = at.map((x, i) => this.#alignDown(b, i, Math.max(0, splitConstant(x)[1])));
-    return [
-      this.param(name, b, access, null, false, offsetIn(b, first)),
-      at.map((x, i) => sub(x, num(item(first, i)))),
-    ];
+    return [this.param(name, b, access, { offset: offsetIn(b, first) }), at.map((x, i) => sub(x, num(item(first, i))))];
   }
   /** The largest index <= n along an axis at which a parameter is aligned to `Choices.pointerAlignment` bytes. */
   #alignDown(b: VirtualBuffer, axis: number, n: number): number {

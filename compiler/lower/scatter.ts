@@ -23,7 +23,7 @@ export function scatter(d: Draft, nodes: readonly Node[]): void {
   const isScalar = product(inner) === 1;
   const outer = unflatten(d.k.task("r", product(shape.slice(0, axis))).at, shape.slice(0, axis));
   const reader = d.reader({ withoutLets: true, name: "rows" });
-  const to = nodes.map((n) => d.param("y", d.bufferOf(result(n)), "update", d.bufferOf(operand(n))));
+  const to = nodes.map((n) => d.param("y", d.bufferOf(result(n)), "update", { base: d.bufferOf(operand(n)) }));
   const put = (i: Expr): void => {
     const pick = unflatten(i, picks);
     const at = d.k.letHere("at", asIndex(reader.element(index, [...outer.slice(0, batch), ...pick])));

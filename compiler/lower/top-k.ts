@@ -129,8 +129,8 @@ export function topK(d: Draft, node: Node): void {
   const reader = d.reader({ withoutLets: true });
   const value = (j: Expr): Expr => reader.element(x, [...row, j]);
   const [values, index] = [
-    d.param("values", d.bufferOf(result(node)), "write", null, true),
-    d.param("index", d.bufferOf(result(node, 1)), "write", null, true),
+    d.param("values", d.bufferOf(result(node)), "write", { mutable: true }),
+    d.param("index", d.bufferOf(result(node, 1)), "write", { mutable: true }),
   ];
   const put = (at: Expr, j: Expr): void => {
     d.k.store(values, [...row, at], value(j));
