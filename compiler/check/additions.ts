@@ -3,13 +3,13 @@ import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type AnyNode, nodesIn } from "../syntax/nodes.ts";
 import { declareSymbols } from "./bind.ts";
-import { absorb, Failure, fail, isSlip, passOnHelp, resultText, textOf } from "./errors.ts";
+import { Failure, fail, isSlip, passOnHelp, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { makeInstance } from "./layers.ts";
 import { allMembers, bodyOf } from "./origin.ts";
 import { abstractStorage } from "./storage.ts";
 import { isBound, namesIn } from "./types.ts";
-import { unifyAll } from "./unify.ts";
+import { declaredResults, unifyAll } from "./unify.ts";
 import { type Callable, errorVal, type Instance, type Maker, resultList } from "./values.ts";
 import type { World } from "./world.ts";
 
@@ -144,11 +144,9 @@ function typesDiffer(w: World, old: Method, replacing: Method): string | null {
     const values = resultList(
       w.call(replacing, { given, from: scope.frame, at: replacing.method.name.span, want: null }),
     );
-    const fits = result.map((type, i) => ({
-      type,
-      value: values[i] ?? absorb(),
-      what: resultText(i, result.length, name.name),
-      span: replacing.method.result[i]?.span ?? name.span,
+    const fits = declaredResults(result, values, name.name, name.span).map((f, i) => ({
+      ...f,
+      span: replacing.method.result[i]?.span ?? f.span,
     }));
     unifyAll(w, fits, scope, null);
     return null;

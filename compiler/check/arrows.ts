@@ -2,7 +2,7 @@
 import { locationText } from "../diagnostic.ts";
 import { pluralize } from "../pluralize.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
-import { absorb, Failure, fail, resultText, textOf } from "./errors.ts";
+import { Failure, fail, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
 import { distinct } from "./makers.ts";
@@ -12,7 +12,7 @@ import { firstArguments } from "./rows.ts";
 import { isRoutedParam } from "./stacks.ts";
 import { abstractStorage } from "./storage.ts";
 import { declareNames, typeOf } from "./types.ts";
-import { unifyAll } from "./unify.ts";
+import { declaredResults, unifyAll } from "./unify.ts";
 import { type ArrowParam, type Makeable, resultList, Scope, tensor, type Val } from "./values.ts";
 import type { Call, CallArgument, World } from "./world.ts";
 
@@ -55,15 +55,5 @@ function checkCall(w: World, make: Makeable, { arrow, scope: home, name }: Arrow
   const values = resultList(w.call(fn, { ...call, given: firstArguments(fn, call.given) }));
   if (values.length !== arrow.result.length)
     fail("E0206", `it has ${pluralize(values.length, "result")}, not ${arrow.result.length}`, at, { help: "" });
-  unifyAll(
-    w,
-    arrow.result.map((type, i) => ({
-      type,
-      value: values[i] ?? absorb(),
-      what: resultText(i, arrow.result.length, name),
-      span: at,
-    })),
-    scope,
-    null,
-  );
+  unifyAll(w, declaredResults(arrow.result, values, name, at), scope, null);
 }

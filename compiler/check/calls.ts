@@ -7,12 +7,12 @@ import { atom, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { dtypeOf } from "../types/type.ts";
 import { bindArguments, type Signature } from "./bind.ts";
 import { builtinCalled } from "./builtins/list.ts";
-import { absorb, fail, resultText, textOf } from "./errors.ts";
+import { absorb, fail, textOf } from "./errors.ts";
 import { moduleScope, newFrame, siteOf } from "./frames.ts";
 import { calledFrom } from "./numbers.ts";
 import { firstArguments } from "./rows.ts";
 import { bareName, isBound, typeOf } from "./types.ts";
-import { unifyAll } from "./unify.ts";
+import { declaredResults, unifyAll } from "./unify.ts";
 import {
   type ArrowParam,
   type Callable,
@@ -149,11 +149,6 @@ function callThrough(w: World, arrow: ArrowParam, fn: Callable, c: Call): Val {
   const scope = arrowScope(w, arrow);
   const given = firstArguments(fn, bindArrowArguments(w, arrow, c, scope));
   const values = resultList(call(w, fn, { ...c, given, want: null }));
-  const fits = arrow.arrow.result.map((type, i) => ({
-    type,
-    value: values[i] ?? absorb(),
-    what: resultText(i, arrow.arrow.result.length, arrow.name),
-    span: c.at,
-  }));
+  const fits = declaredResults(arrow.arrow.result, values, arrow.name, c.at);
   return results(unifyAll(w, fits, scope, null).map(tensor));
 }

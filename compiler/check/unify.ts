@@ -5,7 +5,7 @@ import { pluralize } from "../pluralize.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { type Element, isFloat, wider } from "../types/dtype.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
-import { fail, quoted, quotedOperand, textOf } from "./errors.ts";
+import { absorb, fail, quoted, quotedOperand, resultText, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
 import { convert, toDefaultTensor, whySizesDiffer } from "./tensor.ts";
@@ -21,6 +21,19 @@ export interface DeclaredValue {
   readonly what: string;
   readonly span: Span;
 }
+/** The results of a call of `callee`, with their declared types. */
+export const declaredResults = (
+  types: readonly TypeExpr[],
+  values: readonly Val[],
+  callee: string,
+  span: Span,
+): DeclaredValue[] =>
+  types.map((type, i) => ({
+    type,
+    value: values[i] ?? absorb(),
+    what: resultText(i, types.length, callee),
+    span,
+  }));
 /**
  * Binds the names in the types, determines `float`, and converts the values to their types. Shapes must match exactly; floats convert.
  * `floatDType`: what `float` means if no value has a float type; null: `float` is determined already.
