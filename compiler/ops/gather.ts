@@ -23,19 +23,15 @@ import {
 import { inSpace, lift, spaceOf } from "./mapped.ts";
 import { isSharded, leadSharding, replicated, sharded, shardPointwise, shardRowwise } from "./sharding.ts";
 
-/**
- * Calls `visit` for each element of the rows, with the position of the element in `[.., size, ..]` that it belongs to, or -1 if its index is out of
- * range. `outer`: the sizes before the indexed axis; `inner`: the product of those after it.
- */
+/** Calls `visit` for each element of the rows, with the place, in a tensor of that shape, that it belongs to, or -1 if its index is out of range. */
 function forEachIndexed(
   index: NdArray,
-  outer: readonly number[],
-  size: number,
-  inner: number,
-  batch: number,
+  shape: readonly number[],
+  { axis, batch }: OpAttrs["gather"],
   visit: (row: number, place: number) => void,
 ): void {
-  const [groups, each] = [product(outer.slice(0, batch)), product(outer.slice(batch))];
+  const [groups, each] = [product(shape.slice(0, batch)), product(shape.slice(batch, axis))];
+  const [size, inner] = [item(shape, axis), sizeAfter(shape, axis)];
   const picks = product(index.shape.slice(batch));
   let row = 0;
   for (let o = 0; o < groups * each; o++) {
@@ -62,19 +58,12 @@ export const gather = define<"gather">({
     );
     return [type(x.dtype, [...x.shape.slice(0, axis), ...index.shape.slice(batch), ...x.shape.slice(axis + 1)])];
   },
-  eval(args, { axis, batch }, types) {
+  eval(args, attrs, types) {
     const [x, index] = two(args);
     const out = new Float64Array(count(one(types)));
-    forEachIndexed(
-      index,
-      x.shape.slice(0, axis),
-      item(x.shape, axis),
-      sizeAfter(x.shape, axis),
-      batch,
-      (row, place) => {
-        out[row] = place < 0 ? 0 : at(x, place);
-      },
-    );
+    forEachIndexed(index, x.shape, attrs, (row, place) => {
+      out[row] = place < 0 ? 0 : at(x, place);
+    });
     return [out];
   },
   vjp({ args, attrs: { axis, batch } }, [dy], g) {
@@ -166,11 +155,11 @@ export const scatter = define<"scatter">({
       );
     return [result];
   },
-  eval(args, { axis, batch, mode, size }, types) {
+  eval(args, attrs, types) {
+    const { mode } = attrs;
     const [index, rows] = mode === "add" ? two(args) : [item(args, 1), item(args, 2)];
     const out = mode === "add" ? new Float64Array(count(one(types))) : one(args).data.slice();
-    const shape = dims(one(types));
-    forEachIndexed(index, shape.slice(0, axis), number(size), sizeAfter(shape, axis), batch, (row, place) => {
+    forEachIndexed(index, dims(one(types)), attrs, (row, place) => {
       if (place >= 0) out[place] = at(rows, row) + (mode === "add" ? (out[place] ?? 0) : 0);
     });
     return [out];
