@@ -9,18 +9,25 @@ import { selectCodec } from "../runtime/tokenizer/select-codec.ts";
 import { type Codec, codecs } from "../runtime/tokens.ts";
 import {
   bigramHeldOutLoss,
+  type Dataset,
   datasetOfBytes,
   evaluationBatches,
   opening,
   readDataset,
   requireEnough,
   requireKnown,
+  shuffledBatch,
   trainingBatch,
 } from "../runtime/training/data.ts";
 import { problem } from "./assert-problem.ts";
 
 const test = suite("data");
 const counting = (n: number): Uint8Array => Uint8Array.from({ length: n }, (_, i) => i % 251);
+/** Each token is there once. */
+const datasetOf = (n: number): Dataset => {
+  const all = Int32Array.from({ length: n }, (_, i) => i);
+  return { ...datasetOfBytes(counting(n)), all, training: all.subarray(0, 0.95 * n), heldOut: all.subarray(0.95 * n) };
+};
 const rows = (data: ArrayLike<number>, T: number): number[][] =>
   Array.from({ length: data.length / T }, (_, b) => Array.from(data).slice(b * T, (b + 1) * T));
 
@@ -69,6 +76,60 @@ test("at a stream's end it begins again, without a byte of the next stream", () 
     for (const data of [tokens.data, targets.data])
       assert.equal(rows(data, 7), [Array.from({ length: 7 }, () => 0), Array.from({ length: 7 }, () => 1)]);
   }
+});
+
+const alike = (a: readonly number[], b: readonly number[]): number => a.filter((crop, i) => crop === b[i]).length;
+test("shuffled rows are crops of the training text: each once an epoch, in an order that seed and epoch decide", () => {
+  const [n, B, T] = [1000, 6, 7];
+  const text = datasetOf(n);
+  const places = (step: number, seed: number): number[] => {
+    const { tokens, targets, count } = shuffledBatch(text, B, T, step, seed);
+    assert.equal([tokens.shape, count], [[B, T], B * T]);
+    return rows(tokens.data, T).map((row, b) => {
+      const from = text.training.indexOf(row[0] ?? -1);
+      assert.equal(row, [...text.training.subarray(from, from + T)]);
+      assert.equal(rows(targets.data, T)[b], [...text.training.subarray(from + 1, from + T + 1)]);
+      return from;
+    });
+  };
+  const crops = Math.floor((text.training.length - 1) / T) - 1;
+  const read = (seed: number): number[] => Array.from({ length: crops }, (_, step) => places(step, seed)).flat();
+  const epochs = [0, 0, 1].map((seed) => rows(read(seed), crops));
+  assert.equal([epochs[0]?.length, epochs[1]], [B, epochs[0]]);
+  const orders = epochs.slice(1).flatMap((those) =>
+    those.map((epoch) => {
+      const cut = Math.min(...epoch);
+      const order = epoch.map((from) => (from - cut) / T);
+      assert.equal(
+        order.toSorted((a, b) => a - b),
+        [...order.keys()],
+      );
+      return { cut, order };
+    }),
+  );
+  assert.ok(new Set(orders.map(({ cut }) => cut)).size > B);
+  // By chance a crop is where it was in another order, or follows the same one, about once.
+  for (const [i, { order }] of orders.entries()) {
+    assert.ok(
+      alike(
+        order.slice(1),
+        order.map((crop) => crop + 1),
+      ) < 8,
+    );
+    for (const other of orders.slice(0, i)) assert.ok(alike(order, other.order) < 8);
+  }
+});
+test("text for one row is enough to shuffle", () => {
+  const text = datasetOfBytes(counting(200)); // 190 to train
+  const { tokens } = shuffledBatch(text, 3, 189, 5, 0);
+  assert.equal(
+    rows(tokens.data, 189),
+    Array.from({ length: 3 }, () => [...text.training.subarray(0, 189)]),
+  );
+  requireEnough(text, 3, 189, true);
+  const { message, help } = problem(() => requireEnough(text, 3, 190, true));
+  assert.is(message, "the data has 200 bytes, and --length 190 needs 202");
+  assert.match(help, "lower --length to at most 189, or");
 });
 
 test("each held-out byte but the first is a target exactly once, whatever B and T", () => {

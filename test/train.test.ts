@@ -166,6 +166,21 @@ test("a run that was cut off and resumed has the bits and the log of an unbroken
   assert.equal(checkpointSteps(broken), [20, 18]);
 });
 
+const batches = ({ calls }: FakeExecutable): unknown[] =>
+  calls.flatMap(({ entry, call, inputs }) => (entry === "train" && call >= 12 ? [inputs] : []));
+test("a shuffled run goes on with the batches of an unbroken one, and says so", async () => {
+  const [whole, broken] = [fresh(), fresh()];
+  const shuffled = { config: { ...config, shuffle: true as const, accumulate: 2 } };
+  const unbroken = await run(whole, shuffled);
+  await run(broken, shuffled, {}, 7);
+  const { executable } = await run(broken, shuffled);
+  assert.equal(batches(executable), batches(unbroken.executable));
+  assert.is(executable.calls.filter(({ entry }) => entry === "train").length, 28);
+  assert.is.not(losses(unbroken.steps)[0], losses((await run(null)).steps)[0]);
+  const { random, data } = newestCheckpoint(broken, () => {})?.state ?? {};
+  assert.equal([random?.call, data && "position" in data], [40, false]);
+});
+
 test("the log begins with what the run is, once; many metrics are kept of some steps", async () => {
   const folder = fresh();
   await run(folder, {}, { experts: 700 });
@@ -252,6 +267,7 @@ test("resuming refuses other sizes, data, seed or model, naming the key and both
   assert.match(refusal({ sizes: { B: 3, T: 12 } }), "--length was 11 and is now 12");
   assert.match(refusal({ sizes: { ...config.sizes, D: 9 } }), "--set D was not given and is now 9");
   assert.match(refusal({ seed: 6 }), "--seed was 5 and is now 6");
+  assert.match(refusal({ shuffle: true }), "--shuffle was not given and is now given");
   assert.match(refusal({ tf32: true }), "--tf32 was not given and is now given");
   assert.match(refusal({ data: { files: [], bytes: 1, hash: "x" } }), text.hash);
   assert.match(refusal({ model: "Other" }), "was Fake and is now Other");

@@ -58,6 +58,11 @@ export const trainCommand = (): Command =>
       ),
     )
     .addOption(flag("--length <n>", "tokens of a row; default: the model's, or 128", integerIn(1)))
+    .option(
+      "--shuffle",
+      "read crops of the text in random order, cut anew each epoch; default: each row goes on where it ended",
+    )
+    .option("--no-shuffle", "read on in order, where the run in --from did not")
     .addOption(flag("--accumulate <n>", "gradient accumulation: batches per step; default: 1", integerIn(1)))
     .addOption(
       flag("--seed <n>", "seed of the initial parameters and of random numbers; default: 0", integerIn(-(2 ** 31))),
@@ -119,6 +124,7 @@ interface Options extends SharedFlags {
   steps?: number;
   batch?: number;
   length?: number;
+  shuffle?: boolean;
   accumulate?: number;
   seed?: number;
   params?: string;
@@ -209,9 +215,9 @@ function opening(training: Training): string {
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}${of}` : ""}`]),
   ].join("\n");
 }
-function aboutData({ accumulate = 1, sizes: { B, T } }: Training["config"], text: Training["text"]): string {
+function aboutData({ accumulate = 1, shuffle, sizes: { B, T } }: Training["config"], text: Training["text"]): string {
   const { bytes, heldOut, heldOutFiles, codec } = text;
-  const rows = `${accumulate > 1 ? `${accumulate} times ` : ""}${pluralize(Number(B), "row")} of ${pluralize(Number(T), codec.unit)} a step`;
+  const rows = `${accumulate > 1 ? `${accumulate} times ` : ""}${pluralize(Number(B), "row")} of ${pluralize(Number(T), codec.unit)} a step${shuffle ? ", shuffled" : ""}`;
   const held = showTokens(heldOut.length, codec.unit);
   return `data: ${showBytes(bytes)}, ${rows}, ${heldOutFiles ? `${held} of ${heldOutFiles.files.join(", ")}` : `the last ${held}`} held out`;
 }

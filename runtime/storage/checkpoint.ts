@@ -21,14 +21,14 @@ import { inMemory, type StoredTensor, type StoredTensors } from "./stored-tensor
 export const formatVersion = 1;
 
 /**
- * Everything besides tensors that is needed to resume with the same bits. `position`: how many tokens of each stream were read. `call`: the call
- * number that random numbers are keyed by.
+ * Everything besides tensors that is needed to resume with the same bits. `position`: how many tokens of each stream were read; none with --shuffle.
+ * `call`: the call number that random numbers are keyed by.
  */
 export interface TrainingState {
   readonly step: number;
   readonly sizes: Readonly<Record<string, number | boolean>>;
   readonly random: { readonly seed: number; readonly call: number };
-  readonly data: { readonly hash: string; readonly bytes: number; readonly position: number };
+  readonly data: { readonly hash: string; readonly bytes: number; readonly position?: number | undefined };
   readonly tokenizer: string;
 }
 export interface Checkpoint {
@@ -50,7 +50,7 @@ const schema = v.object({
   step: whole,
   sizes: v.record(v.string(), v.union([v.number(), v.boolean()])),
   random: v.object({ seed: v.pipe(v.number(), v.safeInteger()), call: whole }),
-  data: v.object({ hash: v.string(), bytes: whole, position: whole }),
+  data: v.object({ hash: v.string(), bytes: whole, position: v.optional(whole) }),
   tokenizer: v.string(),
   files: v.object({ "model.safetensors": fileSchema, "training.safetensors": fileSchema }),
   checksum: v.string(),

@@ -32,6 +32,8 @@ const schema = v.object({
   accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
   /** Whether the backward computes layers again. */
   recompute: v.optional(v.literal(true)),
+  /** Whether rows are crops of the training text in random order. */
+  shuffle: v.optional(v.literal(true)),
   /** Whether the data is token numbers instead of text. */
   ids: v.optional(v.literal(true)),
   /** SHA-256 of the tokenizer's files, which are in the same folder. */
@@ -100,6 +102,7 @@ export function namedOptions(c: RunConfig): Record<string, number | boolean | st
     "--seed": c.seed,
     "--precision": c.precision,
     ...(c.tf32 ? { "--tf32": "given" } : {}),
+    ...(c.shuffle ? { "--shuffle": "given" } : {}),
     ...(c.ids ? { "--ids": "given" } : {}),
     ...(c.tokenizer === undefined ? {} : { "--tokenizer": `of SHA-256 ${c.tokenizer}` }),
     "--accumulate": c.accumulate ?? 1,

@@ -1,5 +1,6 @@
 // Training data: text as bytes or token numbers, split into training and held-out parts, and cut into streams and batches.
 import { Problem } from "../../compiler/diagnostic.ts";
+import { threefry } from "../../compiler/ops/random.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import { type EncodingOptions, ownTokens, type TokenCache } from "../cache/tokens.ts";
@@ -109,10 +110,11 @@ export function requireKnown({ codec, all, heldOut }: Dataset, vocabulary: numbe
   requireInVocabulary(all, vocabulary, "the data");
   requireInVocabulary(heldOut, vocabulary, "the held-out text");
 }
-/** Throws Problem if the text is too short for B streams of rows of T tokens. */
-export function requireEnough(text: Dataset, B: number, T: number): void {
+/** Throws Problem if the text is too short for B streams of rows of T tokens; with `shuffle`, for one row. */
+export function requireEnough(text: Dataset, B: number, T: number, shuffle = false): void {
   const n = text.training.length;
-  const rows = B * (T + 1);
+  const streams = shuffle ? 1 : B;
+  const rows = streams * (T + 1);
   const apart = text.heldOutFiles !== null;
   const needed = apart ? rows : Math.max(Math.min(Math.ceil(rows / 0.95), rows + mostHeldOut), 21); // of 21 two are held out
   if (n >= rows && text.heldOut.length >= 2) return;
@@ -123,10 +125,11 @@ export function requireEnough(text: Dataset, B: number, T: number): void {
     );
   const remedies = [
     ...(Math.floor(n / (T + 1)) > 0 ? [`--batch to at most ${Math.floor(n / (T + 1))}`] : []),
-    ...(Math.floor(n / B) > 1 ? [`--length to at most ${Math.floor(n / B) - 1}`] : []),
+    ...(Math.floor(n / streams) > 1 ? [`--length to at most ${Math.floor(n / streams) - 1}`] : []),
   ];
+  const asked = shuffle ? `--length ${T}` : `--batch ${B} with --length ${T}`;
   throw new Problem(
-    `the data has ${pluralize(text.all.length, text.codec.unit)}, and --batch ${B} with --length ${T} needs ${needed}`,
+    `the data has ${pluralize(text.all.length, text.codec.unit)}, and ${asked} needs ${needed}`,
     remedies.length > 0 ? `lower ${remedies.join(", or ")}, or give more data` : "give more data",
   );
 }
@@ -140,6 +143,36 @@ export function trainingBatch(text: Dataset, B: number, T: number, step: number)
   const from = streamPosition(text, B, T, step);
   return batch(text.training, B, T, (row) => [row * length + from, row * length + from + T]);
 }
+
+/**
+ * The batch of a step with --shuffle. In each epoch the text is cut into crops of T tokens, from a random place on, and each is read once, in random order.
+ * Cut and order follow from the seed and the epoch alone, so a step's batch depends on nothing that was read before.
+ */
+export function shuffledBatch(text: Dataset, B: number, T: number, step: number, seed: number): Batch {
+  const { length } = text.training;
+  const crops = Math.max(1, Math.floor((length - 1) / T) - 1); // one fewer than fit, so that the cut has T places or more
+  return batch(text.training, B, T, (row) => {
+    const read = step * B + row;
+    const epoch = Math.floor(read / crops);
+    const cut = Math.floor((drawn(seed, epoch, 0, 0) / 2 ** 32) * (length - crops * T));
+    const from = cut + permuted(read % crops, crops, seed, epoch) * T;
+    return [from, from + T];
+  });
+}
+/** Where a random permutation of 0:n takes i: a Feistel network over 2^(2 bits) >= n numbers, applied until the result is one of the n. */
+function permuted(i: number, n: number, seed: number, epoch: number): number {
+  const half = 2 ** Math.ceil(Math.log2(n) / 2);
+  let [left, right] = [Math.floor(i / half), i % half];
+  do {
+    for (let round = 1; round <= 6; round++) [left, right] = [right, (left + drawn(seed, epoch, round, right)) % half];
+  } while (left * half + right >= n);
+  return left * half + right;
+}
+/** 32 random bits. */
+const drawn = (seed: number, epoch: number, round: number, i: number): number =>
+  threefry(seed, epoch ^ placeOfData, i, round) >>> 0;
+/** Tells the random numbers of the data from those of the model, which have places of their own. */
+const placeOfData = 0x726f7773;
 
 /** Where in each stream the batch of a step begins. */
 export const streamPosition = (text: Dataset, B: number, T: number, step: number): number =>

@@ -18,7 +18,15 @@ import { type LoadedParameters, loadParameters } from "../storage/parameters.ts"
 import { type RunConfig, RunLog } from "../storage/run-folder.ts";
 import { toNested } from "../tensor.ts";
 import type { Workers } from "../workers/workers.ts";
-import { type Batch, type Dataset, evaluationBatches, requireEnough, streamPosition, trainingBatch } from "./data.ts";
+import {
+  type Batch,
+  type Dataset,
+  evaluationBatches,
+  requireEnough,
+  shuffledBatch,
+  streamPosition,
+  trainingBatch,
+} from "./data.ts";
 import { MeanLosses, type StepMeans, stepMeans, sumByName } from "./means.ts";
 
 /** A finished training step. Losses by name, summed over layers; metrics by path. Times are in seconds since this process began to train. */
@@ -62,7 +70,7 @@ export interface TrainSetup {
 export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, void> {
   const { executable, config, from, folder, signal, world } = setup;
   const { B, T, n } = batchSizes(config);
-  requireEnough(setup.text, B, T);
+  requireEnough(setup.text, B, T, config.shuffle);
   await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
   const unsaved = states(executable, false);
   if (from) loadStores(executable, from);
@@ -93,17 +101,22 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
 }
 /** Runs the step after `done` others: its batches, and, if there are several, then the optimizer. */
 async function trainStep(setup: TrainSetup, done: number): Promise<StepMeans> {
-  const { executable, text, config } = setup;
-  const { B, T, n } = batchSizes(config);
+  const { executable, config } = setup;
+  const { n } = batchSizes(config);
   const at = (i: number): RunContext => ({ seed: config.seed, call: done * n + i, step: done });
   const outcomes: Outcome[] = [];
   for (let i = 0; i < n; i++) {
-    outcomes.push(await runBatch(executable, "train", trainingBatch(text, B, T, done * n + i), at(i)));
+    outcomes.push(await runBatch(executable, "train", batchOf(setup, done * n + i), at(i)));
     await yieldToEvents();
   }
   const totals = meansOrKept(setup, outcomes, done + 1);
   if (n > 1) await executable.run(updateEntryName("train"), new Map(), at(n - 1));
   return totals;
+}
+/** `call`: how many batches were read before it. */
+function batchOf({ text, config }: TrainSetup, call: number): Batch {
+  const { B, T } = batchSizes(config);
+  return config.shuffle ? shuffledBatch(text, B, T, call, config.seed) : trainingBatch(text, B, T, call);
 }
 /** `stepMeans`; its error says which checkpoint is kept. */
 function meansOrKept({ folder }: TrainSetup, outcomes: readonly Outcome[], step: number): StepMeans {
@@ -193,12 +206,12 @@ function save({ executable, text, config, world }: TrainSetup, folder: string, s
   if (world.rank > 0) return joinSave(executable, folder, step);
   const { B, T, n } = batchSizes(config);
   const call = step * n;
-  const position = streamPosition(text, B, T, call);
+  const position = config.shuffle ? {} : { position: streamPosition(text, B, T, call) };
   const state = {
     step,
     sizes: config.sizes,
     random: { seed: config.seed, call },
-    data: { hash: text.hash, bytes: text.bytes, position },
+    data: { hash: text.hash, bytes: text.bytes, ...position },
     tokenizer: text.codec.name,
   };
   return writeCheckpoint(folder, state, savedTensors(executable));

@@ -33,6 +33,8 @@ export interface TrainOptions extends CommonOptions, EncodingOptions {
   readonly batch?: number | undefined;
   /** Tokens of a row. Default: that of the header, if it names them, or 128. */
   readonly length?: number | undefined;
+  /** Rows are crops of the training text in random order, other ones each epoch; else each row goes on where it ended. Default: going on, as before; else false. */
+  readonly shuffle?: boolean | undefined;
   /** Batches per step, which takes the mean of their gradients. Default: 1. */
   readonly accumulate?: number | undefined;
   /** Default: 0. */
@@ -170,6 +172,7 @@ function configOf(
     seed: options.seed ?? saved?.seed ?? 0,
     precision: options.precision ?? saved?.precision ?? "f32",
     ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
+    ...((options.shuffle ?? saved?.shuffle) ? { shuffle: true } : {}),
     ...((options.recompute ?? saved?.recompute) ? { recompute: true } : {}),
     ...(params === undefined ? {} : { params }),
     ...(from === undefined ? {} : { from }),

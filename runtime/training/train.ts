@@ -277,7 +277,7 @@ async function compileTraining({
 }: CompileInputs): Promise<Compiled> {
   const batch = Number(config.sizes["B"]);
   requireDivisibleBatch(batch, world);
-  requireEnough(text, batch, Number(config.sizes["T"]));
+  requireEnough(text, batch, Number(config.sizes["T"]), config.shuffle);
   const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"]);
   return compileLoaded(() => program, {
     ...request,
