@@ -11,6 +11,8 @@ const foreign: readonly (readonly [theirs: RegExp, flag: string, written?: strin
   [/^(bf16|fp16|amp)$/, "precision", "--precision bf16"],
   [/^(dtype|mixed-precision)$/, "precision"],
   [/^eval(uate|uation)?-(every|steps|interval)$/, "evaluate-every"],
+  [/^(save-best|save-best-only|load-best-model-at-end)$/, "keep-best"],
+  [/^(early-stopping|early-stopping-patience)$/, "patience"],
   [/^(save|checkpoint)-(every|steps|interval)$/, "save-every"],
   [/^resume-(from|from-checkpoint)$/, "resume"],
   [/^(checkpoint|ckpt|weights|init-from)$/, "params"],

@@ -57,11 +57,12 @@ function printedProgress(width: number): Progress {
   };
 }
 /** The parts that fit the width; those with the highest rank are left out first. */
-function line({ step, steps, loss, tokensPerSecond, secondsLeft, heldOut }: TrainStep, width: number): string {
+function line(shown: TrainStep, width: number): string {
+  const { step, steps, loss, tokensPerSecond, secondsLeft, heldOut } = shown;
   const parts = [
     { text: `step ${String(step).padStart(String(steps).length)}/${steps}`, rank: 0 },
     { text: `loss ${loss.toFixed(3)}`, rank: 1 },
-    ...(heldOut === null ? [] : [{ text: `held out ${heldOut.toFixed(3)}`, rank: 2 }]),
+    ...(heldOut === null ? [] : [{ text: `held out ${heldOut.toFixed(3)}${besideBest(shown)}`, rank: 2 }]),
     { text: `${showCount(tokensPerSecond)} tokens/s`, rank: 4 },
     { text: `${showTime(secondsLeft)} left`, rank: 3 },
   ];
@@ -71,6 +72,11 @@ function line({ step, steps, loss, tokensPerSecond, secondsLeft, heldOut }: Trai
       .map((p) => p.text)
       .join("  ");
   return [4, 3, 2, 1].map(upTo).find((text) => text.length <= width) ?? upTo(0);
+}
+/** Whether an evaluation was kept as the best, or which was better. */
+function besideBest({ step, best, kept }: TrainStep): string {
+  if (kept !== null) return " (best)";
+  return best === null || best.step === step ? "" : ` (best ${best.heldOut.toFixed(3)})`;
 }
 
 const blocks = "▁▂▃▄▅▆▇█";

@@ -353,16 +353,22 @@ const step: TrainStep = {
   seconds: 1,
   secondsLeft: 65,
   heldOut: null,
+  best: null,
+  kept: null,
   saved: null,
 };
 const drawn = (width: number, more: Partial<TrainStep> = {}, height = 9): string[] =>
   progressText({ ...step, ...more }, width, height, (text) => text).split("\n");
+const evaluatedWith = (at: number) => ({ heldOut: 2, best: { step: at, heldOut: 1.5, since: 0 } });
 test("the line of a step keeps to its width: the load goes below, then what matters least goes", () => {
   assert.equal(drawn(80), ["step   7/400  loss 1.500  12.3k tokens/s  1:05 left  ▅▅▅▅ ▅▅▅▅"]);
   assert.equal(drawn(60), ["step   7/400  loss 1.500  12.3k tokens/s  1:05 left", "▅▅▅▅ ▅▅▅▅"]);
   assert.equal(drawn(40), ["step   7/400  loss 1.500  1:05 left", "▅▅▅▅ ▅▅▅▅"]);
   assert.equal(drawn(30), ["step   7/400  loss 1.500", "▅▅▅▅ ▅▅▅▅"]);
   assert.equal(drawn(40, { heldOut: 2 }), ["step   7/400  loss 1.500  held out 2.000", "▅▅▅▅ ▅▅▅▅"]);
+  assert.match(drawn(80, evaluatedWith(6))[0] ?? "", /held out 2\.000 \(best 1\.500\) {2}/);
+  assert.match(drawn(80, evaluatedWith(7))[0] ?? "", /held out 2\.000 {2}/);
+  assert.match(drawn(80, { ...evaluatedWith(7), kept: "runs/a/best" })[0] ?? "", /held out 2\.000 \(best\) {2}/);
   assert.equal(drawn(8), ["step   7/400", "▅▅▅▅", "▅▅▅▅"]);
   assert.equal(drawn(8, {}, 2), ["step   7/400", "▅▅▅▅"]);
   for (const width of [13, 20, 33, 40, 52, 61, 80, 200])

@@ -24,6 +24,8 @@ export interface FakeOptions {
   readonly nanParameter?: number;
   /** Experts in each of the two layers. Default: 3. */
   readonly experts?: number;
+  /** The held-out loss after a step. */
+  readonly heldOut?: (step: number) => number;
   /** Called before each run. */
   readonly before?: (entry: string, step: number) => void;
 }
@@ -94,6 +96,9 @@ export class FakeExecutable implements Executable {
     const weight = total(this.#value("embed.weight"));
     const counted = [...(inputs.get("targets")?.data ?? [])].filter((t) => t >= 0);
     const mean = counted.reduce((a, b) => a + b, 0) / Math.max(1, counted.length);
+    const { heldOut } = this.#options;
+    if (entry === "evaluate" && heldOut)
+      return { outputs: [], losses: new Map([["language", heldOut(step)]]), metrics: new Map(), gradients: new Map() };
     const language = entry === "train" && this.#options.nanLoss === step + 1 ? Number.NaN : mean + weight;
     const { experts = 3 } = this.#options;
     const load = fromNumbers(

@@ -1,11 +1,11 @@
 // The loop over batches, checkpoints and the log, by an executable that only counts.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { checkpointSteps, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
+import { bestOf, checkpointSteps, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import {
   defaultRunFolder,
   type RunConfig,
@@ -15,11 +15,14 @@ import {
   writeConfig,
 } from "../runtime/storage/run-folder.ts";
 import { zeros } from "../runtime/tensor.ts";
+import { bestBefore } from "../runtime/training/best.ts";
 import { datasetOfBytes } from "../runtime/training/data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "../runtime/training/loop.ts";
 import { singleWorker } from "../runtime/workers/workers.ts";
 import { rejectedProblem } from "./assert-problem.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
+import { full, withPatchedFs } from "./patch-fs.ts";
+import { last } from "./training-runs.ts";
 
 const test = suite("train");
 const root = mkdtempSync(join(tmpdir(), "moec-train-"));
@@ -61,6 +64,8 @@ async function run(
     params: null,
     saveEvery: 6,
     evaluateEvery: 0,
+    patience: null,
+    best: bestBefore(folder, from, more.config ?? config),
     ...more,
   })) {
     steps.push(step);
@@ -145,7 +150,7 @@ test("an evaluation leaves the model's states as training made them", async () =
     },
   });
   const none = { folder: null, from: null, params: null, world: singleWorker };
-  const how = { executable: failing, text, config, modelLosses: [], ...none, saveEvery: 0 };
+  const how = { executable: failing, text, config, modelLosses: [], ...none, saveEvery: 0, best: null, patience: null };
   assert.is((await rejectedProblem(() => trainSteps({ ...how, evaluateEvery: 1 }).next())).message, "no memory");
   assert.equal(failing.read("gate.bias").data, bias);
 });
@@ -192,6 +197,76 @@ test("the log begins with what the run is, once; many metrics are kept of some s
     steps.map((_, i) => i % 2 === 1),
   );
   assert.is(steps.length, 20);
+});
+
+/** A run that is evaluated every four steps, with those losses. */
+const evaluated = (...heldOut: readonly number[]): FakeOptions => ({
+  heldOut: (step) => heldOut[step / 4 - 1] ?? Number.NaN,
+});
+const keeping = { evaluateEvery: 4, config: { ...config, keepBest: true as const } };
+test("the checkpoint with the lowest held-out loss is kept beside the last two", async () => {
+  const folder = fresh();
+  const { steps } = await run(folder, keeping, evaluated(Number.NaN, 3, 4, 2, 2));
+  const kept = (those: readonly TrainStep[]): number[] =>
+    those.flatMap((s) => (s.kept === bestOf(folder) ? s.step : []));
+  assert.equal(kept(steps), [8, 16]);
+  assert.equal(steps.at(-1)?.best, { step: 16, heldOut: 2, since: 1 });
+  assert.equal([checkpointSteps(folder), checkpointSteps(bestOf(folder))], [[20, 18], [16]]);
+  const sixteen = fresh();
+  await run(sixteen, { config: { ...config, steps: 16 } });
+  const [best, same] = [last(bestOf(folder)), last(sixteen)];
+  assert.equal([best.model, best.training], [same.model, same.training]);
+  assert.equal(best.state.best, { step: 16, heldOut: 2, since: 0 });
+});
+test("a run that was cut off and resumed keeps the best of an unbroken one", async () => {
+  const fake = evaluated(3, 2, 4, 2.5, 5);
+  const [whole, broken] = [fresh(), fresh()];
+  await run(whole, keeping, fake);
+  await run(broken, keeping, fake, 15);
+  const { steps } = await run(broken, keeping, fake);
+  assert.equal([steps[0]?.step, steps.some((s) => s.kept !== null)], [13, false]);
+  for (const of of [(run: string) => run, bestOf]) {
+    const [{ path: _, ...there }, { path: __, ...here }] = [last(of(whole)), last(of(broken))];
+    assert.equal(here, there);
+  }
+  rmSync(bestOf(broken), { recursive: true });
+  const more = await run(
+    broken,
+    { ...keeping, config: { ...keeping.config, steps: 24 } },
+    evaluated(3, 2, 4, 2.5, 5, 6),
+  );
+  assert.is(more.steps.at(-1)?.kept, bestOf(broken)); // none was there to be compared with
+});
+const notPermitted = (): never => {
+  throw Object.assign(new Error("EPERM: operation not permitted"), { code: "EPERM" });
+};
+test("the best is copied where the disk has no hard links; if it has no room the one before stays", async () => {
+  const folder = fresh();
+  const { message, help } = await rejectedProblem(() =>
+    withPatchedFs({ linkSync: notPermitted }, async () => {
+      await run(folder, { ...keeping, config: { ...keeping.config, steps: 4 } }, evaluated(3));
+      await withPatchedFs({ copyFileSync: full }, () => run(folder, keeping, evaluated(3, 2)));
+    }),
+  );
+  assert.match(message, "the disk is full");
+  assert.match(help, "--resume goes on from step-000008");
+  assert.is(last(bestOf(folder)).state.step, 4);
+  assert.equal(readdirSync(join(bestOf(folder), "checkpoints")), ["step-000004"]);
+});
+test("patience ends a run after evaluations without a better one; more of it goes on", async () => {
+  const folder = fresh();
+  const impatient = { evaluateEvery: 4, patience: 2 };
+  const fake = evaluated(5, 3, 3, 4, 1);
+  const { steps } = await run(folder, impatient, fake);
+  assert.equal([steps.length, steps.at(-1)?.best], [16, { step: 8, heldOut: 3, since: 2 }]);
+  assert.equal(checkpointSteps(folder), [16, 12]);
+  assert.equal((await run(folder, impatient, fake)).steps, []);
+  const more = await run(folder, { ...impatient, patience: 3 }, fake);
+  assert.equal(
+    more.steps.map((s) => s.step),
+    [17, 18, 19, 20],
+  );
+  assert.equal(more.steps.at(-1)?.best, { step: 20, heldOut: 1, since: 0 });
 });
 
 test("an abort lets the step end, saves it and stops", async () => {

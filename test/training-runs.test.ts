@@ -7,10 +7,12 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { generate } from "../runtime/generation/generate.ts";
 import { openTransformers } from "../runtime/import/config.ts";
+import { bestOf } from "../runtime/storage/checkpoint.ts";
 import { readConfig } from "../runtime/storage/run-folder.ts";
 import { writeSafetensors } from "../runtime/storage/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { readDataset } from "../runtime/training/data.ts";
+import { evaluate } from "../runtime/training/evaluate.ts";
 import { openTraining } from "../runtime/training/train.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
 import { problem, rejectedProblem } from "./assert-problem.ts";
@@ -115,6 +117,32 @@ test("a held-out file is what the loss is measured on, and a run goes on with th
   assert.match((await rejectedProblem(() => refused)).message, /--held-out was 6 bytes, SHA-256 .* and is now 5 bytes/);
   const missing = openTraining({ ...tiny, data: [data], out, steps: 2, resume: true });
   assert.match((await rejectedProblem(() => missing)).message, /--held-out was .* and is now not given/);
+});
+test("the folder of the best checkpoint is taken as a run's is", async () => {
+  const [data, out] = [join(root, "best-text"), fresh()];
+  const best = bestOf(out);
+  writeFileSync(data, "all of it is trained on. ".repeat(20));
+  const options = { ...tiny, data: [data], out, steps: 2, evaluateEvery: 1 };
+  await lossesOf({ ...options, keepBest: true });
+  assert.is(last(best).state.best?.step, last(best).state.step);
+  const heldOut = last(best).state.best?.heldOut ?? Number.NaN;
+  const held = join(root, "best-held");
+  writeFileSync(held, readFileSync(data).subarray(0.95 * statSync(data).size));
+  const { loss } = await evaluate({ folder: best, data: [held], target: "reference" });
+  assert.ok(Math.abs(loss - heldOut) < 1e-6, `${loss} ${heldOut}`);
+  assert.not.ok((await generate({ folder: best, target: "reference", tokens: 1 }).next()).done);
+  const from = await openTraining({ ...options, steps: 3, from: best, out: null });
+  assert.equal([from.from?.path, from.config.keepBest, from.best], [last(best).path, undefined, null]);
+  from.close();
+  const resumed = await openTraining({ ...tiny, data: [data], out, steps: 3, resume: true });
+  assert.equal([resumed.config.keepBest, resumed.best], [true, last(out).state.best]);
+  resumed.close();
+  for (const [more, message] of [
+    [{ keepBest: true, evaluateEvery: 0 }, "--keep-best compares held-out losses"],
+    [{ patience: 2, evaluateEvery: 0 }, "--patience compares"],
+    [{ keepBest: true, out: null }, "has no place"],
+  ] as const)
+    assert.match((await rejectedProblem(() => openTraining({ ...options, out: fresh(), ...more }))).message, message);
 });
 test("what was trained on token numbers takes and writes them unasked", async () => {
   const [data, out] = [join(root, "ids"), fresh()];

@@ -1,8 +1,9 @@
 import { Command } from "commander";
 import { expertParallel, integerIn, recompute, requireTarget, room, shardOptimizer } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import { isOf } from "../../runtime/storage/checkpoint.ts";
+import { type BestEvaluation, bestOf, isOf } from "../../runtime/storage/checkpoint.ts";
 import { toNested } from "../../runtime/tensor.ts";
+import { isOutOfPatience } from "../../runtime/training/best.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
 import { openTraining, type Training } from "../../runtime/training/train.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
@@ -95,6 +96,17 @@ export const trainCommand = (): Command =>
         integerIn(0),
       ),
     )
+    .option(
+      "--keep-best",
+      "keep the checkpoint with the lowest held-out loss in the run's folder `best`, which all commands take as they take a run's",
+    )
+    .addOption(
+      flag(
+        "--patience <n>",
+        "end after n evaluations in a row without a better held-out loss; default: train all steps",
+        integerIn(1),
+      ),
+    )
     .addOption(option(recompute))
     .addOption(option(expertParallel))
     .addOption(option(room))
@@ -132,6 +144,8 @@ interface Options extends SharedFlags {
   out?: string;
   saveEvery?: number;
   evaluateEvery?: number;
+  keepBest?: boolean;
+  patience?: number;
   resume?: boolean;
   recompute?: boolean;
   expertParallel?: number;
@@ -152,7 +166,7 @@ async function runTraining(program: string, { json, ...options }: Options, world
     if (world.rank > 0) return await runSilently(training, signal);
     const last = await (json ? asJson(training, signal) : forPeople(training, signal));
     world.finish();
-    note(closing(training, last, signal));
+    note(closing(training, last, options.patience ?? null, signal));
     if (!json && !signal.aborted && last && last.step === last.steps) await showSample(training, signal);
   } finally {
     training.close();
@@ -169,11 +183,16 @@ async function asJson(training: Training, signal: AbortSignal): Promise<TrainSte
   let last: TrainStep | null = null;
   for await (const step of training.steps(signal)) {
     printJson(record(step));
-    if (step.heldOut !== null) printJson({ step: step.step, held_out: step.heldOut });
+    if (step.heldOut !== null) printJson(evaluation(step));
     last = step;
   }
   return last;
 }
+const evaluation = ({ step, heldOut, best }: TrainStep): object => ({
+  step,
+  held_out: heldOut,
+  ...(best === null ? {} : { best: { step: best.step, held_out: best.heldOut } }),
+});
 const record = ({ step, loss, losses, metrics, tokensPerSecond, seconds }: TrainStep): object => ({
   step,
   loss,
@@ -231,9 +250,21 @@ function taken(inherited: Training["inherited"]): string[] {
   const set = Object.entries(inherited).map(([name, value]) => `${name}=${value}`);
   return set.length === 0 ? [] : [`as that run had it: ${set.join(", ")}; --set changes it`];
 }
-function closing({ config, folder, about, from }: Training, last: TrainStep | null, { aborted }: AbortSignal): string {
-  if (!last) return from ? unmoved(from.state.step, config.steps, aborted) : "stopped before the first step";
-  const saved = last.saved === null ? "" : `saved in ${last.saved}`;
+function closing(
+  { config, folder, about, from, best: before }: Training,
+  last: TrainStep | null,
+  patience: number | null,
+  { aborted }: AbortSignal,
+): string {
+  const best = last?.best ?? before;
+  const done = last?.step ?? from?.state.step ?? 0;
+  const impatient = done < config.steps && best && isOutOfPatience(best, patience) ? noBetter(best) : null;
+  if (!last)
+    return impatient ?? (from ? unmoved(from.state.step, config.steps, aborted) : "stopped before the first step");
+  const kept =
+    config.keepBest && folder !== null && best ? `; the best, of step ${best.step}, in ${bestOf(folder)}` : "";
+  const saved = last.saved === null ? "" : `saved in ${last.saved}${kept}`;
+  if (impatient !== null) return `${impatient}\n${saved}`;
   if (last.step < config.steps)
     return `stopped at step ${last.step}; ${saved}; go on with --resume${folder === null ? "" : ` --out ${shellWord(folder)}`}`;
   const loss = (last.heldOut ?? Number.NaN).toFixed(3);
@@ -244,6 +275,8 @@ function measured({ measure: { losses, unit }, bigram }: Training["about"]): str
   if (unit === undefined) return `(${losses.join(" + ") || "all losses"})`;
   return bigram === undefined ? unit : `${unit}; a bigram model's is ${bigram.toFixed(3)}`;
 }
+const noBetter = ({ step, heldOut, since }: BestEvaluation): string =>
+  `stopped: the last ${pluralize(since, "evaluation")} found no lower held-out loss than ${heldOut.toFixed(3)} of step ${step}; a larger --patience, or none, goes on`;
 const unmoved = (step: number, steps: number, aborted: boolean): string =>
   aborted
     ? `stopped at step ${step}; go on with --resume`

@@ -2,7 +2,19 @@
 // both files.
 
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
@@ -30,6 +42,13 @@ export interface TrainingState {
   readonly random: { readonly seed: number; readonly call: number };
   readonly data: { readonly hash: string; readonly bytes: number; readonly position?: number | undefined };
   readonly tokenizer: string;
+  readonly best?: BestEvaluation | undefined;
+}
+/** The lowest held-out loss of a run so far, the step after which it was measured, and how many evaluations were made since. */
+export interface BestEvaluation {
+  readonly step: number;
+  readonly heldOut: number;
+  readonly since: number;
 }
 export interface Checkpoint {
   readonly path: string;
@@ -52,6 +71,7 @@ const schema = v.object({
   random: v.object({ seed: v.pipe(v.number(), v.safeInteger()), call: whole }),
   data: v.object({ hash: v.string(), bytes: whole, position: v.optional(whole) }),
   tokenizer: v.string(),
+  best: v.optional(v.object({ step: whole, heldOut: v.number(), since: whole })),
   files: v.object({ "model.safetensors": fileSchema, "training.safetensors": fileSchema }),
   checksum: v.string(),
 });
@@ -61,6 +81,8 @@ const keptCheckpoints = 2;
 
 const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
 const checkpointsOf = (run: string): string => join(run, "checkpoints");
+/** Where `--keep-best` keeps a run's best checkpoint: a folder that is like a run's itself, so that all that reads a run reads it. */
+export const bestOf = (run: string): string => join(run, "best");
 /** Whether a checkpoint is one of this run's own. */
 export const isOf = (run: string, { path }: Pick<Checkpoint, "path">): boolean => dirname(path) === checkpointsOf(run);
 /** Hash of a state without its own `checksum` field. */
@@ -155,27 +177,70 @@ export function loadStores(executable: Executable, checkpoint: Tensors): void {
 
 /** Writes a checkpoint atomically, then deletes all but the newest two. Returns its path. */
 export function writeCheckpoint(run: string, state: TrainingState, tensors: Saved): string {
+  try {
+    return placeCheckpoint(run, state.step, keptCheckpoints, (folder) => writeInto(folder, state, tensors));
+  } catch (error) {
+    throw withKept(run, error);
+  }
+}
+/** Puts one of a run's checkpoints in `bestOf(run)`, atomically, in place of the one there. Returns that folder. */
+export function keepBest(run: string, step: number): string {
+  const best = bestOf(run);
+  const from = join(checkpointsOf(run), stepName(step));
+  try {
+    placeCheckpoint(best, step, 1, (folder) => linkInto(folder, from));
+    return best;
+  } catch (error) {
+    throw withKept(run, error);
+  }
+}
+/** `write` gets a folder to make, which then takes its place among the checkpoints, of which the `kept` last ones stay. Returns its path. */
+function placeCheckpoint(run: string, step: number, kept: number, write: (folder: string) => void): string {
   const folder = checkpointsOf(run);
-  const path = join(folder, stepName(state.step));
-  const temporary = join(folder, `.${stepName(state.step)}.tmp`);
+  const path = join(folder, stepName(step));
+  const temporary = join(folder, `.${stepName(step)}.tmp`);
   makeFolder(folder);
   rmSync(temporary, { recursive: true, force: true });
   try {
-    writeInto(temporary, state, tensors);
+    write(temporary);
     withFileErrors(path, "write", () => {
       rmSync(path, { recursive: true, force: true });
       renameSync(temporary, path);
     });
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true }); // frees the space when the disk was full
-    throw withKept(run, error);
+    throw error;
   }
   syncFolder(folder);
-  for (const step of checkpointSteps(run)
-    .filter((s) => s !== state.step)
-    .slice(keptCheckpoints - 1))
-    rmSync(join(folder, stepName(step)), { recursive: true, force: true });
+  for (const other of checkpointSteps(run)
+    .filter((s) => s !== step)
+    .slice(kept - 1))
+    rmSync(join(folder, stepName(other)), { recursive: true, force: true });
   return path;
+}
+/** Files of checkpoints are never written to, so two folders may share them; where the disk has no hard links they are copied. */
+function linkInto(folder: string, from: string): void {
+  withFileErrors(folder, "make", () => mkdirSync(folder));
+  for (const name of readdirSync(from)) {
+    const [source, path] = [join(from, name), join(folder, name)];
+    withFileErrors(path, "write", () => {
+      try {
+        linkSync(source, path);
+      } catch {
+        copyFlushed(source, path);
+      }
+    });
+  }
+  syncFolder(folder);
+}
+function copyFlushed(source: string, path: string): void {
+  copyFileSync(source, path);
+  const file = openSync(path, "r+");
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
 }
 /** The error of training, with the checkpoint that it can go on from, if there is one. */
 export function withKept(run: string, error: unknown): unknown {

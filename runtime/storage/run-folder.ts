@@ -32,6 +32,8 @@ const schema = v.object({
   accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
   /** Whether the backward computes layers again. */
   recompute: v.optional(v.literal(true)),
+  /** Whether the checkpoint with the lowest held-out loss is kept. */
+  keepBest: v.optional(v.literal(true)),
   /** Whether rows are crops of the training text in random order. */
   shuffle: v.optional(v.literal(true)),
   /** Whether the data is token numbers instead of text. */

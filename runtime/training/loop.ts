@@ -5,9 +5,12 @@ import { updateEntryName } from "../../compiler/transform/accumulate.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import type { Executable, Outcome, RunContext, Tensor } from "../executable.ts";
 import {
+  type BestEvaluation,
+  bestOf,
   type Checkpoint,
   isOf,
   joinSave,
+  keepBest,
   loadStores,
   savedTensors,
   withKept,
@@ -18,6 +21,7 @@ import { type LoadedParameters, loadParameters } from "../storage/parameters.ts"
 import { type RunConfig, RunLog } from "../storage/run-folder.ts";
 import { toNested } from "../tensor.ts";
 import type { Workers } from "../workers/workers.ts";
+import { afterEvaluation, isOutOfPatience } from "./best.ts";
 import {
   type Batch,
   type Dataset,
@@ -41,6 +45,10 @@ export interface TrainStep {
   readonly secondsLeft: number;
   /** The held-out loss if it was measured after this step, else null. */
   readonly heldOut: number | null;
+  /** The best evaluation so far; null: there was none. */
+  readonly best: BestEvaluation | null;
+  /** The folder of the best checkpoint if this step's was kept there, else null. */
+  readonly kept: string | null;
   /** The path of the checkpoint if one was written after this step, else null. */
   readonly saved: string | null;
 }
@@ -55,6 +63,8 @@ export interface TrainSetup {
   readonly modelLosses: readonly string[];
   readonly folder: string | null;
   readonly from: Checkpoint | null;
+  /** The best evaluation before the first step; null: there was none. */
+  readonly best: BestEvaluation | null;
   /** All workers; worker 0 writes the folder. */
   readonly world: Workers;
   /** Parameters to begin with, unless the run resumes from a checkpoint; null: drawn from the seed. */
@@ -62,13 +72,15 @@ export interface TrainSetup {
   /** Save after every so many steps; 0: after the last only. `evaluateEvery` likewise. */
   readonly saveEvery: number;
   readonly evaluateEvery: number;
+  /** After how many evaluations in a row without a better one the loop ends; null: it does not. */
+  readonly patience: number | null;
   /** When it is aborted, on any worker, the current step is finished and saved, and the loop ends. */
   readonly signal?: AbortSignal;
 }
 
 /** Initialises or loads the model, then runs and yields each step. A loss or parameter that is not finite is a Problem. */
 export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, void> {
-  const { executable, config, from, folder, signal, world } = setup;
+  const { executable, config, from, folder, patience, signal, world } = setup;
   const { B, T, n } = batchSizes(config);
   requireEnough(setup.text, B, T, config.shuffle);
   await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
@@ -84,17 +96,22 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
   const stopped = (): boolean => world.anyWorker("whether to stop", signal?.aborted ?? false);
   // An abort between two steps runs one more step, which is then saved: `isSaved` says whether the current state is.
   let isSaved = folder === null || (from !== null && isOf(folder, from));
-  for (let done = first; done < config.steps && !(stopped() && isSaved); ) {
+  let { best } = setup;
+  const ended = (done: number): boolean => done >= config.steps || isOutOfPatience(best, patience);
+  for (let done = first; !ended(done) && !(stopped() && isSaved); ) {
     const outcome = await trainStep(setup, done);
     done += 1;
-    const last = done === config.steps;
     const times = clock.tick(done);
-    const heldOut = last || isDue(done, setup.evaluateEvery) ? await heldOutLoss(setup, unsaved, done) : null;
-    const saves = last || stopped() || isDue(done, setup.saveEvery);
-    const saved = folder !== null && saves ? save(setup, folder, done) : null;
+    const evaluates = done === config.steps || isDue(done, setup.evaluateEvery);
+    const heldOut = evaluates ? await heldOutLoss(setup, unsaved, done) : null;
+    if (heldOut !== null) best = afterEvaluation(best, done, heldOut);
+    const keeps = config.keepBest === true && best?.step === done;
+    const saves = ended(done) || keeps || stopped() || isDue(done, setup.saveEvery);
+    const saved = folder !== null && saves ? save(setup, folder, done, best) : null;
+    const kept = folder !== null && keeps ? keep(setup, folder, done) : null;
     isSaved = folder === null || saved !== null;
     clock.skip();
-    const step = { step: done, steps: config.steps, ...summary(outcome), ...times, heldOut, saved };
+    const step = { step: done, steps: config.steps, ...summary(outcome), ...times, heldOut, best, kept, saved };
     log?.append(logRecord(step));
     yield step;
   }
@@ -202,7 +219,15 @@ function summary({ losses, metrics }: StepMeans): Pick<TrainStep, "loss" | "loss
     metrics: Object.fromEntries([...metrics].flatMap(([name, t]) => splitStacked(name, t))),
   };
 }
-function save({ executable, text, config, world }: TrainSetup, folder: string, step: number): string {
+/** Makes the checkpoint of this step, which was just saved, the run's best. */
+const keep = ({ world }: TrainSetup, folder: string, step: number): string =>
+  world.rank > 0 ? bestOf(folder) : keepBest(folder, step);
+function save(
+  { executable, text, config, world }: TrainSetup,
+  folder: string,
+  step: number,
+  best: BestEvaluation | null,
+): string {
   if (world.rank > 0) return joinSave(executable, folder, step);
   const { B, T, n } = batchSizes(config);
   const call = step * n;
@@ -213,6 +238,7 @@ function save({ executable, text, config, world }: TrainSetup, folder: string, s
     random: { seed: config.seed, call },
     data: { hash: text.hash, bytes: text.bytes, ...position },
     tokenizer: text.codec.name,
+    ...(best === null ? {} : { best }),
   };
   return writeCheckpoint(folder, state, savedTensors(executable));
 }

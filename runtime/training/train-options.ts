@@ -52,6 +52,10 @@ export interface TrainOptions extends CommonOptions, EncodingOptions {
   readonly saveEvery?: number | undefined;
   /** Steps from one evaluation to the next. Default: 0, after the last step only. */
   readonly evaluateEvery?: number | undefined;
+  /** Keep the checkpoint with the lowest held-out loss, in the folder `best` of the run's. Default: resuming, as before; else false. */
+  readonly keepBest?: boolean | undefined;
+  /** End after so many evaluations in a row without a better held-out loss. Default: never. */
+  readonly patience?: number | undefined;
   readonly resume?: boolean | undefined;
   /** Keep only what passes between the layers of an array, and make each layer again in the backward. Default: resuming, as before; else false. */
   readonly recompute?: boolean | undefined;
@@ -125,9 +129,12 @@ function requireOneBeginning({ resume, params, from }: TrainOptions): void {
       "--resume goes on with the run in --out, --from with another one in a new folder, --params takes parameters alone: leave the others out",
     );
 }
-/** What a run that goes on from another takes from it: all but the data, the parameters that that one began with, and sizes that the model lacks. */
+/**
+ * What a run that goes on from another takes from it: all but the data, the parameters that that one began with, whether it kept its best checkpoint, and
+ * sizes that the model lacks.
+ */
 function beginning(from: string, entry: EntrySignature): RunConfig {
-  const { params: _, sizes, ...others } = readConfig(from);
+  const { params: _, keepBest: __, sizes, ...others } = readConfig(from);
   const known = Object.entries(sizes).filter(([name]) => name === "B" || name === "T" || hasHeader(entry, name));
   return { ...others, sizes: Object.fromEntries(known), from };
 }
@@ -172,6 +179,7 @@ function configOf(
     seed: options.seed ?? saved?.seed ?? 0,
     precision: options.precision ?? saved?.precision ?? "f32",
     ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
+    ...((options.keepBest ?? saved?.keepBest) ? { keepBest: true } : {}),
     ...((options.shuffle ?? saved?.shuffle) ? { shuffle: true } : {}),
     ...((options.recompute ?? saved?.recompute) ? { recompute: true } : {}),
     ...(params === undefined ? {} : { params }),

@@ -10,7 +10,15 @@ import { decodeTokens, type GenerateOptions, generateTokens } from "../generatio
 import { contextOf, generateEntries, tokensLeft } from "../generation/generate-entries.ts";
 import { openRun } from "../generation/open-run.ts";
 import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
-import { type Checkpoint, checkpointSteps, isOf, newestCheckpoint, requireSameStores } from "../storage/checkpoint.ts";
+import {
+  type BestEvaluation,
+  bestOf,
+  type Checkpoint,
+  checkpointSteps,
+  isOf,
+  newestCheckpoint,
+  requireSameStores,
+} from "../storage/checkpoint.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
 import { type LoadedParameters, matchParameters, missingParameters, readParameters } from "../storage/parameters.ts";
@@ -28,6 +36,7 @@ import {
   requireFiles,
 } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
+import { bestBefore, requireEvaluations } from "./best.ts";
 import { bigramHeldOutLoss, type Dataset, opening, readDataset, requireEnough, requireKnown } from "./data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
 import { configIn, inherited, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
@@ -62,6 +71,8 @@ export interface Training {
   readonly sharding: string | null;
   /** The checkpoint from which it resumes; null: none. */
   readonly from: Checkpoint | null;
+  /** The best evaluation of the run before it goes on; null: there is none. */
+  readonly best: BestEvaluation | null;
   /** The names of parameters that `params` lacks; null: it was not given. */
   readonly missing: readonly string[] | null;
   /** What its header has of the run that `params` names; see `inherited`. */
@@ -98,6 +109,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   requireFiles(options.data, world);
   requireFiles(options.heldOut ?? [], world, "--held-out");
   requireEqualSharing(options, world);
+  requireEvaluations(options);
   const program = readProgram(options.program);
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
@@ -110,13 +122,13 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   lock()(); // reports a conflict at once, and unlocks: a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
   const params = givenParameters(options, config, folder);
-  const { saveEvery = 100, evaluateEvery = 0 } = options;
+  const { saveEvery = 100, evaluateEvery = 0, patience = null } = options;
   const opened = [(): void => params?.close?.()];
   const close = (): void => {
     for (const end of opened.splice(0).toReversed()) end();
   };
   try {
-    requireEqualRuns({ program, config, folder, params, saveEvery, evaluateEvery }, world);
+    requireEqualRuns({ program, config, folder, params, saveEvery, evaluateEvery, patience }, world);
     const compiled = await compileOnWorkers(world, options.target ?? "host", (device) =>
       compileTraining({ options, program, entry, config, text, world, device }),
     );
@@ -126,6 +138,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     configIn(options, entry, folder, text); // checked again: another run may have begun meanwhile
     const from = checkpointToGoOnFrom(options, config, folder);
     opened.push(() => from?.close());
+    const best = bestBefore(folder, from, config); // before the exchange, after which worker 0 may write it
     requireEqualCheckpoints(from, world);
     const measure = measureOf(program, entry, text);
     const about = aboutOf(compiled, text, measure, world);
@@ -133,8 +146,8 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     if (from) requireFitting(executable, from, config.from);
     const missing = params && missingParameters(matchParameters(executable, params)).flatMap(namesOf);
     if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
-    const run = { folder, config, text, from, world };
-    const setup = { ...run, executable, modelLosses: measure.losses, params, saveEvery, evaluateEvery };
+    const run = { folder, config, text, from, best, world };
+    const setup = { ...run, executable, modelLosses: measure.losses, params, saveEvery, evaluateEvery, patience };
     return {
       ...run,
       report: compiled.report,
@@ -177,9 +190,11 @@ function writeRunFiles(
 ): void {
   if (from !== null && isOf(folder, from) && !isCopied(program, folder))
     warn?.(`${path} has changed since ${folder} was saved`);
-  copyProgram(program, folder);
-  writeConfig(folder, config);
-  copyTokenizerFiles(text.codec, folder);
+  for (const place of [folder, ...(config.keepBest ? [bestOf(folder)] : [])]) {
+    copyProgram(program, place);
+    writeConfig(place, config);
+    copyTokenizerFiles(text.codec, place);
+  }
   new RunLog(folder).begin(about);
 }
 /** The run whose tokens are taken where the options name none: the one that it goes on with, or begins from. */

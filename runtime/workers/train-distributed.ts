@@ -117,6 +117,7 @@ interface Opened {
   readonly params: LoadedParameters | null;
   readonly saveEvery: number;
   readonly evaluateEvery: number;
+  readonly patience: number | null;
 }
 /** Throws on all workers if they differ in the program, options or parameters. */
 export function requireEqualRuns({ program, config, folder, params, ...every }: Opened, world: Workers): void {
@@ -128,6 +129,8 @@ export function requireEqualRuns({ program, config, folder, params, ...every }: 
     "--steps": String(config.steps),
     "--save-every": String(every.saveEvery),
     "--evaluate-every": String(every.evaluateEvery),
+    "--keep-best": String(config.keepBest ?? false),
+    "--patience": String(every.patience ?? "none"),
     "--out": String(folder),
     "--params": params === null ? "none" : `${params.path} (${hashOfTensors(params.tensors)})`,
   });
