@@ -65,7 +65,7 @@ async function run(
     saveEvery: 6,
     evaluateEvery: 0,
     patience: null,
-    best: bestBefore(folder, from, more.config ?? config),
+    best: bestBefore(folder, from, more.config ?? config, more.patience ?? null),
     ...more,
   })) {
     steps.push(step);

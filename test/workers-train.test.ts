@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { checkpointSteps } from "../runtime/storage/checkpoint.ts";
+import { bestOf, checkpointSteps } from "../runtime/storage/checkpoint.ts";
 import { numbers } from "../runtime/tensor.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { command, root as home, main, workerScript } from "./command.ts";
@@ -157,7 +157,7 @@ else {
       ["regrouped", 4, "--steps", "2", "--room", "1.9"],
       ["regrouped", 4, "--steps", "4", "--resume", "--expert-parallel", "1", "--shard-optimizer"],
       ["regrouped", 1, "--resume"],
-      ["again", 4, "--steps", "3", "--expert-parallel", "2"],
+      ["again", 4, "--steps", "3", "--expert-parallel", "2", "--evaluate-every", "1", "--keep-best"],
       ["again", 4, "--resume"],
     ] as const) {
       const { code, said: why } = await train(folder(name), workers(n, ...flags));
@@ -165,6 +165,8 @@ else {
     }
     requireSameRun("one", "regrouped");
     assert.equal(bits("again"), bits("grouped"));
+    const { state } = last(folder("again"));
+    assert.is(last(bestOf(folder("again"))).state.step, state.best?.step);
   });
   test("workers that have parts of the optimizer's state train what one does, and resumed the same bits", async () => {
     const sharded = "--shard-optimizer";

@@ -258,7 +258,7 @@ function closing(
 ): string {
   const best = last?.best ?? before;
   const done = last?.step ?? from?.state.step ?? 0;
-  const impatient = done < config.steps && best && isOutOfPatience(best, patience) ? noBetter(best) : null;
+  const impatient = done < config.steps && best && isOutOfPatience(best, patience) ? noBetter(done, best) : null;
   if (!last)
     return impatient ?? (from ? unmoved(from.state.step, config.steps, aborted) : "stopped before the first step");
   const kept =
@@ -275,8 +275,8 @@ function measured({ measure: { losses, unit }, bigram }: Training["about"]): str
   if (unit === undefined) return `(${losses.join(" + ") || "all losses"})`;
   return bigram === undefined ? unit : `${unit}; a bigram model's is ${bigram.toFixed(3)}`;
 }
-const noBetter = ({ step, heldOut, since }: BestEvaluation): string =>
-  `stopped: the last ${pluralize(since, "evaluation")} found no lower held-out loss than ${heldOut.toFixed(3)} of step ${step}; a larger --patience, or none, goes on`;
+const noBetter = (step: number, { since, ...best }: BestEvaluation): string =>
+  `stopped at step ${step}: ${pluralize(since, "evaluation")} since step ${best.step} found no held-out loss below its ${best.heldOut.toFixed(3)}; --resume with a larger --patience, or none, goes on`;
 const unmoved = (step: number, steps: number, aborted: boolean): string =>
   aborted
     ? `stopped at step ${step}; go on with --resume`

@@ -42,6 +42,7 @@ export interface TrainingState {
   readonly random: { readonly seed: number; readonly call: number };
   readonly data: { readonly hash: string; readonly bytes: number; readonly position?: number | undefined };
   readonly tokenizer: string;
+  /** Of a run that compares its evaluations. */
   readonly best?: BestEvaluation | undefined;
 }
 /** The lowest held-out loss of a run so far, the step after which it was measured, and how many evaluations were made since. */

@@ -13,14 +13,18 @@ export function afterEvaluation(best: BestEvaluation | null, step: number, heldO
 export const isOutOfPatience = (best: BestEvaluation | null, patience: number | null): boolean =>
   patience !== null && best !== null && best.since >= patience;
 
+/** Whether a run compares its evaluations: only then its checkpoints say which was the best. */
+export const comparesEvaluations = ({ keepBest }: RunConfig, patience: number | null): boolean =>
+  keepBest === true || patience !== null;
 /** The best evaluation of the run so far, as it goes on from a checkpoint. Where none was kept, the first to come is the best. */
 export function bestBefore(
   folder: string | null,
   from: Checkpoint | null,
-  { keepBest }: RunConfig,
+  config: RunConfig,
+  patience: number | null,
 ): BestEvaluation | null {
-  if (folder === null || from === null || !isOf(folder, from)) return null;
-  return keepBest && checkpointSteps(bestOf(folder)).length === 0 ? null : (from.state.best ?? null);
+  if (folder === null || from === null || !isOf(folder, from) || !comparesEvaluations(config, patience)) return null;
+  return config.keepBest && checkpointSteps(bestOf(folder)).length === 0 ? null : (from.state.best ?? null);
 }
 /** Throws Problem unless there are evaluations to compare, and a place for the best. */
 export function requireEvaluations({ keepBest, patience, evaluateEvery = 0, out }: TrainOptions): void {

@@ -21,7 +21,7 @@ import { type LoadedParameters, loadParameters } from "../storage/parameters.ts"
 import { type RunConfig, RunLog } from "../storage/run-folder.ts";
 import { toNested } from "../tensor.ts";
 import type { Workers } from "../workers/workers.ts";
-import { afterEvaluation, isOutOfPatience } from "./best.ts";
+import { afterEvaluation, comparesEvaluations, isOutOfPatience } from "./best.ts";
 import {
   type Batch,
   type Dataset,
@@ -45,7 +45,7 @@ export interface TrainStep {
   readonly secondsLeft: number;
   /** The held-out loss if it was measured after this step, else null. */
   readonly heldOut: number | null;
-  /** The best evaluation so far; null: there was none. */
+  /** The best evaluation so far; null: there was none, or the run compares none (`keepBest`, `patience`). */
   readonly best: BestEvaluation | null;
   /** The folder of the best checkpoint if this step's was kept there, else null. */
   readonly kept: string | null;
@@ -97,6 +97,7 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
   // An abort between two steps runs one more step, which is then saved: `isSaved` says whether the current state is.
   let isSaved = folder === null || (from !== null && isOf(folder, from));
   let { best } = setup;
+  const compares = comparesEvaluations(config, patience);
   const ended = (done: number): boolean => done >= config.steps || isOutOfPatience(best, patience);
   for (let done = first; !ended(done) && !(stopped() && isSaved); ) {
     const outcome = await trainStep(setup, done);
@@ -104,7 +105,7 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
     const times = clock.tick(done);
     const evaluates = done === config.steps || isDue(done, setup.evaluateEvery);
     const heldOut = evaluates ? await heldOutLoss(setup, unsaved, done) : null;
-    if (heldOut !== null) best = afterEvaluation(best, done, heldOut);
+    if (compares && heldOut !== null) best = afterEvaluation(best, done, heldOut);
     const keeps = config.keepBest === true && best?.step === done;
     const saves = ended(done) || keeps || stopped() || isDue(done, setup.saveEvery);
     const saved = folder !== null && saves ? save(setup, folder, done, best) : null;

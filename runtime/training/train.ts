@@ -138,7 +138,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     configIn(options, entry, folder, text); // checked again: another run may have begun meanwhile
     const from = checkpointToGoOnFrom(options, config, folder);
     opened.push(() => from?.close());
-    const best = bestBefore(folder, from, config); // before the exchange, after which worker 0 may write it
+    const best = bestBefore(folder, from, config, patience); // before the exchange, after which worker 0 may write it
     requireEqualCheckpoints(from, world);
     const measure = measureOf(program, entry, text);
     const about = aboutOf(compiled, text, measure, world);
