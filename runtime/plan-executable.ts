@@ -76,6 +76,8 @@ export class PlanExecutable implements Executable {
   readonly stores: readonly StoreInfo[];
   readonly entries: readonly string[];
   readonly bytes: Plan["bytes"];
+  /** Absent where each run is looked at or prepared. */
+  readonly repeat?: NonNullable<Executable["repeat"]>;
   readonly #plan: Plan;
   readonly #executor: Executor;
   readonly #options: ExecuteOptions;
@@ -90,6 +92,7 @@ export class PlanExecutable implements Executable {
     this.#buffers = new Map(plan.stores.map((s) => [s.name, s.buffer]));
     this.entries = plan.entries.map((e) => e.name);
     this.bytes = plan.bytes;
+    if (!options.profile && !options.poison) this.repeat = (...how) => this.#repeat(...how);
     this.stores = plan.stores.map(({ buffer, ...store }) => {
       const { dtype, shape } = this.#buffer(buffer);
       return { ...store, dtype, shape };
@@ -121,16 +124,17 @@ export class PlanExecutable implements Executable {
     if (!finished) throw cancelledProblem(name);
     return this.#outcome(entry);
   }
-  async repeat({ to, next, ...how }: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
+  async #repeat({ to, next, ...how }: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
     const [name, inputs, at] = run;
     const [index, entry] = this.#entry(name);
     const from = entry.results.find((r) => r.role === "output")?.buffer;
-    const each = this.#options.profile !== undefined || this.#options.poison === true;
-    if (each || from === undefined || this.#buffer(from).dtype !== "i32") return onlyOutput(await this.run(...run));
+    if (from === undefined || this.#buffer(from).dtype !== "i32") return onlyOutput(await this.run(...run));
     this.#writeInputs(entry, inputs, at);
     const input = (of: string): number => this.#store(storeOfInput(name, of));
     const places = { from, to: input(to), next: input(next), key: this.#store(runtimeInputs.key) };
-    const { finished, integers } = await this.#executor.repeat({ ...how, ...places, entry: index });
+    const { split: parts = 1 } = this.stores.find((s) => s.name === storeOfInput(name, to)) ?? {};
+    const part = (at.rank ?? 0) % parts;
+    const { finished, integers } = await this.#executor.repeat({ ...how, ...places, parts, part, entry: index });
     if (!finished) throw cancelledProblem(name);
     return integers;
   }

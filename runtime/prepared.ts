@@ -1,6 +1,6 @@
 // Keeps copies of parameters in narrower dtypes up to date: after a parameter was written from outside, they are made anew before the next run.
 import { prepareEntry } from "../compiler/transform/prepare.ts";
-import { type Executable, type Outcome, type Repeat, type RunContext, repeatOrRun, type Tensor } from "./executable.ts";
+import { type Executable, type Outcome, type RunContext, repeatOrRun, type Tensor } from "./executable.ts";
 import { cancelledProblem } from "./plan-executable.ts";
 
 export const withPreparedCopies = (executable: Executable): Executable =>
@@ -11,6 +11,7 @@ class PreparedExecutable implements Executable {
   readonly entries: Executable["entries"];
   readonly bytes: Executable["bytes"];
   readonly writePart?: NonNullable<Executable["writePart"]>;
+  readonly repeat?: NonNullable<Executable["repeat"]>;
   readonly #inner: Executable;
   readonly #parameters: ReadonlySet<string>;
   #stale = true;
@@ -27,6 +28,12 @@ class PreparedExecutable implements Executable {
         inner.writePart?.(store, ...part);
         this.#stale ||= this.#parameters.has(store);
       };
+    if (inner.repeat)
+      this.repeat = async (how, ...run) => {
+        await this.#refresh(run[0], run[2]);
+        this.#requireNotCancelled(run[0]);
+        return repeatOrRun(inner, how, ...run);
+      };
     this.#parameters = new Set(inner.stores.filter((s) => s.role === "parameter").map((s) => s.name));
   }
   read(store: string): Tensor {
@@ -40,11 +47,6 @@ class PreparedExecutable implements Executable {
     await this.#refresh(entry, at);
     this.#requireNotCancelled(entry);
     return this.#inner.run(entry, inputs, at);
-  }
-  async repeat(how: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
-    await this.#refresh(run[0], run[2]);
-    this.#requireNotCancelled(run[0]);
-    return repeatOrRun(this.#inner, how, ...run);
   }
   cancel(): void {
     this.#cancelled = true;

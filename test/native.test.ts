@@ -9,7 +9,7 @@ import type { Layout } from "../compiler/plan/plan.ts";
 import type { Sequence, VirtualBuffer } from "../compiler/plan/sequence.ts";
 import { bytesOf, type DType, dtypes } from "../compiler/types/dtype.ts";
 import { KernelCache } from "../runtime/cache/kernels.ts";
-import type { Tensor } from "../runtime/executable.ts";
+import { repeatOrRun, type Tensor } from "../runtime/executable.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { hashOfSources } from "../runtime/native/sources.js";
 import { native, requireCurrent } from "../runtime/native.ts";
@@ -239,21 +239,22 @@ test("an entry that took little time is run at once", async () => {
   executor.close();
 });
 
-/** An entry whose result fits its input. */
-function feed() {
+/** An entry whose result fits its input; `workers`: whose result is as many times as long, that of worker w with a factor of 3 + w. */
+function feed(workers = 1) {
   const names = ["e/to", "e/next", "$key", "from"];
   const [to, next, key, from] = names.map((name, i) => {
-    const made = buffer(name, [2], { dtype: "i32" });
+    const made = buffer(name, [i < 3 ? 2 : 2 * workers], { dtype: "i32" });
     return i < 3 ? ofStore(made) : made;
   }) as [VirtualBuffer, VirtualBuffer, VirtualBuffer, VirtualBuffer];
-  const body = "for (int i = 0; i < 2; i++) ((i32*)d)[i] = 3 * ((i32*)a)[i] + ((i32*)b)[i] + ((i32*)c)[1];";
+  const own = "((i32*)a)[i % 2] + ((i32*)b)[i % 2] + ((i32*)c)[1]";
+  const body = `for (int i = 0; i < ${2 * workers}; i++) ((i32*)d)[i] = (3 + i / 2) * ${own};`;
   const sequence: Sequence = {
     entry: "e",
     launches: [launch("feed", body, [read(to), read(next), read(key), write(from)])],
     assigns: [],
     results: [{ role: "output", name: "0", buffer: from }],
   };
-  const inputs = [to, next, key].map((b) => storeOf(b, "input"));
+  const inputs = [to, next, key].map((b) => ({ ...storeOf(b, "input"), ...(b === to ? { split: workers } : {}) }));
   return planMemory([sequence], inputs, { target: "host", header });
 }
 test("an entry is run again and again: its result is its input, and what counts goes up", async () => {
@@ -262,7 +263,7 @@ test("an entry is run again and again: its result is its input, and what counts 
     Object.entries({ to: [1, 2], next: [5, -1] }).map(([name, data]) => [name, fromNumbers("i32", [2], data)]),
   );
   const repeat = (times: number, within: number) =>
-    executable.repeat({ times, within, beside: within, to: "to", next: "next" }, "e", given, {
+    repeatOrRun(executable, { times, within, beside: within, to: "to", next: "next" }, "e", given, {
       seed: 1,
       call: 40,
       step: 0,
@@ -280,12 +281,24 @@ test("an entry is run again and again: its result is its input, and what counts 
   executable.close();
 });
 
+test("a worker whose input is a part of the result is fed its own part", async () => {
+  const executable = await hostExecutable(feed(3), { threads: 1, cache });
+  const given = new Map(["to", "next"].map((name) => [name, fromNumbers("i32", [2], [1, 2])]));
+  const how = { times: 4, within: 1e4, beside: 1e4, to: "to", next: "next" };
+  const all = await repeatOrRun(executable, how, "e", given, { ...at, rank: 4 });
+  const expected: number[] = [];
+  for (let [n, x, y] = [0, 1, 2]; n < 4; n++, [x, y] = expected.slice(-4, -2) as [number, number])
+    for (const factor of [3, 4, 5]) expected.push(factor * x + 3 + 2 * n, factor * y + 4 + 2 * n);
+  assert.equal([...all], expected);
+  executable.close();
+});
+
 test("what is repeated on another thread may go on for longer than what JavaScript waits for", async () => {
   const executable = await hostExecutable(feed(), { threads: 2, cache });
   const given = new Map(["to", "next"].map((name) => [name, fromNumbers("i32", [2], [1, 2])]));
   const how = { times: 9, within: 0, beside: 1e4, to: "to", next: "next" };
   const runs: number[] = [];
-  do runs.push((await executable.repeat(how, "e", given, at)).length / 2);
+  do runs.push((await repeatOrRun(executable, how, "e", given, at)).length / 2);
   while (runs.at(-1) === 9 && runs.length < 99);
   assert.is(runs[0], 9);
   assert.is(runs.at(-1), 1);
@@ -307,7 +320,7 @@ test("threads that are as many as cores have one each while an entry is repeated
     ["next", fromNumbers("i32", [2], [5, -1])],
   ]);
   const how = { times: 1e12, within: 1e12, beside: 1e12, to: "to", next: "next" };
-  const running = executable.repeat(how, "e", given, at).catch(() => null);
+  const running = repeatOrRun(executable, how, "e", given, at).catch(() => null);
   for (let i = 0; i < 500 && threadsOfOneCore() < threads; i++) await new Promise((resolve) => setTimeout(resolve, 10));
   const found = threadsOfOneCore();
   executable.cancel();

@@ -1,11 +1,12 @@
 // What the runtime does for several processes that train together; workers-train.test.ts starts them.
+import { setTimeout } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import { fnv1a } from "../compiler/types/numbers.ts";
 import { type Compiled, prepareRequest } from "../runtime/compile.ts";
-import { DeviceFailed, hiddenInput, type Tensor } from "../runtime/executable.ts";
+import { DeviceFailed, hiddenInput, type Repeat, repeatOrRun, type Tensor } from "../runtime/executable.ts";
 import { isaOf } from "../runtime/host/backend.ts";
 import { cores } from "../runtime/machine.ts";
 import { writeStored } from "../runtime/storage/names.ts";
@@ -340,6 +341,39 @@ test("what is true on any worker is true on all", () => {
   assert.equal(third.anyOf("flags", own), wanted);
   assert.is(said, 3);
   assert.equal(singleWorker.anyOf("flags", own), own);
+});
+/** How many runs come of each call of `repeat` on worker 0, where a run takes `each` milliseconds; the other worker says `others`. */
+async function runsOf(
+  each: readonly number[],
+  others = (own: number): number => own,
+  repeats = true,
+): Promise<number[]> {
+  const made: number[] = [];
+  const inner = Object.assign(new FakeExecutable(), {
+    repeat: async ({ times }: Repeat) => {
+      await setTimeout(times * (each[made.length] ?? 0));
+      return new Int32Array(times);
+    },
+  });
+  const asked = fnv1a("repeat generate:1");
+  const other = (own: Uint8Array): Uint8Array => {
+    const said = own.length === 24 ? new Float64Array(own.slice().buffer) : [];
+    return said[1] === asked ? saying(0, asked, others(said[2] ?? 0))() : own;
+  };
+  const whole = shardedExecutable(repeats ? inner : new FakeExecutable(), two(0, other));
+  const how = { times: 1000, within: 50, beside: 1000, to: "tokens", next: "at" };
+  for (const _ of each)
+    made.push((await repeatOrRun(whole, how, "generate:1", new Map(), { seed: 0, call: 0, step: 0 })).length);
+  return made;
+}
+test("workers make as many runs in a call as the slowest has time for, by the last call; one where one looks at each", async () => {
+  const [first, second = 0, third = 0] = await runsOf([20, 2, 0]);
+  assert.is(first, 1);
+  assert.ok(second >= 1 && second <= 50, `${second} of 20 ms in 1000`);
+  assert.ok(third > second && third <= 500, `${third} of 2 ms in 1000`);
+  assert.equal(await runsOf([2, 2], (own) => Math.min(2, own)), [1, 2]);
+  assert.equal(await runsOf([2, 2], () => 1), [1, 1]);
+  assert.equal(await runsOf([2, 2], () => 50, false), [1, 1]);
 });
 const crowding = (): never => {
   throw new Error("NO_ROOM: worker 1 is sent 9 rows, and has room for 8");

@@ -113,7 +113,7 @@ async function* generateCalls(
     const longest = Math.max(...rows.map((row) => row?.pending.length ?? 0));
     const T = lengthFor(longest, lengths);
     const how = {
-      times: executable.repeat ? tokensPerCall(rows, queue) : 1, // several workers would ask one another what is queued
+      times: executable.repeat ? tokensPerCall(rows, queue) : 1,
       within: blockingLimit,
       beside: backgroundLimit,
       to: "tokens",

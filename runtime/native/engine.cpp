@@ -39,21 +39,23 @@ void Engine::setIntegers(size_t buffer, const std::vector<int32_t>& values) { wr
 std::vector<int32_t> Engine::repeat(const Repeat& r) {
   for (const size_t buffer : {r.from, r.to, r.next, r.key})
     if (layout(buffer).width != sizeof(int32_t)) throw std::runtime_error("what is fed back is not of 32 bits");
-  if (r.times > 1 && layout(r.from).elements() != layout(r.to).elements())
+  const size_t fed = size_t(layout(r.to).elements());
+  if (r.times > 1 && (fed * r.parts != size_t(layout(r.from).elements()) || r.part >= r.parts))
     throw std::runtime_error("a result does not fit the input that it is fed back to");
   const auto start = std::chrono::steady_clock::now();
   std::vector<StepTime> untimed;
-  std::vector<int32_t> all, next = integers(r.next), key = integers(r.key);
+  std::vector<int32_t> all, result, next = integers(r.next), key = integers(r.key);
   for (long i = 0; i < r.times && (i == 0 || std::chrono::steady_clock::now() - start < r.within); i++) {
     if (i > 0) {
       for (int32_t& n : next) n += n >= 0;
       key.back()++;
-      setIntegers(r.to, integers(r.from));
+      const auto own = result.begin() + long(r.part * fed);
+      setIntegers(r.to, {own, own + long(fed)});
       setIntegers(r.next, next);
       setIntegers(r.key, key);
     }
     if (!run(r.entry, untimed)) return {};
-    const auto result = integers(r.from);
+    result = integers(r.from);
     all.insert(all.end(), result.begin(), result.end());
   }
   return all;

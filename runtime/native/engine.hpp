@@ -48,14 +48,14 @@ struct Finding {
   std::string text;
 };
 
-/// An entry that is run repeatedly. After each run its result `from` is copied to its input `to`, and the integers >= 0 of `next` and the last integer of
-/// `key` are incremented. It ends after `times` runs, or when a time limit has passed: `within` on the JavaScript thread, which is blocked, `beside` on
+/// An entry that is run repeatedly. After each run its result `from`, or of several equal `parts` of it the `part` that is this worker's, is copied to its
+/// input `to`, and the integers >= 0 of `next` and the last integer of `key` are incremented. It ends after `times` runs, or when a time limit has passed: `within` on the JavaScript thread, which is blocked, `beside` on
 /// another.
 struct Repeat {
   size_t entry;
   long times;
   std::chrono::nanoseconds within, beside;
-  size_t from, to, next, key;
+  size_t from, parts, part, to, next, key;
 };
 
 /// Errors are std::exception with a message. There is one run at a time, and no read or write during it; the addon ensures this.

@@ -68,7 +68,7 @@ Repeat repeatSpec(const Napi::Object& o) {
   const auto milliseconds = [&](const char* key) {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double, std::milli>(number(o, key)));
   };
-  return {get("entry"), long(get("times")), milliseconds("within"), milliseconds("beside"), get("from"), get("to"), get("next"), get("key")};
+  return {get("entry"), long(get("times")), milliseconds("within"), milliseconds("beside"), get("from"), get("parts"), get("part"), get("to"), get("next"), get("key")};
 }
 
 static cuda::KernelSpec cudaCode(const Napi::Value& value) {

@@ -3,13 +3,17 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import {
   type Executable,
   type Outcome,
-  type RunContext,
+  type Repeat,
+  repeatOrRun,
   type StoreInfo,
   storeOfInput,
   type Tensor,
 } from "../executable.ts";
+import { blockingRun } from "../native.ts";
 import { bytesOfTensor, fromBytes, requireFit } from "../tensor.ts";
 import type { Workers } from "./workers.ts";
+
+type Run = Parameters<Executable["run"]>;
 
 export const shardedExecutable = (executable: Executable, workers: Workers): Executable =>
   workers.size === 1 ? executable : new ShardedExecutable(executable, workers);
@@ -26,6 +30,8 @@ class ShardedExecutable implements Executable {
   readonly #inner: Executable;
   readonly #workers: Workers;
   readonly #sharded: ReadonlyMap<string, StoreInfo>;
+  /** How many milliseconds a run of an entry took when it was last repeated. */
+  readonly #durations = new Map<string, number>();
 
   constructor(inner: Executable, workers: Workers) {
     [this.#inner, this.#workers, this.entries, this.bytes] = [inner, workers, inner.entries, inner.bytes];
@@ -47,7 +53,25 @@ class ShardedExecutable implements Executable {
   write(store: string, value: Tensor): void {
     this.#inner.write(store, this.#shardOf(store, value));
   }
-  async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
+  run(...run: Run): Promise<Outcome> {
+    return this.#runOwn(run, (...own) => this.#inner.run(...own));
+  }
+  /** No run asks whether another begins: how many there are is agreed before, by how long a run took in the last call on the slowest worker. */
+  async repeat(how: Repeat, ...run: Run): Promise<Tensor["data"]> {
+    const [entry] = run;
+    const own = this.#inner.repeat && how.times > 1 ? runsWithin(how, this.#durations.get(entry)) : 1;
+    const times = how.times > 1 ? Math.min(...this.#workers.gatherNumbers(`repeat ${entry}`, own)) : 1;
+    const start = performance.now();
+    const known = { ...how, times, within: unlimited, beside: unlimited };
+    const result = await this.#runOwn(run, (...own) => repeatOrRun(this.#inner, known, ...own));
+    this.#durations.set(entry, (performance.now() - start) / times);
+    return result;
+  }
+  close(): void {
+    this.#inner.close();
+  }
+  /** Runs an entry with this worker's part of the inputs, which must be the same on all. */
+  async #runOwn<T>([entry, inputs, at]: Run, work: (...own: Run) => Promise<T>): Promise<T> {
     const own = [...inputs].map(([name, t]): [string, Tensor] => [name, this.#shardOf(storeOfInput(entry, name), t)]);
     const given = this.#workers.gatherNumbers(
       `run ${entry}`,
@@ -59,11 +83,8 @@ class ShardedExecutable implements Executable {
         `worker ${other} has other inputs of ${entry} than worker 0`,
         "every worker gives the whole inputs, in the same order: the same texts, or batches drawn from the same seed",
       );
-    const ran = (): Promise<Outcome> => this.#inner.run(entry, new Map(own), { ...at, rank: this.#workers.rank });
+    const ran = (): Promise<T> => work(entry, new Map(own), { ...at, rank: this.#workers.rank });
     return this.#workers.runEntry(() => ran().catch(explainNoRoom));
-  }
-  close(): void {
-    this.#inner.close();
   }
   /** Where this worker has the part of a whole store that is at `index`; null: it has not. */
   #ownIndex(store: string, index: readonly number[]): readonly number[] | null {
@@ -83,6 +104,13 @@ class ShardedExecutable implements Executable {
     const data = value.data.subarray(part * length, (part + 1) * length);
     return { dtype: value.dtype, shape: shardShape(all), data };
   }
+}
+/** In milliseconds. */
+const unlimited = 1e12;
+/** How many runs of `each` milliseconds are made in one call; one where it is not known what a run takes. */
+function runsWithin({ times, within, beside }: Repeat, each = Number.POSITIVE_INFINITY): number {
+  const limit = each < blockingRun ? within : beside;
+  return Math.min(times, Math.max(1, Math.floor(limit / each)));
 }
 /** Turns the addon's NO_ROOM error into a Problem. All workers get it alike, before a row has moved. */
 function explainNoRoom(error: unknown): never {
