@@ -6,7 +6,7 @@ import type { CompileReport } from "../compile.ts";
 import { requireInteger } from "../compiled-program.ts";
 import type { Source, TargetOptions } from "../embed.ts";
 import { requireOptions } from "../options.ts";
-import { agreeing } from "../workers/generate-distributed.ts";
+import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
 import { singleWorker, type Workers, workers } from "../workers/workers.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
 import { type OpenedModel, requestOf, type TextOptions } from "./compile-generate.ts";
@@ -109,6 +109,8 @@ export class TextModel {
       const asked = this.#allWait() ? this.#queue.shift() : undefined;
       if (!asked) return { done: true, value: undefined };
       started.set(count++, asked);
+      const { prompt, tokens, temperature, topP, topK, end } = asked.request;
+      requireEqualTexts({ prompt, tokens, temperature, topP, topK, "end token": end }, this.#world);
       return { done: false, value: asked.request };
     };
     return { [Symbol.iterator]: () => ({ next }) };

@@ -21,10 +21,15 @@ async function texts(model: TextModel): Promise<string[]> {
   if (workers().rank === 1) await setTimeout(50);
   return [...together, left.slice(0, 4), await all(model.generate("times", how))];
 }
+/** What is said of a text that is longer on worker 1. */
+const longer = (model: TextModel): Promise<string> =>
+  all(model.generate("It", { tokens: 9 + workers().rank })).catch((error: Error) => error.message);
+
 export async function asked(folder: string): Promise<string[]> {
   const { size } = workers();
   const model = await openModel(folder, { batch: 2, threads: 1, ...(size > 1 ? { expertParallel: size } : {}) });
   const written = await texts(model);
+  if (size > 1) written.push(await longer(model));
   await model.close();
   return written;
 }
