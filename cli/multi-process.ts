@@ -9,7 +9,7 @@ import { note, warn } from "./output.ts";
 const { rank, size } = launchInfo() ?? { rank: 0, size: 1 };
 
 /** Commands that several processes do together. */
-const together = ["train", "generate", "run"];
+const together = ["train", "generate", "evaluate", "run"];
 /** The usage error of a process that is not the first. */
 let withheld = "";
 /**

@@ -34,9 +34,9 @@ interface Ended {
   readonly status: number | null;
   readonly said: string;
 }
-/** `moec generate` by as many workers as lists of arguments. */
-function generated(each: readonly (readonly string[])[]): Ended {
-  const lists = each.map((args) => ["generate", ...args, "--threads", "1"]);
+/** `moec generate`, or another command, by as many workers as lists of arguments. */
+function generated(each: readonly (readonly string[])[], command = "generate"): Ended {
+  const lists = each.map((args) => [command, ...args, "--threads", "1"]);
   const several = [...launcher, "-n", String(each.length), process.execPath, byRank, main, JSON.stringify(lists)];
   const [file = "", ...args] = each.length === 1 ? [process.execPath, main, ...(lists[0] ?? [])] : several;
   const { status, stdout, stderr } = spawnSync(file, args, { cwd: home, encoding: "utf8", timeout: 60_000 });
@@ -100,6 +100,41 @@ else {
       assert.match(said, message);
       assert.is(said.match(/error:/g)?.length, 1, said);
     }
+  });
+  test("`moec evaluate` gives the losses of one process, whether workers divide the batch or not, and says what each has", () => {
+    const data = join(root, "text.txt");
+    for (const [n, batch, ...flags] of [
+      [2, 4, "--room", "2"],
+      [2, 3],
+    ] as const) {
+      const args = [
+        "evaluate",
+        folder,
+        "--data",
+        data,
+        "--batch",
+        `${batch}`,
+        "--length",
+        "48",
+        "--threads",
+        "1",
+        "--json",
+      ];
+      const lossOf = (...by: readonly string[]): { readonly loss: number; readonly said: string } => {
+        const [file = "", ...all] = [...by, ...args, ...(by.length > 2 ? flags : [])];
+        const { status, stdout, stderr } = spawnSync(file, all, { cwd: home, encoding: "utf8", timeout: 60_000 });
+        assert.is(status, 0, stderr);
+        return { ...(JSON.parse(stdout) as { readonly loss: number }), said: stderr };
+      };
+      const alone = lossOf(process.execPath, main);
+      const several = lossOf(...launcher, "-n", `${n}`, process.execPath, main);
+      assert.ok(Math.abs(several.loss - alone.loss) < 1e-5 * alone.loss, `${several.loss}, not ${alone.loss}`);
+      assert.match(several.said, batch === 4 ? "batch 4 = 2 x 2; 6 experts" : "batch 3, all of it on each");
+    }
+    const [short, long] = ["text.txt", "run/model.moe"].map((name) => [folder, "--data", join(root, name), "--json"]);
+    const { status, said } = generated([short ?? [], long ?? []], "evaluate");
+    assert.is.not(status, 0);
+    assert.match(said, /worker 1 has another data than worker 0/);
   });
   test("`moec run` gives what one process does, of rows that workers divide and of one that all have; gradients of all experts", () => {
     const sizes = ["V=128", "D=16", "H=8", "L=1", "Heads=2", "E=6", "Context=48"].flatMap((size) => ["--set", size]);

@@ -1,7 +1,9 @@
 import { Command } from "commander";
-import { integerIn, requireTarget } from "../../compiler/options.ts";
+import { expertParallel, integerIn, requireTarget, room } from "../../compiler/options.ts";
 import { type Evaluation, evaluate } from "../../runtime/training/evaluate.ts";
-import { addShared, examples, flag, inputPath, json, type SharedFlags } from "../flags.ts";
+import type { Workers } from "../../runtime/workers/workers.ts";
+import { addShared, examples, flag, inputPath, json, option, type SharedFlags } from "../flags.ts";
+import { withWorkers } from "../multi-process.ts";
 import {
   compileProgress,
   note,
@@ -16,7 +18,9 @@ import {
 
 export const evaluateCommand = (): Command =>
   addShared(new Command("evaluate"))
-    .description("Measure the loss of a trained or imported model on a whole text.")
+    .description(
+      "Measure the loss of a trained or imported model on a whole text. Under mpirun, several processes share its experts and the batch.",
+    )
     .argument("<folder>", "the folder of a training run, or of an imported model")
     .requiredOption("--data <files...>", "text files, concatenated; - is stdin")
     .option("--ids", "the files hold token numbers: 5 12 7; the default if the model was trained on those")
@@ -28,12 +32,15 @@ export const evaluateCommand = (): Command =>
         integerIn(1),
       ),
     )
+    .addOption(option(expertParallel))
+    .addOption(option(room))
     .addOption(json())
     .addHelpText(
       "after",
       examples(
         "moec evaluate runs/gpt-moe --data other.txt",
         "moec evaluate runs/OLMoE-1B-7B --data book.txt --length 1024 --batch 1",
+        "mpirun -n 2 moec evaluate runs/OLMoE-1B-7B --data book.txt",
       ),
     )
     .action(run);
@@ -43,22 +50,21 @@ interface Options extends SharedFlags {
   ids?: boolean;
   batch?: number;
   length?: number;
+  expertParallel?: number;
+  room?: number;
   json?: boolean;
 }
-async function run(folder: string, { json, data, ...options }: Options): Promise<void> {
+const run = (folder: string, options: Options): Promise<void> =>
+  withWorkers(options.threads, (world) => runEvaluation(folder, options, world));
+async function runEvaluation(folder: string, { json, data, ...options }: Options, world: Workers): Promise<void> {
   requireTarget(options);
+  const how = { folder, data: data.map(inputPath), ...options };
+  if (world.rank > 0) return void (await evaluate(how, world));
   const encoding = progressPrinter("encoding", showBytes);
   const evaluating = progressPrinter("evaluating", showCount, 5);
   const start = performance.now();
-  const result = await evaluate({
-    folder,
-    data: data.map(inputPath),
-    ...options,
-    warn,
-    onCompile: compileProgress(),
-    encoding,
-    evaluating,
-  });
+  const told = { warn, tell: note, onCompile: compileProgress(), encoding, evaluating };
+  const result = await evaluate({ ...how, ...told }, world);
   const seconds = (performance.now() - start) / 1000;
   if (json) printJson(record(result, seconds));
   else {

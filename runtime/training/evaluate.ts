@@ -1,17 +1,25 @@
-// Evaluates a trained or imported model on a text, all of it, as `moec evaluate` does.
+// Evaluates a trained or imported model on a text, all of it, as `moec evaluate` does, by one process or several.
+import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import type { Precision } from "../../compiler/types/dtype.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
-import { type CommonOptions, compileLoaded } from "../compile.ts";
-import { storeOfInput } from "../executable.ts";
+import { type CommonOptions, type Compiled, compileLoaded } from "../compile.ts";
+import { type Executable, type RunContext, storeOfInput } from "../executable.ts";
 import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
 import { findEntry } from "../program.ts";
+import type { RunConfig } from "../storage/run-folder.ts";
 import { textSizes, trainingRequest } from "../text-entry.ts";
 import type { Codec, Progress } from "../tokens.ts";
-import { evaluationBatches, readDataset, requireKnown } from "./data.ts";
+import { compileOnWorkers } from "../workers/compile-on-workers.ts";
+import { requireEqualModels } from "../workers/generate-distributed.ts";
+import { shardingSummary } from "../workers/sharded-executable.ts";
+import { identityOf, requireFiles } from "../workers/train-distributed.ts";
+import { type Workers, workers } from "../workers/workers.ts";
+import { type Dataset, evaluationBatches, requireKnown } from "./data.ts";
 import { runBatch, yieldToEvents } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
-import { type Measure, measureOf } from "./train.ts";
+import { type Measure, measureOf, readOnWorkers } from "./train.ts";
 
 export interface EvaluateOptions extends CommonOptions, EncodingOptions {
   /** The folder of a training run, or of an imported model. Its newest intact checkpoint is evaluated. */
@@ -26,6 +34,12 @@ export interface EvaluateOptions extends CommonOptions, EncodingOptions {
   readonly length?: number | undefined;
   /** Called with how many targets are evaluated, and how many there are. */
   readonly evaluating?: Progress | undefined;
+  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
+  readonly expertParallel?: number | undefined;
+  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
+  readonly room?: number | undefined;
+  /** Called with a line about what each of several workers has (see `shardingSummary`). */
+  readonly tell?: ((line: string) => void) | undefined;
 }
 export interface Evaluation {
   /** How many training steps the model has done. */
@@ -43,23 +57,28 @@ export interface Evaluation {
   readonly bitsPerByte?: number;
 }
 
-/** The mean losses of a model on a text, which is cut into rows as held-out text is. */
-export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const opened = await openFolder(options);
+/** The mean losses of a model on a text, which is cut into rows as held-out text is. All workers call it, with the same options. */
+export async function evaluate(options: EvaluateOptions, world: Workers = workers()): Promise<Evaluation> {
   try {
-    return await evaluateOpened(opened, options);
-  } finally {
-    opened.checkpoint.close();
+    const opened = await openFolder(options);
+    try {
+      return await evaluateOpened(opened, options, world);
+    } finally {
+      opened.checkpoint.close();
+    }
+  } catch (error) {
+    throw world.reportFailure(error);
   }
 }
 async function evaluateOpened(
   { config, checkpoint, codec }: OpenedFolder,
   options: EvaluateOptions,
+  world: Workers,
 ): Promise<Evaluation> {
-  const { folder, evaluating = () => {} } = options;
-  const program = programIn(folder);
+  requireFiles(options.data, world);
+  const program = programIn(options.folder);
   const entry = findEntry(program, config.model, "train");
-  const text = readDataset(options.data, codec, options);
+  const text = await readOnWorkers(options.data, codec, options, world);
   if (text.all.length < 2)
     throw new Problem(
       `the data has ${pluralize(text.all.length, codec.unit)}, and the first is predicted from nothing`,
@@ -68,33 +87,70 @@ async function evaluateOpened(
   const { B = 16, T = 128, ...trained } = config.sizes;
   const asked = textSizes(entry, options);
   const [rows, length] = [asked.B ?? Number(B), asked.T ?? Number(T)];
-  const { executable } = await compileLoaded(() => program, {
-    ...trainingRequest(entry, { ...trained, ...asked.others, B: rows, T: length }, ["evaluate"]),
-    restored: true,
-    onChoices: (choices) => requireKnown(text, choices[storeOfInput("evaluate", "tokens")]),
-    precision: options.precision ?? config.precision,
-    target: options.target ?? "host",
-    tf32: options.tf32,
-    threads: options.threads,
-    onCompile: options.onCompile,
-  });
+  const sizes = { ...trained, ...asked.others, B: rows, T: length };
+  const how = { ...options, precision: options.precision ?? config.precision, world };
+  requireEqualModels(program, identityOf(checkpoint), { ...how, set: sizes, rows, seed: config.seed });
+  if (world.size > 1) world.requireEqual({ data: `SHA-256 ${text.hash}` });
+  const { executable } = await compileEvaluation(program, entry, sizes, text, how);
   const { step } = checkpoint.state;
   await loadRun(executable, checkpoint, config.seed);
   try {
+    if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options.expertParallel));
     const measure = measureOf(program, entry, text);
-    const means = new MeanLosses(measure.losses);
     const at = { seed: config.seed, call: step, step };
-    for (const batch of evaluationBatches(text.all, rows, length)) {
-      means.add(await runBatch(executable, "evaluate", batch, at), batch.count);
-      evaluating(means.count, text.all.length - 1);
-      await yieldToEvents();
-    }
+    const means = await meanLosses(executable, text, { ...options, measure, rows, length, at });
     const [loss, targets] = [means.sum, means.count];
     const nats = measure.unit === undefined ? {} : inNats(loss, targets, codec.name === "ids" ? null : text.bytes);
     return { step, measure, losses: means.each, loss, targets, unit: codec.unit, ...nats };
   } finally {
     executable.close();
   }
+}
+async function compileEvaluation(
+  program: Loaded,
+  entry: EntrySignature,
+  sizes: RunConfig["sizes"],
+  text: Dataset,
+  { target = "host", precision, tf32, threads, onCompile, expertParallel, room, world }: EvaluateOptions & Together,
+): Promise<Compiled> {
+  const request = {
+    ...trainingRequest(entry, sizes, ["evaluate"]),
+    restored: true,
+    onChoices: (choices: Compiled["report"]["choices"]) =>
+      requireKnown(text, choices[storeOfInput("evaluate", "tokens")]),
+    precision,
+    target,
+    tf32,
+    threads: threads ?? world.threads,
+    onCompile,
+    expertParallel,
+    room,
+    world,
+  };
+  return compileOnWorkers(world, target, (device) => compileLoaded(() => program, { ...request, device }));
+}
+interface Together {
+  readonly precision: Precision;
+  readonly world: Workers;
+}
+interface Cut extends Pick<EvaluateOptions, "evaluating"> {
+  readonly measure: Measure;
+  readonly rows: number;
+  readonly length: number;
+  readonly at: RunContext;
+}
+async function meanLosses(
+  executable: Executable,
+  { all }: Dataset,
+  { measure, rows, length, at, evaluating = () => {} }: Cut,
+): Promise<MeanLosses> {
+  const means = new MeanLosses(measure.losses);
+  for (const batch of evaluationBatches(all, rows, length)) {
+    means.add(await runBatch(executable, "evaluate", batch, at), batch.count);
+    evaluating(means.count, all.length - 1);
+    await yieldToEvents();
+  }
+  return means;
 }
 function inNats(loss: number, targets: number, bytes: number | null): Pick<Evaluation, "perplexity" | "bitsPerByte"> {
   const perplexity = Math.exp(loss);

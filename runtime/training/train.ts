@@ -25,6 +25,7 @@ import { type LoadedParameters, matchParameters, missingParameters, readParamete
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
 import { textAxes, trainingRequest } from "../text-entry.ts";
 import { copyTokenizerFiles, type SavedRun, selectCodec } from "../tokenizer/select-codec.ts";
+import type { Codec } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { shardingSummary } from "../workers/sharded-executable.ts";
 import {
@@ -203,11 +204,17 @@ function runOfCodec({ resume, from, params }: TrainOptions, own: string | null):
   const config = folder !== null && (resume || checkpointSteps(folder).length > 0) ? savedIn(folder) : null;
   return folder === null || config === null ? null : { folder, config };
 }
-/** Where a text is encoded, by the first worker of a machine before the others there, which then find its tokens in the cache. */
 async function textIn(options: TrainOptions, folder: string | null, world: Workers): Promise<Dataset> {
-  const run = runOfCodec(options, folder);
-  const codec = await selectCodec(options, run);
-  const read = async (): Promise<Dataset> => readDataset(options.data, codec, options);
+  return readOnWorkers(options.data, await selectCodec(options, runOfCodec(options, folder)), options, world);
+}
+/** Where a text is encoded, by the first worker of a machine before the others there, which then find its tokens in the cache. */
+export async function readOnWorkers(
+  data: readonly string[],
+  codec: Codec,
+  options: Parameters<typeof readDataset>[2],
+  world: Workers,
+): Promise<Dataset> {
+  const read = async (): Promise<Dataset> => readDataset(data, codec, options);
   const encodes = world.anyWorker("whether text is encoded", codec.name === "tokenizer");
   return encodes ? world.localFirst("encode the data", read) : read();
 }
