@@ -97,6 +97,17 @@ const train = (
 const workers = (n: number, ...flags: readonly string[]): (readonly string[])[] =>
   Array.from({ length: n }, () => flags);
 const folder = (name: string): string => join(root, name);
+type Run = readonly [folder: string, workers: number, ...flags: string[]];
+/** Runs of which each but the first of a chain goes on with the one before; chains at once. */
+async function trainChains(chains: readonly (readonly Run[])[]): Promise<void> {
+  const inTurn = async (runs: readonly Run[]): Promise<void> => {
+    for (const [name, n, ...flags] of runs) {
+      const { code, said } = await train(folder(name), workers(n, ...flags));
+      assert.is(code, 0, said);
+    }
+  };
+  await Promise.all(chains.map(inTurn));
+}
 
 /** To so much of the largest number. */
 function requireNear(name: string, of: ArrayLike<number>, as: ArrayLike<number>, bound: number): void {
@@ -137,48 +148,49 @@ else {
   test("two workers train what one does, to rounding; with other threads the same bits, and another number of them goes on", async () => {
     requireSameLosses(await train(folder("two"), workers(2, ...often)), await one());
     requireSameRun("one", "two");
-    for (const [name, n, ...flags] of [
-      ["mixed", 2, "--steps", "2", "--room", "1.9", "--shard-optimizer"],
-      ["mixed", 1, "--steps", "4", "--resume"],
-      ["mixed", 2, "--steps", "6", "--resume", "--shard-optimizer"],
-      ["threads", 2, "--steps", "3", "--threads", "2"],
-      ["threads", 2, "--resume", "--threads", "2"],
-    ] as const) {
-      const { code, said } = await train(folder(name), workers(n, ...flags));
-      assert.is(code, 0, said);
-    }
+    await trainChains([
+      [
+        ["mixed", 2, "--steps", "2", "--room", "1.9", "--shard-optimizer"],
+        ["mixed", 1, "--steps", "4", "--resume"],
+        ["mixed", 2, "--steps", "6", "--resume", "--shard-optimizer"],
+      ],
+      [
+        ["threads", 2, "--steps", "3", "--threads", "2"],
+        ["threads", 2, "--resume", "--threads", "2"],
+      ],
+    ]);
     requireSameRun("one", "mixed");
     assert.equal(bits("threads"), bits("two"));
   });
-  test("four workers in two groups train what one does; whoever goes on, in other groups or alone, and again with the same bits", async () => {
+  test("four workers in two groups train what one does; whoever goes on, in other groups, alone or in another run, and again with the same bits", async () => {
     requireSameLosses(await train(folder("grouped"), workers(4, ...often)), await one());
     requireSameRun("one", "grouped");
-    for (const [name, n, ...flags] of [
-      ["regrouped", 4, "--steps", "2", "--room", "1.9"],
-      ["regrouped", 4, "--steps", "4", "--resume", "--expert-parallel", "1", "--shard-optimizer"],
-      ["regrouped", 1, "--resume"],
-      ["again", 4, "--steps", "3", "--expert-parallel", "2", "--evaluate-every", "1", "--keep-best"],
-      ["again", 4, "--resume"],
-    ] as const) {
-      const { code, said: why } = await train(folder(name), workers(n, ...flags));
-      assert.is(code, 0, why);
-    }
+    await trainChains([
+      [
+        ["in groups", 4, "--steps", "2", "--room", "1.9"],
+        ["regrouped", 4, "--steps", "4", "--from", folder("in groups"), "--expert-parallel", "1", "--shard-optimizer"],
+        ["regrouped", 1, "--resume"],
+      ],
+      [
+        ["again", 4, "--steps", "3", "--expert-parallel", "2", "--evaluate-every", "1", "--keep-best"],
+        ["again", 4, "--resume"],
+      ],
+    ]);
     requireSameRun("one", "regrouped");
     assert.equal(bits("again"), bits("grouped"));
     const { state } = last(folder("again"));
     assert.is(last(bestOf(folder("again"))).state.step, state.best?.step);
   });
-  test("workers that have parts of the optimizer's state train what one does, and resumed the same bits", async () => {
+  test("workers that have parts of the optimizer's state train what one does, and as a run that goes on from another's the same bits", async () => {
     const sharded = "--shard-optimizer";
     requireSameLosses(await train(folder("parts"), workers(2, ...often, sharded)), await one());
     requireSameRun("one", "parts");
-    for (const [name, n, ...flags] of [
-      ["parts again", 2, sharded, "--steps", "3"],
-      ["parts again", 2, sharded, "--resume", "--threads", "2"],
-    ] as const) {
-      const { code, said } = await train(folder(name), workers(n, ...flags));
-      assert.is(code, 0, said);
-    }
+    await trainChains([
+      [
+        ["parts begun", 2, sharded, "--steps", "3"],
+        ["parts again", 2, sharded, "--from", folder("parts begun"), "--threads", "2"],
+      ],
+    ]);
     assert.equal(bits("parts again"), bits("parts"));
   });
   test("two workers train on a tokenizer's tokens what one does", async () => {
@@ -255,11 +267,14 @@ else {
       ],
       ["batch", workers(2, "--batch", "7"), /--batch 7 cannot be dealt to 2 workers/],
       ["params", [[], ["--params", "none.safetensors"]], /none.safetensors/],
+      ["from", workers(2, "--from", folder("two")), /two is at step 6, and 6 in all were asked for/],
       ["flag", [[], ["--nothing"]], /worker 1 of 2:\s+error: unknown option '--nothing'/],
       ["full", workers(2, "--steps", "1000000", "--save-every", "500"), /checkpoints/],
     ];
-    for (const [name, each, message] of wrong) {
-      const { code, said } = await train(folder(name), each, 3, inTheWay);
+    // at once, since most of the time passes between an error and mpirun's end
+    const all = await Promise.all(wrong.map(([name, each]) => train(folder(name), each, 3, inTheWay)));
+    for (const [i, [, , message]] of wrong.entries()) {
+      const { code = 0, said = "" } = all[i] ?? {};
       assert.ok(code !== 0, said);
       assert.match(said, message);
       assert.is(said.match(/error:/g)?.length, 1, said);
