@@ -1,4 +1,5 @@
 // What errors say beside their code: notes and remedies that depend on what was meant.
+import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { codesIn, elaborationErrors, errorsIn } from "./checked.ts";
@@ -39,6 +40,19 @@ test("a member that names another is told that members do not see one another", 
     );
   }
   assert.not.match(errorsIn("layer A(D) { param p: f32[D] = q }")[0]?.help ?? "", /member/);
+});
+test("a gate of the library over more experts than there are is an error, mask or not", () => {
+  const text = readFileSync(new URL("programs/errors/E0413.moe", import.meta.url), "utf8");
+  for (const call of ["feed(x)", "feed(x, mask)"]) {
+    const masked = text.replace("forward(x: float[2, D])", "forward(x: float[2, D], mask: bool[2])");
+    const [error] = elaborationErrors({ name: "A.moe", text: masked.replace("feed(x)", call) });
+    assert.is(error?.code, "E0413", call);
+  }
+});
+test("a misspelt member is told from a function that its name only begins with", () => {
+  const body = "experts: Linear(D, D)[2] forward(x: float[N, D]) -> float[N, D] { return exprets[0](x) }";
+  const [error] = errorsIn(`import { Linear } from "std/nn" layer A(D) { ${body} }`);
+  assert.is(error?.help, "did you mean `experts`?");
 });
 /** `experts[index](x)` as a result, in an operation, and for a declared name. */
 const routing = (expert: string, rows: string): string => `

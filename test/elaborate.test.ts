@@ -139,6 +139,7 @@ for (const [what, index] of [
   ["argmax", "let index = first"],
   ["a part of sort's order", "let (_, order) = sort(p) let index = order[..., 1]"],
   ["a conversion there and back", "let index = i32(f32(first))"],
+  ["what a mask of rows keeps", "let index = where(x[..., 0] > 0, first, -1)"],
   [
     "one of the best",
     "let (_, all) = top_k(p, 2) let (_, one) = top_k(all, 1) let index = take(all, one, axis: -1)[..., 0]",

@@ -71,7 +71,8 @@ export function nearest(name: string, candidates: Iterable<string>): string | nu
   let least = Math.min(name.length, Math.max(1, Math.floor(name.length / 3)) + 1);
   for (const c of candidates) {
     const [a, b] = [name.toLowerCase(), c.toLowerCase()];
-    const begins = a !== b && Math.min(a.length, b.length) > 2 && (a.startsWith(b) || b.startsWith(a));
+    const [short, long] = a.length < b.length ? [a, b] : [b, a];
+    const begins = a !== b && short.length > 2 && 2 * short.length >= long.length && long.startsWith(short);
     const d = begins ? 1 : distance(a, b);
     if (d < least) [best, least] = [c, d];
   }

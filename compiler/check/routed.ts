@@ -36,7 +36,9 @@ export function callPicked(w: World, layers: Instances, index: Value | null, cal
   const { given, at } = call;
   if (given.some((g) => g.value.kind === "error")) absorb();
   if (index && index.type.dtype !== "i32")
-    fail("E0410", `layers are picked by i32, not ${showType(index.type)}`, at, { help: "convert it: `i32(index)`" });
+    fail("E0410", `layers are picked by i32, not ${showType(index.type)}`, at, {
+      help: "of `top_k` the second result is the index: `let (score, index) = top_k(p, K)`; whole numbers are converted: `i32(x)`",
+    });
   if (layers.unstacked) throw new FoundStack(layers.unstacked);
   if (index) return w.checking ? checkRouted(w, layers, index, call) : callRouted(w, layers, index, call);
   return w.checking ? checkAll(w, layers, call) : callAll(w, layers, call);

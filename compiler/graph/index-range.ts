@@ -17,11 +17,22 @@ export function indexBounds({ stores, graphs }: Elaborated): Record<string, numb
   return Object.fromEntries(least);
 }
 
-/** The longest axis any position of which may be among the elements of `index` (as of a `top_k`), and the node that gave them. */
+/**
+ * The longest axis any position of which may be among the elements of `index` (as of a `top_k`), and the node that gave them. What a `where` keeps by a
+ * condition that knows the choice, `index < E`, may be dropped on purpose; by one that does not (a mask of padding) it is not.
+ */
 export function indexRangeOf(index: Value): { readonly length: number; readonly node: Node } | null {
+  const found = new Set([index]);
+  const conditions = new Set<Value>();
+  for (const { node } of found) {
+    const [condition, ...kept] = node.op.name === "select" ? node.args : [];
+    if (condition) conditions.add(condition);
+    for (const arg of [...copiedArgs(node), ...kept]) found.add(arg);
+  }
+  const known = new Set(topological([...conditions]));
   let most: ReturnType<typeof indexRangeOf> = null;
-  for (const { node, index: result } of sourcesOf(index)) {
-    const length = node.op.indexRange?.(node, result) ?? null;
+  for (const { node, index: result } of found) {
+    const length = known.has(node) ? null : (node.op.indexRange?.(node, result) ?? null);
     if (length !== null && length > (most?.length ?? 0)) most = { length, node };
   }
   return most;
