@@ -20,6 +20,7 @@ export function requireSingleProcess(program: Command): void {
   if (size === 1) return;
   program.hook("preAction", async (_, command) => {
     if (together.includes(command.name())) return;
+    joinOthers();
     await waitForFirst();
     throw new Problem(
       `${size} processes were started, and \`moec ${command.name()}\` runs in one`,
@@ -29,8 +30,9 @@ export function requireSingleProcess(program: Command): void {
   const silent = { writeOut: () => {}, writeErr: (text: string) => void (withheld += text) };
   if (rank > 0) for (const command of [program, ...program.commands]) command.configureOutput(silent);
 }
-/** Prints the usage error of a process that is not the first, which has none or another. */
+/** Prints the usage error of a process that is not the first, which has none or another, and sees to it that this process' end is that of all. */
 export async function reportWithheld(): Promise<void> {
+  joinOthers();
   if (withheld === "") return;
   await waitForFirst();
   process.stderr.write(`worker ${rank} of ${size}:\n${withheld}`);
@@ -63,7 +65,15 @@ async function connectWorkers(): Promise<Workers> {
   }
 }
 /**
- * Delays all processes but the first, for use before MPI has begun: when the first exits with an error, the launcher ends the others before they
- * print the same.
+ * Begins MPI, so that the exit of this process with an error ends the others: MPICH's launcher ends none for one that fails before, and they would wait
+ * for it in MPI_Init for ever.
  */
+function joinOthers(): void {
+  try {
+    workers();
+  } catch {
+    // there is no MPI: all find that out by themselves
+  }
+}
+/** Delays all processes but the first: when the first exits with an error, the others are ended before they print the same. */
 const waitForFirst = (): Promise<void> => (rank > 0 ? setTimeout(5000) : Promise.resolve());

@@ -1,5 +1,7 @@
 #include "mpi.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +16,7 @@ static constexpr int serialized = 2;                        // MPI_THREAD_SERIAL
 static constexpr size_t max_text = 16384;                    // the most characters in any text that MPI returns
 
 static constexpr size_t large_block = size_t(16) << 10;  // a block of so many bytes is sent by itself: libraries pack and unpack derived types piece by piece
+static constexpr int spin_limit = 1000;                   // so often a wait asks before it yields its core
 static constexpr size_t status_bytes = 64;                // bytes, no less than an MPI_Status has in any library
 
 /// A message as MPI is given it: each large block by itself, all small ones together. Sender and receiver see the same sizes, so they divide alike.
@@ -33,16 +36,19 @@ static std::vector<std::vector<Bytes>> mpiBuffers(const Message& m) {
 /// RTLD_GLOBAL, since Open MPI's plugins look up its symbols globally.
 static SharedLibrary openLibrary(const std::string& path) { return {"MPI", path, RTLD_GLOBAL}; }
 
-/// Open MPI: handles are addresses of exported symbols.
+/// Open MPI: handles are addresses of exported symbols. Its waits yield the core, as runtime/workers/mpi.ts asks it to.
 struct OpenMpi {
   using Handle = void*;
+  static constexpr bool yields = true;
   static Handle world(const SharedLibrary& l) { return l.symbol("ompi_mpi_comm_world"); }
   static Handle byte(const SharedLibrary& l) { return l.symbol("ompi_mpi_byte"); }
   static Handle errors_return(const SharedLibrary& l) { return l.symbol("ompi_mpi_errors_return"); }
 };
-/// The MPICH ABI: handles are integers, the same in all libraries.
+/// The MPICH ABI: handles are integers, the same in all libraries. Its waits may spin and never yield (Debian's MPICH 4.0): with more workers than
+/// cores each would then cost whole time slices of the scheduler.
 struct Mpich {
   using Handle = int;
+  static constexpr bool yields = false;
   static Handle world(const SharedLibrary&) { return 0x44000000; }
   static Handle byte(const SharedLibrary&) { return 0x4c00010d; }
   static Handle errors_return(const SharedLibrary&) { return 0x54000001; }
@@ -74,8 +80,7 @@ class LoadedMpi : public Mpi {
     };
     post("MPI_Irecv", irecv_, received);
     post("MPI_Isend", isend_, sent);
-    std::vector<char> statuses(requests.size() * status_bytes);
-    check("MPI_Waitall", waitall_(int(requests.size()), requests.data(), statuses.data()));
+    complete(requests);
   }
   void barrier() override {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -92,7 +97,10 @@ class LoadedMpi : public Mpi {
  protected:
   void allGatherSmall(const char* own, char* all, int bytes) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    check("MPI_Allgather", allgather_(own, bytes, byte_, all, bytes, byte_, world_));
+    if (Abi::yields) return check("MPI_Allgather", allgather_(own, bytes, byte_, all, bytes, byte_, world_));
+    std::vector<Handle> request(1);
+    check("MPI_Iallgather", iallgather_(own, bytes, byte_, all, bytes, byte_, world_, request.data()));
+    complete(request);
   }
 
  private:
@@ -128,6 +136,17 @@ class LoadedMpi : public Mpi {
     Handle type;
     bool made = false;
   };
+  /// Waits for all requests; where the library does not yield, by asking it again and again.
+  void complete(std::vector<Handle>& requests) {
+    std::vector<char> statuses(requests.size() * status_bytes);
+    const int n = int(requests.size());
+    if (Abi::yields) return check("MPI_Waitall", waitall_(n, requests.data(), statuses.data()));
+    for (int done = 0, asked = 0;; asked++) {
+      check("MPI_Testall", testall_(n, requests.data(), &done, statuses.data()));
+      if (done != 0) return;
+      if (asked > spin_limit) sched_yield();
+    }
+  }
   void check(const char* call, int code) const {
     if (code == 0) return;
     char text[max_text] = "";
@@ -142,6 +161,8 @@ class LoadedMpi : public Mpi {
   Call<void*, int, Handle, int, int, Handle, Handle*> irecv_ = library_.function<decltype(irecv_)>("MPI_Irecv");
   Call<const void*, int, Handle, int, int, Handle, Handle*> isend_ = library_.function<decltype(isend_)>("MPI_Isend");
   Call<int, Handle*, void*> waitall_ = library_.function<decltype(waitall_)>("MPI_Waitall");
+  Call<int, Handle*, int*, void*> testall_ = library_.function<decltype(testall_)>("MPI_Testall");
+  Call<const void*, int, Handle, void*, int, Handle, Handle, Handle*> iallgather_ = library_.function<decltype(iallgather_)>("MPI_Iallgather");
   Call<const void*, int, Handle, void*, int, Handle, Handle> allgather_ = library_.function<decltype(allgather_)>("MPI_Allgather");
   Call<int, const int*, const intptr_t*, Handle, Handle*> hindexed_ = library_.function<decltype(hindexed_)>("MPI_Type_create_hindexed");
   Call<Handle*> commit_ = library_.function<decltype(commit_)>("MPI_Type_commit");
