@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { codesIn, elaborationErrors, errorsIn } from "./checked.ts";
 
 const test = suite("check-help");
@@ -53,6 +54,26 @@ test("a misspelt member is told from a function that its name only begins with",
   const body = "experts: Linear(D, D)[2] forward(x: float[N, D]) -> float[N, D] { return exprets[0](x) }";
   const [error] = errorsIn(`import { Linear } from "std/nn" layer A(D) { ${body} }`);
   assert.is(error?.help, "did you mean `experts`?");
+});
+test("an item of a list that is no size is shown itself, and all that a header lacks is named", () => {
+  const text = "forward(x: float[4, D]) -> float[4, D] { return reshape(reshape(x, [4 / G, G * D]), [4, D]) } }";
+  const missing = (header: string): Diagnostic | undefined =>
+    elaborationErrors({ name: "A.moe", text: `layer A(${header}) { ${text}` })[0];
+  const [size, names] = [missing("D = 2, G = 3"), missing("D = 2, G, H, K")];
+  assert.is(size?.message, "4 / G is 1.3333333333333333, which is not a size");
+  assert.is(names?.message, "`A` needs `G`");
+  assert.equal(names?.notes, ["it needs `H`, `K` too"]);
+});
+const helps = (body: string): string[] =>
+  errorsIn(`layer A(D, big = true) { forward(x: float[D]) -> float[D] { ${body} return x } }`).map((d) => d.help);
+test("a name that ended with its block is told from one that is nowhere", () => {
+  const variable = "`y` ends with the block that declares it: declare it before, and there write `y = ...`";
+  assert.equal(helps("if big { let y = 2 * x } else { let y = x } x = y"), [variable]);
+  assert.equal(helps("for i in 0:2 { if big { let (y, i) = top_k(x, D) } } y = x"), [variable]);
+  assert.equal(helps("if generating { state y: f32 = 0 } update y = 1"), [
+    "`y` ends with the block that declares it: `update` it there, or declare it before",
+  ]);
+  assert.equal(helps("let z = x x = y"), ["declare it, import it, or give it as an argument"]);
 });
 /** `experts[index](x)` as a result, in an operation, and for a declared name. */
 const routing = (expert: string, rows: string): string => `

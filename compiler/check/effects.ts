@@ -2,6 +2,7 @@
 import type * as ast from "../syntax/ast.ts";
 import { showType, type } from "../types/type.ts";
 import { absorb, didYouMean, fail, textOf } from "./errors.ts";
+import { innerNameHelp } from "./inner-names.ts";
 import { calledFrom } from "./numbers.ts";
 import { castTo, conform, convert, toDefaultTensor } from "./tensor.ts";
 import { typeOf } from "./types.ts";
@@ -94,7 +95,7 @@ export function runUpdate(w: World, stmt: Of<"loss" | "metric" | "update">, scop
   if (target?.kind === "error") return;
   if (target === undefined)
     return fail("E0301", `no state is called \`${name}\``, stmt.name.span, {
-      help: didYouMean(name, scope.all(), `declare it: \`state ${name}: f32 = 0\``),
+      help: innerNameHelp(name, scope.frame) ?? didYouMean(name, scope.all(), `declare it: \`state ${name}: f32 = 0\``),
     });
   if (target.kind !== "slot" || !(target.state || scope.frame.role === "optimizer"))
     return fail("E0404", `\`${name}\` is not a state`, stmt.name.span, {

@@ -13,6 +13,7 @@ import { absorb, didYouMean, fail, nearest, passOnHelp, quoted, textOf } from ".
 import { declarationValue } from "./frames.ts";
 import { fillHeader } from "./headers.ts";
 import { indexTensor } from "./indexing.ts";
+import { innerNameHelp } from "./inner-names.ts";
 import { forwardOf, hasMember, makeInstance, memberOf } from "./layers.ts";
 import { toMakeable, toMakers } from "./makers.ts";
 import { libraryHome, libraryNames } from "./modules.ts";
@@ -103,6 +104,8 @@ function unknownHelp(name: string, scope: Scope): string {
   if (foreign !== null) return foreign;
   const of = scope.frame.instance?.make.of;
   if (of?.kind === "layer" && of.maker.parts.some((part) => part.header.has(name))) return passOnHelp(name);
+  const inner = innerNameHelp(name, scope.frame);
+  if (inner !== null) return inner;
   const module = libraryHome(name);
   if (module) return `it is in the library: \`import { ${name} } from "${module}"\``;
   const otherwise = isCapital(name)
@@ -295,7 +298,8 @@ function listValue(w: World, e: Extract<ast.Expr, { kind: "list" }>, scope: Scop
     return value(w, item, scope);
   });
   const layers = items.length > 0 && items.every((v) => v.kind === "maker" || v.kind === "makers");
-  return layers ? makersOf({ times: 1, items: items.map((v) => asItem(w, v, e.span)) }) : { kind: "list", items };
+  if (layers) return makersOf({ times: 1, items: items.map((v) => asItem(w, v, e.span)) });
+  return { kind: "list", items, spans: e.items.map((item) => item.span) };
 }
 function holeValue(w: World, e: Extract<ast.Expr, { kind: "hole" }>, scope: Scope): Val {
   const hole = w.hole(e.index, scope);

@@ -48,20 +48,10 @@ export class RequestedValues {
   header(): CallArgument[] {
     const decl = this.#decl;
     for (const p of decl.ast.header) this.#names.add(p.name.name);
+    const missing = decl.ast.header.filter((p) => this.#size(p.name.name) === undefined && !p.default);
+    if (missing[0]) this.#failMissing(missing[0], missing.slice(1));
     for (const p of decl.ast.header) {
-      const given = this.#size(p.name.name) !== undefined;
-      if (!given && !p.default)
-        fail(
-          "E0407",
-          `\`${decl.ast.name.name}\` needs \`${p.name.name}\``,
-          p.span,
-          p.type
-            ? {
-                help: `only a layer can give \`${p.name.name}\`: declare \`model M(...) = ${decl.ast.name.name}(...)\``,
-              }
-            : { help: `give it: ${sizeFlagText(p.name.name)}, or a default: \`${p.name.name} = 8\`` },
-        );
-      if (given && p.type)
+      if (p.type && this.#size(p.name.name) !== undefined)
         throw new Problem(
           `${p.name.name} is a layer, which cannot be set from outside`,
           `declare a model that fills it in: model M(...) = ${decl.ast.name.name}(...)`,
@@ -70,6 +60,16 @@ export class RequestedValues {
     return decl.ast.header.flatMap((p): CallArgument[] => {
       const v = this.#size(p.name.name);
       return v === undefined ? [] : [{ name: p.name, value: compileTimeValue(p.name.name, v), span: p.span }];
+    });
+  }
+  #failMissing(p: ast.HeaderParam, others: readonly ast.HeaderParam[]): never {
+    const of = this.#decl.ast.name.name;
+    const name = p.name.name;
+    fail("E0407", `\`${of}\` needs \`${name}\``, p.span, {
+      notes: others.length > 0 ? [`it needs ${others.map((other) => `\`${other.name.name}\``).join(", ")} too`] : [],
+      help: p.type
+        ? `only a layer can give \`${name}\`: declare \`model M(...) = ${of}(...)\``
+        : `give it: ${sizeFlagText(name)}, or a default: \`${name} = 8\``,
     });
   }
   #size(name: string): number | boolean | readonly number[] | undefined {

@@ -8,6 +8,6 @@ import type { World } from "./world.ts";
 
 /** A list of sizes, flattened: a spread `...S` in it is a nested list. */
 export function shapeOf(w: World, v: Val, at: Span): Size[] {
-  if (v.kind === "list") return v.items.flatMap((item) => shapeOf(w, item, at));
+  if (v.kind === "list") return v.items.flatMap((item, i) => shapeOf(w, item, v.spans?.[i] ?? at));
   return v.kind === "error" ? absorb() : [toSize(w, v, at)];
 }

@@ -6,6 +6,7 @@ import { atom, equalAll, type Size, show, sizeOf as sizeOfAtom } from "../types/
 import { showType } from "../types/type.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
 import { absorb, didYouMean, duplicates, Failure, fail, quoted, quotedOperand, resultText, textOf } from "./errors.ts";
+import { innerNameHelp } from "./inner-names.ts";
 import { condition } from "./layers.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { checkOptimize } from "./optimize.ts";
@@ -154,7 +155,8 @@ function runSet(w: World, stmt: Of<"set">, scope: Scope): void {
   const holder = scope.holder(name);
   const old = scope.get(name);
   if (!holder || !old) {
-    const help = didYouMean(name, scope.all(), `make it first: \`let ${name} = ...\``);
+    const help =
+      innerNameHelp(name, scope.frame) ?? didYouMean(name, scope.all(), `make it first: \`let ${name} = ...\``);
     scope.set(name, errorVal); // so that its uses are not reported too
     return fail("E0301", `\`${name}\` is not a variable here`, stmt.name.span, { help });
   }

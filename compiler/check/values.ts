@@ -124,7 +124,8 @@ export type Val =
   | { readonly kind: "number"; readonly value: Num; readonly whole: boolean; readonly loose?: boolean }
   | { readonly kind: "bool"; readonly value: boolean | null }
   | { readonly kind: "spread"; readonly name: string; readonly axes: readonly Size[] }
-  | { readonly kind: "list"; readonly items: readonly Val[] }
+  /** `spans`: where each item is written, of a list that is. */
+  | { readonly kind: "list"; readonly items: readonly Val[]; readonly spans?: readonly ast.Span[] }
   | { readonly kind: "tuple"; readonly items: readonly Val[] }
   | { readonly kind: "fn"; readonly fn: Callable }
   | { readonly kind: "declaration"; readonly decl: Declared }
