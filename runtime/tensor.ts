@@ -37,11 +37,13 @@ export function requireElements(name: string, tensor: Tensor): void {
   if (typeof dtype !== "string" || !Object.hasOwn(arrays, dtype) || !isShape(shape))
     throw new Problem(`${name} is no tensor: it has no dtype and shape`, 'make one: tensor("f32", [2, 3], numbers)');
   const kind = arrays[dtype].name;
-  if (Object.prototype.toString.call(data) !== `[object ${kind}]` || data.length !== product(shape))
+  if (Object.prototype.toString.call(data) !== `[object ${kind}]` || data.length !== product(shape)) {
+    const wanted = `give ${kind === "Int32Array" ? "an" : "a"} ${kind} of ${pluralize(product(shape), "element")}`;
     throw new Problem(
       `${name} is ${dtype}${showShape(shape)}, and ${shownData(data)} was given`,
-      `give ${kind === "Int32Array" ? "an" : "a"} ${kind} of ${pluralize(product(shape), "element")}`,
+      Array.isArray(data) ? `${wanted}, or \`tensorOf("${dtype}", lists)\` of nested lists` : wanted,
     );
+  }
   const other = dtype === "bool" ? noBit(data) : undefined;
   if (other !== undefined) throw noBoolean(name, other);
 }

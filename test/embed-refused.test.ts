@@ -53,7 +53,7 @@ for (const target of targets)
         [{ x: undefined }, "x is given undefined", "typed array"],
         [{ x: filled(1, 7) }, "Float32Array(7) was given", "Float32Array of 8"],
         [{ x: new Float64Array(8) }, "Float64Array(8) was given", "Float32Array of 8"],
-        [{ x: [1, 2] }, "Array(2) was given", "Float32Array of 8"],
+        [{ x: [1, 2] }, "Array(2) was given", 'or `tensorOf("f32", lists)` of nested lists'],
         [{ x: null }, "x is given null", "typed array"],
       ];
       const tensors: [tensor: unknown, message: string, help: string][] = [
