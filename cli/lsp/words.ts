@@ -28,7 +28,7 @@ export const keywords: Readonly<Record<string, Keyword>> = {
   optimizer: { code: "optimizer Name(header) { methods }", doc: "steps parameters" },
   param: { code: "param weight: float[In, Out] = normal()", doc: "a parameter and its initial value" },
   state: { code: "state name: type = init", doc: "a variable that persists between calls, without a gradient" },
-  let: { code: "let x = e", doc: "a new name; it may shadow an older one" },
+  let: { code: "let x = e", doc: "a new name, until its block ends; it may shadow an older one" },
   return: { code: "return a, b", doc: "the results of a method or function" },
   if: branch,
   else: branch,
