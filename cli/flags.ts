@@ -67,6 +67,13 @@ export const examples = (...lines: readonly string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
 export const json = (): Option =>
   new Option("--json", "print one JSON object a line on stdout, and nothing else there");
+/** The option of commands that read a trained model. */
+export const average = (): Option =>
+  flag(
+    "--average <state>",
+    "take for each parameter the average that the optimizer keeps as this state: `ema` of AdamW(average: 0.999)",
+    text,
+  );
 /** The option -o: where a command writes its result. */
 export const out = (what: "file" | "folder", doc: string): Option => flag(`-o, --out <${what}>`, doc, text);
 export const text = (x: string): string => (x === "" ? refuse("a name, or a path") : x);

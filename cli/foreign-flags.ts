@@ -13,6 +13,7 @@ const foreign: readonly (readonly [theirs: RegExp, flag: string, written?: strin
   [/^eval(uate|uation)?-(every|steps|interval)$/, "evaluate-every"],
   [/^(save-best|save-best-only|load-best-model-at-end)$/, "keep-best"],
   [/^(early-stopping|early-stopping-patience)$/, "patience"],
+  [/^(use-)?ema$/, "average", "--average ema, which AdamW(average: 0.999) keeps"],
   [/^(save|checkpoint)-(every|steps|interval)$/, "save-every"],
   [/^resume-(from|from-checkpoint)$/, "resume"],
   [/^(checkpoint|ckpt|weights|init-from)$/, "params"],

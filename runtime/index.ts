@@ -21,6 +21,7 @@ export {
 export type { Outcome, Tensor } from "./executable.ts";
 export {
   type AskOptions,
+  type OpenFolderOptions,
   type OpenOptions,
   type OpenProgramOptions,
   openModel,

@@ -28,6 +28,7 @@ const kinds = new Map<string, Kind>(
     sizes: { is: isObject, wanted: "an object of numbers by name: { sizes: { N: 4 } }" },
     target: { is: of("string"), wanted: 'a string: { target: "host" }' },
     precision: { is: of("string"), wanted: 'a string: { precision: "f32" }' },
+    average: { is: of("string"), wanted: 'the name of a state of the optimizer: { average: "ema" }' },
     entry: { is: of("string"), wanted: 'the name of a method: { entry: "forward" }' },
     tokenizer: { is: of("string"), wanted: 'the path of a tokenizer.json: { tokenizer: "gpt2/tokenizer.json" }' },
     given: {
@@ -74,7 +75,7 @@ export const optionNames = {
   compile: [...compiling, "entry", "evaluates", "gradients", "given"],
   train: training,
   fit: [...training, "onStep"],
-  "openModel of a folder": opening,
+  "openModel of a folder": [...opening, "average"],
   "openModel of a program": [...opening, "parameters", "step", "tokenizer"],
   "a run": ["step", "signal"],
   "a text": ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"],

@@ -9,7 +9,7 @@ import {
   type FitOptions,
   type Inputs,
   moe,
-  type OpenOptions,
+  type OpenFolderOptions,
   type OpenProgramOptions,
   Problem,
   type Program,
@@ -31,7 +31,7 @@ interface Differing {
   readonly compile: Same<keyof CompileOptions, Listed<"compile">>;
   readonly train: Same<keyof TrainOptions, Listed<"train">>;
   readonly fit: Same<keyof FitOptions, Listed<"fit">>;
-  readonly openFolder: Same<keyof OpenOptions, Listed<"openModel of a folder">>;
+  readonly openFolder: Same<keyof OpenFolderOptions, Listed<"openModel of a folder">>;
   readonly openProgram: Same<keyof OpenProgramOptions, Listed<"openModel of a program">>;
   readonly run: Same<keyof CallOptions, Listed<"a run">>;
   readonly text: Same<keyof AskOptions, Listed<"a text">>;

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { expertParallel, integerIn, requireTarget, room } from "../../compiler/options.ts";
 import { type Evaluation, evaluate } from "../../runtime/training/evaluate.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import { addShared, examples, flag, inputPath, json, option, type SharedFlags } from "../flags.ts";
+import { addShared, average, examples, flag, inputPath, json, option, type SharedFlags } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import {
   compileProgress,
@@ -32,6 +32,7 @@ export const evaluateCommand = (): Command =>
         integerIn(1),
       ),
     )
+    .addOption(average())
     .addOption(option(expertParallel))
     .addOption(option(room))
     .addOption(json())
@@ -48,6 +49,7 @@ export const evaluateCommand = (): Command =>
 interface Options extends SharedFlags {
   data: string[];
   ids?: boolean;
+  average?: string;
   batch?: number;
   length?: number;
   expertParallel?: number;

@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { exportModel } from "../../runtime/import/export.ts";
-import { examples, json, text } from "../flags.ts";
+import { average, examples, json, text } from "../flags.ts";
 import { note, printJson, showCount, warn } from "../output.ts";
 
 export const exportCommand = (): Command =>
@@ -11,6 +11,7 @@ export const exportCommand = (): Command =>
     .argument("<folder>", "the folder of a training run, or of an imported model")
     .requiredOption("--like <folder>", "the folder that the model was imported from", text)
     .requiredOption("-o, --out <folder>", "the folder to write; it must not exist yet", text)
+    .addOption(average())
     .addOption(json())
     .addHelpText(
       "after",
@@ -25,10 +26,12 @@ export const exportCommand = (): Command =>
 interface Options {
   like: string;
   out: string;
+  average?: string;
   json?: boolean;
 }
-function run(folder: string, { json, like, out }: Options): void {
-  const { step, parameters, untied } = exportModel({ folder, like, out, warn });
+function run(folder: string, { json, ...options }: Options): void {
+  const { step, parameters, untied } = exportModel({ folder, ...options, warn });
+  const { out } = options;
   if (json) return printJson({ folder: out, step, parameters, untied });
   const apart = untied ? ", head and embedding untied" : "";
   note(`step ${step}, ${showCount(parameters)} parameters${apart}: written to ${out}`);

@@ -3,7 +3,7 @@ import { expertParallel, integerIn, numberIn, requireTarget, room } from "../../
 import { pluralize } from "../../compiler/pluralize.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import { addShared, examples, flag, json, option, type SharedFlags } from "../flags.ts";
+import { addShared, average, examples, flag, json, option, type SharedFlags } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import { colorsOf, compileProgress, note, printJson, showCount, warn, write } from "../output.ts";
 import { abortOnSignals } from "../signals.ts";
@@ -35,6 +35,7 @@ export const generateCommand = (): Command =>
     .addOption(flag("--seed <n>", "random seed; default: 0", integerIn(-(2 ** 31))))
     .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
     .option("--past-end", "do not stop at the end-of-text token")
+    .addOption(average())
     .addOption(option(expertParallel))
     .addOption(option(room))
     .addOption(json())
@@ -59,6 +60,7 @@ interface Options extends SharedFlags {
   seed?: number;
   ids?: boolean;
   pastEnd?: boolean;
+  average?: string;
   expertParallel?: number;
   room?: number;
   json?: boolean;

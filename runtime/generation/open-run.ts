@@ -6,7 +6,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { idsFlagText } from "../../compiler/flag-text.ts";
 import type { Executable } from "../executable.ts";
 import { readProgram } from "../program.ts";
-import { type Checkpoint, loadStores, newestCheckpoint } from "../storage/checkpoint.ts";
+import { type Checkpoint, loadStores, newestModel } from "../storage/checkpoint.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
@@ -22,6 +22,8 @@ interface FolderOptions {
    * it was trained on numbers.
    */
   readonly ids?: boolean | undefined;
+  /** The name of the optimizer's state that is taken for each parameter, where it is kept: an average, such as `ema`. Default: the parameters themselves. */
+  readonly average?: string | undefined;
   readonly warn?: ((line: string) => void) | undefined;
 }
 export interface OpenedFolder {
@@ -48,7 +50,8 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
     const prompts = options.prompts?.map((text) => codec.encode(text));
     const prompt = prompts?.reduce((longest, { length }) => Math.max(longest, length), 0);
     const program = programIn(folder);
-    requireEqualModels(program, identityOf(checkpoint), { ...options, trained, precision });
+    const identity = [identityOf(checkpoint), ...(options.average === undefined ? [] : [options.average])].join(", ");
+    requireEqualModels(program, identity, { ...options, trained, precision });
     const compiled = await compileGenerate(program, config.model, { ...options, trained, precision, prompt });
     await loadRun(compiled.executable, checkpoint, options.seed);
     return { ...compiled, codec, step: checkpoint.state.step, prompts: prompts ?? [] };
@@ -66,7 +69,7 @@ export function programIn(folder: string): Loaded {
 export async function openFolder(options: FolderOptions): Promise<OpenedFolder> {
   const { folder } = options;
   const config = readConfig(folder);
-  const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}), "model");
+  const checkpoint = newestModel(folder, options.warn ?? (() => {}), options.average);
   if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
   try {
     return { config, checkpoint, codec: await codecOfRun(options, config, checkpoint) };

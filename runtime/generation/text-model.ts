@@ -25,6 +25,11 @@ export interface OpenOptions extends TargetOptions {
   /** Prompts and texts are token numbers, such as `5 12 7`. Works without the model's tokenizer. */
   readonly ids?: boolean;
 }
+/** Options of `openModel` for a folder. */
+export interface OpenFolderOptions extends OpenOptions {
+  /** The name of the optimizer's state that is taken for each parameter, where it is kept: an average, such as `ema`. Default: the parameters. */
+  readonly average?: string;
+}
 /** Options of `openModel` for a program. */
 export interface OpenProgramOptions extends OpenOptions, GivenModel {}
 /** Options of one text. */
@@ -168,10 +173,13 @@ function tokensOf(prompt: ArrayLike<number>): number[] {
 }
 
 /** Opens the folder of a run of `moec train` or `moec import`, to generate texts. Throws a Problem that says what is missing. */
-export function openModel(folder: string, options?: OpenOptions): Promise<TextModel>;
+export function openModel(folder: string, options?: OpenFolderOptions): Promise<TextModel>;
 /** Opens a program, as `compile` takes it, with trained parameters, to generate texts. The model needs a method `generate`. */
 export function openModel(source: Source, options: OpenProgramOptions): Promise<TextModel>;
-export async function openModel(from: string | Source, options: Partial<OpenProgramOptions> = {}): Promise<TextModel> {
+export async function openModel(
+  from: string | Source,
+  options: Partial<OpenProgramOptions & OpenFolderOptions> = {},
+): Promise<TextModel> {
   if (typeof from !== "string" && Object(from) !== from)
     throw new Problem(
       `the model is ${describeValue(from)}`,

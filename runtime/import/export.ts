@@ -6,7 +6,7 @@ import { withFileErrors } from "../../compiler/file-errors.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
-import { newestCheckpoint } from "../storage/checkpoint.ts";
+import { newestModel } from "../storage/checkpoint.ts";
 import { makeFolder, readBytes, syncFolder, writeFlushed } from "../storage/files.ts";
 import { isJsonObject } from "../storage/json.ts";
 import { Copies } from "../storage/names.ts";
@@ -21,6 +21,8 @@ import { embedding, head, oursOf, theirsOf, weightFiles } from "./weights.ts";
 interface ExportOptions {
   /** The folder of a run, or of an imported model: its newest intact checkpoint is exported. */
   readonly folder: string;
+  /** The name of the optimizer's state that is taken for each parameter, where it is kept: an average, such as `ema`. */
+  readonly average?: string | undefined;
   /** The folder of transformers' that the model was imported from. */
   readonly like: string;
   /** A folder that does not exist yet. */
@@ -46,10 +48,10 @@ const bytesIn = ({ counts }: Written): number => sum([...counts].map(([dtype, co
 const theirDtypes: Partial<Record<DType, string>> = { f32: "float32", bf16: "bfloat16", f64: "float64" };
 
 /** Writes the files of `like` anew, with the run's weights in place of its own: the same names, shapes and dtypes; bf16 for what is quantised. */
-export function exportModel({ folder, like, out, warn }: ExportOptions): Exported {
+export function exportModel({ folder, like, out, average, warn }: ExportOptions): Exported {
   const foreign = openTransformers(like);
   if (existsSync(out)) throw new Problem(`${out} exists already`, "choose another folder with --out");
-  const checkpoint = newestCheckpoint(folder, warn, "model");
+  const checkpoint = newestModel(folder, warn, average);
   if (!checkpoint)
     throw new Problem(`${folder} has no checkpoint`, "give the folder of a run, or of an imported model");
   const temporary = join(dirname(out), `.${basename(out)}.tmp`);

@@ -22,7 +22,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable.ts";
-import { firstNonFinite } from "../tensor.ts";
+import { firstNonFinite, sameShape } from "../tensor.ts";
 import { makeFolder, readText, sha256, sha256OfFile, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
 import { requireJson } from "./json.ts";
 import { copies, NamedTensors, stackOf, writeStored } from "./names.ts";
@@ -347,4 +347,31 @@ export function newestCheckpoint(run: string, warn: (line: string) => void, part
     }
   }
   return null;
+}
+/**
+ * The newest intact checkpoint of a run, to read its model. `average`: parameters are what the optimizer keeps as this state of each, where it keeps it;
+ * a Problem if it is kept of none.
+ */
+export function newestModel(run: string, warn: (line: string) => void, average: string | undefined): Checkpoint | null {
+  const checkpoint = newestCheckpoint(run, warn, average === undefined ? "model" : "all");
+  if (checkpoint === null || average === undefined) return checkpoint;
+  try {
+    return { ...checkpoint, model: averaged(checkpoint, average) };
+  } catch (error) {
+    checkpoint.close();
+    throw error;
+  }
+}
+function averaged({ path, model, training }: Checkpoint, name: string): StoredTensors {
+  const isOfShape = (parameter: string, t: StoredTensor): boolean =>
+    sameShape(t.shape, model.get(parameter)?.shape ?? []);
+  const kept = [...model.keys()].flatMap((parameter) => {
+    const t = training.get(`${parameter}.${name}`);
+    return t && isOfShape(parameter, t) ? [[parameter, t] as const] : [];
+  });
+  if (kept.length > 0) return new Map([...model, ...kept]);
+  throw new Problem(
+    `${path} has no \`${name}\` of a parameter, of its shape`,
+    "an optimizer keeps it as a state: AdamW(average: 0.999) of std/optim keeps `ema`",
+  );
 }

@@ -28,6 +28,8 @@ export interface EvaluateOptions extends CommonOptions, EncodingOptions {
   readonly data: readonly string[];
   /** The files hold token numbers. */
   readonly ids?: boolean | undefined;
+  /** The name of the optimizer's state that is taken for each parameter, where it is kept: an average, such as `ema`. */
+  readonly average?: string | undefined;
   /** Rows of a batch. Default: the run's. */
   readonly batch?: number | undefined;
   /** Tokens of a row: no token sees more before it. Default: the run's. */
