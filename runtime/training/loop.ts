@@ -80,15 +80,10 @@ export interface TrainSetup {
 
 /** Initialises or loads the model, then runs and yields each step. A loss or parameter that is not finite is a Problem. */
 export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, void> {
-  const { executable, config, from, folder, patience, signal, world } = setup;
+  const { config, from, folder, patience, signal, world } = setup;
   const { B, T, n } = batchSizes(config);
   requireEnough(setup.text, B, T, config.shuffle);
-  await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
-  const unsaved = states(executable, false);
-  if (from) loadStores(executable, from);
-  else if (setup.params) loadParameters(executable, setup.params);
-  from?.close(); // else the disk keeps a checkpoint that is deleted
-  setup.params?.close?.();
+  const unsaved = await begin(setup);
   const first = from?.state.step ?? 0;
   const log = folder === null || world.rank > 0 ? null : new RunLog(folder);
   log?.rewind(first);
@@ -116,6 +111,16 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
     log?.append(logRecord(step));
     yield step;
   }
+}
+/** Gives the executable what training begins with. Returns the states that checkpoints do not hold, as `init` leaves them. */
+async function begin({ executable, config, from, params }: TrainSetup): Promise<[string, Tensor][]> {
+  await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
+  const unsaved = states(executable, false);
+  if (from) loadStores(executable, from);
+  else if (params) loadParameters(executable, params);
+  from?.close(); // else the disk keeps a checkpoint that is deleted
+  params?.close?.();
+  return unsaved;
 }
 /** Runs the step after `done` others: its batches, and, if there are several, then the optimizer. */
 async function trainStep(setup: TrainSetup, done: number): Promise<StepMeans> {
