@@ -91,8 +91,9 @@ const checksumOf = (state: Partial<State>): string => sha256(JSON.stringify({ ..
 
 /** The steps of a run's checkpoints, newest first. */
 export function checkpointSteps(run: string): number[] {
-  if (!existsSync(checkpointsOf(run))) return [];
-  return withFileErrors(run, "read", () => readdirSync(checkpointsOf(run)))
+  const folder = checkpointsOf(run);
+  if (!existsSync(folder)) return [];
+  return withFileErrors(folder, "read", () => readdirSync(folder))
     .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
     .map(Number)
     .toSorted((a, b) => b - a);
@@ -178,6 +179,7 @@ export function loadStores(executable: Executable, checkpoint: Tensors): void {
 
 /** Writes a checkpoint atomically, then deletes all but the newest two. Returns its path. */
 export function writeCheckpoint(run: string, state: TrainingState, tensors: Saved): string {
+  makeFolder(checkpointsOf(run));
   try {
     return placeCheckpoint(run, state.step, keptCheckpoints, (folder) => writeInto(folder, state, tensors));
   } catch (error) {
@@ -188,6 +190,7 @@ export function writeCheckpoint(run: string, state: TrainingState, tensors: Save
 export function keepBest(run: string, step: number): string {
   const best = bestOf(run);
   const from = join(checkpointsOf(run), stepName(step));
+  makeFolder(checkpointsOf(best));
   try {
     placeCheckpoint(best, step, 1, (folder) => linkInto(folder, from));
     return best;
@@ -200,7 +203,6 @@ function placeCheckpoint(run: string, step: number, kept: number, write: (folder
   const folder = checkpointsOf(run);
   const path = join(folder, stepName(step));
   const temporary = join(folder, `.${stepName(step)}.tmp`);
-  makeFolder(folder);
   rmSync(temporary, { recursive: true, force: true });
   try {
     write(temporary);
