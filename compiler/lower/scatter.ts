@@ -10,8 +10,8 @@ import type { Draft } from "./draft.ts";
 import { operand, result, shapeOf } from "./reader.ts";
 
 /**
- * y[.., index[i], ..] = rows[.., i, ..] for each i in order, where y begins as a copy of the base; single elements at distinct places in any order. `nodes` have the same shapes and index: one kernel
- * does all.
+ * y[.., index[i], ..] = rows[.., i, ..] for each i in order, where y begins as a copy of the base; single elements at distinct places in any
+ * order. `nodes` have the same shapes and index: one kernel does all.
  */
 export function scatter(d: Draft, nodes: readonly Node[]): void {
   const node = item(nodes, 0);

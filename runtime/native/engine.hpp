@@ -49,8 +49,8 @@ struct Finding {
 };
 
 /// An entry that is run repeatedly. After each run its result `from`, or of several equal `parts` of it the `part` that is this worker's, is copied to its
-/// input `to`, and the integers >= 0 of `next` and the last integer of `key` are incremented. It ends after `times` runs, or when a time limit has passed: `within` on the JavaScript thread, which is blocked, `beside` on
-/// another.
+/// input `to`, and the integers >= 0 of `next` and the last integer of `key` are incremented. It ends after `times` runs, or when a time limit has
+/// passed: `within` on the JavaScript thread, which is blocked, `beside` on another.
 struct Repeat {
   size_t entry;
   long times;
