@@ -96,11 +96,25 @@ test("a number that rows are put into is written once and read nowhere", () => {
   const p = (name: string, shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
   const [rows, [, index]] = [p("rows", [3, 40]), b.topK(g, p("x", [3, 301]), 40)];
   const three = b.broadcastTo(g, b.constant(g, 3, "f32"), [3, 301]);
-  const graph = graphOf([b.put(g, three, index, rows, 1), b.mul(g, p("x", [3, 301]), three)]);
+  const graph = graphOf([b.mul(g, b.put(g, three, index, rows, 1), three)]);
   const sequence = lowered(graph);
   const read = sequence.launches.flatMap(({ args }) => args.filter((a) => a.access === "read"));
   assert.not.ok(read.some(({ buffer }) => buffer.name.startsWith("broadcast")));
   compare("put", graph, runSequence(sequence, storesOf(valuesOf(graph))));
+});
+test("rows that a top_k's index places are put there, if they are many, and of one row of indices", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const summed = (k: number, axis: number): readonly string[] => {
+    const [, index] = b.topK(g, p("x", [3, 301]), k);
+    const graph = expandScatters(g, graphOf([b.scatter(g, p(`rows${k}`, [3, k]), index, 301, axis)]));
+    const sequence = lowered(graph);
+    compare("placed", graph, runSequence(sequence, storesOf(valuesOf(graph))));
+    return sequence.launches.map(({ kernel }) => kernel.name.replace(/_[0-9a-f]+$/, ""));
+  };
+  assert.ok(summed(9, 1).includes("put"));
+  assert.not.ok(summed(8, 1).includes("put"));
+  assert.not.ok(summed(40, 0).includes("put")); // three rows may choose the same place
 });
 test("two signs, bools beside numbers, sums of integers into places, slices of nothing", () => {
   const g = new GraphBuilder(ops);

@@ -181,11 +181,12 @@ export const scatter = define<"scatter">({
       sample(g, "f32", [4, 2, 3], "rows"),
       sample(g, "i32", [4, 2], "index"),
     ];
+    const twice = sample(g, "i32", [2, 7], "index"); // of seven places of four some occur twice
     return [
       b.put(g, x, index, rows),
       b.scatter(g, sample(g, "f32", [2, 7, 3]), sample(g, "i32", [2, 7], "index"), 5, 1),
       b.scatter(g, sample(g, "f32", [9]), sample(g, "i32", [9], "index"), 4),
-      b.put(g, sample(g, "i32", [2, 4]), sample(g, "i32", [2, 3], "index"), sample(g, "i32", [2, 3], "rows"), 1),
+      b.put(g, sample(g, "i32", [2, 4]), b.rem(g, b.abs(g, twice), 4), sample(g, "i32", [2, 7], "rows"), 1),
       b.make1(g, "scatter", [index, b.reshape(g, rows, [3, 4, 2])], { axis: 1, batch: 0, mode: "add", size: 6 }),
       b.put(g, sample(g, "f32", [2, 9], "to"), b.topK(g, sample(g, "f32", [2, 9]), 5)[1], sample(g, "f32", [2, 5]), 1),
     ].map((v) => v.node);
