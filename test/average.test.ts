@@ -88,4 +88,12 @@ test("a folder is evaluated with the averages, and with the parameters of which 
   assert.match(help, "AdamW(average: 0.999)");
   await assertRejects(evaluate({ ...how, average: "mean" }), /no `mean`/);
 });
+test("a state that has not the parameter's shape is no average of it", async () => {
+  const [factored, data, out] = [join(root, "factored.moe"), join(root, "factored-text"), join(root, "factored")];
+  writeFileSync(factored, small(V, D).replace("AdamW(lr: 0.01)", "Adafactor()").replace("AdamW", "Adafactor"));
+  writeFileSync(data, "all of it is trained on. ".repeat(20));
+  await losses({ program: factored, data: [data], target, batch: 2, length: 8, steps: 1, out });
+  assert.ok([...last(out).training.keys()].includes("mix.weight.rows"));
+  assert.match(problem(() => newestModel(out, () => {}, "rows")).message, "has no `rows` of a parameter, of its shape");
+});
 test.run();

@@ -98,7 +98,7 @@ test("a number that rows are put into is written once and read nowhere", () => {
   const three = b.broadcastTo(g, b.constant(g, 3, "f32"), [3, 301]);
   const graph = graphOf([b.mul(g, b.put(g, three, index, rows, 1), three)]);
   const sequence = lowered(graph);
-  const read = sequence.launches.flatMap(({ args }) => args.filter((a) => a.access === "read"));
+  const read = sequence.launches.flatMap(({ args }) => args.filter((a) => a.access !== "write"));
   assert.not.ok(read.some(({ buffer }) => buffer.name.startsWith("broadcast")));
   compare("put", graph, runSequence(sequence, storesOf(valuesOf(graph))));
 });

@@ -131,7 +131,7 @@ test("the folder of the best checkpoint is taken as a run's is", async () => {
   const { loss } = await evaluate({ folder: best, data: [held], target: "reference" });
   assert.ok(Math.abs(loss - heldOut) < 1e-6, `${loss} ${heldOut}`);
   assert.not.ok((await generate({ folder: best, target: "reference", tokens: 1 }).next()).done);
-  const from = await openTraining({ ...options, steps: 3, from: best, out: null });
+  const from = await openTraining({ ...options, steps: 3, patience: 2, from: best, out: fresh() });
   assert.equal([from.from?.path, from.config.keepBest, from.best], [last(best).path, undefined, null]);
   from.close();
   const resumed = await openTraining({ ...tiny, data: [data], out, steps: 3, resume: true });
