@@ -45,7 +45,7 @@ export interface GenerateFigure {
 }
 export interface GenerateOptions extends Pick<Arithmetic, "precision"> {
   readonly threads: number;
-  /** Take the best of so many runs, each of so many tokens for each sequence. */
+  /** Take the best of so many samples, each of `Ceiling.runs` runs of so many tokens for each sequence. */
   readonly times: number;
   readonly tokens: number;
   /** Called with a table of a step's kernels. */
@@ -67,7 +67,8 @@ export async function measureGenerate(
     let seconds = Infinity;
     for (let i = 0; i < times; i++) {
       await ceiling.sample();
-      seconds = Math.min(seconds, await secondsOfStep(executable, batch, tokens));
+      for (let run = 0; run < ceiling.runs; run++)
+        seconds = Math.min(seconds, await secondsOfStep(executable, batch, tokens));
     }
     if (options.kernels) options.kernels(await kernelsOf(set, batch, options, ceiling.best));
     const share = active / seconds / (ceiling.best * 1e9);

@@ -64,7 +64,7 @@ async function measureOwn(c: Case, options: MeasureOptions): Promise<Measured[]>
     const start = performance.now();
     for (let i = 0; i < options.times || performance.now() - start < options.seconds * 1000; i++) {
       await ceiling.sample();
-      await subject.sample();
+      for (let run = 0; run < (c.mix ? ceiling.runs : 1); run++) await subject.sample();
     }
     await compute.sample();
     await memory.sample();

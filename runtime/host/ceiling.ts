@@ -17,6 +17,8 @@ import { hostExecutable } from "./executable.ts";
 export interface Ceiling {
   readonly unit: "GFLOP/s" | "GB/s";
   readonly best: number;
+  /** Runs in a sample: what depends on memory, whose rate varies within seconds, has a fair chance only with as many between two samples. */
+  readonly runs: number;
   sample(): Promise<void>;
   close(): void;
 }
@@ -124,13 +126,13 @@ export async function measureLimits(threads: number): Promise<Limits> {
 
 class Best implements Ceiling {
   readonly unit: "GFLOP/s" | "GB/s";
+  /** Many short ones, some of which other programs do not disturb. */
+  readonly runs: number;
   readonly #meter: Meter;
   readonly #work: number;
-  /** Runs in a sample: many short ones, some of which other programs do not disturb. */
-  readonly #times: number;
   #best = 0;
-  constructor(unit: "GFLOP/s" | "GB/s", meter: Meter, work: number, times: number) {
-    this.#times = times;
+  constructor(unit: "GFLOP/s" | "GB/s", meter: Meter, work: number, runs: number) {
+    this.runs = runs;
     this.unit = unit;
     this.#meter = meter;
     this.#work = work;
@@ -139,7 +141,7 @@ class Best implements Ceiling {
     return this.#best;
   }
   async sample(): Promise<void> {
-    for (let i = 0; i < this.#times; i++)
+    for (let i = 0; i < this.runs; i++)
       this.#best = Math.max(this.#best, this.#work / (await this.#meter.nanoseconds()));
   }
   close(): void {
