@@ -118,6 +118,8 @@ const gates = [
   "Swipe",
   "Topology",
   "DenseToSparse",
+  "Relu",
+  "TopP",
 ];
 const drawn: Record<string, (n: number) => number[]> = {
   Noisy: (n) => [n, 6],
@@ -125,6 +127,7 @@ const drawn: Record<string, (n: number) => number[]> = {
   GShard: (n) => [n],
   DenseToSparse: (n) => [n, 6],
 };
+const choices: Record<string, number> = { Switch: 1, Base: 1, DenseToSparse: 6, Relu: 6, TopP: 3 };
 const waves = (shape: readonly number[]): Tensor => {
   const size = shape.reduce((p, q) => p * q, 1);
   return tensor(
@@ -138,7 +141,7 @@ const onHost = new Set(["GShard", "Base", "Topology"]);
 async function step(gate: string, rows: number, target: "host" | "reference"): Promise<Outcome> {
   const source = { file, declaration: gate };
   const program = await compile(source, { entry: "train", gradients: true, sizes: { N: rows }, target });
-  const K = gate === "DenseToSparse" ? 6 : gate === "Switch" || gate === "Base" ? 1 : 2;
+  const K = choices[gate] ?? 2;
   const extra = drawn[gate]?.(rows);
   const inputs = { x: waves([rows, 7]), weight: waves([rows, K]), ...(extra ? { drawn: waves(extra) } : {}) };
   const outcome = await program.run(inputs);

@@ -25,7 +25,7 @@ const { GptBlock } = moe<"GptBlock">`
 const models: Readonly<Record<string, Handle | undefined>> = moe`
   import {
     NaiveGate, SoftmaxGate, TopKGate, NoisyGate, SwitchGate, GShardGate, SinkhornGate, BaseGate, BiasGate, SwipeGate, TopologyGate, DenseToSparseGate,
-    ProductKeyGate, HashGate
+    ReluGate, TopPGate, ProductKeyGate, HashGate
   } from "std/gates"
   import { MoE, SharedMoE, ExpertChoice, SoftMoE, GroupedMoE, Depth } from "std/moe"
   import { SwiGlu } from "std/nn"
@@ -96,6 +96,9 @@ const models: Readonly<Record<string, Handle | undefined>> = moe`
   model Swipe(D = 6) = Gated(D, 2, SwipeGate(D, 4, 2, W: 2))
   model Topology(D = 6) = Gated(D, 2, TopologyGate(D, 4, Nodes: 2, part: 0.3))
   model DenseToSparse(D = 6) = Gated(D, 4, DenseToSparseGate(D, 4, threshold: 0.2))
+  model Relu(D = 6) = Gated(D, 4, ReluGate(D, 4, 4, start: 0.1))
+  model ReluFew(D = 6) = Gated(D, 2, ReluGate(D, 4, 2, start: 0.1, target: 3))
+  model TopP(D = 6) = Gated(D, 3, TopPGate(D, 4, 3, p: 0.6, dynamic: 0.1))
   model ProductKey(D = 6) = Gated(D, 4, ProductKeyGate(D, 3, 2, Heads: 2, Q: 4))
   model Hash(D = 6) = Gated(D, 1, Hashed(D))
   model Mixture(D = 6) = Mixed(D, MoE(D, 1, 4, SwitchGate(D, 4, factor: 1), SwiGlu(D, 8)))

@@ -115,7 +115,8 @@ def bias(w, x, training, **_):
     open = torch.zeros(N, 3).scatter(1, groups, 1.0).bool().repeat_interleave(2, 1)
     expert = torch.topk(wish.masked_fill(~open, -math.inf), 2).indices
     value = p.gather(1, expert)
-    w["next"] = w["bias"] + 0.01 * torch.sign(N * 2 / E - torch.bincount(expert.flatten(), minlength=E).double())
+    load = torch.bincount(expert.flatten(), minlength=E).double()
+    w["kept"] = {"state.gate.bias": w["bias"] + 0.01 * torch.sign(N * 2 / E - load)}
     return 2.5 * value / value.sum(-1, keepdim=True), expert, {}
 
 
@@ -177,6 +178,43 @@ def dense_to_sparse(w, x, training, drawn=None):
     return p, torch.where(p > 0.1, torch.arange(E), -1), {}
 
 
+def relu(w, x, k, target, alpha):
+    """ReMoE (Wang et al. 2024), equations 5 to 8, 10 and 11, of one layer; the k highest scores alone are choices."""
+    r = F.relu(x @ w["weight"])
+    positive = (r > 0).double()
+    f = E / (target * N) * positive.sum(0)
+    sparsity = 1 - positive.mean()
+    grown = w["coefficient"] * alpha ** torch.sign((1 - target / E) - sparsity)
+    w["kept"] = {"state.gate.coefficient": grown, "metric.gate.active": positive.sum(1).mean()}
+    value, expert = torch.topk(r, k)
+    return value, torch.where(value > 0, expert, -1), {"sparsity": w["coefficient"] / N * (f * r).sum()}
+
+
+def relu_all(w, x, training, **_):
+    return relu(w, x, E, 2.5, 1.5)
+
+
+def relu_few(w, x, training, **_):
+    return relu(w, x, 2, 4, 1.2)
+
+
+def top_p(w, x, training, **_):
+    """Huang et al. 2024: experts are added, the likeliest first, until their chances sum to p; three at most. Load is counted in rows."""
+    p = F.softmax(x @ w["weight"], -1)
+    value, order = torch.sort(p, dim=-1, descending=True)
+    expert, taken = torch.full((N, 3), -1), torch.zeros(E, dtype=p.dtype)
+    for n in range(N):
+        mass = 0.0
+        for k in range(3):
+            if mass < 0.8:
+                expert[n, k] = order[n, k]
+                taken[order[n, k]] += 1
+                mass += value[n, k].item()
+    w["kept"] = {"metric.gate.active": taken.sum() / N}
+    losses = {"balance": 0.02 * E * (taken / N * p.mean(0)).sum(), "dynamic": 0.003 * -(p * p.log()).sum(-1).mean()}
+    return value[:, :3], expert, losses
+
+
 def assigned(logits):
     """The maximum sum of logits over balanced assignments (N / E rows to each expert), by augmenting paths: rows are added one by one, each along the
     best chain of reassignments that ends at an expert with room."""
@@ -229,8 +267,13 @@ GATES = {
     "Swipe": (swipe, None, ()),
     "Topology": (topology, None, ()),
     "DenseToSparse": (dense_to_sparse, gumbel, (N, E)),
+    "Relu": (relu_all, None, ()),
+    "ReluFew": (relu_few, None, ()),
+    "TopP": (top_p, None, ()),
     "ProductKey": (product_key, None, ()),
 }
+# What a gate has as state, which has no gradient.
+STATES = {"Bias": "bias", "Relu": "coefficient", "ReluFew": "coefficient"}
 
 
 def case(name, kind, seed):
@@ -245,6 +288,8 @@ def case(name, kind, seed):
         w["noise"] = 0.5 * gaussian(g, D, E)
     if name in ("Bias", "NaiveBiased"):
         w["bias"] = 0.2 * gaussian(g, E)
+    if name in ("Relu", "ReluFew"):
+        w["coefficient"] = torch.tensor(0.25)
     x = gaussian(g, N, D)
     if kind == "skewed":
         x = 0.5 * x + 2 * liked / liked.norm()
@@ -266,9 +311,10 @@ def made(name, kind):
     seed = next(s for s in range(1000) if clear(name, *case(name, kind, s)))
     w, x, drawn = case(name, kind, seed)
     results = {f"param.gate.{k}": v for k, v in w.items()} | {"input.x": x} | {f"input.{k}": v for k, v in drawn.items()}
-    w = {k: v.double().requires_grad_(k != "bias" or name != "Bias") for k, v in w.items()}
+    w = {k: v.double().requires_grad_(k != STATES.get(name)) for k, v in w.items()}
     x = x.double().requires_grad_()
     score, expert, losses = GATES[name][0](w, x, True, **{k: v.double() for k, v in drawn.items()})
+    kept = w.pop("kept", {})
     weight = gaussian(torch.Generator().manual_seed(seed), *score.shape)
     results["input.weight"] = weight
     losses = losses | {"scores": torch.where(expert >= 0, score * weight, 0).sum()}
@@ -276,8 +322,7 @@ def made(name, kind):
     results |= {"metric.score": score.detach(), "metric.expert": expert.int(), "grad.input.x": x.grad}
     results |= {f"loss.{k}": v.detach() for k, v in losses.items()}
     results |= {f"grad.gate.{k}": v.grad for k, v in w.items() if v.requires_grad}
-    if "next" in w:
-        results["state.gate.bias"] = w["next"].detach()
+    results |= {k: v.detach() for k, v in kept.items()}
     with torch.no_grad():
         score, expert, _ = GATES[name][0](w, x, False)
     results |= {"output.0": score, "output.1": expert.int()}

@@ -140,6 +140,8 @@ const gates: readonly Gate[] = [
   { text: "BaseGate(D, E, rounds: 3)", K: 1 },
   { text: "SwipeGate(D, E, K, W: 2)", E: 4, K: 2 },
   { text: "TopologyGate(D, E, Nodes: 2, part: 0.5)", E: 4, K: 2 },
+  { text: "ReluGate(D, E, K, target: 1, start: 0.1)" },
+  { text: "TopPGate(D, E, K, p: 0.6)" },
   { text: "ProductKeyGate(D, 2, 2, Heads: 2, Q: 3)", E: 4, K: 4 },
 ];
 const drawingGates: readonly Gate[] = [
