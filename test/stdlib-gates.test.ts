@@ -109,10 +109,11 @@ for (const way of peerTargets)
         program.close();
       }
     });
-test("Relu's coefficient rises over the target, falls under it, and ends at its start", async () => {
+const coefficient = (of: Program): number => numbers(of.read("gate.coefficient"))[0] ?? Number.NaN;
+test("Relu's coefficient rises over the target, falls under it, ends at its start, and is left alone by an evaluation", async () => {
   const [start, target, alpha] = [1e-8, 2.5, 1.5];
   const source = { file: join(folder, "gates.moe"), declaration: "Relu" };
-  const program = await compile(source, { entry: "train", sizes, target: "reference", precision: "f64" });
+  const options = { entry: "train", sizes, target: "reference", precision: "f64" } as const;
   const filled = (width: number, of: (i: number) => number): Tensor =>
     tensor(
       "f64",
@@ -121,16 +122,22 @@ test("Relu's coefficient rises over the target, falls under it, and ends at its 
     );
   // the loss asks for larger scores, and the penalty for smaller ones
   const inputs = { x: filled(7, (i) => Math.sin(i * i + 1)), weight: filled(6, () => -0.05) };
-  const coefficient = (): number => numbers(program.read("gate.coefficient"))[0] ?? Number.NaN;
+  const [program, evaluation] = [
+    await compile(source, options),
+    await compile(source, { ...options, evaluates: true }),
+  ];
   const seen: number[] = [];
   for (let expected = start, i = 0; i < 120; i++) {
     const { metrics } = await program.run(inputs, { step: i });
     const active = metrics.get("gate.active")?.data[0] ?? Number.NaN;
     expected = Math.max(start, expected * alpha ** Math.sign(active - target));
-    assert.ok(Math.abs(coefficient() / expected - 1) < 1e-9, `step ${i}: ${coefficient()}, not ${expected}`);
+    assert.ok(Math.abs(coefficient(program) / expected - 1) < 1e-9, `step ${i}: not ${expected}`);
     seen.push(active);
   }
-  assert.ok(Math.max(...seen) > target && Math.min(...seen) < target && coefficient() === start);
+  assert.ok(Math.max(...seen) > target && Math.min(...seen) < target && coefficient(program) === start);
+  const { metrics } = await evaluation.run(inputs);
+  assert.ok((metrics.get("gate.active")?.data[0] ?? 0) > target && coefficient(evaluation) === start);
   program.close();
+  evaluation.close();
 });
 test.run();
