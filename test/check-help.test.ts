@@ -69,6 +69,7 @@ const helps = (body: string): string[] =>
 test("a name that ended with its block is told from one that is nowhere", () => {
   const variable = "`y` ends with the block that declares it: declare it before, and there write `y = ...`";
   assert.equal(helps("if big { let y = 2 * x } else { let y = x } x = y"), [variable]);
+  assert.equal(helps("if big { x = 2 * x } else { let y = x } x = y"), [variable]);
   assert.equal(helps("for i in 0:2 { if big { let (y, i) = top_k(x, D) } } y = x"), [variable]);
   assert.equal(helps("if generating { state y: f32 = 0 } update y = 1"), [
     "`y` ends with the block that declares it: `update` it there, or declare it before",
