@@ -63,6 +63,18 @@ export interface CommonOptions {
   /** Called with 0 before the first kernel is compiled, then with how many are, of how many; not called if the cache has all of them. */
   readonly onCompile?: ((done: number, of: number) => void) | undefined;
 }
+/** Several workers only: how they share a program's experts. */
+export interface ExpertSharing {
+  /** Over how many of them experts are spread, a divisor of their number. Default: over all. */
+  readonly expertParallel?: number | undefined;
+  /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
+  readonly room?: number | undefined;
+}
+/** Several workers only: how they share what is trained. */
+export interface TrainingSharing extends ExpertSharing {
+  /** Each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
+  readonly shardOptimizer?: boolean | undefined;
+}
 /** Besides the entries asked for, each program gets the entry `init`. */
 export interface CompileRequest extends TargetRequest {
   /** A .moe file. */

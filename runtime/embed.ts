@@ -15,7 +15,7 @@ import { pluralize } from "../compiler/pluralize.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { sum } from "../compiler/types/numbers.ts";
-import { compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
+import { compileLoaded, type EntryRequest, type Sizes, type TrainingSharing } from "./compile.ts";
 import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
 import { DeviceFailed, type Outcome, type Tensor } from "./executable.ts";
 import { requireOptions } from "./options.ts";
@@ -72,8 +72,7 @@ export async function compile(source: Source, options: CompileOptions = {}): Pro
 }
 async function compiled(
   { load, declaration }: ResolvedSource,
-  options: TargetOptions &
-    Pick<TrainOptions, "accumulate" | "recompute" | "expertParallel" | "room" | "shardOptimizer">,
+  options: TargetOptions & TrainingSharing & Pick<TrainOptions, "accumulate" | "recompute">,
   entries: readonly EntryRequest[],
   world: Workers = singleWorker,
 ) {
@@ -131,19 +130,13 @@ export function resolveSource(source: Source): ResolvedSource {
 }
 
 /** The options of `train`. */
-export interface TrainOptions extends TargetOptions {
+export interface TrainOptions extends TargetOptions, TrainingSharing {
   /** The inputs of `train` for each step; the steps end where they do. Tensors in the first one also give the sizes that have no default. */
   readonly batches: Iterable<Inputs> | AsyncIterable<Inputs>;
   /** How many batches make one step, which takes the mean of their gradients. Default: 1. Left-over batches at the end make no step. */
   readonly accumulate?: number;
   /** Keep only what passes between the layers of an array, and make each layer again in the backward: less memory, more time. Default: false. */
   readonly recompute?: boolean;
-  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
-  readonly expertParallel?: number;
-  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
-  readonly room?: number;
-  /** Several workers only: each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
-  readonly shardOptimizer?: boolean;
   /** Initial values in place of those that the program gives, as `Program.load` takes them. */
   readonly parameters?: ReadonlyMap<string, Tensor>;
   /** Resumes, bit for bit: the number of steps done, and what `state` of their program returned. `batches` are then those that follow. */

@@ -3,7 +3,7 @@ import { type Argument, type EntrySignature, sizesFromInputs } from "../compiler
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
-import { type CommonOptions, compileLoaded, type Sizes } from "./compile.ts";
+import { type CommonOptions, compileLoaded, type ExpertSharing, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { afterErrors, findEntry, headerSizes, readProgram } from "./program.ts";
 import { readJsonObject } from "./storage/json.ts";
@@ -16,7 +16,7 @@ import { compileOnWorkers } from "./workers/compile-on-workers.ts";
 import { requireEqualEntries, requireEqualSharing, requireFiles } from "./workers/train-distributed.ts";
 import { singleWorker, type Workers } from "./workers/workers.ts";
 
-interface RunOptions extends CommonOptions {
+interface RunOptions extends CommonOptions, ExpertSharing {
   /** The path of a .moe file. */
   readonly program: string;
   /** `Declaration`, `Declaration.method` or a function. Default: the file's only model. */
@@ -31,10 +31,6 @@ interface RunOptions extends CommonOptions {
   /** Whether to compute gradients too: of the sum of all losses, plus the sum of each float result I times the input `cotangent.I`. */
   readonly gradients?: boolean | undefined;
   readonly seed?: number | undefined;
-  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
-  readonly expertParallel?: number | undefined;
-  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
-  readonly room?: number | undefined;
   /** Called with warnings. */
   readonly warn?: ((line: string) => void) | undefined;
 }

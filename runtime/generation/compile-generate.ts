@@ -2,7 +2,7 @@
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { batchFlagText, sizeFlagText } from "../../compiler/flag-text.ts";
-import { type CommonOptions, type CompileReport, compileLoaded, type Sizes } from "../compile.ts";
+import { type CommonOptions, type CompileReport, compileLoaded, type ExpertSharing, type Sizes } from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
 import { findEntry, hasMethod } from "../program.ts";
 import { tokenAxes } from "../text-entry.ts";
@@ -21,7 +21,7 @@ import {
   tokensLeft,
 } from "./generate-entries.ts";
 
-export interface CompileGenerateOptions extends Omit<CommonOptions, "set"> {
+export interface CompileGenerateOptions extends Omit<CommonOptions, "set">, ExpertSharing {
   /** Values for the model's header. They go before `trained`, those of its training. */
   readonly set?: Sizes | undefined;
   readonly trained?: Sizes | undefined;
@@ -31,10 +31,6 @@ export interface CompileGenerateOptions extends Omit<CommonOptions, "set"> {
   readonly prompt?: number | undefined;
   /** How many tokens are generated after it, if that is known. */
   readonly tokens?: number | undefined;
-  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
-  readonly expertParallel?: number | undefined;
-  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
-  readonly room?: number | undefined;
   /** The workers that generate together, all of which call this. Default: this process alone. */
   readonly world?: Workers | undefined;
   /** Which optional inputs (`top_p`, `top_k`) to compile `generate` with. Default: all that the model's `generate` has. */

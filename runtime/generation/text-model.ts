@@ -2,7 +2,7 @@
 import { ReadableStream, type ReadableStreamDefaultController } from "node:stream/web";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { describeValue } from "../../compiler/flag-text.ts";
-import type { CompileReport } from "../compile.ts";
+import type { CompileReport, ExpertSharing } from "../compile.ts";
 import { requireInteger } from "../compiled-program.ts";
 import type { Source, TargetOptions } from "../embed.ts";
 import { requireOptions } from "../options.ts";
@@ -15,11 +15,7 @@ import { type GivenModel, openProgram } from "./open-program.ts";
 import { openRun } from "./open-run.ts";
 
 /** Options of `openModel`. Of a folder the sizes and precision are by default those of the training. `seed` is that of the sampling. */
-export interface OpenOptions extends TargetOptions {
-  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
-  readonly expertParallel?: number;
-  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
-  readonly room?: number;
+export interface OpenOptions extends TargetOptions, ExpertSharing {
   /** How many texts are generated at a time; others wait. Default: 16. */
   readonly batch?: number;
   /** Prompts and texts are token numbers, such as `5 12 7`. Works without the model's tokenizer. */

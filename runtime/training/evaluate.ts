@@ -4,7 +4,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
-import { type CommonOptions, type Compiled, compileLoaded } from "../compile.ts";
+import { type CommonOptions, type Compiled, compileLoaded, type ExpertSharing } from "../compile.ts";
 import { type Executable, type RunContext, storeOfInput } from "../executable.ts";
 import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
 import { findEntry } from "../program.ts";
@@ -21,7 +21,7 @@ import { runBatch, yieldToEvents } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { type Measure, measureOf, readOnWorkers } from "./train.ts";
 
-export interface EvaluateOptions extends CommonOptions, EncodingOptions {
+export interface EvaluateOptions extends CommonOptions, EncodingOptions, ExpertSharing {
   /** The folder of a training run, or of an imported model. Its newest intact checkpoint is evaluated. */
   readonly folder: string;
   /** Text files, which are concatenated. */
@@ -36,10 +36,6 @@ export interface EvaluateOptions extends CommonOptions, EncodingOptions {
   readonly length?: number | undefined;
   /** Called with how many targets are evaluated, and how many there are. */
   readonly evaluating?: Progress | undefined;
-  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
-  readonly expertParallel?: number | undefined;
-  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
-  readonly room?: number | undefined;
   /** Called with a line about what each of several workers has (see `shardingSummary`). */
   readonly tell?: ((line: string) => void) | undefined;
 }

@@ -5,7 +5,7 @@ import { type EntrySignature, findModel, type Loaded, modelsOf } from "../../com
 import { Problem } from "../../compiler/diagnostic.ts";
 import { modelFlagText } from "../../compiler/flag-text.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
-import type { CommonOptions } from "../compile.ts";
+import type { CommonOptions, TrainingSharing } from "../compile.ts";
 import { hasHeader, headerDefault, headerSizes } from "../program.ts";
 import { checkpointSteps } from "../storage/checkpoint.ts";
 import { sizesFromConfig } from "../storage/parameters.ts";
@@ -14,7 +14,7 @@ import { atLeastOne, defaultRows, named, textAxes, textSizes } from "../text-ent
 import type { Dataset } from "./data.ts";
 
 /** Options that are left out come from the run's config.json when resuming, else they have the defaults given here. */
-export interface TrainOptions extends CommonOptions, EncodingOptions {
+export interface TrainOptions extends CommonOptions, EncodingOptions, TrainingSharing {
   /** A .moe file. */
   readonly program: string;
   /** Which of the file's models. Default: resuming, the run's; else its only one. */
@@ -59,12 +59,6 @@ export interface TrainOptions extends CommonOptions, EncodingOptions {
   readonly resume?: boolean | undefined;
   /** Keep only what passes between the layers of an array, and make each layer again in the backward. Default: resuming, as before; else false. */
   readonly recompute?: boolean | undefined;
-  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
-  readonly expertParallel?: number | undefined;
-  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
-  readonly room?: number | undefined;
-  /** Several workers only: each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
-  readonly shardOptimizer?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

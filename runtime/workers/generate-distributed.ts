@@ -1,20 +1,18 @@
 // Generation by several workers: what they must have alike, and how they agree to stop.
 import type { Loaded } from "../../compiler/check/index.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
-import type { CommonOptions } from "../compile.ts";
+import type { CommonOptions, ExpertSharing } from "../compile.ts";
 import { hashOfProgram, requireEqualSharing } from "./train-distributed.ts";
 import { singleWorker, type Workers } from "./workers.ts";
 
 /** How a model is opened. */
-interface Opening extends Omit<CommonOptions, "set"> {
+interface Opening extends Omit<CommonOptions, "set">, ExpertSharing {
   readonly set?: Sizes | undefined;
   readonly trained?: Sizes | undefined;
   readonly rows: number;
   readonly seed: number;
   readonly ids?: boolean | undefined;
   readonly sampling?: readonly string[] | undefined;
-  readonly expertParallel?: number | undefined;
-  readonly room?: number | undefined;
   readonly world?: Workers | undefined;
 }
 /** Throws on all workers if they differ in the model or in how it is opened. `parameters`: what tells its parameters from others. */

@@ -10,6 +10,7 @@ import {
 } from "../../compiler/flag-text.ts";
 import type { BuildRequest, EntryRequest, Sizes } from "../../compiler/pipeline.ts";
 import { fromTo } from "../../compiler/types/numbers.ts";
+import type { TrainingSharing } from "../compile.ts";
 import type { Tensor } from "../executable.ts";
 import { textsOf } from "../program.ts";
 import type { Checkpoint } from "../storage/checkpoint.ts";
@@ -34,11 +35,9 @@ export function requireDivisibleBatch(batch: number, { size }: Pick<Workers, "si
       `give --batch ${less > 0 ? `${less} or ` : ""}${less + size}`,
     );
 }
-/** How several workers share a program. */
-type SharingOptions = Pick<BuildRequest, "expertParallel" | "room" | "shardOptimizer">;
 /** `expertParallel` must divide the number of workers; all options need several. */
 export function requireSharing(
-  { expertParallel, room, shardOptimizer = false }: SharingOptions,
+  { expertParallel, room, shardOptimizer = false }: TrainingSharing,
   { size }: Pick<Workers, "size">,
 ): void {
   if (room !== undefined && !(room >= 1))
@@ -61,7 +60,7 @@ export function requireSharing(
     );
 }
 /** Also throws, on all workers, if one was given another number than worker 0: their plans would differ. */
-export function requireEqualSharing(options: SharingOptions & Pick<BuildRequest, "recompute">, world: Workers): void {
+export function requireEqualSharing(options: TrainingSharing & Pick<BuildRequest, "recompute">, world: Workers): void {
   requireSharing(options, world);
   const { recompute = false, expertParallel, room, shardOptimizer = false } = options;
   if (world.size > 1)
