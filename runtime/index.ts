@@ -29,4 +29,5 @@ export {
 } from "./generation/text-model.ts";
 export { readSafetensors, writeSafetensors } from "./storage/safetensors.ts";
 export { fromNested as tensorOf, fromNumbers as tensor, numbers, toNested, zeros } from "./tensor.ts";
+export type { Message, Prompt } from "./tokens.ts";
 export { type Workers, workers } from "./workers/workers.ts";

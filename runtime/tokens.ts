@@ -22,10 +22,47 @@ export interface Codec {
   encode(text: string): number[];
   /** Encodes a file of training data. */
   encodeFile(file: Uint8Array, path: string, progress?: Progress): Int32Array;
+  /** How documents are encoded; null for token numbers, which are no text. */
+  readonly documents: DocumentCodec | null;
   /** A decoder of the tokens that follow this prompt. */
   decoder(prompt: ArrayLike<number>): Decoder;
 }
+/** Encodes texts that begin and end, such as conversations. */
+export interface DocumentCodec {
+  /** What comes before each document, and after it. */
+  readonly begin: readonly number[];
+  readonly end: readonly number[];
+  /** Null if the tokenizer has none. */
+  readonly template: ChatTemplate | null;
+  /** The tokens of a text, with nothing before or after. `where` names it in errors. */
+  encode(text: string, where: string): readonly number[];
+  /** Runs what encodes texts, which `about` begins, under a time limit. */
+  limited<T>(about: string, run: () => T): T;
+}
+/** One message of a conversation. The template may read more of it. */
+export interface Message {
+  /** `system`, `user`, `assistant`, or what else the template knows. */
+  readonly role: string;
+  readonly content: string;
+}
+/** A text, or a conversation that the assistant is to go on with. */
+export type Prompt = string | readonly Message[];
+/** The text of a conversation, as the model reads it; with `opensReply` also what begins the assistant's next message. */
+export type ChatTemplate = (messages: readonly Message[], opensReply: boolean) => string;
+
+/** Tokens of data. One that is read, but is no target of the loss, is kept as `~token`, a negative number. */
 export type Tokens = Uint8Array | Int32Array;
+export const isTarget = (kept: number): boolean => kept >= 0;
+export const tokenOf = (kept: number): number => (isTarget(kept) ? kept : ~kept);
+export function joinTokens(chunks: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(chunks.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
+  }
+  return all;
+}
 /** Called with how many bytes of a file are encoded, and how many there are. */
 export type Progress = (done: number, of: number) => void;
 /** Returns text as soon as its characters are complete; `end` returns the rest. */
@@ -34,6 +71,7 @@ export interface Decoder {
   end(): string;
 }
 
+const utf8 = (text: string): number[] => [...new TextEncoder().encode(text)];
 /** Tokens are bytes of UTF-8. An empty text is a line break; invalid UTF-8 is decoded as U+FFFD. */
 const bytes: Codec = {
   name: "bytes",
@@ -43,7 +81,8 @@ const bytes: Codec = {
   vocabularySize: null,
   endToken: null,
   encodeFile: (file) => Int32Array.from(file),
-  encode: (text) => [...new TextEncoder().encode(text === "" ? "\n" : text)],
+  encode: (text) => utf8(text === "" ? "\n" : text),
+  documents: { begin: [], end: utf8("\n"), template: null, encode: utf8, limited: (_, run) => run() },
   decoder: () => {
     const decoder = new TextDecoder("utf-8");
     return {
@@ -76,6 +115,7 @@ const ids: Codec = {
   vocabularySize: null,
   endToken: null,
   encodeFile: tokenNumbers,
+  documents: null,
   encode: (text) => {
     const pieces = text.split(/[\s,]+/).filter((piece) => piece !== "");
     const wrong = pieces.find((piece) => !/^\d{1,9}$/.test(piece));
@@ -130,11 +170,11 @@ export function requireVocabulary({ vocabularySize }: Codec, vocabulary: number 
 export function requireInVocabulary(tokens: ArrayLike<number>, vocabulary: number | undefined, what: string): void {
   if (vocabulary === undefined) return;
   let i = 0;
-  while (i < tokens.length && (tokens[i] ?? 0) < vocabulary) i++; // a loop: `find` takes twenty times as long
+  while (i < tokens.length && tokenOf(tokens[i] ?? 0) < vocabulary) i++; // a loop: `find` takes twenty times as long
   const unknown = tokens[i];
   if (unknown === undefined) return;
   throw new Problem(
-    `${what} holds the token ${unknown}, and the model's tokens are 0 to ${vocabulary - 1}`,
+    `${what} holds the token ${tokenOf(unknown)}, and the model's tokens are 0 to ${vocabulary - 1}`,
     "bytes need a vocabulary of 256 (`V` in examples/gpt-moe.moe), a tokenizer's numbers one as large as its own; give the model more tokens, or other text",
   );
 }

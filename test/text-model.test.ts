@@ -1,7 +1,7 @@
 // A trained model in TypeScript: texts that come and go while others are written, on an Executable that counts and on an imported model.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { cpSync, writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -29,7 +29,7 @@ import { writeConfig } from "../runtime/storage/run-folder.ts";
 import { allInMemory } from "../runtime/storage/stored-tensor.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
 import { copyTokenizerFiles, selectCodec } from "../runtime/tokenizer/select-codec.ts";
-import { codecs } from "../runtime/tokens.ts";
+import { type ChatTemplate, codecs, type Prompt } from "../runtime/tokens.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("text-model");
@@ -99,6 +99,13 @@ test("texts that are asked for while others are written join them, and wait wher
     executable.busy.reduce((a, b) => a + b, 0),
     30 + 4 * 3,
   );
+  await model.close();
+});
+const template: ChatTemplate = (messages, opens) => messages.map((m) => m.content).join("") + (opens ? "k" : "?");
+test("a conversation is answered after what its template makes of it", async () => {
+  const { documents } = codecs.bytes;
+  const { model } = alphabet(1, { codec: { ...codecs.bytes, documents: documents && { ...documents, template } } });
+  assert.equal(await all(model.generate([{ role: "user", content: "c" }], { tokens: 3 })), "lmn");
   await model.close();
 });
 test("who stops reading, or aborts, gives the place up; the others write on", async () => {
@@ -311,7 +318,7 @@ async function savedRun(file: string, parameters: ReadonlyMap<string, Tensor>, t
   writeCheckpoint(folder, state, { model: allInMemory(parameters), training: new Map() });
   return folder;
 }
-const write = (model: TextModel, prompt: string, options: AskOptions): Promise<string> =>
+const write = (model: TextModel, prompt: Prompt, options: AskOptions): Promise<string> =>
   all(model.generate(prompt, { tokens: 6, ...options }));
 for (const [unit, given] of [
   ["bytes", {}],
@@ -334,6 +341,29 @@ for (const [unit, given] of [
     assert.equal(await write(own, "a", { signal: AbortSignal.abort() }), "");
     await Promise.all([run.close(), own.close()]);
   });
+test("a conversation is answered as the text that the chat template makes of it", async () => {
+  const [file, sizes] = [lmFile(), { V: 160, D: 8 }];
+  const parameters = await fit({ file }, { batches: batches(sizes.V, 3), sizes, target });
+  const tokenizer = join(temporaryFolder(), "words");
+  cpSync(words, tokenizer, { recursive: true });
+  const says = "{% for m in messages %}{{ m.role + ' ' + m.content + ' ' }}{% endfor %}";
+  writeFileSync(join(tokenizer, "chat_template.jinja"), `${says}{{ 'assistant' if add_generation_prompt }}`);
+  const folder = await savedRun(file, parameters, tokenizer);
+  const model = await openModel(folder, { target, batch: 2 });
+  const conversation = [
+    { role: "system", content: "some money" },
+    { role: "user", content: "the ship" },
+  ];
+  const options = { tokens: 6, temperature: 0 };
+  const expected = await write(model, "system some money user the ship assistant", options);
+  assert.equal(await write(model, conversation, options), expected);
+  let text = "";
+  for await (const piece of generate({ folder, prompts: [conversation], target, ...options })) text += piece.text;
+  assert.equal(text, expected);
+  for (const wrong of [[], [{ role: "user" }], 5, [conversation]])
+    await assertProblem(write(model, wrong as unknown as string, {}), /the prompt is (a list|5).*role: "user"/);
+  await model.close();
+});
 test("a template's model generates the likeliest tokens of its `forward`, and those that it was taught", async () => {
   const { Taught } = moe<"Taught">`
     import { Embedding, Linear } from "std/nn"

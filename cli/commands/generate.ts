@@ -1,7 +1,9 @@
 import { Command } from "commander";
+import { Problem } from "../../compiler/diagnostic.ts";
 import { expertParallel, integerIn, numberIn, requireTarget, room } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
+import type { Message, Prompt } from "../../runtime/tokens.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
 import { addShared, average, examples, flag, json, option, type SharedFlags } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
@@ -33,6 +35,11 @@ export const generateCommand = (): Command =>
     )
     .addOption(flag("--batch <n>", "texts generated at a time; default: all, up to 16", integerIn(1)))
     .addOption(flag("--seed <n>", "random seed; default: 0", integerIn(-(2 ** 31))))
+    .option(
+      "--chat",
+      "prompts are messages of a user; the tokenizer's chat template makes the text that the model reads",
+    )
+    .addOption(flag("--system <text>", "what the model is told before them; implies --chat", String))
     .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
     .option("--past-end", "do not stop at the end-of-text token")
     .addOption(average())
@@ -45,6 +52,7 @@ export const generateCommand = (): Command =>
         "moec generate runs/gpt-moe --prompt 'Call me'",
         "moec generate runs/gpt-moe --tokens 500 --temperature 0",
         "moec generate runs/gpt-moe --prompt 'Once' --prompt 'The sea' --top-p 0.9",
+        "moec generate runs/OLMoE-1B-7B-Instruct --chat --prompt 'Who was Ahab?'",
         "mpirun -n 2 moec generate runs/gpt-moe --prompt 'Call me'",
       ),
     )
@@ -58,6 +66,8 @@ interface Options extends SharedFlags {
   topK?: number;
   batch?: number;
   seed?: number;
+  chat?: boolean;
+  system?: string;
   ids?: boolean;
   pastEnd?: boolean;
   average?: string;
@@ -69,27 +79,34 @@ const run = (folder: string, options: Options): Promise<void> =>
   withWorkers(options.threads, (world) => runGeneration(folder, options, world));
 async function runGeneration(
   folder: string,
-  { json, prompt: prompts = [""], ...options }: Options,
+  { json, chat, system, prompt: texts, ...options }: Options,
   world: Workers,
 ): Promise<void> {
   requireTarget(options);
+  const chats = chat ?? system !== undefined;
+  const prompts = chats ? conversations(texts, system) : (texts ?? [""]);
   const stopping = new AbortController();
   // a process that is alone ends at once by a signal
   const onOpen = world.size > 1 ? () => abortOnSignals(stopping) : undefined;
   const how = { folder, prompts, ...options, signal: stopping.signal, onOpen };
   if (world.rank > 0) return await runSilently(how, world);
   const told = { ...how, warn, tell: note, onCompile: compileProgress() };
-  if (json) await asJson(prompts, told, world);
+  if (json) await asJson(texts ?? [""], told, world);
   else await forPeople(prompts, told, world);
+}
+function conversations(texts: readonly string[] | undefined, system: string | undefined): Message[][] {
+  if (!texts) throw new Problem("--chat lacks what the user says", "give it: --prompt 'Who was Ahab?'");
+  const before = system === undefined ? [] : [{ role: "system", content: system }];
+  return texts.map((content) => [...before, { role: "user", content }]);
 }
 async function runSilently(how: RunGenerateOptions, world: Workers): Promise<void> {
   for await (const _ of generate(how, world)) continue;
 }
 /**
- * Prints each text after its prompt, as it is generated; with several prompts, pieces of later texts wait until the earlier texts are complete. On a
+ * Prints each text after its prompt, and replies alone, as they are generated; with several prompts, pieces of later texts wait until the earlier texts are complete. On a
  * terminal the rate follows.
  */
-async function forPeople(prompts: readonly string[], how: RunGenerateOptions, world: Workers): Promise<void> {
+async function forPeople(prompts: readonly Prompt[], how: RunGenerateOptions, world: Workers): Promise<void> {
   const waiting = new Map<number, Piece[]>();
   let turn = 0;
   let begun = false;
@@ -100,7 +117,8 @@ async function forPeople(prompts: readonly string[], how: RunGenerateOptions, wo
     waiting.set(piece.prompt, [...(waiting.get(piece.prompt) ?? []), piece]);
     while (turn < prompts.length) {
       const pieces = waiting.get(turn) ?? [];
-      if (!begun && pieces.length > 0) write(prompts[turn] ?? "");
+      const prompt = prompts[turn];
+      if (!begun && pieces.length > 0 && typeof prompt === "string") write(prompt);
       begun ||= pieces.length > 0;
       for (const { text } of pieces) write(text);
       waiting.set(turn, []);

@@ -31,7 +31,7 @@ export const trainCommand = (): Command =>
     )
     .argument("<file>", "a .moe file with a model")
     .addOption(flag("--model <name>", "the model to train, if the file declares several", text))
-    .requiredOption("--data <files...>", "text files, concatenated; - is stdin")
+    .requiredOption("--data <files...>", "text files, concatenated, or .jsonl files of documents; - is stdin")
     .option(
       "--held-out <files...>",
       "text files to evaluate on; default: the last 5% of the data, at most 2^20 tokens, which is then not trained on",

@@ -3,6 +3,7 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { readInto, requireBufferSize, sha256, splitBytes } from "../storage/files.ts";
+import { encodeFile as encodeWith, isJsonLines } from "../tokenizer/documents.ts";
 import type { Codec, Progress } from "../tokens.ts";
 import { CacheFolder, cacheFolder, gibibyte } from "./folder.ts";
 import { buildHash } from "./plans.ts";
@@ -32,12 +33,12 @@ export class TokenCache {
   /** The tokens of a file of training data: those that an earlier call has kept, or newly encoded ones. */
   encodeFile(codec: Codec, file: Uint8Array, path: string, { encoding, warn }: EncodingOptions): Int32Array {
     const { tokenizer } = codec.config;
-    if (tokenizer === undefined || file.length < leastKept) return codec.encodeFile(file, path, encoding);
+    if (tokenizer === undefined || file.length < leastKept) return encodeWith(codec, file, path, encoding);
     const { node, unicode } = process.versions;
-    const name = `${sha256(JSON.stringify([this.#compiler, node, unicode, tokenizer, sha256([file])]))}.tokens`;
+    const name = `${sha256(JSON.stringify([this.#compiler, node, unicode, tokenizer, isJsonLines(path), sha256([file])]))}.tokens`;
     const kept = attempt(() => this.#find(name));
     if (kept) return kept;
-    const tokens = codec.encodeFile(file, path, encoding);
+    const tokens = encodeWith(codec, file, path, encoding);
     attempt(
       () => this.#keep(name, tokens),
       (why) => warn?.(`the tokens of ${path} are made anew at the next start: ${why}`),

@@ -1,7 +1,7 @@
 // Generates text with a trained model: encodes prompts, runs `generateBatch`, decodes tokens.
 
 import type { Executable } from "../executable.ts";
-import type { Codec, Decoder } from "../tokens.ts";
+import type { Codec, Decoder, Prompt } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
 import { shardingSummary } from "../workers/sharded-executable.ts";
 import { reportingFailure } from "../workers/train-distributed.ts";
@@ -35,7 +35,7 @@ export async function* generateTokens(executable: Executable, options: GenerateO
 }
 export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed" | "sampling" | "world">, TextOptions {
   /** Default: one empty prompt, which begins as the sample after training does, usually after a line end. */
-  readonly prompts?: readonly string[] | undefined;
+  readonly prompts?: readonly Prompt[] | undefined;
   /** How many texts are generated at a time. Default: all, but at most 16. */
   readonly batch?: number | undefined;
   readonly seed?: number | undefined;

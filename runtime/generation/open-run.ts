@@ -8,8 +8,9 @@ import type { Executable } from "../executable.ts";
 import { readProgram } from "../program.ts";
 import { type Checkpoint, loadStores, newestModel } from "../storage/checkpoint.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
+import { encodePrompt } from "../tokenizer/chat.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
-import type { Codec } from "../tokens.ts";
+import type { Codec, Prompt } from "../tokens.ts";
 import { requireEqualModels } from "../workers/generate-distributed.ts";
 import { identityOf } from "../workers/train-distributed.ts";
 import { type CompileGenerateOptions, compileGenerate, type OpenedModel } from "./compile-generate.ts";
@@ -35,7 +36,7 @@ export interface OpenedFolder {
 export interface OpenRunOptions extends Omit<CompileGenerateOptions, "trained" | "prompt">, FolderOptions {
   readonly seed: number;
   /** The prompts, if they are known: `generate` is compiled for their lengths. */
-  readonly prompts?: readonly string[] | undefined;
+  readonly prompts?: readonly Prompt[] | undefined;
 }
 /** A model of a folder, and the tokens of the prompts that it was opened for. */
 export interface OpenedRun extends OpenedModel {
@@ -47,7 +48,7 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
   const { B: _, T: __, ...trained } = config.sizes;
   const { folder, precision = config.precision } = options;
   try {
-    const prompts = options.prompts?.map((text) => codec.encode(text));
+    const prompts = options.prompts?.map((prompt) => encodePrompt(codec, prompt));
     const prompt = prompts?.reduce((longest, { length }) => Math.max(longest, length), 0);
     const program = programIn(folder);
     const identity = [identityOf(checkpoint), ...(options.average === undefined ? [] : [options.average])].join(", ");

@@ -6,6 +6,8 @@ import type { CompileReport, ExpertSharing } from "../compile.ts";
 import { requireInteger } from "../compiled-program.ts";
 import type { Source, TargetOptions } from "../embed.ts";
 import { requireOptions } from "../options.ts";
+import { encodePrompt } from "../tokenizer/chat.ts";
+import type { Message, Prompt } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
 import { singleWorker, type Workers, workers } from "../workers/workers.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
@@ -58,13 +60,13 @@ export class TextModel {
     return this.#model.context;
   }
   /**
-   * Generates the text after a prompt, piece by piece. A text may be asked for while others are being generated. At temperature 0 a text does not
+   * Generates the text after a prompt, or the assistant's reply in a conversation, piece by piece. A text may be asked for while others are being generated. At temperature 0 a text does not
    * depend on the others; at other temperatures it is reproducible only if it is generated alone.
    */
-  async *generate(prompt: string, options: AskOptions = {}): AsyncGenerator<string, void> {
-    if (typeof prompt !== "string") throw new Problem(`the prompt is ${describeValue(prompt)}`, "give a string");
+  async *generate(prompt: Prompt, options: AskOptions = {}): AsyncGenerator<string, void> {
+    requirePrompt(prompt);
     const { codec } = this.#model;
-    const tokens = codec.encode(prompt);
+    const tokens = encodePrompt(codec, prompt);
     yield* decodeTokens(this.tokens(tokens, options), codec.decoder(tokens));
   }
   /** The same as token numbers, without the token that ends the text. */
@@ -155,6 +157,19 @@ class PendingText {
     if (failure === undefined) this.#controller?.close();
     else this.#controller?.error(failure);
   }
+}
+function isMessage(x: unknown): boolean {
+  const { role, content } = Object(x) as Partial<Message>;
+  return typeof role === "string" && typeof content === "string";
+}
+/** Throws Problem unless it is a string, or a list of messages. */
+function requirePrompt(prompt: unknown): void {
+  if (typeof prompt === "string") return;
+  if (Array.isArray(prompt) && prompt.length > 0 && prompt.every(isMessage)) return;
+  throw new Problem(
+    `the prompt is ${describeValue(prompt)}`,
+    'give a string, or the messages of a conversation: [{ role: "user", content: "Who are you?" }]',
+  );
 }
 /** Validates and copies a prompt: the caller may change the list while the text waits. */
 function tokensOf(prompt: ArrayLike<number>): number[] {

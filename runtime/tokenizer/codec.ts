@@ -2,7 +2,15 @@
 import { createContext, Script } from "node:vm";
 import type { Tokenizer as Library } from "@huggingface/tokenizers";
 import { Problem } from "../../compiler/diagnostic.ts";
-import type { Codec, Decoder, Progress } from "../tokens.ts";
+import {
+  type ChatTemplate,
+  type Codec,
+  type Decoder,
+  type DocumentCodec,
+  joinTokens,
+  type Progress,
+} from "../tokens.ts";
+import { chatTemplate } from "./chat.ts";
 import { type Part, readTokenizer, type TokenizerFile, unsupported } from "./file.ts";
 import { exactPreTokenizer, partsOf } from "./pre-tokenizer.ts";
 import { type SplitPoints, splitPointsOf, splitText } from "./split-points.ts";
@@ -12,21 +20,32 @@ export async function openTokenizer(at: string, timeLimit = 30_000): Promise<Cod
   const file = readTokenizer(at);
   requirePieces(file);
   const pre = file.json.pre_tokenizer && exactPreTokenizer(file.json.pre_tokenizer, file);
-  const { Tokenizer } = await import("@huggingface/tokenizers");
+  const [{ Tokenizer }, template] = [await import("@huggingface/tokenizers"), await chatTemplate(file)];
   try {
     const library = new Tokenizer({ ...file.json, pre_tokenizer: pre }, file.config);
     // `splitPointsOf` also runs the file's regular expressions, on single letters, so it is under the time limit too
-    return withTimeLimit(file, "a", timeLimit, () => codecOf(file, library, splitPointsOf(file.json, pre), timeLimit));
+    return withTimeLimit(file, "a", timeLimit, () =>
+      codecOf({ file, library, cuts: splitPointsOf(file.json, pre), timeLimit, template }),
+    );
   } catch (cause) {
     if (cause instanceof Problem) throw cause;
     throw unsupported(file, cause instanceof Error ? cause.message : String(cause));
   }
 }
-function codecOf(file: TokenizerFile, library: Library, cuts: SplitPoints | null, timeLimit: number): Codec {
+interface Opened {
+  readonly file: TokenizerFile;
+  readonly library: Library;
+  readonly cuts: SplitPoints | null;
+  readonly timeLimit: number;
+  readonly template: ChatTemplate | null;
+}
+function codecOf(opened: Opened): Codec {
+  const { file, library, cuts, timeLimit } = opened;
   const endToken = idOf(library, file.config.eos_token);
   const { before, after } = specialTokens(file, library);
   const plain = (text: string): number[] =>
     withTimeLimit(file, text, timeLimit + text.length, () => idsOf(library, text));
+  const ends = after.length > 0 ? after : endToken === null ? plain("\n") : [endToken];
   return {
     name: "tokenizer",
     unit: "token",
@@ -42,10 +61,26 @@ function codecOf(file: TokenizerFile, library: Library, cuts: SplitPoints | null
       const ids = [Int32Array.from(before)];
       for (const part of splitText(utf8(bytes, path, progress), cuts, (length) => requireShort(length, path)))
         ids.push(Int32Array.from(plain(part)));
-      return joined([...ids, Int32Array.from(after)]);
+      return joinTokens([...ids, Int32Array.from(after)]);
     },
+    documents: { begin: before, end: ends, ...documentCodec(opened) },
     decoder: (prompt) => decoderOf(library, prompt),
   };
+}
+const documentCodec = ({
+  file,
+  library,
+  cuts,
+  timeLimit,
+  template,
+}: Opened): Pick<DocumentCodec, "template" | "encode" | "limited"> => ({
+  template,
+  encode: (text, where) =>
+    [...splitText(slices(text), cuts, (length) => requireShort(length, where))].flatMap((part) => idsOf(library, part)),
+  limited: (about, run) => withTimeLimit(file, about, timeLimit + about.length, run),
+});
+function* slices(text: string): Generator<string> {
+  for (let at = 0; at < text.length; at += chunkBytes) yield text.slice(at, at + chunkBytes);
 }
 type Named = TokenizerFile["config"]["eos_token"];
 function idOf(library: Library, named: Named): number | null {
@@ -120,15 +155,6 @@ function* utf8(bytes: Uint8Array, path: string, progress: Progress | undefined):
       );
     }
   }
-}
-function joined(chunks: readonly Int32Array[]): Int32Array {
-  const all = new Int32Array(chunks.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, at);
-    at += chunk.length;
-  }
-  return all;
 }
 
 /** Decoders that can run incrementally: the text of some tokens is a prefix of the text with more tokens, except for an incomplete character. */

@@ -10,6 +10,8 @@ import { isJsonObject, requireJson, showIssue } from "../storage/json.ts";
 
 export const tokenizerName = "tokenizer.json";
 const configName = "tokenizer_config.json";
+/** Where newer versions of transformers write the chat template. */
+const templateName = "chat_template.jinja";
 /** The size limit in bytes; the largest known files are half of it. */
 const most = 64 << 20;
 
@@ -63,6 +65,7 @@ const configSchema = v.looseObject({
   eos_token: named,
   add_bos_token: v.nullish(v.boolean()),
   add_eos_token: v.nullish(v.boolean()),
+  chat_template: v.nullish(v.union([v.string(), v.array(v.object({ name: v.string(), template: v.string() }))])),
 });
 type TokenizerConfig = v.InferOutput<typeof configSchema>;
 
@@ -71,27 +74,37 @@ export interface TokenizerFile {
   readonly path: string;
   readonly json: TokenizerJson;
   readonly config: TokenizerConfig;
+  /** The text of the chat template; null if there is none. */
+  readonly template: string | null;
   readonly files: ReadonlyMap<string, Uint8Array>;
   readonly hash: string;
 }
 const remedy = `give a tokenizer.json of Hugging Face's tokenizers, or a folder with one; ${idsFlagText} takes token numbers`;
 
-/** `at`: a tokenizer.json, or its folder; a tokenizer_config.json in the same folder is read too. */
+/** `at`: a tokenizer.json, or its folder; a tokenizer_config.json and a chat_template.jinja in the same folder are read too. */
 export function readTokenizer(at: string): TokenizerFile {
   const isFolder = withFileErrors(at, "read", () => statSync(at)).isDirectory();
   const path = isFolder ? join(at, tokenizerName) : at;
   if (!existsSync(path)) throw new Problem(`${at} has no ${tokenizerName}`, remedy);
-  const configPath = join(dirname(path), configName);
+  const beside = (name: string): string => join(dirname(path), name);
   const files = new Map([[tokenizerName, readLimited(path)]]);
-  if (existsSync(configPath)) files.set(configName, readLimited(configPath));
-  const [text, config] = [...files.values()];
+  for (const name of [configName, templateName])
+    if (existsSync(beside(name))) files.set(name, readLimited(beside(name)));
+  const given = files.get(configName);
+  const config = checked(beside(configName), configSchema, given ? parsed(beside(configName), given) : {});
   return {
     path,
-    json: checked(path, schema, withModelType(parsed(path, text))),
-    config: checked(configPath, configSchema, config ? parsed(configPath, config) : {}),
+    json: checked(path, schema, withModelType(parsed(path, files.get(tokenizerName)))),
+    config,
+    template: templateOf(config, files.get(templateName)),
     files,
     hash: sha256(files.values()),
   };
+}
+function templateOf({ chat_template: given }: TokenizerConfig, file: Uint8Array | undefined): string | null {
+  if (file) return new TextDecoder().decode(file);
+  if (!Array.isArray(given)) return given ?? null;
+  return given.find(({ name }) => name === "default")?.template ?? null;
 }
 function readLimited(path: string): Uint8Array {
   const { size } = withFileErrors(path, "read", () => statSync(path));

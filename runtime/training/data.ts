@@ -7,7 +7,18 @@ import { type EncodingOptions, ownTokens, type TokenCache } from "../cache/token
 import type { Tensor } from "../executable.ts";
 import { readBytes, requireBufferSize, sha256 } from "../storage/files.ts";
 import { fromNumbers } from "../tensor.ts";
-import { type Codec, codecs, requireInVocabulary, requireVocabulary, type Tokens, withOpening } from "../tokens.ts";
+import { encodeFile, isJsonLines } from "../tokenizer/documents.ts";
+import {
+  type Codec,
+  codecs,
+  isTarget,
+  joinTokens,
+  requireInVocabulary,
+  requireVocabulary,
+  type Tokens,
+  tokenOf,
+  withOpening,
+} from "../tokens.ts";
 
 /** Files of a text, with their size and SHA-256. */
 export interface DataFiles {
@@ -51,18 +62,12 @@ interface Text extends DataFiles {
 function readTokens(files: readonly string[], codec: Codec, options: EncodingOptions, cache: TokenCache | null): Text {
   const parts = files.map(readBytes);
   const from = { files, bytes: lengthOf(parts), hash: sha256(parts) };
-  if (codec.unit === "byte") return { ...from, tokens: joined(parts) };
+  if (codec.unit === "byte" && !files.some(isJsonLines)) return { ...from, tokens: joined(parts) };
   const numbers = parts.map((part, i) => {
     const path = files[i] ?? "";
-    return cache ? cache.encodeFile(codec, part, path, options) : codec.encodeFile(part, path, options.encoding);
+    return cache ? cache.encodeFile(codec, part, path, options) : encodeFile(codec, part, path, options.encoding);
   });
-  const tokens = new Int32Array(numbers.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of numbers) {
-    tokens.set(part, at);
-    at += part.length;
-  }
-  return { ...from, tokens };
+  return { ...from, tokens: joinTokens(numbers) };
 }
 function joined(parts: readonly Uint8Array[]): Uint8Array {
   const [only, ...more] = parts;
@@ -100,8 +105,8 @@ function addOpening(text: Dataset): Dataset {
  */
 export function opening({ training, heldOut, codec }: Dataset): readonly number[] {
   const lineEnd = codec.encode("\n");
-  const known = lineEnd.length > 0 && lineEnd.every((token) => training.includes(token));
-  return known ? lineEnd : [...heldOut.subarray(0, 1)];
+  const known = lineEnd.length > 0 && lineEnd.every((token) => training.includes(token) || training.includes(~token));
+  return known ? lineEnd : [...heldOut.subarray(0, 1)].map(tokenOf);
 }
 
 /** Throws Problem unless the model has all of the data's tokens. `vocabulary` as in `requireInVocabulary`. */
@@ -110,6 +115,12 @@ export function requireKnown({ codec, all, heldOut }: Dataset, vocabulary: numbe
   requireInVocabulary(all, vocabulary, "the data");
   requireInVocabulary(heldOut, vocabulary, "the held-out text");
 }
+/** How many tokens are targets of the loss; the first, which nothing comes before, is none. */
+export function targetsOf(tokens: Tokens): number {
+  let count = 0;
+  for (let i = 1; i < tokens.length; i++) if (isTarget(tokens[i] ?? 0)) count += 1;
+  return count;
+}
 /** Throws Problem if the text is too short for B streams of rows of T tokens; with `shuffle`, for one row. */
 export function requireEnough(text: Dataset, B: number, T: number, shuffle = false): void {
   const n = text.training.length;
@@ -117,7 +128,12 @@ export function requireEnough(text: Dataset, B: number, T: number, shuffle = fal
   const rows = streams * (T + 1);
   const apart = text.heldOutFiles !== null;
   const needed = apart ? rows : Math.max(Math.min(Math.ceil(rows / 0.95), rows + mostHeldOut), 21); // of 21 two are held out
-  if (n >= rows && text.heldOut.length >= 2) return;
+  if (n >= rows && targetsOf(text.heldOut) > 0) return;
+  if (n >= rows && text.heldOut.length >= 2)
+    throw new Problem(
+      `nothing of the held-out ${pluralize(text.heldOut.length, text.codec.unit)} is to be predicted`,
+      `give more documents${apart ? " to" : ", or"} --held-out`,
+    );
   if (apart && n >= rows)
     throw new Problem(
       `the held-out text has ${pluralize(text.heldOut.length, text.codec.unit)}`,
@@ -178,7 +194,7 @@ const placeOfData = 0x726f7773;
 export const streamPosition = (text: Dataset, B: number, T: number, step: number): number =>
   (step * T) % (Math.floor(text.training.length / B) - T);
 
-/** Batches in which each token but the first is a target once. Tokens are cut into B streams like the training data; the last rows are padded. */
+/** Batches in which each token but the first is a target once, unless the loss does not count it. Tokens are cut into B streams like the training data; the last rows are padded. */
 export function* evaluationBatches(tokens: Tokens, B: number, T: number): Generator<Batch> {
   const targets = tokens.length - 1;
   const length = Math.ceil(targets / B);
@@ -197,9 +213,12 @@ function batch(all: Tokens, B: number, T: number, range: (row: number) => [from:
   let counted = 0;
   for (let row = 0; row < B; row++) {
     const [from, to] = range(row);
-    tokens.set(all.subarray(from, to), row * T);
-    targets.set(all.subarray(from + 1, to + 1), row * T);
-    counted += to - from;
+    for (let i = from, at = row * T; i < to; i++, at++) {
+      const [read, next] = [all[i] ?? 0, all[i + 1] ?? 0];
+      tokens[at] = tokenOf(read);
+      targets[at] = isTarget(next) ? next : -1;
+      counted += isTarget(next) ? 1 : 0;
+    }
   }
   const tensor = (values: Float64Array): Tensor => fromNumbers("i32", [B, T], values);
   return { tokens: tensor(tokens), targets: tensor(targets), count: counted };

@@ -10,13 +10,14 @@ import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation
 import { findEntry } from "../program.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
 import { textSizes, trainingRequest } from "../text-entry.ts";
+import { isJsonLines } from "../tokenizer/documents.ts";
 import type { Codec, Progress } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { requireEqualModels } from "../workers/generate-distributed.ts";
 import { shardingSummary } from "../workers/sharded-executable.ts";
 import { identityOf, requireFiles } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
-import { type Dataset, evaluationBatches, requireKnown } from "./data.ts";
+import { type Dataset, evaluationBatches, requireKnown, targetsOf } from "./data.ts";
 import { runBatch, yieldToEvents } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { type Measure, measureOf, readOnWorkers } from "./train.ts";
@@ -47,7 +48,7 @@ export interface Evaluation {
   /** Their means over all targets, and the sum of these. */
   readonly losses: ReadonlyMap<string, number>;
   readonly loss: number;
-  /** Every token but the first is a target. */
+  /** Every token but the first is a target; of documents those that the loss counts. */
   readonly targets: number;
   readonly unit: Codec["unit"];
   /** Where the loss is in nats: e^loss, and, of text, the loss of all targets in bits divided by the bytes of the text. */
@@ -77,7 +78,7 @@ async function evaluateOpened(
   const program = programIn(options.folder);
   const entry = findEntry(program, config.model, "train");
   const text = await readOnWorkers(options.data, codec, options, world);
-  if (text.all.length < 2)
+  if (targetsOf(text.all) === 0)
     throw new Problem(
       `the data has ${pluralize(text.all.length, codec.unit)}, and the first is predicted from nothing`,
       "give a text of two or more",
@@ -98,7 +99,7 @@ async function evaluateOpened(
     const at = { seed: config.seed, call: step, step };
     const means = await meanLosses(executable, text, { ...options, measure, rows, length, at });
     const [loss, targets] = [means.sum, means.count];
-    const nats = measure.unit === undefined ? {} : inNats(loss, targets, codec.name === "ids" ? null : text.bytes);
+    const nats = measure.unit === undefined ? {} : inNats(loss, targets, textBytes(text));
     return { step, measure, losses: means.each, loss, targets, unit: codec.unit, ...nats };
   } finally {
     executable.close();
@@ -142,14 +143,17 @@ async function meanLosses(
   { all }: Dataset,
   { measure, rows, length, at, evaluating = () => {} }: Cut,
 ): Promise<MeanLosses> {
-  const means = new MeanLosses(measure.losses);
+  const [means, targets] = [new MeanLosses(measure.losses), targetsOf(all)];
   for (const batch of evaluationBatches(all, rows, length)) {
     means.add(await runBatch(executable, "evaluate", batch, at), batch.count);
-    evaluating(means.count, all.length - 1);
+    evaluating(means.count, targets);
     await yieldToEvents();
   }
   return means;
 }
+/** The bytes of the text that is predicted; null if they are not known. */
+const textBytes = ({ codec, files, bytes }: Dataset): number | null =>
+  codec.name === "ids" || files.some(isJsonLines) ? null : bytes;
 function inNats(loss: number, targets: number, bytes: number | null): Pick<Evaluation, "perplexity" | "bitsPerByte"> {
   const perplexity = Math.exp(loss);
   return bytes === null ? { perplexity } : { perplexity, bitsPerByte: (loss * targets) / Math.LN2 / bytes };

@@ -26,7 +26,7 @@ const [what, ...flags] = argv.slice(2);
 if (what === "demo") exit(run(python, ["scripts/peers/demo.py", ...flags]));
 const has = (module: string): boolean =>
   spawnSync(python, ["-c", `import ${module}`], { stdio: "ignore" }).status === 0;
-const others = { transformers: ["hf", "quantised"], tokenizers: ["texts"] };
+const others = { transformers: ["hf", "quantised", "chats"], tokenizers: ["texts"] };
 const scripts = ["peers", "gates", "mixtures", "optim", "attention"];
 for (const [module, of] of Object.entries(others))
   if (has(module)) scripts.push(...of);
@@ -35,4 +35,4 @@ for (const script of scripts) {
   const failed = run(python, [`scripts/peers/${script}.py`]);
   if (failed) exit(failed);
 }
-exit(run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "stdlib-", "models-", "tokenizer"]));
+exit(run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "stdlib-", "models-", "tokenizer", "documents"]));

@@ -1,0 +1,149 @@
+// Training data as JSON lines: each line is a document, of which the loss may count a part only.
+//
+//   {"text": ".."}                                      all of it
+//   {"prompt": "..", "completion": ".."}                the completion
+//   {"messages": [{"role": "..", "content": ".."}, ..]} what the assistant says; the tokenizer's chat template makes the text
+import * as v from "valibot";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { idsFlagText } from "../../compiler/flag-text.ts";
+import { isJsonObject, parseJson, showIssue } from "../storage/json.ts";
+import {
+  type ChatTemplate,
+  type Codec,
+  type DocumentCodec,
+  joinTokens,
+  type Message,
+  type Progress,
+} from "../tokens.ts";
+import { requireTemplate } from "./chat.ts";
+
+export const isJsonLines = (path: string): boolean => /\.(jsonl|ndjson)$/i.test(path);
+
+const remedy =
+  'a line is {"text": ".."}, {"prompt": "..", "completion": ".."} or {"messages": [{"role": "user", "content": ".."}, ..]}';
+const schemas = {
+  messages: v.object({ messages: v.array(v.looseObject({ role: v.string(), content: v.string() })) }),
+  prompt: v.object({ prompt: v.string(), completion: v.string() }),
+  text: v.object({ text: v.string() }),
+};
+/** A part of a document. `counts`: its tokens are targets of the loss. */
+interface Part {
+  readonly text: string;
+  readonly counts: boolean;
+}
+
+/** The tokens of a file of training data: of its documents if its name ends in .jsonl or .ndjson, else of its text. */
+export const encodeFile = (codec: Codec, file: Uint8Array, path: string, progress?: Progress): Int32Array =>
+  isJsonLines(path) ? encodeDocuments(codec, file, path, progress) : codec.encodeFile(file, path, progress);
+function encodeDocuments(codec: Codec, file: Uint8Array, path: string, progress?: Progress): Int32Array {
+  const { documents } = codec;
+  if (!documents) throw new Problem(`${path} holds documents, not token numbers`, `leave ${idsFlagText} out`);
+  const found: Int32Array[] = [];
+  for (const { lines, first, at } of groupsOfLines(file, path)) {
+    progress?.(at, file.length);
+    const tokens = (): number[] =>
+      lines.flatMap((line, i) => (line.trim() === "" ? [] : encodeLine(documents, line, `${path}, line ${first + i}`)));
+    found.push(Int32Array.from(documents.limited(lines.join("\n"), tokens)));
+  }
+  return joinTokens(found);
+}
+interface Lines {
+  readonly lines: readonly string[];
+  /** The number of the first, from 1 on, and where in the file it begins. */
+  readonly first: number;
+  readonly at: number;
+}
+/** Lines that are encoded under one time limit, because setting it takes as long as encoding a short one. */
+const groupBytes = 1 << 16;
+function* groupsOfLines(file: Uint8Array, path: string): Generator<Lines> {
+  let first = 1;
+  for (let at = 0; at < file.length; ) {
+    const found = file.indexOf(lineEnd, Math.min(at + groupBytes, file.length));
+    const end = found < 0 ? file.length : found;
+    const lines = utf8(file.subarray(at, end), path, at).split("\n");
+    yield { lines, first, at };
+    [at, first] = [end + 1, first + lines.length];
+  }
+}
+const lineEnd = 10;
+function utf8(bytes: Uint8Array, path: string, at: number): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new Problem(`${path} is not UTF-8 after byte ${at}`, "convert it (iconv -t utf-8)");
+  }
+}
+
+function encodeLine(codec: DocumentCodec, line: string, where: string): number[] {
+  const json = parseJson(line);
+  if (!isJsonObject(json)) throw new Problem(`${where} is not a JSON object`, remedy);
+  if ("messages" in json) {
+    const { messages } = checked(schemas.messages, json, where);
+    return replies(requireTemplate(codec, where), messages, where).flatMap((parts) => encodeParts(codec, parts, where));
+  }
+  return encodeWhole(codec, "prompt" in json ? promptParts(json, where) : textParts(json, where), where);
+}
+function promptParts(json: object, where: string): Part[] {
+  const { prompt, completion } = checked(schemas.prompt, json, where);
+  return [
+    { text: prompt, counts: false },
+    { text: completion, counts: true },
+  ];
+}
+const textParts = (json: object, where: string): Part[] => [
+  { text: checked(schemas.text, json, where).text, counts: true },
+];
+function checked<T extends v.GenericSchema>(schema: T, json: object, where: string): v.InferOutput<T> {
+  const found = v.safeParse(schema, json);
+  if (found.success) return found.output;
+  throw new Problem(`${where}: ${showIssue(found.issues[0])}`, remedy);
+}
+
+/**
+ * Documents that together hold each of the assistant's replies once, after what the model reads before it. One document unless the template
+ * changes earlier messages as more follow (some leave out earlier thoughts); then each such reply begins a document.
+ */
+function replies(template: ChatTemplate, messages: readonly Message[], where: string): Part[][] {
+  const documents: Part[][] = [];
+  let made = "";
+  for (const [i, { role }] of messages.entries()) {
+    if (role !== "assistant") continue;
+    const [before, whole] = [template(messages.slice(0, i), true), template(messages.slice(0, i + 1), false)];
+    if (!whole.startsWith(before)) throw unlikePrompt(where);
+    if (made === "" || !before.startsWith(made)) [made] = ["", documents.push([])];
+    documents
+      .at(-1)
+      ?.push({ text: before.slice(made.length), counts: false }, { text: whole.slice(before.length), counts: true });
+    made = whole;
+  }
+  if (documents.length > 0) return documents;
+  throw new Problem(`${where} has no message of the assistant`, "leave the line out: nothing in it would be learnt");
+}
+const unlikePrompt = (where: string): Problem =>
+  new Problem(
+    `${where}: the chat template writes a reply otherwise than after the prompt that asks for it`,
+    "write out the text, as a prompt and its completion",
+  );
+
+function encodeWhole(codec: DocumentCodec, parts: readonly Part[], where: string): number[] {
+  const [first, last] = [parts[0]?.counts ?? true, parts.at(-1)?.counts ?? true];
+  return [...kept(codec.begin, first), ...encodeParts(codec, parts, where), ...kept(codec.end, last)];
+}
+/** All parts are encoded together, as one text. A token belongs to the part in which it ends. */
+function encodeParts(codec: DocumentCodec, parts: readonly Part[], where: string): number[] {
+  const tokens = codec.encode(parts.map(({ text }) => text).join(""), where);
+  const found: number[] = [];
+  let before = "";
+  for (const [i, { text, counts }] of parts.entries()) {
+    before += text;
+    const end = i + 1 === parts.length ? tokens.length : inCommon(codec.encode(before, where), tokens);
+    for (const token of kept(tokens.slice(found.length, end), counts)) found.push(token);
+  }
+  return found;
+}
+function inCommon(a: readonly number[], b: readonly number[]): number {
+  const differs = a.findIndex((token, i) => token !== b[i]);
+  return differs < 0 ? a.length : differs;
+}
+const kept = (tokens: readonly number[], counts: boolean): readonly number[] =>
+  counts ? tokens : tokens.map((token) => ~token);
