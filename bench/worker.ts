@@ -3,7 +3,7 @@ import { argv } from "node:process";
 import { Bug } from "../compiler/diagnostic.ts";
 import type { CollectiveOp, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
 import { sum } from "../compiler/types/numbers.ts";
-import { compileProgram } from "../runtime/compile.ts";
+import { commonRequest, parseFile } from "../runtime/compile.ts";
 import type { StepTimes } from "../runtime/native.ts";
 import { readDataset, trainingBatch } from "../runtime/training/data.ts";
 import { compileOnWorkers } from "../runtime/workers/compile-on-workers.ts";
@@ -62,19 +62,13 @@ async function opened(job: Job, world: Workers, seen: (times: StepTimes) => void
   const { program: path, set: sizes, B, T, threads, precision } = job;
   const entries = [{ method: "train", name: "train", sizes: { B, T } }];
   const watch = { profile: (_: unknown, times: StepTimes): void => seen(times) };
-  const { executable, plan } = await compileOnWorkers(world, "host", () =>
-    compileProgram({
-      path,
-      sizes,
-      precision,
-      entries,
-      threads,
-      watch,
-      world,
-      declaration: "GptMoE",
-      target: "host",
-    }),
-  );
+  const { executable, plan } = await compileOnWorkers(parseFile(path), {
+    declaration: "GptMoE",
+    sizes,
+    entries,
+    watch,
+    ...commonRequest({ precision, threads }, world),
+  });
   if (!plan) throw new Bug(`${path} has no plan`);
   return { executable, plan };
 }

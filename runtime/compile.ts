@@ -75,6 +75,21 @@ export interface TrainingSharing extends ExpertSharing {
   /** Each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
   readonly shardOptimizer?: boolean | undefined;
 }
+/** What options say of a request, with their defaults; it lacks the program's declaration, sizes and entries. */
+export const commonRequest = (
+  options: CommonOptions & TrainingSharing,
+  world: Workers,
+): Omit<WorkerRequest, "sizes" | "entries"> => ({
+  target: options.target ?? "host",
+  precision: options.precision ?? "f32",
+  tf32: options.tf32,
+  threads: options.threads ?? world.threads,
+  onCompile: options.onCompile,
+  expertParallel: options.expertParallel,
+  room: options.room,
+  shardOptimizer: options.shardOptimizer,
+  world,
+});
 /** Besides the entries asked for, each program gets the entry `init`. */
 export interface CompileRequest extends TargetRequest {
   /** A .moe file. */
@@ -83,6 +98,10 @@ export interface CompileRequest extends TargetRequest {
 /** `timings` has seconds by stage, and `total`. A plan that came from the cache has no timings of its own stages. */
 export interface CompileReport extends Figures {
   readonly timings: Readonly<Record<string, number>>;
+}
+/** A request of one of `world`, which all make it. */
+export interface WorkerRequest extends TargetRequest {
+  readonly world: Workers;
 }
 export interface Compiled {
   readonly executable: Executable;

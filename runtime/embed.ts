@@ -15,7 +15,7 @@ import { pluralize } from "../compiler/pluralize.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { sum } from "../compiler/types/numbers.ts";
-import { compileLoaded, type EntryRequest, type Sizes, type TrainingSharing } from "./compile.ts";
+import { commonRequest, type EntryRequest, type Sizes, type TrainingSharing } from "./compile.ts";
 import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
 import { DeviceFailed, type Outcome, type Tensor } from "./executable.ts";
 import { requireOptions } from "./options.ts";
@@ -76,36 +76,16 @@ async function compiled(
   entries: readonly EntryRequest[],
   world: Workers = singleWorker,
 ) {
-  const {
-    sizes = {},
-    target = "host",
-    precision = "f32",
-    tf32,
-    threads,
-    accumulate = 1,
-    recompute,
-    expertParallel,
-    room,
-    shardOptimizer,
-    seed = 0,
-  } = options;
+  const { sizes = {}, accumulate = 1, recompute, seed = 0 } = options;
   requireInteger("the seed", seed);
-  const request = {
+  const made = await compileOnWorkers(load, {
     ...(declaration === undefined ? {} : { declaration }),
-    threads: threads ?? world.threads,
-    tf32,
+    ...commonRequest(options, world),
     sizes,
-    target,
-    precision,
     entries,
     accumulate,
     recompute,
-    expertParallel,
-    room,
-    shardOptimizer,
-    world,
-  };
-  const made = await compileOnWorkers(world, target, (device) => compileLoaded(load, { ...request, device }));
+  });
   try {
     await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
   } catch (error) {

@@ -3,7 +3,7 @@ import { type Argument, type EntrySignature, sizesFromInputs } from "../compiler
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
-import { type CommonOptions, compileLoaded, type ExpertSharing, type Sizes } from "./compile.ts";
+import { type CommonOptions, commonRequest, type ExpertSharing, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { afterErrors, findEntry, headerSizes, readProgram } from "./program.ts";
 import { readJsonObject } from "./storage/json.ts";
@@ -40,7 +40,7 @@ interface RunOptions extends CommonOptions, ExpertSharing {
  * for each parameter that was drawn from the seed. All workers call it, with the same options, and have all results.
  */
 export async function runEntry(options: RunOptions, world: Workers = singleWorker): Promise<Map<string, Tensor>> {
-  const { precision = "f32", target = "host", seed = 0, gradients = false, threads, expertParallel, room } = options;
+  const { precision = "f32", seed = 0, gradients = false } = options;
   requireEqualSharing(options, world);
   requireFiles(options.input === undefined ? [] : [options.input], world, "--input");
   const program = readProgram(options.program);
@@ -59,21 +59,12 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
   const request = {
     declaration: entry.declaration,
     sizes,
-    precision,
-    target,
-    tf32: options.tf32,
-    threads: threads ?? world.threads,
-    onCompile: options.onCompile,
     entries: [{ method: entry.method, name: entry.method, sizes: {}, inputs: given, gradients }],
-    expertParallel,
-    room,
-    world,
+    ...commonRequest(options, world),
   };
   try {
     requireEqualEntries(program, { ...request, seed, params }, world);
-    const { executable } = await compileOnWorkers(world, target, (device) =>
-      compileLoaded(() => program, { ...request, device }),
-    );
+    const { executable } = await compileOnWorkers(() => program, request);
     return await runOn(executable, entry.method, { inputs, params, seed }).finally(() => executable.close());
   } finally {
     params?.close?.();

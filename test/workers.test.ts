@@ -2,10 +2,11 @@
 import { setTimeout } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { load } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import { fnv1a } from "../compiler/types/numbers.ts";
-import { type Compiled, prepareRequest } from "../runtime/compile.ts";
+import { type Compiled, commonRequest, prepareRequest } from "../runtime/compile.ts";
 import { DeviceFailed, hiddenInput, type Repeat, repeatOrRun, type Tensor } from "../runtime/executable.ts";
 import { isaOf } from "../runtime/host/backend.ts";
 import { cores } from "../runtime/machine.ts";
@@ -201,7 +202,12 @@ async function toldOf(layout: Layout, say = alike): Promise<string> {
   const told: string[] = [];
   const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), say(own)));
   const made = { executable: new FakeExecutable(), plan, report: {} } as unknown as Compiled;
-  await compileOnWorkers(listening, "host", () => Promise.resolve(made));
+  const request = { ...commonRequest({}, listening), sizes: {}, entries: [] };
+  await compileOnWorkers(
+    () => load({ name: "empty", text: "" }),
+    request,
+    () => Promise.resolve(made),
+  );
   return told.find((text) => text.includes('"plan"')) ?? "";
 }
 test("workers of another moec, or of a CPU that makes other products, are told apart", async () => {

@@ -1,8 +1,8 @@
 // Compiles a model's method `generate`, and makes the request for one text that it generates.
-import type { Loaded } from "../../compiler/check/index.ts";
+import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { batchFlagText, sizeFlagText } from "../../compiler/flag-text.ts";
-import { type CommonOptions, type CompileReport, compileLoaded, type ExpertSharing, type Sizes } from "../compile.ts";
+import { type CommonOptions, type CompileReport, commonRequest, type ExpertSharing, type Sizes } from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
 import { findEntry, hasMethod } from "../program.ts";
 import { tokenAxes } from "../text-entry.ts";
@@ -57,66 +57,44 @@ export interface OpenedModel extends CompiledGenerate {
 export async function compileGenerate(
   program: Loaded,
   declaration: string | undefined,
-  options: CompileGenerateOptions,
+  { set, ...options }: CompileGenerateOptions,
 ): Promise<CompiledGenerate> {
-  if (!hasMethod(program, declaration, "generate"))
-    throw new Problem(
-      `the model of ${program.main.name} has no method \`generate\``,
-      `add it there, and to your program if that is a run's copy: ${generateSignature} { ... }, as grammar/GRAMMAR.md has it under "Models and training"`,
-    );
-  const entry = findEntry(program, declaration, "generate");
-  const own = tokenAxes(entry)?.find((name) => options.set?.[name] !== undefined);
+  const { rows, prompt = Number.POSITIVE_INFINITY, tokens = 1, trained, world = singleWorker } = options;
+  const entry = generateEntry(program, declaration);
+  requireOpenAxes(entry, set);
+  const sizes = { ...trained, ...set };
+  const context = contextOf(entry, sizes);
+  if (Number.isFinite(prompt)) requireContext(prompt, tokens, context);
+  const sampling = options.sampling ?? samplingInputsOf(entry);
+  const read = Math.min(prompt, context ?? prompt);
+  const { executable, report } = await compileOnWorkers(() => program, {
+    declaration: entry.declaration,
+    sizes,
+    entries: generateEntries(program, entry.declaration, { rows, prompt: read, sampling }),
+    ...commonRequest(options, world),
+    restored: true,
+  });
+  const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
+  return { executable, report, sampling, context, vocabulary };
+}
+function generateEntry(program: Loaded, declaration: string | undefined): EntrySignature {
+  if (hasMethod(program, declaration, "generate")) return findEntry(program, declaration, "generate");
+  throw new Problem(
+    `the model of ${program.main.name} has no method \`generate\``,
+    `add it there, and to your program if that is a run's copy: ${generateSignature} { ... }, as grammar/GRAMMAR.md has it under "Models and training"`,
+  );
+}
+/** Throws Problem if a size is set that the prompts have. */
+function requireOpenAxes(entry: EntrySignature, set: Sizes = {}): void {
+  const own = tokenAxes(entry)?.find((name) => set[name] !== undefined);
   if (own !== undefined)
     throw new Problem(
       `${own} of \`generate\` follows from the prompts`,
       `leave ${sizeFlagText(own)} out; ${batchFlagText} says how many texts are generated at a time`,
     );
-  const takes = (Object.keys(samplingInputs) as SamplingInput[]).filter((name) =>
-    entry.arguments.some((a) => a.name === name),
-  );
-  const {
-    rows,
-    prompt = Number.POSITIVE_INFINITY,
-    tokens = 1,
-    sampling = takes,
-    trained,
-    set,
-    target = "host",
-    precision = "f32",
-    tf32,
-    threads,
-    onCompile,
-    expertParallel,
-    room,
-    world = singleWorker,
-  } = options;
-  const sizes = { ...trained, ...set };
-  const context = contextOf(entry, sizes);
-  if (Number.isFinite(prompt)) requireContext(prompt, tokens, context);
-  const request = {
-    declaration: entry.declaration,
-    entries: generateEntries(program, entry.declaration, {
-      rows,
-      prompt: Math.min(prompt, context ?? prompt),
-      sampling,
-    }),
-    sizes,
-    target,
-    precision,
-    tf32,
-    threads: threads ?? world.threads,
-    onCompile,
-    expertParallel,
-    room,
-    world,
-    restored: true,
-  };
-  const { executable, report } = await compileOnWorkers(world, target, (device) =>
-    compileLoaded(() => program, { ...request, device }),
-  );
-  const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
-  return { executable, report, sampling, context, vocabulary };
 }
+const samplingInputsOf = (entry: EntrySignature): SamplingInput[] =>
+  (Object.keys(samplingInputs) as SamplingInput[]).filter((name) => entry.arguments.some((a) => a.name === name));
 
 /** How one text is generated. */
 export interface TextOptions {

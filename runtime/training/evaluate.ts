@@ -1,14 +1,11 @@
 // Evaluates a trained or imported model on a text, all of it, as `moec evaluate` does, by one process or several.
-import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import type { Precision } from "../../compiler/types/dtype.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
-import { type CommonOptions, type Compiled, compileLoaded, type ExpertSharing } from "../compile.ts";
+import { type CommonOptions, commonRequest, type ExpertSharing } from "../compile.ts";
 import { type Executable, type RunContext, storeOfInput } from "../executable.ts";
 import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
 import { findEntry } from "../program.ts";
-import type { RunConfig } from "../storage/run-folder.ts";
 import { textSizes, trainingRequest } from "../text-entry.ts";
 import { isJsonLines } from "../tokenizer/documents.ts";
 import type { Codec, Progress } from "../tokens.ts";
@@ -90,10 +87,15 @@ async function evaluateOpened(
   const how = { ...options, precision: options.precision ?? config.precision, world };
   requireEqualModels(program, identityOf(checkpoint), { ...how, set: sizes, rows, seed: config.seed });
   if (world.size > 1) world.requireEqual({ data: `SHA-256 ${text.hash}` });
-  const { executable } = await compileEvaluation(program, entry, sizes, text, how);
+  const { executable } = await compileOnWorkers(() => program, {
+    ...trainingRequest(entry, sizes, ["evaluate"]),
+    ...commonRequest(how, world),
+    restored: true,
+    onChoices: (choices) => requireKnown(text, choices[storeOfInput("evaluate", "tokens")]),
+  });
   const { step } = checkpoint.state;
-  await loadRun(executable, checkpoint, config.seed);
   try {
+    await loadRun(executable, checkpoint, config.seed);
     if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options.expertParallel));
     const measure = measureOf(program, entry, text);
     const at = { seed: config.seed, call: step, step };
@@ -104,33 +106,6 @@ async function evaluateOpened(
   } finally {
     executable.close();
   }
-}
-async function compileEvaluation(
-  program: Loaded,
-  entry: EntrySignature,
-  sizes: RunConfig["sizes"],
-  text: Dataset,
-  { target = "host", precision, tf32, threads, onCompile, expertParallel, room, world }: EvaluateOptions & Together,
-): Promise<Compiled> {
-  const request = {
-    ...trainingRequest(entry, sizes, ["evaluate"]),
-    restored: true,
-    onChoices: (choices: Compiled["report"]["choices"]) =>
-      requireKnown(text, choices[storeOfInput("evaluate", "tokens")]),
-    precision,
-    target,
-    tf32,
-    threads: threads ?? world.threads,
-    onCompile,
-    expertParallel,
-    room,
-    world,
-  };
-  return compileOnWorkers(world, target, (device) => compileLoaded(() => program, { ...request, device }));
-}
-interface Together {
-  readonly precision: Precision;
-  readonly world: Workers;
 }
 interface Cut extends Pick<EvaluateOptions, "evaluating"> {
   readonly measure: Measure;

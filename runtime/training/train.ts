@@ -4,12 +4,10 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import { type CommonOptions, type Compiled, compileLoaded } from "../compile.ts";
+import { type Compiled, commonRequest } from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
-import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
-import { contextOf, generateEntries, tokensLeft } from "../generation/generate-entries.ts";
-import { openRun } from "../generation/open-run.ts";
-import { copyProgram, findEntry, hasMethod, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
+import { generateEntries } from "../generation/generate-entries.ts";
+import { copyProgram, findEntry, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
 import {
   type BestEvaluation,
   bestOf,
@@ -38,11 +36,11 @@ import {
 } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
 import { bestBefore, requireEvaluations } from "./best.ts";
-import { bigramHeldOutLoss, type Dataset, opening, readDataset, requireEnough, requireKnown } from "./data.ts";
+import { bigramHeldOutLoss, type Dataset, readDataset, requireEnough, requireKnown } from "./data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
+import { type SampleOptions, sampleOf } from "./sample.ts";
 import { configIn, inherited, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
 
-type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
 /** The first line of a run's log. `bigram`: `bigramHeldOutLoss`; absent of token numbers. */
 interface About {
   readonly bigram?: number;
@@ -107,80 +105,93 @@ export async function openTraining(options: TrainOptions, world: Workers = worke
   }
 }
 async function opened(options: TrainOptions, world: Workers): Promise<Training> {
-  requireFiles(options.data, world);
-  requireFiles(options.heldOut ?? [], world, "--held-out");
-  requireEqualSharing(options, world);
-  requireEvaluations(options);
-  const program = readProgram(options.program);
-  const folder =
-    options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
-  requireValid(program); // before the data is read and encoded, which may take minutes
-  const entry = findEntry(program, modelIn(program, options, folder), "train");
-  textAxes(entry);
-  const text = await textIn(options, folder, world);
-  const ownFolder = folder === null || world.rank > 0 ? null : folder;
-  const lock = (): (() => void) => (ownFolder === null ? () => {} : lockFolder(ownFolder));
-  lock()(); // reports a conflict at once, and unlocks: a process that ends while kernels are compiled leaves nothing
-  const config = configIn(options, entry, folder, text);
-  const params = givenParameters(options, config, folder);
-  const { saveEvery = 100, evaluateEvery = 0, patience = null } = options;
-  const opened = [(): void => params?.close?.()];
+  const run = await plannedRun(options, world);
+  const opened = [(): void => run.params?.close?.()];
   const close = (): void => {
     for (const end of opened.splice(0).toReversed()) end();
   };
   try {
-    requireEqualRuns({ program, config, folder, params, saveEvery, evaluateEvery, patience }, world);
-    const compiled = await compileOnWorkers(world, options.target ?? "host", (device) =>
-      compileTraining({ options, program, entry, config, text, world, device }),
-    );
-    const { executable } = compiled;
-    opened.push(() => executable.close());
-    opened.push(lock());
-    configIn(options, entry, folder, text); // checked again: another run may have begun meanwhile
-    const from = checkpointToGoOnFrom(options, config, folder);
+    requireEqualRuns(run, world);
+    const compiled = await compileTraining(run);
+    opened.push(() => compiled.executable.close());
+    opened.push(lockFolderOf(run));
+    configIn(options, run.entry, run.folder, run.text); // checked again: another run may have begun meanwhile
+    const from = checkpointToGoOnFrom(options, run.config, run.folder);
     opened.push(() => from?.close());
-    const best = bestBefore(folder, from, config, patience); // before the exchange, after which worker 0 may write it
-    requireEqualCheckpoints(from, world);
-    const measure = measureOf(program, entry, text);
-    const about = aboutOf(compiled, text, measure, world);
-    // What does not fit is thrown before anything is written: a run that cannot go on keeps its program.
-    if (from) requireFitting(executable, from, config.from);
-    const missing = params && missingParameters(matchParameters(executable, params)).flatMap(namesOf);
-    if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
-    const run = { folder, config, text, from, best, world };
-    const setup = { ...run, executable, modelLosses: measure.losses, params, saveEvery, evaluateEvery, patience };
-    return {
-      ...run,
-      report: compiled.report,
-      about,
-      missing,
-      inherited: inherited(options, entry),
-      sharding: shardingOf(setup, options),
-      close,
-      steps: (signal) => reportingFailure(world, trainSteps(signal ? { ...setup, signal } : setup)),
-      sample: (how) => sampleOf(setup, program, entry, options, how),
-    };
+    return { ...begun(run, compiled, from), close };
   } catch (error) {
     close();
     throw error;
   }
 }
+/** A run before its model is compiled. */
+interface PlannedRun extends Pick<TrainSetup, "saveEvery" | "evaluateEvery" | "patience"> {
+  readonly options: TrainOptions;
+  readonly world: Workers;
+  readonly program: Loaded;
+  readonly entry: EntrySignature;
+  /** null: nothing is written. */
+  readonly folder: string | null;
+  readonly text: Dataset;
+  readonly config: RunConfig;
+  /** See `givenParameters`. */
+  readonly params: LoadedParameters | null;
+}
+async function plannedRun(options: TrainOptions, world: Workers): Promise<PlannedRun> {
+  requireFiles(options.data, world);
+  requireFiles(options.heldOut ?? [], world, "--held-out");
+  requireEqualSharing(options, world);
+  requireEvaluations(options);
+  const { saveEvery = 100, evaluateEvery = 0, patience = null, resume = false } = options;
+  const program = readProgram(options.program);
+  const { out: folder = defaultRunFolder(options.program, resume) } = options;
+  requireValid(program); // before the data is read and encoded, which may take minutes
+  const entry = findEntry(program, modelIn(program, options, folder), "train");
+  textAxes(entry);
+  const text = await textIn(options, folder, world);
+  lockFolderOf({ folder, world })(); // reports a conflict at once, and unlocks: a process that ends while kernels are compiled leaves nothing
+  const config = configIn(options, entry, folder, text);
+  const params = givenParameters(options, config, folder);
+  return { options, world, program, entry, folder, text, config, params, saveEvery, evaluateEvery, patience };
+}
+/** The folder that this worker writes; null: none. */
+const ownFolderOf = ({ folder, world }: Pick<PlannedRun, "folder" | "world">): string | null =>
+  world.rank > 0 ? null : folder;
+function lockFolderOf(run: Pick<PlannedRun, "folder" | "world">): () => void {
+  const own = ownFolderOf(run);
+  return own === null ? () => {} : lockFolder(own);
+}
+/** A compiled run that goes on from a checkpoint, or begins. What does not fit is thrown before anything is written: a run that cannot go on keeps its program. */
+function begun(run: PlannedRun, compiled: Compiled, from: Checkpoint | null): Omit<Training, "close"> {
+  const { options, world, program, entry, folder, text, config, params } = run;
+  const { executable, report } = compiled;
+  const best = bestBefore(folder, from, config, run.patience); // before the exchange, after which worker 0 may write it
+  requireEqualCheckpoints(from, world);
+  const measure = measureOf(program, entry, text);
+  const about = aboutOf(compiled, text, measure, world);
+  if (from) requireFitting(executable, from, config.from);
+  const missing = params && missingParameters(matchParameters(executable, params)).flatMap(namesOf);
+  const ownFolder = ownFolderOf(run);
+  if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
+  const setup: TrainSetup = { ...run, executable, modelLosses: measure.losses, from, best };
+  return {
+    folder,
+    config,
+    text,
+    from,
+    best,
+    world,
+    report,
+    about,
+    missing,
+    inherited: inherited(options, entry),
+    sharding: shardingOf(setup, options),
+    steps: (signal) => reportingFailure(world, trainSteps(signal ? { ...setup, signal } : setup)),
+    sample: (how) => sampleOf(setup, run, how),
+  };
+}
 function shardingOf({ executable, world, config }: TrainSetup, { expertParallel }: TrainOptions): string | null {
   return world.size > 1 ? shardingSummary(executable.stores, world, Number(config.sizes["B"]), expertParallel) : null;
-}
-/** See `Training.sample`. */
-function sampleOf(
-  setup: TrainSetup,
-  program: Loaded,
-  entry: EntrySignature,
-  options: TrainOptions,
-  how: SampleOptions,
-): ReturnType<Training["sample"]> {
-  const { executable, text, config, world, folder } = setup;
-  if (!hasMethod(program, config.model, "generate") || text.codec.name === "ids") return null;
-  if (world.size === 1) return sampleText(executable, entry, setup, how);
-  if (folder === null || world.rank > 0) return null;
-  return sampleSaved(folder, options, (saved) => sampleText(saved, entry, setup, how));
 }
 /** Writes the files that a run's folder has before the first step. */
 function writeRunFiles(
@@ -279,69 +290,18 @@ const planned = ({ parameters, prepared, gradients, optimizer, activations }: Co
   optimizer,
   activations,
 });
-interface CompileInputs {
-  readonly options: TrainOptions;
-  readonly program: Loaded;
-  readonly entry: EntrySignature;
-  readonly config: RunConfig;
-  readonly text: Dataset;
-  readonly world: Workers;
-  readonly device: number | undefined;
-}
-async function compileTraining({
-  options,
-  program,
-  entry,
-  config,
-  text,
-  world,
-  device,
-}: CompileInputs): Promise<Compiled> {
+function compileTraining({ options, world, program, entry, config, text }: PlannedRun): Promise<Compiled> {
   const batch = Number(config.sizes["B"]);
   requireDivisibleBatch(batch, world);
   requireEnough(text, batch, Number(config.sizes["T"]), config.shuffle);
   const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"]);
-  return compileLoaded(() => program, {
+  const generating = world.size > 1 ? [] : generateEntries(program, entry.declaration);
+  return compileOnWorkers(() => program, {
     ...request,
+    entries: [...entries, ...generating],
+    ...commonRequest({ ...options, precision: config.precision, tf32: config.tf32 }, world),
     onChoices: (choices) => requireKnown(text, choices[storeOfInput("train", "tokens")]),
-    precision: config.precision,
-    target: options.target ?? "host",
-    tf32: config.tf32,
-    device,
-    threads: options.threads ?? world.threads,
-    onCompile: options.onCompile,
     accumulate: config.accumulate ?? 1,
     recompute: config.recompute,
-    expertParallel: options.expertParallel,
-    room: options.room,
-    shardOptimizer: options.shardOptimizer,
-    world,
-    entries: [...entries, ...(world.size > 1 ? [] : generateEntries(program, entry.declaration))],
   });
-}
-function sampleText(
-  executable: Executable,
-  entry: EntrySignature,
-  { config, text }: Pick<TrainSetup, "config" | "text">,
-  how: SampleOptions,
-): AsyncGenerator<string, void> {
-  const context = contextOf(entry, config.sizes);
-  const { codec } = text;
-  const prompt = opening(text);
-  const tokens = Math.min(how.tokens, tokensLeft(prompt, context));
-  const options = { ...how, tokens, prompt, seed: config.seed, context, step: config.steps, end: codec.endToken };
-  return decodeTokens(generateTokens(executable, options), codec.decoder(prompt));
-}
-/** Text generated from the newest checkpoint of a run by this worker alone. `written` generates it with the executable that was opened. */
-async function* sampleSaved(
-  folder: string,
-  { threads, onCompile, warn }: CommonOptions & { readonly warn?: ((line: string) => void) | undefined },
-  written: (executable: Executable) => AsyncGenerator<string, void>,
-): AsyncGenerator<string, void> {
-  const { executable } = await openRun({ folder, rows: 1, seed: 0, sampling: [], threads, onCompile, warn });
-  try {
-    yield* written(executable);
-  } finally {
-    executable.close();
-  }
 }

@@ -1,9 +1,10 @@
 // Compiles a program on several workers, which must then agree on what they do together.
 import { compilerVersion } from "../../compiler/assets.ts";
-import type { Target } from "../../compiler/options.ts";
+import type { Loaded } from "../../compiler/check/index.ts";
+import type { Observer } from "../../compiler/pass.ts";
 import { buffersOf, type Plan, type Step } from "../../compiler/plan/plan.ts";
 import { buildHash } from "../cache/plans.ts";
-import type { Compiled } from "../compile.ts";
+import { type Compiled, compileLoaded, type WorkerRequest } from "../compile.ts";
 import { localDevice } from "../cuda/local-device.ts";
 import { isaOf } from "../host/backend.ts";
 import { toolchain } from "../host/toolchain.ts";
@@ -18,17 +19,18 @@ import type { Workers } from "./workers.ts";
  * drift apart.
  */
 export async function compileOnWorkers(
-  world: Workers,
-  target: Target,
-  compile: (device: number | undefined) => Promise<Compiled>,
+  open: (observer: Observer) => Loaded,
+  request: WorkerRequest,
+  compile: (open: (observer: Observer) => Loaded, request: WorkerRequest) => Promise<Compiled> = compileLoaded,
 ): Promise<Compiled> {
+  const { world, target } = request;
   if (world.size > 1)
     world.requireEqual(
       { version: compilerVersion, build: buildHash ?? "from sources", addon: native().sources ?? "" },
       "install the same moec on every machine",
     );
   const device = target === "cuda" ? localDevice(world) : undefined;
-  const made = await world.localFirst("compile", () => compile(device));
+  const made = await world.localFirst("compile", () => compile(open, { ...request, device }));
   if (world.size === 1) return made;
   try {
     if (target === "host") await requireInstructions(world);
