@@ -25,11 +25,33 @@ import { progress } from "../progress.ts";
 import { abortOnSignals } from "../signals.ts";
 
 export const trainCommand = (): Command =>
-  addShared(new Command("train"))
+  addCheckpoints(addBeginnings(addBatches(addTexts(addShared(new Command("train"))))))
     .description(
       "Train a model on text, as bytes or a tokenizer's tokens. Ctrl-C saves and stops. Under mpirun, several processes train one model.",
     )
     .argument("<file>", "a .moe file with a model")
+    .addOption(option(recompute))
+    .addOption(option(expertParallel))
+    .addOption(option(room))
+    .addOption(option(shardOptimizer))
+    .option("--resume", "continue the run in --out from its last checkpoint")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples(
+        "moec train examples/gpt-moe.moe --data book.txt",
+        "moec train examples/gpt-moe.moe --data a.txt b.txt --steps 2000 --batch 32 --set L=6 --out runs/big",
+        "moec train examples/gpt-moe.moe --data book.txt --steps 4000 --resume",
+        "moec train examples/gpt-moe.moe --data more.txt --steps 4000 --batch 32 --from runs/gpt-moe",
+        "moec train examples/lora.moe --data other.txt --params runs/gpt-moe",
+        "mpirun -n 4 moec train examples/gpt-moe.moe --data book.txt",
+        "moec train runs/OLMoE-1B-7B/model.moe --data book.txt --tokenizer runs/OLMoE-1B-7B --params runs/OLMoE-1B-7B",
+      ),
+    )
+    .action(run);
+
+const addTexts = (command: Command): Command =>
+  command
     .addOption(flag("--model <name>", "the model to train, if the file declares several", text))
     .requiredOption("--data <files...>", "text files, concatenated, or .jsonl files of documents; - is stdin")
     .option(
@@ -43,7 +65,9 @@ export const trainCommand = (): Command =>
         text,
       ),
     )
-    .option("--ids", "the files hold token numbers instead of text: 5 12 7")
+    .option("--ids", "the files hold token numbers instead of text: 5 12 7");
+const addBatches = (command: Command): Command =>
+  command
     .addOption(
       flag(
         "--steps <n>",
@@ -67,7 +91,9 @@ export const trainCommand = (): Command =>
     .addOption(flag("--accumulate <n>", "gradient accumulation: batches per step; default: 1", integerIn(1)))
     .addOption(
       flag("--seed <n>", "seed of the initial parameters and of random numbers; default: 0", integerIn(-(2 ** 31))),
-    )
+    );
+const addBeginnings = (command: Command): Command =>
+  command
     .addOption(
       flag(
         "--params <path>",
@@ -81,7 +107,9 @@ export const trainCommand = (): Command =>
         "go on in a new folder from another run's last checkpoint, with the optimizer's state and the step; data, batch, --set and all else may differ, and is that run's if not given",
         text,
       ),
-    )
+    );
+const addCheckpoints = (command: Command): Command =>
+  command
     .addOption(
       out(
         "folder",
@@ -106,26 +134,7 @@ export const trainCommand = (): Command =>
         "end after n evaluations in a row without a better held-out loss; default: train all steps",
         integerIn(1),
       ),
-    )
-    .addOption(option(recompute))
-    .addOption(option(expertParallel))
-    .addOption(option(room))
-    .addOption(option(shardOptimizer))
-    .option("--resume", "continue the run in --out from its last checkpoint")
-    .addOption(json())
-    .addHelpText(
-      "after",
-      examples(
-        "moec train examples/gpt-moe.moe --data book.txt",
-        "moec train examples/gpt-moe.moe --data a.txt b.txt --steps 2000 --batch 32 --set L=6 --out runs/big",
-        "moec train examples/gpt-moe.moe --data book.txt --steps 4000 --resume",
-        "moec train examples/gpt-moe.moe --data more.txt --steps 4000 --batch 32 --from runs/gpt-moe",
-        "moec train examples/lora.moe --data other.txt --params runs/gpt-moe",
-        "mpirun -n 4 moec train examples/gpt-moe.moe --data book.txt",
-        "moec train runs/OLMoE-1B-7B/model.moe --data book.txt --tokenizer runs/OLMoE-1B-7B --params runs/OLMoE-1B-7B",
-      ),
-    )
-    .action(run);
+    );
 
 interface Options extends SharedFlags {
   model?: string;
