@@ -4,8 +4,8 @@ import { interpretWorkers } from "../compiler/graph/interpret.ts";
 import { type Graph, type NdArray, type Placement, runtimeInputs, type Store } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
 import { isSharded, replicated } from "../compiler/ops/sharding.ts";
-import type { Sharing } from "../compiler/transform/routings.ts";
-import { batchesOf, placementOf } from "../compiler/transform/store-placement.ts";
+import type { Sharing } from "../compiler/partition/routings.ts";
+import { batchesOf, placementOf } from "../compiler/partition/store-placement.ts";
 import { product } from "../compiler/types/numbers.ts";
 
 type Placements = (store: string) => Placement;

@@ -91,7 +91,7 @@ export type Placement =
   | { readonly kind: "sharded"; readonly axis: number; readonly sharding: AxisSharding; readonly zeroPadded?: boolean }
   | { readonly kind: "partial"; readonly fn: ReduceName; readonly group: Group; readonly of: Placement }
   | { readonly kind: "routing"; readonly by: Node; readonly owned: boolean };
-/** What a record's `shard` may ask about the workers. transform/partition.ts answers. */
+/** What a record's `shard` may ask about the workers. partition/partition.ts answers. */
 export interface Workers {
   readonly count: number;
   /** How a routing is done in which each worker sorts only its own choices; null: all workers sort all. */

@@ -1,4 +1,4 @@
-// The collectives, ops that all workers do at once. Only transform/partition.ts makes them, in the graph that each worker runs on its part.
+// The collectives, ops that all workers do at once. Only partition/partition.ts makes them, in the graph that each worker runs on its part.
 // Their definition is `collective`, on the arguments of all workers.
 import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";

@@ -2,7 +2,7 @@
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
-import type { Sharing } from "../../compiler/transform/routings.ts";
+import type { Sharing } from "../../compiler/partition/routings.ts";
 import { interpretOnWorkers, placementsOf, wholeOf } from "../on-workers.ts";
 import type { HostMode } from "./host-modes.ts";
 import type { RandomProgram } from "./programs.ts";

@@ -4,11 +4,11 @@ import type { Builder, Group, Node, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
+import { perRow } from "../transform/routed.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, type Type } from "../types/type.ts";
 import { rankOffset } from "./reshard.ts";
-import { perRow } from "./routed.ts";
 import type { Routings } from "./routings.ts";
 
 /** The routing of each row to the owners of its choices' experts, for which the first of the row's choices at that owner stands. */
