@@ -9,8 +9,9 @@ import {
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, Problem } from "./diagnostic.ts";
-import { parameterGradients, requestedGradients, splitTraining, withTraining } from "./entry-gradients.ts";
 import { recomputeFlagText } from "./flag-text.ts";
+import { accumulate, updateGraph } from "./gradients/accumulate.ts";
+import { parameterGradients, requestedGradients, splitTraining, withTraining } from "./gradients/entry-gradients.ts";
 import {
   type Elaborated,
   type Graph,
@@ -38,22 +39,21 @@ import { printPlan } from "./plan/print.ts";
 import type { Sequence } from "./plan/sequence.ts";
 import { ProgramError } from "./program-error.ts";
 import type { RewriteOptions } from "./rewrite/rule.ts";
+import { simplify } from "./rewrite/simplify.ts";
 import { type Backend, backends } from "./targets.ts";
-import { accumulate, updateGraph } from "./transform/accumulate.ts";
 import { findAttention } from "./transform/attention.ts";
-import { cutHeads } from "./transform/head.ts";
 import { keyStore, keysAsInputs } from "./transform/keys.ts";
-import { pairProducts } from "./transform/pairs.ts";
-import { joinPieces } from "./transform/pieces.ts";
 import { prepare } from "./transform/prepare.ts";
+import { cutHeads } from "./transform/products/head.ts";
+import { pairProducts } from "./transform/products/pairs.ts";
+import { shareMatrices } from "./transform/products/shared-matrix.ts";
+import { untranspose } from "./transform/products/untranspose.ts";
+import { shiftOperands } from "./transform/products/windows.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { recomputeRouterLogits } from "./transform/router-logits.ts";
-import { expandScatters } from "./transform/scatter.ts";
-import { shareMatrices } from "./transform/shared-matrix.ts";
-import { simplify } from "./transform/simplify.ts";
+import { joinPieces } from "./transform/scatters/pieces.ts";
+import { expandScatters } from "./transform/scatters/scatter.ts";
 import { expandSingleUnit } from "./transform/single-unit.ts";
-import { untranspose } from "./transform/untranspose.ts";
-import { shiftOperands } from "./transform/windows.ts";
 import type { Precision } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 

@@ -1,7 +1,7 @@
 // A compiled entry with its parameters, as it is called from a user's own TypeScript.
 import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
-import { updateEntryName } from "../compiler/transform/accumulate.ts";
+import { updateEntryName } from "../compiler/gradients/accumulate.ts";
 import { type DType, isFloat } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
 import type { CompileReport } from "./compile.ts";

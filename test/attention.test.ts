@@ -1,6 +1,7 @@
 // The composition that stdlib writes becomes one op, with the same values and gradients; what is not attention stays as it is.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
@@ -9,9 +10,8 @@ import { allBounds } from "../compiler/ops/attention.ts";
 import type { Bound, OpAttrs } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { simplify } from "../compiler/rewrite/simplify.ts";
 import { findAttention } from "../compiler/transform/attention.ts";
-import { gradients } from "../compiler/transform/differentiate.ts";
-import { simplify } from "../compiler/transform/simplify.ts";
 import { dims } from "../compiler/types/type.ts";
 import { distance, filled, storesOf } from "./graphs.ts";
 import { masked, masks, readings } from "./masks.ts";

@@ -1,15 +1,15 @@
 // Rows that go to no expert: what all rows share learns from the others alone.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { mapGraph } from "../compiler/graph/map.ts";
 import type { Graph, Mapped, Routing, Value } from "../compiler/graph/node.ts";
 import { nodesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { gradients } from "../compiler/transform/differentiate.ts";
+import { simplify } from "../compiler/rewrite/simplify.ts";
 import { routedBackward } from "../compiler/transform/routed.ts";
-import { simplify } from "../compiler/transform/simplify.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";

@@ -12,7 +12,7 @@ import { silentObserver } from "../compiler/pass.ts";
 import { requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { type Backend, backends } from "../compiler/targets.ts";
-import { cutHeads } from "../compiler/transform/head.ts";
+import { cutHeads } from "../compiler/transform/products/head.ts";
 import { distance, storesOf } from "./graphs.ts";
 import { lowered } from "./host/compare.ts";
 import { runSequence } from "./host/run.ts";

@@ -15,7 +15,7 @@ import { lower } from "../compiler/lower/lower.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { kernelOf, type Sequence, type VirtualBuffer } from "../compiler/plan/sequence.ts";
-import { expandScatters } from "../compiler/transform/scatter.ts";
+import { expandScatters } from "../compiler/transform/scatters/scatter.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { dims } from "../compiler/types/type.ts";
 import { golden } from "./golden.ts";

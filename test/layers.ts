@@ -1,14 +1,15 @@
 // Graphs of layers like those that elaboration makes, with gradients of their operands, for tests of passes and kernels.
+
+import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { mapGraph } from "../compiler/graph/map.ts";
 import type { Graph, Mapped, Result, Routing, Value } from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { gradients } from "../compiler/transform/differentiate.ts";
-import { cutHeads } from "../compiler/transform/head.ts";
+import { simplify } from "../compiler/rewrite/simplify.ts";
+import { cutHeads } from "../compiler/transform/products/head.ts";
 import { routedBackward } from "../compiler/transform/routed.ts";
-import { expandScatters } from "../compiler/transform/scatter.ts";
-import { simplify } from "../compiler/transform/simplify.ts";
+import { expandScatters } from "../compiler/transform/scatters/scatter.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 

@@ -1,13 +1,14 @@
 // Attention masks as programs write them, by arithmetic on positions, and graphs of attention with each of them.
+
+import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
 import type { Clause } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { simplify } from "../compiler/rewrite/simplify.ts";
 import { findAttention } from "../compiler/transform/attention.ts";
-import { gradients } from "../compiler/transform/differentiate.ts";
-import { simplify } from "../compiler/transform/simplify.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 
 /** The positions of queries (i32[B, T, 1]) and keys (i32[B, 1, U]); `given` makes a parameter with one element for each query, key or sequence. */

@@ -1,5 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../compiler/graph/node.ts";
@@ -9,7 +10,6 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { threefry } from "../compiler/ops/random.ts";
 import { binaries, unaries } from "../compiler/ops/scalar.ts";
-import { gradients } from "../compiler/transform/differentiate.ts";
 import { isFloat } from "../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../compiler/types/type.ts";
 import { distance, filled, samples, storesOf } from "./graphs.ts";

@@ -11,7 +11,7 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { depthOf, pairsOf } from "../compiler/ops/pairs.ts";
 import { kernelOf } from "../compiler/plan/sequence.ts";
-import { pairProducts } from "../compiler/transform/pairs.ts";
+import { pairProducts } from "../compiler/transform/products/pairs.ts";
 import { loweredForCuda } from "./emulator/sequence.ts";
 import { distance, storesOf } from "./graphs.ts";
 import { compare, graphOf, lowered } from "./host/compare.ts";

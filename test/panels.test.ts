@@ -11,7 +11,7 @@ import { lower } from "../compiler/lower/lower.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
-import { pairProducts } from "../compiler/transform/pairs.ts";
+import { pairProducts } from "../compiler/transform/products/pairs.ts";
 import { KernelCache } from "../runtime/cache/kernels.ts";
 import { panelWidth } from "../runtime/host/backend.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";

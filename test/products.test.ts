@@ -10,7 +10,7 @@ import { printGraph } from "../compiler/graph/print.ts";
 import { type Choices, type Contraction, hostChoicesOf, tasksOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { pairProducts } from "../compiler/transform/pairs.ts";
+import { pairProducts } from "../compiler/transform/products/pairs.ts";
 import { full } from "./full.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";

@@ -8,7 +8,7 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
-import { fuse } from "../compiler/transform/fuse.ts";
+import { fuse } from "../compiler/regions/fuse.ts";
 import { type } from "../compiler/types/type.ts";
 
 const test = suite("regions");

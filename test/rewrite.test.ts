@@ -1,6 +1,7 @@
 // Every rule against its own left side, on numbers; the engine; and what a whole graph becomes.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../compiler/graph/node.ts";
@@ -11,11 +12,10 @@ import { ops } from "../compiler/ops/list.ts";
 import { algebra, finalAlgebra } from "../compiler/rewrite/algebra.ts";
 import { any, binary } from "../compiler/rewrite/pattern.ts";
 import { type Rule, rewrite, rule } from "../compiler/rewrite/rule.ts";
-import { gradients } from "../compiler/transform/differentiate.ts";
-import { scatterRules } from "../compiler/transform/scatter.ts";
-import { sharedMatrixRule } from "../compiler/transform/shared-matrix.ts";
+import { sharedMatrixRule } from "../compiler/transform/products/shared-matrix.ts";
+import { untransposeGather, untransposeReduce } from "../compiler/transform/products/untranspose.ts";
+import { scatterRules } from "../compiler/transform/scatters/scatter.ts";
 import { singleUnitRules } from "../compiler/transform/single-unit.ts";
-import { untransposeGather, untransposeReduce } from "../compiler/transform/untranspose.ts";
 import { dims } from "../compiler/types/type.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
 

@@ -1,6 +1,7 @@
 // The backward pass of a mixture: equal in value, and without what must not be kept.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { mapGraph } from "../compiler/graph/map.ts";
@@ -10,10 +11,9 @@ import { verifyGraph } from "../compiler/graph/verify.ts";
 import { nodesOf, storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { gradients } from "../compiler/transform/differentiate.ts";
-import { forwardNodes } from "../compiler/transform/fuse.ts";
+import { forwardNodes } from "../compiler/regions/fuse.ts";
+import { simplify } from "../compiler/rewrite/simplify.ts";
 import { routedBackward, rowFactors } from "../compiler/transform/routed.ts";
-import { simplify } from "../compiler/transform/simplify.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 import { golden } from "./golden.ts";

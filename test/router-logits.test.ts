@@ -1,16 +1,16 @@
 // The backward makes a router's logits again: the same numbers, and nothing of the logits' size between forward and backward.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { gradients } from "../compiler/transform/differentiate.ts";
-import { forwardNodes } from "../compiler/transform/fuse.ts";
+import { forwardNodes } from "../compiler/regions/fuse.ts";
+import { simplify } from "../compiler/rewrite/simplify.ts";
 import { recomputeRouterLogits } from "../compiler/transform/router-logits.ts";
-import { simplify } from "../compiler/transform/simplify.ts";
 import { showType } from "../compiler/types/type.ts";
 import { storesOf } from "./graphs.ts";
 

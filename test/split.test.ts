@@ -7,7 +7,7 @@ import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import type { Sequence } from "../compiler/plan/sequence.ts";
-import { pairProducts } from "../compiler/transform/pairs.ts";
+import { pairProducts } from "../compiler/transform/products/pairs.ts";
 import { bf16ProductsOf } from "../runtime/host/backend.ts";
 import { storesOf } from "./graphs.ts";
 import {

@@ -2,6 +2,7 @@
 // an optimizer, through every pass on graphs.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { mapGraph } from "../compiler/graph/map.ts";
@@ -11,11 +12,10 @@ import { verifyGraph } from "../compiler/graph/verify.ts";
 import { nodesOf, storeOf, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { simplify } from "../compiler/rewrite/simplify.ts";
 import { findAttention } from "../compiler/transform/attention.ts";
-import { gradients } from "../compiler/transform/differentiate.ts";
 import { routedBackward } from "../compiler/transform/routed.ts";
-import { expandScatters } from "../compiler/transform/scatter.ts";
-import { simplify } from "../compiler/transform/simplify.ts";
+import { expandScatters } from "../compiler/transform/scatters/scatter.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 import { distance, storesOf } from "./graphs.ts";
 

@@ -24,7 +24,7 @@ import type { Plan, Step } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import { kernelOf, type VirtualArg } from "../compiler/plan/sequence.ts";
 import { verifyPlan } from "../compiler/plan/verify.ts";
-import { joinPieces } from "../compiler/transform/pieces.ts";
+import { joinPieces } from "../compiler/transform/scatters/pieces.ts";
 import { type } from "../compiler/types/type.ts";
 import { KernelCache } from "../runtime/cache/kernels.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";

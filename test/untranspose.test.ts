@@ -10,7 +10,7 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { toGraphs } from "../compiler/pipeline.ts";
-import { untranspose } from "../compiler/transform/untranspose.ts";
+import { untranspose } from "../compiler/transform/products/untranspose.ts";
 import { dims } from "../compiler/types/type.ts";
 import { graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 

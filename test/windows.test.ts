@@ -2,6 +2,7 @@
 
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
@@ -11,10 +12,9 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { pairsOf } from "../compiler/ops/pairs.ts";
 import { kernelOf } from "../compiler/plan/sequence.ts";
-import { gradients } from "../compiler/transform/differentiate.ts";
-import { pairProducts } from "../compiler/transform/pairs.ts";
-import { simplify } from "../compiler/transform/simplify.ts";
-import { shiftOperands } from "../compiler/transform/windows.ts";
+import { simplify } from "../compiler/rewrite/simplify.ts";
+import { pairProducts } from "../compiler/transform/products/pairs.ts";
+import { shiftOperands } from "../compiler/transform/products/windows.ts";
 import { dims } from "../compiler/types/type.ts";
 import { panelWidth } from "../runtime/host/backend.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";

@@ -6,7 +6,7 @@ import type { Graph, Value } from "../compiler/graph/node.ts";
 import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import { pairProducts } from "../compiler/transform/pairs.ts";
+import { pairProducts } from "../compiler/transform/products/pairs.ts";
 import { bf16ProductsOf } from "../runtime/host/backend.ts";
 import { isBf16DotSlow } from "../runtime/host/toolchain.ts";
 import { storesOf } from "./graphs.ts";

@@ -1,6 +1,6 @@
 // Schedules: how a contraction is cut into tasks and blocks, as data; and `Choices`, all that a target decides about kernels. No schedule changes a
 // bit of a result: the sum over the depth is always in order.
-import type { FuseOptions } from "../transform/fuse.ts";
+import type { FuseOptions } from "../regions/fuse.ts";
 import { roundUp } from "./expr.ts";
 import type { OperandForm } from "./ir.ts";
 

@@ -9,7 +9,7 @@ import type { Expr } from "../kernel/ir.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import { piecesOf } from "../ops/view.ts";
-import { isLongConcat, manySteps, type Region, reshapeBase } from "../transform/region.ts";
+import { isLongConcat, manySteps, type Region, reshapeBase } from "../regions/region.ts";
 import { product } from "../types/numbers.ts";
 import type { ConcatSlot, Draft } from "./draft.ts";
 import { reshapeIndex } from "./elements.ts";

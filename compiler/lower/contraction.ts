@@ -10,7 +10,7 @@ import type { Contraction, Schedule } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { isTransposed } from "../ops/build.ts";
 import { depthOf, pairsOf } from "../ops/pairs.ts";
-import type { Region } from "../transform/region.ts";
+import type { Region } from "../regions/region.ts";
 import { product } from "../types/numbers.ts";
 import type { Draft } from "./draft.ts";
 import { operand, type Reader, result, shapeOf } from "./reader.ts";

@@ -4,7 +4,7 @@ import type { Node, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import type { Choices } from "../kernel/schedule.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
-import type { Region } from "../transform/region.ts";
+import type { Region } from "../regions/region.ts";
 import type { DType } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";

@@ -21,8 +21,8 @@ import {
 import { verify } from "../kernel/verify.ts";
 import type { LaunchShape, Layout, Phase, PlanKernel, Variant } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
-import { fuse } from "../transform/fuse.ts";
-import { type Region, reshapeBase } from "../transform/region.ts";
+import { fuse } from "../regions/fuse.ts";
+import { type Region, reshapeBase } from "../regions/region.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";

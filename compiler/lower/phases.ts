@@ -2,7 +2,7 @@
 import type { Graph, Node, Store } from "../graph/node.ts";
 import { nodesOf, storeOf } from "../graph/walk.ts";
 import type { Phase } from "../plan/plan.ts";
-import { forwardNodes } from "../transform/fuse.ts";
+import { forwardNodes } from "../regions/fuse.ts";
 
 /**
  * The phase of each node. forward: what reported results need. update: what needs the optimizer's state. backward: all else; forward instead if

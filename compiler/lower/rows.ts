@@ -6,7 +6,7 @@ import { add, load, mul, num, sameAll, unflatten } from "../kernel/expr.ts";
 import type { Expr } from "../kernel/ir.ts";
 import { type Choices, hasWholeVectors } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import type { Region } from "../transform/region.ts";
+import type { Region } from "../regions/region.ts";
 import { isFloat } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";

@@ -5,7 +5,7 @@ import { item } from "../item.ts";
 import { type Block, KernelBuilder, plus } from "../kernel/builder.ts";
 import { dependsOn, flatten, load, num, same, scalarOf, unflatten } from "../kernel/expr.ts";
 import type { Buffer, Expr } from "../kernel/ir.ts";
-import { rowMoves } from "../transform/region.ts";
+import { rowMoves } from "../regions/region.ts";
 import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
 import type { Draft } from "./draft.ts";

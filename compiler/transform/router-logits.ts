@@ -4,9 +4,9 @@ import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
+import { forwardNodes } from "../regions/fuse.ts";
+import { isAnchor, isFree } from "../regions/region.ts";
 import { count } from "../types/type.ts";
-import { forwardNodes } from "./fuse.ts";
-import { isAnchor, isFree } from "./region.ts";
 
 /** Only products of at least this many elements are computed again. */
 const minElements = 1 << 20;

@@ -1,7 +1,7 @@
 // The training loop: takes batches from the data, runs steps, logs and saves. A run that was stopped and resumed has the same bits as one that was
 // not.
 import { Problem } from "../../compiler/diagnostic.ts";
-import { updateEntryName } from "../../compiler/transform/accumulate.ts";
+import { updateEntryName } from "../../compiler/gradients/accumulate.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import type { Executable, Outcome, RunContext, Tensor } from "../executable.ts";
 import {

@@ -7,7 +7,7 @@ import { hopperChoice } from "../../compiler/kernel/schedule-hopper.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
-import { pairProducts } from "../../compiler/transform/pairs.ts";
+import { pairProducts } from "../../compiler/transform/products/pairs.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { dims } from "../../compiler/types/type.ts";
 import { byVariants, loweredForCuda, type Outcome, type Run } from "../emulator/sequence.ts";

@@ -1,5 +1,6 @@
 // Random valid graphs; the same seed gives the same graph.
 
+import { gradients } from "../../compiler/gradients/differentiate.ts";
 import { roundAll } from "../../compiler/graph/array.ts";
 import type { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, NdArray, Result, Value } from "../../compiler/graph/node.ts";
@@ -8,7 +9,6 @@ import { nodesOf, storeOf, topological } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { type Observer, silentObserver } from "../../compiler/pass.ts";
 import { afterGradients, beforeGradients } from "../../compiler/pipeline.ts";
-import { gradients } from "../../compiler/transform/differentiate.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { Draw, type Mixture, RandomGraphBuilder } from "./random-graph.ts";
 import { everywhere } from "./steps.ts";

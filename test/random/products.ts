@@ -11,7 +11,7 @@ import {
 } from "../../compiler/kernel/schedule.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
-import { pairProducts } from "../../compiler/transform/pairs.ts";
+import { pairProducts } from "../../compiler/transform/products/pairs.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { storesOf } from "../graphs.ts";
 import { graphOf, valuesOf } from "../host/compare.ts";

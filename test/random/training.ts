@@ -1,12 +1,12 @@
 // Two training steps of a random program: its graphs, their inputs, and the expected results with what rounding may change.
 import { load } from "../../compiler/check/index.ts";
+import { updateEntryName } from "../../compiler/gradients/accumulate.ts";
 import { type Graph, type NdArray, type Store } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
 import { item } from "../../compiler/item.ts";
 import type { Sharing } from "../../compiler/partition/routings.ts";
 import { type Observer, silentObserver } from "../../compiler/pass.ts";
 import { type Limits, requireValid, toGraphs } from "../../compiler/pipeline.ts";
-import { updateEntryName } from "../../compiler/transform/accumulate.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { hiddenInput } from "../../runtime/executable.ts";

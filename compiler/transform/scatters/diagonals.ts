@@ -1,12 +1,11 @@
 // Scatter-adds whose index is affine in positions, such as the gradient of a Toeplitz matrix or of a relative-position table. All rows that go to
 // one place lie along a diagonal, so the sum gathers them from there: no sort, no atomics.
-import type { Builder, Value } from "../graph/node.ts";
-import { item } from "../item.ts";
-import { memoize } from "../memoize.ts";
-import * as b from "../ops/build.ts";
-import { number } from "../ops/common.ts";
-import { fromTo, product } from "../types/numbers.ts";
-import { dims, dtypeOf } from "../types/type.ts";
+import type { Builder, Value } from "../../graph/node.ts";
+import { item } from "../../item.ts";
+import { memoize } from "../../memoize.ts";
+import * as b from "../../ops/build.ts";
+import { number } from "../../ops/common.ts";
+import { isAnchor } from "../../regions/region.ts";
 import {
   type Affine,
   type AffineAxis,
@@ -16,8 +15,9 @@ import {
   normalize,
   sameSteps,
   valueRange,
-} from "./affine.ts";
-import { isAnchor } from "./region.ts";
+} from "../../rewrite/affine.ts";
+import { fromTo, product } from "../../types/numbers.ts";
+import { dims, dtypeOf } from "../../types/type.ts";
 import { isAxisAfterBatch, pickShape, type ScatterAdd, scatterAddRule } from "./scatter-add.ts";
 
 /** `diagonal` gathers at most this many times as many elements as the operand has. */

@@ -1,13 +1,13 @@
 // A reduction over a transposed tensor, which would read memory column by column, becomes a reduction over another axis of the tensor as stored. A
 // gather by ranges of something much smaller (a Toeplitz matrix) that is then transposed picks in the order in which the result is read.
-import type { Builder, Graph, Value } from "../graph/node.ts";
-import { item } from "../item.ts";
-import * as b from "../ops/build.ts";
-import { matchOp } from "../rewrite/pattern.ts";
-import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
-import { fromTo } from "../types/numbers.ts";
-import { count, dims } from "../types/type.ts";
-import { affineOf } from "./affine.ts";
+import type { Builder, Graph, Value } from "../../graph/node.ts";
+import { item } from "../../item.ts";
+import * as b from "../../ops/build.ts";
+import { affineOf } from "../../rewrite/affine.ts";
+import { matchOp } from "../../rewrite/pattern.ts";
+import { type Rule, rewriteGraph } from "../../rewrite/rule.ts";
+import { fromTo } from "../../types/numbers.ts";
+import { count, dims } from "../../types/type.ts";
 
 /** Tensors with fewer elements stay in the caches, whatever the order of access. */
 const minElements = 1 << 16;

@@ -10,7 +10,7 @@ import { Segments } from "./rematerialize.ts";
 /**
  * The gradients of the sum of `losses[i] * seeds[i]` (a seed is 1 if not given) with respect to the values `wrt`, with their types; zeros for a
  * value that no loss depends on. Contributions to a value are always added in the reverse order of the nodes that read it, so the result is
- * deterministic. `boundaries`: what passes between layers, in order, where the backward is to make each layer again (transform/rematerialize.ts).
+ * deterministic. `boundaries`: what passes between layers, in order, where the backward is to make each layer again (`Segments`).
  */
 export function gradients(
   g: Builder,

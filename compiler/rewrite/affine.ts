@@ -3,9 +3,9 @@ import type { Value } from "../graph/node.ts";
 import { memoize } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
-import { matchOp } from "../rewrite/pattern.ts";
 import { gcd, sum } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
+import { matchOp } from "./pattern.ts";
 
 export interface AffineAxis {
   readonly size: number;

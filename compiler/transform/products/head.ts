@@ -2,9 +2,9 @@
 // memory. A piece computes the rows of a huge `dot` and everything row by row down to something smaller: numbers of a row, the gradient of its
 // input, and sums over rows, which are added piece after piece, in order. `after` makes a piece wait for all results of the one before, so all
 // pieces use the same memory; no product is computed twice.
-import type { Builder, Graph, Node } from "../graph/node.ts";
-import { nodesOf, withValues } from "../graph/walk.ts";
-import { dims } from "../types/type.ts";
+import type { Builder, Graph, Node } from "../../graph/node.ts";
+import { nodesOf, withValues } from "../../graph/walk.ts";
+import { dims } from "../../types/type.ts";
 import { computeInPieces } from "./head-pieces.ts";
 import { Head } from "./head-rows.ts";
 

@@ -1,10 +1,10 @@
 // What the rules for sums into places (`scatter` with mode `add`) share.
-import type { Builder, Value } from "../graph/node.ts";
-import { item } from "../item.ts";
-import type { OpAttrs } from "../ops/attrs.ts";
-import { matchOp } from "../rewrite/pattern.ts";
-import type { Rule } from "../rewrite/rule.ts";
-import { dims } from "../types/type.ts";
+import type { Builder, Value } from "../../graph/node.ts";
+import { item } from "../../item.ts";
+import type { OpAttrs } from "../../ops/attrs.ts";
+import { matchOp } from "../../rewrite/pattern.ts";
+import type { Rule } from "../../rewrite/rule.ts";
+import { dims } from "../../types/type.ts";
 
 export interface ScatterAdd {
   readonly index: Value;

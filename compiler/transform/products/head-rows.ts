@@ -1,12 +1,12 @@
 // Finds what is computed row by row from the product of a large head (the logits of a vocabulary), and the smaller values that leave these rows.
 // `head-pieces.ts` then computes it piece by piece.
-import type { Graph, Node, Value } from "../graph/node.ts";
-import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
-import { item } from "../item.ts";
-import type { OpAttrs } from "../ops/attrs.ts";
-import { splatOf } from "../rewrite/pattern.ts";
-import { isFloat } from "../types/dtype.ts";
-import { count, dims, dtypeOf } from "../types/type.ts";
+import type { Graph, Node, Value } from "../../graph/node.ts";
+import { nodesOf, readersOf, valuesOf } from "../../graph/walk.ts";
+import { item } from "../../item.ts";
+import type { OpAttrs } from "../../ops/attrs.ts";
+import { splatOf } from "../../rewrite/pattern.ts";
+import { isFloat } from "../../types/dtype.ts";
+import { count, dims, dtypeOf } from "../../types/type.ts";
 
 /** Elementwise ops, which a piece can compute for its own rows. */
 export const pointwise: ReadonlySet<string> = new Set(["unary", "binary", "select", "cast", "detach"]);

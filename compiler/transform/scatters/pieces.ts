@@ -1,15 +1,15 @@
 // Long unrolled loops write or read one slice per step. A chain of `put`s, or a sum of gradients of slices (mostly zeros), becomes one concat of
 // its pieces.
-import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, topological, useCounts, valuesOf, withValues } from "../graph/walk.ts";
-import { item } from "../item.ts";
-import type { OpAttrs } from "../ops/attrs.ts";
-import * as b from "../ops/build.ts";
-import { type Piece, piecesOf } from "../ops/view.ts";
-import { matchOp, splatOf } from "../rewrite/pattern.ts";
-import { runStart } from "../rewrite/runs.ts";
-import { dims, dtypeOf } from "../types/type.ts";
-import { manySteps } from "./region.ts";
+import type { Builder, Graph, Node, Value } from "../../graph/node.ts";
+import { rebuild, topological, useCounts, valuesOf, withValues } from "../../graph/walk.ts";
+import { item } from "../../item.ts";
+import type { OpAttrs } from "../../ops/attrs.ts";
+import * as b from "../../ops/build.ts";
+import { type Piece, piecesOf } from "../../ops/view.ts";
+import { manySteps } from "../../regions/region.ts";
+import { matchOp, splatOf } from "../../rewrite/pattern.ts";
+import { runStart } from "../../rewrite/runs.ts";
+import { dims, dtypeOf } from "../../types/type.ts";
 
 /** A chain, read from its last node: `links` are its nodes, from the last to the first. */
 interface Chain {

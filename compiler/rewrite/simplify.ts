@@ -1,7 +1,7 @@
 // The pass that applies the rules of algebra.
 import type { Builder, Graph } from "../graph/node.ts";
-import { algebra, finalAlgebra } from "../rewrite/algebra.ts";
-import { type RewriteOptions, rewriteGraph } from "../rewrite/rule.ts";
+import { algebra, finalAlgebra } from "./algebra.ts";
+import { type RewriteOptions, rewriteGraph } from "./rule.ts";
 
 /** Applies the rules to a fixed point. `final`: after differentiation, when `detach` can be dropped too. */
 export const simplify = (g: Builder, graph: Graph, final = false, options?: RewriteOptions): Graph =>

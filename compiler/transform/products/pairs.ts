@@ -1,13 +1,13 @@
 // Turns a sum of products into one contraction of several pairs of operands, `dot(a, b, a2, b2)`: one accumulator and one result instead of one for
 // each product.
-import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { nodesOf, rebuild, useCounts, valuesOf, withValues } from "../graph/walk.ts";
-import { item } from "../item.ts";
-import type { OpAttrs } from "../ops/attrs.ts";
-import * as b from "../ops/build.ts";
-import { viewBase } from "../ops/pairs.ts";
-import { matchOp } from "../rewrite/pattern.ts";
-import { dims, sameType, showType } from "../types/type.ts";
+import type { Builder, Graph, Node, Value } from "../../graph/node.ts";
+import { nodesOf, rebuild, useCounts, valuesOf, withValues } from "../../graph/walk.ts";
+import { item } from "../../item.ts";
+import type { OpAttrs } from "../../ops/attrs.ts";
+import * as b from "../../ops/build.ts";
+import { viewBase } from "../../ops/pairs.ts";
+import { matchOp } from "../../rewrite/pattern.ts";
+import { dims, sameType, showType } from "../../types/type.ts";
 
 /** Limits of one contraction: distinct tensors, which become arguments of the kernel, and pairs, each of which lengthens its text. */
 const [mostOperands, mostPairs] = [8, 16];

@@ -1,11 +1,11 @@
 // Rebuilds the head that `head-rows.ts` found once for each piece of its rows; see `head.ts`.
-import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, valuesOf } from "../graph/walk.ts";
-import { item } from "../item.ts";
-import type { OpAttrs } from "../ops/attrs.ts";
-import * as b from "../ops/build.ts";
-import { splatOf } from "../rewrite/pattern.ts";
-import { count, dims, dtypeOf } from "../types/type.ts";
+import type { Builder, Graph, Node, Value } from "../../graph/node.ts";
+import { rebuild, valuesOf } from "../../graph/walk.ts";
+import { item } from "../../item.ts";
+import type { OpAttrs } from "../../ops/attrs.ts";
+import * as b from "../../ops/build.ts";
+import { splatOf } from "../../rewrite/pattern.ts";
+import { count, dims, dtypeOf } from "../../types/type.ts";
 import { type Head, pointwise } from "./head-rows.ts";
 
 /** A contiguous run of the head's rows, from row `start` on. */

@@ -1,17 +1,17 @@
 // Rewrites every sum into places (`scatter` of mode `add`), without atomics: rows that a routing has already sorted are summed by group, few picks
 // are compared with a range, those of a top_k are put in their places, affine indices are summed along diagonals (`diagonals.ts`), and everything
 // else is routed and summed by group. Counts of equal indices become lengths of groups.
-import type { Builder, Graph, Value } from "../graph/node.ts";
-import { item } from "../item.ts";
-import * as b from "../ops/build.ts";
-import { number } from "../ops/common.ts";
-import { hasDistinctRows } from "../ops/gather.ts";
-import { inversePermutation } from "../ops/view.ts";
-import { matchOp } from "../rewrite/pattern.ts";
-import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
-import { isFloat } from "../types/dtype.ts";
-import { fromTo, product } from "../types/numbers.ts";
-import { dims, dtypeOf, type Type } from "../types/type.ts";
+import type { Builder, Graph, Value } from "../../graph/node.ts";
+import { item } from "../../item.ts";
+import * as b from "../../ops/build.ts";
+import { number } from "../../ops/common.ts";
+import { hasDistinctRows } from "../../ops/gather.ts";
+import { inversePermutation } from "../../ops/view.ts";
+import { matchOp } from "../../rewrite/pattern.ts";
+import { type Rule, rewriteGraph } from "../../rewrite/rule.ts";
+import { isFloat } from "../../types/dtype.ts";
+import { fromTo, product } from "../../types/numbers.ts";
+import { dims, dtypeOf, type Type } from "../../types/type.ts";
 import { diagonals } from "./diagonals.ts";
 import { isAxisAfterBatch, pickShape, type ScatterAdd, scatterAddRule } from "./scatter-add.ts";
 

@@ -2,17 +2,17 @@
 // the operand is shifted instead: all products then read windows of one padded tensor, and their sum can be one contraction. The taps' weight
 // gradients are transposed so that they share their left operand.
 
-import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, topological, useCounts, valuesOf, withValues } from "../graph/walk.ts";
-import { groupBy } from "../group-by.ts";
-import { item } from "../item.ts";
-import * as b from "../ops/build.ts";
-import { number } from "../ops/common.ts";
-import { viewBase } from "../ops/pairs.ts";
-import { piecesOf } from "../ops/view.ts";
-import { matchOp, splatOf } from "../rewrite/pattern.ts";
-import { product } from "../types/numbers.ts";
-import { dims } from "../types/type.ts";
+import type { Builder, Graph, Node, Value } from "../../graph/node.ts";
+import { rebuild, topological, useCounts, valuesOf, withValues } from "../../graph/walk.ts";
+import { groupBy } from "../../group-by.ts";
+import { item } from "../../item.ts";
+import * as b from "../../ops/build.ts";
+import { number } from "../../ops/common.ts";
+import { viewBase } from "../../ops/pairs.ts";
+import { piecesOf } from "../../ops/view.ts";
+import { matchOp, splatOf } from "../../rewrite/pattern.ts";
+import { product } from "../../types/numbers.ts";
+import { dims } from "../../types/type.ts";
 
 /** A window of a tensor with zeros around it: along each axis, where it begins (may be negative) and its size. */
 interface Window {

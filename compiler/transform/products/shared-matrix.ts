@@ -1,12 +1,12 @@
 // Where a matrix is broadcast over a batch and each product has few columns, the columns of the whole batch are multiplied at once: the matrix is
 // read once, and its gradient becomes one product too.
-import type { Builder, Graph } from "../graph/node.ts";
-import { item } from "../item.ts";
-import * as b from "../ops/build.ts";
-import { matchOp } from "../rewrite/pattern.ts";
-import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
-import { fromTo, product } from "../types/numbers.ts";
-import { count, dims } from "../types/type.ts";
+import type { Builder, Graph } from "../../graph/node.ts";
+import { item } from "../../item.ts";
+import * as b from "../../ops/build.ts";
+import { matchOp } from "../../rewrite/pattern.ts";
+import { type Rule, rewriteGraph } from "../../rewrite/rule.ts";
+import { fromTo, product } from "../../types/numbers.ts";
+import { count, dims } from "../../types/type.ts";
 
 /** Matrices with fewer elements stay in the caches, and are left alone. */
 const minElements = 1 << 16;
