@@ -12,10 +12,10 @@ import type { Plan } from "../compiler/plan/plan.ts";
 import { Debugger } from "../runtime/measure/debug.ts";
 import { profile } from "../runtime/measure/profile.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
+import { lossesOf } from "../scripts/losses-of.ts";
 import { command } from "./command.ts";
 import { build, libraryEnvironment, onEmulator } from "./emulator/build.ts";
 import { full } from "./full.ts";
-import { lossesOf } from "./losses.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 import { last, small, losses as trained } from "./training-runs.ts";
 

@@ -9,10 +9,10 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { localDevice } from "../runtime/cuda/local-device.ts";
 import { generate } from "../runtime/generation/generate.ts";
 import { type Transport, Workers } from "../runtime/workers/workers.ts";
+import { lossesOf } from "../scripts/losses-of.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { main, workerScript } from "./command.ts";
 import { build, libraryEnvironment } from "./emulator/build.ts";
-import { lossesOf } from "./losses.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("nccl");

@@ -8,7 +8,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { table } from "../../runtime/measure/table.ts";
 import type { TrainOptions } from "../../runtime/training/train-options.ts";
 import { launchInfo } from "../../runtime/workers/mpi.ts";
-import { lossesOf } from "../../test/losses.ts";
+import { lossesOf } from "../losses-of.ts";
 
 const file = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const rank = launchInfo()?.rank ?? 0;
