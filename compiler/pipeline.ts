@@ -5,12 +5,13 @@ import {
   type Elaboration,
   type EntryRequest as ElaborationRequest,
   elaborate,
+  type Training,
 } from "./check/elaborate.ts";
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, Problem } from "./diagnostic.ts";
 import { recomputeFlagText } from "./flag-text.ts";
-import { accumulate, updateGraph } from "./gradients/accumulate.ts";
+import { accumulate, type StoreGradient, updateGraph } from "./gradients/accumulate.ts";
 import { parameterGradients, requestedGradients, splitTraining, withTraining } from "./gradients/entry-gradients.ts";
 import {
   type Elaborated,
@@ -268,35 +269,26 @@ function entryGraphs(
   const { accumulate: n = 1, recompute = false, limits } = request;
   const made = runPasses(beforeGradients(g, observer, limits), withTraining(entry, recompute), observer);
   const forward = splitTraining(entry, made, recompute);
-  const finished = (...more: Result[]): Graph =>
-    runPasses(
-      afterGradients(g, observer, limits, workerSharing),
-      { ...forward.graph, results: [...forward.graph.results, ...more] },
-      observer,
-    );
-  if (withGradients.has(entry.name))
-    return [finished(...timed("differentiate", observer, () => requestedGradients(e, entry, forward, added.stores)))];
-  if (!training) return [finished()];
-  const grads = timed("differentiate", observer, () => parameterGradients(g, training, forward));
-  if (n === 1) {
-    return [finished(...timed("optimizer", observer, () => training.update(grads)))];
+  const finish = (graph: Graph): Graph =>
+    runPasses(afterGradients(g, observer, limits, workerSharing), graph, observer);
+  const withResults = (...more: Result[]): Graph =>
+    finish({ ...forward.graph, results: [...forward.graph.results, ...more] });
+  if (withGradients.has(entry.name)) {
+    const requested = (): Result[] => requestedGradients(e, entry, forward, added.stores);
+    return [withResults(...timed("differentiate", observer, requested))];
   }
-  const sums = accumulate(
-    g,
-    entry.name,
-    training.trainable.map(({ store }) => ({ store, grad: grads.get(store.name) as Value })),
-    n,
-  );
+  if (!training) return [withResults()];
+  const grads = timed("differentiate", observer, () => parameterGradients(g, training, forward));
+  if (n === 1) return [withResults(...timed("optimizer", observer, () => training.update(grads)))];
+  const sums = accumulate(g, entry.name, gradientsOfStores(training, grads), n);
   const updates = timed("optimizer", observer, () => training.update(sums.means));
   added.stores.push(...sums.stores);
   added.initResults.push(...sums.clears);
-  const update = runPasses(
-    afterGradients(g, observer, {}, workerSharing),
-    updateGraph(entry.name, updates, sums),
-    observer,
-  );
-  return [finished(...sums.adds), update];
+  const update = finish(updateGraph(entry.name, updates, sums));
+  return [withResults(...sums.adds), update];
 }
+const gradientsOfStores = ({ trainable }: Training, grads: ReadonlyMap<string, Value>): StoreGradient[] =>
+  trainable.map(({ store }) => ({ store, grad: grads.get(store.name) as Value }));
 const sequenceForm: Form<Sequence> = {
   name: "sequence",
   print: (s) =>

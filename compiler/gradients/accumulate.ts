@@ -17,13 +17,12 @@ interface Accumulated {
   /** Resets the sums to 0: run by `init`, and by each optimizer step. */
   readonly clears: readonly Result[];
 }
-/** `grads`: the store of each trained parameter, and its gradient for one batch. */
-export function accumulate(
-  g: GraphBuilder,
-  entry: string,
-  grads: readonly { readonly store: Store; readonly grad: Value }[],
-  n: number,
-): Accumulated {
+/** The store of a trained parameter, and its gradient for one batch. */
+export interface StoreGradient {
+  readonly store: Store;
+  readonly grad: Value;
+}
+export function accumulate(g: GraphBuilder, entry: string, grads: readonly StoreGradient[], n: number): Accumulated {
   const sums = grads.map(({ store, grad }) => {
     const sum: Store = { ...store, name: `${entry}/gradient/${store.name}`, role: "gradient", saved: false };
     return { of: store.name, sum, grad, held: b.param(g, sum.name, sum.type) };

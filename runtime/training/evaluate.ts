@@ -1,11 +1,14 @@
 // Evaluates a trained or imported model on a text, all of it, as `moec evaluate` does, by one process or several.
+import type { EntrySignature } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
+import type { Settings } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
 import { type CommonOptions, commonRequest, type ExpertSharing } from "../compile.ts";
 import { type Executable, type RunContext, storeOfInput } from "../executable.ts";
 import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
 import { findEntry } from "../program.ts";
+import type { RunConfig } from "../storage/run-folder.ts";
 import { textSizes, trainingRequest } from "../text-entry.ts";
 import { isJsonLines } from "../tokenizer/documents.ts";
 import type { Codec, Progress } from "../tokens.ts";
@@ -75,15 +78,9 @@ async function evaluateOpened(
   const program = programIn(options.folder);
   const entry = findEntry(program, config.model, "train");
   const text = await readOnWorkers(options.data, codec, options, world);
-  if (targetsOf(text.all) === 0)
-    throw new Problem(
-      `the data has ${pluralize(text.all.length, codec.unit)}, and the first is predicted from nothing`,
-      "give a text of two or more",
-    );
-  const { B = 16, T = 128, ...trained } = config.sizes;
-  const asked = textSizes(entry, options);
-  const [rows, length] = [asked.B ?? Number(B), asked.T ?? Number(T)];
-  const sizes = { ...trained, ...asked.others, B: rows, T: length };
+  requireTarget(text);
+  const sizes = sizesOf(entry, config, options);
+  const { B: rows, T: length } = sizes;
   const how = { ...options, precision: options.precision ?? config.precision, world };
   requireEqualModels(program, identityOf(checkpoint), { ...how, set: sizes, rows, seed: config.seed });
   if (world.size > 1) world.requireEqual({ data: `SHA-256 ${text.hash}` });
@@ -93,19 +90,33 @@ async function evaluateOpened(
     restored: true,
     onChoices: (choices) => requireKnown(text, choices[storeOfInput("evaluate", "tokens")]),
   });
-  const { step } = checkpoint.state;
   try {
     await loadRun(executable, checkpoint, config.seed);
     if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options.expertParallel));
     const measure = measureOf(program, entry, text);
+    const { step } = checkpoint.state;
     const at = { seed: config.seed, call: step, step };
     const means = await meanLosses(executable, text, { ...options, measure, rows, length, at });
-    const [loss, targets] = [means.sum, means.count];
-    const nats = measure.unit === undefined ? {} : inNats(loss, targets, textBytes(text));
-    return { step, measure, losses: means.each, loss, targets, unit: codec.unit, ...nats };
+    return { step, ...figuresOf(means, measure, text) };
   } finally {
     executable.close();
   }
+}
+function requireTarget({ all, codec }: Dataset): void {
+  if (targetsOf(all) === 0)
+    throw new Problem(
+      `the data has ${pluralize(all.length, codec.unit)}, and the first is predicted from nothing`,
+      "give a text of two or more",
+    );
+}
+/** The sizes that the options give, else those of the training. */
+function sizesOf(
+  entry: EntrySignature,
+  { sizes: { B = 16, T = 128, ...trained } }: RunConfig,
+  options: EvaluateOptions,
+): Settings & { readonly B: number; readonly T: number } {
+  const asked = textSizes(entry, options);
+  return { ...trained, ...asked.others, B: asked.B ?? Number(B), T: asked.T ?? Number(T) };
 }
 interface Cut extends Pick<EvaluateOptions, "evaluating"> {
   readonly measure: Measure;
@@ -126,10 +137,14 @@ async function meanLosses(
   }
   return means;
 }
-/** The bytes of the text that is predicted; null if they are not known. */
-const textBytes = ({ codec, files, bytes }: Dataset): number | null =>
-  codec.name === "ids" || files.some(isJsonLines) ? null : bytes;
-function inNats(loss: number, targets: number, bytes: number | null): Pick<Evaluation, "perplexity" | "bitsPerByte"> {
+function figuresOf(
+  { sum: loss, count: targets, each: losses }: MeanLosses,
+  measure: Measure,
+  { codec, files, bytes }: Dataset,
+): Omit<Evaluation, "step"> {
+  const figures = { measure, losses, loss, targets, unit: codec.unit };
+  if (measure.unit === undefined) return figures;
   const perplexity = Math.exp(loss);
-  return bytes === null ? { perplexity } : { perplexity, bitsPerByte: (loss * targets) / Math.LN2 / bytes };
+  if (codec.name === "ids" || files.some(isJsonLines)) return { ...figures, perplexity };
+  return { ...figures, perplexity, bitsPerByte: (loss * targets) / Math.LN2 / bytes };
 }
