@@ -41,6 +41,18 @@ const walksOf = (n: number): number => walks(() => assert.is(fuse(sorts(n)).leng
 
 test("a way back is looked for among what is as young as the group, not through all that was before", () =>
   assert.is(walksOf(200) - walksOf(100), walksOf(300) - walksOf(200)));
+/** Steps of a recurrence, each of which reads its own slice of one tensor. */
+function recurrence(n: number): Graph {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", type("f32", [n * 16, 8]));
+  let h = b.param(g, "h", type("f32", [16, 8]));
+  for (let t = 0; t < n; t++) [h] = b.sort(g, b.exp(g, b.add(g, h, b.slice(g, x, 0, t * 16, 16))));
+  return { name: "recurrence", results: [{ role: "output", name: "h", value: h }] };
+}
+test("what a part depends on is found once, not for each of the groups that it might join", () => {
+  const [few, many] = [100, 200].map((n) => walks(() => assert.is(fuse(recurrence(n)).length, 2 * n + 1)));
+  assert.ok((many ?? Infinity) < 5 * (few ?? 0), `${few} ${many}`);
+});
 test("a fold is not made again for each element of what reads it along another axis, of equal length", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", type("f32", [64, 64]));

@@ -89,7 +89,8 @@ export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Va
       .toReversed()
       .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as FusionGroup] : []), ...(readers.get(v) ?? [])]);
     const addsUp: AddsUp = (g) => isWhole(part, sums) && avoidsStoringAddends(g, part, parts, results);
-    const home = [...new Set(near)].find((g) => canJoin(g, part, addsUp, options) && !makesCycle(g, part, makers));
+    const before = new IndirectDependencies(part, makers);
+    const home = [...new Set(near)].find((g) => canJoin(g, part, addsUp, options) && !before.has(g));
     const group = home ?? new FusionGroup(part, groups.length);
     if (home) home.join(part);
     else groups.push(group);
@@ -310,24 +311,39 @@ function raiseLatest(group: FusionGroup, latest: number, readers: ReadonlyMap<Va
     for (const v of g.outputs) waiting.push(...(readers.get(v) ?? []));
   }
 }
-/**
- * Whether merging would make a cycle: the part depends on the group through some other group. A group whose `latest` is less than g's index cannot
- * depend on g, so it is not searched.
- */
-function makesCycle(g: FusionGroup, part: FusionCandidate, makers: ReadonlyMap<Value, FusionGroup>): boolean {
-  const seen = new Set<FusionGroup>([g]);
-  const waits = (reads: Iterable<Value>): boolean => {
-    for (const v of reads) {
-      const maker = makers.get(v);
-      if (maker === undefined || (maker === g && reads === part.reads)) continue;
-      if (maker === g) return true;
-      if (seen.has(maker) || maker.latest < g.index) continue;
-      seen.add(maker);
-      if (waits(maker.reads)) return true;
+/** What a part depends on through some other group: were it to join one of these, there would be a cycle. */
+class IndirectDependencies {
+  readonly #found = new Set<FusionGroup>();
+  readonly #followed = new Set<FusionGroup>();
+  readonly #makers: ReadonlyMap<Value, FusionGroup>;
+  /** Groups that the part depends on, whose own dependencies nobody has asked for yet. */
+  #waiting: FusionGroup[];
+
+  constructor({ reads }: FusionCandidate, makers: ReadonlyMap<Value, FusionGroup>) {
+    this.#makers = makers;
+    this.#waiting = this.#makersOf(reads);
+  }
+  /** A group whose `latest` is less than g's index cannot depend on g, so it is not followed yet. */
+  has(g: FusionGroup): boolean {
+    const kept: FusionGroup[] = [];
+    for (let next = this.#waiting.pop(); next; next = this.#waiting.pop())
+      if (next.latest < g.index) kept.push(next);
+      else this.#follow(next);
+    this.#waiting = kept;
+    return this.#found.has(g);
+  }
+  #follow(group: FusionGroup): void {
+    if (this.#followed.has(group)) return;
+    this.#followed.add(group);
+    for (const maker of this.#makersOf(group.reads)) {
+      if (maker === group || this.#found.has(maker)) continue;
+      this.#found.add(maker);
+      this.#waiting.push(maker);
     }
-    return false;
-  };
-  return waits(part.reads);
+  }
+  #makersOf(reads: ReadonlySet<Value>): FusionGroup[] {
+    return [...reads].flatMap((v) => this.#makers.get(v) ?? []);
+  }
 }
 function topologicalOrder(groups: readonly FusionGroup[], makers: ReadonlyMap<Value, FusionGroup>): FusionGroup[] {
   const done = new Set<FusionGroup>();
