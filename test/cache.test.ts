@@ -138,6 +138,23 @@ test("what was used longest ago goes first", () => {
   assert.ok(cache.stats().bytes <= 3500);
 });
 
+test("a process lists the folder at its first write, and again when it has written more than fits", async () => {
+  const cache = new KernelCache(temporaryFolder(), 1000);
+  const list = fs.readdirSync;
+  let lists = 0;
+  const counting = ((path: fs.PathLike) => {
+    lists++;
+    return list(path);
+  }) as typeof fs.readdirSync;
+  const after = await withPatchedFs({ readdirSync: counting }, () =>
+    [1, 2, 3, 4, 5].map((i) => {
+      age(cache.put(Buffer.alloc(300, i), []), 60 - i);
+      return lists;
+    }),
+  );
+  assert.equal(after, [1, 1, 1, 2, 3]);
+  assert.is(cache.stats().bytes, 900);
+});
 test("a kernel that is found is not compiled again, whatever unit it came in", async () => {
   const cache = new KernelCache(temporaryFolder());
   const tools = await toolchain();

@@ -30,6 +30,8 @@ export class CacheFolder {
   readonly path: string;
   readonly #holds: string;
   readonly #limit: number;
+  /** The bytes of all files when this process last listed them, and what it has written since; undefined before that. */
+  #bytes: number | undefined;
 
   /**
    * Makes the folder `holds` in `root`, with mode 0700. One that belongs to, or can be written by, another user is a Problem. `limit` is in bytes.
@@ -72,6 +74,7 @@ export class CacheFolder {
     const part = this.pathOf(`${name.slice(0, 64)}.${randomBytes(8).toString("hex")}.part`);
     try {
       writeFlushed(part, chunks, 0o600);
+      if (this.#bytes !== undefined) this.#bytes += fs.statSync(part).size;
       withFileErrors(part, "write", () => fs.renameSync(part, this.pathOf(name)));
     } catch (cause) {
       fs.rmSync(part, { force: true });
@@ -90,9 +93,10 @@ export class CacheFolder {
   }
   /**
    * Deletes least recently used files until the cache is within its limit; never the file just written, nor one that another process may still be
-   * writing.
+   * writing. Tens of thousands of files take long to list, so a process does it once, and again when it has written more than fits.
    */
   prune(keep: string): void {
+    if (this.#bytes !== undefined && this.#bytes <= this.#limit) return;
     const files = this.#files().toSorted((a, b) => a.used - b.used);
     let bytes = total(files);
     for (const { name, used, bytes: size } of files) {
@@ -102,6 +106,7 @@ export class CacheFolder {
       this.#remove(name);
       bytes -= size;
     }
+    this.#bytes = bytes;
   }
   stats(): CacheStats {
     const files = this.#files();
