@@ -49,6 +49,16 @@ test("what several results are made of is computed once: Adam's moments, and a r
   const both = textOf(b.mul(g, x, y));
   assert.is(both.match(/const ix row\d* = /g)?.length, 1, both);
 });
+const tasksOf = (y: Value): number[] =>
+  lowered(graphOf([y])).launches.map((launch) => ("tasks" in launch ? launch.tasks : 0));
+test("columns that add up many elements are several tasks", () => {
+  const g = new GraphBuilder(ops);
+  const columns = (rows: number): Value => b.sum(g, b.param(g, "x", { dtype: "f32", shape: [rows, 1024] }), [0]);
+  assert.equal(
+    [2, 32, 64].map((rows) => tasksOf(columns(rows))),
+    [[1], [16], [16]],
+  );
+});
 /** What the loops of a result's kernels ask for of the next row. */
 const partsOf = (y: Value): (string | undefined)[] =>
   kernelsOf([lowered(graphOf([y]))]).flatMap(({ text }) =>

@@ -17,8 +17,10 @@ import { cachedValueOf, reductionsOf } from "./row-cache.ts";
 import { pipelinedRows } from "./row-pipeline.ts";
 import { shortRows } from "./short-rows.ts";
 
-/** The elements of a row that one task makes, if not the whole; and below how many elements a row is too short to be a task. */
+/** The elements of a row that one task makes, if not the whole; fewer where each adds up many. */
 const elementsPerTask = 4096;
+const fewestPerTask = 64;
+/** Below how many elements a row is too short to be a task. */
 const defaultShortestRow = 16;
 
 /** Writes the kernel of a region in the first form that fits: panels, short rows, pipelined rows, transposed tiles, rows. */
@@ -39,7 +41,7 @@ export function rows(d: Draft, region: Region): void {
     if (shapeOf(v).length < space.length || inner.length === 0) d.writerOf(v)(row, reader.element(v, row));
   const wide = region.outputs.filter((v) => shapeOf(v).length === space.length && inner.length > 0);
   if (wide.length === 0) return;
-  const most = d.choices.rows.elementsPerTask?.(product(space)) ?? elementsPerTask;
+  const most = d.choices.rows.elementsPerTask?.(product(space)) ?? elementsAddingUp(d, wide);
   const walk: Walk = {
     inner,
     maxElements: cut ? most : null,
@@ -48,6 +50,12 @@ export function rows(d: Draft, region: Region): void {
   };
   const read = (wide.length === 1 && cacheRowValue(d, item(wide, 0), row, walk)) || reader;
   walkElements(d, walk, (at) => storeElements(d, read, wide, [...row, ...at], (v) => isStreamed(d, v, walk)));
+}
+/** The elements that one task makes, given how many each of them reads in its reductions (the sum of a matrix over its rows). */
+function elementsAddingUp(d: Draft, outputs: readonly Value[]): number {
+  const read = (v: Value): number => reductionsOf(d, v, null, 0).reduce((n, f) => n + reductionLength(f), 1);
+  const most = Math.max(...outputs.map(read));
+  return Math.max(fewestPerTask, elementsPerTask / 2 ** Math.ceil(Math.log2(most)));
 }
 /** How many elements a reduction combines into one. */
 const reductionLength = ({ node }: Value): number => product(shapeOf(operand(node))) / product(shapeOf(result(node)));
