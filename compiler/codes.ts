@@ -126,6 +126,11 @@ export const codes = {
     title: "a variable keeps its type",
     explain: "`x = ...` keeps the type of `x`; `let x = ...` makes a new variable.",
   },
+  E0216: {
+    title: "an index that passes the end of what it indexes",
+    explain:
+      "A table of 128 positions does not serve rows of 256. If zeros are to be read past its end, say so: `where(at < Context, at, -1)`.",
+  },
   E0301: {
     title: "a name that means nothing here",
     explain: "The name is not declared, imported, or given by a header or a type.",

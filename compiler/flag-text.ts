@@ -11,6 +11,8 @@ export const inputFlagText = (name: string): string =>
 export const declarationFlagText = flagText("--entry NAME", 'declaration: "NAME"');
 export const modelFlagText = flagText("--model NAME", 'model: "NAME"');
 export const batchFlagText = flagText("--batch N", "batch");
+export const lengthFlagText = flagText("--length N", "length");
+export const gradFlagText = flagText("--grad", "gradients: true");
 export const idsFlagText = flagText("--ids", "ids: true");
 export const tokenizerFlagText = flagText("--tokenizer PATH", 'tokenizer: "PATH"');
 export const tokensFlagText = flagText("--tokens N", "tokens");

@@ -2,7 +2,6 @@
 import { checkAll, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { precisionFlagText } from "../compiler/flag-text.ts";
-import { indexBounds } from "../compiler/graph/index-range.ts";
 import type { Elaborated, Store } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { type Schedule, scheduledThreads } from "../compiler/kernel/schedule.ts";
@@ -18,7 +17,7 @@ import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import type { Executable } from "./executable.ts";
-import { type Figures, figuresOf } from "./figures.ts";
+import { type Figures, figuresOf, type InputFigures, inputFigures } from "./figures.ts";
 import { hostBackend } from "./host/backend.ts";
 import type { KernelBuild } from "./host/compile.ts";
 import { hostExecutable, startBuild } from "./host/executable.ts";
@@ -41,8 +40,8 @@ export interface TargetRequest extends BuildRequest {
   /** Host only. Default: the number of cores that this process may use. */
   readonly threads?: number | undefined;
   readonly onCompile?: CommonOptions["onCompile"];
-  /** Called with what `indexBounds` says of the program, before any kernel is compiled; may refuse it by throwing. */
-  readonly onChoices?: (choices: Figures["choices"]) => void;
+  /** Called with what is known of the program's inputs, before any kernel is compiled; may refuse it by throwing. */
+  readonly onInputs?: (inputs: InputFigures) => void;
   /** Names of passes whose results are printed on stderr. */
   readonly printAfter?: readonly string[];
   readonly watch?: Watch;
@@ -136,7 +135,7 @@ export async function compileLoaded(
   const loaded = open(observer);
   const place = await placeOf(loaded, request, plans);
   const cached = place && timed("cache", observer, () => place.find());
-  if (cached) request.onChoices?.(cached.figures.choices);
+  if (cached) request.onInputs?.(cached.figures);
   const backend = cached ? null : await backendOf(request);
   const build = backend?.name === "host" ? await startBuild(backend.header()) : null;
   try {
@@ -220,7 +219,7 @@ async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache 
     onCompile: _,
     world: __,
     device: ___,
-    onChoices: ____,
+    onInputs: ____,
     ...asked
   } = request;
   const seen = printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
@@ -296,7 +295,7 @@ export function buildPlan(
   return withoutStackOverflow(() => {
     timed("check", observer, () => requireValid(loaded));
     const program = toGraphs(loaded, request, observer, onStores);
-    request.onChoices?.(indexBounds(program));
+    request.onInputs?.(inputFigures(program));
     const plan = backend && toPlan(program, observer, onKernel, request.schedules, backend);
     const seen = { program, figures: figuresOf(program, plan) };
     return plan ? { ...seen, plan } : { ...seen, plan };

@@ -18,7 +18,7 @@ import { loadStores, savedTensors } from "./storage/checkpoint.ts";
 import { namesHelp, namesOf, splitStacked } from "./storage/names.ts";
 import { type LoadedParameters, matchParameters, writeParameters } from "./storage/parameters.ts";
 import { allInMemory, readAll } from "./storage/stored-tensor.ts";
-import { convert, fromNumbers, requireElements, requireFit } from "./tensor.ts";
+import { convert, fromNumbers, requireElements, requireFit, requireIndices } from "./tensor.ts";
 
 /**
  * A tensor, or only its elements in row-major order. A float input may be given in f32 whatever its dtype: it is rounded to bf16, or widened to f64.
@@ -192,6 +192,7 @@ export class Program {
     requireElements(name, tensor);
     const value = isFloat(dtype) && tensor.dtype === "f32" ? convert(tensor, dtype) : tensor;
     requireFit(name, store, value);
+    requireIndices(name, value, this.report.choices[store.name]);
     return { dtype, shape, data: value.data.slice() };
   }
   /** Cotangents that are not given are all ones. */

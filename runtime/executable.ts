@@ -39,13 +39,21 @@ export function requireInputs(
   given: ReadonlyMap<string, Tensor>,
   has: (store: string) => boolean,
 ): void {
-  const help = `${entry} reads ${reads.join(", ") || "nothing"}`;
   for (const name of given.keys())
-    if (!has(storeOfInput(entry, name))) throw new Problem(`${entry} has no input ${name}`, help);
+    if (!has(storeOfInput(entry, name))) throw new Problem(`${entry} has no input ${name}`, readsText(entry, reads));
+  requireGiven(entry, reads, given);
+}
+/** Throws if an input is missing. */
+export function requireGiven(entry: string, reads: readonly string[], given: ReadonlyMap<string, Tensor>): void {
   const missing = reads.find((name) => !given.has(name));
   if (missing !== undefined)
-    throw new Problem(`input ${missing} of ${entry} is missing`, `${help}: give it, ${inputFlagText(missing)}`);
+    throw new Problem(
+      `input ${missing} of ${entry} is missing`,
+      `${readsText(entry, reads)}: give it, ${inputFlagText(missing)}`,
+    );
 }
+const readsText = (entry: string, reads: readonly string[]): string =>
+  `${entry} reads ${reads.join(", ") || "nothing"}`;
 /** `seed` and `call` key the random numbers, `step` is the number of training steps done, `rank` is this worker's (default 0). */
 export interface RunContext {
   readonly seed: number;

@@ -1,7 +1,8 @@
 // What is said of a compiled program: the bytes that it needs, its operations and its kernels.
-import { indexBounds } from "../compiler/graph/index-range.ts";
+
 import type { Elaborated, Graph } from "../compiler/graph/node.ts";
-import { nodesOf } from "../compiler/graph/walk.ts";
+import { nodesOf, storeOf } from "../compiler/graph/walk.ts";
+import { indexBounds } from "../compiler/ops/index-range.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
 
@@ -20,6 +21,8 @@ export interface Figures {
   readonly trained: number;
   /** By the store's name (`train/tokens`), for inputs whose elements are indices: how many values an index may have. */
   readonly choices: Readonly<Record<string, number>>;
+  /** The inputs that the entries read, by the store's name. */
+  readonly reads: readonly string[];
   readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
 }
 export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
@@ -37,9 +40,16 @@ export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const counted = {
     flops: first ? flopsOf(first) : 0,
     trained: trainableElements(program),
-    choices: indexBounds(program),
+    ...inputFigures(program),
   };
   return { parameters, prepared, gradients, optimizer, activations, ...counted, kernels };
+}
+/** What is known of the inputs before any kernel is compiled. */
+export type InputFigures = Pick<Figures, "choices" | "reads">;
+export function inputFigures(program: Elaborated): InputFigures {
+  const read = new Set(program.graphs.flatMap((graph) => nodesOf(graph).map(storeOf)));
+  const reads = program.stores.filter((s) => s.role === "input" && read.has(s.name)).map((s) => s.name);
+  return { choices: indexBounds(program), reads };
 }
 function trainableElements({ graphs, stores }: Elaborated): number {
   const changed = new Set(

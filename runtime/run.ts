@@ -1,16 +1,27 @@
 // `moec run`: runs an entry once, from named input tensors to named result tensors.
 import { type Argument, type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { gradFlagText } from "../compiler/flag-text.ts";
+import { pluralize } from "../compiler/pluralize.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
 import { type CommonOptions, commonRequest, type ExpertSharing, type Sizes } from "./compile.ts";
-import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
+import {
+  type Executable,
+  inputOfStore,
+  type Outcome,
+  requireGiven,
+  type StoreInfo,
+  storeOfInput,
+  type Tensor,
+} from "./executable.ts";
+import type { InputFigures } from "./figures.ts";
 import { afterErrors, findEntry, headerSizes, readProgram } from "./program.ts";
 import { readJsonObject } from "./storage/json.ts";
 import { splitStacked } from "./storage/names.ts";
 import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig } from "./storage/parameters.ts";
 import { readSafetensors } from "./storage/safetensors.ts";
-import { convert, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
+import { convert, fromNested, fromNumbers, requireIndices, sameShape, showShape } from "./tensor.ts";
 import { sumByName } from "./training/means.ts";
 import { compileOnWorkers } from "./workers/compile-on-workers.ts";
 import { requireEqualEntries, requireEqualSharing, requireFiles } from "./workers/train-distributed.ts";
@@ -47,6 +58,7 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
   const { entry, inputs, params, sizes } = afterErrors(program, () => {
     const found = findEntry(program, options.entry);
     const read = options.input === undefined ? new Map<string, Tensor>() : readInputs(options.input, found, precision);
+    requireResults([...read.keys()], found, gradients);
     const said = options.params === undefined ? {} : headerSizes(found, sizesFromConfig(options.params));
     return {
       entry: found,
@@ -55,16 +67,25 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
       params: options.params === undefined ? null : readParameters(options.params, options.warn ?? (() => {})), // last: what it opens is closed below
     };
   });
-  const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));
+  const given = [...inputs.keys()].filter((name) => !isCotangent(name));
   const request = {
     declaration: entry.declaration,
     sizes,
     entries: [{ method: entry.method, name: entry.method, sizes: {}, inputs: given, gradients }],
     ...commonRequest(options, world),
   };
+  const onInputs = ({ choices, reads }: InputFigures): void => {
+    const read = reads.filter((store) => store.startsWith(storeOfInput(entry.method, "")));
+    requireGiven(
+      entry.method,
+      read.map((store) => inputOfStore(entry.method, store)).filter((name) => !isCotangent(name)),
+      inputs,
+    );
+    for (const [name, t] of inputs) requireIndices(name, t, choices[storeOfInput(entry.method, name)]);
+  };
   try {
     requireEqualEntries(program, { ...request, seed, params }, world);
-    const { executable } = await compileOnWorkers(() => program, request);
+    const { executable } = await compileOnWorkers(() => program, { ...request, onInputs });
     return await runOn(executable, entry.method, { inputs, params, seed }).finally(() => executable.close());
   } finally {
     params?.close?.();
@@ -138,6 +159,18 @@ function readInputs(path: string, entry: EntrySignature, precision: Precision): 
     }),
   );
 }
+const isCotangent = (name: string): boolean => name.startsWith("cotangent.");
+/** Throws Problem if a cotangent is given of a result that the entry does not have, or without gradients. */
+function requireResults(given: readonly string[], { method, results }: EntrySignature, gradients: boolean): void {
+  for (const name of given.filter(isCotangent)) {
+    if (!gradients) throw new Problem(`\`${name}\` is given, and no gradients are asked for`, `add ${gradFlagText}`);
+    if (Number(name.slice("cotangent.".length)) >= results.length)
+      throw new Problem(
+        `\`${name}\` is of no result: \`${method}\` has ${pluralize(results.length, "result")}`,
+        "they count from 0",
+      );
+  }
+}
 /** Throws Problem if an axis of 0 hides later axes, which nested arrays cannot express. */
 function requireAllAxes(t: Tensor, argument: Argument | undefined): Tensor {
   if (argument && t.shape.at(-1) === 0 && t.shape.length < argument.axes.length)
@@ -163,7 +196,7 @@ async function runOnce(
   const stores = executable.stores.flatMap((s) =>
     s.role === "input" && s.name.startsWith(prefix) ? [{ ...s, name: s.name.slice(prefix.length) }] : [],
   );
-  const absent = stores.filter((s) => s.name.startsWith("cotangent.") && !inputs.has(s.name));
+  const absent = stores.filter((s) => isCotangent(s.name) && !inputs.has(s.name));
   const given = [...inputs].map(([name, t]): [string, Tensor] => [name, fitted(name, t, stores)]);
   const run = (fill: number): Promise<Outcome> => {
     const filled = absent.map(({ name, dtype, shape }): [string, Tensor] => [

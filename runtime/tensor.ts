@@ -63,6 +63,21 @@ export function requireFit(name: string, { dtype, shape }: Pick<Tensor, "dtype" 
   requireElements(name, value);
 }
 
+/**
+ * Throws Problem if an input holds an index past the end of what it indexes, which would read zeros. `length`: how many there are, undefined if it
+ * indexes nothing (`Figures.choices`). Less than 0 is none, on purpose.
+ */
+export function requireIndices(name: string, { data }: Pick<Tensor, "data">, length: number | undefined): void {
+  if (length === undefined) return;
+  let i = 0;
+  while (i < data.length && !(Number(data[i]) >= length)) i++; // a loop: `find` takes twenty times as long
+  if (i === data.length) return;
+  throw new Problem(
+    `${name} has the index ${data[i]} (element ${i}), and what it indexes has ${length}: 0 to ${length - 1}`,
+    "give smaller ones, or -1 for none; or give the table more rows, as by the size in the model's header",
+  );
+}
+
 /** A tensor of zeros. Throws Problem if dtype or shape is invalid. */
 export function zeros(dtype: DType, shape: readonly number[]): Tensor {
   if (typeof dtype !== "string" || !Object.hasOwn(arrays, dtype))

@@ -49,6 +49,14 @@ test("a gate of the library over more experts than there are is an error, mask o
     const [error] = elaborationErrors({ name: "A.moe", text: masked.replace("feed(x)", call) });
     assert.is(error?.code, "E0413", call);
   }
+  for (const gate of ["GShardGate(D, 2 * E)", "SwitchGate(D, 2 * E)"]) {
+    const capped = text.replaceAll("TopKGate", gate.slice(0, gate.indexOf("("))).replace(/\w+Gate\(D.*?2\)/, gate);
+    const [error] = elaborationErrors({
+      name: "A.moe",
+      text: capped.replace("MoE(D, 2", `MoE(D, ${gate.startsWith("S") ? 1 : 2}`),
+    });
+    assert.is(error?.code, "E0413", gate);
+  }
 });
 test("a misspelt member is told from a function that its name only begins with", () => {
   const body = "experts: Linear(D, D)[2] forward(x: float[N, D]) -> float[N, D] { return exprets[0](x) }";

@@ -1,6 +1,7 @@
 // What `moec check` finds in training steps, and what it leaves to the sizes of a batch.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { textOf } from "../compiler/check/errors.ts";
 import { checkFile, checkText } from "../runtime/compile.ts";
 
 const test = suite("check-training");
@@ -74,6 +75,18 @@ for (const [model, ...expected] of [
     "D = 4, H = 3) { a: Linear(D, D / H) train(x: f32[N, D]) { loss a = mean(a(x)) optimize with Sgd() } }",
     "E0211 D / H is 1.3333333333333333, which is not a size",
   ],
+  [
+    "D = 4) { a: Linear(D, D) param book: f32[2, D] = 1 train(x: f32[N, D]) { let (s, i) = top_k(a(x), 1) loss a = mean(book[i]) optimize with Sgd() } }",
+    "E0216 the index chooses among 4, and there are 2 rows",
+  ],
+  // rows of at most 8
+  [
+    "D = 4, C = 8) { place: Linear(C, D) train(x: f32[N, T, D]) { loss a = mean(x + place.weight[range(T)]) optimize with Sgd() } }",
+  ],
+  [
+    "D = 4) { a: Linear(D, D)[2] forward(x: f32[N, D]) -> f32[N, 2, D] { let (s, i) = top_k(x, 2) return a[i](x) } }",
+    "E0413 the index chooses among 4, and there are 2 layers",
+  ],
   // only multiples of 3, or of over 300 rows, fit
   [
     "D = 4) { a: Linear(D, D) train(x: f32[N, D]) { loss a = mean(a(x)) + mean(reshape(x, [N / 3, 3 * D])) + mean(x[N - 300:]) optimize with Sgd() } }",
@@ -113,7 +126,18 @@ test("each selector of a line that is wrong is told, and its optimizer", () => {
 test("the models of the examples can be trained, and an alias of one that cannot is not reported twice", () => {
   for (const file of ["gpt-moe", "lora"])
     assert.equal(checkFile(new URL(`../examples/${file}.moe`, import.meta.url).pathname), []);
-  const text = "D) { a: Linear(D, D) train(x: f32[N, D]) { optimize with Sgd() } } model Alias(D) = M(D)";
-  assert.equal(allErrors(training(text)), ["E0412 `train` has no loss"]);
+  for (const header of ["(D)", "(D = 4)"]) {
+    const text = `${header.slice(1)} { a: Linear(D, D) train(x: f32[N, D]) { optimize with Sgd() } } model Alias${header} = M(D)`;
+    assert.equal(allErrors(training(text)), ["E0412 `train` has no loss"], header);
+  }
+});
+test("of aliases each is told what it makes wrong, with its name where all else is the library's", () => {
+  const text = `import { GptMoE } from "std/models/gpt" import { TopKGate } from "std/gates"
+    model A() = GptMoE(E: 4, gate: TopKGate(64, 8, 2)) model B() = GptMoE(E: 6, gate: TopKGate(64, 8, 2)) model C() = GptMoE()`;
+  const found = checkText("test.moe", text);
+  assert.equal(
+    found.map((d) => [d.message, d.labels.at(-1)?.text, textOf(d.labels.at(-1)?.span ?? d.labels[0].span)]),
+    [4, 6].map((n, i) => [`the index chooses among 8, and there are ${n} layers`, "of this model", "AB"[i]]),
+  );
 });
 test.run();

@@ -156,6 +156,61 @@ test("an index that `where` or arithmetic makes may be none", () => {
   chosen("let index = where(first < 3, first, -1)", 3);
   chosen("let index = first + 1", 3);
 });
+/** What `take` by `index` of a table of 4 rows is, beside `x`, data of 4 rows. */
+const looked = (index: string, of = "table"): void => {
+  const text = `model M(R = 4) { param table: f32[R, 2] = 1
+    forward(x: f32[4, 2], p: f32[5, 8]) -> f32[N, 2] { let (_, best) = top_k(p, 1) return ${of}[${index}] } }`;
+  run(text, {
+    inputs: {
+      x: numbers(8)
+        .map((n, i) => [n, i])
+        .slice(0, 4),
+      p: numbers(40),
+    },
+  });
+};
+for (const [what, index, code] of [
+  ["positions that the table has", "range(4)"],
+  ["more positions", "range(5)", "E0216"],
+  ["positions with an offset", "range(3) + 2", "E0216"],
+  ["the last of a part of more positions", "range(8)[3:5]", "E0216"],
+  ["a part of more positions", "range(8)[1:4]"],
+  ["what a division leaves", "div(range(8), 2)"],
+  ["more than a division leaves", "div(range(9), 2)", "E0216"],
+  ["positions before the first", "range(4) - 2"],
+  ["positions of which the others are none", "where(range(5) < 4, range(5), -1)"],
+  ["a choice among more", "best[:, 0]", "E0216"],
+  ["a choice of which the others are none", "where(best[:, 0] < 4, best[:, 0], -1)"],
+] as const)
+  test(`an index of a table: ${what}`, () => {
+    if (code === undefined) looked(index);
+    else
+      assert.is(
+        codeOf(() => looked(index)),
+        code,
+      );
+  });
+test("positions past the end of data are zeros", () => looked("range(4) + 1", "x"));
+for (const [what, gate] of [
+  ["a capacity", "where(place(first) < 2, first, -1)"],
+  ["a score", "where(p[:, 0] > 0.5, first, -1)"],
+] as const)
+  test(`an index that ${what} drops still chooses among all`, () => {
+    const text = `import { argmax, one_hot } from "std/nn"
+      fn place(index: i32[N]) -> f32[N] { return take(cumsum(one_hot(index, 4), axis: 0), index[:, new], axis: 1)[:, 0] }
+      model M(D = 2) { experts: Mlp(D, 2)[3] forward(x: float[5, D], p: f32[5, 4]) -> float[5, D] {
+        let first = argmax(p) return experts[${gate}](x) } } ${mlp}`;
+    assert.is(
+      codeOf(() => run(text, { inputs: { x: rows, p: numbers(20) } })),
+      "E0413",
+    );
+  });
+test("an index that a table of the layers allows may be none", () => {
+  const text = `import { argmax } from "std/nn"
+    model M(D = 2) { experts: Mlp(D, 2)[3] param open: f32[4] = 1 forward(x: float[5, D], p: f32[5, 4]) -> float[5, D] {
+      let first = argmax(p) return experts[where(open[first] > 0, first, -1)](x) } } ${mlp}`;
+  run(text, { inputs: { x: rows, p: numbers(20) } });
+});
 test("a mixture inside an expert", () => {
   const text = `layer Leaf(D) { param w: float[D] = uniform([D]) forward(x: float[...S, D]) -> float[...S, D] { return x * w } }
     layer Inner(D, F) { leaves: Leaf(D)[F] param choice: float[D, F] = gaussian([D, F])

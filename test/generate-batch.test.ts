@@ -370,11 +370,11 @@ test("an imported model goes on as transformers' logits say; a text prompt is re
     assert.ok(e instanceof Problem);
     return e.help.includes("--ids");
   });
-  await assert.rejects(generate({ ...how, tokens: 40, onCompile: tooLate }).next(), /Context is 32/);
+  await assert.rejects(generate({ ...how, tokens: 40, onCompile: tooLate }).next(), /the model has 32 positions/);
   const long = Array.from({ length: 33 }, () => "5").join(" ");
   await assert.rejects(
     generate({ ...how, prompts: [long], tokens: undefined, onCompile: tooLate }).next(),
-    /Context is 32/,
+    /the model has 32 positions/,
   );
   await assert.rejects(generate({ ...how, prompts: ["5", "3 40"] }).next(), /token 40, .* 0 to 39/);
 });

@@ -1,6 +1,8 @@
 // Tokens of one prompt: how it goes in by chunks, what fits the Context, and how bytes become text.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { load } from "../compiler/check/index.ts";
+import { compileGenerate } from "../runtime/generation/compile-generate.ts";
 import { decodeTokens, generateTokens } from "../runtime/generation/generate.ts";
 import { codecs } from "../runtime/tokens.ts";
 import { rejectedProblem } from "./assert-problem.ts";
@@ -56,6 +58,32 @@ test("what does not fit the Context says how much does", async () => {
   assert.match((await rejectedProblem(() => generated("x".repeat(65), 1))).help, "shorten the prompt");
 });
 
+for (const [what, header, members, x, positions] of [
+  ["a table", "Most = 9", "place: Embedding(Most, 4)", "embed(tokens) + place(at)", 9],
+  ["a table with an offset", "Most = 9", "place: Embedding(Most, 4)", "embed(tokens) + place(at + 2)", 7],
+  ["a cache", "Most = 9", "past: Kept(Most)", "embed(tokens) + past(embed(tokens), at)[:, :1]", 9],
+  ["the header, where that has less", "Context = 4", "place: Embedding(9, 4)", "embed(tokens) + place(at)", 4],
+  ["a table, where that has less", "Context = 40", "place: Embedding(9, 4)", "embed(tokens) + place(at)", 9],
+  ["nothing", "Most = 9", "", "embed(tokens)", null],
+] as const)
+  test(`how many positions a model has is said by ${what}`, async () => {
+    const program = load({
+      name: "m.moe",
+      text: `import { Embedding } from "std/nn" import { newest, sample } from "std/sample"
+        layer Kept(Rows) { forward(x: float[B, T, D], at: i32[B, T]) -> float[B, Rows, D] {
+          state kept: float[B, Rows, D] = 0 update kept = put(kept, at, x, axis: 1) return kept } }
+        model M(${header}) { embed: Embedding(8, 4) ${members}
+          generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B]) -> i32[B] {
+            return sample(embed.logits(newest(${x}, at)), temperature) } }`,
+    });
+    const options = { rows: 1, target: "reference" } as const;
+    const { executable, context } = await compileGenerate(program, "M", options);
+    executable.close();
+    assert.is(context, positions);
+    const tooMany = async (): Promise<unknown> => compileGenerate(program, "M", { ...options, prompt: 5, tokens: 6 });
+    if (context !== null)
+      assert.match((await rejectedProblem(tooMany)).message, `the model has ${context} positions, and a prompt of 5`);
+  });
 async function* cutOff(): AsyncGenerator<number> {
   yield* Buffer.concat([Buffer.from("aé€😀"), Buffer.from([0xc3])]);
 }

@@ -148,4 +148,35 @@ test("the program's own errors come before those of files and sizes that are giv
   const error = await runEntry({ program, entry: "A", input: join(folder, "none.json") }).catch((e: unknown) => e);
   assert.ok(error instanceof Problem && error.message.includes("none.json"), String(error));
 });
+const tooLate = (): void => assert.unreachable("kernels are compiled");
+test("inputs that are missing or past a table's end, and cotangents of nothing, are Problems before a kernel is compiled", async () => {
+  const [program, input] = [join(folder, "inputs.moe"), join(folder, "inputs.json")];
+  writeFileSync(
+    program,
+    "layer A(D) { param table: f32[3, D] = 1 forward(at: i32[N], x: f32[N, D], idle: f32[N]) -> f32[N, D] { return table[at] + x } }",
+  );
+  const right = { at: [0, -1], x: [[1], [2]] };
+  const refused = async (inputs: object, gradients: boolean, message: string, help: string): Promise<void> => {
+    writeFileSync(input, JSON.stringify(inputs));
+    await assertProblem(() => runEntry({ program, entry: "A", input, gradients, onCompile: tooLate }), message, help);
+  };
+  await refused({ at: [0, 1], y: [1] }, false, "`y` is not an input", "at, x, idle");
+  await refused(
+    { ...right, at: [0, 3] },
+    false,
+    "at has the index 3 (element 1), and what it indexes has 3",
+    "-1 for none",
+  );
+  await refused({ ...right, "cotangent.0": [[1], [1]] }, false, "no gradients", "`--grad`");
+  await refused({ ...right, "cotangent.1": [[1], [1]] }, true, "of no result", "from 0");
+  writeFileSync(input, JSON.stringify({ x: right.x }));
+  await assertProblem(
+    () => runEntry({ program, entry: "A", input, set: { N: 2 }, onCompile: tooLate }),
+    "input at of forward is missing",
+    "forward reads at, x: give it",
+  );
+  writeFileSync(input, JSON.stringify(right));
+  const results = await runEntry({ program, entry: "A", input, target: "reference" });
+  assert.equal([...(results.get("0")?.data ?? [])], [2, 2]);
+});
 test.run();

@@ -184,7 +184,7 @@ test("what is asked for wrongly is said, and takes no place", async () => {
     ["a", { temperature: -1 }, /temperature is -1/],
     ["a", { topP: 2 }, /topP is 2.*from 0 to 1/],
     ["a", { topP: 0.5 }, /takes no `top_p`.*leave `--top-p P` \(in TypeScript `topP`\) out/],
-    ["a", { tokens: 60 }, /Context is 40/],
+    ["a", { tokens: 60 }, /the model has 40 positions/],
     ["z", {}, /token 122/],
     ["a", { pastEnd: 1 as never }, /pastEnd is 1/],
   ];

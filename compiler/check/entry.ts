@@ -17,7 +17,7 @@ import { nothingToTrain, selectorHelp, selects } from "./optimize.ts";
 import { optimizerStep, type TrainedParameter } from "./optimizer.ts";
 import { type EntryRequest, type Request, RequestedValues, trains } from "./request.ts";
 import type { RegisteredStore, Stores } from "./storage.ts";
-import { typeOf } from "./types.ts";
+import { isCapital, typeOf } from "./types.ts";
 import { type Callable, type Declared, type Instance, resultList, type Scope, tensor } from "./values.ts";
 import { type CallArgument, type OptimizeLine, type Options, type Reported, World } from "./world.ts";
 
@@ -88,6 +88,7 @@ export class EntryElaborator {
       evaluator,
     );
     this.#w.localState = (stmt, t, scope) => this.#localState(stmt, t, scope);
+    this.#w.parameter = (name) => shared.stores.parameter(name);
     shared.stores.current.clear();
   }
 
@@ -145,6 +146,8 @@ export class EntryElaborator {
     const { method } = v.fn;
     const scope = v.fn.scope.inner();
     this.#requested.bind(method.params, scope);
+    w.headerSizes = (value) =>
+      decl.ast.header.map((p) => p.name.name).filter((n) => isCapital(n) && numberIn(scope, n) === value);
     return { fn: v.fn, params: method.params, scope, at: method.name.span };
   }
 
@@ -193,6 +196,10 @@ export class EntryElaborator {
       update: (grads) => asProgramErrors(() => optimizerStep(w, shared.stores, trained, grads)),
     };
   }
+}
+function numberIn(scope: Scope, name: string): unknown {
+  const v = scope.get(name);
+  return v?.kind === "number" ? v.value : null;
 }
 export function failNotTensor(): never {
   throw new Problem("the entry has a result that is not a tensor", "return tensors");

@@ -41,7 +41,9 @@ const isConsequence = ({ faulty }: Loaded, { source, start }: Span): boolean =>
   faulty.some((f) => isWithin(f, { source, start, end: start + 1 }));
 const isWithin = (outer: Span, { source, start, end }: Span): boolean =>
   outer.source === source && outer.start <= start && end <= outer.end;
-const key = (d: Diagnostic): string => `${d.code}:${d.labels[0].span.source.name}:${d.labels[0].span.start}`;
+/** One place of the library may be wrong for several models: the notes say from where it is called. */
+const key = ({ code, labels: [{ span }], notes }: Diagnostic): string =>
+  [code, span.source.name, span.start, ...notes].join("\n");
 function inOrder(list: readonly Diagnostic[]): Diagnostic[] {
   const once = [...new Map(list.map((d) => [key(d), d])).values()];
   const sources = [...new Set(once.map((d) => d.labels[0].span.source))];

@@ -8,6 +8,7 @@ import { equal, isSpread, type Size, show, sub } from "../types/size.ts";
 import { showType, type } from "../types/type.ts";
 import { absorb, fail, quoted, textOf } from "./errors.ts";
 import { calledFrom, toSize } from "./numbers.ts";
+import { requireWithin } from "./table-index.ts";
 import { kindText, type Scope, tensor, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
@@ -120,6 +121,7 @@ export function takeAlong(w: World, x: Value, index: Value, axis: number, span: 
   needIndex(w, index, span);
   const batch = matched(w, x.type.shape.slice(0, axis), index, axis, span);
   const shape = [...batch, ...index.type.shape.slice(axis), ...x.type.shape.slice(axis + 1)];
+  if (!w.checking) requireWithin(w, x, index, axis, span);
   return w.make(type(x.type.dtype, shape), () => b.take(w.g, x, index, axis));
 }
 export function needIndex(w: World, index: Value, span: ast.Span): void {

@@ -1,11 +1,12 @@
 // Calls of picked layers, `experts[index](x)` and `experts[:](x)`. The body is elaborated once, for one row or one layer, and turned into one for
 // all by the ops' `mapped` rules.
-import { indexRangeOf } from "../graph/index-range.ts";
+
 import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Routing, Value } from "../graph/node.ts";
 import { topological } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { numbers } from "../ops/common.ts";
+import { indexRangeOf } from "../ops/index-range.ts";
 import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { product } from "../types/numbers.ts";

@@ -38,6 +38,10 @@ export class Stores {
       return this.slot(w, name, full);
     };
   }
+  parameter(name: string): Store | null {
+    const found = this.all.get(name)?.store;
+    return found?.role === "parameter" ? found : null;
+  }
   slot(w: World, name: string, full: Type): Slot {
     return {
       type: full,

@@ -107,6 +107,10 @@ export class World {
   /** While elaborating an optimizer: the sum of `s` over all trained parameters; set by `optimizerStep`. */
   total: (s: Value, at: Span) => Value = (_, at) =>
     fail("E0504", "`total` stands in optimizers only", at, { help: "use `sum`" });
+  /** While elaborating: the parameter that is stored under this name, with where it is declared; null: none is. Set for each entry. */
+  parameter: (store: string) => { readonly span: Span | null } | null = () => null;
+  /** While elaborating: the sizes in the header of what is compiled that have this value. Set for each entry. */
+  headerSizes: (value: number) => readonly string[] = () => [];
   #fresh = 0;
   #stepCount = 0;
   readonly #evaluator: Evaluator;

@@ -163,8 +163,8 @@ export interface Op<A = unknown> {
   mapped(args: readonly Mapped[], attrs: A, g: Builder, node: Node<A>): readonly Mapped[];
   /** How workers do it on shards; called with the placements that the arguments have. null or absent: all arguments must be replicated. */
   shard?(node: Node<A>, args: readonly Placement[], workers: Workers): OpSharding<A> | null;
-  /** Of an op that indexes by an argument: that argument, whose elements in 0 .. length - 1 choose a place; others choose none. */
-  indexes?(node: Node<A>): { readonly index: Value; readonly length: number };
+  /** Of an op that indexes by an argument: that argument, whose elements in 0 .. length - 1 choose a place; others choose none. null: none of this node does. */
+  indexes?(node: Node<A>): { readonly index: Value; readonly length: number } | null;
   /** Where the elements of result `i` are positions along an axis, and any position may occur: the length of that axis; else null. */
   indexRange?(node: Node<A>, i: number): number | null;
   /** Arithmetic operations to compute all results. */

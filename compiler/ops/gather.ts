@@ -174,6 +174,9 @@ export const scatter = define<"scatter">({
     const lead = leadSharding(args);
     return lead && lead.axis < node.attrs.batch ? shardPointwise(node, [lead]) : null;
   },
+  // rows of `add` that belong nowhere are left out of a sum; those of `set`, as of a cache, were to be kept
+  indexes: ({ args, attrs: { mode, size } }) =>
+    mode === "set" ? { index: item(args, 1), length: number(size) } : null,
   flops: ({ args, attrs }) => (attrs.mode === "add" ? count(item(args, 1).type) : 0),
   samples: (g) => {
     const [x, rows, index] = [

@@ -4,7 +4,6 @@
 
 import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
-import { isWithin } from "../graph/index-range.ts";
 import type { Builder, Mapped, Node, OuterRouting, Routing, Value } from "../graph/node.ts";
 import { memoize } from "../memoize.ts";
 import { isFloat } from "../types/dtype.ts";
@@ -12,6 +11,7 @@ import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import type { OpAttrs, OpName } from "./attrs.ts";
 import * as b from "./build.ts";
+import { isWithin } from "./index-range.ts";
 
 /** A leading axis that mapped values get: one entry for each layer of a stack, or the sorted rows of a routing. */
 export type Space = { readonly kind: "each"; readonly over: number } | { readonly kind: "rows"; readonly by: Routing };

@@ -15,6 +15,7 @@ import {
   generateEntries,
   generateSignature,
   lacksSamplingInput,
+  positionsOf,
   requireContext,
   type SamplingInput,
   samplingInputs,
@@ -42,6 +43,7 @@ export interface CompiledGenerate {
   readonly report: CompileReport;
   /** The optional inputs that `generate` was compiled with. */
   readonly sampling: readonly SamplingInput[];
+  /** How many positions it has: tokens of a text; null if nothing says. */
   readonly context: number | null;
   /** The size of its vocabulary, if tokens index a table; else undefined. */
   readonly vocabulary: number | undefined;
@@ -63,19 +65,23 @@ export async function compileGenerate(
   const entry = generateEntry(program, declaration);
   requireOpenAxes(entry, set);
   const sizes = { ...trained, ...set };
-  const context = contextOf(entry, sizes);
-  if (Number.isFinite(prompt)) requireContext(prompt, tokens, context);
+  const declared = contextOf(entry, sizes);
+  const requirePositions = (context: number | null): void => {
+    if (Number.isFinite(prompt)) requireContext(prompt, tokens, context);
+  };
+  requirePositions(declared);
   const sampling = options.sampling ?? samplingInputsOf(entry);
-  const read = Math.min(prompt, context ?? prompt);
+  const read = Math.min(prompt, declared ?? prompt);
   const { executable, report } = await compileOnWorkers(() => program, {
     declaration: entry.declaration,
     sizes,
     entries: generateEntries(program, entry.declaration, { rows, prompt: read, sampling }),
     ...commonRequest(options, world),
     restored: true,
+    onInputs: ({ choices }) => requirePositions(positionsOf(choices, declared)),
   });
   const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
-  return { executable, report, sampling, context, vocabulary };
+  return { executable, report, sampling, context: positionsOf(report.choices, declared), vocabulary };
 }
 function generateEntry(program: Loaded, declaration: string | undefined): EntrySignature {
   if (hasMethod(program, declaration, "generate")) return findEntry(program, declaration, "generate");

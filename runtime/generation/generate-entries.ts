@@ -5,6 +5,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { tokensFlagText, topKFlagText, topPFlagText } from "../../compiler/flag-text.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { EntryRequest, Sizes } from "../compile.ts";
+import type { Figures } from "../figures.ts";
 import { findEntry, hasMethod, headerDefault } from "../program.ts";
 
 /** The T of `generate` for prompts, of which longer ones are read in chunks. */
@@ -67,6 +68,16 @@ export function contextOf(entry: EntrySignature, sizes: Sizes): number | null {
   return typeof set === "number" ? set : headerDefault(entry, "Context");
 }
 
+/**
+ * How many positions the compiled `generate` has: `context`, or fewer, if its `at` indexes a shorter table or cache (`choices` as in `Figures`); null if
+ * nothing says.
+ */
+export function positionsOf(choices: Figures["choices"], context: number | null): number | null {
+  const bounds = Object.entries(choices).flatMap(([store, n]) => (/^generate:\d+\/at$/.test(store) ? [n] : []));
+  const least = Math.min(...bounds, context ?? Number.POSITIVE_INFINITY);
+  return Number.isFinite(least) ? least : null;
+}
+
 /** How many tokens can be generated after a prompt: one more than there are positions left, because the last token is not fed back. */
 export const tokensLeft = (prompt: ArrayLike<number>, context: number | null): number =>
   context === null ? Number.POSITIVE_INFINITY : context - prompt.length + 1;
@@ -75,7 +86,7 @@ export function requireContext(prompt: number, tokens: number, context: number |
   const room = tokensLeft({ length: prompt }, context);
   if (tokens <= room) return;
   throw new Problem(
-    `the model's Context is ${context}, and a prompt of ${pluralize(prompt, "token")} with ${tokens} more does not fit`,
+    `the model has ${pluralize(context ?? 0, "position")}, and a prompt of ${pluralize(prompt, "token")} with ${tokens} more does not fit`,
     room > 0
       ? `lower ${tokensFlagText} to at most ${room}`
       : `shorten the prompt to at most ${pluralize(context ?? 0, "token")}`,

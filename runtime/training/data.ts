@@ -4,7 +4,8 @@ import { threefry } from "../../compiler/ops/random.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import { type EncodingOptions, ownTokens, type TokenCache } from "../cache/tokens.ts";
-import type { Tensor } from "../executable.ts";
+import { storeOfInput, type Tensor } from "../executable.ts";
+import type { Figures } from "../figures.ts";
 import { readBytes, requireBufferSize, sha256 } from "../storage/files.ts";
 import { fromNumbers } from "../tensor.ts";
 import { encodeFile, isJsonLines } from "../tokenizer/documents.ts";
@@ -120,6 +121,11 @@ export function targetsOf(tokens: Tokens): number {
   let count = 0;
   for (let i = 1; i < tokens.length; i++) if (isTarget(tokens[i] ?? 0)) count += 1;
   return count;
+}
+/** The number of tokens that a training step knows, as what is read and as what is predicted; undefined if it looks up neither. */
+export function vocabularyOf(choices: Figures["choices"], entry: string): number | undefined {
+  const known = ["tokens", "targets"].flatMap((name) => choices[storeOfInput(entry, name)] ?? []);
+  return known.length > 0 ? Math.min(...known) : undefined;
 }
 /** Throws Problem if the text is too short for B streams of rows of T tokens; with `shuffle`, for one row. */
 export function requireEnough(text: Dataset, B: number, T: number, shuffle = false): void {

@@ -5,7 +5,7 @@ import type { Settings } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
 import { type CommonOptions, commonRequest, type ExpertSharing } from "../compile.ts";
-import { type Executable, type RunContext, storeOfInput } from "../executable.ts";
+import { type Executable, type RunContext } from "../executable.ts";
 import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
 import { findEntry } from "../program.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
@@ -17,7 +17,7 @@ import { requireEqualModels } from "../workers/generate-distributed.ts";
 import { shardingSummary } from "../workers/sharded-executable.ts";
 import { identityOf, requireFiles } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
-import { type Dataset, evaluationBatches, requireKnown, targetsOf } from "./data.ts";
+import { type Dataset, evaluationBatches, requireKnown, targetsOf, vocabularyOf } from "./data.ts";
 import { runBatch, yieldToEvents } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { type Measure, measureOf, readOnWorkers } from "./train.ts";
@@ -88,7 +88,7 @@ async function evaluateOpened(
     ...trainingRequest(entry, sizes, ["evaluate"]),
     ...commonRequest(how, world),
     restored: true,
-    onChoices: (choices) => requireKnown(text, choices[storeOfInput("evaluate", "tokens")]),
+    onInputs: ({ choices }) => requireKnown(text, vocabularyOf(choices, "evaluate")),
   });
   try {
     await loadRun(executable, checkpoint, config.seed);

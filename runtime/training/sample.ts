@@ -1,8 +1,9 @@
 // Text that a model writes while it is trained.
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
-import type { Executable } from "../executable.ts";
+import type { Compiled } from "../compile.ts";
+import type { OpenedModel } from "../generation/compile-generate.ts";
 import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
-import { contextOf, tokensLeft } from "../generation/generate-entries.ts";
+import { contextOf, positionsOf, tokensLeft } from "../generation/generate-entries.ts";
 import { openRun } from "../generation/open-run.ts";
 import { hasMethod } from "../program.ts";
 import { opening } from "./data.ts";
@@ -17,23 +18,24 @@ interface SampledRun {
 }
 /** See `Training.sample`. */
 export function sampleOf(
+  compiled: Compiled,
   setup: TrainSetup,
   { program, entry, options }: SampledRun,
   how: SampleOptions,
 ): AsyncGenerator<string, void> | null {
-  const { executable, text, config, world, folder } = setup;
+  const { text, config, world, folder } = setup;
   if (!hasMethod(program, config.model, "generate") || text.codec.name === "ids") return null;
-  if (world.size === 1) return sampleText(executable, entry, setup, how);
+  if (world.size === 1) return sampleText(compiled, entry, setup, how);
   if (folder === null || world.rank > 0) return null;
   return sampleSaved(folder, options, (saved) => sampleText(saved, entry, setup, how));
 }
 function sampleText(
-  executable: Executable,
+  { executable, report: { choices } }: Pick<Compiled, "executable" | "report">,
   entry: EntrySignature,
   { config, text }: Pick<TrainSetup, "config" | "text">,
   how: SampleOptions,
 ): AsyncGenerator<string, void> {
-  const context = contextOf(entry, config.sizes);
+  const context = positionsOf(choices, contextOf(entry, config.sizes));
   const { codec } = text;
   const prompt = opening(text);
   const tokens = Math.min(how.tokens, tokensLeft(prompt, context));
@@ -44,12 +46,12 @@ function sampleText(
 async function* sampleSaved(
   folder: string,
   { threads, onCompile, warn }: TrainOptions,
-  written: (executable: Executable) => AsyncGenerator<string, void>,
+  written: (model: OpenedModel) => AsyncGenerator<string, void>,
 ): AsyncGenerator<string, void> {
-  const { executable } = await openRun({ folder, rows: 1, seed: 0, sampling: [], threads, onCompile, warn });
+  const model = await openRun({ folder, rows: 1, seed: 0, sampling: [], threads, onCompile, warn });
   try {
-    yield* written(executable);
+    yield* written(model);
   } finally {
-    executable.close();
+    model.executable.close();
   }
 }

@@ -5,7 +5,7 @@ import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import { type Compiled, commonRequest } from "../compile.ts";
-import { type Executable, storeOfInput } from "../executable.ts";
+import type { Executable } from "../executable.ts";
 import { generateEntries } from "../generation/generate-entries.ts";
 import { copyProgram, findEntry, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
 import {
@@ -36,7 +36,7 @@ import {
 } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
 import { bestBefore, requireEvaluations } from "./best.ts";
-import { bigramHeldOutLoss, type Dataset, readDataset, requireEnough, requireKnown } from "./data.ts";
+import { bigramHeldOutLoss, type Dataset, readDataset, requireEnough, requireKnown, vocabularyOf } from "./data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
 import { type SampleOptions, sampleOf } from "./sample.ts";
 import { configIn, inherited, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
@@ -187,7 +187,7 @@ function begun(run: PlannedRun, compiled: Compiled, from: Checkpoint | null): Om
     inherited: inherited(options, entry),
     sharding: shardingOf(setup, options),
     steps: (signal) => reportingFailure(world, trainSteps(signal ? { ...setup, signal } : setup)),
-    sample: (how) => sampleOf(setup, run, how),
+    sample: (how) => sampleOf(compiled, setup, run, how),
   };
 }
 function shardingOf({ executable, world, config }: TrainSetup, { expertParallel }: TrainOptions): string | null {
@@ -300,7 +300,7 @@ function compileTraining({ options, world, program, entry, config, text }: Plann
     ...request,
     entries: [...entries, ...generating],
     ...commonRequest({ ...options, precision: config.precision, tf32: config.tf32 }, world),
-    onChoices: (choices) => requireKnown(text, choices[storeOfInput("train", "tokens")]),
+    onInputs: ({ choices }) => requireKnown(text, vocabularyOf(choices, "train")),
     accumulate: config.accumulate ?? 1,
     recompute: config.recompute,
   });

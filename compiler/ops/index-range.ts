@@ -1,0 +1,145 @@
+// What the elements of an integer tensor can index: which values its indices may take.
+import type { Elaborated, Node, Value } from "../graph/node.ts";
+import { storeOf, topological, valuesOf } from "../graph/walk.ts";
+import { count } from "../types/type.ts";
+import type { BinaryName, OpAttrs, OpName } from "./attrs.ts";
+
+const is = <K extends OpName>(name: K, node: Node): node is Node<OpAttrs[K]> => node.op.name === name;
+
+/** For each integer input that is used as an index: how many values from 0 on it may have (for token numbers, the vocabulary). */
+export function indexBounds({ stores, graphs }: Elaborated): Record<string, number> {
+  const inputs = new Set(stores.filter((s) => s.role === "input").map((s) => s.name));
+  const least = new Map<string, number>();
+  for (const node of topological(graphs.flatMap(valuesOf))) {
+    const chosen = node.op.indexes?.(node);
+    if (!chosen) continue;
+    const table = node.args.find((arg) => arg !== chosen.index);
+    for (const [{ node: source }, plus] of sourcesOf(chosen.index, table ? isKept(table, inputs) : false)) {
+      const store = storeOf(source);
+      if (store !== null && inputs.has(store))
+        least.set(store, Math.min(Math.max(0, chosen.length - plus), least.get(store) ?? Infinity));
+    }
+  }
+  return Object.fromEntries(least);
+}
+
+/**
+ * The longest axis any position of which may be among the elements of `index` (as of a `top_k`), and the node that gave them. What a `where` keeps by a
+ * condition that tests the choice, `index < E`, may be dropped on purpose; by another (a mask of padding, a place in an expert's queue) it is not.
+ */
+export function indexRangeOf(index: Value): { readonly length: number; readonly node: Node } | null {
+  const found = new Set([index]);
+  const conditions = new Set<Value>();
+  for (const { node } of found) {
+    const [condition, ...kept] = node.op.name === "select" ? node.args : [];
+    if (condition) conditions.add(condition);
+    for (const arg of [...copiedArgs(node), ...kept]) found.add(arg);
+  }
+  let most: ReturnType<typeof indexRangeOf> = null;
+  for (const choice of found) {
+    const length = choice.node.op.indexRange?.(choice.node, choice.index) ?? 0;
+    if (length > (most?.length ?? 0) && !isTested(choice, conditions)) most = { length, node: choice.node };
+  }
+  return most;
+}
+/**
+ * Whether a condition looks at the choice itself, or at a table's entry for it. What was counted or sorted before (the queues of a capacity) tells of
+ * all choices together, not whether this one is a layer.
+ */
+function isTested(choice: Value, conditions: ReadonlySet<Value>): boolean {
+  const seen = new Set(conditions);
+  for (const value of seen) {
+    const { op, args } = value.node;
+    const [table, ...rest] = args;
+    const followed =
+      op.name === "gather" && table
+        ? topological([table]).includes(choice.node)
+          ? [table]
+          : [table, ...rest]
+        : op.lower === "point" || op.lower === "view" || op.name === "reduce"
+          ? args
+          : [];
+    for (const arg of followed) seen.add(arg);
+  }
+  return seen.has(choice);
+}
+
+/**
+ * The largest element that `index` has for certain, where it is made of positions (`range`) and numbers: 8 of `range(8) + 1`. Null: not known, or there
+ * is none.
+ */
+export function largestPosition({ node }: Value): number | null {
+  const [x, by] = node.args;
+  if (is("iota", node)) return Number(node.attrs.size) - 1;
+  if (is("const", node)) return node.attrs.value;
+  if (!x || count(x.type) === 0) return null;
+  if (is("slice", node)) return is("iota", x.node) ? endOf(node.attrs) - 1 : null;
+  if (node.op.name === "concat") {
+    const known = node.args.map(largestPosition).filter((n) => n !== null);
+    return known.length > 0 ? Math.max(...known) : null;
+  }
+  if (node.op.lower === "view" || node.op.name === "cast") return largestPosition(x);
+  return is("binary", node) && by ? combined(node.attrs.fn, x, by) : null;
+}
+const endOf = ({ start, size }: OpAttrs["slice"]): number => Number(start) + Number(size);
+/** Of two operands, one of them a number, which keeps the order of the other's elements. */
+function combined(fn: BinaryName, a: Value, c: Value): number | null {
+  const [x, y, left, right] = [largestPosition(a), largestPosition(c), constantOf(a), constantOf(c)];
+  if (x === null || y === null || (left === null && right === null)) return null;
+  if (fn === "add") return x + y;
+  if (fn === "max") return Math.max(x, y);
+  if (fn === "mul") return (left ?? right ?? -1) >= 0 ? x * y : null;
+  if (right === null) return null;
+  if (fn === "sub") return x - y;
+  return fn === "idiv" && right > 0 ? Math.floor(x / right) : null;
+}
+/** Whether every element of `index` is known to be a position in an axis of this `length`. */
+export function isWithin({ node, index: result }: Value, length: number): boolean {
+  const among = node.op.indexRange?.(node, result) ?? null;
+  if (among !== null) return among <= length;
+  const from = copiedArgs(node);
+  return from.length > 0 && from.every((arg) => isWithin(arg, length));
+}
+/** Whether a tensor is a store that outlives the call (a learned table, a cache), where rows past the end are never meant. */
+const isKept = ({ node }: Value, inputs: ReadonlySet<string>): boolean => {
+  const store = storeOf(node);
+  return store === null ? copiedArgs(node).some((arg) => isKept(arg, inputs)) : !inputs.has(store);
+};
+/** The index, and all values whose elements are among its own, each with 0; where `shifted`, those too that are so once a constant is added, with that. */
+function sourcesOf(index: Value, shifted: boolean): Map<Value, number> {
+  const found = new Map([[index, 0]]);
+  for (const [{ node }, plus] of found)
+    for (const [arg, more] of shifted ? shiftedArgs(node) : unshifted(node))
+      found.set(arg, Math.max(plus + more, found.get(arg) ?? -Infinity));
+  return found;
+}
+const unshifted = (node: Node): (readonly [Value, number])[] => copiedArgs(node).map((arg) => [arg, 0]);
+/** As `copiedArgs`, and those to which the node adds a constant. */
+function shiftedArgs(node: Node): (readonly [Value, number])[] {
+  const [x, by] = node.args;
+  if (!is("binary", node) || !x || !by) return unshifted(node);
+  const { fn } = node.attrs;
+  const [left, right] = [constantOf(x), constantOf(by)];
+  if (fn === "add" && right !== null) return [[x, right]];
+  if (fn === "add" && left !== null) return [[by, left]];
+  if (fn === "sub" && right !== null) return [[x, -right]];
+  return fn === "max"
+    ? [
+        [x, 0],
+        [by, 0],
+      ]
+    : [];
+}
+/** Whether a value is made of parameters and numbers alone: a table, whose rows are no data. `isParameter`: of a store's name. */
+export const isTable = (x: Value, isParameter: (store: string) => boolean): boolean =>
+  topological([x]).every((node) => isParameter(storeOf(node) ?? "") || storeOf(node) === null);
+/** The number that all elements of a value are, if it is one that the program states. */
+function constantOf({ node }: Value): number | null {
+  if (is("const", node)) return node.attrs.value;
+  const [x] = node.args;
+  return x && node.args.length === 1 && (node.op.lower === "view" || node.op.name === "cast") ? constantOf(x) : null;
+}
+/** The arguments whose elements a node passes on unchanged; arithmetic and `where` give numbers of another range. */
+const copiedArgs = ({ op, args }: Node): readonly Value[] =>
+  op.lower === "view" ? args : copiesFirst.has(op.name) ? args.slice(0, 1) : [];
+const copiesFirst: ReadonlySet<string> = new Set(["cast", "detach", "gather"]);
