@@ -148,6 +148,41 @@ test("only `forward` is called of layers that an index picks, and an error says 
     assert.match(error?.help ?? "", /have `(twice|up)` in the `forward` .* call `experts\[(index|:)\]\(x\)`$/);
   }
 });
+const codesAndMessages = (text: string): string[] => errorsIn(text).map((d) => `${d.code} ${d.message}`);
+/** What is wrong where `e` is passed to a function, in a layer with `members`. */
+const passed = (members: string, e: string): string[] =>
+  codesAndMessages(`import { Linear, Mlp } from "std/nn"
+    fn twice(f: float[...S, D] -> float[...S, D], x: float[...S, D]) -> float[...S, D] { return f(f(x)) }
+    layer Named(D) { up: Linear(D, D) twice(x: float[N, D]) -> float[N, D] { return up(up(x)) } }
+    layer A(D, E) { ${members} forward(x: float[N, D]) -> float[N, D] { return twice(${e}, x) } }`);
+test("a header takes a layer that is yet to be made, a function one that is made, of the right sizes", () => {
+  assert.equal(passed("a: Linear(D, D)", "a"), []);
+  assert.equal(passed("a: Linear(D, D)[E]", "a[0]"), []);
+  assert.equal(passed("a: Named(D)", "a.twice"), []);
+  assert.equal(passed("a: Linear(D, E)", "a"), ["E0401 `a` is not what `f` takes: float[...S, D] -> float[...S, D]"]);
+  assert.equal(passed("a: [Linear(D, D), Mlp(D, E), Linear(D, E)]", "a[1]"), [
+    "E0401 `a[1]` is not what `f` takes: float[...S, D] -> float[...S, D]",
+  ]);
+  assert.equal(passed("a: Named(D)", "a"), ["E0307 `Named` has no `forward`, so it cannot be called by itself"]);
+  assert.equal(passed("a: Linear(D, D)", "Mlp(D, E, a)"), ["E0307 a layer that is made already cannot be passed"]);
+});
+/** What is wrong in reading members of all layers of an array. */
+const read = (of: string, to = "float[E, D, D]"): string[] =>
+  codesAndMessages(`import { Linear, Mlp } from "std/nn"
+    layer Two(D) { up: Linear(D, D) down: Linear(D, D) forward(x: float[...S, D]) -> float[...S, D] { return down(up(x)) } }
+    layer A(D, E, given: float[...S, D] -> float[...S, D]) { experts: Two(D)[E] both: [Two(D), Linear(D, D)] given: given[E]
+      forward(x: float[N, D], index: i32[N]) -> ${to} { return ${of} } }`);
+test("of all layers of an array members are read as of one", () => {
+  assert.equal(read("experts[:].up.weight"), []);
+  assert.equal(read("take(experts[:].up.weight, index)", "float[N, D, D]"), []);
+  assert.equal(read("experts[:].up"), ["E0311 a tensor is needed here, not layers picked from an array"]);
+  assert.equal(read("experts[:].wieght"), ["E0313 `Two` has no member `wieght`"]);
+  assert.equal(read("both[:].up.weight"), ["E0313 `Linear` has no member `up`"]);
+  assert.equal(read("experts[:].up(x)"), [
+    "E0307 `experts[:].up` is a layer of each layer of an array, of which only tensors are read",
+  ]);
+  assert.match(read("given[:].weight").join(), "E0313 of this layer only its `forward` is known");
+});
 const mixture = (call: string): string[] =>
   errorsIn(`import { MoE } from "std/moe" import { TopKGate } from "std/gates" import { Linear, SwiGlu } from "std/nn"
     layer A(D, H, E, K) { moe: ${call} forward(x: float[N, D]) -> float[N, D] { return moe(x) } }`).map((d) => d.help);

@@ -44,6 +44,48 @@ test("experts[index](x): the plain meaning, none gives zeros", () => {
   const [a, c] = [o.stores.get("experts.*.up")?.data.slice(0, 6), o.stores.get("experts.*.up")?.data.slice(6, 12)];
   assert.not.equal(a, c, "each copy begins with numbers of its own");
 });
+const first = (o: ReturnType<typeof run>): number[] => [...(o.values.get("output 0")?.data ?? [])];
+/** `body` gives all of Mlp's `up`s, here of two copies of an expert: what is in the store, or the stores. */
+for (const [what, array, body] of [
+  ["a stack", "experts: Mlp(D, 3)[E]", "experts[:].up"],
+  ["a stack by another name", "experts: Mlp(D, 3)[E]", "{ let all = experts[:]  return all.up }"],
+  ["layers in layers", "experts: Inside(D)[E]", "experts[:].inner.up"],
+  ["neighbours that differ", "experts: [Mlp(D, 3), Inside(D), Mlp(D, 3)]", "experts[:].up"],
+  [
+    "layers that are called one by one too",
+    "experts: Mlp(D, 3)[E]",
+    "{ for e in experts { x = e(x) }  return experts[:].up + 0 * sum(x) }",
+  ],
+] as const)
+  test(`a parameter of all copies, of ${what}`, () => {
+    const inside = `layer Inside(D) { inner: Mlp(D, 3) param up: float[D, 3] = gaussian([D, 3])
+      forward(x: float[...S, D]) -> float[...S, D] { return inner(x) } }`;
+    const text = `${mlp} ${inside} model M(D = 2, E = 3) { ${array}
+      forward(x: float[N, D]) -> float[3, D, 3] ${body.startsWith("{") ? body : `{ return ${body} }`} }`;
+    const o = run(text, { inputs: { x: rows }, sizes: { N: 5 } });
+    assert.equal(shapeOf(o), [3, 2, 3]);
+    const name = body.includes("inner") ? "inner.up" : "up";
+    const stored = [...o.stores].filter(([store]) => new RegExp(`^experts\\.[\\d*]\\.${name}$`).test(store));
+    assert.equal(
+      first(o),
+      stored.flatMap(([, t]) => [...t.data]),
+    );
+  });
+/** A model with two kinds of layers, a function and a method that take one, and these statements. */
+const passing = (body: string): number[] => {
+  const text = `${mlp} fn twice(f: float[...S, D] -> float[...S, D], x: float[...S, D]) -> float[...S, D] { return f(f(x)) }
+    model M(D = 2) { one: Mlp(D, 3) many: [Mlp(D, 3), Mlp(D, 2)]
+      forward(x: float[N, D]) -> float[N, D] { ${body} }
+      beside(f: float[N, D] -> float[N, D], x: float[N, D]) -> float[N, D] { return x + f(x) } }`;
+  return first(run(text, { inputs: { x: rows }, sizes: { N: 5 } }));
+};
+test("a layer that is made is passed to a function, or a method, as its `forward`", () => {
+  near(passing("return twice(one, x)"), passing("return one(one(x))"));
+  near(
+    passing("for f in many { x = beside(f, x) } return twice(one.forward, x)"),
+    passing("for f in many { x = x + f(x) } return one(one(x))"),
+  );
+});
 test("experts may be many; layers that are made one by one may not", () => {
   const many = run(mixture("experts[index](x)", "Mlp(D, 3)[20000 * E]"), {
     inputs: { x: rows.slice(0, 1), index: [[0, 59_999]] },

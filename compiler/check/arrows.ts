@@ -13,7 +13,7 @@ import { isRoutedParam } from "./stacks.ts";
 import { abstractStorage } from "./storage.ts";
 import { declareNames, typeOf } from "./types.ts";
 import { declaredResults, unifyAll } from "./unify.ts";
-import { type ArrowParam, type Makeable, resultList, Scope, tensor, type Val } from "./values.ts";
+import { type ArrowParam, type Instance, type Makeable, resultList, Scope, tensor, type Val } from "./values.ts";
 import type { Call, CallArgument, World } from "./world.ts";
 
 /** While checking, calls the argument with placeholders of the arrow's parameter types, and compares its results with the arrow's result types. */
@@ -31,6 +31,13 @@ export function checkArrow(w: World, v: Val, arrow: ArrowParam, at: Span): Val {
   }
   return v;
 }
+/**
+ * What is passed to an arrow parameter of a function or method: of a layer that is made, its `forward`. While checking, an element of an array may be
+ * any of its different layers.
+ */
+export const passed = (v: Val, at: Span): readonly [Val, ...Val[]] =>
+  v.kind === "layer" ? [asFunction(v.layer, at), ...v.others.map((other) => asFunction(other, at))] : [v];
+const asFunction = (layer: Instance, at: Span): Val => ({ kind: "fn", fn: forwardOf(layer, at) });
 function doesNotFit(arrow: ArrowParam, at: Span, why: NonNullable<Failure["diagnostic"]>): never {
   fail("E0401", `\`${textOf(at)}\` is not what \`${arrow.name}\` takes: ${textOf(arrow.arrow.span)}`, at, {
     also: [{ span: arrow.arrow.span, text: `what \`${arrow.name}\` takes` }],

@@ -5,7 +5,7 @@ import type * as ast from "../syntax/ast.ts";
 import { atom, atomOf, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
 import { showType } from "../types/type.ts";
-import { checkArrow } from "./arrows.ts";
+import { checkArrow, passed } from "./arrows.ts";
 import { argumentHelp, fail, textOf } from "./errors.ts";
 import { toMakeable, toMakers } from "./makers.ts";
 import { toSize } from "./numbers.ts";
@@ -150,7 +150,13 @@ function arrowArgument(w: World, p: Param & { readonly type: ast.ArrowType }, v:
     const makers = toMakers(w, v, abstract, at);
     return checkArrow(w, { kind: "makers", makers }, abstract, at);
   }
-  return checkArrow(w, { kind: "maker", make: toMakeable(v, abstract, at) }, abstract, at);
+  const checked = (given: Val): Val =>
+    checkArrow(w, { kind: "maker", make: toMakeable(given, abstract, at) }, abstract, at);
+  // a header makes the layers that it is given
+  if (scope.frame.role === "header") return checked(v);
+  const [first, ...others] = passed(v, at);
+  for (const other of others) checked(other);
+  return checked(first);
 }
 function headerDefault(w: World, sig: Signature, p: Param, scope: Scope, at: ast.Span): Val {
   if (isSize(p) || p.spread) {

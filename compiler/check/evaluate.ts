@@ -19,6 +19,7 @@ import { toMakeable, toMakers } from "./makers.ts";
 import { libraryHome, libraryNames } from "./modules.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { isLayer } from "./origin.ts";
+import { memberOfPicked } from "./picked.ts";
 import { callPicked, sameResults } from "./routed.ts";
 import { abstractStorage } from "./storage.ts";
 import { toDefaultTensor } from "./tensor.ts";
@@ -158,6 +159,7 @@ function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scop
         e.span,
       );
     case "picked":
+      if (callee.within.length > 0) return failCalledWithin(e.callee);
       return callPicked(w, callee.layers, callee.index, call);
     case "declaration":
       return fillHeader(w, callee.decl, given, scope, e.span);
@@ -172,6 +174,15 @@ function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scop
       });
   }
 }
+const failCalledWithin = (callee: ast.Expr): never =>
+  fail(
+    "E0307",
+    `\`${textOf(callee.span)}\` is a layer of each layer of an array, of which only tensors are read`,
+    callee.span,
+    {
+      help: "have its call in the `forward` of a layer that the array is made of, and call `experts[:](x)`",
+    },
+  );
 /** The remedy for a call of a variable that hides a member of the same name. */
 function hiddenHelp(callee: ast.Expr, { frame: { instance } }: Scope): string | null {
   if (callee.kind !== "name" || !instance?.members.has(callee.name)) return null;
@@ -213,7 +224,8 @@ function noMemberHelp(e: Extract<ast.Expr, { kind: "member" }>): string {
 function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: Scope): Val {
   requireNoModule(e, scope);
   const object = value(w, e.object, scope);
-  if (object.kind === "picked") return memberOfPicked(e);
+  if (object.kind === "picked")
+    return memberOfPicked(w, object, e.name, quoted(e.object.span, "experts[index]"), scope);
   if (object.kind !== "layer")
     return fail("E0313", `${kindText[object.kind]} has no members`, e.name.span, {
       help:
@@ -224,10 +236,6 @@ function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: 
   const found = memberOf(object.layer, e.name);
   return found.kind === "slot" ? readSlot(w, found, scope) : found;
 }
-const memberOfPicked = ({ object, name }: Extract<ast.Expr, { kind: "member" }>): never =>
-  fail("E0313", "of layers picked from an array only `forward` is called", name.span, {
-    help: `have \`${name.name}\` in the \`forward\` of a layer that the array is made of, and call \`${quoted(object.span, "experts[index]")}(x)\``,
-  });
 
 function indexValue(w: World, e: Extract<ast.Expr, { kind: "index" }>, scope: Scope): Val {
   const object = value(w, e.object, scope);
@@ -269,10 +277,10 @@ function pick(w: World, layers: Instances, e: Extract<ast.Expr, { kind: "index" 
       return fail("E0210", "a part of an array of layers cannot be picked", item.span, {
         help: "`layers[:]` calls all",
       });
-    return { kind: "picked", layers, index: null };
+    return { kind: "picked", layers, index: null, within: [] };
   }
   const v = value(w, item, scope);
-  if (v.kind === "tensor") return { kind: "picked", layers, index: v.value };
+  if (v.kind === "tensor") return { kind: "picked", layers, index: v.value, within: [] };
   if (v.kind !== "number")
     return fail("E0210", `layers are picked by a number or an i32 tensor, not ${kindText[v.kind]}`, item.span, {
       help: "`layers[3]` or `layers[index]`",

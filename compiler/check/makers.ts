@@ -24,7 +24,7 @@ export function toMakeable(v: Val, arrow: ArrowParam | null, at: Span): Makeable
       });
     case "layer":
       return fail("E0307", "a layer that is made already cannot be passed", at, {
-        help: "pass the layer yet to be made, as in `Linear(D, H)`, or call this one",
+        help: "a header makes its own: pass the layer yet to be made, as in `Linear(D, H)`; functions and methods take one that is made",
       });
     default:
       return fail("E0307", `a layer or function is needed here, not ${kindText[v.kind]}`, at, {

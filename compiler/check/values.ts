@@ -140,8 +140,13 @@ export type Val =
     }
   | { readonly kind: "layer"; readonly layer: Instance; readonly others: readonly Instance[] }
   | { readonly kind: "layers"; readonly layers: Instances }
-  /** `experts[:]` (`index` null) or `experts[index]`, before the call. */
-  | { readonly kind: "picked"; readonly layers: Instances; readonly index: Value | null }
+  /** `experts[:]` (`index` null) or `experts[index]`, before the call. `within`: the members of each that are meant, `up` of `experts[:].up`. */
+  | {
+      readonly kind: "picked";
+      readonly layers: Instances;
+      readonly index: Value | null;
+      readonly within: readonly ast.Name[];
+    }
   | { readonly kind: "optimizer"; readonly decl: Declared<ast.Optimizer>; readonly header: Scope }
   | { readonly kind: "none" }
   | { readonly kind: "error" };
