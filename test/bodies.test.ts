@@ -57,6 +57,7 @@ const bodies: Readonly<Record<string, Body>> = {
   "weight norm": rows("WeightNorm", 4),
   "matrices and biases": rows("Biased", 4),
   "an array of another layer": rows("Elsewhere", 4),
+  "matrices that are read too": rows("Merging", 4),
   "one choice of one row": rows("Biased", 4, 1, 1),
   "no rows": rows("Biased", 4, 0),
   "no choice at all": rows("Biased", 4, 3, 2, { index: none }),

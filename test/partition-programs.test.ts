@@ -193,6 +193,7 @@ const routed: Readonly<Record<string, readonly [sizes: Readonly<Record<string, n
   WeightNorm: [rows, 4],
   Biased: [rows, 4],
   Elsewhere: [rows, 4],
+  Merging: [rows, 4],
   Gated: [rows, 4],
   Looked: [rows, 4],
   PerChoice: [{ B: 4, T: 3, K: 2 }, 4],
