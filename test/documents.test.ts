@@ -15,7 +15,7 @@ import {
   trainingBatch,
 } from "../runtime/training/data.ts";
 import { evaluate } from "../runtime/training/evaluate.ts";
-import { assertProblem } from "./assert-problem.ts";
+import { assertProblem, problem } from "./assert-problem.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 import { last, losses, small } from "./training-runs.ts";
 
@@ -108,6 +108,8 @@ test("many lines are encoded like each alone, with progress", () => {
     [...found],
     lines.flatMap((line) => encoded(codecs.bytes, line)),
   );
+  const says = `a.jsonl, line ${lines.length + 1} is not a JSON object`;
+  assert.is(problem(() => encoded(codecs.bytes, `${lines.join("\n")}\nno`)).message, says);
   assert.ok(
     told.length > 3 && told[0] === 0 && told.every((done, i) => done < 1 && (i === 0 || done > (told[i - 1] ?? 1))),
   );

@@ -66,6 +66,14 @@ test("data has the same tokens without a cache, with an empty one, and with one 
   }
   assert.is(tokenFolder(root).stats().bytes, 4 * codec.encodeFile(fs.readFileSync(files[1] ?? ""), "").length + 64);
 });
+test("documents and the text of their lines have tokens of their own", async () => {
+  const [root, codec] = [temporaryFolder(), await openTokenizer(join(texts, "gpt2"))];
+  const lines = Buffer.from('{"prompt": "a", "completion": "b"}\n'.repeat(leastKept / 32));
+  const cache = new TokenCache("build", () => tokenFolder(root));
+  const encoded = (path: string): boolean => cache.encodeFile(codec, lines, path, {}).some((token) => token < 0);
+  assert.equal(["a.txt", "a.jsonl", "a.txt", "a.jsonl"].map(encoded), [false, true, false, true]);
+  assert.is(tokenFolder(root).stats().files, 2);
+});
 test("another text, tokenizer or moec has other tokens; token numbers and short texts are not kept", () => {
   const [root, codec] = [temporaryFolder(), counting()];
   encode(root, codec, text);

@@ -125,10 +125,12 @@ const unlikePrompt = (where: string): Problem =>
     "write out the text, as a prompt and its completion",
   );
 
-function encodeWhole(codec: DocumentCodec, parts: readonly Part[], where: string): number[] {
-  const [first, last] = [parts[0]?.counts ?? true, parts.at(-1)?.counts ?? true];
-  return [...kept(codec.begin, first), ...encodeParts(codec, parts, where), ...kept(codec.end, last)];
-}
+/** What begins a document is kept as its first part is; its end counts. */
+const encodeWhole = (codec: DocumentCodec, parts: readonly Part[], where: string): number[] => [
+  ...kept(codec.begin, parts[0]?.counts ?? true),
+  ...encodeParts(codec, parts, where),
+  ...codec.end,
+];
 /** All parts are encoded together, as one text. A token belongs to the part in which it ends. */
 function encodeParts(codec: DocumentCodec, parts: readonly Part[], where: string): number[] {
   const tokens = codec.encode(parts.map(({ text }) => text).join(""), where);
