@@ -9,6 +9,7 @@ import { encodeFile } from "../runtime/tokenizer/documents.ts";
 import { type Codec, codecs, type Message, tokenOf } from "../runtime/tokens.ts";
 import {
   evaluationBatches,
+  opening,
   readDataset,
   requireEnough,
   requireKnown,
@@ -187,6 +188,7 @@ test("what the loss does not count is no target, in training and in evaluation",
     }
     assert.ok(Math.abs(batch.count - count) <= B, "all but what follows the cuts of rows");
   }
+  assert.equal(opening({ ...text, training: Int32Array.of(65, ~10, 66) }), [10], "what is read is known, too");
   requireKnown(text, 62);
   assert.throws(() => requireKnown(text, 61), "holds the token 61");
   writeFileSync(data, `${'{"text": ""}\n'.repeat(20)}${JSON.stringify({ prompt: "a".repeat(400), completion: "" })}`);
