@@ -78,6 +78,23 @@ test("routings of many groups, long sorts and sums, empty tensors", () => {
   ]);
   compare("large", graph, runSequence(lowered(graph), storesOf(valuesOf(graph))));
 });
+test("offsets of many groups where no choice is made, all are none, or all are in the first or last", () => {
+  const g = new GraphBuilder(ops);
+  const offsetsOf = (choices: number, group: number): Value =>
+    b.route(g, b.add(g, b.rem(g, b.iota(g, choices), 1), group), 5000).offsets;
+  const graph = graphOf([offsetsOf(0, 0), ...[-1, 0, 4999, 5000].map((group) => offsetsOf(130, group))]);
+  compare("offsets", graph, runSequence(lowered(graph), storesOf(valuesOf(graph))));
+});
+test("the sum of a group's rows clears as many columns as there are, in whole vectors, up to 256", () => {
+  const g = new GraphBuilder(ops);
+  const columns = (n: number): string | undefined => {
+    const rows = b.param(g, `rows${n}`, { dtype: "f32", shape: [70, n] });
+    const sums = b.scatter(g, rows, b.param(g, "index", { dtype: "i32", shape: [70] }), 5000);
+    const text = kernelsOf([lowered(graphOf([sums]))]).map((k) => k.text);
+    return text.join("").match(/Acc<1, (\d+)>/)?.[1];
+  };
+  assert.equal([1, 32, 40, 700].map(columns), ["16", "32", "48", "256"]);
+});
 test("nothing is written of an empty result that one kernel makes with a sum", () => {
   const g = new GraphBuilder(ops);
   const [few, none] = [[17], [0, 0, 16]].map((shape, i) => b.param(g, String(i), { dtype: "f32", shape }));

@@ -160,6 +160,7 @@ const choicesOf = (tf32: boolean): Choices => ({
     shortRow: 0,
     maxThreadReduction: 16,
     sharedScans: true,
+    groupSumColumns: () => 256,
     maxCachedRow: 0,
     cacheElements: Infinity,
     transposeTile: null,

@@ -107,6 +107,8 @@ export interface RowChoices {
   readonly maxThreadReduction: number;
   /** Whether all threads of a task share the running sum of a row; else a thread computes it alone, in order. */
   readonly sharedScans: boolean;
+  /** How many columns of the sum of a group's rows one task adds up, given all. */
+  groupSumColumns(columns: number): number;
   /** The most elements of a row that a task may cache in a local buffer. */
   readonly maxCachedRow: number;
   /** The largest result, in elements, that may still be in the caches when a later kernel reads it. */
@@ -160,6 +162,7 @@ export const hostChoices: Choices = {
     shortRow: 15,
     maxThreadReduction: 0,
     sharedScans: false,
+    groupSumColumns: (columns) => Math.min(256, roundUp(columns, partialSumColumns)),
     maxCachedRow: 1 << 16,
     cacheElements,
     transposeTile: { side: 64, least: 1 << 16 },

@@ -241,7 +241,7 @@ export function raggedSum(d: Draft, node: Node): void {
   const { unit } = node.attrs as OpAttrs["ragged_sum"];
   const shape = shapeOf(result(node));
   const inner = shape.slice(1);
-  const width = 256;
+  const width = d.choices.rows.groupSumColumns(product(inner));
   const e = d.k.task("e", item(shape, 0));
   const cols = d.k.task("n", product(inner), width);
   const [from, to] = groupRows(d, offsets, e.at, unit);

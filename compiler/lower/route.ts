@@ -5,15 +5,12 @@ import { item } from "../item.ts";
 import { blockAt, plus } from "../kernel/builder.ts";
 import {
   add,
-  and,
   asIndex,
   asValue,
   call,
   div,
   equals,
   i32,
-  isNum,
-  less,
   load,
   min,
   mod,
@@ -154,22 +151,27 @@ function placeAll(d: Draft, { node, after }: RoutePass, { n, choice, group, digi
     d.k.store(d.output(result(node, 2), "inverse"), [own], or(rank));
   });
 }
-/** After several passes: offsets[e] is the number of places with a group below e, found by binary search. */
+/**
+ * After several passes: offsets[e] is the first place whose group is not below e. Each place writes those of the groups above that of the place before
+ * it, up to its own, and the end those of all that remain.
+ */
 export function routeOffsets(d: Draft, node: Node): void {
-  const places = choicesOf(node);
+  const [places, groups] = [choicesOf(node), groupsOf(node)];
   const expert = d.param("expert", d.bufferOf(result(node, 3)), "read");
   const offsets = d.output(result(node, 1), "offsets");
-  const groups = d.k.task("e", groupsOf(node) + 1, 4096);
-  d.k.par(groups.n, (j) => {
-    const e = plus(groups, j);
-    let found: Expr = num(0);
-    for (let step = places === 0 ? 0 : 2 ** Math.floor(Math.log2(places)); step >= 1; step /= 2) {
-      const next = add(found, num(step));
-      const last = d.k.letHere("last", load(expert, min(sub(next, num(1)), num(places - 1))));
-      const below = [call("ge", "bool", last, i32(0)), call("lt", "bool", last, asValue(e))].reduce(and);
-      const chosen = select(and(less(next, num(places + 1)), below), next, found);
-      found = isNum(chosen) ? chosen : d.k.letHere("found", chosen);
-    }
-    d.k.store(offsets, [e], asValue(found));
+  const next = (place: Expr): Expr => {
+    const of = d.k.letHere("group", asIndex(load(expert, place)));
+    return add(select(within(of, groups), of, num(groups)), num(1));
+  };
+  const own = d.k.task("p", places + 1, placesPerTask);
+  d.k.for("i", num(0), own.n, 1, ({ at }) => {
+    const p = plus(own, at);
+    const [first, last] = [equals(p, num(0)), equals(p, num(places))];
+    const from = places === 0 ? num(0) : select(first, num(0), next(select(first, num(0), sub(p, num(1)))));
+    const to = places === 0 ? num(groups + 1) : select(last, num(groups + 1), next(min(p, num(places - 1))));
+    const begin = d.k.letHere("begin", from);
+    d.k.par(sub(to, begin), (j) => d.k.store(offsets, [add(begin, j)], asValue(p)));
   });
 }
+/** Few, for the groups between two neighbours may be many. */
+const placesPerTask = 64;
