@@ -18,7 +18,7 @@ import { openRun } from "./open-run.ts";
 
 /** Options of `openModel`. Of a folder the sizes and precision are by default those of the training. `seed` is that of the sampling. */
 export interface OpenOptions extends TargetOptions, ExpertSharing {
-  /** How many texts are generated at a time; others wait. Default: 16. */
+  /** How many texts are generated at a time; others wait. All these rows are computed, however few texts there are. Default: 16. */
   readonly batch?: number;
   /** Prompts and texts are token numbers, such as `5 12 7`. Works without the model's tokenizer. */
   readonly ids?: boolean;
