@@ -3,7 +3,7 @@
 // of an image).
 // Axes: B sequences, G groups of keys, R query heads per group, T queries, U keys, A and C the widths of keys and values.
 import { TypeMismatch } from "../graph/builder.ts";
-import type { Builder, Mapped, NdArray, Node, OpSharding, Placement, Value } from "../graph/node.ts";
+import type { Builder, Mapped, NdArray, Node, OpSharding, Placement, Value, Workers } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { equalAll, type Size } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
@@ -11,7 +11,7 @@ import type { Bound, Clause, OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { define, need, one, at as read, sample, three } from "./common.ts";
 import { inSpace, lift, spaceOf } from "./mapped.ts";
-import { leadSharding, shardPointwise } from "./sharding.ts";
+import { isSharded, leadSharding, partial, replicated, type Sharded, sharded, shardPointwise } from "./sharding.ts";
 
 type Attrs = OpAttrs["attention"];
 
@@ -157,9 +157,26 @@ function showBound({ at, seen, plus, pair }: Bound): string {
 }
 const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${name}` : name);
 
-/** Workers can each do some of the sequences: all arguments and results have them as first axis. */
-const shardBySequence = (node: Node<Attrs>, args: readonly Placement[]): OpSharding<Attrs> | null =>
-  leadSharding(args)?.axis === 0 ? shardPointwise(node, args) : null;
+/** Workers can each do some of the sequences, groups of keys, or heads of queries. All arguments and results have the sequences as first axis. */
+function shardAttention(node: Node<Attrs>, args: readonly Placement[], workers: Workers): OpSharding<Attrs> | null {
+  const isShared = (p: Placement, i: number): boolean =>
+    isSharded(p) && p.axis <= lastSharedAxis(item(node.args, i), i);
+  const lead = leadSharding(args.filter(isShared));
+  if (!lead) return null;
+  return lead.axis === 0 ? shardPointwise(node, args) : shardByHeads(node, lead, workers);
+}
+const isOfKeys = (i: number): boolean => i === 1 || i === 2;
+/** Axes: sequences, groups, query heads. Keys and values have not the last, positions the first alone. */
+const lastSharedAxis = ({ type: { dtype } }: Value, i: number): number => (dtype === "i32" ? 0 : isOfKeys(i) ? 1 : 2);
+/** Along the groups (axis 1), or the query heads of each (axis 2), whose keys and values all workers then have. Positions are those of all heads. */
+function shardByHeads(node: Node<Attrs>, { axis, sharding }: Sharded, workers: Workers): OpSharding<Attrs> | null {
+  if (item(dims(item(node.args, 0).type), axis) % workers.unit(sharding) !== 0) return null;
+  const own = sharded(axis, sharding);
+  const place = (i: number, whole: Placement): Placement => (axis === 2 && isOfKeys(i) ? whole : own);
+  const args = node.args.map(({ type: { dtype } }, i) => (dtype === "i32" ? replicated : place(i, replicated)));
+  const results = node.results.map((_, i) => (isBackward(node) ? place(i, partial("sum", sharding, workers)) : own));
+  return { args, results };
+}
 
 export const attention = define<"attention">({
   name: "attention",
@@ -198,7 +215,7 @@ export const attention = define<"attention">({
   vjp: (node, [dout = null, dsums = null], g) =>
     dout || dsums ? backward(node, dout, dsums, g) : node.args.map(() => null),
   mapped: (args, attrs, g) => mapSequences("attention", args, attrs, g),
-  shard: shardBySequence,
+  shard: shardAttention,
   flops: (node) => 2 * scoreCount(node) * (width(node, 0) + width(node, 2)),
   samples: (g) => sampleAttention(g).map(({ args, attrs }) => b.make(g, "attention", args, attrs)),
   showAttrs: show,
@@ -278,7 +295,7 @@ export const attention_backward = define<"attention_backward">({
     );
   },
   mapped: (args, attrs, g) => mapSequences("attention_backward", args, attrs, g),
-  shard: shardBySequence,
+  shard: shardAttention,
   flops: (node) => scoreCount(node) * (6 * width(node, 0) + 4 * width(node, 2)),
   samples: (g) =>
     sampleAttention(g).map(({ args, attrs }) => {

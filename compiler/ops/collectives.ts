@@ -2,7 +2,7 @@
 // Their definition is `collective`, on the arguments of all workers.
 import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
-import type { Group, NdArray, Op } from "../graph/node.ts";
+import type { Group, NdArray, Node, Op, OpSharding, Placement } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { mul } from "../types/size.ts";
@@ -10,6 +10,7 @@ import { count, showType, type } from "../types/type.ts";
 import { at, define, need, needIndex, noFlops, one, resultCount, two } from "./common.ts";
 import { neverMapped } from "./mapped.ts";
 import { foldOf } from "./reduce.ts";
+import { isSharded, sharded } from "./sharding.ts";
 
 const needsAllWorkers = (): never => {
   throw new Bug("a collective has no meaning for one worker alone");
@@ -39,6 +40,14 @@ function groups(count: number, { workers, stride = 1 }: Group): number[][] {
 const showGroup = ({ workers, groups, stride }: Group): string =>
   `workers=${workers}${groups === undefined ? "" : ` groups=${groups}`}${stride === undefined ? "" : ` stride=${stride}`}`;
 
+/** A worker of another axis of the mesh may have a part along any axis but that which the collective works along. */
+const shardOtherAxes =
+  (along: number | null) =>
+  <A>(_: Node<A>, [p]: readonly Placement[]): OpSharding<A> | null =>
+    p && isSharded(p) && p.axis !== along
+      ? { args: [sharded(p.axis, p.sharding)], results: [sharded(p.axis, p.sharding)] }
+      : null;
+
 export const all_gather = define<"all_gather">({
   name: "all_gather",
   doc: "(x [N, ...R]) -> [workers * N, ...R]: the rows of the first worker of a group, then those of the next, ...",
@@ -55,6 +64,7 @@ export const all_gather = define<"all_gather">({
   }),
   vjp: () => [null],
   mapped: neverMapped("all_gather"),
+  shard: shardOtherAxes(0),
   flops: noFlops,
   samples: () => [],
   showAttrs: showGroup,
@@ -78,6 +88,10 @@ export const all_reduce = define<"all_reduce">({
   }),
   vjp: () => [null],
   mapped: neverMapped("all_reduce"),
+  shard: (node, [p]) =>
+    p?.kind === "partial" && p.fn === "sum" && node.attrs.fn === "sum" && p.of.kind === "replicated"
+      ? { args: [p], results: [p] }
+      : shardOtherAxes(null)(node, p ? [p] : []),
   flops: resultCount,
   samples: () => [],
   displayName: ({ fn }) => `all_reduce_${fn}`,
@@ -104,6 +118,7 @@ export const all_to_all = define<"all_to_all">({
   }),
   vjp: () => [null],
   mapped: neverMapped("all_to_all"),
+  shard: shardOtherAxes(0),
   flops: noFlops,
   samples: () => [],
   showAttrs: showGroup,
