@@ -18,6 +18,7 @@ export const tokenizerFlagText = flagText("--tokenizer PATH", 'tokenizer: "PATH"
 export const tokensFlagText = flagText("--tokens N", "tokens");
 export const topPFlagText = flagText("--top-p P", "topP");
 export const topKFlagText = flagText("--top-k N", "topK");
+export const tensorParallelFlagText = flagText("--tensor-parallel", "tensorParallel");
 export const expertParallelFlagText = flagText("--expert-parallel", "expertParallel");
 export const recomputeFlagText = flagText("--recompute", "recompute: true");
 export const shardOptimizerFlagText = flagText("--shard-optimizer", "shardOptimizer: true");

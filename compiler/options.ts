@@ -42,9 +42,14 @@ export const threads: Flag<number> = {
   parse: integerIn(1, maxThreads),
 };
 export const maxWorkers = 4096;
+export const tensorParallel: Flag<number> = {
+  flags: "--tensor-parallel <n>",
+  doc: "several workers: each n consecutive ones share the matrices outside experts, and have the same rows; n divides the number of workers. Default: 1",
+  parse: integerIn(1, maxWorkers),
+};
 export const expertParallel: Flag<number> = {
   flags: "--expert-parallel <n>",
-  doc: "several workers: shard the experts over at most n consecutive workers; n divides the number of workers. Default: over all workers",
+  doc: "several workers: shard the experts over at most n consecutive workers (groups of --tensor-parallel); n divides their number. Default: over all",
   parse: integerIn(1, maxWorkers),
 };
 export const room: Flag<number> = {

@@ -10,12 +10,13 @@ import {
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, Problem } from "./diagnostic.ts";
-import { recomputeFlagText } from "./flag-text.ts";
+import { recomputeFlagText, tensorParallelFlagText } from "./flag-text.ts";
 import { accumulate, type StoreGradient, updateGraph } from "./gradients/accumulate.ts";
 import { parameterGradients, requestedGradients, splitTraining, withTraining } from "./gradients/entry-gradients.ts";
 import {
   type Elaborated,
   type Graph,
+  type Placement,
   type Result,
   runtimeInputs,
   type Store,
@@ -29,10 +30,11 @@ import type { Schedule } from "./kernel/schedule.ts";
 import { choosePanels, type StorePanels } from "./lower/layout.ts";
 import { lower } from "./lower/lower.ts";
 import { memoize } from "./memoize.ts";
-import { replicated } from "./ops/sharding.ts";
+import { isSharded, replicated } from "./ops/sharding.ts";
+import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
-import type { Sharing } from "./partition/routings.ts";
-import { batchesOf, placementOf, shardOf } from "./partition/store-placement.ts";
+import { batchesOf, type PlacedBy, placementsOf, shardOf } from "./partition/store-placement.ts";
+import { tensorAxes } from "./partition/tensor-axes.ts";
 import { type Form, type Observer, type Pass, runPass, runPasses, timed } from "./pass.ts";
 import { planMemory } from "./plan/memory.ts";
 import type { Plan } from "./plan/plan.ts";
@@ -87,7 +89,12 @@ export interface BuildRequest {
   readonly restored?: boolean;
   /** The number of processes that share the batch and the experts (default 1). Graphs and stores are those of one. */
   readonly workers?: number;
-  /** Several workers only: how many of them share one set of experts at most, a divisor of `workers`; each group has all experts. Default: all. */
+  /** Several workers only: how many consecutive ones share matrices, a divisor of `workers`. Default: 1, each has them whole. */
+  readonly tensorParallel?: number | undefined;
+  /**
+   * Several workers only: how many of them, or of their groups that share matrices, share one set of experts at most, a divisor of their number; each such
+   * group has all experts. Default: all.
+   */
   readonly expertParallel?: number | undefined;
   /** Several workers only: for how many rows one worker's experts have memory, in equal shares of its group's rows. Default: all rows. */
   readonly room?: number | undefined;
@@ -138,7 +145,9 @@ export function toGraphs(
   const init = keysAsInputs(elaborated.g, runPasses(passes, initOf(elaborated, request, added), observer));
   const ofRuntime = workerSharing.workers > 1 ? [...runtimeInputStores, rankStore] : runtimeInputStores;
   const stores = [...ofOneWorker(workerSharing.stores(), workerSharing), ...ofRuntime, ...init.stores];
-  return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [init.graph, ...graphs] }));
+  const made = timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [init.graph, ...graphs] }));
+  if (tensorAxis(workerSharing).count === 1) return made;
+  return { ...made, whole: { stores: elaborated.stores(), graphs: elaborated.entries.map(({ graph }) => graph) } };
 }
 /** Something must be made again. */
 function requireLayers(entries: readonly ElaboratedEntry[]): void {
@@ -195,20 +204,33 @@ export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): 
   ),
 ];
 /** How the program is shared among workers. `stores` gives the stores known so far, with the shapes that they have for one worker alone. */
-interface WorkerSharing extends Sharing {
+interface WorkerSharing extends PlacedBy {
   readonly stores: () => readonly Store[];
-  /** See `batchesOf`. */
-  readonly batches: ReadonlySet<number>;
 }
 function workerSharingOf(request: BuildRequest, elaborated: Elaboration, added: AddedStores): WorkerSharing {
-  const { workers = 1, expertParallel, room, shardOptimizer } = request;
-  const batches = batchesOf(elaborated.stores());
+  const { workers = 1, tensorParallel, expertParallel, room, shardOptimizer } = request;
+  const sharing = { workers, tensorParallel, expertParallel, room, shardOptimizer };
   const stores = (): readonly Store[] => [...elaborated.stores(), ...added.stores];
-  return { workers, expertParallel, room, shardOptimizer, batches, stores };
+  const placedBy = { ...sharing, batches: batchesOf(stores()), tensorAxes: tensorAxesOf(elaborated, sharing) };
+  requireSharedMatrix(stores(), placedBy);
+  return { ...placedBy, stores };
 }
-const ofOneWorker = (stores: readonly Store[], { batches, ...sharing }: WorkerSharing): readonly Store[] =>
-  sharing.workers > 1 ? stores.map((s) => shardOf(s, sharing, batches)) : stores;
-const alone: WorkerSharing = { workers: 1, stores: () => [], batches: new Set() };
+function tensorAxesOf(elaborated: Elaboration, sharing: Sharing): ReadonlyMap<string, number> {
+  const axis = tensorAxis(sharing);
+  const graphs = elaborated.entries.map(({ graph }) => graph);
+  return axis.count > 1 ? tensorAxes(graphs, elaborated.stores(), axis) : new Map<string, number>();
+}
+function requireSharedMatrix(stores: readonly Store[], by: PlacedBy): void {
+  const { count } = tensorAxis(by);
+  if (count === 1 || stores.some((s) => isSharded(placementsOf(s, by).tensor))) return;
+  throw new Problem(
+    `${count} workers can share no matrix: ${count} divides no heads, hidden units, vocabulary or number of experts`,
+    `leave ${tensorParallelFlagText} out, or give a number that divides them`,
+  );
+}
+const ofOneWorker = (stores: readonly Store[], sharing: WorkerSharing): readonly Store[] =>
+  sharing.workers > 1 ? stores.map((s) => shardOf(s, sharing)) : stores;
+const alone: WorkerSharing = { workers: 1, stores: () => [], batches: new Set(), tensorAxes: new Map() };
 export const afterGradients = (
   g: G,
   observer: Observer,
@@ -220,7 +242,8 @@ export const afterGradients = (
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
   graphPass("single-unit", "experts of one unit multiply rows by vectors", (graph) => expandSingleUnit(g, graph)),
-  ...(workerSharing.workers > 1 ? [partitioning(g, workerSharing, limits.sharedRows)] : []),
+  ...(tensorAxis(workerSharing).count > 1 ? [tensorPartitioning(g, workerSharing)] : []),
+  ...(dataAxis(workerSharing).count > 1 ? [dataPartitioning(g, workerSharing, limits.sharedRows)] : []),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("router-logits", "the backward makes a router's logits again", (graph) =>
     recomputeRouterLogits(g, graph, limits.routerLogits),
@@ -233,12 +256,19 @@ export const afterGradients = (
   ),
   graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
-function partitioning(g: G, { stores, batches, ...sharing }: WorkerSharing, leastSaved?: number): Pass<Graph, Graph> {
+const placements = (sharing: WorkerSharing, along: "tensor" | "data"): ((store: string) => Placement) => {
+  const known = new Map(sharing.stores().map((s) => [s.name, placementsOf(s, sharing)[along]]));
+  return (name) => known.get(name) ?? replicated;
+};
+function tensorPartitioning(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
+  const doc = "what one worker has of matrices that several share, with collectives";
+  return graphPass("tensor", doc, (graph) =>
+    partition(g, graph, { workers: sharing.workers }, placements(sharing, "tensor"), undefined, tensorAxis(sharing)),
+  );
+}
+function dataPartitioning(g: G, sharing: WorkerSharing, leastSaved?: number): Pass<Graph, Graph> {
   const doc = "one worker's graph: ops on its shards, with collectives";
-  return graphPass("partition", doc, (graph) => {
-    const known = new Map(stores().map((s) => [s.name, placementOf(s, sharing, batches)]));
-    return partition(g, graph, sharing, (name) => known.get(name) ?? replicated, leastSaved);
-  });
+  return graphPass("partition", doc, (graph) => partition(g, graph, sharing, placements(sharing, "data"), leastSaved));
 }
 const watched = ({ onRewrite }: Observer): RewriteOptions =>
   onRewrite

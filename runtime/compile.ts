@@ -62,15 +62,17 @@ export interface CommonOptions {
   /** Called with 0 before the first kernel is compiled, then with how many are, of how many; not called if the cache has all of them. */
   readonly onCompile?: ((done: number, of: number) => void) | undefined;
 }
-/** Several workers only: how they share a program's experts. */
-export interface ExpertSharing {
-  /** Over how many of them experts are spread, a divisor of their number. Default: over all. */
+/** Several workers only: how they share a program's parameters. */
+export interface ParameterSharing {
+  /** How many consecutive ones share the matrices outside experts, a divisor of their number. Default: 1, each has all. */
+  readonly tensorParallel?: number | undefined;
+  /** Over how many of them, or of the groups that share matrices, experts are spread, a divisor of their number. Default: over all. */
   readonly expertParallel?: number | undefined;
   /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
   readonly room?: number | undefined;
 }
 /** Several workers only: how they share what is trained. */
-export interface TrainingSharing extends ExpertSharing {
+export interface TrainingSharing extends ParameterSharing {
   /** Each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
   readonly shardOptimizer?: boolean | undefined;
 }
@@ -84,6 +86,7 @@ export const commonRequest = (
   tf32: options.tf32,
   threads: options.threads ?? world.threads,
   onCompile: options.onCompile,
+  tensorParallel: options.tensorParallel,
   expertParallel: options.expertParallel,
   room: options.room,
   shardOptimizer: options.shardOptimizer,

@@ -17,6 +17,12 @@ export interface Tensor {
   readonly shape: readonly number[];
   readonly data: Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array;
 }
+/** A store, or the part of it that an earlier shard left, in equal parts along an axis: rank r has part floor(r / stride) % parts. */
+export interface StoreShard {
+  readonly axis: number;
+  readonly parts: number;
+  readonly stride: number;
+}
 export interface StoreInfo {
   readonly name: string;
   readonly role: "parameter" | "prepared" | "state" | "optimizer" | "gradient" | "input";
@@ -24,8 +30,8 @@ export interface StoreInfo {
   readonly shape: readonly number[];
   readonly stack: number;
   readonly saved: boolean;
-  /** Into how many equal parts its first axis is cut: worker r has part r % split. Absent: every worker has all of it. */
-  readonly split?: number;
+  /** How several workers share it. Absent: every worker has all of it. */
+  readonly shards?: readonly StoreShard[];
 }
 /** The store that holds the input `name` of an entry. */
 export const storeOfInput = (entry: string, name: string): string => `${entry}/${name}`;

@@ -3,6 +3,7 @@
 import type { Elaborated, Graph } from "../compiler/graph/node.ts";
 import { nodesOf, storeOf } from "../compiler/graph/walk.ts";
 import { indexBounds } from "../compiler/ops/index-range.ts";
+import { partCount } from "../compiler/partition/store-placement.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
 
@@ -49,13 +50,13 @@ export type InputFigures = Pick<Figures, "choices" | "reads">;
 export function inputFigures(program: Elaborated): InputFigures {
   const read = new Set(program.graphs.flatMap((graph) => nodesOf(graph).map(storeOf)));
   const reads = program.stores.filter((s) => s.role === "input" && read.has(s.name)).map((s) => s.name);
-  return { choices: indexBounds(program), reads };
+  return { choices: indexBounds(program.whole ?? program), reads };
 }
 function trainableElements({ graphs, stores }: Elaborated): number {
   const changed = new Set(
     graphs.flatMap((g) => (g.name === "init" ? [] : g.results.filter((r) => r.role === "store").map((r) => r.name))),
   );
   const trained = stores.filter((s) => s.role === "parameter" && changed.has(s.name));
-  return trained.reduce((sum, s) => sum + count(s.type) * (s.split ?? 1), 0);
+  return trained.reduce((sum, s) => sum + count(s.type) * partCount(s), 0);
 }
 const flopsOf = (graph: Graph): number => nodesOf(graph).reduce((sum, node) => sum + node.op.flops(node), 0);

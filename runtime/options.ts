@@ -62,6 +62,7 @@ const training = [
   "batches",
   "accumulate",
   "recompute",
+  "tensorParallel",
   "expertParallel",
   "room",
   "shardOptimizer",
@@ -69,7 +70,7 @@ const training = [
   "from",
   "signal",
 ] as const;
-const opening = [...compiling, "batch", "ids", "expertParallel", "room"] as const;
+const opening = [...compiling, "batch", "ids", "tensorParallel", "expertParallel", "room"] as const;
 /** The options by who takes them: all names of their types, which test/embed-refused.test.ts compares. */
 export const optionNames = {
   compile: [...compiling, "entry", "evaluates", "gradients", "given"],

@@ -132,8 +132,9 @@ export class PlanExecutable implements Executable {
     this.#writeInputs(entry, inputs, at);
     const input = (of: string): number => this.#store(storeOfInput(name, of));
     const places = { from, to: input(to), next: input(next), key: this.#store(runtimeInputs.key) };
-    const { split: parts = 1 } = this.stores.find((s) => s.name === storeOfInput(name, to)) ?? {};
-    const part = (at.rank ?? 0) % parts;
+    const { shards = [] } = this.stores.find((s) => s.name === storeOfInput(name, to)) ?? {};
+    const { parts, stride } = shards[0] ?? { parts: 1, stride: 1 };
+    const part = Math.floor((at.rank ?? 0) / stride) % parts;
     const { finished, integers } = await this.#executor.repeat({ ...how, ...places, parts, part, entry: index });
     if (!finished) throw cancelledProblem(name);
     return integers;

@@ -5,7 +5,7 @@ import { gradFlagText } from "../compiler/flag-text.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
-import { type CommonOptions, commonRequest, type ExpertSharing, type Sizes } from "./compile.ts";
+import { type CommonOptions, commonRequest, type ParameterSharing, type Sizes } from "./compile.ts";
 import {
   type Executable,
   inputOfStore,
@@ -27,7 +27,7 @@ import { compileOnWorkers } from "./workers/compile-on-workers.ts";
 import { requireEqualEntries, requireEqualSharing, requireFiles } from "./workers/train-distributed.ts";
 import { singleWorker, type Workers } from "./workers/workers.ts";
 
-interface RunOptions extends CommonOptions, ExpertSharing {
+interface RunOptions extends CommonOptions, ParameterSharing {
   /** The path of a .moe file. */
   readonly program: string;
   /** `Declaration`, `Declaration.method` or a function. Default: the file's only model. */

@@ -254,7 +254,10 @@ function feed(workers = 1) {
     assigns: [],
     results: [{ role: "output", name: "0", buffer: from }],
   };
-  const inputs = [to, next, key].map((b) => ({ ...storeOf(b, "input"), ...(b === to ? { split: workers } : {}) }));
+  const inputs = [to, next, key].map((b) => ({
+    ...storeOf(b, "input"),
+    ...(b === to ? { shards: [{ axis: 0, parts: workers, stride: 1 }] } : {}),
+  }));
   return planMemory([sequence], inputs, { target: "host", header });
 }
 test("an entry is run again and again: its result is its input, and what counts goes up", async () => {

@@ -3,30 +3,32 @@ import * as assert from "uvu/assert";
 import { interpretWorkers } from "../compiler/graph/interpret.ts";
 import { type Graph, type NdArray, type Placement, runtimeInputs, type Store } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
-import { isSharded, replicated } from "../compiler/ops/sharding.ts";
-import type { Sharing } from "../compiler/partition/routings.ts";
-import { batchesOf, placementOf } from "../compiler/partition/store-placement.ts";
+import { isSharded } from "../compiler/ops/sharding.ts";
 import { product } from "../compiler/types/numbers.ts";
 
-type Placements = (store: string) => Placement;
+type Shards = NonNullable<Store["shards"]>;
+/** How stores are shared, by name: along one axis of all workers, or as `Store.shards` says. */
+type Placements = (store: string) => Placement | Shards;
 
-/** The placement of each store, by its name. */
-export function placementsOf(stores: readonly Store[], sharing: Sharing): Placements {
-  const batches = batchesOf(stores);
-  const known = new Map(stores.map((s) => [s.name, placementOf(s, sharing, batches)]));
-  return (store) => known.get(store) ?? replicated;
+/** The placement of each store, given the stores as one worker has them. */
+export function placementsOf(stores: readonly Store[]): Placements {
+  const known = new Map(stores.map((s) => [s.name, s.shards ?? []]));
+  return (store) => known.get(store) ?? [];
 }
-const partsOf = (place: Placement): number =>
-  isSharded(place) && place.sharding.kind === "even" ? place.sharding.parts : 1;
+function shardsOf(place: Placement | Shards): Shards {
+  if ("length" in place) return place;
+  if (!isSharded(place) || place.sharding.kind !== "even") return [];
+  return [{ axis: place.axis, parts: place.sharding.parts, stride: 1 }];
+}
 /** Worker `w`'s part of an array. */
-export function partOf(x: NdArray, place: Placement, w: number): NdArray {
-  const among = partsOf(place);
-  if (!isSharded(place)) return x;
-  const [n, after] = [(x.shape[place.axis] ?? 0) / among, product(x.shape.slice(place.axis + 1))];
-  const shape = x.shape.with(place.axis, n);
+const partOf = (x: NdArray, place: Placement | Shards, w: number): NdArray =>
+  shardsOf(place).reduce((part, { axis, parts, stride }) => cut(part, axis, parts, Math.floor(w / stride) % parts), x);
+function cut(x: NdArray, axis: number, parts: number, part: number): NdArray {
+  const [n, after] = [(x.shape[axis] ?? 0) / parts, product(x.shape.slice(axis + 1))];
+  const shape = x.shape.with(axis, n);
   const data = Array.from({ length: product(shape) }, (_, i) => {
     const [outer, inner] = [Math.floor(i / (n * after)), i % (n * after)];
-    return x.data[outer * n * among * after + (w % among) * n * after + inner] ?? Number.NaN;
+    return x.data[outer * n * parts * after + part * n * after + inner] ?? Number.NaN;
   });
   return { ...x, shape, data: Float64Array.from(data) };
 }
@@ -43,7 +45,7 @@ export function interpretOnWorkers(
   });
   return interpretWorkers(valuesOf(graph), stores, { exact: true });
 }
-/** A result of worker `w`; of a store that they share the parts of all in its run of workers. */
+/** A result of worker `w`; of a store that they share the parts of all, its own as it has it. */
 export function wholeOf(
   each: readonly NdArray[],
   { role, name }: Graph["results"][number],
@@ -51,13 +53,14 @@ export function wholeOf(
   w: number,
 ): NdArray {
   const own = each[w] as NdArray;
-  const place = role === "store" ? places(name) : replicated;
-  if (!isSharded(place)) return own;
-  if (place.axis !== 0) throw new Error("stores are cut along their first axis");
-  const parts = partsOf(place);
-  const run = each.slice(w - (w % parts)).slice(0, parts);
-  const data = Float64Array.from(run.flatMap((x) => [...x.data]));
-  return { ...own, shape: own.shape.with(0, (own.shape[0] ?? 0) * parts), data };
+  const shards = role === "store" ? shardsOf(places(name)) : [];
+  const shape = shards.reduce((all, { axis, parts }) => all.with(axis, (all[axis] ?? 0) * parts), own.shape);
+  const size = product(shape);
+  const index = { dtype: own.dtype, shape, data: Float64Array.from({ length: size }, (_, i) => i) };
+  const data = new Float64Array(size).fill(Number.NaN);
+  for (const worker of [...each.keys(), w])
+    partOf(index, shards, worker).data.forEach((at, i) => (data[at] = each[worker]?.data[i] ?? Number.NaN));
+  return { ...own, shape, data };
 }
 /** Of whole numbers, tokens or experts in place of squares, some of them none. */
 export function squared(x: NdArray): NdArray {

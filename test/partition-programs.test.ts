@@ -2,74 +2,18 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Loaded, load, loadFile } from "../compiler/check/index.ts";
-import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, NdArray, Node, Store, Value } from "../compiler/graph/node.ts";
-import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
+import type { Graph, Node, Value } from "../compiler/graph/node.ts";
+import { nodesOf } from "../compiler/graph/walk.ts";
 import type { OpAttrs } from "../compiler/ops/attrs.ts";
-import type { Sharing } from "../compiler/partition/routings.ts";
+import { partCount } from "../compiler/partition/store-placement.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../compiler/types/type.ts";
-import { filled } from "./graphs.ts";
-import { interpretOnWorkers, placementsOf, requireEqual, squared, wholeOf } from "./on-workers.ts";
+import { compare, shown } from "./compare-workers.ts";
 
 const test = suite("partition-programs");
 
-interface Asked extends Sharing {
-  readonly program: Loaded;
-  readonly request: Omit<BuildRequest, "precision" | keyof Sharing>;
-}
-/** What one worker alone computes. */
-function computed(program: Loaded, request: Asked["request"]): Alone {
-  const { graphs, stores } = toGraphs(program, { ...request, precision: "f32", workers: 1 }, silentObserver());
-  const held = numbersOf(stores);
-  return { graphs, stores, held, results: graphs.map((g) => interpret(valuesOf(g), held, { exact: true })) };
-}
-interface Alone {
-  readonly graphs: readonly Graph[];
-  readonly stores: readonly Store[];
-  readonly held: ReadonlyMap<string, NdArray>;
-  readonly results: readonly (readonly NdArray[])[];
-}
-const known = new Map<Loaded, Map<string, Alone>>();
-/** The same, computed once for all ways to share it: `limits` are of what several send. */
-function aloneOf(program: Loaded, request: Asked["request"]): Alone {
-  const ofProgram = known.get(program) ?? new Map<string, Alone>();
-  const key = JSON.stringify({ ...request, limits: null });
-  const found = ofProgram.get(key) ?? computed(program, request);
-  known.set(program, ofProgram.set(key, found));
-  return found;
-}
-/** Each graph of each worker against that of one alone. */
-function compare({ program, request, ...sharing }: Asked): void {
-  const { workers } = sharing;
-  const { graphs, stores, held, results } = aloneOf(program, request);
-  const each = toGraphs(program, { ...request, precision: "f32", ...sharing }, silentObserver());
-  const places = placementsOf(stores, sharing);
-  for (const [g, graph] of graphs.entries()) {
-    const wanted = results[g] ?? [];
-    const found = interpretOnWorkers(each.graphs[g] as Graph, held, places, workers);
-    for (const w of found.keys())
-      graph.results.forEach((r, i) => {
-        const all = found.map((own) => own[i] as NdArray);
-        const what = `${graph.name}, ${r.role} ${r.name} of worker ${w}`;
-        requireEqual(what, wholeOf(all, r, places, w), wanted[i] as NdArray);
-      });
-  }
-}
-/** Second moments are not negative. */
-function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
-  return new Map(
-    stores.map(({ name, role, type }) => {
-      const x = filled(name, dtypeOf(type), dims(type));
-      return [name, name.endsWith(".v") || role === "input" ? squared(x) : x];
-    }),
-  );
-}
-
-const shown = ({ workers, expertParallel, shardOptimizer }: Sharing): string =>
-  `${workers}${expertParallel === undefined ? "" : `, experts over ${expertParallel}`}${shardOptimizer ? ", the optimizer sharded" : ""}`;
 const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
 const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };
 /** Rows that choices share are sent once to each owner, whether that saves anything or not. */
@@ -88,6 +32,8 @@ for (const { B, accumulate, ...sharing } of [
   { workers: 5, B: 5, accumulate: 1 }, // experts stay whole
   { workers: 2, B: 2, accumulate: 1, expertParallel: 1 },
   { workers: 3, B: 2, accumulate: 1 }, // the batch stays whole
+  { workers: 2, tensorParallel: 2, B: 3, accumulate: 2 },
+  { workers: 6, tensorParallel: 2, B: 3, accumulate: 1, shardOptimizer: true, room: 2.5 }, // an expert on each
 ])
   test(`a step of the demo by ${shown(sharing)}, ${B} rows, ${accumulate} times`, () => {
     const of = { sizes: { B, T: 5 }, method: "train" };
@@ -391,7 +337,7 @@ test("a state that is not of the batch's rows is on each worker, whatever divide
     compare({ program: memories, request, workers: 2 });
     const { graphs, stores } = toGraphs(memories, { ...request, precision: "f32", workers: 2 }, silentObserver());
     const shared = stores.flatMap((s) =>
-      s.role === "state" && s.split ? [[s.name.replace("read/", ""), s.split]] : [],
+      s.role === "state" && s.shards ? [[s.name.replace("read/", ""), partCount(s)]] : [],
     );
     assert.equal(Object.fromEntries(shared), split);
     const [read] = graphs.filter((g) => g.name === "read");

@@ -21,6 +21,7 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { evenSharding, isSharded, replicated, sharded } from "../compiler/ops/sharding.ts";
 import { partition } from "../compiler/partition/partition.ts";
+import { partCount } from "../compiler/partition/store-placement.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { backends } from "../compiler/targets.ts";
@@ -41,7 +42,7 @@ test("whether parameters fit is asked of what one worker has of them", () => {
   let held: readonly Store[] = [];
   toGraphs(loadFile("examples/gpt-moe.moe"), request, silentObserver(), (stores) => void (held = stores));
   const experts = held.filter((s) => s.role === "parameter" && s.stack > 0);
-  assert.ok(experts.length > 0 && experts.every((s) => s.split === 2 && dims(s.type)[0] === 2));
+  assert.ok(experts.length > 0 && experts.every((s) => partCount(s) === 2 && dims(s.type)[0] === 2));
 });
 test("every op, its arguments cut along any axis", () => {
   let cut = 0;

@@ -70,8 +70,9 @@ else {
       const args = [folder, ...prompts.slice(0, count).flat(), ...flags, "--tokens", "24", "--json"];
       const alone = generated(alike(1, ...args));
       assert.is(alone.texts.length, count, alone.said);
-      for (const n of each) {
-        const { texts, status, said } = generated(alike(n, ...args));
+      const shared = ["--tensor-parallel", "2"];
+      for (const [n, more] of each.flatMap((n) => [[n, []] as const, [n, shared] as const])) {
+        const { texts, status, said } = generated(alike(n, ...args, ...more));
         assert.is(status, 0, said);
         assert.equal(texts, alone.texts, said);
       }
@@ -94,6 +95,7 @@ else {
       [[[folder], [join(root, "none")]], /none/],
       [[[folder, "--room", "1.5"], [folder]], /worker 1 has another `--room`/],
       [alike(2, folder, "--expert-parallel", "3"), /experts cannot be spread over 3 of 2 workers/],
+      [alike(2, folder, "--tensor-parallel", "3"), /matrices cannot be shared by 3 of 2 workers/],
     ] as const) {
       const { status, said } = generated(each);
       assert.is.not(status, 0, said);
@@ -105,7 +107,7 @@ else {
     const data = join(root, "text.txt");
     for (const [n, batch, ...flags] of [
       [2, 4, "--room", "2"],
-      [2, 3],
+      [2, 3, "--tensor-parallel", "2"],
     ] as const) {
       const args = [
         "evaluate",

@@ -193,6 +193,19 @@ else {
     ]);
     assert.equal(bits("parts again"), bits("parts"));
   });
+  test("workers that share matrices train what one does; others go on, in other groups or alone", async () => {
+    const shared = ["--tensor-parallel", "2"];
+    requireSameLosses(await train(folder("tensors"), workers(2, ...often, ...shared)), await one());
+    requireSameRun("one", "tensors");
+    await trainChains([
+      [
+        ["mesh", 4, ...shared, "--expert-parallel", "2", "--shard-optimizer", "--steps", "2"],
+        ["mesh", 2, ...shared, "--steps", "4", "--resume"],
+        ["mesh", 1, "--resume"],
+      ],
+    ]);
+    requireSameRun("one", "mesh");
+  });
   test("two workers train on a tokenizer's tokens what one does", async () => {
     const flags = ["--tokenizer", join(home, "test", "peers", "texts", "gpt2"), "--set", "V=300", "--steps", "2"];
     const alone = await train(folder("tokens"), workers(1, ...flags));

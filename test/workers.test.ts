@@ -7,14 +7,23 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import { fnv1a } from "../compiler/types/numbers.ts";
 import { type Compiled, commonRequest, prepareRequest } from "../runtime/compile.ts";
-import { DeviceFailed, hiddenInput, type Repeat, repeatOrRun, type Tensor } from "../runtime/executable.ts";
+import {
+  DeviceFailed,
+  type Executable,
+  hiddenInput,
+  type Repeat,
+  repeatOrRun,
+  type StoreInfo,
+  type Tensor,
+} from "../runtime/executable.ts";
 import { isaOf } from "../runtime/host/backend.ts";
 import { cores } from "../runtime/machine.ts";
 import { writeStored } from "../runtime/storage/names.ts";
 import { computed } from "../runtime/storage/stored-tensor.ts";
-import { fromNumbers, numbers } from "../runtime/tensor.ts";
+import { bytesOfTensor, fromNumbers, numbers } from "../runtime/tensor.ts";
 import { compileOnWorkers } from "../runtime/workers/compile-on-workers.ts";
-import { sampledHash, shardedExecutable, shardingSummary } from "../runtime/workers/sharded-executable.ts";
+import { sampledHash, shardedExecutable } from "../runtime/workers/sharded-executable.ts";
+import { shardingSummary } from "../runtime/workers/sharding-summary.ts";
 import {
   requireDivisibleBatch,
   requireEqualSharing,
@@ -259,9 +268,12 @@ test("what MOEC_DEBUG asks for is printed by the first worker alone", async () =
   }
   assert.match(said, /^of 0 +1000.0 ms\n$/);
 });
+const firstAxis = [{ axis: 0, parts: 2, stride: 1 }];
 test("the executable of one of several is that of the whole: its own rows go in, all come out", async () => {
   const inner = new FakeExecutable();
-  const stores = inner.stores.map((s) => (s.name.startsWith("experts") ? { ...s, shape: [1, 4], split: 2 } : s));
+  const stores = inner.stores.map((s) =>
+    s.name.startsWith("experts") ? { ...s, shape: [1, 4], shards: firstAxis } : s,
+  );
   const held = new Map([["experts.*.up.weight", fromNumbers("f32", [1, 4], [0, 0, 0, 0])]]);
   const local = Object.assign(Object.create(inner) as FakeExecutable, {
     stores,
@@ -269,7 +281,7 @@ test("the executable of one of several is that of the whole: its own rows go in,
     write: (name: string, t: ReturnType<typeof fromNumbers>) => void held.set(name, t),
   });
   const whole = shardedExecutable(local, two(1));
-  assert.equal(whole.stores.find((s) => s.split)?.shape, [2, 4]);
+  assert.equal(whole.stores.find((s) => s.shards)?.shape, [2, 4]);
   const all = fromNumbers("f32", [2, 4], [1, 2, 3, 4, 5, 6, 7, 8]);
   whole.write("experts.*.up.weight", all);
   assert.equal([...numbers(held.get("experts.*.up.weight") ?? all)], [5, 6, 7, 8]);
@@ -293,7 +305,10 @@ test("the executable of one of several is that of the whole: its own rows go in,
     shardingSummary(whole.stores, { size: 4 }, 8),
     "4 workers: batch 8 = 4 x 2; 2 experts spread over 2, 1 each, in 2 groups",
   );
-  assert.is(shardingSummary(inner.stores, { size: 4 }, 8, 1), "4 workers: batch 8 = 4 x 2; 2 experts on each worker");
+  assert.is(
+    shardingSummary(inner.stores, { size: 4 }, 8, { expertParallel: 1 }),
+    "4 workers: batch 8 = 4 x 2; 2 experts on each worker",
+  );
   const moment = {
     name: "norm.m",
     role: "optimizer",
@@ -301,10 +316,45 @@ test("the executable of one of several is that of the whole: its own rows go in,
     shape: [6],
     stack: 0,
     saved: true,
-    split: 2,
+    shards: firstAxis,
   } as const;
   assert.is(shardingSummary([moment], two(0), 6), "2 workers: batch 6 = 2 x 3; each steps its part of what all have");
   assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
+});
+test("of a matrix in columns, whose rows two groups share too, each worker writes its part, and reads the whole", () => {
+  const shards = [
+    { axis: 1, parts: 2, stride: 1 },
+    { axis: 0, parts: 2, stride: 2 },
+  ];
+  const all = fromNumbers("f32", [2, 4, 1], [1, 2, 3, 4, 5, 6, 7, 8]);
+  const parts = new Map<number, Tensor>();
+  const joined = (): Buffer => Buffer.concat([0, 1, 2, 3].map((r) => bytesOfTensor(parts.get(r) as Tensor)));
+  const allGather = (own: Uint8Array): Uint8Array =>
+    new Uint8Array(own.length === 8 ? joined() : Buffer.concat([own, own, own, own]));
+  const of = (rank: number): Executable => {
+    const inner = new FakeExecutable();
+    const stores = [{ ...(inner.stores[0] as StoreInfo), name: "w", shape: [1, 2, 1], shards }];
+    const own = {
+      stores,
+      read: () => parts.get(rank),
+      write: (_: string, t: Tensor) => void parts.set(rank, t),
+    };
+    return shardedExecutable(
+      Object.assign(Object.create(inner) as FakeExecutable, own),
+      new Workers({ rank, size: 4, allGather, abort: () => {}, finalize: () => {} }),
+    );
+  };
+  for (const rank of [0, 1, 2, 3]) of(rank).write("w", all);
+  assert.equal(
+    [0, 1, 2, 3].map((r) => [...numbers(parts.get(r) as Tensor)]),
+    [
+      [1, 2],
+      [3, 4],
+      [5, 6],
+      [7, 8],
+    ],
+  );
+  assert.equal([...numbers(of(3).read("w"))], [1, 2, 3, 4, 5, 6, 7, 8]);
 });
 test("of a model that is too large for one, a worker reads its own part", () => {
   const inner = new FakeExecutable();
@@ -314,7 +364,10 @@ test("of a model that is too large for one, a worker reads its own part", () => 
     assert.is(store, "e.*.w");
     written.push([...index, ...numbers(value())]);
   };
-  const parts = Object.assign(Object.create(inner) as FakeExecutable, { stores: [{ ...stack, split: 2 }], writePart });
+  const parts = Object.assign(Object.create(inner) as FakeExecutable, {
+    stores: [{ ...stack, shards: firstAxis }],
+    writePart,
+  });
   const read: number[] = [];
   const stored = computed("f32", [4, 3, 5], ([i = -1] = []) => {
     read.push(i);
@@ -416,6 +469,13 @@ test("a batch that cannot be dealt, and what is piped in, are refused", () => {
   requireSharing({ expertParallel: 3 }, { size: 6 });
   for (const expertParallel of [4, 0, -2, 1.5, 12])
     assert.is(thrown(() => requireSharing({ expertParallel }, { size: 6 })).help, "spread them over 1, 2, 3 or 6");
+  requireSharing({ tensorParallel: 2, expertParallel: 3 }, { size: 6 });
+  for (const tensorParallel of [4, 0, 1.5])
+    assert.is(thrown(() => requireSharing({ tensorParallel }, { size: 6 })).help, "share them by 1, 2, 3 or 6");
+  const halved = { tensorParallel: 2 };
+  assert.match(thrown(() => requireSharing({ ...halved, expertParallel: 2 }, { size: 6 })).message, "3 groups of 2");
+  requireDivisibleBatch(3, { size: 6 }, halved);
+  assert.match(thrown(() => requireDivisibleBatch(4, { size: 6 }, halved)).help, "--batch 3 or 6");
 });
 
 test.run();

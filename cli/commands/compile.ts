@@ -14,6 +14,7 @@ import {
   room,
   type Settings,
   shardOptimizer,
+  tensorParallel,
 } from "../../compiler/options.ts";
 import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
 import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "../../runtime/cuda/compile.ts";
@@ -53,6 +54,7 @@ export const compileCommand = (): Command =>
       ),
     )
     .addOption(option(recompute))
+    .addOption(option(tensorParallel))
     .addOption(option(expertParallel))
     .addOption(option(room))
     .addOption(option(shardOptimizer))
@@ -80,6 +82,7 @@ interface Options extends Omit<SharedFlags, "target">, EntryFlags {
   printAfter?: readonly string[];
   workers?: number;
   recompute?: boolean;
+  tensorParallel?: number;
   expertParallel?: number;
   room?: number;
   shardOptimizer?: boolean;
@@ -116,10 +119,10 @@ function requestOf(program: Loaded, path: string, options: Options): Omit<Compil
   const { workers = 1, printAfter, precision = "f32", tf32, threads, recompute } = options;
   const entry = entryRequest(program, options);
   const [batch] = Object.values(entry.entries[0]?.sizes ?? {});
-  if (typeof batch === "number") requireDivisibleBatch(batch, { size: workers });
-  const { expertParallel, room, shardOptimizer } = options;
-  const sharing = { expertParallel, room, shardOptimizer };
+  const { tensorParallel, expertParallel, room, shardOptimizer } = options;
+  const sharing = { tensorParallel, expertParallel, room, shardOptimizer };
   requireSharing(sharing, { size: workers });
+  if (typeof batch === "number") requireDivisibleBatch(batch, { size: workers }, sharing);
   const several = workers > 1 ? { workers, ...sharing } : {};
   return {
     ...entry,

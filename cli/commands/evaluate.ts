@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { expertParallel, integerIn, requireTarget, room } from "../../compiler/options.ts";
+import { expertParallel, integerIn, requireTarget, room, tensorParallel } from "../../compiler/options.ts";
 import { type Evaluation, evaluate } from "../../runtime/training/evaluate.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
 import { addShared, average, examples, flag, inputPath, json, option, type SharedFlags } from "../flags.ts";
@@ -33,6 +33,7 @@ export const evaluateCommand = (): Command =>
       ),
     )
     .addOption(average())
+    .addOption(option(tensorParallel))
     .addOption(option(expertParallel))
     .addOption(option(room))
     .addOption(json())
@@ -52,6 +53,7 @@ interface Options extends SharedFlags {
   average?: string;
   batch?: number;
   length?: number;
+  tensorParallel?: number;
   expertParallel?: number;
   room?: number;
   json?: boolean;

@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { expertParallel, integerIn, numberIn, requireTarget, room } from "../../compiler/options.ts";
+import { expertParallel, integerIn, numberIn, requireTarget, room, tensorParallel } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
 import type { Message, Prompt } from "../../runtime/tokens.ts";
@@ -43,6 +43,7 @@ export const generateCommand = (): Command =>
     .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
     .option("--past-end", "do not stop at the end-of-text token")
     .addOption(average())
+    .addOption(option(tensorParallel))
     .addOption(option(expertParallel))
     .addOption(option(room))
     .addOption(json())
@@ -71,6 +72,7 @@ interface Options extends SharedFlags {
   ids?: boolean;
   pastEnd?: boolean;
   average?: string;
+  tensorParallel?: number;
   expertParallel?: number;
   room?: number;
   json?: boolean;

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { expertParallel, integerIn, requireTarget, room } from "../../compiler/options.ts";
+import { expertParallel, integerIn, requireTarget, room, tensorParallel } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { Tensor } from "../../runtime/executable.ts";
 import { runEntry } from "../../runtime/run.ts";
@@ -48,6 +48,7 @@ export const runCommand = (): Command =>
     .addOption(
       flag("--seed <n>", "seed of random numbers and of missing parameters; default: 0", integerIn(-(2 ** 31))),
     )
+    .addOption(option(tensorParallel))
     .addOption(option(expertParallel))
     .addOption(option(room))
     .addOption(json())
@@ -67,6 +68,7 @@ interface Options extends SharedFlags {
   grad?: boolean;
   out?: string;
   seed?: number;
+  tensorParallel?: number;
   expertParallel?: number;
   room?: number;
   json?: boolean;

@@ -1,5 +1,13 @@
 import { Command } from "commander";
-import { expertParallel, integerIn, recompute, requireTarget, room, shardOptimizer } from "../../compiler/options.ts";
+import {
+  expertParallel,
+  integerIn,
+  recompute,
+  requireTarget,
+  room,
+  shardOptimizer,
+  tensorParallel,
+} from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { type BestEvaluation, bestOf, isOf } from "../../runtime/storage/checkpoint.ts";
 import { toNested } from "../../runtime/tensor.ts";
@@ -31,6 +39,7 @@ export const trainCommand = (): Command =>
     )
     .argument("<file>", "a .moe file with a model")
     .addOption(option(recompute))
+    .addOption(option(tensorParallel))
     .addOption(option(expertParallel))
     .addOption(option(room))
     .addOption(option(shardOptimizer))
@@ -157,6 +166,7 @@ interface Options extends SharedFlags {
   patience?: number;
   resume?: boolean;
   recompute?: boolean;
+  tensorParallel?: number;
   expertParallel?: number;
   room?: number;
   shardOptimizer?: boolean;

@@ -189,7 +189,8 @@ class ParameterStep {
     if (known) return known.slot;
     const full = type(t.dtype, [...this.#stack, ...t.shape]);
     const slot = variable(this.#copy(b.param(this.#w.g, name, full)));
-    const own: Store = { name, role: "optimizer", type: full, stack: store.stack, saved: true, span: stmt.span };
+    const { name: of, stack } = store;
+    const own: Store = { name, role: "optimizer", type: full, stack, saved: true, of, span: stmt.span };
     this.#states.set(name, { slot, made: { store: own, type: t, init: stmt.init, scope, owner: [] } });
     return slot;
   }

@@ -24,7 +24,13 @@ export interface StoreGradient {
 }
 export function accumulate(g: GraphBuilder, entry: string, grads: readonly StoreGradient[], n: number): Accumulated {
   const sums = grads.map(({ store, grad }) => {
-    const sum: Store = { ...store, name: `${entry}/gradient/${store.name}`, role: "gradient", saved: false };
+    const sum: Store = {
+      ...store,
+      name: `${entry}/gradient/${store.name}`,
+      role: "gradient",
+      saved: false,
+      of: store.name,
+    };
     return { of: store.name, sum, grad, held: b.param(g, sum.name, sum.type) };
   });
   return {

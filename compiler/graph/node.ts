@@ -71,8 +71,14 @@ export interface Group {
   readonly groups?: number;
   readonly stride?: number;
 }
+/** The workers that share a graph along one axis of the mesh: `count` of `all`, whose ranks have this `stride`. */
+export interface MeshAxis {
+  readonly all: number;
+  readonly count: number;
+  readonly stride: number;
+}
 /**
- * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r has part r % parts. rows: the axis has the rows
+ * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r of the mesh's axis has part r % parts. rows: the axis has the rows
  * that the route node `by` sorted; a worker has those of its own choices or, if `owned`, those that all workers of its group have for the experts
  * that it owns. Places past its last row are padding. Rows of a mixture inside an expert may take up several axes (`Routing.outer`), of which `axis` is the first.
  */
@@ -94,6 +100,8 @@ export type Placement =
 /** What a record's `shard` may ask about the workers. partition/partition.ts answers. */
 export interface Workers {
   readonly count: number;
+  /** Groups of `n` workers, those of a group with a stride of `stride` among the `count`. */
+  group(n: number, stride?: number): Group;
   /** How a routing is done in which each worker sorts only its own choices; null: all workers sort all. */
   routing(route: Node): LocalRouting | null;
   /** The length on one worker of an axis that has length `n` in all. */
@@ -203,9 +211,17 @@ export interface Store {
   readonly stack: number;
   /** Written to files, as part of the model or of a training checkpoint. false: an input, or a cache of one entry. */
   readonly saved: boolean;
-  /** Sharded into so many equal parts along its first axis: worker r has part r % split, and `type` is that of a part. Absent: replicated. */
-  readonly split?: number;
+  /** How it is sharded; `type` is that of a part. Absent: replicated. */
+  readonly shards?: readonly StoreShard[];
+  /** Of an optimizer's state, or the sum of gradients: the name of the parameter that it is of. */
+  readonly of?: string;
   readonly span: Span | null;
+}
+/** A store, or the part of it that an earlier shard left, in equal parts along an axis: rank r has part floor(r / stride) % parts. */
+export interface StoreShard {
+  readonly axis: number;
+  readonly parts: number;
+  readonly stride: number;
 }
 /** A store that the compiler adds: it is in no array of layers, and has no place in the program. */
 export const unstackedStore = (name: string, role: Store["role"], type: Type, saved = false): Store => ({
@@ -233,4 +249,6 @@ export interface Elaborated {
   readonly stores: readonly Store[];
   /** First `init`, which has one "store" result for each parameter and state; then the entries asked for. */
   readonly graphs: readonly Graph[];
+  /** Where workers have parts of tables only: the entries with whole ones, which say what an index may be. */
+  readonly whole?: Pick<Elaborated, "stores" | "graphs">;
 }

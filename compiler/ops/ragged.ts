@@ -12,7 +12,7 @@ import { at, define, need, needFloat, needSame, one, resultCount, sample, three,
 import { accumulate } from "./dot.ts";
 import { inSpace, lift, neverMapped, type Space, spaceOf } from "./mapped.ts";
 import { depthOf, isRightOperand, raggedOperandPairs } from "./pairs.ts";
-import { evenSharding, groupsOf, partial, replicated, type Sharded, sharded } from "./sharding.ts";
+import { evenSharding, partial, replicated, type Sharded, sharded } from "./sharding.ts";
 
 function needOffsets(what: string, t: Type): void {
   need(
@@ -259,9 +259,11 @@ function shardGroupSum(
     ],
   };
 }
-function partialOverCopies(owners: number, among: number, { count }: Workers): Placement {
+function partialOverCopies(owners: number, among: number, workers: Workers): Placement {
   const of = sharded(0, evenSharding(owners));
-  return owners === among ? of : { kind: "partial", fn: "sum", group: groupsOf(count, count / owners, owners), of };
+  return owners === among
+    ? of
+    : { kind: "partial", fn: "sum", group: workers.group(workers.count / owners, owners), of };
 }
 
 /** Cases for samples, with offsets that `route` made: empty groups, padding past the last group, one group, no rows at all. */

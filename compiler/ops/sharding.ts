@@ -25,7 +25,7 @@ export const shardedForSum = (axis: number, sharding: AxisSharding): Placement =
 export const partial = (fn: ReduceName, sharding: AxisSharding, workers: Workers): Placement => ({
   kind: "partial",
   fn,
-  group: groupsOf(workers.count, among(sharding, workers)),
+  group: workers.group(among(sharding, workers)),
   of: replicated,
 });
 const among = (sharding: AxisSharding, workers: Workers): number =>

@@ -6,7 +6,9 @@ import {
   type AxisSharding,
   type Builder,
   type Graph,
+  type Group,
   type LocalRouting,
+  type MeshAxis,
   type Node,
   type OpSharding,
   type Placement,
@@ -19,9 +21,9 @@ import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import {
   evenSharding,
-  groupsOf,
   isSharded,
   localShape,
+  partial,
   placementKey,
   replicated,
   reshapedAxis,
@@ -29,22 +31,28 @@ import {
   samePlacement,
   sharded,
 } from "../ops/sharding.ts";
+import { isFloat } from "../types/dtype.ts";
 import { fromTo, gcd } from "../types/numbers.ts";
 import { dims, dtypeOf, type Type, type } from "../types/type.ts";
 import { groupCount, outermostRouting, outerRouting, routingOfIndex } from "./expert-index.ts";
-import { needsExchange, Resharder, rankOffset, rowAxes } from "./reshard.ts";
-import { Routings, type Rows, type Sharing } from "./routings.ts";
+import { dataAxis, groupAlong, rankOffset, type Sharing } from "./mesh.ts";
+import { needsExchange, Resharder, rowAxes } from "./reshard.ts";
+import { Routings, type Rows } from "./routings.ts";
 import { copiesOfRow, SharedRows, type SumOverChoices, sumOverChoices } from "./shared-rows.ts";
 
-/** One worker's graph. `storePlacement`: the placement of each store, by name. `leastSaved`: see `SharedRows`. */
+/**
+ * One worker's graph. `storePlacement`: the placement of each store along the mesh's axis, by name. `leastSaved`: see `SharedRows`. `axis`: the axis along
+ * which it is shared; collectives that are in the graph are of the other.
+ */
 export function partition(
   g: Builder,
   graph: Graph,
   sharing: Sharing,
   storePlacement: (store: string) => Placement,
   leastSaved?: number,
+  axis: MeshAxis = dataAxis(sharing),
 ): Graph {
-  const partitioner = new Partition(g, graph, sharing, storePlacement, leastSaved);
+  const partitioner = new Partition(g, graph, { ...sharing, axis, leastSaved }, storePlacement);
   const values = graph.results.map(({ role, name, value }) =>
     partitioner.convertTo(value, role === "store" ? storePlacement(name) : replicated),
   );
@@ -52,6 +60,10 @@ export function partition(
   return withValues(graph, values);
 }
 
+interface AlongAxis extends Pick<Sharing, "room" | "shardOptimizer"> {
+  readonly axis: MeshAxis;
+  readonly leastSaved: number | undefined;
+}
 interface Known {
   readonly value: Value;
   readonly place: Placement;
@@ -61,6 +73,7 @@ type Found = Map<string, Value | null>;
 class Partition implements Workers {
   readonly count: number;
   readonly #g: Builder;
+  readonly #axis: MeshAxis;
   readonly #storePlacement: (store: string) => Placement;
   readonly #routings: Routings;
   readonly #resharder: Resharder;
@@ -68,31 +81,36 @@ class Partition implements Workers {
   readonly #uses: ReadonlyMap<Value, number>;
   readonly #known = new Map<Value, Known>();
   readonly #made = new Map<Value, Map<string, Value>>();
-  readonly #exchanged: ReadonlyMap<Node, number>;
+  readonly #exchanged: Map<Node, number>;
+  /** What is looked up in a table of which each worker has some rows: how many rows there are, and in how many parts. */
+  readonly #lookedUp: ReadonlyMap<Value, { readonly rows: number; readonly parts: number }>;
   /** Values of which each worker needs a shard alone: gradients of parameters whose optimizer's state is sharded. */
   readonly #scattered: ReadonlySet<Value>;
 
   constructor(
     g: Builder,
     graph: Graph,
-    sharing: Sharing,
+    { axis, room, shardOptimizer = false, leastSaved }: AlongAxis,
     storePlacement: (store: string) => Placement,
-    leastSaved?: number,
   ) {
-    [this.#g, this.count, this.#storePlacement] = [g, sharing.workers, storePlacement];
+    [this.#g, this.#axis, this.count, this.#storePlacement] = [g, axis, axis.count, storePlacement];
     const nodes = nodesOf(graph);
     this.#exchanged = new Map(nodes.flatMap((node) => this.#exchangedRouting(node)));
-    this.#routings = new Routings(g, sharing, this.#exchanged);
-    this.#resharder = new Resharder(g, this.count, this.#routings);
+    this.#lookedUp = new Map(nodes.flatMap((node) => this.#lookup(node)));
+    this.#routings = new Routings(g, axis, this.#exchanged, room);
+    this.#resharder = new Resharder(g, axis, this.#routings);
     this.#sharedRows = new SharedRows(g, this.#routings, leastSaved);
     this.#uses = useCounts(valuesOf(graph), nodes);
     const isShardedStore = (store: string): boolean => isSharded(storePlacement(store));
-    this.#scattered = sharing.shardOptimizer ? metByShards(nodes, isShardedStore) : new Set();
+    this.#scattered = shardOptimizer ? metByShards(nodes, isShardedStore) : new Set();
     for (const node of nodes) this.#visit(node);
   }
 
   routing(route: Node): LocalRouting | null {
     return this.#routings.has(route) ? this.#routings.info(route) : null;
+  }
+  group(n: number, stride?: number): Group {
+    return groupAlong(this.#axis, n, stride);
   }
   length(n: number, sharding: AxisSharding): number {
     return sharding.kind === "even" ? n / sharding.parts : this.#routings.length(n, sharding);
@@ -247,7 +265,7 @@ class Partition implements Workers {
     this.#g.span = node.span;
     const store = storeOf(node);
     if (store !== null) return this.#leaf(node, store);
-    const table = this.#gatherAtOwner(node);
+    const table = this.#gatherAtOwner(node) ?? this.#gatherFromPart(node);
     if (table) return this.#set(node, [table.value], [table.place]);
     const sum = this.#sumAtOwners(node);
     if (sum) return this.#set(node, [sum.value], [sum.place]);
@@ -284,6 +302,7 @@ class Partition implements Workers {
     const [rows, order] = args;
     if (op.name !== "dispatch" || !rows || order?.node.op.name !== "route" || this.#routings.has(order.node)) return;
     this.#sortOwnRows(rows, order.node);
+    this.#sortForOwnRows(order.node);
     this.#sortForOwnExperts(order.node);
   }
   /**
@@ -297,6 +316,22 @@ class Partition implements Workers {
     const { results } = b.make(this.#g, "route", [this.convertTo(index, to)], by.attrs as OpAttrs["route"]);
     this.#routings.add(by, results, () => this.convertTo(index, replicated));
     this.#setRouting(by, results, false);
+  }
+  /** The gradient of a table of which each worker has some rows: each sorts what was looked up in its own. */
+  #sortForOwnRows(by: Node): void {
+    const index = item(by.args, 0);
+    const { rows, parts } = this.#lookedUp.get(withoutReshapes(index)) ?? { rows: 0, parts: 1 };
+    const isShared = parts > 1 && rows === groupCount(by) && this.#of(index).place.kind === "replicated";
+    if (isShared) this.#exchanged.set(by, parts);
+  }
+  #lookup({ op, args, attrs }: Node): [Value, { readonly rows: number; readonly parts: number }][] {
+    if (op.name !== "gather") return [];
+    const { axis, batch } = attrs as OpAttrs["gather"];
+    if (axis !== 0 || batch !== 0) return [];
+    const [table, index] = [item(args, 0), item(args, 1)];
+    const place = this.#storePlacement(matrixStore(table) ?? "");
+    if (!isSharded(place) || place.axis !== 0 || place.sharding.kind !== "even") return [];
+    return [[withoutReshapes(index), { rows: item(dims(table.type), 0), parts: place.sharding.parts }]];
   }
   /** Else all workers need all rows, and know all choices: each sorts those of the experts that it owns from now on. */
   #sortForOwnExperts(by: Node): void {
@@ -379,6 +414,25 @@ class Partition implements Workers {
     if (!sorted) return this.#resharder.convert(this.#routings.globalResult(by, v.index), replicated, place);
     return this.#resharder.convert(sorted, this.#routings.resultPlacement(v, by), place);
   }
+  /** A gather along an axis of which each worker has a part: a sum of what the parts give, since there is 0 outside. */
+  #gatherFromPart({ op, args, attrs }: Node): Known | null {
+    if (op.name !== "gather") return null;
+    const { axis, batch } = attrs as OpAttrs["gather"];
+    const [table, index] = [item(args, 0), item(args, 1)];
+    const place = this.#of(table).place;
+    if (!isSharded(place) || place.axis !== axis || place.sharding.kind !== "even" || !isFloat(dtypeOf(table.type)))
+      return null;
+    if (this.#axis.count !== place.sharding.parts || this.#of(index).place.kind !== "replicated") return null;
+    const own = this.#of(index).value;
+    const first = rankOffset(
+      this.#g,
+      this.group(place.sharding.parts),
+      dims(this.#of(table).value.type)[axis] ?? 0,
+      dims(own.type),
+    );
+    const value = b.make1(this.#g, "gather", [this.#of(table).value, b.sub(this.#g, own, first)], { axis, batch });
+    return { value, place: partial("sum", place.sharding, this) };
+  }
   /** A gather from a table of all experts, by rows whose index is their expert: done at the expert's owner, whose own part of the table suffices. */
   #gatherAtOwner({ op, args, attrs }: Node): Known | null {
     if (op.name !== "gather") return null;
@@ -397,12 +451,7 @@ class Partition implements Workers {
     if (routingOfIndex(index, n) !== rows.sharding.by) return null;
     const to = sharded(rows.axis, { ...rows.sharding, owned: true });
     const own = this.convertTo(index, to);
-    const first = rankOffset(
-      this.#g,
-      groupsOf(this.count, place.sharding.parts),
-      n / place.sharding.parts,
-      dims(own.type),
-    );
+    const first = rankOffset(this.#g, this.group(place.sharding.parts), n / place.sharding.parts, dims(own.type));
     const value = b.make1(this.#g, "gather", [this.#of(table).value, b.sub(this.#g, own, first)], { axis, batch });
     return { value, place: sharded(axis + to.axis, to.sharding) };
   }
@@ -425,6 +474,7 @@ function metByShards(nodes: readonly Node[], isShardedStore: (store: string) => 
   for (const { node } of found) if (node.op.lower === "point") note(node.args);
   return found;
 }
+const withoutReshapes = (v: Value): Value => (v.node.op.name === "reshape" ? withoutReshapes(item(v.node.args, 0)) : v);
 /** The name of the store that a matrix is a view of, or a cast or detached copy; null: it is none. */
 function matrixStore({ node }: Value): string | null {
   const isView = node.op.lower === "view" || node.op.name === "cast" || node.op.name === "detach";

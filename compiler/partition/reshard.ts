@@ -3,20 +3,20 @@ import { Bug } from "../diagnostic.ts";
 import {
   type AxisSharding,
   type Builder,
-  type Group,
   type LocalRouting,
+  type MeshAxis,
   type Node,
   type Placement,
-  runtimeInputs,
   type Value,
 } from "../graph/node.ts";
 import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { groupsOf, replicated, reshapedAxis, type Sharded, samePlacement, sharded } from "../ops/sharding.ts";
+import { replicated, reshapedAxis, type Sharded, samePlacement, sharded } from "../ops/sharding.ts";
 import { inversePermutation } from "../ops/view.ts";
 import { product } from "../types/numbers.ts";
-import { dims, dtypeOf, type } from "../types/type.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+import { groupAlong, rankOffset } from "./mesh.ts";
 
 /** What conversions of sorted rows need to know; routings.ts has it. `by`: the `route` node in the whole program's graph. */
 interface RoutingInfo {
@@ -37,13 +37,13 @@ interface RoutingInfo {
 type PartialPlacement = Extract<Placement, { kind: "partial" }>;
 export class Resharder {
   readonly #g: Builder;
-  readonly #count: number;
+  readonly #axis: MeshAxis;
   readonly #routings: RoutingInfo;
   readonly #known = new Map<Value, Map<string, Value>>();
 
-  constructor(g: Builder, count: number, routings: RoutingInfo) {
+  constructor(g: Builder, axis: MeshAxis, routings: RoutingInfo) {
     this.#g = g;
-    this.#count = count;
+    this.#axis = axis;
     this.#routings = routings;
   }
 
@@ -82,7 +82,7 @@ export class Resharder {
   /** i32[n / parts]: the positions of this worker's part of an axis of length `n`. */
   #shardPositions(n: number, parts: number): Value {
     const own = n / parts;
-    return b.add(this.#g, b.iota(this.#g, own), rankOffset(this.#g, groupsOf(this.#count, parts), own, [own]));
+    return b.add(this.#g, b.iota(this.#g, own), rankOffset(this.#g, groupAlong(this.#axis, parts), own, [own]));
   }
   #recomputeShard(x: Value, axis: number, parts: number): Value | null {
     const { op, args, attrs } = x.node;
@@ -92,7 +92,7 @@ export class Resharder {
       case "iota":
         return this.#shardPositions(item(shape, 0), parts);
       case "random":
-        return args.length === 1 && axis === 0 ? this.#shardRandom(x, shape, parts) : null;
+        return args.length === 1 ? this.#shardRandom(x, local, axis, parts) : null;
       case "broadcast": {
         const { axes } = attrs as OpAttrs["broadcast"];
         const own = axes.indexOf(axis);
@@ -118,10 +118,18 @@ export class Resharder {
         );
     }
   }
-  /** A shard of random numbers: they are drawn for the rows' global positions, so they are the same with any number of workers. */
-  #shardRandom(x: Value, shape: readonly number[], parts: number): Value {
+  /**
+   * A shard, of shape `local`, of random numbers: they are drawn for global positions (of the rows that follow the axis), so they are the same with any
+   * number of workers.
+   */
+  #shardRandom(x: Value, local: readonly number[], axis: number, parts: number): Value {
     const { place } = x.node.attrs as OpAttrs["random"];
-    return b.random(this.#g, item(x.node.args, 0), place, shape.slice(1), this.#shardPositions(item(shape, 0), parts));
+    const [g, own, outer] = [this.#g, item(local, axis), product(local.slice(0, axis))];
+    const positions = this.#shardPositions(own * parts, parts);
+    const first = b.broadcast(g, b.mul(g, b.iota(g, outer), own * parts), [outer, own], [0]);
+    const all = b.reshape(g, b.add(g, first, b.broadcast(g, positions, [outer, own], [1])), [outer * own]);
+    const drawn = b.random(g, item(x.node.args, 0), place, local.slice(axis + 1), axis === 0 ? positions : all);
+    return b.reshape(g, drawn, local);
   }
   #withArgs(node: Node, args: readonly Value[]): readonly Value[] {
     return this.#g.add(node.op, args, node.attrs).results;
@@ -135,21 +143,23 @@ export class Resharder {
   }
   /** Whether terms of all workers are to be added up to a shard for each. */
   isScattered(from: Placement, to: Placement): to is Sharded {
-    const isEven = to.kind === "sharded" && to.sharding.kind === "even" && to.sharding.parts === this.#count;
-    return isEven && from.kind === "partial" && from.of.kind === "replicated" && from.group.workers === this.#count;
+    const isEven = to.kind === "sharded" && to.sharding.kind === "even" && to.sharding.parts === this.#axis.count;
+    return (
+      isEven && from.kind === "partial" && from.of.kind === "replicated" && from.group.workers === this.#axis.count
+    );
   }
   /** Each worker gets its part of all workers' terms along `axis`, and reduces it, in the order of workers. */
   #reduceScatter(x: Value, fn: PartialPlacement["fn"], axis: number): Value {
     return this.#alongFirstAxis(x, axis, (rows) => {
       const [n = 0, ...rest] = dims(rows.type);
-      const parts = b.reshape(this.#g, rows, [this.#count, n / this.#count, ...rest]);
-      const own = b.make1(this.#g, "all_to_all", [parts], groupsOf(this.#count, this.#count));
+      const parts = b.reshape(this.#g, rows, [this.#axis.count, n / this.#axis.count, ...rest]);
+      const own = b.make1(this.#g, "all_to_all", [parts], groupAlong(this.#axis, this.#axis.count));
       return b.make1(this.#g, "reduce", [own], { fn, axes: [0] });
     });
   }
   #allGather(x: Value, axis: number, parts: number): Value {
     return this.#alongFirstAxis(x, axis, (rows) =>
-      b.make1(this.#g, "all_gather", [rows], groupsOf(this.#count, parts)),
+      b.make1(this.#g, "all_gather", [rows], groupAlong(this.#axis, parts)),
     );
   }
   /** Applies `f`, which works along the first axis (the first `count` axes), along `axis` (and those after it). */
@@ -229,11 +239,6 @@ export function rowAxes(shape: readonly number[], axis: number, choices: number)
   let [count, n] = [1, item(shape, axis)];
   while (n % choices !== 0) n *= item(shape, axis + count++);
   return count;
-}
-/** This worker's index in its group (of consecutive ranks) times `n`, broadcast to a shape. */
-export function rankOffset(g: Builder, { workers, groups }: Group, n: number, shape: readonly number[]): Value {
-  const rank = b.param(g, runtimeInputs.rank, type("i32", []));
-  return b.broadcast(g, b.mul(g, groups === undefined ? rank : b.rem(g, rank, workers), n), shape, []);
 }
 /** Whether both are sorted rows of the same routing along the same axis: then an exchange leads from one to the other. */
 export const needsExchange = (p: Sharded, q: Sharded): boolean =>

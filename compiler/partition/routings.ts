@@ -1,24 +1,13 @@
 // What partition.ts knows of routings where each worker sorts only its own choices: how rows are exchanged with the experts' owners and, for ops
 // that need it, one routing of all workers' choices.
 import { Bug } from "../diagnostic.ts";
-import type { AxisSharding, Builder, Group, LocalRouting, Node, Placement, Value } from "../graph/node.ts";
+import type { AxisSharding, Builder, Group, LocalRouting, MeshAxis, Node, Placement, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
 import { evenSharding, groupsOf, replicated, sharded } from "../ops/sharding.ts";
 import { dims } from "../types/type.ts";
 import { groupCount } from "./expert-index.ts";
-import { rankOffset } from "./reshard.ts";
-
-/** How workers share a batch, and experts. */
-export interface Sharing {
-  readonly workers: number;
-  /** Among how many workers the experts are sharded at most; default: all. */
-  readonly expertParallel?: number | undefined;
-  /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows; default: all rows. */
-  readonly room?: number | undefined;
-  /** Whether the optimizer's state of replicated parameters is sharded among all workers. */
-  readonly shardOptimizer?: boolean | undefined;
-}
+import { groupAlong, rankOffset } from "./mesh.ts";
 
 export type Rows = Extract<AxisSharding, { kind: "rows" }>;
 interface Known {
@@ -33,13 +22,14 @@ interface Known {
 /** Keyed by the `route` node in the whole program's graph. */
 export class Routings {
   readonly #g: Builder;
-  readonly #sharing: Sharing;
+  readonly #axis: MeshAxis;
+  readonly #room: number | undefined;
   readonly #ownerCounts: ReadonlyMap<Node, number>;
   readonly #known = new Map<Node, Known>();
 
   /** `ownerCounts`: the routings whose rows are sent to their experts' owners, each with the number of workers that share the experts. */
-  constructor(g: Builder, sharing: Sharing, ownerCounts: ReadonlyMap<Node, number>) {
-    [this.#g, this.#sharing, this.#ownerCounts] = [g, sharing, ownerCounts];
+  constructor(g: Builder, axis: MeshAxis, ownerCounts: ReadonlyMap<Node, number>, room?: number) {
+    [this.#g, this.#axis, this.#ownerCounts, this.#room] = [g, axis, ownerCounts, room];
   }
   add(by: Node, local: readonly Value[], index: () => Value): void {
     this.#known.set(by, { local: routeOf(local), outer: null, whole: false, index });
@@ -72,9 +62,9 @@ export class Routings {
   info(by: Node): LocalRouting {
     const { outer, whole } = this.#of(by);
     const owners = this.#ownerCounts.get(this.#outermost(by)) ?? null;
-    const among = this.#of(this.#outermost(by)).whole ? this.owners(by).workers : this.#sharing.workers;
+    const among = this.#of(this.#outermost(by)).whole ? this.owners(by).workers : this.#axis.count;
     if (whole) return { choices: replicated, combined: this.#ofOwnExperts(by), owners, atOwners: true, among };
-    const choices = sharded(0, outer ?? evenSharding(this.#sharing.workers));
+    const choices = sharded(0, outer ?? evenSharding(this.#axis.count));
     return { choices, combined: choices, owners, atOwners: outer?.owned ?? false, among };
   }
   /** The placement of a sum over all experts, to which each worker adds what is of its own. */
@@ -110,12 +100,12 @@ export class Routings {
   ownChoices(by: Node): number {
     const { outer = null, whole = false } = this.#known.get(by) ?? {};
     if (outer) return this.length(this.choices(by), outer);
-    return whole ? this.choices(by) : this.choices(by) / this.#sharing.workers;
+    return whole ? this.choices(by) : this.choices(by) / this.#axis.count;
   }
   /** How many choices of all workers in its group an owner has memory for. */
   capacity(by: Node): number {
     const workers = this.#known.get(by)?.whole ? 1 : this.owners(by).workers;
-    return Math.min(workers * this.ownChoices(by), Math.ceil(this.ownChoices(by) * (this.#sharing.room ?? workers)));
+    return Math.min(workers * this.ownChoices(by), Math.ceil(this.ownChoices(by) * (this.#room ?? workers)));
   }
   exchange(rows: Value, by: Node, back: boolean): Value {
     const length = back ? this.ownChoices(by) : this.capacity(by);
@@ -160,28 +150,29 @@ export class Routings {
   allOffsets(by: Node): Value {
     return this.gatherOffsets(this.localRouting(by).offsets);
   }
-  /** i32[workers, groups + 1]: all workers' offsets. Those of other groups are gathered too, so that all workers find out that one lacks room. */
+  /** i32[workers, groups + 1]: the offsets of all workers of the mesh, by rank, so that all of them find out that one lacks room. */
   gatherOffsets(own: Value): Value {
-    return b.make1(this.#g, "all_gather", [b.reshape(this.#g, own, [1, ...dims(own.type)])], this.#allWorkers);
+    const { all } = this.#axis;
+    return b.make1(this.#g, "all_gather", [b.reshape(this.#g, own, [1, ...dims(own.type)])], groupsOf(all, all));
   }
   /** What the workers of this worker's `group` have of `all` workers' rows. */
   ofGroup(all: Value, group: Group): Value {
-    const { workers, groups } = group;
+    const [g, { workers, groups, stride = 1 }, ranks] = [this.#g, group, this.#axis.all];
     if (groups === undefined) return all;
-    const [rank, own] = [rankOffset(this.#g, this.#allWorkers, 1, [workers]), rankOffset(this.#g, group, 1, [workers])];
-    return b.take(this.#g, all, b.add(this.#g, b.iota(this.#g, workers), b.sub(this.#g, rank, own)));
+    const rank = rankOffset(g, groupsOf(ranks, ranks), 1, [workers]);
+    const first = b.sub(g, rank, rankOffset(g, group, stride, [workers]));
+    return b.take(g, all, b.add(g, b.mul(g, b.iota(g, workers), stride), first));
   }
   /** The offsets of all choices of this worker's `group`, sorted together: the sum of its workers' offsets. */
   #groupOffsets(by: Node, group: Group): Value {
     return b.sum(this.#g, this.ofGroup(this.allOffsets(by), group), [0]);
   }
   get #allWorkers(): Group {
-    return groupsOf(this.#sharing.workers, this.#sharing.workers);
+    return groupAlong(this.#axis, this.#axis.count);
   }
   /** The workers of a group, over which the experts are sharded. */
   owners(by: Node): Group {
-    const { workers } = this.#sharing;
-    return groupsOf(workers, this.#ownerCounts.get(this.#outermost(by)) ?? workers);
+    return groupAlong(this.#axis, this.#ownerCounts.get(this.#outermost(by)) ?? this.#axis.count);
   }
   ownGroups(by: Node): number {
     return this.#groups(by) / this.owners(by).workers;

@@ -8,7 +8,7 @@ import { perRow } from "../transform/routed.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, type Type } from "../types/type.ts";
-import { rankOffset } from "./reshard.ts";
+import { rankOffset } from "./mesh.ts";
 import type { Routings } from "./routings.ts";
 
 /** The routing of each row to the owners of its choices' experts, for which the first of the row's choices at that owner stands. */

@@ -1,43 +1,67 @@
-// Where the stores of a program are that several workers share: which of them are sharded, and into how many parts.
-import { isRuntimeInput, type Placement, type Store } from "../graph/node.ts";
+// Where the stores of a program are that several workers share: which of them are sharded along which axis of the mesh, and into how many parts.
+import { isRuntimeInput, type MeshAxis, type Placement, type Store, type StoreShard } from "../graph/node.ts";
 import { evenSharding, isSharded, replicated, sharded } from "../ops/sharding.ts";
-import { gcd } from "../types/numbers.ts";
+import { gcd, product } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
-import type { Sharing } from "./routings.ts";
+import { dataAxis, type Sharing, tensorAxis } from "./mesh.ts";
 
 /** How many rows the entries' inputs have. */
 export const batchesOf = (stores: readonly Store[]): ReadonlySet<number> =>
   new Set(stores.filter(isBatch).flatMap(({ type }) => dims(type).slice(0, 1)));
 const isBatch = ({ name, role }: Store): boolean => role === "input" && !isRuntimeInput(name);
+/** What placements of stores follow from, besides the store: see `batchesOf` and `tensorAxes`. */
+export interface PlacedBy extends Sharing {
+  readonly batches: ReadonlySet<number>;
+  /** The axis along which the workers of the tensor axis share a parameter or state. */
+  readonly tensorAxes: ReadonlyMap<string, number>;
+}
 /**
- * Into how many parts a store is sharded along its first axis. An input (a batch) is sharded among all workers, and so are states that an entry keeps
- * for the rows of one of the `batches`, as keys and values are in generation, and with `shardOptimizer` the optimizer's state of what is no stack. A
- * stack of experts, their gradients and optimizer state are sharded among as many workers as divide both the number of experts and `expertParallel`.
- * All else is replicated (1).
+ * Into how many parts a store is sharded along its first axis by the workers of the data axis. An input (a batch) is sharded among all of them, and so are
+ * states that an entry keeps for the rows of one of the `batches`, as keys and values are in generation, and with `shardOptimizer` the optimizer's state of
+ * what is no stack. A stack of experts, their gradients and optimizer state are sharded among as many workers as divide both the number of experts and
+ * `expertParallel`. All else is replicated (1).
  */
-function shardCount(
-  store: Store,
-  { workers, expertParallel = workers, shardOptimizer }: Sharing,
-  batches: ReadonlySet<number>,
-): number {
+function dataParts(store: Store, { batches, shardOptimizer, ...sharing }: PlacedBy): number {
+  const { count } = dataAxis(sharing);
   const { role, saved, stack, type } = store;
   const [first = 0] = dims(type);
   if (first === 0) return 1;
   const hasRows = isBatch(store) || (role === "state" && !saved && batches.has(first));
-  if (hasRows) return first % workers === 0 ? workers : 1;
-  if (stack > 0) return gcd(first, expertParallel);
-  return shardOptimizer && role === "optimizer" && first % workers === 0 ? workers : 1;
+  if (hasRows) return first % count === 0 ? count : 1;
+  if (stack > 0) return gcd(first, sharing.expertParallel ?? count);
+  return shardOptimizer && role === "optimizer" && first % count === 0 ? count : 1;
 }
-/** The placement of a store. `batches`: see `batchesOf`. */
-export function placementOf(store: Store, sharing: Sharing, batches: ReadonlySet<number>): Placement {
-  const parts = shardCount(store, sharing, batches);
-  return parts > 1 ? sharded(0, evenSharding(parts)) : replicated;
+/**
+ * A stack of experts is sharded along the tensor axis by its experts, as many as divide them; what is of another parameter as that is, if it has the same
+ * axis.
+ */
+function tensorShard({ name, of = name, role, stack, type }: Store, { tensorAxes, ...sharing }: PlacedBy): Placement {
+  const { count } = tensorAxis(sharing);
+  const shape = dims(type);
+  const axis = stack > 0 ? 0 : role === "input" ? undefined : tensorAxes.get(of);
+  if (axis === undefined) return replicated;
+  const parts = stack > 0 ? gcd(shape[0] ?? 1, count) : count;
+  return (shape[axis] ?? 0) > 0 && (shape[axis] ?? 0) % parts === 0 ? evenly(axis, parts) : replicated;
+}
+const evenly = (axis: number, parts: number): Placement =>
+  parts > 1 ? sharded(axis, evenSharding(parts)) : replicated;
+/** The placements of a store along the tensor axis, and of what that leaves along the data axis. */
+export function placementsOf(store: Store, by: PlacedBy): { readonly tensor: Placement; readonly data: Placement } {
+  const tensor = tensorShard(store, by);
+  const own = partOf(store, tensor, tensorAxis(by));
+  return { tensor, data: evenly(0, dataParts(own, by)) };
 }
 /** The store as one worker has it. */
-export function shardOf(store: Store, sharing: Sharing, batches: ReadonlySet<number>): Store {
-  const place = placementOf(store, sharing, batches);
-  if (!isSharded(place) || place.sharding.kind !== "even") return store;
-  const { parts } = place.sharding;
-  const [first = 0, ...rest] = dims(store.type);
-  return { ...store, split: parts, type: type(dtypeOf(store.type), [first / parts, ...rest]) };
+export function shardOf(store: Store, by: PlacedBy): Store {
+  const { tensor, data } = placementsOf(store, by);
+  return partOf(partOf(store, tensor, tensorAxis(by)), data, dataAxis(by));
 }
+function partOf(store: Store, place: Placement, { stride }: MeshAxis): Store {
+  if (!isSharded(place) || place.sharding.kind !== "even") return store;
+  const [{ axis }, { parts }, shape] = [place, place.sharding, dims(store.type)];
+  const own = shape.with(axis, (shape[axis] ?? 0) / parts);
+  return { ...store, shards: [...(store.shards ?? []), { axis, parts, stride }], type: type(dtypeOf(store.type), own) };
+}
+/** How many different parts of a store there are. */
+export const partCount = ({ shards = [] }: { readonly shards?: readonly StoreShard[] }): number =>
+  product(shards.map(({ parts }) => parts));

@@ -2,7 +2,13 @@
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { batchFlagText, sizeFlagText } from "../../compiler/flag-text.ts";
-import { type CommonOptions, type CompileReport, commonRequest, type ExpertSharing, type Sizes } from "../compile.ts";
+import {
+  type CommonOptions,
+  type CompileReport,
+  commonRequest,
+  type ParameterSharing,
+  type Sizes,
+} from "../compile.ts";
 import { type Executable, storeOfInput } from "../executable.ts";
 import { findEntry, hasMethod } from "../program.ts";
 import { tokenAxes } from "../text-entry.ts";
@@ -22,7 +28,7 @@ import {
   tokensLeft,
 } from "./generate-entries.ts";
 
-export interface CompileGenerateOptions extends Omit<CommonOptions, "set">, ExpertSharing {
+export interface CompileGenerateOptions extends Omit<CommonOptions, "set">, ParameterSharing {
   /** Values for the model's header. They go before `trained`, those of its training. */
   readonly set?: Sizes | undefined;
   readonly trained?: Sizes | undefined;

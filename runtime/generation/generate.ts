@@ -3,7 +3,7 @@
 import type { Executable } from "../executable.ts";
 import type { Codec, Decoder, Prompt } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
-import { shardingSummary } from "../workers/sharded-executable.ts";
+import { shardingSummary } from "../workers/sharding-summary.ts";
 import { reportingFailure } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
@@ -67,7 +67,7 @@ async function* generated(options: RunGenerateOptions, world: Workers): AsyncGen
   const { executable, codec, step } = model;
   try {
     await options.onOpen?.();
-    if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options.expertParallel));
+    if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options));
     const requests = model.prompts.map((prompt) => requestOf(prompt, options, model));
     const how = { rows, seed, step, signal, agree: agreeing(world) };
     yield* asTexts(generateBatch(executable, requests, how), requests, codec);

@@ -133,11 +133,11 @@ function savedCopies({ name, role, dtype, shape }: StoreInfo, value: () => Tenso
   });
 }
 /**
- * Called by workers other than 0 while worker 0 writes `savedTensors`: reading a split store needs all workers, in the same order. Returns the path
+ * Called by workers other than 0 while worker 0 writes `savedTensors`: reading a store that they share needs all workers, in the same order. Returns the path
  * of the checkpoint that worker 0 writes.
  */
 export function joinSave(executable: Executable, run: string, step: number): string {
-  for (const store of savedStores(executable).flat()) if (store.split !== undefined) executable.read(store.name);
+  for (const store of savedStores(executable).flat()) if (store.shards !== undefined) executable.read(store.name);
   return join(checkpointsOf(run), stepName(step));
 }
 const isModel = ({ role }: StoreInfo): boolean => role === "parameter" || role === "state";

@@ -4,7 +4,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import type { Settings } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
-import { type CommonOptions, commonRequest, type ExpertSharing } from "../compile.ts";
+import { type CommonOptions, commonRequest, type ParameterSharing } from "../compile.ts";
 import { type Executable, type RunContext } from "../executable.ts";
 import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
 import { findEntry } from "../program.ts";
@@ -14,7 +14,7 @@ import { isJsonLines } from "../tokenizer/documents.ts";
 import type { Codec, Progress } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { requireEqualModels } from "../workers/generate-distributed.ts";
-import { shardingSummary } from "../workers/sharded-executable.ts";
+import { shardingSummary } from "../workers/sharding-summary.ts";
 import { identityOf, requireFiles } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
 import { type Dataset, evaluationBatches, requireKnown, targetsOf, vocabularyOf } from "./data.ts";
@@ -22,7 +22,7 @@ import { runBatch, yieldToEvents } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { type Measure, measureOf, readOnWorkers } from "./train.ts";
 
-export interface EvaluateOptions extends CommonOptions, EncodingOptions, ExpertSharing {
+export interface EvaluateOptions extends CommonOptions, EncodingOptions, ParameterSharing {
   /** The folder of a training run, or of an imported model. Its newest intact checkpoint is evaluated. */
   readonly folder: string;
   /** Text files, which are concatenated. */
@@ -92,7 +92,7 @@ async function evaluateOpened(
   });
   try {
     await loadRun(executable, checkpoint, config.seed);
-    if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options.expertParallel));
+    if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options));
     const measure = measureOf(program, entry, text);
     const { step } = checkpoint.state;
     const at = { seed: config.seed, call: step, step };

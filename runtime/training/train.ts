@@ -25,7 +25,7 @@ import { textAxes, trainingRequest } from "../text-entry.ts";
 import { copyTokenizerFiles, type SavedRun, selectCodec } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
-import { shardingSummary } from "../workers/sharded-executable.ts";
+import { shardingSummary } from "../workers/sharding-summary.ts";
 import {
   reportingFailure,
   requireDivisibleBatch,
@@ -190,8 +190,8 @@ function begun(run: PlannedRun, compiled: Compiled, from: Checkpoint | null): Om
     sample: (how) => sampleOf(compiled, setup, run, how),
   };
 }
-function shardingOf({ executable, world, config }: TrainSetup, { expertParallel }: TrainOptions): string | null {
-  return world.size > 1 ? shardingSummary(executable.stores, world, Number(config.sizes["B"]), expertParallel) : null;
+function shardingOf({ executable, world, config }: TrainSetup, options: TrainOptions): string | null {
+  return world.size > 1 ? shardingSummary(executable.stores, world, Number(config.sizes["B"]), options) : null;
 }
 /** Writes the files that a run's folder has before the first step. */
 function writeRunFiles(
@@ -292,7 +292,7 @@ const planned = ({ parameters, prepared, gradients, optimizer, activations }: Co
 });
 function compileTraining({ options, world, program, entry, config, text }: PlannedRun): Promise<Compiled> {
   const batch = Number(config.sizes["B"]);
-  requireDivisibleBatch(batch, world);
+  requireDivisibleBatch(batch, world, options);
   requireEnough(text, batch, Number(config.sizes["T"]), config.shuffle);
   const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"]);
   const generating = world.size > 1 ? [] : generateEntries(program, entry.declaration);

@@ -1,12 +1,12 @@
 // Generation by several workers: what they must have alike, and how they agree to stop.
 import type { Loaded } from "../../compiler/check/index.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
-import type { CommonOptions, ExpertSharing } from "../compile.ts";
+import type { CommonOptions, ParameterSharing } from "../compile.ts";
 import { hashOfProgram, requireEqualSharing } from "./train-distributed.ts";
 import { singleWorker, type Workers } from "./workers.ts";
 
 /** How a model is opened. */
-interface Opening extends Omit<CommonOptions, "set">, ExpertSharing {
+interface Opening extends Omit<CommonOptions, "set">, ParameterSharing {
   readonly set?: Sizes | undefined;
   readonly trained?: Sizes | undefined;
   readonly rows: number;

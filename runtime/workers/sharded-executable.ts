@@ -1,5 +1,7 @@
 // Wraps one worker's executable so that it looks like that of the whole program: callers read, write and pass whole tensors, and each worker takes its part.
 import { Problem } from "../../compiler/diagnostic.ts";
+import { bytesOf } from "../../compiler/types/dtype.ts";
+import { product } from "../../compiler/types/numbers.ts";
 import {
   type Executable,
   type Outcome,
@@ -11,6 +13,7 @@ import {
 } from "../executable.ts";
 import { blockingRun } from "../native.ts";
 import { bytesOfTensor, fromBytes, requireFit } from "../tensor.ts";
+import { boxOf, runsOf, wholeShape } from "./shards.ts";
 import type { Workers } from "./workers.ts";
 
 type Run = Parameters<Executable["run"]>;
@@ -41,14 +44,14 @@ class ShardedExecutable implements Executable {
         const own = this.#ownIndex(store, index);
         if (own) inner.writePart?.(store, own, value);
       };
-    this.#sharded = new Map(this.stores.filter((s) => s.split !== undefined).map((s) => [s.name, s]));
+    this.#sharded = new Map(this.stores.filter((s) => s.shards !== undefined).map((s) => [s.name, s]));
   }
   read(store: string): Tensor {
     const own = this.#inner.read(store);
     const all = this.#sharded.get(store);
     if (!all) return own;
     const parts = this.#workers.allGather(`read ${store}`, bytesOfTensor(own));
-    return fromBytes(all.dtype, all.shape, parts.subarray(0, bytesOfTensor(own).byteLength * (all.split ?? 1)));
+    return joined(all, parts, this.#workers.size);
   }
   write(store: string, value: Tensor): void {
     this.#inner.write(store, this.#shardOf(store, value));
@@ -88,22 +91,44 @@ class ShardedExecutable implements Executable {
   }
   /** Where this worker has the part of a whole store that is at `index`; null: it has not. */
   #ownIndex(store: string, index: readonly number[]): readonly number[] | null {
-    const { shape: [n = 0] = [], split = 1 } = this.#sharded.get(store) ?? {};
-    const [first = 0, ...rest] = index;
-    const each = n / split;
-    if (split === 1) return index;
-    return Math.floor(first / each) === this.#workers.rank % split ? [first % each, ...rest] : null;
+    const all = this.#sharded.get(store);
+    if (!all) return index;
+    const { start, shape } = boxOf(all, this.#workers.rank);
+    const own = index.map((at, axis) => at - (start[axis] ?? 0));
+    return own.every((at, axis) => at >= 0 && at < (shape[axis] ?? 0)) ? own : null;
   }
   /** This worker's part of a whole tensor that is to go into a store. */
   #shardOf(store: string, value: Tensor): Tensor {
     const all = this.#sharded.get(store);
     if (!all) return value;
     requireFit(store, all, value);
-    const { split = 1 } = all;
-    const [length, part] = [value.data.length / split, this.#workers.rank % split];
-    const data = value.data.subarray(part * length, (part + 1) * length);
-    return { dtype: value.dtype, shape: shardShape(all), data };
+    const box = boxOf(all, this.#workers.rank);
+    const [first, ...more] = runsOf(all.shape, box);
+    if (!first || more.length === 0)
+      return {
+        dtype: value.dtype,
+        shape: box.shape,
+        data: value.data.subarray(first?.at, first && first.at + first.length),
+      };
+    const data = value.data.slice(0, product(box.shape));
+    for (const { from, at, length } of [first, ...more]) data.set(value.data.subarray(at, at + length), from);
+    return { dtype: value.dtype, shape: box.shape, data };
   }
+}
+/** A whole store of the parts of all workers, which stand one after the other; of equal parts it takes the first. */
+function joined(store: StoreInfo, parts: Uint8Array, workers: number): Tensor {
+  const { dtype, shape } = store;
+  const [each, bytes] = [parts.length / workers, bytesOf[dtype]];
+  const all = new Uint8Array(product(shape) * bytes);
+  const known = new Set<string>();
+  for (let rank = 0; rank < workers; rank++) {
+    const box = boxOf(store, rank);
+    if (known.has(String(box.start))) continue;
+    known.add(String(box.start));
+    for (const { from, at, length } of runsOf(shape, box))
+      all.set(parts.subarray(rank * each + from * bytes, rank * each + (from + length) * bytes), at * bytes);
+  }
+  return fromBytes(dtype, shape, all);
 }
 /** In milliseconds. */
 const unlimited = 1e12;
@@ -119,11 +144,7 @@ function explainNoRoom(error: unknown): never {
   throw new Problem(found, "give more room, or leave it out: then there is room for all rows", { cause: error });
 }
 function unshardedStore(store: StoreInfo): StoreInfo {
-  const [rows = 1, ...row] = store.shape;
-  return store.split === undefined ? store : { ...store, shape: [rows * store.split, ...row] };
-}
-function shardShape({ shape: [rows = 1, ...row], split = 1 }: StoreInfo): number[] {
-  return [rows / split, ...row];
+  return store.shards === undefined ? store : { ...store, shape: wholeShape(store) };
 }
 /** A 30-bit hash of numbers and of tensors, of which it samples about a thousand bytes each: different inputs most likely differ in it. */
 export function sampledHash(tensors: Iterable<Tensor>, integers: readonly number[] = []): number {
@@ -138,29 +159,3 @@ export function sampledHash(tensors: Iterable<Tensor>, integers: readonly number
   }
   return mark & 0x3fffffff;
 }
-
-/**
- * A line for the user about what each worker has of a batch and of arrays of experts: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`, and
- * whether the optimizer is sharded. `most`: the option `expertParallel`.
- */
-export function shardingSummary(
-  stores: readonly StoreInfo[],
-  { size }: Pick<Workers, "size">,
-  batch: number,
-  most: number = size,
-): string {
-  const arrays = stores.filter((s) => s.role === "parameter" && s.stack > 0);
-  const lines = arrays.toSorted((s, t) => (t.split ?? 1) - (s.split ?? 1)).map((s) => shardingOf(s, size, most));
-  const steps = stores.some((s) => s.role === "optimizer" && s.stack === 0 && (s.split ?? 1) > 1);
-  const state = steps ? ["each steps its part of what all have"] : [];
-  const rows = batch % size === 0 ? `batch ${batch} = ${size} x ${batch / size}` : `batch ${batch}, all of it on each`;
-  return [`${size} workers: ${rows}`, ...new Set(lines), ...state].join("; ");
-}
-function shardingOf({ name, shape: [n = 0], split = 1 }: StoreInfo, size: number, most: number): string {
-  const what = `${n} ${arrayOf(name)}`;
-  if (split === size) return `${what} spread, ${n / split} each`;
-  if (split > 1) return `${what} spread over ${split}, ${n / split} each, in ${size / split} groups`;
-  return `${what} on each worker${most === 1 ? "" : `: no more than 1 divides both ${n} and ${most}`}`;
-}
-/** The name of an array in a parameter's name: `experts` in `blocks.0.experts.*.up.weight`. */
-const arrayOf = (name: string): string => name.split(".*")[0]?.split(".").at(-1) ?? "";

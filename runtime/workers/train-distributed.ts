@@ -7,6 +7,7 @@ import {
   recomputeFlagText,
   roomFlagText,
   shardOptimizerFlagText,
+  tensorParallelFlagText,
 } from "../../compiler/flag-text.ts";
 import type { BuildRequest, EntryRequest, Sizes } from "../../compiler/pipeline.ts";
 import { fromTo } from "../../compiler/types/numbers.ts";
@@ -26,24 +27,30 @@ export function requireFiles(files: readonly string[], { size }: Workers, flag =
   if (size > 1 && files.includes("/dev/stdin"))
     throw new Problem("what is piped in reaches worker 0 only", `give ${flag} a file that all workers can read`);
 }
-/** The batch must be a multiple of the number of workers, which get equally many rows. */
-export function requireDivisibleBatch(batch: number, { size }: Pick<Workers, "size">): void {
-  const less = batch - (batch % size);
+/** The batch must be a multiple of the number of workers, or of the groups that share matrices, which get equally many rows. */
+export function requireDivisibleBatch(
+  batch: number,
+  { size }: Pick<Workers, "size">,
+  { tensorParallel = 1 }: TrainingSharing = {},
+): void {
+  const groups = size / tensorParallel;
+  const less = batch - (batch % groups);
   if (less !== batch)
     throw new Problem(
-      `--batch ${batch} cannot be dealt to ${size} workers in equal parts`,
-      `give --batch ${less > 0 ? `${less} or ` : ""}${less + size}`,
+      `--batch ${batch} cannot be dealt to ${groups} ${tensorParallel > 1 ? `groups of ${tensorParallel} ` : ""}workers in equal parts`,
+      `give --batch ${less > 0 ? `${less} or ` : ""}${less + groups}`,
     );
 }
-/** `expertParallel` must divide the number of workers; all options need several. */
+/** `tensorParallel` must divide the number of workers, `expertParallel` what is left; all options need several. */
 export function requireSharing(
-  { expertParallel, room, shardOptimizer = false }: TrainingSharing,
+  { tensorParallel, expertParallel, room, shardOptimizer = false }: TrainingSharing,
   { size }: Pick<Workers, "size">,
 ): void {
   if (room !== undefined && !(room >= 1))
     throw new Problem(`room is ${describeValue(room)}`, "give how many equal shares of the rows fit: 1 or more");
   const given = [
     ...(room === undefined ? [] : ["room"]),
+    ...(tensorParallel === undefined ? [] : ["sharing of matrices"]),
     ...(expertParallel === undefined ? [] : ["the spread of experts"]),
     ...(shardOptimizer ? ["a sharded optimizer"] : []),
   ];
@@ -52,20 +59,34 @@ export function requireSharing(
       `${given[0]} is of several workers, and there is one`,
       "leave it out, or start several with mpirun",
     );
-  const divisors = fromTo(1, size + 1).filter((n) => size % n === 0);
-  if (expertParallel !== undefined && !divisors.includes(expertParallel))
-    throw new Problem(
-      `experts cannot be spread over ${expertParallel} of ${size} workers: all groups of workers are as large`,
-      `spread them over ${divisors.slice(0, -1).join(", ")} or ${size}`,
-    );
+  requireDivisor(size, tensorParallel, {
+    wrong: (n) => `matrices cannot be shared by ${n} of ${size} workers: all groups of workers are as large`,
+    help: (numbers) => `share them by ${numbers}`,
+  });
+  const groups = size / (tensorParallel ?? 1);
+  const what = tensorParallel === undefined ? "workers" : `groups of ${tensorParallel} workers`;
+  requireDivisor(groups, expertParallel, {
+    wrong: (n) => `experts cannot be spread over ${n} of ${groups} ${what}: all groups of workers are as large`,
+    help: (numbers) => `spread them over ${numbers}`,
+  });
+}
+function requireDivisor(
+  of: number,
+  n: number | undefined,
+  { wrong, help }: { readonly wrong: (n: number) => string; readonly help: (numbers: string) => string },
+): void {
+  const divisors = fromTo(1, of + 1).filter((d) => of % d === 0);
+  if (n === undefined || divisors.includes(n)) return;
+  throw new Problem(wrong(n), help(of === 1 ? "1" : `${divisors.slice(0, -1).join(", ")} or ${of}`));
 }
 /** Also throws, on all workers, if one was given another number than worker 0: their plans would differ. */
 export function requireEqualSharing(options: TrainingSharing & Pick<BuildRequest, "recompute">, world: Workers): void {
   requireSharing(options, world);
-  const { recompute = false, expertParallel, room, shardOptimizer = false } = options;
+  const { recompute = false, tensorParallel, expertParallel, room, shardOptimizer = false } = options;
   if (world.size > 1)
     world.requireEqual({
       [recomputeFlagText]: String(recompute),
+      [tensorParallelFlagText]: String(tensorParallel ?? "none"),
       [expertParallelFlagText]: String(expertParallel ?? "none"),
       [roomFlagText]: String(room ?? "none"),
       [shardOptimizerFlagText]: String(shardOptimizer),

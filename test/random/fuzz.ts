@@ -99,13 +99,16 @@ function recomputed(seed: string): Case {
     run: async (way, text = program.text) => checkRecomputed({ ...program, text }, way.limits),
   };
 }
-/** Checks that several workers compute the same as one, whether or not they can share the batch or the experts. */
+/** Checks that several workers compute the same as one, whether or not they can share the batch, the experts or matrices. */
 function shared(seed: string): Case {
   const program = drawnProgram(seed, "small");
   const draw = new Draw(`${seed}, its workers`);
   const workers = draw.of([2, 3, 4, 4, 6]);
-  const sizes = draw.chance(0.8) ? { ...program.sizes, B: workers * draw.of([1, 2]) } : program.sizes;
-  const sharing = { workers, ...(workers > 3 && draw.chance(0.5) ? { expertParallel: 2 } : {}) };
+  const tensorParallel = draw.chance(0.5) ? draw.of([2, 3, workers].filter((n) => workers % n === 0)) : 1;
+  const groups = workers / tensorParallel;
+  const sizes = draw.chance(0.8) ? { ...program.sizes, B: groups * draw.of([1, 2]) } : program.sizes;
+  const expertParallel = groups % 2 === 0 && groups > 3 && draw.chance(0.5) ? 2 : groups;
+  const sharing = { workers, tensorParallel, expertParallel, shardOptimizer: draw.chance(0.3) };
   return {
     text: program.text,
     note: `${JSON.stringify(sharing)}, ${notes({ ...program, sizes })}`,

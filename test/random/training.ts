@@ -4,7 +4,7 @@ import { updateEntryName } from "../../compiler/gradients/accumulate.ts";
 import { type Graph, type NdArray, type Store } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
 import { item } from "../../compiler/item.ts";
-import type { Sharing } from "../../compiler/partition/routings.ts";
+import type { Sharing } from "../../compiler/partition/mesh.ts";
 import { type Observer, silentObserver } from "../../compiler/pass.ts";
 import { type Limits, requireValid, toGraphs } from "../../compiler/pipeline.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";

@@ -1,0 +1,45 @@
+// The mesh of workers. Rank r stands at r % T of the tensor axis, whose workers share matrices, and at floor(r / T) of the data axis, whose workers share
+// the batch and the experts.
+import type { Builder, Group, MeshAxis, Value } from "../graph/node.ts";
+import { runtimeInputs } from "../graph/node.ts";
+import * as b from "../ops/build.ts";
+import { groupsOf } from "../ops/sharding.ts";
+import { type } from "../types/type.ts";
+
+/** How workers share a program. */
+export interface Sharing {
+  readonly workers: number;
+  /** How many consecutive workers share the matrices outside experts, a divisor of `workers`; default: 1, each has them whole. */
+  readonly tensorParallel?: number | undefined;
+  /** Among how many workers of the data axis the experts are sharded at most; default: all. */
+  readonly expertParallel?: number | undefined;
+  /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows; default: all rows. */
+  readonly room?: number | undefined;
+  /** Whether the optimizer's state of parameters outside experts is sharded along the data axis. */
+  readonly shardOptimizer?: boolean | undefined;
+}
+export const tensorAxis = ({ workers, tensorParallel = 1 }: Sharing): MeshAxis => ({
+  all: workers,
+  count: tensorParallel,
+  stride: 1,
+});
+export const dataAxis = ({ workers, tensorParallel = 1 }: Sharing): MeshAxis => ({
+  all: workers,
+  count: workers / tensorParallel,
+  stride: tensorParallel,
+});
+/** Groups of `n` neighbours along an axis, or of those `stride` apart. */
+export const groupAlong = ({ all, stride: unit }: MeshAxis, n: number, stride = 1): Group =>
+  groupsOf(all, n, stride * unit);
+
+/** This worker's index in its group times `n`, broadcast to a shape. */
+export function rankOffset(
+  g: Builder,
+  { workers, groups, stride = 1 }: Group,
+  n: number,
+  shape: readonly number[],
+): Value {
+  const rank = b.param(g, runtimeInputs.rank, type("i32", []));
+  const place = stride === 1 ? rank : b.idiv(g, rank, stride);
+  return b.broadcast(g, b.mul(g, groups === undefined ? place : b.rem(g, place, workers), n), shape, []);
+}
