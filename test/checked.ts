@@ -1,5 +1,5 @@
 // The errors of a program that is given as text.
-import { check, elaborate, load, type Resolve, resolveFile } from "../compiler/check/index.ts";
+import { check, elaborate, load } from "../compiler/check/index.ts";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { ProgramError } from "../compiler/program-error.ts";
 import type { Source } from "../compiler/syntax/ast.ts";
@@ -7,11 +7,11 @@ import type { Source } from "../compiler/syntax/ast.ts";
 export const errorsIn = (text: string): Diagnostic[] => check(load({ name: "test.moe", text }));
 export const codesIn = (text: string): string[] => errorsIn(text).map((d) => d.code);
 /** Errors that only numbers bring to light. */
-export function elaborationErrors(text: Source, resolve: Resolve = resolveFile): Diagnostic[] {
+export function elaborationErrors(text: Source): Diagnostic[] {
   try {
     const methods = text.text.includes("train(") ? ["train"] : ["forward"];
     const declaration = text.text.startsWith("optimizer") ? "Sgd" : "A";
-    elaborate(load(text, resolve), {
+    elaborate(load(text), {
       declaration,
       sizes: {},
       precision: "f32",

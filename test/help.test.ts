@@ -34,6 +34,18 @@ const helps: Record<string, [text: string, help: string]> = {
   ],
   "a method of a tensor": ["fn f(x: float[N]) -> float { return x.sum() }", "write `sum(x)`"],
   "a method with arguments": ["fn f(x: float[N, M]) -> float[N] { return x.mean(-1) }", "write `mean(x, -1)`"],
+  "a sort in descending order": [
+    "fn f(x: float[N]) -> float[N] { let (y, _) = sort(x, descending: true) return y }",
+    "in descending order it is `top_k(x, N)`, all N of the axis",
+  ],
+  "the least, by `top_k`": [
+    "fn f(x: float[N]) -> float[2] { let (y, _) = top_k(x, 2, largest: false) return y }",
+    "the least ones are the first of `sort(x)`",
+  ],
+  "a sort along another axis": [
+    "fn f(x: float[N, M]) -> float[N, M] { let (y, _) = sort(x, axis: 0) return y }",
+    "it is along the last axis: `transpose` another to there first",
+  ],
   "PyTorch's `view`": [
     "fn f(x: float[N, D], H) -> float[N, H, D / H] { return x.view(N, H, D / H) }",
     "write `reshape(x, [N, H, D / H])`",

@@ -26,7 +26,7 @@ test("the grammar is valid: nothing is ambiguous, no token is hidden by another"
   assert.equal(new Lexer(tokens).lexerDefinitionErrors, []);
 });
 
-const folder = new URL("programs/design/", import.meta.url);
+const folder = new URL("../stdlib/", import.meta.url);
 const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".moe"));
 const programs = files.map((name) => ({ name, text: readFileSync(new URL(name, folder), "utf8") }));
 const shown = (text: string, width = 100): string =>
@@ -47,20 +47,20 @@ function expression(text: string): Expr {
   return alias.value;
 }
 
-test("all programs of the design parse", () => {
-  assert.is(programs.length, 12);
+test("all of the library parses", () => {
+  assert.ok(programs.length > 10);
   for (const program of programs) assert.is(shown(program.text), "", program.name);
 });
 
-test("all of them together parse in less than 100 ms", () => {
+test("all of them together parse in less than 250 ms", () => {
   const times = Array.from(
     { length: 5 },
     () => withCpuTime(() => programs.forEach((program) => parse(program))).seconds,
   );
-  assert.ok(Math.min(...times) < 0.1, `${times.join(", ")} s`);
+  assert.ok(Math.min(...times) < 0.25, `${times.join(", ")} s`);
 });
 
-test("a printed program parses to the same tree: the design's programs", () => {
+test("a printed program parses to the same tree: the library", () => {
   for (const program of programs) {
     const tree = parse(program).program;
     const again = parse({ name: program.name, text: print(tree) });
@@ -83,7 +83,11 @@ test("a printed program parses to the same tree: generated trees", () => {
 });
 
 test("the printer's form", () => {
-  golden("syntax/printed.moe", programs.map((program) => print(parse(program).program)).join("\n"));
+  const texts = ["test/programs/bodies.moe", "examples/gpt-moe.moe", "stdlib/optim.moe"].map((name) => ({
+    name,
+    text: readFileSync(new URL(`../${name}`, import.meta.url), "utf8"),
+  }));
+  golden("syntax/printed.moe", texts.map((program) => print(parse(program).program)).join("\n"));
 });
 
 /** An expression with all its parentheses. */
@@ -294,7 +298,8 @@ for (const [text, declared, lost] of [
 
 test("2,000 mutated programs: a tree or diagnostics, soon, and never a throw", () => {
   let faults = 0;
-  for (const text of mutants(programs, 2000)) {
+  const short = programs.filter(({ text }) => text.length < 10_000); // the others take longer, and say no more
+  for (const text of mutants(short, 2000)) {
     const { result, seconds } = withCpuTime(() => {
       const parsed = parse({ name: "mutant.moe", text });
       return { ...parsed, drawn: render(parsed.diagnostics, { color: false, width: 100 }) };

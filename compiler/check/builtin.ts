@@ -2,7 +2,7 @@
 import type { Value } from "../graph/node.ts";
 import { pluralize } from "../pluralize.ts";
 import type { Span } from "../syntax/ast.ts";
-import { tooManyHelp } from "../syntax/help.ts";
+import { absentArgumentHelp, tooManyHelp } from "../syntax/help.ts";
 import { equal, type Size } from "../types/size.ts";
 import { showType, type Type } from "../types/type.ts";
 import { spreadToNumber } from "./binary.ts";
@@ -55,17 +55,20 @@ export class Args {
     if (name === undefined)
       return fail("E0305", `\`${this.#signature}\` takes ${pluralize(names.length, "argument")}`, arg.span, {
         label: "one too many",
-        help: tooManyHelp(this.#signature.slice(0, this.#signature.indexOf("("))) ?? "leave it out",
+        help: tooManyHelp(this.#name) ?? "leave it out",
       });
     if (!names.includes(name))
       return fail("E0305", `\`${this.#signature}\` takes no argument \`${name}\``, arg.name?.span ?? arg.span, {
-        help: argumentHelp(name, names),
+        help: absentArgumentHelp(this.#name, name) ?? argumentHelp(name, names),
       });
     if (this.#given.has(name))
       return fail("E0305", `\`${name}\` is given twice`, arg.span, {
         help: `leave one out: \`${this.#signature}\` takes them in this order`,
       });
     this.#given.set(name, arg);
+  }
+  get #name(): string {
+    return this.#signature.slice(0, this.#signature.indexOf("("));
   }
   has(name: string): boolean {
     return this.#given.has(name);

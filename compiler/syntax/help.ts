@@ -116,12 +116,22 @@ const names: readonly (readonly [names: string, help: string])[] = [
     'of logits it is `mean(softplus(z) - z * y)`, with `softplus` of "std/nn"',
   ],
 ];
+const alongLast = "it is along the last axis: `transpose` another to there first";
 /** Builtins that take fewer arguments here than in other libraries. */
 const shorter: readonly (readonly [names: string, help: string])[] = [
   ["range", "it begins at 0: from a until before b is `a + range(b - a)`"],
   ["reshape uniform gaussian", "the sizes are one list: `[N, D]`"],
-  ["top_k sort", "it is along the last axis: `transpose` another to there first"],
+  ["top_k sort", alongLast],
 ];
+/** Arguments that builtins take in other libraries and lack here. */
+const absent: readonly (readonly [functions: string, names: string, help: string])[] = [
+  ["top_k sort", "axis dim", alongLast],
+  ["sort", "descending", "in descending order it is `top_k(x, N)`, all N of the axis"],
+  ["top_k", "largest", "the least ones are the first of `sort(x)`"],
+];
+/** The remedy for an argument that this builtin lacks; null if there is none. */
+export const absentArgumentHelp = (builtin: string, name: string): string | null =>
+  absent.find(([all, names]) => all.split(" ").includes(builtin) && names.split(" ").includes(name))?.[2] ?? null;
 export const tooManyHelp = (name: string): string | null =>
   shorter.find(([all]) => all.split(" ").includes(name))?.[1] ?? null;
 /** Arguments of PyTorch and NumPy that are named differently here. */
