@@ -334,6 +334,31 @@ const helps: Record<string, [text: string, help: string]> = {
     "layer I(D) { forward(x: float[D]) -> float[D] { return x } } layer A(D) { user: I(D) forward(user: float[D]) -> float[D] { return user(user) } }",
     "`user` is an argument or a variable here, and hides the member `user`: give it another name",
   ],
+  "a state that hides a function": [
+    "layer A(D) { state mean: f32[D] = 0 forward(x: f32[N, D]) -> f32[D] { return mean(x, axis: 0) } }",
+    "`mean` is a member here, and hides the function `mean`: give it another name",
+  ],
+  "a variable that hides a function": [
+    "fn f(x: f32[N]) -> f32[N] { let max = max(x, axis: 0) return x - max(x, axis: 0) }",
+    "`max` is an argument or a variable here, and hides the function `max`: give it another name",
+  ],
+  "a variable that hides a function of the file": [
+    "fn g(x: f32[N]) -> f32[N] { return x } fn f(g: f32[N]) -> f32[N] { return g(g) }",
+    "`g` is an argument or a variable here, and hides the function `g`: give it another name",
+  ],
+  "a tensor that is called": ["fn f(x: f32[N]) -> f32[N] { return x(0) }", "call a function, a layer or a method"],
+  "the sizes of a parameter's random numbers": [
+    "layer A(D) { param w: f32[D, D] = gaussian() }",
+    'give it the sizes: `gaussian([N, D])`; those of a parameter are found by `normal(std: 1)` of "std/init"',
+  ],
+  "PyTorch's `argmin`": [
+    "fn f(x: f32[N, D]) -> i32[N] { return argmin(x) }",
+    'write `argmax(-x)`, with `argmax` of "std/nn"',
+  ],
+  "PyTorch's batch norm": [
+    "layer A(D) { norm: BatchNorm2d(D) }",
+    "write it as a layer: its running means are states, `state center: f32[C] = 0`, which it updates `if training`",
+  ],
   "a declaration without a header": ["layer A { forward(x: float[N]) -> float[N] { return x } }", empty],
   "an alias without a header": ['import { Linear } from "std/nn" layer A = Linear(3, 4)', empty],
   "axes without a name": [

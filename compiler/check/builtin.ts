@@ -2,7 +2,7 @@
 import type { Value } from "../graph/node.ts";
 import { pluralize } from "../pluralize.ts";
 import type { Span } from "../syntax/ast.ts";
-import { absentArgumentHelp, tooManyHelp } from "../syntax/help.ts";
+import { absentArgumentHelp, missingArgumentHelp, tooManyHelp } from "../syntax/help.ts";
 import { equal, type Size } from "../types/size.ts";
 import { showType, type Type } from "../types/type.ts";
 import { spreadToNumber } from "./binary.ts";
@@ -48,7 +48,9 @@ export class Args {
     c.given.forEach((arg, i) => this.#place(arg, i, names));
     for (const p of params)
       if (!p.endsWith("?") && !this.#given.has(p))
-        fail("E0306", `\`${signature}\` needs \`${p}\``, c.at, { help: `give it: \`${p}: ...\`` });
+        fail("E0306", `\`${signature}\` needs \`${p}\``, c.at, {
+          help: missingArgumentHelp(this.#name, p) ?? `give it: \`${p}: ...\``,
+        });
   }
   #place(arg: CallArgument, i: number, names: readonly string[]): void {
     const name = arg.name?.name ?? names[i];

@@ -183,10 +183,14 @@ const failCalledWithin = (callee: ast.Expr): never =>
       help: "have its call in the `forward` of a layer that the array is made of, and call `experts[:](x)`",
     },
   );
-/** The remedy for a call of a variable that hides a member of the same name. */
-function hiddenHelp(callee: ast.Expr, { frame: { instance } }: Scope): string | null {
-  if (callee.kind !== "name" || !instance?.members.has(callee.name)) return null;
-  return `\`${callee.name}\` is an argument or a variable here, and hides the member \`${callee.name}\`: give it another name`;
+/** The remedy for a call of a tensor that hides a member, or a function, of the same name. */
+function hiddenHelp(callee: ast.Expr, scope: Scope): string | null {
+  if (callee.kind !== "name") return null;
+  const { name } = callee;
+  const isMember = scope.get(name)?.kind === "slot";
+  const hidesMember = !isMember && scope.frame.instance?.members.has(name);
+  if (!hidesMember && !builtins.has(name) && !scope.root().has(name)) return null;
+  return `\`${name}\` is ${isMember ? "a member" : "an argument or a variable"} here, and hides the ${hidesMember ? "member" : "function"} \`${name}\`: give it another name`;
 }
 const pickHelp = (layers: string): string =>
   `pick one: \`${layers}[0](x)\`, all: \`${layers}[:](x)\`, by index: \`${layers}[index](x)\`, or one after the other: \`for layer in ${layers} { x = layer(x) }\``;

@@ -65,6 +65,13 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ["clamp clip", "write `minimum(maximum(x, low), high)`"],
   ["masked_fill", "write `where(mask, value, x)`"],
   ["log_softmax", "write `x - logsumexp(x)[..., new]`"],
+  ["argmin", 'write `argmax(-x)`, with `argmax` of "std/nn"'],
+  ["max_pool1d max_pool2d MaxPool1d MaxPool2d", "write `max(reshape(x, [B, T / 2, 2, D]), axis: 2)`"],
+  ["avg_pool1d avg_pool2d AvgPool1d AvgPool2d", "write `mean(reshape(x, [B, T / 2, 2, D]), axis: 2)`"],
+  [
+    "BatchNorm1d BatchNorm2d batch_norm",
+    "write it as a layer: its running means are states, `state center: f32[C] = 0`, which it updates `if training`",
+  ],
   ["argsort", "write `let (_, index) = sort(x)`"],
   ["eye", "write `f32(range(N)[:, new] == range(N))`"],
   ["repeat_interleave", "write `x[div(range(K * N), K)]`: each row K times"],
@@ -123,6 +130,11 @@ const shorter: readonly (readonly [names: string, help: string])[] = [
   ["reshape uniform gaussian", "the sizes are one list: `[N, D]`"],
   ["top_k sort", alongLast],
 ];
+/** The remedy for an argument that is missing; null if there is none beside giving it. */
+export const missingArgumentHelp = (builtin: string, name: string): string | null =>
+  name === "shape" && /^(gaussian|uniform)$/.test(builtin)
+    ? `give it the sizes: \`${builtin}([N, D])\`; those of a parameter are found by \`normal(std: 1)\` of "std/init"`
+    : null;
 /** Arguments that builtins take in other libraries and lack here. */
 const absent: readonly (readonly [functions: string, names: string, help: string])[] = [
   ["top_k sort", "axis dim", alongLast],
