@@ -68,24 +68,41 @@ function isTested(choice: Value, conditions: ReadonlySet<Value>): boolean {
  * The largest element that `index` has for certain, where it is made of positions (`range`) and numbers: 8 of `range(8) + 1`. Null: not known, or there
  * is none.
  */
-export function largestPosition({ node }: Value): number | null {
+export const largestPosition = (index: Value): number | null => largestOf(index, new Map());
+/** The same; `known`: what was found before, so that what is read twice is looked at once. A chain of more than `mostNodes` is not followed. */
+function largestOf(value: Value, known: Map<Value, number | null>): number | null {
+  const before = known.get(value);
+  if (before !== undefined || known.size > mostNodes) return before ?? null;
+  known.set(value, null);
+  const found = largestOfNode(value.node, (arg) => largestOf(arg, known));
+  known.set(value, found);
+  return found;
+}
+const mostNodes = 1000;
+function largestOfNode(node: Node, largest: (arg: Value) => number | null): number | null {
   const [x, by] = node.args;
   if (is("iota", node)) return Number(node.attrs.size) - 1;
   if (is("const", node)) return node.attrs.value;
   if (!x || count(x.type) === 0) return null;
   if (is("slice", node)) return is("iota", x.node) ? endOf(node.attrs) - 1 : null;
   if (node.op.name === "concat") {
-    const known = node.args.map(largestPosition).filter((n) => n !== null);
+    const known = node.args.map(largest).filter((n) => n !== null);
     return known.length > 0 ? Math.max(...known) : null;
   }
-  if (node.op.lower === "view" || node.op.name === "cast") return largestPosition(x);
-  return is("binary", node) && by ? combined(node.attrs.fn, x, by) : null;
+  if (node.op.lower === "view" || node.op.name === "cast") return largest(x);
+  return is("binary", node) && by ? combined(node.attrs.fn, [x, by], largest) : null;
 }
 const endOf = ({ start, size }: OpAttrs["slice"]): number => Number(start) + Number(size);
 /** Of two operands, one of them a number, which keeps the order of the other's elements. */
-function combined(fn: BinaryName, a: Value, c: Value): number | null {
-  const [x, y, left, right] = [largestPosition(a), largestPosition(c), constantOf(a), constantOf(c)];
-  if (x === null || y === null || (left === null && right === null)) return null;
+function combined(
+  fn: BinaryName,
+  [a, c]: readonly [Value, Value],
+  largest: (arg: Value) => number | null,
+): number | null {
+  const [left, right] = [constantOf(a), constantOf(c)];
+  if (left === null && right === null) return null;
+  const [x, y] = [largest(a), largest(c)];
+  if (x === null || y === null) return null;
   if (fn === "add") return x + y;
   if (fn === "max") return Math.max(x, y);
   if (fn === "mul") return (left ?? right ?? -1) >= 0 ? x * y : null;
