@@ -146,8 +146,9 @@ export class EntryElaborator {
     const { method } = v.fn;
     const scope = v.fn.scope.inner();
     this.#requested.bind(method.params, scope);
+    const header = made.make.of.kind === "layer" ? made.make.of.maker.parts.at(-1)?.header : undefined;
     w.headerSizes = (value) =>
-      decl.ast.header.map((p) => p.name.name).filter((n) => isCapital(n) && numberIn(scope, n) === value);
+      decl.ast.header.map((p) => p.name.name).filter((n) => isCapital(n) && numberIn(header, n) === value);
     return { fn: v.fn, params: method.params, scope, at: method.name.span };
   }
 
@@ -197,8 +198,8 @@ export class EntryElaborator {
     };
   }
 }
-function numberIn(scope: Scope, name: string): unknown {
-  const v = scope.get(name);
+function numberIn(scope: Scope | undefined, name: string): unknown {
+  const v = scope?.own(name);
   return v?.kind === "number" ? v.value : null;
 }
 export function failNotTensor(): never {

@@ -2,7 +2,7 @@
 import { lengthFlagText, sizeFlagText } from "../flag-text.ts";
 import type { Value } from "../graph/node.ts";
 import { storeOf, topological } from "../graph/walk.ts";
-import { indexRangeOf, isTable, largestPosition } from "../ops/index-range.ts";
+import { indexRangeOf, isTable, reachOf } from "../ops/index-range.ts";
 import { pluralize } from "../pluralize.ts";
 import type { Span } from "../syntax/ast.ts";
 import { dims } from "../types/type.ts";
@@ -24,9 +24,8 @@ export function requireWithin(w: World, x: Value, index: Value, axis: number, sp
       notes: [`what chooses ${length} or more would read zeros`, ...calledFrom(w)],
       help: `choose among as many as there are; if such a choice is to read zeros, say so: ${explicit(span, length)}`,
     });
-  const last = largestPosition(index);
-  if (last !== null && last >= length && isTable(x, (store) => w.parameter(store) !== null))
-    failAtPosition(w, x, last, length, span);
+  const last = reachOf(index)?.most ?? -1;
+  if (last >= length && isTable(x, (store) => w.parameter(store) !== null)) failAtPosition(w, x, last, length, span);
 }
 function failAtPosition(w: World, x: Value, last: number, length: number, span: Span): never {
   const [store, ...more] = new Set(topological([x]).flatMap((node) => storeOf(node) ?? []));

@@ -1,7 +1,7 @@
 // What the elements of an integer tensor can index: which values its indices may take.
 import type { Elaborated, Node, Value } from "../graph/node.ts";
 import { storeOf, topological, valuesOf } from "../graph/walk.ts";
-import { count } from "../types/type.ts";
+import { count, type Type } from "../types/type.ts";
 import type { BinaryName, OpAttrs, OpName } from "./attrs.ts";
 
 const is = <K extends OpName>(name: K, node: Node): node is Node<OpAttrs[K]> => node.op.name === name;
@@ -64,52 +64,74 @@ function isTested(choice: Value, conditions: ReadonlySet<Value>): boolean {
   return seen.has(choice);
 }
 
-/**
- * The largest element that `index` has for certain, where it is made of positions (`range`) and numbers: 8 of `range(8) + 1`. Null: not known, or there
- * is none.
- */
-export const largestPosition = (index: Value): number | null => largestOf(index, new Map());
+/** The least and the largest element that an index has for certain. */
+interface Reach {
+  readonly least: number;
+  readonly most: number;
+}
+/** The reach of an index that is made of positions (`range`) and numbers: 1 to 8 of `range(8) + 1`. Null: not known, or it has no elements. */
+export const reachOf = (index: Value): Reach | null => reachIn(index, new Map());
 /** The same; `known`: what was found before, so that what is read twice is looked at once. A chain of more than `mostNodes` is not followed. */
-function largestOf(value: Value, known: Map<Value, number | null>): number | null {
+function reachIn(value: Value, known: Map<Value, Reach | null>): Reach | null {
   const before = known.get(value);
   if (before !== undefined || known.size > mostNodes) return before ?? null;
   known.set(value, null);
-  const found = largestOfNode(value.node, (arg) => largestOf(arg, known));
+  const found = count(value.type) === 0 ? null : reachOfNode(value.node, (arg) => reachIn(arg, known));
   known.set(value, found);
   return found;
 }
 const mostNodes = 1000;
-function largestOfNode(node: Node, largest: (arg: Value) => number | null): number | null {
+const fromTo = (least: number, most: number): Reach => ({ least, most });
+function reachOfNode(node: Node, reach: (arg: Value) => Reach | null): Reach | null {
   const [x, by] = node.args;
-  if (is("iota", node)) return Number(node.attrs.size) - 1;
-  if (is("const", node)) return node.attrs.value;
-  if (!x || count(x.type) === 0) return null;
-  if (is("slice", node)) return is("iota", x.node) ? endOf(node.attrs) - 1 : null;
-  if (node.op.name === "concat") {
-    const known = node.args.map(largest).filter((n) => n !== null);
-    return known.length > 0 ? Math.max(...known) : null;
+  if (is("iota", node)) return fromTo(0, Number(node.attrs.size) - 1);
+  if (is("const", node)) return fromTo(node.attrs.value, node.attrs.value);
+  if (!x) return null;
+  if (is("slice", node)) {
+    const { start, size } = node.attrs;
+    return is("iota", x.node) ? fromTo(Number(start), Number(start) + Number(size) - 1) : null;
   }
-  if (node.op.lower === "view" || node.op.name === "cast") return largest(x);
-  return is("binary", node) && by ? combined(node.attrs.fn, [x, by], largest) : null;
+  if (node.op.name === "concat") {
+    const known = node.args.map(reach).filter((r) => r !== null);
+    if (known.length === 0) return null;
+    return fromTo(Math.min(...known.map((r) => r.least)), Math.max(...known.map((r) => r.most)));
+  }
+  if (node.op.lower === "view" || node.op.name === "cast") return reach(x);
+  if (!is("binary", node) || !by) return null;
+  const [a, c] = [reach(x), reach(by)];
+  return a && c && areIndependent(x, by) ? combined(node.attrs.fn, a, c) : null;
 }
-const endOf = ({ start, size }: OpAttrs["slice"]): number => Number(start) + Number(size);
-/** Of two operands, one of them a number, which keeps the order of the other's elements. */
-function combined(
-  fn: BinaryName,
-  [a, c]: readonly [Value, Value],
-  largest: (arg: Value) => number | null,
-): number | null {
-  const [left, right] = [constantOf(a), constantOf(c)];
-  if (left === null && right === null) return null;
-  const [x, y] = [largest(a), largest(c)];
-  if (x === null || y === null) return null;
-  if (fn === "add") return x + y;
-  if (fn === "max") return Math.max(x, y);
-  if (fn === "mul") return (left ?? right ?? -1) >= 0 ? x * y : null;
-  if (right === null) return null;
-  if (fn === "sub") return x - y;
-  return fn === "idiv" && right > 0 ? Math.floor(x / right) : null;
+/** Of two operands whose elements meet in all pairs, by a function that is monotonic in each; of others null. */
+function combined(fn: BinaryName, x: Reach, y: Reach): Reach | null {
+  if (fn === "add") return fromTo(x.least + y.least, x.most + y.most);
+  if (fn === "sub") return fromTo(x.least - y.most, x.most - y.least);
+  if (fn === "max") return fromTo(Math.max(x.least, y.least), Math.max(x.most, y.most));
+  if (fn === "min") return fromTo(Math.min(x.least, y.least), Math.min(x.most, y.most));
+  if (fn === "mul") {
+    const ends = [x.least, x.most].flatMap((a) => [a * y.least, a * y.most]);
+    return fromTo(Math.min(...ends), Math.max(...ends));
+  }
+  const isPositive = fn === "idiv" && y.least === y.most && y.least > 0;
+  return isPositive ? fromTo(Math.floor(x.least / y.least), Math.floor(x.most / y.least)) : null;
 }
+/** Whether two operands of a point vary along different axes, so that each element of one meets each of the other. */
+function areIndependent(x: Value, y: Value): boolean {
+  const axes = variedAxes(x);
+  return ![...variedAxes(y)].some((axis) => axes.has(axis));
+}
+/** The axes along which a value may vary. */
+function variedAxes(value: Value): Set<number> {
+  const seen = new Set([value]);
+  const axes = new Set<number>();
+  for (const { node, type } of seen) {
+    const [x] = node.args;
+    if (node.op.lower === "point") for (const arg of node.args) seen.add(arg);
+    else if (is("broadcast", node) && x) for (const i of longAxes(x.type)) axes.add(node.attrs.axes[i] ?? i);
+    else for (const i of longAxes(type)) axes.add(i);
+  }
+  return axes;
+}
+const longAxes = ({ shape }: Type): number[] => shape.flatMap((n, i) => (n === 1 ? [] : [i]));
 /** Whether every element of `index` is known to be a position in an axis of this `length`. */
 export function isWithin({ node, index: result }: Value, length: number): boolean {
   const among = node.op.indexRange?.(node, result) ?? null;
