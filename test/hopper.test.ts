@@ -5,14 +5,14 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { variantUnit } from "../compiler/emit/unit.ts";
+import { cudaUnit } from "../compiler/emit/unit.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { PlanKernel, Variant } from "../compiler/plan/plan.ts";
 import { backends } from "../compiler/targets.ts";
 import { KernelCache } from "../runtime/cache/kernels.ts";
 import { nvrtcOptions, parseResources } from "../runtime/cuda/code.ts";
-import { rejectedVariants, usableVariants } from "../runtime/cuda/variants.ts";
+import { rejectedVariants, usableVariants, variantHeader } from "../runtime/cuda/variants.ts";
 import { type BuiltCase, buildCase, cases, compare } from "./cuda/contractions.ts";
 import { throughRuntime } from "./cuda/runtime.ts";
 import { build } from "./emulator/build.ts";
@@ -147,7 +147,7 @@ if (compiler)
     assert.is(backward.length, 1);
     const header = backends.cuda.header();
     for (const variant of [...(full ? variants : variants.slice(-3)), ...backward]) {
-      const text = variantUnit(header, variant);
+      const text = cudaUnit(variantHeader(header), variant);
       const { log } = await compiler.compile({ name: "k.cu", text, architecture: "sm_90a", options: nvrtcOptions });
       const { registers, spills, warnings } = parseResources(variant.name, log);
       assert.is(registers, variant.launch.threads === 384 ? 168 : 128, variant.name); // else setmaxnreg was ignored

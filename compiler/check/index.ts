@@ -16,7 +16,7 @@ export { type Loaded, load, loadFile, loadTemplate, type Resolve, resolveFile } 
 export { type Path, pathsOf } from "./paths.ts";
 
 /** What an editor asks the checker: the value of each expression, as its own declaration sees it. */
-export type OnValue = (e: Expr, value: Val) => void;
+type OnValue = (e: Expr, value: Val) => void;
 
 /** All errors of a program, in source order, without duplicates. Modules of the standard library are not checked; a test does that. */
 export function check(loaded: Loaded, onValue?: OnValue): Diagnostic[] {

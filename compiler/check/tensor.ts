@@ -140,7 +140,7 @@ function helpForShapes(left: Side, right: Side): string {
   return "the sizes must be the same: change a declaration, or the order of the axes with `transpose`";
 }
 
-export interface DeclaredType {
+interface DeclaredType {
   /** What is declared, for errors: "`x`", "the result". */
   readonly what: string;
   readonly span: Span;

@@ -33,7 +33,7 @@ export function epilogueOf(list: readonly Stmt[], at: number): Epilogue | null {
 }
 
 /** An `each` whose columns count from the first column of a register tile, which lies in one panel of all that is in panels. */
-export interface TileEach {
+interface TileEach {
   readonly each: StmtOf<"each">;
   readonly first: Var;
   /** The columns of a panel; null if nothing that is touched lies in panels. */

@@ -7,7 +7,7 @@ import { bodyOf, statements } from "../kernel/passes.ts";
 import { rowLoadOf } from "./operand-layout.ts";
 import { productsFrom } from "./runs.ts";
 
-export interface Shifted {
+interface Shifted {
   readonly of: Tile;
   /** The shift, in elements. */
   readonly by: number;

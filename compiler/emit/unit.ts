@@ -1,7 +1,7 @@
 // Translation units: the device headers followed by kernels, for each target.
 import type { Kernel } from "../kernel/ir.ts";
 import type { Emitted } from "../lower/lower.ts";
-import type { Plan, PlanKernel, Variant } from "../plan/plan.ts";
+import type { Plan, PlanKernel } from "../plan/plan.ts";
 import { cuda, cudaTf32 } from "./cuda.ts";
 import { device } from "./device.ts";
 import { emit } from "./emitter.ts";
@@ -64,8 +64,6 @@ export const hostUnit = (header: string, kernels: readonly Source[]): string =>
 /** A unit of one CUDA kernel. */
 export const cudaUnit = (header: string, kernel: Pick<PlanKernel, "launch" | "text">): string =>
   [...(kernel.launch?.wide ? ["#define WIDE_INDEX"] : []), header, kernel.text].join("\n");
-export const variantUnit = (header: string, variant: Variant): string =>
-  cudaUnit([header, hopperHeader()].join("\n"), variant);
 
 /** A kernel's text for people, after comments: the program's lines that it comes from, and its parameters, with the stores that the plan passes. */
 export function readableKernel(k: PlanKernel, plan?: Plan): string {

@@ -96,7 +96,7 @@ export interface AttentionChoices {
   readonly transposed: Readonly<Record<"queries" | "heads" | "maxGradients", number>> | null;
 }
 /** What a target decides about the kernels of rows: elementwise results, reductions, `top_k`, scans. */
-export interface RowChoices {
+interface RowChoices {
   /** Elements per task of an elementwise kernel, given the total; null: a constant of the kernel writer. */
   readonly elementsPerTask: ((elements: number) => number) | null;
   /** Rows shorter than this are taken together by one task. */

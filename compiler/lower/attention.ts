@@ -40,7 +40,7 @@ import { shapeOf } from "./reader.ts";
 
 export type Head = readonly [b: Expr, g: Expr, r: Expr];
 /** A query by its head, of those that share keys, and its place. */
-export type Query = readonly [r: Expr, t: Expr];
+type Query = readonly [r: Expr, t: Expr];
 export const callF32 = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
 
 /** The operands, named as in the op's record (ops/attention.ts), with the sizes of their axes. */
@@ -189,7 +189,7 @@ export const initialMaximum = ({ factor }: Operands): number => -3.4e38 / Math.m
  * Split keys, for when there are too few tasks: buffers that hold, for each piece of the keys and each query, the undivided output, the maximum score
  * and the sum of weights.
  */
-export interface KeyPieces {
+interface KeyPieces {
   readonly count: number;
   readonly out: VirtualBuffer;
   readonly top: VirtualBuffer;

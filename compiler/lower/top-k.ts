@@ -199,7 +199,7 @@ function nextLargest(
   d.k.if(bool("le", none, at), () => put(asIndex(first(isNaNAfter))));
 }
 /** The results of each piece of `length` elements of a row: its largest element, and that element's place in the row. */
-export interface LargestPieces {
+interface LargestPieces {
   readonly length: number;
   readonly values: VirtualBuffer;
   readonly index: VirtualBuffer;

@@ -1,7 +1,7 @@
 // Places blocks of memory in the arena, by size and by the launches that use them.
 
 /** A block of memory that is in use from launch `first` to launch `last`, both inclusive. */
-export interface MemoryBlock {
+interface MemoryBlock {
   readonly bytes: number;
   readonly first: number;
   readonly last: number;

@@ -44,7 +44,7 @@ export interface CompileGenerateOptions extends Omit<CommonOptions, "set">, Para
   readonly sampling?: readonly SamplingInput[] | undefined;
 }
 /** A compiled `generate`. */
-export interface CompiledGenerate {
+interface CompiledGenerate {
   readonly executable: Executable;
   readonly report: CompileReport;
   /** The optional inputs that `generate` was compiled with. */

@@ -39,7 +39,7 @@ export interface OpenRunOptions extends Omit<CompileGenerateOptions, "trained" |
   readonly prompts?: readonly Prompt[] | undefined;
 }
 /** A model of a folder, and the tokens of the prompts that it was opened for. */
-export interface OpenedRun extends OpenedModel {
+interface OpenedRun extends OpenedModel {
   readonly prompts: readonly (readonly number[])[];
 }
 /** Opens a model with the newest intact checkpoint of its run, to generate. */

@@ -22,7 +22,7 @@ import {
 } from "../tokens.ts";
 
 /** Files of a text, with their size and SHA-256. */
-export interface DataFiles {
+interface DataFiles {
   readonly files: readonly string[];
   readonly bytes: number;
   readonly hash: string;

@@ -146,29 +146,13 @@ function configOf(
   { files, bytes, hash, heldOutFiles, codec }: Dataset,
   saved: RunConfig | null,
 ): RunConfig {
-  const before = saved?.sizes ?? {};
-  const [batch, length] = textAxes(entry);
-  const { others, ...given } = textSizes(entry, options);
-  const rows = defaultRows(entry);
-  const loaded = options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params));
-  const B = given.B ?? before["B"] ?? Number(loaded[batch] ?? rows.B);
-  const T = given.T ?? before["T"] ?? Number(loaded[length] ?? rows.T);
-  const said = { ...others, ...named("--steps", options.steps, "Steps", options.set) };
-  const steps = atLeastOne("Steps", said["Steps"]) ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
+  const steps = stepsOf(options, entry, saved);
   const accumulate = options.accumulate ?? saved?.accumulate;
   const params = options.params ?? saved?.params;
   const from = saved?.from;
   return {
     model: entry.declaration,
-    sizes: {
-      ...before,
-      ...loaded,
-      ...others,
-      ...headerSizes(entry, { [batch]: B, [length]: T }),
-      B,
-      T,
-      ...(hasHeader(entry, "Steps") ? { Steps: steps } : {}),
-    },
+    sizes: { ...sizesOf(options, entry, saved), ...(hasHeader(entry, "Steps") ? { Steps: steps } : {}) },
     steps,
     seed: options.seed ?? saved?.seed ?? 0,
     precision: options.precision ?? saved?.precision ?? "f32",
@@ -183,4 +167,19 @@ function configOf(
     data: { files: [...files], bytes, hash },
     ...(heldOutFiles === null ? {} : { heldOut: { ...heldOutFiles, files: [...heldOutFiles.files] } }),
   };
+}
+function stepsOf(options: TrainOptions, entry: EntrySignature, saved: RunConfig | null): number {
+  const said = { ...textSizes(entry, options).others, ...named("--steps", options.steps, "Steps", options.set) };
+  return atLeastOne("Steps", said["Steps"]) ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
+}
+/** B, T, and what else the header takes: as the options say, else the folder of `params`, else the run that this one goes on with. */
+function sizesOf(options: TrainOptions, entry: EntrySignature, saved: RunConfig | null): RunConfig["sizes"] {
+  const before = saved?.sizes ?? {};
+  const [batch, length] = textAxes(entry);
+  const { others, ...given } = textSizes(entry, options);
+  const rows = defaultRows(entry);
+  const loaded = options.params === undefined ? {} : headerSizes(entry, sizesFromConfig(options.params));
+  const B = given.B ?? before["B"] ?? Number(loaded[batch] ?? rows.B);
+  const T = given.T ?? before["T"] ?? Number(loaded[length] ?? rows.T);
+  return { ...before, ...loaded, ...others, ...headerSizes(entry, { [batch]: B, [length]: T }), B, T };
 }
