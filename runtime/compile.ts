@@ -1,6 +1,6 @@
 // Compiles a program and loads it on its target: the only place where the compiler's plan meets a target.
 import { checkAll, type Loaded, load, loadFile } from "../compiler/check/index.ts";
-import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
+import { Bug, type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { precisionFlagText } from "../compiler/flag-text.ts";
 import type { Elaborated, Store } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
@@ -246,8 +246,14 @@ interface Analyzed {
 /** What the passes made; `plan` is null for the interpreter. */
 type BuiltPlan = (Analyzed & { readonly plan: Plan }) | (Analyzed & { readonly plan: null });
 export async function backendOf({ target, tf32, threads }: TargetRequest): Promise<Backend | null> {
-  if (target === "reference") return null;
-  return target === "host" ? hostBackend(threads) : cudaBackend(tf32);
+  switch (target) {
+    case "reference":
+      return null;
+    case "host":
+      return hostBackend(threads);
+    case "cuda":
+      return cudaBackend(tf32);
+  }
 }
 /** The same backend, which also hands each kernel it emits to `build`, so that compiling starts while later kernels are lowered. */
 function withEarlyCompile(backend: Backend, build: KernelBuild | null): Backend {
@@ -310,9 +316,16 @@ async function executableOf(
   observer: Debugger,
   build: KernelBuild | null,
 ): Promise<Executable> {
-  if (made.plan === null) return referenceExecutable(made.program);
-  if (target === "cuda")
-    return cudaExecutable(made.plan, { onCompile, device, world, ...(await observer.profileOptions(made.plan, 1)) });
-  const kernels = await observer.profileOptions(made.plan, threads);
-  return hostExecutable(made.plan, { onCompile, threads, build, free: world.memory(), ...kernels });
+  const { plan } = made;
+  if (plan === null) return referenceExecutable(made.program);
+  switch (target) {
+    case "reference":
+      throw new Bug("the interpreter runs graphs, and is given a plan");
+    case "host": {
+      const kernels = await observer.profileOptions(plan, threads);
+      return hostExecutable(plan, { onCompile, threads, build, free: world.memory(), ...kernels });
+    }
+    case "cuda":
+      return cudaExecutable(plan, { onCompile, device, world, ...(await observer.profileOptions(plan, 1)) });
+  }
 }
