@@ -31,6 +31,12 @@ export interface LaneTarget extends ExpressionTarget, LaneAccess {
 }
 export const combineNames = { sum: "Sum", max: "Max", min: "Min" } as const;
 
+/** A call whose last argument, or last but those in `after`, is a lambda of `params`. */
+interface LambdaCall {
+  readonly before: string;
+  readonly params: string;
+  readonly after?: string;
+}
 /** The lines of text, and the statements that walk a line. */
 export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   readonly lines: string[] = [];
@@ -61,12 +67,9 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
    * around it.
    */
   lambda(
-    before: string,
-    params: string,
-    after: string,
+    { before, params, after = ");" }: LambdaCall,
     lane: Var | { readonly v: Var; readonly lanes: Lanes } | null,
-    body: readonly Stmt[],
-    value?: Expr,
+    { body, value }: { readonly body: readonly Stmt[]; readonly value?: Expr },
     scope: Scope = "point",
   ): void {
     const result = (x: Expr): string => `return ${this.wide(x, lane !== null)};`;
@@ -97,7 +100,7 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   protected par(s: StmtOf<"par">): void {
     const lanes = this.lanesFor(s.v, s.body);
     const head = `par<${lanes.text}>(${this.expr(s.extent)}, `;
-    this.prefetching(s, () => this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body));
+    this.prefetching(s, () => this.lambda({ before: head, params: `auto v, ix ${s.v.name}` }, { v: s.v, lanes }, s));
   }
   protected fold(s: StmtOf<"fold">): void {
     const head = `const auto ${s.into.name} = `;
@@ -106,18 +109,15 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
       const wide = this.varies(s.value) || s.body.some((b) => b.s === "let" && this.varies(b.value));
       if (wide) this.varying.add(s.into);
       return this.lambda(
-        `${head}fold_lane<${combineNames[s.op]}>(${this.expr(s.extent)}, `,
-        `ix ${s.v.name}`,
-        ");",
+        { before: `${head}fold_lane<${combineNames[s.op]}>(${this.expr(s.extent)}, `, params: `ix ${s.v.name}` },
         null,
-        s.body,
-        s.value,
+        s,
       );
     }
     const lanes = this.foldLanes(s);
     const stores = s.body.some((b) => b.s === "store");
     const open = `${head}${stores ? "fold_with_stores" : "fold"}<${combineNames[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
-    this.prefetching(s, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
+    this.prefetching(s, () => this.lambda({ before: open, params: `auto v, ix ${s.v.name}` }, { v: s.v, lanes }, s));
   }
   protected foldLanes({ v, body, into, value }: StmtOf<"fold">): Lanes {
     return this.lanesFor(v, [...body, { s: "let", v: into, value }]);
@@ -131,7 +131,7 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
     const open = `const auto ${name} = fold_both<${combineNames[a.op]}, ${combineNames[b.op]}, ${lanes.text}>(${this.expr(a.extent)}, `;
     const each = (s: StmtOf<"fold">, when: "apart" | "together", head: string, end: string): void =>
       this.prefetching({ ...s, when }, () =>
-        this.lambda(head, `auto v, ix ${s.v.name}`, end, { v: s.v, lanes }, s.body, s.value),
+        this.lambda({ before: head, params: `auto v, ix ${s.v.name}`, after: end }, { v: s.v, lanes }, s),
       );
     each(a, "apart", open, ",");
     each(b, "together", "", ");");
@@ -141,18 +141,13 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   protected scan(s: StmtOf<"scan">): void {
     if (this.lane && this.varies(s.value)) this.varying.add(s.sum);
     const type = s.sum.type === "index" ? "ix" : "auto";
-    this.lambda(
-      `${this.lane ? this.target.laneScan : "scan"}(${this.expr(s.extent)}, [&](ix ${s.v.name}) { return ${this.expr(s.value)}; }, `,
-      `ix ${s.v.name}, ${type} ${s.sum.name}`,
-      ");",
-      null,
-      s.body,
-    );
+    const before = `${this.lane ? this.target.laneScan : "scan"}(${this.expr(s.extent)}, [&](ix ${s.v.name}) { return ${this.expr(s.value)}; }, `;
+    this.lambda({ before, params: `ix ${s.v.name}, ${type} ${s.sum.name}` }, null, { body: s.body });
   }
   protected tally({ v, extent, counts, key, rank, body }: StmtOf<"tally">): void {
     const counted = `tally(${this.expr(extent)}, ${counts.name}, [&](ix ${v.name}) { return ix(${this.expr(key)}); }`;
     if (body.length === 0) return this.line(`${counted});`);
-    this.lambda(`${counted}, `, `ix ${v.name}, ix ${rank.name}`, ");", null, body);
+    this.lambda({ before: `${counted}, `, params: `ix ${v.name}, ix ${rank.name}` }, null, { body });
   }
   protected widest(kind: BodyKind): Lanes {
     return item(this.target.lanes[kind], 0);

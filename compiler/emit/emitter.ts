@@ -209,7 +209,12 @@ export class Emitter extends Bodies<Target> {
     const lane = v ? { v, lanes: this.lanesFor(v, s.body, kindOf(s)) } : null;
     const end = `, ${tiles.map((t) => t.name).join(", ")});`;
     this.passing(tiles, () =>
-      this.lambda(`${head(lane?.lanes ?? null)}, `, params, end, lane, s.body, undefined, lane ? "point" : "row"),
+      this.lambda(
+        { before: `${head(lane?.lanes ?? null)}, `, params, after: end },
+        lane,
+        { body: s.body },
+        lane ? "point" : "row",
+      ),
     );
   }
   #each(s: StmtOf<"each">): void {
@@ -248,12 +253,13 @@ export class Emitter extends Bodies<Target> {
     const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...used.map((t) => `auto& ${t.name}_`)].join(", ");
     this.passing(used, () =>
       this.lambda(
-        `fold_rows<${combineNames[s.op]}>(${s.into.name}, ${this.expr(s.extent)}, `,
-        params,
-        `, ${used.map((t) => t.name).join(", ")});`,
+        {
+          before: `fold_rows<${combineNames[s.op]}>(${s.into.name}, ${this.expr(s.extent)}, `,
+          params,
+          after: `, ${used.map((t) => t.name).join(", ")});`,
+        },
         { v: s.vs[1], lanes: this.widest("tile") },
-        s.body,
-        s.value,
+        s,
       ),
     );
   }

@@ -213,7 +213,8 @@ export class SharedTile {
       return this.#loadRowIndices(a, add(a.v, num(a.step)));
     }
     if (this.#at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.#pointer((x) => x)});`);
-    e.lambda(`${tile.name}.fill(${stage}, ${guards}, `, `ix ${row.name}, ix ${col.name}`, ");", null, body, value);
+    const before = `${tile.name}.fill(${stage}, ${guards}, `;
+    e.lambda({ before, params: `ix ${row.name}, ix ${col.name}` }, null, { body, value });
   }
   /** Declares the name by which bodies read the elements of a line. */
   name(stage: string): void {

@@ -98,7 +98,7 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   if (!steps && e.width(k, withValue(s)) !== 1) {
     const packed = split ? `${name}_rows` : name;
     const head = `const auto ${packed} = pack_rows<${rows}, ${depth}>(${reserve(rows * depth)}, ${nx}, ${nk}, `;
-    e.lambda(head, bound, ");", k, s.body, s.value);
+    e.lambda({ before: head, params: bound }, k, s);
     return split ? splitRows(s, e, packed) : undefined;
   }
   const room = split ? reserveTerms(s.tile, e) : reserve(Math.ceil(rows / 6) * (6 * depth + 16));
@@ -109,7 +109,7 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   const lanes = e.width(x, withValue(s));
   const made = split ? `split_computed<${termCount(s.tile)}, ` : "pack_computed_micro_panels<";
   const head = `const auto ${name} = ${made}${rows}, ${lanes}>(${room}, ${nx}, ${nk}, `;
-  e.lambda(head, bound, ");", x, s.body, s.value);
+  e.lambda({ before: head, params: bound }, x, s);
 }
 /** Writes `head` followed by a lambda of k: the address where the row along x begins. */
 export function emitRowPointers(s: StmtOf<"stage">, e: Emitter, x: Var, k: Var, head: string): void {
@@ -235,7 +235,7 @@ function packRight(s: StmtOf<"stage">, e: Emitter): void {
   const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
   const lanes = e.width(x, withValue(s));
   const head = `const auto ${s.tile.name} = pack<${width}, ${lanes}>(${reserveScratch(e, width * roundUp(depth, 16))}, ${e.expr(s.valid[1])}, ${e.expr(s.valid[0])}, `;
-  e.lambda(head, `auto v, ix ${x.name}, ix ${k.name}`, ");", x, s.body, s.value);
+  e.lambda({ before: head, params: `auto v, ix ${x.name}, ix ${k.name}` }, x, s);
 }
 /** Reserves floats of the thread's scratch memory; returns the text of a pointer. */
 export function reserveScratch(e: Emitter, floats: number): string {

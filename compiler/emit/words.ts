@@ -47,10 +47,10 @@ export function wordsLeft(s: StmtOf<"stage">, e: Emitter): void {
   const bound = `auto v, ix ${x.name}, ix ${k.name}`;
   if (e.width(k, withValue(s)) !== 1) {
     const head = `pack_word_rows<${rows}, ${wordFloats(depth)}>(${reserve(rows * wordFloats(depth))}, ${nx}, ${nk}, `;
-    return e.lambda(`${name} = ${head}`, bound, ");", k, s.body, s.value);
+    return e.lambda({ before: `${name} = ${head}`, params: bound }, k, s);
   }
   const head = `pack_word_steps<${rows}, ${e.width(x, withValue(s))}>(${reserve(rows * wordFloats(depth))}, ${nx}, ${nk}, `;
-  e.lambda(`${name} = ${head}`, bound, ");", x, s.body, s.value);
+  e.lambda({ before: `${name} = ${head}`, params: bound }, x, s);
 }
 /** Stages a right operand [depth, columns]. */
 export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
@@ -85,7 +85,7 @@ export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
     return e.line(`${name} = pack_transposed<${width}>(${room()}, ${nx}, words_of(${nk}), ${at});`);
   }
   const head = `pack<${width}, ${e.width(x, withValue(s))}>(${room()}, ${nx}, words_of(${nk}), by_words(${nk}, `;
-  e.lambda(`${name} = ${head}`, `auto v, ix ${x.name}, ix ${k.name}`, "));", x, s.body, s.value);
+  e.lambda({ before: `${name} = ${head}`, params: `auto v, ix ${x.name}, ix ${k.name}`, after: "));" }, x, s);
 }
 /** A transposing copy needs so many contiguous steps of the depth. */
 const minTransposedSteps = 32;

@@ -35,7 +35,7 @@ export function attentionQueries(d: Draft, node: Node): void {
     skip: null,
     needsMask: () => (o.attrs.bounds.length === 0 ? null : bool(true)),
   };
-  const { from, to, skip, needsMask } = dbias ? all : visibleRange(d, o, b, "at", m);
+  const { from, to, skip, needsMask } = dbias ? all : visibleRange(d, o, { b, side: "at", block: m });
   const queries = { head: [b, g, r] as const, m, q, doutTile, dq, dbias };
   d.k.for("c", from, to, block, (c) => addKeyBlock(d, o, queries, c, needsMask(c)), skip);
   storeQueryGradient(d, o, [b, g, r], m, dq);
@@ -88,7 +88,7 @@ export function attentionKeys(d: Draft, node: Node): void {
   const m = d.k.task("m", U, o.rows);
   const keys = d.k.stage("keys", [o.rows, A], [m.n, num(A)], o.element(o.k, [b, g], m));
   const values = d.k.stage("values", [o.rows, C], [m.n, num(C)], o.element(o.v, [b, g], m));
-  const block = { b, g, m, keys, values, visible: visibleRange(d, o, b, "seen", m) };
+  const block = { b, g, m, keys, values, visible: visibleRange(d, o, { b, side: "seen", block: m }) };
   if (!o.separatePasses) return keyAndValueGradients(d, o, block, ["keys", "values"]);
   keyAndValueGradients(d, o, block, ["values"]);
   keyAndValueGradients(d, o, block, ["keys"]);

@@ -60,7 +60,7 @@ export function attentionTransposed(d: Draft, node: Node): void {
     d.k.store(top, [j], f32(initialMaximum(o)));
     d.k.store(total, [j], f32(0));
   });
-  const { from, to, skip, needsMask } = visibleRange(d, o, b, "at", m, 1);
+  const { from, to, skip, needsMask } = visibleRange(d, o, { b, side: "at", block: m }, 1);
   const step = (c: Block): void => {
     const keys = d.k.stage("keys", [block, A], [c.n, num(A)], o.element(o.k, [b, g], c), form);
     const values = d.k.stage("values", [block, roundUp(C, 16)], [c.n, num(C)], o.element(o.v, [b, g], c), form);
@@ -213,7 +213,7 @@ function addQueryBlock(d: Draft, head: KeyHead, r: Expr, c: Block): void {
   const queryRows = d.k.stage("q_rows", [queries, wideA], [c.n, num(A)], o.element(o.q, own, c), form);
   const doutRows = d.k.stage("d_out_rows", [queries, wideC], [c.n, num(C)], o.element(o.dout, own, c), form);
   const dq = d.k.tile("acc", "dq", [queries, wideA]);
-  const { from, to, skip, needsMask } = visibleRange(d, o, b, "at", c, 1);
+  const { from, to, skip, needsMask } = visibleRange(d, o, { b, side: "at", block: c }, 1);
   const step = (m: Block): void =>
     addKeyBlock(d, head, { r, c, m, q, doutTile, queryRows, doutRows, dq, needsMask: needsMask(m) });
   d.k.for("m", from, to, o.block, step, skip);

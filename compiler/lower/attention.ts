@@ -260,7 +260,7 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   const width = o.wide?.columns ?? roundUp(C, 16);
   const out = d.k.tile("acc", "out", [rows, width]);
   const [top, total] = [d.k.tile("row", "row_max", [rows], initialMaximum(o)), d.k.tile("row", "row_sum", [rows])];
-  const all = visibleRange(d, o, b, "at", visiting, o.endMultiple);
+  const all = visibleRange(d, o, { b, side: "at", block: visiting }, o.endMultiple);
   const { from, to, skip, needsMask } = pieces && p ? clipToPiece(d, all, p, pieces.count, block) : all;
   const step = (c: Block): void => {
     const key = o.transposedElement(o.k, [b, g], c);

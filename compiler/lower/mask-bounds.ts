@@ -143,18 +143,17 @@ interface VisibilityQuery {
   readonly extremePosition: (bound: Bound, widest: boolean) => Expr;
   readonly endMultiple: number;
 }
+/** A block of positions of one side, in batch element `b`. */
+interface Viewer {
+  readonly b: Expr;
+  readonly side: Side;
+  readonly block: Block;
+}
 /**
- * What is visible to a block on the other side. `side`: which side the block is of. `endMultiple`: `to` is rounded up to this multiple, or is the
- * extent. The bounds are computed before the loop, as positions may be arbitrary.
+ * What is visible to a block on the other side. `endMultiple`: `to` is rounded up to this multiple, or is the extent. The bounds are computed before
+ * the loop, as positions may be arbitrary.
  */
-export function visibleRange(
-  d: Draft,
-  o: Positions,
-  b: Expr,
-  side: Side,
-  block: Block,
-  endMultiple = o.block,
-): VisibleRange {
+export function visibleRange(d: Draft, o: Positions, { b, side, block }: Viewer, endMultiple = o.block): VisibleRange {
   const [other, extent] = side === "at" ? (["seen", o.sizes.U] as const) : (["at", o.sizes.T] as const);
   const bounds = allBounds(o.attrs.bounds);
   if (bounds.length === 0) return { from: num(0), to: num(extent), skip: null, needsMask: () => null };
