@@ -14,7 +14,7 @@ import {
   type Operands,
   shiftedExp,
   softcapGradient,
-} from "./attention.ts";
+} from "./attention-operands.ts";
 import type { Draft } from "./draft.ts";
 import { type VisibleRange, visibleRange } from "./mask-bounds.ts";
 

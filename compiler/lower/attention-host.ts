@@ -7,6 +7,7 @@ import { call, f32, load, num, roundUp, select, unflatten } from "../kernel/expr
 import type { Buffer, Expr, OperandForm, Tile } from "../kernel/ir.ts";
 import type { Choices } from "../kernel/schedule.ts";
 import { attentionOf } from "../ops/attention.ts";
+import { storeQueryGradient } from "./attention-backward.ts";
 import {
   type BackwardOperands,
   backwardOperands,
@@ -20,8 +21,7 @@ import {
   softcapGradient,
   softmaxWithSink,
   times,
-} from "./attention.ts";
-import { storeQueryGradient } from "./attention-backward.ts";
+} from "./attention-operands.ts";
 import { isLoadedAsBf16 } from "./contraction.ts";
 import type { Draft } from "./draft.ts";
 import { visibleRange } from "./mask-bounds.ts";

@@ -151,26 +151,33 @@ function sumByIndex(g: Builder, s: ScatterAdd, axes: readonly AffineAxis[], rang
   if (product(shape) === 0 || from >= to) return b.fill(g, 0, dtypeOf(rows.type), [...batch, to - from, ...rest]);
   const sizes = axes.map((a) => a.size);
   const whole = b.reshape(g, rows, [...batch, ...sizes, ...rest]);
-  if (product(rest) >= shortRow || rest.length === 0) return sumAlong(g, whole, batch.length, axes, range);
+  if (product(rest) >= shortRow || rest.length === 0) return sumAlong(g, { x: whole, lead: batch.length, axes }, range);
   const [first, last] = [batch.length + sizes.length, batch.length + sizes.length + rest.length];
   const lead = [...batch.keys()];
   const perm = [...lead, ...fromTo(first, last), ...fromTo(batch.length, first)];
-  const sum = sumAlong(g, b.transpose(g, whole, perm), batch.length + rest.length, axes, range);
+  const sum = sumAlong(g, { x: b.transpose(g, whole, perm), lead: batch.length + rest.length, axes }, range);
   const places = batch.length + rest.length;
   return sum && b.transpose(g, sum, [...lead, places, ...fromTo(batch.length, places)]);
 }
 
+/** x: [...lead axes, ...axes, ...rest]. An element belongs to the number that its positions along `axes`, times their steps, add up to. */
+interface Summand {
+  readonly x: Value;
+  readonly lead: number;
+  readonly axes: readonly AffineAxis[];
+}
 /** [...lead, ...axes, ...rest] -> [...lead, numbers of the range, ...rest]; null if that would gather too many elements (`maxExpansion`). */
-function sumAlong(g: Builder, x: Value, lead: number, axes: readonly AffineAxis[], range: Range): Value | null {
+function sumAlong(g: Builder, summand: Summand, range: Range): Value | null {
+  const { x, lead, axes } = summand;
   const flat = axes.flatMap(({ step }, i) => (step === 0 ? [lead + i] : []));
   const steps = axes.filter(({ step }) => step !== 0);
-  if (flat.length > 0) return sumAlong(g, b.sum(g, x, flat), lead, steps, range);
+  if (flat.length > 0) return sumAlong(g, { x: b.sum(g, x, flat), lead, axes: steps }, range);
   const [only] = steps;
   if (!only) return cropOrPad(g, b.expand(g, x, lead), lead, 0, range);
   const common = commonStep(steps);
-  if (common > 1) return sumStrided(g, x, lead, steps, common, range);
+  if (common > 1) return sumStrided(g, summand, common, range);
   if (steps.length === 1) return sumOneAxis(g, x, lead, only, range);
-  return inDigits(g, x, lead, steps, range) ?? diagonal(g, x, lead, steps, range);
+  return inDigits(g, summand, range) ?? diagonal(g, summand, range);
 }
 /** Crops or pads x along `axis` so that it covers `range`, with zeros where x has nothing; x's own positions begin at `first`. */
 function cropOrPad(g: Builder, x: Value, axis: number, first: number, [from, to]: Range): Value {
@@ -182,17 +189,10 @@ function cropOrPad(g: Builder, x: Value, axis: number, first: number, [from, to]
   return b.pad(g, part, axis, start - from, to - stop);
 }
 /** Steps with a common divisor `by`: solves for the steps divided by it, then puts `by - 1` zeros between the results. */
-function sumStrided(
-  g: Builder,
-  x: Value,
-  lead: number,
-  axes: readonly AffineAxis[],
-  by: number,
-  range: Range,
-): Value | null {
+function sumStrided(g: Builder, { x, lead, axes }: Summand, by: number, range: Range): Value | null {
   const [from, to] = [Math.ceil(range[0] / by), Math.floor((range[1] - 1) / by) + 1];
   const near = axes.map(({ size, step }) => ({ size, step: step / by }));
-  const sum = from < to ? sumAlong(g, x, lead, near, [from, to]) : null;
+  const sum = from < to ? sumAlong(g, { x, lead, axes: near }, [from, to]) : null;
   if (!sum) return null;
   return cropOrPad(g, dilate(g, sum, lead, by), lead, from * by, range);
 }
@@ -211,7 +211,7 @@ function sumOneAxis(g: Builder, x: Value, lead: number, { step }: AffineAxis, ra
   return b.make1(g, "gather", [x, back], { axis: lead, batch: 0 });
 }
 /** If the small steps together span less than the common divisor of the large ones, numbers have two digits: sums by the low, then the high one. */
-function inDigits(g: Builder, x: Value, lead: number, axes: readonly AffineAxis[], range: Range): Value | null {
+function inDigits(g: Builder, { x, lead, axes }: Summand, range: Range): Value | null {
   const order = [...axes.keys()].toSorted((i, j) => Math.abs(axes[j]?.step ?? 0) - Math.abs(axes[i]?.step ?? 0));
   const of = (list: readonly number[]): AffineAxis[] => list.flatMap((i) => axes[i] ?? []);
   for (let n = 1; n < axes.length; n++) {
@@ -221,10 +221,10 @@ function inDigits(g: Builder, x: Value, lead: number, axes: readonly AffineAxis[
     if (most + 1 - least > by) continue;
     const rest = fromTo(lead + axes.length, dims(x.type).length);
     const turned = b.transpose(g, x, [...fromTo(0, lead), ...[...high, ...low].map((i) => lead + i), ...rest]);
-    const units = sumAlong(g, turned, lead + n, of(low), [least, most + 1]);
+    const units = sumAlong(g, { x: turned, lead: lead + n, axes: of(low) }, [least, most + 1]);
     const multiples = of(high).map(({ size, step }) => ({ size, step: step / by }));
     const [from, to] = valueRange(multiples);
-    const both = units && sumAlong(g, units, lead, multiples, [from, to + 1]);
+    const both = units && sumAlong(g, { x: units, lead, axes: multiples }, [from, to + 1]);
     if (!both) return null;
     const digits = cropOrPad(g, both, lead + 1, least, [least, least + by]);
     const shape = dims(digits.type);
@@ -237,7 +237,7 @@ function inDigits(g: Builder, x: Value, lead: number, axes: readonly AffineAxis[
  * The general case: solves for the position along one axis of step 1 or -1 from those along the others, gathers there, and sums over the others.
  * The last such axis is taken, which is usually the contiguous one.
  */
-function diagonal(g: Builder, x: Value, lead: number, axes: readonly AffineAxis[], [from, to]: Range): Value | null {
+function diagonal(g: Builder, { x, lead, axes }: Summand, [from, to]: Range): Value | null {
   const m = axes.findLastIndex(({ step }) => Math.abs(step) === 1);
   const own = axes[m];
   const others = axes.filter((_, i) => i !== m);
