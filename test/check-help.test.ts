@@ -58,16 +58,16 @@ test("a gate of the library over more experts than there are is an error, mask o
     assert.is(error?.code, "E0413", gate);
   }
 });
+function placedHelp(header: string): string {
+  const text = `import { Embedding } from "std/nn"
+    layer Placed(C, D) { place: Embedding(C, D) forward(x: f32[6]) -> f32[6, D] { return place(range(6)) } }
+    layer A(${header}) = Placed(Most, D)`;
+  return elaborationErrors({ name: "A.moe", text })[0]?.help ?? "";
+}
 test("of a table that is too short the size in the header is named, where one alone is as long", () => {
-  const help = (header: string): string => {
-    const text = `import { Embedding } from "std/nn"
-      layer Placed(C, D) { place: Embedding(C, D) forward(x: f32[6]) -> f32[6, D] { return place(range(6)) } }
-      layer A(${header}) = Placed(Most, D)`;
-    return elaborationErrors({ name: "A.moe", text })[0]?.help ?? "";
-  };
-  assert.match(help("Most = 4, D = 2"), "make the table longer, `--set Most=6`");
-  assert.match(help("Most = 4, D = 4"), "make the table longer, or what indexes it shorter");
-  assert.is(help("Most = 6, D = 4"), "");
+  assert.match(placedHelp("Most = 4, D = 2"), "make the table longer, `--set Most=6`");
+  assert.match(placedHelp("Most = 4, D = 4"), "make the table longer, or what indexes it shorter");
+  assert.is(placedHelp("Most = 6, D = 4"), "");
 });
 test("a misspelt member is told from a function that its name only begins with", () => {
   const body = "experts: Linear(D, D)[2] forward(x: float[N, D]) -> float[N, D] { return exprets[0](x) }";
