@@ -9,7 +9,20 @@ import { hashOfDevice } from "../compiler/emit/device.ts";
 
 const root = join(import.meta.dirname, "..");
 /** Stands in the code for a hash of all of it, as long, so that source maps stay right. */
-const hashHere = "hash of this build".padEnd(64, ".");
+export const hashHere = "hash of this build".padEnd(64, ".");
+/** esbuild breaks lines inside of strings, too. */
+const brokenHash = new RegExp(
+  hashHere.replaceAll(".", "_").split("").join(String.raw`(\\\n)?`).replaceAll("_", "[.]"),
+  "g",
+);
+/** The code with its hash, broken where the code is. */
+export const withHash = (code: string, hash: string): string =>
+  code.replace(brokenHash, (_, ...breaks: (string | undefined)[]) =>
+    hash
+      .split("")
+      .map((c, i) => (i < hash.length - 1 ? c + (breaks[i] ?? "") : c))
+      .join(""),
+  );
 
 /**
  * Writes the bundle; returns its paths. The folder must be in moec's own, because the code finds its assets relative to itself. `more`: other scripts,
@@ -46,7 +59,10 @@ export async function bundle(folder: string, more: readonly string[] = []): Prom
   const built = hash.digest("hex");
   const isChunk = (path: string): boolean => dirname(path) === folder;
   const chunksFirst = outputFiles.toSorted((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)));
-  for (const { path, text } of chunksFirst) replace(path, text.replaceAll(hashHere, built));
+  const hashed = chunksFirst.map(({ path, text }) => ({ path, text, own: withHash(text, built) }));
+  if (!hashed.some(({ path, text, own }) => path.endsWith(".js") && own !== text))
+    throw new Error("no code of the bundle has a place for its hash: plans of other builds would be taken for its own");
+  for (const { path, own } of hashed) replace(path, own);
   return outputFiles.map(({ path }) => path);
 }
 function replace(path: string, text: string): void {

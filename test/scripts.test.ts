@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { hashHere, withHash } from "../scripts/bundle.ts";
 import { run as runCommand } from "../scripts/gpu/command.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -29,6 +30,15 @@ const run = (name: string, ...args: string[]): Promise<Ended> =>
   });
 const own = ["build", "generate", "nvrtc", "kit", "gpu", "test", "fuzz", "sanitize", "bench", "peers"];
 
+test("the hash of a build is written where the bundler breaks the line, too", () => {
+  const hash = "0123456789abcdef".repeat(4);
+  for (const at of [0, 1, 9, 30, 63, 64]) {
+    const broken = (text: string): string => `a="${text.slice(0, at)}\\\n${text.slice(at)}"`;
+    assert.is(withHash(broken(hashHere), hash), broken(hash), String(at));
+  }
+  assert.is(withHash(`a="${hashHere}"`, hash), `a="${hash}"`);
+  assert.is(withHash(hash, hash), hash);
+});
 test("--help prints the usage, and nothing is done", async () => {
   const all = await Promise.all(own.map((name) => run(name, "--help")));
   for (const [i, { status, stdout, stderr }] of all.entries()) {
