@@ -5,7 +5,21 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { join } from "node:path";
 import { env, execPath } from "node:process";
 import { setTimeout } from "node:timers/promises";
+import type { Option } from "commander";
 import * as assert from "uvu/assert";
+import { cacheCommand } from "../../cli/commands/cache.ts";
+import { checkCommand } from "../../cli/commands/check.ts";
+import { compileCommand } from "../../cli/commands/compile.ts";
+import { doctorCommand } from "../../cli/commands/doctor.ts";
+import { evaluateCommand } from "../../cli/commands/evaluate.ts";
+import { exportCommand } from "../../cli/commands/export.ts";
+import { fmtCommand } from "../../cli/commands/fmt.ts";
+import { generateCommand } from "../../cli/commands/generate.ts";
+import { importCommand } from "../../cli/commands/import.ts";
+import { profileCommand } from "../../cli/commands/profile.ts";
+import { reportCommand } from "../../cli/commands/report.ts";
+import { runCommand } from "../../cli/commands/run.ts";
+import { trainCommand } from "../../cli/commands/train.ts";
 import { checkpointSteps, readCheckpoint } from "../../runtime/storage/checkpoint.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { Draw } from "./random-graph.ts";
@@ -28,6 +42,7 @@ function place(): string {
   cpSync(model, join(made, "gpt.moe"));
   writeFileSync(join(made, "text.txt"), "It was the best of times, it was the worst of times. ".repeat(20));
   writeFileSync(join(made, "ids.txt"), "1 2 3 4 5 ".repeat(80));
+  writeFileSync(join(made, "chats.jsonl"), '{"prompt": "the best", "completion": " of times"}\n'.repeat(60));
   writeFileSync(join(made, "none"), "");
   writeFileSync(join(made, "input.json"), '{ "x": [[1, 2], [3, 4]] }');
   writeFileSync(join(made, "fn.moe"), "fn twice(x: float[N, D]) -> float[N, D] { return 2 * x }\n");
@@ -52,6 +67,7 @@ const files = [
   "wrong.moe",
   "text.txt",
   "ids.txt",
+  "chats.jsonl",
   "none",
   "empty",
   "nowhere",
@@ -107,89 +123,24 @@ const words = [
   "simplify",
   "é\u0000x".replace("\u0000", ""),
 ];
-const commands: Readonly<Record<string, readonly string[]>> = {
-  check: ["--json"],
-  compile: [
-    "--target",
-    "--precision",
-    "--tf32",
-    "--threads",
-    "--set",
-    "--entry",
-    "--batch",
-    "--length",
-    "--emit",
-    "--print-after",
-    "--out",
-    "--timings",
-    "--json",
-  ],
-  run: [
-    "--target",
-    "--precision",
-    "--threads",
-    "--set",
-    "--entry",
-    "--input",
-    "--params",
-    "--grad",
-    "--seed",
-    "--out",
-    "--json",
-  ],
-  train: [
-    "--target",
-    "--precision",
-    "--threads",
-    "--set",
-    "--model",
-    "--tokenizer",
-    "--ids",
-    "--steps",
-    "--batch",
-    "--length",
-    "--accumulate",
-    "--seed",
-    "--params",
-    "--out",
-    "--save-every",
-    "--evaluate-every",
-    "--resume",
-    "--json",
-  ],
-  generate: [
-    "--target",
-    "--precision",
-    "--threads",
-    "--set",
-    "--prompt",
-    "--tokens",
-    "--temperature",
-    "--top-p",
-    "--top-k",
-    "--batch",
-    "--seed",
-    "--ids",
-    "--past-end",
-    "--json",
-  ],
-  import: ["--out", "--context", "--json"],
-  report: ["--out", "--json"],
-  profile: [
-    "--entry",
-    "--batch",
-    "--length",
-    "--grad",
-    "--runs",
-    "--precision",
-    "--threads",
-    "--set",
-    "--out",
-    "--json",
-  ],
-  cache: ["--clear", "--json"],
-  doctor: ["--json"],
-};
+/** The commands that are called, with their flags. `tune` takes minutes, and `lsp` waits. */
+const commands: ReadonlyMap<string, readonly Option[]> = new Map(
+  [
+    checkCommand,
+    compileCommand,
+    runCommand,
+    trainCommand,
+    generateCommand,
+    evaluateCommand,
+    importCommand,
+    exportCommand,
+    reportCommand,
+    profileCommand,
+    fmtCommand,
+    cacheCommand,
+    doctorCommand,
+  ].map((make) => [make().name(), make().options]),
+);
 const right: Readonly<Record<string, readonly string[]>> = {
   check: ["gpt.moe"],
   compile: ["gpt.moe", ...sizes, "--batch", "2", "--length", "8", "--target", "reference"],
@@ -199,35 +150,32 @@ const right: Readonly<Record<string, readonly string[]>> = {
   import: ["empty", "--out", "imported"],
   report: ["run"],
   profile: ["fn.moe", "--set", "N=2", "--set", "D=2", "--runs", "1"],
+  evaluate: ["run", "--data", "text.txt", "--target", "reference"],
+  export: ["run", "--like", "empty", "--out", "exported"],
+  fmt: ["gpt.moe"],
   cache: [],
   doctor: [],
 };
-const switches = new Set(["--json", "--tf32", "--timings", "--grad", "--ids", "--resume", "--past-end", "--clear"]);
 /** A correct call with random changes: arguments left out, replaced or inserted, and flags with values of any kind. */
 function drawnCall(draw: Draw): string[] {
-  const name = draw.of(Object.keys(commands));
+  const name = draw.of([...commands.keys()]);
   const args = [...(right[name] ?? [])];
   for (let i = draw.below(4); i > 0; i--) {
     const how = draw.below(5);
     const at = draw.below(args.length + 1);
-    const flag = draw.of(commands[name] ?? []);
+    const { long, required } = draw.of(commands.get(name) ?? []);
+    const flag = long ?? "";
     const value = draw.of(draw.chance(0.5) ? files : words);
     if (how === 0) args.splice(at, 1);
     else if (how === 1) args[at] = value;
     else if (how === 2) args.splice(at, 0, value);
     else
-      args.push(
-        ...(draw.chance(0.1)
-          ? [`${flag}=${value}`]
-          : switches.has(flag)
-            ? [flag]
-            : draw.chance(0.9)
-              ? [flag, value]
-              : [flag]),
-      );
+      args.push(...(draw.chance(0.1) ? [`${flag}=${value}`] : required && draw.chance(0.9) ? [flag, value] : [flag]));
   }
   return [name, ...args];
 }
+/** Commands that end with 1 where they report diagnostics. */
+const reports = new Set(["check", "fmt"]);
 /** Checks `count` random calls. */
 export function checkCommands(seed: string, count: number): void {
   const draw = new Draw(seed);
@@ -239,7 +187,7 @@ export function checkCommands(seed: string, count: number): void {
     const how = `moec ${args.map((arg) => JSON.stringify(arg)).join(" ")}: ${status ?? signal}\n${stderr.slice(-1500)}`;
     assert.ok(status === 0 || status === 1 || status === 2, how);
     assert.not.match(`${stdout}${stderr}`, /a defect of moec|^ +at .*:\d+:\d+\)?$/m, how);
-    if (status === 1 && args[0] !== "check") assert.match(stderr, /help: |error/, how);
+    if (status === 1 && !reports.has(args[0] ?? "")) assert.match(`${stdout}${stderr}`, /help: |error|^{"message":/m, how);
     if (status === 2) assert.match(stderr, /--help/, how);
     if (args.includes("--json") && status === 0)
       for (const line of stdout.split("\n")) if (line !== "") JSON.parse(line);
