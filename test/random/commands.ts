@@ -187,7 +187,8 @@ export function checkCommands(seed: string, count: number): void {
     const how = `moec ${args.map((arg) => JSON.stringify(arg)).join(" ")}: ${status ?? signal}\n${stderr.slice(-1500)}`;
     assert.ok(status === 0 || status === 1 || status === 2, how);
     assert.not.match(`${stdout}${stderr}`, /a defect of moec|^ +at .*:\d+:\d+\)?$/m, how);
-    if (status === 1 && !reports.has(args[0] ?? "")) assert.match(`${stdout}${stderr}`, /help: |error|^{"message":/m, how);
+    if (status === 1 && !reports.has(args[0] ?? ""))
+      assert.match(`${stdout}${stderr}`, /help: |error|^{"message":/m, how);
     if (status === 2) assert.match(stderr, /--help/, how);
     if (args.includes("--json") && status === 0)
       for (const line of stdout.split("\n")) if (line !== "") JSON.parse(line);
