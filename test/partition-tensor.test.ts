@@ -179,6 +179,17 @@ test("generating, keys and values are of a worker's own heads; a head whose logi
   const routed = model("Attention(D, 4, Context: Context)", alone);
   assert.is(sharedAxes(graphsOf(routed, generating(1)).stores)["feed.gate"], undefined);
 });
+test("queries made of few numbers have their heads where keys have them; what is whole leaves the layers after it shared", () => {
+  const latent = "LatentAttention(D, 2, 4, 4, 4, 2, 4, Context)";
+  const feed = { "feed.gate": 1, "feed.up": 1, "feed.down": 0 };
+  for (const entries of [training(3), generating(1)]) {
+    const { stores } = graphsOf(model(latent), entries, { sizes: { V: 4096, L: 2 } });
+    const { embed: _, head: __, ...block } = sharedAxes(stores);
+    assert.equal(block, { "attention.query_up": 1, "attention.up": 1, "attention.output": 0, ...feed });
+    const second = stores.filter((s) => s.shards && s.role === "parameter" && s.name.startsWith("blocks.1"));
+    assert.is(second.length, Object.keys(block).length);
+  }
+});
 test("what cannot be divided is whole on each; where that is everything, an error says so", () => {
   const heads = graphsOf(model("Attention(D, 3, 3, A: 4, Context: Context)"), training(3));
   assert.equal(Object.keys(sharedAxes(heads.stores)), ["embed", "feed.gate", "feed.up", "feed.down", "head"]);

@@ -8,6 +8,7 @@ import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { evenSharding, isSharded, partial, replicated, reshapedAxis, satisfies, sharded } from "../ops/sharding.ts";
 import { isFloat } from "../types/dtype.ts";
+import { fromTo } from "../types/numbers.ts";
 import { count, dims } from "../types/type.ts";
 import { groupAlong } from "./mesh.ts";
 
@@ -36,8 +37,11 @@ interface Known {
   readonly place: Placement;
   /** The stores whose sharding it has. */
   readonly from: ReadonlySet<string>;
+  /** Of what a matrix shared by rows made: the stores that gave this matrix its parts. Without them it would be shared by columns. */
+  readonly summed: ReadonlySet<string>;
 }
-const whole: Known = { place: replicated, from: new Set() };
+const none: ReadonlySet<string> = new Set();
+const whole: Known = { place: replicated, from: none, summed: none };
 
 /** One pass over the entries, with what was decided and rejected so far. */
 class Walk {
@@ -91,35 +95,56 @@ class Walk {
     const rule = node.op.shard?.(node, places, this.#workers) ?? null;
     const fits = rule?.args.every((p, i) => this.#fits(item(node.args, i), p));
     const made = fits ? rule : null;
-    node.args.forEach((a, i) => this.#convert(node, a, made?.args[i] ?? replicated));
-    const from = new Set(node.args.flatMap((a) => [...this.#of(a).from]));
-    node.results.forEach((r, i) => {
-      const place = made?.results[i] ?? replicated;
-      this.#known.set(r, { place, from: isSharded(place) ? from : whole.from });
-    });
+    const isReached = node.args.map((a, i) => this.#convert(node, a, made?.args[i] ?? replicated)).every(Boolean);
+    // What was rejected will be whole: parts of it here would reject what follows too.
+    node.results.forEach((r, i) => this.#set(r, (isReached && made?.results[i]) || replicated));
+  }
+  #set(r: Value, place: Placement): void {
+    const { op, args } = r.node;
+    const given = args.map((a) => this.#of(a));
+    const isSame = op.lower === "view" || op.lower === "point";
+    const isSum = op.name === "dot" && place.kind === "partial";
+    const from = isSharded(place) ? unionOf(given.map((a) => a.from)) : none;
+    const summed = isSum ? item(given, 0).from : isSame ? unionOf(given.map((a) => a.summed)) : none;
+    this.#known.set(r, { place, from, summed });
   }
   #leaf(node: Node, store: string): void {
     const axis = this.axes.get(store);
     for (const r of node.results)
-      this.#known.set(r, axis === undefined ? whole : { place: this.#even(axis), from: new Set([store]) });
+      this.#known.set(
+        r,
+        axis === undefined ? whole : { place: this.#even(axis), from: new Set([store]), summed: none },
+      );
   }
   #fits(v: Value, place: Placement): boolean {
     return !isSharded(place) || (dims(v.type)[place.axis] ?? 0) % this.#parts === 0;
   }
-  /** What an op needs of an argument: a part of what all have must be free, and a whole of what is in parts worth it. */
-  #convert(node: Node, v: Value, to: Placement): void {
-    const { place } = this.#of(v);
+  /** Whether an op gets what it needs of an argument: a part of what all have must be free, and a whole of what is in parts worth it. */
+  #convert(node: Node, v: Value, to: Placement): boolean {
+    const { place, summed } = this.#of(v);
     if (isSharded(place) && !satisfies(place, to)) return this.#gather(v);
-    if (isSharded(to) && !isSharded(place) && !this.#isFree(v, to.axis))
-      for (const a of node.args) this.#reject(this.#of(a).from);
+    if (!isSharded(to) || isSharded(place) || this.#isFree(v, to.axis)) return true;
+    const isOfHeads = node.op.name === "attention" || (node.op.name === "dot" && to.axis < dims(v.type).length - 2);
+    const isInPartsNext = summed.size > 0 && (isOfHeads || [...summed].every((name) => this.#isRejected(name)));
+    for (const from of isInPartsNext ? [summed] : node.args.map((a) => this.#of(a).from)) this.#reject(from);
+    return isInPartsNext;
   }
-  #gather(v: Value): void {
+  /** Whether it is worth its message. */
+  #gather(v: Value): boolean {
     const { from } = this.#of(v);
     const size = Math.max(0, ...[...from].map((name) => count(this.#stores.get(name)?.type ?? v.type)));
-    if (size < leastMatrix || count(v.type) * gatheredShare > size) this.#reject(from);
+    const isWorthwhile = size >= leastMatrix && count(v.type) * gatheredShare <= size;
+    if (!isWorthwhile) this.#reject(from);
+    return isWorthwhile;
   }
   #reject(from: ReadonlySet<string>): void {
-    for (const name of from) this.rejected.add(name);
+    for (const name of from) this.rejected.add(this.#sharing(name));
+  }
+  #isRejected(name: string): boolean {
+    return this.rejected.has(this.#sharing(name));
+  }
+  #sharing(name: string): string {
+    return sharingKey(name, this.axes.get(name));
   }
   /** Shares a store along an axis; false: it cannot be. */
   #decide(name: string, axis: number): boolean {
@@ -128,7 +153,8 @@ class Walk {
     if (known !== undefined || !store) return known === axis;
     const n = dims(store.type)[axis] ?? 0;
     const isShared = store.role === "parameter" || store.role === "state";
-    if (!isShared || store.stack > 0 || this.#excluded.has(name) || n === 0 || n % this.#parts !== 0) return false;
+    if (!isShared || store.stack > 0 || n === 0 || n % this.#parts !== 0) return false;
+    if (this.#excluded.has(sharingKey(name, axis))) return false;
     this.axes.set(name, axis);
     return true;
   }
@@ -140,10 +166,11 @@ class Walk {
     const own = x && v.node.args.length === 1 ? operandAxis(v, axis, this.#parts) : null;
     return x && own !== null && own !== "any" ? this.#axisOf(x, own) : null;
   }
-  /** A product of what is whole: the matrix is shared by its columns, if it is that of a parameter. */
+  /** A product of what is whole: if the matrix is that of a parameter, it is shared by the products that it is of (heads), else by its columns. */
   #shareColumns({ args: [x, matrix] }: Node): void {
     if (!x || !matrix || isSharded(this.#of(x).place) || isSharded(this.#of(matrix).place)) return;
-    this.#share(matrix, dims(matrix.type).length - 1);
+    const columns = dims(matrix.type).length - 1;
+    [...fromTo(0, columns - 1), columns].some((axis) => this.#share(matrix, axis));
   }
   /** What is looked up in a whole parameter. */
   #shareVocabulary({ args: [table], attrs }: Node): void {
@@ -151,10 +178,12 @@ class Walk {
     if (table && batch === 0 && !isSharded(this.#of(table).place) && dims(table.type).length > 1)
       this.#share(table, axis);
   }
-  #share(v: Value, axis: number): void {
+  #share(v: Value, axis: number): boolean {
     const found = this.#axisOf(v, axis);
     const isMatrix = found && this.#stores.get(found[0])?.role === "parameter" && isFloat(v.type.dtype);
-    if (isMatrix && this.#decide(...found)) this.#refresh(v);
+    const isShared = isMatrix && this.#decide(...found);
+    if (isShared) this.#refresh(v);
+    return isShared ?? false;
   }
   #refresh(v: Value): void {
     for (const a of v.node.args) this.#refresh(a);
@@ -166,7 +195,7 @@ class Walk {
     const { place } = this.#of(table);
     if (!isSharded(place) || place.axis !== (attrs as OpAttrs["gather"]).axis) return false;
     for (const r of results)
-      this.#known.set(r, { place: partial("sum", place.sharding, this.#workers), from: whole.from });
+      this.#known.set(r, { place: partial("sum", place.sharding, this.#workers), from: none, summed: none });
     return true;
   }
   /** Whether each worker makes its part of `v` by itself, and no gradient of it must be gathered: of numbers, and of parameters that are then shared too. */
@@ -179,6 +208,11 @@ class Walk {
     const own = operandAxis(v, axis, this.#parts);
     return own === "any" || (own !== null && v.node.args.every((a) => this.#isFree(a, own)));
   }
+}
+const sharingKey = (store: string, axis: number | undefined): string => `${store} ${axis}`;
+function unionOf(sets: readonly ReadonlySet<string>[]): ReadonlySet<string> {
+  const [first = none, second = none] = sets.filter((s) => s.size > 0);
+  return second.size === 0 ? first : new Set(sets.flatMap((s) => [...s]));
 }
 /** The axis of the operands that is axis `axis` of `v`, in as many parts; "any": it has none, and repeats. null: none of theirs. */
 function operandAxis({ node, type }: Value, axis: number, parts: number): number | "any" | null {
