@@ -155,6 +155,30 @@ test("no worker makes more of a shared matrix's gradient than it has", () => {
   const made = graphs.filter((g) => g.name === "train").flatMap(nodesOf);
   assert.ok(made.every((n) => n.results.every((r) => count(r.type) !== 22 * 8)));
 });
+test("random numbers of hidden units are those of one worker, and each draws them for its own rows and units alone", () => {
+  const program = load({
+    name: "dropout.moe",
+    text: `import { Linear, dropout } from "std/nn"
+       import { AdamW } from "std/optim"
+       model M(D, H) {
+         up: Linear(D, H)
+         down: Linear(H, D)
+         train(x: f32[B, T, D]) {
+           loss square = mean(down(dropout(tanh(up(x)), 0.5)) ** 2)
+           optimize with AdamW(lr: 0.1)
+         }
+       }`,
+  });
+  const [sizes, entries] = [{ D: 4, H: 6 }, training(4)];
+  const sharing = { workers: 4, tensorParallel: 2 };
+  compare({ program, request: { sizes, entries }, ...sharing });
+  const step = graphsOf(program, entries, { sizes, ...sharing }).graphs.filter((g) => g.name === "train");
+  const drawn = step.flatMap(nodesOf).filter(({ op }) => op.name === "random" || op.name === "gather");
+  assert.equal(
+    drawn.map(({ op, results }) => [op.name, ...results.map((r) => count(r.type))]),
+    [["random", (4 * 3 * 6) / 4]],
+  );
+});
 test("what a token may be follows from the whole vocabulary", () => {
   const program = model(grouped);
   for (const entries of [training(2), generating(1)]) {

@@ -92,7 +92,7 @@ export class Resharder {
       case "iota":
         return this.#shardPositions(item(shape, 0), parts);
       case "random":
-        return args.length === 1 ? this.#shardRandom(x, local, axis, parts) : null;
+        return this.#shardRandom(x, local, axis, parts);
       case "broadcast": {
         const { axes } = attrs as OpAttrs["broadcast"];
         const own = axes.indexOf(axis);
@@ -120,10 +120,13 @@ export class Resharder {
   }
   /**
    * A shard, of shape `local`, of random numbers: they are drawn for global positions (of the rows that follow the axis), so they are the same with any
-   * number of workers.
+   * number of workers. null: of rows that have numbers already (a shard along another axis of the mesh), it is not along these.
    */
-  #shardRandom(x: Value, local: readonly number[], axis: number, parts: number): Value {
+  #shardRandom(x: Value, local: readonly number[], axis: number, parts: number): Value | null {
     const { place } = x.node.attrs as OpAttrs["random"];
+    const numbers = x.node.args[1];
+    if (numbers && axis !== 0) return null;
+    if (numbers) return b.random(this.#g, item(x.node.args, 0), place, local.slice(1), this.shard(numbers, 0, parts));
     const [g, own, outer] = [this.#g, item(local, axis), product(local.slice(0, axis))];
     const positions = this.#shardPositions(own * parts, parts);
     const first = b.broadcast(g, b.mul(g, b.iota(g, outer), own * parts), [outer, own], [0]);
