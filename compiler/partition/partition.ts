@@ -23,7 +23,6 @@ import {
   evenSharding,
   isSharded,
   localShape,
-  partial,
   placementKey,
   replicated,
   reshapedAxis,
@@ -31,13 +30,14 @@ import {
   samePlacement,
   sharded,
 } from "../ops/sharding.ts";
-import { isFloat } from "../types/dtype.ts";
 import { fromTo, gcd } from "../types/numbers.ts";
 import { dims, dtypeOf, type Type, type } from "../types/type.ts";
-import { groupCount, outermostRouting, outerRouting, routingOfIndex } from "./expert-index.ts";
-import { dataAxis, groupAlong, rankOffset, type Sharing } from "./mesh.ts";
+import { groupCount, outerRouting } from "./expert-index.ts";
+import { Gathers, type Placed } from "./gathers.ts";
+import { dataAxis, groupAlong, type Sharing } from "./mesh.ts";
 import { needsExchange, Resharder, rowAxes } from "./reshard.ts";
 import { Routings, type Rows } from "./routings.ts";
+import { exchangedRoutings, lookups, metByShards, type SharedTable, withoutReshapes } from "./sharded-reads.ts";
 import { copiesOfRow, SharedRows, type SumOverChoices, sumOverChoices } from "./shared-rows.ts";
 
 /**
@@ -64,10 +64,6 @@ interface AlongAxis extends Pick<Sharing, "room" | "shardOptimizer"> {
   readonly axis: MeshAxis;
   readonly leastSaved: number | undefined;
 }
-interface Known {
-  readonly value: Value;
-  readonly place: Placement;
-}
 /** What a conversion found of each value by placement: without it, values that are read twice would be searched exponentially often. */
 type Found = Map<string, Value | null>;
 class Partition implements Workers {
@@ -78,12 +74,12 @@ class Partition implements Workers {
   readonly #routings: Routings;
   readonly #resharder: Resharder;
   readonly #sharedRows: SharedRows;
+  readonly #gathers: Gathers;
   readonly #uses: ReadonlyMap<Value, number>;
-  readonly #known = new Map<Value, Known>();
+  readonly #known = new Map<Value, Placed>();
   readonly #made = new Map<Value, Map<string, Value>>();
   readonly #exchanged: Map<Node, number>;
-  /** What is looked up in a table of which each worker has some rows: how many rows there are, and in how many parts. */
-  readonly #lookedUp: ReadonlyMap<Value, { readonly rows: number; readonly parts: number }>;
+  readonly #lookups: ReadonlyMap<Value, SharedTable>;
   /** Values of which each worker needs a shard alone: gradients of parameters whose optimizer's state is sharded. */
   readonly #scattered: ReadonlySet<Value>;
 
@@ -95,14 +91,14 @@ class Partition implements Workers {
   ) {
     [this.#g, this.#axis, this.count, this.#storePlacement] = [g, axis, axis.count, storePlacement];
     const nodes = nodesOf(graph);
-    this.#exchanged = new Map(nodes.flatMap((node) => this.#exchangedRouting(node)));
-    this.#lookedUp = new Map(nodes.flatMap((node) => this.#lookup(node)));
+    this.#exchanged = exchangedRoutings(nodes, storePlacement, axis.count);
+    this.#lookups = lookups(nodes, storePlacement);
     this.#routings = new Routings(g, axis, this.#exchanged, room);
     this.#resharder = new Resharder(g, axis, this.#routings);
     this.#sharedRows = new SharedRows(g, this.#routings, leastSaved);
+    this.#gathers = new Gathers(g, axis, this);
     this.#uses = useCounts(valuesOf(graph), nodes);
-    const isShardedStore = (store: string): boolean => isSharded(storePlacement(store));
-    this.#scattered = shardOptimizer ? metByShards(nodes, isShardedStore) : new Set();
+    this.#scattered = shardOptimizer ? metByShards(nodes, storePlacement) : new Set();
     for (const node of nodes) this.#visit(node);
   }
 
@@ -120,7 +116,7 @@ class Partition implements Workers {
   }
   /** The new graph's value for `v`, converted to this placement if it has another. Conversions are cached. */
   convertTo(v: Value, place: Placement): Value {
-    const known = this.#of(v);
+    const known = this.of(v);
     if (samePlacement(known.place, place)) return known.value;
     const made = this.#made.get(v) ?? new Map<string, Value>();
     this.#made.set(v, made);
@@ -128,7 +124,7 @@ class Partition implements Workers {
     made.set(placementKey(place), found);
     return found;
   }
-  #convert(v: Value, { value, place: from }: Known, place: Placement): Value {
+  #convert(v: Value, { value, place: from }: Placed, place: Placement): Value {
     if (from.kind === "routing") return this.#convertRoutingResult(v, from.by, place);
     return (
       this.#sendShared(v, from, place) ??
@@ -153,9 +149,9 @@ class Partition implements Workers {
   }
   /** `v` in a placement that it has, that it was converted to before, or that it can be recomputed in; else null. */
   #available(v: Value, place: Sharded, found: Found): Value | null {
-    const { value, place: from } = this.#of(v);
+    const { value, place: from } = this.of(v);
     if (samePlacement(from, place)) return value;
-    if (from.kind === "routing") return isSharded(this.#ruleInput(v)) ? this.convertTo(v, place) : null; // a number for each row
+    if (from.kind === "routing") return isSharded(this.ruleInput(v)) ? this.convertTo(v, place) : null; // a number for each row
     const key = `${v.node.id} ${v.index} ${placementKey(place)}`;
     const known = this.#made.get(v)?.get(placementKey(place)) ?? found.get(key);
     if (known !== undefined) return known;
@@ -183,18 +179,18 @@ class Partition implements Workers {
     return this.#resharder.convert(this.#sharedRows.send(own, order.node, shared), sharded(0, sharding), place);
   }
   /** A sum over the choices of each row that owners of experts begin; null: it is none, or it is not worthwhile. */
-  #sumAtOwners(node: Node): Known | null {
+  #sumAtOwners(node: Node): Placed | null {
     const found = sumOverChoices(this.#g, node, (v) => this.#uses.get(v) === 1);
     if (!found || !this.#exchanged.has(found.by)) return null;
     const owned = sharded(0, { kind: "rows", by: found.by, owned: true });
-    if (!samePlacement(this.#of(found.sent).place, owned)) return null;
+    if (!samePlacement(this.of(found.sent).place, owned)) return null;
     const [{ type }, { choices, combined }] = [item(node.results, 0), this.#routings.info(found.by)];
     return choices.kind === "replicated"
       ? this.#sumOfOwnExperts(type, found, owned, combined)
       : this.#sumSentBack(type, found, owned);
   }
   /** All workers have the rows: each adds up what its own experts give, so that these sums alone are reduced. */
-  #sumOfOwnExperts(type: Type, { by, rows, shared }: SumOverChoices, owned: Placement, place: Placement): Known {
+  #sumOfOwnExperts(type: Type, { by, rows, shared }: SumOverChoices, owned: Placement, place: Placement): Placed {
     this.#visitUnknown(rows);
     const own = b.combine(this.#g, this.convertTo(rows, owned), this.#routings.localRouting(by));
     const [choices = 0, ...row] = dims(own.type);
@@ -202,7 +198,7 @@ class Partition implements Workers {
     return { value: b.reshape(this.#g, sum, dims(type)), place };
   }
   /** The owners of a row's experts send back one row each. */
-  #sumSentBack(type: Type, { by, rows, sent, shared }: SumOverChoices, owned: Placement): Known | null {
+  #sumSentBack(type: Type, { by, rows, sent, shared }: SumOverChoices, owned: Placement): Placed | null {
     const place = sharded(0, evenSharding(this.count));
     const isWorthwhile = this.#sharedRows.isWorthSumming(by, shared, sent.type);
     if (!isWorthwhile || item(dims(type), 0) % this.count !== 0) return null;
@@ -238,41 +234,23 @@ class Partition implements Workers {
     const count = sharding.kind === "even" ? 1 : rowAxes(dims(type), axis, this.#routings.choices(sharding.by));
     return fromTo(axis, axis + count).every((a) => axes.includes(a));
   }
-  #of(v: Value): Known {
+  of(v: Value): Placed {
     const known = this.#known.get(v);
     if (!known) throw new Bug(`${v.node.op.name} has no place among workers`);
     return known;
-  }
-  /**
-   * The route node by which `op` multiplies rows by their experts' matrices, or gathers a vector of its expert for each row, if these experts are
-   * sharded; with the number of parts. Of a mixture inside an expert, the outermost mixture's: its rows are exchanged, with all that is done to them. For
-   * a gather alone that is worth it only if the table is large.
-   */
-  #exchangedRouting({ op, args }: Node): (readonly [Node, number])[] {
-    if (op.name !== "ragged_dot" && op.name !== "gather") return [];
-    const isProduct = op.name === "ragged_dot";
-    const [experts, { node: by, index }] = isProduct ? [item(args, 1), item(args, 2)] : [item(args, 0), item(args, 1)];
-    if (by.op.name !== "route" || index !== (isProduct ? 1 : 3)) return [];
-    const groups = item(dims(experts.type), 0);
-    const isWorthwhile = isProduct || groups * this.count >= item(dims(item(by.args, 0).type), 0);
-    const store = matrixStore(experts);
-    const place = store === null ? replicated : this.#storePlacement(store);
-    const parts = isSharded(place) && place.sharding.kind === "even" ? place.sharding.parts : 1;
-    const outermost = outermostRouting(by);
-    return isWorthwhile && parts > 1 && groupCount(outermost) % parts === 0 ? [[outermost, parts]] : [];
   }
   #visit(node: Node): void {
     this.#g.span = node.span;
     const store = storeOf(node);
     if (store !== null) return this.#leaf(node, store);
-    const table = this.#gatherAtOwner(node) ?? this.#gatherFromPart(node);
-    if (table) return this.#set(node, [table.value], [table.place]);
+    const gathered = this.#gathers.make(node);
+    if (gathered) return this.#set(node, [gathered.value], [gathered.place]);
     const sum = this.#sumAtOwners(node);
     if (sum) return this.#set(node, [sum.value], [sum.place]);
     const outer = this.#outerRows(node);
     if (outer) return this.#innerRouting(node, outer);
     const [x] = node.args;
-    const known = x && this.#of(x);
+    const known = x && this.of(x);
     if (node.op.name === "reshape" && known?.place.kind === "partial" && known.place.of.kind === "replicated")
       return this.#set(node, [b.reshape(this.#g, known.value, dims(item(node.results, 0).type))], [known.place]);
     this.#shareSorting(node);
@@ -311,7 +289,7 @@ class Partition implements Workers {
    */
   #sortOwnRows(rows: Value, by: Node): void {
     const [index, to] = [item(by.args, 0), sharded(0, evenSharding(this.count))];
-    const place = this.#ruleInput(rows);
+    const place = this.ruleInput(rows);
     if (groupCount(by) > this.#routings.choices(by) || !this.#fits(index, to) || !samePlacement(place, to)) return;
     const { results } = b.make(this.#g, "route", [this.convertTo(index, to)], by.attrs as OpAttrs["route"]);
     this.#routings.add(by, results, () => this.convertTo(index, replicated));
@@ -320,18 +298,9 @@ class Partition implements Workers {
   /** The gradient of a table of which each worker has some rows: each sorts what was looked up in its own. */
   #sortForOwnRows(by: Node): void {
     const index = item(by.args, 0);
-    const { rows, parts } = this.#lookedUp.get(withoutReshapes(index)) ?? { rows: 0, parts: 1 };
-    const isShared = parts > 1 && rows === groupCount(by) && this.#of(index).place.kind === "replicated";
+    const { rows, parts } = this.#lookups.get(withoutReshapes(index)) ?? { rows: 0, parts: 1 };
+    const isShared = parts > 1 && rows === groupCount(by) && this.of(index).place.kind === "replicated";
     if (isShared) this.#exchanged.set(by, parts);
-  }
-  #lookup({ op, args, attrs }: Node): [Value, { readonly rows: number; readonly parts: number }][] {
-    if (op.name !== "gather") return [];
-    const { axis, batch } = attrs as OpAttrs["gather"];
-    if (axis !== 0 || batch !== 0) return [];
-    const [table, index] = [item(args, 0), item(args, 1)];
-    const place = this.#storePlacement(matrixStore(table) ?? "");
-    if (!isSharded(place) || place.axis !== 0 || place.sharding.kind !== "even") return [];
-    return [[withoutReshapes(index), { rows: item(dims(table.type), 0), parts: place.sharding.parts }]];
   }
   /** Else all workers need all rows, and know all choices: each sorts those of the experts that it owns from now on. */
   #sortForOwnExperts(by: Node): void {
@@ -351,7 +320,7 @@ class Partition implements Workers {
   #scatterSums(node: Node): void {
     const to = sharded(0, evenSharding(this.count));
     for (const [i, a] of node.args.entries()) {
-      const { value, place } = this.#of(a);
+      const { value, place } = this.of(a);
       if (!this.#scattered.has(a) || !this.#resharder.isScattered(place, to) || !this.#fits(a, to)) continue;
       if (this.#rule(node)?.args[i]?.kind === "partial") continue;
       this.#known.set(a, { value: this.#resharder.convert(value, place, to), place: to });
@@ -359,7 +328,7 @@ class Partition implements Workers {
   }
   /** What the record's `shard` says; null also if an axis cannot be sharded as it wants. */
   #rule(node: Node): OpSharding | null {
-    const seen = node.args.map((a) => this.#ruleInput(a));
+    const seen = node.args.map((a) => this.ruleInput(a));
     const rule = node.op.shard?.(node, seen, this) ?? null;
     const fits = rule?.args.every(
       (place, i) => this.#fits(item(node.args, i), place) && this.#keepsRows(node, rule, i),
@@ -400,8 +369,8 @@ class Partition implements Workers {
     this.#set(node, [b.param(this.#g, store, type(dtypeOf(own.type), local))], [place]);
   }
   /** A value's placement as rules see it: results of routings are sharded rows or replicated, partial sums of a shard are that shard. */
-  #ruleInput(v: Value): Placement {
-    const { place } = this.#of(v);
+  ruleInput(v: Value): Placement {
+    const { place } = this.of(v);
     if (place.kind === "partial" && isSharded(place.of)) return place.of;
     return place.kind === "routing" ? this.#routings.resultPlacement(v, place.by) : place;
   }
@@ -414,69 +383,4 @@ class Partition implements Workers {
     if (!sorted) return this.#resharder.convert(this.#routings.globalResult(by, v.index), replicated, place);
     return this.#resharder.convert(sorted, this.#routings.resultPlacement(v, by), place);
   }
-  /** A gather along an axis of which each worker has a part: a sum of what the parts give, since there is 0 outside. */
-  #gatherFromPart({ op, args, attrs }: Node): Known | null {
-    if (op.name !== "gather") return null;
-    const { axis, batch } = attrs as OpAttrs["gather"];
-    const [table, index] = [item(args, 0), item(args, 1)];
-    const place = this.#of(table).place;
-    if (!isSharded(place) || place.axis !== axis || place.sharding.kind !== "even" || !isFloat(dtypeOf(table.type)))
-      return null;
-    if (this.#axis.count !== place.sharding.parts || this.#of(index).place.kind !== "replicated") return null;
-    const own = this.#of(index).value;
-    const first = rankOffset(
-      this.#g,
-      this.group(place.sharding.parts),
-      dims(this.#of(table).value.type)[axis] ?? 0,
-      dims(own.type),
-    );
-    const value = b.make1(this.#g, "gather", [this.#of(table).value, b.sub(this.#g, own, first)], { axis, batch });
-    return { value, place: partial("sum", place.sharding, this) };
-  }
-  /** A gather from a table of all experts, by rows whose index is their expert: done at the expert's owner, whose own part of the table suffices. */
-  #gatherAtOwner({ op, args, attrs }: Node): Known | null {
-    if (op.name !== "gather") return null;
-    const { axis, batch } = attrs as OpAttrs["gather"];
-    const [table, index] = [item(args, 0), item(args, 1)];
-    const place = this.#ruleInput(table);
-    const rows = this.#ruleInput(index);
-    const n = item(dims(table.type), axis);
-    if (batch !== 0 || !isSharded(place) || place.axis !== axis || place.sharding.kind !== "even") return null;
-    if (
-      !isSharded(rows) ||
-      rows.sharding.kind !== "rows" ||
-      this.routing(rows.sharding.by)?.owners !== place.sharding.parts
-    )
-      return null;
-    if (routingOfIndex(index, n) !== rows.sharding.by) return null;
-    const to = sharded(rows.axis, { ...rows.sharding, owned: true });
-    const own = this.convertTo(index, to);
-    const first = rankOffset(this.#g, this.group(place.sharding.parts), n / place.sharding.parts, dims(own.type));
-    const value = b.make1(this.#g, "gather", [this.#of(table).value, b.sub(this.#g, own, first)], { axis, batch });
-    return { value, place: sharded(axis + to.axis, to.sharding) };
-  }
-}
-/**
- * The values that elementwise ops bring together with sharded stores, and what elementwise ops make these of: of an optimizer's state, the gradients.
- * `nodes` are in topological order.
- */
-function metByShards(nodes: readonly Node[], isShardedStore: (store: string) => boolean): Set<Value> {
-  const [ofShards, found] = [new Set<Value>(), new Set<Value>()];
-  const note = (values: readonly Value[]): void => {
-    for (const v of values) if (v.type.shape.length > 0) found.add(v);
-  };
-  for (const { op, args, results } of nodes) {
-    const isOfShards = (v: Value): boolean => ofShards.has(v) || isShardedStore(storeOf(v.node) ?? "");
-    if (op.lower !== "point" || !args.some(isOfShards)) continue;
-    for (const v of results) ofShards.add(v);
-    note(args);
-  }
-  for (const { node } of found) if (node.op.lower === "point") note(node.args);
-  return found;
-}
-const withoutReshapes = (v: Value): Value => (v.node.op.name === "reshape" ? withoutReshapes(item(v.node.args, 0)) : v);
-/** The name of the store that a matrix is a view of, or a cast or detached copy; null: it is none. */
-function matrixStore({ node }: Value): string | null {
-  const isView = node.op.lower === "view" || node.op.name === "cast" || node.op.name === "detach";
-  return isView && node.args.length === 1 ? matrixStore(item(node.args, 0)) : storeOf(node);
 }

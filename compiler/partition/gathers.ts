@@ -1,0 +1,70 @@
+// Gathers along an axis of which each worker has a part: each reads its own part, at the owners of the rows that it serves, or adds up what all parts give.
+import type { Builder, MeshAxis, Node, Placement, Value, Workers } from "../graph/node.ts";
+import { item } from "../item.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { isSharded, partial, sharded } from "../ops/sharding.ts";
+import { isFloat } from "../types/dtype.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+import { routingOfIndex } from "./expert-index.ts";
+import { groupAlong, rankOffset } from "./mesh.ts";
+
+/** A value of the graph that each worker runs, and where what it stands for is. */
+export interface Placed {
+  readonly value: Value;
+  readonly place: Placement;
+}
+/** What gathers need to know of values of the whole program's graph; partition.ts has it. */
+interface Partitioned extends Workers {
+  of(v: Value): Placed;
+  /** Its placement as rules see it. */
+  ruleInput(v: Value): Placement;
+  convertTo(v: Value, place: Placement): Value;
+}
+export class Gathers {
+  readonly #g: Builder;
+  readonly #axis: MeshAxis;
+  readonly #values: Partitioned;
+
+  constructor(g: Builder, axis: MeshAxis, values: Partitioned) {
+    [this.#g, this.#axis, this.#values] = [g, axis, values];
+  }
+  /** What a gather becomes along an axis that is in parts; null: `node` is no such gather. */
+  make(node: Node): Placed | null {
+    return node.op.name === "gather" ? (this.#atOwners(node) ?? this.#fromParts(node)) : null;
+  }
+  /** From a table of all experts, by rows whose index is their expert: done at the expert's owner, whose own part of the table suffices. */
+  #atOwners(node: Node): Placed | null {
+    const [table, index] = [item(node.args, 0), item(node.args, 1)];
+    const { axis, batch } = node.attrs as OpAttrs["gather"];
+    const parts = partsAlong(this.#values.ruleInput(table), axis);
+    const rows = this.#values.ruleInput(index);
+    if (batch !== 0 || parts === null || !isSharded(rows) || rows.sharding.kind !== "rows") return null;
+    const { by } = rows.sharding;
+    if (this.#values.routing(by)?.owners !== parts) return null;
+    if (routingOfIndex(index, item(dims(table.type), axis)) !== by) return null;
+    const to = sharded(rows.axis, { ...rows.sharding, owned: true });
+    const value = this.#ownPart(node, parts, this.#values.convertTo(index, to));
+    return { value, place: sharded(axis + to.axis, to.sharding) };
+  }
+  /** By an index that all workers have: a sum of what the parts give, since there is 0 outside. */
+  #fromParts(node: Node): Placed | null {
+    const [table, index] = [item(node.args, 0), this.#values.of(item(node.args, 1))];
+    const { place } = this.#values.of(table);
+    const parts = partsAlong(place, (node.attrs as OpAttrs["gather"]).axis);
+    const isOfAll = parts === this.#axis.count && index.place.kind === "replicated";
+    if (!isSharded(place) || !isOfAll || !isFloat(dtypeOf(table.type))) return null;
+    return { value: this.#ownPart(node, parts, index.value), place: partial("sum", place.sharding, this.#values) };
+  }
+  /** What a worker's own part gives, of `parts`, for an index into the whole. */
+  #ownPart({ args, attrs }: Node, parts: number, index: Value): Value {
+    const own = attrs as OpAttrs["gather"];
+    const table = this.#values.of(item(args, 0)).value;
+    const length = item(dims(table.type), own.axis);
+    const first = rankOffset(this.#g, groupAlong(this.#axis, parts), length, dims(index.type));
+    return b.make1(this.#g, "gather", [table, b.sub(this.#g, index, first)], own);
+  }
+}
+/** Into how many parts `axis` is divided evenly; null: it is whole. */
+const partsAlong = (place: Placement, axis: number): number | null =>
+  isSharded(place) && place.axis === axis && place.sharding.kind === "even" ? place.sharding.parts : null;
