@@ -214,6 +214,24 @@ test("queries made of few numbers have their heads where keys have them; what is
     assert.is(second.length, Object.keys(block).length);
   }
 });
+test("a token is drawn after one message, its logits and their biases, whatever else orders them", () => {
+  const program = load({
+    name: "head.moe",
+    text: `import { Embedding, Linear } from "std/nn"
+       import { sample } from "std/sample"
+       model M(V, D) {
+         embed: Embedding(V, D)
+         head: Linear(D, V, biased: true)
+         generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1, top_k: i32[B] = 0) -> i32[B] {
+           return sample(head(embed(tokens)[:, T - 1]), temperature, top_p, top_k)
+         }
+       }`,
+  });
+  const entries = generating(1).map((entry) => ({ ...entry, inputs: ["top_p", "top_k"] }));
+  const made = graphsOf(program, entries, { sizes: { V: 4096, D: 64 } });
+  assert.is(sharedAxes(made.stores)["head"], 1);
+  assert.equal(told("generate:1", made), { "all_reduce 1 1 64": 1, "all_gather 4096 1": 1 });
+});
 test("what cannot be divided is whole on each; where that is everything, an error says so", () => {
   const heads = graphsOf(model("Attention(D, 3, 3, A: 4, Context: Context)"), training(3));
   assert.equal(Object.keys(sharedAxes(heads.stores)), ["embed", "feed.gate", "feed.up", "feed.down", "head"]);

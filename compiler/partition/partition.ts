@@ -35,6 +35,7 @@ import { dims, dtypeOf, type Type, type } from "../types/type.ts";
 import { groupCount, outerRouting } from "./expert-index.ts";
 import { Gathers, type Placed } from "./gathers.ts";
 import { dataAxis, groupAlong, type Sharing } from "./mesh.ts";
+import { neededWhole } from "./needed-whole.ts";
 import { needsExchange, Resharder, rowAxes } from "./reshard.ts";
 import { Routings, type Rows } from "./routings.ts";
 import { exchangedRoutings, lookups, metByShards, type SharedTable, withoutReshapes } from "./sharded-reads.ts";
@@ -80,6 +81,7 @@ class Partition implements Workers {
   readonly #made = new Map<Value, Map<string, Value>>();
   readonly #exchanged: Map<Node, number>;
   readonly #lookups: ReadonlyMap<Value, SharedTable>;
+  readonly #neededWhole: ReadonlySet<Value>;
   /** Values of which each worker needs a shard alone: gradients of parameters whose optimizer's state is sharded. */
   readonly #scattered: ReadonlySet<Value>;
 
@@ -92,6 +94,7 @@ class Partition implements Workers {
     [this.#g, this.#axis, this.count, this.#storePlacement] = [g, axis, axis.count, storePlacement];
     const nodes = nodesOf(graph);
     this.#exchanged = exchangedRoutings(nodes, storePlacement, axis.count);
+    this.#neededWhole = neededWhole(nodes, axis.count);
     this.#lookups = lookups(nodes, storePlacement);
     this.#routings = new Routings(g, axis, this.#exchanged, room);
     this.#resharder = new Resharder(g, axis, this.#routings);
@@ -261,6 +264,12 @@ class Partition implements Workers {
     if (rule?.results[0]?.kind === "routing")
       this.#routings.add(node, results, () => this.convertTo(item(node.args, 0), replicated));
     this.#set(node, results, rule ? rule.results : node.results.map(() => replicated));
+    for (const r of node.results) this.#gatherNeeded(r);
+  }
+  #gatherNeeded(v: Value): void {
+    const { place } = this.of(v);
+    if (!this.#neededWhole.has(v) || !isSharded(place) || place.axis !== dims(v.type).length - 1) return;
+    this.#known.set(v, { value: this.convertTo(v, replicated), place: replicated });
   }
   /** Of a `route` inside an expert: the sharding of the rows whose choices each worker sorts itself; else null. */
   #outerRows(node: Node): Rows | null {

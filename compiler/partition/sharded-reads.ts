@@ -75,7 +75,8 @@ function placeOfView(v: Value, placeOf: StorePlacement): Placement {
   const store = storeOfView(v);
   return store === null ? replicated : placeOf(store);
 }
-function storeOfView({ node }: Value): string | null {
+/** The name of the store that a value is a view of, or a cast or detached copy; null: it is none. */
+export function storeOfView({ node }: Value): string | null {
   const isView = node.op.lower === "view" || node.op.name === "cast" || node.op.name === "detach";
   return isView && node.args.length === 1 ? storeOfView(item(node.args, 0)) : storeOf(node);
 }

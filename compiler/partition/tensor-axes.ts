@@ -215,7 +215,7 @@ function unionOf(sets: readonly ReadonlySet<string>[]): ReadonlySet<string> {
   return second.size === 0 ? first : new Set(sets.flatMap((s) => [...s]));
 }
 /** The axis of the operands that is axis `axis` of `v`, in as many parts; "any": it has none, and repeats. null: none of theirs. */
-function operandAxis({ node, type }: Value, axis: number, parts: number): number | "any" | null {
+export function operandAxis({ node, type }: Value, axis: number, parts: number): number | "any" | null {
   switch (node.op.name) {
     case "broadcast": {
       const own = (node.attrs as OpAttrs["broadcast"]).axes.indexOf(axis);
