@@ -119,6 +119,8 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
   const train = ["train", "examples/gpt-moe.moe", "--data", empty, "--out", join(folder, "run")];
   fails(moec(...train), 1, "has 0 bytes", "help:", "more data");
   fails(moec("generate", folder), 1, "config.json", "help:");
+  for (const flags of [["--chat"], ["--system", "Be brief."]])
+    fails(moec("generate", folder, ...flags), 1, "lacks what the user says", "--prompt");
   fails(moec("generate", join(folder, "none")), 1, "there is no folder", "help:");
   assert.not.ok(existsSync(join(folder, "run")));
   fails(moec("train", process.execPath, "--data", empty), 1, "is no text", "name a .moe file");
