@@ -1,7 +1,17 @@
 // The command line's flags: turns the rows of compiler/options.ts into options of commander.
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Problem } from "../compiler/diagnostic.ts";
-import { commonFlags, type Flag, integerIn, refuse, type Settings } from "../compiler/options.ts";
+import {
+  commonFlags,
+  expertParallel,
+  type Flag,
+  integerIn,
+  refuse,
+  room,
+  type Settings,
+  shardOptimizer,
+  tensorParallel,
+} from "../compiler/options.ts";
 
 /** A commander option; a value that cannot be parsed is a usage error. Defaults are set by the runtime, and only described here. */
 export const option = <T>({ flags, doc, parse }: Flag<T>): Option =>
@@ -24,6 +34,11 @@ export function addShared(command: Command, target: Option = option(commonFlags.
   for (const row of Object.values<Flag<unknown>>(others)) command.addOption(option(row));
   return command;
 }
+/** Flags of how several workers share a program's parameters. */
+export const addSharing = (command: Command): Command =>
+  command.addOption(option(tensorParallel)).addOption(option(expertParallel)).addOption(option(room));
+/** The same where the program is trained. */
+export const addTrainingSharing = (command: Command): Command => addSharing(command).addOption(option(shardOptimizer));
 /** Flags that choose an entry and its sizes; the default entry is `train`. */
 export interface EntryFlags {
   readonly entry?: string;

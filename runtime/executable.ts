@@ -1,7 +1,7 @@
 // The interface to a compiled program, the same for every target: the training loop, generation and the command line use it.
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { inputFlagText } from "../compiler/flag-text.ts";
-import { placeOfKeyInput, runtimeInputs } from "../compiler/graph/node.ts";
+import { placeOfKeyInput, runtimeInputs, type StoreShard } from "../compiler/graph/node.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 
@@ -16,12 +16,6 @@ export interface Tensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly data: Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array;
-}
-/** A store, or the part of it that an earlier shard left, in equal parts along an axis: rank r has part floor(r / stride) % parts. */
-export interface StoreShard {
-  readonly axis: number;
-  readonly parts: number;
-  readonly stride: number;
 }
 export interface StoreInfo {
   readonly name: string;

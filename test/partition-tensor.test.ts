@@ -179,6 +179,25 @@ test("random numbers of hidden units are those of one worker, and each draws the
     [["random", (4 * 3 * 6) / 4]],
   );
 });
+test("numbers that are added to themselves again and again are looked at once", () => {
+  const program = load({
+    name: "doubled.moe",
+    text: `import { Linear } from "std/nn"
+       import { Sgd } from "std/optim"
+       model M(D, H) {
+         up: Linear(D, H)
+         down: Linear(H, D)
+         train(x: f32[B, T, D]) {
+           let scale = f32(range(H))
+           for i in 0:60 { scale = scale + scale }
+           loss square = mean(down(up(x) * scale))
+           optimize with Sgd(lr: 0.1)
+         }
+       }`,
+  });
+  const { stores } = graphsOf(program, training(4), { sizes: { D: 4, H: 6 }, workers: 2, tensorParallel: 2 });
+  assert.equal(sharedAxes(stores), { up: 1, down: 0 });
+});
 test("what a token may be follows from the whole vocabulary", () => {
   const program = model(grouped);
   for (const entries of [training(2), generating(1)]) {

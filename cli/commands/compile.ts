@@ -5,18 +5,14 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import {
   type CompileTarget,
   compileTarget,
-  expertParallel,
   integerIn,
   maxWorkers,
   oneOf,
   recompute,
   requireTarget,
-  room,
   type Settings,
-  shardOptimizer,
-  tensorParallel,
 } from "../../compiler/options.ts";
-import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
+import { type CompileRequest, compileProgram, type TrainingSharing } from "../../runtime/compile.ts";
 import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "../../runtime/cuda/compile.ts";
 import { type Form, forms, printedProgram } from "../../runtime/forms.ts";
 import { entryRequest } from "../../runtime/measure/measured-entry.ts";
@@ -24,40 +20,49 @@ import { showLines } from "../../runtime/measure/show-lines.ts";
 import { readProgram } from "../../runtime/program.ts";
 import { writeAtomic } from "../../runtime/storage/files.ts";
 import { requireDivisibleBatch, requireSharing } from "../../runtime/workers/train-distributed.ts";
-import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type SharedFlags } from "../flags.ts";
+import {
+  addEntry,
+  addShared,
+  addTrainingSharing,
+  type EntryFlags,
+  examples,
+  flag,
+  json,
+  option,
+  out,
+  type SharedFlags,
+} from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
 
 export const compileCommand = (): Command =>
-  addShared(addEntry(new Command("compile")), option(compileTarget))
-    .description("Compile a program without running it; show its memory and FLOPs, or one of its forms.")
-    .argument("<file>", "a .moe file")
-    .addOption(
-      flag(
-        "--emit <form>",
-        `print a form: ${forms.join(", ")}; for cuda targets ${cudaForms.join(", ")} instead of cpp`,
-        oneOf(...forms, ...cudaForms),
-      ),
-    )
-    .addOption(
-      option({
-        flags: "--print-after <pass>",
-        doc: "print the result of a pass to stderr; repeatable",
-        parse: (name, before: readonly string[] = []) => [...before, name],
-      }),
-    )
-    .addOption(out("folder", "write the form's files there"))
-    .addOption(
-      flag(
-        "--workers <n>",
-        "compile what each of n processes runs (mpirun -n N moec train, or generate)",
-        integerIn(1, maxWorkers),
-      ),
-    )
-    .addOption(option(recompute))
-    .addOption(option(tensorParallel))
-    .addOption(option(expertParallel))
-    .addOption(option(room))
-    .addOption(option(shardOptimizer))
+  addTrainingSharing(
+    addShared(addEntry(new Command("compile")), option(compileTarget))
+      .description("Compile a program without running it; show its memory and FLOPs, or one of its forms.")
+      .argument("<file>", "a .moe file")
+      .addOption(
+        flag(
+          "--emit <form>",
+          `print a form: ${forms.join(", ")}; for cuda targets ${cudaForms.join(", ")} instead of cpp`,
+          oneOf(...forms, ...cudaForms),
+        ),
+      )
+      .addOption(
+        option({
+          flags: "--print-after <pass>",
+          doc: "print the result of a pass to stderr; repeatable",
+          parse: (name, before: readonly string[] = []) => [...before, name],
+        }),
+      )
+      .addOption(out("folder", "write the form's files there"))
+      .addOption(
+        flag(
+          "--workers <n>",
+          "compile what each of n processes runs (mpirun -n N moec train, or generate)",
+          integerIn(1, maxWorkers),
+        ),
+      )
+      .addOption(option(recompute)),
+  )
     .option("--timings", "show the seconds that each stage takes")
     .addOption(json())
     .addHelpText(
@@ -75,17 +80,13 @@ export const compileCommand = (): Command =>
 
 type AnyForm = Form | CudaForm;
 const cudaForms = ["cu", "ptx", "cubin", "sass"] as const;
-interface Options extends Omit<SharedFlags, "target">, EntryFlags {
+interface Options extends Omit<SharedFlags, "target">, EntryFlags, TrainingSharing {
   target?: CompileTarget;
   set?: Settings;
   emit?: AnyForm;
   printAfter?: readonly string[];
   workers?: number;
   recompute?: boolean;
-  tensorParallel?: number;
-  expertParallel?: number;
-  room?: number;
-  shardOptimizer?: boolean;
   out?: string;
   timings?: boolean;
   json?: boolean;

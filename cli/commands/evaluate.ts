@@ -1,8 +1,9 @@
 import { Command } from "commander";
-import { expertParallel, integerIn, requireTarget, room, tensorParallel } from "../../compiler/options.ts";
+import { integerIn, requireTarget } from "../../compiler/options.ts";
+import type { ParameterSharing } from "../../runtime/compile.ts";
 import { type Evaluation, evaluate } from "../../runtime/training/evaluate.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import { addShared, average, examples, flag, inputPath, json, option, type SharedFlags } from "../flags.ts";
+import { addShared, addSharing, average, examples, flag, inputPath, json, type SharedFlags } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import {
   compileProgress,
@@ -17,25 +18,24 @@ import {
 } from "../output.ts";
 
 export const evaluateCommand = (): Command =>
-  addShared(new Command("evaluate"))
-    .description(
-      "Measure the loss of a trained or imported model on a whole text. Under mpirun, several processes share its experts and the batch.",
-    )
-    .argument("<folder>", "the folder of a training run, or of an imported model")
-    .requiredOption("--data <files...>", "text files, concatenated, or .jsonl files of documents; - is stdin")
-    .option("--ids", "the files hold token numbers: 5 12 7; the default if the model was trained on those")
-    .addOption(flag("--batch <n>", "rows of a batch; default: the run's, or 16", integerIn(1)))
-    .addOption(
-      flag(
-        "--length <n>",
-        "tokens of a row; there is no context before a row; default: the run's, or 128",
-        integerIn(1),
-      ),
-    )
-    .addOption(average())
-    .addOption(option(tensorParallel))
-    .addOption(option(expertParallel))
-    .addOption(option(room))
+  addSharing(
+    addShared(new Command("evaluate"))
+      .description(
+        "Measure the loss of a trained or imported model on a whole text. Under mpirun, several processes share its experts and the batch.",
+      )
+      .argument("<folder>", "the folder of a training run, or of an imported model")
+      .requiredOption("--data <files...>", "text files, concatenated, or .jsonl files of documents; - is stdin")
+      .option("--ids", "the files hold token numbers: 5 12 7; the default if the model was trained on those")
+      .addOption(flag("--batch <n>", "rows of a batch; default: the run's, or 16", integerIn(1)))
+      .addOption(
+        flag(
+          "--length <n>",
+          "tokens of a row; there is no context before a row; default: the run's, or 128",
+          integerIn(1),
+        ),
+      )
+      .addOption(average()),
+  )
     .addOption(json())
     .addHelpText(
       "after",
@@ -47,15 +47,12 @@ export const evaluateCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags {
+interface Options extends SharedFlags, ParameterSharing {
   data: string[];
   ids?: boolean;
   average?: string;
   batch?: number;
   length?: number;
-  tensorParallel?: number;
-  expertParallel?: number;
-  room?: number;
   json?: boolean;
 }
 const run = (folder: string, options: Options): Promise<void> =>

@@ -1,51 +1,53 @@
 import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { expertParallel, integerIn, numberIn, requireTarget, room, tensorParallel } from "../../compiler/options.ts";
+import { integerIn, numberIn, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import type { ParameterSharing } from "../../runtime/compile.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
 import type { Message, Prompt } from "../../runtime/tokens.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import { addShared, average, examples, flag, json, option, type SharedFlags } from "../flags.ts";
+import { addShared, addSharing, average, examples, flag, json, option, type SharedFlags } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import { colorsOf, compileProgress, note, printJson, showCount, warn, write } from "../output.ts";
 import { abortOnSignals } from "../signals.ts";
 
 export const generateCommand = (): Command =>
-  addShared(new Command("generate"))
-    .description("Generate text with a trained model. Under mpirun, several processes share its experts and the batch.")
-    .argument("<folder>", "the folder of a training run, or of an imported model")
-    .addOption(
-      option({
-        flags: "--prompt <text>",
-        doc: "the beginning of the text; repeatable: several prompts are generated as a batch",
-        parse: (prompt, before: string[] = []) => [...before, prompt],
-      }),
-    )
-    .addOption(flag("--tokens <n>", "number of tokens to generate; default: 200, or as many as fit", integerIn(1)))
-    .addOption(flag("--temperature <x>", "0 always takes the most likely token; default: 0.8", numberIn(0)))
-    .addOption(
-      flag(
-        "--top-p <p>",
-        "nucleus sampling: sample from the most likely tokens with total probability p; default: 1, all",
-        numberIn(0, 1),
-      ),
-    )
-    .addOption(
-      flag("--top-k <n>", "sample from the n most likely tokens, applied before --top-p; default: all", integerIn(1)),
-    )
-    .addOption(flag("--batch <n>", "texts generated at a time; default: all, up to 16", integerIn(1)))
-    .addOption(flag("--seed <n>", "random seed; default: 0", integerIn(-(2 ** 31))))
-    .option(
-      "--chat",
-      "prompts are messages of a user; the tokenizer's chat template makes the text that the model reads",
-    )
-    .addOption(flag("--system <text>", "what the model is told before them; implies --chat", String))
-    .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
-    .option("--past-end", "do not stop at the end-of-text token")
-    .addOption(average())
-    .addOption(option(tensorParallel))
-    .addOption(option(expertParallel))
-    .addOption(option(room))
+  addSharing(
+    addShared(new Command("generate"))
+      .description(
+        "Generate text with a trained model. Under mpirun, several processes share its experts and the batch.",
+      )
+      .argument("<folder>", "the folder of a training run, or of an imported model")
+      .addOption(
+        option({
+          flags: "--prompt <text>",
+          doc: "the beginning of the text; repeatable: several prompts are generated as a batch",
+          parse: (prompt, before: string[] = []) => [...before, prompt],
+        }),
+      )
+      .addOption(flag("--tokens <n>", "number of tokens to generate; default: 200, or as many as fit", integerIn(1)))
+      .addOption(flag("--temperature <x>", "0 always takes the most likely token; default: 0.8", numberIn(0)))
+      .addOption(
+        flag(
+          "--top-p <p>",
+          "nucleus sampling: sample from the most likely tokens with total probability p; default: 1, all",
+          numberIn(0, 1),
+        ),
+      )
+      .addOption(
+        flag("--top-k <n>", "sample from the n most likely tokens, applied before --top-p; default: all", integerIn(1)),
+      )
+      .addOption(flag("--batch <n>", "texts generated at a time; default: all, up to 16", integerIn(1)))
+      .addOption(flag("--seed <n>", "random seed; default: 0", integerIn(-(2 ** 31))))
+      .option(
+        "--chat",
+        "prompts are messages of a user; the tokenizer's chat template makes the text that the model reads",
+      )
+      .addOption(flag("--system <text>", "what the model is told before them; implies --chat", String))
+      .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
+      .option("--past-end", "do not stop at the end-of-text token")
+      .addOption(average()),
+  )
     .addOption(json())
     .addHelpText(
       "after",
@@ -59,7 +61,7 @@ export const generateCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags {
+interface Options extends SharedFlags, ParameterSharing {
   prompt?: string[];
   tokens?: number;
   temperature?: number;
@@ -72,9 +74,6 @@ interface Options extends SharedFlags {
   ids?: boolean;
   pastEnd?: boolean;
   average?: string;
-  tensorParallel?: number;
-  expertParallel?: number;
-  room?: number;
   json?: boolean;
 }
 const run = (folder: string, options: Options): Promise<void> =>
@@ -105,8 +104,8 @@ async function runSilently(how: RunGenerateOptions, world: Workers): Promise<voi
   for await (const _ of generate(how, world)) continue;
 }
 /**
- * Prints each text after its prompt, and replies alone, as they are generated; with several prompts, pieces of later texts wait until the earlier texts are complete. On a
- * terminal the rate follows.
+ * Prints each text after its prompt, and replies alone, as they are generated; with several prompts, pieces of later texts wait until the earlier ones are
+ * complete. On a terminal the rate follows.
  */
 async function forPeople(prompts: readonly Prompt[], how: RunGenerateOptions, world: Workers): Promise<void> {
   const waiting = new Map<number, Piece[]>();

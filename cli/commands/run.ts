@@ -1,56 +1,59 @@
 import { Command } from "commander";
-import { expertParallel, integerIn, requireTarget, room, tensorParallel } from "../../compiler/options.ts";
+import { integerIn, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import type { ParameterSharing } from "../../runtime/compile.ts";
 import type { Tensor } from "../../runtime/executable.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { writeUserFile } from "../../runtime/storage/files.ts";
 import { writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import { addShared, examples, flag, inputPath, json, option, out, type SharedFlags, text } from "../flags.ts";
+import { addShared, addSharing, examples, flag, inputPath, json, out, type SharedFlags, text } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import { compileProgress, note, print, printJson, warn } from "../output.ts";
 
 export const runCommand = (): Command =>
-  addShared(new Command("run"))
-    .description(
-      "Run an entry once on given tensors. Under mpirun, several processes share its experts and the rows of its inputs.",
-    )
-    .argument("<file>", "a .moe file")
-    .addOption(
-      flag(
-        "--entry <entry>",
-        "Declaration, Declaration.method, a function, or a method of the file's only model (default: its `forward`)",
-        text,
+  addSharing(
+    addShared(new Command("run"))
+      .description(
+        "Run an entry once on given tensors. Under mpirun, several processes share its experts and the rows of its inputs.",
+      )
+      .argument("<file>", "a .moe file")
+      .addOption(
+        flag(
+          "--entry <entry>",
+          "Declaration, Declaration.method, a function, or a method of the file's only model (default: its `forward`)",
+          text,
+        ),
+      )
+      .addOption(
+        flag(
+          "--input <file>",
+          "inputs by name, and cotangents as cotangent.I: safetensors or JSON; - is JSON on stdin",
+          text,
+        ),
+      )
+      .addOption(
+        flag(
+          "--params <file>",
+          "parameters and states by name (an array of layers one by one or stacked): safetensors, or a folder that training or transformers wrote",
+          text,
+        ),
+      )
+      .option(
+        "--grad",
+        "add gradients of the losses and of the results times their cotangents (default cotangents: 0 if there are losses, else 1)",
+      )
+      .addOption(
+        out(
+          "file",
+          "write the results to safetensors, or to JSON if the name ends in .json (default: print a summary)",
+        ),
+      )
+      .addOption(
+        flag("--seed <n>", "seed of random numbers and of missing parameters; default: 0", integerIn(-(2 ** 31))),
       ),
-    )
-    .addOption(
-      flag(
-        "--input <file>",
-        "inputs by name, and cotangents as cotangent.I: safetensors or JSON; - is JSON on stdin",
-        text,
-      ),
-    )
-    .addOption(
-      flag(
-        "--params <file>",
-        "parameters and states by name (an array of layers one by one or stacked): safetensors, or a folder that training or transformers wrote",
-        text,
-      ),
-    )
-    .option(
-      "--grad",
-      "add gradients of the losses and of the results times their cotangents (default cotangents: 0 if there are losses, else 1)",
-    )
-    .addOption(
-      out("file", "write the results to safetensors, or to JSON if the name ends in .json (default: print a summary)"),
-    )
-    .addOption(
-      flag("--seed <n>", "seed of random numbers and of missing parameters; default: 0", integerIn(-(2 ** 31))),
-    )
-    .addOption(option(tensorParallel))
-    .addOption(option(expertParallel))
-    .addOption(option(room))
+  )
     .addOption(json())
     .addHelpText(
       "after",
@@ -61,16 +64,13 @@ export const runCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags {
+interface Options extends SharedFlags, ParameterSharing {
   entry?: string;
   input?: string;
   params?: string;
   grad?: boolean;
   out?: string;
   seed?: number;
-  tensorParallel?: number;
-  expertParallel?: number;
-  room?: number;
   json?: boolean;
 }
 const run = (file: string, options: Options): Promise<void> =>

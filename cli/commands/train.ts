@@ -1,21 +1,25 @@
 import { Command } from "commander";
-import {
-  expertParallel,
-  integerIn,
-  recompute,
-  requireTarget,
-  room,
-  shardOptimizer,
-  tensorParallel,
-} from "../../compiler/options.ts";
+import { integerIn, recompute, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import type { TrainingSharing } from "../../runtime/compile.ts";
 import { type BestEvaluation, bestOf, isOf } from "../../runtime/storage/checkpoint.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { isOutOfPatience } from "../../runtime/training/best.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
 import { openTraining, type Training } from "../../runtime/training/train.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import { addShared, examples, flag, inputPath, json, option, out, type SharedFlags, text } from "../flags.ts";
+import {
+  addShared,
+  addTrainingSharing,
+  examples,
+  flag,
+  inputPath,
+  json,
+  option,
+  out,
+  type SharedFlags,
+  text,
+} from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import {
   compileProgress,
@@ -33,16 +37,14 @@ import { progress } from "../progress.ts";
 import { abortOnSignals } from "../signals.ts";
 
 export const trainCommand = (): Command =>
-  addCheckpoints(addBeginnings(addBatches(addTexts(addShared(new Command("train"))))))
-    .description(
-      "Train a model on text, as bytes or a tokenizer's tokens. Ctrl-C saves and stops. Under mpirun, several processes train one model.",
-    )
-    .argument("<file>", "a .moe file with a model")
-    .addOption(option(recompute))
-    .addOption(option(tensorParallel))
-    .addOption(option(expertParallel))
-    .addOption(option(room))
-    .addOption(option(shardOptimizer))
+  addTrainingSharing(
+    addCheckpoints(addBeginnings(addBatches(addTexts(addShared(new Command("train"))))))
+      .description(
+        "Train a model on text, as bytes or a tokenizer's tokens. Ctrl-C saves and stops. Under mpirun, several processes train one model.",
+      )
+      .argument("<file>", "a .moe file with a model")
+      .addOption(option(recompute)),
+  )
     .option("--resume", "continue the run in --out from its last checkpoint")
     .addOption(json())
     .addHelpText(
@@ -145,7 +147,7 @@ const addCheckpoints = (command: Command): Command =>
       ),
     );
 
-interface Options extends SharedFlags {
+interface Options extends SharedFlags, TrainingSharing {
   model?: string;
   data: string[];
   heldOut?: string[];
@@ -166,10 +168,6 @@ interface Options extends SharedFlags {
   patience?: number;
   resume?: boolean;
   recompute?: boolean;
-  tensorParallel?: number;
-  expertParallel?: number;
-  room?: number;
-  shardOptimizer?: boolean;
   json?: boolean;
 }
 const run = (program: string, options: Options): Promise<void> =>

@@ -78,9 +78,10 @@ export interface MeshAxis {
   readonly stride: number;
 }
 /**
- * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r of the mesh's axis has part r % parts. rows: the axis has the rows
- * that the route node `by` sorted; a worker has those of its own choices or, if `owned`, those that all workers of its group have for the experts
- * that it owns. Places past its last row are padding. Rows of a mixture inside an expert may take up several axes (`Routing.outer`), of which `axis` is the first.
+ * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r of the mesh's axis has part r % parts. rows: the
+ * axis has the rows that the route node `by` sorted; a worker has those of its own choices or, if `owned`, those that all workers of its group have for
+ * the experts that it owns. Places past its last row are padding. Rows of a mixture inside an expert may take up several axes (`Routing.outer`), of
+ * which `axis` is the first.
  */
 export type AxisSharding =
   | { readonly kind: "even"; readonly parts: number }

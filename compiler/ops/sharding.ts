@@ -15,6 +15,9 @@ export const groupsOf = (count: number, n: number, stride = 1): Group => ({
   ...(stride === 1 || n === 1 ? {} : { stride }),
 });
 export const isSharded = (p: Placement): p is Sharded => p.kind === "sharded";
+/** Into how many equal parts a value is divided, along `axis` if that is given; null: into none. */
+export const evenParts = (p: Placement, axis?: number): number | null =>
+  isSharded(p) && p.sharding.kind === "even" && (axis ?? p.axis) === p.axis ? p.sharding.parts : null;
 /** A sharding along an axis that will be summed over: padding rows must be zero. */
 export const shardedForSum = (axis: number, sharding: AxisSharding): Placement => ({
   ...sharded(axis, sharding),

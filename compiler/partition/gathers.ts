@@ -3,7 +3,7 @@ import type { Builder, MeshAxis, Node, Placement, Value, Workers } from "../grap
 import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
-import { isSharded, partial, sharded } from "../ops/sharding.ts";
+import { evenParts, isSharded, partial, sharded } from "../ops/sharding.ts";
 import { isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { routingOfIndex } from "./expert-index.ts";
@@ -37,7 +37,7 @@ export class Gathers {
   #atOwners(node: Node): Placed | null {
     const [table, index] = [item(node.args, 0), item(node.args, 1)];
     const { axis, batch } = node.attrs as OpAttrs["gather"];
-    const parts = partsAlong(this.#values.ruleInput(table), axis);
+    const parts = evenParts(this.#values.ruleInput(table), axis);
     const rows = this.#values.ruleInput(index);
     if (batch !== 0 || parts === null || !isSharded(rows) || rows.sharding.kind !== "rows") return null;
     const { by } = rows.sharding;
@@ -51,7 +51,7 @@ export class Gathers {
   #fromParts(node: Node): Placed | null {
     const [table, index] = [item(node.args, 0), this.#values.of(item(node.args, 1))];
     const { place } = this.#values.of(table);
-    const parts = partsAlong(place, (node.attrs as OpAttrs["gather"]).axis);
+    const parts = evenParts(place, (node.attrs as OpAttrs["gather"]).axis);
     const isOfAll = parts === this.#axis.count && index.place.kind === "replicated";
     if (!isSharded(place) || !isOfAll || !isFloat(dtypeOf(table.type))) return null;
     return { value: this.#ownPart(node, parts, index.value), place: partial("sum", place.sharding, this.#values) };
@@ -65,6 +65,3 @@ export class Gathers {
     return b.make1(this.#g, "gather", [table, b.sub(this.#g, index, first)], own);
   }
 }
-/** Into how many parts `axis` is divided evenly; null: it is whole. */
-const partsAlong = (place: Placement, axis: number): number | null =>
-  isSharded(place) && place.axis === axis && place.sharding.kind === "even" ? place.sharding.parts : null;

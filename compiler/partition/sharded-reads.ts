@@ -3,7 +3,7 @@ import type { Node, Placement, Value } from "../graph/node.ts";
 import { storeOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import { isSharded, replicated } from "../ops/sharding.ts";
+import { evenParts, isSharded, replicated } from "../ops/sharding.ts";
 import { dims } from "../types/type.ts";
 import { groupCount, outermostRouting } from "./expert-index.ts";
 
@@ -26,7 +26,7 @@ function exchangedRouting({ op, args }: Node, placeOf: StorePlacement, workers: 
   if (by.op.name !== "route" || index !== (isProduct ? 1 : 3)) return [];
   const groups = item(dims(experts.type), 0);
   const isWorthwhile = isProduct || groups * workers >= item(dims(item(by.args, 0).type), 0);
-  const parts = partsOf(placeOfView(experts, placeOf));
+  const parts = evenParts(placeOfView(experts, placeOf)) ?? 1;
   const outermost = outermostRouting(by);
   return isWorthwhile && parts > 1 && groupCount(outermost) % parts === 0 ? [[outermost, parts]] : [];
 }
@@ -44,9 +44,8 @@ function lookup({ op, args, attrs }: Node, placeOf: StorePlacement): [Value, Sha
   const { axis, batch } = attrs as OpAttrs["gather"];
   if (axis !== 0 || batch !== 0) return [];
   const [table, index] = [item(args, 0), item(args, 1)];
-  const place = placeOfView(table, placeOf);
-  if (!isSharded(place) || place.axis !== 0 || place.sharding.kind !== "even") return [];
-  return [[withoutReshapes(index), { rows: item(dims(table.type), 0), parts: place.sharding.parts }]];
+  const parts = evenParts(placeOfView(table, placeOf), 0);
+  return parts === null ? [] : [[withoutReshapes(index), { rows: item(dims(table.type), 0), parts }]];
 }
 export const withoutReshapes = (v: Value): Value =>
   v.node.op.name === "reshape" ? withoutReshapes(item(v.node.args, 0)) : v;
@@ -80,5 +79,3 @@ export function storeOfView({ node }: Value): string | null {
   const isView = node.op.lower === "view" || node.op.name === "cast" || node.op.name === "detach";
   return isView && node.args.length === 1 ? storeOfView(item(node.args, 0)) : storeOf(node);
 }
-const partsOf = (place: Placement): number =>
-  isSharded(place) && place.sharding.kind === "even" ? place.sharding.parts : 1;

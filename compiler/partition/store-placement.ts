@@ -1,6 +1,6 @@
 // Where the stores of a program are that several workers share: which of them are sharded along which axis of the mesh, and into how many parts.
 import { isRuntimeInput, type MeshAxis, type Placement, type Store, type StoreShard } from "../graph/node.ts";
-import { evenSharding, isSharded, replicated, sharded } from "../ops/sharding.ts";
+import { evenParts, evenSharding, isSharded, replicated, sharded } from "../ops/sharding.ts";
 import { gcd, product } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./mesh.ts";
@@ -57,8 +57,9 @@ export function shardOf(store: Store, by: PlacedBy): Store {
   return partOf(partOf(store, tensor, tensorAxis(by)), data, dataAxis(by));
 }
 function partOf(store: Store, place: Placement, { stride }: MeshAxis): Store {
-  if (!isSharded(place) || place.sharding.kind !== "even") return store;
-  const [{ axis }, { parts }, shape] = [place, place.sharding, dims(store.type)];
+  const parts = evenParts(place);
+  if (!isSharded(place) || parts === null) return store;
+  const [{ axis }, shape] = [place, dims(store.type)];
   const own = shape.with(axis, (shape[axis] ?? 0) / parts);
   return { ...store, shards: [...(store.shards ?? []), { axis, parts, stride }], type: type(dtypeOf(store.type), own) };
 }

@@ -198,15 +198,21 @@ class Walk {
       this.#known.set(r, { place: partial("sum", place.sharding, this.#workers), from: none, summed: none });
     return true;
   }
-  /** Whether each worker makes its part of `v` by itself, and no gradient of it must be gathered: of numbers, and of parameters that are then shared too. */
-  #isFree(v: Value, axis: number): boolean {
+  /**
+   * Whether each worker makes its part of `v` by itself, and no gradient of it must be gathered: of numbers, and of parameters that are then shared too.
+   * `seen`: what was found to be, along which axes; without it, values that are read twice would be searched exponentially often.
+   */
+  #isFree(v: Value, axis: number, seen: Set<string> = new Set()): boolean {
+    const key = `${v.node.id} ${v.index} ${axis}`;
+    if (seen.has(key)) return true; // the first that is not ends the search
+    seen.add(key);
     if (isSharded(this.#of(v).place)) return satisfies(this.#of(v).place, this.#even(axis));
     if (!isFloat(v.type.dtype)) return true;
     const store = storeOf(v.node);
     if (store !== null) return this.#stores.get(store)?.role === "input" || this.#decide(store, axis);
     if (v.node.args.length === 0 || v.node.op.name === "random") return true;
     const own = operandAxis(v, axis, this.#parts);
-    return own === "any" || (own !== null && v.node.args.every((a) => this.#isFree(a, own)));
+    return own === "any" || (own !== null && v.node.args.every((a) => this.#isFree(a, own, seen)));
   }
 }
 const sharingKey = (store: string, axis: number | undefined): string => `${store} ${axis}`;

@@ -60,8 +60,8 @@ export class TextModel {
     return this.#model.context;
   }
   /**
-   * Generates the text after a prompt, or the assistant's reply in a conversation, piece by piece. A text may be asked for while others are being generated. At temperature 0 a text does not
-   * depend on the others; at other temperatures it is reproducible only if it is generated alone.
+   * Generates the text after a prompt, or the assistant's reply in a conversation, piece by piece. A text may be asked for while others are being
+   * generated. At temperature 0 a text does not depend on the others; at other temperatures it is reproducible only if it is generated alone.
    */
   async *generate(prompt: Prompt, options: AskOptions = {}): AsyncGenerator<string, void> {
     requirePrompt(prompt);
