@@ -45,6 +45,8 @@ test("the executable of one of several is that of the whole: its own rows go in,
   assert.is(shardedExecutable(inner, singleWorker), inner);
   assert.is(shardingSummary(whole.stores, two(0), 6), "2 workers: batch 6 = 2 x 3; 2 experts spread, 1 each");
   assert.match(shardingSummary(whole.stores, two(0), 1), "2 workers: batch 1, all of it on each; 2 experts");
+  const alone = shardingSummary(whole.stores, two(0), 4, { tensorParallel: 2 });
+  assert.match(alone, "2 workers: 1 x 2, batch 4, all of it on each; ");
   assert.is(
     shardingSummary(inner.stores, { size: 3 }, 6),
     "3 workers: batch 6 = 3 x 2; 2 experts on each worker: no more than 1 divides both 2 and 3",

@@ -35,10 +35,10 @@ function dataParts(store: Store, { batches, shardOptimizer, ...sharing }: Placed
  * A stack of experts is sharded along the tensor axis by its experts, as many as divide them; what is of another parameter as that is, if it has the same
  * axis.
  */
-function tensorShard({ name, of = name, role, stack, type }: Store, { tensorAxes, ...sharing }: PlacedBy): Placement {
+function tensorShard({ name, of = name, stack, type }: Store, { tensorAxes, ...sharing }: PlacedBy): Placement {
   const { count } = tensorAxis(sharing);
   const shape = dims(type);
-  const axis = stack > 0 ? 0 : role === "input" ? undefined : tensorAxes.get(of);
+  const axis = stack > 0 ? 0 : tensorAxes.get(of);
   if (axis === undefined) return replicated;
   const parts = stack > 0 ? gcd(shape[0] ?? 1, count) : count;
   return (shape[axis] ?? 0) > 0 && (shape[axis] ?? 0) % parts === 0 ? evenly(axis, parts) : replicated;
