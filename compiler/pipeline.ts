@@ -143,8 +143,11 @@ export function toGraphs(
   );
   const passes = afterGradients(elaborated.g, observer, {}, workerSharing);
   const init = keysAsInputs(elaborated.g, runPasses(passes, initOf(elaborated, request, added), observer));
-  const ofRuntime = workerSharing.workers > 1 ? [...runtimeInputStores, rankStore] : runtimeInputStores;
-  const stores = [...ofOneWorker(workerSharing.stores(), workerSharing), ...ofRuntime, ...init.stores];
+  const stores = [
+    ...ofOneWorker(workerSharing.stores(), workerSharing),
+    ...runtimeInputStores(request, workerSharing),
+    ...init.stores,
+  ];
   const made = timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [init.graph, ...graphs] }));
   if (tensorAxis(workerSharing).count === 1) return made;
   return { ...made, whole: { stores: elaborated.stores(), graphs: elaborated.entries.map(({ graph }) => graph) } };
@@ -173,12 +176,12 @@ const methodOf = ({ method, name, sizes, inputs }: EntryRequest): ElaborationReq
   sizes,
   inputs,
 });
-const runtimeInputStores: readonly Store[] = [
+const runtimeInputStores = ({ accumulate = 1 }: BuildRequest, { workers }: WorkerSharing): readonly Store[] => [
   keyStore(runtimeInputs.key),
   unstackedStore(runtimeInputs.step, "input", type("i32", [])),
+  ...(accumulate > 1 ? [unstackedStore(runtimeInputs.weight, "input", type("f32", []))] : []),
+  ...(workers > 1 ? [unstackedStore(runtimeInputs.rank, "input", type("i32", []))] : []),
 ];
-
-const rankStore = unstackedStore(runtimeInputs.rank, "input", type("i32", []));
 
 const graphForm: Form<Graph> = {
   name: "graph",
@@ -310,7 +313,7 @@ function entryGraphs(
   if (!training) return [withResults()];
   const grads = timed("differentiate", observer, () => parameterGradients(g, training, forward));
   if (n === 1) return [withResults(...timed("optimizer", observer, () => training.update(grads)))];
-  const sums = accumulate(g, entry.name, gradientsOfStores(training, grads), n);
+  const sums = accumulate(g, entry.name, gradientsOfStores(training, grads));
   const updates = timed("optimizer", observer, () => training.update(sums.means));
   added.stores.push(...sums.stores);
   added.initResults.push(...sums.clears);

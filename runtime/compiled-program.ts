@@ -115,12 +115,16 @@ export class Program {
   }
   /** One call, off the JavaScript thread (except by the interpreter). The caller may change the inputs as soon as `run` has returned its promise. */
   async run(inputs: Inputs, options: CallOptions = {}): Promise<Outcome> {
+    return this.runWeighted(inputs, 1, options);
+  }
+  /** `run`, where the batch counts as `weight` among those of its step. */
+  async runWeighted(inputs: Inputs, weight: number, options: CallOptions): Promise<Outcome> {
     this.#requireOpen();
     const given = this.#copyInputs(inputs);
     requireOptions("a run", options);
     const { step = 0, signal } = options;
     requireInteger("the step", step);
-    const at = { seed: this.#seed, call: this.#calls++, step };
+    const at = { seed: this.#seed, call: this.#calls++, step, weight };
     return this.#enqueue(async () =>
       splitGradients(await this.#withCancel(signal, () => this.#executable.run(this.#entry, given, at))),
     );

@@ -19,7 +19,7 @@ import { commonRequest, type EntryRequest, type Sizes, type TrainingSharing } fr
 import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
 import { DeviceFailed, type Outcome, type Tensor } from "./executable.ts";
 import { requireOptions } from "./options.ts";
-import { stepMeans } from "./training/means.ts";
+import { stepMeans, type Weighted } from "./training/means.ts";
 import { compileOnWorkers } from "./workers/compile-on-workers.ts";
 import { reportingFailure, requireEqualPrograms, requireEqualSharing } from "./workers/train-distributed.ts";
 import { OtherWorkerFailed, singleWorker, type Workers, workers } from "./workers/workers.ts";
@@ -115,6 +115,8 @@ export interface TrainOptions extends TargetOptions, TrainingSharing {
   readonly batches: Iterable<Inputs> | AsyncIterable<Inputs>;
   /** How many batches make one step, which takes the mean of their gradients. Default: 1. Left-over batches at the end make no step. */
   readonly accumulate?: number;
+  /** How much a batch counts in that mean, such as the number of targets that its losses are means of. Default: all count the same. */
+  readonly weight?: (batch: Inputs) => number;
   /** Keep only what passes between the layers of an array, and make each layer again in the backward: less memory, more time. Default: false. */
   readonly recompute?: boolean;
   /** Initial values in place of those that the program gives, as `Program.load` takes them. */
@@ -128,7 +130,7 @@ export interface TrainOptions extends TargetOptions, TrainingSharing {
 export interface TrainedStep {
   /** The number of steps done, this one and those of `from` included. */
   readonly step: number;
-  /** The sum of all losses. Where several batches make a step, losses and metrics are their means. */
+  /** The sum of all losses. Where several batches make a step, losses and metrics are their means, by `weight`. */
   readonly loss: number;
   /** By the path of the layer that states it: `square` of the model itself, `blocks.0.moe.gate.balance` of a layer in it. */
   readonly losses: ReadonlyMap<string, number>;
@@ -197,16 +199,17 @@ async function* steps(
     if (stopped()) return;
     if (needsNoBatch(model.entry, options)) program = await trainingProgram(model, options, world);
     let done = from?.step ?? 0;
-    let outcomes: Outcome[] = [];
+    let made: Weighted[] = [];
     let number = 0;
     for await (const batch of batches) {
       number += 1;
       program ??= await trainingProgram(model, withSizesOf(model.entry, batch, options), world);
-      outcomes.push(await runBatch(program, batch, { step: done, number }));
-      if (outcomes.length < accumulate) continue;
-      const { losses, metrics } = stepMeans(outcomes, done + 1);
+      const weight = weightOf(batch, number, options);
+      made.push({ outcome: await runBatch(program, batch, { step: done, number, weight }), weight });
+      if (made.length < accumulate) continue;
+      const { losses, metrics } = stepMeans(made, done + 1);
       if (accumulate > 1) await program.update(done);
-      outcomes = [];
+      made = [];
       done += 1;
       const loss = sum(losses.values());
       const step = { step: done, loss, losses, metrics, program };
@@ -245,10 +248,21 @@ async function trainingProgram(model: TrainedModel, options: TrainOptions, world
     throw error;
   }
 }
+/** `number`: the place of the batch among all, from 1. */
+function weightOf(batch: Inputs, number: number, { weight }: TrainOptions): number {
+  const given = weight?.(batch) ?? 1;
+  if (!(Number.isFinite(given) && given >= 0))
+    throw new Problem(`the weight of batch ${number} is ${describeValue(given)}`, "give a number from 0 on");
+  return given;
+}
 /** `number`: the place of the batch among all, from 1, which an error of its inputs names. */
-async function runBatch(program: Program, batch: Inputs, at: { step: number; number: number }): Promise<Outcome> {
+async function runBatch(
+  program: Program,
+  batch: Inputs,
+  at: { step: number; number: number; weight: number },
+): Promise<Outcome> {
   try {
-    return await program.run(batch, { step: at.step });
+    return await program.runWeighted(batch, at.weight, { step: at.step });
   } catch (error) {
     if (!(error instanceof Problem) || error instanceof DeviceFailed || error instanceof OtherWorkerFailed) throw error;
     const smaller = "; if it is a smaller last batch, leave it out, or fill it up with rows that losses ignore";

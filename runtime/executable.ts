@@ -54,17 +54,22 @@ export function requireGiven(entry: string, reads: readonly string[], given: Rea
 }
 const readsText = (entry: string, reads: readonly string[]): string =>
   `${entry} reads ${reads.join(", ") || "nothing"}`;
-/** `seed` and `call` key the random numbers, `step` is the number of training steps done, `rank` is this worker's (default 0). */
+/**
+ * `seed` and `call` key the random numbers, `step` is the number of training steps done, `rank` is this worker's (default 0). `weight`: how much the batch
+ * counts among those of its step, at least 0 (default 1).
+ */
 export interface RunContext {
   readonly seed: number;
   readonly call: number;
   readonly step: number;
   readonly rank?: number;
+  readonly weight?: number;
 }
 /** The value of a hidden input (see `runtimeInputs` in compiler/graph/node.ts); null: the store is none. */
-export function hiddenInput(store: string, { seed, call, step, rank = 0 }: RunContext): Tensor | null {
+export function hiddenInput(store: string, { seed, call, step, rank = 0, weight = 1 }: RunContext): Tensor | null {
   if (store === runtimeInputs.step) return { dtype: "i32", shape: [], data: Int32Array.of(step) };
   if (store === runtimeInputs.rank) return { dtype: "i32", shape: [], data: Int32Array.of(rank) };
+  if (store === runtimeInputs.weight) return { dtype: "f32", shape: [], data: Float32Array.of(weight) };
   const place = placeOfKeyInput(store);
   return place === null ? null : { dtype: "i32", shape: [2], data: Int32Array.of(seed, call ^ place) };
 }

@@ -7,7 +7,7 @@ import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
 import { readConfig } from "../runtime/storage/run-folder.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
-import { last, losses as lossesOf } from "./training-runs.ts";
+import { last, losses as lossesOf, small } from "./training-runs.ts";
 
 const root = mkdtempSync(join(tmpdir(), "moec-accumulate-"));
 const data = join(root, "text");
@@ -50,6 +50,18 @@ test("one step of three batches is not three steps", async () => {
   assert.ok(Math.abs((three[0] ?? 0) - (one[0] ?? 0)) < 0.5);
   assert.notEqual(three[0], one[0]);
   assert.notEqual(three[3], one[11]);
+});
+/** A document of which more or less is to be predicted. */
+const documentOf = (_: unknown, i: number): string =>
+  JSON.stringify({ prompt: "abcdefgh".repeat((i * 7) % 5), completion: `${i * i}.`.repeat(1 + (i % 3) * (i % 4)) });
+test("each batch of a step counts by its targets: three of two rows learn what one of six does", async () => {
+  const [documents, program] = [join(root, "documents.jsonl"), join(root, "small.moe")];
+  writeFileSync(program, small(128, 8));
+  writeFileSync(documents, Array.from({ length: 60 }, documentOf).join("\n"));
+  const run = (batch: number, accumulate: number): Promise<number[]> =>
+    losses({ program, data: [documents], out: null, shuffle: true, batch, accumulate });
+  const [parts, whole] = [await run(2, 3), await run(6, 1)];
+  for (const [i, loss] of whole.entries()) assert.ok(Math.abs((parts[i] ?? Number.NaN) - loss) < 1e-5, `step ${i + 1}`);
 });
 test("how many batches make a step is part of the run", async () => {
   const out = join(root, "fixed");

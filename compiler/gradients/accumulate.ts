@@ -1,18 +1,18 @@
-// Gradient accumulation over several batches: stores that hold the running sums, and the `update` graph that steps the optimizer from their means.
+// Gradient accumulation over several batches: stores that hold weighted sums, and the `update` graph that steps the optimizer from their means.
 import type { GraphBuilder } from "../graph/builder.ts";
-import type { Graph, Result, Store, Value } from "../graph/node.ts";
+import { type Graph, type Result, runtimeInputs, type Store, unstackedStore, type Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
-import { dims, dtypeOf } from "../types/type.ts";
+import { dims, dtypeOf, type } from "../types/type.ts";
 
 /** The name of the entry that takes the optimizer step of the train entry `entry`, when gradients are accumulated. */
 export const updateEntryName = (entry: string): string => `${entry}:update`;
 
 interface Accumulated {
-  /** One gradient sum for each trained parameter, 0 initially. */
+  /** One gradient sum for each trained parameter, and the sum of the batches' weights; 0 initially. */
   readonly stores: readonly Store[];
-  /** The new contents of those stores after a batch: old sum plus this batch's gradient. */
+  /** The new contents of those stores after a batch: old sum plus this batch's gradient times its weight, and plus its weight. */
   readonly adds: readonly Result[];
-  /** Keyed by the parameter's store name: the sum divided by `n`, which the optimizer takes as its gradient. */
+  /** Keyed by the parameter's store name: the sum divided by that of the weights (0 if that is 0), which the optimizer takes as its gradient. */
   readonly means: ReadonlyMap<string, Value>;
   /** Resets the sums to 0: run by `init`, and by each optimizer step. */
   readonly clears: readonly Result[];
@@ -22,27 +22,31 @@ export interface StoreGradient {
   readonly store: Store;
   readonly grad: Value;
 }
-export function accumulate(g: GraphBuilder, entry: string, grads: readonly StoreGradient[], n: number): Accumulated {
+export function accumulate(g: GraphBuilder, entry: string, grads: readonly StoreGradient[]): Accumulated {
+  const weight = b.param(g, runtimeInputs.weight, type("f32", []));
+  const total = sumOf(g, unstackedStore(`${entry}/weight`, "gradient", weight.type), weight);
+  const divisor = b.where(g, b.gt(g, total.held, 0), total.held, 1);
   const sums = grads.map(({ store, grad }) => {
-    const sum: Store = {
-      ...store,
-      name: `${entry}/gradient/${store.name}`,
-      role: "gradient",
-      saved: false,
-      of: store.name,
-    };
-    return { of: store.name, sum, grad, held: b.param(g, sum.name, sum.type) };
+    const name = `${entry}/gradient/${store.name}`;
+    const sum = sumOf(g, { ...store, name, role: "gradient", saved: false, of: store.name }, b.mul(g, grad, weight));
+    return { ...sum, mean: b.div(g, sum.held, divisor), of: store.name };
   });
+  const all = [total, ...sums];
   return {
-    stores: sums.map(({ sum }) => sum),
-    adds: sums.map(({ sum, held, grad }) => ({ role: "store", name: sum.name, value: b.add(g, held, grad) })),
-    means: new Map(sums.map(({ of, held }) => [of, b.mul(g, held, 1 / n)])),
-    clears: sums.map(({ sum }) => ({
+    stores: all.map(({ store }) => store),
+    adds: all.map(({ store, sum }) => ({ role: "store", name: store.name, value: sum })),
+    means: new Map(sums.map(({ of, mean }) => [of, mean])),
+    clears: all.map(({ store: { name, type } }) => ({
       role: "store",
-      name: sum.name,
-      value: b.fill(g, 0, dtypeOf(sum.type), dims(sum.type)),
+      name,
+      value: b.fill(g, 0, dtypeOf(type), dims(type)),
     })),
   };
+}
+/** `held`: what the store has; `sum`: with `added`. */
+function sumOf(g: GraphBuilder, store: Store, added: Value): { store: Store; held: Value; sum: Value } {
+  const held = b.param(g, store.name, store.type);
+  return { store, held, sum: b.add(g, held, added) };
 }
 /** The optimizer step: applies `updates`, which are computed from the means, then clears the sums. */
 export const updateGraph = (entry: string, updates: readonly Result[], { clears }: Accumulated): Graph => ({

@@ -235,9 +235,9 @@ export const unstackedStore = (name: string, role: Store["role"], type: Type, sa
 });
 /**
  * Inputs that the runtime itself gives to each entry that reads them. `$key`: i32[2], the seed and the number of the call. `$step`: i32[], training
- * steps done. `$rank`: i32[], this worker's rank.
+ * steps done. `$rank`: i32[], this worker's rank. `$weight`: f32[], how much the batch counts among those of its step.
  */
-export const runtimeInputs = { key: "$key", step: "$step", rank: "$rank" } as const;
+export const runtimeInputs = { key: "$key", step: "$step", rank: "$rank", weight: "$weight" } as const;
 /** The key of the random numbers of one place in the program: i32[2], the seed and (number of the call ^ place). */
 export const keyInput = (place: number): string => `${runtimeInputs.key}^${place}`;
 /** The place that a key's store is for, 0 for `$key` itself; null: the store is no key. */

@@ -31,7 +31,7 @@ import {
   streamPosition,
   trainingBatch,
 } from "./data.ts";
-import { MeanLosses, type StepMeans, stepMeans, sumByName } from "./means.ts";
+import { MeanLosses, type StepMeans, stepMeans, sumByName, type Weighted } from "./means.ts";
 
 /** A finished training step. Losses by name, summed over layers; metrics by path. Times are in seconds since this process began to train. */
 export interface TrainStep {
@@ -125,14 +125,16 @@ async function begin({ executable, config, from, params }: TrainSetup): Promise<
 /** Runs the step after `done` others: its batches, and, if there are several, then the optimizer. */
 async function trainStep(setup: TrainSetup, done: number): Promise<StepMeans> {
   const { executable, config } = setup;
-  const { n } = batchSizes(config);
+  const { B, T, n } = batchSizes(config);
   const at = (i: number): RunContext => ({ seed: config.seed, call: done * n + i, step: done });
-  const outcomes: Outcome[] = [];
+  const batches: Weighted[] = [];
   for (let i = 0; i < n; i++) {
-    outcomes.push(await runBatch(executable, "train", batchOf(setup, done * n + i), at(i)));
+    const batch = batchOf(setup, done * n + i);
+    const weight = batch.count / (B * T);
+    batches.push({ outcome: await runBatch(executable, "train", batch, { ...at(i), weight }), weight });
     await yieldToEvents();
   }
-  const totals = meansOrKept(setup, outcomes, done + 1);
+  const totals = meansOrKept(setup, batches, done + 1);
   if (n > 1) await executable.run(updateEntryName("train"), new Map(), at(n - 1));
   return totals;
 }
@@ -142,9 +144,9 @@ function batchOf({ text, config }: TrainSetup, call: number): Batch {
   return config.shuffle ? shuffledBatch(text, B, T, call, config.seed) : trainingBatch(text, B, T, call);
 }
 /** `stepMeans`; its error says which checkpoint is kept. */
-function meansOrKept({ folder }: TrainSetup, outcomes: readonly Outcome[], step: number): StepMeans {
+function meansOrKept({ folder }: TrainSetup, batches: readonly Weighted[], step: number): StepMeans {
   try {
-    return stepMeans(outcomes, step);
+    return stepMeans(batches, step);
   } catch (error) {
     throw folder === null ? error : withKept(folder, error);
   }

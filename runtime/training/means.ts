@@ -5,9 +5,14 @@ import type { Outcome, Tensor } from "../executable.ts";
 import { convert, zeros } from "../tensor.ts";
 
 export type StepMeans = Pick<Outcome, "losses" | "metrics">;
-/** The mean outcome of a step's batches. A loss that is not finite is a Problem, because training cannot recover from it. */
-export function stepMeans(outcomes: readonly Outcome[], step: number): StepMeans {
-  const totals = meanOf(outcomes);
+/** What a batch of a step gave, and how much it counts among the step's. */
+export interface Weighted {
+  readonly outcome: Outcome;
+  readonly weight: number;
+}
+/** The mean outcome of a step's batches, by their weights. A loss that is not finite is a Problem, because training cannot recover from it. */
+export function stepMeans(batches: readonly Weighted[], step: number): StepMeans {
+  const totals = meanOf(batches);
   for (const [path, loss] of totals.losses) {
     if (Number.isFinite(loss)) continue;
     const dot = path.lastIndexOf(".");
@@ -20,9 +25,11 @@ export function stepMeans(outcomes: readonly Outcome[], step: number): StepMeans
   return totals;
 }
 /** The means of losses and metrics; integer and boolean metrics become f32. A single outcome is returned unchanged. */
-function meanOf(outcomes: readonly Outcome[]): StepMeans {
+function meanOf(batches: readonly Weighted[]): StepMeans {
+  const outcomes = batches.map(({ outcome }) => outcome);
   const [first, ...others] = outcomes;
   if (!first || others.length === 0) return first ?? { losses: new Map(), metrics: new Map() };
+  const mean = meanBy(batches.map(({ weight }) => weight));
   const losses = [...first.losses.keys()].map((name): [string, number] => [
     name,
     mean(outcomes.map((o) => o.losses.get(name) ?? Number.NaN)),
@@ -36,7 +43,11 @@ function meanOf(outcomes: readonly Outcome[]): StepMeans {
   });
   return { losses: new Map(losses), metrics: new Map(metrics) };
 }
-const mean = (numbers: readonly number[]): number => sum(numbers) / numbers.length;
+/** The mean of numbers by their weights, as `update` takes that of gradients; 0 where nothing counts. */
+function meanBy(weights: readonly number[]): (numbers: readonly number[]) => number {
+  const total = sum(weights) || 1;
+  return (numbers) => sum(numbers.map((x, i) => x * (weights[i] ?? 0))) / total;
+}
 
 /** Sums losses of the same name over all layers. */
 export function sumByName(losses: ReadonlyMap<string, number>): Map<string, number> {

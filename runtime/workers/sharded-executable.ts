@@ -78,7 +78,7 @@ class ShardedExecutable implements Executable {
     const own = [...inputs].map(([name, t]): [string, Tensor] => [name, this.#shardOf(storeOfInput(entry, name), t)]);
     const given = this.#workers.gatherNumbers(
       `run ${entry}`,
-      sampledHash(inputs.values(), [at.seed, at.call, at.step]),
+      sampledHash(inputs.values(), [at.seed, at.call, at.step, at.weight ?? 1]),
     );
     const other = given.findIndex((mark) => mark !== given[0]);
     if (other >= 0)
