@@ -6,7 +6,7 @@ import {
   type EntryRequest as ElaborationRequest,
   elaborate,
   type Training,
-} from "./check/elaborate.ts";
+} from "./check/entry/elaborate.ts";
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, Problem } from "./diagnostic.ts";

@@ -1,7 +1,7 @@
 // The code generation targets. A backend bundles what differs between host and CUDA: how kernels are printed, the header before them, scheduling
 // choices, and memory alignment.
-import { cudaAccess } from "./emit/cuda.ts";
-import { emitHopper } from "./emit/hopper.ts";
+import { cudaAccess } from "./emit/cuda/cuda.ts";
+import { emitHopper } from "./emit/cuda/hopper.ts";
 import { cudaHeader, emitCuda, emitCudaTf32, emitHost, hostHeader, tf32Header } from "./emit/unit.ts";
 import { accessOf } from "./kernel/access.ts";
 import { type Choices, hostChoices } from "./kernel/schedule.ts";

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { cudaAccess } from "../compiler/emit/cuda.ts";
+import { cudaAccess } from "../compiler/emit/cuda/cuda.ts";
 import { earlyLoadsOf } from "../compiler/emit/early-loads.ts";
 import { number } from "../compiler/emit/literal.ts";
 import type { ReduceName } from "../compiler/graph/node.ts";

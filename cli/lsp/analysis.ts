@@ -1,6 +1,7 @@
 // What the checker knows of one text, and the nodes of its syntax tree around a position.
+
+import { trainingErrors } from "../../compiler/check/entry/trainable.ts";
 import { check, type Loaded, load, type Resolve } from "../../compiler/check/index.ts";
-import { trainingErrors } from "../../compiler/check/trainable.ts";
 import type { Val } from "../../compiler/check/values.ts";
 import type { Diagnostic } from "../../compiler/diagnostic.ts";
 import type * as ast from "../../compiler/syntax/ast.ts";

@@ -2,16 +2,16 @@
 import type { Diagnostic } from "../diagnostic.ts";
 import type { Expr, Span } from "../syntax/ast.ts";
 import { checkDeclaration, findRecursion } from "./declarations.ts";
-import { evaluator } from "./evaluator.ts";
+import { checkTraining } from "./entry/trainable.ts";
+import { evaluator } from "./evaluator/evaluator.ts";
 import type { Loaded } from "./modules.ts";
-import { checkTraining } from "./trainable.ts";
 import type { Val } from "./values.ts";
 import { checkingOptions, World } from "./world.ts";
 
 export type { Precision } from "../types/dtype.ts";
 export { builtins } from "./builtins/list.ts";
-export * from "./elaborate.ts";
-export * from "./entry-signature.ts";
+export * from "./entry/elaborate.ts";
+export * from "./entry/entry-signature.ts";
 export { type Loaded, load, loadFile, loadTemplate, type Resolve, resolveFile } from "./modules.ts";
 export { type Path, pathsOf } from "./paths.ts";
 

@@ -1,8 +1,8 @@
 // Lists the paths of a layer's parameters and states, for the documentation of the library.
 
 import { abstractLayer } from "./declarations.ts";
-import { findDeclaration, layerBehind } from "./entry-signature.ts";
-import { evaluator } from "./evaluator.ts";
+import { findDeclaration, layerBehind } from "./entry/entry-signature.ts";
+import { evaluator } from "./evaluator/evaluator.ts";
 import type { Loaded } from "./modules.ts";
 import { bodyOf } from "./origin.ts";
 import type { Instance, Val } from "./values.ts";

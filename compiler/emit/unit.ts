@@ -2,13 +2,13 @@
 import type { Kernel } from "../kernel/ir.ts";
 import type { Emitted } from "../lower/lower.ts";
 import type { Plan, PlanKernel } from "../plan/plan.ts";
-import { cuda, cudaTf32 } from "./cuda.ts";
+import { cuda, cudaTf32 } from "./cuda/cuda.ts";
+import { insertGlobalBarriers } from "./cuda/global-barriers.ts";
+import { stageLines } from "./cuda/lines.ts";
 import { device } from "./device.ts";
 import { emit } from "./emitter.ts";
 import { families, familyText, type Source } from "./families.ts";
-import { insertGlobalBarriers } from "./global-barriers.ts";
-import { host } from "./host.ts";
-import { stageLines } from "./lines.ts";
+import { host } from "./host/host.ts";
 import { named } from "./names.ts";
 
 export const emitHost = (k: Kernel): Emitted => emit(named(k), host);

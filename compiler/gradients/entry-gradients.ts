@@ -1,5 +1,5 @@
 // The gradients of one entry: those that its optimizer needs, or those that a caller asks for.
-import type { ElaboratedEntry, Elaboration, Training } from "../check/elaborate.ts";
+import type { ElaboratedEntry, Elaboration, Training } from "../check/entry/elaborate.ts";
 import { type Graph, type Result, type Store, unstackedStore, type Value } from "../graph/node.ts";
 import { nodesOf, storeOf } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";

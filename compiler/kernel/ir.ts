@@ -18,7 +18,7 @@ export interface Buffer {
 }
 /**
  * operand: an input of an `mma`. acc: an f32 accumulator [rows, cols]. row: one f32 for each row of an acc. shared: i32 scratch memory of the task.
- * line: a [1, cols] piece of a buffer that CUDA copies to shared memory for `each` bodies to read (emit/lines.ts).
+ * line: a [1, cols] piece of a buffer that CUDA copies to shared memory for `each` bodies to read (emit/cuda/lines.ts).
  */
 export interface Tile {
   readonly kind: "tile";

@@ -1,4 +1,4 @@
-// Schedules of the sm_90a variants (emit/hopper.ts): two warpgroups hold 64 rows of an accumulator each, so 256 columns take 128 registers of a
+// Schedules of the sm_90a variants (emit/cuda/hopper.ts): two warpgroups hold 64 rows of an accumulator each, so 256 columns take 128 registers of a
 // thread.
 import type { Contraction, Schedule } from "./schedule.ts";
 import { multiprocessors } from "./schedule-cuda.ts";

@@ -8,15 +8,20 @@ import type { Region } from "../regions/region.ts";
 import type { DType } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
-import { attention, attentionJoin, keyPieces } from "./attention.ts";
-import { attentionKeys, attentionQueries } from "./attention-backward.ts";
-import { attentionHeads, attentionTransposed, usesHeadTasks, usesTransposedScores } from "./attention-host.ts";
+import { attention, attentionJoin, keyPieces } from "./attention/attention.ts";
+import { attentionKeys, attentionQueries } from "./attention/attention-backward.ts";
+import {
+  attentionHeads,
+  attentionTransposed,
+  usesHeadTasks,
+  usesTransposedScores,
+} from "./attention/attention-host.ts";
 import * as contract from "./contraction.ts";
 import { cutoff, cutoffEnd, cutoffPieces, cutoffRound, cutoffRounds } from "./cutoff.ts";
 import { type Draft, virtualBuffer } from "./draft.ts";
 import { nameOf } from "./reader.ts";
 import * as routing from "./route.ts";
-import { rows } from "./rows.ts";
+import { rows } from "./rows/rows.ts";
 import { scan } from "./scan.ts";
 import { scatter } from "./scatter.ts";
 import * as largest from "./top-k.ts";

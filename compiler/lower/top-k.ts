@@ -28,7 +28,7 @@ import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
 import type { Draft } from "./draft.ts";
 import { operand, result, shapeOf } from "./reader.ts";
-import { addLaneRows, maxRows, minRows, visitRowMajor } from "./short-rows.ts";
+import { addLaneRows, maxRows, minRows, visitRowMajor } from "./rows/short-rows.ts";
 
 const bool = (op: string, ...xs: readonly Expr[]): Expr => call(op, "bool", ...xs);
 /** Whether (x, i) comes before (y, j) in the result, y being a number: x is larger, or equal and earlier. */

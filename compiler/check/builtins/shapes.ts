@@ -9,7 +9,7 @@ import { add, equal, equalAll, isSpread, product, type Size, show } from "../../
 import { showType, type Type, type } from "../../types/type.ts";
 import { type Builtin, builtin } from "../builtin.ts";
 import { absorb, fail } from "../errors.ts";
-import { matched, needIndex, takeAlong } from "../indexing.ts";
+import { matched, needIndex, takeAlong } from "../evaluator/indexing.ts";
 import { calledFrom } from "../numbers.ts";
 import { axisOf, canBroadcast, castTo, toDefaultTensor, whySizesDiffer } from "../tensor.ts";
 import { kindText, results, tensor } from "../values.ts";

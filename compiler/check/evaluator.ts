@@ -1,7 +1,0 @@
-import { call } from "./calls.ts";
-import { evaluate } from "./evaluate.ts";
-import { execute } from "./statements.ts";
-import type { Evaluator } from "./world.ts";
-
-/** Ties the mutually recursive parts of the evaluator together. */
-export const evaluator: Evaluator = { evaluate, call, execute };
