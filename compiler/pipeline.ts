@@ -266,12 +266,14 @@ const placements = (sharing: WorkerSharing, along: "tensor" | "data"): ((store: 
 function tensorPartitioning(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
   const doc = "what one worker has of matrices that several share, with collectives";
   return graphPass("tensor", doc, (graph) =>
-    partition(g, graph, { workers: sharing.workers }, placements(sharing, "tensor"), undefined, tensorAxis(sharing)),
+    partition(g, graph, { workers: sharing.workers, axis: tensorAxis(sharing) }, placements(sharing, "tensor")),
   );
 }
 function dataPartitioning(g: G, sharing: WorkerSharing, leastSaved?: number): Pass<Graph, Graph> {
   const doc = "one worker's graph: ops on its shards, with collectives";
-  return graphPass("partition", doc, (graph) => partition(g, graph, sharing, placements(sharing, "data"), leastSaved));
+  return graphPass("partition", doc, (graph) =>
+    partition(g, graph, { ...sharing, leastSaved }, placements(sharing, "data")),
+  );
 }
 const watched = ({ onRewrite }: Observer): RewriteOptions =>
   onRewrite

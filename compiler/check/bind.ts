@@ -187,7 +187,7 @@ function tensorDefault(w: World, sig: Signature, p: Typed, scope: Scope, at: ast
     });
   const want = typeOf(w, p.type, scope);
   const declared = { what: `\`${p.name.name}\``, span: p.type.span, text: textOf(p.type.span) };
-  return tensor(conform(w, w.evaluate(p.default, scope, want), want, declared, p.default.span, true));
+  return tensor(conform(w, w.evaluate(p.default, scope, want), want, declared, p.default.span));
 }
 
 /** Binds the names of a header while its declaration is checked: sizes to symbols, tensors to placeholders, layers to their arrow types. */

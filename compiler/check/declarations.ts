@@ -107,7 +107,7 @@ function checkMember(w: World, m: ast.Member, header: Scope, instance: Instance)
     }
     const want = typeOf(w, m.type, header);
     const declared = { what: `\`${m.name.name}\``, span: m.type.span, text: textOf(m.type.span) };
-    conform(w, w.evaluate(m.init, header, want), want, declared, m.init.span, true);
+    conform(w, w.evaluate(m.init, header, want), want, declared, m.init.span);
   }, undefined);
 }
 

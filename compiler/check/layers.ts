@@ -20,7 +20,6 @@ import {
   kindText,
   type Makeable,
   type Makers,
-  type Part,
   type Run,
   Scope,
   type Storage,
@@ -40,10 +39,11 @@ export function makeInstance(w: World, make: Makeable, path: string, storage: St
     parts.map((part) => part.ast.name.name),
   );
   for (const [i, part] of parts.entries()) {
+    const home = { instance, header: part.header, scope: scopes[i] ?? absorb(), storage: place };
     const known = new Set<string>();
     for (const member of activeMembers(w, part.ast.body, part.header)) {
       const name = member.name.name;
-      const value = lazy(() => makeMember(w, instance, part, scopes[i] ?? absorb(), member, place));
+      const value = lazy(() => makeMember(w, member, home));
       members.set(name, known.has(name) ? () => errorVal : value);
       known.add(name);
       // what a later part replaces is replaced for the methods of earlier ones, too; what it adds, they do not see
@@ -81,14 +81,15 @@ export function condition(w: World, e: ast.Expr, scope: Scope): boolean | null {
   return fail("E0213", `\`if\` takes a boolean, not ${kindText[v.kind]}`, e.span, { help: "compare: `x > 0`" });
 }
 
-function makeMember(
-  w: World,
-  instance: Instance,
-  { header }: Part,
-  scope: Scope,
-  m: ast.Member,
-  storage: Storage,
-): Val {
+/** Where the members of one part of a layer are made. */
+interface Home {
+  readonly instance: Instance;
+  readonly header: Scope;
+  /** What the part's methods see. */
+  readonly scope: Scope;
+  readonly storage: Storage;
+}
+function makeMember(w: World, m: ast.Member, { instance, header, scope, storage }: Home): Val {
   w.countStep();
   switch (m.kind) {
     case "method":

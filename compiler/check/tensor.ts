@@ -146,9 +146,12 @@ interface DeclaredType {
   readonly span: Span;
   /** The type as written in the program. */
   readonly text: string;
+  /** Whether the value must have the declared shape; else it stretches to it. */
+  readonly exact?: boolean;
 }
-/** Converts a value to its declared type: floats convert and, with `stretch`, the shape is broadcast; anything else is an error. */
-export function conform(w: World, v: Val, want: Type, declared: DeclaredType, at: Span, stretch: boolean): Value {
+/** Converts a value to its declared type: floats convert and, unless it is exact, the shape is broadcast; anything else is an error. */
+export function conform(w: World, v: Val, want: Type, declared: DeclaredType, at: Span): Value {
+  const stretch = !declared.exact;
   const x = convert(w, v, want, declared, at);
   if (equalAll(x.type.shape, want.shape)) return x;
   if (stretch && canBroadcast(x.type.shape, want.shape)) return broadcastTo(w, x, want.shape);

@@ -41,19 +41,20 @@ import { Routings, type Rows } from "./routings.ts";
 import { exchangedRoutings, lookups, metByShards, type SharedTable, withoutReshapes } from "./sharded-reads.ts";
 import { copiesOfRow, SharedRows, type SumOverChoices, sumOverChoices } from "./shared-rows.ts";
 
-/**
- * One worker's graph. `storePlacement`: the placement of each store along the mesh's axis, by name. `leastSaved`: see `SharedRows`. `axis`: the axis along
- * which it is shared; collectives that are in the graph are of the other.
- */
+interface PartitionOptions extends Sharing {
+  /** The axis along which the graph is shared; collectives that are in the graph are of the other. Default: the data axis. */
+  readonly axis?: MeshAxis;
+  /** See `SharedRows`. */
+  readonly leastSaved?: number | undefined;
+}
+/** One worker's graph. `storePlacement`: the placement of each store along the mesh's axis, by name. */
 export function partition(
   g: Builder,
   graph: Graph,
-  sharing: Sharing,
+  options: PartitionOptions,
   storePlacement: (store: string) => Placement,
-  leastSaved?: number,
-  axis: MeshAxis = dataAxis(sharing),
 ): Graph {
-  const partitioner = new Partition(g, graph, { ...sharing, axis, leastSaved }, storePlacement);
+  const partitioner = new Partition(g, graph, options, storePlacement);
   const values = graph.results.map(({ role, name, value }) =>
     partitioner.convertTo(value, role === "store" ? storePlacement(name) : replicated),
   );
@@ -61,10 +62,6 @@ export function partition(
   return withValues(graph, values);
 }
 
-interface AlongAxis extends Pick<Sharing, "room" | "shardOptimizer"> {
-  readonly axis: MeshAxis;
-  readonly leastSaved: number | undefined;
-}
 /** What a conversion found of each value by placement: without it, values that are read twice would be searched exponentially often. */
 type Found = Map<string, Value | null>;
 class Partition implements Workers {
@@ -85,12 +82,8 @@ class Partition implements Workers {
   /** Values of which each worker needs a shard alone: gradients of parameters whose optimizer's state is sharded. */
   readonly #scattered: ReadonlySet<Value>;
 
-  constructor(
-    g: Builder,
-    graph: Graph,
-    { axis, room, shardOptimizer = false, leastSaved }: AlongAxis,
-    storePlacement: (store: string) => Placement,
-  ) {
+  constructor(g: Builder, graph: Graph, options: PartitionOptions, storePlacement: (store: string) => Placement) {
+    const { axis = dataAxis(options), room, shardOptimizer = false, leastSaved } = options;
     [this.#g, this.#axis, this.count, this.#storePlacement] = [g, axis, axis.count, storePlacement];
     const nodes = nodesOf(graph);
     this.#exchanged = exchangedRoutings(nodes, storePlacement, axis.count);

@@ -80,7 +80,7 @@ function traceOf({ entry, plan }: MeasuredEntry, passes: readonly PassEvent[], r
     named("process_name", "moec", 0),
     named("thread_name", "compile", tracks.compile),
     named("thread_name", `run ${entry.name}`, tracks.run),
-    ...passes.map((p) => slice(p.pass, "pass", tracks.compile, p.start, p.seconds)),
+    ...passes.map((p) => slice(p.pass, "pass", tracks.compile, p)),
     ...runs.flatMap((run) => runEvents(run, entry.name, schedules)),
   ];
   return { traceEvents, displayTimeUnit: "ms" };
@@ -97,8 +97,7 @@ const slice = (
   name: string,
   cat: string,
   tid: number,
-  start: number,
-  seconds: number,
+  { start, seconds }: Pick<Run, "start" | "seconds">,
   args?: TraceEvent["args"],
 ): TraceEvent => ({
   name,
@@ -113,21 +112,13 @@ const slice = (
 
 /** Nested slices for the run, its phases and its launches, and counters of the launches' rates. */
 function runEvents(run: Run, entry: string, schedules: ReadonlyMap<string, PlanKernel["schedule"]>): TraceEvent[] {
-  const events = [slice(entry, "run", tracks.run, run.start, run.seconds)];
+  const events = [slice(entry, "run", tracks.run, run)];
   let at = run.start;
   for (const { phase, kernels } of phaseRuns(run.kernels)) {
-    events.push(
-      slice(
-        phase,
-        "phase",
-        tracks.run,
-        at,
-        kernels.reduce((sum, k) => sum + k.seconds, 0),
-      ),
-    );
+    events.push(slice(phase, "phase", tracks.run, { start: at, seconds: sum(kernels.map((k) => k.seconds)) }));
     for (const k of kernels) {
-      events.push(slice(k.kernel, "kernel", tracks.run, at, k.seconds, details(k, schedules.get(k.kernel))));
       events.push(
+        slice(k.kernel, "kernel", tracks.run, { start: at, seconds: k.seconds }, details(k, schedules.get(k.kernel))),
         counter("GFLOP/s", at, k.gflops),
         counter("GB/s", at, k.gbytes),
         counter("share of the ceiling", at, k.share),

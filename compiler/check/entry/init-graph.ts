@@ -28,7 +28,7 @@ function initialValue(w: World, { store, type: t, init, scope }: RegisteredStore
   const from = scope.within(newFrame(w, { role: "header", body: scope.frame.body, site: store.name, lane }));
   from.frame.float = scope.frame.float;
   const declared = { what: `\`${store.name}\``, span: init.span, text: textOf(init.span) };
-  const value = conform(w, w.evaluate(init, from, t), t, declared, init.span, true);
+  const value = conform(w, w.evaluate(init, from, t), t, declared, init.span);
   if (store.stack === 0) return value;
   const each: Mapped = { kind: "each", value: b.iota(w.g, n), over: n };
   const [m] = mapGraph([value], new Map([[base, each]]), w.g);

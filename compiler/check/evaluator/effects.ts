@@ -68,15 +68,8 @@ export function runState(w: World, stmt: ast.State, scope: Scope): void {
     });
   if (lane?.kind === "each" && role === "layer") throw new EffectInStack();
   const t = typeOf(w, stmt.type, scope);
-  if (w.checking)
-    conform(
-      w,
-      w.evaluate(stmt.init, scope, t),
-      t,
-      { what: `\`${stmt.name.name}\``, span: stmt.type.span, text: textOf(stmt.type.span) },
-      stmt.init.span,
-      true,
-    );
+  const declared = { what: `\`${stmt.name.name}\``, span: stmt.type.span, text: textOf(stmt.type.span) };
+  if (w.checking) conform(w, w.evaluate(stmt.init, scope, t), t, declared, stmt.init.span);
   const slot = w.checking
     ? { type: t, read: () => w.placeholder(t), write: () => undefined }
     : w.localState(stmt, t, scope);
@@ -106,14 +99,9 @@ export function runUpdate(w: World, stmt: Of<"loss" | "metric" | "update">, scop
       help: "move it to a layer",
     });
   if (scope.frame.role === "layer") allowEffect(w, scope, "`update`", stmt.span);
-  const value = conform(
-    w,
-    w.evaluate(stmt.value, scope),
-    target.slot.type,
-    { what: `\`${name}\``, span: stmt.name.span, text: showType(target.slot.type) },
-    stmt.value.span,
-    false,
-  );
+  const t = target.slot.type;
+  const declared = { what: `\`${name}\``, span: stmt.name.span, text: showType(t), exact: true };
+  const value = conform(w, w.evaluate(stmt.value, scope), t, declared, stmt.value.span);
   target.slot.write(value, stmt.span);
 }
 /** The current value of a parameter or state, in its declared dtype. */

@@ -98,7 +98,7 @@ function letValue(w: World, stmt: Of<"let">, scope: Scope): Val {
   const value = open ?? w.evaluate(stmt.value, scope, want);
   const [name] = stmt.names;
   const declared = { what: `\`${name?.name ?? "_"}\``, span: stmt.type.span, text: textOf(stmt.type.span) };
-  return tensor(conform(w, value, want, declared, stmt.value.span, true));
+  return tensor(conform(w, value, want, declared, stmt.value.span));
 }
 /** For `let y: f32[B, U] = ...` where U is new: binds U to the value's size. Returns the value if it had to be evaluated for that, else null. */
 function newSizes(t: ast.TypeExpr, scope: Scope, evaluate: () => Val): Val | null {

@@ -115,7 +115,7 @@ function keyAndValueGradients(
   const dk = of.includes("keys") ? d.k.tile("acc", "dk", [rows, roundUp(A, 16)]) : null;
   const dv = of.includes("values") ? d.k.tile("acc", "dv", [rows, roundUp(C, 16)]) : null;
   d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
-    d.k.for("c", from, to, block, (c) => addQueryBlock(d, o, keys, { dk, dv }, [r, c], visible.needsMask(c)), skip),
+    d.k.for("c", from, to, block, (c) => addQueryBlock(d, o, keys, { dk, dv }, [r, c]), skip),
   );
   const stored = (from: Tile | null, n: number, width: number, f: (x: Expr) => Expr): void => {
     if (!from) return;
@@ -129,13 +129,13 @@ function keyAndValueGradients(
 function addQueryBlock(
   d: Draft,
   o: BackwardOperands,
-  { b, g, m, keys, values }: BlockOfKeys,
+  { b, g, m, keys, values, visible }: BlockOfKeys,
   { dk, dv }: { readonly dk: Tile | null; readonly dv: Tile | null },
   [r, c]: readonly [Expr, Block],
-  needsMask: Expr | null,
 ): void {
   const { rows, block } = o;
   const { A, C } = o.sizes;
+  const needsMask = visible.needsMask(c);
   const head = [b, g, r];
   const q = d.k.stage("q", [A, block], [num(A), c.n], o.transposedElement(o.q, head, c));
   const doutTile = dk && d.k.stage("d_out", [C, block], [num(C), c.n], o.transposedElement(o.dout, head, c));
