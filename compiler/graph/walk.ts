@@ -8,20 +8,21 @@ const nothing: ReadonlySet<Node> = new Set();
  * `minId`, are left out, together with what only they need.
  */
 export function topological(results: readonly Value[], frozen: ReadonlySet<Node> = nothing, minId = 0): Node[] {
-  const done = new Set(frozen);
+  const found = new Set<Node>();
+  const isDone = (node: Node): boolean => found.has(node) || frozen.has(node);
   const order: Node[] = [];
   const stack = results.flatMap((v) => (v.node.id < minId ? [] : [v.node])).toReversed();
   for (let node = stack.at(-1); node; node = stack.at(-1)) {
     const before = stack.length;
-    if (!done.has(node))
+    if (!isDone(node))
       for (let i = node.args.length - 1; i >= 0; i--) {
         const next = node.args[i]?.node;
-        if (next && next.id >= minId && !done.has(next)) stack.push(next);
+        if (next && next.id >= minId && !isDone(next)) stack.push(next);
       }
     if (stack.length > before) continue;
     stack.pop();
-    if (done.has(node)) continue;
-    done.add(node);
+    if (isDone(node)) continue;
+    found.add(node);
     order.push(node);
   }
   return order;

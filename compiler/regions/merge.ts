@@ -80,14 +80,14 @@ export interface MergeOptions {
 }
 /** Merges `parts`, which are in topological order, as are the regions returned. `results`: values that must be in memory. */
 export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Value>, options: MergeOptions): Region[] {
-  const { sums = Infinity } = options;
+  const { sums = Infinity, small = 0 } = options;
   const makers = new Map<Value, FusionGroup>();
   const readers = new Map<Value, Set<FusionGroup>>();
   const groups: FusionGroup[] = [];
   for (const part of parts) {
-    const near = [...part.reads]
-      .toReversed()
-      .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as FusionGroup] : []), ...(readers.get(v) ?? [])]);
+    const others = (v: Value): Iterable<FusionGroup> =>
+      part.kind === "rows" && !isWorthReadingOnce(v, part, small) ? [] : (readers.get(v) ?? []);
+    const near = [...part.reads].toReversed().flatMap((v) => [makers.get(v) ?? [], ...others(v)].flat());
     const addsUp: AddsUp = (g) => isWhole(part, sums) && avoidsStoringAddends(g, part, parts, results);
     const before = new IndirectDependencies(part, makers);
     const home = [...new Set(near)].find((g) => canJoin(g, part, addsUp, options) && !before.has(g));
@@ -284,9 +284,15 @@ function sameLeftOperands(a: Node, b: Node): boolean {
 /** Whether merging pays: one reads what the other makes, both read a value that is large beside the results, or the results are small anyway. */
 function isWorthMerging(g: FusionGroup, part: FusionCandidate, small: number): boolean {
   const [made, read] = [g.outputs, g.reads];
-  const size = Math.max(...part.outputs.map((v) => count(v.type)));
-  const serves = (v: Value): boolean => size <= small || 2 * count(v.type) >= size;
-  return made.some((v) => part.reads.has(v)) || [...part.reads].some((v) => read.has(v) && serves(v));
+  return (
+    made.some((v) => part.reads.has(v)) ||
+    [...part.reads].some((v) => read.has(v) && isWorthReadingOnce(v, part, small))
+  );
+}
+/** Whether the value is large beside the part's results, or these are small anyway. */
+function isWorthReadingOnce(v: Value, { outputs }: FusionCandidate, small: number): boolean {
+  const size = Math.max(...outputs.map((out) => count(out.type)));
+  return size <= small || 2 * count(v.type) >= size;
 }
 /** Whether all results share one iteration space: the same elements or, where a row is reduced, one number for each of its rows. */
 function sameIterationSpace(g: FusionGroup, part: FusionCandidate, rowOfFew: number): boolean {
@@ -326,10 +332,13 @@ class IndirectDependencies {
   /** A group whose `latest` is less than g's index cannot depend on g, so it is not followed yet. */
   has(g: FusionGroup): boolean {
     const kept: FusionGroup[] = [];
-    for (let next = this.#waiting.pop(); next; next = this.#waiting.pop())
+    while (!this.#found.has(g)) {
+      const next = this.#waiting.pop();
+      if (!next) break;
       if (next.latest < g.index) kept.push(next);
       else this.#follow(next);
-    this.#waiting = kept;
+    }
+    this.#waiting.push(...kept);
     return this.#found.has(g);
   }
   #follow(group: FusionGroup): void {
