@@ -244,12 +244,18 @@ test("a token is drawn after one message, its logits and their biases, whatever 
          generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1, top_k: i32[B] = 0) -> i32[B] {
            return sample(head(embed(tokens)[:, T - 1]), temperature, top_p, top_k)
          }
+         least(tokens: i32[B, T]) -> f32[B] {
+           let chance = softmax(head(embed(tokens)[:, T - 1]))
+           return cutoff(chance, 0.5, weight: chance)
+         }
        }`,
   });
   const entries = generating(1).map((entry) => ({ ...entry, inputs: ["top_p", "top_k"] }));
-  const made = graphsOf(program, entries, { sizes: { V: 4096, D: 64 } });
+  const least = { method: "least", name: "least", sizes: { B: 1, T: 1 } };
+  const made = graphsOf(program, [...entries, least], { sizes: { V: 4096, D: 64 } });
   assert.is(sharedAxes(made.stores)["head"], 1);
-  assert.equal(told("generate:1", made), { "all_reduce 1 1 64": 1, "all_gather 4096 1": 1 });
+  for (const entry of ["generate:1", "least"])
+    assert.equal(told(entry, made), { "all_reduce 1 1 64": 1, "all_gather 4096 1": 1 });
 });
 test("what cannot be divided is whole on each; where that is everything, an error says so", () => {
   const heads = graphsOf(model("Attention(D, 3, 3, A: 4, Context: Context)"), training(3));
