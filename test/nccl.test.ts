@@ -121,29 +121,53 @@ model Mixture(V = 128, D = 8, Steps = 3) {
 );
 const data = join(here, "data.txt");
 writeFileSync(data, "It is a way I have of driving off the spleen, and regulating the circulation. ".repeat(20));
-const flags = ["--data", data, "--steps", "3", "--length", "9", "--target", "cuda", "--expert-parallel", "2"];
-const training = (out: string, batch = 2): string[] => [
-  main,
-  "train",
-  program,
-  ...flags,
-  "--batch",
-  String(batch),
-  "--out",
-  out,
+const dense = join(here, "dense.moe");
+writeFileSync(
+  dense,
+  `import { Attention } from "std/attention"
+import { Embedding, Linear, SwiGlu } from "std/nn"
+import { cross_entropy } from "std/loss"
+import { Sgd } from "std/optim"
+model Dense(V = 128, D = 8, Steps = 3) {
+  embed: Embedding(V, D)
+  attention: Attention(D, 2)
+  feed: SwiGlu(D, 6)
+  head: Linear(D, V)
+  train(tokens: i32[B, T], targets: i32[B, T]) {
+    let at: i32[B, T] = range(T)
+    let x = embed(tokens) * 50
+    x = x + 1000 * attention(x, at)
+    loss language = cross_entropy(head(x + 1000 * feed(x)) * 20, targets)
+    optimize with Sgd(lr: 0.01)
+  }
+}
+`,
+);
+const flags = ["--data", data, "--steps", "3", "--length", "9", "--target", "cuda"];
+const training = (of: string, batch: number, out: string): string[] => [
+  ...[main, "train", of, ...flags],
+  ...["--batch", String(batch), of === dense ? "--tensor-parallel" : "--expert-parallel", "2", "--out", out],
 ];
 if (!mpirun) skipped("training on two GPUs");
 else {
-  test("GPUs that share the experts, two or two pairs of them, train to the losses of one process, with graphs and without", async () => {
-    for (const [n, graphs, words] of [
-      [2, "1", "devices=2"],
-      [2, "0", "devices=2 lazy"],
-      [4, "1", "devices=4"],
+  test("GPUs that share the experts or the matrices, two or two pairs of them, train to the losses of one process, with graphs and without", async () => {
+    for (const [of, n, graphs, words] of [
+      [program, 2, "1", "devices=2"],
+      [program, 2, "0", "devices=2 lazy"],
+      [program, 4, "1", "devices=4"],
+      [dense, 2, "1", "devices=2"],
     ] as const) {
-      const expected = await lossesOf({ program, data: [data], target: "reference", steps: 3, batch: n, length: 9 });
+      const expected = await lossesOf({
+        program: of,
+        data: [data],
+        target: "reference",
+        steps: 3,
+        batch: n,
+        length: 9,
+      });
       const env = { ...emulated, MOEC_CUDA_GRAPHS: graphs, MOEC_EMULATOR: words };
-      const out = join(here, `run-${n}-${graphs}`);
-      const { status, stdout, stderr } = several(n, env, ...training(out, n), "--json");
+      const out = join(here, of === program ? `run-${n}-${graphs}` : "run-dense");
+      const { status, stdout, stderr } = several(n, env, ...training(of, n, out), "--json");
       assert.is(status, 0, stderr);
       const found = stdout
         .trim()
@@ -185,7 +209,7 @@ else {
       [{ MOEC_EMULATOR: "" }, "2 workers of this machine have 1 GPU: each needs one of its own"],
       [{ MOEC_LIBNCCL: "/none/libnccl.so.2" }, "NCCL was not found"],
     ] as const) {
-      const { status, stderr } = several(2, { ...emulated, ...more }, ...training(join(here, "none")));
+      const { status, stderr } = several(2, { ...emulated, ...more }, ...training(program, 2, join(here, "none")));
       assert.is.not(status, 0);
       assert.match(stderr, message);
       assert.is(stderr.match(/error:/g)?.length, 1, stderr);
