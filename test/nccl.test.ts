@@ -144,10 +144,10 @@ model Dense(V = 128, D = 8, Steps = 3) {
 `,
 );
 const flags = ["--data", data, "--steps", "3", "--length", "9", "--target", "cuda"];
-const training = (of: string, batch: number, out: string): string[] => [
-  ...[main, "train", of, ...flags],
-  ...["--batch", String(batch), of === dense ? "--tensor-parallel" : "--expert-parallel", "2", "--out", out],
-];
+const training = (of: string, batch: number, out: string): string[] => {
+  const shares = of === dense ? "--tensor-parallel" : "--expert-parallel";
+  return [main, "train", of, ...flags, "--batch", String(batch), shares, "2", "--out", out];
+};
 if (!mpirun) skipped("training on two GPUs");
 else {
   test("GPUs that share the experts or the matrices, two or two pairs of them, train to the losses of one process, with graphs and without", async () => {
