@@ -15,7 +15,7 @@ import { fromNumbers, numbers } from "../../runtime/tensor.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { choicesOf, type HostMode, withIsa } from "./host-modes.ts";
 import type { RandomProgram } from "./programs.ts";
-import { differences, expectedOf, inputsOf, seed, type Training, trainingOf } from "./training.ts";
+import { contextOf, differences, expectedOf, inputsOf, seed, type Training, trainingOf } from "./training.ts";
 
 const cache = temporaryFolder();
 const array = (t: Tensor): NdArray => ({ dtype: t.dtype, shape: t.shape, data: numbers(t) });
@@ -81,9 +81,7 @@ async function checkRun(runs: readonly Run[], { stores }: Training, graph: Graph
   );
   const all: Float64Array[][] = [];
   for (const e of runs)
-    all.push(
-      resultsOf(graph, e.executable, await e.executable.run(graph.name, new Map(tensors), { seed, call, step: call })),
-    );
+    all.push(resultsOf(graph, e.executable, await e.executable.run(graph.name, new Map(tensors), contextOf(call))));
   const off = differences(graph, want, item(all, 0));
   assert.ok(off === "", `call ${call}, ${graph.name}: ${off}`);
   const exactly = item(all, 0).map((x) => ({ want: x, slack: x.map(() => 0) }));

@@ -9,7 +9,7 @@ import { type Observer, silentObserver } from "../../compiler/pass.ts";
 import { type Limits, requireValid, toGraphs } from "../../compiler/pipeline.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
-import { hiddenInput } from "../../runtime/executable.ts";
+import { hiddenInput, type RunContext } from "../../runtime/executable.ts";
 import { numbers } from "../../runtime/tensor.ts";
 import { filled } from "../graphs.ts";
 import { type Expected, expected, mismatches, type Rounding, type Stores } from "./compare.ts";
@@ -69,12 +69,14 @@ export const zero = ({ type }: Store): NdArray => ({
 export function inputsOf({ name }: Graph, stores: readonly Store[], call: number): Map<string, NdArray> {
   const own = stores.filter((s) => s.role === "input" && s.name.startsWith(`${name}/`));
   const others = stores.flatMap((s): [string, NdArray][] => {
-    const value = hiddenInput(s.name, { seed, call, step: call });
+    const value = hiddenInput(s.name, contextOf(call));
     return value ? [[s.name, { ...value, data: numbers(value) }]] : [];
   });
   return new Map<string, NdArray>([...own.map((s) => [s.name, given(s.name, zero(s))] as const), ...others]);
 }
 export const seed = 7;
+/** Batches count differently, and some not at all. */
+export const contextOf = (call: number): RunContext => ({ seed, call, step: call, weight: (call * 2) % 5 });
 
 /** The expected results of a graph for given stores. */
 export function expectedOf(graph: Graph, held: Stores, rounding: Partial<Rounding> = {}): Expected[] {
