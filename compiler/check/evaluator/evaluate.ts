@@ -298,8 +298,9 @@ function pick(w: World, layers: Instances, e: Extract<ast.Expr, { kind: "index" 
 function layerNumber(at: Size | null, length: Size, span: ast.Span): number | null {
   if (typeof at !== "number") return null;
   if (Number.isInteger(at) && at >= 0 && (typeof length !== "number" || at < length)) return at;
+  const all = `layers are numbered from 0 to ${show(sub(length, 1))}; where an index tensor holds -1, no layer is called`;
   return fail("E0210", `there is no layer ${at} of ${show(length)}`, span, {
-    help: `layers are numbered from 0 to ${show(sub(length, 1))}; where an index tensor holds -1, no layer is called`,
+    help: length === 0 ? "this array has none: make it of one layer or more" : all,
   });
 }
 

@@ -8,7 +8,7 @@ import { FoundStack } from "../stacks.ts";
 import { type Instance, type Scope, tensor, type Val } from "../values.ts";
 import type { World } from "../world.ts";
 import { readSlot } from "./effects.ts";
-import { sameResults } from "./routed.ts";
+import { requireSome, sameResults } from "./routed.ts";
 
 type Picked = Extract<Val, { kind: "picked" }>;
 
@@ -16,6 +16,7 @@ type Picked = Extract<Val, { kind: "picked" }>;
 export function memberOfPicked(w: World, picked: Picked, name: Name, text: string, scope: Scope): Val {
   const { layers, index } = picked;
   if (index) return failNotForward(name, text, "a tensor of all is `experts[:].weight`, to `take` from; else ");
+  requireSome(w, layers, name.span);
   if (layers.unstacked) throw new FoundStack(layers.unstacked);
   const within = [...picked.within, name];
   const ones = w.checking ? layers.kinds : layers.runs.map((run) => run.make((all) => all));

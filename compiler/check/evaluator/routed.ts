@@ -40,9 +40,19 @@ export function callPicked(w: World, layers: Instances, index: Value | null, cal
     fail("E0410", `layers are picked by i32, not ${showType(index.type)}`, at, {
       help: "of `top_k` the second result is the index: `let (score, index) = top_k(p, K)`; whole numbers are converted: `i32(x)`",
     });
+  requireSome(w, layers, at);
   if (layers.unstacked) throw new FoundStack(layers.unstacked);
   if (index) return w.checking ? checkRouted(w, layers, index, call) : callRouted(w, layers, index, call);
   return w.checking ? checkAll(w, layers, call) : callAll(w, layers, call);
+}
+
+/** An array of 0 layers says nothing of what they would return. */
+export function requireSome(w: World, layers: Instances, at: ast.Span): void {
+  if (w.checking || layers.length !== 0) return;
+  fail("E0410", "this array has no layers", at, {
+    notes: calledFrom(w),
+    help: "make it of one layer or more; or say what is done without: `if E > 0 { ... }`",
+  });
 }
 
 /** Splits each argument's axes into those before its row, which must be the index's first axes, and its row. */
