@@ -49,7 +49,7 @@ export function progressPrinter(
   };
 }
 /**
- * Handles errors of stdout and stderr. A reader that ends early (`moec ... | head`) is not an error, a full disk is; a training is stopped and saved.
+ * Handles errors of stdout and stderr. A reader that ends early (`moec ... | head`) is not an error, a full disk is; a training is stopped and saved. What failed before stays a failure.
  * Errors of stderr (a terminal that was closed) are ignored.
  */
 export function handleOutputErrors(): void {
@@ -59,7 +59,7 @@ export function handleOutputErrors(): void {
     const full = new Problem(`stdout: ${error.message}`, "make room where the output goes, or send it elsewhere");
     if (!failed && error.code !== "EPIPE") note(formatError(full));
     failed = true;
-    process.exitCode = error.code === "EPIPE" ? 0 : 1;
+    if (error.code !== "EPIPE") process.exitCode = 1;
     if (!abortRunning()) process.exit();
   });
 }

@@ -32,10 +32,10 @@ async function check(files: string[], { json = false }: { json?: boolean }): Pro
   for (const file of files) {
     const found = await checked(file);
     errors += found instanceof Problem ? 1 : found.length;
+    if (errors > 0) process.exitCode = 1; // here: a reader that leaves ends the command
     if (found instanceof Problem) reportError(found, json);
     else if (json) reportError(new ProgramError(found), json);
     else if (found.length > 0) print(renderDiagnostics(found, process.stdout));
   }
   if (!json) print(`${pluralize(files.length, "file")}, ${errors === 0 ? "no errors" : pluralize(errors, "error")}`);
-  if (errors > 0) process.exitCode = 1;
 }
