@@ -57,6 +57,19 @@ test("gradients of compositions", () => {
   for (const [name, value] of Object.entries(cases)) checkGradients(name, [value], g);
 });
 
+test("the gradient of x to the 0 is 0, also where x is 0, as in PyTorch", () => {
+  const g = new GraphBuilder(ops);
+  const [x, y] = [b.param(g, "x", { dtype: "f32", shape: [4] }), b.param(g, "y", { dtype: "f32", shape: [4] })];
+  const stores = new Map([
+    ["x", { dtype: "f32" as const, shape: [4], data: Float64Array.of(0, 0, 0, 2) }],
+    ["y", { dtype: "f32" as const, shape: [4], data: Float64Array.of(0, 1, 2, 0) }],
+  ]);
+  const z = b.pow(g, x, y);
+  const [dx, dy] = interpret(gradients(g, [z], [x, y], [b.broadcastTo(g, b.constant(g, 1, "f32"), [4])]), stores);
+  assert.equal([...(dx?.data ?? [])], [0, 1, 0, 0]);
+  assert.equal([...(dy?.data ?? [])], [0, 0, 0, Math.fround(Math.LN2)]);
+});
+
 /** Central differences of sum(result * seed) along each element of each float store. */
 function checkGradients(name: string, results: readonly Value[], g: GraphBuilder): void {
   const stores = storesOf(results);

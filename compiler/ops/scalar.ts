@@ -173,10 +173,12 @@ export const binaries: Readonly<Record<BinaryName, Binary>> = {
     resultDType: float,
     flops: 30,
     eval: Math.pow,
-    // For x <= 0, log(1) = 0 is used in place of log(x): the gradient of y is then 0.
+    // For x <= 0, log(1) = 0 is used in place of log(x): the gradient of y is then 0. That of x is 0 for y = 0, at x = 0 too.
     vjp(g, dz, x, y, z) {
       const base = b.where(g, b.gt(g, x, 0), x, 1);
-      return [b.mul(g, dz, b.mul(g, y, b.pow(g, x, b.sub(g, y, 1)))), b.mul(g, dz, b.mul(g, z, b.log(g, base)))];
+      const slope = b.mul(g, y, b.pow(g, x, b.sub(g, y, 1)));
+      const dx = b.where(g, b.eq(g, y, 0), 0, slope);
+      return [b.mul(g, dz, dx), b.mul(g, dz, b.mul(g, z, b.log(g, base)))];
     },
   },
   max: {
