@@ -23,18 +23,27 @@ export function withFileErrors<T>(path: string, doing: string, action: () => T):
 const reasons: Record<string, string> = {
   ENOENT: "there is no such file or folder",
   EACCES: "permission denied",
+  EPERM: "the system does not permit it",
   EISDIR: "it is a folder",
   ENOTDIR: "a part of the path is a file",
   EEXIST: "a part of the path is a file",
   ENOSPC: "the disk is full",
+  EDQUOT: "your disk quota is used up",
+  ENAMETOOLONG: "the name is too long",
+  EMFILE: "this process may open no more files",
+  EIO: "the disk failed",
   EROFS: "the file system is read-only",
 };
 const remedies: Record<string, string> = {
   ENOENT: "check the spelling of the path",
   EACCES: "change its permissions, or choose another path",
+  EPERM: "look at the owner and the attributes (lsattr) of the file and its folder, or choose another path",
   EISDIR: "name a file",
   ENOTDIR: "choose another path",
   EEXIST: "choose another path",
   EROFS: "choose a path on another disk",
   ENOSPC: "free some space, or choose another disk",
+  EDQUOT: "remove files, or choose another disk",
+  ENAMETOOLONG: "choose a shorter one",
+  EMFILE: "raise the limit: ulimit -n",
 };

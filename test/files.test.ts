@@ -50,6 +50,21 @@ test("what a link names is replaced, and the link stays", () => {
 if (process.platform === "linux")
   test("a file is read whose size the system does not know", () =>
     assert.match(Buffer.from(readBytes("/proc/self/status")).toString(), "Pid:"));
+test("what the system refuses is said in words, with a remedy", async () => {
+  assert.match(problem(() => makeFolder(join(root, "x".repeat(300)))).message, "the name is too long");
+  for (const [code, reason, remedy] of [
+    ["EPERM", "the system does not permit it", "attributes"],
+    ["EDQUOT", "your disk quota is used up", "another disk"],
+    ["EMFILE", "may open no more files", "ulimit -n"],
+  ] as const) {
+    const refused = (): never => {
+      throw Object.assign(new Error(code), { code });
+    };
+    const { message, help } = await withPatchedFs({ openSync: refused }, () => problem(() => readBytes("x")));
+    assert.match(message, reason);
+    assert.match(help, remedy);
+  }
+});
 const pipe = join(root, "pipe");
 if (spawnSync("mkfifo", [pipe]).status === 0)
   test("a pipe is written to, not replaced", () => {

@@ -110,6 +110,8 @@ test("a run that has begun, and one whose last line was cut off, are shown; othe
   const wrong = made(2);
   writeFileSync(join(wrong, "log.jsonl"), '{"step":3,"loss":"many","losses":{}}\n', { flag: "a" });
   assert.match(problem(() => readRunLog(wrong)).message, "line 4: loss");
+  writeFileSync(join(wrong, "log.jsonl"), "\u0000\u0001\n5\n");
+  assert.match(problem(() => readRunLog(wrong)).message, "line 1 is not a JSON object");
   assert.match(problem(() => readRunLog(made(0))).message, "no step yet");
   const imported = made(0);
   rmSync(join(imported, "log.jsonl"));

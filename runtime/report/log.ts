@@ -4,7 +4,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { readLines } from "../storage/files.ts";
-import { parseJson, showIssue } from "../storage/json.ts";
+import { isJsonObject, parseJson, showIssue } from "../storage/json.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
 
 const number = v.union([
@@ -63,10 +63,11 @@ export function readRunLog(folder: string): RunRecord {
     number += 1;
     if (line === "") continue;
     const record = parseJson(line);
-    const isAbout = typeof record === "object" && record !== null && !("step" in record);
+    const isAbout = isJsonObject(record) && !("step" in record);
     const result = v.safeParse<typeof about | typeof step>(isAbout ? about : step, record);
     if (!result.success) {
-      cut = wrong(path, number, result.issues[0]);
+      const what = isJsonObject(record) ? `: ${showIssue(result.issues[0])}` : " is not a JSON object";
+      cut = new Problem(`${path}, line ${number}${what}`, "take the line out, or train again");
       if (record !== undefined) throw cut;
     } else if ("step" in result.output) steps.push(result.output);
     else first = result.output;
@@ -75,7 +76,5 @@ export function readRunLog(folder: string): RunRecord {
     throw new Problem(`${path} has no step yet`, "wait for the first step of the run, or train again");
   return { folder, config, about: first, steps };
 }
-const wrong = (file: string, line: number, issue: v.BaseIssue<unknown>): Problem =>
-  new Problem(`${file}, line ${line}: ${showIssue(issue)}`, "take the line out, or train again");
 /** The numbers of a nested array, in row-major order. */
 export const flat = (x: Nested): number[] => (typeof x === "number" ? [x] : x.flatMap(flat));
