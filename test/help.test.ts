@@ -159,6 +159,10 @@ const helps: Record<string, [text: string, help: string]> = {
     "layer A(D, act = tanh) { forward(x: float[D]) -> float[D] { return x } }",
     "give it an arrow type to take layers and functions: `act: float[...S] -> float[...S]`",
   ],
+  "a layer where a number comes before it": [
+    'import { SwiGlu } from "std/nn" import { Depth } from "std/moe" layer A(D) { b: Depth(D, SwiGlu(D, 8), 0.5) }',
+    "`body` takes a layer or function: `body: SwiGlu(D, 8)`",
+  ],
   "a function called as a member": [
     'import { dropout } from "std/nn" layer A(D) { drop: dropout(0.1) forward(x: float[D]) -> float[D] { return x } }',
     "call it in a method: `dropout(x, ...)`",

@@ -26,6 +26,19 @@ test("the example's types, in a strict project that names none of Node's", () =>
   const modules = ["--module", "nodenext", "--target", "es2022"];
   assert.is(tsc(project, "--noEmit", "--strict", "--types", "", ...modules, "embed.ts"), "");
 });
+test("the package has what its README, and moec's errors, name to read", () => {
+  const command = ["pack", "--dry-run", "--json", "--ignore-scripts"];
+  const { stdout } = spawnSync("npm", command, { cwd: root, encoding: "utf8" });
+  const [packed] = JSON.parse(stdout) as { readonly files: readonly { readonly path: string }[] }[];
+  const paths = new Set(packed?.files.map((f) => f.path));
+  const readme = readFileSync(join(root, "README.md"), "utf8");
+  const linked = [...readme.matchAll(/\]\(((?:docs|grammar|examples)\/[^)#]*\.\w+)/g)].map((m) => m[1] ?? "");
+  assert.ok(linked.length > 10);
+  assert.equal(
+    linked.filter((path) => !paths.has(path)),
+    [],
+  );
+});
 test("a moec that begins while it is built again is the old one or the new, nothing old stays, what is older than its headers says so, and CommonJS can import it", async () => {
   const project = temporaryFolder();
   for (const name of ["build", "node_modules", "stdlib"]) symlinkSync(join(root, name), join(project, name));

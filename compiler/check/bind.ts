@@ -52,7 +52,7 @@ export function bindArguments(
     const arg = args.get(p);
     if (isTensor(p))
       scope.set(p.name.name, arg ? tensor(values[next++] ?? absent()) : tensorDefault(w, sig, p, scope, at));
-    else scope.set(p.name.name, arg ? headerArgument(w, p, arg, scope) : headerDefault(w, sig, p, scope, at));
+    else scope.set(p.name.name, arg ? headerArgument(w, sig, p, arg, scope) : headerDefault(w, sig, p, scope, at));
   }
 }
 /** Finds sizes that were not given from the declared type of the result. */
@@ -119,13 +119,14 @@ function nextByName(sig: Signature, p: Param, { span, name }: CallArgument): str
   if (!next || name || isSize(next) || sig.result.length === 0) return "";
   return `, or leave it to the declared type: \`${next.name.name}: ${textOf(span)}\``;
 }
-function headerArgument(w: World, p: Param, arg: CallArgument, scope: Scope): Val {
+function headerArgument(w: World, sig: Signature, p: Param, arg: CallArgument, scope: Scope): Val {
   if (isSize(p) || p.spread) return scope.own(p.name.name) ?? errorVal;
   if (isArrow(p)) return arrowArgument(w, p, arg.value, arg.span, scope);
-  return valueArgument(w, p, arg.value, arg.span);
+  const taker = arg.name ? undefined : sig.params.slice(sig.params.indexOf(p) + 1).find(isArrow);
+  return valueArgument(w, p, arg.value, arg.span, taker?.name.name);
 }
-/** The value of a lower-case header name: a number, a boolean, or a scalar tensor. */
-function valueArgument(w: World, p: Param, v: Val, at: ast.Span): Val {
+/** The value of a lower-case header name: a number, a boolean, or a scalar tensor. `taker`: the name after it that takes a layer. */
+function valueArgument(w: World, p: Param, v: Val, at: ast.Span, taker?: string): Val {
   const defaultKind = p.default && (p.default.kind === "bool" ? "bool" : p.default.kind === "number" ? "number" : null);
   const wrong = (text: string, help: string): never =>
     fail("E0314", `\`${p.name.name}\` is ${text}`, at, { also: [{ span: p.span, text: "declared here" }], help });
@@ -139,7 +140,9 @@ function valueArgument(w: World, p: Param, v: Val, at: ast.Span): Val {
   if (v.kind !== "bool" && v.kind !== "tensor" && v.kind !== "error")
     return wrong(
       `a number, not ${kindText[v.kind]}`,
-      `give it an arrow type to take layers and functions: \`${p.name.name}: float[...S] -> float[...S]\``,
+      taker
+        ? `\`${taker}\` takes a layer or function: \`${taker}: ${textOf(at)}\``
+        : `give it an arrow type to take layers and functions: \`${p.name.name}: float[...S] -> float[...S]\``,
     );
   return v;
 }
