@@ -83,19 +83,19 @@ test("an item of a list that is no size is shown itself, and all that a header l
   assert.is(names?.message, "`A` needs `G`");
   assert.equal(names?.notes, ["it needs `H`, `K` too"]);
 });
+const errorWithoutLayers = (body: string): Diagnostic | undefined =>
+  elaborationErrors({
+    name: "A.moe",
+    text: `import { Linear } from "std/nn" layer A(D = 2, E = 0) { e: Linear(D, D)[E] ${body} }`,
+  })[0];
 test("an array of no layers is said to be empty, however it is called", () => {
-  const of = (body: string): Diagnostic | undefined =>
-    elaborationErrors({
-      name: "A.moe",
-      text: `import { Linear } from "std/nn" layer A(D = 2, E = 0) { e: Linear(D, D)[E] ${body} }`,
-    })[0];
-  const calls = [
-    of("forward(x: f32[3, D], i: i32[3]) -> f32[3, D] { return e[i](x) }"),
-    of("forward(x: f32[E, 3, D]) -> f32[E, 3, D] { return e[:](x) }"),
-    of("forward() -> f32[E, D, D] { return e[:].weight }"),
-  ];
-  for (const error of calls) assert.is(error?.message, "this array has no layers");
-  const numbered = of("forward(x: f32[3, D]) -> f32[3, D] { return e[0](x) }");
+  for (const body of [
+    "forward(x: f32[3, D], i: i32[3]) -> f32[3, D] { return e[i](x) }",
+    "forward(x: f32[E, 3, D]) -> f32[E, 3, D] { return e[:](x) }",
+    "forward() -> f32[E, D, D] { return e[:].weight }",
+  ])
+    assert.is(errorWithoutLayers(body)?.message, "this array has no layers");
+  const numbered = errorWithoutLayers("forward(x: f32[3, D]) -> f32[3, D] { return e[0](x) }");
   assert.is(numbered?.help, "this array has none: make it of one layer or more");
 });
 const helps = (body: string): string[] =>

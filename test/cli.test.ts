@@ -106,16 +106,17 @@ test("a program that is piped in can be checked, and what reads it twice says so
   assert.match(stdout, /"file":"stdin","line":1/);
   fails(piped("compile /dev/stdin --entry f --set N=2"), 1, "/dev/stdin is a pipe", "write the program to a file");
 });
+/** What `moec ARGS` exits with if nobody reads its output. */
+const unreadStatus = (...args: readonly string[]): string =>
+  spawnSync("sh", ["-c", '("$0" "$@"; echo $? >&2) | true', process.execPath, main, ...args], { encoding: "utf8" })
+    .stderr;
 test("errors stay errors though nobody reads them, and a reader who leaves is none", () => {
   const [wrong, right] = [join(folder, "wrong.moe"), join(folder, "right.moe")];
   writeFileSync(wrong, "fn f(x: f32[N]) -> i32[N] { return x }");
   writeFileSync(right, "fn f(x: f32[N]) -> f32[N] { return x }");
-  const status = (...args: readonly string[]): string =>
-    spawnSync("sh", ["-c", '("$0" "$@"; echo $? >&2) | true', process.execPath, main, ...args], { encoding: "utf8" })
-      .stderr;
-  assert.is(status("check", wrong, right), "1\n");
-  assert.is(status("compile", "--json", wrong, "--entry", "f"), "1\n");
-  assert.is(status("check", right), "0\n");
+  assert.is(unreadStatus("check", wrong, right), "1\n");
+  assert.is(unreadStatus("compile", "--json", wrong, "--entry", "f"), "1\n");
+  assert.is(unreadStatus("check", right), "0\n");
 });
 test("--input - is JSON that is piped in", () => {
   writeFileSync(join(folder, "twice.moe"), "fn twice(x: f32[N]) -> f32[N] { return 2 * x }");
