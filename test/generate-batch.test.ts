@@ -14,6 +14,7 @@ import { compile, readSafetensors } from "../runtime/index.ts";
 import { readProgram } from "../runtime/program.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { codecs } from "../runtime/tokens.ts";
+import { rejectedProblem } from "./assert-problem.ts";
 import { command } from "./command.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -329,6 +330,38 @@ test("sampling: chances, temperature, and top-p, row by row", async () => {
     draw.close();
     plain.close();
   }
+});
+
+test("no token is made of logits that are NaN or infinite, which ends the text; a logit of -inf is no token's", async () => {
+  const path = join(temporaryFolder(), "sampling.moe");
+  writeFileSync(path, sampling);
+  const [nan, inf] = [Number.NaN, Number.POSITIVE_INFINITY];
+  const draw = await compile({ file: path, declaration: "draw" }, { entry: "draw", sizes: { B: 8, V: 3 } });
+  try {
+    const rows = [
+      [0, nan, 1],
+      [nan, nan, nan],
+      [0, inf, 1],
+      [-inf, -inf, 2],
+    ];
+    const logits = Float32Array.from([...rows, ...rows].flat());
+    const temperature = Float32Array.of(0, 0, 0, 0, 1, 1, 1, 1);
+    const { outputs } = await draw.run({ logits, temperature, top_p: new Float32Array(8).fill(0.9) });
+    assert.deepEqual([...(outputs[0]?.data ?? [])], [-1, -1, -1, 2, -1, -1, -1, 2]);
+  } finally {
+    draw.close();
+  }
+  const memory = new Memory(2);
+  const run = memory.run.bind(memory);
+  memory.run = async (...call) => {
+    const outcome = await run(...call);
+    return memory.calls.length < 3 ? outcome : { ...outcome, outputs: [fromNumbers("i32", [2], [5, -1])] };
+  };
+  const texts = generateBatch(memory, [wishOf(3, 12), wishOf(3, 12)], { rows: 2, seed: 0, step: 0 });
+  const { message } = await rejectedProblem(async () => {
+    for await (const _ of texts);
+  });
+  assert.match(message, /next token is -1, none/);
 });
 
 const hf = join(import.meta.dirname, "peers", "hf", "qwen3_moe");

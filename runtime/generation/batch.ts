@@ -1,6 +1,7 @@
 // Generates several sequences at once, one in each row of a batch: prompts are read in chunks, each new token is fed back, and a row whose sequence
 // has ended is given to the next one.
-import { Bug } from "../../compiler/diagnostic.ts";
+import { Bug, Problem } from "../../compiler/diagnostic.ts";
+import { precisionFlagText } from "../../compiler/flag-text.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { type Executable, repeatOrRun, storeOfInput, type Tensor } from "../executable.ts";
 import { fromNumbers } from "../tensor.ts";
@@ -82,10 +83,16 @@ export async function* generateBatch(
     for (let i = 0; i < tokens.length; i++) {
       const [row, token] = [writing[i % writing.length], tokens[i]];
       if (!row || token === undefined || row.ended) continue;
+      if (token < 0) throw noToken(token);
       if (!options.signal?.aborted) yield { request: row.request, token };
       row.ended = token === row.end; // also where this worker alone was aborted: all must know alike which rows go on
     }
 }
+const noToken = (token: number): Problem =>
+  new Problem(
+    `the model's next token is ${token}, none: its logits are NaN or infinite`,
+    `its weights hold NaN, or it computes numbers too large for its precision: take an earlier checkpoint, or ${precisionFlagText("f32")}`,
+  );
 /**
  * The result of one call of the executable: the tokens of all rows, one round after another, and the `Row` that each belongs to; null where a row has
  * more of its prompt to read.
