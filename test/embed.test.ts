@@ -75,6 +75,14 @@ for (const target of targets)
       [9, 6],
     ]);
   });
+test("a first loss that is no number is not blamed on the learning rate", async () => {
+  const options = { batches: [{ x: filled(Number.NaN) }], sizes, target: "reference" } as const;
+  await assertProblem(
+    () => train(Fit, options).next(),
+    "NaN at step 1",
+    /nothing was learned before it: look at the data/,
+  );
+});
 const { Noisy } = moe<"Noisy">`
   import { MoE } from "std/moe"
   import { NoisyGate } from "std/gates"

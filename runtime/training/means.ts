@@ -19,11 +19,13 @@ export function stepMeans(batches: readonly Weighted[], step: number): StepMeans
     const layer = dot < 0 ? "" : ` of layer \`${path.slice(0, dot)}\``;
     throw new Problem(
       `the loss \`${path.slice(dot + 1)}\`${layer} is ${loss} at step ${step}`,
-      "nothing was saved of it; lower the learning rate, warm up longer, or look at the data",
+      step === 1 ? unlearned : "nothing was saved of it; lower the learning rate, warm up longer, or look at the data",
     );
   }
   return totals;
 }
+const unlearned =
+  "nothing was learned before it: look at the data, the initial parameters, and what the model divides by";
 /** The means of losses and metrics; integer and boolean metrics become f32. A single outcome is returned unchanged. */
 function meanOf(batches: readonly Weighted[]): StepMeans {
   const outcomes = batches.map(({ outcome }) => outcome);
