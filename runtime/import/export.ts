@@ -1,13 +1,12 @@
 // `moec export`: writes the weights of a run as transformers names and lays them out, after the folder that the model was imported from.
-import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
-import { withFileErrors } from "../../compiler/file-errors.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable.ts";
 import { newestModel } from "../storage/checkpoint.ts";
-import { makeFolder, readBytes, syncFolder, writeFlushed } from "../storage/files.ts";
+import { readBytes, writeFlushed, writeNewFolder } from "../storage/files.ts";
 import { isJsonObject } from "../storage/json.ts";
 import { Copies } from "../storage/names.ts";
 import { safetensorsChunks } from "../storage/safetensors.ts";
@@ -54,17 +53,10 @@ export function exportModel({ folder, like, out, average, warn }: ExportOptions)
   const checkpoint = newestModel(folder, warn, average);
   if (!checkpoint)
     throw new Problem(`${folder} has no checkpoint`, "give the folder of a run, or of an imported model");
-  const temporary = join(dirname(out), `.${basename(out)}.tmp`);
   try {
-    rmSync(temporary, { recursive: true, force: true });
-    makeFolder(temporary);
-    const written = new Exporter(folder, checkpoint.model, foreign).write(temporary);
-    withFileErrors(out, "write", () => renameSync(temporary, out));
-    syncFolder(dirname(out));
-    return { step: checkpoint.state.step, ...written };
-  } catch (error) {
-    rmSync(temporary, { recursive: true, force: true });
-    throw error;
+    const { model, state } = checkpoint;
+    const written = writeNewFolder(out, (path) => new Exporter(folder, model, foreign).write(path));
+    return { step: state.step, ...written };
   } finally {
     checkpoint.close();
   }

@@ -17,7 +17,7 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { StringDecoder } from "node:string_decoder";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
@@ -164,6 +164,22 @@ export function writeAtomic(path: string, content: Content, mode?: number): void
     throw error;
   }
   syncFolder(dirname(path));
+}
+
+/** Makes a folder at once: `write` fills another one beside it, which then takes its name. Nothing may have that name yet. Returns what `write` returns. */
+export function writeNewFolder<T>(path: string, write: (temporary: string) => T): T {
+  const temporary = join(dirname(path), `.${basename(path)}.tmp`);
+  try {
+    rmSync(temporary, { recursive: true, force: true });
+    makeFolder(temporary);
+    const written = write(temporary);
+    withFileErrors(path, "write", () => renameSync(temporary, path));
+    syncFolder(dirname(path));
+    return written;
+  } catch (error) {
+    rmSync(temporary, { recursive: true, force: true });
+    throw error;
+  }
 }
 
 /**
