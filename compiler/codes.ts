@@ -203,7 +203,8 @@ export const codes = {
   },
   E0404: {
     title: "this cannot be set",
-    explain: "`update` sets states, `x = ...` sets variables. Parameters change in the optimizer only.",
+    explain:
+      "`update` sets states, `x = ...` sets variables. Parameters change in the optimizer, and in a layer's `merged()`.",
   },
   E0405: {
     title: "a loss is a single number",

@@ -283,12 +283,13 @@ test("with --json errors are lines of JSON on stdout, and nothing is on stderr",
     train: ["--data", wrong, "--out", none],
     evaluate: ["--data", wrong],
     export: ["--like", none, "--out", none],
+    merge: ["--out", none],
   };
   for (const of of ["compile", "run", "train"]) {
     assert.equal(jsonErrors(of, wrong, ...(more[of] ?? [])), errors);
     assert.equal(jsonErrors(of, none, ...(more[of] ?? [])), [missing]);
   }
-  for (const of of ["generate", "evaluate", "report", "import", "export"]) {
+  for (const of of ["generate", "evaluate", "report", "import", "export", "merge"]) {
     const [record, ...others] = jsonErrors(of, none, ...(more[of] ?? []));
     assert.equal([Object.keys(record ?? {}), others], [["message", "help"], []], of);
   }

@@ -5,8 +5,10 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { generate } from "../runtime/generation/generate.ts";
 import { type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
+import { mergeRun } from "../runtime/merge.ts";
 import { readRunLog } from "../runtime/report/log.ts";
 import { runEntry } from "../runtime/run.ts";
+import { readConfig } from "../runtime/storage/run-folder.ts";
 import { numbers } from "../runtime/tensor.ts";
 import { assertClose } from "./peer-results.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
@@ -76,10 +78,15 @@ function merged(model: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
     }),
   );
 }
-const logits = async (name: string, params: string, set: Record<string, number>): Promise<Tensor | undefined> => {
+const logits = async (
+  name: string,
+  params: string,
+  set: Record<string, number>,
+  precision: "f64" | "bf16" = "f64",
+): Promise<Tensor | undefined> => {
   const input = join(at, "tokens.json");
   writeFileSync(input, JSON.stringify({ tokens: [[97, 98, 99, 100, 101]] }));
-  const results = await runEntry({ program: program(name), params, input, set, target: "reference", precision: "f64" });
+  const results = await runEntry({ program: program(name), params, input, set, target: "reference", precision });
   assert.ok(
     [...results.keys()].every((key) => !key.startsWith("param.")),
     "a parameter is missing",
@@ -95,16 +102,36 @@ test("it computes what gpt-moe.moe does with the merged matrices", async () => {
   const far = bits(await logits("gpt-moe.moe", base, {})).some((x, i) => Math.abs(x - (bits(expected)[i] ?? 0)) > 1e-7);
   assert.ok(far, "the adapters change nothing");
 });
-test("it writes", async () => {
-  let text = "";
-  for await (const { text: piece } of generate({
-    folder: tuned,
-    prompts: ["abc"],
-    tokens: 8,
-    temperature: 0,
-    target: "reference",
-  }))
-    text += piece;
-  assert.ok(text.length > 0);
+test("moec merge writes a run of gpt-moe.moe with the merged matrices, which computes, writes and trains", async () => {
+  const out = join(at, "plain");
+  const { step, model, merged: set } = await mergeRun({ folder: tuned, out, target: "reference", warn: assert.fail });
+  assert.deepEqual([step, model, set], [4, "GptMoE", 3 * 3]);
+  const [expected, { model: plain }] = [merged(last(tuned).model), last(out)];
+  assert.deepEqual([...plain.keys()].toSorted(), [...last(base).model.keys()].toSorted());
+  for (const [name, t] of expected)
+    if (t.dtype === "f64") assertClose(name, plain.get(name), t, 1e-7);
+    else assert.deepEqual(plain.get(name), t, name);
+  const { sizes: own, data: text, params } = readConfig(out);
+  assert.deepEqual([own, text, params], [{ ...readConfig(base).sizes, B: 2, T: 8 }, readConfig(tuned).data, undefined]);
+  assertClose("logits", await logits("gpt-moe.moe", out, {}), await logits("lora.moe", tuned, {}), 1e-7);
+  assert.equal(await writtenBy(out), await writtenBy(tuned));
+  const next = { ...options, program: program("gpt-moe.moe"), params: out, steps: 1, out: join(at, "next") };
+  assert.equal((await losses(next)).length, 1);
 });
+test("in bf16 the merged matrices compute what the adapters do, to its rounding", async () => {
+  const [out, wide] = [join(at, "plain-bf16"), join(at, "wide")];
+  const how = { ...options, precision: "bf16", params: base, steps: 4, out: wide } as const;
+  await losses({ ...how, program: program("lora.moe"), set: { R } });
+  await mergeRun({ folder: wide, out, target: "reference", warn: assert.fail });
+  assert.equal(readConfig(out).precision, "bf16");
+  for (const [name, t] of merged(last(wide).model)) assertClose(name, last(out).model.get(name), t, 1e-7);
+  assertClose("logits", await logits("gpt-moe.moe", out, {}, "bf16"), await logits("lora.moe", wide, {}, "bf16"), 2e-2);
+});
+async function writtenBy(folder: string): Promise<string> {
+  let text = "";
+  const how = { folder, prompts: ["abc"], tokens: 8, temperature: 0, target: "reference" } as const;
+  for await (const { text: piece } of generate(how)) text += piece;
+  return text;
+}
+test("it writes", async () => assert.ok((await writtenBy(tuned)).length > 0));
 test.run();

@@ -173,6 +173,7 @@ function makeArray(
   return {
     length: list.length,
     kinds: [],
+    stack: whole !== null,
     unstacked: equal && !stack ? member : null,
     at,
     stored: () => (whole && only ? [makeInstance(w, only.make, `${path}.*`, whole)] : list.map((_, i) => at(i))),
@@ -188,6 +189,7 @@ function abstractArray(w: World, makers: Makers, path: string): Instances {
   return {
     length: lengthOf(makers),
     kinds,
+    stack: false,
     unstacked: null,
     at: () => kinds[0] ?? absorb(),
     stored: () => kinds,

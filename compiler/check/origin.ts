@@ -17,6 +17,9 @@ export const bodyOf = ({ of }: Makeable): readonly ast.MemberOrIf[] =>
   of.kind === "layer" ? of.maker.parts.flatMap((part) => part.ast.body) : [];
 export const isLayer = (node: Frame["body"]): node is ast.Layer | ast.Alias =>
   node?.kind === "layer" || node?.kind === "model" || node?.kind === "alias";
+/** Whether a method says what its layer's parameters are without adapters. It may set them, and only `moec merge` calls it. */
+export const isMerged = (body: Frame["body"]): boolean =>
+  body?.kind === "method" && body.name.name === "merged" && body.params.length === 0 && body.result.length === 0;
 /** All members of a layer, those under an `if` too. */
 export const allMembers = (body: readonly ast.MemberOrIf[]): ast.Member[] =>
   body.flatMap((m) => (m.kind === "if" ? [...allMembers(m.then), ...allMembers(m.else)] : [m]));

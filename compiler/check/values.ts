@@ -96,6 +96,8 @@ export interface Instances {
   at(i: number): Instance;
   /** The instances to visit in order to reach all stores: all layers or, for a stack, one that stands for all copies. */
   stored(): readonly Instance[];
+  /** While elaborating: whether one store has each parameter of all. There is one run, then. */
+  readonly stack: boolean;
   /** While elaborating: the member that is this array, if it could be a stack and is none; else null. */
   readonly unstacked: ast.Member | null;
   /** Runs of consecutive equal layers. */

@@ -171,7 +171,7 @@ class Exporter {
   #unlike(what: string): Problem {
     return new Problem(
       `${this.#run}: ${what}`,
-      "--like must be the folder that the model was imported from; what was trained beside its weights cannot be exported",
+      "--like must be the folder that the model was imported from; what was trained beside its weights cannot be exported; `moec merge` makes adapters a part of them",
     );
   }
 }

@@ -27,7 +27,7 @@ if (what === "demo") exit(run(python, ["scripts/peers/demo.py", ...flags]));
 const has = (module: string): boolean =>
   spawnSync(python, ["-c", `import ${module}`], { stdio: "ignore" }).status === 0;
 const others = { transformers: ["hf", "quantised", "chats"], tokenizers: ["texts"] };
-const scripts = ["peers", "gates", "mixtures", "optim", "attention"];
+const scripts = ["peers", "gates", "mixtures", "optim", "attention", "lora"];
 for (const [module, of] of Object.entries(others))
   if (has(module)) scripts.push(...of);
   else console.error(`\`${python}\` does not have ${module}: its numbers are not computed again`);
@@ -35,4 +35,6 @@ for (const script of scripts) {
   const failed = run(python, [`scripts/peers/${script}.py`]);
   if (failed) exit(failed);
 }
-exit(run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "stdlib-", "models-", "tokenizer", "documents"]));
+exit(
+  run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "merge", "stdlib-", "models-", "tokenizer", "documents"]),
+);

@@ -14,11 +14,13 @@ import { makeInstance, memberOf, registerAll } from "../layers.ts";
 import type { Loaded } from "../modules.ts";
 import { nothingToTrain, selectorHelp, selects } from "../optimize.ts";
 import { optimizerStep, type TrainedParameter } from "../optimizer.ts";
+import { isLayer, isMerged } from "../origin.ts";
 import type { RegisteredStore, Stores } from "../storage.ts";
 import { isCapital, typeOf } from "../types.ts";
 import { type Callable, type Declared, type Instance, resultList, type Scope, tensor } from "../values.ts";
 import { type CallArgument, type OptimizeLine, type Options, type Reported, World } from "../world.ts";
-import { findDeclaration, findMethod } from "./entry-signature.ts";
+import { findDeclaration, findMethod, methodsCalled } from "./entry-signature.ts";
+import { mergeLayers } from "./merge.ts";
 import { type EntryRequest, type Request, RequestedValues, trains } from "./request.ts";
 
 /** The result of elaborating one entry. */
@@ -93,7 +95,8 @@ export class EntryElaborator {
   }
 
   elaborate(): ElaboratedEntry {
-    const [w, entry, decl, shared] = [this.#w, this.#entry, this.#decl, this.#shared];
+    const [w, entry, decl] = [this.#w, this.#entry, this.#decl];
+    if (isMergeEntry(decl, entry.method)) return this.#merge();
     const callable = decl.ast.kind === "fn" ? this.#functionEntry(decl as Declared<ast.Fn>) : this.#methodEntry();
     this.#requested.checkNames();
     const inputs: { name: string; store: Store }[] = [];
@@ -104,18 +107,27 @@ export class EntryElaborator {
     const outputs = resultList(value).map(
       (v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : failNotTensor() }),
     );
-    const states = [...shared.stores.current].map(([name, v]): Result => ({ role: "store", name, value: v }));
     // nobody asks for the losses and metrics of generated tokens
     const reported = entry.method === "generate" ? [] : [...lossResults(w), ...metricResults(w)];
-    const results = [...outputs, ...reported, ...states];
     return {
       name: entry.name,
       method: entry.method,
-      graph: { name: entry.name, results },
+      graph: { name: entry.name, results: [...outputs, ...reported, ...this.#written()] },
       inputs,
       losses: w.effects.losses,
       training: trains(entry) ? this.#training(callable.at) : null,
     };
+  }
+  /** The stores' new contents. */
+  #written(): Result[] {
+    return [...this.#shared.stores.current].map(([name, value]) => ({ role: "store", name, value }));
+  }
+  /** The entry `merged`: that method of every layer that has it. */
+  #merge(): ElaboratedEntry {
+    const { name, method } = this.#entry;
+    withSizeErrors(() => mergeLayers(this.#w, this.#instance().instance));
+    this.#requested.checkNames();
+    return { name, method, graph: { name, results: this.#written() }, inputs: [], losses: [], training: null };
   }
   #functionEntry(decl: Declared<ast.Fn>) {
     const scope = moduleScope(this.#w, decl.module).inner();
@@ -123,8 +135,18 @@ export class EntryElaborator {
     const fn: Callable = { kind: "declared", decl };
     return { fn, params: decl.ast.header, scope, at: decl.ast.name.span };
   }
+  /** An instance of the declaration, whose stores are all registered. */
+  #instance() {
+    const [w, decl, shared] = [this.#w, this.#decl, this.#shared];
+    const at = decl.ast.name.span;
+    const made = fillHeader(w, decl, this.#requested.header(), moduleScope(w, decl.module), at);
+    if (made.kind !== "maker") return failNotTensor();
+    const instance: Instance = makeInstance(w, made.make, "", shared.stores.root(w));
+    registerAll(instance);
+    return { instance, make: made.make };
+  }
   #methodEntry() {
-    const [w, entry, decl, shared] = [this.#w, this.#entry, this.#decl, this.#shared];
+    const [w, decl] = [this.#w, this.#decl];
     if (decl.ast.kind === "optimizer")
       return fail(
         "E0406",
@@ -134,19 +156,15 @@ export class EntryElaborator {
           help: "name a model, a layer or a function that is",
         },
       );
-    const name = entry.method;
+    const name = this.#entry.method;
     const { span } = findMethod(decl, name).ast.name;
-    const at = decl.ast.name.span;
-    const made = fillHeader(w, decl, this.#requested.header(), moduleScope(w, decl.module), at);
-    if (made.kind !== "maker") return failNotTensor();
-    const instance: Instance = makeInstance(w, made.make, "", shared.stores.root(w));
-    registerAll(instance);
+    const { instance, make } = this.#instance();
     const v = memberOf(instance, { name, span });
     if (v.kind !== "fn" || v.fn.kind !== "method") return failNotTensor();
     const { method } = v.fn;
     const scope = v.fn.scope.inner();
     this.#requested.bind(method.params, scope);
-    const header = made.make.of.kind === "layer" ? made.make.of.maker.parts.at(-1)?.header : undefined;
+    const header = make.of.kind === "layer" ? make.of.maker.parts.at(-1)?.header : undefined;
     w.headerSizes = (value) =>
       decl.ast.header.map((p) => p.name.name).filter((n) => isCapital(n) && numberIn(header, n) === value);
     return { fn: v.fn, params: method.params, scope, at: method.name.span };
@@ -198,6 +216,9 @@ export class EntryElaborator {
     };
   }
 }
+/** Whether the entry is that of `moec merge`, not a method of the same name that takes or gives something. */
+const isMergeEntry = (decl: Declared, method: string): boolean =>
+  method === "merged" && isLayer(decl.ast) && methodsCalled(decl, method).every((m) => isMerged(m.ast));
 function numberIn(scope: Scope | undefined, name: string): unknown {
   const v = scope?.own(name);
   return v?.kind === "number" ? v.value : null;

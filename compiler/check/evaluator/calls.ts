@@ -10,6 +10,7 @@ import { builtinCalled } from "../builtins/list.ts";
 import { absorb, fail, textOf } from "../errors.ts";
 import { moduleScope, newFrame, siteOf } from "../frames.ts";
 import { calledFrom } from "../numbers.ts";
+import { isMerged } from "../origin.ts";
 import { firstArguments } from "../rows.ts";
 import { bareName, isBound, typeOf } from "../types.ts";
 import { declaredResults, unifyAll } from "../unify.ts";
@@ -35,6 +36,7 @@ export function call(w: World, fn: Callable, c: Call): Val {
     case "helper":
       return callBody(w, bodyOf(w, fn, c), c);
     case "method":
+      if (w.checking) requireNotMerged(fn.method, c.at);
       return noteBoundaries(w, fn.instance, c.given, () => callBody(w, bodyOf(w, fn, c), c));
     case "abstract":
       return callAbstract(w, fn.abstract, c);
@@ -43,6 +45,13 @@ export function call(w: World, fn: Callable, c: Call): Val {
   }
 }
 
+function requireNotMerged(method: ast.Method, at: ast.Span): void {
+  if (isMerged(method))
+    fail("E0307", "`merged` is not called by the program: `moec merge` calls it", at, {
+      also: [{ span: method.name.span, text: "declared here" }],
+      help: "compute what both need in another method, and call that",
+    });
+}
 /** Makes the call; if it is elaborated, and of a layer of an outermost array, notes what enters and leaves it (`layerBoundaries`). */
 function noteBoundaries(w: World, { path }: Instance, given: readonly CallArgument[], run: () => Val): Val {
   if (w.checking || w.insideLayerCall || !/^(?:[a-z_]\w*\.)+\d+$/i.test(path)) return run();

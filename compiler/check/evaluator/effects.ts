@@ -3,6 +3,7 @@ import type * as ast from "../../syntax/ast.ts";
 import { showType, type } from "../../types/type.ts";
 import { absorb, didYouMean, fail, textOf } from "../errors.ts";
 import { calledFrom } from "../numbers.ts";
+import { isMerged } from "../origin.ts";
 import { castTo, conform, convert, toDefaultTensor } from "../tensor.ts";
 import { typeOf } from "../types.ts";
 import { errorVal, type Scope, type Val } from "../values.ts";
@@ -21,12 +22,19 @@ function allowEffect(w: World, scope: Scope, what: string, at: ast.Span): void {
     fail("E0402", `${what} stands in layers, not in ${homes[role]}`, at, {
       help: "move it to the method of a layer that calls this",
     });
+  refuseInMerged(what, at, scope);
   if (lane?.kind === "routed")
     fail("E0403", `${what} cannot stand in a layer called by \`experts[index](x)\``, at, {
       notes: ["such a layer sees one row, and there is no batch there", ...calledFrom(w)],
       help: "move it out of the routed layer, for instance to its gate; a gate inside of an expert states none: `SoftmaxGate`",
     });
   if (lane?.kind === "each") throw new EffectInStack();
+}
+function refuseInMerged(what: string, at: ast.Span, { frame }: Scope): void {
+  if (isMerged(frame.body))
+    fail("E0402", `${what} does not stand in \`merged\``, at, {
+      help: "it only says what the layer's parameters and states become: `update weight = ...`",
+    });
 }
 
 export function runLoss(w: World, stmt: Of<"loss" | "metric" | "update">, scope: Scope): void {
@@ -62,6 +70,7 @@ export function runState(w: World, stmt: ast.State, scope: Scope): void {
     fail("E0402", `\`state\` stands in layers and optimizers, not in ${homes[role]}`, stmt.span, {
       help: "move it to a layer",
     });
+  refuseInMerged("`state`", stmt.span, scope);
   if (lane?.kind === "routed")
     fail("E0403", "`state` cannot stand in a layer called by `experts[index](x)`", stmt.span, {
       help: "move it out of the routed layer",
@@ -77,7 +86,8 @@ export function runState(w: World, stmt: ast.State, scope: Scope): void {
 }
 
 function notStateHelp(target: Val, name: string, { frame: { role, body } }: Scope): string {
-  if (target.kind === "slot") return "parameters are changed by the optimizer only";
+  if (target.kind === "slot")
+    return "parameters change in the optimizer, and in a layer's `merged()`, which has no arguments and no results";
   if (role === "optimizer" && body?.kind === "method" && body.params.some((p) => p.name.name === name))
     return `only \`apply\` changes a parameter: return what \`${name}\` is to become, and \`update\` it there`;
   return `write \`${name} = ...\` for a variable, or declare \`state ${name}: ...\``;
@@ -90,7 +100,8 @@ export function runUpdate(w: World, stmt: Of<"loss" | "metric" | "update">, scop
     return fail("E0301", `no state is called \`${name}\``, stmt.name.span, {
       help: innerNameHelp(name, scope.frame) ?? didYouMean(name, scope.all(), `declare it: \`state ${name}: f32 = 0\``),
     });
-  if (target.kind !== "slot" || !(target.state || scope.frame.role === "optimizer"))
+  const merging = isMerged(scope.frame.body);
+  if (target.kind !== "slot" || !(target.state || merging || scope.frame.role === "optimizer"))
     return fail("E0404", `\`${name}\` is not a state`, stmt.name.span, {
       help: notStateHelp(target, name, scope),
     });
@@ -98,7 +109,7 @@ export function runUpdate(w: World, stmt: Of<"loss" | "metric" | "update">, scop
     return fail("E0402", "`update` stands in layers and optimizers, not in a function", stmt.span, {
       help: "move it to a layer",
     });
-  if (scope.frame.role === "layer") allowEffect(w, scope, "`update`", stmt.span);
+  if (scope.frame.role === "layer" && !merging) allowEffect(w, scope, "`update`", stmt.span);
   const t = target.slot.type;
   const declared = { what: `\`${name}\``, span: stmt.name.span, text: showType(t), exact: true };
   const value = conform(w, w.evaluate(stmt.value, scope), t, declared, stmt.value.span);

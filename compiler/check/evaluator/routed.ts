@@ -154,9 +154,9 @@ const withAxes = (w: World, v: Val, axes: readonly Size[]): Val =>
   );
 
 // Elaboration
-type Bind = Map<Value, Mapped>;
+export type Bind = Map<Value, Mapped>;
 /** A leaf that stands for one row (or copy) in the body; `bind` says what it becomes for all. */
-function leaf(w: World, bind: Bind, shape: readonly Size[], mapped: Mapped): Value {
+export function leaf(w: World, bind: Bind, shape: readonly Size[], mapped: Mapped): Value {
   const value = w.placeholder(type(mapped.value.type.dtype, shape));
   bind.set(value, mapped);
   return value;
@@ -290,18 +290,23 @@ function allOfRun(w: World, run: Run, call: Call): Value[] {
   const { from, at } = call;
   const bind: Bind = new Map();
   const layer = run.make((slot) => copySlot(w, bind, slot));
-  const own: Mapped = { kind: "each", value: b.add(w.g, b.iota(w.g, run.count), run.start), over: run.count };
-  const lane: Lane = { kind: from.lane?.kind ?? "each", base: laneBase(w, bind, own, run.count, from.lane), bind };
+  const lane = laneOfRun(w, run, bind, from.lane);
   const given = call.given.map((g) => {
     if (g.value.kind !== "tensor") return g;
     const value = b.slice(w.g, g.value.value, 0, run.start, run.count);
     return { ...g, value: tensor(leaf(w, bind, value.type.shape.slice(1), { kind: "each", value, over: run.count })) };
   });
   const out = tensorsOf(w.call(forwardOf(layer, at), { ...call, given, from: { ...from, lane } }));
-  return mapGraph(out, bind, w.g).map((m) =>
-    m.kind === "each" ? m.value : b.broadcastTo(w.g, m.value, [run.count, ...dims(m.value.type)]),
-  );
+  return mapGraph(out, bind, w.g).map((m) => forCopies(w, m, run.count));
 }
+/** The lane of a body that is elaborated for one copy and mapped over all of a run. */
+export function laneOfRun(w: World, { start, count }: Run, bind: Bind, outer: Lane | null): Lane {
+  const own: Mapped = { kind: "each", value: b.add(w.g, b.iota(w.g, count), start), over: count };
+  return { kind: outer?.kind ?? "each", base: laneBase(w, bind, own, count, outer), bind };
+}
+/** What a mapped body gives for each copy of a run. */
+export const forCopies = (w: World, m: Mapped, count: number): Value =>
+  m.kind === "each" ? m.value : b.broadcastTo(w.g, m.value, [count, ...dims(m.value.type)]);
 /** Calls the layers one by one; for bodies with losses, metrics or states. */
 function callOneByOne(w: World, layers: Instances, call: Call): Val {
   const { from, at } = call;
