@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import type { TuningAxis } from "../../compiler/kernel/candidates.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
 import { type Tuned, type TuneOptions, tune } from "../../runtime/measure/tune.ts";
 import { addMeasureFlags, examples, type MeasureFlags } from "../flags.ts";
 import { note, print, printJson, table } from "../output.ts";
@@ -60,7 +61,7 @@ function summary({ entry, shapes, contractions, measured, secondsBefore, seconds
   const head = ["matrix product", "before", "after", "gain", "cut"];
   return [
     ...(rows.length > 0 ? [table([head, ...rows])] : []),
-    `${measured} ways of cutting ${contractions} products measured; ${shapes.length} are better and kept`,
+    `${pluralize(measured, "way")} of cutting ${pluralize(contractions, "product")} measured, ${shapes.length} better and kept`,
     `${entry}: ${ms(secondsBefore)} before, ${ms(secondsAfter)} after`,
   ].join("\n");
 }

@@ -180,8 +180,7 @@ function headerDefault(w: World, sig: Signature, p: Param, scope: Scope, at: ast
   return valueArgument(w, p, value, p.default.span);
 }
 function tensorDefault(w: World, sig: Signature, p: Typed, scope: Scope, at: ast.Span): Val {
-  if (!p.default)
-    return fail("E0306", `\`${sig.name}\` needs \`${p.name.name}\``, at, { help: `give it: \`${textOf(p.span)}\`` });
+  const value = p.default ?? absent();
   const open = namesIn(p.type).find((name) => !isBound(scope, name));
   if (open !== undefined)
     return fail("E0306", `\`${sig.name}\` needs \`${p.name.name}\`: nothing else says what \`${open}\` is`, at, {
@@ -190,7 +189,7 @@ function tensorDefault(w: World, sig: Signature, p: Typed, scope: Scope, at: ast
     });
   const want = typeOf(w, p.type, scope);
   const declared = { what: `\`${p.name.name}\``, span: p.type.span, text: textOf(p.type.span) };
-  return tensor(conform(w, w.evaluate(p.default, scope, want), want, declared, p.default.span));
+  return tensor(conform(w, w.evaluate(value, scope, want), want, declared, value.span));
 }
 
 /** Binds the names of a header while its declaration is checked: sizes to symbols, tensors to placeholders, layers to their arrow types. */

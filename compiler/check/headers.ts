@@ -1,10 +1,9 @@
 // Fills in the headers of declarations: the result is a layer yet to be made, an optimizer, or what an alias stands for.
 import type * as ast from "../syntax/ast.ts";
 import { bindArguments } from "./bind.ts";
-import { fail } from "./errors.ts";
+import { absorb, fail } from "./errors.ts";
 import { bindOrExchange } from "./exchanged.ts";
 import { moduleScope, newFrame } from "./frames.ts";
-import { calledFrom } from "./numbers.ts";
 import { type Declared, type Scope, type Val } from "./values.ts";
 import type { CallArgument, World } from "./world.ts";
 
@@ -13,12 +12,8 @@ export function fillHeader(w: World, decl: Declared, given: readonly CallArgumen
   const { ast } = decl;
   if (ast.kind === "fn") return fail("E0307", "a function has no header to fill in", at, { help: "call it" });
   if (w.checking && from.frame.body) w.recordCall(from.frame.body, ast, at);
-  if (w.depth > 100)
-    fail("E0308", `\`${ast.name.name}\` contains itself`, at, {
-      help: "a layer cannot be a member of itself",
-      notes: calledFrom(w),
-    });
-  w.depth++;
+  if (w.filling.has(ast)) return absorb(); // `findRecursion` reports the cycle
+  w.filling.add(ast);
   const depth = w.stack.push({ body: ast, at, name: ast.name.name }) - 1;
   try {
     const signature = { name: ast.name.name, params: ast.header, result: [] };
@@ -28,14 +23,18 @@ export function fillHeader(w: World, decl: Declared, given: readonly CallArgumen
       bindArguments(w, signature, scope, { given: args, at, want: null });
       return scope;
     });
-    return filled(w, decl, header, at);
+    return filled(w, { ast, module: decl.module }, header, at);
   } finally {
-    w.depth--;
+    w.filling.delete(ast);
     w.stack.length = depth;
   }
 }
-function filled(w: World, decl: Declared, header: Scope, at: ast.Span): Val {
-  const { ast, module } = decl;
+function filled(
+  w: World,
+  { ast, module }: Declared<Exclude<ast.Declaration, ast.Fn>>,
+  header: Scope,
+  at: ast.Span,
+): Val {
   switch (ast.kind) {
     case "layer":
     case "model":
@@ -47,8 +46,6 @@ function filled(w: World, decl: Declared, header: Scope, at: ast.Span): Val {
       return { kind: "optimizer", decl: { ast, module }, header };
     case "alias":
       return resolveAlias(w, ast, header);
-    case "fn":
-      return fail("E0307", "a function has no header to fill in", ast.span, { help: "call it" });
   }
 }
 /** The layer that an alias stands for, with what the alias adds. */

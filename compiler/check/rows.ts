@@ -11,11 +11,13 @@ import type { CallArgument, World } from "./world.ts";
 export function rowTypeOf(fn: Callable, arg: CallArgument, i: number, at: Span): TypeExpr | null {
   const types = parameterTypes(fn);
   const found = arg.name ? types.find((t) => t.name === arg.name?.name) : types[i];
-  if (!found)
-    return fail("E0305", `the layer takes ${pluralize(types.length, "argument")}`, arg.span, {
+  if (!found) {
+    const taken = arg.name ? `no argument \`${arg.name.name}\`` : pluralize(types.length, "argument");
+    return fail("E0305", `the layer takes ${taken}`, arg.span, {
       also: [{ span: at, text: "called here" }],
-      help: "give as many as its `forward` takes",
+      help: "give those that its `forward` takes",
     });
+  }
   return found.type;
 }
 

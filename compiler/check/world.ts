@@ -4,7 +4,7 @@ import { GraphBuilder } from "../graph/builder.ts";
 import type { Value } from "../graph/node.ts";
 import { make1 } from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
-import type { Expr, Member, Name, Selector, Span, State, Stmt } from "../syntax/ast.ts";
+import type { Declaration, Expr, Member, Name, Selector, Span, State, Stmt } from "../syntax/ast.ts";
 import type { Element } from "../types/dtype.ts";
 import type { Atom, Size } from "../types/size.ts";
 import { sameType, showType, type Type } from "../types/type.ts";
@@ -102,8 +102,8 @@ export class World {
   insideLayerCall = false;
   /** While checking: told of the value of each expression, for editors. Set for each declaration. */
   onValue: (e: Expr, value: Val) => void = () => {};
-  /** How many headers are being filled in, one within the other. */
-  depth = 0;
+  /** The declarations whose headers are being filled in, one within the other. */
+  readonly filling = new Set<Declaration>();
   /** While elaborating an optimizer: the sum of `s` over all trained parameters; set by `optimizerStep`. */
   total: (s: Value, at: Span) => Value = (_, at) =>
     fail("E0504", "`total` stands in optimizers only", at, { help: "use `sum`" });
