@@ -253,6 +253,7 @@ test("copies are made anew after a part of a parameter was written, and not else
     run: async (entry) => (
       ran.push(entry), { outputs: [], losses: new Map(), metrics: new Map(), gradients: new Map() }
     ),
+    repeat: async (_, entry) => (ran.push(`${entry} again and again`), new Int32Array(2)),
     close: () => {},
   };
   const executable = withPreparedCopies(inner);
@@ -264,6 +265,10 @@ test("copies are made anew after a part of a parameter was written, and not else
   assert.equal(await run(), [prepareEntry, "forward"]);
   assert.equal(await run("s"), ["forward"]);
   assert.equal(await run("w"), [prepareEntry, "forward"]);
+  executable.write("w", ones("f32"));
+  const how = { times: 2, within: 1, beside: 1, to: "x", next: "y" };
+  await executable.repeat?.(how, "forward", new Map(), { seed: 0, call: 0, step: 0 });
+  assert.equal(ran, [prepareEntry, "forward again and again"]);
 });
 test("without masters nothing is prepared", () => {
   const entries = [{ method: "forward", name: "forward", sizes: { B: 1, T: 4 } }];

@@ -12,6 +12,7 @@ import { ops } from "../compiler/ops/list.ts";
 import { algebra, finalAlgebra } from "../compiler/rewrite/algebra.ts";
 import { any, binary } from "../compiler/rewrite/pattern.ts";
 import { type Rule, rewrite, rule } from "../compiler/rewrite/rule.ts";
+import { attentionRule } from "../compiler/transform/attention.ts";
 import { sharedMatrixRule } from "../compiler/transform/products/shared-matrix.ts";
 import { untransposeGather, untransposeReduce } from "../compiler/transform/products/untranspose.ts";
 import { scatterRules } from "../compiler/transform/scatters/scatter.ts";
@@ -23,7 +24,8 @@ const test = suite("rewrite");
 
 for (const r of finalAlgebra) test(r.name, () => checkRule(r));
 test(untransposeReduce(0).name, () => checkRule(untransposeReduce(0), 1.1));
-for (const r of [untransposeGather(0), sharedMatrixRule(0)]) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
+for (const r of [untransposeGather(0), sharedMatrixRule(0), attentionRule])
+  test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
 for (const r of [...scatterRules, ...singleUnitRules]) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
 
 /** `factor`: how much more than the left side the right side may compute. */

@@ -67,14 +67,17 @@ export class Emitter extends Bodies<Target> {
   }
   /** Writes the statement at i, together with those after it that become one text with it; returns how many statements were written. */
   #emitRun(list: readonly Stmt[], i: number): number {
-    const stages = stagesFrom(list, i);
-    if (stages.length > 0) this.target.stages(stages, this);
-    if (stages.length > 0) return stages.length;
+    const s = item(list, i);
+    if (s.s === "stage") {
+      const stages = stagesFrom(list, i);
+      this.target.stages(stages, this);
+      return stages.length;
+    }
     const loops = loopsFrom(list, i);
     if (loops.length > 1 && this.target.fuseLoops?.(loops, this)) return loops.length;
     const products = this.target.mmaSum ? productsFrom(list, i) : [];
     const taken = Math.max(1, products.length);
-    const write = (): void => (products.length > 1 ? this.target.mmaSum?.(products, this) : this.#stmt(item(list, i)));
+    const write = (): void => (products.length > 1 ? this.target.mmaSum?.(products, this) : this.#stmt(s));
     const follower = this.target.fusesEpilogues ? epilogueOf(list, i + taken - 1) : null;
     if (follower) this.#emitWithEpilogue(write, follower);
     else write();
@@ -118,7 +121,7 @@ export class Emitter extends Bodies<Target> {
   #hasEpilogue(list: readonly Stmt[], at: number): boolean {
     return this.target.fusesEpilogues === true && epilogueOf(list, at + productsFrom(list, at).length - 1) !== null;
   }
-  #stmt(s: Stmt): void {
+  #stmt(s: Exclude<Stmt, StmtOf<"stage">>): void {
     const x = (e: Expr): string => this.expr(e);
     switch (s.s) {
       case "let":
@@ -132,8 +135,6 @@ export class Emitter extends Bodies<Target> {
         return this.target.sync === null ? undefined : this.line(this.target.sync);
       case "tile":
         return this.#tile(s);
-      case "stage":
-        return this.target.stages([s], this);
       case "mma":
         return this.target.mma(s, this);
       case "each":

@@ -1,5 +1,6 @@
 // Routing: `route` sorts choices by group (expert), `dispatch` moves rows into that order, `combine` moves them back.
 // Everything else that a mixture of experts needs is composed of these three and other ops.
+import { Bug } from "../diagnostic.ts";
 import type { Builder, LocalRouting, Mapped, NdArray, Placement, Routing, Value, Workers } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { product } from "../types/numbers.ts";
@@ -117,7 +118,7 @@ function outerOf(g: Builder, space: Space): NonNullable<Routing["outer"]> {
 function nestedMove(name: "dispatch" | "combine", args: readonly Mapped[], g: Builder): Mapped[] {
   const [x, order] = three(args);
   const by = order.kind === "rows" ? order.by : null;
-  if (!by?.outer) return [moveUnrouted(name, args, g)];
+  if (!by?.outer) throw new Bug("a routing inside an expert does not depend on the expert's row");
   const outside: Space = by.outer.by ? { kind: "rows", by: by.outer.by } : { kind: "each", over: by.outer.rows };
   const [from, to]: [Space, Space] =
     name === "dispatch" ? [outside, { kind: "rows", by }] : [{ kind: "rows", by }, outside];
@@ -130,14 +131,6 @@ function nestedMove(name: "dispatch" | "combine", args: readonly Mapped[], g: Bu
   );
   return [inSpace(to, b.reshape(g, moved, dims(rows.type)))];
 }
-/** The same where the routing does not depend on the outer row: a gather along the axis after the leading one. */
-function moveUnrouted(name: "dispatch" | "combine", args: readonly Mapped[], g: Builder): Mapped {
-  const [x, order, inverse] = three(args);
-  const space = spaceOf([x]);
-  const index = name === "dispatch" ? order.value : inverse.value;
-  return inSpace(space, b.make1(g, "gather", [lift(g, x, space), index], { axis: 1, batch: 0 }));
-}
-
 function inferMove(what: OpName, args: readonly Type[]): Type[] {
   const [x, order, inverse] = three(args);
   const size: Size = item(x.shape, 0);

@@ -147,7 +147,7 @@ function recognise(v: Value, g: Builder): Value | null {
   return b.reshape(g, b.cast(g, out, dtypeOf(v.type)), dims(v.type));
 }
 
-const attentionRule: Rule = {
+export const attentionRule: Rule = {
   name: "softmax(q k^T * scale + bias, where: bounds) v = attention(q, k, v)",
   root: "dot",
   apply: recognise,
