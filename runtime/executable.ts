@@ -1,7 +1,7 @@
 // The interface to a compiled program, the same for every target: the training loop, generation and the command line use it.
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { inputFlagText } from "../compiler/flag-text.ts";
-import { placeOfKeyInput, runtimeInputs, type StoreShard } from "../compiler/graph/node.ts";
+import { placeOfKeyInput, type Quantised, runtimeInputs, type StoreShard } from "../compiler/graph/node.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 
@@ -10,12 +10,12 @@ export class DeviceFailed extends Problem {}
 
 /**
  * A tensor that goes into or comes out of an executable: row-major, and never an alias of a store. `data` is a Float32Array (f32), Float64Array (f64),
- * Int32Array (i32), Uint8Array (bool) or Uint16Array (bf16).
+ * Int32Array (i32), Uint8Array (bool), Uint16Array (bf16) or, inside of an executable alone, Int8Array (i8).
  */
 export interface Tensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
-  readonly data: Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array;
+  readonly data: Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array | Int8Array;
 }
 export interface StoreInfo {
   readonly name: string;
@@ -26,6 +26,8 @@ export interface StoreInfo {
   readonly saved: boolean;
   /** How several workers share it. Absent: every worker has all of it. */
   readonly shards?: readonly StoreShard[];
+  /** It is kept as codes (i8) and scales; outside of `withQuantisedStores` the dtype is that of what they stand for. */
+  readonly quantised?: Quantised;
 }
 /** The store that holds the input `name` of an entry. */
 export const storeOfInput = (entry: string, name: string): string => `${entry}/${name}`;

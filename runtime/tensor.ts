@@ -3,7 +3,7 @@
 import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
 import { pluralize } from "../compiler/pluralize.ts";
-import { bytesOf, type DType } from "../compiler/types/dtype.ts";
+import { bytesOf, type DType, isFloat } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
 import type { Tensor } from "./executable.ts";
 import { requireBufferSize } from "./storage/files.ts";
@@ -11,7 +11,14 @@ import { requireBufferSize } from "./storage/files.ts";
 /** Nested arrays of a tensor's elements, as in JSON; a number that is not finite is a string ("NaN"), since JSON has none. */
 export type Nested = number | boolean | string | readonly Nested[];
 
-const arrays = { f32: Float32Array, f64: Float64Array, bf16: Uint16Array, i32: Int32Array, bool: Uint8Array } as const;
+const arrays = {
+  f32: Float32Array,
+  f64: Float64Array,
+  bf16: Uint16Array,
+  i32: Int32Array,
+  bool: Uint8Array,
+  i8: Int8Array,
+} as const;
 
 const isShape = (x: unknown): x is readonly number[] =>
   Array.isArray(x) && x.every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
@@ -236,7 +243,7 @@ export function transposed({ dtype, shape, data }: Tensor): Tensor {
 
 /** The index of the first element that is not finite, or -1. */
 export function firstNonFinite({ dtype, data }: Tensor): number {
-  if (dtype === "i32" || dtype === "bool") return -1;
+  if (!isFloat(dtype)) return -1;
   return firstIndex(data, dtype === "bf16" ? (bits) => (bits & 0x7f80) === 0x7f80 : (x) => !Number.isFinite(x));
 }
 

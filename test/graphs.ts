@@ -3,6 +3,7 @@ import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder, TypeMismatch } from "../compiler/graph/builder.ts";
 import type { NdArray, Node, Value } from "../compiler/graph/node.ts";
 import { rebuild, storeOf, topological } from "../compiler/graph/walk.ts";
+import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { type DType, isFloat } from "../compiler/types/dtype.ts";
 import { fnv1a, product } from "../compiler/types/numbers.ts";
@@ -45,6 +46,25 @@ export const bf16Samples = (): Sample[] =>
     }
   });
 
+/** Products of codes, in each order that an operand may have in memory; rows of codes that are looked up; what is made codes. */
+export function codeSamples(): Sample[] {
+  const g = new GraphBuilder(ops);
+  const x = (...shape: number[]): Value => b.param(g, `x ${shape.join()}`, { dtype: "f32", shape });
+  const codes = (...shape: number[]): Value =>
+    b.cast(g, b.param(g, `codes ${shape.join()}`, { dtype: "i8", shape }), "f32");
+  const { offsets } = b.route(g, b.param(g, "index", { dtype: "i32", shape: [23] }), 6);
+  const tokens = b.param(g, "tokens", { dtype: "i32", shape: [7] });
+  const made = {
+    rows: b.dot(g, x(3, 70), codes(70, 37)),
+    "many rows": b.dot(g, x(41, 33), codes(33, 80)),
+    turned: b.dot(g, x(5, 150), b.swap(g, codes(29, 150))),
+    "turned, many rows": b.dot(g, x(31, 90), b.swap(g, codes(40, 90))),
+    groups: b.raggedDot(g, x(23, 19), codes(6, 19, 64), offsets),
+    "looked up": b.take(g, codes(11, 45), tokens),
+    made: b.cast(g, b.mul(g, x(5, 35), 60), "i8"),
+  };
+  return Object.entries(made).map(([name, { node }]) => ({ name: `codes, ${name}`, node, g }));
+}
 /** Values for every store that `values` depend on; they depend only on the store's name and type. */
 export function storesOf(values: readonly Value[]): Map<string, NdArray> {
   const stores = new Map<string, NdArray>();
@@ -55,15 +75,16 @@ export function storesOf(values: readonly Value[]): Map<string, NdArray> {
   }
   return stores;
 }
-/** Random elements: floats in [-2, 2) without ties, integers from -8 to 8, booleans. */
+/** Random elements: floats in [-2, 2) without ties, integers from -8 to 8, codes from -127 to 127, booleans. */
 export function filled(name: string, dtype: DType, shape: readonly number[]): NdArray {
   const random = generator(name);
-  const next: Record<"float" | "i32" | "bool", () => number> = {
+  const next: Record<"float" | "i32" | "bool" | "i8", () => number> = {
     float: () => Math.fround(4 * random() - 2),
     i32: () => Math.floor(17 * random()) - 8,
     bool: () => Number(random() < 0.5),
+    i8: () => Math.floor(255 * random()) - 127,
   };
-  const draw = next[isFloat(dtype) ? "float" : (dtype as "i32" | "bool")];
+  const draw = next[isFloat(dtype) ? "float" : (dtype as "i32" | "bool" | "i8")];
   return ndarray(dtype, shape, Array.from({ length: product(shape) }, draw));
 }
 export function generator(seed: string): () => number {

@@ -12,7 +12,7 @@ import { earlyLoadsOf } from "./early-loads.ts";
 import { type Epilogue, epilogueOf, prefetchTargets, withinTile } from "./epilogue.ts";
 import { endName, tasksOf } from "./grid.ts";
 import { isLaneAligned } from "./lanes.ts";
-import { number } from "./literal.ts";
+import { number, stored } from "./literal.ts";
 import { firstUse, loopsFrom, productsFrom, stagesFrom } from "./runs.ts";
 
 export interface Target extends LaneTarget {
@@ -196,7 +196,7 @@ export class Emitter extends Bodies<Target> {
       const streams = s.stream && this.lane !== null && isLaneAligned(at, this.lane, 16);
       return this.line(`${streams ? "st_nontemporal" : "st"}(v, ${this.pointer(s.to, s.at)}, ${value(true)});`);
     }
-    const text = `${s.to.name}[${this.expr(at)}] = ${s.to.dtype === "bf16" ? `to_bf16(${value(false)})` : value(false)};`;
+    const text = `${s.to.name}[${this.expr(at)}] = ${stored(s.to.dtype, value(false))};`;
     this.line(this.target.once(text, this.scope));
   }
   /**

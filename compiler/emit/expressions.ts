@@ -180,5 +180,6 @@ export class Expressions<T extends ExpressionTarget> {
 const negated = (text: string): string => (text.startsWith("-") ? `-(${text})` : `-${text}`);
 function element(b: Buffer, at: string): string {
   if (b.dtype === "bf16") return `from_bf16(${b.name}[${at}])`;
+  if (b.dtype === "i8") return `f32(${b.name}[${at}])`;
   return b.dtype === "bool" ? `(${b.name}[${at}] != 0)` : `${b.name}[${at}]`;
 }

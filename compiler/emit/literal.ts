@@ -2,7 +2,19 @@
 import type { DType } from "../types/dtype.ts";
 
 /** The C++ type of memory of a dtype. */
-export const types: Readonly<Record<DType, string>> = { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" };
+export const types: Readonly<Record<DType, string>> = {
+  f32: "f32",
+  f64: "f64",
+  bf16: "bf16",
+  i32: "i32",
+  bool: "u8",
+  i8: "i8",
+};
+/** A number, or a vector of them, as it is stored in memory of a dtype, given its text. */
+export function stored(dtype: DType, text: string): string {
+  if (dtype === "i8") return `to_i8(${text})`;
+  return dtype === "bf16" ? `to_bf16(${text})` : text;
+}
 /** A pointer `n` elements past another. */
 export const past = (base: string, n: number): string => (n === 0 ? base : `${base} + ${n}`);
 /** A number as a C++ literal. */

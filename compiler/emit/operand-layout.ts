@@ -3,15 +3,16 @@ import { item } from "../item.ts";
 import { add, address, dependsOn, knownDivisor, laneStride, num, stride, substitute } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { statements } from "../kernel/passes.ts";
-import { type DType, dtypes } from "../types/dtype.ts";
+import type { DType } from "../types/dtype.ts";
 import type { Emitter } from "./emitter.ts";
 import { blockCount, endName } from "./grid.ts";
 
 /** A load from a buffer. */
 export type BufferLoad = Load & { readonly from: Buffer };
-/** The load that a stage's value is, if it is one from a buffer of one of these types; else null. */
+/** The load that a stage's value is, if it is one from a buffer of one of these types (none given: of any); else null. */
 export function loadOf({ value }: StmtOf<"stage">, ...dtypes: readonly DType[]): BufferLoad | null {
-  const is = value.e === "load" && value.from.kind === "buffer" && dtypes.includes(value.from.dtype);
+  const isOf = (dtype: DType): boolean => dtypes.length === 0 || dtypes.includes(dtype);
+  const is = value.e === "load" && value.from.kind === "buffer" && isOf(value.from.dtype);
   return is ? (value as BufferLoad) : null;
 }
 /** The load of a staged operand that can be read in place, with its strides along both axes (null where not constant); else null. */
@@ -62,7 +63,7 @@ export function depthContiguousOf(
   e: Emitter,
 ): { readonly start: string; readonly step: number } | null {
   const [k, x] = s.vs;
-  const load = loadOf(s, "f32", "bf16");
+  const load = loadOf(s, "f32", "bf16", "i8");
   const acc = onlyAccumulator(s.tile, e.kernel);
   if (!load || s.body.length > 0 || !acc || item(acc.shape, 0) > fewRows) return null;
   const at = address(load.from, load.at);
@@ -114,11 +115,11 @@ export function nextOperandPointer(s: StmtOf<"stage">, e: Emitter): string | nul
   const round = pointer(e, s.value as BufferLoad, (x) => oneStepLater(start(s, x), loop));
   return `${loop.v.name} + ${loop.step} < ${endName(loop)} ? ${round} : ${after}`;
 }
-export const dtypeOf = (s: StmtOf<"stage">): DType | null => loadOf(s, ...dtypes)?.from.dtype ?? null;
+export const dtypeOf = (s: StmtOf<"stage">): DType | null => loadOf(s)?.from.dtype ?? null;
 const start = (s: StmtOf<"stage">, x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);
 /** A pointer to the first element of an operand in the first round of its loop; null if the operand is computed. */
 function firstRoundPointer(s: StmtOf<"stage">, e: Emitter, replace: (x: Expr) => Expr): string | null {
-  const load = loadOf(s, ...dtypes);
+  const load = loadOf(s);
   if (s.body.length > 0 || !load) return null;
   const loop = loopOf(e.kernel.body, s);
   return pointer(e, load, (x) => {

@@ -8,7 +8,8 @@ export function ndarray(dtype: DType, shape: readonly number[], data: ArrayLike<
   return { dtype, shape, data: roundAll(dtype, data) };
 }
 
-/** Converts to the dtype: floats to nearest, ties to even (bf16 by way of f32, as in kernels), i32 truncates and wraps. */
+/** Converts to the dtype: floats to nearest, ties to even (bf16 by way of f32, as in kernels), i32 truncates and wraps, i8 to nearest
+ * and saturating. */
 export function roundAll(dtype: DType, data: ArrayLike<number>): Float64Array {
   if (dtype === "f32") return new Float64Array(new Float32Array(data));
   if (dtype === "i32") return new Float64Array(new Int32Array(data));
@@ -22,6 +23,12 @@ export function roundBf16(x: number): number {
   bits.setUint32(0, ((word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000) >>> 0);
   return bits.getFloat32(0);
 }
+/** The nearest whole number, of two the even one. */
+export function halfToEven(x: number): number {
+  const down = Math.floor(x);
+  if (x - down !== 0.5) return Math.round(x);
+  return down % 2 === 0 ? down : down + 1;
+}
 /** Converts one number to each dtype. */
 export const roundTo: Readonly<Record<DType, (x: number) => number>> = {
   f32: Math.fround,
@@ -29,6 +36,7 @@ export const roundTo: Readonly<Record<DType, (x: number) => number>> = {
   bf16: roundBf16,
   i32: (x) => x | 0,
   bool: (x) => (x === 0 ? 0 : 1),
+  i8: (x) => Math.min(Math.max(halfToEven(x), -128), 127) || 0,
 };
 
 /** The row-major strides of a shape, in elements. */

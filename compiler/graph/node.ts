@@ -216,7 +216,16 @@ export interface Store {
   readonly shards?: readonly StoreShard[];
   /** Of an optimizer's state, or the sum of gradients: the name of the parameter that it is of. */
   readonly of?: string;
+  /** Of a parameter that is kept as codes (`type` is theirs, i8): how. Absent: it is kept as it is. */
+  readonly quantised?: Quantised;
   readonly span: Span | null;
+}
+/** How codes stand for numbers of `dtype`: each is multiplied by the scale that the elements along `axes`, which follow one another, have in common. */
+export interface Quantised {
+  readonly dtype: DType;
+  readonly axes: readonly number[];
+  /** The store of the scales, f32, in which these axes have length 1. */
+  readonly scales: string;
 }
 /** A store, or the part of it that an earlier shard left, in equal parts along an axis: rank r has part floor(r / stride) % parts. */
 export interface StoreShard {

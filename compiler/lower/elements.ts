@@ -39,7 +39,7 @@ type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly 
 
 function scalarType(dtype: DType): Scalar {
   if (dtype === "f64") throw new Bug("f64 in a kernel"); // `legalize` refuses it
-  return dtype === "bf16" ? "f32" : dtype;
+  return dtype === "bf16" || dtype === "i8" ? "f32" : dtype;
 }
 /** A constant of a dtype. */
 function constant(value: number, dtype: DType): Expr {
@@ -192,8 +192,10 @@ function rowVariable({ k }: Reader, x: Expr): Expr {
 
 function cast(x: Expr, from: DType, to: DType): Expr {
   if (from === "bool") return cast(call("number", "i32", x), "i32", to);
-  if (isFloat(to)) {
-    const wide = isFloat(from) ? x : call("to_f32", "f32", x);
+  if (from === "i8" && isFloat(to)) return x; // every float holds it
+  if (isFloat(to) || to === "i8") {
+    const wide = isFloat(from) || from === "i8" ? x : call("to_f32", "f32", x);
+    if (to === "i8") return call("min", "f32", call("max", "f32", call("round", "f32", wide), f32(-128)), f32(127));
     return to === "bf16" ? call("bf16", "f32", wide) : wide;
   }
   if (to === "bool") return from === "i32" ? call("ne", "bool", x, i32(0)) : call("ne", "bool", x, f32(0));

@@ -119,7 +119,7 @@ export const select = define<"select">({
     ),
 });
 
-/** The conversion of `cast`. To i32: truncated and saturating, NaN gives 0. To bool: whether it is not zero. To a float: the nearest. */
+/** The conversion of `cast`. To i32: truncated and saturating, NaN gives 0. To bool: whether it is not zero. To a float or i8: the nearest. */
 function converted(x: number, from: DType, to: DType): number {
   if (to === "bool") return Number(x !== 0);
   if (to !== "i32" || !isFloat(from)) return x;
@@ -127,7 +127,7 @@ function converted(x: number, from: DType, to: DType): number {
 }
 export const cast = define<"cast">({
   name: "cast",
-  doc: "x as `dtype`: floats to i32 towards zero, saturating, NaN to 0; to bool: x != 0; to a float: the nearest, ties to even",
+  doc: "x as `dtype`: floats to i32 towards zero, saturating, NaN to 0; to bool: x != 0; to a float or i8: the nearest, ties to even, i8 saturating",
   lower: "point",
   infer: (args, { dtype }) => [type(dtype, one(args).shape)],
   eval(args, _, types) {

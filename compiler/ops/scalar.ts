@@ -1,4 +1,5 @@
 // The elementwise functions of the ops `unary` and `binary`. To add one, add a row here and its name in attrs.ts.
+import { halfToEven } from "../graph/array.ts";
 import type { Builder, Value } from "../graph/node.ts";
 import { type DType, type Element, isFloat } from "../types/dtype.ts";
 import { remainder } from "../types/numbers.ts";
@@ -206,11 +207,6 @@ export const binaries: Readonly<Record<BinaryName, Binary>> = {
 /** Passes the gradient to the left operand where `left` is true, else to the right one. If both are equal, the left one gets it. */
 function selectGradient(g: Builder, dz: Value, left: Value): readonly [Value, Value] {
   return [b.where(g, left, dz, 0), b.where(g, left, 0, dz)];
-}
-function halfToEven(x: number): number {
-  const down = Math.floor(x);
-  if (x - down !== 0.5) return Math.round(x);
-  return down % 2 === 0 ? down : down + 1;
 }
 /** 2 / sqrt(pi) exp(-x^2) sum x (2 x^2)^n / (1 3 5 .. (2n + 1)): all terms have the same sign, so nothing cancels (Abramowitz and Stegun 7.1.6). */
 function erf(x: number): number {

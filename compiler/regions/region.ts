@@ -2,6 +2,7 @@
 import { type Node, runtimeInputs, type Value } from "../graph/node.ts";
 import { storeOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import type { Element } from "../types/dtype.ts";
 import { count } from "../types/type.ts";
 
 export interface Region {
@@ -35,9 +36,10 @@ export function reshapeBase(v: Value): Value {
   const [from] = v.node.op.name === "reshape" ? v.node.args : [];
   return from ? reshapeBase(from) : v;
 }
-/** Whether a node costs nothing when its result is loaded as an operand, so that it needs no buffer: a `detach`, or a cast from bf16 to f32. */
+/** Whether a node costs nothing when its result is loaded as an operand, so that it needs no buffer: a `detach`, or a cast from bf16 or i8 to f32. */
 export const isFree = ({ op, args, results }: Node): boolean =>
-  op.name === "detach" || (op.name === "cast" && args[0]?.type.dtype === "bf16" && results[0]?.type.dtype === "f32");
+  op.name === "detach" || (op.name === "cast" && isNarrow(args[0]?.type.dtype) && results[0]?.type.dtype === "f32");
+const isNarrow = (dtype: Element | undefined): boolean => dtype === "bf16" || dtype === "i8";
 
 /** Whether the axes are the last ones: the reduction is then a fold over each row. */
 export const areLastAxes = (axes: readonly number[], rank: number): boolean =>

@@ -268,7 +268,14 @@ const one = (x: Linear): Extreme => ({ fn: "max", of: [x] });
 const constant = (plus: number): Linear => ({ at: 0, seen: 0, plus, query: null, key: null });
 const isConstant = ({ of }: Extreme): boolean => of.every(({ query, key }) => query === null && key === null);
 /** The largest integer that each dtype compares exactly: up to it, rounded integers compare with a constant as the integers themselves do. */
-const exact: Readonly<Record<DType, number>> = { bool: 1, bf16: 2 ** 8, f32: 2 ** 24, f64: 2 ** 53, i32: 2 ** 31 };
+const exact: Readonly<Record<DType, number>> = {
+  bool: 1,
+  i8: 2 ** 7,
+  bf16: 2 ** 8,
+  f32: 2 ** 24,
+  f64: 2 ** 53,
+  i32: 2 ** 31,
+};
 
 /** The truth value of a formula if it does not depend on positions; else null. */
 function constantTruth(x: Formula): boolean | null {

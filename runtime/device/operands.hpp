@@ -83,11 +83,16 @@ template <int LD, class T = f32, int N = 1> struct Step {
 /** The lanes of two vectors in turn, the first (h = 1: second) half of the result; and the other way, the even (odd) lanes. */
 #define ZIP(l, h) ((l) / 2 + h * LANES / 2 + (l) % 2 * LANES)
 #define UNZIP(l, h) (2 * (l) + h)
-typedef vi words_at __attribute__((aligned(2), may_alias));
-/** Words of 32 bits, each two numbers. */
-FN vf ld_words(const bf16* p) { return from_bits(*(const words_at*)p); }
-/** Number i of each word; N = 1: of lanes that are numbers. */
-template <int N> FN vf number_of(vf lanes, int i) { return N == 1 ? lanes : from_bits(i == 0 ? bits(lanes) << 16 : bits(lanes) & -65536); }
+typedef vi words_at __attribute__((aligned(1), may_alias));
+/** Words of 32 bits, each two numbers of bf16, or four of i8. */
+template <class T> FN vf ld_words(const T* p) { return from_bits(*(const words_at*)p); }
+template <class T> constexpr int per_word = 4 / sizeof(T);
+template <class T> constexpr int per_word_of(const T*) { return per_word<T>; }
+/** Number i of each word of N; N = 1: of lanes that are numbers. */
+template <int N> FN vf number_of(vf lanes, int i) {
+  if constexpr (N == 4) return to_f32(bits(lanes) << (24 - 8 * i) >> 24);
+  else return N == 1 ? lanes : from_bits(i == 0 ? bits(lanes) << 16 : bits(lanes) & -65536);
+}
 /**
  * bf16, of which a word of 32 bits has two columns: a shift gives the even ones, a mask the odd ones. (Widening instructions are three times as many,
  * and a core then looks ahead over fewer lines of memory: one row reached 17 of 30 GB/s.)

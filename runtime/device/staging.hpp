@@ -158,8 +158,8 @@ template <int W, int P, class T> NOINLINE PackedStrips pack_transposed_panels(f3
       } else NO_UNROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < ix_min(c + B, m); l++) to[strip_index<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
   return {to, {next, step, n * P, depth / P}, n};
 }
-/** N * LANES steps of a column from p on: numbers, or words of two. */
-template <int N, class T> FN vf ld_steps(const T* p) { if constexpr (N == 2) return ld_words(p); else return ld(vf{}, p); }
+/** N * LANES steps of a column from p on: numbers, or words of N. */
+template <int N, class T> FN vf ld_steps(const T* p) { if constexpr (N > 1) return ld_words(p); else return ld(vf{}, p); }
 /** Packs LANES columns by blocks of N steps a lane, from step k on while there are whole ones; returns the first step that is left. `some`: not zeros. */
 template <int N, int W, class F> FN ix pack_transposed_blocks(f32* to, ix x, bool some, ix k, ix depth, F f) {
   NO_UNROLL for (; k + N * LANES <= depth; k += N * LANES) {
@@ -169,12 +169,13 @@ template <int N, int W, class F> FN ix pack_transposed_blocks(f32* to, ix x, boo
   }
   return k;
 }
-/** Packs an operand that is contiguous along k, element (x, k) at *f(x, k), by transposing blocks: of bf16 words of two steps, which are half as many. */
+/** Packs an operand that is contiguous along k, element (x, k) at *f(x, k), by transposing blocks: of words of several steps, which are fewer. */
 template <int W, class F> FN PackedStrips pack_transposed(f32* to, ix n, ix depth, F f) {
+  constexpr int N = per_word_of(decltype(f(0, 0))(nullptr));
   NO_UNROLL for (ix x = 0, all = round_to_tiles(n, W); x < all; x += LANES) {
     ix k = 0;
     if (x + LANES <= n || x >= n) {
-      if constexpr (is_same<decltype(f(x, k)), const bf16*>) k = pack_transposed_blocks<2, W>(to, x, x < n, k, depth, f);
+      if constexpr (N > 1) k = pack_transposed_blocks<N, W>(to, x, x < n, k, depth, f);
       k = pack_transposed_blocks<1, W>(to, x, x < n, k, depth, f);
     }
     NO_UNROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < depth; c++) to[strip_index<W>(i, c, depth)] = i < n ? ld(f32{}, f(i, c)) : 0.0f;
@@ -182,14 +183,14 @@ template <int W, class F> FN PackedStrips pack_transposed(f32* to, ix n, ix dept
   return {to, {}, n};
 }
 
-/** A bf16 weight in panels of P: with few rows it is read in place, with more it is copied to W columns of f32. */
+/** A weight of bf16 or i8 in panels of P: with few rows it is read in place, with more it is copied to W columns of f32. */
 template <bool> struct Few {};
-template <int P, int W> struct Bf16Panels {
-  Panels<P, bf16, 1> lies; f32* to; ix depth;
-  FN const Panels<P, bf16, 1>& read(Few<true>) const { return lies; }
+template <int P, int W, class T> struct NarrowPanels {
+  Panels<P, T, 1> lies; f32* to; ix depth;
+  FN const Panels<P, T, 1>& read(Few<true>) const { return lies; }
   FN PackedStrips read(Few<false>) const { return pack<W, LANES>(to, lies.n, depth, [&](auto v, ix x, ix k) { return ld(v, lies.strip(x, 0) + k * P); }); }
 };
-template <int P, int W> FN Bf16Panels<P, W> bf16_panels(f32* to, const bf16* p, ix step, ix n, ix depth, const void* next) { return {{p, step, n, (const bf16*)next}, to, depth}; }
+template <int P, int W, class T> FN NarrowPanels<P, W, T> narrow_panels(f32* to, const T* p, ix step, ix n, ix depth, const void* next) { return {{p, step, n, (const T*)next}, to, depth}; }
 template <class F> FN void dispatch_few_rows(ix rows, F f) {
   if (rows <= FEW_ROWS) f(Few<true>{});
   else f(Few<false>{});
@@ -225,7 +226,7 @@ template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void
   vf s[M];
   UNROLL for (int i = 0; i < M; i++) s[i] = fresh ? vf{} : *(vf*)(acc + i * C);
   ix k = 0;
-  if constexpr (is_same<E, bf16>) k = k_major_blocks<2, LD>(s, a, p, ahead, n, k, depth);
+  if constexpr (per_word<E> > 1) k = k_major_blocks<per_word<E>, LD>(s, a, p, ahead, n, k, depth);
   k = k_major_blocks<1, LD>(s, a, p, ahead, n, k, depth);
   NO_UNROLL for (; k < depth; k++) {
     vf x = {};

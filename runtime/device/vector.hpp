@@ -44,11 +44,13 @@ typedef u32 vu __attribute__((vector_size(LANES * 4)));
 typedef f64 vd __attribute__((vector_size(LANES * 8)));
 typedef u8 vb __attribute__((vector_size(LANES)));
 typedef u16 vh __attribute__((vector_size(LANES * 2)));
+typedef i8 vc __attribute__((vector_size(LANES)));
 /** The same types for loads and stores: of any alignment, and allowed to alias other types. */
 typedef vf vf_at __attribute__((aligned(4), may_alias));
 typedef vi vi_at __attribute__((aligned(4), may_alias));
 typedef vb vb_at __attribute__((aligned(1), may_alias));
 typedef vh vh_at __attribute__((aligned(2), may_alias));
+typedef vc vc_at __attribute__((aligned(1), may_alias));
 
 // ---- types that go with V, which is vf or f32: its whole numbers, its doubles, its masks (lanes of 0 and -1, or bool) ----
 template <class V> struct TypesOf;
@@ -152,6 +154,22 @@ FN vi ld(vf, const u8* p) { return -__builtin_convertvector(*(const vb_at*)p, vi
 FN f32 ld(f32, const f32* p) { return *p; }
 FN i32 ld(f32, const i32* p) { return *p; }
 FN bool ld(f32, const u8* p) { return *p != 0; }
+/** Elements of i8 are numbers of f32 once they are loaded; what is stored is whole, and fits. */
+FN i8 to_i8(f32 x) { return (i8)truncate(x); }
+/** (Of `__builtin_convertvector` g++ 12 makes a load and an insertion for each element.) */
+FN vi widen(vc x) {
+  typedef char bytes __attribute__((vector_size(16)));
+#if LANES == 16 && __has_builtin(__builtin_ia32_pmovsxbd512_mask)
+  return (vi)__builtin_ia32_pmovsxbd512_mask((bytes)x, vi{}, (u16)-1);
+#elif LANES == 8 && __has_builtin(__builtin_ia32_pmovsxbd256)
+  typedef long long two __attribute__((vector_size(16)));
+  return (vi)__builtin_ia32_pmovsxbd256((bytes)(two){(long long)x, 0});
+#else
+  return __builtin_convertvector(x, vi);
+#endif
+}
+FN vf ld(vf, const i8* p) { return to_f32(widen(*(const vc_at*)p)); }
+FN f32 ld(f32, const i8* p) { return (f32)*p; }
 /** A prefetch that a load makes: its distance in bytes, for elements of f32 (0: none), and how many times it is issued. */
 struct Prefetch { ix bytes; int times; };
 template <class P> FN auto ld(vf v, const P* p, Prefetch ahead) {
@@ -198,6 +216,9 @@ FN void st(vf, u8* p, bool x) { *(vb_at*)p = (u8)x - vb{}; }
 FN void st(f32, f32* p, f32 x) { *p = x; }
 FN void st(f32, i32* p, i32 x) { *p = x; }
 FN void st(f32, u8* p, bool x) { *p = x; }
+FN void st(vf, i8* p, vf x) { *(vc_at*)p = __builtin_convertvector(truncate(x), vc); }
+FN void st(vf, i8* p, f32 x) { st(vf{}, p, splat(x)); }
+FN void st(f32, i8* p, f32 x) { *p = to_i8(x); }
 
 /** Rounded to nearest, ties to even; a NaN stays NaN. */
 template <class F> FN int_of<F> to_bf16_bits(F x) {
@@ -242,6 +263,7 @@ FN void st(Tail s, i32* p, vi x) { NO_UNROLL for (i32 l = 0; l < s.n; l++) p[l] 
 #endif
 FN vi ld(Tail s, const u8* p) { return -one_by_one(s, vi{}, p); }
 FN vf ld(Tail s, const bf16* p) { return one_by_one(s, vf{}, p); }
+FN vf ld(Tail s, const i8* p) { return one_by_one(s, vf{}, p); }
 template <class P, class A> FN auto ld(Tail s, const P* p, A) { return ld(s, p); }
 FN void st(Tail s, f32* p, f32 x) { st(s, p, splat(x)); }
 FN void st(Tail s, i32* p, i32 x) { st(s, p, splat(x)); }
@@ -249,16 +271,20 @@ FN void st(Tail s, u8* p, vi mask) { NO_UNROLL for (i32 l = 0; l < s.n; l++) p[l
 FN void st(Tail s, u8* p, bool x) { st(s, p, as<vi>(x)); }
 FN void st(Tail s, bf16* p, vf x) { NO_UNROLL for (i32 l = 0; l < s.n; l++) p[l] = to_bf16((f32)x[l]); }
 FN void st(Tail s, bf16* p, f32 x) { st(s, p, splat(x)); }
+FN void st(Tail s, i8* p, vf x) { NO_UNROLL for (i32 l = 0; l < s.n; l++) p[l] = to_i8((f32)x[l]); }
+FN void st(Tail s, i8* p, f32 x) { st(s, p, splat(x)); }
 
 // ---- strided loads and stores ----
 FN i32 raw(const f32* p) { return bits(*p); }
 FN i32 raw(const i32* p) { return *p; }
 FN i32 raw(const u8* p) { return *p; }
 FN i32 raw(const bf16* p) { return p->bits; }
+FN i32 raw(const i8* p) { return *p; }
 FN vf of_raw(const f32*, vi x) { return from_bits(x); }
 FN vi of_raw(const i32*, vi x) { return x; }
 FN vi of_raw(const u8*, vi x) { return -x; }
 FN vf of_raw(const bf16*, vi x) { return from_bits(x << 16); }
+FN vf of_raw(const i8*, vi x) { return to_f32(x); }
 /** Builds a vector from groups of four lanes: lane by lane is up to three times slower with GCC 12, and so are Zen 4's gather instructions. */
 template <class F> FN vi in_fours(F f) {
   typedef i32 four __attribute__((vector_size(16)));

@@ -2,7 +2,7 @@
 // https://huggingface.co/docs/safetensors: little-endian, row-major, offsets from the end of the header.
 
 import { closeSync, fstatSync, openSync } from "node:fs";
-import { Problem } from "../../compiler/diagnostic.ts";
+import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
@@ -25,13 +25,18 @@ import {
 /** The limit of the format's own reader, in bytes. */
 const headerLimit = 100_000_000;
 const brace = "{".charCodeAt(0);
-const names: Readonly<Record<DType, string>> = { f32: "F32", f64: "F64", bf16: "BF16", i32: "I32", bool: "BOOL" };
+type Named = Exclude<DType, "i8">;
+const names: Readonly<Record<Named, string>> = { f32: "F32", f64: "F64", bf16: "BF16", i32: "I32", bool: "BOOL" };
+function nameOf(dtype: DType): string {
+  if (dtype === "i8") throw new Bug("quantised stores are written as what they stand for");
+  return names[dtype];
+}
 /** Numbers that become those of a dtype of ours when they are read. */
 const convertedNames = { i64: "I64", f16: "F16" } as const;
 export const codeNames: Readonly<Record<Code, string>> = { u8: "U8", e4m3: "F8_E4M3", e8m0: "F8_E8M0" };
 type Converted = keyof typeof convertedNames;
 const becomes: Readonly<Record<Converted, DType>> = { i64: "i32", f16: "f32" };
-type FileType = DType | Converted | Code;
+type FileType = Named | Converted | Code;
 const bytesIn: Readonly<Record<FileType, number>> = { ...bytesOf, i64: 8, f16: 2, u8: 1, e4m3: 1, e8m0: 1 };
 const fileTypes: ReadonlyMap<string, FileType> = new Map(
   Object.entries({ ...names, ...convertedNames, ...codeNames }).map(([type, name]) => [name, type as FileType]),
@@ -65,7 +70,7 @@ export function* safetensorsChunks(
     if (name === "__metadata__")
       throw new Problem("safetensors files keep the name `__metadata__` for themselves", "rename the parameter");
     const end = offset + product(t.shape) * bytesOf[t.dtype];
-    header.set(name, { dtype: names[t.dtype], shape: t.shape, data_offsets: [offset, end] });
+    header.set(name, { dtype: nameOf(t.dtype), shape: t.shape, data_offsets: [offset, end] });
     offset = end;
   }
   // Object.fromEntries, unlike assigning, also keeps a tensor called `__proto__`.

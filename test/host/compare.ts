@@ -11,7 +11,7 @@ import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { kernelOf, type Sequence } from "../../compiler/plan/sequence.ts";
 import { count, dims } from "../../compiler/types/type.ts";
 import { full } from "../full.ts";
-import { bf16Samples, type Sample, samples, storesOf } from "../graphs.ts";
+import { bf16Samples, codeSamples, type Sample, samples, storesOf } from "../graphs.ts";
 import { hasClang, x64 } from "./machine.ts";
 import { compiled, runSequences } from "./run.ts";
 
@@ -64,7 +64,7 @@ export interface OpSample extends Sample {
 }
 /** The lowered samples of all ops that the host can compute. */
 export const opSamples = (choices?: Choices): OpSample[] =>
-  [...samples(), ...bf16Samples()]
+  [...samples(), ...bf16Samples(), ...codeSamples()]
     .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
     .map((s) => ({ ...s, sequence: lowered(graphOf(s.node.results), choices) }));
 /** Of these, those whose kernels differ from what the default choices give. */

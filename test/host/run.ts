@@ -72,6 +72,7 @@ function write(raw: Buffer, b: VirtualBuffer, i: number, x: number): void {
   if (b.dtype === "f32") raw.writeFloatLE(x, i * 4);
   else if (b.dtype === "i32") raw.writeInt32LE(x | 0, i * 4);
   else if (b.dtype === "bool") raw.writeUInt8(x, i);
+  else if (b.dtype === "i8") raw.writeInt8(x, i);
   else {
     const word = Buffer.alloc(4);
     word.writeFloatLE(roundBf16(x));
@@ -85,6 +86,7 @@ export function read(raw: Buffer, b: VirtualBuffer): Float64Array {
     if (b.dtype === "f32") return raw.readFloatLE(i * 4);
     if (b.dtype === "i32") return raw.readInt32LE(i * 4);
     if (b.dtype === "bool") return raw.readUInt8(i);
+    if (b.dtype === "i8") return raw.readInt8(i);
     const word = Buffer.alloc(4);
     word.writeUInt16LE(raw.readUInt16LE(i * 2), 2);
     return word.readFloatLE();

@@ -10,7 +10,7 @@ import { Draw } from "./random-graph.ts";
 
 export type Stores = ReadonlyMap<string, NdArray>;
 /** The relative error allowed for one rounding, twice its largest or more. Kernels may keep a bf16 in f32, without its rounding. */
-const units: Readonly<Record<DType, number>> = { f32: 2 ** -23, bf16: 2 ** -7, f64: 2 ** -50, i32: 0, bool: 0 };
+const units: Readonly<Record<DType, number>> = { f32: 2 ** -23, bf16: 2 ** -7, f64: 2 ** -50, i32: 0, bool: 0, i8: 0 };
 const sums = new Set(["dot", "ragged_dot", "ragged_outer", "ragged_sum", "scan", "attention", "attention_backward"]);
 const products = new Set(["dot", "ragged_dot", "ragged_outer", "attention", "attention_backward"]);
 const tf32Unit = 2 ** -11;

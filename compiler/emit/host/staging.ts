@@ -131,8 +131,7 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   if (staged) return;
   const { width, nk, nx, name, room } = right;
   const [k, x] = s.vs;
-  if (!isContiguous(s, k, "f32", minTransposedSteps) && !isContiguous(s, k, "bf16", minTransposedSteps))
-    return packRight(s, e);
+  if (!isContiguous(s, k, dtypeOf(s) ?? "f32", minTransposedSteps)) return packRight(s, e);
   e.line(
     `${name} = pack_transposed<${width}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, s.value as BufferLoad, (y) => y)}; });`,
   );
@@ -163,11 +162,11 @@ function fromPanels({ s, e, width, nk, nx, name, room }: RightOperand): boolean 
     e.line(`${name} = panels<${each}>(${[pointer(e, start, (y) => y), step, nx, next()].join(", ")});`);
     return true;
   }
-  const bf16 = s.tile.form === undefined ? panelsOperandOf(s, k, x, "bf16") : null;
-  if (!bf16) return false;
-  const from = [pointer(e, bf16.start, (y) => y), bf16.step, nx, nk, next()];
+  const narrow = s.tile.form === undefined ? panelsOperandOf(s, k, x, dtypeOf(s) ?? "f32") : null;
+  if (!narrow) return false;
+  const from = [pointer(e, narrow.start, (y) => y), narrow.step, nx, nk, next()];
   e.copiedForManyRows.add(s.tile);
-  e.line(`${name} = bf16_panels<${bf16.width}, ${width}>(${[room(), ...from].join(", ")});`);
+  e.line(`${name} = narrow_panels<${narrow.width}, ${width}>(${[room(), ...from].join(", ")});`);
   return true;
 }
 function fromColumns({ s, e, nx, name }: RightOperand): boolean {
@@ -177,13 +176,13 @@ function fromColumns({ s, e, nx, name }: RightOperand): boolean {
   return true;
 }
 /**
- * With so few rows, those of three register tiles, a right operand is read in place whatever its columns: a copy, and of bf16 a conversion, takes more
+ * With so few rows, those of three register tiles, a right operand is read in place whatever its columns: a copy, or a conversion, takes more
  * time than it spares.
  */
 const fewCopiedRows = 18;
 function fromRowsInPlace({ s, e, width, name }: RightOperand): boolean {
   const [k, x] = s.vs;
-  const direct = s.tile.form ? null : (stridedLoadOf(s) ?? stridedLoadOf(s, "bf16"));
+  const direct = s.tile.form ? null : stridedLoadOf(s, dtypeOf(s) ?? "f32");
   const [alongK, alongX] = direct?.strides ?? [null, null];
   const rows = onlyAccumulator(s.tile, e.kernel)?.shape[0] ?? Infinity;
   const whole = s.valid[1].e === "num" && s.valid[1].value === width;
