@@ -2,6 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { Bug } from "../compiler/diagnostic.ts";
 import { runtimeInputs } from "../compiler/graph/node.ts";
+import type { Weights } from "../compiler/options.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
 import { compileProgram } from "../runtime/compile.ts";
@@ -44,6 +45,7 @@ export interface GenerateFigure {
   readonly share: number;
 }
 export interface GenerateOptions extends Pick<Arithmetic, "precision"> {
+  readonly weights?: Weights | undefined;
   readonly threads: number;
   /** Take the best of so many samples, each of `Ceiling.runs` runs of so many tokens for each sequence. */
   readonly times: number;
@@ -82,7 +84,7 @@ export async function measureGenerate(
 async function open(
   set: GenerateCase["set"],
   rows: number,
-  { threads, precision }: GenerateOptions,
+  { threads, precision, weights }: GenerateOptions,
   profile?: (e: unknown, t: StepTimes) => void,
 ) {
   const loaded = readProgram(program);
@@ -92,6 +94,7 @@ async function open(
     declaration: "GptMoE",
     sizes: set,
     precision,
+    weights,
     target: "host",
     threads,
     entries,
@@ -105,14 +108,17 @@ async function open(
  * chooses K of E at random. (Launches count the most experts that can be chosen: the same for one row, more for several.)
  */
 export function bytesRead(
-  stores: readonly Pick<StoreInfo, "name" | "role" | "dtype" | "shape">[],
+  stores: readonly Pick<StoreInfo, "name" | "role" | "dtype" | "shape" | "quantised">[],
   { E, K }: Pick<GenerateCase["set"], "E" | "K">,
   batch: number,
 ) {
   const chosen = 1 - (1 - K / E) ** batch;
   const sizes = stores
     .filter((s) => s.role === "parameter" && s.name !== runtimeInputs.key)
-    .map((s) => ({ bytes: product(s.shape) * bytesOf[s.dtype], part: s.name.includes("experts.*") ? chosen : 1 }));
+    .map((s) => ({
+      bytes: product(s.shape) * bytesOf[s.quantised ? "i8" : s.dtype],
+      part: s.name.includes("experts.*") ? chosen : 1,
+    }));
   return {
     active: sizes.reduce((sum, s) => sum + s.bytes * s.part, 0),
     parameters: sizes.reduce((sum, s) => sum + s.bytes, 0),

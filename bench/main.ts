@@ -15,6 +15,7 @@ const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only 
   --threads    default: the cores that this process may use; workers have one each
   --kernels    the time of each launch, on stderr; not of workers
   --only       the case of that number alone
+  --weights    int8; of generate
   --precision  f32 or bf16; default: f32, on a GPU without --tf32 bf16. Cases that count bytes are of f32
   --tf32       on a GPU in f32: products by tensor cores`;
 
@@ -27,6 +28,7 @@ async function main(): Promise<void> {
       threads: { type: "string", default: String(cores()) },
       only: { type: "string" },
       precision: { type: "string" },
+      weights: { type: "string" },
       tf32: { type: "boolean", default: false },
     },
     1,
@@ -47,7 +49,10 @@ async function main(): Promise<void> {
     return usageError(`${name} has no case ${values.only}: \`npm run bench -- list\` shows all`, usage);
   const wanted = (i: number): boolean => values.only === undefined || i === Number(values.only);
   if (name === "workers") return workers(precision, wanted, values.json);
-  if (!cases) return generate({ threads, precision }, wanted, values);
+  const { weights } = values;
+  if (weights !== undefined && (weights !== "int8" || cases))
+    return usageError("--weights is int8, and of generate", usage);
+  if (!cases) return generate({ threads, precision, weights }, wanted, values);
   const python = findPython();
   const all: Measured[] = [];
   for (const c of cases.filter((_, i) => wanted(i))) {
@@ -62,7 +67,7 @@ async function main(): Promise<void> {
   if (!values.json) print(table([head, ...all.map(row)]));
 }
 async function generate(
-  how: Pick<GenerateOptions, "threads" | "precision">,
+  how: Pick<GenerateOptions, "threads" | "precision" | "weights">,
   wanted: (i: number) => boolean,
   { json, kernels }: { readonly json: boolean; readonly kernels: boolean },
 ): Promise<void> {

@@ -11,6 +11,8 @@ import {
   type Settings,
   shardOptimizer,
   tensorParallel,
+  type Weights,
+  weights,
 } from "../compiler/options.ts";
 
 /** A commander option; a value that cannot be parsed is a usage error. Defaults are set by the runtime, and only described here. */
@@ -33,6 +35,11 @@ export function addShared(command: Command, target: Option = option(commonFlags.
   command.addOption(target);
   for (const row of Object.values<Flag<unknown>>(others)) command.addOption(option(row));
   return command;
+}
+/** The flag of commands that run a model without training it. */
+export const addWeights = (command: Command): Command => command.addOption(option(weights));
+export interface WeightsFlag {
+  readonly weights?: Weights;
 }
 /** Flags of how several workers share a program's parameters. */
 export const addSharing = (command: Command): Command =>

@@ -6,6 +6,7 @@ export const sizeFlagText = (name: string, value: number | "VALUE" = "VALUE"): s
 export const targetFlagText = (target: string): string => flagText(`--target ${target}`, `target: "${target}"`);
 export const precisionFlagText = (precision: string): string =>
   flagText(`--precision ${precision}`, `precision: "${precision}"`);
+export const weightsFlagText = flagText("--weights int8", 'weights: "int8"');
 export const inputFlagText = (name: string): string =>
   `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`run({ ${name}: ... })\`)`;
 export const declarationFlagText = flagText("--entry NAME", 'declaration: "NAME"');

@@ -1,6 +1,6 @@
 // The flags that decide what is compiled, one typed row each. Commands of cli/ pick those that they take.
 import { Problem } from "./diagnostic.ts";
-import { targetFlagText } from "./flag-text.ts";
+import { targetFlagText, weightsFlagText } from "./flag-text.ts";
 import { type Precision, precisions } from "./types/dtype.ts";
 
 /** Where a flag may occur several times, `before` is what was parsed so far. `parse` throws a Problem that names the value, not the flag. */
@@ -28,6 +28,14 @@ export const tf32: Flag<boolean> = {
   flags: "--tf32",
   doc: "cuda only: multiply f32 on tensor cores, with operands rounded to 11 of 24 bits; sums stay f32. Default: exact f32 products",
   parse: () => true,
+};
+/** How the matrices of a model that is not trained are kept. */
+export type Weights = "int8";
+const allWeights: readonly Weights[] = ["int8"];
+export const weights: Flag<Weights> = {
+  flags: "--weights <format>",
+  doc: "int8: keep matrices that are multiplied, and embeddings, in 8 bits, with a scale for each column (or row); products and sums stay in floats. A quarter of the memory of f32; results are rounded. Default: as the program has them",
+  parse: oneOf(...allWeights),
 };
 const maxThreads = 1024;
 /** A switch without a value. */
@@ -92,13 +100,21 @@ export function requireTarget(options: {
   readonly precision?: Precision;
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
+  readonly weights?: Weights | undefined;
 }): void {
   const [name = "host"] = options.target?.split(":") ?? [];
   if (!targets.some((t) => t === name))
     throw new Problem(`there is no target ${name}`, `the targets are ${targets.join(", ")}`);
-  const { precision: float = "f32", threads: many = 1 } = options;
+  const { precision: float = "f32", threads: many = 1, weights: kept } = options;
   if (!precisions.includes(float))
     throw new Problem(`there is no precision ${float}`, `the precisions are ${precisions.join(", ")}`);
+  if (kept !== undefined && !allWeights.includes(kept))
+    throw new Problem(`there are no weights ${kept}`, `give ${allWeights.join(", ")}, or leave weights out`);
+  if (kept && name === "cuda")
+    throw new Problem(
+      "weights of 8 bits are for the host as yet",
+      `leave ${weightsFlagText} out, or give ${targetFlagText("host")}`,
+    );
   if (!(Number.isInteger(many) && many >= 1 && many <= maxThreads))
     throw new Problem(`${many} threads cannot compute`, `give a whole number from 1 to ${maxThreads}`);
   if (options.tf32 && name !== "cuda")

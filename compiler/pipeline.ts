@@ -10,7 +10,7 @@ import {
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, Problem } from "./diagnostic.ts";
-import { recomputeFlagText, tensorParallelFlagText } from "./flag-text.ts";
+import { recomputeFlagText, tensorParallelFlagText, weightsFlagText } from "./flag-text.ts";
 import { accumulate, type StoreGradient, updateGraph } from "./gradients/accumulate.ts";
 import { parameterGradients, requestedGradients, splitTraining, withTraining } from "./gradients/entry-gradients.ts";
 import {
@@ -31,6 +31,7 @@ import { choosePanels, type StorePanels } from "./lower/layout.ts";
 import { lower } from "./lower/lower.ts";
 import { memoize } from "./memoize.ts";
 import { isSharded, replicated } from "./ops/sharding.ts";
+import type { Weights } from "./options.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
 import { batchesOf, type PlacedBy, placementsOf, shardOf } from "./partition/store-placement.ts";
@@ -52,6 +53,7 @@ import { pairProducts } from "./transform/products/pairs.ts";
 import { shareMatrices } from "./transform/products/shared-matrix.ts";
 import { untranspose } from "./transform/products/untranspose.ts";
 import { shiftOperands } from "./transform/products/windows.ts";
+import { quantise } from "./transform/quantise.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { recomputeRouterLogits } from "./transform/router-logits.ts";
 import { joinPieces } from "./transform/scatters/pieces.ts";
@@ -80,6 +82,8 @@ export interface BuildRequest {
   readonly declaration?: string;
   readonly sizes: Sizes;
   readonly precision: Precision;
+  /** How matrices are kept (`quantise`), where nothing is trained. Default: as the program has them. */
+  readonly weights?: Weights | undefined;
   readonly entries: readonly EntryRequest[];
   /** 1 (default): `train` itself steps the optimizer. n > 1: it only adds up gradients; the entry `train:update` steps by the mean of n batches. */
   readonly accumulate?: number;
@@ -134,6 +138,7 @@ export function toGraphs(
   const entries = request.entries.map(methodOf);
   const elaborated = timed("elaborate", observer, () => elaborate(loaded, { ...request, entries }));
   if (request.recompute) requireLayers(elaborated.entries);
+  if (request.weights) requireUntrained(request, elaborated.entries);
   const added: AddedStores = { stores: [], initResults: [] };
   const workerSharing = workerSharingOf(request, elaborated, added);
   checkMemory?.(ofOneWorker(elaborated.stores(), workerSharing));
@@ -148,10 +153,31 @@ export function toGraphs(
     ...runtimeInputStores(request, workerSharing),
     ...init.stores,
   ];
-  const made = timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [init.graph, ...graphs] }));
+  const whole = { stores, graphs: [init.graph, ...graphs] };
+  const kept = request.weights === "int8" ? runPass(quantising(elaborated.g), whole, observer) : whole;
+  const made = timed("prepare", observer, () => prepare(elaborated.g, kept));
   if (tensorAxis(workerSharing).count === 1) return made;
   return { ...made, whole: { stores: elaborated.stores(), graphs: elaborated.entries.map(({ graph }) => graph) } };
 }
+/** Codes have no gradients, and are assigned by nothing but \`init\`. */
+function requireUntrained({ entries }: BuildRequest, elaborated: readonly ElaboratedEntry[]): void {
+  if (!entries.some((e) => e.gradients) && !elaborated.some((e) => e.training)) return;
+  throw new Problem(
+    "weights of 8 bits have no gradients",
+    `leave ${weightsFlagText} out, or run an entry that trains nothing, without gradients`,
+  );
+}
+const programForm: Form<Elaborated> = {
+  name: "program",
+  print: ({ graphs }) => graphs.map(printGraph).join("\n"),
+  verify: ({ graphs }) => graphs.forEach((graph) => verifyGraph(graph, graph.name)),
+};
+const quantising = (g: G): Pass<Elaborated, Elaborated> => ({
+  name: "quantise",
+  doc: "matrices of products, and tables, in 8 bits with a scale for each column or row",
+  to: programForm,
+  run: (program) => quantise(g, program),
+});
 /** Something must be made again. */
 function requireLayers(entries: readonly ElaboratedEntry[]): void {
   const trained = entries.filter((e) => e.training);

@@ -5,13 +5,14 @@ import { precisionFlagText } from "../compiler/flag-text.ts";
 import type { Elaborated, Store } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { type Schedule, scheduledThreads } from "../compiler/kernel/schedule.ts";
-import { requireTarget, type Target } from "../compiler/options.ts";
+import { requireTarget, type Target, type Weights } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { requireParameters } from "../compiler/plan/bytes.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
-import type { Precision } from "../compiler/types/dtype.ts";
+import { isFloat, type Precision } from "../compiler/types/dtype.ts";
+import { dtypeOf, type } from "../compiler/types/type.ts";
 import { type CachedPlan, ownPlans, type PlanCache, type PlanPlace } from "./cache/plans.ts";
 import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
 import { cudaDriver } from "./cuda/driver.ts";
@@ -25,6 +26,7 @@ import { toolchain } from "./host/toolchain.ts";
 import { cores } from "./machine.ts";
 import { Debugger, debugLevel, type Watch } from "./measure/debug.ts";
 import { withPreparedCopies } from "./prepared.ts";
+import { withQuantisedStores } from "./quantised.ts";
 import { referenceExecutable } from "./reference.ts";
 import { sha256 } from "./storage/files.ts";
 import { shardedExecutable } from "./workers/sharded-executable.ts";
@@ -59,6 +61,8 @@ export interface CommonOptions {
   /** CUDA only: multiply f32 on tensor cores, with operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
+  /** How matrices are kept, where nothing is trained: `int8`, in 8 bits with a scale for each column. Default: as the program has them. */
+  readonly weights?: Weights | undefined;
   /** Called with 0 before the first kernel is compiled, then with how many are, of how many; not called if the cache has all of them. */
   readonly onCompile?: ((done: number, of: number) => void) | undefined;
 }
@@ -85,6 +89,7 @@ export const commonRequest = (
   precision: options.precision ?? "f32",
   tf32: options.tf32,
   threads: options.threads ?? world.threads,
+  weights: options.weights,
   onCompile: options.onCompile,
   tensorParallel: options.tensorParallel,
   expertParallel: options.expertParallel,
@@ -186,7 +191,7 @@ async function loadExecutable(
   observer.showPlan(made.plan);
   const before = performance.now();
   const executable = shardedExecutable(
-    withPreparedCopies(await executableOf(made, request, observer, build)),
+    withPreparedCopies(withQuantisedStores(await executableOf(made, request, observer, build))),
     request.world ?? singleWorker,
   );
   const seconds = (performance.now() - before) / 1000;
@@ -267,13 +272,24 @@ function withEarlyCompile(backend: Backend, build: KernelBuild | null): Backend 
 }
 /** Refuses parameters that do not fit the target's memory, before the plan is made. */
 const memoryCheck =
-  ({ target, device = 0, world = singleWorker, ...of }: TargetRequest): NonNullable<PlanCallbacks["onStores"]> =>
+  ({
+    target,
+    weights,
+    device = 0,
+    world = singleWorker,
+    ...of
+  }: TargetRequest): NonNullable<PlanCallbacks["onStores"]> =>
   (stores) =>
     requireParameters(
-      stores,
+      weights === "int8" ? stores.map(atLeast) : stores,
       target === "cuda" ? { bytes: deviceMemory(device) } : world.memory(),
       of.restored && of.precision === "f32" ? `give ${precisionFlagText("bf16")}, which halves them, or ` : "",
     );
+/** Which matrices become codes is known once the passes have run: here all do. */
+const atLeast = (s: Store): Store =>
+  s.role === "parameter" && s.type.shape.length > 1 && isFloat(dtypeOf(s.type))
+    ? { ...s, type: type("i8", s.type.shape) }
+    : s;
 /** The GPU's memory in bytes; no limit if no GPU is found, which is an error later, when the plan is loaded. */
 function deviceMemory(device: number): number {
   try {

@@ -9,7 +9,7 @@ import {
 } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
-import type { Target } from "../compiler/options.ts";
+import type { Target, Weights } from "../compiler/options.ts";
 import { requireValid } from "../compiler/pipeline.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
@@ -41,8 +41,13 @@ export interface TargetOptions {
   /** Seeds the initial parameters and all random numbers. Default: 0. */
   readonly seed?: number;
 }
+/** An option of what does not train. */
+export interface WeightsOption {
+  /** `int8`: matrices that are multiplied, and embeddings, are kept in 8 bits, with a scale for each column (or row). Default: as the program has them. */
+  readonly weights?: Weights;
+}
 /** The options of `compile`. */
-export interface CompileOptions extends TargetOptions {
+export interface CompileOptions extends TargetOptions, WeightsOption {
   /** The method or function to compile. Default: `forward`. */
   readonly entry?: string;
   /** With entry `train`: computes losses and metrics as on held-out batches; `training` is false, and nothing is learned. */
@@ -72,7 +77,7 @@ export async function compile(source: Source, options: CompileOptions = {}): Pro
 }
 async function compiled(
   { load, declaration }: ResolvedSource,
-  options: TargetOptions & TrainingSharing & Pick<TrainOptions, "accumulate" | "recompute">,
+  options: TargetOptions & WeightsOption & TrainingSharing & Pick<TrainOptions, "accumulate" | "recompute">,
   entries: readonly EntryRequest[],
   world: Workers = singleWorker,
 ) {

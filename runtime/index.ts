@@ -17,6 +17,7 @@ export {
   type TrainedStep,
   type TrainOptions,
   train,
+  type WeightsOption,
 } from "./embed.ts";
 export type { Outcome, Tensor } from "./executable.ts";
 export {

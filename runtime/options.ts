@@ -28,6 +28,7 @@ const kinds = new Map<string, Kind>(
     sizes: { is: isObject, wanted: "an object of numbers by name: { sizes: { N: 4 } }" },
     target: { is: of("string"), wanted: 'a string: { target: "host" }' },
     precision: { is: of("string"), wanted: 'a string: { precision: "f32" }' },
+    weights: { is: of("string"), wanted: 'a string: { weights: "int8" }' },
     average: { is: of("string"), wanted: 'the name of a state of the optimizer: { average: "ema" }' },
     entry: { is: of("string"), wanted: 'the name of a method: { entry: "forward" }' },
     tokenizer: { is: of("string"), wanted: 'the path of a tokenizer.json: { tokenizer: "gpt2/tokenizer.json" }' },
@@ -72,10 +73,10 @@ const training = [
   "from",
   "signal",
 ] as const;
-const opening = [...compiling, "batch", "ids", "tensorParallel", "expertParallel", "room"] as const;
+const opening = [...compiling, "weights", "batch", "ids", "tensorParallel", "expertParallel", "room"] as const;
 /** The options by who takes them: all names of their types, which test/embed-refused.test.ts compares. */
 export const optionNames = {
-  compile: [...compiling, "entry", "evaluates", "gradients", "given"],
+  compile: [...compiling, "weights", "entry", "evaluates", "gradients", "given"],
   train: training,
   fit: [...training, "onStep"],
   "openModel of a folder": [...opening, "average"],

@@ -20,13 +20,14 @@ import { fromNumbers, numbers, requireFit, zeros } from "./tensor.ts";
 
 const toArray = (t: Tensor): NdArray => ({ dtype: t.dtype, shape: t.shape, data: numbers(t) });
 const toTensor = (a: NdArray): Tensor => fromNumbers(a.dtype, a.shape, a.data);
-const info = ({ name, role, type, stack, saved }: Store): StoreInfo => ({
+const info = ({ name, role, type, stack, saved, quantised }: Store): StoreInfo => ({
   name,
   role,
   dtype: dtypeOf(type),
   shape: dims(type),
   stack,
   saved,
+  ...(quantised ? { quantised } : {}),
 });
 
 export function referenceExecutable(program: Elaborated): Executable {

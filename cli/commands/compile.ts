@@ -24,6 +24,7 @@ import {
   addEntry,
   addShared,
   addTrainingSharing,
+  addWeights,
   type EntryFlags,
   examples,
   flag,
@@ -31,12 +32,13 @@ import {
   option,
   out,
   type SharedFlags,
+  type WeightsFlag,
 } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
 
 export const compileCommand = (): Command =>
   addTrainingSharing(
-    addShared(addEntry(new Command("compile")), option(compileTarget))
+    addWeights(addShared(addEntry(new Command("compile")), option(compileTarget)))
       .description("Compile a program without running it; show its memory and FLOPs, or one of its forms.")
       .argument("<file>", "a .moe file")
       .addOption(
@@ -80,7 +82,7 @@ export const compileCommand = (): Command =>
 
 type AnyForm = Form | CudaForm;
 const cudaForms = ["cu", "ptx", "cubin", "sass"] as const;
-interface Options extends Omit<SharedFlags, "target">, EntryFlags, TrainingSharing {
+interface Options extends Omit<SharedFlags, "target">, EntryFlags, TrainingSharing, WeightsFlag {
   target?: CompileTarget;
   set?: Settings;
   emit?: AnyForm;
@@ -117,7 +119,7 @@ async function compiled(program: Loaded, path: string, options: Options): Promis
   return { ...report, files: {} };
 }
 function requestOf(program: Loaded, path: string, options: Options): Omit<CompileRequest, "target"> {
-  const { workers = 1, printAfter, precision = "f32", tf32, threads, recompute } = options;
+  const { workers = 1, printAfter, precision = "f32", tf32, threads, recompute, weights } = options;
   const entry = entryRequest(program, options);
   const [batch] = Object.values(entry.entries[0]?.sizes ?? {});
   const { tensorParallel, expertParallel, room, shardOptimizer } = options;
@@ -132,6 +134,7 @@ function requestOf(program: Loaded, path: string, options: Options): Omit<Compil
     tf32,
     threads,
     recompute,
+    weights,
     ...several,
     ...(printAfter === undefined ? {} : { printAfter }),
   };

@@ -3,7 +3,18 @@ import { integerIn, requireTarget } from "../../compiler/options.ts";
 import type { ParameterSharing } from "../../runtime/compile.ts";
 import { type Evaluation, evaluate } from "../../runtime/training/evaluate.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import { addShared, addSharing, average, examples, flag, inputPath, json, type SharedFlags } from "../flags.ts";
+import {
+  addShared,
+  addSharing,
+  addWeights,
+  average,
+  examples,
+  flag,
+  inputPath,
+  json,
+  type SharedFlags,
+  type WeightsFlag,
+} from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import {
   compileProgress,
@@ -19,7 +30,7 @@ import {
 
 export const evaluateCommand = (): Command =>
   addSharing(
-    addShared(new Command("evaluate"))
+    addWeights(addShared(new Command("evaluate")))
       .description(
         "Measure the loss of a trained or imported model on a whole text. Under mpirun, several processes share its experts and the batch.",
       )
@@ -47,7 +58,7 @@ export const evaluateCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags, ParameterSharing {
+interface Options extends SharedFlags, ParameterSharing, WeightsFlag {
   data: string[];
   ids?: boolean;
   average?: string;

@@ -6,14 +6,25 @@ import type { ParameterSharing } from "../../runtime/compile.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
 import type { Message, Prompt } from "../../runtime/tokens.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import { addShared, addSharing, average, examples, flag, json, option, type SharedFlags } from "../flags.ts";
+import {
+  addShared,
+  addSharing,
+  addWeights,
+  average,
+  examples,
+  flag,
+  json,
+  option,
+  type SharedFlags,
+  type WeightsFlag,
+} from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import { colorsOf, compileProgress, note, printJson, showCount, warn, write } from "../output.ts";
 import { abortOnSignals } from "../signals.ts";
 
 export const generateCommand = (): Command =>
   addSharing(
-    addShared(new Command("generate"))
+    addWeights(addShared(new Command("generate")))
       .description(
         "Generate text with a trained model. Under mpirun, several processes share its experts and the batch.",
       )
@@ -61,7 +72,7 @@ export const generateCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags, ParameterSharing {
+interface Options extends SharedFlags, ParameterSharing, WeightsFlag {
   prompt?: string[];
   tokens?: number;
   temperature?: number;

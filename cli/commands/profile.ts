@@ -4,11 +4,20 @@ import { target, tf32 } from "../../compiler/options.ts";
 import { kernelTable } from "../../runtime/measure/kernel-times.ts";
 import { type Profile, profile } from "../../runtime/measure/profile.ts";
 import { writeUserFile } from "../../runtime/storage/files.ts";
-import { addMeasureFlags, examples, type MeasureFlags, option, out, type SharedFlags } from "../flags.ts";
+import {
+  addMeasureFlags,
+  addWeights,
+  examples,
+  type MeasureFlags,
+  option,
+  out,
+  type SharedFlags,
+  type WeightsFlag,
+} from "../flags.ts";
 import { compileProgress, note, print, printJson } from "../output.ts";
 
 export const profileCommand = (): Command =>
-  addMeasureFlags(new Command("profile"), "runs in the trace, after one that is not")
+  addWeights(addMeasureFlags(new Command("profile"), "runs in the trace, after one that is not"))
     .description(
       "Run an entry on random inputs; show each kernel's time and rate, and write a trace of passes and kernels.",
     )
@@ -25,7 +34,7 @@ export const profileCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends MeasureFlags, SharedFlags {
+interface Options extends MeasureFlags, SharedFlags, WeightsFlag {
   readonly out?: string;
 }
 async function run(program: string, { out: to, json, grad: gradients, ...options }: Options): Promise<void> {

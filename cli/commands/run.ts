@@ -8,13 +8,25 @@ import { writeUserFile } from "../../runtime/storage/files.ts";
 import { writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import { addShared, addSharing, examples, flag, inputPath, json, out, type SharedFlags, text } from "../flags.ts";
+import {
+  addShared,
+  addSharing,
+  addWeights,
+  examples,
+  flag,
+  inputPath,
+  json,
+  out,
+  type SharedFlags,
+  text,
+  type WeightsFlag,
+} from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import { compileProgress, note, print, printJson, warn } from "../output.ts";
 
 export const runCommand = (): Command =>
   addSharing(
-    addShared(new Command("run"))
+    addWeights(addShared(new Command("run")))
       .description(
         "Run an entry once on given tensors. Under mpirun, several processes share its experts and the rows of its inputs.",
       )
@@ -64,7 +76,7 @@ export const runCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags, ParameterSharing {
+interface Options extends SharedFlags, ParameterSharing, WeightsFlag {
   entry?: string;
   input?: string;
   params?: string;

@@ -1,6 +1,6 @@
 // The plan, the last form of a program: for each entry a flat, printable list of kernel launches over buffers in one arena. All sizes and
 // addresses are known before anything runs. The runtime compiles the kernels' texts and executes the steps.
-import type { Group, ReduceName, Result, Store, StoreShard } from "../graph/node.ts";
+import type { Group, Quantised, ReduceName, Result, Store, StoreShard } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 
 /** The place of element [.., r, c]. rows: at r * pitch + c, in elements. panels: blocks of `width` columns, each stored as [rows][width]. */
@@ -125,6 +125,7 @@ export interface PlanStore {
   readonly stack: number;
   /** See `Store`. */
   readonly shards?: readonly StoreShard[];
+  readonly quantised?: Quantised;
   readonly buffer: number;
 }
 export interface PlanResult {

@@ -1,6 +1,7 @@
 // Generates text with a trained model: encodes prompts, runs `generateBatch`, decodes tokens.
 
 import type { Executable } from "../executable.ts";
+import { quantisedSummary } from "../quantised.ts";
 import type { Codec, Decoder, Prompt } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
 import { shardingSummary } from "../workers/sharding-summary.ts";
@@ -42,7 +43,7 @@ export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed"
   readonly signal?: AbortSignal | undefined;
   /** Called on each worker once the model is open. */
   readonly onOpen?: (() => Promise<unknown>) | undefined;
-  /** Called with a line about what each of several workers has (see `shardingSummary`). */
+  /** Called with a line about what each of several workers has (`shardingSummary`), and one about weights of 8 bits (`quantisedSummary`). */
   readonly tell?: ((line: string) => void) | undefined;
 }
 /**
@@ -68,6 +69,7 @@ async function* generated(options: RunGenerateOptions, world: Workers): AsyncGen
   try {
     await options.onOpen?.();
     if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options));
+    if (options.weights) options.tell?.(quantisedSummary(executable.stores));
     const requests = model.prompts.map((prompt) => requestOf(prompt, options, model));
     const how = { rows, seed, step, signal, agree: agreeing(world) };
     yield* asTexts(generateBatch(executable, requests, how), requests, codec);

@@ -66,7 +66,7 @@ export async function openMeasuredEntry({
   schedules,
   ...options
 }: MeasureOptions): Promise<MeasuredEntry> {
-  const { threads = cores(), target = "host", precision = "f32", tf32 } = options;
+  const { threads = cores(), target = "host", precision = "f32", tf32, weights } = options;
   if (target === "reference" || precision === "f64")
     throw new Problem(
       "kernels are timed; the interpreter, which alone computes in f64, has none",
@@ -80,6 +80,7 @@ export async function openMeasuredEntry({
     target,
     precision,
     tf32,
+    weights,
     threads,
     onCompile: options.onCompile,
     watch: after ? { after, profile } : { profile },

@@ -8,6 +8,7 @@ import { type CommonOptions, commonRequest, type ParameterSharing } from "../com
 import { type Executable, type RunContext } from "../executable.ts";
 import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
 import { findEntry } from "../program.ts";
+import { quantisedSummary } from "../quantised.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
 import { textSizes, trainingRequest } from "../text-entry.ts";
 import { isJsonLines } from "../tokenizer/documents.ts";
@@ -37,7 +38,7 @@ export interface EvaluateOptions extends CommonOptions, EncodingOptions, Paramet
   readonly length?: number | undefined;
   /** Called with how many targets are evaluated, and how many there are. */
   readonly evaluating?: Progress | undefined;
-  /** Called with a line about what each of several workers has (see `shardingSummary`). */
+  /** Called with a line about what each of several workers has (`shardingSummary`), and one about weights of 8 bits (`quantisedSummary`). */
   readonly tell?: ((line: string) => void) | undefined;
 }
 export interface Evaluation {
@@ -93,6 +94,7 @@ async function evaluateOpened(
   try {
     await loadRun(executable, checkpoint, config.seed);
     if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options));
+    if (options.weights) options.tell?.(quantisedSummary(executable.stores));
     const measure = measureOf(program, entry, text);
     const { step } = checkpoint.state;
     const at = { seed: config.seed, call: step, step };

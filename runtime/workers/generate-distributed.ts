@@ -20,9 +20,19 @@ export function requireEqualModels(program: Loaded, parameters: string, options:
   const { world = singleWorker } = options;
   requireEqualSharing(options, world);
   if (world.size === 1) return;
-  const { set = {}, target = "host", precision = "f32", tf32 = false, ids = false, rows, seed, sampling } = options;
+  const {
+    set = {},
+    target = "host",
+    precision = "f32",
+    tf32 = false,
+    weights,
+    ids = false,
+    rows,
+    seed,
+    sampling,
+  } = options;
   const sizes = Object.entries({ ...options.trained, ...set }).map(([name, value]) => [`size ${name}`, String(value)]);
-  const same = { target, precision, tf32, ids, batch: rows, seed, sampling: sampling?.join(" ") };
+  const same = { target, precision, tf32, weights, ids, batch: rows, seed, sampling: sampling?.join(" ") };
   world.requireEqual({
     program: hashOfProgram(program),
     model: parameters,

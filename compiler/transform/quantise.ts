@@ -1,0 +1,260 @@
+// Weights of 8 bits: keeps matrices that products alone read, and tables whose rows are looked up, as whole numbers with a scale for each output
+// column (or row of a table). x @ (codes * scales) = (x @ codes) * scales, so products read the codes, and their columns are multiplied after.
+import type { GraphBuilder } from "../graph/builder.ts";
+import type { Elaborated, Graph, Node, Quantised, Result, Store, Value } from "../graph/node.ts";
+import { unstackedStore } from "../graph/node.ts";
+import { nodesOf, readersOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
+import { item } from "../item.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { number } from "../ops/common.ts";
+import { isRightOperand, pairsOf } from "../ops/pairs.ts";
+import { type DType, isFloat } from "../types/dtype.ts";
+import { fromTo } from "../types/numbers.ts";
+import { dims, dtypeOf, type } from "../types/type.ts";
+
+/** The largest code: codes are symmetric. */
+export const largestCode = 127;
+
+/** Replaces parameters that are read so alone by stores of codes (i8) and of scales (f32). Entries may not assign parameters; `init` may. */
+export function quantise(g: GraphBuilder, { stores, graphs, ...more }: Elaborated): Elaborated {
+  const [init, ...entries] = graphs as [Graph, ...Graph[]];
+  const made = quantisedStores(stores, [init, ...entries]);
+  const changed = stores.flatMap((s) => {
+    const by = made.get(s.name);
+    return by ? [{ ...s, type: type("i8", dims(s.type)), quantised: by }, scalesOf(s, by)] : [s];
+  });
+  const reading = new QuantisedReads(g, made);
+  const assigned = { ...init, results: init.results.flatMap((r) => assignments(g, r, made.get(r.name))) };
+  return { ...more, stores: changed, graphs: [assigned, ...entries.map((graph) => reading.rewritten(graph))] };
+}
+const scalesOf = (s: Store, { axes, scales }: Quantised): Store =>
+  unstackedStore(scales, "prepared", type("f32", shapeOfScales(dims(s.type), axes)));
+/** The shape of the scales: axes of a column have length 1. */
+export const shapeOfScales = (shape: readonly number[], axes: readonly number[]): number[] =>
+  shape.map((n, i) => (axes.includes(i) ? 1 : n));
+
+type QuantisedStores = ReadonlyMap<string, Quantised>;
+/** The parameters that all graphs read in one way, with the axes of a column. */
+function quantisedStores(stores: readonly Store[], graphs: readonly Graph[]): QuantisedStores {
+  const uses = new Map<string, (readonly number[] | "other")[]>();
+  for (const graph of graphs)
+    for (const [store, use] of usesIn(graph)) uses.set(store, [...(uses.get(store) ?? []), use]);
+  return new Map(
+    stores.flatMap((s) => {
+      const rank = s.type.shape.length;
+      const [first, ...others] = [...new Set((uses.get(s.name) ?? []).map(String))];
+      if (s.role !== "parameter" || rank < 2 || !isFloat(dtypeOf(s.type)) || first === undefined) return [];
+      if (others.length > 0 || first === "other") return [];
+      const axes = first.split(",").map(Number);
+      if (axes.some((a) => a < s.stack)) return []; // each copy has scales of its own
+      return [[s.name, { dtype: dtypeOf(s.type), axes, scales: `${s.name} scales` }] as const];
+    }),
+  );
+}
+/** How a graph reads each store: the axes that a column of it has, or in another way. */
+function* usesIn(graph: Graph): Generator<[store: string, use: readonly number[] | "other"]> {
+  const nodes = nodesOf(graph);
+  const readers = readersOf(nodes);
+  const results = new Set(valuesOf(graph));
+  function* usesOf(view: View): Generator<readonly number[] | "other"> {
+    if (results.has(view.value)) yield "other";
+    for (const by of readers.get(view.value) ?? []) {
+      const through = viewBy(by, view);
+      if (through) yield* usesOf(through);
+      else yield columnsOf(by, view) ?? "other";
+    }
+  }
+  for (const node of nodes) {
+    const store = storeOf(node);
+    for (const use of store === null ? [] : usesOf(wholeOf(item(node.results, 0)))) yield [store ?? "", use];
+  }
+}
+
+/** A view of a parameter: for each of its axes, the axes of the parameter along which it moves. */
+interface View {
+  readonly value: Value;
+  readonly along: readonly (readonly number[])[];
+}
+const wholeOf = (value: Value): View => ({ value, along: dims(value.type).map((_, i) => [i]) });
+/** What a node makes of a view, if it only views it or widens its numbers; else null. */
+function viewBy(node: Node, { value, along }: View): View | null {
+  const made = item(node.results, 0);
+  const moved = (to: readonly (readonly number[])[]): View => ({ value: made, along: to });
+  switch (node.op.name) {
+    case "cast":
+      return isFloat(dtypeOf(made.type)) ? moved(along) : null;
+    case "detach":
+    case "slice":
+      return moved(along);
+    case "transpose":
+      return moved((node.attrs as OpAttrs["transpose"]).perm.map((a) => item(along, a)));
+    case "broadcast": {
+      const { axes } = node.attrs as OpAttrs["broadcast"];
+      return moved(dims(made.type).map((_, i) => along[axes.indexOf(i)] ?? []));
+    }
+    case "reshape":
+      return moved(reshaped(along, dims(value.type), dims(made.type)));
+    default:
+      return null;
+  }
+}
+/** A view of a parameter through all that views it. */
+function viewOf(value: Value): View {
+  const [below] = value.node.args;
+  return (below && viewBy(value.node, viewOf(below))) ?? wholeOf(value);
+}
+/** Along which axes the axes of a reshape move: those that axes are joined to, or cut from, move along all of these. */
+function reshaped(
+  along: View["along"],
+  from: readonly number[],
+  to: readonly number[],
+): readonly (readonly number[])[] {
+  const made: (readonly number[])[] = [];
+  let i = 0;
+  for (let j = 0; j < to.length; ) {
+    const [first, start] = [i, j];
+    let [m, n] = [from[i++] ?? 1, item(to, j++)];
+    while (m !== n) {
+      if (m < n) m *= item(from, i++);
+      else n *= item(to, j++);
+    }
+    const moving = fromTo(first, Math.min(i, from.length)).filter((a) => from[a] !== 1);
+    const group = [...new Set(moving.flatMap((a) => item(along, a)))];
+    made.push(...fromTo(start, j).map((a) => (item(to, a) === 1 ? [] : group)));
+  }
+  return made;
+}
+/** The axes of a parameter that a column has, where `node` reads a view of it as codes and scales may be; else null. */
+function columnsOf(node: Node, { value, along }: View): readonly number[] | null {
+  const [rank, { name }] = [along.length, node.op];
+  const args = [...node.args.keys()].filter((i) => node.args[i] === value);
+  if ((name === "dot" || name === "ragged_dot") && args.every((i) => isRightOperand(node, i)))
+    return onlyAlong(along, rank - 2);
+  const isTable = name === "gather" && args.join() === "0";
+  return isTable && (node.attrs as OpAttrs["gather"]).axis < rank - 1 ? onlyAlong(along, rank - 1) : null;
+}
+/** The axes of the parameter along which this one moves, if there are some, in a row, and no other axis moves along them; else null. */
+function onlyAlong(along: View["along"], axis: number): readonly number[] | null {
+  const own = item(along, axis).toSorted((x, y) => x - y);
+  const isApart = along.every((a, i) => i === axis || !a.some((x) => own.includes(x)));
+  const inRow = own.every((a, i) => a === item(own, 0) + i);
+  return own.length > 0 && isApart && inRow ? own : null;
+}
+
+/** Rewrites graphs that read such parameters. */
+class QuantisedReads {
+  readonly #g: GraphBuilder;
+  readonly #made: QuantisedStores;
+
+  constructor(g: GraphBuilder, made: QuantisedStores) {
+    this.#g = g;
+    this.#made = made;
+  }
+  rewritten(graph: Graph): Graph {
+    const values = rebuild(this.#g, valuesOf(graph), (node, args) => {
+      if (!node.args.some((a) => this.#quantisedBelow(a))) return null;
+      if (node.op.name === "gather") return [this.#lookedUp(node, args)];
+      return node.op.name === "dot" || node.op.name === "ragged_dot" ? [this.#multiplied(node, args)] : null;
+    });
+    return withValues(graph, values);
+  }
+  /** What says how the parameter is quantised that a value is a view of; null: it is a view of none. */
+  #quantisedBelow({ node }: Value): Quantised | null {
+    const store = storeOf(node);
+    if (store !== null) return this.#made.get(store) ?? null;
+    const [x, ...more] = node.args;
+    return x && more.length === 0 && viewBy(node, wholeOf(x)) ? this.#quantisedBelow(x) : null;
+  }
+  #multiplied(node: Node, args: readonly Value[]): Value {
+    const g = this.#g;
+    const { unit = 1 } = node.attrs as Partial<OpAttrs["ragged_dot"]>;
+    const offsets = node.op.name === "ragged_dot" ? item(args, 2) : null;
+    const of = (x: Value, y: Value): Value => (offsets ? b.raggedDot(g, x, y, offsets, unit) : b.dot(g, x, y));
+    const pairs = pairsOf({ ...node, args }).map(([x], p) => {
+      const y = item(item(pairsOf(node), p), 1);
+      const by = this.#quantisedBelow(y);
+      if (!by) return of(x, y);
+      const wide = widened(dtypeOf(y.type));
+      const made = of(b.cast(g, x, wide), this.#codes(y, wide));
+      const scales = this.#scales(y, by, wide);
+      const rows = offsets ? scalesOfRows(g, scales, offsets, unit, made) : b.broadcastTo(g, scales, dims(made.type));
+      return b.cast(g, b.mul(g, made, rows), dtypeOf(y.type));
+    });
+    return pairs.reduce((x, y) => b.add(g, x, y));
+  }
+  #lookedUp(node: Node, args: readonly Value[]): Value {
+    const [g, table, index] = [this.#g, item(node.args, 0), item(args, 1)];
+    const by = this.#quantisedBelow(table);
+    const wide = widened(dtypeOf(table.type));
+    const attrs = node.attrs as OpAttrs["gather"];
+    const take = (x: Value): Value => b.make1(g, "gather", [x, index], attrs);
+    if (!by) return take(item(args, 0));
+    const codes = take(this.#codes(table, wide));
+    const scales = take(this.#scales(table, by, wide));
+    return b.cast(g, b.mul(g, codes, b.broadcastTo(g, scales, dims(codes.type))), dtypeOf(table.type));
+  }
+  /** The same view of the codes, as numbers of `dtype`. */
+  #codes({ node, type: { shape } }: Value, dtype: DType): Value {
+    const store = storeOf(node);
+    if (store !== null) return b.cast(this.#g, b.param(this.#g, store, type("i8", shape)), dtype);
+    const below = this.#codes(item(node.args, 0), dtype);
+    return node.op.name === "cast" ? below : item(this.#g.add(node.op, [below], node.attrs).results, 0);
+  }
+  /** The same view of the scales, in which axes that move along a column have length 1. */
+  #scales(view: Value, by: Quantised, dtype: DType): Value {
+    const [g, { node }] = [this.#g, view];
+    const inColumn = viewOf(view).along.map((a) => isAmong(a, by.axes));
+    const shape = dims(view.type).map((n, i) => (inColumn[i] ? 1 : n));
+    if (storeOf(node) !== null) return b.cast(g, b.param(g, by.scales, type("f32", shape)), dtype);
+    const scales = this.#scales(item(node.args, 0), by, dtype);
+    switch (node.op.name) {
+      case "cast":
+        return scales;
+      case "slice": {
+        const { axis, start } = node.attrs as OpAttrs["slice"];
+        return b.slice(g, scales, axis, inColumn[axis] ? 0 : number(start), item(shape, axis));
+      }
+      case "reshape":
+        return b.reshape(g, scales, shape);
+      case "broadcast":
+        return b.broadcast(g, scales, shape, (node.attrs as OpAttrs["broadcast"]).axes);
+      default:
+        return item(g.add(node.op, [scales], node.attrs).results, 0);
+    }
+  }
+}
+/** Whether an axis moves along these axes alone, and along some. */
+const isAmong = (along: readonly number[], axes: readonly number[]): boolean =>
+  along.length > 0 && along.every((a) => axes.includes(a));
+/** What products of this dtype are summed in. */
+const widened = (dtype: DType): DType => (dtype === "bf16" ? "f32" : dtype);
+/** Of scales [E, 1, N] those of the rows [R, N], which are sorted by group. */
+function scalesOfRows(g: GraphBuilder, scales: Value, offsets: Value, unit: number, rows: Value): Value {
+  const [count = 0, columns = 0] = dims(rows.type);
+  const groups = groupsOfPlaces(g, offsets, count / unit);
+  const taken = b.take(g, b.squeeze(g, scales, 1), groups);
+  return b.reshape(g, b.broadcast(g, taken, [count / unit, unit, columns], [0, 2]), [count, columns]);
+}
+/** The group of each place. Places past the last group have any, or none. */
+function groupsOfPlaces(g: GraphBuilder, offsets: Value, places: number): Value {
+  const route = offsets.node;
+  if (route.op.name === "route" && offsets.index === 1) return item(route.results, 3);
+  const [edges = 0] = dims(offsets.type);
+  const ends = b.broadcast(g, b.slice(g, offsets, 0, 1, edges - 1), [places, edges - 1], [1]);
+  const at = b.broadcast(g, b.iota(g, places), [places, edges - 1], [0]);
+  return b.sum(g, b.cast(g, b.le(g, ends, at), "i32"), [1]);
+}
+
+/** What `init` assigns in place of a parameter: its codes and scales. A column of zeros has scale 0. */
+function assignments(g: GraphBuilder, result: Result, by: Quantised | undefined): Result[] {
+  if (!by || result.role !== "store") return [result];
+  const x = b.cast(g, result.value, "f32");
+  const scales = b.div(g, b.max(g, b.abs(g, x), by.axes, true), largestCode);
+  const each = b.broadcastTo(g, scales, dims(x.type));
+  const codes = b.where(g, b.eq(g, each, 0), 0, b.div(g, x, each));
+  return [
+    { ...result, value: b.cast(g, codes, "i8") },
+    { role: "store", name: by.scales, value: scales },
+  ];
+}
