@@ -36,23 +36,30 @@ model Tiny(V = 256, D = 4, Steps = 2) {
 layer Product() { forward(x: float[N, 32], y: float[32, 32]) -> float[N, 32] { return x @ y } }
 `,
 );
+const ran = (...args: readonly string[]): SpawnSyncReturns<string> =>
+  command(args, { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder, "cache") });
 function moec(...args: readonly string[]): SpawnSyncReturns<string> {
-  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder, "cache") };
-  const ran = command(args, env);
-  assert.is(ran.status, 0, ran.stderr);
-  return ran;
+  const { status, ...rest } = ran(...args);
+  assert.is(status, 0, rest.stderr);
+  return { status, ...rest };
 }
 const interpreted = ["--target", "reference"];
+const training = (out: string): readonly string[] =>
+  ["train", program, "--data", data, "--batch", "2", "--length", "8", "--out", out].concat(interpreted);
 
 test("train ends with the loss, where it is saved, and a sample; a finished run says how to go on", () => {
-  const args = ["train", program, "--data", data, "--batch", "2", "--length", "8", "--out", run, ...interpreted];
-  const { stderr, stdout } = moec(...args);
+  const { stderr, stdout } = moec(...training(run));
   assert.match(stderr, /\nstep 2\/2 {2}loss 5\.\d{3} {2}held out 5\.\d{3} .*\nheld-out loss 5\.\d{3} nats a byte; /);
   assert.match(stderr, `\nsaved in ${join(run, "checkpoints", "step-000002")}\na sample:\n`);
   assert.ok(stdout.length > 100 && stdout.endsWith("\n"), stdout);
-  assert.match(moec(...args, "--resume").stderr, "the run is at step 2; --steps 4 trains on");
-  const other = [...args.map((arg) => (arg === run ? join(folder, "other") : arg)), "--steps", "1", "--params", run];
+  assert.match(moec(...training(run), "--resume").stderr, "the run is at step 2; --steps 4 trains on");
+  const other = [...training(join(folder, "other")), "--steps", "1", "--params", run];
   assert.match(moec(...other).stderr, `begins with the parameters of ${run}\n`);
+});
+test("train neither writes over a run nor resumes what is none", () => {
+  assert.match(ran(...training(run)).stderr, "already holds a run\n  help: go on with --resume, or choose another");
+  const none = ran(...training(join(folder, "none")), "--resume");
+  assert.match(none.stderr, "holds no run to resume\n  help: leave --resume out, or name the run's folder with --out");
 });
 test("evaluate prints loss, perplexity and bits a byte", () => {
   const { stderr, stdout } = moec("evaluate", run, "--data", data, ...interpreted);

@@ -1,5 +1,5 @@
 // `moec compile --target cuda`: files, JSON, and what is said of a form that there is not.
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -61,6 +61,20 @@ test("compile --target cuda", () => {
   const cubins = readdirSync(to).filter((n) => n.endsWith(".cubin"));
   assert.is(cubins.length, kernels.length);
   for (const name of cubins) assert.is(readFileSync(join(to, name)).toString("latin1", 0, 4), "\x7fELF");
+});
+test("compile prints what each kernel takes of a multiprocessor, and PTX", () => {
+  if (!compiler) return;
+  const file = join(temporaryFolder(), "twice.moe");
+  writeFileSync(file, "fn twice(x: f32[N]) -> f32[N] { return 2 * x }");
+  const args = [file, "--entry", "twice", "--set", "N=4096", "--target", "cuda:sm_80"];
+  const { out, err } = moec(...args);
+  assert.match(
+    out,
+    /^parameters +0 B\n[^]*\nkernels +1\n\nkernel +threads +registers +shared +spills +occupancy +lines\n/,
+    err,
+  );
+  assert.match(out, /\nmul_\w+ +\d+ +\d+ +0 +0 +\d+ % +\S*twice\.moe:1\n$/);
+  assert.match(moec(...args, "--emit", "ptx").out, /\.target sm_80[^]*st\.global/);
 });
 test("compile --emit sass", () => {
   for (const name of ["NVDISASM", "MOEC_CUDA_HOME"]) {

@@ -148,6 +148,21 @@ test("the program's own errors come before those of files and sizes that are giv
   const error = await runEntry({ program, entry: "A", input: join(folder, "none.json") }).catch((e: unknown) => e);
   assert.ok(error instanceof Problem && error.message.includes("none.json"), String(error));
 });
+test("inputs that disagree on a size, a layer set from outside, and f64 on the host are Problems", async () => {
+  const [program, input] = [join(folder, "refused.moe"), join(folder, "refused.json")];
+  const refused = async (text: string, given: object, message: string, help: string): Promise<void> => {
+    writeFileSync(program, text);
+    writeFileSync(input, JSON.stringify({ x: [1, 2] }));
+    await assertProblem(() => runEntry({ program, entry: "a", input, target: "reference", ...given }), message, help);
+  };
+  const two = join(folder, "two.json");
+  writeFileSync(two, JSON.stringify({ x: [1, 2], y: [1, 2, 3] }));
+  const sum = "fn a(x: f32[N], y: f32[N]) -> f32[N] { return x + y }";
+  await refused(sum, { input: two }, "input y: N is 3 here and 2 in another input", "f32[N]");
+  const given = "layer A(D, f: float[...S] -> float[...S]) { forward(x: f32[D]) -> f32[D] { return f(x) } }";
+  await refused(given, { entry: "A", set: { f: 3 } }, "f is a layer, which cannot be set", "model M(...) = A(...)");
+  await refused("fn a(x: f64[N]) -> f64[N] { return x }", { target: "host" }, "asks for f64", "--target reference");
+});
 const tooLate = (): void => assert.unreachable("kernels are compiled");
 test("inputs that are missing or past a table's end, and cotangents of nothing, are Problems before a kernel is compiled", async () => {
   const [program, input] = [join(folder, "inputs.moe"), join(folder, "inputs.json")];
