@@ -195,7 +195,7 @@ export const codes = {
   E0402: {
     title: "not allowed in this body",
     explain:
-      "`loss`, `metric`, `state` and `update` stand in methods of layers; `state` and `update` in optimizers too.",
+      "`loss`, `metric`, `state` and `update` stand in methods of layers; `state` and `update` in optimizers too. In `merged()` stands `update` alone.",
   },
   E0403: {
     title: "not allowed in a routed layer",
