@@ -48,6 +48,13 @@ for (const code of own)
     golden(`errors/${code}.txt`, shown(found));
   });
 
+const ofSize = (size: string): string => `fn f() -> f32[3] { let y: f32[${size}] = 1 return y }`;
+test("`div` and `where` of numbers that are known when compiling are known, too", () => {
+  for (const size of ["div(7, 2)", "where(2 > 1, 3, 5)", "where(2 < 1, 5, div(3, 1))"])
+    assert.equal(codesIn(ofSize(size)), [], size);
+  for (const size of ["div(7, 0)", "where(2 < 1, 3, 5)"]) assert.equal(codesIn(ofSize(size)), ["E0204"], size);
+  assert.equal(codesIn("fn f(x: f32[N]) -> f32[N] { return x * where(N > 4, 2, div(N, 3)) }"), []);
+});
 test("one error makes no others", () => {
   const text = `layer A(D) { param w: float[D] = nothing
     forward(x: float[...S, D]) -> float[...S, D] { let y = missing(x) let z = y * 2 + w z = z + y return z } }

@@ -2,8 +2,11 @@
 import type { SpawnSyncReturns } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Writable } from "node:stream";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { progress } from "../cli/progress.ts";
+import type { TrainStep } from "../runtime/training/loop.ts";
 import { command } from "./command.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -91,5 +94,35 @@ test("tune prints what it tries, and what it keeps", () => {
     .split("\n");
   const all = JSON.parse(lines.at(-1) ?? "") as Record<string, unknown>;
   assert.equal([all["entry"], all["contractions"], all["shapes"]], ["forward", 1, lines.length - 1]);
+});
+test("on a terminal train draws one line again: ten times a second at most, and always the last step", () => {
+  let shown = "";
+  const stream = new Writable({ write: (chunk, _, done) => ((shown += String(chunk)), done()) });
+  const terminal = { isTTY: true, columns: 80, rows: 24, hasColors: () => false };
+  const { TERM = "" } = process.env;
+  process.env["TERM"] = "xterm";
+  const live = progress(Object.assign(stream, terminal) as unknown as NodeJS.WriteStream);
+  process.env["TERM"] = TERM;
+  const since = { steps: 400, losses: {}, metrics: {}, heldOut: null, best: null, kept: null, saved: null };
+  const step = (n: number, seconds: number): TrainStep => ({
+    ...since,
+    step: n,
+    loss: 1.5,
+    tokensPerSecond: 9,
+    seconds,
+    secondsLeft: 9,
+  });
+  for (const [n, seconds] of [
+    [1, 1],
+    [2, 1.05],
+    [3, 1.2],
+    [400, 1.25],
+  ] as const)
+    live.step(step(n, seconds));
+  live.done();
+  assert.equal(
+    [...shown.matchAll(/step +(\d+)\/400/g)].map(([, at]) => at),
+    ["1", "3", "400"],
+  );
 });
 test.run();
