@@ -22,7 +22,7 @@ import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("quantise");
 
-const { Read, Model, Trained } = moe<"Read" | "Model" | "Trained">`
+const { Read, Biased, Model, Trained } = moe<"Read" | "Biased" | "Model" | "Trained">`
   import { normal } from "std/init"
   import { Embedding, Linear, SwiGlu } from "std/nn"
   import { Sgd } from "std/optim"
@@ -39,6 +39,15 @@ const { Read, Model, Trained } = moe<"Read" | "Model" | "Trained">`
       let cut = x @ split[0] + x @ split[1] + concat([x, x], axis: 1) @ reshape(joined, [2 * D, D])
       return wide + cut + transpose(left @ transpose(x, 0, 1), 0, 1)
     }
+  }
+  layer Expert(D) {
+    param weight: float[D, D] = normal()
+    param bias: float[D] = normal()
+    forward(x: float[D]) -> float[D] { return x @ weight + bias }
+  }
+  layer Biased(D, E) {
+    experts: Expert(D)[E]
+    forward(x: float[N, D], index: i32[N]) -> float[N, D] { return experts[index](x) }
   }
   layer Model(V, D, H, E) {
     embed: Embedding(V, D)
@@ -80,6 +89,11 @@ test("codes are what right operands and look-ups alone read, with a scale for ea
       "split i8[2,4,4] along 1",
       "joined i8[2,4,4] along 0,1",
     ]);
+  assert.equal(
+    codesOf(Biased, { sizes: { D: 4, E: 3, N: 2 } }),
+    ["experts.*.weight i8[3,4,4] along 1"],
+    "an expert's bias is no row of a table",
+  );
   assert.equal(codesOf(Model, { sizes: { V: 5, D: 4, H: 3, E: 2, N: 2, K: 1 } }), [
     "embed.weight i8[5,4] along 1",
     "up.weight i8[4,3] along 0",

@@ -42,7 +42,7 @@ function quantisedStores(stores: readonly Store[], graphs: readonly Graph[]): Qu
     for (const [store, use] of usesIn(graph)) uses.set(store, [...(uses.get(store) ?? []), use]);
   return new Map(
     stores.flatMap((s) => {
-      const rank = s.type.shape.length;
+      const rank = s.type.shape.length - s.stack;
       const [first, ...others] = [...new Set((uses.get(s.name) ?? []).map(String))];
       if (s.role !== "parameter" || rank < 2 || !isFloat(dtypeOf(s.type)) || first === undefined) return [];
       if (others.length > 0 || first === "other") return [];

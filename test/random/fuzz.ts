@@ -213,14 +213,15 @@ const tolerances: Readonly<Record<HostMode["precision"], number>> = { f32: 2e-5,
 function decoder(seed: string): Case {
   const [any, whole] = [randomDecoder(seed), randomDecoder(seed, true)];
   const drawn = { f32: any, bf16: whole };
+  const weights = new Draw(`${seed}, its weights`).chance(0.3) ? "int8" : undefined;
   return {
     text: whole.text,
-    note: JSON.stringify({ lengths: any.lengths, rows: any.rows, calls: any.calls.length }),
+    note: JSON.stringify({ weights, lengths: any.lengths, rows: any.rows, calls: any.calls.length }),
     run: ({ precision, isa, threads, schedules }, text = drawn[precision].text) =>
       withIsa(isa, () =>
         checkIncrementalDecoding(
           { ...drawn[precision], text },
-          { target: "host", precision, threads: threads[0], schedules, tolerance: tolerances[precision] },
+          { target: "host", precision, weights, threads: threads[0], schedules, tolerance: tolerances[precision] },
         ),
       ),
   };

@@ -13,7 +13,7 @@ import { schedulesFor } from "./host-modes.ts";
 const file = join(temporaryFolder(), "decoder.moe");
 const ints = (shape: readonly number[], values: readonly number[]): Tensor => fromNumbers("i32", shape, values);
 
-export interface DecodingOptions extends Pick<CompileRequest, "target" | "precision" | "threads"> {
+export interface DecodingOptions extends Pick<CompileRequest, "target" | "precision" | "weights" | "threads"> {
   /** The largest allowed norm of the difference, relative to the norm. */
   readonly tolerance: number;
   /** The seed of random schedules for its products; null: the default schedules. */
