@@ -83,6 +83,23 @@ test("an item of a list that is no size is shown itself, and all that a header l
   assert.is(names?.message, "`A` needs `G`");
   assert.equal(names?.notes, ["it needs `H`, `K` too"]);
 });
+test("an index between two rows is an error, where `/` in a loop makes it too; a slice that ends before it begins is none", () => {
+  const loop = "let y: f32[D] = 0 for i in 0:4 { y = y + x[i / 2] } return y";
+  const [error] = elaborationErrors({
+    name: "A.moe",
+    text: `layer A(D = 2) { forward(x: f32[4, D]) -> f32[D] { ${loop} } }`,
+  });
+  assert.is(error?.message, "an index is a whole number, and this is 0.5");
+  assert.is(error?.help, "round it: `floor(i / 2)`");
+  const rounded = loop.replace("i / 2", "floor(i / 2)");
+  const text = `layer A(D = 2) { forward(x: f32[4, D]) -> f32[D] { ${rounded} } }`;
+  assert.equal(elaborationErrors({ name: "A.moe", text }), []);
+  const slices = errorsIn("fn f(x: f32[N]) -> f32[2] { return x[5:3] } fn g(x: f32[N]) -> f32[0] { return x[3:3] }");
+  assert.equal(
+    slices.map((d) => d.message),
+    ["5:3 is not a part of f32[N]"],
+  );
+});
 const errorWithoutLayers = (body: string): Diagnostic | undefined =>
   elaborationErrors({
     name: "A.moe",

@@ -48,9 +48,14 @@ const transpose = builtin(
 const concat = builtin("concat(list, axis)", "Tensors one after the other along an axis", ({ w }, args) => {
   const v = args.value("list");
   if (v.kind !== "list" || v.items.length === 0)
-    return fail("E0209", `\`concat\` takes a list of tensors, not ${kindText[v.kind]}`, args.span("list"), {
-      help: "write `concat([a, b], axis: -1)`",
-    });
+    return fail(
+      "E0209",
+      `\`concat\` takes a list of tensors, not ${v.kind === "list" ? "an empty one" : kindText[v.kind]}`,
+      args.span("list"),
+      {
+        help: "write `concat([a, b], axis: -1)`",
+      },
+    );
   const given = v.items.map((item) => toDefaultTensor(w, item, args.span("list")));
   const [first = absorb()] = given;
   const dtype = given.map((x) => x.type.dtype).reduce(wider);

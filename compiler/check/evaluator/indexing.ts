@@ -60,7 +60,17 @@ function indexAxis(
     return fail("E0210", `an index is a number or an i32 tensor, not ${kindText[v.kind]}`, item.span, {
       help: "`x[2]`, `x[a:b]`, `x[index]`",
     });
-  return [at(w, x, axis, typeof v.value === "number" ? v.value : 0, n), axis];
+  const place = typeof v.value === "number" ? v.value : 0;
+  requireWhole(w, place, item);
+  return [at(w, x, axis, place, n), axis];
+}
+/** `x[i / 2]` in a loop: `/` does not round, and between two rows there is none. */
+function requireWhole(w: World, place: number, item: ast.Expr): void {
+  if (!Number.isInteger(place))
+    fail("E0210", `an index is a whole number, and this is ${place}`, item.span, {
+      help: `round it: \`floor(${textOf(item.span)})\``,
+      notes: calledFrom(w),
+    });
 }
 /** A literal `x[-1]`, elsewhere the last element, would always be none here: an error. A computed one, such as `x[i - 1]` in a loop, may be none. */
 function requireFromStart(w: World, item: ast.Expr, n: Size): void {
@@ -78,7 +88,7 @@ function expanded(w: World, x: Value, axis: number): Value {
 function at(w: World, x: Value, axis: number, i: number, n: Size): Value {
   const shape = x.type.shape.toSpliced(axis, 1);
   return w.make(type(x.type.dtype, shape), () => {
-    const inside = Number.isInteger(i) && i >= 0 && i < Number(n);
+    const inside = i >= 0 && i < Number(n);
     if (!inside)
       return b.broadcastTo(
         w.g,
@@ -91,9 +101,9 @@ function at(w: World, x: Value, axis: number, i: number, n: Size): Value {
 function sliced(w: World, x: Value, axis: number, item: Extract<Item, { kind: "slice" }>, scope: Scope): Value {
   const n = x.type.shape[axis] ?? absorb();
   const [from, to] = [item.from ? end(w, item.from, n, scope) : 0, item.to ? end(w, item.to, n, scope) : n];
-  if (typeof from === "number" && typeof to === "number" && typeof n === "number" && (from > to || to > n))
+  if (typeof from === "number" && typeof to === "number" && (from > to || (typeof n === "number" && to > n)))
     fail("E0210", `${from}:${to} is not a part of ${showType(x.type)}`, item.span, {
-      help: `the axis has ${n}; a slice \`a:b\` needs 0 <= a <= b <= ${n}`,
+      help: `the axis has ${show(n)}; a slice \`a:b\` needs 0 <= a <= b <= ${show(n)}`,
       notes: calledFrom(w),
     });
   const size = sub(to, from);
