@@ -126,6 +126,13 @@ test("every keyword has the words of GRAMMAR.md", () => {
     assert.ok(code.split(/\W+/).includes(word), code);
   }
 });
+test("every built-in function has its place in the table of GRAMMAR.md, which names no others", () => {
+  const [, table = ""] = /## Built-in functions (.*?) ## Indices/.exec(grammar) ?? [];
+  const rows = [...table.matchAll(/\| (`[^|]*`) \|/g)].map(([, first = ""]) => first);
+  const named = rows.flatMap((row) => row.match(/`[^`]*`/g) ?? []);
+  const names = named.flatMap((code) => code.replaceAll(/`|\(.*/g, "").split(" "));
+  assert.equal(names.toSorted(), [...builtins.keys()].toSorted());
+});
 test("keywords are hovered, and where a declaration cannot be parsed its names, those of the others and what is built in", () => {
   const text = `layer A(D) {
   param w: float[D, D] = 0
