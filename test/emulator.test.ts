@@ -65,6 +65,7 @@ without a context: 1
 both on one device: 5
 memory of the host: 4
 to itself: 4
+captured unconnected: 1
 gathered: 1000000 1099999 2099999
 sent both ways: 2000000 2099999
 gathered: 2000000 2099999 3099999
@@ -77,6 +78,7 @@ without a context: 1
 both on one device: 5
 memory of the host: 4
 to itself: 4
+captured unconnected: 1
 gathered: 1000000 1099999 2099999
 sent both ways: 1000000 1099999
 gathered: 2000000 2099999 3099999

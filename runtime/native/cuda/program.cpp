@@ -142,15 +142,19 @@ void Program::wait(const std::string& what) {
   if (communicator_) communicator_->wait(stream_, what);
   else stream_.wait(what);
 }
+/// Not while a variant is on trial: a graph would keep the kernel that it was captured with. And not at the first run of collectives: NCCL connects
+/// two workers when they first move data, and not every network allows that in a capture.
+bool Program::Entry::canBeCaptured() const {
+  return std::none_of(steps.begin(), steps.end(), [this](const Step& s) { return s.onTrial() || (s.collective && !ran); });
+}
 bool Program::run(size_t index, std::vector<StepTime>& times) {
   Entry& entry = entries_.at(index);
   context_.enter();
   connect();
   if (entry.steps.empty()) return true;
-  if (!times.empty()) return runTimed(entry, times);
-  // not while a variant is on trial: a graph would keep the kernel that it was captured with
-  const bool onTrial = std::any_of(entry.steps.begin(), entry.steps.end(), [](const Step& s) { return s.onTrial(); });
-  return graphs_ && !onTrial ? runGraphs(entry) : runSteps(entry);
+  const bool ended = !times.empty() ? runTimed(entry, times) : graphs_ && entry.canBeCaptured() ? runGraphs(entry) : runSteps(entry);
+  entry.ran |= ended;
+  return ended;
 }
 bool Program::runGraphs(Entry& entry) {
   if (cancel_) return false;

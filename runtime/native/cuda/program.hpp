@@ -95,6 +95,8 @@ class Program : public Engine {
   struct Entry {
     std::vector<Step> steps;
     std::vector<Segment> segments;
+    bool ran = false;
+    bool canBeCaptured() const;
   };
   Owned<Address> allocate(size_t bytes) const;
   Kernel load(const KernelSpec& spec) const;

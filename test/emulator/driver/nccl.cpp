@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "../checker/shadow.hpp"
 #include "../runtime/config.hpp"
@@ -24,6 +25,8 @@ struct Comm {
   Wire wire;
   int rank, size;
   int failed = fine;
+  /// Workers with which messages were exchanged; -1: all, in a collective.
+  std::set<int> connected = {};
 };
 typedef std::shared_ptr<Comm> Shared;
 /// A queued call; `from` or `to` is null if it only receives or sends.
@@ -132,6 +135,9 @@ static int asked(void* handle, Post::Kind kind, const void* from, void* to, size
     if (type > 1) return wrong(invalid_argument, "the stand-in sends bytes only");
     if (peer < 0 || peer >= comm->size || (kind == Post::message && peer == comm->rank)) return wrong(invalid_argument, "no worker " + std::to_string(peer) + " to send to");
     if ((from && !on_gpu(from, bytes)) || (to && !on_gpu(to, bytes * places))) return wrong(invalid_argument, "what is sent or received is not all in the device's memory");
+    const int other = kind == Post::message ? peer : -1;
+    if (stream_of(stream).capture && !comm->connected.count(other)) return wrong(cuda_error, "a connection is made while the stream is captured, which not every network allows");
+    comm->connected.insert(other);
     group.push_back({comm, kind, (const char*)from, (char*)to, bytes, peer, &stream_of(stream)});
     if (depth > 0) return fine;
     const int result = start(group);

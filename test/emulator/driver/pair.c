@@ -46,8 +46,20 @@ static void failure(const char* what, void* comm, void* stream) {
   RIGHT(DO(ncclCommAbort)(comm));
 }
 
+enum { n = 100000 };
+/// Gathers, and sends both ways, what the worker gathered of its own.
+static void trade(unsigned long long own, unsigned long long all, unsigned long long taken, void* comm, void* stream) {
+  RIGHT(DO(ncclAllGather)(own, all, sizeof(int) * n, 0, comm, stream));
+  RIGHT(DO(ncclGroupStart)());
+  for (int half = 0; half < 2; half++) {
+    const size_t at = sizeof(int) * (n / 2) * half;
+    RIGHT(DO(ncclSend)(all + sizeof(int) * n * rank + at, sizeof(int) * (n / 2), 0, 1 - rank, comm, stream));
+    RIGHT(DO(ncclRecv)(taken + at, sizeof(int) * (n / 2), 1, 1 - rank, comm, stream));
+  }
+  RIGHT(DO(ncclGroupEnd)());
+}
+
 static void run(void) {
-  enum { n = 100000 };
   void *comm, *stream, *graph, *executable;
   unsigned long long own, all, taken;
   RIGHT(DO(cuInit)(0));
@@ -65,14 +77,12 @@ static void run(void) {
   printf("to itself: %d\n", DO(ncclSend)(own, (size_t)4, 0, rank, comm, stream));
 
   RIGHT(DO(cuStreamBeginCapture_v2)(stream, 1));
-  RIGHT(DO(ncclAllGather)(own, all, sizeof(int) * n, 0, comm, stream));
-  RIGHT(DO(ncclGroupStart)());
-  for (int half = 0; half < 2; half++) {
-    const size_t at = sizeof(int) * (n / 2) * half;
-    RIGHT(DO(ncclSend)(all + sizeof(int) * n * rank + at, sizeof(int) * (n / 2), 0, 1 - rank, comm, stream));
-    RIGHT(DO(ncclRecv)(taken + at, sizeof(int) * (n / 2), 1, 1 - rank, comm, stream));
-  }
-  RIGHT(DO(ncclGroupEnd)());
+  printf("captured unconnected: %d\n", DO(ncclAllGather)(own, all, sizeof(int) * n, 0, comm, stream));
+  RIGHT(DO(cuStreamEndCapture)(stream, &graph));
+  RIGHT(DO(cuGraphDestroy)(graph));
+  trade(own, all, taken, comm, stream);
+  RIGHT(DO(cuStreamBeginCapture_v2)(stream, 1));
+  trade(own, all, taken, comm, stream);
   RIGHT(DO(cuStreamEndCapture)(stream, &graph));
   RIGHT(DO(cuGraphInstantiateWithFlags)(&executable, graph, 0ull));
   for (int time = 0; time < 2; time++) {
