@@ -139,6 +139,14 @@ function variantsOfStep(): Variant[] {
   );
   return variantsOf(toPlan(program, silentObserver(), undefined, undefined, backends.cuda).kernels);
 }
+test("accumulators are set before the loop that adds to them: ptxas of CUDA 12.3 to 12.8 makes the wgmma of undefined ones wait for each other", () => {
+  const variants = [...variantsOf(kernelsOf(all.map((m) => m.sequence))), ...variantsOfStep()];
+  for (const { name, text } of variants) {
+    const declared = [...text.matchAll(/WgmmaAcc<[^>]*> (\w+);\n(.*)/g)];
+    assert.ok(declared.length > 0, name);
+    for (const [, acc = "", next = ""] of declared) assert.is(next.trim(), `${acc}.fill(0.0f);`, name);
+  }
+});
 const compiler = await foundNvrtc();
 if (compiler)
   test("NVRTC takes them for sm_90a: no spill, no warning", async () => {

@@ -17,11 +17,8 @@ import { firstUse, loopsFrom, productsFrom, stagesFrom } from "./runs.ts";
 
 export interface Target extends LaneTarget {
   readonly sync: string | null;
-  /**
-   * The first `mma` of an accumulator overwrites it, so a zero fill before it is left out. "always": even before a loop that may have no round, which
-   * the target handles.
-   */
-  readonly elidesZeroFill: boolean | "always";
+  /** The first `mma` of an accumulator overwrites it, so a zero fill before it is left out. */
+  readonly elidesZeroFill: boolean;
   /** f32 operands are rounded to tf32 where they are multiplied. */
   readonly tf32?: true;
   /** The text of a store that must happen once for a task, or once for a row. */
@@ -177,7 +174,7 @@ export class Emitter extends Bodies<Target> {
     const text = `${tile.name}.fill(${number(fill, true)});`;
     const axis = this.zeroFilled.get(tile);
     if (axis === undefined) return this.line(text);
-    if (axis && this.target.elidesZeroFill !== "always" && !(isNum(axis.from) && isNum(axis.to)))
+    if (axis && !(isNum(axis.from) && isNum(axis.to)))
       this.line(`if (${this.expr(axis.to)} <= ${this.expr(axis.from)}) ${text}`);
   }
   #store(s: StmtOf<"store">): void {

@@ -52,12 +52,12 @@ template <int N> FN void wgmma_wait() { PTX("wgmma.wait_group.sync.aligned %0;",
   "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
   "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
   "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}"
-/** scale_d = 0: d = A @ B. A_MN, B_MN: 1 if the operand is MN-major in shared memory, 0 if K-major. */
-template <int A_MN, int B_MN> FN void wgmma(f32 (&d)[16][4], u64 a, u64 b, u32 scale_d) {
-  PTX("{ .reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " NUMBERS_64 ", %64, %65, p, 1, 1, %67, %68; }",
-    OUTS(D64(0)), INS(R_U64(a), R_U64(b), R_U32(scale_d), R_IMM(A_MN), R_IMM(B_MN)));
+/** A_MN, B_MN: 1 if the operand is MN-major in shared memory, 0 if K-major. */
+template <int A_MN, int B_MN> FN void wgmma(f32 (&d)[16][4], u64 a, u64 b) {
+  PTX("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " NUMBERS_64 ", %64, %65, 1, 1, 1, %66, %67;",
+    OUTS(D64(0)), INS(R_U64(a), R_U64(b), R_IMM(A_MN), R_IMM(B_MN)));
 }
-template <int A_MN, int B_MN> FN void wgmma(f32 (&d)[32][4], u64 a, u64 b, u32 scale_d) {
-  PTX("{ .reg .pred p; setp.ne.b32 p, %130, 0; wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 " NUMBERS_128 ", %128, %129, p, 1, 1, %131, %132; }",
-    OUTS(D64(0), D64(16)), INS(R_U64(a), R_U64(b), R_U32(scale_d), R_IMM(A_MN), R_IMM(B_MN)));
+template <int A_MN, int B_MN> FN void wgmma(f32 (&d)[32][4], u64 a, u64 b) {
+  PTX("wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 " NUMBERS_128 ", %128, %129, 1, 1, 1, %130, %131;",
+    OUTS(D64(0), D64(16)), INS(R_U64(a), R_U64(b), R_IMM(A_MN), R_IMM(B_MN)));
 }

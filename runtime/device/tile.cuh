@@ -204,14 +204,16 @@ template <int W, bool FULL = false, class F, class T, class... Ts> FN void each(
       };
       point(t.four_columns(m, n, h), ts.four_columns(m, n, h)...);
     }
-  } else UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) UNROLL for (int n = 0; n < T::NT; n++) {
-    const ix i = T::row(m, h), j = T::col(n);
-    if (i >= rows) continue;
-    auto one = [&](int l) { f(f32{}, i, j + l, t.at(f32{}, m, n, h, l), ts.at(f32{}, m, n, h, l)...); };
-    if constexpr (W == 1) { if (j < cols) one(0); if (j + 1 < cols) one(1); }
-    else {
-      if (FULL ? j < cols : j + 1 < cols) f(vec<f32, 2>{}, i, j, t.at(vec<f32, 2>{}, m, n, h, 0), ts.at(vec<f32, 2>{}, m, n, h, 0)...);
-      if constexpr (!FULL) if (j + 1 == cols) one(0);
+  } else {
+    UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) UNROLL for (int n = 0; n < T::NT; n++) {
+      const ix i = T::row(m, h), j = T::col(n);
+      if (i >= rows) continue;
+      auto one = [&](int l) { f(f32{}, i, j + l, t.at(f32{}, m, n, h, l), ts.at(f32{}, m, n, h, l)...); };
+      if constexpr (W == 1) { if (j < cols) one(0); if (j + 1 < cols) one(1); }
+      else {
+        if (FULL ? j < cols : j + 1 < cols) f(vec<f32, 2>{}, i, j, t.at(vec<f32, 2>{}, m, n, h, 0), ts.at(vec<f32, 2>{}, m, n, h, 0)...);
+        if constexpr (!FULL) if (j + 1 == cols) one(0);
+      }
     }
   }
 }

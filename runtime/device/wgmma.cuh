@@ -73,18 +73,17 @@ template <int S, int G, int PARTS = 1> struct MbarrierPipeline {
     cp_async_wait<0>();
     for (; pending > 0; pending--) arrive_full(s < pending ? s + S - pending : s - pending);
   }
-  /** The consumer loop: multiply(k, s, which) issues the wgmma of stage s. One group stays in flight while the next is issued; a stage (part) is released
-      when its own group is complete. */
+  /** The consumer loop: multiply(s, which) issues the wgmma of stage s. One group stays in flight while the next is issued; a stage (part) is released
+      when its own group is complete. Accumulators must have been filled: NVRTC before 12.9 serialises the wgmma of undefined ones. */
   template <class F> FN void consume(ix from, ix to, ix step, F multiply) {
     const i32 n = iterations(from, to, step), group = warp_uniform(threadIdx.x / 128);
     i32 i = 0, last = -1;
     NO_UNROLL do {
-      const ix k = from + i * step;
-      if constexpr (PARTS == 1) issue([&] { mbarrier_wait(full(s), phase); }, [&] { multiply(k, s, AllColumns{group}); });
-      else issue([&] { mbarrier_wait(full(s, 0), phase); mbarrier_wait(full(s, 1), phase); }, [&] { multiply(k, s, ColumnHalf<0>{group}); });
+      if constexpr (PARTS == 1) issue([&] { mbarrier_wait(full(s), phase); }, [&] { multiply(s, AllColumns{group}); });
+      else issue([&] { mbarrier_wait(full(s, 0), phase); mbarrier_wait(full(s, 1), phase); }, [&] { multiply(s, ColumnHalf<0>{group}); });
       release_rest(last);
       if constexpr (PARTS == 3) {
-        issue([&] { mbarrier_wait(full(s, 2), phase); }, [&] { multiply(k, s, ColumnHalf<1>{group}); });
+        issue([&] { mbarrier_wait(full(s, 2), phase); }, [&] { multiply(s, ColumnHalf<1>{group}); });
         release(s, 0);
       }
       last = s;
@@ -165,22 +164,22 @@ template <int R, int C, bool MN, int PITCH> struct WgmmaTile {
 template <class B, class C> struct WgmmaRhs { const B& b; C& acc; };
 template <class B, class C> FN WgmmaRhs<B, C> wgmma_rhs(const B& b, C& acc) { return {b, acc}; }
 /** Issues the wgmma of stage s for accumulator columns 8 FIRST .. 8 (FIRST + NT). */
-template <int FIRST, int NT, class A, class B, class C, class... P> FN void wgmma_columns(i32 s, i32 group, u32 scale_d, const A& a, const WgmmaRhs<B, C>& p, const P&... ps) {
+template <int FIRST, int NT, class A, class B, class C, class... P> FN void wgmma_columns(i32 s, i32 group, const A& a, const WgmmaRhs<B, C>& p, const P&... ps) {
   constexpr int MT = C::MT, G = 2 / MT;
   static_assert(MT * G == 2, "128 rows");
   typedef f32 (&Tiles)[NT][4];
   UNROLL for (int ks = 0; ks < 4; ks++) UNROLL for (int m = 0; m < MT; m++) {
     const u64 left = a.descriptor(s, (group + m * G) * 64, ks);
-    wgmma<A::IS_MN_MAJOR, B::IS_MN_MAJOR>((Tiles)p.acc.d[m][FIRST], left, p.b.descriptor(s, FIRST * 8, ks), ks ? 1 : scale_d);
-    (wgmma<A::IS_MN_MAJOR, B::IS_MN_MAJOR>((Tiles)ps.acc.d[m][FIRST], left, ps.b.descriptor(s, FIRST * 8, ks), ks ? 1 : scale_d), ...);
+    wgmma<A::IS_MN_MAJOR, B::IS_MN_MAJOR>((Tiles)p.acc.d[m][FIRST], left, p.b.descriptor(s, FIRST * 8, ks));
+    (wgmma<A::IS_MN_MAJOR, B::IS_MN_MAJOR>((Tiles)ps.acc.d[m][FIRST], left, ps.b.descriptor(s, FIRST * 8, ks)), ...);
   }
 }
-/** acc (128, N) f32 += a (128, 64) bf16 @ b (64, N) bf16 of stage s, for each wgmma_rhs(b, acc); acc = .. if scale_d is 0. Asynchronous. */
-template <class A, class B, class C, class... P> FN void wgmma_stage(i32 s, u32 scale_d, AllColumns which, const A& a, const WgmmaRhs<B, C>& p, const P&... ps) {
-  wgmma_columns<0, C::NT>(s, which.group, scale_d, a, p, ps...);
+/** acc (128, N) f32 += a (128, 64) bf16 @ b (64, N) bf16 of stage s, for each wgmma_rhs(b, acc). Asynchronous. */
+template <class A, class B, class C, class... P> FN void wgmma_stage(i32 s, AllColumns which, const A& a, const WgmmaRhs<B, C>& p, const P&... ps) {
+  wgmma_columns<0, C::NT>(s, which.group, a, p, ps...);
 }
-template <int N, class A, class B, class C> FN void wgmma_stage(i32 s, u32 scale_d, ColumnHalf<N> which, const A& a, const WgmmaRhs<B, C>& p) { wgmma_columns<N * 16, 16>(s, which.group, scale_d, a, p); }
-template <int N, class A, class P, class Q> FN void wgmma_stage(i32 s, u32 scale_d, ColumnHalf<N> which, const A& a, const P& p, const Q& q) {
-  if constexpr (N == 0) wgmma_columns<0, 16>(s, which.group, scale_d, a, p);
-  else wgmma_columns<0, 16>(s, which.group, scale_d, a, q);
+template <int N, class A, class B, class C> FN void wgmma_stage(i32 s, ColumnHalf<N> which, const A& a, const WgmmaRhs<B, C>& p) { wgmma_columns<N * 16, 16>(s, which.group, a, p); }
+template <int N, class A, class P, class Q> FN void wgmma_stage(i32 s, ColumnHalf<N> which, const A& a, const P& p, const Q& q) {
+  if constexpr (N == 0) wgmma_columns<0, 16>(s, which.group, a, p);
+  else wgmma_columns<0, 16>(s, which.group, a, q);
 }

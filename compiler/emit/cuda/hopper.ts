@@ -123,7 +123,6 @@ function target(k: Kernel, run: readonly Loop[], plan: PipelinePlan, p: Emitter)
   const { consumers } = plan;
   return {
     ...cuda,
-    elidesZeroFill: "always",
     tile: (t) =>
       `${t.role === "acc" ? `WgmmaAcc<${t.shape.join(", ")}, ${consumers}>` : `PerRow<${item(t.shape, 0)}, 8>`} ${t.name};`,
     frame(kernel, e) {
@@ -218,10 +217,9 @@ function loadParts(own: readonly WgmmaTile[], plan: PipelinePlan, e: Emitter): v
   inOrder.forEach(({ o, half }, part) => o.loadBox(half, `pipe.acquire(${slab.half}, ${part})`, maps.get(o) ?? ""));
 }
 function emitConsumers(run: readonly Loop[], e: Emitter): void {
-  const { axis, body } = item(run, 0);
-  const mma = body.find(isMma);
+  const mma = item(run, 0).body.find(isMma);
   if (!mma) return;
   const pairs = mma.b.map((b, n) => `wgmma_rhs(${b.name}, ${item(mma.acc, n).name})`);
-  const text = `wgmma_stage(s, ${axis.v.name} > ${e.expr(axis.from)}, which, ${[mma.a.name, ...pairs].join(", ")});`;
-  e.line(`pipe.consume(${roundsOf(run, e).range}, [&](ix ${axis.v.name}, i32 s, auto which) { ${text} });`);
+  const text = `wgmma_stage(s, which, ${[mma.a.name, ...pairs].join(", ")});`;
+  e.line(`pipe.consume(${roundsOf(run, e).range}, [&](i32 s, auto which) { ${text} });`);
 }
