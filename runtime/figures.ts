@@ -12,7 +12,7 @@ import { byteSize, count } from "../compiler/types/type.ts";
  */
 export interface Figures {
   readonly parameters: number;
-  /** Copies of parameters in a narrower dtype. */
+  /** Copies of parameters in a narrower dtype, and the scales of quantised ones. */
   readonly prepared: number;
   readonly gradients: number;
   readonly optimizer: number;

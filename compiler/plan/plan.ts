@@ -142,7 +142,7 @@ export interface Entry {
 /** Bytes by use. `activations`: what the forward pass of the train entry keeps for the backward; without a train entry, the temporaries. */
 export interface Bytes {
   readonly parameters: number;
-  /** Copies of parameters in another dtype. */
+  /** Copies of parameters in another dtype, and the scales of quantised ones. */
   readonly prepared: number;
   readonly gradients: number;
   readonly optimizer: number;
