@@ -47,7 +47,8 @@ no such kernel: 500
 too much memory: 2
 streams: 3 1500
 rows that are wider than the pitch: 1
-synchronized while it captures: 900
+synchronized while it captures: 900, then 901, ended 901
+allocated while it captures: 900, then 901, ended 901
 graph: 43 42957
 more shared memory than asked for: 1
 after a fault: 719, then 719

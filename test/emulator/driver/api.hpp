@@ -23,6 +23,7 @@ enum Result {
   launch_failed = 719,
   not_supported = 801,
   capture_unsupported = 900,
+  capture_invalidated = 901,
   capture_unmatched = 903,
 };
 extern std::recursive_mutex lock;

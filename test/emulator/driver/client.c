@@ -114,10 +114,15 @@ int main(int count, char** args) {
   printf("rows that are wider than the pitch: %d\n", CU(cuMemcpy2DAsync_v2)(&narrow, stream));
 
   factor = 2;
+  for (int allocates = 0; allocates < 2; allocates++) {
+    RIGHT(CU(cuStreamBeginCapture_v2)(stream, 1));
+    const int refused = allocates ? CU(cuMemAlloc_v2)(&none, (size_t)16) : CU(cuStreamSynchronize)(stream);
+    const int after = CU(cuLaunchKernel)(scale, 2, 1, 1, 256, 1, 1, 0, stream, to_scale, NULL);
+    printf("%s while it captures: %d, then %d, ended %d\n", allocates ? "allocated" : "synchronized", refused, after, CU(cuStreamEndCapture)(stream, &graph));
+  }
   RIGHT(CU(cuStreamBeginCapture_v2)(stream, 0));
   RIGHT(CU(cuLaunchKernel)(scale, 2, 1, 1, 256, 1, 1, 0, stream, to_scale, NULL));
   RIGHT(CU(cuLaunchKernel)(add, 4, 1, 1, 128, 1, 1, 0, stream, to_add, NULL));
-  printf("synchronized while it captures: %d\n", CU(cuStreamSynchronize)(stream));
   RIGHT(CU(cuStreamEndCapture)(stream, &graph));
   RIGHT(CU(cuGraphInstantiateWithFlags)(&executable, graph, 0ull));
   RIGHT(CU(cuMemcpyHtoD_v2)(b, host, sizeof(float) * n));

@@ -25,6 +25,7 @@ static const std::map<int, const char*> names = {{success, "CUDA_SUCCESS"}, {inv
   {not_initialized, "CUDA_ERROR_NOT_INITIALIZED"}, {invalid_device, "CUDA_ERROR_INVALID_DEVICE"}, {invalid_image, "CUDA_ERROR_INVALID_IMAGE"},
   {invalid_context, "CUDA_ERROR_INVALID_CONTEXT"}, {invalid_handle, "CUDA_ERROR_INVALID_HANDLE"}, {not_found, "CUDA_ERROR_NOT_FOUND"}, {not_ready, "CUDA_ERROR_NOT_READY"},
   {launch_failed, "CUDA_ERROR_LAUNCH_FAILED"}, {not_supported, "CUDA_ERROR_NOT_SUPPORTED"}, {capture_unsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"},
+  {capture_invalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"},
   {capture_unmatched, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED"}};
 /// By CUdevice_attribute; others are 0.
 static int attribute(int number) {

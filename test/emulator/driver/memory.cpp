@@ -46,7 +46,7 @@ static void anywhere(CUdeviceptr to, CUdeviceptr from, size_t n) {
 }
 template <class F> static Result copy_async(CUdeviceptr to, CUdeviceptr from, size_t n, Stream& stream, F work) {
   const bool may_wait = (on_gpu(to, n) || pinned((void*)to)) && (on_gpu(from, n) || pinned((void*)from));
-  if (!may_wait && stream.capture) return capture_unsupported;
+  if (!may_wait && stream.capture) return spoils_capture(), capture_unsupported;
   const Result asked = enqueue(stream, work);
   return asked == success && !may_wait ? finish(stream) : asked;
 }
@@ -71,7 +71,7 @@ static void fill(CUdeviceptr to, unsigned value, size_t size, size_t n) {
 /// Synchronous operations.
 template <class F> static Result at_once(F work) {
   return in_context([&] {
-    if (capturing()) return capture_unsupported;
+    if (spoils_capture()) return capture_unsupported;
     const Result before = finish_default();
     if (before == success) work();
     return before;
@@ -85,6 +85,7 @@ using namespace emu::driver;
 
 API cuMemAlloc_v2(CUdeviceptr* p, size_t bytes) {
   return in_context([&] {
+    if (spoils_capture()) return capture_unsupported;
     if (bytes == 0) return invalid_value;
     if (bytes > free_bytes()) return out_of_memory;
     return *p = CUdeviceptr(emu::device_alloc(bytes)), success;
@@ -101,7 +102,10 @@ API cuMemGetInfo_v2(size_t* available, size_t* total) {
   return in_context([&] { return *total = emu::config.memory, *available = free_bytes(), success; });
 }
 API cuMemHostAlloc(void** p, size_t bytes, unsigned) {
-  return in_context([&] { return *p = emu::device_alloc(bytes, true), success; });
+  return in_context([&] {
+    if (spoils_capture()) return capture_unsupported;
+    return *p = emu::device_alloc(bytes, true), success;
+  });
 }
 API cuMemAllocHost_v2(void** p, size_t bytes) { return cuMemHostAlloc(p, bytes, 0); }
 API cuMemFreeHost(void* p) {

@@ -15,10 +15,11 @@ Stream& stream_of(void* handle) {
   if (!streams.count((Stream*)handle)) fail("no stream %p", handle);
   return *(Stream*)handle;
 }
-bool capturing() {
+bool spoils_capture() {
+  bool any = false;
   for (const Stream* s : streams)
-    if (s->capture) return true;
-  return false;
+    if (s->capture) any = true, s->capture->valid = false;
+  return any;
 }
 static void advance(Stream& s, unsigned long to) {
   while (s.done < to && !s.queue.empty() && sticky == success) {
@@ -38,12 +39,13 @@ Result finish_default() {
   return sticky;
 }
 Result finish_all() {
-  if (capturing()) return capture_unsupported;
+  if (spoils_capture()) return capture_unsupported;
   for (Stream* s : std::set<Stream*>(streams)) finish(*s);
   return sticky;
 }
 Result enqueue(Stream& s, Operation operation) {
   if (s.capture) {
+    if (!s.capture->valid) return capture_invalidated;
     s.capture->nodes.push_back(std::move(operation));
     return success;
   }
@@ -76,7 +78,7 @@ API cuStreamDestroy_v2(void* handle) {
   });
 }
 API cuStreamSynchronize(void* handle) {
-  return in_context([&] { return capturing() ? capture_unsupported : finish(stream_of(handle)); });
+  return in_context([&] { return spoils_capture() ? capture_unsupported : finish(stream_of(handle)); });
 }
 API cuStreamQuery(void* handle) {
   return in_context([&] { return stream_of(handle).endless ? not_ready : finish(stream_of(handle)); });
@@ -148,7 +150,9 @@ API cuStreamEndCapture(void* handle, Graph** made) {
     s.began_capture = false;
     for (Stream* other : streams)
       if (other->capture == *made) other->capture = nullptr;
-    return success;
+    if ((*made)->valid) return success;
+    delete *made;
+    return *made = nullptr, capture_invalidated;
   });
 }
 API cuStreamIsCapturing(void* handle, int* status) {

@@ -10,6 +10,8 @@
 namespace emu::driver {
 typedef std::function<void()> Operation;
 struct Graph {
+  /// False once something was asked for that is not allowed while it is captured.
+  bool valid = true;
   std::vector<Operation> nodes;
 };
 struct Stream {
@@ -32,7 +34,8 @@ struct Event {
   Graph* capture = nullptr;
 };
 Stream& stream_of(void* handle);
-bool capturing();
+/// Whether a stream captures; then what is asked for is not allowed, and the capture is invalid.
+bool spoils_capture();
 /// Adds an operation to the stream, or to the graph of its capture.
 Result enqueue(Stream&, Operation);
 /// Executes the stream's operations. Returns the sticky error of a failed kernel.
