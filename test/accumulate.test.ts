@@ -54,15 +54,22 @@ test("one step of three batches is not three steps", async () => {
 /** A document of which more or less is to be predicted. */
 const documentOf = (_: unknown, i: number): string =>
   JSON.stringify({ prompt: "abcdefgh".repeat((i * 7) % 5), completion: `${i * i}.`.repeat(1 + (i % 3) * (i % 4)) });
-test("each batch of a step counts by its targets: three of two rows learn what one of six does", async () => {
-  const [documents, program] = [join(root, "documents.jsonl"), join(root, "small.moe")];
-  writeFileSync(program, small(128, 8));
-  writeFileSync(documents, Array.from({ length: 60 }, documentOf).join("\n"));
-  const run = (batch: number, accumulate: number): Promise<number[]> =>
-    losses({ program, data: [documents], out: null, shuffle: true, batch, accumulate });
-  const [parts, whole] = [await run(2, 3), await run(6, 1)];
-  for (const [i, loss] of whole.entries()) assert.ok(Math.abs((parts[i] ?? Number.NaN) - loss) < 1e-5, `step ${i + 1}`);
-});
+/** `small`, with a parameter that is bf16 whatever the precision. */
+const withBf16 = small(128, 8).replace("mix: ", "param scale: bf16[D] = 1\n  mix: ").replace("tanh(", "scale * tanh(");
+for (const [what, text, bar] of [
+  ["f32", small(128, 8), 1e-5],
+  ["bf16 too", withBf16, 1e-3],
+] as const)
+  test(`each batch of a step counts by its targets: three of two rows learn what one of six does, ${what}`, async () => {
+    const [documents, program] = [join(root, "documents.jsonl"), join(root, "small.moe")];
+    writeFileSync(program, text);
+    writeFileSync(documents, Array.from({ length: 60 }, documentOf).join("\n"));
+    const run = (batch: number, accumulate: number): Promise<number[]> =>
+      losses({ program, data: [documents], out: null, shuffle: true, batch, accumulate });
+    const [parts, whole] = [await run(2, 3), await run(6, 1)];
+    for (const [i, loss] of whole.entries())
+      assert.ok(Math.abs((parts[i] ?? Number.NaN) - loss) < bar, `step ${i + 1}`);
+  });
 test("how many batches make a step is part of the run", async () => {
   const out = join(root, "fixed");
   await losses({ out, steps: 1 });

@@ -27,9 +27,11 @@ export function accumulate(g: GraphBuilder, entry: string, grads: readonly Store
   const total = sumOf(g, unstackedStore(`${entry}/weight`, "gradient", weight.type), weight);
   const divisor = b.where(g, b.gt(g, total.held, 0), total.held, 1);
   const sums = grads.map(({ store, grad }) => {
+    const added = b.mul(g, grad, weight); // f32 or wider, also of a parameter of bf16
     const name = `${entry}/gradient/${store.name}`;
-    const sum = sumOf(g, { ...store, name, role: "gradient", saved: false, of: store.name }, b.mul(g, grad, weight));
-    return { ...sum, mean: b.div(g, sum.held, divisor), of: store.name };
+    const kept = { ...store, name, type: added.type, role: "gradient", saved: false, of: store.name } as const;
+    const sum = sumOf(g, kept, added);
+    return { ...sum, mean: b.cast(g, b.div(g, sum.held, divisor), dtypeOf(grad.type)), of: store.name };
   });
   const all = [total, ...sums];
   return {
