@@ -124,6 +124,41 @@ test("a product reads codes, and its columns are multiplied by their scales", ()
   );
 });
 
+const { Sum, Empty } = moe<"Sum" | "Empty">`
+  layer Sum(D) {
+    param table: float[4, D] = 0
+    param w: float[D, D] = 0
+    forward(x: float[2, 3], y: float[2, D], rows: i32[3]) -> float[2, D] { return x @ table[rows] + y @ w }
+  }
+  layer Empty(D) {
+    param w: float[D, D] = 1
+    param x: float[2, D] = 1
+    forward(y: float[2, D]) -> float[2, D, 0] { return (y @ w)[..., new] @ reshape(x[:0], [2, 1, 0]) }
+  }
+`;
+test("a product sums one pair of codes, and one of rows of codes that are looked up", async () => {
+  const parameters = new Map([
+    ["table", tensor("f32", [4, 2], [127, -3, 1, 127, 127, 2, -127, 64])],
+    ["w", tensor("f32", [2, 2], [127, 4, -3, 127])],
+  ]);
+  const given = {
+    x: tensor("f32", [2, 3], [1, 2, 3, 4, 5, 6]),
+    y: tensor("f32", [2, 2], [1, 0, 2, 1]),
+    rows: tensor("i32", [3], [3, 0, 2]),
+  };
+  const found = [];
+  for (const weights of ["int8", undefined] as const) {
+    const program = await compile(Sum, { sizes: { D: 2 }, target: "reference", weights });
+    program.load(parameters); // numbers that are codes already
+    found.push((await program.run(given)).outputs);
+    program.close();
+  }
+  assert.equal(found[0], found[1]);
+  assert.equal([...(found[0]?.[0]?.data ?? [])], [635, 68, 1140, 388]);
+});
+test("a parameter of which no element is read is no obstacle", () =>
+  assert.equal(codesOf(Empty, { sizes: { D: 3 } }), ["w i8[3,3] along 0"]));
+
 type Sizes = Readonly<Record<"V" | "D" | "H" | "E" | "N" | "K", number>>;
 const floats = (draw: () => number, ...shape: number[]): Tensor =>
   tensor(

@@ -110,6 +110,7 @@ function reshaped(
   from: readonly number[],
   to: readonly number[],
 ): readonly (readonly number[])[] {
+  if (to.includes(0)) return to.map(() => []); // no element moves
   const made: (readonly number[])[] = [];
   let i = 0;
   for (let j = 0; j < to.length; ) {
@@ -171,10 +172,11 @@ class QuantisedReads {
     const { unit = 1 } = node.attrs as Partial<OpAttrs["ragged_dot"]>;
     const offsets = node.op.name === "ragged_dot" ? item(args, 2) : null;
     const of = (x: Value, y: Value): Value => (offsets ? b.raggedDot(g, x, y, offsets, unit) : b.dot(g, x, y));
-    const pairs = pairsOf({ ...node, args }).map(([x], p) => {
-      const y = item(item(pairsOf(node), p), 1);
+    const given = pairsOf({ ...node, args });
+    const pairs = pairsOf(node).map(([, y], p) => {
+      const [x, rewritten] = item(given, p);
       const by = this.#quantisedBelow(y);
-      if (!by) return of(x, y);
+      if (!by) return of(x, rewritten);
       const wide = widened(dtypeOf(y.type));
       const made = of(b.cast(g, x, wide), this.#codes(y, wide));
       const scales = this.#scales(y, by, wide);
