@@ -22,8 +22,10 @@ import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("quantise");
 
-const { Read, Biased, Model, Trained } = moe<"Read" | "Biased" | "Model" | "Trained">`
+const { Read, Biased, Chosen, Model, Trained } = moe<"Read" | "Biased" | "Chosen" | "Model" | "Trained">`
   import { normal } from "std/init"
+  import { NoisyGate } from "std/gates"
+  import { MoE } from "std/moe"
   import { Embedding, Linear, SwiGlu } from "std/nn"
   import { Sgd } from "std/optim"
   layer Read(D) {
@@ -48,6 +50,11 @@ const { Read, Biased, Model, Trained } = moe<"Read" | "Biased" | "Model" | "Trai
   layer Biased(D, E) {
     experts: Expert(D)[E]
     forward(x: float[N, D], index: i32[N]) -> float[N, D] { return experts[index](x) }
+  }
+  layer Chosen(D, E) {
+    up: Linear(D, D)
+    moe: MoE(D, 1, E, NoisyGate(D, E, 1), Linear(D, D))
+    forward(x: float[N, D]) -> float[N, D] { return moe(tanh(up(x))) }
   }
   layer Model(V, D, H, E) {
     embed: Embedding(V, D)
@@ -93,6 +100,11 @@ test("codes are what right operands and look-ups alone read, with a scale for ea
     codesOf(Biased, { sizes: { D: 4, E: 3, N: 2 } }),
     ["experts.*.weight i8[3,4,4] along 1"],
     "an expert's bias is no row of a table",
+  );
+  assert.equal(
+    codesOf(Chosen, { sizes: { D: 4, E: 3, N: 2 } }),
+    ["up.weight i8[4,4] along 0", "moe.experts.*.weight i8[3,4,4] along 1"],
+    "a gate chooses what it chose",
   );
   assert.equal(codesOf(Model, { sizes: { V: 5, D: 4, H: 3, E: 2, N: 2, K: 1 } }), [
     "embed.weight i8[5,4] along 1",
@@ -147,8 +159,8 @@ test("a product sums one pair of codes, and one of rows of codes that are looked
     rows: tensor("i32", [3], [3, 0, 2]),
   };
   const found = [];
-  for (const weights of ["int8", undefined] as const) {
-    const program = await compile(Sum, { sizes: { D: 2 }, target: "reference", weights });
+  for (const more of [{ weights: "int8" }, {}] as const) {
+    const program = await compile(Sum, { sizes: { D: 2 }, target: "reference", ...more });
     program.load(parameters); // numbers that are codes already
     found.push((await program.run(given)).outputs);
     program.close();

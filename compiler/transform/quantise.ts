@@ -57,18 +57,30 @@ function* usesIn(graph: Graph): Generator<[store: string, use: readonly number[]
   const nodes = nodesOf(graph);
   const readers = readersOf(nodes);
   const results = new Set(valuesOf(graph));
+  const routers = routersOf(nodes);
   function* usesOf(view: View): Generator<readonly number[] | "other"> {
     if (results.has(view.value)) yield "other";
     for (const by of readers.get(view.value) ?? []) {
       const through = viewBy(by, view);
       if (through) yield* usesOf(through);
-      else yield columnsOf(by, view) ?? "other";
+      else yield (routers.has(by) ? null : columnsOf(by, view)) ?? "other";
     }
   }
   for (const node of nodes) {
     const store = storeOf(node);
     for (const use of store === null ? [] : usesOf(wholeOf(item(node.results, 0)))) yield [store ?? "", use];
   }
+}
+/** The products by whose columns experts are chosen: rounded, they would choose others. */
+function routersOf(nodes: readonly Node[]): ReadonlySet<Node> {
+  const seen = new Set<Node>();
+  const visit = (node: Node): void => {
+    if (seen.has(node)) return;
+    seen.add(node);
+    if (node.op.name !== "dot") for (const a of node.args) visit(a.node);
+  };
+  for (const { op, args } of nodes) if (op.name === "route") visit(item(args, 0).node);
+  return new Set([...seen].filter(({ op }) => op.name === "dot"));
 }
 
 /** A view of a parameter: for each of its axes, the axes of the parameter along which it moves. */
