@@ -77,10 +77,15 @@ test("compile prints what each kernel takes of a multiprocessor, and PTX", () =>
   assert.match(moec(...args, "--emit", "ptx").out, /\.target sm_80[^]*st\.global/);
 });
 test("compile --emit sass", () => {
-  for (const name of ["NVDISASM", "MOEC_CUDA_HOME"]) {
-    const missing = moecIn({ [name]: "/nowhere" }, ...program, "--target", "cuda:sm_80", "--emit", "sass");
+  const places = [
+    ["NVDISASM", "/nowhere"],
+    ["NVDISASM", temporaryFolder()],
+    ["MOEC_CUDA_HOME", "/nowhere"],
+  ] as const;
+  for (const [name, place] of places) {
+    const missing = moecIn({ [name]: place }, ...program, "--target", "cuda:sm_80", "--emit", "sass");
     assert.is(missing.status, 1);
-    const said = `nvdisasm.* was not found in /nowhere, which ${name} names\n.*unset ${name}, .*pip install nvidia-cuda-nvdisasm`;
+    const said = `nvdisasm.* was not found in ${place}, which ${name} names\n.*unset ${name}, .*pip install nvidia-cuda-nvdisasm`;
     assert.match(missing.err, new RegExp(said));
   }
   const found = foundDisassembler();

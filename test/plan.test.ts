@@ -6,7 +6,7 @@ import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { requireCountable, requireMemory } from "../compiler/plan/bytes.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import { cudaGrain, place } from "../compiler/plan/place.ts";
-import type { Plan, PlanBuffer } from "../compiler/plan/plan.ts";
+import type { Bytes, Plan, PlanBuffer } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../compiler/plan/sequence.ts";
 import { verifyPlan } from "../compiler/plan/verify.ts";
@@ -371,9 +371,9 @@ test("bytes by what they hold", () => {
     { parameters: 128, gradients: 128, activations: 64, arena: 4096 },
   );
   assert.match(printPlan(plan), /buffer kept: f32\[16\], rows of 16, at \d+, 64 B, steps 1 to 2/);
-  const refused = (activations: number): Problem => {
+  const refused = (more: Partial<Bytes>): Problem => {
     try {
-      requireMemory({ ...plan, bytes: { ...plan.bytes, activations } }, { bytes: 8191, sharing: 2 });
+      requireMemory({ ...plan, bytes: { ...plan.bytes, ...more } }, { bytes: 8191, sharing: 2 });
     } catch (e) {
       if (e instanceof Problem) return e;
     }
@@ -384,9 +384,10 @@ test("bytes by what they hold", () => {
     () => requireCountable(counted),
     /^the plan needs 1050000 TiB and no machine has them; .*\n {2}scratch/,
   );
-  assert.match(refused(64).message, /are free for each of 2 workers;(.*\n)+.*scratch: f32\[16, 16\], 1 KiB/);
-  assert.match(refused(2048).help, /^lower the model's sizes/);
-  assert.match(refused(2049).help, /^lower the batch or the length/);
+  assert.match(refused({}).message, /are free for each of 2 workers;(.*\n)+.*scratch: f32\[16, 16\], 1 KiB/);
+  assert.match(refused({ activations: 2049 }).help, /^lower the batch or the length/);
+  assert.match(refused({ activations: 2048, optimizer: 1793 }).help, /^lower the model's sizes/); // 128 are parameters, 128 gradients
+  assert.match(refused({ activations: 2048, optimizer: 1792 }).help, /^lower the sizes of its inputs/);
   requireMemory(plan, { bytes: 8192, sharing: 2 });
   assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
 });

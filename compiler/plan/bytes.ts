@@ -121,11 +121,14 @@ const shrinkAdvice =
   "lower the model's sizes (layers, experts, widths): most of it is parameters and what goes with them";
 function planTooLarge({ bytes, buffers }: Plan, why: string, first: string): Problem {
   const whole = buffers.filter((b) => b.of === undefined);
-  const activations = bytes.activations > bytes.arena / 2;
-  const help = activations
-    ? `lower the batch or the length, or train with ${recomputeFlagText}: most of it is activations`
-    : shrinkAdvice;
-  return tooLarge("the plan needs", bytes.arena, why, whole, first + help);
+  return tooLarge("the plan needs", bytes.arena, why, whole, first + adviceFor(bytes));
+}
+function adviceFor({ activations, arena, ...kept }: Bytes): string {
+  if (activations > arena / 2)
+    return `lower the batch or the length, or train with ${recomputeFlagText}: most of it is activations`;
+  return sum(Object.values(kept)) > arena / 2
+    ? shrinkAdvice
+    : "lower the sizes of its inputs: most of it is inputs and results";
 }
 type LargeBuffer = Pick<PlanBuffer, "name" | "dtype" | "shape" | "bytes">;
 function tooLarge(what: string, bytes: number, why: string, buffers: readonly LargeBuffer[], help: string): Problem {
