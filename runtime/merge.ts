@@ -4,7 +4,7 @@ import { type Elaboration, elaborate, findDeclaration, findModel, type Loaded } 
 import { Problem } from "../compiler/diagnostic.ts";
 import { modelFlagText } from "../compiler/flag-text.ts";
 import type { Store } from "../compiler/graph/node.ts";
-import { nodesOf, storeOf } from "../compiler/graph/walk.ts";
+import { storeOf, topological } from "../compiler/graph/walk.ts";
 import { requireValid } from "../compiler/pipeline.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { product, sum } from "../compiler/types/numbers.ts";
@@ -167,8 +167,7 @@ function plainNames(run: AdaptedRun, model: string, stores: readonly Store[]): R
     if (!named.take({ name, dtype: dtypeOf(type), shape: dims(type), stack }))
       throw new Problem(`${model} needs \`${name}\`, which ${folder} lacks`, help);
   const lost = new Set(named.unread());
-  const read = new Set(merge.entries.flatMap(({ graph }) => nodesOf(graph).map(storeOf)));
-  for (const name of setBy(merge)) read.delete(name);
+  const read = readByOthers(merge);
   const gone = new Set(merge.stores().flatMap((s) => (read.has(s.name) ? copiesOf(s) : [])));
   const [unmerged] = [...lost].filter((name) => !gone.has(name));
   if (unmerged === undefined) return new Set([...tensors.keys()].filter((name) => !lost.has(name)));
@@ -177,6 +176,17 @@ function plainNames(run: AdaptedRun, model: string, stores: readonly Store[]): R
     `let the \`merged()\` of its layer use it, or ${help}`,
   );
 }
+/** The names of stores that go into what another becomes. */
+const readByOthers = ({ entries }: Elaboration): Set<string | null> =>
+  new Set(
+    entries.flatMap(({ graph }) =>
+      graph.results.flatMap(({ name, value }) =>
+        topological([value])
+          .map(storeOf)
+          .filter((read) => read !== name),
+      ),
+    ),
+  );
 const otherModel = "name the model without adapters: --into MODEL.moe, or the folder of a run of it";
 const help = `${otherModel}; --set NAME=VALUE changes the values of its header`;
 

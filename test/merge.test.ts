@@ -141,6 +141,18 @@ test("bf16 that is declared stays bf16, other parameters and states keep their b
   for (const name of ["low.seen", "own"]) assert.equal(model.get(name), tensors.get(name));
 });
 
+test("a parameter that a `merged()` sets may go into one of the layer around it", async () => {
+  const text = `layer In() { param w: f32 = 0 param a: f32 = 0 merged() { update w = w + a } }
+    layer Out() { param w: f32 = 0 inner: In() merged() { update w = w + inner.w } }
+    layer Plain() { param w: f32 = 0 }
+    model Adapted() { out: Out() } model Base() { out: Plain() }`;
+  const one = (name: string, x: number) => [name, tensor("f32", [], [x])] as const;
+  const run = runOf(new Map([one("out.w", 1), one("out.inner.w", 2), one("out.inner.a", 4)]), { text });
+  const file = join(temporaryFolder(), "base.moe");
+  writeFileSync(file, text);
+  assert.equal(last(await merged(run, { into: file, model: "Base" })).model, new Map([one("out.w", 7)]));
+});
+
 // Each case is a model with a `merged()`, its store and what that becomes. `a` is 2 at first, `w` is 1.
 const ranged = "layer L() { param w: f32[2] = 1 param a: f32[2] = 2 merged() { update w = w + a + range(2) } }";
 const twice = "layer T() { inner: L()[2] forward(x: f32[2]) -> f32[2] { return x } merged() { } }";
