@@ -4,11 +4,13 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadTemplate } from "../compiler/check/index.ts";
+import type { Graph } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
+import { nodesOf } from "../compiler/graph/walk.ts";
 import { requireTarget } from "../compiler/options.ts";
 import { silentObserver } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs } from "../compiler/pipeline.ts";
-import { product } from "../compiler/types/numbers.ts";
+import { product, sum } from "../compiler/types/numbers.ts";
 import { dims } from "../compiler/types/type.ts";
 import { generate } from "../runtime/generation/generate.ts";
 import { openModel } from "../runtime/generation/text-model.ts";
@@ -120,6 +122,8 @@ test("codes are what right operands and look-ups alone read, with a scale for ea
 test("a product reads codes, and its columns are multiplied by their scales", () => {
   const { graphs } = quantised(Trained, { sizes: { D: 4 } });
   const forward = graphs.find((g) => g.name === "forward");
+  const flops = nodesOf(forward as Graph).map((node) => node.op.flops(node));
+  assert.is(sum(flops), 2 * 4 ** 3 + 4 ** 2);
   assert.is(
     forward && printGraph(forward).trim(),
     `graph forward {
