@@ -141,12 +141,12 @@ test("bf16 that is declared stays bf16, other parameters and states keep their b
   for (const name of ["low.seen", "own"]) assert.equal(model.get(name), tensors.get(name));
 });
 
+const one = (name: string, x: number) => [name, tensor("f32", [], [x])] as const;
 test("a parameter that a `merged()` sets may go into one of the layer around it", async () => {
   const text = `layer In() { param w: f32 = 0 param a: f32 = 0 merged() { update w = w + a } }
     layer Out() { param w: f32 = 0 inner: In() merged() { update w = w + inner.w } }
     layer Plain() { param w: f32 = 0 }
     model Adapted() { out: Out() } model Base() { out: Plain() }`;
-  const one = (name: string, x: number) => [name, tensor("f32", [], [x])] as const;
   const run = runOf(new Map([one("out.w", 1), one("out.inner.w", 2), one("out.inner.a", 4)]), { text });
   const file = join(temporaryFolder(), "base.moe");
   writeFileSync(file, text);
