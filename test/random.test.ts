@@ -18,6 +18,8 @@ import { checkGraphs, same } from "./random/graphs-on-host.ts";
 import { defaultMode } from "./random/host-modes.ts";
 import { randomLoop } from "./random/loops.ts";
 import { checkGraphsOnEmulator, emulations } from "./random/on-emulator.ts";
+import { randomProducts } from "./random/products.ts";
+import { checkQuantised } from "./random/quantised.ts";
 import { Draw, type Mixture } from "./random/random-graph.ts";
 import { randomWritten } from "./random/tensors.ts";
 import { checkWritten } from "./random/written.ts";
@@ -62,6 +64,15 @@ test("each pass leaves what a graph computes", () => {
     of(seed, random.graph, () => prepared(random, check));
   }
 });
+test("what is kept in 8 bits gives what the numbers do that codes stand for", () => {
+  let kept = 0;
+  const products = seeds(120, "product").map((seed) => ({ seed, ...randomProducts(seed) }));
+  const graphs = seeds(60, "coded").map((seed) => ({ seed, ...ownStores(randomGraph(seed, 6).graph) }));
+  for (const { seed, graph, stores } of [...products, ...graphs])
+    kept += of(seed, graph, () => checkQuantised(graph, stores));
+  assert.ok(kept > 60, `${kept} stores`);
+});
+const ownStores = (graph: Graph) => ({ graph, stores: storesOf(valuesOf(graph)) });
 function meant(graph: Graph): [Stores, Expected[]] {
   const stores = storesOf(valuesOf(graph));
   return [stores, expected(valuesOf(graph), stores)];
