@@ -24,9 +24,11 @@ import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("quantise");
 
-const { Read, Biased, Chosen, Model, Trained } = moe<"Read" | "Biased" | "Chosen" | "Model" | "Trained">`
+const { Read, Biased, Chosen, Within, Model, Trained } = moe<
+  "Read" | "Biased" | "Chosen" | "Within" | "Model" | "Trained"
+>`
   import { normal } from "std/init"
-  import { NoisyGate } from "std/gates"
+  import { NoisyGate, SoftmaxGate } from "std/gates"
   import { MoE } from "std/moe"
   import { Embedding, Linear, SwiGlu } from "std/nn"
   import { Sgd } from "std/optim"
@@ -57,6 +59,11 @@ const { Read, Biased, Chosen, Model, Trained } = moe<"Read" | "Biased" | "Chosen
     up: Linear(D, D)
     moe: MoE(D, 1, E, NoisyGate(D, E, 1), Linear(D, D))
     forward(x: float[N, D]) -> float[N, D] { return moe(tanh(up(x))) }
+  }
+  layer Within(D, E) {
+    first: Linear(D, D)
+    moe: MoE(D, 1, E, SoftmaxGate(D, E, 1), MoE(D, 1, E, SoftmaxGate(D, E, 1), Linear(D, D)))
+    forward(x: float[N, D]) -> float[N, D] { return moe(x + first(x)) }
   }
   layer Model(V, D, H, E) {
     embed: Embedding(V, D)
@@ -107,6 +114,11 @@ test("codes are what right operands and look-ups alone read, with a scale for ea
     codesOf(Chosen, { sizes: { D: 4, E: 3, N: 2 } }),
     ["up.weight i8[4,4] along 0", "moe.experts.*.weight i8[3,4,4] along 1"],
     "a gate chooses what it chose",
+  );
+  assert.equal(
+    codesOf(Within, { sizes: { D: 4, E: 3, N: 2 } }),
+    ["first.weight i8[4,4] along 0", "moe.experts.*.experts.*.weight i8[3,3,4,4] along 2"],
+    "so does a gate in an expert",
   );
   assert.equal(codesOf(Model, { sizes: { V: 5, D: 4, H: 3, E: 2, N: 2, K: 1 } }), [
     "embed.weight i8[5,4] along 1",

@@ -77,11 +77,13 @@ function routersOf(nodes: readonly Node[]): ReadonlySet<Node> {
   const visit = (node: Node): void => {
     if (seen.has(node)) return;
     seen.add(node);
-    if (node.op.name !== "dot") for (const a of node.args) visit(a.node);
+    if (!isProduct(node)) for (const a of node.args) visit(a.node);
   };
   for (const { op, args } of nodes) if (op.name === "route") visit(item(args, 0).node);
-  return new Set([...seen].filter(({ op }) => op.name === "dot"));
+  return new Set([...seen].filter(isProduct));
 }
+/** With weights of each group too, as the gates of mixtures in experts have. */
+const isProduct = ({ op }: Node): boolean => op.name === "dot" || op.name === "ragged_dot";
 
 /** A view of a parameter: for each of its axes, the axes of the parameter along which it moves. */
 interface View {
@@ -140,11 +142,10 @@ function reshaped(
 }
 /** The axes of a parameter that a column has, where `node` reads a view of it as codes and scales may be; else null. */
 function columnsOf(node: Node, { value, along }: View): readonly number[] | null {
-  const [rank, { name }] = [along.length, node.op];
+  const rank = along.length;
   const args = [...node.args.keys()].filter((i) => node.args[i] === value);
-  if ((name === "dot" || name === "ragged_dot") && args.every((i) => isRightOperand(node, i)))
-    return onlyAlong(along, rank - 2);
-  const isTable = name === "gather" && args.join() === "0";
+  if (isProduct(node) && args.every((i) => isRightOperand(node, i))) return onlyAlong(along, rank - 2);
+  const isTable = node.op.name === "gather" && args.join() === "0";
   return isTable && (node.attrs as OpAttrs["gather"]).axis < rank - 1 ? onlyAlong(along, rank - 1) : null;
 }
 /** The axes of the parameter along which this one moves, if there are some, in a row, and no other axis moves along them; else null. */
@@ -168,7 +169,7 @@ class QuantisedReads {
     const values = rebuild(this.#g, valuesOf(graph), (node, args) => {
       if (!node.args.some((a) => this.#quantisedBelow(a))) return null;
       if (node.op.name === "gather") return [this.#lookedUp(node, args)];
-      return node.op.name === "dot" || node.op.name === "ragged_dot" ? [this.#multiplied(node, args)] : null;
+      return isProduct(node) ? [this.#multiplied(node, args)] : null;
     });
     return withValues(graph, values);
   }
