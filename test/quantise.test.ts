@@ -184,6 +184,44 @@ test("a product sums one pair of codes, and one of rows of codes that are looked
   assert.equal(found[0], found[1]);
   assert.equal([...(found[0]?.[0]?.data ?? [])], [635, 68, 1140, 388]);
 });
+const { Views } = moe<"Views">`
+  layer Each(D) {
+    param w: float[D, D] = 1
+    forward(x: float[D]) -> float[D] { return x @ w }
+  }
+  layer Views(D) {
+    param returned: float[D, D] = 1
+    param apart: float[2, D, 3] = 1
+    param zero: float[2 * D, D] = 0
+    each: Each(D)[2]
+    forward(x: float[2, D], six: float[2, 6], wide: float[2, 2 * D]) -> (float[2, D], float[D, D]) {
+      let y = x @ returned + six @ reshape(transpose(apart, 1, 2), [6, D]) + wide @ reshape(each[:].w, [2 * D, D])
+      return y + wide @ zero + wide[:, 1:3] @ zero[1:3], returned
+    }
+  }
+`;
+/** Codes, of which each column has the largest. */
+const filled = (...shape: number[]): Tensor =>
+  tensor(
+    "f32",
+    shape,
+    Array.from({ length: product(shape) }, (_, i) => (i % 5 === 0 ? 127 : ((i * 37) % 254) - 127)),
+  );
+test("what is returned, what lies apart along a column, and columns over several copies stay floats; a part of a column has its scale", async () => {
+  const D = 4;
+  assert.equal(codesOf(Views, { sizes: { D } }), ["zero i8[8,4] along 0"]);
+  const given = { x: filled(2, D), six: filled(2, 6), wide: filled(2, 2 * D) };
+  for (const loaded of [false, true]) {
+    const found = [];
+    for (const more of [{ weights: "int8" }, {}] as const) {
+      const program = await compile(Views, { sizes: { D }, target: "reference", ...more });
+      if (loaded) program.load(new Map([...program.parameters()].map(([name, { shape }]) => [name, filled(...shape)])));
+      found.push((await program.run(given)).outputs);
+      program.close();
+    }
+    assert.equal(found[0], found[1]);
+  }
+});
 test("a parameter of which no element is read is no obstacle", () =>
   assert.equal(codesOf(Empty, { sizes: { D: 3 } }), ["w i8[3,3] along 0"]));
 

@@ -158,10 +158,11 @@ FN bool ld(f32, const u8* p) { return *p != 0; }
 FN i8 to_i8(f32 x) { return (i8)truncate(x); }
 /** (Of `__builtin_convertvector` g++ 12 makes a load and an insertion for each element.) */
 FN vi widen(vc x) {
-  typedef char bytes __attribute__((vector_size(16)));
 #if LANES == 16 && __has_builtin(__builtin_ia32_pmovsxbd512_mask)
+  typedef char bytes __attribute__((vector_size(16)));
   return (vi)__builtin_ia32_pmovsxbd512_mask((bytes)x, vi{}, (u16)-1);
 #elif LANES == 8 && __has_builtin(__builtin_ia32_pmovsxbd256)
+  typedef char bytes __attribute__((vector_size(16)));
   typedef long long two __attribute__((vector_size(16)));
   return (vi)__builtin_ia32_pmovsxbd256((bytes)(two){(long long)x, 0});
 #else
