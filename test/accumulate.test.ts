@@ -1,12 +1,14 @@
-// Runs whose steps are made of several batches: what they read, and that they go on with the same bits.
+// Steps that are made of several batches: what they read, how much each counts, and that runs go on with the same bits.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
+import { type Inputs, moe, train } from "../runtime/index.ts";
 import { readConfig } from "../runtime/storage/run-folder.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
+import { targets } from "./embed-programs.ts";
 import { last, losses as lossesOf, small } from "./training-runs.ts";
 
 const root = mkdtempSync(join(tmpdir(), "moec-accumulate-"));
@@ -69,6 +71,43 @@ for (const [what, text, bar] of [
     const [parts, whole] = [await run(2, 3), await run(6, 1)];
     for (const [i, loss] of whole.entries())
       assert.ok(Math.abs((parts[i] ?? Number.NaN) - loss) < bar, `step ${i + 1}`);
+  });
+const { Mean } = moe<"Mean">`
+  import { Sgd } from "std/optim"
+  model Mean(N) {
+    param m: f32 = 0
+    train(x: f32[N], counts: bool[N]) {
+      loss square = sum(where(counts, (m - x) ** 2, 0)) / maximum(sum(counts), 1)
+      optimize with Sgd(lr: 0.5, momentum: 0)
+    }
+  }`;
+const countOf = ({ counts }: Inputs): number => (counts as Uint8Array).reduce((n, x) => n + x, 0);
+const counted = (x: number[], counts: number[]): Inputs => ({
+  x: Float32Array.from(x),
+  counts: Uint8Array.from(counts),
+});
+for (const target of targets)
+  test(`a step of several batches takes their mean by weight, on ${target}`, async () => {
+    const [full, one, none] = [
+      counted([1, 2, 3], [1, 1, 1]),
+      counted([6, 9, 9], [1, 0, 0]),
+      counted([9, 9, 9], [0, 0, 0]),
+    ];
+    const means: number[][] = [];
+    const batches = [full, one, none, none, none, one];
+    for await (const { loss, program } of train(Mean, {
+      batches,
+      sizes: { N: 3 },
+      accumulate: 2,
+      weight: countOf,
+      target,
+    }))
+      means.push([loss, ...program.read("m").data].map((x) => Number(x.toFixed(5))));
+    assert.deepEqual(means, [
+      [(1 + 4 + 9 + 36) / 4, 3], // the mean of 1, 2, 3 and 6
+      [0, 3], // nothing counts, nothing is learnt
+      [9, 6],
+    ]);
   });
 test("how many batches make a step is part of the run", async () => {
   const out = join(root, "fixed");

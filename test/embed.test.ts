@@ -38,43 +38,6 @@ test("training ends at a loss that is no number, as the command does", async () 
     assert.is(steps, after);
   }
 });
-const { Mean } = moe<"Mean">`
-  import { Sgd } from "std/optim"
-  model Mean(N) {
-    param m: f32 = 0
-    train(x: f32[N], counts: bool[N]) {
-      loss square = sum(where(counts, (m - x) ** 2, 0)) / maximum(sum(counts), 1)
-      optimize with Sgd(lr: 0.5, momentum: 0)
-    }
-  }`;
-const countOf = ({ counts }: Inputs): number => (counts as Uint8Array).reduce((n, x) => n + x, 0);
-const counted = (x: number[], counts: number[]): Inputs => ({
-  x: Float32Array.from(x),
-  counts: Uint8Array.from(counts),
-});
-for (const target of targets)
-  test(`a step of several batches takes their mean by weight, on ${target}`, async () => {
-    const [full, one, none] = [
-      counted([1, 2, 3], [1, 1, 1]),
-      counted([6, 9, 9], [1, 0, 0]),
-      counted([9, 9, 9], [0, 0, 0]),
-    ];
-    const means: number[][] = [];
-    const batches = [full, one, none, none, none, one];
-    for await (const { loss, program } of train(Mean, {
-      batches,
-      sizes: { N: 3 },
-      accumulate: 2,
-      weight: countOf,
-      target,
-    }))
-      means.push([loss, ...program.read("m").data].map((x) => Number(x.toFixed(5))));
-    assert.equal(means, [
-      [(1 + 4 + 9 + 36) / 4, 3], // the mean of 1, 2, 3 and 6
-      [0, 3], // nothing counts, nothing is learnt
-      [9, 6],
-    ]);
-  });
 test("a first loss that is no number is not blamed on the learning rate", async () => {
   const options = { batches: [{ x: filled(Number.NaN) }], sizes, target: "reference" } as const;
   await assertProblem(
