@@ -109,7 +109,7 @@ function quantised(
   const [codes, scales] = [zeros("i8", shape), zeros("f32", shapeOfScales(shape, axes))];
   const columns = columnsOf(shape, axes);
   setScales(data, scales.data, columns);
-  setCodes(data, scales.data, codes.data, columns);
+  mapWithScales([data, scales.data, codes.data], columns, codeOf);
   return { codes, scales };
 }
 type Columns = ReturnType<typeof columnsOf>;
@@ -124,32 +124,27 @@ function setScales(data: Tensor["data"], scales: Tensor["data"], { outer, depth,
   }
   for (let i = 0; i < scales.length; i++) scales[i] = (scales[i] ?? 0) / largestCode;
 }
-/** Added and subtracted again, it rounds doubles to whole numbers, of two the even one. */
-const rounding = 1.5 * 2 ** 52;
-function setCodes(
-  data: Tensor["data"],
-  scales: Tensor["data"],
-  codes: Tensor["data"],
+/** Sets each element of `to` to `f` of that of `from` and its column's scale. */
+function mapWithScales(
+  [from, scales, to]: readonly [Tensor["data"], Tensor["data"], Tensor["data"]],
   { outer, depth, inner }: Columns,
+  f: (x: number, scale: number) => number,
 ): void {
   for (let o = 0, at = 0; o < outer; o++) {
     const first = o * inner;
     for (let k = 0; k < depth; k++)
-      for (let i = first; i < first + inner; i++, at++) {
-        const scale = scales[i] ?? 0;
-        const code = scale === 0 ? 0 : Math.fround((data[at] ?? 0) / scale) + rounding - rounding;
-        codes[at] = Math.min(Math.max(code, -128), 127);
-      }
+      for (let i = first; i < first + inner; i++, at++) to[at] = f(from[at] ?? 0, scales[i] ?? 0);
   }
+}
+/** Added and subtracted again, it rounds doubles to whole numbers, of two the even one. */
+const rounding = 1.5 * 2 ** 52;
+function codeOf(x: number, scale: number): number {
+  const code = scale === 0 ? 0 : Math.fround(x / scale) + rounding - rounding;
+  return Math.min(Math.max(code, -128), 127);
 }
 /** The numbers that codes stand for. */
 function dequantised({ dtype, axes }: Quantised, codes: Tensor, scales: Tensor): Tensor {
-  const { outer, depth, inner } = columnsOf(codes.shape, axes);
   const all = zeros("f32", codes.shape);
-  for (let o = 0, at = 0; o < outer; o++) {
-    const first = o * inner;
-    for (let k = 0; k < depth; k++)
-      for (let i = first; i < first + inner; i++, at++) all.data[at] = (codes.data[at] ?? 0) * (scales.data[i] ?? 0);
-  }
+  mapWithScales([codes.data, scales.data, all.data], columnsOf(codes.shape, axes), (code, scale) => code * scale);
   return convert(all, dtype);
 }
