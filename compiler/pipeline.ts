@@ -159,7 +159,7 @@ export function toGraphs(
   if (tensorAxis(workerSharing).count === 1) return made;
   return { ...made, whole: { stores: elaborated.stores(), graphs: elaborated.entries.map(({ graph }) => graph) } };
 }
-/** Codes have no gradients, and are assigned by nothing but \`init\`. */
+/** Codes have no gradients, and are assigned by nothing but `init`. */
 function requireUntrained({ entries }: BuildRequest, elaborated: readonly ElaboratedEntry[]): void {
   if (!entries.some((e) => e.gradients) && !elaborated.some((e) => e.training)) return;
   throw new Problem(

@@ -18,8 +18,9 @@ import { bytesOfTensor, fromNumbers, numbers } from "../runtime/tensor.ts";
 import { shardedExecutable } from "../runtime/workers/sharded-executable.ts";
 import { shardingSummary } from "../runtime/workers/sharding-summary.ts";
 import { singleWorker, Workers } from "../runtime/workers/workers.ts";
+import { assertProblem } from "./assert-problem.ts";
 import { FakeExecutable } from "./fake-executable.ts";
-import { four, saying, two } from "./fake-workers.ts";
+import { changing, four, saying, two } from "./fake-workers.ts";
 
 const test = suite("sharded-executable");
 
@@ -162,6 +163,23 @@ async function runsOf(
     made.push((await repeatOrRun(whole, how, "generate:1", new Map(), { seed: 0, call: 0, step: 0 })).length);
   return made;
 }
+test("a batch that counts otherwise on another worker is refused", async () => {
+  const { workers, say } = changing(0);
+  const whole = shardedExecutable(new FakeExecutable(), workers);
+  const tokens = fromNumbers("i32", [2, 1], [1, 2]);
+  const run = (weight: number) =>
+    whole.run("train", new Map(Object.entries({ tokens, targets: tokens })), { seed: 0, call: 0, step: 0, weight });
+  const said: Uint8Array[] = [];
+  say((own) => (said.push(own), own));
+  await run(0.25);
+  for (const weight of [0.25, 0.5]) {
+    const before = said.values();
+    say((own) => before.next().value ?? own);
+    const ran = run(weight);
+    if (weight === 0.25) await ran;
+    else await assertProblem(() => ran, "worker 1 has other inputs of train", "same order");
+  }
+});
 test("workers make as many runs in a call as the slowest has time for, by the last call; one where one looks at each", async () => {
   const [first, second = 0, third = 0] = await runsOf([20, 2, 0]);
   assert.is(first, 1);

@@ -12,7 +12,7 @@ import {
   type Tensor,
 } from "../executable.ts";
 import { blockingRun } from "../native.ts";
-import { bytesOfTensor, fromBytes, requireFit } from "../tensor.ts";
+import { bytesOfTensor, fromBytes, fromNumbers, requireFit } from "../tensor.ts";
 import { boxOf, runsOf, wholeShape } from "./shards.ts";
 import type { Workers } from "./workers.ts";
 
@@ -78,7 +78,7 @@ class ShardedExecutable implements Executable {
     const own = [...inputs].map(([name, t]): [string, Tensor] => [name, this.#shardOf(storeOfInput(entry, name), t)]);
     const given = this.#workers.gatherNumbers(
       `run ${entry}`,
-      sampledHash(inputs.values(), [at.seed, at.call, at.step, at.weight ?? 1]),
+      sampledHash([...inputs.values(), fromNumbers("f64", [], [at.weight ?? 1])], [at.seed, at.call, at.step]),
     );
     const other = given.findIndex((mark) => mark !== given[0]);
     if (other >= 0)
