@@ -126,14 +126,14 @@ export function requireValid(loaded: Loaded): void {
 }
 
 /**
- * The graphs of a checked program at given sizes: `init`, and the entries with their gradients and optimizer. Before any pass runs, `checkMemory` is
- * called with the stores that the program names, as one worker has them; it throws if they do not fit in memory.
+ * The graphs of a checked program at given sizes: `init`, and the entries with their gradients and optimizer. Before any pass runs, `onStores` is
+ * called with the stores that the program names, as one worker has them and as the whole program has them; it may refuse them by throwing.
  */
 export function toGraphs(
   loaded: Loaded,
   request: BuildRequest,
   observer: Observer,
-  checkMemory?: (stores: readonly Store[]) => void,
+  onStores?: (own: readonly Store[], whole: readonly Store[]) => void,
 ): Elaborated {
   const entries = request.entries.map(methodOf);
   const elaborated = timed("elaborate", observer, () => elaborate(loaded, { ...request, entries }));
@@ -141,7 +141,7 @@ export function toGraphs(
   if (request.weights) requireUntrained(request, elaborated.entries);
   const added: AddedStores = { stores: [], initResults: [] };
   const workerSharing = workerSharingOf(request, elaborated, added);
-  checkMemory?.(ofOneWorker(elaborated.stores(), workerSharing));
+  onStores?.(ofOneWorker(elaborated.stores(), workerSharing), elaborated.stores());
   const withGradients = new Set(request.entries.filter((e) => e.gradients).map((e) => e.name));
   const graphs = elaborated.entries.flatMap((entry) =>
     entryGraphs(elaborated, entry, { request, withGradients, added, workerSharing }, observer),

@@ -17,7 +17,7 @@ import { type CachedPlan, ownPlans, type PlanCache, type PlanPlace } from "./cac
 import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
-import type { Executable } from "./executable.ts";
+import { type Executable, type StoreInfo, storeInfo } from "./executable.ts";
 import { type Figures, figuresOf, type InputFigures, inputFigures } from "./figures.ts";
 import { hostBackend } from "./host/backend.ts";
 import type { KernelBuild } from "./host/compile.ts";
@@ -44,6 +44,11 @@ export interface TargetRequest extends BuildRequest {
   readonly onCompile?: CommonOptions["onCompile"];
   /** Called with what is known of the program's inputs, before any kernel is compiled; may refuse it by throwing. */
   readonly onInputs?: (inputs: InputFigures) => void;
+  /**
+   * Called with the program's parameters, states and inputs before any pass runs; may refuse them by throwing. Not called for a plan from the cache, which
+   * is loaded at once.
+   */
+  readonly onStores?: ((stores: readonly StoreInfo[]) => void) | undefined;
   /** Names of passes whose results are printed on stderr. */
   readonly printAfter?: readonly string[];
   readonly watch?: Watch;
@@ -150,7 +155,7 @@ export async function compileLoaded(
     const made =
       cached ??
       buildPlan(loaded, request, observer, backend && withEarlyCompile(backend, build), {
-        onStores: memoryCheck(request),
+        onStores: storesCheck(request),
       });
     if (!cached && made.plan) place?.put({ plan: made.plan, figures: made.figures });
     const executable = await loadExecutable(made, request, observer, build);
@@ -228,6 +233,7 @@ async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache 
     world: __,
     device: ___,
     onInputs: ____,
+    onStores: _____,
     ...asked
   } = request;
   const seen = printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
@@ -270,15 +276,16 @@ function withEarlyCompile(backend: Backend, build: KernelBuild | null): Backend 
   };
   return { ...backend, emit };
 }
+const storesCheck = (request: TargetRequest): NonNullable<PlanCallbacks["onStores"]> => {
+  const fitsMemory = memoryCheck(request);
+  return (own, whole) => {
+    fitsMemory(own);
+    request.onStores?.(whole.map(storeInfo));
+  };
+};
 /** Refuses parameters that do not fit the target's memory, before the plan is made. */
 const memoryCheck =
-  ({
-    target,
-    weights,
-    device = 0,
-    world = singleWorker,
-    ...of
-  }: TargetRequest): NonNullable<PlanCallbacks["onStores"]> =>
+  ({ target, weights, device = 0, world = singleWorker, ...of }: TargetRequest): ((stores: readonly Store[]) => void) =>
   (stores) =>
     requireParameters(
       weights === "int8" ? stores.map(atLeast) : stores,
@@ -300,8 +307,8 @@ function deviceMemory(device: number): number {
 }
 /** Callbacks that see what is made, and may refuse it by throwing. */
 interface PlanCallbacks {
-  /** Called with the program's stores before any pass runs. */
-  readonly onStores?: (stores: readonly Store[]) => void;
+  /** As of `toGraphs`. */
+  readonly onStores?: (own: readonly Store[], whole: readonly Store[]) => void;
   /** Called with each kernel of the plan. */
   readonly onKernel?: (kernel: Kernel) => void;
 }

@@ -84,7 +84,7 @@ export class Program {
    */
   load(tensors: ReadonlyMap<string, Tensor>): void {
     this.#requireIdle();
-    writeParameters(this.#executable, matchParameters(this.#executable, givenTensors(tensors)));
+    writeParameters(this.#executable, matchParameters(this.#executable.stores, givenTensors(tensors)));
   }
   /**
    * Everything that training can be continued from: parameters, states and optimizer state, as `restore` and `train` take it. `writeSafetensors`

@@ -1,9 +1,10 @@
 // The interface to a compiled program, the same for every target: the training loop, generation and the command line use it.
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { inputFlagText } from "../compiler/flag-text.ts";
-import { placeOfKeyInput, type Quantised, runtimeInputs, type StoreShard } from "../compiler/graph/node.ts";
+import { placeOfKeyInput, type Quantised, runtimeInputs, type Store, type StoreShard } from "../compiler/graph/node.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
+import { dims, dtypeOf } from "../compiler/types/type.ts";
 
 /** A device failed while it was running something. */
 export class DeviceFailed extends Problem {}
@@ -29,6 +30,16 @@ export interface StoreInfo {
   /** It is kept as codes (i8) and scales; outside of `withQuantisedStores` the dtype is that of what they stand for. */
   readonly quantised?: Quantised;
 }
+/** A store of a graph that no workers share. */
+export const storeInfo = ({ name, role, type, stack, saved, quantised }: Store): StoreInfo => ({
+  name,
+  role,
+  dtype: dtypeOf(type),
+  shape: dims(type),
+  stack,
+  saved,
+  ...(quantised ? { quantised } : {}),
+});
 /** The store that holds the input `name` of an entry. */
 export const storeOfInput = (entry: string, name: string): string => `${entry}/${name}`;
 /** The name by which an entry knows a store that is its input. */

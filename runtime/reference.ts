@@ -2,9 +2,8 @@
 // against.
 import { Problem } from "../compiler/diagnostic.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import { type Elaborated, type Graph, type NdArray, type Store } from "../compiler/graph/node.ts";
+import { type Elaborated, type Graph, type NdArray } from "../compiler/graph/node.ts";
 import { nodesOf, storeOf } from "../compiler/graph/walk.ts";
-import { dims, dtypeOf } from "../compiler/types/type.ts";
 import {
   type Executable,
   hiddenInput,
@@ -13,6 +12,7 @@ import {
   type RunContext,
   requireInputs,
   type StoreInfo,
+  storeInfo,
   storeOfInput,
   type Tensor,
 } from "./executable.ts";
@@ -20,15 +20,6 @@ import { fromNumbers, numbers, requireFit, zeros } from "./tensor.ts";
 
 const toArray = (t: Tensor): NdArray => ({ dtype: t.dtype, shape: t.shape, data: numbers(t) });
 const toTensor = (a: NdArray): Tensor => fromNumbers(a.dtype, a.shape, a.data);
-const info = ({ name, role, type, stack, saved, quantised }: Store): StoreInfo => ({
-  name,
-  role,
-  dtype: dtypeOf(type),
-  shape: dims(type),
-  stack,
-  saved,
-  ...(quantised ? { quantised } : {}),
-});
 
 export function referenceExecutable(program: Elaborated): Executable {
   return new Reference(program);
@@ -41,7 +32,7 @@ class Reference implements Executable {
   readonly #held = new Map<string, NdArray>();
 
   constructor({ stores, graphs }: Elaborated) {
-    this.stores = stores.map(info);
+    this.stores = stores.map(storeInfo);
     this.#graphs = new Map(graphs.map((g) => [g.name, g]));
     this.entries = [...this.#graphs.keys()];
     for (const s of this.stores) this.#held.set(s.name, toArray(zeros(s.dtype, s.shape)));

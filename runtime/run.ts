@@ -19,7 +19,13 @@ import type { InputFigures } from "./figures.ts";
 import { afterErrors, findEntry, headerSizes, readProgram } from "./program.ts";
 import { readJsonObject } from "./storage/json.ts";
 import { splitStacked } from "./storage/names.ts";
-import { type LoadedParameters, loadParameters, readParameters, sizesFromConfig } from "./storage/parameters.ts";
+import {
+  type LoadedParameters,
+  loadParameters,
+  matchParameters,
+  readParameters,
+  sizesFromConfig,
+} from "./storage/parameters.ts";
 import { readSafetensors } from "./storage/safetensors.ts";
 import { convert, fromNested, fromNumbers, requireIndices, sameShape, showShape } from "./tensor.ts";
 import { sumByName } from "./training/means.ts";
@@ -83,9 +89,10 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
     );
     for (const [name, t] of inputs) requireIndices(name, t, choices[storeOfInput(entry.method, name)]);
   };
+  const onStores = (stores: readonly StoreInfo[]): void => void (params && matchParameters(stores, params));
   try {
     requireEqualEntries(program, { ...request, seed, params }, world);
-    const { executable } = await compileOnWorkers(() => program, { ...request, onInputs });
+    const { executable } = await compileOnWorkers(() => program, { ...request, onInputs, onStores });
     return await runOn(executable, entry.method, { inputs, params, seed }).finally(() => executable.close());
   } finally {
     params?.close?.();

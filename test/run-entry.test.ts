@@ -164,7 +164,7 @@ test("inputs that disagree on a size, a layer set from outside, and f64 on the h
   await refused("fn a(x: f64[N]) -> f64[N] { return x }", { target: "host" }, "asks for f64", "--target reference");
 });
 const tooLate = (): void => assert.unreachable("kernels are compiled");
-test("inputs that are missing or past a table's end, and cotangents of nothing, are Problems before a kernel is compiled", async () => {
+test("inputs that are missing or past a table's end, cotangents of nothing, and parameters that do not fit are Problems before a kernel is compiled", async () => {
   const [program, input] = [join(folder, "inputs.moe"), join(folder, "inputs.json")];
   writeFileSync(
     program,
@@ -191,6 +191,11 @@ test("inputs that are missing or past a table's end, and cotangents of nothing, 
     "forward reads at, x: give it",
   );
   writeFileSync(input, JSON.stringify(right));
+  await assertProblem(
+    () => runEntry({ program, entry: "A", input, params: file({ table: f32([2, 1], 1, 2) }), onCompile: tooLate }),
+    "gives f32[2, 1] for `table`, which is f32[3, 1]",
+    "check the sizes",
+  );
   const results = await runEntry({ program, entry: "A", input, target: "reference" });
   assert.equal([...(results.get("0")?.data ?? [])], [2, 2]);
 });

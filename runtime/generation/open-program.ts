@@ -50,7 +50,7 @@ export async function openProgram(source: Source, options: OpenProgramOptions): 
 }
 /** Writes all parameters and saved states. One that is not given is a Problem. */
 function writeAll(executable: Executable, parameters: ReadonlyMap<string, Tensor>): void {
-  const matched = matchParameters(executable, givenTensors(parameters));
+  const matched = matchParameters(executable.stores, givenTensors(parameters));
   const [first, ...more] = matched.flatMap(({ store, value }) => (store.saved && !value ? namesOf(store) : []));
   if (first !== undefined)
     throw new Problem(

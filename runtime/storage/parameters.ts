@@ -53,7 +53,7 @@ function openForeign(folder: string): TransformersModel {
 
 /** Writes the given tensors into the stores. Returns the parameters that were not given, with their present values. */
 export function loadParameters(executable: Executable, given: LoadedParameters): Map<string, Tensor> {
-  const matched = matchParameters(executable, given);
+  const matched = matchParameters(executable.stores, given);
   writeParameters(executable, matched);
   return new Map(missingParameters(matched).flatMap(({ name }) => splitStacked(name, executable.read(name))));
 }
@@ -63,8 +63,8 @@ export function writeParameters(executable: Executable, matched: readonly Matche
 export const missingParameters = (matched: readonly Matched[]): StoreInfo[] =>
   matched.flatMap(({ store, value }) => (store.role === "parameter" && !value ? [store] : []));
 /** All parameters and states, with what is given for each. A tensor that is for none of them is a Problem. */
-export function matchParameters(executable: Executable, { path, tensors }: LoadedParameters): Matched[] {
-  const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
+export function matchParameters(all: readonly StoreInfo[], { path, tensors }: LoadedParameters): Matched[] {
+  const stores = all.filter((s) => s.role === "parameter" || s.role === "state");
   const sizesHelp = `check the sizes: ${sizeFlagText("NAME")} changes those of the model`;
   const named = new NamedTensors(withoutPrefixes(tensors, stores, path), path, sizesHelp);
   const matched = stores.map((store) => ({ store, value: named.take(store) }));

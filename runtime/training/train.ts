@@ -170,7 +170,7 @@ function begun(run: PlannedRun, compiled: Compiled, from: Checkpoint | null): Om
   const measure = measureOf(program, entry, text);
   const about = aboutOf(compiled, text, measure, world);
   if (from) requireFitting(executable, from, config.from);
-  const missing = params && missingParameters(matchParameters(executable, params)).flatMap(namesOf);
+  const missing = params && missingParameters(matchParameters(executable.stores, params)).flatMap(namesOf);
   const ownFolder = ownFolderOf(run);
   if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
   const setup: TrainSetup = { ...run, executable, modelLosses: measure.losses, from, best };
@@ -290,7 +290,7 @@ const planned = ({ parameters, prepared, gradients, optimizer, activations }: Co
   optimizer,
   activations,
 });
-function compileTraining({ options, world, program, entry, config, text }: PlannedRun): Promise<Compiled> {
+function compileTraining({ options, world, program, entry, config, text, params }: PlannedRun): Promise<Compiled> {
   const batch = Number(config.sizes["B"]);
   requireDivisibleBatch(batch, world, options);
   requireEnough(text, batch, Number(config.sizes["T"]), config.shuffle);
@@ -301,6 +301,7 @@ function compileTraining({ options, world, program, entry, config, text }: Plann
     entries: [...entries, ...generating],
     ...commonRequest({ ...options, precision: config.precision, tf32: config.tf32 }, world),
     onInputs: ({ choices }) => requireKnown(text, vocabularyOf(choices, "train")),
+    onStores: (stores) => void (params && matchParameters(stores, params)),
     accumulate: config.accumulate ?? 1,
     recompute: config.recompute,
   });
