@@ -42,6 +42,10 @@ const kinds = new Map<string, Kind>(
       is: (x: unknown) => isObject(x) && "addEventListener" in (x as object) && "throwIfAborted" in (x as object),
       wanted: "an AbortSignal: { signal: controller.signal }",
     },
+    stop: {
+      is: (x: unknown) => Array.isArray(x) && x.every((text) => typeof text === "string" && text !== ""),
+      wanted: 'a list of texts: { stop: ["\\n\\n"] }',
+    },
     weight: { is: of("function"), wanted: "a function: { weight: ({ targets }) => 64 }" },
     onStep: { is: of("function"), wanted: "a function: { onStep: ({ step, loss }) => console.log(step, loss) }" },
     tokens: whole("tokens", 1),
@@ -74,6 +78,7 @@ const training = [
   "signal",
 ] as const;
 const opening = [...compiling, "weights", "batch", "ids", "tensorParallel", "expertParallel", "room"] as const;
+const asking = ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"] as const;
 /** The options by who takes them: all names of their types, which test/embed-refused.test.ts compares. */
 export const optionNames = {
   compile: [...compiling, "weights", "entry", "evaluates", "gradients", "given"],
@@ -82,7 +87,8 @@ export const optionNames = {
   "openModel of a folder": [...opening, "average"],
   "openModel of a program": [...opening, "parameters", "step", "tokenizer"],
   "a run": ["step", "signal"],
-  "a text": ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"],
+  "a text": [...asking, "stop"],
+  "a text's tokens": asking,
 } as const;
 /** Throws Problem if an option has the wrong kind, or is none. `of`: whose options they are. */
 export function requireOptions(of: keyof typeof optionNames, options: unknown): void {

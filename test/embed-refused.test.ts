@@ -35,6 +35,7 @@ interface Differing {
   readonly openProgram: Same<keyof OpenProgramOptions, Listed<"openModel of a program">>;
   readonly run: Same<keyof CallOptions, Listed<"a run">>;
   readonly text: Same<keyof AskOptions, Listed<"a text">>;
+  readonly tokens: Same<Exclude<keyof AskOptions, "stop">, Listed<"a text's tokens">>;
 }
 /** Compiles only if no option is missing in `optionNames`, and none is there that no type has. */
 type None<T extends never> = T;

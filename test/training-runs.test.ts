@@ -235,7 +235,8 @@ test("of the run that it begins from, a run has the sizes and the tokens, and sa
   assert.equal(set.inherited, {});
   set.close();
 });
-test("parameters that do not fit are refused before anything is written", async () => {
+const tooLate = (): void => assert.unreachable("kernels are compiled");
+test("parameters that do not fit are refused before a kernel is compiled, and anything written", async () => {
   const [data, program, params, out] = [
     join(root, "bytes"),
     join(root, "small.moe"),
@@ -251,7 +252,8 @@ test("parameters that do not fit are refused before anything is written", async 
     ["mix.bias", [4]],
   ] as const) {
     writeSafetensors(params, new Map([[name, zeros("f32", shape)]]));
-    await assertRejects(openTraining(options), new RegExp(name));
+    for (const target of ["reference", "host"] as const)
+      await assertRejects(openTraining({ ...options, target, onCompile: tooLate }), new RegExp(name));
   }
   assert.not.ok(existsSync(join(out, "config.json")));
 });
@@ -275,20 +277,6 @@ test("of a file's several models one is named; a run that goes on knows which; a
   const elsewhere = await rejectedProblem(() => openTraining({ ...options, resume: true }));
   assert.match(elsewhere.message, `${out} is a run of Other, which ${program} does not declare`);
   assert.match(elsewhere.help, join(out, "model.moe"));
-});
-test("parameters that do not fit are a Problem before a kernel is compiled", async () => {
-  const [program, data, params] = ["small.moe", "bytes", "params.safetensors"].map((name) =>
-    join(root, `unfit-${name}`),
-  );
-  assert.ok(program && data && params);
-  writeFileSync(data, "abcdefgh".repeat(30));
-  writeFileSync(program, small(128, 5));
-  writeSafetensors(params, new Map([["embed.weight", zeros("f32", [128, 3])]]));
-  const onCompile = (): void => assert.unreachable("kernels are compiled");
-  const { message } = await rejectedProblem(() =>
-    openTraining({ program, data: [data], batch: 1, length: 8, steps: 1, out: null, params, onCompile }),
-  );
-  assert.match(message, "gives f32[128, 3] for `embed.weight`, which is f32[128, 5]");
 });
 test("for a path that is no run, the run that it is a part of is named, or those that it holds", async () => {
   const [program, data, runs] = [join(root, "other.moe"), join(root, "bytes"), fresh()];

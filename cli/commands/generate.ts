@@ -1,10 +1,12 @@
 import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { integerIn, numberIn, requireTarget } from "../../compiler/options.ts";
+import { integerIn, numberIn, refuse, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { ParameterSharing } from "../../runtime/compile.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
+import { readPrompts } from "../../runtime/tokenizer/prompts.ts";
 import type { Message, Prompt } from "../../runtime/tokens.ts";
+import { requireFiles } from "../../runtime/workers/train-distributed.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
 import {
   addShared,
@@ -13,9 +15,11 @@ import {
   average,
   examples,
   flag,
+  inputPath,
   json,
   option,
   type SharedFlags,
+  text,
   type WeightsFlag,
 } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
@@ -35,6 +39,13 @@ export const generateCommand = (): Command =>
           doc: "the beginning of the text; repeatable: several prompts are generated as a batch",
           parse: (prompt, before: string[] = []) => [...before, prompt],
         }),
+      )
+      .addOption(
+        flag(
+          "--prompts <file>",
+          "prompts from a file: its lines, or of a .jsonl file of documents what comes before each last reply; - is stdin",
+          text,
+        ).conflicts("prompt"),
       )
       .addOption(flag("--tokens <n>", "number of tokens to generate; default: 200, or as many as fit", integerIn(1)))
       .addOption(flag("--temperature <x>", "0 always takes the most likely token; default: 0.8", numberIn(0)))
@@ -56,6 +67,13 @@ export const generateCommand = (): Command =>
       )
       .addOption(flag("--system <text>", "what the model is told before them; implies --chat", String))
       .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
+      .addOption(
+        option({
+          flags: "--stop <text>",
+          doc: "end a text before it says this; repeatable",
+          parse: (stop, before: string[] = []) => [...before, stop === "" ? refuse("some text") : stop],
+        }),
+      )
       .option("--past-end", "do not stop at the end-of-text token")
       .addOption(average()),
   )
@@ -67,6 +85,7 @@ export const generateCommand = (): Command =>
         "moec generate runs/gpt-moe --tokens 500 --temperature 0",
         "moec generate runs/gpt-moe --prompt 'Once' --prompt 'The sea' --top-p 0.9",
         "moec generate runs/OLMoE-1B-7B-Instruct --chat --prompt 'Who was Ahab?'",
+        "moec generate runs/gpt-moe --prompts questions.jsonl --stop 'Q:' --temperature 0 --json",
         "mpirun -n 2 moec generate runs/gpt-moe --prompt 'Call me'",
       ),
     )
@@ -74,6 +93,7 @@ export const generateCommand = (): Command =>
 
 interface Options extends SharedFlags, ParameterSharing, WeightsFlag {
   prompt?: string[];
+  prompts?: string;
   tokens?: number;
   temperature?: number;
   topP?: number;
@@ -83,6 +103,7 @@ interface Options extends SharedFlags, ParameterSharing, WeightsFlag {
   chat?: boolean;
   system?: string;
   ids?: boolean;
+  stop?: string[];
   pastEnd?: boolean;
   average?: string;
   json?: boolean;
@@ -91,25 +112,33 @@ const run = (folder: string, options: Options): Promise<void> =>
   withWorkers(options.threads, (world) => runGeneration(folder, options, world));
 async function runGeneration(
   folder: string,
-  { json, chat, system, prompt: texts, ...options }: Options,
+  { json, chat, system, prompt, prompts: file, ...options }: Options,
   world: Workers,
 ): Promise<void> {
   requireTarget(options);
-  const chats = chat ?? system !== undefined;
-  const prompts = chats ? conversations(texts, system) : (texts ?? [""]);
+  const asked = file === undefined ? prompt : promptsIn(file, world);
+  const prompts = (chat ?? system !== undefined) ? conversations(asked, system) : (asked ?? [""]);
   const stopping = new AbortController();
   // a process that is alone ends at once by a signal
   const onOpen = world.size > 1 ? () => abortOnSignals(stopping) : undefined;
   const how = { folder, prompts, ...options, signal: stopping.signal, onOpen };
   if (world.rank > 0) return await runSilently(how, world);
   const told = { ...how, warn, tell: note, onCompile: compileProgress() };
-  if (json) await asJson(texts ?? [""], told, world);
+  if (json) await asJson(asked ?? [""], told, world);
   else await forPeople(prompts, told, world);
 }
-function conversations(texts: readonly string[] | undefined, system: string | undefined): Message[][] {
-  if (!texts) throw new Problem("--chat lacks what the user says", "give it: --prompt 'Who was Ahab?'");
+function promptsIn(file: string, world: Workers): Prompt[] {
+  const path = inputPath(file);
+  requireFiles([path], world, "--prompts");
+  return readPrompts(path);
+}
+function conversations(prompts: readonly Prompt[] | undefined, system: string | undefined): Message[][] {
+  if (!prompts) throw new Problem("--chat lacks what the user says", "give it: --prompt 'Who was Ahab?'");
   const before = system === undefined ? [] : [{ role: "system", content: system }];
-  return texts.map((content) => [...before, { role: "user", content }]);
+  return prompts.map((prompt) => [
+    ...before,
+    ...(typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt),
+  ]);
 }
 async function runSilently(how: RunGenerateOptions, world: Workers): Promise<void> {
   for await (const _ of generate(how, world)) continue;
@@ -147,7 +176,7 @@ function generationRate(tokens: number, seconds: number): string {
   return `${pluralize(tokens, "token")}, ${rate < 100 ? rate.toFixed(1) : showCount(rate)} tokens/s`;
 }
 /** Prints a line of JSON for each text when it is complete. */
-async function asJson(prompts: readonly string[], how: RunGenerateOptions, world: Workers): Promise<void> {
+async function asJson(prompts: readonly Prompt[], how: RunGenerateOptions, world: Workers): Promise<void> {
   const made = prompts.map(() => "");
   for await (const { prompt, text, last, tokens, seconds } of generate(how, world)) {
     made[prompt] += text;

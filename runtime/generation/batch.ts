@@ -24,6 +24,8 @@ export interface GenerateRequest {
   readonly end?: number | null | undefined;
   /** When it is aborted, nothing more of this sequence is given out. */
   readonly signal?: AbortSignal | undefined;
+  /** Whether `signal` may be aborted because of the tokens that were given out. */
+  readonly mayStop?: boolean | undefined;
   /** Called once nothing more is given out because `signal` was aborted, on this worker or another. */
   readonly onAbort?: (() => void) | undefined;
 }
@@ -59,6 +61,7 @@ interface Row {
   pending: ArrayLike<number>;
   remaining: number;
   readonly end: number | null;
+  readonly mayStop: boolean;
   readonly signal: AbortSignal | undefined;
   readonly onAbort: (() => void) | undefined;
   /**
@@ -184,11 +187,11 @@ function lengthFor(tokens: number, lengths: readonly number[]): number {
 }
 /**
  * How many tokens the next call may generate for every row. Only one while a row still reads its prompt, so that its first token is given out at
- * once, and while a row may meet its end token and a waiting request could take its place.
+ * once, and while a row may end by what is generated and a waiting request could take its place.
  */
 function tokensPerCall(rows: readonly (Row | null)[], queue: RequestQueue): number {
   const open = rows.filter((row) => row !== null);
-  if (open.some(({ end }) => end !== null) && queue.hasNext()) return 1;
+  if (open.some(({ end, mayStop }) => end !== null || mayStop) && queue.hasNext()) return 1;
   return open.every(({ position, pending }) => position > 0 && pending.length === 1)
     ? Math.min(...open.map(({ remaining }) => remaining))
     : 1;
@@ -218,7 +221,7 @@ class RequestQueue {
   }
 }
 function startRow([request, given]: readonly [number, GenerateRequest]): Row {
-  const { prompt, tokens, temperature, topP = 1, topK = 0, end = null, signal, onAbort } = given;
+  const { prompt, tokens, temperature, topP = 1, topK = 0, end = null, mayStop = false, signal, onAbort } = given;
   return {
     request,
     temperature,
@@ -228,6 +231,7 @@ function startRow([request, given]: readonly [number, GenerateRequest]): Row {
     pending: prompt,
     remaining: tokens,
     end,
+    mayStop,
     signal,
     onAbort,
     ended: false,

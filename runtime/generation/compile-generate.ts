@@ -120,6 +120,8 @@ export interface TextOptions {
   readonly topK?: number | undefined;
   /** Goes on after the token that ends a text. Default: false. */
   readonly pastEnd?: boolean | undefined;
+  /** Texts at the first of which the text ends; it does not have it. Default: none. */
+  readonly stop?: readonly string[] | undefined;
 }
 export const samplingOf = ({ topP, topK }: TextOptions): SamplingInput[] => [
   ...(topP === undefined ? [] : (["top_p"] as const)),

@@ -11,6 +11,7 @@ import { type GenerateRequest, generateBatch } from "./batch.ts";
 import { requestOf, samplingOf, type TextOptions } from "./compile-generate.ts";
 import { requireContext } from "./generate-entries.ts";
 import { type OpenRunOptions, openRun } from "./open-run.ts";
+import { StopTexts } from "./stop-texts.ts";
 
 export interface GenerateOptions {
   /** At least one token. */
@@ -61,47 +62,75 @@ export interface Piece {
 export const generate = (options: RunGenerateOptions, world: Workers = workers()): AsyncGenerator<Piece, void> =>
   reportingFailure(world, generated(options, world));
 async function* generated(options: RunGenerateOptions, world: Workers): AsyncGenerator<Piece, void> {
-  const { prompts = [""], seed = 0, tokens, temperature, topP, topK, pastEnd, signal } = options;
+  const { prompts = [""], seed = 0, tokens, temperature, topP, topK, pastEnd, stop, signal } = options;
   const rows = options.batch ?? Math.min(16, Math.max(1, prompts.length));
-  requireEqualTexts({ prompt: prompts, tokens, temperature, topP, topK, pastEnd }, world);
+  requireEqualTexts({ prompt: prompts, tokens, temperature, topP, topK, pastEnd, stop }, world);
   const model = await openRun({ ...options, prompts, rows, seed, sampling: samplingOf(options), world });
   const { executable, codec, step } = model;
   try {
     await options.onOpen?.();
     if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options));
     if (options.weights) options.tell?.(quantisedSummary(executable.stores));
-    const requests = model.prompts.map((prompt) => requestOf(prompt, options, model));
+    const texts = model.prompts.map((prompt) => new WrittenText(requestOf(prompt, options, model), codec, stop));
     const how = { rows, seed, step, signal, agree: agreeing(world) };
-    yield* asTexts(generateBatch(executable, requests, how), requests, codec);
+    const requests = texts.map(({ request }) => request);
+    yield* asPieces(generateBatch(executable, requests, how), texts);
   } finally {
     executable.close();
   }
 }
-async function* asTexts(
+async function* asPieces(
   written: ReturnType<typeof generateBatch>,
-  requests: readonly GenerateRequest[],
-  codec: Codec,
+  texts: readonly WrittenText[],
 ): AsyncGenerator<Piece, void> {
-  const texts = requests.map(({ prompt, end }) => ({ tokens: 0, end, decoder: codec.decoder(prompt) }));
   const start = performance.now();
   for await (const { request, token } of written) {
     const text = texts[request];
-    if (!text) continue;
-    text.tokens += 1;
-    const ends = token === text.end;
-    const last = ends || text.tokens === requests[request]?.tokens;
-    const more = ends ? "" : text.decoder.push(token);
+    if (!text || text.isOver) continue;
+    const more = text.push(token);
     const seconds = (performance.now() - start) / 1000;
-    yield { prompt: request, text: more + (last ? text.decoder.end() : ""), last, tokens: text.tokens, seconds };
+    yield { prompt: request, text: more, last: text.isOver, tokens: text.tokens, seconds };
+  }
+}
+/** A text that grows by tokens until it has all, meets its end token, or says one of the texts that stop it. */
+class WrittenText {
+  readonly request: GenerateRequest;
+  readonly #stopping = new AbortController();
+  readonly #decoder: Decoder;
+  readonly #until: StopTexts;
+  tokens = 0;
+  isOver = false;
+
+  constructor(request: GenerateRequest, codec: Codec, stop: readonly string[] = []) {
+    const mayStop = stop.length > 0;
+    this.request = mayStop ? { ...request, mayStop, signal: this.#stopping.signal } : request;
+    [this.#decoder, this.#until] = [codec.decoder(request.prompt), new StopTexts(stop)];
+  }
+  /** What a token adds that can be given out. */
+  push(token: number): string {
+    this.tokens += 1;
+    const all = token === this.request.end || this.tokens === this.request.tokens;
+    const piece = (token === this.request.end ? "" : this.#decoder.push(token)) + (all ? this.#decoder.end() : "");
+    const { text, ends } = this.#until.push(piece);
+    this.isOver = all || ends;
+    if (ends) this.#stopping.abort();
+    return all && !ends ? text + this.#until.rest() : text;
   }
 }
 
-/** Decodes tokens; yields text as soon as it consists of whole characters. */
-export async function* decodeTokens(tokens: AsyncIterable<number>, decoder: Decoder): AsyncGenerator<string, void> {
+/** Decodes tokens; yields text as soon as it consists of whole characters, and ends before the first of the texts in `stop`. */
+export async function* decodeTokens(
+  tokens: AsyncIterable<number>,
+  decoder: Decoder,
+  stop: readonly string[] = [],
+): AsyncGenerator<string, void> {
+  const until = new StopTexts(stop);
   for await (const token of tokens) {
-    const text = decoder.push(token);
+    const { text, ends } = until.push(decoder.push(token));
     if (text !== "") yield text;
+    if (ends) return;
   }
-  const rest = decoder.end();
+  const { text, ends } = until.push(decoder.end());
+  const rest = ends ? text : text + until.rest();
   if (rest !== "") yield rest;
 }

@@ -65,13 +65,15 @@ export class TextModel {
    */
   async *generate(prompt: Prompt, options: AskOptions = {}): AsyncGenerator<string, void> {
     requirePrompt(prompt);
+    requireOptions("a text", options);
+    const { stop, ...how } = options;
     const { codec } = this.#model;
     const tokens = encodePrompt(codec, prompt);
-    yield* decodeTokens(this.tokens(tokens, options), codec.decoder(tokens));
+    yield* decodeTokens(this.tokens(tokens, how), codec.decoder(tokens), stop);
   }
   /** The same as token numbers, without the token that ends the text. */
-  async *tokens(prompt: ArrayLike<number>, options: AskOptions = {}): AsyncGenerator<number, void> {
-    requireOptions("a text", options);
+  async *tokens(prompt: ArrayLike<number>, options: Omit<AskOptions, "stop"> = {}): AsyncGenerator<number, void> {
+    requireOptions("a text's tokens", options);
     const given = tokensOf(prompt);
     if (this.#closing.signal.aborted) throw new Problem("the model is closed", "open it again with openModel");
     const text = new PendingText(requestOf(given, options, this.#model), options.signal);
