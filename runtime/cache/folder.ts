@@ -6,7 +6,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
-import { makeFolder, writeFlushed } from "../storage/files.ts";
+import { makeFolder, writeUnflushed } from "../storage/files.ts";
 
 export interface CacheStats {
   readonly folder: string;
@@ -30,16 +30,21 @@ export class CacheFolder {
   readonly path: string;
   readonly #holds: string;
   readonly #limit: number;
-  /** The bytes of all files when this process last listed them, and what it has written since; undefined before that. */
-  #bytes: number | undefined;
+  readonly #room: number;
+  /** The bytes of all files when this process last listed them; undefined before that. */
+  #listed: number | undefined;
+  /** Bytes that this process has written since. */
+  #written = 0;
 
   /**
-   * Makes the folder `holds` in `root`, with mode 0700. One that belongs to, or can be written by, another user is a Problem. `limit` is in bytes.
+   * Makes the folder `holds` in `root`, with mode 0700. One that belongs to, or can be written by, another user is a Problem. `limit` and `room` are in
+   * bytes: a folder over the limit is emptied until there is as much room.
    */
-  constructor(holds: "kernels" | "tokens", root: string, limit: number) {
+  constructor(holds: "kernels" | "tokens", root: string, limit: number, room = 0) {
     this.path = join(root, holds);
     this.#holds = holds;
     this.#limit = limit;
+    this.#room = room;
     try {
       makeFolder(this.path, 0o700);
     } catch (cause) {
@@ -69,12 +74,12 @@ export class CacheFolder {
       unopened: () => null, // never made, or just dropped by another process
     });
   }
-  /** Writes atomically, so that other processes see the whole file or none. */
+  /** Writes atomically, so that other processes see the whole file or none. A power cut may leave a damaged one, which its reader notices. */
   write(name: string, chunks: Iterable<Uint8Array>): void {
     const part = this.pathOf(`${name.slice(0, 64)}.${randomBytes(8).toString("hex")}.part`);
     try {
-      writeFlushed(part, chunks, 0o600);
-      if (this.#bytes !== undefined) this.#bytes += fs.statSync(part).size;
+      writeUnflushed(part, chunks, 0o600);
+      this.#written += fs.statSync(part).size;
       withFileErrors(part, "write", () => fs.renameSync(part, this.pathOf(name)));
     } catch (cause) {
       fs.rmSync(part, { force: true });
@@ -92,21 +97,27 @@ export class CacheFolder {
     }
   }
   /**
-   * Deletes least recently used files until the cache is within its limit; never the file just written, nor one that another process may still be
-   * writing. Tens of thousands of files take long to list, so a process does it once, and again when it has written more than fits.
+   * Deletes least recently used files if the cache is over its limit; never the file just written, nor one that another process may still be writing.
+   * Tens of thousands of files take long to list, so a process does it only when what it knows of does not fit; at first, when it has written a
+   * 64th of the limit, or a name (which is a hash) that begins with 0, as one in 16 of all processes' files does.
    */
   prune(keep: string): void {
-    if (this.#bytes !== undefined && this.#bytes <= this.#limit) return;
+    const isDue =
+      this.#listed === undefined
+        ? this.#written > this.#limit / 64 || keep.startsWith("0")
+        : this.#listed + this.#written > this.#limit;
+    if (!isDue) return;
     const files = this.#files().toSorted((a, b) => a.used - b.used);
     let bytes = total(files);
+    const most = bytes > this.#limit ? this.#limit - this.#room : bytes;
     for (const { name, used, bytes: size } of files) {
       const part = name.endsWith(".part");
       const stale = part && used < Date.now() - hour;
-      if (name === keep || (part ? !stale : bytes <= this.#limit)) continue;
+      if (name === keep || (part ? !stale : bytes <= most)) continue;
       this.#remove(name);
       bytes -= size;
     }
-    this.#bytes = bytes;
+    [this.#listed, this.#written] = [bytes, 0];
   }
   stats(): CacheStats {
     const files = this.#files();

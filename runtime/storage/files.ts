@@ -127,6 +127,9 @@ function makeParents(path: string, mode: number | undefined, again = false): str
 /** Writes and flushes a file in place, not atomically: for a folder that is itself renamed when complete. */
 export const writeFlushed = (path: string, chunks: Iterable<Uint8Array>, mode?: number): void =>
   writeTo(path, chunks, fsyncSync, mode);
+/** Writes a file in place. After a power cut it may be empty or damaged. */
+export const writeUnflushed = (path: string, chunks: Iterable<Uint8Array>, mode?: number): void =>
+  writeTo(path, chunks, () => {}, mode);
 function writeTo(path: string, chunks: Iterable<Uint8Array>, flush: (file: number) => void, mode?: number): void {
   withFileErrors(path, "write", () => {
     const file = openSync(path, "w", mode);
@@ -189,7 +192,7 @@ export function writeNewFolder<T>(path: string, write: (temporary: string) => T)
 export function writeUserFile(path: string, content: Content): void {
   const found = withFileErrors(path, "write", () => statSync(path, { throwIfNoEntry: false }));
   if (!found || found.isFile()) writeAtomic(found ? realpathSync(path) : path, content, found && found.mode & 0o7777);
-  else writeTo(path, chunksOf(content), () => {}); // a pipe or terminal cannot be flushed
+  else writeUnflushed(path, chunksOf(content)); // a pipe or terminal cannot be flushed
 }
 
 /** Flushes a folder, so that renames in it survive a power cut. */
