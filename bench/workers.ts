@@ -77,7 +77,7 @@ export async function measureWorkers(
   return { name, workers, threads, tokensPerSecond, alone: (B * T) / one.seconds, share, ...best };
 }
 async function ran(launcher: readonly string[], job: Job): Promise<Ran> {
-  const [command, ...args] = [...launcher, process.execPath, "--import", "tsx", worker, JSON.stringify(job)];
+  const [command, ...args] = [...launcher, process.execPath, ...process.execArgv, worker, JSON.stringify(job)];
   const { stdout } = await execute(command, args);
   return JSON.parse(stdout) as Ran;
 }

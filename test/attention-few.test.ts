@@ -4,8 +4,7 @@ import * as assert from "uvu/assert";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { attended, cases, storesFor, tasksOf } from "./few-queries.ts";
 import { distance } from "./graphs.ts";
-import { kernelsOf, lowered, valuesOf } from "./host/compare.ts";
-import { x64 } from "./host/machine.ts";
+import { kernelsOf, lowered, valuesOf, widthsInTurn } from "./host/compare.ts";
 import { compiled, runSequences } from "./host/run.ts";
 
 const test = suite("attention-few");
@@ -33,14 +32,14 @@ test("a task is the heads that share keys, or 48 rows of them, or one of the pie
     "attention 1",
   ]);
 });
-for (const flags of x64 ? [[], ["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [[]])
+for (const { flags, some } of widthsInTurn(runs))
   test(`few queries as the op says, by any number of threads ${flags.join(" ")}`, () => {
-    const lib = compiled(kernelsOf(runs.map((x) => x.sequence)), [...flags, "-Og"]);
-    const [all, others] = [1, 3].map((threads) => runSequences(runs, threads, lib)) as [
+    const lib = compiled(kernelsOf(some.map((x) => x.sequence)), [...flags, "-Og"]);
+    const [all, others] = [1, 3].map((threads) => runSequences(some, threads, lib)) as [
       Float64Array[][],
       Float64Array[][],
     ];
-    for (const [i, { name, dtype, graph, stores }] of runs.entries()) {
+    for (const [i, { name, dtype, graph, stores }] of some.entries()) {
       assert.equal(others[i], all[i], name);
       interpret(valuesOf(graph), stores, { exact: true }).forEach((want, r) => {
         const most = Math.max(1, ...want.data.map(Math.abs));

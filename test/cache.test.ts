@@ -254,7 +254,7 @@ test("processes that write, read and drop at once do not disturb each other", as
       if (cache.find(sha256(String((i * 7) % 30))) !== null) found++;
     }
     console.log(found > 0);`;
-  const run = () => promisify(execFile)(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program]);
+  const run = () => promisify(execFile)(process.execPath, [...process.execArgv, "--input-type=module", "-e", program]);
   const results = await Promise.all([run(), run()]);
   assert.equal(
     results.map((r) => r.stdout.trim()),

@@ -2,7 +2,7 @@
 // MOEC_TEST=full trains the mixture of the issue.
 import { rejects } from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -17,7 +17,7 @@ import { command } from "./command.ts";
 import { build, libraryEnvironment, onEmulator } from "./emulator/build.ts";
 import { full } from "./full.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
-import { last, small, losses as trained } from "./training-runs.ts";
+import { last, small, losses as trained, withoutText } from "./training-runs.ts";
 
 const test = suite("emulated");
 const here = temporaryFolder();
@@ -28,7 +28,7 @@ type Options = Omit<TrainOptions, "data" | "out">;
 const losses = (options: Options): Promise<number[]> => lossesOf({ ...options, data: [data] });
 /** `npm run emulated -- ARGS`, in a process of its own. */
 const npmRunEmulated = (more: NodeJS.ProcessEnv, ...args: readonly string[]) =>
-  spawnSync(process.execPath, ["--import", "tsx", join(import.meta.dirname, "emulator/emulated.ts"), ...args], {
+  spawnSync(process.execPath, [...process.execArgv, join(import.meta.dirname, "emulator/emulated.ts"), ...args], {
     encoding: "utf8",
     env: { ...process.env, ...more },
   });
@@ -139,8 +139,6 @@ test("a small model trains to the host's losses", async () => {
   await same({ program, steps: 3, batch: 2, length: 9 });
 });
 const gpt = join(import.meta.dirname, "..", "examples", "gpt-moe.moe");
-/** It would double the kernels. */
-const withoutText = readFileSync(gpt, "utf8").replace(/\n {2}generate\([\s\S]*?\n {2}\}\n/, "");
 /** Half a unit in a bf16's last place. */
 const rounding = 2 ** -9;
 test("in bf16 two layers of a mixture train five steps to the host's losses", async () => {

@@ -29,8 +29,9 @@ import {
   opSamples,
   samplesInTurn,
   valuesOf,
+  widthsInTurn,
 } from "./host/compare.ts";
-import { hasFeature, x64 } from "./host/machine.ts";
+import { hasFeature } from "./host/machine.ts";
 import { compiled, runSequence, runSequences } from "./host/run.ts";
 import { layers, moeLayer } from "./layers.ts";
 import { buffer, launch, write } from "./sequences.ts";
@@ -225,19 +226,19 @@ test("few rows by a matrix that lies along its depth: right, and the bits that t
       [70, 530],
     ].map(([n = 0, k = 0]) => ({ m, n, k })),
   );
-  const products = (["f32", "bf16"] as const).flatMap((dtype) =>
-    cases.flatMap(({ m, n, k }) => {
+  const all = (["f32", "bf16"] as const).flatMap((dtype) =>
+    cases.map(({ m, n, k }) => {
       const rows = p(`x${m}x${k} ${dtype}`, [m, k]);
       const right = b.swap(g, b.cast(g, p(`w${n}x${k} ${dtype}`, [n, k], dtype), "f32"));
       return [b.matmul(g, rows, right), b.matmul(g, b.concat(g, [rows, p(`y${k} ${dtype}`, [9, k])], 0), right)];
     }),
   );
-  const graph = graphOf(products);
-  const sequence = lowered(graph);
-  const kernels = kernelsOf([sequence]);
-  assert.ok(kernels.some(({ text }) => text.includes(" k_major<")));
-  for (const flags of x64 ? [[], ["-mno-avx512f"], ["-mno-avx"]] : [[]]) {
-    const got = runSequence(sequence, storesOf(products), 2, compiled(kernels, [...flags, "-Og"]));
+  for (const { flags, some } of widthsInTurn(all)) {
+    const graph = graphOf(some.flat());
+    const sequence = lowered(graph);
+    const kernels = kernelsOf([sequence]);
+    assert.ok(kernels.some(({ text }) => text.includes(" k_major<")));
+    const got = runSequence(sequence, storesOf(some.flat()), 2, compiled(kernels, [...flags, "-Og"]));
     compare(flags.join(), graph, got);
     for (let i = 0; i < got.length; i += 2) assert.equal(got[i], got[i + 1]?.slice(0, got[i]?.length), `product ${i}`);
   }

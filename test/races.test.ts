@@ -23,7 +23,7 @@ import { inputsOf, type Training, trainingOf } from "./random/training.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const test = suite("races");
-const sanitized = ["-O1", "-g1", "-fsanitize=thread"];
+const sanitized = ["-Og", "-g1", "-fsanitize=thread"];
 const root = temporaryFolder();
 const found = 66;
 

@@ -20,7 +20,7 @@ interface Ended {
 }
 const run = (name: string, ...args: string[]): Promise<Ended> =>
   new Promise((done) => {
-    const flags = ["--import", "tsx", fileOf(name), ...args];
+    const flags = [...process.execArgv, fileOf(name), ...args];
     execFile(
       process.execPath,
       flags,

@@ -1,5 +1,7 @@
 // Helpers for tests of training runs.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Tensor } from "../runtime/executable.ts";
 import { type Checkpoint, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import { readAll } from "../runtime/storage/stored-tensor.ts";
@@ -29,6 +31,11 @@ export function inFull({ model, training, close, ...rest }: Checkpoint): ReadChe
   }
 }
 export const last = (run: string): ReadCheckpoint => inFull(newestCheckpoint(run, () => undefined) ?? assert.fail());
+
+const demo = readFileSync(join(import.meta.dirname, "..", "examples", "gpt-moe.moe"), "utf8");
+/** The demo's program without its method `generate`, whose kernels take a third of the time to compile, and which training does not run. */
+export const withoutText: string = demo.replace(/\n {2}generate\([\s\S]*?\n {2}\}\n/, "");
+assert.ok(withoutText.length < demo.length);
 
 /** A program: a model with vocabulary V and one hidden layer of width D. */
 export const small = (V: number, D: number): string => `import { Embedding, Linear } from "std/nn"

@@ -11,7 +11,7 @@ import { numbers } from "../runtime/tensor.ts";
 import { mpirun, skipped } from "../scripts/mpirun.ts";
 import { command, root as home, main, workerScript } from "./command.ts";
 import { full } from "./full.ts";
-import { last } from "./training-runs.ts";
+import { last, withoutText } from "./training-runs.ts";
 import { type Given, trained } from "./workers/embedded.ts";
 import { second } from "./workers/second.ts";
 
@@ -35,6 +35,8 @@ test("under mpirun other commands are refused, and training names the MPI that i
 
 const text = join(root, "text.txt");
 writeFileSync(text, "It was the best of times, it was the worst of times. ".repeat(20));
+const program = join(root, "gpt-moe.moe");
+writeFileSync(program, withoutText);
 const tiny = ["V=128", "D=12", "H=8", "L=1", "Heads=2", "E=6", "Context=32"].flatMap((size) => ["--set", size]);
 const small = ["--batch", "4", "--length", "8", "--accumulate", "2", "--steps", "6", "--threads", "1", "--json"];
 const launcher = mpirun ?? [];
@@ -81,17 +83,7 @@ const train = (
   ...then: [number?, ((run: ChildProcess) => void)?]
 ) =>
   started(
-    each.map((flags) => [
-      "train",
-      "examples/gpt-moe.moe",
-      "--data",
-      text,
-      "--out",
-      folder,
-      ...tiny,
-      ...small,
-      ...flags,
-    ]),
+    each.map((flags) => ["train", program, "--data", text, "--out", folder, ...tiny, ...small, ...flags]),
     ...then,
   );
 const workers = (n: number, ...flags: readonly string[]): (readonly string[])[] =>

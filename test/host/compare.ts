@@ -118,10 +118,17 @@ export function compare(name: string, graph: Graph, got: readonly Float64Array[]
     );
   });
 }
+/** The compiler's flags for each vector width that the machine has. */
+const widths: readonly (readonly string[])[] = [
+  [],
+  ...(x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : []),
+];
+/** For each vector width, its flags and what is run at it: each item at one of them, in turn; with MOEC_TEST=full all at all. */
+export const widthsInTurn = <T>(all: readonly T[]): { readonly flags: readonly string[]; readonly some: T[] }[] =>
+  widths.map((flags, w) => ({ flags, some: all.filter((_, i) => full || i % widths.length === w) }));
 /** Compares graphs with the interpreter at every vector width that the machine has. */
 export function compareWidths(name: string, graphs: readonly Graph[], sequences: readonly Sequence[]): void {
-  const narrow = x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [];
-  for (const flags of [[], ...narrow]) {
+  for (const flags of widths) {
     const lib = compiled(kernelsOf(sequences), ["-Og", ...flags]);
     const runs = graphs.map((graph, i) => ({ sequence: sequences[i] as Sequence, stores: storesOf(valuesOf(graph)) }));
     const results = runSequences(runs, 2, lib);

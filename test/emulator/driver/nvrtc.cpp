@@ -189,7 +189,7 @@ Result compile(Program& p, std::vector<std::string> options) {
   int status = run(command, log);
   if (status == 0) {
     command.resize(program);
-    for (const std::string& word : std::vector<std::string>{"-shared", object, "-o", library, "-lm"}) command.push_back(word);
+    for (const std::string& word : std::vector<std::string>{"-shared", "-nostdlib", object, "-o", library, "-lm"}) command.push_back(word);
     status = run(command, log);
   }
   p.log = as_nvrtc(contents(log), folder.path);
