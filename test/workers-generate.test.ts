@@ -1,5 +1,5 @@
 // What several processes that mpirun starts generate, and run once, beside what one does.
-import { spawn, spawnSync } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import { cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -34,12 +34,21 @@ interface Ended {
   readonly status: number | null;
   readonly said: string;
 }
+const ended = (
+  file: string,
+  args: readonly string[],
+): Promise<{ status: number | null; stdout: string; stderr: string }> =>
+  new Promise((done) => {
+    const child = execFile(file, args, { cwd: home, timeout: 60_000 }, (_, stdout, stderr) =>
+      done({ status: child.exitCode, stdout, stderr }),
+    );
+  });
 /** `moec generate`, or another command, by as many workers as lists of arguments. */
-function generated(each: readonly (readonly string[])[], command = "generate"): Ended {
+async function generated(each: readonly (readonly string[])[], command = "generate"): Promise<Ended> {
   const lists = each.map((args) => [command, ...args, "--threads", "1"]);
   const several = [...launcher, "-n", String(each.length), process.execPath, byRank, main, JSON.stringify(lists)];
   const [file = "", ...args] = each.length === 1 ? [process.execPath, main, ...(lists[0] ?? [])] : several;
-  const { status, stdout, stderr } = spawnSync(file, args, { cwd: home, encoding: "utf8", timeout: 60_000 });
+  const { status, stdout, stderr } = await ended(file, args);
   const lines = stdout.trim().split("\n");
   const texts = lines.flatMap((line) => (line.startsWith("{") ? textsOf(line) : []));
   return { texts, status, said: `${stderr}${stdout}` };
@@ -62,48 +71,50 @@ const prompts = ["It was", "of", "worst", "t"].map((text) => ["--prompt", text])
 if (!mpirun) skipped("generation by several processes");
 else {
   const folder = trained();
-  test("several workers generate what one does, the likeliest tokens and drawn ones, whether they divide the batch or not", () => {
+  test("several workers generate what one does, the likeliest tokens and drawn ones, whether they divide the batch or not", async () => {
     for (const [count, each, ...flags] of [
       [1, [2], "--temperature", "0"],
       [4, [2, 4], "--seed", "5"],
     ] as const) {
       const args = [folder, ...prompts.slice(0, count).flat(), ...flags, "--tokens", "24", "--json"];
-      const alone = generated(alike(1, ...args));
+      const alone = await generated(alike(1, ...args));
       assert.is(alone.texts.length, count, alone.said);
       const shared = ["--tensor-parallel", "2"];
       for (const [n, more] of each.flatMap((n) => [[n, []] as const, [n, shared] as const])) {
-        const { texts, status, said } = generated(alike(n, ...args, ...more));
+        const { texts, status, said } = await generated(alike(n, ...args, ...more));
         assert.is(status, 0, said);
         assert.equal(texts, alone.texts, said);
       }
     }
   });
-  test("worker 0 alone prints, and says what each has", () => {
+  test("worker 0 alone prints, and says what each has", async () => {
     const args = [folder, "--prompt", "It was", "--tokens", "9", "--temperature", "0"];
-    const { status, said } = generated(alike(2, ...args));
+    const { status, said } = await generated(alike(2, ...args));
     const alone = command(["generate", ...args]).stdout;
     assert.is(status, 0, said);
     assert.match(said, "2 workers: batch 1, all of it on each; 6 experts spread, 3 each");
     assert.is(said.split(alone).length, 2, said);
   });
-  test("what is wrong on one worker, or on all, is said once, and all end", () => {
+  test("what is wrong on one worker, or on all, is said once, and all end", async () => {
     const other = join(root, "other");
     cpSync(folder, other, { recursive: true });
-    for (const [each, message] of [
+    const wrong: readonly (readonly [(readonly string[])[], RegExp])[] = [
       [[[folder, "--prompt", "a"], [folder]], /worker 1 has another prompt than worker 0: \[""\], not \["a"\]/],
       [[[folder], [other]], /worker 1 has another model than worker 0/],
       [[[folder], [join(root, "none")]], /none/],
       [[[folder, "--room", "1.5"], [folder]], /worker 1 has another `--room`/],
       [alike(2, folder, "--expert-parallel", "3"), /experts cannot be spread over 3 of 2 workers/],
       [alike(2, folder, "--tensor-parallel", "3"), /matrices cannot be shared by 3 of 2 workers/],
-    ] as const) {
-      const { status, said } = generated(each);
+    ];
+    // at once, since most of the time passes between an error and mpirun's end
+    const all = await Promise.all(wrong.map(([each]) => generated(each)));
+    for (const [i, { status, said }] of all.entries()) {
       assert.is.not(status, 0, said);
-      assert.match(said, message);
+      assert.match(said, wrong[i]?.[1] ?? "");
       assert.is(said.match(/error:/g)?.length, 1, said);
     }
   });
-  test("`moec evaluate` gives the losses of one process, whether workers divide the batch or not, and says what each has", () => {
+  test("`moec evaluate` gives the losses of one process, whether workers divide the batch or not, and says what each has", async () => {
     const data = join(root, "text.txt");
     for (const [n, batch, ...flags] of [
       [2, 4, "--room", "2"],
@@ -134,7 +145,7 @@ else {
       assert.match(several.said, batch === 4 ? "batch 4 = 2 x 2; 6 experts" : "batch 3, all of it on each");
     }
     const [short, long] = ["text.txt", "run/model.moe"].map((name) => [folder, "--data", join(root, name), "--json"]);
-    const { status, said } = generated([short ?? [], long ?? []], "evaluate");
+    const { status, said } = await generated([short ?? [], long ?? []], "evaluate");
     assert.is.not(status, 0);
     assert.match(said, /worker 1 has another data than worker 0/);
   });
