@@ -198,5 +198,17 @@ test("inputs that are missing or past a table's end, cotangents of nothing, and 
   );
   const results = await runEntry({ program, entry: "A", input, target: "reference" });
   assert.equal([...(results.get("0")?.data ?? [])], [2, 2]);
+
+  const expert = "layer X(D) { param w: f32[D] = 1 forward(x: f32[D]) -> f32[D] { return w * x } }";
+  const mixture = "layer A(D) { e: X(D)[3] forward(at: i32[N, 2], x: f32[N, D]) -> f32[N, 2, D] { return e[at](x) } }";
+  writeFileSync(program, `${expert} ${mixture}`);
+  const late = {
+    at: [
+      [0, 3],
+      [-1, 2],
+    ],
+    x: right.x,
+  };
+  await refused(late, false, "at has the index 3 (element 1), and what it indexes has 3", "-1 for none");
 });
 test.run();

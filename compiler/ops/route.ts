@@ -63,6 +63,7 @@ export const route = define<"route">({
         }
       : null,
   mapped: (args, { groups }, g) => nestedRoute(g, one(args), number(groups)),
+  indexes: ({ args, attrs: { groups } }) => ({ index: one(args), length: number(groups) }),
   flops: flopsPerElement(4),
   samples: (g) =>
     [
