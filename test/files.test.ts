@@ -72,6 +72,7 @@ if (spawnSync("mkfifo", [pipe]).status === 0)
     const [end, got] = [openSync(pipe, "r+"), Buffer.alloc(1000)];
     writeSafetensors(pipe, tensors);
     assert.ok(lstatSync(pipe).isFIFO());
+    assert.match(problem(() => readSafetensors(pipe)).message, "is a pipe");
     const copy = join(root, "copy.safetensors");
     writeFileSync(copy, got.subarray(0, readSync(end, got)));
     closeSync(end);

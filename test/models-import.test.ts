@@ -211,8 +211,12 @@ test("a config.json that does not fit itself or the weights is said to be the ca
     "multiple of 2",
   );
   await refusal(other("mixtral", { num_hidden_layers: 3 }), "num_hidden_layers is 3", "are of 2 blocks");
-  await refusal(other("mixtral", { num_attention_heads: 3 }), "config.json describes a Mixtral", "D / Heads");
-  await refusal(other("mixtral", { num_local_experts: 1e9 }), "config.json describes a Mixtral", "1000000000 layers");
+  await refusal(other("mixtral", { num_attention_heads: 3 }), "config.json describes a model of Mixtral", "D / Heads");
+  await refusal(
+    other("mixtral", { num_local_experts: 1e9 }),
+    "config.json describes a model of Mixtral",
+    "1000000000 layers",
+  );
   await refusal(other("mixtral", { vocab_size: 41 }), "f32[41, 16]", "config.json is not that of these weights");
 });
 test("a tensor that two files have is a Problem that names both", () => {

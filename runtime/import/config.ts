@@ -67,7 +67,7 @@ function requireSupported(path: string, { supported, model }: Family, config: Js
     if (is !== undefined && JSON.stringify(is) !== JSON.stringify(only))
       throw new Problem(
         `${path}: ${key} is ${shown(is)}, and ${model} has only ${shown(only)}`,
-        "write a model of your own that has it, in the .moe language, and give it renamed weights with `moec run --params`",
+        "write a model of your own that has it, in the .moe language, and give it renamed weights by `--params` (docs/from-pytorch.md)",
       );
   }
 }

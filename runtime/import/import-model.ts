@@ -148,7 +148,7 @@ function elaborated(text: string, { path, family }: TransformersModel): Elaborat
   } catch (error) {
     if (!(error instanceof ProgramError || error instanceof Problem)) throw error;
     throw new Problem(
-      `${path} describes a ${family.model} that cannot be:\n${error.message}`,
+      `${path} describes a model of ${family.model} that cannot be:\n${error.message}`,
       "restore the file: its numbers do not fit each other",
       { cause: error },
     );

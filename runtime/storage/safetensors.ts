@@ -102,7 +102,13 @@ export function openSafetensors(path: string, held?: number): Map<string, Stored
 /** The same of a file that may hold codes. */
 export function openWithCodes(path: string, held?: number): Map<string, StoredTensor | StoredCodes> {
   return withFile(path, held, (file) => {
-    const size = fstatSync(file).size;
+    const found = fstatSync(file);
+    if (found.isFIFO())
+      throw new Problem(
+        `${path} is a pipe, and safetensors are read from a file`,
+        "write it to a file first; `moec run --input -` reads JSON from stdin",
+      );
+    const { size } = found;
     const version = versionOf(file);
     const items = readHeader(path, file, size);
     const base = size - (items.at(-1)?.end ?? 0);
