@@ -188,6 +188,15 @@ export const codes = {
     title: "a header value of another kind",
     explain: "A header's name takes a size, a number, a boolean, a layer or a function, as its declaration says.",
   },
+  E0316: {
+    title: "a variable that nothing reads before its block ends",
+    explain:
+      "In the block of an `if` or a `for`, `let x = ...` makes another `x`, which ends with the block. `x = ...` changes the one around it.",
+  },
+  E0317: {
+    title: "a function's result that nothing takes",
+    explain: "A function changes nothing, so a call that stands alone, `relu(x)`, does nothing: `x = relu(x)`.",
+  },
   E0401: {
     title: "the layer or function is not what the arrow type says",
     explain: "What is passed for an arrow type must take its arguments and give its results.",

@@ -127,6 +127,18 @@ test("a name that ended with its block is told from one that is nowhere", () => 
   ]);
   assert.equal(helps("let z = x x = y"), ["declare it, import it, or give it as an argument"]);
 });
+test("what a block makes anew, where it was to change what is around it, is told to drop `let`", () => {
+  const drop = (name: string): string => `to change that one, write \`${name} = ...\` without \`let\``;
+  assert.equal(helps("let n = 2 if big { let x = 2 * x } for i in 0:2 { let x = x + i } if big { let n = 3 }"), [
+    drop("x"),
+    drop("x"),
+    drop("n"),
+  ]);
+  assert.equal(helps("if big { let x = 2 * x x = x + 1 } for i in 0:2 { if big { let i = x } }"), []);
+  assert.equal(helps("if big { let (x, _) = top_k(x, D) }"), [
+    "to change that one, give this another name, and then write `x = ...`",
+  ]);
+});
 /** `experts[index](x)` as a result, in an operation, and for a declared name. */
 const routing = (expert: string, rows: string): string => `
   layer Expert(D) { forward(x: ${expert}) -> ${expert} { return x } }

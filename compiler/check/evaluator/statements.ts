@@ -15,11 +15,13 @@ import { bool, errorVal, kindText, number, results, Scope, tensor, type Val } fr
 import type { World } from "../world.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
 import { innerNameHelp } from "./inner-names.ts";
+import { requireRead } from "./unread.ts";
 
 /** Runs statements in order. Returns whether every path through them ends with `return`. */
 export function execute(w: World, body: readonly ast.Stmt[], scope: Scope): boolean {
   let returned = false;
-  for (const stmt of body) {
+  for (const [place, stmt] of body.entries()) {
+    if (w.checking) w.guard(() => requireRead(body, place, scope), undefined);
     const done = w.guard(() => run(w, stmt, scope), stmt.kind === "return");
     if (done && !w.checking) return true;
     returned ||= done;
@@ -59,7 +61,7 @@ function run(w: World, stmt: ast.Stmt, scope: Scope): boolean {
       checkOptimize(w, stmt, scope);
       return false;
     case "expr":
-      w.evaluate(stmt.value, scope);
+      runCall(w, stmt, scope);
       return false;
   }
 }
@@ -206,6 +208,17 @@ function sameTypeAs(w: World, stmt: Of<"set">, old: Val, value: Val, isInLoop: b
         : `change the value, or make a new variable: \`let ${name} = ...\``,
     });
   return tensor(castTo(w, x, want.dtype));
+}
+
+function runCall(w: World, { value }: Of<"expr">, scope: Scope): void {
+  const result = w.evaluate(value, scope);
+  if (result.kind === "error" || value.kind !== "call" || value.callee.kind !== "name") return;
+  const callee = w.evaluate(value.callee, scope);
+  if (callee.kind !== "fn" || !(callee.fn.kind === "declared" || callee.fn.kind === "builtin")) return;
+  fail("E0317", "nothing takes the result of this function", value.span, {
+    notes: ["a function changes nothing: neither its arguments nor the model"],
+    help: `name it, \`let y = ${quoted(value.span, "f(x)")}\`, or assign it, \`x = ...\``,
+  });
 }
 
 function returnHelp(values: readonly ast.Expr[], wanted: number): string {
