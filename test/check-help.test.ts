@@ -127,8 +127,9 @@ test("a name that ended with its block is told from one that is nowhere", () => 
   ]);
   assert.equal(helps("let z = x x = y"), ["declare it, import it, or give it as an argument"]);
 });
+/** The help for a `let` that hides a variable. */
+const drop = (name: string): string => `to change that one, write \`${name} = ...\` without \`let\``;
 test("what a block makes anew, where it was to change what is around it, is told to drop `let`", () => {
-  const drop = (name: string): string => `to change that one, write \`${name} = ...\` without \`let\``;
   assert.equal(helps("let n = 2 if big { let x = 2 * x } for i in 0:2 { let x = x + i } if big { let n = 3 }"), [
     drop("x"),
     drop("x"),
