@@ -52,7 +52,7 @@ export interface CompileOptions extends TargetOptions, WeightsOption {
   readonly entry?: string;
   /** With entry `train`: computes losses and metrics as on held-out batches; `training` is false, and nothing is learned. */
   readonly evaluates?: boolean;
-  /** Also returns gradients of the losses and results by all parameters and float inputs, named as in `Program.names` and `input.NAME`. */
+  /** Also returns gradients of the losses and results by all parameters and float inputs that the entry reads, named as in `Program.names` and `input.NAME`. */
   readonly gradients?: boolean;
   /** Names of inputs that you will pass although they have a default. */
   readonly given?: readonly string[];
