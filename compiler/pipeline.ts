@@ -12,7 +12,13 @@ import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, Problem } from "./diagnostic.ts";
 import { recomputeFlagText, tensorParallelFlagText, weightsFlagText } from "./flag-text.ts";
 import { accumulate, type StoreGradient, updateGraph } from "./gradients/accumulate.ts";
-import { parameterGradients, requestedGradients, splitTraining, withTraining } from "./gradients/entry-gradients.ts";
+import {
+  parameterGradients,
+  requestedGradients,
+  splitTraining,
+  unreached,
+  withTraining,
+} from "./gradients/entry-gradients.ts";
 import {
   type Elaborated,
   type Graph,
@@ -143,8 +149,9 @@ export function toGraphs(
   const workerSharing = workerSharingOf(request, elaborated, added);
   onStores?.(ofOneWorker(elaborated.stores(), workerSharing), elaborated.stores());
   const withGradients = new Set(request.entries.filter((e) => e.gradients).map((e) => e.name));
+  const idle: string[] = [];
   const graphs = elaborated.entries.flatMap((entry) =>
-    entryGraphs(elaborated, entry, { request, withGradients, added, workerSharing }, observer),
+    entryGraphs(elaborated, entry, { request, withGradients, added, idle, workerSharing }, observer),
   );
   const passes = afterGradients(elaborated.g, observer, {}, workerSharing);
   const init = keysAsInputs(elaborated.g, runPasses(passes, initOf(elaborated, request, added), observer));
@@ -155,7 +162,8 @@ export function toGraphs(
   ];
   const whole = { stores, graphs: [init.graph, ...graphs] };
   const kept = request.weights === "int8" ? runPass(quantising(elaborated.g), whole, observer) : whole;
-  const made = timed("prepare", observer, () => prepare(elaborated.g, kept));
+  const prepared = timed("prepare", observer, () => prepare(elaborated.g, kept));
+  const made = idle.length > 0 ? { ...prepared, unreached: idle } : prepared;
   if (tensorAxis(workerSharing).count === 1) return made;
   return { ...made, whole: { stores: elaborated.stores(), graphs: elaborated.entries.map(({ graph }) => graph) } };
 }
@@ -316,13 +324,15 @@ interface EntryOptions {
   /** The entries of which the caller asks for gradients; then there is no optimizer. */
   readonly withGradients: ReadonlySet<string>;
   readonly added: AddedStores;
+  /** Gets the names of trained parameters that no loss depends on. */
+  readonly idle: string[];
   readonly workerSharing: WorkerSharing;
 }
 /** The finished graph of one entry, with its gradients or its optimizer's step. Where gradients are accumulated the step is a second graph. */
 function entryGraphs(
   e: Elaboration,
   entry: ElaboratedEntry,
-  { request, withGradients, added, workerSharing }: EntryOptions,
+  { request, withGradients, added, idle, workerSharing }: EntryOptions,
   observer: Observer,
 ): Graph[] {
   const { g } = e;
@@ -340,6 +350,9 @@ function entryGraphs(
   }
   if (!training) return [withResults()];
   const grads = timed("differentiate", observer, () => parameterGradients(g, training, forward));
+  const without = unreached(g, training, grads);
+  if (grads.size > 0 && without.length === grads.size) throw nothingLearns(entry.name);
+  idle.push(...without);
   if (n === 1) return [withResults(...timed("optimizer", observer, () => training.update(grads)))];
   const sums = accumulate(g, entry.name, gradientsOfStores(training, grads));
   const updates = timed("optimizer", observer, () => training.update(sums.means));
@@ -348,6 +361,11 @@ function entryGraphs(
   const update = finish(updateGraph(entry.name, updates, sums));
   return [withResults(...sums.adds), update];
 }
+const nothingLearns = (entry: string): Problem =>
+  new Problem(
+    `no loss of \`${entry}\` depends on a parameter that is trained`,
+    "compute it from parameters by operations that have gradients: `detach`, comparisons, whole numbers and the indices of `top_k` have none",
+  );
 const gradientsOfStores = ({ trainable }: Training, grads: ReadonlyMap<string, Value>): StoreGradient[] =>
   trainable.map(({ store }) => ({ store, grad: grads.get(store.name) as Value }));
 const sequenceForm: Form<Sequence> = {

@@ -20,6 +20,8 @@ export interface Figures {
   readonly flops: number;
   /** How many elements of parameters the entries change. */
   readonly trained: number;
+  /** The names of trained parameters that no loss depends on: an optimizer may let them decay, and nothing else. */
+  readonly unreached: readonly string[];
   /** By the store's name (`train/tokens`), for inputs whose elements are indices: how many values an index may have. */
   readonly choices: Readonly<Record<string, number>>;
   /** The inputs that the entries read, by the store's name. */
@@ -41,6 +43,7 @@ export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const counted = {
     flops: first ? flopsOf(first) : 0,
     trained: trainableElements(program),
+    unreached: program.unreached ?? [],
     ...inputFigures(program),
   };
   return { parameters, prepared, gradients, optimizer, activations, ...counted, kernels };

@@ -1,6 +1,6 @@
 // What commands print for people: with --json they say the same for programs, which the commands' own tests read.
 import type { SpawnSyncReturns } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { suite } from "uvu";
@@ -58,6 +58,24 @@ test("train ends with the loss, where it is saved, and a sample; a finished run 
   assert.match(moec(...training(run), "--resume").stderr, "the run is at step 2; --steps 4 trains on");
   const other = [...training(join(folder, "other")), "--steps", "1", "--params", run];
   assert.match(moec(...other).stderr, `begins with the parameters of ${run}\n`);
+});
+test("train names the parameters that no loss depends on", () => {
+  const idle = join(folder, "idle.moe");
+  writeFileSync(idle, readFileSync(program, "utf8").replace("  hidden(", "  spare: Linear(D, D)\n  hidden("));
+  const { stderr } = moec(
+    "train",
+    idle,
+    "--data",
+    data,
+    "--length",
+    "8",
+    "--steps",
+    "1",
+    "--out",
+    join(folder, "idle"),
+    ...interpreted,
+  );
+  assert.match(stderr, /parameters.*\nno loss depends on spare\.weight, which will learn nothing\n/);
 });
 test("train neither writes over a run nor resumes what is none", () => {
   assert.match(ran(...training(run)).stderr, "already holds a run\n  help: go on with --resume, or choose another");

@@ -18,6 +18,7 @@ import {
   tensor,
   train,
   writeSafetensors,
+  zeros,
 } from "../runtime/index.ts";
 import { assertProblem } from "./assert-problem.ts";
 import { Fit, filled, sizes, Twice, targets } from "./embed-programs.ts";
@@ -43,6 +44,44 @@ test("a first loss that is no number is not blamed on the learning rate", async 
     () => train(Fit, options).next(),
     "NaN at step 1",
     /nothing was learned before it: look at the data/,
+  );
+});
+const { Idle, Deaf } = moe<"Idle" | "Deaf">`
+  import { SwiGlu } from "std/nn"
+  import { AdamW } from "std/optim"
+  import { normal } from "std/init"
+  // its scores choose, and weigh nothing
+  model Idle(D = 2, E = 3) {
+    param gate: f32[D, E] = normal()
+    experts: SwiGlu(D, 4)[E]
+    unused: SwiGlu(D, 4)
+    train(x: float[N, D]) {
+      let (_, index) = top_k(x @ gate, 1)
+      loss a = mean(experts[index](x) ** 2)
+      optimize with AdamW()
+    }
+  }
+  model Deaf(D = 2) {
+    param w: f32[D, D] = 1
+    train(x: float[N, D]) {
+      loss a = detach(sum(x @ w))
+      optimize with AdamW()
+    }
+  }
+`;
+test("parameters that no loss depends on are named; where that is all of them, nothing is trained", async () => {
+  const batches = [{ x: zeros("f32", [3, 2]) }];
+  for (const accumulate of [1, 2]) {
+    const options = { batches: [...batches, ...batches], target: "reference", accumulate } as const;
+    for await (const { program } of train(Idle, options))
+      assert.equal(program.report.unreached, ["gate", "unused.gate.weight", "unused.up.weight", "unused.down.weight"]);
+    for await (const { program } of train(Noisy, { ...options, sizes: { D: 2 } }))
+      assert.equal(program.report.unreached, []);
+  }
+  await assertProblem(
+    () => train(Deaf, { batches, target: "reference" }).next(),
+    "no loss of `train` depends on a parameter that is trained",
+    /`detach`, .* have none/,
   );
 });
 const { Noisy } = moe<"Noisy">`

@@ -238,12 +238,13 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<Train
 }
 function opening(training: Training): string {
   const { config, text, about, folder, from, missing, inherited, sharding } = training;
-  const { parameters, trained, plan } = about;
+  const { parameters, trained, unreached = [], plan } = about;
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
   const learned = trained < parameters ? `, of which ${showCount(trained)} are trained` : "";
   const of = folder === null || from === null || isOf(folder, from) ? "" : ` of ${config.from}`;
   return [
     `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
+    ...(unreached.length === 0 ? [] : [`no loss depends on ${listed(unreached)}, which will learn nothing`]),
     aboutData(config, text),
     ...(sharding === null ? [] : [sharding]),
     ...(missing === null || config.params === undefined ? [] : [begins(config.params, missing)]),
@@ -257,11 +258,10 @@ function aboutData({ accumulate = 1, shuffle, sizes: { B, T } }: Training["confi
   const held = showTokens(heldOut.length, codec.unit);
   return `data: ${showBytes(bytes)}, ${rows}, ${heldOutFiles ? `${held} of ${heldOutFiles.files.join(", ")}` : `the last ${held}`} held out`;
 }
-function begins(params: string, [first, ...others]: readonly string[]): string {
-  if (first === undefined) return `begins with the parameters of ${params}`;
-  const more = others.length === 0 ? "" : ` and ${others.length} more`;
-  return `begins with the parameters of ${params}, which lacks ${first}${more}`;
-}
+const begins = (params: string, missing: readonly string[]): string =>
+  `begins with the parameters of ${params}${missing.length === 0 ? "" : `, which lacks ${listed(missing)}`}`;
+const listed = ([first = "", ...others]: readonly string[]): string =>
+  others.length === 0 ? first : `${first} and ${others.length} more`;
 /** A line about what the program's header has of the other run, for a learning rate of it may surprise. */
 function taken(inherited: Training["inherited"]): string[] {
   const set = Object.entries(inherited).map(([name, value]) => `${name}=${value}`);

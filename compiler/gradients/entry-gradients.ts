@@ -48,6 +48,9 @@ export function parameterGradients(g: G, { trainable }: Training, { total, bound
   );
   return new Map(trainable.map(({ store }, i) => [store.name, grads[i] as Value]));
 }
+/** The trained stores that no loss depends on, by any operation that has a gradient. */
+export const unreached = (g: G, { trainable }: Training, grads: ReadonlyMap<string, Value>): string[] =>
+  trainable.flatMap(({ store, value }) => (grads.get(store.name) === b.like(g, value, 0) ? [store.name] : []));
 /** Gradients of all parameters and float inputs that the entry reads, named by the parameter's path or `input.NAME`. Seeds are new inputs. */
 export function requestedGradients(
   e: Elaboration,

@@ -261,4 +261,6 @@ export interface Elaborated {
   readonly graphs: readonly Graph[];
   /** Where workers have parts of tables only: the entries with whole ones, which say what an index may be. */
   readonly whole?: Pick<Elaborated, "stores" | "graphs">;
+  /** The names of trained parameters that no loss depends on. Absent: none. */
+  readonly unreached?: readonly string[];
 }

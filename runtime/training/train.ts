@@ -49,6 +49,8 @@ interface About {
   /** The number of scalars in all parameters, and in those that are not frozen. */
   readonly parameters: number;
   readonly trained: number;
+  /** Of those, the names of parameters that no loss depends on. Absent: none. */
+  readonly unreached?: readonly string[];
   /** The number of workers, if several; `plan` is that of one of them. */
   readonly workers?: number;
   /** Bytes by use; on a target without an arena, without those of the arena. */
@@ -277,11 +279,21 @@ export function measureOf(program: Loaded, { declaration }: EntrySignature, { co
 function aboutOf({ executable, report }: Compiled, text: Dataset, measure: Measure, { size }: Workers): About {
   const all = executable.stores.filter((s) => s.role === "parameter");
   const parameters = all.reduce((sum, s) => sum + product(s.shape), 0);
-  const { trained } = report;
+  const { trained, unreached } = report;
+  const idle = unreached.length > 0 ? { unreached } : {};
   const bigram = bigramHeldOutLoss(text);
   const several = size > 1 ? { workers: size } : {};
   const plan = executable.bytes ?? planned(report);
-  return { ...(bigram === null ? {} : { bigram }), bytes: text.bytes, measure, parameters, trained, ...several, plan };
+  return {
+    ...(bigram === null ? {} : { bigram }),
+    bytes: text.bytes,
+    measure,
+    parameters,
+    trained,
+    ...idle,
+    ...several,
+    plan,
+  };
 }
 const planned = ({ parameters, prepared, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({
   parameters,
