@@ -117,7 +117,7 @@ const models: Readonly<Record<string, Model>> = {
 };
 
 async function open(name: string, { file, sizes, target = "host" }: Model): Promise<Executable> {
-  const { executable } = await compileProgram({
+  const { executable, report } = await compileProgram({
     path: join(folder, `${file}.moe`),
     declaration: name,
     sizes,
@@ -125,6 +125,7 @@ async function open(name: string, { file, sizes, target = "host" }: Model): Prom
     precision: "f32",
     entries: [{ method: "train", name: "train", sizes: { B: 2, T: 8 } }],
   });
+  assert.deepEqual(report.unreached, []);
   await executable.run("init", new Map(), { seed: 5, call: 0, step: 0 });
   return executable;
 }
