@@ -1,6 +1,6 @@
 // The flags that decide what is compiled, one typed row each. Commands of cli/ pick those that they take.
 import { Problem } from "./diagnostic.ts";
-import { targetFlagText, weightsFlagText } from "./flag-text.ts";
+import { targetFlagText } from "./flag-text.ts";
 import { type Precision, precisions } from "./types/dtype.ts";
 
 /** Where a flag may occur several times, `before` is what was parsed so far. `parse` throws a Problem that names the value, not the flag. */
@@ -110,11 +110,6 @@ export function requireTarget(options: {
     throw new Problem(`there is no precision ${float}`, `the precisions are ${precisions.join(", ")}`);
   if (kept !== undefined && !allWeights.includes(kept))
     throw new Problem(`there are no weights ${kept}`, `give ${allWeights.join(", ")}, or leave weights out`);
-  if (kept && name === "cuda")
-    throw new Problem(
-      "weights of 8 bits are for the host as yet",
-      `leave ${weightsFlagText} out, or give ${targetFlagText("host")}`,
-    );
   if (!(Number.isInteger(many) && many >= 1 && many <= maxThreads))
     throw new Problem(`${many} threads cannot compute`, `give a whole number from 1 to ${maxThreads}`);
   if (options.tf32 && name !== "cuda")

@@ -46,6 +46,16 @@ function cutoffs(rows: number): Graph {
   const [x, amount] = [[rows, 50257], [rows]].map((shape, i) => b.param(g, `x${i}`, { dtype: "f32", shape }));
   return graphOf(x && amount ? [b.cutoff(g, x, b.like(g, x, 1), amount)] : []);
 }
+/** x w and x w^T, where w is codes: of few rows and of many. */
+function ofCodes(dtype: DType, m: number, n: number, k: number): Graph {
+  const g = new GraphBuilder(ops);
+  const x = b.cast(g, b.param(g, "x", { dtype, shape: [m, k] }), "f32");
+  const [w, v] = [
+    [k, n],
+    [n, k],
+  ].map((shape, i) => b.cast(g, b.param(g, `codes${i}`, { dtype: "i8", shape }), "f32")) as [Value, Value];
+  return graphOf([b.dot(g, x, w), b.dot(g, x, b.swap(g, v))].map((y) => b.cast(g, y, dtype)));
+}
 const example = (file: string): string => fileURLToPath(new URL(`../examples/${file}`, import.meta.url));
 /** The graphs of a program, with numbers for what they read. */
 function programOf(file: string, request: Omit<BuildRequest, "precision">, precision: "f32" | "bf16"): Run[] {
@@ -72,6 +82,9 @@ const contractions = (): Run[] => [
   sourceOf("dense bf16", dense("bf16", 256, 256, 128)),
   ...programOf("one-layer.moe", layer, "f32"),
   ...programOf("one-layer.moe", layer, "bf16"),
+  ...(["f32", "bf16"] as const).flatMap((dtype) =>
+    [3, 40, 192].map((m) => sourceOf(`codes, ${dtype}, ${m} rows`, ofCodes(dtype, m, 128, 192))),
+  ),
 ];
 const demo = (): Omit<BuildRequest, "precision"> => {
   const program = loadFile(example("gpt-moe.moe"));
@@ -92,7 +105,10 @@ const everything = (): Run[] => [
 
 if (compiler) {
   test("contractions: no bank conflicts, whole sectors", async () => {
-    const options = { architectures: ["sm_80"], only: (k: PlanKernel) => /\b(mma|mma_pipeline)</.test(k.text) };
+    const options = {
+      architectures: ["sm_80"],
+      only: (k: PlanKernel) => /\b(mma|mma_pipeline|mma_left_terms)</.test(k.text),
+    };
     const sources = contractions();
     const rows = await tableOf(sources, compiler, options);
     const variants = await tableOfVariants(sources, compiler);

@@ -24,7 +24,7 @@ import {
   runEmulated,
 } from "./emulator/sequence.ts";
 import { full } from "./full.ts";
-import { bf16Samples, type Sample, samples, storesOf } from "./graphs.ts";
+import { bf16Samples, codeSamples, type Sample, samples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
 import { copySums, layers, manyGroups, rowSums } from "./layers.ts";
 import { firstAndNear, masked, masks } from "./masks.ts";
@@ -68,7 +68,11 @@ function failure<R extends Run>(
  */
 const isRun = ({ node: { op } }: Sample, i: number, dtype: 0 | 1): boolean =>
   full || (op.lower === "tile" ? i % 2 === dtype : dtype === 0 || op.name === "unary");
-const opRuns = [...samples().filter((s, i) => isRun(s, i, 0)), ...bf16Samples().filter((s, i) => isRun(s, i, 1))]
+const opRuns = [
+  ...samples().filter((s, i) => isRun(s, i, 0)),
+  ...bf16Samples().filter((s, i) => isRun(s, i, 1)),
+  ...codeSamples(),
+]
   .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
   .map((s) => ({ ...s, sequence: loweredForCuda(graphOf(s.node.results)), stores: storesOf(s.node.results) }));
 test("every op against its definition", () =>

@@ -50,6 +50,8 @@ export const bf16Samples = (): Sample[] =>
 export function codeSamples(): Sample[] {
   const g = new GraphBuilder(ops);
   const x = (...shape: number[]): Value => b.param(g, `x ${shape.join()}`, { dtype: "f32", shape });
+  const short = (...shape: number[]): Value =>
+    b.cast(g, b.param(g, `short ${shape.join()}`, { dtype: "bf16", shape }), "f32");
   const codes = (...shape: number[]): Value =>
     b.cast(g, b.param(g, `codes ${shape.join()}`, { dtype: "i8", shape }), "f32");
   const { offsets } = b.route(g, b.param(g, "index", { dtype: "i32", shape: [23] }), 6);
@@ -60,7 +62,12 @@ export function codeSamples(): Sample[] {
     turned: b.dot(g, x(5, 150), b.swap(g, codes(29, 150))),
     "turned, many rows": b.dot(g, x(31, 90), b.swap(g, codes(40, 90))),
     groups: b.raggedDot(g, x(23, 19), codes(6, 19, 64), offsets),
+    "bf16, deep": b.dot(g, short(3, 420), codes(420, 80)),
+    "bf16, turned": b.dot(g, short(20, 288), b.swap(g, codes(70, 288))),
+    "bf16, many rows": b.dot(g, short(130, 170), codes(170, 144)),
+    "many rows, left turned": b.dot(g, b.swap(g, x(75, 140)), codes(75, 128)),
     "looked up": b.take(g, codes(11, 45), tokens),
+    "looked up by four": b.take(g, codes(11, 48), tokens),
     made: b.cast(g, b.mul(g, x(5, 35), 60), "i8"),
   };
   return Object.entries(made).map(([name, { node }]) => ({ name: `codes, ${name}`, node, g }));

@@ -155,6 +155,28 @@ function gateLayer(N: number, D: number, E: number): Graph {
   ];
   return graphOf("gate", values);
 }
+/** Codes: two matrices of the same rows, with points of both; two pairs that are summed; a matrix of codes beside one of numbers. */
+function codesLayer(N: number, D: number, H: number, dtype: "f32" | "bf16"): Graph {
+  const g = new GraphBuilder(ops);
+  const p = params(g);
+  const x = b.cast(g, p("x", [N, D], dtype), "f32");
+  const codes = (name: string, ...shape: readonly number[]): Value => b.cast(g, p(name, shape, "i8"), "f32");
+  const scaled = (y: Value, of: string): Value =>
+    b.mul(g, y, b.mul(g, b.broadcast(g, p(`${of} scales`, [H]), [N, H], [1]), 1e-3));
+  const [gate, up, mixed] = ["gate", "up", "mixed"].map((of) => scaled(b.dot(g, x, codes(of, D, H)), of)) as [
+    Value,
+    Value,
+    Value,
+  ];
+  const pairs = b.make1(
+    g,
+    "dot",
+    [x, codes("first", D, H), b.cast(g, p("z", [N, H], dtype), "f32"), codes("second", H, H)],
+    {},
+  );
+  const beside = b.dot(g, x, p("numbers", [D, H]));
+  return graphOf("codes", [b.mul(g, b.mul(g, gate, b.sigmoid(g, gate)), up), b.add(g, pairs, b.mul(g, mixed, beside))]);
+}
 /** Points of a product, and the row sums of the product times a factor in some layout: tests epilogues that sum rows. */
 export function rowSums(dtype: DType, layout: "whole" | "in pairs" | "across" | "one a row"): Graph {
   const g = new GraphBuilder(ops);
@@ -326,6 +348,8 @@ export const layers: Readonly<Record<string, Graph>> = {
   "mixture of many experts": moeLayer(5, 8, 8, 40, 3),
   "gate of bf16": gateLayer(70, 45, 9),
   "wide gate of bf16": gateLayer(33, 96, 64),
+  codes: codesLayer(5, 320, 64, "f32"),
+  "codes, bf16": codesLayer(70, 176, 96, "bf16"),
   adamw: adamw([9, 33]),
   "a step of a model": gptStep({ V: 17, B: 2, T: 7, D: 8, H: 12, L: 1, heads: 2, E: 4, K: 2 }),
 };

@@ -181,17 +181,18 @@ else {
         );
     }
   });
-  test("GPUs generate together what the interpreter does: one sequence, whose rows all have, and two, one for each", async () => {
+  test("GPUs generate together what the interpreter does: one sequence, whose rows all have, in 8 bits too, and two, one for each", async () => {
     const folder = join(here, "run-2-1");
     const words = ["It", "is"];
-    for (const prompts of [words.slice(0, 1), words]) {
+    for (const [prompts, weights] of [[words.slice(0, 1)], [words], [words.slice(0, 1), "int8"]] as const) {
       const expected: [string, string][] = prompts.map((prompt) => [prompt, ""]);
-      for await (const { prompt, text } of generate({ folder, prompts, tokens: 6, target: "reference" })) {
+      for await (const { prompt, text } of generate({ folder, prompts, tokens: 6, target: "reference", weights })) {
         const own = expected[prompt];
         if (own) own[1] += text;
       }
       const asked = prompts.flatMap((prompt) => ["--prompt", prompt]);
-      const args = [main, "generate", folder, ...asked, "--tokens", "6", "--target", "cuda", "--json"];
+      const kept = weights ? ["--weights", weights] : [];
+      const args = [main, "generate", folder, ...asked, ...kept, "--tokens", "6", "--target", "cuda", "--json"];
       const { status, stdout, stderr } = several(2, emulated, ...args);
       assert.is(status, 0, stderr);
       const found = stdout

@@ -23,7 +23,17 @@ export const hostHeader = (): string =>
 
 /** The header of CUDA kernels. */
 export const cudaHeader = (): string =>
-  ["prelude.cuh", "vector.cuh", "math.hpp", "lift.cuh", "tile.cuh", "staged.cuh", "mma.cuh", "contract.cuh"]
+  [
+    "prelude.cuh",
+    "vector.cuh",
+    "math.hpp",
+    "lift.cuh",
+    "tile.cuh",
+    "staged.cuh",
+    "mma.cuh",
+    "contract.cuh",
+    "codes.cuh",
+  ]
     .map((name) => device(name))
     .join("\n");
 

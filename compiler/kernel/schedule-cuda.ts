@@ -11,26 +11,33 @@ import {
 
 /** Multiprocessors of an H100. */
 export const multiprocessors = 132;
+/** Whether left operands are bf16, and tensor cores multiply. Codes of 8 bits are multiplied as bf16. */
+const isShort = ({ isBf16, codes }: Contraction): boolean => isBf16 || codes === "bf16";
+/** The bytes of an element of the right operands, which are most of what is read where rows are few. */
+const rightBytes = ({ isBf16, codes }: Contraction): number => (codes ? 1 : isBf16 ? 2 : 4);
 /**
  * Tensor cores want tiles of 128 x 128, 64 x 64 for each warp, so that each fragment is used in four products. Smaller results, and FMA, take smaller
  * tiles. So does tf32 (half the columns and depth): its lanes load numbers down the depth one by one, and the addresses take registers. Two right
  * operands share the columns, since each has an accumulator.
  */
 function contraction(c: Contraction, tf32: boolean): Schedule {
-  const { m, n, operands, isBf16 } = c;
-  const large = (isBf16 || tf32) && m >= 128 && n >= 128 && operands <= 2;
-  const most = large ? (isBf16 ? 128 : 64) / operands : operands > 2 ? 32 : 64;
+  const { m, n, operands, pairs, codes } = c;
+  const tensor = isShort(c) || codes !== undefined;
+  const large = (tensor || tf32) && m >= 128 && n >= 128 && operands <= 2;
+  const most = large ? (isShort(c) ? 128 : 64) / operands : operands > 2 ? 32 : 64;
   const bn = n > 32 ? most : Math.min(most, roundUp(Math.max(n, 1), 16));
   const bm = large ? 128 : m > 32 ? 64 : m > 16 ? 32 : 16;
-  const s = { bm, bn, bk: large && !isBf16 ? 16 : 32, mc: bm, ragged: true, stream: false };
-  return m > (isBf16 ? 64 : 32) || tilesOf(c, s) >= multiprocessors ? s : { ...s, ...narrow(c, s) };
+  const bk = codes && pairs === 1 && m <= 64 ? 64 : large && !tensor ? 16 : 32;
+  const s = { bm, bn, bk, mc: bm, ragged: true, stream: false };
+  return m > (tensor ? 64 : 32) || tilesOf(c, s) >= multiprocessors ? s : { ...s, ...narrow(c, s) };
 }
 /**
  * With few tiles of few rows, reading the operands takes the time, and each block has few loads in flight: narrow tiles (64 bytes of columns) make
- * more blocks, and deeper stages load more at once.
+ * more blocks, and deeper stages load more at once. (Not of several pairs of codes: one may be staged whole, beside the stages of another.)
  */
-function narrow({ operands, isBf16 }: Contraction, { bm, bn }: Schedule): Pick<Schedule, "bn" | "bk"> {
-  return { bn: Math.min(bn, isBf16 ? 32 : 16), bk: bm > 32 || operands > 1 ? 64 : 128 };
+function narrow(c: Contraction, { bm, bn }: Schedule): Pick<Schedule, "bn" | "bk"> {
+  const bk = c.codes && c.pairs > 1 ? 32 : bm > 32 || c.operands > 1 ? 64 : 128;
+  return { bn: Math.min(bn, 64 / rightBytes(c)), bk };
 }
 const tilesOf = ({ op, groups, m, n }: Contraction, { bm, bn }: Schedule): number =>
   (op === "ragged_dot" ? 1 : groups) * Math.ceil(m / bm) * Math.ceil(n / bn);
@@ -39,6 +46,8 @@ const tilesOf = ({ op, groups, m, n }: Contraction, { bm, bn }: Schedule): numbe
  * block; seconds of a launch, and of one addition in a chain.
  */
 const gpu = { tensor: 6.7e12, fma: 0.3e12, memory: 2.9e12, block: 3e10, launch: 3e-6, addition: 7.5e-8 };
+/** Left operands of f32 are multiplied by codes as the sum of so many bf16. */
+const terms = 3;
 /** The fraction of a multiprocessor's FLOPs that one block reaches alone; two on a multiprocessor hide each other's latency. */
 const singleBlockRate = 0.87;
 /**
@@ -51,8 +60,9 @@ function splitK(c: Contraction, tf32: boolean): number {
   const seconds = (depth: number): number => {
     const count = Math.floor(c.k / depth);
     const s = contraction({ ...c, groups: c.groups * count, k: depth }, tf32);
-    const [tasks, width] = [tilesOf(c, s) * count, c.isBf16 ? 2 : 4];
-    const rate = (c.isBf16 || tf32 ? gpu.tensor : gpu.fma) * (tasks <= multiprocessors ? singleBlockRate : 1);
+    const [tasks, width] = [tilesOf(c, s) * count, rightBytes(c)];
+    const fastest = isShort(c) ? gpu.tensor : c.codes ? gpu.tensor / terms : tf32 ? gpu.tensor : gpu.fma;
+    const rate = fastest * (tasks <= multiprocessors ? singleBlockRate : 1);
     const products = (Math.ceil(tasks / multiprocessors) * 2 * s.bm * s.bn * depth) / rate;
     const asked = ((Math.min(c.m, s.bm) + s.bn) * Math.ceil(tasks / (2 * multiprocessors))) / gpu.block;
     const reads = !few ? 0 : depth * width * Math.max(asked, (s.bn * tasks) / gpu.memory);

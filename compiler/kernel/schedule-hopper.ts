@@ -4,7 +4,8 @@ import type { Contraction, Schedule } from "./schedule.ts";
 import { multiprocessors } from "./schedule-cuda.ts";
 
 /**
- * Null where mma.sync is as good: operands that are not bf16, few rows or columns, a depth of less than two stages. Two right operands share the
+ * Null where mma.sync is as good, few rows or columns, or a depth of less than two stages, and for operands that are not bf16: TMA copies what it is
+ * given, so codes of 8 bits would not be widened on their way to wgmma. Two right operands share the
  * columns. Wide tiles are halved where they are fewer than the multiprocessors (`places`).
  */
 export function hopperChoice(c: Contraction, places = multiprocessors): Schedule | null {

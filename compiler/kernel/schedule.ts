@@ -35,6 +35,8 @@ export interface Contraction {
   readonly pairs: number;
   /** All operands are bf16. */
   readonly isBf16: boolean;
+  /** All right operands are codes of 8 bits: the dtype of the left ones. Absent: they are numbers. */
+  readonly codes?: "f32" | "bf16";
   /** The left operand lies in memory with its depth as the first axis, as in a weight gradient. */
   readonly isLeftTransposed: boolean;
 }

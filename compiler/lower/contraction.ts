@@ -9,7 +9,7 @@ import type { Expr, OperandForm, Tile } from "../kernel/ir.ts";
 import type { Contraction, Schedule } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { isTransposed } from "../ops/build.ts";
-import { depthOf, pairsOf } from "../ops/pairs.ts";
+import { depthOf, isOfCodes, pairsOf } from "../ops/pairs.ts";
 import type { Region } from "../regions/region.ts";
 import { product } from "../types/numbers.ts";
 import type { Draft } from "./draft.ts";
@@ -28,16 +28,23 @@ export function isLoadedAsBf16(d: Draft, v: Value): boolean {
   return from && d.inlines(v) ? isLoadedAsBf16(d, from) : v.type.dtype === "bf16";
 }
 const isExactInBf16 = (x: number): boolean => roundBf16(x) === x;
-const operandsOf = (d: Draft, { nodes }: Region): Pick<Contraction, "k" | "operands" | "pairs" | "isBf16"> => ({
-  k: depthOf(item(nodes, 0)),
-  operands: nodes.length,
-  pairs: pairsOf(item(nodes, 0)).length,
-  isBf16: nodes.every((x) =>
-    pairsOf(x)
-      .flat()
-      .every((v) => isLoadedAsBf16(d, v)),
-  ),
-});
+type OfOperands = Pick<Contraction, "k" | "operands" | "pairs" | "isBf16" | "codes">;
+function operandsOf(d: Draft, { nodes }: Region): OfOperands {
+  const pairs = nodes.flatMap(pairsOf);
+  const isBf16 = (list: readonly Value[]): boolean => list.every((v) => isLoadedAsBf16(d, v));
+  const codes = pairs.every(([, y]) => isOfCodes(y, (v) => d.inlines(v)))
+    ? isBf16(pairs.map(([x]) => x))
+      ? "bf16"
+      : "f32"
+    : undefined;
+  return {
+    k: depthOf(item(nodes, 0)),
+    operands: nodes.length,
+    pairs: pairsOf(item(nodes, 0)).length,
+    isBf16: isBf16(pairs.flat()),
+    ...(codes && { codes }),
+  };
+}
 
 /**
  * y[.., m, n] = sum over pairs of operands and k: a[.., m, k] * b[.., k, n]. One a may be multiplied with several b; elementwise operations on the

@@ -10,10 +10,10 @@ import type { Choices } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
-import { operandPairs } from "../ops/pairs.ts";
+import { isOfCodes, operandPairs } from "../ops/pairs.ts";
 import { areLastAxes, reshapeBase } from "../regions/region.ts";
 import { expandScatters } from "../transform/scatters/scatter.ts";
-import { bytesOf } from "../types/dtype.ts";
+import { bytesOf, type Element } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 import { panelWidthsIn, type StorePanels, splitByLayout, type ValuePanels } from "./layout.ts";
@@ -130,11 +130,15 @@ function contracted(g: GraphBuilder, x: Value, y: Value, pieceOf: SplitK): Value
     pairs: 1,
     isBf16,
     isLeftTransposed: b.isTransposed(x),
+    ...(isOfCodes(y) && { codes: castFrom(x) === "bf16" ? "bf16" : "f32" }),
   });
   if (piece >= k) return b.dot(g, x, y);
   if (!isBf16) return splitDepth(g, x, y, piece);
   return b.cast(g, splitDepth(g, b.cast(g, x, "f32"), b.cast(g, y, "f32"), piece), "bf16");
 }
+/** The dtype that a value has in memory, if it is a cast. */
+const castFrom = ({ node, type }: Value): Element | undefined =>
+  node.op.name === "cast" ? node.args[0]?.type.dtype : type.dtype;
 /** A product with its depth cut: the sum of products of `piece` steps each, plus one of the remaining steps. */
 function splitDepth(g: GraphBuilder, x: Value, y: Value, piece: number): Value {
   const [lead, m, k] = [dims(x.type).slice(0, -2), ...dims(x.type).slice(-2)] as [number[], number, number];

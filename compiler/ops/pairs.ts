@@ -20,6 +20,12 @@ export const depthOf = (node: Node): number => pairsOf(node).reduce((sum, [x]) =
 /** Whether an argument of a contraction is a right operand. */
 export const isRightOperand = (node: Node, arg: number): boolean =>
   node.op.name === "ragged_dot" ? arg === 1 || (arg > 2 && arg % 2 === 0) : arg % 2 === 1;
+/** Whether an operand is codes of 8 bits, seen through views and casts; `isSeen`: of which of these. */
+export function isOfCodes(v: Value, isSeen: (view: Value) => boolean = () => true): boolean {
+  const { op, args } = v.node;
+  const [below] = op.lower === "view" || op.name === "cast" ? args : [];
+  return below && args.length === 1 && isSeen(v) ? isOfCodes(below, isSeen) : v.type.dtype === "i8";
+}
 /** The tensor in memory below single-argument views. Several slices of one tensor count as one operand of a kernel. */
 export function viewBase(v: Value): Value {
   const { op, args } = v.node;

@@ -58,7 +58,7 @@ template <int MT, int R, int K, bool T, class C> FN void mma_fragments(int ks, c
   }
 }
 template <class A> struct IsF32 { static constexpr bool value = false; };
-template <int R, int K, bool T> struct IsF32<TileView<f32, R, K, T>> { static constexpr bool value = true; };
+template <int R, int K, bool T, bool P> struct IsF32<TileView<f32, R, K, T, P>> { static constexpr bool value = true; };
 /** acc (M, N) f32 += a (M, DEPTH) @ b (DEPTH, N) for each rhs(b, acc). Elements outside of the valid region must be zero. */
 template <int DEPTH, class A, class B, class C, class... P> FN void mma(const A& a, const Rhs<B, C>& p, const P&... ps) {
   if constexpr (IsF32<A>::value) {

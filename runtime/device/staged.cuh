@@ -10,21 +10,25 @@ FN void st_chunk(u8* p, vec<f32, 8> x) {
   *(vec<u32, 4>*)p = w;
 }
 
-/** What the chunk index of row r is XORed with: different for any eight adjacent rows. tf32: lanes also load columns element by element (load_fragment_tf32),
-    so that four adjacent rows must not share a pair of chunks. */
+/** What the chunk index of row r is XORed with: different for any eight adjacent rows. BY_PAIRS: no four adjacent rows share a pair of chunks either, for
+    lanes that load columns element by element or two by two: of all tiles with tf32 (load_fragment_tf32), else of those that are loaded by load_terms. */
+constexpr bool BY_PAIRS = true;
+template <bool PAIRS> FN u32 swizzle(u32 r) {
 #ifdef TF32
-#define SWIZZLE(r) (((r) << 1 & 6) ^ ((r) >> 2 & 1) * 3)
+  constexpr bool BOTH = true;
 #else
-#define SWIZZLE(r) ((r) & 7)
+  constexpr bool BOTH = PAIRS;
 #endif
+  return BOTH ? (r << 1 & 6) ^ (r >> 2 & 1) * 3 : r & 7;
+}
 /** A tile in shared memory, (R, C) as it lies there, as an operand of an mma. */
-template <class E, int R, int C, bool TRANSPOSED> struct TileView {
+template <class E, int R, int C, bool TRANSPOSED, bool PAIRS = false> struct TileView {
   typedef E element;
   static constexpr int CHUNK = 16 / sizeof(E), ROW_CHUNKS = C / CHUNK, SWIZZLE_MASK = (ROW_CHUNKS < 8 ? ROW_CHUNKS : 8) - 1;
   const u8* mem;
   static FN u32 swizzled(u32 r) {
     if constexpr (ROW_CHUNKS < 8) return r / (8 / ROW_CHUNKS) & SWIZZLE_MASK;
-    else return SWIZZLE(r);
+    else return swizzle<PAIRS>(r);
   }
   /** Where chunk ch of row r is, in chunks. */
   static FN u32 chunk_index(u32 r, u32 ch) { return r * ROW_CHUNKS + (ch ^ swizzled(r)); }
@@ -63,22 +67,23 @@ template <class E, int R, int C, bool TRANSPOSED> struct TileView {
   }
 };
 /** The same tile as the transposed operand. */
-template <class E, int R, int C, bool TRANSPOSED> FN TileView<E, R, C, !TRANSPOSED> transposed(const TileView<E, R, C, TRANSPOSED>& s) { return {s.mem}; }
+template <class E, int R, int C, bool TRANSPOSED, bool PAIRS> FN TileView<E, R, C, !TRANSPOSED, PAIRS> transposed(const TileView<E, R, C, TRANSPOSED, PAIRS>& s) { return {s.mem}; }
 /** S stages (a ring buffer) of a tile in shared memory, and the cp.async that fill them: each thread of the block copies CHUNKS_PER_THREAD chunks of a stage.
     PITCH: elements between rows in global memory if that is a constant, else 0: then a thread keeps a pointer for each of its chunks. */
-template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH> struct SharedTile {
+template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH, bool PAIRS = false> struct SharedTile {
+  typedef TileView<E, R, C, TRANSPOSED, PAIRS> View;
   static constexpr int CHUNK = 16 / sizeof(E), ROW_CHUNKS = C / CHUNK, BYTES = R * C * sizeof(E), CHUNKS_PER_THREAD = (R * ROW_CHUNKS + THREADS - 1) / THREADS, ROW_STEP = THREADS / ROW_CHUNKS;
   static_assert(THREADS % ROW_CHUNKS == 0, "all chunks of a thread are in one column of chunks");
   u8* mem;
   const E* from[PITCH ? 1 : CHUNKS_PER_THREAD];
   i32 indices[(R + 31) / 32];
   FN SharedTile(u8* mem) : mem(mem) {}
-  FN TileView<E, R, C, TRANSPOSED> operator[](i32 s) const { return {mem + s * BYTES}; }
+  FN View operator[](i32 s) const { return {mem + s * BYTES}; }
   /** Calls f(q, row, column, byte offset in the stage) for each chunk q of this thread. */
   template <class F> FN void chunks(F f) const {
     const u32 tid = threadIdx.x % THREADS, r = tid / ROW_CHUNKS, ch = tid % ROW_CHUNKS;  // %: a known range
     UNROLL for (int q = 0; q < CHUNKS_PER_THREAD; q++)
-      if (R % ROW_STEP == 0 || r + q * ROW_STEP < R) f(q, i32(r + q * ROW_STEP), i32(ch * CHUNK), TileView<E, R, C, TRANSPOSED>::chunk_index(r + q * ROW_STEP, ch) * 16);
+      if (R % ROW_STEP == 0 || r + q * ROW_STEP < R) f(q, i32(r + q * ROW_STEP), i32(ch * CHUNK), View::chunk_index(r + q * ROW_STEP, ch) * 16);
   }
   /** How many bytes of a chunk are valid: `row`: its row is; `cols`: how many columns are from its first on. The rest is filled with zeros. */
   static FN u32 bytes(bool row, ix cols) { return row ? (cols >= CHUNK ? 16 : cols > 0 ? (u32)cols * sizeof(E) : 0) : 0; }

@@ -5,6 +5,7 @@ import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../../kernel/ir.ts";
 import { statements as all } from "../../kernel/passes.ts";
 import { warpRowBytes } from "../../kernel/schedule-cuda.ts";
 import { memoize } from "../../memoize.ts";
+import type { DType } from "../../types/dtype.ts";
 import { raggedAxisIndex } from "../grid.ts";
 
 interface BlockShape {
@@ -26,7 +27,10 @@ export const blockOf = memoize((k: Kernel): BlockShape => {
   if (!first) return lineBlock(k);
   const rows = item(first.shape, 0);
   const whole = needsWholeRows(k);
-  const cols = whole || tiles.some((t) => item(t.shape, 1) % 32 !== 0) ? 1 : 2;
+  const areWhole = (n: number): boolean => tiles.every((t) => item(t.shape, 1) % n === 0);
+  // more warps share the widening of codes, which few rows spend most of their time on
+  const widens = rows === 16 && operandsOf(k).codes.size > 0 && areWhole(64);
+  const cols = whole || !areWhole(32) ? 1 : widens ? 4 : 2;
   const down = Math.min(rows / 16, 4 / cols);
   const across = whole && down === 1 && hasWideRows(k) ? 4 : 1;
   return {
@@ -75,14 +79,18 @@ const statements = <S extends Stmt["s"]>(k: Kernel, kind: S): StmtOf<S>[] =>
 export type ElementType = "f32" | "bf16" | "i32";
 interface Operands {
   readonly elements: ReadonlyMap<Tile, ElementType>;
-  /** f32 right operands of a bf16 left one: tensor cores multiply them as three bf16 terms. */
+  /** Operands that are codes of 8 bits in global memory. */
+  readonly codes: ReadonlySet<Tile>;
+  /** f32 right operands of a bf16 left one, and f32 left operands of codes: tensor cores multiply them as three bf16 terms. */
   readonly inTerms: ReadonlySet<Tile>;
 }
 /** The element type of each operand in shared memory: bf16 where that is exact for all right operands of a product, or for the left one; else f32. */
 export const operandsOf = memoize((k: Kernel): Operands => {
+  const staged = statements(k, "stage");
   const elements = new Map<Tile, ElementType>(
-    statements(k, "stage").map((s) => [s.tile, s.tile.type === "i32" ? "i32" : isBf16(s.value) ? "bf16" : "f32"]),
+    staged.map((s) => [s.tile, s.tile.type === "i32" ? "i32" : isBf16(s.value) ? "bf16" : "f32"]),
   );
+  const codes = new Set(staged.filter((s) => isLoadOf(s.value, "i8")).map((s) => s.tile));
   const products = statements(k, "mma").map(({ a, b }) => ({ a: a.role === "operand" ? a : null, b }));
   const widened = (tiles: readonly Tile[]): boolean => {
     const bf16 = tiles.filter((t) => elements.get(t) === "bf16");
@@ -94,12 +102,17 @@ export const operandsOf = memoize((k: Kernel): Operands => {
     changed = false;
     for (const { a, b } of products) {
       const isRightBf16 = b.every((t) => elements.get(t) === "bf16");
-      changed = widened(b) || (a !== null && isRightBf16 && widened([a, ...b])) || changed;
+      const areCodes = b.every((t) => codes.has(t));
+      changed = widened(b) || (a !== null && isRightBf16 && !areCodes && widened([a, ...b])) || changed;
     }
   }
-  const isLeftBf16 = ({ a }: (typeof products)[number]): boolean => a !== null && elements.get(a) === "bf16";
-  const inTerms = products.filter(isLeftBf16).flatMap(({ b }) => b.filter((t) => elements.get(t) === "f32"));
-  return { elements, inTerms: new Set(inTerms) };
+  const isShort = (t: Tile): boolean => elements.get(t) === "bf16";
+  const inTerms = products.flatMap(({ a, b }) => {
+    const all = a ? [a, ...b] : [];
+    return all.some(isShort) ? all.filter((t) => elements.get(t) === "f32") : [];
+  });
+  return { elements, codes, inTerms: new Set(inTerms) };
 });
-const isBf16 = (x: Expr): boolean =>
-  x.e === "load" ? x.from.kind === "buffer" && x.from.dtype === "bf16" : x.e === "op" && x.op === "bf16";
+const isLoadOf = (x: Expr, dtype: DType): boolean =>
+  x.e === "load" && x.from.kind === "buffer" && x.from.dtype === dtype;
+const isBf16 = (x: Expr): boolean => isLoadOf(x, "bf16") || isLoadOf(x, "i8") || (x.e === "op" && x.op === "bf16");

@@ -76,6 +76,8 @@ export const cuda: Target = {
     e.line("__syncthreads();");
     const operands = list.map((s) => new SharedTile(s, 1, e));
     for (const o of operands) o.load("0", null);
+    const widened = operands.flatMap((o) => o.widened("0", "0"));
+    if (widened.length > 0) for (const text of ["cp_async_commit();", "cp_async_wait<0>();", ...widened]) e.line(text);
     e.line("cp_async_wait_and_sync();");
     for (const o of operands) o.name("0");
   },
@@ -86,13 +88,15 @@ export const cuda: Target = {
     const at = (t: Tile): string => (t.role === "operand" ? currentStage(t, e) : t.name);
     const [first] = s.b;
     const leading = s.a.role === "operand" ? s.a : first;
-    const isBf16 = leading !== undefined && operandsOf(e.kernel).elements.get(leading) === "bf16";
+    const { elements, inTerms } = operandsOf(e.kernel);
+    const leftInTerms = inTerms.has(s.a);
+    const isBf16 = leftInTerms || (leading !== undefined && elements.get(leading) === "bf16");
     const rounded = !isBf16 && e.target.tf32;
     const step = isBf16 ? 16 : rounded ? 8 : 4;
     const depth = Math.ceil((first?.shape[0] ?? 0) / step) * step;
     const left = s.a.role === "acc" && !isBf16 ? `acc_to_shared(${s.a.name}, ${accInShared(s.a, e)})` : at(s.a);
     e.line(
-      `mma${rounded ? "_tf32" : ""}<${depth}>(${[left, ...s.b.map((b, n) => `rhs(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`,
+      `mma${leftInTerms ? "_left_terms" : rounded ? "_tf32" : ""}<${depth}>(${[left, ...s.b.map((b, n) => `rhs(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`,
     );
   },
   launch(k, e) {

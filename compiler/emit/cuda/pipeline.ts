@@ -8,7 +8,7 @@ import { sum } from "../../types/numbers.ts";
 import type { Emitter } from "../emitter.ts";
 import { counterEnd, counterOf, declareBlock, declareConstants, taskLoopOf } from "../grid.ts";
 import { blockOf, operandsOf } from "./block.ts";
-import { bytesOf, hasSameLayout, isTransposeOf, needsOf, SharedTile } from "./shared-tile.ts";
+import { bytesOf, hasSameLayout, isTransposeOf, needsOf, SharedTile, widenedBytes } from "./shared-tile.ts";
 
 /**
  * Bytes of dynamic shared memory: that one block may have on every architecture, and that the blocks of a multiprocessor may have together on most.
@@ -67,7 +67,10 @@ export function emitPipeline(run: readonly Loop[], e: Emitter): void {
   else begin();
   if (product) loads(`mma_pipeline<${stages}, ${depthOf(product)}>(`, `}, ${factorsOf(product)});`);
   else {
-    loads(`pipeline<${stages}>(`, `}, [&](ix ${counterOf(s.axis)}, i32 s) {`);
+    const widened = first.flatMap((o) => o.widened("s", "tile"));
+    const [widen, tile] =
+      widened.length > 0 ? [`, [&](i32 s, i32 tile) { ${widened.join(" ")} }`, ", i32 tile"] : ["", ""];
+    loads(`pipeline<${stages}>(`, `}${widen}, [&](ix ${counterOf(s.axis)}, i32 s${tile}) {`);
     e.depth++;
     if (run.length === 1) declareBlock(s.axis, e);
     for (const o of first) o.name("s");
@@ -119,9 +122,9 @@ export function roundsOf(
 /** The bf16 product that is all that the loop does, if its depth is a multiple of two fragments; else null. `mma_pipeline` is faster for it. */
 function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
   const [mma, ...more] = s.body.filter((b) => !isStage(b));
-  const { elements } = operandsOf(e.kernel);
+  const { elements, codes } = operandsOf(e.kernel);
   if (mma?.s !== "mma" || more.length > 0 || depthOf(mma) % 32 !== 0) return null;
-  return [mma.a, ...mma.b].every((t) => elements.get(t) === "bf16") ? mma : null;
+  return [mma.a, ...mma.b].every((t) => elements.get(t) === "bf16" && !codes.has(t)) ? mma : null;
 }
 const depthOf = ({ b }: StmtOf<"mma">): number => Math.ceil(item(item(b, 0).shape, 0) / 16) * 16;
 const factorsOf = ({ a, b, acc }: StmtOf<"mma">): string =>
@@ -143,7 +146,8 @@ function withoutTransposes(staged: readonly StmtOf<"stage">[], e: Emitter): Stmt
 function stagesOf(staged: readonly StmtOf<"stage">[], e: Emitter): number {
   const each = staged.reduce((sum, b) => sum + bytesOf(b, e), 0);
   const most = Math.min(blockSharedBytes, multiprocessorSharedBytes / blockOf(e.kernel).blocks);
-  const fits = (n: number): boolean => needsOf(e).shared + n * each <= most;
+  const widened = staged.reduce((sum, b) => sum + widenedBytes(b, 2, e), 0);
+  const fits = (n: number): boolean => needsOf(e).shared + widened + n * each <= most;
   return [4, 3].find((n) => fits(n) && n * each <= (n === 4 ? blockSharedBytes * (2 / 3) : blockSharedBytes)) ?? 2;
 }
 

@@ -1,5 +1,5 @@
 // An operand of an mma on CUDA: its layout in shared memory, and how it is copied there. Contiguous, aligned memory is copied asynchronously by 16
-// bytes (cp.async); anything else goes through registers.
+// bytes (cp.async); anything else goes through registers. Codes of 8 bits are copied as they are, and widened from there (`CodeTile` on the device).
 import { item } from "../../item.ts";
 import {
   add,
@@ -20,7 +20,8 @@ import {
   sumOf,
   variable,
 } from "../../kernel/expr.ts";
-import type { Axis, Expr, Load, StmtOf, Tile, Var } from "../../kernel/ir.ts";
+import type { Axis, Expr, Kernel, Load, StmtOf, Tile, Var } from "../../kernel/ir.ts";
+import { statements } from "../../kernel/passes.ts";
 import { memoize } from "../../memoize.ts";
 import type { Emitter } from "../emitter.ts";
 import { past } from "../literal.ts";
@@ -59,7 +60,7 @@ export function reserveShared(e: Emitter, bytes: number): number {
 }
 
 /** The load that a staged operand is, if its value is no computation; else null. */
-export const directLoadOf = (s: StmtOf<"stage">, element: ElementType): BufferLoad | null =>
+export const directLoadOf = (s: StmtOf<"stage">, element: ElementType | "i8"): BufferLoad | null =>
   s.body.length === 0 ? loadOf(s, element) : null;
 /** Whether every n elements along v are contiguous and begin at a multiple of n. */
 export const isInAlignedGroups = (at: Expr, v: Var, n: number): boolean =>
@@ -90,26 +91,33 @@ export function memoryOrderOf(
 const isLine = ({ tile }: StmtOf<"stage">): boolean => tile.role === "line";
 interface SharedLayout extends MemoryOrder {
   readonly element: ElementType;
-  /** Elements in 16 bytes. */
+  /** It is copied as codes, and then widened to `element`. */
+  readonly isCodes: boolean;
+  /** It is loaded by `load_terms`, two elements at a time, and swizzled for that. */
+  readonly byPairs: boolean;
+  /** Elements in the 16 bytes of a copy. */
   readonly n: number;
   /** The load that the operand is; null if it is computed. */
   readonly from: BufferLoad | null;
 }
 function sharedLayoutOf(s: StmtOf<"stage">, e: Emitter): SharedLayout {
-  const { elements, inTerms } = operandsOf(e.kernel);
+  const { elements, codes, inTerms } = operandsOf(e.kernel);
   const element = elements.get(s.tile) ?? "f32";
-  const n = element === "bf16" ? 8 : 4;
-  const from = directLoadOf(s, element);
+  const isCodes = codes.has(s.tile);
+  const n = isCodes ? 16 : element === "bf16" ? 8 : 4;
+  const from = directLoadOf(s, isCodes ? "i8" : element);
   const order = memoryOrderOf(s, from, n);
   const R = isLine(s) ? 1 : Math.ceil(Math.max(1, order.R) / 16) * 16;
   const least = element === "bf16" ? 16 : inTerms.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes have no bank conflicts
-  const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, order.C))), least);
-  return { ...order, element, n, from, R, C };
+  const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, order.C))), least, n);
+  const byPairs = inTerms.has(s.tile) && isLeft(s.tile, e.kernel);
+  return { ...order, element, isCodes, byPairs, n, from, R, C };
 }
+const isLeft = (tile: Tile, k: Kernel): boolean => statements(k.body).some((s) => s.s === "mma" && s.a === tile);
 /** Whether two operands are the same memory, one the transpose of the other. */
 export function isTransposeOf(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
   const [a, b] = [sharedLayoutOf(s, e), sharedLayoutOf(t, e)];
-  if (!a.from || !b.from || a.transposed === b.transposed || a.element !== b.element) return false;
+  if (!a.from || !b.from || a.transposed === b.transposed || a.element !== b.element || a.n !== b.n) return false;
   const like = (x: Expr): Expr => substitute(substitute(x, b.row, a.row), b.col, a.col);
   const inSize = a.R === b.R && a.C === b.C && same(a.rows, b.rows) && same(a.cols, b.cols);
   return inSize && same(a.from, like(b.from));
@@ -117,7 +125,8 @@ export function isTransposeOf(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter
 /** Whether two operands have the same layout in shared memory, so that one can take the other's place. */
 export function hasSameLayout(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
   const [a, b] = [sharedLayoutOf(s, e), sharedLayoutOf(t, e)];
-  return a.element === b.element && a.transposed === b.transposed && s.tile.shape.join() === t.tile.shape.join();
+  const inOrder = a.element === b.element && a.n === b.n && a.transposed === b.transposed;
+  return inOrder && s.tile.shape.join() === t.tile.shape.join();
 }
 /** The text for an operand in an mma: its current stage. */
 export function currentStage(t: Tile, e: Emitter): string {
@@ -130,6 +139,11 @@ export function currentStage(t: Tile, e: Emitter): string {
 export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {
   const { R, C, n } = sharedLayoutOf(s, e);
   return (R * C * 16) / n;
+}
+/** The bytes of the tiles that codes are widened to, in a loop of `stages` stages; 0 for other operands. */
+export function widenedBytes(s: StmtOf<"stage">, stages: number, e: Emitter): number {
+  const { isCodes, element, R, C } = sharedLayoutOf(s, e);
+  return isCodes ? R * C * (element === "bf16" ? 2 : 4) * (stages > 1 ? 2 : 1) : 0;
 }
 
 /** The text of one operand, a `SharedTile` on the device: its declaration at the top of the kernel, what is computed before the loop (`bind`), and the loads in the loop. */
@@ -152,11 +166,12 @@ export class SharedTile {
   /** `instead`: the operand of another joined loop whose memory it uses. */
   constructor(s: StmtOf<"stage">, stages: number, e: Emitter, instead?: SharedTile) {
     [this.#s, this.#e, this.#layout] = [s, e, sharedLayoutOf(s, e)];
-    const { element, n, from, transposed, row, col, R, C } = this.#layout;
+    const { element, isCodes, byPairs, n, from, transposed, row, col, R, C } = this.#layout;
     const at = from && address(from.from, from.at);
     this.#at = at && isInAlignedGroups(at, col, n) ? at : null;
     const pitch = (this.#at && stride(this.#at, row)) || 0;
-    this.#sharedOffset = instead ? instead.#sharedOffset : reserveShared(e, bytesOf(s, e) * stages);
+    const bytes = bytesOf(s, e) * stages + widenedBytes(s, stages, e);
+    this.#sharedOffset = instead ? instead.#sharedOffset : reserveShared(e, bytes);
     const types = [
       element,
       R,
@@ -165,8 +180,10 @@ export class SharedTile {
       blockOf(e.kernel).threads,
       transposed ? "COL_MAJOR" : "ROW_MAJOR",
       pitch,
+      ...(byPairs ? ["BY_PAIRS"] : []),
     ].join(", ");
-    needsOf(e).prologue.push(`SharedTile<${types}> ${s.tile.name}(${past("smem", this.#sharedOffset)});`);
+    const name = isCodes ? "CodeTile" : "SharedTile";
+    needsOf(e).prologue.push(`${name}<${types}> ${s.tile.name}(${past("smem", this.#sharedOffset)});`);
   }
   /** Writes what is computed before the loop: addresses that the loop only moves by a constant, or the first row indices. */
   bind(axis: Axis): void {
@@ -200,9 +217,9 @@ export class SharedTile {
   }
   load(stage: string, a: Axis | null): void {
     const { tile, body, value } = this.#s;
-    const { row, col, rows, cols } = this.#layout;
+    const { row, col, rows, cols, isCodes } = this.#layout;
     const e = this.#e;
-    needsOf(e).stageOf.set(tile, stage);
+    if (!isCodes) needsOf(e).stageOf.set(tile, stage);
     const guards = `${e.expr(rows)}, ${e.expr(cols)}`;
     if (this.#step !== null && a)
       return e.line(`${tile.name}.load(${stage}, ${e.expr(mul(sub(a.v, a.from), num(this.#step)))}, ${guards});`);
@@ -215,6 +232,12 @@ export class SharedTile {
     if (this.#at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.#pointer((x) => x)});`);
     const before = `${tile.name}.fill(${stage}, ${guards}, `;
     e.lambda({ before, params: `ix ${row.name}, ix ${col.name}` }, null, { body, value });
+  }
+  /** The call that widens the codes of a stage into a tile, which the text then reads; none for other operands. */
+  widened(stage: string, tile: string): string[] {
+    if (!this.#layout.isCodes) return [];
+    needsOf(this.#e).stageOf.set(this.#s.tile, tile);
+    return [`${this.#s.tile.name}.widen(${stage}, ${tile});`];
   }
   /** Declares the name by which bodies read the elements of a line. */
   name(stage: string): void {

@@ -84,9 +84,27 @@ static Action bind_function(Function f, Modifiers& m) {
   m.need("f32");
   return [f](const Instruction& i, Frame& frame) { i.set_real(frame, 0, f(i.real(frame, 1))); };
 }
+/// Rounded once: to odd on the way, where an f32 does not hold x.
+static uint16_t bf16_of(double x) {
+  uint32_t u = bits_of_float(float(x));
+  if (!std::isnan(x) && double(float(x)) != x) u = (std::fabs(float(x)) > std::fabs(x) ? u - 1 : u) | 1;
+  return to_bf16(float_of_bits(u));
+}
+/// Products of bf16 are exact in f64, and so are sums with a third one that is not 2^37 times as large.
+static Action bf16_pairs() {
+  return [](const Instruction& i, Frame& f) {
+    uint32_t r = 0;
+    for (int half = 0; half < 2; half++) {
+      const auto x = [&](int n) { return double(element(Small::Bf16, uint32_t(i.value(f, n)), half)); };
+      r |= uint32_t(bf16_of(x(1) * x(2) + x(3))) << (16 * half);
+    }
+    i.set(f, 0, r);
+  };
+}
 static Action bind_fma(Modifiers& m) {
   m.need("rn");
   m.take("ftz");
+  if (m.take("bf16x2")) return bf16_pairs();
   m.need("f32");
   return [](const Instruction& i, Frame& f) { i.set_real(f, 0, std::fma(i.real(f, 1), i.real(f, 2), i.real(f, 3))); };
 }

@@ -127,6 +127,18 @@ TEST(test_arithmetic, "arithmetic") {
   launch(emu_kernel_arithmetic, 1, 1, 0, out.p, a, b, x, y);
   same("result", out.get(), want);
 }
+KERNEL void bf16_pairs(u32* out, u32 a, u32 b, u32 c) {
+  u32 r;
+  PTX("fma.rn.bf16x2 %0, %1, %2, %3;", OUTS(W_U32(r)), INS(R_U32(a), R_U32(b), R_U32(c)));
+  out[0] = r;
+}
+KERNEL_END(bf16_pairs)
+/// 256 * -1 + 133; and 1.5 * (1 + 2^-7), halfway between two numbers, less 2^-40, which a sum in f32 would lose.
+TEST(test_bf16_pairs, "fma of pairs of bf16") {
+  Device<u32> out(1);
+  launch(emu_kernel_bf16_pairs, 1, 1, 0, out.p, 0x43803fc0u, 0xbf803f81u, 0x4305ab80u);
+  same("sum", out.get(), {0xc2f63fc1u});
+}
 KERNEL void functions(const float* in, float* out, int n) {
   for (int i = int(threadIdx.x); i < n; i += 32) {
     float r[6];
