@@ -4,7 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import { type Graph, type Store, unstackedStore, type Value } from "../compiler/graph/node.ts";
+import { type Graph, type Quantised, type Store, unstackedStore, type Value } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
 import type { Contraction } from "../compiler/kernel/schedule.ts";
 import { cudaChoices, multiprocessors } from "../compiler/kernel/schedule-cuda.ts";
@@ -161,20 +161,26 @@ test("parts of a kernel take no more shared memory together than every GPU has",
   const shared = launches.map((l) => kernelOf(l).launch?.shared ?? 0);
   assert.ok(launches.length > 1 && Math.max(...shared) <= 99 * 1024, shared.join());
 });
-test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {
+test("rows of prepared weights, and of codes, begin at 16 bytes, those of other weights lie one after another", () => {
   const g = new GraphBuilder(ops);
-  const w = parameter(g, "w", [136, 203], "bf16");
-  const graph = graphOf([b.matmul(g, parameter(g, "x", [130, 136], "bf16"), w)]);
-  const layoutAs = (role: Store["role"]): Layout | undefined => {
-    const store = unstackedStore("w", role, w.type);
+  const x = parameter(g, "x", [130, 136], "bf16");
+  const layoutAs = (role: Store["role"], quantised?: Quantised): Layout | undefined => {
+    const w = parameter(g, "w", [136, 203], quantised ? "i8" : "bf16");
+    const graph = graphOf([b.dot(g, b.cast(g, x, "f32"), b.cast(g, w, "f32"))]);
+    const store = { ...unstackedStore("w", role, w.type), ...(quantised && { quantised }) };
     const { launches } = lower(graph, { ...backends.cuda, stores: [store] });
     return launches.flatMap((l) => l.args.map((a) => a.buffer)).find((v) => v.store === "w")?.layout;
   };
   assert.equal(
-    [layoutAs("prepared"), layoutAs("parameter")],
+    [
+      layoutAs("prepared"),
+      layoutAs("parameter"),
+      layoutAs("parameter", { dtype: "bf16", axes: [0], scales: "w scales" }),
+    ],
     [
       { kind: "rows", pitch: 208 },
       { kind: "rows", pitch: 203 },
+      { kind: "rows", pitch: 208 },
     ],
   );
 });

@@ -23,7 +23,7 @@ const { Writer } = moe<"Writer">`
     }
   }
 `;
-const sizes = { V: 11, D: 16, E: 3 };
+const sizes = { V: 67, D: 16, E: 3 };
 /** What a model writes, and the parameters that it was drawn with. */
 async function written(how: CompileOptions, parameters: ReadonlyMap<string, Tensor>): Promise<string> {
   const model = await openModel(Writer, { ...how, parameters, sizes, ids: true });

@@ -133,7 +133,7 @@ export interface Choices {
   form(c: Contraction): OperandForm | null;
   /** Columns of a register tile, and so of a weight's panel; null: weights lie in rows. */
   readonly panel: number | null;
-  /** The padded length of a row of temporaries and prepared stores, in elements, given the bytes of an element; null: rows are not padded. */
+  /** The padded length of a row of temporaries, prepared stores and codes, in elements, given the bytes of an element; null: rows are not padded. */
   readonly pitch: ((columns: number, bytes: number) => number) | null;
   /** Where a loop's kernels get pointers to the step they use, these are aligned to so many bytes. */
   readonly pointerAlignment: number;

@@ -50,12 +50,14 @@ export interface Emitted {
   readonly tasks: number;
   readonly launch?: LaunchShape;
 }
+/** Whether a store's form is the plan's alone, so that its rows may be padded. */
+const isOfPlan = ({ role, quantised }: Store): boolean => role === "prepared" || quantised !== undefined;
 export interface LowerOptions {
   /** Emits the text of a kernel for the target. */
   readonly emit: (k: Kernel) => Emitted;
   /**
-   * The stores of the program. Roles decide the phases of a train entry (optimizer state belongs to the update), and prepared stores may have padded
-   * rows.
+   * The stores of the program. Roles decide the phases of a train entry (optimizer state belongs to the update), and prepared stores and codes may
+   * have padded rows.
    */
   readonly stores?: readonly Store[];
   /** Called with each distinct kernel. */
@@ -112,7 +114,7 @@ class Lowering implements LoweringContext {
   readonly #useCounts = new Map<Value, number>();
   /** Values whose rows have no padding: results, and what is copied as a whole or moved between workers. */
   readonly #unpadded: Set<Value>;
-  readonly #prepared: ReadonlySet<string>;
+  readonly #padded: ReadonlySet<string>;
   readonly #inPlace: InPlacePieces;
   readonly #sliced: ReadonlySet<Value>;
   readonly #phases: ReadonlyMap<Node, Phase>;
@@ -130,8 +132,8 @@ class Lowering implements LoweringContext {
     this.#options = options;
     this.#inPlace = inPlace;
     this.#panels = panels;
-    this.#prepared = new Set((options.stores ?? []).filter((s) => s.role === "prepared").map((s) => s.name));
-    const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.#prepared.has(r.name);
+    this.#padded = new Set((options.stores ?? []).filter(isOfPlan).map((s) => s.name));
+    const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.#padded.has(r.name);
     this.#unpadded = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
     const nodes = nodesOf(graph);
     this.#sliced = slicedValues(nodes);
@@ -181,10 +183,10 @@ class Lowering implements LoweringContext {
     const layout: Layout = width === null ? this.#rowLayout(v, store) : { kind: "panels", width };
     return virtualBuffer(name, dtypeOf(v.type), dims(v.type), store, layout);
   }
-  /** The layout of a value in rows. Temporaries and prepared stores may have padded rows. */
+  /** The layout of a value in rows. Temporaries, prepared stores and codes may have padded rows. */
   #rowLayout(v: Value, store: string | null): Layout {
     const contiguous = contiguousLayout(dims(v.type));
-    const isUnpadded = store === null ? this.#unpadded.has(v) : !this.#prepared.has(store);
+    const isUnpadded = store === null ? this.#unpadded.has(v) : !this.#padded.has(store);
     if (isUnpadded || !this.choices.pitch || v.type.shape.length < 2) return contiguous;
     return { kind: "rows", pitch: this.choices.pitch(contiguous.pitch, bytesOf[dtypeOf(v.type)]) };
   }
