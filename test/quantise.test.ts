@@ -39,6 +39,7 @@ const { Read, Biased, Chosen, Within, Model, Trained } = moe<
     param left: float[D, D] = normal()
     param split: float[2, D, D] = normal()
     param joined: float[2, D, D] = normal()
+    param unread: float[D, D] = normal()
     forward(x: float[2, D]) -> float[2, D] {
       let wide = x @ both + x @ transpose(both, 0, 1) + x @ transpose(turned, 0, 1) + x @ summed + sum(summed) + bias
       let cut = x @ split[0] + x @ split[1] + concat([x, x], axis: 1) @ reshape(joined, [2 * D, D])
@@ -97,12 +98,13 @@ const codesOf = (...of: Parameters<typeof quantised>): string[] =>
   quantised(...of).stores.flatMap(({ name, type, quantised: by }) =>
     by ? [`${name} ${type.dtype}[${dims(type).join()}] along ${by.axes.join()}`] : [],
   );
-test("codes are what right operands and look-ups alone read, with a scale for each column or row", () => {
+test("codes are what right operands and look-ups alone read, or nothing, with a scale for each column or row", () => {
   for (const precision of ["f32", "bf16"] as const)
     assert.equal(codesOf(Read, { sizes: { D: 4 }, precision }), [
       "turned i8[4,4] along 1",
       "split i8[2,4,4] along 1",
       "joined i8[2,4,4] along 0,1",
+      "unread i8[4,4] along 0",
     ]);
   assert.equal(
     codesOf(Biased, { sizes: { D: 4, E: 3, N: 2 } }),
@@ -313,6 +315,11 @@ for (const [sizes, precision] of cases)
     near(host.y, (await resultOf(sizes, { target: "reference" }, weights)).y, "unrounded", 5e-2);
   });
 
+test("the activations of a program are its entry's, not what codes are made of", async () => {
+  const program = await compile(Trained, { sizes: { D: 64 }, weights: "int8" });
+  assert.is(program.report.activations, 4 * 64 ** 2, "its output");
+  program.close();
+});
 test("a weight is not quantised that is not finite", async () => {
   const program = await compile(Trained, { sizes: { D: 3 }, target: "reference", weights: "int8" });
   const w = tensor("f32", [3, 3], [1, 2, 3, 4, Number.POSITIVE_INFINITY, 6, 7, 8, 9]);

@@ -3,6 +3,7 @@ import { Problem } from "../diagnostic.ts";
 import { recomputeFlagText } from "../flag-text.ts";
 import type { Store } from "../graph/node.ts";
 import { showBytes } from "../show-bytes.ts";
+import { prepareEntry } from "../transform/prepare.ts";
 import { sum } from "../types/numbers.ts";
 import { byteSize, dims, dtypeOf, type Type } from "../types/type.ts";
 import { type Bytes, buffersOf, type Entry, type Phase, type Plan, type PlanBuffer } from "./plan.ts";
@@ -29,11 +30,13 @@ export function countBytes(
     gradients: most(gradientBytes) + bytesOfRole("gradient"),
     activations: differentiated
       ? most((s) => (hasBackward(s) ? peakCrossing(s, "forward", "backward") : 0))
-      : most((_, i) => temporaryBytes(entries[i], buffers, storeBytes)),
+      : most((_, i) => (isAsked(entries[i]) ? temporaryBytes(entries[i], buffers, storeBytes) : 0)),
     arena: Math.ceil(end / page) * page,
   };
 }
 const page = 4096;
+/** Whether it is an entry that was asked for, not one that gives parameters their first values. */
+const isAsked = (entry: Entry | undefined): boolean => entry?.name !== "init" && entry?.name !== prepareEntry;
 /** Whether it has both a forward and a backward phase; `init`, for instance, has no forward. */
 const hasBackward = ({ launches }: Sequence): boolean =>
   (["forward", "backward"] as const).every((phase) => launches.some((l) => l.phase === phase));

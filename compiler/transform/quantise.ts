@@ -35,7 +35,7 @@ export const shapeOfScales = (shape: readonly number[], axes: readonly number[])
   shape.map((n, i) => (axes.includes(i) ? 1 : n));
 
 type QuantisedStores = ReadonlyMap<string, Quantised>;
-/** The parameters that all graphs read in one way, with the axes of a column. */
+/** The parameters that all graphs read in one way, or none reads, with the axes of a column. */
 function quantisedStores(stores: readonly Store[], graphs: readonly Graph[]): QuantisedStores {
   const uses = new Map<string, (readonly number[] | "other")[]>();
   for (const graph of graphs)
@@ -43,8 +43,9 @@ function quantisedStores(stores: readonly Store[], graphs: readonly Graph[]): Qu
   return new Map(
     stores.flatMap((s) => {
       const rank = s.type.shape.length - s.stack;
-      const [first, ...others] = [...new Set((uses.get(s.name) ?? []).map(String))];
-      if (s.role !== "parameter" || rank < 2 || !isFloat(dtypeOf(s.type)) || first === undefined) return [];
+      const unread = String(s.type.shape.length - 2); // any columns do
+      const [first = unread, ...others] = [...new Set((uses.get(s.name) ?? []).map(String))];
+      if (s.role !== "parameter" || rank < 2 || !isFloat(dtypeOf(s.type))) return [];
       if (others.length > 0 || first === "other") return [];
       const axes = first.split(",").map(Number);
       if (axes.some((a) => a < s.stack)) return []; // each copy has scales of its own
