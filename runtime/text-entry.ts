@@ -19,15 +19,25 @@ export function tokenAxes({ arguments: [first] }: EntrySignature): Axes | null {
   const [batch, length, ...more] = first?.axes ?? [];
   return first?.name === "tokens" && more.length === 0 && batch && length ? [batch, length] : null;
 }
-/** Whether an entry is `train(tokens: i32[B, T], targets: i32[B, T])`. */
-export const takesText = (entry: EntrySignature): boolean =>
-  entry.arguments.map((a) => a.name).join() === "tokens,targets" && tokenAxes(entry) !== null;
+/** Whether an entry is `train(tokens: i32[B, T], targets: i32[B, T])`, perhaps with `since: i32[B, T]` behind. */
+export function takesText(entry: EntrySignature): boolean {
+  const names = entry.arguments.map((a) => a.name).join();
+  return (
+    tokenAxes(entry) !== null && (names === "tokens,targets" || (names === "tokens,targets,since" && tellsApart(entry)))
+  );
+}
+/** Whether `train` takes where the document of each token begins, `since: i32[B, T]`. */
+export function tellsApart(entry: EntrySignature): boolean {
+  const [, , since] = entry.arguments;
+  const axes = tokenAxes(entry)?.join();
+  return since?.name === "since" && since.dtype === "i32" && since.spread === null && since.axes.join() === axes;
+}
 export function textAxes(entry: EntrySignature): Axes {
   const axes = takesText(entry) ? tokenAxes(entry) : null;
   if (axes) return axes;
   throw new Problem(
     `${signatureOf(entry)}, which is not text`,
-    "text is train(tokens: i32[B, T], targets: i32[B, T]); in TypeScript, `train` of moec takes batches of any inputs; to measure it, give their sizes by --set",
+    "text is train(tokens: i32[B, T], targets: i32[B, T]), with or without since: i32[B, T]; in TypeScript, `train` of moec takes batches of any inputs; to measure it, give their sizes by --set",
   );
 }
 const signatureOf = ({ declaration, method, arguments: given }: EntrySignature): string =>
@@ -78,6 +88,7 @@ export function trainingRequest(
 ): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
   const [batch, length] = textAxes(entry);
   const rows = { [batch]: B, [length]: T };
-  const entries = names.map((name) => ({ method: "train", name, sizes: rows }));
+  const inputs = tellsApart(entry) ? ["since"] : [];
+  const entries = names.map((name) => ({ method: "train", name, sizes: rows, inputs }));
   return { declaration: entry.declaration, sizes, entries };
 }

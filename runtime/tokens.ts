@@ -54,6 +54,31 @@ export type ChatTemplate = (messages: readonly Message[], opensReply: boolean) =
 export type Tokens = Uint8Array | Int32Array;
 export const isTarget = (kept: number): boolean => kept >= 0;
 export const tokenOf = (kept: number): number => (isTarget(kept) ? kept : ~kept);
+/** Documents, one after the other. */
+export interface Documents<T extends Tokens = Tokens> {
+  readonly tokens: T;
+  /** Where each begins, in order. */
+  readonly starts: Uint32Array;
+}
+/** A text as a single document. */
+export const oneDocument = <T extends Tokens>(tokens: T): Documents<T> => ({
+  tokens,
+  starts: Uint32Array.of(...(tokens.length > 0 ? [0] : [])),
+});
+/** Where the documents of several texts begin once these follow one another. */
+export function joinStarts(texts: readonly Documents[]): Uint32Array {
+  const all = new Uint32Array(texts.reduce((sum, { starts }) => sum + starts.length, 0));
+  let [count, at] = [0, 0];
+  for (const { tokens, starts } of texts) {
+    for (const start of starts) all[count++] = at + start;
+    at += tokens.length;
+  }
+  return all;
+}
+export const joinDocuments = (texts: readonly Documents<Int32Array>[]): Documents<Int32Array> => ({
+  tokens: joinTokens(texts.map(({ tokens }) => tokens)),
+  starts: joinStarts(texts),
+});
 export function joinTokens(chunks: readonly Int32Array[]): Int32Array {
   const all = new Int32Array(chunks.reduce((sum, { length }) => sum + length, 0));
   let at = 0;

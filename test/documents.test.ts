@@ -56,7 +56,7 @@ function withTemplate(name: string, template: string | undefined, place: "config
 }
 const places = ["config", "named", "file"] as const;
 const encoded = (codec: Codec, lines: string, path = "a.jsonl"): number[] => [
-  ...encodeFile(codec, new TextEncoder().encode(lines), path),
+  ...encodeFile(codec, new TextEncoder().encode(lines), path).tokens,
 ];
 
 for (const name of ["gpt2", "llama"])
@@ -106,7 +106,7 @@ test("many lines are encoded like each alone, with progress", () => {
   const told: number[] = [];
   const found = encodeFile(codecs.bytes, all, "a.jsonl", (done, of) => told.push(done / of));
   assert.equal(
-    [...found],
+    [...found.tokens],
     lines.flatMap((line) => encoded(codecs.bytes, line)),
   );
   const says = `a.jsonl, line ${lines.length + 1} is not a JSON object`;

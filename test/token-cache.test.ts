@@ -38,7 +38,7 @@ function counting(tokenizer = "one"): Counted {
 function encode(root: string, codec: Codec, text: Uint8Array, compiler = "build"): { tokens: number[]; told: string } {
   const told: string[] = [];
   const cache = new TokenCache(compiler, () => tokenFolder(root));
-  const tokens = cache.encodeFile(codec, text, "a.txt", { warn: (line) => told.push(line) });
+  const { tokens } = cache.encodeFile(codec, text, "a.txt", { warn: (line) => told.push(line) });
   return { tokens: [...tokens], told: told.join("\n") };
 }
 const text = new Uint8Array(leastKept).fill(97);
@@ -64,14 +64,21 @@ test("data has the same tokens without a cache, with an empty one, and with one 
     assert.ok(isSame(read(cache), plain));
     assert.equal([...new Set(encoded)], again, "a short text is encoded each time, a long one once");
   }
-  assert.is(tokenFolder(root).stats().bytes, 4 * codec.encodeFile(fs.readFileSync(files[1] ?? ""), "").length + 64);
+  assert.is(tokenFolder(root).stats().bytes, 4 * codec.encodeFile(fs.readFileSync(files[1] ?? ""), "").length + 8 + 64);
 });
 test("documents and the text of their lines have tokens of their own", async () => {
   const [root, codec] = [temporaryFolder(), await openTokenizer(join(texts, "gpt2"))];
   const lines = Buffer.from('{"prompt": "a", "completion": "b"}\n'.repeat(leastKept / 32));
   const cache = new TokenCache("build", () => tokenFolder(root));
-  const encoded = (path: string): boolean => cache.encodeFile(codec, lines, path, {}).some((token) => token < 0);
-  assert.equal(["a.txt", "a.jsonl", "a.txt", "a.jsonl"].map(encoded), [false, true, false, true]);
+  const [of, again] = [1, 2].map(() => ["a.txt", "a.jsonl"].map((path) => cache.encodeFile(codec, lines, path, {})));
+  assert.equal(
+    of?.map(({ tokens, starts }) => [tokens.some((token) => token < 0), starts.length]),
+    [
+      [false, 1],
+      [true, leastKept / 32],
+    ],
+  );
+  assert.equal(again, of, "where documents begin is kept too");
   assert.is(tokenFolder(root).stats().files, 2);
 });
 test("another text, tokenizer or moec has other tokens; token numbers and short texts are not kept", () => {
@@ -89,6 +96,15 @@ test("another text, tokenizer or moec has other tokens; token numbers and short 
   encode(root, codec, text.subarray(1));
   encode(root, { ...counting(), config: { ids: true } }, text);
   assert.is(tokenFolder(root).stats().files, 4);
+});
+
+test("a file of the format before, which holds tokens alone, is not read", () => {
+  const [root, codec, { node, unicode }] = [temporaryFolder(), counting(), process.versions];
+  const tokens = Buffer.from(Int32Array.of(7, 7, 7, 0, 1).buffer);
+  const key = ["build", node, unicode, "one", false, sha256([text])];
+  tokenFolder(root).write(`${sha256(JSON.stringify(key))}.tokens`, [tokens, Buffer.from(sha256([tokens]))]);
+  assert.equal(encode(root, codec, text), { tokens: expected, told: "" });
+  assert.equal([codec.times(), tokenFolder(root).stats().files], [1, 2]);
 });
 
 const bytesOf = (path: string, change: (bytes: Buffer) => Uint8Array): void =>
@@ -155,7 +171,7 @@ test("a cache that cannot be written, or read, is told of and ends nothing", asy
 });
 test("over the limit, tokens that were used longest ago go first", () => {
   const [root, codec] = [temporaryFolder(), counting()];
-  const size = 4 * expected.length + 64;
+  const size = 4 * expected.length + 8 + 64;
   const cache = new TokenCache("build", () => tokenFolder(root, 2 * size));
   const given = [1, 2, 3].map((last) => text.with(0, last));
   /** Whether a text was encoded. Afterwards all files are ten seconds older. */
@@ -193,11 +209,8 @@ test("train and evaluate read what an earlier run has encoded; moec cache shows 
   assert.match(moec(...train), "the last 14 tokens held out");
   const kept = tokenFolder(env.MOEC_CACHE);
   assert.is(kept.stats().files, 1);
-  const tokens = new Int32Array(50);
-  fs.writeFileSync(
-    pathOf(kept),
-    Buffer.concat([Buffer.from(tokens.buffer), Buffer.from(sha256([Buffer.from(tokens.buffer)]))]),
-  );
+  const tokens = Buffer.from(Int32Array.of(...new Int32Array(50), 0, 1).buffer); // and one document, which begins at 0
+  fs.writeFileSync(pathOf(kept), Buffer.concat([tokens, Buffer.from(sha256([tokens]))]));
   assert.match(moec(...train, "--resume", "--steps", "3"), "the last 3 tokens held out");
   assert.match(moec("evaluate", run, ...how, "--json"), '"targets":49');
   const shown = moec("cache", "--json").trim().split("\n");
@@ -205,8 +218,8 @@ test("train and evaluate read what an earlier run has encoded; moec cache shows 
     unknown,
     Record<string, unknown>,
   ];
-  assert.equal([folder, files, bytes], [kept.path, 1, 264]);
-  assert.match(moec("cache", "--clear"), `${kept.path}: removed 1 file, 264 B`);
+  assert.equal([folder, files, bytes], [kept.path, 1, 272]);
+  assert.match(moec("cache", "--clear"), `${kept.path}: removed 1 file, 272 B`);
   assert.is(kept.stats().files, 0);
 });
 test.run();

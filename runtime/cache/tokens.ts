@@ -1,10 +1,11 @@
-// The cache of encoded texts. A file holds the tokens of one text as little-endian 32-bit numbers, then their SHA-256. Its name is a hash of everything
-// that determines them: the text, the tokenizer's files, moec's own code, and Node's regular expressions and Unicode tables.
+// The cache of encoded texts. A file holds, as little-endian 32-bit numbers, the tokens of one text, where its documents begin, and how many these are;
+// then the SHA-256 of all of these. Its name is a hash of everything that determines them: this format, the text, the tokenizer's files, moec's own code, and
+// Node's regular expressions and Unicode tables.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { readInto, requireBufferSize, sha256, splitBytes } from "../storage/files.ts";
 import { encodeFile as encodeWith, isJsonLines } from "../tokenizer/documents.ts";
-import type { Codec, Progress } from "../tokens.ts";
+import type { Codec, Documents, Progress } from "../tokens.ts";
 import { CacheFolder, cacheFolder, gibibyte } from "./folder.ts";
 import { buildHash } from "./plans.ts";
 
@@ -14,6 +15,8 @@ export interface EncodingOptions {
   /** Called with messages that the user should see but need not act on. */
   readonly warn?: ((line: string) => void) | undefined;
 }
+/** A part of each name: another number, and no file of an earlier format is found. */
+const format = 2;
 /** In bytes. Shorter texts are encoded in about a second. */
 const leastKept = 2 ** 18;
 
@@ -30,48 +33,50 @@ export class TokenCache {
     this.#compiler = compiler;
     this.#open = open;
   }
-  /** The tokens of a file of training data: those that an earlier call has kept, or newly encoded ones. */
-  encodeFile(codec: Codec, file: Uint8Array, path: string, { encoding, warn }: EncodingOptions): Int32Array {
+  /** The documents of a file of training data: those that an earlier call has kept, or newly encoded ones. */
+  encodeFile(codec: Codec, file: Uint8Array, path: string, { encoding, warn }: EncodingOptions): Documents<Int32Array> {
     const { tokenizer } = codec.config;
     if (tokenizer === undefined || file.length < leastKept) return encodeWith(codec, file, path, encoding);
     const { node, unicode } = process.versions;
-    const name = `${sha256(JSON.stringify([this.#compiler, node, unicode, tokenizer, isJsonLines(path), sha256([file])]))}.tokens`;
+    const name = `${sha256(JSON.stringify([format, this.#compiler, node, unicode, tokenizer, isJsonLines(path), sha256([file])]))}.tokens`;
     const kept = attempt(() => this.#find(name));
     if (kept) return kept;
-    const tokens = encodeWith(codec, file, path, encoding);
+    const made = encodeWith(codec, file, path, encoding);
     attempt(
-      () => this.#keep(name, tokens),
+      () => this.#keep(name, made),
       (why) => warn?.(`the tokens of ${path} are made anew at the next start: ${why}`),
     );
-    return tokens;
+    return made;
   }
   /** Null if there are none or they are damaged. */
-  #find(name: string): Int32Array | null {
+  #find(name: string): Documents<Int32Array> | null {
     const folder = this.#open();
-    const tokens = folder.readOpen(name, (file, bytes) =>
-      withFileErrors(folder.pathOf(name), "read", () => readTokens(folder.pathOf(name), file, bytes)),
+    const found = folder.readOpen(name, (file, bytes) =>
+      withFileErrors(folder.pathOf(name), "read", () => readDocuments(folder.pathOf(name), file, bytes)),
     );
-    if (tokens !== null) folder.touch(name);
-    return tokens;
+    if (found !== null) folder.touch(name);
+    return found;
   }
-  #keep(name: string, tokens: Int32Array): void {
+  #keep(name: string, { tokens, starts }: Documents<Int32Array>): void {
     const folder = this.#open();
+    const parts = [tokens, starts, Uint32Array.of(starts.length)].flatMap((part) => [...splitBytes(part)]);
     withFileErrors(folder.path, "write", () => {
-      folder.write(name, [...splitBytes(tokens), Buffer.from(sumOf(tokens))]);
+      folder.write(name, [...parts, Buffer.from(sha256(parts))]);
       folder.prune(name);
     });
   }
 }
-const sumOf = (tokens: Int32Array): string => sha256(splitBytes(tokens));
 /** The characters of a SHA-256. */
 const sumLength = 64;
-function readTokens(path: string, file: number, bytes: number): Int32Array | null {
+function readDocuments(path: string, file: number, bytes: number): Documents<Int32Array> | null {
   const count = (bytes - sumLength) / 4;
-  if (count < 0 || !Number.isInteger(count)) return null;
+  if (count < 1 || !Number.isInteger(count)) return null;
   requireBufferSize(path, bytes);
-  const tokens = readInto(new Int32Array(count), file, 0);
+  const all = readInto(new Int32Array(count), file, 0);
   const sum = readInto(Buffer.alloc(sumLength), file, 4 * count);
-  return sum.toString("latin1") === sumOf(tokens) ? tokens : null;
+  const end = count - 1 - (all[count - 1] ?? 0);
+  if (sum.toString("latin1") !== sha256(splitBytes(all)) || end < 0) return null;
+  return { tokens: all.subarray(0, end), starts: Uint32Array.from(all.subarray(end, count - 1)) };
 }
 /** The cache only saves time, so a Problem with it ends no training. */
 function attempt<T>(work: () => T, failed: (why: string) => void = () => {}): T | null {

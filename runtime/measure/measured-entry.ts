@@ -101,7 +101,7 @@ export async function openMeasuredEntry({
   return { plan, entry, threads, report, run, parameters, close: () => executable.close() };
 }
 
-/** Made-up inputs: floats from -1 to 1; integers in the range of printable characters, except `at`, which counts positions. */
+/** Made-up inputs: floats from -1 to 1; integers in the range of printable characters, except `at`, which counts positions, and `since`: one document. */
 function syntheticInputs(entry: Entry, stores: readonly StoreInfo[]): Map<string, Tensor> {
   const random = lcg(1);
   const wanted = entry.inputs.filter((store) => !isRuntimeInput(store));
@@ -114,6 +114,7 @@ function syntheticInputs(entry: Entry, stores: readonly StoreInfo[]): Map<string
       const draw = (i: number): number => {
         if (store.dtype === "bool") return Number(random() < 0.5);
         if (store.dtype !== "i32") return 2 * random() - 1;
+        if (input === "since") return 0;
         return input === "at" ? i % last : 32 + Math.floor(95 * random());
       };
       return [

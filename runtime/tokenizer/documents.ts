@@ -11,8 +11,10 @@ import {
   type ChatTemplate,
   type Codec,
   type DocumentCodec,
-  joinTokens,
+  type Documents,
+  joinDocuments,
   type Message,
+  oneDocument,
   type Progress,
 } from "../tokens.ts";
 import { requireTemplate } from "./chat.ts";
@@ -32,21 +34,23 @@ interface Part {
   readonly counts: boolean;
 }
 
-/** The tokens of a file of training data: of its documents if its name ends in .jsonl or .ndjson, else of its text. */
-export const encodeFile = (codec: Codec, file: Uint8Array, path: string, progress?: Progress): Int32Array =>
-  isJsonLines(path) ? encodeDocuments(codec, file, path, progress) : codec.encodeFile(file, path, progress);
-function encodeDocuments(codec: Codec, file: Uint8Array, path: string, progress?: Progress): Int32Array {
+/** The documents of a file of training data: those of its lines if its name ends in .jsonl or .ndjson, else its text as one. */
+export const encodeFile = (codec: Codec, file: Uint8Array, path: string, progress?: Progress): Documents<Int32Array> =>
+  isJsonLines(path) ? encodeLines(codec, file, path, progress) : oneDocument(codec.encodeFile(file, path, progress));
+function encodeLines(codec: Codec, file: Uint8Array, path: string, progress?: Progress): Documents<Int32Array> {
   const { documents } = codec;
   if (!documents) throw new Problem(`${path} holds documents, not token numbers`, `leave ${idsFlagText} out`);
-  const found: Int32Array[] = [];
+  const found: Documents<Int32Array>[] = [];
   for (const { lines, first, at } of groupsOfLines(file, path)) {
     progress?.(at, file.length);
-    const tokens = (): number[] =>
+    const all = (): number[][] =>
       lines.flatMap((line, i) => (line.trim() === "" ? [] : encodeLine(documents, line, `${path}, line ${first + i}`)));
-    found.push(Int32Array.from(documents.limited(lines.join("\n"), tokens)));
+    found.push(packed(documents.limited(lines.join("\n"), all)));
   }
-  return joinTokens(found);
+  return joinDocuments(found);
 }
+const packed = (documents: readonly (readonly number[])[]): Documents<Int32Array> =>
+  joinDocuments(documents.map((tokens) => oneDocument(Int32Array.from(tokens))));
 interface Lines {
   readonly lines: readonly string[];
   /** The number of the first, from 1 on, and where in the file it begins. */
@@ -74,14 +78,15 @@ function utf8(bytes: Uint8Array, path: string, at: number): string {
   }
 }
 
-function encodeLine(codec: DocumentCodec, line: string, where: string): number[] {
+/** The documents of a line: one, but of a conversation perhaps several. */
+function encodeLine(codec: DocumentCodec, line: string, where: string): number[][] {
   const json = parseJson(line);
   if (!isJsonObject(json)) throw new Problem(`${where} is not a JSON object`, remedy);
   if ("messages" in json) {
     const { messages } = checked(schemas.messages, json, where);
-    return replies(requireTemplate(codec, where), messages, where).flatMap((parts) => encodeParts(codec, parts, where));
+    return replies(requireTemplate(codec, where), messages, where).map((parts) => encodeParts(codec, parts, where));
   }
-  return encodeWhole(codec, "prompt" in json ? promptParts(json, where) : textParts(json, where), where);
+  return [encodeWhole(codec, "prompt" in json ? promptParts(json, where) : textParts(json, where), where)];
 }
 function promptParts(json: object, where: string): Part[] {
   const { prompt, completion } = checked(schemas.prompt, json, where);

@@ -12,8 +12,11 @@ import { encodeFile, isJsonLines } from "../tokenizer/documents.ts";
 import {
   type Codec,
   codecs,
+  type Documents,
   isTarget,
-  joinTokens,
+  joinDocuments,
+  joinStarts,
+  oneDocument,
   requireInVocabulary,
   requireVocabulary,
   type Tokens,
@@ -36,39 +39,49 @@ export interface Dataset extends DataFiles {
   readonly all: Tokens;
   readonly training: Tokens;
   readonly heldOut: Tokens;
+  /** Where documents of `all`, and so of `training`, begin, and those of `heldOut`; null: the model does not tell them apart. */
+  readonly starts: Uint32Array | null;
+  readonly heldOutStarts: Uint32Array | null;
   /** What made tokens of the text; encoding an empty prompt gives what `opening` returns. */
   readonly codec: Codec;
 }
-/** One batch; `tokens` and `targets` are i32[B, T]. A target of -1 is ignored by the loss. */
+/** One batch; all tensors are i32[B, T]. A target of -1 is ignored by the loss. */
 export interface Batch {
   readonly tokens: Tensor;
   readonly targets: Tensor;
+  /** If the model keeps documents apart: the place in its row where the document of each token begins, 0 if before the row. */
+  readonly since?: Tensor;
   /** How many targets are not -1. */
   readonly count: number;
 }
 
-/** The tokens of all files, one after the other. `heldOut`: files of held-out text; none: it is the end of the data. `cache`: of encoded files; null: none. */
+export interface DataOptions extends EncodingOptions {
+  /** Files of held-out text; none: it is the end of the data. */
+  readonly heldOut?: readonly string[] | undefined;
+  /** Whether the model tells documents apart (`tellsApart`). */
+  readonly apart?: boolean | undefined;
+}
+/** The tokens of all files, one after the other. `cache`: of encoded files; null: none. */
 export function readDataset(
   files: readonly string[],
   codec: Codec = codecs.bytes,
-  { heldOut = [], ...options }: EncodingOptions & { readonly heldOut?: readonly string[] | undefined } = {},
+  { heldOut = [], apart = false, ...options }: DataOptions = {},
   cache: TokenCache | null = ownTokens(),
 ): Dataset {
-  const read = (some: readonly string[]): Text => readTokens(some, codec, options, cache);
-  return datasetOf(read(files), codec, heldOut.length > 0 ? read(heldOut) : null);
+  const read = (some: readonly string[]): Text => readTexts(some, codec, options, cache);
+  return datasetOf(read(files), codec, heldOut.length > 0 ? read(heldOut) : null, apart);
 }
-interface Text extends DataFiles {
-  readonly tokens: Tokens;
-}
-function readTokens(files: readonly string[], codec: Codec, options: EncodingOptions, cache: TokenCache | null): Text {
+interface Text extends DataFiles, Documents {}
+function readTexts(files: readonly string[], codec: Codec, options: EncodingOptions, cache: TokenCache | null): Text {
   const parts = files.map(readBytes);
   const from = { files, bytes: lengthOf(parts), hash: sha256(parts) };
-  if (codec.unit === "byte" && !files.some(isJsonLines)) return { ...from, tokens: joined(parts) };
-  const numbers = parts.map((part, i) => {
+  if (codec.unit === "byte" && !files.some(isJsonLines))
+    return { ...from, tokens: joined(parts), starts: joinStarts(parts.map(oneDocument)) };
+  const texts = parts.map((part, i) => {
     const path = files[i] ?? "";
     return cache ? cache.encodeFile(codec, part, path, options) : encodeFile(codec, part, path, options.encoding);
   });
-  return { ...from, tokens: joinTokens(numbers) };
+  return { ...from, ...joinDocuments(texts) };
 }
 function joined(parts: readonly Uint8Array[]): Uint8Array {
   const [only, ...more] = parts;
@@ -78,18 +91,30 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
 }
 const lengthOf = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0);
 
-function datasetOf({ tokens: all, ...from }: Text, codec: Codec, heldOut: Text | null): Dataset {
-  const text = { ...from, all, codec };
-  if (heldOut) {
-    const { tokens, ...heldOutFiles } = heldOut;
-    return addOpening({ ...text, training: all, heldOut: tokens, heldOutFiles });
+function datasetOf({ tokens: all, starts, ...from }: Text, codec: Codec, held: Text | null, apart = false): Dataset {
+  const text = { ...from, all, codec, starts: apart ? starts : null };
+  if (held) {
+    const { tokens: heldOut, starts: own, ...heldOutFiles } = held;
+    return addOpening({ ...text, training: all, heldOut, heldOutStarts: apart ? own : null, heldOutFiles });
   }
   const cut = Math.max(Math.floor(all.length * 0.95), all.length - mostHeldOut);
-  return addOpening({ ...text, training: all.subarray(0, cut), heldOut: all.subarray(cut), heldOutFiles: null });
+  const [training, heldOut] = [all.subarray(0, cut), all.subarray(cut)];
+  const heldOutStarts = apart ? starts.subarray(begunBefore(starts, cut)).map((start) => start - cut) : null;
+  return addOpening({ ...text, training, heldOut, heldOutStarts, heldOutFiles: null });
+}
+/** How many documents begin before a place. */
+function begunBefore(starts: Uint32Array, place: number): number {
+  let [from, to] = [0, starts.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if ((starts[middle] ?? 0) < place) from = middle + 1;
+    else to = middle;
+  }
+  return from;
 }
 /** Data of bytes in memory. */
 export const datasetOfBytes = (tokens: Uint8Array): Dataset =>
-  datasetOf({ tokens, files: [], bytes: tokens.length, hash: sha256([tokens]) }, codecs.bytes, null);
+  datasetOf({ ...oneDocument(tokens), files: [], bytes: tokens.length, hash: sha256([tokens]) }, codecs.bytes, null);
 /** In tokens. The loss of so many is known to about 0.002 nats; more would only take longer, hours for gigabytes. */
 const mostHeldOut = 2 ** 20;
 /** Replaces the codec by one that encodes an empty text as `opening`. Token numbers (`ids`) have no text, so theirs stays. */
@@ -116,10 +141,11 @@ export function requireKnown({ codec, all, heldOut }: Dataset, vocabulary: numbe
   requireInVocabulary(all, vocabulary, "the data");
   requireInVocabulary(heldOut, vocabulary, "the held-out text");
 }
-/** How many tokens are targets of the loss; the first, which nothing comes before, is none. */
-export function targetsOf(tokens: Tokens): number {
+/** How many tokens are targets of the loss; the first, which nothing comes before, is none, nor, with `starts`, is that of any document. */
+export function targetsOf(tokens: Tokens, starts: Uint32Array | null = null): number {
   let count = 0;
   for (let i = 1; i < tokens.length; i++) if (isTarget(tokens[i] ?? 0)) count += 1;
+  for (const start of starts ?? []) if (start > 0 && isTarget(tokens[start] ?? -1)) count -= 1;
   return count;
 }
 /** The number of tokens that a training step knows, as what is read and as what is predicted; undefined if it looks up neither. */
@@ -134,7 +160,7 @@ export function requireEnough(text: Dataset, B: number, T: number, shuffle = fal
   const rows = streams * (T + 1);
   const apart = text.heldOutFiles !== null;
   const needed = apart ? rows : Math.max(Math.min(Math.ceil(rows / 0.95), rows + mostHeldOut), 21); // of 21 two are held out
-  if (n >= rows && targetsOf(text.heldOut) > 0) return;
+  if (n >= rows && targetsOf(text.heldOut, text.heldOutStarts) > 0) return;
   if (n >= rows && text.heldOut.length >= 2)
     throw new Problem(
       `nothing of the held-out ${pluralize(text.heldOut.length, text.codec.unit)} is to be predicted`,
@@ -163,7 +189,7 @@ export function requireEnough(text: Dataset, B: number, T: number, shuffle = fal
 export function trainingBatch(text: Dataset, B: number, T: number, step: number): Batch {
   const length = Math.floor(text.training.length / B);
   const from = streamPosition(text, B, T, step);
-  return batch(text.training, B, T, (row) => [row * length + from, row * length + from + T]);
+  return batch(text.training, text.starts, B, T, (row) => [row * length + from, row * length + from + T]);
 }
 
 /**
@@ -173,7 +199,7 @@ export function trainingBatch(text: Dataset, B: number, T: number, step: number)
 export function shuffledBatch(text: Dataset, B: number, T: number, step: number, seed: number): Batch {
   const { length } = text.training;
   const crops = Math.max(1, Math.floor((length - 1) / T) - 1); // one fewer than fit, so that the cut has T places or more
-  return batch(text.training, B, T, (row) => {
+  return batch(text.training, text.starts, B, T, (row) => {
     const read = step * B + row;
     const epoch = Math.floor(read / crops);
     const cut = Math.floor((drawn(seed, epoch, 0, 0) / 2 ** 32) * (length - crops * T));
@@ -200,34 +226,56 @@ const placeOfData = 0x726f7773;
 export const streamPosition = (text: Dataset, B: number, T: number, step: number): number =>
   (step * T) % (Math.floor(text.training.length / B) - T);
 
-/** Batches in which each token but the first is a target once, unless the loss does not count it. Tokens are cut into B streams like the training data; the last rows are padded. */
-export function* evaluationBatches(tokens: Tokens, B: number, T: number): Generator<Batch> {
+/**
+ * Batches in which each token but the first, and with `starts` the first of each document, is a target once, unless the loss does not count it. Tokens are cut
+ * into B streams like the training data; the last rows are padded.
+ */
+export function* evaluationBatches(
+  tokens: Tokens,
+  B: number,
+  T: number,
+  starts: Uint32Array | null = null,
+): Generator<Batch> {
   const targets = tokens.length - 1;
   const length = Math.ceil(targets / B);
   for (let from = 0; from < length; from += T) {
-    yield batch(tokens, B, T, (row) => {
+    yield batch(tokens, starts, B, T, (row) => {
       const end = Math.min((row + 1) * length, targets);
       return [Math.min(row * length + from, end), Math.min(row * length + from + T, end)];
     });
   }
 }
 
-/** `range`: which tokens a row reads; each one's target is the token after it. */
-function batch(all: Tokens, B: number, T: number, range: (row: number) => [from: number, to: number]): Batch {
+/** `range`: which tokens a row reads; each one's target is the token after it, with `starts` of the same document. */
+function batch(
+  all: Tokens,
+  starts: Uint32Array | null,
+  B: number,
+  T: number,
+  range: (row: number) => [from: number, to: number],
+): Batch {
   const tokens = new Float64Array(B * T);
+  const since = new Float64Array(B * T);
   const targets = new Float64Array(B * T).fill(-1);
   let counted = 0;
   for (let row = 0; row < B; row++) {
     const [from, to] = range(row);
+    let [begun, document] = [starts ? begunBefore(starts, from + 1) : 0, 0];
     for (let i = from, at = row * T; i < to; i++, at++) {
       const [read, next] = [all[i] ?? 0, all[i + 1] ?? 0];
+      const ends = starts?.[begun] === i + 1;
       tokens[at] = tokenOf(read);
-      targets[at] = isTarget(next) ? next : -1;
-      counted += isTarget(next) ? 1 : 0;
+      since[at] = document;
+      if (isTarget(next) && !ends) {
+        targets[at] = next;
+        counted += 1;
+      }
+      if (ends) [begun, document] = [begun + 1, i + 1 - from];
     }
   }
   const tensor = (values: Float64Array): Tensor => fromNumbers("i32", [B, T], values);
-  return { tokens: tensor(tokens), targets: tensor(targets), count: counted };
+  const found = { tokens: tensor(tokens), targets: tensor(targets), count: counted };
+  return starts ? { ...found, since: tensor(since) } : found;
 }
 
 /**

@@ -10,7 +10,7 @@ import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation
 import { findEntry } from "../program.ts";
 import { quantisedSummary } from "../quantised.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
-import { textSizes, trainingRequest } from "../text-entry.ts";
+import { tellsApart, textSizes, trainingRequest } from "../text-entry.ts";
 import { isJsonLines } from "../tokenizer/documents.ts";
 import type { Codec, Progress } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
@@ -49,7 +49,7 @@ export interface Evaluation {
   /** Their means over all targets, and the sum of these. */
   readonly losses: ReadonlyMap<string, number>;
   readonly loss: number;
-  /** Every token but the first is a target; of documents those that the loss counts. */
+  /** Every token but the first is a target; of documents those that the loss counts, without the first of each if the model tells documents apart. */
   readonly targets: number;
   readonly unit: Codec["unit"];
   /** Where the loss is in nats: e^loss, and, of text, the loss of all targets in bits divided by the bytes of the text. */
@@ -78,7 +78,7 @@ async function evaluateOpened(
   requireFiles(options.data, world);
   const program = programIn(options.folder);
   const entry = findEntry(program, config.model, "train");
-  const text = await readOnWorkers(options.data, codec, options, world);
+  const text = await readOnWorkers(options.data, codec, { ...options, apart: tellsApart(entry) }, world);
   requireTarget(text);
   const sizes = sizesOf(entry, config, options);
   const { B: rows, T: length } = sizes;
@@ -104,8 +104,8 @@ async function evaluateOpened(
     executable.close();
   }
 }
-function requireTarget({ all, codec }: Dataset): void {
-  if (targetsOf(all) === 0)
+function requireTarget({ all, starts, codec }: Dataset): void {
+  if (targetsOf(all, starts) === 0)
     throw new Problem(
       `the data has ${pluralize(all.length, codec.unit)}, and the first is predicted from nothing`,
       "give a text of two or more",
@@ -128,11 +128,11 @@ interface Cut extends Pick<EvaluateOptions, "evaluating"> {
 }
 async function meanLosses(
   executable: Executable,
-  { all }: Dataset,
+  { all, starts }: Dataset,
   { measure, rows, length, at, evaluating = () => {} }: Cut,
 ): Promise<MeanLosses> {
-  const [means, targets] = [new MeanLosses(measure.losses), targetsOf(all)];
-  for (const batch of evaluationBatches(all, rows, length)) {
+  const [means, targets] = [new MeanLosses(measure.losses), targetsOf(all, starts)];
+  for (const batch of evaluationBatches(all, rows, length, starts)) {
     means.add(await runBatch(executable, "evaluate", batch, at), batch.count);
     evaluating(means.count, targets);
     await yieldToEvents();

@@ -185,11 +185,11 @@ function sizeOf(config: RunConfig, name: string): number {
 export function runBatch(
   executable: Executable,
   entry: string,
-  { tokens, targets }: Batch,
+  { tokens, targets, since }: Batch,
   at: RunContext,
 ): Promise<Outcome> {
-  const inputs = new Map(Object.entries({ tokens, targets }));
-  return executable.run(entry, inputs, at);
+  const inputs = { tokens, targets, ...(since ? { since } : {}) };
+  return executable.run(entry, new Map(Object.entries(inputs)), at);
 }
 
 /** The values of all states that checkpoints hold (`saved`), or of those that they do not. */
@@ -211,7 +211,7 @@ async function heldOutLoss(
   const means = new MeanLosses(modelLosses);
   try {
     for (const [name, value] of unsaved) executable.write(name, value);
-    for (const batch of evaluationBatches(text.heldOut, B, T))
+    for (const batch of evaluationBatches(text.heldOut, B, T, text.heldOutStarts))
       means.add(await runBatch(executable, "evaluate", batch, { seed: config.seed, call: step, step }), batch.count);
   } finally {
     for (const [name, value] of learned) executable.write(name, value);

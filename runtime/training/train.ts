@@ -21,7 +21,7 @@ import { lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
 import { type LoadedParameters, matchParameters, missingParameters, readParameters } from "../storage/parameters.ts";
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
-import { textAxes, trainingRequest } from "../text-entry.ts";
+import { tellsApart, textAxes, trainingRequest } from "../text-entry.ts";
 import { copyTokenizerFiles, type SavedRun, selectCodec } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
@@ -36,7 +36,15 @@ import {
 } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
 import { bestBefore, requireEvaluations } from "./best.ts";
-import { bigramHeldOutLoss, type Dataset, readDataset, requireEnough, requireKnown, vocabularyOf } from "./data.ts";
+import {
+  bigramHeldOutLoss,
+  type DataOptions,
+  type Dataset,
+  readDataset,
+  requireEnough,
+  requireKnown,
+  vocabularyOf,
+} from "./data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
 import { type SampleOptions, sampleOf } from "./sample.ts";
 import { configIn, inherited, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
@@ -150,7 +158,7 @@ async function plannedRun(options: TrainOptions, world: Workers): Promise<Planne
   requireValid(program); // before the data is read and encoded, which may take minutes
   const entry = findEntry(program, modelIn(program, options, folder), "train");
   textAxes(entry);
-  const text = await textIn(options, folder, world);
+  const text = await textIn(options, entry, folder, world);
   lockFolderOf({ folder, world })(); // reports a conflict at once, and unlocks: a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
   const params = givenParameters(options, config, folder);
@@ -217,14 +225,20 @@ function runOfCodec({ resume, from, params }: TrainOptions, own: string | null):
   const config = folder !== null && (resume || checkpointSteps(folder).length > 0) ? savedIn(folder) : null;
   return folder === null || config === null ? null : { folder, config };
 }
-async function textIn(options: TrainOptions, folder: string | null, world: Workers): Promise<Dataset> {
-  return readOnWorkers(options.data, await selectCodec(options, runOfCodec(options, folder)), options, world);
+async function textIn(
+  options: TrainOptions,
+  entry: EntrySignature,
+  folder: string | null,
+  world: Workers,
+): Promise<Dataset> {
+  const codec = await selectCodec(options, runOfCodec(options, folder));
+  return readOnWorkers(options.data, codec, { ...options, apart: tellsApart(entry) }, world);
 }
 /** Where a text is encoded, by the first worker of a machine before the others there, which then find its tokens in the cache. */
 export async function readOnWorkers(
   data: readonly string[],
   codec: Codec,
-  options: Parameters<typeof readDataset>[2],
+  options: DataOptions,
   world: Workers,
 ): Promise<Dataset> {
   const read = async (): Promise<Dataset> => readDataset(data, codec, options);
