@@ -37,6 +37,9 @@ export const masks: Readonly<Record<string, (s: Sides) => Value>> = {
   "others only": ({ g, q, k }) => b.ne(g, q, k),
   "not after, nor far": (s) => b.not(s.g, b.or(s.g, b.gt(s.g, s.k, s.q), b.not(s.g, near(s, 5)))),
   "one thing or another": (s) => b.where(s.g, b.lt(s.g, s.q, 9), causal(s), near(s, 3)),
+  "from where a document begins": (s) => all(s.g, b.ge(s.g, s.k, b.sub(s.g, s.q, b.rem(s.g, s.q, 21))), causal(s)),
+  "from a place of each query": (s) =>
+    all(s.g, b.ge(s.g, s.k, b.maximum(s.g, b.mul(s.g, s.given("since", "query"), 11), 0)), causal(s)),
   "by what is no place": (s) => all(s.g, b.lt(s.g, s.given("score", "key", "f32"), 0.5), causal(s)),
 };
 
