@@ -87,9 +87,9 @@ class Attention(nn.Module):
         self.query, self.key, self.value, self.output = (Linear(d, d) for _ in range(4))
         self.heads = heads
 
-    def forward(self, x):
+    def forward(self, x, mask=None):
         q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value))
-        y = F.scaled_dot_product_attention(rope(q), rope(k), v, is_causal=True)
+        y = F.scaled_dot_product_attention(rope(q), rope(k), v, mask, is_causal=mask is None)
         return self.output(y.transpose(1, 2).flatten(2))
 
 
@@ -98,8 +98,8 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.attention, self.norm2, self.feed = RmsNorm(d), Attention(d, heads), RmsNorm(d), MoE(d, h, e, k)
 
-    def forward(self, x):
-        y = x + self.attention(self.norm1(x))
+    def forward(self, x, mask=None):
+        y = x + self.attention(self.norm1(x), mask)
         return y + self.feed(self.norm2(y))
 
 
@@ -116,15 +116,17 @@ class GptMoE(nn.Module):
         self.blocks = nn.ModuleList(Block(d, h, heads, e, k) for _ in range(layers))
         self.norm = RmsNorm(d)
 
-    def forward(self, tokens):
+    def forward(self, tokens, document=None):
+        """`document`: the number of each token's document, which sees no other."""
+        mask = None if document is None else (document[:, None, :, None] == document[:, None, None]).tril()
         x = F.embedding(tokens, self.embed.weight)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, mask)
         return F.linear(self.norm(x), self.embed.weight)
 
-    def losses(self, tokens, targets):
+    def losses(self, tokens, targets, document=None):
         """`language`: the mean cross entropy in nats over targets that are not -1. `balance`: the sum over the layers."""
-        logits = self(tokens)
+        logits = self(tokens, document)
         language = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=-1)
         return {"language": language, "balance": sum(block.feed.gate.balance for block in self.blocks)}
 

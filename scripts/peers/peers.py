@@ -4,7 +4,8 @@
     python scripts/peers/peers.py --write  stores anew
 
 Needs PyTorch and safetensors. Parameters and inputs are f32, results are computed in f64. numbers.json has the losses of 20 steps in f64 and in f32, the
-relative error of PyTorch's own f32 gradients (in norm, of the worst parameter), and the smallest difference between a K-th score and the next."""
+relative error of PyTorch's own f32 gradients (in norm, of the worst parameter), and the smallest difference between a K-th score and the next. `apart` has the
+results of the first step where a row holds several documents, under a block-diagonal mask, and where they begin."""
 
 import json
 import sys
@@ -16,6 +17,9 @@ from safetensors.torch import load_file, save_file
 
 FOLDER = Path(__file__).parents[2] / "test" / "peers"
 STEPS = 20
+# The documents of three rows of nine tokens, and the place in its row where each token's document begins.
+DOCUMENT = torch.tensor([[0, 0, 0, 1, 1, 2, 3, 3, 3], [4, 4, 4, 4, 4, 4, 4, 4, 4], [5, 6, 6, 6, 6, 6, 6, 7, 7]])
+SINCE = torch.tensor([[row.index(d) for d in row] for row in DOCUMENT.tolist()], dtype=torch.int32)
 
 
 def drawn(model, seed, std, gate):
@@ -66,9 +70,9 @@ def gpt_case(seed):
     steps["targets"][:, 2, 6:] = -1
     tokens, targets = steps["tokens"].long(), steps["targets"].long()
 
-    def run(dtype):
+    def run(dtype, document=None):
         model = load(build(), params, dtype)
-        losses = model.losses(tokens[0], targets[0])
+        losses = model.losses(tokens[0], targets[0], document)
         sum(losses.values()).backward()
         gap = min(gate.gap for gate in model.gates().values())
         results = {f"loss.{name}": loss.detach() for name, loss in losses.items()}
@@ -112,11 +116,14 @@ def make_gpt():
         losses, least = train(model, steps)
         if least < 1e-4:
             continue
+        apart, least_apart, _ = run(torch.float64, DOCUMENT)
+        if least_apart < 1e-4:
+            continue
         rough, _, model32 = run(torch.float32)
         summary = {"seed": seed, "gap": gap, "gap of all steps": least, "f32 deviation": deviation(rough, exact)}
         first = {name: x[0] for name, x in steps.items()}
         summary |= {"f64": losses, "f32": train(model32, steps)[0]}
-        return {"params": params, "input": first, "steps": steps, "expected": exact}, summary
+        return {"params": params, "input": first, "steps": steps, "expected": exact, "apart": {"since": SINCE} | apart}, summary
     raise SystemExit("no seed gives clear choices")
 
 
