@@ -1,6 +1,7 @@
 // Fills stores of gigabytes with random numbers quickly.
+
+import type { PlanExecutable } from "../runtime/executable/plan-executable.ts";
 import { lcg } from "../runtime/measure/lcg.ts";
-import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 
 /** So many numbers are drawn, then repeated. A prime, so that no two rows or experts are equal. */

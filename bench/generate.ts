@@ -6,7 +6,7 @@ import type { Weights } from "../compiler/options.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
 import { compileProgram } from "../runtime/compile.ts";
-import type { Executable, StoreInfo } from "../runtime/executable.ts";
+import type { Executable, StoreInfo } from "../runtime/executable/executable.ts";
 import { generateBatch } from "../runtime/generation/batch.ts";
 import { generateEntries } from "../runtime/generation/generate-entries.ts";
 import { readCeiling } from "../runtime/host/ceiling.ts";

@@ -17,10 +17,10 @@ import { requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { type Entry, type Phase, type Plan, workOf } from "../compiler/plan/plan.ts";
 import { cudaBackend } from "../compiler/targets.ts";
 import { cudaExecutable } from "../runtime/cuda/executable.ts";
+import type { PlanExecutable } from "../runtime/executable/plan-executable.ts";
 import { hostBackend } from "../runtime/host/backend.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import type { StepTimes } from "../runtime/native.ts";
-import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import type { Case, Pass } from "./cases.ts";
 import { fill } from "./fill.ts";
 

@@ -1,7 +1,7 @@
 // Shows the progress of training: on a terminal a line that is redrawn, elsewhere a new line every ten seconds.
 import { createLogUpdate } from "log-update";
 import { sum } from "../compiler/types/numbers.ts";
-import type { Tensor } from "../runtime/executable.ts";
+import type { Tensor } from "../runtime/executable/executable.ts";
 import { numbers } from "../runtime/tensor.ts";
 import type { TrainStep } from "../runtime/training/loop.ts";
 import { colorsOf, note, showCount, showTime } from "./output.ts";

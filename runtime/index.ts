@@ -6,7 +6,7 @@ export { format } from "../compiler/syntax/format.ts";
 export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/template.ts";
 export type { DType } from "../compiler/types/dtype.ts";
 export { type CompileReport, checkFile, checkText } from "./compile.ts";
-export { type CallOptions, type Input, type Inputs, Program } from "./compiled-program.ts";
+export { type CallOptions, type Input, type Inputs, Program } from "./embed/compiled-program.ts";
 export {
   type CompileOptions,
   compile,
@@ -18,8 +18,8 @@ export {
   type TrainOptions,
   train,
   type WeightsOption,
-} from "./embed.ts";
-export type { Outcome, Tensor } from "./executable.ts";
+} from "./embed/embed.ts";
+export type { Outcome, Tensor } from "./executable/executable.ts";
 export {
   type AskOptions,
   type OpenFolderOptions,

@@ -10,7 +10,7 @@ import type { Precision } from "../compiler/types/dtype.ts";
 import { product, sum } from "../compiler/types/numbers.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 import { type CommonOptions, commonRequest, compileLoaded } from "./compile.ts";
-import type { Executable } from "./executable.ts";
+import type { Executable } from "./executable/executable.ts";
 import { loadRun, programIn } from "./generation/open-run.ts";
 import { copyProgram, readProgram } from "./program.ts";
 import { type Checkpoint, checkpointSteps, newestModel, savedTensors, writeCheckpoint } from "./storage/checkpoint.ts";

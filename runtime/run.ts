@@ -14,7 +14,7 @@ import {
   type StoreInfo,
   storeOfInput,
   type Tensor,
-} from "./executable.ts";
+} from "./executable/executable.ts";
 import type { InputFigures } from "./figures.ts";
 import { afterErrors, findEntry, headerSizes, readProgram } from "./program.ts";
 import { readJsonObject } from "./storage/json.ts";

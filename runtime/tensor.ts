@@ -5,7 +5,7 @@ import { describeValue } from "../compiler/flag-text.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import { bytesOf, type DType, isFloat } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
-import type { Tensor } from "./executable.ts";
+import type { Tensor } from "./executable/executable.ts";
 import { requireBufferSize } from "./storage/files.ts";
 
 /** Nested arrays of a tensor's elements, as in JSON; a number that is not finite is a string ("NaN"), since JSON has none. */

@@ -5,9 +5,9 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import process, { execPath } from "node:process";
 import { bundle } from "../scripts/bundle.ts";
+import { project } from "./project.ts";
 
-export const root = join(import.meta.dirname, "..");
-const folder = join(root, "build", `command-${process.pid}`);
+const folder = join(project, "build", `command-${process.pid}`);
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 const workers = ["asked", "collectives", "embedded", "gpus", "variants"] as const;
 await bundle(
@@ -21,4 +21,4 @@ export const main: string = join(folder, "cli", "main.js");
 export const workerScript = (name: (typeof workers)[number]): string => join(folder, "test", "workers", `${name}.js`);
 /** Runs `moec ARGS` in the repository's folder. */
 export const command = (args: readonly string[], env: NodeJS.ProcessEnv = process.env): SpawnSyncReturns<string> =>
-  spawnSync(execPath, [main, ...args], { cwd: root, encoding: "utf8", env });
+  spawnSync(execPath, [main, ...args], { cwd: project, encoding: "utf8", env });

@@ -1,5 +1,5 @@
 // An Executable that computes little, exactly and quickly, for tests of the loops that call it.
-import type { Executable, Outcome, StoreInfo, Tensor } from "../runtime/executable.ts";
+import type { Executable, Outcome, StoreInfo, Tensor } from "../runtime/executable/executable.ts";
 import { fromNumbers, numbers, zeros } from "../runtime/tensor.ts";
 
 const store = (name: string, role: StoreInfo["role"], shape: readonly number[], saved = true): StoreInfo => ({

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Tensor } from "../runtime/executable.ts";
+import type { Tensor } from "../runtime/executable/executable.ts";
 import { type Checkpoint, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import { readAll } from "../runtime/storage/stored-tensor.ts";
 import { train } from "../runtime/training/train.ts";

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { integerIn, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { ParameterSharing } from "../../runtime/compile.ts";
-import type { Tensor } from "../../runtime/executable.ts";
+import type { Tensor } from "../../runtime/executable/executable.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { writeUserFile } from "../../runtime/storage/files.ts";
 import { writeSafetensors } from "../../runtime/storage/safetensors.ts";

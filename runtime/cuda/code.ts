@@ -3,9 +3,9 @@ import { Bug } from "../../compiler/diagnostic.ts";
 import { cudaUnit } from "../../compiler/emit/unit.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import type { KernelCache } from "../cache/kernels.ts";
+import type { ExecuteOptions } from "../executable/plan-executable.ts";
 import { CudaError, type Nvrtc } from "../nvrtc.ts";
 import { inParallel } from "../parallel.ts";
-import type { ExecuteOptions } from "../plan-executable.ts";
 import { sha256 } from "../storage/files.ts";
 import { requireSharedMemory } from "./architecture.ts";
 

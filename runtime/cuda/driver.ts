@@ -1,7 +1,7 @@
 // NVIDIA's driver: finds it and its GPUs, and says for each of its errors what to do.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { targetFlagText } from "../../compiler/flag-text.ts";
-import { DeviceFailed } from "../executable.ts";
+import { DeviceFailed } from "../executable/executable.ts";
 import { type NativeDriver, native } from "../native.ts";
 import { capability, minCapability } from "./architecture.ts";
 

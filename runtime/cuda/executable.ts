@@ -2,10 +2,10 @@
 import { requireMemory } from "../../compiler/plan/bytes.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
 import { KernelCache } from "../cache/kernels.ts";
+import { type ExecuteOptions, nativeBuffer, PlanExecutable, storeBytes } from "../executable/plan-executable.ts";
 import { cores } from "../machine.ts";
 import { type Executor, type NativeRun, native } from "../native.ts";
 import { nvrtc } from "../nvrtc.ts";
-import { type ExecuteOptions, nativeBuffer, PlanExecutable, storeBytes } from "../plan-executable.ts";
 import { nccl } from "../workers/nccl.ts";
 import type { Workers } from "../workers/workers.ts";
 import { compileKernels, type KernelCode } from "./code.ts";

@@ -3,9 +3,9 @@
 import { hopperHeader } from "../../compiler/emit/unit.ts";
 import type { Plan, PlanKernel, Step, Variant } from "../../compiler/plan/plan.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
+import { nativeStep } from "../executable/plan-executable.ts";
 import { debugLevel } from "../measure/debug.ts";
 import type { CudaKernelSpec, CudaStep, Finding } from "../native.ts";
-import { nativeStep } from "../plan-executable.ts";
 import { compileKernels, type KernelCode, type Toolkit } from "./code.ts";
 import { tensorMap } from "./tensor-map.ts";
 

@@ -3,7 +3,7 @@
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { precisionFlagText } from "../../compiler/flag-text.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
-import { type Executable, repeatOrRun, storeOfInput, type Tensor } from "../executable.ts";
+import { type Executable, repeatOrRun, storeOfInput, type Tensor } from "../executable/executable.ts";
 import { fromNumbers } from "../tensor.ts";
 import { yieldToEvents } from "../training/loop.ts";
 import { paysOff } from "./generate-entries.ts";

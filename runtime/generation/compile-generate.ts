@@ -9,7 +9,7 @@ import {
   type ParameterSharing,
   type Sizes,
 } from "../compile.ts";
-import { type Executable, storeOfInput } from "../executable.ts";
+import { type Executable, storeOfInput } from "../executable/executable.ts";
 import { findEntry, hasMethod } from "../program.ts";
 import { tokenAxes } from "../text-entry.ts";
 import { type Codec, requireInVocabulary } from "../tokens.ts";

@@ -1,7 +1,7 @@
 // Generates text with a trained model: encodes prompts, runs `generateBatch`, decodes tokens.
 
-import type { Executable } from "../executable.ts";
-import { quantisedSummary } from "../quantised.ts";
+import type { Executable } from "../executable/executable.ts";
+import { quantisedSummary } from "../executable/quantised.ts";
 import type { Codec, Decoder, Prompt } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
 import { shardingSummary } from "../workers/sharding-summary.ts";

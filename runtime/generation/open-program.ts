@@ -2,9 +2,9 @@
 
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import { givenTensors, requireInteger, requireMap } from "../compiled-program.ts";
-import { resolveSource, type Source } from "../embed.ts";
-import type { Executable, Tensor } from "../executable.ts";
+import { givenTensors, requireInteger, requireMap } from "../embed/compiled-program.ts";
+import { resolveSource, type Source } from "../embed/embed.ts";
+import type { Executable, Tensor } from "../executable/executable.ts";
 import { requireSyntax } from "../program.ts";
 import { namesOf } from "../storage/names.ts";
 import { matchParameters, writeParameters } from "../storage/parameters.ts";

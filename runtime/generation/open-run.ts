@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { idsFlagText } from "../../compiler/flag-text.ts";
-import type { Executable } from "../executable.ts";
+import type { Executable } from "../executable/executable.ts";
 import { readProgram } from "../program.ts";
 import { type Checkpoint, loadStores, newestModel } from "../storage/checkpoint.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";

@@ -3,9 +3,9 @@ import { ReadableStream, type ReadableStreamDefaultController } from "node:strea
 import { Problem } from "../../compiler/diagnostic.ts";
 import { describeValue } from "../../compiler/flag-text.ts";
 import type { CompileReport, ParameterSharing } from "../compile.ts";
-import { requireInteger } from "../compiled-program.ts";
-import type { Source, TargetOptions, WeightsOption } from "../embed.ts";
-import { requireOptions } from "../options.ts";
+import { requireInteger } from "../embed/compiled-program.ts";
+import type { Source, TargetOptions, WeightsOption } from "../embed/embed.ts";
+import { requireOptions } from "../embed/options.ts";
 import { encodePrompt } from "../tokenizer/chat.ts";
 import type { Message, Prompt } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";

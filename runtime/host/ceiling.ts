@@ -3,10 +3,10 @@ import { hostHeader } from "../../compiler/emit/unit.ts";
 import { placedBytes } from "../../compiler/plan/place.ts";
 import type { Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
 import { sum } from "../../compiler/types/numbers.ts";
+import type { PlanExecutable } from "../executable/plan-executable.ts";
 import { freeMemory, lastLevelCache } from "../machine.ts";
 import type { Limits } from "../measure/kernel-times.ts";
 import type { StepTimes } from "../native.ts";
-import type { PlanExecutable } from "../plan-executable.ts";
 import { numbers, zeros } from "../tensor.ts";
 import { hostExecutable } from "./executable.ts";
 

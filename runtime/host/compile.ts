@@ -8,8 +8,8 @@ import { type Family, families, familyOf, familyText, type Source } from "../../
 import { hostUnit } from "../../compiler/emit/unit.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import type { KernelCache } from "../cache/kernels.ts";
+import type { ExecuteOptions } from "../executable/plan-executable.ts";
 import { inParallel } from "../parallel.ts";
-import type { ExecuteOptions } from "../plan-executable.ts";
 import { sha256 } from "../storage/files.ts";
 import { runCompiler } from "./compiler.ts";
 import type { Toolchain } from "./toolchain.ts";

@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
-import type { Tensor } from "../executable.ts";
+import type { Tensor } from "../executable/executable.ts";
 import { checkpointSteps } from "../storage/checkpoint.ts";
 import { readJsonObject } from "../storage/json.ts";
 import { fromNumbers } from "../tensor.ts";

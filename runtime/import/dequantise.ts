@@ -1,5 +1,5 @@
 // The numbers that codes and scales stand for, in bf16. As in transformers, a product is rounded to f32, then to bf16.
-import type { Tensor } from "../executable.ts";
+import type { Tensor } from "../executable/executable.ts";
 import { computed, type StoredCodes, type StoredTensor } from "../storage/stored-tensor.ts";
 import { numbers, toBf16, zeros } from "../tensor.ts";
 

@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
-import type { Tensor } from "../executable.ts";
+import type { Tensor } from "../executable/executable.ts";
 import { newestModel } from "../storage/checkpoint.ts";
 import { readBytes, writeFlushed, writeNewFolder } from "../storage/files.ts";
 import { isJsonObject } from "../storage/json.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import type { Tensor } from "../executable.ts";
+import type { Tensor } from "../executable/executable.ts";
 import { allInMemory, derived, type StoredTensor } from "../storage/stored-tensor.ts";
 import { transposed, transposedShape, zeros } from "../tensor.ts";
 import { readJson, type TransformersModel } from "./config.ts";

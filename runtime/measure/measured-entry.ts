@@ -6,7 +6,7 @@ import type { Schedule } from "../../compiler/kernel/schedule.ts";
 import type { Entry, Plan } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import { type CommonOptions, type Compiled, type CompileRequest, compileProgram } from "../compile.ts";
-import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "../executable.ts";
+import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "../executable/executable.ts";
 import { cores } from "../machine.ts";
 import type { StepTimes } from "../native.ts";
 import { afterErrors, findEntry, hasMethod, readProgram } from "../program.ts";

@@ -21,7 +21,7 @@ import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import type { Executable, StoreInfo, Tensor } from "../executable.ts";
+import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { firstNonFinite, sameShape } from "../tensor.ts";
 import { makeFolder, readText, sha256, sha256OfFile, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
 import { requireJson } from "./json.ts";

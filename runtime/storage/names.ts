@@ -4,7 +4,7 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import type { Executable, StoreInfo, Tensor } from "../executable.ts";
+import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { convert, part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
 

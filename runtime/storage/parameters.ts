@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { sizeFlagText } from "../../compiler/flag-text.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
-import type { Executable, StoreInfo, Tensor } from "../executable.ts";
+import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { isTransformersFolder, openTransformers, type TransformersModel } from "../import/config.ts";
 import { transformersTensors } from "../import/weights.ts";
 import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";

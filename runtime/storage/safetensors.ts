@@ -7,7 +7,7 @@ import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import type { Tensor } from "../executable.ts";
+import type { Tensor } from "../executable/executable.ts";
 import { noBit, placeOf, requireElements, showShape, widenF16, zeros } from "../tensor.ts";
 import { readInto, splitBytes, writeUserFile } from "./files.ts";
 import { isJsonObject } from "./json.ts";

@@ -1,7 +1,7 @@
 // Tensors that stay in their file or their store until they are needed, so that a model is not in memory twice.
 import type { DType } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import type { Tensor } from "../executable.ts";
+import type { Tensor } from "../executable/executable.ts";
 import { part } from "../tensor.ts";
 
 export interface StoredTensor {

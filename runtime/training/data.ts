@@ -4,7 +4,7 @@ import { threefry } from "../../compiler/ops/random.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import { type EncodingOptions, ownTokens, type TokenCache } from "../cache/tokens.ts";
-import { storeOfInput, type Tensor } from "../executable.ts";
+import { storeOfInput, type Tensor } from "../executable/executable.ts";
 import type { Figures } from "../figures.ts";
 import { readBytes, requireBufferSize, sha256 } from "../storage/files.ts";
 import { fromNumbers } from "../tensor.ts";

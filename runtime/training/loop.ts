@@ -3,7 +3,7 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { updateEntryName } from "../../compiler/gradients/accumulate.ts";
 import { sum } from "../../compiler/types/numbers.ts";
-import type { Executable, Outcome, RunContext, Tensor } from "../executable.ts";
+import type { Executable, Outcome, RunContext, Tensor } from "../executable/executable.ts";
 import {
   type BestEvaluation,
   bestOf,

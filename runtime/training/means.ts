@@ -1,7 +1,7 @@
 // Means over batches: of what a training step's batches gave, and of losses over a text.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { sum } from "../../compiler/types/numbers.ts";
-import type { Outcome, Tensor } from "../executable.ts";
+import type { Outcome, Tensor } from "../executable/executable.ts";
 import { convert, zeros } from "../tensor.ts";
 
 export type StepMeans = Pick<Outcome, "losses" | "metrics">;

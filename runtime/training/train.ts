@@ -5,7 +5,7 @@ import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import { type Compiled, commonRequest } from "../compile.ts";
-import type { Executable } from "../executable.ts";
+import type { Executable } from "../executable/executable.ts";
 import { generateEntries } from "../generation/generate-entries.ts";
 import { copyProgram, findEntry, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
 import {

@@ -10,7 +10,7 @@ import {
   type StoreInfo,
   storeOfInput,
   type Tensor,
-} from "../executable.ts";
+} from "../executable/executable.ts";
 import { blockingRun } from "../native.ts";
 import { bytesOfTensor, fromBytes, fromNumbers, requireFit } from "../tensor.ts";
 import { boxOf, runsOf, wholeShape } from "./shards.ts";

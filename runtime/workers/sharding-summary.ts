@@ -1,7 +1,7 @@
 // The line for the user about how workers share a program.
 import { partCount } from "../../compiler/partition/store-placement.ts";
 import type { TrainingSharing } from "../compile.ts";
-import type { StoreInfo } from "../executable.ts";
+import type { StoreInfo } from "../executable/executable.ts";
 import type { Workers } from "./workers.ts";
 
 /**

@@ -1,6 +1,6 @@
 // Which part of a store a worker has, and where that stands in the whole.
 import { product } from "../../compiler/types/numbers.ts";
-import type { StoreInfo } from "../executable.ts";
+import type { StoreInfo } from "../executable/executable.ts";
 
 type Sharded = Pick<StoreInfo, "shape" | "shards">;
 /** The part of a tensor that begins at `start` and has this shape. */

@@ -12,7 +12,7 @@ import {
 import type { BuildRequest, EntryRequest, Sizes } from "../../compiler/pipeline.ts";
 import { fromTo } from "../../compiler/types/numbers.ts";
 import type { TrainingSharing } from "../compile.ts";
-import type { Tensor } from "../executable.ts";
+import type { Tensor } from "../executable/executable.ts";
 import { textsOf } from "../program.ts";
 import type { Checkpoint } from "../storage/checkpoint.ts";
 import { sha256 } from "../storage/files.ts";

@@ -7,7 +7,7 @@ import { setTimeout } from "node:timers/promises";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { FreeMemory } from "../../compiler/plan/bytes.ts";
 import { fnv1a } from "../../compiler/types/numbers.ts";
-import { DeviceFailed } from "../executable.ts";
+import { DeviceFailed } from "../executable/executable.ts";
 import { cores, freeMemory } from "../machine.ts";
 import type { NativeWorkers } from "../native.ts";
 import { launchInfo, mpiWorkers } from "./mpi.ts";

@@ -17,7 +17,7 @@ import { ProgramError } from "../../compiler/program-error.ts";
 import { render } from "../../compiler/render.ts";
 import { withCpuTime } from "../cpu-time.ts";
 import { fencedBlocks } from "../fenced-blocks.ts";
-import { mutants, mutations, semanticMutations } from "../syntax/mutate.ts";
+import { mutants, mutations, semanticMutations } from "../language/mutate.ts";
 import { Draw } from "./random-graph.ts";
 
 const folder = new URL("../../stdlib/", import.meta.url);

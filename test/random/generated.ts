@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
-import type { Executable } from "../../runtime/executable.ts";
+import type { Executable } from "../../runtime/executable/executable.ts";
 import { type GenerateRequest, generateBatch } from "../../runtime/generation/batch.ts";
 import { generateEntries } from "../../runtime/generation/generate-entries.ts";
 import { readProgram } from "../../runtime/program.ts";

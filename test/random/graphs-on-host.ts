@@ -6,7 +6,7 @@ import { silentObserver } from "../../compiler/pass.ts";
 import { toPlan } from "../../compiler/pipeline.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { KernelCache } from "../../runtime/cache/kernels.ts";
-import type { Outcome } from "../../runtime/executable.ts";
+import type { Outcome } from "../../runtime/executable/executable.ts";
 import { hostBackend } from "../../runtime/host/backend.ts";
 import { hostExecutable } from "../../runtime/host/executable.ts";
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
-import type { Executable, Tensor } from "../../runtime/executable.ts";
+import type { Executable, Tensor } from "../../runtime/executable/executable.ts";
 import { fromNumbers, part } from "../../runtime/tensor.ts";
 import { assertClose } from "../peer-results.ts";
 import { temporaryFolder } from "../temporary-folder.ts";

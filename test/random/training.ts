@@ -9,7 +9,7 @@ import { type Observer, silentObserver } from "../../compiler/pass.ts";
 import { type Limits, requireValid, toGraphs } from "../../compiler/pipeline.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
-import { hiddenInput, type RunContext } from "../../runtime/executable.ts";
+import { hiddenInput, type RunContext } from "../../runtime/executable/executable.ts";
 import { numbers } from "../../runtime/tensor.ts";
 import { filled } from "../graphs.ts";
 import { type Expected, expected, mismatches, type Rounding, type Stores } from "./compare.ts";

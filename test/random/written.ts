@@ -22,7 +22,13 @@ import { prepareEntry } from "../../compiler/transform/prepare.ts";
 import { isFloat, type Precision } from "../../compiler/types/dtype.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
 import { KernelCache } from "../../runtime/cache/kernels.ts";
-import { type Executable, hiddenInput, inputOfStore, type Outcome, type Tensor } from "../../runtime/executable.ts";
+import {
+  type Executable,
+  hiddenInput,
+  inputOfStore,
+  type Outcome,
+  type Tensor,
+} from "../../runtime/executable/executable.ts";
 import { hostBackend } from "../../runtime/host/backend.ts";
 import { hostExecutable } from "../../runtime/host/executable.ts";
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";

@@ -1,4 +1,4 @@
-// Texts in TypeScript by each of the workers that test/workers-generate.test.ts starts; worker 0 prints them. `asked FOLDER` or `asked FOLDER seed`.
+// Texts in TypeScript by each of the workers that test/workers/workers-generate.test.ts starts; worker 0 prints them. `asked FOLDER` or `asked FOLDER seed`.
 import { argv } from "node:process";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";

@@ -1,4 +1,4 @@
-// One of the workers that test/collectives.test.ts starts: a plan of all collectives, against their definitions. Fails with a stack.
+// One of the workers that test/workers/collectives.test.ts starts: a plan of all collectives, against their definitions. Fails with a stack.
 import assert from "node:assert/strict";
 import { emitHost, hostHeader } from "../../compiler/emit/unit.ts";
 import { ndarray } from "../../compiler/graph/array.ts";
@@ -21,12 +21,12 @@ import { planMemory } from "../../compiler/plan/memory.ts";
 import { printPlan } from "../../compiler/plan/print.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { type } from "../../compiler/types/type.ts";
-import type { Outcome, Tensor } from "../../runtime/executable.ts";
+import type { Outcome, Tensor } from "../../runtime/executable/executable.ts";
+import type { PlanExecutable } from "../../runtime/executable/plan-executable.ts";
 import { panelWidth } from "../../runtime/host/backend.ts";
 import { type HostOptions, hostExecutable } from "../../runtime/host/executable.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
 import { kernelTimes, unknownLimits } from "../../runtime/measure/kernel-times.ts";
-import type { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers, numbers } from "../../runtime/tensor.ts";
 import { mpiWorkers } from "../../runtime/workers/mpi.ts";
 import { filled, storesOf } from "../graphs.ts";

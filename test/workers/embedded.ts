@@ -1,4 +1,4 @@
-// Training in TypeScript by each of the workers that test/workers-train.test.ts starts; worker 0 prints what it gave.
+// Training in TypeScript by each of the workers that test/workers/workers-train.test.ts starts; worker 0 prints what it gave.
 import { argv } from "node:process";
 import { fileURLToPath } from "node:url";
 import { moe, numbers, type TrainOptions, tensor, train, workers } from "../../runtime/index.ts";

@@ -1,4 +1,4 @@
-// One of two or four workers that test/nccl.test.ts starts, each with a GPU of its own, as the emulator has them: the collectives of all workers and
+// One of two or four workers that test/cuda/nccl.test.ts starts, each with a GPU of its own, as the emulator has them: the collectives of all workers and
 // of pairs, against their definitions, in graphs and step by step. Fails with a stack.
 import assert from "node:assert/strict";
 import { ndarray } from "../../compiler/graph/array.ts";
@@ -14,8 +14,8 @@ import { type } from "../../compiler/types/type.ts";
 import { cudaDriver } from "../../runtime/cuda/driver.ts";
 import { type CudaOptions, loadOnDevice } from "../../runtime/cuda/executable.ts";
 import { localDevice } from "../../runtime/cuda/local-device.ts";
+import { PlanExecutable } from "../../runtime/executable/plan-executable.ts";
 import { kernelTimes, unknownLimits } from "../../runtime/measure/kernel-times.ts";
-import { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers } from "../../runtime/tensor.ts";
 import { workers } from "../../runtime/workers/workers.ts";
 import { loweredForCuda } from "../emulator/sequence.ts";

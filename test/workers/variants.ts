@@ -1,4 +1,4 @@
-// One of two workers that test/nccl.test.ts starts, on the fake driver that MOEC_LIBCUDA names: what they make of a variant is the same on both,
+// One of two workers that test/cuda/nccl.test.ts starts, on the fake driver that MOEC_LIBCUDA names: what they make of a variant is the same on both,
 // whatever each of them has, and what they then launch; and what an error of NCCL says. Fails with a stack.
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, rmSync } from "node:fs";
@@ -7,8 +7,8 @@ import { planMemory } from "../../compiler/plan/memory.ts";
 import type { Sequence, VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { cudaDriver } from "../../runtime/cuda/driver.ts";
 import { loadOnDevice } from "../../runtime/cuda/executable.ts";
-import { DeviceFailed } from "../../runtime/executable.ts";
-import { PlanExecutable } from "../../runtime/plan-executable.ts";
+import { DeviceFailed } from "../../runtime/executable/executable.ts";
+import { PlanExecutable } from "../../runtime/executable/plan-executable.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
 import { workers } from "../../runtime/workers/workers.ts";
 import { chainPlanWithVariant, image, inputs, rows } from "../cuda/chain.ts";

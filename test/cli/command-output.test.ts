@@ -1,0 +1,146 @@
+// What commands print for people: with --json they say the same for programs, which the commands' own tests read.
+import type { SpawnSyncReturns } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Writable } from "node:stream";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { progress } from "../../cli/progress.ts";
+import type { TrainStep } from "../../runtime/training/loop.ts";
+import { command } from "../command.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+
+const test = suite("command output");
+const folder = temporaryFolder();
+const [program, data, run] = ["tiny.moe", "text.txt", "run"].map((name) => join(folder, name)) as [
+  string,
+  string,
+  string,
+];
+writeFileSync(data, "a line of text\n".repeat(40));
+writeFileSync(
+  program,
+  `import { Embedding, Linear } from "std/nn"
+import { cross_entropy } from "std/loss"
+import { AdamW } from "std/optim"
+import { newest, sample } from "std/sample"
+model Tiny(V = 256, D = 4, Steps = 2) {
+  embed: Embedding(V, D)
+  mix: Linear(D, D)
+  hidden(tokens: i32[B, T]) -> float[B, T, D] { return tanh(mix(embed(tokens))) }
+  train(tokens: i32[B, T], targets: i32[B, T]) {
+    loss language = cross_entropy(embed.logits(hidden(tokens)), targets)
+    optimize with AdamW(lr: 0.01)
+  }
+  generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1, top_k: i32[B] = 0) -> i32[B] {
+    return sample(embed.logits(newest(hidden(tokens), at)), temperature, top_p, top_k)
+  }
+}
+layer Product() { forward(x: float[N, 32], y: float[32, 32]) -> float[N, 32] { return x @ y } }
+`,
+);
+const ran = (...args: readonly string[]): SpawnSyncReturns<string> =>
+  command(args, { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder, "cache") });
+function moec(...args: readonly string[]): SpawnSyncReturns<string> {
+  const { status, ...rest } = ran(...args);
+  assert.is(status, 0, rest.stderr);
+  return { status, ...rest };
+}
+const interpreted = ["--target", "reference"];
+const training = (out: string): readonly string[] =>
+  ["train", program, "--data", data, "--batch", "2", "--length", "8", "--out", out].concat(interpreted);
+
+test("train ends with the loss, where it is saved, and a sample; a finished run says how to go on", () => {
+  const { stderr, stdout } = moec(...training(run));
+  assert.match(stderr, /\nstep 2\/2 {2}loss 5\.\d{3} {2}held out 5\.\d{3} .*\nheld-out loss 5\.\d{3} nats a byte; /);
+  assert.match(stderr, `\nsaved in ${join(run, "checkpoints", "step-000002")}\na sample:\n`);
+  assert.ok(stdout.length > 100 && stdout.endsWith("\n"), stdout);
+  assert.match(moec(...training(run), "--resume").stderr, "the run is at step 2; --steps 4 trains on");
+  const other = [...training(join(folder, "other")), "--steps", "1", "--params", run];
+  assert.match(moec(...other).stderr, `begins with the parameters of ${run}\n`);
+});
+test("train names the parameters that no loss depends on", () => {
+  const idle = join(folder, "idle.moe");
+  writeFileSync(idle, readFileSync(program, "utf8").replace("  hidden(", "  spare: Linear(D, D)\n  hidden("));
+  const { stderr } = moec(
+    "train",
+    idle,
+    "--data",
+    data,
+    "--length",
+    "8",
+    "--steps",
+    "1",
+    "--out",
+    join(folder, "idle"),
+    ...interpreted,
+  );
+  assert.match(stderr, /parameters.*\nno loss depends on spare\.weight, which will learn nothing\n/);
+});
+test("train neither writes over a run nor resumes what is none", () => {
+  assert.match(ran(...training(run)).stderr, "already holds a run\n  help: go on with --resume, or choose another");
+  const none = ran(...training(join(folder, "none")), "--resume");
+  assert.match(none.stderr, "holds no run to resume\n  help: leave --resume out, or name the run's folder with --out");
+});
+test("evaluate prints loss, perplexity and bits a byte", () => {
+  const { stderr, stdout } = moec("evaluate", run, "--data", data, ...interpreted);
+  assert.match(stderr, /^step 2; 599 B in \d+\.\d s\n/m);
+  assert.match(stdout, /^loss 5\.\d{3} nats a byte, perplexity \d{3}\.\d, 7\.\d{3} bits a byte\n$/);
+});
+test("compile prints memory and FLOPs, and on request the seconds of each stage", () => {
+  const { stdout } = moec("compile", program, "--timings", ...interpreted);
+  const rows = stdout.split("\n").map((line) => line.split(/ {2,}/));
+  assert.equal(
+    rows.slice(0, 6).map(([name]) => name),
+    ["parameters", "gradients", "optimizer", "activations", "FLOPs", "kernels"],
+  );
+  assert.equal(rows[0], ["parameters", "4.06 KiB"]);
+  for (const stage of ["parse", "differentiate", "total"])
+    assert.match(rows.find(([name]) => name === stage)?.[1] ?? "", /^\d\.\d{3} s$/);
+});
+test("tune prints what it tries, and what it keeps", () => {
+  const args = ["tune", program, "--entry", "Product", "--set", "N=8", "--runs", "1", "--threads", "1"];
+  const { stderr, stdout } = moec(...args);
+  assert.match(stderr, /^(rows|columns|depth|stores) [a-z ]+: 1 of \d\n/);
+  assert.match(
+    stdout,
+    /^(matrix product +before +after +gain +cut\ndot 8 x 32 x 32 .* bm \d+, .*\n)?\d+ ways? of cutting 1 product measured, [01] better and kept/,
+  );
+  assert.match(stdout, /\nforward: \d+\.\d\d ms before, \d+\.\d\d ms after\n$/);
+  const lines = moec(...args, "--json")
+    .stdout.trimEnd()
+    .split("\n");
+  const all = JSON.parse(lines.at(-1) ?? "") as Record<string, unknown>;
+  assert.equal([all["entry"], all["contractions"], all["shapes"]], ["forward", 1, lines.length - 1]);
+});
+test("on a terminal train draws one line again: ten times a second at most, and always the last step", () => {
+  let shown = "";
+  const stream = new Writable({ write: (chunk, _, done) => ((shown += String(chunk)), done()) });
+  const terminal = { isTTY: true, columns: 80, rows: 24, hasColors: () => false };
+  const { TERM = "" } = process.env;
+  process.env["TERM"] = "xterm";
+  const live = progress(Object.assign(stream, terminal) as unknown as NodeJS.WriteStream);
+  process.env["TERM"] = TERM;
+  const since = { steps: 400, losses: {}, metrics: {}, heldOut: null, best: null, kept: null, saved: null };
+  const step = (n: number, seconds: number): TrainStep => ({
+    ...since,
+    step: n,
+    loss: 1.5,
+    tokensPerSecond: 9,
+    seconds,
+    secondsLeft: 9,
+  });
+  for (const [n, seconds] of [
+    [1, 1],
+    [2, 1.05],
+    [3, 1.2],
+    [400, 1.25],
+  ] as const)
+    live.step(step(n, seconds));
+  live.done();
+  assert.equal(
+    [...shown.matchAll(/step +(\d+)\/400/g)].map(([, at]) => at),
+    ["1", "3", "400"],
+  );
+});
+test.run();

@@ -1,0 +1,169 @@
+// A program in one's own TypeScript: runs at once, ends, and what is asked at the wrong time.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type CompileOptions, compile, moe, type Program, type Tensor, tensor } from "../../runtime/index.ts";
+import { assertProblem } from "../assert-problem.ts";
+import { First, filled, first, Sized, sizes, Twice, targets, withCompiled } from "../embed-programs.ts";
+
+const test = suite("embed");
+for (const target of targets)
+  test(`runs at once each give their own results, on ${target}`, () =>
+    withCompiled({ target }, async (program) => {
+      const all = Array.from({ length: 20 }, (_, i) => i + 1);
+      for (let round = 0; round < 3; round++) {
+        const results = await Promise.all(all.map((i) => first(program, filled(i))));
+        assert.equal(
+          results,
+          all.map((i) => 2 * i),
+        );
+      }
+    }));
+test("runs of some milliseconds follow one another, and read their inputs before they return", () =>
+  withCompiled(
+    { sizes: { D: 128, N: 256 } },
+    async (program) => {
+      const x = filled(0, 256 * 128);
+      const runs = [1, 2, 3, 4].map((i) => first(program, x.fill(i)));
+      assert.equal(await Promise.all(runs), [1, 2, 3, 4]);
+    },
+    Sized,
+  ));
+test("eight programs run at once", async () => {
+  const programs = await Promise.all(
+    Array.from({ length: 8 }, (_, i) => compile(Sized, { sizes: { D: 64, N: 64 }, threads: 1 + (i % 2) })),
+  );
+  const results = await Promise.all(
+    programs.flatMap((program, i) => [1, 2, 3].map((k) => first(program, filled(i * k, 4096)))),
+  );
+  assert.equal(
+    results,
+    programs.flatMap((_, i) => [i, 2 * i, 3 * i]),
+  );
+  for (const program of programs) program.close();
+});
+
+for (const target of targets) {
+  test(`a program is closed after the runs that were asked for before, on ${target}`, async () => {
+    const program = await compile(Twice, { sizes, target });
+    await first(program, filled(1));
+    const runs = [1, 2].map((i) => first(program, filled(i)));
+    program.close();
+    program.close();
+    await assertProblem(() => first(program, filled(1)), "is closed", "compile it again");
+    assert.equal(await Promise.all(runs), [2, 4]);
+    for (const use of [() => program.read("w"), () => program.load(new Map())])
+      await assertProblem(use, "is closed", "compile it again");
+    assert.equal(program.names, ["w"]);
+  });
+  test(`parameters are neither read nor set while a run lasts, on ${target}`, () =>
+    withCompiled({ target }, async (program) => {
+      await first(program, filled(1));
+      const w: Tensor = { dtype: "f32", shape: [4], data: filled(3, 4) };
+      for (const use of [() => program.load(new Map([["w", w]])), () => program.read("w")]) {
+        const run = first(program, filled(1));
+        await assertProblem(use, "is running", "await");
+        assert.is(await run, 2);
+      }
+      program.load(new Map([["w", w]]));
+      assert.equal(program.read("w"), w);
+      assert.is(await first(program, filled(1)), 3);
+    }));
+  test(`an input that the entry does not read may be left out, on ${target}`, () =>
+    withCompiled({ target }, async (program) => assert.is(await first(program, filled(1)), 2), First));
+  test(`cotangents that are not given are 1 in bf16 too, on ${target}`, () =>
+    withCompiled({ target, gradients: true, precision: "bf16" }, async (program) => {
+      const { gradients } = await program.run({ x: filled(3) });
+      assert.equal(
+        [...(gradients.get("input.x")?.data ?? [])],
+        Array.from({ length: 8 }, () => 0x4000),
+      );
+    }));
+}
+for (const target of targets)
+  test(`gradients of an array of layers have the names of its parameters, on ${target}`, async () => {
+    const { Experts } = moe<"Experts">`
+      import { Linear } from "std/nn"
+      layer Experts(D, E) {
+        experts: Linear(D, 1)[E]
+        forward(x: float[N, D], index: i32[N]) -> float[N, 1] { return experts[index](x) }
+      }`;
+    const options: CompileOptions = { target, gradients: true, sizes: { D: 2, E: 2, N: 2 } };
+    await withCompiled(
+      options,
+      async (program) => {
+        const { gradients } = await program.run({ x: Float32Array.of(1, 2, 3, 4), index: Int32Array.of(1, 0) });
+        assert.equal([...gradients.keys()].toSorted(), [...program.names, "input.x"]);
+        assert.equal(gradients.get("experts.0.weight"), tensor("f32", [2, 1], [3, 4]));
+        assert.equal(gradients.get("experts.1.weight"), tensor("f32", [2, 1], [1, 2]));
+      },
+      Experts,
+    );
+  });
+test("inputs and cotangents in f32 of a program in f64 are taken as they are", () =>
+  withCompiled({ target: "reference", gradients: true, precision: "f64" }, async (program) => {
+    const x: Tensor = { dtype: "f32", shape: [2, 4], data: filled(0.1) };
+    const given = await program.run({ x: filled(0.1), "cotangent.0": filled(1) });
+    const same = await program.run({ x });
+    assert.equal(given.outputs, same.outputs);
+    assert.is(given.outputs[0]?.data[0], 2 * Math.fround(0.1));
+    assert.equal(given.gradients, same.gradients);
+  }));
+for (const target of targets) {
+  const x = filled(1);
+  test(`a run whose signal was aborted before its turn is rejected, and the others are not, on ${target}`, () =>
+    withCompiled({ target }, async (program) => {
+      const stop = new AbortController();
+      const runs = [{}, { signal: stop.signal }, {}].map((options) => program.run({ x }, options));
+      stop.abort(new Error("enough"));
+      const ends = await Promise.allSettled(runs);
+      assert.equal(
+        ends.map((end) => (end.status === "fulfilled" ? end.value.outputs[0]?.data[0] : String(end.reason))),
+        [2, "Error: enough", 2],
+      );
+    }));
+}
+test("a run on the host ends before its next kernel when it is aborted", () =>
+  withCompiled(
+    { sizes: { D: 256, N: 2048 } },
+    async (program) => {
+      const x = filled(1, 256 * 2048);
+      const stop = new AbortController();
+      const run = program.run({ x }, { signal: stop.signal });
+      stop.abort();
+      const error = await run.catch((reason: unknown) => reason);
+      assert.is((error as Error).name, "AbortError");
+      assert.is(await first(program, x), 1);
+    },
+    Sized,
+  ));
+test("a run that first makes copies of parameters in bf16 is rejected when it is aborted meanwhile", () => {
+  const { Product } = moe<"Product">`
+    import { Sgd } from "std/optim"
+    model Product(D) {
+      param w: float[D, D] = 1
+      train(x: float[N, D]) {
+        loss mean = mean(f32(x @ w))
+        optimize with Sgd(lr: 0)
+      }
+    }`;
+  const options = { sizes: { D: 64, N: 2 }, entry: "train", precision: "bf16" } as const;
+  return withCompiled(options, abortedWithCopies, Product);
+});
+async function abortedWithCopies(program: Program): Promise<void> {
+  const x = filled(1, 128);
+  const written = (): void => program.load(new Map([["w", program.read("w")]]));
+  written();
+  assert.is((await program.run({ x })).losses.get("mean"), 64);
+  written(); // and now it is known that the copies take little time
+  const stop = new AbortController();
+  const run = program.run({ x }, { signal: stop.signal });
+  stop.abort(new Error("enough"));
+  assert.is(String(await run.catch((reason: unknown) => reason)), "Error: enough");
+  assert.is((await program.run({ x })).losses.get("mean"), 64);
+}
+test("elements in shared memory", () =>
+  withCompiled({}, async (program) =>
+    assert.is(await first(program, new Float32Array(new SharedArrayBuffer(32)).fill(5)), 10),
+  ));
+
+test.run();

@@ -1,0 +1,318 @@
+// Generation from a cache against the full forward, for every decoder: prompts of different lengths in chunks, idle rows, a row taken over, nothing cleared.
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { compileProgram } from "../../runtime/compile.ts";
+import type { Executable, Tensor } from "../../runtime/executable/executable.ts";
+import { fromNumbers, numbers, part } from "../../runtime/tensor.ts";
+import { full } from "../full.ts";
+import { assertClose, type PeerTarget } from "../peer-results.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+
+const test = suite("generate");
+const ways: readonly PeerTarget[] = [
+  { target: "reference", precision: "f64", tolerance: 1e-12 },
+  { target: "host", precision: "f32", tolerance: 1e-5 },
+];
+const V = 11;
+
+interface Decoder {
+  readonly imports: string;
+  readonly inner: string;
+  /** What gives the logits of tokens at positions, where calling the model does not. */
+  readonly logits?: string;
+}
+const decoder = (name: string, inner: string, file = "decoder"): Decoder => ({
+  imports: `import { ${name} } from "std/models/${file}"`,
+  inner: `${name}(V, ${inner})`,
+});
+/** Whose kernels are made for others as well: from their caches on the reference target alone. */
+function likeThem(): Readonly<Record<string, Decoder>> {
+  return {
+    Gemma2: decoder(
+      "Gemma2",
+      "8, 6, L: 2, Heads: 4, Groups: 2, A: 4, Context: 12, window: 4, scalar: 5, cap: 0.6, last: 2",
+    ),
+    MiniMaxM2: decoder("MiniMaxM2", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12"),
+    PhiMoE: decoder(
+      "PhiMoE",
+      "8, 6, L: 2, Heads: 4, Groups: 2, E: 4, Context: 12, window: 2.5, original: 8, hot: 1.2, jitter: 0.2",
+      "phi",
+    ),
+    Dots1: decoder("Dots1", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
+    DeepSeekV2: decoder(
+      "DeepSeekV2",
+      "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, R: 5, A: 3, P: 4, C: 2, stretch: 4, original: 8, heat: 2, Context: 12",
+    ),
+    HunYuanMoE: decoder("HunYuanMoE", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, alpha: 9, Context: 12"),
+    Ernie45Moe: decoder("Ernie45Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
+  };
+}
+/** Whose kernels are nearly those of others: compiled with MOEC_TEST=full. */
+const near = new Set(["GptMoE", "Olmoe", "Qwen3Moe", "Qwen2Moe", "Glm4Moe", "GraniteMoe"]);
+/** Each is wrapped so that `generate` gives all logits. */
+const decoders: Readonly<Record<string, Decoder>> = {
+  Gpt: decoder("Gpt", "8, L: 2, Heads: 2, Context: 12", "gpt"),
+  GptMoE: decoder("GptMoE", "8, 6, L: 2, Heads: 2, E: 3, K: 2, Context: 12", "gpt"),
+  TransformerXl: {
+    ...decoder("TransformerXl", "8, 6, L: 2, Heads: 2, E: 3, K: 2, M: 11, rate: 0, Context: 12", "xl"),
+    logits: "inner.embed.logits(inner.placed(tokens, at))",
+  },
+  Mixtral: decoder("Mixtral", "8, 6, L: 2, Heads: 4, Groups: 2, E: 3, K: 2, Context: 12, window: 3"),
+  Olmoe: decoder("Olmoe", "8, 6, L: 2, Heads: 2, E: 4, K: 3, Context: 12"),
+  Qwen3Moe: decoder("Qwen3Moe", "8, 6, L: 2, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12"),
+  Qwen2Moe: decoder("Qwen2Moe", "8, 6, F: 5, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
+  Glm4Moe: decoder("Glm4Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 12"),
+  GraniteMoe: decoder("GraniteMoe", "8, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
+  Llama4: decoder(
+    "Llama4",
+    "8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 12, chunk: 7, span: 3, stretch: 4, original: 40",
+  ),
+  Qwen3Next: decoder(
+    "Qwen3Next",
+    "8, 6, F: 5, L: 4, Heads: 2, Groups: 1, A: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, E: 3, K: 2, part: 0.5, Chunk: 2, Context: 12",
+    "qwen3_next",
+  ),
+  DeepSeekV3: decoder(
+    "DeepSeekV3",
+    "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12",
+  ),
+  ...likeThem(),
+  "with ALiBi": {
+    imports: `import { LanguageModel, Block } from "std/models/decoder"
+import { Attention } from "std/attention"
+import { SwiGlu } from "std/nn"`,
+    inner: "LanguageModel(V, 8, 2, Block(8, Attention(8, 4, 2, Context: 12, sloped: true), SwiGlu(8, 6))[2])",
+  },
+  "with ALiBi and a window": {
+    imports: `import { LanguageModel, Block } from "std/models/decoder"
+import { Attention } from "std/attention"
+import { SwiGlu } from "std/nn"`,
+    inner:
+      "LanguageModel(V, 8, 2, Block(8, Attention(8, 4, 2, Context: 12, window: 6, sloped: true, sunk: true), SwiGlu(8, 6))[2])",
+  },
+};
+const programOf = ({ imports, inner, logits = "inner(tokens, at)" }: Decoder): string => `
+${imports}
+model Logits(V = ${V}) {
+  inner: ${inner}
+  forward(tokens: i32[B, T]) -> float[B, T, V] { return inner(tokens) }
+  generate(tokens: i32[B, T], at: i32[B, T]) -> float[B, T, V] { return ${logits} }
+}`;
+
+async function compiled(text: string, { target, precision }: PeerTarget): Promise<Executable> {
+  const path = join(temporaryFolder(), "logits.moe");
+  writeFileSync(path, text);
+  const lengths = [4, 1].map((T) => ({ method: "generate", name: `generate:${T}`, sizes: { B: 3, T } }));
+  const { executable } = await compileProgram({
+    path,
+    sizes: {},
+    target,
+    precision,
+    entries: [{ method: "forward", name: "forward", sizes: { B: 4, T: 10 } }, ...lengths],
+  });
+  await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+  return executable;
+}
+/** Parameters of a size that makes logits differ; what the caches hold at first must not matter. */
+function filled(executable: Executable): void {
+  for (const s of executable.stores) {
+    const t = executable.read(s.name);
+    const wave = (i: number): number => Math.sin(i * 1.7 + s.name.length);
+    const value = s.role === "parameter" ? (x: number, i: number): number => x + 0.4 * wave(i) : () => 50;
+    if (s.role === "parameter" || s.name.startsWith("generate/"))
+      executable.write(s.name, fromNumbers(t.dtype, t.shape, numbers(t).map(value)));
+  }
+}
+
+const sequences = [10, 7, 9, 5].map((n, s) => Array.from({ length: n }, (_, i) => (i * i * 3 + 5 * s + i) % V));
+/** For each call the rows of the batch: which sequence, and how many of its next tokens. Row 1 is taken over by sequence 2, and row 2 idles. */
+type Fed = readonly [sequence: number, tokens: number] | null;
+const calls: readonly (readonly [T: number, rows: readonly Fed[]])[] = [
+  [4, [[0, 4], [1, 3], null]],
+  [
+    4,
+    [
+      [0, 2],
+      [1, 4],
+      [3, 1],
+    ],
+  ],
+  [1, [[0, 1], null, [3, 1]]],
+  [
+    4,
+    [
+      [0, 1],
+      [2, 4],
+      [3, 3],
+    ],
+  ],
+  [1, [null, [2, 1], null]],
+  [4, [[0, 2], [2, 4], null]],
+];
+const ints = (shape: readonly number[], values: readonly number[]): Tensor => fromNumbers("i32", shape, values);
+
+/** The logits of each sequence's rows, as the calls give them. */
+async function fed(executable: Executable): Promise<Tensor[][]> {
+  const made: Tensor[][] = sequences.map(() => []);
+  for (const [call, [T, rows]] of calls.entries()) {
+    const at = rows.map((row) =>
+      Array.from({ length: T }, (_, i) => (row && i < row[1] ? (made[row[0]]?.length ?? 0) + i : -1)),
+    );
+    const tokens = at.map((places, r) => places.map((p) => (p < 0 ? 0 : (sequences[rows[r]?.[0] ?? 0]?.[p] ?? -9))));
+    const inputs = new Map([
+      ["tokens", ints([3, T], tokens.flat())],
+      ["at", ints([3, T], at.flat())],
+    ]);
+    const { outputs } = await executable.run(`generate:${T}`, inputs, { seed: 0, call, step: 0 });
+    const [logits] = outputs;
+    assert.ok(logits);
+    for (const [r, row] of rows.entries())
+      for (let i = 0; i < (row?.[1] ?? 0); i++) made[row?.[0] ?? 0]?.push(part(logits, [r, i]));
+  }
+  return made;
+}
+
+for (const [name, decoder] of Object.entries(decoders))
+  for (const way of name in likeThem() || (!full && near.has(name)) ? ways.slice(0, 1) : ways)
+    test(`${name} from its cache, ${way.target} ${way.precision}`, async () => {
+      const executable = await compiled(programOf(decoder), way);
+      try {
+        filled(executable);
+        const padded = sequences.flatMap((s) => Array.from({ length: 10 }, (_, i) => s[i] ?? 0));
+        const inputs = new Map([["tokens", ints([4, 10], padded)]]);
+        const [whole] = (await executable.run("forward", inputs, { seed: 0, call: 0, step: 0 })).outputs;
+        assert.ok(whole);
+        for (const [s, rows] of (await fed(executable)).entries()) {
+          assert.equal(rows.length, sequences[s]?.length);
+          for (const [t, row] of rows.entries())
+            assertClose(`sequence ${s}, position ${t}`, row, part(whole, [s, t]), way.tolerance);
+        }
+      } finally {
+        executable.close();
+      }
+    });
+
+const crossing = `
+import { CrossAttention } from "std/attention"
+import { Embedding } from "std/nn"
+model Crossing(V = ${V}, D = 8) {
+  embed: Embedding(V, D)
+  cross: CrossAttention(D, 4, 2, Context: 6)
+  forward(tokens: i32[B, T], source: float[B, N, D], place: i32[B, N]) -> float[B, T, D] { return cross(embed(tokens), source, place) }
+  generate(tokens: i32[B, T], source: float[B, N, D], place: i32[B, N]) -> float[B, T, D] { return cross(embed(tokens), source, place) }
+}`;
+for (const { target, precision, tolerance } of ways)
+  test(`a source is given once and kept; a new one takes its place, ${target} ${precision}`, async () => {
+    const path = join(temporaryFolder(), "crossing.moe");
+    writeFileSync(path, crossing);
+    const [given, none] = [5, 0].map((N) => ({ method: "generate", name: `generate:${N}`, sizes: { B: 2, T: 1, N } }));
+    assert.ok(given && none);
+    const entries = [{ method: "forward", name: "forward", sizes: { B: 2, T: 1, N: 5 } }, given, none];
+    const { executable } = await compileProgram({ path, sizes: {}, target, precision, entries });
+    await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+    filled(executable);
+    const rows = (first: number): Tensor =>
+      fromNumbers(
+        precision,
+        [2, 5, 8],
+        Array.from({ length: 80 }, (_, i) => Math.cos(i * first)),
+      );
+    const run = async (
+      name: string,
+      tokens: number[],
+      source: Tensor,
+      place: number[],
+    ): Promise<Tensor | undefined> => {
+      const N = source.shape[1] ?? 0;
+      const inputs = new Map([
+        ["tokens", ints([2, 1], tokens)],
+        ["source", source],
+        ["place", ints([2, N], place)],
+      ]);
+      return (await executable.run(name, inputs, { seed: 0, call: 0, step: 0 })).outputs[0];
+    };
+    const nothing = fromNumbers(precision, [2, 0, 8], []);
+    try {
+      const [one, other] = [rows(1.3), rows(0.7)];
+      const places = [0, 1, 2, 3, 4, 0, 1, 2, -1, -1];
+      const whole = async (tokens: number[]) => run("forward", tokens, one, places);
+      assertClose("with its source", await run("generate:5", [1, 2], one, places), await whole([1, 2]), tolerance);
+      assertClose("without", await run("generate:0", [3, 4], nothing, []), await whole([3, 4]), tolerance);
+      const second = [-1, -1, -1, -1, -1, 0, 1, -1, -1, -1];
+      const taken = await run("generate:5", [5, 6], other, second);
+      const fresh = await run("forward", [5, 6], other, [0, 1, 2, 3, 4, 0, 1, -1, -1, -1]);
+      assert.ok(taken && fresh);
+      assertClose(
+        "the row that keeps its source",
+        part(taken, [0]),
+        part((await whole([5, 6])) ?? taken, [0]),
+        tolerance,
+      );
+      assertClose("the row with a new one", part(taken, [1]), part(fresh, [1]), tolerance);
+    } finally {
+      executable.close();
+    }
+  });
+const windowed = `
+import { causal, attend, Past } from "std/attention"
+model Windowed() {
+  past: Past(12, 3, spare: 2)
+  generate(x: f32[B, 2, T, 4], at: i32[B, T]) -> f32[B, 2, T, 4] {
+    let (k, v, seen) = past(x, x, at)
+    return attend(x, k, v, causal(at, seen, 3))
+  }
+  forward(x: f32[B, 2, T, 4], at: i32[B, T]) -> f32[B, 2, T, 4] { return attend(x, x, x, causal(at, at, 3)) }
+}`;
+for (const T of [1, 2])
+  test(`of a window's tokens one more than are spare can be rolled back, and ${T} at a time take their place`, async () => {
+    const path = join(temporaryFolder(), "windowed.moe");
+    writeFileSync(path, windowed);
+    const entries = [8, T].map((n) => ({ method: "generate", name: `generate:${n}`, sizes: { B: 1, T: n } }));
+    const forward = { method: "forward", name: "forward", sizes: { B: 1, T: 8 } };
+    const { executable } = await compileProgram({
+      path,
+      sizes: {},
+      target: "reference",
+      precision: "f32",
+      entries: [forward, ...entries],
+    });
+    /** Positions from `first` on, whose rows have numbers of their own in each draft. */
+    const run = async (
+      name: string,
+      n: number,
+      first: number,
+      draft: readonly number[],
+    ): Promise<Tensor | undefined> => {
+      const row = (p: number, head: number) =>
+        Array.from({ length: 4 }, (_, a) => Math.cos(p * 1.3 + a + 2 * head + (draft[p] ?? 0)));
+      const at = Array.from({ length: n }, (_, i) => first + i);
+      const x = fromNumbers(
+        "f32",
+        [1, 2, n, 4],
+        [0, 1].flatMap((g) => at.flatMap((p) => row(p, g))),
+      );
+      const inputs = new Map([
+        ["x", x],
+        ["at", ints([1, n], at)],
+      ]);
+      return (await executable.run(name, inputs, { seed: 0, call: 0, step: 0 })).outputs[0];
+    };
+    try {
+      await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
+      await run("generate:8", 8, 0, [0, 0, 0, 0, 0, 5, 5, 5]);
+      const whole = await run("forward", 8, 0, []);
+      assert.ok(whole);
+      for (let p = 5; p + T <= 8; p += T) {
+        const made = await run(`generate:${T}`, T, p, []);
+        assert.ok(made);
+        for (let i = 0; i < T; i++)
+          for (const g of [0, 1])
+            assertClose(`position ${p + i}`, part(made, [0, g, i]), part(whole, [0, g, p + i]), 1e-6);
+      }
+    } finally {
+      executable.close();
+    }
+  });
+test.run();

@@ -1,0 +1,86 @@
+// The device headers on this machine: every function of math.hpp within its bar, vectors and scalars equal, with each compiler and width there is.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { suite } from "uvu";
+import { type Toolchain, toolchain } from "../../runtime/host/toolchain.ts";
+import { project } from "../project.ts";
+
+const execute = promisify(execFile);
+/** Largest distance from the rounded exact result; those not named must be exact. */
+const bars = new Map([
+  ["exp", 1],
+  ["log", 1],
+  ["rsqrt", 1],
+  ["sin", 2],
+  ["cos", 2],
+  ["tanh", 2],
+  ["sigmoid", 2],
+  ["erf", 2],
+  ["pow", 1],
+]);
+const functions =
+  "exp log sqrt rsqrt sin cos tanh erf sigmoid abs sign floor ceil round trunc pow rem max min idiv irem integers to_i32 bf16 memory asked".split(
+    " ",
+  );
+
+/** Instruction sets to try: the machine's own, then the narrower ones it can run too. */
+function widths(chain: Toolchain): string[][] {
+  const narrower = chain.features.includes("AVX512F") ? [["-march=haswell"], ["-march=x86-64"]] : [["-march=x86-64"]];
+  return [chain.flags.filter((f) => f.startsWith("-m")), ...(process.arch === "x64" ? narrower : [])];
+}
+async function measure(chain: Toolchain, machine: string[], folder: string): Promise<string[][]> {
+  const [program, ...args] = chain.command;
+  const flags = chain.flags.filter((f) => !f.startsWith("-m") && f !== "-shared" && f !== "-nostdlib");
+  const file = join(folder, "measure");
+  const sources = [
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unknown-pragmas",
+    `-I${join(project, "runtime/device")}`,
+    join(project, "test/host/math.cpp"),
+    "-o",
+    file,
+  ];
+  await execute(program, [...args, ...flags, ...machine, ...sources]);
+  const { stdout } = await execute(file);
+  return stdout
+    .trim()
+    .split("\n")
+    .map((line) => line.split(" "));
+}
+async function compilers(): Promise<Toolchain[]> {
+  const found = await Promise.all(
+    ["g++", "clang++", "clang++-14"].map((CXX) => toolchain({ ...process.env, CXX }).catch(() => null)),
+  );
+  const distinct = new Map(found.filter((c) => c !== null).map((c) => [c.version, c]));
+  return distinct.size > 0 ? [...distinct.values()] : [await toolchain()];
+}
+
+const test = suite("math");
+for (const chain of await compilers()) {
+  for (const machine of widths(chain)) {
+    test(`${chain.command.join(" ")} ${machine.join(" ")}`, async () => {
+      const folder = await mkdtemp(join(tmpdir(), "moec-math-"));
+      try {
+        const rows = await measure(chain, machine, folder);
+        assert.deepEqual(
+          rows.map(([name]) => name),
+          functions,
+        );
+        for (const [name = "", ulps, differing, x, y] of rows) {
+          assert.ok(Number(ulps) <= (bars.get(name) ?? 0), `${name} is ${ulps} ulp off at ${x}, ${y}`);
+          assert.equal(differing, "0", `${name}: so often the scalar differs from the vector`);
+        }
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    });
+  }
+}
+test.run();

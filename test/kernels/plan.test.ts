@@ -1,0 +1,435 @@
+import { fail } from "node:assert";
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Bug, Problem } from "../../compiler/diagnostic.ts";
+import { requireCountable, requireMemory } from "../../compiler/plan/bytes.ts";
+import { planMemory } from "../../compiler/plan/memory.ts";
+import { cudaGrain, place } from "../../compiler/plan/place.ts";
+import type { Bytes, Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
+import { printPlan } from "../../compiler/plan/print.ts";
+import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
+import { verifyPlan } from "../../compiler/plan/verify.ts";
+import { showBytes } from "../../compiler/show-bytes.ts";
+import { buffer, launch, ofStore, part, pointwise, read, storeOf, update, write } from "../sequences.ts";
+
+const test = suite("plan");
+const options = { target: "host", header: "" };
+function check<T>(property: fc.IProperty<T>, runs: number): void {
+  const { failed, counterexample, errorInstance } = fc.check(property, { seed: 20261125, numRuns: runs });
+  if (failed)
+    fail(
+      `${JSON.stringify(counterexample, (key, value) => (key === "buffer" ? value.name : value))}\n${String(errorInstance)}`,
+    );
+}
+const existing = <T>(value: T | undefined): T => value ?? fail("it exists");
+const output = (name: string, of: VirtualBuffer) => ({ role: "output" as const, name, buffer: of });
+
+// Random sequences, run twice: each buffer on its own, and on the planned arena. A kernel's meaning is its access modes.
+
+/** What a launch does to element i, in place where buffers share memory. */
+function perform(args: readonly VirtualArg[], at: (arg: VirtualArg) => Float32Array): void {
+  const whole = args.filter((a) => a.access === "read").map(at);
+  const points = args.filter((a) => a.access === "pointwise").map(at);
+  const outs = args.filter((a) => a.access === "write" || a.access === "update");
+  const elements = Math.max(...outs.map((o) => at(o).length));
+  for (let i = 0; i < elements; i++) {
+    const x =
+      points.reduce((sum, p) => sum + (p[i] ?? 0), 0.5) +
+      whole.reduce((sum, w) => sum + w.reduce((a, b) => a + b, 0), 0);
+    for (const [n, out] of outs.entries()) if (out.access === "write" || i % 3 === 0) at(out)[i] = (x * 3 + n) % 17;
+  }
+}
+const view = (arena: ArrayBuffer, { offset, bytes }: PlanBuffer): Float32Array =>
+  new Float32Array(arena, offset, bytes / 4);
+
+function runApart(sequence: Sequence, initial: ReadonlyMap<string, Float32Array>): readonly Float32Array[] {
+  const memory = new Map<VirtualBuffer, Float32Array>();
+  const get = (b: VirtualBuffer): Float32Array => {
+    const data =
+      memory.get(b) ?? (b.store === null ? undefined : initial.get(b.store)) ?? new Float32Array(b.bytes / 4);
+    memory.set(b, data);
+    return data;
+  };
+  for (const { args } of sequence.launches) {
+    for (const { buffer, base } of args) if (base !== undefined) memory.set(buffer, get(base).slice());
+    perform(args, (arg) => get(arg.buffer));
+  }
+  const after = new Map([...initial, ...sequence.assigns.map((a) => [a.store, get(a.from)] as const)]);
+  return [...sequence.results.map((r) => get(r.buffer)), ...after.values()];
+}
+function runPlanned(
+  plan: Plan,
+  sequence: Sequence,
+  initial: ReadonlyMap<string, Float32Array>,
+): readonly Float32Array[] {
+  const arena = new ArrayBuffer(plan.bytes.arena);
+  new Float32Array(arena).fill(Number.NaN);
+  const at = (index: number | undefined): Float32Array => view(arena, existing(plan.buffers[index ?? -1]));
+  for (const { name, buffer } of plan.stores) at(buffer).set(initial.get(name) ?? []);
+  for (const step of plan.entries[0]?.steps ?? []) {
+    if (step.kind === "copy") at(step.to).set(at(step.from));
+    else if (step.kind === "launch") {
+      const args = sequence.launches.find((l) => l.kernel.name === plan.kernels[step.launch.kernel]?.name)?.args ?? [];
+      perform(args, (arg) => at(step.launch.args[args.indexOf(arg)]));
+    }
+  }
+  const results = (plan.entries[0]?.results ?? []).map((r) => at(r.buffer));
+  return [...results, ...plan.stores.map((s) => at(s.buffer))].map((data) => data.slice());
+}
+
+const shapes = [[16], [32], [16, 16], [0]] as const;
+/** Any sequence that keeps the contract: values are made once. */
+const sequences = fc
+  .array(fc.record({ picks: fc.array(fc.nat(), { minLength: 6, maxLength: 6 }), shape: fc.nat(3) }), {
+    minLength: 1,
+    maxLength: 30,
+  })
+  .map((plans) => {
+    const stores = [0, 0, 0, 1, 2, 3].map((shape, i) => ofStore(buffer(`s${i}`, shapes[shape] ?? [])));
+    const values = [...stores];
+    const pick = (n: number, among = values): VirtualBuffer => existing(among[n % among.length]);
+    const launches = plans.map(({ picks: [kind = 0, a = 0, b = 0, c = 0, d = 0], shape }, i): VirtualLaunch => {
+      const to = buffer(`t${i}`, shapes[shape] ?? []);
+      const twin = buffer(`u${i}`, shapes[shape] ?? []);
+      const alike = values.filter((v) => v.shape.join() === to.shape.join());
+      const base = pick(c, alike);
+      const args = [read(pick(a)), pointwise(pick(b, alike)), pointwise(pick(d, alike))].filter(
+        (_, n) => kind & (1 << n),
+      );
+      const made = kind & 8 ? [update(to, base)] : kind & 16 ? [write(to), write(twin)] : [write(to)];
+      values.push(...made.map((m) => m.buffer));
+      return launch(`k${i}`, "", [...args, ...made], kind & 32 ? 64 : 1);
+    });
+    const assigns = plans.flatMap(({ picks: [, , a = 0, b = 0] }): readonly Assign[] => {
+      const store = pick(a, stores);
+      return b % 3
+        ? [
+            {
+              store: store.name,
+              from: pick(
+                b,
+                values.filter((v) => v.shape.join() === store.shape.join()),
+              ),
+            },
+          ]
+        : [];
+    });
+    const once = [...new Map(assigns.map((x) => [x.store, x])).values()];
+    const results = plans.flatMap(({ picks: [, , , , , a = 0] }, i) => (a % 4 ? [] : [output(`${i}`, pick(a >> 2))]));
+    return { stores, sequence: { entry: "main", launches, assigns: once, results } satisfies Sequence };
+  });
+
+test("a planned sequence computes what it computes with memory to spare", () => {
+  check(
+    fc.property(sequences, ({ stores, sequence }) => {
+      const initial = new Map(
+        stores.map((s, n) => [s.name, new Float32Array(s.bytes / 4).map((_, i) => (i * 7 + n * 3) % 11)]),
+      );
+      const copy = new Map([...initial].map(([name, data]) => [name, data.slice()]));
+      const plan = planMemory(
+        [sequence],
+        stores.map((s) => storeOf(s)),
+        options,
+      );
+      assert.equal(runPlanned(plan, sequence, initial), runApart(sequence, copy));
+    }),
+    2000,
+  );
+});
+
+test("entries share temporaries and keep stores", () => {
+  const x = ofStore(buffer("x", [16]));
+  const [a, b] = [buffer("a", [32]), buffer("b", [16, 16])];
+  const one: Sequence = {
+    entry: "one",
+    launches: [launch("f", "", [read(x), write(a)])],
+    assigns: [],
+    results: [output("0", a)],
+  };
+  const two: Sequence = {
+    entry: "two",
+    launches: [launch("g", "", [read(x), write(b)])],
+    assigns: [],
+    results: [output("0", b)],
+  };
+  const plan = planMemory([one, two], [storeOf(x, "input")], options);
+  assert.equal(
+    plan.buffers.map((p) => p.offset),
+    [0, 64, 64],
+  );
+  assert.equal(
+    plan.entries.map((e) => e.inputs),
+    [["x"], ["x"]],
+  );
+  assert.is(plan.kernels.length, 2);
+});
+
+const [p, g] = [ofStore(buffer("p", [32])), ofStore(buffer("g", [32]))];
+const [next, other, late] = [buffer("next", [32]), buffer("other", [32]), buffer("late", [32])];
+const stores = [storeOf(p), storeOf(g, "input")];
+const planOf = (
+  launches: readonly VirtualLaunch[],
+  assigns: readonly Assign[],
+  results: Sequence["results"] = [],
+): Plan => planMemory([{ entry: "main", launches, assigns, results }], stores, options);
+const copies = (plan: Plan): number => plan.entries[0]?.steps.filter((s) => s.kind === "copy").length ?? 0;
+const offset = (plan: Plan, name: string): number => plan.buffers.find((b) => b.name === name)?.offset ?? -1;
+
+test("an assignment is in place if the store's readers ran before, or read it point by point", () => {
+  const step = launch("step", "", [pointwise(p), pointwise(g), write(next)]);
+  const plan = planOf([launch("use", "", [read(p), write(other)]), step], [{ store: "p", from: next }]);
+  assert.is(copies(plan), 0);
+  assert.is(offset(plan, "next"), offset(plan, "p"));
+});
+test("an assignment is a copy if its launch, or one that needs its launch, reads the old store", () => {
+  const whole = planOf([launch("step", "", [read(p), write(next)])], [{ store: "p", from: next }]);
+  const step = launch("step", "", [pointwise(p), write(next)]);
+  const later = planOf([step, launch("use", "", [read(p), read(next), write(other)])], [{ store: "p", from: next }]);
+  const parts = [launch("half", "", [pointwise(p), part(next)]), launch("rest", "", [read(g), part(next)])];
+  assert.equal([copies(whole), copies(later), copies(planOf(parts, [{ store: "p", from: next }]))], [1, 1, 1]);
+});
+test("a reader of the old store is moved before the launch that assigns it, with all it needs", () => {
+  const plan = planOf(
+    [
+      launch("step", "", [pointwise(p), pointwise(g), write(next)]),
+      launch("make", "", [read(g), write(other)]),
+      launch("use", "", [read(p), read(other), write(late)]),
+    ],
+    [{ store: "p", from: next }],
+    [output("0", late)],
+  );
+  assert.equal(
+    plan.entries[0]?.steps.map((s) => (s.kind === "launch" ? plan.kernels[s.launch.kernel]?.name : s.kind)),
+    ["make", "use", "step"],
+  );
+});
+test("small launches stand together: what is between two rows of them, and needs none of the first, goes before", () => {
+  const names = ["first", "small", "between", "more"] as const;
+  const [first, small, between, more] = names.map((name) => buffer(name, [64, 16])) as [
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+  ];
+  const ordered = (needed: VirtualBuffer, last: readonly VirtualLaunch[]) => {
+    const launches = [
+      launch("first", "", [read(p), write(first)], 64),
+      launch("small", "", [read(first), write(small)]),
+      launch("between", "", [read(needed), write(between)], 64),
+      ...last,
+    ];
+    const { kernels, entries } = planOf(launches, [], [output("0", small), output("1", between)]);
+    return entries[0]?.steps.map((s) => (s.kind === "launch" ? kernels[s.launch.kernel]?.name : s.kind));
+  };
+  const after = [launch("more", "", [read(between), write(more)])];
+  assert.equal(ordered(first, after), ["first", "between", "small", "more"]);
+  assert.equal(ordered(small, after), ["first", "small", "between", "more"], "it needs it");
+  assert.equal(ordered(first, []), ["first", "small", "between"], "no row follows");
+});
+test("what releases more memory than it takes goes as early as it can", () => {
+  const [x, y, dx] = ["x", "y", "dx"].map((name) => buffer(name, [64, 16])) as [
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+  ];
+  const fromBoth = (dw: VirtualBuffer): VirtualArg[] => [read(x), write(dw)];
+  const inPlace = (dw: VirtualBuffer): VirtualArg[] => [update(dw, x)];
+  const ordered = (
+    dw: VirtualBuffer,
+    handedOn: readonly VirtualBuffer[],
+    assigns: readonly Assign[] = [],
+    made = fromBoth,
+    tasks = 64,
+  ) => {
+    const launches = [
+      launch("x", "", [read(g), write(x)], 64),
+      launch("y", "", [read(p), write(y)], 64),
+      launch("dx", "", [read(y), write(dx)], 64),
+      launch("more", "", [read(dx), write(late)], 64),
+      launch("dw", "", [read(y), ...made(dw)], tasks),
+    ];
+    const results = [late, ...handedOn].map((b, i) => output(`${i}`, b));
+    const { kernels, entries } = planOf(launches, assigns, results);
+    return entries[0]?.steps.flatMap((s) => (s.kind === "launch" ? (kernels[s.launch.kernel]?.name ?? "") : []));
+  };
+  const [early, asWritten] = [
+    ["x", "y", "dx", "dw", "more"],
+    ["x", "y", "dx", "more", "dw"],
+  ];
+  const [small, large] = [buffer("dw", [64, 16]), buffer("dw", [128, 16])];
+  assert.equal(ordered(small, [small]), early);
+  assert.equal(ordered(large, [large]), asWritten, "it takes as much as it releases");
+  assert.equal(ordered(small, [small, x]), asWritten, "x is a result");
+  assert.equal(
+    ordered(next, [], [{ store: "p", from: next }]),
+    early,
+    "a store's new contents take the place of the old",
+  );
+  assert.equal(ordered(small, [small], [], inPlace), early, "an update releases its base");
+  assert.equal(ordered(small, [small], [], fromBoth, 1), asWritten, "one thread does it, in a run with others");
+});
+test("an update is in place if its base is read by nothing later, else its base is copied first", () => {
+  const set = launch("set", "", [read(g), update(next, p)]);
+  assert.is(copies(planOf([set], [{ store: "p", from: next }])), 0);
+  assert.is(copies(planOf([set, launch("again", "", [update(late, next)])], [{ store: "p", from: late }])), 0);
+  const kept = planOf([set], [], [output("0", next)]);
+  assert.equal(
+    kept.entries[0]?.steps.map((s) => s.kind),
+    ["copy", "launch"],
+  );
+});
+test("stores can be exchanged, and a result keeps what its store held", () => {
+  const swap = planOf(
+    [],
+    [
+      { store: "p", from: g },
+      { store: "g", from: p },
+    ],
+  );
+  assert.is(copies(swap), 4);
+  const old = planOf([launch("step", "", [pointwise(p), write(next)])], [{ store: "p", from: next }], [output("0", p)]);
+  assert.equal(
+    old.entries[0]?.steps.map((s) => s.kind),
+    ["copy", "launch"],
+  );
+});
+test("a dead input's memory serves a result of the same form only", () => {
+  const make = launch("make", "", [read(g), write(other)]);
+  const plan = planOf([make, launch("point", "", [pointwise(other), write(next)])], [], [output("0", next)]);
+  assert.is(offset(plan, "other"), offset(plan, "next"));
+  const bits = buffer("bits", [32], { dtype: "i32" });
+  const cast = planOf([make, launch("cast", "", [pointwise(other), write(bits)])], [], [output("0", bits)]);
+  assert.is.not(offset(cast, "other"), offset(cast, "bits"));
+});
+
+test("a planted overlap is found, and named", () => {
+  const launches = [launch("one", "", [read(p), write(other)]), launch("two", "", [read(p), read(other), write(next)])];
+  const sequence: Sequence = { entry: "main", launches, assigns: [], results: [output("0", other), output("1", next)] };
+  const plan = planMemory([sequence], stores, options);
+  const move = (name: string, to: number): Plan => ({
+    ...plan,
+    buffers: plan.buffers.map((b) => (b.name === name ? { ...b, offset: to } : b)),
+  });
+  verifyPlan(plan, [sequence]);
+  assert.throws(() => verifyPlan(move("next", offset(plan, "other")), [sequence]), /next is written over other/);
+  assert.throws(() => verifyPlan(move("other", offset(plan, "p")), [sequence]), /other is written over p/);
+  assert.throws(
+    () => verifyPlan(move("next", offset(plan, "g")), [sequence]),
+    /g is read as store g at the end in main, where next/,
+  );
+  assert.throws(() => verifyPlan(move("g", offset(plan, "p")), [sequence]), /store g overlaps/);
+  assert.throws(() => verifyPlan(move("g", 1), [sequence]), /does not fit/);
+});
+test("a result beside its operand's elements, and an operand of which only a part was written, are found", () => {
+  const make = launch("make", "", [read(g), write(other)]);
+  const broken = (last: VirtualLaunch, change: (b: PlanBuffer) => Partial<PlanBuffer>): (() => void) => {
+    const sequence = { entry: "main", launches: [make, last], assigns: [], results: [output("0", next)] };
+    const plan = planMemory([sequence], stores, options);
+    const changed = { ...plan, buffers: plan.buffers.map((b) => ({ ...b, ...change(b) })) };
+    return () => verifyPlan(changed, [sequence]);
+  };
+  const point = launch("point", "", [pointwise(other), write(next)]);
+  assert.throws(
+    broken(point, (b) => (b.name === "next" ? { offset: b.offset - 64 } : {})),
+    /next is written over other, which the same launch uses/,
+  );
+  assert.throws(
+    broken(launch("set", "", [update(next, other)]), (b) => (b.name === "other" ? { bytes: 64 } : {})),
+    /other is read by set as a base in main, where other, nothing was written/,
+  );
+});
+
+test("what is no sequence is a bug", () => {
+  assert.throws(() => planOf([launch("early", "", [read(other), write(next)])], []), /other is read before/);
+  assert.throws(() => planOf([launch("store", "", [read(g), write(p)])], []), /writes store p/);
+  assert.throws(
+    () => planOf([launch("k", "", [write(next)]), launch("k", "1", [write(other)])], []),
+    /two kernels are named k/,
+  );
+  assert.throws(
+    () => planOf([], [{ store: "nowhere", from: p }]),
+    (error: unknown) => error instanceof Bug,
+  );
+});
+
+const phase = (l: VirtualLaunch, phase: VirtualLaunch["phase"]): VirtualLaunch => ({ ...l, phase });
+test("bytes by what they hold", () => {
+  const [kept, scratch, gradient] = [buffer("kept", [16]), buffer("scratch", [16, 16]), buffer("gradient", [32])];
+  const plan = planOf(
+    [
+      phase(launch("a", "", [read(p), write(scratch)]), "forward"),
+      phase(launch("b", "", [read(scratch), write(kept)]), "forward"),
+      phase(launch("c", "", [read(kept), write(gradient)]), "backward"),
+      phase(launch("d", "", [pointwise(gradient), pointwise(p), write(next)]), "update"),
+    ],
+    [{ store: "p", from: next }],
+  );
+  const { parameters, gradients, activations, arena } = plan.bytes;
+  assert.equal(
+    { parameters, gradients, activations, arena },
+    { parameters: 128, gradients: 128, activations: 64, arena: 4096 },
+  );
+  assert.match(printPlan(plan), /buffer kept: f32\[16\], rows of 16, at \d+, 64 B, steps 1 to 2/);
+  const refused = (more: Partial<Bytes>): Problem => {
+    try {
+      requireMemory({ ...plan, bytes: { ...plan.bytes, ...more } }, { bytes: 8191, sharing: 2 });
+    } catch (e) {
+      if (e instanceof Problem) return e;
+    }
+    return fail("it does not fit");
+  };
+  const counted = { ...plan, bytes: { ...plan.bytes, arena: 2 ** 60 } };
+  assert.throws(
+    () => requireCountable(counted),
+    /^the plan needs 1050000 TiB and no machine has them; .*\n {2}scratch/,
+  );
+  assert.match(refused({}).message, /are free for each of 2 workers;(.*\n)+.*scratch: f32\[16, 16\], 1 KiB/);
+  assert.match(refused({ activations: 2049 }).help, /^lower the batch or the length/);
+  assert.match(refused({ activations: 2048, optimizer: 1793 }).help, /^lower the model's sizes/); // 128 are parameters, 128 gradients
+  assert.match(refused({ activations: 2048, optimizer: 1792 }).help, /^lower the sizes of its inputs/);
+  requireMemory(plan, { bytes: 8192, sharing: 2 });
+  assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
+});
+test("without gradients, activations are the temporaries at their most", () => {
+  const made = buffer("made", [16, 16]);
+  const init = phase(launch("init", "", [write(next)]), "backward");
+  const sequences: Sequence[] = [
+    { entry: "init", launches: [init], assigns: [{ store: "p", from: next }], results: [] },
+    { entry: "one", launches: [launch("a", "", [read(p), write(made)])], assigns: [], results: [output("0", made)] },
+  ];
+  const { gradients, activations } = planMemory(sequences, stores, options).bytes;
+  assert.equal({ gradients, activations }, { gradients: 0, activations: 1024 });
+});
+
+test("blocks are placed close to the most bytes alive at once", () => {
+  const at = fc.tuple(fc.nat(99), fc.nat(20), fc.integer({ min: 1, max: 4096 }));
+  let worst = 0;
+  check(
+    fc.property(fc.array(at, { minLength: 50, maxLength: 100 }), (list) => {
+      const blocks = list.map(([first, length, lines]) => ({ bytes: lines * 64, first, last: first + length }));
+      const alive = (t: number): number => blocks.reduce((n, b) => n + (b.first <= t && t <= b.last ? b.bytes : 0), 0);
+      const least = Math.max(...blocks.map((b) => alive(b.first)));
+      worst = Math.max(worst, place(blocks).bytes / least);
+    }),
+    300,
+  );
+  assert.ok(worst < 1.3, `${worst}`);
+});
+test("large blocks of whole pages do not begin alike in them", () => {
+  const { offsets, bytes } = place([1, 2, 3, 4].map((i) => ({ bytes: i * 2 ** 20, first: 0, last: 1 })));
+  const starts = [...offsets.values()].map((offset) => offset % 4096);
+  assert.equal(new Set(starts).size, 4);
+  assert.ok(bytes < 10.01 * 2 ** 20);
+});
+test("on CUDA stores and temporaries begin at 256 bytes, one after another", () => {
+  const [made, also] = [buffer("made", [1, 33]), buffer("also", [2 ** 18])];
+  const launches = [launch("a", "", [read(p), write(made), write(also)])];
+  const sequences = [{ entry: "one", launches, assigns: [], results: [output("0", made), output("1", also)] }];
+  const { buffers, bytes } = planMemory(sequences, stores, { ...options, grain: cudaGrain });
+  assert.ok(buffers.length > stores.length + 1 && buffers.every(({ offset }) => offset % 256 === 0));
+  const whole = buffers.reduce((sum, x) => sum + Math.ceil(x.bytes / 256) * 256, 0);
+  assert.is(bytes.arena, Math.ceil(whole / 4096) * 4096);
+});
+
+test.run();

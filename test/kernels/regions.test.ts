@@ -1,0 +1,150 @@
+// Where kernels begin and end, in a time that goes with the length of the graph.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { load } from "../../compiler/check/index.ts";
+import { GraphBuilder } from "../../compiler/graph/builder.ts";
+import { type Graph, unstackedStore, type Value } from "../../compiler/graph/node.ts";
+import * as b from "../../compiler/ops/build.ts";
+import { ops } from "../../compiler/ops/list.ts";
+import { silentObserver } from "../../compiler/pass.ts";
+import { toGraphs, toPlan } from "../../compiler/pipeline.ts";
+import { fuse } from "../../compiler/regions/fuse.ts";
+import { type } from "../../compiler/types/type.ts";
+
+const test = suite("regions");
+/** A sort after the other, and of each two results that one kernel makes. */
+function sorts(n: number): Graph {
+  const g = new GraphBuilder(ops);
+  const values: Value[] = [];
+  for (let i = 0, x = b.param(g, "x", type("f32", [64, 8])); i < n; i++) {
+    [x] = b.sort(g, x);
+    const y = b.exp(g, x);
+    values.push(y, b.mul(g, y, x));
+  }
+  return { name: "sorts", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) };
+}
+/** How often a set is gone through, which is what a search for a way back does. */
+function walks(work: () => void): number {
+  const plain = Set.prototype[Symbol.iterator];
+  let count = 0;
+  const put = (value: typeof plain): boolean =>
+    Reflect.defineProperty(Set.prototype, Symbol.iterator, { value, configurable: true, writable: true });
+  put(function (this: Set<unknown>) {
+    count++;
+    return plain.call(this);
+  });
+  work();
+  put(plain);
+  return count;
+}
+const walksOf = (n: number): number => walks(() => assert.is(fuse(sorts(n)).length, 2 * n + 1));
+
+test("a way back is looked for among what is as young as the group, not through all that was before", () =>
+  assert.is(walksOf(200) - walksOf(100), walksOf(300) - walksOf(200)));
+/** Steps of a recurrence, each of which reads its own slice of one tensor. */
+function recurrence(n: number): Graph {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", type("f32", [n * 16, 8]));
+  let h = b.param(g, "h", type("f32", [16, 8]));
+  for (let t = 0; t < n; t++) [h] = b.sort(g, b.exp(g, b.add(g, h, b.slice(g, x, 0, t * 16, 16))));
+  return { name: "recurrence", results: [{ role: "output", name: "h", value: h }] };
+}
+test("what a part depends on is found once, not for each of the groups that it might join", () => {
+  const [few, many] = [100, 200].map((n) => walks(() => assert.is(fuse(recurrence(n)).length, 2 * n + 1)));
+  assert.ok((many ?? Infinity) < 5 * (few ?? 0), `${few} ${many}`);
+});
+test("a fold is not made again for each element of what reads it along another axis, of equal length", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", type("f32", [64, 64]));
+  const rows = b.sum(g, b.exp(g, x), [1]);
+  const value = b.mul(g, x, b.broadcast(g, rows, [64, 64], [1]));
+  const graph: Graph = { name: "square", results: [{ role: "output", name: "0", value }] };
+  assert.is(fuse(graph).length, 2);
+});
+/** How many kernels `readers` tensors have that are multiplied by the sum of `terms` numbers, or of as many vectors, one element a row. */
+function scaledBy(terms: number, readers: number, rows: readonly number[] = []): number {
+  const g = new GraphBuilder(ops);
+  const scale = Array.from({ length: terms }, (_, i) => b.param(g, `s${i}`, type("f32", rows))).reduce((x, y) =>
+    b.add(g, x, y),
+  );
+  const results = Array.from({ length: readers }, (_, i) => {
+    const shape = [64, 8 + i];
+    const factor = b.broadcast(g, scale, shape, [...rows.keys()]);
+    const value = b.mul(g, b.param(g, `x${i}`, type("f32", shape)), factor);
+    return { role: "output" as const, name: `${i}`, value };
+  });
+  return fuse({ name: "scaled", results }).length;
+}
+test("one number that many kernels read is computed once, unless it costs little; what is computed once a row is not stored", () =>
+  assert.equal([scaledBy(30, 10), scaledBy(30, 1), scaledBy(2, 3), scaledBy(30, 10, [64])], [11, 1, 3, 10]));
+/** Kernels of a product with a matrix of one column each, of matrices that lie between one another. */
+function between(matrices: number, size: number): number {
+  const g = new GraphBuilder(ops);
+  const x = b.transpose(g, b.param(g, "x", type("f32", [size, size, matrices])), [2, 0, 1]);
+  const value = b.dot(g, x, b.param(g, "y", type("f32", [matrices, size, 1])));
+  return fuse({ name: "between", results: [{ role: "output", name: "0", value }] }).length;
+}
+test("large matrices that lie between one another are copied before a product reads them", () =>
+  assert.equal([between(64, 128), between(16, 256), between(64, 64)], [2, 1, 1]));
+/** A running sum by doubling, as a scan is written in whole tensors: each step reads the one before it at two places. */
+function doubling(rounds: number, read: (g: GraphBuilder, x: Value, round: number) => Value): Graph {
+  const g = new GraphBuilder(ops);
+  let h = b.param(g, "h", type("f32", [4, 40, 6]));
+  const p = b.sigmoid(g, b.param(g, "p", type("f32", [4, 40, 6])));
+  for (let i = 0; i < rounds; i++) h = b.add(g, h, b.mul(g, p, read(g, h, i)));
+  return { name: "doubling", results: [{ role: "output", name: "0", value: h }] };
+}
+const back = (g: GraphBuilder, x: Value, i: number): Value =>
+  b.take(g, x, b.reshape(g, b.sub(g, b.iota(g, 40), 2 ** i), [1, 40]), 1);
+/** As the gradient of `back` is made where few are picked. */
+const compared = (g: GraphBuilder, x: Value, i: number): Value => {
+  const whole = [4, 40, 40, 6];
+  const pick = b.broadcast(g, b.sub(g, b.iota(g, 40), 2 ** i), whole, [2]);
+  const here = b.eq(g, pick, b.broadcast(g, b.iota(g, 40), whole, [1]));
+  return b.sum(g, b.where(g, here, b.broadcast(g, x, whole, [0, 2, 3]), 0), [2]);
+};
+function length(graph: Graph): number {
+  const stores = ["h", "p"].map((name) => unstackedStore(name, "state", type("f32", [4, 40, 6])));
+  return toPlan({ stores, graphs: [graph] }, silentObserver()).kernels.reduce((n, { text }) => n + text.length, 0);
+}
+
+test("kernels of what reads itself at two places grow with its steps, not with two to their number", () => {
+  for (const read of [back, compared]) assert.ok(length(doubling(12, read)) < 4 * length(doubling(6, read)), read.name);
+});
+test("turning 40 times is planned, though 2 to their number ways lead to an element", () => {
+  const g = new GraphBuilder(ops);
+  let x = b.param(g, "h", type("f32", [97]));
+  for (let i = 0; i < 40; i++) x = b.concat(g, [b.slice(g, x, 0, 5, 92), b.slice(g, x, 0, 0, 5)], 0);
+  const stores = [unstackedStore("h", "state", type("f32", [97]))];
+  const graph: Graph = { name: "turned", results: [{ role: "output", name: "0", value: x }] };
+  assert.ok(toPlan({ stores, graphs: [graph] }, silentObserver()).kernels.length > 0);
+});
+const scheduled = load({
+  name: "scheduled.moe",
+  text: `
+    import { AdamW } from "std/optim"
+    import { warmup_cosine } from "std/schedule"
+    model Scheduled(D = 8, Steps = 10) {
+      param w: float[D, D] = 0.1
+      param b: float[D] = 0
+      train(x: f32[B, D]) {
+        let keep = minimum(1, step / Steps)
+        loss fit = mean((keep * sigmoid(keep * (x @ w)) + b - x) ** 2)
+        optimize b with AdamW(lr: warmup_cosine(0.01, 2, Steps), decay: 0)
+        optimize with AdamW(lr: warmup_cosine(0.02, 2, Steps))
+      }
+    }`,
+});
+function trainKernels(Steps: number): string[] {
+  const request = {
+    sizes: { Steps },
+    precision: "f32",
+    entries: [{ method: "train", name: "train", sizes: { B: 4 } }],
+  } as const;
+  return toPlan(toGraphs(scheduled, request, silentObserver()), silentObserver()).kernels.map((k) => k.name);
+}
+test("another number of steps compiles two kernels again: of the forward's and the optimizer's numbers that follow from the step alone", () => {
+  const known = trainKernels(10);
+  assert.is(trainKernels(20).filter((name) => !known.includes(name)).length, 2);
+});
+test.run();

@@ -1,0 +1,214 @@
+// `moec export` is the inverse of `moec import`, of models that transformers wrote (scripts/peers/hf.py).
+
+import assert from "node:assert/strict";
+import fs, { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { suite } from "uvu";
+import { openTransformers, readJson } from "../../runtime/import/config.ts";
+import { exportModel } from "../../runtime/import/export.ts";
+import { importModel } from "../../runtime/import/import-model.ts";
+import { weightFiles } from "../../runtime/import/weights.ts";
+import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../../runtime/index.ts";
+import { runEntry } from "../../runtime/run.ts";
+import { Copies } from "../../runtime/storage/names.ts";
+import { readConfig } from "../../runtime/storage/run-folder.ts";
+import { allInMemory, inMemory } from "../../runtime/storage/stored-tensor.ts";
+import { convert } from "../../runtime/tensor.ts";
+import { train } from "../../runtime/training/train.ts";
+import { assertProblem } from "../assert-problem.ts";
+import { withPatchedFs } from "../patch-fs.ts";
+import { assertClose } from "../peer-results.ts";
+import { project } from "../project.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+
+const test = suite("models-export");
+const hf = join(project, "test/peers/hf");
+const warn = assert.fail;
+async function imported(like: string): Promise<string> {
+  const out = join(temporaryFolder(), "run");
+  await importModel({ folder: like, out });
+  return out;
+}
+function exported(run: string, like: string): { out: string; untied: boolean; parameters: number } {
+  const out = join(temporaryFolder(), "theirs");
+  return { out, ...exportModel({ folder: run, like, out, warn }) };
+}
+const sum = (all: readonly number[]): number => all.reduce((a, b) => a + b, 0);
+/** Trains an imported model for two steps; returns the new run's folder. */
+async function trained(run: string): Promise<string> {
+  const [data, out] = [join(run, "data.txt"), join(temporaryFolder(), "trained")];
+  writeFileSync(data, Array.from({ length: 200 }, (_, i) => (i * i) % 37).join(" "));
+  const how = { data: [data], ids: true, params: run, steps: 2, batch: 2, length: 5, target: "reference" } as const;
+  for await (const _ of train({ ...how, program: join(run, "model.moe"), out })) continue;
+  return out;
+}
+async function logits(program: string, params: string): Promise<Tensor | undefined> {
+  const input = join(temporaryFolder(), "tokens.json");
+  writeFileSync(input, JSON.stringify({ tokens: [[3, 1, 4, 1, 5, 9, 2, 6]] }));
+  return (await runEntry({ program, entry: "Imported", params, input, target: "reference" })).get("0");
+}
+
+/** A copy of a folder of transformers', with its config.json and the weights of each of its files changed. */
+function changed(name: string, change: object, weights: (tensors: Map<string, Tensor>) => void): string {
+  const like = temporaryFolder();
+  cpSync(join(hf, name), like, { recursive: true });
+  const config = join(like, "config.json");
+  writeFileSync(config, JSON.stringify({ ...readJson(config), ...change }));
+  for (const path of weightFiles(like)) {
+    const tensors = readSafetensors(path);
+    weights(tensors);
+    writeSafetensors(path, tensors);
+  }
+  return like;
+}
+
+for (const name of readdirSync(hf))
+  test(`${name}: imported and exported, it is as it was`, async () => {
+    const like = join(hf, name);
+    const { out, untied, parameters } = exported(await imported(like), like);
+    assert.equal(untied, false);
+    const weights = weightFiles(like).flatMap((file) => [...readSafetensors(file).values()]);
+    assert.equal(parameters, sum(weights.map(({ data }) => data.length)));
+    for (const file of readdirSync(like)) {
+      if (file === "expected.safetensors") continue; // the logits
+      const [was = "", is] = [like, out].map((at) => join(at, file));
+      if (file.endsWith(".safetensors")) assert.deepEqual(readSafetensors(is ?? ""), readSafetensors(was));
+      else assert.equal(readFileSync(is ?? "", "utf8"), readFileSync(was, "utf8"));
+    }
+  });
+
+test("f16 is written as f32, and so say config.json and the index", async () => {
+  const like = changed("olmoe", { dtype: "float16", torch_dtype: "float16" }, (tensors) => {
+    for (const [name, t] of tensors) tensors.set(name, convert(t, "bf16"));
+  });
+  for (const path of weightFiles(like)) // two bytes a number either way
+    writeFileSync(path, Buffer.from(readFileSync(path, "latin1").replaceAll('"BF16"', '"F16" '), "latin1"));
+  const { out } = exported(await imported(like), like);
+  const { dtype, torch_dtype: older } = readJson(join(out, "config.json"));
+  assert.deepEqual([dtype, older], ["float32", "float32"]);
+  const weights = weightFiles(out).flatMap((file) => [...readSafetensors(file).values()]);
+  const bytes = sum(weights.map(({ data }) => data.byteLength));
+  const { metadata } = readJson(join(out, "model.safetensors.index.json"));
+  assert.equal((metadata as { total_size: number }).total_size, bytes);
+  assert.equal(bytes, 4 * sum(weights.map(({ data }) => data.length)));
+});
+test("texts, tokenizers and templates beside the weights are copied; other files and folders are not", async () => {
+  const like = changed("olmoe", {}, () => {});
+  const copied = ["merges.txt", "tokenizer.model", "chat_template.jinja", "generation_config.json"];
+  for (const name of [...copied, "pytorch_model.bin"]) writeFileSync(join(like, name), `{"in": "${name}"}`);
+  mkdirSync(join(like, "folder.json"));
+  const { out } = exported(await imported(like), like);
+  for (const name of copied) assert.equal(readFileSync(join(out, name), "utf8"), `{"in": "${name}"}`);
+  for (const name of ["pytorch_model.bin", "folder.json"]) assert.ok(!existsSync(join(out, name)), name);
+  const [first = ""] = weightFiles(out);
+  assert.match(readFileSync(first, "latin1"), /"__metadata__":\{"format":"pt"\}/); // transformers asks for it
+});
+test("weights that import does not read are written as they were", async () => {
+  const like = changed("qwen3_next", {}, (tensors) => void tensors.set("mtp.fc.weight", tensor("f32", [1, 2], [1, 2])));
+  const { out } = exported(await imported(like), like);
+  const [path = ""] = weightFiles(out);
+  assert.deepEqual(readSafetensors(path).get("mtp.fc.weight"), tensor("f32", [1, 2], [1, 2]));
+});
+
+for (const name of ["gpt_oss", "granitemoe", "deepseek_v3", "qwen3_next"])
+  test(`${name}: what was trained is imported again with the same logits`, async () => {
+    const like = join(hf, name);
+    const run = await imported(like);
+    const tuned = await trained(run);
+    const { out } = exported(tuned, like);
+    const [before, after] = [await logits(join(run, "model.moe"), run), await logits(join(run, "model.moe"), out)];
+    assertClose("logits", after, await logits(join(run, "model.moe"), tuned), 0);
+    assert.notDeepEqual(after, before);
+  });
+
+test("a head that shared the embedding's table and was trained is written by itself", async () => {
+  const like = changed("gemma2", {}, (tensors) => {
+    for (const [name, t] of tensors) tensors.set(name, convert(t, "bf16"));
+  });
+  const run = await imported(like);
+  assert.equal(readConfig(run).precision, "bf16");
+  const { out, untied } = exported(await trained(run), like);
+  assert.equal(untied, true);
+  const head = readSafetensors(join(out, "model.safetensors")).get("lm_head.weight");
+  const table = readSafetensors(join(like, "model.safetensors")).get("model.embed_tokens.weight");
+  assert.equal(head?.dtype, "bf16");
+  assert.deepEqual(head.shape, table?.shape);
+  assert.equal(openTransformers(out).tied, false);
+  await imported(out);
+});
+
+test("a head that is written by itself is in the index of several files", async () => {
+  const like = changed("olmoe", { tie_word_embeddings: true }, (tensors) => void tensors.delete("lm_head.weight"));
+  const index = "model.safetensors.index.json";
+  const { weight_map: map, ...rest } = readJson(join(like, index)) as { weight_map: Record<string, string> };
+  const { "lm_head.weight": _, ...others } = map;
+  writeFileSync(join(like, index), JSON.stringify({ ...rest, weight_map: others }));
+  const run = await imported(like);
+  const { out, untied } = exported(await trained(run), like);
+  assert.equal(untied, true);
+  const written = (readJson(join(out, index)) as { weight_map: Record<string, string> }).weight_map;
+  const file = written["lm_head.weight"] ?? assert.fail();
+  assert.ok(readSafetensors(join(out, file)).has("lm_head.weight"));
+  assert.equal(file, written["model.embed_tokens.weight"]);
+});
+const copies = (...indices: number[]): Copies =>
+  new Copies(new Map(indices.map((i) => [`experts.${i}.w`, inMemory(tensor("f32", [2], [i, i]))])));
+test("copies of an array are stacked in order, and only if none is missing and all are of one shape", () => {
+  assert.deepEqual([...(copies(2, 0, 1).take("experts.w")?.data ?? [])], [0, 0, 1, 1, 2, 2]);
+  assert.equal(copies(0, 2).take("experts.w"), null);
+  const apart = [2, 3].map((n, i): [string, Tensor] => [
+    `experts.${i}.w`,
+    tensor("f32", [n], Array<number>(n).fill(i)),
+  ]);
+  assert.equal(new Copies(allInMemory(new Map(apart))).take("experts.w"), null);
+  const two = copies(0, 1);
+  two.take("experts.1.w");
+  assert.deepEqual(two.unused(), ["experts.0.w"]);
+});
+test("what does not fit is a Problem, and nothing is written", async () => {
+  const like = join(hf, "olmoe");
+  const run = await imported(like);
+  const out = join(temporaryFolder(), "theirs");
+  const to =
+    (other: string, from = run) =>
+    () =>
+      exportModel({ folder: from, like: other, out, warn });
+  await assertProblem(to(join(hf, "mixtral")), "", "--like");
+  await assertProblem(to(temporaryFolder()), "no config.json", "save_pretrained");
+  await assertProblem(to(like, temporaryFolder()), "no checkpoint", "a run");
+  const wide = changed("olmoe", {}, (tensors) => {
+    if (tensors.has("model.norm.weight")) tensors.set("model.norm.weight", tensor("f32", [3], [1, 2, 3]));
+  });
+  await assertProblem(to(wide), "model.norm.weight", "--like");
+  const fewer = changed("olmoe", {}, (tensors) => void tensors.delete("model.norm.weight"));
+  await assertProblem(to(fewer), "the run has `norm.weight`", "--like");
+  assert.deepEqual(readdirSync(dirname(out)), []);
+  exportModel({ folder: run, like, out, warn });
+  await assertProblem(to(like), "exists already", "--out");
+});
+
+/** How many files this process has open, where that is told. */
+const openFiles = (): number => (existsSync("/proc/self/fd") ? readdirSync("/proc/self/fd").length : 0);
+test("what a killed export left is not exported, the new folder's name is flushed, and no file stays open", async () => {
+  const run = await imported(join(hf, "olmoe"));
+  const above = temporaryFolder();
+  mkdirSync(join(above, ".theirs.tmp"), { recursive: true });
+  writeFileSync(join(above, ".theirs.tmp", "model-00009-of-00009.safetensors"), "cut off");
+  const { fsyncSync } = fs;
+  const flushed: number[] = [];
+  const flushing = (file: number): void => {
+    flushed.push(fs.fstatSync(file).ino);
+    fsyncSync(file);
+  };
+  const before = openFiles();
+  const out = join(above, "theirs");
+  await withPatchedFs({ fsyncSync: flushing }, () => exportModel({ folder: run, like: join(hf, "olmoe"), out, warn }));
+  assert.equal(openFiles(), before);
+  assert.equal(flushed.at(-1), fs.statSync(above).ino);
+  assert.deepEqual(
+    readdirSync(out).filter((name) => name.includes("00009")),
+    [],
+  );
+  assert.deepEqual(readdirSync(above), ["theirs"]);
+});
+test.run();

@@ -1,0 +1,236 @@
+// Quantised checkpoints, and what torch and transformers make of them. How they were made: scripts/peers/quantised.py.
+
+import assert from "node:assert/strict";
+import { cpSync, existsSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { product } from "../../compiler/types/numbers.ts";
+import { openTransformers, readJson } from "../../runtime/import/config.ts";
+import { exportModel } from "../../runtime/import/export.ts";
+import { importModel } from "../../runtime/import/import-model.ts";
+import { openWeights, quantisationOf } from "../../runtime/import/quantised.ts";
+import { weightFiles } from "../../runtime/import/weights.ts";
+import { readSafetensors, type Tensor } from "../../runtime/index.ts";
+import { runEntry } from "../../runtime/run.ts";
+import type { StoredTensor } from "../../runtime/storage/stored-tensor.ts";
+import { convert, part, widenF16 } from "../../runtime/tensor.ts";
+import { assertProblem } from "../assert-problem.ts";
+import { assertClose, some } from "../peer-results.ts";
+import { project } from "../project.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+
+const test = suite("models-quantised");
+const stored = join(project, "test/peers/quantised");
+const models = readdirSync(stored).filter((name) => !name.endsWith(".safetensors"));
+const expectedOf = (model: string): Map<string, Tensor> => readSafetensors(join(stored, model, "expected.safetensors"));
+const weightsOf = (folder: string): Map<string, StoredTensor> =>
+  new Map([...openWeights(weightFiles(folder), openTransformers(folder).quantisation).values()].flatMap((x) => [...x]));
+
+/** Bits are equal, but those of NaN, which torch has several of. */
+function assertBits(got: ReadonlyMap<string, StoredTensor>, expected: ReadonlyMap<string, Tensor>): void {
+  assert.deepEqual([...got.keys()].toSorted(), [...expected.keys()].toSorted());
+  for (const [name, t] of expected) assert.deepEqual(bits(got.get(name)?.read()), bits(t), name);
+}
+function bits(t: Tensor | undefined): unknown {
+  assert.ok(t);
+  const { data } = convert(t, "f32");
+  assert.ok(data instanceof Float32Array);
+  const words = new Uint32Array(data.buffer).map((word, i) => (Number.isNaN(data[i]) ? 0x7fc00000 : word));
+  return { dtype: t.dtype, shape: t.shape, words };
+}
+
+for (const name of models) {
+  test(`${name}: the weights that transformers dequantises, bit by bit`, () => {
+    assertBits(weightsOf(join(stored, name)), some(expectedOf(name), "weight."));
+  });
+  test(`${name}: the logits of transformers, from a run that is imported in bf16`, async () => {
+    const out = join(temporaryFolder(), "run");
+    assert.equal((await importModel({ folder: join(stored, name), out })).precision, "bf16");
+    const expected = expectedOf(name);
+    const rows = Array.from(expected.get("tokens")?.data ?? []);
+    const input = join(temporaryFolder(), "tokens.json");
+    writeFileSync(input, JSON.stringify({ tokens: [rows.slice(0, 11), rows.slice(11)] }));
+    const how = { entry: "Imported", params: out, input, target: "reference", precision: "f64" } as const;
+    const results = await runEntry({ program: join(out, "model.moe"), ...how });
+    assertClose("logits", results.get("0"), expected.get("logits"), 1e-6);
+  });
+  test(`${name}: exported, it is in bf16, without quantization_config`, async () => {
+    const like = join(stored, name);
+    const [run, out] = [join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
+    await importModel({ folder: like, out: run });
+    exportModel({ folder: run, like, out, warn: assert.fail });
+    assertBits(weightsOf(out), some(expectedOf(name), "weight."));
+    const { quantization_config: _, ...config } = readJson(join(like, "config.json"));
+    assert.deepEqual(readJson(join(out, "config.json")), config);
+    const { metadata, weight_map: map } = readJson(join(out, "model.safetensors.index.json"));
+    const tensors = weightFiles(out).map((file): [string, Map<string, Tensor>] => [file, readSafetensors(file)]);
+    assert.deepEqual(
+      map,
+      Object.fromEntries(
+        tensors.flatMap(([file, all]) => [...all.keys()].map((key) => [key, file.slice(out.length + 1)])),
+      ),
+    );
+    const all = tensors.flatMap(([, of]) => [...of.values()]);
+    assert.deepEqual(metadata, {
+      total_parameters: all.reduce((sum, { data }) => sum + data.length, 0),
+      total_size: all.reduce((sum, { data }) => sum + data.byteLength, 0),
+    });
+  });
+}
+
+const fp8 = { quant_method: "fp8", weight_block_size: [8, 8] };
+const mxfp4 = { quant_method: "mxfp4" };
+const read = (name: string, config: object | null): Map<string, StoredTensor> => {
+  const file = join(stored, `${name}.safetensors`);
+  return new Map(openWeights([file], quantisationOf("config.json", { quantization_config: config })).get(file));
+};
+for (const [name, config] of Object.entries({
+  whole: { ...fp8, weight_block_size: null },
+  blocks: fp8,
+  mxfp4,
+  halves: null,
+}))
+  test(`all codes, and scales of each kind: ${name}`, () => {
+    const got = read(name, config);
+    const expected = readSafetensors(join(stored, `${name}.expected.safetensors`));
+    assertBits(got, expected);
+    for (const [key, t] of got)
+      for (let i = 0; t.shape.length === 3 && i < (t.shape[0] ?? 0); i++)
+        assert.deepEqual(t.read([i]), part(t.read(), [i]), key); // as experts are read, one at a time
+  });
+test("every number of 16 bits is read as it is", () => {
+  const [bits, got] = [Uint16Array.from({ length: 2 ** 16 }, (_, code) => code), new Float32Array(2 ** 16)];
+  widenF16(bits, got);
+  for (const code of bits) {
+    const [exponent, mantissa] = [(code >> 10) % 32, code % 1024];
+    const size = exponent === 0 ? (mantissa / 1024) * 2 ** -14 : (1 + mantissa / 1024) * 2 ** (exponent - 15);
+    const special = mantissa === 0 ? Number.POSITIVE_INFINITY : Number.NaN;
+    assert.equal(got[code], (code < 2 ** 15 ? 1 : -1) * (exponent === 31 ? special : size), String(code));
+  }
+});
+
+const sizes: Readonly<Record<string, number>> = { F32: 4, BF16: 2, I32: 4, F8_E4M3: 1, F8_E5M2: 1, U8: 1 };
+/** A file of zeros. */
+function zerosOf(tensors: Record<string, readonly [dtype: string, shape: readonly number[]]>): string {
+  let end = 0;
+  const header = Object.entries(tensors).map(([name, [dtype, shape]]) => {
+    const begin = end;
+    end += (sizes[dtype] ?? 0) * product(shape);
+    return [name, { dtype, shape, data_offsets: [begin, end] }];
+  });
+  const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));
+  const path = join(temporaryFolder(), "model.safetensors");
+  writeFileSync(
+    path,
+    Buffer.concat([new Uint8Array(new BigUint64Array([BigInt(json.length)]).buffer), json, new Uint8Array(end)]),
+  );
+  return path;
+}
+const groups = (weights: object): object => ({
+  quant_method: "compressed-tensors",
+  format: "float-quantized",
+  config_groups: { group_0: { weights: { type: "float", num_bits: 8, symmetric: true, ...weights } } },
+});
+const channels = groups({ strategy: "channel" });
+const settings = (config: unknown) => (): unknown => quantisationOf("config.json", { quantization_config: config });
+type Described = Parameters<typeof zerosOf>[0];
+const opened = (config: object | null, tensors: Described) => (): unknown =>
+  openWeights([zerosOf(tensors)], quantisationOf("config.json", { quantization_config: config }));
+
+test("blocks, rows and whole matrices of compressed-tensors", () => {
+  const e4m3 = ["F8_E4M3", [9, 5]] as const;
+  for (const [weights, shape] of [
+    [{ strategy: "block", block_structure: [4, 4] }, [3, 2]],
+    [{ strategy: "channel" }, [9, 1]],
+    [{ strategy: "tensor" }, [1]],
+  ] as const) {
+    assert.ok(
+      opened(groups(weights), { "a.weight": e4m3, "a.weight_scale": ["BF16", shape], "a.input_scale": ["F32", [1]] })(),
+    );
+    const other = { "a.weight": e4m3, "a.weight_scale": ["BF16", [2, 3]] } as const;
+    assert.throws(opened(groups(weights), other), Problem);
+  }
+});
+test("a form that is not read is a Problem that names the setting", async () => {
+  for (const [config, message] of [
+    [{ quant_method: "gptq" }, 'quant_method is "gptq", and not fp8, mxfp4, compressed-tensors'],
+    [{}, "quant_method is not given"],
+    [7, "quant_method is not given"],
+    [{ quant_method: "toString" }, '"toString"'],
+    [{ quant_method: "fp8", activation_scheme: "static" }, "weight_block_size is not given"], // AutoFP8
+    [{ ...fp8, weight_block_size: [8] }, "weight_block_size.1"],
+    [{ ...fp8, weight_block_size: [0, 8] }, "weight_block_size.0 is 0"],
+    [{ ...fp8, expert_dtype: "fp4" }, 'expert_dtype is "fp4"'],
+    [{ ...channels, format: "pack-quantized" }, 'format is "pack-quantized"'],
+    [{ ...channels, kv_cache_scheme: { num_bits: 8 } }, "kv_cache_scheme is Object"],
+    [{ ...channels, config_groups: {} }, "config_groups has 0 ways"],
+    [{ ...channels, transform_config: { config_groups: {} } }, "transform_config.config_groups"],
+    [{ ...channels, sparsity_config: { format: "sparse-24-bitmask" } }, "sparsity_config.format"],
+    [groups({ strategy: "channel", num_bits: 4 }), "config_groups.group_0.weights.num_bits is 4"],
+    [groups({ strategy: "channel", symmetric: false }), "weights.symmetric is false"],
+    [groups({ strategy: "group" }), 'weights.strategy is "group"'],
+    [groups({ strategy: "block" }), "weights.block_structure is not given"],
+  ] as const)
+    await assertProblem(settings(config), message, "dequantize()");
+  const { config_groups: one } = channels as { config_groups: object };
+  const two = { ...one, group_1: { weights: { type: "float", num_bits: 8, strategy: "tensor" } } };
+  await assertProblem(settings({ ...channels, config_groups: two }), "has 2 ways to scale weights", "dequantize()");
+  assert.equal(settings(null)(), null);
+});
+test("what is damaged is a Problem that names the file and the tensor", async () => {
+  const [codes, scales] = [
+    ["F8_E4M3", [9, 16]],
+    ["F32", [2, 2]],
+  ] as const;
+  const blocks = ["U8", [2, 3, 1, 16]] as const;
+  for (const [config, tensors, message] of [
+    [fp8, { "a.weight": codes }, "`a.weight` is quantised, and no file of the folder has its `a.weight_scale_inv`"],
+    [fp8, { "a.weight": codes, "a.weight_scale_inv": ["F32", [2, 1]] }, "is [2, 1]; "],
+    [fp8, { "a.weight": codes, "a.weight_scale_inv": ["F32", []] }, "is [9, 16], for scales [2, 2]"],
+    [
+      fp8,
+      { "a.weight": codes, "a.weight_scale_inv": ["I32", [2, 2]] },
+      "`a.weight_scale_inv` is i32, which is no scale",
+    ],
+    [fp8, { "a.weight": codes, "a.weight_scale_inv": ["F8_E4M3", [2, 2]] }, "is F8_E4M3, which is no scale"],
+    [fp8, { "a.weight": ["F8_E4M3", [9]], "a.weight_scale_inv": scales }, "`a.weight` is quantised, and no matrix"],
+    [fp8, { "a.weight": ["BF16", [9, 16]], "a.weight_scale_inv": scales }, "scales `a.weight`, which is not quantised"],
+    [fp8, { "a.weight_scale_inv": scales }, "`a.weight_scale_inv` scales `a.weight`, which is missing"],
+    [fp8, { "a.weight": ["U8", [9, 16]], "a.weight_scale_inv": scales }, "`a.weight` is U8"],
+    [fp8, { "a.weight": ["F8_E5M2", [9, 16]] }, '`a.weight` has dtype "F8_E5M2"'],
+    [mxfp4, { a_blocks: blocks }, "no file of the folder has its `a_scales`"],
+    [mxfp4, { a_blocks: blocks, a_scales: ["U8", [2, 3]] }, "for scales [2, 3, 1]"],
+    [mxfp4, { a_blocks: blocks, a_scales: ["F32", [2, 3, 1]] }, "`a_scales` is f32"],
+    [mxfp4, { a_blocks: blocks, a_scales: ["F8_E4M3", [2, 3, 1]] }, "`a_scales` is F8_E4M3, which is no scale"],
+    [mxfp4, { a_blocks: ["U8", [1, 16]], a_scales: ["U8", [1]] }, "`a_blocks` is [1, 16]"],
+    [mxfp4, { a_scales: ["U8", [2, 3, 1]] }, "`a_scales` scales `a_blocks`, which is missing"],
+    [null, { "a.weight": codes }, "config.json has no quantization_config"],
+  ] as const)
+    await assertProblem(opened(config, tensors), message, /restore the files|convert it/);
+  await assertProblem(
+    () => readSafetensors(zerosOf({ a: codes })),
+    '`a` has dtype "F8_E4M3"',
+    "give the folder of both",
+  );
+});
+test("what predicts the token after the next is left out of the run, and exported in bf16", async () => {
+  const like = temporaryFolder();
+  cpSync(join(stored, "deepseek_v3"), like, { recursive: true });
+  const index = join(like, "model.safetensors.index.json");
+  const [name, scale] = ["model.layers.3.eh_proj.weight", "model.layers.3.eh_proj.weight_scale_inv"];
+  cpSync(zerosOf({ [name]: ["F8_E4M3", [16, 32]] }), join(like, "more.safetensors"));
+  cpSync(zerosOf({ [scale]: ["F32", [2, 4]] }), join(like, "scales.safetensors"));
+  const { weight_map: map } = readJson(index) as { weight_map: object };
+  writeFileSync(
+    index,
+    JSON.stringify({ weight_map: { ...map, [name]: "more.safetensors", [scale]: "scales.safetensors" } }),
+  );
+  const [run, out] = [join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
+  await importModel({ folder: like, out: run });
+  exportModel({ folder: run, like, out, warn: assert.fail });
+  const [[key, t] = assert.fail(), ...others] = readSafetensors(join(out, "more.safetensors"));
+  assert.deepEqual([key, t.dtype, t.shape, others], [name, "bf16", [16, 32], []]);
+  assert.ok(!existsSync(join(out, "scales.safetensors")), "nothing is left of a file of scales");
+});
+test.run();

@@ -1,0 +1,244 @@
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { compilerVersion } from "../../compiler/assets.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { loadRun } from "../../runtime/generation/open-run.ts";
+import { lcg } from "../../runtime/measure/lcg.ts";
+import {
+  checkpointSteps,
+  loadStores,
+  newestCheckpoint,
+  readCheckpoint,
+  savedTensors,
+  type TrainingState,
+  writeCheckpoint,
+} from "../../runtime/storage/checkpoint.ts";
+import { makeFolder } from "../../runtime/storage/files.ts";
+import { loadParameters, readParameters } from "../../runtime/storage/parameters.ts";
+import { RunLog } from "../../runtime/storage/run-folder.ts";
+import { readSafetensors } from "../../runtime/storage/safetensors.ts";
+import { readAll } from "../../runtime/storage/stored-tensor.ts";
+import { assertProblem, problem, rejectedProblem } from "../assert-problem.ts";
+import { FakeExecutable } from "../fake-executable.ts";
+import { full, withPatchedFs } from "../patch-fs.ts";
+import { mutated } from "../random/files.ts";
+import { inFull } from "../training-runs.ts";
+
+const test = suite("checkpoint");
+const root = mkdtempSync(join(tmpdir(), "moec-checkpoint-"));
+test.after(() => rmSync(root, { recursive: true }));
+let folders = 0;
+const fresh = (): string => join(root, String(folders++));
+const stateAt = (step: number): TrainingState => ({
+  step,
+  sizes: { B: 2, T: 5, fast: true },
+  random: { seed: 7, call: step },
+  data: { hash: "0".repeat(64), bytes: 1000, position: 3 },
+  tokenizer: "bytes",
+});
+async function saved(run: string, ...steps: readonly number[]): Promise<FakeExecutable> {
+  const executable = new FakeExecutable();
+  await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+  for (const step of steps) writeCheckpoint(run, stateAt(step), savedTensors(executable));
+  return executable;
+}
+const quiet = (): void => {};
+
+test("a checkpoint gives back all saved stores and its state; copies have their own names in the file", async () => {
+  const run = fresh();
+  const executable = await saved(run, 400);
+  const path = join(run, "checkpoints", "step-000400");
+  assert.equal(
+    [...readSafetensors(join(path, "model.safetensors")).keys()],
+    ["embed.weight", "experts.0.up.weight", "experts.1.up.weight", "gate.bias"],
+  );
+  assert.equal([...readSafetensors(join(path, "training.safetensors")).keys()], ["adam.m.embed.weight"]);
+  const read = readCheckpoint(path);
+  assert.equal(read.state, stateAt(400));
+  const other = new FakeExecutable();
+  loadStores(other, read);
+  for (const { name } of other.stores.filter((s) => s.saved)) assert.equal(other.read(name), executable.read(name));
+});
+
+test("a store is read once, and not before its turn", async () => {
+  const executable = await saved(fresh());
+  const reads: string[] = [];
+  const { model, training } = savedTensors(
+    new Proxy(executable, {
+      get: (of, key: keyof FakeExecutable) =>
+        key === "read" ? (name: string) => (reads.push(name), of.read(name)) : of[key],
+    }),
+  );
+  assert.equal(reads, []);
+  readAll(model);
+  assert.equal(reads, ["embed.weight", "experts.*.up.weight", "gate.bias"]);
+  readAll(training);
+  assert.is(reads.length, 4);
+  const last = executable.read("experts.*.up.weight").data[7];
+  assert.equal([...(model.get("experts.1.up.weight")?.read([3]).data ?? [])], [last]);
+});
+
+test("the last two are kept, and nothing half-written", async () => {
+  const run = fresh();
+  await saved(run, 100, 200, 300, 300);
+  assert.equal(readdirSync(join(run, "checkpoints")).toSorted(), ["step-000200", "step-000300"]);
+  assert.equal(checkpointSteps(run), [300, 200]);
+  mkdirSync(join(run, "checkpoints", ".step-000400.tmp"));
+  assert.is(newestCheckpoint(run, quiet)?.state.step, 300);
+});
+
+test("of one that the disk has no room for nothing is left, and those before stay", async () => {
+  const run = fresh();
+  await saved(run, 100, 200);
+  const error = await rejectedProblem(() => withPatchedFs({ fsyncSync: full }, () => saved(run, 300)));
+  assert.match(error.message, "the disk is full");
+  assert.match(error.help, "free some space, or choose another disk; --resume goes on from step-000200");
+  assert.equal(readdirSync(join(run, "checkpoints")).toSorted(), ["step-000100", "step-000200"]);
+  const logged = await rejectedProblem(() => withPatchedFs({ appendFileSync: full }, () => new RunLog(run).append({})));
+  assert.match(logged.help, "--resume goes on from step-000200");
+});
+test("a damaged newest one falls back to the one before, with a warning", async () => {
+  const run = fresh();
+  await saved(run, 100, 200);
+  const file = join(run, "checkpoints", "step-000200", "model.safetensors");
+  const bytes = readFileSync(file);
+  bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1;
+  writeFileSync(file, bytes);
+  const warnings: string[] = [];
+  assert.is(newestCheckpoint(run, (line) => warnings.push(line))?.state.step, 100);
+  assert.is(warnings.length, 1);
+  assert.match(warnings[0] ?? "", /step-000200.model\.safetensors.*step-000100/);
+  rmSync(join(run, "checkpoints", "step-000100", "state.json"));
+  assert.match(problem(() => newestCheckpoint(run, quiet)).message, "step-000100");
+});
+
+test("a checkpoint that was opened is loaded even if training deletes it; one that was written to is refused", async () => {
+  const run = fresh();
+  const before = await saved(run, 1);
+  const [first, third] = [1, 3].map((step) => join(run, "checkpoints", `step-00000${step}`)) as [string, string];
+  const opened = readCheckpoint(first);
+  const [later, loaded] = [new FakeExecutable(), new FakeExecutable()];
+  await later.run("init", new Map(), { seed: 4, call: 0, step: 0 });
+  for (const step of [2, 3]) writeCheckpoint(run, stateAt(step), savedTensors(later));
+  assert.equal(checkpointSteps(run), [3, 2]);
+  await loadRun(loaded, opened, 0);
+  for (const { name } of before.stores.filter((s) => s.saved)) {
+    assert.equal(loaded.read(name), before.read(name));
+    assert.not.equal(loaded.read(name), later.read(name));
+  }
+  assert.throws(() => opened.model.get("gate.bias")?.read(), /EBADF/); // it is closed
+  const newest = readCheckpoint(third);
+  const path = join(third, "training.safetensors");
+  writeFileSync(path, readFileSync(path));
+  await assertProblem(
+    () => loadRun(loaded, newest, 0),
+    "training.safetensors was written to",
+    "when nothing writes it",
+  );
+});
+test("so are the parameters of another run", async () => {
+  const run = fresh();
+  const before = await saved(run, 1);
+  const given = readParameters(run, quiet);
+  await saved(run, 2, 3);
+  const loaded = new FakeExecutable();
+  loadParameters(loaded, given);
+  given.close?.();
+  assert.equal(loaded.read("embed.weight"), before.read("embed.weight"));
+  assert.throws(() => loadParameters(loaded, given), /EBADF/);
+});
+test("what is not read is not verified: the model alone loads beside a damaged optimizer state", async () => {
+  const run = fresh();
+  await saved(run, 100, 200);
+  const file = join(run, "checkpoints", "step-000200", "training.safetensors");
+  writeFileSync(file, readFileSync(file).subarray(1));
+  const model = newestCheckpoint(run, assert.unreachable, "model");
+  assert.equal([model?.state.step, model?.training.size], [200, 0]);
+  model?.close();
+  const warnings: string[] = [];
+  const all = newestCheckpoint(run, (line) => warnings.push(line));
+  all?.close();
+  assert.equal([all?.state.step, warnings.length], [100, 1]);
+});
+test("a newer format names the version that reads it, and is not passed over", async () => {
+  const run = fresh();
+  await saved(run, 100);
+  await saved(run, 200);
+  const file = join(run, "checkpoints", "step-000200", "state.json");
+  const { checksum: _, ...state } = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+  const newer = { ...state, format: 2, compiler: "9.1.0", added: [1] };
+  const { createHash } = await import("node:crypto");
+  const checksum = createHash("sha256").update(JSON.stringify(newer)).digest("hex");
+  writeFileSync(file, JSON.stringify({ ...newer, checksum }));
+  const { message, help } = problem(() => newestCheckpoint(run, quiet));
+  assert.match(message, "format 2");
+  assert.match(message, compilerVersion);
+  assert.match(help, "9.1.0");
+});
+
+test("a NaN is never saved: the Problem names the parameter and its layer", () => {
+  const run = fresh();
+  const executable = new FakeExecutable();
+  const weights = executable.read("experts.*.up.weight");
+  weights.data[4] = Number.NaN;
+  executable.write("experts.*.up.weight", weights);
+  assert.match(
+    problem(() => writeCheckpoint(run, stateAt(1), savedTensors(executable))).message,
+    /parameter `experts\.1\.up\.weight` of layer `experts\.1\.up`/,
+  );
+  assert.equal(readdirSync(join(run, "checkpoints")), []);
+});
+
+test("a folder that cannot be made is a Problem, below /proc too", () => {
+  const file = join(fresh(), "file");
+  makeFolder(join(file, ".."));
+  writeFileSync(file, "");
+  assert.match(problem(() => makeFolder(join(file, "a", "b"))).message, /a part of the path is a file/);
+  if (process.platform === "linux")
+    assert.match(problem(() => makeFolder("/proc/a/b")).message, /^cannot make \/proc\/a\/b: /);
+});
+
+test("2,000 mutated checkpoints: a Problem or a right read, each within 2 s", async () => {
+  const run = fresh();
+  await saved(run, 1);
+  const good = join(run, "checkpoints", "step-000001");
+  const right = inFull(readCheckpoint(good));
+  const files = ["state.json", "model.safetensors", "training.safetensors"];
+  const contents = files.map((file) => readFileSync(join(good, file)));
+  const work = join(fresh(), "step-000001");
+  cpSync(good, work, { recursive: true });
+  const random = lcg(20261125);
+  const r = (below: number): number => Math.floor(below * random());
+  let [read, refused] = [0, 0];
+  for (let i = 0; i < 2000; i++) {
+    const which = r(files.length);
+    const bytes = contents[which] ?? Buffer.alloc(0);
+    const path = join(work, files[which] ?? "");
+    writeFileSync(path, mutated(bytes, r));
+    const start = performance.now();
+    try {
+      // Half of them past the hashes, which catch nearly everything: the parser alone.
+      if (which > 0 && i % 2 === 0) readSafetensors(path);
+      else assert.equal(inFull(readCheckpoint(work)), { ...right, path: work });
+      read++;
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      assert.match(error.message, work);
+      refused++;
+    }
+    assert.ok(performance.now() - start < 2000);
+    writeFileSync(path, bytes);
+  }
+  assert.ok(read > 20 && refused > 1000, `${read} read, ${refused} refused`);
+});
+
+test("a folder under another step's name is refused", async () => {
+  const run = fresh();
+  await saved(run, 5);
+  renameSync(join(run, "checkpoints", "step-000005"), join(run, "checkpoints", "step-000006"));
+  assert.match(problem(() => newestCheckpoint(run, quiet)).message, "step 5");
+});
+test.run();

@@ -1,0 +1,228 @@
+// Documents that a model keeps apart: what the loader says of them, and that packed into rows they have the losses that each has alone.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { load } from "../../compiler/check/index.ts";
+import type { Target } from "../../compiler/options.ts";
+import { compileProgram } from "../../runtime/compile.ts";
+import { lcg } from "../../runtime/measure/lcg.ts";
+import { findEntry, readProgram } from "../../runtime/program.ts";
+import { fromNumbers } from "../../runtime/tensor.ts";
+import { tellsApart, textAxes, trainingRequest } from "../../runtime/text-entry.ts";
+import { codecs, tokenOf } from "../../runtime/tokens.ts";
+import {
+  type Batch,
+  type Dataset,
+  evaluationBatches,
+  readDataset,
+  requireEnough,
+  shuffledBatch,
+  targetsOf,
+  trainingBatch,
+} from "../../runtime/training/data.ts";
+import { evaluate } from "../../runtime/training/evaluate.ts";
+import { runBatch } from "../../runtime/training/loop.ts";
+import { assertProblem } from "../assert-problem.ts";
+import { onEmulator } from "../emulator/build.ts";
+import { full } from "../full.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { losses } from "../training-runs.ts";
+
+const test = suite("documents apart");
+const folder = temporaryFolder();
+const file = (name: string, content: string): string => {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+};
+const random = lcg(5);
+const below = (n: number): number => Math.floor(n * random());
+
+const read = (files: string[], apart = true): Dataset => readDataset(files, codecs.bytes, { apart }, null);
+test("where documents begin: lines, and files of text; a part that is held out has its own places", () => {
+  const lines = ['{"text": "ab"}', "", '{"prompt": "c", "completion": "d"}', '{"text": ""}'].join("\n");
+  const [jsonl, plain] = [file("some.jsonl", lines), file("some.txt", "efg")];
+  const text = read([plain, jsonl, plain]);
+  assert.is(String.fromCharCode(...Int32Array.from(text.all, tokenOf)), "efgab\ncd\n\nefg");
+  assert.equal([...(text.starts ?? [])], [0, 3, 6, 9, 10]);
+  assert.equal([...(read([plain, file("no.txt", ""), plain]).starts ?? [])], [0, 3]);
+  assert.equal([read([jsonl], false).starts, read([jsonl], false).heldOutStarts], [null, null]);
+  const long = read([file("long.jsonl", '{"text": "1234"}\n'.repeat(40))]); // 200 tokens, of which 190 to train
+  assert.equal([long.training.length, [...(long.heldOutStarts ?? [])]], [190, [0, 5]]);
+  const given = readDataset([plain], codecs.bytes, { apart: true, heldOut: [jsonl] }, null);
+  assert.equal([[...(given.starts ?? [])], [...(given.heldOutStarts ?? [])]], [[0], [0, 3, 6]]);
+});
+
+/** Documents of token numbers, each token once; a document is a file. */
+const lengths = Array.from({ length: 60 }, () => 1 + below(20));
+const numbered = (): Dataset => {
+  let next = 0;
+  const files = lengths.map((n, i) => file(`${i}.ids`, Array.from({ length: n }, () => next++).join(" ")));
+  return readDataset(files, codecs.ids, { apart: true }, null);
+};
+test("a batch says where in its row each token's document begins, and no document's first token is a target", () => {
+  const text = numbered();
+  const document = lengths.flatMap((n, i) => Array.from({ length: n }, () => i));
+  const [B, T] = [3, 17];
+  const check = ({ tokens, targets, since, count }: Batch, first = 0): void => {
+    let counted = 0;
+    for (let i = 0; i < B * T; i++) {
+      const [row, token, target] = [i - (i % T), tokens.data[i] ?? -1, targets.data[i] ?? -2];
+      const place = tokens.data.findIndex((t, j) => j >= row && document[t + first] === document[token + first]) - row;
+      if (target < 0 && token === 0 && i % T > 0) continue; // behind the end of the text
+      assert.is(since?.data[i], place, `token ${token}`);
+      const same = document[token + first] === document[token + first + 1];
+      if (i % T < T - 1 && tokens.data[i + 1] === token + 1) assert.is(target, same ? token + 1 : -1);
+      counted += target >= 0 ? 1 : 0;
+    }
+    assert.is(count, counted);
+  };
+  for (let step = 0; step < 30; step++) check(trainingBatch(text, B, T, step));
+  for (let step = 0; step < 30; step++) check(shuffledBatch(text, B, T, step, 1));
+  const batches = [...evaluationBatches(text.all, B, T, text.starts)];
+  batches.forEach((batch) => check(batch));
+  const targets = batches.flatMap((batch) => [...batch.targets.data].filter((t) => t >= 0));
+  const wanted = document.flatMap((d, i) => (d === document[i - 1] ? [i] : []));
+  assert.equal(
+    targets.toSorted((a, b) => a - b),
+    wanted,
+  );
+  assert.is(targetsOf(text.all, text.starts), wanted.length);
+  const single = { ...text, heldOut: Int32Array.of(1, 2, 3), heldOutStarts: Uint32Array.of(0, 1, 2) };
+  assert.throws(() => requireEnough(single, 1, 4), "nothing of the held-out 3 tokens");
+});
+/** A `train` that takes text and then `more`. */
+const entry = (more: string) => {
+  const train = `train(tokens: i32[N, L], targets: i32[N, L]${more}) { loss a = f32(sum(tokens)) }`;
+  return findEntry(load({ name: "a.moe", text: `model A() { ${train} }` }), undefined, "train");
+};
+test("`since` is known as a third argument of that type and shape, and asked for even if it has a default", async () => {
+  const inputs = (more: string): unknown => trainingRequest(entry(more), { B: 1, T: 2 }, ["train"]).entries[0]?.inputs;
+  assert.equal([", since: i32[N, L]", ", since: i32[N, L] = 0"].map(inputs), [["since"], ["since"]]);
+  assert.equal([tellsApart(entry("")), inputs("")], [false, []]);
+  for (const more of [
+    ", since: f32[N, L]",
+    ", since: i32[L, N]",
+    ", since: i32[N]",
+    ", since: i32[...S, N, L]",
+    ", mask: i32[N, L]",
+    ", since: i32[N, L], x: f32",
+  ])
+    await assertProblem(() => textAxes(entry(more)), "which is not text", "with or without since: i32[B, T]");
+});
+
+/** Models of the library, small, with what differs in how they attend; the first is of few kernels. */
+const models = {
+  LanguageModel: "LanguageModel(19, 8, 1, Block(8, Attention(8, 4, 2, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
+  Mixtral: "Mixtral(V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 3, K: 2, window: 5, std: 0.5)",
+  GptOss: "GptOss(V: 19, D: 8, H: 6, L: 2, Heads: 4, Groups: 2, A: 4, E: 3, K: 2, window: 4, std: 0.5)",
+  DeepSeekV3:
+    "DeepSeekV3(V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 4, A: 4, P: 2, C: 4, std: 0.5)",
+  Gemma2: "Gemma2(V: 19, D: 8, H: 6, L: 2, Heads: 4, Groups: 2, A: 4, window: 4, scalar: 5, cap: 2, last: 9, std: 0.5)",
+  Llama4:
+    "Llama4(V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, chunk: 4, span: 3, std: 0.5)",
+  MiniMaxM2: "MiniMaxM2(V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, std: 0.5)",
+  PhiMoE: "PhiMoE(V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, std: 0.5)",
+};
+const program = (name: keyof typeof models): string =>
+  file(
+    `${name}.moe`,
+    `import { Block } from "std/models/decoder"
+     import { Attention } from "std/attention"
+     import { SwiGlu } from "std/nn"
+     import { ${name} } from "std/models/${name === "PhiMoE" ? "phi" : "decoder"}"
+     model Small() = ${models[name]}`,
+  );
+const documents = [7, 1, 12, 2, 5, 9].map((n) => Array.from({ length: n }, () => below(19)));
+/** All documents in one row. */
+function packed(): Batch {
+  const files = documents.map((numbers, i) => file(`${i}.numbers`, numbers.join(" ")));
+  const text = readDataset(files, codecs.ids, { apart: true }, null);
+  const [batch] = evaluationBatches(text.all, 1, text.all.length - 1, text.starts);
+  if (!batch) throw new Error("no batch");
+  return batch;
+}
+/** Each document in a row of its own, padded. */
+function alone(): Batch {
+  const T = Math.max(...documents.map((numbers) => numbers.length));
+  const row = (numbers: readonly number[], none: number): number[] =>
+    Array.from({ length: T }, (_, i) => numbers[i] ?? none);
+  const rows = (all: number[][]) => fromNumbers("i32", [all.length, T], Float64Array.from(all.flat()));
+  const targets = documents.map((numbers) => row(numbers.slice(1), -1));
+  const count = targets.flat().filter((t) => t >= 0).length;
+  const [tokens, since] = [documents.map((numbers) => row(numbers, 0)), documents.map(() => row([], 0))];
+  return { tokens: rows(tokens), targets: rows(targets), since: rows(since), count };
+}
+/** The losses that the model itself states. */
+async function lossesOf(
+  batch: Batch,
+  name: keyof typeof models,
+  target: Target,
+  precision: "f32" | "f64",
+): Promise<number[]> {
+  const path = program(name);
+  const [B = 0, T = 0] = batch.tokens.shape;
+  const request = trainingRequest(findEntry(readProgram(path), undefined, "train"), { B, T }, ["evaluate"]);
+  const { executable } = await compileProgram({ ...request, path, target, precision });
+  try {
+    const at = { seed: 1, call: 0, step: 0 };
+    await executable.run("init", new Map(), at);
+    const found = await runBatch(executable, "evaluate", batch, at);
+    return ["language", "ahead"].flatMap((loss) => found.losses.get(loss) ?? []);
+  } finally {
+    executable.close();
+  }
+}
+/** Checks that the losses of both are the same. */
+async function same(name: keyof typeof models, target: Target, precision: "f32" | "f64", bar: number): Promise<void> {
+  const [row, rows] = [packed(), alone()];
+  assert.is(row.count, rows.count);
+  const [all, each] = [await lossesOf(row, name, target, precision), await lossesOf(rows, name, target, precision)];
+  assert.ok(all.length > 0 && all.length === each.length);
+  all.forEach((x, i) => assert.ok(Math.abs(x - (each[i] ?? Number.NaN)) <= bar, `${x} and ${each[i]}`));
+}
+const all = Object.keys(models) as (keyof typeof models)[];
+for (const name of full ? all : (["GptOss", "DeepSeekV3", "Llama4"] as const))
+  test(`${name}: packed documents have the loss that they have alone`, () => same(name, "reference", "f64", 1e-11));
+test("so they have by kernels, of the host and emulated", async () => {
+  await same("LanguageModel", "host", "f32", 1e-5);
+  await onEmulator(() => same("LanguageModel", "cuda", "f32", 1e-5));
+});
+/** Its loss is large where a document does not begin with `^`, or its beginning is a target. */
+const letters = `import { cross_entropy } from "std/loss"
+import { AdamW } from "std/optim"
+model Letters(V = 128, Steps = 4) {
+  param table: float[V, V] = 0
+  train(tokens: i32[B, T], targets: i32[B, T], since: i32[B, T]) {
+    let wrong = (since > 0 && take(tokens, since, axis: 1) != 94) || targets == 94
+    loss letters = cross_entropy(table[tokens], targets) + 100 * f32(sum(wrong)) + where(sum(since) > 0, 0, 100)
+    optimize with AdamW(lr: 0.1)
+  }
+}
+`;
+test("a run keeps documents apart in training, resumed too, and in evaluation", async () => {
+  const texts = Array.from({ length: 80 }, (_, i) => `^${"abcdefghi".slice(i % 3, 4 + (i % 5))}`);
+  const data = file("letters.jsonl", texts.map((text) => JSON.stringify({ text })).join("\n"));
+  const model = file("letters.moe", letters);
+  const [out, part] = [join(folder, "run"), join(folder, "part")];
+  const options = { program: model, data: [data], batch: 2, length: 16, accumulate: 2, target: "reference" } as const;
+  const whole = await losses({ ...options, steps: 4, out });
+  assert.ok(
+    whole.every((loss) => loss < 10),
+    String(whole),
+  );
+  await losses({ ...options, steps: 4, out: part }, 2);
+  const resumed = await losses({ ...options, steps: 4, out: part, resume: true });
+  assert.ok(resumed.length > 0);
+  assert.equal(resumed, whole.slice(-resumed.length));
+  const shuffled = await losses({ ...options, steps: 2, out: join(folder, "shuffled"), shuffle: true });
+  assert.ok(
+    shuffled.every((loss) => loss < 10),
+    String(shuffled),
+  );
+  const { targets, loss } = await evaluate({ folder: out, data: [data], target: "reference" });
+  assert.is(targets, texts.join("").length, "all but the first of each document, with its line end");
+  assert.ok(loss < 10, String(loss));
+});
+test.run();

@@ -1,0 +1,23 @@
+// What workers do together, by MPI: test/workers/collectives.ts in one process, and in two to four that mpirun starts.
+import { spawnSync } from "node:child_process";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { mpirun, skipped } from "../../scripts/mpirun.ts";
+import { workerScript } from "../command.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+
+const test = suite("collectives");
+const cache = temporaryFolder();
+
+const worker = [process.execPath, workerScript("collectives")];
+
+if (!mpirun) skipped("what workers do together");
+for (const count of mpirun ? [1, 2, 3, 4] : [])
+  test(`${count} of them`, () => {
+    const [command = "", ...args] = count === 1 ? worker : [...(mpirun ?? []), "-n", String(count), ...worker];
+    const env = { ...process.env, MOEC_CACHE: cache };
+    const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", env, timeout: 120_000 });
+    assert.is(status, 0, `${stdout}${stderr}`);
+    assert.is(stdout.match(/agrees/g)?.length, count);
+  });
+test.run();

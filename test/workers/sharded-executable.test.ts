@@ -1,0 +1,207 @@
+// The executable of one of several workers, which is that of the whole to who uses it: parts of stores, of inputs, and runs in one call.
+import { setTimeout } from "node:timers/promises";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { fnv1a } from "../../compiler/types/numbers.ts";
+import {
+  type Executable,
+  hiddenInput,
+  type Repeat,
+  repeatOrRun,
+  type StoreInfo,
+  type Tensor,
+} from "../../runtime/executable/executable.ts";
+import { writeStored } from "../../runtime/storage/names.ts";
+import { computed } from "../../runtime/storage/stored-tensor.ts";
+import { bytesOfTensor, fromNumbers, numbers } from "../../runtime/tensor.ts";
+import { shardedExecutable } from "../../runtime/workers/sharded-executable.ts";
+import { shardingSummary } from "../../runtime/workers/sharding-summary.ts";
+import { singleWorker, Workers } from "../../runtime/workers/workers.ts";
+import { assertProblem } from "../assert-problem.ts";
+import { FakeExecutable } from "../fake-executable.ts";
+import { changing, four, saying, two } from "./fake-workers.ts";
+
+const test = suite("sharded-executable");
+
+const firstAxis = [{ axis: 0, parts: 2, stride: 1 }];
+test("the executable of one of several is that of the whole: its own rows go in, all come out", async () => {
+  const inner = new FakeExecutable();
+  const stores = inner.stores.map((s) =>
+    s.name.startsWith("experts") ? { ...s, shape: [1, 4], shards: firstAxis } : s,
+  );
+  const held = new Map([["experts.*.up.weight", fromNumbers("f32", [1, 4], [0, 0, 0, 0])]]);
+  const local = Object.assign(Object.create(inner) as FakeExecutable, {
+    stores,
+    read: (name: string) => held.get(name) ?? inner.read(name),
+    write: (name: string, t: ReturnType<typeof fromNumbers>) => void held.set(name, t),
+  });
+  const whole = shardedExecutable(local, two(1));
+  assert.equal(whole.stores.find((s) => s.shards)?.shape, [2, 4]);
+  const all = fromNumbers("f32", [2, 4], [1, 2, 3, 4, 5, 6, 7, 8]);
+  whole.write("experts.*.up.weight", all);
+  assert.equal([...numbers(held.get("experts.*.up.weight") ?? all)], [5, 6, 7, 8]);
+  assert.equal([...numbers(whole.read("experts.*.up.weight"))], [5, 6, 7, 8, 5, 6, 7, 8]); // the other says the same
+  assert.throws(() => whole.write("experts.*.up.weight", fromNumbers("f32", [1, 4], [1, 2, 3, 4])), /\[2, 4\]/);
+  assert.is(shardedExecutable(inner, singleWorker), inner);
+  assert.is(shardingSummary(whole.stores, two(0), 6), "2 workers: batch 6 = 2 x 3; 2 experts spread, 1 each");
+  assert.match(shardingSummary(whole.stores, two(0), 1), "2 workers: batch 1, all of it on each; 2 experts");
+  const alone = shardingSummary(whole.stores, two(0), 4, { tensorParallel: 2 });
+  assert.match(alone, "2 workers: 1 x 2, batch 4, all of it on each; ");
+  assert.is(
+    shardingSummary(inner.stores, { size: 3 }, 6),
+    "3 workers: batch 6 = 3 x 2; 2 experts on each worker: no more than 1 divides both 2 and 3",
+  );
+  const grouped = shardedExecutable(
+    local,
+    four(3, () => new Uint8Array(16)),
+  );
+  grouped.write("experts.*.up.weight", all);
+  assert.equal([...numbers(held.get("experts.*.up.weight") ?? all)], [5, 6, 7, 8]);
+  assert.equal([...numbers(grouped.read("experts.*.up.weight"))], [5, 6, 7, 8, 5, 6, 7, 8]); // of the first two
+  assert.is(
+    shardingSummary(whole.stores, { size: 4 }, 8),
+    "4 workers: batch 8 = 4 x 2; 2 experts spread over 2, 1 each, in 2 groups",
+  );
+  assert.is(
+    shardingSummary(inner.stores, { size: 4 }, 8, { expertParallel: 1 }),
+    "4 workers: batch 8 = 4 x 2; 2 experts on each worker",
+  );
+  const moment = {
+    name: "norm.m",
+    role: "optimizer",
+    dtype: "f32",
+    shape: [6],
+    stack: 0,
+    saved: true,
+    shards: firstAxis,
+  } as const;
+  assert.is(shardingSummary([moment], two(0), 6), "2 workers: batch 6 = 2 x 3; each steps its part of what all have");
+  assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
+});
+test("of a matrix in columns, whose rows two groups share too, each worker writes its part, and reads the whole", () => {
+  const shards = [
+    { axis: 1, parts: 2, stride: 1 },
+    { axis: 0, parts: 2, stride: 2 },
+  ];
+  const all = fromNumbers("f32", [2, 4, 1], [1, 2, 3, 4, 5, 6, 7, 8]);
+  const parts = new Map<number, Tensor>();
+  const joined = (): Buffer => Buffer.concat([0, 1, 2, 3].map((r) => bytesOfTensor(parts.get(r) as Tensor)));
+  const allGather = (own: Uint8Array): Uint8Array =>
+    new Uint8Array(own.length === 8 ? joined() : Buffer.concat([own, own, own, own]));
+  const of = (rank: number): Executable => {
+    const inner = new FakeExecutable();
+    const stores = [{ ...(inner.stores[0] as StoreInfo), name: "w", shape: [1, 2, 1], shards }];
+    const own = {
+      stores,
+      read: () => parts.get(rank),
+      write: (_: string, t: Tensor) => void parts.set(rank, t),
+    };
+    return shardedExecutable(
+      Object.assign(Object.create(inner) as FakeExecutable, own),
+      new Workers({ rank, size: 4, allGather, abort: () => {}, finalize: () => {} }),
+    );
+  };
+  for (const rank of [0, 1, 2, 3]) of(rank).write("w", all);
+  assert.equal(
+    [0, 1, 2, 3].map((r) => [...numbers(parts.get(r) as Tensor)]),
+    [
+      [1, 2],
+      [3, 4],
+      [5, 6],
+      [7, 8],
+    ],
+  );
+  assert.equal([...numbers(of(3).read("w"))], [1, 2, 3, 4, 5, 6, 7, 8]);
+});
+test("of a model that is too large for one, a worker reads its own part", () => {
+  const inner = new FakeExecutable();
+  const stack = { name: "e.*.w", role: "parameter", dtype: "f32", shape: [2, 3, 5], stack: 1, saved: true } as const;
+  const written: (readonly number[])[] = [];
+  const writePart = (store: string, index: readonly number[], value: () => Tensor): void => {
+    assert.is(store, "e.*.w");
+    written.push([...index, ...numbers(value())]);
+  };
+  const parts = Object.assign(Object.create(inner) as FakeExecutable, {
+    stores: [{ ...stack, shards: firstAxis }],
+    writePart,
+  });
+  const read: number[] = [];
+  const stored = computed("f32", [4, 3, 5], ([i = -1] = []) => {
+    read.push(i);
+    return fromNumbers("f32", [1], [10 * i]);
+  });
+  const second = shardedExecutable(parts, two(1));
+  for (const store of second.stores) writeStored(second, store, stored);
+  assert.equal(read, [2, 3]);
+  assert.equal(written, [
+    [0, 20],
+    [1, 30],
+  ]);
+});
+/** How many runs come of each call of `repeat` on worker 0, where a run takes `each` milliseconds; the other worker says `others`. */
+async function runsOf(
+  each: readonly number[],
+  others = (own: number): number => own,
+  repeats = true,
+): Promise<number[]> {
+  const made: number[] = [];
+  const inner = Object.assign(new FakeExecutable(), {
+    repeat: async ({ times }: Repeat) => {
+      await setTimeout(times * (each[made.length] ?? 0));
+      return new Int32Array(times);
+    },
+  });
+  const asked = fnv1a("repeat generate:1");
+  const other = (own: Uint8Array): Uint8Array => {
+    const said = own.length === 24 ? new Float64Array(own.slice().buffer) : [];
+    return said[1] === asked ? saying(0, asked, others(said[2] ?? 0))() : own;
+  };
+  const whole = shardedExecutable(repeats ? inner : new FakeExecutable(), two(0, other));
+  const how = { times: 1000, within: 50, beside: 1000, to: "tokens", next: "at" };
+  for (const _ of each)
+    made.push((await repeatOrRun(whole, how, "generate:1", new Map(), { seed: 0, call: 0, step: 0 })).length);
+  return made;
+}
+test("a batch that counts otherwise on another worker is refused", async () => {
+  const { workers, say } = changing(0);
+  const whole = shardedExecutable(new FakeExecutable(), workers);
+  const tokens = fromNumbers("i32", [2, 1], [1, 2]);
+  const run = (weight: number) =>
+    whole.run("train", new Map(Object.entries({ tokens, targets: tokens })), { seed: 0, call: 0, step: 0, weight });
+  const said: Uint8Array[] = [];
+  say((own) => (said.push(own), own));
+  await run(0.25);
+  for (const weight of [0.25, 0.5]) {
+    const before = said.values();
+    say((own) => before.next().value ?? own);
+    const ran = run(weight);
+    if (weight === 0.25) await ran;
+    else await assertProblem(() => ran, "worker 1 has other inputs of train", "same order");
+  }
+});
+test("workers make as many runs in a call as the slowest has time for, by the last call; one where one looks at each", async () => {
+  const [first, second = 0, third = 0] = await runsOf([20, 2, 0]);
+  assert.is(first, 1);
+  assert.ok(second >= 1 && second <= 50, `${second} of 20 ms in 1000`);
+  assert.ok(third > second && third <= 500, `${third} of 2 ms in 1000`);
+  assert.equal(await runsOf([2, 2], (own) => Math.min(2, own)), [1, 2]);
+  assert.equal(await runsOf([2, 2], () => 1), [1, 1]);
+  assert.equal(await runsOf([2, 2], () => 50, false), [1, 1]);
+});
+const crowding = (): never => {
+  throw new Error("NO_ROOM: worker 1 is sent 9 rows, and has room for 8");
+};
+test("more rows than there is room for are a Problem, which all find: none has to end the others", async () => {
+  const all = two(0);
+  const run = shardedExecutable(new FakeExecutable({ before: crowding }), all).run("evaluate", new Map(), {
+    seed: 0,
+    call: 0,
+    step: 0,
+  });
+  const error = await run.catch((e: unknown) => e);
+  assert.instance(error, Problem);
+  assert.match((error as Problem).message, /^worker 1 is sent 9 rows/);
+  all.atExit(0);
+});
+test.run();
