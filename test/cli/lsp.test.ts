@@ -146,7 +146,7 @@ layer Linear(In, Out) {
   forward(x: float[...S, In]) -> float[...S, Out] { return x @ weight }
 }
 `;
-const program = `import { twice, Linear } from "../library"
+const program = `import { twice, Linear } from "./library"
 import { RmsNorm } from "std/nn"
 
 layer Two(D, H) { // 😀
@@ -322,7 +322,7 @@ test("odd documents and positions have answers, also in an editor that can do le
   await editor.start(true);
   const odd = ["file://elsewhere/a.moe", "git:/a.moe?x#y", "file:///nowhere/%F0%9F%98%80.moe", "file:///dev/null"];
   for (const uri of odd) {
-    await editor.open(uri, 'import { x } from "../y"\n\0\ud800 layer');
+    await editor.open(uri, 'import { x } from "./y"\n\0\ud800 layer');
     const textDocument = { uri };
     for (const line of [0, 1, 1e6])
       for (const character of [0, 9, 1e6])

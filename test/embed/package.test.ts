@@ -1,5 +1,4 @@
 // What a project of one's own sees of the package: declarations that need no setting of TypeScript's.
-
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { appendFileSync, cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
@@ -16,16 +15,16 @@ const tsc = (cwd: string, ...args: readonly string[]): string => {
   return spawnSync(process.execPath, [program, ...args], { cwd, encoding: "utf8" }).stdout;
 };
 test("the example's types, in a strict project that names none of Node's", () => {
-  const project = temporaryFolder();
-  symlinkSync(join(project, "node_modules"), join(project, "node_modules"));
-  writeFileSync(join(project, "package.json"), '{ "type": "module" }');
-  assert.is(tsc(project, "-p", "tsconfig.build.json", "--outDir", join(project, "dist")), "");
+  const own = temporaryFolder();
+  symlinkSync(join(project, "node_modules"), join(own, "node_modules"));
+  writeFileSync(join(own, "package.json"), '{ "type": "module" }');
+  assert.is(tsc(project, "-p", "tsconfig.build.json", "--outDir", join(own, "dist")), "");
   const example = readFileSync(join(project, "examples", "embed.ts"), "utf8").replace(/\nif \(import\.meta[^]*/, "");
   const path = '"../runtime/index.ts"';
   assert.match(example, path);
-  writeFileSync(join(project, "embed.ts"), example.replace(path, '"./dist/runtime/index.js"'));
+  writeFileSync(join(own, "embed.ts"), example.replace(path, '"./dist/runtime/index.js"'));
   const modules = ["--module", "nodenext", "--target", "es2022"];
-  assert.is(tsc(project, "--noEmit", "--strict", "--types", "", ...modules, "embed.ts"), "");
+  assert.is(tsc(own, "--noEmit", "--strict", "--types", "", ...modules, "embed.ts"), "");
 });
 test("the package has what its README, and moec's errors, name to read", () => {
   const command = ["pack", "--dry-run", "--json", "--ignore-scripts"];
@@ -41,10 +40,10 @@ test("the package has what its README, and moec's errors, name to read", () => {
   );
 });
 test("a moec that begins while it is built again is the old one or the new, nothing old stays, what is older than its headers says so, and CommonJS can import it", async () => {
-  const project = temporaryFolder();
-  for (const name of ["build", "node_modules", "stdlib"]) symlinkSync(join(project, name), join(project, name));
-  cpSync(join(project, "package.json"), join(project, "package.json")); // not a link: it says where the package is
-  const dist = join(project, "dist");
+  const own = temporaryFolder();
+  for (const name of ["build", "node_modules", "stdlib"]) symlinkSync(join(project, name), join(own, name));
+  cpSync(join(project, "package.json"), join(own, "package.json")); // not a link: it says where the package is
+  const dist = join(own, "dist");
   const build = (): ChildProcess =>
     spawn(process.execPath, ["--import", "tsx", "scripts/build.ts", dist], { cwd: project, stdio: "inherit" });
   const moec = (): string =>
@@ -61,9 +60,9 @@ test("a moec that begins while it is built again is the old one or the new, noth
   assert.equal(await ended, [0, null]);
   assert.not.ok(readdirSync(dist).includes("chunk-OLD.js"));
 
-  const user = join(project, "user");
+  const user = join(own, "user");
   mkdirSync(join(user, "node_modules"), { recursive: true });
-  symlinkSync(project, join(user, "node_modules", "moec"));
+  symlinkSync(own, join(user, "node_modules", "moec"));
   writeFileSync(join(user, "package.json"), "{}");
   const program = 'import { checkText, moe } from "moec"; console.log(checkText("a", "fn")[0]?.code); moe`layer`;';
   writeFileSync(join(user, "common.ts"), program);
@@ -78,7 +77,7 @@ test("a moec that begins while it is built again is the old one or the new, noth
     "the line that threw is short enough to be printed",
   );
 
-  const headers = join(project, "runtime", "device");
+  const headers = join(own, "runtime", "device");
   cpSync(join(project, "runtime", "device"), headers, { recursive: true });
   const generated = (): string => {
     const command = [

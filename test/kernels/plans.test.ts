@@ -19,7 +19,7 @@ process.env["MOEC_CACHE"] = root; // kernels are compiled once for all tests
 const library = "fn twice(x: f32[N]) -> f32[N] { return x + x }\n";
 const program = `
 import { normal } from "std/init"
-import { twice } from "../library"
+import { twice } from "./library"
 
 layer Scaled(D, Factor = 3.0) {
   param weight: f32[D] = normal(std: 0.5)

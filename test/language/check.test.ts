@@ -76,7 +76,7 @@ test("errors of several declarations and of imported files, each once, in order"
     load(
       {
         name: "a.moe",
-        text: 'import { g } from "../b"\nimport { h } from "../c"\nfn f(x: float[N]) -> float[N] { return g(z) + h(x) }',
+        text: 'import { g } from "./b"\nimport { h } from "./c"\nfn f(x: float[N]) -> float[N] { return g(z) + h(x) }',
       },
       resolve,
     ),
@@ -93,13 +93,13 @@ test("errors of several declarations and of imported files, each once, in order"
 test("modules may import each other", () => {
   const files: Record<string, string> = {
     "./b":
-      'import { f } from "../a"\nfn g(x: float[N]) -> float[N] { return x }\nfn h(x: float[N]) -> float[N] { return f(x) }',
-    "./a": 'import { g } from "../b"\nfn f(x: float[N]) -> float[N] { return g(x) }',
+      'import { f } from "./a"\nfn g(x: float[N]) -> float[N] { return x }\nfn h(x: float[N]) -> float[N] { return f(x) }',
+    "./a": 'import { g } from "./b"\nfn f(x: float[N]) -> float[N] { return g(x) }',
   };
   const resolve: Resolve = (path) => (files[path] === undefined ? null : { name: path, text: files[path] });
   assert.equal(
     check(
-      load({ name: "main", text: 'import { f } from "../a"\nfn m(x: float[N]) -> float[N] { return f(x) }' }, resolve),
+      load({ name: "main", text: 'import { f } from "./a"\nfn m(x: float[N]) -> float[N] { return f(x) }' }, resolve),
     ),
     [],
   );

@@ -26,8 +26,8 @@ function write(name: string, text: string): string {
 }
 const path = write(
   "deep/main.moe",
-  `import { Base } from "../../shared/base"
-import { helper } from "../base.moe"
+  `import { Base } from "../shared/base"
+import { helper } from "./base.moe"
 layer Ffn(D, H = 4 * D, biased = false) {
   forward(x: float[...S, D], scale: f32[3] = 1) -> float[...S, D] { return x }
   other(a: float[N, D], b: float[N, M]) -> float[N, M] { return b }
@@ -38,7 +38,7 @@ model Small(D = 8, Steps = 70) = Base(D)
 );
 write(
   "shared/base.moe",
-  `import { helper } from "../../deep/base.moe"
+  `import { helper } from "../deep/base.moe"
 model Base(D) {
   forward(x: float[B, D]) -> float[B, D] { return x }
   train(tokens: i32[B, T], targets: i32[B, T]) {
@@ -113,7 +113,7 @@ test("a link's imports are beside the file that it names, and a file that severa
   write("pair/file.moe", scalar("f") + scalar("g"));
   symlinkSync("file.moe", join(root, "pair", "link.moe"));
   assert.equal(files(link).slice(1), files(path).slice(1));
-  const both = write("both.moe", 'import { f } from "../pair/file"\nimport { g } from "../pair/link"\n');
+  const both = write("both.moe", 'import { f } from "./pair/file"\nimport { g } from "./pair/link"\n');
   assert.equal(
     files(both).map((name) => basename(name)),
     ["both.moe", "file.moe"],
@@ -126,7 +126,7 @@ test("a program is copied with its local imports, flat, and parses again", () =>
   assert.ok(isCopied(file, into));
   assert.equal(readdirSync(into).toSorted(), ["base-2.moe", "base.moe", "model.moe"]);
   const imports = readFileSync(join(into, "model.moe"), "utf8").split("\n").slice(0, 2);
-  assert.equal(imports, ['import { Base } from "../base.moe"', 'import { helper } from "../base-2.moe"']);
+  assert.equal(imports, ['import { Base } from "./base.moe"', 'import { helper } from "./base-2.moe"']);
   const copy = readProgram(join(into, "model.moe"));
   assert.equal(ownLosses(copy, "Small"), ["language", "extra", "more"]);
 });
