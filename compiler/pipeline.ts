@@ -193,7 +193,7 @@ function requireLayers(entries: readonly ElaboratedEntry[]): void {
   throw new Problem(
     trained.length === 0
       ? "nothing is trained here, so there is no backward that could compute layers again"
-      : "`train` calls no layer of an array, so there are no layers to compute again",
+      : "`train` calls no array of layers one after the other, so there are no layers to compute again",
     `leave ${recomputeFlagText} out, or put the layers that are alike into an array: \`blocks: Block(D)[L]\``,
   );
 }

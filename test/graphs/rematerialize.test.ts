@@ -243,7 +243,7 @@ test("without layers of an array, or without training, it is refused", async () 
   const asked = { program: one, sizes: { D: 4, N: 6 } };
   await assertProblem(
     () => built(asked, true),
-    "`train` calls no layer of an array",
+    "`train` calls no array of layers one after the other",
     /leave `--recompute`.*out, or put/,
   );
   const entries = [{ method: "forward", name: "forward", sizes: { B: 1, T: 2 } }];
