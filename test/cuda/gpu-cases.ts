@@ -1,7 +1,7 @@
 // The cases that are run on a GPU: every op's samples, layers, and contractions with wgmma variants, each with a check of its results.
 import { interpret } from "../../compiler/graph/interpret.ts";
 import { loweredForCuda } from "../emulator/sequence.ts";
-import { bf16Samples, type Sample, samples, storesOf } from "../graphs.ts";
+import { bf16Samples, codeSamples, type Sample, samples, storesOf } from "../graphs.ts";
 import { bounds, compare, elementsOf, graphOf, valuesOf } from "../host/compare.ts";
 import { layers } from "../layers.ts";
 import { buildCase, cases, compare as compareContraction } from "./contractions.ts";
@@ -15,7 +15,7 @@ export interface GpuCase extends Runnable {
 export const groups = {
   /** Every op against its definition. */
   ops: (): GpuCase[] =>
-    [...samples(), ...bf16Samples()]
+    [...samples(), ...bf16Samples(), ...codeSamples()]
       .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
       .map((sample) => ({
         name: sample.name,

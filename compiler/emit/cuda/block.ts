@@ -108,8 +108,8 @@ export const operandsOf = memoize((k: Kernel): Operands => {
   }
   const isShort = (t: Tile): boolean => elements.get(t) === "bf16";
   const inTerms = products.flatMap(({ a, b }) => {
-    const all = a ? [a, ...b] : [];
-    return all.some(isShort) ? all.filter((t) => elements.get(t) === "f32") : [];
+    const factors = a ? [a, ...b] : [];
+    return factors.some(isShort) ? factors.filter((t) => elements.get(t) === "f32") : [];
   });
   return { elements, codes, inTerms: new Set(inTerms) };
 });
