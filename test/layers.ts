@@ -163,19 +163,11 @@ function codesLayer(N: number, D: number, H: number, dtype: "f32" | "bf16"): Gra
   const codes = (name: string, ...shape: readonly number[]): Value => b.cast(g, p(name, shape, "i8"), "f32");
   const scaled = (y: Value, of: string): Value =>
     b.mul(g, y, b.mul(g, b.broadcast(g, p(`${of} scales`, [H]), [N, H], [1]), 1e-3));
-  const [gate, up, mixed] = ["gate", "up", "mixed"].map((of) => scaled(b.dot(g, x, codes(of, D, H)), of)) as [
-    Value,
-    Value,
-    Value,
-  ];
-  const pairs = b.make1(
-    g,
-    "dot",
-    [x, codes("first", D, H), b.cast(g, p("z", [N, H], dtype), "f32"), codes("second", H, H)],
-    {},
-  );
-  const beside = b.dot(g, x, p("numbers", [D, H]));
-  return graphOf("codes", [b.mul(g, b.mul(g, gate, b.sigmoid(g, gate)), up), b.add(g, pairs, b.mul(g, mixed, beside))]);
+  const [gate, up] = ["gate", "up"].map((of) => scaled(b.dot(g, x, codes(of, D, H)), of)) as [Value, Value];
+  const z = b.cast(g, p("z", [N, H], dtype), "f32");
+  const pairs = b.make1(g, "dot", [x, codes("first", D, H), z, codes("second", H, H)], {});
+  const mixed = b.mul(g, scaled(b.dot(g, z, codes("mixed", H, H)), "mixed"), b.dot(g, z, p("numbers", [H, H])));
+  return graphOf("codes", [b.mul(g, b.mul(g, gate, b.sigmoid(g, gate)), up), b.add(g, pairs, mixed)]);
 }
 /** Points of a product, and the row sums of the product times a factor in some layout: tests epilogues that sum rows. */
 export function rowSums(dtype: DType, layout: "whole" | "in pairs" | "across" | "one a row"): Graph {
