@@ -5,7 +5,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cudaHeader, cudaUnit, hopperHeader } from "../../compiler/emit/unit.ts";
-import type { Graph, NdArray } from "../../compiler/graph/node.ts";
+import { type Graph, type NdArray, type Store, unstackedStore } from "../../compiler/graph/node.ts";
+import { nodesOf, storeOf } from "../../compiler/graph/walk.ts";
 import { item } from "../../compiler/item.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
@@ -15,7 +16,7 @@ import { bytesOf } from "../../compiler/types/dtype.ts";
 import { nvrtcOptions } from "../../runtime/cuda/code.ts";
 import { tensorMap } from "../../runtime/cuda/tensor-map.ts";
 import { nvrtc } from "../../runtime/nvrtc.ts";
-import { bytesFor, read } from "../host/run.ts";
+import { bytesFor, placeOf, read } from "../host/run.ts";
 import { build, buildRunner, cacheFolder, mapInPairs } from "./build.ts";
 
 /** How kernels run: words of MOEC_EMULATOR, and the blocks that share the tasks. */
@@ -29,10 +30,19 @@ export const emulationModes: readonly EmulationMode[] = [
   { words: "check order=random lazy seed=1", grid: 2 },
   { words: "check order=random lazy seed=2", grid: 5 },
 ];
+/** Codes have padded rows, as those of a program have. */
 export const loweredForCuda = (graph: Graph, backend: Backend = backends.cuda): Sequence => {
   const { emit, choices, access, variants } = backend;
-  return lower(graph, { emit, choices, access, ...(variants ? { variants } : {}) });
+  return lower(graph, { emit, choices, access, stores: codesOf(graph), ...(variants ? { variants } : {}) });
 };
+const codesOf = (graph: Graph): Store[] =>
+  nodesOf(graph).flatMap((node) => {
+    const [name, { type }] = [storeOf(node), item(node.results, 0)];
+    if (name === null || type.dtype !== "i8") return [];
+    return [
+      { ...unstackedStore(name, "parameter", type), quantised: { dtype: "f32", axes: [0], scales: `${name} scales` } },
+    ];
+  });
 /** The same launches by the kernels for sm_90a, where there are. */
 export const byVariants = (sequence: Sequence): Sequence => ({
   ...sequence,
@@ -150,11 +160,11 @@ class PlanText {
     this.lines.push(`buffer ${b.bytes} ${before ? file : "-"}`);
     return n;
   }
-  /** What is in a buffer before anything runs: of a store its elements alone, so that a read of what pads it is a finding. */
+  /** What is in a buffer before anything runs: of a store its elements, so that a read of what pads it is a finding, or gives -1 (codes). */
   #before(b: VirtualBuffer): Buffer | null {
     const { stores, rest } = this.#run;
     const from = b.store === null ? undefined : stores.get(b.store);
-    if (from) return bytesFor(b, from.data).subarray(0, from.data.length * bytesOf[b.dtype]);
+    if (from) return bytesFor(b, from.data).subarray(0, (placeOf(b, from.data.length - 1) + 1) * bytesOf[b.dtype]);
     return rest !== undefined && this.#ragged.has(b) ? Buffer.alloc(b.bytes, rest) : null;
   }
   #launch(launch: VirtualLaunch, grid: number): void {

@@ -61,9 +61,9 @@ export function bytesFor(b: VirtualBuffer, data: ArrayLike<number>): Buffer {
   return raw;
 }
 /** The position of element `i` of an array in its buffer, in elements. */
-function placeOf({ shape, layout }: VirtualBuffer, i: number): number {
-  if (layout.kind !== "panels") return i;
-  const [rows = 1, columns = 1] = shape.slice(-2);
+export function placeOf({ shape, layout }: VirtualBuffer, i: number): number {
+  const [rows = 1, columns = 1] = shape.length > 1 ? shape.slice(-2) : [1, ...shape];
+  if (layout.kind === "rows") return Math.floor(i / columns) * layout.pitch + (i % columns);
   const [row, column] = [Math.floor(i / columns) % rows, i % columns];
   const before = i - (row * columns + column);
   return before + (column - (column % layout.width)) * rows + row * layout.width + (column % layout.width);

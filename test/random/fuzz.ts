@@ -67,7 +67,8 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
     ),
   loop: (seed) => calculated(prepared(randomLoop(seed))),
   product: (seed) => {
-    const { graph, stores, forms } = randomProducts(seed);
+    const rights = new Draw(`${seed}, its right operands`).chance(0.3) ? "codes" : "numbers";
+    const { graph, stores, forms } = randomProducts(seed, rights);
     return calculated({ ...graph, name: seed }, stores, forms);
   },
   tune: tuned,
@@ -187,6 +188,7 @@ function calculatedOnEmulator(seed: string): Case {
     () => given(prepared(randomLoop(seed))),
     () => given(randomRows(seed)),
     () => randomProducts(seed),
+    () => randomProducts(seed, "codes"),
   ])();
   const named = { graph: { ...graph, name: "graph" }, stores };
   return {

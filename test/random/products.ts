@@ -40,12 +40,16 @@ class Maker {
   readonly dtype: DType;
   count = 0;
   readonly used: string[] = [];
-  constructor(seed: string) {
+  readonly #rights: "numbers" | "codes";
+  #isCodes = false;
+  constructor(seed: string, rights: "numbers" | "codes") {
     this.draw = new Draw(seed);
-    this.dtype = this.draw.chance(0.85) ? "bf16" : "f32";
+    this.#rights = rights;
+    this.dtype = this.draw.chance(rights === "codes" ? 0.5 : 0.85) ? "bf16" : "f32";
   }
   store(shape: Shape): Value {
     const name = `s${this.count++}`;
+    if (this.#isCodes) return b.param(this.g, name, { dtype: "i8", shape });
     const dtype = this.draw.chance(0.94) ? this.dtype : "f32";
     if (shape.length > 1 && (shape.at(-1) ?? 1) % width === 0 && this.draw.chance(0.5)) this.panels.set(name, width);
     return b.param(this.g, name, { dtype, shape });
@@ -57,11 +61,18 @@ class Maker {
   }
   /** A matrix or a stack of matrices in some layout; usually cast to f32. */
   matrix(shape: Shape, depth = 0): Value {
-    const names = Object.keys(operandLayouts).filter((name) => depth < 2 || name === "plain");
-    const name = this.draw.of(names);
+    const names = this.#isCodes ? ["plain", "plain", "turned", "sliced", "head", "flat"] : Object.keys(operandLayouts);
+    const name = this.draw.of(depth < 2 ? names : ["plain"]);
     this.used.push(name);
     const x = (operandLayouts[name] as OperandLayout)(this, shape, depth);
-    return this.draw.chance(0.7) ? b.cast(this.g, x, "f32") : x;
+    return !this.#isCodes && this.draw.chance(0.7) ? b.cast(this.g, x, "f32") : x;
+  }
+  /** A right operand; of codes, most are. */
+  right(shape: Shape): Value {
+    this.#isCodes = this.#rights === "codes" && this.draw.chance(0.9);
+    const x = this.matrix(shape);
+    this.#isCodes = false;
+    return x.type.dtype === "i8" ? b.cast(this.g, x, "f32") : x;
   }
 }
 type OperandLayout = (m: Maker, shape: Shape, depth: number) => Value;
@@ -125,20 +136,20 @@ const kinds: Readonly<Record<string, Kind>> = {
   beside(m) {
     const [rows, k, n] = [m.draw.of(sizes), m.draw.of(depths), m.draw.of(sizes)];
     const x = m.matrix([rows, k]);
-    const each = Array.from({ length: 1 + m.draw.below(3) }, () => b.matmul(m.g, x, m.matrix([k, n])));
+    const each = Array.from({ length: 1 + m.draw.below(3) }, () => b.matmul(m.g, x, m.right([k, n])));
     return [each.reduce((p, q) => b.mul(m.g, p, q))];
   },
   summed(m) {
     const [rows, n] = [m.draw.of(sizes), m.draw.of(sizes)];
     const pair = (): Value => {
       const k = m.draw.of(depths);
-      return b.cast(m.g, b.matmul(m.g, m.matrix([rows, k]), m.matrix([k, n])), "f32");
+      return b.cast(m.g, b.matmul(m.g, m.matrix([rows, k]), m.right([k, n])), "f32");
     };
     return [b.tanh(m.g, b.add(m.g, b.add(m.g, pair(), pair()), m.draw.chance(0.4) ? pair() : 0.25))];
   },
   stacked(m) {
     const [e, rows, k, n] = [2 + m.draw.below(2), m.draw.of(sizes), m.draw.of(depths), m.draw.of(sizes)];
-    return [b.matmul(m.g, m.matrix([e, rows, k]), m.matrix([e, k, n]))];
+    return [b.matmul(m.g, m.matrix([e, rows, k]), m.right([e, k, n]))];
   },
   heads(m) {
     const [rows, seen, a, heads] = [m.draw.of(sizes), m.draw.of(sizes), m.draw.of(sizes), 2];
@@ -161,13 +172,14 @@ const kinds: Readonly<Record<string, Kind>> = {
       const [p, q] = same([x, m.matrix([rows, n])]) as [Value, Value];
       return [b.raggedOuter(m.g, p, q, offsets)];
     }
-    const ws = Array.from({ length: 1 + m.draw.below(2) }, () => m.matrix([groups.length, k, n]));
+    const ws = Array.from({ length: 1 + m.draw.below(2) }, () => m.right([groups.length, k, n]));
     const [left, ...right] = same([x, ...ws]) as [Value, ...Value[]];
     return [right.map((w) => b.raggedDot(m.g, left, w, offsets)).reduce((p, q) => b.mul(m.g, p, q))];
   },
 };
-export function randomProducts(seed: string): Products {
-  const m = new Maker(seed);
+/** `rights`: what right operands are; codes are those of weights in 8 bits. */
+export function randomProducts(seed: string, rights: "numbers" | "codes" = "numbers"): Products {
+  const m = new Maker(seed, rights);
   const kind = m.draw.of(Object.keys(kinds));
   const values = (kinds[kind] as Kind)(m);
   const graph = pairProducts(m.g, graphOf(values));

@@ -14,7 +14,7 @@ import { entry, storesOf } from "../graphs.ts";
 import { type Expected, expected, type Stores } from "./compare.ts";
 import { finiteDifference } from "./finite-difference.ts";
 import { isTwice, prepared, type RandomGraph, randomGraph, withGradients } from "./graphs.ts";
-import { checkGraphs, same } from "./graphs-on-host.ts";
+import { checkGraphs, type Given, same } from "./graphs-on-host.ts";
 import { defaultMode } from "./host-modes.ts";
 import { randomLoop } from "./loops.ts";
 import { checkGraphsOnEmulator, emulations } from "./on-emulator.ts";
@@ -174,10 +174,15 @@ async function checkOnHost(names: readonly string[], made: (seed: string) => Ran
   await checkGraphs(all, { ...defaultMode, threads: [2, 1] }, (graph, run) => of(graph.name, graph, run));
 }
 
+const onEmulator = (all: readonly Given[]): Promise<void> =>
+  checkGraphsOnEmulator(all, emulations("mma"), async (graph, run) => void (await of(graph.name, graph, run)));
 if (full)
-  test("kernels of the CUDA target on the emulator", async () => {
+  test("kernels of the CUDA target on the emulator", () => {
     const graphs = seeds(3, "cuda").map((seed) => prepared(randomGraph(seed, 10)));
-    const all = graphs.map((graph) => ({ graph, stores: storesOf(valuesOf(graph)) }));
-    await checkGraphsOnEmulator(all, emulations("mma"), async (graph, run) => void (await of(graph.name, graph, run)));
+    return onEmulator(graphs.map(ownStores));
   });
+test("products by codes of 8 bits on the emulator", () => {
+  const products = seeds(5, "codes").map((seed) => ({ seed, ...randomProducts(seed, "codes") }));
+  return onEmulator(products.map(({ seed, graph, stores }) => ({ graph: { ...graph, name: seed }, stores })));
+});
 test.run();
