@@ -61,6 +61,17 @@ function tasksOfFolds(n: number): readonly number[] {
   const sum = b.sum(g, b.exp(g, parameter(g, "x", [4096, n])), [1]);
   return lower(graphOf([sum]), backends.cuda).launches.map((l) => l.tasks);
 }
+const ofCodes = (m: number, codes: "f32" | "bf16", more: Partial<Contraction> = {}): readonly number[] =>
+  tileOf({ ...of(m, 1024, 2048), isBf16: false, codes, ...more });
+test("of codes a block of few rows takes 64 bytes of columns, and tensor cores take as many rows as of bf16", () => {
+  for (const codes of ["f32", "bf16"] as const) {
+    assert.equal(ofCodes(1, codes), [16, 64, 128]);
+    assert.equal(ofCodes(1, codes, { operands: 2 }), [16, 64, 64]);
+    assert.equal(ofCodes(1, codes, { pairs: 2 }), [16, 64, 32]);
+  }
+  assert.equal(ofCodes(512, "bf16"), [128, 128, 32]);
+  assert.equal(ofCodes(512, "f32"), [128, 64, 32]);
+});
 test("of few rows a block takes few columns and deep stages, of few points few points", () => {
   assert.equal(tileOf(of(1, 768, 768)), [16, 32, 128]);
   assert.equal(tileOf({ ...of(1, 128, 1536), isBf16: false }), [16, 16, 128]);
