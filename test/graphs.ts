@@ -58,6 +58,7 @@ export function codeSamples(): Sample[] {
   const tokens = b.param(g, "tokens", { dtype: "i32", shape: [7] });
   const made = {
     rows: b.dot(g, x(3, 70), codes(70, 37)),
+    "rows of 40": b.dot(g, x(3, 70), codes(70, 40)),
     "many rows": b.dot(g, x(41, 33), codes(33, 80)),
     turned: b.dot(g, x(5, 150), b.swap(g, codes(29, 150))),
     "turned, many rows": b.dot(g, x(31, 90), b.swap(g, codes(40, 90))),
