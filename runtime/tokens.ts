@@ -57,17 +57,17 @@ export const tokenOf = (kept: number): number => (isTarget(kept) ? kept : ~kept)
 /** Documents, one after the other. */
 export interface Documents<T extends Tokens = Tokens> {
   readonly tokens: T;
-  /** Where each begins, in order. */
-  readonly starts: Uint32Array;
+  /** Where each begins, in order: places in bytes of any number. */
+  readonly starts: Float64Array;
 }
 /** A text as a single document. */
 export const oneDocument = <T extends Tokens>(tokens: T): Documents<T> => ({
   tokens,
-  starts: Uint32Array.of(...(tokens.length > 0 ? [0] : [])),
+  starts: Float64Array.of(...(tokens.length > 0 ? [0] : [])),
 });
 /** Where the documents of several texts begin once these follow one another. */
-export function joinStarts(texts: readonly Documents[]): Uint32Array {
-  const all = new Uint32Array(texts.reduce((sum, { starts }) => sum + starts.length, 0));
+export function joinStarts(texts: readonly Documents[]): Float64Array {
+  const all = new Float64Array(texts.reduce((sum, { starts }) => sum + starts.length, 0));
   let [count, at] = [0, 0];
   for (const { tokens, starts } of texts) {
     for (const start of starts) all[count++] = at + start;

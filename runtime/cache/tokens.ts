@@ -59,7 +59,9 @@ export class TokenCache {
   }
   #keep(name: string, { tokens, starts }: Documents<Int32Array>): void {
     const folder = this.#open();
-    const parts = [tokens, starts, Uint32Array.of(starts.length)].flatMap((part) => [...splitBytes(part)]);
+    const parts = [tokens, Uint32Array.from(starts), Uint32Array.of(starts.length)].flatMap((part) => [
+      ...splitBytes(part),
+    ]);
     withFileErrors(folder.path, "write", () => {
       folder.write(name, [...parts, Buffer.from(sha256(parts))]);
       folder.prune(name);
@@ -76,7 +78,7 @@ function readDocuments(path: string, file: number, bytes: number): Documents<Int
   const sum = readInto(Buffer.alloc(sumLength), file, 4 * count);
   const end = count - 1 - (all[count - 1] ?? 0);
   if (sum.toString("latin1") !== sha256(splitBytes(all)) || end < 0) return null;
-  return { tokens: all.subarray(0, end), starts: Uint32Array.from(all.subarray(end, count - 1)) };
+  return { tokens: all.subarray(0, end), starts: Float64Array.from(Uint32Array.from(all.subarray(end, count - 1))) };
 }
 /** The cache only saves time, so a Problem with it ends no training. */
 function attempt<T>(work: () => T, failed: (why: string) => void = () => {}): T | null {

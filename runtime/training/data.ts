@@ -40,8 +40,8 @@ export interface Dataset extends DataFiles {
   readonly training: Tokens;
   readonly heldOut: Tokens;
   /** Where documents of `all`, and so of `training`, begin, and those of `heldOut`; null: the model does not tell them apart. */
-  readonly starts: Uint32Array | null;
-  readonly heldOutStarts: Uint32Array | null;
+  readonly starts: Float64Array | null;
+  readonly heldOutStarts: Float64Array | null;
   /** What made tokens of the text; encoding an empty prompt gives what `opening` returns. */
   readonly codec: Codec;
 }
@@ -103,7 +103,7 @@ function datasetOf({ tokens: all, starts, ...from }: Text, codec: Codec, held: T
   return addOpening({ ...text, training, heldOut, heldOutStarts, heldOutFiles: null });
 }
 /** How many documents begin before a place. */
-function begunBefore(starts: Uint32Array, place: number): number {
+function begunBefore(starts: Float64Array, place: number): number {
   let [from, to] = [0, starts.length];
   while (from < to) {
     const middle = (from + to) >> 1;
@@ -142,7 +142,7 @@ export function requireKnown({ codec, all, heldOut }: Dataset, vocabulary: numbe
   requireInVocabulary(heldOut, vocabulary, "the held-out text");
 }
 /** How many tokens are targets of the loss; the first, which nothing comes before, is none, nor, with `starts`, is that of any document. */
-export function targetsOf(tokens: Tokens, starts: Uint32Array | null = null): number {
+export function targetsOf(tokens: Tokens, starts: Float64Array | null = null): number {
   let count = 0;
   for (let i = 1; i < tokens.length; i++) if (isTarget(tokens[i] ?? 0)) count += 1;
   for (const start of starts ?? []) if (start > 0 && isTarget(tokens[start] ?? -1)) count -= 1;
@@ -234,7 +234,7 @@ export function* evaluationBatches(
   tokens: Tokens,
   B: number,
   T: number,
-  starts: Uint32Array | null = null,
+  starts: Float64Array | null = null,
 ): Generator<Batch> {
   const targets = tokens.length - 1;
   const length = Math.ceil(targets / B);
@@ -249,7 +249,7 @@ export function* evaluationBatches(
 /** `range`: which tokens a row reads; each one's target is the token after it, with `starts` of the same document. */
 function batch(
   all: Tokens,
-  starts: Uint32Array | null,
+  starts: Float64Array | null,
   B: number,
   T: number,
   range: (row: number) => [from: number, to: number],

@@ -1,5 +1,5 @@
 // Documents that a model keeps apart: what the loader says of them, and that packed into rows they have the losses that each has alone.
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -10,7 +10,7 @@ import { lcg } from "../../runtime/measure/lcg.ts";
 import { findEntry, readProgram } from "../../runtime/program.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
 import { tellsApart, textAxes, trainingRequest } from "../../runtime/text-entry.ts";
-import { codecs, tokenOf } from "../../runtime/tokens.ts";
+import { codecs, joinStarts, oneDocument, tokenOf } from "../../runtime/tokens.ts";
 import {
   type Batch,
   type Dataset,
@@ -52,6 +52,13 @@ test("where documents begin: lines, and files of text; a part that is held out h
   assert.equal([long.training.length, [...(long.heldOutStarts ?? [])]], [190, [0, 5]]);
   const given = readDataset([plain], codecs.bytes, { apart: true, heldOut: [jsonl] }, null);
   assert.equal([[...(given.starts ?? [])], [...(given.heldOutStarts ?? [])]], [[0], [0, 3, 6]]);
+  const { all, starts } = read([jsonl, jsonl]);
+  assert.is(targetsOf(all, starts), 2 * (2 + 2), "of ab and cd; what is only read is none where it begins, either");
+});
+
+test("where documents begin is known past 4 GiB", () => {
+  const [long, short] = [oneDocument(new Uint8Array(2 ** 32)), oneDocument(new Uint8Array(1))];
+  assert.equal([...joinStarts([long, short])], [0, 2 ** 32]);
 });
 
 /** Documents of token numbers, each token once; a document is a file. */
@@ -89,7 +96,7 @@ test("a batch says where in its row each token's document begins, and no documen
     wanted,
   );
   assert.is(targetsOf(text.all, text.starts), wanted.length);
-  const single = { ...text, heldOut: Int32Array.of(1, 2, 3), heldOutStarts: Uint32Array.of(0, 1, 2) };
+  const single = { ...text, heldOut: Int32Array.of(1, 2, 3), heldOutStarts: Float64Array.of(0, 1, 2) };
   assert.throws(() => requireEnough(single, 1, 4), "nothing of the held-out 3 tokens");
 });
 /** A `train` that takes text and then `more`. */
@@ -123,6 +130,7 @@ const models = {
   Llama4:
     "Llama4(V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, chunk: 4, span: 3, std: 0.5)",
   MiniMaxM2: "MiniMaxM2(V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, std: 0.5)",
+  Gated: "LanguageModel(19, 8, 1, Block(8, GatedAttention(8, 2, 1, 4, 64), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   PhiMoE: "PhiMoE(V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, std: 0.5)",
 };
 const program = (name: keyof typeof models): string =>
@@ -131,7 +139,8 @@ const program = (name: keyof typeof models): string =>
     `import { Block } from "std/models/decoder"
      import { Attention } from "std/attention"
      import { SwiGlu } from "std/nn"
-     import { ${name} } from "std/models/${name === "PhiMoE" ? "phi" : "decoder"}"
+     import { GatedAttention } from "std/models/qwen3_next"
+     import { ${name === "Gated" ? "LanguageModel" : name} } from "std/models/${name === "PhiMoE" ? "phi" : "decoder"}"
      model Small() = ${models[name]}`,
   );
 const documents = [7, 1, 12, 2, 5, 9].map((n) => Array.from({ length: n }, () => below(19)));
@@ -183,7 +192,7 @@ async function same(name: keyof typeof models, target: Target, precision: "f32" 
   all.forEach((x, i) => assert.ok(Math.abs(x - (each[i] ?? Number.NaN)) <= bar, `${x} and ${each[i]}`));
 }
 const all = Object.keys(models) as (keyof typeof models)[];
-for (const name of full ? all : (["GptOss", "DeepSeekV3", "Llama4"] as const))
+for (const name of full ? all : (["GptOss", "DeepSeekV3", "Llama4", "Gated"] as const))
   test(`${name}: packed documents have the loss that they have alone`, () => same(name, "reference", "f64", 1e-11));
 test("so they have by kernels, of the host and emulated", async () => {
   await same("LanguageModel", "host", "f32", 1e-5);
@@ -221,8 +230,16 @@ test("a run keeps documents apart in training, resumed too, and in evaluation", 
     shuffled.every((loss) => loss < 10),
     String(shuffled),
   );
-  const { targets, loss } = await evaluate({ folder: out, data: [data], target: "reference" });
+  const heldOut = /"held_out":([^,}]+)/.exec(readFileSync(join(out, "log.jsonl"), "utf8"))?.[1];
+  assert.ok(Number(heldOut) < 10, `held out: ${heldOut}`);
+  const told: number[] = [];
+  const evaluating = (done: number, of: number): number => told.push(done / of);
+  const { targets, loss } = await evaluate({ folder: out, data: [data], target: "reference", evaluating });
+  assert.is(told.at(-1), 1);
   assert.is(targets, texts.join("").length, "all but the first of each document, with its line end");
   assert.ok(loss < 10, String(loss));
+  const single = file("single.jsonl", '{"text": ""}\n'.repeat(9));
+  const nothing = (): Promise<unknown> => evaluate({ folder: out, data: [single], target: "reference" });
+  await assertProblem(nothing, "the data has 9 bytes, and the first", "two or more");
 });
 test.run();
