@@ -25,9 +25,12 @@ const setHelp = (name: string, isOneOfMany: boolean): string =>
   isOneOfMany
     ? `to change that one, give this another name, and then write \`${name} = ...\``
     : `to change that one, write \`${name} = ...\` without \`let\``;
-/** Whether a variable of the same body, outside of this block, has the name. What is made of sizes is none, for a loop's counter is that too. */
+/**
+ * Whether a variable of the same body, outside of this block, has the name. What is made of sizes is none, for a loop's counter is that too. Around the body
+ * itself are its arguments, which nothing could read afterwards.
+ */
 function hidesVariable(name: string, { frame, parent }: Scope): boolean {
-  if (isCapital(name) || parent?.frame !== frame || parent.holder(name)?.frame !== frame) return false;
+  if (isCapital(name) || parent?.parent?.frame !== frame || parent.holder(name)?.frame !== frame) return false;
   const hidden = parent.get(name);
   return hidden?.kind === "tensor" || (hidden?.kind === "number" && !isSym(hidden.value));
 }
