@@ -11,7 +11,7 @@ import { type GenerateRequest, generateBatch } from "./batch.ts";
 import { requestOf, samplingOf, type TextOptions } from "./compile-generate.ts";
 import { requireContext } from "./generate-entries.ts";
 import { type OpenRunOptions, openRun } from "./open-run.ts";
-import { StopTexts } from "./stop-texts.ts";
+import { StopTexts, stopTextsOf } from "./stop-texts.ts";
 
 export interface GenerateOptions {
   /** At least one token. */
@@ -104,7 +104,7 @@ class WrittenText {
   constructor(request: GenerateRequest, codec: Codec, stop: readonly string[] = []) {
     const mayStop = stop.length > 0;
     this.request = mayStop ? { ...request, mayStop, signal: this.#stopping.signal } : request;
-    [this.#decoder, this.#until] = [codec.decoder(request.prompt), new StopTexts(stop)];
+    [this.#decoder, this.#until] = [codec.decoder(request.prompt), stopTextsOf(codec, stop)];
   }
   /** What a token adds that can be given out. */
   push(token: number): string {
@@ -118,13 +118,12 @@ class WrittenText {
   }
 }
 
-/** Decodes tokens; yields text as soon as it consists of whole characters, and ends before the first of the texts in `stop`. */
+/** Decodes tokens; yields text as soon as it consists of whole characters, and ends before the first of the texts of `until`. */
 export async function* decodeTokens(
   tokens: AsyncIterable<number>,
   decoder: Decoder,
-  stop: readonly string[] = [],
+  until: StopTexts = new StopTexts([]),
 ): AsyncGenerator<string, void> {
-  const until = new StopTexts(stop);
   for await (const token of tokens) {
     const { text, ends } = until.push(decoder.push(token));
     if (text !== "") yield text;

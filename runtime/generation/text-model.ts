@@ -15,6 +15,7 @@ import { type OpenedModel, requestOf, type TextOptions } from "./compile-generat
 import { decodeTokens } from "./generate.ts";
 import { type GivenModel, openProgram } from "./open-program.ts";
 import { openRun } from "./open-run.ts";
+import { stopTextsOf } from "./stop-texts.ts";
 
 /** Options of `openModel`. Of a folder the sizes and precision are by default those of the training. `seed` is that of the sampling. */
 export interface OpenOptions extends TargetOptions, WeightsOption, ParameterSharing {
@@ -69,7 +70,7 @@ export class TextModel {
     const { stop, ...how } = options;
     const { codec } = this.#model;
     const tokens = encodePrompt(codec, prompt);
-    yield* decodeTokens(this.tokens(tokens, how), codec.decoder(tokens), stop);
+    yield* decodeTokens(this.tokens(tokens, how), codec.decoder(tokens), stopTextsOf(codec, stop));
   }
   /** The same as token numbers, without the token that ends the text. */
   async *tokens(prompt: ArrayLike<number>, options: Omit<AskOptions, "stop"> = {}): AsyncGenerator<number, void> {

@@ -70,7 +70,8 @@ function* groupsOfLines(file: Uint8Array, path: string): Generator<Lines> {
   }
 }
 const lineEnd = 10;
-function utf8(bytes: Uint8Array, path: string, at: number): string {
+/** The text of a part of a file, which begins at byte `at`; without a byte order mark. Throws Problem if it is not UTF-8. */
+export function utf8(bytes: Uint8Array, path: string, at = 0): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {

@@ -4,10 +4,10 @@
 //   {"messages": [{"role": "..", "content": ".."}, ..]} all messages, without a reply that ends them
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { readText } from "../storage/files.ts";
+import { readBytes } from "../storage/files.ts";
 import { isJsonObject, parseJson, showIssue } from "../storage/json.ts";
 import type { Prompt } from "../tokens.ts";
-import { isJsonLines } from "./documents.ts";
+import { isJsonLines, utf8 } from "./documents.ts";
 
 const remedy = 'a line is {"prompt": ".."} or {"messages": [{"role": "user", "content": ".."}, ..]}';
 const conversation = v.object({ messages: v.array(v.looseObject({ role: v.string(), content: v.string() })) });
@@ -15,7 +15,7 @@ const plain = v.object({ prompt: v.string() });
 
 /** Empty lines are none. */
 export function readPrompts(path: string): Prompt[] {
-  const lines = readText(path).split(/\r?\n/);
+  const lines = utf8(readBytes(path), path).split(/\r?\n/);
   const found = lines.flatMap((text, i): Prompt[] => {
     if (text.trim() === "") return [];
     return [isJsonLines(path) ? promptOf(text, `${path}, line ${i + 1}`) : text];

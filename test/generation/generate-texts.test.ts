@@ -4,10 +4,11 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { generate, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
-import { StopTexts } from "../../runtime/generation/stop-texts.ts";
+import { StopTexts, stopTextsOf } from "../../runtime/generation/stop-texts.ts";
 import { openModel } from "../../runtime/index.ts";
 import { lcg } from "../../runtime/measure/lcg.ts";
 import { readPrompts } from "../../runtime/tokenizer/prompts.ts";
+import { codecs } from "../../runtime/tokens.ts";
 import { problem } from "../assert-problem.ts";
 import { command } from "../command.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
@@ -41,6 +42,24 @@ test("a text ends before the first of its stop texts, in whatever pieces it come
     }
     if (!ended) assert.equal(made + until.rest(), text);
   }
+});
+
+/** What is written of these token numbers until they say one of the stops. */
+function numbersUntil(stops: string[], tokens: number[]): string {
+  const [until, decoder] = [stopTextsOf(codecs.ids, stops), codecs.ids.decoder([])];
+  let made = "";
+  for (const token of tokens) {
+    const { text, ends } = until.push(decoder.push(token));
+    made += text;
+    if (ends) return made;
+  }
+  return made + until.rest();
+}
+test("of token numbers, whole ones stop a text", () => {
+  assert.equal(numbersUntil(["5"], [57, 15, 5, 1]), " 57 15");
+  assert.equal(numbersUntil(["9", "5, 12"], [5, 5, 123, 5, 12, 1]), " 5 5 123");
+  assert.equal(numbersUntil(["5 12 7"], [3, 5, 12]), " 3 5 12");
+  assert.match(problem(() => stopTextsOf(codecs.ids, ["Q:"])).message, /`Q:` is not a token number/);
 });
 
 const out = join(root, "run");
@@ -83,6 +102,9 @@ test("texts stop in any batch, where the next one begins; what they are is cut f
   const model = await openModel(out, { target: "reference", batch: 2 });
   const ask = (prompt: string): Promise<string> => all(model.generate(prompt, { tokens: 16, temperature: 0, stop }));
   assert.deepEqual(await Promise.all(prompts.map(ask)), cut);
+  const open = [`${whole[1]?.text.at(-1)}not said`];
+  assert.deepEqual(await written({ prompts, stop: open }), whole, "what may begin a stop text is given out at the end");
+  assert.equal(await all(model.generate("me", { tokens: 16, temperature: 0, stop: open })), whole[1]?.text);
   await assert.rejects(all(model.generate("a", { stop: [""] })), /the option stop is/);
   await assert.rejects(model.tokens([1], { stop: ["a"] } as object).next(), /stop is no option of a text's tokens/);
   await model.close();
@@ -93,14 +115,18 @@ test("a text begins with the chance of the moment at which the one before stoppe
   const stop = [whole[0]?.text.slice(6, 9) ?? ""];
   const cut = await written({ ...drawn, stop });
   assert.equal(cut[0]?.text, whole[0]?.text.slice(0, whole[0].text.indexOf(stop[0] ?? "")));
-  assert.notEqual(cut[2]?.text, whole[2]?.text);
+  assert.ok(!whole[2]?.text.startsWith(cut[2]?.text ?? ""), "it begins with another chance");
   assert.deepEqual(await written({ ...drawn, stop, target: "host" }), cut);
 });
 
 test("prompts of a file: lines, or documents without their last reply", async () => {
   const [lines, documents] = [join(root, "lines.txt"), join(root, "documents.jsonl")];
-  writeFileSync(lines, "one\r\n\n two \nthree");
+  writeFileSync(lines, "one\r\n\n two \n \t\nthree");
   assert.deepEqual(readPrompts(lines), ["one", " two ", "three"]);
+  writeFileSync(lines, "\ufeffone"); // as editors of Windows begin a file
+  assert.deepEqual(readPrompts(lines), ["one"]);
+  writeFileSync(lines, Buffer.from([0x61, 0xe9, 0x0a]));
+  assert.match(problem(() => readPrompts(lines)).message, /lines.txt is not UTF-8/);
   const asked = { role: "user", content: "Who?" };
   const replied = { role: "assistant", content: "I." };
   const given = [
