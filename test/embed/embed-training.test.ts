@@ -46,7 +46,7 @@ test("a first loss that is no number is not blamed on the learning rate", async 
     /nothing was learned before it: look at the data/,
   );
 });
-const { Idle, Deaf } = moe<"Idle" | "Deaf">`
+const { Idle, Deaf, Frozen } = moe<"Idle" | "Deaf" | "Frozen">`
   import { SwiGlu } from "std/nn"
   import { AdamW } from "std/optim"
   import { normal } from "std/init"
@@ -59,6 +59,13 @@ const { Idle, Deaf } = moe<"Idle" | "Deaf">`
       let (_, index) = top_k(x @ gate, 1)
       loss a = mean(experts[index](x) ** 2)
       optimize with AdamW()
+    }
+  }
+  model Frozen(D = 2) {
+    unused: SwiGlu(D, 4)
+    train(x: float[N, D]) {
+      loss a = mean(x)
+      optimize with none
     }
   }
   model Deaf(D = 2) {
@@ -77,6 +84,7 @@ test("parameters that no loss depends on are named; where that is all of them, n
       assert.equal(program.report.unreached, ["gate", "unused.gate.weight", "unused.up.weight", "unused.down.weight"]);
     for await (const { program } of train(Noisy, { ...options, sizes: { D: 2 } }))
       assert.equal(program.report.unreached, []);
+    for await (const { program } of train(Frozen, options)) assert.equal(program.report.unreached, []);
   }
   await assertProblem(
     () => train(Deaf, { batches, target: "reference" }).next(),

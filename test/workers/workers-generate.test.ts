@@ -102,6 +102,7 @@ else {
     cpSync(folder, other, { recursive: true });
     const wrong: readonly (readonly [(readonly string[])[], RegExp])[] = [
       [[[folder, "--prompt", "a"], [folder]], /worker 1 has another prompt than worker 0: \[""\], not \["a"\]/],
+      [["a", "b"].map((stop) => [folder, "--stop", stop]), /worker 1 has another stop than worker 0/],
       [[[folder], [other]], /worker 1 has another model than worker 0/],
       [[[folder], [join(root, "none")]], /none/],
       [[[folder, "--room", "1.5"], [folder]], /worker 1 has another `--room`/],
