@@ -140,6 +140,12 @@ test("what a block makes anew, where it was to change what is around it, is told
   ]);
   assert.equal(helps("if big { let x = 2 * x x = x + 1 } for i in 0:2 { if big { let i = x } }"), []);
   assert.equal(errorsIn("fn f(x: f32[N], y: f32[N]) -> f32[N] { let y = 2 * x return x }"), []);
+  assert.equal(helps("for i in 0:2 { let K = 2 * D if big { let K = D let D = 2 } }"), [], "sizes");
+  assert.equal(
+    errorsIn("layer A(rate = 0.1, big = true) { forward() { if big { let rate = 1 } } }"),
+    [],
+    "of a header",
+  );
   assert.equal(helps("if big { let (x, _) = top_k(x, D) }"), [
     "to change that one, give this another name, and then write `x = ...`",
   ]);

@@ -2,7 +2,6 @@
 import type * as ast from "../../syntax/ast.ts";
 import { nodesIn } from "../../syntax/nodes.ts";
 import { diagnostic, Failure } from "../errors.ts";
-import { isCapital } from "../types.ts";
 import type { Num, Scope } from "../values.ts";
 
 /** Throws Failure if the `let` at this place of a block was meant to change the variable around it. */
@@ -30,7 +29,7 @@ const setHelp = (name: string, isOneOfMany: boolean): string =>
  * itself are its arguments, which nothing could read afterwards.
  */
 function hidesVariable(name: string, { frame, parent }: Scope): boolean {
-  if (isCapital(name) || parent?.parent?.frame !== frame || parent.holder(name)?.frame !== frame) return false;
+  if (parent?.parent?.frame !== frame || parent.holder(name)?.frame !== frame) return false;
   const hidden = parent.get(name);
   return hidden?.kind === "tensor" || (hidden?.kind === "number" && !isSym(hidden.value));
 }
