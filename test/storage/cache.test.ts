@@ -159,6 +159,10 @@ test("a process lists the folder when it has written much, and again when that d
   assert.equal(await listings(cache, libraries), [1, 1, 1, 2, 2, 3]);
   assert.is(cache.stats().bytes, 600);
 });
+test("what was just written stays, even if it alone is over the limit", () => {
+  const cache = new KernelCache(temporaryFolder(), 100);
+  assert.ok(fs.existsSync(cache.put(Buffer.alloc(500), [])));
+});
 test("of small libraries one in 16, by its name, has the folder listed", async () => {
   const cache = new KernelCache(temporaryFolder(), 2 ** 20);
   const libraries = Array.from({ length: 40 }, (_, i) => Buffer.alloc(3, i));
