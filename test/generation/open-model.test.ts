@@ -24,6 +24,7 @@ import { writeConfig } from "../../runtime/storage/run-folder.ts";
 import { allInMemory } from "../../runtime/storage/stored-tensor.ts";
 import { copyTokenizerFiles, selectCodec } from "../../runtime/tokenizer/select-codec.ts";
 import { type Prompt } from "../../runtime/tokens.ts";
+import { command } from "../command.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { all, assertProblem } from "./texts.ts";
@@ -142,6 +143,21 @@ test("a conversation is answered as the text that the chat template makes of it"
   let text = "";
   for await (const piece of generate({ folder, prompts: [conversation], target, ...options })) text += piece.text;
   assert.equal(text, expected);
+  const questions = join(tokenizer, "questions.jsonl");
+  const [reply, other] = [
+    { role: "assistant", content: "a" },
+    { role: "user", content: "a" },
+  ];
+  const asked = [conversation.slice(1), [...conversation.slice(1), reply], [...conversation.slice(1), other]];
+  const lines = [{ prompt: "the ship" }, ...asked.map((messages) => ({ messages }))];
+  writeFileSync(questions, lines.map((line) => JSON.stringify(line)).join("\n"));
+  const flags = ["--system", "some money", "--temperature", "0", "--target", target, "--json"];
+  const { stdout, stderr } = command(["generate", folder, "--prompts", questions, ...flags]);
+  const said = stdout.match(/"text":("(?:[^"\\]|\\.)*")/g)?.map((found) => JSON.parse(found.slice(7)));
+  const full = await write(model, conversation, { tokens: 16, temperature: 0 }); // all that the prompt leaves room for
+  const [less = "", ...others] = said ?? []; // the longest prompt leaves the least room, so its text ends first
+  assert.deepEqual(others, [full, full, full], stderr);
+  assert.ok(less.length < full.length, stdout);
   for (const wrong of [[], [{ role: "user" }], 5, [conversation]])
     await assertProblem(write(model, wrong as unknown as string, {}), /the prompt is (a list|5).*role: "user"/);
   await model.close();
