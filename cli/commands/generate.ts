@@ -135,10 +135,10 @@ function promptsIn(file: string, world: Workers): Prompt[] {
 function conversations(prompts: readonly Prompt[] | undefined, system: string | undefined): Message[][] {
   if (!prompts) throw new Problem("--chat lacks what the user says", "give it: --prompt 'Who was Ahab?'");
   const before = system === undefined ? [] : [{ role: "system", content: system }];
-  return prompts.map((prompt) => [
-    ...before,
-    ...(typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt),
-  ]);
+  return prompts.map((prompt) => {
+    const asked = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
+    return asked[0]?.role === "system" ? [...asked] : [...before, ...asked];
+  });
 }
 async function runSilently(how: RunGenerateOptions, world: Workers): Promise<void> {
   for await (const _ of generate(how, world)) continue;
