@@ -33,10 +33,11 @@ function contraction(c: Contraction, tf32: boolean): Schedule {
 }
 /**
  * With few tiles of few rows, reading the operands takes the time, and each block has few loads in flight: narrow tiles (64 bytes of columns) make
- * more blocks, and deeper stages load more at once. (Not of several pairs of codes: one may be staged whole, beside the stages of another.)
+ * more blocks, and deeper stages load more at once. Not of many pairs, which may have stages of their own, nor of several of codes: one may be staged whole,
+ * beside the stages of another.
  */
 function narrow(c: Contraction, { bm, bn }: Schedule): Pick<Schedule, "bn" | "bk"> {
-  const bk = c.codes && c.pairs > 1 ? 32 : bm > 32 || c.operands > 1 ? 64 : 128;
+  const bk = c.codes && c.pairs > 1 ? 32 : bm > 32 || c.operands > 1 || c.pairs > 2 ? 64 : 128;
   return { bn: Math.min(bn, 64 / rightBytes(c)), bk };
 }
 const tilesOf = ({ op, groups, m, n }: Contraction, { bm, bn }: Schedule): number =>

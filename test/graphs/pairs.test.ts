@@ -167,4 +167,26 @@ test("on the host a register tile sums all pairs; on CUDA rounds of one loop tak
   assert.is(cuda?.match(/mma_pipeline</g)?.length, 1);
   assert.match(cuda ?? "", /mma_pipeline<\d, 128>\(0, 512, 128, /);
 });
+test("pairs whose operands lie differently have loops and stages of their own, which together fit a block of every GPU", () => {
+  for (const dtype of ["f32", "bf16"] as const)
+    for (const [m, n] of [
+      [1, 640],
+      [20, 640],
+      [64, 640],
+      [200, 130],
+    ] as const)
+      for (const count of [2, 3]) {
+        const product = (g: GraphBuilder, p: Parameters<Make>[1], i: number): Value =>
+          b.dot(g, p(`x${i}`, [m, 300]), i % 2 ? b.swap(g, p(`w${i}`, [n, 300])) : p(`w${i}`, [300, n]));
+        const g = new GraphBuilder(ops);
+        const p = (name: string, shape: readonly number[]): Value => b.param(g, name, { dtype, shape });
+        const all = Array.from({ length: count }, (_, i) => product(g, p, i));
+        const graph = pairProducts(g, graphOf([all.reduce((x, y) => b.add(g, x, y))]));
+        const [kernel, ...more] = loweredForCuda(graph).launches.map(kernelOf);
+        assert.is(more.length, 0);
+        assert.is(kernel?.text.match(/pipeline</g)?.length, count, `${dtype}, ${count} pairs of ${m} rows`);
+        const { shared = 0 } = kernel?.launch ?? {};
+        assert.ok(shared > 0 && shared <= 99 * 1024, `${dtype}, ${count} of ${m} rows: ${shared}`);
+      }
+});
 test.run();

@@ -51,7 +51,7 @@ export function emitPipeline(run: readonly Loop[], e: Emitter): void {
   const staged = run.map((loop) =>
     product ? loop.body.filter(isStage) : withoutTransposes(loop.body.filter(isStage), e),
   );
-  const stages = stagesOf(item(staged, 0), e);
+  const stages = stagesOf(item(staged, 0), leastOfLater(run, e), e);
   const first = item(staged, 0).map((b) => new SharedTile(b, stages, e));
   const others = staged.slice(1).map((own) => own.map((b, i) => new SharedTile(b, stages, e, item(first, i))));
   const operands = [first, ...others];
@@ -139,15 +139,25 @@ function withoutTransposes(staged: readonly StmtOf<"stage">[], e: Emitter): Stmt
   }
   return own;
 }
+/** The bytes that two stages of each later loop of the kernel take, which have memory of their own. */
+function leastOfLater(run: readonly Loop[], e: Emitter): number {
+  const at = e.kernel.body.indexOf(item(run, 0));
+  const later = at < 0 ? [] : e.kernel.body.slice(at + run.length);
+  const staged = later.flatMap((s) => (s.s === "for" && canPipeline(s) ? s.body.filter(isStage) : []));
+  return sum(staged.map((s) => 2 * bytesOf(s, e) + widenedBytes(s, 2, e)));
+}
 /**
  * The number of stages: four if they take at most two thirds of the room, else three if they fit, else two; other blocks of the multiprocessor must
- * have room, too.
+ * have room, too, and so must the `later` loops of the kernel.
  */
-function stagesOf(staged: readonly StmtOf<"stage">[], e: Emitter): number {
+function stagesOf(staged: readonly StmtOf<"stage">[], later: number, e: Emitter): number {
   const each = staged.reduce((sum, b) => sum + bytesOf(b, e), 0);
   const most = Math.min(blockSharedBytes, multiprocessorSharedBytes / blockOf(e.kernel).blocks);
   const widened = staged.reduce((sum, b) => sum + widenedBytes(b, 2, e), 0);
-  const fits = (n: number): boolean => needsOf(e).shared + widened + n * each <= most;
+  const fits = (n: number): boolean => {
+    const bytes = needsOf(e).shared + widened + n * each;
+    return bytes <= most && bytes + later <= blockSharedBytes;
+  };
   return [4, 3].find((n) => fits(n) && n * each <= (n === 4 ? blockSharedBytes * (2 / 3) : blockSharedBytes)) ?? 2;
 }
 
