@@ -4,7 +4,7 @@ import { integerIn, numberIn, refuse, requireTarget } from "../../compiler/optio
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { ParameterSharing } from "../../runtime/compile.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
-import { readPrompts } from "../../runtime/tokenizer/prompts.ts";
+import { conversationOf, readPrompts } from "../../runtime/tokenizer/prompts.ts";
 import type { Message, Prompt } from "../../runtime/tokens.ts";
 import { requireFiles } from "../../runtime/workers/train-distributed.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
@@ -134,11 +134,7 @@ function promptsIn(file: string, world: Workers): Prompt[] {
 }
 function conversations(prompts: readonly Prompt[] | undefined, system: string | undefined): Message[][] {
   if (!prompts) throw new Problem("--chat lacks what the user says", "give it: --prompt 'Who was Ahab?'");
-  const before = system === undefined ? [] : [{ role: "system", content: system }];
-  return prompts.map((prompt) => {
-    const asked = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
-    return asked[0]?.role === "system" ? [...asked] : [...before, ...asked];
-  });
+  return prompts.map((prompt) => conversationOf(prompt, system));
 }
 async function runSilently(how: RunGenerateOptions, world: Workers): Promise<void> {
   for await (const _ of generate(how, world)) continue;

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { readBytes } from "../storage/files.ts";
 import { isJsonObject, parseJson, showIssue } from "../storage/json.ts";
-import type { Prompt } from "../tokens.ts";
+import type { Message, Prompt } from "../tokens.ts";
 import { isJsonLines, utf8 } from "./documents.ts";
 
 const remedy = 'a line is {"prompt": ".."} or {"messages": [{"role": "user", "content": ".."}, ..]}';
@@ -33,4 +33,10 @@ function promptOf(text: string, where: string): Prompt {
   const asked = messages.at(-1)?.role === "assistant" ? messages.slice(0, -1) : messages;
   if (asked.length === 0) throw new Problem(`${where} has no message to answer`, remedy);
   return asked;
+}
+/** What the user asks, or goes on with, as a conversation; `system` comes before, unless it has such a message. */
+export function conversationOf(prompt: Prompt, system?: string): Message[] {
+  const asked = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
+  const before = system === undefined || asked[0]?.role === "system" ? [] : [{ role: "system", content: system }];
+  return [...before, ...asked];
 }

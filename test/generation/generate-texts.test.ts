@@ -7,7 +7,7 @@ import { generate, type RunGenerateOptions } from "../../runtime/generation/gene
 import { StopTexts, stopTextsOf } from "../../runtime/generation/stop-texts.ts";
 import { openModel } from "../../runtime/index.ts";
 import { lcg } from "../../runtime/measure/lcg.ts";
-import { readPrompts } from "../../runtime/tokenizer/prompts.ts";
+import { conversationOf, readPrompts } from "../../runtime/tokenizer/prompts.ts";
 import { codecs } from "../../runtime/tokens.ts";
 import { problem } from "../assert-problem.ts";
 import { command } from "../command.ts";
@@ -166,5 +166,15 @@ test("prompts of a file: lines, or documents without their last reply", async ()
   const nothing = command(["generate", out, "--stop", ""]);
   assert.match(nothing.stderr, /--stop/);
   assert.equal([both.status, nothing.status].join(), "2,2");
+});
+test("a prompt becomes a conversation, after one message of the system", () => {
+  const [system, asked] = [
+    { role: "system", content: "Be short." },
+    { role: "user", content: "Who?" },
+  ];
+  assert.deepEqual(conversationOf("Who?"), [asked]);
+  assert.deepEqual(conversationOf("Who?", "Be short."), [system, asked]);
+  assert.deepEqual(conversationOf([asked, asked], "Be short."), [system, asked, asked]);
+  assert.deepEqual(conversationOf([system, asked], "Be long."), [system, asked]);
 });
 test.run();

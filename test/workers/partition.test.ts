@@ -39,10 +39,14 @@ test("whether parameters fit is asked of what one worker has of them", () => {
     entries: [{ name: "train", method: "train", sizes: {} }],
     workers: 2,
   };
-  let held: readonly Store[] = [];
-  toGraphs(loadFile("examples/gpt-moe.moe"), request, silentObserver(), (stores) => void (held = stores));
-  const experts = held.filter((s) => s.role === "parameter" && s.stack > 0);
-  assert.ok(experts.length > 0 && experts.every((s) => partCount(s) === 2 && dims(s.type)[0] === 2));
+  let held: readonly (readonly Store[])[] = [];
+  toGraphs(loadFile("examples/gpt-moe.moe"), request, silentObserver(), (...stores) => void (held = stores));
+  const [own = [], whole = []] = held.map((stores) => stores.filter((s) => s.role === "parameter" && s.stack > 0));
+  assert.ok(own.length > 0 && own.every((s) => partCount(s) === 2 && dims(s.type)[0] === 2));
+  assert.equal(
+    whole.map((s) => [s.name, partCount(s), dims(s.type)[0]]),
+    own.map((s) => [s.name, 1, 4]),
+  );
 });
 test("every op, its arguments cut along any axis", () => {
   let cut = 0;
