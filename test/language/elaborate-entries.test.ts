@@ -97,6 +97,16 @@ test("random numbers of a row are keyed by its choice, not by its expert", () =>
   assert.is(new Set(nested).size, 6);
   assert.is(new Set(output(text, { method: "all", inputs: { x } })).size, 6);
 });
+test("a call that has as many results as are declared is all that is returned", () => {
+  const o = run(
+    `fn best(x: float[N, E], K) -> (float[N, K], i32[N, K]) { return top_k(x, K) }
+    layer Gate(E) { forward(x: float[N, E]) -> (float[N, 2], i32[N, 2]) { return best(x, 2) } }
+    layer Twice(E) { gate: Gate(E)  forward(x: float[N, E]) -> (float[N, R], i32[N, 2]) { return gate(x) } }`,
+    { declaration: "Twice", inputs: { x: [[3, 1, 2]] }, sizes: { E: 3 } },
+  );
+  assert.equal([...(o.values.get("output 0")?.data ?? [])], [3, 2]);
+  assert.equal([...(o.values.get("output 1")?.data ?? [])], [0, 2]);
+});
 test("sizes that do not divide are found when numbers are known", () => {
   const text = "fn f(x: f32[N]) -> f32[2, N / 2] { return reshape(x, [2, N / 2]) }";
   assert.is(

@@ -418,9 +418,9 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: f32[N]) -> i32[N] { return nonzero(x > 0) }",
     "no size depends on data: `where(mask, x, 0)`, an index that is -1 for none, or the K best by `top_k`",
   ],
-  "results of a call": [
-    "fn g(x: float[N]) -> (float[1], i32[1]) { let (v, i) = top_k(x, 1) return v, i } fn f(x: float[N]) -> (float[1], i32[1]) { return g(x) }",
-    "name the results of the call first: `let (a, b) = g(x)`, then `return a, b`",
+  "results of a call, but not as many": [
+    "fn g(x: float[N]) -> (float[1], i32[1]) { return top_k(x, 1) } fn f(x: float[N]) -> (float[1], i32[1], i32[1]) { return g(x) }",
+    "return as many as are declared",
   ],
 };
 test("the modules that a wrong path is told are all there are", () => {

@@ -3,7 +3,7 @@ import { pluralize } from "../../pluralize.ts";
 import type * as ast from "../../syntax/ast.ts";
 import { isFloat } from "../../types/dtype.ts";
 import { atom, equalAll, type Size, show, sizeOf as sizeOfAtom } from "../../types/size.ts";
-import { showType } from "../../types/type.ts";
+import { showType, type Type } from "../../types/type.ts";
 import { absorb, didYouMean, duplicates, Failure, fail, quoted, quotedOperand, resultText, textOf } from "../errors.ts";
 import { condition } from "../layers.ts";
 import { calledFrom, toSize } from "../numbers.ts";
@@ -11,7 +11,7 @@ import { checkOptimize } from "../optimize.ts";
 import { castTo, conform, toDefaultTensor } from "../tensor.ts";
 import { isCapital, typeOf } from "../types.ts";
 import { unifyAll } from "../unify.ts";
-import { bool, errorVal, kindText, number, results, Scope, tensor, type Val } from "../values.ts";
+import { bool, errorVal, kindText, number, resultList, results, Scope, tensor, type Val } from "../values.ts";
 import type { World } from "../world.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
 import { innerNameHelp } from "./inner-names.ts";
@@ -221,39 +221,41 @@ function runCall(w: World, { value }: Of<"expr">, scope: Scope): void {
   });
 }
 
-function returnHelp(values: readonly ast.Expr[], wanted: number): string {
-  if (wanted === 0) return "declare the result: `-> type`";
-  const [call] = values;
-  if (values.length > 1 || call?.kind !== "call") return "return as many as are declared";
-  const names = Array.from({ length: wanted }, (_, i) => String.fromCharCode(97 + i)).join(", ");
-  return `name the results of the call first: \`let (${names}) = ${textOf(call.span)}\`, then \`return ${names}\``;
-}
 function runReturn(w: World, stmt: Of<"return">, scope: Scope): void {
   const { frame } = scope;
-  const declared = frame.result;
-  if (stmt.values.length !== declared.length)
-    fail(
-      "E0206",
-      `${pluralize(stmt.values.length, "result")} returned where ${pluralize(declared.length, "result")} declared`,
-      stmt.span,
-      {
-        also: declared.slice(0, 1).map((t) => ({ span: t.span, text: "declared here" })),
-        help: returnHelp(stmt.values, declared.length),
-      },
-    );
   const own = new Scope(frame, scope);
-  const wants = declared.map((t) => (openSizes(t, own) ? null : typeOf(w, t, own)));
-  const fits = declared.map((t, i) => {
-    const e = stmt.values[i];
-    const value = e ? w.evaluate(e, scope, wants[i] ?? null) : errorVal;
-    return {
-      type: t,
-      value: value.kind === "error" ? absorb() : value,
-      what: resultText(i, declared.length),
-      span: e?.span ?? stmt.span,
-    };
-  });
+  const wants = frame.result.map((t) => (openSizes(t, own) ? null : typeOf(w, t, own)));
+  const values = returnedValues(w, stmt, wants, scope);
+  const fits = frame.result.map((t, i) => ({
+    type: t,
+    value: values[i] ?? errorVal,
+    what: resultText(i, frame.result.length),
+    span: (stmt.values[i] ?? stmt.values[0])?.span ?? stmt.span,
+  }));
   frame.returned = results(unifyAll(w, fits, own, null).map(tensor));
+}
+/** The values of a `return`: as many as are declared (`wants`), or the results of its one call. */
+function returnedValues(w: World, stmt: Of<"return">, wants: readonly (Type | null)[], scope: Scope): Val[] {
+  const [only] = stmt.values;
+  const isCall = only?.kind === "call" && stmt.values.length === 1 && wants.length > 1;
+  if (!isCall && stmt.values.length !== wants.length) wrongReturn(stmt, stmt.values.length, scope);
+  const values = isCall
+    ? resultList(w.evaluate(only, scope))
+    : stmt.values.map((e, i) => w.evaluate(e, scope, wants[i] ?? null));
+  if (values.some((v) => v.kind === "error")) absorb();
+  return values.length === wants.length ? [...values] : wrongReturn(stmt, values.length, scope);
+}
+function wrongReturn(stmt: Of<"return">, n: number, { frame }: Scope): never {
+  const wanted = frame.result;
+  return fail(
+    "E0206",
+    `${pluralize(n, "result")} returned where ${pluralize(wanted.length, "result")} declared`,
+    stmt.span,
+    {
+      also: wanted.slice(0, 1).map((t) => ({ span: t.span, text: "declared here" })),
+      help: wanted.length === 0 ? "declare the result: `-> type`" : "return as many as are declared",
+    },
+  );
 }
 const openSizes = (t: ast.TypeExpr, scope: Scope): boolean =>
   t.axes.some((e) => e.kind === "name" && !scope.holder(e.name));
