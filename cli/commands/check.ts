@@ -27,10 +27,20 @@ async function checked(file: string): Promise<readonly Diagnostic[] | Problem> {
     throw error;
   }
 }
+const keyOf = ({ code, message, labels: [{ span }] }: Diagnostic): string =>
+  `${span.source.name}:${span.start} ${code} ${message}`;
+/** An error in a file that several import is reported once. */
+function unknown(found: readonly Diagnostic[] | Problem, known: Set<string>): readonly Diagnostic[] | Problem {
+  if (found instanceof Problem) return found;
+  const fresh = found.filter((d) => !known.has(keyOf(d)));
+  for (const d of fresh) known.add(keyOf(d));
+  return fresh;
+}
 async function check(files: string[], { json = false }: { json?: boolean }): Promise<void> {
   let errors = 0;
+  const known = new Set<string>();
   for (const file of files) {
-    const found = await checked(file);
+    const found = unknown(await checked(file), known);
     errors += found instanceof Problem ? 1 : found.length;
     if (errors > 0) process.exitCode = 1; // here: a reader that leaves ends the command
     if (found instanceof Problem) reportError(found, json);

@@ -1,6 +1,6 @@
 // Loads a file or template and all modules that it imports, each once; imports may be cyclic.
-import { existsSync, readFileSync, realpathSync } from "node:fs";
-import { dirname, join, resolve as resolvePath } from "node:path";
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { dirname, isAbsolute, join, relative } from "node:path";
 import { asset } from "../assets.ts";
 import { type Diagnostic, Problem } from "../diagnostic.ts";
 import { withFileErrors } from "../file-errors.ts";
@@ -28,15 +28,19 @@ export type Resolve = (path: string, from: ast.Source) => ast.Source | null;
 export const resolveFile: Resolve = (path, from) => {
   try {
     if (path.startsWith("std/")) return /^std(\/\w+)+$/.test(path) ? librarySource(path) : null;
-    const name = realpathSync(resolvePath(dirname(realPath(from.name)), path.endsWith(".moe") ? path : `${path}.moe`));
-    return { name, text: readFileSync(name, "utf8") };
+    const name = fileName(join(dirname(fileName(from.name)), path.endsWith(".moe") ? path : `${path}.moe`));
+    return existsSync(name) ? { name, text: readFileSync(name, "utf8") } : null;
   } catch {
     return null;
   }
 };
 
-/** The real path of a source, if its name is that of a file. */
-const realPath = (name: string): string => (existsSync(name) ? realpathSync(name) : name);
+/** A file's one name: its real path, from the working directory if `path` is. What is no file (a pipe, a template) keeps its name. */
+function fileName(path: string): string {
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return path;
+  const real = realpathSync(path);
+  return isAbsolute(path) ? real : relative(process.cwd(), real);
+}
 
 /** Loads a file and all that it imports. Throws a Problem if the file itself cannot be read. */
 export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
@@ -45,7 +49,7 @@ export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
   const text = withFileErrors(path, "read", () => readFileSync(path, "utf8"));
   if (text.includes("\0")) throw new Problem(`${path} is no text`, "name a .moe file");
   if (!path.endsWith(".moe")) requireProgram(path, text);
-  return load({ name: path, text }, resolve);
+  return load({ name: fileName(path), text }, resolve);
 }
 /** A text of another kind would be an error at almost every word. */
 function requireProgram(path: string, text: string): void {

@@ -241,6 +241,9 @@ test("errors of a program are drawn and counted", () => {
   const { status, stdout } = moec("check", file, "examples/gpt-moe.moe");
   assert.is(status, 1);
   for (const words of ["wrong.moe:2:51", "return y", "2 files, 1 error"]) assert.match(stdout, words);
+  const importing = join(folder, "importing.moe");
+  writeFileSync(importing, 'import { A } from "./wrong"\nfn f(x: float[N]) -> float[N] { return z + z }\n');
+  assert.match(moec("check", importing, file).stdout, "2 files, 3 errors");
 });
 test("a program's own errors come before a model or an entry that it lacks", () => {
   const file = join(folder, "lacks.moe");

@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
@@ -118,6 +118,20 @@ test("a link's imports are beside the file that it names, and a file that severa
     files(both).map((name) => basename(name)),
     ["both.moe", "file.moe"],
   );
+});
+test("a file has one name, as it is named from where moec runs, also where it imports what imports it", () => {
+  write("cycle/one.moe", `import { g } from "./two"\n${scalar("f")}`);
+  write("cycle/two.moe", `import { f } from "./one"\n${scalar("g")}`);
+  const fromHere = relative(process.cwd(), join(root, "cycle"));
+  for (const [given, folder] of [
+    [`${fromHere}/./one.moe`, fromHere],
+    [join(root, "cycle/one.moe"), join(root, "cycle")],
+  ] as const)
+    assert.equal(files(given).toSorted(), [join(folder, "one.moe"), join(folder, "two.moe")]);
+  const into = join(root, "cycle-run");
+  copyProgram(readProgram(join(fromHere, "one.moe")), into);
+  assert.equal(readdirSync(into).toSorted(), ["model.moe", "two.moe"]);
+  assert.match(readFileSync(join(into, "two.moe"), "utf8"), '"./model.moe"');
 });
 test("a program is copied with its local imports, flat, and parses again", () => {
   const into = join(root, "run");
