@@ -19,6 +19,9 @@ await bundle(
 export const main: string = join(folder, "cli", "main.js");
 /** The same of a file of test/workers/. */
 export const workerScript = (name: (typeof workers)[number]): string => join(folder, "test", "workers", `${name}.js`);
-/** Runs `moec ARGS` in the repository's folder. */
-export const command = (args: readonly string[], env: NodeJS.ProcessEnv = process.env): SpawnSyncReturns<string> =>
-  spawnSync(execPath, [main, ...args], { cwd: project, encoding: "utf8", env });
+/** Runs `moec ARGS`, in the repository's folder unless `cwd` is another. */
+export const command = (
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+  cwd: string = project,
+): SpawnSyncReturns<string> => spawnSync(execPath, [main, ...args], { cwd, encoding: "utf8", env });

@@ -17,7 +17,8 @@ const documents = documentsIn(project);
 const read = (file: string): string => readFileSync(join(project, file), "utf8");
 
 test("every program of the documents checks", () => {
-  const programs = documents.flatMap((file) => fencedBlocks(file, "moe").map((text) => ({ file, text })));
+  const others = documents.filter((file) => file !== "docs/tour.md"); // its programs import one another: tour.test.ts
+  const programs = others.flatMap((file) => fencedBlocks(file, "moe").map((text) => ({ file, text })));
   assert.ok(programs.length >= 9, `${programs.length} programs`);
   for (const { file, text } of programs) assert.is(render(checkText(file, text), { color: false, width: 100 }), "");
 });
