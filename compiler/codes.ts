@@ -194,8 +194,9 @@ export const codes = {
       "In the block of an `if` or a `for`, `let x = ...` makes another `x`, which ends with the block. `x = ...` changes the one around it.",
   },
   E0317: {
-    title: "a function's result that nothing takes",
-    explain: "A function changes nothing, so a call that stands alone, `relu(x)`, does nothing: `x = relu(x)`.",
+    title: "a result that nothing takes",
+    explain:
+      "A function, and a layer that states no loss, metric or state, change nothing, so a call that stands alone, `relu(x)`, does nothing: `x = relu(x)`.",
   },
   E0401: {
     title: "the layer or function is not what the arrow type says",

@@ -16,6 +16,7 @@ import type { World } from "../world.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
 import { innerNameHelp } from "./inner-names.ts";
 import { requireRead } from "./unread.ts";
+import { runCall } from "./untaken.ts";
 
 /** Runs statements in order. Returns whether every path through them ends with `return`. */
 export function execute(w: World, body: readonly ast.Stmt[], scope: Scope): boolean {
@@ -208,17 +209,6 @@ function sameTypeAs(w: World, stmt: Of<"set">, old: Val, value: Val, isInLoop: b
         : `change the value, or make a new variable: \`let ${name} = ...\``,
     });
   return tensor(castTo(w, x, want.dtype));
-}
-
-function runCall(w: World, { value }: Of<"expr">, scope: Scope): void {
-  const result = w.evaluate(value, scope);
-  if (result.kind === "error" || value.kind !== "call" || value.callee.kind !== "name") return;
-  const callee = w.evaluate(value.callee, scope);
-  if (callee.kind !== "fn" || !(callee.fn.kind === "declared" || callee.fn.kind === "builtin")) return;
-  fail("E0317", "nothing takes the result of this function", value.span, {
-    notes: ["a function changes nothing: neither its arguments nor the model"],
-    help: `name it, \`let y = ${quoted(value.span, "f(x)")}\`, or assign it, \`x = ...\``,
-  });
 }
 
 function runReturn(w: World, stmt: Of<"return">, scope: Scope): void {

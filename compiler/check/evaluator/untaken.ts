@@ -1,0 +1,50 @@
+// A call that stands alone, whose result nothing takes, although it changes nothing: `relu(x)`, `norm(x)`.
+import type * as ast from "../../syntax/ast.ts";
+import { nodesIn } from "../../syntax/nodes.ts";
+import { fail, quoted } from "../errors.ts";
+import type { Instance, Scope, Val } from "../values.ts";
+import type { World } from "../world.ts";
+
+/** Runs the statement; fails if it does nothing. */
+export function runCall(w: World, { value }: { readonly value: ast.Expr }, scope: Scope): void {
+  const result = w.evaluate(value, scope);
+  if (result.kind === "error" || result.kind === "none" || value.kind !== "call" || !w.checking) return;
+  const what = changesNothing(w.evaluate(value.callee, scope));
+  if (what === null) return;
+  fail("E0317", `nothing takes the result of this ${what}`, value.span, {
+    notes: [
+      what === "function"
+        ? "a function changes nothing: neither its arguments nor the model"
+        : "it states no loss, metric or state, so the call changes nothing: neither its arguments nor the model",
+    ],
+    help: `name it, \`let y = ${quoted(value.span, "f(x)")}\`, or assign it, \`x = ...\``,
+  });
+}
+/** What is called, if a call of it certainly has no effect; else null. */
+function changesNothing(callee: Val): "function" | "layer" | null {
+  if (callee.kind === "picked") return callee.index ? "layer" : null;
+  if (callee.kind === "layer") return mayHaveEffects(callee) ? null : "layer";
+  if (callee.kind !== "fn") return null;
+  const { fn } = callee;
+  if (fn.kind === "declared" || fn.kind === "builtin") return "function";
+  return fn.kind === "method" && !instanceMay(fn.instance) ? "layer" : null;
+}
+/** Whether a member has an effect, or calls what may have one. */
+function mayHaveEffects(v: Val): boolean {
+  switch (v.kind) {
+    case "error":
+      return true;
+    case "fn":
+      return v.fn.kind !== "method" || v.fn.method.params.some((p) => p.type?.kind === "arrow") || states(v.fn.method);
+    case "layer":
+      return [v.layer, ...v.others].some(instanceMay);
+    case "layers":
+      return v.layers.kinds.some(instanceMay);
+    default:
+      return false;
+  }
+}
+const instanceMay = ({ make, members }: Instance): boolean =>
+  make.of.kind !== "layer" || [...members.values()].some((member) => mayHaveEffects(member()));
+const effects: ReadonlySet<unknown> = new Set(["loss", "metric", "update", "state"]);
+const states = ({ body }: ast.Method): boolean => nodesIn(body).some((node) => effects.has(node.kind));
