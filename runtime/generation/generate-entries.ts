@@ -84,11 +84,12 @@ export const tokensLeft = (prompt: ArrayLike<number>, context: number | null): n
 /** Throws Problem if the tokens do not fit. */
 export function requireContext(prompt: number, tokens: number, context: number | null): void {
   const room = tokensLeft({ length: prompt }, context);
-  if (tokens <= room) return;
+  if (context === null || tokens <= room) return;
+  const shorter = context + 1 - tokens; // the longest prompt with so many tokens more
   throw new Problem(
-    `the model has ${pluralize(context ?? 0, "position")}, and a prompt of ${pluralize(prompt, "token")} with ${tokens} more does not fit`,
+    `the model has ${pluralize(context, "position")}, and a prompt of ${pluralize(prompt, "token")} with ${tokens} more does not fit`,
     room > 0
       ? `lower ${tokensFlagText} to at most ${room}`
-      : `shorten the prompt to at most ${pluralize(context ?? 0, "token")}`,
+      : `shorten the prompt to at most ${shorter > 0 ? pluralize(shorter, "token") : `${pluralize(context, "token")}, and lower ${tokensFlagText}`}`,
   );
 }

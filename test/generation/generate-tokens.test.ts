@@ -55,7 +55,15 @@ test("what does not fit the Context says how much does", async () => {
     (await rejectedProblem(() => generated("abcd", 62))).help,
     "`--tokens N` (in TypeScript `tokens`) to at most 61",
   );
-  assert.match((await rejectedProblem(() => generated("x".repeat(65), 1))).help, "shorten the prompt");
+  assert.match(
+    (await rejectedProblem(() => generated("x".repeat(65), 1))).help,
+    "shorten the prompt to at most 64 tokens",
+  );
+  assert.match(
+    (await rejectedProblem(() => generated("x".repeat(65), 5))).help,
+    "shorten the prompt to at most 60 tokens",
+  );
+  assert.match((await rejectedProblem(() => generated("x".repeat(65), 65))).help, "64 tokens, and lower `--tokens N`");
 });
 
 for (const [what, header, members, x, positions] of [
