@@ -58,7 +58,7 @@ export const addEntry = (command: Command): Command =>
     .addOption(
       flag(
         "--entry <entry>",
-        "Declaration, Declaration.method, a function, or a method of the file's only model (default: its `train`)",
+        "Declaration, Declaration.method, a function, or a method of the file's only model (default: its `train`; without a model, the only declaration)",
         text,
       ),
     )

@@ -34,7 +34,7 @@ export const runCommand = (): Command =>
       .addOption(
         flag(
           "--entry <entry>",
-          "Declaration, Declaration.method, a function, or a method of the file's only model (default: its `forward`)",
+          "Declaration, Declaration.method, a function, or a method of the file's only model (default: its `forward`; without a model, the only declaration)",
           text,
         ),
       )

@@ -24,7 +24,7 @@ import { OtherWorkerFailed, singleWorker, type Workers, workers } from "../worke
 import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
 import { requireOptions } from "./options.ts";
 
-/** A declaration of a template, or a .moe file (its only model, or `declaration`). */
+/** A declaration of a template, or a .moe file (its only model or, without one, only layer or function; or `declaration`). */
 export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };
 /** The options that `compile` and `train` have in common. */
 export interface TargetOptions {

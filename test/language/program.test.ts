@@ -105,6 +105,18 @@ model Small() = Base(8)
   assert.not.ok(inNats(one, "cross_entropy", "./own"));
 });
 
+function entryOf(text: string): string[] {
+  const { declaration, method } = findEntry(readProgram(write("sole.moe", text)), undefined);
+  return [declaration, method];
+}
+test("without a model, a file's only layer or function is its default", async () => {
+  const layer =
+    "layer A(D) { forward(x: float[D]) -> float[D] { return x }  other(x: float[D]) -> float[D] { return x } }";
+  assert.equal(entryOf(`import { Linear } from "std/nn"\n${layer}`), ["A", "forward"]);
+  assert.equal(entryOf(scalar("f")), ["f", "f"]);
+  await assertProblem(() => entryOf(layer + scalar("f")), "declares no model", "one of A, f");
+  await assertProblem(() => entryOf("optimizer O() { }"), "declares no model", "one of O");
+});
 const scalar = (name: string): string => `fn ${name}(x: f32) -> f32 { return x }\n`;
 const files = (file: string): string[] => readProgram(file).modules.map((m) => m.name);
 test("a link's imports are beside the file that it names, and a file that several links name is one module", () => {

@@ -38,7 +38,7 @@ export type Target =
   | { readonly kind: "method"; readonly decl: Declared<ast.Layer | ast.Alias>; readonly method: ast.Method }
   | { readonly kind: "fn"; readonly decl: Declared<ast.Fn> };
 
-/** The declaration called `name`, or the file's only model. Throws a Problem if there is none. */
+/** The declaration called `name`, or the file's only model or, without one, only layer or function. Throws a Problem if there is none. */
 export function findDeclaration(loaded: Loaded, name: string | undefined): Declared {
   const { main } = loaded;
   const all = [...main.names].flatMap(([key, decl]) => (decl ? [{ key, decl }] : []));
@@ -48,6 +48,8 @@ export function findDeclaration(loaded: Loaded, name: string | undefined): Decla
   const models = modelsOf(loaded);
   if (name === undefined) {
     if (models.length > 0 || known === "") return findModel(loaded, undefined, declarationFlagText);
+    const [only, ...others] = own;
+    if (only && others.length === 0 && only.decl.ast.kind !== "optimizer") return only.decl;
     throw new Problem(`${main.name} declares no model`, nameOne(declarationFlagText, known));
   }
   const found = all.find((o) => o.key === name);
