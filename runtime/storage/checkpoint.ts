@@ -24,13 +24,11 @@ import { pluralize } from "../../compiler/pluralize.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { firstNonFinite, sameShape } from "../tensor.ts";
 import { makeFolder, readText, sha256, sha256OfFile, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
+import { formatVersion, NewerFormat, requireKnownFormat } from "./format.ts";
 import { requireJson } from "./json.ts";
 import { copies, NamedTensors, stackOf, writeStored } from "./names.ts";
 import { openSafetensors, safetensorsChunks } from "./safetensors.ts";
 import { inMemory, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
-
-/** To be raised when readers of the older format cannot read the newer one. */
-export const formatVersion = 1;
 
 /**
  * Everything besides tensors that is needed to resume with the same bits. `position`: how many tokens of each stream were read; none with --shuffle.
@@ -304,25 +302,15 @@ const damaged = (path: string, what: string): Problem => new Problem(`${path} ${
 function readState(path: string): State {
   const file = join(path, "state.json");
   const json = requireJson(file, readText(file), remedy);
-  const head = v.safeParse(v.object({ format: whole, compiler: v.string(), checksum: v.string() }), json);
+  const head = v.safeParse(v.object({ checksum: v.string() }), json);
   if (!head.success || head.output.checksum !== checksumOf(json as Partial<State>))
     throw damaged(file, "does not have the checksum it states");
-  const { format, compiler } = head.output;
-  if (format > formatVersion) throw new NewerFormat(file, format, compiler);
+  requireKnownFormat(file, json);
   const parsed = v.safeParse(schema, json);
   if (!parsed.success) throw damaged(file, `is not a state: ${parsed.issues[0].message}`);
   if (stepName(parsed.output.step) !== basename(path))
     throw damaged(file, `is of step ${parsed.output.step}, and its folder is of another`);
   return parsed.output;
-}
-/** A Problem of its own because this is not damage: going back to an earlier checkpoint would not help. */
-class NewerFormat extends Problem {
-  constructor(file: string, format: number, compiler: string) {
-    super(
-      `${file} is in format ${format}, written by moec ${compiler}; this is moec ${compilerVersion}, which reads formats up to ${formatVersion}`,
-      `install moec ${compiler} or later`,
-    );
-  }
 }
 function checkFile(path: string, file: number, expected: v.InferOutput<typeof fileSchema>): void {
   const bytes = fstatSync(file).size;

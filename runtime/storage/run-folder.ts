@@ -8,8 +8,9 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { precisions } from "../../compiler/types/dtype.ts";
-import { checkpointSteps, formatVersion, withKept } from "./checkpoint.ts";
+import { checkpointSteps, withKept } from "./checkpoint.ts";
 import { makeFolder, readLines, readText, writeAtomic } from "./files.ts";
+import { formatVersion, requireKnownFormat } from "./format.ts";
 import { requireJson, showIssue } from "./json.ts";
 
 const value = v.union([v.number(), v.boolean()]);
@@ -65,7 +66,9 @@ export function readConfig(run: string): RunConfig {
       runHelp(run),
     );
   const remedy = "restore the file, or train again";
-  const parsed = v.safeParse(schema, requireJson(path, readText(path), remedy));
+  const json = requireJson(path, readText(path), remedy);
+  requireKnownFormat(path, json);
+  const parsed = v.safeParse(schema, json);
   if (!parsed.success) throw new Problem(`${path}: ${showIssue(parsed.issues[0])}`, remedy);
   const { format: _, compiler: __, ...config } = parsed.output;
   return config;

@@ -18,7 +18,7 @@ import {
 } from "../../runtime/storage/checkpoint.ts";
 import { makeFolder } from "../../runtime/storage/files.ts";
 import { loadParameters, readParameters } from "../../runtime/storage/parameters.ts";
-import { RunLog } from "../../runtime/storage/run-folder.ts";
+import { RunLog, readConfig } from "../../runtime/storage/run-folder.ts";
 import { readSafetensors } from "../../runtime/storage/safetensors.ts";
 import { readAll } from "../../runtime/storage/stored-tensor.ts";
 import { assertProblem, problem, rejectedProblem } from "../assert-problem.ts";
@@ -177,6 +177,14 @@ test("a newer format names the version that reads it, and is not passed over", a
   assert.match(message, "format 2");
   assert.match(message, compilerVersion);
   assert.match(help, "9.1.0");
+});
+test("so does the config of a run in a newer format, which all commands read first", () => {
+  const run = fresh();
+  makeFolder(run);
+  writeFileSync(join(run, "config.json"), JSON.stringify({ format: 2, compiler: "9.1.0", added: [1] }));
+  const { message, help } = problem(() => readConfig(run));
+  assert.match(message, /config\.json is in format 2, written by moec 9\.1\.0; this is moec .* up to 1$/);
+  assert.match(help, "install moec 9.1.0 or later");
 });
 
 test("a NaN is never saved: the Problem names the parameter and its layer", () => {
