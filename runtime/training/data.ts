@@ -278,20 +278,33 @@ function batch(
   return starts ? { ...found, since: tensor(since) } : found;
 }
 
-/**
- * Loss in nats a byte, on the held-out part, of a bigram model counted on the training part with 0.01 added to each count. Null unless the data is
- * bytes.
- */
-export function bigramHeldOutLoss({ training, heldOut }: Dataset): number | null {
+/** Losses in nats a byte, on the held-out part but for its first byte, of models that count bytes of the training part. */
+export interface CountedLosses {
+  /** Of a model that knows how often each byte is. */
+  readonly unigram: number;
+  /** Of one that knows how often each byte follows another. */
+  readonly bigram: number;
+}
+/** With 0.01 added to each count. Null unless the data is bytes. */
+export function countedLosses({ training, heldOut }: Dataset): CountedLosses | null {
   if (!(training instanceof Uint8Array)) return null;
   const pairs = pairCounts(training).map((n) => n + 0.01);
   const rows = Float64Array.from({ length: 256 }, (_, a) => sum(pairs.subarray(a * 256, a * 256 + 256)));
-  let nats = 0;
+  const single = byteCounts(training).map((n) => n + 0.01);
+  const all = sum(single);
+  const nats = { unigram: 0, bigram: 0 };
   for (let i = 1; i < heldOut.length; i++) {
-    const a = heldOut[i - 1] ?? 0;
-    nats -= Math.log((pairs[a * 256 + (heldOut[i] ?? 0)] ?? 0) / (rows[a] ?? 0));
+    const [a, b] = [heldOut[i - 1] ?? 0, heldOut[i] ?? 0];
+    nats.unigram -= Math.log((single[b] ?? 0) / all);
+    nats.bigram -= Math.log((pairs[a * 256 + b] ?? 0) / (rows[a] ?? 0));
   }
-  return nats / Math.max(1, heldOut.length - 1);
+  const count = Math.max(1, heldOut.length - 1);
+  return { unigram: nats.unigram / count, bigram: nats.bigram / count };
+}
+function byteCounts(bytes: Uint8Array): Float64Array {
+  const counts = new Float64Array(256);
+  for (const byte of bytes) counts[byte] = (counts[byte] ?? 0) + 1;
+  return counts;
 }
 function pairCounts(bytes: Uint8Array): Float64Array {
   const pairs = new Float64Array(65536);

@@ -37,7 +37,8 @@ import {
 import { type Workers, workers } from "../workers/workers.ts";
 import { bestBefore, requireEvaluations } from "./best.ts";
 import {
-  bigramHeldOutLoss,
+  type CountedLosses,
+  countedLosses,
   type DataOptions,
   type Dataset,
   readDataset,
@@ -49,9 +50,8 @@ import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
 import { type SampleOptions, sampleOf } from "./sample.ts";
 import { configIn, inherited, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
 
-/** The first line of a run's log. `bigram`: `bigramHeldOutLoss`; absent of token numbers. */
-interface About {
-  readonly bigram?: number;
+/** The first line of a run's log. `CountedLosses` are absent of token numbers. */
+interface About extends Partial<CountedLosses> {
   readonly bytes: number;
   readonly measure: Measure;
   /** The number of scalars in all parameters, and in those that are not frozen. */
@@ -295,11 +295,10 @@ function aboutOf({ executable, report }: Compiled, text: Dataset, measure: Measu
   const parameters = all.reduce((sum, s) => sum + product(s.shape), 0);
   const { trained, unreached } = report;
   const idle = unreached.length > 0 ? { unreached } : {};
-  const bigram = bigramHeldOutLoss(text);
   const several = size > 1 ? { workers: size } : {};
   const plan = executable.bytes ?? planned(report);
   return {
-    ...(bigram === null ? {} : { bigram }),
+    ...countedLosses(text),
     bytes: text.bytes,
     measure,
     parameters,

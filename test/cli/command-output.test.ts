@@ -98,6 +98,29 @@ test("compile prints memory and FLOPs, and on request the seconds of each stage"
   for (const stage of ["parse", "differentiate", "total"])
     assert.match(rows.find(([name]) => name === stage)?.[1] ?? "", /^\d\.\d{3} s$/);
 });
+/** The fields that scripts may rely on are all there; there may be more. */
+function hasFields(line: unknown, fields: string): void {
+  const names = Object.keys(line as object);
+  for (const field of fields.split(" ")) assert.ok(names.includes(field), `no ${field} in ${names.join(" ")}`);
+}
+test("with --json train and compile print the fields that scripts rely on", () => {
+  const flags = ["--evaluate-every", "1", "--json"];
+  const lines = moec(...training(join(folder, "json")), ...flags)
+    .stdout.trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as object);
+  const [about, ...rest] = lines;
+  hasFields(about, "bigram unigram bytes parameters plan");
+  assert.is(rest.length, 4);
+  for (const [i, line] of rest.entries())
+    hasFields(line, i % 2 === 0 ? "step loss losses metrics tokens_per_second seconds" : "step held_out");
+  const { stdout } = moec("compile", program, "--entry", "Product", "--set", "N=8", "--json");
+  const compiled = JSON.parse(stdout) as { kernels: object[]; timings: object };
+  hasFields(compiled, "parameters gradients optimizer activations flops kernels timings");
+  assert.ok(compiled.kernels.length > 0);
+  for (const kernel of compiled.kernels) hasFields(kernel, "name");
+  hasFields(compiled.timings, "total");
+});
 test("tune prints what it tries, and what it keeps", () => {
   const args = ["tune", program, "--entry", "Product", "--set", "N=8", "--runs", "1", "--threads", "1"];
   const { stderr, stdout } = moec(...args);

@@ -8,7 +8,8 @@ import { sha256 } from "../../runtime/storage/files.ts";
 import { selectCodec } from "../../runtime/tokenizer/select-codec.ts";
 import { type Codec, codecs } from "../../runtime/tokens.ts";
 import {
-  bigramHeldOutLoss,
+  type CountedLosses,
+  countedLosses,
   type Dataset,
   datasetOfBytes,
   evaluationBatches,
@@ -204,7 +205,7 @@ test("token numbers are read with blanks or commas between, from several files",
   writeFileSync(files[1], "\r\n50256 1\n");
   const text = readDataset(files, codecs.ids);
   assert.equal([...text.all], [5, 12, 7, 0, 999999999, 50256, 1]);
-  assert.equal([text.bytes, text.codec.unit, bigramHeldOutLoss(text)], [19 + 10, "token", null]);
+  assert.equal([text.bytes, text.codec.unit, countedLosses(text)], [19 + 10, "token", null]);
   assert.is(text.hash, sha256("5 12,7\n\n0\t999999999\r\n50256 1\n"));
   assert.match(problem(() => requireEnough(text, 4, 8)).message, "7 tokens");
   const refusal = (content: string): Problem => (
@@ -221,14 +222,21 @@ test("token numbers are read with blanks or commas between, from several files",
   rmSync(folder, { recursive: true });
 });
 
-test("a bigram model's held-out loss is the entropy of a byte given the one before it", () => {
-  const alternating = Uint8Array.from({ length: 4001 }, (_, i) => i % 2);
-  assert.ok((bigramHeldOutLoss(datasetOfBytes(alternating)) ?? 1) < 0.01);
+const losses = (bytes: Uint8Array): CountedLosses =>
+  countedLosses(datasetOfBytes(bytes)) ?? { unigram: Number.NaN, bigram: Number.NaN };
+const near = (x: number, y: number): void => assert.ok(Math.abs(x - y) < 0.01, `${x}, not ${y}`);
+test("a unigram model's held-out loss is the entropy of a byte, a bigram model's that given the one before it", () => {
+  const alternating = losses(Uint8Array.from({ length: 4001 }, (_, i) => i % 2));
+  near(alternating.unigram, Math.log(2));
+  near(alternating.bigram, 0);
   // 00 01 10 11 equally often: the last byte says nothing of the next.
-  const even = Uint8Array.from({ length: 4001 }, (_, i) => [0, 0, 1, 1][i % 4] ?? 0);
-  assert.ok(Math.abs((bigramHeldOutLoss(datasetOfBytes(even)) ?? Number.NaN) - Math.log(2)) < 0.01);
-  assert.ok(Number.isFinite(bigramHeldOutLoss(datasetOfBytes(counting(1000)))));
-  const same = bigramHeldOutLoss(datasetOfBytes(new Uint8Array(22))) ?? Number.NaN; // 19 pairs of zeros, then one
-  assert.ok(Math.abs(same + Math.log(19.01 / (19 + 2.56))) < 1e-12, String(same));
+  near(losses(Uint8Array.from({ length: 4001 }, (_, i) => [0, 0, 1, 1][i % 4] ?? 0)).bigram, Math.log(2));
+  const uneven = losses(Uint8Array.from({ length: 4001 }, (_, i) => Number(i % 4 === 0)));
+  near(uneven.unigram, 0.25 * Math.log(4) + 0.75 * Math.log(4 / 3));
+  near(uneven.bigram, 0.75 * (Math.log(3 / 2) * (2 / 3) + Math.log(3) / 3));
+  assert.ok(Object.values(losses(counting(1000))).every(Number.isFinite));
+  const same = losses(new Uint8Array(22)); // of 20 zeros, and so 19 pairs of them; then one more
+  assert.ok(Math.abs(same.unigram + Math.log(20.01 / (20 + 2.56))) < 1e-12, String(same.unigram));
+  assert.ok(Math.abs(same.bigram + Math.log(19.01 / (19 + 2.56))) < 1e-12, String(same.bigram));
 });
 test.run();
