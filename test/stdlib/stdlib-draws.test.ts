@@ -179,6 +179,56 @@ test("each call of a program draws anew, and a second program draws the same", a
   assert.deepEqual(await twice(), [first, second]);
 });
 
+test("normal has no bounds; truncated is the same within two deviations, and nothing lies on them", async () => {
+  const { Drawn } = moe<"Drawn">`
+  import { normal, truncated } from "std/init"
+  layer Drawn(N) {
+    param whole: f32[N] = normal(std: 3)
+    param within: f32[N] = truncated(std: 3)
+    forward(x: f32[N]) -> f32[N] { return x * whole * within }
+  }`;
+  const made = await compile(Drawn, { target: "reference", sizes: { N } });
+  const [whole = [], within = []] = ["whole", "within"].map((name) =>
+    Array.from(numbers(made.read(name)), (x) => x / 3),
+  );
+  made.close();
+  const part = (x: readonly number[], from: number): number => mean(x.map((y) => Number(Math.abs(y) > from)));
+  about("the mean", mean(whole), 0, 1);
+  about("the variance", variance(whole), 1, 2);
+  about("what lies beyond 2", part(whole, 2), 0.0455, 0.0434);
+  assert.ok(within.every((x) => Math.abs(x) < 2 + 1e-5));
+  about("the mean", mean(within), 0, 0.7737);
+  about("the variance", variance(within), 0.773741, 0.8);
+  about("what lies beyond 1", part(within, 1), 1 - 0.682689 / 0.9545, 0.204);
+  about("what lies beyond 1.9", part(within, 1.9), 1 - 0.942569 / 0.9545, 0.0124);
+});
+test("dropout zeroes its part while training, scales the rest, and elsewhere does nothing", async () => {
+  const { Dropping } = moe<"Dropping">`
+  import { dropout } from "std/nn"
+  import { Sgd } from "std/optim"
+  model Dropping(D = 1) {
+    param weight: f32[D] = 1
+    forward(x: f32[N, D]) -> f32[N, D] { return dropout(x * weight, 0.3) }
+    train(x: f32[N, D]) {
+      let y = forward(x)
+      loss none = 0 * sum(y)
+      metric y = y
+      optimize with Sgd()
+    }
+  }`;
+  const x = tensor("f32", [N, 1], new Float32Array(N).fill(2));
+  const run = async (entry: "train" | "forward"): Promise<Outcome> => {
+    const program = await compile(Dropping, { entry, target: "reference", sizes: { N } });
+    const outcome = await program.run({ x });
+    program.close();
+    return outcome;
+  };
+  const y = [...((await run("train")).metrics.get("y")?.data ?? [])];
+  assert.ok(y.every((z) => z === 0 || Math.abs(z - 2 / 0.7) < 1e-6));
+  about("the part that is zero", mean(y.map((z) => Number(z === 0))), 0.3, 0.21);
+  assert.deepEqual((await run("forward")).outputs[0]?.data, x.data);
+});
+
 test("xavier and kaiming of stacked matrices are as wide as of each matrix", async () => {
   const { Stacks } = moe<"Stacks">`
   import { kaiming, xavier } from "std/init"
