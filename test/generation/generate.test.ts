@@ -7,6 +7,7 @@ import { compileProgram } from "../../runtime/compile.ts";
 import type { Executable, Tensor } from "../../runtime/executable/executable.ts";
 import { fromNumbers, numbers, part } from "../../runtime/tensor.ts";
 import { full } from "../full.ts";
+import { libraryModels } from "../library-models.ts";
 import { assertClose, type PeerTarget } from "../peer-results.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
@@ -33,6 +34,10 @@ function likeThem(): Readonly<Record<string, Decoder>> {
     Gemma2: decoder(
       "Gemma2",
       "8, 6, L: 2, Heads: 4, Groups: 2, A: 4, Context: 12, window: 4, scalar: 5, cap: 0.6, last: 2",
+    ),
+    GptOss: decoder(
+      "GptOss",
+      "8, 6, L: 2, Heads: 4, Groups: 2, A: 4, E: 4, K: 2, Context: 12, window: 4, stretch: 4, original: 8",
     ),
     MiniMaxM2: decoder("MiniMaxM2", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12"),
     PhiMoE: decoder(
@@ -174,6 +179,10 @@ async function fed(executable: Executable): Promise<Tensor[][]> {
   return made;
 }
 
+test("every model of the library is here", () => {
+  const named = Object.keys(decoders).filter((name) => !name.startsWith("with "));
+  assert.deepEqual(named.toSorted(), libraryModels());
+});
 for (const [name, decoder] of Object.entries(decoders))
   for (const way of name in likeThem() || (!full && near.has(name)) ? ways.slice(0, 1) : ways)
     test(`${name} from its cache, ${way.target} ${way.precision}`, async () => {

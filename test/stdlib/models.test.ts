@@ -7,6 +7,7 @@ import { compileProgram } from "../../runtime/compile.ts";
 import type { Executable, Tensor } from "../../runtime/executable/executable.ts";
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";
 import { full } from "../full.ts";
+import { libraryModels } from "../library-models.ts";
 import { assertClose, peerTargets } from "../peer-results.ts";
 import { project } from "../project.ts";
 
@@ -51,6 +52,7 @@ const models: Readonly<Record<string, Model>> = {
     cap: 2,
     last: 9,
   }),
+  GptOss: like({ V: 19, D: 8, H: 6, L: 2, Heads: 4, Groups: 2, A: 4, E: 4, K: 2, Context: 8, window: 4 }),
   MiniMaxM2: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8 }),
   Dots1: like({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   DeepSeekV2: like({
@@ -151,6 +153,8 @@ const batch = new Map([
   ["tokens", ints([...text.slice(0, 8), ...text.slice(9, 17)])],
   ["targets", ints([...text.slice(1, 9), ...text.slice(10, 18)])],
 ]);
+
+test("every model of the library is here", () => assert.deepEqual(Object.keys(models).toSorted(), libraryModels()));
 
 /** Matrices that do not begin with the model's `std`: routers and convolutions. */
 const ownStd = /(feed|moe)\.gate\.weight$|conv$/;
