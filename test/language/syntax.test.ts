@@ -11,7 +11,7 @@ import { plain, render } from "../../compiler/render.ts";
 import type { Expr, Span } from "../../compiler/syntax/ast.ts";
 import { parse } from "../../compiler/syntax/parse.ts";
 import { print } from "../../compiler/syntax/print.ts";
-import { moe } from "../../compiler/syntax/template.ts";
+import { type Hole, moe } from "../../compiler/syntax/template.ts";
 import { MoeParser } from "../../grammar/parser.ts";
 import { reservedWords, tokens } from "../../grammar/tokens.ts";
 import { withCpuTime } from "../cpu-time.ts";
@@ -185,7 +185,7 @@ for (const [name, text] of Object.entries(faulty)) {
 }
 test("every code of the syntax has a golden", () => {
   const found = Object.values(faulty).flatMap((text) => parse({ name: "x", text }).diagnostics.map(({ code }) => code));
-  const known = Object.keys(codes).filter((code) => code.startsWith("E01") && code !== "E0113");
+  const known = Object.keys(codes).filter((code) => code.startsWith("E01") && code !== "E0113"); // holes.txt has it
   assert.equal([...new Set(found)].toSorted(), known);
 });
 test("every example of the language reference parses", () => {
@@ -402,15 +402,21 @@ test("a name that the template lacks is an error that names those it has", () =>
   assert.throws(() => handles["B"], /declares no `B`/);
   assert.equal(Object.keys(handles), ["A"]);
 });
-test("a template whose text is in no file still has spans", () => {
-  const strings = Object.assign(["layer A(D) { a: ", " = 3 }"], { raw: ["layer A(D) { a: ", " = 3 }"] });
+/** The errors of a template whose text is in no file. */
+function templateErrors(strings: readonly string[], ...holes: readonly Hole[]): string {
   try {
-    moe(strings, 1);
-    assert.unreachable();
+    moe(Object.assign([...strings], { raw: strings }), ...holes);
   } catch (error) {
-    if (!(error instanceof ProgramError)) throw error;
-    golden("syntax/template-alone.txt", render(error.diagnostics, { color: false, width: 80 }));
+    if (error instanceof ProgramError) return render(error.diagnostics, { color: false, width: 80 });
+    throw error;
   }
+  throw new Error("no errors");
+}
+test("a template whose text is in no file still has spans", () => {
+  golden("syntax/template-alone.txt", templateErrors(["layer A(D) { a: ", " = 3 }"], 1));
+});
+test("what a hole cannot hold", () => {
+  golden("syntax/holes.txt", templateErrors(["layer A(D = ", ") { a: ", " }"], Number.NaN, "f32"));
 });
 
 test.run();
