@@ -1,5 +1,6 @@
 // CUDA text: what it says, and that the real NVRTC takes all of it without a spill or a warning. What it computes is tested under the emulator,
 // how it is cut in cuda-schedule.test.ts.
+import { rejects } from "node:assert/strict";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
@@ -323,6 +324,15 @@ if (compiler)
     assert.equal(asked, ["", "-DHALVED=1"]);
     assert.is(code?.spills, 0);
     assert.ok((code?.registers ?? 0) > 32, `${code?.registers ?? 0} registers`);
+  });
+if (compiler)
+  test("a kernel that NVRTC refuses is told of with the log, its own line and the program's", async () => {
+    const whole = hungry(1);
+    const broken = { ...whole, text: whole.text.replace("kept[i] = x[", "kept[i] = lost["), origins: ["model.moe:7"] };
+    await rejects(
+      compiledAlone(broken, { compile: (source) => compiler.compile(source) }),
+      /^Bug: kernel hungry of model\.moe:7: NVRTC refuses it\nhungry\.cu\(\d+\): error: .*"lost".*\n {4}UNROLL for .* = lost\[/,
+    );
   });
 test("where every choice spills, the least is kept", async () => {
   const spills = [8, 40, 4, 4];
