@@ -17,12 +17,24 @@ from safetensors.torch import load_file, save_file
 
 FOLDER = Path(__file__).parents[2] / "test" / "peers" / "hf"
 COMMON = {"vocab_size": 40, "hidden_size": 16, "max_position_embeddings": 64, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
-HEADS = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts_per_tok": 2}
+DENSE = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+HEADS = DENSE | {"num_experts_per_tok": 2}
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
 WIDE = {"Qwen3NextForCausalLM"}
 CONFIGS = {"Llama4": "Llama4TextConfig"}
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index).
 MODELS = {
+    "llama": (
+        "Llama",
+        DENSE
+        | {"intermediate_size": 12, "head_dim": 8, "attention_bias": True}
+        | {"rope_parameters": {"rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0, "original_max_position_embeddings": 60}
+            | {"low_freq_factor": 1.0, "high_freq_factor": 4.0}},
+        "1GB",
+    ),
+    "mistral": ("Mistral", DENSE | {"intermediate_size": 12, "sliding_window": 5}, "1GB"),
+    "qwen2": ("Qwen2", DENSE | {"intermediate_size": 12, "tie_word_embeddings": True}, "1GB"),
+    "qwen3": ("Qwen3", DENSE | {"intermediate_size": 12, "head_dim": 8}, "1GB"),
     "mixtral": ("Mixtral", HEADS | {"intermediate_size": 24, "num_local_experts": 4, "sliding_window": 5}, "1GB"),
     "olmoe": (
         "Olmoe",
@@ -87,7 +99,7 @@ MODELS = {
     ),
     "gemma2": (
         "Gemma2",
-        {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+        DENSE
         | {"head_dim": 8, "intermediate_size": 12, "sliding_window": 4, "query_pre_attn_scalar": 12, "attn_logit_softcapping": 0.8}
         | {"final_logit_softcapping": 1.5},
         "1GB",
@@ -106,13 +118,15 @@ MODELS = {
     ),
     "ernie4_5_moe": (
         "Ernie4_5_Moe",
-        {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 20, "moe_intermediate_size": 8}
+        DENSE
+        | {"intermediate_size": 20, "moe_intermediate_size": 8}
         | {"moe_num_experts": 6, "moe_k": 2, "moe_num_shared_experts": 2, "moe_layer_start_index": 1},
         "1GB",
     ),
     "hunyuan_v1_moe": (
         "HunYuanMoEV1",
-        {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 8}
+        DENSE
+        | {"head_dim": 8, "intermediate_size": 8}
         | {"num_experts": 6, "moe_topk": [2, 2], "rope_parameters": {"rope_type": "dynamic", "alpha": 50.0, "rope_theta": 10000.0, "factor": 1.0}},
         "1GB",
     ),

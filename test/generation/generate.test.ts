@@ -45,6 +45,10 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, L: 2, Heads: 4, Groups: 2, E: 4, Context: 12, window: 2.5, original: 8, hot: 1.2, jitter: 0.2",
       "phi",
     ),
+    Llama: decoder("Llama", "8, 6, L: 2, Heads: 2, Groups: 1, A: 6, stretch: 4, original: 40, Context: 12"),
+    Mistral: decoder("Mistral", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12, window: 4"),
+    Qwen2: decoder("Qwen2", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12"),
+    Qwen3: decoder("Qwen3", "8, 6, L: 2, Heads: 2, Groups: 1, A: 6, Context: 12"),
     Dots1: decoder("Dots1", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
     DeepSeekV2: decoder(
       "DeepSeekV2",

@@ -23,6 +23,10 @@ const hf = join(project, "test/peers/hf");
 const program = (file = "decoder"): string => join(project, "stdlib/models", `${file}.moe`);
 /** Families whose blocks have kernels like those of others: on the reference target alone. */
 const likeOthers = new Set([
+  "llama",
+  "mistral",
+  "qwen2",
+  "qwen3",
   "gemma2",
   "minimax_m2",
   "dots1",
@@ -71,7 +75,7 @@ function refused(run: () => unknown, ...words: string[]): void {
 const parametersOf = (path: string): ReadonlyMap<string, Tensor> => readAll(readParameters(path, assert.fail).tensors);
 test("a configuration that the model cannot have is a Problem that names the key", () => {
   refused(() => openTransformers(copy("olmoe", (c) => ({ ...c, clip_qkv: 8 }))), "clip_qkv is 8");
-  refused(() => openTransformers(copy("mixtral", (c) => ({ ...c, model_type: "llama" }))), '"llama"');
+  refused(() => openTransformers(copy("mixtral", (c) => ({ ...c, model_type: "gpt2" }))), '"gpt2"');
   refused(() => openTransformers(copy("mixtral", (c) => without(c, "model_type"))), "has no model_type");
   refused(() => openTransformers(copy("mixtral", (c) => without(c, "vocab_size"))), "vocab_size is not given");
   const yarn = { rope_type: "yarn", factor: 4, rope_theta: 10000 };
@@ -166,6 +170,46 @@ test("what a family's blocks cannot be is refused by its key", () => {
     () => openTransformers(other("llama4_text", { rope_parameters: { type: "linear", factor: 4 } })),
     "factor is 4",
   );
+});
+const rope = (parameters: object): string => other("llama", { rope_parameters: parameters });
+const header = (name: string, change: object): ReturnType<typeof openTransformers>["header"] =>
+  openTransformers(other(name, change)).header;
+test("a dense family's config.json: what is refused, and what is read where keys are missing or null", () => {
+  refused(() => openTransformers(other("llama", { mlp_bias: true })), "mlp_bias is true");
+  refused(() => openTransformers(other("llama", { hidden_act: "gelu" })), 'hidden_act is "gelu"');
+  refused(() => openTransformers(rope({ rope_type: "yarn", factor: 4 })), '"yarn"', "default, linear", "llama3");
+  refused(() => openTransformers(rope({ type: "dynamic", factor: 4 })), "rope_parameters.type", '"dynamic"');
+  refused(() => openTransformers(rope({ rope_type: "llama3", factor: 8 })), '"llama3"', "low_freq_factor");
+  refused(() => openTransformers(rope({ rope_type: "linear" })), '"linear"', "with a factor alone");
+  const both = { rope_type: "linear", factor: 4, original_max_position_embeddings: 16 };
+  refused(() => openTransformers(rope(both)), '"linear"', "with a factor alone");
+  refused(() => openTransformers(rope({ rope_type: "default", factor: 4 })), "factor is 4");
+  refused(() => openTransformers(other("mistral", { rope_parameters: { type: "linear", factor: 4 } })), '"linear"');
+  refused(() => openTransformers(other("qwen2", { use_sliding_window: true })), "use_sliding_window is true");
+  const types = ["full_attention", "sliding_attention"];
+  refused(() => openTransformers(other("qwen3", { layer_types: types })), "layer_types", "sliding_attention");
+  assert.equal(header("llama", { num_key_value_heads: null })["Groups"], 4); // as Llama 1 has it
+  assert.equal(header("llama", { head_dim: null })["A"], undefined);
+  assert.equal(header("qwen3", { head_dim: null })["A"], 128);
+  assert.equal(header("mistral", {})["window"], 5);
+  assert.equal(header("mistral", { sliding_window: null })["window"], undefined);
+  const old = header("llama", { rope_parameters: null, rope_theta: 5e5, rope_scaling: { type: "linear", factor: 4 } });
+  assert.deepEqual([old["base"], old["stretch"], old["original"]], [5e5, 4, undefined]);
+});
+/** Of eight tokens that stand `step` positions apart. */
+const llamaLogits = async (rope: object, step: number): Promise<Tensor | undefined> => {
+  const params = copy("llama", (c) => ({ ...c, rope_parameters: { rope_theta: 1e4, ...rope } }));
+  const input = join(temporaryFolder(), "tokens.json");
+  const rows = [3, 1, 4, 1, 5, 9, 2, 6];
+  writeFileSync(input, JSON.stringify({ tokens: [rows], at: [rows.map((_, i) => step * i)] }));
+  const way = { target: "reference", precision: "f64" } as const;
+  return (await runEntry({ program: program(), entry: "Llama", params, input, ...way })).get("0");
+};
+test("Llama's linear scaling: position 4 i is what i is without, and a factor below 1 holds too", async () => {
+  const plain = await llamaLogits({ rope_type: "default" }, 2);
+  assertClose("logits", await llamaLogits({ rope_type: "linear", factor: 4 }, 8), plain, 1e-12);
+  assertClose("logits", await llamaLogits({ rope_type: "linear", factor: 0.5 }, 1), plain, 1e-12);
+  assert.notDeepEqual(await llamaLogits({ rope_type: "linear", factor: 4 }, 2), plain);
 });
 test("each number of config.json that is damaged is refused by its key", () => {
   for (const { type, header } of families) {

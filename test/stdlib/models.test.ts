@@ -53,6 +53,10 @@ const models: Readonly<Record<string, Model>> = {
     last: 9,
   }),
   GptOss: like({ V: 19, D: 8, H: 6, L: 2, Heads: 4, Groups: 2, A: 4, E: 4, K: 2, Context: 8, window: 4 }),
+  Llama: like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, Context: 8, stretch: 8, original: 40 }),
+  Mistral: like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, Context: 8, window: 5 }),
+  Qwen2: like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, Context: 8 }),
+  Qwen3: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 6, Context: 8 }),
   MiniMaxM2: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8 }),
   Dots1: like({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   DeepSeekV2: like({

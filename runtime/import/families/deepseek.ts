@@ -44,7 +44,7 @@ const latentHeader: Family["header"] = {
 };
 
 const yarnSettings: Family["supported"] = {
-  ...Object.fromEntries([...ropeKeys("rope_type"), "rope_scaling.type"].map((key) => [key, latentRope])),
+  ...Object.fromEntries([...ropeKeys("rope_type"), ...ropeKeys("type")].map((key) => [key, latentRope])),
   ...Object.fromEntries(
     ropeKeys("factor").map((key) => [key, (c: Json) => (latentRope(c) === "yarn" ? lookup(c, key) : 1)]),
   ),

@@ -2,12 +2,17 @@
 // named.
 import type { Family } from "../family.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite } from "./deepseek.ts";
+import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { granitemoe, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
 
 export const families: readonly Family[] = [
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
   mixtral,
   olmoe,
   qwen3Moe,

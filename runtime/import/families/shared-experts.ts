@@ -139,8 +139,7 @@ export const hunyuanV1Moe: Family = {
     ...defaultSettings,
     use_qk_norm: true,
     use_cla: false,
-    ...Object.fromEntries(ropeKeys("rope_type").map((key) => [key, byAlpha])),
-    "rope_scaling.type": byAlpha,
+    ...Object.fromEntries([...ropeKeys("rope_type"), ...ropeKeys("type")].map((key) => [key, byAlpha])),
   },
   names: {
     ...outerNames,

@@ -18,6 +18,7 @@ export const mixtureHeader: Family["header"] = { ...denseHeader, K: required("nu
 export const defaultSettings: Family["supported"] = {
   hidden_act: "silu",
   "rope_parameters.rope_type": "default",
+  "rope_parameters.type": "default",
   "rope_scaling.rope_type": "default",
   "rope_scaling.type": "default",
 };

@@ -1,0 +1,95 @@
+// Dense models, whose blocks have one feed-forward part instead of a mixture: Llama, Mistral, Qwen2, Qwen3.
+import { type Family, type Json, lookup } from "../family.ts";
+import {
+  attentionBiasNames,
+  attentionNames,
+  defaultSettings,
+  denseHeader,
+  everyFull,
+  outerNames,
+  queryKeyNormNames,
+  required,
+  ropeKeys,
+  ropeSetting,
+  swigluNames,
+  unbiasedSettings,
+} from "./shared.ts";
+
+const header: Family["header"] = {
+  ...denseHeader,
+  H: required("intermediate_size"),
+  Groups: required("num_key_value_heads", "num_attention_heads"), // Llama 1 has no groups
+  A: { keys: ["head_dim"], fallback: null },
+};
+const names: Family["names"] = {
+  ...outerNames,
+  ...attentionNames,
+  ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
+};
+
+/** The only accepted type of RoPE: default, linear, or Llama 3's, each with exactly the numbers that tell it from the others. */
+function llamaRope(config: Json): string {
+  const has = (key: string): boolean => ropeSetting(config, key) !== undefined;
+  const type = ropeSetting(config, "rope_type") ?? ropeSetting(config, "type") ?? "default";
+  const ends = ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"];
+  if (type === "default") return "default";
+  if (type === "linear" && has("factor") && !ends.some(has)) return "linear";
+  if (type === "llama3" && ["factor", ...ends].every(has)) return "llama3";
+  return `default, linear with a factor alone, or llama3 with factor, ${ends.join(", ")}`;
+}
+/** The only accepted factor: 1, where the type has none. */
+const llamaFactor =
+  (key: string) =>
+  (config: Json): unknown =>
+    llamaRope(config) === "default" ? 1 : lookup(config, key);
+
+export const llama: Family = {
+  type: "llama",
+  model: "Llama",
+  header: {
+    ...header,
+    biased: { keys: ["attention_bias"], fallback: false },
+    stretch: { keys: ropeKeys("factor"), fallback: null },
+    original: { keys: ropeKeys("original_max_position_embeddings"), fallback: null },
+    low: { keys: ropeKeys("low_freq_factor"), fallback: null },
+    high: { keys: ropeKeys("high_freq_factor"), fallback: null },
+  },
+  supported: {
+    hidden_act: "silu",
+    mlp_bias: false,
+    ...Object.fromEntries([...ropeKeys("rope_type"), ...ropeKeys("type")].map((key) => [key, llamaRope])),
+    ...Object.fromEntries(ropeKeys("factor").map((key) => [key, llamaFactor(key)])),
+  },
+  names: { ...names, ...attentionBiasNames },
+};
+
+export const mistral: Family = {
+  type: "mistral",
+  model: "Mistral",
+  header: { ...header, window: { keys: ["sliding_window"], fallback: null, kind: "size" } },
+  supported: unbiasedSettings,
+  names,
+};
+
+/** A window may be named, but not used. */
+const windowless: Family["supported"] = { use_sliding_window: false, layer_types: everyFull };
+
+export const qwen2: Family = {
+  type: "qwen2",
+  model: "Qwen2",
+  header,
+  supported: { ...unbiasedSettings, ...windowless },
+  names: { ...names, ...attentionBiasNames },
+};
+
+export const qwen3: Family = {
+  type: "qwen3",
+  model: "Qwen3",
+  header: {
+    ...header,
+    A: { keys: ["head_dim"], fallback: 128 },
+    biased: { keys: ["attention_bias"], fallback: false },
+  },
+  supported: { ...defaultSettings, ...windowless },
+  names: { ...names, ...attentionBiasNames, ...queryKeyNormNames },
+};
