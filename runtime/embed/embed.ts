@@ -122,6 +122,8 @@ export interface TrainOptions extends TargetOptions, TrainingSharing {
   readonly accumulate?: number;
   /** How much a batch counts in that mean, such as the number of targets that its losses are means of. Default: all count the same. */
   readonly weight?: (batch: Inputs) => number;
+  /** Names of inputs that all batches have although they have a default: `since` of the library's models. */
+  readonly given?: readonly string[];
   /** Keep only what passes between the layers of an array, and make each layer again in the backward: less memory, more time. Default: false. */
   readonly recompute?: boolean;
   /** Initial values in place of those that the program gives, as `Program.load` takes them. */
@@ -239,9 +241,9 @@ function trainedModel(source: Source): TrainedModel {
   return { program, load: () => program, declaration, entry: entrySignature(program, declaration, "train") };
 }
 async function trainingProgram(model: TrainedModel, options: TrainOptions, world: Workers): Promise<Program> {
-  const { accumulate = 1, from, parameters = new Map<string, Tensor>(), seed = 0 } = options;
+  const { accumulate = 1, from, given = [], parameters = new Map<string, Tensor>(), seed = 0 } = options;
   requireEqualPrograms(model.program, options, world);
-  const entry = { method: "train", name: "train", sizes: {} };
+  const entry = { method: "train", name: "train", sizes: {}, inputs: given };
   const { executable, report } = await compiled(model, options, [entry], world);
   const program = new Program(executable, report, "train", seed);
   try {

@@ -68,6 +68,7 @@ const training = [
   "batches",
   "accumulate",
   "weight",
+  "given",
   "recompute",
   "tensorParallel",
   "expertParallel",

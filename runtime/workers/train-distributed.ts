@@ -95,12 +95,12 @@ export function requireEqualSharing(options: TrainingSharing & Pick<BuildRequest
 /** Throws on all workers if they were given, in TypeScript, another program, other sizes or other random numbers than worker 0. */
 export function requireEqualPrograms(
   program: Loaded,
-  { sizes = {}, precision = "f32", tf32 = false, weights, accumulate = 1, seed = 0 }: EqualOptions,
+  { sizes = {}, precision = "f32", tf32 = false, weights, accumulate = 1, given = [], seed = 0 }: EqualOptions,
   world: Workers,
 ): void {
   if (world.size === 1) return;
   const named = Object.entries(sizes).map(([name, value]) => [`size ${name}`, String(value)] as const);
-  const same = { precision, tf32, weights, accumulate, seed };
+  const same = { precision, tf32, weights, accumulate, given: given.join(), seed };
   world.requireEqual({
     program: hashOfProgram(program),
     ...Object.fromEntries([...named, ...Object.entries(same).map(([name, value]) => [name, String(value)])]),
@@ -112,6 +112,7 @@ interface EqualOptions {
   readonly tf32?: boolean | undefined;
   readonly weights?: string | undefined;
   readonly accumulate?: number;
+  readonly given?: readonly string[];
   readonly seed?: number;
 }
 interface EntryOptions extends EqualOptions {

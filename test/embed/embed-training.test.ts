@@ -46,6 +46,25 @@ test("a first loss that is no number is not blamed on the learning rate", async 
     /nothing was learned before it: look at the data/,
   );
 });
+const { Masked } = moe<"Masked">`
+  import { masked_mean } from "std/loss"
+  import { Sgd } from "std/optim"
+  model Masked(N = 2) {
+    param w: f32[N] = 2
+    train(x: f32[N], mask: bool[N] = true) {
+      loss a = masked_mean(w * x, mask)
+      optimize with Sgd(lr: 1)
+    }
+  }
+`;
+test("an input with a default is in the batches where `given` names it", async () => {
+  const batch = { x: Float32Array.of(1, 3), mask: Uint8Array.of(0, 1) };
+  const [target, batches] = ["reference" as const, [batch, batch]];
+  const trained = await fit(Masked, { batches, given: ["mask"], target, accumulate: 2 });
+  assert.equal([...(trained.get("w")?.data ?? [])], [2, -1]);
+  await assertProblem(() => fit(Masked, { batches, target }), "batch 1: train has no input mask", /`given`/);
+  await assertProblem(() => fit(Masked, { batches, given: ["musk"], target }), "train has no input musk", "mask");
+});
 const { Idle, Deaf, Frozen } = moe<"Idle" | "Deaf" | "Frozen">`
   import { SwiGlu } from "std/nn"
   import { AdamW } from "std/optim"
