@@ -6,7 +6,7 @@ export { format } from "../compiler/syntax/format.ts";
 export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/template.ts";
 export type { DType } from "../compiler/types/dtype.ts";
 export { type CompileReport, checkFile, checkText } from "./compile.ts";
-export { type CallOptions, type Input, type Inputs, Program } from "./embed/compiled-program.ts";
+export { type CallOptions, type Input, type Inputs, type LoadOptions, Program } from "./embed/compiled-program.ts";
 export {
   type CompileOptions,
   compile,

@@ -3,6 +3,7 @@ import { integerIn, recompute, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { TrainingSharing } from "../../runtime/compile.ts";
 import { type BestEvaluation, bestOf, isOf } from "../../runtime/storage/checkpoint.ts";
+import { offerToCopy, showCopies } from "../../runtime/storage/upcycle.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { isOutOfPatience } from "../../runtime/training/best.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
@@ -55,6 +56,7 @@ export const trainCommand = (): Command =>
         "moec train examples/gpt-moe.moe --data book.txt --steps 4000 --resume",
         "moec train examples/gpt-moe.moe --data more.txt --steps 4000 --batch 32 --from runs/gpt-moe",
         "moec train examples/lora.moe --data other.txt --params runs/gpt-moe",
+        "moec train mixture.moe --data book.txt --params runs/dense --upcycle",
         "mpirun -n 4 moec train examples/gpt-moe.moe --data book.txt",
         "moec train runs/OLMoE-1B-7B/model.moe --data book.txt --tokenizer runs/OLMoE-1B-7B --params runs/OLMoE-1B-7B",
       ),
@@ -112,6 +114,10 @@ const addBeginnings = (command: Command): Command =>
         text,
       ),
     )
+    .option(
+      "--upcycle",
+      "arrays of layers that --params lacks, such as experts, begin as copies of the layer that it has in their place: a dense model becomes a mixture",
+    )
     .addOption(
       flag(
         "--from <run>",
@@ -160,6 +166,7 @@ interface Options extends SharedFlags, TrainingSharing {
   accumulate?: number;
   seed?: number;
   params?: string;
+  upcycle?: boolean;
   from?: string;
   out?: string;
   saveEvery?: number;
@@ -237,7 +244,7 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<Train
   return last;
 }
 function opening(training: Training): string {
-  const { config, text, about, folder, from, missing, inherited, sharding } = training;
+  const { config, text, about, folder, from, inherited, sharding } = training;
   const { parameters, trained, unreached = [], plan } = about;
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
   const learned = trained < parameters ? `, of which ${showCount(trained)} are trained` : "";
@@ -247,7 +254,7 @@ function opening(training: Training): string {
     ...(unreached.length === 0 ? [] : [`no loss depends on ${listed(unreached)}, which will learn nothing`]),
     aboutData(config, text),
     ...(sharding === null ? [] : [sharding]),
-    ...(missing === null || config.params === undefined ? [] : [begins(config.params, missing)]),
+    ...begins(training),
     ...taken(inherited),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}${of}` : ""}`]),
   ].join("\n");
@@ -258,8 +265,13 @@ function aboutData({ accumulate = 1, shuffle, sizes: { B, T } }: Training["confi
   const held = showTokens(heldOut.length, codec.unit);
   return `data: ${showBytes(bytes)}, ${rows}, ${heldOutFiles ? `${held} of ${heldOutFiles.files.join(", ")}` : `the last ${held}`} held out`;
 }
-const begins = (params: string, missing: readonly string[]): string =>
-  `begins with the parameters of ${params}${missing.length === 0 ? "" : `, which lacks ${listed(missing)}`}`;
+function begins({ config: { params, upcycle }, missing, upcycled }: Training): string[] {
+  if (missing === null || params === undefined) return [];
+  const lacks = missing.length === 0 ? "" : `, which lacks ${listed(missing)}`;
+  const offers = upcycle ? [] : upcycled.map(offerToCopy);
+  const copies = upcycle ? upcycled.map((copied) => `${copied.array}: ${showCopies(copied)}`) : [];
+  return [[`begins with the parameters of ${params}${lacks}`, ...offers].join("; "), ...copies];
+}
 const listed = ([first = "", ...others]: readonly string[]): string =>
   others.length === 0 ? first : `${first} and ${others.length} more`;
 /** A line about what the program's header has of the other run, for a learning rate of it may surprise. */

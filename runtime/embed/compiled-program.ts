@@ -38,6 +38,15 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Options of `load`. */
+export interface LoadOptions {
+  /**
+   * Arrays of layers that the tensors lack begin as copies of the layer that they have in their place (sparse upcycling): `feed.experts.3.up.weight` is
+   * `feed.up.weight`. Default: false.
+   */
+  readonly upcycle?: boolean;
+}
+
 /** A compiled entry with its parameters. Runs are executed one after another, in the order of the calls. */
 export class Program {
   /** How long compiling took and how much memory the program needs. */
@@ -82,9 +91,11 @@ export class Program {
    * Sets parameters and states by name: whole arrays of layers (`experts.up.weight`, with a leading axis), or each copy by itself. If anything does
    * not fit, nothing is set.
    */
-  load(tensors: ReadonlyMap<string, Tensor>): void {
+  load(tensors: ReadonlyMap<string, Tensor>, options: LoadOptions = {}): void {
     this.#requireIdle();
-    writeParameters(this.#executable, matchParameters(this.#executable.stores, givenTensors(tensors)));
+    requireOptions("load", options);
+    const given = { ...givenTensors(tensors), upcycle: options.upcycle ?? false };
+    writeParameters(this.#executable, matchParameters(this.#executable.stores, given));
   }
   /**
    * Everything that training can be continued from: parameters, states and optimizer state, as `restore` and `train` take it. `writeSafetensors`

@@ -21,7 +21,7 @@ import { stepMeans, type Weighted } from "../training/means.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { reportingFailure, requireEqualPrograms, requireEqualSharing } from "../workers/train-distributed.ts";
 import { OtherWorkerFailed, singleWorker, type Workers, workers } from "../workers/workers.ts";
-import { type Inputs, Program, requireInteger } from "./compiled-program.ts";
+import { type Inputs, type LoadOptions, Program, requireInteger } from "./compiled-program.ts";
 import { requireOptions } from "./options.ts";
 
 /** A declaration of a template, or a .moe file (its only model or, without one, only layer or function; or `declaration`). */
@@ -115,7 +115,7 @@ export function resolveSource(source: Source): ResolvedSource {
 }
 
 /** The options of `train`. */
-export interface TrainOptions extends TargetOptions, TrainingSharing {
+export interface TrainOptions extends TargetOptions, TrainingSharing, LoadOptions {
   /** The inputs of `train` for each step; the steps end where they do. Tensors in the first one also give the sizes that have no default. */
   readonly batches: Iterable<Inputs> | AsyncIterable<Inputs>;
   /** How many batches make one step, which takes the mean of their gradients. Default: 1. Left-over batches at the end make no step. */
@@ -153,13 +153,18 @@ export interface FitOptions extends TrainOptions {
 }
 function requireTraining(caller: "train" | "fit", options: TrainOptions): void {
   requireOptions(caller, options);
-  const { accumulate = 1, batches, from, parameters } = options;
+  const { accumulate = 1, batches, from, parameters, upcycle } = options;
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");
   if (Object(batches) !== batches || !(Symbol.iterator in batches || Symbol.asyncIterator in batches))
     throw new Problem("batches cannot be iterated over", "give a list of each step's inputs, or a generator of them");
   if (from && parameters)
     throw new Problem("parameters and from are two beginnings", "leave one out: the state has its own parameters");
+  if (upcycle && !parameters)
+    throw new Problem(
+      "upcycle copies layers of parameters, and none are given",
+      "give parameters, those of the dense model",
+    );
   if (from && !(Number.isSafeInteger(from.step) && from.step >= 0))
     throw new Problem(
       `from.step is ${describeValue(from.step)}`,
@@ -241,13 +246,13 @@ function trainedModel(source: Source): TrainedModel {
   return { program, load: () => program, declaration, entry: entrySignature(program, declaration, "train") };
 }
 async function trainingProgram(model: TrainedModel, options: TrainOptions, world: Workers): Promise<Program> {
-  const { accumulate = 1, from, given = [], parameters = new Map<string, Tensor>(), seed = 0 } = options;
+  const { accumulate = 1, from, given = [], parameters = new Map<string, Tensor>(), seed = 0, upcycle = false } = options;
   requireEqualPrograms(model.program, options, world);
   const entry = { method: "train", name: "train", sizes: {}, inputs: given };
   const { executable, report } = await compiled(model, options, [entry], world);
   const program = new Program(executable, report, "train", seed);
   try {
-    program.load(parameters);
+    program.load(parameters, { upcycle });
     if (from) program.restore(from.state, from.step * accumulate);
     return program;
   } catch (error) {

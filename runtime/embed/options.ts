@@ -54,7 +54,7 @@ const kinds = new Map<string, Kind>(
     topP: real("topP", 1),
     temperature: real("temperature", Number.MAX_VALUE),
     ...Object.fromEntries(
-      ["tf32", "recompute", "shardOptimizer", "evaluates", "gradients", "ids", "pastEnd"].map((name) => [
+      ["tf32", "recompute", "upcycle", "shardOptimizer", "evaluates", "gradients", "ids", "pastEnd"].map((name) => [
         name,
         flag(name),
       ]),
@@ -75,6 +75,7 @@ const training = [
   "room",
   "shardOptimizer",
   "parameters",
+  "upcycle",
   "from",
   "signal",
 ] as const;
@@ -87,6 +88,7 @@ export const optionNames = {
   fit: [...training, "onStep"],
   "openModel of a folder": [...opening, "average"],
   "openModel of a program": [...opening, "parameters", "step", "tokenizer"],
+  load: ["upcycle"],
   "a run": ["step", "signal"],
   "a text": [...asking, "stop"],
   "a text's tokens": asking,

@@ -8,7 +8,10 @@ import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts"
 import { convert, part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
 
-type Named = Pick<StoreInfo, "name" | "dtype" | "shape" | "stack">;
+interface Named extends Pick<StoreInfo, "name" | "dtype" | "shape" | "stack"> {
+  /** What a tensor that does not fit is said to be given for. Default: the name of the copy. */
+  readonly purpose?: string;
+}
 
 /** The name and index of each copy, in row-major order; `[[name, []]]` if nothing is stacked. */
 export function copies(name: string, over: readonly number[]): [name: string, index: number[]][] {
@@ -63,7 +66,7 @@ export class NamedTensors {
     const over = store.shape.slice(0, store.stack);
     const shape = store.shape.slice(store.stack);
     const all = copies(store.name, over);
-    const found = all.map(([name]) => this.#find(name, store.dtype, shape));
+    const found = all.map(([name]) => this.#find(name, { ...store, shape }));
     const missing = found.findIndex((t) => t === null);
     if (missing >= 0) {
       const has = found.findIndex((t) => t !== null);
@@ -95,7 +98,7 @@ export class NamedTensors {
     });
   }
 
-  #find(name: string, dtype: StoreInfo["dtype"], shape: readonly number[]): (() => Tensor) | null {
+  #find(name: string, { dtype, shape, purpose = `\`${name}\`` }: Omit<Named, "name">): (() => Tensor) | null {
     const found = spellings(name).filter(([spelling]) => this.#tensors.has(spelling));
     const [first, second] = found;
     if (!first) return null;
@@ -115,7 +118,7 @@ export class NamedTensors {
     const inner = t.shape.slice(index.length);
     if (!sameShape(inner, shape))
       throw new Problem(
-        `${this.#file}: \`${spelling}\` gives ${t.dtype}${showShape(inner)} for \`${name}\`, which is ${dtype}${showShape(shape)}`,
+        `${this.#file}: \`${spelling}\` gives ${t.dtype}${showShape(inner)} for ${purpose}, which is ${dtype}${showShape(shape)}`,
         this.#misfitHelp,
       );
     const used = this.#used.get(spelling) ?? new Set<string>();
@@ -181,7 +184,7 @@ export class Copies {
 }
 
 /** All names under which a file may give a copy: any subset of its numbers left out, which then index leading axes. */
-function spellings(name: string): [name: string, index: number[]][] {
+export function spellings(name: string): [name: string, index: number[]][] {
   return name.split(".").reduce<[string, number[]][]>(
     (list, piece, i) => {
       const joined = list.map(([n, index]): [string, number[]] => [i === 0 ? piece : `${n}.${piece}`, index]);

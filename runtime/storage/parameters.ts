@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { sizeFlagText } from "../../compiler/flag-text.ts";
+import { sizeFlagText, upcycleFlagText } from "../../compiler/flag-text.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { isTransformersFolder, openTransformers, type TransformersModel } from "../import/config.ts";
@@ -13,10 +13,21 @@ import { NamedTensors, namesHelp, namesOf, splitStacked, writeStored } from "./n
 import { readConfig, runHelp } from "./run-folder.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
+import {
+  type CopiedArray,
+  copiedArrays,
+  copiedNames,
+  offerToCopy,
+  type Sources,
+  takeCopied,
+  upcycleSources,
+} from "./upcycle.ts";
 
 export interface LoadedParameters {
   readonly path: string;
   readonly tensors: StoredTensors;
+  /** Whether arrays of layers that these lack begin as copies of a layer. Absent: that cannot be asked for here. */
+  readonly upcycle?: boolean;
   /** To be called when all is read. */
   readonly close?: () => void;
 }
@@ -63,15 +74,49 @@ export function writeParameters(executable: Executable, matched: readonly Matche
 export const missingParameters = (matched: readonly Matched[]): StoreInfo[] =>
   matched.flatMap(({ store, value }) => (store.role === "parameter" && !value ? [store] : []));
 /** All parameters and states, with what is given for each. A tensor that is for none of them is a Problem. */
-export function matchParameters(all: readonly StoreInfo[], { path, tensors }: LoadedParameters): Matched[] {
-  const stores = all.filter((s) => s.role === "parameter" || s.role === "state");
-  const sizesHelp = `check the sizes: ${sizeFlagText("NAME")} changes those of the model`;
-  const named = new NamedTensors(withoutPrefixes(tensors, stores, path), path, sizesHelp);
-  const matched = stores.map((store) => ({ store, value: named.take(store) }));
-  const [unread] = named.unread();
+export function matchParameters(all: readonly StoreInfo[], given: LoadedParameters): Matched[] {
+  const { path } = given;
+  const { stores, tensors, sources } = withSources(all, given);
+  const copied = copiedNames(given.upcycle ? sources : new Map(), tensors);
+  const misfitHelp = helpToUpcycle(sources, given) ?? sizesHelp;
+  const own = new NamedTensors(new Map([...tensors].filter(([name]) => !copied.has(name))), path, misfitHelp);
+  const layers = new NamedTensors(new Map([...tensors].filter(([name]) => copied.has(name))), path, copiesHelp);
+  const matched = stores.map((store) => {
+    const source = given.upcycle ? sources.get(store) : undefined;
+    return { store, value: source ? takeCopied(store, source, layers) : own.take(store) };
+  });
+  const [unread] = [...own.unread(), ...layers.unread()];
   if (unread !== undefined)
-    throw new Problem(`${path}: nothing is named \`${unread}\``, unreadHelp(unread, stores.flatMap(namesOf)));
+    throw new Problem(
+      `${path}: nothing is named \`${unread}\``,
+      helpToUpcycle(sources, given) ?? unreadHelp(unread, stores.flatMap(namesOf)),
+    );
   return matched;
+}
+const sizesHelp = `check the sizes: ${sizeFlagText("NAME")} changes those of the model`;
+const copiesHelp = `a copy has the sizes of its layer: ${sizeFlagText("NAME")} changes those of the model`;
+/** Arrays of layers that the given parameters lack, and whose layer they have: with `upcycle` copied, else drawn. */
+export const upcycledArrays = (all: readonly StoreInfo[], given: LoadedParameters): CopiedArray[] =>
+  copiedArrays(withSources(all, given).sources);
+/** Asked to copy, and nothing to copy, is a Problem. */
+function withSources(
+  all: readonly StoreInfo[],
+  given: LoadedParameters,
+): { readonly stores: StoreInfo[]; readonly tensors: StoredTensors; readonly sources: Sources } {
+  const stores = all.filter((s) => s.role === "parameter" || s.role === "state");
+  const tensors = withoutPrefixes(given.tensors, stores, given.path);
+  const sources = upcycleSources(stores, tensors);
+  if (given.upcycle && sources.size === 0)
+    throw new Problem(
+      `${given.path} has no layer for ${upcycleFlagText} to copy: that of an array which it lacks has the array's name left out, \`feed.up.weight\` for \`feed.experts.3.up.weight\``,
+      "name the layers around the array as there, or leave the option out",
+    );
+  return { stores, tensors, sources };
+}
+/** Null: there is nothing to copy, it is copied, or it cannot be asked for. */
+function helpToUpcycle(sources: Sources, { upcycle }: LoadedParameters): string | null {
+  const [first] = upcycle === false ? copiedArrays(sources) : [];
+  return first ? offerToCopy(first) : null;
 }
 /** What to do about a tensor that is neither a parameter nor a state; optimizer state has its parameter's name in front. */
 const unreadHelp = (name: string, names: readonly string[]): string =>

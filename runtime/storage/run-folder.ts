@@ -27,6 +27,8 @@ const schema = v.object({
   tf32: v.optional(v.literal(true)),
   /** The path of the initial parameters, if they were not drawn from the seed. */
   params: v.optional(v.string()),
+  /** Whether arrays of layers that those lack began as copies of a layer. */
+  upcycle: v.optional(v.literal(true)),
   /** The folder of the run from whose checkpoint this one went on. */
   from: v.optional(v.string()),
   /** Batches in a step. Default: 1. */

@@ -41,6 +41,8 @@ export interface TrainOptions extends CommonOptions, EncodingOptions, TrainingSh
   readonly seed?: number | undefined;
   /** Initial parameters: a safetensors file, or a folder that training or transformers wrote. Those that it lacks are initialised from the seed. */
   readonly params?: string | undefined;
+  /** Arrays of layers that `params` lacks begin as copies of the layer that it has in their place (sparse upcycling). Default: false. */
+  readonly upcycle?: boolean | undefined;
   /**
    * The folder of another run. This one goes on from its newest checkpoint, with the optimizer's state and the number of steps; data, batch and all else
    * may differ. Options that are left out are that run's.
@@ -113,7 +115,7 @@ function requireTf32Target(run: string, { tf32 }: RunConfig, { target = "host" }
       "add --target cuda, or start another run with --out",
     );
 }
-function requireOneBeginning({ resume, params, from }: TrainOptions): void {
+function requireOneBeginning({ resume, params, from, upcycle }: TrainOptions): void {
   const given = Object.entries({ resume: resume || undefined, params, from }).flatMap(([name, value]) =>
     value === undefined ? [] : `--${name}`,
   );
@@ -122,13 +124,18 @@ function requireOneBeginning({ resume, params, from }: TrainOptions): void {
       `a run begins from one thing, and ${given.join(" and ")} are given`,
       "--resume goes on with the run in --out, --from with another one in a new folder, --params takes parameters alone: leave the others out",
     );
+  if (upcycle && params === undefined)
+    throw new Problem(
+      "--upcycle copies layers of --params, which is not given",
+      "add --params with the run or the weights of the dense model; a run that began so goes on without --upcycle",
+    );
 }
 /**
  * What a run that goes on from another takes from it: all but the data, the parameters that that one began with, whether it kept its best checkpoint, and
  * sizes that the model lacks.
  */
 function beginning(from: string, entry: EntrySignature): RunConfig {
-  const { params: _, keepBest: __, sizes, ...others } = readConfig(from);
+  const { params: _, upcycle: __, keepBest: ___, sizes, ...others } = readConfig(from);
   const known = Object.entries(sizes).filter(([name]) => name === "B" || name === "T" || hasHeader(entry, name));
   return { ...others, sizes: Object.fromEntries(known), from };
 }
@@ -161,6 +168,7 @@ function configOf(
     ...((options.shuffle ?? saved?.shuffle) ? { shuffle: true } : {}),
     ...((options.recompute ?? saved?.recompute) ? { recompute: true } : {}),
     ...(params === undefined ? {} : { params }),
+    ...((options.upcycle ?? saved?.upcycle) ? { upcycle: true } : {}),
     ...(from === undefined ? {} : { from }),
     ...(accumulate === undefined ? {} : { accumulate }),
     ...codec.config,

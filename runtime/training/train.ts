@@ -19,8 +19,15 @@ import {
 } from "../storage/checkpoint.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
-import { type LoadedParameters, matchParameters, missingParameters, readParameters } from "../storage/parameters.ts";
+import {
+  type LoadedParameters,
+  matchParameters,
+  missingParameters,
+  readParameters,
+  upcycledArrays,
+} from "../storage/parameters.ts";
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
+import type { CopiedArray } from "../storage/upcycle.ts";
 import { tellsApart, textAxes, trainingRequest } from "../text-entry.ts";
 import { copyTokenizerFiles, type SavedRun, selectCodec } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
@@ -84,6 +91,8 @@ export interface Training {
   readonly best: BestEvaluation | null;
   /** The names of parameters that `params` lacks; null: it was not given. */
   readonly missing: readonly string[] | null;
+  /** See `upcycledArrays`. */
+  readonly upcycled: readonly CopiedArray[];
   /** What its header has of the run that `params` names; see `inherited`. */
   readonly inherited: RunConfig["sizes"];
   /** The training loop. When `signal` is aborted, the current step is finished and saved, and the loop ends. */
@@ -181,6 +190,7 @@ function begun(run: PlannedRun, compiled: Compiled, from: Checkpoint | null): Om
   const about = aboutOf(compiled, text, measure, world);
   if (from) requireFitting(executable, from, config.from);
   const missing = params && missingParameters(matchParameters(executable.stores, params)).flatMap(namesOf);
+  const upcycled = params ? upcycledArrays(executable.stores, params) : [];
   const ownFolder = ownFolderOf(run);
   if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
   const setup: TrainSetup = { ...run, executable, modelLosses: measure.losses, from, best };
@@ -194,6 +204,7 @@ function begun(run: PlannedRun, compiled: Compiled, from: Checkpoint | null): Om
     report,
     about,
     missing,
+    upcycled,
     inherited: inherited(options, entry),
     sharding: shardingOf(setup, options),
     steps: (signal) => reportingFailure(world, trainSteps(signal ? { ...setup, signal } : setup)),
@@ -246,9 +257,14 @@ export async function readOnWorkers(
   return encodes ? world.localFirst("encode the data", read) : read();
 }
 /** The parameters that the run starts from; null: they come from the seed, or from its own checkpoint. */
-function givenParameters(options: TrainOptions, { params }: RunConfig, folder: string | null): LoadedParameters | null {
+function givenParameters(
+  options: TrainOptions,
+  { params, upcycle }: RunConfig,
+  folder: string | null,
+): LoadedParameters | null {
   const goesOn = options.resume && folder !== null && checkpointSteps(folder).length > 0;
-  return params === undefined || goesOn ? null : readParameters(params, options.warn ?? (() => {}));
+  if (params === undefined || goesOn) return null;
+  return { ...readParameters(params, options.warn ?? (() => {})), upcycle: upcycle ?? false };
 }
 /** Its own newest checkpoint if it resumes, else that of the run that it is to go on from; null: there is none. */
 function checkpointToGoOnFrom(

@@ -155,6 +155,7 @@ export function requireEqualRuns({ program, config, folder, params, ...every }: 
     "--patience": String(every.patience ?? "none"),
     "--out": String(folder),
     "--params": params === null ? "none" : `${params.path} (${hashOfTensors(params.tensors)})`,
+    "--upcycle": String(params?.upcycle ?? false),
   });
 }
 /** The same of the checkpoint that they go on from. */

@@ -9,6 +9,7 @@ import {
   compile,
   type FitOptions,
   type Inputs,
+  type LoadOptions,
   moe,
   type OpenFolderOptions,
   type OpenProgramOptions,
@@ -33,6 +34,7 @@ interface Differing {
   readonly fit: Same<keyof FitOptions, Listed<"fit">>;
   readonly openFolder: Same<keyof OpenFolderOptions, Listed<"openModel of a folder">>;
   readonly openProgram: Same<keyof OpenProgramOptions, Listed<"openModel of a program">>;
+  readonly load: Same<keyof LoadOptions, Listed<"load">>;
   readonly run: Same<keyof CallOptions, Listed<"a run">>;
   readonly text: Same<keyof AskOptions, Listed<"a text">>;
   readonly tokens: Same<Exclude<keyof AskOptions, "stop">, Listed<"a text's tokens">>;

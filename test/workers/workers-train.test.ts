@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { writeSafetensors } from "../../runtime/index.ts";
 import { bestOf, checkpointSteps } from "../../runtime/storage/checkpoint.ts";
 import { numbers } from "../../runtime/tensor.ts";
 import { mpirun, skipped } from "../../scripts/mpirun.ts";
@@ -186,6 +187,18 @@ else {
       ],
     ]);
     assert.equal(bits("parts again"), bits("parts"));
+  });
+  test("each of two workers copies the layers of a dense model into the experts that it has", async () => {
+    await one();
+    const dense = join(root, "dense.safetensors");
+    const layers = [...last(folder("one")).model].filter(([name]) => !/feed\.gate|experts\.[1-9]/.test(name));
+    writeSafetensors(dense, new Map(layers.map(([name, t]) => [name.replace("experts.0.", ""), t])));
+    const flags = ["--params", dense, "--upcycle"];
+    requireSameLosses(
+      await train(folder("copied by two"), workers(2, ...flags)),
+      await train(folder("copied"), workers(1, ...flags)),
+    );
+    requireSameRun("copied", "copied by two");
   });
   test("workers that share matrices train what one does; others go on, in other groups or alone", async () => {
     const shared = ["--tensor-parallel", "2"];

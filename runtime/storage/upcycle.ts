@@ -1,0 +1,123 @@
+// Sparse upcycling (Komatsuzaki et al. 2023, arXiv 2212.05055): an array of layers that weights lack begins as copies of the layer that they have in its
+// place. `blocks.*.feed.experts.*.up.weight` is read from `blocks.*.feed.up.weight`: the array's own name and number are left out.
+import { upcycleFlagText } from "../../compiler/flag-text.ts";
+import { pluralize } from "../../compiler/pluralize.ts";
+import { product } from "../../compiler/types/numbers.ts";
+import type { StoreInfo, Tensor } from "../executable/executable.ts";
+import { part, stacked } from "../tensor.ts";
+import { copies, type NamedTensors, spellings } from "./names.ts";
+import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
+
+/** What a store of an array is read from. */
+interface Source {
+  /** The name of the store that the weights would have; its leading axes are these of the array's store. */
+  readonly name: string;
+  readonly kept: readonly number[];
+  /** The paths, without numbers, of the array and of the layer that its layers are copies of. */
+  readonly array: string;
+  readonly layer: string;
+}
+export type Sources = ReadonlyMap<StoreInfo, Source>;
+/** Each of the `count` layers of an array is a copy of `layer`; both are paths without numbers. */
+export interface CopiedArray {
+  readonly array: string;
+  readonly layer: string;
+  readonly count: number;
+}
+export const showCopies = ({ count, layer }: CopiedArray): string =>
+  `${pluralize(count, "copy", "copies")} of ${layer === "" ? "the whole model" : layer}`;
+export const offerToCopy = (copied: CopiedArray): string =>
+  `${upcycleFlagText} begins ${copied.array} as ${showCopies(copied)}`;
+
+/** A member of a layer, and its numbers if it is an array: those of one copy, or `*` for all. */
+interface Member {
+  readonly name: string;
+  readonly numbers: readonly string[];
+}
+const membersOf = (path: string): Member[] =>
+  Array.from(path.matchAll(/([^.]+)((?:\.(?:\d+|\*)(?![^.]))*)/g), ([, name = "", numbers = ""]) => ({
+    name,
+    numbers: numbers.split(".").slice(1),
+  }));
+const joined = (members: readonly Member[]): string => members.map(({ name }) => name).join(".");
+
+/** What each store is read from that belongs to an array which the weights lack, where they have its layer. */
+export function upcycleSources(stores: readonly StoreInfo[], tensors: StoredTensors): Sources {
+  const given = [...tensors.keys()].map(membersOf);
+  const paths = new Set(given.flatMap((members) => members.map((_, i) => joined(members.slice(0, i + 1)))));
+  const whole = new Set(given.map(joined));
+  return new Map(
+    stores.flatMap((store): [StoreInfo, Source][] => {
+      const source = sourceOf(store, paths);
+      return source && whole.has(joined(membersOf(source.name))) ? [[store, source]] : [];
+    }),
+  );
+}
+/** `paths`: those of all layers and tensors of the weights. Null: no array on the way is lacking. */
+function sourceOf({ name }: StoreInfo, paths: ReadonlySet<string>): Source | null {
+  const members = membersOf(name);
+  const left: Member[] = [];
+  const kept: number[] = [];
+  let axis = 0;
+  let array: Pick<Source, "array" | "layer"> | null = null;
+  for (const [i, member] of members.entries()) {
+    const lacking = member.numbers.length > 0 && !paths.has(joined([...left, member]));
+    if (lacking) array = { array: joined(members.slice(0, i + 1)), layer: joined(left) };
+    else left.push(member);
+    for (const number of member.numbers)
+      if (number === "*") {
+        if (!lacking) kept.push(axis);
+        axis += 1;
+      }
+  }
+  return array && { name: left.flatMap((m) => [m.name, ...m.numbers]).join("."), kept, ...array };
+}
+
+const keptAxes = ({ shape }: StoreInfo, { kept }: Source): number[] => kept.map((axis) => shape[axis] ?? 0);
+/** The arrays that these stores are of. */
+export function copiedArrays(sources: Sources): CopiedArray[] {
+  const bySource = new Map<string, CopiedArray>();
+  for (const [store, source] of sources) {
+    const copiesHere = product(store.shape.slice(0, store.stack)) / product(keptAxes(store, source));
+    const { array, layer, name } = source;
+    bySource.set(name, { array, layer, count: (bySource.get(name)?.count ?? 0) + copiesHere });
+  }
+  return [...new Map([...bySource.values()].map((copied) => [copied.array, copied])).values()];
+}
+/** The weights that are copied, which are then for nothing else: a router may have the name of a copied layer's matrix. */
+export function copiedNames(sources: Sources, tensors: StoredTensors): Set<string> {
+  const names = new Set<string>();
+  for (const [store, source] of sources)
+    for (const [copy] of copies(source.name, keptAxes(store, source)))
+      for (const [spelling] of spellings(copy)) if (tensors.has(spelling)) names.add(spelling);
+  return names;
+}
+/** The value of a store whose copies are all read from `weights`. Null: they have nothing for it. */
+export function takeCopied(store: StoreInfo, source: Source, weights: NamedTensors): StoredTensor | null {
+  const { dtype, shape, stack } = store;
+  const [over, inner] = [shape.slice(0, stack), shape.slice(stack)];
+  const axes = keptAxes(store, source);
+  const purpose = `each copy of \`${joined(membersOf(store.name))}\``;
+  const one = weights.take({ name: source.name, dtype, shape: [...axes, ...inner], stack: axes.length, purpose });
+  if (!one) return null;
+  const readOne = latest((index) => one.read(index));
+  const copyAt = (index: readonly number[]): Tensor => readOne(source.kept.map((axis) => index[axis] ?? 0));
+  const parts = function* (): Generator<Tensor> {
+    for (const [, index] of copies(store.name, over)) yield copyAt(index);
+  };
+  const read = (index: readonly number[] = []): Tensor => {
+    if (index.length === stack) return copyAt(index);
+    const whole = stacked(dtype, over, inner, parts());
+    return index.length === 0 ? whole : part(whole, index);
+  };
+  return { dtype, shape, read, parts };
+}
+/** Keeps the newest value, since the copies of one layer follow one another. */
+function latest(read: (index: readonly number[]) => Tensor): (index: readonly number[]) => Tensor {
+  let kept: { readonly key: string; readonly value: Tensor } | null = null;
+  return (index) => {
+    const key = index.join();
+    if (kept?.key !== key) kept = { key, value: read(index) };
+    return kept.value;
+  };
+}

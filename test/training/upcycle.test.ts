@@ -1,0 +1,204 @@
+// Sparse upcycling: an array of layers that weights lack begins as copies of the layer that they have in its place.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { StoreInfo } from "../../runtime/executable/executable.ts";
+import { compile, fit, type Tensor, tensor } from "../../runtime/index.ts";
+import { type LoadedParameters, matchParameters, upcycledArrays } from "../../runtime/storage/parameters.ts";
+import { readConfig } from "../../runtime/storage/run-folder.ts";
+import { allInMemory, inMemory, type StoredTensor } from "../../runtime/storage/stored-tensor.ts";
+import { numbers } from "../../runtime/tensor.ts";
+import { openTraining } from "../../runtime/training/train.ts";
+import { assertProblem } from "../assert-problem.ts";
+import { command } from "../command.ts";
+import { full } from "../full.ts";
+import { assertClose } from "../peer-results.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { last, losses } from "../training-runs.ts";
+
+const test = suite("upcycle");
+const at = temporaryFolder();
+const [data, dense, mixed] = [join(at, "text"), join(at, "dense"), join(at, "mixed")];
+const file = (name: string, text: string): string => {
+  writeFileSync(join(at, name), text);
+  return join(at, name);
+};
+const sizes = "V: 128, D: 8, L: 2, Heads: 2, Groups: 1, Context: 16, base: 1e4, eps: 1e-5, std: 0.3";
+const denseProgram = file(
+  "dense.moe",
+  `import { Llama } from "std/models/decoder"
+model Dense(H = 6) = Llama(H: H, ${sizes})`,
+);
+const mixtureProgram = file(
+  "mixture.moe",
+  `import { Mixtral } from "std/models/decoder"
+model Mixture(H = 6, E = 4) = Mixtral(H: H, E: E, K: 2, ${sizes}, balance: 0)`,
+);
+const options = { data: [data], target: "reference", batch: 2, length: 8 } as const;
+test.before(async () => {
+  writeFileSync(data, "abcdefgh ".repeat(40));
+  await losses({ ...options, program: denseProgram, steps: 1, out: dense });
+  await losses({ ...options, program: mixtureProgram, steps: 1, out: mixed, params: dense, upcycle: true });
+});
+function values(t: Tensor | undefined): number[] {
+  assert.ok(t);
+  return [...numbers(t)];
+}
+const weights = (): ReadonlyMap<string, Tensor> => last(dense).model;
+
+for (const target of full ? (["reference", "host"] as const) : (["reference"] as const))
+  test(`the copies are those of the layer, and scores that sum to 1 give the logits of the dense model, on ${target}`, async () => {
+    const how = { sizes: { B: 1, T: 5 }, target };
+    const [one, many] = await Promise.all([
+      compile({ file: denseProgram }, how),
+      compile({ file: mixtureProgram }, how),
+    ]);
+    try {
+      one.load(weights());
+      many.load(weights(), { upcycle: true });
+      for (const [block, expert] of [
+        [0, 0],
+        [1, 3],
+      ])
+        assert.equal(
+          many.read(`blocks.${block}.feed.experts.${expert}.up.weight`),
+          weights().get(`blocks.${block}.feed.up.weight`),
+        );
+      assert.equal(many.read("blocks.0.feed.gate.weight").shape, [8, 4]); // the router, which has the name of SwiGlu's own gate
+      const tokens = Int32Array.of(97, 98, 99, 100, 101);
+      const [{ outputs: as }, { outputs: of }] = [await one.run({ tokens }), await many.run({ tokens })];
+      assertClose("logits", of[0], as[0], 1e-5);
+    } finally {
+      one.close();
+      many.close();
+    }
+  });
+
+async function firstLoss(program: string, upcycle?: boolean): Promise<number> {
+  const [first = Number.NaN] = await losses({ ...options, program, steps: 1, out: null, params: dense, upcycle });
+  return first;
+}
+test("the first loss is the dense model's, experts then differ, and the run says that it began so", async () => {
+  const [of, as] = [await firstLoss(mixtureProgram, true), await firstLoss(denseProgram)];
+  assert.ok(Math.abs(of - as) < 1e-5 * as, `${of} and ${as}`);
+  const { model } = last(mixed);
+  const experts = [0, 1, 2, 3].map((e) => values(model.get(`blocks.0.feed.experts.${e}.up.weight`)).join());
+  assert.is(new Set(experts).size, 4);
+  assert.is(readConfig(mixed).upcycle, true);
+});
+test("moec train says what is copied; a run goes on without --upcycle, and another from it too", async () => {
+  const flags = ["--data", data, "--target", "reference", "--batch", "2", "--length", "8", "--steps", "3"];
+  const from = join(at, "from");
+  const begun = ["--params", dense, "--upcycle", "--steps", "1", "--out", join(at, "said")];
+  const { stderr } = command(["train", mixtureProgram, ...flags, ...begun]);
+  assert.match(stderr, `begins with the parameters of ${dense}, which lacks blocks.0.feed.gate.weight and 1 more\n`);
+  assert.match(stderr, "\nblocks.feed.experts: 4 copies of blocks.feed\n");
+  await losses({ ...options, program: mixtureProgram, steps: 2, out: mixed, resume: true });
+  await losses({ ...options, program: mixtureProgram, steps: 3, from: mixed, out: from });
+  assert.is(readConfig(from).upcycle, undefined);
+  const again = (more: object) => () => openTraining({ ...options, program: mixtureProgram, out: mixed, ...more });
+  await assertProblem(again({ resume: true, upcycle: true }), "--params, which is not given", "without --upcycle");
+  await assertProblem(again({ upcycle: true, out: null }), "--params, which is not given", "the dense model");
+});
+const opened = (more: object) => (): Promise<unknown> =>
+  openTraining({ ...options, program: mixtureProgram, steps: 1, out: null, params: dense, ...more });
+test("without it nothing is copied, and the error offers it; layers of other sizes, and weights without the layer, are refused", async () => {
+  await assertProblem(
+    opened({}),
+    "`blocks.0.feed.gate.weight` gives f32[8, 6]",
+    "`--upcycle` (in TypeScript `upcycle: true`) begins blocks.feed.experts as 4 copies of blocks.feed",
+  );
+  const finer = opened({ upcycle: true, set: { H: 3 } });
+  await assertProblem(
+    finer,
+    "gives f32[8, 6] for each copy of `blocks.feed.experts.gate.weight`, which is f32[8, 3]",
+    "--set",
+  );
+  await assertProblem(opened({ upcycle: true, params: mixed }), "has no layer for `--upcycle`", "leave the option out");
+});
+test("in TypeScript fit and train take it, with parameters", async () => {
+  const row = { tokens: new Int32Array(8).fill(97), targets: new Int32Array(8).fill(98) };
+  const how = { sizes: { B: 1, T: 8 }, target: "reference", batches: [row] } as const;
+  const fitted = await fit({ file: mixtureProgram }, { ...how, parameters: weights(), upcycle: true });
+  const distance = values(fitted.get("blocks.0.feed.experts.2.down.weight")).map((x, i) =>
+    Math.abs(x - (values(weights().get("blocks.0.feed.down.weight"))[i] ?? Number.NaN)),
+  );
+  assert.ok(Math.max(...distance) < 1e-3, String(Math.max(...distance))); // a step's
+  const mixture = { file: mixtureProgram };
+  await assertProblem(() => fit(mixture, { ...how, upcycle: true }), "none are given", "the dense model");
+  await assertProblem(() => fit(mixture, { ...how, parameters: weights() }), "gives f32[8, 6]", "upcycle: true");
+});
+
+const store = (name: string, ...shape: number[]): StoreInfo => ({
+  name,
+  role: "parameter",
+  dtype: "f32",
+  shape,
+  stack: name.split("*").length - 1,
+  saved: true,
+});
+const given = (tensors: Readonly<Record<string, readonly number[]>>): LoadedParameters => ({
+  path: "weights",
+  upcycle: true,
+  tensors: allInMemory(new Map(Object.entries(tensors).map(([name, x]) => [name, tensor("f32", [x.length], [...x])]))),
+});
+/** What each store is given; null: nothing. */
+const matched = (stores: readonly StoreInfo[], weights: LoadedParameters): (number[] | null)[] =>
+  matchParameters(stores, weights).map(({ value }) => value && values(value.read()));
+test("an array may have any name, lie in others that the weights have or lack, and be of layers with numbers of their own", () => {
+  const one = given({ "blocks.0.w": [1, 2], "blocks.1.w": [3, 4], "heads.0.w": [5] });
+  const nested = [store("blocks.*.groups.*.experts.*.w", 2, 2, 3, 2), store("heads.*.w", 1, 1)];
+  const copies = Array.from({ length: 24 }, (_, i) => (i < 12 ? 1 : 3) + (i % 2));
+  assert.equal(matched(nested, one), [copies, [5]]);
+  assert.equal(upcycledArrays(nested, one), [{ array: "blocks.groups.experts", layer: "blocks", count: 6 }]);
+  const apart = [0, 1, 2].map((i) => store(`specialists.${i}.heads.*.w`, 2, 1));
+  const inner = given({ "heads.0.w": [7], "heads.1.w": [8] });
+  assert.equal(matched(apart, inner), [
+    [7, 8],
+    [7, 8],
+    [7, 8],
+  ]);
+  assert.equal(upcycledArrays(apart, inner), [{ array: "specialists", layer: "", count: 3 }]);
+});
+test("an array that the weights have is kept; what a layer lacks begins as the program says", () => {
+  const stores = [
+    store("blocks.*.norm", 2, 1),
+    store("norm", 1),
+    store("blocks.*.experts.*.a", 2, 2, 1),
+    store("blocks.*.experts.*.w", 2, 2, 1),
+  ];
+  const weights = given({ norm: [1], "blocks.0.w": [2], "blocks.1.w": [3] });
+  assert.equal(matched(stores, weights), [null, [1], null, [2, 2, 3, 3]]);
+});
+test("what is for no copy is a Problem, and so is a layer that some blocks lack", async () => {
+  const stores = [store("blocks.*.experts.*.w", 2, 2, 1)];
+  const refused = (tensors: Readonly<Record<string, readonly number[]>>, message: string, help: string) =>
+    assertProblem(() => matchParameters(stores, given(tensors)), message, help);
+  await refused(
+    { "blocks.0.w": [1], "blocks.1.w": [2], "blocks.0.bias": [3] },
+    "nothing is named `blocks.0.bias`",
+    "blocks.0.experts.0.w",
+  );
+  await refused({ "blocks.0.w": [1] }, "has `blocks.0.w` but not `blocks.1.w`", "every copy");
+  await refused({ "blocks.0.experts.0.w": [1] }, "has no layer for", "leave the option out");
+});
+test("each layer is read once for all of its copies, and no more than one is kept", () => {
+  const reads: string[] = [];
+  const counted = (name: string, t: Tensor): [string, StoredTensor] => [
+    name,
+    { ...inMemory(t), read: (index) => (reads.push(name), inMemory(t).read(index)) },
+  ];
+  const matrix = tensor("f32", [2, 2], [1, 2, 3, 4]);
+  const tensors = new Map([counted("blocks.0.w", matrix), counted("blocks.1.w", matrix)]);
+  const [match] = matchParameters([store("blocks.*.experts.*.w", 2, 5, 2, 2)], {
+    path: "weights",
+    upcycle: true,
+    tensors,
+  });
+  assert.is(reads.length, 0);
+  const copies = [0, 1].flatMap((b) => [0, 1, 2, 3, 4].map((e) => match?.value?.read([b, e])));
+  assert.equal(reads, ["blocks.0.w", "blocks.1.w"]);
+  assert.ok(copies.every((copy) => copy && values(copy).join() === "1,2,3,4"));
+});
+test.run();
