@@ -246,7 +246,14 @@ function trainedModel(source: Source): TrainedModel {
   return { program, load: () => program, declaration, entry: entrySignature(program, declaration, "train") };
 }
 async function trainingProgram(model: TrainedModel, options: TrainOptions, world: Workers): Promise<Program> {
-  const { accumulate = 1, from, given = [], parameters = new Map<string, Tensor>(), seed = 0, upcycle = false } = options;
+  const {
+    accumulate = 1,
+    from,
+    given = [],
+    parameters = new Map<string, Tensor>(),
+    seed = 0,
+    upcycle = false,
+  } = options;
   requireEqualPrograms(model.program, options, world);
   const entry = { method: "train", name: "train", sizes: {}, inputs: given };
   const { executable, report } = await compiled(model, options, [entry], world);
