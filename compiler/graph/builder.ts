@@ -1,6 +1,5 @@
 // Adds nodes to a graph. Nodes are interned: an equal node is the same object, so common subexpressions exist once.
 import { Bug } from "../diagnostic.ts";
-import { memoize } from "../memoize.ts";
 import type { Span } from "../syntax/ast.ts";
 import { Sym } from "../types/size.ts";
 import type { Builder, Node, Op, Value } from "./node.ts";
@@ -13,6 +12,8 @@ export class GraphBuilder implements Builder {
   readonly #ops = new Map<string, Op>();
   /** By id. */
   readonly #nodes: Node[] = [];
+  /** The key of each node's attributes, by its id. */
+  readonly #attrsKeys: string[] = [];
   /** The source span recorded in the nodes that are added now; null: none. */
   span: Span | null = null;
 
@@ -29,7 +30,15 @@ export class GraphBuilder implements Builder {
 
   /** The node of `op` on `args`, reused if an equal one exists. Throws TypeMismatch if the types do not fit. */
   add<A>(op: Op<A>, args: readonly Value[], attrs: A): Node<A> {
-    const key = `${op.name}(${args.map((a) => `${a.node.id}.${a.index}`).join()})${attrsKey(attrs)}`;
+    return this.#intern(op, args, attrs, keyOf(attrs));
+  }
+  withArgs(node: Node, args: readonly Value[]): Node {
+    if (this.#nodes[node.id] !== node) return this.add(node.op, args, node.attrs);
+    if (args.every((a, i) => a === node.args[i])) return node;
+    return this.#intern(node.op, args, node.attrs, this.#attrsKeys[node.id] ?? "");
+  }
+  #intern<A>(op: Op<A>, args: readonly Value[], attrs: A, attrsKey: string): Node<A> {
+    const key = `${op.name}(${args.map((a) => `${a.node.id}.${a.index}`).join()})${attrsKey}`;
     const old = this.#known.get(key);
     if (old) return old as Node<A>;
     const types = op.infer(
@@ -41,22 +50,19 @@ export class GraphBuilder implements Builder {
     types.forEach((type, index) => results.push({ node, index, type }));
     this.#known.set(key, node);
     this.#nodes.push(node);
+    this.#attrsKeys.push(attrsKey);
     return node;
-  }
-  withArgs(node: Node, args: readonly Value[]): Node {
-    const isOwn = this.#nodes[node.id] === node && args.every((a, i) => a === node.args[i]);
-    return isOwn ? node : this.add(node.op, args, node.attrs);
   }
 }
 
-/** A key that is equal for equal attributes. Attributes are immutable, so each object is serialized once. */
-const attrsKey = (attrs: unknown): string =>
-  typeof attrs !== "object" || attrs === null ? JSON.stringify(attrs) : keyOf(attrs);
-const keyOf = memoize((attrs: object): string => JSON.stringify(attrs, (_, value: unknown) => written(value)));
-/** Serializes what JSON cannot: sizes by the ids of their atoms, and -0, NaN and infinities. */
-function written(value: unknown): unknown {
+/** A key that is equal for equal attributes: as JSON, but with -0, NaN, infinities, and sizes by the ids of their atoms. */
+function keyOf(value: unknown): string {
+  if (typeof value === "number") return Object.is(value, -0) ? "-0" : String(value);
+  if (typeof value !== "object" || value === null)
+    return typeof value === "string" ? JSON.stringify(value) : String(value);
   if (value instanceof Sym)
-    return { size: value.terms.map((t) => [t.num, t.den, t.powers.map(([a, e]) => [a.id, e])]) };
-  if (Object.is(value, -0)) return { number: "-0" };
-  return typeof value === "number" && !Number.isFinite(value) ? { number: String(value) } : value;
+    return `size${keyOf(value.terms.map((t) => [t.num, t.den, t.powers.map(([a, e]) => [a.id, e])]))}`;
+  if (Array.isArray(value)) return `[${value.map(keyOf).join()}]`;
+  const fields = Object.entries(value).filter(([, field]) => field !== undefined);
+  return `{${fields.map(([name, field]) => `${name}:${keyOf(field)}`).join()}}`;
 }

@@ -1,4 +1,5 @@
 // Traversals and rebuilding of graphs, which passes are built from.
+import { memoize } from "../memoize.ts";
 import type { Builder, Graph, Node, Value } from "./node.ts";
 
 const nothing: ReadonlySet<Node> = new Set();
@@ -9,23 +10,20 @@ const nothing: ReadonlySet<Node> = new Set();
  */
 export function topological(results: readonly Value[], frozen: ReadonlySet<Node> = nothing, minId = 0): Node[] {
   const found = new Set<Node>();
-  const isDone = (node: Node): boolean => found.has(node) || frozen.has(node);
-  const order: Node[] = [];
-  const stack = results.flatMap((v) => (v.node.id < minId ? [] : [v.node])).toReversed();
-  for (let node = stack.at(-1); node; node = stack.at(-1)) {
-    const before = stack.length;
-    if (!isDone(node))
-      for (let i = node.args.length - 1; i >= 0; i--) {
-        const next = node.args[i]?.node;
-        if (next && next.id >= minId && !isDone(next)) stack.push(next);
-      }
-    if (stack.length > before) continue;
-    stack.pop();
-    if (isDone(node)) continue;
-    found.add(node);
-    order.push(node);
+  const isWanted = (node: Node): boolean => node.id >= minId && !found.has(node) && !frozen.has(node);
+  // from a result down to the node that is being visited, with how many arguments of each have been
+  const path: { readonly node: Node; visited: number }[] = [];
+  for (const result of results) {
+    if (isWanted(result.node)) path.push({ node: result.node, visited: 0 });
+    for (let last = path.at(-1); last; last = path.at(-1)) {
+      const next = last.node.args[last.visited++]?.node;
+      if (next === undefined) {
+        found.add(last.node);
+        path.pop();
+      } else if (isWanted(next)) path.push({ node: next, visited: 0 });
+    }
   }
-  return order;
+  return [...found];
 }
 /** For each value, how many arguments of nodes and how many results refer to it. */
 export function useCounts(results: readonly Value[], nodes: readonly Node[]): Map<Value, number> {
@@ -61,7 +59,8 @@ export function rebuild(g: Builder, results: readonly Value[], replace: Replace,
   for (const node of topological(results, frozen)) {
     const args = node.args.map(now);
     g.span = node.span;
-    made.set(node, replace(node, args, now) ?? g.withArgs(node, args).results);
+    const results = replace(node, args, now) ?? g.withArgs(node, args).results;
+    if (results !== node.results) made.set(node, results);
   }
   g.span = null;
   return results.map(now);
@@ -74,4 +73,4 @@ export const withValues = (graph: Graph, values: readonly Value[]): Graph => ({
 /** The values of a graph's results. */
 export const valuesOf = (graph: Graph): Value[] => graph.results.map((r) => r.value);
 /** All nodes of a graph, in topological order. */
-export const nodesOf = (graph: Graph): Node[] => topological(valuesOf(graph));
+export const nodesOf = memoize((graph: Graph): readonly Node[] => topological(valuesOf(graph)));

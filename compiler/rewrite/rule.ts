@@ -62,7 +62,9 @@ export function rewrite(
   };
   const pass = (node: Node, args: readonly Value[]): readonly Value[] => {
     const { results } = g.withArgs(node, args);
-    return results.length === 1 ? results.map(settle) : results;
+    const [only, ...more] = results;
+    const last = only && more.length === 0 ? settle(only) : only;
+    return last === undefined || last === only ? results : [last];
   };
   for (let now = [...results]; ; ) {
     const next = rebuild(g, now, pass, options.frozen);
