@@ -7,30 +7,50 @@ import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";
 import { operand, result, shapeOf } from "./reader.ts";
 
+interface Along {
+  readonly v: Value;
+  readonly axis: number;
+}
 const known: (v: Value) => Map<number, boolean> = memoize(() => new Map<number, boolean>());
 /** Whether v is constant along an axis; false for an axis of length 1. */
 export function isConstantAlong(v: Value, axis: number): boolean {
-  const found = known(v).get(axis) ?? (shapeOf(v)[axis] !== 1 && findConstantAlong(v, axis));
-  known(v).set(axis, found);
-  return found;
+  const all: Along[] = [{ v, axis }];
+  const isConstant = isAllConstant(all);
+  for (const at of isConstant ? all : all.slice(0, 1)) known(at.v).set(at.axis, isConstant);
+  return isConstant;
 }
-function findConstantAlong(v: Value, axis: number): boolean {
+/** Adds to the list all that it needs. Residuals of many layers make long chains, so this does not recurse. */
+function isAllConstant(all: Along[]): boolean {
+  const asked = new Map<Value, Set<number>>();
+  for (const { v, axis } of all) {
+    const axes = asked.get(v) ?? new Set();
+    const found = axes.has(axis) || known(v).get(axis);
+    asked.set(v, axes.add(axis));
+    if (found) continue;
+    const needed = found === false || shapeOf(v)[axis] === 1 ? null : neededAlong(v, axis);
+    if (!needed) return false;
+    all.push(...needed);
+  }
+  return true;
+}
+/** What must be constant for v to be constant; null: it is not. */
+function neededAlong(v: Value, axis: number): Along[] | null {
   const { op, args, attrs } = v.node;
-  if (op.name === "const") return true;
-  if (op.lower === "point" && op.name !== "random")
-    return args.length > 0 && args.every((x) => isConstantAlong(x, axis));
+  const first = (along: number): Along[] => [{ v: item(args, 0), axis: along }];
+  if (op.name === "const") return [];
+  if (op.lower === "point" && op.name !== "random") return args.length > 0 ? args.map((x) => ({ v: x, axis })) : null;
   if (op.name === "broadcast") {
     const from = (attrs as OpAttrs["broadcast"]).axes.indexOf(axis);
-    return from < 0 || isConstantAlong(item(args, 0), from);
+    return from < 0 ? [] : first(from);
   }
-  if (op.name === "transpose") return isConstantAlong(item(args, 0), item((attrs as OpAttrs["transpose"]).perm, axis));
-  if (op.name === "slice") return isConstantAlong(item(args, 0), axis);
-  return op.name === "reshape" && throughReshape(v.node, axis);
+  if (op.name === "transpose") return first(item((attrs as OpAttrs["transpose"]).perm, axis));
+  if (op.name === "slice") return first(axis);
+  const kept = op.name === "reshape" ? keptAxis(v.node, axis) : -1;
+  return kept >= 0 ? first(kept) : null;
 }
-/** For a reshape that keeps the axis as it is: one of the same length, with as many elements behind it, in the operand. */
-function throughReshape(node: Node, axis: number): boolean {
+/** The operand's axis that a reshape keeps as it is: one of the same length, with as many elements behind it; -1: none. */
+function keptAxis(node: Node, axis: number): number {
   const [from, to] = [shapeOf(operand(node)), shapeOf(result(node))];
   const behind = product(to.slice(axis));
-  const same = from.findLastIndex((n, i) => n === to[axis] && product(from.slice(i)) === behind);
-  return same >= 0 && isConstantAlong(operand(node), same);
+  return from.findLastIndex((n, i) => n === to[axis] && product(from.slice(i)) === behind);
 }

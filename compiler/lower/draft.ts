@@ -8,6 +8,7 @@ import type { Buffer, Expr, OperandForm } from "../kernel/ir.ts";
 import type { Choices, Contraction, Schedule } from "../kernel/schedule.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
+import type { Region } from "../regions/region.ts";
 import { splatOf } from "../rewrite/pattern.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
 import { gcd } from "../types/numbers.ts";
@@ -68,6 +69,8 @@ function offsetIn(b: VirtualBuffer, at: readonly number[]): number {
 /** Makes the expression of a value's element at an index. */
 export type Element = (at: readonly Expr[]) => Expr;
 
+/** What a part of a kernel computes and so never reads from memory. */
+type ComputedValues = Pick<Region, "outputs" | "recomputed">;
 /** One kernel being written: its statements (`k`), and the buffers of its parameters (`bindings`), in the order in which they were first used. */
 export class Draft {
   readonly k: KernelBuilder;
@@ -76,16 +79,16 @@ export class Draft {
   scheduled: { readonly contraction: Contraction; readonly schedule: Schedule } | null = null;
   readonly #context: LoweringContext;
   readonly #given: Schedule | null;
-  #computedHere: ReadonlySet<Value>;
+  #part: ComputedValues;
 
-  /** `computed`: values that the first part of the kernel computes and so never reads from memory. `given`: the schedule to use instead of the target's. */
-  constructor(doc: string, context: LoweringContext, computed: ReadonlySet<Value>, given: Schedule | null = null) {
+  /** `part`: what the first part of the kernel computes. `given`: the schedule to use instead of the target's. */
+  constructor(doc: string, context: LoweringContext, part: ComputedValues, given: Schedule | null = null) {
     this.k = new KernelBuilder(doc);
-    [this.#context, this.#computedHere, this.#given] = [context, computed, given];
+    [this.#context, this.#part, this.#given] = [context, part, given];
   }
   /** Begins the next part of the kernel, which may read what earlier parts stored. */
-  nextPart(computed: ReadonlySet<Value>): void {
-    this.#computedHere = computed;
+  nextPart(part: ComputedValues): void {
+    this.#part = part;
     this.k.nextPart();
   }
   schedule(contraction: Contraction): Schedule {
@@ -172,7 +175,8 @@ export class Draft {
   }
   /** Whether this kernel computes a value instead of reading it from memory: one number everywhere is never read. */
   inlines(v: Value): boolean {
-    return this.#computedHere.has(v) || !this.#context.bufferOf(v) || splatOf(v) !== null;
+    const { outputs, recomputed } = this.#part;
+    return outputs.includes(v) || recomputed.has(v) || !this.#context.bufferOf(v) || splatOf(v) !== null;
   }
   /** A reader of elements of values for this kernel. */
   reader({ locals, offsets = null, withoutLets = false, name = "x" }: ReaderOptions = {}): Reader {

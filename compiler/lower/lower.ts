@@ -283,10 +283,9 @@ class Lowering implements LoweringContext {
   }
   #draftKernel(parts: readonly KernelPart[], schedule: Schedule | null = null): DraftedKernel {
     const names = new Set(parts.flatMap((p) => p.nodes.map(nameOf)));
-    const computed = ({ region }: KernelPart): ReadonlySet<Value> => new Set([...region.outputs, ...region.recomputed]);
-    const d = new Draft([...names].join(" "), this, computed(item(parts, 0)), schedule);
+    const d = new Draft([...names].join(" "), this, item(parts, 0).region, schedule);
     for (const [i, part] of parts.entries()) {
-      if (i > 0) d.nextPart(computed(part));
+      if (i > 0) d.nextPart(part.region);
       part.write(d);
     }
     const kind = [...new Set(parts.map((p) => p.kind))].join("_");

@@ -1,4 +1,5 @@
 // Which launches of a sequence must come after which: a graph of dependences through buffers.
+import { topologicalOrder } from "../topological-order.ts";
 import { isRead, memoryKey } from "./liveness.ts";
 import type { Sequence, VirtualBuffer } from "./sequence.ts";
 
@@ -59,17 +60,8 @@ export class DependenceGraph {
   }
   /** A topological order that stays close to the numbering. */
   topologicalOrder(): readonly number[] {
-    const order: number[] = [];
     const before = this.#after.map(() => new Set<number>());
     for (const [from, to] of this.all()) before[to]?.add(from);
-    const done = new Set<number>();
-    const visit = (at: number): void => {
-      if (done.has(at)) return;
-      done.add(at);
-      for (const first of [...(before[at] ?? [])].toSorted((a, b) => a - b)) visit(first);
-      order.push(at);
-    };
-    for (const at of before.keys()) visit(at);
-    return order;
+    return topologicalOrder(before.keys(), (at) => [...(before[at] ?? [])].toSorted((a, b) => a - b));
   }
 }

@@ -3,9 +3,11 @@
 import type { Node, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { isRightOperand, viewBase } from "../ops/pairs.ts";
+import { topologicalOrder } from "../topological-order.ts";
 import { isFloat } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
+import { BitSet } from "./bit-set.ts";
 import { type Region, rowMoves } from "./region.ts";
 
 /**
@@ -32,12 +34,14 @@ class FusionGroup {
   readonly reads = new Set<Value>();
   readonly pointwiseReads = new Set<Value>();
   depth: number | null = null;
-  /** `index`: how many groups there were before this one. `latest`: the largest index among the groups it depends on, transitively, and itself. */
+  /** How many groups there were before this one. */
   readonly index: number;
-  latest: number;
+  /** The indices of the groups that it depends on, transitively. */
+  readonly before = new BitSet();
+  /** Whether it has an `after` node, which waits for other results, and would hold up all that it is merged with. */
+  waits = false;
   constructor(part: FusionCandidate, index: number) {
     this.index = index;
-    this.latest = index;
     this.isBackward = part.isBackward;
     this.recomputed = part.recomputed;
     this.kind = part.kind;
@@ -49,10 +53,12 @@ class FusionGroup {
     for (const v of part.reads) this.reads.add(v);
     for (const v of part.pointwiseReads) this.pointwiseReads.add(v);
     this.depth ??= part.depth;
+    this.waits ||= part.nodes.some(isAfter);
   }
 }
 const shapeOf = (v: Value): readonly number[] => dims(v.type);
-const equal = (a: readonly number[], b: readonly number[]): boolean => a.join() === b.join();
+const equal = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((n, i) => n === b[i]);
 
 /** Defaults: how many right operands share the registers as accumulators; how many results one kernel may have. */
 const mostOperands = (): number => 2;
@@ -84,21 +90,21 @@ export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Va
   const makers = new Map<Value, FusionGroup>();
   const readers = new Map<Value, Set<FusionGroup>>();
   const groups: FusionGroup[] = [];
+  const addends = new Addends(parts, results, sums);
   for (const part of parts) {
-    const others = (v: Value): Iterable<FusionGroup> =>
-      part.kind === "rows" && !isWorthReadingOnce(v, part, small) ? [] : (readers.get(v) ?? []);
-    const near = [...part.reads].toReversed().flatMap((v) => [makers.get(v) ?? [], ...others(v)].flat());
-    const addsUp: AddsUp = (g) => isWhole(part, sums) && avoidsStoringAddends(g, part, parts, results);
-    const before = new IndirectDependencies(part, makers);
-    const home = [...new Set(near)].find((g) => canJoin(g, part, addsUp, options) && !before.has(g));
+    const addsUp: AddsUp = (g) => addends.needNoStore(g, part);
+    const waitsFor = [...part.reads].flatMap((v) => makers.get(v) ?? []);
+    const fits = (g: FusionGroup): boolean =>
+      !waitsFor.some((maker) => maker.before.has(g.index)) && canJoin(g, part, addsUp, options);
+    const home = firstNear(part, makers, readers, small, fits);
     const group = home ?? new FusionGroup(part, groups.length);
     if (home) home.join(part);
     else groups.push(group);
     for (const v of part.outputs) makers.set(v, group);
-    raiseLatest(group, Math.max(...[...part.reads].map((v) => makers.get(v)?.latest ?? 0)), readers);
+    for (const maker of waitsFor) noteDependence(group, maker, readers);
     for (const v of part.reads) moveToEnd(readers, v, group);
   }
-  const ordered = topologicalOrder(groups, makers);
+  const ordered = topologicalOrder(groups, (g) => [...g.reads].flatMap((v) => makers.get(v) ?? []));
   const wanted = (v: Value, g: FusionGroup): boolean =>
     results.has(v) || [...(readers.get(v) ?? [])].some((r) => r !== g && !merelyWaitsFor(r, v));
   return ordered.map((g) => ({
@@ -109,6 +115,38 @@ export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Va
     depth: g.depth,
     outputs: g.kind === "algorithm" ? g.outputs : atLeastOne(g.outputs, (v) => wanted(v, g)),
   }));
+}
+/** Of the groups that make what the part reads, or read it too, the first that fits: what is read last comes first. */
+function firstNear(
+  part: FusionCandidate,
+  makers: ReadonlyMap<Value, FusionGroup>,
+  readers: ReadonlyMap<Value, ReadonlySet<FusionGroup>>,
+  small: number,
+  fits: (g: FusionGroup) => boolean,
+): FusionGroup | undefined {
+  for (const v of [...part.reads].toReversed()) {
+    const maker = makers.get(v);
+    if (maker && fits(maker)) return maker;
+    if (part.kind === "rows" && !isWorthReadingOnce(v, part, small)) continue;
+    for (const g of readers.get(v) ?? []) if (fits(g)) return g;
+  }
+  return undefined;
+}
+/** Notes that the group, and all that depends on it, come after the maker of what it reads. */
+function noteDependence(
+  group: FusionGroup,
+  maker: FusionGroup,
+  readers: ReadonlyMap<Value, Iterable<FusionGroup>>,
+): void {
+  const inherit = (g: FusionGroup, from: FusionGroup): FusionGroup[] => {
+    if (g === from) return [];
+    const isNew = !g.before.has(from.index);
+    g.before.add(from.index);
+    return g.before.addAll(from.before) || isNew ? [g] : [];
+  };
+  const grown = inherit(group, maker);
+  for (let g = grown.pop(); g; g = grown.pop())
+    for (const v of g.outputs) for (const reader of readers.get(v) ?? []) grown.push(...inherit(reader, g));
 }
 /** A region has an output even if nothing reads it. */
 function atLeastOne(outputs: readonly Value[], wanted: (v: Value) => boolean): Value[] {
@@ -122,7 +160,7 @@ function moveToEnd(readers: Map<Value, Set<FusionGroup>>, v: Value, group: Fusio
 }
 
 function canJoin(g: FusionGroup, part: FusionCandidate, addsUp: AddsUp, options: MergeOptions): boolean {
-  if (g.isBackward !== part.isBackward || [...g.nodes, ...part.nodes].some(isAfter)) return false;
+  if (g.isBackward !== part.isBackward || g.waits || part.nodes.some(isAfter)) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
   switch (`${g.kind} ${part.kind}`) {
     case "rows rows":
@@ -164,8 +202,8 @@ function isEpilogue(g: FusionGroup, part: FusionCandidate, addsUp: AddsUp, { gat
 function sharesLeftOperands(g: FusionGroup, { nodes: [node] }: FusionCandidate, options: MergeOptions): boolean {
   return (
     node !== undefined &&
-    g.nodes.length < operandsOf([...g.nodes, node], options) &&
-    sameLeftOperands(item(g.nodes, 0), node)
+    sameLeftOperands(item(g.nodes, 0), node) &&
+    g.nodes.length < operandsOf([...g.nodes, node], options)
   );
 }
 /** Whether all nodes are single products whose right operands are slices of one tensor. */
@@ -204,43 +242,54 @@ function sumsGatheredRows({ nodes, reads }: FusionCandidate): boolean {
 const innerOf = (g: FusionGroup, part: FusionCandidate): Value[] => g.outputs.filter((v) => part.reads.has(v));
 const isPointwise = ({ depth, outputs }: FusionCandidate, shape: readonly number[]): boolean =>
   depth === null && outputs.every((v) => equal(shapeOf(v), shape));
-const isWhole = ({ summed }: FusionCandidate, columns: number): boolean =>
-  summed !== null && (shapeOf(summed).at(-1) ?? 0) % columns === 0;
-/**
- * Whether, with the sum in the contraction's epilogue, its addends need not be written to memory: every other reader must be pointwise, and must
- * not depend on the sum, so that it can join the epilogue too.
- */
-function avoidsStoringAddends(
-  g: FusionGroup,
-  sum: FusionCandidate,
-  parts: readonly FusionCandidate[],
-  results: ReadonlySet<Value>,
-): boolean {
-  const after = readersAfter(sum, parts);
-  return innerOf(g, sum).every((v) => {
-    const readers = parts.filter((p) => p !== sum && p.reads.has(v));
-    return (
-      !results.has(v) && readers.every((p) => isPointwise(p, shapeOf(v)) && p.pointwiseReads.has(v) && !after.has(p))
-    );
-  });
-}
-/** The parts that depend on `part`, transitively; `parts` are in topological order. */
-function readersAfter(part: FusionCandidate, parts: readonly FusionCandidate[]): Set<FusionCandidate> {
-  const made = new Set(part.outputs);
-  const found = new Set<FusionCandidate>();
-  for (const p of parts) {
-    if (![...p.reads].some((v) => made.has(v))) continue;
-    found.add(p);
-    for (const v of p.outputs) made.add(v);
+/** Which sums can be made in an epilogue so that their addends need not be written to memory. */
+class Addends {
+  readonly #readers = new Map<Value, FusionCandidate[]>();
+  /** For each part, its place, and the places of the parts that it depends on, transitively. */
+  readonly #places = new Map<FusionCandidate, { readonly at: number; readonly before: BitSet }>();
+  readonly #results: ReadonlySet<Value>;
+  /** How many columns a partial sum has. */
+  readonly #columns: number;
+
+  /** `parts` are in topological order. */
+  constructor(parts: readonly FusionCandidate[], results: ReadonlySet<Value>, columns: number) {
+    [this.#results, this.#columns] = [results, columns];
+    const makers = new Map<Value, FusionCandidate>();
+    for (const part of parts) {
+      this.#addPlace(part, makers);
+      for (const v of part.outputs) makers.set(v, part);
+    }
   }
-  return found;
+  #addPlace(part: FusionCandidate, makers: ReadonlyMap<Value, FusionCandidate>): void {
+    const before = new BitSet();
+    for (const v of part.reads) {
+      const [readers, maker] = [this.#readers.get(v), this.#placeOf(makers.get(v))];
+      if (readers) readers.push(part);
+      else this.#readers.set(v, [part]);
+      if (!maker) continue;
+      before.add(maker.at);
+      before.addAll(maker.before);
+    }
+    this.#places.set(part, { at: this.#places.size, before });
+  }
+  #placeOf(part: FusionCandidate | undefined) {
+    return part && this.#places.get(part);
+  }
+  /** Every other reader of the group's addends must be pointwise, and must not depend on the sum, so that it can join the epilogue too. */
+  needNoStore(g: FusionGroup, sum: FusionCandidate): boolean {
+    if (sum.summed === null || (shapeOf(sum.summed).at(-1) ?? 0) % this.#columns !== 0) return false;
+    const at = this.#placeOf(sum)?.at ?? 0;
+    const joins = (p: FusionCandidate, v: Value): boolean =>
+      isPointwise(p, shapeOf(v)) && p.pointwiseReads.has(v) && !this.#placeOf(p)?.before.has(at);
+    const readers = (v: Value): FusionCandidate[] => (this.#readers.get(v) ?? []).filter((p) => p !== sum);
+    return innerOf(g, sum).every((v) => !this.#results.has(v) && readers(v).every((p) => joins(p, v)));
+  }
 }
 /** Whether both read, at the same elements, the result of another ragged_dot over the same groups: merged, they read it once. */
 function sharesRaggedResult(first: Node, g: FusionGroup, part: FusionCandidate): boolean {
   const shared = [...part.pointwiseReads].filter((v) => g.pointwiseReads.has(v) && v.node.op === first.op);
   return first.op.name === "ragged_dot" && shared.some((v) => v.node.args[2] === first.args[2]);
 }
-/** An `after` node waits for other results, and would hold up all that it is merged with. */
 const isAfter = ({ op }: Node): boolean => op.name === "after";
 /** Whether the group's place in the order is all that an `after` needs of v: its operand is made of other values that are in memory. */
 function merelyWaitsFor({ nodes: [after], reads }: FusionGroup, v: Value): boolean {
@@ -270,12 +319,11 @@ function sameScatter(g: FusionGroup, part: FusionCandidate): boolean {
 /** Whether two contractions have the same left operands, groups and result shape. */
 function sameLeftOperands(a: Node, b: Node): boolean {
   const [x, y] = [a.results[0], b.results[0]];
-  const attrs = JSON.stringify(a.attrs) === JSON.stringify(b.attrs);
   return (
     a.op === b.op &&
-    attrs &&
     a.args.length === b.args.length &&
-    a.args.every((v, i) => isRightOperand(a, i) || v === b.args[i]) &&
+    a.args.every((v, i) => v === b.args[i] || isRightOperand(a, i)) &&
+    JSON.stringify(a.attrs) === JSON.stringify(b.attrs) &&
     x !== undefined &&
     y !== undefined &&
     equal(shapeOf(x), shapeOf(y))
@@ -307,65 +355,4 @@ function sameIterationSpace(g: FusionGroup, part: FusionCandidate, rowOfFew: num
   )
     return false;
   return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));
-}
-/** Raises `latest` of the group, and of the groups that depend on it, to at least that index. */
-function raiseLatest(group: FusionGroup, latest: number, readers: ReadonlyMap<Value, Iterable<FusionGroup>>): void {
-  const waiting = [group];
-  for (let g = waiting.pop(); g; g = waiting.pop()) {
-    if (g.latest >= latest) continue;
-    g.latest = latest;
-    for (const v of g.outputs) waiting.push(...(readers.get(v) ?? []));
-  }
-}
-/** What a part depends on through some other group: were it to join one of these, there would be a cycle. */
-class IndirectDependencies {
-  readonly #found = new Set<FusionGroup>();
-  readonly #followed = new Set<FusionGroup>();
-  readonly #makers: ReadonlyMap<Value, FusionGroup>;
-  /** Groups that the part depends on, whose own dependencies nobody has asked for yet. */
-  #waiting: FusionGroup[];
-
-  constructor({ reads }: FusionCandidate, makers: ReadonlyMap<Value, FusionGroup>) {
-    this.#makers = makers;
-    this.#waiting = this.#makersOf(reads);
-  }
-  /** A group whose `latest` is less than g's index cannot depend on g, so it is not followed yet. */
-  has(g: FusionGroup): boolean {
-    const kept: FusionGroup[] = [];
-    while (!this.#found.has(g)) {
-      const next = this.#waiting.pop();
-      if (!next) break;
-      if (next.latest < g.index) kept.push(next);
-      else this.#follow(next);
-    }
-    this.#waiting.push(...kept);
-    return this.#found.has(g);
-  }
-  #follow(group: FusionGroup): void {
-    if (this.#followed.has(group)) return;
-    this.#followed.add(group);
-    for (const maker of this.#makersOf(group.reads)) {
-      if (maker === group || this.#found.has(maker)) continue;
-      this.#found.add(maker);
-      this.#waiting.push(maker);
-    }
-  }
-  #makersOf(reads: ReadonlySet<Value>): FusionGroup[] {
-    return [...reads].flatMap((v) => this.#makers.get(v) ?? []);
-  }
-}
-function topologicalOrder(groups: readonly FusionGroup[], makers: ReadonlyMap<Value, FusionGroup>): FusionGroup[] {
-  const done = new Set<FusionGroup>();
-  const visit = (g: FusionGroup): void => {
-    if (done.has(g)) return;
-    done.add(g);
-    for (const v of g.reads) {
-      const maker = makers.get(v);
-      if (maker) visit(maker);
-    }
-    order.push(g);
-  };
-  const order: FusionGroup[] = [];
-  groups.forEach(visit);
-  return order;
 }
