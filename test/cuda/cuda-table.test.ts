@@ -15,7 +15,7 @@ import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import { generateEntries } from "../../runtime/generation/generate-entries.ts";
-import { entryRequest } from "../../runtime/measure/measured-entry.ts";
+import { type EntryOptions, entryRequest } from "../../runtime/measure/measured-entry.ts";
 import type { Run } from "../emulator/sequence.ts";
 import { full } from "../full.ts";
 import { golden } from "../golden.ts";
@@ -92,10 +92,18 @@ const demo = (): Omit<BuildRequest, "precision"> => {
   const request = entryRequest(program, { batch: 2, length: 64, set: { L: 1 } });
   return { ...request, entries: [...request.entries, ...generateEntries(program, request.declaration ?? "")] };
 };
+/** The training step of an example. */
+function training(file: string, sizes: EntryOptions, precision: "f32" | "bf16"): Run[] {
+  return programOf(file, entryRequest(loadFile(example(file)), sizes), precision);
+}
 const everything = (): Run[] => [
   ...contractions(),
   ...programOf("gpt-moe.moe", demo(), "f32"),
   ...programOf("gpt-moe.moe", demo(), "bf16"),
+  ...(["f32", "bf16"] as const).flatMap((precision) => [
+    ...training("lora.moe", { batch: 1, length: 64, set: { L: 1 } }, precision),
+    ...training("vision-moe.moe", { set: { L: 2, B: 2 } }, precision),
+  ]),
   ...samples()
     .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
     .map(({ name, node }) => sourceOf(name, graphOf(node.results))),
