@@ -1,6 +1,6 @@
 // What is said of a compiled program: the bytes that it needs, its operations and its kernels.
 
-import type { Elaborated, Graph } from "../compiler/graph/node.ts";
+import { type Elaborated, type Graph, isRuntimeInput } from "../compiler/graph/node.ts";
 import { nodesOf, storeOf } from "../compiler/graph/walk.ts";
 import { indexBounds } from "../compiler/ops/index-range.ts";
 import { partCount } from "../compiler/partition/store-placement.ts";
@@ -24,7 +24,7 @@ export interface Figures {
   readonly unreached: readonly string[];
   /** By the store's name (`train/tokens`), for inputs whose elements are indices: how many values an index may have. */
   readonly choices: Readonly<Record<string, number>>;
-  /** The inputs that the entries read, by the store's name. */
+  /** The inputs that are given and that the entries read, by the store's name. */
   readonly reads: readonly string[];
   readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
 }
@@ -52,7 +52,8 @@ export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
 export type InputFigures = Pick<Figures, "choices" | "reads">;
 export function inputFigures(program: Elaborated): InputFigures {
   const read = new Set(program.graphs.flatMap((graph) => nodesOf(graph).map(storeOf)));
-  const reads = program.stores.filter((s) => s.role === "input" && read.has(s.name)).map((s) => s.name);
+  const given = program.stores.filter((s) => s.role === "input" && !isRuntimeInput(s.name));
+  const reads = given.flatMap(({ name }) => (read.has(name) ? [name] : []));
   return { choices: indexBounds(program.whole ?? program), reads };
 }
 function trainableElements({ graphs, stores }: Elaborated): number {

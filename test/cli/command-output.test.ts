@@ -115,7 +115,11 @@ test("with --json train and compile print the fields that scripts rely on", () =
   for (const [i, line] of rest.entries())
     hasFields(line, i % 2 === 0 ? "step loss losses metrics tokens_per_second seconds" : "step held_out");
   const { stdout } = moec("compile", program, "--entry", "Product", "--set", "N=8", "--json");
-  const compiled = JSON.parse(stdout) as { kernels: object[]; timings: object };
+  const compiled = JSON.parse(stdout) as { kernels: object[]; reads: string[]; timings: object };
+  assert.equal(
+    compiled.reads.filter((name) => !/^forward\/\w+$/.test(name)),
+    [],
+  );
   hasFields(compiled, "parameters gradients optimizer activations flops kernels timings");
   assert.ok(compiled.kernels.length > 0);
   for (const kernel of compiled.kernels) hasFields(kernel, "name");
