@@ -2,11 +2,11 @@ import { Command } from "commander";
 import type { TuningAxis } from "../../compiler/kernel/candidates.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { type Tuned, type TuneOptions, tune } from "../../runtime/measure/tune.ts";
-import { addMeasureFlags, examples, type MeasureFlags } from "../flags.ts";
+import { addMeasureFlags, addWeights, examples, type MeasureFlags, type WeightsFlag } from "../flags.ts";
 import { note, print, printJson, table } from "../output.ts";
 
 export const tuneCommand = (): Command =>
-  addMeasureFlags(new Command("tune"), "runs of each candidate, the best of which counts")
+  addWeights(addMeasureFlags(new Command("tune"), "runs of each candidate, the best of which counts"))
     .description(
       "Search for the fastest tilings of a program's matrix products on this machine; later compilations use them. Results keep their bits.",
     )
@@ -16,6 +16,7 @@ export const tuneCommand = (): Command =>
         "moec tune examples/gpt-moe.moe --batch 16 --length 128",
         "moec tune model.moe --entry Ffn --set N=512 --grad",
         "moec tune model.moe --precision bf16",
+        "moec tune examples/gpt-moe.moe --entry forward --batch 1 --length 512 --weights int8",
       ),
     )
     .action(run);
@@ -28,7 +29,7 @@ const axisTexts: Readonly<Record<TuningAxis, string>> = {
   stream: "stores around the caches",
 };
 const round: NonNullable<TuneOptions["round"]> = (axis, done, of) => note(`${axisTexts[axis]}: ${done} of ${of}`);
-async function run(program: string, { json, grad: gradients, ...options }: MeasureFlags): Promise<void> {
+async function run(program: string, { json, grad: gradients, ...options }: MeasureFlags & WeightsFlag): Promise<void> {
   const tuned = await tune({ program, gradients, ...options, round });
   if (json) asJson(tuned);
   else print(summary(tuned));

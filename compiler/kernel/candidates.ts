@@ -5,11 +5,11 @@ import { type Contraction, hasWholeVectors, type Schedule } from "./schedule.ts"
 /** Parses a key made by `contractionKey`; null if it is not one. */
 export function parseContractionKey(key: string): Contraction | null {
   const parts =
-    /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(?:, (\d+) pairs)?(, bf16)?(, outer)?$/.exec(
+    /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(?:, (\d+) pairs)?(, bf16)?(?:, (f32|bf16) by codes)?(, outer)?$/.exec(
       key,
     );
   if (!parts) return null;
-  const [op, m, n, k, groups, operands, pairs, short, outer] = parts.slice(1) as [
+  const [op, m, n, k, groups, operands, pairs, short, codes, outer] = parts.slice(1) as [
     Contraction["op"],
     ...(string | undefined)[],
   ];
@@ -21,7 +21,13 @@ export function parseContractionKey(key: string): Contraction | null {
     operands: Number(operands ?? 1),
     pairs: Number(pairs ?? 1),
   };
-  return { op, ...sizes, isBf16: short !== undefined, isLeftTransposed: outer !== undefined || op === "ragged_outer" };
+  return {
+    op,
+    ...sizes,
+    isBf16: short !== undefined,
+    ...(codes === "f32" || codes === "bf16" ? { codes } : {}),
+    isLeftTransposed: outer !== undefined || op === "ragged_outer",
+  };
 }
 
 /**

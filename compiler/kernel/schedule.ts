@@ -50,6 +50,7 @@ export const contractionKey = ({
   operands,
   pairs,
   isBf16,
+  codes,
   isLeftTransposed,
 }: Contraction): string =>
   [
@@ -58,6 +59,7 @@ export const contractionKey = ({
     ...(operands > 1 ? [`${operands} operands`] : []),
     ...(pairs > 1 ? [`${pairs} pairs`] : []),
     ...(isBf16 ? ["bf16"] : []),
+    ...(codes ? [`${codes} by codes`] : []),
     ...(isLeftTransposed && op === "dot" ? ["outer"] : []),
   ].join(", ");
 /** What the tile of attention is chosen by. */

@@ -32,6 +32,18 @@ const shapes: readonly Contraction[] = [
   { op: "dot", m: 1, n: 1, k: 1, groups: 7, operands: 2, pairs: 1, isBf16: false, isLeftTransposed: false },
   { op: "dot", m: 512, n: 768, k: 4096, groups: 1, operands: 1, pairs: 1, isBf16: true, isLeftTransposed: true },
   {
+    op: "dot",
+    m: 100,
+    n: 768,
+    k: 256,
+    groups: 1,
+    operands: 2,
+    pairs: 1,
+    isBf16: false,
+    codes: "f32",
+    isLeftTransposed: false,
+  },
+  {
     op: "ragged_dot",
     m: 4096,
     n: 256,
