@@ -5,11 +5,12 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { checkpointSteps } from "../storage/checkpoint.ts";
-import { readJsonObject } from "../storage/json.ts";
+import { isJsonObject, readJsonObject } from "../storage/json.ts";
 import { fromNumbers } from "../tensor.ts";
 import { families } from "./families/index.ts";
 import { type ConfigValue, type Count, type Family, type Json, type Kind, lookup } from "./family.ts";
 import { type Quantisation, quantisationOf } from "./quantised.ts";
+import { within } from "./within.ts";
 
 export interface TransformersModel {
   readonly folder: string;
@@ -34,9 +35,9 @@ export function openTransformers(folder: string): TransformersModel {
   const path = join(folder, "config.json");
   if (!existsSync(path))
     throw new Problem(`${folder} has no config.json`, "give the folder that transformers' save_pretrained wrote");
-  const config = readJson(path);
-  const family = familyOf(folder, path, config);
-  const quantisation = quantisationOf(path, config);
+  const whole = readJson(path);
+  const { family, config } = textModelOf(folder, path, whole);
+  const quantisation = quantisationOf(path, whole);
   const header = headerOf(path, family, config); // first: what is supported may be computed from its numbers
   requireSupported(path, family, config);
   const tied = checked(path, "tie_word_embeddings", config["tie_word_embeddings"] ?? family.tied ?? false, "boolean");
@@ -45,9 +46,19 @@ export function openTransformers(folder: string): TransformersModel {
   const ignoredPrefixes = family.ignoredPrefixes?.(count) ?? [];
   return { folder, path, family, quantisation, header, tied: tied === true, ignoredPrefixes, lists };
 }
-function familyOf(folder: string, path: string, { model_type: type }: Json): Family {
+interface TextModel {
+  readonly family: Family;
+  readonly config: Json;
+}
+function textModelOf(folder: string, path: string, whole: Json): TextModel {
+  const { model_type: type, text_config: text } = whole;
   const family = families.find((f) => f.type === type);
-  if (family) return family;
+  if (family) return { family, config: whole };
+  const inner = isJsonObject(text) ? families.find((f) => f.type === text["model_type"]) : undefined;
+  if (inner && isJsonObject(text)) {
+    const tied = whole["tie_word_embeddings"] ?? text["tie_word_embeddings"];
+    return { family: within(inner), config: { ...text, tie_word_embeddings: tied } };
+  }
   if (checkpointSteps(folder).length > 0)
     throw new Problem(
       `${folder} is a run of moec, not a checkpoint of transformers`,

@@ -62,6 +62,11 @@ export function exportModel({ folder, like, out, average, warn }: ExportOptions)
   }
 }
 
+/** That the head is its own, also in the text model's config of a larger model. */
+function untied({ text_config: text }: Json): Json {
+  const own = { tie_word_embeddings: false };
+  return { ...own, ...(isJsonObject(text) ? { text_config: { ...text, ...own } } : {}) };
+}
 class Exporter {
   readonly #run: string;
   readonly #like: TransformersModel;
@@ -160,7 +165,7 @@ class Exporter {
     const halves = ["dtype", "torch_dtype"].filter((key) => config[key] === "float16"); // f16 is written as f32, or bf16
     if (!this.#untied && !this.#like.quantisation && halves.length === 0) return null;
     const dtypes = Object.fromEntries(halves.map((key) => [key, dtype]));
-    return { ...config, ...dtypes, ...(this.#untied ? { tie_word_embeddings: false } : {}) };
+    return { ...config, ...dtypes, ...(this.#untied ? untied(config) : {}) };
   }
   #changedIndex(index: Json, written: Written): Json | null {
     const metadata = { total_parameters: parametersOf(written), total_size: bytesIn(written) };

@@ -20,8 +20,8 @@ COMMON = {"vocab_size": 40, "hidden_size": 16, "max_position_embeddings": 64, "b
 DENSE = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 HEADS = DENSE | {"num_experts_per_tok": 2}
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM"}
-CONFIGS = {"Llama4": "Llama4TextConfig"}
+WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM"}
+CONFIGS = {"Llama4": "Llama4TextConfig", "Qwen3_5": "Qwen3_5TextConfig", "Qwen3_5Moe": "Qwen3_5MoeTextConfig"}
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index).
 MODELS = {
     "llama": (
@@ -80,6 +80,22 @@ MODELS = {
         | {"num_hidden_layers": 4, "head_dim": 8, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5, "num_experts": 4}
         | {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
         | {"partial_rotary_factor": 0.5},
+        "1GB",
+    ),
+    "qwen3_5_moe_text": (
+        "Qwen3_5Moe",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 8, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5, "num_experts": 4}
+        | {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
+        "1GB",
+    ),
+    "qwen3_5_text": (
+        "Qwen3_5",
+        DENSE
+        | {"num_hidden_layers": 4, "head_dim": 8, "intermediate_size": 12}
+        | {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
         "1GB",
     ),
     "phimoe": (

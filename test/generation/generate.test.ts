@@ -35,6 +35,16 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "Gemma2",
       "8, 6, L: 2, Heads: 4, Groups: 2, A: 4, Context: 12, window: 4, scalar: 5, cap: 0.6, last: 2",
     ),
+    Qwen35Moe: decoder(
+      "Qwen35Moe",
+      "8, 6, F: 5, L: 4, Heads: 2, Groups: 1, A: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, E: 3, K: 2, part: 0.5, Chunk: 2, Context: 12",
+      "qwen3_next",
+    ),
+    Qwen35: decoder(
+      "Qwen35",
+      "8, 6, L: 4, Heads: 2, Groups: 1, A: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, part: 0.5, Chunk: 2, Context: 12",
+      "qwen3_next",
+    ),
     GptOss: decoder(
       "GptOss",
       "8, 6, L: 2, Heads: 4, Groups: 2, A: 4, E: 4, K: 2, Context: 12, window: 4, stretch: 4, original: 8",

@@ -110,7 +110,22 @@ test("weights that import does not read are written as they were", async () => {
   assert.deepEqual(readSafetensors(path).get("mtp.fc.weight"), tensor("f32", [1, 2], [1, 2]));
 });
 
-for (const name of ["gpt_oss", "granitemoe", "deepseek_v3", "qwen3_next"])
+test("the text model of a larger one is written into its folder, beside the weights of the other parts", async () => {
+  const own = join(hf, "mistral");
+  const like = changed("mistral", {}, (tensors) => {
+    for (const [name, t] of Array.from(tensors)) {
+      tensors.delete(name);
+      tensors.set(name.replace("model.", "model.language_model."), t);
+    }
+    tensors.set("model.vision_tower.weight", tensor("f32", [2], [1, 2]));
+  });
+  const whole = { model_type: "mistral3", text_config: readJson(join(own, "config.json")) };
+  writeFileSync(join(like, "config.json"), JSON.stringify(whole));
+  const { out } = exported(await imported(like), like);
+  assert.deepEqual(readSafetensors(join(out, "model.safetensors")), readSafetensors(join(like, "model.safetensors")));
+  assert.deepEqual(readJson(join(out, "config.json")), whole);
+});
+for (const name of ["gpt_oss", "granitemoe", "deepseek_v3", "qwen3_next", "qwen3_5_moe_text"])
   test(`${name}: what was trained is imported again with the same logits`, async () => {
     const like = join(hf, name);
     const run = await imported(like);

@@ -13,6 +13,7 @@ import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../../ru
 import { runEntry } from "../../runtime/run.ts";
 import { readParameters } from "../../runtime/storage/parameters.ts";
 import { readAll } from "../../runtime/storage/stored-tensor.ts";
+import { fromNumbers, part, transposed } from "../../runtime/tensor.ts";
 import { assertClose, type PeerTarget, peerTargets } from "../peer-results.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
@@ -34,6 +35,8 @@ const likeOthers = new Set([
   "hunyuan_v1_moe",
   "deepseek_v2",
   "glm4_moe_lite",
+  "qwen3_5_moe_text",
+  "qwen3_5_text",
 ]);
 
 /** transformers norms and turns in f32, also in f64. */
@@ -319,6 +322,57 @@ test("what predicts the token after the next is not read", () => {
   const none = withWeight("glm4_moe", "model.layers.3.eh_proj.weight", (c) => ({ ...c, num_nextn_predict_layers: 0 }));
   refused(() => parametersOf(none), "model.layers.3.eh_proj.weight");
 });
+/** The checkpoint of a model that has this one within, and a part that reads images. */
+function larger(family: string, rename: (name: string) => string): string {
+  const at = copy(family, (c) => ({
+    model_type: "larger",
+    text_config: without(c, "tie_word_embeddings"),
+    tie_word_embeddings: true,
+  }));
+  const path = join(at, "model.safetensors");
+  const own = [...readSafetensors(path)].filter(([name]) => name !== "lm_head.weight");
+  const image = ["model.visual.merger.norm.weight", tensor("f32", [2], [1, 2])] as const;
+  writeSafetensors(path, new Map([...own.map(([name, t]) => [rename(name), t] as const), image]));
+  return at;
+}
+test("the text model of a larger model is read from within its config, by either of its names", () => {
+  const own = parametersOf(join(hf, "qwen3_5_text"));
+  const expected = new Map(own).set("head.weight", transposed(own.get("embed.weight") as Tensor));
+  for (const place of ["model.language_model.", "language_model.model."]) {
+    const at = larger("qwen3_5_text", (name) => name.replace("model.", place));
+    assert.deepEqual(parametersOf(at), expected);
+    assert.equal(openTransformers(at).tied, true);
+  }
+  refused(() => parametersOf(larger("qwen3_5_text", (name) => name.replace("model.", "model.text."))), "model.text.");
+});
+test("experts may be one tensor, as Qwen3.5 has them", () => {
+  const at = copy("qwen3_5_moe_text", (c) => c);
+  const path = join(at, "model.safetensors");
+  const tensors = readSafetensors(path);
+  for (let layer = 0; layer < 4; layer++) {
+    const place = `model.layers.${layer}.mlp.experts`;
+    const of = (part: string): Tensor[] =>
+      [0, 1, 2, 3].map((e) => tensors.get(`${place}.${e}.${part}_proj.weight`) as Tensor);
+    const both = of("gate").flatMap((gate, e) => [...gate.data, ...(of("up")[e]?.data ?? [])]);
+    tensors.set(`${place}.gate_up_proj`, fromNumbers("f32", [4, 12, 16], both));
+    tensors.set(
+      `${place}.down_proj`,
+      fromNumbers(
+        "f32",
+        [4, 16, 6],
+        of("down").flatMap((t) => [...t.data]),
+      ),
+    );
+  }
+  writeSafetensors(path, new Map([...tensors].filter(([name]) => !/experts\.\d/.test(name))));
+  const stacked = parametersOf(at);
+  for (const [name, t] of parametersOf(join(hf, "qwen3_5_moe_text"))) {
+    const [, before = "", e = "", rest = ""] = /^(.*\.experts)\.(\d)\.(.*)$/.exec(name) ?? [];
+    const whole = stacked.get(e === "" ? name : `${before}.${rest}`);
+    assert.ok(whole, name);
+    assert.deepEqual(e === "" ? whole : part(whole, [Number(e)]), t, name);
+  }
+});
 test("an imported model has each expert's gate and up from the columns that hold both in turn", async () => {
   const at = join(hf, "gpt_oss");
   const out = join(temporaryFolder(), "run");
@@ -326,6 +380,7 @@ test("an imported model has each expert's gate and up from the columns that hold
   for (const [name, model] of [
     ["phimoe", "PhiMoE"],
     ["qwen3_next", "Qwen3Next"],
+    ["qwen3_5_moe_text", "Qwen35Moe"],
   ] as const)
     assert.equal((await importModel({ folder: join(hf, name), out: join(temporaryFolder(), name) })).model, model);
   refused(() => openTransformers(out), "is a run of moec");

@@ -27,6 +27,23 @@ const decoder = (sizes: Model["sizes"]): Model => ({ file: "decoder", sizes, ste
 const like = (sizes: Model["sizes"]): Model => ({ ...decoder(sizes), target: "reference" });
 /** Of more of them, so that MOEC_TEST=full compiles it. */
 const near = (sizes: Model["sizes"]): Model => (full ? decoder(sizes) : like(sizes));
+/** Three blocks with a DeltaNet, and one with attention. */
+const hybrid = {
+  V: 19,
+  D: 8,
+  H: 6,
+  L: 4,
+  Heads: 2,
+  Groups: 1,
+  A: 4,
+  part: 0.5,
+  Chunk: 4,
+  Context: 8,
+  Keys: 1,
+  Values: 2,
+  KeyWidth: 3,
+  ValueWidth: 2,
+};
 const models: Readonly<Record<string, Model>> = {
   Gpt: { file: "gpt", sizes: { V: 19, D: 8, L: 1, Heads: 2, Context: 8, Steps: 1000 }, step: 20 },
   GptMoE: { file: "gpt", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 3, K: 2, Context: 8, Steps: 1000 }, step: 20 },
@@ -77,28 +94,9 @@ const models: Readonly<Record<string, Model>> = {
   }),
   HunYuanMoE: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8 }),
   Ernie45Moe: like({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
-  Qwen3Next: {
-    ...decoder({
-      V: 19,
-      D: 8,
-      H: 6,
-      F: 5,
-      L: 4,
-      Heads: 2,
-      Groups: 1,
-      A: 4,
-      Keys: 1,
-      Values: 2,
-      KeyWidth: 3,
-      ValueWidth: 2,
-      part: 0.5,
-      E: 3,
-      K: 2,
-      Chunk: 4,
-      Context: 8,
-    }),
-    file: "qwen3_next",
-  },
+  Qwen3Next: { ...decoder({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
+  Qwen35Moe: { ...like({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
+  Qwen35: { ...like(hybrid), file: "qwen3_next" },
   PhiMoE: {
     ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 4, Context: 8, original: 4, jitter: 0.2 }),
     file: "phi",

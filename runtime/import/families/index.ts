@@ -4,7 +4,7 @@ import type { Family } from "../family.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { granitemoe, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
-import { qwen2Moe, qwen3Moe, qwen3Next } from "./qwen.ts";
+import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
 
@@ -18,6 +18,8 @@ export const families: readonly Family[] = [
   qwen3Moe,
   qwen2Moe,
   qwen3Next,
+  qwen35Moe,
+  qwen35,
   glm4Moe,
   dots1,
   ernie45Moe,

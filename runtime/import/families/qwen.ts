@@ -1,8 +1,9 @@
-// Qwen's mixtures: Qwen2-MoE, Qwen3-MoE, Qwen3-Next.
+// Qwen's mixtures: Qwen2-MoE, Qwen3-MoE, Qwen3-Next, Qwen3.5.
 import type { Family } from "../family.ts";
 import {
   attentionBiasNames,
   attentionNames,
+  denseHeader,
   everyFourth,
   everyFull,
   layersBy,
@@ -66,46 +67,87 @@ export const qwen3Moe: Family = {
   names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed") },
 };
 
+/** Header values of blocks of which three have a DeltaNet, and the fourth attention. */
+const deltaHeader: Family["header"] = {
+  Groups: required("num_key_value_heads"),
+  A: required("head_dim"),
+  Keys: required("linear_num_key_heads"),
+  Values: required("linear_num_value_heads"),
+  KeyWidth: required("linear_key_head_dim"),
+  ValueWidth: required("linear_value_head_dim"),
+  Width: required("linear_conv_kernel_dim"),
+  part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], fallback: 0.25 },
+};
+const deltaMixtureHeader: Family["header"] = {
+  ...mixtureHeader,
+  ...deltaHeader,
+  H: required("moe_intermediate_size"),
+  F: required("shared_expert_intermediate_size"),
+  E: required("num_experts", "num_local_experts"),
+};
+const deltaSettings: Family["supported"] = {
+  ...unbiasedSettings,
+  num_hidden_layers: layersBy(4),
+  layer_types: everyFourth("linear_attention", "full_attention"),
+  full_attention_interval: 4,
+};
+const deltaNames: Family["names"] = {
+  ...outerNames,
+  ...attentionNames,
+  ...queryKeyNormNames,
+  "model.layers.*.linear_attn.conv1d.weight": "blocks.*.attention.conv",
+  "model.layers.*.linear_attn.A_log": "blocks.*.attention.rate",
+  "model.layers.*.linear_attn.dt_bias": "blocks.*.attention.start",
+  "model.layers.*.linear_attn.norm.weight": "blocks.*.attention.norm",
+  "model.layers.*.linear_attn.out_proj.weight": "blocks.*.attention.output.weight",
+};
+
 export const qwen3Next: Family = {
   type: "qwen3_next",
   model: "Qwen3Next",
   file: "qwen3_next",
-  header: {
-    ...mixtureHeader,
-    H: required("moe_intermediate_size"),
-    F: required("shared_expert_intermediate_size"),
-    Groups: required("num_key_value_heads"),
-    A: required("head_dim"),
-    Keys: required("linear_num_key_heads"),
-    Values: required("linear_num_value_heads"),
-    KeyWidth: required("linear_key_head_dim"),
-    ValueWidth: required("linear_value_head_dim"),
-    Width: required("linear_conv_kernel_dim"),
-    E: required("num_experts", "num_local_experts"),
-    part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], fallback: 0.25 },
-    renormalised: requiredAs("boolean", "norm_topk_prob"),
-  },
-  supported: {
-    ...unbiasedSettings,
-    num_hidden_layers: layersBy(4),
-    layer_types: everyFourth("linear_attention", "full_attention"),
-    full_attention_interval: 4,
-    decoder_sparse_step: 1,
-    mlp_only_layers: [],
-  },
+  header: { ...deltaMixtureHeader, renormalised: requiredAs("boolean", "norm_topk_prob") },
+  supported: { ...deltaSettings, decoder_sparse_step: 1, mlp_only_layers: [] },
   names: {
-    ...outerNames,
-    ...attentionNames,
-    ...queryKeyNormNames,
+    ...deltaNames,
     ...mixtureNames("feed.moe"),
     ...gatedSharedExpertNames,
     "model.layers.*.linear_attn.in_proj_qkvz.weight": "blocks.*.attention.mixed.weight",
     "model.layers.*.linear_attn.in_proj_ba.weight": "blocks.*.attention.steps.weight",
-    "model.layers.*.linear_attn.conv1d.weight": "blocks.*.attention.conv",
-    "model.layers.*.linear_attn.A_log": "blocks.*.attention.rate",
-    "model.layers.*.linear_attn.dt_bias": "blocks.*.attention.start",
-    "model.layers.*.linear_attn.norm.weight": "blocks.*.attention.norm",
-    "model.layers.*.linear_attn.out_proj.weight": "blocks.*.attention.output.weight",
   },
+  ignoredPrefixes: () => ["mtp."],
+};
+
+const apartNames: Family["names"] = {
+  ...deltaNames,
+  "model.layers.*.linear_attn.in_proj_qkv.weight": "blocks.*.attention.row.weight",
+  "model.layers.*.linear_attn.in_proj_z.weight": "blocks.*.attention.gate.weight",
+  "model.layers.*.linear_attn.in_proj_b.weight": "blocks.*.attention.beta.weight",
+  "model.layers.*.linear_attn.in_proj_a.weight": "blocks.*.attention.fade.weight",
+};
+/** All experts of a block in one tensor each. */
+const stackedExpertNames: Family["names"] = {
+  "model.layers.*.mlp.experts.gate_up_proj": {
+    runs: ["blocks.*.feed.moe.experts.gate.weight", "blocks.*.feed.moe.experts.up.weight"],
+    transposed: true,
+  },
+  "model.layers.*.mlp.experts.down_proj": { runs: ["blocks.*.feed.moe.experts.down.weight"], transposed: true },
+};
+export const qwen35Moe: Family = {
+  type: "qwen3_5_moe_text",
+  model: "Qwen35Moe",
+  file: "qwen3_next",
+  header: deltaMixtureHeader,
+  supported: deltaSettings,
+  names: { ...apartNames, ...mixtureNames("feed.moe"), ...stackedExpertNames, ...gatedSharedExpertNames },
+  ignoredPrefixes: () => ["mtp."],
+};
+export const qwen35: Family = {
+  type: "qwen3_5_text",
+  model: "Qwen35",
+  file: "qwen3_next",
+  header: { ...denseHeader, ...deltaHeader, H: required("intermediate_size") },
+  supported: deltaSettings,
+  names: { ...apartNames, ...swigluNames("model.layers.*.mlp", "blocks.*.feed") },
   ignoredPrefixes: () => ["mtp."],
 };
