@@ -148,6 +148,8 @@ interface DeclaredType {
   readonly text: string;
   /** Whether the value must have the declared shape; else it stretches to it. */
   readonly exact?: boolean;
+  /** The call, if the value is one of its several results. */
+  readonly resultOf?: Span | undefined;
 }
 /** Converts a value to its declared type: floats convert and, unless it is exact, the shape is broadcast; anything else is an error. */
 export function conform(w: World, v: Val, want: Type, declared: DeclaredType, at: Span): Value {
@@ -197,11 +199,12 @@ export function convert(w: World, v: Val, want: Type, declared: DeclaredType, at
     label: from,
     also: [{ span: declared.span, text: want.dtype }],
     notes: ["only floats convert by themselves", ...calledFrom(w)],
-    help:
-      want.dtype === "bool"
-        ? `compare it: \`${quoted(at)} != 0\``
-        : `convert it: \`${want.dtype}(${quoted(at, "...")})\``,
+    help: conversionHelp(want.dtype, declared, at),
   });
+}
+function conversionHelp(to: Type["dtype"], { resultOf }: DeclaredType, at: Span): string {
+  if (resultOf) return `name the results first, \`let (a, b) = ${quoted(resultOf, "...")}\`, and convert that one`;
+  return to === "bool" ? `compare it: \`${quoted(at)} != 0\`` : `convert it: \`${to}(${quoted(at, "...")})\``;
 }
 function axesText(rank: number, spread: boolean): string {
   if (rank === 1) return spread ? "it has no axes that can be counted" : "its only axis is 0";

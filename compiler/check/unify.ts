@@ -20,6 +20,8 @@ export interface DeclaredValue {
   /** What the value is, for errors: "argument `x` of `f`". */
   readonly what: string;
   readonly span: Span;
+  /** The call, if the value is one of its several results: it is converted by a name of its own. */
+  readonly resultOf?: Span | undefined;
 }
 /** The results of a call of `callee`, with their declared types. */
 export const declaredResults = (
@@ -47,7 +49,8 @@ export function unifyAll(w: World, fits: readonly DeclaredValue[], scope: Scope,
   if (floatDType !== null) scope.frame.float = floatOf(fits, tensors) ?? floatDType;
   return fits.map((f, i) => {
     const want = typeOf(w, f.type, scope);
-    const declared = { what: f.what, span: f.type.span, text: textOf(f.type.span) };
+    const { what, resultOf } = f;
+    const declared = { what, span: f.type.span, text: textOf(f.type.span), resultOf };
     const x = convert(w, tensors[i] ? { kind: "tensor", value: tensors[i] } : f.value, want, declared, f.span);
     return equalAll(x.type.shape, want.shape) ? x : mismatch(w, f, x.type.shape, want.shape);
   });

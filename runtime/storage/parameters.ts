@@ -18,6 +18,7 @@ import {
   copiedArrays,
   copiedNames,
   offerToCopy,
+  requireOnePurpose,
   type Sources,
   takeCopied,
   upcycleSources,
@@ -91,6 +92,7 @@ export function matchParameters(all: readonly StoreInfo[], given: LoadedParamete
       `${path}: nothing is named \`${unread}\``,
       helpToUpcycle(sources, given) ?? unreadHelp(unread, stores.flatMap(namesOf)),
     );
+  if (given.upcycle) requireOnePurpose(stores, sources, path);
   return matched;
 }
 const sizesHelp = `check the sizes: ${sizeFlagText("NAME")} changes those of the model`;

@@ -1,11 +1,12 @@
 // Sparse upcycling (Komatsuzaki et al. 2023, arXiv 2212.05055): an array of layers that weights lack begins as copies of the layer that they have in its
 // place. `blocks.*.feed.experts.*.up.weight` is read from `blocks.*.feed.up.weight`: the array's own name and number are left out.
+import { Problem } from "../../compiler/diagnostic.ts";
 import { upcycleFlagText } from "../../compiler/flag-text.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { StoreInfo, Tensor } from "../executable/executable.ts";
-import { part, stacked } from "../tensor.ts";
-import { copies, type NamedTensors, spellings } from "./names.ts";
+import { part, sameShape, stacked } from "../tensor.ts";
+import { copies, type NamedTensors, namesOf, spellings } from "./names.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
 
 /** What a store of an array is read from. */
@@ -74,13 +75,16 @@ function sourceOf({ name }: StoreInfo, paths: ReadonlySet<string>): Source | nul
 }
 
 const keptAxes = ({ shape }: StoreInfo, { kept }: Source): number[] => kept.map((axis) => shape[axis] ?? 0);
+const sourceNames = (store: StoreInfo, source: Source): string[] =>
+  copies(source.name, keptAxes(store, source)).map(([name]) => name);
 /** The arrays that these stores are of. */
 export function copiedArrays(sources: Sources): CopiedArray[] {
   const bySource = new Map<string, CopiedArray>();
   for (const [store, source] of sources) {
     const copiesHere = product(store.shape.slice(0, store.stack)) / product(keptAxes(store, source));
     const { array, layer, name } = source;
-    bySource.set(name, { array, layer, count: (bySource.get(name)?.count ?? 0) + copiesHere });
+    const key = `${array} ${name}`; // several arrays may be copies of one layer
+    bySource.set(key, { array, layer, count: (bySource.get(key)?.count ?? 0) + copiesHere });
   }
   return [...new Map([...bySource.values()].map((copied) => [copied.array, copied])).values()];
 }
@@ -88,9 +92,23 @@ export function copiedArrays(sources: Sources): CopiedArray[] {
 export function copiedNames(sources: Sources, tensors: StoredTensors): Set<string> {
   const names = new Set<string>();
   for (const [store, source] of sources)
-    for (const [copy] of copies(source.name, keptAxes(store, source)))
+    for (const copy of sourceNames(store, source))
       for (const [spelling] of spellings(copy)) if (tensors.has(spelling)) names.add(spelling);
   return names;
+}
+/** A weight that is copied, and is also the name and has the shape of another store, is a Problem: it cannot be told which is meant. */
+export function requireOnePurpose(stores: readonly StoreInfo[], sources: Sources, path: string): void {
+  const others = stores.filter((s) => !sources.has(s));
+  for (const [store, source] of sources) {
+    const names = new Set(sourceNames(store, source));
+    const fits = (s: StoreInfo): boolean => sameShape(s.shape.slice(s.stack), store.shape.slice(store.stack));
+    const other = others.find((s) => fits(s) && namesOf(s).some((name) => names.has(name)));
+    if (other)
+      throw new Problem(
+        `${path}: \`${joined(membersOf(other.name))}\` could be for itself, or for each copy of \`${joined(membersOf(store.name))}\``,
+        "call one of these members something else in the program: the other one begins as the weights say",
+      );
+  }
 }
 /** The value of a store whose copies are all read from `weights`. Null: they have nothing for it. */
 export function takeCopied(store: StoreInfo, source: Source, weights: NamedTensors): StoredTensor | null {

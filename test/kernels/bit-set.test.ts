@@ -46,6 +46,10 @@ test("a union has the members of both, says whether there are new ones, and leav
     a.add(1);
     assert.equal(members(c), [...y]);
   }
+  const [some, more] = [new BitSet(), new BitSet()];
+  for (const n of [0, 2000]) some.add(n);
+  for (const n of [31, 2000]) more.add(n);
+  assert.ok(some.addAll(more) && some.has(31)); // in the first block alone
   const empty = new BitSet();
   assert.not.ok(empty.addAll(new BitSet()) || empty.has(31));
 });

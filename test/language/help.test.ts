@@ -418,6 +418,10 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: f32[N]) -> i32[N] { return nonzero(x > 0) }",
     "no size depends on data: `where(mask, x, 0)`, an index that is -1 for none, or the K best by `top_k`",
   ],
+  "results of a call, of which one converts": [
+    "fn f(x: float[N]) -> (float[1], float[1]) { return top_k(x, 1) }",
+    "name the results first, `let (a, b) = top_k(x, 1)`, and convert that one",
+  ],
   "results of a call, but not as many": [
     "fn g(x: float[N]) -> (float[1], i32[1]) { return top_k(x, 1) } fn f(x: float[N]) -> (float[1], i32[1], i32[1]) { return g(x) }",
     "return as many as are declared",

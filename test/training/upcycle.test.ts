@@ -160,6 +160,9 @@ test("an array may have any name, lie in others that the weights have or lack, a
     [7, 8],
   ]);
   assert.equal(upcycledArrays(apart, inner), [{ array: "specialists", layer: "", count: 3 }]);
+  assert.equal(matched([store("experts.*.heads.*.w", 3, 2, 1)], inner), [[7, 8, 7, 8, 7, 8]]);
+  const layer = { ...given({ "gate.weight": [1] }), upcycle: false }; // not the matrix that the array's layers have by this name
+  assert.equal(upcycledArrays([store("experts.*.gate", 2, 1)], layer), []);
 });
 test("an array that the weights have is kept; what a layer lacks begins as the program says", () => {
   const stores = [
@@ -170,6 +173,27 @@ test("an array that the weights have is kept; what a layer lacks begins as the p
   ];
   const weights = given({ norm: [1], "blocks.0.w": [2], "blocks.1.w": [3] });
   assert.equal(matched(stores, weights), [null, [1], null, [2, 2, 3, 3]]);
+});
+test("several arrays may be copies of one layer", () => {
+  const stores = [store("blocks.*.feed.experts.*.w", 2, 3, 1), store("blocks.*.feed.shared.*.w", 2, 2, 1)];
+  const weights = given({ "blocks.0.feed.w": [1], "blocks.1.feed.w": [2] });
+  assert.equal(matched(stores, weights), [
+    [1, 1, 1, 2, 2, 2],
+    [1, 1, 2, 2],
+  ]);
+  assert.equal(upcycledArrays(stores, weights), [
+    { array: "blocks.feed.experts", layer: "blocks.feed", count: 3 },
+    { array: "blocks.feed.shared", layer: "blocks.feed", count: 2 },
+  ]);
+});
+test("weights that an array would be copies of, and that fit a member of their own name too, are a Problem", async () => {
+  const experts = store("feed.experts.*.w", 2, 1);
+  const weights = given({ norm: [1], "feed.w": [2] });
+  const added = () => matchParameters([store("norm", 1), store("adapters.*.norm", 2, 1), experts], weights);
+  await assertProblem(added, "`norm` could be for itself, or for each copy of `adapters.norm`", "something else");
+  assert.equal(matched([store("norm", 1), store("adapters.*.norm2", 2, 1), experts], weights), [[1], null, [2, 2]]);
+  const some = [store("blocks.0.w", 1), store("blocks.1.experts.*.w", 2, 1)]; // a dense block, and a mixture
+  assert.equal(matched(some, given({ "blocks.0.w": [1], "blocks.1.w": [2] })), [[1], [2, 2]]);
 });
 test("what is for no copy is a Problem, and so is a layer that some blocks lack", async () => {
   const stores = [store("blocks.*.experts.*.w", 2, 2, 1)];

@@ -221,6 +221,7 @@ function runReturn(w: World, stmt: Of<"return">, scope: Scope): void {
     value: values[i] ?? errorVal,
     what: resultText(i, frame.result.length),
     span: (stmt.values[i] ?? stmt.values[0])?.span ?? stmt.span,
+    resultOf: stmt.values.length < frame.result.length ? stmt.values[0]?.span : undefined,
   }));
   frame.returned = results(unifyAll(w, fits, own, null).map(tensor));
 }

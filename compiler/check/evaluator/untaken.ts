@@ -26,7 +26,7 @@ function changesNothing(callee: Val): "function" | "layer" | null {
   if (callee.kind === "layer") return mayHaveEffects(callee) ? null : "layer";
   if (callee.kind !== "fn") return null;
   const { fn } = callee;
-  if (fn.kind === "declared" || fn.kind === "builtin") return "function";
+  if (fn.kind === "builtin" || (fn.kind === "declared" && !takesLayers(fn.decl.ast.header))) return "function";
   return fn.kind === "method" && !instanceMay(fn.instance) ? "layer" : null;
 }
 /** Whether a member has an effect, or calls what may have one. */
@@ -35,7 +35,7 @@ function mayHaveEffects(v: Val): boolean {
     case "error":
       return true;
     case "fn":
-      return v.fn.kind !== "method" || v.fn.method.params.some((p) => p.type?.kind === "arrow") || states(v.fn.method);
+      return v.fn.kind !== "method" || takesLayers(v.fn.method.params) || states(v.fn.method);
     case "layer":
       return [v.layer, ...v.others].some(instanceMay);
     case "layers":
@@ -46,5 +46,7 @@ function mayHaveEffects(v: Val): boolean {
 }
 const instanceMay = ({ make, members }: Instance): boolean =>
   make.of.kind !== "layer" || [...members.values()].some((member) => mayHaveEffects(member()));
+/** A layer that is given may have effects, wherever it is called. */
+const takesLayers = (params: readonly ast.HeaderParam[]): boolean => params.some(({ type }) => type?.kind === "arrow");
 const effects: ReadonlySet<unknown> = new Set(["loss", "metric", "update", "state"]);
 const states = ({ body }: ast.Method): boolean => nodesIn(body).some((node) => effects.has(node.kind));
