@@ -55,6 +55,17 @@ test("what a part depends on is found once, not for each of the groups that it m
   );
   assert.is(many - some, some - few);
 });
+test("what depends on a group that then joins with a reader of another one comes after that one, and is not read there", () => {
+  const g = new GraphBuilder(ops);
+  const matrix = (name: string): Value => b.param(g, name, type("f32", [64, 64]));
+  const [first, second] = [b.dot(g, matrix("x"), matrix("w")), b.dot(g, matrix("y"), matrix("u"))];
+  const third = b.dot(g, first, matrix("v"));
+  const sum = b.add(g, second, first); // joins first, so that third needs second too
+  const values = [third, sum, b.mul(g, third, second)];
+  const results = values.map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
+  const outputs = fuse({ name: "joined", results }).map((region) => region.outputs);
+  assert.equal(outputs, [[second], [first, sum], [third, values[2]]]);
+});
 test("a fold is not made again for each element of what reads it along another axis, of equal length", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", type("f32", [64, 64]));
