@@ -13,7 +13,7 @@ import type { OpAttrs, OpName } from "../../compiler/ops/attrs.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { indexBounds } from "../../compiler/ops/index-range.ts";
 import { ops } from "../../compiler/ops/list.ts";
-import { add, atom, mul, type Size, sizeOf, spreadAtom } from "../../compiler/types/size.ts";
+import { add, atom, div, mul, type Size, sizeOf, spreadAtom } from "../../compiler/types/size.ts";
 import { showType, type Type, type } from "../../compiler/types/type.ts";
 
 const test = suite("graph");
@@ -43,6 +43,12 @@ test("sizes of one name but of two declarations are told apart", () => {
   const [n, other] = [sizeOf(atom("N")), sizeOf(atom("N"))];
   assert.is(b.param(g, "x", f32(n)), b.param(g, "x", f32(n)));
   assert.is.not(b.param(g, "x", f32(n)), b.param(g, "x", f32(other)));
+});
+test("sizes of one name are told apart by factors, divisors and powers", () => {
+  const { g } = start();
+  const n = sizeOf(atom("N"));
+  const sizes = [n, mul(n, 2), div(n, 2), div(n, 3), mul(n, n), add(n, 1)];
+  assert.is(new Set(sizes.map((size) => b.param(g, "x", f32(size)))).size, sizes.length);
 });
 
 const [N, D, H, E, K] = ["N", "D", "H", "E", "K"].map((name) => sizeOf(atom(name))) as [Size, Size, Size, Size, Size];

@@ -204,6 +204,9 @@ test("what is for no copy is a Problem, and so is a layer that some blocks lack"
     "nothing is named `blocks.0.bias`",
     "blocks.0.experts.0.w",
   );
+  const pairs = [store("blocks.*.experts.*.w", 2, 2)];
+  const three = () => matchParameters(pairs, given({ "blocks.w": [1, 2, 3] }));
+  await assertProblem(three, "nothing is named `blocks.w (2 of its 3 copies)`", "blocks.0.experts.0.w");
   await refused({ "blocks.0.w": [1] }, "has `blocks.0.w` but not `blocks.1.w`", "every copy");
   await refused({ "blocks.0.experts.0.w": [1] }, "has no layer for", "leave the option out");
 });
