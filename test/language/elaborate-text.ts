@@ -10,6 +10,7 @@ import {
   type Sizes,
   sizesFromInputs,
 } from "../../compiler/check/index.ts";
+import type { Diagnostic } from "../../compiler/diagnostic.ts";
 import { ndarray } from "../../compiler/graph/array.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { NdArray, Result } from "../../compiler/graph/node.ts";
@@ -150,13 +151,15 @@ export function near(actual: readonly number[], expected: readonly number[], tol
 export const numbers = (n: number, seed = 1): number[] =>
   Array.from({ length: n }, (_, i) => (((i + 1) * 7919 * (seed + 3)) % 1000) / 500 - 1);
 export const at = (list: readonly number[], i: number): number => list[i] ?? Number.NaN;
-/** The code of the first diagnostic that a program is rejected with; "none" if it is not. */
-export const codeOf = (run: () => unknown): string => {
+/** The first diagnostic that a program is rejected with; null if it is not. */
+export const errorOf = (run: () => unknown): Diagnostic | null => {
   try {
     run();
   } catch (error) {
-    if (error instanceof ProgramError) return error.diagnostics[0]?.code ?? "none";
+    if (error instanceof ProgramError) return error.diagnostics[0] ?? null;
     throw error;
   }
-  return "none";
+  return null;
 };
+/** Its code, or "none". */
+export const codeOf = (run: () => unknown): string => errorOf(run)?.code ?? "none";

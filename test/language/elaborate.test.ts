@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { nodesOf } from "../../compiler/graph/walk.ts";
-import { at, codeOf, near, numbers, output, run, shapeOf } from "./elaborate-text.ts";
+import { at, codeOf, errorOf, near, numbers, output, run, shapeOf } from "./elaborate-text.ts";
 
 const test = suite("elaborate");
 
@@ -236,6 +236,20 @@ for (const [what, index, code] of [
         codeOf(() => looked(index)),
         code,
       );
+  });
+for (const [of, what] of [
+  ["table", "`table` has 4 rows"],
+  ["(table * 2)", "`table` has 4 rows"],
+  ["table[:3]", "what it indexes has 3 rows"],
+  ["transpose(table)", "what it indexes has 2 rows"],
+  ["(table + other)", "what it indexes has 4 rows"],
+] as const)
+  test(`an index past the end of ${of} names what has as many rows`, () => {
+    const text = `model M(R = 4) { param table: f32[R, 2] = 1 param other: f32[2] = 1
+      forward() -> f32 { return sum(${of}[range(5)]) } }`;
+    const error = errorOf(() => run(text));
+    assert.is(error?.message, `the index goes up to 4, and ${what}`);
+    assert.is(error?.labels.length, what.startsWith("`") ? 2 : 1);
   });
 test("positions past the end of data are zeros", () => looked("range(4) + 1", "x"));
 for (const [what, gate] of [

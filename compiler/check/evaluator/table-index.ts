@@ -28,9 +28,9 @@ export function requireWithin(w: World, x: Value, index: Value, axis: number, sp
   if (last >= length && isTable(x, (store) => w.parameter(store) !== null)) failAtPosition(w, x, last, length, span);
 }
 function failAtPosition(w: World, x: Value, last: number, length: number, span: Span): never {
-  const [store, ...more] = new Set(topological([x]).flatMap((node) => storeOf(node) ?? []));
-  const name = store === undefined || more.length > 0 ? "what it indexes" : `\`${store}\``;
-  const table = store === undefined ? null : w.parameter(store);
+  const store = parameterOf(x);
+  const name = store === null ? "what it indexes" : `\`${store}\``;
+  const table = store === null ? null : w.parameter(store);
   const [size, ...others] = w.headerSizes(length);
   const longer = size !== undefined && others.length === 0 ? `, ${sizeFlagText(size, last + 1)}` : "";
   return fail("E0216", `the index goes up to ${last}, and ${name} has ${among(length)}`, span, {
@@ -39,6 +39,12 @@ function failAtPosition(w: World, x: Value, last: number, length: number, span: 
     notes: [`from row ${length} on zeros would be read`, ...calledFrom(w)],
     help: `make the table longer${longer}, or what indexes it shorter (rows of text by ${lengthFlagText}); if zeros are to follow the table, say so: ${explicit(span, length)}`,
   });
+}
+/** The parameter whose rows the table's are; null: it is made of several, or has another shape than its one. */
+function parameterOf(table: Value): string | null {
+  const [node, ...more] = topological([table]).filter((from) => storeOf(from) !== null);
+  const isSame = node?.results.some(({ type }) => dims(type).join() === dims(table.type).join());
+  return node && isSame && more.length === 0 ? storeOf(node) : null;
 }
 const among = (length: number): string => pluralize(length, "row");
 const are = (length: number): string => `${length === 1 ? "is" : "are"} ${among(length)}`;
