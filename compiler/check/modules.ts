@@ -190,9 +190,16 @@ const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", 
   (n) => `std/${n}`,
 );
 /** Modules whose layers and functions are parts of one model, and are not proposed for a name. */
-const specialModules = ["delta", "models/gpt", "models/decoder", "models/phi", "models/qwen3_next", "models/xl"].map(
-  (n) => `std/${n}`,
-);
+const specialModules = [
+  "convolution",
+  "delta",
+  "models/gpt",
+  "models/decoder",
+  "models/lfm2",
+  "models/phi",
+  "models/qwen3_next",
+  "models/xl",
+].map((n) => `std/${n}`);
 const allModules = [...stdModules, ...specialModules];
 function moduleHelp({ from, names }: ast.Import): string {
   if (from.startsWith(".")) return "the path is relative to this file";

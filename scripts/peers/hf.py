@@ -98,6 +98,13 @@ MODELS = {
         | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
         "1GB",
     ),
+    "lfm2_moe": (
+        "Lfm2Moe",
+        HEADS
+        | {"num_hidden_layers": 7, "intermediate_size": 12, "moe_intermediate_size": 6, "num_experts": 4, "num_dense_layers": 1, "conv_bias": True}
+        | {"routed_scaling_factor": 1.7, "layer_types": ["conv", "conv", "full_attention", "conv", "conv", "full_attention", "conv"]},
+        "1GB",
+    ),
     "phimoe": (
         "Phimoe",
         HEADS
@@ -179,7 +186,7 @@ def drawn(name, seed, **changes):
     model = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, CONFIGS.get(kind, f"{kind}Config"))(**COMMON | config | changes))
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for key, p in [*model.named_parameters(), *((k, b) for k, b in model.named_buffers() if "correction_bias" in k)]:
+        for key, p in [*model.named_parameters(), *((k, b) for k, b in model.named_buffers() if "correction_bias" in k or "expert_bias" in k)]:
             x = torch.randn(p.shape, generator=g)
             p.copy_(1 + 0.1 * x if "norm" in key else 0.1 * x if "bias" in key else x * p.shape[-1] ** -0.5)
     return model.eval()

@@ -93,6 +93,11 @@ const decoders: Readonly<Record<string, Decoder>> = {
     "8, 6, F: 5, L: 4, Heads: 2, Groups: 1, A: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, E: 3, K: 2, part: 0.5, Chunk: 2, Context: 12",
     "qwen3_next",
   ),
+  Lfm2Moe: decoder(
+    "Lfm2Moe",
+    "8, 10, 6, L: 7, Dense: 1, Threes: 0, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12",
+    "lfm2",
+  ),
   DeepSeekV3: decoder(
     "DeepSeekV3",
     "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12",

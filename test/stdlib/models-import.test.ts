@@ -98,6 +98,11 @@ test("an index that names files of other folders is refused", () => {
   refused(() => transformersTensors(openTransformers(at)), "no weight_map from names to files");
 });
 const other = (name: string, change: object): string => copy(name, (c) => ({ ...c, ...change }));
+/** LFM2's blocks: `f` is full attention, others are convolutions. */
+const layers = (types: string): object => ({
+  num_hidden_layers: types.length,
+  layer_types: Array.from(types, (type) => (type === "f" ? "full_attention" : "conv")),
+});
 test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openTransformers(other("qwen2_moe", { use_sliding_window: true })), "use_sliding_window is true");
   const types = ["sliding_attention", "full_attention"];
@@ -124,6 +129,15 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openTransformers(other("phimoe", { rope_parameters: word })), 'short_factor is "long"');
   const linear = { num_hidden_layers: 12, layer_types: null, full_attention_interval: 3 };
   refused(() => openTransformers(other("qwen3_next", linear)), "full_attention_interval is 3");
+  const released = openTransformers(other("lfm2_moe", { ...layers("ccfcccfcccfcccfcccfccfcc"), num_dense_layers: 2 }));
+  const { First, Threes, Twos, Ones, L } = released.header;
+  assert.deepEqual([First, Threes, Twos, Ones, L], [2, 4, 1, 0, 24]);
+  for (const types of ["ccfcfccf", "ccfccccf", "ccff", "ccc"])
+    refused(() => openTransformers(other("lfm2_moe", layers(types))), "layer_types is");
+  refused(() => openTransformers(other("lfm2_moe", { num_dense_layers: 3 })), "num_dense_layers is 3", "at most 2");
+  refused(() => openTransformers(other("lfm2_moe", { layer_types: null })), "layer_types is not given");
+  refused(() => openTransformers(other("lfm2_moe", { use_expert_bias: false })), "use_expert_bias is false");
+  refused(() => openTransformers(other("lfm2_moe", { tie_embedding: false })), "tie_embedding is false");
   refused(() => openTransformers(other("minimax_m2", { scoring_func: "softmax" })), 'scoring_func is "softmax"');
   refused(() => openTransformers(other("dots1", { max_window_layers: 1 })), "max_window_layers is 1");
   refused(

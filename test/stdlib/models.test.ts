@@ -97,6 +97,23 @@ const models: Readonly<Record<string, Model>> = {
   Qwen3Next: { ...decoder({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
   Qwen35Moe: { ...like({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
   Qwen35: { ...like(hybrid), file: "qwen3_next" },
+  Lfm2Moe: {
+    ...decoder({
+      V: 19,
+      D: 8,
+      F: 10,
+      H: 6,
+      L: 7,
+      Dense: 1,
+      Threes: 0,
+      Heads: 2,
+      Groups: 1,
+      E: 4,
+      K: 2,
+      Context: 8,
+    }),
+    file: "lfm2",
+  },
   PhiMoE: {
     ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 4, Context: 8, original: 4, jitter: 0.2 }),
     file: "phi",
