@@ -74,7 +74,7 @@ const addTexts = (command: Command): Command =>
     .addOption(
       flag(
         "--tokenizer <path>",
-        "a tokenizer.json of Hugging Face's tokenizers, or a folder with one; the run keeps a copy. Default: that of the run in --params or --from, else tokens are bytes",
+        "a tokenizer.json of Hugging Face's tokenizers, or a folder with one; the run keeps a copy. Default: that of --params or --from, if they have one, else tokens are bytes",
         text,
       ),
     )

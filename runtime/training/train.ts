@@ -1,4 +1,6 @@
 // Training as `moec train` does it: reads the data, compiles the model, opens the run's folder and runs the loop.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
@@ -29,6 +31,7 @@ import {
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
 import type { CopiedArray } from "../storage/upcycle.ts";
 import { tellsApart, textAxes, trainingRequest } from "../text-entry.ts";
+import { tokenizerName } from "../tokenizer/file.ts";
 import { copyTokenizerFiles, type SavedRun, selectCodec } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
@@ -236,13 +239,19 @@ function runOfCodec({ resume, from, params }: TrainOptions, own: string | null):
   const config = folder !== null && (resume || checkpointSteps(folder).length > 0) ? savedIn(folder) : null;
   return folder === null || config === null ? null : { folder, config };
 }
+/** The folder that transformers wrote and that the parameters are of, if it has a tokenizer and the options say nothing of tokens. */
+function tokenizerOfParams({ ids, resume, from, params }: TrainOptions): string | undefined {
+  if (ids !== undefined || resume || from !== undefined || params === undefined) return undefined;
+  return existsSync(join(params, tokenizerName)) && checkpointSteps(params).length === 0 ? params : undefined;
+}
 async function textIn(
   options: TrainOptions,
   entry: EntrySignature,
   folder: string | null,
   world: Workers,
 ): Promise<Dataset> {
-  const codec = await selectCodec(options, runOfCodec(options, folder));
+  const { ids, tokenizer = tokenizerOfParams(options) } = options;
+  const codec = await selectCodec({ ids, tokenizer }, runOfCodec(options, folder));
   return readOnWorkers(options.data, codec, { ...options, apart: tellsApart(entry) }, world);
 }
 /** Where a text is encoded, by the first worker of a machine before the others there, which then find its tokens in the cache. */

@@ -404,8 +404,18 @@ test("a run keeps its tokenizer, goes on with it unasked, and not with another",
   for (const run of [() => generate({ folder: options.out }).next(), () => openTraining({ ...again, steps: 4 })])
     await refused(run, `${options.out} lacks its tokenizer, tokenizer.json`, "that it was trained with");
 });
-test("a tokenizer of more tokens than the model is refused, and both numbers are named", () =>
-  refused(() => openTraining(training({ set: { V: 299 } })), "0 to 299, .* 0 to 298", "--set V=300"));
+test("a tokenizer of more tokens than the model is refused, and both numbers are named; that of a checkpoint of transformers too, if none is", async () => {
+  const { tokenizer, ...unasked } = training({ set: { V: 299 } });
+  await refused(() => openTraining({ ...unasked, tokenizer }), "0 to 299, .* 0 to 298", "--set V=300");
+  const params = temporaryFolder();
+  for (const from of [join(peers, "hf/qwen3"), join(texts, "gpt2")]) cpSync(from, params, { recursive: true });
+  const program = join(params, "qwen3.moe");
+  const sizes = "V: 40, D: 16, H: 12, L: 2, Heads: 4, Groups: 2, A: 8, Context: 64";
+  writeFileSync(program, `import { Qwen3 } from "std/models/decoder"\nmodel Small() = Qwen3(${sizes})\n`);
+  const foreign = { ...unasked, program, set: {}, params };
+  await refused(() => openTraining(foreign), "0 to 299, .* 0 to 39", "--set V=300");
+  await refused(() => openTraining({ ...foreign, ids: false }), "the data holds the token 67");
+});
 
 test("an imported model takes and writes text by the tokenizer that came with it, to the end of the text", async () => {
   const at = temporaryFolder();
