@@ -19,6 +19,8 @@ FOLDER = Path(__file__).parents[2] / "test" / "peers" / "hf"
 COMMON = {"vocab_size": 40, "hidden_size": 16, "max_position_embeddings": 64, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 DENSE = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 HEADS = DENSE | {"num_experts_per_tok": 2}
+DELTA = {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+HALF_TURNED = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
 WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM"}
 CONFIGS = {"Llama4": "Llama4TextConfig", "Qwen3_5": "Qwen3_5TextConfig", "Qwen3_5Moe": "Qwen3_5MoeTextConfig"}
@@ -78,7 +80,7 @@ MODELS = {
         "Qwen3Next",
         HEADS
         | {"num_hidden_layers": 4, "head_dim": 8, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5, "num_experts": 4}
-        | {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+        | DELTA
         | {"partial_rotary_factor": 0.5},
         "1GB",
     ),
@@ -86,16 +88,16 @@ MODELS = {
         "Qwen3_5Moe",
         HEADS
         | {"num_hidden_layers": 4, "head_dim": 8, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5, "num_experts": 4}
-        | {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
-        | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
+        | DELTA
+        | HALF_TURNED,
         "1GB",
     ),
     "qwen3_5_text": (
         "Qwen3_5",
         DENSE
         | {"num_hidden_layers": 4, "head_dim": 8, "intermediate_size": 12}
-        | {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
-        | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
+        | DELTA
+        | HALF_TURNED,
         "1GB",
     ),
     "lfm2_moe": (

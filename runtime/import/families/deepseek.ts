@@ -8,6 +8,7 @@ import {
   requiredAs,
   ropeKeys,
   ropeSetting,
+  ropeTypeIs,
   sharedExpertNames,
   unbiasedSettings,
 } from "./shared.ts";
@@ -44,7 +45,7 @@ const latentHeader: Family["header"] = {
 };
 
 const yarnSettings: Family["supported"] = {
-  ...Object.fromEntries([...ropeKeys("rope_type"), ...ropeKeys("type")].map((key) => [key, latentRope])),
+  ...ropeTypeIs(latentRope),
   ...Object.fromEntries(
     ropeKeys("factor").map((key) => [key, (c: Json) => (latentRope(c) === "yarn" ? lookup(c, key) : 1)]),
   ),

@@ -11,6 +11,7 @@ import {
   required,
   ropeKeys,
   ropeSetting,
+  ropeTypeIs,
   swigluNames,
   unbiasedSettings,
 } from "./shared.ts";
@@ -57,7 +58,7 @@ export const llama: Family = {
   supported: {
     hidden_act: "silu",
     mlp_bias: false,
-    ...Object.fromEntries([...ropeKeys("rope_type"), ...ropeKeys("type")].map((key) => [key, llamaRope])),
+    ...ropeTypeIs(llamaRope),
     ...Object.fromEntries(ropeKeys("factor").map((key) => [key, llamaFactor(key)])),
   },
   names: { ...names, ...attentionBiasNames },

@@ -14,6 +14,7 @@ import {
   ropeKeys,
   ropeSetting,
   ropeThetaKeys,
+  ropeTypeIs,
   unbiasedSettings,
 } from "./shared.ts";
 
@@ -141,7 +142,7 @@ export const phimoe: Family = {
   supported: {
     hidden_act: "silu",
     num_experts_per_tok: 2,
-    ...Object.fromEntries([...ropeKeys("rope_type"), "rope_scaling.type"].map((key) => [key, longRope])),
+    ...ropeTypeIs(longRope),
   },
   names: {
     ...outerNames,

@@ -16,6 +16,7 @@ import {
   ropeKeys,
   ropeSetting,
   ropeThetaKeys,
+  ropeTypeIs,
   sharedExpertNames,
   swigluNames,
   unbiasedSettings,
@@ -139,7 +140,7 @@ export const hunyuanV1Moe: Family = {
     ...defaultSettings,
     use_qk_norm: true,
     use_cla: false,
-    ...Object.fromEntries([...ropeKeys("rope_type"), ...ropeKeys("type")].map((key) => [key, byAlpha])),
+    ...ropeTypeIs(byAlpha),
   },
   names: {
     ...outerNames,

@@ -15,13 +15,11 @@ export const denseHeader: Family["header"] = {
   std: { keys: ["initializer_range"], fallback: null },
 };
 export const mixtureHeader: Family["header"] = { ...denseHeader, K: required("num_experts_per_tok") };
-export const defaultSettings: Family["supported"] = {
-  hidden_act: "silu",
-  "rope_parameters.rope_type": "default",
-  "rope_parameters.type": "default",
-  "rope_scaling.rope_type": "default",
-  "rope_scaling.type": "default",
-};
+export const ropeKeys = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
+/** The only accepted type of RoPE, wherever config.json has it. */
+export const ropeTypeIs = (type: unknown): Family["supported"] =>
+  Object.fromEntries([...ropeKeys("rope_type"), ...ropeKeys("type")].map((key) => [key, type]));
+export const defaultSettings: Family["supported"] = { hidden_act: "silu", ...ropeTypeIs("default") };
 export const unbiasedSettings: Family["supported"] = { ...defaultSettings, attention_bias: false };
 export const outerNames: Family["names"] = {
   "model.embed_tokens.weight": ["embed.weight"],
@@ -80,7 +78,6 @@ export const blocksAfterLast = (count: Count): string[] => {
   const last = count("num_hidden_layers");
   return Array.from({ length: count("num_nextn_predict_layers", 0) }, (_, i) => `model.layers.${last + i}.`);
 };
-export const ropeKeys = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
 export const ropeSetting = (config: Json, key: string): unknown =>
   ropeKeys(key)
     .map((path) => lookup(config, path))
