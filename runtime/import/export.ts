@@ -1,7 +1,8 @@
 // `moec export`: writes the weights of a run as transformers names and lays them out, after the folder that the model was imported from.
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
-import { Bug, Problem } from "../../compiler/diagnostic.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { item } from "../../compiler/item.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable/executable.ts";
@@ -103,17 +104,15 @@ class Exporter {
     const tensors = new Map<string, StoredTensor>();
     for (const [name, t] of weights) {
       tensors.set(name, this.#theirs(name, t, file));
-      if (this.#untied && name === this.#nameOf(embedding))
-        tensors.set(this.#nameOf(head), inMemory(convert(this.#untied, t.dtype)));
+      const layout = this.#namesOf(embedding).indexOf(name);
+      if (this.#untied && layout >= 0)
+        tensors.set(item(this.#namesOf(head), layout), inMemory(convert(this.#untied, t.dtype)));
     }
     return tensors;
   }
-  /** What transformers calls one of our tensors. */
-  #nameOf(ours: string): string {
-    const { names, type } = this.#like.family;
-    const [name] = Object.entries(names).find(([, to]) => [to].flat().includes(ours)) ?? [];
-    if (name === undefined) throw new Bug(`the family ${type} has no name for ${ours}`);
-    return name;
+  /** What transformers calls one of our tensors, in each of its layouts. */
+  #namesOf(ours: string): string[] {
+    return Object.entries(this.#like.family.names).flatMap(([name, to]) => ([to].flat().includes(ours) ? [name] : []));
   }
   /** Their tensor made of ours, in its dtype and shape; itself where import does not read it. */
   #theirs(name: string, like: StoredTensor, file: string): StoredTensor {

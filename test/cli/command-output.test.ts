@@ -36,7 +36,7 @@ model Tiny(V = 256, D = 4, Steps = 2) {
     return sample(embed.logits(newest(hidden(tokens), at)), temperature, top_p, top_k)
   }
 }
-layer Product() { forward(x: float[N, 32], y: float[32, 32]) -> float[N, 32] { return x @ y } }
+layer Product() { forward(x: float[N, 32], y: float[32, 32]) -> float[N, 32] { return (x + 0 * uniform([N, 32])) @ y } }
 `,
 );
 const ran = (...args: readonly string[]): SpawnSyncReturns<string> =>

@@ -152,6 +152,30 @@ test("a head that shared the embedding's table and was trained is written by its
   await imported(out);
 });
 
+for (const [place, head] of [
+  ["model.language_model.", "lm_head.weight"],
+  ["language_model.model.", "language_model.lm_head.weight"],
+] as const)
+  test(`a trained head of a text model at ${place} is written by itself, and both configs say so`, async () => {
+    const like = changed("qwen2", {}, (tensors) => {
+      for (const [name, t] of Array.from(tensors)) {
+        tensors.delete(name);
+        tensors.set(name.replace("model.", place), t);
+      }
+    });
+    const text = readJson(join(like, "config.json"));
+    writeFileSync(join(like, "config.json"), JSON.stringify({ model_type: "larger", text_config: text }));
+    const { out, untied } = exported(await trained(await imported(like)), like);
+    assert.equal(untied, true);
+    assert.ok(readSafetensors(join(out, "model.safetensors")).has(head));
+    const written = readJson(join(out, "config.json"));
+    assert.deepEqual(written, {
+      model_type: "larger",
+      text_config: { ...text, tie_word_embeddings: false },
+      tie_word_embeddings: false,
+    });
+    await imported(out);
+  });
 test("a head that is written by itself is in the index of several files", async () => {
   const like = changed("olmoe", { tie_word_embeddings: true }, (tensors) => void tensors.delete("lm_head.weight"));
   const index = "model.safetensors.index.json";
