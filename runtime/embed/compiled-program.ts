@@ -14,7 +14,7 @@ import {
   type Tensor,
 } from "../executable/executable.ts";
 import { loadStores, savedTensors } from "../storage/checkpoint.ts";
-import { namesHelp, namesOf, splitStacked } from "../storage/names.ts";
+import { namesHelp, namesOf, splitStacked, stackedName } from "../storage/names.ts";
 import { type LoadedParameters, matchParameters, writeParameters } from "../storage/parameters.ts";
 import { allInMemory, readAll } from "../storage/stored-tensor.ts";
 import { convert, fromNumbers, requireElements, requireFit, requireIndices } from "../tensor.ts";
@@ -110,13 +110,13 @@ export class Program {
   restore(state: ReadonlyMap<string, Tensor>, calls: number): void {
     this.#requireIdle();
     requireMap("the state", state);
-    const known = new Set(this.#executable.stores.flatMap((s) => (s.saved ? [s.name, ...namesOf(s)] : [])));
+    const known = new Set(this.#executable.stores.flatMap((s) => (s.saved ? namesInState(s) : [])));
     for (const [name, tensor] of state) {
       if (!known.has(name)) throw new Problem(`nothing is named ${name}`, namesHelp("tensors", name, [...known]));
       requireElements(name, tensor);
     }
     const optimizer = this.#executable.stores.filter((s) => s.saved && s.role === "optimizer");
-    if (optimizer.length > 0 && !optimizer.some((s) => [s.name, ...namesOf(s)].some((name) => state.has(name))))
+    if (optimizer.length > 0 && !optimizer.some((s) => namesInState(s).some((name) => state.has(name))))
       throw new Problem(
         "the state has no optimizer state",
         "give what `state()` of the trained program returned; parameters alone begin a new training: `train(source, { parameters, ... })`",
@@ -249,3 +249,5 @@ export function requireInteger(what: string, x: unknown): void {
   if (typeof x !== "number" || (x | 0) !== x)
     throw new Problem(`${what} is ${describeValue(x)}`, "give a whole number from -2147483648 to 2147483647");
 }
+/** Under which names a state may give a store. */
+const namesInState = (store: StoreInfo): string[] => [stackedName(store.name), ...namesOf(store)];

@@ -26,7 +26,7 @@ import { firstNonFinite, sameShape } from "../tensor.ts";
 import { makeFolder, readText, sha256, sha256OfFile, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
 import { formatVersion, NewerFormat, requireKnownFormat } from "./format.ts";
 import { requireJson } from "./json.ts";
-import { copies, NamedTensors, stackOf, writeStored } from "./names.ts";
+import { NamedTensors, savedNames, stackOf, writeStored } from "./names.ts";
 import { openSafetensors, safetensorsChunks } from "./safetensors.ts";
 import { inMemory, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
 
@@ -120,14 +120,13 @@ function savedStores({ stores }: Executable): [model: StoreInfo[], training: Sto
   return [saved.filter(isModel), saved.filter((s) => !isModel(s))];
 }
 function savedCopies({ name, role, dtype, shape }: StoreInfo, value: () => Tensor): [string, StoredTensor][] {
-  const axes = stackOf(name);
-  return copies(name, shape.slice(0, axes)).map(([copy, place]) => {
+  return savedNames(name, shape.slice(0, stackOf(name))).map(([copy, place]) => {
     const read = (index: readonly number[] = []): Tensor => {
       const t = inMemory(value()).read([...place, ...index]);
       if (firstNonFinite(t) >= 0) throw notFinite(role, copy);
       return t;
     };
-    return [copy, { dtype, shape: shape.slice(axes), read, parts: () => [read()] }];
+    return [copy, { dtype, shape: shape.slice(place.length), read, parts: () => [read()] }];
   });
 }
 /**

@@ -22,6 +22,19 @@ export function copies(name: string, over: readonly number[]): [name: string, in
   );
 }
 export const stackOf = (name: string): number => name.split("*").length - 1;
+/** The name of all copies as one tensor. */
+export const stackedName = (name: string): string =>
+  name
+    .split(".")
+    .filter((piece) => piece !== "*")
+    .join(".");
+
+/** More copies are one tensor in checkpoints: of a million, the names alone would be 100 MB. */
+const mostNames = 2 ** 15;
+const areMany = (over: readonly number[]): boolean => product(over) > mostNames;
+/** What checkpoints call the copies of a store, and where they are in it: as `copies`, or if there are very many all of them by one name. */
+export const savedNames = (name: string, over: readonly number[]): [name: string, index: number[]][] =>
+  areMany(over) ? [[stackedName(name), []]] : copies(name, over);
 
 /** Advice for a name that does not exist: lists the names, or, of many, those most like it. */
 export function namesHelp(what: string, unknown: string, names: readonly string[]): string {
@@ -53,6 +66,10 @@ export class NamedTensors {
   readonly #file: string;
   readonly #misfitHelp: string;
   readonly #used = new Map<string, Set<string>>();
+  /** Tensors that were used whole, of all copies. */
+  readonly #whole = new Set<string>();
+  /** The names of arrays of which the file has copies one by one. */
+  #apart: ReadonlySet<string> | undefined;
 
   /** `misfitHelp`: what to do where a tensor has not the shape of its store. */
   constructor(tensors: StoredTensors, file: string, misfitHelp = "give a tensor of that shape") {
@@ -63,6 +80,24 @@ export class NamedTensors {
 
   /** The value of a store; null if the file has none of its copies, a Problem if it has only some or they do not fit. */
   take(store: Named): StoredTensor | null {
+    return this.#takeWhole(store) ?? this.#takeCopies(store);
+  }
+  /** All copies, where the file has them as one tensor and in no other way. */
+  #takeWhole({ name, dtype, shape, stack }: Named): StoredTensor | null {
+    const spelling = stackedName(name);
+    const t = this.#tensors.get(spelling);
+    if (stack === 0 || !t || !sameShape(t.shape, shape) || this.#hasAnother(spelling)) return null;
+    this.#whole.add(spelling);
+    const read = (index: readonly number[] = []): Tensor => convert(t.read(index), dtype);
+    if (!isFloat(dtype)) read(); // as in #find
+    return { dtype, shape, read, parts: () => [read()] };
+  }
+  /** Whether the file gives some copies of this array by another name too. */
+  #hasAnother(whole: string): boolean {
+    this.#apart ??= new Set([...this.#tensors.keys()].flatMap(stackedSpellings));
+    return this.#apart.has(whole) || stackedSpellings(whole).some((name) => this.#tensors.has(name));
+  }
+  #takeCopies(store: Named): StoredTensor | null {
     const over = store.shape.slice(0, store.stack);
     const shape = store.shape.slice(store.stack);
     const all = copies(store.name, over);
@@ -90,6 +125,7 @@ export class NamedTensors {
   unread(): string[] {
     return [...this.#tensors].flatMap(([name, t]) => {
       const used = this.#used.get(name);
+      if (this.#whole.has(name)) return [];
       if (!used) return [name];
       const axes = [...used][0]?.split(",").filter((x) => x !== "").length ?? 0;
       return used.size === product(t.shape.slice(0, axes))
@@ -132,9 +168,10 @@ function* eachOf(parts: readonly (() => Tensor)[]): Generator<Tensor> {
   for (const read of parts) yield read();
 }
 
-/** Writes the value of a store, where that is possible copy by copy, so that only one is in memory besides. */
+/** Writes the value of a store, where that is possible (and they are not very many) copy by copy, so that only one is in memory besides. */
 export function writeStored(executable: Executable, { name, shape, stack }: StoreInfo, value: StoredTensor): void {
-  if (stack === 0 || shape.length < stack + 2 || !executable.writePart) return executable.write(name, value.read());
+  if (stack === 0 || shape.length < stack + 2 || areMany(shape.slice(0, stack)) || !executable.writePart)
+    return executable.write(name, value.read());
   for (const [, index] of copies(name, shape.slice(0, stack)))
     executable.writePart(name, index, () => value.read(index));
 }
@@ -194,3 +231,5 @@ export function spellings(name: string): [name: string, index: number[]][] {
     [["", []]],
   );
 }
+const stackedSpellings = (name: string): string[] =>
+  spellings(name).flatMap(([spelling, index]) => (index.length > 0 ? [spelling] : []));

@@ -5,6 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
+import type { Tensor } from "../../runtime/executable/executable.ts";
 import { loadRun } from "../../runtime/generation/open-run.ts";
 import { lcg } from "../../runtime/measure/lcg.ts";
 import {
@@ -17,10 +18,12 @@ import {
   writeCheckpoint,
 } from "../../runtime/storage/checkpoint.ts";
 import { makeFolder } from "../../runtime/storage/files.ts";
+import { splitStacked } from "../../runtime/storage/names.ts";
 import { loadParameters, readParameters } from "../../runtime/storage/parameters.ts";
 import { RunLog, readConfig } from "../../runtime/storage/run-folder.ts";
 import { readSafetensors } from "../../runtime/storage/safetensors.ts";
-import { readAll } from "../../runtime/storage/stored-tensor.ts";
+import { allInMemory, readAll } from "../../runtime/storage/stored-tensor.ts";
+import { fromNumbers, zeros } from "../../runtime/tensor.ts";
 import { assertProblem, problem, rejectedProblem } from "../assert-problem.ts";
 import { FakeExecutable } from "../fake-executable.ts";
 import { full, withPatchedFs } from "../patch-fs.ts";
@@ -61,6 +64,40 @@ test("a checkpoint gives back all saved stores and its state; copies have their 
   const other = new FakeExecutable();
   loadStores(other, read);
   for (const { name } of other.stores.filter((s) => s.saved)) assert.equal(other.read(name), executable.read(name));
+});
+
+const manyExperts = (n: number): FakeExecutable => {
+  const store = {
+    name: "experts.*.w",
+    role: "parameter",
+    dtype: "f32",
+    shape: [n, 2],
+    stack: 1,
+    saved: true,
+  } as const;
+  let value = fromNumbers(
+    "f32",
+    [n, 2],
+    Array.from({ length: 2 * n }, (_, i) => i),
+  );
+  const own = { stores: [store], read: () => value, write: (_: string, t: Tensor) => (value = t) };
+  return Object.assign(new FakeExecutable(), own);
+};
+test("an array of very many layers is one tensor in a checkpoint, and is read from there or layer by layer", () => {
+  assert.is(savedTensors(manyExperts(2 ** 15)).model.size, 2 ** 15);
+  const from = manyExperts(2 ** 15 + 1);
+  const run = fresh();
+  writeCheckpoint(run, stateAt(1), savedTensors(from));
+  const read = readCheckpoint(join(run, "checkpoints", "step-000001"));
+  assert.equal([...read.model.keys()], ["experts.w"]);
+  const expected = from.read("experts.*.w");
+  const apart = splitStacked("experts.*.w", expected);
+  for (const model of [read.model, allInMemory(new Map(apart))]) {
+    const to = manyExperts(2 ** 15 + 1);
+    to.write("experts.*.w", zeros("f32", [2 ** 15 + 1, 2]));
+    loadStores(to, { ...read, model });
+    assert.equal(to.read("experts.*.w"), expected);
+  }
 });
 
 test("a store is read once, and not before its turn", async () => {
