@@ -128,6 +128,7 @@ function makeSlot(w: World, header: Scope, m: ast.Param | ast.State, storage: St
   const slot = storage(m.name.name, {
     role,
     type: type(stored, read.shape),
+    read: read.dtype,
     stack: [],
     init: m.init,
     scope: header,
@@ -199,7 +200,9 @@ function abstractArray(w: World, makers: Makers, path: string): Instances {
 /** All layers of an array in order; repeated ones are the same object. */
 function flat(m: Makers): Makeable[] {
   const once = m.items.flatMap((item) => ("items" in item ? flat(item) : [item]));
-  return Array.from({ length: Number(m.times) }, () => once).flat();
+  const all: Makeable[] = [];
+  for (let i = 0; i < Number(m.times); i++) all.push(...once);
+  return all;
 }
 /** Groups consecutive equal layers. */
 function runsOf(list: readonly Makeable[]): { make: Makeable; start: number; count: number }[] {

@@ -18,13 +18,22 @@ export interface RegisteredStore {
 }
 /** All stores of a program. `current`: the values written to stores so far in the entry being elaborated. */
 export class Stores {
+  readonly #frozen: ReadonlySet<string>;
   readonly all = new Map<string, RegisteredStore>();
   readonly current = new Map<string, Value>();
+  /** Parameters that are stored in another dtype than they are read in. */
+  readonly masters = new Set<string>();
 
+  /** `frozen`: names of parameters that nothing trains, which need no master. */
+  constructor(frozen: ReadonlySet<string>) {
+    this.#frozen = frozen;
+  }
   /** The storage that registers stores under their paths, each once for all entries. */
   root(w: World): Storage {
     return (name, spec) => {
-      const full = type(spec.type.dtype, [...spec.stack, ...spec.type.shape]);
+      const one = this.#frozen.has(name) ? type(spec.read, spec.type.shape) : spec.type;
+      const full = type(one.dtype, [...spec.stack, ...one.shape]);
+      if (one.dtype !== spec.read) this.masters.add(name);
       const store: Store = {
         name,
         role: spec.role,
@@ -34,7 +43,7 @@ export class Stores {
         span: spec.span,
       };
       if (!this.all.has(name))
-        this.all.set(name, { store, type: spec.type, init: spec.init, scope: spec.scope, owner: spec.owner });
+        this.all.set(name, { store, type: one, init: spec.init, scope: spec.scope, owner: spec.owner });
       return this.slot(w, name, full);
     };
   }

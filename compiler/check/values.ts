@@ -69,6 +69,8 @@ export interface SlotSpec {
   readonly role: "parameter" | "state";
   /** The type of one copy, as it is stored. */
   readonly type: Type;
+  /** The dtype in which the program reads it, and it is stored if nothing trains it. */
+  readonly read: Element;
   /** The leading axes that the arrays around add, outermost first. */
   readonly stack: readonly number[];
   readonly init: ast.Expr;

@@ -103,6 +103,50 @@ test("a master has one copy in bf16, which products read and the optimizer's ker
     [...stores.values()].reduce((n, s) => n + (s.role === "prepared" ? (plan.buffers[s.buffer]?.bytes ?? 0) : 0), 0),
   );
 });
+/** A model of which `line` trains a part. */
+const partlyTrained = (line: string) => `
+  import { Linear } from "std/nn"
+  import { Sgd } from "std/optim"
+  model M(D = 16, E = 4) {
+    fixed: Linear(D, D, std: 0.3)
+    param scale: float[D] = 0.7
+    param exact: f32[D] = 0.7
+    experts: Linear(D, D, std: 0.3)[E]
+    up: Linear(D, D, std: 0.3)
+    train(x: float[N, D], i: i32[N, 2]) {
+      let y = fixed(x) * scale * float(exact)
+      loss size = mean(f32(up(sum(experts[i](y), axis: 1))) ** 2)
+      ${line}
+    }
+  }`;
+test("what nothing trains has no master, and the same results", async () => {
+  const batch = { x: waves(64, 0.1), i: Int32Array.of(0, 3, 1, 2, 0, 1, -1, 2) };
+  const trained = async (line: string): Promise<[string[], number[]]> => {
+    const all: number[] = [];
+    let narrow: string[] = [];
+    const program = join(root, "frozen.moe");
+    writeFileSync(program, partlyTrained(line));
+    const how = { sizes: { N: 4 }, precision: "bf16" as const, batches: [batch, batch, batch] };
+    for await (const step of trainOn({ file: program }, how)) {
+      all.push(step.loss);
+      narrow = step.program.names.filter((name) => step.program.read(name).dtype === "bf16");
+    }
+    return [narrow, all];
+  };
+  const [none, expected] = await trained("optimize up with Sgd(lr: 1)\n optimize with Sgd(lr: 0)");
+  const [narrow, losses] = await trained("optimize up with Sgd(lr: 1)");
+  assert.equal(none, []);
+  assert.equal(narrow, [
+    "fixed.weight",
+    "scale",
+    "experts.0.weight",
+    "experts.1.weight",
+    "experts.2.weight",
+    "experts.3.weight",
+  ]);
+  assert.equal(losses, expected);
+  assert.ok(new Set(losses).size === 3);
+});
 
 const { Line } = moe`
 model Line(N, D) {

@@ -27,9 +27,16 @@ export interface Elaboration {
 export function elaborate(loaded: Loaded, request: Request): Elaboration {
   if (request.entries.some((entry) => entry.name === "init"))
     throw new Problem("`init` is the entry that gives parameters their first values", "give the method another name");
-  return withStacks((stacks) =>
-    elaborateOnce({ loaded, request, g: new GraphBuilder(ops), stacks, stores: new Stores(), inputs: [] }),
-  );
+  return withStacks((stacks) => {
+    const once = (frozen: ReadonlySet<string>): [Elaboration, Stores] => {
+      const stores = new Stores(frozen);
+      return [elaborateOnce({ loaded, request, g: new GraphBuilder(ops), stacks, stores, inputs: [] }), stores];
+    };
+    const [made, { masters }] = once(new Set());
+    const trained = new Set(made.entries.flatMap(({ training }) => training?.trainable.map((t) => t.store.name) ?? []));
+    const frozen = new Set([...masters].filter((name) => !trained.has(name)));
+    return frozen.size > 0 ? once(frozen)[0] : made;
+  });
 }
 function elaborateOnce(shared: ElaborationState): Elaboration {
   const { request } = shared;
