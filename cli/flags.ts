@@ -36,7 +36,6 @@ export function addShared(command: Command, target: Option = option(commonFlags.
   for (const row of Object.values<Flag<unknown>>(others)) command.addOption(option(row));
   return command;
 }
-/** The flag of commands that run a model without training it. */
 export const addWeights = (command: Command): Command => command.addOption(option(weights));
 export interface WeightsFlag {
   readonly weights?: Weights;

@@ -17,7 +17,6 @@ const foreign: readonly (readonly [theirs: RegExp, flag: string, written?: strin
   [/^(save|checkpoint)-(every|steps|interval)$/, "save-every"],
   [/^resume-(from|from-checkpoint)$/, "resume"],
   [/^(checkpoint|ckpt|init-from)$/, "params"],
-  [/^weights$/, "params", "--params, to begin with those of a file; in 8 bits (--weights int8) none are trained"],
   [/^(quanti[sz]e|quanti[sz]ation|load-in-8bit|int8)$/, "weights", "--weights int8"],
 ];
 const optimizer = /^(lr|learning-rate|weight-decay|warmup(-steps)?|optim(izer)?|(grad-)?clip|betas?)$/;

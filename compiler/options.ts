@@ -29,12 +29,12 @@ export const tf32: Flag<boolean> = {
   doc: "cuda only: multiply f32 on tensor cores, with operands rounded to 11 of 24 bits; sums stay f32. Default: exact f32 products",
   parse: () => true,
 };
-/** How the matrices of a model that is not trained are kept. */
+/** How matrices that are not trained are kept. */
 export type Weights = "int8";
-const allWeights: readonly Weights[] = ["int8"];
+export const allWeights: readonly Weights[] = ["int8"];
 export const weights: Flag<Weights> = {
   flags: "--weights <format>",
-  doc: "int8: keep matrices that are multiplied, and embeddings, in 8 bits, with a scale for each column (or row); products and sums stay in floats. A quarter of the memory of f32; results are rounded. Default: as the program has them",
+  doc: "int8: keep matrices that are multiplied, and embeddings, in 8 bits, with a scale for each column (or row), but for those that are trained; products and sums stay in floats. A quarter of the memory of f32; results are rounded. Default: as the program has them",
   parse: oneOf(...allWeights),
 };
 const maxThreads = 1024;

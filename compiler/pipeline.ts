@@ -88,7 +88,7 @@ export interface BuildRequest {
   readonly declaration?: string;
   readonly sizes: Sizes;
   readonly precision: Precision;
-  /** How matrices are kept (`quantise`), where nothing is trained. Default: as the program has them. */
+  /** How matrices are kept that are not trained (`quantise`). Default: as the program has them. */
   readonly weights?: Weights | undefined;
   readonly entries: readonly EntryRequest[];
   /** 1 (default): `train` itself steps the optimizer. n > 1: it only adds up gradients; the entry `train:update` steps by the mean of n batches. */
@@ -144,7 +144,7 @@ export function toGraphs(
   const entries = request.entries.map(methodOf);
   const elaborated = timed("elaborate", observer, () => elaborate(loaded, { ...request, entries }));
   if (request.recompute) requireLayers(elaborated.entries);
-  if (request.weights) requireUntrained(request, elaborated.entries);
+  if (request.weights) requireNoGradients(request);
   const added: AddedStores = { stores: [], initResults: [] };
   const workerSharing = workerSharingOf(request, elaborated, added);
   onStores?.(ofOneWorker(elaborated.stores(), workerSharing), elaborated.stores());
@@ -162,17 +162,22 @@ export function toGraphs(
   ];
   const whole = { stores, graphs: [init.graph, ...graphs] };
   const kept = request.weights === "int8" ? runPass(quantising(elaborated.g), whole, observer) : whole;
+  if (request.weights && elaborated.entries.some((e) => e.training)) requireCodes(kept.stores);
   const prepared = timed("prepare", observer, () => prepare(elaborated.g, kept));
   const made = idle.length > 0 ? { ...prepared, unreached: idle } : prepared;
   if (tensorAxis(workerSharing).count === 1) return made;
   return { ...made, whole: { stores: elaborated.stores(), graphs: elaborated.entries.map(({ graph }) => graph) } };
 }
-/** Codes have no gradients, and are assigned by nothing but `init`. */
-function requireUntrained({ entries }: BuildRequest, elaborated: readonly ElaboratedEntry[]): void {
-  if (!entries.some((e) => e.gradients) && !elaborated.some((e) => e.training)) return;
+function requireNoGradients({ entries }: BuildRequest): void {
+  if (!entries.some((e) => e.gradients)) return;
+  throw new Problem("weights of 8 bits have no gradients", `leave ${weightsFlagText} or the gradients out`);
+}
+/** A training whose weights are to be kept in 8 bits has some that it does not train. */
+function requireCodes(stores: readonly Store[]): void {
+  if (stores.some((s) => s.quantised)) return;
   throw new Problem(
-    "weights of 8 bits have no gradients",
-    `leave ${weightsFlagText} out, or run an entry that trains nothing, without gradients`,
+    "no matrix can be kept in 8 bits: what is trained cannot, and here nothing else multiplies or is looked up",
+    `leave ${weightsFlagText} out, or let \`optimize\` name only what is to be trained, such as adapters`,
   );
 }
 const programForm: Form<Elaborated> = {

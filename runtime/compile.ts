@@ -1,7 +1,7 @@
 // Compiles a program and loads it on its target: the only place where the compiler's plan meets a target.
 import { checkAll, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { Bug, type Diagnostic, Problem } from "../compiler/diagnostic.ts";
-import { precisionFlagText } from "../compiler/flag-text.ts";
+import { precisionFlagText, weightsFlagText } from "../compiler/flag-text.ts";
 import type { Elaborated, Store } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { type Schedule, scheduledThreads } from "../compiler/kernel/schedule.ts";
@@ -66,7 +66,7 @@ export interface CommonOptions {
   /** CUDA only: multiply f32 on tensor cores, with operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
-  /** How matrices are kept, where nothing is trained: `int8`, in 8 bits with a scale for each column. Default: as the program has them. */
+  /** How matrices are kept that are not trained: `int8`, in 8 bits with a scale for each column. Default: as the program has them. */
   readonly weights?: Weights | undefined;
   /** Called with 0 before the first kernel is compiled, then with how many are, of how many; not called if the cache has all of them. */
   readonly onCompile?: ((done: number, of: number) => void) | undefined;
@@ -285,13 +285,22 @@ const storesCheck = (request: TargetRequest): NonNullable<PlanCallbacks["onStore
 };
 /** Refuses parameters that do not fit the target's memory, before the plan is made. */
 const memoryCheck =
-  ({ target, weights, device = 0, world = singleWorker, ...of }: TargetRequest): ((stores: readonly Store[]) => void) =>
-  (stores) =>
-    requireParameters(
-      weights === "int8" ? stores.map(atLeast) : stores,
-      target === "cuda" ? { bytes: deviceMemory(device) } : world.memory(),
-      of.restored && of.precision === "f32" ? `give ${precisionFlagText("bf16")}, which halves them, or ` : "",
-    );
+  (request: TargetRequest): ((stores: readonly Store[]) => void) =>
+  (stores) => {
+    const { target, weights, device = 0, world = singleWorker } = request;
+    const needed = weights === "int8" ? stores.map(atLeast) : stores;
+    requireParameters(needed, target === "cuda" ? { bytes: deviceMemory(device) } : world.memory(), narrower(request));
+  };
+/** What to try before smaller sizes. */
+function narrower({ weights, precision, restored, entries }: TargetRequest): string {
+  if (weights !== undefined) return "";
+  const f32 = precision === "f32";
+  if (restored)
+    return `give ${f32 ? `${precisionFlagText("bf16")}, which halves them, or ` : ""}${weightsFlagText}, for ${f32 ? "a quarter" : "a half"} of it, or `;
+  return entries.some((e) => e.method === "train")
+    ? `if most of them are not trained, as under adapters, give ${weightsFlagText}${f32 ? ` or ${precisionFlagText("bf16")}` : ""}, or `
+    : "";
+}
 /** Which matrices become codes is known once the passes have run: here all do. */
 const atLeast = (s: Store): Store =>
   s.role === "parameter" && s.type.shape.length > 1 && isFloat(dtypeOf(s.type))

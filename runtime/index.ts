@@ -17,7 +17,6 @@ export {
   type TrainedStep,
   type TrainOptions,
   train,
-  type WeightsOption,
 } from "./embed/embed.ts";
 export type { Outcome, Tensor } from "./executable/executable.ts";
 export {

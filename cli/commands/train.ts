@@ -12,6 +12,7 @@ import type { Workers } from "../../runtime/workers/workers.ts";
 import {
   addShared,
   addTrainingSharing,
+  addWeights,
   examples,
   flag,
   inputPath,
@@ -20,6 +21,7 @@ import {
   out,
   type SharedFlags,
   text,
+  type WeightsFlag,
 } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import {
@@ -39,7 +41,7 @@ import { abortOnSignals } from "../signals.ts";
 
 export const trainCommand = (): Command =>
   addTrainingSharing(
-    addCheckpoints(addBeginnings(addBatches(addTexts(addShared(new Command("train"))))))
+    addCheckpoints(addBeginnings(addBatches(addTexts(addWeights(addShared(new Command("train")))))))
       .description(
         "Train a model on text, as bytes or a tokenizer's tokens. Ctrl-C saves and stops. Under mpirun, several processes train one model.",
       )
@@ -153,7 +155,7 @@ const addCheckpoints = (command: Command): Command =>
       ),
     );
 
-interface Options extends SharedFlags, TrainingSharing {
+interface Options extends SharedFlags, TrainingSharing, WeightsFlag {
   model?: string;
   data: string[];
   heldOut?: string[];
@@ -244,7 +246,7 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<Train
   return last;
 }
 function opening(training: Training): string {
-  const { config, text, about, folder, from, inherited, sharding } = training;
+  const { config, text, about, folder, from, inherited, sharding, quantised } = training;
   const { parameters, trained, unreached = [], plan } = about;
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
   const learned = trained < parameters ? `, of which ${showCount(trained)} are trained` : "";
@@ -253,7 +255,7 @@ function opening(training: Training): string {
     `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
     ...(unreached.length === 0 ? [] : [`no loss depends on ${listed(unreached)}, which will learn nothing`]),
     aboutData(config, text),
-    ...(sharding === null ? [] : [sharding]),
+    ...[sharding, quantised].filter((line) => line !== null),
     ...begins(training),
     ...taken(inherited),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}${of}` : ""}`]),

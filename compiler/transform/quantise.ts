@@ -1,5 +1,6 @@
 // Weights of 8 bits: keeps matrices that products alone read, and tables whose rows are looked up, as whole numbers with a scale for each output
-// column (or row of a table). x @ (codes * scales) = (x @ codes) * scales, so products read the codes, and their columns are multiplied after.
+// column (or row of a table). x @ (codes * scales) = (x @ codes) * scales, so products read the codes, and their columns are multiplied after. The
+// gradient of x has the scales along its depth: dy @ (codes * scales)^T = (dy * scales) @ codes^T.
 import type { GraphBuilder } from "../graph/builder.ts";
 import type { Elaborated, Graph, Node, Quantised, Result, Store, Value } from "../graph/node.ts";
 import { unstackedStore } from "../graph/node.ts";
@@ -9,6 +10,7 @@ import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { number } from "../ops/common.ts";
 import { isRightOperand, pairsOf } from "../ops/pairs.ts";
+import { forwardNodes } from "../regions/fuse.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { fromTo } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
@@ -16,10 +18,10 @@ import { dims, dtypeOf, type } from "../types/type.ts";
 /** The largest code: codes are symmetric. */
 export const largestCode = 127;
 
-/** Replaces parameters that are read so alone by stores of codes (i8) and of scales (f32). Entries may not assign parameters; `init` may. */
+/** Replaces parameters that are read so alone, and that `init` alone assigns, by stores of codes (i8) and of scales (f32). */
 export function quantise(g: GraphBuilder, { stores, graphs, ...more }: Elaborated): Elaborated {
   const [init, ...entries] = graphs as [Graph, ...Graph[]];
-  const made = quantisedStores(stores, [init, ...entries]);
+  const made = quantisedStores(stores, init, entries);
   const changed = stores.flatMap((s) => {
     const by = made.get(s.name);
     return by ? [{ ...s, type: type("i8", dims(s.type)), quantised: by }, scalesOf(s, by)] : [s];
@@ -35,36 +37,52 @@ export const shapeOfScales = (shape: readonly number[], axes: readonly number[])
   shape.map((n, i) => (axes.includes(i) ? 1 : n));
 
 type QuantisedStores = ReadonlyMap<string, Quantised>;
-/** The parameters that all graphs read in one way, or none reads, with the axes of a column. */
-function quantisedStores(stores: readonly Store[], graphs: readonly Graph[]): QuantisedStores {
-  const uses = new Map<string, (readonly number[] | "other")[]>();
-  for (const graph of graphs)
+/** The parameters that all forwards read in one way, or none reads, with the axes of a column. */
+function quantisedStores(stores: readonly Store[], init: Graph, entries: readonly Graph[]): QuantisedStores {
+  const uses = new Map<string, (Use | null)[]>();
+  for (const graph of [init, ...entries])
     for (const [store, use] of usesIn(graph)) uses.set(store, [...(uses.get(store) ?? []), use]);
+  const assigned = new Set(entries.flatMap((e) => e.results.flatMap((r) => (r.role === "store" ? [r.name] : []))));
   return new Map(
     stores.flatMap((s) => {
       const rank = s.type.shape.length - s.stack;
-      const unread = String(s.type.shape.length - 2); // any columns do
-      const [first = unread, ...others] = [...new Set((uses.get(s.name) ?? []).map(String))];
-      if (s.role !== "parameter" || rank < 2 || !isFloat(dtypeOf(s.type))) return [];
-      if (others.length > 0 || first === "other") return [];
-      const axes = first.split(",").map(Number);
-      if (axes.some((a) => a < s.stack)) return []; // each copy has scales of its own
+      if (s.role !== "parameter" || rank < 2 || !isFloat(dtypeOf(s.type)) || assigned.has(s.name)) return [];
+      const axes = axesOfColumn(uses.get(s.name) ?? []) ?? [s.type.shape.length - 2]; // unread: any do
+      if (axes.length === 0 || axes.some((a) => a < s.stack)) return []; // each copy has scales of its own
       return [[s.name, { dtype: dtypeOf(s.type), axes, scales: `${s.name} scales` }] as const];
     }),
   );
 }
-/** How a graph reads each store: the axes that a column of it has, or in another way. */
-function* usesIn(graph: Graph): Generator<[store: string, use: readonly number[] | "other"]> {
+/** How a product (or look-up) reads a parameter: along which of its axes its depth moves (that of a row), and along which its columns. */
+interface Use {
+  readonly depth: readonly number[];
+  readonly columns: readonly number[];
+  readonly isForward: boolean;
+}
+/** The axes that a column has for all these uses; none: there are no such axes; null: there is no use. */
+function axesOfColumn(uses: readonly (Use | null)[]): readonly number[] | null {
+  const [first] = uses.toSorted((x, y) => Number(y?.isForward) - Number(x?.isForward));
+  if (first === undefined) return null;
+  if (first === null) return [];
+  const axes = first.depth;
+  const isScaledAfter = (u: Use): boolean => String(u.depth) === String(axes);
+  const isScaledBefore = (u: Use): boolean => !u.isForward && isAmong(u.columns, axes) && !isAmong(u.depth, axes);
+  return uses.every((u) => u !== null && (isScaledAfter(u) || isScaledBefore(u))) ? axes : [];
+}
+/** How a graph reads each store; null: in another way. */
+function* usesIn(graph: Graph): Generator<[store: string, use: Use | null]> {
   const nodes = nodesOf(graph);
+  const forward = forwardNodes(graph);
   const readers = readersOf(nodes);
   const results = new Set(valuesOf(graph));
   const routers = routersOf(nodes);
-  function* usesOf(view: View): Generator<readonly number[] | "other"> {
-    if (results.has(view.value)) yield "other";
+  function* usesOf(view: View): Generator<Use | null> {
+    if (results.has(view.value)) yield null;
     for (const by of readers.get(view.value) ?? []) {
       const through = viewBy(by, view);
+      const use = routers.has(by) ? null : useBy(by, view);
       if (through) yield* usesOf(through);
-      else yield (routers.has(by) ? null : columnsOf(by, view)) ?? "other";
+      else yield use && { ...use, isForward: forward.has(by) };
     }
   }
   for (const node of nodes) {
@@ -141,13 +159,15 @@ function reshaped(
   }
   return made;
 }
-/** The axes of a parameter that a column has, where `node` reads a view of it as codes and scales may be; else null. */
-function columnsOf(node: Node, { value, along }: View): readonly number[] | null {
+/** How `node` reads a view of a parameter, if it may be codes and scales; else null. */
+function useBy(node: Node, { value, along }: View): Omit<Use, "isForward"> | null {
   const rank = along.length;
   const args = [...node.args.keys()].filter((i) => node.args[i] === value);
-  if (isProduct(node) && args.every((i) => isRightOperand(node, i))) return onlyAlong(along, rank - 2);
+  const columns = along.at(-1) ?? [];
+  const read = (depth: readonly number[] | null): Omit<Use, "isForward"> | null => depth && { depth, columns };
+  if (isProduct(node) && args.every((i) => isRightOperand(node, i))) return read(onlyAlong(along, rank - 2));
   const isTable = node.op.name === "gather" && args.join() === "0";
-  return isTable && (node.attrs as OpAttrs["gather"]).axis < rank - 1 ? onlyAlong(along, rank - 1) : null;
+  return isTable && (node.attrs as OpAttrs["gather"]).axis < rank - 1 ? read(onlyAlong(along, rank - 1)) : null;
 }
 /** The axes of the parameter along which this one moves, if there are some, in a row, and no other axis moves along them; else null. */
 function onlyAlong(along: View["along"], axis: number): readonly number[] | null {
@@ -191,11 +211,20 @@ class QuantisedReads {
       const [x, rewritten] = item(given, p);
       const by = this.#quantisedBelow(y);
       if (!by) return of(x, rewritten);
-      const wide = widened(dtypeOf(y.type));
-      const made = of(b.cast(g, x, wide), this.#codes(y, wide));
-      const scales = this.#scales(y, by, wide);
-      const rows = offsets ? scalesOfRows(g, scales, offsets, unit, made) : b.broadcastTo(g, scales, dims(made.type));
-      return b.cast(g, b.mul(g, made, rows), dtypeOf(y.type));
+      const dtype = dtypeOf(y.type);
+      const wide = widened(dtype);
+      const [scales, codes] = [this.#scales(y, by, wide), this.#codes(y, wide)];
+      const scaled = (v: Value, each: Value): Value => {
+        const rows = offsets
+          ? scalesOfRows(g, b.squeeze(g, each, 1), offsets, unit, v)
+          : b.broadcastTo(g, each, dims(v.type));
+        return b.cast(g, b.mul(g, v, rows), dtype);
+      };
+      const left = b.cast(g, x, wide);
+      if (isAmong(item(viewOf(y).along, y.type.shape.length - 2), by.axes)) return scaled(of(left, codes), scales);
+      const [depth = 1, ...leading] = dims(scales.type).slice(0, -1).toReversed();
+      const turned = b.reshape(g, scales, [...leading.toReversed(), 1, depth]);
+      return b.cast(g, of(b.cast(g, scaled(left, turned), wide), codes), dtype);
     });
     return pairs.reduce((x, y) => b.add(g, x, y));
   }
@@ -245,11 +274,11 @@ const isAmong = (along: readonly number[], axes: readonly number[]): boolean =>
   along.length > 0 && along.every((a) => axes.includes(a));
 /** What products of this dtype are summed in. */
 const widened = (dtype: DType): DType => (dtype === "bf16" ? "f32" : dtype);
-/** Of scales [E, 1, N] those of the rows [R, N], which are sorted by group. */
+/** Of scales [E, N] those of the rows [R, N], which are sorted by group. */
 function scalesOfRows(g: GraphBuilder, scales: Value, offsets: Value, unit: number, rows: Value): Value {
   const [count = 0, columns = 0] = dims(rows.type);
   const groups = groupsOfPlaces(g, offsets, count / unit);
-  const taken = b.take(g, b.squeeze(g, scales, 1), groups);
+  const taken = b.take(g, scales, groups);
   return b.reshape(g, b.broadcast(g, taken, [count / unit, unit, columns], [0, 2]), [count, columns]);
 }
 /** The group of each place. Places past the last group have any, or none. */
@@ -262,11 +291,11 @@ function groupsOfPlaces(g: GraphBuilder, offsets: Value, places: number): Value 
   return b.sum(g, b.cast(g, b.le(g, ends, at), "i32"), [1]);
 }
 
-/** What `init` assigns in place of a parameter: its codes and scales. A column of zeros has scale 0. */
+/** What `init` assigns in place of a parameter: its codes and scales (`runtime/codes.ts`). A column of zeros has scale 0. */
 function assignments(g: GraphBuilder, result: Result, by: Quantised | undefined): Result[] {
   if (!by || result.role !== "store") return [result];
   const x = b.cast(g, result.value, "f32");
-  const scales = b.div(g, b.max(g, b.abs(g, x), by.axes, true), largestCode);
+  const scales = b.cast(g, b.cast(g, b.div(g, b.max(g, b.abs(g, x), by.axes, true), largestCode), "bf16"), "f32");
   const each = b.broadcastTo(g, scales, dims(x.type));
   const codes = b.where(g, b.eq(g, each, 0), 0, b.div(g, x, each));
   return [

@@ -36,18 +36,18 @@ export interface TargetOptions {
   readonly precision?: Precision;
   /** cuda only: products of f32 run on tensor cores, with operands rounded to tf32 (11 bits of 24); sums stay f32. */
   readonly tf32?: boolean;
+  /**
+   * `int8`: matrices that are multiplied and not trained, and embeddings, are kept in 8 bits, with a scale for each column (or row). Default: as the program
+   * has them.
+   */
+  readonly weights?: Weights;
   /** The host's threads; default: all cores that this process may use. Results do not depend on it. */
   readonly threads?: number;
   /** Seeds the initial parameters and all random numbers. Default: 0. */
   readonly seed?: number;
 }
-/** An option of what does not train. */
-export interface WeightsOption {
-  /** `int8`: matrices that are multiplied, and embeddings, are kept in 8 bits, with a scale for each column (or row). Default: as the program has them. */
-  readonly weights?: Weights;
-}
 /** The options of `compile`. */
-export interface CompileOptions extends TargetOptions, WeightsOption {
+export interface CompileOptions extends TargetOptions {
   /** The method or function to compile. Default: `forward`. */
   readonly entry?: string;
   /** With entry `train`: computes losses and metrics as on held-out batches; `training` is false, and nothing is learned. */
@@ -77,7 +77,7 @@ export async function compile(source: Source, options: CompileOptions = {}): Pro
 }
 async function compiled(
   { load, declaration }: ResolvedSource,
-  options: TargetOptions & WeightsOption & TrainingSharing & Pick<TrainOptions, "accumulate" | "recompute">,
+  options: TargetOptions & TrainingSharing & Pick<TrainOptions, "accumulate" | "recompute">,
   entries: readonly EntryRequest[],
   world: Workers = singleWorker,
 ) {

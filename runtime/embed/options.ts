@@ -62,7 +62,7 @@ const kinds = new Map<string, Kind>(
     ...Object.fromEntries(["threads", "seed", "accumulate", "step"].map((name) => [name, number(name)])),
   }),
 );
-const compiling = ["sizes", "target", "precision", "tf32", "threads", "seed"] as const;
+const compiling = ["sizes", "target", "precision", "tf32", "weights", "threads", "seed"] as const;
 const training = [
   ...compiling,
   "batches",
@@ -79,11 +79,11 @@ const training = [
   "from",
   "signal",
 ] as const;
-const opening = [...compiling, "weights", "batch", "ids", "tensorParallel", "expertParallel", "room"] as const;
+const opening = [...compiling, "batch", "ids", "tensorParallel", "expertParallel", "room"] as const;
 const asking = ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"] as const;
 /** The options by who takes them: all names of their types, which test/embed/embed-refused.test.ts compares. */
 export const optionNames = {
-  compile: [...compiling, "weights", "entry", "evaluates", "gradients", "given"],
+  compile: [...compiling, "entry", "evaluates", "gradients", "given"],
   train: training,
   fit: [...training, "onStep"],
   "openModel of a folder": [...opening, "average"],

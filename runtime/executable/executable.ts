@@ -24,6 +24,13 @@ export interface Tensor {
   readonly shape: readonly number[];
   readonly data: Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array | Int8Array;
 }
+/** Codes of 8 bits and a scale for each column: what quantised weights are kept as (`quantised` of codes.ts). */
+export interface Codes {
+  /** i8. */
+  readonly codes: Tensor;
+  /** f32; axes along which a column lies have length 1. */
+  readonly scales: Tensor;
+}
 export interface StoreInfo {
   readonly name: string;
   readonly role: "parameter" | "prepared" | "state" | "optimizer" | "gradient" | "input";
@@ -120,6 +127,8 @@ export interface Executable {
   /** Absent on the reference interpreter. */
   readonly bytes: Bytes | null;
   read(store: string): Tensor;
+  /** What a quantised store is kept as. Absent where there is none, or several workers have parts of it. */
+  readonly readCodes?: (store: string) => Codes;
   write(store: string, value: Tensor): void;
   /**
    * Writes the part of a store at an index of its first axes, which has two axes or more. `value` is not read by a worker that has another shard of the

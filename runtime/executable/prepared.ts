@@ -10,6 +10,7 @@ class PreparedExecutable implements Executable {
   readonly stores: Executable["stores"];
   readonly entries: Executable["entries"];
   readonly bytes: Executable["bytes"];
+  readonly readCodes?: NonNullable<Executable["readCodes"]>;
   readonly writePart?: NonNullable<Executable["writePart"]>;
   readonly repeat?: NonNullable<Executable["repeat"]>;
   readonly #inner: Executable;
@@ -23,6 +24,7 @@ class PreparedExecutable implements Executable {
     this.stores = inner.stores.filter((s) => s.role !== "prepared");
     this.entries = inner.entries.filter((name) => name !== prepareEntry);
     this.bytes = inner.bytes;
+    if (inner.readCodes) this.readCodes = inner.readCodes;
     if (inner.writePart)
       this.writePart = (store, ...part) => {
         inner.writePart?.(store, ...part);

@@ -4,7 +4,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { describeValue } from "../../compiler/flag-text.ts";
 import type { CompileReport, ParameterSharing } from "../compile.ts";
 import { requireInteger } from "../embed/compiled-program.ts";
-import type { Source, TargetOptions, WeightsOption } from "../embed/embed.ts";
+import type { Source, TargetOptions } from "../embed/embed.ts";
 import { requireOptions } from "../embed/options.ts";
 import { encodePrompt } from "../tokenizer/chat.ts";
 import type { Message, Prompt } from "../tokens.ts";
@@ -18,7 +18,7 @@ import { openRun } from "./open-run.ts";
 import { stopTextsOf } from "./stop-texts.ts";
 
 /** Options of `openModel`. Of a folder the sizes and precision are by default those of the training. `seed` is that of the sampling. */
-export interface OpenOptions extends TargetOptions, WeightsOption, ParameterSharing {
+export interface OpenOptions extends TargetOptions, ParameterSharing {
   /** How many texts are generated at a time; others wait. All these rows are computed, however few texts there are. Default: 16. */
   readonly batch?: number;
   /** Prompts and texts are token numbers, such as `5 12 7`. Works without the model's tokenizer. */

@@ -133,7 +133,7 @@ const scaledBlocks =
     const [high, wide] = blockOf([rows, columns]);
     const grid = [...codes.t.shape.slice(0, -2), Math.ceil(rows / high), Math.ceil(columns / wide)];
     if (product(grid) !== 1 || product(scales.t.shape) !== 1) requireShape(scales, codes, grid);
-    if (isCodes(scales.t) ? scales.t.code === "e4m3" : !isFloat(scales.t.dtype)) throw noScale(scales);
+    if (isCodes(scales.t) ? !["e8m0", "u8"].includes(scales.t.code) : !isFloat(scales.t.dtype)) throw noScale(scales);
     return byBlocks(codes.t, scales.t, [high, wide]);
   };
 function requireShape(scales: Placed, codes: Placed, shape: readonly number[]): void {

@@ -21,14 +21,16 @@ import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
+import { shapeOfScales } from "../../compiler/transform/quantise.ts";
+import type { DType } from "../../compiler/types/dtype.ts";
+import type { Codes, Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { firstNonFinite, sameShape } from "../tensor.ts";
 import { makeFolder, readText, sha256, sha256OfFile, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
 import { formatVersion, NewerFormat, requireKnownFormat } from "./format.ts";
 import { requireJson } from "./json.ts";
 import { NamedTensors, savedNames, stackOf, writeStored } from "./names.ts";
 import { openSafetensors, safetensorsChunks } from "./safetensors.ts";
-import { inMemory, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
+import { asKept, inMemory, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
 
 /**
  * Everything besides tensors that is needed to resume with the same bits. `position`: how many tokens of each stream were read; none with --shuffle.
@@ -102,33 +104,59 @@ export function checkpointSteps(run: string): number[] {
  * once. A value that is not finite is a Problem that names the tensor.
  */
 export function savedTensors(executable: Executable): Saved {
-  let last: { readonly name: string; readonly value: Tensor } | undefined;
-  const valueOf = ({ name }: StoreInfo): Tensor => {
+  const numbers = latest((name) => executable.read(name));
+  const { readCodes } = executable;
+  const codes = readCodes && latest(readCodes);
+  const copiesOf = (store: StoreInfo): [string, StoredTensor][] =>
+    savedCopies(store, () => numbers(store.name), codes ? () => codes(store.name) : null);
+  const [model, training] = savedStores(executable).map((stores) => new Map(stores.flatMap(copiesOf)));
+  return { model: model ?? new Map(), training: training ?? new Map() };
+}
+/** Reads by name; what it read last is at hand, and is freed before another is read. */
+function latest<T>(read: (name: string) => T): (name: string) => T {
+  let last: { readonly name: string; readonly value: T } | undefined;
+  return (name) => {
     if (last?.name === name) return last.value;
-    last = undefined; // to be freed before the next is read
-    last = { name, value: executable.read(name) };
+    last = undefined;
+    last = { name, value: read(name) };
     return last.value;
   };
-  const [model, training] = savedStores(executable).map(
-    (stores) => new Map(stores.flatMap((store) => savedCopies(store, () => valueOf(store)))),
-  );
-  return { model: model ?? new Map(), training: training ?? new Map() };
 }
 /** The stores that checkpoints hold: those of the model, then the others. */
 function savedStores({ stores }: Executable): [model: StoreInfo[], training: StoreInfo[]] {
   const saved = stores.filter((s) => s.saved);
   return [saved.filter(isModel), saved.filter((s) => !isModel(s))];
 }
-function savedCopies({ name, role, dtype, shape }: StoreInfo, value: () => Tensor): [string, StoredTensor][] {
+/** `codes`: those of a quantised store; null: they cannot be read. */
+function savedCopies(
+  { name, role, dtype, shape, quantised }: StoreInfo,
+  value: () => Tensor,
+  codes: (() => Codes) | null,
+): [string, StoredTensor][] {
   return savedNames(name, shape.slice(0, stackOf(name))).map(([copy, place]) => {
-    const read = (index: readonly number[] = []): Tensor => {
-      const t = inMemory(value()).read([...place, ...index]);
+    const partOf = (t: Tensor, index: readonly number[] = []): Tensor => inMemory(t).read([...place, ...index]);
+    const read = (index?: readonly number[]): Tensor => {
+      const t = partOf(value(), index);
       if (firstNonFinite(t) >= 0) throw notFinite(role, copy);
       return t;
     };
-    return [copy, { dtype, shape: shape.slice(place.length), read, parts: () => [read()] }];
+    const inner = shape.slice(place.length);
+    const t = storedAs(dtype, inner, read);
+    if (!quantised || !codes) return [copy, t];
+    const scales = shapeOfScales(shape, quantised.axes).slice(place.length);
+    const kept = {
+      codes: storedAs("i8", inner, (index) => partOf(codes().codes, index)),
+      scales: storedAs("f32", scales, (index) => partOf(codes().scales, index)),
+    };
+    return [copy, { ...t, kept }];
   });
 }
+const storedAs = (dtype: DType, shape: readonly number[], read: StoredTensor["read"]): StoredTensor => ({
+  dtype,
+  shape,
+  read,
+  parts: () => [read()],
+});
 /**
  * Called by workers other than 0 while worker 0 writes `savedTensors`: reading a store that they share needs all workers, in the same order. Returns the path
  * of the checkpoint that worker 0 writes.
@@ -250,7 +278,10 @@ export function withKept(run: string, error: unknown): unknown {
 }
 function writeInto(folder: string, state: TrainingState, tensors: Saved): void {
   withFileErrors(folder, "make", () => mkdirSync(folder));
-  const model = writeHashed(join(folder, "model.safetensors"), safetensorsChunks(tensors.model, { format: "pt" }));
+  const model = writeHashed(
+    join(folder, "model.safetensors"),
+    safetensorsChunks(asKept(tensors.model), { format: "pt" }),
+  );
   const training = writeHashed(join(folder, "training.safetensors"), safetensorsChunks(tensors.training));
   const files = { "model.safetensors": model, "training.safetensors": training };
   const unsigned = { format: formatVersion, compiler: compilerVersion, ...state, files } as const;

@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
+import { allWeights } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { precisions } from "../../compiler/types/dtype.ts";
 import { checkpointSteps, withKept } from "./checkpoint.ts";
@@ -25,6 +26,8 @@ const schema = v.object({
   precision: v.picklist(precisions),
   /** Whether f32 was multiplied on tensor cores. */
   tf32: v.optional(v.literal(true)),
+  /** How matrices that were not trained were kept. */
+  weights: v.optional(v.picklist(allWeights)),
   /** The path of the initial parameters, if they were not drawn from the seed. */
   params: v.optional(v.string()),
   /** Whether arrays of layers that those lack began as copies of a layer. */
@@ -109,6 +112,7 @@ export function namedOptions(c: RunConfig): Record<string, number | boolean | st
     "--seed": c.seed,
     "--precision": c.precision,
     ...(c.tf32 ? { "--tf32": "given" } : {}),
+    ...(c.weights === undefined ? {} : { "--weights": c.weights }),
     ...(c.shuffle ? { "--shuffle": "given" } : {}),
     ...(c.ids ? { "--ids": "given" } : {}),
     ...(c.tokenizer === undefined ? {} : { "--tokenizer": `of SHA-256 ${c.tokenizer}` }),

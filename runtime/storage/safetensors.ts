@@ -2,11 +2,12 @@
 // https://huggingface.co/docs/safetensors: little-endian, row-major, offsets from the end of the header.
 
 import { closeSync, fstatSync, openSync } from "node:fs";
-import { Bug, Problem } from "../../compiler/diagnostic.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
+import { dequantised } from "../codes.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { noBit, placeOf, requireElements, showShape, widenF16, zeros } from "../tensor.ts";
 import { readInto, splitBytes, writeUserFile } from "./files.ts";
@@ -14,12 +15,14 @@ import { isJsonObject } from "./json.ts";
 import {
   allInMemory,
   type Code,
+  computed,
   isCodes,
   partsOf,
   readAll,
   type StoredCodes,
   type StoredTensor,
   type StoredTensors,
+  scalesOf,
 } from "./stored-tensor.ts";
 
 /** The limit of the format's own reader, in bytes. */
@@ -27,13 +30,15 @@ const headerLimit = 100_000_000;
 const brace = "{".charCodeAt(0);
 type Named = Exclude<DType, "i8">;
 const names: Readonly<Record<Named, string>> = { f32: "F32", f64: "F64", bf16: "BF16", i32: "I32", bool: "BOOL" };
-function nameOf(dtype: DType): string {
-  if (dtype === "i8") throw new Bug("quantised stores are written as what they stand for");
-  return names[dtype];
-}
+const nameOf = (dtype: DType): string => (dtype === "i8" ? codeNames.i8 : names[dtype]);
 /** Numbers that become those of a dtype of ours when they are read. */
 const convertedNames = { i64: "I64", f16: "F16" } as const;
-export const codeNames: Readonly<Record<Code, string>> = { u8: "U8", e4m3: "F8_E4M3", e8m0: "F8_E8M0" };
+export const codeNames: Readonly<Record<Code, string>> = {
+  u8: "U8",
+  i8: "I8",
+  e4m3: "F8_E4M3",
+  e8m0: "F8_E8M0",
+};
 type Converted = keyof typeof convertedNames;
 const becomes: Readonly<Record<Converted, DType>> = { i64: "i32", f16: "f32" };
 type FileType = Named | Converted | Code;
@@ -93,12 +98,29 @@ export const readSafetensors = (path: string): Map<string, Tensor> => readAll(op
 /** The same, of which only the header is read yet. `held`: the open file, which stays open as long as tensors are read; else each read opens it. */
 export function openSafetensors(path: string, held?: number): Map<string, StoredTensor> {
   const tensors = new Map<string, StoredTensor>();
-  for (const [name, t] of openWithCodes(path, held)) {
-    if (isCodes(t)) throw notNumbers(path, name, codeNames[t.code]);
-    tensors.set(name, t);
+  const all = openWithCodes(path, held);
+  const scales = new Set([...all].flatMap(([name, t]) => (isCodes(t) ? [scalesOf(name)] : [])));
+  for (const [name, t] of all) {
+    if (scales.has(name)) continue;
+    const by = all.get(scalesOf(name));
+    if (!isCodes(t)) tensors.set(name, t);
+    else if (by && !isCodes(by) && areScalesOf(t, by)) tensors.set(name, multiplied(t, by));
+    else throw notNumbers(path, name, codeNames[t.code]);
   }
   return tensors;
 }
+const areScalesOf = ({ code, shape }: StoredCodes, scales: StoredTensor): boolean =>
+  code === "i8" &&
+  scales.dtype === "f32" &&
+  scales.shape.length === shape.length &&
+  scales.shape.every((n, axis) => n === 1 || n === shape[axis]);
+/** The numbers that codes stand for. */
+const multiplied = (codes: StoredCodes, scales: StoredTensor): StoredTensor =>
+  computed("f32", codes.shape, (index = []) => {
+    const data = new Int8Array(codes.read(index).buffer);
+    const by = scales.read(index.map((n, axis) => (scales.shape[axis] === 1 ? 0 : n)));
+    return dequantised({ codes: { dtype: "i8", shape: codes.shape.slice(index.length), data }, scales: by });
+  });
 /** The same of a file that may hold codes. */
 export function openWithCodes(path: string, held?: number): Map<string, StoredTensor | StoredCodes> {
   return withFile(path, held, (file) => {

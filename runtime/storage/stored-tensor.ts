@@ -11,17 +11,38 @@ export interface StoredTensor {
   read(index?: readonly number[]): Tensor;
   /** The same in order, of a stack of large tensors one at a time. */
   parts(): Iterable<Tensor>;
+  /** What it is kept as, if that is codes and scales. */
+  readonly kept?: KeptCodes;
+}
+/** See `Codes`. */
+export interface KeptCodes {
+  readonly codes: StoredTensor;
+  readonly scales: StoredTensor;
 }
 export type StoredTensors = ReadonlyMap<string, StoredTensor>;
 
+/** The name of a tensor's scales in a file that has its codes by its own name. Names in programs contain no space. */
+export const scalesOf = (name: string): string => `${name} scales`;
+/** The tensors of a file that has them as they are kept. */
+export const asKept = (tensors: StoredTensors): StoredTensors =>
+  new Map(
+    [...tensors].flatMap(([name, t]): [string, StoredTensor][] =>
+      t.kept
+        ? [
+            [name, t.kept.codes],
+            [scalesOf(name), t.kept.scales],
+          ]
+        : [[name, t]],
+    ),
+  );
 /** Bytes of a file that stand for numbers only together with scales: those of quantised weights. */
 export interface StoredCodes {
   readonly code: Code;
   readonly shape: readonly number[];
   read(index?: readonly number[]): Uint8Array;
 }
-/** What a byte is: a float of 8 bits (sign, 4 bits of exponent, 3 of mantissa), a power of two, or what config.json says. */
-export type Code = "e4m3" | "e8m0" | "u8";
+/** What a byte is: a float of 8 bits (sign, 4 bits of exponent, 3 of mantissa), a power of two, a whole number, or what config.json says. */
+export type Code = "e4m3" | "e8m0" | "i8" | "u8";
 export const isCodes = (t: StoredTensor | StoredCodes): t is StoredCodes => "code" in t;
 
 export const inMemory = (t: Tensor): StoredTensor => ({

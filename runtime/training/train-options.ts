@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type EntrySignature, findModel, type Loaded, modelsOf } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { modelFlagText } from "../../compiler/flag-text.ts";
+import type { Weights } from "../../compiler/options.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
 import type { CommonOptions, TrainingSharing } from "../compile.ts";
 import { hasHeader, headerDefault, headerSizes } from "../program.ts";
@@ -164,6 +165,7 @@ function configOf(
     seed: options.seed ?? saved?.seed ?? 0,
     precision: options.precision ?? saved?.precision ?? "f32",
     ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
+    ...withWeights(options.weights ?? saved?.weights),
     ...((options.keepBest ?? saved?.keepBest) ? { keepBest: true } : {}),
     ...((options.shuffle ?? saved?.shuffle) ? { shuffle: true } : {}),
     ...((options.recompute ?? saved?.recompute) ? { recompute: true } : {}),
@@ -176,6 +178,8 @@ function configOf(
     ...(heldOutFiles === null ? {} : { heldOut: { ...heldOutFiles, files: [...heldOutFiles.files] } }),
   };
 }
+const withWeights = (weights: Weights | undefined): Pick<RunConfig, "weights"> =>
+  weights === undefined ? {} : { weights };
 function stepsOf(options: TrainOptions, entry: EntrySignature, saved: RunConfig | null): number {
   const said = { ...textSizes(entry, options).others, ...named("--steps", options.steps, "Steps", options.set) };
   return atLeastOne("Steps", said["Steps"]) ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;

@@ -8,6 +8,7 @@ import type { Bytes } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import { type Compiled, commonRequest } from "../compile.ts";
 import type { Executable } from "../executable/executable.ts";
+import { quantisedSummary } from "../executable/quantised.ts";
 import { generateEntries } from "../generation/generate-entries.ts";
 import { copyProgram, findEntry, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
 import {
@@ -88,6 +89,8 @@ export interface Training {
   readonly world: Workers;
   /** A line for the user about what each of several workers has (see `shardingSummary`); null: there is one. */
   readonly sharding: string | null;
+  /** A line about weights of 8 bits (`quantisedSummary`); null: there are none. */
+  readonly quantised: string | null;
   /** The checkpoint from which it resumes; null: none. */
   readonly from: Checkpoint | null;
   /** The best evaluation of the run before it goes on; null: there is none. */
@@ -210,6 +213,7 @@ function begun(run: PlannedRun, compiled: Compiled, from: Checkpoint | null): Om
     upcycled,
     inherited: inherited(options, entry),
     sharding: shardingOf(setup, options),
+    quantised: config.weights === undefined ? null : quantisedSummary(executable.stores),
     steps: (signal) => reportingFailure(world, trainSteps(signal ? { ...setup, signal } : setup)),
     sample: (how) => sampleOf(compiled, setup, run, how),
   };
@@ -349,7 +353,7 @@ function compileTraining({ options, world, program, entry, config, text, params 
   return compileOnWorkers(() => program, {
     ...request,
     entries: [...entries, ...generating],
-    ...commonRequest({ ...options, precision: config.precision, tf32: config.tf32 }, world),
+    ...commonRequest({ ...options, precision: config.precision, tf32: config.tf32, weights: config.weights }, world),
     onInputs: ({ choices }) => requireKnown(text, vocabularyOf(choices, "train")),
     onStores: (stores) => void (params && matchParameters(stores, params)),
     accumulate: config.accumulate ?? 1,

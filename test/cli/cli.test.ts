@@ -75,12 +75,12 @@ test("an unknown flag of another tool is told what does the same here", () => {
     ["--save-steps", "--save-every"],
     ["--device", "--target"],
     ["--checkpoint", "--params"],
-    ["--weights", "--params, to begin with those of a file; in 8 bits"],
     ["--resume-from", "--resume"],
     ["--gpu", "--target cuda"],
     ["--bf16", "--precision bf16"],
   ] as const)
     fails(train(theirs), 2, `help: write ${ours}`);
+  fails(train("--weights=w.pt"), 2, "It must be one of int8");
   fails(moec("generate", "a", "--temp", "0"), 2, "help: write --temperature");
   fails(moec("generate", "a", "--load-in-8bit"), 2, "help: write --weights int8");
   fails(moec("generate", "a", "--num-samples", "2"), 2, "unknown option '--num-samples'", "add --help");
