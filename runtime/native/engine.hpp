@@ -75,6 +75,8 @@ class Engine {
   virtual void read(size_t buffer, char* row_major) = 0;
   virtual void fill(size_t offset, size_t bytes, int byte) = 0;
 
+  /// Bytes that it holds as long as it lives, about.
+  virtual size_t memory() const { return bytes_; }
   virtual size_t steps(size_t entry) const = 0;
   /// Returns false if it was cancelled. `times`: empty, or a zero entry for each step, which is filled in. Call `cancel(false)` before each run.
   virtual bool run(size_t entry, std::vector<StepTime>& times) = 0;

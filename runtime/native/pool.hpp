@@ -40,6 +40,8 @@ class Pool {
   /// Runs the steps in order, the tasks of each on all threads. False if it was cancelled between two steps. `times`: empty, or one zeroed element
   /// for each step.
   bool run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, std::vector<StepTime>& times);
+  /// Bytes of its threads: scratch, and the part of a stack that is likely used.
+  size_t memory() const { return scratch_.bytes() + size_t(threads_) * used_stack; }
 
   /// While it exists, the caller and each helper are pinned to different cores, if there are as many threads as cores that the caller may use. Linux
   /// wakes a helper on the caller's core, where it may wait for milliseconds while another core is idle.
@@ -73,6 +75,7 @@ class Pool {
   void runTasks(Run& run, size_t step, long begin, long end, int thread);
   float* scratch(int thread);
 
+  static constexpr size_t used_stack = size_t(64) << 10;
   int threads_;
   size_t scratch_bytes_;
   Arena scratch_;

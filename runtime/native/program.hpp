@@ -41,6 +41,7 @@ class Program : public Engine {
 
   void read(size_t buffer, char* row_major) override;
   void fill(size_t offset, size_t bytes, int byte) override;
+  size_t memory() const override { return bytes_ + pool_.memory(); }
   size_t steps(size_t entry) const override { return entries_.at(entry).size(); }
   bool run(size_t entry, std::vector<StepTime>& times) override;
   std::vector<int32_t> repeat(const Repeat& repeat) override;

@@ -240,6 +240,19 @@ test("an entry that took little time is run at once", async () => {
   executor.close();
 });
 
+const threadsAlive = (): number => readdirSync("/proc/self/task").length;
+test("executors that nobody closes are collected before much memory is held, and their threads with it", async () => {
+  const { Executor } = native();
+  if (process.platform !== "linux") return;
+  const spec = { bytes: 2 ** 26, threads: 2, scratch: 0, buffers: [], libraries: [], kernels: [], entries: [] };
+  const before = threadsAlive();
+  for (let i = 0; i < 40; i++) {
+    assert.instance(new Executor(spec), Executor);
+    await new Promise((done) => setTimeout(done, 1));
+  }
+  assert.ok(threadsAlive() - before < 20, `${threadsAlive() - before} threads`);
+});
+
 /** An entry whose result fits its input; `workers`: whose result is as many times as long, that of worker w with a factor of 3 + w. */
 function feed(workers = 1) {
   const names = ["e/to", "e/next", "$key", "from"];
