@@ -5,6 +5,7 @@ import { updateEntryName } from "../../compiler/gradients/accumulate.ts";
 import { type DType, isFloat } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { CompileReport } from "../compile.ts";
+import { letEventsRun } from "../events.ts";
 import {
   type Executable,
   inputOfStore,
@@ -166,7 +167,14 @@ export class Program {
     }
   }
   #enqueue<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#pending === 0 ? work() : this.#last.then(work);
+    const inTurn = async (): Promise<T> => {
+      try {
+        return await work();
+      } finally {
+        await letEventsRun(); // short runs are made on this thread
+      }
+    };
+    const turn = this.#pending === 0 ? inTurn() : this.#last.then(inTurn);
     const over = (): void => {
       this.#pending -= 1;
       if (this.#closed && this.#pending === 0) this.#executable.close();

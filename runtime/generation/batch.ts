@@ -3,9 +3,9 @@
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { precisionFlagText } from "../../compiler/flag-text.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
+import { blockingLimit, letEventsRun } from "../events.ts";
 import { type Executable, repeatOrRun, storeOfInput, type Tensor } from "../executable/executable.ts";
 import { fromNumbers } from "../tensor.ts";
-import { yieldToEvents } from "../training/loop.ts";
 import { paysOff } from "./generate-entries.ts";
 
 /** A sequence to generate. */
@@ -113,7 +113,6 @@ async function* generateCalls(
   const dtypes = samplingDtypes(executable, `generate:${lengths[0]}`);
   const queue = new RequestQueue(requests);
   const rows = Array.from({ length: count }, (): Row | null => null);
-  let breathed = performance.now();
   for (let call = 0; ; ) {
     const [stopped, ...aborted] = agree([signal, ...rows.map((row) => row?.signal)].map((s) => s?.aborted ?? false));
     if (stopped) return;
@@ -141,9 +140,7 @@ async function* generateCalls(
     call += times;
     // before yielding, when a request may arrive: it would be sampled with the random numbers of a later call
     if (rows.every(isIdle) && !queue.hasNext()) return;
-    if (performance.now() - breathed < blockingLimit) continue;
-    await yieldToEvents();
-    breathed = performance.now();
+    await letEventsRun();
   }
 }
 function abort(row: Row): void {
@@ -167,8 +164,6 @@ function recordTokens(row: Row, times: number, newest: number): void {
   row.remaining -= times;
   row.pending = [newest];
 }
-/** For how many milliseconds the event loop (signals, timers, readers of the tokens) may be held up. */
-const blockingLimit = 5;
 /**
  * For how many milliseconds tokens may be withheld that are generated on another thread: too short for a reader to notice. Handing them out takes 0.6
  * ms.

@@ -5,6 +5,7 @@ import type { Settings } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
 import { type CommonOptions, commonRequest, type ParameterSharing } from "../compile.ts";
+import { letEventsRun } from "../events.ts";
 import { type Executable, type RunContext } from "../executable/executable.ts";
 import { quantisedSummary } from "../executable/quantised.ts";
 import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
@@ -19,7 +20,7 @@ import { shardingSummary } from "../workers/sharding-summary.ts";
 import { identityOf, requireFiles } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
 import { type Dataset, evaluationBatches, requireKnown, targetsOf, vocabularyOf } from "./data.ts";
-import { runBatch, yieldToEvents } from "./loop.ts";
+import { runBatch } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { type Measure, measureOf, readOnWorkers } from "./train.ts";
 
@@ -135,7 +136,7 @@ async function meanLosses(
   for (const batch of evaluationBatches(all, rows, length, starts)) {
     means.add(await runBatch(executable, "evaluate", batch, at), batch.count);
     evaluating(means.count, targets);
-    await yieldToEvents();
+    await letEventsRun();
   }
   return means;
 }

@@ -3,6 +3,7 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { updateEntryName } from "../../compiler/gradients/accumulate.ts";
 import { sum } from "../../compiler/types/numbers.ts";
+import { letEventsRun } from "../events.ts";
 import type { Executable, Outcome, RunContext, Tensor } from "../executable/executable.ts";
 import {
   type BestEvaluation,
@@ -132,7 +133,7 @@ async function trainStep(setup: TrainSetup, done: number): Promise<StepMeans> {
     const batch = batchOf(setup, done * n + i);
     const weight = batch.count / (B * T);
     batches.push({ outcome: await runBatch(executable, "train", batch, { ...at(i), weight }), weight });
-    await yieldToEvents();
+    await letEventsRun();
   }
   const totals = meansOrKept(setup, batches, done + 1);
   if (n > 1) await executable.run(updateEntryName("train"), new Map(), at(n - 1));
@@ -166,8 +167,6 @@ function logRecord({ step, steps, loss, losses, metrics, heldOut, tokensPerSecon
   };
 }
 const loggedNumbers = 1024;
-/** Lets signals and timers run, which an executable that computes on this thread would starve. */
-export const yieldToEvents = (): Promise<void> => new Promise((done) => setImmediate(done));
 /** B: rows of a batch; T: tokens of a row; n: batches in a step. */
 const batchSizes = (config: RunConfig) => ({
   B: sizeOf(config, "B"),

@@ -161,6 +161,16 @@ async function abortedWithCopies(program: Program): Promise<void> {
   assert.is(String(await run.catch((reason: unknown) => reason)), "Error: enough");
   assert.is((await program.run({ x })).losses.get("mean"), 64);
 }
+for (const target of targets)
+  test(`timers have their turn among short runs, on ${target}`, () =>
+    withCompiled({ target }, async (program) => {
+      const begun = process.cpuUsage(); // of time that others take, nothing is known
+      let ticks = 0;
+      const timer = setInterval(() => (ticks += 1), 1);
+      while (process.cpuUsage(begun).user < 2e5) await first(program, filled(1));
+      clearInterval(timer);
+      assert.ok(ticks >= 8, `${ticks} times in 200 ms`);
+    }));
 test("elements in shared memory", () =>
   withCompiled({}, async (program) =>
     assert.is(await first(program, new Float32Array(new SharedArrayBuffer(32)).fill(5)), 10),
