@@ -28,20 +28,22 @@ export function plain({ code, message, labels, notes, help }: Diagnostic): Plain
 }
 
 interface RenderOptions {
-  readonly color: boolean;
-  /** Columns of the terminal; longer lines are cut around what they show. */
-  readonly width: number;
-  /** How many errors are shown in full; 10 if not given. */
+  /** Default: false. */
+  readonly color?: boolean;
+  /** Columns of the terminal; longer lines are cut around what they show. Default: 120. */
+  readonly width?: number;
+  /** How many errors are shown in full. Default: 10. */
   readonly limit?: number;
 }
 type Colors = ReturnType<typeof createColors>;
 
 /** Renders diagnostics as the command line shows them. */
-export function render(diagnostics: readonly Diagnostic[], options: RenderOptions): string {
-  const colors = createColors(options.color);
-  const shown = diagnostics.slice(0, options.limit ?? 10);
+export function render(diagnostics: readonly Diagnostic[], options: RenderOptions = {}): string {
+  const { color = false, width = 120, limit = 10 } = options;
+  const colors = createColors(color);
+  const shown = diagnostics.slice(0, limit);
   const more = diagnostics.length - shown.length;
-  const texts = shown.map((diagnostic) => renderOne(diagnostic, colors, options.width));
+  const texts = shown.map((diagnostic) => renderOne(diagnostic, colors, width));
   if (more > 0) texts.push(`and ${pluralize(more, "more error")}\n`);
   return texts.join("\n");
 }

@@ -47,7 +47,7 @@ test("the error of the README is what is printed", () => {
   param weight: float[Out, In] = 0
   forward(x: float[...S, In]) -> float[...S, Out] { return x @ weight }
 }`;
-  const drawn = render(checkText("model.moe", text), { color: false, width: 120 });
+  const drawn = render(checkText("model.moe", text));
   assert.ok(fencedBlocks("README.md", "text").includes(drawn), drawn);
 });
 test("the README names every command", () => {
