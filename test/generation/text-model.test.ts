@@ -110,6 +110,20 @@ test("who stops reading, or aborts, gives the place up; the others write on", as
   assert.equal((await all(first)).length, 19);
   await model.close();
 });
+test("one signal ends any number of texts, without a warning of listeners", async () => {
+  const { model } = alphabet(2);
+  const warnings: Error[] = [];
+  const warned = (warning: Error): void => void warnings.push(warning);
+  process.on("warning", warned);
+  const stop = new AbortController();
+  const texts = Array.from({ length: 12 }, () => all(model.generate("a", { signal: stop.signal })));
+  await new Promise((done) => setTimeout(done, 5));
+  stop.abort();
+  assert.deepEqual((await Promise.all(texts)).slice(2), Array(10).fill(""));
+  process.off("warning", warned);
+  assert.deepEqual(warnings, []);
+  await model.close();
+});
 test("a text that is asked for when the one before has ended begins with the chance that one began with", async () => {
   for (const endToken of [null, 100]) {
     const { model, executable } = alphabet(2, { codec: { ...codecs.bytes, endToken } });
