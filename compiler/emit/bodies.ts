@@ -26,6 +26,8 @@ export interface LaneTarget extends ExpressionTarget, LaneAccess {
   readonly prefetches: boolean;
   /** There is a device function for two folds in one loop (`fold_both`). */
   readonly foldsBoth?: true;
+  /** How many neighbouring lanes share each element of a `par`; null, or not given: a lane has whole elements. */
+  lanesPerRow?(s: StmtOf<"par">): number | null;
   /** The device function for a prefix sum that each lane computes for itself. */
   readonly laneScan: string;
 }
@@ -42,6 +44,8 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   readonly lines: string[] = [];
   depth = 0;
   protected scope: Scope = "task";
+  /** In a `par` whose elements so many lanes share. */
+  #sharing: number | null = null;
 
   abstract stmts(list: readonly Stmt[]): void;
   line(text: string): void {
@@ -98,9 +102,18 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
     this.passed = outer;
   }
   protected par(s: StmtOf<"par">): void {
+    const shared = this.target.lanesPerRow?.(s) ?? null;
+    if (shared !== null) return this.#sharedRows(s, shared);
     const lanes = this.lanesFor(s.v, s.body);
     const head = `par<${lanes.text}>(${this.expr(s.extent)}, `;
     this.prefetching(s, () => this.lambda({ before: head, params: `auto v, ix ${s.v.name}` }, { v: s.v, lanes }, s));
+  }
+  /** A `par` with several lanes for an element; v: whether a lane is the first of them, which stores. */
+  #sharedRows(s: StmtOf<"par">, lanes: number): void {
+    const before = `par_shared<${lanes}>(${this.expr(s.extent)}, `;
+    this.#sharing = lanes;
+    this.lambda({ before, params: `bool v, ix ${s.v.name}` }, null, s, "row");
+    this.#sharing = null;
   }
   protected fold(s: StmtOf<"fold">): void {
     const head = `const auto ${s.into.name} = `;
@@ -116,7 +129,10 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
     }
     const lanes = this.foldLanes(s);
     const stores = s.body.some((b) => b.s === "store");
-    const open = `${head}${stores ? "fold_with_stores" : "fold"}<${combineNames[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
+    const [name, sharing] = this.#sharing
+      ? ["fold_shared", `, ${this.#sharing}`]
+      : [stores ? "fold_with_stores" : "fold", ""];
+    const open = `${head}${name}<${combineNames[s.op]}, ${lanes.text}${sharing}>(${this.expr(s.extent)}, `;
     this.prefetching(s, () => this.lambda({ before: open, params: `auto v, ix ${s.v.name}` }, { v: s.v, lanes }, s));
   }
   protected foldLanes({ v, body, into, value }: StmtOf<"fold">): Lanes {

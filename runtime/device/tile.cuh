@@ -52,20 +52,36 @@ template <int W, class F> FN void par(ix n, F f) {
     else if (j + W <= n) f(vec<f32, W>{}, j);
     else for (ix q = j; q < n; q++) f(f32{}, q);
 }
-/** Folds f(v, j) over j < n; all threads get the result. Order: each thread its own elements, then lanes, then warps; it depends on n and the block only. */
-template <class Op, int W, class F> FN auto fold(ix n, F f) {
+/** Folds f(v, j) over those j < n that one of `parts` threads has: groups of W, in turn. */
+template <class Op, int W, class F> FN auto fold_part(ix n, i32 part, i32 parts, F f) {
   auto x = Op::identity(decltype(f(f32{}, 0))());
-  SHARED(decltype(x), partial, [32]);
-  for (ix j = (ix)threadIdx.x * W; j < n; j += (ix)blockDim.x * W)
+  for (ix j = (ix)part * W; j < n; j += (ix)parts * W)
     if constexpr (W == 1) x = Op::combine(x, f(f32{}, j));
     else if (j + W <= n) { const auto r = f(vec<f32, W>{}, j); UNROLL for (int q = 0; q < W; q++) x = Op::combine(x, r.v[q]); }
     else for (ix q = j; q < n; q++) x = Op::combine(x, f(f32{}, q));
-  x = reduce_lanes<Op>(x);
+  return x;
+}
+/** Folds f(v, j) over j < n; all threads get the result. Order: each thread its own elements, then lanes, then warps; it depends on n and the block only. */
+template <class Op, int W, class F> FN auto fold(ix n, F f) {
+  auto x = reduce_lanes<Op>(fold_part<Op, W>(n, threadIdx.x, blockDim.x, f));
+  SHARED(decltype(x), partial, [32]);
   if (blockDim.x == 32) return x;
   __syncthreads();  // the previous fold has been read
   if (lane_id() == 0) partial[warp_id()] = x;
   __syncthreads();
   return reduce_lanes<Op>(lane_id() < blockDim.x >> 5 ? partial[lane_id()] : Op::identity(x));
+}
+/** As `par`, but L neighbouring lanes (a power of two) share each element: f(is the first of them, j). All lanes of a warp take part in all rounds, so that
+    fold_shared can exchange; those past the end repeat the last element, and are not the first. */
+template <int L, class F> FN void par_shared(ix n, F f) {
+  for (ix start = 0; start < n; start += (ix)blockDim.x / L) {
+    const ix j = start + (ix)threadIdx.x / L;
+    f(threadIdx.x % L == 0 && j < n, ix_min(j, n - 1));
+  }
+}
+/** Folds f(v, k) over k < n by the L lanes that share an element; all of them get the result. */
+template <class Op, int W, int L, class F> FN auto fold_shared(ix n, F f) {
+  return reduce_lanes<Op>(fold_part<Op, W>(n, threadIdx.x % L, L, f), L);
 }
 /** Elements that a thread loads before it processes the first, to overlap their latencies. */
 static constexpr int ITEMS_PER_THREAD = 4;

@@ -58,6 +58,25 @@ test("what bounds an index is of one lane, as the index is", () => {
   const [joined] = kernelsOf([lowered(graphOf([b.concat(g, [x, y], 1)]))]);
   assert.ok(joined?.text.includes("ix_min((c + j) / 64, 19)"), joined?.text);
 });
+/** The text of the sums of rows, or of columns (`axis` 0). */
+function sumsOf(dtype: DType, shape: readonly number[], axis: number): string {
+  const g = new GraphBuilder(ops);
+  return kernelsOf([lowered(graphOf([b.sum(g, parameter(g, "x", shape, dtype), [axis])]))])
+    .map((k) => k.text)
+    .join();
+}
+test("lanes share a row that is too short for a warp, as many as load it at once", () => {
+  for (const [n, text] of [
+    [16, "fold_shared<Sum, 4, 4>(16, "],
+    [12, "fold_shared<Sum, 4, 2>(12, "],
+    [10, "fold_shared<Sum, 2, 4>(10, "],
+    [9, "fold_shared<Sum, 1, 8>(9, "],
+  ] as const)
+    for (const dtype of ["f32", "bf16"] as const) assert.ok(sumsOf(dtype, [300, n], 1).includes(text), text);
+  assert.match(sumsOf("f32", [300, 16], 1), "par_shared<4>(cn, [&](bool v, ix j) {");
+  assert.match(sumsOf("f32", [300, 16], 1), "if (v) y[c + j] = sum;");
+  assert.match(sumsOf("f32", [16, 300], 0), "fold_lane<Sum>(16, ");
+});
 test("an index that is chosen is of one lane, whichever is chosen", () => {
   const k = new KernelBuilder("a test");
   const [x, y] = [k.param("x", "f32", [4, 64]), k.param("y", "f32", [4, 256])];

@@ -12,6 +12,7 @@ import { KernelBuilder, plus } from "../../compiler/kernel/builder.ts";
 import {
   add,
   asIndex,
+  call,
   div,
   f32,
   flatten,
@@ -323,6 +324,18 @@ test("on CUDA the statement that reads the operand also writes the result, since
     const z = b.param("z", "f32", [8]);
     b.par(num(8), (j) => b.store(z, [j], load(x, num(0))));
     b.par(num(1), () => b.store(y, [num(0)], f32(1)));
+  });
+  const [x] = k.params as [Buffer];
+  assert.is(accessOf(k, x), "pointwise");
+  assert.is(cudaAccess(k, x), "read");
+});
+test("on CUDA a result does not stand where lanes that share a row read", () => {
+  const k = kernel((b, x, y) => {
+    const rows = b.param("rows", "f32", [4, 16]);
+    b.par(num(4), (j) => {
+      const sum = b.fold("sum", "sum", "f32", num(16), (i) => load(rows, j, i));
+      b.store(y, [j], call("add", "f32", sum, load(x, j)));
+    });
   });
   const [x] = k.params as [Buffer];
   assert.is(accessOf(k, x), "pointwise");

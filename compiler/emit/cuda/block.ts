@@ -7,6 +7,7 @@ import { warpRowBytes } from "../../kernel/schedule-cuda.ts";
 import { memoize } from "../../memoize.ts";
 import type { DType } from "../../types/dtype.ts";
 import { raggedAxisIndex } from "../grid.ts";
+import { lanesPerRow } from "./shared-rows.ts";
 
 interface BlockShape {
   readonly threads: number;
@@ -65,7 +66,8 @@ const needsWholeRows = (k: Kernel): boolean =>
  */
 function lineBlock(k: Kernel): BlockShape {
   const lengths = [
-    ...[...statements(k, "par"), ...statements(k, "fold")].map((s) => lineLength(s.extent) / 4),
+    ...statements(k, "par").map((s) => (lineLength(s.extent) * (lanesPerRow(s) ?? 1)) / 4),
+    ...statements(k, "fold").map((s) => lineLength(s.extent) / 4),
     ...[...statements(k, "tally"), ...statements(k, "scan")].map((s) => lineLength(s.extent)),
     ...statements(k, "tile").map((s) => (s.tile.role === "acc" ? item(s.tile.shape, 1) / 4 : 0)),
   ];

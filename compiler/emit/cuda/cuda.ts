@@ -12,6 +12,7 @@ import { advance, counterEnd, counterOf, declareBlock, openSingleTask, openTaskL
 import { past, types } from "../literal.ts";
 import { blockOf, operandsOf, warpsOf } from "./block.ts";
 import { canFuseLoops, canPipeline, emitPipeline, openPrefetchedTaskLoop } from "./pipeline.ts";
+import { lanesPerRow } from "./shared-rows.ts";
 import { currentStage, needsOf, reserveShared, SharedTile } from "./shared-tile.ts";
 
 export const cuda: Target = {
@@ -35,6 +36,7 @@ export const cuda: Target = {
   prefetches: false,
   wraps: "by functions",
   laneScan: "scan_lane",
+  lanesPerRow,
   once: (text, scope) => (scope === "point" ? text : `${scope === "task" ? "ONE_THREAD" : "if (v)"} ${text}`),
   tile(t, e) {
     const { threads, warps } = blockOf(e.kernel);
@@ -152,7 +154,7 @@ export function cudaAccess(k: Kernel, b: Buffer): ReturnType<typeof accessOf> {
   const users = statements(k.body).filter((s) => isElementwise(s) && (isLoaded([s], b) || storesAny(s)));
   return users.length === 1 && onlyElementwiseLoads(k.body, b) ? access : "read";
 }
-const isElementwise = (s: Stmt): boolean => s.s === "par" || s.s === "each";
+const isElementwise = (s: Stmt): boolean => (s.s === "par" && lanesPerRow(s) === null) || s.s === "each";
 const onlyElementwiseLoads = (list: readonly Stmt[], b: Buffer): boolean =>
   list.every(
     (s) => isElementwise(s) || (s.s === "for" || s.s === "if" ? onlyElementwiseLoads(s.body, b) : !isLoaded([s], b)),
