@@ -25,8 +25,10 @@ import {
   matchParameters,
   readParameters,
   sizesFromConfig,
+  upcycledArrays,
 } from "./storage/parameters.ts";
 import { readSafetensors } from "./storage/safetensors.ts";
+import { type CopiedArray, requireLayers } from "./storage/upcycle.ts";
 import { convert, fromNested, fromNumbers, requireIndices, sameShape, showShape } from "./tensor.ts";
 import { sumByName } from "./training/means.ts";
 import { compileOnWorkers } from "./workers/compile-on-workers.ts";
@@ -45,11 +47,15 @@ interface RunOptions extends CommonOptions, ParameterSharing {
    * give.
    */
   readonly params?: string | undefined;
+  /** Whether arrays of layers that `params` lacks begin as copies of its layers. */
+  readonly upcycle?: boolean | undefined;
   /** Whether to compute gradients too: of the sum of all losses, plus the sum of each float result I times the input `cotangent.I`. */
   readonly gradients?: boolean | undefined;
   readonly seed?: number | undefined;
   /** Called with warnings. */
   readonly warn?: ((line: string) => void) | undefined;
+  /** Called with what is copied. */
+  readonly onCopies?: ((copies: readonly CopiedArray[]) => void) | undefined;
 }
 
 /**
@@ -58,6 +64,7 @@ interface RunOptions extends CommonOptions, ParameterSharing {
  */
 export async function runEntry(options: RunOptions, world: Workers = singleWorker): Promise<Map<string, Tensor>> {
   const { precision = "f32", seed = 0, gradients = false } = options;
+  requireLayers(options);
   requireEqualSharing(options, world);
   requireFiles(options.input === undefined ? [] : [options.input], world, "--input");
   const program = readProgram(options.program);
@@ -70,7 +77,7 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
       entry: found,
       inputs: read,
       sizes: { ...said, ...sizesOf(found, options.set ?? {}, read) },
-      params: options.params === undefined ? null : readParameters(options.params, options.warn ?? (() => {})), // last: what it opens is closed below
+      params: weightsOf(options), // last: what it opens is closed below
     };
   });
   const given = [...inputs.keys()].filter((name) => !isCotangent(name));
@@ -89,7 +96,11 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
     );
     for (const [name, t] of inputs) requireIndices(name, t, choices[storeOfInput(entry.method, name)]);
   };
-  const onStores = (stores: readonly StoreInfo[]): void => void (params && matchParameters(stores, params));
+  const onStores = (stores: readonly StoreInfo[]): void => {
+    if (!params) return;
+    matchParameters(stores, params);
+    if (params.upcycle) options.onCopies?.(upcycledArrays(stores, params));
+  };
   try {
     requireEqualEntries(program, { ...request, seed, params }, world);
     const { executable } = await compileOnWorkers(() => program, { ...request, onInputs, onStores });
@@ -98,6 +109,8 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
     params?.close?.();
   }
 }
+const weightsOf = ({ params, upcycle = false, warn = () => {} }: RunOptions): LoadedParameters | null =>
+  params === undefined ? null : { ...readParameters(params, warn), upcycle };
 /** The same for an entry that is already compiled. */
 export async function runOn(
   executable: Executable,

@@ -6,6 +6,7 @@ import type { Tensor } from "../../runtime/executable/executable.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { writeUserFile } from "../../runtime/storage/files.ts";
 import { writeSafetensors } from "../../runtime/storage/safetensors.ts";
+import { type CopiedArray, tellCopies } from "../../runtime/storage/upcycle.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
 import {
@@ -53,6 +54,10 @@ export const runCommand = (): Command =>
         ),
       )
       .option(
+        "--upcycle",
+        "arrays of layers that --params lacks, such as experts, begin as copies of the nearest layer around them that it has",
+      )
+      .option(
         "--grad",
         "add gradients of the losses and of the results times their cotangents (default cotangents: 0 if there are losses, else 1)",
       )
@@ -80,6 +85,7 @@ interface Options extends SharedFlags, ParameterSharing, WeightsFlag {
   entry?: string;
   input?: string;
   params?: string;
+  upcycle?: boolean;
   grad?: boolean;
   out?: string;
   seed?: number;
@@ -90,7 +96,7 @@ const run = (file: string, options: Options): Promise<void> =>
 async function runOnce(file: string, { out: to, grad, json, ...options }: Options, world: Workers): Promise<void> {
   requireTarget(options);
   const input = options.input === undefined ? undefined : inputPath(options.input);
-  const tells = world.rank > 0 ? {} : { onCompile: compileProgress(), warn };
+  const tells = world.rank > 0 ? {} : { onCompile: compileProgress(), warn, onCopies };
   const results = await runEntry({ program: file, gradients: grad, ...options, input, ...tells }, world);
   if (world.rank > 0) return;
   if (to !== undefined) write(to, results);
@@ -98,6 +104,9 @@ async function runOnce(file: string, { out: to, grad, json, ...options }: Option
   else if (to === undefined) for (const [name, t] of results) print(summary(name, t));
   else note(`${pluralize(results.size, "tensor")} written to ${to}`);
 }
+const onCopies = (copies: readonly CopiedArray[]): void => {
+  for (const copied of copies) note(tellCopies(copied));
+};
 const nested = (results: ReadonlyMap<string, Tensor>): object =>
   Object.fromEntries([...results].map(([name, t]) => [name, toNested(t)]));
 function write(path: string, results: ReadonlyMap<string, Tensor>): void {

@@ -3,7 +3,7 @@ import { integerIn, recompute, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { TrainingSharing } from "../../runtime/compile.ts";
 import { type BestEvaluation, bestOf, isOf } from "../../runtime/storage/checkpoint.ts";
-import { offerToCopy, showCopies } from "../../runtime/storage/upcycle.ts";
+import { offerToCopy, tellCopies } from "../../runtime/storage/upcycle.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { isOutOfPatience } from "../../runtime/training/best.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
@@ -118,7 +118,7 @@ const addBeginnings = (command: Command): Command =>
     )
     .option(
       "--upcycle",
-      "arrays of layers that --params lacks, such as experts, begin as copies of the layer that it has in their place: a dense model becomes a mixture",
+      "arrays of layers that --params lacks, such as experts, begin as copies of the nearest layer around them that it has: a dense model becomes a mixture",
     )
     .addOption(
       flag(
@@ -271,7 +271,7 @@ function begins({ config: { params, upcycle }, missing, upcycled }: Training): s
   if (missing === null || params === undefined) return [];
   const lacks = missing.length === 0 ? "" : `, which lacks ${listed(missing)}`;
   const offers = upcycle ? [] : upcycled.map(offerToCopy);
-  const copies = upcycle ? upcycled.map((copied) => `${copied.array}: ${showCopies(copied)}`) : [];
+  const copies = upcycle ? upcycled.map(tellCopies) : [];
   return [[`begins with the parameters of ${params}${lacks}`, ...offers].join("; "), ...copies];
 }
 const listed = ([first = "", ...others]: readonly string[]): string =>

@@ -110,7 +110,7 @@ function withSources(
   const sources = upcycleSources(stores, tensors);
   if (given.upcycle && sources.size === 0)
     throw new Problem(
-      `${given.path} has no layer for ${upcycleFlagText} to copy: that of an array which it lacks has the array's name left out, \`feed.up.weight\` for \`feed.experts.3.up.weight\``,
+      `${given.path} has no layer for ${upcycleFlagText} to copy: that of an array which it lacks is the nearest around it, \`feed.up.weight\` for \`feed.experts.3.up.weight\` or \`feed.moe.experts.3.up.weight\``,
       "name the layers around the array as there, or leave the option out",
     );
   return { stores, tensors, sources };

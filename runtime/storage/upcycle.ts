@@ -1,5 +1,6 @@
-// Sparse upcycling (Komatsuzaki et al. 2023, arXiv 2212.05055): an array of layers that weights lack begins as copies of the layer that they have in its
-// place. `blocks.*.feed.experts.*.up.weight` is read from `blocks.*.feed.up.weight`: the array's own name and number are left out.
+// Sparse upcycling (Komatsuzaki et al. 2023, arXiv 2212.05055): an array of layers that weights lack begins as copies of the nearest layer around it that
+// they have. `blocks.*.feed.moe.experts.*.up.weight` is read from `blocks.*.feed.up.weight`: the array's own name and number are left out, and so are the
+// names between.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { upcycleFlagText } from "../../compiler/flag-text.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
@@ -25,10 +26,26 @@ export interface CopiedArray {
   readonly layer: string;
   readonly count: number;
 }
-export const showCopies = ({ count, layer }: CopiedArray): string =>
+const showCopies = ({ count, layer }: CopiedArray): string =>
   `${pluralize(count, "copy", "copies")} of ${layer === "" ? "the whole model" : layer}`;
+export const tellCopies = (copied: CopiedArray): string => `${copied.array}: ${showCopies(copied)}`;
 export const offerToCopy = (copied: CopiedArray): string =>
   `${upcycleFlagText} begins ${copied.array} as ${showCopies(copied)}`;
+
+/** Throws Problem if layers are to be copied, and no weights that have them are given. */
+export function requireLayers({
+  upcycle,
+  params,
+}: {
+  readonly upcycle?: boolean | undefined;
+  readonly params?: string | undefined;
+}): void {
+  if (upcycle && params === undefined)
+    throw new Problem(
+      "--upcycle copies layers of --params, which is not given",
+      "add --params with the run or the weights of the dense model; a run that began so needs no --upcycle",
+    );
+}
 
 /** A member of a layer, and its numbers if it is an array: those of one copy, or `*` for all. */
 interface Member {
@@ -57,21 +74,24 @@ export function upcycleSources(stores: readonly StoreInfo[], tensors: StoredTens
 /** `paths`: those of all layers and tensors of the weights. Null: no array on the way is lacking. */
 function sourceOf({ name }: StoreInfo, paths: ReadonlySet<string>): Source | null {
   const members = membersOf(name);
-  const left: Member[] = [];
+  const had: Member[] = [];
+  let lacked: Member[] = [];
   const kept: number[] = [];
   let axis = 0;
   let array: Pick<Source, "array" | "layer"> | null = null;
   for (const [i, member] of members.entries()) {
-    const lacking = member.numbers.length > 0 && !paths.has(joined([...left, member]));
-    if (lacking) array = { array: joined(members.slice(0, i + 1)), layer: joined(left) };
-    else left.push(member);
-    for (const number of member.numbers)
-      if (number === "*") {
-        if (!lacking) kept.push(axis);
-        axis += 1;
-      }
+    const has = paths.has(joined([...had, ...lacked, member]));
+    const axes = member.numbers.filter((number) => number === "*").map(() => axis++);
+    if (has) {
+      had.push(member);
+      kept.push(...axes);
+    } else if (member.numbers.length === 0) lacked.push(member);
+    else {
+      array = { array: joined(members.slice(0, i + 1)), layer: joined(had) };
+      lacked = [];
+    }
   }
-  return array && { name: left.flatMap((m) => [m.name, ...m.numbers]).join("."), kept, ...array };
+  return array && { name: [...had, ...lacked].flatMap((m) => [m.name, ...m.numbers]).join("."), kept, ...array };
 }
 
 const keptAxes = ({ shape }: StoreInfo, { kept }: Source): number[] => kept.map((axis) => shape[axis] ?? 0);

@@ -11,6 +11,7 @@ import { hasHeader, headerDefault, headerSizes } from "../program.ts";
 import { checkpointSteps } from "../storage/checkpoint.ts";
 import { sizesFromConfig } from "../storage/parameters.ts";
 import { type RunConfig, readConfig, requireSame } from "../storage/run-folder.ts";
+import { requireLayers } from "../storage/upcycle.ts";
 import { atLeastOne, defaultRows, named, textAxes, textSizes } from "../text-entry.ts";
 import type { Dataset } from "./data.ts";
 
@@ -125,11 +126,7 @@ function requireOneBeginning({ resume, params, from, upcycle }: TrainOptions): v
       `a run begins from one thing, and ${given.join(" and ")} are given`,
       "--resume goes on with the run in --out, --from with another one in a new folder, --params takes parameters alone: leave the others out",
     );
-  if (upcycle && params === undefined)
-    throw new Problem(
-      "--upcycle copies layers of --params, which is not given",
-      "add --params with the run or the weights of the dense model; a run that began so goes on without --upcycle",
-    );
+  requireLayers({ upcycle, params });
 }
 /**
  * What a run that goes on from another takes from it: all but the data, the parameters that that one began with, whether it kept its best checkpoint, and

@@ -4,16 +4,22 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { StoreInfo } from "../../runtime/executable/executable.ts";
+import { openTransformers } from "../../runtime/import/config.ts";
+import { exportModel } from "../../runtime/import/export.ts";
+import { transformersTensors } from "../../runtime/import/weights.ts";
 import { compile, fit, type Tensor, tensor } from "../../runtime/index.ts";
+import { runEntry } from "../../runtime/run.ts";
 import { type LoadedParameters, matchParameters, upcycledArrays } from "../../runtime/storage/parameters.ts";
 import { readConfig } from "../../runtime/storage/run-folder.ts";
-import { allInMemory, inMemory, type StoredTensor } from "../../runtime/storage/stored-tensor.ts";
+import { allInMemory, inMemory, readAll, type StoredTensor } from "../../runtime/storage/stored-tensor.ts";
+import { type CopiedArray, tellCopies } from "../../runtime/storage/upcycle.ts";
 import { numbers } from "../../runtime/tensor.ts";
 import { openTraining } from "../../runtime/training/train.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { command } from "../command.ts";
 import { full } from "../full.ts";
 import { assertClose } from "../peer-results.ts";
+import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { last, losses } from "../training-runs.ts";
 
@@ -34,6 +40,20 @@ const mixtureProgram = file(
   "mixture.moe",
   `import { Mixtral } from "std/models/decoder"
 model Mixture(H = 6, E = 4) = Mixtral(H: H, E: E, K: 2, ${sizes}, balance: 0)`,
+);
+const wrappedProgram = file(
+  "wrapped.moe",
+  `import { Block, LanguageModel } from "std/models/decoder"
+import { Attention } from "std/attention"
+import { MoE } from "std/moe"
+import { TopKGate } from "std/gates"
+import { SwiGlu } from "std/nn"
+layer Inside(D, H, E) {
+  moe: MoE(D, 2, E, TopKGate(D, E, 2, balance: 0), SwiGlu(D, H))
+  forward(x: float[...S, D], mask: bool[...S] = true) -> float[...S, D] { return moe(x, mask) }
+}
+model Wrapped(V = 128, D = 8, H = 6, L = 2, E = 4) =
+  LanguageModel(V, D, L, Block(D, Attention(D, 2, 1, Context: 16, base: 1e4), Inside(D, H, E), 1e-5)[L], 1e-5)`,
 );
 const options = { data: [data], target: "reference", batch: 2, length: 8 } as const;
 test.before(async () => {
@@ -75,6 +95,27 @@ for (const target of full ? (["reference", "host"] as const) : (["reference"] as
     }
   });
 
+test("experts within a layer that the weights lack are copies too: moec run shows the dense model's first loss, and gradients", async () => {
+  const input = file("batch.json", JSON.stringify({ tokens: [[1, 2, 3, 4]], targets: [[2, 3, 4, 5]] }));
+  const how = { input, params: dense, target: "reference", gradients: true } as const;
+  const told: string[] = [];
+  const onCopies = (copies: readonly CopiedArray[]): void => void told.push(...copies.map(tellCopies));
+  const of = await runEntry({ ...how, program: denseProgram, entry: "Dense.train" });
+  const as = await runEntry({ ...how, program: wrappedProgram, entry: "Wrapped.train", upcycle: true, onCopies });
+  assertClose("loss", as.get("loss.language"), of.get("loss.language"), 1e-6);
+  const same = "grad.embed.weight"; // of what is before all copies
+  assertClose(same, as.get(same), of.get(same), 1e-5);
+  assert.equal(told, ["blocks.feed.moe.experts: 4 copies of blocks.feed"]);
+  const drawn = [...as.keys()].filter((name) => name.startsWith("param."));
+  assert.equal(drawn, ["param.blocks.0.feed.moe.gate.weight", "param.blocks.1.feed.moe.gate.weight"]);
+  const run = (more: object) => () => runEntry({ ...how, program: wrappedProgram, entry: "Wrapped.train", ...more });
+  await assertProblem(
+    run({}),
+    "nothing is named `blocks.0.feed.gate.weight`",
+    "begins blocks.feed.moe.experts as 4 copies",
+  );
+  await assertProblem(run({ params: undefined, upcycle: true }), "--params, which is not given", "the dense model");
+});
 async function firstLoss(program: string, upcycle?: boolean): Promise<number> {
   const [first = Number.NaN] = await losses({ ...options, program, steps: 1, out: null, params: dense, upcycle });
   return first;
@@ -98,8 +139,24 @@ test("moec train says what is copied; a run goes on without --upcycle, and anoth
   await losses({ ...options, program: mixtureProgram, steps: 3, from: mixed, out: from });
   assert.is(readConfig(from).upcycle, undefined);
   const again = (more: object) => () => openTraining({ ...options, program: mixtureProgram, out: mixed, ...more });
-  await assertProblem(again({ resume: true, upcycle: true }), "--params, which is not given", "without --upcycle");
+  await assertProblem(again({ resume: true, upcycle: true }), "--params, which is not given", "needs no --upcycle");
   await assertProblem(again({ upcycle: true, out: null }), "--params, which is not given", "the dense model");
+});
+test("an upcycled run is exported into the folder of a mixture of its sizes, to be imported again with the same bits", async () => {
+  const like = join(project, "test/peers/hf/mixtral");
+  const mixtral = "V: 40, D: 16, H: 24, L: 2, Heads: 4, Groups: 2, Context: 64, window: 5";
+  const program = (name: string, text: string): string =>
+    file(name, `import { Mistral, Mixtral } from "std/models/decoder"\nmodel M() = ${text}`);
+  const ids = file("ids", Array.from({ length: 200 }, (_, i) => (i * i) % 37).join(" "));
+  const how = { ...options, data: [ids], ids: true, steps: 1 };
+  const [of, as, out] = ["small", "sparse", "theirs"].map((name) => join(at, name)) as [string, string, string];
+  await losses({ ...how, program: program("small.moe", `Mistral(${mixtral})`), out: of });
+  const sparse = program("sparse.moe", `Mixtral(${mixtral}, E: 4, K: 2)`);
+  await losses({ ...how, program: sparse, out: as, params: of, upcycle: true });
+  exportModel({ folder: as, like, out, warn: assert.unreachable });
+  const again = readAll(transformersTensors(openTransformers(out)));
+  assert.is(again.size, last(as).model.size);
+  for (const [name, t] of last(as).model) assert.equal(again.get(name), t, name);
 });
 const opened = (more: object) => (): Promise<unknown> =>
   openTraining({ ...options, program: mixtureProgram, steps: 1, out: null, params: dense, ...more });
@@ -163,6 +220,14 @@ test("an array may have any name, lie in others that the weights have or lack, a
   assert.equal(matched([store("experts.*.heads.*.w", 3, 2, 1)], inner), [[7, 8, 7, 8, 7, 8]]);
   const layer = { ...given({ "gate.weight": [1] }), upcycle: false }; // not the matrix that the array's layers have by this name
   assert.equal(upcycledArrays([store("experts.*.gate", 2, 1)], layer), []);
+});
+test("what is copied is the nearest layer around the array that the weights have, and no other", () => {
+  const weights = given({ w: [1], "feed.w": [2], "feed.inner.w": [3], "feed.bias": [4] });
+  const near = store("feed.inner.moe.experts.*.w", 2, 1);
+  const all = [store("w", 1), store("feed.w", 1), near, store("feed.moe.deep.experts.*.bias", 2, 1)];
+  assert.equal(matched(all, weights), [[1], [2], [3, 3], [4, 4]]);
+  assert.equal(upcycledArrays([near], weights), [{ array: "feed.inner.moe.experts", layer: "feed.inner", count: 2 }]);
+  assert.equal(upcycledArrays([store("feed.inner.moe.experts.*.bias", 2, 1)], { ...weights, upcycle: false }), []);
 });
 test("an array that the weights have is kept; what a layer lacks begins as the program says", () => {
   const stores = [
