@@ -183,10 +183,19 @@ test("what a family's blocks cannot be is refused by its key", () => {
   );
   refused(() => openTransformers(other("llama4_text", { attn_temperature_tuning: false })), "attn_temperature_tuning");
   refused(() => openTransformers(other("llama4_text", { rope_parameters: { rope_type: "yarn" } })), '"yarn"');
-  refused(
-    () => openTransformers(other("llama4_text", { rope_parameters: { type: "linear", factor: 4 } })),
-    "factor is 4",
-  );
+  refused(() => openTransformers(other("llama4_text", { rope_parameters: { type: "linear", factor: 4 } })), '"linear"');
+  const unnamed = { factor: 4, original_max_position_embeddings: 16 };
+  refused(() => openTransformers(other("gpt_oss", { rope_parameters: unnamed })), "factor is 4");
+  refused(() => openTransformers(other("gpt_oss", { rope_parameters: { ...unnamed, type: "linear" } })), '"linear"');
+});
+test("the type of RoPE may be under its older name", () => {
+  for (const family of ["llama", "llama4_text", "gpt_oss", "deepseek_v2", "phimoe"]) {
+    const older = copy(family, ({ rope_parameters: rope, ...config }) => {
+      const { rope_type: type, rope_theta, ...others } = rope as Record<string, unknown>;
+      return { ...config, rope_theta, rope_scaling: { ...others, type } };
+    });
+    assert.deepEqual(openTransformers(older).header, openTransformers(join(hf, family)).header, family);
+  }
 });
 const rope = (parameters: object): string => other("llama", { rope_parameters: parameters });
 const header = (name: string, change: object): ReturnType<typeof openTransformers>["header"] =>

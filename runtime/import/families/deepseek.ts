@@ -1,13 +1,15 @@
 // DeepSeek-V2, V3 and models made like it: latent attention, dense blocks first, then mixtures.
-import { type Family, type Json, lookup } from "../family.ts";
+import type { Family, Json } from "../family.ts";
 import {
   blocksAfterLast,
   mixtureHeader,
   outerNames,
   required,
   requiredAs,
+  ropeFactor,
   ropeKeys,
   ropeSetting,
+  ropeType,
   ropeTypeIs,
   sharedExpertNames,
   unbiasedSettings,
@@ -18,7 +20,7 @@ import {
  * (cosines and sines are multiplied by the ratio, 1).
  */
 function latentRope(config: Json): string {
-  const type = ropeSetting(config, "rope_type") ?? ropeSetting(config, "type") ?? "default";
+  const type = ropeType(config);
   const heat = ropeSetting(config, "mscale");
   const hot = heat !== undefined && heat !== 0 && heat === ropeSetting(config, "mscale_all_dim");
   if (type === "yarn" && hot && ropeSetting(config, "factor") !== undefined) return "yarn";
@@ -46,9 +48,7 @@ const latentHeader: Family["header"] = {
 
 const yarnSettings: Family["supported"] = {
   ...ropeTypeIs(latentRope),
-  ...Object.fromEntries(
-    ropeKeys("factor").map((key) => [key, (c: Json) => (latentRope(c) === "yarn" ? lookup(c, key) : 1)]),
-  ),
+  ...ropeFactor,
   ...Object.fromEntries(ropeKeys("beta_fast").map((key) => [key, 32])),
   ...Object.fromEntries(ropeKeys("beta_slow").map((key) => [key, 1])),
   ...Object.fromEntries(ropeKeys("truncate").map((key) => [key, true])),

@@ -1,5 +1,5 @@
 // Dense models, whose blocks have one feed-forward part instead of a mixture: Llama, Mistral, Qwen2, Qwen3.
-import { type Family, type Json, lookup } from "../family.ts";
+import type { Family, Json } from "../family.ts";
 import {
   attentionBiasNames,
   attentionNames,
@@ -9,8 +9,10 @@ import {
   outerNames,
   queryKeyNormNames,
   required,
+  ropeFactor,
   ropeKeys,
   ropeSetting,
+  ropeType,
   ropeTypeIs,
   swigluNames,
   unbiasedSettings,
@@ -31,19 +33,13 @@ const names: Family["names"] = {
 /** The only accepted type of RoPE: default, linear, or Llama 3's, each with exactly the numbers that tell it from the others. */
 function llamaRope(config: Json): string {
   const has = (key: string): boolean => ropeSetting(config, key) !== undefined;
-  const type = ropeSetting(config, "rope_type") ?? ropeSetting(config, "type") ?? "default";
+  const type = ropeType(config);
   const ends = ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"];
   if (type === "default") return "default";
   if (type === "linear" && has("factor") && !ends.some(has)) return "linear";
   if (type === "llama3" && ["factor", ...ends].every(has)) return "llama3";
   return `default, linear with a factor alone, or llama3 with factor, ${ends.join(", ")}`;
 }
-/** The only accepted factor: 1, where the type has none. */
-const llamaFactor =
-  (key: string) =>
-  (config: Json): unknown =>
-    llamaRope(config) === "default" ? 1 : lookup(config, key);
-
 export const llama: Family = {
   type: "llama",
   model: "Llama",
@@ -59,7 +55,7 @@ export const llama: Family = {
     hidden_act: "silu",
     mlp_bias: false,
     ...ropeTypeIs(llamaRope),
-    ...Object.fromEntries(ropeKeys("factor").map((key) => [key, llamaFactor(key)])),
+    ...ropeFactor,
   },
   names: { ...names, ...attentionBiasNames },
 };

@@ -14,6 +14,7 @@ import {
   ropeKeys,
   ropeSetting,
   ropeThetaKeys,
+  ropeType,
   ropeTypeIs,
   unbiasedSettings,
 } from "./shared.ts";
@@ -118,7 +119,7 @@ export const minimaxM2: Family = {
 
 /** The only accepted type of RoPE: default, or LongRoPE with all the factors that it needs. */
 function longRope(config: Json): string {
-  const type = ropeSetting(config, "rope_type") ?? ropeSetting(config, "type") ?? "default";
+  const type = ropeType(config);
   const parts = ["short_factor", "long_factor", "short_mscale", "long_mscale", "original_max_position_embeddings"];
   if (type === "longrope" && parts.every((key) => ropeSetting(config, key) !== undefined)) return "longrope";
   return type === "default" ? type : `default, or longrope with ${parts.join(", ")}`;

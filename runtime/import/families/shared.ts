@@ -16,9 +16,20 @@ export const denseHeader: Family["header"] = {
 };
 export const mixtureHeader: Family["header"] = { ...denseHeader, K: required("num_experts_per_tok") };
 export const ropeKeys = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
+export const ropeSetting = (config: Json, key: string): unknown =>
+  ropeKeys(key)
+    .map((path) => lookup(config, path))
+    .find((x) => x !== undefined);
+/** The type of RoPE; older files call it `type`. */
+export const ropeType = (config: Json): unknown =>
+  ropeSetting(config, "rope_type") ?? ropeSetting(config, "type") ?? "default";
 /** The only accepted type of RoPE, wherever config.json has it. */
 export const ropeTypeIs = (type: unknown): Family["supported"] =>
   Object.fromEntries([...ropeKeys("rope_type"), ...ropeKeys("type")].map((key) => [key, type]));
+/** The only accepted factor: 1, where the type is the default, which has none. */
+export const ropeFactor: Family["supported"] = Object.fromEntries(
+  ropeKeys("factor").map((key) => [key, (config: Json) => (ropeType(config) === "default" ? 1 : lookup(config, key))]),
+);
 export const defaultSettings: Family["supported"] = { hidden_act: "silu", ...ropeTypeIs("default") };
 export const unbiasedSettings: Family["supported"] = { ...defaultSettings, attention_bias: false };
 export const outerNames: Family["names"] = {
@@ -78,7 +89,3 @@ export const blocksAfterLast = (count: Count): string[] => {
   const last = count("num_hidden_layers");
   return Array.from({ length: count("num_nextn_predict_layers", 0) }, (_, i) => `model.layers.${last + i}.`);
 };
-export const ropeSetting = (config: Json, key: string): unknown =>
-  ropeKeys(key)
-    .map((path) => lookup(config, path))
-    .find((x) => x !== undefined);

@@ -1,5 +1,5 @@
 // Families with blocks of sliding-window (or chunked) attention among blocks of full attention: GPT-OSS, Gemma 2, Llama 4.
-import { type Family, type Json, lookup } from "../family.ts";
+import type { Family, Json } from "../family.ts";
 import {
   attentionBiasNames,
   attentionNames,
@@ -10,8 +10,11 @@ import {
   outerNames,
   required,
   requiredAs,
+  ropeFactor,
   ropeKeys,
   ropeThetaKeys,
+  ropeType,
+  ropeTypeIs,
   swigluNames,
   unbiasedSettings,
 } from "./shared.ts";
@@ -23,14 +26,7 @@ const everyOther = ({ num_hidden_layers: layers }: Json): string[] =>
 const everyStep = ({ num_hidden_layers: layers, interleave_moe_layer_step: step = 1 }: Json): number[] =>
   Array.from({ length: Number(layers) }, (_, i) => i).filter((i) => (i + 1) % Number(step) === 0);
 
-const llama3 = (config: Json): string =>
-  ropeKeys("rope_type").some((key) => lookup(config, key) === "llama3") ? "llama3" : "default";
-
-/** The only accepted value of a scaling factor: 1, unless the type is llama3. */
-const stretchOf =
-  (key: string) =>
-  (config: Json): unknown =>
-    llama3(config) === "llama3" ? lookup(config, key) : 1;
+const llama3 = (config: Json): string => (ropeType(config) === "llama3" ? "llama3" : "default");
 
 /** Accepts these values of a key; the error for another names the first of them. */
 const oneOf =
@@ -59,7 +55,8 @@ export const gptOss: Family = {
     attention_bias: true,
     num_hidden_layers: layersBy(2),
     layer_types: everyOther,
-    ...Object.fromEntries(ropeKeys("rope_type").map((key) => [key, "yarn"])),
+    ...ropeTypeIs("yarn"),
+    ...ropeFactor,
     ...Object.fromEntries(ropeKeys("beta_fast").map((key) => [key, 32])),
     ...Object.fromEntries(ropeKeys("beta_slow").map((key) => [key, 1])),
     ...Object.fromEntries([...ropeKeys("attention_factor"), ...ropeKeys("mscale_all_dim")].map((key) => [key, null])),
@@ -138,8 +135,8 @@ export const llama4Text: Family = {
     hidden_act: "silu",
     attention_bias: false,
     num_hidden_layers: layersBy(4),
-    ...Object.fromEntries(ropeKeys("rope_type").map((key) => [key, llama3])),
-    ...Object.fromEntries(ropeKeys("factor").map((key) => [key, stretchOf(key)])),
+    ...ropeTypeIs(llama3),
+    ...ropeFactor,
     interleave_moe_layer_step: oneOf("interleave_moe_layer_step", 1, 2, 4),
     attn_temperature_tuning: oneOf("attn_temperature_tuning", true, 4),
     no_rope_layer_interval: 4,
