@@ -110,21 +110,20 @@ function headerOf(path: string, { header }: Family, config: Json): TransformersM
   return Object.fromEntries(
     Object.entries(header).flatMap(([name, value]): [string, number | boolean][] => {
       const key = value.keys.find((one) => lookup(config, one) !== undefined);
-      const is =
-        key === undefined && !value.of ? value.fallback : valueAt(path, config, key ?? value.keys[0] ?? name, value);
-      return is === null ? [] : [[name, checked(path, key ?? value.keys[0] ?? name, is, kindOf(name, value))]];
+      const named = key ?? value.keys[0] ?? name;
+      const is = value.from
+        ? computed(path, config, named, value)
+        : key === undefined
+          ? value.fallback
+          : commonValue(lookup(config, key));
+      return is === null ? [] : [[name, checked(path, named, is, kindOf(name, value))]];
     }),
   );
 }
-function valueAt(path: string, config: Json, key: string, { of }: ConfigValue): unknown {
-  const is = lookup(config, key);
-  if (!of) return commonValue(is);
-  const list = v.safeParse(v.array(v.string()), is);
-  if (list.success) return of(list.output);
-  throw new Problem(
-    `${path}: ${key} is ${shown(is)}`,
-    "it must be a list of texts, one for each layer: restore the file",
-  );
+function computed(path: string, config: Json, key: string, { from, must = "" }: ConfigValue): number {
+  const is = from?.(config);
+  if (is !== undefined) return is;
+  throw new Problem(`${path}: ${key} is ${shown(lookup(config, key))}`, `it must be ${must}: restore the file`);
 }
 function listsOf(path: string, { lists = {} }: Family, config: Json, layers: number): [string, Tensor][] {
   return Object.entries(lists).flatMap(([name, keys]) => {

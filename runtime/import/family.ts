@@ -7,14 +7,15 @@ export const lookup = (config: Json, key: string): unknown =>
 /**
  * Where config.json has a value: dotted paths, the first that is present. `fallback` is the value if none is (null: the default of the model's
  * header); if it is not given either, the value is required. `kind`: what it must be, if that is not what the fallback is
- * (true or false), or what the header's name says: those that begin with a capital letter are sizes, others numbers. `of`: the value is made of
- * the list of texts that stands there, which is required.
+ * (true or false), or what the header's name says: those that begin with a capital letter are sizes, others numbers. `from`: computes the value from
+ * config.json; undefined if what stands at the first key is not what it `must` be.
  */
 export interface ConfigValue {
   readonly keys: readonly string[];
   readonly fallback?: number | boolean | null;
   readonly kind?: Kind;
-  readonly of?: (texts: readonly string[]) => number;
+  readonly from?: (config: Json) => number | undefined;
+  readonly must?: string;
 }
 /** A whole number of layers, which may be 0; one of at least 1; one that may be 0; any number from 0 on; true or false. */
 export type Kind = "layers" | "size" | "count" | "number" | "boolean";

@@ -40,17 +40,20 @@ MODELS = {
     "mixtral": ("Mixtral", HEADS | {"intermediate_size": 24, "num_local_experts": 4, "sliding_window": 5}, "1GB"),
     "olmoe": (
         "Olmoe",
-        HEADS | {"intermediate_size": 20, "num_key_value_heads": 4, "num_experts": 5, "num_experts_per_tok": 3},
+        HEADS | {"intermediate_size": 20, "num_key_value_heads": 4, "num_experts": 5, "num_experts_per_tok": 3, "clip_qkv": 0.9},
         "20KB",
     ),
     "qwen3_moe": (
         "Qwen3Moe",
-        HEADS | {"moe_intermediate_size": 16, "head_dim": 8, "num_local_experts": 6, "norm_topk_prob": True},
+        HEADS
+        | {"num_hidden_layers": 5, "intermediate_size": 12, "moe_intermediate_size": 8, "head_dim": 8, "num_local_experts": 5, "norm_topk_prob": True}
+        | {"decoder_sparse_step": 2, "mlp_only_layers": [0, 1]},
         "1GB",
     ),
     "qwen2_moe": (
         "Qwen2Moe",
-        HEADS | {"moe_intermediate_size": 10, "shared_expert_intermediate_size": 12, "num_experts": 6},
+        HEADS
+        | {"intermediate_size": 14, "moe_intermediate_size": 10, "shared_expert_intermediate_size": 12, "num_experts": 6, "mlp_only_layers": [0]},
         "1GB",
     ),
     "glm4_moe": (

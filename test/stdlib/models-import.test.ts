@@ -77,7 +77,7 @@ function refused(run: () => unknown, ...words: string[]): void {
 }
 const parametersOf = (path: string): ReadonlyMap<string, Tensor> => readAll(readParameters(path, assert.fail).tensors);
 test("a configuration that the model cannot have is a Problem that names the key", () => {
-  refused(() => openTransformers(copy("olmoe", (c) => ({ ...c, clip_qkv: 8 }))), "clip_qkv is 8");
+  refused(() => openTransformers(copy("olmoe", (c) => ({ ...c, hidden_act: "gelu" }))), 'hidden_act is "gelu"');
   refused(() => openTransformers(copy("mixtral", (c) => ({ ...c, model_type: "gpt2" }))), '"gpt2"');
   refused(() => openTransformers(copy("mixtral", (c) => without(c, "model_type"))), "has no model_type");
   refused(() => openTransformers(copy("mixtral", (c) => without(c, "vocab_size"))), "vocab_size is not given");
@@ -221,6 +221,26 @@ test("a dense family's config.json: what is refused, and what is read where keys
   assert.equal(header("mistral", { sliding_window: null })["window"], undefined);
   const old = header("llama", { rope_parameters: null, rope_theta: 5e5, rope_scaling: { type: "linear", factor: 4 } });
   assert.deepEqual([old["base"], old["stretch"], old["original"]], [5e5, 4, undefined]);
+});
+/** Of the first few dense blocks, the step, and of how many layers: `Dense`, `Step` and `Mixed`. */
+const denseBlocks = (first: number, step: number | null, layers: number): unknown[] => {
+  const only = step === null ? null : Array.from({ length: first }, (_, i) => i);
+  const all = { mlp_only_layers: only, decoder_sparse_step: step, num_hidden_layers: layers };
+  const { Dense, Step, Mixed } = header("qwen3_moe", all);
+  return [Dense, Step, Mixed];
+};
+test("which blocks of Qwen's are dense: the first few, and all but each Step-th of the others", () => {
+  assert.deepEqual(denseBlocks(0, null, 48), [0, 1, 48]);
+  assert.deepEqual(denseBlocks(2, 1, 5), [2, 1, 3]);
+  assert.deepEqual(denseBlocks(1, 2, 6), [0, 2, 3]);
+  assert.deepEqual(denseBlocks(3, 2, 7), [2, 2, 2]);
+  assert.deepEqual(denseBlocks(4, 3, 4), [3, 3, 0]);
+  refused(
+    () => openTransformers(other("qwen3_moe", { mlp_only_layers: [1] })),
+    "mlp_only_layers is [1]",
+    "the first few",
+  );
+  refused(() => openTransformers(other("qwen2_moe", { mlp_only_layers: 1 })), "mlp_only_layers is 1", "the first few");
 });
 /** Of eight tokens that stand `step` positions apart. */
 const llamaLogits = async (rope: object, step: number): Promise<Tensor | undefined> => {

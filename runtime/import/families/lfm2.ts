@@ -12,10 +12,10 @@ import {
 
 const [convolution, attention] = ["conv", "full_attention"];
 /** How many convolutions come before each attention block. */
-function gapsOf(types: unknown): number[] {
+function gapsOf(types: readonly unknown[]): number[] {
   const gaps: number[] = [];
   let gap = 0;
-  for (const type of Array.isArray(types) ? types : []) {
+  for (const type of types) {
     if (type !== attention) gap++;
     else {
       gaps.push(gap);
@@ -27,20 +27,22 @@ function gapsOf(types: unknown): number[] {
 const gaps = (count: (gaps: readonly number[]) => number): ConfigValue => ({
   keys: ["layer_types"],
   kind: "count",
-  of: (types) => count(gapsOf(types)),
+  from: ({ layer_types: types }) => (isTextList(types) ? count(gapsOf(types)) : undefined),
+  must: "a list of texts, one for each layer",
 });
+const isTextList = (x: unknown): x is string[] => Array.isArray(x) && x.every((type) => typeof type === "string");
 const longAs = (n: number): ConfigValue => gaps(([, ...later]) => later.filter((gap) => gap === n).length);
 
 /** The only accepted `layer_types`: after the first gap those of three convolutions, then those of two, then those of one; convolutions at the end. */
 function ordered({ num_hidden_layers: layers, layer_types: types }: Json): string[] {
-  const [first = 0, ...later] = gapsOf(types);
+  const [first = 0, ...later] = gapsOf(isTextList(types) ? types : []);
   const lengths = [first, ...later.map((gap) => Math.min(Math.max(gap, 1), 3)).toSorted((a, b) => b - a)];
   const before = lengths.flatMap((gap) => [...Array<string>(gap).fill(convolution), attention]);
   return Array.from({ length: Number(layers) }, (_, i) => before[i] ?? convolution);
 }
 /** The only accepted `num_dense_layers`: blocks before the first attention. */
 const beforeAttention = ({ num_dense_layers: dense, layer_types: types }: Json): unknown => {
-  const [first = 0] = gapsOf(types);
+  const [first = 0] = gapsOf(isTextList(types) ? types : []);
   return Number(dense) <= first ? dense : `at most ${first}, the blocks before the first attention`;
 };
 

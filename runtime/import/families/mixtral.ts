@@ -58,8 +58,9 @@ export const olmoe: Family = {
     Groups: required("num_key_value_heads"),
     E: required("num_experts", "num_local_experts"),
     renormalised: requiredAs("boolean", "norm_topk_prob"),
+    clip: { keys: ["clip_qkv"], fallback: null },
   },
-  supported: { ...unbiasedSettings, clip_qkv: null },
+  supported: unbiasedSettings,
   names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed") },
 };
 

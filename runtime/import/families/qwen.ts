@@ -1,5 +1,5 @@
 // Qwen's mixtures: Qwen2-MoE, Qwen3-MoE, Qwen3-Next, Qwen3.5.
-import type { Family } from "../family.ts";
+import type { Family, Json } from "../family.ts";
 import {
   attentionBiasNames,
   attentionNames,
@@ -17,10 +17,34 @@ import {
   unbiasedSettings,
 } from "./shared.ts";
 
+const denseNames = swigluNames("model.layers.*.mlp", "blocks.*.feed");
 /** Weights of a shared expert with a gate. */
 const gatedSharedExpertNames: Family["names"] = {
   ...swigluNames("model.layers.*.mlp.shared_expert", "blocks.*.feed.shared.inner"),
   "model.layers.*.mlp.shared_expert_gate.weight": "blocks.*.feed.shared.gate.weight",
+};
+
+/** The first blocks that are dense whatever the step says; a list of others is refused. */
+const firstDense = ({ mlp_only_layers: dense, num_hidden_layers: layers }: Json): number =>
+  Array.isArray(dense) ? Math.min(dense.length, Number(layers)) : 0;
+const firstLayers = (config: Json): unknown => {
+  const layers = Array.from({ length: firstDense(config) }, (_, i) => i);
+  return JSON.stringify(config["mlp_only_layers"]) === JSON.stringify(layers)
+    ? layers
+    : "the first few: [], [0], [0, 1], ...";
+};
+const stepOf = ({ decoder_sparse_step: step }: Json): number => Number(step ?? 1);
+/** The dense blocks before those of which each Step-th is a mixture. */
+const before = (config: Json): number => firstDense(config) - (firstDense(config) % stepOf(config));
+/** Header values of blocks that are not all mixtures. */
+const sparseHeader: Family["header"] = {
+  Step: { keys: ["decoder_sparse_step"], fallback: 1 },
+  Dense: { keys: ["decoder_sparse_step"], kind: "layers", from: before },
+  Mixed: {
+    keys: ["decoder_sparse_step"],
+    kind: "layers",
+    from: (config) => Math.floor((Number(config["num_hidden_layers"]) - before(config)) / stepOf(config)),
+  },
 };
 
 export const qwen2Moe: Family = {
@@ -35,13 +59,14 @@ export const qwen2Moe: Family = {
     renormalised: requiredAs("boolean", "norm_topk_prob"),
     A: { keys: ["head_dim"], fallback: null },
     biased: { keys: ["qkv_bias"], fallback: true },
+    Wide: required("intermediate_size"),
+    ...sparseHeader,
   },
   supported: {
     ...unbiasedSettings,
     use_sliding_window: false,
     layer_types: everyFull,
-    decoder_sparse_step: 1,
-    mlp_only_layers: [],
+    mlp_only_layers: firstLayers,
   },
   names: {
     ...outerNames,
@@ -49,6 +74,7 @@ export const qwen2Moe: Family = {
     ...attentionBiasNames,
     ...mixtureNames("feed.moe"),
     ...gatedSharedExpertNames,
+    ...denseNames,
   },
 };
 
@@ -62,9 +88,11 @@ export const qwen3Moe: Family = {
     A: required("head_dim"),
     E: required("num_experts", "num_local_experts"),
     renormalised: requiredAs("boolean", "norm_topk_prob"),
+    F: required("intermediate_size"),
+    ...sparseHeader,
   },
-  supported: { ...unbiasedSettings, use_sliding_window: false, decoder_sparse_step: 1, mlp_only_layers: [] },
-  names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed") },
+  supported: { ...unbiasedSettings, use_sliding_window: false, mlp_only_layers: firstLayers },
+  names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed"), ...denseNames },
 };
 
 /** Header values of blocks of which three have a DeltaNet, and the fourth attention. */
@@ -148,6 +176,6 @@ export const qwen35: Family = {
   file: "qwen3_next",
   header: { ...denseHeader, ...deltaHeader, H: required("intermediate_size") },
   supported: deltaSettings,
-  names: { ...apartNames, ...swigluNames("model.layers.*.mlp", "blocks.*.feed") },
+  names: { ...apartNames, ...denseNames },
   ignoredPrefixes: () => ["mtp."],
 };
