@@ -70,6 +70,25 @@ MODELS = {
         | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5},
         "1GB",
     ),
+    "granitemoeshared": (
+        "GraniteMoeShared",
+        HEADS
+        | {"intermediate_size": 8, "shared_intermediate_size": 6, "num_local_experts": 5, "num_experts_per_tok": 3}
+        | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5},
+        "1GB",
+    ),
+    "flex_olmo": (
+        "FlexOlmo",
+        HEADS | {"intermediate_size": 8, "num_experts": 5, "num_experts_per_tok": 3},
+        "1GB",
+    ),
+    "solar_open": (
+        "SolarOpen",
+        HEADS
+        | {"head_dim": 8, "moe_intermediate_size": 8, "n_routed_experts": 5, "n_shared_experts": 2, "attention_bias": True}
+        | {"routed_scaling_factor": 1.7},
+        "1GB",
+    ),
     "llama4_text": (
         "Llama4",
         HEADS

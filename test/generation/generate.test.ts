@@ -65,6 +65,9 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, R: 5, A: 3, P: 4, C: 2, stretch: 4, original: 8, heat: 2, Context: 12",
     ),
     HunYuanMoE: decoder("HunYuanMoE", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, alpha: 9, Context: 12"),
+    GraniteMoeShared: decoder("GraniteMoeShared", "8, 5, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
+    FlexOlmo: decoder("FlexOlmo", "8, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
+    SolarOpen: decoder("SolarOpen", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12"),
     Ernie45Moe: decoder("Ernie45Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   };
 }

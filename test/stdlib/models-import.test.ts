@@ -31,6 +31,9 @@ const likeOthers = new Set([
   "gemma2",
   "minimax_m2",
   "dots1",
+  "solar_open",
+  "granitemoeshared",
+  "flex_olmo",
   "ernie4_5_moe",
   "hunyuan_v1_moe",
   "deepseek_v2",
@@ -109,6 +112,8 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openTransformers(other("qwen2_moe", { layer_types: types })), "layer_types", "sliding_attention");
   refused(() => openTransformers(other("glm4_moe", { n_group: 2 })), "n_group is 2");
   refused(() => openTransformers(other("granitemoe", { attention_bias: true })), "attention_bias is true");
+  refused(() => openTransformers(other("granitemoeshared", { shared_intermediate_size: 0 })), "from 1 to");
+  refused(() => openTransformers(other("solar_open", { partial_rotary_factor: 0.5 })), "partial_rotary_factor is 0.5");
   refused(
     () => openTransformers(other("gemma2", { attn_logit_softcapping: null })),
     "attn_logit_softcapping is not given",

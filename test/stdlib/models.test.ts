@@ -54,6 +54,9 @@ const models: Readonly<Record<string, Model>> = {
   Qwen2Moe: near({ V: 19, D: 8, H: 6, F: 5, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   Glm4Moe: near({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 8 }),
   GraniteMoe: decoder({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 }),
+  GraniteMoeShared: like({ V: 19, D: 8, F: 5, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 }),
+  FlexOlmo: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
+  SolarOpen: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8 }),
   Llama4: decoder({ V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 8, chunk: 4 }),
   Gemma2: like({
     V: 19,

@@ -4,9 +4,9 @@ import type { Family } from "../family.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { lfm2Moe } from "./lfm2.ts";
-import { granitemoe, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
+import { flexOlmo, granitemoe, granitemoeshared, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
-import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe } from "./shared-experts.ts";
+import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
 
 export const families: readonly Family[] = [
@@ -28,6 +28,9 @@ export const families: readonly Family[] = [
   minimaxM2,
   hunyuanV1Moe,
   granitemoe,
+  granitemoeshared,
+  flexOlmo,
+  solarOpen,
   phimoe,
   gptOss,
   gemma2,

@@ -64,30 +64,62 @@ export const olmoe: Family = {
   names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed") },
 };
 
+const graniteHeader: Family["header"] = {
+  ...mixtureHeader,
+  ...grouped,
+  scale: { keys: ["attention_multiplier"], fallback: 1 },
+  part: { keys: ["residual_multiplier"], fallback: 1 },
+  wide: { keys: ["embedding_multiplier"], fallback: 1 },
+  soft: { keys: ["logits_scaling"], fallback: 1 },
+};
+/** A SwiGLU whose gate and up are one matrix, or those of all experts. */
+const fusedNames = (theirs: string, ours: string): Family["names"] => ({
+  [`${theirs}.input_linear.weight`]: { runs: [`${ours}.gate.weight`, `${ours}.up.weight`], transposed: true },
+  [`${theirs}.output_linear.weight`]: { runs: [`${ours}.down.weight`], transposed: true },
+});
+const graniteNames = (ours: string): Family["names"] => ({
+  ...outerNames,
+  ...attentionNames,
+  "model.layers.*.block_sparse_moe.router.layer.weight": `blocks.*.${ours}.gate.weight`,
+  ...fusedNames("model.layers.*.block_sparse_moe", `blocks.*.${ours}.experts`),
+});
+
 export const granitemoe: Family = {
   type: "granitemoe",
   model: "GraniteMoe",
+  header: graniteHeader,
+  supported: unbiasedSettings,
+  names: graniteNames("feed"),
+};
+
+export const granitemoeshared: Family = {
+  type: "granitemoeshared",
+  model: "GraniteMoeShared",
+  header: { ...graniteHeader, F: required("shared_intermediate_size") },
+  supported: unbiasedSettings,
+  names: { ...graniteNames("feed.moe"), ...fusedNames("model.layers.*.shared_mlp", "blocks.*.feed.shared") },
+};
+
+export const flexOlmo: Family = {
+  type: "flex_olmo",
+  model: "FlexOlmo",
   header: {
     ...mixtureHeader,
-    ...grouped,
-    scale: { keys: ["attention_multiplier"], fallback: 1 },
-    part: { keys: ["residual_multiplier"], fallback: 1 },
-    wide: { keys: ["embedding_multiplier"], fallback: 1 },
-    soft: { keys: ["logits_scaling"], fallback: 1 },
+    H: required("intermediate_size"),
+    Groups: required("num_key_value_heads", "num_attention_heads"),
+    A: { keys: ["head_dim"], fallback: null },
+    E: required("num_experts", "num_local_experts"),
+    base: { keys: ropeThetaKeys, fallback: 500000 },
+    renormalised: { keys: ["norm_topk_prob"], fallback: false },
   },
   supported: unbiasedSettings,
   names: {
     ...outerNames,
     ...attentionNames,
-    "model.layers.*.block_sparse_moe.router.layer.weight": "blocks.*.feed.gate.weight",
-    "model.layers.*.block_sparse_moe.input_linear.weight": {
-      runs: ["blocks.*.feed.experts.gate.weight", "blocks.*.feed.experts.up.weight"],
-      transposed: true,
-    },
-    "model.layers.*.block_sparse_moe.output_linear.weight": {
-      runs: ["blocks.*.feed.experts.down.weight"],
-      transposed: true,
-    },
+    ...queryKeyNormNames,
+    ...mixtureNames("feed"),
+    "model.layers.*.post_attention_layernorm.weight": "blocks.*.norm1.weight",
+    "model.layers.*.post_feedforward_layernorm.weight": "blocks.*.norm2.weight",
   },
 };
 

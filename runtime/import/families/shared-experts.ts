@@ -72,6 +72,32 @@ export const glm4Moe: Family = {
   ignoredPrefixes: blocksAfterLast,
 };
 
+export const solarOpen: Family = {
+  type: "solar_open",
+  model: "SolarOpen",
+  header: {
+    ...mixtureHeader,
+    H: required("moe_intermediate_size"),
+    Groups: required("num_key_value_heads"),
+    A: required("head_dim"),
+    E: required("n_routed_experts", "num_local_experts"),
+    Shared: requiredAs("count", "n_shared_experts"),
+    base: { keys: ropeThetaKeys, fallback: 1000000 },
+    biased: { keys: ["attention_bias"], fallback: false },
+    scale: required("routed_scaling_factor"),
+    renormalised: { keys: ["norm_topk_prob"], fallback: true },
+  },
+  supported: {
+    ...defaultSettings,
+    n_group: 1,
+    topk_group: 1,
+    partial_rotary_factor: 1,
+    "rope_parameters.partial_rotary_factor": 1,
+  },
+  names: { ...outerNames, ...attentionNames, ...attentionBiasNames, ...sharedExpertNames },
+  ignoredPrefixes: blocksAfterLast,
+};
+
 export const dots1: Family = {
   type: "dots1",
   model: "Dots1",
