@@ -129,6 +129,13 @@ MODELS = {
         | {"routed_scaling_factor": 1.7, "layer_types": ["conv", "conv", "full_attention", "conv", "conv", "full_attention", "conv"]},
         "1GB",
     ),
+    "lfm2": (
+        "Lfm2",
+        DENSE
+        | {"num_hidden_layers": 13, "intermediate_size": 16, "block_multiple_of": 4, "block_ffn_dim_multiplier": 1.3}
+        | {"layer_types": ["full_attention" if i in [1, 4, 8, 11] else "conv" for i in range(13)]},
+        "1GB",
+    ),
     "phimoe": (
         "Phimoe",
         HEADS

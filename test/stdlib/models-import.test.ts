@@ -32,6 +32,7 @@ const likeOthers = new Set([
   "minimax_m2",
   "dots1",
   "solar_open",
+  "lfm2",
   "granitemoeshared",
   "flex_olmo",
   "ernie4_5_moe",
@@ -101,6 +102,9 @@ test("an index that names files of other folders is refused", () => {
   refused(() => transformersTensors(openTransformers(at)), "no weight_map from names to files");
 });
 const other = (name: string, change: object): string => copy(name, (c) => ({ ...c, ...change }));
+type Header = ReturnType<typeof openTransformers>["header"];
+const header = (name: string, change: object): Header => openTransformers(other(name, change)).header;
+const order = ({ First, Early, Threes, Twos, Ones }: Header): unknown[] => [First, Early, Threes, Twos, Ones];
 /** LFM2's blocks: `f` is full attention, others are convolutions. */
 const layers = (types: string): object => ({
   num_hidden_layers: types.length,
@@ -137,6 +141,13 @@ test("what a family's blocks cannot be is refused by its key", () => {
   const released = openTransformers(other("lfm2_moe", { ...layers("ccfcccfcccfcccfcccfccfcc"), num_dense_layers: 2 }));
   const { First, Threes, Twos, Ones, L } = released.header;
   assert.deepEqual([First, Threes, Twos, Ones, L], [2, 4, 1, 0, 24]);
+  assert.deepEqual(order(header("lfm2", layers("ccfccfcccfcccfcccfcccfccfccfcc"))), [2, 1, 4, 2, 0]);
+  const older = { layer_types: null, num_hidden_layers: 16, full_attn_idxs: [2, 5, 8, 10, 12, 14] };
+  assert.deepEqual(order(header("lfm2", older)), [2, 0, 0, 2, 3]);
+  refused(() => openTransformers(other("lfm2", { ...older, full_attn_idxs: [2, 4, 7] })), "full_attn_idxs is [2,4,7]");
+  const wide = { block_ff_dim: 12288, block_multiple_of: 256, block_ffn_dim_multiplier: 1 };
+  assert.equal(header("lfm2", wide)["F"], 8192);
+  assert.equal(header("lfm2", { ...wide, block_auto_adjust_ff_dim: false })["F"], 12288);
   for (const types of ["ccfcfccf", "ccfccccf", "ccff", "ccc"])
     refused(() => openTransformers(other("lfm2_moe", layers(types))), "layer_types is");
   refused(() => openTransformers(other("lfm2_moe", { num_dense_layers: 3 })), "num_dense_layers is 3", "at most 2");
@@ -203,8 +214,6 @@ test("the type of RoPE may be under its older name", () => {
   }
 });
 const rope = (parameters: object): string => other("llama", { rope_parameters: parameters });
-const header = (name: string, change: object): ReturnType<typeof openTransformers>["header"] =>
-  openTransformers(other(name, change)).header;
 test("a dense family's config.json: what is refused, and what is read where keys are missing or null", () => {
   refused(() => openTransformers(other("llama", { mlp_bias: true })), "mlp_bias is true");
   refused(() => openTransformers(other("llama", { hidden_act: "gelu" })), 'hidden_act is "gelu"');

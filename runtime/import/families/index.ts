@@ -3,7 +3,7 @@
 import type { Family } from "../family.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
-import { lfm2Moe } from "./lfm2.ts";
+import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { flexOlmo, granitemoe, granitemoeshared, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
@@ -21,6 +21,7 @@ export const families: readonly Family[] = [
   qwen3Next,
   qwen35Moe,
   qwen35,
+  lfm2,
   lfm2Moe,
   glm4Moe,
   dots1,

@@ -1,8 +1,9 @@
-// LFM2-MoE: short convolutions, and attention in every third or fourth block.
-import type { ConfigValue, Family, Json } from "../family.ts";
+// LFM2 and LFM2-MoE: short convolutions, and attention in every third or fourth block.
+import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import {
   attentionNames,
   defaultSettings,
+  denseHeader,
   mixtureHeader,
   outerNames,
   required,
@@ -11,8 +12,19 @@ import {
 } from "./shared.ts";
 
 const [convolution, attention] = ["conv", "full_attention"];
+const isTextList = (x: unknown): x is string[] => Array.isArray(x) && x.every((type) => typeof type === "string");
+/** The kind of each block; older files of LFM2 say only which blocks have attention. Undefined: neither is said. */
+function typesOf({
+  layer_types: types,
+  full_attn_idxs: places,
+  num_hidden_layers: layers,
+}: Json): string[] | undefined {
+  if ((types ?? undefined) === undefined && Array.isArray(places))
+    return Array.from({ length: Number(layers) }, (_, i) => (places.includes(i) ? attention : convolution));
+  return isTextList(types) ? types : undefined;
+}
 /** How many convolutions come before each attention block. */
-function gapsOf(types: readonly unknown[]): number[] {
+function gapsOf(types: readonly string[]): number[] {
   const gaps: number[] = [];
   let gap = 0;
   for (const type of types) {
@@ -27,22 +39,47 @@ function gapsOf(types: readonly unknown[]): number[] {
 const gaps = (count: (gaps: readonly number[]) => number): ConfigValue => ({
   keys: ["layer_types"],
   kind: "count",
-  from: ({ layer_types: types }) => (isTextList(types) ? count(gapsOf(types)) : undefined),
+  from: (config) => {
+    const types = typesOf(config);
+    return types && count(gapsOf(types));
+  },
   must: "a list of texts, one for each layer",
 });
-const isTextList = (x: unknown): x is string[] => Array.isArray(x) && x.every((type) => typeof type === "string");
-const longAs = (n: number): ConfigValue => gaps(([, ...later]) => later.filter((gap) => gap === n).length);
+const longAs = (n: number, gapsOfAll: readonly number[]): number => gapsOfAll.filter((gap) => gap === n).length;
+/** How many gaps of two come before those of three, where there are any. */
+const earlyOf = (later: readonly number[]): number => (later.includes(3) ? later.findIndex((gap) => gap !== 2) : 0);
+const orderHeader: Family["header"] = {
+  First: gaps(([first = 0]) => first),
+  Early: gaps(([, ...later]) => earlyOf(later)),
+  Threes: gaps(([, ...later]) => longAs(3, later)),
+  Twos: gaps(([, ...later]) => longAs(2, later) - earlyOf(later)),
+  Ones: gaps(([, ...later]) => longAs(1, later)),
+};
 
-/** The only accepted `layer_types`: after the first gap those of three convolutions, then those of two, then those of one; convolutions at the end. */
-function ordered({ num_hidden_layers: layers, layer_types: types }: Json): string[] {
-  const [first = 0, ...later] = gapsOf(isTextList(types) ? types : []);
-  const lengths = [first, ...later.map((gap) => Math.min(Math.max(gap, 1), 3)).toSorted((a, b) => b - a)];
+/**
+ * The only accepted order of blocks: after the first gap some of two convolutions, those of three, those of two, then those of one; convolutions at the
+ * end.
+ */
+function ordered(config: Json): string[] {
+  const [first = 0, ...later] = gapsOf(typesOf(config) ?? []);
+  const early = earlyOf(later);
+  const rest = later.slice(early).map((gap) => Math.min(Math.max(gap, 1), 3));
+  const lengths = [first, ...later.slice(0, early), ...rest.toSorted((a, b) => b - a)];
   const before = lengths.flatMap((gap) => [...Array<string>(gap).fill(convolution), attention]);
-  return Array.from({ length: Number(layers) }, (_, i) => before[i] ?? convolution);
+  return Array.from({ length: Number(config["num_hidden_layers"]) }, (_, i) => before[i] ?? convolution);
 }
+const orderSettings: Family["supported"] = {
+  layer_types: ordered,
+  full_attn_idxs: (config: Json): unknown =>
+    isTextList(config["layer_types"])
+      ? config["full_attn_idxs"]
+      : ordered(config).flatMap((type, i) => (type === attention ? [i] : [])),
+  tie_embedding: ({ tie_word_embeddings: tied }: Json) => tied ?? true, // its older name, which transformers prefers
+};
 /** The only accepted `num_dense_layers`: blocks before the first attention. */
-const beforeAttention = ({ num_dense_layers: dense, layer_types: types }: Json): unknown => {
-  const [first = 0] = gapsOf(isTextList(types) ? types : []);
+const beforeAttention = (config: Json): unknown => {
+  const { num_dense_layers: dense } = config;
+  const [first = 0] = gapsOf(typesOf(config) ?? []);
   return Number(dense) <= first ? dense : `at most ${first}, the blocks before the first attention`;
 };
 
@@ -66,44 +103,70 @@ const feedNames = (part: string): Family["names"] => ({
   [`model.layers.*.feed_forward.${part}w3.weight`]: `blocks.*.feed.${part}up.weight`,
 });
 
+/** Header values of both models. */
+const lfm2Header: Family["header"] = {
+  ...orderHeader,
+  Groups: required("num_key_value_heads"),
+  A: { keys: ["head_dim"], fallback: null },
+  Width: required("conv_L_cache"),
+  base: { keys: ropeThetaKeys, fallback: 1000000 },
+  eps: required("norm_eps"),
+  biased: { keys: ["conv_bias"], fallback: false },
+};
+const lfm2Names: Family["names"] = {
+  ...outerNames,
+  "model.embedding_norm.weight": "norm.weight",
+  "model.layers.*.operator_norm.weight": "blocks.*.norm1.weight",
+  "model.layers.*.ffn_norm.weight": "blocks.*.norm2.weight",
+  ...groupedNames,
+  ...convolutionNames,
+  ...feedNames(""),
+};
+
+/** The hidden units of a dense block, which are adjusted from what config.json says: two thirds of it, rounded up. Undefined: not a number. */
+function adjusted(config: Json): number | undefined {
+  const { block_ffn_dim_multiplier: times = 1, block_multiple_of: step = 256 } = config;
+  const wide = Number(lookup(config, "block_ff_dim") ?? config["intermediate_size"]);
+  if (config["block_auto_adjust_ff_dim"] === false) return wide;
+  const narrow = Math.trunc(Number(times ?? 1) * Math.trunc((2 * wide) / 3));
+  const units = times === null ? narrow : Number(step) * Math.ceil(narrow / Number(step));
+  return Number.isInteger(units) ? units : undefined;
+}
+export const lfm2: Family = {
+  type: "lfm2",
+  model: "Lfm2",
+  file: "lfm2",
+  header: {
+    ...denseHeader,
+    ...lfm2Header,
+    F: {
+      keys: ["intermediate_size", "block_ff_dim"],
+      from: adjusted,
+      must: "a size that block_ffn_dim_multiplier and block_multiple_of can adjust",
+    },
+  },
+  supported: { ...defaultSettings, ...orderSettings, block_use_swiglu: true },
+  names: lfm2Names,
+  tied: true,
+};
+
 export const lfm2Moe: Family = {
   type: "lfm2_moe",
   model: "Lfm2Moe",
   file: "lfm2",
   header: {
     ...mixtureHeader,
+    ...lfm2Header,
     F: required("intermediate_size"),
     H: required("moe_intermediate_size"),
     Dense: requiredAs("layers", "num_dense_layers"),
-    First: gaps(([first = 0]) => first),
-    Threes: longAs(3),
-    Twos: longAs(2),
-    Ones: longAs(1),
-    Groups: required("num_key_value_heads"),
-    A: { keys: ["head_dim"], fallback: null },
-    Width: required("conv_L_cache"),
     E: required("num_experts"),
-    base: { keys: ropeThetaKeys, fallback: 1000000 },
-    eps: required("norm_eps"),
     scale: { keys: ["routed_scaling_factor"], fallback: 1 },
     renormalised: { keys: ["norm_topk_prob"], fallback: true },
-    biased: { keys: ["conv_bias"], fallback: false },
   },
-  supported: {
-    ...defaultSettings,
-    use_expert_bias: true,
-    layer_types: ordered,
-    num_dense_layers: beforeAttention,
-    tie_embedding: ({ tie_word_embeddings: tied }: Json) => tied ?? true, // its older name, which transformers prefers
-  },
+  supported: { ...defaultSettings, ...orderSettings, use_expert_bias: true, num_dense_layers: beforeAttention },
   names: {
-    ...outerNames,
-    "model.embedding_norm.weight": "norm.weight",
-    "model.layers.*.operator_norm.weight": "blocks.*.norm1.weight",
-    "model.layers.*.ffn_norm.weight": "blocks.*.norm2.weight",
-    ...groupedNames,
-    ...convolutionNames,
-    ...feedNames(""),
+    ...lfm2Names,
     ...feedNames("experts.*."),
     "model.layers.*.feed_forward.gate.weight": "blocks.*.feed.gate.weight",
     "model.layers.*.feed_forward.expert_bias": "blocks.*.feed.gate.bias",
