@@ -9,12 +9,14 @@ import { ProgramError } from "../../compiler/program-error.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
+import type { Tensor } from "../executable/executable.ts";
 import { checkpointSteps, writeCheckpoint } from "../storage/checkpoint.ts";
 import { writeAtomic } from "../storage/files.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { NamedTensors } from "../storage/names.ts";
 import { defaultRunFolder, writeConfig } from "../storage/run-folder.ts";
 import type { StoredTensors } from "../storage/stored-tensor.ts";
+import { firstNonFinite } from "../tensor.ts";
 import { openTokenizer } from "../tokenizer/codec.ts";
 import { tokenizerName } from "../tokenizer/file.ts";
 import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
@@ -29,7 +31,7 @@ interface ImportOptions {
   readonly out?: string | undefined;
   /** The most positions of a sequence, which is also the length of `generate`'s caches. Default: what config.json says, up to 4096. */
   readonly context?: number | undefined;
-  /** Called with the reason if the folder's tokenizer cannot be used. */
+  /** Called with the reason if the folder's tokenizer cannot be used, and with the first weights that are not finite. */
   readonly warn?: ((line: string) => void) | undefined;
 }
 interface Imported {
@@ -64,13 +66,30 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
     writeConfig(out, { ...nothing, ...codec?.config, model: declaration, steps: 1, seed: 0, precision });
     if (codec) copyTokenizerFiles(codec, out);
     const state = { ...untrained, tokenizer: codec?.name ?? "foreign" };
-    writeCheckpoint(out, state, { model: tensors, training: new Map() });
+    const broken = new Set<string>();
+    writeCheckpoint(out, state, { model: watched(tensors, broken), training: new Map() });
+    if (broken.size > 0) options.warn?.(aboutBroken(folder, [...broken]));
   } finally {
     release();
   }
   const parameters = [...tensors.values()].reduce((sum, t) => sum + product(t.shape), 0);
   return { out, model: foreign.family.model, parameters, context, precision, tokenizer: codec !== null };
 }
+/** The same tensors, of which those that hold NaN or infinities are added to `broken` while they are written. */
+const watched = (tensors: StoredTensors, broken: Set<string>): StoredTensors =>
+  new Map(
+    [...tensors].map(([name, t]) => {
+      const parts = function* (): Generator<Tensor> {
+        for (const one of t.parts()) {
+          if (firstNonFinite(one) >= 0) broken.add(name);
+          yield one;
+        }
+      };
+      return [name, { dtype: t.dtype, shape: t.shape, read: (index) => t.read(index), parts }];
+    }),
+  );
+const aboutBroken = (folder: string, [first = "", ...others]: readonly string[]): string =>
+  `${folder} has NaN or infinities in \`${first}\`${others.length === 0 ? "" : ` and ${pluralize(others.length, "more tensor")}`}: what the model computes with them is not finite; get the checkpoint anew if it should not have them`;
 /** The folder's tokenizer. One that cannot be read is a warning, and null: the model is still usable by token numbers. */
 async function tokenizerOf({ folder, warn }: ImportOptions): Promise<Codec | null> {
   if (!existsSync(join(folder, tokenizerName))) return null;

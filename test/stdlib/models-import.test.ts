@@ -365,6 +365,25 @@ function withWeight(family: string, name: string, change: (config: Record<string
   writeSafetensors(path, new Map([...readSafetensors(path), [name, tensor("f32", [1, 2], [1, 2])]]));
   return at;
 }
+/** What the import of weights says of which some hold NaN. */
+const warnings = async (broken: readonly string[]): Promise<string[]> => {
+  const at = copy("granitemoe", (c) => c);
+  const path = join(at, "model.safetensors");
+  const tensors = readSafetensors(path);
+  for (const name of broken) (tensors.get(name)?.data ?? assert.fail(name))[3] = Number.NaN;
+  writeSafetensors(path, tensors);
+  const said: string[] = [];
+  await importModel({ folder: at, out: join(temporaryFolder(), "run"), warn: (line) => void said.push(line) });
+  return said;
+};
+test("weights that are not finite are imported with a warning that names the first", async () => {
+  assert.deepEqual(await warnings([]), []);
+  const [one = "", ...more] = await warnings(["model.layers.1.block_sparse_moe.input_linear.weight"]);
+  assert.match(one, /NaN or infinities in `blocks\.1\.feed\.experts\.gate\.weight`: what/);
+  const [two = ""] = await warnings(["model.norm.weight", "model.layers.0.self_attn.q_proj.weight"]);
+  assert.match(two, /in `blocks\.0\.attention\.query\.weight` and 1 more tensor: what/);
+  assert.deepEqual(more, []);
+});
 test("what predicts the token after the next is not read", () => {
   for (const [family, name] of [
     ["qwen3_next", "mtp.fc.weight"],
