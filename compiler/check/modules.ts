@@ -198,6 +198,7 @@ const specialModules = [
   "models/lfm2",
   "models/phi",
   "models/qwen3_next",
+  "models/windowed",
   "models/xl",
 ].map((n) => `std/${n}`);
 const allModules = [...stdModules, ...specialModules];

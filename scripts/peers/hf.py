@@ -184,6 +184,20 @@ MODELS = {
         | {"num_experts": 6, "moe_topk": [2, 2], "rope_parameters": {"rope_type": "dynamic", "alpha": 50.0, "rope_theta": 10000.0, "factor": 1.0}},
         "1GB",
     ),
+    "exaone_moe": (
+        "ExaoneMoe",
+        HEADS
+        | {"num_hidden_layers": 8, "intermediate_size": 12, "moe_intermediate_size": 5, "num_experts": 4, "sliding_window": 4, "n_group": 2}
+        | {"routed_scaling_factor": 1.7},
+        "1GB",
+    ),
+    "afmoe": (
+        "Afmoe",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 8, "intermediate_size": 12, "moe_intermediate_size": 5, "num_experts": 4, "num_shared_experts": 1}
+        | {"num_dense_layers": 2, "sliding_window": 4, "route_scale": 1.7, "mup_enabled": True},
+        "1GB",
+    ),
     "deepseek_v2": (
         "DeepseekV2",
         {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 8}

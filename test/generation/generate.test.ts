@@ -68,6 +68,12 @@ function likeThem(): Readonly<Record<string, Decoder>> {
     GraniteMoeShared: decoder("GraniteMoeShared", "8, 5, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
     FlexOlmo: decoder("FlexOlmo", "8, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
     SolarOpen: decoder("SolarOpen", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12"),
+    ExaoneMoe: decoder(
+      "ExaoneMoe",
+      "8, 6, 5, L: 4, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12, window: 5",
+      "windowed",
+    ),
+    Afmoe: decoder("Afmoe", "8, 6, 5, L: 4, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12, window: 5", "windowed"),
     Lfm2: decoder("Lfm2", "8, 6, L: 6, First: 1, Twos: 1, Ones: 0, Heads: 2, Groups: 1, Context: 12", "lfm2"),
     Ernie45Moe: decoder("Ernie45Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   };

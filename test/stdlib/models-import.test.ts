@@ -33,6 +33,8 @@ const likeOthers = new Set([
   "dots1",
   "solar_open",
   "lfm2",
+  "exaone_moe",
+  "afmoe",
   "granitemoeshared",
   "flex_olmo",
   "ernie4_5_moe",
@@ -117,6 +119,12 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openTransformers(other("glm4_moe", { n_group: 2 })), "n_group is 2");
   refused(() => openTransformers(other("granitemoe", { attention_bias: true })), "attention_bias is true");
   refused(() => openTransformers(other("granitemoeshared", { shared_intermediate_size: 0 })), "from 1 to");
+  const kinds = ["sliding_attention", "full_attention"];
+  refused(() => openTransformers(other("afmoe", { layer_types: [0, 1, 0, 1].map((i) => kinds[i]) })), "layer_types is");
+  refused(() => openTransformers(other("afmoe", { num_dense_layers: 4 })), "num_dense_layers is 4", "at most 3");
+  refused(() => openTransformers(other("afmoe", { score_func: "softmax" })), 'score_func is "softmax"');
+  refused(() => openTransformers(other("exaone_moe", { sliding_window_pattern: "LLG" })), '"LLG"', "LLLG");
+  refused(() => openTransformers(other("exaone_moe", { mlp_layer_types: ["sparse"] })), "mlp_layer_types is");
   refused(() => openTransformers(other("solar_open", { partial_rotary_factor: 0.5 })), "partial_rotary_factor is 0.5");
   refused(
     () => openTransformers(other("gemma2", { attn_logit_softcapping: null })),

@@ -100,6 +100,14 @@ const models: Readonly<Record<string, Model>> = {
   Qwen3Next: { ...decoder({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
   Qwen35Moe: { ...like({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
   Qwen35: { ...like(hybrid), file: "qwen3_next" },
+  ExaoneMoe: {
+    ...like({ V: 19, D: 8, F: 6, H: 5, L: 4, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8, window: 4 }),
+    file: "windowed",
+  },
+  Afmoe: {
+    ...like({ V: 19, D: 8, F: 6, H: 5, L: 4, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8, window: 4 }),
+    file: "windowed",
+  },
   Lfm2: { ...like({ V: 19, D: 8, F: 6, L: 7, Twos: 1, Ones: 0, Heads: 2, Groups: 1, Context: 8 }), file: "lfm2" },
   Lfm2Moe: {
     ...decoder({

@@ -2,6 +2,7 @@
 import type { Family, Json } from "../family.ts";
 import {
   blocksAfterLast,
+  denseFirst,
   mixtureHeader,
   outerNames,
   required,
@@ -111,10 +112,6 @@ export const deepseekV3: Family = {
   names: latentNames,
   ignoredPrefixes: blocksAfterLast,
 };
-
-/** The only accepted `mlp_layer_types`: dense blocks first. */
-const denseFirst = ({ num_hidden_layers: layers, first_k_dense_replace: dense = 1 }: Json): string[] =>
-  Array.from({ length: Number(layers) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
 
 export const glm4MoeLite: Family = {
   ...deepseekV3,

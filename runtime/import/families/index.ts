@@ -8,6 +8,7 @@ import { flexOlmo, granitemoe, granitemoeshared, minimaxM2, mixtral, olmoe, phim
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
+import { afmoe, exaoneMoe } from "./windowed.ts";
 
 export const families: readonly Family[] = [
   llama,
@@ -39,4 +40,6 @@ export const families: readonly Family[] = [
   deepseekV2,
   deepseekV3,
   glm4MoeLite,
+  exaoneMoe,
+  afmoe,
 ];

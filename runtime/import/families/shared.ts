@@ -82,6 +82,9 @@ export const everyFourth =
   <T>(near: T, far: T) =>
   ({ num_hidden_layers: layers }: Json): T[] =>
     Array.from({ length: Number(layers) }, (_, i) => (i % 4 === 3 ? far : near));
+/** The only accepted `mlp_layer_types`: dense blocks first. */
+export const denseFirst = ({ num_hidden_layers: layers, first_k_dense_replace: dense = 1 }: Json): string[] =>
+  Array.from({ length: Number(layers) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
 export const everyFull = ({ num_hidden_layers: layers }: Json): string[] =>
   Array(Number(layers)).fill("full_attention");
 /** The blocks after the last, which predict the token after the next (MTP), as DeepSeek and GLM save them. */
