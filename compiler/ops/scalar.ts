@@ -162,7 +162,7 @@ export const binaries: Readonly<Record<BinaryName, Binary>> = {
     },
   },
   // Rounds down, so that x = idiv(x, y) * y + rem(x, y); 0 if y is 0.
-  idiv: { resultDType: whole, flops: 4, eval: (x, y) => (y === 0 ? 0 : Math.floor(x / y) | 0), vjp: zeroGradients },
+  idiv: { resultDType: whole, flops: 4, eval: (x, y) => Math.floor(x / y) | 0, vjp: zeroGradients },
   // Takes the sign of y; 0 if y is 0.
   rem: {
     resultDType: numeric,

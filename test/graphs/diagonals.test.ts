@@ -175,6 +175,8 @@ test("indices that are no arithmetic on ranges", () => {
     b.param(g, "index", { dtype: "i32", shape: [10] }),
     b.idiv(g, n, 4), // a run that the axis ends in
     b.rem(g, b.add(g, n, 3), 5), // one that begins before it
+    b.slice(g, b.add(g, b.mul(g, b.idiv(g, n, 5), 7), b.rem(g, n, 5)), 0, 1, 4), // a part of both digits
+    b.idiv(g, b.sub(g, 2, b.iota(g, 8)), 4), // one that goes down past a multiple
     b.mul(g, n, n),
     b.mul(g, n, 2 ** 28), // more than an i32 holds
     b.reshape(g, b.add(g, b.mul(g, b.broadcast(g, b.iota(g, 3), [3, 4], [0]), 5), four), [2, 6]), // rows across two

@@ -70,6 +70,27 @@ test("the gradient of x to the 0 is 0, also where x is 0, as in PyTorch", () => 
   assert.equal([...(dy?.data ?? [])], [0, 0, 0, Math.fround(Math.LN2)]);
 });
 
+const array = (...data: number[]): NdArray => ({ dtype: "f32", shape: [data.length], data: Float64Array.from(data) });
+test("of two equal numbers the first gets the gradient of the larger, or the smaller", () => {
+  const g = new GraphBuilder(ops);
+  const [x, y] = [b.param(g, "x", { dtype: "f32", shape: [3] }), b.param(g, "y", { dtype: "f32", shape: [3] })];
+  const stores = new Map([
+    ["x", array(1, 2, 3)],
+    ["y", array(1, 3, 2)],
+  ]);
+  for (const [z, expected] of [
+    [b.maximum(g, x, y), [1, 0, 1]],
+    [b.minimum(g, x, y), [1, 1, 0]],
+  ] as const) {
+    const [dx, dy] = interpret(gradients(g, [z], [x, y], [b.like(g, z, 1)]), stores);
+    assert.equal([...(dx?.data ?? [])], expected);
+    assert.equal(
+      [...(dy?.data ?? [])],
+      expected.map((n) => 1 - n),
+    );
+  }
+});
+
 /** Central differences of sum(result * seed) along each element of each float store. */
 function checkGradients(name: string, results: readonly Value[], g: GraphBuilder): void {
   const stores = storesOf(results);
@@ -122,6 +143,7 @@ test("scalar functions at the edges", () => {
   assert.ok(Number.isNaN(unaries.erf.eval(nan, "f64")));
   assert.is(unaries.erf.eval(-inf, "f64"), -1);
   assert.ok(Math.abs(unaries.erf.eval(0.5, "f64") - 0.5204998778130465) < 1e-15);
+  assert.ok(Math.abs(1 - unaries.erf.eval(4, "f64") - 1.541725790028e-8) < 1e-15);
   assert.is(unaries.unit.eval(-1, "i32"), 1 - 2 ** -24);
 });
 test("casts saturate, wrap and round", () => {

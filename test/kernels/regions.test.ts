@@ -74,6 +74,42 @@ test("a fold is not made again for each element of what reads it along another a
   const graph: Graph = { name: "square", results: [{ role: "output", name: "0", value }] };
   assert.is(fuse(graph).length, 2);
 });
+/** How many kernels a graph has that gives these values. */
+const kernelsOf = (...values: readonly Value[]): number =>
+  fuse({ name: "few", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) }).length;
+test("what reads a product at other elements than its own does not follow in its kernel", () => {
+  const g = new GraphBuilder(ops);
+  const matrix = (name: string): Value => b.param(g, name, type("f32", [64, 64]));
+  const y = b.dot(g, matrix("x"), matrix("w"));
+  assert.equal([kernelsOf(b.exp(g, y)), kernelsOf(b.add(g, y, b.swap(g, y)))], [1, 2]);
+});
+test("one kernel puts rows into several tensors at one index, unless one of these is what another begins as, or is made of", () => {
+  const g = new GraphBuilder(ops);
+  const [x, y, r, s] = ["x", "y", "r", "s"].map((name) => b.param(g, name, type("f32", [40, 8]))) as [
+    Value,
+    Value,
+    Value,
+    Value,
+  ];
+  const by = b.route(g, b.param(g, "index", type("i32", [40])), 40);
+  const at = by.order;
+  const cases = {
+    apart: [b.put(g, x, at, r), b.put(g, y, at, s)],
+    "one after the other": [b.put(g, b.put(g, x, at, r), at, s)],
+    "twice into one": [b.put(g, x, at, r), b.put(g, x, at, s)],
+    swapped: [b.put(g, x, at, y), b.put(g, y, at, x)],
+    "at two indices of one routing": [b.put(g, x, at, r), b.put(g, y, by.inverse, r)],
+  };
+  const own = kernelsOf(at); // those of the routing
+  const found = Object.entries(cases).map(([name, values]) => [name, kernelsOf(...values) - own]);
+  assert.equal(Object.fromEntries(found), {
+    apart: 1,
+    "one after the other": 2,
+    "twice into one": 2,
+    swapped: 2,
+    "at two indices of one routing": 2,
+  });
+});
 /** How many kernels `readers` tensors have that are multiplied by the sum of `terms` numbers, or of as many vectors, one element a row. */
 function scaledBy(terms: number, readers: number, rows: readonly number[] = []): number {
   const g = new GraphBuilder(ops);
