@@ -35,14 +35,14 @@ layer Mixture(D, E, K, expert: float[...S, D] -> float[...S, D]) {
     return sum(score[..., new] * experts(each, index), axis: -2)
   }
 }
-// Of each expert, all rows go to one of its own experts, which nothing of a row says.
+// Of each expert, all rows go to one of its own experts, which nothing of a row says; and to some that it has not, which give nothing.
 layer Same(D, E) {
   param order: f32 = 1
   experts: Experts(D, E, Leaf(D))
   forward(x: float[...S, D]) -> float[...S, D] {
     let own: i32[...S] = i32(order * 1.5)
     let known: i32[...S] = 2
-    return experts(x, own) + experts(x, known)
+    return experts(x, own) + experts(x, known) + experts(x, own + E) + experts(x, own - E)
   }
 }
 layer Three(D, E) {

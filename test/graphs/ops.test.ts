@@ -91,6 +91,18 @@ test("of two equal numbers the first gets the gradient of the larger, or the sma
   }
 });
 
+test("of several largest, or smallest, each gets an equal share of the gradient", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", { dtype: "f32", shape: [4] });
+  for (const [fold, expected] of [
+    [b.max, [0, 0.5, 0.5, 0]],
+    [b.min, [0.5, 0, 0, 0.5]],
+  ] as const) {
+    const [dx] = interpret(gradients(g, [fold(g, x, [0])], [x]), new Map([["x", array(1, 3, 3, 1)]]));
+    assert.equal([...(dx?.data ?? [])], expected);
+  }
+});
+
 /** Central differences of sum(result * seed) along each element of each float store. */
 function checkGradients(name: string, results: readonly Value[], g: GraphBuilder): void {
   const stores = storesOf(results);
@@ -155,6 +167,15 @@ test("casts saturate, wrap and round", () => {
   const [whole, short] = interpret([b.cast(g, x, "i32"), b.cast(g, x, "bf16")], stores);
   assert.equal([...(whole?.data ?? [])], [-1, 2 ** 31 - 1, -(2 ** 31), 0, 1]);
   assert.is(short?.data[4], 1); // halfway between 1 and 1.0078125: to the even one
+});
+test("of no elements: the ends of what numbers there are", () => {
+  const g = new GraphBuilder(ops);
+  const ends = (["f32", "i32"] as const).flatMap((dtype) => {
+    const none = b.param(g, dtype, { dtype, shape: [0] });
+    const stores = new Map([[dtype, { dtype, shape: [0], data: new Float64Array() }]]);
+    return interpret([b.sum(g, none), b.max(g, none, [0]), b.min(g, none, [0])], stores).map(({ data }) => data[0]);
+  });
+  assert.equal(ends, [0, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, 0, -(2 ** 31), 2 ** 31 - 1]);
 });
 test("threefry agrees with the published vectors", () => {
   assert.is(threefry(0, 0, 0, 0) >>> 0, 0x6b200159);

@@ -64,6 +64,10 @@ test("what only resembles the left side of a rule keeps its values", () => {
     b.slice(g, b.concat(g, [x, b.exp(g, x)], 1), 1, 1, 3),
     b.slice(g, b.slice(g, x, 0, 1, 1), 1, 1, 2),
     b.sum(g, p("y", 3, 1, 2), [1, 2]),
+    b.take(g, x, b.reshape(g, b.broadcast(g, b.iota(g, 3), [3, 2], [0]), [2, 3]), 1), // each place twice
+    ...[b.sub(g, 2, b.iota(g, 3)), b.broadcast(g, b.iota(g, 3), [3, 2], [0])].map((index) =>
+      b.make1(g, "gather", [x, index], { axis: 1, batch: 0 }),
+    ),
   ];
   const stores = storesOf(values);
   const after = interpret(rewrite(g, values, finalAlgebra), stores);

@@ -301,6 +301,9 @@ test("a dead input's memory serves a result of the same form only", () => {
   const bits = buffer("bits", [32], { dtype: "i32" });
   const cast = planOf([make, launch("cast", "", [pointwise(other), write(bits)])], [], [output("0", bits)]);
   assert.is.not(offset(cast, "other"), offset(cast, "bits"));
+  const row = buffer("row", [1, 32]);
+  const reshaped = planOf([make, launch("turn", "", [pointwise(other), write(row)])], [], [output("0", row)]);
+  assert.is.not(offset(reshaped, "other"), offset(reshaped, "row"));
 });
 
 test("a planted overlap is found, and named", () => {
@@ -320,8 +323,19 @@ test("a planted overlap is found, and named", () => {
   );
   assert.throws(() => verifyPlan(move("g", offset(plan, "p")), [sequence]), /store g overlaps/);
   assert.throws(() => verifyPlan(move("g", 1), [sequence]), /does not fit/);
+  assert.throws(() => verifyPlan(move("next", plan.bytes.arena), [sequence]), /next at \d+ does not fit the arena/);
+  assert.throws(() => verifyPlan(move("next", offset(plan, "next") + 4), [sequence]), /next begins at/);
+  const shorter = { ...plan, entries: plan.entries.map((e) => ({ ...e, steps: e.steps.slice(0, -1) })) };
+  assert.throws(() => verifyPlan(shorter, [sequence]), /main lacks a launch/);
 });
-test("a result beside its operand's elements, and an operand of which only a part was written, are found", () => {
+test("a copy to fewer bytes is found", () => {
+  const launches = [launch("set", "", [read(g), update(next, p)])];
+  const sequence: Sequence = { entry: "main", launches, assigns: [], results: [output("0", next)] };
+  const plan = planMemory([sequence], stores, options);
+  const cut = { ...plan, buffers: plan.buffers.map((b) => (b.name === "next" ? { ...b, bytes: 64 } : b)) };
+  assert.throws(() => verifyPlan(cut, [sequence]), /p cannot be copied to next/);
+});
+test("a result beside its operand's elements, or over one of another shape, and an operand of which only a part was written, are found", () => {
   const make = launch("make", "", [read(g), write(other)]);
   const broken = (last: VirtualLaunch, change: (b: PlanBuffer) => Partial<PlanBuffer>): (() => void) => {
     const sequence = { entry: "main", launches: [make, last], assigns: [], results: [output("0", next)] };
@@ -334,12 +348,36 @@ test("a result beside its operand's elements, and an operand of which only a par
     broken(point, (b) => (b.name === "next" ? { offset: b.offset - 64 } : {})),
     /next is written over other, which the same launch uses/,
   );
+  const wide = buffer("wide", [16, 2]);
+  const widen = { entry: "main", launches: [make, launch("widen", "", [pointwise(other), write(wide)])], assigns: [] };
+  const sequence = { ...widen, results: [output("0", wide)] };
+  const plan = planMemory([sequence], stores, options);
+  const at = plan.buffers.find((b) => b.name === "other")?.offset ?? Number.NaN;
+  const moved = { ...plan, buffers: plan.buffers.map((b) => (b.name === "wide" ? { ...b, offset: at } : b)) };
+  moved.bytes = { ...plan.bytes, arena: 2 * plan.bytes.arena };
+  assert.throws(() => verifyPlan(moved, [sequence]), /wide is written over other, which the same launch uses/);
   assert.throws(
     broken(launch("set", "", [update(next, other)]), (b) => (b.name === "other" ? { bytes: 64 } : {})),
     /other is read by set as a base in main, where other, nothing was written/,
   );
 });
 
+const lastSecond = <T>([first, second, third]: readonly T[]): T[] =>
+  [first, third, second].filter((x) => x !== undefined);
+test("what is read before all of its parts are written is found", () => {
+  const launches = [
+    launch("first", "", [part(other)]),
+    launch("second", "", [part(other)]),
+    launch("use", "", [read(other), write(next)]),
+  ];
+  const sequence: Sequence = { entry: "main", launches, assigns: [], results: [output("0", next)] };
+  const plan = planMemory([sequence], stores, options);
+  const changed = { ...plan, entries: plan.entries.map((e) => ({ ...e, steps: lastSecond(e.steps) })) };
+  assert.throws(
+    () => verifyPlan(changed, [{ ...sequence, launches: lastSecond(launches) }]),
+    /other is read by use before all of its parts are written/,
+  );
+});
 test("what is no sequence is a bug", () => {
   assert.throws(() => planOf([launch("early", "", [read(other), write(next)])], []), /other is read before/);
   assert.throws(() => planOf([launch("store", "", [read(g), write(p)])], []), /writes store p/);
@@ -347,6 +385,23 @@ test("what is no sequence is a bug", () => {
     () => planOf([launch("k", "", [write(next)]), launch("k", "1", [write(other)])], []),
     /two kernels are named k/,
   );
+  const twice = [p, g].map((from) => ({ store: "p", from: { ...from, store: null } }));
+  assert.throws(
+    () =>
+      planOf(
+        [
+          launch(
+            "make",
+            "",
+            twice.map((a) => write(a.from)),
+          ),
+        ],
+        twice,
+      ),
+    /main assigns a store twice/,
+  );
+  const panels = ofStore(buffer("p", [32], { layout: { kind: "panels", width: 32 } }));
+  assert.throws(() => planOf([launch("k", "", [read(p), read(panels), write(next)])], []), /store p has two layouts/);
   assert.throws(
     () => planOf([], [{ store: "nowhere", from: p }]),
     (error: unknown) => error instanceof Bug,

@@ -8,6 +8,7 @@ import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { toGraphs, toPlan } from "../../compiler/pipeline.ts";
+import { argPattern } from "../../compiler/regions/access-pattern.ts";
 import { fuse } from "../../compiler/regions/fuse.ts";
 import { type } from "../../compiler/types/type.ts";
 
@@ -109,6 +110,102 @@ test("one kernel puts rows into several tensors at one index, unless one of thes
     swapped: 2,
     "at two indices of one routing": 2,
   });
+});
+test("what reads rows of a routing follows in a product of that routing alone: another's does not write all of its rows", () => {
+  const g = new GraphBuilder(ops);
+  const route = (name: string) => b.route(g, b.param(g, name, type("i32", [40])), 4).offsets;
+  const product = (name: string, offsets: Value): Value =>
+    b.raggedDot(g, b.param(g, name, type("f32", [40, 8])), b.param(g, "w", type("f32", [4, 8, 8])), offsets);
+  const kindBeside = (offsets: Value): string | undefined => {
+    const [v, y] = [product("x", route("first")), product("y", offsets)];
+    const late = b.mul(g, v, b.sort(g, b.exp(g, v))[0]); // not after the product that it reads
+    const results = [b.add(g, v, y), late].map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
+    return fuse({ name: "two", results }).find(({ outputs }) => outputs.includes(late))?.kind;
+  };
+  assert.equal([route("first"), route("second")].map(kindBeside), ["tile", "rows"]);
+});
+test("an axis of a reshape has the index of one before it only if all before both are as many", () => {
+  const g = new GraphBuilder(ops);
+  for (const [from, to, expected] of [
+    [
+      [6, 4],
+      [4, 6],
+      [null, null],
+    ],
+    [
+      [2, 3, 4],
+      [2, 12],
+      [0, null, null],
+    ],
+    [
+      [2, 3, 5, 4],
+      [6, 5, 4],
+      [null, null, 1, 2],
+    ],
+  ] as const) {
+    const { node } = b.reshape(g, b.param(g, "x", type("f32", from)), to);
+    const own = to.map((_, i) => i);
+    assert.equal(argPattern(node, 0, own), expected);
+  }
+});
+test("where the index of a result leads in its arguments: null where it is moved, or looked up", () => {
+  const g = new GraphBuilder(ops);
+  const [x, rows, index] = [
+    b.param(g, "x", type("f32", [2, 6])),
+    b.param(g, "rows", type("f32", [8, 6])),
+    b.param(g, "index", type("i32", [3, 4])),
+  ];
+  const by = b.route(g, b.param(g, "by", type("i32", [8])), 4);
+  const cases: readonly (readonly [Value, ...(readonly (number | null)[])[]])[] = [
+    [b.slice(g, x, 1, 2, 3), [0, null]],
+    [b.concat(g, [x, rows], 0), [null, 1], [null, 1]],
+    [b.transpose(g, x, [1, 0]), [1, 0]],
+    [b.broadcast(g, x, [5, 2, 4, 6], [1, 3]), [1, 3]],
+    [b.sum(g, b.exp(g, x), [0]), [null, 0]],
+    [b.make1(g, "gather", [x, index], { axis: 1, batch: 0 }), [0, null], [1, 2]],
+    [b.take(g, x, b.param(g, "picks", type("i32", [2, 3])), 1), [0, null], [0, 1]],
+    [b.take(g, rows, index, 0), [null, 2], [0, 1]],
+    [b.dispatch(g, rows, by), [null, 1], [0], [0]],
+    [b.after(g, x, [rows]), [0, 1], [null, null]],
+    [b.add(g, x, x), [0, 1], [0, 1]],
+  ];
+  for (const [{ node, type: made }, ...expected] of cases) {
+    const own = made.shape.map((_, i) => i);
+    assert.equal(
+      node.args.map((_, i) => argPattern(node, i, own)),
+      expected,
+      node.op.name,
+    );
+  }
+});
+test("a sum of a product and of its transpose is not made where the product is", () => {
+  const g = new GraphBuilder(ops);
+  const matrix = (name: string): Value => b.param(g, name, type("f32", [64, 64]));
+  const y = b.dot(g, matrix("x"), matrix("w"));
+  const sumOf = (value: Value): number => {
+    const results = [{ role: "output" as const, name: "0", value: b.sum(g, value, [1]) }];
+    return fuse({ name: "summed", results }, { sums: 16 }).length;
+  };
+  assert.equal([sumOf(b.exp(g, y)), sumOf(b.add(g, b.swap(g, y), y))], [1, 2]);
+});
+test("one kernel has its reductions over the same axes", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", type("f32", [64, 8, 16]));
+  const scaled = (v: Value, axes: readonly number[]): Value => {
+    const kept = [0, 1, 2].filter((a) => !axes.includes(a));
+    return b.mul(g, v, b.broadcast(g, b.sum(g, x, axes), [64, 8, 16], kept));
+  };
+  const [rows, all] = [scaled(x, [2]), scaled(x, [1, 2])];
+  assert.equal([kernelsOf(rows), kernelsOf(rows, all), kernelsOf(scaled(rows, [1, 2]))], [1, 2, 2]);
+});
+test("what waits holds up no other; what it is made of is in memory, though it waits for that too", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", type("f32", [64, 64]));
+  assert.is(kernelsOf(b.exp(g, x), b.after(g, x, [b.dot(g, x, x)])), 3);
+  const v = b.exp(g, x);
+  const values = [b.tanh(g, v), b.after(g, b.swap(g, v), [v])];
+  const results = values.map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
+  assert.ok(fuse({ name: "waiting", results }).some(({ outputs }) => outputs.includes(v)));
 });
 /** How many kernels `readers` tensors have that are multiplied by the sum of `terms` numbers, or of as many vectors, one element a row. */
 function scaledBy(terms: number, readers: number, rows: readonly number[] = []): number {
