@@ -141,13 +141,18 @@ test("a damaged newest one falls back to the one before, with a warning", async 
   const run = fresh();
   await saved(run, 100, 200);
   const file = join(run, "checkpoints", "step-000200", "model.safetensors");
-  const bytes = readFileSync(file);
-  bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1;
-  writeFileSync(file, bytes);
+  const whole = readFileSync(file);
   const warnings: string[] = [];
-  assert.is(newestCheckpoint(run, (line) => warnings.push(line))?.state.step, 100);
-  assert.is(warnings.length, 1);
-  assert.match(warnings[0] ?? "", /step-000200.model\.safetensors.*step-000100/);
+  const bytes = Buffer.from(whole);
+  bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1;
+  for (const damaged of [bytes, whole.subarray(1)]) {
+    writeFileSync(file, damaged);
+    assert.is(newestCheckpoint(run, (line) => warnings.push(line))?.state.step, 100);
+  }
+  const [other = "", shorter = "", ...more] = warnings;
+  assert.match(other, /step-000200.model\.safetensors does not have the content.*step-000100/);
+  assert.match(shorter, `has ${whole.length - 1} bytes, and state.json says ${whole.length}`);
+  assert.equal(more, []);
   rmSync(join(run, "checkpoints", "step-000100", "state.json"));
   assert.match(problem(() => newestCheckpoint(run, quiet)).message, "step-000100");
 });

@@ -24,7 +24,7 @@ import {
   safetensorsChunks,
   writeSafetensors,
 } from "../../runtime/storage/safetensors.ts";
-import { allInMemory, type StoredTensor } from "../../runtime/storage/stored-tensor.ts";
+import { allInMemory, derived, inMemory, type StoredTensor } from "../../runtime/storage/stored-tensor.ts";
 import {
   convert,
   firstNonFinite,
@@ -294,6 +294,15 @@ test("matrices of any size are transposed", () => {
       assert.is(t.data[(matrix * columns + c) * rows + r], value);
     });
   }
+});
+test("of what is turned when it is read, a part is that of the turned whole: a matrix of a stack, or a row of one", () => {
+  const stack = fromNumbers(
+    "f32",
+    [2, 2, 3],
+    Float64Array.from({ length: 12 }, (_, i) => i),
+  );
+  const turned = derived(inMemory(stack), [2, 3, 2], transposed);
+  for (const index of [[], [1], [1, 2]]) assert.equal(turned.read(index), part(transposed(stack), index));
 });
 test("numbers are rounded to the nearest bf16, ties to even", () => {
   for (const [x, y] of [

@@ -79,6 +79,24 @@ test("at a stream's end it begins again, without a byte of the next stream", () 
   }
 });
 
+test("a stream's rows begin at each of its places in turn, and the last reads to the stream's end", () => {
+  const text = datasetOf(200);
+  const first = Array.from({ length: 88 }, (_, step) => trainingBatch(text, 2, 7, step).tokens.data[0] ?? -1);
+  assert.equal(
+    first.toSorted((a, b) => a - b),
+    [...first.keys()],
+  );
+});
+test("rows are shuffled as they always were: a run that an earlier moec began goes on with the same", () => {
+  const text = datasetOf(200);
+  const read = (step: number): number[] => [...shuffledBatch(text, 3, 4, step, 5).tokens.data];
+  const first = [0, 40].map((step) => read(step).filter((_, i) => i % 4 === 0));
+  assert.equal(first, [
+    [156, 20, 92],
+    [169, 45, 97],
+  ]);
+});
+
 const alike = (a: readonly number[], b: readonly number[]): number => a.filter((crop, i) => crop === b[i]).length;
 test("shuffled rows are crops of the training text: each once an epoch, in an order that seed and epoch decide", () => {
   const [n, B, T] = [1000, 6, 7];

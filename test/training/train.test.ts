@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
+import type { Outcome } from "../../runtime/executable/executable.ts";
 import { bestOf, checkpointSteps, newestCheckpoint } from "../../runtime/storage/checkpoint.ts";
 import {
   defaultRunFolder,
@@ -14,10 +15,11 @@ import {
   requireSame,
   writeConfig,
 } from "../../runtime/storage/run-folder.ts";
-import { zeros } from "../../runtime/tensor.ts";
+import { fromNumbers, zeros } from "../../runtime/tensor.ts";
 import { bestBefore } from "../../runtime/training/best.ts";
 import { datasetOfBytes } from "../../runtime/training/data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "../../runtime/training/loop.ts";
+import { stepMeans } from "../../runtime/training/means.ts";
 import { singleWorker } from "../../runtime/workers/workers.ts";
 import { rejectedProblem } from "../assert-problem.ts";
 import { FakeExecutable, type FakeOptions, total } from "../fake-executable.ts";
@@ -117,6 +119,8 @@ test("calls are counted by batch and steps by update: what random numbers and sc
     training.map((c) => c.step),
     [0, 0, 0, 0, 1, 1, 1, 1],
   );
+  const evaluating = executable.calls.filter((c) => c.entry === "evaluate");
+  assert.ok(evaluating.length > 0 && evaluating.every(({ call, step }) => call === 2 && step === 2));
   const { random, data } = newestCheckpoint(folder, () => {})?.state ?? {};
   assert.equal([random, data?.position], [{ seed: 5, call: 6 }, 6 * 11]);
 });
@@ -294,6 +298,36 @@ test("an abort between two steps costs one more, which is saved", async () => {
     (await run(folder, { signal: AbortSignal.abort() })).steps.map((s) => s.saved?.slice(-11));
   assert.equal(await aborted(), ["step-000001"]); // before there is anything to go on from
   assert.equal(await aborted(), []);
+  const from = newestCheckpoint(folder, () => {});
+  const { steps: further } = await run(fresh(), { from, signal: AbortSignal.abort() }); // nothing of it is in its folder
+  assert.equal(
+    further.map((s) => s.saved?.slice(-11)),
+    ["step-000002"],
+  );
+});
+test("the best is none where nothing asks for it", async () => {
+  const folder = fresh();
+  const { steps } = await run(folder, { evaluateEvery: 5 });
+  assert.equal([steps.at(-1)?.best, newestCheckpoint(folder, () => {})?.state.best], [null, undefined]);
+});
+const outcomeOf = (loss: number, short: number): Outcome => ({
+  outputs: [],
+  losses: new Map([["loss", loss]]),
+  metrics: new Map([["short", fromNumbers("bf16", [1], [short])]]),
+  gradients: new Map(),
+});
+test("means are by weight, 0 where nothing counts; a metric is averaged by the numbers that it stands for", () => {
+  const batches = [
+    { outcome: outcomeOf(2, 1), weight: 1 },
+    { outcome: outcomeOf(6, 3), weight: 3 },
+  ];
+  const { losses, metrics } = stepMeans(batches, 1);
+  assert.equal([losses.get("loss"), metrics.get("short")], [5, fromNumbers("f32", [1], [2.5])]);
+  const none = stepMeans(
+    batches.map((batch) => ({ ...batch, weight: 0 })),
+    1,
+  );
+  assert.is(none.losses.get("loss"), 0);
 });
 
 test("a loss that is NaN stops the run by name and leaves the good checkpoints", async () => {
@@ -344,6 +378,14 @@ test("resuming refuses other sizes, data, seed or model, naming the key and both
   assert.match(refusal({ seed: 6 }), "--seed was 5 and is now 6");
   assert.match(refusal({ shuffle: true }), "--shuffle was not given and is now given");
   assert.match(refusal({ tf32: true }), "--tf32 was not given and is now given");
+  assert.match(refusal({ ids: true }), "--ids was not given and is now given");
+  assert.match(refusal({ precision: "bf16" }), "--precision was f32 and is now bf16");
+  assert.match(refusal({ accumulate: 2 }), "--accumulate was 1 and is now 2");
+  assert.match(refusal({ tokenizer: "y" }), "--tokenizer was not given and is now of SHA-256 y");
+  assert.match(
+    refusal({ heldOut: { files: [], bytes: 1, hash: "x" } }),
+    "--held-out was not given and is now 1 byte, SHA-256 x",
+  );
   assert.match(refusal({ data: { files: [], bytes: 1, hash: "x" } }), text.hash);
   assert.match(refusal({ model: "Other" }), "was Fake and is now Other");
 });

@@ -131,12 +131,16 @@ test("of a model that is too large for one, a worker reads its own part", () => 
     read.push(i);
     return fromNumbers("f32", [1], [10 * i]);
   });
-  const second = shardedExecutable(parts, two(1));
-  for (const store of second.stores) writeStored(second, store, stored);
-  assert.equal(read, [2, 3]);
+  for (const rank of [1, 0]) {
+    const own = shardedExecutable(parts, two(rank));
+    for (const store of own.stores) writeStored(own, store, stored);
+  }
+  assert.equal(read, [2, 3, 0, 1]);
   assert.equal(written, [
     [0, 20],
     [1, 30],
+    [0, 0],
+    [1, 10],
   ]);
 });
 /** How many runs come of each call of `repeat` on worker 0, where a run takes `each` milliseconds; the other worker says `others`. */
@@ -163,20 +167,21 @@ async function runsOf(
     made.push((await repeatOrRun(whole, how, "generate:1", new Map(), { seed: 0, call: 0, step: 0 })).length);
   return made;
 }
-test("a batch that counts otherwise on another worker is refused", async () => {
+test("a batch that counts otherwise on another worker, or is of another step, is refused", async () => {
   const { workers, say } = changing(0);
   const whole = shardedExecutable(new FakeExecutable(), workers);
   const tokens = fromNumbers("i32", [2, 1], [1, 2]);
-  const run = (weight: number) =>
-    whole.run("train", new Map(Object.entries({ tokens, targets: tokens })), { seed: 0, call: 0, step: 0, weight });
+  const at = { seed: 0, call: 0, step: 0, weight: 0.25 };
+  const run = (other: Partial<typeof at>) =>
+    whole.run("train", new Map(Object.entries({ tokens, targets: tokens })), { ...at, ...other });
   const said: Uint8Array[] = [];
   say((own) => (said.push(own), own));
-  await run(0.25);
-  for (const weight of [0.25, 0.5]) {
+  await run({});
+  for (const other of [{}, { weight: 0.5 }, { seed: 1 }, { call: 1 }, { step: 1 }]) {
     const before = said.values();
     say((own) => before.next().value ?? own);
-    const ran = run(weight);
-    if (weight === 0.25) await ran;
+    const ran = run(other);
+    if (Object.keys(other).length === 0) await ran;
     else await assertProblem(() => ran, "worker 1 has other inputs of train", "same order");
   }
 });
