@@ -170,7 +170,7 @@ export class KernelBuilder {
     const last = Math.max(0, Math.floor((range(to)[1] - 1) / divisor) * divisor);
     const first = Math.min(Math.max(0, range(from)[0]), last); // a loop that never runs may begin past its end
     const v = this.variable(name, "index", first, last, divisor);
-    const n = whole ? num(step) : this.variable(`${name}n`, "index", 1, step);
+    const n = whole ? num(step) : this.variable(`${name}n`, "index", 1, step, gcd(knownDivisor(sub(to, from)), step));
     return { v, n, from, to, step };
   }
   #addGridAxis(axis: Axis): Block {

@@ -373,4 +373,26 @@ test("few rows add a second product to a first, with weights that are read a wor
     );
   }
 });
+test("a depth whose last block is short is read by words too", async () => {
+  const { Tied } = moe`
+    import { normal } from "std/init"
+    layer Tied(D, V) {
+      param w: float[D, V] = normal(std: 0.2)
+      forward(x: float[N, D]) -> float[N, D] { return tanh(x @ w) @ transpose(w, 0, 1) }
+    }`;
+  for (const V of [1024 + 128, 1024 + 64, 2 * 1024 + 63]) {
+    const results = [];
+    for (const target of ["host", "reference"] as const) {
+      const program = await compile(Tied, { sizes: { N: 40, D: 64, V }, target, precision: "bf16" });
+      const { outputs } = await program.run({ x: waves(40 * 64, 0.1) });
+      results.push(...outputs.map((y) => [...numbers(y)]));
+      program.close();
+    }
+    const [host = [], reference = []] = results;
+    const size = Math.max(...reference.map(Math.abs));
+    assert.is(host.length, 40 * 64);
+    for (const [i, x] of host.entries())
+      assert.ok(Math.abs(x - (reference[i] ?? Number.NaN)) <= 1e-2 * size, `${V}, ${i}: ${x}, not ${reference[i]}`);
+  }
+});
 test.run();

@@ -105,6 +105,12 @@ function meaning(x: Expr, values: Values): number {
   return operations[x.op]?.(a ?? Number.NaN, b ?? Number.NaN) ?? Number.NaN;
 }
 
+test("the length of a block is known to be divided by what divides all blocks", () => {
+  const k = new KernelBuilder("a test");
+  k.for("k", num(0), num(50304), 1024, ({ n }) => assert.is(knownDivisor(n), 128));
+  k.for("k", num(0), num(50257), 1024, ({ n }) => assert.is(knownDivisor(n), 1));
+  k.for("k", num(0), num(4096), 1024, ({ n }) => assert.equal(n, num(1024)));
+});
 test("index arithmetic folds to what it says", () => {
   fc.assert(
     fc.property(pair, values, ({ x, at }, v) => assert.is(meaning(x, v), at(v))),
