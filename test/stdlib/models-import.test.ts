@@ -156,6 +156,8 @@ test("what a family's blocks cannot be is refused by its key", () => {
   const wide = { block_ff_dim: 12288, block_multiple_of: 256, block_ffn_dim_multiplier: 1 };
   assert.equal(header("lfm2", wide)["F"], 8192);
   assert.equal(header("lfm2", { ...wide, block_auto_adjust_ff_dim: false })["F"], 12288);
+  assert.equal(header("lfm2", { ...wide, block_ffn_dim_multiplier: null, block_ff_dim: 14 })["F"], 9);
+  refused(() => openTransformers(other("lfm2", { block_multiple_of: "4" })), "intermediate_size is 16", "can adjust");
   for (const types of ["ccfcfccf", "ccfccccf", "ccff", "ccc"])
     refused(() => openTransformers(other("lfm2_moe", layers(types))), "layer_types is");
   refused(() => openTransformers(other("lfm2_moe", { num_dense_layers: 3 })), "num_dense_layers is 3", "at most 2");

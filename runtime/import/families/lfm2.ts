@@ -126,11 +126,12 @@ const lfm2Names: Family["names"] = {
 /** The hidden units of a dense block, which are adjusted from what config.json says: two thirds of it, rounded up. Undefined: not a number. */
 function adjusted(config: Json): number | undefined {
   const { block_ffn_dim_multiplier: times = 1, block_multiple_of: step = 256 } = config;
-  const wide = Number(lookup(config, "block_ff_dim") ?? config["intermediate_size"]);
+  const wide = lookup(config, "block_ff_dim") ?? config["intermediate_size"];
+  if (typeof wide !== "number" || typeof step !== "number") return undefined;
   if (config["block_auto_adjust_ff_dim"] === false) return wide;
-  const narrow = Math.trunc(Number(times ?? 1) * Math.trunc((2 * wide) / 3));
-  const units = times === null ? narrow : Number(step) * Math.ceil(narrow / Number(step));
-  return Number.isInteger(units) ? units : undefined;
+  const narrow = Math.trunc((2 * wide) / 3);
+  if (times === null) return narrow;
+  return typeof times === "number" ? step * Math.ceil(Math.trunc(times * narrow) / step) : undefined;
 }
 export const lfm2: Family = {
   type: "lfm2",
