@@ -136,4 +136,49 @@ test("batches that are left over make no step; accumulate is a whole number", as
   assert.equal(count, 2);
   await assert.rejects(train(source, { ...options, accumulate: 0 }).next(), /accumulate is 0/);
 });
+/** A parameter whose gradient is 1, so that each step is the learning rate. */
+const falling = moe<"Cosine" | "Stable" | "Still">`
+  import { Adafactor, Sgd } from "std/optim"
+  import { warmup_cosine, warmup_stable_decay } from "std/schedule"
+  model Cosine() {
+    param w: f32 = 0
+    train(x: f32[1]) {
+      loss fall = w * sum(x)
+      optimize with Sgd(lr: warmup_cosine(1, 2, 4, low: 0.25), momentum: 0)
+    }
+  }
+  model Stable() {
+    param w: f32 = 0
+    train(x: f32[1]) {
+      loss fall = w * sum(x)
+      optimize with Sgd(lr: warmup_stable_decay(1, 2, 4, 2), momentum: 0)
+    }
+  }
+  model Still() {
+    param w: f32 = 0
+    train(x: f32[1]) {
+      loss fall = w * sum(x)
+      optimize with Adafactor(lr: 1)
+    }
+  }
+`;
+for (const [name, expected] of [
+  ["Cosine", [0.5, 1, 1, 0.625, 0.25, 0.25, 0.25]],
+  ["Stable", [0.5, 1, 1, 0.5, 0, 0, 0]],
+  ["Still", [0.001]],
+] as const)
+  test(`${name}: a schedule stays where it ended, and what is 0 learns too`, async () => {
+    const batches = expected.map(() => ({ x: Float64Array.of(1) }));
+    const steps: number[] = [];
+    let before = 0;
+    for await (const { program } of train(falling[name], { batches, target: "reference", precision: "f64" })) {
+      const [w = Number.NaN] = program.read("w").data;
+      steps.push(before - w);
+      before = w;
+    }
+    assert.equal(steps.length, expected.length);
+    expected.forEach((rate, i) =>
+      assert.ok(Math.abs((steps[i] ?? Number.NaN) - rate) < 1e-9, `step ${i}: ${steps[i]}`),
+    );
+  });
 test.run();
