@@ -45,7 +45,8 @@ const heads =
     ? "instructions per wgmma | cycles of a task | busy in it"
     : "HMMA per LDSM.x4 | instructions per HMMA | barriers";
 type Choose = (k: PlanKernel) => readonly PlanKernel[];
-const products: Choose = (k) => (/\b(mma|mma_pipeline)</.test(k.text) && k.schedule?.shape.endsWith("bf16") ? [k] : []);
+const products: Choose = (k) =>
+  /\b(mma|mma_pipeline|mma_pipeline_of_codes)</.test(k.text) && k.schedule?.shape.endsWith("bf16") ? [k] : [];
 /** Attention as two subjects: a block of keys of which the mask hides some, and one that is all visible, so its comparisons are left out. */
 const attentions: Choose = (k) => {
   if (!k.name.startsWith("attention")) return [];

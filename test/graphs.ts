@@ -65,6 +65,7 @@ export function codeSamples(): Sample[] {
     groups: b.raggedDot(g, x(23, 19), codes(6, 19, 64), offsets),
     "bf16, deep": b.dot(g, short(3, 420), codes(420, 80)),
     "bf16, turned": b.dot(g, short(20, 288), b.swap(g, codes(70, 288))),
+    "bf16, some rows": b.dot(g, short(40, 600), codes(600, 80)),
     "bf16, many rows": b.dot(g, short(130, 170), codes(170, 144)),
     "many rows, left turned": b.dot(g, b.swap(g, x(75, 140)), codes(75, 128)),
     "looked up": b.take(g, codes(11, 45), tokens),

@@ -46,6 +46,7 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH>
   FN CodeTile(u8* mem) : Codes(mem) {}
   FN u8* wide(i32 n) const { return this->mem + S * Codes::BYTES + n * WIDE_BYTES; }
   FN View operator[](i32 n) const { return {wide(n)}; }
+  FN View view(i32, i32 tile) const { return (*this)[tile]; }
   /** Widens what this thread copied to stage s, once these copies are done, to tile n. */
   FN void widen(i32 s, i32 n) const {
     this->chunks([&](int, i32 r, i32 c, u32 at) {

@@ -79,6 +79,8 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH,
   i32 indices[(R + 31) / 32];
   FN SharedTile(u8* mem) : mem(mem) {}
   FN View operator[](i32 s) const { return {mem + s * BYTES}; }
+  /** What a product reads of stage s; `tile`: where codes were widened to. */
+  FN View view(i32 s, i32) const { return (*this)[s]; }
   /** Calls f(q, row, column, byte offset in the stage) for each chunk q of this thread. */
   template <class F> FN void chunks(F f) const {
     const u32 tid = threadIdx.x % THREADS, r = tid / ROW_CHUNKS, ch = tid % ROW_CHUNKS;  // %: a known range

@@ -116,7 +116,7 @@ if (compiler) {
   test("contractions: no bank conflicts, whole sectors", async () => {
     const options = {
       architectures: ["sm_80"],
-      only: (k: PlanKernel) => /\b(mma|mma_pipeline|mma_left_terms)</.test(k.text),
+      only: (k: PlanKernel) => /\b(mma|mma_pipeline|mma_pipeline_of_codes|mma_left_terms)</.test(k.text),
     };
     const sources = contractions();
     const rows = await tableOf(sources, compiler, options);

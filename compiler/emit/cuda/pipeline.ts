@@ -65,11 +65,13 @@ export function emitPipeline(run: readonly Loop[], e: Emitter): void {
   const lets = earlyLoadLets(e.kernel, run);
   if (lets) emitEarlyLoads(lets, begin, e);
   else begin();
-  if (product) loads(`mma_pipeline<${stages}, ${depthOf(product)}>(`, `}, ${factorsOf(product)});`);
-  else {
-    const widened = first.flatMap((o) => o.widened("s", "tile"));
-    const [widen, tile] =
-      widened.length > 0 ? [`, [&](i32 s, i32 tile) { ${widened.join(" ")} }`, ", i32 tile"] : ["", ""];
+  const widened = first.flatMap((o) => o.widened("s", "tile"));
+  const widen = widened.length > 0 ? `, [&](i32 s, i32 tile) { ${widened.join(" ")} }` : "";
+  if (product) {
+    const name = widen ? "mma_pipeline_of_codes" : "mma_pipeline";
+    loads(`${name}<${stages}, ${depthOf(product)}>(`, `}${widen}, ${factorsOf(product)});`);
+  } else {
+    const tile = widened.length > 0 ? ", i32 tile" : "";
     loads(`pipeline<${stages}>(`, `}${widen}, [&](ix ${counterOf(s.axis)}, i32 s${tile}) {`);
     e.depth++;
     if (run.length === 1) declareBlock(s.axis, e);
@@ -119,12 +121,16 @@ export function roundsOf(
     });
   return { range: `0, ${start(run.length)}, ${step}`, each };
 }
+/** Whether fragments of codes are loaded ahead: 16 rows wait for memory only, and 128 have no registers left for them beside the widening. */
+const isAheadOfCodes = (rows: number): boolean => rows > 16 && rows <= 64;
 /** The bf16 product that is all that the loop does, if its depth is a multiple of two fragments; else null. `mma_pipeline` is faster for it. */
 function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
   const [mma, ...more] = s.body.filter((b) => !isStage(b));
   const { elements, codes } = operandsOf(e.kernel);
   if (mma?.s !== "mma" || more.length > 0 || depthOf(mma) % 32 !== 0) return null;
-  return [mma.a, ...mma.b].every((t) => elements.get(t) === "bf16" && !codes.has(t)) ? mma : null;
+  const factors = [mma.a, ...mma.b];
+  if (factors.some((t) => codes.has(t)) && !isAheadOfCodes(item(mma.a.shape, 0))) return null;
+  return factors.every((t) => elements.get(t) === "bf16") ? mma : null;
 }
 const depthOf = ({ b }: StmtOf<"mma">): number => Math.ceil(item(item(b, 0).shape, 0) / 16) * 16;
 const factorsOf = ({ a, b, acc }: StmtOf<"mma">): string =>
