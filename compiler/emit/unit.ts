@@ -4,6 +4,7 @@ import type { Emitted } from "../lower/lower.ts";
 import type { Plan, PlanKernel } from "../plan/plan.ts";
 import { cuda, cudaTf32 } from "./cuda/cuda.ts";
 import { insertGlobalBarriers } from "./cuda/global-barriers.ts";
+import { withoutKnownFolds } from "./cuda/known-folds.ts";
 import { stageLines } from "./cuda/lines.ts";
 import { device } from "./device.ts";
 import { emit } from "./emitter.ts";
@@ -12,8 +13,9 @@ import { host } from "./host/host.ts";
 import { named } from "./names.ts";
 
 export const emitHost = (k: Kernel): Emitted => emit(named(k), host);
-export const emitCuda = (k: Kernel): Emitted => emit(stageLines(insertGlobalBarriers(named(k))), cuda);
-export const emitCudaTf32 = (k: Kernel): Emitted => emit(stageLines(insertGlobalBarriers(named(k))), cudaTf32);
+const prepared = (k: Kernel): Kernel => stageLines(insertGlobalBarriers(withoutKnownFolds(named(k))));
+export const emitCuda = (k: Kernel): Emitted => emit(prepared(k), cuda);
+export const emitCudaTf32 = (k: Kernel): Emitted => emit(prepared(k), cudaTf32);
 
 /** The header of host kernels. */
 export const hostHeader = (): string =>

@@ -8,7 +8,8 @@ import { cudaUnit, emitCuda, readableKernel } from "../../compiler/emit/unit.ts"
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, Value } from "../../compiler/graph/node.ts";
 import { KernelBuilder } from "../../compiler/kernel/builder.ts";
-import { div, less, load, num, select } from "../../compiler/kernel/expr.ts";
+import { add, asValue, div, less, load, num, select } from "../../compiler/kernel/expr.ts";
+import type { Expr } from "../../compiler/kernel/ir.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import type { OpAttrs } from "../../compiler/ops/attrs.ts";
 import * as b from "../../compiler/ops/build.ts";
@@ -108,6 +109,26 @@ test("results in bf16 come from shorter functions, where there are any", () => {
     const [kernel] = kernelsOf([lowered(graphOf([b.sigmoid(g, parameter(g, "x", [64], dtype))]))]);
     assert.match(kernel?.text ?? "", name);
   }
+});
+test("folds whose result is known, or that nothing reads, are left out", () => {
+  const k = new KernelBuilder("a test");
+  const [x, y] = [k.param("x", "i32", [8]), k.param("y", "i32", [8])];
+  const { at, n } = k.task("t", 8, 5);
+  const of = (name: string, op: "max" | "min" | "sum", f: (i: Expr) => Expr): Expr => k.fold(name, op, "i32", n, f);
+  const first = of("first", "min", (i) => asValue(add(at, i)));
+  const last = of("last", "max", (i) => asValue(add(at, i)));
+  const one = of("one", "max", () => load(x, at));
+  const many = of("many", "max", (i) => load(x, add(at, i)));
+  const changing = of("changing", "max", () => load(y, at));
+  of("unread", "sum", (i) => load(x, add(at, i)));
+  for (const [i, value] of [first, last, one, many, changing].entries()) k.store(y, [num(i)], value);
+  const { text } = emitCuda(k.kernel("test"));
+  assert.equal(
+    [...text.matchAll(/const auto (\w+) = (.*?)[;,(]/g)].map((m) => `${m[1]} ${m[2]}`),
+    ["first i32", "last i32", "one x[t]", "many fold<Max", "changing fold<Max"],
+  );
+  assert.match(text, "const auto first = i32(t);");
+  assert.match(text, "const auto last = i32(t + tn - 1);");
 });
 function attentionOf(width: number, dtype: DType, cap: Pick<OpAttrs["attention"], "cap"> = {}): PlanKernel[] {
   const g = new GraphBuilder(ops);
