@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { Problem } from "../../compiler/diagnostic.ts";
 import { integerIn, recompute, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { TrainingSharing } from "../../runtime/compile.ts";
@@ -316,6 +317,11 @@ async function showSample(training: Training, signal: AbortSignal): Promise<void
   const sample = training.sample({ tokens: 300, temperature: 0.8, signal });
   if (!sample) return;
   note("a sample:");
-  for await (const piece of sample) write(piece);
+  try {
+    for await (const piece of sample) write(piece);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    warn(`there is none: ${error.message}; ${error.help}`); // what was trained is saved
+  }
   write("\n");
 }

@@ -209,10 +209,11 @@ export const hostChoicesOf = (panel: number, products: MultiplyInstructions | nu
 /** The number of threads that schedules are made for: rounded up to a power of two, so that few different ones exist. */
 export const scheduledThreads = (threads: number): number => 2 ** Math.ceil(Math.log2(Math.max(threads, 2)));
 function formOf(c: Contraction, products: MultiplyInstructions): OperandForm | null {
-  if (products === "words") return c.isBf16 ? "words" : null;
+  if (products === "words") return c.isBf16 || (c.codes === "bf16" && rowsOf(c) > fewRows) ? "words" : null;
   if (!usesTerms(c)) return null;
   return c.isBf16 ? "term" : "terms";
 }
+const rowsOf = ({ op, m, groups }: Contraction): number => (op === "ragged_dot" ? m / groups : m);
 /** Whether splitting into terms pays: enough rows, columns and depth must share the terms of a matrix. */
 function usesTerms({ op, m, n, k, groups }: Contraction): boolean {
   const [rows, depth] = [op === "ragged_dot" ? m / groups : m, op === "ragged_outer" ? k / groups : k];

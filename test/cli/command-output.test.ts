@@ -59,6 +59,12 @@ test("train ends with the loss, where it is saved, and a sample; a finished run 
   const other = [...training(join(folder, "other")), "--steps", "1", "--params", run];
   assert.match(moec(...other).stderr, `begins with the parameters of ${run}\n`);
 });
+test("a sample that cannot be written is a warning: what was trained is saved", () => {
+  const wide = join(folder, "wide");
+  const { stderr } = moec(...training(wide), "--set", "V=2000", "--steps", "1");
+  assert.match(stderr, `saved in ${join(wide, "checkpoints", "step-000001")}\na sample:\n`);
+  assert.match(stderr, /warning: there is none: the model made the token \d+, which is not a byte; text is bytes/);
+});
 test("train names the parameters that no loss depends on", () => {
   const idle = join(folder, "idle.moe");
   writeFileSync(idle, readFileSync(program, "utf8").replace("  hidden(", "  spare: Linear(D, D)\n  hidden("));

@@ -75,7 +75,7 @@ for (const path of Object.keys(pages)) {
 }
 /** The paths of Attention's parameters, with or without what is optional. */
 function paths(all: boolean): string[] {
-  const text = `import { Attention } from "std/attention" layer A(D) = Attention(D, 2, normed: ${all}, biased: ${all}, sunk: ${all})`;
+  const text = `import { Attention } from "std/attention" layer A(D) = Attention(D, 2, normed: ${all}, biased: ${all}, sunk: ${all}, gated: ${all})`;
   const entries = [{ method: "forward", name: "forward", sizes: { B: 1, T: 2 } }];
   const request = { declaration: "A", sizes: { D: 8 }, precision: "f32", entries } as const;
   const stores = elaborate(load({ name: "test.moe", text }), request).stores();

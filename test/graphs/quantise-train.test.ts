@@ -127,7 +127,7 @@ function near(got: ArrayLike<number>, want: ArrayLike<number>, what: string, err
 const cases: readonly (readonly [Sizes, "f32" | "bf16"])[] = [
   [{ V: 97, D: 64, H: 192, E: 5, N: 3, K: 2 }, "f32"],
   [{ V: 67, D: 53, H: 64, E: 3, N: 61, K: 1 }, "f32"],
-  [{ V: 128, D: 64, H: 37, E: 4, N: 13, K: 2 }, "bf16"],
+  [{ V: 128, D: 64, H: 37, E: 2, N: 70, K: 2 }, "bf16"],
   [{ V: 1, D: 1, H: 1, E: 1, N: 2, K: 1 }, "f32"],
 ];
 for (const [sizes, precision] of cases)
