@@ -210,9 +210,11 @@ export const hostChoicesOf = (panel: number, products: MultiplyInstructions | nu
 export const scheduledThreads = (threads: number): number => 2 ** Math.ceil(Math.log2(Math.max(threads, 2)));
 function formOf(c: Contraction, products: MultiplyInstructions): OperandForm | null {
   if (products === "words") return c.isBf16 || (c.codes === "bf16" && rowsOf(c) > fewRows) ? "words" : null;
-  if (!usesTerms(c)) return null;
-  return c.isBf16 ? "term" : "terms";
+  return usesTerms(c) ? termsOf(c) : null;
 }
+/** The terms of operands: one where bf16 holds them exactly, as it holds codes. */
+export const termsOf = ({ isBf16, codes }: Pick<Contraction, "isBf16" | "codes">): OperandForm =>
+  isBf16 || codes === "bf16" ? "term" : "terms";
 const rowsOf = ({ op, m, groups }: Contraction): number => (op === "ragged_dot" ? m / groups : m);
 /** Whether splitting into terms pays: enough rows, columns and depth must share the terms of a matrix. */
 function usesTerms({ op, m, n, k, groups }: Contraction): boolean {

@@ -1,7 +1,6 @@
 // Choices, compiler flags and CPU features for testing products by AMX tiles and by pairs of bf16.
 import { fileURLToPath } from "node:url";
-import type { OperandForm } from "../../compiler/kernel/ir.ts";
-import { type Choices, type Contraction, hostChoicesOf } from "../../compiler/kernel/schedule.ts";
+import { type Choices, hostChoicesOf, termsOf } from "../../compiler/kernel/schedule.ts";
 import { hasFeature } from "./machine.ts";
 
 /** Whether the CPU has AMX for bf16. */
@@ -22,8 +21,7 @@ export const tileFlags = [
 ];
 export const hasTileVectors = hasFeature("avx512dq") && hasFeature("avx512bw");
 /** Splits every f32 product into terms of bf16, even those so small that it does not pay. */
-export const allSplit = ({ isBf16 }: Pick<Contraction, "isBf16">): OperandForm => (isBf16 ? "term" : "terms");
-export const splitAll: Choices = { ...hostChoicesOf(64, "tiles"), form: allSplit };
+export const splitAll: Choices = { ...hostChoicesOf(64, "tiles"), form: termsOf };
 /** The same, in blocks of a few tiles and with the depth in pieces. */
 export const splitAndCut: Choices = {
   ...splitAll,

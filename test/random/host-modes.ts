@@ -2,10 +2,10 @@
 import { env } from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseContractionKey } from "../../compiler/kernel/candidates.ts";
-import type { Choices, Contraction, Schedule } from "../../compiler/kernel/schedule.ts";
+import { type Choices, type Contraction, type Schedule, termsOf } from "../../compiler/kernel/schedule.ts";
 import type { Limits } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
-import { allSplit, hasTileVectors } from "../host/forms.ts";
+import { hasTileVectors } from "../host/forms.ts";
 import { hasFeature } from "../host/machine.ts";
 import { drawnSchedule, drawnSchedules } from "./products.ts";
 import { Draw } from "./random-graph.ts";
@@ -88,7 +88,7 @@ function withDrawnThresholds(own: Choices, seed: string, isa: Isa): Choices {
     rows: { ...own.rows, maxCachedRow: kept, cacheElements: inCaches, transposeTile: square },
     regions: { ...own.regions, gathers: draw.chance(0.5) },
   };
-  return isa === "tiles" && draw.chance(0.7) ? { ...shown, form: allSplit } : shown;
+  return isa === "tiles" && draw.chance(0.7) ? { ...shown, form: termsOf } : shown;
 }
 /** First the choices with which results are compared; then others that must keep the bits. */
 export function choicesOf(target: Choices, { schedules, isa }: Pick<HostMode, "schedules" | "isa">): Choices[] {
