@@ -4,7 +4,7 @@ import { Bug } from "../../compiler/diagnostic.ts";
 import type { Quantised } from "../../compiler/graph/node.ts";
 import { showBytes } from "../../compiler/show-bytes.ts";
 import { shapeOfScales } from "../../compiler/transform/quantise.ts";
-import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
+import { bytesOf } from "../../compiler/types/dtype.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import { dequantised, quantised } from "../codes.ts";
 import { requireFit } from "../tensor.ts";
@@ -93,7 +93,7 @@ function keptBytes({ shape, dtype, quantised: by }: StoreInfo): number {
 }
 type QuantisedStore = StoreInfo & { readonly quantised: Quantised };
 /** The dtype in which numbers of a quantised store come and go: what codes stand for is exact in f32. */
-const numbersOf = ({ dtype }: Quantised): DType => (dtype === "f64" ? "f64" : "f32");
+const numbersOf = ({ dtype }: Quantised): "f32" | "f64" => (dtype === "f64" ? "f64" : "f32");
 const isQuantised = (s: StoreInfo): s is QuantisedStore => s.quantised !== undefined;
 function made(
   { name, quantised: by }: QuantisedStore,

@@ -8,11 +8,13 @@ import { loadTemplate } from "../../compiler/check/index.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { toGraphs } from "../../compiler/pipeline.ts";
 import { dims } from "../../compiler/types/type.ts";
-import { dequantised, quantised } from "../../runtime/codes.ts";
+import { dequantised, quantised, setCodes } from "../../runtime/codes.ts";
 import { type Handle, moe, numbers, type Tensor, type TrainOptions, tensor, train } from "../../runtime/index.ts";
 import { mergeRun } from "../../runtime/merge.ts";
+import { native } from "../../runtime/native.ts";
 import { openWithCodes, readSafetensors } from "../../runtime/storage/safetensors.ts";
 import { isCodes } from "../../runtime/storage/stored-tensor.ts";
+import { zeros } from "../../runtime/tensor.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { generator } from "../graphs.ts";
@@ -153,8 +155,9 @@ for (const [sizes, precision] of cases)
       if (name !== "a") assert.equal(numbers(t), numbers(reference.parameters.get(name) as Tensor), name);
   });
 
-test("what codes stand for has the same codes again", () => {
+test("what codes stand for has the same codes again, and the addon makes those of the definition", () => {
   const draw = generator("codes");
+  native(); // makes them from here on
   for (const [shape, axes] of [
     [[7, 5], [0]],
     [[3, 4, 6], [1]],
@@ -166,9 +169,22 @@ test("what codes stand for has the same codes again", () => {
     [[4, 1], [0]],
     [[3, 5, 4], [2]],
   ] as const) {
-    const first = quantised("w", randoms(draw, ...shape), axes);
+    const wide = randoms(draw, ...shape);
+    const first = quantised("w", wide, axes);
     const again = quantised("w", dequantised(first), axes);
     assert.equal(again, first);
+    const defined = { codes: zeros("i8", shape), scales: zeros("f32", first.scales.shape) };
+    const data = { numbers: wide.data, codes: defined.codes.data, scales: defined.scales.data };
+    const at = axes[0];
+    const sizes = [shape.slice(0, at), shape.slice(at, at + axes.length), shape.slice(at + axes.length)];
+    assert.ok(setCodes(data, sizes.map((n) => n.reduce<number>((x, y) => x * y, 1)) as [number, number, number]));
+    assert.equal(defined, first);
+    const numbersOf = Float32Array.from(first.codes.data, (_, i) => wide.data[i] ?? 0);
+    numbersOf[1] = Number.NaN;
+    assert.throws(
+      () => quantised("w", tensor("f32", shape, numbersOf), axes),
+      /`w` has an element that is not finite \(1\)/,
+    );
     assert.ok(Math.max(...first.codes.data) === 127 || Math.min(...first.codes.data) === -127);
   }
 });

@@ -1,0 +1,74 @@
+#include "codes.hpp"
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace moec {
+
+static constexpr float largest_code = 127;
+/// Magnitudes are compared by their bits, whose order is the same; infinity and NaN are the largest.
+static int32_t magnitude(float x) {
+  int32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits & 0x7fffffff;
+}
+static float number(int32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+/// The nearest bf16, of two the even one.
+static float roundBf16(float x) {
+  const uint32_t bits = uint32_t(magnitude(x));
+  return number(int32_t((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000));
+}
+/// The nearest whole number, of two the even one: adding moves what is below 1 out of a float's bits.
+static float nearest(float x) {
+  constexpr float shift = 12582912;  // 1.5 * 2^23
+  return (x + shift) - shift;
+}
+/// Calls f(from, column, n, one) for each n elements that lie together: all of a column, or one of each of n columns.
+template <class F>
+static void forRuns(Columns c, F f) {
+  const size_t part = c.depth * c.inner;
+  for (size_t o = 0; o < c.outer; o++) {
+    if (c.inner == 1)
+      f(o * part, o, c.depth, true);
+    else
+      for (size_t k = 0; k < c.depth; k++) f(o * part + k * c.inner, o * c.inner, c.inner, false);
+  }
+}
+bool quantise(const float* numbers, int8_t* codes, float* scales, Columns columns) {
+  const size_t count = columns.outer * columns.inner;
+  std::fill(scales, scales + count, 0.0f);
+  forRuns(columns, [&](size_t from, size_t column, size_t n, bool one) {
+    if (one) {
+      int32_t most = magnitude(scales[column]);
+      for (size_t i = 0; i < n; i++) most = std::max(most, magnitude(numbers[from + i]));
+      scales[column] = number(most);
+    } else
+      for (size_t i = 0; i < n; i++) scales[column + i] = number(std::max(magnitude(scales[column + i]), magnitude(numbers[from + i])));
+  });
+  for (size_t i = 0; i < count; i++) {
+    if (magnitude(scales[i]) >= magnitude(INFINITY)) return false;
+    scales[i] = roundBf16(scales[i] / largest_code);
+  }
+  const auto code = [](float x, float scale) { return int8_t(int32_t(nearest(scale == 0 ? 0 : x / scale))); };
+  forRuns(columns, [&](size_t from, size_t column, size_t n, bool one) {
+    if (one)
+      for (size_t i = 0; i < n; i++) codes[from + i] = code(numbers[from + i], scales[column]);
+    else
+      for (size_t i = 0; i < n; i++) codes[from + i] = code(numbers[from + i], scales[column + i]);
+  });
+  return true;
+}
+void dequantise(float* numbers, const int8_t* codes, const float* scales, Columns columns) {
+  forRuns(columns, [&](size_t from, size_t column, size_t n, bool one) {
+    if (one)
+      for (size_t i = 0; i < n; i++) numbers[from + i] = float(codes[from + i]) * scales[column];
+    else
+      for (size_t i = 0; i < n; i++) numbers[from + i] = float(codes[from + i]) * scales[column + i];
+  });
+}
+
+}  // namespace moec
