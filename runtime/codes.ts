@@ -1,11 +1,11 @@
 // Codes of 8 bits with a scale for each column: what quantised weights are kept as. A scale has the 8 bits of a bf16, so a code times its scale is exact in
 // f32, and numbers that codes stand for have the same codes again. Numbers of f32 are left to the addon (native/codes.cpp), where it is loaded.
-import { Problem } from "../compiler/diagnostic.ts";
+import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { largestCode, shapeOfScales } from "../compiler/transform/quantise.ts";
 import { fromTo, product } from "../compiler/types/numbers.ts";
 import type { Codes, Tensor } from "./executable/executable.ts";
 import { nativeIfLoaded } from "./native.ts";
-import { convert, firstNonFinite, fromBf16, toBf16, zeros } from "./tensor.ts";
+import { convert, firstNonFinite, fromBf16, sameShape, toBf16, zeros } from "./tensor.ts";
 
 /** Of a tensor whose columns lie along `axes`: a scale is the largest magnitude of a column / 127, and codes are the nearest, of two the even one. */
 export function quantised(name: string, value: Tensor, axes: readonly number[]): Codes {
@@ -27,12 +27,18 @@ export function quantised(name: string, value: Tensor, axes: readonly number[]):
 export function dequantised({ codes, scales }: Codes, dtype: "f32" | "f64" = "f32"): Tensor {
   const numbers = zeros(dtype, codes.shape);
   const all = { numbers: numbers.data, codes: codes.data, scales: scales.data };
-  const long = codes.shape.flatMap((n, i) => (n !== 1 && scales.shape[i] === 1 ? [i] : []));
-  const axes = fromTo(long[0] ?? 0, (long.at(-1) ?? -1) + 1);
+  const axes = axesOfScales(codes.shape, scales.shape);
+  if (axes === null) throw new Bug("scales are not those of a column of codes");
   const addon = nativeIfLoaded();
   if (addon && isOfF32(all)) addon.dequantise(all.numbers, all.codes, all.scales, ...columnsOf(codes.shape, axes));
   else setNumbers(all, columnsOf(codes.shape, axes));
   return numbers;
+}
+/** The axes of a column, which stand in a row, by the shapes of codes and of scales; null: no such scales can be those of these codes. */
+export function axesOfScales(codes: readonly number[], scales: readonly number[]): readonly number[] | null {
+  const long = codes.flatMap((n, i) => (n !== 1 && scales[i] === 1 ? [i] : []));
+  const axes = fromTo(long[0] ?? 0, (long.at(-1) ?? -1) + 1);
+  return sameShape(scales, shapeOfScales(codes, axes)) ? axes : null;
 }
 
 interface Data {

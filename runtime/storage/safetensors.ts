@@ -7,7 +7,7 @@ import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import { dequantised } from "../codes.ts";
+import { axesOfScales, dequantised } from "../codes.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { noBit, placeOf, requireElements, showShape, widenF16, zeros } from "../tensor.ts";
 import { readInto, splitBytes, writeUserFile } from "./files.ts";
@@ -104,16 +104,14 @@ export function openSafetensors(path: string, held?: number): Map<string, Stored
     if (scales.has(name)) continue;
     const by = all.get(scalesOf(name));
     if (!isCodes(t)) tensors.set(name, t);
-    else if (by && !isCodes(by) && areScalesOf(t, by)) tensors.set(name, multiplied(t, by));
-    else throw notNumbers(path, name, codeNames[t.code]);
+    else if (t.code !== "i8" || !by) throw notNumbers(path, name, codeNames[t.code]);
+    else if (areScalesOf(t, by)) tensors.set(name, multiplied(t, by));
+    else throw noScales(path, name, t, by);
   }
   return tensors;
 }
-const areScalesOf = ({ code, shape }: StoredCodes, scales: StoredTensor): boolean =>
-  code === "i8" &&
-  scales.dtype === "f32" &&
-  scales.shape.length === shape.length &&
-  scales.shape.every((n, axis) => n === 1 || n === shape[axis]);
+const areScalesOf = ({ shape }: StoredCodes, scales: StoredTensor | StoredCodes): scales is StoredTensor =>
+  !isCodes(scales) && scales.dtype === "f32" && axesOfScales(shape, scales.shape) !== null;
 /** The numbers that codes stand for. */
 const multiplied = (codes: StoredCodes, scales: StoredTensor): StoredTensor =>
   computed("f32", codes.shape, (index = []) => {
@@ -182,7 +180,12 @@ const broken = (path: string, what: string): Problem =>
 const notNumbers = (path: string, name: string, type: unknown): Problem =>
   new Problem(
     `${path}: \`${name}\` has dtype ${JSON.stringify(type)}`,
-    `convert it to one of ${[...Object.values(names), ...Object.values(convertedNames)].join(", ")}; quantised weights are read with the config.json beside them: give the folder of both`,
+    `convert it to one of ${[...Object.values(names), ...Object.values(convertedNames)].join(", ")}; quantised weights are read with the config.json beside them: give the folder of both${type === codeNames.i8 ? `; those of moec stand beside their scales, \`${scalesOf(name)}\`` : ""}`,
+  );
+const noScales = (path: string, name: string, { shape }: StoredCodes, scales: StoredTensor | StoredCodes): Problem =>
+  new Problem(
+    `${path}: \`${scalesOf(name)}\` is ${isCodes(scales) ? scales.code : scales.dtype}${showShape(scales.shape)}, which cannot be scales of \`${name}\`, i8${showShape(shape)}`,
+    "give f32 scales of as many axes, of length 1 along those of a column, which stand in a row: [1, N] of [K, N]; or take another copy of the file",
   );
 const brokenItem = (path: string, name: string, what: string): Problem => broken(path, `\`${name}\` ${what}`);
 

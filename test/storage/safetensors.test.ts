@@ -179,6 +179,37 @@ test("every fault is a Problem that names the file, and the tensor", () => {
   refuses(() => readSafetensors(join(folder, "none")), "none", "no such file");
 });
 
+/** A file of codes, from -3 on, of this shape, and of what is called their scales. */
+function coded(shape: readonly number[], scales: readonly [dtype: string, shape: readonly number[], data: Uint8Array]) {
+  const count = product(shape);
+  const [dtype, by, data] = scales;
+  const codes = Int8Array.from({ length: count }, (_, i) => i - 3);
+  const header = `{"w":${entry("I8", shape, 0, count)},"w scales":${entry(dtype, by, count, count + data.length)}}`;
+  return file(header, Buffer.concat([Buffer.from(codes.buffer), data]));
+}
+const f32s = (...all: readonly number[]): Uint8Array => new Uint8Array(Float32Array.from(all).buffer);
+test("codes are multiplied by the scales beside them, which must be those of columns", () => {
+  const read = (...[shape, scales]: Parameters<typeof coded>): unknown => {
+    const all = readSafetensors(coded(shape, scales));
+    assert.equal([...all.keys()], ["w"]);
+    return [...(all.get("w") as Tensor).data];
+  };
+  assert.equal(read([2, 3], ["F32", [1, 3], f32s(1, 2, 3)]), [-3, -4, -3, 0, 2, 6]);
+  assert.equal(read([2, 3], ["F32", [2, 1], f32s(1, 10)]), [-3, -2, -1, 0, 10, 20]);
+  assert.equal(read([2, 1, 2], ["F32", [1, 1, 1], f32s(2)]), [-6, -4, -2, 0]);
+  const wrong: Parameters<typeof coded>[1][] = [
+    ["F32", [3, 1], f32s(1, 2, 3)],
+    ["F32", [3], f32s(1, 2, 3)],
+    ["BF16", [1, 3], new Uint8Array(6)],
+    ["U8", [1, 3], new Uint8Array(3)],
+  ];
+  for (const scales of wrong)
+    refuses(() => readSafetensors(coded([2, 3], scales)), path, "`w scales`", "cannot be scales of `w`");
+  refuses(() => readSafetensors(coded([2, 2, 2], ["F32", [1, 2, 1], f32s(1, 2)])), path, "`w scales`", "f32[1, 2, 1]");
+  refuses(() => readSafetensors(file(`{"w":${entry("I8", [4], 0, 4)}}`, new Uint8Array(4))), path, "`w`", "I8");
+  const own = file(`{"w":${entry("F32", [1], 0, 4)},"w scales":${entry("F32", [1], 4, 8)}}`, f32s(5, 6));
+  assert.equal([...readSafetensors(own).keys()], ["w", "w scales"]);
+});
 test("an empty tensor may stand before or after the one that begins where it does", () => {
   const [full, empty] = [`"x":${entry("F32", [1], 0, 4)}`, `"y":${entry("F32", [0], 0, 0)}`];
   for (const header of [`{${full},${empty}}`, `{${empty},${full}}`])
