@@ -1,7 +1,9 @@
 """Tiny models of transformers' architectures, as its `save_pretrained` writes them, with the logits that it computes for them.
 
-    python scripts/peers/hf.py          computes the logits of the stored weights again and compares
-    python scripts/peers/hf.py --write [NAME]  draws weights and stores them in test/peers/hf/NAME with expected.safetensors
+    python scripts/peers/hf.py [NAME...]          computes the logits of the stored weights again and compares
+    python scripts/peers/hf.py --write [NAME...]  draws weights and stores them in test/peers/hf/NAME with expected.safetensors
+
+No NAME: all of them.
 
 Needs PyTorch and transformers. Weights are drawn here, since transformers' initial ones are too small for clear choices of experts. The stored logits
 are those of the model in f64, in which transformers still computes norms and rotations in f32 (but see `widened`). A seed is taken whose logits in f32
@@ -293,7 +295,10 @@ def check(name):
 def main():
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
-    for name in [x for x in sys.argv[1:] if x in MODELS] or MODELS:
+    names = [x for x in sys.argv[1:] if x != "--write"]
+    if unknown := [x for x in names if x not in MODELS]:
+        raise SystemExit(f"unknown: {' '.join(unknown)}; there are {' '.join(MODELS)}")
+    for name in names or MODELS:
         (write if "--write" in sys.argv else check)(name)
     print("test/peers/hf is what transformers", transformers.__version__, "gives")
 
