@@ -122,6 +122,8 @@ test("what a family's blocks cannot be is refused by its key", () => {
   const kinds = ["sliding_attention", "full_attention"];
   refused(() => openTransformers(other("afmoe", { layer_types: [0, 1, 0, 1].map((i) => kinds[i]) })), "layer_types is");
   refused(() => openTransformers(other("afmoe", { num_dense_layers: 4 })), "num_dense_layers is 4", "at most 3");
+  refused(() => openTransformers(other("afmoe", { mup_enabled: 1 })), "mup_enabled is 1", "true or false");
+  assert.equal(header("afmoe", { mup_enabled: null })["wide"], 1);
   refused(() => openTransformers(other("afmoe", { score_func: "softmax" })), 'score_func is "softmax"');
   refused(() => openTransformers(other("exaone_moe", { sliding_window_pattern: "LLG" })), '"LLG"', "LLLG");
   refused(() => openTransformers(other("exaone_moe", { mlp_layer_types: ["sparse"] })), "mlp_layer_types is");
@@ -157,6 +159,7 @@ test("what a family's blocks cannot be is refused by its key", () => {
   assert.equal(header("lfm2", wide)["F"], 8192);
   assert.equal(header("lfm2", { ...wide, block_auto_adjust_ff_dim: false })["F"], 12288);
   assert.equal(header("lfm2", { ...wide, block_ffn_dim_multiplier: null, block_ff_dim: 14 })["F"], 9);
+  refused(() => openTransformers(other("lfm2", { block_auto_adjust_ff_dim: 0 })), "block_auto_adjust_ff_dim is 0");
   refused(() => openTransformers(other("lfm2", { block_multiple_of: "4" })), "intermediate_size is 16", "can adjust");
   for (const types of ["ccfcfccf", "ccfccccf", "ccff", "ccc"])
     refused(() => openTransformers(other("lfm2_moe", layers(types))), "layer_types is");
@@ -213,6 +216,19 @@ test("what a family's blocks cannot be is refused by its key", () => {
   const unnamed = { factor: 4, original_max_position_embeddings: 16 };
   refused(() => openTransformers(other("gpt_oss", { rope_parameters: unnamed })), "factor is 4");
   refused(() => openTransformers(other("gpt_oss", { rope_parameters: { ...unnamed, type: "linear" } })), '"linear"');
+});
+test("RoPE's settings are one object", () => {
+  for (const key of ["rope_parameters", "rope_scaling"]) {
+    refused(() => openTransformers(other("afmoe", { [key]: "yarn" })), `${key} is "yarn"`, "an object");
+    const kinds = { full_attention: { rope_type: "yarn", factor: 4 } };
+    refused(
+      () => openTransformers(other("exaone_moe", { [key]: kinds })),
+      key,
+      "its own for full_attention",
+      "write a model",
+    );
+    assert.ok(openTransformers(other("flex_olmo", { [key]: null })));
+  }
 });
 test("the type of RoPE may be under its older name", () => {
   for (const family of ["llama", "llama4_text", "gpt_oss", "deepseek_v2", "phimoe"]) {

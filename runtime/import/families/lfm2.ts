@@ -146,7 +146,12 @@ export const lfm2: Family = {
       must: "a size that block_ffn_dim_multiplier and block_multiple_of can adjust",
     },
   },
-  supported: { ...defaultSettings, ...orderSettings, block_use_swiglu: true },
+  supported: {
+    ...defaultSettings,
+    ...orderSettings,
+    block_use_swiglu: true,
+    block_auto_adjust_ff_dim: ({ block_auto_adjust_ff_dim: adjusts }: Json) => adjusts !== false,
+  },
   names: lfm2Names,
   tied: true,
 };

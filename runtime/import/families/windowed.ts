@@ -68,8 +68,10 @@ export const exaoneMoe: Family = {
 /** Embeddings are multiplied by the root of their width, or by nothing. */
 const rootOfWidth: ConfigValue = {
   keys: ["mup_enabled"],
-  from: ({ mup_enabled: enabled = false, hidden_size: width }) =>
-    typeof enabled === "boolean" ? (enabled ? Math.sqrt(Number(width)) : 1) : undefined,
+  from: ({ mup_enabled, hidden_size: width }) => {
+    const enabled = mup_enabled ?? false;
+    return typeof enabled === "boolean" ? (enabled ? Math.sqrt(Number(width)) : 1) : undefined;
+  },
   must: "true or false",
 };
 export const afmoe: Family = {
