@@ -142,7 +142,7 @@ class PendingText {
     };
     this.stream = new ReadableStream({ start, cancel: () => this.#stopped.abort() });
     if (signal?.aborted) this.end();
-    if (signal) this.#endWith(signal);
+    else if (signal) this.#endWith(signal);
   }
   #endWith(signal: AbortSignal): void {
     const texts = textsEndedBy(signal);
