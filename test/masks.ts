@@ -52,6 +52,7 @@ export const readings: typeof masks = {
   "the lower of two": (s) => b.le(s.g, b.minimum(s.g, s.q, b.sub(s.g, s.k, 5)), 9),
   "half as far": (s) => b.le(s.g, b.add(s.g, s.k, s.k), b.add(s.g, s.q, 9)),
   "neither one thing nor another": (s) => b.not(s.g, b.where(s.g, b.lt(s.g, s.q, 9), causal(s), near(s, 3))),
+  "not from some places before": (s) => all(s.g, b.not(s.g, b.ge(s.g, b.sub(s.g, s.q, s.k), 3)), causal(s)),
   "keys that are not valid": (s) => all(s.g, b.not(s.g, s.given("valid", "key", "bool")), causal(s)),
 };
 

@@ -29,9 +29,7 @@ export function gradients(
     found.set(to, old ? b.add(g, old, grad) : grad);
     segments.note(to, grad);
   };
-  losses.forEach((loss, i) => {
-    if (isFloat(loss.type.dtype)) add(loss, seeds?.[i] ?? b.like(g, loss, 1));
-  });
+  losses.forEach((loss, i) => add(loss, seeds?.[i] ?? b.like(g, loss, 1)));
   for (const node of order.toReversed()) {
     if (!active.has(node)) continue;
     const again = segments.inBackward(node, g);

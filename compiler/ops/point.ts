@@ -134,9 +134,8 @@ export const cast = define<"cast">({
     const x = one(args);
     return [x.data.map((e) => converted(e, x.dtype, dtypeOf(one(types))))];
   },
-  vjp({ args }, [dy], g) {
-    const from = one(args).type.dtype;
-    return [dy && isFloat(from) ? b.make1(g, "cast", [dy], { dtype: from }) : null];
+  vjp({ args }, [dy = null], g) {
+    return [dy && b.make1(g, "cast", [dy], { dtype: dtypeOf(one(args).type) })];
   },
   mapped: mapPointwise("cast"),
   shard: sharding.shardPointwise,

@@ -292,7 +292,7 @@ class Partition implements Workers {
   #sortOwnRows(rows: Value, by: Node): void {
     const [index, to] = [item(by.args, 0), sharded(0, evenSharding(this.count))];
     const place = this.ruleInput(rows);
-    if (groupCount(by) > this.#routings.choices(by) || !this.#fits(index, to) || !samePlacement(place, to)) return;
+    if (groupCount(by) > this.#routings.choices(by) || !samePlacement(place, to)) return;
     const { results } = b.make(this.#g, "route", [this.convertTo(index, to)], by.attrs as OpAttrs["route"]);
     this.#routings.add(by, results, () => this.convertTo(index, replicated));
     this.#setRouting(by, results, false);

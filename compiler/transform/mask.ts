@@ -300,8 +300,7 @@ class PairTable {
     else this.#found.push({ at: query, seen: key });
   }
   #index(query: Value | null, key: Value | null): number {
-    const whole = this.#found.findIndex(({ at, seen }) => (query ?? at) === at && (key ?? seen) === seen);
-    return whole >= 0 ? whole : this.#found.findIndex(({ at, seen }) => fits(query, at) && fits(key, seen));
+    return this.#found.findIndex(({ at, seen }) => fits(query, at) && fits(key, seen));
   }
   bound({ query, key, at, seen, plus }: Linear): Bound {
     return { at, seen, plus, pair: this.#index(query, key) };

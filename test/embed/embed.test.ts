@@ -99,6 +99,27 @@ for (const target of targets)
       Experts,
     );
   });
+test("a loss beside an output: both have gradients, of parameters and inputs alone", async () => {
+  const { Both } = moe<"Both">`
+    layer Both(D) {
+      param w: float[D] = 2
+      state held: float[D] = 3
+      forward(x: float[N, D]) -> float[N, D] {
+        loss square = sum(w * w)
+        return held * w * x
+      }
+    }`;
+  await withCompiled(
+    { target: "reference", gradients: true },
+    async (program) => {
+      const { gradients } = await program.run({ x: filled(1), "cotangent.0": filled(5) });
+      assert.equal([...gradients.keys()], ["w", "input.x"]);
+      assert.equal(gradients.get("w")?.data, filled(2 * 5 * 3 + 2 * 2, 4));
+      assert.equal(gradients.get("input.x")?.data, filled(5 * 3 * 2));
+    },
+    Both,
+  );
+});
 test("inputs and cotangents in f32 of a program in f64 are taken as they are", () =>
   withCompiled({ target: "reference", gradients: true, precision: "f64" }, async (program) => {
     const x: Tensor = { dtype: "f32", shape: [2, 4], data: filled(0.1) };

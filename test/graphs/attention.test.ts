@@ -190,7 +190,7 @@ function stays(of: (g: GraphBuilder, q: Value, k: Value) => Value): boolean {
 }
 const others = (g: GraphBuilder, q: Value, k: Value, most: number): Value =>
   [...Array(most).keys()].map((n) => b.ne(g, b.sub(g, q, k), n)).reduce((x, y) => b.and(g, x, y));
-test("capped scores with a bias stay the composition, and a cap of 0 is none", () => {
+test("capped scores with a bias, or a quotient by scores, stay the composition, and a cap of 0 is none", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
   const found = (scores: Value): boolean => {
@@ -201,16 +201,22 @@ test("capped scores with a bias stay the composition, and a cap of 0 is none", (
   assert.ok(found(bent));
   assert.not(found(b.add(g, b.mul(g, bent, 3), p("bias", 2, 5, 5))));
   assert.not(found(b.mul(g, bent, 0)));
+  assert.not(found(b.div(g, 2, bent.node.args[0] as Value)));
   const args = [p("q", 1, 1, 1, 5, 3), p("k", 1, 1, 5, 3), p("v", 1, 1, 5, 3)];
   assert.throws(() => b.make(g, "attention", args, { scale: 1, cap: 0, bounds: [] }), /a cap above 0, not 0/);
   const biased = [...args, p("bias", 1, 1, 1, 5, 5)];
   assert.throws(() => b.make(g, "attention", biased, { scale: 1, cap: 2, bounds: [] }), /no bias beside a cap/);
 });
+const within = (g: GraphBuilder, q: Value, k: Value, most: number): Value =>
+  b.lt(g, b.cast(g, b.sub(g, q, k), "f32"), most);
 test("a mask of more bounds than are worth it, or of products of positions, stays the composition", () => {
   assert.not(stays((g, q, k) => others(g, q, k, 8)));
   assert.ok(stays((g, q, k) => others(g, q, k, 9)));
   assert.ok(stays((g, q, k) => b.lt(g, b.mul(g, q, k), 7)));
   assert.ok(stays((g, q, k) => b.lt(g, b.sub(g, q, k), 2 ** 30)));
+  assert.not(stays((g, q, k) => within(g, q, k, 2 ** 24)));
+  assert.ok(stays((g, q, k) => within(g, q, k, 2 ** 25))); // f32 has not all whole numbers here
+  assert.ok(stays((g, q, k) => b.ge(g, b.cast(g, q, "f32"), b.cast(g, k, "f32"))));
   assert.ok(
     stays((g, q) => b.ge(g, q, b.expand(g, b.swap(g, b.param(g, "turned", { dtype: "i32", shape: [5, 2] })), 1))),
   );

@@ -92,6 +92,10 @@ const text = (lines: string): Loaded =>
            return x
          }
        }
+       layer Gated(D) {
+         gate: Linear(D, D)
+         forward(x: float[N, D]) -> float[N, D] { return x * tanh(gate(x)) }
+       }
        layer Cross(D) {
          a: Linear(D, D)
          b: Linear(D, D)
@@ -165,6 +169,26 @@ test("several arguments and results, a skipped layer, losses and random numbers 
   assert.ok(count(again, "after") >= 3);
 });
 
+/** How many products a step of three gated layers has: with all kept, and with each layer made again. */
+const productsOf = (lines: string): number[] => {
+  const program = text(`model M(D) {
+    inner: Gated(D)[3]
+    param scale: float[D] = 1
+    train(x: float[N, D]) {
+      let y = scale * x
+      for each in inner { y = each(y) }
+      ${lines}
+    }
+  }`);
+  return [false, true].map((recompute) => {
+    const { graphs } = built({ program, sizes: { D: 4, N: 6 } }, recompute);
+    return count(graphs.find((g) => g.name === "train") as Graph, "dot");
+  });
+};
+test("weights that are not trained have no gradients, which no layer waits for", () => {
+  assert.equal(productsOf(trained), [9, 12]);
+  assert.equal(productsOf(`optimize inner with none\n${trained}`), [6, 9]);
+});
 test("memory holds what passes between layers, the routers' choices, and one layer", () => {
   const sizes = { ...small, L: 12, D: 64, H: 128, Heads: 4, B: 32, T: 256, Context: 256 };
   const [kept, again] = [false, true].map((r) => toPlan(built({ program: example, sizes }, r), silentObserver()).bytes);

@@ -147,6 +147,8 @@ test("what all have is made in parts where it is added to parts; parts one after
   const column = b.broadcast(g, b.param(g, "column", type("i32", [4])), [4, 6], [0]);
   const made = [
     noise,
+    b.random(g, b.param(g, "key", type("i32", [2])), 7, [6], b.param(g, "numbers", type("i32", [4]))),
+    b.after(g, noise, [b.sum(g, noise, [0, 1])]),
     b.reshape(g, b.iota(g, 24), [4, 6]),
     b.transpose(g, b.reshape(g, b.iota(g, 24), [6, 4]), [1, 0]),
   ];
@@ -163,13 +165,13 @@ test("what all have is made in parts where it is added to parts; parts one after
 });
 
 const builder = new GraphBuilder(ops);
-/** How many numbers two workers have in the end that came from both, by op; and each that they make is right. */
-function movedBy(value: Value, places: (store: string) => Placement): Record<string, number> {
+/** How many numbers each worker has in the end that came from several, by op; and each that they make is right. */
+function movedBy(value: Value, places: (store: string) => Placement, workers = 2): Record<string, number> {
   const held = new Map([...storesOf([value])].map(([name, x]) => [name, name === "index" ? squared(x) : x]));
   const graph: Graph = { name: "moved", results: [{ role: "output", name: "y", value }] };
-  const made = partition(builder, graph, { workers: 2 }, places);
+  const made = partition(builder, graph, { workers }, places);
   const [wanted] = interpret([value], held, { exact: true });
-  for (const [own] of interpretOnWorkers(made, held, places, 2)) requireEqual("a product", own, wanted as NdArray);
+  for (const [own] of interpretOnWorkers(made, held, places, workers)) requireEqual("a value", own, wanted as NdArray);
   const moved: Record<string, number> = {};
   for (const { op, results } of nodesOf(made))
     if (op.lower === "collective")
@@ -255,6 +257,35 @@ test("a maximum that is needed in parts; a sum and its reshape, both needed whol
   );
   assert.equal(movedBy(both, allSharded), { all_reduce: 6 });
 });
+test("what each pair of four workers has the terms of, where all four need parts of the sum", () => {
+  const x = b.param(builder, "x", type("f32", [4, 8]));
+  const z = b.param(builder, "z", type("f32", [8]));
+  const moved = movedBy(
+    b.add(builder, b.sum(builder, x, [0]), z),
+    (store) => sharded(0, evenSharding(store === "x" ? 2 : 4)),
+    4,
+  );
+  assert.equal(moved, { all_reduce: 8, all_gather: 8 });
+});
+test("sums of groups by choices that a table of another length is read by", () => {
+  const index = b.param(builder, "index", type("i32", [8]));
+  const param = (name: string, shape: readonly number[]): Value => b.param(builder, name, type("f32", shape));
+  const by = b.route(builder, index, 3);
+  const sums = b.raggedSum(builder, b.dispatch(builder, param("x", [8, 3]), by), by.offsets);
+  const looked = b.take(builder, param("tables", [4, 3]), index);
+  movedBy(b.add(builder, b.sum(builder, sums, [0]), b.sum(builder, looked, [0])), (store) =>
+    store === "tables" ? sharded(0, evenSharding(2)) : replicated,
+  );
+});
+test("workers that all sort all choices: what each of its own rows' numbers and flags are", () => {
+  const by = b.route(builder, b.param(builder, "index", type("i32", [8])), 4);
+  const param = (name: string, shape: readonly number[]): Value => b.param(builder, name, type("f32", shape));
+  const rows = b.dispatch(builder, param("x", [8, 3]), by);
+  const product = b.raggedDot(builder, rows, param("w", [4, 3, 3]), by.offsets);
+  const numbers = [by.order, by.expert].map((v) => b.broadcast(builder, b.cast(builder, v, "f32"), [8, 3], [0]));
+  for (const v of [...numbers.map((n) => b.mul(builder, product, n)), b.gt(builder, product, 0)])
+    movedBy(b.combine(builder, v, by), (store) => (store === "w" ? sharded(0, evenSharding(2)) : replicated));
+});
 /** Choices of which none is no expert: what rows hold that belong to none is not defined. */
 const everyRow = (x: NdArray): NdArray => ({ ...x, data: x.data.map((y) => Math.abs(y) % 4) });
 test("rows of a mixture in an expert that take up two axes: what goes along one of these alone is done of all rows", () => {
@@ -293,7 +324,8 @@ test("rows of a mixture in an expert that take up two axes: what goes along one 
     b.transpose(builder, b.transpose(builder, wide, [1, 0, 2]), [1, 0, 2]),
     b.mul(builder, b.reshape(builder, b.transpose(builder, wide, [0, 2, 1]), [8, 2, 3]), wide),
     b.sum(builder, b.mul(builder, wide, beside), [2], true),
-  ].map((v) => (dims(v.type)[2] === 3 ? back(v) : v));
+    b.mul(builder, own, b.broadcast(builder, b.cast(builder, inner.expert, "f32"), [16, 3], [0])),
+  ].map((v) => (dims(v.type).at(-1) === 3 ? back(v) : v));
   const held = new Map([...storesOf(values)].map(([name, y]) => [name, name === "index" ? everyRow(y) : y]));
   const graph: Graph = {
     name: "two axes",
