@@ -73,6 +73,26 @@ test("what only resembles the left side of a rule keeps its values", () => {
   const after = interpret(rewrite(g, values, finalAlgebra), stores);
   interpret(values, stores).forEach((want, i) => assert.equal(after[i], want, printValues(values.slice(i, i + 1))));
 });
+test("so does what only resembles a transposition's, a shared matrix's or a single unit's", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const cube = p("cube", 3, 3, 3);
+  const place = (axis: number): Value => b.broadcast(g, b.iota(g, 9), [2, 9, 9], [axis]);
+  const far = b.sub(g, place(1), place(2));
+  const { offsets } = b.route(g, b.param(g, "index", { dtype: "i32", shape: [4] }), 3);
+  const pairs = [p("rows", 4, 5), p("column", 3, 5, 1), offsets, p("more", 4, 5), p("other", 3, 5, 1)];
+  const values = [
+    b.sum(g, b.add(g, b.transpose(g, cube, [2, 0, 1]), b.transpose(g, cube, [1, 2, 0])), [2]),
+    b.transpose(g, b.make1(g, "gather", [p("x", 2, 3, 4, 5), far], { axis: 1, batch: 1 }), [0, 4, 1, 2, 3]),
+    b.dot(g, b.broadcast(g, p("wide", 40, 20), [40, 16, 20], [0, 2]), p("few", 40, 20, 3)),
+    b.raggedDot(g, p("twice", 8, 5), p("column", 3, 5, 1), offsets, 2),
+    b.make1(g, "ragged_dot", pairs, { unit: 1 }),
+  ];
+  const rules = [untransposeReduce(0), untransposeGather(0), sharedMatrixRule(0), ...singleUnitRules];
+  const stores = storesOf(values);
+  const after = interpret(rewrite(g, values, rules), stores);
+  interpret(values, stores).forEach((want, i) => assert.equal(after[i], want, printValues(values.slice(i, i + 1))));
+});
 /** Elements computed. */
 const cost = (v: Value): number =>
   topological([v]).reduce((sum, n) => sum + (n.op.lower === "leaf" ? 0 : n.op.flops(n)), 0);

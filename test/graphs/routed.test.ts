@@ -99,6 +99,19 @@ const variants: Record<string, Variant> = {
   "in bf16, with a bias, one choice": { ...usual, dtype: "bf16", biased: true, K: 1 },
   "two runs of different layers": { ...usual, runs: [2, 3], biased: true },
 };
+test("a sum over a part of a product's columns is none over its other side", () => {
+  const g = new GraphBuilder(ops);
+  const at = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const { offsets } = b.route(g, b.param(g, "index", { dtype: "i32", shape: [12] }), 4);
+  const [x, w] = [at("x", 12, 6), at("w", 4, 3, 6)];
+  const product = b.raggedDot(g, at("a", 12, 3), w, offsets);
+  const parts = (v: Value): Value => b.reshape(g, v, [12, 2, 3]);
+  const values = [b.sum(g, b.mul(g, parts(x), parts(product)), [2]), b.raggedDot(g, x, b.swap(g, w), offsets)];
+  const graph: Graph = { name: "parts", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) };
+  const stores = storesOf(values);
+  const [before, after] = [graph, routedBackward(g, graph)].map((of) => interpret(valuesOf(of), stores));
+  assert.equal(after, before);
+});
 for (const [name, v] of Object.entries(variants))
   test(`the same gradients without the product of the last matmul: ${name}`, () => {
     const { g, graph } = moe(v);
