@@ -96,14 +96,11 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
     );
     for (const [name, t] of inputs) requireIndices(name, t, choices[storeOfInput(entry.method, name)]);
   };
-  const onStores = (stores: readonly StoreInfo[]): void => {
-    if (!params) return;
-    matchParameters(stores, params);
-    if (params.upcycle) options.onCopies?.(upcycledArrays(stores, params));
-  };
+  const onStores = (stores: readonly StoreInfo[]): void => void (params && matchParameters(stores, params));
   try {
     requireEqualEntries(program, { ...request, seed, params }, world);
     const { executable } = await compileOnWorkers(() => program, { ...request, onInputs, onStores });
+    if (params?.upcycle) options.onCopies?.(upcycledArrays(executable.stores, params)); // a program of the cache has no onStores
     return await runOn(executable, entry.method, { inputs, params, seed }).finally(() => executable.close());
   } finally {
     params?.close?.();
