@@ -73,6 +73,10 @@ test("logits that are wanted whole, or read across rows, stay", () => {
     (g, logits) => [b.logsumexp(g, b.softmax(g, logits, 0))],
     (g, logits) => [b.logsumexp(g, b.mul(g, logits, b.sum(g, logits)))],
     (g, logits) => [b.exp(g, logits)],
+    (g, logits) => [b.logsumexp(g, logits), b.max(g, logits, [0])],
+    (g, logits) => [b.logsumexp(g, logits), b.swap(g, logits)],
+    (g, logits) => [b.logsumexp(g, logits), b.exp(g, b.swap(g, logits))],
+    (g, logits) => [b.logsumexp(g, b.take(g, logits, b.param(g, "columns", { dtype: "i32", shape: [T] }), 1))],
   ];
   for (const make of wanted) {
     const { g, graph } = of(make);
