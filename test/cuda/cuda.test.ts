@@ -8,7 +8,7 @@ import { cudaUnit, emitCuda, readableKernel } from "../../compiler/emit/unit.ts"
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, Value } from "../../compiler/graph/node.ts";
 import { KernelBuilder } from "../../compiler/kernel/builder.ts";
-import { add, asValue, div, less, load, num, select } from "../../compiler/kernel/expr.ts";
+import { add, asValue, div, less, load, num, select, sub } from "../../compiler/kernel/expr.ts";
 import type { Expr } from "../../compiler/kernel/ir.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import type { OpAttrs } from "../../compiler/ops/attrs.ts";
@@ -121,11 +121,13 @@ test("folds whose result is known, or that nothing reads, are left out", () => {
   const many = of("many", "max", (i) => load(x, add(at, i)));
   const changing = of("changing", "max", () => load(y, at));
   of("unread", "sum", (i) => load(x, add(at, i)));
-  for (const [i, value] of [first, last, one, many, changing].entries()) k.store(y, [num(i)], value);
+  const total = of("total", "sum", () => load(x, at));
+  const none = k.fold("none", "max", "i32", sub(n, num(1)), () => load(x, at)); // of no element where n is 1
+  for (const [i, value] of [first, last, one, many, changing, total, none].entries()) k.store(y, [num(i)], value);
   const { text } = emitCuda(k.kernel("test"));
   assert.equal(
     [...text.matchAll(/const auto (\w+) = (.*?)[;,(]/g)].map((m) => `${m[1]} ${m[2]}`),
-    ["first i32", "last i32", "one x[t]", "many fold<Max", "changing fold<Max"],
+    ["first i32", "last i32", "one x[t]", "many fold<Max", "changing fold<Max", "total fold<Sum", "none fold<Max"],
   );
   assert.match(text, "const auto first = i32(t);");
   assert.match(text, "const auto last = i32(t + tn - 1);");
