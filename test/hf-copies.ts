@@ -1,0 +1,29 @@
+// Copies of the checkpoints that transformers wrote (test/peers/hf), with another config.json.
+import assert from "node:assert/strict";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Problem } from "../compiler/diagnostic.ts";
+import { project } from "./project.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
+
+export const hf = join(project, "test/peers/hf");
+export const copy = (name: string, change: (config: Record<string, unknown>) => object): string => {
+  const at = temporaryFolder();
+  cpSync(join(hf, name), at, { recursive: true });
+  const path = join(at, "config.json");
+  writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>)));
+  return at;
+};
+export const without = (config: Record<string, unknown>, key: string): object =>
+  Object.fromEntries(Object.entries(config).filter(([k]) => k !== key));
+/** The call throws a Problem whose texts have these words. */
+export function refused(run: () => unknown, ...words: string[]): void {
+  assert.throws(run, (e: unknown) => {
+    assert.ok(e instanceof Problem, String(e));
+    const said = `${e.message}\n${e.help}`;
+    for (const word of words) assert.ok(said.includes(word), said);
+    return true;
+  });
+}
+/** With these keys set. */
+export const other = (name: string, change: object): string => copy(name, (c) => ({ ...c, ...change }));

@@ -1,0 +1,236 @@
+// What config.json of a transformers checkpoint may say, and what is refused by its key.
+
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { openTransformers } from "../../runtime/import/config.ts";
+import { families } from "../../runtime/import/families/index.ts";
+import { copy, hf, other, refused, without } from "../hf-copies.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+
+const test = suite("models-config");
+test("a configuration that the model cannot have is a Problem that names the key", () => {
+  refused(() => openTransformers(copy("olmoe", (c) => ({ ...c, hidden_act: "gelu" }))), 'hidden_act is "gelu"');
+  refused(() => openTransformers(copy("mixtral", (c) => ({ ...c, model_type: "gpt2" }))), '"gpt2"');
+  refused(() => openTransformers(copy("mixtral", (c) => without(c, "model_type"))), "has no model_type");
+  refused(() => openTransformers(copy("mixtral", (c) => without(c, "vocab_size"))), "vocab_size is not given");
+  const yarn = { rope_type: "yarn", factor: 4, rope_theta: 10000 };
+  refused(() => openTransformers(copy("mixtral", (c) => ({ ...c, rope_parameters: yarn }))), '"yarn"');
+  refused(() => openTransformers(temporaryFolder()), "no config.json");
+  refused(
+    () => openTransformers(copy("gpt_oss", (c) => ({ ...c, layer_types: ["full_attention", "full_attention"] }))),
+    "layer_types",
+  );
+  const awq = { quant_method: "awq" };
+  refused(() => openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: awq }))), "quantised", '"awq"');
+  assert.ok(openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: null }))));
+});
+type Header = ReturnType<typeof openTransformers>["header"];
+const header = (name: string, change: object): Header => openTransformers(other(name, change)).header;
+const order = ({ First, Early, Threes, Twos, Ones }: Header): unknown[] => [First, Early, Threes, Twos, Ones];
+/** LFM2's blocks: `f` is full attention, others are convolutions. */
+const layers = (types: string): object => ({
+  num_hidden_layers: types.length,
+  layer_types: Array.from(types, (type) => (type === "f" ? "full_attention" : "conv")),
+});
+test("what a family's blocks cannot be is refused by its key", () => {
+  refused(() => openTransformers(other("qwen2_moe", { use_sliding_window: true })), "use_sliding_window is true");
+  const types = ["sliding_attention", "full_attention"];
+  refused(() => openTransformers(other("qwen2_moe", { layer_types: types })), "layer_types", "sliding_attention");
+  refused(() => openTransformers(other("glm4_moe", { n_group: 2 })), "n_group is 2");
+  refused(() => openTransformers(other("granitemoe", { attention_bias: true })), "attention_bias is true");
+  refused(() => openTransformers(other("granitemoeshared", { shared_intermediate_size: 0 })), "from 1 to");
+  const kinds = ["sliding_attention", "full_attention"];
+  refused(() => openTransformers(other("afmoe", { layer_types: [0, 1, 0, 1].map((i) => kinds[i]) })), "layer_types is");
+  refused(() => openTransformers(other("afmoe", { num_dense_layers: 4 })), "num_dense_layers is 4", "at most 3");
+  refused(() => openTransformers(other("afmoe", { mup_enabled: 1 })), "mup_enabled is 1", "true or false");
+  assert.equal(header("afmoe", { mup_enabled: null })["wide"], 1);
+  refused(() => openTransformers(other("afmoe", { score_func: "softmax" })), 'score_func is "softmax"');
+  refused(() => openTransformers(other("exaone_moe", { sliding_window_pattern: "LLG" })), '"LLG"', "LLLG");
+  refused(() => openTransformers(other("exaone_moe", { mlp_layer_types: ["sparse"] })), "mlp_layer_types is");
+  refused(() => openTransformers(other("solar_open", { partial_rotary_factor: 0.5 })), "partial_rotary_factor is 0.5");
+  refused(
+    () => openTransformers(other("gemma2", { attn_logit_softcapping: null })),
+    "attn_logit_softcapping is not given",
+  );
+  refused(
+    () => openTransformers(other("gemma2", { use_bidirectional_attention: true })),
+    "use_bidirectional_attention is true",
+  );
+  const long = {
+    rope_type: "longrope",
+    short_factor: [1, 1],
+    long_factor: [1, 1],
+    original_max_position_embeddings: 8,
+  };
+  refused(() => openTransformers(other("phimoe", { rope_parameters: long })), '"longrope"', "short_mscale");
+  refused(() => openTransformers(other("phimoe", { num_experts_per_tok: 1 })), "num_experts_per_tok is 1");
+  const word = { ...long, short_mscale: 1, long_mscale: 1, short_factor: "long" };
+  refused(() => openTransformers(other("phimoe", { rope_parameters: word })), 'short_factor is "long"');
+  const linear = { num_hidden_layers: 12, layer_types: null, full_attention_interval: 3 };
+  refused(() => openTransformers(other("qwen3_next", linear)), "full_attention_interval is 3");
+  const released = openTransformers(other("lfm2_moe", { ...layers("ccfcccfcccfcccfcccfccfcc"), num_dense_layers: 2 }));
+  const { First, Threes, Twos, Ones, L } = released.header;
+  assert.deepEqual([First, Threes, Twos, Ones, L], [2, 4, 1, 0, 24]);
+  assert.deepEqual(order(header("lfm2", layers("ccfccfcccfcccfcccfcccfccfccfcc"))), [2, 1, 4, 2, 0]);
+  const older = { layer_types: null, num_hidden_layers: 16, full_attn_idxs: [2, 5, 8, 10, 12, 14] };
+  assert.deepEqual(order(header("lfm2", older)), [2, 0, 0, 2, 3]);
+  refused(() => openTransformers(other("lfm2", { ...older, full_attn_idxs: [2, 4, 7] })), "full_attn_idxs is [2,4,7]");
+  const wide = { block_ff_dim: 12288, block_multiple_of: 256, block_ffn_dim_multiplier: 1 };
+  assert.equal(header("lfm2", wide)["F"], 8192);
+  assert.equal(header("lfm2", { ...wide, block_auto_adjust_ff_dim: false })["F"], 12288);
+  assert.equal(header("lfm2", { ...wide, block_ffn_dim_multiplier: null, block_ff_dim: 14 })["F"], 9);
+  refused(() => openTransformers(other("lfm2", { block_auto_adjust_ff_dim: 0 })), "block_auto_adjust_ff_dim is 0");
+  refused(() => openTransformers(other("lfm2", { block_multiple_of: "4" })), "intermediate_size is 16", "can adjust");
+  for (const types of ["ccfcfccf", "ccfccccf", "ccff", "ccc"])
+    refused(() => openTransformers(other("lfm2_moe", layers(types))), "layer_types is");
+  refused(() => openTransformers(other("lfm2_moe", { num_dense_layers: 3 })), "num_dense_layers is 3", "at most 2");
+  refused(() => openTransformers(other("lfm2_moe", { layer_types: null })), "layer_types is not given");
+  refused(() => openTransformers(other("lfm2_moe", { use_expert_bias: false })), "use_expert_bias is false");
+  refused(() => openTransformers(other("lfm2_moe", { tie_embedding: false })), "tie_embedding is false");
+  refused(() => openTransformers(other("minimax_m2", { scoring_func: "softmax" })), 'scoring_func is "softmax"');
+  refused(() => openTransformers(other("dots1", { max_window_layers: 1 })), "max_window_layers is 1");
+  refused(
+    () => openTransformers(other("ernie4_5_moe", { moe_num_shared_experts: 0 })),
+    "moe_num_shared_experts is 0",
+    "1 or more",
+  );
+  refused(() => openTransformers(other("ernie4_5_moe", { moe_layer_end_index: 0 })), "moe_layer_end_index is 0");
+  refused(
+    () => openTransformers(other("deepseek_v2", { topk_method: "greedy" })),
+    'topk_method is "greedy"',
+    "group_limited",
+  );
+  refused(
+    () => openTransformers(other("hunyuan_v1_moe", { rope_parameters: { rope_type: "dynamic", factor: 2 } })),
+    '"dynamic"',
+  );
+  refused(() => openTransformers(other("hunyuan_v1_moe", { moe_topk: [2, 1] })), "moe_topk is [2,1]");
+  refused(() => openTransformers(other("deepseek_v2", { norm_topk_prob: true })), "norm_topk_prob is true");
+  const yarn = { rope_type: "yarn", factor: 4, mscale: 1, mscale_all_dim: 0.7 };
+  refused(() => openTransformers(other("deepseek_v3", { rope_parameters: yarn })), '"yarn"', "with one mscale");
+  refused(() => openTransformers(other("deepseek_v3", { rope_scaling: { factor: 4 } })), "factor is 4");
+  const cool = { ...yarn, mscale: 0, mscale_all_dim: 0 };
+  refused(() => openTransformers(other("deepseek_v3", { rope_parameters: cool })), '"yarn"', "with one mscale");
+  const unsaid = { ...yarn, mscale: 0.7, factor: null };
+  refused(() => openTransformers(other("deepseek_v3", { rope_parameters: unsaid })), '"yarn"', "with a factor");
+  refused(() => openTransformers(copy("deepseek_v2", (c) => without(c, "topk_method"))), "n_group is 3");
+  refused(
+    () => openTransformers(copy("dots1", (c) => ({ ...without(c, "sliding_window"), max_window_layers: 1 }))),
+    "is 1",
+  );
+  const heated = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 16, attention_factor: 1 };
+  refused(() => openTransformers(other("gpt_oss", { rope_parameters: heated })), "attention_factor is 1");
+  refused(
+    () => openTransformers(other("llama4_text", { no_rope_layers: [1, 1, 1, 1] })),
+    "no_rope_layers",
+    "[1,1,1,0]",
+  );
+  refused(() => openTransformers(other("llama4_text", { moe_layers: [0, 1] })), "moe_layers", "[1,3]");
+  refused(
+    () => openTransformers(other("llama4_text", { interleave_moe_layer_step: 3 })),
+    "interleave_moe_layer_step is 3",
+  );
+  refused(() => openTransformers(other("llama4_text", { attn_temperature_tuning: false })), "attn_temperature_tuning");
+  refused(() => openTransformers(other("llama4_text", { rope_parameters: { rope_type: "yarn" } })), '"yarn"');
+  refused(() => openTransformers(other("llama4_text", { rope_parameters: { type: "linear", factor: 4 } })), '"linear"');
+  const unnamed = { factor: 4, original_max_position_embeddings: 16 };
+  refused(() => openTransformers(other("gpt_oss", { rope_parameters: unnamed })), "factor is 4");
+  refused(() => openTransformers(other("gpt_oss", { rope_parameters: { ...unnamed, type: "linear" } })), '"linear"');
+});
+test("RoPE's settings are one object", () => {
+  for (const key of ["rope_parameters", "rope_scaling"]) {
+    refused(() => openTransformers(other("afmoe", { [key]: "yarn" })), `${key} is "yarn"`, "an object");
+    const kinds = { full_attention: { rope_type: "yarn", factor: 4 } };
+    refused(
+      () => openTransformers(other("exaone_moe", { [key]: kinds })),
+      key,
+      "its own for full_attention",
+      "write a model",
+    );
+    assert.ok(openTransformers(other("flex_olmo", { [key]: null })));
+  }
+});
+test("the type of RoPE may be under its older name", () => {
+  for (const family of ["llama", "llama4_text", "gpt_oss", "deepseek_v2", "phimoe"]) {
+    const older = copy(family, ({ rope_parameters: rope, ...config }) => {
+      const { rope_type: type, rope_theta, ...others } = rope as Record<string, unknown>;
+      return { ...config, rope_theta, rope_scaling: { ...others, type } };
+    });
+    assert.deepEqual(openTransformers(older).header, openTransformers(join(hf, family)).header, family);
+  }
+});
+const rope = (parameters: object): string => other("llama", { rope_parameters: parameters });
+test("a dense family's config.json: what is refused, and what is read where keys are missing or null", () => {
+  refused(() => openTransformers(other("llama", { mlp_bias: true })), "mlp_bias is true");
+  refused(() => openTransformers(other("llama", { hidden_act: "gelu" })), 'hidden_act is "gelu"');
+  refused(() => openTransformers(rope({ rope_type: "yarn", factor: 4 })), '"yarn"', "default, linear", "llama3");
+  refused(() => openTransformers(rope({ type: "dynamic", factor: 4 })), "rope_parameters.type", '"dynamic"');
+  refused(() => openTransformers(rope({ rope_type: "llama3", factor: 8 })), '"llama3"', "low_freq_factor");
+  refused(() => openTransformers(rope({ rope_type: "linear" })), '"linear"', "with a factor alone");
+  const both = { rope_type: "linear", factor: 4, original_max_position_embeddings: 16 };
+  refused(() => openTransformers(rope(both)), '"linear"', "with a factor alone");
+  refused(() => openTransformers(rope({ rope_type: "default", factor: 4 })), "factor is 4");
+  refused(() => openTransformers(other("mistral", { rope_parameters: { type: "linear", factor: 4 } })), '"linear"');
+  refused(() => openTransformers(other("qwen2", { use_sliding_window: true })), "use_sliding_window is true");
+  const types = ["full_attention", "sliding_attention"];
+  refused(() => openTransformers(other("qwen3", { layer_types: types })), "layer_types", "sliding_attention");
+  assert.equal(header("llama", { num_key_value_heads: null })["Groups"], 4); // as Llama 1 has it
+  assert.equal(header("llama", { head_dim: null })["A"], undefined);
+  assert.equal(header("qwen3", { head_dim: null })["A"], 128);
+  assert.equal(header("mistral", {})["window"], 5);
+  assert.equal(header("mistral", { sliding_window: null })["window"], undefined);
+  const old = header("llama", { rope_parameters: null, rope_theta: 5e5, rope_scaling: { type: "linear", factor: 4 } });
+  assert.deepEqual([old["base"], old["stretch"], old["original"]], [5e5, 4, undefined]);
+});
+/** Of the first few dense blocks, the step, and of how many layers: `Dense`, `Step` and `Mixed`. */
+const denseBlocks = (first: number, step: number | null, layers: number): unknown[] => {
+  const only = step === null ? null : Array.from({ length: first }, (_, i) => i);
+  const all = { mlp_only_layers: only, decoder_sparse_step: step, num_hidden_layers: layers };
+  const { Dense, Step, Mixed } = header("qwen3_moe", all);
+  return [Dense, Step, Mixed];
+};
+test("which blocks of Qwen's are dense: the first few, and all but each Step-th of the others", () => {
+  assert.deepEqual(denseBlocks(0, null, 48), [0, 1, 48]);
+  assert.deepEqual(denseBlocks(2, 1, 5), [2, 1, 3]);
+  assert.deepEqual(denseBlocks(1, 2, 6), [0, 2, 3]);
+  assert.deepEqual(denseBlocks(3, 2, 7), [2, 2, 2]);
+  assert.deepEqual(denseBlocks(4, 3, 4), [3, 3, 0]);
+  refused(
+    () => openTransformers(other("qwen3_moe", { mlp_only_layers: [1] })),
+    "mlp_only_layers is [1]",
+    "the first few",
+  );
+  refused(() => openTransformers(other("qwen2_moe", { mlp_only_layers: 1 })), "mlp_only_layers is 1", "the first few");
+});
+test("each number of config.json that is damaged is refused by its key", () => {
+  for (const { type, header } of families) {
+    const at = copy(type, (c) => c);
+    const whole = readFileSync(join(at, "config.json"), "utf8");
+    for (const { keys } of Object.values(header))
+      for (const value of ["<infinite>", -1, "4", [1, 2], {}]) {
+        const [key = ""] = keys;
+        writeFileSync(join(at, "config.json"), changedAt(whole, key, value));
+        refused(() => openTransformers(at), "config.json", `${key} is `, "must be");
+      }
+  }
+});
+/** A JSON text with another value at a dotted path. */
+function changedAt(text: string, path: string, value: unknown): string {
+  const json = JSON.parse(text) as Record<string, unknown>;
+  const [name = "", inner] = path.split(".");
+  json[name] = inner === undefined ? value : { ...(json[name] as object), [inner]: value };
+  return JSON.stringify(json).replace('"<infinite>"', "1e999");
+}
+test("layers are not more than a model can have, and sizes are whole", () => {
+  for (const value of [1e10, 10_001, 2.5, true])
+    refused(() => openTransformers(other("phimoe", { num_hidden_layers: value })), `num_hidden_layers is ${value}`);
+  for (const value of [1e10, 0, 2.5, true])
+    refused(() => openTransformers(other("mixtral", { hidden_size: value })), `hidden_size is ${value}`, "from 1 to");
+  const more = { num_nextn_predict_layers: 1e10 };
+  refused(() => openTransformers(other("glm4_moe", more)), "num_nextn_predict_layers is 10000000000");
+  refused(() => openTransformers(other("olmoe", { norm_topk_prob: 2 })), "norm_topk_prob is 2", "true or false");
+  refused(() => openTransformers(other("olmoe", { tie_word_embeddings: "no" })), 'tie_word_embeddings is "no"');
+});
+test.run();
