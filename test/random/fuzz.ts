@@ -16,6 +16,7 @@ import type { Stores } from "./compare.ts";
 import { checkDamaged } from "./damaged.ts";
 import { randomDecoder } from "./decoders.ts";
 import { checkFiles } from "./files.ts";
+import { checkFrozen, partlyTrained } from "./frozen.ts";
 import { checkGenerated, randomRequests } from "./generated.ts";
 import { prepared, randomGraph, withEnds } from "./graphs.ts";
 import { checkGraphs, type Given } from "./graphs-on-host.ts";
@@ -52,6 +53,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   edged: (seed) => trained(seed, "edged"),
   passes: passed,
   recomputed,
+  frozen,
   workers: shared,
   resumed,
   past: decoder,
@@ -100,6 +102,27 @@ function recomputed(seed: string): Case {
     run: async (way, text = program.text) => checkRecomputed({ ...program, text }, way.limits),
   };
 }
+/** Checks steps of a program that trains a part of its parameters, and keeps others in 8 bits: the pass that does so, then kernels. */
+function frozen(seed: string): Case {
+  const program = partlyTrained(drawnProgram(seed, "small"));
+  return keepsNone({
+    text: program.text,
+    note: notes(program),
+    run: async (way, text = program.text) => {
+      checkFrozen({ ...program, text }, way);
+      await checkOnHost([{ ...program, text }], way, alone);
+    },
+  });
+}
+/** A case in which there may be nothing to train, or no matrix that can be kept in 8 bits. */
+const nothingToKeep = /^no (loss of .* depends|matrix can be kept)/;
+const keepsNone = (one: Case): Case => ({
+  ...one,
+  run: (way, text) =>
+    one.run(way, text).catch((error: unknown) => {
+      if (!(error instanceof Problem && nothingToKeep.test(error.message))) throw error;
+    }),
+});
 /** Checks that several workers compute the same as one, whether or not they can share the batch, the experts or matrices. */
 function shared(seed: string): Case {
   const program = drawnProgram(seed, "small");

@@ -30,7 +30,7 @@ export function checkPasses(
 }
 const isGraph = (x: unknown): x is Graph => typeof x === "object" && x !== null && "results" in x;
 /** The values of all stores after the initial graphs have run. */
-function started({ graphs, starts, stores }: Training): Map<string, NdArray> {
+export function started({ graphs, starts, stores }: Training): Map<string, NdArray> {
   const of = stores.map((s) => [s.name, s.role === "input" ? given(s.name, zero(s)) : zero(s)] as const);
   const held = new Map<string, NdArray>(of);
   for (const graph of graphs.slice(0, starts)) {

@@ -1,5 +1,6 @@
 // Random valid programs as text: layers, mixtures with experts of every kind (mixtures too), gates, losses, states, optimizers. The same seed gives
 // the same program.
+import type { Weights } from "../../compiler/options.ts";
 import { Draw } from "./random-graph.ts";
 import { drawing, mixture, steps, whole } from "./statements.ts";
 import { LayerText, type Step } from "./writer.ts";
@@ -17,6 +18,8 @@ export interface RandomProgram {
   readonly evaluates?: boolean;
   /** Whether the backward makes the layer's copies again. */
   readonly recompute?: boolean;
+  /** How matrices that it does not train are kept. */
+  readonly weights?: Weights;
 }
 export interface Kind {
   /** Whether mixtures are written as loops over all experts, which is what they mean. */

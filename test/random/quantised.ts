@@ -33,8 +33,13 @@ export function checkQuantised(graph: Graph, stores: Stores): number {
   );
   return kept.length;
 }
-/** Codes times scales. */
-function meantBy(g: GraphBuilder, { name, type, quantised: by }: Store, all: readonly Store[], coded: Stores): NdArray {
+/** The numbers that the codes of a store stand for: its codes times its scales. */
+export function meantBy(
+  g: GraphBuilder,
+  { name, type, quantised: by }: Store,
+  all: readonly Store[],
+  coded: Stores,
+): NdArray {
   const scales = all.find((s) => s.name === by?.scales);
   if (!by || !scales) throw new Error(`${name} has no scales`);
   const each = b.broadcastTo(g, b.param(g, scales.name, scales.type), dims(type));

@@ -34,7 +34,7 @@ export function trainingOf(
     sharing = { workers: 1 },
   }: { readonly observer?: Observer; readonly sharing?: Sharing } = {},
 ): Training {
-  const { name, accumulate = 1, evaluates = false, recompute = false } = program;
+  const { name, accumulate = 1, evaluates = false, recompute = false, weights } = program;
   const loaded = load({ name: `${program.seed}.moe`, text: program.text });
   requireValid(loaded);
   const train = `${name}.train`;
@@ -44,7 +44,17 @@ export function trainingOf(
     sizes: {},
   }));
   const { sizes } = program;
-  const request = { declaration: "Program", sizes, precision, entries, accumulate, recompute, limits, ...sharing };
+  const request = {
+    declaration: "Program",
+    sizes,
+    precision,
+    entries,
+    accumulate,
+    recompute,
+    weights,
+    limits,
+    ...sharing,
+  };
   const { graphs, stores } = toGraphs(loaded, request, observer);
   const named = (name: string): Graph[] => graphs.filter((graph) => graph.name === name);
   const starts = graphs
