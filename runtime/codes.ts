@@ -73,7 +73,8 @@ export function setCodes({ numbers, codes, scales }: Data, columns: Columns): bo
   for (let i = 0; i < scales.length; i++) scales[i] = fromBf16(toBf16((scales[i] ?? 0) / largestCode));
   forElements(columns, (at, column) => {
     const scale = scales[column] ?? 0;
-    codes[at] = scale === 0 ? 0 : Math.fround((numbers[at] ?? 0) / scale) + rounding - rounding;
+    const code = scale === 0 ? 0 : Math.fround((numbers[at] ?? 0) / scale) + rounding - rounding;
+    codes[at] = Math.min(Math.max(code, -largestCode), largestCode); // a subnormal scale is far off
   });
   return true;
 }

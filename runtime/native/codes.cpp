@@ -53,7 +53,10 @@ bool quantise(const float* numbers, int8_t* codes, float* scales, Columns column
     if (magnitude(scales[i]) >= magnitude(INFINITY)) return false;
     scales[i] = roundBf16(scales[i] / largest_code);
   }
-  const auto code = [](float x, float scale) { return int8_t(int32_t(nearest(scale == 0 ? 0 : x / scale))); };
+  const auto code = [](float x, float scale) {
+    const float whole = nearest(scale == 0 ? 0 : x / scale);
+    return int8_t(int32_t(std::min(std::max(whole, -largest_code), largest_code)));  // a subnormal scale is far off
+  };
   forRuns(columns, [&](size_t from, size_t column, size_t n, bool one) {
     if (one)
       for (size_t i = 0; i < n; i++) codes[from + i] = code(numbers[from + i], scales[column]);

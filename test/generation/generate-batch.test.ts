@@ -378,7 +378,7 @@ test("an imported model goes on as transformers' logits say; a text prompt is re
   assert.deepEqual(await importModel({ folder: hf, out, context: 32 }), {
     out,
     model: "Qwen3Moe",
-    parameters: 13872,
+    parameters: 13520,
     context: 32,
     precision: "f32",
     tokenizer: false,
@@ -426,7 +426,7 @@ test("moec import says what it wrote, in JSON too, and what it cannot take", () 
   assert.deepEqual(JSON.parse(made.stdout), {
     folder: out,
     model: "Qwen3Moe",
-    parameters: 13872,
+    parameters: 13520,
     context: 64,
     precision: "f32",
     tokenizer: false,

@@ -67,7 +67,9 @@ async function resume(runs: readonly Run[], { graphs, starts }: Training): Promi
   const [from, to] = [item(runs, 0).executable, item(runs, runs.length - 1).executable];
   const [init, ...copies] = graphs.slice(0, starts).map(({ name }) => name);
   await to.run(init ?? "", new Map(), { seed: seed + 1, call: 0, step: 0 });
-  const held = from.stores.filter((s) => s.saved).flatMap((s) => [s.name, ...(s.quantised ? [s.quantised.scales] : [])]);
+  const held = from.stores
+    .filter((s) => s.saved)
+    .flatMap((s) => [s.name, ...(s.quantised ? [s.quantised.scales] : [])]);
   for (const name of held) to.write(name, from.read(name));
   for (const name of copies) await to.run(name, new Map(), { seed, call: 1, step: 1 });
 }
