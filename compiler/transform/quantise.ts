@@ -61,7 +61,7 @@ interface Use {
 }
 /** The axes that a column has for all these uses; none: there are no such axes; null: there is no use. */
 function axesOfColumn(uses: readonly (Use | null)[]): readonly number[] | null {
-  const [first] = uses.toSorted((x, y) => Number(y?.isForward) - Number(x?.isForward));
+  const [first] = uses; // of the forward, which comes first
   if (first === undefined) return null;
   if (first === null) return [];
   const axes = first.depth;

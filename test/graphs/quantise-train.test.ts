@@ -24,7 +24,7 @@ import { losses } from "../training-runs.ts";
 
 const test = suite("quantise-train");
 
-const { Adapted, Both } = moe<"Adapted" | "Both">`
+const { Adapted, Both, Replaced } = moe<"Adapted" | "Both" | "Replaced">`
   import { normal } from "std/init"
   import { Embedding, Linear, SwiGlu } from "std/nn"
   import { Sgd } from "std/optim"
@@ -41,6 +41,14 @@ const { Adapted, Both } = moe<"Adapted" | "Both">`
       let z = embed.logits(y + sum(experts[index](tanh(y) + x), axis: 1))
       loss distance = mean((f32(z) - targets) ** 2)
       optimize a with Sgd(lr: 0.1)
+    }
+  }
+  optimizer Follow() { apply(param: f32[...S], grad: f32[...S]) { update param = -grad } }
+  model Replaced(D) {
+    param w: float[D, D] = normal(std: 0.5)
+    train(x: float[D, D]) {
+      loss size = sum(f32(x @ w))
+      optimize with Follow()
     }
   }
   model Both(D) {
@@ -81,7 +89,7 @@ test("what is trained stays as it is, what gradients pass through is codes; a we
     "experts.*.up.weight i8[2,4,3] along 1",
     "experts.*.down.weight i8[2,3,4] along 1",
   ]);
-  assert.throws(() => codesOf(Both, { D: 4 }), /no matrix can be kept in 8 bits/);
+  for (const none of [Both, Replaced]) assert.throws(() => codesOf(none, { D: 4 }), /no matrix can be kept in 8 bits/);
 });
 
 const randoms = (draw: () => number, ...shape: number[]): Tensor =>
@@ -216,6 +224,11 @@ test("a run under adapters keeps its codes in checkpoints, goes on with the same
   await assertProblem(
     () => losses({ ...how, resume: true, steps: 5, precision: "bf16", out: cut }),
     "--precision was f32",
+    "--from",
+  );
+  await assertProblem(
+    () => losses({ ...how, program: program("gpt-moe.moe"), set, resume: true, steps: 4, weights: "int8", out: base }),
+    "--weights was not given and is now int8",
     "--from",
   );
   const merged = join(root, "merged");
