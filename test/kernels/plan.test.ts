@@ -2,15 +2,11 @@ import { fail } from "node:assert";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Bug, Problem } from "../../compiler/diagnostic.ts";
-import { requireCountable, requireMemory } from "../../compiler/plan/bytes.ts";
+import { Bug } from "../../compiler/diagnostic.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
-import { cudaGrain, place } from "../../compiler/plan/place.ts";
-import type { Bytes, Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
-import { printPlan } from "../../compiler/plan/print.ts";
+import type { Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { verifyPlan } from "../../compiler/plan/verify.ts";
-import { showBytes } from "../../compiler/show-bytes.ts";
 import { buffer, launch, ofStore, part, pointwise, read, storeOf, update, write } from "../sequences.ts";
 
 const test = suite("plan");
@@ -406,85 +402,6 @@ test("what is no sequence is a bug", () => {
     () => planOf([], [{ store: "nowhere", from: p }]),
     (error: unknown) => error instanceof Bug,
   );
-});
-
-const phase = (l: VirtualLaunch, phase: VirtualLaunch["phase"]): VirtualLaunch => ({ ...l, phase });
-test("bytes by what they hold", () => {
-  const [kept, scratch, gradient] = [buffer("kept", [16]), buffer("scratch", [16, 16]), buffer("gradient", [32])];
-  const plan = planOf(
-    [
-      phase(launch("a", "", [read(p), write(scratch)]), "forward"),
-      phase(launch("b", "", [read(scratch), write(kept)]), "forward"),
-      phase(launch("c", "", [read(kept), write(gradient)]), "backward"),
-      phase(launch("d", "", [pointwise(gradient), pointwise(p), write(next)]), "update"),
-    ],
-    [{ store: "p", from: next }],
-  );
-  const { parameters, gradients, activations, arena } = plan.bytes;
-  assert.equal(
-    { parameters, gradients, activations, arena },
-    { parameters: 128, gradients: 128, activations: 64, arena: 4096 },
-  );
-  assert.match(printPlan(plan), /buffer kept: f32\[16\], rows of 16, at \d+, 64 B, steps 1 to 2/);
-  const refused = (more: Partial<Bytes>): Problem => {
-    try {
-      requireMemory({ ...plan, bytes: { ...plan.bytes, ...more } }, { bytes: 8191, sharing: 2 });
-    } catch (e) {
-      if (e instanceof Problem) return e;
-    }
-    return fail("it does not fit");
-  };
-  const counted = { ...plan, bytes: { ...plan.bytes, arena: 2 ** 60 } };
-  assert.throws(
-    () => requireCountable(counted),
-    /^the plan needs 1050000 TiB and no machine has them; .*\n {2}scratch/,
-  );
-  assert.match(refused({}).message, /are free for each of 2 workers;(.*\n)+.*scratch: f32\[16, 16\], 1 KiB/);
-  assert.match(refused({ activations: 2049 }).help, /^lower the batch or the length/);
-  assert.match(refused({ activations: 2048, optimizer: 1793 }).help, /^lower the model's sizes/); // 128 are parameters, 128 gradients
-  assert.match(refused({ activations: 2048, optimizer: 1792 }).help, /^lower the sizes of its inputs/);
-  requireMemory(plan, { bytes: 8192, sharing: 2 });
-  assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
-});
-test("without gradients, activations are the temporaries at their most", () => {
-  const made = buffer("made", [16, 16]);
-  const init = phase(launch("init", "", [write(next)]), "backward");
-  const sequences: Sequence[] = [
-    { entry: "init", launches: [init], assigns: [{ store: "p", from: next }], results: [] },
-    { entry: "one", launches: [launch("a", "", [read(p), write(made)])], assigns: [], results: [output("0", made)] },
-  ];
-  const { gradients, activations } = planMemory(sequences, stores, options).bytes;
-  assert.equal({ gradients, activations }, { gradients: 0, activations: 1024 });
-});
-
-test("blocks are placed close to the most bytes alive at once", () => {
-  const at = fc.tuple(fc.nat(99), fc.nat(20), fc.integer({ min: 1, max: 4096 }));
-  let worst = 0;
-  check(
-    fc.property(fc.array(at, { minLength: 50, maxLength: 100 }), (list) => {
-      const blocks = list.map(([first, length, lines]) => ({ bytes: lines * 64, first, last: first + length }));
-      const alive = (t: number): number => blocks.reduce((n, b) => n + (b.first <= t && t <= b.last ? b.bytes : 0), 0);
-      const least = Math.max(...blocks.map((b) => alive(b.first)));
-      worst = Math.max(worst, place(blocks).bytes / least);
-    }),
-    300,
-  );
-  assert.ok(worst < 1.3, `${worst}`);
-});
-test("large blocks of whole pages do not begin alike in them", () => {
-  const { offsets, bytes } = place([1, 2, 3, 4].map((i) => ({ bytes: i * 2 ** 20, first: 0, last: 1 })));
-  const starts = [...offsets.values()].map((offset) => offset % 4096);
-  assert.equal(new Set(starts).size, 4);
-  assert.ok(bytes < 10.01 * 2 ** 20);
-});
-test("on CUDA stores and temporaries begin at 256 bytes, one after another", () => {
-  const [made, also] = [buffer("made", [1, 33]), buffer("also", [2 ** 18])];
-  const launches = [launch("a", "", [read(p), write(made), write(also)])];
-  const sequences = [{ entry: "one", launches, assigns: [], results: [output("0", made), output("1", also)] }];
-  const { buffers, bytes } = planMemory(sequences, stores, { ...options, grain: cudaGrain });
-  assert.ok(buffers.length > stores.length + 1 && buffers.every(({ offset }) => offset % 256 === 0));
-  const whole = buffers.reduce((sum, x) => sum + Math.ceil(x.bytes / 256) * 256, 0);
-  assert.is(bytes.arena, Math.ceil(whole / 4096) * 4096);
 });
 
 test.run();
