@@ -296,7 +296,7 @@ function narrower({ weights, precision, restored, entries }: TargetRequest): str
   if (weights !== undefined) return "";
   const f32 = precision === "f32";
   if (restored)
-    return `give ${f32 ? `${precisionFlagText("bf16")}, which halves them, or ` : ""}${weightsFlagText}, for ${f32 ? "a quarter" : "a half"} of it, or `;
+    return `give ${f32 ? `${precisionFlagText("bf16")}, which halves them, or ` : ""}${weightsFlagText}, which ${f32 ? "leaves a quarter" : "halves them"}, or `;
   return entries.some((e) => e.method === "train")
     ? `if most of them are not trained, as under adapters, give ${weightsFlagText}${f32 ? ` or ${precisionFlagText("bf16")}` : ""}, or `
     : "";

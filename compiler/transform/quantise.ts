@@ -66,7 +66,8 @@ function axesOfColumn(uses: readonly (Use | null)[]): readonly number[] | null {
   if (first === null) return [];
   const axes = first.depth;
   const isScaledAfter = (u: Use): boolean => String(u.depth) === String(axes);
-  const isScaledBefore = (u: Use): boolean => !u.isForward && isAmong(u.columns, axes) && !isAmong(u.depth, axes);
+  const isScaledBefore = (u: Use): boolean =>
+    !u.isForward && isAmong(u.columns, axes) && !u.depth.some((a) => axes.includes(a));
   return uses.every((u) => u !== null && (isScaledAfter(u) || isScaledBefore(u))) ? axes : [];
 }
 /** How a graph reads each store; null: in another way. */

@@ -8,7 +8,7 @@ import { cudaUnit, emitCuda, readableKernel } from "../../compiler/emit/unit.ts"
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, Value } from "../../compiler/graph/node.ts";
 import { KernelBuilder } from "../../compiler/kernel/builder.ts";
-import { add, asValue, div, less, load, num, select, sub } from "../../compiler/kernel/expr.ts";
+import { add, asValue, div, i32, less, load, mul, num, select, sub } from "../../compiler/kernel/expr.ts";
 import type { Expr } from "../../compiler/kernel/ir.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import type { OpAttrs } from "../../compiler/ops/attrs.ts";
@@ -112,7 +112,7 @@ test("results in bf16 come from shorter functions, where there are any", () => {
 });
 test("folds whose result is known, or that nothing reads, are left out", () => {
   const k = new KernelBuilder("a test");
-  const [x, y] = [k.param("x", "i32", [8]), k.param("y", "i32", [8])];
+  const [x, y, z] = [k.param("x", "i32", [8]), k.param("y", "i32", [8]), k.param("z", "i32", [8])];
   const { at, n } = k.task("t", 8, 5);
   const of = (name: string, op: "max" | "min" | "sum", f: (i: Expr) => Expr): Expr => k.fold(name, op, "i32", n, f);
   const first = of("first", "min", (i) => asValue(add(at, i)));
@@ -123,11 +123,23 @@ test("folds whose result is known, or that nothing reads, are left out", () => {
   of("unread", "sum", (i) => load(x, add(at, i)));
   const total = of("total", "sum", () => load(x, at));
   const none = k.fold("none", "max", "i32", sub(n, num(1)), () => load(x, at)); // of no element where n is 1
-  for (const [i, value] of [first, last, one, many, changing, total, none].entries()) k.store(y, [num(i)], value);
+  const even = of("even", "max", (i) => asValue(mul(i, num(2))));
+  k.fold("stored", "sum", "i32", n, (i) => (k.store(z, [i], i32(1)), load(x, at)));
+  for (const [i, value] of [first, last, one, many, changing, total, none, even].entries()) k.store(y, [num(i)], value);
   const { text } = emitCuda(k.kernel("test"));
   assert.equal(
     [...text.matchAll(/const auto (\w+) = (.*?)[;,(]/g)].map((m) => `${m[1]} ${m[2]}`),
-    ["first i32", "last i32", "one x[t]", "many fold<Max", "changing fold<Max", "total fold<Sum", "none fold<Max"],
+    [
+      "first i32",
+      "last i32",
+      "one x[t]",
+      "many fold<Max",
+      "changing fold<Max",
+      "total fold<Sum",
+      "none fold<Max",
+      "even fold<Max",
+      "stored fold_with_stores<Sum",
+    ],
   );
   assert.match(text, "const auto first = i32(t);");
   assert.match(text, "const auto last = i32(t + tn - 1);");

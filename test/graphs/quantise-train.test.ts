@@ -187,14 +187,24 @@ test("what codes stand for has the same codes again, and the addon makes those o
     const sizes = [shape.slice(0, at), shape.slice(at, at + axes.length), shape.slice(at + axes.length)];
     assert.ok(setCodes(data, sizes.map((n) => n.reduce<number>((x, y) => x * y, 1)) as [number, number, number]));
     assert.equal(defined, first);
-    const numbersOf = Float32Array.from(first.codes.data, (_, i) => wide.data[i] ?? 0);
-    numbersOf[1] = Number.NaN;
+    const broken = Float32Array.from(wide.data);
+    broken[1] = Number.NaN;
     assert.throws(
-      () => quantised("w", tensor("f32", shape, numbersOf), axes),
+      () => quantised("w", tensor("f32", shape, broken), axes),
       /`w` has an element that is not finite \(1\)/,
     );
     assert.ok(Math.max(...first.codes.data) === 127 || Math.min(...first.codes.data) === -127);
   }
+});
+
+test("numbers so small that their scale is not exact keep their signs", () => {
+  native();
+  const small = [1.7e-38, -1.7e-38, 1e-38, -1e-38, 0];
+  const { codes, scales } = quantised("w", tensor("f32", [5, 1], small), [0]);
+  const [defined, of] = [zeros("i8", [5, 1]), zeros("f32", [1, 1])];
+  setCodes({ numbers: Float32Array.from(small), codes: defined.data, scales: of.data }, [1, 5, 1]);
+  assert.equal([defined, of], [codes, scales]);
+  assert.equal([...codes.data].map(Math.sign), [1, -1, 1, -1, 0]);
 });
 
 const root = temporaryFolder();

@@ -32,6 +32,7 @@ export function elaborate(loaded: Loaded, request: Request): Elaboration {
       const stores = new Stores(frozen);
       return [elaborateOnce({ loaded, request, g: new GraphBuilder(ops), stacks, stores, inputs: [] }), stores];
     };
+    // what is trained is known once all is elaborated; then again, without masters of the rest
     const [made, { masters }] = once(new Set());
     const trained = new Set(made.entries.flatMap(({ training }) => training?.trainable.map((t) => t.store.name) ?? []));
     const frozen = new Set([...masters].filter((name) => !trained.has(name)));
