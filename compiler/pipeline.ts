@@ -163,10 +163,18 @@ export function toGraphs(
   const whole = { stores, graphs: [init.graph, ...graphs] };
   const kept = request.weights === "int8" ? runPass(quantising(elaborated.g), whole, observer) : whole;
   if (request.weights && elaborated.entries.some((e) => e.training)) requireCodes(kept.stores);
-  const prepared = timed("prepare", observer, () => prepare(elaborated.g, kept));
+  const prepared = withFrozen(timed("prepare", observer, () => prepare(elaborated.g, kept)));
   const made = idle.length > 0 ? { ...prepared, unreached: idle } : prepared;
   if (tensorAxis(workerSharing).count === 1) return made;
   return { ...made, whole: { stores: elaborated.stores(), graphs: elaborated.entries.map(({ graph }) => graph) } };
+}
+/** Says which parameters are frozen. */
+function withFrozen({ stores, graphs, ...more }: Elaborated): Elaborated {
+  const assigned = new Set(
+    graphs.slice(1).flatMap(({ results }) => results.flatMap((r) => (r.role === "store" ? [r.name] : []))),
+  );
+  const isFrozen = ({ name, role }: Store): boolean => role === "parameter" && !assigned.has(name);
+  return { ...more, graphs, stores: stores.map((s) => (isFrozen(s) ? { ...s, frozen: true } : s)) };
 }
 function requireNoGradients({ entries }: BuildRequest): void {
   if (!entries.some((e) => e.gradients)) return;

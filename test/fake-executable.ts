@@ -18,7 +18,11 @@ const stores = [
   store("generate.seen", "state", [64], false),
 ];
 
+const frozen: StoreInfo = { ...store("base.weight", "parameter", [5]), frozen: true };
+
 export interface FakeOptions {
+  /** Has a parameter that is not trained, `base.weight`. */
+  readonly frozen?: boolean;
   /** `nanLoss`: the step whose loss is NaN. `nanParameter`: the step after which a parameter is NaN. */
   readonly nanLoss?: number;
   readonly nanParameter?: number;
@@ -32,7 +36,7 @@ export interface FakeOptions {
 export const total = (t: Tensor): number => numbers(t).reduce((a, b) => a + b, 0);
 /** `train` changes `embed.weight` by sums of the batch; `generate` returns the last token plus the number of positions seen. */
 export class FakeExecutable implements Executable {
-  readonly stores = stores;
+  readonly stores: readonly StoreInfo[];
   readonly entries = ["init", "train", "evaluate", "generate:1", "generate:64"];
   readonly bytes = null;
   readonly calls: {
@@ -42,11 +46,13 @@ export class FakeExecutable implements Executable {
     readonly step: number;
   }[] = [];
   closed = false;
-  readonly #values = new Map(stores.map((s) => [s.name, zeros(s.dtype, s.shape)]));
+  readonly #values: ReadonlyMap<string, Tensor>;
   readonly #options: FakeOptions;
 
   constructor(options: FakeOptions = {}) {
     this.#options = options;
+    this.stores = options.frozen ? [frozen, ...stores] : stores;
+    this.#values = new Map(this.stores.map((s) => [s.name, zeros(s.dtype, s.shape)]));
   }
   read(name: string): Tensor {
     const t = this.#value(name);

@@ -212,6 +212,8 @@ export interface Store {
   readonly stack: number;
   /** Written to files, as part of the model or of a training checkpoint. false: an input, or a cache of one entry. */
   readonly saved: boolean;
+  /** A parameter that no entry assigns, but `init`. Absent: one may. */
+  readonly frozen?: boolean;
   /** How it is sharded; `type` is that of a part. Absent: replicated. */
   readonly shards?: readonly StoreShard[];
   /** Of an optimizer's state, or the sum of gradients: the name of the parameter that it is of. */

@@ -41,11 +41,12 @@ export function planMemory(given: readonly Sequence[], stores: readonly Store[],
   verifyPlan(plan, sequences, grain);
   return plan;
 }
-const planStore = ({ name, role, saved, stack, shards, quantised }: Store, buffer: number): PlanStore => ({
+const planStore = ({ name, role, saved, stack, frozen, shards, quantised }: Store, buffer: number): PlanStore => ({
   name,
   role,
   saved,
   stack,
+  ...(frozen === undefined ? {} : { frozen }),
   ...(shards === undefined ? {} : { shards }),
   ...(quantised === undefined ? {} : { quantised }),
   buffer,

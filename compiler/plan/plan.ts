@@ -124,6 +124,7 @@ export interface PlanStore {
   readonly saved: boolean;
   readonly stack: number;
   /** See `Store`. */
+  readonly frozen?: boolean;
   readonly shards?: readonly StoreShard[];
   readonly quantised?: Quantised;
   readonly buffer: number;

@@ -104,8 +104,8 @@ export class Program {
    */
   state(): Map<string, Tensor> {
     this.#requireIdle();
-    const { model, training } = savedTensors(this.#executable);
-    return readAll(new Map([...model, ...training]));
+    const { model, frozen, training } = savedTensors(this.#executable);
+    return readAll(new Map([...model, ...frozen, ...training]));
   }
   /** Sets everything that `state` gave; `calls` is how many runs had been made then, so that random numbers go on from there. */
   restore(state: ReadonlyMap<string, Tensor>, calls: number): void {

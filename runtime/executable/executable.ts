@@ -38,19 +38,22 @@ export interface StoreInfo {
   readonly shape: readonly number[];
   readonly stack: number;
   readonly saved: boolean;
+  /** No entry assigns it, but `init`. */
+  readonly frozen?: boolean;
   /** How several workers share it. Absent: every worker has all of it. */
   readonly shards?: readonly StoreShard[];
   /** It is kept as codes (i8) and scales; outside of `withQuantisedStores` the dtype is that of what they stand for. */
   readonly quantised?: Quantised;
 }
 /** A store of a graph that no workers share. */
-export const storeInfo = ({ name, role, type, stack, saved, quantised }: Store): StoreInfo => ({
+export const storeInfo = ({ name, role, type, stack, saved, frozen, quantised }: Store): StoreInfo => ({
   name,
   role,
   dtype: dtypeOf(type),
   shape: dims(type),
   stack,
   saved,
+  ...(frozen ? { frozen } : {}),
   ...(quantised ? { quantised } : {}),
 });
 /** The store that holds the input `name` of an entry. */

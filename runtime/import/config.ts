@@ -4,7 +4,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Tensor } from "../executable/executable.ts";
-import { checkpointSteps } from "../storage/checkpoint.ts";
+import { checkpointSteps } from "../storage/checkpoint-folder.ts";
 import { isJsonObject, readJsonObject } from "../storage/json.ts";
 import { fromNumbers } from "../tensor.ts";
 import { families } from "./families/index.ts";

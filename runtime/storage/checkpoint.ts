@@ -1,32 +1,31 @@
 // Reads and writes checkpoints: a folder `step-000400` with the model's tensors, the optimizer's, and state.json, which records sizes and hashes of
-// both files.
-
-import { createHash } from "node:crypto";
-import {
-  closeSync,
-  copyFileSync,
-  existsSync,
-  fstatSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-} from "node:fs";
-import { basename, dirname, join } from "node:path";
+// the files. Parameters that are not trained have a file of their own, which the checkpoints of a run share.
+import { closeSync, mkdirSync, openSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
 import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
-import { pluralize } from "../../compiler/pluralize.ts";
 import { shapeOfScales } from "../../compiler/transform/quantise.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import type { Codes, Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { firstNonFinite, sameShape } from "../tensor.ts";
-import { makeFolder, readText, sha256, sha256OfFile, syncFolder, writeAtomic, writeFlushed } from "./files.ts";
-import { formatVersion, NewerFormat, requireKnownFormat } from "./format.ts";
+import {
+  checkFile,
+  checkpointSteps,
+  checkpointsOf,
+  damaged,
+  fileSchema,
+  linkFile,
+  placeCheckpoint,
+  remedy,
+  stepName,
+  whole,
+  withKept,
+  writeHashed,
+} from "./checkpoint-folder.ts";
+import { makeFolder, readText, sha256, writeAtomic } from "./files.ts";
+import { baseFormat, formatVersion, NewerFormat, requireKnownFormat } from "./format.ts";
 import { requireJson } from "./json.ts";
 import { NamedTensors, savedNames, stackOf, writeStored } from "./names.ts";
 import { openSafetensors, safetensorsChunks } from "./safetensors.ts";
@@ -61,11 +60,10 @@ export interface Checkpoint {
   /** Until then its files stay open, so that their tensors can be read even if training deletes them meanwhile. */
   readonly close: () => void;
 }
-type Saved = Pick<Checkpoint, "model" | "training">;
-const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const fileSchema = v.object({ bytes: whole, sha256: v.string() });
+/** `frozen`: parameters that the run does not train. */
+type Saved = Pick<Checkpoint, "model" | "training"> & { readonly frozen?: StoredTensors };
 const schema = v.object({
-  format: v.literal(formatVersion),
+  format: v.picklist([baseFormat, formatVersion]),
   compiler: v.string(),
   step: whole,
   sizes: v.record(v.string(), v.union([v.number(), v.boolean()])),
@@ -73,44 +71,33 @@ const schema = v.object({
   data: v.object({ hash: v.string(), bytes: whole, position: v.optional(whole) }),
   tokenizer: v.string(),
   best: v.optional(v.object({ step: whole, heldOut: v.number(), since: whole })),
-  files: v.object({ "model.safetensors": fileSchema, "training.safetensors": fileSchema }),
+  files: v.object({
+    "model.safetensors": fileSchema,
+    "training.safetensors": fileSchema,
+    "frozen.safetensors": v.optional(fileSchema),
+  }),
   checksum: v.string(),
 });
 type State = v.InferOutput<typeof schema>;
-type FileName = keyof State["files"];
+type Files = State["files"];
+const frozenFile = "frozen.safetensors";
 const keptCheckpoints = 2;
-
-const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
-const checkpointsOf = (run: string): string => join(run, "checkpoints");
-/** Where `--keep-best` keeps a run's best checkpoint: a folder that is like a run's itself, so that all that reads a run reads it. */
-export const bestOf = (run: string): string => join(run, "best");
-/** Whether a checkpoint is one of this run's own. */
-export const isOf = (run: string, { path }: Pick<Checkpoint, "path">): boolean => dirname(path) === checkpointsOf(run);
 /** Hash of a state without its own `checksum` field. */
 const checksumOf = (state: Partial<State>): string => sha256(JSON.stringify({ ...state, checksum: undefined }));
 
-/** The steps of a run's checkpoints, newest first. */
-export function checkpointSteps(run: string): number[] {
-  const folder = checkpointsOf(run);
-  if (!existsSync(folder)) return [];
-  return withFileErrors(folder, "read", () => readdirSync(folder))
-    .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
-    .map(Number)
-    .toSorted((a, b) => b - a);
-}
-
 /**
- * The saved stores of an executable: `model` has parameters and states, `training` the rest (optimizer state). Read in order, each store is read
- * once. A value that is not finite is a Problem that names the tensor.
+ * The saved stores of an executable: `model` has parameters and states, but for `frozen` ones, `training` the rest (optimizer state). Read in order, each
+ * store is read once. A value that is not finite is a Problem that names the tensor.
  */
-export function savedTensors(executable: Executable): Saved {
+export function savedTensors(executable: Executable): Required<Saved> {
   const numbers = latest((name) => executable.read(name));
   const { readCodes } = executable;
   const codes = readCodes && latest(readCodes);
   const copiesOf = (store: StoreInfo): [string, StoredTensor][] =>
     savedCopies(store, () => numbers(store.name), codes ? () => codes(store.name) : null);
-  const [model, training] = savedStores(executable).map((stores) => new Map(stores.flatMap(copiesOf)));
-  return { model: model ?? new Map(), training: training ?? new Map() };
+  const { model, frozen, training } = savedStores(executable);
+  const tensorsOf = (stores: readonly StoreInfo[]): StoredTensors => new Map(stores.flatMap(copiesOf));
+  return { model: tensorsOf(model), frozen: tensorsOf(frozen), training: tensorsOf(training) };
 }
 /** Reads by name; what it read last is at hand, and is freed before another is read. */
 function latest<T>(read: (name: string) => T): (name: string) => T {
@@ -122,10 +109,14 @@ function latest<T>(read: (name: string) => T): (name: string) => T {
     return last.value;
   };
 }
-/** The stores that checkpoints hold: those of the model, then the others. */
-function savedStores({ stores }: Executable): [model: StoreInfo[], training: StoreInfo[]] {
+/** The stores that checkpoints hold, by the file that has them. */
+function savedStores({ stores }: Executable): Readonly<Record<keyof Saved, StoreInfo[]>> {
   const saved = stores.filter((s) => s.saved);
-  return [saved.filter(isModel), saved.filter((s) => !isModel(s))];
+  return {
+    model: saved.filter((s) => isModel(s) && !s.frozen),
+    frozen: saved.filter((s) => s.frozen),
+    training: saved.filter((s) => !isModel(s)),
+  };
 }
 /** `codes`: those of a quantised store; null: they cannot be read. */
 function savedCopies(
@@ -158,11 +149,13 @@ const storedAs = (dtype: DType, shape: readonly number[], read: StoredTensor["re
   parts: () => [read()],
 });
 /**
- * Called by workers other than 0 while worker 0 writes `savedTensors`: reading a store that they share needs all workers, in the same order. Returns the path
- * of the checkpoint that worker 0 writes.
+ * Called by workers other than 0 while worker 0 writes `savedTensors`, all but the frozen ones if it `shares` those of an earlier checkpoint: reading a
+ * store that they share needs all workers, in the same order. Returns the path of the checkpoint that worker 0 writes.
  */
-export function joinSave(executable: Executable, run: string, step: number): string {
-  for (const store of savedStores(executable).flat()) if (store.shards !== undefined) executable.read(store.name);
+export function joinSave(executable: Executable, run: string, step: number, shares: boolean): string {
+  const { model, frozen, training } = savedStores(executable);
+  for (const store of [...model, ...(shares ? [] : frozen), ...training])
+    if (store.shards !== undefined) executable.read(store.name);
   return join(checkpointsOf(run), stepName(step));
 }
 const isModel = ({ role }: StoreInfo): boolean => role === "parameter" || role === "state";
@@ -202,106 +195,55 @@ export function loadStores(executable: Executable, checkpoint: Tensors): void {
     writeStored(executable, store, value);
 }
 
-/** Writes a checkpoint atomically, then deletes all but the newest two. Returns its path. */
-export function writeCheckpoint(run: string, state: TrainingState, tensors: Saved): string {
+/** Whether a checkpoint has frozen parameters, and the same ones as this executable. */
+export function hasFrozen(executable: Executable, path: string): boolean {
+  const { frozen } = savedTensors(executable);
+  try {
+    const held = readState(path).files[frozenFile];
+    if (held === undefined || statSync(join(path, frozenFile)).size !== held.bytes) return false;
+    const tensors = openSafetensors(join(path, frozenFile));
+    return (
+      tensors.size === frozen.size &&
+      [...frozen].every(([name, t]) => sameShape(tensors.get(name)?.shape ?? [], t.shape))
+    );
+  } catch {
+    return false; // it is damaged, or gone
+  }
+}
+/**
+ * Writes a checkpoint atomically, then deletes all but the newest two. Returns its path. `like`: the path of one that has the same frozen parameters, whose
+ * file it then shares.
+ */
+export function writeCheckpoint(run: string, state: TrainingState, tensors: Saved, like: string | null = null): string {
   makeFolder(checkpointsOf(run));
   try {
-    return placeCheckpoint(run, state.step, keptCheckpoints, (folder) => writeInto(folder, state, tensors));
+    return placeCheckpoint(run, state.step, keptCheckpoints, (folder) => writeInto(folder, state, tensors, like));
   } catch (error) {
     throw withKept(run, error);
   }
 }
-/** Puts one of a run's checkpoints in `bestOf(run)`, atomically, in place of the one there. Returns that folder. */
-export function keepBest(run: string, step: number): string {
-  const best = bestOf(run);
-  const from = join(checkpointsOf(run), stepName(step));
-  makeFolder(checkpointsOf(best));
-  try {
-    placeCheckpoint(best, step, 1, (folder) => linkInto(folder, from));
-    return best;
-  } catch (error) {
-    throw withKept(run, error);
-  }
-}
-/** `write` gets a folder to make, which then takes its place among the checkpoints, of which the `kept` last ones stay. Returns its path. */
-function placeCheckpoint(run: string, step: number, kept: number, write: (folder: string) => void): string {
-  const folder = checkpointsOf(run);
-  const path = join(folder, stepName(step));
-  const temporary = join(folder, `.${stepName(step)}.tmp`);
-  rmSync(temporary, { recursive: true, force: true });
-  try {
-    write(temporary);
-    withFileErrors(path, "write", () => {
-      rmSync(path, { recursive: true, force: true });
-      renameSync(temporary, path);
-    });
-  } catch (error) {
-    rmSync(temporary, { recursive: true, force: true }); // frees the space when the disk was full
-    throw error;
-  }
-  syncFolder(folder);
-  for (const other of checkpointSteps(run)
-    .filter((s) => s !== step)
-    .slice(kept - 1))
-    rmSync(join(folder, stepName(other)), { recursive: true, force: true });
-  return path;
-}
-/** Files of checkpoints are never written to, so two folders may share them; where the disk has no hard links they are copied. */
-function linkInto(folder: string, from: string): void {
+function writeInto(folder: string, state: TrainingState, tensors: Saved, like: string | null): void {
   withFileErrors(folder, "make", () => mkdirSync(folder));
-  for (const name of readdirSync(from)) {
-    const [source, path] = [join(from, name), join(folder, name)];
-    withFileErrors(path, "write", () => {
-      try {
-        linkSync(source, path);
-      } catch {
-        copyFlushed(source, path);
-      }
-    });
-  }
-  syncFolder(folder);
-}
-function copyFlushed(source: string, path: string): void {
-  copyFileSync(source, path);
-  const file = openSync(path, "r+");
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-}
-/** The error of training, with the checkpoint that it can go on from, if there is one. */
-export function withKept(run: string, error: unknown): unknown {
-  const [kept] = checkpointSteps(run);
-  if (!(error instanceof Problem) || kept === undefined) return error;
-  return new Problem(error.message, `${error.help}; --resume goes on from ${stepName(kept)}`, { cause: error });
-}
-function writeInto(folder: string, state: TrainingState, tensors: Saved): void {
-  withFileErrors(folder, "make", () => mkdirSync(folder));
-  const model = writeHashed(
-    join(folder, "model.safetensors"),
-    safetensorsChunks(asKept(tensors.model), { format: "pt" }),
-  );
-  const training = writeHashed(join(folder, "training.safetensors"), safetensorsChunks(tensors.training));
-  const files = { "model.safetensors": model, "training.safetensors": training };
-  const unsigned = { format: formatVersion, compiler: compilerVersion, ...state, files } as const;
+  const write = (name: keyof Files, of: StoredTensors): NonNullable<Files[typeof name]> =>
+    writeHashed(join(folder, name), safetensorsChunks(asKept(of), { format: "pt" }));
+  const { frozen = new Map() } = tensors;
+  const model = write("model.safetensors", tensors.model);
+  const shared = frozen.size === 0 ? undefined : like === null ? write(frozenFile, frozen) : linkFrozen(folder, like);
+  const training = write("training.safetensors", tensors.training);
+  const files = {
+    "model.safetensors": model,
+    "training.safetensors": training,
+    ...(shared && { [frozenFile]: shared }),
+  };
+  const format = shared ? formatVersion : baseFormat;
+  const unsigned = { format, compiler: compilerVersion, ...state, files } as const;
   const signed: State = { ...unsigned, checksum: checksumOf(unsigned) };
   writeAtomic(join(folder, "state.json"), `${JSON.stringify(signed)}\n`);
 }
-function writeHashed(path: string, chunks: Iterable<Uint8Array>): v.InferOutput<typeof fileSchema> {
-  const hash = createHash("sha256");
-  let bytes = 0;
-  function* hashed(): Generator<Uint8Array> {
-    for (const chunk of chunks) {
-      hash.update(chunk);
-      bytes += chunk.byteLength;
-      yield chunk;
-    }
-  }
-  writeFlushed(path, hashed());
-  return { bytes, sha256: hash.digest("hex") };
+function linkFrozen(folder: string, like: string): Files[typeof frozenFile] {
+  linkFile(join(like, frozenFile), join(folder, frozenFile));
+  return readState(like).files[frozenFile];
 }
-
 /** Which of a checkpoint's tensors are to be read: all, or those of the model alone. The others are neither verified nor opened. */
 type Parts = "all" | "model";
 /** Opens one checkpoint and verifies its checksum, file sizes and hashes. */
@@ -311,14 +253,16 @@ export function readCheckpoint(path: string, parts: Parts = "all"): Checkpoint {
   const close = (): void => {
     for (const file of held.splice(0)) closeSync(file);
   };
-  const open = (name: FileName): StoredTensors => {
+  const open = (name: keyof Files): StoredTensors => {
+    const expected = files[name];
+    if (!expected) return new Map();
     const file = withFileErrors(join(path, name), "read", () => openSync(join(path, name), "r"));
     held.push(file);
-    checkFile(join(path, name), file, files[name]);
+    checkFile(join(path, name), file, expected);
     return openSafetensors(join(path, name), file);
   };
   try {
-    const model = open("model.safetensors");
+    const model = new Map([...open("model.safetensors"), ...open(frozenFile)]);
     const training = parts === "all" ? open("training.safetensors") : new Map<string, StoredTensor>();
     return { path, checksum, state, model, training, close };
   } catch (error) {
@@ -326,9 +270,6 @@ export function readCheckpoint(path: string, parts: Parts = "all"): Checkpoint {
     throw error;
   }
 }
-const remedy = "the file is damaged: restore it from a copy, or train again";
-const damaged = (path: string, what: string): Problem => new Problem(`${path} ${what}`, remedy);
-
 function readState(path: string): State {
   const file = join(path, "state.json");
   const json = requireJson(file, readText(file), remedy);
@@ -342,14 +283,6 @@ function readState(path: string): State {
     throw damaged(file, `is of step ${parsed.output.step}, and its folder is of another`);
   return parsed.output;
 }
-function checkFile(path: string, file: number, expected: v.InferOutput<typeof fileSchema>): void {
-  const bytes = fstatSync(file).size;
-  if (bytes !== expected.bytes)
-    throw damaged(path, `has ${pluralize(bytes, "byte")}, and state.json says ${expected.bytes}`);
-  const hash = withFileErrors(path, "read", () => sha256OfFile(file));
-  if (hash !== expected.sha256) throw damaged(path, "does not have the content that state.json states");
-}
-
 /**
  * The newest intact checkpoint of a run, or null if the run has none. Each damaged newer one is reported to `warn`; if all are damaged, the last
  * one's Problem is thrown.

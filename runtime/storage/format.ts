@@ -3,8 +3,10 @@ import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 
-/** To be raised when readers of the older format cannot read the newer one. */
-export const formatVersion = 1;
+/** To be raised when readers of the older format cannot read the newer one. 2: checkpoints may have a file of frozen parameters. */
+export const formatVersion = 2;
+/** What files state that readers of the first format can read. */
+export const baseFormat = 1;
 
 /** A Problem of its own because this is not damage: going back to an earlier checkpoint would not help. */
 export class NewerFormat extends Problem {

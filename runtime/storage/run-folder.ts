@@ -9,15 +9,15 @@ import { withFileErrors } from "../../compiler/file-errors.ts";
 import { allWeights } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { precisions } from "../../compiler/types/dtype.ts";
-import { checkpointSteps, withKept } from "./checkpoint.ts";
+import { checkpointSteps, withKept } from "./checkpoint-folder.ts";
 import { makeFolder, readLines, readText, writeAtomic } from "./files.ts";
-import { formatVersion, requireKnownFormat } from "./format.ts";
+import { baseFormat, requireKnownFormat } from "./format.ts";
 import { requireJson, showIssue } from "./json.ts";
 
 const value = v.union([v.number(), v.boolean()]);
 const dataFiles = v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() });
 const schema = v.object({
-  format: v.literal(formatVersion),
+  format: v.literal(baseFormat),
   compiler: v.string(),
   model: v.string(),
   sizes: v.record(v.string(), value),
@@ -60,7 +60,7 @@ export type RunConfig = Readonly<Omit<v.InferOutput<typeof schema>, "format" | "
 export function writeConfig(run: string, config: RunConfig): void {
   writeAtomic(
     join(run, "config.json"),
-    `${JSON.stringify({ format: formatVersion, compiler: compilerVersion, ...config }, null, 2)}\n`,
+    `${JSON.stringify({ format: baseFormat, compiler: compilerVersion, ...config }, null, 2)}\n`,
   );
 }
 export function readConfig(run: string): RunConfig {

@@ -1,6 +1,7 @@
 // The best evaluation of a training run, what keeps its checkpoint, and when the lack of better ones ends the run.
 import { Problem } from "../../compiler/diagnostic.ts";
-import { type BestEvaluation, bestOf, type Checkpoint, checkpointSteps, isOf } from "../storage/checkpoint.ts";
+import { type BestEvaluation, type Checkpoint } from "../storage/checkpoint.ts";
+import { bestOf, checkpointSteps, isOf } from "../storage/checkpoint-folder.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
 import type { TrainOptions } from "./train-options.ts";
 

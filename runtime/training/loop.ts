@@ -7,16 +7,14 @@ import { letEventsRun } from "../events.ts";
 import type { Executable, Outcome, RunContext, Tensor } from "../executable/executable.ts";
 import {
   type BestEvaluation,
-  bestOf,
   type Checkpoint,
-  isOf,
+  hasFrozen,
   joinSave,
-  keepBest,
   loadStores,
   savedTensors,
-  withKept,
   writeCheckpoint,
 } from "../storage/checkpoint.ts";
+import { bestOf, isOf, keepBest, withKept } from "../storage/checkpoint-folder.ts";
 import { splitStacked } from "../storage/names.ts";
 import { type LoadedParameters, loadParameters } from "../storage/parameters.ts";
 import { type RunConfig, RunLog } from "../storage/run-folder.ts";
@@ -91,7 +89,8 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
   const clock = new Clock(config.steps, n * B * T);
   const stopped = (): boolean => world.anyWorker("whether to stop", signal?.aborted ?? false);
   // An abort between two steps runs one more step, which is then saved: `isSaved` says whether the current state is.
-  let isSaved = folder === null || (from !== null && isOf(folder, from));
+  let last = folder !== null && from !== null && isOf(folder, from) ? from.path : null;
+  let isSaved = folder === null || last !== null;
   let { best } = setup;
   const compares = comparesEvaluations(config, patience);
   const ended = (done: number): boolean => done >= config.steps || isOutOfPatience(best, patience);
@@ -104,9 +103,10 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
     if (compares && heldOut !== null) best = afterEvaluation(best, done, heldOut);
     const keeps = config.keepBest === true && best?.step === done;
     const saves = ended(done) || keeps || stopped() || isDue(done, setup.saveEvery);
-    const saved = folder !== null && saves ? save(setup, folder, done, best) : null;
+    const saved = folder !== null && saves ? save(setup, folder, { step: done, best, last }) : null;
     const kept = folder !== null && keeps ? keep(setup, folder, done) : null;
     isSaved = folder === null || saved !== null;
+    last = saved ?? last;
     clock.skip();
     const step = { step: done, steps: config.steps, ...summary(outcome), ...times, heldOut, best, kept, saved };
     log?.append(logRecord(step));
@@ -229,13 +229,15 @@ function summary({ losses, metrics }: StepMeans): Pick<TrainStep, "loss" | "loss
 /** Makes the checkpoint of this step, which was just saved, the run's best. */
 const keep = ({ world }: TrainSetup, folder: string, step: number): string =>
   world.rank > 0 ? bestOf(folder) : keepBest(folder, step);
+/** `last`: the path of the run's last checkpoint, which shares its file of frozen parameters. */
 function save(
   { executable, text, config, world }: TrainSetup,
   folder: string,
-  step: number,
-  best: BestEvaluation | null,
+  { step, best, last }: { readonly step: number; readonly best: BestEvaluation | null; readonly last: string | null },
 ): string {
-  if (world.rank > 0) return joinSave(executable, folder, step);
+  const has = world.rank === 0 && last !== null && hasFrozen(executable, last);
+  const shares = world.anyWorker("whether frozen parameters are saved", has);
+  if (world.rank > 0) return joinSave(executable, folder, step, shares);
   const { B, T, n } = batchSizes(config);
   const call = step * n;
   const position = config.shuffle ? {} : { position: streamPosition(text, B, T, call) };
@@ -247,7 +249,7 @@ function save(
     tokenizer: text.codec.name,
     ...(best === null ? {} : { best }),
   };
-  return writeCheckpoint(folder, state, savedTensors(executable));
+  return writeCheckpoint(folder, state, savedTensors(executable), shares ? last : null);
 }
 
 /** Measures speed over the last 20 steps, without the time for evaluating and saving. */

@@ -8,7 +8,7 @@ import type { Weights } from "../../compiler/options.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
 import type { CommonOptions, TrainingSharing } from "../compile.ts";
 import { hasHeader, headerDefault, headerSizes } from "../program.ts";
-import { checkpointSteps } from "../storage/checkpoint.ts";
+import { checkpointSteps } from "../storage/checkpoint-folder.ts";
 import { sizesFromConfig } from "../storage/parameters.ts";
 import { type RunConfig, readConfig, requireSame } from "../storage/run-folder.ts";
 import { requireLayers } from "../storage/upcycle.ts";

@@ -11,15 +11,8 @@ import type { Executable } from "../executable/executable.ts";
 import { quantisedSummary } from "../executable/quantised.ts";
 import { generateEntries } from "../generation/generate-entries.ts";
 import { copyProgram, findEntry, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
-import {
-  type BestEvaluation,
-  bestOf,
-  type Checkpoint,
-  checkpointSteps,
-  isOf,
-  newestCheckpoint,
-  requireSameStores,
-} from "../storage/checkpoint.ts";
+import { type BestEvaluation, type Checkpoint, newestCheckpoint, requireSameStores } from "../storage/checkpoint.ts";
+import { bestOf, checkpointSteps, isOf } from "../storage/checkpoint-folder.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
 import {

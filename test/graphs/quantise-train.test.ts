@@ -1,6 +1,6 @@
 // Weights of 8 bits under adapters: what is not trained is codes, the gradients pass through them, and a checkpoint keeps them as they are.
 
-import { rmSync, writeFileSync } from "node:fs";
+import { rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -209,7 +209,8 @@ test("numbers so small that their scale is not exact keep their signs", () => {
 
 const root = temporaryFolder();
 const program = (name: string): string => join(project, "examples", name);
-const file = (run: string): string => join(run, "checkpoints/step-000004/model.safetensors");
+const file = (run: string, name: string, step = 4): string =>
+  join(run, `checkpoints/step-00000${step}/${name}.safetensors`);
 test("a run under adapters keeps its codes in checkpoints, goes on with the same bits, and is evaluated and merged", async () => {
   const data = join(root, "text");
   writeFileSync(data, "Some years ago, never mind how long precisely, having little or no money. ".repeat(20));
@@ -223,14 +224,16 @@ test("a run under adapters keeps its codes in checkpoints, goes on with the same
   rmSync(join(cut, "checkpoints/step-000004"), { recursive: true });
   const rest = await losses({ ...how, resume: true, out: cut });
   assert.equal(rest, first.slice(2));
-  const found = [...openWithCodes(file(whole))].flatMap(([name, t]) => (isCodes(t) ? [`${name} ${t.code}`] : []));
-  assert.ok(found.includes("blocks.0.feed.experts.2.up.weight i8") && found.includes("embed.weight i8"));
-  const [all, again] = [readSafetensors(file(whole)), readSafetensors(file(cut))];
-  assert.equal(again, all);
-  assert.equal(
-    [...all.keys()].filter((name) => name.includes(" ")),
-    [],
+  const found = [...openWithCodes(file(whole, "frozen"))].flatMap(([name, t]) =>
+    isCodes(t) ? [`${name} ${t.code}`] : [],
   );
+  assert.ok(found.includes("blocks.0.feed.experts.2.up.weight i8") && found.includes("embed.weight i8"));
+  for (const name of ["model", "frozen", "training"]) {
+    const [all, again] = [readSafetensors(file(whole, name)), readSafetensors(file(cut, name))];
+    assert.equal(again, all);
+    assert.not.ok([...all.keys()].some((of) => of.includes(" ")));
+  }
+  for (const run of [whole, cut]) assert.is(statSync(file(run, "frozen", 2)).ino, statSync(file(run, "frozen")).ino);
   await assertProblem(
     () => losses({ ...how, resume: true, steps: 5, precision: "bf16", out: cut }),
     "--precision was f32",

@@ -20,7 +20,8 @@ import { profileCommand } from "../../cli/commands/profile.ts";
 import { reportCommand } from "../../cli/commands/report.ts";
 import { runCommand } from "../../cli/commands/run.ts";
 import { trainCommand } from "../../cli/commands/train.ts";
-import { checkpointSteps, readCheckpoint } from "../../runtime/storage/checkpoint.ts";
+import { readCheckpoint } from "../../runtime/storage/checkpoint.ts";
+import { checkpointSteps } from "../../runtime/storage/checkpoint-folder.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { Draw } from "./random-graph.ts";
 

@@ -138,9 +138,10 @@ function damage(at: string, draw: Draw): string {
 }
 /** Updates state.json with the sums of a checkpoint's damaged files, so that the sums do not reveal the damage; false if it is no checkpoint. */
 function fitted(at: string): boolean {
-  const [path, names] = [join(at, "state.json"), ["model.safetensors", "training.safetensors"]];
+  const path = join(at, "state.json");
   try {
     const state = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
+    const names = readdirSync(at).filter((name) => name.endsWith(".safetensors"));
     const files = names.map((name) => [name, readFileSync(join(at, name))] as const);
     const sums = files.map(([name, bytes]) => [name, { bytes: bytes.length, sha256: sha256([bytes]) }] as const);
     const next = { ...state, ...("files" in state ? { files: Object.fromEntries(sums) } : {}), checksum: undefined };

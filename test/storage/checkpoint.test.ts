@@ -1,4 +1,15 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -9,7 +20,7 @@ import type { Tensor } from "../../runtime/executable/executable.ts";
 import { loadRun } from "../../runtime/generation/open-run.ts";
 import { lcg } from "../../runtime/measure/lcg.ts";
 import {
-  checkpointSteps,
+  hasFrozen,
   loadStores,
   newestCheckpoint,
   readCheckpoint,
@@ -17,6 +28,7 @@ import {
   type TrainingState,
   writeCheckpoint,
 } from "../../runtime/storage/checkpoint.ts";
+import { checkpointSteps } from "../../runtime/storage/checkpoint-folder.ts";
 import { makeFolder } from "../../runtime/storage/files.ts";
 import { splitStacked } from "../../runtime/storage/names.ts";
 import { loadParameters, readParameters } from "../../runtime/storage/parameters.ts";
@@ -157,6 +169,35 @@ test("a damaged newest one falls back to the one before, with a warning", async 
   assert.match(problem(() => newestCheckpoint(run, quiet)).message, "step-000100");
 });
 
+const fileOf = (path: string): string => join(path, "frozen.safetensors");
+test("what is not trained has a file that the checkpoints of a run share", async () => {
+  const run = fresh();
+  const executable = new FakeExecutable({ frozen: true });
+  await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+  const write = (step: number, like: string | null): string =>
+    writeCheckpoint(run, stateAt(step), savedTensors(executable), like);
+  const first = write(1, null);
+  assert.equal([...readSafetensors(fileOf(first)).keys()], ["base.weight"]);
+  assert.not.ok(readSafetensors(join(first, "model.safetensors")).has("base.weight"));
+  assert.ok(hasFrozen(executable, first));
+  const second = write(2, first);
+  assert.is(statSync(fileOf(second)).ino, statSync(fileOf(first)).ino);
+  const third = await withPatchedFs({ linkSync: full }, () => write(3, second));
+  assert.is.not(statSync(fileOf(third)).ino, statSync(fileOf(second)).ino);
+  assert.equal(readFileSync(fileOf(third)), readFileSync(fileOf(second)));
+  const loaded = new FakeExecutable({ frozen: true });
+  loadStores(loaded, readCheckpoint(third));
+  for (const { name } of executable.stores.filter((s) => s.saved))
+    assert.equal(loaded.read(name), executable.read(name));
+
+  assert.not.ok(hasFrozen(new FakeExecutable(), third)); // the program has none
+  truncateSync(fileOf(third), 20);
+  assert.not.ok(hasFrozen(executable, third));
+  assert.match(problem(() => readCheckpoint(third)).message, "frozen.safetensors has 20 bytes, and state.json says");
+  rmSync(fileOf(second));
+  assert.not.ok(hasFrozen(executable, second));
+  assert.not.ok(hasFrozen(executable, first)); // it was deleted when the third was written
+});
 test("a checkpoint that was opened is loaded even if training deletes it; one that was written to is refused", async () => {
   const run = fresh();
   const before = await saved(run, 1);
@@ -211,21 +252,21 @@ test("a newer format names the version that reads it, and is not passed over", a
   await saved(run, 200);
   const file = join(run, "checkpoints", "step-000200", "state.json");
   const { checksum: _, ...state } = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
-  const newer = { ...state, format: 2, compiler: "9.1.0", added: [1] };
+  const newer = { ...state, format: 3, compiler: "9.1.0", added: [1] };
   const { createHash } = await import("node:crypto");
   const checksum = createHash("sha256").update(JSON.stringify(newer)).digest("hex");
   writeFileSync(file, JSON.stringify({ ...newer, checksum }));
   const { message, help } = problem(() => newestCheckpoint(run, quiet));
-  assert.match(message, "format 2");
+  assert.match(message, "format 3");
   assert.match(message, compilerVersion);
   assert.match(help, "9.1.0");
 });
 test("so does the config of a run in a newer format, which all commands read first", () => {
   const run = fresh();
   makeFolder(run);
-  writeFileSync(join(run, "config.json"), JSON.stringify({ format: 2, compiler: "9.1.0", added: [1] }));
+  writeFileSync(join(run, "config.json"), JSON.stringify({ format: 3, compiler: "9.1.0", added: [1] }));
   const { message, help } = problem(() => readConfig(run));
-  assert.match(message, /config\.json is in format 2, written by moec 9\.1\.0; this is moec .* up to 1$/);
+  assert.match(message, /config\.json is in format 3, written by moec 9\.1\.0; this is moec .* up to 2$/);
   assert.match(help, "install moec 9.1.0 or later");
 });
 

@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { cores } from "../../runtime/machine.ts";
-import { checkpointSteps } from "../../runtime/storage/checkpoint.ts";
+import { checkpointSteps } from "../../runtime/storage/checkpoint-folder.ts";
 import { command, main } from "../command.ts";
 import { project } from "../project.ts";
 

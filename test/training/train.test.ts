@@ -6,7 +6,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Outcome } from "../../runtime/executable/executable.ts";
-import { bestOf, checkpointSteps, newestCheckpoint } from "../../runtime/storage/checkpoint.ts";
+import { newestCheckpoint } from "../../runtime/storage/checkpoint.ts";
+import { bestOf, checkpointSteps } from "../../runtime/storage/checkpoint-folder.ts";
 import {
   defaultRunFolder,
   type RunConfig,

@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { generate } from "../../runtime/generation/generate.ts";
 import { openTransformers } from "../../runtime/import/config.ts";
-import { bestOf } from "../../runtime/storage/checkpoint.ts";
+import { bestOf } from "../../runtime/storage/checkpoint-folder.ts";
 import { readConfig } from "../../runtime/storage/run-folder.ts";
 import { writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { zeros } from "../../runtime/tensor.ts";

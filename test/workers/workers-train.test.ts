@@ -1,14 +1,14 @@
 // Training by several processes that mpirun starts, beside training by one.
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { writeSafetensors } from "../../runtime/index.ts";
-import { bestOf, checkpointSteps } from "../../runtime/storage/checkpoint.ts";
+import { bestOf, checkpointSteps } from "../../runtime/storage/checkpoint-folder.ts";
 import { numbers } from "../../runtime/tensor.ts";
 import { mpirun, skipped } from "../../scripts/mpirun.ts";
 import { command, main, workerScript } from "../command.ts";
@@ -42,6 +42,26 @@ const program = join(root, "gpt-moe.moe");
 writeFileSync(program, withoutText);
 const tiny = ["V=128", "D=12", "H=8", "L=1", "Heads=2", "E=6", "Context=32"].flatMap((size) => ["--set", size]);
 const small = ["--batch", "4", "--length", "8", "--accumulate", "2", "--steps", "6", "--threads", "1", "--json"];
+const headAlone = `
+import { Embedding, Linear, SwiGlu } from "std/nn"
+import { cross_entropy } from "std/loss"
+import { AdamW } from "std/optim"
+
+model Part(V = 128, D = 12, E = 6) {
+  embed: Embedding(V, D)
+  gate: Linear(D, E)
+  experts: SwiGlu(D, 8)[E]
+  head: Linear(D, V)
+
+  train(tokens: i32[B, T], targets: i32[B, T]) {
+    let x = embed(tokens)
+    let (score, index) = top_k(softmax(gate(x)), 2)
+    let y = x + sum(score[..., new] * experts[index](x), axis: -2)
+    loss language = cross_entropy(head(y), targets)
+    optimize head with AdamW(lr: 1e-3)
+  }
+}
+`;
 const launcher = mpirun ?? [];
 const byRank = join(project, "test/workers/by-rank.mjs");
 interface Ended {
@@ -92,6 +112,8 @@ const train = (
 const workers = (n: number, ...flags: readonly string[]): (readonly string[])[] =>
   Array.from({ length: n }, () => flags);
 const folder = (name: string): string => join(root, name);
+const frozenIn = (run: string, step: number): string =>
+  join(folder(run), `checkpoints/step-00000${step}/frozen.safetensors`);
 type Run = readonly [folder: string, workers: number, ...flags: string[]];
 /** Runs of which each but the first of a chain goes on with the one before; chains at once. */
 async function trainChains(chains: readonly (readonly Run[])[]): Promise<void> {
@@ -212,6 +234,21 @@ else {
       ],
     ]);
     requireSameRun("one", "mesh");
+  });
+  test("what is not trained, which workers share, is written once, and read again where they go on", async () => {
+    const part = join(root, "part.moe");
+    writeFileSync(part, headAlone);
+    const run = async (n: number, steps: string, ...more: readonly string[]): Promise<Ended> => {
+      const sizes = ["--batch", "4", "--length", "8", "--threads", "1", "--steps", steps, "--json"];
+      const flags = ["train", part, "--data", text, "--out", folder(`part of ${n}`), "--save-every", "1", ...sizes];
+      return started(workers(n, ...flags, ...more));
+    };
+    requireSameLosses(await run(2, "3"), await run(1, "3"));
+    requireSameRun("part of 1", "part of 2");
+    const more = await run(2, "5", "--resume");
+    assert.is(more.code, 0, more.said);
+    assert.is(statSync(frozenIn("part of 2", 5)).ino, statSync(frozenIn("part of 2", 4)).ino);
+    assert.equal(readFileSync(frozenIn("part of 2", 5)), readFileSync(frozenIn("part of 1", 3)));
   });
   test("two workers train on a tokenizer's tokens what one does", async () => {
     const flags = ["--tokenizer", join(project, "test", "peers", "texts", "gpt2"), "--set", "V=300", "--steps", "2"];
