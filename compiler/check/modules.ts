@@ -193,6 +193,7 @@ const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", 
 const specialModules = [
   "convolution",
   "delta",
+  "mamba",
   "models/gpt",
   "models/decoder",
   "models/lfm2",
@@ -200,6 +201,7 @@ const specialModules = [
   "models/qwen3_next",
   "models/windowed",
   "models/xl",
+  "recurrence",
 ].map((n) => `std/${n}`);
 const allModules = [...stdModules, ...specialModules];
 function moduleHelp({ from, names }: ast.Import): string {

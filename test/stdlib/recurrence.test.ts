@@ -1,0 +1,162 @@
+// The gated delta rule and Mamba-2's recurrence by chunks against their steps, one after the other, which are the definition; and gradients.
+import assert from "node:assert/strict";
+import { suite } from "uvu";
+import { compile, moe, numbers, type Program, type Tensor, tensor } from "../../runtime/index.ts";
+import { assertClose, type PeerTarget, peerTargets } from "../peer-results.ts";
+
+const delta = moe<"Steps" | "Chunks">`
+  import { delta_chunks, delta_step } from "std/delta"
+
+  layer Steps(T = 10) {
+    forward(q: f32[B, G, T, A], k: f32[B, G, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], beta: f32[B, H, T], memory: f32[B, H, A, C],
+            weight: f32[B, H, T, C]) -> (f32[B, H, T, C], f32[B, H, A, C]) {
+      let all: f32[B, H, T, C] = 0
+      let s = memory
+      for t in 0:T {
+        let (y, now) = delta_step(q[:, :, t], k[:, :, t], v[:, :, t], decay[:, :, t], beta[:, :, t], s)
+        all = put(all, (range(1) + t)[new, new], y[:, :, new], axis: 2)
+        s = now
+      }
+      return all * weight, s
+    }
+  }
+  layer Chunks(T = 10, Chunk = 4) {
+    forward(q: f32[B, G, T, A], k: f32[B, G, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], beta: f32[B, H, T], memory: f32[B, H, A, C],
+            weight: f32[B, H, T, C]) -> (f32[B, H, T, C], f32[B, H, A, C]) {
+      let (y, s) = delta_chunks(q, k, v, decay, beta, memory, Chunk)
+      return y * weight, s
+    }
+  }
+`;
+const ssd = moe<"Steps" | "Chunks">`
+  import { ssd_chunks, ssd_step } from "std/mamba"
+
+  layer Steps(T = 10) {
+    forward(q: f32[B, G, T, A], k: f32[B, G, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], memory: f32[B, H, C, A], weight: f32[B, H, T, C])
+        -> (f32[B, H, T, C], f32[B, H, C, A]) {
+      let all: f32[B, H, T, C] = 0
+      let s = memory
+      for t in 0:T {
+        let (y, now) = ssd_step(q[:, :, t], k[:, :, t], v[:, :, t], decay[:, :, t], s)
+        all = put(all, (range(1) + t)[new, new], y[:, :, new], axis: 2)
+        s = now
+      }
+      return all * weight, s
+    }
+  }
+  layer Chunks(T = 10, Chunk = 4) {
+    forward(q: f32[B, G, T, A], k: f32[B, G, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], memory: f32[B, H, C, A], weight: f32[B, H, T, C])
+        -> (f32[B, H, T, C], f32[B, H, C, A]) {
+      let (y, s) = ssd_chunks(q, k, v, decay, memory, Chunk)
+      return y * weight, s
+    }
+  }
+`;
+interface Recurrence {
+  readonly name: string;
+  readonly program: typeof delta;
+  readonly sizes: {
+    readonly B: number;
+    readonly G: number;
+    readonly H: number;
+    readonly A: number;
+    readonly C: number;
+  };
+  /** The memory's axes after those of the heads. */
+  readonly memory: "AC" | "CA";
+}
+const recurrences: readonly Recurrence[] = [
+  { name: "delta", program: delta, sizes: { B: 2, G: 1, H: 2, A: 3, C: 2 }, memory: "AC" },
+  { name: "ssd", program: ssd, sizes: { B: 2, G: 2, H: 4, A: 3, C: 2 }, memory: "CA" },
+];
+/** Keys near 1 and steps near 1: what one writes the others overwrite. */
+function inputs({ name, sizes, memory }: Recurrence, { precision: dtype }: PeerTarget, T = 10): Record<string, Tensor> {
+  const { B, G, H, A, C } = sizes;
+  const of = (at: number, shape: number[], f: (x: number) => number): Tensor =>
+    tensor(
+      dtype,
+      shape,
+      Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => f(Math.sin(7.3 * i * i + at))),
+    );
+  return {
+    q: of(1, [B, G, T, A], (x) => x),
+    k: of(2, [B, G, T, A], (x) => 0.6 + 0.1 * x),
+    v: of(3, [B, H, T, C], (x) => x),
+    decay: of(4, [B, H, T], (x) => -0.2 - 0.19 * x),
+    ...(name === "delta" ? { beta: of(5, [B, H, T], (x) => 0.8 + 0.19 * x) } : {}),
+    memory: of(6, [B, H, ...(memory === "AC" ? [A, C] : [C, A])], (x) => x),
+    weight: of(7, [B, H, T, C], (x) => x),
+  };
+}
+const made = (
+  { program, sizes }: Recurrence,
+  layer: "Steps" | "Chunks",
+  { target, precision }: PeerTarget,
+  more: Readonly<Record<string, number>> = {},
+): Promise<Program> => compile(program[layer], { sizes: { ...sizes, ...more }, target, precision, gradients: true });
+
+const test = suite("recurrence");
+/** Of 4 by themselves, of 32 by blocks of 16. */
+const chunked = [
+  { T: 10, Chunk: 4 },
+  { T: 40, Chunk: 32 },
+];
+const [exact, host] = peerTargets;
+assert.ok(exact && host);
+for (const one of recurrences)
+  for (const [way, { T, Chunk }] of [
+    ...chunked.map((c) => [exact, c] as const),
+    [host, chunked[1] ?? assert.fail()] as const,
+  ])
+    test(`${one.name}: ${T} steps in chunks of ${Chunk}, and their gradients, ${way.target} ${way.precision}`, async () => {
+      const [steps, chunks] = await Promise.all([
+        made(one, "Steps", exact, { T }),
+        made(one, "Chunks", way, { T, Chunk }),
+      ]);
+      const [wanted, got] = [await steps.run(inputs(one, exact, T)), await chunks.run(inputs(one, way, T))];
+      for (const i of [0, 1]) assertClose(`result ${i}`, got.outputs[i], wanted.outputs[i], way.tolerance);
+      assert.equal(wanted.gradients.size, Object.keys(inputs(one, exact)).length);
+      for (const [name, t] of wanted.gradients) assertClose(name, got.gradients.get(name), t, 10 * way.tolerance);
+      steps.close();
+      chunks.close();
+    });
+for (const one of recurrences)
+  test(`${one.name}: gradients are finite differences`, async () => {
+    const chunks = await made(one, "Chunks", exact);
+    const given = inputs(one, exact);
+    const total = async (x: Record<string, Tensor>): Promise<number> =>
+      (await chunks.run(x)).outputs.flatMap((t) => Array.from(numbers(t))).reduce((a, b) => a + b, 0);
+    const { gradients } = await chunks.run(given);
+    for (const [name, t] of Object.entries(given)) {
+      const along = Array.from(numbers(t), (_, i) => Math.cos(3 * i));
+      const moved = (by: number): Record<string, Tensor> => ({
+        ...given,
+        [name]: tensor(
+          "f64",
+          t.shape,
+          Array.from(numbers(t), (x, i) => x + by * (along[i] ?? Number.NaN)),
+        ),
+      });
+      const slope = ((await total(moved(1e-5))) - (await total(moved(-1e-5)))) / 2e-5;
+      const found = numbers(gradients.get(`input.${name}`) ?? assert.fail()).reduce(
+        (s, x, i) => s + x * (along[i] ?? Number.NaN),
+        0,
+      );
+      assert.ok(Math.abs(slope - found) < 1e-7 * (1 + Math.abs(slope)), `${name}: ${found}, not ${slope}`);
+    }
+    chunks.close();
+  });
+/** A step so large that exp of its decay, and of sums of decays, is no number of f32. */
+test("ssd: decays beyond what exp holds leave nothing, and no NaN, forward and backward", async () => {
+  const [, one = assert.fail()] = recurrences;
+  const given = inputs(one, host);
+  const far = { ...given, decay: tensor("f32", [2, 4, 10], Array(80).fill(-300)) };
+  const [steps, chunks] = await Promise.all([made(one, "Steps", host), made(one, "Chunks", host)]);
+  const [wanted, got] = [await steps.run(far), await chunks.run(far)];
+  for (const i of [0, 1]) assertClose(`result ${i}`, got.outputs[i], wanted.outputs[i], host.tolerance);
+  for (const [name, t] of wanted.gradients) assertClose(name, got.gradients.get(name), t, host.tolerance);
+  steps.close();
+  chunks.close();
+});
+
+test.run();
