@@ -119,7 +119,7 @@ class Fusion {
         this.#recomputed.add(v);
       this.#extendChain(v);
       for (const [root, patterns] of this.#rootsOf(v)) {
-        if (isRowReduction(node)) this.#depths.set(root, v.type.shape.length);
+        if (isRowReduction(node)) this.#depths.set(root, depthIn(v, root));
         for (const p of patterns) node.args.forEach((a, i) => this.#addRead(root, a, argPattern(node, i, p)));
         node.args.forEach((a, i) =>
           this.#addPaths(root, v, a, changesIndex(node, i) ? `${node.op.name}${node.id}.${i}` : null),
@@ -271,14 +271,14 @@ class Fusion {
     const [only, ...more] = accesses;
     if (!only || more.length > 0) return false;
     const [root, patterns] = only;
-    const rank = v.type.shape.length;
+    const [rank, own] = [v.type.shape.length, depthIn(v, root)];
     if (rank === 0 && this.#depths.has(root)) return false; // equal scalar reductions are one kernel, which is compiled once
     const rows = count(v.type);
     const wide = (v.node.args[0] ? count(v.node.args[0].type) : 0) + count(root.type);
-    const depth = this.#depths.get(root) ?? rank;
+    const depth = this.#depths.get(root) ?? own;
     return (
       patterns.every((p) => isPrefix(p, dims(v.type))) &&
-      depth === rank &&
+      depth === own &&
       rank <= root.type.shape.length &&
       (this.#options.foldsInside ?? enoughRows)(rows, wide)
     );
@@ -374,6 +374,13 @@ function isInterleaved({ node, type }: Value): boolean {
   return nearest < type.shape.length - 2 && item(dims(type), nearest) >= farApart && count(type) >= manyElements;
 }
 const contractions = new Set(["dot", "ragged_dot"]);
+/** Over how many leading axes of the root's a reduction varies: a last axis of a single element (one group of all columns) is none of them. */
+function depthIn(v: Value, root: Value): number {
+  const [shape, whole] = [dims(v.type), dims(root.type)];
+  let depth = shape.length;
+  while (depth > 0 && shape[depth - 1] === 1 && (whole[depth - 1] ?? 1) !== 1) depth--;
+  return depth;
+}
 const atRoot: ReadonlySet<string> = new Set([""]);
 /** Whether a node reads the argument at another place than that of its result. */
 const changesIndex = ({ op }: Node, arg: number): boolean =>

@@ -188,6 +188,16 @@ test("a sum of a product and of its transpose is not made where the product is",
   };
   assert.equal([sumOf(b.exp(g, y)), sumOf(b.add(g, b.swap(g, y), y))], [1, 2]);
 });
+test("where one group has all columns its sum is made once for a row of them, not for each", () => {
+  const g = new GraphBuilder(ops);
+  const depthOf = (groups: number): unknown[] => {
+    const x = b.reshape(g, b.exp(g, b.param(g, "x", type("f32", [64, 32]))), [64, groups, 32 / groups]);
+    const scaled = b.mul(g, x, b.broadcast(g, b.sum(g, x, [2]), [64, groups, 32 / groups], [0, 1]));
+    const value = b.mul(g, b.reshape(g, scaled, [64, 32]), b.param(g, "y", type("f32", [64, 32])));
+    return fuse({ name: "grouped", results: [{ role: "output", name: "0", value }] }).map(({ depth }) => depth);
+  };
+  assert.equal([depthOf(1), depthOf(4)], [[1], [2, null]]);
+});
 test("one kernel has its reductions over the same axes", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", type("f32", [64, 8, 16]));
