@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { Bug } from "../compiler/diagnostic.ts";
 import { runtimeInputs } from "../compiler/graph/node.ts";
-import type { Weights } from "../compiler/options.ts";
+import type { Weights } from "../compiler/types/dtype.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
 import { product } from "../compiler/types/numbers.ts";
 import { compileProgram } from "../runtime/compile.ts";

@@ -11,9 +11,9 @@ import {
   type Settings,
   shardOptimizer,
   tensorParallel,
-  type Weights,
   weights,
 } from "../compiler/options.ts";
+import type { Weights } from "../compiler/types/dtype.ts";
 
 /** A commander option; a value that cannot be parsed is a usage error. Defaults are set by the runtime, and only described here. */
 export const option = <T>({ flags, doc, parse }: Flag<T>): Option =>

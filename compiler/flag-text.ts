@@ -1,4 +1,5 @@
 // Wording for error messages that ask for a flag: the command line's flag, and the equivalent option of the TypeScript API.
+import type { Weights } from "./types/dtype.ts";
 
 const flagText = (flag: string, option: string): string => `\`${flag}\` (in TypeScript \`${option}\`)`;
 export const sizeFlagText = (name: string, value: number | "VALUE" = "VALUE"): string =>
@@ -6,7 +7,7 @@ export const sizeFlagText = (name: string, value: number | "VALUE" = "VALUE"): s
 export const targetFlagText = (target: string): string => flagText(`--target ${target}`, `target: "${target}"`);
 export const precisionFlagText = (precision: string): string =>
   flagText(`--precision ${precision}`, `precision: "${precision}"`);
-export const weightsFlagText = flagText("--weights int8", 'weights: "int8"');
+export const weightsFlagText = (weights: Weights): string => flagText(`--weights ${weights}`, `weights: "${weights}"`);
 export const inputFlagText = (name: string): string =>
   `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`run({ ${name}: ... })\`)`;
 export const declarationFlagText = flagText("--entry NAME", 'declaration: "NAME"');

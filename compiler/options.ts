@@ -1,7 +1,7 @@
 // The flags that decide what is compiled, one typed row each. Commands of cli/ pick those that they take.
 import { Problem } from "./diagnostic.ts";
 import { targetFlagText } from "./flag-text.ts";
-import { type Precision, precisions } from "./types/dtype.ts";
+import { allWeights, type Precision, precisions, type Weights } from "./types/dtype.ts";
 
 /** Where a flag may occur several times, `before` is what was parsed so far. `parse` throws a Problem that names the value, not the flag. */
 export interface Flag<T> {
@@ -29,12 +29,9 @@ export const tf32: Flag<boolean> = {
   doc: "cuda only: multiply f32 on tensor cores, with operands rounded to 11 of 24 bits; sums stay f32. Default: exact f32 products",
   parse: () => true,
 };
-/** How matrices that are not trained are kept. */
-export type Weights = "int8";
-export const allWeights: readonly Weights[] = ["int8"];
 export const weights: Flag<Weights> = {
   flags: "--weights <format>",
-  doc: "int8: keep matrices that are multiplied, and embeddings, in 8 bits, with a scale for each column (or row), but for those that are trained; products and sums stay in floats. A quarter of the memory of f32; results are rounded. Default: as the program has them",
+  doc: "int8: keep matrices that are multiplied, and embeddings, in 8 bits, with a scale for each column (or row), but for those that are trained; products and sums stay in floats. A quarter of the memory of f32; results are rounded. fp4: matrices in 4 bits, with a scale for each 32 elements of a column, and what cannot be (embeddings) as int8. An eighth of the memory of f32; results are rounded more. Default: as the program has them",
   parse: oneOf(...allWeights),
 };
 const maxThreads = 1024;

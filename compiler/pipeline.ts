@@ -37,7 +37,6 @@ import { choosePanels, type StorePanels } from "./lower/layout.ts";
 import { lower } from "./lower/lower.ts";
 import { memoize } from "./memoize.ts";
 import { isSharded, replicated } from "./ops/sharding.ts";
-import type { Weights } from "./options.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
 import { batchesOf, type PlacedBy, placementsOf, shardOf } from "./partition/store-placement.ts";
@@ -65,7 +64,7 @@ import { recomputeRouterLogits } from "./transform/router-logits.ts";
 import { joinPieces } from "./transform/scatters/pieces.ts";
 import { expandScatters } from "./transform/scatters/scatter.ts";
 import { expandSingleUnit } from "./transform/single-unit.ts";
-import type { Precision } from "./types/dtype.ts";
+import type { Precision, Weights } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
 /** Values of size names; a spread (`...S`) takes a list, the sizes of its axes. */
@@ -144,7 +143,7 @@ export function toGraphs(
   const entries = request.entries.map(methodOf);
   const elaborated = timed("elaborate", observer, () => elaborate(loaded, { ...request, entries }));
   if (request.recompute) requireLayers(elaborated.entries);
-  if (request.weights) requireNoGradients(request);
+  requireNoGradients(request);
   const added: AddedStores = { stores: [], initResults: [] };
   const workerSharing = workerSharingOf(request, elaborated, added);
   onStores?.(ofOneWorker(elaborated.stores(), workerSharing), elaborated.stores());
@@ -161,8 +160,8 @@ export function toGraphs(
     ...init.stores,
   ];
   const whole = { stores, graphs: [init.graph, ...graphs] };
-  const kept = request.weights === "int8" ? runPass(quantising(elaborated.g), whole, observer) : whole;
-  if (request.weights && elaborated.entries.some((e) => e.training)) requireCodes(kept.stores);
+  const kept = request.weights ? runPass(quantising(elaborated.g, request.weights), whole, observer) : whole;
+  if (request.weights && elaborated.entries.some((e) => e.training)) requireCodes(kept.stores, request.weights);
   const prepared = withFrozen(timed("prepare", observer, () => prepare(elaborated.g, kept)));
   const made = idle.length > 0 ? { ...prepared, unreached: idle } : prepared;
   if (tensorAxis(workerSharing).count === 1) return made;
@@ -176,16 +175,19 @@ function withFrozen({ stores, graphs, ...more }: Elaborated): Elaborated {
   const isFrozen = ({ name, role }: Store): boolean => role === "parameter" && !assigned.has(name);
   return { ...more, graphs, stores: stores.map((s) => (isFrozen(s) ? { ...s, frozen: true } : s)) };
 }
-function requireNoGradients({ entries }: BuildRequest): void {
-  if (!entries.some((e) => e.gradients)) return;
-  throw new Problem("weights of 8 bits have no gradients", `leave ${weightsFlagText} or the gradients out`);
+function requireNoGradients({ entries, weights }: BuildRequest): void {
+  if (!weights || !entries.some((e) => e.gradients)) return;
+  throw new Problem(
+    "weights that are kept as codes have no gradients",
+    `leave ${weightsFlagText(weights)} or the gradients out`,
+  );
 }
-/** A training whose weights are to be kept in 8 bits has some that it does not train. */
-function requireCodes(stores: readonly Store[]): void {
+/** A training whose weights are to be kept as codes has some that it does not train. */
+function requireCodes(stores: readonly Store[], weights: Weights): void {
   if (stores.some((s) => s.quantised)) return;
   throw new Problem(
-    "no matrix can be kept in 8 bits: what is trained cannot, and here nothing else multiplies or is looked up",
-    `leave ${weightsFlagText} out, or let \`optimize\` name only what is to be trained, such as adapters`,
+    "no matrix can be kept as codes: what is trained cannot, and here nothing else multiplies or is looked up",
+    `leave ${weightsFlagText(weights)} out, or let \`optimize\` name only what is to be trained, such as adapters`,
   );
 }
 const programForm: Form<Elaborated> = {
@@ -193,11 +195,11 @@ const programForm: Form<Elaborated> = {
   print: ({ graphs }) => graphs.map(printGraph).join("\n"),
   verify: ({ graphs }) => graphs.forEach((graph) => verifyGraph(graph, graph.name)),
 };
-const quantising = (g: G): Pass<Elaborated, Elaborated> => ({
+const quantising = (g: G, weights: Weights): Pass<Elaborated, Elaborated> => ({
   name: "quantise",
-  doc: "matrices of products, and tables, in 8 bits with a scale for each column or row",
+  doc: "matrices of products, and tables, as codes and scales",
   to: programForm,
-  run: (program) => quantise(g, program),
+  run: (program) => quantise(g, program, weights),
 });
 /** Something must be made again. */
 function requireLayers(entries: readonly ElaboratedEntry[]): void {

@@ -1,7 +1,7 @@
 // Codes of 8 bits with a scale for each column: what quantised weights are kept as. A scale has the 8 bits of a bf16, so a code times its scale is exact in
 // f32, and numbers that codes stand for have the same codes again. Numbers of f32 are left to the addon (native/codes.cpp), where it is loaded.
 import { Bug, Problem } from "../compiler/diagnostic.ts";
-import { largestCode, shapeOfScales } from "../compiler/transform/quantise.ts";
+import { largestCode, shapeOfScales } from "../compiler/graph/codes.ts";
 import { fromTo, product } from "../compiler/types/numbers.ts";
 import type { Codes, Tensor } from "./executable/executable.ts";
 import { nativeIfLoaded } from "./native.ts";
@@ -10,7 +10,7 @@ import { convert, firstNonFinite, fromBf16, sameShape, toBf16, zeros } from "./t
 /** Of a tensor whose columns lie along `axes`: a scale is the largest magnitude of a column / 127, and codes are the nearest, of two the even one. */
 export function quantised(name: string, value: Tensor, axes: readonly number[]): Codes {
   const { data, shape } = convert(value, value.dtype === "f64" ? "f64" : "f32");
-  const [codes, scales] = [zeros("i8", shape), zeros("f32", shapeOfScales(shape, axes))];
+  const [codes, scales] = [zeros("i8", shape), zeros("f32", shapeOfScales(shape, { code: "int8", axes }))];
   const all = { numbers: data, codes: codes.data, scales: scales.data };
   const columns = columnsOf(shape, axes);
   const addon = nativeIfLoaded();
@@ -38,7 +38,7 @@ export function dequantised({ codes, scales }: Codes, dtype: "f32" | "f64" = "f3
 export function axesOfScales(codes: readonly number[], scales: readonly number[]): readonly number[] | null {
   const long = codes.flatMap((n, i) => (n !== 1 && scales[i] === 1 ? [i] : []));
   const axes = fromTo(long[0] ?? 0, (long.at(-1) ?? -1) + 1);
-  return sameShape(scales, shapeOfScales(codes, axes)) ? axes : null;
+  return sameShape(scales, shapeOfScales(codes, { code: "int8", axes })) ? axes : null;
 }
 
 interface Data {

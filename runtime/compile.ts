@@ -5,13 +5,13 @@ import { precisionFlagText, weightsFlagText } from "../compiler/flag-text.ts";
 import type { Elaborated, Store } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { type Schedule, scheduledThreads } from "../compiler/kernel/schedule.ts";
-import { requireTarget, type Target, type Weights } from "../compiler/options.ts";
+import { requireTarget, type Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { requireParameters } from "../compiler/plan/bytes.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
-import { isFloat, type Precision } from "../compiler/types/dtype.ts";
+import { isFloat, type Precision, type Weights } from "../compiler/types/dtype.ts";
 import { dtypeOf, type } from "../compiler/types/type.ts";
 import { type CachedPlan, ownPlans, type PlanCache, type PlanPlace } from "./cache/plans.ts";
 import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
@@ -66,7 +66,7 @@ export interface CommonOptions {
   /** CUDA only: multiply f32 on tensor cores, with operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
-  /** How matrices are kept that are not trained: `int8`, in 8 bits with a scale for each column. Default: as the program has them. */
+  /** How matrices are kept that are not trained: `int8`, in 8 bits with a scale for each column, or `fp4`, in 4 with a scale for each 32 of a column. Default: as the program has them. */
   readonly weights?: Weights | undefined;
   /** Called with 0 before the first kernel is compiled, then with how many are, of how many; not called if the cache has all of them. */
   readonly onCompile?: ((done: number, of: number) => void) | undefined;
@@ -288,7 +288,7 @@ const memoryCheck =
   (request: TargetRequest): ((stores: readonly Store[]) => void) =>
   (stores) => {
     const { target, weights, device = 0, world = singleWorker } = request;
-    const needed = weights === "int8" ? stores.map(atLeast) : stores;
+    const needed = weights ? stores.map(atLeast) : stores;
     requireParameters(needed, target === "cuda" ? { bytes: deviceMemory(device) } : world.memory(), narrower(request));
   };
 /** What to try before smaller sizes. */
@@ -296,9 +296,9 @@ function narrower({ weights, precision, restored, entries }: TargetRequest): str
   if (weights !== undefined) return "";
   const f32 = precision === "f32";
   if (restored)
-    return `give ${f32 ? `${precisionFlagText("bf16")}, which halves them, or ` : ""}${weightsFlagText}, which ${f32 ? "leaves a quarter" : "halves them"}, or `;
+    return `give ${f32 ? `${precisionFlagText("bf16")}, which halves them, or ` : ""}${weightsFlagText("int8")}, which ${f32 ? "leaves a quarter" : "halves them"}, or `;
   return entries.some((e) => e.method === "train")
-    ? `if most of them are not trained, as under adapters, give ${weightsFlagText}${f32 ? ` or ${precisionFlagText("bf16")}` : ""}, or `
+    ? `if most of them are not trained, as under adapters, give ${weightsFlagText("int8")}${f32 ? ` or ${precisionFlagText("bf16")}` : ""}, or `
     : "";
 }
 /** Which matrices become codes is known once the passes have run: here all do. */

@@ -1,7 +1,7 @@
 // The types of the graph, the form between the checker and the kernels. Nodes are immutable and interned. A node refers to the record of its op
 // (`Op`), which says everything about the op, so that passes ask the record instead of switching on names.
 import type { Span } from "../syntax/ast.ts";
-import type { DType } from "../types/dtype.ts";
+import type { DType, Weights } from "../types/dtype.ts";
 import type { Type } from "../types/type.ts";
 
 /** One result of a node. Each result is represented by a single object, so values are compared with `===`. */
@@ -218,15 +218,16 @@ export interface Store {
   readonly shards?: readonly StoreShard[];
   /** Of an optimizer's state, or the sum of gradients: the name of the parameter that it is of. */
   readonly of?: string;
-  /** Of a parameter that is kept as codes (`type` is theirs, i8): how. Absent: it is kept as it is. */
+  /** Of a parameter that is kept as codes (`type` is theirs, i8, of `shapeOfCodes`): how. Absent: it is kept as it is. */
   readonly quantised?: Quantised;
   readonly span: Span | null;
 }
-/** How codes stand for numbers of `dtype`: each is multiplied by the scale that the elements along `axes`, which follow one another, have in common. */
+/** How codes stand for numbers of `dtype`: each is multiplied by the scale that elements along `axes`, which follow one another, have in common (codes.ts). */
 export interface Quantised {
+  readonly code: Weights;
   readonly dtype: DType;
   readonly axes: readonly number[];
-  /** The store of the scales, f32, in which these axes have length 1. */
+  /** The store of the scales. */
   readonly scales: string;
 }
 /** A store, or the part of it that an earlier shard left, in equal parts along an axis: rank r has part floor(r / stride) % parts. */

@@ -2,6 +2,7 @@
 // column (or row of a table). x @ (codes * scales) = (x @ codes) * scales, so products read the codes, and their columns are multiplied after. The
 // gradient of x has the scales along its depth: dy @ (codes * scales)^T = (dy * scales) @ codes^T.
 import type { GraphBuilder } from "../graph/builder.ts";
+import { dtypeOfScales, fp4Group, largestCode, shapeOfCodes, shapeOfScales } from "../graph/codes.ts";
 import type { Elaborated, Graph, Node, Quantised, Result, Store, Value } from "../graph/node.ts";
 import { unstackedStore } from "../graph/node.ts";
 import { nodesOf, readersOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
@@ -11,34 +12,33 @@ import * as b from "../ops/build.ts";
 import { number } from "../ops/common.ts";
 import { isRightOperand, pairsOf } from "../ops/pairs.ts";
 import { forwardNodes } from "../regions/fuse.ts";
-import { type DType, isFloat } from "../types/dtype.ts";
+import { type DType, isFloat, type Weights } from "../types/dtype.ts";
 import { fromTo } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
 
-/** The largest code: codes are symmetric. */
-export const largestCode = 127;
-
 /** Replaces parameters that are read so alone, and that `init` alone assigns, by stores of codes (i8) and of scales (f32). */
-export function quantise(g: GraphBuilder, { stores, graphs, ...more }: Elaborated): Elaborated {
+export function quantise(g: GraphBuilder, { stores, graphs, ...more }: Elaborated, weights: Weights): Elaborated {
   const [init, ...entries] = graphs as [Graph, ...Graph[]];
-  const made = quantisedStores(stores, init, entries);
+  const made = quantisedStores(stores, init, entries, weights);
   const changed = stores.flatMap((s) => {
     const by = made.get(s.name);
-    return by ? [{ ...s, type: type("i8", dims(s.type)), quantised: by }, scalesOf(s, by)] : [s];
+    return by ? [{ ...s, type: type("i8", shapeOfCodes(dims(s.type), by)), quantised: by }, scalesOf(s, by)] : [s];
   });
   const reading = new QuantisedReads(g, made);
   const assigned = { ...init, results: init.results.flatMap((r) => assignments(g, r, made.get(r.name))) };
   return { ...more, stores: changed, graphs: [assigned, ...entries.map((graph) => reading.rewritten(graph))] };
 }
-const scalesOf = (s: Store, { axes, scales }: Quantised): Store =>
-  unstackedStore(scales, "prepared", type("f32", shapeOfScales(dims(s.type), axes)));
-/** The shape of the scales: axes of a column have length 1. */
-export const shapeOfScales = (shape: readonly number[], axes: readonly number[]): number[] =>
-  shape.map((n, i) => (axes.includes(i) ? 1 : n));
+const scalesOf = (s: Store, by: Quantised): Store =>
+  unstackedStore(by.scales, "prepared", type(dtypeOfScales[by.code], shapeOfScales(dims(s.type), by)));
 
 type QuantisedStores = ReadonlyMap<string, Quantised>;
 /** The parameters that all forwards read in one way, or none reads, with the axes of a column. */
-function quantisedStores(stores: readonly Store[], init: Graph, entries: readonly Graph[]): QuantisedStores {
+function quantisedStores(
+  stores: readonly Store[],
+  init: Graph,
+  entries: readonly Graph[],
+  weights: Weights,
+): QuantisedStores {
   const uses = new Map<string, (Use | null)[]>();
   for (const graph of [init, ...entries])
     for (const [store, use] of usesIn(graph)) uses.set(store, [...(uses.get(store) ?? []), use]);
@@ -49,9 +49,16 @@ function quantisedStores(stores: readonly Store[], init: Graph, entries: readonl
       if (s.role !== "parameter" || rank < 2 || !isFloat(dtypeOf(s.type)) || assigned.has(s.name)) return [];
       const axes = axesOfColumn(uses.get(s.name) ?? []) ?? [s.type.shape.length - 2]; // unread: any do
       if (axes.length === 0 || axes.some((a) => a < s.stack)) return []; // each copy has scales of its own
-      return [[s.name, { dtype: dtypeOf(s.type), axes, scales: `${s.name} scales` }] as const];
+      const code = weights === "fp4" && fitsFp4(dims(s.type), axes) ? "fp4" : "int8";
+      return [[s.name, { code, dtype: dtypeOf(s.type), axes, scales: `${s.name} scales` }] as const];
     }),
   );
+}
+/** Whether columns are down the last axis but one, and whole groups that share a scale. */
+function fitsFp4(shape: readonly number[], axes: readonly number[]): boolean {
+  const depth = shape.length - 2;
+  const rows = item(shape, depth);
+  return axes.length === 1 && axes[0] === depth && rows > 0 && rows % fp4Group === 0;
 }
 /** How a product (or look-up) reads a parameter: along which of its axes its depth moves (that of a row), and along which its columns. */
 interface Use {

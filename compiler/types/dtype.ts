@@ -14,4 +14,7 @@ export const wider = <T extends Element>(a: T, b: T): T => (promotionRank[a] >= 
 export const bytesOf: Readonly<Record<DType, number>> = { f32: 4, f64: 8, bf16: 2, i32: 4, bool: 1, i8: 1 };
 /** What the language's `float` means. With f64, `f32` means f64 as well. */
 export type Precision = "f32" | "bf16" | "f64";
+/** How weights are kept that are not trained: as codes of 8 bits, or of 4. */
+export type Weights = "int8" | "fp4";
+export const allWeights: readonly Weights[] = ["int8", "fp4"];
 export const precisions: readonly Precision[] = ["f32", "bf16", "f64"];

@@ -9,11 +9,11 @@ import {
 } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { describeValue } from "../../compiler/flag-text.ts";
-import type { Target, Weights } from "../../compiler/options.ts";
+import type { Target } from "../../compiler/options.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { Handle } from "../../compiler/syntax/template.ts";
-import type { Precision } from "../../compiler/types/dtype.ts";
+import type { Precision, Weights } from "../../compiler/types/dtype.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import { commonRequest, type EntryRequest, type Sizes, type TrainingSharing } from "../compile.ts";
 import { DeviceFailed, type Outcome, type Tensor } from "../executable/executable.ts";
@@ -37,7 +37,8 @@ export interface TargetOptions {
   /** cuda only: products of f32 run on tensor cores, with operands rounded to tf32 (11 bits of 24); sums stay f32. */
   readonly tf32?: boolean;
   /**
-   * `int8`: matrices that are multiplied and not trained, and embeddings, are kept in 8 bits, with a scale for each column (or row). Default: as the program
+   * `int8`: matrices that are multiplied and not trained, and embeddings, are kept in 8 bits, with a scale for each column (or row). `fp4`: in 4
+   * bits, with a scale for each 32 elements of a column, and what cannot be as `int8`. Default: as the program
    * has them.
    */
   readonly weights?: Weights;

@@ -1,9 +1,9 @@
 // Presents stores that are kept as codes and scales (`quantise` of the compiler) as the parameters that they stand for: what is written is quantised,
 // one tensor at a time, and what is read is multiplied out.
 import { Bug } from "../../compiler/diagnostic.ts";
+import { shapeOfScales } from "../../compiler/graph/codes.ts";
 import type { Quantised } from "../../compiler/graph/node.ts";
 import { showBytes } from "../../compiler/show-bytes.ts";
-import { shapeOfScales } from "../../compiler/transform/quantise.ts";
 import { bytesOf } from "../../compiler/types/dtype.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import { dequantised, quantised } from "../codes.ts";
@@ -89,7 +89,7 @@ export function quantisedSummary(stores: readonly StoreInfo[]): string {
 const elements = (stores: readonly StoreInfo[]): number => sum(stores.map((s) => product(s.shape)));
 function keptBytes({ shape, dtype, quantised: by }: StoreInfo): number {
   if (!by) return product(shape) * bytesOf[dtype];
-  return product(shape) * bytesOf.i8 + product(shapeOfScales(shape, by.axes)) * bytesOf.f32;
+  return product(shape) * bytesOf.i8 + product(shapeOfScales(shape, by)) * bytesOf.f32;
 }
 type QuantisedStore = StoreInfo & { readonly quantised: Quantised };
 /** The dtype in which numbers of a quantised store come and go: what codes stand for is exact in f32. */

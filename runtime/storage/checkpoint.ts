@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
-import { shapeOfScales } from "../../compiler/transform/quantise.ts";
+import { shapeOfScales } from "../../compiler/graph/codes.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import type { Codes, Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { firstNonFinite, sameShape } from "../tensor.ts";
@@ -134,7 +134,7 @@ function savedCopies(
     const inner = shape.slice(place.length);
     const t = storedAs(dtype, inner, read);
     if (!quantised || !codes) return [copy, t];
-    const scales = shapeOfScales(shape, quantised.axes).slice(place.length);
+    const scales = shapeOfScales(shape, quantised).slice(place.length);
     const kept = {
       codes: storedAs("i8", inner, (index) => partOf(codes().codes, index)),
       scales: storedAs("f32", scales, (index) => partOf(codes().scales, index)),

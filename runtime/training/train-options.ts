@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type EntrySignature, findModel, type Loaded, modelsOf } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { modelFlagText } from "../../compiler/flag-text.ts";
-import type { Weights } from "../../compiler/options.ts";
+import type { Weights } from "../../compiler/types/dtype.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
 import type { CommonOptions, TrainingSharing } from "../compile.ts";
 import { hasHeader, headerDefault, headerSizes } from "../program.ts";

@@ -186,7 +186,7 @@ test("rows of prepared weights, and of codes, begin at 16 bytes, those of other 
     [
       layoutAs("prepared"),
       layoutAs("parameter"),
-      layoutAs("parameter", { dtype: "bf16", axes: [0], scales: "w scales" }),
+      layoutAs("parameter", { code: "int8", dtype: "bf16", axes: [0], scales: "w scales" }),
     ],
     [
       { kind: "rows", pitch: 208 },

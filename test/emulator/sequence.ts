@@ -40,7 +40,10 @@ const codesOf = (graph: Graph): Store[] =>
     const [name, { type }] = [storeOf(node), item(node.results, 0)];
     if (name === null || type.dtype !== "i8") return [];
     return [
-      { ...unstackedStore(name, "parameter", type), quantised: { dtype: "f32", axes: [0], scales: `${name} scales` } },
+      {
+        ...unstackedStore(name, "parameter", type),
+        quantised: { code: "int8", dtype: "f32", axes: [0], scales: `${name} scales` },
+      },
     ];
   });
 /** The same launches by the kernels for sm_90a, where there are. */

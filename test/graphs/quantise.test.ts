@@ -333,7 +333,7 @@ test("what cannot be is refused: gradients, training, other formats", async () =
   await assertProblem(() => compile(Trained, { sizes, weights: "int8", gradients: true }), "no gradients", "leave");
   await assertProblem(
     () => compile(Trained, { sizes, weights: "int8", entry: "train" }),
-    "no matrix can be kept in 8 bits",
+    "no matrix can be kept as codes",
     "adapters",
   );
   await assertProblem(() => compile(Trained, { sizes, weights: "int4" as "int8" }), "no weights int4", "int8");

@@ -1,6 +1,6 @@
 // Random valid programs as text: layers, mixtures with experts of every kind (mixtures too), gates, losses, states, optimizers. The same seed gives
 // the same program.
-import type { Weights } from "../../compiler/options.ts";
+import type { Weights } from "../../compiler/types/dtype.ts";
 import { Draw } from "./random-graph.ts";
 import { drawing, mixture, steps, whole } from "./statements.ts";
 import { LayerText, type Step } from "./writer.ts";

@@ -17,7 +17,7 @@ import { same, storeFor } from "./graphs-on-host.ts";
 export function checkQuantised(graph: Graph, stores: Stores): number {
   const g = new GraphBuilder(ops);
   const whole = [...stores].map(([name, x]) => storeFor(name, x));
-  const made = quantise(g, { stores: whole, graphs: [{ name: "init", results: [] }, graph] });
+  const made = quantise(g, { stores: whole, graphs: [{ name: "init", results: [] }, graph] }, "int8");
   const [coded, plain] = [new Map(stores), new Map(stores)];
   const kept = made.stores.filter((s) => s.quantised);
   for (const { name, type, quantised: by } of made.stores) {
