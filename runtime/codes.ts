@@ -1,92 +1,87 @@
-// Codes of 8 bits with a scale for each column: what quantised weights are kept as. A scale has the 8 bits of a bf16, so a code times its scale is exact in
-// f32, and numbers that codes stand for have the same codes again. Numbers of f32 are left to the addon (native/codes.cpp), where it is loaded.
+// What quantised weights are kept as: codes and scales (compiler/graph/codes.ts). Numbers of f32 are left to the addon (native/codes.cpp, native/fp4.cpp),
+// where it is loaded.
 import { Bug, Problem } from "../compiler/diagnostic.ts";
-import { largestCode, shapeOfScales } from "../compiler/graph/codes.ts";
+import { dtypeOfScales, shapeOfCodes, shapeOfNumbers, shapeOfScales } from "../compiler/graph/codes.ts";
+import type { Quantised } from "../compiler/graph/node.ts";
+import type { Weights } from "../compiler/types/dtype.ts";
 import { fromTo, product } from "../compiler/types/numbers.ts";
 import type { Codes, Tensor } from "./executable/executable.ts";
+import * as fp4 from "./fp4.ts";
+import type { Columns, Data } from "./int8.ts";
+import * as int8 from "./int8.ts";
 import { nativeIfLoaded } from "./native.ts";
-import { convert, firstNonFinite, fromBf16, sameShape, toBf16, zeros } from "./tensor.ts";
+import { convert, firstNonFinite, sameShape, zeros } from "./tensor.ts";
 
-/** Of a tensor whose columns lie along `axes`: a scale is the largest magnitude of a column / 127, and codes are the nearest, of two the even one. */
-export function quantised(name: string, value: Tensor, axes: readonly number[]): Codes {
-  const { data, shape } = convert(value, value.dtype === "f64" ? "f64" : "f32");
-  const [codes, scales] = [zeros("i8", shape), zeros("f32", shapeOfScales(shape, { code: "int8", axes }))];
+/**
+ * Of a tensor whose columns lie along `axes`. int8: a scale is the largest magnitude of a column / 127, and codes are the nearest, of two the even one. fp4: that
+ * of fp4.ts.
+ */
+export function quantised(name: string, value: Tensor, how: Pick<Quantised, "code" | "axes">): Codes {
+  const { code, axes } = how;
+  const { data, shape } = convert(value, code === "int8" && value.dtype === "f64" ? "f64" : "f32");
+  const codes = zeros("i8", shapeOfCodes(shape, how));
+  const scales = zeros(dtypeOfScales[code], shapeOfScales(shape, how));
   const all = { numbers: data, codes: codes.data, scales: scales.data };
-  const columns = columnsOf(shape, axes);
-  const addon = nativeIfLoaded();
-  const isFinite =
-    addon && isOfF32(all) ? addon.quantise(all.numbers, all.codes, all.scales, ...columns) : setCodes(all, columns);
-  if (!isFinite)
+  if (!setCodes(code, all, columnsOf(shape, axes)))
     throw new Problem(
-      `\`${name}\` has an element that is not finite (${firstNonFinite(value)}), which 8 bits cannot hold`,
+      `\`${name}\` has an element that is not finite (${firstNonFinite(value)}), which ${bitsOf[code]} bits cannot hold`,
       "restore the file; or train again, with a lower learning rate",
     );
-  return { codes, scales };
+  return { code, codes, scales };
 }
+/** How many bits a code has. */
+export const bitsOf: Readonly<Record<Weights, number>> = { int8: 8, fp4: 4 };
 /** The numbers that codes stand for. */
-export function dequantised({ codes, scales }: Codes, dtype: "f32" | "f64" = "f32"): Tensor {
-  const numbers = zeros(dtype, codes.shape);
-  const all = { numbers: numbers.data, codes: codes.data, scales: scales.data };
-  const axes = axesOfScales(codes.shape, scales.shape);
+export function dequantised({ code, codes, scales }: Codes, dtype: "f32" | "f64" = "f32"): Tensor {
+  const axes = axesOfScales(code, codes.shape, scales.shape);
   if (axes === null) throw new Bug("scales are not those of a column of codes");
-  const addon = nativeIfLoaded();
-  if (addon && isOfF32(all)) addon.dequantise(all.numbers, all.codes, all.scales, ...columnsOf(codes.shape, axes));
-  else setNumbers(all, columnsOf(codes.shape, axes));
-  return numbers;
+  const shape = shapeOfNumbers(codes.shape, { code, axes });
+  const numbers = zeros(code === "int8" ? dtype : "f32", shape);
+  setNumbers(code, { numbers: numbers.data, codes: codes.data, scales: scales.data }, columnsOf(shape, axes));
+  return convert(numbers, dtype);
 }
 /** The axes of a column, which stand in a row, by the shapes of codes and of scales; null: no such scales can be those of these codes. */
-export function axesOfScales(codes: readonly number[], scales: readonly number[]): readonly number[] | null {
+export function axesOfScales(
+  code: Weights,
+  codes: readonly number[],
+  scales: readonly number[],
+): readonly number[] | null {
+  if (code === "fp4" && codes.length < 2) return null;
+  const axes = code === "fp4" ? [codes.length - 2] : axesOfLength1(codes, scales);
+  const shape = shapeOfNumbers(codes, { code, axes });
+  return sameShape(scales, shapeOfScales(shape, { code, axes })) ? axes : null;
+}
+function axesOfLength1(codes: readonly number[], scales: readonly number[]): readonly number[] {
   const long = codes.flatMap((n, i) => (n !== 1 && scales[i] === 1 ? [i] : []));
-  const axes = fromTo(long[0] ?? 0, (long.at(-1) ?? -1) + 1);
-  return sameShape(scales, shapeOfScales(codes, { code: "int8", axes })) ? axes : null;
+  return fromTo(long[0] ?? 0, (long.at(-1) ?? -1) + 1);
 }
 
-interface Data {
-  readonly numbers: Tensor["data"];
-  readonly codes: Tensor["data"];
-  readonly scales: Tensor["data"];
-}
-interface DataOfF32 {
-  readonly numbers: Float32Array;
-  readonly codes: Int8Array;
-  readonly scales: Float32Array;
-}
-const isOfF32 = (all: Data): all is DataOfF32 =>
-  all.numbers instanceof Float32Array && all.codes instanceof Int8Array && all.scales instanceof Float32Array;
-
-type Columns = readonly [outer: number, depth: number, inner: number];
-/** The columns of a tensor: `depth` elements each, `inner` apart, in `outer` parts. */
+/** The columns of a tensor. */
 function columnsOf(shape: readonly number[], axes: readonly number[]): Columns {
   const [first = 0] = axes;
   const outer = product(shape.slice(0, first));
   return [outer, product(axes.map((a) => shape[a] ?? 1)), product(shape.slice(first + axes.length))];
 }
-/** Added and subtracted again, it rounds doubles to whole numbers, of two the even one. */
-const rounding = 1.5 * 2 ** 52;
-/** Sets codes and scales to those of the numbers; false if one is not finite. */
-export function setCodes({ numbers, codes, scales }: Data, columns: Columns): boolean {
-  if (numbers.some((x) => !Number.isFinite(x))) return false;
-  forElements(columns, (at, column) => {
-    const size = Math.abs(numbers[at] ?? 0);
-    if (size > (scales[column] ?? 0)) scales[column] = size;
-  });
-  for (let i = 0; i < scales.length; i++) scales[i] = fromBf16(toBf16((scales[i] ?? 0) / largestCode));
-  forElements(columns, (at, column) => {
-    const scale = scales[column] ?? 0;
-    const code = scale === 0 ? 0 : Math.fround((numbers[at] ?? 0) / scale) + rounding - rounding;
-    codes[at] = Math.min(Math.max(code, -largestCode), largestCode); // a subnormal scale is far off
-  });
-  return true;
+
+/** What the addon takes: numbers of f32. */
+interface Known<Scales> {
+  readonly numbers: Float32Array;
+  readonly codes: Int8Array;
+  readonly scales: Scales;
 }
-/** Sets the numbers to what the codes stand for. */
-function setNumbers({ numbers, codes, scales }: Data, columns: Columns): void {
-  forElements(columns, (at, column) => {
-    numbers[at] = (codes[at] ?? 0) * (scales[column] ?? 0);
-  });
+const isInt8 = (all: Data): all is Known<Float32Array> => isOfF32(all) && all.scales instanceof Float32Array;
+const isFp4 = (all: Data): all is Known<Uint16Array> => isOfF32(all) && all.scales instanceof Uint16Array;
+const isOfF32 = ({ numbers, codes }: Data): boolean => numbers instanceof Float32Array && codes instanceof Int8Array;
+/** False if a number is not finite. */
+function setCodes(code: Weights, all: Data, columns: Columns): boolean {
+  const addon = nativeIfLoaded();
+  if (addon && isInt8(all)) return addon.quantise(all.numbers, all.codes, all.scales, ...columns);
+  if (addon && isFp4(all)) return addon.quantiseFp4(all.numbers, all.codes, all.scales, ...columns);
+  return (code === "fp4" ? fp4 : int8).setCodes(all, columns);
 }
-function forElements([outer, depth, inner]: Columns, f: (at: number, column: number) => void): void {
-  for (let o = 0, at = 0; o < outer; o++) {
-    const first = o * inner;
-    for (let k = 0; k < depth; k++) for (let i = first; i < first + inner; i++, at++) f(at, i);
-  }
+function setNumbers(code: Weights, all: Data, columns: Columns): void {
+  const addon = nativeIfLoaded();
+  if (addon && isInt8(all)) addon.dequantise(all.numbers, all.codes, all.scales, ...columns);
+  else if (addon && isFp4(all)) addon.dequantiseFp4(all.numbers, all.codes, all.scales, ...columns);
+  else (code === "fp4" ? fp4 : int8).setNumbers(all, columns);
 }

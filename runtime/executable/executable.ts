@@ -9,7 +9,7 @@ import {
   type StoreShard,
 } from "../../compiler/graph/node.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
-import type { DType } from "../../compiler/types/dtype.ts";
+import type { DType, Weights } from "../../compiler/types/dtype.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
 
 /** A device failed while it was running something. */
@@ -24,11 +24,12 @@ export interface Tensor {
   readonly shape: readonly number[];
   readonly data: Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array | Int8Array;
 }
-/** Codes of 8 bits and a scale for each column: what quantised weights are kept as (`quantised` of codes.ts). */
+/** What quantised weights are kept as (compiler/graph/codes.ts). */
 export interface Codes {
-  /** i8. */
+  readonly code: Weights;
+  /** i8, of `shapeOfCodes`. */
   readonly codes: Tensor;
-  /** f32; axes along which a column lies have length 1. */
+  /** Of `dtypeOfScales` and `shapeOfScales`. */
   readonly scales: Tensor;
 }
 export interface StoreInfo {
@@ -132,6 +133,8 @@ export interface Executable {
   read(store: string): Tensor;
   /** What a quantised store is kept as. Absent where there is none, or several workers have parts of it. */
   readonly readCodes?: (store: string) => Codes;
+  /** Writes what a quantised store is kept as, or the part at an index of its first axes (as `writePart`), which must be of its code and shapes. */
+  readonly writeCodes?: (store: string, index: readonly number[], codes: () => Codes) => void;
   write(store: string, value: Tensor): void;
   /**
    * Writes the part of a store at an index of its first axes, which has two axes or more. `value` is not read by a worker that has another shard of the

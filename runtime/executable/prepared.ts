@@ -11,6 +11,7 @@ class PreparedExecutable implements Executable {
   readonly entries: Executable["entries"];
   readonly bytes: Executable["bytes"];
   readonly readCodes?: NonNullable<Executable["readCodes"]>;
+  readonly writeCodes?: NonNullable<Executable["writeCodes"]>;
   readonly writePart?: NonNullable<Executable["writePart"]>;
   readonly repeat?: NonNullable<Executable["repeat"]>;
   readonly #inner: Executable;
@@ -25,6 +26,11 @@ class PreparedExecutable implements Executable {
     this.entries = inner.entries.filter((name) => name !== prepareEntry);
     this.bytes = inner.bytes;
     if (inner.readCodes) this.readCodes = inner.readCodes;
+    if (inner.writeCodes)
+      this.writeCodes = (store, ...part) => {
+        inner.writeCodes?.(store, ...part);
+        this.#stale ||= this.#parameters.has(store);
+      };
     if (inner.writePart)
       this.writePart = (store, ...part) => {
         inner.writePart?.(store, ...part);

@@ -1,12 +1,12 @@
 // Presents stores that are kept as codes and scales (`quantise` of the compiler) as the parameters that they stand for: what is written is quantised,
 // one tensor at a time, and what is read is multiplied out.
 import { Bug } from "../../compiler/diagnostic.ts";
-import { shapeOfScales } from "../../compiler/graph/codes.ts";
+import { dtypeOfScales, shapeOfCodes, shapeOfNumbers, shapeOfScales } from "../../compiler/graph/codes.ts";
 import type { Quantised } from "../../compiler/graph/node.ts";
 import { showBytes } from "../../compiler/show-bytes.ts";
 import { bytesOf } from "../../compiler/types/dtype.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
-import { dequantised, quantised } from "../codes.ts";
+import { bitsOf, dequantised, quantised } from "../codes.ts";
 import { requireFit } from "../tensor.ts";
 import {
   type Codes,
@@ -32,21 +32,15 @@ class QuantisedExecutable implements Executable {
 
   constructor(inner: Executable) {
     this.#inner = inner;
-    this.#quantised = new Map(inner.stores.filter(isQuantised).map((s) => [s.name, s]));
-    const scales = new Set([...this.#quantised.values()].map((s) => s.quantised.scales));
-    this.stores = inner.stores
-      .filter((s) => !scales.has(s.name))
-      .map((s) => (s.quantised ? { ...s, dtype: numbersOf(s.quantised) } : s));
+    this.stores = withoutScales(inner.stores).map((s) => (isQuantised(s) ? asNumbers(s) : s));
+    this.#quantised = new Map(this.stores.filter(isQuantised).map((s) => [s.name, s]));
     this.entries = inner.entries;
     this.bytes = inner.bytes;
     if (inner.writePart)
       this.writePart = (store, index, value) => {
         const of = this.#quantised.get(store);
         if (!of) return inner.writePart?.(store, index, value);
-        const axes = of.quantised.axes.map((a) => a - index.length);
-        const { codes, scales } = made(of, of.shape.slice(index.length), axes, value());
-        inner.writePart?.(store, index, () => codes);
-        inner.writePart?.(of.quantised.scales, index, () => scales);
+        this.#write(of, index, made(of, index.length, value()));
       };
     if (inner.repeat) this.repeat = (...how) => repeatOrRun(inner, ...how);
   }
@@ -54,20 +48,27 @@ class QuantisedExecutable implements Executable {
     const of = this.#quantised.get(store);
     return of ? dequantised(this.#codesOf(of), numbersOf(of.quantised)) : this.#inner.read(store);
   }
-  readonly readCodes = (store: string): Codes => {
+  readonly readCodes = (store: string): Codes => this.#codesOf(this.#find(store));
+  #find(store: string): QuantisedStore {
     const of = this.#quantised.get(store);
     if (!of) throw new Bug(`${store} is not quantised`);
-    return this.#codesOf(of);
-  };
-  #codesOf({ name, quantised: { scales } }: QuantisedStore): Codes {
-    return { codes: this.#inner.read(name), scales: this.#inner.read(scales) };
+    return of;
+  }
+  #codesOf({ name, quantised: { code, scales } }: QuantisedStore): Codes {
+    return { code, codes: this.#inner.read(name), scales: this.#inner.read(scales) };
   }
   write(store: string, value: Tensor): void {
     const of = this.#quantised.get(store);
     if (!of) return this.#inner.write(store, value);
-    const { codes, scales } = made(of, of.shape, of.quantised.axes, value);
-    this.#inner.write(store, codes);
-    this.#inner.write(of.quantised.scales, scales);
+    this.#write(of, [], made(of, 0, value));
+  }
+  readonly writeCodes = (store: string, index: readonly number[], codes: () => Codes): void =>
+    this.#write(this.#find(store), index, codes());
+  #write({ name, quantised: { scales: nameOfScales } }: QuantisedStore, index: readonly number[], of: Codes): void {
+    const parts = [[name, of.codes] as const, [nameOfScales, of.scales] as const];
+    for (const [store, t] of parts)
+      if (index.length === 0) this.#inner.write(store, t);
+      else this.#inner.writePart?.(store, index, () => t);
   }
   run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
     return this.#inner.run(entry, inputs, at);
@@ -79,28 +80,49 @@ class QuantisedExecutable implements Executable {
     this.#inner.close();
   }
 }
-/** A line for the user: how much of a model is in 8 bits, and the bytes of its parameters so, scales included, and otherwise. */
+const withoutScales = (stores: readonly StoreInfo[]): StoreInfo[] => {
+  const scales = new Set(stores.map((s) => s.quantised?.scales));
+  return stores.filter((s) => !scales.has(s.name));
+};
+/** What a store of codes is outside. */
+const asNumbers = (s: QuantisedStore): QuantisedStore => ({
+  ...s,
+  dtype: numbersOf(s.quantised),
+  shape: shapeOfNumbers(s.shape, s.quantised),
+});
+/** A line for the user: how much of a model is in 4 and in 8 bits, and the bytes of its parameters so, scales included, and otherwise. */
 export function quantisedSummary(stores: readonly StoreInfo[]): string {
   const parameters = stores.filter((s) => s.role === "parameter");
   const otherwise = sum(parameters.map((s) => product(s.shape) * bytesOf[s.quantised?.dtype ?? s.dtype]));
-  const share = elements(parameters.filter(isQuantised)) / Math.max(1, elements(parameters));
-  return `${(100 * share).toFixed(1)} % of the parameters in 8 bits: ${showBytes(sum(parameters.map(keptBytes)))} in place of ${showBytes(otherwise)}`;
+  const all = Math.max(1, elements(parameters));
+  const shares = (["fp4", "int8"] as const)
+    .map((code) => ({
+      bits: bitsOf[code],
+      share: elements(parameters.filter((s) => s.quantised?.code === code)) / all,
+    }))
+    .filter(({ share }) => share > 0)
+    .map(
+      ({ bits, share }, i) =>
+        `${(100 * share).toFixed(1)} %${i === 0 ? ` of the parameters in ${bits} bits` : ` in ${bits}`}`,
+    );
+  const kept = sum(parameters.map(keptBytes));
+  return `${shares.join(", ") || "no parameter as codes"}: ${showBytes(kept)} in place of ${showBytes(otherwise)}`;
 }
 const elements = (stores: readonly StoreInfo[]): number => sum(stores.map((s) => product(s.shape)));
 function keptBytes({ shape, dtype, quantised: by }: StoreInfo): number {
   if (!by) return product(shape) * bytesOf[dtype];
-  return product(shape) * bytesOf.i8 + product(shapeOfScales(shape, by)) * bytesOf.f32;
+  return product(shapeOfCodes(shape, by)) + product(shapeOfScales(shape, by)) * bytesOf[dtypeOfScales[by.code]];
 }
 type QuantisedStore = StoreInfo & { readonly quantised: Quantised };
 /** The dtype in which numbers of a quantised store come and go: what codes stand for is exact in f32. */
 const numbersOf = ({ dtype }: Quantised): "f32" | "f64" => (dtype === "f64" ? "f64" : "f32");
 const isQuantised = (s: StoreInfo): s is QuantisedStore => s.quantised !== undefined;
+/** The codes of a value of a store, or of a part of it, at an index of so many axes. */
 function made(
-  { name, quantised: by }: QuantisedStore,
-  shape: readonly number[],
-  axes: readonly number[],
+  { name, dtype, shape, quantised: { code, axes } }: QuantisedStore,
+  indexed: number,
   value: Tensor,
 ): Codes {
-  requireFit(name, { dtype: numbersOf(by), shape }, value);
-  return quantised(name, value, axes);
+  requireFit(name, { dtype, shape: shape.slice(indexed) }, value);
+  return quantised(name, value, { code, axes: axes.map((a) => a - indexed) });
 }

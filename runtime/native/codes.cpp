@@ -1,27 +1,10 @@
 #include "codes.hpp"
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include "bits.hpp"
 
 namespace moec {
 
 static constexpr float largest_code = 127;
-/// Magnitudes are compared by their bits, whose order is the same; infinity and NaN are the largest.
-static int32_t magnitude(float x) {
-  int32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return bits & 0x7fffffff;
-}
-static float number(int32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
-}
-/// The nearest bf16, of two the even one.
-static float roundBf16(float x) {
-  const uint32_t bits = uint32_t(magnitude(x));
-  return number(int32_t((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000));
-}
 /// The nearest whole number, of two the even one: adding moves what is below 1 out of a float's bits.
 static float nearest(float x) {
   constexpr float shift = 12582912;  // 1.5 * 2^23
@@ -45,12 +28,12 @@ bool quantise(const float* numbers, int8_t* codes, float* scales, Columns column
     if (one) {
       int32_t most = magnitude(scales[column]);
       for (size_t i = 0; i < n; i++) most = std::max(most, magnitude(numbers[from + i]));
-      scales[column] = number(most);
+      scales[column] = fromBits(most);
     } else
-      for (size_t i = 0; i < n; i++) scales[column + i] = number(std::max(magnitude(scales[column + i]), magnitude(numbers[from + i])));
+      for (size_t i = 0; i < n; i++) scales[column + i] = fromBits(std::max(magnitude(scales[column + i]), magnitude(numbers[from + i])));
   });
   for (size_t i = 0; i < count; i++) {
-    if (magnitude(scales[i]) >= magnitude(INFINITY)) return false;
+    if (magnitude(scales[i]) >= infinity_bits) return false;
     scales[i] = roundBf16(scales[i] / largest_code);
   }
   const auto code = [](float x, float scale) {

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
-import { shapeOfScales } from "../../compiler/graph/codes.ts";
+import { dtypeOfScales, shapeOfCodes, shapeOfScales } from "../../compiler/graph/codes.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import type { Codes, Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { firstNonFinite, sameShape } from "../tensor.ts";
@@ -134,10 +134,12 @@ function savedCopies(
     const inner = shape.slice(place.length);
     const t = storedAs(dtype, inner, read);
     if (!quantised || !codes) return [copy, t];
-    const scales = shapeOfScales(shape, quantised).slice(place.length);
+    const { code } = quantised;
+    const [ofCodes, ofScales] = [shapeOfCodes(shape, quantised), shapeOfScales(shape, quantised)];
     const kept = {
-      codes: storedAs("i8", inner, (index) => partOf(codes().codes, index)),
-      scales: storedAs("f32", scales, (index) => partOf(codes().scales, index)),
+      code,
+      codes: storedAs("i8", ofCodes.slice(place.length), (index) => partOf(codes().codes, index)),
+      scales: storedAs(dtypeOfScales[code], ofScales.slice(place.length), (index) => partOf(codes().scales, index)),
     };
     return [copy, { ...t, kept }];
   });

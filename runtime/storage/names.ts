@@ -2,11 +2,12 @@
 // `*`); in files each copy has its own name (`experts.3.up.weight`). Reading also accepts stacked tensors, whose names leave out numbers that are
 // leading axes instead.
 import { Problem } from "../../compiler/diagnostic.ts";
+import { shapeOfCodes, shapeOfScales } from "../../compiler/graph/codes.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
-import { convert, part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
-import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
+import { part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
+import { codesAt, type KeptCodes, partAt, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
 
 interface Named extends Pick<StoreInfo, "name" | "dtype" | "shape" | "stack"> {
   /** What a tensor that does not fit is said to be given for. Default: the name of the copy. */
@@ -88,9 +89,9 @@ export class NamedTensors {
     const t = this.#tensors.get(spelling);
     if (stack === 0 || !t || !sameShape(t.shape, shape) || this.#hasAnother(spelling)) return null;
     this.#whole.add(spelling);
-    const read = (index: readonly number[] = []): Tensor => convert(t.read(index), dtype);
-    if (!isFloat(dtype)) read(); // as in #find
-    return { dtype, shape, read, parts: () => [read()] };
+    const whole = partAt(t, [], dtype);
+    if (!isFloat(dtype)) whole.read(); // as in #find
+    return whole;
   }
   /** Whether the file gives some copies of this array by another name too. */
   #hasAnother(whole: string): boolean {
@@ -111,14 +112,11 @@ export class NamedTensors {
         "give every copy of the array, or none",
       );
     }
-    const parts = found.filter((read) => read !== null);
-    const read = (index: readonly number[] = []): Tensor => {
-      const one = parts[placeOf(over, index)];
-      if (one && index.length === over.length) return one();
-      const whole = stacked(store.dtype, over, shape, eachOf(parts));
-      return index.length === 0 ? whole : part(whole, index);
-    };
-    return { dtype: store.dtype, shape: store.shape, read, parts: () => eachOf(parts) };
+    return joined(
+      over,
+      found.filter((t) => t !== null),
+      { dtype: store.dtype, shape },
+    );
   }
 
   /** Names of tensors that were never used, and of stacked ones of which copies were never used. */
@@ -134,7 +132,7 @@ export class NamedTensors {
     });
   }
 
-  #find(name: string, { dtype, shape, purpose = `\`${name}\`` }: Omit<Named, "name">): (() => Tensor) | null {
+  #find(name: string, { dtype, shape, purpose = `\`${name}\`` }: Omit<Named, "name">): StoredTensor | null {
     const found = spellings(name).filter(([spelling]) => this.#tensors.has(spelling));
     const [first, second] = found;
     if (!first) return null;
@@ -159,22 +157,66 @@ export class NamedTensors {
       );
     const used = this.#used.get(spelling) ?? new Set<string>();
     this.#used.set(spelling, used.add(index.join()));
-    const read = (): Tensor => convert(t.read(index), dtype);
-    if (!isFloat(dtype)) read(); // a number that is no integer is found before anything is set
-    return read;
+    const value = partAt(t, index, dtype);
+    if (!isFloat(dtype)) value.read(); // a number that is no integer is found before anything is set
+    return value;
   }
 }
-function* eachOf(parts: readonly (() => Tensor)[]): Generator<Tensor> {
-  for (const read of parts) yield read();
+/** All copies, in the order of their places in `over`, as one tensor. */
+function joined(
+  over: readonly number[],
+  copiesOfIt: readonly StoredTensor[],
+  { dtype, shape }: Pick<StoredTensor, "dtype" | "shape">,
+): StoredTensor {
+  const read = (index: readonly number[] = []): Tensor => {
+    const one = copiesOfIt[placeOf(over, index)];
+    if (one && index.length === over.length) return one.read();
+    const whole = stacked(dtype, over, shape, eachOf(copiesOfIt));
+    return index.length === 0 ? whole : part(whole, index);
+  };
+  const all = { dtype, shape: [...over, ...shape], read, parts: () => eachOf(copiesOfIt) };
+  const kept = keptAlike(copiesOfIt);
+  const [first] = kept;
+  if (!first) return all;
+  const of = (what: "codes" | "scales"): StoredTensor =>
+    joined(
+      over,
+      kept.map((k) => k[what]),
+      first[what],
+    );
+  return { ...all, kept: { code: first.code, codes: of("codes"), scales: of("scales") } };
+}
+/** What the copies are kept as, if all are codes of one form; else nothing. */
+function keptAlike(copiesOfIt: readonly StoredTensor[]): KeptCodes[] {
+  const kept = copiesOfIt.flatMap((t) => t.kept ?? []);
+  const isAlike = ({ code, codes, scales }: KeptCodes): boolean =>
+    code === kept[0]?.code &&
+    sameShape(codes.shape, kept[0].codes.shape) &&
+    sameShape(scales.shape, kept[0].scales.shape);
+  return kept.length === copiesOfIt.length && kept.every(isAlike) ? kept : [];
+}
+function* eachOf(tensors: Iterable<StoredTensor>): Generator<Tensor> {
+  for (const t of tensors) yield t.read();
 }
 
-/** Writes the value of a store, where that is possible (and they are not very many) copy by copy, so that only one is in memory besides. */
-export function writeStored(executable: Executable, { name, shape, stack }: StoreInfo, value: StoredTensor): void {
-  if (stack === 0 || shape.length < stack + 2 || areMany(shape.slice(0, stack)) || !executable.writePart)
-    return executable.write(name, value.read());
-  for (const [, index] of copies(name, shape.slice(0, stack)))
-    executable.writePart(name, index, () => value.read(index));
+/**
+ * Writes the value of a store, where that is possible (and they are not very many) copy by copy, so that only one is in memory besides. What is kept as the codes
+ * that the store is kept as is written as these.
+ */
+export function writeStored(executable: Executable, store: StoreInfo, value: StoredTensor): void {
+  const { name, shape, stack } = store;
+  const { writeCodes } = executable;
+  const kept = writeCodes && value.kept && isKeptAs(store, value.kept) ? value.kept : null;
+  const isWhole = stack === 0 || shape.length < stack + 2 || areMany(shape.slice(0, stack)) || !executable.writePart;
+  for (const [, index] of isWhole ? [[name, []] as const] : copies(name, shape.slice(0, stack)))
+    if (kept) writeCodes?.(name, index, () => codesAt(kept, index));
+    else if (isWhole) executable.write(name, value.read());
+    else executable.writePart?.(name, index, () => value.read(index));
 }
+const isKeptAs = ({ shape, quantised: by }: StoreInfo, { code, codes, scales }: KeptCodes): boolean =>
+  by?.code === code &&
+  sameShape(codes.shape, shapeOfCodes(shape, by)) &&
+  sameShape(scales.shape, shapeOfScales(shape, by));
 
 interface Copy {
   readonly name: string;
@@ -207,12 +249,7 @@ export class Copies {
     if (found.length !== product(over) || found.some(({ t }) => !sameShape(t.shape, first.t.shape))) return null;
     for (const { name } of found) this.#unused.delete(name);
     const sorted = found.toSorted((a, b) => place(a) - place(b));
-    const readers = sorted.map(
-      ({ t }) =>
-        (): Tensor =>
-          t.read(),
-    );
-    return stacked(first.t.dtype, over, first.t.shape, eachOf(readers));
+    return stacked(first.t.dtype, over, first.t.shape, eachOf(sorted.map(({ t }) => t)));
   }
   /** Names that no `take` has used. */
   unused(): string[] {

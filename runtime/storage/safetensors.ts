@@ -4,8 +4,9 @@
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
+import { dtypeOfScales, shapeOfNumbers } from "../../compiler/graph/codes.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
+import { allWeights, bytesOf, type DType, type Weights } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import { axesOfScales, dequantised } from "../codes.ts";
 import type { Tensor } from "../executable/executable.ts";
@@ -15,13 +16,14 @@ import { isJsonObject } from "./json.ts";
 import {
   allInMemory,
   type Code,
+  codesInFiles,
   computed,
+  type FileTensor,
   isCodes,
   partsOf,
   readAll,
   type StoredCodes,
   type StoredTensor,
-  type StoredTensors,
   scalesOf,
 } from "./stored-tensor.ts";
 
@@ -30,7 +32,8 @@ const headerLimit = 100_000_000;
 const brace = "{".charCodeAt(0);
 type Named = Exclude<DType, "i8">;
 const names: Readonly<Record<Named, string>> = { f32: "F32", f64: "F64", bf16: "BF16", i32: "I32", bool: "BOOL" };
-const nameOf = (dtype: DType): string => (dtype === "i8" ? codeNames.i8 : names[dtype]);
+const nameOf = ({ dtype, fileCode = "i8" }: FileTensor): string =>
+  dtype === "i8" ? codeNames[fileCode] : names[dtype];
 /** Numbers that become those of a dtype of ours when they are read. */
 const convertedNames = { i64: "I64", f16: "F16" } as const;
 export const codeNames: Readonly<Record<Code, string>> = {
@@ -66,7 +69,7 @@ interface Source extends Omit<Item, "begin" | "end"> {
 
 /** A whole file in chunks: the header, padded to 8 bytes, then each tensor's data in the given order. Reads one tensor at a time, or a part of one. */
 export function* safetensorsChunks(
-  tensors: StoredTensors,
+  tensors: ReadonlyMap<string, FileTensor>,
   metadata: Record<string, string> = {},
 ): Generator<Uint8Array> {
   const header = new Map<string, unknown>(Object.keys(metadata).length > 0 ? [["__metadata__", metadata]] : []);
@@ -75,7 +78,7 @@ export function* safetensorsChunks(
     if (name === "__metadata__")
       throw new Problem("safetensors files keep the name `__metadata__` for themselves", "rename the parameter");
     const end = offset + product(t.shape) * bytesOf[t.dtype];
-    header.set(name, { dtype: nameOf(t.dtype), shape: t.shape, data_offsets: [offset, end] });
+    header.set(name, { dtype: nameOf(t), shape: t.shape, data_offsets: [offset, end] });
     offset = end;
   }
   // Object.fromEntries, unlike assigning, also keeps a tensor called `__proto__`.
@@ -102,23 +105,36 @@ export function openSafetensors(path: string, held?: number): Map<string, Stored
   const scales = new Set([...all].flatMap(([name, t]) => (isCodes(t) ? [scalesOf(name)] : [])));
   for (const [name, t] of all) {
     if (scales.has(name)) continue;
-    const by = all.get(scalesOf(name));
+    const [by, code] = [all.get(scalesOf(name)), isCodes(t) ? codeOfFile(t) : undefined];
     if (!isCodes(t)) tensors.set(name, t);
-    else if (t.code !== "i8" || !by) throw notNumbers(path, name, codeNames[t.code]);
-    else if (areScalesOf(t, by)) tensors.set(name, multiplied(t, by));
-    else throw noScales(path, name, t, by);
+    else if (code === undefined || !by) throw notNumbers(path, name, codeNames[t.code]);
+    else if (areScalesOf(code, t, by)) tensors.set(name, multiplied(code, t, by));
+    else throw noScales(path, name, { code, codes: t, scales: by });
   }
   return tensors;
 }
-const areScalesOf = ({ shape }: StoredCodes, scales: StoredTensor | StoredCodes): scales is StoredTensor =>
-  !isCodes(scales) && scales.dtype === "f32" && axesOfScales(shape, scales.shape) !== null;
+const codeOfFile = (t: StoredCodes): Weights | undefined => allWeights.find((w) => codesInFiles[w] === t.code);
+const areScalesOf = (
+  code: Weights,
+  { shape }: StoredCodes,
+  scales: StoredTensor | StoredCodes,
+): scales is StoredTensor =>
+  !isCodes(scales) && scales.dtype === dtypeOfScales[code] && axesOfScales(code, shape, scales.shape) !== null;
 /** The numbers that codes stand for. */
-const multiplied = (codes: StoredCodes, scales: StoredTensor): StoredTensor =>
-  computed("f32", codes.shape, (index = []) => {
-    const data = new Int8Array(codes.read(index).buffer);
-    const by = scales.read(index.map((n, axis) => (scales.shape[axis] === 1 ? 0 : n)));
-    return dequantised({ codes: { dtype: "i8", shape: codes.shape.slice(index.length), data }, scales: by });
+function multiplied(code: Weights, file: StoredCodes, scales: StoredTensor): StoredTensor {
+  const axes = axesOfScales(code, file.shape, scales.shape) ?? [];
+  const read: StoredTensor["read"] = (index = []) => ({
+    dtype: "i8",
+    shape: file.shape.slice(index.length),
+    data: new Int8Array(file.read(index).buffer),
   });
+  const codes: StoredTensor = { dtype: "i8", shape: file.shape, read, parts: () => partsOf(file.shape, read) };
+  const numbers = computed("f32", shapeOfNumbers(file.shape, { code, axes }), (index = []) => {
+    const by = scales.read(index.map((n, axis) => (scales.shape[axis] === 1 ? 0 : n)));
+    return dequantised({ code, codes: codes.read(index), scales: by });
+  });
+  return { ...numbers, kept: { code, codes, scales } };
+}
 /** The same of a file that may hold codes. */
 export function openWithCodes(path: string, held?: number): Map<string, StoredTensor | StoredCodes> {
   return withFile(path, held, (file) => {
@@ -180,13 +196,21 @@ const broken = (path: string, what: string): Problem =>
 const notNumbers = (path: string, name: string, type: unknown): Problem =>
   new Problem(
     `${path}: \`${name}\` has dtype ${JSON.stringify(type)}`,
-    `convert it to one of ${[...Object.values(names), ...Object.values(convertedNames)].join(", ")}; quantised weights are read with the config.json beside them: give the folder of both${type === codeNames.i8 ? `; those of moec stand beside their scales, \`${scalesOf(name)}\`` : ""}`,
+    `convert it to one of ${[...Object.values(names), ...Object.values(convertedNames)].join(", ")}; quantised weights are read with the config.json beside them: give the folder of both${type === codeNames.i8 || type === codeNames.u8 ? `; those of moec stand beside their scales, \`${scalesOf(name)}\`` : ""}`,
   );
-const noScales = (path: string, name: string, { shape }: StoredCodes, scales: StoredTensor | StoredCodes): Problem =>
+const noScales = (
+  path: string,
+  name: string,
+  { code, codes, scales }: { code: Weights; codes: StoredCodes; scales: StoredTensor | StoredCodes },
+): Problem =>
   new Problem(
-    `${path}: \`${scalesOf(name)}\` is ${isCodes(scales) ? scales.code : scales.dtype}${showShape(scales.shape)}, which cannot be scales of \`${name}\`, i8${showShape(shape)}`,
-    "give f32 scales of as many axes, of length 1 along those of a column, which stand in a row: [1, N] of [K, N]; or take another copy of the file",
+    `${path}: \`${scalesOf(name)}\` is ${isCodes(scales) ? scales.code : scales.dtype}${showShape(scales.shape)}, which cannot be scales of \`${name}\`, ${codes.code}${showShape(codes.shape)}`,
+    `${wantedScales[code]}; or take another copy of the file`,
   );
+const wantedScales: Readonly<Record<Weights, string>> = {
+  int8: "give f32 scales of as many axes, of length 1 along those of a column, which stand in a row: [1, N] of [K, N]",
+  fp4: "give bf16 scales, one for each 16 bytes of a column, which have 32 codes: [K, N] of [16 K, N]",
+};
 const brokenItem = (path: string, name: string, what: string): Problem => broken(path, `\`${name}\` ${what}`);
 
 /** Reads the header. Returns its tensors in the order of their data, which must cover the file without gaps or overlaps. */

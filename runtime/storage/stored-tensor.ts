@@ -1,8 +1,8 @@
 // Tensors that stay in their file or their store until they are needed, so that a model is not in memory twice.
-import type { DType } from "../../compiler/types/dtype.ts";
+import type { DType, Weights } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import type { Tensor } from "../executable/executable.ts";
-import { part } from "../tensor.ts";
+import type { Codes, Tensor } from "../executable/executable.ts";
+import { convert, part, sameShape } from "../tensor.ts";
 
 export interface StoredTensor {
   readonly dtype: DType;
@@ -16,6 +16,7 @@ export interface StoredTensor {
 }
 /** See `Codes`. */
 export interface KeptCodes {
+  readonly code: Weights;
   readonly codes: StoredTensor;
   readonly scales: StoredTensor;
 }
@@ -23,18 +24,28 @@ export type StoredTensors = ReadonlyMap<string, StoredTensor>;
 
 /** The name of a tensor's scales in a file that has its codes by its own name. Names in programs contain no space. */
 export const scalesOf = (name: string): string => `${name} scales`;
+/** A tensor as a file has it; what that calls its dtype, where it is one of codes. */
+export type FileTensor = StoredTensor & { readonly fileCode?: Code };
+/** What files call the codes of weights. */
+export const codesInFiles: Readonly<Record<Weights, Code>> = { int8: "i8", fp4: "u8" };
 /** The tensors of a file that has them as they are kept. */
-export const asKept = (tensors: StoredTensors): StoredTensors =>
+export const asKept = (tensors: StoredTensors): ReadonlyMap<string, FileTensor> =>
   new Map(
-    [...tensors].flatMap(([name, t]): [string, StoredTensor][] =>
+    [...tensors].flatMap(([name, t]): [string, FileTensor][] =>
       t.kept
         ? [
-            [name, t.kept.codes],
+            [name, { ...t.kept.codes, fileCode: codesInFiles[t.kept.code] }],
             [scalesOf(name), t.kept.scales],
           ]
         : [[name, t]],
     ),
   );
+/** The codes at an index of the first axes. */
+export const codesAt = ({ code, codes, scales }: KeptCodes, index: readonly number[]): Codes => ({
+  code,
+  codes: codes.read(index),
+  scales: scales.read(index),
+});
 /** Bytes of a file that stand for numbers only together with scales: those of quantised weights. */
 export interface StoredCodes {
   readonly code: Code;
@@ -73,3 +84,15 @@ export function computed(dtype: DType, shape: readonly number[], read: StoredTen
 /** What `of` makes of a tensor when it is read. `of` maps the last two axes, so a part of the others is mapped alone. */
 export const derived = (t: StoredTensor, shape: readonly number[], of: (t: Tensor) => Tensor): StoredTensor =>
   computed(t.dtype, shape, (index) => of(t.read(index)));
+/** What is at an index of a tensor's first axes, in a dtype. It is kept as codes where the scales have these axes too. */
+export function partAt(t: StoredTensor, index: readonly number[], dtype: DType): StoredTensor {
+  const inner = (of: StoredTensor): StoredTensor => {
+    const read: StoredTensor["read"] = (more = []) => of.read([...index, ...more]);
+    return { dtype: of.dtype, shape: of.shape.slice(index.length), read, parts: () => [read()] };
+  };
+  const one = inner(t);
+  const read: StoredTensor["read"] = (more) => convert(one.read(more), dtype);
+  const made = { dtype, shape: one.shape, read, parts: () => [read()] };
+  if (!t.kept || !sameShape(t.kept.scales.shape.slice(0, index.length), t.shape.slice(0, index.length))) return made;
+  return { ...made, kept: { code: t.kept.code, codes: inner(t.kept.codes), scales: inner(t.kept.scales) } };
+}

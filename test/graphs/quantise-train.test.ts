@@ -8,8 +8,10 @@ import { loadTemplate } from "../../compiler/check/index.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { toGraphs } from "../../compiler/pipeline.ts";
 import { dims } from "../../compiler/types/type.ts";
-import { dequantised, quantised, setCodes } from "../../runtime/codes.ts";
+import { dequantised, quantised } from "../../runtime/codes.ts";
+import type { Codes } from "../../runtime/executable/executable.ts";
 import { type Handle, moe, numbers, type Tensor, type TrainOptions, tensor, train } from "../../runtime/index.ts";
+import { setCodes } from "../../runtime/int8.ts";
 import { mergeRun } from "../../runtime/merge.ts";
 import { native } from "../../runtime/native.ts";
 import { openWithCodes, readSafetensors } from "../../runtime/storage/safetensors.ts";
@@ -163,6 +165,7 @@ for (const [sizes, precision] of cases)
       if (name !== "a") assert.equal(numbers(t), numbers(reference.parameters.get(name) as Tensor), name);
   });
 
+const coded = (t: Tensor, axes: readonly number[]): Codes => quantised("w", t, { code: "int8", axes });
 test("what codes stand for has the same codes again, and the addon makes those of the definition", () => {
   const draw = generator("codes");
   native(); // makes them from here on
@@ -178,10 +181,10 @@ test("what codes stand for has the same codes again, and the addon makes those o
     [[3, 5, 4], [2]],
   ] as const) {
     const wide = randoms(draw, ...shape);
-    const first = quantised("w", wide, axes);
-    const again = quantised("w", dequantised(first), axes);
+    const first = coded(wide, axes);
+    const again = coded(dequantised(first), axes);
     assert.equal(again, first);
-    const defined = { codes: zeros("i8", shape), scales: zeros("f32", first.scales.shape) };
+    const defined: Codes = { code: "int8", codes: zeros("i8", shape), scales: zeros("f32", first.scales.shape) };
     const data = { numbers: wide.data, codes: defined.codes.data, scales: defined.scales.data };
     const at = axes[0];
     const sizes = [shape.slice(0, at), shape.slice(at, at + axes.length), shape.slice(at + axes.length)];
@@ -189,10 +192,7 @@ test("what codes stand for has the same codes again, and the addon makes those o
     assert.equal(defined, first);
     const broken = Float32Array.from(wide.data);
     broken[1] = Number.NaN;
-    assert.throws(
-      () => quantised("w", tensor("f32", shape, broken), axes),
-      /`w` has an element that is not finite \(1\)/,
-    );
+    assert.throws(() => coded(tensor("f32", shape, broken), axes), /`w` has an element that is not finite \(1\)/);
     assert.ok(Math.max(...first.codes.data) === 127 || Math.min(...first.codes.data) === -127);
   }
 });
@@ -200,7 +200,7 @@ test("what codes stand for has the same codes again, and the addon makes those o
 test("numbers so small that their scale is not exact keep their signs", () => {
   native();
   const small = [1.7e-38, -1.7e-38, 1e-38, -1e-38, 0];
-  const { codes, scales } = quantised("w", tensor("f32", [5, 1], small), [0]);
+  const { codes, scales } = coded(tensor("f32", [5, 1], small), [0]);
   const [defined, of] = [zeros("i8", [5, 1]), zeros("f32", [1, 1])];
   setCodes({ numbers: Float32Array.from(small), codes: defined.data, scales: of.data }, [1, 5, 1]);
   assert.equal([defined, of], [codes, scales]);

@@ -210,6 +210,38 @@ test("codes are multiplied by the scales beside them, which must be those of col
   const own = file(`{"w":${entry("F32", [1], 0, 4)},"w scales":${entry("F32", [1], 4, 8)}}`, f32s(5, 6));
   assert.equal([...readSafetensors(own).keys()], ["w", "w scales"]);
 });
+/** A file of bytes of two codes: 0.5 and 6, -0 and -6; and of what is called their scales. */
+function codedInPairs(dtype: string, by: readonly number[], data: Uint8Array): string {
+  const codes = Uint8Array.from({ length: 64 }, (_, i) => (i % 2 === 0 ? 0x71 : 0xf8));
+  const header = `{"w":${entry("U8", [32, 2], 0, 64)},"w scales":${entry(dtype, by, 64, 64 + data.length)}}`;
+  return file(header, Buffer.concat([codes, data]));
+}
+test("bytes of two codes of 4 bits are multiplied by the scales beside them, one for each 16 bytes of a column", () => {
+  const scales = Uint8Array.of(0x80, 0x3f, 0, 0x40, 0x80, 0x40, 0, 0xbf); // 1, 2, 4, -0.5
+  const w = openSafetensors(codedInPairs("BF16", [2, 2], scales)).get("w") as StoredTensor;
+  assert.equal([w.dtype, w.shape, w.kept?.code, w.kept?.codes.shape], ["f32", [64, 2], "fp4", [32, 2]]);
+  const all = [...w.read().data];
+  assert.equal(all.slice(0, 4), [0.5, -0, 6, -12]);
+  assert.equal(all.slice(64, 68), [2, 0, 24, 3]);
+  const wrong: [string, number[]][] = [
+    ["BF16", [1, 2]],
+    ["BF16", [2, 1]],
+    ["BF16", [4]],
+    ["BF16", [1, 2, 2]],
+    ["F32", [2, 2]],
+    ["U8", [2, 2]],
+  ];
+  for (const [dtype, by] of wrong) {
+    const data = new Uint8Array(product(by) * (dtype === "F32" ? 4 : dtype === "U8" ? 1 : 2));
+    refuses(
+      () => readSafetensors(codedInPairs(dtype, by, data)),
+      path,
+      "`w scales`",
+      "cannot be scales of `w`, u8[32, 2]",
+    );
+  }
+  refuses(() => readSafetensors(file(`{"w":${entry("U8", [4], 0, 4)}}`, new Uint8Array(4))), path, "`w`", "U8");
+});
 test("an empty tensor may stand before or after the one that begins where it does", () => {
   const [full, empty] = [`"x":${entry("F32", [1], 0, 4)}`, `"y":${entry("F32", [0], 0, 0)}`];
   for (const header of [`{${full},${empty}}`, `{${empty},${full}}`])
