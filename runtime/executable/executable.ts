@@ -46,6 +46,9 @@ export interface StoreInfo {
   /** It is kept as codes (i8) and scales; outside of `withQuantisedStores` the dtype is that of what they stand for. */
   readonly quantised?: Quantised;
 }
+/** Whether the codes that workers have of a store are parts of those of the whole: a column of 8 bits that they share has as many scales as workers. */
+export const hasWholeCodes = ({ quantised: by, shards = [] }: StoreInfo): boolean =>
+  by !== undefined && (by.code === "fp4" || !shards.some(({ axis }) => by.axes.includes(axis)));
 /** A store of a graph that no workers share. */
 export const storeInfo = ({ name, role, type, stack, saved, frozen, quantised }: Store): StoreInfo => ({
   name,
@@ -131,9 +134,9 @@ export interface Executable {
   /** Absent on the reference interpreter. */
   readonly bytes: Bytes | null;
   read(store: string): Tensor;
-  /** What a quantised store is kept as. Absent where there is none, or several workers have parts of it. */
+  /** What a quantised store with `hasWholeCodes` is kept as. Absent where there is none. */
   readonly readCodes?: (store: string) => Codes;
-  /** Writes what a quantised store is kept as, or the part at an index of its first axes (as `writePart`), which must be of its code and shapes. */
+  /** Writes the same, or the part at an index of its first axes (as `writePart`), which must be of its code and shapes. */
   readonly writeCodes?: (store: string, index: readonly number[], codes: () => Codes) => void;
   write(store: string, value: Tensor): void;
   /**

@@ -8,7 +8,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { dtypeOfScales, shapeOfCodes, shapeOfScales } from "../../compiler/graph/codes.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
-import type { Codes, Executable, StoreInfo, Tensor } from "../executable/executable.ts";
+import { type Codes, type Executable, hasWholeCodes, type StoreInfo, type Tensor } from "../executable/executable.ts";
 import { firstNonFinite, sameShape } from "../tensor.ts";
 import {
   checkFile,
@@ -119,11 +119,8 @@ function savedStores({ stores }: Executable): Readonly<Record<keyof Saved, Store
   };
 }
 /** `codes`: those of a quantised store; null: they cannot be read. */
-function savedCopies(
-  { name, role, dtype, shape, quantised }: StoreInfo,
-  value: () => Tensor,
-  codes: (() => Codes) | null,
-): [string, StoredTensor][] {
+function savedCopies(store: StoreInfo, value: () => Tensor, codes: (() => Codes) | null): [string, StoredTensor][] {
+  const { name, role, dtype, shape, quantised } = store;
   return savedNames(name, shape.slice(0, stackOf(name))).map(([copy, place]) => {
     const partOf = (t: Tensor, index: readonly number[] = []): Tensor => inMemory(t).read([...place, ...index]);
     const read = (index?: readonly number[]): Tensor => {
@@ -133,7 +130,7 @@ function savedCopies(
     };
     const inner = shape.slice(place.length);
     const t = storedAs(dtype, inner, read);
-    if (!quantised || !codes) return [copy, t];
+    if (!quantised || !codes || !hasWholeCodes(store)) return [copy, t];
     const { code } = quantised;
     const [ofCodes, ofScales] = [shapeOfCodes(shape, quantised), shapeOfScales(shape, quantised)];
     const kept = {
@@ -156,8 +153,9 @@ const storedAs = (dtype: DType, shape: readonly number[], read: StoredTensor["re
  */
 export function joinSave(executable: Executable, run: string, step: number, shares: boolean): string {
   const { model, frozen, training } = savedStores(executable);
-  for (const store of [...model, ...(shares ? [] : frozen), ...training])
-    if (store.shards !== undefined) executable.read(store.name);
+  for (const store of [...model, ...(shares ? [] : frozen), ...training].filter((s) => s.shards !== undefined))
+    if (executable.readCodes && hasWholeCodes(store)) executable.readCodes(store.name);
+    else executable.read(store.name);
   return join(checkpointsOf(run), stepName(step));
 }
 const isModel = ({ role }: StoreInfo): boolean => role === "parameter" || role === "state";

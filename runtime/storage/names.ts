@@ -5,7 +5,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { shapeOfCodes, shapeOfScales } from "../../compiler/graph/codes.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
+import { type Executable, hasWholeCodes, type StoreInfo, type Tensor } from "../executable/executable.ts";
 import { part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
 import { codesAt, type KeptCodes, partAt, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
 
@@ -213,10 +213,11 @@ export function writeStored(executable: Executable, store: StoreInfo, value: Sto
     else if (isWhole) executable.write(name, value.read());
     else executable.writePart?.(name, index, () => value.read(index));
 }
-const isKeptAs = ({ shape, quantised: by }: StoreInfo, { code, codes, scales }: KeptCodes): boolean =>
-  by?.code === code &&
-  sameShape(codes.shape, shapeOfCodes(shape, by)) &&
-  sameShape(scales.shape, shapeOfScales(shape, by));
+const isKeptAs = (store: StoreInfo, { code, codes, scales }: KeptCodes): boolean => {
+  const { shape, quantised: by } = store;
+  if (by?.code !== code || !hasWholeCodes(store)) return false;
+  return sameShape(codes.shape, shapeOfCodes(shape, by)) && sameShape(scales.shape, shapeOfScales(shape, by));
+};
 
 interface Copy {
   readonly name: string;

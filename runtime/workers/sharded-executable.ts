@@ -1,8 +1,10 @@
 // Wraps one worker's executable so that it looks like that of the whole program: callers read, write and pass whole tensors, and each worker takes its part.
 import { Problem } from "../../compiler/diagnostic.ts";
+import { shapeOfCodes, shapeOfScales } from "../../compiler/graph/codes.ts";
 import { bytesOf } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import {
+  type Codes,
   type Executable,
   type Outcome,
   type Repeat,
@@ -30,6 +32,8 @@ class ShardedExecutable implements Executable {
   readonly entries: Executable["entries"];
   readonly bytes: Executable["bytes"];
   readonly writePart?: NonNullable<Executable["writePart"]>;
+  readonly readCodes?: NonNullable<Executable["readCodes"]>;
+  readonly writeCodes?: NonNullable<Executable["writeCodes"]>;
   readonly #inner: Executable;
   readonly #workers: Workers;
   readonly #sharded: ReadonlyMap<string, StoreInfo>;
@@ -43,6 +47,13 @@ class ShardedExecutable implements Executable {
       this.writePart = (store, index, value) => {
         const own = this.#ownIndex(store, index);
         if (own) inner.writePart?.(store, own, value);
+      };
+    const { readCodes } = inner;
+    if (readCodes) this.readCodes = (store) => this.#readCodes(store, readCodes);
+    if (inner.writeCodes)
+      this.writeCodes = (store, index, codes) => {
+        const own = this.#ownIndex(store, index);
+        if (own) inner.writeCodes?.(store, own, () => this.#ownCodes(store, index, codes()));
       };
     this.#sharded = new Map(this.stores.filter((s) => s.shards !== undefined).map((s) => [s.name, s]));
   }
@@ -102,18 +113,39 @@ class ShardedExecutable implements Executable {
     const all = this.#sharded.get(store);
     if (!all) return value;
     requireFit(store, all, value);
-    const box = boxOf(all, this.#workers.rank);
-    const [first, ...more] = runsOf(all.shape, box);
-    if (!first || more.length === 0)
-      return {
-        dtype: value.dtype,
-        shape: box.shape,
-        data: value.data.subarray(first?.at, first && first.at + first.length),
-      };
-    const data = value.data.slice(0, product(box.shape));
-    for (const { from, at, length } of [first, ...more]) data.set(value.data.subarray(at, at + length), from);
-    return { dtype: value.dtype, shape: box.shape, data };
+    return partOfWorker(value, all.shards, this.#workers.rank);
   }
+  #readCodes(store: string, read: (store: string) => Codes): Codes {
+    const [own, all] = [read(store), this.#sharded.get(store)];
+    if (!all?.quantised) return own;
+    const whole = (what: "codes" | "scales", shape: readonly number[]): Tensor => {
+      const parts = this.#workers.allGather(`read ${what} of ${store}`, bytesOfTensor(own[what]));
+      return joined({ ...all, dtype: own[what].dtype, shape }, parts, this.#workers.size);
+    };
+    const codes = whole("codes", shapeOfCodes(all.shape, all.quantised));
+    return { code: own.code, codes, scales: whole("scales", shapeOfScales(all.shape, all.quantised)) };
+  }
+  /** This worker's part of codes that are at an index of a whole store. */
+  #ownCodes(store: string, index: readonly number[], { code, codes, scales }: Codes): Codes {
+    const shards = (this.#sharded.get(store)?.shards ?? []).filter(({ axis }) => axis >= index.length);
+    const inner = shards.map((shard) => ({ ...shard, axis: shard.axis - index.length }));
+    const own = (t: Tensor): Tensor => partOfWorker(t, inner, this.#workers.rank);
+    return { code, codes: own(codes), scales: own(scales) };
+  }
+}
+/** The part of a whole tensor that a worker has. */
+function partOfWorker(value: Tensor, shards: StoreInfo["shards"], rank: number): Tensor {
+  const box = boxOf({ shape: value.shape, ...(shards && { shards }) }, rank);
+  const [first, ...more] = runsOf(value.shape, box);
+  if (!first || more.length === 0)
+    return {
+      dtype: value.dtype,
+      shape: box.shape,
+      data: value.data.subarray(first?.at, first && first.at + first.length),
+    };
+  const data = value.data.slice(0, product(box.shape));
+  for (const { from, at, length } of [first, ...more]) data.set(value.data.subarray(at, at + length), from);
+  return { dtype: value.dtype, shape: box.shape, data };
 }
 /** A whole store of the parts of all workers, which stand one after the other; of equal parts it takes the first. */
 function joined(store: StoreInfo, parts: Uint8Array, workers: number): Tensor {

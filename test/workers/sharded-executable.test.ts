@@ -3,8 +3,10 @@ import { setTimeout } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { shapeOfCodes } from "../../compiler/graph/codes.ts";
 import { fnv1a } from "../../compiler/types/numbers.ts";
 import {
+  type Codes,
   type Executable,
   hiddenInput,
   type Repeat,
@@ -14,7 +16,7 @@ import {
 } from "../../runtime/executable/executable.ts";
 import { writeStored } from "../../runtime/storage/names.ts";
 import { computed } from "../../runtime/storage/stored-tensor.ts";
-import { bytesOfTensor, fromNumbers, numbers } from "../../runtime/tensor.ts";
+import { bytesOfTensor, fromNumbers, numbers, part, zeros } from "../../runtime/tensor.ts";
 import { shardedExecutable } from "../../runtime/workers/sharded-executable.ts";
 import { shardingSummary } from "../../runtime/workers/sharding-summary.ts";
 import { singleWorker, Workers } from "../../runtime/workers/workers.ts";
@@ -78,6 +80,48 @@ test("the executable of one of several is that of the whole: its own rows go in,
   } as const;
   assert.is(shardingSummary([moment], two(0), 6), "2 workers: batch 6 = 2 x 3; each steps its part of what all have");
   assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
+});
+/** Codes of 4 bits whose bytes are 0, 1, 2... */
+function counted(shape: readonly number[]): Codes {
+  const [codes, scales] = [zeros("i8", shape), zeros("bf16", shape.with(-2, (shape.at(-2) ?? 0) / 16))];
+  for (const { data } of [codes, scales]) data.forEach((_, i) => (data[i] = i % 128));
+  return { code: "fp4", codes, scales };
+}
+/** Two workers' executables of a store of experts [2, 64, 2] in 4 bits, of which each has a part along an axis. */
+function withCodes(axis: number): Executable[] {
+  const quantised = { code: "fp4", dtype: "f32", axes: [1], scales: "w scales" } as const;
+  const shape = [2, 64, 2].map((n, i) => (i === axis ? n / 2 : n));
+  const empty = (): Codes => counted(shapeOfCodes(shape, quantised));
+  const held = [empty(), empty()];
+  const both = (what: "codes" | "scales"): Buffer => Buffer.concat(held.map((of) => bytesOfTensor(of[what])));
+  return held.map((own, rank) => {
+    const inner = new FakeExecutable();
+    const store = { ...(inner.stores[1] as StoreInfo), shape, quantised, shards: [{ axis, parts: 2, stride: 1 }] };
+    const writeCodes: Executable["writeCodes"] = (_, index, codes) => {
+      for (const [what, { data }] of Object.entries(codes()) as ["codes" | "scales", Tensor][])
+        if (data) own[what].data.set(data, (index[0] ?? 0) * data.length);
+    };
+    const allGather = (bytes: Uint8Array): Uint8Array => {
+      const what = (["codes", "scales"] as const).find((name) => own[name].data.byteLength === bytes.length);
+      return new Uint8Array(what ? both(what) : Buffer.concat([bytes, bytes]));
+    };
+    return shardedExecutable(
+      Object.assign(Object.create(inner) as FakeExecutable, { stores: [store], readCodes: () => own, writeCodes }),
+      new Workers({ rank, size: 2, allGather, abort: () => {}, finalize: () => {} }),
+    );
+  });
+}
+test("codes are those of the whole: each worker writes its experts, rows or columns, and reads all", () => {
+  const all = counted([2, 32, 2]);
+  const { name } = new FakeExecutable().stores[1] as StoreInfo;
+  for (const axis of [0, 1, 2]) {
+    const [whole, apart] = [withCodes(axis), withCodes(axis)];
+    for (const one of whole) one.writeCodes?.(name, [], () => all);
+    for (const one of apart)
+      for (const i of [1, 0])
+        one.writeCodes?.(name, [i], () => ({ ...all, codes: part(all.codes, [i]), scales: part(all.scales, [i]) }));
+    for (const one of [...whole, ...apart]) assert.equal(one.readCodes?.(name), all, `axis ${axis}`);
+  }
 });
 test("of a matrix in columns, whose rows two groups share too, each worker writes its part, and reads the whole", () => {
   const shards = [
