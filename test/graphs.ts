@@ -46,14 +46,20 @@ export const bf16Samples = (): Sample[] =>
     }
   });
 
-/** Products of codes, in each order that an operand may have in memory; rows of codes that are looked up; what is made codes. */
+/** Products of codes of 8 bits and of 4, in each order that an operand may have in memory; rows of codes that are looked up; what is made codes. */
 export function codeSamples(): Sample[] {
   const g = new GraphBuilder(ops);
   const x = (...shape: number[]): Value => b.param(g, `x ${shape.join()}`, { dtype: "f32", shape });
-  const short = (...shape: number[]): Value =>
-    b.cast(g, b.param(g, `short ${shape.join()}`, { dtype: "bf16", shape }), "f32");
+  const bf16 = (...shape: number[]): Value => b.param(g, `short ${shape.join()}`, { dtype: "bf16", shape });
+  const short = (...shape: number[]): Value => b.cast(g, bf16(...shape), "f32");
   const codes = (...shape: number[]): Value =>
     b.cast(g, b.param(g, `codes ${shape.join()}`, { dtype: "i8", shape }), "f32");
+  const fp4 = (...shape: number[]): Value => {
+    const [lead, [k = 0, n = 0]] = [shape.slice(0, -2), shape.slice(-2)];
+    const part = (name: string, dtype: DType, rows: number): Value =>
+      b.param(g, `${name} ${shape.join()}`, { dtype, shape: [...lead, rows, n] });
+    return b.fromFp4(g, part("fp4", "i8", k / 2), part("scales", "bf16", k / 32));
+  };
   const { offsets } = b.route(g, b.param(g, "index", { dtype: "i32", shape: [23] }), 6);
   const tokens = b.param(g, "tokens", { dtype: "i32", shape: [7] });
   const made = {
@@ -70,6 +76,18 @@ export function codeSamples(): Sample[] {
     "many rows, left turned": b.dot(g, b.swap(g, x(75, 140)), codes(75, 128)),
     "looked up": b.take(g, codes(11, 45), tokens),
     "looked up by four": b.take(g, codes(11, 48), tokens),
+    "fp4, rows": b.dot(g, x(3, 96), fp4(96, 37)),
+    "fp4, a group": b.dot(g, x(1, 32), fp4(32, 1)),
+    "fp4, many rows": b.dot(g, x(41, 64), fp4(64, 80)),
+    "fp4, turned": b.dot(g, x(5, 80), b.swap(g, fp4(64, 80))),
+    "fp4, turned, many rows": b.dot(g, x(31, 90), b.swap(g, fp4(32, 90))),
+    "fp4, a slice turned": b.dot(g, x(7, 32), b.slice(g, b.swap(g, fp4(96, 32)), 1, 40, 48)),
+    "fp4, in pieces": b.dot(g, x(2, 4, 48), b.reshape(g, fp4(96, 37), [2, 48, 37])),
+    "fp4, groups": b.raggedDot(g, x(23, 64), fp4(6, 64, 32), offsets),
+    "fp4, groups turned": b.raggedDot(g, x(23, 48), b.swap(g, fp4(6, 32, 48)), offsets),
+    "fp4, bf16": b.dot(g, bf16(3, 160), b.cast(g, fp4(160, 48), "bf16")),
+    "fp4, bf16, many rows": b.dot(g, bf16(130, 64), b.cast(g, fp4(64, 144), "bf16")),
+    "fp4, bf16, turned": b.dot(g, bf16(20, 144), b.swap(g, b.cast(g, fp4(64, 144), "bf16"))),
     made: b.cast(g, b.mul(g, x(5, 35), 60), "i8"),
   };
   return Object.entries(made).map(([name, { node }]) => ({ name: `codes, ${name}`, node, g }));

@@ -12,7 +12,8 @@ export const largestCode = 127;
 export const fp4Sizes: readonly number[] = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
 /** How many rows of a column share a scale in fp4. */
 export const fp4Group = 32;
-const fp4PerByte = 2;
+/** How many codes of 4 bits a byte holds. */
+export const fp4PerByte = 2;
 export const dtypeOfScales: Readonly<Record<Weights, DType>> = { int8: "f32", fp4: "bf16" };
 
 type How = Pick<Quantised, "code" | "axes">;

@@ -9,7 +9,7 @@ import type { Expr, OperandForm, Tile } from "../kernel/ir.ts";
 import type { Contraction, Schedule } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { isTransposed } from "../ops/build.ts";
-import { depthOf, isOfCodes, pairsOf } from "../ops/pairs.ts";
+import { depthOf, isOfCodes, isOfFp4, pairsOf } from "../ops/pairs.ts";
 import type { Region } from "../regions/region.ts";
 import { product } from "../types/numbers.ts";
 import type { Draft } from "./draft.ts";
@@ -25,6 +25,7 @@ export function isLoadedAsBf16(d: Draft, v: Value): boolean {
   const { op, args, attrs } = v.node;
   const [from] = args;
   if (op.name === "const") return isExactInBf16((attrs as OpAttrs["const"]).value);
+  if (isOfFp4(v.node) && v.type.dtype === "bf16") return true;
   return from && d.inlines(v) ? isLoadedAsBf16(d, from) : v.type.dtype === "bf16";
 }
 const isExactInBf16 = (x: number): boolean => roundBf16(x) === x;

@@ -1,5 +1,6 @@
 // How one element of a result is computed from elements of the arguments: index maps of views and gathers, functions of elementwise ops.
 import { Bug } from "../diagnostic.ts";
+import { fp4Group, fp4PerByte } from "../graph/codes.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import {
@@ -9,6 +10,7 @@ import {
   bool,
   call,
   clamp,
+  div,
   f32,
   flatten,
   i32,
@@ -68,6 +70,13 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
   select: (r, node, at) =>
     select(r.element(operand(node), at), r.element(operand(node, 1), at), r.element(operand(node, 2), at)),
   cast: (r, node, at) => cast(r.element(operand(node), at), dtypeOf(operand(node).type), dtypeOf(result(node).type)),
+  from_fp4(r, node, at) {
+    const depth = at.length - 2;
+    const row = item(at, depth);
+    const code = r.element(operand(node), at.with(depth, div(row, fp4PerByte)));
+    const scale = r.element(operand(node, 1), at.with(depth, div(row, fp4Group)));
+    return call("from_fp4", "f32", code, asValue(row), scale);
+  },
   detach: (r, node, at) => r.element(operand(node), at),
   after: (r, node, at) => r.element(operand(node), at),
   random(r, node, at) {

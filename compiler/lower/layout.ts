@@ -125,6 +125,7 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
     if (by.op.name === "after" && i > 0) return "any"; // it is only waited for
     switch (by.op.lower) {
       case "point":
+        if (by.op.name === "from_fp4") return matrixUse(result); // a panel of codes, and of scales, is one of the numbers
         return dims(a.type).join() === dims(result.type).join() ? "same" : "other";
       case "view":
         return ofView(by, a, result);
@@ -138,8 +139,11 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
   }
   function ofView(view: Node, a: Value, result: Value): Use["use"] {
     const read = uses.get(result) ?? [];
-    if (keepsMatrices(view, a, result)) return read.some((u) => u.use === "other") ? "other" : "same";
+    if (keepsMatrices(view, a, result)) return matrixUse(result);
     return !results.has(result) && read.every(allowsPanels) ? "any" : "other";
+  }
+  function matrixUse(result: Value): Use["use"] {
+    return (uses.get(result) ?? []).some((u) => u.use === "other") ? "other" : "same";
   }
   function allowsPanels({ use, user }: Use): boolean {
     if (use === "weight") return true;

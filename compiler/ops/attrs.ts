@@ -77,6 +77,7 @@ export interface OpAttrs {
   readonly cast: { readonly dtype: Element };
   readonly detach: None;
   readonly after: None;
+  readonly from_fp4: None;
   readonly random: { readonly place: number; readonly shape: Shape };
   // view
   readonly reshape: { readonly shape: Shape };

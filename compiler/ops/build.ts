@@ -101,6 +101,8 @@ function commonShape(a: readonly number[], b: readonly number[]): number[] {
 // Elementwise ops
 export const cast = (g: Builder, x: Value, dtype: DType): Value =>
   x.type.dtype === dtype ? x : make1(g, "cast", [x], { dtype });
+/** The numbers f32[.., K, N] of codes of 4 bits and their scales. */
+export const fromFp4 = (g: Builder, codes: Value, scales: Value): Value => make1(g, "from_fp4", [codes, scales], none);
 export const detach = (g: Builder, x: Value): Value => make1(g, "detach", [x], none);
 /** x in a buffer of its own, computed after all of `first`. */
 export const after = (g: Builder, x: Value, first: readonly Value[]): Value => make1(g, "after", [x, ...first], none);

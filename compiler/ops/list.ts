@@ -4,6 +4,7 @@ import { attention, attention_backward } from "./attention.ts";
 import { all_gather, all_reduce, all_to_all, exchange } from "./collectives.ts";
 import { cutoff } from "./cutoff.ts";
 import { dot } from "./dot.ts";
+import { from_fp4 } from "./fp4.ts";
 import { gather, scatter, top_k } from "./gather.ts";
 import { constant, iota, param } from "./leaf.ts";
 import { after, binary, cast, detach, select, unary } from "./point.ts";
@@ -14,7 +15,7 @@ import { combine, dispatch, route } from "./route.ts";
 import { broadcast, concat, reshape, slice, transpose } from "./view.ts";
 
 const leaves = [param, constant, iota] as const;
-const points = [unary, binary, select, cast, detach, after, random] as const;
+const points = [unary, binary, select, cast, from_fp4, detach, after, random] as const;
 const views = [reshape, transpose, broadcast, slice, concat] as const;
 const reductions = [reduce, scan, ragged_sum] as const;
 const tiles = [dot, ragged_dot, ragged_outer, attention, attention_backward] as const;

@@ -26,6 +26,11 @@ export function isOfCodes(v: Value, isSeen: (view: Value) => boolean = () => tru
   const [below] = op.lower === "view" || op.name === "cast" ? args : [];
   return below && args.length === 1 && isSeen(v) ? isOfCodes(below, isSeen) : v.type.dtype === "i8";
 }
+/** Whether a node gives the numbers of codes of 4 bits, or views or casts these: no kernel but one that multiplies by them reads them. */
+export function isOfFp4({ op, args }: Node): boolean {
+  const [below, ...more] = op.lower === "view" || op.name === "cast" || op.name === "detach" ? args : [];
+  return op.name === "from_fp4" || (below !== undefined && more.length === 0 && isOfFp4(below.node));
+}
 /** The tensor in memory below single-argument views. Several slices of one tensor count as one operand of a kernel. */
 export function viewBase(v: Value): Value {
   const { op, args } = v.node;

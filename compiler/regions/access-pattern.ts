@@ -41,6 +41,8 @@ export function argPattern(node: Node, arg: number, p: AccessPattern): AccessPat
     case "dispatch":
     case "combine":
       return arg === 0 ? [null, ...p.slice(1)] : p.slice(0, 1);
+    case "from_fp4":
+      return p.map((a, i) => (i === p.length - 2 ? null : a));
     case "after":
       return arg === 0 ? p : shape.map(() => null);
     case "random":

@@ -195,7 +195,8 @@ class Fusion {
     const rowsOfGroups = anchor.op.name.startsWith("ragged_") && movesRows(v.node) && index !== 2;
     const free = isFree(v.node) && (contractions.has(anchor.op.name) || anchor.op.name === "ragged_outer");
     if (next && ((lower === "view" && name !== "concat") || rowsOfGroups || free)) {
-      for (const a of rowsOfGroups ? v.node.args.slice(1, 2) : []) this.#storeOperand(anchor, index, a);
+      for (const a of rowsOfGroups || name === "from_fp4" ? v.node.args.slice(1, 2) : [])
+        this.#storeOperand(anchor, index, a);
       return this.#storeOperand(anchor, index, next);
     }
     if (lower !== "leaf") this.#stored.add(v);

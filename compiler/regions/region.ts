@@ -2,6 +2,7 @@
 import { type Node, runtimeInputs, type Value } from "../graph/node.ts";
 import { storeOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import { isOfFp4 } from "../ops/pairs.ts";
 import type { Element } from "../types/dtype.ts";
 import { count } from "../types/type.ts";
 
@@ -36,9 +37,13 @@ export function reshapeBase(v: Value): Value {
   const [from] = v.node.op.name === "reshape" ? v.node.args : [];
   return from ? reshapeBase(from) : v;
 }
-/** Whether a node costs nothing when its result is loaded as an operand, so that it needs no buffer: a `detach`, or a cast from bf16 or i8 to f32. */
-export const isFree = ({ op, args, results }: Node): boolean =>
-  op.name === "detach" || (op.name === "cast" && isNarrow(args[0]?.type.dtype) && results[0]?.type.dtype === "f32");
+/**
+ * Whether a node costs nothing when its result is loaded as an operand, so that it needs no buffer: a `detach`, a cast from bf16 or i8 to f32, or codes of
+ * 4 bits that are read, in bf16 too.
+ */
+export const isFree = (node: Node): boolean => isOfFp4(node) || node.op.name === "detach" || isWidening(node);
+const isWidening = ({ op, args, results }: Node): boolean =>
+  op.name === "cast" && isNarrow(args[0]?.type.dtype) && results[0]?.type.dtype === "f32";
 const isNarrow = (dtype: Element | undefined): boolean => dtype === "bf16" || dtype === "i8";
 
 /** Whether the axes are the last ones: the reduction is then a fold over each row. */

@@ -1,8 +1,20 @@
-// Weights of 8 bits: keeps matrices that products alone read, and tables whose rows are looked up, as whole numbers with a scale for each output
-// column (or row of a table). x @ (codes * scales) = (x @ codes) * scales, so products read the codes, and their columns are multiplied after. The
+// Weights of 8 or 4 bits: keeps matrices that products alone read, and tables whose rows are looked up, as codes and scales.
+//
+// int8: whole numbers with a scale for each output column (or row of a table). x @ (codes * scales) = (x @ codes) * scales, so products read the codes, and their columns are multiplied after. The
 // gradient of x has the scales along its depth: dy @ (codes * scales)^T = (dy * scales) @ codes^T.
+//
+// fp4: floats of 4 bits with a scale for each 32 of a column. Where the parameter was read, `from_fp4` makes its numbers of them, which kernels do as they load
+// an operand. What has no such columns becomes int8.
 import type { GraphBuilder } from "../graph/builder.ts";
-import { dtypeOfScales, fp4Group, largestCode, shapeOfCodes, shapeOfScales } from "../graph/codes.ts";
+import {
+  dtypeOfScales,
+  fp4Group,
+  fp4PerByte,
+  fp4Sizes,
+  largestCode,
+  shapeOfCodes,
+  shapeOfScales,
+} from "../graph/codes.ts";
 import type { Elaborated, Graph, Node, Quantised, Result, Store, Value } from "../graph/node.ts";
 import { unstackedStore } from "../graph/node.ts";
 import { nodesOf, readersOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
@@ -16,7 +28,7 @@ import { type DType, isFloat, type Weights } from "../types/dtype.ts";
 import { fromTo } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
 
-/** Replaces parameters that are read so alone, and that `init` alone assigns, by stores of codes (i8) and of scales (f32). */
+/** Replaces parameters that are read so alone, and that `init` alone assigns, by stores of codes (i8) and of scales. */
 export function quantise(g: GraphBuilder, { stores, graphs, ...more }: Elaborated, weights: Weights): Elaborated {
   const [init, ...entries] = graphs as [Graph, ...Graph[]];
   const made = quantisedStores(stores, init, entries, weights);
@@ -196,16 +208,28 @@ class QuantisedReads {
   }
   rewritten(graph: Graph): Graph {
     const values = rebuild(this.#g, valuesOf(graph), (node, args) => {
+      const fp4 = this.#fp4Of(node);
+      if (fp4) return [fp4];
       if (!node.args.some((a) => this.#quantisedBelow(a))) return null;
       if (node.op.name === "gather") return [this.#lookedUp(node, args)];
       return isProduct(node) ? [this.#multiplied(node, args)] : null;
     });
     return withValues(graph, values);
   }
-  /** What says how the parameter is quantised that a value is a view of; null: it is a view of none. */
+  /** The numbers of a parameter that is kept in 4 bits; null: the node is none. */
+  #fp4Of(node: Node): Value | null {
+    const [g, name] = [this.#g, storeOf(node)];
+    const by = name === null ? undefined : this.#made.get(name);
+    if (name === null || by?.code !== "fp4") return null;
+    const shape = dims(item(node.results, 0).type);
+    const codes = b.param(g, name, type("i8", shapeOfCodes(shape, by)));
+    const scales = b.param(g, by.scales, type(dtypeOfScales.fp4, shapeOfScales(shape, by)));
+    return b.cast(g, b.fromFp4(g, codes, scales), by.dtype);
+  }
+  /** What says how the parameter is kept in 8 bits that a value is a view of; null: it is a view of none. */
   #quantisedBelow({ node }: Value): Quantised | null {
     const store = storeOf(node);
-    if (store !== null) return this.#made.get(store) ?? null;
+    if (store !== null) return int8Of(this.#made.get(store));
     const [x, ...more] = node.args;
     return x && more.length === 0 && viewBy(node, wholeOf(x)) ? this.#quantisedBelow(x) : null;
   }
@@ -277,6 +301,7 @@ class QuantisedReads {
     }
   }
 }
+const int8Of = (by: Quantised | undefined): Quantised | null => (by?.code === "int8" ? by : null);
 /** Whether an axis moves along these axes alone, and along some. */
 const isAmong = (along: readonly number[], axes: readonly number[]): boolean =>
   along.length > 0 && along.every((a) => axes.includes(a));
@@ -303,6 +328,7 @@ function groupsOfPlaces(g: GraphBuilder, offsets: Value, places: number): Value 
 function assignments(g: GraphBuilder, result: Result, by: Quantised | undefined): Result[] {
   if (!by || result.role !== "store") return [result];
   const x = b.cast(g, result.value, "f32");
+  if (by.code === "fp4") return fp4Assignments(g, { ...result, value: x }, by);
   const scales = b.cast(g, b.cast(g, b.div(g, b.max(g, b.abs(g, x), by.axes, true), largestCode), "bf16"), "f32");
   const each = b.broadcastTo(g, scales, dims(x.type));
   const codes = b.where(g, b.eq(g, each, 0), 0, b.div(g, x, each));
@@ -310,4 +336,36 @@ function assignments(g: GraphBuilder, result: Result, by: Quantised | undefined)
     { ...result, value: b.cast(g, codes, "i8") },
     { role: "store", name: by.scales, value: scales },
   ];
+}
+/** The same of 4 bits. The largest of a group becomes the largest code. */
+function fp4Assignments(g: GraphBuilder, result: Result, by: Quantised): Result[] {
+  const shape = dims(result.value.type);
+  const depth = shape.length - 2;
+  const groups = shape.toSpliced(depth, 1, item(shape, depth) / fp4Group, fp4Group);
+  const x = b.reshape(g, result.value, groups);
+  const scales = b.cast(g, b.div(g, b.max(g, b.abs(g, x), [depth + 1], true), item(fp4Sizes, 7)), dtypeOfScales.fp4);
+  const each = b.broadcastTo(g, b.cast(g, scales, "f32"), groups);
+  const codes = fp4Codes(g, b.where(g, b.eq(g, each, 0), 0, b.div(g, x, each)));
+  const pairs = b.reshape(g, codes, shape.toSpliced(depth, 1, item(shape, depth) / fp4PerByte, fp4PerByte));
+  const [low, high] = [0, 1].map((i) => b.slice(g, pairs, depth + 1, i, 1)) as [Value, Value];
+  const signed = b.where(g, b.ge(g, high, 8), b.sub(g, high, 16), high); // the highest bit is that of a byte's sign
+  const bytes = b.reshape(g, b.add(g, low, b.mul(g, signed, 16)), shapeOfCodes(shape, by));
+  return [
+    { ...result, value: b.cast(g, bytes, "i8") },
+    { role: "store", name: by.scales, value: b.reshape(g, scales, shapeOfScales(shape, by)) },
+  ];
+}
+/** The codes of numbers, i32 from 0 to 15: the nearest, of two the even one. Beyond the largest there is none. */
+function fp4Codes(g: GraphBuilder, x: Value): Value {
+  const size = b.abs(g, x);
+  const steps = fp4Sizes.slice(1).map((high, i) => {
+    const middle = (item(fp4Sizes, i) + high) / 2;
+    return b.cast(g, i % 2 === 0 ? b.gt(g, size, middle) : b.ge(g, size, middle), "i32");
+  });
+  const sign = b.mul(g, b.cast(g, b.lt(g, x, 0), "i32"), 8);
+  return b.add(
+    g,
+    sign,
+    steps.reduce((sum, step) => b.add(g, sum, step)),
+  );
 }

@@ -67,6 +67,13 @@ template <class A, class B> FN auto min_(A a, B b) { typedef decltype(a + b) V; 
 FN f32 max_of(vf x) { return reduce_lanes(x, [](vf a, vf b) { return max_(a, b); }); }
 FN f32 min_of(vf x) { return reduce_lanes(x, [](vf a, vf b) { return min_(a, b); }); }
 #endif
+/** The number of a code of 4 bits (the low ones), e2m1: a sign, and one of 0, 0.5, 1, 1.5, 2, 3, 4, 6. */
+template <class I> FN auto fp4_number(I code) {
+  const I size = code & 7;
+  return from_bits(where(size < 2, -size & 0x3f000000, (size << 22) + 0x3f000000) | (-(code & 8) & (i32)0x80000000));
+}
+/** The number of row `row` in a byte of two rows, times its scale. */
+template <class V> FN V from_fp4_(V byte, int_of<V> row, V scale) { return fp4_number(truncate(byte) >> (row & 1) * 4) * scale; }
 /** Into [low, high]; a NaN stays one. */
 template <class V> FN V clamp_(V x, f32 low, f32 high) {
   V l = as<V>(low), h = as<V>(high);

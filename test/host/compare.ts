@@ -6,7 +6,7 @@ import type { Graph, NdArray, Node, Value } from "../../compiler/graph/node.ts";
 import { type Choices, hostChoices } from "../../compiler/kernel/schedule.ts";
 import type { StorePanels } from "../../compiler/lower/layout.ts";
 import { lower } from "../../compiler/lower/lower.ts";
-import { depthOf } from "../../compiler/ops/pairs.ts";
+import { depthOf, isOfFp4 } from "../../compiler/ops/pairs.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { kernelOf, type Sequence } from "../../compiler/plan/sequence.ts";
 import { count, dims } from "../../compiler/types/type.ts";
@@ -52,11 +52,16 @@ export function bounds(node: Node, stores: ReadonlyMap<string, NdArray>): (x: nu
     return (_, r) => 2e-6 + 2 * stored * (most[r] ?? 0);
   }
   if (!sums.has(node.op.name)) return (x) => (stored || 4 * epsilon) * Math.abs(x);
+  const hasFp4 = node.args.some((a) => isOfFp4(a.node));
   const magnitudes = new Map(
-    [...stores].map(([name, a]) => [name, a.dtype === "i32" ? a : { ...a, data: a.data.map(Math.abs) }]),
+    [...stores].map(([name, a]) => {
+      const size = hasFp4 && a.dtype === "i8" ? (x: number): number => x & 0x77 : Math.abs;
+      return [name, a.dtype === "i32" ? a : { ...a, data: a.data.map(size) }];
+    }),
   );
   const scale = interpret(node.results, magnitudes, { exact: true });
-  return (x, r, i) => stored * Math.abs(x) + 2 * epsilon * Math.sqrt(termsOf(node)) * Math.abs(scale[r]?.data[i] ?? 0);
+  const each = 2 * epsilon * Math.sqrt(termsOf(node)) + (hasFp4 ? stored / 2 : 0); // of fp4 the numbers are rounded to bf16
+  return (x, r, i) => stored * Math.abs(x) + each * Math.abs(scale[r]?.data[i] ?? 0);
 }
 export const kernelsOfSamples = (all: readonly OpSample[]): PlanKernel[] => kernelsOf(all.map((s) => s.sequence));
 export interface OpSample extends Sample {
