@@ -1,7 +1,7 @@
 // Weights of 8 or 4 bits: keeps matrices that products alone read, and tables whose rows are looked up, as codes and scales.
 //
-// int8: whole numbers with a scale for each output column (or row of a table). x @ (codes * scales) = (x @ codes) * scales, so products read the codes, and their columns are multiplied after. The
-// gradient of x has the scales along its depth: dy @ (codes * scales)^T = (dy * scales) @ codes^T.
+// int8: whole numbers with a scale for each output column (or row of a table). x @ (codes * scales) = (x @ codes) * scales, so products read the codes,
+// and their columns are multiplied after. The gradient of x has the scales along its depth: dy @ (codes * scales)^T = (dy * scales) @ codes^T.
 //
 // fp4: floats of 4 bits with a scale for each 32 of a column. Where the parameter was read, `from_fp4` makes its numbers of them, which kernels do as they load
 // an operand. What has no such columns becomes int8.

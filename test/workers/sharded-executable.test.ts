@@ -3,7 +3,7 @@ import { setTimeout } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { shapeOfCodes } from "../../compiler/graph/codes.ts";
+import { shapeOfCodes, shapeOfNumbers, shapeOfScales } from "../../compiler/graph/codes.ts";
 import { fnv1a } from "../../compiler/types/numbers.ts";
 import {
   type Codes,
@@ -81,15 +81,16 @@ test("the executable of one of several is that of the whole: its own rows go in,
   assert.is(shardingSummary([moment], two(0), 6), "2 workers: batch 6 = 2 x 3; each steps its part of what all have");
   assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
 });
+const fp4 = { code: "fp4", axes: [1] } as const;
 /** Codes of 4 bits whose bytes are 0, 1, 2... */
 function counted(shape: readonly number[]): Codes {
-  const [codes, scales] = [zeros("i8", shape), zeros("bf16", shape.with(-2, (shape.at(-2) ?? 0) / 16))];
+  const [codes, scales] = [zeros("i8", shape), zeros("bf16", shapeOfScales(shapeOfNumbers(shape, fp4), fp4))];
   for (const { data } of [codes, scales]) data.forEach((_, i) => (data[i] = i % 128));
   return { code: "fp4", codes, scales };
 }
 /** Two workers' executables of a store of experts [2, 64, 2] in 4 bits, of which each has a part along an axis. */
 function withCodes(axis: number): Executable[] {
-  const quantised = { code: "fp4", dtype: "f32", axes: [1], scales: "w scales" } as const;
+  const quantised = { ...fp4, dtype: "f32", scales: "w scales" } as const;
   const shape = [2, 64, 2].map((n, i) => (i === axis ? n / 2 : n));
   const empty = (): Codes => counted(shapeOfCodes(shape, quantised));
   const held = [empty(), empty()];
@@ -98,8 +99,9 @@ function withCodes(axis: number): Executable[] {
     const inner = new FakeExecutable();
     const store = { ...(inner.stores[1] as StoreInfo), shape, quantised, shards: [{ axis, parts: 2, stride: 1 }] };
     const writeCodes: Executable["writeCodes"] = (_, index, codes) => {
-      for (const [what, { data }] of Object.entries(codes()) as ["codes" | "scales", Tensor][])
-        if (data) own[what].data.set(data, (index[0] ?? 0) * data.length);
+      const given = codes();
+      for (const what of ["codes", "scales"] as const)
+        own[what].data.set(given[what].data, (index[0] ?? 0) * given[what].data.length);
     };
     const allGather = (bytes: Uint8Array): Uint8Array => {
       const what = (["codes", "scales"] as const).find((name) => own[name].data.byteLength === bytes.length);
