@@ -1,7 +1,10 @@
 // The numbers that codes and scales stand for, in bf16. As in transformers, a product is rounded to f32, then to bf16.
+import type { Problem } from "../../compiler/diagnostic.ts";
+import { fp4Group } from "../../compiler/graph/codes.ts";
+import type { DType } from "../../compiler/types/dtype.ts";
 import type { Tensor } from "../executable/executable.ts";
-import { computed, type StoredCodes, type StoredTensor } from "../storage/stored-tensor.ts";
-import { numbers, toBf16, zeros } from "../tensor.ts";
+import { computed, type KeptCodes, type StoredCodes, type StoredTensor } from "../storage/stored-tensor.ts";
+import { numbers, toBf16, transposed, zeros } from "../tensor.ts";
 
 /** Rows and columns of what one scale belongs to. */
 export type Block = readonly [rows: number, columns: number];
@@ -69,6 +72,28 @@ export function byGroups(codes: StoredCodes, scales: StoredCodes): StoredTensor 
     scaleGroups(codes.read(index), scales.read(index), bytes, new Uint32Array(t.data.buffer));
     return t;
   });
+}
+/**
+ * The same numbers transposed, as codes of ours with the same bits: bytes are of neighbouring rows. Null: groups are not of 32. `notPower`: the Problem
+ * of a scale that is no number, which no bf16 is in its place.
+ */
+export function keptGroups(codes: StoredCodes, scales: StoredCodes, notPower: () => Problem): KeptCodes | null {
+  const [columns = 0, groups = 0, bytes = 0] = codes.shape.slice(-3);
+  const leading = codes.shape.slice(0, -3);
+  if (2 * bytes !== fp4Group) return null;
+  const transposedOf = (rows: number, dtype: DType, read: (index: readonly number[]) => Tensor["data"]): StoredTensor =>
+    computed(dtype, [...leading, rows, columns], (index = []) =>
+      transposed({ dtype, shape: [...leading.slice(index.length), columns, rows], data: read(index) }),
+    );
+  const bf16 = (exponents: Uint8Array): Uint16Array => {
+    if (exponents.includes(255)) throw notPower();
+    return Uint16Array.from(exponents, (x) => toBf16(powerOf(x)));
+  };
+  return {
+    code: "fp4",
+    codes: transposedOf(groups * bytes, "i8", (index) => new Int8Array(codes.read(index).buffer)),
+    scales: transposedOf(groups, "bf16", (index) => bf16(scales.read(index))),
+  };
 }
 function scaleGroups(codes: Uint8Array, scales: Uint8Array, bytes: number, to: Uint32Array): void {
   let at = 0;

@@ -86,7 +86,7 @@ const watched = (tensors: StoredTensors, broken: Set<string>): StoredTensors =>
           yield one;
         }
       };
-      return [name, { dtype: t.dtype, shape: t.shape, read: (index) => t.read(index), parts }];
+      return [name, { ...t, parts }];
     }),
   );
 const aboutBroken = (folder: string, [first = "", ...others]: readonly string[]): string =>

@@ -7,7 +7,7 @@ import { product } from "../../compiler/types/numbers.ts";
 import { codeNames, openWithCodes } from "../storage/safetensors.ts";
 import { type Code, derived, isCodes, type StoredCodes, type StoredTensor } from "../storage/stored-tensor.ts";
 import { sameShape, showShape, transposed, transposedShape } from "../tensor.ts";
-import { type Block, byBlocks, byGroups, type Scales } from "./dequantise.ts";
+import { type Block, byBlocks, byGroups, keptGroups, type Scales } from "./dequantise.ts";
 import type { Json } from "./family.ts";
 
 /** How the weights of a folder are quantised. */
@@ -58,7 +58,9 @@ const mxfp4: Form = () => ({
     requireShape(scales, codes, codes.t.shape.slice(0, -1));
     if (!isCodes(scales.t) || scales.t.code !== "u8") throw noScale(scales);
     const t = byGroups(codes.t, scales.t);
-    return derived(t, transposedShape(t.shape), transposed);
+    const turned = derived(t, transposedShape(t.shape), transposed);
+    const kept = keptGroups(codes.t, scales.t, () => notPower(scales));
+    return kept ? { ...turned, kept } : turned;
   },
 });
 
@@ -121,6 +123,8 @@ const unsupported = (path: string, what: string): Problem =>
   );
 const unfit = (what: string): Problem =>
   new Problem(what, "restore the files, and the config.json that belongs to them");
+const notPower = ({ place }: Placed): Problem =>
+  unfit(`${place} has the code 255, which is no power of two, so that what it scales is no number`);
 const noScale = ({ t, place }: Placed): Problem =>
   unfit(`${place} is ${isCodes(t) ? codeNames[t.code] : t.dtype}, which is no scale`);
 

@@ -5,7 +5,7 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable/executable.ts";
-import { allInMemory, derived, type StoredTensor } from "../storage/stored-tensor.ts";
+import { allInMemory, derived, derivedColumns, type StoredTensor } from "../storage/stored-tensor.ts";
 import { transposed, transposedShape, zeros } from "../tensor.ts";
 import { readJson, type TransformersModel } from "./config.ts";
 import type { Family, PackedTensor } from "./family.ts";
@@ -47,8 +47,7 @@ function orient(t: StoredTensor): StoredTensor {
 function unpack(t: StoredTensor, into: readonly string[] | PackedTensor, which: string): [string, StoredTensor][] {
   const whole = "runs" in into && into.transposed ? turned(t) : t;
   const { names, width, places } = packing(into, whole.shape.at(-1) ?? 0, which);
-  const shape = [...whole.shape.slice(0, -1), width];
-  return names.map((name, i) => [name, derived(whole, shape, (x) => strided(x, width, places(i)))]);
+  return names.map((name, i) => [name, derivedColumns(whole, width, (x) => strided(x, width, places(i)))]);
 }
 interface Places {
   readonly first: number;

@@ -84,6 +84,12 @@ export function computed(dtype: DType, shape: readonly number[], read: StoredTen
 /** What `of` makes of a tensor when it is read. `of` maps the last two axes, so a part of the others is mapped alone. */
 export const derived = (t: StoredTensor, shape: readonly number[], of: (t: Tensor) => Tensor): StoredTensor =>
   computed(t.dtype, shape, (index) => of(t.read(index)));
+/** The same where `of` takes some of the columns, so many: of codes it takes those that stand for them. */
+export function derivedColumns(t: StoredTensor, columns: number, of: (t: Tensor) => Tensor): StoredTensor {
+  const inner = (x: StoredTensor): StoredTensor => derived(x, [...x.shape.slice(0, -1), columns], of);
+  if (!t.kept || t.kept.scales.shape.at(-1) !== t.shape.at(-1)) return inner(t);
+  return { ...inner(t), kept: { code: t.kept.code, codes: inner(t.kept.codes), scales: inner(t.kept.scales) } };
+}
 /** What is at an index of a tensor's first axes, in a dtype. It is kept as codes where the scales have these axes too. */
 export function partAt(t: StoredTensor, index: readonly number[], dtype: DType): StoredTensor {
   const inner = (of: StoredTensor): StoredTensor => {

@@ -1,19 +1,21 @@
 // Quantised checkpoints, and what torch and transformers make of them. How they were made: scripts/peers/quantised.py.
 
 import assert from "node:assert/strict";
-import { cpSync, existsSync, readdirSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { product } from "../../compiler/types/numbers.ts";
+import { dequantised } from "../../runtime/codes.ts";
 import { openTransformers, readJson } from "../../runtime/import/config.ts";
 import { exportModel } from "../../runtime/import/export.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
 import { openWeights, quantisationOf } from "../../runtime/import/quantised.ts";
-import { weightFiles } from "../../runtime/import/weights.ts";
+import { transformersTensors, weightFiles } from "../../runtime/import/weights.ts";
 import { readSafetensors, type Tensor } from "../../runtime/index.ts";
 import { runEntry } from "../../runtime/run.ts";
-import type { StoredTensor } from "../../runtime/storage/stored-tensor.ts";
+import { openSafetensors, openWithCodes } from "../../runtime/storage/safetensors.ts";
+import { codesAt, type StoredTensor } from "../../runtime/storage/stored-tensor.ts";
 import { convert, part, widenF16 } from "../../runtime/tensor.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { assertClose, some } from "../peer-results.ts";
@@ -79,6 +81,32 @@ for (const name of models) {
   });
 }
 
+test("gpt_oss: a run keeps the codes of MXFP4, which stand for the same numbers", async () => {
+  const folder = join(stored, "gpt_oss");
+  const out = join(temporaryFolder(), "run");
+  await importModel({ folder, out });
+  const file = join(out, "checkpoints/step-000000/model.safetensors");
+  const [found, run] = [openWithCodes(file), openSafetensors(file)];
+  const described = [...found].flatMap(([name, t]) =>
+    name.startsWith("blocks.0.feed.experts.d") ? [`${name} ${"code" in t ? t.code : t.dtype} ${t.shape.join()}`] : [],
+  );
+  assert.deepEqual(described.toSorted(), [
+    "blocks.0.feed.experts.down.bias bf16 3,32",
+    "blocks.0.feed.experts.down.weight scales bf16 3,1,32",
+    "blocks.0.feed.experts.down.weight u8 3,16,32",
+  ]);
+  let kept = 0;
+  for (const [name, t] of transformersTensors(openTransformers(folder))) {
+    assert.equal(run.get(name)?.kept?.code, t.kept?.code);
+    assert.deepEqual(bits(run.get(name)?.read()), bits(convert(t.read(), run.get(name)?.dtype ?? "f32")), name);
+    if (!t.kept) continue;
+    kept += 1;
+    const [all, second] = [codesAt(t.kept, []), codesAt(t.kept, [1])];
+    assert.deepEqual(bits(dequantised(all)), bits(convert(t.read(), "f32")), name);
+    assert.deepEqual(second, { ...all, codes: part(all.codes, [1]), scales: part(all.scales, [1]) });
+  }
+  assert.equal(kept, 6); // gate, up and down of two blocks
+});
 const fp8 = { quant_method: "fp8", weight_block_size: [8, 8] };
 const mxfp4 = { quant_method: "mxfp4" };
 const read = (name: string, config: object | null): Map<string, StoredTensor> => {
@@ -213,6 +241,21 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
     '`a` has dtype "F8_E4M3"',
     "give the folder of both",
   );
+});
+test("a scale of MXFP4 that is no number is a Problem", async () => {
+  const read = opened(mxfp4, { a_blocks: ["U8", [2, 3, 1, 16]], a_scales: ["U8", [2, 3, 1]] })() as ReturnType<
+    typeof openWeights
+  >;
+  const [[file, weights] = assert.fail()] = read;
+  const { kept } = weights.get("a") ?? assert.fail();
+  assert.deepEqual(kept?.scales.read(), { dtype: "bf16", shape: [2, 1, 3], data: new Uint16Array(6).fill(0x40) });
+  const bytes = readFileSync(file);
+  bytes[bytes.length - 1] = 255;
+  writeFileSync(file, bytes);
+  const again = openWeights([file], quantisationOf("config.json", { quantization_config: mxfp4 }))
+    .get(file)
+    ?.get("a");
+  await assertProblem(() => again?.kept?.scales.read(), "`a_scales` has the code 255", "restore the files");
 });
 test("what predicts the token after the next is left out of the run, and exported in bf16", async () => {
   const like = temporaryFolder();
