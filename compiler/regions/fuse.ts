@@ -6,7 +6,8 @@ import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import { attentionOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import { count, dims } from "../types/type.ts";
+import { bytesOf } from "../types/dtype.ts";
+import { count, dims, dtypeOf, type Type } from "../types/type.ts";
 import { type AccessPattern, argPattern, isPrefix } from "./access-pattern.ts";
 import { type FusionCandidate, type MergeOptions, merge } from "./merge.ts";
 import { isAnchor, isFree, isRowFold, isRowReduction, type Region, rowMoves, scalarsOfStep } from "./region.ts";
@@ -254,6 +255,7 @@ class Fusion {
     const { node } = v;
     if (isRowReduction(node)) return !this.#foldsInside(v, accesses);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
+    if (this.#isRoundedProduct(v)) return true;
     // constants of a schedule would be constants of all kernels of the optimizer, to compile again for another number of steps
     if (this.#ofStep.has(node)) return [...accesses.keys()].some((root) => !this.#ofStep.has(root.node));
     const cost = this.#cost(node);
@@ -262,6 +264,16 @@ class Fusion {
     const byRow = many.every(([, patterns]) => patterns.every((p) => isPrefix(p, dims(v.type))));
     if (many.length === accesses.size && byRow) return this.#isCostlyScalar(v, accesses.size);
     return this.#isWorthStoring(cost, accesses.size) || (cost >= 10 && !byRow);
+  }
+  /** A product rounded to fewer bytes, scaled or not (as one by codes), of which nothing else is read: its kernel stores it so, not in f32. */
+  #isRoundedProduct({ node, type }: Value): boolean {
+    const [wide] = node.args;
+    return node.op.name === "cast" && wide !== undefined && isNarrower(type, wide.type) && this.#isProductAlone(wide);
+  }
+  #isProductAlone(v: Value): boolean {
+    const { op, args } = v.node;
+    if (this.#readers.get(v)?.length !== 1) return false;
+    return contractions.has(op.name) || (op.lower === "point" && args.some((a) => this.#isProductAlone(a)));
   }
   /** A number that several kernels read (a clip factor), and would compute again for each of their rows, at the cost of many loads. */
   #isCostlyScalar(v: Value, readers: number): boolean {
@@ -382,6 +394,7 @@ function depthIn(v: Value, root: Value): number {
   while (depth > 0 && shape[depth - 1] === 1 && (whole[depth - 1] ?? 1) !== 1) depth--;
   return depth;
 }
+const isNarrower = (a: Type, b: Type): boolean => bytesOf[dtypeOf(a)] < bytesOf[dtypeOf(b)];
 const atRoot: ReadonlySet<string> = new Set([""]);
 /** Whether a node reads the argument at another place than that of its result. */
 const changesIndex = ({ op }: Node, arg: number): boolean =>

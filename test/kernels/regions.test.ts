@@ -84,6 +84,30 @@ test("what reads a product at other elements than its own does not follow in its
   const y = b.dot(g, matrix("x"), matrix("w"));
   assert.equal([kernelsOf(b.exp(g, y)), kernelsOf(b.add(g, y, b.swap(g, y)))], [1, 2]);
 });
+test("a product of which only the rounded one is read is written rounded, and scaled as it is; else what is read of it", () => {
+  const g = new GraphBuilder(ops);
+  const matrix = (name: string): Value => b.param(g, name, type("bf16", [64, 64]));
+  const product = (name: string): Value =>
+    b.dot(g, b.cast(g, matrix(`${name}.x`), "f32"), b.cast(g, matrix(name), "f32"));
+  const scales = b.broadcast(g, b.param(g, "scales", type("f32", [64])), [64, 64], [1]);
+  const y = product("y");
+  const scaled = b.mul(g, y, scales);
+  const short = b.cast(g, scaled, "bf16");
+  const sum = b.cast(g, b.add(g, b.cast(g, short, "f32"), product("z")), "bf16");
+  const isWritten = (v: Value, ...more: readonly Value[]): boolean => {
+    const results = [sum, ...more].map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
+    return fuse({ name: "rounded", results }).some(({ outputs }) => outputs.includes(v));
+  };
+  const others = [[], [b.max(g, y, [0])], [b.max(g, scaled, [0])]];
+  assert.equal(
+    others.map((more) => [isWritten(short, ...more), isWritten(y, ...more)]),
+    [
+      [true, false],
+      [false, true],
+      [false, true],
+    ],
+  );
+});
 test("one kernel puts rows into several tensors at one index, unless one of these is what another begins as, or is made of", () => {
   const g = new GraphBuilder(ops);
   const [x, y, r, s] = ["x", "y", "r", "s"].map((name) => b.param(g, name, type("f32", [40, 8]))) as [
