@@ -169,6 +169,19 @@ function codesLayer(N: number, D: number, H: number, dtype: "f32" | "bf16"): Gra
   const mixed = b.mul(g, scaled(b.dot(g, z, codes("mixed", H, H)), "mixed"), b.dot(g, z, p("numbers", [H, H])));
   return graphOf("codes", [b.mul(g, b.mul(g, gate, b.sigmoid(g, gate)), up), b.add(g, pairs, mixed)]);
 }
+/** Codes of groups, `unit` rows for each place of a routing, by the scales of each row's group; or by those of the place's before it. */
+export function groupScales(dtype: "f32" | "bf16", unit: number, whose: "own" | "before"): Graph {
+  const g = new GraphBuilder(ops);
+  const [C, D, H, E] = [30, 24, 64, 6];
+  const p = params(g);
+  const { offsets, expert } = b.route(g, b.rem(g, b.iota(g, C), E - 1), E); // the last group is empty
+  const x = b.cast(g, p("x", [C * unit, D], dtype), "f32");
+  const product = b.raggedDot(g, x, b.cast(g, p("codes", [E, D, H], "i8"), "f32"), offsets, unit);
+  const before = (): Value => b.concat(g, [b.slice(g, expert, 0, C - 1, 1), b.slice(g, expert, 0, 0, C - 1)], 0);
+  const scales = b.take(g, b.mul(g, p("scales", [E, H]), 1e-3), whose === "own" ? expert : before());
+  const ofRows = b.reshape(g, b.broadcast(g, scales, [C, unit, H], [0, 2]), [C * unit, H]);
+  return graphOf("codes of groups", [b.mul(g, product, ofRows)]);
+}
 /** Points of a product, and the row sums of the product times a factor in some layout: tests epilogues that sum rows. */
 export function rowSums(dtype: DType, layout: "whole" | "in pairs" | "across" | "one a row"): Graph {
   const g = new GraphBuilder(ops);
@@ -342,6 +355,9 @@ export const layers: Readonly<Record<string, Graph>> = {
   "wide gate of bf16": gateLayer(33, 96, 64),
   codes: codesLayer(5, 320, 64, "f32"),
   "codes, bf16": codesLayer(70, 176, 96, "bf16"),
+  "codes of groups": groupScales("bf16", 1, "own"),
+  "codes of groups, three rows a place": groupScales("f32", 3, "own"),
+  "codes of groups, others' scales": groupScales("bf16", 3, "before"),
   adamw: adamw([9, 33]),
   "a step of a model": gptStep({ V: 17, B: 2, T: 7, D: 8, H: 12, L: 1, heads: 2, E: 4, K: 2 }),
 };

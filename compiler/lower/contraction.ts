@@ -4,7 +4,7 @@ import { roundBf16 } from "../graph/array.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { type Block, plus } from "../kernel/builder.ts";
-import { add, asIndex, call, div, load, min, mul, num, sameAll, sub, unflatten } from "../kernel/expr.ts";
+import { add, asIndex, asValue, call, div, load, min, mul, num, sameAll, sub, unflatten } from "../kernel/expr.ts";
 import type { Expr, OperandForm, Tile } from "../kernel/ir.ts";
 import type { Contraction, Schedule } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -12,7 +12,7 @@ import { isTransposed } from "../ops/build.ts";
 import { depthOf, isOfCodes, isOfFp4, pairsOf } from "../ops/pairs.ts";
 import type { Region } from "../regions/region.ts";
 import { product } from "../types/numbers.ts";
-import type { Draft } from "./draft.ts";
+import type { Draft, Element } from "./draft.ts";
 import { operand, type Reader, result, shapeOf } from "./reader.ts";
 
 const args = (node: Node): [Value, Value] => [operand(node), operand(node, 1)];
@@ -72,7 +72,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
   const left = d.reader({ withoutLets: true, name: "a" });
   const right = d.reader({ withoutLets: true, name: "b" });
   const block = (mb: Block): void => {
-    const t: Tiles = { ...s, m: mb, n: cols, form: d.form(c), lead: at, offsets: null };
+    const t: Tiles = { ...s, m: mb, n: cols, form: d.form(c), lead: at, group: null };
     multiply(d, region, t, {
       a: (x, i, k) => left.element(x, [...at, i, k]),
       b: (y, k, j) => right.element(y, [...at, k, j]),
@@ -95,7 +95,7 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const offsets = operand(node, 2);
   const weights = d.reader({ withoutLets: true, name: "w" });
   const tile = (block: Block, cols: Block): void => {
-    const t: Tiles = { ...s, m: block, n: cols, form: d.form(c), lead: [], offsets };
+    const t: Tiles = { ...s, m: block, n: cols, form: d.form(c), lead: [], group: { offsets, unit, at: e.at } };
     multiply(d, region, t, {
       a: (y, i, k) => d.reader({ withoutLets: true, offsets, name: "x" }).element(y, [i, k]),
       b: (y, k, j) => weights.element(y, [e.at, k, j]),
@@ -119,8 +119,14 @@ interface Tiles extends Pick<Schedule, "bm" | "bn" | "bk" | "stream"> {
   readonly form: OperandForm | null;
   /** The leading indices, before rows and columns. */
   readonly lead: readonly Expr[];
-  /** The group offsets of a ragged contraction, whose rows all belong to a group; else null. */
-  readonly offsets: Value | null;
+  /** The group of a ragged contraction to which all rows of a tile belong; else null. */
+  readonly group: Group | null;
+}
+interface Group {
+  readonly offsets: Value;
+  /** Rows for each place of the routing. */
+  readonly unit: number;
+  readonly at: Expr;
 }
 interface Operands {
   readonly a: (x: Value, i: Expr, k: Expr) => Expr;
@@ -137,10 +143,14 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
   sumPairs(d, region.nodes, acc, t, operands);
   d.k.each(item(acc, 0), [t.m.n, t.n.n], (i, j) => {
     const at = [...t.lead, plus(t.m, i), plus(t.n, j)];
-    const locals = new Map(
-      region.nodes.map((x, n) => [result(x), (where: readonly Expr[]) => accElement(item(acc, n), [i, j], at, where)]),
-    );
-    const reader = d.reader({ locals, offsets: t.offsets });
+    const locals = new Map<Value, Element>([
+      ...groupOfRow(d, t, at),
+      ...region.nodes.map((x, n): [Value, Element] => [
+        result(x),
+        (where) => accElement(item(acc, n), [i, j], at, where),
+      ]),
+    ]);
+    const reader = d.reader({ locals, offsets: t.group?.offsets ?? null });
     const before = d.bindings.length;
     const values = region.outputs.map((v) => reader.element(sums.has(v) ? operand(v.node) : v, at));
     const epilogueShapes = d.bindings.slice(before).map(({ param }) => param.shape.join());
@@ -151,6 +161,13 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
       d.writerOf(v)(at, item(named, n), streams(v));
     });
   });
+}
+/** What a routing says of a row's group, which a tile knows (by which an epilogue finds the scales of codes). */
+function groupOfRow(d: Draft, { group }: Tiles, [row = num(0)]: readonly Expr[]): [Value, Element][] {
+  if (group === null || group.offsets.node.op.name !== "route") return [];
+  const groups = result(group.offsets.node, 3);
+  const own = [div(row, group.unit)];
+  return [[groups, (where) => (sameAll(where, own) ? asValue(group.at) : load(d.input(groups), ...where))]];
 }
 /** acc[n] += the sum over the pairs of contraction n. If the total depth fits one block, all operands are staged before any is multiplied. */
 function sumPairs(d: Draft, nodes: readonly Node[], acc: readonly Tile[], t: Tiles, operands: Operands): void {

@@ -193,6 +193,7 @@ function gatherIndex(r: Reader, index: Value, at: readonly Expr[]): Expr {
 }
 /** A variable with the value x: one for all that is gathered by x in the same scope. */
 function rowVariable({ k }: Reader, x: Expr): Expr {
+  if (x.e === "var" || x.e === "num") return x;
   const key = `row ${show(x)}`;
   const row = k.recall(key) ?? k.let("row", x);
   k.remember(key, row);

@@ -63,10 +63,12 @@ export class Reader {
   }
   /** Binds x to a variable if it is shared, or if it does not change in the innermost scope (then the `let` goes outside). */
   #bindShared(name: string, v: Value, x: Expr): Expr {
-    if (x.e === "num" || x.e === "var" || v.node.op.lower === "view") return x;
+    if (x.e === "num" || x.e === "var" || isIndexVariable(x) || v.node.op.lower === "view") return x;
     return this.#sources.hasManyUses(v) || this.k.depthOf(x) < this.k.depth ? this.k.let(name, x) : x;
   }
 }
+/** A loop's or a task's variable as a value: under another name nothing would be known of it. */
+const isIndexVariable = (x: Expr): boolean => x.e === "op" && x.op === "value" && x.args[0]?.e === "var";
 const keyOf = (v: Value, at: readonly Expr[]): string => `${v.node.id}.${v.index}[${at.map(show).join()}]`;
 /** The op's or the function's name, for readers of the text; nothing of the program is in it. */
 export const nameOf = ({ op, attrs }: Node): string =>

@@ -10,12 +10,14 @@ import { printGraph } from "../../compiler/graph/print.ts";
 import { type Choices, type Contraction, hostChoicesOf, tasksOf } from "../../compiler/kernel/schedule.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
+import { kernelOf } from "../../compiler/plan/sequence.ts";
 import { pairProducts } from "../../compiler/transform/products/pairs.ts";
 import { full } from "../full.ts";
 import { storesOf } from "../graphs.ts";
 import { compare, graphOf, kernelsOf, lowered, valuesOf } from "../host/compare.ts";
 import { hasBf16Dot, hasTileVectors, inWords, splitAll, tileFlags, wordFlags } from "../host/forms.ts";
 import { compiled, runSequence } from "../host/run.ts";
+import { groupScales } from "../layers.ts";
 import { expected, mismatches } from "../random/compare.ts";
 import { drawnSchedules, type Products, randomProducts } from "../random/products.ts";
 
@@ -97,6 +99,18 @@ test("tasks of other columns take the rows that one packed; those of other rows,
     const graph = graphs[i] as Graph;
     for (const threads of [1, 2]) compare("product", graph, runSequence(s, storesOf(valuesOf(graph)), threads, lib));
   });
+});
+test("a tile knows the group of its rows, so that their scales are found without an index; those of another place's group are not", () => {
+  for (const unit of [1, 3])
+    for (const [whose, count] of [
+      ["own", 1],
+      ["before", 2],
+    ] as const) {
+      const { launches } = lowered(groupScales("bf16", unit, whose));
+      const product = launches.find((l) => kernelOf(l).name.startsWith("ragged_dot"));
+      const indices = product?.args.filter(({ buffer }) => buffer.dtype === "i32");
+      assert.is(indices?.length, count, `${whose}, ${unit} rows: ${product && kernelOf(product).text}`);
+    }
 });
 /** Columns of a block of a weight's gradient that has n. */
 const blocksOf = (n: number, panel: number): number =>
