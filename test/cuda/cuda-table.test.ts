@@ -61,7 +61,8 @@ const example = (file: string): string => join(project, `examples/${file}`);
 /** The graphs of a program, with numbers for what they read. */
 function programOf(file: string, request: Omit<BuildRequest, "precision">, precision: "f32" | "bf16"): Run[] {
   const { graphs } = toGraphs(loadFile(example(file)), { ...request, precision }, silentObserver());
-  return graphs.map((graph) => sourceOf(`${file.replace(".moe", "")} ${precision} ${graph.name}`, graph, texts(graph)));
+  const name = [file.replace(".moe", ""), ...(request.weights ? [request.weights] : []), precision].join(" ");
+  return graphs.map((graph) => sourceOf(`${name} ${graph.name}`, graph, texts(graph)));
 }
 /** As `storesOf`, but whole numbers are bytes of text. */
 function texts(graph: Graph): Map<string, NdArray> {
@@ -92,16 +93,18 @@ const demo = (): Omit<BuildRequest, "precision"> => {
   const request = entryRequest(program, { batch: 2, length: 64, set: { L: 1 } });
   return { ...request, entries: [...request.entries, ...generateEntries(program, request.declaration ?? "")] };
 };
-/** The training step of an example. */
-function training(file: string, sizes: EntryOptions, precision: "f32" | "bf16"): Run[] {
-  return programOf(file, entryRequest(loadFile(example(file)), sizes), precision);
+/** The training step of an example; `weights`: how matrices are kept that it does not train. */
+function training(file: string, sizes: EntryOptions, precision: "f32" | "bf16", weights?: "int8"): Run[] {
+  return programOf(file, { ...entryRequest(loadFile(example(file)), sizes), weights }, precision);
 }
+const adapters = (L: number): EntryOptions => ({ batch: 1, length: 64, set: { L } });
 const everything = (): Run[] => [
   ...contractions(),
   ...programOf("gpt-moe.moe", demo(), "f32"),
   ...programOf("gpt-moe.moe", demo(), "bf16"),
   ...(["f32", "bf16"] as const).flatMap((precision) => [
-    ...training("lora.moe", { batch: 1, length: 64, set: { L: 1 } }, precision),
+    ...training("lora.moe", adapters(1), precision),
+    ...training("lora.moe", adapters(2), precision, "int8"),
     ...training("vision-moe.moe", { set: { L: 2, B: 2 } }, precision),
   ]),
   ...samples()
