@@ -3,7 +3,7 @@
 
 import { rejects } from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -150,6 +150,17 @@ test("in bf16 two layers of a mixture train five steps to the host's losses", as
   const options: Options = { program, precision: "bf16", steps: 5, batch: 1, length: 8, set };
   await same(options, rounding);
 });
+for (const [precision, apart, L] of [
+  ["bf16", rounding, full ? 2 : 1],
+  ...(full ? [["f32", 1e-5, 2] as const] : []),
+] as const)
+  test(`adapters of a mixture whose other matrices are in 8 bits train to the host's losses, ${precision}`, async () => {
+    const program = join(here, "lora.moe");
+    copyFileSync(join(project, "examples/lora.moe"), program);
+    writeFileSync(join(here, "gpt-moe.moe"), withoutText); // which it imports
+    const set = { L, D: 16, H: 16, E: 4, Heads: 2, R: 2, Context: 64 };
+    await same({ program, precision, weights: "int8", steps: 3, batch: 1, length: 8, set }, apart);
+  });
 test("a whole program, its memory shared as it is planned: nothing is read that another thread writes, nor what nobody wrote", () => {
   const program = join(here, "checked.moe");
   writeFileSync(program, withoutText);
