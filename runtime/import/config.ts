@@ -8,7 +8,7 @@ import { checkpointSteps } from "../storage/checkpoint-folder.ts";
 import { isJsonObject, readJsonObject } from "../storage/json.ts";
 import { fromNumbers } from "../tensor.ts";
 import { families } from "./families/index.ts";
-import { type ConfigValue, type Count, type Family, type Json, type Kind, lookup } from "./family.ts";
+import { type ConfigValue, type Count, type Family, type Header, type Json, type Kind, lookup } from "./family.ts";
 import { type Quantisation, quantisationOf } from "./quantised.ts";
 import { within } from "./within.ts";
 
@@ -18,8 +18,7 @@ export interface TransformersModel {
   readonly path: string;
   readonly family: Family;
   readonly quantisation: Quantisation | null;
-  /** Values for the model's header. */
-  readonly header: Readonly<Record<string, number | boolean>>;
+  readonly header: Header;
   /** Whether the head shares the embedding's table. */
   readonly tied: boolean;
   /** Weights whose names begin with one of these are not read. */
@@ -43,7 +42,7 @@ export function openTransformers(folder: string): TransformersModel {
   requireSupported(path, family, config);
   const tied = checked(path, "tie_word_embeddings", config["tie_word_embeddings"] ?? family.tied ?? false, "boolean");
   const count: Count = (key, fallback) => Number(checked(path, key, lookup(config, key) ?? fallback, "layers"));
-  const lists = new Map(listsOf(path, family, config, count("num_hidden_layers")));
+  const lists = new Map(listsOf(path, family, config, Number(header["L"])));
   const ignoredPrefixes = family.ignoredPrefixes?.(count) ?? [];
   return { folder, path, family, quantisation, header, tied: tied === true, ignoredPrefixes, lists };
 }
@@ -121,7 +120,7 @@ function checked(path: string, key: string, is: unknown, kind: Kind): number | b
   if ((typeof is === "number" || typeof is === "boolean") && fits(is)) return is;
   throw new Problem(`${path}: ${key} is ${shown(is)}`, `it must be ${text}: restore the file`);
 }
-function headerOf(path: string, { header }: Family, config: Json): TransformersModel["header"] {
+function headerOf(path: string, { header }: Family, config: Json): Header {
   return Object.fromEntries(
     Object.entries(header).flatMap(([name, value]): [string, number | boolean][] => {
       const key = value.keys.find((one) => lookup(config, one) !== undefined);

@@ -49,13 +49,16 @@ export interface Family {
   /** Whether the head shares the embedding's table, if config.json does not say. */
   readonly tied?: boolean;
 }
+/** Values for our model's header. */
+export type Header = Readonly<Record<string, number | boolean>>;
 /**
- * One tensor that holds several of ours: each takes a contiguous run of the last axis, all of one length. `transposed`: the last two axes are
- * exchanged first.
+ * One tensor that holds several of ours: each takes a contiguous run of the last axis. `transposed`: the last two axes are exchanged first; a
+ * function says it of the shape, where checkpoints differ. `shares`: how long the runs are, as parts of the axis; default: all of one length.
  */
 export interface PackedTensor {
   readonly runs: readonly string[];
-  readonly transposed: boolean;
+  readonly transposed: boolean | ((header: Header, shape: readonly number[]) => boolean);
+  readonly shares?: (header: Header) => readonly number[];
 }
 /** Their matrix of a single row is a vector of ours. */
 export interface Row {

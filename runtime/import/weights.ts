@@ -3,12 +3,12 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { product } from "../../compiler/types/numbers.ts";
+import { product, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { allInMemory, derived, derivedColumns, type StoredTensor } from "../storage/stored-tensor.ts";
 import { transposed, transposedShape, zeros } from "../tensor.ts";
 import { readJson, type TransformersModel } from "./config.ts";
-import type { Family, PackedTensor } from "./family.ts";
+import type { Family, Header, PackedTensor } from "./family.ts";
 import { openWeights } from "./quantised.ts";
 
 /** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
@@ -31,7 +31,8 @@ export function oursOf(
   const ours = renamed(name, model, file);
   if (ours === null) return [];
   if (typeof ours === "string") return [[ours, orient(t)]];
-  return "row" in ours ? [[ours.row, reshaped(t, [product(t.shape)])]] : unpack(t, ours, `${file}: \`${name}\``);
+  if ("row" in ours) return [[ours.row, reshaped(t, [product(t.shape)])]];
+  return unpack(t, packingOf(ours, model.header, t.shape), `${file}: \`${name}\``);
 }
 const turned = (t: StoredTensor): StoredTensor => derived(t, transposedShape(t.shape), transposed);
 const reshaped = (t: StoredTensor, shape: readonly number[]): StoredTensor =>
@@ -43,28 +44,46 @@ function orient(t: StoredTensor): StoredTensor {
   if (isConvolution(t.shape)) return turned(reshaped(t, [features, width]));
   return t.shape.length === 2 ? turned(t) : t;
 }
-/** Splits a tensor along its last axis: interleaved elements, or contiguous runs. */
-function unpack(t: StoredTensor, into: readonly string[] | PackedTensor, which: string): [string, StoredTensor][] {
-  const whole = "runs" in into && into.transposed ? turned(t) : t;
-  const { names, width, places } = packing(into, whole.shape.at(-1) ?? 0, which);
-  return names.map((name, i) => [name, derivedColumns(whole, width, (x) => strided(x, width, places(i)))]);
+/** How a tensor holds several of ours: along its last axis, of which each has so many elements, contiguous or interleaved. */
+interface Packing {
+  readonly names: readonly string[];
+  readonly transposed: boolean;
+  readonly interleaved: boolean;
+  /** How long the parts are, as parts of the axis. */
+  readonly shares: readonly number[];
+}
+function packingOf(into: readonly string[] | PackedTensor, header: Header, shape: readonly number[]): Packing {
+  if (!("runs" in into)) return { names: into, transposed: false, interleaved: true, shares: into.map(() => 1) };
+  const { runs: names, transposed: turns, shares } = into;
+  const transposed = typeof turns === "function" ? turns(header, shape) : turns;
+  return { names, transposed, interleaved: false, shares: shares?.(header) ?? names.map(() => 1) };
+}
+function unpack(t: StoredTensor, packing: Packing, which: string): [string, StoredTensor][] {
+  const whole = packing.transposed ? turned(t) : t;
+  return placesIn(packing, whole.shape.at(-1) ?? 0, which).map(({ name, ...places }) => [
+    name,
+    derivedColumns(whole, places.width, (x) => strided(x, places)),
+  ]);
 }
 interface Places {
   readonly first: number;
   readonly stride: number;
+  readonly width: number;
 }
-/** How the last axis is shared out: to which names, how many elements each, and where those of the i-th are. */
-function packing(into: readonly string[] | PackedTensor, columns: number, which: string) {
-  const names = "runs" in into ? into.runs : into;
-  const width = columns / names.length;
-  if (!Number.isInteger(width))
+/** Which elements of the last axis each of ours has. */
+function placesIn({ names, shares, interleaved }: Packing, columns: number, which: string) {
+  const unit = columns / sum(shares);
+  if (!Number.isInteger(unit))
     throw new Problem(`${which} has ${columns} columns, for ${names.length} matrices`, "restore the file");
-  const places = (i: number): Places =>
-    "runs" in into ? { first: i * width, stride: 1 } : { first: i, stride: names.length };
-  return { names, width, places };
+  return names.map((name, i) => ({
+    name,
+    first: interleaved ? i : unit * sum(shares.slice(0, i)),
+    stride: interleaved ? names.length : 1,
+    width: unit * (shares[i] ?? 0),
+  }));
 }
 /** `width` elements of each row, from `first` on, `stride` apart. */
-function strided(t: Tensor, width: number, { first, stride }: Places): Tensor {
+function strided(t: Tensor, { first, stride, width }: Places): Tensor {
   const columns = t.shape.at(-1) ?? 0;
   if (width === columns) return t;
   const part = zeros(t.dtype, [...t.shape.slice(0, -1), width]);
@@ -86,21 +105,21 @@ export function theirsOf(
   const { shape } = like;
   const ours = renamed(name, model, file);
   if (ours === null) return null;
-  if (typeof ours !== "string") return "row" in ours ? { ...take(ours.row), shape } : pack(like, ours, take);
+  if (typeof ours !== "string")
+    return "row" in ours ? { ...take(ours.row), shape } : pack(like, packingOf(ours, model.header, shape), take);
   const turns = isConvolution(shape) || shape.length === 2;
   return { ...(turns ? transposed(take(ours)) : take(ours)), shape };
 }
 type Like = Pick<StoredTensor, "dtype" | "shape">;
-function pack({ dtype, shape }: Like, into: readonly string[] | PackedTensor, take: (ours: string) => Tensor): Tensor {
-  const turns = "runs" in into && into.transposed;
-  const whole = zeros(dtype, turns ? transposedShape(shape) : shape);
-  const { names, places } = packing(into, whole.shape.at(-1) ?? 0, "the tensor");
-  for (const [i, ours] of names.entries()) putStrided(take(ours), whole, places(i));
-  return turns ? transposed(whole) : whole;
+function pack({ dtype, shape }: Like, packing: Packing, take: (ours: string) => Tensor): Tensor {
+  const whole = zeros(dtype, packing.transposed ? transposedShape(shape) : shape);
+  for (const { name, ...places } of placesIn(packing, whole.shape.at(-1) ?? 0, "the tensor"))
+    putStrided(take(name), whole, places);
+  return packing.transposed ? transposed(whole) : whole;
 }
 /** The inverse of `strided`. */
-function putStrided(part: Tensor, whole: Tensor, { first, stride }: Places): void {
-  const [width = 0, columns = 0] = [part.shape.at(-1), whole.shape.at(-1)];
+function putStrided(part: Tensor, whole: Tensor, { first, stride, width }: Places): void {
+  const columns = whole.shape.at(-1) ?? 0;
   for (let from = 0, row = first; from < part.data.length; from += width, row += columns)
     for (let j = 0; j < width; j++) whole.data[row + j * stride] = part.data[from + j] ?? 0;
 }

@@ -23,10 +23,21 @@ DENSE = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads"
 HEADS = DENSE | {"num_experts_per_tok": 2}
 DELTA = {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
 HALF_TURNED = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}
+IMAGES = {"depth": 1, "hidden_size": 4, "intermediate_size": 4, "num_heads": 1, "out_hidden_size": 16, "patch_size": 1} | {
+    "spatial_merge_size": 1,
+    "temporal_patch_size": 1,
+}
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
 WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM"}
-CONFIGS = {"Llama4": "Llama4TextConfig", "Qwen3_5": "Qwen3_5TextConfig", "Qwen3_5Moe": "Qwen3_5MoeTextConfig"}
-# By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index).
+# By folder: the configuration's class, where it is not named like the model's.
+CONFIGS = {
+    "llama4_text": "Llama4TextConfig",
+    "qwen3_5_text": "Qwen3_5TextConfig",
+    "qwen3_5_moe_text": "Qwen3_5MoeTextConfig",
+    "sarvam_moe": "SarvamMoEConfig",
+}
+# By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
+# configuration with a part for images is that of a model that reads them too.
 MODELS = {
     "llama": (
         "Llama",
@@ -165,6 +176,40 @@ MODELS = {
         HEADS | {"intermediate_size": 8, "head_dim": 8, "num_local_experts": 6, "partial_rotary_factor": 0.5},
         "1GB",
     ),
+    "hy_v3": (
+        "HYV3",
+        HEADS
+        | {"head_dim": 8, "moe_intermediate_size": 6, "intermediate_size": 12, "num_experts": 5, "num_shared_experts": 2, "rope_theta": 10000.0},
+        "1GB",
+    ),
+    "sarvam_moe": (
+        "Glm4Moe",
+        HEADS | {"head_dim": 8, "moe_intermediate_size": 6, "intermediate_size": 12, "n_routed_experts": 5, "attention_bias": True},
+        "1GB",
+    ),
+    "glm4v_moe_text": (
+        "Glm4vMoe",
+        {
+            "text_config": HEADS
+            | {"moe_intermediate_size": 6, "intermediate_size": 12, "n_routed_experts": 5, "routed_scaling_factor": 1.7}
+            | {"rope_parameters": HALF_TURNED["rope_parameters"] | {"mrope_section": [1, 0, 0]}},
+            "vision_config": IMAGES | {"image_size": 4},
+        },
+        "1GB",
+    ),
+    "qwen3_vl_moe_text": (
+        "Qwen3VLMoe",
+        {
+            "text_config": HEADS | {"head_dim": 8, "moe_intermediate_size": 6, "intermediate_size": 12, "num_local_experts": 5},
+            "vision_config": IMAGES | {"num_position_embeddings": 4, "deepstack_visual_indexes": []},
+        },
+        "1GB",
+    ),
+    "aria_text": (
+        "AriaText",
+        DENSE | {"intermediate_size": 6, "moe_num_experts": 5},
+        "1GB",
+    ),
     "dots1": (
         "Dots1",
         HEADS
@@ -228,9 +273,18 @@ MODELS = {
 }
 
 
-def drawn(name, seed, **changes):
+def classes(name):
+    """The model's class, and its configuration."""
     kind, config, _ = MODELS[name]
-    model = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, CONFIGS.get(kind, f"{kind}Config"))(**COMMON | config | changes))
+    larger = "vision_config" in config
+    whole = config | {"text_config": COMMON | config["text_config"]} if larger else COMMON | config
+    model = getattr(transformers, f"{kind}{'ForConditionalGeneration' if larger else 'ForCausalLM'}")
+    return model, getattr(transformers, CONFIGS.get(name, f"{kind}Config"))(**whole)
+
+
+def drawn(name, seed):
+    kind, config = classes(name)
+    model = kind(config)
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, p in [*model.named_parameters(), *((k, b) for k, b in model.named_buffers() if "correction_bias" in k or "expert_bias" in k)]:
@@ -285,8 +339,7 @@ def write(name):
 
 def check(name):
     stored = load_file(FOLDER / name / "expected.safetensors")
-    kind = getattr(transformers, f"{MODELS[name][0]}ForCausalLM")
-    model = kind.from_pretrained(FOLDER / name, dtype=torch.float64).eval()
+    model = classes(name)[0].from_pretrained(FOLDER / name, dtype=torch.float64).eval()
     off = apart(logits(model, stored["tokens"]), stored["logits"])
     if not off <= 1e-6:
         raise SystemExit(f"{name}: the logits are {off} apart from the stored ones")

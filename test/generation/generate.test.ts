@@ -66,6 +66,7 @@ function likeThem(): Readonly<Record<string, Decoder>> {
     ),
     HunYuanMoE: decoder("HunYuanMoE", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, alpha: 9, Context: 12"),
     GraniteMoeShared: decoder("GraniteMoeShared", "8, 5, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
+    Aria: decoder("Aria", "8, 6, L: 2, Heads: 2, E: 4, K: 2, Context: 12"),
     FlexOlmo: decoder("FlexOlmo", "8, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
     SolarOpen: decoder("SolarOpen", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12"),
     ExaoneMoe: decoder(

@@ -34,6 +34,9 @@ const layers = (types: string): object => ({
   num_hidden_layers: types.length,
   layer_types: Array.from(types, (type) => (type === "f" ? "full_attention" : "conv")),
 });
+/** With these keys of the text model's config set. */
+const inner = (name: string, change: object): string =>
+  copy(name, (c) => ({ ...c, text_config: { ...(c["text_config"] as object), ...change } }));
 test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openTransformers(other("qwen2_moe", { use_sliding_window: true })), "use_sliding_window is true");
   const types = ["sliding_attention", "full_attention"];
@@ -89,6 +92,19 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openTransformers(other("lfm2_moe", { layer_types: null })), "layer_types is not given");
   refused(() => openTransformers(other("lfm2_moe", { use_expert_bias: false })), "use_expert_bias is false");
   refused(() => openTransformers(other("lfm2_moe", { tie_embedding: false })), "tie_embedding is false");
+  const mixed = ["dense", "sparse", "dense"];
+  refused(
+    () => openTransformers(other("hy_v3", { mlp_layer_types: mixed, num_hidden_layers: 3 })),
+    "mlp_layer_types is",
+  );
+  assert.equal(header("hy_v3", { mlp_layer_types: null })["Dense"], 1);
+  refused(() => openTransformers(other("hy_v3", { mlp_bias: true })), "mlp_bias is true");
+  refused(() => openTransformers(other("sarvam_moe", { score_function: "softmax" })), 'score_function is "softmax"');
+  assert.equal(header("sarvam_moe", { n_routed_experts: null, num_experts: 7 })["E"], 7);
+  refused(() => openTransformers(other("aria_text", { mlp_bias: true })), "mlp_bias is true");
+  refused(() => openTransformers(inner("qwen3_vl_moe_text", { norm_topk_prob: false })), "norm_topk_prob is false");
+  refused(() => openTransformers(inner("glm4v_moe_text", { use_qk_norm: true })), "use_qk_norm is true");
+  assert.equal(openTransformers(inner("glm4v_moe_text", { head_dim: 6 })).header["A"], 6);
   refused(() => openTransformers(other("minimax_m2", { scoring_func: "softmax" })), 'scoring_func is "softmax"');
   refused(() => openTransformers(other("dots1", { max_window_layers: 1 })), "max_window_layers is 1");
   refused(
@@ -208,20 +224,21 @@ test("each number of config.json that is damaged is refused by its key", () => {
   for (const { type, header } of families) {
     const at = copy(type, (c) => c);
     const whole = readFileSync(join(at, "config.json"), "utf8");
-    for (const { keys } of Object.values(header))
-      for (const value of ["<infinite>", -1, "4", [1, 2], {}]) {
-        const [key = ""] = keys;
-        writeFileSync(join(at, "config.json"), changedAt(whole, key, value));
+    const path = "text_config" in JSON.parse(whole) ? "text_config." : "";
+    for (const [key] of Object.values(header).map(({ keys }) => keys))
+      for (const value of key === undefined ? [] : ["<infinite>", -1, "4", [1, 2], {}]) {
+        writeFileSync(join(at, "config.json"), changedAt(whole, `${path}${key}`, value));
         refused(() => openTransformers(at), "config.json", `${key} is `, "must be");
       }
   }
 });
 /** A JSON text with another value at a dotted path. */
 function changedAt(text: string, path: string, value: unknown): string {
-  const json = JSON.parse(text) as Record<string, unknown>;
-  const [name = "", inner] = path.split(".");
-  json[name] = inner === undefined ? value : { ...(json[name] as object), [inner]: value };
-  return JSON.stringify(json).replace('"<infinite>"', "1e999");
+  const changed = (json: object, [name = "", ...inner]: readonly string[]): object => ({
+    ...json,
+    [name]: inner.length === 0 ? value : changed({ ...(json as Record<string, object>)[name] }, inner),
+  });
+  return JSON.stringify(changed(JSON.parse(text) as object, path.split("."))).replace('"<infinite>"', "1e999");
 }
 test("layers are not more than a model can have, and sizes are whole", () => {
   for (const value of [1e10, 10_001, 2.5, true])

@@ -42,6 +42,11 @@ const likeOthers = new Set([
   "glm4_moe_lite",
   "qwen3_5_moe_text",
   "qwen3_5_text",
+  "hy_v3",
+  "sarvam_moe",
+  "glm4v_moe_text",
+  "qwen3_vl_moe_text",
+  "aria_text",
 ]);
 
 /** transformers norms and turns in f32, also in f64. */
@@ -232,6 +237,15 @@ test("experts may be one tensor, as Qwen3.5 has them", () => {
     assert.ok(whole, name);
     assert.deepEqual(e === "" ? whole : part(whole, [Number(e)]), t, name);
   }
+});
+test("Qwen3-VL's experts may be [in, out], as released, or [out, in], as transformers 5 writes them", () => {
+  const at = copy("qwen3_vl_moe_text", (c) => c);
+  const path = join(at, "model.safetensors");
+  const turned = [...readSafetensors(path)].map(
+    ([name, t]) => [name, /experts/.test(name) ? transposed(t) : t] as const,
+  );
+  writeSafetensors(path, new Map(turned));
+  assert.deepEqual(parametersOf(at), parametersOf(join(hf, "qwen3_vl_moe_text")));
 });
 test("an imported model has each expert's gate and up from the columns that hold both in turn", async () => {
   const at = join(hf, "gpt_oss");

@@ -4,11 +4,13 @@ import type { Family } from "../family.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
+import { hyV3, sarvamMoe } from "./like-glm.ts";
 import { flexOlmo, granitemoe, granitemoeshared, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
 import { afmoe, exaoneMoe } from "./windowed.ts";
+import { ariaText, glm4vMoeText, qwen3VlMoeText } from "./with-images.ts";
 
 export const families: readonly Family[] = [
   llama,
@@ -42,4 +44,9 @@ export const families: readonly Family[] = [
   glm4MoeLite,
   exaoneMoe,
   afmoe,
+  hyV3,
+  sarvamMoe,
+  glm4vMoeText,
+  qwen3VlMoeText,
+  ariaText,
 ];

@@ -3,6 +3,8 @@ import { type ConfigValue, type Count, type Family, type Json, type Kind, lookup
 
 export const required = (...keys: string[]): ConfigValue => ({ keys });
 export const requiredAs = (kind: Kind, ...keys: string[]): ConfigValue => ({ keys, kind });
+/** A header value that the family always has. */
+export const constant = (value: number | boolean): ConfigValue => ({ keys: [], fallback: value });
 export const ropeThetaKeys = ["rope_parameters.rope_theta", "rope_theta"];
 export const denseHeader: Family["header"] = {
   V: required("vocab_size"),
@@ -85,6 +87,25 @@ export const everyFourth =
 /** The only accepted `mlp_layer_types`: dense blocks first. */
 export const denseFirst = ({ num_hidden_layers: layers, first_k_dense_replace: dense = 1 }: Json): string[] =>
   Array.from({ length: Number(layers) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
+/** How many blocks are dense, of which the mixtures come after; the first, if nothing is said. */
+export const leadingDense: ConfigValue = {
+  keys: ["mlp_layer_types", "first_k_dense_replace"],
+  kind: "layers",
+  from: ({ mlp_layer_types: types, first_k_dense_replace: first = 1, num_hidden_layers: layers }) => {
+    if (types === undefined || types === null) return typeof first === "number" ? first : undefined;
+    if (!Array.isArray(types) || types.length !== layers) return undefined;
+    const dense = types.filter((type) => type === "dense").length;
+    return types.every((type, i) => type === (i < dense ? "dense" : "sparse")) ? dense : undefined;
+  },
+  must: '"dense" for the first few blocks, then "sparse", or a number of dense ones',
+};
+/** The width of a head: where it is not given, as those of all heads are D. */
+export const headWidth: ConfigValue = {
+  keys: ["head_dim"],
+  from: ({ head_dim: width, hidden_size: all, num_attention_heads: heads }) =>
+    typeof width === "number" ? width : (width ?? null) === null ? Number(all) / Number(heads) : undefined,
+  must: "a whole number",
+};
 export const everyFull = ({ num_hidden_layers: layers }: Json): string[] =>
   Array(Number(layers)).fill("full_attention");
 /** The blocks after the last, which predict the token after the next (MTP), as DeepSeek and GLM save them. */

@@ -1,0 +1,73 @@
+// Text models of models that read images too: Qwen3-VL, GLM-4.5V, Aria.
+import type { Family, PackedTensor } from "../family.ts";
+import { qwen3Moe } from "./qwen.ts";
+import {
+  attentionNames,
+  constant,
+  denseHeader,
+  headWidth,
+  outerNames,
+  required,
+  requiredAs,
+  swigluNames,
+  unbiasedSettings,
+} from "./shared.ts";
+import { glm4Moe } from "./shared-experts.ts";
+
+/** Gate and up of all experts, [E, D, 2 H]; transformers 5 writes [E, 2 H, D]. */
+const gateAndUp: PackedTensor = {
+  runs: ["blocks.*.feed.experts.gate.weight", "blocks.*.feed.experts.up.weight"],
+  transposed: ({ H }, shape) => shape.at(-2) === 2 * Number(H),
+};
+export const qwen3VlMoeText: Family = {
+  ...qwen3Moe,
+  type: "qwen3_vl_moe_text",
+  header: { ...qwen3Moe.header, renormalised: constant(true) },
+  supported: { ...qwen3Moe.supported, norm_topk_prob: true },
+  names: {
+    ...qwen3Moe.names,
+    "model.layers.*.mlp.experts.gate_up_proj": gateAndUp,
+    "model.layers.*.mlp.experts.down_proj": {
+      runs: ["blocks.*.feed.experts.down.weight"],
+      transposed: ({ D }, shape) => shape.at(-2) === D,
+    },
+  },
+};
+
+export const glm4vMoeText: Family = {
+  ...glm4Moe,
+  type: "glm4v_moe_text",
+  header: {
+    ...glm4Moe.header,
+    A: headWidth,
+    normed: constant(false),
+    biased: { keys: ["attention_bias"], fallback: true },
+  },
+  supported: { ...glm4Moe.supported, use_qk_norm: false },
+};
+
+export const ariaText: Family = {
+  type: "aria_text",
+  model: "Aria",
+  header: {
+    ...denseHeader,
+    H: required("intermediate_size"),
+    Groups: required("num_key_value_heads", "num_attention_heads"),
+    A: { keys: ["head_dim"], fallback: null },
+    E: required("moe_num_experts"),
+    K: required("moe_topk"),
+    Shared: requiredAs("count", "moe_num_shared_experts"),
+  },
+  supported: { ...unbiasedSettings, mlp_bias: false },
+  names: {
+    ...outerNames,
+    ...attentionNames,
+    ...swigluNames("model.layers.*.mlp.shared_experts", "blocks.*.feed.shared"),
+    "model.layers.*.mlp.router.weight": "blocks.*.feed.moe.gate.weight",
+    "model.layers.*.mlp.experts.fc1.weight": {
+      runs: ["blocks.*.feed.moe.experts.gate.weight", "blocks.*.feed.moe.experts.up.weight"],
+      transposed: false,
+    },
+    "model.layers.*.mlp.experts.fc2.weight": ["blocks.*.feed.moe.experts.down.weight"],
+  },
+};
