@@ -196,6 +196,7 @@ const specialModules = [
   "mamba",
   "models/gpt",
   "models/decoder",
+  "models/granite",
   "models/lfm2",
   "models/phi",
   "models/qwen3_next",

@@ -5,10 +5,20 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { checkpointSteps } from "../storage/checkpoint-folder.ts";
-import { isJsonObject, readJsonObject } from "../storage/json.ts";
+import { readText } from "../storage/files.ts";
+import { isJsonObject, requireJsonObject } from "../storage/json.ts";
 import { fromNumbers } from "../tensor.ts";
 import { families } from "./families/index.ts";
-import { type ConfigValue, type Count, type Family, type Header, type Json, type Kind, lookup } from "./family.ts";
+import {
+  type ConfigValue,
+  type Count,
+  type Family,
+  floatTag,
+  type Header,
+  type Json,
+  type Kind,
+  lookup,
+} from "./family.ts";
 import { type Quantisation, quantisationOf } from "./quantised.ts";
 import { within } from "./within.ts";
 
@@ -21,6 +31,8 @@ export interface TransformersModel {
   readonly header: Header;
   /** Whether the head shares the embedding's table. */
   readonly tied: boolean;
+  /** The kind of each block, where the model is a list of them (`Family.blocks`). */
+  readonly order?: readonly string[];
   /** Weights whose names begin with one of these are not read. */
   readonly ignoredPrefixes: readonly string[];
   /** Vectors that config.json has (see `Family.lists`), by our names. */
@@ -44,7 +56,8 @@ export function openTransformers(folder: string): TransformersModel {
   const count: Count = (key, fallback) => Number(checked(path, key, lookup(config, key) ?? fallback, "layers"));
   const lists = new Map(listsOf(path, family, config, Number(header["L"])));
   const ignoredPrefixes = family.ignoredPrefixes?.(count) ?? [];
-  return { folder, path, family, quantisation, header, tied: tied === true, ignoredPrefixes, lists };
+  const order = family.blocks ? { order: family.blocks.order(config) } : {};
+  return { folder, path, family, quantisation, header, tied: tied === true, ignoredPrefixes, lists, ...order };
 }
 interface TextModel {
   readonly family: Family;
@@ -134,7 +147,7 @@ function headerOf(path: string, { header }: Family, config: Json): Header {
     }),
   );
 }
-function computed(path: string, config: Json, key: string, { from, must = "" }: ConfigValue): number {
+function computed(path: string, config: Json, key: string, { from, must = "" }: ConfigValue): number | null {
   const is = from?.(config);
   if (is !== undefined) return is;
   throw new Problem(`${path}: ${key} is ${shown(lookup(config, key))}`, `it must be ${must}: restore the file`);
@@ -161,4 +174,10 @@ function shown(x: unknown): string {
   const text = typeof x === "number" ? String(x) : JSON.stringify(x); // JSON has no infinity
   return text.length > longest ? `${text.slice(0, longest)}…` : text;
 }
-export const readJson = (path: string): Json => readJsonObject(path, "restore the file");
+/** Python writes infinities and NaN bare, which JSON has not; newer versions of transformers write an object, which is what they become. */
+const withTaggedFloats = (text: string): string =>
+  text.replaceAll(/"(?:[^"\\]|\\.)*"|-?\b(?:Infinity|NaN)\b/g, (part) =>
+    part.startsWith('"') ? part : `{"${floatTag}":"${part}"}`,
+  );
+export const readJson = (path: string): Json =>
+  requireJsonObject(path, withTaggedFloats(readText(path)), "restore the file");

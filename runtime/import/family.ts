@@ -4,17 +4,19 @@ export type Json = Readonly<Record<string, unknown>>;
 /** The value at a dotted path: `a.b` is b in a. Undefined if it is missing or null. */
 export const lookup = (config: Json, key: string): unknown =>
   key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
+/** The key of an object that stands for a number which JSON has not: "Infinity", "-Infinity" or "NaN". */
+export const floatTag = "__float__";
 /**
  * Where config.json has a value: dotted paths, the first that is present. `fallback` is the value if none is (null: the default of the model's
  * header); if it is not given either, the value is required. `kind`: what it must be, if that is not what the fallback is
  * (true or false), or what the header's name says: those that begin with a capital letter are sizes, others numbers. `from`: computes the value from
- * config.json; undefined if what stands at the first key is not what it `must` be.
+ * config.json; undefined if what stands at the first key is not what it `must` be, null for the default of the model's header.
  */
 export interface ConfigValue {
   readonly keys: readonly string[];
   readonly fallback?: number | boolean | null;
   readonly kind?: Kind;
-  readonly from?: (config: Json) => number | undefined;
+  readonly from?: (config: Json) => number | null | undefined;
   readonly must?: string;
 }
 /** A whole number of layers, which may be 0; one of at least 1; one that may be 0; any number from 0 on; true or false. */
@@ -39,6 +41,8 @@ export interface Family {
    * share the last axis, interleaved element by element.
    */
   readonly names: Readonly<Record<string, string | readonly string[] | PackedTensor | Row | null>>;
+  /** Of models whose config.json says for each block what it is, in no order that the header of ours could say. */
+  readonly blocks?: Blocks;
   /** Weights whose names begin with one of these are skipped: those of the blocks that predict the token after the next (MTP). */
   readonly ignoredPrefixes?: (count: Count) => readonly string[];
   /**
@@ -48,6 +52,13 @@ export interface Family {
   readonly lists?: Readonly<Record<string, readonly string[]>>;
   /** Whether the head shares the embedding's table, if config.json does not say. */
   readonly tied?: boolean;
+}
+/** What a model's blocks are. An import is a `LanguageModel` with a list of them; each is given what its header has of the family's. */
+export interface Blocks {
+  /** For each kind of block our layer, of the family's file. */
+  readonly kinds: Readonly<Record<string, string>>;
+  /** The kind of each block, from a supported config.json. */
+  readonly order: (config: Json) => readonly string[];
 }
 /** Values for our model's header. */
 export type Header = Readonly<Record<string, number | boolean>>;

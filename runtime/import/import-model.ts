@@ -23,6 +23,7 @@ import { tokenizerName } from "../tokenizer/file.ts";
 import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
 import { openTransformers, type TransformersModel } from "./config.ts";
+import { declaration, programOf } from "./program.ts";
 import { transformersTensors } from "./weights.ts";
 
 interface ImportOptions {
@@ -110,7 +111,6 @@ function precisionOf(tensors: StoredTensors): Precision {
   }
   return bf16 > all / 2 ? "bf16" : "f32";
 }
-const declaration = "Imported";
 const nothing = { sizes: {}, data: { files: [], bytes: 0, hash: "" } };
 const untrained = {
   step: 0,
@@ -126,26 +126,13 @@ function contextOf({ header, folder }: TransformersModel, wanted: number | undef
   return wanted ?? Math.min(most, 4096);
 }
 
-/** A program that declares the family's model with its header filled in. */
-function programOf({ family, header }: TransformersModel, context: number): string {
-  const given = Object.entries(header).filter(([name]) => name !== "Context");
-  return [
-    `// Made by moec import; the family is transformers' ${family.type}.`,
-    `import { ${family.model} } from "std/models/${family.file ?? "decoder"}"`,
-    "",
-    `model ${declaration}(Context = ${context}) =`,
-    `  ${family.model}(${given.map(([name, x]) => `${name}: ${x}`).join(", ")}, Context: Context)`,
-    "",
-  ].join("\n");
-}
-
 /** Throws Problem unless the weights are of as many blocks as config.json says; before a model of that many is made. */
-function requireBlocks({ path, header, lists }: TransformersModel, tensors: StoredTensors): void {
+function requireBlocks({ path, family, header, lists }: TransformersModel, tensors: StoredTensors): void {
   const names = [...tensors.keys()].filter((name) => !lists.has(name));
   const blocks = new Set(names.flatMap((name) => /^blocks\.(\d+)\./.exec(name)?.[1] ?? []));
   if (blocks.size !== header["L"])
     throw new Problem(
-      `${path}: num_hidden_layers is ${header["L"]}, and the weights are of ${pluralize(blocks.size, "block")}`,
+      `${path}: ${family.header["L"]?.keys[0]} is ${header["L"]}, and the weights are of ${pluralize(blocks.size, "block")}`,
       "restore the config.json that belongs to the weights, or the weights",
     );
 }

@@ -19,8 +19,10 @@ export function requireJson(path: string, text: string, remedy: string): unknown
   if (json === undefined) throw new Problem(`${path} is not JSON`, remedy);
   return json;
 }
-export function readJsonObject(path: string, remedy: string): JsonObject {
-  const json = requireJson(path, readText(path), remedy);
+export const readJsonObject = (path: string, remedy: string): JsonObject =>
+  requireJsonObject(path, readText(path), remedy);
+export function requireJsonObject(path: string, text: string, remedy: string): JsonObject {
+  const json = requireJson(path, text, remedy);
   if (!isJsonObject(json)) throw new Problem(`${path} is not a JSON object`, remedy);
   return json;
 }

@@ -28,7 +28,7 @@ IMAGES = {"depth": 1, "hidden_size": 4, "intermediate_size": 4, "num_heads": 1, 
     "temporal_patch_size": 1,
 }
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM"}
+WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM"}
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
     "llama4_text": "Llama4TextConfig",
@@ -88,6 +88,25 @@ MODELS = {
         HEADS
         | {"intermediate_size": 8, "shared_intermediate_size": 6, "num_local_experts": 5, "num_experts_per_tok": 3}
         | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5},
+        "1GB",
+    ),
+    "granitemoehybrid": (
+        "GraniteMoeHybrid",
+        HEADS
+        | {"num_hidden_layers": 4, "layer_types": ["mamba", "attention", "mamba", "mamba"]}
+        | {"intermediate_size": 8, "shared_intermediate_size": 6, "num_local_experts": 5, "num_experts_per_tok": 3}
+        | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5}
+        | {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_d_state": 5, "mamba_chunk_size": 4, "mamba_proj_bias": True}
+        | {"time_step_limit": (0.1, 1.2), "position_embedding_type": "nope"},
+        "1GB",
+    ),
+    # Without experts, and with attention whose heads turn.
+    "granitemoehybrid_dense": (
+        "GraniteMoeHybrid",
+        DENSE
+        | {"num_hidden_layers": 3, "layer_types": ["mamba", "mamba", "attention"], "num_local_experts": 0, "intermediate_size": 8}
+        | {"shared_intermediate_size": 12, "mamba_n_heads": 4, "mamba_d_head": "auto", "mamba_d_state": 5, "mamba_conv_bias": False}
+        | {"position_embedding_type": "rope", "tie_word_embeddings": True},
         "1GB",
     ),
     "flex_olmo": (

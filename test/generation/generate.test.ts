@@ -95,6 +95,11 @@ const decoders: Readonly<Record<string, Decoder>> = {
   Qwen2Moe: decoder("Qwen2Moe", "8, 6, F: 5, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   Glm4Moe: decoder("Glm4Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 12"),
   GraniteMoe: decoder("GraniteMoe", "8, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
+  GraniteMoeHybrid: decoder(
+    "GraniteMoeHybrid",
+    "8, 6, 5, L: 3, Attentions: 1, First: 1, Heads: 2, Groups: 1, StateHeads: 4, StateWidth: 4, States: 3, StateGroups: 2, E: 4, K: 2, Context: 12",
+    "granite",
+  ),
   Llama4: decoder(
     "Llama4",
     "8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 12, chunk: 7, span: 3, stretch: 4, original: 40",

@@ -155,6 +155,36 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openTransformers(other("gpt_oss", { rope_parameters: unnamed })), "factor is 4");
   refused(() => openTransformers(other("gpt_oss", { rope_parameters: { ...unnamed, type: "linear" } })), '"linear"');
 });
+/** Of Granite 4.0 with these settings. */
+const hybrid = (change: object): string => other("granitemoehybrid", change);
+const kindsOf = (change: object): readonly string[] | undefined => openTransformers(hybrid(change)).order;
+test("Granite 4.0: what each block is, and what its Mamba-2 is", () => {
+  assert.deepEqual(kindsOf({ layer_types: ["mamba", "attention", "attention", "mamba"] }), [
+    "Mamba",
+    "Attention",
+    "Attention",
+    "Mamba",
+  ]);
+  assert.deepEqual(kindsOf({ layer_types: null, num_hidden_layers: 2 }), ["Mamba", "Mamba"]);
+  for (const types of [["mamba"], ["mamba", "mamba", "mamba", "moe"], "mamba"])
+    refused(() => openTransformers(hybrid({ layer_types: types })), "layer_types is", "one for each layer");
+  assert.equal(header("granitemoehybrid", { mamba_d_head: "auto" })["StateWidth"], 8);
+  refused(() => openTransformers(hybrid({ mamba_expand: 4 })), "mamba_expand is 4", "has only 2");
+  assert.equal(header("granitemoehybrid", { position_embedding_type: "rope" })["P"], 4);
+  refused(() => openTransformers(hybrid({ position_embedding_type: "alibi" })), 'position_embedding_type is "alibi"');
+  refused(() => openTransformers(hybrid({ attention_bias: true })), "attention_bias is true");
+  const most = (value: unknown): unknown => header("granitemoehybrid", { time_step_limit: [0, value] })["most"];
+  assert.deepEqual([most(2), most({ __float__: "Infinity" }), most(null)], [2, undefined, undefined]);
+  refused(() => most({ __float__: "NaN" }), "time_step_limit.1 is", "or infinite");
+});
+test("numbers that JSON has not, as Python writes them, are read where they stand alone", () => {
+  const at = hybrid({ architectures: ["[Infinity, NaN"] });
+  const path = join(at, "config.json");
+  const text = readFileSync(path, "utf8").replace("1.2]", "Infinity]");
+  assert.match(text, /,Infinity\]/);
+  writeFileSync(path, text);
+  assert.deepEqual([openTransformers(at).header["least"], openTransformers(at).header["most"]], [0.1, undefined]);
+});
 test("RoPE's settings are one object", () => {
   for (const key of ["rope_parameters", "rope_scaling"]) {
     refused(() => openTransformers(other("afmoe", { [key]: "yarn" })), `${key} is "yarn"`, "an object");

@@ -125,7 +125,15 @@ test("the text model of a larger one is written into its folder, beside the weig
   assert.deepEqual(readSafetensors(join(out, "model.safetensors")), readSafetensors(join(like, "model.safetensors")));
   assert.deepEqual(readJson(join(out, "config.json")), whole);
 });
-for (const name of ["gpt_oss", "granitemoe", "deepseek_v3", "qwen3_next", "qwen3_5_moe_text", "lfm2_moe"])
+for (const name of [
+  "gpt_oss",
+  "granitemoe",
+  "deepseek_v3",
+  "qwen3_next",
+  "qwen3_5_moe_text",
+  "lfm2_moe",
+  "granitemoehybrid",
+])
   test(`${name}: what was trained is imported again with the same logits`, async () => {
     const like = join(hf, name);
     const run = await imported(like);

@@ -44,6 +44,8 @@ const hybrid = {
   KeyWidth: 3,
   ValueWidth: 2,
 };
+/** Of Mamba-2. */
+const state = { V: 19, StateHeads: 2, StateWidth: 4, States: 3 };
 const models: Readonly<Record<string, Model>> = {
   Gpt: { file: "gpt", sizes: { V: 19, D: 8, L: 1, Heads: 2, Context: 8, Steps: 1000 }, step: 20 },
   GptMoE: { file: "gpt", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 3, K: 2, Context: 8, Steps: 1000 }, step: 20 },
@@ -56,6 +58,24 @@ const models: Readonly<Record<string, Model>> = {
   Aria: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 4, K: 2, Context: 8 }),
   GraniteMoe: decoder({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 }),
   GraniteMoeShared: like({ V: 19, D: 8, F: 5, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 }),
+  GraniteMoeHybrid: {
+    ...decoder({
+      ...state,
+      D: 8,
+      F: 5,
+      H: 6,
+      L: 3,
+      Heads: 2,
+      Groups: 1,
+      E: 4,
+      K: 2,
+      Context: 8,
+      soft: 1,
+      Attentions: 1,
+      First: 1,
+    }),
+    file: "granite",
+  },
   FlexOlmo: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   SolarOpen: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8 }),
   Llama4: decoder({ V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 8, chunk: 4 }),

@@ -3,9 +3,10 @@
 import type { Family } from "../family.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
+import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
-import { flexOlmo, granitemoe, granitemoeshared, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
+import { flexOlmo, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
@@ -33,6 +34,7 @@ export const families: readonly Family[] = [
   hunyuanV1Moe,
   granitemoe,
   granitemoeshared,
+  granitemoehybrid,
   flexOlmo,
   solarOpen,
   phimoe,

@@ -20,7 +20,7 @@ import {
 } from "./shared.ts";
 
 /** Header values of Mixtral and models made like it. */
-const grouped: Family["header"] = {
+export const grouped: Family["header"] = {
   H: required("intermediate_size"),
   Groups: required("num_key_value_heads"),
   E: required("num_local_experts"),
@@ -62,42 +62,6 @@ export const olmoe: Family = {
   },
   supported: unbiasedSettings,
   names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed") },
-};
-
-const graniteHeader: Family["header"] = {
-  ...mixtureHeader,
-  ...grouped,
-  scale: { keys: ["attention_multiplier"], fallback: 1 },
-  part: { keys: ["residual_multiplier"], fallback: 1 },
-  wide: { keys: ["embedding_multiplier"], fallback: 1 },
-  soft: { keys: ["logits_scaling"], fallback: 1 },
-};
-/** A SwiGLU whose gate and up are one matrix, or those of all experts. */
-const fusedNames = (theirs: string, ours: string): Family["names"] => ({
-  [`${theirs}.input_linear.weight`]: { runs: [`${ours}.gate.weight`, `${ours}.up.weight`], transposed: true },
-  [`${theirs}.output_linear.weight`]: { runs: [`${ours}.down.weight`], transposed: true },
-});
-const graniteNames = (ours: string): Family["names"] => ({
-  ...outerNames,
-  ...attentionNames,
-  "model.layers.*.block_sparse_moe.router.layer.weight": `blocks.*.${ours}.gate.weight`,
-  ...fusedNames("model.layers.*.block_sparse_moe", `blocks.*.${ours}.experts`),
-});
-
-export const granitemoe: Family = {
-  type: "granitemoe",
-  model: "GraniteMoe",
-  header: graniteHeader,
-  supported: unbiasedSettings,
-  names: graniteNames("feed"),
-};
-
-export const granitemoeshared: Family = {
-  type: "granitemoeshared",
-  model: "GraniteMoeShared",
-  header: { ...graniteHeader, F: required("shared_intermediate_size") },
-  supported: unbiasedSettings,
-  names: { ...graniteNames("feed.moe"), ...fusedNames("model.layers.*.shared_mlp", "blocks.*.feed.shared") },
 };
 
 export const flexOlmo: Family = {

@@ -1,0 +1,69 @@
+// The program that `moec import` writes: the family's model, or a list of its blocks, with the values of config.json.
+import { findDeclaration, load } from "../../compiler/check/index.ts";
+import type { TransformersModel } from "./config.ts";
+
+export const declaration = "Imported";
+const fileOf = (file = "decoder"): string => `std/models/${file}`;
+
+/** A program that declares a model with its header filled in, for sequences of up to `context` positions. */
+export function programOf(foreign: TransformersModel, context: number): string {
+  const { family, order } = foreign;
+  const lines = order ? listed(foreign, order, context) : whole(foreign, context);
+  return [`// Made by moec import; the family is transformers' ${family.type}.`, ...lines, ""].join("\n");
+}
+const whole = ({ family, header }: TransformersModel, context: number): string[] => [
+  `import { ${family.model} } from "${fileOf(family.file)}"`,
+  "",
+  `model ${declaration}(Context = ${context}) =`,
+  `  ${family.model}(${[...given(header), "Context: Context"].join(", ")})`,
+];
+const given = (header: TransformersModel["header"], taken: (name: string) => boolean = () => true): string[] =>
+  Object.entries(header).flatMap(([name, x]) => (name !== "Context" && taken(name) ? [`${name}: ${x}`] : []));
+
+/** Each kind of block that there is as a layer, and a model with a list of them. */
+function listed({ family, header }: TransformersModel, order: readonly string[], context: number): string[] {
+  const kinds = Object.entries(family.blocks?.kinds ?? {}).filter(([kind]) => order.includes(kind));
+  const imports = [
+    `import { LanguageModel } from "${fileOf()}"`,
+    `import { ${kinds.map(([, layer]) => layer).join(", ")} } from "${fileOf(family.file)}"`,
+    "",
+  ];
+  const declared = load({ name: "model.moe", text: imports.join("\n") });
+  const headerOf = (name: string): Set<string> =>
+    new Set(findDeclaration(declared, name).ast.header.map((p) => p.name.name));
+  const inModel = headerOf("LanguageModel");
+  const called = new Map<string, string>();
+  const layers = kinds.flatMap(([kind, layer]) => {
+    const takes = headerOf(layer);
+    const own = takes.has("Context") ? "Context" : "";
+    called.set(kind, `${kind}(${own})`);
+    const values = [...given(header, (name) => takes.has(name)), ...(own === "" ? [] : ["Context: Context"])];
+    return [`layer ${kind}(${own}) = ${layer}(${values.join(", ")})`, ""];
+  });
+  return [
+    ...imports,
+    ...layers,
+    `model ${declaration}(Context = ${context}) =`,
+    `  LanguageModel(${given(header, (name) => inModel.has(name)).join(", ")}, blocks: [`,
+    ...wrapped(runsOf(order).map(([kind, n]) => `${called.get(kind)}${n > 1 ? `[${n}]` : ""}`)),
+    "  ])",
+  ];
+}
+/** Of equal neighbours one, and how many there are. */
+function runsOf(order: readonly string[]): [kind: string, n: number][] {
+  const runs: [string, number][] = [];
+  for (const kind of order) {
+    const last = runs.at(-1);
+    if (last?.[0] === kind) last[1]++;
+    else runs.push([kind, 1]);
+  }
+  return runs;
+}
+const perLine = 8;
+/** A few to each line. */
+function wrapped(items: readonly string[]): string[] {
+  const lines: string[] = [];
+  for (let i = 0; i < items.length; i += perLine)
+    lines.push(`    ${items.slice(i, i + perLine).join(", ")}${i + perLine < items.length ? "," : ""}`);
+  return lines;
+}
