@@ -197,6 +197,7 @@ const specialModules = [
   "models/gpt",
   "models/decoder",
   "models/granite",
+  "models/gemma4",
   "models/lfm2",
   "models/phi",
   "models/qwen3_next",

@@ -50,7 +50,7 @@ export function openTransformers(folder: string): TransformersModel {
   const { family, config } = textModelOf(folder, path, whole);
   const quantisation = quantisationOf(path, whole);
   const header = headerOf(path, family, config); // first: what is supported may be computed from its numbers
-  requireRopeForAll(path, family, config);
+  requireRopeKinds(path, family, config);
   requireSupported(path, family, config);
   const tied = checked(path, "tie_word_embeddings", config["tie_word_embeddings"] ?? family.tied ?? false, "boolean");
   const count: Count = (key, fallback) => Number(checked(path, key, lookup(config, key) ?? fallback, "layers"));
@@ -84,19 +84,17 @@ function textModelOf(folder: string, path: string, whole: Json): TextModel {
     `the library has ${families.map((f) => f.type).join(", ")}; write another in the .moe language, and give it renamed weights by \`--params\` (docs/from-pytorch.md)`,
   );
 }
-/** RoPE's settings are one object for all blocks; where none of its keys were found, defaults would stand for what is said. */
-function requireRopeForAll(path: string, { model }: Family, config: Json): void {
+/** RoPE's settings are one object for all blocks, or for each known kind of blocks; where none of its keys were found, defaults would stand for what is said. */
+function requireRopeKinds(path: string, { model, ropeKinds = [] }: Family, config: Json): void {
   for (const key of ["rope_parameters", "rope_scaling"]) {
     const rope = lookup(config, key);
     if (rope === undefined) continue;
     if (!isJsonObject(rope))
       throw new Problem(`${path}: ${key} is ${shown(rope)}`, "it must be an object: restore the file");
-    const kind = Object.keys(rope).find((name) => isJsonObject(rope[name]));
-    if (kind !== undefined)
-      throw new Problem(
-        `${path}: ${key} has settings of its own for ${kind}, and ${model} has the same for all`,
-        otherModel,
-      );
+    const kind = Object.keys(rope).find((name) => isJsonObject(rope[name]) && !ropeKinds.includes(name));
+    if (kind === undefined) continue;
+    const known = ropeKinds.length === 0 ? "the same for all" : `those of ${ropeKinds.join(" and ")} alone`;
+    throw new Problem(`${path}: ${key} has settings of its own for ${kind}, and ${model} has ${known}`, otherModel);
   }
 }
 const otherModel =

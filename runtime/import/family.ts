@@ -43,6 +43,8 @@ export interface Family {
   readonly names: Readonly<Record<string, string | readonly string[] | PackedTensor | Row | null>>;
   /** Of models whose config.json says for each block what it is, in no order that the header of ours could say. */
   readonly blocks?: Blocks;
+  /** Kinds of blocks of which `rope_parameters` has an object each; without them it must be one for all. */
+  readonly ropeKinds?: readonly string[];
   /** Weights whose names begin with one of these are skipped: those of the blocks that predict the token after the next (MTP). */
   readonly ignoredPrefixes?: (count: Count) => readonly string[];
   /**

@@ -2,10 +2,15 @@
 import type { Family } from "./family.ts";
 
 /** What comes before the names of other parts: they are not read. */
-const otherParts = ["vision_model.", "vision_tower.", "visual.", "multi_modal_projector."].flatMap((part) => [
-  part,
-  `model.${part}`,
-]);
+const otherParts = [
+  "vision_model.",
+  "vision_tower.",
+  "visual.",
+  "multi_modal_projector.",
+  "audio_tower.",
+  "embed_vision.",
+  "embed_audio.",
+].flatMap((part) => [part, `model.${part}`]);
 /** The names that a larger model may give to a weight, or to weights, of its text model. */
 const placesOf = (theirs: string): string[] =>
   theirs.startsWith("model.")

@@ -35,7 +35,10 @@ CONFIGS = {
     "qwen3_5_text": "Qwen3_5TextConfig",
     "qwen3_5_moe_text": "Qwen3_5MoeTextConfig",
     "sarvam_moe": "SarvamMoEConfig",
+    "gemma4_text": "Gemma4TextConfig",
 }
+# Buffers that are saved and that the model does not begin with as it ends.
+SAVED = ["correction_bias", "expert_bias", "layer_scalar"]
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
 # configuration with a part for images is that of a model that reads them too.
 MODELS = {
@@ -190,6 +193,17 @@ MODELS = {
         | {"final_logit_softcapping": 1.5},
         "1GB",
     ),
+    "gemma4_text": (
+        "Gemma4",
+        DENSE
+        | {"num_hidden_layers": 4, "head_dim": 4, "global_head_dim": 12, "num_global_key_value_heads": 1, "attention_k_eq_v": True, "sliding_window": 4}
+        | {"intermediate_size": 12, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 6}
+        | {"hidden_size_per_layer_input": 0, "final_logit_softcapping": 1.5}
+        | {"layer_types": ["sliding_attention", "full_attention"] * 2}
+        | {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+            | {"full_attention": {"rope_type": "proportional", "rope_theta": 100.0, "partial_rotary_factor": 0.5}}},
+        "1GB",
+    ),
     "minimax_m2": (
         "MiniMaxM2",
         HEADS | {"intermediate_size": 8, "head_dim": 8, "num_local_experts": 6, "partial_rotary_factor": 0.5},
@@ -306,9 +320,9 @@ def drawn(name, seed):
     model = kind(config)
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for key, p in [*model.named_parameters(), *((k, b) for k, b in model.named_buffers() if "correction_bias" in k or "expert_bias" in k)]:
+        for key, p in [*model.named_parameters(), *((k, b) for k, b in model.named_buffers() if any(kind in k for kind in SAVED))]:
             x = torch.randn(p.shape, generator=g)
-            p.copy_(1 + 0.1 * x if "norm" in key else 0.1 * x if "bias" in key else x * p.shape[-1] ** -0.5)
+            p.copy_(1 + 0.1 * x if "norm" in key or "scal" in key else 0.1 * x if "bias" in key else x * p.shape[-1] ** -0.5)
     return model.eval()
 
 

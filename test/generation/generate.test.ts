@@ -75,6 +75,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "windowed",
     ),
     Afmoe: decoder("Afmoe", "8, 6, 5, L: 4, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12, window: 5", "windowed"),
+    Gemma4: decoder(
+      "Gemma4",
+      "8, 6, 5, L: 2, Every: 2, Heads: 2, Groups: 1, A: 4, FarGroups: 1, FarA: 8, E: 4, K: 2, Context: 12, window: 5",
+      "gemma4",
+    ),
     Lfm2: decoder("Lfm2", "8, 6, L: 6, First: 1, Twos: 1, Ones: 0, Heads: 2, Groups: 1, Context: 12", "lfm2"),
     Ernie45Moe: decoder("Ernie45Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   };

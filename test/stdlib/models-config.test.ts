@@ -26,6 +26,9 @@ test("a configuration that the model cannot have is a Problem that names the key
   refused(() => openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: awq }))), "quantised", '"awq"');
   assert.ok(openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: null }))));
 });
+/** With these keys set it is refused, with these words. */
+const refuses = (name: string, change: object, ...words: string[]): void =>
+  refused(() => openTransformers(other(name, change)), ...words);
 type Header = ReturnType<typeof openTransformers>["header"];
 const header = (name: string, change: object): Header => openTransformers(other(name, change)).header;
 const order = ({ First, Early, Threes, Twos, Ones }: Header): unknown[] => [First, Early, Threes, Twos, Ones];
@@ -197,6 +200,27 @@ test("RoPE's settings are one object", () => {
     );
     assert.ok(openTransformers(other("flex_olmo", { [key]: null })));
   }
+});
+test("Gemma 4's blocks that see all: which they are, and where their heads are said", () => {
+  const { Every, FarA, FarGroups } = header("gemma4_text", {});
+  assert.deepEqual([Every, FarA, FarGroups], [2, 12, 1]);
+  const released = { per_layer_config: null, global_head_dim: 16, num_global_key_value_heads: 2 };
+  assert.deepEqual(header("gemma4_text", released)["FarA"], 16);
+  assert.deepEqual(header("gemma4_text", released)["FarGroups"], 2);
+  assert.equal(header("gemma4_text", { ...released, attention_k_eq_v: false, num_key_value_heads: 4 })["FarGroups"], 4);
+  const dense = { num_experts: null, top_k_experts: null, moe_intermediate_size: null, enable_moe_block: false };
+  assert.equal(header("gemma4_text", dense)["E"], 0);
+  refuses("gemma4_text", { enable_moe_block: false }, "enable_moe_block is false");
+  refuses("gemma4_text", { per_layer_config: { 1: { head_dim: 12 } } }, "per_layer_config is", "the same for each");
+  refuses(
+    "gemma4_text",
+    { layer_types: ["full_attention", ...Array<string>(3).fill("sliding_attention")] },
+    "layer_types is",
+  );
+  refuses("gemma4_text", { hidden_size_per_layer_input: 4 }, "hidden_size_per_layer_input is 4");
+  refuses("gemma4_text", { num_kv_shared_layers: 1 }, "num_kv_shared_layers is 1");
+  refuses("gemma4_text", { use_bidirectional_attention: "all" }, 'use_bidirectional_attention is "all"');
+  refuses("gemma4_text", { rope_parameters: { other_attention: {} } }, "rope_theta is not given");
 });
 test("the type of RoPE may be under its older name", () => {
   for (const family of ["llama", "llama4_text", "gpt_oss", "deepseek_v2", "phimoe"]) {

@@ -48,6 +48,7 @@ const likeOthers = new Set([
   "glm4v_moe_text",
   "qwen3_vl_moe_text",
   "aria_text",
+  "gemma4_text",
 ]);
 
 /** transformers norms and turns in f32, also in f64. */

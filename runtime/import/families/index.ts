@@ -3,6 +3,7 @@
 import type { Family } from "../family.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
+import { gemma4Text } from "./gemma4.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
@@ -51,4 +52,5 @@ export const families: readonly Family[] = [
   glm4vMoeText,
   qwen3VlMoeText,
   ariaText,
+  gemma4Text,
 ];

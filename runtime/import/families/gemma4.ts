@@ -1,0 +1,108 @@
+// Gemma 4: blocks that see all among those with a window, each kind with heads and RoPE of its own.
+import { isJsonObject } from "../../storage/json.ts";
+import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
+import {
+  attentionNames,
+  denseHeader,
+  outerNames,
+  queryKeyNormNames,
+  required,
+  requiredAs,
+  swigluNames,
+} from "./shared.ts";
+
+const usual = 6;
+/** Each so many-th block sees all, the last among them. */
+const everyOf = ({ layer_types: types, num_hidden_layers: layers }: Json): number | undefined => {
+  if (types === undefined || types === null) return usual;
+  if (!Array.isArray(types) || types.length !== layers) return undefined;
+  const every = types.indexOf("full_attention") + 1;
+  const regular = types.every((type, i) => type === ((i + 1) % every === 0 ? "full_attention" : "sliding_attention"));
+  return every > 0 && regular && types.length % every === 0 ? every : undefined;
+};
+/** What `per_layer_config` says of the blocks that see all, which must be the same for all of them, and nothing of others. */
+function farConfig(config: Json): Json | undefined {
+  const { per_layer_config: blocks, num_hidden_layers: layers } = config;
+  const every = everyOf(config) ?? usual;
+  if (!isJsonObject(blocks)) return undefined;
+  const far = Array.from({ length: Math.floor(Number(layers) / every) }, (_, i) => String((i + 1) * every - 1));
+  const [first] = Object.values(blocks);
+  const same = Object.values(blocks).every((one) => JSON.stringify(one) === JSON.stringify(first));
+  return isJsonObject(first) && same && Object.keys(blocks).join() === far.join() ? first : undefined;
+}
+/** A value of the blocks that see all: from `per_layer_config`, which transformers 5 writes, or, as released, from a key of its own. */
+const far = (inner: string, released: (config: Json) => unknown): ConfigValue => ({
+  keys: ["per_layer_config"],
+  kind: "size",
+  from: (config) => {
+    const own = farConfig(config);
+    const is =
+      lookup(config, "per_layer_config") === undefined ? released(config) : own && (own[inner] ?? config[inner]);
+    return typeof is === "number" ? is : undefined;
+  },
+  must: "of the blocks that see all alone, and the same for each",
+});
+const releasedGroups = ({ attention_k_eq_v: same, num_global_key_value_heads: own, num_key_value_heads: all }: Json) =>
+  same === true ? (own ?? all) : all;
+
+/** Of experts, which a dense model has none of. */
+const countOrNone = (key: string): ConfigValue => ({ keys: [key], fallback: 0, kind: "count" });
+const rope = (kind: string, key: string): string => `rope_parameters.${kind}_attention.${key}`;
+export const gemma4Text: Family = {
+  type: "gemma4_text",
+  model: "Gemma4",
+  file: "gemma4",
+  header: {
+    ...denseHeader,
+    F: required("intermediate_size"),
+    H: countOrNone("moe_intermediate_size"),
+    E: countOrNone("num_experts"),
+    K: countOrNone("top_k_experts"),
+    Every: { keys: ["layer_types"], from: everyOf, must: "windows in all but each N-th block, the last among them" },
+    Groups: required("num_key_value_heads"),
+    A: required("head_dim"),
+    FarA: far("head_dim", (config) => config["global_head_dim"] ?? 512),
+    FarGroups: far("num_key_value_heads", releasedGroups),
+    base: required(rope("sliding", "rope_theta")),
+    far_base: required(rope("full", "rope_theta")),
+    part: required(rope("full", "partial_rotary_factor")),
+    same: { keys: ["attention_k_eq_v"], fallback: false },
+    window: requiredAs("size", "sliding_window"),
+    cap: { keys: ["final_logit_softcapping"], fallback: null },
+  },
+  supported: {
+    hidden_activation: "gelu_pytorch_tanh",
+    attention_bias: false,
+    use_bidirectional_attention: "vision", // of what a text has nothing
+    hidden_size_per_layer_input: 0,
+    num_kv_shared_layers: 0,
+    enable_moe_block: ({ num_experts: experts }: Json) => Number(experts ?? 0) > 0,
+    [rope("sliding", "rope_type")]: "default",
+    [rope("full", "rope_type")]: "proportional",
+    [rope("full", "factor")]: 1,
+    [rope("sliding", "partial_rotary_factor")]: 1,
+  },
+  ropeKinds: ["sliding_attention", "full_attention"],
+  names: {
+    ...outerNames,
+    ...attentionNames,
+    ...queryKeyNormNames,
+    ...swigluNames("model.layers.*.mlp", "blocks.*.feed.dense"),
+    "model.layers.*.post_attention_layernorm.weight": "blocks.*.after1.weight",
+    "model.layers.*.pre_feedforward_layernorm.weight": "blocks.*.feed.norm.weight",
+    "model.layers.*.post_feedforward_layernorm_1.weight": "blocks.*.feed.after.weight",
+    "model.layers.*.pre_feedforward_layernorm_2.weight": "blocks.*.feed.inner.weight",
+    "model.layers.*.post_feedforward_layernorm_2.weight": "blocks.*.feed.outer.weight",
+    "model.layers.*.post_feedforward_layernorm.weight": "blocks.*.after2.weight",
+    "model.layers.*.layer_scalar": "blocks.*.whole",
+    "model.layers.*.router.proj.weight": "blocks.*.feed.gate.weight",
+    "model.layers.*.router.scale": "blocks.*.feed.gate.features",
+    "model.layers.*.router.per_expert_scale": "blocks.*.feed.gate.heat",
+    "model.layers.*.experts.gate_up_proj": {
+      runs: ["blocks.*.feed.experts.gate.weight", "blocks.*.feed.experts.up.weight"],
+      transposed: true,
+    },
+    "model.layers.*.experts.down_proj": { runs: ["blocks.*.feed.experts.down.weight"], transposed: true },
+  },
+  tied: true,
+};
