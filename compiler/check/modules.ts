@@ -195,6 +195,7 @@ const specialModules = [
   "delta",
   "mamba",
   "models/gpt",
+  "models/cohere2",
   "models/decoder",
   "models/granite",
   "models/gemma4",

@@ -145,7 +145,7 @@ function headerOf(path: string, { header }: Family, config: Json): Header {
     }),
   );
 }
-function computed(path: string, config: Json, key: string, { from, must = "" }: ConfigValue): number | null {
+function computed(path: string, config: Json, key: string, { from, must = "" }: ConfigValue): number | boolean | null {
   const is = from?.(config);
   if (is !== undefined) return is;
   throw new Problem(`${path}: ${key} is ${shown(lookup(config, key))}`, `it must be ${must}: restore the file`);

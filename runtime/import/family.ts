@@ -16,7 +16,7 @@ export interface ConfigValue {
   readonly keys: readonly string[];
   readonly fallback?: number | boolean | null;
   readonly kind?: Kind;
-  readonly from?: (config: Json) => number | null | undefined;
+  readonly from?: (config: Json) => number | boolean | null | undefined;
   readonly must?: string;
 }
 /** A whole number of layers, which may be 0; one of at least 1; one that may be 0; any number from 0 on; true or false. */

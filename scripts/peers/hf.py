@@ -204,6 +204,14 @@ MODELS = {
             | {"full_attention": {"rope_type": "proportional", "rope_theta": 100.0, "partial_rotary_factor": 0.5}}},
         "1GB",
     ),
+    "cohere2_moe": (
+        "Cohere2Moe",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 6, "intermediate_size": 5, "prefix_dense_intermediate_size": 12, "first_k_dense_replace": 1}
+        | {"num_experts": 4, "num_shared_experts": 2, "expert_selection_fn": "sigmoid", "sliding_window": 4, "sliding_window_pattern": 2}
+        | {"logit_scale": 0.5},
+        "1GB",
+    ),
     "minimax_m2": (
         "MiniMaxM2",
         HEADS | {"intermediate_size": 8, "head_dim": 8, "num_local_experts": 6, "partial_rotary_factor": 0.5},

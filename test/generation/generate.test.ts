@@ -80,6 +80,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, 5, L: 2, Every: 2, Heads: 2, Groups: 1, A: 4, FarGroups: 1, FarA: 8, E: 4, K: 2, Context: 12, window: 5",
       "gemma4",
     ),
+    Cohere2Moe: decoder(
+      "Cohere2Moe",
+      "8, 6, 5, L: 4, Dense: 1, Every: 2, Full: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Shared: 1, Context: 12, window: 5",
+      "cohere2",
+    ),
     Lfm2: decoder("Lfm2", "8, 6, L: 6, First: 1, Twos: 1, Ones: 0, Heads: 2, Groups: 1, Context: 12", "lfm2"),
     Ernie45Moe: decoder("Ernie45Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   };

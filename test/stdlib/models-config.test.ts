@@ -222,6 +222,19 @@ test("Gemma 4's blocks that see all: which they are, and where their heads are s
   refuses("gemma4_text", { use_bidirectional_attention: "all" }, 'use_bidirectional_attention is "all"');
   refuses("gemma4_text", { rope_parameters: { other_attention: {} } }, "rope_theta is not given");
 });
+test("Cohere's order of blocks, and words that are one of two", () => {
+  const { Dense, Every, Full } = header("cohere2_moe", {});
+  assert.deepEqual([Dense, Every, Full], [1, 2, 1]);
+  const released = { layer_types: null, mlp_layer_types: null, sliding_window_pattern: 4, num_hidden_layers: 8 };
+  assert.deepEqual(header("cohere2_moe", released)["Full"], 2);
+  assert.deepEqual(header("cohere2_moe", { ...released, first_k_dense_replace: 1 })["Full"], 1);
+  assert.equal(header("cohere2_moe", { rms_norm_eps: 1e-3 })["centred"], false);
+  const types = ["sliding_attention", "full_attention", "full_attention", "sliding_attention"];
+  refuses("cohere2_moe", { layer_types: types }, "layer_types is", "each N-th");
+  refuses("cohere2_moe", { expert_selection_fn: "relu" }, 'expert_selection_fn is "relu"', '"softmax" or "sigmoid"');
+  refuses("cohere2_moe", { shared_expert_combination_strategy: "max" }, 'strategy is "max"');
+  refuses("cohere2_moe", { prefix_dense_sliding_window_pattern: 2 }, "sliding_window_pattern is 2");
+});
 test("the type of RoPE may be under its older name", () => {
   for (const family of ["llama", "llama4_text", "gpt_oss", "deepseek_v2", "phimoe"]) {
     const older = copy(family, ({ rope_parameters: rope, ...config }) => {

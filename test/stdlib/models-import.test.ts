@@ -49,6 +49,7 @@ const likeOthers = new Set([
   "qwen3_vl_moe_text",
   "aria_text",
   "gemma4_text",
+  "cohere2_moe",
 ]);
 
 /** transformers norms and turns in f32, also in f64. */

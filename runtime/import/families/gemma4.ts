@@ -4,6 +4,7 @@ import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import {
   attentionNames,
   denseHeader,
+  everyNth,
   outerNames,
   queryKeyNormNames,
   required,
@@ -16,9 +17,8 @@ const usual = 6;
 const everyOf = ({ layer_types: types, num_hidden_layers: layers }: Json): number | undefined => {
   if (types === undefined || types === null) return usual;
   if (!Array.isArray(types) || types.length !== layers) return undefined;
-  const every = types.indexOf("full_attention") + 1;
-  const regular = types.every((type, i) => type === ((i + 1) % every === 0 ? "full_attention" : "sliding_attention"));
-  return every > 0 && regular && types.length % every === 0 ? every : undefined;
+  const every = everyNth(types, "sliding_attention", "full_attention") ?? 0;
+  return types.length % every === 0 ? every : undefined;
 };
 /** What `per_layer_config` says of the blocks that see all, which must be the same for all of them, and nothing of others. */
 function farConfig(config: Json): Json | undefined {

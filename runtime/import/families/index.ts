@@ -1,6 +1,7 @@
 // The transformers architectures that the standard library has: for each, which keys of config.json give the header's values, and how weights are
 // named.
 import type { Family } from "../family.ts";
+import { cohere2Moe } from "./cohere2.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { gemma4Text } from "./gemma4.ts";
@@ -53,4 +54,5 @@ export const families: readonly Family[] = [
   qwen3VlMoeText,
   ariaText,
   gemma4Text,
+  cohere2Moe,
 ];

@@ -87,6 +87,18 @@ export const everyFourth =
 /** The only accepted `mlp_layer_types`: dense blocks first. */
 export const denseFirst = ({ num_hidden_layers: layers, first_k_dense_replace: dense = 1 }: Json): string[] =>
   Array.from({ length: Number(layers) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
+/** N, where each N-th of these is `far` and all others are `near`; undefined if they stand otherwise. */
+export function everyNth(types: readonly unknown[], near: unknown, far: unknown): number | undefined {
+  const n = types.indexOf(far) + 1 || types.length + 1;
+  return types.every((type, i) => type === ((i + 1) % n === 0 ? far : near)) ? n : undefined;
+}
+/** Whether the second of two words stands under a key. */
+export const oneOfWords = (key: string, no: string, yes: string): ConfigValue => ({
+  keys: [key],
+  kind: "boolean",
+  from: ({ [key]: word }) => (word === no ? false : word === yes ? true : undefined),
+  must: `"${no}" or "${yes}"`,
+});
 /** How many blocks are dense, of which the mixtures come after; the first, if nothing is said. */
 export const leadingDense: ConfigValue = {
   keys: ["mlp_layer_types", "first_k_dense_replace"],
