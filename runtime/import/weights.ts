@@ -73,8 +73,10 @@ interface Places {
 /** Which elements of the last axis each of ours has. */
 function placesIn({ names, shares, interleaved }: Packing, columns: number, which: string) {
   const unit = columns / sum(shares);
-  if (!Number.isInteger(unit))
-    throw new Problem(`${which} has ${columns} columns, for ${names.length} matrices`, "restore the file");
+  if (!Number.isInteger(unit)) {
+    const uneven = new Set(shares).size > 1 ? ` in parts of ${shares.join(", ")}` : "";
+    throw new Problem(`${which} has ${columns} columns, for ${names.length} matrices${uneven}`, "restore the file");
+  }
   return names.map((name, i) => ({
     name,
     first: interleaved ? i : unit * sum(shares.slice(0, i)),
