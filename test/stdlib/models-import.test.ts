@@ -160,7 +160,11 @@ test("a fused matrix that does not divide into its parts is a Problem", () => {
 });
 test("a matrix that is not as wide as its parts together is a Problem", () => {
   const at = other("granitemoehybrid", { mamba_d_state: 6 });
-  refused(() => transformersTensors(openTransformers(at)), "mamba.in_proj", "88 columns, for 3 matrices in parts of 32, 56, 4");
+  refused(
+    () => transformersTensors(openTransformers(at)),
+    "mamba.in_proj",
+    "88 columns, for 3 matrices in parts of 32, 56, 4",
+  );
 });
 /** A copy whose weights have one more, of this name. */
 function withWeight(family: string, name: string, change: (config: Record<string, unknown>) => object): string {
