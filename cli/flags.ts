@@ -13,7 +13,7 @@ import {
   tensorParallel,
   weights,
 } from "../compiler/options.ts";
-import type { Weights } from "../compiler/types/dtype.ts";
+import type { WeightsOption } from "../compiler/types/dtype.ts";
 
 /** A commander option; a value that cannot be parsed is a usage error. Defaults are set by the runtime, and only described here. */
 export const option = <T>({ flags, doc, parse }: Flag<T>): Option =>
@@ -38,7 +38,7 @@ export function addShared(command: Command, target: Option = option(commonFlags.
 }
 export const addWeights = (command: Command): Command => command.addOption(option(weights));
 export interface WeightsFlag {
-  readonly weights?: Weights;
+  readonly weights?: WeightsOption;
 }
 /** Flags of how several workers share a program's parameters. */
 export const addSharing = (command: Command): Command =>

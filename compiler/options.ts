@@ -1,7 +1,7 @@
 // The flags that decide what is compiled, one typed row each. Commands of cli/ pick those that they take.
 import { Problem } from "./diagnostic.ts";
 import { targetFlagText } from "./flag-text.ts";
-import { allWeights, type Precision, precisions, type Weights } from "./types/dtype.ts";
+import { allWeightsOptions, type Precision, precisions, type WeightsOption } from "./types/dtype.ts";
 
 /** Where a flag may occur several times, `before` is what was parsed so far. `parse` throws a Problem that names the value, not the flag. */
 export interface Flag<T> {
@@ -29,10 +29,10 @@ export const tf32: Flag<boolean> = {
   doc: "cuda only: multiply f32 on tensor cores, with operands rounded to 11 of 24 bits; sums stay f32. Default: exact f32 products",
   parse: () => true,
 };
-export const weights: Flag<Weights> = {
+export const weights: Flag<WeightsOption> = {
   flags: "--weights <format>",
-  doc: "int8: keep matrices that are multiplied, and embeddings, in 8 bits, with a scale for each column (or row), but for those that are trained; products and sums stay in floats. A quarter of the memory of f32; results are rounded. fp4: matrices in 4 bits, with a scale for each 32 elements of a column, and what cannot be (embeddings) as int8. An eighth of the memory of f32; results are rounded more. Default: as the program has them",
-  parse: oneOf(...allWeights),
+  doc: "int8: keep matrices that are multiplied, and embeddings, in 8 bits, with a scale for each column (or row), but for those that are trained; products and sums stay in floats. A quarter of the memory of f32; results are rounded. fp4: matrices in 4 bits, with a scale for each 32 elements of a column, and what cannot be (embeddings) as int8. An eighth of the memory of f32; results are rounded more. float: as the program has them, the default, but that codes of a checkpoint that is generated or evaluated stay codes",
+  parse: oneOf(...allWeightsOptions),
 };
 const maxThreads = 1024;
 /** A switch without a value. */
@@ -97,7 +97,7 @@ export function requireTarget(options: {
   readonly precision?: Precision;
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
-  readonly weights?: Weights | undefined;
+  readonly weights?: WeightsOption | undefined;
 }): void {
   const [name = "host"] = options.target?.split(":") ?? [];
   if (!targets.some((t) => t === name))
@@ -105,8 +105,8 @@ export function requireTarget(options: {
   const { precision: float = "f32", threads: many = 1, weights: kept } = options;
   if (!precisions.includes(float))
     throw new Problem(`there is no precision ${float}`, `the precisions are ${precisions.join(", ")}`);
-  if (kept !== undefined && !allWeights.includes(kept))
-    throw new Problem(`there are no weights ${kept}`, `give ${allWeights.join(", ")}, or leave weights out`);
+  if (kept !== undefined && !allWeightsOptions.includes(kept))
+    throw new Problem(`there are no weights ${kept}`, `give ${allWeightsOptions.join(", ")}, or leave weights out`);
   if (!(Number.isInteger(many) && many >= 1 && many <= maxThreads))
     throw new Problem(`${many} threads cannot compute`, `give a whole number from 1 to ${maxThreads}`);
   if (options.tf32 && name !== "cuda")

@@ -58,13 +58,13 @@ import { pairProducts } from "./transform/products/pairs.ts";
 import { shareMatrices } from "./transform/products/shared-matrix.ts";
 import { untranspose } from "./transform/products/untranspose.ts";
 import { shiftOperands } from "./transform/products/windows.ts";
-import { quantise } from "./transform/quantise.ts";
+import { type CodesOfCopies, quantise } from "./transform/quantise.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { recomputeRouterLogits } from "./transform/router-logits.ts";
 import { joinPieces } from "./transform/scatters/pieces.ts";
 import { expandScatters } from "./transform/scatters/scatter.ts";
 import { expandSingleUnit } from "./transform/single-unit.ts";
-import type { Precision, Weights } from "./types/dtype.ts";
+import type { Precision, Weights, WeightsOption } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
 /** Values of size names; a spread (`...S`) takes a list, the sizes of its axes. */
@@ -87,8 +87,10 @@ export interface BuildRequest {
   readonly declaration?: string;
   readonly sizes: Sizes;
   readonly precision: Precision;
-  /** How matrices are kept that are not trained (`quantise`). Default: as the program has them. */
-  readonly weights?: Weights | undefined;
+  /** How matrices are kept that are not trained (`quantise`). Default: those of `kept` so, others as the program has them. */
+  readonly weights?: WeightsOption | undefined;
+  /** What the files hold as codes that parameters will be read from. Default: nothing. */
+  readonly kept?: CodesOfCopies | undefined;
   readonly entries: readonly EntryRequest[];
   /** 1 (default): `train` itself steps the optimizer. n > 1: it only adds up gradients; the entry `train:update` steps by the mean of n batches. */
   readonly accumulate?: number;
@@ -160,8 +162,10 @@ export function toGraphs(
     ...init.stores,
   ];
   const whole = { stores, graphs: [init.graph, ...graphs] };
-  const kept = request.weights ? runPass(quantising(elaborated.g, request.weights), whole, observer) : whole;
-  if (request.weights && elaborated.entries.some((e) => e.training)) requireCodes(kept.stores, request.weights);
+  const { weights } = request;
+  const wanted = weights ?? request.kept ?? "float";
+  const kept = wanted === "float" ? whole : runPass(quantising(elaborated.g, wanted), whole, observer);
+  if (weights && weights !== "float" && elaborated.entries.some((e) => e.training)) requireCodes(kept.stores, weights);
   const prepared = withFrozen(timed("prepare", observer, () => prepare(elaborated.g, kept)));
   const made = idle.length > 0 ? { ...prepared, unreached: idle } : prepared;
   if (tensorAxis(workerSharing).count === 1) return made;
@@ -175,8 +179,8 @@ function withFrozen({ stores, graphs, ...more }: Elaborated): Elaborated {
   const isFrozen = ({ name, role }: Store): boolean => role === "parameter" && !assigned.has(name);
   return { ...more, graphs, stores: stores.map((s) => (isFrozen(s) ? { ...s, frozen: true } : s)) };
 }
-function requireNoGradients({ entries, weights }: BuildRequest): void {
-  if (!weights || !entries.some((e) => e.gradients)) return;
+function requireNoGradients({ entries, weights = "float" }: BuildRequest): void {
+  if (weights === "float" || !entries.some((e) => e.gradients)) return;
   throw new Problem(
     "weights that are kept as codes have no gradients",
     `leave ${weightsFlagText(weights)} or the gradients out`,
@@ -195,11 +199,11 @@ const programForm: Form<Elaborated> = {
   print: ({ graphs }) => graphs.map(printGraph).join("\n"),
   verify: ({ graphs }) => graphs.forEach((graph) => verifyGraph(graph, graph.name)),
 };
-const quantising = (g: G, weights: Weights): Pass<Elaborated, Elaborated> => ({
+const quantising = (g: G, wanted: Weights | CodesOfCopies): Pass<Elaborated, Elaborated> => ({
   name: "quantise",
   doc: "matrices of products, and tables, as codes and scales",
   to: programForm,
-  run: (program) => quantise(g, program, weights),
+  run: (program) => quantise(g, program, wanted),
 });
 /** Something must be made again. */
 function requireLayers(entries: readonly ElaboratedEntry[]): void {

@@ -2,6 +2,7 @@
 import { checkAll, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { Bug, type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { precisionFlagText, weightsFlagText } from "../compiler/flag-text.ts";
+import { fp4PerByte } from "../compiler/graph/codes.ts";
 import type { Elaborated, Store } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { type Schedule, scheduledThreads } from "../compiler/kernel/schedule.ts";
@@ -11,8 +12,9 @@ import { type BuildRequest, requireValid, toGraphs, toPlan } from "../compiler/p
 import { requireParameters } from "../compiler/plan/bytes.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
-import { isFloat, type Precision, type Weights } from "../compiler/types/dtype.ts";
-import { dtypeOf, type } from "../compiler/types/type.ts";
+import { howInFile } from "../compiler/transform/quantise.ts";
+import { isFloat, type Precision, type WeightsOption } from "../compiler/types/dtype.ts";
+import { dims, dtypeOf, type } from "../compiler/types/type.ts";
 import { type CachedPlan, ownPlans, type PlanCache, type PlanPlace } from "./cache/plans.ts";
 import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
 import { cudaDriver } from "./cuda/driver.ts";
@@ -66,8 +68,8 @@ export interface CommonOptions {
   /** CUDA only: multiply f32 on tensor cores, with operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
-  /** How matrices are kept that are not trained: `int8`, in 8 bits with a scale for each column, or `fp4`, in 4 with a scale for each 32 of a column. Default: as the program has them. */
-  readonly weights?: Weights | undefined;
+  /** How matrices are kept that are not trained: `int8`, in 8 bits with a scale for each column, or `fp4`, in 4 with a scale for each 32 of a column; `float`: as the program has them. Default: `float`, but that codes of a checkpoint which is generated or evaluated stay codes. */
+  readonly weights?: WeightsOption | undefined;
   /** Called with 0 before the first kernel is compiled, then with how many are, of how many; not called if the cache has all of them. */
   readonly onCompile?: ((done: number, of: number) => void) | undefined;
 }
@@ -287,8 +289,8 @@ const storesCheck = (request: TargetRequest): NonNullable<PlanCallbacks["onStore
 const memoryCheck =
   (request: TargetRequest): ((stores: readonly Store[]) => void) =>
   (stores) => {
-    const { target, weights, device = 0, world = singleWorker } = request;
-    const needed = weights ? stores.map(atLeast) : stores;
+    const { target, device = 0, world = singleWorker } = request;
+    const needed = stores.map((s) => atLeast(s, request));
     requireParameters(needed, target === "cuda" ? { bytes: deviceMemory(device) } : world.memory(), narrower(request));
   };
 /** What to try before smaller sizes. */
@@ -301,11 +303,15 @@ function narrower({ weights, precision, restored, entries }: TargetRequest): str
     ? `if most of them are not trained, as under adapters, give ${weightsFlagText("int8")}${f32 ? ` or ${precisionFlagText("bf16")}` : ""}, or `
     : "";
 }
-/** Which matrices become codes is known once the passes have run: here all do. */
-const atLeast = (s: Store): Store =>
-  s.role === "parameter" && s.type.shape.length > 1 && isFloat(dtypeOf(s.type))
-    ? { ...s, type: type("i8", s.type.shape) }
-    : s;
+/** Which matrices become codes is known once the passes have run: here all do that are to. */
+function atLeast(s: Store, { weights, kept }: TargetRequest): Store {
+  const sizes = dims(s.type);
+  const code = weights ?? (kept && howInFile(s, kept)?.code) ?? "float";
+  if (code === "float" || s.role !== "parameter" || sizes.length < 2 || !isFloat(dtypeOf(s.type))) return s;
+  const bytes =
+    code === "fp4" ? sizes.map((n, axis) => (axis === sizes.length - 2 ? Math.ceil(n / fp4PerByte) : n)) : sizes;
+  return { ...s, type: type("i8", bytes) };
+}
 /** The GPU's memory in bytes; no limit if no GPU is found, which is an error later, when the plan is loaded. */
 function deviceMemory(device: number): number {
   try {

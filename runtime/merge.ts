@@ -6,6 +6,7 @@ import { modelFlagText } from "../compiler/flag-text.ts";
 import type { Store } from "../compiler/graph/node.ts";
 import { storeOf, topological } from "../compiler/graph/walk.ts";
 import { requireValid } from "../compiler/pipeline.ts";
+import type { CodesOfCopies } from "../compiler/transform/quantise.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { product, sum } from "../compiler/types/numbers.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
@@ -16,7 +17,7 @@ import { copyProgram, readProgram } from "./program.ts";
 import { type Checkpoint, newestModel, savedTensors, writeCheckpoint } from "./storage/checkpoint.ts";
 import { checkpointSteps } from "./storage/checkpoint-folder.ts";
 import { writeNewFolder } from "./storage/files.ts";
-import { NamedTensors, namesOf } from "./storage/names.ts";
+import { codesIn, NamedTensors, namesOf } from "./storage/names.ts";
 import { type RunConfig, readConfig, runHelp, writeConfig } from "./storage/run-folder.ts";
 import type { StoredTensors } from "./storage/stored-tensor.ts";
 import { copyTokenizerFiles, selectCodec } from "./tokenizer/select-codec.ts";
@@ -66,7 +67,7 @@ export async function mergeRun(options: MergeOptions): Promise<Merged> {
     const stores = plainStores(base, precisionOf(config));
     const names = plainNames({ folder, tensors: checkpoint.model, merge }, base.model, stores);
     const run = { config, base, state: checkpoint.state, codec: await selectCodec({}, { folder, config }) };
-    const executable = await compiled(adapted, precisionOf(config), options);
+    const executable = await compiled(adapted, precisionOf(config), options, codesIn(checkpoint.model));
     try {
       const { step } = checkpoint.state;
       await loadRun(executable, checkpoint, config.seed);
@@ -97,9 +98,15 @@ function elaborated(model: SizedModel, precision: Precision): Elaboration {
   requireValid(model.program);
   return elaborate(model.program, requestOf(model, precision));
 }
-async function compiled(model: SizedModel, precision: Precision, options: MergeOptions): Promise<Executable> {
+/** `kept`: which parameters are codes, and stay codes where nothing is merged into them. */
+async function compiled(
+  model: SizedModel,
+  precision: Precision,
+  options: MergeOptions,
+  kept: CodesOfCopies,
+): Promise<Executable> {
   const common = commonRequest(options, singleWorker);
-  const request = { ...common, ...requestOf(model, precision), restored: true };
+  const request = { ...common, ...requestOf(model, precision), kept, restored: true };
   return (await compileLoaded(() => model.program, request)).executable;
 }
 /** Those of a run's sizes that a model's header declares: B and T may be those of its batches alone. */

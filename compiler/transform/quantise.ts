@@ -5,6 +5,7 @@
 //
 // fp4: floats of 4 bits with a scale for each 32 of a column. Where the parameter was read, `from_fp4` makes its numbers of them, which kernels do as they load
 // an operand. What has no such columns becomes int8.
+import { copies, spellings, stackedName } from "../copies.ts";
 import type { GraphBuilder } from "../graph/builder.ts";
 import {
   dtypeOfScales,
@@ -28,10 +29,21 @@ import { type DType, isFloat, type Weights } from "../types/dtype.ts";
 import { fromTo } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
 
-/** Replaces parameters that are read so alone, and that `init` alone assigns, by stores of codes (i8) and of scales. */
-export function quantise(g: GraphBuilder, { stores, graphs, ...more }: Elaborated, weights: Weights): Elaborated {
+type How = Pick<Quantised, "code" | "axes">;
+/** What files hold as codes, by the names of their tensors. Axes are counted from the end: -1 is the last. */
+export type CodesOfCopies = ReadonlyMap<string, How>;
+
+/**
+ * Replaces parameters that are read so alone, and that `init` alone assigns, by stores of codes (i8) and of scales: all that can be; or those that a file has as
+ * codes, of the same kind, with the same columns.
+ */
+export function quantise(
+  g: GraphBuilder,
+  { stores, graphs, ...more }: Elaborated,
+  wanted: Weights | CodesOfCopies,
+): Elaborated {
   const [init, ...entries] = graphs as [Graph, ...Graph[]];
-  const made = quantisedStores(stores, init, entries, weights);
+  const made = quantisedStores(stores, init, entries, wanted);
   const changed = stores.flatMap((s) => {
     const by = made.get(s.name);
     return by ? [{ ...s, type: type("i8", shapeOfCodes(dims(s.type), by)), quantised: by }, scalesOf(s, by)] : [s];
@@ -49,7 +61,7 @@ function quantisedStores(
   stores: readonly Store[],
   init: Graph,
   entries: readonly Graph[],
-  weights: Weights,
+  wanted: Weights | CodesOfCopies,
 ): QuantisedStores {
   const uses = new Map<string, (Use | null)[]>();
   for (const graph of [init, ...entries])
@@ -59,12 +71,39 @@ function quantisedStores(
     stores.flatMap((s) => {
       const rank = s.type.shape.length - s.stack;
       if (s.role !== "parameter" || rank < 2 || !isFloat(dtypeOf(s.type)) || assigned.has(s.name)) return [];
-      const axes = axesOfColumn(uses.get(s.name) ?? []) ?? [s.type.shape.length - 2]; // unread: any do
-      if (axes.length === 0 || axes.some((a) => a < s.stack)) return []; // each copy has scales of its own
-      const code = weights === "fp4" && fitsFp4(dims(s.type), axes) ? "fp4" : "int8";
-      return [[s.name, { code, dtype: dtypeOf(s.type), axes, scales: `${s.name} scales` }] as const];
+      const used = axesOfColumn(uses.get(s.name) ?? []);
+      const how = typeof wanted === "string" ? howFor(s, used, wanted) : howKept(s, used, wanted);
+      if (!how || how.axes.length === 0 || how.axes.some((a) => a < s.stack)) return []; // each copy has scales of its own
+      return [[s.name, { ...how, dtype: dtypeOf(s.type), scales: `${s.name} scales` }] as const];
     }),
   );
+}
+/** Where all that can be becomes codes. `used`: the axes of a column, if something reads it; else any do. */
+function howFor({ type: { shape } }: Store, used: readonly number[] | null, weights: Weights): How {
+  const axes = used ?? [shape.length - 2];
+  return { code: weights === "fp4" && fitsFp4(shape.map(number), axes) ? "fp4" : "int8", axes };
+}
+/** Where what files have as codes stays these; null: it cannot, since columns are others here. */
+function howKept(s: Store, used: readonly number[] | null, files: CodesOfCopies): How | null {
+  const how = howInFile(s, files);
+  const sizes = dims(s.type);
+  const long = (axes: readonly number[]): string => String(axes.filter((a) => sizes[a] !== 1)); // one of length 1 is in any column
+  const inFile = how?.axes.map((a) => a + sizes.length) ?? [];
+  const axes = used ?? inFile;
+  if (!how || long(axes) !== long(inFile) || (how.code === "fp4" && !fitsFp4(sizes, axes))) return null;
+  return { code: how.code, axes };
+}
+/** What all copies of a parameter are in files, if that are codes of one form; else null. */
+export function howInFile({ name, type: { shape }, stack }: Store, files: CodesOfCopies): How | null {
+  const whole = files.get(stackedName(name));
+  if (whole) return whole;
+  const all = copies(name, shape.slice(0, stack).map(number)).map(
+    ([copy]) => spellings(copy).flatMap(([spelling]) => files.get(spelling) ?? [])[0],
+  );
+  const [first] = all;
+  const isFirst = (how: How | undefined): boolean =>
+    how?.code === first?.code && String(how?.axes) === String(first?.axes);
+  return first && all.every(isFirst) ? first : null;
 }
 /** Whether columns are down the last axis but one, and whole groups that share a scale. */
 function fitsFp4(shape: readonly number[], axes: readonly number[]): boolean {

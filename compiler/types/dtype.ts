@@ -17,4 +17,7 @@ export type Precision = "f32" | "bf16" | "f64";
 /** How weights are kept that are not trained: as codes of 8 bits, or of 4. */
 export type Weights = "int8" | "fp4";
 export const allWeights: readonly Weights[] = ["int8", "fp4"];
+/** The same, or as the program has them. */
+export type WeightsOption = Weights | "float";
+export const allWeightsOptions: readonly WeightsOption[] = [...allWeights, "float"];
 export const precisions: readonly Precision[] = ["f32", "bf16", "f64"];

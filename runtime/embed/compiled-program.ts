@@ -1,4 +1,6 @@
 // A compiled entry with its parameters, as it is called from a user's own TypeScript.
+
+import { stackedName } from "../../compiler/copies.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { describeValue } from "../../compiler/flag-text.ts";
 import { updateEntryName } from "../../compiler/gradients/accumulate.ts";
@@ -15,7 +17,7 @@ import {
   type Tensor,
 } from "../executable/executable.ts";
 import { loadStores, savedTensors } from "../storage/checkpoint.ts";
-import { namesHelp, namesOf, splitStacked, stackedName } from "../storage/names.ts";
+import { namesHelp, namesOf, splitStacked } from "../storage/names.ts";
 import { type LoadedParameters, matchParameters, writeParameters } from "../storage/parameters.ts";
 import { allInMemory, readAll } from "../storage/stored-tensor.ts";
 import { convert, fromNumbers, requireElements, requireFit, requireIndices } from "../tensor.ts";

@@ -13,7 +13,7 @@ import type { Target } from "../../compiler/options.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { Handle } from "../../compiler/syntax/template.ts";
-import type { Precision, Weights } from "../../compiler/types/dtype.ts";
+import type { Precision, WeightsOption } from "../../compiler/types/dtype.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import { commonRequest, type EntryRequest, type Sizes, type TrainingSharing } from "../compile.ts";
 import { DeviceFailed, type Outcome, type Tensor } from "../executable/executable.ts";
@@ -37,11 +37,11 @@ export interface TargetOptions {
   /** cuda only: products of f32 run on tensor cores, with operands rounded to tf32 (11 bits of 24); sums stay f32. */
   readonly tf32?: boolean;
   /**
-   * `int8`: matrices that are multiplied and not trained, and embeddings, are kept in 8 bits, with a scale for each column (or row). `fp4`: in 4
-   * bits, with a scale for each 32 elements of a column, and what cannot be as `int8`. Default: as the program
-   * has them.
+   * `int8`: matrices that are multiplied and not trained, and embeddings, are kept in 8 bits, with a scale for each column (or row). `fp4`: in 4 bits, with a scale
+   * for each 32 elements of a column, and what cannot be as `int8`. `float`: as the program has them. Default: `float`; but what the checkpoint of a folder that
+   * `openModel` opens holds as codes stays codes.
    */
-  readonly weights?: Weights;
+  readonly weights?: WeightsOption;
   /** The host's threads; default: all cores that this process may use. Results do not depend on it. */
   readonly threads?: number;
   /** Seeds the initial parameters and all random numbers. Default: 0. */

@@ -28,7 +28,7 @@ const kinds = new Map<string, Kind>(
     sizes: { is: isObject, wanted: "an object of numbers by name: { sizes: { N: 4 } }" },
     target: { is: of("string"), wanted: 'a string: { target: "host" }' },
     precision: { is: of("string"), wanted: 'a string: { precision: "f32" }' },
-    weights: { is: of("string"), wanted: 'a string: { weights: "int8" } or { weights: "fp4" }' },
+    weights: { is: of("string"), wanted: 'a string: { weights: "int8" }, "fp4" or "float"' },
     average: { is: of("string"), wanted: 'the name of a state of the optimizer: { average: "ema" }' },
     entry: { is: of("string"), wanted: 'the name of a method: { entry: "forward" }' },
     tokenizer: { is: of("string"), wanted: 'the path of a tokenizer.json: { tokenizer: "gpt2/tokenizer.json" }' },

@@ -4,7 +4,7 @@ import { Bug } from "../../compiler/diagnostic.ts";
 import { dtypeOfScales, shapeOfCodes, shapeOfNumbers, shapeOfScales } from "../../compiler/graph/codes.ts";
 import type { Quantised } from "../../compiler/graph/node.ts";
 import { showBytes } from "../../compiler/show-bytes.ts";
-import { bytesOf } from "../../compiler/types/dtype.ts";
+import { bytesOf, type WeightsOption } from "../../compiler/types/dtype.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import { bitsOf, dequantised, quantised } from "../codes.ts";
 import { requireFit } from "../tensor.ts";
@@ -90,6 +90,11 @@ const asNumbers = (s: QuantisedStore): QuantisedStore => ({
   dtype: numbersOf(s.quantised),
   shape: shapeOfNumbers(s.shape, s.quantised),
 });
+/** Whether the user is told so: some are, or were to be. */
+export const tellsCodes = (
+  { weights = "float" }: { readonly weights?: WeightsOption | undefined },
+  stores: readonly StoreInfo[],
+): boolean => weights !== "float" || stores.some((s) => s.quantised);
 /** A line for the user: how much of a model is in 4 and in 8 bits, and the bytes of its parameters so, scales included, and otherwise. */
 export function quantisedSummary(stores: readonly StoreInfo[]): string {
   const parameters = stores.filter((s) => s.role === "parameter");

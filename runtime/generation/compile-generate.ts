@@ -2,6 +2,7 @@
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { batchFlagText, sizeFlagText } from "../../compiler/flag-text.ts";
+import type { CodesOfCopies } from "../../compiler/transform/quantise.ts";
 import {
   type CommonOptions,
   type CompileReport,
@@ -32,6 +33,8 @@ export interface CompileGenerateOptions extends Omit<CommonOptions, "set">, Para
   /** Values for the model's header. They go before `trained`, those of its training. */
   readonly set?: Sizes | undefined;
   readonly trained?: Sizes | undefined;
+  /** What the checkpoint holds as codes, whose values it will get. */
+  readonly kept?: CodesOfCopies | undefined;
   /** How many texts are generated at a time. */
   readonly rows: number;
   /** The most tokens that a prompt has, if known: one that does not fit is refused before compiling. Default: as many as the model has positions. */
@@ -83,6 +86,7 @@ export async function compileGenerate(
     sizes,
     entries: generateEntries(program, entry.declaration, { rows, prompt: read, sampling }),
     ...commonRequest(options, world),
+    kept: options.kept,
     restored: true,
     onInputs: ({ choices }) => requirePositions(positionsOf(choices, declared)),
   });

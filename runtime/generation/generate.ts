@@ -1,7 +1,7 @@
 // Generates text with a trained model: encodes prompts, runs `generateBatch`, decodes tokens.
 
 import type { Executable } from "../executable/executable.ts";
-import { quantisedSummary } from "../executable/quantised.ts";
+import { quantisedSummary, tellsCodes } from "../executable/quantised.ts";
 import type { Codec, Decoder, Prompt } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
 import { shardingSummary } from "../workers/sharding-summary.ts";
@@ -44,7 +44,7 @@ export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed"
   readonly signal?: AbortSignal | undefined;
   /** Called on each worker once the model is open. */
   readonly onOpen?: (() => Promise<unknown>) | undefined;
-  /** Called with a line about what each of several workers has (`shardingSummary`), and one about weights of 8 bits (`quantisedSummary`). */
+  /** Called with a line about what each of several workers has (`shardingSummary`), and one about weights that are codes (`quantisedSummary`). */
   readonly tell?: ((line: string) => void) | undefined;
 }
 /**
@@ -70,7 +70,7 @@ async function* generated(options: RunGenerateOptions, world: Workers): AsyncGen
   try {
     await options.onOpen?.();
     if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options));
-    if (options.weights) options.tell?.(quantisedSummary(executable.stores));
+    if (tellsCodes(options, executable.stores)) options.tell?.(quantisedSummary(executable.stores));
     const texts = model.prompts.map((prompt) => new WrittenText(requestOf(prompt, options, model), codec, stop));
     const how = { rows, seed, step, signal, agree: agreeing(world) };
     const requests = texts.map(({ request }) => request);

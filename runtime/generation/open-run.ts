@@ -7,6 +7,7 @@ import { idsFlagText } from "../../compiler/flag-text.ts";
 import type { Executable } from "../executable/executable.ts";
 import { readProgram } from "../program.ts";
 import { type Checkpoint, loadStores, newestModel } from "../storage/checkpoint.ts";
+import { codesIn } from "../storage/names.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
 import { encodePrompt } from "../tokenizer/chat.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
@@ -33,7 +34,7 @@ export interface OpenedFolder {
   readonly codec: Codec;
 }
 /** How a trained model is opened to generate. Defaults: the sizes and precision of the training. */
-export interface OpenRunOptions extends Omit<CompileGenerateOptions, "trained" | "prompt">, FolderOptions {
+export interface OpenRunOptions extends Omit<CompileGenerateOptions, "trained" | "prompt" | "kept">, FolderOptions {
   readonly seed: number;
   /** The prompts, if they are known: `generate` is compiled for their lengths. */
   readonly prompts?: readonly Prompt[] | undefined;
@@ -53,7 +54,8 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
     const program = programIn(folder);
     const identity = [identityOf(checkpoint), ...(options.average === undefined ? [] : [options.average])].join(", ");
     requireEqualModels(program, identity, { ...options, trained, precision });
-    const compiled = await compileGenerate(program, config.model, { ...options, trained, precision, prompt });
+    const known = { trained, precision, prompt, kept: codesIn(checkpoint.model) };
+    const compiled = await compileGenerate(program, config.model, { ...options, ...known });
     await loadRun(compiled.executable, checkpoint, options.seed);
     return { ...compiled, codec, step: checkpoint.state.step, prompts: prompts ?? [] };
   } finally {

@@ -1,10 +1,13 @@
 // Names of stores and of tensors in files. A store may hold all copies of an array of layers (`experts.*.up.weight`, with a leading axis for each
 // `*`); in files each copy has its own name (`experts.3.up.weight`). Reading also accepts stacked tensors, whose names leave out numbers that are
 // leading axes instead.
+import { copies, spellings, stackedName } from "../../compiler/copies.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { shapeOfCodes, shapeOfScales } from "../../compiler/graph/codes.ts";
+import type { CodesOfCopies } from "../../compiler/transform/quantise.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
+import { axesOfScales } from "../codes.ts";
 import { type Executable, hasWholeCodes, type StoreInfo, type Tensor } from "../executable/executable.ts";
 import { part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
 import { codesAt, type KeptCodes, partAt, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
@@ -14,22 +17,7 @@ interface Named extends Pick<StoreInfo, "name" | "dtype" | "shape" | "stack"> {
   readonly purpose?: string;
 }
 
-/** The name and index of each copy, in row-major order; `[[name, []]]` if nothing is stacked. */
-export function copies(name: string, over: readonly number[]): [name: string, index: number[]][] {
-  const [first, ...rest] = over;
-  if (first === undefined) return [[name, []]];
-  return Array.from({ length: first }, (_, i) => i).flatMap((i) =>
-    copies(name.replace("*", String(i)), rest).map(([n, index]): [string, number[]] => [n, [i, ...index]]),
-  );
-}
 export const stackOf = (name: string): number => name.split("*").length - 1;
-/** The name of all copies as one tensor. */
-export const stackedName = (name: string): string =>
-  name
-    .split(".")
-    .filter((piece) => piece !== "*")
-    .join(".");
-
 /** More copies are one tensor in checkpoints: of a million, the names alone would be 100 MB. */
 const mostNames = 2 ** 15;
 const areMany = (over: readonly number[]): boolean => product(over) > mostNames;
@@ -219,6 +207,17 @@ const isKeptAs = (store: StoreInfo, { code, codes, scales }: KeptCodes): boolean
   return sameShape(codes.shape, shapeOfCodes(shape, by)) && sameShape(scales.shape, shapeOfScales(shape, by));
 };
 
+/** Which of a file's tensors are codes. */
+export const codesIn = (tensors: StoredTensors): CodesOfCopies =>
+  new Map(
+    [...tensors].flatMap(([name, { kept }]) => {
+      if (!kept) return [];
+      const { code, codes, scales } = kept;
+      const axes = axesOfScales(code, codes.shape, scales.shape) ?? [];
+      return [[name, { code, axes: axes.map((a) => a - codes.shape.length) }] as const];
+    }),
+  );
+
 interface Copy {
   readonly name: string;
   readonly t: StoredTensor;
@@ -258,16 +257,5 @@ export class Copies {
   }
 }
 
-/** All names under which a file may give a copy: any subset of its numbers left out, which then index leading axes. */
-export function spellings(name: string): [name: string, index: number[]][] {
-  return name.split(".").reduce<[string, number[]][]>(
-    (list, piece, i) => {
-      const joined = list.map(([n, index]): [string, number[]] => [i === 0 ? piece : `${n}.${piece}`, index]);
-      if (i === 0 || !/^\d+$/.test(piece)) return joined;
-      return [...joined, ...list.map(([n, index]): [string, number[]] => [n, [...index, Number(piece)]])];
-    },
-    [["", []]],
-  );
-}
 const stackedSpellings = (name: string): string[] =>
   spellings(name).flatMap(([spelling, index]) => (index.length > 0 ? [spelling] : []));

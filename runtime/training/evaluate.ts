@@ -7,9 +7,10 @@ import type { EncodingOptions } from "../cache/tokens.ts";
 import { type CommonOptions, commonRequest, type ParameterSharing } from "../compile.ts";
 import { letEventsRun } from "../events.ts";
 import { type Executable, type RunContext } from "../executable/executable.ts";
-import { quantisedSummary } from "../executable/quantised.ts";
+import { quantisedSummary, tellsCodes } from "../executable/quantised.ts";
 import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
 import { findEntry } from "../program.ts";
+import { codesIn } from "../storage/names.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
 import { tellsApart, textSizes, trainingRequest } from "../text-entry.ts";
 import { isJsonLines } from "../tokenizer/documents.ts";
@@ -39,7 +40,7 @@ export interface EvaluateOptions extends CommonOptions, EncodingOptions, Paramet
   readonly length?: number | undefined;
   /** Called with how many targets are evaluated, and how many there are. */
   readonly evaluating?: Progress | undefined;
-  /** Called with a line about what each of several workers has (`shardingSummary`), and one about weights of 8 bits (`quantisedSummary`). */
+  /** Called with a line about what each of several workers has (`shardingSummary`), and one about weights that are codes (`quantisedSummary`). */
   readonly tell?: ((line: string) => void) | undefined;
 }
 export interface Evaluation {
@@ -89,13 +90,14 @@ async function evaluateOpened(
   const { executable } = await compileOnWorkers(() => program, {
     ...trainingRequest(entry, sizes, ["evaluate"]),
     ...commonRequest(how, world),
+    kept: codesIn(checkpoint.model),
     restored: true,
     onInputs: ({ choices }) => requireKnown(text, vocabularyOf(choices, "evaluate")),
   });
   try {
     await loadRun(executable, checkpoint, config.seed);
     if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options));
-    if (options.weights) options.tell?.(quantisedSummary(executable.stores));
+    if (tellsCodes(options, executable.stores)) options.tell?.(quantisedSummary(executable.stores));
     const measure = measureOf(program, entry, text);
     const { step } = checkpoint.state;
     const at = { seed: config.seed, call: step, step };

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type EntrySignature, findModel, type Loaded, modelsOf } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { modelFlagText } from "../../compiler/flag-text.ts";
-import type { Weights } from "../../compiler/types/dtype.ts";
+import type { WeightsOption } from "../../compiler/types/dtype.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
 import type { CommonOptions, TrainingSharing } from "../compile.ts";
 import { hasHeader, headerDefault, headerSizes } from "../program.ts";
@@ -175,8 +175,8 @@ function configOf(
     ...(heldOutFiles === null ? {} : { heldOut: { ...heldOutFiles, files: [...heldOutFiles.files] } }),
   };
 }
-const withWeights = (weights: Weights | undefined): Pick<RunConfig, "weights"> =>
-  weights === undefined ? {} : { weights };
+const withWeights = (weights: WeightsOption = "float"): Pick<RunConfig, "weights"> =>
+  weights === "float" ? {} : { weights };
 function stepsOf(options: TrainOptions, entry: EntrySignature, saved: RunConfig | null): number {
   const said = { ...textSizes(entry, options).others, ...named("--steps", options.steps, "Steps", options.set) };
   return atLeastOne("Steps", said["Steps"]) ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;

@@ -82,7 +82,7 @@ export interface Training {
   readonly world: Workers;
   /** A line for the user about what each of several workers has (see `shardingSummary`); null: there is one. */
   readonly sharding: string | null;
-  /** A line about weights of 8 bits (`quantisedSummary`); null: there are none. */
+  /** A line about weights that are codes (`quantisedSummary`); null: there are none. */
   readonly quantised: string | null;
   /** The checkpoint from which it resumes; null: none. */
   readonly from: Checkpoint | null;
