@@ -3,7 +3,14 @@ import { join } from "node:path";
 import { project } from "./project.ts";
 
 /** What the library's other models are made of. */
-const parts = new Set(["LanguageModel", "DeepSeekMain", "GraniteBlocks", "Lfm2Blocks", "WindowedBlocks"]);
+const parts = new Set([
+  "LanguageModel",
+  "DeepSeekMain",
+  "GraniteBlocks",
+  "Lfm2Blocks",
+  "NemotronBlocks",
+  "WindowedBlocks",
+]);
 /** The names of all models of the library. */
 export function libraryModels(): string[] {
   const folder = join(project, "stdlib/models");

@@ -55,7 +55,10 @@ export interface Family {
   /** Whether the head shares the embedding's table, if config.json does not say. */
   readonly tied?: boolean;
 }
-/** What a model's blocks are. An import is a `LanguageModel` with a list of them; each is given what its header has of the family's. */
+/**
+ * What a model's blocks are. An import is a `LanguageModel` with a list of them; it, and each, is given what its own header has of the family's, so a name
+ * must mean the same in all.
+ */
 export interface Blocks {
   /** For each kind of block our layer, of the family's file. */
   readonly kinds: Readonly<Record<string, string>>;

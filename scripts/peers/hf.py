@@ -28,7 +28,7 @@ IMAGES = {"depth": 1, "hidden_size": 4, "intermediate_size": 4, "num_heads": 1, 
     "temporal_patch_size": 1,
 }
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM"}
+WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM"}
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
     "llama4_text": "Llama4TextConfig",
@@ -110,6 +110,15 @@ MODELS = {
         | {"num_hidden_layers": 3, "layer_types": ["mamba", "mamba", "attention"], "num_local_experts": 0, "intermediate_size": 8}
         | {"shared_intermediate_size": 12, "mamba_n_heads": 4, "mamba_d_head": "auto", "mamba_d_state": 5, "mamba_conv_bias": False}
         | {"position_embedding_type": "rope", "tie_word_embeddings": True},
+        "1GB",
+    ),
+    "nemotron_h": (
+        "NemotronH",
+        HEADS
+        | {"layers_block_type": ["mamba", "moe", "mamba", "attention", "moe", "mlp"], "head_dim": 6, "intermediate_size": 12}
+        | {"moe_intermediate_size": 8, "moe_shared_expert_intermediate_size": 10, "n_routed_experts": 6, "n_group": 3, "topk_group": 2}
+        | {"routed_scaling_factor": 1.7, "mamba_num_heads": 4, "mamba_head_dim": 6, "n_groups": 2, "ssm_state_size": 5, "chunk_size": 4}
+        | {"use_bias": True, "mlp_bias": True, "time_step_min": 0.4, "moe_latent_size": 7},
         "1GB",
     ),
     "flex_olmo": (

@@ -67,6 +67,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
     HunYuanMoE: decoder("HunYuanMoE", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, alpha: 9, Context: 12"),
     GraniteMoeShared: decoder("GraniteMoeShared", "8, 5, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
     Aria: decoder("Aria", "8, 6, L: 2, Heads: 2, E: 4, K: 2, Context: 12"),
+    NemotronH: decoder(
+      "NemotronH",
+      "8, 6, 5, L: 5, Pairs: 1, Short: 1, Long: 0, Heads: 2, Groups: 1, A: 4, StateHeads: 4, StateWidth: 4, States: 3, StateGroups: 2, E: 4, K: 2, Context: 12",
+      "nemotron",
+    ),
     FlexOlmo: decoder("FlexOlmo", "8, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
     SolarOpen: decoder("SolarOpen", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12"),
     ExaoneMoe: decoder(

@@ -161,6 +161,24 @@ test("what a family's blocks cannot be is refused by its key", () => {
 /** Of Granite 4.0 with these settings. */
 const hybrid = (change: object): string => other("granitemoehybrid", change);
 const kindsOf = (change: object): readonly string[] | undefined => openTransformers(hybrid(change)).order;
+const nemotron = (change: object): string => other("nemotron_h", change);
+test("Nemotron-H: blocks by a list or a pattern, of which there are as many as layers", () => {
+  const pattern = { layers_block_type: null, hybrid_override_pattern: "M-M*E" };
+  const { order, header } = openTransformers(nemotron({ ...pattern, num_hidden_layers: 5 }));
+  assert.deepEqual([order, header["L"]], [["Mamba", "Dense", "Mamba", "Attention", "Mixture"], 5]);
+  assert.equal(openTransformers(nemotron({ layers_block_type: ["mamba", "attention"] })).header["L"], 2);
+  refused(() => openTransformers(nemotron({ ...pattern, num_hidden_layers: 6 })), "num_hidden_layers is 6", "only 5");
+  refused(() => openTransformers(nemotron({ layers_block_type: ["conv"] })), "layers_block_type is", "a pattern of M");
+  refused(
+    () => openTransformers(nemotron({ ...pattern, hybrid_override_pattern: "M|" })),
+    "hybrid_override_pattern is",
+  );
+  refused(() => openTransformers(nemotron({ layers_block_type: null })), "layers_block_type is not given");
+  refused(() => openTransformers(nemotron({ mlp_hidden_act: "silu" })), 'mlp_hidden_act is "silu"');
+  refused(() => openTransformers(nemotron({ time_step_limit: [0, 1] })), "time_step_limit is [0,1]");
+  refused(() => openTransformers(nemotron({ sliding_window: 8 })), "sliding_window is 8");
+  refused(() => openTransformers(nemotron({ n_shared_experts: 2 })), "n_shared_experts is 2");
+});
 test("Granite 4.0: what each block is, and what its Mamba-2 is", () => {
   assert.deepEqual(kindsOf({ layer_types: ["mamba", "attention", "attention", "mamba"] }), [
     "Mamba",

@@ -194,6 +194,7 @@ test("weights that are not finite are imported with a warning that names the fir
 });
 test("what predicts the token after the next is not read", () => {
   for (const [family, name] of [
+    ["nemotron_h", "mtp.layers.0.norm.weight"],
     ["qwen3_next", "mtp.fc.weight"],
     ["ernie4_5_moe", "model.mtp_block.0.self_attn.q_proj.weight"],
     ["glm4_moe", "model.layers.3.eh_proj.weight"],
@@ -228,6 +229,13 @@ test("the text model of a larger model is read from within its config, by either
     assert.equal(openTransformers(at).tied, true);
   }
   refused(() => parametersOf(larger("qwen3_5_text", (name) => name.replace("model.", "model.text."))), "model.text.");
+});
+test("Nemotron-H's weights may have the names of the model within transformers", () => {
+  const at = copy("nemotron_h", (c) => c);
+  const path = join(at, "model.safetensors");
+  const renamed = [...readSafetensors(path)].map(([name, t]) => [name.replace(/^backbone\./, "model."), t] as const);
+  writeSafetensors(path, new Map(renamed));
+  assert.deepEqual(parametersOf(at), parametersOf(join(hf, "nemotron_h")));
 });
 test("experts may be one tensor, as Qwen3.5 has them", () => {
   const at = copy("qwen3_5_moe_text", (c) => c);

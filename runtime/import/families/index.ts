@@ -9,6 +9,7 @@ import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
 import { flexOlmo, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
+import { nemotronH } from "./nemotron.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
@@ -37,6 +38,7 @@ export const families: readonly Family[] = [
   granitemoe,
   granitemoeshared,
   granitemoehybrid,
+  nemotronH,
   flexOlmo,
   solarOpen,
   phimoe,
