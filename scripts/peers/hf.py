@@ -312,6 +312,15 @@ MODELS = {
         | {"topk_group": 2, "q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
         "1GB",
     ),
+    "mistral4": (
+        "Mistral4",
+        HEADS
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "moe_intermediate_size": 6, "n_routed_experts": 5, "n_shared_experts": 2}
+        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5, "routed_scaling_factor": 1.7}
+        | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 4}
+            | {"mscale": 0.7, "mscale_all_dim": 0.7, "llama_4_scaling_beta": 0.5}},
+        "1GB",
+    ),
     # As Moonlight is among DeepSeek-V3's: queries without a bottleneck, and two shared experts.
     "glm4_moe_lite": (
         "Glm4MoeLite",

@@ -253,6 +253,14 @@ test("Cohere's order of blocks, and words that are one of two", () => {
   refuses("cohere2_moe", { shared_expert_combination_strategy: "max" }, 'strategy is "max"');
   refuses("cohere2_moe", { prefix_dense_sliding_window_pattern: 2 }, "sliding_window_pattern is 2");
 });
+test("Mistral 4's experts are in no groups, and what turns follows from widths", () => {
+  refuses("mistral4", { n_group: 5 }, "n_group is 5");
+  assert.equal(header("mistral4", {})["growth"], 0.5);
+  const { rope_parameters: rope } = JSON.parse(readFileSync(join(hf, "mistral4", "config.json"), "utf8")) as {
+    readonly rope_parameters: object;
+  };
+  refuses("mistral4", { rope_parameters: { ...rope, partial_rotary_factor: 1 } }, "partial_rotary_factor is 1");
+});
 test("the type of RoPE may be under its older name", () => {
   for (const family of ["llama", "llama4_text", "gpt_oss", "deepseek_v2", "phimoe"]) {
     const older = copy(family, ({ rope_parameters: rope, ...config }) => {

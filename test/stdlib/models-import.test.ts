@@ -50,6 +50,7 @@ const likeOthers = new Set([
   "aria_text",
   "gemma4_text",
   "cohere2_moe",
+  "mistral4",
 ]);
 
 /** transformers norms and turns in f32, also in f64. */

@@ -1,4 +1,4 @@
-// DeepSeek-V2, V3 and models made like it: latent attention, dense blocks first, then mixtures.
+// DeepSeek-V2, V3 and models made like them: latent attention, dense blocks first, then mixtures.
 import type { Family, Json } from "../family.ts";
 import {
   blocksAfterLast,
@@ -13,6 +13,7 @@ import {
   ropeType,
   ropeTypeIs,
   sharedExpertNames,
+  stackedExpertNames,
   unbiasedSettings,
 } from "./shared.ts";
 
@@ -118,4 +119,27 @@ export const glm4MoeLite: Family = {
   type: "glm4_moe_lite",
   header: { ...deepseekV3.header, Dense: { keys: ["first_k_dense_replace"], fallback: 1, kind: "layers" } },
   supported: { ...deepseekV3.supported, mlp_layer_types: denseFirst },
+};
+
+/** All that YaRN says in Mistral 4's form, of which `partial_rotary_factor` follows from the widths. */
+const turningPart = ({ qk_rope_head_dim: turning, qk_nope_head_dim: other }: Json): number =>
+  Number(turning) / (Number(turning) + Number(other));
+export const mistral4: Family = {
+  type: "mistral4",
+  model: "Mistral4",
+  header: {
+    ...latentHeader,
+    Dense: { keys: ["first_k_dense_replace"], fallback: 0, kind: "layers" },
+    growth: { keys: ropeKeys("llama_4_scaling_beta"), fallback: 0 },
+    renormalised: { keys: ["norm_topk_prob"], fallback: true },
+  },
+  supported: {
+    ...unbiasedSettings,
+    ...yarnSettings,
+    n_group: 1,
+    topk_group: 1,
+    rope_interleave: true,
+    "rope_parameters.partial_rotary_factor": turningPart,
+  },
+  names: { ...latentNames, ...stackedExpertNames("model.layers.*.mlp.experts", "blocks.*.feed.moe.experts") },
 };

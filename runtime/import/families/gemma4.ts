@@ -9,6 +9,7 @@ import {
   queryKeyNormNames,
   required,
   requiredAs,
+  stackedExpertNames,
   swigluNames,
 } from "./shared.ts";
 
@@ -98,11 +99,7 @@ export const gemma4Text: Family = {
     "model.layers.*.router.proj.weight": "blocks.*.feed.gate.weight",
     "model.layers.*.router.scale": "blocks.*.feed.gate.features",
     "model.layers.*.router.per_expert_scale": "blocks.*.feed.gate.heat",
-    "model.layers.*.experts.gate_up_proj": {
-      runs: ["blocks.*.feed.experts.gate.weight", "blocks.*.feed.experts.up.weight"],
-      transposed: true,
-    },
-    "model.layers.*.experts.down_proj": { runs: ["blocks.*.feed.experts.down.weight"], transposed: true },
+    ...stackedExpertNames("model.layers.*.experts", "blocks.*.feed.experts"),
   },
   tied: true,
 };

@@ -2,7 +2,7 @@
 // named.
 import type { Family } from "../family.ts";
 import { cohere2Moe } from "./cohere2.ts";
-import { deepseekV2, deepseekV3, glm4MoeLite } from "./deepseek.ts";
+import { deepseekV2, deepseekV3, glm4MoeLite, mistral4 } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { gemma4Text } from "./gemma4.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
@@ -57,4 +57,5 @@ export const families: readonly Family[] = [
   ariaText,
   gemma4Text,
   cohere2Moe,
+  mistral4,
 ];

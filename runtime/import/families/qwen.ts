@@ -13,6 +13,7 @@ import {
   queryKeyNormNames,
   required,
   requiredAs,
+  stackedExpertNames,
   swigluNames,
   unbiasedSettings,
 } from "./shared.ts";
@@ -153,21 +154,18 @@ const apartNames: Family["names"] = {
   "model.layers.*.linear_attn.in_proj_b.weight": "blocks.*.attention.beta.weight",
   "model.layers.*.linear_attn.in_proj_a.weight": "blocks.*.attention.fade.weight",
 };
-/** All experts of a block in one tensor each. */
-const stackedExpertNames: Family["names"] = {
-  "model.layers.*.mlp.experts.gate_up_proj": {
-    runs: ["blocks.*.feed.moe.experts.gate.weight", "blocks.*.feed.moe.experts.up.weight"],
-    transposed: true,
-  },
-  "model.layers.*.mlp.experts.down_proj": { runs: ["blocks.*.feed.moe.experts.down.weight"], transposed: true },
-};
 export const qwen35Moe: Family = {
   type: "qwen3_5_moe_text",
   model: "Qwen35Moe",
   file: "qwen3_next",
   header: deltaMixtureHeader,
   supported: deltaSettings,
-  names: { ...apartNames, ...mixtureNames("feed.moe"), ...stackedExpertNames, ...gatedSharedExpertNames },
+  names: {
+    ...apartNames,
+    ...mixtureNames("feed.moe"),
+    ...stackedExpertNames("model.layers.*.mlp.experts", "blocks.*.feed.moe.experts"),
+    ...gatedSharedExpertNames,
+  },
   ignoredPrefixes: () => ["mtp."],
 };
 export const qwen35: Family = {

@@ -61,6 +61,11 @@ export const mixtureNames = (ours: string): Family["names"] => ({
   "model.layers.*.mlp.gate.weight": `blocks.*.${ours}.gate.weight`,
   ...swigluNames("model.layers.*.mlp.experts.*", `blocks.*.${ours}.experts.*`),
 });
+/** All experts of a block in one tensor each, [E, 2 H, D] and [E, D, H]. */
+export const stackedExpertNames = (theirs: string, ours: string): Family["names"] => ({
+  [`${theirs}.gate_up_proj`]: { runs: [`${ours}.gate.weight`, `${ours}.up.weight`], transposed: true },
+  [`${theirs}.down_proj`]: { runs: [`${ours}.down.weight`], transposed: true },
+});
 /** Weights of DeepSeek-like blocks: dense, or a mixture with a shared expert, routed by scores plus a bias. */
 export const sharedExpertNames: Family["names"] = {
   ...mixtureNames("feed.moe"),
