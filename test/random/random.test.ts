@@ -71,7 +71,9 @@ test("what is kept in 8 bits gives what the numbers do that codes stand for", ()
   for (const { seed, graph, stores } of [...products, ...graphs])
     kept += of(seed, graph, () => checkQuantised(graph, stores, "int8"));
   assert.ok(kept > 60, `${kept} stores`);
-  assert.ok(products.some(({ seed, graph, stores }) => of(seed, graph, () => checkQuantised(graph, stores, "fp4")) > 0));
+  assert.ok(
+    products.some(({ seed, graph, stores }) => of(seed, graph, () => checkQuantised(graph, stores, "fp4")) > 0),
+  );
 });
 const ownStores = (graph: Graph) => ({ graph, stores: storesOf(valuesOf(graph)) });
 function meant(graph: Graph): [Stores, Expected[]] {

@@ -1,5 +1,5 @@
 // What becomes of a run whose checkpoint holds codes: they stay codes where it is evaluated, generated from and merged; nothing else becomes any.
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -34,10 +34,16 @@ async function adapted(weights: WeightsOption): Promise<string> {
 }
 const runs = { int8: await adapted("int8"), fp4: await adapted("fp4"), float: await adapted("float") };
 
-const file = (run: string, step = 1): string => join(run, `checkpoints/step-00000${step}/model.safetensors`);
-/** What the tensors of a file are, by their names without numbers. */
-const kinds = (path: string): ReadonlyMap<string, string> =>
-  new Map([...openWithCodes(path)].map(([name, t]) => [name.replaceAll(/\d+/g, "*"), "code" in t ? t.code : t.dtype]));
+/** The tensors of a checkpoint's model, trained and frozen ones, as they stand in its files. */
+const tensorsOf = (run: string, step = 1) =>
+  new Map(
+    ["model", "frozen"]
+      .map((name) => join(run, `checkpoints/step-00000${step}/${name}.safetensors`))
+      .flatMap((path) => (existsSync(path) ? [...openWithCodes(path)] : [])),
+  );
+/** What they are, by their names without numbers. */
+const kinds = (run: string, step?: number): ReadonlyMap<string, string> =>
+  new Map([...tensorsOf(run, step)].map(([name, t]) => [name.replaceAll(/\d+/g, "*"), "code" in t ? t.code : t.dtype]));
 /** How a run is evaluated: its loss, and what is said of its weights. */
 async function evaluated(folder: string, how: { readonly weights?: WeightsOption; readonly ids?: boolean } = {}) {
   const said: string[] = [];
@@ -56,7 +62,7 @@ async function evaluated(folder: string, how: { readonly weights?: WeightsOption
 const run = (weights: WeightsOption): string => runs[weights];
 
 test("a checkpoint holds what was kept as codes, and as floats what was trained", () => {
-  const [eight, four] = [kinds(file(run("int8"))), kinds(file(run("fp4")))];
+  const [eight, four] = [kinds(run("int8")), kinds(run("fp4"))];
   const expert = "blocks.*.feed.experts.*.up";
   for (const [all, code, scales] of [
     [eight, "i8", "f32"],
@@ -68,7 +74,7 @@ test("a checkpoint holds what was kept as codes, and as floats what was trained"
     assert.is(all.get("embed.weight"), "i8"); // rows are looked up, which 4 bits do not have
     assert.is(all.get("embed.weight scales"), "f32");
   }
-  assert.not.ok([...kinds(file(run("float"))).values()].some((kind) => kind.endsWith("8")));
+  assert.not.ok([...kinds(run("float")).values()].some((kind) => kind.endsWith("8")));
   assert.equal(
     [readConfig(run("int8")).weights, readConfig(run("fp4")).weights, readConfig(run("float")).weights],
     ["int8", "fp4", undefined],
@@ -110,18 +116,18 @@ test("they stay so where texts are generated, and in TypeScript", async () => {
 test("a run goes on with its kind of weights, and another that goes on from it may have floats", async () => {
   const how = { ...options, steps: 2, program: example("lora.moe"), set: { R: 2 } };
   await losses({ ...how, resume: true, out: run("fp4") });
-  const [before, after] = [openWithCodes(file(run("fp4"))), openWithCodes(file(run("fp4"), 2))];
+  const [before, after] = [tensorsOf(run("fp4")), tensorsOf(run("fp4"), 2)];
   const name = "blocks.0.feed.experts.1.gate.weight";
   assert.equal(after.get(name)?.read(), before.get(name)?.read());
   assert.equal(after.get(`${name} scales`)?.read(), before.get(`${name} scales`)?.read());
   const floats = join(root, "floats");
   await losses({ ...how, from: run("int8"), weights: "float", out: floats });
-  assert.is(kinds(file(floats, 2)).get("embed.weight"), "f32");
+  assert.is(kinds(floats, 2).get("embed.weight"), "f32");
 });
 test("merging leaves codes where it merges nothing", async () => {
   const out = join(root, "merged");
   await mergeRun({ folder: run("fp4"), out, target, warn: () => {} });
-  const all = kinds(file(out, 2));
+  const all = kinds(out, 2);
   assert.equal(
     ["embed.weight", "blocks.*.attention.query.weight", "blocks.*.feed.experts.*.up.weight"].map((n) => all.get(n)),
     ["i8", "u8", "f32"],
