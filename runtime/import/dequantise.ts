@@ -19,6 +19,7 @@ function fromE4m3(code: number): number {
 const e4m3 = Float64Array.from({ length: 256 }, (_, code) => fromE4m3(code));
 const e2m1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6, -0, -0.5, -1, -1.5, -2, -3, -4, -6];
 const powerOf = (exponent: number): number => 2 ** (exponent - 127);
+const bf16Powers = Uint16Array.from({ length: 256 }, (_, x) => toBf16(powerOf(x)));
 const powers = {
   /** Its last code is NaN; where the bytes are U8, transformers computes the power in f32, where the last is infinite. */
   e8m0: Float64Array.from({ length: 256 }, (_, x) => (x === 255 ? Number.NaN : powerOf(x))),
@@ -85,14 +86,16 @@ export function keptGroups(codes: StoredCodes, scales: StoredCodes, notPower: ()
     computed(dtype, [...leading, rows, columns], (index = []) =>
       transposed({ dtype, shape: [...leading.slice(index.length), columns, rows], data: read(index) }),
     );
-  const bf16 = (exponents: Uint8Array): Uint16Array => {
+  const scalesOf = (exponents: Uint8Array): Uint16Array => {
     if (exponents.includes(255)) throw notPower();
-    return Uint16Array.from(exponents, (x) => toBf16(powerOf(x)));
+    const all = new Uint16Array(exponents.length);
+    for (let i = 0; i < all.length; i++) all[i] = bf16Powers[exponents[i] ?? 0] ?? 0;
+    return all;
   };
   return {
     code: "fp4",
     codes: transposedOf(groups * bytes, "i8", (index) => new Int8Array(codes.read(index).buffer)),
-    scales: transposedOf(groups, "bf16", (index) => bf16(scales.read(index))),
+    scales: transposedOf(groups, "bf16", (index) => scalesOf(scales.read(index))),
   };
 }
 function scaleGroups(codes: Uint8Array, scales: Uint8Array, bytes: number, to: Uint32Array): void {
