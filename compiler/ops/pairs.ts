@@ -3,7 +3,7 @@ import type { Node, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { dims } from "../types/type.ts";
 
-type OperandPair<T = Value> = readonly [left: T, right: T];
+export type OperandPair<T = Value> = readonly [left: T, right: T];
 
 /** Groups arguments two by two. */
 export function operandPairs<T>(args: readonly T[]): OperandPair<T>[] {

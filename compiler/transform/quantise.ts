@@ -23,7 +23,7 @@ import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { number } from "../ops/common.ts";
-import { isRightOperand, pairsOf } from "../ops/pairs.ts";
+import { isRightOperand, type OperandPair, pairsOf } from "../ops/pairs.ts";
 import { forwardNodes } from "../regions/fuse.ts";
 import { type DType, isFloat, type Weights } from "../types/dtype.ts";
 import { fromTo } from "../types/numbers.ts";
@@ -272,32 +272,30 @@ class QuantisedReads {
     const [x, ...more] = node.args;
     return x && more.length === 0 && viewBy(node, wholeOf(x)) ? this.#quantisedBelow(x) : null;
   }
+  /** Pairs of numbers are one product, as are those of codes whose left operand is scaled; each of the others is, to be scaled by itself. */
   #multiplied(node: Node, args: readonly Value[]): Value {
     const g = this.#g;
-    const { unit = 1 } = node.attrs as Partial<OpAttrs["ragged_dot"]>;
-    const offsets = node.op.name === "ragged_dot" ? item(args, 2) : null;
-    const of = (x: Value, y: Value): Value => (offsets ? b.raggedDot(g, x, y, offsets, unit) : b.dot(g, x, y));
+    const dtype = dtypeOf(item(node.results, 0).type);
+    const wide = widened(dtype);
     const given = pairsOf({ ...node, args });
-    const pairs = pairsOf(node).map(([, y], p) => {
-      const [x, rewritten] = item(given, p);
+    const [numbers, scaled]: [OperandPair[], OperandPair[]] = [[], []];
+    const terms: Value[] = [];
+    for (const [p, [, y]] of pairsOf(node).entries()) {
+      const [x, right] = item(given, p);
       const by = this.#quantisedBelow(y);
-      if (!by) return of(x, rewritten);
-      const dtype = dtypeOf(y.type);
-      const wide = widened(dtype);
-      const [scales, codes] = [this.#scales(y, by, wide), this.#codes(y, wide)];
-      const scaled = (v: Value, each: Value): Value => {
-        const rows = offsets
-          ? scalesOfRows(g, b.squeeze(g, each, 1), offsets, unit, v)
-          : b.broadcastTo(g, each, dims(v.type));
-        return b.cast(g, b.mul(g, v, rows), dtype);
-      };
-      const left = b.cast(g, x, wide);
-      if (isAmong(item(viewOf(y).along, y.type.shape.length - 2), by.axes)) return scaled(of(left, codes), scales);
-      const [depth = 1, ...leading] = dims(scales.type).slice(0, -1).toReversed();
-      const turned = b.reshape(g, scales, [...leading.toReversed(), 1, depth]);
-      return b.cast(g, of(b.cast(g, scaled(left, turned), wide), codes), dtype);
-    });
-    return pairs.reduce((x, y) => b.add(g, x, y));
+      if (!by) {
+        numbers.push([x, right]);
+        continue;
+      }
+      const [left, codes, scales] = [b.cast(g, x, wide), this.#codes(y, wide), this.#scales(y, by, wide)];
+      const isAfter = isAmong(item(viewOf(y).along, y.type.shape.length - 2), by.axes);
+      if (isAfter)
+        terms.push(b.cast(g, scaledBy(g, ofPairs(g, node, args, [[left, codes]]), scales, node, args), dtype));
+      else scaled.push([b.cast(g, b.cast(g, scaledBy(g, left, turned(g, scales), node, args), dtype), wide), codes]);
+    }
+    if (scaled.length > 0) terms.unshift(b.cast(g, ofPairs(g, node, args, scaled), dtype));
+    if (numbers.length > 0) terms.unshift(ofPairs(g, node, args, numbers));
+    return terms.reduce((x, y) => b.add(g, x, y));
   }
   #lookedUp(node: Node, args: readonly Value[]): Value {
     const [g, table, index] = [this.#g, item(node.args, 0), item(args, 1)];
@@ -346,6 +344,23 @@ const isAmong = (along: readonly number[], axes: readonly number[]): boolean =>
   along.length > 0 && along.every((a) => axes.includes(a));
 /** What products of this dtype are summed in. */
 const widened = (dtype: DType): DType => (dtype === "bf16" ? "f32" : dtype);
+/** The product that `node` is, of other operands. */
+function ofPairs(g: GraphBuilder, { op, attrs }: Node, args: readonly Value[], pairs: readonly OperandPair[]): Value {
+  const operands = pairs.flat();
+  const made = op.name === "ragged_dot" ? operands.toSpliced(2, 0, item(args, 2)) : operands;
+  return item(g.add(op, made, attrs).results, 0);
+}
+/** v, an operand or the result of `node`, whose columns have these scales. */
+function scaledBy(g: GraphBuilder, v: Value, scales: Value, node: Node, args: readonly Value[]): Value {
+  if (node.op.name !== "ragged_dot") return b.mul(g, v, b.broadcastTo(g, scales, dims(v.type)));
+  const { unit } = node.attrs as OpAttrs["ragged_dot"];
+  return b.mul(g, v, scalesOfRows(g, b.squeeze(g, scales, 1), item(args, 2), unit, v));
+}
+/** Scales along the depth as a row. */
+function turned(g: GraphBuilder, scales: Value): Value {
+  const shape = dims(scales.type);
+  return b.reshape(g, scales, [...shape.slice(0, -2), 1, item(shape, shape.length - 2)]);
+}
 /** Of scales [E, N] those of the rows [R, N], which are sorted by group. */
 function scalesOfRows(g: GraphBuilder, scales: Value, offsets: Value, unit: number, rows: Value): Value {
   const [count = 0, columns = 0] = dims(rows.type);

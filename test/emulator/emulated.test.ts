@@ -150,7 +150,7 @@ test("in bf16 two layers of a mixture train five steps to the host's losses", as
   const options: Options = { program, precision: "bf16", steps: 5, batch: 1, length: 8, set };
   await same(options, rounding);
 });
-for (const [precision, apart, L] of [
+for (const [precision, apart] of [
   ["bf16", rounding, full ? 2 : 1],
   ...(full ? [["f32", 1e-5, 2] as const] : []),
 ] as const)
@@ -158,8 +158,8 @@ for (const [precision, apart, L] of [
     const program = join(here, "lora.moe");
     copyFileSync(join(project, "examples/lora.moe"), program);
     writeFileSync(join(here, "gpt-moe.moe"), withoutText); // which it imports
-    const set = { L, D: 16, H: 16, E: 4, Heads: 2, R: 2, Context: 64 };
-    await same({ program, precision, weights: "int8", steps: 3, batch: 1, length: 8, set }, apart);
+    const set = { L: 2, D: 16, H: 16, E: 4, Heads: 2, R: 2, Context: 64 };
+    await same({ program, precision, weights: "int8", steps: 2, batch: 1, length: 8, set }, apart);
   });
 test("a whole program, its memory shared as it is planned: nothing is read that another thread writes, nor what nobody wrote", () => {
   const program = join(here, "checked.moe");

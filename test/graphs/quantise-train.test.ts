@@ -5,6 +5,9 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadTemplate } from "../../compiler/check/index.ts";
+import type { Graph } from "../../compiler/graph/node.ts";
+import { nodesOf } from "../../compiler/graph/walk.ts";
+import { isOfCodes, pairsOf } from "../../compiler/ops/pairs.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { toGraphs } from "../../compiler/pipeline.ts";
 import { dims } from "../../compiler/types/type.ts";
@@ -66,8 +69,8 @@ const { Adapted, Both, Replaced } = moe<"Adapted" | "Both" | "Replaced">`
 `;
 
 type Sizes = Readonly<Record<"V" | "D" | "H" | "E" | "N" | "K", number>>;
-/** The stores of codes in a training of a model. */
-const codesOf = (of: Handle | undefined, sizes: object): string[] =>
+/** A training of a model beside weights of 8 bits. */
+const trainingOf = (of: Handle | undefined, sizes: object) =>
   toGraphs(
     loadTemplate((of as Handle).program),
     {
@@ -78,7 +81,10 @@ const codesOf = (of: Handle | undefined, sizes: object): string[] =>
       entries: [{ method: "train", name: "train", sizes: { ...sizes } }],
     },
     silentObserver(),
-  ).stores.flatMap(({ name, type, quantised: by }) =>
+  );
+/** Its stores of codes. */
+const codesOf = (of: Handle | undefined, sizes: object): string[] =>
+  trainingOf(of, sizes).stores.flatMap(({ name, type, quantised: by }) =>
     by ? [`${name} ${type.dtype}[${dims(type).join()}] along ${by.axes.join()}`] : [],
   );
 test("what is trained stays as it is, what gradients pass through is codes; a weight that the forward reads in two ways is none", () => {
@@ -92,6 +98,15 @@ test("what is trained stays as it is, what gradients pass through is codes; a we
     "experts.*.down.weight i8[2,3,4] along 1",
   ]);
   for (const none of [Both, Replaced]) assert.throws(() => codesOf(none, { D: 4 }), /no matrix can be kept as codes/);
+});
+
+test("gradients through matrices of codes that are summed are one product of pairs, as gate's and up's", () => {
+  const [train] = trainingOf(Adapted, { V: 5, D: 4, H: 3, E: 2, N: 2, K: 1 }).graphs.filter((g) => g.name === "train");
+  const products = nodesOf(train as Graph).filter(({ op }) => op.name === "ragged_dot");
+  assert.equal(
+    products.map((node) => pairsOf(node).filter(([, y]) => isOfCodes(y)).length).toSorted(),
+    [1, 1, 1, 1, 2],
+  );
 });
 
 const randoms = (draw: () => number, ...shape: number[]): Tensor =>
