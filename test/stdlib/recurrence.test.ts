@@ -28,7 +28,7 @@ const delta = moe<"Steps" | "Chunks">`
     }
   }
 `;
-const ssd = moe<"Steps" | "Chunks">`
+const ssd = moe<"Steps" | "Chunks" | "Documents">`
   import { ssd_chunks, ssd_step } from "std/mamba"
 
   layer Steps(T = 10) {
@@ -51,10 +51,18 @@ const ssd = moe<"Steps" | "Chunks">`
       return y * weight, s
     }
   }
+  layer Documents(T = 10, Chunk = 4) {
+    forward(q: f32[B, G, T, A], k: f32[B, G, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], memory: f32[B, H, C, A], weight: f32[B, H, T, C],
+            document: i32[B, T]) -> (f32[B, H, T, C], f32[B, H, C, A]) {
+      let (y, s) = ssd_chunks(q, k, v, decay, memory, Chunk, document)
+      return y * weight, s
+    }
+  }
 `;
+type Layer = typeof delta.Steps;
 interface Recurrence {
   readonly name: string;
-  readonly program: typeof delta;
+  readonly program: Readonly<Record<"Steps" | "Chunks", Layer>>;
   readonly sizes: {
     readonly B: number;
     readonly G: number;
@@ -103,11 +111,11 @@ function inputs({ name, sizes, memory }: Recurrence, { precision: dtype }: PeerT
   };
 }
 const made = (
-  { program, sizes }: Recurrence,
-  layer: "Steps" | "Chunks",
+  { sizes }: Recurrence,
+  layer: Layer,
   { target, precision }: PeerTarget,
   more: Readonly<Record<string, number>> = {},
-): Promise<Program> => compile(program[layer], { sizes: { ...sizes, ...more }, target, precision, gradients: true });
+): Promise<Program> => compile(layer, { sizes: { ...sizes, ...more }, target, precision, gradients: true });
 
 const test = suite("recurrence");
 const [exact, host] = peerTargets;
@@ -119,8 +127,8 @@ for (const one of recurrences)
   ])
     test(`${one.name}: ${T} steps in chunks of ${Chunk}, and their gradients, ${way.target} ${way.precision}`, async () => {
       const [steps, chunks] = await Promise.all([
-        made(one, "Steps", exact, { T }),
-        made(one, "Chunks", way, { T, Chunk }),
+        made(one, one.program.Steps, exact, { T }),
+        made(one, one.program.Chunks, way, { T, Chunk }),
       ]);
       const [wanted, got] = [await steps.run(inputs(one, exact, T)), await chunks.run(inputs(one, way, T))];
       for (const i of [0, 1]) assertClose(`result ${i}`, got.outputs[i], wanted.outputs[i], way.tolerance);
@@ -131,7 +139,7 @@ for (const one of recurrences)
     });
 for (const one of recurrences)
   test(`${one.name}: gradients are finite differences`, async () => {
-    const chunks = await made(one, "Chunks", exact);
+    const chunks = await made(one, one.program.Chunks, exact);
     const given = inputs(one, exact);
     const total = async (x: Record<string, Tensor>): Promise<number> =>
       (await chunks.run(x)).outputs.flatMap((t) => Array.from(numbers(t))).reduce((a, b) => a + b, 0);
@@ -161,10 +169,33 @@ test("ssd: decays beyond what exp holds leave nothing, and no NaN, forward and b
   const rounded = { ...host, target: "reference" } as const;
   const given = inputs(one, rounded);
   const far = { ...given, decay: tensor("f32", [2, 4, 10], Array(80).fill(-300)) };
-  const [steps, chunks] = await Promise.all([made(one, "Steps", rounded), made(one, "Chunks", rounded)]);
+  const [steps, chunks] = await Promise.all([
+    made(one, one.program.Steps, rounded),
+    made(one, one.program.Chunks, rounded),
+  ]);
   const [wanted, got] = [await steps.run(far), await chunks.run(far)];
   for (const i of [0, 1]) assertClose(`result ${i}`, got.outputs[i], wanted.outputs[i], rounded.tolerance);
   for (const [name, t] of wanted.gradients) assertClose(name, got.gradients.get(name), t, rounded.tolerance);
+  steps.close();
+  chunks.close();
+});
+test("ssd: what begins anew with each document is what steps are whose memory is gone there", async () => {
+  const [, one = assert.fail()] = recurrences;
+  const given = inputs(one, exact);
+  const starts = [[4, 7], [3]];
+  const document = tensor(
+    "i32",
+    [2, 10],
+    starts.flatMap((row) => Array.from({ length: 10 }, (_, t) => row.findLast((start) => start <= t) ?? 0)),
+  );
+  const decay = numbers(given["decay"] ?? assert.fail());
+  for (const [b, row] of starts.entries())
+    for (let h = 0; h < 4; h++) for (const t of row) decay[(b * 4 + h) * 10 + t] = Number.NEGATIVE_INFINITY;
+  const [steps, chunks] = await Promise.all([made(one, ssd.Steps, exact), made(one, ssd.Documents, exact)]);
+  const wanted = await steps.run({ ...given, decay: tensor("f64", [2, 4, 10], decay) });
+  const got = await chunks.run({ ...given, document });
+  for (const i of [0, 1]) assertClose(`result ${i}`, got.outputs[i], wanted.outputs[i], exact.tolerance);
+  for (const [name, t] of wanted.gradients) assertClose(name, got.gradients.get(name), t, exact.tolerance);
   steps.close();
   chunks.close();
 });
