@@ -221,6 +221,21 @@ const splats: readonly Rule[] = (["reshape", "slice"] as const).map((root) => ({
     root === "reshape" ? b.reshape(g, b.fill(g, 2, "f32", [6]), [2, 3]) : b.slice(g, b.fill(g, 2, "f32", [6]), 0, 1, 2),
   ],
 }));
+/** As where documents begin, if there is but one: what compares them is then known. */
+const concatOfOne: Rule = {
+  name: "concat of equal constants = a constant",
+  root: "concat",
+  apply(v, g) {
+    const [first = null, ...others] = v.node.args.map(splatOf);
+    return first !== null && others.every((value) => value === first)
+      ? b.fill(g, first, dtypeOf(v.type), dims(v.type))
+      : null;
+  },
+  examples(g) {
+    const piece = (n: number): Value => b.fill(g, 2, "f32", [3, n]);
+    return [b.concat(g, [piece(1), piece(4), piece(2)], 1)];
+  },
+};
 /** A reduction over axes of size 1 only changes the shape. */
 const reduceOfOne: Rule = {
   name: "reduce over axes of 1 = reshape",
@@ -316,6 +331,7 @@ export const algebra: readonly Rule[] = [
   ...folding,
   ...views,
   ...splats,
+  concatOfOne,
   reduceOfOne,
   putOfNothing,
   wholeRange,

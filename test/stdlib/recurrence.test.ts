@@ -4,7 +4,7 @@ import { suite } from "uvu";
 import { compile, moe, numbers, type Program, type Tensor, tensor } from "../../runtime/index.ts";
 import { assertClose, type PeerTarget, peerTargets } from "../peer-results.ts";
 
-const delta = moe<"Steps" | "Chunks">`
+const delta = moe<"Steps" | "Chunks" | "Documents">`
   import { delta_chunks, delta_step } from "std/delta"
 
   layer Steps(T = 10) {
@@ -24,6 +24,13 @@ const delta = moe<"Steps" | "Chunks">`
     forward(q: f32[B, G, T, A], k: f32[B, G, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], beta: f32[B, H, T], memory: f32[B, H, A, C],
             weight: f32[B, H, T, C]) -> (f32[B, H, T, C], f32[B, H, A, C]) {
       let (y, s) = delta_chunks(q, k, v, decay, beta, memory, Chunk)
+      return y * weight, s
+    }
+  }
+  layer Documents(T = 10, Chunk = 4) {
+    forward(q: f32[B, G, T, A], k: f32[B, G, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], beta: f32[B, H, T], memory: f32[B, H, A, C],
+            weight: f32[B, H, T, C], document: i32[B, T]) -> (f32[B, H, T, C], f32[B, H, A, C]) {
+      let (y, s) = delta_chunks(q, k, v, decay, beta, memory, Chunk, document)
       return y * weight, s
     }
   }
@@ -62,7 +69,7 @@ const ssd = moe<"Steps" | "Chunks" | "Documents">`
 type Layer = typeof delta.Steps;
 interface Recurrence {
   readonly name: string;
-  readonly program: Readonly<Record<"Steps" | "Chunks", Layer>>;
+  readonly program: Readonly<Record<"Steps" | "Chunks" | "Documents", Layer>>;
   readonly sizes: {
     readonly B: number;
     readonly G: number;
@@ -179,25 +186,27 @@ test("ssd: decays beyond what exp holds leave nothing, and no NaN, forward and b
   steps.close();
   chunks.close();
 });
-test("ssd: what begins anew with each document is what steps are whose memory is gone there", async () => {
-  const [, one = assert.fail()] = recurrences;
-  const given = inputs(one, exact);
-  const starts = [[4, 7], [3]];
-  const document = tensor(
-    "i32",
-    [2, 10],
-    starts.flatMap((row) => Array.from({ length: 10 }, (_, t) => row.findLast((start) => start <= t) ?? 0)),
-  );
-  const decay = numbers(given["decay"] ?? assert.fail());
-  for (const [b, row] of starts.entries())
-    for (let h = 0; h < 4; h++) for (const t of row) decay[(b * 4 + h) * 10 + t] = Number.NEGATIVE_INFINITY;
-  const [steps, chunks] = await Promise.all([made(one, ssd.Steps, exact), made(one, ssd.Documents, exact)]);
-  const wanted = await steps.run({ ...given, decay: tensor("f64", [2, 4, 10], decay) });
-  const got = await chunks.run({ ...given, document });
-  for (const i of [0, 1]) assertClose(`result ${i}`, got.outputs[i], wanted.outputs[i], exact.tolerance);
-  for (const [name, t] of wanted.gradients) assertClose(name, got.gradients.get(name), t, exact.tolerance);
-  steps.close();
-  chunks.close();
-});
+for (const one of recurrences)
+  test(`${one.name}: what begins anew with each document is what steps are whose memory is gone there`, async () => {
+    const { program, sizes } = one;
+    const given = inputs(one, exact);
+    const starts = [[4, 7], [3]];
+    const document = tensor(
+      "i32",
+      [2, 10],
+      starts.flatMap((row) => Array.from({ length: 10 }, (_, t) => row.findLast((start) => start <= t) ?? 0)),
+    );
+    const decay = numbers(given["decay"] ?? assert.fail());
+    for (const [b, row] of starts.entries())
+      for (let h = 0; h < sizes.H; h++)
+        for (const t of row) decay[(b * sizes.H + h) * 10 + t] = Number.NEGATIVE_INFINITY;
+    const [steps, chunks] = await Promise.all([made(one, program.Steps, exact), made(one, program.Documents, exact)]);
+    const wanted = await steps.run({ ...given, decay: tensor("f64", [2, sizes.H, 10], decay) });
+    const got = await chunks.run({ ...given, document });
+    for (const i of [0, 1]) assertClose(`result ${i}`, got.outputs[i], wanted.outputs[i], exact.tolerance);
+    for (const [name, t] of wanted.gradients) assertClose(name, got.gradients.get(name), t, exact.tolerance);
+    steps.close();
+    chunks.close();
+  });
 
 test.run();
