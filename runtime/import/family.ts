@@ -69,12 +69,14 @@ export interface Blocks {
 export type Header = Readonly<Record<string, number | boolean>>;
 /**
  * One tensor that holds several of ours: each takes a contiguous run of the last axis. `transposed`: the last two axes are exchanged first; a
- * function says it of the shape, where checkpoints differ. `shares`: how long the runs are, as parts of the axis; default: all of one length.
+ * function says it of the shape, where checkpoints differ. `shares`: how long the runs are, as parts of the axis; default: all of one length. `stacked`: how
+ * many matrices stand one below another; they get an axis of their own, the first.
  */
 export interface PackedTensor {
   readonly runs: readonly string[];
   readonly transposed: boolean | ((header: Header, shape: readonly number[]) => boolean);
   readonly shares?: (header: Header) => readonly number[];
+  readonly stacked?: (header: Header) => number;
 }
 /** Their matrix of a single row is a vector of ours. */
 export interface Row {

@@ -6,7 +6,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { allInMemory, derived, derivedColumns, type StoredTensor } from "../storage/stored-tensor.ts";
-import { transposed, transposedShape, zeros } from "../tensor.ts";
+import { sameShape, transposed, transposedShape, zeros } from "../tensor.ts";
 import { readJson, type TransformersModel } from "./config.ts";
 import type { Family, Header, PackedTensor } from "./family.ts";
 import { openWeights } from "./quantised.ts";
@@ -51,15 +51,28 @@ interface Packing {
   readonly interleaved: boolean;
   /** How long the parts are, as parts of the axis. */
   readonly shares: readonly number[];
+  /** How many matrices stand one below another; null: it is one, or they have an axis of their own. */
+  readonly stacked: number | null;
 }
 function packingOf(into: readonly string[] | PackedTensor, header: Header, shape: readonly number[]): Packing {
-  if (!("runs" in into)) return { names: into, transposed: false, interleaved: true, shares: into.map(() => 1) };
-  const { runs: names, transposed: turns, shares } = into;
+  if (!("runs" in into))
+    return { names: into, transposed: false, interleaved: true, shares: into.map(() => 1), stacked: null };
+  const { runs: names, transposed: turns, shares, stacked } = into;
   const transposed = typeof turns === "function" ? turns(header, shape) : turns;
-  return { names, transposed, interleaved: false, shares: shares?.(header) ?? names.map(() => 1) };
+  const parts = shares?.(header) ?? names.map(() => 1);
+  return { names, transposed, interleaved: false, shares: parts, stacked: stacked?.(header) ?? null };
+}
+/** The shape with an axis for matrices that stand one below another. */
+function unstacked({ stacked: n }: Packing, shape: readonly number[], which: string): readonly number[] {
+  const [rows = 0, ...others] = shape;
+  if (n === null) return shape;
+  if (rows % n !== 0) throw new Problem(`${which} has ${rows} rows, for ${n} matrices`, "restore the file");
+  return [n, rows / n, ...others];
 }
 function unpack(t: StoredTensor, packing: Packing, which: string): [string, StoredTensor][] {
-  const whole = packing.transposed ? turned(t) : t;
+  const shape = unstacked(packing, t.shape, which);
+  const apart = sameShape(shape, t.shape) ? t : reshaped(t, shape);
+  const whole = packing.transposed ? turned(apart) : apart;
   return placesIn(packing, whole.shape.at(-1) ?? 0, which).map(({ name, ...places }) => [
     name,
     derivedColumns(whole, places.width, (x) => strided(x, places)),
@@ -114,10 +127,11 @@ export function theirsOf(
 }
 type Like = Pick<StoredTensor, "dtype" | "shape">;
 function pack({ dtype, shape }: Like, packing: Packing, take: (ours: string) => Tensor): Tensor {
-  const whole = zeros(dtype, packing.transposed ? transposedShape(shape) : shape);
+  const apart = unstacked(packing, shape, "the tensor");
+  const whole = zeros(dtype, packing.transposed ? transposedShape(apart) : apart);
   for (const { name, ...places } of placesIn(packing, whole.shape.at(-1) ?? 0, "the tensor"))
     putStrided(take(name), whole, places);
-  return packing.transposed ? transposed(whole) : whole;
+  return { ...(packing.transposed ? transposed(whole) : whole), shape };
 }
 /** The inverse of `strided`. */
 function putStrided(part: Tensor, whole: Tensor, { first, stride, width }: Places): void {

@@ -221,6 +221,14 @@ MODELS = {
         | {"logit_scale": 0.5},
         "1GB",
     ),
+    # Its attention reads a rope_theta, which its configuration does not have by itself.
+    "dbrx": (
+        "Dbrx",
+        {"d_model": 16, "n_heads": 4, "n_layers": 2, "max_seq_len": 64}
+        | {"attn_config": {"kv_n_heads": 2, "clip_qkv": 0.9, "rope_theta": 10000.0}}
+        | {"ffn_config": {"ffn_hidden_size": 6, "moe_num_experts": 5, "moe_top_k": 3}},
+        "1GB",
+    ),
     "minimax_m2": (
         "MiniMaxM2",
         HEADS | {"intermediate_size": 8, "head_dim": 8, "num_local_experts": 6, "partial_rotary_factor": 0.5},
@@ -348,7 +356,8 @@ def drawn(name, seed):
     with torch.no_grad():
         for key, p in [*model.named_parameters(), *((k, b) for k, b in model.named_buffers() if any(kind in k for kind in SAVED))]:
             x = torch.randn(p.shape, generator=g)
-            p.copy_(1 + 0.1 * x if "norm" in key or "scal" in key else 0.1 * x if "bias" in key else x * p.shape[-1] ** -0.5)
+            last = ".".join(key.split(".")[-2:])
+            p.copy_(1 + 0.1 * x if "norm" in last or "scal" in last else 0.1 * x if "bias" in key else x * p.shape[-1] ** -0.5)
     return model.eval()
 
 

@@ -261,6 +261,21 @@ test("Mistral 4's experts are in no groups, and what turns follows from widths",
   };
   refuses("mistral4", { rope_parameters: { ...rope, partial_rotary_factor: 1 } }, "partial_rotary_factor is 1");
 });
+/** DBRX's settings of one part, with some changed. */
+const dbrxPart = (key: "ffn_config" | "attn_config", change: object): object => {
+  const config = JSON.parse(readFileSync(join(hf, "dbrx", "config.json"), "utf8")) as Record<typeof key, object>;
+  return { [key]: { ...config[key], ...change } };
+};
+test("DBRX's settings within settings", () => {
+  const norm = "moe_normalize_expert_weights";
+  assert.equal(header("dbrx", {})["renormalised"], true);
+  assert.equal(header("dbrx", dbrxPart("ffn_config", { [norm]: null }))["renormalised"], false);
+  refuses("dbrx", dbrxPart("ffn_config", { [norm]: 2 }), `ffn_config.${norm} is 2`);
+  refuses("dbrx", dbrxPart("ffn_config", { moe_jitter_eps: 0.1 }), "moe_jitter_eps is 0.1");
+  refuses("dbrx", dbrxPart("ffn_config", { ffn_act_fn: { name: "gelu" } }), "ffn_act_fn is");
+  refuses("dbrx", dbrxPart("attn_config", { rope_theta: 5e5 }), "attn_config.rope_theta is 500000");
+  assert.equal(header("dbrx", { rope_parameters: null, ...dbrxPart("attn_config", { rope_theta: 5e5 }) })["base"], 5e5);
+});
 test("the type of RoPE may be under its older name", () => {
   for (const family of ["llama", "llama4_text", "gpt_oss", "deepseek_v2", "phimoe"]) {
     const older = copy(family, ({ rope_parameters: rope, ...config }) => {

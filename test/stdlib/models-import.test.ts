@@ -51,6 +51,7 @@ const likeOthers = new Set([
   "gemma4_text",
   "cohere2_moe",
   "mistral4",
+  "dbrx",
 ]);
 
 /** transformers norms and turns in f32, also in f64. */

@@ -173,6 +173,7 @@ const models: Readonly<Record<string, Model>> = {
     C: 2,
     Context: 8,
   }),
+  Dbrx: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   GptOss: like({ V: 19, D: 8, H: 6, L: 2, Heads: 4, Groups: 2, A: 4, E: 4, K: 2, Context: 8, window: 4 }),
   Llama: like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, Context: 8, stretch: 8, original: 40 }),
   Mistral: like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, Context: 8, window: 5 }),

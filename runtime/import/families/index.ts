@@ -2,6 +2,7 @@
 // named.
 import type { Family } from "../family.ts";
 import { cohere2Moe } from "./cohere2.ts";
+import { dbrx } from "./dbrx.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite, mistral4 } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { gemma4Text } from "./gemma4.ts";
@@ -58,4 +59,5 @@ export const families: readonly Family[] = [
   gemma4Text,
   cohere2Moe,
   mistral4,
+  dbrx,
 ];
