@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
+import { findDeclaration, load } from "../../compiler/check/index.ts";
 import { openTransformers } from "../../runtime/import/config.ts";
 import { families } from "../../runtime/import/families/index.ts";
 import { copy, hf, other, refused, without } from "../hf-copies.ts";
@@ -348,6 +349,22 @@ function changedAt(text: string, path: string, value: unknown): string {
   });
   return JSON.stringify(changed(JSON.parse(text) as object, path.split("."))).replace('"<infinite>"', "1e999");
 }
+test("of models that are lists of blocks each value is one of the model or of a block", () => {
+  for (const { type, file = "", header, blocks } of families) {
+    if (!blocks) continue;
+    const layers = Object.values(blocks.kinds);
+    const names = `import { ${layers.join(", ")} } from "std/models/${file}"`;
+    const imports = `${names}\nimport { LanguageModel } from "std/models/decoder"`;
+    const declared = load({ name: "names.moe", text: imports });
+    const headers = [...layers, "LanguageModel"].map((name) => findDeclaration(declared, name).ast.header);
+    const taken = new Set(headers.flat().map((p) => p.name.name));
+    assert.deepEqual(
+      Object.keys(header).filter((name) => !taken.has(name)),
+      [],
+      type,
+    );
+  }
+});
 test("layers are not more than a model can have, and sizes are whole", () => {
   for (const value of [1e10, 10_001, 2.5, true])
     refused(() => openTransformers(other("phimoe", { num_hidden_layers: value })), `num_hidden_layers is ${value}`);

@@ -62,7 +62,7 @@ export const nemotronH: Family = {
     },
     Heads: required("num_attention_heads"),
     Groups: required("num_key_value_heads", "num_attention_heads"),
-    A: { keys: ["head_dim"], fallback: 128 },
+    A: { keys: ["head_dim", "attention_head_dim"], fallback: 128 },
     Context: required("max_position_embeddings"),
     eps: required("layer_norm_epsilon"),
     std: { keys: ["initializer_range"], fallback: null },
