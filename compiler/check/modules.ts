@@ -200,6 +200,7 @@ const specialModules = [
   "models/granite",
   "models/gemma4",
   "models/lfm2",
+  "models/longcat",
   "models/nemotron",
   "models/phi",
   "models/qwen3_next",

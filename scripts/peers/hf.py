@@ -329,6 +329,13 @@ MODELS = {
             | {"mscale": 0.7, "mscale_all_dim": 0.7, "llama_4_scaling_beta": 0.5}},
         "1GB",
     ),
+    "longcat_flash": (
+        "LongcatFlash",
+        {"num_layers": 2, "num_attention_heads": 2, "ffn_hidden_size": 12, "expert_ffn_hidden_size": 6, "head_dim": 4, "rope_theta": 10000.0}
+        | {"n_routed_experts": 4, "zero_expert_num": 2, "moe_topk": 3, "routed_scaling_factor": 1.7}
+        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "1GB",
+    ),
     # As Moonlight is among DeepSeek-V3's: queries without a bottleneck, and two shared experts.
     "glm4_moe_lite": (
         "Glm4MoeLite",

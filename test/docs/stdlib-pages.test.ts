@@ -96,6 +96,6 @@ test("a page says where the layers are that a header is given", () => {
 });
 test("every gate and every mixture has an example", () => {
   const some = Object.keys(pages).filter((path) => fencedBlocks(path, "moe").length > 0);
-  assert.is(some.length, 16 + 6);
+  assert.is(some.length, 16 + 7);
 });
 test.run();

@@ -95,6 +95,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 2, stretch: 4, original: 4, growth: 0.5, Context: 12",
     ),
     Dbrx: decoder("Dbrx", "8, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, clip: 1, Context: 12"),
+    LongcatFlash: decoder(
+      "LongcatFlash",
+      "8, F: 10, H: 6, L: 2, Heads: 2, E: 3, Copies: 2, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12",
+      "longcat",
+    ),
     Lfm2: decoder("Lfm2", "8, 6, L: 6, First: 1, Twos: 1, Ones: 0, Heads: 2, Groups: 1, Context: 12", "lfm2"),
     Ernie45Moe: decoder("Ernie45Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   };

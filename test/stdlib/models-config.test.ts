@@ -277,6 +277,11 @@ test("DBRX's settings within settings", () => {
   refuses("dbrx", dbrxPart("attn_config", { rope_theta: 5e5 }), "attn_config.rope_theta is 500000");
   assert.equal(header("dbrx", { rope_parameters: null, ...dbrxPart("attn_config", { rope_theta: 5e5 }) })["base"], 5e5);
 });
+test("LongCat's bottlenecks are scaled, and experts that cost nothing give back what they get", () => {
+  refuses("longcat_flash", { zero_expert_type: "zero" }, 'zero_expert_type is "zero"');
+  refuses("longcat_flash", { mla_scale_q_lora: false }, "mla_scale_q_lora is false");
+  refuses("longcat_flash", { router_bias: true }, "router_bias is true");
+});
 test("the type of RoPE may be under its older name", () => {
   for (const family of ["llama", "llama4_text", "gpt_oss", "deepseek_v2", "phimoe"]) {
     const older = copy(family, ({ rope_parameters: rope, ...config }) => {

@@ -52,6 +52,7 @@ const likeOthers = new Set([
   "cohere2_moe",
   "mistral4",
   "dbrx",
+  "longcat_flash",
 ]);
 
 /** transformers norms and turns in f32, also in f64. */

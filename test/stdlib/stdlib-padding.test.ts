@@ -27,7 +27,7 @@ const models: Readonly<Record<string, Handle | undefined>> = moe`
     NaiveGate, SoftmaxGate, TopKGate, NoisyGate, SwitchGate, GShardGate, SinkhornGate, BaseGate, BiasGate, SwipeGate, TopologyGate, DenseToSparseGate,
     ReluGate, TopPGate, ProductKeyGate, HashGate
   } from "std/gates"
-  import { MoE, SharedMoE, ExpertChoice, SoftMoE, GroupedMoE, Depth } from "std/moe"
+  import { MoE, SharedMoE, CopyMoE, ExpertChoice, SoftMoE, GroupedMoE, Depth } from "std/moe"
   import { SwiGlu } from "std/nn"
   import { Attention } from "std/attention"
   import { Block, Gemma2Block, Llama4Feed } from "std/models/decoder"
@@ -104,6 +104,7 @@ const models: Readonly<Record<string, Handle | undefined>> = moe`
   model Mixture(D = 6) = Mixed(D, MoE(D, 1, 4, SwitchGate(D, 4, factor: 1), SwiGlu(D, 8)))
   model OneArgument(D = 6) = Mixed(D, MoE(D, 1, 4, Unmasked(D, 4), SwiGlu(D, 8)))
   model Shared(D = 6) = Mixed(D, SharedMoE(D, 2, 4, TopKGate(D, 4, 2), SwiGlu(D, 8), SwiGlu(D, 8)))
+  model Copying(D = 6) = Mixed(D, CopyMoE(D, 2, 3, 2, TopKGate(D, 5, 2), SwiGlu(D, 8)))
   model Choice(D = 6) = Mixed(D, ExpertChoice(D, 4, factor: 1.5, expert: SwiGlu(D, 8)))
   model Soft(D = 6) = Mixed(D, SoftMoE(D, 4, P: 2, expert: SwiGlu(D, 8)))
   model Grouped(D = 6) = Mixed(D, GroupedMoE(D, 2, 2, 1, SwiGlu(D, 8)))

@@ -9,6 +9,7 @@ import { gemma4Text } from "./gemma4.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
+import { longcatFlash } from "./longcat.ts";
 import { flexOlmo, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { nemotronH } from "./nemotron.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
@@ -60,4 +61,5 @@ export const families: readonly Family[] = [
   cohere2Moe,
   mistral4,
   dbrx,
+  longcatFlash,
 ];
