@@ -53,6 +53,8 @@ export class Emitter extends Bodies<Target> {
   readonly strips = new Set<Tile>();
   /** Right operands that are read in place for few rows and copied for many; the generated code chooses (`dispatch_few_rows`). */
   readonly copiedForManyRows = new Set<Tile>();
+  /** Right operands of codes of 4 bits (host), whose products are not added to those of others in registers. */
+  readonly summedByGroups = new Set<Tile>();
   /** For an `mma`: the name of the function that runs on each of its register tiles when that is done. */
   readonly epilogues = new Map<StmtOf<"mma">, string>();
   /** Declarations before the loop over tasks. */

@@ -1,4 +1,5 @@
 // The layout of a staged operand in memory on the host, and which memory is needed after it (to be prefetched).
+import { fp4Group } from "../graph/codes.ts";
 import { item } from "../item.ts";
 import { add, address, dependsOn, knownDivisor, laneStride, num, stride, substitute } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
@@ -98,6 +99,27 @@ export function panelsOperandOf(s: StmtOf<"stage">, r: Var, c: Var, dtype: DType
   const whole = knownDivisor(item(begin.at, begin.at.length - 1)) % layout.width === 0;
   return whole ? { start: begin, step: item(shape, shape.length - 2) * layout.width, width: layout.width } : null;
 }
+interface Fp4Panels extends PanelsOperand {
+  readonly scales: BufferLoad;
+}
+/** An operand of whole panels of codes of 4 bits, and of whole groups of rows that share a scale, where r moves along rows and c along columns; else null. */
+export function fp4PanelsOf({ value, body, valid, vs }: StmtOf<"stage">, r: Var, c: Var): Fp4Panels | null {
+  const made = value.e === "op" && value.op === "bf16" ? item(value.args, 0) : value;
+  const [codes, at, scales] = made.e === "op" && made.op === "from_fp4" ? made.args : [];
+  const row = at?.e === "op" && at.op === "value" ? item(at.args, 0) : null;
+  if (!row || body.length > 0 || !isBufferLoad(codes) || !isBufferLoad(scales)) return null;
+  const { layout, shape } = codes.from;
+  const isSame = layout.kind === "panels" && scales.from.layout.kind === "panels";
+  const [column, ...lead] = [codes.at.at(-1), ...codes.at.slice(0, -2)];
+  if (!isSame || !column || stride(row, r) !== 1 || stride(column, c) !== 1) return null;
+  if (dependsOn(row, c) || dependsOn(column, r) || lead.some((y) => vs.some((v) => dependsOn(y, v)))) return null;
+  const first = (x: Expr): Expr => vs.reduce((y, v) => substitute(y, v, num(0)), x);
+  const areWhole = [first(row), item(valid, vs.indexOf(r))].every((x) => knownDivisor(x) % fp4Group === 0);
+  if (!areWhole || knownDivisor(first(column)) % layout.width !== 0) return null;
+  const step = item(shape, shape.length - 2) * layout.width;
+  return { start: first(codes) as BufferLoad, scales: first(scales) as BufferLoad, step, width: layout.width };
+}
+const isBufferLoad = (x: Expr | undefined): x is BufferLoad => x?.e === "load" && x.from.kind === "buffer";
 /**
  * The pointer, for prefetching, to the right operand that is needed after this one: in the next round of its loop, in the next pair, or in the next
  * task (which differs in the last grid axis of several blocks). Null if it is unknown.

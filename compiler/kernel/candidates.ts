@@ -5,11 +5,11 @@ import { type Contraction, hasWholeVectors, type Schedule } from "./schedule.ts"
 /** Parses a key made by `contractionKey`; null if it is not one. */
 export function parseContractionKey(key: string): Contraction | null {
   const parts =
-    /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(?:, (\d+) pairs)?(, bf16)?(?:, (f32|bf16) by codes)?(, outer)?$/.exec(
+    /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(?:, (\d+) pairs)?(, bf16)?(?:, (f32|bf16) by codes)?(, fp4)?(, outer)?$/.exec(
       key,
     );
   if (!parts) return null;
-  const [op, m, n, k, groups, operands, pairs, short, codes, outer] = parts.slice(1) as [
+  const [op, m, n, k, groups, operands, pairs, short, codes, fp4, outer] = parts.slice(1) as [
     Contraction["op"],
     ...(string | undefined)[],
   ];
@@ -26,6 +26,7 @@ export function parseContractionKey(key: string): Contraction | null {
     ...sizes,
     isBf16: short !== undefined,
     ...(codes === "f32" || codes === "bf16" ? { codes } : {}),
+    ...(fp4 === undefined ? {} : { fp4: true as const }),
     isLeftTransposed: outer !== undefined || op === "ragged_outer",
   };
 }

@@ -1,5 +1,6 @@
 // Schedules: how a contraction is cut into tasks and blocks, as data; and `Choices`, all that a target decides about kernels. No schedule changes a
 // bit of a result: the sum over the depth is always in order.
+import { fp4Group } from "../graph/codes.ts";
 import type { FuseOptions } from "../regions/fuse.ts";
 import { roundUp } from "./expr.ts";
 import type { OperandForm } from "./ir.ts";
@@ -37,6 +38,8 @@ export interface Contraction {
   readonly isBf16: boolean;
   /** All right operands are codes of 8 bits: the dtype of the left ones. Absent: they are numbers. */
   readonly codes?: "f32" | "bf16";
+  /** Some right operand is codes of 4 bits, whose groups of rows no block of the depth cuts. Absent: none is. */
+  readonly fp4?: true;
   /** The left operand lies in memory with its depth as the first axis, as in a weight gradient. */
   readonly isLeftTransposed: boolean;
 }
@@ -51,6 +54,7 @@ export const contractionKey = ({
   pairs,
   isBf16,
   codes,
+  fp4,
   isLeftTransposed,
 }: Contraction): string =>
   [
@@ -60,6 +64,7 @@ export const contractionKey = ({
     ...(pairs > 1 ? [`${pairs} pairs`] : []),
     ...(isBf16 ? ["bf16"] : []),
     ...(codes ? [`${codes} by codes`] : []),
+    ...(fp4 ? ["fp4"] : []),
     ...(isLeftTransposed && op === "dot" ? ["outer"] : []),
   ].join(", ");
 /** What the tile of attention is chosen by. */
@@ -222,7 +227,8 @@ function usesTerms({ op, m, n, k, groups }: Contraction): boolean {
   return rows >= 32 && depth >= 32 && n >= 16;
 }
 /** Rounds blocks up to what one instruction sums at once, a tile of 16 x 32 or a word, so that every schedule sums in the same way. */
-export function alignBlocks(s: Schedule, form: OperandForm | null): Schedule {
+export function alignBlocks(s: Schedule, form: OperandForm | null, { fp4 }: Pick<Contraction, "fp4"> = {}): Schedule {
+  if (fp4) return { ...alignBlocks(s, form), bk: roundUp(s.bk, fp4Group) };
   if (form === null) return s;
   if (form === "words") return { ...s, bk: roundUp(s.bk, 2) };
   const bm = roundUp(s.bm, 32);

@@ -29,7 +29,7 @@ export function isLoadedAsBf16(d: Draft, v: Value): boolean {
   return from && d.inlines(v) ? isLoadedAsBf16(d, from) : v.type.dtype === "bf16";
 }
 const isExactInBf16 = (x: number): boolean => roundBf16(x) === x;
-type OfOperands = Pick<Contraction, "k" | "operands" | "pairs" | "isBf16" | "codes">;
+type OfOperands = Pick<Contraction, "k" | "operands" | "pairs" | "isBf16" | "codes" | "fp4">;
 function operandsOf(d: Draft, { nodes }: Region): OfOperands {
   const pairs = nodes.flatMap(pairsOf);
   const isBf16 = (list: readonly Value[]): boolean => list.every((v) => isLoadedAsBf16(d, v));
@@ -44,6 +44,7 @@ function operandsOf(d: Draft, { nodes }: Region): OfOperands {
     pairs: pairsOf(item(nodes, 0)).length,
     isBf16: isBf16(pairs.flat()),
     ...(codes && { codes }),
+    ...(pairs.some(([, y]) => isOfFp4(y.node)) && { fp4: true as const }),
   };
 }
 

@@ -72,6 +72,18 @@ template <class I> FN auto fp4_number(I code) {
   const I size = code & 7;
   return from_bits(where(size < 2, -size & 0x3f000000, (size << 22) + 0x3f000000) | (-(code & 8) & (i32)0x80000000));
 }
+#if LANES == 16 || LANES == 8
+/** The same by a table. */
+constexpr i32 FP4_SIZES[LANES] = {0, 0x3f000000, 0x3f800000, 0x3fc00000, 0x40000000, 0x40400000, 0x40800000, 0x40c00000,
+#if LANES == 16
+  (i32)0x80000000, (i32)0xbf000000, (i32)0xbf800000, (i32)0xbfc00000, (i32)0xc0000000, (i32)0xc0400000, (i32)0xc0800000, (i32)0xc0c00000
+#endif
+};
+FN vf fp4_number(vi code) {
+  const vi size = lookup(FP4_SIZES, code);
+  return from_bits(LANES == 16 ? size : size | (-(code & 8) & (i32)0x80000000));
+}
+#endif
 /** The number of row `row` in a byte of two rows, times its scale. */
 template <class V> FN V from_fp4_(V byte, int_of<V> row, V scale) { return fp4_number(truncate(byte) >> (row & 1) * 4) * scale; }
 /** Into [low, high]; a NaN stays one. */

@@ -251,6 +251,16 @@ template <class A> FN ix height(const A&, ix left) { return left >= 12 || left =
 FN ix height(const MicroPanels&, ix left) { return ix_min(left, MR); }
 template <class A> constexpr bool has_fixed_height = false;
 template <> constexpr bool has_fixed_height<MicroPanels> = true;
+/** Keeps x in a register. Compilers otherwise load it again for each use, and then loads take longer than FMAs. */
+FN void keep_in_register(vf& x) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(x));
+#elif defined(__x86_64__)
+  asm("" : "+x"(x));
+#elif defined(__aarch64__)
+  asm("" : "+w"(x));
+#endif
+}
 /** s + x * w, rounded once. */
 template <class A> FN vf plus_product(const A&, vf s, vf x, vf w) { return fma_(x, w, s); }
 
@@ -273,6 +283,19 @@ FN vf word_vector(const bf16* low, const bf16* high) { return from_bits(__builti
 /** The products of the upper halves, then of the lower ones, each rounded once; what is below 2^-126 is zero. */
 template <class A> FN vf plus_product(const WordsAt<A>&, vf s, vf x, vf w) { asm("vdpbf16ps %2, %1, %0" : "+v"(s) : "v"(x), "v"(w)); return s; }
 typedef u16 vhh __attribute__((vector_size(64)));
+/** Two numbers of 4 bits each (`fp4_number`), twice: a lookup takes five bits. */
+#define FP4_EIGHT(sign) sign, sign | 0x3f00, sign | 0x3f80, sign | 0x3fc0, sign | 0x4000, sign | 0x4040, sign | 0x4080, sign | 0x40c0
+alignas(64) constexpr u16 FP4_SHORT[32] = {FP4_EIGHT(0), FP4_EIGHT(0x8000), FP4_EIGHT(0), FP4_EIGHT(0x8000)};
+/** Words of the two numbers of each byte. */
+FN vf fp4_words(vi bytes) {
+  const vhh indices = (vhh)(bytes | bytes << 12), table = *(const vhh*)FP4_SHORT;
+  typedef short shorts __attribute__((vector_size(64)));
+#if __has_builtin(__builtin_ia32_permvarhi512)
+  return (vf)__builtin_ia32_permvarhi512((shorts)table, (shorts)indices);
+#else
+  return (vf)__builtin_ia32_permvarhi512_mask((shorts)table, (shorts)indices, shorts{}, -1);
+#endif
+}
 typedef vhh vhh_at __attribute__((aligned(2), may_alias));
 #define GROUP(l, x) l + x, l + x + 32, l + x + 1, l + x + 33, l + x + 2, l + x + 34, l + x + 3, l + x + 35
 #define GROUPS(x) GROUP(0, x), GROUP(8, x), GROUP(16, x), GROUP(24, x)

@@ -43,16 +43,6 @@ struct StripPrefetch {
     NO_UNROLL for (ix x = 0; x < lines; x++, p += LINE) __builtin_prefetch(p, 0, 2);
   }
 };
-/** Keeps x in a register. Compilers otherwise load it again for each use, and then loads take longer than FMAs. */
-FN void keep_in_register(vf& x) {
-#if defined(__AVX512F__)
-  asm("" : "+v"(x));
-#elif defined(__x86_64__)
-  asm("" : "+x"(x));
-#elif defined(__aarch64__)
-  asm("" : "+w"(x));
-#endif
-}
 /** One step of the depth: M rows times NV vectors of the right operand. */
 template <class STEP, int M, int NV, class A> FN void multiply(vf (&s)[M][NV], const A& a, ix k, const typename STEP::Type* b) {
   vf w[NV];
@@ -289,12 +279,18 @@ template <class O, class... P> constexpr bool pairs = false;
 template <class O, class P> constexpr bool pairs<O, P> = O::B::follows && O::alone && P::alone && is_same<typename O::B, typename P::B>;
 /** Up to so many bytes of columns stay in L1 while all rows are multiplied by them. */
 constexpr ix L1_COLUMN_BYTES = 1 << 15;
+/** A strip of one right operand. */
+template <int NV, class A, class T, class O> FN void strip_alone(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& epilogue, const void* next, const O& o) {
+  if constexpr (is_fp4<typename O::B>) strip_fp4<NV>(fresh, a, rows, depth, c, epilogue, o);
+  else strip<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o);
+}
 /** A strip of several right operands: one after the other if their columns stay in L1, else alternately. `next`: what is read after the last. */
 template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& epilogue, const void* next, const O& o, const P&... more) {
   if constexpr (pairs<O, P...>) if (rows > 0 && rows <= PAIRED_ROWS) return pair<NV, 1>(fresh, a, rows, depth, c, epilogue, o, more...);
-  if constexpr (sizeof...(P) == 0) strip<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o);
-  else if (rows > FEW_ROWS && depth * NV * LANES * O::B::template Step<NV * LANES>::bytes > L1_COLUMN_BYTES) strip<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o, more...);
-  else { strip<NV>(fresh, cold, a, rows, depth, c, no_epilogue(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, false, a, rows, depth, c, epilogue, next, more...); }
+  constexpr bool together = sizeof...(P) > 0 && !(is_fp4<typename O::B> || ... || is_fp4<typename P::B>);
+  if constexpr (together) if (rows > FEW_ROWS && depth * NV * LANES * O::B::template Step<NV * LANES>::bytes > L1_COLUMN_BYTES) return strip<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o, more...);
+  if constexpr (sizeof...(P) == 0) strip_alone<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o);
+  else { strip_alone<NV>(fresh, cold, a, rows, depth, c, no_epilogue(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, false, a, rows, depth, c, epilogue, next, more...); }
 }
 /** The number of columns that all operands have: copies are as wide as the accumulator, but panels end with their matrix. */
 template <class O, class... P> FN ix columns_of(const O& o, const P&... more) {

@@ -169,6 +169,15 @@ FN vi widen(vc x) {
   return __builtin_convertvector(x, vi);
 #endif
 }
+/** The bytes as they are, from 0 to 255. */
+FN vi widen_unsigned(vc x) {
+#if LANES == 16 && __has_builtin(__builtin_ia32_pmovzxbd512_mask)
+  typedef char bytes __attribute__((vector_size(16)));
+  return (vi)__builtin_ia32_pmovzxbd512_mask((bytes)x, vi{}, (u16)-1);
+#else
+  return widen(x) & 255;
+#endif
+}
 FN vf ld(vf, const i8* p) { return to_f32(widen(*(const vc_at*)p)); }
 FN f32 ld(f32, const i8* p) { return (f32)*p; }
 /** A prefetch that a load makes: its distance in bytes, for elements of f32 (0: none), and how many times it is issued. */

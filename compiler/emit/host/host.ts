@@ -65,7 +65,10 @@ export const host: Target = {
   },
   each: (_, lanes) => `each<${lanes.text}>`,
   mma: (s, e) => multiply([s], e),
-  mmaSum: multiply,
+  mmaSum(run, e) {
+    const apart = run.some((s) => s.b.some((t) => e.summedByGroups.has(t)));
+    for (const some of apart ? run.map((s) => [s]) : [run]) multiply(some, e);
+  },
 };
 function inScratch(b: Buffer, e: Emitter): string {
   const at = reserveScratch(e, footprint(b));

@@ -11,6 +11,7 @@ import {
   depthContiguousOf,
   dtypeOf,
   firstReaderCondition,
+  fp4PanelsOf,
   isContiguous,
   nextOperandPointer,
   onlyAccumulator,
@@ -127,7 +128,9 @@ const maxCloseStride = 512;
 /** Stages a right operand [depth, columns]: read in place where possible, else copied into strips of columns. */
 export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const right = rightOperandOf(s, e);
-  const staged = [fromPanels, fromColumns, fromRowsInPlace, fromRows, fromTransposedPanels].some((f) => f(right));
+  const staged = [fromFp4Panels, fromPanels, fromColumns, fromRowsInPlace, fromRows, fromTransposedPanels].some((f) =>
+    f(right),
+  );
   if (staged) return;
   const { width, nk, nx, name, room } = right;
   const [k, x] = s.vs;
@@ -167,6 +170,16 @@ function fromPanels({ s, e, width, nk, nx, name, room }: RightOperand): boolean 
   const from = [pointer(e, narrow.start, (y) => y), narrow.step, nx, nk, next()];
   e.copiedForManyRows.add(s.tile);
   e.line(`${name} = narrow_panels<${narrow.width}, ${width}>(${[room(), ...from].join(", ")});`);
+  return true;
+}
+/** Stages a right operand of codes of 4 bits, whose products are summed group by group (runtime/device/fp4.hpp). */
+export function fromFp4Panels({ s, e, nx, name }: Pick<RightOperand, "s" | "e" | "nx" | "name">): boolean {
+  const [k, x] = s.vs;
+  const fp4 = isInTerms(s.tile) || shiftedIn(e.kernel).size > 0 ? null : fp4PanelsOf(s, k, x);
+  if (!fp4) return false;
+  const [codes, scales] = [fp4.start, fp4.scales].map((load) => pointer(e, load, (y) => y));
+  e.line(`${name} = fp4_panels<${fp4.width}>(${[codes, scales, fp4.step, nx].join(", ")});`);
+  e.summedByGroups.add(s.tile);
   return true;
 }
 function fromColumns({ s, e, nx, name }: RightOperand): boolean {

@@ -16,7 +16,7 @@ import {
   stridedLoadOf,
 } from "../operand-layout.ts";
 import { packingOf } from "./packed.ts";
-import { emitRowPointers, reserveCopies, reserveScratch, withValue } from "./staging.ts";
+import { emitRowPointers, fromFp4Panels, reserveCopies, reserveScratch, withValue } from "./staging.ts";
 
 const isEven = (x: Expr): boolean => knownDivisor(x) % 2 === 0;
 /** The floats of scratch memory that hold the words of a depth. */
@@ -56,9 +56,10 @@ export function wordsLeft(s: StmtOf<"stage">, e: Emitter): void {
 export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
   const [k, x] = s.vs;
   const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
-  const [nk, nx] = s.valid.map((n) => e.expr(n));
+  const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
   const name = `const auto ${s.tile.name}`;
   const room = (): string => reserveScratch(e, width * wordFloats(depth));
+  if (fromFp4Panels({ s, e, nx, name })) return;
   const next = (): string => nextOperandPointer(s, e) ?? "nullptr";
   const whole = isEven(s.valid[0]);
   const inPlace = whole ? panelsOperandOf(s, k, x, "bf16") : null;
