@@ -103,9 +103,9 @@ interface Fp4Panels extends PanelsOperand {
   readonly scales: BufferLoad;
 }
 /** An operand of whole panels of codes of 4 bits, and of whole groups of rows that share a scale, where r moves along rows and c along columns; else null. */
-export function fp4PanelsOf({ value, body, valid, vs }: StmtOf<"stage">, r: Var, c: Var): Fp4Panels | null {
-  const made = value.e === "op" && value.op === "bf16" ? item(value.args, 0) : value;
-  const [codes, at, scales] = made.e === "op" && made.op === "from_fp4" ? made.args : [];
+export function fp4PanelsOf(s: StmtOf<"stage">, r: Var, c: Var): Fp4Panels | null {
+  const { body, valid, vs } = s;
+  const [codes, at, scales] = fp4ArgsOf(s);
   const row = at?.e === "op" && at.op === "value" ? item(at.args, 0) : null;
   if (!row || body.length > 0 || !isBufferLoad(codes) || !isBufferLoad(scales)) return null;
   const { layout, shape } = codes.from;
@@ -119,6 +119,16 @@ export function fp4PanelsOf({ value, body, valid, vs }: StmtOf<"stage">, r: Var,
   const step = item(shape, shape.length - 2) * layout.width;
   return { start: first(codes) as BufferLoad, scales: first(scales) as BufferLoad, step, width: layout.width };
 }
+/** What an operand reads most of: codes of 4 bits that it is made of, or itself. */
+function memoryOf(s: StmtOf<"stage">): BufferLoad | null {
+  const [codes] = fp4ArgsOf(s);
+  return isBufferLoad(codes) ? codes : loadOf(s);
+}
+/** The codes, the row, and the scale that the numbers of an operand are made of; none if it is none of codes of 4 bits. */
+function fp4ArgsOf({ value }: StmtOf<"stage">): readonly Expr[] {
+  const made = value.e === "op" && value.op === "bf16" ? item(value.args, 0) : value;
+  return made.e === "op" && made.op === "from_fp4" ? made.args : [];
+}
 const isBufferLoad = (x: Expr | undefined): x is BufferLoad => x?.e === "load" && x.from.kind === "buffer";
 /**
  * The pointer, for prefetching, to the right operand that is needed after this one: in the next round of its loop, in the next pair, or in the next
@@ -128,20 +138,21 @@ export function nextOperandPointer(s: StmtOf<"stage">, e: Emitter): string | nul
   const task = e.kernel.grid.findLast((a) => blockCount(a) !== 1) ?? e.kernel.grid.at(-1);
   if (!task || s.body.length > 0) return null;
   const { first, next } = othersOf(s, e.kernel);
-  const isLike = (t: StmtOf<"stage">): boolean => dtypeOf(t) === dtypeOf(s);
+  const isLike = (t: StmtOf<"stage">): boolean => memoryOf(t)?.from.dtype === memoryOf(s)?.from.dtype;
   const after =
     [next ?? first].filter(isLike).map((t) => firstRoundPointer(t, e, (x) => (next ? x : oneStepLater(x, task))))[0] ??
     null;
   const loop = loopOf(e.kernel.body, s);
-  if (!loop || !after) return after;
-  const round = pointer(e, s.value as BufferLoad, (x) => oneStepLater(start(s, x), loop));
+  const own = memoryOf(s);
+  if (!loop || !after || !own) return after;
+  const round = pointer(e, own, (x) => oneStepLater(start(s, x), loop));
   return `${loop.v.name} + ${loop.step} < ${endName(loop)} ? ${round} : ${after}`;
 }
 export const dtypeOf = (s: StmtOf<"stage">): DType | null => loadOf(s)?.from.dtype ?? null;
 const start = (s: StmtOf<"stage">, x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);
 /** A pointer to the first element of an operand in the first round of its loop; null if the operand is computed. */
 function firstRoundPointer(s: StmtOf<"stage">, e: Emitter, replace: (x: Expr) => Expr): string | null {
-  const load = loadOf(s);
+  const load = memoryOf(s);
   if (s.body.length > 0 || !load) return null;
   const loop = loopOf(e.kernel.body, s);
   return pointer(e, load, (x) => {

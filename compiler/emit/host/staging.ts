@@ -178,7 +178,9 @@ export function fromFp4Panels({ s, e, nx, name }: Pick<RightOperand, "s" | "e" |
   const fp4 = isInTerms(s.tile) || shiftedIn(e.kernel).size > 0 ? null : fp4PanelsOf(s, k, x);
   if (!fp4) return false;
   const [codes, scales] = [fp4.start, fp4.scales].map((load) => pointer(e, load, (y) => y));
-  e.line(`${name} = fp4_panels<${fp4.width}>(${[codes, scales, fp4.step, nx].join(", ")});`);
+  e.line(
+    `${name} = fp4_panels<${fp4.width}>(${[codes, scales, fp4.step, nx, nextOperandPointer(s, e) ?? "nullptr"].join(", ")});`,
+  );
   e.summedByGroups.add(s.tile);
   return true;
 }
