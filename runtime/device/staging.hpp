@@ -158,6 +158,27 @@ template <int W, int P, class T> NOINLINE PackedStrips pack_transposed_panels(f3
       } else NO_UNROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < ix_min(c + B, m); l++) to[strip_index<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
   return {to, {next, step, n * P, depth / P}, n};
 }
+/** LANES rows by LANES columns of a weight of 4 bits, from p on, where bytes of two rows are P apart. */
+template <int P, bool ROUNDED> FN void ld_fp4_rows(vf (&r)[LANES], const i8* p, const bf16* scales) {
+  const vf scale = ld(vf{}, scales);
+  UNROLL for (int i = 0; i < LANES; i++) {
+    const vf x = fp4_number(fp4_bytes(p + i / 2 * P) >> i % 2 * 4) * scale;
+    r[i] = ROUNDED ? round_bf16(x) : x;
+  }
+}
+/**
+ * Packs the transpose of a weight of 4 bits in panels of P to strips: columns are its rows, n of them, whole groups; the depth is its columns, whole panels.
+ * ROUNDED: to numbers of bf16.
+ */
+template <int W, int P, bool ROUNDED> NOINLINE PackedStrips pack_transposed_fp4(f32* to, ix n, ix depth, const i8* p, const bf16* scales, ix step) {
+  NO_UNROLL for (ix k = 0; k < depth; k += P, p += step, scales += step / FP4_BYTES) NO_UNROLL for (ix x = 0, all = round_to_tiles(n, W); x < all; x += LANES)
+    NO_UNROLL for (ix c = 0; c < P; c += LANES) {
+      vf r[LANES] = {};
+      if (x < n) { ld_fp4_rows<P, ROUNDED>(r, p + x / 2 * P + c, scales + x / (2 * FP4_BYTES) * P + c); transpose(r); }
+      UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + strip_index<W>(x, k + c + i, depth), r[i]);
+    }
+  return {to, {}, n};
+}
 /** N * LANES steps of a column from p on: numbers, or words of N. */
 template <int N, class T> FN vf ld_steps(const T* p) { if constexpr (N > 1) return ld_words(p); else return ld(vf{}, p); }
 /** Packs LANES columns by blocks of N steps a lane, from step k on while there are whole ones; returns the first step that is left. `some`: not zeros. */

@@ -82,6 +82,23 @@ template <int W, class F> FN PackedStrips pack_word_columns(f32* to, ix n, ix de
   }
   return {to, {}, n};
 }
+/** LANES numbers of each of two vectors as words, those of `low` first; rounded to nearest, ties to even. */
+FN vf words_in_order(vf low, vf high) { vf words; asm("vcvtne2ps2bf16 %2, %1, %0" : "=v"(words) : "v"(high), "v"(low)); return words; }
+/** As `pack_transposed_fp4`, to words. */
+template <int W, int P> NOINLINE PackedStrips pack_transposed_fp4_words(f32* to, ix n, ix depth, const i8* p, const bf16* scales, ix step) {
+  NO_UNROLL for (ix k = 0; k < depth; k += P, p += step, scales += step / FP4_BYTES) NO_UNROLL for (ix x = 0, all = round_to_tiles(n, W); x < all; x += LANES)
+    NO_UNROLL for (ix c = 0; c < P; c += 2 * LANES) {
+      vf low[LANES] = {}, high[LANES];
+      if (x < n) {
+        const i8* const from = p + x / 2 * P + c; const bf16* const by = scales + x / (2 * FP4_BYTES) * P + c;
+        ld_fp4_rows<P, false>(low, from, by); ld_fp4_rows<P, false>(high, from + LANES, by + LANES);
+        UNROLL for (int i = 0; i < LANES; i++) low[i] = words_in_order(low[i], high[i]);
+        transpose(low);
+      }
+      UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + strip_index<W>(x, (k + c) / 2 + i, depth / 2), low[i]);
+    }
+  return {to, {}, n};
+}
 /** A weight in panels, read in place. */
 template <int W> FN Panels<W, bf16, 2> word_panels(const bf16* p, ix step, ix n, const void* next) { return {p, step, n, (const bf16*)next}; }
 #endif

@@ -1,6 +1,6 @@
 // Operands of products on the host: read in place unless their order in memory forbids it, else packed into scratch memory.
 import { item } from "../../item.ts";
-import { num, roundUp, subexpressions, substitute, variable } from "../../kernel/expr.ts";
+import { knownDivisor, num, roundUp, subexpressions, substitute, variable } from "../../kernel/expr.ts";
 import type { Stmt, StmtOf, Tile, Var } from "../../kernel/ir.ts";
 import { isInTerms, statements } from "../../kernel/passes.ts";
 import { bytesOf } from "../../types/dtype.ts";
@@ -128,9 +128,15 @@ const maxCloseStride = 512;
 /** Stages a right operand [depth, columns]: read in place where possible, else copied into strips of columns. */
 export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const right = rightOperandOf(s, e);
-  const staged = [fromFp4Panels, fromPanels, fromColumns, fromRowsInPlace, fromRows, fromTransposedPanels].some((f) =>
-    f(right),
-  );
+  const staged = [
+    fromFp4Panels,
+    fromTransposedFp4,
+    fromPanels,
+    fromColumns,
+    fromRowsInPlace,
+    fromRows,
+    fromTransposedPanels,
+  ].some((f) => f(right));
   if (staged) return;
   const { width, nk, nx, name, room } = right;
   const [k, x] = s.vs;
@@ -173,7 +179,7 @@ function fromPanels({ s, e, width, nk, nx, name, room }: RightOperand): boolean 
   return true;
 }
 /** Stages a right operand of codes of 4 bits, whose products are summed group by group (runtime/device/fp4.hpp). */
-export function fromFp4Panels({ s, e, nx, name }: Pick<RightOperand, "s" | "e" | "nx" | "name">): boolean {
+export function fromFp4Panels({ s, e, nx, name }: RightOperand): boolean {
   const [k, x] = s.vs;
   const fp4 = isInTerms(s.tile) || shiftedIn(e.kernel).size > 0 ? null : fp4PanelsOf(s, k, x);
   if (!fp4) return false;
@@ -182,6 +188,18 @@ export function fromFp4Panels({ s, e, nx, name }: Pick<RightOperand, "s" | "e" |
     `${name} = fp4_panels<${fp4.width}>(${[codes, scales, fp4.step, nx, nextOperandPointer(s, e) ?? "nullptr"].join(", ")});`,
   );
   e.summedByGroups.add(s.tile);
+  return true;
+}
+/** Stages its transpose, to numbers or to words. */
+export function fromTransposedFp4({ s, e, width, nk, nx, name, room }: RightOperand): boolean {
+  const [k, x] = s.vs;
+  const fp4 = fp4PanelsOf(s, x, k);
+  if (!fp4 || knownDivisor(s.valid[0]) % fp4.width !== 0) return false;
+  const from = [fp4.start, fp4.scales].map((load) => pointer(e, load, (y) => y));
+  const isRounded = s.value.e === "op" && s.value.op === "bf16";
+  const made = s.tile.form === "words" ? "pack_transposed_fp4_words<" : "pack_transposed_fp4<";
+  const sizes = [width, fp4.width, ...(s.tile.form === "words" ? [] : [isRounded])];
+  e.line(`${name} = ${made}${sizes.join(", ")}>(${[room(), nx, nk, ...from, fp4.step].join(", ")});`);
   return true;
 }
 function fromColumns({ s, e, nx, name }: RightOperand): boolean {

@@ -16,7 +16,14 @@ import {
   stridedLoadOf,
 } from "../operand-layout.ts";
 import { packingOf } from "./packed.ts";
-import { emitRowPointers, fromFp4Panels, reserveCopies, reserveScratch, withValue } from "./staging.ts";
+import {
+  emitRowPointers,
+  fromFp4Panels,
+  fromTransposedFp4,
+  reserveCopies,
+  reserveScratch,
+  withValue,
+} from "./staging.ts";
 
 const isEven = (x: Expr): boolean => knownDivisor(x) % 2 === 0;
 /** The floats of scratch memory that hold the words of a depth. */
@@ -59,7 +66,8 @@ export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
   const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
   const name = `const auto ${s.tile.name}`;
   const room = (): string => reserveScratch(e, width * wordFloats(depth));
-  if (fromFp4Panels({ s, e, nx, name })) return;
+  const right = { s, e, width, nk, nx, name, room };
+  if (fromFp4Panels(right) || fromTransposedFp4(right)) return;
   const next = (): string => nextOperandPointer(s, e) ?? "nullptr";
   const whole = isEven(s.valid[0]);
   const inPlace = whole ? panelsOperandOf(s, k, x, "bf16") : null;
