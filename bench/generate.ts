@@ -103,6 +103,8 @@ async function open(
   await made.executable.run("init", new Map(), at);
   return made;
 }
+/** Of codes of 4 bits with their scales, as these are a ninth of what is read. */
+const bytesOfCode: Readonly<Record<Weights, number>> = { int8: 1, fp4: 0.5625 };
 /**
  * `parameters`: bytes of all parameters. `active`: of those that a step reads, with the expected share of experts that `batch` rows choose, if each
  * chooses K of E at random. (Launches count the most experts that can be chosen: the same for one row, more for several.)
@@ -116,7 +118,7 @@ export function bytesRead(
   const sizes = stores
     .filter((s) => s.role === "parameter" && s.name !== runtimeInputs.key)
     .map((s) => ({
-      bytes: product(s.shape) * bytesOf[s.quantised ? "i8" : s.dtype],
+      bytes: product(s.shape) * (s.quantised ? bytesOfCode[s.quantised.code] : bytesOf[s.dtype]),
       part: s.name.includes("experts.*") ? chosen : 1,
     }));
   return {

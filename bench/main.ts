@@ -1,5 +1,6 @@
 // npm run bench -- NAME [--json] [--threads N] [--kernels]
 import { note, print, printJson, runMain, showBytes, table } from "../cli/output.ts";
+import { allWeights } from "../compiler/types/dtype.ts";
 import { cores } from "../runtime/machine.ts";
 import { parseCommandLine, usageError } from "../scripts/command-line.ts";
 import { cudaCases, groups } from "./cases.ts";
@@ -15,7 +16,7 @@ const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only 
   --threads    default: the cores that this process may use; workers have one each
   --kernels    the time of each launch, on stderr; not of workers
   --only       the case of that number alone
-  --weights    int8; of generate
+  --weights    int8 or fp4; of generate
   --precision  f32 or bf16; default: f32, on a GPU without --tf32 bf16. Cases that count bytes are of f32
   --tf32       on a GPU in f32: products by tensor cores`;
 
@@ -49,9 +50,9 @@ async function main(): Promise<void> {
     return usageError(`${name} has no case ${values.only}: \`npm run bench -- list\` shows all`, usage);
   const wanted = (i: number): boolean => values.only === undefined || i === Number(values.only);
   if (name === "workers") return workers(precision, wanted, values.json);
-  const { weights } = values;
-  if (weights !== undefined && (weights !== "int8" || cases))
-    return usageError("--weights is int8, and of generate", usage);
+  const weights = allWeights.find((w) => w === values.weights);
+  if (values.weights !== undefined && (!weights || cases))
+    return usageError(`--weights is ${allWeights.join(" or ")}, and of generate`, usage);
   if (!cases) return generate({ threads, precision, weights }, wanted, values);
   const python = findPython();
   const all: Measured[] = [];

@@ -59,21 +59,20 @@ template <int NV> struct Fp4Step<true, NV> : Fp4Columns<NV> {
 #endif
 /** Lines that each group of a tile prefetches, from p on. */
 struct Fp4Prefetch { const i8* p; ix lines; };
-/** Adds the products of one group, from byte k on, to M rows by NV vectors of sums. */
-template <int M, int NV, int C, int W, class A> FN void add_fp4_group(const A& a, ix k, const i8* codes, const bf16* scales, f32* acc) {
-  typedef Fp4Step<in_words_at<A>, NV> Step;
+/** Adds the products of one group, from byte k on, to M rows by NV vectors of sums. Its bytes are LD elements of T apart. */
+template <class STEP, int M, int NV, int C, int LD, class A, class T> FN void add_fp4_group(const A& a, ix k, const T* codes, const bf16* scales, f32* acc) {
   vf t[M][NV] = {}, w[NV];
-  NO_UNROLL for (const ix end = k + FP4_BYTES; k < end; k++, codes += W) UNROLL for (int x = 0; x < Step::steps; x++) {
-    Step::load(w, codes, x);
+  NO_UNROLL for (const ix end = k + FP4_BYTES; k < end; k++, codes += LD) UNROLL for (int x = 0; x < STEP::steps; x++) {
+    STEP::load(w, codes, x);
     if (M > 1) UNROLL for (int v = 0; v < NV; v++) keep_in_register(w[v]);
-    UNROLL for (int i = 0; i < M; i++) { const vf y = splat(a.at(i, Step::steps * k + x)); UNROLL for (int v = 0; v < NV; v++) t[i][v] = plus_product(a, t[i][v], y, w[v]); }
+    UNROLL for (int i = 0; i < M; i++) { const vf y = splat(a.at(i, STEP::steps * k + x)); UNROLL for (int v = 0; v < NV; v++) t[i][v] = plus_product(a, t[i][v], y, w[v]); }
     asm volatile("");  // as in `multiply`
   }
-  Step::scales(w, scales);
+  STEP::scales(w, scales);
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) { vf& s = *(vf*)(acc + i * C + v * LANES); s = fma_(t[i][v], w[v], s); }
 }
 /** The same, not inlined, so that nothing else takes registers. */
-template <int M, int NV, int C, int W, class A> NOINLINE void add_fp4_group_alone(A a, ix k, const i8* codes, const bf16* scales, f32* acc) { add_fp4_group<M, NV, C, W>(a, k, codes, scales, acc); }
+template <class STEP, int M, int NV, int C, int LD, class A, class T> NOINLINE void add_fp4_group_alone(A a, ix k, const T* codes, const bf16* scales, f32* acc) { add_fp4_group<STEP, M, NV, C, LD>(a, k, codes, scales, acc); }
 /** M rows by NV vectors of columns. `bytes`: half the depth. The sums of a group are in registers, all others in memory. */
 template <int M, int NV, int C, int W, class A> NOINLINE void micro_kernel_fp4(bool fresh, A a, const i8* codes, const bf16* scales, f32* acc, ix bytes, Fp4Prefetch ahead) {
   typedef Fp4Step<in_words_at<A>, NV> Step;
@@ -81,8 +80,8 @@ template <int M, int NV, int C, int W, class A> NOINLINE void micro_kernel_fp4(b
   UNROLL for (int i = 0; i < M; i++) { Sums& s = *(Sums*)(acc + i * C); if (fresh) UNROLL for (int v = 0; v < NV; v++) s[v] = vf{}; else Step::permute_in(s); }
   NO_UNROLL for (ix k = 0; k < bytes; k += FP4_BYTES, codes += FP4_BYTES * W, scales += W) {
     NO_UNROLL for (ix x = 0; x < ahead.lines; x++, ahead.p += LINE) __builtin_prefetch(ahead.p, 0, 2);
-    if constexpr (M <= 3) add_fp4_group<M, NV, C, W>(a, k, codes, scales, acc);
-    else add_fp4_group_alone<M, NV, C, W>(a, k, codes, scales, acc);
+    if constexpr (M <= 3) add_fp4_group<Step, M, NV, C, W>(a, k, codes, scales, acc);
+    else add_fp4_group_alone<Step, M, NV, C, W>(a, k, codes, scales, acc);
   }
   UNROLL for (int i = 0; i < M; i++) Step::permute_out(*(Sums*)(acc + i * C));
 }
@@ -92,12 +91,46 @@ template <int M = 1, class F> FN void dispatch_height(ix h, F f) {
   if constexpr (M < MR) if (h > M) return dispatch_height<M + 1>(h, f);
   f(Height<M>{});
 }
+/** Words that are decoded already. */
+template <int NV> struct Fp4Words : Fp4Columns<NV> {
+  static constexpr int steps = 1;
+  static FN void load(vf (&w)[NV], const f32* p, int) { UNROLL for (int v = 0; v < NV; v++) w[v] = ld(vf{}, p + v * LANES); }
+};
+/** Of words, more rows than these share what is decoded: a group at a time, into L1. (Numbers of f32 are decoded beside the products, which take twice as long.) */
+constexpr ix FP4_SHARED_ROWS = 4 * MR;
+template <int NV, class A, class O> FN void strip_fp4_words(bool fresh, const A& a, ix rows, ix depth, ix c, const O& o) {
+  constexpr int S = NV * LANES, C = O::C, W = O::B::width;
+  const i8 *codes = o.b.strip(c, depth), *next = o.b.after(c + S, depth);
+  const bf16* scales = o.b.strip_scales(c);
+  if (fresh) NO_UNROLL for (ix r = 0; r < rows; r++) UNROLL for (int v = 0; v < NV; v++) *(vf*)(o.acc.d[r] + c + v * LANES) = vf{};
+  NO_UNROLL for (ix k = 0; k < depth; k += FP4_BYTES, scales += W) {
+    alignas(64) f32 words[FP4_BYTES * S];
+    NO_UNROLL for (f32* to = words; to < words + FP4_BYTES * S; to += S, codes += W) {
+      vf w[NV];
+      if (next) { __builtin_prefetch(next, 0, 2); next += W; }
+      Fp4Step<true, NV>::load(w, codes, 0);
+      UNROLL for (int v = 0; v < NV; v++) st(vf{}, to + v * LANES, w[v]);
+    }
+    NO_UNROLL for (ix r = 0; r < rows;) {
+      const ix h = height(a, rows - r);
+      const auto tile = tile_at(a, r, depth);
+      dispatch_height(h, [&](auto m) { add_fp4_group_alone<Fp4Words<NV>, decltype(m)::rows, NV, C, S>(tile, k, (const f32*)words, scales, o.acc.d[r] + c); });
+      r += h;
+    }
+  }
+}
 /** Bytes that a single tile prefetches ahead in its own strip, where the hardware does not keep up (NO_PREFETCH_ROWS of tile.hpp). */
 constexpr ix FP4_AHEAD = 64;
 /** A strip of columns from c on, for all rows. Several tiles prefetch the next strip together. */
 template <int NV, class A, class T, class O> FN void strip_fp4(bool fresh, const A& a, ix rows, ix depth, ix c, const T& epilogue, const O& o) {
   constexpr int S = NV * LANES, C = O::C, W = O::B::width;
-  const ix tiles = (rows + MR - 1) / MR, lines = FP4_BYTES * S / LINE, bytes = depth / Fp4Step<in_words_at<decltype(tile_at(a, 0, depth))>, NV>::steps;
+  constexpr bool WORDS = in_words_at<decltype(tile_at(a, 0, depth))>;
+  if constexpr (WORDS) if (rows > FP4_SHARED_ROWS) {
+    strip_fp4_words<NV>(fresh, a, rows, depth, c, o);
+    if (epilogue.now) epilogue.after({0, rows, c, S});
+    return;
+  }
+  const ix tiles = (rows + MR - 1) / MR, lines = FP4_BYTES * S / LINE, bytes = depth / Fp4Step<WORDS, NV>::steps;
   const i8* const next = tiles > 1 ? o.b.after(c + S, depth) : ZEN ? nullptr : o.b.strip(c, depth) + FP4_AHEAD * W;
   Fp4Prefetch ahead = {next, next ? (lines + tiles - 1) / tiles : 0};
   NO_UNROLL for (ix r = 0; r < rows;) {
