@@ -1,4 +1,4 @@
-// Random trainings of a part of a model, whose other matrices are kept in 8 bits: a step on codes against one on the numbers that they stand for.
+// Random trainings of a part of a model, whose other matrices are kept in 8 or 4 bits: a step on codes against one on the numbers that they stand for.
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Elaborated } from "../../compiler/graph/node.ts";
@@ -25,7 +25,9 @@ export function partlyTrained(program: RandomProgram): RandomProgram {
   const text = program.text
     .replace(/^ +optimize \w+ with .*\n/m, "")
     .replace("optimize with", `optimize ${trained} with`);
-  return { ...program, text, weights: "int8" };
+  if (draw.chance(0.5)) return { ...program, text, weights: "int8" };
+  const sizes = Object.entries(program.sizes).map(([name, n]) => [name, n > 3 && draw.chance(0.7) ? 32 : n] as const);
+  return { ...program, text, weights: "fp4", sizes: Object.fromEntries(sizes) };
 }
 /** As a selector: without the numbers and stars of arrays. */
 const pathOf = (store: string): string =>
@@ -34,7 +36,7 @@ const pathOf = (store: string): string =>
     .filter((piece) => !/^[\d*]/.test(piece))
     .join(".");
 
-/** Compares the graphs before and after the pass that keeps matrices in 8 bits. Returns how many it keeps so. */
+/** Compares the graphs before and after the pass that keeps matrices as codes. Returns how many it keeps so. */
 export function checkFrozen(
   program: RandomProgram,
   { precision, limits }: Pick<HostMode, "precision" | "limits">,
