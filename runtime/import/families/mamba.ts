@@ -18,7 +18,7 @@ export function kindsOf(order: unknown): string[] | undefined {
 }
 
 /** The matrices that transformers has as one, in its order, and how many columns each has. */
-const inward = (place: string, part: string): { runs: string[]; shares: NonNullable<PackedTensor["shares"]> } => ({
+const inward = (place: string, part: string): Omit<PackedTensor, "transposed"> => ({
   runs: ["gate", "row", "steps"].map((name) => `${place}.${name}.${part}`),
   shares: (header) => {
     const of = (name: string): number => Number(header[name]);
