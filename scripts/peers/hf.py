@@ -229,6 +229,16 @@ MODELS = {
         | {"ffn_config": {"ffn_hidden_size": 6, "moe_num_experts": 5, "moe_top_k": 3}},
         "1GB",
     ),
+    "mimo_v2_flash": (
+        "MiMoV2Flash",
+        HEADS
+        | {"num_hidden_layers": 6, "num_key_value_heads": 1, "head_dim": 6, "v_head_dim": 4, "intermediate_size": 12, "moe_intermediate_size": 5}
+        | {"n_routed_experts": 4, "n_group": 2, "routed_scaling_factor": 1.7, "sliding_window": 4, "attention_bias": True}
+        | {"layer_types": ["full_attention", "sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"]}
+        | {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.7}}
+            | {"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.334}}},
+        "1GB",
+    ),
     "minimax_m2": (
         "MiniMaxM2",
         HEADS | {"intermediate_size": 8, "head_dim": 8, "num_local_experts": 6, "partial_rotary_factor": 0.5},

@@ -282,6 +282,15 @@ test("LongCat's bottlenecks are scaled, and experts that cost nothing give back 
   refuses("longcat_flash", { mla_scale_q_lora: false }, "mla_scale_q_lora is false");
   refuses("longcat_flash", { router_bias: true }, "router_bias is true");
 });
+test("MiMo's first block is dense and sees all, as each N-th does", () => {
+  const { Every, NearGroups, P, NearP } = header("mimo_v2_flash", {});
+  assert.deepEqual([Every, NearGroups, P, NearP], [3, 2, 4, 2]);
+  assert.equal(header("mimo_v2_flash", { layer_types: null })["Every"], 6);
+  assert.equal(header("mimo_v2_flash", { sliding_window_size: 128 })["window"], 129);
+  assert.equal(header("mimo_v2_flash", { routed_scaling_factor: null })["scale"], 1);
+  refuses("mimo_v2_flash", { layer_types: Array<string>(6).fill("sliding_attention") }, "layer_types is", "each N-th");
+  refuses("mimo_v2_flash", { mlp_layer_types: Array<string>(6).fill("sparse") }, "mlp_layer_types is");
+});
 test("the type of RoPE may be under its older name", () => {
   for (const family of ["llama", "llama4_text", "gpt_oss", "deepseek_v2", "phimoe"]) {
     const older = copy(family, ({ rope_parameters: rope, ...config }) => {

@@ -53,6 +53,7 @@ const likeOthers = new Set([
   "mistral4",
   "dbrx",
   "longcat_flash",
+  "mimo_v2_flash",
 ]);
 
 /** transformers norms and turns in f32, also in f64. */

@@ -10,6 +10,7 @@ import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
 import { longcatFlash } from "./longcat.ts";
+import { mimoV2Flash } from "./mimo.ts";
 import { flexOlmo, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { nemotronH } from "./nemotron.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
@@ -62,4 +63,5 @@ export const families: readonly Family[] = [
   mistral4,
   dbrx,
   longcatFlash,
+  mimoV2Flash,
 ];
