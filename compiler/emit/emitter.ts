@@ -279,8 +279,9 @@ export function emit(k: Kernel, target: Target): Emitted {
   e.depth = 2;
   e.stmts(k.body);
   const { open, close } = target.frame(k, e);
+  const doc = k.doc === "" ? [] : [`// ${k.doc}`];
   return {
-    text: `${[`// ${k.doc}`, ...open, ...e.lines, ...close].join("\n")}\n`,
+    text: `${[...doc, ...open, ...e.lines, ...close].join("\n")}\n`,
     scratch: e.scratch,
     tasks: tasksOf(k),
     ...(target.launch ? { launch: target.launch(k, e) } : {}),

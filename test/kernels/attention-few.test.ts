@@ -31,6 +31,11 @@ test("a task is the heads that share keys, or 48 rows of them, or one of the pie
     "attention_pieces 6, attention_join 3",
     "attention 1",
   ]);
+  const texts = kernelsOf(runs.map(({ sequence }) => sequence)).map(({ text }) => text);
+  assert.not.ok(
+    texts.some((text) => /^\/\/ *$/m.test(text)),
+    "no comment says nothing",
+  );
 });
 for (const { flags, some } of widthsInTurn(runs))
   test(`few queries as the op says, by any number of threads ${flags.join(" ")}`, () => {
