@@ -9,6 +9,7 @@ const parts = new Set([
   "GraniteBlocks",
   "Lfm2Blocks",
   "NemotronBlocks",
+  "SpacedBlocks",
   "WindowedBlocks",
 ]);
 /** The names of all models of the library. */

@@ -239,6 +239,22 @@ MODELS = {
             | {"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.334}}},
         "1GB",
     ),
+    "granitemoe_swa": (
+        "GraniteMoeSWA",
+        HEADS
+        | {"num_hidden_layers": 5, "intermediate_size": 5, "num_local_experts": 4, "shared_intermediate_size": 6, "sliding_window": 4}
+        | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5}
+        | {"layer_rope_theta": [0, 100.0, 100.0, 100.0, 0]},
+        "1GB",
+    ),
+    "mellum": (
+        "Mellum",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 6, "moe_intermediate_size": 5, "num_experts": 4, "sliding_window": 4}
+        | {"layer_types": ["sliding_attention", "full_attention"] * 2}
+        | {"rope_parameters": {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in [("full_attention", 1e6), ("sliding_attention", 100.0)]}},
+        "1GB",
+    ),
     "minimax_m2": (
         "MiniMaxM2",
         HEADS | {"intermediate_size": 8, "head_dim": 8, "num_local_experts": 6, "partial_rotary_factor": 0.5},

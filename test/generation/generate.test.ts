@@ -105,6 +105,16 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, 5, L: 6, Every: 3, Heads: 2, Groups: 1, NearGroups: 2, A: 6, C: 4, P: 4, NearP: 2, E: 4, K: 2, Context: 12, window: 5",
       "windowed",
     ),
+    GraniteMoeSwa: decoder(
+      "GraniteMoeSwa",
+      "8, 5, 6, L: 3, Every: 2, Full: 2, Heads: 2, Groups: 1, E: 4, K: 2, P: 0, Context: 12, window: 5",
+      "windowed",
+    ),
+    Mellum: decoder(
+      "Mellum",
+      "8, 6, L: 2, First: 1, Full: 1, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12, window: 5",
+      "windowed",
+    ),
     Lfm2: decoder("Lfm2", "8, 6, L: 6, First: 1, Twos: 1, Ones: 0, Heads: 2, Groups: 1, Context: 12", "lfm2"),
     Ernie45Moe: decoder("Ernie45Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   };

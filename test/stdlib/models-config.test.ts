@@ -291,6 +291,21 @@ test("MiMo's first block is dense and sees all, as each N-th does", () => {
   refuses("mimo_v2_flash", { layer_types: Array<string>(6).fill("sliding_attention") }, "layer_types is", "each N-th");
   refuses("mimo_v2_flash", { mlp_layer_types: Array<string>(6).fill("sparse") }, "mlp_layer_types is");
 });
+const spacing = ({ First, Every, Full }: Header): unknown[] => [First, Every, Full];
+test("blocks that see all stand evenly, with one base each kind", () => {
+  assert.deepEqual(spacing(header("granitemoe_swa", {})), [0, 4, 2]);
+  assert.deepEqual(spacing(header("granitemoe_swa", { layer_types: null })), [0, 4, 2]);
+  assert.deepEqual(spacing(header("mellum", {})), [1, 2, 2]);
+  assert.deepEqual(spacing(header("mellum", { layer_types: null })), [0, 1, 4]);
+  const { P, NearP, near_base: base } = header("granitemoe_swa", {});
+  assert.deepEqual([P, NearP, base], [0, 4, 100]);
+  assert.equal(header("granitemoe_swa", { layer_rope_theta: null })["base"], 10000);
+  refuses("granitemoe_swa", { layer_rope_theta: [0, 1, 2, 3, 0] }, "layer_rope_theta is [0,1,2,3,0]", "one number");
+  refuses("granitemoe_swa", { layer_rope_theta: [0, 100] }, "layer_rope_theta is [0,100]");
+  const uneven = [0, 1, 3].map((i) => (i === 3 ? "sliding_attention" : "full_attention"));
+  refuses("mellum", { layer_types: [...uneven, "full_attention"] }, "layer_types is", "an equal number apart");
+  refuses("mellum", { mlp_layer_types: Array<string>(4).fill("dense") }, "mlp_layer_types is");
+});
 test("the type of RoPE may be under its older name", () => {
   for (const family of ["llama", "llama4_text", "gpt_oss", "deepseek_v2", "phimoe"]) {
     const older = copy(family, ({ rope_parameters: rope, ...config }) => {

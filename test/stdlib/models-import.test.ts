@@ -54,6 +54,8 @@ const likeOthers = new Set([
   "dbrx",
   "longcat_flash",
   "mimo_v2_flash",
+  "granitemoe_swa",
+  "mellum",
 ]);
 
 /** transformers norms and turns in f32, also in f64. */

@@ -16,6 +16,7 @@ import { nemotronH } from "./nemotron.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
+import { granitemoeSwa, mellum } from "./spaced.ts";
 import { afmoe, exaoneMoe } from "./windowed.ts";
 import { ariaText, glm4vMoeText, qwen3VlMoeText } from "./with-images.ts";
 
@@ -64,4 +65,6 @@ export const families: readonly Family[] = [
   dbrx,
   longcatFlash,
   mimoV2Flash,
+  granitemoeSwa,
+  mellum,
 ];
