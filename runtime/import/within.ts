@@ -5,6 +5,7 @@ import type { Family } from "./family.ts";
 const otherParts = [
   "vision_model.",
   "vision_tower.",
+  "vision_embedder.",
   "visual.",
   "multi_modal_projector.",
   "audio_tower.",

@@ -36,6 +36,7 @@ CONFIGS = {
     "qwen3_5_moe_text": "Qwen3_5MoeTextConfig",
     "sarvam_moe": "SarvamMoEConfig",
     "gemma4_text": "Gemma4TextConfig",
+    "gemma4_unified_text": "Gemma4UnifiedTextConfig",
 }
 # Buffers that are saved and that the model does not begin with as it ends.
 SAVED = ["correction_bias", "expert_bias", "layer_scalar"]
@@ -219,6 +220,15 @@ MODELS = {
         | {"num_hidden_layers": 4, "head_dim": 6, "intermediate_size": 5, "prefix_dense_intermediate_size": 12, "first_k_dense_replace": 1}
         | {"num_experts": 4, "num_shared_experts": 2, "expert_selection_fn": "sigmoid", "sliding_window": 4, "sliding_window_pattern": 2}
         | {"logit_scale": 0.5},
+        "1GB",
+    ),
+    "gemma4_unified_text": (
+        "Gemma4Unified",
+        DENSE
+        | {"num_hidden_layers": 3, "head_dim": 4, "global_head_dim": 8, "intermediate_size": 12, "sliding_window": 4}
+        | {"layer_types": ["sliding_attention", "sliding_attention", "full_attention"]}
+        | {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+            | {"full_attention": {"rope_type": "proportional", "rope_theta": 100.0, "partial_rotary_factor": 0.5}}},
         "1GB",
     ),
     # Its attention reads a rope_theta, which its configuration does not have by itself.

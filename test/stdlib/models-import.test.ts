@@ -56,6 +56,7 @@ const likeOthers = new Set([
   "mimo_v2_flash",
   "granitemoe_swa",
   "mellum",
+  "gemma4_unified_text",
 ]);
 
 /** transformers norms and turns in f32, also in f64. */

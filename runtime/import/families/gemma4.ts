@@ -103,3 +103,5 @@ export const gemma4Text: Family = {
   },
   tied: true,
 };
+/** The dense blocks alone. */
+export const gemma4UnifiedText: Family = { ...gemma4Text, type: "gemma4_unified_text" };
