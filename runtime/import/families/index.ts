@@ -6,11 +6,13 @@ import { dbrx } from "./dbrx.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite, mistral4 } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
+import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
 import { longcatFlash } from "./longcat.ts";
 import { mimoV2Flash } from "./mimo.ts";
-import { flexOlmo, granitemoe, granitemoeshared, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
+import { flexOlmo, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
+import { nemotronH } from "./nemotron.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
@@ -39,6 +41,8 @@ export const families: readonly Family[] = [
   hunyuanV1Moe,
   granitemoe,
   granitemoeshared,
+  granitemoehybrid,
+  nemotronH,
   flexOlmo,
   solarOpen,
   phimoe,

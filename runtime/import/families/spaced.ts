@@ -1,6 +1,6 @@
 // Families whose blocks of full attention stand evenly among those with a window: Granite SWA, Mellum.
 import type { ConfigValue, Family, Json } from "../family.ts";
-import { granitemoeshared } from "./mixtral.ts";
+import { granitemoeshared } from "./granite.ts";
 import {
   attentionNames,
   headWidth,
