@@ -20,6 +20,7 @@ import {
   two,
 } from "./common.ts";
 import { inSpace, lift, mapPointwise, spaceOf } from "./mapped.ts";
+import { isOfFp4 } from "./pairs.ts";
 import { binaries, unaries } from "./scalar.ts";
 import * as sharding from "./sharding.ts";
 
@@ -139,7 +140,7 @@ export const cast = define<"cast">({
   },
   mapped: mapPointwise("cast"),
   shard: sharding.shardPointwise,
-  flops: (node) => (one(node.args).type.dtype === "i8" ? 0 : resultCount(node)), // kernels load codes as numbers of f32
+  flops: (node) => (one(node.args).type.dtype === "i8" || isOfFp4(node) ? 0 : resultCount(node)), // kernels load codes as numbers
   samples: (g) =>
     (["f32", "bf16", "i32", "bool"] as const).flatMap((from) =>
       (["f32", "bf16", "i32", "bool"] as const)

@@ -5,9 +5,10 @@ import * as assert from "uvu/assert";
 import { loadTemplate } from "../../compiler/check/index.ts";
 import type { Graph } from "../../compiler/graph/node.ts";
 import { printGraph } from "../../compiler/graph/print.ts";
+import { nodesOf } from "../../compiler/graph/walk.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { toGraphs } from "../../compiler/pipeline.ts";
-import { product } from "../../compiler/types/numbers.ts";
+import { product, sum } from "../../compiler/types/numbers.ts";
 import { dims } from "../../compiler/types/type.ts";
 import {
   type CompileOptions,
@@ -24,7 +25,7 @@ import { generator } from "../graphs.ts";
 
 const test = suite("quantise-fp4");
 
-const { Body, Trained, Views } = moe<"Body" | "Trained" | "Views">`
+const { Body, Dense, Trained, Views } = moe<"Body" | "Dense" | "Trained" | "Views">`
   import { Attention } from "std/attention"
   import { normal } from "std/init"
   import { Embedding, Linear, SwiGlu } from "std/nn"
@@ -50,6 +51,10 @@ const { Body, Trained, Views } = moe<"Body" | "Trained" | "Views">`
       loss distance = mean((f32(body(tokens, at, index) @ a) - targets) ** 2)
       optimize a, body.attention.query with Sgd(lr: 0.1)
     }
+  }
+  layer Dense(D) {
+    param w: float[D, D] = normal()
+    forward(x: float[N, D]) -> float[N, D] { return x @ w }
   }
   layer Views(D) {
     param turned: float[D, D] = normal()
@@ -91,6 +96,13 @@ test("codes of 4 bits are matrices with whole groups of 32 down the last axis bu
       "table int8 i8[64,64] f32[64,1]",
     ],
   );
+});
+test("numbers are made of codes without an operation of the program", () => {
+  for (const precision of ["f32", "bf16"] as const) {
+    const { graphs } = graphsOf(Dense, "forward", { D: 64, N: 2 }, precision);
+    const forward = graphs.find((g) => g.name === "forward") as Graph;
+    assert.is(sum(nodesOf(forward).map((node) => node.op.flops(node))), 2 * 2 * 64 ** 2, precision);
+  }
 });
 test("a product reads the numbers of its codes; views are above them", () => {
   const { graphs } = graphsOf(Views, "forward", { D: 32, N: 1 });
