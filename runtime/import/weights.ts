@@ -5,7 +5,7 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable/executable.ts";
-import { allInMemory, derived, derivedColumns, type StoredTensor } from "../storage/stored-tensor.ts";
+import { allInMemory, derived, derivedColumns, reshaped, type StoredTensor } from "../storage/stored-tensor.ts";
 import { sameShape, transposed, transposedShape, zeros } from "../tensor.ts";
 import { readJson, type TransformersModel } from "./config.ts";
 import type { Family, Header, PackedTensor } from "./family.ts";
@@ -35,8 +35,6 @@ export function oursOf(
   return unpack(t, packingOf(ours, model.header, t.shape), `${file}: \`${name}\``);
 }
 const turned = (t: StoredTensor): StoredTensor => derived(t, transposedShape(t.shape), transposed);
-const reshaped = (t: StoredTensor, shape: readonly number[]): StoredTensor =>
-  derived(t, shape, (x) => ({ ...x, shape }));
 /** A depthwise convolution, [features, 1, width]. */
 const isConvolution = ({ length, 1: one }: readonly number[]): boolean => length === 3 && one === 1;
 function orient(t: StoredTensor): StoredTensor {

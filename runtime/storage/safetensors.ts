@@ -185,7 +185,8 @@ function stored(source: Source): StoredTensor | StoredCodes {
     return { code: type, shape, read: reader((inner, file, at) => readInto(new Uint8Array(product(inner)), file, at)) };
   const dtype = type === "i64" || type === "f16" ? becomes[type] : type;
   const read = reader((inner, file, at) => readPart(source, zeros(dtype, inner), file, at));
-  return { dtype, shape, read, parts: () => partsOf(shape, read) };
+  const inShape = (other: readonly number[]): StoredTensor => stored({ ...source, shape: other }) as StoredTensor;
+  return { dtype, shape, read, parts: () => partsOf(shape, read), inShape };
 }
 
 const broken = (path: string, what: string): Problem =>

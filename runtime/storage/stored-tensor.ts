@@ -11,6 +11,8 @@ export interface StoredTensor {
   read(index?: readonly number[]): Tensor;
   /** The same in order, of a stack of large tensors one at a time. */
   parts(): Iterable<Tensor>;
+  /** The same elements in another shape, of which a part is read alone too; absent: it is read whole. */
+  readonly inShape?: (shape: readonly number[]) => StoredTensor;
   /** What it is kept as, if that is codes and scales. */
   readonly kept?: KeptCodes;
 }
@@ -81,6 +83,9 @@ export function computed(dtype: DType, shape: readonly number[], read: StoredTen
     index.length <= leading ? read(index) : part(read(index.slice(0, leading)), index.slice(leading));
   return { dtype, shape, read: readPart, parts: () => partsOf(shape, readPart) };
 }
+/** The same elements in another shape. */
+export const reshaped = (t: StoredTensor, shape: readonly number[]): StoredTensor =>
+  t.inShape?.(shape) ?? computed(t.dtype, shape, (index = []) => part({ ...t.read(), shape }, index));
 /** What `of` makes of a tensor when it is read. `of` maps the last two axes, so a part of the others is mapped alone. */
 export const derived = (t: StoredTensor, shape: readonly number[], of: (t: Tensor) => Tensor): StoredTensor =>
   computed(t.dtype, shape, (index) => of(t.read(index)));

@@ -157,6 +157,13 @@ test("what llama3's rates are stretched from is the whole context, if nothing is
   const { header } = openTransformers(other("llama4_text", { rope_parameters: parameters }));
   assert.equal(header["original"], 64);
 });
+test("of experts that stand one below another each is read alone", () => {
+  for (const name of ["gate", "down"]) {
+    const all = transformersTensors(openTransformers(join(hf, "dbrx"))).get(`blocks.0.feed.experts.${name}.weight`);
+    assert.ok(all);
+    for (const i of [0, 3]) assert.deepEqual(all.read([i]), part(all.read(), [i]));
+  }
+});
 test("a fused matrix that does not divide into its parts is a Problem", () => {
   const at = copy("granitemoe", (c) => c);
   const path = join(at, "model.safetensors");
