@@ -226,9 +226,15 @@ function usesTerms({ op, m, n, k, groups }: Contraction): boolean {
   const [rows, depth] = [op === "ragged_dot" ? m / groups : m, op === "ragged_outer" ? k / groups : k];
   return rows >= 32 && depth >= 32 && n >= 16;
 }
-/** Rounds blocks up to what one instruction sums at once, a tile of 16 x 32 or a word, so that every schedule sums in the same way. */
-export function alignBlocks(s: Schedule, form: OperandForm | null, { fp4 }: Pick<Contraction, "fp4"> = {}): Schedule {
-  if (fp4) return { ...alignBlocks(s, form), bk: roundUp(s.bk, fp4Group) };
+/**
+ * Rounds blocks up to what one instruction sums at once, a tile of 16 x 32 or a word, so that every schedule sums in the same way; of codes of 4 bits to whole groups,
+ * and to whole panels (of `panel` columns), for others are summed without groups.
+ */
+export function alignBlocks(s: Schedule, form: OperandForm | null, c?: Contraction, panel?: number | null): Schedule {
+  if (c?.fp4) {
+    const bn = panel ? Math.min(roundUp(s.bn, panel), roundUp(Math.max(c.n, 1), 16)) : s.bn;
+    return { ...alignBlocks(s, form), bn, bk: roundUp(s.bk, fp4Group) };
+  }
   if (form === null) return s;
   if (form === "words") return { ...s, bk: roundUp(s.bk, 2) };
   const bm = roundUp(s.bm, 32);

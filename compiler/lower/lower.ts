@@ -176,7 +176,7 @@ class Lowering implements LoweringContext {
   }
   schedule(c: Contraction): Schedule {
     const chosen = this.#options.schedules?.get(contractionKey(c)) ?? this.choices.contraction(c);
-    return alignBlocks(chosen, this.choices.form(c), c);
+    return alignBlocks(chosen, this.choices.form(c), c, this.choices.panel);
   }
   #newBuffer(name: string, v: Value, store: string | null): VirtualBuffer {
     const width = this.#panels(v);

@@ -78,7 +78,7 @@ test("codes are read in place, turned ones are packed, to numbers or to words", 
 });
 const cut = (of: Choices, bk: number): Choices => ({
   ...of,
-  contraction: (c) => ({ ...of.contraction(c), bm: 12, mc: 24, bk }),
+  contraction: (c) => ({ ...of.contraction(c), bm: 12, bn: 48, mc: 24, bk }),
 });
 const sets: readonly (readonly [name: string, DType, Choices, readonly string[], can: boolean])[] = [
   ["this machine", "f32", hostChoicesOf(64), [], true],
@@ -93,7 +93,7 @@ for (const [name, dtype, choices, flags] of sets.filter(([, , , , can]) => can))
     const made = products(dtype);
     compare(name, made.graph, run(made, choices, flags), dtype === "bf16" ? 2e-2 : 2e-5);
   });
-test("no number of threads, block of rows or of depth changes a bit", () => {
+test("no number of threads, block of rows, columns or depth changes a bit", () => {
   for (const [dtype, choices, cuts] of [
     ["f32", hostChoicesOf(64), cut(hostChoicesOf(64), 33)],
     ...(hasBf16Dot ? ([["bf16", inWords, wordsCut]] as const) : []),

@@ -69,7 +69,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
     ),
   loop: (seed) => calculated(prepared(randomLoop(seed))),
   product: (seed) => {
-    const rights = new Draw(`${seed}, its right operands`).chance(0.3) ? "codes" : "numbers";
+    const rights = new Draw(`${seed}, its right operands`).of(["numbers", "numbers", "codes", "fp4"] as const);
     const { graph, stores, forms } = randomProducts(seed, rights);
     return calculated({ ...graph, name: seed }, stores, forms);
   },
@@ -220,6 +220,7 @@ function calculatedOnEmulator(seed: string): Case {
     () => given(randomRows(seed)),
     () => randomProducts(seed),
     () => randomProducts(seed, "codes"),
+    () => randomProducts(seed, "fp4"),
   ])();
   const named = { graph: { ...graph, name: "graph" }, stores };
   return {

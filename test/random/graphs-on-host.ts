@@ -60,7 +60,12 @@ async function outcomesOf(all: readonly Given[], way: Omit<HostMode, "precision"
 }
 /** Matrices are parameters, so that they are stored in panels where they are read so. */
 export const storeFor = (name: string, { dtype, shape }: NdArray): Store =>
-  unstackedStore(name, shape.length > 1 && isFloat(dtype) ? "parameter" : "state", { dtype, shape }, true);
+  unstackedStore(
+    name,
+    shape.length > 1 && (isFloat(dtype) || dtype === "i8") ? "parameter" : "state",
+    { dtype, shape },
+    true,
+  );
 /** A run's results in the order of the graph's. */
 function resultsOf(graph: Graph, { outputs, gradients }: Outcome): Float64Array[] {
   const rest = outputs.values();

@@ -1,6 +1,7 @@
 // Random products of matrices in all kinds of layouts, with sizes around those of vectors and tiles. The same seed gives the same
 // product.
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
+import { fp4Group, fp4PerByte } from "../../compiler/graph/codes.ts";
 import type { Graph, NdArray, Value } from "../../compiler/graph/node.ts";
 import {
   type AttentionChoices,
@@ -28,6 +29,12 @@ const sizes = [
   1, 1, 2, 3, 5, 6, 7, 8, 13, 15, 16, 17, 24, 25, 31, 32, 33, 48, 63, 64, 64, 65, 80, 127, 128, 128, 129,
 ] as const;
 const depths = [...sizes, 192, 257, 300] as const;
+/** Of codes of 4 bits, most have whole groups. */
+const groupedDepths = [32, 32, 64, 96, 96, 128, 160, 192, 256, 288, 80, 300] as const;
+/** And their columns are whole panels. */
+const panelColumns = [16, 33, 64, 64, 80, 128, 128, 192] as const;
+/** What right operands are: codes of 8 bits, or of 4, or neither. */
+export type Rights = "numbers" | "codes" | "fp4";
 /** Sizes of groups: none, one, or odd numbers of rows. */
 const groupSizes = [0, 0, 1, 1, 2, 3, 5, 7, 16, 17, 33] as const;
 const width = 64;
@@ -40,19 +47,31 @@ class Maker {
   readonly dtype: DType;
   count = 0;
   readonly used: string[] = [];
-  readonly #rights: "numbers" | "codes";
+  readonly #rights: Rights;
   #isCodes = false;
-  constructor(seed: string, rights: "numbers" | "codes") {
+  constructor(seed: string, rights: Rights) {
     this.draw = new Draw(seed);
     this.#rights = rights;
-    this.dtype = this.draw.chance(rights === "codes" ? 0.5 : 0.85) ? "bf16" : "f32";
+    this.dtype = this.draw.chance(rights === "numbers" ? 0.85 : 0.5) ? "bf16" : "f32";
+  }
+  depth(): number {
+    return this.draw.of(this.#rights === "fp4" ? groupedDepths : depths);
+  }
+  columns(): number {
+    return this.draw.of(this.#rights === "fp4" ? panelColumns : sizes);
   }
   store(shape: Shape): Value {
     const name = `s${this.count++}`;
-    if (this.#isCodes) return b.param(this.g, name, { dtype: "i8", shape });
+    if (this.#isCodes && this.#rights === "codes") return b.param(this.g, name, { dtype: "i8", shape });
+    if (this.#isCodes && shape.length > 1 && (shape.at(-2) ?? 0) % fp4Group === 0) return this.#fp4(name, shape);
     const dtype = this.draw.chance(0.94) ? this.dtype : "f32";
     if (shape.length > 1 && (shape.at(-1) ?? 1) % width === 0 && this.draw.chance(0.5)) this.panels.set(name, width);
     return b.param(this.g, name, { dtype, shape });
+  }
+  #fp4(name: string, shape: Shape): Value {
+    const part = (of: string, dtype: DType, perRow: number): Value =>
+      b.param(this.g, of, { dtype, shape: shape.with(shape.length - 2, (shape.at(-2) ?? 0) / perRow) });
+    return b.fromFp4(this.g, part(name, "i8", fp4PerByte), part(`${name} scales`, "bf16", fp4Group));
   }
   indices(values: number[]): Value {
     const name = `i${this.count++}`;
@@ -69,9 +88,10 @@ class Maker {
   }
   /** A right operand; of codes, most are. */
   right(shape: Shape): Value {
-    this.#isCodes = this.#rights === "codes" && this.draw.chance(0.9);
+    this.#isCodes = this.#rights !== "numbers" && this.draw.chance(0.9);
     const x = this.matrix(shape);
     this.#isCodes = false;
+    if (this.#rights === "fp4") return b.cast(this.g, x, this.dtype); // to the dtype that the parameter had
     return x.type.dtype === "i8" ? b.cast(this.g, x, "f32") : x;
   }
 }
@@ -134,21 +154,21 @@ type Kind = (m: Maker) => Value[];
 const kinds: Readonly<Record<string, Kind>> = {
   /** One left operand with up to three right ones. */
   beside(m) {
-    const [rows, k, n] = [m.draw.of(sizes), m.draw.of(depths), m.draw.of(sizes)];
+    const [rows, k, n] = [m.draw.of(sizes), m.depth(), m.columns()];
     const x = m.matrix([rows, k]);
     const each = Array.from({ length: 1 + m.draw.below(3) }, () => b.matmul(m.g, x, m.right([k, n])));
     return [each.reduce((p, q) => b.mul(m.g, p, q))];
   },
   summed(m) {
-    const [rows, n] = [m.draw.of(sizes), m.draw.of(sizes)];
+    const [rows, n] = [m.draw.of(sizes), m.columns()];
     const pair = (): Value => {
-      const k = m.draw.of(depths);
+      const k = m.depth();
       return b.cast(m.g, b.matmul(m.g, m.matrix([rows, k]), m.right([k, n])), "f32");
     };
     return [b.tanh(m.g, b.add(m.g, b.add(m.g, pair(), pair()), m.draw.chance(0.4) ? pair() : 0.25))];
   },
   stacked(m) {
-    const [e, rows, k, n] = [2 + m.draw.below(2), m.draw.of(sizes), m.draw.of(depths), m.draw.of(sizes)];
+    const [e, rows, k, n] = [2 + m.draw.below(2), m.draw.of(sizes), m.depth(), m.columns()];
     return [b.matmul(m.g, m.matrix([e, rows, k]), m.right([e, k, n]))];
   },
   heads(m) {
@@ -163,7 +183,7 @@ const kinds: Readonly<Record<string, Kind>> = {
     const ends = groups.reduce<number[]>((list, n) => [...list, (list.at(-1) ?? 0) + n], [0]);
     const rows = ends.at(-1) ?? 0;
     if (rows === 0) return kinds["ragged"]?.(m) ?? [];
-    const [k, n] = [m.draw.of(depths), m.draw.of(sizes)];
+    const [k, n] = [m.depth(), m.columns()];
     const offsets = m.indices(ends);
     const x = m.matrix([rows, k]);
     const same = (list: Value[]): Value[] =>
@@ -177,8 +197,7 @@ const kinds: Readonly<Record<string, Kind>> = {
     return [right.map((w) => b.raggedDot(m.g, left, w, offsets)).reduce((p, q) => b.mul(m.g, p, q))];
   },
 };
-/** `rights`: what right operands are; codes are those of weights in 8 bits. */
-export function randomProducts(seed: string, rights: "numbers" | "codes" = "numbers"): Products {
+export function randomProducts(seed: string, rights: Rights = "numbers"): Products {
   const m = new Maker(seed, rights);
   const kind = m.draw.of(Object.keys(kinds));
   const values = (kinds[kind] as Kind)(m);

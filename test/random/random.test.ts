@@ -184,6 +184,13 @@ if (full)
     const graphs = seeds(3, "cuda").map((seed) => prepared(randomGraph(seed, 10)));
     return onEmulator(graphs.map(ownStores));
   });
+test("random products by codes of 4 bits", async () => {
+  for (const seed of seeds(2, "fp4")) {
+    const { graph, stores } = randomProducts(seed, "fp4");
+    const way = { ...defaultMode, threads: [2, 1], schedules: seed };
+    await checkGraphs([{ graph: { ...graph, name: seed }, stores }], way, (_, run) => of(seed, graph, run));
+  }
+});
 test("products by codes of 8 bits on the emulator", () => {
   const products = seeds(5, "codes").map((seed) => ({ seed, ...randomProducts(seed, "codes") }));
   return onEmulator(products.map(({ seed, graph, stores }) => ({ graph: { ...graph, name: seed }, stores })));
