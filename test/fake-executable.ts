@@ -23,6 +23,8 @@ const frozen: StoreInfo = { ...store("base.weight", "parameter", [5]), frozen: t
 export interface FakeOptions {
   /** Has a parameter that is not trained, `base.weight`. */
   readonly frozen?: boolean;
+  /** Has a number that is not trained, of this name. */
+  readonly frozenNumber?: string;
   /** `nanLoss`: the step whose loss is NaN. `nanParameter`: the step after which a parameter is NaN. */
   readonly nanLoss?: number;
   readonly nanParameter?: number;
@@ -51,7 +53,9 @@ export class FakeExecutable implements Executable {
 
   constructor(options: FakeOptions = {}) {
     this.#options = options;
-    this.stores = options.frozen ? [frozen, ...stores] : stores;
+    const { frozenNumber } = options;
+    const number = frozenNumber === undefined ? [] : [{ ...frozen, name: frozenNumber, shape: [] }];
+    this.stores = [...(options.frozen ? [frozen] : []), ...number, ...stores];
     this.#values = new Map(this.stores.map((s) => [s.name, zeros(s.dtype, s.shape)]));
   }
   read(name: string): Tensor {

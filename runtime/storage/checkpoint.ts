@@ -1,7 +1,7 @@
 // Reads and writes checkpoints: a folder `step-000400` with the model's tensors, the optimizer's, and state.json, which records sizes and hashes of
 // the files. Parameters that are not trained have a file of their own, which the checkpoints of a run share.
-import { closeSync, mkdirSync, openSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { closeSync, existsSync, mkdirSync, openSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
 import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
@@ -202,10 +202,11 @@ export function hasFrozen(executable: Executable, path: string): boolean {
     const held = readState(path).files[frozenFile];
     if (held === undefined || statSync(join(path, frozenFile)).size !== held.bytes) return false;
     const tensors = openSafetensors(join(path, frozenFile));
-    return (
-      tensors.size === frozen.size &&
-      [...frozen].every(([name, t]) => sameShape(tensors.get(name)?.shape ?? [], t.shape))
-    );
+    const isHeld = ([name, { shape }]: readonly [string, StoredTensor]): boolean => {
+      const of = tensors.get(name);
+      return of !== undefined && sameShape(of.shape, shape);
+    };
+    return tensors.size === frozen.size && [...frozen].every(isHeld);
   } catch {
     return false; // it is damaged, or gone
   }
@@ -269,6 +270,12 @@ export function readCheckpoint(path: string, parts: Parts = "all"): Checkpoint {
     close();
     throw error;
   }
+}
+/** The tensors of a safetensors file; with a checkpoint's model.safetensors also those of the frozen parameters beside it. */
+export function openModelFile(path: string): StoredTensors {
+  const [tensors, beside] = [openSafetensors(path), join(dirname(path), frozenFile)];
+  const isOfCheckpoint = basename(path) === "model.safetensors" && existsSync(beside);
+  return isOfCheckpoint ? new Map([...tensors, ...openSafetensors(beside)]) : tensors;
 }
 function readState(path: string): State {
   const file = join(path, "state.json");

@@ -8,11 +8,10 @@ import type { Sizes } from "../../compiler/pipeline.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { isTransformersFolder, openTransformers, type TransformersModel } from "../import/config.ts";
 import { transformersTensors } from "../import/weights.ts";
-import { newestCheckpoint } from "./checkpoint.ts";
+import { newestCheckpoint, openModelFile } from "./checkpoint.ts";
 import { checkpointSteps } from "./checkpoint-folder.ts";
 import { NamedTensors, namesHelp, namesOf, splitStacked, writeStored } from "./names.ts";
 import { readConfig, runHelp } from "./run-folder.ts";
-import { openSafetensors } from "./safetensors.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
 import {
   type CopiedArray,
@@ -45,7 +44,7 @@ export function readParameters(path: string, warn: (line: string) => void): Load
   const checkpoint = newestCheckpoint(path, warn, "model");
   if (checkpoint) return { path, tensors: checkpoint.model, close: () => checkpoint.close() };
   if (isTransformersFolder(path)) return { path, tensors: transformersTensors(openForeign(path)) };
-  const tensors = openSafetensors(path);
+  const tensors = openModelFile(path);
   const [first] = [...tensors].find(([name]) => name.startsWith("model.layers.")) ?? [];
   if (first !== undefined)
     throw new Problem(

@@ -198,6 +198,25 @@ test("what is not trained has a file that the checkpoints of a run share", async
   assert.not.ok(hasFrozen(executable, second));
   assert.not.ok(hasFrozen(executable, first)); // it was deleted when the third was written
 });
+test("a checkpoint of another frozen number is not shared", async () => {
+  const [base, other] = ["base.scale", "other.scale"].map((frozenNumber) => new FakeExecutable({ frozenNumber })) as [
+    FakeExecutable,
+    FakeExecutable,
+  ];
+  await base.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+  const path = writeCheckpoint(fresh(), stateAt(1), savedTensors(base));
+  assert.ok(hasFrozen(base, path));
+  assert.not.ok(hasFrozen(other, path));
+});
+test("model.safetensors of a checkpoint is read with what was not trained", async () => {
+  const run = fresh();
+  const [executable, loaded] = [new FakeExecutable({ frozen: true }), new FakeExecutable({ frozen: true })];
+  await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+  const path = writeCheckpoint(run, stateAt(1), savedTensors(executable));
+  const missing = loadParameters(loaded, readParameters(join(path, "model.safetensors"), quiet));
+  assert.equal([...missing.keys()], []);
+  assert.equal(loaded.read("base.weight"), executable.read("base.weight"));
+});
 test("a checkpoint that was opened is loaded even if training deletes it; one that was written to is refused", async () => {
   const run = fresh();
   const before = await saved(run, 1);
