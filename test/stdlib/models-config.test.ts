@@ -107,6 +107,7 @@ test("what a family's blocks cannot be is refused by its key", () => {
   assert.equal(header("sarvam_moe", { n_routed_experts: null, num_experts: 7 })["E"], 7);
   refused(() => openTransformers(other("aria_text", { mlp_bias: true })), "mlp_bias is true");
   refused(() => openTransformers(inner("qwen3_vl_moe_text", { norm_topk_prob: false })), "norm_topk_prob is false");
+  assert.equal(openTransformers(inner("qwen3_vl_moe_text", { rope_parameters: null })).header["base"], 5e5);
   refused(() => openTransformers(inner("glm4v_moe_text", { use_qk_norm: true })), "use_qk_norm is true");
   assert.equal(openTransformers(inner("glm4v_moe_text", { head_dim: 6 })).header["A"], 6);
   refused(() => openTransformers(other("minimax_m2", { scoring_func: "softmax" })), 'scoring_func is "softmax"');
@@ -250,6 +251,8 @@ test("Cohere's order of blocks, and words that are one of two", () => {
   assert.equal(header("cohere2_moe", { rms_norm_eps: 1e-3 })["centred"], false);
   const types = ["sliding_attention", "full_attention", "full_attention", "sliding_attention"];
   refuses("cohere2_moe", { layer_types: types }, "layer_types is", "each N-th");
+  // transformers counts the dense blocks of mlp_layer_types as others where it makes layer_types itself
+  refuses("cohere2_moe", { layer_types: null }, "layer_types is not given");
   refuses("cohere2_moe", { expert_selection_fn: "relu" }, 'expert_selection_fn is "relu"', '"softmax" or "sigmoid"');
   refuses("cohere2_moe", { shared_expert_combination_strategy: "max" }, 'strategy is "max"');
   refuses("cohere2_moe", { prefix_dense_sliding_window_pattern: 2 }, "sliding_window_pattern is 2");
@@ -260,6 +263,7 @@ test("Mistral 4's experts are in no groups, and what turns follows from widths",
   const { rope_parameters: rope } = JSON.parse(readFileSync(join(hf, "mistral4", "config.json"), "utf8")) as {
     readonly rope_parameters: object;
   };
+  refuses("mistral4", { rope_parameters: null }, "rope_parameters.rope_theta is not given"); // YaRN in transformers
   refuses("mistral4", { rope_parameters: { ...rope, partial_rotary_factor: 1 } }, "partial_rotary_factor is 1");
 });
 /** DBRX's settings of one part, with some changed. */
@@ -280,6 +284,7 @@ test("DBRX's settings within settings", () => {
 test("LongCat's bottlenecks are scaled, and experts that cost nothing give back what they get", () => {
   refuses("longcat_flash", { zero_expert_type: "zero" }, 'zero_expert_type is "zero"');
   refuses("longcat_flash", { mla_scale_q_lora: false }, "mla_scale_q_lora is false");
+  refuses("longcat_flash", { head_dim: 2 }, "head_dim is 2");
   refuses("longcat_flash", { router_bias: true }, "router_bias is true");
 });
 test("MiMo's first block is dense and sees all, as each N-th does", () => {
@@ -288,6 +293,20 @@ test("MiMo's first block is dense and sees all, as each N-th does", () => {
   assert.equal(header("mimo_v2_flash", { layer_types: null })["Every"], 6);
   assert.equal(header("mimo_v2_flash", { sliding_window_size: 128 })["window"], 129);
   assert.equal(header("mimo_v2_flash", { routed_scaling_factor: null })["scale"], 1);
+  const silent = copy("mimo_v2_flash", (c) => without(c, "attention_value_scale"));
+  assert.equal(openTransformers(silent).header["strength"], undefined); // our default is theirs
+  assert.equal(header("mimo_v2_flash", { attention_value_scale: null })["strength"], 1);
+  const released = header("mimo_v2_flash", {
+    rope_parameters: null,
+    rope_theta: 3e6,
+    partial_rotary_factor: 0.7,
+    rms_norm_eps: null,
+    layernorm_epsilon: 1e-4,
+  });
+  assert.deepEqual(
+    ["P", "NearP", "base", "near_base", "eps"].map((name) => released[name]),
+    [4, 4, 3e6, 1e4, 1e-4],
+  );
   refuses("mimo_v2_flash", { layer_types: Array<string>(6).fill("sliding_attention") }, "layer_types is", "each N-th");
   refuses("mimo_v2_flash", { mlp_layer_types: Array<string>(6).fill("sparse") }, "mlp_layer_types is");
 });

@@ -20,8 +20,9 @@ const denseOf = (config: Json): number => Number(leadingDense.from?.(withoutDens
 const withoutDense = (config: Json): Json => ({ first_k_dense_replace: 0, ...config });
 /** Of the blocks after the dense ones each so many-th sees all. */
 function everyOf(config: Json): number | undefined {
-  const { layer_types: types, sliding_window_pattern: pattern = usual } = config;
-  if (types === undefined || types === null) return typeof pattern === "number" ? pattern : undefined;
+  const { layer_types: types, sliding_window_pattern: pattern = usual, first_k_dense_replace: first = 0 } = config;
+  if (types === undefined || types === null)
+    return typeof pattern === "number" && first === denseOf(config) ? pattern : undefined;
   if (!Array.isArray(types) || types.length !== config["num_hidden_layers"]) return undefined;
   const dense = denseOf(config);
   if (types.slice(0, dense).some((type) => type !== "full_attention")) return undefined;

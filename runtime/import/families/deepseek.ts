@@ -130,6 +130,7 @@ export const mistral4: Family = {
   header: {
     ...latentHeader,
     Dense: { keys: ["first_k_dense_replace"], fallback: 0, kind: "layers" },
+    base: required("rope_parameters.rope_theta"), // without rope_parameters transformers takes YaRN, not the default
     growth: { keys: ropeKeys("llama_4_scaling_beta"), fallback: 0 },
     renormalised: { keys: ["norm_topk_prob"], fallback: true },
   },

@@ -1,5 +1,5 @@
 // LongCat-Flash: latent attention, shortcut-connected mixtures, experts that give back what they get.
-import type { Count, Family } from "../family.ts";
+import type { Count, Family, Json } from "../family.ts";
 import {
   denseHeader,
   outerNames,
@@ -40,6 +40,7 @@ export const longcatFlash: Family = {
   },
   supported: {
     ...unbiasedSettings,
+    head_dim: ({ qk_rope_head_dim: turning }: Json) => turning, // transformers turns by rates of so many features
     router_bias: false,
     norm_topk_prob: false,
     zero_expert_type: "identity",

@@ -1,4 +1,5 @@
 // MiMo-V2-Flash: full attention in the first block and each N-th, windows with sinks in the others; RoPE and keys differ.
+import { isJsonObject } from "../../storage/json.ts";
 import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import {
   attentionBiasNames,
@@ -23,7 +24,8 @@ function everyOf({ layer_types: types, num_hidden_layers: layers }: Json): numbe
 const turning = (kind: string): ConfigValue => ({
   keys: [`rope_parameters.${kind}.partial_rotary_factor`],
   from: (config) => {
-    const part = lookup(config, `rope_parameters.${kind}.partial_rotary_factor`) ?? 0.334;
+    const said = lookup(config, "rope_parameters") === undefined ? config : lookup(config, `rope_parameters.${kind}`);
+    const part = isJsonObject(said) ? (said["partial_rotary_factor"] ?? 0.334) : undefined;
     return typeof part === "number" ? Math.trunc(Number(config["head_dim"]) * part) : undefined;
   },
   must: "a part of 1",
@@ -37,6 +39,16 @@ const window: ConfigValue = {
     return (before ?? null) === null && typeof all === "number" ? all : undefined;
   },
   must: "a whole number",
+};
+/** What values are multiplied by: 1 where it is null; nothing said is the default of both, 0.707. */
+const strength: ConfigValue = {
+  keys: ["attention_value_scale"],
+  from: ({ attention_value_scale: scale }) => {
+    if (scale === undefined) return null;
+    if (scale === null) return 1;
+    return typeof scale === "number" ? scale : undefined;
+  },
+  must: "a number, or null",
 };
 const onlyFirst = ({ num_hidden_layers: layers }: Json): string[] =>
   Array.from({ length: Number(layers) }, (_, i) => (i === 0 ? "dense" : "sparse"));
@@ -66,10 +78,11 @@ export const mimoV2Flash: Family = {
     E: required("n_routed_experts", "num_local_experts"),
     G: required("n_group"),
     Open: required("topk_group"),
-    base: required("rope_parameters.full_attention.rope_theta"),
-    near_base: required("rope_parameters.sliding_attention.rope_theta"),
+    eps: required("rms_norm_eps", "layernorm_epsilon"),
+    base: { keys: ["rope_parameters.full_attention.rope_theta", "rope_theta"], fallback: 5000000 },
+    near_base: { keys: ["rope_parameters.sliding_attention.rope_theta", "swa_rope_theta"], fallback: 10000 },
     window,
-    strength: { keys: ["attention_value_scale"], fallback: 1 },
+    strength,
     scale: { keys: ["routed_scaling_factor"], fallback: 1 },
     renormalised: { keys: ["norm_topk_prob"], fallback: true },
     biased: { keys: ["attention_bias"], fallback: false },

@@ -10,6 +10,8 @@ const kindsIn = (config: Json): string[] | undefined =>
 /** The only accepted `num_hidden_layers`, which newer files have not. */
 const asManyAsKinds = (config: Json): number | undefined => kindsIn(config)?.length;
 
+/** The only accepted limits of a step: from `time_step_min` on, which transformers applies, none. */
+const noLimit = [0, { [floatTag]: "Infinity" }];
 /** Matrices of a layer without a gate, and their biases. */
 const denseNames = (theirs: string, ours: string): Family["names"] =>
   Object.fromEntries(
@@ -93,7 +95,8 @@ export const nemotronH: Family = {
     mamba_proj_bias: false,
     n_shared_experts: 1,
     num_hidden_layers: asManyAsKinds,
-    time_step_limit: [0, { [floatTag]: "Infinity" }],
+    time_step_limit: noLimit,
+    mamba_dt_limit: noLimit,
     sliding_window: null,
     tie_word_embeddings: false,
   },

@@ -9,6 +9,7 @@ import {
   outerNames,
   required,
   requiredAs,
+  ropeThetaKeys,
   swigluNames,
   unbiasedSettings,
 } from "./shared.ts";
@@ -22,7 +23,7 @@ const gateAndUp: PackedTensor = {
 export const qwen3VlMoeText: Family = {
   ...qwen3Moe,
   type: "qwen3_vl_moe_text",
-  header: { ...qwen3Moe.header, renormalised: constant(true) },
+  header: { ...qwen3Moe.header, base: { keys: ropeThetaKeys, fallback: 500000 }, renormalised: constant(true) },
   supported: { ...qwen3Moe.supported, norm_topk_prob: true },
   names: {
     ...qwen3Moe.names,
