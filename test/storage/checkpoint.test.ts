@@ -169,6 +169,8 @@ test("a damaged newest one falls back to the one before, with a warning", async 
   assert.match(problem(() => newestCheckpoint(run, quiet)).message, "step-000100");
 });
 
+const formatOf = (path: string): unknown =>
+  (JSON.parse(readFileSync(join(path, "state.json"), "utf8")) as { format: unknown }).format;
 const fileOf = (path: string): string => join(path, "frozen.safetensors");
 test("what is not trained has a file that the checkpoints of a run share", async () => {
   const run = fresh();
@@ -191,6 +193,10 @@ test("what is not trained has a file that the checkpoints of a run share", async
     assert.equal(loaded.read(name), executable.read(name));
 
   assert.not.ok(hasFrozen(new FakeExecutable(), third)); // the program has none
+  const wider = executable.stores.map((s) => (s.frozen ? { ...s, shape: [6] } : s));
+  assert.not.ok(hasFrozen(Object.create(executable, { stores: { value: wider } }) as FakeExecutable, third));
+  assert.is(formatOf(third), 2); // which older versions refuse, as they would miss it
+  assert.is(formatOf(writeCheckpoint(fresh(), stateAt(1), savedTensors(new FakeExecutable()))), 1);
   truncateSync(fileOf(third), 20);
   assert.not.ok(hasFrozen(executable, third));
   assert.match(problem(() => readCheckpoint(third)).message, "frozen.safetensors has 20 bytes, and state.json says");

@@ -51,6 +51,14 @@ const drawn: Readonly<Record<string, () => number>> = {
     Math.fround((draw() < 0.5 ? 1 : -1) * (1 - 2 ** -24 * (1 + 2 ** (22 * draw()))) * 2 ** 128),
   "of few sizes": () => Math.floor(9 * draw() - 4) / 4,
 };
+test("of two numbers equally near the one with the even code is taken", () => {
+  const between = [0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5];
+  const t = tensor("f32", [32, 1], [6, ...between, ...Array<number>(24).fill(4)]); // which a scale of 1 has exactly
+  for (const { codes } of [coded(t), defined(t).codes]) {
+    const found = [...codes.data].flatMap((byte) => [byte & 15, (byte >> 4) & 15]);
+    assert.equal(found.slice(0, 8), [7, 0, 2, 2, 4, 4, 6, 6]);
+  }
+});
 for (const [what, next] of Object.entries(drawn))
   test(`the addon makes the codes of the definition: ${what}`, () => {
     for (const shape of shapes) {
