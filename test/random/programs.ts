@@ -123,7 +123,7 @@ import { Embedding, LayerNorm, RmsNorm, count, dropout, gelu, relu, silu, softpl
 import { Attention, CrossAttention, LatentAttention } from "std/attention"
 import { BaseGate, BiasGate, DenseToSparseGate, GShardGate, HashGate, NaiveGate, NoisyGate, ProductKeyGate, ReluGate } from "std/gates"
 import { SinkhornGate, SoftmaxGate, SwipeGate, SwitchGate, TopKGate, TopPGate, TopologyGate, within } from "std/gates"
-import { Depth, ExpertChoice, GroupedMoE, SharedMoE, SoftMoE } from "std/moe"
+import { CopyMoE, Depth, ExpertChoice, GroupedMoE, SharedMoE, SoftMoE } from "std/moe"
 import { cross_entropy } from "std/loss"
 import { inverse_root, warmup_cosine, warmup_stable_decay } from "std/schedule"
 import { AdamW, Adafactor, Lion, Muon, Sgd } from "std/optim"

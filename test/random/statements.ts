@@ -191,7 +191,8 @@ export const whole: readonly Step[] = [
   ...gates.map(gated),
   (w) => [`${w.member(`Hashed(D, 3, ${experts(w, 3)})`)}(${w.any("D").name}, tokens)`, "D"],
   (w) => {
-    const made = `SharedMoE(D, 2, 3, TopKGate(D, 3, 2), ${w.layer()}, ${w.layer()})`;
+    const copies = `CopyMoE(D, 2, 3, 2, TopKGate(D, 5, 2), ${w.layer()})`;
+    const made = w.draw.of([copies, `SharedMoE(D, 2, 3, TopKGate(D, 3, 2), ${w.layer()}, ${w.layer()})`]);
     return [`${w.member(made)}(${w.any("D").name})`, "D"];
   },
   (w) => [`${w.member(`Stacked(D, 3, ${w.layer()}[3])`)}(${w.any("D").name})`, "D"],
