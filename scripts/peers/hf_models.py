@@ -1,0 +1,365 @@
+"""Configurations of the tiny models of hf.py: a row for each of transformers' families that `moec import` takes."""
+
+COMMON = {"vocab_size": 40, "hidden_size": 16, "max_position_embeddings": 64, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+DENSE = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+HEADS = DENSE | {"num_experts_per_tok": 2}
+DELTA = {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+HALF_TURNED = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}
+IMAGES = {"depth": 1, "hidden_size": 4, "intermediate_size": 4, "num_heads": 1, "out_hidden_size": 16, "patch_size": 1} | {
+    "spatial_merge_size": 1,
+    "temporal_patch_size": 1,
+}
+# Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
+WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM"}
+# By folder: the configuration's class, where it is not named like the model's.
+CONFIGS = {
+    "llama4_text": "Llama4TextConfig",
+    "qwen3_5_text": "Qwen3_5TextConfig",
+    "qwen3_5_moe_text": "Qwen3_5MoeTextConfig",
+    "sarvam_moe": "SarvamMoEConfig",
+    "gemma4_text": "Gemma4TextConfig",
+    "gemma4_unified_text": "Gemma4UnifiedTextConfig",
+}
+# Buffers that are saved and that the model does not begin with as it ends.
+SAVED = ["correction_bias", "expert_bias", "layer_scalar"]
+# By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
+# configuration with a part for images is that of a model that reads them too.
+MODELS = {
+    "llama": (
+        "Llama",
+        DENSE
+        | {"intermediate_size": 12, "head_dim": 8, "attention_bias": True}
+        | {"rope_parameters": {"rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0, "original_max_position_embeddings": 60}
+            | {"low_freq_factor": 1.0, "high_freq_factor": 4.0}},
+        "1GB",
+    ),
+    "mistral": ("Mistral", DENSE | {"intermediate_size": 12, "sliding_window": 5}, "1GB"),
+    "qwen2": ("Qwen2", DENSE | {"intermediate_size": 12, "tie_word_embeddings": True}, "1GB"),
+    "qwen3": ("Qwen3", DENSE | {"intermediate_size": 12, "head_dim": 8}, "1GB"),
+    "mixtral": ("Mixtral", HEADS | {"intermediate_size": 24, "num_local_experts": 4, "sliding_window": 5}, "1GB"),
+    "olmoe": (
+        "Olmoe",
+        HEADS | {"intermediate_size": 20, "num_key_value_heads": 4, "num_experts": 5, "num_experts_per_tok": 3, "clip_qkv": 0.9},
+        "20KB",
+    ),
+    "qwen3_moe": (
+        "Qwen3Moe",
+        HEADS
+        | {"num_hidden_layers": 5, "intermediate_size": 12, "moe_intermediate_size": 8, "head_dim": 8, "num_local_experts": 5, "norm_topk_prob": True}
+        | {"decoder_sparse_step": 2, "mlp_only_layers": [0, 1]},
+        "1GB",
+    ),
+    "qwen2_moe": (
+        "Qwen2Moe",
+        HEADS
+        | {"intermediate_size": 14, "moe_intermediate_size": 10, "shared_expert_intermediate_size": 12, "num_experts": 6, "mlp_only_layers": [0]},
+        "1GB",
+    ),
+    "glm4_moe": (
+        "Glm4Moe",
+        HEADS
+        | {"num_hidden_layers": 3, "head_dim": 8, "moe_intermediate_size": 8, "intermediate_size": 20, "n_routed_experts": 6, "n_shared_experts": 2}
+        | {"first_k_dense_replace": 1, "use_qk_norm": True, "attention_bias": True, "routed_scaling_factor": 1.7},
+        "1GB",
+    ),
+    "granitemoe": (
+        "GraniteMoe",
+        HEADS
+        | {"intermediate_size": 12, "num_local_experts": 6, "num_experts_per_tok": 3, "tie_word_embeddings": True}
+        | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5},
+        "1GB",
+    ),
+    "granitemoeshared": (
+        "GraniteMoeShared",
+        HEADS
+        | {"intermediate_size": 8, "shared_intermediate_size": 6, "num_local_experts": 5, "num_experts_per_tok": 3}
+        | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5},
+        "1GB",
+    ),
+    "granitemoehybrid": (
+        "GraniteMoeHybrid",
+        HEADS
+        | {"num_hidden_layers": 4, "layer_types": ["mamba", "attention", "mamba", "mamba"]}
+        | {"intermediate_size": 8, "shared_intermediate_size": 6, "num_local_experts": 5, "num_experts_per_tok": 3}
+        | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5}
+        | {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_d_state": 5, "mamba_chunk_size": 4, "mamba_proj_bias": True}
+        | {"time_step_limit": (0.1, 1.2), "position_embedding_type": "nope"},
+        "1GB",
+    ),
+    # Without experts, and with attention whose heads turn.
+    "granitemoehybrid_dense": (
+        "GraniteMoeHybrid",
+        DENSE
+        | {"num_hidden_layers": 3, "layer_types": ["mamba", "mamba", "attention"], "num_local_experts": 0, "intermediate_size": 8}
+        | {"shared_intermediate_size": 12, "mamba_n_heads": 4, "mamba_d_head": "auto", "mamba_d_state": 5, "mamba_conv_bias": False}
+        | {"position_embedding_type": "rope", "tie_word_embeddings": True},
+        "1GB",
+    ),
+    "nemotron_h": (
+        "NemotronH",
+        HEADS
+        | {"layers_block_type": ["mamba", "moe", "mamba", "attention", "moe", "mlp"], "head_dim": 6, "intermediate_size": 12}
+        | {"moe_intermediate_size": 8, "moe_shared_expert_intermediate_size": 10, "n_routed_experts": 6, "n_group": 3, "topk_group": 2}
+        | {"routed_scaling_factor": 1.7, "mamba_num_heads": 4, "mamba_head_dim": 6, "n_groups": 2, "ssm_state_size": 5, "chunk_size": 4}
+        | {"use_bias": True, "mlp_bias": True, "time_step_min": 0.4, "moe_latent_size": 7},
+        "1GB",
+    ),
+    "flex_olmo": (
+        "FlexOlmo",
+        HEADS | {"intermediate_size": 8, "num_experts": 5, "num_experts_per_tok": 3},
+        "1GB",
+    ),
+    "solar_open": (
+        "SolarOpen",
+        HEADS
+        | {"head_dim": 8, "moe_intermediate_size": 8, "n_routed_experts": 5, "n_shared_experts": 2, "attention_bias": True}
+        | {"routed_scaling_factor": 1.7},
+        "1GB",
+    ),
+    "llama4_text": (
+        "Llama4",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 8, "intermediate_size": 8, "intermediate_size_mlp": 12, "num_local_experts": 4, "num_experts_per_tok": 1}
+        | {"interleave_moe_layer_step": 2, "attention_chunk_size": 4, "floor_scale": 3, "attn_scale": 0.7}
+        | {"rope_parameters": {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 120}
+            | {"low_freq_factor": 1.0, "high_freq_factor": 4.0}},
+        "1GB",
+    ),
+    "qwen3_next": (
+        "Qwen3Next",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 8, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5, "num_experts": 4}
+        | DELTA
+        | {"partial_rotary_factor": 0.5},
+        "1GB",
+    ),
+    "qwen3_5_moe_text": (
+        "Qwen3_5Moe",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 8, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5, "num_experts": 4}
+        | DELTA
+        | HALF_TURNED,
+        "1GB",
+    ),
+    "qwen3_5_text": (
+        "Qwen3_5",
+        DENSE
+        | {"num_hidden_layers": 4, "head_dim": 8, "intermediate_size": 12}
+        | DELTA
+        | HALF_TURNED,
+        "1GB",
+    ),
+    "lfm2_moe": (
+        "Lfm2Moe",
+        HEADS
+        | {"num_hidden_layers": 7, "intermediate_size": 12, "moe_intermediate_size": 6, "num_experts": 4, "num_dense_layers": 1, "conv_bias": True}
+        | {"routed_scaling_factor": 1.7, "layer_types": ["conv", "conv", "full_attention", "conv", "conv", "full_attention", "conv"]},
+        "1GB",
+    ),
+    "lfm2": (
+        "Lfm2",
+        DENSE
+        | {"num_hidden_layers": 13, "intermediate_size": 16, "block_multiple_of": 4, "block_ffn_dim_multiplier": 1.3}
+        | {"layer_types": ["full_attention" if i in [1, 4, 8, 11] else "conv" for i in range(13)]},
+        "1GB",
+    ),
+    "phimoe": (
+        "Phimoe",
+        HEADS
+        | {"intermediate_size": 8, "num_local_experts": 6, "router_jitter_noise": 0.2, "attention_bias": True, "lm_head_bias": True}
+        | {"rope_parameters": {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 8, "short_mscale": 1.1}
+            | {"short_factor": [1.2, 2.7], "long_factor": [1.2, 2.7], "long_mscale": 1.3}},
+        "1GB",
+    ),
+    "gpt_oss": (
+        "GptOss",
+        HEADS
+        | {"intermediate_size": 12, "head_dim": 8, "num_local_experts": 5, "sliding_window": 4, "swiglu_limit": 0.6, "swiglu_alpha": 1.5}
+        | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "truncate": False, "original_max_position_embeddings": 16}},
+        "1GB",
+    ),
+    "gemma2": (
+        "Gemma2",
+        DENSE
+        | {"head_dim": 8, "intermediate_size": 12, "sliding_window": 4, "query_pre_attn_scalar": 12, "attn_logit_softcapping": 0.8}
+        | {"final_logit_softcapping": 1.5},
+        "1GB",
+    ),
+    "gemma4_text": (
+        "Gemma4",
+        DENSE
+        | {"num_hidden_layers": 4, "head_dim": 4, "global_head_dim": 12, "num_global_key_value_heads": 1, "attention_k_eq_v": True, "sliding_window": 4}
+        | {"intermediate_size": 12, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 6}
+        | {"hidden_size_per_layer_input": 0, "final_logit_softcapping": 1.5}
+        | {"layer_types": ["sliding_attention", "full_attention"] * 2}
+        | {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+            | {"full_attention": {"rope_type": "proportional", "rope_theta": 100.0, "partial_rotary_factor": 0.5}}},
+        "1GB",
+    ),
+    "cohere2_moe": (
+        "Cohere2Moe",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 6, "intermediate_size": 5, "prefix_dense_intermediate_size": 12, "first_k_dense_replace": 1}
+        | {"num_experts": 4, "num_shared_experts": 2, "expert_selection_fn": "sigmoid", "sliding_window": 4, "sliding_window_pattern": 2}
+        | {"logit_scale": 0.5},
+        "1GB",
+    ),
+    "gemma4_unified_text": (
+        "Gemma4Unified",
+        DENSE
+        | {"num_hidden_layers": 3, "head_dim": 4, "global_head_dim": 8, "intermediate_size": 12, "sliding_window": 4}
+        | {"layer_types": ["sliding_attention", "sliding_attention", "full_attention"]}
+        | {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+            | {"full_attention": {"rope_type": "proportional", "rope_theta": 100.0, "partial_rotary_factor": 0.5}}},
+        "1GB",
+    ),
+    # Its attention reads a rope_theta, which its configuration does not have by itself.
+    "dbrx": (
+        "Dbrx",
+        {"d_model": 16, "n_heads": 4, "n_layers": 2, "max_seq_len": 64}
+        | {"attn_config": {"kv_n_heads": 2, "clip_qkv": 0.9, "rope_theta": 10000.0}}
+        | {"ffn_config": {"ffn_hidden_size": 6, "moe_num_experts": 5, "moe_top_k": 3}},
+        "1GB",
+    ),
+    "mimo_v2_flash": (
+        "MiMoV2Flash",
+        HEADS
+        | {"num_hidden_layers": 6, "num_key_value_heads": 1, "head_dim": 6, "v_head_dim": 4, "intermediate_size": 12, "moe_intermediate_size": 5}
+        | {"n_routed_experts": 4, "n_group": 2, "routed_scaling_factor": 1.7, "sliding_window": 4, "attention_bias": True}
+        | {"layer_types": ["full_attention", "sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"]}
+        | {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.7}}
+            | {"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.334}}},
+        "1GB",
+    ),
+    "granitemoe_swa": (
+        "GraniteMoeSWA",
+        HEADS
+        | {"num_hidden_layers": 5, "intermediate_size": 5, "num_local_experts": 4, "shared_intermediate_size": 6, "sliding_window": 4}
+        | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5}
+        | {"layer_rope_theta": [0, 100.0, 100.0, 100.0, 0]},
+        "1GB",
+    ),
+    "mellum": (
+        "Mellum",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 6, "moe_intermediate_size": 5, "num_experts": 4, "sliding_window": 4}
+        | {"layer_types": ["sliding_attention", "full_attention"] * 2}
+        | {"rope_parameters": {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in [("full_attention", 1e6), ("sliding_attention", 100.0)]}},
+        "1GB",
+    ),
+    "minimax_m2": (
+        "MiniMaxM2",
+        HEADS | {"intermediate_size": 8, "head_dim": 8, "num_local_experts": 6, "partial_rotary_factor": 0.5},
+        "1GB",
+    ),
+    "hy_v3": (
+        "HYV3",
+        HEADS
+        | {"head_dim": 8, "moe_intermediate_size": 6, "intermediate_size": 12, "num_experts": 5, "num_shared_experts": 2, "rope_theta": 10000.0},
+        "1GB",
+    ),
+    "sarvam_moe": (
+        "Glm4Moe",
+        HEADS | {"head_dim": 8, "moe_intermediate_size": 6, "intermediate_size": 12, "n_routed_experts": 5, "attention_bias": True},
+        "1GB",
+    ),
+    "glm4v_moe_text": (
+        "Glm4vMoe",
+        {
+            "text_config": HEADS
+            | {"moe_intermediate_size": 6, "intermediate_size": 12, "n_routed_experts": 5, "routed_scaling_factor": 1.7}
+            | {"rope_parameters": HALF_TURNED["rope_parameters"] | {"mrope_section": [1, 0, 0]}},
+            "vision_config": IMAGES | {"image_size": 4},
+        },
+        "1GB",
+    ),
+    "qwen3_vl_moe_text": (
+        "Qwen3VLMoe",
+        {
+            "text_config": HEADS | {"head_dim": 8, "moe_intermediate_size": 6, "intermediate_size": 12, "num_local_experts": 5},
+            "vision_config": IMAGES | {"num_position_embeddings": 4, "deepstack_visual_indexes": []},
+        },
+        "1GB",
+    ),
+    "aria_text": (
+        "AriaText",
+        DENSE | {"intermediate_size": 6, "moe_num_experts": 5},
+        "1GB",
+    ),
+    "dots1": (
+        "Dots1",
+        HEADS
+        | {"head_dim": 8, "moe_intermediate_size": 8, "intermediate_size": 20, "n_routed_experts": 6, "n_shared_experts": 2}
+        | {"first_k_dense_replace": 1, "norm_topk_prob": False, "routed_scaling_factor": 1.7},
+        "1GB",
+    ),
+    "ernie4_5_moe": (
+        "Ernie4_5_Moe",
+        DENSE
+        | {"intermediate_size": 20, "moe_intermediate_size": 8}
+        | {"moe_num_experts": 6, "moe_k": 2, "moe_num_shared_experts": 2, "moe_layer_start_index": 1},
+        "1GB",
+    ),
+    "hunyuan_v1_moe": (
+        "HunYuanMoEV1",
+        DENSE
+        | {"head_dim": 8, "intermediate_size": 8}
+        | {"num_experts": 6, "moe_topk": [2, 2], "rope_parameters": {"rope_type": "dynamic", "alpha": 50.0, "rope_theta": 10000.0, "factor": 1.0}},
+        "1GB",
+    ),
+    "exaone_moe": (
+        "ExaoneMoe",
+        HEADS
+        | {"num_hidden_layers": 8, "intermediate_size": 12, "moe_intermediate_size": 5, "num_experts": 4, "sliding_window": 4, "n_group": 2}
+        | {"routed_scaling_factor": 1.7},
+        "1GB",
+    ),
+    "afmoe": (
+        "Afmoe",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 8, "intermediate_size": 12, "moe_intermediate_size": 5, "num_experts": 4, "num_shared_experts": 1}
+        | {"num_dense_layers": 2, "sliding_window": 4, "route_scale": 1.7, "mup_enabled": True},
+        "1GB",
+    ),
+    "deepseek_v2": (
+        "DeepseekV2",
+        {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 8}
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 6, "n_shared_experts": 2, "num_experts_per_tok": 2}
+        | {"n_group": 3, "topk_group": 2, "topk_method": "group_limited_greedy", "routed_scaling_factor": 1.7}
+        | {"q_lora_rank": None, "kv_lora_rank": 6, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4, "v_head_dim": 5}
+        | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+            | {"mscale": 0.7, "mscale_all_dim": 0.7, "beta_fast": 32, "beta_slow": 1}},
+        "1GB",
+    ),
+    "deepseek_v3": (
+        "DeepseekV3",
+        {"num_hidden_layers": 3, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 12}
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 3}
+        | {"topk_group": 2, "q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "1GB",
+    ),
+    "mistral4": (
+        "Mistral4",
+        HEADS
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "moe_intermediate_size": 6, "n_routed_experts": 5, "n_shared_experts": 2}
+        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5, "routed_scaling_factor": 1.7}
+        | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 4}
+            | {"mscale": 0.7, "mscale_all_dim": 0.7, "llama_4_scaling_beta": 0.5}},
+        "1GB",
+    ),
+    "longcat_flash": (
+        "LongcatFlash",
+        {"num_layers": 2, "num_attention_heads": 2, "ffn_hidden_size": 12, "expert_ffn_hidden_size": 6, "head_dim": 4, "rope_theta": 10000.0}
+        | {"n_routed_experts": 4, "zero_expert_num": 2, "moe_topk": 3, "routed_scaling_factor": 1.7}
+        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "1GB",
+    ),
+    # As Moonlight is among DeepSeek-V3's: queries without a bottleneck, and two shared experts.
+    "glm4_moe_lite": (
+        "Glm4MoeLite",
+        {"num_hidden_layers": 2, "intermediate_size": 24, "moe_intermediate_size": 6, "num_attention_heads": 2, "num_key_value_heads": 2}
+        | {"n_routed_experts": 5, "n_shared_experts": 2, "num_experts_per_tok": 2}
+        | {"q_lora_rank": None, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "1GB",
+    ),
+}
