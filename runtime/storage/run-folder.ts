@@ -111,7 +111,7 @@ export function namedOptions(c: RunConfig): Record<string, number | boolean | st
     "--seed": c.seed,
     "--precision": c.precision,
     ...(c.tf32 ? { "--tf32": "given" } : {}),
-    ...(c.weights === undefined ? {} : { "--weights": c.weights }),
+    "--weights": c.weights ?? "float",
     ...(c.shuffle ? { "--shuffle": "given" } : {}),
     ...(c.ids ? { "--ids": "given" } : {}),
     ...(c.tokenizer === undefined ? {} : { "--tokenizer": `of SHA-256 ${c.tokenizer}` }),

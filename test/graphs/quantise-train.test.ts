@@ -256,7 +256,7 @@ test("a run under adapters keeps its codes in checkpoints, goes on with the same
   );
   await assertProblem(
     () => losses({ ...how, program: program("gpt-moe.moe"), set, resume: true, steps: 4, weights: "int8", out: base }),
-    "--weights was not given and is now int8",
+    "--weights was float and is now int8",
     "--from",
   );
   const merged = join(root, "merged");

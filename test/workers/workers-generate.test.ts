@@ -175,7 +175,8 @@ else {
   test("a signal to any worker ends all, and what was written stays", async () => {
     const many = Array.from({ length: 4000 }, () => ["--prompt", "It"]).flat();
     const args = [main, "generate", folder, "--tokens", "24", "--threads", "1", "--json", "--batch", "1", ...many];
-    const run = spawn("mpirun", [...launcher.slice(1), "-n", "2", process.execPath, ...args], { cwd: project });
+    const [file = "", ...flags] = launcher;
+    const run = spawn(file, [...flags, "-n", "2", process.execPath, ...args], { cwd: project });
     const ended = new Promise<number | null>((done) => run.on("close", done));
     let written = "";
     run.stdout.once("data", () => process.kill(second(folder), "SIGTERM"));

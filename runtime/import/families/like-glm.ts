@@ -1,7 +1,6 @@
 // Families with GLM-4.5's blocks under other names: Hunyuan 3, Sarvam.
 import type { Family } from "../family.ts";
 import {
-  attentionBiasNames,
   attentionNames,
   blocksAfterLast,
   constant,
@@ -72,11 +71,7 @@ export const sarvamMoe: Family = {
   },
   supported: { ...defaultSettings, n_group: 1, topk_group: 1, score_function: "sigmoid" },
   names: {
-    ...outerNames,
-    ...attentionNames,
-    ...attentionBiasNames,
-    ...queryKeyNormNames,
-    ...sharedExpertNames,
+    ...glm4Moe.names,
     ...fusedAttention("weight"),
     ...fusedAttention("bias"),
     "model.word_embeddings.weight": ["embed.weight"],
