@@ -68,7 +68,10 @@ export interface CommonOptions {
   /** CUDA only: multiply f32 on tensor cores, with operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
-  /** How matrices are kept that are not trained: `int8`, in 8 bits with a scale for each column, or `fp4`, in 4 with a scale for each 32 of a column; `float`: as the program has them. Default: `float`, but that codes of a checkpoint which is generated or evaluated stay codes. */
+  /**
+   * How matrices are kept that are not trained: `int8`, in 8 bits with a scale for each column; `fp4`, in 4 with a scale for each 32 of a column; `float`,
+   * as the program has them. Default: `float`, but that codes of a checkpoint which is generated or evaluated stay codes.
+   */
   readonly weights?: WeightsOption | undefined;
   /** Called with 0 before the first kernel is compiled, then with how many are, of how many; not called if the cache has all of them. */
   readonly onCompile?: ((done: number, of: number) => void) | undefined;

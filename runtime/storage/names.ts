@@ -3,7 +3,7 @@
 // leading axes instead.
 import { copies, spellings, stackedName } from "../../compiler/copies.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { shapeOfCodes, shapeOfScales } from "../../compiler/graph/codes.ts";
+import { shapeOfScales } from "../../compiler/graph/codes.ts";
 import type { CodesOfCopies } from "../../compiler/transform/quantise.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
@@ -201,10 +201,10 @@ export function writeStored(executable: Executable, store: StoreInfo, value: Sto
     else if (isWhole) executable.write(name, value.read());
     else executable.writePart?.(name, index, () => value.read(index));
 }
-const isKeptAs = (store: StoreInfo, { code, codes, scales }: KeptCodes): boolean => {
+/** Whether codes of a store's numbers have the scales that the store keeps. */
+const isKeptAs = (store: StoreInfo, { code, scales }: KeptCodes): boolean => {
   const { shape, quantised: by } = store;
-  if (by?.code !== code || !hasWholeCodes(store)) return false;
-  return sameShape(codes.shape, shapeOfCodes(shape, by)) && sameShape(scales.shape, shapeOfScales(shape, by));
+  return by?.code === code && hasWholeCodes(store) && sameShape(scales.shape, shapeOfScales(shape, by));
 };
 
 /** Which of a file's tensors are codes. */

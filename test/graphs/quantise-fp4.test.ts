@@ -7,7 +7,7 @@ import type { Graph } from "../../compiler/graph/node.ts";
 import { printGraph } from "../../compiler/graph/print.ts";
 import { nodesOf } from "../../compiler/graph/walk.ts";
 import { silentObserver } from "../../compiler/pass.ts";
-import { toGraphs } from "../../compiler/pipeline.ts";
+import { type BuildRequest, toGraphs } from "../../compiler/pipeline.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import { dims } from "../../compiler/types/type.ts";
 import {
@@ -19,9 +19,9 @@ import {
   type Tensor,
   type TrainOptions,
   tensor,
-  train,
 } from "../../runtime/index.ts";
 import { generator } from "../graphs.ts";
+import { near, threeSteps } from "./three-steps.ts";
 
 const test = suite("quantise-fp4");
 
@@ -69,18 +69,33 @@ const { Body, Dense, Trained, Views } = moe<"Body" | "Dense" | "Trained" | "View
   }
 `;
 
-const graphsOf = (of: Handle | undefined, method: string, sizes: object, precision: "f32" | "bf16" = "f32") =>
+const graphsOf = (
+  of: Handle | undefined,
+  method: string,
+  sizes: object,
+  how: Partial<Pick<BuildRequest, "precision" | "weights" | "kept">> = { weights: "fp4" },
+) =>
   toGraphs(
     loadTemplate((of as Handle).program),
     {
       declaration: (of as Handle).name,
-      precision,
-      weights: "fp4",
+      precision: "f32",
+      ...how,
       sizes: { ...sizes },
       entries: [{ method, name: method, sizes: {} }],
     },
     silentObserver(),
   );
+test("what a file has in 4 bits stays so where the program's matrix has whole groups; else its shape is told as it is read", () => {
+  const kept = new Map([["w", { code: "fp4", axes: [-2] } as const]]);
+  const codes = [64, 48].map((D) =>
+    graphsOf(Dense, "forward", { D, N: 2 }, { kept }).stores.map((s) => s.quantised?.code),
+  );
+  assert.equal(
+    codes.map((all) => all.includes("fp4")),
+    [true, false],
+  );
+});
 test("codes of 4 bits are matrices with whole groups of 32 down the last axis but one; others are codes of 8", () => {
   const { stores } = graphsOf(Views, "forward", { D: 64, N: 2 });
   const scales = new Map(stores.map((s) => [s.name, `${s.type.dtype}[${dims(s.type).join()}]`]));
@@ -99,7 +114,7 @@ test("codes of 4 bits are matrices with whole groups of 32 down the last axis bu
 });
 test("numbers are made of codes without an operation of the program", () => {
   for (const precision of ["f32", "bf16"] as const) {
-    const { graphs } = graphsOf(Dense, "forward", { D: 64, N: 2 }, precision);
+    const { graphs } = graphsOf(Dense, "forward", { D: 64, N: 2 }, { weights: "fp4", precision });
     const forward = graphs.find((g) => g.name === "forward") as Graph;
     assert.is(sum(nodesOf(forward).map((node) => node.op.flops(node))), 2 * 2 * 64 ** 2, precision);
   }
@@ -150,29 +165,8 @@ async function resultOf(sizes: Sizes, options: CompileOptions, parameters?: Read
 /** Losses of three steps, the trained matrices after them, and all parameters. */
 async function trained(sizes: Sizes, options: Omit<TrainOptions, "batches">) {
   const { inputs, targets } = batchOf(sizes);
-  const losses: number[] = [];
-  let parameters: ReadonlyMap<string, Tensor> = new Map();
-  const batch = { ...inputs, targets };
-  for await (const { loss, program } of train(Trained, {
-    sizes,
-    threads: 2,
-    ...options,
-    batches: [batch, batch, batch],
-  })) {
-    losses.push(loss);
-    parameters = program.parameters();
-  }
-  const of = (name: string): Float64Array => numbers(parameters.get(name) as Tensor);
+  const { losses, parameters, of } = await threeSteps(Trained, { ...inputs, targets }, { sizes, ...options });
   return { losses, a: of("a"), query: of("body.attention.query.weight"), parameters };
-}
-function near(got: ArrayLike<number>, want: ArrayLike<number>, what: string, error: number): void {
-  assert.is(got.length, want.length);
-  const scale = Math.max(1e-6, ...Array.from(want, Math.abs));
-  for (let i = 0; i < want.length; i++)
-    assert.ok(
-      Math.abs((got[i] ?? Number.NaN) - (want[i] ?? 0)) <= error * scale,
-      `${what}, ${i}: ${got[i]}, not ${want[i]}`,
-    );
 }
 const error = { f32: 2e-5, bf16: 2e-2 } as const;
 /** Few rows and many, columns in panels and not, depths of one group and of several. */

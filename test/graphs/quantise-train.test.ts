@@ -13,7 +13,7 @@ import { toGraphs } from "../../compiler/pipeline.ts";
 import { dims } from "../../compiler/types/type.ts";
 import { dequantised, quantised } from "../../runtime/codes.ts";
 import type { Codes } from "../../runtime/executable/executable.ts";
-import { type Handle, moe, numbers, type Tensor, type TrainOptions, tensor, train } from "../../runtime/index.ts";
+import { type Handle, moe, numbers, type Tensor, type TrainOptions, tensor } from "../../runtime/index.ts";
 import { setCodes } from "../../runtime/int8.ts";
 import { mergeRun } from "../../runtime/merge.ts";
 import { native } from "../../runtime/native.ts";
@@ -26,6 +26,7 @@ import { generator } from "../graphs.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { losses } from "../training-runs.ts";
+import { near, threeSteps } from "./three-steps.ts";
 
 const test = suite("quantise-train");
 
@@ -128,27 +129,8 @@ async function trained(sizes: Sizes, options: Omit<TrainOptions, "batches">) {
     );
   };
   const batch = { tokens: chosen(V, [N]), index: chosen(Math.max(1, E - 1), [N, K]), targets: randoms(draw, N, V) };
-  const all: number[] = [];
-  let parameters: ReadonlyMap<string, Tensor> = new Map();
-  for await (const { loss, program } of train(Adapted, {
-    sizes,
-    threads: 2,
-    ...options,
-    batches: [batch, batch, batch],
-  })) {
-    all.push(loss);
-    parameters = program.parameters();
-  }
-  return { losses: all, a: numbers(parameters.get("a") as Tensor), parameters };
-}
-function near(got: ArrayLike<number>, want: ArrayLike<number>, what: string, error: number): void {
-  assert.is(got.length, want.length);
-  const scale = Math.max(1e-6, ...Array.from(want, Math.abs));
-  for (let i = 0; i < want.length; i++)
-    assert.ok(
-      Math.abs((got[i] ?? Number.NaN) - (want[i] ?? 0)) <= error * scale,
-      `${what}, ${i}: ${got[i]}, not ${want[i]}`,
-    );
+  const { losses, parameters, of } = await threeSteps(Adapted, batch, { sizes, ...options });
+  return { losses, a: of("a"), parameters };
 }
 /** Few rows and many, columns in panels and not, an expert without rows, everything of size 1. */
 const cases: readonly (readonly [Sizes, "f32" | "bf16"])[] = [

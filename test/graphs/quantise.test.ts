@@ -22,6 +22,7 @@ import { assertProblem } from "../assert-problem.ts";
 import { generator } from "../graphs.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { near } from "./three-steps.ts";
 
 const test = suite("quantise");
 
@@ -254,14 +255,6 @@ async function resultOf(sizes: Sizes, options: CompileOptions, parameters?: Read
   } finally {
     program.close();
   }
-}
-function near(got: Float64Array, want: Float64Array, what: string, error: number): void {
-  assert.is(got.length, want.length);
-  const scale = Math.max(1e-6, ...want.map(Math.abs));
-  want.forEach((x, i) => {
-    const y = got[i] ?? Number.NaN;
-    assert.ok(Math.abs(x - y) <= error * scale, `${what}, ${i}: ${y}, not ${x}`);
-  });
 }
 /** Drawn parameters; one column of each matrix, or element of each row, is zeros. */
 function drawn(like: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
