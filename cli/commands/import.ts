@@ -7,7 +7,7 @@ import { note, printJson, showCount, warn } from "../output.ts";
 export const importCommand = (): Command =>
   new Command("import")
     .description(
-      "Import a checkpoint of Hugging Face transformers: Mixtral, OLMoE, Qwen3-MoE, GPT-OSS, DeepSeek-V3 and others (docs/from-pytorch.md). FP8 weights become bf16; MXFP4 weights stay in 4 bits.",
+      "Import a checkpoint of Hugging Face transformers: Mixtral, OLMoE, Qwen3-MoE, GPT-OSS, DeepSeek-V3 and others (docs/from-pytorch.md). Quantised weights (FP8, INT8, GPTQ, AWQ, NVFP4) become bf16; MXFP4 weights stay in 4 bits.",
     )
     .argument("<folder>", "what save_pretrained wrote: config.json, safetensors, and tokenizer.json if it is there")
     .addOption(out("folder", "the folder to write; default: runs/NAME"))

@@ -19,7 +19,7 @@ import {
   type Kind,
   lookup,
 } from "./family.ts";
-import { type Quantisation, quantisationOf } from "./quantised.ts";
+import { type Quantisation, quantisationOf } from "./quantisation.ts";
 import { within } from "./within.ts";
 
 export interface TransformersModel {

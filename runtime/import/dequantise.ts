@@ -70,7 +70,22 @@ export function byGroups(codes: StoredCodes, scales: StoredCodes): StoredTensor 
   const shape = [...codes.shape.slice(0, -2), groups * bytes * 2];
   return computed("bf16", shape, (index = []) => {
     const t = zeros("bf16", shape.slice(index.length));
-    scaleGroups(codes.read(index), scales.read(index), bytes, new Uint32Array(t.data.buffer));
+    scaleGroups(codes.read(index), scales.read(index), bytes, byPower, new Uint32Array(t.data.buffer));
+    return t;
+  });
+}
+/** NVFP4: the same two a byte, [rows, bytes], with an e4m3 scale for each group, [rows, groups], which stands for the number that `number` makes of it. */
+export function scaledRows(
+  codes: StoredCodes,
+  scales: StoredCodes,
+  numberOf: () => (scale: number) => number,
+): StoredTensor {
+  const [rows = 0, bytes = 0] = codes.shape;
+  return computed("bf16", [rows, 2 * bytes], () => {
+    const t = zeros("bf16", [rows, 2 * bytes]);
+    const number = numberOf();
+    const pairs = pairsBy((code) => number(e4m3[code] ?? 0));
+    scaleGroups(codes.read(), scales.read(), bytes / (scales.shape[1] ?? 1), pairs, new Uint32Array(t.data.buffer));
     return t;
   });
 }
@@ -98,16 +113,21 @@ export function keptGroups(codes: StoredCodes, scales: StoredCodes, notPower: ()
     scales: transposedOf(groups, "bf16", (index) => scalesOf(scales.read(index))),
   };
 }
-function scaleGroups(codes: Uint8Array, scales: Uint8Array, bytes: number, to: Uint32Array): void {
+function scaleGroups(codes: Uint8Array, scales: Uint8Array, bytes: number, pairsOf: Pairs, to: Uint32Array): void {
   let at = 0;
   for (const scale of scales) {
-    const pairs = (scaledPairs[scale] ??= pairsOf(powerOf(scale)));
+    const pairs = pairsOf(scale);
     for (const end = at + bytes; at < end; at++) to[at] = pairs[codes[at] ?? 0] ?? 0;
   }
 }
-/** What each byte becomes, by the scale. */
-const scaledPairs: Uint32Array[] = [];
-function pairsOf(scale: number): Uint32Array {
+/** What each byte becomes, by the code of its scale. */
+type Pairs = (scale: number) => Uint32Array;
+function pairsBy(numberOf: (scale: number) => number): Pairs {
+  const all: Uint32Array[] = [];
+  return (scale) => (all[scale] ??= scaledPairs(numberOf(scale)));
+}
+function scaledPairs(scale: number): Uint32Array {
   const of = e2m1.map((x) => toBf16(x * scale));
   return Uint32Array.from({ length: 256 }, (_, byte) => (of[byte & 15] ?? 0) | ((of[byte >> 4] ?? 0) << 16));
 }
+const byPower = pairsBy(powerOf);

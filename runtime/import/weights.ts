@@ -5,7 +5,7 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable/executable.ts";
-import { allInMemory, derived, derivedColumns, reshaped, type StoredTensor } from "../storage/stored-tensor.ts";
+import { allInMemory, derivedColumns, reshaped, type StoredTensor, turned } from "../storage/stored-tensor.ts";
 import { sameShape, transposed, transposedShape, zeros } from "../tensor.ts";
 import { readJson, type TransformersModel } from "./config.ts";
 import type { Family, Header, PackedTensor } from "./family.ts";
@@ -34,7 +34,6 @@ export function oursOf(
   if ("row" in ours) return [[ours.row, reshaped(t, [product(t.shape)])]];
   return unpack(t, packingOf(ours, model.header, t.shape), `${file}: \`${name}\``);
 }
-const turned = (t: StoredTensor): StoredTensor => derived(t, transposedShape(t.shape), transposed);
 /** A depthwise convolution, [features, 1, width]. */
 const isConvolution = ({ length, 1: one }: readonly number[]): boolean => length === 3 && one === 1;
 function orient(t: StoredTensor): StoredTensor {

@@ -2,7 +2,7 @@
 import type { DType, Weights } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { Codes, Tensor } from "../executable/executable.ts";
-import { convert, part, sameShape } from "../tensor.ts";
+import { convert, part, sameShape, transposed, transposedShape } from "../tensor.ts";
 
 export interface StoredTensor {
   readonly dtype: DType;
@@ -15,6 +15,8 @@ export interface StoredTensor {
   readonly inShape?: (shape: readonly number[]) => StoredTensor;
   /** What it is kept as, if that is codes and scales. */
   readonly kept?: KeptCodes;
+  /** What it is the transposed of, where that is at hand. */
+  readonly turned?: StoredTensor;
 }
 /** See `Codes`. */
 export interface KeptCodes {
@@ -89,6 +91,9 @@ export const reshaped = (t: StoredTensor, shape: readonly number[]): StoredTenso
 /** What `of` makes of a tensor when it is read. `of` maps the last two axes, so a part of the others is mapped alone. */
 export const derived = (t: StoredTensor, shape: readonly number[], of: (t: Tensor) => Tensor): StoredTensor =>
   computed(t.dtype, shape, (index) => of(t.read(index)));
+/** With the last two axes exchanged. */
+export const turned = (t: StoredTensor): StoredTensor =>
+  t.turned ?? { ...derived(t, transposedShape(t.shape), transposed), turned: t };
 /** The same where `of` takes some of the columns, so many: of codes it takes those that stand for them. */
 export function derivedColumns(t: StoredTensor, columns: number, of: (t: Tensor) => Tensor): StoredTensor {
   const inner = (x: StoredTensor): StoredTensor => derived(x, [...x.shape.slice(0, -1), columns], of);

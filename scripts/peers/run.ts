@@ -26,7 +26,11 @@ const [what, ...flags] = argv.slice(2);
 if (what === "demo") exit(run(python, ["scripts/peers/demo.py", ...flags]));
 const has = (module: string): boolean =>
   spawnSync(python, ["-c", `import ${module}`], { stdio: "ignore" }).status === 0;
-const others = { transformers: ["hf", "quantised", "chats"], tokenizers: ["texts"] };
+const others = {
+  transformers: ["hf", "quantised", "chats"],
+  tokenizers: ["texts"],
+  compressed_tensors: ["packed"],
+};
 const scripts = ["peers", "gates", "mixtures", "optim", "attention", "lora"];
 for (const [module, of] of Object.entries(others))
   if (has(module)) scripts.push(...of);

@@ -1,4 +1,4 @@
-// Quantised checkpoints, and what torch and transformers make of them. How they were made: scripts/peers/quantised.py.
+// Quantised checkpoints, and what torch and transformers make of them. How they were made: scripts/peers/quantised.py, scripts/peers/packed.py.
 
 import assert from "node:assert/strict";
 import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -10,12 +10,13 @@ import { dequantised } from "../../runtime/codes.ts";
 import { openTransformers, readJson } from "../../runtime/import/config.ts";
 import { exportModel } from "../../runtime/import/export.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
-import { openWeights, quantisationOf } from "../../runtime/import/quantised.ts";
+import { quantisationOf } from "../../runtime/import/quantisation.ts";
+import { openWeights } from "../../runtime/import/quantised.ts";
 import { transformersTensors, weightFiles } from "../../runtime/import/weights.ts";
 import { readSafetensors, type Tensor } from "../../runtime/index.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { openSafetensors, openWithCodes } from "../../runtime/storage/safetensors.ts";
-import { codesAt, type StoredTensor } from "../../runtime/storage/stored-tensor.ts";
+import { codesAt, type StoredTensor, turned } from "../../runtime/storage/stored-tensor.ts";
 import { convert, part, widenF16 } from "../../runtime/tensor.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { assertClose, some } from "../peer-results.ts";
@@ -113,6 +114,37 @@ const read = (name: string, config: object | null): Map<string, StoredTensor> =>
   const file = join(stored, `${name}.safetensors`);
   return new Map(openWeights([file], quantisationOf("config.json", { quantization_config: config })).get(file));
 };
+/** Settings of compressed-tensors. */
+const compressed = (format: string, weights: object): object => ({
+  quant_method: "compressed-tensors",
+  format,
+  config_groups: { group_0: { weights: { symmetric: true, ...weights } } },
+});
+const inGroups = { num_bits: 4, type: "int", strategy: "group", group_size: 32 };
+const byRow = { type: "int", strategy: "channel" };
+const fp4 = { num_bits: 4, type: "float" };
+const gptq = { quant_method: "gptq", bits: 4, group_size: 32, desc_act: true };
+const awq = { quant_method: "awq", bits: 4, group_size: 32, zero_point: true, version: "GEMM" };
+const int4 = compressed("pack-quantized", inGroups);
+const int4Zeros = compressed("pack-quantized", { ...inGroups, symmetric: false });
+const nvfp4 = compressed("nvfp4-pack-quantized", { ...fp4, strategy: "tensor_group", group_size: 16 });
+const mxfp4Rows = compressed("mxfp4-pack-quantized", { ...fp4, strategy: "group", group_size: 32 });
+const few: Readonly<Record<string, object>> = {
+  int4,
+  int4_zeros: int4Zeros,
+  int3: compressed("pack-quantized", { ...byRow, num_bits: 3 }),
+  int8: compressed("int-quantized", { ...byRow, num_bits: 8 }),
+  nvfp4,
+  mxfp4_rows: mxfp4Rows,
+  gptq,
+  gptq3: { ...gptq, bits: 3 },
+  gptq8: { ...gptq, bits: 8, checkpoint_format: "gptq" },
+  awq,
+  modelopt: { quant_method: "modelopt", quant_algo: "NVFP4" },
+};
+for (const [name, config] of Object.entries(few))
+  test(`few bits: ${name}`, () =>
+    assertBits(read(name, config), readSafetensors(join(stored, `${name}.expected.safetensors`))));
 for (const [name, config] of Object.entries({
   whole: { ...fp8, weight_block_size: null },
   blocks: fp8,
@@ -138,7 +170,16 @@ test("every number of 16 bits is read as it is", () => {
   }
 });
 
-const sizes: Readonly<Record<string, number>> = { F32: 4, BF16: 2, I32: 4, F8_E4M3: 1, F8_E5M2: 1, U8: 1 };
+const sizes: Readonly<Record<string, number>> = {
+  F32: 4,
+  F16: 2,
+  I64: 8,
+  BF16: 2,
+  I32: 4,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  U8: 1,
+};
 /** A file of zeros. */
 function zerosOf(tensors: Record<string, readonly [dtype: string, shape: readonly number[]]>): string {
   let end = 0;
@@ -182,7 +223,16 @@ test("blocks, rows and whole matrices of compressed-tensors", () => {
 });
 test("a form that is not read is a Problem that names the setting", async () => {
   for (const [config, message] of [
-    [{ quant_method: "gptq" }, 'quant_method is "gptq", and not fp8, mxfp4, compressed-tensors'],
+    [{ quant_method: "hqq" }, 'quant_method is "hqq", and not fp8, mxfp4, compressed-tensors, gptq, awq, modelopt'],
+    [{ ...gptq, bits: 5 }, "bits is 5"],
+    [{ ...gptq, dynamic: { "-:.*down": {} } }, "dynamic."],
+    [{ ...gptq, checkpoint_format: "marlin" }, 'checkpoint_format is "marlin"'],
+    [{ ...awq, version: "gemv" }, 'version is "gemv"'],
+    [{ ...awq, zero_point: false }, "zero_point is false"],
+    [{ quant_method: "modelopt", quant_algo: "W4A8_AWQ" }, "quant_algo"],
+    [compressed("pack-quantized", { ...inGroups, num_bits: 9 }), "weights.num_bits is 9"],
+    [compressed("int-quantized", { ...byRow, num_bits: 8, symmetric: false }), "weights.symmetric is false"],
+    [compressed("nvfp4-pack-quantized", { ...fp4, strategy: "group", group_size: 16 }), 'strategy is "group"'],
     [{}, "quant_method is not given"],
     [7, "quant_method is not given"],
     [{ quant_method: "toString" }, '"toString"'],
@@ -190,7 +240,7 @@ test("a form that is not read is a Problem that names the setting", async () => 
     [{ ...fp8, weight_block_size: [8] }, "weight_block_size.1"],
     [{ ...fp8, weight_block_size: [0, 8] }, "weight_block_size.0 is 0"],
     [{ ...fp8, expert_dtype: "fp4" }, 'expert_dtype is "fp4"'],
-    [{ ...channels, format: "pack-quantized" }, 'format is "pack-quantized"'],
+    [{ ...channels, format: "marlin-24" }, 'format is "marlin-24", and not float-quantized'],
     [{ ...channels, kv_cache_scheme: { num_bits: 8 } }, "kv_cache_scheme is Object"],
     [{ ...channels, config_groups: {} }, "config_groups has 0 ways"],
     [{ ...channels, transform_config: { config_groups: {} } }, "transform_config.config_groups"],
@@ -206,12 +256,51 @@ test("a form that is not read is a Problem that names the setting", async () => 
   await assertProblem(settings({ ...channels, config_groups: two }), "has 2 ways to scale weights", "dequantize()");
   assert.equal(settings(null)(), null);
 });
+test("groups of several kinds are told apart by what stands in the files", () => {
+  const { config_groups: experts } = compressed("pack-quantized", inGroups) as { config_groups: { group_0: object } };
+  const { config_groups: others } = channels as { config_groups: { group_0: object } };
+  const kinds = { group_0: others.group_0, group_1: { ...experts.group_0, format: "pack-quantized" } };
+  const got = opened(
+    { ...channels, config_groups: kinds },
+    {
+      "a.weight": ["F8_E4M3", [9, 32]],
+      "a.weight_scale": ["F32", [9, 1]],
+      "b.weight_packed": ["I32", [9, 4]],
+      "b.weight_scale": ["F16", [9, 1]],
+      "b.weight_g_idx": ["I32", [32]],
+      "c.weight": ["F32", [9, 32]],
+    },
+  )() as ReturnType<typeof openWeights>;
+  const described = [...got.values()].flatMap((all) =>
+    [...all].map(([name, t]) => `${name} ${t.dtype} ${t.shape.join()}`),
+  );
+  assert.deepEqual(described, ["a.weight bf16 9,32", "b.weight bf16 9,32", "c.weight f32 9,32"]);
+});
+test("GPTQ's second layout has zeros as they are", () => {
+  const [one, two] = [gptq, { ...gptq, checkpoint_format: "gptq_v2" }].map((how) => read("gptq", how).get("a.weight"));
+  const scales = readSafetensors(join(stored, "gptq.safetensors")).get("a.scales")?.data ?? [];
+  const [a, b] = [one, two].map((t) => convert(t?.read() ?? assert.fail(), "f32").data);
+  const steps = Float64Array.from(a ?? [], (x, i) => (b?.[i] ?? Number.NaN) - x);
+  for (const [i, step] of steps.entries()) {
+    const column = Math.floor(i / 64);
+    const near = [scales[column], scales[32 + column]].map((s = 0) =>
+      Math.min(Math.abs(step - s), Math.abs(step + 15 * s)),
+    );
+    assert.ok(Math.min(...near) < 0.05, `${i}: ${step}`);
+  }
+});
+test("MXFP4 in rows keeps its codes where it is turned, as linear layers are", () => {
+  const t = read("mxfp4_rows", mxfp4Rows).get("a.weight") ?? assert.fail();
+  const kept = turned(t).kept ?? assert.fail();
+  assert.deepEqual(bits(dequantised(codesAt(kept, []))), bits(convert(turned(t).read(), "f32")));
+});
 test("what is damaged is a Problem that names the file and the tensor", async () => {
   const [codes, scales] = [
     ["F8_E4M3", [9, 16]],
     ["F32", [2, 2]],
   ] as const;
   const blocks = ["U8", [2, 3, 1, 16]] as const;
+  const words = { "a.weight_packed": ["I32", [9, 4]] } as const;
   for (const [config, tensors, message] of [
     [fp8, { "a.weight": codes }, "`a.weight` is quantised, and no file of the folder has its `a.weight_scale_inv`"],
     [fp8, { "a.weight": codes, "a.weight_scale_inv": ["F32", [2, 1]] }, "is [2, 1]; "],
@@ -223,8 +312,12 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
     ],
     [fp8, { "a.weight": codes, "a.weight_scale_inv": ["F8_E4M3", [2, 2]] }, "is F8_E4M3, which is no scale"],
     [fp8, { "a.weight": ["F8_E4M3", [9]], "a.weight_scale_inv": scales }, "`a.weight` is quantised, and no matrix"],
-    [fp8, { "a.weight": ["BF16", [9, 16]], "a.weight_scale_inv": scales }, "scales `a.weight`, which is not quantised"],
-    [fp8, { "a.weight_scale_inv": scales }, "`a.weight_scale_inv` scales `a.weight`, which is missing"],
+    [
+      fp8,
+      { "a.weight": ["BF16", [9, 16]], "a.weight_scale_inv": scales },
+      "belongs to `a.weight`, which is not quantised",
+    ],
+    [fp8, { "a.weight_scale_inv": scales }, "`a.weight_scale_inv` belongs to `a.weight`, which is missing"],
     [fp8, { "a.weight": ["U8", [9, 16]], "a.weight_scale_inv": scales }, "`a.weight` is U8"],
     [fp8, { "a.weight": ["F8_E5M2", [9, 16]] }, '`a.weight` has dtype "F8_E5M2"'],
     [mxfp4, { a_blocks: blocks }, "no file of the folder has its `a_scales`"],
@@ -232,7 +325,16 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
     [mxfp4, { a_blocks: blocks, a_scales: ["F32", [2, 3, 1]] }, "`a_scales` is f32"],
     [mxfp4, { a_blocks: blocks, a_scales: ["F8_E4M3", [2, 3, 1]] }, "`a_scales` is F8_E4M3, which is no scale"],
     [mxfp4, { a_blocks: ["U8", [1, 16]], a_scales: ["U8", [1]] }, "`a_blocks` is [1, 16]"],
-    [mxfp4, { a_scales: ["U8", [2, 3, 1]] }, "`a_scales` scales `a_blocks`, which is missing"],
+    [mxfp4, { a_scales: ["U8", [2, 3, 1]] }, "`a_scales` belongs to `a_blocks`, which is missing"],
+    [int4, { ...words, "a.weight_scale": ["F32", [9, 2]] }, "is [9, 2]; "],
+    [int4, { ...words, "a.weight_scale": ["I32", [9, 1]] }, "`a.weight_scale` is i32, which is no scale"],
+    [int4, { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight_shape": ["I64", [2]] }, "says [0, 0]; "],
+    [int4Zeros, { ...words, "a.weight_scale": ["F32", [9, 1]] }, "the `_zero_point` that belongs to it"],
+    [nvfp4, { "a.weight_packed": ["U8", [9, 8]], "a.weight_scale": ["F8_E4M3", [9, 1]] }, "`_global_scale`"],
+    [gptq, { "a.qweight": ["I32", [4, 9]], "a.scales": ["F16", [2, 9]] }, "is [2, 9]; "],
+    [gptq, { "a.qweight": ["I32", [4, 9]] }, "no file of the folder has its `a.scales`"],
+    [gptq, { "a.g_idx": ["I32", [4]] }, "`a.g_idx` belongs to `a.qweight`, which is missing"],
+    [awq, { "a.qweight": ["I32", [32, 1]], "a.scales": ["F16", [1, 8]] }, "the `.qzeros` that belongs to it"],
     [null, { "a.weight": codes }, "config.json has no quantization_config"],
   ] as const)
     await assertProblem(opened(config, tensors), message, /restore the files|convert it/);
@@ -241,6 +343,11 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
     '`a` has dtype "F8_E4M3"',
     "give the folder of both",
   );
+});
+test("an order that names no group is a Problem", async () => {
+  const tensors = { "a.qweight": ["I32", [4, 8]], "a.scales": ["F16", [1, 8]], "a.g_idx": ["I32", [31]] } as const;
+  const [weights] = (opened(gptq, tensors)() as ReturnType<typeof openWeights>).values();
+  await assertProblem(() => weights?.get("a.weight")?.read(), "`a.g_idx` has not one of 1 groups", "restore the files");
 });
 test("a scale of MXFP4 that is no number is a Problem", async () => {
   const read = opened(mxfp4, { a_blocks: ["U8", [2, 3, 1, 16]], a_scales: ["U8", [2, 3, 1]] })() as ReturnType<
