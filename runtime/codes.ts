@@ -4,13 +4,13 @@ import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { dtypeOfScales, shapeOfCodes, shapeOfNumbers, shapeOfScales } from "../compiler/graph/codes.ts";
 import type { Quantised } from "../compiler/graph/node.ts";
 import type { Weights } from "../compiler/types/dtype.ts";
-import { fromTo, product } from "../compiler/types/numbers.ts";
+import { fromTo, product, sameShape } from "../compiler/types/numbers.ts";
 import type { Codes, Tensor } from "./executable/executable.ts";
 import * as fp4 from "./fp4.ts";
 import type { Columns, Data } from "./int8.ts";
 import * as int8 from "./int8.ts";
 import { nativeIfLoaded } from "./native.ts";
-import { convert, firstNonFinite, sameShape, zeros } from "./tensor.ts";
+import { convert, firstNonFinite, zeros } from "./tensor.ts";
 
 /**
  * Of a tensor whose columns lie along `axes`. int8: a scale is the largest magnitude of a column / 127, and codes are the nearest, of two the even one. fp4: that

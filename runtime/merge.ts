@@ -15,7 +15,7 @@ import type { Executable } from "./executable/executable.ts";
 import { loadRun, programIn } from "./generation/open-run.ts";
 import { copyProgram, readProgram } from "./program.ts";
 import { type Checkpoint, newestModel, savedTensors, writeCheckpoint } from "./storage/checkpoint.ts";
-import { checkpointSteps } from "./storage/checkpoint-folder.ts";
+import { isRun } from "./storage/checkpoint-folder.ts";
 import { writeNewFolder } from "./storage/files.ts";
 import { codesIn, NamedTensors, namesOf } from "./storage/names.ts";
 import { type RunConfig, readConfig, runHelp, writeConfig } from "./storage/run-folder.ts";
@@ -147,7 +147,6 @@ function baseOf({ folder, into, model, set }: MergeOptions, config: RunConfig): 
     otherModel,
   );
 }
-const isRun = (path: string): boolean => checkpointSteps(path).length > 0;
 function openRunModel(folder: string): SizedModel {
   const [program, { model, sizes }] = [programIn(folder), readConfig(folder)];
   return { program, model, sizes: inHeader(program, model, sizes) };

@@ -4,7 +4,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { gradFlagText } from "../compiler/flag-text.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
-import { product } from "../compiler/types/numbers.ts";
+import { product, sameShape } from "../compiler/types/numbers.ts";
 import { type CommonOptions, commonRequest, type ParameterSharing, type Sizes } from "./compile.ts";
 import {
   type Executable,
@@ -29,7 +29,7 @@ import {
 } from "./storage/parameters.ts";
 import { readSafetensors } from "./storage/safetensors.ts";
 import { type CopiedArray, requireLayers } from "./storage/upcycle.ts";
-import { convert, fromNested, fromNumbers, requireIndices, sameShape, showShape } from "./tensor.ts";
+import { convert, fromNested, fromNumbers, requireIndices, showShape } from "./tensor.ts";
 import { sumByName } from "./training/means.ts";
 import { compileOnWorkers } from "./workers/compile-on-workers.ts";
 import { requireEqualEntries, requireEqualSharing, requireFiles } from "./workers/train-distributed.ts";

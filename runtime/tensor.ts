@@ -4,12 +4,12 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
 import { pluralize } from "../compiler/pluralize.ts";
 import { bytesOf, type DType, isFloat } from "../compiler/types/dtype.ts";
-import { product } from "../compiler/types/numbers.ts";
+import { product, sameShape } from "../compiler/types/numbers.ts";
 import type { Tensor } from "./executable/executable.ts";
 import { requireBufferSize } from "./storage/files.ts";
 
 /** Nested arrays of a tensor's elements, as in JSON; a number that is not finite is a string ("NaN"), since JSON has none. */
-export type Nested = number | boolean | string | readonly Nested[];
+type Nested = number | boolean | string | readonly Nested[];
 
 const arrays = {
   f32: Float32Array,
@@ -22,8 +22,7 @@ const arrays = {
 
 const isShape = (x: unknown): x is readonly number[] =>
   Array.isArray(x) && x.every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
-export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
-  a.length === b.length && a.every((n, i) => n === b[i]);
+
 /** Whether two tensors have the same shape and, in the dtype of the second, the same elements. */
 export function sameValues(a: Tensor, b: Tensor): boolean {
   const { data } = convert(a, b.dtype);

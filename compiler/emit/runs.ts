@@ -1,10 +1,11 @@
 // Finds runs of consecutive statements that a target may write as one.
 import type { Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 
+export const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
 /** The consecutive stages from `at` on. */
 export function stagesFrom(list: readonly Stmt[], at: number): StmtOf<"stage">[] {
   const run: StmtOf<"stage">[] = [];
-  for (let i = at; list[i]?.s === "stage"; i++) run.push(list[i] as StmtOf<"stage">);
+  for (let s = list[at]; s && isStage(s); s = list[at + run.length]) run.push(s);
   return run;
 }
 /** The consecutive products into the same accumulators from `at` on. */

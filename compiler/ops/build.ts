@@ -4,7 +4,7 @@ import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Node, ReduceName, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { type DType, isFloat, wider } from "../types/dtype.ts";
-import { product } from "../types/numbers.ts";
+import { product, sameShape } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type Type } from "../types/type.ts";
 import { type BinaryName, none, type OpAttrs, type OpName, type UnaryName } from "./attrs.ts";
 
@@ -28,12 +28,12 @@ export const like = (g: Builder, x: Value, value: number): Value => fill(g, valu
 
 // Views; one that would change nothing adds no node
 export const reshape = (g: Builder, x: Value, shape: readonly number[]): Value =>
-  same(dims(x.type), shape) ? x : make1(g, "reshape", [x], { shape });
+  sameShape(dims(x.type), shape) ? x : make1(g, "reshape", [x], { shape });
 export const transpose = (g: Builder, x: Value, perm: readonly number[]): Value =>
   perm.every((p, i) => p === i) ? x : make1(g, "transpose", [x], { perm });
 /** Axis i of x becomes axis `axes[i]` of the result; x is repeated along the other axes. */
 export const broadcast = (g: Builder, x: Value, shape: readonly number[], axes: readonly number[]): Value =>
-  same(dims(x.type), shape) ? x : make1(g, "broadcast", [x], { shape, axes });
+  sameShape(dims(x.type), shape) ? x : make1(g, "broadcast", [x], { shape, axes });
 /** The `size` elements from `start` on, along an axis. */
 export function slice(g: Builder, x: Value, axis: number, start: number, size: number): Value {
   return start === 0 && size === dims(x.type)[axis] ? x : make1(g, "slice", [x], { axis, start, size });
@@ -330,6 +330,3 @@ export function gaussian(g: Builder, key: Value, place: number, shape: readonly 
   const radius = sqrt(g, mul(g, -2, log(g, sub(g, 1, uniform(g, key, place, shape, base)))));
   return mul(g, radius, cos(g, mul(g, 2 * Math.PI, uniform(g, key, place + 1, shape, base))));
 }
-
-const same = (a: readonly number[], b: readonly number[]): boolean =>
-  a.length === b.length && a.every((n, i) => n === b[i]);

@@ -1,6 +1,6 @@
 // The plan, the last form of a program: for each entry a flat, printable list of kernel launches over buffers in one arena. All sizes and
 // addresses are known before anything runs. The runtime compiles the kernels' texts and executes the steps.
-import type { Group, Quantised, ReduceName, Result, Store, StoreShard } from "../graph/node.ts";
+import type { Group, ReduceName, Result, Store } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 
 /** The place of element [.., r, c]. rows: at r * pitch + c, in elements. panels: blocks of `width` columns, each stored as [rows][width]. */
@@ -118,15 +118,8 @@ export const workOf = (step: Step): Work | null =>
 export const buffersOf = (step: Step): readonly number[] =>
   step.kind === "copy" ? [step.from, step.to] : (workOf(step)?.args ?? []);
 
-export interface PlanStore {
-  readonly name: string;
-  readonly role: Store["role"];
-  readonly saved: boolean;
-  readonly stack: number;
-  /** See `Store`. */
-  readonly frozen?: boolean;
-  readonly shards?: readonly StoreShard[];
-  readonly quantised?: Quantised;
+export interface PlanStore
+  extends Pick<Store, "name" | "role" | "saved" | "stack" | "frozen" | "shards" | "quantised"> {
   readonly buffer: number;
 }
 export interface PlanResult {

@@ -5,7 +5,7 @@ import { item } from "../item.ts";
 import { isRightOperand, viewBase } from "../ops/pairs.ts";
 import { topologicalOrder } from "../topological-order.ts";
 import { isFloat } from "../types/dtype.ts";
-import { product } from "../types/numbers.ts";
+import { product, sameShape } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 import { BitSet } from "./bit-set.ts";
 import { type Region, rowMoves } from "./region.ts";
@@ -57,8 +57,6 @@ class FusionGroup {
   }
 }
 const shapeOf = (v: Value): readonly number[] => dims(v.type);
-const equal = (a: readonly number[], b: readonly number[]): boolean =>
-  a.length === b.length && a.every((n, i) => n === b[i]);
 
 /** Defaults: how many right operands share the registers as accumulators; how many results one kernel may have. */
 const mostOperands = (): number => 2;
@@ -195,7 +193,7 @@ function isEpilogue(g: FusionGroup, part: FusionCandidate, addsUp: AddsUp, { gat
   const inner = innerOf(g, part);
   if (!inner.every((v) => part.pointwiseReads.has(v))) return false;
   if (first.op.name === "ragged_dot" && readsRouteOrder(part)) return false;
-  if (part.summed) return inner.length > 0 && equal(shapeOf(part.summed), shape) && addsUp(g);
+  if (part.summed) return inner.length > 0 && sameShape(shapeOf(part.summed), shape) && addsUp(g);
   const along = inner.length > 0 || sharesRaggedResult(first, g, part);
   return along && isPointwise(part, shape) && (gathers || !sumsGatheredRows(part));
 }
@@ -241,7 +239,7 @@ function sumsGatheredRows({ nodes, reads }: FusionCandidate): boolean {
 }
 const innerOf = (g: FusionGroup, part: FusionCandidate): Value[] => g.outputs.filter((v) => part.reads.has(v));
 const isPointwise = ({ depth, outputs }: FusionCandidate, shape: readonly number[]): boolean =>
-  depth === null && outputs.every((v) => equal(shapeOf(v), shape));
+  depth === null && outputs.every((v) => sameShape(shapeOf(v), shape));
 /** Which sums can be made in an epilogue so that their addends need not be written to memory. */
 class Addends {
   readonly #readers = new Map<Value, FusionCandidate[]>();
@@ -326,7 +324,7 @@ function sameLeftOperands(a: Node, b: Node): boolean {
     JSON.stringify(a.attrs) === JSON.stringify(b.attrs) &&
     x !== undefined &&
     y !== undefined &&
-    equal(shapeOf(x), shapeOf(y))
+    sameShape(shapeOf(x), shapeOf(y))
   );
 }
 /** Whether merging pays: one reads what the other makes, both read a value that is large beside the results, or the results are small anyway. */
@@ -354,5 +352,5 @@ function sameIterationSpace(g: FusionGroup, part: FusionCandidate, rowOfFew: num
     product(full.slice(0, depth)) < fewRows
   )
     return false;
-  return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));
+  return shapes.every((s) => sameShape(s, full) || (depth !== null && sameShape(s, full.slice(0, depth))));
 }

@@ -1,14 +1,8 @@
 // The interface to a compiled program, the same for every target: the training loop, generation and the command line use it.
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { inputFlagText } from "../../compiler/flag-text.ts";
-import {
-  placeOfKeyInput,
-  type Quantised,
-  runtimeInputs,
-  type Store,
-  type StoreShard,
-} from "../../compiler/graph/node.ts";
-import type { Bytes } from "../../compiler/plan/plan.ts";
+import { placeOfKeyInput, runtimeInputs, type Store } from "../../compiler/graph/node.ts";
+import type { Bytes, PlanStore } from "../../compiler/plan/plan.ts";
 import type { DType, Weights } from "../../compiler/types/dtype.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
 
@@ -32,19 +26,10 @@ export interface Codes {
   /** Of `dtypeOfScales` and `shapeOfScales`. */
   readonly scales: Tensor;
 }
-export interface StoreInfo {
-  readonly name: string;
-  readonly role: "parameter" | "prepared" | "state" | "optimizer" | "gradient" | "input";
+/** A store; of one that is kept as codes the dtype is i8, and outside of `withQuantisedStores` that of what they stand for. */
+export interface StoreInfo extends Omit<PlanStore, "buffer"> {
   readonly dtype: DType;
   readonly shape: readonly number[];
-  readonly stack: number;
-  readonly saved: boolean;
-  /** No entry assigns it, but `init`. */
-  readonly frozen?: boolean;
-  /** How several workers share it. Absent: every worker has all of it. */
-  readonly shards?: readonly StoreShard[];
-  /** It is kept as codes (i8) and scales; outside of `withQuantisedStores` the dtype is that of what they stand for. */
-  readonly quantised?: Quantised;
 }
 /** Whether the codes that workers have of a store are parts of those of the whole: a column of 8 bits that they share has as many scales as workers. */
 export const hasWholeCodes = ({ quantised: by, shards = [] }: StoreInfo): boolean =>

@@ -1,9 +1,10 @@
 // Tensors of quantised checkpoints, with where they stand, and what is said of those that do not fit.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
+import { sameShape } from "../../compiler/types/numbers.ts";
 import { codeNames } from "../storage/safetensors.ts";
 import { type Code, isCodes, type StoredCodes, type StoredTensor } from "../storage/stored-tensor.ts";
-import { sameShape, showShape } from "../tensor.ts";
+import { showShape } from "../tensor.ts";
 
 /** `place`: its file and name. */
 export interface Placed<T extends StoredTensor | StoredCodes = StoredTensor | StoredCodes> {

@@ -36,6 +36,8 @@ export function checkpointSteps(run: string): number[] {
     .map(Number)
     .toSorted((a, b) => b - a);
 }
+/** Whether a folder is that of a run which has a checkpoint. */
+export const isRun = (path: string): boolean => checkpointSteps(path).length > 0;
 
 /** `write` gets a folder to make, which then takes its place among the checkpoints, of which the `kept` last ones stay. Returns its path. */
 export function placeCheckpoint(run: string, step: number, kept: number, write: (folder: string) => void): string {

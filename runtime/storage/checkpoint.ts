@@ -8,8 +8,9 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { dtypeOfScales, shapeOfCodes, shapeOfScales } from "../../compiler/graph/codes.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
+import { sameShape } from "../../compiler/types/numbers.ts";
 import { type Codes, type Executable, hasWholeCodes, type StoreInfo, type Tensor } from "../executable/executable.ts";
-import { firstNonFinite, sameShape } from "../tensor.ts";
+import { firstNonFinite } from "../tensor.ts";
 import {
   checkFile,
   checkpointSteps,
@@ -29,7 +30,7 @@ import { baseFormat, formatVersion, NewerFormat, requireKnownFormat } from "./fo
 import { requireJson } from "./json.ts";
 import { NamedTensors, savedNames, stackOf, writeStored } from "./names.ts";
 import { openSafetensors, safetensorsChunks } from "./safetensors.ts";
-import { asKept, inMemory, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
+import { asKept, inMemory, latest, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
 
 /**
  * Everything besides tensors that is needed to resume with the same bits. `position`: how many tokens of each stream were read; none with --shuffle.
@@ -90,7 +91,7 @@ const checksumOf = (state: Partial<State>): string => sha256(JSON.stringify({ ..
  * store is read once. A value that is not finite is a Problem that names the tensor.
  */
 export function savedTensors(executable: Executable): Required<Saved> {
-  const numbers = latest((name) => executable.read(name));
+  const numbers = latest((name: string) => executable.read(name));
   const { readCodes } = executable;
   const codes = readCodes && latest(readCodes);
   const copiesOf = (store: StoreInfo): [string, StoredTensor][] =>
@@ -98,16 +99,6 @@ export function savedTensors(executable: Executable): Required<Saved> {
   const { model, frozen, training } = savedStores(executable);
   const tensorsOf = (stores: readonly StoreInfo[]): StoredTensors => new Map(stores.flatMap(copiesOf));
   return { model: tensorsOf(model), frozen: tensorsOf(frozen), training: tensorsOf(training) };
-}
-/** Reads by name; what it read last is at hand, and is freed before another is read. */
-function latest<T>(read: (name: string) => T): (name: string) => T {
-  let last: { readonly name: string; readonly value: T } | undefined;
-  return (name) => {
-    if (last?.name === name) return last.value;
-    last = undefined;
-    last = { name, value: read(name) };
-    return last.value;
-  };
 }
 /** The stores that checkpoints hold, by the file that has them. */
 function savedStores({ stores }: Executable): Readonly<Record<keyof Saved, StoreInfo[]>> {

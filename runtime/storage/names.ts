@@ -6,10 +6,10 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { shapeOfScales } from "../../compiler/graph/codes.ts";
 import type { CodesOfCopies } from "../../compiler/transform/quantise.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
-import { product } from "../../compiler/types/numbers.ts";
+import { product, sameShape } from "../../compiler/types/numbers.ts";
 import { axesOfScales } from "../codes.ts";
 import { type Executable, hasWholeCodes, type StoreInfo, type Tensor } from "../executable/executable.ts";
-import { part, placeOf, sameShape, showShape, stacked } from "../tensor.ts";
+import { part, placeOf, showShape, stacked } from "../tensor.ts";
 import { codesAt, type KeptCodes, partAt, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
 
 interface Named extends Pick<StoreInfo, "name" | "dtype" | "shape" | "stack"> {

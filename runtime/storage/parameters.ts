@@ -9,7 +9,7 @@ import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts"
 import { isTransformersFolder, openTransformers, type TransformersModel } from "../import/config.ts";
 import { transformersTensors } from "../import/weights.ts";
 import { newestCheckpoint, openModelFile } from "./checkpoint.ts";
-import { checkpointSteps } from "./checkpoint-folder.ts";
+import { isRun } from "./checkpoint-folder.ts";
 import { NamedTensors, namesHelp, namesOf, splitStacked, writeStored } from "./names.ts";
 import { readConfig, runHelp } from "./run-folder.ts";
 import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
@@ -37,7 +37,6 @@ interface Matched {
   readonly store: StoreInfo;
   readonly value: StoredTensor | null;
 }
-const isRun = (path: string): boolean => checkpointSteps(path).length > 0;
 
 /** Of a run, those of its newest intact checkpoint; each damaged newer one is reported to `warn`. */
 export function readParameters(path: string, warn: (line: string) => void): LoadedParameters {

@@ -8,7 +8,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { allWeights, precisions } from "../../compiler/types/dtype.ts";
-import { checkpointSteps, withKept } from "./checkpoint-folder.ts";
+import { isRun, withKept } from "./checkpoint-folder.ts";
 import { makeFolder, readLines, readText, writeAtomic } from "./files.ts";
 import { baseFormat, requireKnownFormat } from "./format.ts";
 import { requireJson, showIssue } from "./json.ts";
@@ -80,15 +80,15 @@ export function readConfig(run: string): RunConfig {
 
 /** What to give in place of a path that is no run's folder: the run that it is a part of, or those that it holds. */
 export function runHelp(path: string): string {
-  const above = [join(path, ".."), join(path, "..", "..")].find(isRun);
+  const above = [join(path, ".."), join(path, "..", "..")].find(hasConfig);
   if (above !== undefined) return `give the folder of the run: ${above}`;
   const inside = statSync(path, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(path).toSorted() : [];
-  const runs = inside.map((name) => join(path, name)).filter(isRun);
+  const runs = inside.map((name) => join(path, name)).filter(hasConfig);
   if (runs.length > 0) return `give a run: ${runs.slice(0, 8).join(", ")}`;
   if (path.endsWith(".moe")) return `give the folder of a run: \`moec train ${path} --data TEXT\` writes one`;
   return "give the folder that `moec train` wrote, such as runs/NAME";
 }
-const isRun = (path: string): boolean => existsSync(join(path, "config.json")) && checkpointSteps(path).length > 0;
+const hasConfig = (path: string): boolean => existsSync(join(path, "config.json")) && isRun(path);
 
 /** Throws Problem unless a resumed run has the saved run's options; only the number of steps may change. */
 export function requireSame(run: string, saved: RunConfig, given: RunConfig): void {
@@ -168,6 +168,6 @@ export function defaultRunFolder(program: string, resume: boolean): string {
   const own = basename(resolve(program), ".moe"); // `.` becomes the name of its folder
   const name = (i: number): string => join("runs", own + (i === 1 ? "" : `-${i}`));
   let i = 1;
-  while (checkpointSteps(name(i)).length > 0) i++;
+  while (isRun(name(i))) i++;
   return name(resume ? Math.max(1, i - 1) : i);
 }

@@ -1,8 +1,8 @@
 // Tensors that stay in their file or their store until they are needed, so that a model is not in memory twice.
 import type { DType, Weights } from "../../compiler/types/dtype.ts";
-import { product } from "../../compiler/types/numbers.ts";
+import { product, sameShape } from "../../compiler/types/numbers.ts";
 import type { Codes, Tensor } from "../executable/executable.ts";
-import { convert, part, sameShape, transposed, transposedShape } from "../tensor.ts";
+import { convert, part, transposed, transposedShape } from "../tensor.ts";
 
 export interface StoredTensor {
   readonly dtype: DType;
@@ -71,6 +71,16 @@ export const allInMemory = (tensors: ReadonlyMap<string, Tensor>): StoredTensors
 export const readAll = (tensors: StoredTensors): Map<string, Tensor> =>
   new Map([...tensors].map(([name, t]) => [name, t.read()]));
 
+/** Reads by a key; what it read last is at hand, and is freed before another is read. */
+export function latest<K, T>(read: (key: K) => T, same: (a: K, b: K) => boolean = Object.is): (key: K) => T {
+  let last: { readonly key: K; readonly value: T } | undefined;
+  return (key) => {
+    if (last && same(last.key, key)) return last.value;
+    last = undefined;
+    last = { key, value: read(key) };
+    return last.value;
+  };
+}
 /** What of a stack is read alone: each part of it costs an opened file. */
 const smallestPart = 2 ** 16;
 export function* partsOf(shape: readonly number[], read: StoredTensor["read"]): Generator<Tensor> {

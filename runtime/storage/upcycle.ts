@@ -6,11 +6,11 @@ import { copies, spellings } from "../../compiler/copies.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { upcycleFlagText } from "../../compiler/flag-text.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import { product } from "../../compiler/types/numbers.ts";
+import { product, sameShape } from "../../compiler/types/numbers.ts";
 import type { StoreInfo, Tensor } from "../executable/executable.ts";
-import { part, sameShape, stacked } from "../tensor.ts";
+import { part, stacked } from "../tensor.ts";
 import { type NamedTensors, namesOf } from "./names.ts";
-import type { StoredTensor, StoredTensors } from "./stored-tensor.ts";
+import { latest, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
 
 /** What a store of an array is read from. */
 interface Source {
@@ -140,7 +140,7 @@ export function takeCopied(store: StoreInfo, source: Source, weights: NamedTenso
   const purpose = `each copy of \`${joined(membersOf(store.name))}\``;
   const one = weights.take({ name: source.name, dtype, shape: [...axes, ...inner], stack: axes.length, purpose });
   if (!one) return null;
-  const readOne = latest((index) => one.read(index));
+  const readOne = latest((index: readonly number[]) => one.read(index), sameShape); // copies of one layer follow one another
   const copyAt = (index: readonly number[]): Tensor => readOne(source.kept.map((axis) => index[axis] ?? 0));
   const parts = function* (): Generator<Tensor> {
     for (const [, index] of copies(store.name, over)) yield copyAt(index);
@@ -151,13 +151,4 @@ export function takeCopied(store: StoreInfo, source: Source, weights: NamedTenso
     return index.length === 0 ? whole : part(whole, index);
   };
   return { dtype, shape, read, parts };
-}
-/** Keeps the newest value, since the copies of one layer follow one another. */
-function latest(read: (index: readonly number[]) => Tensor): (index: readonly number[]) => Tensor {
-  let kept: { readonly key: string; readonly value: Tensor } | null = null;
-  return (index) => {
-    const key = index.join();
-    if (kept?.key !== key) kept = { key, value: read(index) };
-    return kept.value;
-  };
 }

@@ -1,7 +1,7 @@
 // The best evaluation of a training run, what keeps its checkpoint, and when the lack of better ones ends the run.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { type BestEvaluation, type Checkpoint } from "../storage/checkpoint.ts";
-import { bestOf, checkpointSteps, isOf } from "../storage/checkpoint-folder.ts";
+import { bestOf, isOf, isRun } from "../storage/checkpoint-folder.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
 import type { TrainOptions } from "./train-options.ts";
 
@@ -25,7 +25,7 @@ export function bestBefore(
   patience: number | null,
 ): BestEvaluation | null {
   if (folder === null || from === null || !isOf(folder, from) || !comparesEvaluations(config, patience)) return null;
-  return config.keepBest && checkpointSteps(bestOf(folder)).length === 0 ? null : (from.state.best ?? null);
+  return config.keepBest && !isRun(bestOf(folder)) ? null : (from.state.best ?? null);
 }
 /** Throws Problem unless there are evaluations to compare, and a place for the best. */
 export function requireEvaluations({ keepBest, patience, evaluateEvery = 0, out }: TrainOptions): void {

@@ -8,7 +8,7 @@ import type { WeightsOption } from "../../compiler/types/dtype.ts";
 import type { EncodingOptions } from "../cache/tokens.ts";
 import type { CommonOptions, TrainingSharing } from "../compile.ts";
 import { hasHeader, headerDefault, headerSizes } from "../program.ts";
-import { checkpointSteps } from "../storage/checkpoint-folder.ts";
+import { isRun } from "../storage/checkpoint-folder.ts";
 import { sizesFromConfig } from "../storage/parameters.ts";
 import { type RunConfig, readConfig, requireSame } from "../storage/run-folder.ts";
 import { requireLayers } from "../storage/upcycle.ts";
@@ -99,7 +99,7 @@ export function configIn(
       "leave --resume out, or name the run's folder with --out",
     );
   if (folder === null || saved === null) {
-    if (folder !== null && checkpointSteps(folder).length > 0)
+    if (folder !== null && isRun(folder))
       throw new Problem(`${folder} already holds a run`, "go on with --resume, or choose another folder with --out");
     const config = configOf(options, entry, text, options.from === undefined ? null : beginning(options.from, entry));
     if (options.from !== undefined) requireTf32Target(options.from, config, options);
@@ -140,7 +140,7 @@ function beginning(from: string, entry: EntrySignature): RunConfig {
 /** Sizes and values that the run of `params` or `from` was given by --set, and that hold here too because these options do not set them. */
 export function inherited({ params, from, set = {} }: TrainOptions, entry: EntrySignature): RunConfig["sizes"] {
   const run = from ?? params;
-  if (run === undefined || checkpointSteps(run).length === 0) return {};
+  if (run === undefined || !isRun(run)) return {};
   const own = new Set(["Steps", ...textAxes(entry), ...Object.keys(set)]);
   const there = Object.entries(readConfig(run).sizes);
   return Object.fromEntries(there.filter(([name]) => hasHeader(entry, name) && !own.has(name)));

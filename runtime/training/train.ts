@@ -12,7 +12,7 @@ import { quantisedSummary } from "../executable/quantised.ts";
 import { generateEntries } from "../generation/generate-entries.ts";
 import { copyProgram, findEntry, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
 import { type BestEvaluation, type Checkpoint, newestCheckpoint, requireSameStores } from "../storage/checkpoint.ts";
-import { bestOf, checkpointSteps, isOf } from "../storage/checkpoint-folder.ts";
+import { bestOf, isOf, isRun } from "../storage/checkpoint-folder.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
 import {
@@ -233,13 +233,13 @@ function writeRunFiles(
 /** The run whose tokens are taken where the options name none: the one that it goes on with, or begins from. */
 function runOfCodec({ resume, from, params }: TrainOptions, own: string | null): SavedRun | null {
   const folder = resume ? own : (from ?? params ?? null);
-  const config = folder !== null && (resume || checkpointSteps(folder).length > 0) ? savedIn(folder) : null;
+  const config = folder !== null && (resume || isRun(folder)) ? savedIn(folder) : null;
   return folder === null || config === null ? null : { folder, config };
 }
 /** The folder that transformers wrote and that the parameters are of, if it has a tokenizer and the options say nothing of tokens. */
 function tokenizerOfParams({ ids, resume, from, params }: TrainOptions): string | undefined {
   if (ids !== undefined || resume || from !== undefined || params === undefined) return undefined;
-  return existsSync(join(params, tokenizerName)) && checkpointSteps(params).length === 0 ? params : undefined;
+  return existsSync(join(params, tokenizerName)) && !isRun(params) ? params : undefined;
 }
 async function textIn(
   options: TrainOptions,
@@ -268,7 +268,7 @@ function givenParameters(
   { params, upcycle }: RunConfig,
   folder: string | null,
 ): LoadedParameters | null {
-  const goesOn = options.resume && folder !== null && checkpointSteps(folder).length > 0;
+  const goesOn = options.resume && folder !== null && isRun(folder);
   if (params === undefined || goesOn) return null;
   return { ...readParameters(params, options.warn ?? (() => {})), upcycle: upcycle ?? false };
 }

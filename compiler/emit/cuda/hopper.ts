@@ -9,6 +9,7 @@ import type { Variant } from "../../plan/plan.ts";
 import { Emitter, emit, type Target } from "../emitter.ts";
 import { declareBlock, openTaskLoop } from "../grid.ts";
 import { named } from "../names.ts";
+import { isStage } from "../runs.ts";
 import { cuda, emitLoop, needsWideIndex, parameters } from "./cuda.ts";
 import { canFuseLoops, roundsOf } from "./pipeline.ts";
 import { mapName, slab, WgmmaTile } from "./wgmma-tile.ts";
@@ -37,7 +38,6 @@ export function emitHopper(kernel: Kernel): Variant | null {
 }
 
 type Loop = StmtOf<"for">;
-const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
 const isMma = (s: Stmt): s is StmtOf<"mma"> => s.s === "mma";
 /** The loop that stages and multiplies, or several that can be joined; null if the kernel does anything that needs all threads of a block. */
 function pipelineOf(k: Kernel): readonly Loop[] | null {

@@ -7,6 +7,7 @@ import { expressions, statements } from "../../kernel/passes.ts";
 import { sum } from "../../types/numbers.ts";
 import type { Emitter } from "../emitter.ts";
 import { counterEnd, counterOf, declareBlock, declareConstants, taskLoopOf } from "../grid.ts";
+import { isStage } from "../runs.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import { bytesOf, hasSameLayout, isTransposeOf, needsOf, SharedTile, widenedBytes } from "./shared-tile.ts";
 
@@ -16,7 +17,6 @@ import { bytesOf, hasSameLayout, isTransposeOf, needsOf, SharedTile, widenedByte
 const blockSharedBytes = 96 * 1024;
 const multiprocessorSharedBytes = 160 * 1024;
 
-const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
 /** Whether a loop can be pipelined: it multiplies, and its operands depend on nothing that its body computes. */
 export function canPipeline(s: StmtOf<"for">): boolean {
   const staged = s.body.filter(isStage);
