@@ -162,7 +162,9 @@ const choicesOf = (tf32: boolean): Choices => ({
     rowOfFew: 1 << 13,
     small: 1 << 14,
     operands: (rows) => (rows <= 64 ? 3 : 2),
+    parts: null,
     sums: partialSumColumns,
+    gathers: true,
   },
   attention: { tile: attention, keyPieces, fewQueries: 32, transposed: null },
   rows: {

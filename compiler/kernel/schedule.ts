@@ -157,7 +157,15 @@ const cacheElements = 1 << 22;
 /** A number of tasks that is enough for a few threads. */
 const tasks = 32;
 export const hostChoices: Choices = {
-  regions: { sums: partialSumColumns, gathers: false, parts: 12 },
+  regions: {
+    foldsInside: (rows, elements) => rows >= 16 || elements <= 1 << 14,
+    rowOfFew: 256,
+    small: 0,
+    operands: () => 2,
+    parts: 12,
+    sums: partialSumColumns,
+    gathers: false,
+  },
   attention: {
     tile: ({ backward, queries }) =>
       backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, endMultiple: 16 },

@@ -367,7 +367,7 @@ class Lowering implements LoweringContext {
 const scheduleOf = ({ scheduled }: Draft): PlanKernel["schedule"] =>
   scheduled ? { shape: contractionKey(scheduled.contraction), choice: { ...scheduled.schedule } } : undefined;
 /** The shape of a value's partial sums: one for each group of `columns` columns, for each row. */
-function partialSumShape(v: Value, columns = 1): number[] {
+function partialSumShape(v: Value, columns: number): number[] {
   const shape = dims(item(v.node.args, 0).type);
   return [...shape.slice(0, -2), item(shape, shape.length - 1) / columns, item(shape, shape.length - 2)];
 }

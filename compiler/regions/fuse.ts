@@ -18,12 +18,12 @@ type Accesses = Map<Value, AccessPattern[]>;
 export interface FuseOptions extends MergeOptions {
   /**
    * Whether a reduction over each of `rows` rows, with `elements` elements read and written in all, should run inside the kernel that reads it, as
-   * a task for each row; else it is a kernel of its own. The host's rule if not given.
+   * a task for each row; else it is a kernel of its own.
    */
-  readonly foldsInside?: (rows: number, elements: number) => boolean;
+  readonly foldsInside: (rows: number, elements: number) => boolean;
 }
 /** The regions of a graph, in topological order. */
-export function fuse(graph: Graph, options: FuseOptions = {}): Region[] {
+export function fuse(graph: Graph, options: FuseOptions): Region[] {
   const nodes = nodesOf(graph);
   const fusion = new Fusion(nodes, graph, options);
   for (const node of nodes.toReversed()) fusion.visit(node);
@@ -56,9 +56,6 @@ const maxRecomputeCost = 400;
 const maxRecomputeChain = 3;
 /** A value that is more than a load, and that one element needs at more different places than this, is stored and read. */
 const maxAccessPaths = 8;
-
-/** `foldsInside` on the host. */
-const enoughRows = (rows: number, elements: number): boolean => rows >= 16 || elements <= 1 << 14;
 
 /** Visits every node once, in reverse topological order, and decides which values are stored. */
 class Fusion {
@@ -293,7 +290,7 @@ class Fusion {
       patterns.every((p) => isPrefix(p, dims(v.type))) &&
       depth === own &&
       rank <= root.type.shape.length &&
-      (this.#options.foldsInside ?? enoughRows)(rows, wide)
+      this.#options.foldsInside(rows, wide)
     );
   }
   /** A candidate for each node that has a stored result, for `merge`. */

@@ -58,33 +58,28 @@ class FusionGroup {
 }
 const shapeOf = (v: Value): readonly number[] => dims(v.type);
 
-/** Defaults: how many right operands share the registers as accumulators; how many results one kernel may have. */
-const mostOperands = (): number => 2;
+/** How many results one kernel may have. */
 const mostOutputs = 12;
-/** With fewer rows than `fewRows`, a task per row keeps too few cores busy, unless the rows are no longer than `shortRows` elements. */
+/** With fewer rows, a task per row keeps too few cores busy, unless the rows are short (`rowOfFew`). */
 const fewRows = 64;
-const shortRows = 256;
 
 export interface MergeOptions {
-  /**
-   * The number of columns that a contraction's epilogue sums into one partial sum; a later kernel adds these. If not given, epilogues make no row
-   * sums.
-   */
-  readonly sums?: number;
-  /** Whether an epilogue may contain sums over gathered rows, which it reads a few columns at a time; true if not given. */
-  readonly gathers?: boolean;
-  /** How many products of one left operand with parts of one tensor become one kernel; if not given, as many as `operands` says. */
-  readonly parts?: number;
-  /** Regions over rows of at most so many elements may be merged even if there are few rows, and so few tasks; 256 if not given. */
-  readonly rowOfFew?: number;
-  /** Regions of at most so many elements are merged with others that read the same values; if not given, none are. */
-  readonly small?: number;
-  /** How many contractions of the same rows become one kernel, given the number of rows; two if not given. */
-  readonly operands?: (rows: number) => number;
+  /** The number of columns that a contraction's epilogue sums into one partial sum; a later kernel adds these. */
+  readonly sums: number;
+  /** Whether an epilogue may contain sums over gathered rows, which it reads a few columns at a time. */
+  readonly gathers: boolean;
+  /** How many products of one left operand with parts of one tensor become one kernel; null: as many as `operands` says. */
+  readonly parts: number | null;
+  /** Regions over rows of at most so many elements may be merged even if there are few rows, and so few tasks. */
+  readonly rowOfFew: number;
+  /** Regions of at most so many elements are merged with others that read the same values. */
+  readonly small: number;
+  /** How many contractions of the same rows become one kernel, given the number of rows: they share the registers as accumulators. */
+  readonly operands: (rows: number) => number;
 }
 /** Merges `parts`, which are in topological order, as are the regions returned. `results`: values that must be in memory. */
 export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Value>, options: MergeOptions): Region[] {
-  const { sums = Infinity, small = 0 } = options;
+  const { sums, small } = options;
   const makers = new Map<Value, FusionGroup>();
   const readers = new Map<Value, Set<FusionGroup>>();
   const groups: FusionGroup[] = [];
@@ -175,11 +170,7 @@ function canJoin(g: FusionGroup, part: FusionCandidate, addsUp: AddsUp, options:
 }
 /** Whether a sum's addends need not be stored if it is part of the group. */
 type AddsUp = (g: FusionGroup) => boolean;
-function areSameRows(
-  g: FusionGroup,
-  part: FusionCandidate,
-  { rowOfFew = shortRows, small = 0 }: MergeOptions,
-): boolean {
+function areSameRows(g: FusionGroup, part: FusionCandidate, { rowOfFew, small }: MergeOptions): boolean {
   return (
     isWorthMerging(g, part, small) &&
     sameIterationSpace(g, part, rowOfFew) &&
@@ -187,7 +178,7 @@ function areSameRows(
   );
 }
 /** Whether the part can follow the group's contractions, tile by tile. */
-function isEpilogue(g: FusionGroup, part: FusionCandidate, addsUp: AddsUp, { gathers = true }: MergeOptions): boolean {
+function isEpilogue(g: FusionGroup, part: FusionCandidate, addsUp: AddsUp, { gathers }: MergeOptions): boolean {
   const first = item(g.nodes, 0);
   const shape = shapeOf(item(first.results, 0));
   const inner = innerOf(g, part);
@@ -297,9 +288,9 @@ function merelyWaitsFor({ nodes: [after], reads }: FusionGroup, v: Value): boole
   return !made.has(v);
 }
 /** How many contractions one kernel may hold. */
-function operandsOf(nodes: readonly Node[], { parts, operands = mostOperands }: MergeOptions): number {
+function operandsOf(nodes: readonly Node[], { parts, operands }: MergeOptions): number {
   const rows = nodes[0]?.results[0] ? product(shapeOf(nodes[0].results[0]).slice(0, -1)) : 0;
-  return parts !== undefined && sliceOneTensor(nodes) ? parts : operands(rows);
+  return parts !== null && sliceOneTensor(nodes) ? parts : operands(rows);
 }
 const scatterKey = ({ op, attrs, args, results }: Node): string =>
   JSON.stringify([op.name, attrs, args[1]?.node.id, args[1]?.index, results.map(shapeOf)]);

@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { load } from "../../compiler/check/index.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { type Graph, unstackedStore, type Value } from "../../compiler/graph/node.ts";
+import { hostChoices } from "../../compiler/kernel/schedule.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { silentObserver } from "../../compiler/pass.ts";
@@ -13,6 +14,7 @@ import { fuse } from "../../compiler/regions/fuse.ts";
 import { type } from "../../compiler/types/type.ts";
 
 const test = suite("regions");
+const regionsOf = (graph: Graph): ReturnType<typeof fuse> => fuse(graph, hostChoices.regions);
 /** A sort after the other, and of each two results that one kernel makes. */
 function sorts(n: number): Graph {
   const g = new GraphBuilder(ops);
@@ -38,7 +40,7 @@ function walks(work: () => void): number {
   put(plain);
   return count;
 }
-const walksOf = (n: number): number => walks(() => assert.is(fuse(sorts(n)).length, 2 * n + 1));
+const walksOf = (n: number): number => walks(() => assert.is(regionsOf(sorts(n)).length, 2 * n + 1));
 
 test("a way back is looked for among what is as young as the group, not through all that was before", () =>
   assert.is(walksOf(200) - walksOf(100), walksOf(300) - walksOf(200)));
@@ -52,7 +54,7 @@ function recurrence(n: number): Graph {
 }
 test("what a part depends on is found once, not for each of the groups that it might join", () => {
   const [few = 0, some = 0, many = 0] = [100, 200, 300].map((n) =>
-    walks(() => assert.is(fuse(recurrence(n)).length, 2 * n + 1)),
+    walks(() => assert.is(regionsOf(recurrence(n)).length, 2 * n + 1)),
   );
   assert.is(many - some, some - few);
 });
@@ -64,7 +66,7 @@ test("what depends on a group that then joins with a reader of another one comes
   const sum = b.add(g, second, first); // joins first, so that third needs second too
   const values = [third, sum, b.mul(g, third, second)];
   const results = values.map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
-  const outputs = fuse({ name: "joined", results }).map((region) => region.outputs);
+  const outputs = regionsOf({ name: "joined", results }).map((region) => region.outputs);
   assert.equal(outputs, [[second], [first, sum], [third, values[2]]]);
 });
 test("a fold is not made again for each element of what reads it along another axis, of equal length", () => {
@@ -73,11 +75,11 @@ test("a fold is not made again for each element of what reads it along another a
   const rows = b.sum(g, b.exp(g, x), [1]);
   const value = b.mul(g, x, b.broadcast(g, rows, [64, 64], [1]));
   const graph: Graph = { name: "square", results: [{ role: "output", name: "0", value }] };
-  assert.is(fuse(graph).length, 2);
+  assert.is(regionsOf(graph).length, 2);
 });
 /** How many kernels a graph has that gives these values. */
 const kernelsOf = (...values: readonly Value[]): number =>
-  fuse({ name: "few", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) }).length;
+  regionsOf({ name: "few", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) }).length;
 test("what reads a product at other elements than its own does not follow in its kernel", () => {
   const g = new GraphBuilder(ops);
   const matrix = (name: string): Value => b.param(g, name, type("f32", [64, 64]));
@@ -96,7 +98,7 @@ test("a product of which only the rounded one is read is written rounded, and sc
   const sum = b.cast(g, b.add(g, b.cast(g, short, "f32"), product("z")), "bf16");
   const isWritten = (v: Value, ...more: readonly Value[]): boolean => {
     const results = [sum, ...more].map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
-    return fuse({ name: "rounded", results }).some(({ outputs }) => outputs.includes(v));
+    return regionsOf({ name: "rounded", results }).some(({ outputs }) => outputs.includes(v));
   };
   const others = [[], [b.max(g, y, [0])], [b.max(g, scaled, [0])]];
   assert.equal(
@@ -144,7 +146,7 @@ test("what reads rows of a routing follows in a product of that routing alone: a
     const [v, y] = [product("x", route("first")), product("y", offsets)];
     const late = b.mul(g, v, b.sort(g, b.exp(g, v))[0]); // not after the product that it reads
     const results = [b.add(g, v, y), late].map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
-    return fuse({ name: "two", results }).find(({ outputs }) => outputs.includes(late))?.kind;
+    return regionsOf({ name: "two", results }).find(({ outputs }) => outputs.includes(late))?.kind;
   };
   assert.equal([route("first"), route("second")].map(kindBeside), ["tile", "rows"]);
 });
@@ -208,7 +210,7 @@ test("a sum of a product and of its transpose is not made where the product is",
   const y = b.dot(g, matrix("x"), matrix("w"));
   const sumOf = (value: Value): number => {
     const results = [{ role: "output" as const, name: "0", value: b.sum(g, value, [1]) }];
-    return fuse({ name: "summed", results }, { sums: 16 }).length;
+    return regionsOf({ name: "summed", results }).length;
   };
   assert.equal([sumOf(b.exp(g, y)), sumOf(b.add(g, b.swap(g, y), y))], [1, 2]);
 });
@@ -218,7 +220,7 @@ test("where one group has all columns its sum is made once for a row of them, no
     const x = b.reshape(g, b.exp(g, b.param(g, "x", type("f32", [64, 32]))), [64, groups, 32 / groups]);
     const scaled = b.mul(g, x, b.broadcast(g, b.sum(g, x, [2]), [64, groups, 32 / groups], [0, 1]));
     const value = b.mul(g, b.reshape(g, scaled, [64, 32]), b.param(g, "y", type("f32", [64, 32])));
-    return fuse({ name: "grouped", results: [{ role: "output", name: "0", value }] }).map(({ depth }) => depth);
+    return regionsOf({ name: "grouped", results: [{ role: "output", name: "0", value }] }).map(({ depth }) => depth);
   };
   assert.equal([depthOf(1), depthOf(4)], [[1], [2, null]]);
 });
@@ -239,7 +241,7 @@ test("what waits holds up no other; what it is made of is in memory, though it w
   const v = b.exp(g, x);
   const values = [b.tanh(g, v), b.after(g, b.swap(g, v), [v])];
   const results = values.map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
-  assert.ok(fuse({ name: "waiting", results }).some(({ outputs }) => outputs.includes(v)));
+  assert.ok(regionsOf({ name: "waiting", results }).some(({ outputs }) => outputs.includes(v)));
 });
 /** How many kernels `readers` tensors have that are multiplied by the sum of `terms` numbers, or of as many vectors, one element a row. */
 function scaledBy(terms: number, readers: number, rows: readonly number[] = []): number {
@@ -253,7 +255,7 @@ function scaledBy(terms: number, readers: number, rows: readonly number[] = []):
     const value = b.mul(g, b.param(g, `x${i}`, type("f32", shape)), factor);
     return { role: "output" as const, name: `${i}`, value };
   });
-  return fuse({ name: "scaled", results }).length;
+  return regionsOf({ name: "scaled", results }).length;
 }
 test("one number that many kernels read is computed once, unless it costs little; what is computed once a row is not stored", () =>
   assert.equal([scaledBy(30, 10), scaledBy(30, 1), scaledBy(2, 3), scaledBy(30, 10, [64])], [11, 1, 3, 10]));
@@ -262,7 +264,7 @@ function between(matrices: number, size: number): number {
   const g = new GraphBuilder(ops);
   const x = b.transpose(g, b.param(g, "x", type("f32", [size, size, matrices])), [2, 0, 1]);
   const value = b.dot(g, x, b.param(g, "y", type("f32", [matrices, size, 1])));
-  return fuse({ name: "between", results: [{ role: "output", name: "0", value }] }).length;
+  return regionsOf({ name: "between", results: [{ role: "output", name: "0", value }] }).length;
 }
 test("large matrices that lie between one another are copied before a product reads them", () =>
   assert.equal([between(64, 128), between(16, 256), between(64, 64)], [2, 1, 1]));
