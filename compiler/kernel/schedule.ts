@@ -230,9 +230,9 @@ export const termsOf = ({ isBf16, codes }: Pick<Contraction, "isBf16" | "codes">
   isBf16 || codes === "bf16" ? "term" : "terms";
 const rowsOf = ({ op, m, groups }: Contraction): number => (op === "ragged_dot" ? m / groups : m);
 /** Whether splitting into terms pays: enough rows, columns and depth must share the terms of a matrix. */
-function usesTerms({ op, m, n, k, groups }: Contraction): boolean {
-  const [rows, depth] = [op === "ragged_dot" ? m / groups : m, op === "ragged_outer" ? k / groups : k];
-  return rows >= 32 && depth >= 32 && n >= 16;
+function usesTerms(c: Contraction): boolean {
+  const depth = c.op === "ragged_outer" ? c.k / c.groups : c.k;
+  return rowsOf(c) >= 32 && depth >= 32 && c.n >= 16;
 }
 /**
  * Rounds blocks up to what one instruction sums at once, a tile of 16 x 32 or a word, so that every schedule sums in the same way; of codes of 4 bits to whole groups,

@@ -143,7 +143,7 @@ export class Draft {
     const slots = this.#context.concatSlots(v);
     const own = this.#context.bufferOf(v) ? this.output(v) : null;
     return (at, value, stream = false) => {
-      const x = slots.length > 1 || (own && slots.length > 0) ? this.#named("value", value) : value;
+      const x = slots.length > 1 || (own && slots.length > 0) ? this.#named(value) : value;
       if (own) this.k.store(own, at, x, stream);
       for (const slot of slots) this.storeInConcat(slot, at, x);
     };
@@ -153,8 +153,8 @@ export class Draft {
     const [to, there] = this.#paramAt("y", buffer, "part", placeOf(at));
     this.k.store(to, there, value);
   }
-  #named(name: string, x: Expr): Expr {
-    return x.e === "num" || x.e === "var" ? x : this.k.letHere(name, x);
+  #named(x: Expr): Expr {
+    return x.e === "num" || x.e === "var" ? x : this.k.letHere("value", x);
   }
   output(v: Value, name = "y"): Buffer {
     return this.param(name, this.bufferOf(v), "write");

@@ -1,5 +1,4 @@
 // How one element of a result is computed from elements of the arguments: index maps of views and gathers, functions of elementwise ops.
-import { Bug } from "../diagnostic.ts";
 import { fp4Group, fp4PerByte } from "../graph/codes.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
@@ -14,10 +13,12 @@ import {
   f32,
   flatten,
   i32,
+  isNum,
   less,
   mul,
   num,
   range,
+  scalarOf,
   select,
   sub,
   unflatten,
@@ -37,18 +38,14 @@ import { dims, dtypeOf } from "../types/type.ts";
 import { isConstantAlong } from "./constant-axis.ts";
 import { type ElementRules, operand, type Reader, result } from "./reader.ts";
 
-type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly Expr[], result: number) => Expr;
+type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly Expr[]) => Expr;
 
-function scalarType(dtype: DType): Scalar {
-  if (dtype === "f64") throw new Bug("f64 in a kernel"); // `legalize` refuses it
-  return dtype === "bf16" || dtype === "i8" ? "f32" : dtype;
-}
 /** A constant of a dtype. */
 function constant(value: number, dtype: DType): Expr {
-  const type = scalarType(dtype);
+  const type = scalarOf(dtype);
   return type === "bool" ? bool(value !== 0) : num(value, type);
 }
-const typeOfResult = (node: { readonly results: readonly Value[] }): Scalar => scalarType(dtypeOf(result(node).type));
+const typeOfResult = (node: { readonly results: readonly Value[] }): Scalar => scalarOf(dtypeOf(result(node).type));
 
 /** The function's name; for a bf16 result the faster, less exact variant, if there is one. */
 function functionOf({ attrs, results }: Node<OpAttrs["unary"]>): string {
@@ -122,7 +119,7 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     return pieces.slice(0, -1).reduceRight(
       (rest, p) => {
         const cond = less(i, num(p.to));
-        return cond.e === "num" ? select(cond, cond.value === 0 ? rest : piece(p), rest) : select(cond, piece(p), rest);
+        return isNum(cond) && cond.value === 0 ? rest : select(cond, piece(p), rest);
       },
       piece(item(pieces, pieces.length - 1)),
     );

@@ -27,7 +27,7 @@ import { scatter } from "./scatter.ts";
 import * as largest from "./top-k.ts";
 import { type SortPass, sortedShape, sortPass, sortPasses } from "./top-k-sort.ts";
 
-export interface Launch {
+interface Launch {
   readonly kind: string;
   readonly write: (d: Draft) => void;
   /** The values that it makes; if not given, all outputs of the region. */
@@ -130,9 +130,7 @@ function cutoffLaunches({ node, choices }: LaunchRequest): readonly Launch[] {
 }
 /** One counting sort for each digit of the group; a small routing with one digit is done by one kernel. */
 function routeLaunches({ node, isRead }: LaunchRequest): readonly Launch[] {
-  const { groups } = node.attrs as { readonly groups: number };
-  const choices = item(dims(item(node.args, 0).type), 0);
-  const digits = routing.digitsOf(choices, groups);
+  const digits = routing.digitsOf(node);
   const places = digits.length > 1 || node.results.some((v, i) => i !== 1 && isRead(v));
   const [only] = digits;
   if (digits.length === 1 && only?.chunks === 1) {
@@ -141,7 +139,7 @@ function routeLaunches({ node, isRead }: LaunchRequest): readonly Launch[] {
   }
   const of = (name: string, p: number, shape: readonly number[]): VirtualBuffer =>
     virtualBuffer(`${name}.${node.id}.${p}`, "i32", shape, null);
-  const order = digits.slice(1).map((_, p) => of("order", p, [choices]));
+  const order = digits.slice(1).map((_, p) => of("order", p, [routing.choicesOf(node)]));
   const passes = digits.flatMap((digit, p): Launch[] => {
     const pass: routing.RoutePass = { ...digit, node, before: order[p - 1] ?? null, after: order[p] ?? null };
     const [counts, starts] = [of("counts", p, [digit.chunks, digit.keys]), of("places", p, [digit.chunks, digit.keys])];

@@ -22,9 +22,7 @@ interface Sources {
   readonly offsets: Value | null;
 }
 /** How one element of a result is computed from elements of the arguments, by the op's name. */
-export type ElementRules = Readonly<
-  Partial<Record<string, (r: Reader, node: Node, at: readonly Expr[], result: number) => Expr>>
->;
+export type ElementRules = Readonly<Partial<Record<string, (r: Reader, node: Node, at: readonly Expr[]) => Expr>>>;
 /** Makes elements of values for one kernel. An element that was made in a scope that is still open is used again. */
 export class Reader {
   readonly k: KernelBuilder;
@@ -59,7 +57,7 @@ export class Reader {
   #computed(v: Value, at: readonly Expr[]): Expr {
     const make = this.#elements[v.node.op.name];
     if (!make) throw new Bug(`${v.node.op.name} is read before it is computed`);
-    return make(this, v.node, at, v.index);
+    return make(this, v.node, at);
   }
   /** Binds x to a variable if it is shared, or if it does not change in the innermost scope (then the `let` goes outside). */
   #bindShared(name: string, v: Value, x: Expr): Expr {

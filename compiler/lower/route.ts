@@ -42,7 +42,8 @@ export interface RoutePass {
 type Digit = Pick<RoutePass, "divisor" | "keys" | "chunks">;
 
 /** The digits of a routing's keys, the lowest first. Key `groups` stands for an index that is in no group. */
-export function digitsOf(choices: number, groups: number): Digit[] {
+export function digitsOf(node: Node): Digit[] {
+  const [choices, groups] = [choicesOf(node), groupsOf(node)];
   if (groups <= mostGroups) return [{ divisor: 1, keys: groups + 1, chunks: chunksOf(choices, groups) }];
   const bits = Math.ceil(Math.log2(groups + 1));
   const digits = Math.ceil(bits / Math.log2(mostGroups));
@@ -57,7 +58,7 @@ export function digitsOf(choices: number, groups: number): Digit[] {
 const chunksOf = (choices: number, keys: number): number =>
   Math.max(1, Math.min(64, Math.floor(choices / Math.max(1024, keys))));
 
-const choicesOf = (node: Node): number => item(shapeOf(operand(node)), 0);
+export const choicesOf = (node: Node): number => item(shapeOf(operand(node)), 0);
 const groupsOf = (node: Node): number => number((node.attrs as OpAttrs["route"]).groups);
 
 interface Chunk {

@@ -171,17 +171,19 @@ interface Found {
   readonly p: Expr;
 }
 function lastFound(d: Draft, { real, values, index, row, p }: Found): Last {
+  if (isNum(p)) return nothingFound(real);
   const [first, before] = [equals(p, num(0)), [...row, sub(p, num(1))]];
-  const top = real ? f32(Infinity) : i32(2 ** 31 - 1);
-  const start = isNum(p);
-  const last = start ? top : d.k.letHere("last", select(first, top, load(values, ...before)));
-  const where = start ? i32(-1) : d.k.letHere("where_", select(first, i32(-1), load(index, ...before)));
-  return {
-    index: where,
-    isAfter: (value, j) => precedes(last, where, value, asValue(j)),
-    isNaNAfter: (value, j) => precedesNaN(last, where, value, asValue(j)),
-  };
+  const last = d.k.letHere("last", select(first, largestOf(real), load(values, ...before)));
+  return after(last, d.k.letHere("where_", select(first, i32(-1), load(index, ...before))));
 }
+const after = (last: Expr, index: Expr): Last => ({
+  index,
+  isAfter: (value, j) => precedes(last, index, value, asValue(j)),
+  isNaNAfter: (value, j) => precedesNaN(last, index, value, asValue(j)),
+});
+const largestOf = (real: boolean): Expr => (real ? f32(Infinity) : i32(2 ** 31 - 1));
+/** Before the first search: all elements come after. */
+const nothingFound = (real: boolean): Last => after(largestOf(real), i32(-1));
 /** Finds the first of the largest elements that come after the last one found. NaNs are looked for only when no number is left. */
 function nextLargest(
   d: Draft,
@@ -213,9 +215,7 @@ export function searchPieceLength(node: Node, choices: Choices): number | null {
 /** A search that has found nothing yet. */
 function initialSearch(x: Value, n: Expr, maxLength: number, value: (j: Expr) => Expr): Search {
   const real = dtypeOf(x.type) !== "i32";
-  const [top, index] = [real ? f32(Infinity) : i32(2 ** 31 - 1), i32(-1)];
-  const isAfter = (y: Expr, j: Expr): Expr => precedes(top, index, y, asValue(j));
-  return { n, maxLength, value, real, index, isAfter, isNaNAfter: (y, j) => precedesNaN(top, index, y, asValue(j)) };
+  return { n, maxLength, value, real, ...nothingFound(real) };
 }
 /** First launch: a task finds the largest element of one piece of a row. */
 export function largestOfPiece(d: Draft, node: Node, made: LargestPieces): void {
