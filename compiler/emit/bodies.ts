@@ -181,9 +181,4 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
     const found = this.target.lanes[kind].find(serves);
     return found ?? { ...this.widest(kind), text: "1" };
   }
-  /** The text of the widest group that fits a body (see `lanesFor`); 1 if none does. */
-  width(v: Var, body: readonly Stmt[]): string | 1 {
-    const { text } = this.lanesFor(v, body);
-    return text === "1" ? 1 : text;
-  }
 }

@@ -27,8 +27,11 @@ export function earlyLoadsOf({ body }: StmtOf<"each">, v: Var, lanes: number): E
   const along = new Set<Expr>([v]);
   const varies = (x: Expr): boolean => along.has(x) || children(x).some(varies);
   for (const s of found.lets) if (varies(s.value)) along.add(s.v);
-  const [row, lets] = [false, true].map((is) => found.lets.filter((s) => along.has(s.v) === is));
-  return { rowLoads: row ?? [], columnLoads: lets ?? [], body: rest };
+  return {
+    rowLoads: found.lets.filter((s) => !along.has(s.v)),
+    columnLoads: found.lets.filter((s) => along.has(s.v)),
+    body: rest,
+  };
 }
 class Loads {
   readonly lets: StmtOf<"let">[] = [];

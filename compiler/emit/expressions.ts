@@ -2,7 +2,7 @@
 import { Bug } from "../diagnostic.ts";
 import { item } from "../item.ts";
 import { address, children, isNum, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
-import type { Buffer, Expr, Kernel, Load, Prefetch, Tile, Var } from "../kernel/ir.ts";
+import type { Buffer, Expr, Kernel, Load, Op, Prefetch, Tile, Var } from "../kernel/ir.ts";
 import { infix } from "../kernel/print.ts";
 import { guardOf, unclamped } from "./guard.ts";
 import { number } from "./literal.ts";
@@ -19,7 +19,6 @@ export interface ExpressionTarget {
   readonly wraps?: "by functions";
 }
 const wrapping = new Set(["add", "sub", "mul"]);
-type Operation = Extract<Expr, { e: "op" }>;
 const functionNames: Readonly<Record<string, string>> = {
   to_f32: "to_f32",
   to_i32: "to_i32",
@@ -67,7 +66,7 @@ export class Expressions<T extends ExpressionTarget> {
   wide(x: Expr, width: boolean): string {
     return width && !this.varies(x) ? `broadcast(v, ${this.expr(x)})` : this.expr(x);
   }
-  #operation(x: Operation, above: number): string {
+  #operation(x: Op, above: number): string {
     const wide = this.varies(x);
     const [a, b] = [x.args[0], x.args[1]];
     if (x.op === "over" && this.target.reciprocals)
@@ -108,7 +107,7 @@ export class Expressions<T extends ExpressionTarget> {
     return step === null ? `iota(v, ${text})` : `iota(v, ${text}, ${step})`;
   }
   /** A scalar condition becomes `?:`, so that the other branch is not read; a condition that varies over lanes becomes `where`. */
-  #select(x: Operation, above: number): string {
+  #select(x: Op, above: number): string {
     const [cond, a, b] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
     const guarded = this.#guardedLoad(x);
     if (guarded !== null) return guarded;

@@ -35,14 +35,14 @@ export function tasksOf(k: Kernel): number {
   return (Math.ceil((rows.v.hi + 1) / rows.step) + blockCount(group)) * count(k.grid.slice(at + 1));
 }
 
-/** Declarations of the grid's variables from task number t; the last axis varies fastest. */
-export function decodeTask(grid: readonly Axis[], t: string): string[] {
+/** Declarations of the grid's variables from the number `task`; the last axis varies fastest. */
+export function decodeTask(grid: readonly Axis[]): string[] {
   let below = 1;
   return grid
     .toReversed()
     .map((a, d) => {
       const [count, last] = [blockCount(a), d === grid.length - 1];
-      const q = below === 1 ? t : `${t} / ${below}`;
+      const q = below === 1 ? "task" : `task / ${below}`;
       const i = last ? q : count === 1 ? "0" : `${q} % ${count}`;
       below *= count;
       const at = `${a.v.name} = ${i === "0" || a.step === 1 ? i : `${i} * ${a.step}`}`;
@@ -64,7 +64,7 @@ interface TaskLoop {
 export function taskLoopOf(k: Kernel): TaskLoop {
   const at = raggedAxisIndex(k);
   const [group, rows] = [k.grid[at - 1], k.grid[at]];
-  if (!group || !rows) return { setup: [], hasTask: `task < ${tasksOf(k)}`, bindings: decodeTask(k.grid, "task") };
+  if (!group || !rows) return { setup: [], hasTask: `task < ${tasksOf(k)}`, bindings: decodeTask(k.grid) };
   const inner = k.grid.slice(at + 1);
   const each = inner.reduce((n, a) => n * blockCount(a), 1);
   const { offsets, unit } = raggedOffsets(rows);
@@ -72,7 +72,7 @@ export function taskLoopOf(k: Kernel): TaskLoop {
     `${group.v.name} = tasks.group`,
     `${rows.v.name} = tasks.row`,
     `${rows.n.e === "var" ? rows.n.name : "n"} = ix_min(${rows.step}, tasks.end - tasks.row)`,
-    ...decodeTask([group, ...inner], "task").slice(1),
+    ...decodeTask([group, ...inner]).slice(1),
   ];
   return {
     setup: [`RaggedTiles tasks(${offsets}, ${blockCount(group)}, ${unit}, ${rows.step});`],

@@ -36,7 +36,7 @@ export function rowLoadOf(s: StmtOf<"stage">, dtype?: DType): ReturnType<typeof 
 const isComputed = ({ body }: StmtOf<"stage">, v: Var): boolean =>
   body.some((b) => b.s !== "let" || dependsOn(b.value, v));
 /** The text of a pointer to a load's element, after `replace` has changed its indices. */
-export const pointer = (e: Emitter, { from, at }: BufferLoad, replace: (y: Expr) => Expr): string =>
+export const pointer = (e: Emitter, { from, at }: BufferLoad, replace = (y: Expr): Expr => y): string =>
   e.pointer(from, at.map(replace));
 /**
  * The condition that a task is the first of those that read the same left rows: such tasks differ only in the columns, the last axis of the grid.
@@ -86,7 +86,7 @@ interface PanelsOperand {
   readonly width: number;
 }
 /** An operand that consists of whole panels of a weight, where r moves along rows and c along columns; else null. */
-export function panelsOperandOf(s: StmtOf<"stage">, r: Var, c: Var, dtype: DType = "f32"): PanelsOperand | null {
+export function panelsOperandOf(s: StmtOf<"stage">, r: Var, c: Var, dtype: DType): PanelsOperand | null {
   const load = loadOf(s, dtype);
   if (!load || s.body.length > 0) return null;
   const { layout, shape } = load.from;
@@ -113,11 +113,10 @@ export function fp4PanelsOf(s: StmtOf<"stage">, r: Var, c: Var): Fp4Panels | nul
   const [column, ...lead] = [codes.at.at(-1), ...codes.at.slice(0, -2)];
   if (!isSame || !column || stride(row, r) !== 1 || stride(column, c) !== 1) return null;
   if (dependsOn(row, c) || dependsOn(column, r) || lead.some((y) => vs.some((v) => dependsOn(y, v)))) return null;
-  const first = (x: Expr): Expr => vs.reduce((y, v) => substitute(y, v, num(0)), x);
-  const areWhole = [first(row), item(valid, vs.indexOf(r))].every((x) => knownDivisor(x) % fp4Group === 0);
-  if (!areWhole || knownDivisor(first(column)) % layout.width !== 0) return null;
+  const areWhole = [start(s, row), item(valid, vs.indexOf(r))].every((x) => knownDivisor(x) % fp4Group === 0);
+  if (!areWhole || knownDivisor(start(s, column)) % layout.width !== 0) return null;
   const step = item(shape, shape.length - 2) * layout.width;
-  return { start: first(codes) as BufferLoad, scales: first(scales) as BufferLoad, step, width: layout.width };
+  return { start: start(s, codes) as BufferLoad, scales: start(s, scales) as BufferLoad, step, width: layout.width };
 }
 /** What an operand reads most of: codes of 4 bits that it is made of, or itself. */
 function memoryOf(s: StmtOf<"stage">): BufferLoad | null {
@@ -149,6 +148,7 @@ export function nextOperandPointer(s: StmtOf<"stage">, e: Emitter): string | nul
   return `${loop.v.name} + ${loop.step} < ${endName(loop)} ? ${round} : ${after}`;
 }
 export const dtypeOf = (s: StmtOf<"stage">): DType | null => loadOf(s)?.from.dtype ?? null;
+/** x for the first element of an operand. */
 const start = (s: StmtOf<"stage">, x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);
 /** A pointer to the first element of an operand in the first round of its loop; null if the operand is computed. */
 function firstRoundPointer(s: StmtOf<"stage">, e: Emitter, replace: (x: Expr) => Expr): string | null {

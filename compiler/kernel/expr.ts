@@ -2,7 +2,7 @@
 // builders and emitters.
 import { item } from "../item.ts";
 import { gcd, product } from "../types/numbers.ts";
-import type { Buffer, Expr, Load, Num, Scalar, Tile, Var } from "./ir.ts";
+import type { Buffer, Expr, Load, Num, Op, Scalar, Tile, Var } from "./ir.ts";
 
 export const num = (value: number, type: Scalar = "index"): Num => ({ e: "num", value, type });
 export const f32 = (value: number): Num => num(value, "f32");
@@ -34,9 +34,9 @@ export function scalarOf(dtype: Buffer["dtype"]): Scalar {
 export const isNum = (x: Expr): x is Num => x.e === "num";
 const is = (x: Expr, value: number): boolean => x.e === "num" && x.value === value;
 
-const isOp = (x: Expr, op: string): x is Extract<Expr, { e: "op" }> => x.e === "op" && x.op === op;
+const isOp = (x: Expr, op: string): x is Op => x.e === "op" && x.op === op;
 /** The two arguments of a binary operation. */
-const pair = (x: Extract<Expr, { e: "op" }>): [Expr, Expr] => [item(x.args, 0), item(x.args, 1)];
+const pair = (x: Op): [Expr, Expr] => [item(x.args, 0), item(x.args, 1)];
 
 /** Whether two expressions are structurally equal. */
 export function same(a: Expr, b: Expr): boolean {

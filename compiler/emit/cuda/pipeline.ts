@@ -157,9 +157,9 @@ function leastOfLater(run: readonly Loop[], e: Emitter): number {
  * have room, too, and so must the `later` loops of the kernel.
  */
 function stagesOf(staged: readonly StmtOf<"stage">[], later: number, e: Emitter): number {
-  const each = staged.reduce((sum, b) => sum + bytesOf(b, e), 0);
+  const each = sum(staged.map((b) => bytesOf(b, e)));
   const most = Math.min(blockSharedBytes, multiprocessorSharedBytes / blockOf(e.kernel).blocks);
-  const widened = staged.reduce((sum, b) => sum + widenedBytes(b, 2, e), 0);
+  const widened = sum(staged.map((b) => widenedBytes(b, 2, e)));
   const fits = (n: number): boolean => {
     const bytes = needsOf(e).shared + widened + n * each;
     return bytes <= most && bytes + later <= blockSharedBytes;

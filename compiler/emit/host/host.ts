@@ -41,7 +41,7 @@ export const host: Target = {
         ...k.locals.map((b) => `  ${types[b.dtype]}* ${b.name} = ${inScratch(b, e)};`),
         ...e.beforeTasks.map((text) => `  ${text}`),
         "  NO_UNROLL for (ix task = begin; task < end; task++) {",
-        ...(k.grid.length === 0 ? [] : [`    const ix ${decodeTask(k.grid, "task").join(", ")};`]),
+        ...(k.grid.length === 0 ? [] : [`    const ix ${decodeTask(k.grid).join(", ")};`]),
       ],
       close: ["  }", ...(hasStreamedStores(k) ? ["  fence();"] : []), "}"],
     };

@@ -4,6 +4,7 @@ import { item } from "../../item.ts";
 import { address, isNum, num, same, splitConstant, substitute } from "../../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../../kernel/ir.ts";
 import { bodyOf, statements } from "../../kernel/passes.ts";
+import { memoize } from "../../memoize.ts";
 import { rowLoadOf } from "../operand-layout.ts";
 import { productsFrom } from "../runs.ts";
 
@@ -12,13 +13,10 @@ interface Shifted {
   /** The shift, in elements. */
   readonly by: number;
 }
-const known = new WeakMap<Kernel, ReadonlyMap<Tile, Shifted>>();
 /** The shifted operands of products that are summed together (`Target.mmaSum`), each relative to the left operand of the first product. */
-export function shiftedIn(k: Kernel): ReadonlyMap<Tile, Shifted> {
-  const found = known.get(k) ?? new Map(listsOf(k).flatMap(shiftedAmong));
-  known.set(k, found);
-  return found;
-}
+export const shiftedIn: (k: Kernel) => ReadonlyMap<Tile, Shifted> = memoize(
+  (k) => new Map(listsOf(k).flatMap(shiftedAmong)),
+);
 const listsOf = (k: Kernel): (readonly Stmt[])[] => [k.body, ...statements(k.body).map(bodyOf)];
 function shiftedAmong(list: readonly Stmt[]): [Tile, Shifted][] {
   const at = list.findIndex((s) => s.s === "mma");

@@ -96,7 +96,7 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   const reserve = (floats: number): string => reserveCopies(e, floats, packing);
   const bound = `auto v, ix ${x.name}, ix ${k.name}`;
   const steps = isContiguous(s, x, inPlaceDtype(s));
-  if (!steps && e.width(k, withValue(s)) !== 1) {
+  if (!steps && e.lanesFor(k, withValue(s)).text !== "1") {
     const packed = split ? `${name}_rows` : name;
     const head = `const auto ${packed} = pack_rows<${rows}, ${depth}>(${reserve(rows * depth)}, ${nx}, ${nk}, `;
     e.lambda({ before: head, params: bound }, k, s);
@@ -107,7 +107,7 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
     const word = split ? `split_steps<${termCount(s.tile)}>` : "pack_micro_panels";
     return emitRowPointers(s, e, x, k, `const auto ${name} = ${word}(${room}, ${nx}, ${nk}, `);
   }
-  const lanes = e.width(x, withValue(s));
+  const lanes = e.lanesFor(x, withValue(s)).text;
   const made = split ? `split_computed<${termCount(s.tile)}, ` : "pack_computed_micro_panels<";
   const head = `const auto ${name} = ${made}${rows}, ${lanes}>(${room}, ${nx}, ${nk}, `;
   e.lambda({ before: head, params: bound }, x, s);
@@ -127,7 +127,7 @@ const minTransposedSteps = 16;
 const maxCloseStride = 512;
 /** Stages a right operand [depth, columns]: read in place where possible, else copied into strips of columns. */
 export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
-  const right = rightOperandOf(s, e);
+  const right = rightOperandOf(s, e, roundUp(item(s.tile.shape, 0), 16));
   const staged = [
     fromFp4Panels,
     fromTransposedFp4,
@@ -140,9 +140,9 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   if (staged) return;
   const { width, nk, nx, name, room } = right;
   const [k, x] = s.vs;
-  if (!isContiguous(s, k, dtypeOf(s) ?? "f32", minTransposedSteps)) return packRight(s, e);
+  if (!isContiguous(s, k, dtypeOf(s) ?? "f32", minTransposedSteps)) return packRight(right);
   e.line(
-    `${name} = pack_transposed<${width}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, s.value as BufferLoad, (y) => y)}; });`,
+    `${name} = pack_transposed<${width}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, s.value as BufferLoad)}; });`,
   );
 }
 /** A right operand and the texts that every way of staging it needs. `room` reserves scratch memory for a packed copy. */
@@ -155,10 +155,11 @@ interface RightOperand {
   readonly name: string;
   readonly room: () => string;
 }
-function rightOperandOf(s: StmtOf<"stage">, e: Emitter): RightOperand {
-  const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
+/** `floats`: those of scratch memory that a column's depth takes. */
+export function rightOperandOf(s: StmtOf<"stage">, e: Emitter, floats: number): RightOperand {
+  const width = item(s.tile.shape, 1);
   const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
-  const room = (): string => reserveScratch(e, width * roundUp(depth, 16));
+  const room = (): string => reserveScratch(e, width * floats);
   return { s, e, width, nk, nx, name: `const auto ${s.tile.name}`, room };
 }
 /** Each of these stages an operand that lies so in memory, and returns whether it does. */
@@ -168,12 +169,12 @@ function fromPanels({ s, e, width, nk, nx, name, room }: RightOperand): boolean 
   const inPlace = panelsOperandOf(s, k, x, inPlaceDtype(s));
   if (inPlace) {
     const { start, step, width: each } = inPlace;
-    e.line(`${name} = panels<${each}>(${[pointer(e, start, (y) => y), step, nx, next()].join(", ")});`);
+    e.line(`${name} = panels<${each}>(${[pointer(e, start), step, nx, next()].join(", ")});`);
     return true;
   }
   const narrow = s.tile.form === undefined ? panelsOperandOf(s, k, x, dtypeOf(s) ?? "f32") : null;
   if (!narrow) return false;
-  const from = [pointer(e, narrow.start, (y) => y), narrow.step, nx, nk, next()];
+  const from = [pointer(e, narrow.start), narrow.step, nx, nk, next()];
   e.copiedForManyRows.add(s.tile);
   e.line(`${name} = narrow_panels<${narrow.width}, ${width}>(${[room(), ...from].join(", ")});`);
   return true;
@@ -183,7 +184,7 @@ export function fromFp4Panels({ s, e, nx, name }: RightOperand): boolean {
   const [k, x] = s.vs;
   const fp4 = isInTerms(s.tile) || shiftedIn(e.kernel).size > 0 ? null : fp4PanelsOf(s, k, x);
   if (!fp4) return false;
-  const [codes, scales] = [fp4.start, fp4.scales].map((load) => pointer(e, load, (y) => y));
+  const [codes, scales] = [fp4.start, fp4.scales].map((load) => pointer(e, load));
   e.line(
     `${name} = fp4_panels<${fp4.width}>(${[codes, scales, fp4.step, nx, nextOperandPointer(s, e) ?? "nullptr"].join(", ")});`,
   );
@@ -195,7 +196,7 @@ export function fromTransposedFp4({ s, e, width, nk, nx, name, room }: RightOper
   const [k, x] = s.vs;
   const fp4 = fp4PanelsOf(s, x, k);
   if (!fp4 || knownDivisor(s.valid[0]) % fp4.width !== 0) return false;
-  const from = [fp4.start, fp4.scales].map((load) => pointer(e, load, (y) => y));
+  const from = [fp4.start, fp4.scales].map((load) => pointer(e, load));
   const isRounded = s.value.e === "op" && s.value.op === "bf16";
   const made = s.tile.form === "words" ? "pack_transposed_fp4_words<" : "pack_transposed_fp4<";
   const sizes = [width, fp4.width, ...(s.tile.form === "words" ? [] : [isRounded])];
@@ -248,7 +249,7 @@ function fromTransposedPanels({ s, e, width, nk, nx, name, room }: RightOperand)
   const [k, x] = s.vs;
   const transposed = panelsOperandOf(s, x, k, dtypeOf(s) ?? "f32");
   if (!transposed) return false;
-  const start = pointer(e, transposed.start, (y) => y);
+  const start = pointer(e, transposed.start);
   if (isMadeTransposed(s.tile, e)) {
     e.line(`${name} = transposed_panels<${transposed.width}>(${start}, ${transposed.step}, ${nx});`);
     return true;
@@ -262,12 +263,10 @@ const pitchOf = ({ from: { layout } }: BufferLoad): number => (layout.kind === "
 /** Whether an operand is gathered: its address depends on loaded indices. */
 const isGathered = ({ at }: BufferLoad): boolean => at.flatMap(subexpressions).some((x) => x.e === "load");
 /** Packs into scratch memory a right operand that is computed, or whose memory order is of no use. */
-function packRight(s: StmtOf<"stage">, e: Emitter): void {
+function packRight({ s, e, width, nk, nx, name, room }: RightOperand): void {
   const [k, x] = s.vs;
-  const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
-  const lanes = e.width(x, withValue(s));
-  const head = `const auto ${s.tile.name} = pack<${width}, ${lanes}>(${reserveScratch(e, width * roundUp(depth, 16))}, ${e.expr(s.valid[1])}, ${e.expr(s.valid[0])}, `;
-  e.lambda({ before: head, params: `auto v, ix ${x.name}, ix ${k.name}` }, x, s);
+  const before = `${name} = pack<${width}, ${e.lanesFor(x, withValue(s)).text}>(${room()}, ${nx}, ${nk}, `;
+  e.lambda({ before, params: `auto v, ix ${x.name}, ix ${k.name}` }, x, s);
 }
 /** Reserves floats of the thread's scratch memory; returns the text of a pointer. */
 export function reserveScratch(e: Emitter, floats: number): string {

@@ -21,7 +21,7 @@ import {
   fromFp4Panels,
   fromTransposedFp4,
   reserveCopies,
-  reserveScratch,
+  rightOperandOf,
   withValue,
 } from "./staging.ts";
 
@@ -52,28 +52,25 @@ export function wordsLeft(s: StmtOf<"stage">, e: Emitter): void {
   if (isContiguous(s, x, "bf16"))
     return emitRowPointers(s, e, x, k, `${name} = pack_word_micro_panels(${sixes()}, ${nx}, ${nk}, `);
   const bound = `auto v, ix ${x.name}, ix ${k.name}`;
-  if (e.width(k, withValue(s)) !== 1) {
+  if (e.lanesFor(k, withValue(s)).text !== "1") {
     const head = `pack_word_rows<${rows}, ${wordFloats(depth)}>(${reserve(rows * wordFloats(depth))}, ${nx}, ${nk}, `;
     return e.lambda({ before: `${name} = ${head}`, params: bound }, k, s);
   }
-  const head = `pack_word_steps<${rows}, ${e.width(x, withValue(s))}>(${reserve(rows * wordFloats(depth))}, ${nx}, ${nk}, `;
+  const head = `pack_word_steps<${rows}, ${e.lanesFor(x, withValue(s)).text}>(${reserve(rows * wordFloats(depth))}, ${nx}, ${nk}, `;
   e.lambda({ before: `${name} = ${head}`, params: bound }, x, s);
 }
 /** Stages a right operand [depth, columns]. */
 export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
   const [k, x] = s.vs;
-  const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
-  const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
-  const name = `const auto ${s.tile.name}`;
-  const room = (): string => reserveScratch(e, width * wordFloats(depth));
-  const right = { s, e, width, nk, nx, name, room };
+  const right = rightOperandOf(s, e, wordFloats(item(s.tile.shape, 0)));
+  const { width, nk, nx, name, room } = right;
   if (fromFp4Panels(right) || fromTransposedFp4(right)) return;
   const next = (): string => nextOperandPointer(s, e) ?? "nullptr";
   const whole = isEven(s.valid[0]);
   const inPlace = whole ? panelsOperandOf(s, k, x, "bf16") : null;
   if (inPlace) {
     const { start, step, width: each } = inPlace;
-    return e.line(`${name} = word_panels<${each}>(${[pointer(e, start, (y) => y), step, nx, next()].join(", ")});`);
+    return e.line(`${name} = word_panels<${each}>(${[pointer(e, start), step, nx, next()].join(", ")});`);
   }
   const along = whole && beginsEven(s, k) ? depthContiguousOf(s, e) : null;
   if (along)
@@ -84,16 +81,16 @@ export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
     return emitRowPointers(s, e, x, k, `${name} = pack_word_columns<${width}>(${room()}, ${nx}, ${nk}, `);
   const transposed = whole ? panelsOperandOf(s, x, k, "bf16") : null;
   if (transposed) {
-    const begin = `as_words(${pointer(e, transposed.start, (y) => y)})`;
+    const begin = `as_words(${pointer(e, transposed.start)})`;
     const args = [room(), nx, `words_of(${nk})`, begin, transposed.step / 2, `as_words(${next()})`];
     return e.line(`${name} = pack_transposed_panels<${width}, ${transposed.width / 2}>(${args.join(", ")});`);
   }
   if (whole && beginsEven(s, k) && isContiguous(s, k, "bf16", minTransposedSteps)) {
-    const element = pointer(e, s.value as BufferLoad, (y) => y);
+    const element = pointer(e, s.value as BufferLoad);
     const at = `[&](ix ${x.name}, ix _word) { const ix ${k.name} = 2 * _word; return as_words(${element}); }`;
     return e.line(`${name} = pack_transposed<${width}>(${room()}, ${nx}, words_of(${nk}), ${at});`);
   }
-  const head = `pack<${width}, ${e.width(x, withValue(s))}>(${room()}, ${nx}, words_of(${nk}), by_words(${nk}, `;
+  const head = `pack<${width}, ${e.lanesFor(x, withValue(s)).text}>(${room()}, ${nx}, words_of(${nk}), by_words(${nk}, `;
   e.lambda({ before: `${name} = ${head}`, params: `auto v, ix ${x.name}, ix ${k.name}`, after: "));" }, x, s);
 }
 /** A transposing copy needs so many contiguous steps of the depth. */
