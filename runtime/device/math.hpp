@@ -103,7 +103,6 @@ template <class V> FN V round_(V x) {
 }
 template <class V> FN V floor_(V x) { V r = round_(x); return r - where(r > x, as<V>(1.0f), as<V>(0.0f)); }
 template <class V> FN V ceil_(V x) { return -floor_(-x); }
-template <class V> FN V trunc_(V x) { return copysign_(floor_(abs_(x)), x); }
 /** The same for doubles of less than 2^51. */
 template <class D> FN D nearest(D x) { return (x + 6755399441055744.0) - 6755399441055744.0; }
 

@@ -59,7 +59,6 @@ template <> struct TypesOf<f32> { typedef i32 I; typedef u32 U; typedef f64 D; t
 template <> struct TypesOf<vi> { typedef vf F; typedef vu U; typedef vd D; };
 template <> struct TypesOf<i32> { typedef f32 F; typedef u32 U; typedef f64 D; };
 template <class V> using int_of = typename TypesOf<V>::I;
-template <class V> using mask_of = typename TypesOf<V>::M;
 
 // ---- making vectors ----
 FN ix ix_min(ix a, ix b) { return a < b ? a : b; }

@@ -24,7 +24,7 @@ const bars = new Map([
   ["pow", 1],
 ]);
 const functions =
-  "exp log sqrt rsqrt sin cos tanh erf sigmoid abs sign floor ceil round trunc pow rem max min idiv irem integers to_i32 bf16 memory asked".split(
+  "exp log sqrt rsqrt sin cos tanh erf sigmoid abs sign floor ceil round pow rem max min idiv irem integers to_i32 bf16 memory asked".split(
     " ",
   );
 
