@@ -1,5 +1,5 @@
 // `moec run`: runs an entry once, from named input tensors to named result tensors.
-import { type Argument, type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
+import { type Argument, type EntrySignature, type Loaded, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { gradFlagText } from "../compiler/flag-text.ts";
 import { pluralize } from "../compiler/pluralize.ts";
@@ -63,23 +63,12 @@ interface RunOptions extends CommonOptions, ParameterSharing {
  * for each parameter that was drawn from the seed. All workers call it, with the same options, and have all results.
  */
 export async function runEntry(options: RunOptions, world: Workers = singleWorker): Promise<Map<string, Tensor>> {
-  const { precision = "f32", seed = 0, gradients = false } = options;
+  const { seed = 0, gradients = false } = options;
   requireLayers(options);
   requireEqualSharing(options, world);
   requireFiles(options.input === undefined ? [] : [options.input], world, "--input");
   const program = readProgram(options.program);
-  const { entry, inputs, params, sizes } = afterErrors(program, () => {
-    const found = findEntry(program, options.entry);
-    const read = options.input === undefined ? new Map<string, Tensor>() : readInputs(options.input, found, precision);
-    requireResults([...read.keys()], found, gradients);
-    const said = options.params === undefined ? {} : headerSizes(found, sizesFromConfig(options.params));
-    return {
-      entry: found,
-      inputs: read,
-      sizes: { ...said, ...sizesOf(found, options.set ?? {}, read) },
-      params: weightsOf(options), // last: what it opens is closed below
-    };
-  });
+  const { entry, inputs, params, sizes } = afterErrors(program, () => readGiven(program, options));
   const given = [...inputs.keys()].filter((name) => !isCotangent(name));
   const request = {
     declaration: entry.declaration,
@@ -87,15 +76,7 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
     entries: [{ method: entry.method, name: entry.method, sizes: {}, inputs: given, gradients }],
     ...commonRequest(options, world),
   };
-  const onInputs = ({ choices, reads }: InputFigures): void => {
-    const read = reads.filter((store) => store.startsWith(storeOfInput(entry.method, "")));
-    requireGiven(
-      entry.method,
-      read.map((store) => inputOfStore(entry.method, store)).filter((name) => !isCotangent(name)),
-      inputs,
-    );
-    for (const [name, t] of inputs) requireIndices(name, t, choices[storeOfInput(entry.method, name)]);
-  };
+  const onInputs = (figures: InputFigures): void => requireInputs(entry.method, inputs, figures);
   const onStores = (stores: readonly StoreInfo[]): void => void (params && matchParameters(stores, params));
   try {
     requireEqualEntries(program, { ...request, seed, params }, world);
@@ -105,6 +86,34 @@ export async function runEntry(options: RunOptions, world: Workers = singleWorke
   } finally {
     params?.close?.();
   }
+}
+interface Given {
+  readonly entry: EntrySignature;
+  readonly inputs: ReadonlyMap<string, Tensor>;
+  readonly sizes: Sizes;
+  readonly params: LoadedParameters | null;
+}
+/** What the options say of the entry and of what it gets. The caller closes `params`. */
+function readGiven(program: Loaded, options: RunOptions): Given {
+  const { input, precision = "f32", gradients = false, params, set = {} } = options;
+  const entry = findEntry(program, options.entry);
+  const inputs = input === undefined ? new Map<string, Tensor>() : readInputs(input, entry, precision);
+  requireResults([...inputs.keys()], entry, gradients);
+  const said = params === undefined ? {} : headerSizes(entry, sizesFromConfig(params));
+  const sizes = { ...said, ...sizesOf(entry, set, inputs) };
+  return { entry, inputs, sizes, params: weightsOf(options) }; // last, as it opens files
+}
+/** Throws Problem unless each input that is read is given, and what is looked up is there. */
+function requireInputs(method: string, inputs: ReadonlyMap<string, Tensor>, { choices, reads }: InputFigures): void {
+  const read = reads
+    .filter((store) => store.startsWith(storeOfInput(method, "")))
+    .map((store) => inputOfStore(method, store));
+  requireGiven(
+    method,
+    read.filter((name) => !isCotangent(name)),
+    inputs,
+  );
+  for (const [name, t] of inputs) requireIndices(name, t, choices[storeOfInput(method, name)]);
 }
 const weightsOf = ({ params, upcycle = false, warn = () => {} }: RunOptions): LoadedParameters | null =>
   params === undefined ? null : { ...readParameters(params, warn), upcycle };
