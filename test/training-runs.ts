@@ -5,9 +5,19 @@ import { join } from "node:path";
 import type { Tensor } from "../runtime/executable/executable.ts";
 import { type Checkpoint, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import { readAll } from "../runtime/storage/stored-tensor.ts";
-import { train } from "../runtime/training/train.ts";
+import type { TrainStep } from "../runtime/training/loop.ts";
+import { openTraining } from "../runtime/training/train.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
 
+/** Trains a model and yields each step. */
+export async function* train(options: TrainOptions): AsyncGenerator<TrainStep, void> {
+  const training = await openTraining(options);
+  try {
+    yield* training.steps(options.signal);
+  } finally {
+    training.close();
+  }
+}
 /** The losses of all steps, or up to step `until`. */
 export async function losses(options: TrainOptions, until = Number.POSITIVE_INFINITY): Promise<number[]> {
   const stop = new AbortController();

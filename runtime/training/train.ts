@@ -104,16 +104,6 @@ export interface Training {
   close(): void;
 }
 
-/** Trains a model and yields each step: `for await (const step of train({ program: "gpt.moe", data: ["a.txt"] })) ...` */
-export async function* train(options: TrainOptions): AsyncGenerator<TrainStep, void> {
-  const training = await openTraining(options);
-  try {
-    yield* training.steps(options.signal);
-  } finally {
-    training.close();
-  }
-}
-
 /** Does everything before the first step. The caller closes the result. All workers call it; if it fails on one, it throws on all. */
 export async function openTraining(options: TrainOptions, world: Workers = workers()): Promise<Training> {
   try {
@@ -316,18 +306,15 @@ function aboutOf({ executable, report }: Compiled, text: Dataset, measure: Measu
   const all = executable.stores.filter((s) => s.role === "parameter");
   const parameters = all.reduce((sum, s) => sum + product(s.shape), 0);
   const { trained, unreached } = report;
-  const idle = unreached.length > 0 ? { unreached } : {};
-  const several = size > 1 ? { workers: size } : {};
-  const plan = executable.bytes ?? planned(report);
   return {
     ...countedLosses(text),
     bytes: text.bytes,
     measure,
     parameters,
     trained,
-    ...idle,
-    ...several,
-    plan,
+    ...(unreached.length > 0 ? { unreached } : {}),
+    ...(size > 1 ? { workers: size } : {}),
+    plan: executable.bytes ?? planned(report),
   };
 }
 const planned = ({ parameters, prepared, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({

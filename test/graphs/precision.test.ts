@@ -22,11 +22,10 @@ import { newestCheckpoint } from "../../runtime/storage/checkpoint.ts";
 import { readConfig } from "../../runtime/storage/run-folder.ts";
 import { writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";
-import { train } from "../../runtime/training/train.ts";
 import type { TrainOptions } from "../../runtime/training/train-options.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
-import { withoutText } from "../training-runs.ts";
+import { train, withoutText } from "../training-runs.ts";
 
 const test = suite("precision");
 const root = temporaryFolder();

@@ -17,11 +17,11 @@ import { generate } from "../../runtime/generation/generate.ts";
 import { openModel } from "../../runtime/generation/text-model.ts";
 import { type CompileOptions, compile, type Handle, moe, numbers, type Tensor, tensor } from "../../runtime/index.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
-import { train } from "../../runtime/training/train.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { generator } from "../graphs.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { train } from "../training-runs.ts";
 import { near } from "./three-steps.ts";
 
 const test = suite("quantise");

@@ -14,12 +14,12 @@ import { Copies } from "../../runtime/storage/names.ts";
 import { readConfig } from "../../runtime/storage/run-folder.ts";
 import { allInMemory, inMemory } from "../../runtime/storage/stored-tensor.ts";
 import { convert } from "../../runtime/tensor.ts";
-import { train } from "../../runtime/training/train.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { withPatchedFs } from "../patch-fs.ts";
 import { assertClose } from "../peer-results.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { train } from "../training-runs.ts";
 
 const test = suite("models-export");
 const hf = join(project, "test/peers/hf");

@@ -9,9 +9,8 @@ import { runEntry } from "../../runtime/run.ts";
 import type { Tokens } from "../../runtime/tokens.ts";
 import { datasetOfBytes } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
-import { train } from "../../runtime/training/train.ts";
 import { assertProblem } from "../assert-problem.ts";
-import { small } from "../training-runs.ts";
+import { small, train } from "../training-runs.ts";
 
 const test = suite("evaluate");
 const folder = mkdtempSync(join(tmpdir(), "moec-evaluate-"));
