@@ -107,9 +107,9 @@ export class Args {
       });
     return shapeOf(this.#c.w, v, this.span(name));
   }
-  /** A boolean known at compile time; `otherwise` if it is not given. */
-  flag(name: string, otherwise: boolean): boolean {
-    if (!this.has(name)) return otherwise;
+  /** A boolean known at compile time; false if it is not given. */
+  flag(name: string): boolean {
+    if (!this.has(name)) return false;
     const v = this.value(name);
     if (v.kind === "bool" && v.value !== null) return v.value;
     return fail("E0314", `\`${name}\` is \`true\` or \`false\``, this.span(name), { help: `write \`${name}: true\`` });

@@ -27,12 +27,7 @@ export const contiguousLayout = (shape: readonly number[]): Extract<Layout, { ki
   kind: "rows",
   pitch: shape.at(-1) ?? 1,
 });
-const buffer = (
-  name: string,
-  dtype: DType,
-  shape: readonly number[],
-  layout: Layout = contiguousLayout(shape),
-): Buffer => ({
+const buffer = (name: string, dtype: DType, shape: readonly number[], layout: Layout): Buffer => ({
   kind: "buffer",
   name,
   dtype,

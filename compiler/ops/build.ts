@@ -8,7 +8,7 @@ import { product, sameShape } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type Type } from "../types/type.ts";
 import { type BinaryName, none, type OpAttrs, type OpName, type UnaryName } from "./attrs.ts";
 
-export type Operand = Value | number;
+type Operand = Value | number;
 
 /** Adds a node of the op `name`. */
 export const make = <N extends OpName>(g: Builder, name: N, args: readonly Value[], attrs: OpAttrs[N]): Node =>
@@ -145,12 +145,9 @@ export const sin = un("sin");
 export const cos = un("cos");
 export const tanh = un("tanh");
 export const sigmoid = un("sigmoid");
-export const erf = un("erf");
 export const abs = un("abs");
 export const sign = un("sign");
 export const floor = un("floor");
-export const ceil = un("ceil");
-export const round = un("round");
 export const add = bin("add");
 export const sub = bin("sub");
 export const mul = bin("mul");

@@ -3,12 +3,11 @@
 // Scores capped by cap * tanh(q k^T * scale / cap) are recognised too, but not together with a bias.
 // If the mask cannot be expressed as bounds on positions, the composition stays as it is.
 import type { Builder, Graph, Value } from "../graph/node.ts";
-import { valuesOf, withValues } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
 import { algebra } from "../rewrite/algebra.ts";
 import { matchOp, splatOf } from "../rewrite/pattern.ts";
-import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
+import { type Rule, rewrite, rewriteGraph } from "../rewrite/rule.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { type Axes, alignAxes, attendsToItself, type Mask, maskOf, stripViews } from "./mask.ts";
 
@@ -162,5 +161,4 @@ export const attentionRule: Rule = {
   },
 };
 /** Expects a simplified graph. */
-export const findAttention = (g: Builder, graph: Graph, options?: RewriteOptions): Graph =>
-  withValues(graph, rewrite(g, valuesOf(graph), [...algebra, attentionRule], options));
+export const findAttention = (g: Builder, graph: Graph): Graph => rewriteGraph(g, graph, [...algebra, attentionRule]);

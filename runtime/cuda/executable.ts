@@ -37,7 +37,7 @@ export interface CudaOptions extends ExecuteOptions {
 }
 
 /** Throws Problem if there is no GPU, no NVRTC, too little memory, or, for several workers, no NCCL. */
-export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Promise<PlanExecutable> {
+export async function cudaExecutable(plan: Plan, options: CudaOptions): Promise<PlanExecutable> {
   const driver = cudaDriver();
   const device = driver.devices[options.device ?? 0] ?? driver.devices[0];
   requireMemory(plan, { bytes: device.bytes }); // whether that much is free shows when it is allocated

@@ -37,7 +37,7 @@ function isProgram(path: string): boolean {
 }
 
 /** The disassembly of each cubin, in order. */
-export async function disassemble(cubins: readonly Uint8Array[], program: string = nvdisasm()): Promise<string[]> {
+export async function disassemble(cubins: readonly Uint8Array[], program: string): Promise<string[]> {
   const folder = mkdtempSync(join(tmpdir(), "moec-sass-"));
   try {
     const texts: string[] = [];

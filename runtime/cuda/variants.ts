@@ -56,8 +56,7 @@ export const rejectedVariants = (
     return [notUsed(variant, made.spills > 0 ? `ptxas spills ${made.spills} bytes` : made.warnings.join("; "))];
   });
 /** False where the user set `MOEC_WGMMA=0`. */
-export const areVariantsEnabled = (environment: NodeJS.ProcessEnv = process.env): boolean =>
-  environment["MOEC_WGMMA"] !== "0";
+export const areVariantsEnabled = (): boolean => process.env["MOEC_WGMMA"] !== "0";
 
 export const specOf = (
   { name, launch }: Pick<PlanKernel, "name" | "launch">,
@@ -85,11 +84,11 @@ export function cudaStep(step: Step, plan: Plan, variants: Variants): CudaStep {
   };
 }
 /** Messages on the trial runs of variants; those that agreed are mentioned only with MOEC_DEBUG. */
-export function trialMessages(findings: readonly Finding[], { kernels }: Plan, debug = debugLevel()): string[] {
+export function trialMessages(findings: readonly Finding[], { kernels }: Plan): string[] {
   return findings.flatMap(({ kernel, agrees, text }) => {
     const { variant, origins } = kernels[kernel] ?? { origins: [] };
     const found = { name: variant?.name ?? "a kernel", origins };
-    if (agrees) return debug > 0 ? [`${named(found)} is used: ${text}`] : [];
+    if (agrees) return debugLevel() > 0 ? [`${named(found)} is used: ${text}`] : [];
     return [notUsed(found, text)];
   });
 }

@@ -26,7 +26,7 @@ export async function startBuild(header: string): Promise<KernelBuild | null> {
   return tools && new KernelBuild(header, tools, new KernelCache(), cores());
 }
 
-export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<PlanExecutable> {
+export async function hostExecutable(plan: Plan, options: HostOptions): Promise<PlanExecutable> {
   requireMemory(plan, options.free ?? { bytes: freeMemory() });
   native(); // reports problems with the addon before kernels are compiled
   if (plan.entries.some(({ steps }) => steps.some((s) => s.kind === "collective"))) mpiWorkers();

@@ -9,8 +9,7 @@ import type { HostOptions } from "../host/executable.ts";
 import type { StepTimes } from "../native.ts";
 import { kernelTable, kernelTimes, unknownLimits } from "./kernel-times.ts";
 
-export const debugLevel = (environment: Readonly<Record<string, string | undefined>> = process.env): number =>
-  Number(environment["MOEC_DEBUG"] ?? 0) || 0;
+export const debugLevel = (): number => Number(process.env["MOEC_DEBUG"] ?? 0) || 0;
 
 /** Callbacks of tools (`moec profile`) that watch passes and runs, whatever the level. */
 export interface Watch {

@@ -142,7 +142,7 @@ export function requireKnown({ codec, all, heldOut }: Dataset, vocabulary: numbe
   requireInVocabulary(heldOut, vocabulary, "the held-out text");
 }
 /** How many tokens are targets of the loss; the first, which nothing comes before, is none, nor, with `starts`, is that of any document. */
-export function targetsOf(tokens: Tokens, starts: Float64Array | null = null): number {
+export function targetsOf(tokens: Tokens, starts: Float64Array | null): number {
   let count = 0;
   for (let i = 1; i < tokens.length; i++) if (isTarget(tokens[i] ?? 0)) count += 1;
   for (const start of starts ?? []) if (start > 0 && isTarget(tokens[start] ?? -1)) count -= 1;

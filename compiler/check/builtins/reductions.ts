@@ -18,7 +18,7 @@ function reduced(t: Type, dtype: Element, axes: readonly number[], keep: boolean
   return type(dtype, shape);
 }
 function keepFlag(args: Args, t: Type, axes: readonly number[]): boolean {
-  const keep = args.flag("keep", false);
+  const keep = args.flag("keep");
   const spread = t.shape[0] !== undefined && isSpread(t.shape[0]);
   if (keep && spread && axes.includes(0))
     fail("E0207", "`keep: true` cannot keep any number of axes", args.span("keep"), {
@@ -76,7 +76,7 @@ const logsumexp = builtin(
   ({ w }, args) => {
     const x = asFloat(w, args.tensor("x"));
     const axis = args.axis("axis", x.type, -1);
-    const keep = args.flag("keep", false);
+    const keep = args.flag("keep");
     return tensor(w.make(reduced(x.type, x.type.dtype, [axis], keep), () => b.logsumexp(w.g, x, axis, keep)));
   },
 );

@@ -12,6 +12,7 @@ import { count, dims } from "../../types/type.ts";
 const minElements = 1 << 16;
 /** Products of at most `fewColumns` columns do not fill a register tile. The matrix must have at least `manyRows` rows. */
 const [fewColumns, manyRows] = [8, 16];
+/** `smallest`: how many elements a matrix must have for the rewrite. */
 export const sharedMatrixRule = (smallest: number): Rule => ({
   name: "dot(broadcast(x), y of few columns) = dot(x, columns of y), turned",
   root: "dot",
@@ -42,6 +43,5 @@ export const sharedMatrixRule = (smallest: number): Rule => ({
       return b.dot(g, b.broadcastTo(g, x, [3, 2, ...shape]), y);
     }),
 });
-/** `smallest`: how many elements a matrix must have for the rewrite. */
-export const shareMatrices = (g: Builder, graph: Graph, smallest = minElements): Graph =>
-  rewriteGraph(g, graph, [sharedMatrixRule(smallest)]);
+export const shareMatrices = (g: Builder, graph: Graph): Graph =>
+  rewriteGraph(g, graph, [sharedMatrixRule(minElements)]);
