@@ -12,7 +12,8 @@ import { abortRunning, exitOnSignals } from "./signals.ts";
 
 export { table } from "../runtime/measure/table.ts";
 export { showBytes };
-export type Colors = ReturnType<typeof createColors>;
+
+type Colors = ReturnType<typeof createColors>;
 
 const wantsColor = (stream: NodeJS.WriteStream): boolean => {
   const none = (process.env["NO_COLOR"] ?? "") !== "";

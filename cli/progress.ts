@@ -6,7 +6,7 @@ import { numbers } from "../runtime/tensor.ts";
 import type { TrainStep } from "../runtime/training/loop.ts";
 import { colorsOf, note, showCount, showTime } from "./output.ts";
 
-export interface Progress {
+interface Progress {
   step(step: TrainStep): void;
   /** Ends redrawing, and leaves the last line. */
   done(): void;

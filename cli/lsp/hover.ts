@@ -15,7 +15,7 @@ export interface Described {
   readonly code: readonly string[];
   readonly doc: string;
 }
-export interface Hover extends Described {
+interface Hover extends Described {
   readonly span: ast.Span;
 }
 const coded = (...code: readonly string[]): Described => ({ code, doc: "" });

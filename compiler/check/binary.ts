@@ -53,7 +53,7 @@ export interface Operand {
 }
 
 /** Two operands of an elementwise operation, which errors call `what`. */
-export interface Operands {
+interface Operands {
   readonly what: string;
   readonly left: Operand;
   readonly right: Operand;

@@ -18,7 +18,7 @@ export function librarySource(path: string): Source {
 }
 export const isLibrary = (source: Source): boolean => sources.get(source.name) === source;
 
-export interface Library {
+interface Library {
   readonly program: Program;
   /** What parses each declaration. */
   readonly declarations: ReadonlyMap<string, () => Declaration>;

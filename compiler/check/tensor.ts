@@ -110,7 +110,7 @@ export function commonShape(w: World, what: string, left: Side, right: Side, at:
     );
   });
 }
-export interface Side {
+interface Side {
   readonly type: Type;
   readonly span: Span;
   /** Where it was declared; see origin.ts. */

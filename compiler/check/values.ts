@@ -23,7 +23,7 @@ export interface Declared<D extends ast.Declaration = ast.Declaration> {
 }
 
 /** A layer or alias with its header filled in. */
-export interface Part {
+interface Part {
   readonly ast: ast.Layer | ast.Alias;
   readonly header: Scope;
 }

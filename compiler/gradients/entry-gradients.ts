@@ -9,7 +9,7 @@ import { gradients } from "./differentiate.ts";
 type G = Elaboration["g"];
 
 /** An entry before differentiation: `total` the sum of its losses, `boundaries` what passes between layers that are made again. */
-export interface Forward {
+interface Forward {
   readonly graph: Graph;
   readonly total: Value | null;
   readonly boundaries: readonly (readonly Value[])[];

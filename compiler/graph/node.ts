@@ -148,7 +148,7 @@ export interface Builder {
  * How a node becomes code. leaf: nothing runs. point: elementwise. view: index arithmetic only. reduce: a fold or scan. tile: a contraction in
  * register tiles. algorithm: a kernel or a load of its own. collective: a step of all workers, without a kernel.
  */
-export type Lowering = "leaf" | "point" | "view" | "reduce" | "tile" | "algorithm" | "collective";
+type Lowering = "leaf" | "point" | "view" | "reduce" | "tile" | "algorithm" | "collective";
 
 /** Everything about one operation. Adding an op is one record and one line in ops/list.ts. */
 export interface Op<A = unknown> {

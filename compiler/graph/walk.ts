@@ -47,7 +47,7 @@ export const storeOf = (node: Node): string | null =>
   node.op.name === "param" ? (node.attrs as { readonly store: string }).store : null;
 
 /** The replacement for a node's results; null: it stays, with operands `args`. `now` maps any value visited earlier to its replacement. */
-export type Replace = (node: Node, args: readonly Value[], now: (v: Value) => Value) => readonly Value[] | null;
+type Replace = (node: Node, args: readonly Value[], now: (v: Value) => Value) => readonly Value[] | null;
 
 /**
  * Rebuilds the values in `g`, asking `replace` about each node, in topological order. A node whose operands do not change stays the same node.

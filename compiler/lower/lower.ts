@@ -74,7 +74,7 @@ export interface LowerOptions {
   readonly access?: typeof accessOf;
 }
 
-export interface Variants {
+interface Variants {
   readonly choice: (c: Contraction) => Schedule | null;
   readonly emit: (k: Kernel) => Variant | null;
 }

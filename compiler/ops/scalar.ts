@@ -27,7 +27,7 @@ export interface Unary extends Scalar {
   /** The gradient of x, given dy, that of y = f(x); null if it is zero everywhere. */
   readonly vjp: (g: Builder, dy: Value, x: Value, y: Value) => Value | null;
 }
-export interface Binary extends Scalar {
+interface Binary extends Scalar {
   readonly eval: (x: number, y: number, t: DType) => number;
   readonly vjp: (g: Builder, dz: Value, x: Value, y: Value, z: Value) => readonly [Value | null, Value | null];
 }

@@ -16,7 +16,7 @@ export function dependenceGraph(launches: number, [writers, readers]: Uses): Dep
   }
   return edges;
 }
-export type Uses = readonly [writers: Map<Key, number[]>, readers: Map<Key, number[]>];
+type Uses = readonly [writers: Map<Key, number[]>, readers: Map<Key, number[]>];
 /** The launches that write each buffer, and those that read it (as an argument, or as the base of an update). */
 export function uses(sequence: Sequence): Uses {
   const writers = new Map<Key, number[]>();

@@ -46,7 +46,7 @@ function namesOf(n: number, { version }: KnownTo): string[] {
   const families = n >= 100 && (major > 12 || (major === 12 && minor >= 9));
   return [`sm_${n}`, ...(n >= 90 ? [`sm_${n}a`] : []), ...(families ? [`sm_${n}f`] : [])];
 }
-export interface Use {
+interface Use {
   readonly threads: number;
   readonly registers: number;
   /** Bytes of shared memory of a block, static and dynamic. */

@@ -34,7 +34,7 @@ export interface GeneratedToken {
   readonly request: number;
   readonly token: number;
 }
-export interface BatchOptions {
+interface BatchOptions {
   /** Rows of the batch that the entries `generate:T` were compiled for. Default: 1. */
   readonly rows?: number | undefined;
   readonly seed: number;

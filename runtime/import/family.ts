@@ -79,6 +79,6 @@ export interface PackedTensor {
   readonly stacked?: (header: Header) => number;
 }
 /** Their matrix of a single row is a vector of ours. */
-export interface Row {
+interface Row {
   readonly row: string;
 }

@@ -25,7 +25,7 @@ import { runBatch } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { type Measure, measureOf, readOnWorkers } from "./train.ts";
 
-export interface EvaluateOptions extends CommonOptions, EncodingOptions, ParameterSharing {
+interface EvaluateOptions extends CommonOptions, EncodingOptions, ParameterSharing {
   /** The folder of a training run, or of an imported model. Its newest intact checkpoint is evaluated. */
   readonly folder: string;
   /** Text files, which are concatenated. */

@@ -34,10 +34,6 @@ export interface EntrySignature {
   readonly results: readonly string[];
 }
 
-export type Target =
-  | { readonly kind: "method"; readonly decl: Declared<ast.Layer | ast.Alias>; readonly method: ast.Method }
-  | { readonly kind: "fn"; readonly decl: Declared<ast.Fn> };
-
 /** The declaration called `name`, or the file's only model or, without one, only layer or function. Throws a Problem if there is none. */
 export function findDeclaration(loaded: Loaded, name: string | undefined): Declared {
   const { main } = loaded;

@@ -114,7 +114,7 @@ export function attentionShape(node: Node, choices: Choices): AttentionShape {
   };
 }
 /** A tile of scores, still to be multiplied by `factor`. */
-export interface Scores {
+interface Scores {
   readonly tile: Tile;
   readonly valid: readonly [Expr, Expr];
   /** The query and the key of element [i, j]. */

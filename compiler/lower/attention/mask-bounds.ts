@@ -31,7 +31,7 @@ import type { Reader } from "../reader.ts";
 
 type Side = keyof PositionPair<Value>;
 /** The positions of T queries and U keys, and the bounds that a visible pair must satisfy. Side `at` is that of queries, `seen` that of keys. */
-export interface Positions {
+interface Positions {
   readonly reader: Reader;
   readonly pairs: readonly PositionPair<Value>[];
   readonly attrs: Pick<OpAttrs["attention"], "bounds">;
