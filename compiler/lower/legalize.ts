@@ -112,7 +112,8 @@ function splitReduce(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[])
 function splitContraction(g: GraphBuilder, args: readonly Value[], splitK: SplitK): Value[] | null {
   const products = operandPairs(args).map(([x, y]) => [contracted(g, x, y, splitK), b.dot(g, x, y)] as const);
   if (products.every(([made, whole]) => made === whole)) return null;
-  return [products.map(([made]) => made).reduce((x, y) => b.add(g, x, y))];
+  const pieces = products.map(([made]) => made);
+  return [b.addAll(g, pieces)];
 }
 function contracted(g: GraphBuilder, x: Value, y: Value, pieceOf: SplitK): Value {
   const lead = dims(x.type).slice(0, -2);

@@ -165,6 +165,8 @@ export const gt = bin("gt");
 export const ge = bin("ge");
 export const and = bin("and");
 export const or = bin("or");
+/** The sum of one or more values, in order. */
+export const addAll = (g: Builder, terms: readonly Value[]): Value => terms.reduce((x, y) => add(g, x, y));
 /** Elementwise: a where `cond` is true, else b. */
 export function where(g: Builder, cond: Value, a: Operand, b: Operand): Value {
   const [x, y] = unify(g, a, b);

@@ -39,12 +39,7 @@ export const dot = define<"dot">({
   mapped(args, _, g) {
     const space = spaceOf(args);
     const products = operandPairs(args).map(([x, y]) => mappedDot(g, x, y, space));
-    return [
-      inSpace(
-        space,
-        products.reduce((p, q) => b.add(g, p, q)),
-      ),
-    ];
+    return [inSpace(space, b.addAll(g, products))];
   },
   flops: (node) => 2 * resultCount(node) * depthOf(node),
   samples: (g) =>

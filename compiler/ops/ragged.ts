@@ -63,12 +63,7 @@ export const ragged_dot = define<"ragged_dot">({
     const products = raggedOperandPairs(args).map(([x, w]) =>
       mappedProduct(g, lift(g, x, space), stacked(g, w, space), offsets, unit),
     );
-    return [
-      inSpace(
-        space,
-        products.reduce((p, q) => b.add(g, p, q)),
-      ),
-    ];
+    return [inSpace(space, b.addAll(g, products))];
   },
   shard(node, args, workers) {
     const by = routedBy(node, 2, workers);

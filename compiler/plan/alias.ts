@@ -1,6 +1,7 @@
 // Decides which buffers of an entry share memory: assignments to stores and updates in place, and results written over inputs that nothing reads
 // later. First step of `planMemory` for an entry; `place.ts` follows.
 import { Bug } from "../diagnostic.ts";
+import { sameShape } from "../types/numbers.ts";
 import { isRead, type LiveRange, type LiveRanges, memoryKey } from "./liveness.ts";
 import type { Layout } from "./plan.ts";
 import { canAlias, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
@@ -24,11 +25,7 @@ export const sameLayout = (a: Layout, b: Layout): boolean =>
   a.kind === "rows" ? b.kind === "rows" && a.pitch === b.pitch : b.kind === "panels" && a.width === b.width;
 /** Whether two buffers have the same type, size and layout, so that one may take the place of the other. */
 export const sameDescriptor = (a: VirtualBuffer, b: VirtualBuffer): boolean =>
-  a.dtype === b.dtype &&
-  a.bytes === b.bytes &&
-  a.shape.length === b.shape.length &&
-  a.shape.every((n, i) => n === b.shape[i]) &&
-  sameLayout(a.layout, b.layout);
+  a.dtype === b.dtype && a.bytes === b.bytes && sameShape(a.shape, b.shape) && sameLayout(a.layout, b.layout);
 
 /**
  * Merges buffers greedily: assignments to stores first, as a copy of a parameter is the most expensive; then updates with their base; then outputs

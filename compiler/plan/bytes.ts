@@ -7,7 +7,7 @@ import { prepareEntry } from "../transform/prepare.ts";
 import { sum } from "../types/numbers.ts";
 import { byteSize, dims, dtypeOf, type Type } from "../types/type.ts";
 import { type Bytes, buffersOf, type Entry, type Phase, type Plan, type PlanBuffer } from "./plan.ts";
-import type { Sequence, VirtualBuffer } from "./sequence.ts";
+import { buffersOfArg, type Sequence, type VirtualBuffer } from "./sequence.ts";
 
 /** The bytes of all buffers as laid out, padding included. `entries[i]` is the plan of `sequences[i]`; temporaries begin at `storeBytes`. */
 export function countBytes(
@@ -76,8 +76,7 @@ function peakCrossing(sequence: Sequence, from: Phase, to: Phase): number {
 function uses({ launches }: Sequence): ReadonlyMap<VirtualBuffer, { readonly first: number; readonly last: number }> {
   const used = new Map<VirtualBuffer, { first: number; last: number }>();
   for (const [i, { args }] of launches.entries())
-    for (const buffer of args.flatMap((a) => [a.buffer, ...(a.base ? [a.base] : [])]))
-      used.set(buffer, { first: used.get(buffer)?.first ?? i, last: i });
+    for (const buffer of args.flatMap(buffersOfArg)) used.set(buffer, { first: used.get(buffer)?.first ?? i, last: i });
   return used;
 }
 function gradientBytes(sequence: Sequence): number {

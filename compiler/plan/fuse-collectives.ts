@@ -1,4 +1,5 @@
 // Fuses collectives of the same kind that do not depend on one another into one step, hence one message: many small messages cost more than one.
+import { sum } from "../types/numbers.ts";
 import { DependenceGraph, dependences } from "./dependences.ts";
 import type { CollectiveOp } from "./plan.ts";
 import { isKernel, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
@@ -85,7 +86,6 @@ function fusedLaunch(launches: readonly VirtualLaunch[]): VirtualLaunch {
     results.push(to);
   }
   const last = launches.at(-1) as VirtualLaunch;
-  const sum = (of: (launch: VirtualLaunch) => number): number => launches.reduce((n, launch) => n + of(launch), 0);
   const args = [...operands, ...last.args.slice(1, -1), ...results];
-  return { ...last, args, flops: sum((l) => l.flops), bytes: sum((l) => l.bytes) };
+  return { ...last, args, flops: sum(launches.map((l) => l.flops)), bytes: sum(launches.map((l) => l.bytes)) };
 }

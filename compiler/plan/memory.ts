@@ -11,7 +11,7 @@ import { liveRangesOf, memoryKey } from "./liveness.ts";
 import { orderLaunches } from "./order.ts";
 import { type Grain, hostGrain, place, placedBytes } from "./place.ts";
 import type { Entry, Plan, PlanBuffer, PlanKernel, PlanStore, Step } from "./plan.ts";
-import { isKernel, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
+import { buffersOfArg, isKernel, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 import { verifyPlan } from "./verify.ts";
 
 interface MemoryOptions {
@@ -213,12 +213,7 @@ function storeBuffers(sequences: readonly Sequence[], stores: readonly Store[]):
   return new Map(stores.map((store) => [store.name, used.get(store.name) ?? contiguousBuffer(store)]));
 }
 function* buffersOf(sequence: Sequence): Generator<VirtualBuffer> {
-  for (const { args } of sequence.launches) {
-    for (const { buffer, base } of args) {
-      yield buffer;
-      if (base !== undefined) yield base;
-    }
-  }
+  for (const { args } of sequence.launches) yield* args.flatMap(buffersOfArg);
   for (const { buffer } of sequence.results) yield buffer;
   for (const { from } of sequence.assigns) yield from;
 }

@@ -1,9 +1,10 @@
 // Launches that release more memory than they take go as early as they can, above all weight gradients: a product of what the backward of a layer is
 // given, and of what its forward kept, is made before the backward comes to the layer in front of it. Both need no memory after that.
+import { sum } from "../types/numbers.ts";
 import type { DependenceGraph, Key } from "./dependences.ts";
 import { isRead, memoryKey } from "./liveness.ts";
 import { isSmall } from "./plan.ts";
-import type { Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
+import { buffersOfArg, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 
 /** A topological order, close to that of `edges`, in which a launch follows the one before the last reader of what it releases. */
 export function releaseEarly(sequence: Sequence, edges: DependenceGraph): readonly number[] {
@@ -54,7 +55,7 @@ class ReleaseOrder {
   /** What will still read each buffer that the launch reads or writes. */
   #touched(at: number): Set<number>[] {
     return (this.#launches[at]?.args ?? [])
-      .flatMap(buffersOf)
+      .flatMap(buffersOfArg)
       .flatMap((buffer) => this.#readers.get(memoryKey(buffer)) ?? []);
   }
   #lastReaders(at: number): number[] {
@@ -71,10 +72,9 @@ class ReleaseOrder {
       for (const buffer of readsOf(arg))
         if (this.#readers.get(memoryKey(buffer))?.size === 1) released.set(memoryKey(buffer), buffer.bytes);
     }
-    return [...released.values()].reduce((sum, bytes) => sum + bytes, 0) > taken;
+    return sum(released.values()) > taken;
   }
 }
-const buffersOf = ({ buffer, base }: VirtualArg): VirtualBuffer[] => [buffer, ...(base ? [base] : [])];
 /** The temporaries that a launch reads through this argument. */
 const readsOf = (arg: VirtualArg): VirtualBuffer[] =>
-  buffersOf(arg).filter((b) => b.store === null && (b === arg.base || isRead(arg)));
+  buffersOfArg(arg).filter((b) => b.store === null && (b === arg.base || isRead(arg)));

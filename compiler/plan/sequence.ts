@@ -29,6 +29,9 @@ export interface VirtualArg {
   readonly aliasedOutput?: VirtualBuffer;
   readonly byteOffset?: number;
 }
+/** The buffers that an argument names: its own, and the base of an update. */
+export const buffersOfArg = ({ buffer, base }: VirtualArg): readonly VirtualBuffer[] =>
+  base ? [buffer, base] : [buffer];
 /** Whether this argument may share memory with the output `to` of the same launch. */
 export const canAlias = ({ access, aliasedOutput: other }: VirtualArg, to: VirtualBuffer): boolean =>
   access === "pointwise" && (other ?? to) === to;

@@ -295,7 +295,7 @@ class QuantisedReads {
     }
     if (scaled.length > 0) terms.unshift(b.cast(g, ofPairs(g, node, args, scaled), dtype));
     if (numbers.length > 0) terms.unshift(ofPairs(g, node, args, numbers));
-    return terms.reduce((x, y) => b.add(g, x, y));
+    return b.addAll(g, terms);
   }
   #lookedUp(node: Node, args: readonly Value[]): Value {
     const [g, table, index] = [this.#g, item(node.args, 0), item(args, 1)];
@@ -417,9 +417,5 @@ function fp4Codes(g: GraphBuilder, x: Value): Value {
     return b.cast(g, i % 2 === 0 ? b.gt(g, size, middle) : b.ge(g, size, middle), "i32");
   });
   const sign = b.mul(g, b.cast(g, b.lt(g, x, 0), "i32"), 8);
-  return b.add(
-    g,
-    sign,
-    steps.reduce((sum, step) => b.add(g, sum, step)),
-  );
+  return b.add(g, sign, b.addAll(g, steps));
 }

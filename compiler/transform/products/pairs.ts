@@ -88,9 +88,8 @@ const isSum = (node: Node): boolean =>
 
 /** `now`: maps a value of the old graph to its replacement. */
 function sumTerms(g: Builder, terms: Terms, now: (v: Value) => Value): Value {
-  return terms
-    .map((term) => (term.length === 1 ? now(item(term, 0)) : mergeProducts(g, term, now)))
-    .reduce((x, y) => b.add(g, x, y));
+  const merged = terms.map((term) => (term.length === 1 ? now(item(term, 0)) : mergeProducts(g, term, now)));
+  return b.addAll(g, merged);
 }
 function mergeProducts(g: Builder, products: readonly Value[], now: (v: Value) => Value): Value {
   const nodes = products.map((v) => product(v));

@@ -140,7 +140,7 @@ function sumTerms(g: Builder, terms: readonly Term[], now: (v: Value) => Value):
     const x = seen.get(t) as Value;
     return t.product ? b.matmul(g, x, now(t.product.w)) : x;
   };
-  return terms.map(termOf).reduce((x, y) => b.add(g, x, y));
+  return b.addAll(g, terms.map(termOf));
 }
 /** A key of the tensor that a term reads. */
 const operandKey = ({ product, v }: Term): string =>

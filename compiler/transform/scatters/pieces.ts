@@ -140,9 +140,9 @@ function joined(g: Builder, end: Node, { axis, pieces, under }: Chain, now: (v: 
     const [from, to] = [item(ends, i), item(ends, i + 1)];
     const here = covering.map((p) => part(p.value, p.from, from, to));
     if (sum && here.length === 0) return b.fill(g, 0, dtypeOf(whole.type), dims(whole.type).with(axis, to - from));
-    if (sum) return here.reduce((x, y) => b.add(g, x, y));
+    if (sum) return b.addAll(g, here);
     return here.at(-1) ?? part(item(under, 0), 0, from, to);
   });
   const made = b.concat(g, list, axis);
-  return sum ? [...under.map(now), made].reduce((x, y) => b.add(g, x, y)) : made;
+  return sum ? b.addAll(g, [...under.map(now), made]) : made;
 }
