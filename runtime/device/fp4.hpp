@@ -48,6 +48,18 @@ template <> struct Fp4Step<false, 4> {
     s[0] = MIX(ZIP, 0, a, c); s[1] = MIX(ZIP, 1, a, c); s[2] = MIX(ZIP, 0, b, d); s[3] = MIX(ZIP, 1, b, d);
   }
 };
+#elif LANES == 4
+/** All 16 columns of a register tile at once: the two bytes of each number as bf16 (`fp4_number`), which are then joined. */
+template <> struct Fp4Step<false, 4> : Fp4Columns<4> {
+  static constexpr int steps = 2;
+  static FN void load(vf (&w)[4], const i8* p, int x) {
+    const v16b bytes = *(const v16b_at*)p, codes = x == 0 ? bytes : bytes >> 4, size = codes & 7;
+    const v16b lower = size << 6 & (v16b)(size > 1), upper = (((size >> 2) + 0x3f) & (v16b)(size > 0)) | (codes & 8) << 4;
+    const v8h low = zip_low(lower, upper), high = zip_high(lower, upper), none = {};
+    w[0] = from_bits(zip_low(none, low)); w[1] = from_bits(zip_high(none, low));
+    w[2] = from_bits(zip_low(none, high)); w[3] = from_bits(zip_high(none, high));
+  }
+};
 #endif
 template <class A> constexpr bool in_words_at = false;
 #if defined(__AVX512BF16__) && LANES == 16

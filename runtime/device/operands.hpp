@@ -115,6 +115,22 @@ template <int LD> struct Step<LD, bf16, 1> {
     if constexpr (NV % 2 == 0) UNROLL for (int v = 0; v < NV; v += 2) { const vf a = s[v], b = s[v + 1]; s[v] = MIX(ZIP, 0, a, b); s[v + 1] = MIX(ZIP, 1, a, b); }
   }
 };
+#if LANES == 4
+/** i8, of which a vector has the 16 columns of a register tile. */
+template <int LD> struct Step<LD, i8, 1> : Step<LD, f32, 1> {
+  typedef i8 Type;
+  static constexpr int bytes = sizeof(i8);
+  template <int NV> static FN void load(vf (&w)[NV], const i8* p) {
+    if constexpr (NV != 4) UNROLL for (int v = 0; v < NV; v++) w[v] = ld(vf{}, p + v * LANES);
+    else {
+      const v16b all = *(const v16b_at*)p;
+      const v8h low = zip_low(all, all), high = zip_high(all, all);
+      const vi lanes[] = {zip_low(low, low), zip_high(low, low), zip_low(high, high), zip_high(high, high)};
+      UNROLL for (int v = 0; v < NV; v++) w[v] = to_f32(lanes[v] >> 24);
+    }
+  }
+};
+#endif
 template <int R, int STEP, class T = f32> struct Rows {
   const T* r[R]; bool cold;
   /** Sets the pointers. cold: this thread has not read the rows yet, so they are prefetched. */

@@ -149,13 +149,22 @@ FN vi lookup(const i32 (&table)[LANES], vi i) {
 // ---- memory: ld(V{}, p) and st(V{}, p, x); a bool is a byte, 0 or 1 ----
 FN vf ld(vf, const f32* p) { return *(const vf_at*)p; }
 FN vi ld(vf, const i32* p) { return *(const vi_at*)p; }
-FN vi ld(vf, const u8* p) { return -__builtin_convertvector(*(const vb_at*)p, vi); }
 FN f32 ld(f32, const f32* p) { return *p; }
 FN i32 ld(f32, const i32* p) { return *p; }
 FN bool ld(f32, const u8* p) { return *p != 0; }
 /** Elements of i8 are numbers of f32 once they are loaded; what is stored is whole, and fits. */
 FN i8 to_i8(f32 x) { return (i8)truncate(x); }
-/** (Of `__builtin_convertvector` g++ 12 makes a load and an insertion for each element.) */
+#if LANES == 4
+typedef u8 v16b __attribute__((vector_size(16)));
+typedef u16 v8h __attribute__((vector_size(16)));
+typedef v16b v16b_at __attribute__((aligned(1), may_alias));
+/** Elements of two vectors in turn, those of the first in the lower half of wider ones: the first halves of the vectors, or the second ones. */
+FN v8h zip_low(v16b a, v16b b) { return (v8h)__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); }
+FN v8h zip_high(v16b a, v16b b) { return (v8h)__builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31); }
+FN vi zip_low(v8h a, v8h b) { return (vi)__builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+FN vi zip_high(v8h a, v8h b) { return (vi)__builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+#endif
+/** (Of `__builtin_convertvector` between types of unlike size g++ 12 often makes a load and an insertion for each element.) */
 FN vi widen(vc x) {
 #if LANES == 16 && __has_builtin(__builtin_ia32_pmovsxbd512_mask)
   typedef char bytes __attribute__((vector_size(16)));
@@ -164,8 +173,24 @@ FN vi widen(vc x) {
   typedef char bytes __attribute__((vector_size(16)));
   typedef long long two __attribute__((vector_size(16)));
   return (vi)__builtin_ia32_pmovsxbd256((bytes)(two){(long long)x, 0});
+#elif LANES == 4
+  const v16b bytes = (v16b)vu{__builtin_bit_cast(u32, x)};
+  const v8h twice = zip_low(bytes, bytes);
+  return zip_low(twice, twice) >> 24;
 #else
   return __builtin_convertvector(x, vi);
+#endif
+}
+/** The low bytes. */
+FN vc to_bytes(vi x) {
+#if LANES == 4
+  typedef u8 eight __attribute__((vector_size(8)));
+  typedef u32 two __attribute__((vector_size(8)));
+  const vh half = __builtin_convertvector(x, vh);
+  const eight bytes = __builtin_convertvector(__builtin_shufflevector(half, half, 0, 1, 2, 3, 0, 1, 2, 3), eight);
+  return __builtin_bit_cast(vc, ((two)bytes)[0]);
+#else
+  return __builtin_convertvector(x, vc);
 #endif
 }
 /** The bytes as they are, from 0 to 255. */
@@ -178,6 +203,7 @@ FN vi widen_unsigned(vc x) {
 #endif
 }
 FN vf ld(vf, const i8* p) { return to_f32(widen(*(const vc_at*)p)); }
+FN vi ld(vf, const u8* p) { return -widen(*(const vc_at*)p); }
 FN f32 ld(f32, const i8* p) { return (f32)*p; }
 /** A prefetch that a load makes: its distance in bytes, for elements of f32 (0: none), and how many times it is issued. */
 struct Prefetch { ix bytes; int times; };
@@ -220,12 +246,12 @@ FN void st(vf, f32* p, vf x) { *(vf_at*)p = x; }
 FN void st(vf, f32* p, f32 x) { *(vf_at*)p = splat(x); }
 FN void st(vf, i32* p, vi x) { *(vi_at*)p = x; }
 FN void st(vf, i32* p, i32 x) { *(vi_at*)p = splat(x); }
-FN void st(vf, u8* p, vi mask) { *(vb_at*)p = __builtin_convertvector(-mask, vb); }
+FN void st(vf, u8* p, vi mask) { *(vc_at*)p = to_bytes(-mask); }
 FN void st(vf, u8* p, bool x) { *(vb_at*)p = (u8)x - vb{}; }
 FN void st(f32, f32* p, f32 x) { *p = x; }
 FN void st(f32, i32* p, i32 x) { *p = x; }
 FN void st(f32, u8* p, bool x) { *p = x; }
-FN void st(vf, i8* p, vf x) { *(vc_at*)p = __builtin_convertvector(truncate(x), vc); }
+FN void st(vf, i8* p, vf x) { *(vc_at*)p = to_bytes(truncate(x)); }
 FN void st(vf, i8* p, f32 x) { st(vf{}, p, splat(x)); }
 FN void st(f32, i8* p, f32 x) { *p = to_i8(x); }
 
@@ -237,7 +263,14 @@ template <class F> FN int_of<F> to_bf16_bits(F x) {
 }
 FN bf16 to_bf16(f32 x) { return {(u16)to_bf16_bits(x)}; }
 FN f32 from_bf16(bf16 x) { return from_bits((i32)((u32)x.bits << 16)); }
-FN vf ld(vf, const bf16* p) { return from_bits(__builtin_convertvector(*(const vh_at*)p, vi) << 16); }
+FN vf ld(vf, const bf16* p) {
+#if LANES == 4
+  typedef long long two __attribute__((vector_size(16)));
+  return from_bits(zip_low(v8h{}, (v8h)two{__builtin_bit_cast(long long, *(const vh_at*)p)}));
+#else
+  return from_bits(__builtin_convertvector(*(const vh_at*)p, vi) << 16);
+#endif
+}
 FN f32 ld(f32, const bf16* p) { return from_bf16(*p); }
 FN void st(vf, bf16* p, vf x) { *(vh_at*)p = __builtin_convertvector(to_bf16_bits(x), vh); }
 FN void st(vf, bf16* p, f32 x) { st(vf{}, p, splat(x)); }
@@ -394,6 +427,7 @@ FN f32 fused(f32 a, f32 b, f32 c) {
   return a * b + c;
 #endif
 }
+/** (Of an `fmaf` for each lane g++ makes scalar instructions, and clang++ 14 halves of vectors.) */
 FN vf fused(vf a, vf b, vf c) {
 #if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA)
   return a * b + c;
@@ -405,8 +439,12 @@ FN vf fused(vf a, vf b, vf c) {
   return __builtin_ia32_vfmaddps256(a, b, c);
 #elif defined(__FMA__)
   return __builtin_ia32_vfmaddps(a, b, c);
+#elif __has_builtin(__builtin_aarch64_fmav4sf)
+  return __builtin_aarch64_fmav4sf(a, b, c);
+#elif __has_builtin(__builtin_neon_vfmaq_v)
+  return (vf)__builtin_neon_vfmaq_v((i8 __attribute__((vector_size(16))))c, (i8 __attribute__((vector_size(16))))a, (i8 __attribute__((vector_size(16))))b, 41);
 #else
-  vf r;
+  vf r = {};
   UNROLL for (int l = 0; l < LANES; l++) r[l] = __builtin_fmaf(a[l], b[l], c[l]);
   return r;
 #endif

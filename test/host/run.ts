@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { env } from "node:process";
+import process, { env } from "node:process";
 import { hostHeader, hostUnit } from "../../compiler/emit/unit.ts";
 import { roundBf16 } from "../../compiler/graph/array.ts";
 import type { NdArray } from "../../compiler/graph/node.ts";
@@ -23,7 +23,7 @@ mkdirSync(folder, { recursive: true });
 export function build(text: string, extension: string, args: readonly string[], compiler = "g++"): string {
   const key = createHash("sha256")
     .update(text)
-    .update([compiler, ...args].join());
+    .update([process.arch, compiler, ...args].join()); // two kinds of machines may share the folder: one emulates the other
   const base = join(folder, key.digest("hex").slice(0, 16));
   if (existsSync(`${base}.out`)) return `${base}.out`;
   // atomically, because other processes may build the same
