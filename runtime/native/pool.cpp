@@ -14,6 +14,7 @@ namespace moec {
 
 static constexpr size_t cache_line = 64;  // in bytes; shared variables are aligned to it to avoid false sharing
 static constexpr int spin_limit = 2000;   // some tens of microseconds, about what waking a parked thread costs
+static constexpr int park_limit = 20000;  // outlasts what JavaScript does between two calls that write tokens, 100 to 250 microseconds
 static constexpr long chunks_per_thread = 16;
 
 static void cpu_relax() {
@@ -161,7 +162,7 @@ void Pool::helperLoop(int thread) {
 /// Waits for a run to join, first spinning, then parked; null when the pool ends.
 Pool::Run* Pool::waitForRun(uint64_t& seen) {
   for (;;) {
-    for (int i = 0; i < spin_limit && generation_.load(std::memory_order_relaxed) == seen; i++) cpu_relax();
+    for (int i = 0; i < park_limit && generation_.load(std::memory_order_relaxed) == seen; i++) cpu_relax();
     std::unique_lock<std::mutex> lock(mutex_);
     wake_.wait(lock, [&] { return generation_.load() != seen; });
     seen = generation_.load();
@@ -185,7 +186,7 @@ void Pool::work(Run& run, int thread) {
 }
 size_t Pool::current(const Run& run) { return units::step(run.round.load(std::memory_order_acquire)); }
 /// Runs units of the part `from` until all are taken; returns how many this thread ran. Chunks become smaller towards the end, so that threads end
-/// together.
+/// together; a part that takes no longer than one chunk is not cut.
 long Pool::takeUnits(Run& run, size_t s, int from, int thread) {
   std::atomic<uint64_t>& taken = run.shares[size_t(from)].taken;
   const long all = run.steps[s].tasks, first = all * from / threads_, count = all * (from + 1) / threads_ - first;
@@ -195,8 +196,8 @@ long Pool::takeUnits(Run& run, size_t s, int from, int thread) {
     if (units::step(seen) > s) return done;
     const long begin = units::step(seen) < s ? 0 : units::count(seen), left = count - begin;
     if (left <= 0) return done;
-    const long chunk = std::max(std::clamp(left / (2 * threads_), 1L, most), std::min(left / 2, run.steps[s].grain));
-    const long size = threads_ == 1 ? left : chunk;
+    const long grain = run.steps[s].grain, chunk = std::max(std::clamp(left / (2 * threads_), 1L, most), std::min(left / 2, grain));
+    const long size = threads_ == 1 || count <= grain ? left : chunk;
     if (!taken.compare_exchange_weak(seen, units::of(s, begin + size), std::memory_order_relaxed)) continue;
     runTasks(run, s, first + begin, first + begin + size, thread);
     done += size;
