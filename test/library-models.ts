@@ -7,6 +7,8 @@ const parts = new Set([
   "LanguageModel",
   "DeepSeekMain",
   "GraniteBlocks",
+  "JambaBlocks",
+  "LagunaBlocks",
   "Lfm2Blocks",
   "NemotronBlocks",
   "SpacedBlocks",

@@ -63,11 +63,13 @@ interface TextModel {
   readonly family: Family;
   readonly config: Json;
 }
+const familyOf = (config: Json): Family | undefined =>
+  families.find(({ type, isOf }) => type === config["model_type"] && (isOf?.(config) ?? true));
 function textModelOf(folder: string, path: string, whole: Json): TextModel {
   const { model_type: type, text_config: text } = whole;
-  const family = families.find((f) => f.type === type);
+  const family = familyOf(whole);
   if (family) return { family, config: whole };
-  const inner = isJsonObject(text) ? families.find((f) => f.type === text["model_type"]) : undefined;
+  const inner = isJsonObject(text) ? familyOf(text) : undefined;
   if (inner && isJsonObject(text)) {
     const tied = whole["tie_word_embeddings"] ?? text["tie_word_embeddings"];
     return { family: within(inner), config: { ...text, tie_word_embeddings: tied } };

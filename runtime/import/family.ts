@@ -26,6 +26,8 @@ export type Count = (key: string, fallback?: number) => number;
 export interface Family {
   /** The `model_type` of config.json. */
   readonly type: string;
+  /** Of families that share a `model_type`: whether a config.json is of this one. */
+  readonly isOf?: (config: Json) => boolean;
   /** The model's name in the library. `file`: its file in std/models; default: decoder. */
   readonly model: string;
   readonly file?: string;
@@ -41,6 +43,8 @@ export interface Family {
    * share the last axis, interleaved element by element.
    */
   readonly names: Readonly<Record<string, string | readonly string[] | PackedTensor | Row | null>>;
+  /** Where each block of theirs is in a model that does not have all as `blocks.N`, which `names` say nonetheless. */
+  readonly places?: (header: Header) => (block: number) => string;
   /** Of models whose config.json says for each block what it is, in no order that the header of ours could say. */
   readonly blocks?: Blocks;
   /** Kinds of blocks of which `rope_parameters` has an object each; without them it must be one for all. */

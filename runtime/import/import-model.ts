@@ -24,7 +24,7 @@ import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
 import { openTransformers, type TransformersModel } from "./config.ts";
 import { declaration, programOf } from "./program.ts";
-import { transformersTensors } from "./weights.ts";
+import { plainPlace, transformersTensors } from "./weights.ts";
 
 interface ImportOptions {
   /** The folder that save_pretrained wrote. */
@@ -129,10 +129,12 @@ function contextOf({ header, folder }: TransformersModel, wanted: number | undef
 /** Throws Problem unless the weights are of as many blocks as config.json says; before a model of that many is made. */
 function requireBlocks({ path, family, header, lists }: TransformersModel, tensors: StoredTensors): void {
   const names = [...tensors.keys()].filter((name) => !lists.has(name));
-  const blocks = new Set(names.flatMap((name) => /^blocks\.(\d+)\./.exec(name)?.[1] ?? []));
-  if (blocks.size !== header["L"])
+  const there = new Set(names.flatMap((name) => /^\w+(?:\.\d+)?(?=\.)/.exec(name)?.[0] ?? []));
+  const place = family.places?.(header) ?? plainPlace;
+  const blocks = Array.from({ length: there.size }, (_, i) => place(i)).filter((one) => there.has(one)).length;
+  if (blocks !== header["L"])
     throw new Problem(
-      `${path}: ${family.header["L"]?.keys[0]} is ${header["L"]}, and the weights are of ${pluralize(blocks.size, "block")}`,
+      `${path}: ${family.header["L"]?.keys[0]} is ${header["L"]}, and the weights are of ${pluralize(blocks, "block")}`,
       "restore the config.json that belongs to the weights, or the weights",
     );
 }

@@ -137,6 +137,7 @@ function putStrided(part: Tensor, whole: Tensor, { first, stride, width }: Place
     for (let j = 0; j < width; j++) whole.data[row + j * stride] = part.data[from + j] ?? 0;
 }
 
+export const plainPlace = (block: number): string => `blocks.${block}`;
 /** The files of a folder's weights. */
 export function weightFiles(folder: string): string[] {
   const whole = join(folder, "model.safetensors");
@@ -157,7 +158,11 @@ export function weightFiles(folder: string): string[] {
  * What a weight's name becomes: its numbers are replaced by stars for the lookup (`model.layers.*.mlp.experts.*.up_proj.weight`), and filled into our
  * name in the same order.
  */
-function renamed(name: string, { family, ignoredPrefixes }: TransformersModel, file: string): Family["names"][string] {
+function renamed(
+  name: string,
+  { family, header, ignoredPrefixes }: TransformersModel,
+  file: string,
+): Family["names"][string] {
   if (ignoredPrefixes.some((prefix) => name.startsWith(prefix))) return null;
   const { names, model } = family;
   const numbers: string[] = [];
@@ -171,9 +176,11 @@ function renamed(name: string, { family, ignoredPrefixes }: TransformersModel, f
       `${file}: \`${name}\` is nothing that ${model} has`,
       "the model is another one, or has more than its config.json says",
     );
+  const place = family.places?.(header) ?? plainPlace;
   const filled = (pattern: string): string => {
     const left = [...numbers];
-    return pattern.replaceAll("*", () => left.shift() ?? "");
+    const whole = pattern.replaceAll("*", () => left.shift() ?? "");
+    return whole.replace(/^blocks\.(\d+)/, (_, block) => place(Number(block)));
   };
   if (ours === null) return null;
   if (typeof ours === "string") return filled(ours);

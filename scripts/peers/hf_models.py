@@ -10,7 +10,7 @@ IMAGES = {"depth": 1, "hidden_size": 4, "intermediate_size": 4, "num_heads": 1, 
     "temporal_patch_size": 1,
 }
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM"}
+WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"}
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
     "llama4_text": "Llama4TextConfig",
@@ -18,6 +18,7 @@ CONFIGS = {
     "qwen3_5_moe_text": "Qwen3_5MoeTextConfig",
     "sarvam_moe": "SarvamMoEConfig",
     "gemma4_text": "Gemma4TextConfig",
+    "gemma4_text_edge": "Gemma4TextConfig",
     "gemma4_unified_text": "Gemma4UnifiedTextConfig",
 }
 # Buffers that are saved and that the model does not begin with as it ends.
@@ -95,6 +96,24 @@ MODELS = {
         | {"position_embedding_type": "rope", "tie_word_embeddings": True},
         "1GB",
     ),
+    # Of five blocks one has attention, and two are mixtures.
+    "jamba": (
+        "Jamba",
+        HEADS
+        | {"num_hidden_layers": 5, "attn_layer_period": 3, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1}
+        | {"intermediate_size": 12, "num_experts": 5, "mamba_d_state": 5, "mamba_d_conv": 3, "mamba_expand": 3, "mamba_dt_rank": 3}
+        | {"mamba_proj_bias": True},
+        "1GB",
+    ),
+    "bamba": (
+        "Bamba",
+        DENSE
+        | {"num_hidden_layers": 3, "attn_layer_indices": [1], "intermediate_size": 12, "mamba_n_heads": 4, "mamba_d_state": 5, "mamba_n_groups": 2}
+        | {"mamba_chunk_size": 4},
+        "1GB",
+    ),
+    "falcon_mamba": ("FalconMamba", {"num_hidden_layers": 2, "state_size": 5, "expand": 3, "time_step_rank": 3, "use_bias": True}, "1GB"),
+    "mamba": ("Mamba", {"num_hidden_layers": 2, "state_size": 5, "conv_kernel": 3, "use_conv_bias": False}, "1GB"),
     "nemotron_h": (
         "NemotronH",
         HEADS
@@ -196,6 +215,17 @@ MODELS = {
             | {"full_attention": {"rope_type": "proportional", "rope_theta": 100.0, "partial_rotary_factor": 0.5}}},
         "1GB",
     ),
+    # As E2B: features of a token for each block, and blocks that share keys and values.
+    "gemma4_text_edge": (
+        "Gemma4",
+        DENSE
+        | {"num_hidden_layers": 8, "head_dim": 4, "global_head_dim": 12, "num_kv_shared_layers": 4, "sliding_window": 4, "intermediate_size": 12}
+        | {"hidden_size_per_layer_input": 6, "vocab_size_per_layer_input": 40, "use_double_wide_mlp": True, "final_logit_softcapping": 1.5}
+        | {"layer_types": ["sliding_attention", "full_attention"] * 4}
+        | {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+            | {"full_attention": {"rope_type": "proportional", "rope_theta": 100.0, "partial_rotary_factor": 0.5}}},
+        "1GB",
+    ),
     "cohere2_moe": (
         "Cohere2Moe",
         HEADS
@@ -245,6 +275,20 @@ MODELS = {
         | {"num_hidden_layers": 4, "head_dim": 6, "moe_intermediate_size": 5, "num_experts": 4, "sliding_window": 4}
         | {"layer_types": ["sliding_attention", "full_attention"] * 2}
         | {"rope_parameters": {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in [("full_attention", 1e6), ("sliding_attention", 100.0)]}},
+        "1GB",
+    ),
+    "laguna": (
+        "Laguna",
+        HEADS
+        | {"num_hidden_layers": 4, "layer_types": ["full_attention", "sliding_attention", "full_attention", "sliding_attention"]}
+        | {"mlp_layer_types": ["dense", "sparse", "sparse", "dense"], "num_attention_heads_per_layer": [2, 4, 2, 4], "gating": "per-head"}
+        | {"head_dim": 8, "intermediate_size": 12, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5, "num_experts": 5}
+        | {"sliding_window": 4, "moe_routed_scaling_factor": 1.7, "attention_bias": True}
+        | {"rope_parameters": {
+            "full_attention": {"rope_type": "yarn", "rope_theta": 100.0, "partial_rotary_factor": 0.5, "factor": 4.0, "beta_fast": 8.0}
+            | {"original_max_position_embeddings": 16},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+        }},
         "1GB",
     ),
     "minimax_m2": (

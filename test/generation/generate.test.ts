@@ -115,6 +115,17 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, L: 2, First: 1, Full: 1, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12, window: 5",
       "windowed",
     ),
+    Laguna: decoder(
+      "Laguna",
+      "8, 6, 5, 10, L: 4, Every: 2, Heads: 2, NearHeads: 4, Groups: 2, A: 4, E: 4, K: 2, window: 5, stretch: 4, original: 4, heat: 1.2, Context: 12",
+      "laguna",
+    ),
+    FalconMamba: decoder("FalconMamba", "8, 2, 12, 3, 2, Context: 12", "mamba"),
+    Gemma4Edge: decoder(
+      "Gemma4Edge",
+      "8, 6, 12, L: 8, Shared: 4, Every: 2, P: 3, Heads: 2, Groups: 1, A: 4, FarGroups: 1, FarA: 8, Context: 12, window: 5",
+      "gemma4_edge",
+    ),
     Lfm2: decoder("Lfm2", "8, 6, L: 6, First: 1, Twos: 1, Ones: 0, Heads: 2, Groups: 1, Context: 12", "lfm2"),
     Ernie45Moe: decoder("Ernie45Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   };
@@ -139,6 +150,11 @@ const decoders: Readonly<Record<string, Decoder>> = {
     "GraniteMoeHybrid",
     "8, 6, 5, L: 3, Attentions: 1, First: 1, Heads: 2, Groups: 1, StateHeads: 4, StateWidth: 4, States: 3, StateGroups: 2, E: 4, K: 2, Context: 12",
     "granite",
+  ),
+  Jamba: decoder(
+    "Jamba",
+    "8, 6, L: 4, Periods: 1, Pairs: 1, Heads: 2, Groups: 1, C: 12, States: 3, Rank: 2, E: 4, K: 2, Context: 12",
+    "jamba",
   ),
   Llama4: decoder(
     "Llama4",

@@ -200,6 +200,47 @@ test("Granite 4.0: what each block is, and what its Mamba-2 is", () => {
   assert.deepEqual([most(2), most({ __float__: "Infinity" }), most(null)], [2, undefined, undefined]);
   refused(() => most({ __float__: "NaN" }), "time_step_limit.1 is", "or infinite");
 });
+const kindsOfFamily = (type: string, change: object): readonly string[] | undefined =>
+  openTransformers(other(type, change)).order;
+test("Jamba: one block in each so many has attention, or is a mixture", () => {
+  assert.deepEqual(kindsOfFamily("jamba", {}), ["Mamba", "AttentionMixture", "Mamba", "MambaMixture", "Attention"]);
+  assert.deepEqual(kindsOfFamily("jamba", { num_experts: 1, num_hidden_layers: 2 }), ["Mamba", "Attention"]);
+  const usual = { attn_layer_period: null, attn_layer_offset: null, expert_layer_offset: null };
+  assert.deepEqual(kindsOfFamily("jamba", usual), ["Mamba", "MambaMixture", "Mamba", "MambaMixture", "Attention"]);
+  assert.equal(header("jamba", { mamba_dt_rank: "auto" })["Rank"], undefined);
+  refuses("jamba", { mamba_dt_rank: "all" }, 'mamba_dt_rank is "all"');
+  refuses("jamba", { attn_layer_period: 0 }, "attn_layer_period is 0", "at least 1");
+  refuses("jamba", { expert_layer_offset: 2 }, "expert_layer_offset is 2", "below expert_layer_period, 2");
+  refuses("jamba", { hidden_act: "gelu" }, 'hidden_act is "gelu"');
+});
+test("Bamba: blocks with attention by their numbers, and half of a head turns if nothing is said", () => {
+  assert.deepEqual(kindsOfFamily("bamba", {}), ["Mamba", "Attention", "Mamba"]);
+  assert.deepEqual(kindsOfFamily("bamba", { attn_layer_indices: null, num_hidden_layers: 2 }), ["Mamba", "Mamba"]);
+  assert.equal(header("bamba", { rope_parameters: null })["P"], 2);
+  assert.equal(header("bamba", { rope_parameters: { rope_theta: 5, partial_rotary_factor: 1 } })["P"], 4);
+  refuses("bamba", { attn_layer_indices: 1 }, "attn_layer_indices is 1", "numbers of layers");
+  refuses("bamba", { head_dim: 8 }, "head_dim is 8");
+  refuses("bamba", { mlp_bias: true }, "mlp_bias is true");
+});
+test("Laguna: each kind of blocks has heads and RoPE of its own", () => {
+  const { order, header: own } = openTransformers(other("laguna", {}));
+  assert.deepEqual(order, ["Far", "NearMixture", "FarMixture", "Near"]);
+  const { Heads, NearHeads, P, NearP, stretch, fast, single } = own;
+  assert.deepEqual([Heads, NearHeads, P, NearP, stretch, fast, single], [2, 4, 4, 8, 4, 8, true]);
+  const unsaid = header("laguna", {
+    rope_parameters: null,
+    num_attention_heads_per_layer: null,
+    gating: "per-element",
+  });
+  assert.deepEqual([unsaid["base"], unsaid["P"], unsaid["stretch"], unsaid["NearHeads"]], [500000, 4, undefined, 4]);
+  assert.equal(unsaid["single"], false);
+  refuses("laguna", { num_attention_heads_per_layer: [2, 4, 2, 2] }, "heads_per_layer is [2,4,2,2]", "all of one kind");
+  refuses("laguna", { gating: false }, "gating is false");
+  refuses("laguna", { moe_router_logit_softcapping: 5 }, "moe_router_logit_softcapping is 5");
+  refuses("laguna", { mlp_layer_types: ["sparse"] }, "mlp_layer_types is", "one for each layer");
+  refuses("laguna", { layer_types: Array(4).fill("chunked_attention") }, "layer_types is", "one for each layer");
+  refuses("laguna", { rope_parameters: { sliding_attention: { rope_theta: 9 } } }, "full_attention.rope_theta is");
+});
 test("numbers that JSON has not, as Python writes them, are read where they stand alone", () => {
   const at = hybrid({ architectures: ["[Infinity, NaN"] });
   const path = join(at, "config.json");
@@ -237,10 +278,23 @@ test("Gemma 4's blocks that see all: which they are, and where their heads are s
     { layer_types: ["full_attention", ...Array<string>(3).fill("sliding_attention")] },
     "layer_types is",
   );
-  refuses("gemma4_text", { hidden_size_per_layer_input: 4 }, "hidden_size_per_layer_input is 4");
+  refuses("gemma4_text", { hidden_size_per_layer_input: 4 }, "enable_moe_block is true, and Gemma4Edge has only false");
   refuses("gemma4_text", { num_kv_shared_layers: 1 }, "num_kv_shared_layers is 1");
   refuses("gemma4_text", { use_bidirectional_attention: "all" }, 'use_bidirectional_attention is "all"');
   refuses("gemma4_text", { rope_parameters: { other_attention: {} } }, "rope_theta is not given");
+});
+const edgeHeader = (change: object): Readonly<Record<string, unknown>> => header("gemma4_text_edge", change);
+test("Gemma 4 E2B: the last blocks share keys and values, in whole groups, and may be wider", () => {
+  const { Shared, SharedF, P, FarGroups } = edgeHeader({});
+  assert.deepEqual([Shared, SharedF, P, FarGroups], [4, 24, 6, 2]);
+  assert.deepEqual(
+    [edgeHeader({ use_double_wide_mlp: false })["SharedF"], edgeHeader({ num_kv_shared_layers: 0 })["Shared"]],
+    [12, 0],
+  );
+  refuses("gemma4_text_edge", { num_kv_shared_layers: 3 }, "num_kv_shared_layers is 3", "a multiple of 2 below");
+  refuses("gemma4_text_edge", { num_kv_shared_layers: 8 }, "num_kv_shared_layers is 8");
+  refuses("gemma4_text_edge", { vocab_size_per_layer_input: 41 }, "vocab_size_per_layer_input is 41");
+  refuses("gemma4_text_edge", { layer_types: Array(8).fill("full_attention") }, "layer_types is");
 });
 test("Cohere's order of blocks, and words that are one of two", () => {
   const { Dense, Every, Full } = header("cohere2_moe", {});
@@ -378,8 +432,8 @@ test("which blocks of Qwen's are dense: the first few, and all but each Step-th 
   refused(() => openTransformers(other("qwen2_moe", { mlp_only_layers: 1 })), "mlp_only_layers is 1", "the first few");
 });
 test("each number of config.json that is damaged is refused by its key", () => {
-  for (const { type, header } of families) {
-    const at = copy(type, (c) => c);
+  for (const { type, header, isOf } of families) {
+    const at = copy(isOf ? "gemma4_text_edge" : type, (c) => c);
     const whole = readFileSync(join(at, "config.json"), "utf8");
     const path = "text_config" in JSON.parse(whole) ? "text_config." : "";
     for (const [key] of Object.values(header).map(({ keys }) => keys))

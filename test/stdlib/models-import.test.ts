@@ -49,6 +49,7 @@ const likeOthers = new Set([
   "qwen3_vl_moe_text",
   "aria_text",
   "gemma4_text",
+  "gemma4_text_edge",
   "cohere2_moe",
   "mistral4",
   "dbrx",
@@ -56,6 +57,10 @@ const likeOthers = new Set([
   "mimo_v2_flash",
   "granitemoe_swa",
   "mellum",
+  "laguna",
+  "bamba",
+  "falcon_mamba",
+  "mamba",
   "gemma4_unified_text",
 ]);
 
@@ -69,7 +74,7 @@ async function entryOf(at: string): Promise<{ program: string; entry: string; pa
   await importModel({ folder: at, out });
   return { program: join(out, "model.moe"), entry: "Imported", params: out };
 }
-for (const type of [...families.map((family) => family.type), "granitemoehybrid_dense"])
+for (const type of new Set([...families.map((family) => family.type), "granitemoehybrid_dense", "gemma4_text_edge"]))
   for (const way of likeOthers.has(type) ? peerTargets.slice(0, 1) : peerTargets)
     test(`${type}: the logits of transformers, ${way.target} ${way.precision}`, async () => {
       const at = join(hf, type);

@@ -135,6 +135,8 @@ const models = {
   Delta:
     "LanguageModel(19, 8, 1, Block(8, DeltaNet(8, 1, 2, 3, 2, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   State: "LanguageModel(19, 8, 1, Block(8, Mamba2(8, 2, 4, 3, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
+  Selective:
+    "LanguageModel(19, 8, 1, Block(8, Mamba(8, 12, 3, 2, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   PhiMoE: "PhiMoE(V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, std: 0.5)",
 };
 const program = (name: keyof typeof models): string =>
@@ -146,8 +148,8 @@ const program = (name: keyof typeof models): string =>
      import { GatedAttention } from "std/models/qwen3_next"
      import { ShortConvolution } from "std/convolution"
      import { DeltaNet } from "std/delta"
-     import { Mamba2 } from "std/mamba"
-     import { ${["Gated", "Short", "Delta", "State"].includes(name) ? "LanguageModel" : name} } from "std/models/${name === "PhiMoE" ? "phi" : "decoder"}"
+     import { Mamba, Mamba2 } from "std/mamba"
+     import { ${["Gated", "Short", "Delta", "State", "Selective"].includes(name) ? "LanguageModel" : name} } from "std/models/${name === "PhiMoE" ? "phi" : "decoder"}"
      model Small() = ${models[name]}`,
   );
 const documents = [7, 1, 12, 2, 5, 9].map((n) => Array.from({ length: n }, () => below(19)));
@@ -199,7 +201,9 @@ async function same(name: keyof typeof models, target: Target, precision: "f32" 
   all.forEach((x, i) => assert.ok(Math.abs(x - (each[i] ?? Number.NaN)) <= bar, `${x} and ${each[i]}`));
 }
 const all = Object.keys(models) as (keyof typeof models)[];
-for (const name of full ? all : (["GptOss", "DeepSeekV3", "Llama4", "Gated", "Short", "Delta", "State"] as const))
+for (const name of full
+  ? all
+  : (["GptOss", "DeepSeekV3", "Llama4", "Gated", "Short", "Delta", "State", "Selective"] as const))
   test(`${name}: packed documents have the loss that they have alone`, () => same(name, "reference", "f64", 1e-11));
 test("so they have by kernels, of the host and emulated", async () => {
   await same("LanguageModel", "host", "f32", 1e-5);

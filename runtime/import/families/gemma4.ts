@@ -46,6 +46,14 @@ const far = (inner: string, released: (config: Json) => unknown): ConfigValue =>
 const releasedGroups = ({ attention_k_eq_v: same, num_global_key_value_heads: own, num_key_value_heads: all }: Json) =>
   same === true ? (own ?? all) : all;
 
+const everyIn: ConfigValue = {
+  keys: ["layer_types"],
+  from: everyOf,
+  must: "windows in all but each N-th block, the last among them",
+};
+const without = <T>(all: Readonly<Record<string, T>>, keys: readonly string[]): Record<string, T> =>
+  Object.fromEntries(Object.entries(all).filter(([key]) => !keys.includes(key)));
+
 /** Of experts, which a dense model has none of. */
 const countOrNone = (key: string): ConfigValue => ({ keys: [key], fallback: 0, kind: "count" });
 const rope = (kind: string, key: string): string => `rope_parameters.${kind}_attention.${key}`;
@@ -59,7 +67,7 @@ export const gemma4Text: Family = {
     H: countOrNone("moe_intermediate_size"),
     E: countOrNone("num_experts"),
     K: countOrNone("top_k_experts"),
-    Every: { keys: ["layer_types"], from: everyOf, must: "windows in all but each N-th block, the last among them" },
+    Every: everyIn,
     Groups: required("num_key_value_heads"),
     A: required("head_dim"),
     FarA: far("head_dim", (config) => config["global_head_dim"] ?? 512),
@@ -102,6 +110,74 @@ export const gemma4Text: Family = {
     ...stackedExpertNames("model.layers.*.experts", "blocks.*.feed.experts"),
   },
   tied: true,
+};
+/** The blocks without mixtures of E2B and E4B: after those with keys and values of their own come those that share. */
+const edgeNames: Family["names"] = {
+  ...outerNames,
+  ...attentionNames,
+  ...queryKeyNormNames,
+  "model.embed_tokens_per_layer.weight": ["own_embed.weight"],
+  "model.per_layer_model_projection.weight": "own_project.weight",
+  "model.per_layer_projection_norm.weight": "own_norm.weight",
+  ...swigluNames("model.layers.*.mlp", "blocks.*.rest.feed.dense"),
+  "model.layers.*.post_attention_layernorm.weight": "blocks.*.rest.after1.weight",
+  "model.layers.*.pre_feedforward_layernorm.weight": "blocks.*.rest.feed.norm.weight",
+  "model.layers.*.post_feedforward_layernorm.weight": "blocks.*.rest.after2.weight",
+  "model.layers.*.per_layer_input_gate.weight": "blocks.*.rest.gate.weight",
+  "model.layers.*.per_layer_projection.weight": "blocks.*.rest.up.weight",
+  "model.layers.*.post_per_layer_input_norm.weight": "blocks.*.rest.after3.weight",
+  "model.layers.*.layer_scalar": "blocks.*.rest.whole",
+};
+/** The only accepted number of blocks that share: some of the groups of which each ends with one that sees all, and not all of them. */
+const sharedGroups = (config: Json): unknown => {
+  const { num_kv_shared_layers: shared, num_hidden_layers: layers } = config;
+  const every = everyOf(config) ?? usual;
+  const fits = Number(shared) % every === 0 && Number(shared) >= 0 && Number(shared) < Number(layers);
+  return fits ? shared : `a multiple of ${every} below num_hidden_layers`;
+};
+export const gemma4Edge: Family = {
+  ...gemma4Text,
+  isOf: ({ hidden_size_per_layer_input: own }) => (own ?? 0) !== 0,
+  model: "Gemma4Edge",
+  file: "gemma4_edge",
+  header: {
+    ...without(gemma4Text.header, ["H", "E", "K", "same"]),
+    Every: {
+      ...everyIn,
+      from: (config) => ((everyOf(config) ?? 0) > 1 ? everyOf(config) : undefined),
+    },
+    P: required("hidden_size_per_layer_input"),
+    Shared: { keys: ["num_kv_shared_layers"], fallback: 0, kind: "count" },
+    SharedF: {
+      keys: ["intermediate_size"],
+      from: ({ intermediate_size: F, use_double_wide_mlp: double }) =>
+        typeof F === "number" ? (double === true ? 2 : 1) * F : undefined,
+      must: "a whole number",
+    },
+  },
+  supported: {
+    ...without(gemma4Text.supported, ["hidden_size_per_layer_input", "num_kv_shared_layers"]),
+    vocab_size_per_layer_input: ({ vocab_size: V }: Json) => V,
+    num_kv_shared_layers: sharedGroups,
+    attention_k_eq_v: false,
+    enable_moe_block: false,
+    use_double_wide_mlp: ({ use_double_wide_mlp: double }: Json) => double === true,
+  },
+  names: edgeNames,
+  places:
+    ({ L, Shared }) =>
+    (block) => {
+      const own = Number(L) - Number(Shared);
+      if (block >= own) return `shared.${block - own}`;
+      return block === own - 1 ? "far" : block === own - 2 ? "near" : `blocks.${block}`;
+    },
+  ignoredPrefixes: (count) => {
+    const [layers, shared] = [count("num_hidden_layers"), count("num_kv_shared_layers", 0)];
+    const keys = ["k_proj", "v_proj", "k_norm", "v_norm"];
+    return Array.from({ length: Math.min(shared, layers) }, (_, i) => layers - 1 - i).flatMap((block) =>
+      keys.map((key) => `model.layers.${block}.self_attn.${key}.`),
+    );
+  },
 };
 /** The dense blocks alone. */
 export const gemma4UnifiedText: Family = { ...gemma4Text, type: "gemma4_unified_text" };

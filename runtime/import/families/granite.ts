@@ -82,6 +82,18 @@ function turnedFeatures({
   return type === undefined || type === null || type === "nope" ? 0 : undefined;
 }
 
+/** Of Mamba-2. */
+export const stateHeader: Family["header"] = {
+  StateHeads: { keys: ["mamba_n_heads"], fallback: 128 },
+  StateWidth: { keys: ["mamba_d_head"], from: stateWidth, must: 'a number, or "auto"' },
+  States: { keys: ["mamba_d_state"], fallback: 256 },
+  StateGroups: { keys: ["mamba_n_groups"], fallback: 1 },
+  Width: { keys: ["mamba_d_conv"], fallback: 4 },
+  least: { keys: ["time_step_limit.0"], fallback: 0 },
+  most: { keys: ["time_step_limit.1"], from: longestStep, must: "a number, or infinite" },
+  state_biased: { keys: ["mamba_proj_bias"], fallback: false },
+  conv_biased: { keys: ["mamba_conv_bias"], fallback: true },
+};
 export const granitemoehybrid: Family = {
   type: "granitemoehybrid",
   model: "GraniteMoeHybrid",
@@ -98,15 +110,7 @@ export const granitemoehybrid: Family = {
       from: turnedFeatures,
       must: '"rope", or null or "nope" for heads that do not turn',
     },
-    StateHeads: { keys: ["mamba_n_heads"], fallback: 128 },
-    StateWidth: { keys: ["mamba_d_head"], from: stateWidth, must: 'a number, or "auto"' },
-    States: { keys: ["mamba_d_state"], fallback: 256 },
-    StateGroups: { keys: ["mamba_n_groups"], fallback: 1 },
-    Width: { keys: ["mamba_d_conv"], fallback: 4 },
-    least: { keys: ["time_step_limit.0"], fallback: 0 },
-    most: { keys: ["time_step_limit.1"], from: longestStep, must: "a number, or infinite" },
-    state_biased: { keys: ["mamba_proj_bias"], fallback: false },
-    conv_biased: { keys: ["mamba_conv_bias"], fallback: true },
+    ...stateHeader,
   },
   supported: { ...unbiasedSettings, layer_types: oneForEach, mamba_expand: asWideAsHeads },
   names: {

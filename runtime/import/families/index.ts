@@ -1,15 +1,19 @@
 // The transformers architectures that the standard library has: for each, which keys of config.json give the header's values, and how weights are
 // named.
 import type { Family } from "../family.ts";
+import { bamba } from "./bamba.ts";
 import { cohere2Moe } from "./cohere2.ts";
 import { dbrx } from "./dbrx.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite, mistral4 } from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
-import { gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
+import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
+import { jamba } from "./jamba.ts";
+import { laguna } from "./laguna.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
 import { longcatFlash } from "./longcat.ts";
+import { falconMamba, mamba } from "./mamba.ts";
 import { mimoV2Flash } from "./mimo.ts";
 import { flexOlmo, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { nemotronH } from "./nemotron.ts";
@@ -43,6 +47,10 @@ export const families: readonly Family[] = [
   granitemoeshared,
   granitemoehybrid,
   nemotronH,
+  jamba,
+  bamba,
+  falconMamba,
+  mamba,
   flexOlmo,
   solarOpen,
   phimoe,
@@ -59,6 +67,7 @@ export const families: readonly Family[] = [
   glm4vMoeText,
   qwen3VlMoeText,
   ariaText,
+  gemma4Edge,
   gemma4Text,
   gemma4UnifiedText,
   cohere2Moe,
@@ -68,4 +77,5 @@ export const families: readonly Family[] = [
   mimoV2Flash,
   granitemoeSwa,
   mellum,
+  laguna,
 ];

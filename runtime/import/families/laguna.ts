@@ -1,0 +1,160 @@
+// Laguna: windows beside blocks that see all, each kind with heads and RoPE of its own; mixtures beside dense layers.
+import { type ConfigValue, type Family, type Json, type Kind, lookup } from "../family.ts";
+import {
+  attentionBiasNames,
+  attentionNames,
+  mixtureHeader,
+  mixtureNames,
+  outerNames,
+  queryKeyNormNames,
+  required,
+  swigluNames,
+} from "./shared.ts";
+
+const kinds = ["full_attention", "sliding_attention"] as const;
+type Attention = (typeof kinds)[number];
+const layersOf = (config: Json): number => Number(config["num_hidden_layers"]);
+/** A list with an item for each block; undefined if it is none. */
+function listOf(config: Json, key: string, usual: (i: number) => unknown): readonly unknown[] | undefined {
+  const list = lookup(config, key) ?? Array.from({ length: layersOf(config) }, (_, i) => usual(i));
+  return Array.isArray(list) && list.length === layersOf(config) ? list : undefined;
+}
+const attentionOf = (config: Json): readonly unknown[] | undefined =>
+  listOf(config, "layer_types", () => "full_attention");
+const feedOf = (config: Json): readonly unknown[] | undefined =>
+  listOf(config, "mlp_layer_types", (i) => (i === 0 ? "dense" : "sparse"));
+/** The only accepted list: of these words, one for each block. */
+const wordsOf =
+  (key: string, list: (config: Json) => readonly unknown[] | undefined, words: readonly string[]) =>
+  (config: Json): unknown =>
+    list(config)?.every((word) => words.includes(String(word)))
+      ? config[key]
+      : `a list of ${words.join(" and ")}, one for each layer`;
+/** How many heads the blocks of one kind have, which must be the same for all of them. */
+const heads = (kind: Attention): ConfigValue => ({
+  keys: ["num_attention_heads_per_layer", "num_attention_heads"],
+  from: (config) => {
+    const all = listOf(config, "num_attention_heads_per_layer", () => config["num_attention_heads"]);
+    const types = attentionOf(config);
+    const [first = config["num_attention_heads"], ...others] = all?.filter((_, i) => types?.[i] === kind) ?? [];
+    return all && typeof first === "number" && others.every((n) => n === first) ? first : undefined;
+  },
+  must: "a number for each layer, the same for all of one kind",
+});
+
+const ropeOf = (kind: Attention, key: string): string => `rope_parameters.${kind}.${key}`;
+/** A number of a kind's RoPE. `alone`: what transformers has where config.json says nothing of RoPE; `else`: where it leaves out this number. */
+const rope = (
+  kind: Attention,
+  key: string,
+  of: { readonly alone: number; readonly else?: number; readonly as?: Kind; readonly by?: (config: Json) => number },
+): ConfigValue => ({
+  keys: [ropeOf(kind, key)],
+  ...(of.as ? { kind: of.as } : {}),
+  from: (config) => {
+    const unused = !attentionOf(config)?.includes(kind);
+    const is =
+      lookup(config, ropeOf(kind, key)) ??
+      (lookup(config, "rope_parameters") === undefined || unused ? of.alone : of.else);
+    return typeof is === "number" ? (of.by?.(config) ?? 1) * is : undefined;
+  },
+  must: "a number",
+});
+const headWidth = (config: Json): number => Number(config["head_dim"] ?? 128);
+const far = (key: string): string => ropeOf("full_attention", key);
+const isYarn = (config: Json): boolean => lookup(config, far("rope_type")) === "yarn";
+/** Of YaRN, which only the blocks that see all may have. */
+const yarn = (key: string, fallback: (config: Json) => unknown): ConfigValue => ({
+  keys: [far(key)],
+  kind: "number",
+  from: (config) => {
+    if (!isYarn(config)) return null;
+    const is = lookup(config, far(key)) ?? fallback(config);
+    return typeof is === "number" ? is : undefined;
+  },
+  must: "a number",
+});
+const factorOf = (config: Json): number => Number(lookup(config, far("factor")));
+
+const gates = new Map<unknown, boolean>([
+  [undefined, true],
+  [null, true],
+  [true, true],
+  ["per-head", true],
+  ["per-element", false],
+]);
+const correction = "e_score_correction_bias";
+export const laguna: Family = {
+  type: "laguna",
+  model: "Laguna",
+  file: "laguna",
+  header: {
+    ...mixtureHeader,
+    H: { keys: ["moe_intermediate_size"], fallback: 512 },
+    F: { keys: ["shared_expert_intermediate_size"], fallback: 512 },
+    Wide: required("intermediate_size"),
+    Heads: heads("full_attention"),
+    NearHeads: heads("sliding_attention"),
+    Groups: required("num_key_value_heads"),
+    A: { keys: ["head_dim"], fallback: 128 },
+    P: rope("full_attention", "partial_rotary_factor", { alone: 0.5, else: 1, as: "count", by: headWidth }),
+    NearP: rope("sliding_attention", "partial_rotary_factor", { alone: 1, else: 1, as: "count", by: headWidth }),
+    E: { keys: ["num_experts"], fallback: 256 },
+    base: rope("full_attention", "rope_theta", { alone: 500000 }),
+    near_base: rope("sliding_attention", "rope_theta", { alone: 10000 }),
+    window: { keys: ["sliding_window"], kind: "size", fallback: 512 },
+    stretch: yarn("factor", () => undefined),
+    original: yarn("original_max_position_embeddings", (config) => config["max_position_embeddings"]),
+    fast: yarn("beta_fast", () => 32),
+    slow: yarn("beta_slow", () => 1),
+    heat: yarn("attention_factor", (config) => (factorOf(config) > 1 ? 0.1 * Math.log(factorOf(config)) + 1 : 1)),
+    scale: { keys: ["moe_routed_scaling_factor"], fallback: 1 },
+    single: {
+      keys: ["gating"],
+      kind: "boolean",
+      from: ({ gating }) => gates.get(gating),
+      must: 'true, "per-head" or "per-element"',
+    },
+    attention_biased: { keys: ["attention_bias"], fallback: false },
+  },
+  supported: {
+    hidden_act: "silu",
+    layer_types: wordsOf("layer_types", attentionOf, kinds),
+    mlp_layer_types: wordsOf("mlp_layer_types", feedOf, ["dense", "sparse"]),
+    moe_apply_router_weight_on_input: false,
+    moe_router_logit_softcapping: 0,
+    [ropeOf("sliding_attention", "rope_type")]: "default",
+    [far("rope_type")]: (config: Json) => (isYarn(config) ? "yarn" : "default"),
+    [far("mscale")]: null,
+    [far("mscale_all_dim")]: null,
+    [far("truncate")]: true,
+  },
+  ropeKinds: kinds,
+  names: {
+    ...outerNames,
+    ...attentionNames,
+    ...attentionBiasNames,
+    ...queryKeyNormNames,
+    "model.layers.*.self_attn.g_proj.weight": "blocks.*.attention.gate.weight",
+    ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
+    ...mixtureNames("feed.moe"),
+    ...swigluNames("model.layers.*.mlp.shared_experts", "blocks.*.feed.shared"),
+    ...swigluNames("model.layers.*.mlp.shared_expert", "blocks.*.feed.shared"),
+    [`model.layers.*.mlp.gate.${correction}`]: "blocks.*.feed.moe.gate.bias",
+    [`model.layers.*.mlp.experts.${correction}`]: "blocks.*.feed.moe.gate.bias",
+  },
+  blocks: {
+    kinds: {
+      Near: "LagunaNear",
+      NearMixture: "LagunaNearMixture",
+      Far: "LagunaFar",
+      FarMixture: "LagunaFarMixture",
+    },
+    order: (config) => {
+      const feed = feedOf(config);
+      return (attentionOf(config) ?? []).map(
+        (type, i) => `${type === "full_attention" ? "Far" : "Near"}${feed?.[i] === "sparse" ? "Mixture" : ""}`,
+      );
+    },
+  },
+};
