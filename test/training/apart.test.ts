@@ -138,7 +138,17 @@ const models = {
   Selective:
     "LanguageModel(19, 8, 1, Block(8, Mamba(8, 12, 3, 2, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   PhiMoE: "PhiMoE(V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, std: 0.5)",
+  Laguna:
+    "Laguna(V: 19, D: 8, H: 6, F: 5, Wide: 10, L: 4, Every: 2, Heads: 2, NearHeads: 4, Groups: 2, A: 4, E: 4, K: 2, window: 4, std: 0.5)",
+  Gemma4Edge:
+    "Gemma4Edge(V: 19, D: 8, F: 6, SharedF: 12, L: 4, Shared: 2, Every: 2, P: 3, Heads: 2, Groups: 1, A: 4, FarA: 8, window: 4, std: 0.5)",
 };
+/** Those of models that are not in `decoder`. */
+const files = new Map<string, string>([
+  ["PhiMoE", "phi"],
+  ["Laguna", "laguna"],
+  ["Gemma4Edge", "gemma4_edge"],
+]);
 const program = (name: keyof typeof models): string =>
   file(
     `${name}.moe`,
@@ -149,7 +159,7 @@ const program = (name: keyof typeof models): string =>
      import { ShortConvolution } from "std/convolution"
      import { DeltaNet } from "std/delta"
      import { Mamba, Mamba2 } from "std/mamba"
-     import { ${["Gated", "Short", "Delta", "State", "Selective"].includes(name) ? "LanguageModel" : name} } from "std/models/${name === "PhiMoE" ? "phi" : "decoder"}"
+     import { ${["Gated", "Short", "Delta", "State", "Selective"].includes(name) ? "LanguageModel" : name} } from "std/models/${files.get(name) ?? "decoder"}"
      model Small() = ${models[name]}`,
   );
 const documents = [7, 1, 12, 2, 5, 9].map((n) => Array.from({ length: n }, () => below(19)));
@@ -203,7 +213,7 @@ async function same(name: keyof typeof models, target: Target, precision: "f32" 
 const all = Object.keys(models) as (keyof typeof models)[];
 for (const name of full
   ? all
-  : (["GptOss", "DeepSeekV3", "Llama4", "Gated", "Short", "Delta", "State", "Selective"] as const))
+  : (["GptOss", "DeepSeekV3", "Llama4", "Gated", "Short", "Delta", "State", "Selective", "Gemma4Edge"] as const))
   test(`${name}: packed documents have the loss that they have alone`, () => same(name, "reference", "f64", 1e-11));
 test("so they have by kernels, of the host and emulated", async () => {
   await same("LanguageModel", "host", "f32", 1e-5);
