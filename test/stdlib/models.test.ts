@@ -49,8 +49,8 @@ const batch = new Map([
 
 test("every model of the library is here", () => assert.deepEqual(Object.keys(models).toSorted(), libraryModels()));
 
-/** Matrices that do not begin with the model's `std`: routers and convolutions. */
-const ownStd = /(feed|moe)\.gate\.weight$|conv$/;
+/** Matrices that do not begin with the model's `std`: routers, convolutions, and the rates of Mamba-1's states. */
+const ownStd = /(feed|moe)\.gate\.weight$|conv$|\.rate$/;
 for (const [name, model] of Object.entries(models).filter(([, { file }]) => file !== "xl"))
   test(`every matrix of ${name} begins with its std`, async () => {
     const [narrow, wide] = [await initial(name, model, 0.02), await initial(name, model, 0.5)];
