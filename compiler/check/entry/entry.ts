@@ -1,5 +1,5 @@
 // Elaborates one entry: calls a method or function once, with its inputs as leaves of the graph.
-import { Problem } from "../../diagnostic.ts";
+import { Bug, Problem } from "../../diagnostic.ts";
 import { type GraphBuilder, TypeMismatch } from "../../graph/builder.ts";
 import { type Graph, type Result, type Store, unstackedStore, type Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
@@ -224,7 +224,7 @@ function numberIn(scope: Scope | undefined, name: string): unknown {
   return v?.kind === "number" ? v.value : null;
 }
 export function failNotTensor(): never {
-  throw new Problem("the entry has a result that is not a tensor", "return tensors");
+  throw new Bug("an entry has a result that is no tensor");
 }
 /** The checker knows only symbols, so numbers that do not fit appear when ops are built: reported as a Problem with sizes. */
 function withSizeErrors<T>(run: () => T): T {

@@ -1,6 +1,7 @@
 // Calls of picked layers, `experts[index](x)` and `experts[:](x)`. The body is elaborated once, for one row or one layer, and turned into one for
 // all by the ops' `mapped` rules.
 
+import { Bug } from "../../diagnostic.ts";
 import { mapGraph } from "../../graph/map.ts";
 import type { Mapped, Routing, Value } from "../../graph/node.ts";
 import { topological } from "../../graph/walk.ts";
@@ -161,10 +162,9 @@ export function leaf(w: World, bind: Bind, shape: readonly Size[], mapped: Mappe
   bind.set(value, mapped);
   return value;
 }
-const noWrite = (_: Value, span: ast.Span): never =>
-  fail("E0403", "`update` cannot stand in a layer called by `experts[index](x)`", span, {
-    help: "move it out of the routed layer, for instance to its gate",
-  });
+const noWrite = (): never => {
+  throw new Bug("a routed layer writes, where `update` is refused");
+};
 /** One copy's view of a slot that holds all copies. */
 function copySlot(w: World, bind: Bind, all: Slot): Slot {
   const known = new Map<Value, Value>();
