@@ -119,6 +119,31 @@ test("positions at the ends of i32 are compared as the whole numbers that they a
     assert.ok(distance(want.data, got[r] ?? []) < 1e-4, JSON.stringify(inTurn[r]?.bound)),
   );
 });
+const withoutNaN = (list: readonly number[]): number[] => list.map((x) => (Number.isNaN(x) ? 0 : x));
+test("a query with a NaN attends to NaN, as long as it sees a key, and changes no other", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const at = (n: number): Value => b.reshape(g, b.iota(g, n), [1, n]);
+  const args = [p("q", 1, 1, 1, 20, 5), p("k", 1, 1, 40, 5), p("v", 1, 1, 40, 6), at(20), at(40)];
+  const bounds = [{ at: 1, seen: -1, plus: -1, pair: 0 }] as const; // the first query sees no key
+  const { results } = b.make(g, "attention", args, { scale: 2, bounds });
+  const stores = storesOf(results);
+  const { data } = stores.get("q") as NdArray;
+  [data[0], data[7 * 5 + 3]] = [Number.NaN, Number.NaN];
+  const want = interpret(results, stores, { exact: true }).map((x) => [...x.data]);
+  assert.equal(
+    want[1]?.map(Number.isNaN),
+    Array.from({ length: 20 }, (_, i) => i === 7),
+  ); // of the sums
+  for (const choices of [small, few]) {
+    const got = runSequence(lower(graphOf(results), { emit: emitHost, choices }), stores, 2);
+    for (const [r, list] of want.entries()) {
+      const own = [...(got[r] ?? [])];
+      assert.equal(own.map(Number.isNaN), list.map(Number.isNaN), `result ${r}`);
+      assert.ok(distance(withoutNaN(list), withoutNaN(own)) < 1e-4, `result ${r}`);
+    }
+  }
+});
 test("what lies between the first keys and a window is not read, forward and backward", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });

@@ -3,7 +3,7 @@
 import type { Node, Value } from "../../graph/node.ts";
 import { item } from "../../item.ts";
 import { type Block, plus } from "../../kernel/builder.ts";
-import { call, f32, load, num, roundUp, select, unflatten } from "../../kernel/expr.ts";
+import { call, f32, load, num, roundUp, unflatten } from "../../kernel/expr.ts";
 import type { Buffer, Expr, OperandForm, Tile } from "../../kernel/ir.ts";
 import type { Choices } from "../../kernel/schedule.ts";
 import { attentionOf } from "../../ops/attention.ts";
@@ -17,6 +17,8 @@ import {
   callF32,
   finishScores,
   initialMaximum,
+  logSumExp,
+  normalize,
   type Operands,
   operands,
   rescaleFactor,
@@ -86,18 +88,10 @@ function storeOutput(
   { out, top, total }: Pick<Columns, "top" | "total"> & { readonly out: Tile },
 ): void {
   const [result, sums] = [d.output(item(o.node.results, 0), "y"), d.output(item(o.node.results, 1), "sums")];
-  const hasWeight = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
   d.k.each(out, [m.n, num(o.sizes.C)], (i, j) =>
-    d.k.store(
-      result,
-      [...head, plus(m, i), j],
-      select(hasWeight(i), callF32("over", load(out, i, j), load(total, i)), f32(0)),
-    ),
+    d.k.store(result, [...head, plus(m, i), j], normalize(load(out, i, j), load(total, i))),
   );
-  d.k.par(m.n, (j) => {
-    const sum = callF32("add", times(load(top, j), o.factor), callF32("log", load(total, j)));
-    d.k.store(sums, [...head, plus(m, j)], select(hasWeight(j), sum, f32(0)));
-  });
+  d.k.par(m.n, (j) => d.k.store(sums, [...head, plus(m, j)], logSumExp(times(load(top, j), o.factor), load(total, j))));
 }
 /** Adds a head's sink to the softmax of all queries of the block. */
 function addSinkToColumns(

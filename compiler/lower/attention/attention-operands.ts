@@ -169,6 +169,13 @@ export function rescaleFactor(o: Operands, before: Expr, less: Expr): Expr {
 /** The initial maximum: below all scores, yet finite when multiplied by the factor, rounding included. */
 export const initialMaximum = ({ factor }: Operands): number => -3.4e38 / Math.max(1, factor * Math.LOG2E);
 
+/** Whether a row has seen any key; NaN is a weight too. */
+const hasWeight = (total: Expr): Expr => call("ne", "bool", total, f32(0));
+export const normalize = (x: Expr, total: Expr): Expr => select(hasWeight(total), callF32("over", x, total), f32(0));
+/** The log-sum-exp of a row; `top` is scaled. */
+export const logSumExp = (top: Expr, total: Expr): Expr =>
+  select(hasWeight(total), callF32("add", top, callF32("log", total)), f32(0));
+
 /** Adds a sink to the softmax of a row: the new maximum, the factor for earlier sums, and the new sum of weights. `top` is scaled. */
 export function softmaxWithSink(d: Draft, top: Expr, total: Expr, sink: Expr): Record<"top" | "keep" | "total", Expr> {
   const next = d.k.letHere("new_max", callF32("max", top, sink));

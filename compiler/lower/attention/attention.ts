@@ -2,22 +2,7 @@
 import type { Node } from "../../graph/node.ts";
 import { item } from "../../item.ts";
 import { type Block, plus } from "../../kernel/builder.ts";
-import {
-  add,
-  call,
-  div,
-  f32,
-  less,
-  load,
-  max,
-  min,
-  mul,
-  num,
-  roundUp,
-  select,
-  sub,
-  unflatten,
-} from "../../kernel/expr.ts";
+import { add, div, less, load, max, min, mul, num, roundUp, select, sub, unflatten } from "../../kernel/expr.ts";
 import type { Buffer, Expr, Tile } from "../../kernel/ir.ts";
 import type { Choices } from "../../kernel/schedule.ts";
 import type { VirtualBuffer } from "../../plan/sequence.ts";
@@ -27,6 +12,8 @@ import {
   callF32,
   finishScores,
   initialMaximum,
+  logSumExp,
+  normalize,
   type Operands,
   operands,
   type Query,
@@ -167,11 +154,6 @@ function clipToPiece(
   const by = d.k.let("left", sub(min(again, last), leave));
   return { from: first, to: last, skip: { at: leave, by }, needsMask };
 }
-const hasWeight = (total: Expr): Expr => call("ne", "bool", total, f32(0));
-const normalize = (x: Expr, total: Expr): Expr => select(hasWeight(total), callF32("over", x, total), f32(0));
-/** The log-sum-exp of a row; `top` is scaled. */
-const logSumExp = (top: Expr, total: Expr): Expr =>
-  select(hasWeight(total), callF32("add", top, callF32("log", total)), f32(0));
 type Sums = { readonly [name in "top" | "total" | "out"]: Tile };
 /** Stores the partial results of one piece of the keys. */
 function storePartials(
