@@ -121,7 +121,7 @@ export function emitRowPointers(s: StmtOf<"stage">, e: Emitter, x: Var, k: Var, 
     e.line(`return ${start};`);
   });
 }
-/** A transposing copy needs so many contiguous steps of the depth. */
+/** A transposing copy needs so many contiguous steps of the depth; of numbers narrower than f32 so many words (`pack_transposed`). */
 const minTransposedSteps = 16;
 /** Rows of a right operand that are at most so many floats apart are read in place; rows further apart would map to the same cache sets. */
 const maxCloseStride = 512;
@@ -140,7 +140,8 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   if (staged) return;
   const { width, nk, nx, name, room } = right;
   const [k, x] = s.vs;
-  if (!isContiguous(s, k, dtypeOf(s) ?? "f32", minTransposedSteps)) return packRight(right);
+  const dtype = dtypeOf(s) ?? "f32";
+  if (!isContiguous(s, k, dtype, (minTransposedSteps * bytesOf.f32) / bytesOf[dtype])) return packRight(right);
   e.line(
     `${name} = pack_transposed<${width}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, s.value as BufferLoad)}; });`,
   );
