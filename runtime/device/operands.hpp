@@ -93,6 +93,35 @@ template <int N> FN vf number_of(vf lanes, int i) {
   if constexpr (N == 4) return to_f32(bits(lanes) << (24 - 8 * i) >> 24);
   else return N == 1 ? lanes : from_bits(i == 0 ? bits(lanes) << 16 : bits(lanes) & -65536);
 }
+#if LANES == 4
+/** bf16: two vectors of columns at a time, in order. (Sums that are permuted clang++ for arm64 keeps in pairs of registers, and then spills them.) */
+template <int LD> struct Step<LD, bf16, 1> : Step<LD, f32, 1> {
+  typedef bf16 Type;
+  static constexpr int bytes = sizeof(bf16);
+  template <int NV> static FN void load(vf (&w)[NV], const bf16* p) {
+    if constexpr (NV % 2 > 0) UNROLL for (int v = 0; v < NV; v++) w[v] = ld(vf{}, p + v * LANES);
+    else UNROLL for (int v = 0; v < NV; v += 2) {
+      const v8h both = *(const v8h_at*)(p + v * LANES);
+      w[v] = from_bits(zip_low(v8h{}, both));
+      w[v + 1] = from_bits(zip_high(v8h{}, both));
+    }
+  }
+};
+/** i8, of which a vector has the 16 columns of a register tile. */
+template <int LD> struct Step<LD, i8, 1> : Step<LD, f32, 1> {
+  typedef i8 Type;
+  static constexpr int bytes = sizeof(i8);
+  template <int NV> static FN void load(vf (&w)[NV], const i8* p) {
+    if constexpr (NV != 4) UNROLL for (int v = 0; v < NV; v++) w[v] = ld(vf{}, p + v * LANES);
+    else {
+      const v16b all = *(const v16b_at*)p;
+      const v8h low = zip_low(all, all), high = zip_high(all, all);
+      const vi lanes[] = {zip_low(low, low), zip_high(low, low), zip_low(high, high), zip_high(high, high)};
+      UNROLL for (int v = 0; v < NV; v++) w[v] = to_f32(lanes[v] >> 24);
+    }
+  }
+};
+#else
 /**
  * bf16, of which a word of 32 bits has two columns: a shift gives the even ones, a mask the odd ones. (Widening instructions are three times as many,
  * and a core then looks ahead over fewer lines of memory: one row reached 17 of 30 GB/s.)
@@ -113,21 +142,6 @@ template <int LD> struct Step<LD, bf16, 1> {
   }
   template <int NV> static FN void permute_out(vf (&s)[NV]) {
     if constexpr (NV % 2 == 0) UNROLL for (int v = 0; v < NV; v += 2) { const vf a = s[v], b = s[v + 1]; s[v] = MIX(ZIP, 0, a, b); s[v + 1] = MIX(ZIP, 1, a, b); }
-  }
-};
-#if LANES == 4
-/** i8, of which a vector has the 16 columns of a register tile. */
-template <int LD> struct Step<LD, i8, 1> : Step<LD, f32, 1> {
-  typedef i8 Type;
-  static constexpr int bytes = sizeof(i8);
-  template <int NV> static FN void load(vf (&w)[NV], const i8* p) {
-    if constexpr (NV != 4) UNROLL for (int v = 0; v < NV; v++) w[v] = ld(vf{}, p + v * LANES);
-    else {
-      const v16b all = *(const v16b_at*)p;
-      const v8h low = zip_low(all, all), high = zip_high(all, all);
-      const vi lanes[] = {zip_low(low, low), zip_high(low, low), zip_low(high, high), zip_high(high, high)};
-      UNROLL for (int v = 0; v < NV; v++) w[v] = to_f32(lanes[v] >> 24);
-    }
   }
 };
 #endif
@@ -267,16 +281,18 @@ template <class A> FN ix height(const A&, ix left) { return left >= 12 || left =
 FN ix height(const MicroPanels&, ix left) { return ix_min(left, MR); }
 template <class A> constexpr bool has_fixed_height = false;
 template <> constexpr bool has_fixed_height<MicroPanels> = true;
-/** Keeps x in a register. Compilers otherwise load it again for each use, and then loads take longer than FMAs. */
-FN void keep_in_register(vf& x) {
+/** The constraint of `asm` for a register that holds a vector. */
 #if defined(__AVX512F__)
-  asm("" : "+v"(x));
+#define IN_VECTOR_REGISTER "v"
 #elif defined(__x86_64__)
-  asm("" : "+x"(x));
+#define IN_VECTOR_REGISTER "x"
 #elif defined(__aarch64__)
-  asm("" : "+w"(x));
+#define IN_VECTOR_REGISTER "w"
+#else
+#define IN_VECTOR_REGISTER "m"
 #endif
-}
+/** Keeps x in a register. Compilers otherwise load it again for each use, and then loads take longer than FMAs. */
+FN void keep_in_register(vf& x) { asm("" : "+" IN_VECTOR_REGISTER(x)); }
 /** s + x * w, rounded once. */
 template <class A> FN vf plus_product(const A&, vf s, vf x, vf w) { return fma_(x, w, s); }
 

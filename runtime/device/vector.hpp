@@ -158,6 +158,7 @@ FN i8 to_i8(f32 x) { return (i8)truncate(x); }
 typedef u8 v16b __attribute__((vector_size(16)));
 typedef u16 v8h __attribute__((vector_size(16)));
 typedef v16b v16b_at __attribute__((aligned(1), may_alias));
+typedef v8h v8h_at __attribute__((aligned(2), may_alias));
 /** Elements of two vectors in turn, those of the first in the lower half of wider ones: the first halves of the vectors, or the second ones. */
 FN v8h zip_low(v16b a, v16b b) { return (v8h)__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); }
 FN v8h zip_high(v16b a, v16b b) { return (v8h)__builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31); }

@@ -66,7 +66,7 @@ function mixed({ reads, writes, updates }: Mix): string {
       ${lines(reads, 0, (p) => `s += ld(vf{}, ${p});`)}
       ${lines(writes, reads, (p) => `st_nontemporal(vf{}, ${p}, s);`)}
       ${lines(updates, reads + writes, (p) => `st(vf{}, ${p}, ld(vf{}, ${p}) + s);`)}
-      asm volatile("" :: "v"(s));
+      asm volatile("" :: IN_VECTOR_REGISTER(s));
     }
   fence();
 }`;
@@ -78,7 +78,7 @@ const reread = (pieces: number): string => `extern "C" void reread(void* const* 
     const f32* const p = (f32*)args[0] + (t % ${pieces} << 16);
     for (ix i = 0; i < 1 << 16; i += 4 * LANES) {
       const vf s = ld(vf{}, p + i) + ld(vf{}, p + i + LANES) + (ld(vf{}, p + i + 2 * LANES) + ld(vf{}, p + i + 3 * LANES));
-      asm volatile("" :: "v"(s));
+      asm volatile("" :: IN_VECTOR_REGISTER(s));
     }
   }
 }`;

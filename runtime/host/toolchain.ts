@@ -57,9 +57,10 @@ const instructionSets: Readonly<Record<string, readonly (readonly string[])[]>> 
 };
 /**
  * Flags that only some compilers have. Unique symbols would keep a library loaded for ever. -fstack-reuse=none avoids a bug of g++ (12.2 at -O1,
- * GCC's bug 90348), which places an array over an accumulator that is still in use.
+ * GCC's bug 90348), which places an array over an accumulator that is still in use. -fno-schedule-insns, the default of x64, keeps the order of
+ * loads and FMAs, which on arm64 would need more registers than there are.
  */
-const optional = [["-fno-gnu-unique", "-fstack-reuse=none"], ["-fno-gnu-unique"], []];
+const optional = [["-fno-gnu-unique", "-fstack-reuse=none", "-fno-schedule-insns"], ["-fno-gnu-unique"], []];
 
 /** Where g++ is too old, as in Ubuntu 22.04, newer ones are beside it under names with a version. */
 const programs: readonly string[] = [

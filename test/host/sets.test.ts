@@ -10,7 +10,7 @@ import { hostHeader, hostUnit } from "../../compiler/emit/unit.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import { KernelCache } from "../../runtime/cache/kernels.ts";
 import { hostExecutable } from "../../runtime/host/executable.ts";
-import { toolchain } from "../../runtime/host/toolchain.ts";
+import { kernelFlags, toolchain } from "../../runtime/host/toolchain.ts";
 import { native } from "../../runtime/native.ts";
 import { buffer, header, launch, write } from "../sequences.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
@@ -63,6 +63,20 @@ else
   test("kernels of clang++ are right", () => {
     const of = samplesOf("clang++");
     compareOps(of, library(of, [], "clang++"));
+  });
+
+if (hasClang)
+  test("products for arm64 are by whole vectors, whatever this CPU is", () => {
+    const products = samplesInTurn(
+      all.filter(({ node }) => node.op.name === "dot"),
+      0,
+      6,
+    );
+    const args = ["--target=aarch64-linux-gnu", ...kernelFlags, "-w", "-S", "-x", "c++", "-", "-o", "-"];
+    const unit = hostUnit(hostHeader(), kernelsOfSamples(products));
+    const code = execFileSync("clang++", args, { input: unit, encoding: "utf8", maxBuffer: 2 ** 28 });
+    assert.match(code, /fmla\s+v\d+\.4s/);
+    assert.not.match(code, /fmla\s+v\d+\.2s/);
   });
 
 test("MOEC_ISA names a set, and each has kernels of its own", async () => {
