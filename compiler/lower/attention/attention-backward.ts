@@ -142,11 +142,12 @@ function addQueryBlock(
   const doutRows = dv && d.k.stage("d_out_rows", [block, roundUp(C, 16)], [c.n, num(C)], o.element(o.dout, head, c));
   const queryRows = dk && d.k.stage("q_rows", [block, roundUp(A, 16)], [c.n, num(A)], o.element(o.q, head, c));
   const scores = d.k.tile("acc", "scores", [rows, block]);
-  const dp = dk && d.k.tile("acc", "d_scores", [rows, block]);
   d.k.mma(keys, [q], [scores], [m.n, num(A)]);
-  if (dp && doutTile) d.k.mma(values, [doutTile], [dp], [m.n, num(C)]);
   const of = (i: Expr, j: Expr) => [[r, plus(c, j)], plus(m, i)] as const;
+  // before there is a fourth accumulator: with it, registers would not suffice for three blocks a multiprocessor of CUDA
   finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask);
+  const dp = dk && d.k.tile("acc", "d_scores", [rows, block]);
+  if (dp && doutTile) d.k.mma(values, [doutTile], [dp], [m.n, num(C)]);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(c, j)];
     const p = d.k.letHere("p", shiftedExp(o, load(scores, i, j), o.reader.element(o.sums, at)));
