@@ -169,6 +169,23 @@ function codesLayer(N: number, D: number, H: number, dtype: "f32" | "bf16"): Gra
   const mixed = b.mul(g, scaled(b.dot(g, z, codes("mixed", H, H)), "mixed"), b.dot(g, z, p("numbers", [H, H])));
   return graphOf("codes", [b.mul(g, b.mul(g, gate, b.sigmoid(g, gate)), up), b.add(g, pairs, mixed)]);
 }
+/** Codes of 4 bits: two matrices of the same rows, two pairs that are summed, one that is turned, some of experts. */
+export function fp4Layer(N: number, D: number, H: number, dtype: "f32" | "bf16"): Graph {
+  const g = new GraphBuilder(ops);
+  const p = params(g);
+  const fp4 = (name: string, ...lead: readonly number[]): Value => {
+    const scales = p(`${name} scales`, [...lead, D / 32, H], "bf16");
+    return b.cast(g, b.fromFp4(g, p(name, [...lead, D / 2, H], "i8"), scales), dtype);
+  };
+  const [x, y, z] = [p("x", [N, D], dtype), p("y", [N, D], dtype), p("z", [N, H], dtype)];
+  const { offsets } = b.route(g, b.rem(g, b.iota(g, N), 3), 4); // the last group is empty
+  return graphOf("codes of 4 bits", [
+    b.mul(g, b.dot(g, x, fp4("gate")), b.sigmoid(g, b.dot(g, x, fp4("up")))),
+    b.make1(g, "dot", [x, fp4("first"), y, fp4("second")], {}),
+    b.dot(g, z, b.swap(g, fp4("first"))),
+    b.raggedDot(g, y, fp4("experts", 4), offsets),
+  ]);
+}
 /** Codes of groups, `unit` rows for each place of a routing, by the scales of each row's group; or by those of the place's before it. */
 export function groupScales(dtype: "f32" | "bf16", unit: number, whose: "own" | "before"): Graph {
   const g = new GraphBuilder(ops);
@@ -355,6 +372,7 @@ export const layers: Readonly<Record<string, Graph>> = {
   "wide gate of bf16": gateLayer(33, 96, 64),
   codes: codesLayer(5, 320, 64, "f32"),
   "codes, bf16": codesLayer(70, 176, 96, "bf16"),
+  "codes of 4 bits": fp4Layer(5, 320, 67, "f32"),
   "codes of groups": groupScales("bf16", 1, "own"),
   "codes of groups, three rows a place": groupScales("f32", 3, "own"),
   "codes of groups, others' scales": groupScales("bf16", 3, "before"),

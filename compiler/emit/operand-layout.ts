@@ -124,11 +124,11 @@ function memoryOf(s: StmtOf<"stage">): BufferLoad | null {
   return isBufferLoad(codes) ? codes : loadOf(s);
 }
 /** The codes, the row, and the scale that the numbers of an operand are made of; none if it is none of codes of 4 bits. */
-function fp4ArgsOf({ value }: StmtOf<"stage">): readonly Expr[] {
+export function fp4ArgsOf({ value }: StmtOf<"stage">): readonly Expr[] {
   const made = value.e === "op" && value.op === "bf16" ? item(value.args, 0) : value;
   return made.e === "op" && made.op === "from_fp4" ? made.args : [];
 }
-const isBufferLoad = (x: Expr | undefined): x is BufferLoad => x?.e === "load" && x.from.kind === "buffer";
+export const isBufferLoad = (x: Expr | undefined): x is BufferLoad => x?.e === "load" && x.from.kind === "buffer";
 /**
  * The pointer, for prefetching, to the right operand that is needed after this one: in the next round of its loop, in the next pair, or in the next
  * task (which differs in the last grid axis of several blocks). Null if it is unknown.

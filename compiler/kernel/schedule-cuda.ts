@@ -14,7 +14,7 @@ export const multiprocessors = 132;
 /** Whether left operands are bf16, and tensor cores multiply. Codes of 8 bits are multiplied as bf16. */
 const isShort = ({ isBf16, codes }: Contraction): boolean => isBf16 || codes === "bf16";
 /** The bytes of an element of the right operands, which are most of what is read where rows are few. */
-const rightBytes = ({ isBf16, codes }: Contraction): number => (codes ? 1 : isBf16 ? 2 : 4);
+const rightBytes = ({ isBf16, codes, fp4 }: Contraction): number => (codes || fp4 ? 1 : isBf16 ? 2 : 4);
 /**
  * Tensor cores want tiles of 128 x 128, 64 x 64 for each warp, so that each fragment is used in four products. Smaller results, and FMA, take smaller
  * tiles. So does tf32 (half the columns and depth): its lanes load numbers down the depth one by one, and the addresses take registers. Two right
@@ -37,6 +37,7 @@ function contraction(c: Contraction, tf32: boolean): Schedule {
  * beside the stages of another.
  */
 function narrow(c: Contraction, { bm, bn }: Schedule): Pick<Schedule, "bn" | "bk"> {
+  if (c.fp4 && !c.isBf16) return { bn: Math.min(bn, 64), bk: c.operands > 1 ? 32 : 64 }; // beside numbers of f32 that codes become
   const bk = c.codes && c.pairs > 1 ? 32 : bm > 32 || c.operands > 1 || c.pairs > 2 ? 64 : 128;
   return { bn: Math.min(bn, 64 / rightBytes(c)), bk };
 }

@@ -21,10 +21,12 @@ template <> constexpr bool WIDENS<NoCodes> = false;
 /** acc (M, N) f32 += a (M, K) bf16 @ b (K, N) bf16 for each rhs_fragments(b, acc), where k runs from `from` to `to` by `step` = DEPTH.
     load(k, s) starts the copies of stage s; pipeline_prologue<S> must have started the first S. The barrier of a stage comes as soon as its last
     fragments are in registers: then the stage is refilled, and the first fragments of the next stage are loaded. All stages are free at the end.
-    widen(s, tile): widens what is codes in stage s to one of two tiles, each thread what it copied itself, a stage ahead. */
-template <int S, int DEPTH, class L, class W, class A, class B, class C, class... P>
+    widen(s, tile): widens what is codes in stage s to one of two tiles, each thread what it copied itself, a stage ahead. SHARED_STAGES: it reads what
+    other threads copied too, so all threads have waited for that stage a round before, or, of two stages, at a barrier of its own. */
+template <int S, int DEPTH, bool SHARED_STAGES = false, class L, class W, class A, class B, class C, class... P>
 FN void mma_pipeline_of_codes(ix from, ix to, ix step, L load, W widen, const A& a, RhsFragments<B, C> p, P... ps) {
   constexpr int KS = DEPTH / 16;
+  constexpr bool EARLY = SHARED_STAGES && S > 2;
   static_assert(S > 1 && KS % 2 == 0, "an even number of k-steps per stage: fragment buffers alternate");
   const i32 n = (i32)((to - from + step - 1) / step);
   if (n <= 0) return;
@@ -37,11 +39,15 @@ FN void mma_pipeline_of_codes(ix from, ix to, ix step, L load, W widen, const A&
   i32 s = 0, tile = 0;
   auto round = [&](i32 i, auto loads, auto last) INLINE {
     const i32 next = s + 1 == S ? 0 : s + 1;
-    if constexpr (WIDENS<W> && !last.value) { cp_async_wait<S - 2>(); widen(next, tile ^ 1); }
+    if constexpr (WIDENS<W> && !last.value) {
+      if constexpr (!EARLY) cp_async_wait<S - 2>();
+      if constexpr (SHARED_STAGES && !EARLY) __syncthreads();
+      widen(next, tile ^ 1);
+    }
     UNROLL for (int ks = 0; ks < KS; ks++) {
       if (ks + 1 < KS) fetch(s, tile, ks + 1);
       else {
-        if constexpr (!WIDENS<W>) cp_async_wait<S - 2>();
+        if constexpr (!WIDENS<W> || EARLY) cp_async_wait<EARLY ? S - 3 : S - 2>();
         __syncthreads();
         if constexpr (loads.value) load(from + (i + S) * step, s);
         cp_async_commit();
@@ -53,7 +59,8 @@ FN void mma_pipeline_of_codes(ix from, ix to, ix step, L load, W widen, const A&
     s = next;
     tile ^= 1;
   };
-  cp_async_wait<S - 1>();
+  cp_async_wait<EARLY ? S - 2 : S - 1>();
+  if constexpr (SHARED_STAGES) __syncthreads();
   widen(0, 0);
   __syncthreads();
   fetch(0, 0, 0);

@@ -57,6 +57,13 @@ function ofCodes(dtype: DType, m: number, n: number, k: number): Graph {
   ].map((shape, i) => b.cast(g, b.param(g, `codes${i}`, { dtype: "i8", shape }), "f32")) as [Value, Value];
   return graphOf([b.dot(g, x, w), b.dot(g, x, b.swap(g, v))].map((y) => b.cast(g, y, dtype)));
 }
+/** The same of codes of 4 bits. */
+function ofFp4(dtype: DType, m: number, n: number, k: number): Graph {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, as: DType, ...shape: number[]): Value => b.param(g, name, { dtype: as, shape });
+  const w = b.cast(g, b.fromFp4(g, p("codes", "i8", k / 2, n), p("codes scales", "bf16", k / 32, n)), dtype);
+  return graphOf([b.dot(g, p("x", dtype, m, k), w), b.dot(g, p("y", dtype, m, n), b.swap(g, w))]);
+}
 const example = (file: string): string => join(project, `examples/${file}`);
 /** The graphs of a program, with numbers for what they read. */
 function programOf(file: string, request: Omit<BuildRequest, "precision">, precision: "f32" | "bf16"): Run[] {
@@ -85,7 +92,10 @@ const contractions = (): Run[] => [
   ...programOf("one-layer.moe", layer, "f32"),
   ...programOf("one-layer.moe", layer, "bf16"),
   ...(["f32", "bf16"] as const).flatMap((dtype) =>
-    [3, 40, 192].map((m) => sourceOf(`codes, ${dtype}, ${m} rows`, ofCodes(dtype, m, 128, 192))),
+    [3, 40, 192].flatMap((m) => [
+      sourceOf(`codes, ${dtype}, ${m} rows`, ofCodes(dtype, m, 128, 192)),
+      sourceOf(`codes of 4 bits, ${dtype}, ${m} rows`, ofFp4(dtype, m, 128, 192)),
+    ]),
   ),
 ];
 const demo = (): Omit<BuildRequest, "precision"> => {

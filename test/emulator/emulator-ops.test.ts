@@ -17,7 +17,7 @@ import type { Type } from "../../compiler/types/type.ts";
 import { full } from "../full.ts";
 import { bf16Samples, codeSamples, type Sample, samples, storesOf } from "../graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "../host/compare.ts";
-import { copySums, layers, manyGroups, rowSums } from "../layers.ts";
+import { copySums, fp4Layer, layers, manyGroups, rowSums } from "../layers.ts";
 import { firstAndNear, masked, masks } from "../masks.ts";
 import { storeOf } from "../sequences.ts";
 import {
@@ -94,6 +94,16 @@ const layerRuns = Object.entries({ ...layers, "many groups": manyGroups(70, 5025
 }));
 test("layers against the interpreter", () =>
   inAllWays(layerRuns, ({ name, graph }, { results }) => compare(name, graph, results)));
+const fp4Runs = [fp4Layer(5, 320, 96, "bf16"), fp4Layer(70, 160, 200, "bf16"), fp4Layer(40, 96, 67, "bf16")].map(
+  (graph, i) => ({
+    name: `codes of 4 bits ${i}`,
+    graph,
+    sequence: loweredForCuda(graph),
+    stores: storesOf(valuesOf(graph)),
+  }),
+);
+test("products of bf16 by codes of 4 bits, which are rounded to bf16", () =>
+  inAllWays(fp4Runs, ({ name, graph }, { results }) => compare(name, graph, results, 2e-2)));
 /**
  * Long enough for blocks that are seen whole, in part, and not at all. Positions in any order lie in memory; 152 of them are whole copies of
  * 16 bytes, so that they are lines beside the operands, and so are the sums.

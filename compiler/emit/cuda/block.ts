@@ -7,6 +7,7 @@ import { warpRowBytes } from "../../kernel/schedule-cuda.ts";
 import { memoize } from "../../memoize.ts";
 import type { DType } from "../../types/dtype.ts";
 import { raggedAxisIndex } from "../grid.ts";
+import { fp4StagesOf } from "./fp4-tile.ts";
 import { lanesPerRow } from "./shared-rows.ts";
 
 interface BlockShape {
@@ -30,7 +31,8 @@ export const blockOf = memoize((k: Kernel): BlockShape => {
   const whole = needsWholeRows(k);
   const areWhole = (n: number): boolean => tiles.every((t) => item(t.shape, 1) % n === 0);
   // more warps share the widening of codes, which few rows spend most of their time on
-  const widens = rows === 16 && operandsOf(k).codes.size > 0 && areWhole(64);
+  const isWidened = operandsOf(k).codes.size > 0 || statements(k, "stage").some((s) => fp4StagesOf(s) !== null);
+  const widens = rows === 16 && isWidened && areWhole(64);
   const cols = whole || !areWhole(32) ? 1 : widens ? 4 : 2;
   const down = Math.min(rows / 16, 4 / cols);
   const across = whole && down === 1 && hasWideRows(k) ? 4 : 1;

@@ -79,7 +79,10 @@ export const cuda: Target = {
     const operands = list.map((s) => new SharedTile(s, 1, e));
     for (const o of operands) o.load("0", null);
     const widened = operands.flatMap((o) => o.widened("0", "0"));
-    if (widened.length > 0) for (const text of ["cp_async_commit();", "cp_async_wait<0>();", ...widened]) e.line(text);
+    const own = operands.some((o) => o.sharesScales)
+      ? ["cp_async_wait_and_sync();"]
+      : ["cp_async_commit();", "cp_async_wait<0>();"];
+    if (widened.length > 0) for (const text of [...own, ...widened]) e.line(text);
     e.line("cp_async_wait_and_sync();");
     for (const o of operands) o.name("0");
   },

@@ -9,7 +9,7 @@ import type { Emitter } from "../emitter.ts";
 import { counterEnd, counterOf, declareBlock, declareConstants, taskLoopOf } from "../grid.ts";
 import { isStage } from "../runs.ts";
 import { blockOf, operandsOf } from "./block.ts";
-import { bytesOf, hasSameLayout, isTransposeOf, needsOf, SharedTile, widenedBytes } from "./shared-tile.ts";
+import { bytesOf, fp4Of, hasSameLayout, isTransposeOf, needsOf, SharedTile, widenedBytes } from "./shared-tile.ts";
 
 /**
  * Bytes of dynamic shared memory: that one block may have on every architecture, and that the blocks of a multiprocessor may have together on most.
@@ -67,12 +67,13 @@ export function emitPipeline(run: readonly Loop[], e: Emitter): void {
   else begin();
   const widened = first.flatMap((o) => o.widened("s", "tile"));
   const widen = widened.length > 0 ? `, [&](i32 s, i32 tile) { ${widened.join(" ")} }` : "";
+  const shares = first.some((o) => o.sharesScales) ? ", SHARED_SCALES" : "";
   if (product) {
     const name = widen ? "mma_pipeline_of_codes" : "mma_pipeline";
-    loads(`${name}<${stages}, ${depthOf(product)}>(`, `}${widen}, ${factorsOf(product)});`);
+    loads(`${name}<${stages}, ${depthOf(product)}${shares}>(`, `}${widen}, ${factorsOf(product)});`);
   } else {
     const tile = widened.length > 0 ? ", i32 tile" : "";
-    loads(`pipeline<${stages}>(`, `}${widen}, [&](ix ${counterOf(s.axis)}, i32 s${tile}) {`);
+    loads(`pipeline<${stages}${shares}>(`, `}${widen}, [&](ix ${counterOf(s.axis)}, i32 s${tile}) {`);
     e.depth++;
     if (run.length === 1) declareBlock(s.axis, e);
     for (const o of first) o.name("s");
@@ -129,7 +130,8 @@ function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
   const { elements, codes } = operandsOf(e.kernel);
   if (mma?.s !== "mma" || more.length > 0 || depthOf(mma) % 32 !== 0) return null;
   const factors = [mma.a, ...mma.b];
-  if (factors.some((t) => codes.has(t)) && !isAheadOfCodes(item(mma.a.shape, 0))) return null;
+  const areCodes = factors.some((t) => codes.has(t)) || s.body.some((b) => isStage(b) && fp4Of(b, e));
+  if (areCodes && !isAheadOfCodes(item(mma.a.shape, 0))) return null;
   return factors.every((t) => elements.get(t) === "bf16") ? mma : null;
 }
 const depthOf = ({ b }: StmtOf<"mma">): number => Math.ceil(item(item(b, 0).shape, 0) / 16) * 16;

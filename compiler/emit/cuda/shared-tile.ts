@@ -1,5 +1,6 @@
 // An operand of an mma on CUDA: its layout in shared memory, and how it is copied there. Contiguous, aligned memory is copied asynchronously by 16
 // bytes (cp.async); anything else goes through registers. Codes of 8 bits are copied as they are, and widened from there (`CodeTile` on the device).
+import { fp4PerByte } from "../../graph/codes.ts";
 import { item } from "../../item.ts";
 import {
   add,
@@ -27,6 +28,7 @@ import type { Emitter } from "../emitter.ts";
 import { past } from "../literal.ts";
 import { type BufferLoad, loadOf } from "../operand-layout.ts";
 import { blockOf, type ElementType, operandsOf } from "./block.ts";
+import { type Fp4Stages, fp4StagesOf } from "./fp4-tile.ts";
 
 /**
  * What the emitted kernel has needed so far. `shared`: bytes of shared memory. `prologue`: lines at its top. `stageOf`: the stage of an operand that
@@ -93,6 +95,8 @@ interface SharedLayout extends MemoryOrder {
   readonly element: ElementType;
   /** It is copied as codes, and then widened to `element`. */
   readonly isCodes: boolean;
+  /** What is copied of an operand of codes of 4 bits: R counts rows of bytes. */
+  readonly fp4: Fp4Stages | null;
   /** It is loaded by `load_terms`, two elements at a time, and swizzled for that. */
   readonly byPairs: boolean;
   /** Elements in the 16 bytes of a copy. */
@@ -102,16 +106,26 @@ interface SharedLayout extends MemoryOrder {
 }
 function sharedLayoutOf(s: StmtOf<"stage">, e: Emitter): SharedLayout {
   const { elements, codes, inTerms } = operandsOf(e.kernel);
-  const element = elements.get(s.tile) ?? "f32";
-  const isCodes = codes.has(s.tile);
+  const element = elements.get(s.tile) ?? (loadOf(s, "bf16") ? "bf16" : "f32");
+  const fp4 = fp4Of(s, e);
+  const isCodes = codes.has(s.tile) || fp4 !== null;
   const n = isCodes ? 16 : element === "bf16" ? 8 : 4;
-  const from = directLoadOf(s, isCodes ? "i8" : element);
-  const order = memoryOrderOf(s, from, n);
-  const R = isLine(s) ? 1 : Math.ceil(Math.max(1, order.R) / 16) * 16;
+  const from = fp4 ? fp4.codes.value : directLoadOf(s, isCodes ? "i8" : element);
+  const order = memoryOrderOf(fp4?.codes ?? s, from, n);
+  const R = isLine(s) ? 1 : elements.has(s.tile) ? Math.ceil(Math.max(1, order.R) / 16) * 16 : order.R;
   const least = element === "bf16" ? 16 : inTerms.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes have no bank conflicts
   const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, order.C))), least, n);
   const byPairs = inTerms.has(s.tile) && isLeft(s.tile, e.kernel);
-  return { ...order, element, isCodes, byPairs, n, from, R, C };
+  return { ...order, element, isCodes, fp4, byPairs, n, from, R, C };
+}
+/** The codes and scales of an operand of codes of 4 bits, if they are copied as they are; else null: its numbers are made one by one. */
+export function fp4Of(s: StmtOf<"stage">, e: Emitter): Fp4Stages | null {
+  const { elements, inTerms } = operandsOf(e.kernel);
+  const fp4 = elements.has(s.tile) && !inTerms.has(s.tile) ? fp4StagesOf(s) : null;
+  const isRounded = s.value.e === "op" && s.value.op === "bf16";
+  if (!fp4 || isRounded !== (elements.get(s.tile) === "bf16")) return null;
+  const { from, at } = fp4.codes.value;
+  return s.vs.some((v) => isInAlignedGroups(address(from, at), v, 16)) ? fp4 : null;
 }
 const isLeft = (tile: Tile, k: Kernel): boolean => statements(k.body).some((s) => s.s === "mma" && s.a === tile);
 /** Whether two operands are the same memory, one the transpose of the other. */
@@ -125,7 +139,7 @@ export function isTransposeOf(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter
 /** Whether two operands have the same layout in shared memory, so that one can take the other's place. */
 export function hasSameLayout(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
   const [a, b] = [sharedLayoutOf(s, e), sharedLayoutOf(t, e)];
-  const inOrder = a.element === b.element && a.n === b.n && a.transposed === b.transposed;
+  const inOrder = a.element === b.element && a.n === b.n && !a.fp4 === !b.fp4 && a.transposed === b.transposed;
   return inOrder && s.tile.shape.join() === t.tile.shape.join();
 }
 /** The text for an operand in an mma: its current stage. */
@@ -137,13 +151,14 @@ export function currentStage(t: Tile, e: Emitter): string {
 }
 /** The bytes of one stage. */
 export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {
-  const { R, C, n } = sharedLayoutOf(s, e);
-  return (R * C * 16) / n;
+  const { R, C, n, fp4 } = sharedLayoutOf(s, e);
+  return (R * C * 16) / n + (fp4 ? bytesOf(fp4.scales, e) : 0);
 }
 /** The bytes of the tiles that codes are widened to, in a loop of `stages` stages; 0 for other operands. */
 export function widenedBytes(s: StmtOf<"stage">, stages: number, e: Emitter): number {
-  const { isCodes, element, R, C } = sharedLayoutOf(s, e);
-  return isCodes ? R * C * (element === "bf16" ? 2 : 4) * (stages > 1 ? 2 : 1) : 0;
+  const { isCodes, fp4, element, R, C } = sharedLayoutOf(s, e);
+  const numbers = R * C * (fp4 ? fp4PerByte : 1);
+  return isCodes ? numbers * (element === "bf16" ? 2 : 4) * (stages > 1 ? 2 : 1) : 0;
 }
 
 /** The text of one operand, a `SharedTile` on the device: its declaration at the top of the kernel, what is computed before the loop (`bind`), and the loads in the loop. */
@@ -162,19 +177,21 @@ export class SharedTile {
   #rowIndex: Load | null = null;
   #start: Expr = num(0);
   readonly #sharedOffset: number;
+  /** Of codes of 4 bits. */
+  readonly #scales: SharedTile | null;
 
   /** `instead`: the operand of another joined loop whose memory it uses. */
-  constructor(s: StmtOf<"stage">, stages: number, e: Emitter, instead?: SharedTile) {
+  constructor(s: StmtOf<"stage">, stages: number, e: Emitter, instead: SharedTile | null = null) {
     [this.#s, this.#e, this.#layout] = [s, e, sharedLayoutOf(s, e)];
-    const { element, isCodes, byPairs, n, from, transposed, row, col, R, C } = this.#layout;
+    const { element, isCodes, fp4, byPairs, n, from, transposed, row, col, R, C } = this.#layout;
     const at = from && address(from.from, from.at);
     this.#at = at && isInAlignedGroups(at, col, n) ? at : null;
     const pitch = (this.#at && stride(this.#at, row)) || 0;
-    const bytes = bytesOf(s, e) * stages + widenedBytes(s, stages, e);
+    const bytes = ((R * C * 16) / n) * stages + widenedBytes(s, stages, e);
     this.#sharedOffset = instead ? instead.#sharedOffset : reserveShared(e, bytes);
     const types = [
       element,
-      R,
+      fp4 ? R * fp4PerByte : R,
       C,
       stages,
       blockOf(e.kernel).threads,
@@ -182,11 +199,13 @@ export class SharedTile {
       pitch,
       ...(byPairs ? ["BY_PAIRS"] : []),
     ].join(", ");
-    const name = isCodes ? "CodeTile" : "SharedTile";
+    const name = fp4 ? "Fp4Tile" : isCodes ? "CodeTile" : "SharedTile";
     needsOf(e).prologue.push(`${name}<${types}> ${s.tile.name}(${past("smem", this.#sharedOffset)});`);
+    this.#scales = fp4 && new SharedTile(fp4.scales, stages, e, instead ? instead.#scales : null);
   }
   /** Writes what is computed before the loop: addresses that the loop only moves by a constant, or the first row indices. */
   bind(axis: Axis): void {
+    this.#scales?.bind(axis);
     this.#step = this.#at && stride(this.#at, axis.v);
     if (this.#step === null) return this.#bindGather(axis);
     const start = this.#pointer((x) => substitute(x, axis.v, axis.from));
@@ -216,6 +235,7 @@ export class SharedTile {
       emitRowIndexLoads(this.#e, this.#s.tile, { ...this.#layout, rowIndex: this.#rowIndex }, a, start);
   }
   load(stage: string, a: Axis | null): void {
+    this.#scales?.load(stage, a);
     const { tile, body, value } = this.#s;
     const { row, col, rows, cols, isCodes } = this.#layout;
     const e = this.#e;
@@ -237,7 +257,12 @@ export class SharedTile {
   widened(stage: string, tile: string): string[] {
     if (!this.#layout.isCodes) return [];
     needsOf(this.#e).stageOf.set(this.#s.tile, tile);
-    return [`${this.#s.tile.name}.widen(${stage}, ${tile});`];
+    const scales = this.#layout.fp4 ? `, ${this.#layout.fp4.scales.tile.name}` : "";
+    return [`${this.#s.tile.name}.widen(${stage}, ${tile}${scales});`];
+  }
+  /** Whether it is widened by what other threads copied too, the scales of codes of 4 bits. */
+  get sharesScales(): boolean {
+    return this.#scales !== null;
   }
   /** Declares the name by which bodies read the elements of a line. */
   name(stage: string): void {
