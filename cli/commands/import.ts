@@ -1,5 +1,6 @@
 import { Command } from "commander";
-import { integerIn } from "../../compiler/options.ts";
+import { integerIn, weights } from "../../compiler/options.ts";
+import type { WeightsOption } from "../../compiler/types/dtype.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
 import { examples, flag, json, out } from "../flags.ts";
 import { note, printJson, showCount, warn } from "../output.ts";
@@ -12,6 +13,13 @@ export const importCommand = (): Command =>
     .argument("<folder>", "what save_pretrained wrote: config.json, safetensors, and tokenizer.json if it is there")
     .addOption(out("folder", "the folder to write; default: runs/NAME"))
     .addOption(flag("--context <n>", "maximum sequence length; default: that of config.json, up to 4096", integerIn(1)))
+    .addOption(
+      flag(
+        "--weights <format>",
+        "int8 or fp4: write matrices and embeddings in 8 or 4 bits, which are then kept so (`moec generate --help`); what is MXFP4 stays so. float: nothing in codes. Default: only MXFP4",
+        weights.parse,
+      ),
+    )
     .addOption(json())
     .addHelpText("after", examples("moec import OLMoE-1B-7B", "moec generate runs/OLMoE-1B-7B --prompt 'Call me'"))
     .action(run);
@@ -19,6 +27,7 @@ export const importCommand = (): Command =>
 interface Options {
   out?: string;
   context?: number;
+  weights?: WeightsOption;
   json?: boolean;
 }
 async function run(folder: string, { json, ...options }: Options): Promise<void> {

@@ -6,7 +6,7 @@ import { type Elaboration, elaborate, load } from "../../compiler/check/index.ts
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { ProgramError } from "../../compiler/program-error.ts";
-import type { Precision } from "../../compiler/types/dtype.ts";
+import type { Precision, WeightsOption } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
 import type { Tensor } from "../executable/executable.ts";
@@ -22,6 +22,7 @@ import { openTokenizer } from "../tokenizer/codec.ts";
 import { tokenizerName } from "../tokenizer/file.ts";
 import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
+import { keptAs } from "./as-codes.ts";
 import { openTransformers, type TransformersModel } from "./config.ts";
 import { declaration, programOf } from "./program.ts";
 import { plainPlace, transformersTensors } from "./weights.ts";
@@ -33,6 +34,8 @@ interface ImportOptions {
   readonly out?: string | undefined;
   /** The most positions of a sequence, which is also the length of `generate`'s caches. Default: what config.json says, up to 4096. */
   readonly context?: number | undefined;
+  /** int8, fp4: what `generate` could keep as these codes is written so. float: nothing is. Default: what is MXFP4 stays so. */
+  readonly weights?: WeightsOption | undefined;
   /** Called with the reason if the folder's tokenizer cannot be used, and with the first weights that are not finite. */
   readonly warn?: ((line: string) => void) | undefined;
 }
@@ -58,6 +61,8 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
   const tensors = transformersTensors(foreign);
   requireBlocks(foreign, tensors);
   requireAll(text, tensors, foreign);
+  const { weights } = options;
+  const kept = weights ? keptAs(weights, load({ name: "model.moe", text }), declaration, tensors) : tensors;
   const codec = await tokenizerOf(options);
   const precision = precisionOf(tensors);
   const release = lockFolder(out);
@@ -69,7 +74,7 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
     if (codec) copyTokenizerFiles(codec, out);
     const state = { ...untrained, tokenizer: codec?.name ?? "foreign" };
     const broken = new Set<string>();
-    writeCheckpoint(out, state, { model: watched(tensors, broken), training: new Map() });
+    writeCheckpoint(out, state, { model: watched(kept, broken), training: new Map() });
     if (broken.size > 0) options.warn?.(aboutBroken(folder, [...broken]));
   } finally {
     release();

@@ -117,6 +117,12 @@ const float8Format = format(
 );
 const int8 = { type: v.literal("int"), num_bits: v.literal(8), symmetric };
 const int = { type: v.literal("int"), num_bits: v.pipe(size, v.maxValue(8)), symmetric: v.nullish(v.boolean()) };
+const wholeNumbers = <E extends v.ObjectEntries>(of: E) =>
+  v.variant("strategy", [
+    v.object({ ...of, ...tensor }),
+    v.object({ ...of, ...channel }),
+    v.object({ ...of, ...group }),
+  ]);
 type Strategy =
   | { readonly strategy: "tensor" | "channel" }
   | { readonly strategy: "group"; readonly group_size: number };
@@ -129,35 +135,21 @@ const zeros = "_zero_point";
 const formats: Readonly<Record<string, Format>> = {
   "float-quantized": float8Format,
   "naive-quantized": float8Format,
-  "int-quantized": format(
-    v.variant("strategy", [
-      v.object({ ...int8, ...tensor }),
-      v.object({ ...int8, ...channel }),
-      v.object({ ...int8, ...group }),
-    ]),
-    (weights) => ({
-      code: "i8",
-      codes: "",
-      scales: "_scale",
-      dequantised: (parts) => plainRows(parts, groupOf(weights)),
-    }),
-  ),
-  "pack-quantized": format(
-    v.variant("strategy", [
-      v.object({ ...int, ...tensor }),
-      v.object({ ...int, ...channel }),
-      v.object({ ...int, ...group }),
-    ]),
-    (weights) => ({
-      ...packed,
-      code: "i32",
-      others: { shape: "_shape", order: "_g_idx", ...(weights.symmetric === false && { zeros }) },
-      dequantised: (parts) => {
-        if (weights.symmetric === false && !parts.zeros) throw missing(parts.codes, zeros);
-        return packedRows(parts, weights.num_bits, groupOf(weights));
-      },
-    }),
-  ),
+  "int-quantized": format(wholeNumbers(int8), (weights) => ({
+    code: "i8",
+    codes: "",
+    scales: "_scale",
+    dequantised: (parts) => plainRows(parts, groupOf(weights)),
+  })),
+  "pack-quantized": format(wholeNumbers(int), (weights) => ({
+    ...packed,
+    code: "i32",
+    others: { shape: "_shape", order: "_g_idx", ...(weights.symmetric === false && { zeros }) },
+    dequantised: (parts) => {
+      if (weights.symmetric === false && !parts.zeros) throw missing(parts.codes, zeros);
+      return packedRows(parts, weights.num_bits, groupOf(weights));
+    },
+  })),
   "nvfp4-pack-quantized": format(
     v.object({
       type: v.literal("float"),
