@@ -21,15 +21,20 @@ const everyOf = ({ layer_types: types, num_hidden_layers: layers }: Json): numbe
   const every = everyNth(types, "sliding_attention", "full_attention") ?? 0;
   return types.length % every === 0 ? every : undefined;
 };
-/** What `per_layer_config` says of the blocks that see all, which must be the same for all of them, and nothing of others. */
+/**
+ * What `per_layer_config` says of the blocks that see all, which must be the same for all of them, and nothing of others. It is empty where they are like
+ * the others, and its keys are as long as the last ("05" beside "29").
+ */
 function farConfig(config: Json): Json | undefined {
   const { per_layer_config: blocks, num_hidden_layers: layers } = config;
   const every = everyOf(config) ?? usual;
   if (!isJsonObject(blocks)) return undefined;
-  const far = Array.from({ length: Math.floor(Number(layers) / every) }, (_, i) => String((i + 1) * every - 1));
-  const [first] = Object.values(blocks);
-  const same = Object.values(blocks).every((one) => JSON.stringify(one) === JSON.stringify(first));
-  return isJsonObject(first) && same && Object.keys(blocks).join() === far.join() ? first : undefined;
+  const far = Array.from({ length: Math.floor(Number(layers) / every) }, (_, i) => (i + 1) * every - 1);
+  const [first = {}, ...others] = Object.values(blocks);
+  const same = others.every((one) => JSON.stringify(one) === JSON.stringify(first));
+  const places = Object.keys(blocks).map(Number);
+  const fits = places.length === 0 || places.toSorted((a, b) => a - b).join() === far.join();
+  return isJsonObject(first) && same && fits ? first : undefined;
 }
 /** A value of the blocks that see all: from `per_layer_config`, which transformers 5 writes, or, as released, from a key of its own. */
 const far = (inner: string, released: (config: Json) => unknown): ConfigValue => ({

@@ -56,7 +56,8 @@ const rope = (
     const is =
       lookup(config, ropeOf(kind, key)) ??
       (lookup(config, "rope_parameters") === undefined || unused ? of.alone : of.else);
-    return typeof is === "number" ? (of.by?.(config) ?? 1) * is : undefined;
+    if (typeof is !== "number") return undefined;
+    return of.by ? Math.trunc(of.by(config) * is) : is;
   },
   must: "a number",
 });
