@@ -147,6 +147,16 @@ const operandLayouts: Readonly<Record<string, OperandLayout>> = {
     const from = 1 + m.draw.below(20);
     return b.take(m.g, m.store([from, c]), m.indices(Array.from({ length: r }, () => m.draw.below(from))));
   },
+  /** Every so many rows or columns, in either order. */
+  stepped(m, shape) {
+    const axis = shape.length - 1 - m.draw.below(Math.min(2, shape.length));
+    const [n, step, before] = [shape[axis] ?? 1, m.draw.of([-3, -2, -1, -1, 2, 3]), m.draw.of([0, 1, 2, 16])];
+    const start = step < 0 ? before - step * (n - 1) : before;
+    const index = b.add(m.g, b.mul(m.g, b.iota(m.g, n), step), start);
+    const x = m.store(sized(shape, axis, before + Math.abs(step) * (n - 1) + 1 + m.draw.below(3)));
+    const at = b.broadcastTo(m.g, index, [...shape.slice(0, axis), n]);
+    return b.take(m.g, x, at, axis);
+  },
   computed: (m, shape) => b.tanh(m.g, m.store(shape)),
   scaled: (m, shape) => b.mul(m.g, m.store(shape), m.store([shape.at(-1) ?? 1])),
 };
