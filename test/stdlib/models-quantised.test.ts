@@ -19,7 +19,7 @@ import { transformersTensors, weightFiles } from "../../runtime/import/weights.t
 import { readSafetensors, type Tensor } from "../../runtime/index.ts";
 import { readProgram } from "../../runtime/program.ts";
 import { runEntry } from "../../runtime/run.ts";
-import { openSafetensors, openWithCodes } from "../../runtime/storage/safetensors.ts";
+import { openSafetensors, openWithCodes, writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { codesAt, type StoredTensor, turned } from "../../runtime/storage/stored-tensor.ts";
 import { convert, part, widenF16 } from "../../runtime/tensor.ts";
 import { assertProblem } from "../assert-problem.ts";
@@ -253,6 +253,12 @@ type Described = Parameters<typeof zerosOf>[0];
 const opened = (config: object | null, tensors: Described) => (): unknown =>
   openWeights([zerosOf(tensors)], quantisationOf("config.json", { quantization_config: config }));
 
+function withTensors(tensors: ReadonlyMap<string, Tensor>, config: object | null): ReadonlyMap<string, StoredTensor> {
+  const path = join(temporaryFolder(), "model.safetensors");
+  writeSafetensors(path, tensors);
+  return new Map(openWeights([path], quantisationOf("config.json", { quantization_config: config })).get(path));
+}
+
 test("blocks, rows and whole matrices of compressed-tensors", () => {
   const e4m3 = ["F8_E4M3", [9, 5]] as const;
   for (const [weights, shape] of [
@@ -347,6 +353,7 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
   ] as const;
   const blocks = ["U8", [2, 3, 1, 16]] as const;
   const words = { "a.weight_packed": ["I32", [9, 4]] } as const;
+  const bytes = { "a.weight_packed": ["U8", [9, 8]], "a.weight_scale": ["F8_E4M3", [9, 1]] } as const;
   for (const [config, tensors, message] of [
     [fp8, { "a.weight": codes }, "`a.weight` is quantised, and no file of the folder has its `a.weight_scale_inv`"],
     [fp8, { "a.weight": codes, "a.weight_scale_inv": ["F32", [2, 1]] }, "is [2, 1]; "],
@@ -377,7 +384,13 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
     [int4, { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight_shape": ["I64", [2]] }, "says [0, 0]; "],
     [int4Zeros, { ...words, "a.weight_scale": ["F32", [9, 1]] }, "the `_zero_point` that belongs to it"],
     [nvfp4, { "a.weight_packed": ["U8", [9, 8]], "a.weight_scale": ["F8_E4M3", [9, 1]] }, "`_global_scale`"],
+    [int4, { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight": ["F32", [9, 32]] }, "`a.weight`, which"],
+    [int4, { "a.weight_packed": ["I32", [9, 5]], "a.weight_scale": ["F32", [9, 1]] }, "for scales [9, 2]"],
+    [int4, { "a.weight_packed": ["I32", [2, 9, 4]], "a.weight_scale": ["F32", [9, 1]] }, "is [2, 9, 4]"],
+    [int4Zeros, { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight_zero_point": ["I32", [1, 1]] }, "is [1, 1]; "],
+    [nvfp4, { ...bytes, "a.weight_global_scale": ["F32", [2]] }, "`a.weight_global_scale` is [2]; "],
     [gptq, { "a.qweight": ["I32", [4, 9]], "a.scales": ["F16", [2, 9]] }, "is [2, 9]; "],
+    [gptq, { "a.qweight": ["I32", [1, 4, 9]], "a.scales": ["F16", [1, 9]] }, "is [1, 4, 9]"],
     [gptq, { "a.qweight": ["I32", [4, 9]] }, "no file of the folder has its `a.scales`"],
     [gptq, { "a.g_idx": ["I32", [4]] }, "`a.g_idx` belongs to `a.qweight`, which is missing"],
     [awq, { "a.qweight": ["I32", [32, 1]], "a.scales": ["F16", [1, 8]] }, "the `.qzeros` that belongs to it"],
@@ -394,6 +407,36 @@ test("an order that names no group is a Problem", async () => {
   const tensors = { "a.qweight": ["I32", [4, 8]], "a.scales": ["F16", [1, 8]], "a.g_idx": ["I32", [31]] } as const;
   const [weights] = (opened(gptq, tensors)() as ReturnType<typeof openWeights>).values();
   await assertProblem(() => weights?.get("a.weight")?.read(), "`a.g_idx` has not one of 1 groups", "restore the files");
+  const late = readSafetensors(join(stored, "gptq.safetensors"));
+  const { data = [], ...order } = late.get("a.g_idx") ?? assert.fail();
+  late.set("a.g_idx", { ...order, data: Int32Array.from(data, (g) => g + 1) } as Tensor);
+  const again = withTensors(late, gptq).get("a.weight");
+  await assertProblem(() => again?.read(), "`a.g_idx` has not one of 2 groups", "restore the files");
+});
+test("a shape that is said is that of the words", async () => {
+  const shapeOf = (...shape: number[]): (() => unknown) => {
+    const tensors = readSafetensors(join(stored, "int3.safetensors"));
+    tensors.set("a.weight_shape", { dtype: "i32", shape: [2], data: Int32Array.from(shape) });
+    return () => withTensors(tensors, few["int3"] ?? null).get("a.weight")?.shape;
+  };
+  assert.deepEqual(shapeOf(7, 42)(), [7, 42]); // as many as four words hold
+  await assertProblem(shapeOf(8, 37), "says [8, 37]", "restore the files");
+  await assertProblem(shapeOf(7, 43), "for scales [7, 5]", "restore the files");
+});
+test("what has one scale: a matrix of ModelOpt's FP8, an output of GPTQ without groups", () => {
+  const fp8 = { quant_method: "modelopt", quant_algo: "FP8" };
+  const matrix = { "a.weight": ["F8_E4M3", [9, 16]], "a.weight_scale": ["F32", []], "a.k_scale": ["F32", []] } as const;
+  const outputs = { "a.qweight": ["I32", [4, 9]], "a.scales": ["F16", [1, 9]] } as const;
+  for (const [config, tensors, shape] of [
+    [fp8, matrix, [9, 16]],
+    [{ ...gptq, group_size: -1 }, outputs, [9, 32]],
+  ] as const) {
+    const [weights] = (opened(config, tensors)() as ReturnType<typeof openWeights>).values();
+    assert.deepEqual(
+      [...(weights ?? [])].map(([name, t]) => [name, t.shape]),
+      [["a.weight", shape]],
+    );
+  }
 });
 test("a scale of MXFP4 that is no number is a Problem", async () => {
   const read = opened(mxfp4, { a_blocks: ["U8", [2, 3, 1, 16]], a_scales: ["U8", [2, 3, 1]] })() as ReturnType<
