@@ -160,7 +160,10 @@ template <int P, class E> struct TransposedPanels {
 };
 template <int P, class E> FN TransposedPanels<P, E> transposed_panels(const E* p, ix step, ix n) { return {p, step, n}; }
 template <class B> using element_of = typename B::template Step<LANES>::Type;
-template <class B> FN RightColumns<element_of<B>> from_of(const B& b, ix c, ix depth) { return {b.strip(c, depth), depth, 0, 0}; }
+template <class B> FN RightColumns<element_of<B>> from_of(const B& b, ix c, ix depth) {
+  static_assert(B::template Step<LANES>::apart >= 0, "a negative distance is that of transposed panels");
+  return {b.strip(c, depth), depth, 0, 0};
+}
 template <int P, class E> FN RightColumns<E> from_of(const TransposedPanels<P, E>& b, ix c, ix depth) { return b.from(c, depth); }
 /** The terms of N x 16 columns of some steps, their rows LD apart, or of a transposed operand panels of -LD: made a little at a time, beside products. */
 template <int N, int LD, int T, class E> struct ColumnSplitter {
