@@ -408,20 +408,23 @@ test("an order that names no group is a Problem", async () => {
   const [weights] = (opened(gptq, tensors)() as ReturnType<typeof openWeights>).values();
   await assertProblem(() => weights?.get("a.weight")?.read(), "`a.g_idx` has not one of 1 groups", "restore the files");
   const late = readSafetensors(join(stored, "gptq.safetensors"));
-  const { data = [], ...order } = late.get("a.g_idx") ?? assert.fail();
-  late.set("a.g_idx", { ...order, data: Int32Array.from(data, (g) => g + 1) } as Tensor);
+  const { data, ...order } = late.get("a.g_idx") ?? assert.fail();
+  late.set("a.g_idx", { ...order, data: Int32Array.from(data, (g) => g + 1) });
   const again = withTensors(late, gptq).get("a.weight");
   await assertProblem(() => again?.read(), "`a.g_idx` has not one of 2 groups", "restore the files");
 });
-test("a shape that is said is that of the words", async () => {
-  const shapeOf = (...shape: number[]): (() => unknown) => {
+/** Reads a matrix of 7 by 37 numbers of three bits whose shape is said to be another. */
+const inShape =
+  (...shape: number[]) =>
+  (): unknown => {
     const tensors = readSafetensors(join(stored, "int3.safetensors"));
     tensors.set("a.weight_shape", { dtype: "i32", shape: [2], data: Int32Array.from(shape) });
-    return () => withTensors(tensors, few["int3"] ?? null).get("a.weight")?.shape;
+    return withTensors(tensors, few["int3"] ?? null).get("a.weight")?.shape;
   };
-  assert.deepEqual(shapeOf(7, 42)(), [7, 42]); // as many as four words hold
-  await assertProblem(shapeOf(8, 37), "says [8, 37]", "restore the files");
-  await assertProblem(shapeOf(7, 43), "for scales [7, 5]", "restore the files");
+test("a shape that is said is that of the words", async () => {
+  assert.deepEqual(inShape(7, 42)(), [7, 42]); // as many as four words hold
+  await assertProblem(inShape(8, 37), "says [8, 37]", "restore the files");
+  await assertProblem(inShape(7, 43), "for scales [7, 5]", "restore the files");
 });
 test("what has one scale: a matrix of ModelOpt's FP8, an output of GPTQ without groups", () => {
   const fp8 = { quant_method: "modelopt", quant_algo: "FP8" };
