@@ -19,7 +19,7 @@ export const emitCudaTf32 = (k: Kernel): Emitted => emit(prepared(k), cudaTf32);
 
 /** The header of host kernels. */
 export const hostHeader = (): string =>
-  ["vector", "math", "operands", "fp4", "tile", "staging", "words", "split", "fold"]
+  ["vector", "memory", "math", "operands", "fp4", "tile", "staging", "words", "split", "fold"]
     .map((name) => device(`${name}.hpp`))
     .join("\n");
 

@@ -3,7 +3,7 @@ import { address, dependsOn, isNum } from "./expr.ts";
 import type { Kernel, Load, Prefetch, Stmt, StmtOf } from "./ir.ts";
 import { loads } from "./passes.ts";
 
-/** The most loops among which `prefetch_share` (runtime/device/vector.hpp) can divide a row, by sixteenths that are whole cache lines (16 floats). */
+/** The most loops among which `prefetch_share` (runtime/device/memory.hpp) can divide a row, by sixteenths that are whole cache lines (16 floats). */
 const maxLoops = 9;
 const rowMultiple = 16 * 16;
 

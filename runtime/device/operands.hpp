@@ -1,4 +1,4 @@
-// Operands of an mma on the host, and the prefetches that are made beside it. After vector.hpp. The depth (k) is the contracted axis.
+// Operands of an mma on the host, and the prefetches that are made beside it. After memory.hpp. The depth (k) is the contracted axis.
 // Rows has a pointer per row (so a gather costs nothing), elements STEP apart along the depth. InPlace is read in place, element (x, k) at p[k * LD + x].
 // Panels are blocks of W columns, each stored depth by depth. Along has its depth contiguous, element (x, k) at p[x * LD + k], and is transposed in
 // registers. PackedStrips (right operands) and MicroPanels (left ones) are packed copies in the order of the register tiles: for each step of the depth, as

@@ -1,4 +1,4 @@
-// The tile operations of the kernel IR on the host, where a task runs on one thread. After vector.hpp, math.hpp and operands.hpp.
+// The tile operations of the kernel IR on the host, where a task runs on one thread. After memory.hpp, math.hpp and operands.hpp.
 // An mma is cut into register tiles of up to 6 rows x 4 vectors (2 where there are 16 registers). An accumulator is a small array. Operands are copied
 // only where they must be. The epilogue of an mma (`then`) runs on each register tile while it is in L1.
 #if !defined(__clang__)  // g++ 12 believes that the tail of a part could run past its accumulator

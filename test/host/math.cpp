@@ -1,6 +1,7 @@
 // Measures runtime/device/math.hpp against the C library in doubles: one line a function, `name ulps differing`: the largest distance from the
 // rounded exact result, in floats, and in how many samples the vector and the scalar differ by a bit.
 #include "vector.hpp"
+#include "memory.hpp"
 #include "math.hpp"
 #include <cmath>
 #include <cstdio>
