@@ -15,8 +15,7 @@ import { inMemory, type StoredTensor, type StoredTensors } from "../storage/stor
 import { convert, sameValues, showShape, transposed } from "../tensor.ts";
 import { openTransformers, readJson, type TransformersModel } from "./config.ts";
 import type { Json } from "./family.ts";
-import { openWeights } from "./quantised.ts";
-import { embedding, head, oursOf, theirsOf, weightFiles } from "./weights.ts";
+import { embedding, head, isSpare, oursOf, theirsOf, weightsByFile } from "./weights.ts";
 
 interface ExportOptions {
   /** The folder of a run, or of an imported model: its newest intact checkpoint is exported. */
@@ -85,7 +84,7 @@ class Exporter {
     this.#requireLists();
     const fileOf = new Map<string, string>();
     const counts = new Map<DType, number>();
-    for (const [file, weights] of openWeights(weightFiles(this.#like.folder), this.#like.quantisation)) {
+    for (const [file, weights] of weightsByFile(this.#like)) {
       const tensors = this.#tensorsOf(file, weights);
       for (const [name, { dtype, shape }] of tensors) {
         fileOf.set(name, basename(file));
@@ -103,12 +102,16 @@ class Exporter {
   #tensorsOf(file: string, weights: StoredTensors): Map<string, StoredTensor> {
     const tensors = new Map<string, StoredTensor>();
     for (const [name, t] of weights) {
+      if (isSpare(name, t, this.#like) && !this.#hasAll(name, t, file)) continue;
       tensors.set(name, this.#theirs(name, t, file));
       const layout = this.#namesOf(embedding).indexOf(name);
       if (this.#untied && layout >= 0)
         tensors.set(item(this.#namesOf(head), layout), inMemory(convert(this.#untied, t.dtype)));
     }
     return tensors;
+  }
+  #hasAll(name: string, t: StoredTensor, file: string): boolean {
+    return oursOf(name, t, this.#like, file).every(([ours]) => this.#ours.has(ours));
   }
   /** What transformers calls one of our tensors, in each of its layouts. */
   #namesOf(ours: string): string[] {

@@ -16,7 +16,7 @@ import { writeAtomic } from "../storage/files.ts";
 import { lockFolder } from "../storage/lock.ts";
 import { NamedTensors } from "../storage/names.ts";
 import { defaultRunFolder, writeConfig } from "../storage/run-folder.ts";
-import type { StoredTensors } from "../storage/stored-tensor.ts";
+import type { StoredTensor, StoredTensors } from "../storage/stored-tensor.ts";
 import { firstNonFinite } from "../tensor.ts";
 import { openTokenizer } from "../tokenizer/codec.ts";
 import { tokenizerName } from "../tokenizer/file.ts";
@@ -25,7 +25,7 @@ import type { Codec } from "../tokens.ts";
 import { keptAs } from "./as-codes.ts";
 import { openTransformers, type TransformersModel } from "./config.ts";
 import { declaration, programOf } from "./program.ts";
-import { plainPlace, transformersTensors } from "./weights.ts";
+import { isSpare, plainPlace, transformersTensors } from "./weights.ts";
 
 interface ImportOptions {
   /** The folder that save_pretrained wrote. */
@@ -143,17 +143,23 @@ function requireBlocks({ path, family, header, lists }: TransformersModel, tenso
       "restore the config.json that belongs to the weights, or the weights",
     );
 }
-/** Throws Problem unless config.json describes a model, and the tensors are exactly its parameters and states, each in its shape. */
-function requireAll(text: string, tensors: StoredTensors, foreign: TransformersModel): void {
+/**
+ * Throws Problem unless config.json describes a model, and the tensors are exactly its parameters and states, each in its shape; spare ones that it does
+ * not have are taken away.
+ */
+function requireAll(text: string, tensors: Map<string, StoredTensor>, foreign: TransformersModel): void {
   const { folder } = foreign;
   const model = elaborated(text, foreign);
   const named = new NamedTensors(tensors, folder, "config.json is not that of these weights: restore both");
   for (const { name, type, stack, role } of model.stores())
     if (role !== "input" && !named.take({ name, dtype: dtypeOf(type), shape: dims(type), stack }))
       throw new Problem(`${folder} has nothing for \`${name}\``, "the weights are not all of what config.json says");
-  const [unread] = named.unread();
-  if (unread !== undefined)
-    throw new Problem(`${folder}: the model has no \`${unread}\``, "config.json is not that of these weights");
+  for (const unread of named.unread()) {
+    const t = tensors.get(unread);
+    if (!t || !isSpare(unread, t, foreign))
+      throw new Problem(`${folder}: the model has no \`${unread}\``, "config.json is not that of these weights");
+    tensors.delete(unread);
+  }
 }
 /** That the program cannot be is the fault of config.json, whose numbers it holds. */
 function elaborated(text: string, { path, family }: TransformersModel): Elaboration {

@@ -30,9 +30,15 @@ export function packedRows(parts: IntegerParts, bits: number, group: Group): Sto
     codes: unpacked(wordsOf(codes), { bits, n: columns, lines: rows, wide: words }),
     zeros: zeros && unpackedDown(wordsOf(zeros), { bits, n: rows, lines: groups }),
     ...scalesOf(parts, bits),
-    ...placesByRows(rows, groupOfInputs(columns, groups, group, order), group === "matrix" ? 0 : groups),
+    ...placesByRows(
+      rows,
+      groupOfInputs(columns, groups, group, isInOrder(order) ? undefined : order),
+      group === "matrix" ? 0 : groups,
+    ),
   }));
 }
+/** As compressed-tensors says of what was not sorted. */
+const isInOrder = (order: Placed | undefined): boolean => order !== undefined && wordsOf(order).includes(-1);
 /** The same of whole bytes: codes [outputs, inputs]. */
 export function plainRows(parts: IntegerParts, group: Group): StoredTensor {
   const [rows, columns] = matrixOf(parts.codes);

@@ -14,6 +14,8 @@ export interface Quantisation {
   readonly ways: readonly Way[];
   /** Ends of names of what a product in bf16 does without: scales of activations and caches. */
   readonly dropped: readonly string[];
+  /** How names of vectors go on that are written for each matrix, and are all 0 where the model has none. */
+  readonly spare?: string;
 }
 /** The tensors that hold a weight have names that begin alike. */
 export interface Way {
@@ -231,13 +233,13 @@ const gptqSettings = v.object({
   is_marlin_format: v.nullish(v.literal(false)),
 });
 const underWeight = { weight: ".weight", code: "i32", codes: ".qweight", scales: ".scales" } as const;
-/** As AutoGPTQ and GPTQModel write. The first layout has zeros less one. */
+/** As AutoGPTQ and GPTQModel write. The first layout has zeros less one; AutoGPTQ gives each matrix a bias. */
 const gptqForm: Form = (settings) => {
   const { bits, group_size: each, checkpoint_format: one, format: other } = parsed(gptqSettings, settings);
   const less = (one ?? other) === "gptq_v2" ? 0 : 1;
   const others = { zeros: ".qzeros", order: ".g_idx" };
   const dequantised: Way["dequantised"] = (parts) => turned(gptq(parts, bits, rowsOf(each), less));
-  return { ways: [{ ...underWeight, others, dequantised }], dropped: [] };
+  return { ways: [{ ...underWeight, others, dequantised }], dropped: [], spare: ".bias" };
 };
 const awqFormat = v.nullish(v.pipe(v.string(), v.toLowerCase(), v.literal("gemm")));
 const awqSettings = v.object({

@@ -6,7 +6,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { product, sameShape, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { allInMemory, derivedColumns, reshaped, type StoredTensor, turned } from "../storage/stored-tensor.ts";
-import { transposed, transposedShape, zeros } from "../tensor.ts";
+import { numbers, transposed, transposedShape, zeros } from "../tensor.ts";
 import { readJson, type TransformersModel } from "./config.ts";
 import type { Family, Header, PackedTensor } from "./family.ts";
 import { openWeights } from "./quantised.ts";
@@ -14,12 +14,26 @@ import { openWeights } from "./quantised.ts";
 /** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
 export function transformersTensors(model: TransformersModel): Map<string, StoredTensor> {
   const tensors = new Map(allInMemory(model.lists));
-  for (const [file, weights] of openWeights(weightFiles(model.folder), model.quantisation))
+  for (const [file, weights] of weightsByFile(model))
     for (const [name, t] of weights) for (const [ours, part] of oursOf(name, t, model, file)) tensors.set(ours, part);
   const table = tensors.get(embedding);
   if (model.tied && table && !tensors.has(head)) tensors.set(head, turned(table));
   return tensors;
 }
+/** All weights by their names, without spare ones that the family does not have. */
+export function weightsByFile(model: TransformersModel): Map<string, ReadonlyMap<string, StoredTensor>> {
+  const all = openWeights(weightFiles(model.folder), model.quantisation);
+  const isKnown = (name: string): boolean => Object.hasOwn(model.family.names, starred(name).key);
+  return new Map(
+    [...all].map(([file, weights]) => [
+      file,
+      new Map([...weights].filter(([name, t]) => isKnown(name) || !isSpare(name, t, model))),
+    ]),
+  );
+}
+/** Whether a tensor, by their name or ours, is nothing if the model does not have it. */
+export const isSpare = (name: string, t: StoredTensor, { quantisation }: TransformersModel): boolean =>
+  quantisation?.spare !== undefined && name.endsWith(quantisation.spare) && numbers(t.read()).every((x) => x === 0);
 export const [embedding, head] = ["embed.weight", "head.weight"] as const;
 /** What one of their tensors is of ours; nothing if it is not read. */
 export function oursOf(
@@ -154,6 +168,15 @@ export function weightFiles(folder: string): string[] {
   return [...new Set(Object.values(files.output))].map((file) => join(folder, file));
 }
 
+/** A name with stars for its numbers, and these. */
+function starred(name: string): { readonly key: string; readonly places: readonly string[] } {
+  const places: string[] = [];
+  const key = name.replaceAll(/(?<=\.)\d+(?=\.)/g, (n) => {
+    places.push(n);
+    return "*";
+  });
+  return { key, places };
+}
 /**
  * What a weight's name becomes: its numbers are replaced by stars for the lookup (`model.layers.*.mlp.experts.*.up_proj.weight`), and filled into our
  * name in the same order.
@@ -165,22 +188,18 @@ function renamed(
 ): Family["names"][string] {
   if (ignoredPrefixes.some((prefix) => name.startsWith(prefix))) return null;
   const { names, model } = family;
-  const numbers: string[] = [];
-  const key = name.replaceAll(/(?<=\.)\d+(?=\.)/g, (n) => {
-    numbers.push(n);
-    return "*";
-  });
+  const { key, places } = starred(name);
   const ours = Object.hasOwn(names, key) ? names[key] : undefined;
   if (ours === undefined)
     throw new Problem(
       `${file}: \`${name}\` is nothing that ${model} has`,
       "the model is another one, or has more than its config.json says",
     );
-  const place = family.places?.(header) ?? plainPlace;
+  const placeOf = family.places?.(header) ?? plainPlace;
   const filled = (pattern: string): string => {
-    const left = [...numbers];
+    const left = [...places];
     const whole = pattern.replaceAll("*", () => left.shift() ?? "");
-    return whole.replace(/^blocks\.(\d+)/, (_, block) => place(Number(block)));
+    return whole.replace(/^blocks\.(\d+)/, (_, block) => placeOf(Number(block)));
   };
   if (ours === null) return null;
   if (typeof ours === "string") return filled(ours);

@@ -239,6 +239,9 @@ export class Copies {
         else this.#bySpelling.set(spelling, [copy]);
       }
   }
+  has(spelling: string): boolean {
+    return this.#bySpelling.has(spelling);
+  }
   /** Null if there are no such copies, or not all. */
   take(spelling: string): Tensor | null {
     const found = this.#bySpelling.get(spelling) ?? [];

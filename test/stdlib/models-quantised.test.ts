@@ -12,14 +12,15 @@ import { exportModel } from "../../runtime/import/export.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
 import { quantisationOf } from "../../runtime/import/quantisation.ts";
 import { openWeights } from "../../runtime/import/quantised.ts";
-import { weightFiles } from "../../runtime/import/weights.ts";
+import { transformersTensors, weightFiles } from "../../runtime/import/weights.ts";
 import { readSafetensors, type Tensor } from "../../runtime/index.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { codesAt, type StoredTensor, turned } from "../../runtime/storage/stored-tensor.ts";
-import { convert, part, widenF16 } from "../../runtime/tensor.ts";
+import { convert, fromNumbers, part, widenF16 } from "../../runtime/tensor.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { assertBits, bits } from "../bits.ts";
+import { hf } from "../hf-copies.ts";
 import { assertClose, some } from "../peer-results.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
@@ -318,6 +319,44 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
     '`a` has dtype "F8_E4M3"',
     "give the folder of both",
   );
+});
+test("an order of -1 is none, as compressed-tensors has it", () => {
+  const tensors = {
+    "b.weight_packed": ["I32", [2, 8]],
+    "b.weight_scale": ["F32", [2, 2]],
+    "b.weight_g_idx": ["I32", [64]],
+  } as const;
+  const file = zerosOf(tensors);
+  const words = readSafetensors(file);
+  words.set("b.weight_g_idx", fromNumbers("i32", [64], Array<number>(64).fill(-1)));
+  words.set("b.weight_scale", fromNumbers("f32", [2, 2], [1, 2, 3, 4]));
+  writeSafetensors(file, words);
+  const how = quantisationOf("config.json", { quantization_config: int4 });
+  const t = openWeights([file], how).get(file)?.get("b.weight")?.read() ?? assert.fail();
+  const { data } = convert(t, "f32");
+  assert.deepEqual([data[0], data[31], data[32], data[127]], [-8, -8, -16, -32]);
+});
+test("GPTQ's biases of zeros that a model does not have are left out, and others are refused", async () => {
+  const folder = join(hf, "llama");
+  const config = { ...readJson(join(folder, "config.json")), quantization_config: gptq };
+  const given = (name: string, value: number): string => {
+    const at = temporaryFolder();
+    writeFileSync(join(at, "config.json"), JSON.stringify({ ...config, attention_bias: false }));
+    const all = [...readSafetensors(join(folder, "model.safetensors"))].filter(([key]) => !key.endsWith(".bias"));
+    writeSafetensors(join(at, "model.safetensors"), new Map([...all, [name, fromNumbers("f32", [2], [0, value])]]));
+    return at;
+  };
+  for (const name of ["model.layers.1.mlp.up_proj.bias", "model.layers.0.self_attn.q_proj.bias"]) {
+    const [like, run, out] = [given(name, 0), join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
+    await importModel({ folder: like, out: run });
+    exportModel({ folder: run, like, out, warn: assert.fail });
+    assert.ok(!readSafetensors(join(out, "model.safetensors")).has(name));
+    await assertProblem(
+      () => importModel({ folder: given(name, 1), out: join(temporaryFolder(), "run") }),
+      "bias`",
+      "config.json",
+    );
+  }
 });
 test("an order that names no group is a Problem", async () => {
   const tensors = { "a.qweight": ["I32", [4, 8]], "a.scales": ["F16", [1, 8]], "a.g_idx": ["I32", [31]] } as const;
