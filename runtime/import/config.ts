@@ -48,7 +48,7 @@ export function openTransformers(folder: string): TransformersModel {
     throw new Problem(`${folder} has no config.json`, "give the folder that transformers' save_pretrained wrote");
   const whole = readJson(path);
   const { family, config } = textModelOf(folder, path, whole);
-  const quantisation = quantisationOf(path, whole);
+  const quantisation = quantisationOf(path, { ...besideIn(folder), ...whole });
   const header = headerOf(path, family, config); // first: what is supported may be computed from its numbers
   requireRopeKinds(path, family, config);
   requireSupported(path, family, config);
@@ -58,6 +58,14 @@ export function openTransformers(folder: string): TransformersModel {
   const ignoredPrefixes = family.ignoredPrefixes?.(count) ?? [];
   const order = family.blocks ? { order: family.blocks.order(config) } : {};
   return { folder, path, family, quantisation, header, tied: tied === true, ignoredPrefixes, lists, ...order };
+}
+/** What ModelOpt says of weights in a file of its own, which config.json need not repeat. */
+export const besideConfig = "hf_quant_config.json";
+function besideIn(folder: string): Json {
+  const path = join(folder, besideConfig);
+  if (!existsSync(path)) return {};
+  const { quantization } = readJson(path);
+  return isJsonObject(quantization) ? { quantization_config: { ...quantization, quant_method: "modelopt" } } : {};
 }
 interface TextModel {
   readonly family: Family;

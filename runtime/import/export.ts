@@ -13,7 +13,7 @@ import { Copies } from "../storage/names.ts";
 import { safetensorsChunks } from "../storage/safetensors.ts";
 import { inMemory, type StoredTensor, type StoredTensors } from "../storage/stored-tensor.ts";
 import { convert, sameValues, showShape, transposed } from "../tensor.ts";
-import { openTransformers, readJson, type TransformersModel } from "./config.ts";
+import { besideConfig, openTransformers, readJson, type TransformersModel } from "./config.ts";
 import type { Json } from "./family.ts";
 import { embedding, head, isSpare, oursOf, theirsOf, weightsByFile } from "./weights.ts";
 
@@ -150,7 +150,7 @@ class Exporter {
     const { folder } = this.#like;
     for (const name of readdirSync(folder)) {
       const path = join(folder, name);
-      if (!/\.(json|txt|model|jinja)$/.test(name) || !statSync(path).isFile()) continue;
+      if (!/\.(json|txt|model|jinja)$/.test(name) || name === besideConfig || !statSync(path).isFile()) continue;
       const changed = this.#changedFile(path, name, written);
       yield [name, changed ? new TextEncoder().encode(`${JSON.stringify(changed, null, 2)}\n`) : readBytes(path)];
     }

@@ -12,7 +12,7 @@ import { exportModel } from "../../runtime/import/export.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
 import { quantisationOf } from "../../runtime/import/quantisation.ts";
 import { openWeights } from "../../runtime/import/quantised.ts";
-import { transformersTensors, weightFiles } from "../../runtime/import/weights.ts";
+import { weightFiles } from "../../runtime/import/weights.ts";
 import { readSafetensors, type Tensor } from "../../runtime/index.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { writeSafetensors } from "../../runtime/storage/safetensors.ts";
@@ -20,7 +20,7 @@ import { codesAt, type StoredTensor, turned } from "../../runtime/storage/stored
 import { convert, fromNumbers, part, widenF16 } from "../../runtime/tensor.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { assertBits, bits } from "../bits.ts";
-import { hf } from "../hf-copies.ts";
+import { hf, other } from "../hf-copies.ts";
 import { assertClose, some } from "../peer-results.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
@@ -357,6 +357,20 @@ test("GPTQ's biases of zeros that a model does not have are left out, and others
       "config.json",
     );
   }
+});
+test("what ModelOpt says beside config.json holds, and is not exported with weights of bf16", async () => {
+  const [like, run, out] = [other("llama", {}), join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
+  const beside = join(like, "hf_quant_config.json");
+  writeFileSync(beside, JSON.stringify({ quantization: { quant_algo: "NVFP4", exclude_modules: ["lm_head"] } }));
+  const file = join(like, "model.safetensors");
+  const scale = ["model.layers.0.self_attn.k_proj.k_scale", fromNumbers("f32", [], [1])] as const;
+  writeSafetensors(file, new Map([...readSafetensors(file), scale]));
+  assert.ok(openTransformers(like).quantisation);
+  await importModel({ folder: like, out: run });
+  exportModel({ folder: run, like, out, warn: assert.fail });
+  assert.deepEqual(readdirSync(out).toSorted(), ["config.json", "model.safetensors"]);
+  writeFileSync(beside, JSON.stringify({ quantization: { quant_algo: "MIXED_PRECISION" } }));
+  await assertProblem(() => openTransformers(like), "quant_algo", "dequantize()");
 });
 test("an order that names no group is a Problem", async () => {
   const tensors = { "a.qweight": ["I32", [4, 8]], "a.scales": ["F16", [1, 8]], "a.g_idx": ["I32", [31]] } as const;
