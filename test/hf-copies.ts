@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
+import { openTransformers } from "../runtime/import/config.ts";
 import { project } from "./project.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -27,3 +28,8 @@ export function refused(run: () => unknown, ...words: string[]): void {
 }
 /** With these keys set. */
 export const other = (name: string, change: object): string => copy(name, (c) => ({ ...c, ...change }));
+/** With these keys set it is refused, with these words. */
+export const refuses = (name: string, change: object, ...words: string[]): void =>
+  refused(() => openTransformers(other(name, change)), ...words);
+export type Header = ReturnType<typeof openTransformers>["header"];
+export const header = (name: string, change: object): Header => openTransformers(other(name, change)).header;
