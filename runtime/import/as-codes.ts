@@ -20,7 +20,7 @@ export function keptAs(
   declaration: string,
   tensors: StoredTensors,
 ): StoredTensors {
-  if (weights === "float") return new Map([...tensors].map(([name, t]) => [name, asFloats(t)]));
+  if (weights === "float") return new Map([...tensors].map(([name, t]) => [name, withoutCodes(t)]));
   const how = codesOf(weights, loaded, declaration);
   return new Map(
     [...tensors].map(([name, t]) => {
@@ -29,7 +29,7 @@ export function keptAs(
     }),
   );
 }
-function asFloats(t: StoredTensor): StoredTensor {
+function withoutCodes(t: StoredTensor): StoredTensor {
   const { kept, ...floats } = t;
   return kept ? floats : t;
 }

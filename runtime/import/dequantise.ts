@@ -74,7 +74,7 @@ export function byGroups(codes: StoredCodes, scales: StoredCodes): StoredTensor 
     return t;
   });
 }
-/** NVFP4: the same two a byte, [rows, bytes], with an e4m3 scale for each group, [rows, groups], which stands for the number that `number` makes of it. */
+/** NVFP4: the same two a byte, [rows, bytes], with an e4m3 scale for each group, [rows, groups], of which `numberOf` makes what numbers are multiplied by. */
 export function scaledRows(
   codes: StoredCodes,
   scales: StoredCodes,

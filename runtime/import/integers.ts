@@ -20,46 +20,39 @@ export type Group = number | "row" | "matrix";
 /** compressed-tensors: codes [outputs, words of inputs], scales [outputs, groups], zeros [words of outputs, groups]; without zeros, the middle code is 0. */
 export function packedRows(parts: IntegerParts, bits: number, group: Group): StoredTensor {
   const { codes, zeros, order } = parts;
-  const [rows, words] = matrixOf(codes);
-  const columns = inputsOf(parts, Math.floor((words * 32) / bits));
+  const [rows, words] = oneMatrix(codes);
+  const columns = inputsOf(parts, bits);
   const groups = groupsOf(columns, group);
-  requireShape(codes, codes, [rows, wordsFor(columns, bits)]);
   requireScales(parts, group, [rows, groups]);
   if (zeros) requireShape(zeros, codes, [wordsFor(rows, bits), groups]);
   return inBf16([rows, columns], () => ({
     codes: unpacked(wordsOf(codes), { bits, n: columns, lines: rows, wide: words }),
     zeros: zeros && unpackedDown(wordsOf(zeros), { bits, n: rows, lines: groups }),
     ...scalesOf(parts, bits),
-    ...placesByRows(
-      rows,
-      groupOfInputs(columns, groups, group, isInOrder(order) ? undefined : order),
-      group === "matrix" ? 0 : groups,
-    ),
+    ...placesByRows(rows, groupOfInputs(columns, group, sorted(order)), group),
   }));
 }
-/** As compressed-tensors says of what was not sorted. */
-const isInOrder = (order: Placed | undefined): boolean => order !== undefined && wordsOf(order).includes(-1);
+/** Of what was not sorted compressed-tensors has groups of -1. */
+const sorted = (order: Placed | undefined): Placed | undefined =>
+  order && wordsOf(order).includes(-1) ? undefined : order;
 /** The same of whole bytes: codes [outputs, inputs]. */
 export function plainRows(parts: IntegerParts, group: Group): StoredTensor {
-  const [rows, columns] = matrixOf(parts.codes);
+  const [rows, columns] = oneMatrix(parts.codes);
   const codes = asCodes(parts.codes, "i8");
-  const groups = groupsOf(columns, group);
-  requireShape(parts.codes, parts.codes, [rows, columns]);
-  requireScales(parts, group, [rows, groups]);
+  requireScales(parts, group, [rows, groupsOf(columns, group)]);
   return inBf16([rows, columns], () => ({
     codes: codes.read().map((byte) => byte ^ 128),
     zeros: undefined,
     ...scalesOf(parts, 8),
-    ...placesByRows(rows, groupOfInputs(columns, groups, group), group === "matrix" ? 0 : groups),
+    ...placesByRows(rows, groupOfInputs(columns, group), group),
   }));
 }
 /** GPTQ: codes [words of inputs, outputs], scales [groups, outputs], zeros [groups, words of outputs] less `less`. Its result is [inputs, outputs]. */
 export function gptq(parts: IntegerParts, bits: number, group: Group, less: number): StoredTensor {
   const { codes, order, zeros } = parts;
-  const [words, columns] = matrixOf(codes);
+  const [words, columns] = oneMatrix(codes);
   const rows = Math.floor((words * 32) / bits);
   const groups = groupsOf(rows, group);
-  requireShape(codes, codes, [wordsFor(rows, bits), columns]);
   const wide = requireByInputs(parts, bits, [groups, columns]);
   const mask = 2 ** bits - 1;
   return inBf16([rows, columns], () => ({
@@ -67,16 +60,15 @@ export function gptq(parts: IntegerParts, bits: number, group: Group, less: numb
     zeros:
       zeros && unpacked(wordsOf(zeros), { bits, n: columns, lines: groups, wide }).map((zero) => (zero + less) & mask),
     ...scalesOf(parts, bits),
-    ...placesByColumns(groupOfInputs(rows, groups, group, order), columns),
+    ...placesByColumns(groupOfInputs(rows, group, order), columns),
   }));
 }
 /** AWQ: codes [inputs, words of outputs], else as GPTQ, of 4 bits. Of each eight outputs a word has the even ones first. */
 export function awq(parts: IntegerParts, group: Group): StoredTensor {
   const { codes, zeros } = parts;
-  const [rows, words] = matrixOf(codes);
+  const [rows, words] = oneMatrix(codes);
   const columns = words * 8;
   const groups = groupsOf(rows, group);
-  requireShape(codes, codes, [rows, words]);
   const wide = requireByInputs(parts, 4, [groups, columns]);
   const inOrder = (of: Placed, lines: number): Uint8Array =>
     evenFirst(unpacked(wordsOf(of), { bits: 4, n: columns, lines, wide }));
@@ -84,18 +76,23 @@ export function awq(parts: IntegerParts, group: Group): StoredTensor {
     codes: inOrder(codes, rows),
     zeros: zeros && inOrder(zeros, groups),
     ...scalesOf(parts, 4),
-    ...placesByColumns(groupOfInputs(rows, groups, group), columns),
+    ...placesByColumns(groupOfInputs(rows, group), columns),
   }));
 }
 
 const wordsFor = (n: number, bits: number): number => Math.ceil((n * bits) / 32);
 const groupsOf = (inputs: number, group: Group): number => (typeof group === "number" ? Math.ceil(inputs / group) : 1);
-function inputsOf({ codes, shape }: IntegerParts, held: number): number {
-  if (!shape) return held;
-  const said = Array.from(wordsOf(shape));
-  const [rows] = matrixOf(codes);
-  if (said.length === 2 && said[0] === rows && said[1] !== undefined && said[1] > 0) return said[1];
-  throw unfit(`${shape.place} says [${said.join(", ")}]; ${codes.place} is ${showShape(codes.t.shape)}`);
+function oneMatrix(codes: Placed): readonly [rows: number, columns: number] {
+  if (codes.t.shape.length > 2) throw unfit(`${codes.place} is ${showShape(codes.t.shape)}, and no matrix`);
+  return matrixOf(codes);
+}
+/** As many as is said, else as the words of a row hold. */
+function inputsOf({ codes, shape }: IntegerParts, bits: number): number {
+  const [rows, words] = oneMatrix(codes);
+  if (!shape) return Math.floor((words * 32) / bits);
+  const [outputs, inputs = 0, ...more] = wordsOf(shape);
+  if (outputs === rows && inputs > 0 && wordsFor(inputs, bits) === words && more.length === 0) return inputs;
+  throw unfit(`${shape.place} says [${wordsOf(shape).join(", ")}]; ${codes.place} is ${showShape(codes.t.shape)}`);
 }
 function requireScales({ codes, scales }: IntegerParts, group: Group, shape: readonly number[]): void {
   if (group !== "matrix") requireShape(scales, codes, shape);
@@ -145,10 +142,11 @@ function evenFirst(packed: Uint8Array): Uint8Array {
 }
 
 /** The group of each input. */
-function groupOfInputs(inputs: number, groups: number, group: Group, order?: Placed): Int32Array {
+function groupOfInputs(inputs: number, group: Group, order?: Placed): Int32Array {
+  const groups = groupsOf(inputs, group);
   if (!order)
     return Int32Array.from({ length: inputs }, (_, i) => (typeof group === "number" ? Math.floor(i / group) : 0));
-  const all = Int32Array.from(wordsOf(order));
+  const all = wordsOf(order);
   if (all.length !== inputs || all.some((g) => g < 0 || g >= groups))
     throw unfit(`${order.place} has not one of ${groups} groups for each of ${inputs} inputs`);
   return all;
@@ -168,10 +166,10 @@ const scalesOf = ({ scales }: IntegerParts, bits: number): Pick<Whole, "scales" 
   middle: 2 ** (bits - 1),
 });
 type Places = Pick<Whole, "rowAt" | "columnAt">;
-const placesByRows = (rows: number, groupOf: Int32Array, groups: number): Places => ({
-  rowAt: Int32Array.from({ length: rows }, (_, r) => r * groups),
-  columnAt: groupOf,
-});
+const placesByRows = (rows: number, groupOf: Int32Array, group: Group): Places => {
+  const apart = group === "matrix" ? 0 : groupsOf(groupOf.length, group);
+  return { rowAt: Int32Array.from({ length: rows }, (_, r) => r * apart), columnAt: groupOf };
+};
 const placesByColumns = (groupOf: Int32Array, columns: number): Places => ({
   rowAt: groupOf.map((g) => g * columns),
   columnAt: Int32Array.from(fromTo(0, columns)),

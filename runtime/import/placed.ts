@@ -17,10 +17,11 @@ export const unfit = (what: string): Problem =>
 export const typeName = ({ t }: Placed): string => (isCodes(t) ? codeNames[t.code] : t.dtype);
 export const noScale = (scales: Placed): Problem => unfit(`${scales.place} is ${typeName(scales)}, which is no scale`);
 
+/** What belongs to codes must be of this shape. */
 export function requireShape(part: Placed, codes: Placed, shape: readonly number[]): void {
   if (!sameShape(part.t.shape, shape))
     throw unfit(
-      `${part.place} is ${showShape(part.t.shape)}; ${codes.place} is ${showShape(codes.t.shape)}, for scales ${showShape(shape)}`,
+      `${part.place} is ${showShape(part.t.shape)}, and not ${showShape(shape)}: ${codes.place} is ${showShape(codes.t.shape)}`,
     );
 }
 /** The two last axes, of which the leading ones are stacks. */

@@ -80,15 +80,15 @@ export function readConfig(run: string): RunConfig {
 
 /** What to give in place of a path that is no run's folder: the run that it is a part of, or those that it holds. */
 export function runHelp(path: string): string {
-  const above = [join(path, ".."), join(path, "..", "..")].find(hasConfig);
+  const above = [join(path, ".."), join(path, "..", "..")].find(isRunWithConfig);
   if (above !== undefined) return `give the folder of the run: ${above}`;
   const inside = statSync(path, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(path).toSorted() : [];
-  const runs = inside.map((name) => join(path, name)).filter(hasConfig);
+  const runs = inside.map((name) => join(path, name)).filter(isRunWithConfig);
   if (runs.length > 0) return `give a run: ${runs.slice(0, 8).join(", ")}`;
   if (path.endsWith(".moe")) return `give the folder of a run: \`moec train ${path} --data TEXT\` writes one`;
   return "give the folder that `moec train` wrote, such as runs/NAME";
 }
-const hasConfig = (path: string): boolean => existsSync(join(path, "config.json")) && isRun(path);
+const isRunWithConfig = (path: string): boolean => existsSync(join(path, "config.json")) && isRun(path);
 
 /** Throws Problem unless a resumed run has the saved run's options; only the number of steps may change. */
 export function requireSame(run: string, saved: RunConfig, given: RunConfig): void {

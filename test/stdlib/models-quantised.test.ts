@@ -273,8 +273,8 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
   const bytes = { "a.weight_packed": ["U8", [9, 8]], "a.weight_scale": ["F8_E4M3", [9, 1]] } as const;
   for (const [config, tensors, message] of [
     [fp8, { "a.weight": codes }, "`a.weight` is quantised, and no file of the folder has its `a.weight_scale_inv`"],
-    [fp8, { "a.weight": codes, "a.weight_scale_inv": ["F32", [2, 1]] }, "is [2, 1]; "],
-    [fp8, { "a.weight": codes, "a.weight_scale_inv": ["F32", []] }, "is [9, 16], for scales [2, 2]"],
+    [fp8, { "a.weight": codes, "a.weight_scale_inv": ["F32", [2, 1]] }, "is [2, 1], and not "],
+    [fp8, { "a.weight": codes, "a.weight_scale_inv": ["F32", []] }, "and not [2, 2]: "],
     [
       fp8,
       { "a.weight": codes, "a.weight_scale_inv": ["I32", [2, 2]] },
@@ -291,23 +291,27 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
     [fp8, { "a.weight": ["U8", [9, 16]], "a.weight_scale_inv": scales }, "`a.weight` is U8"],
     [fp8, { "a.weight": ["F8_E5M2", [9, 16]] }, '`a.weight` has dtype "F8_E5M2"'],
     [mxfp4, { a_blocks: blocks }, "no file of the folder has its `a_scales`"],
-    [mxfp4, { a_blocks: blocks, a_scales: ["U8", [2, 3]] }, "for scales [2, 3, 1]"],
+    [mxfp4, { a_blocks: blocks, a_scales: ["U8", [2, 3]] }, "and not [2, 3, 1]: "],
     [mxfp4, { a_blocks: blocks, a_scales: ["F32", [2, 3, 1]] }, "`a_scales` is f32"],
     [mxfp4, { a_blocks: blocks, a_scales: ["F8_E4M3", [2, 3, 1]] }, "`a_scales` is F8_E4M3, which is no scale"],
     [mxfp4, { a_blocks: ["U8", [1, 16]], a_scales: ["U8", [1]] }, "`a_blocks` is [1, 16]"],
     [mxfp4, { a_scales: ["U8", [2, 3, 1]] }, "`a_scales` belongs to `a_blocks`, which is missing"],
-    [int4, { ...words, "a.weight_scale": ["F32", [9, 2]] }, "is [9, 2]; "],
+    [int4, { ...words, "a.weight_scale": ["F32", [9, 2]] }, "is [9, 2], and not "],
     [int4, { ...words, "a.weight_scale": ["I32", [9, 1]] }, "`a.weight_scale` is i32, which is no scale"],
     [int4, { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight_shape": ["I64", [2]] }, "says [0, 0]; "],
     [int4Zeros, { ...words, "a.weight_scale": ["F32", [9, 1]] }, "the `_zero_point` that belongs to it"],
     [nvfp4, { "a.weight_packed": ["U8", [9, 8]], "a.weight_scale": ["F8_E4M3", [9, 1]] }, "`_global_scale`"],
     [int4, { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight": ["F32", [9, 32]] }, "`a.weight`, which"],
-    [int4, { "a.weight_packed": ["I32", [9, 5]], "a.weight_scale": ["F32", [9, 1]] }, "for scales [9, 2]"],
-    [int4, { "a.weight_packed": ["I32", [2, 9, 4]], "a.weight_scale": ["F32", [9, 1]] }, "is [2, 9, 4]"],
-    [int4Zeros, { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight_zero_point": ["I32", [1, 1]] }, "is [1, 1]; "],
-    [nvfp4, { ...bytes, "a.weight_global_scale": ["F32", [2]] }, "`a.weight_global_scale` is [2]; "],
-    [gptq, { "a.qweight": ["I32", [4, 9]], "a.scales": ["F16", [2, 9]] }, "is [2, 9]; "],
-    [gptq, { "a.qweight": ["I32", [1, 4, 9]], "a.scales": ["F16", [1, 9]] }, "is [1, 4, 9]"],
+    [int4, { "a.weight_packed": ["I32", [9, 5]], "a.weight_scale": ["F32", [9, 1]] }, "and not [9, 2]: "],
+    [int4, { "a.weight_packed": ["I32", [2, 9, 4]], "a.weight_scale": ["F32", [9, 1]] }, "is [2, 9, 4], and no matrix"],
+    [
+      int4Zeros,
+      { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight_zero_point": ["I32", [1, 1]] },
+      "is [1, 1], and not ",
+    ],
+    [nvfp4, { ...bytes, "a.weight_global_scale": ["F32", [2]] }, "`a.weight_global_scale` is [2], and not "],
+    [gptq, { "a.qweight": ["I32", [4, 9]], "a.scales": ["F16", [2, 9]] }, "is [2, 9], and not "],
+    [gptq, { "a.qweight": ["I32", [1, 4, 9]], "a.scales": ["F16", [1, 9]] }, "is [1, 4, 9], and no matrix"],
     [gptq, { "a.qweight": ["I32", [4, 9]] }, "no file of the folder has its `a.scales`"],
     [gptq, { "a.g_idx": ["I32", [4]] }, "`a.g_idx` belongs to `a.qweight`, which is missing"],
     [awq, { "a.qweight": ["I32", [32, 1]], "a.scales": ["F16", [1, 8]] }, "the `.qzeros` that belongs to it"],
@@ -393,7 +397,7 @@ const inShape =
 test("a shape that is said is that of the words", async () => {
   assert.deepEqual(inShape(7, 42)(), [7, 42]); // as many as four words hold
   await assertProblem(inShape(8, 37), "says [8, 37]", "restore the files");
-  await assertProblem(inShape(7, 43), "for scales [7, 5]", "restore the files");
+  await assertProblem(inShape(7, 43), "says [7, 43]", "restore the files");
 });
 test("what has one scale: a matrix of ModelOpt's FP8, an output of GPTQ without groups", () => {
   const fp8 = { quant_method: "modelopt", quant_algo: "FP8" };

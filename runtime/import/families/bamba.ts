@@ -6,13 +6,13 @@ import { attentionNames, constant, defaultSettings, denseHeader, outerNames, req
 
 /** The width of a head, which config.json does not say. */
 const headOf = ({ hidden_size: D, num_attention_heads: heads }: Json): number => Number(D) / Number(heads);
+const parts = ["rope_parameters.partial_rotary_factor", "rope_scaling.partial_rotary_factor"];
 /** How many features of a head turn; half of them if nothing is said. */
 const turned: ConfigValue = {
-  keys: ["rope_parameters.partial_rotary_factor", "rope_scaling.partial_rotary_factor"],
+  keys: parts,
   kind: "count",
   from: (config) => {
-    const keys = ["rope_parameters.partial_rotary_factor", "rope_scaling.partial_rotary_factor"];
-    const part = keys.map((key) => lookup(config, key)).find((x) => x !== undefined) ?? 0.5;
+    const part = parts.map((key) => lookup(config, key)).find((x) => x !== undefined) ?? 0.5;
     return typeof part === "number" ? Math.trunc(part * headOf(config)) : undefined;
   },
   must: "a number",
