@@ -56,9 +56,10 @@ export const rateOf = (work: number | undefined, seconds: number): number => ((w
 
 async function measureOwn(c: Case, options: MeasureOptions): Promise<Measured[]> {
   const { threads, precision } = options;
-  const compute = await fmaCeiling(threads);
-  const memory = await memoryCeiling(threads, c.mix ?? { reads: 1, writes: 1, updates: 0 });
   const subject = await Subject.open(c, { target: "host", threads, precision });
+  await subject.sample();
+  const compute = await fmaCeiling(threads, subject.best.forward);
+  const memory = await memoryCeiling(threads, c.mix ?? { reads: 1, writes: 1, updates: 0 });
   const ceiling = c.mix ? memory : compute;
   try {
     const start = performance.now();

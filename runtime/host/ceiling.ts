@@ -83,12 +83,20 @@ const reread = (pieces: number): string => `extern "C" void reread(void* const* 
   }
 }`;
 
-/** Peak GFLOP/s of f32 fused multiply-adds. */
-export async function fmaCeiling(threads: number): Promise<Ceiling> {
+/** Seconds of the longest run of FMAs. */
+const longestRun = 0.05;
+/**
+ * Peak GFLOP/s of f32 fused multiply-adds. A run takes about as many seconds as what is compared with it, up to `longestRun`: the clock of a virtual
+ * machine may be a quarter higher for one millisecond than for ten.
+ */
+export async function fmaCeiling(threads: number, seconds: number): Promise<Ceiling> {
   const tasks = threads * 16;
-  const meter = await Meter.open(plan("fma", fma, tasks, [16]), threads);
-  const [sums = 0] = await meter.result();
-  return new Best("GFLOP/s", meter, tasks * rounds * 2 * sums, 40);
+  const open = (times: number): Promise<Meter> => Meter.open(plan("fma", fma, tasks * times, [16]), threads);
+  const short = await open(1);
+  const [sums = 0] = await short.result();
+  const times = Math.max(1, Math.round((Math.min(seconds, longestRun) * 1e9) / (await short.nanoseconds())));
+  short.close();
+  return new Best("GFLOP/s", await open(times), tasks * times * rounds * 2 * sums, 5);
 }
 /**
  * GB/s of a mix of streams. As in STREAM (McCalpin 1995) they are four times as large as the last-level cache, so that repeated runs read memory and
@@ -110,9 +118,11 @@ export async function readCeiling(threads: number, bytes: number): Promise<Ceili
   return new Best("GB/s", meter, read, 5);
 }
 
+/** What a model's larger kernels take. */
+const secondsOfKernels = 0.005;
 /** Measures FLOP/s, and memory bandwidth with one stream read and one written. */
 export async function measureLimits(threads: number): Promise<Limits> {
-  const compute = await fmaCeiling(threads);
+  const compute = await fmaCeiling(threads, secondsOfKernels);
   const memory = await memoryCeiling(threads, { reads: 1, writes: 1, updates: 0 });
   try {
     await compute.sample();
@@ -126,7 +136,6 @@ export async function measureLimits(threads: number): Promise<Limits> {
 
 class Best implements Ceiling {
   readonly unit: "GFLOP/s" | "GB/s";
-  /** Many short ones, some of which other programs do not disturb. */
   readonly runs: number;
   readonly #meter: Meter;
   readonly #work: number;

@@ -97,7 +97,7 @@ test("every case that a name stands for counts work", () => {
   for (const c of Object.values(groups).flat()) assert.ok(Object.values(c.work).every((n) => n > 1e6));
 });
 test("ceilings are found through the executor", async () => {
-  for (const ceiling of [await fmaCeiling(1), await memoryCeiling(1, { reads: 1, writes: 1, updates: 1 })]) {
+  for (const ceiling of [await fmaCeiling(1, 0.001), await memoryCeiling(1, { reads: 1, writes: 1, updates: 1 })]) {
     await ceiling.sample();
     assert.ok(ceiling.best > 0.1 && ceiling.best < 1e5, `${ceiling.best} ${ceiling.unit}`);
     ceiling.close();
