@@ -9,7 +9,7 @@ import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, StoreInfo } from "../runtime/executable/executable.ts";
 import { generateBatch } from "../runtime/generation/batch.ts";
 import { generateEntries } from "../runtime/generation/generate-entries.ts";
-import { readCeiling } from "../runtime/host/ceiling.ts";
+import { type Ceiling, largerThanCaches, readCeiling } from "../runtime/host/ceiling.ts";
 import { kernelTable, kernelTimes } from "../runtime/measure/kernel-times.ts";
 import type { StepTimes } from "../runtime/native.ts";
 import { readProgram } from "../runtime/program.ts";
@@ -43,6 +43,8 @@ export interface GenerateFigure {
   readonly ceiling: number;
   /** The time to read the active parameters at the ceiling's rate, as a share of a step's time. */
   readonly share: number;
+  /** The same of memory's rate, in GB/s, which is another where all parameters fit a cache. */
+  readonly memory: Pick<GenerateFigure, "ceiling" | "share">;
 }
 export interface GenerateOptions extends Pick<Arithmetic, "precision"> {
   readonly weights?: Weights | undefined;
@@ -65,20 +67,21 @@ export async function measureGenerate(
   const { executable } = await open(set, batch, options);
   const { active, parameters } = bytesRead(executable.stores, set, batch);
   const ceiling = await readCeiling(threads, parameters);
+  const memory = await readCeiling(threads, largerThanCaches());
+  const of = ({ best }: Ceiling, seconds: number) => ({ ceiling: best, share: active / seconds / (best * 1e9) });
   try {
     let seconds = Infinity;
     for (let i = 0; i < times; i++) {
       await ceiling.sample();
+      await memory.sample();
       for (let run = 0; run < ceiling.runs; run++)
         seconds = Math.min(seconds, await secondsOfStep(executable, batch, tokens));
     }
     if (options.kernels) options.kernels(await kernelsOf(set, batch, options, ceiling.best));
-    const share = active / seconds / (ceiling.best * 1e9);
-    const tokensPerSecond = batch / seconds;
-    return { name, batch, tokensPerSecond, seconds, active, parameters, ceiling: ceiling.best, share };
+    const figure = { name, batch, tokensPerSecond: batch / seconds, seconds, active, parameters };
+    return { ...figure, ...of(ceiling, seconds), memory: of(memory, seconds) };
   } finally {
-    executable.close();
-    ceiling.close();
+    for (const open of [executable, ceiling, memory]) open.close();
   }
 }
 async function open(

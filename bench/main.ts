@@ -79,7 +79,8 @@ async function generate(
     if (json) printJson({ precision: how.precision, ...written });
     else rows.push(rowOf(written));
   }
-  if (!json) print(table([["model", "batch", "tokens/s", "ms a step", "active", "of", "ceiling", "share"], ...rows]));
+  const shares = ["ceiling", "share", "memory", "share"];
+  if (!json) print(table([["model", "batch", "tokens/s", "ms a step", "active", "of", ...shares], ...rows]));
 }
 async function workers(precision: "f32" | "bf16", wanted: (i: number) => boolean, json: boolean): Promise<void> {
   const rows: string[][] = [];
@@ -109,7 +110,8 @@ function workersRow(t: WorkersFigure): string[] {
 }
 function rowOf(w: GenerateFigure): string[] {
   const rates = [w.tokensPerSecond.toFixed(0), ms(w.seconds), showBytes(w.active), showBytes(w.parameters)];
-  return [w.name, String(w.batch), ...rates, `${w.ceiling.toFixed(1)} GB/s`, percent(w.share)];
+  const shares = [w, w.memory].flatMap(({ ceiling, share }) => [`${ceiling.toFixed(1)} GB/s`, percent(share)]);
+  return [w.name, String(w.batch), ...rates, ...shares];
 }
 function list(): void {
   for (const [name, cases] of Object.entries({ ...groups, cuda: cudaCases }))

@@ -71,7 +71,6 @@ function mixed({ reads, writes, updates }: Mix): string {
   fence();
 }`;
 }
-const rereads = 16;
 /** A task is 256 KiB. */
 const reread = (pieces: number): string => `extern "C" void reread(void* const* args, ix begin, ix end, f32*) {
   for (ix t = begin; t < end; t++) {
@@ -99,23 +98,24 @@ export async function fmaCeiling(threads: number, seconds: number): Promise<Ceil
   return new Best("GFLOP/s", await open(times), tasks * times * rounds * 2 * sums, 5);
 }
 /**
- * GB/s of a mix of streams. As in STREAM (McCalpin 1995) they are four times as large as the last-level cache, so that repeated runs read memory and
- * not that cache: 256 MiB in all or more, but at most a quarter of the free memory.
+ * Bytes that repeated runs read from memory and not from the last-level cache: as in STREAM (McCalpin 1995) four times as many as that has, 256 MiB or
+ * more, but at most a quarter of the free memory.
  */
+export const largerThanCaches = (): number => Math.max(2 ** 28, Math.min(4 * lastLevelCache(), freeMemory() / 4));
+/** GB/s of a mix of streams, `largerThanCaches` in all. */
 export async function memoryCeiling(threads: number, mix: Mix): Promise<Ceiling> {
   const streams = mix.reads + mix.writes + mix.updates;
-  const bytes = Math.max(2 ** 28, Math.min(4 * lastLevelCache(), freeMemory() / 4));
-  const megabytes = Math.ceil(bytes / 2 ** 20 / streams);
+  const megabytes = Math.ceil(largerThanCaches() / 2 ** 20 / streams);
   const floats = Array.from({ length: streams }, () => megabytes << 18);
   const meter = await Meter.open(plan("mixed", mixed(mix), megabytes, floats), threads);
   return new Best("GB/s", meter, (streams + mix.updates) * megabytes * 2 ** 20, 5);
 }
-/** GB/s of reading the same memory again and again: the bandwidth of the cache that it fits in. */
+/** GB/s of reading the same memory again and again: the bandwidth of the cache that it fits in, or of memory. */
 export async function readCeiling(threads: number, bytes: number): Promise<Ceiling> {
   const pieces = Math.max(1, Math.ceil(bytes / 2 ** 18));
-  const [tasks, read] = [pieces * rereads, pieces * rereads * 2 ** 18];
+  const tasks = pieces * (bytes > lastLevelCache() ? 1 : 16);
   const meter = await Meter.open(plan("reread", reread(pieces), tasks, [pieces << 16]), threads);
-  return new Best("GB/s", meter, read, 5);
+  return new Best("GB/s", meter, tasks * 2 ** 18, 5);
 }
 
 /** What a model's larger kernels take. */
