@@ -7,7 +7,7 @@ import { packageFolder } from "../../compiler/assets.ts";
 import { type Resolve, resolveFile } from "../../compiler/check/index.ts";
 import { isLibrary, libraryFile } from "../../compiler/check/library.ts";
 import type { Diagnostic } from "../../compiler/diagnostic.ts";
-import { memoize } from "../../compiler/memoize.ts";
+import { getOrMake, memoize } from "../../compiler/memoize.ts";
 import type { Source, Span } from "../../compiler/syntax/ast.ts";
 import { Analysis } from "./analysis.ts";
 
@@ -64,9 +64,7 @@ export class Workspace {
     return this.#sources.get(nameOf(uri));
   }
   analysisOf(source: Source): Analysis {
-    const known = this.#analyses.get(source.name) ?? new Analysis(source, this.resolve);
-    this.#analyses.set(source.name, known);
-    return known;
+    return getOrMake(this.#analyses, source.name, () => new Analysis(source, this.resolve));
   }
   uriOf(source: Source): string {
     if (isLibrary(source)) return new URL(libraryFile(source.name), packageFolder).href;

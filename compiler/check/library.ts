@@ -1,7 +1,7 @@
 // The standard library's modules. A program uses a few declarations of many, so each is parsed when it is first looked at, once in a process.
 import { asset } from "../assets.ts";
 import { Bug } from "../diagnostic.ts";
-import { memoize } from "../memoize.ts";
+import { getOrMake, memoize } from "../memoize.ts";
 import type { Declaration, Import, Program, Source } from "../syntax/ast.ts";
 import { parseText } from "../syntax/parse.ts";
 import { Text } from "../syntax/text.ts";
@@ -12,9 +12,7 @@ export const libraryFile = (path: string): string => `stdlib/${path.slice(4)}.mo
 const sources = new Map<string, Source>();
 /** The module of that path, `std/nn`. Throws an error of the file system if there is none. */
 export function librarySource(path: string): Source {
-  const source = sources.get(path) ?? { name: path, text: asset(libraryFile(path)) };
-  sources.set(path, source);
-  return source;
+  return getOrMake(sources, path, () => ({ name: path, text: asset(libraryFile(path)) }));
 }
 export const isLibrary = (source: Source): boolean => sources.get(source.name) === source;
 

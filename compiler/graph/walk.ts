@@ -1,5 +1,5 @@
 // Traversals and rebuilding of graphs, which passes are built from.
-import { memoize } from "../memoize.ts";
+import { getOrMake, memoize } from "../memoize.ts";
 import type { Builder, Graph, Node, Value } from "./node.ts";
 
 const nothing: ReadonlySet<Node> = new Set();
@@ -34,12 +34,7 @@ export function useCounts(results: readonly Value[], nodes: readonly Node[]): Ma
 /** The nodes that read each value, in their order; one that reads it twice stands there twice. */
 export function readersOf(nodes: readonly Node[]): Map<Value, Node[]> {
   const found = new Map<Value, Node[]>();
-  for (const node of nodes)
-    for (const a of node.args) {
-      const known = found.get(a);
-      if (known) known.push(node);
-      else found.set(a, [node]);
-    }
+  for (const node of nodes) for (const a of node.args) getOrMake(found, a, () => []).push(node);
   return found;
 }
 /** The name of the store that a `param` node reads; null for any other node. */

@@ -19,6 +19,7 @@ import {
   type Schedule,
 } from "../kernel/schedule.ts";
 import { verify } from "../kernel/verify.ts";
+import { getOrMake } from "../memoize.ts";
 import type { LaunchShape, Layout, Phase, PlanKernel, Variant } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
 import { fuse } from "../regions/fuse.ts";
@@ -148,16 +149,12 @@ class Lowering implements LoweringContext {
   bufferOf(v: Value): VirtualBuffer | null {
     if (v.node.op.name !== "param") return this.#buffers.get(v) ?? null;
     const { store } = v.node.attrs as { readonly store: string };
-    const known = this.#stores.get(store) ?? this.#newBuffer(store, v, store);
-    this.#stores.set(store, known);
-    return known;
+    return getOrMake(this.#stores, store, () => this.#newBuffer(store, v, store));
   }
   partialSumsOf(v: Value): VirtualBuffer {
-    const known =
-      this.#partialSums.get(v) ??
-      virtualBuffer(`sums.${v.node.id}`, "f32", partialSumShape(v, this.choices.regions.sums), null);
-    this.#partialSums.set(v, known);
-    return known;
+    return getOrMake(this.#partialSums, v, () =>
+      virtualBuffer(`sums.${v.node.id}`, "f32", partialSumShape(v, this.choices.regions.sums), null),
+    );
   }
   concatSlots(v: Value): readonly ConcatSlot[] {
     return (this.#inPlace.pieces.get(v) ?? []).map((step) => this.#concatSlot(step, v));
@@ -193,9 +190,7 @@ class Lowering implements LoweringContext {
   /** The buffer of a value that a kernel makes. */
   #outputBuffer(v: Value): VirtualBuffer {
     const name = `${nameOf(v.node)}.${v.node.id}${v.node.results.length > 1 ? `.${v.index}` : ""}`;
-    const known = this.#buffers.get(v) ?? this.#newBuffer(name, v, null);
-    this.#buffers.set(v, known);
-    return known;
+    return getOrMake(this.#buffers, v, () => this.#newBuffer(name, v, null));
   }
   lowerRegion(region: Region): void {
     for (const v of region.outputs) if (!this.#inPlace.unbuffered.has(v)) this.#outputBuffer(v);
@@ -295,12 +290,10 @@ class Lowering implements LoweringContext {
     return { d, kernel: { ...unnamed, name }, printed: `${name} ${printed}` };
   }
   #emittedOf({ kernel, printed }: DraftedKernel): Emitted {
-    const known = this.#emitted.get(printed);
-    if (known) return known;
-    verify(kernel);
-    const emitted = this.#options.emit(kernel);
-    this.#emitted.set(printed, emitted);
-    return emitted;
+    return getOrMake(this.#emitted, printed, () => {
+      verify(kernel);
+      return this.#options.emit(kernel);
+    });
   }
   /** The kernel's second version, with the schedule that `variants` chooses; null if there is none, or if its arguments would differ. */
   #variant(parts: readonly KernelPart[], { bindings, scheduled }: Draft): Variant | null {

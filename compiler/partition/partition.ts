@@ -17,6 +17,7 @@ import {
 } from "../graph/node.ts";
 import { nodesOf, storeOf, useCounts, valuesOf, withValues } from "../graph/walk.ts";
 import { item } from "../item.ts";
+import { getOrMake } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import {
@@ -114,11 +115,8 @@ class Partition implements Workers {
   convertTo(v: Value, place: Placement): Value {
     const known = this.of(v);
     if (samePlacement(known.place, place)) return known.value;
-    const made = this.#made.get(v) ?? new Map<string, Value>();
-    this.#made.set(v, made);
-    const found = made.get(placementKey(place)) ?? this.#convert(v, known, place);
-    made.set(placementKey(place), found);
-    return found;
+    const made = getOrMake(this.#made, v, () => new Map());
+    return getOrMake(made, placementKey(place), () => this.#convert(v, known, place));
   }
   #convert(v: Value, { value, place: from }: Placed, place: Placement): Value {
     if (from.kind === "routing") return this.#convertRoutingResult(v, from.by, place);

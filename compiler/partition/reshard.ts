@@ -10,6 +10,7 @@ import {
   type Value,
 } from "../graph/node.ts";
 import { item } from "../item.ts";
+import { getOrMake } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { replicated, reshapedAxis, type Sharded, samePlacement, sharded } from "../ops/sharding.ts";
@@ -70,11 +71,9 @@ export class Resharder {
 
   /** This worker's shard, of `parts`, of a replicated value: recomputed if elementwise ops, views and ranges make it, else gathered from it. */
   shard(x: Value, axis: number, parts: number): Value {
-    const [known, key] = [this.#known.get(x) ?? new Map<string, Value>(), `${axis} ${parts}`];
-    this.#known.set(x, known);
-    const made = known.get(key) ?? this.#recomputeShard(x, axis, parts) ?? this.#gatherShard(x, axis, parts);
-    known.set(key, made);
-    return made;
+    const known = getOrMake(this.#known, x, () => new Map());
+    const made = (): Value => this.#recomputeShard(x, axis, parts) ?? this.#gatherShard(x, axis, parts);
+    return getOrMake(known, `${axis} ${parts}`, made);
   }
   #gatherShard(x: Value, axis: number, parts: number): Value {
     return b.make1(this.#g, "gather", [x, this.#shardPositions(item(dims(x.type), axis), parts)], { axis, batch: 0 });

@@ -2,6 +2,7 @@
 // name, where each choice finds its row; and back one sum for each such owner.
 import type { Builder, Group, Node, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
+import { getOrMake } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { perRow } from "../transform/routed.ts";
@@ -65,11 +66,8 @@ export class SharedRows {
     return b.sum(this.#g, all, [1]);
   }
   #of(by: Node, shared: number): ToOwners {
-    const ofNode = this.#known.get(by) ?? new Map<number, ToOwners>();
-    this.#known.set(by, ofNode);
-    const made = ofNode.get(shared) ?? this.#make(by, shared);
-    ofNode.set(shared, made);
-    return made;
+    const ofNode = getOrMake(this.#known, by, () => new Map());
+    return getOrMake(ofNode, shared, () => this.#make(by, shared));
   }
   #make(by: Node, shared: number): ToOwners {
     const [g, routings] = [this.#g, this.#routings];

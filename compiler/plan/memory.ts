@@ -2,6 +2,7 @@
 // begin at the same offset.
 import { Bug } from "../diagnostic.ts";
 import type { Store } from "../graph/node.ts";
+import { getOrMake } from "../memoize.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { type AliasSet, type Copy, sameLayout, shareMemory } from "./alias.ts";
@@ -182,9 +183,8 @@ function snapshots(sequence: Sequence): { readonly sequence: Sequence; readonly 
   const copies = new Map<string, Copy>();
   const before = (from: VirtualBuffer): VirtualBuffer => {
     if (from.store === null || !assigned.has(from.store)) return from;
-    const copy = copies.get(from.store) ?? { from, to: { ...from, name: `${from.name} before`, store: null } };
-    copies.set(from.store, copy);
-    return copy.to;
+    const copy = (): Copy => ({ from, to: { ...from, name: `${from.name} before`, store: null } });
+    return getOrMake(copies, from.store, copy).to;
   };
   const changed: Sequence = {
     ...sequence,
@@ -202,9 +202,8 @@ function storeBuffers(sequences: readonly Sequence[], stores: readonly Store[]):
     if (buffer.store === null) continue;
     if (!known.has(buffer.store))
       throw new Bug(`buffer ${buffer.name} is of store ${buffer.store}, which is not declared`);
-    const other = used.get(buffer.store) ?? buffer;
+    const other = getOrMake(used, buffer.store, () => buffer);
     if (!sameLayout(other.layout, buffer.layout)) throw new Bug(`store ${buffer.store} has two layouts`);
-    used.set(buffer.store, other);
   }
   for (const { store, from } of sequences.flatMap((s) => s.assigns)) {
     const declared = stores.find((s) => s.name === store);

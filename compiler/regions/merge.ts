@@ -2,6 +2,7 @@
 // over the same rows or elements.
 import type { Node, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
+import { getOrMake } from "../memoize.ts";
 import { isRightOperand, viewBase } from "../ops/pairs.ts";
 import { topologicalOrder } from "../topological-order.ts";
 import { isFloat } from "../types/dtype.ts";
@@ -147,9 +148,9 @@ function atLeastOne(outputs: readonly Value[], wanted: (v: Value) => boolean): V
   return found.length > 0 ? found : outputs.slice(0, 1);
 }
 function moveToEnd(readers: Map<Value, Set<FusionGroup>>, v: Value, group: FusionGroup): void {
-  const known = readers.get(v) ?? new Set<FusionGroup>();
+  const known = getOrMake(readers, v, () => new Set());
   known.delete(group);
-  readers.set(v, known.add(group));
+  known.add(group);
 }
 
 function canJoin(g: FusionGroup, part: FusionCandidate, addsUp: AddsUp, options: MergeOptions): boolean {
@@ -252,9 +253,8 @@ class Addends {
   #addPlace(part: FusionCandidate, makers: ReadonlyMap<Value, FusionCandidate>): void {
     const before = new BitSet();
     for (const v of part.reads) {
-      const [readers, maker] = [this.#readers.get(v), this.#placeOf(makers.get(v))];
-      if (readers) readers.push(part);
-      else this.#readers.set(v, [part]);
+      getOrMake(this.#readers, v, () => []).push(part);
+      const maker = this.#placeOf(makers.get(v));
       if (!maker) continue;
       before.add(maker.at);
       before.addAll(maker.before);

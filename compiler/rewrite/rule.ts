@@ -2,6 +2,7 @@
 import { Bug } from "../diagnostic.ts";
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
+import { getOrMake } from "../memoize.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Pattern } from "./pattern.ts";
 
@@ -77,11 +78,7 @@ export const rewriteGraph = (g: Builder, graph: Graph, rules: readonly Rule[], o
   withValues(graph, rewrite(g, valuesOf(graph), rules, options));
 function byRoot(rules: readonly Rule[]): (name: string) => readonly Rule[] {
   const table = new Map<string, readonly Rule[]>();
-  return (name) => {
-    const known = table.get(name) ?? rules.filter((r) => r.root === null || r.root === name);
-    table.set(name, known);
-    return known;
-  };
+  return (name) => getOrMake(table, name, () => rules.filter((r) => r.root === null || r.root === name));
 }
 function applyToFixedPoint(v: Value, step: (v: Value) => Value | null): Value {
   let now = v;

@@ -2,6 +2,7 @@
 // and, or, not. A condition on the query or the key alone, however it was computed, counts as a position of 0 or 1.
 import type { Builder, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
+import { getOrMake } from "../memoize.ts";
 import { allBounds, allHold, type PositionPair } from "../ops/attention.ts";
 import type { BinaryName, Bound, Clause } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
@@ -210,13 +211,8 @@ class MaskReader {
     if (x.type.dtype !== "i32") return null;
     const number = splatOf(x);
     if (number !== null) return constant(number);
-    const of = this.#linears.get(x) ?? new Map<string, Linear | null>();
-    this.#linears.set(x, of);
-    const found = of.get(inner.join());
-    if (found !== undefined) return found;
-    const made = this.#total(x, inner) ?? this.#position(x, inner);
-    of.set(inner.join(), made);
-    return made;
+    const ofAxes = getOrMake(this.#linears, x, () => new Map());
+    return getOrMake(ofAxes, inner.join(), () => this.#total(x, inner) ?? this.#position(x, inner));
   }
   #total(x: Value, axes: Axes): Linear | null {
     const sum = matchOp(x, "binary");

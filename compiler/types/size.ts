@@ -1,5 +1,6 @@
 // Symbolic sizes in a normal form: sums of products with rational coefficients, in which division by a product is exact and cancels. The checker
 // works with symbols; after elaboration all sizes are plain numbers.
+import { getOrMake } from "../memoize.ts";
 import { gcd } from "./numbers.ts";
 
 /** A name that stands for an integer. The atom of a spread `...S` stands for its axes, with `product` the atom of their product; else null. */
@@ -93,9 +94,7 @@ export function div(a: Size, b: Size): Size {
   }
   if (equal(a, b)) return 1;
   const both = `${identity(a)} / ${identity(b)}`;
-  const known = quotients.get(both) ?? atom(`(${show(a)}) / (${show(b)})`);
-  quotients.set(both, known);
-  return sizeOf(known);
+  return sizeOf(getOrMake(quotients, both, () => atom(`(${show(a)}) / (${show(b)})`)));
 }
 export const product = (list: readonly Size[]): Size => list.map(flat).reduce<Size>(mul, 1);
 /** The product of a spread's axes; any other size as it is. */

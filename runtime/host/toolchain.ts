@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { promisify } from "node:util";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { targetFlagText } from "../../compiler/flag-text.ts";
+import { getOrMake } from "../../compiler/memoize.ts";
 import { sha256 } from "../storage/files.ts";
 
 export interface Toolchain {
@@ -79,9 +80,7 @@ const known = new Map<string, Promise<Toolchain>>();
  */
 export function toolchain(environment: Environment = process.env): Promise<Toolchain> {
   const key = ["CXX", "PATH", "MOEC_ISA"].map((name) => environment[name]).join("\0");
-  const found = known.get(key) ?? find(environment);
-  known.set(key, found);
-  return found;
+  return getOrMake(known, key, () => find(environment));
 }
 async function find(environment: Environment): Promise<Toolchain> {
   const named = environment["CXX"]?.trim() ?? "";

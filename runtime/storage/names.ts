@@ -4,6 +4,7 @@
 import { copies, spellings, stackedName } from "../../compiler/copies.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { shapeOfScales } from "../../compiler/graph/codes.ts";
+import { getOrMake } from "../../compiler/memoize.ts";
 import type { CodesOfCopies } from "../../compiler/transform/quantise.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { product, sameShape } from "../../compiler/types/numbers.ts";
@@ -143,8 +144,7 @@ export class NamedTensors {
         `${this.#file}: \`${spelling}\` gives ${t.dtype}${showShape(inner)} for ${purpose}, which is ${dtype}${showShape(shape)}`,
         this.#misfitHelp,
       );
-    const used = this.#used.get(spelling) ?? new Set<string>();
-    this.#used.set(spelling, used.add(index.join()));
+    getOrMake(this.#used, spelling, () => new Set()).add(index.join());
     const value = partAt(t, index, dtype);
     if (!isFloat(dtype)) value.read(); // a number that is no integer is found before anything is set
     return value;
@@ -232,12 +232,8 @@ export class Copies {
   constructor(tensors: StoredTensors) {
     this.#unused = new Set(tensors.keys());
     for (const [name, t] of tensors)
-      for (const [spelling, index] of spellings(name)) {
-        const copy = { name, t, index };
-        const known = this.#bySpelling.get(spelling);
-        if (known) known.push(copy);
-        else this.#bySpelling.set(spelling, [copy]);
-      }
+      for (const [spelling, index] of spellings(name))
+        getOrMake(this.#bySpelling, spelling, () => []).push({ name, t, index });
   }
   has(spelling: string): boolean {
     return this.#bySpelling.has(spelling);

@@ -5,6 +5,7 @@ import { Bug } from "../../diagnostic.ts";
 import { mapGraph } from "../../graph/map.ts";
 import type { Mapped, Routing, Value } from "../../graph/node.ts";
 import { topological } from "../../graph/walk.ts";
+import { getOrMake } from "../../memoize.ts";
 import * as b from "../../ops/build.ts";
 import { numbers } from "../../ops/common.ts";
 import { indexRangeOf } from "../../ops/index-range.ts";
@@ -171,9 +172,7 @@ function copySlot(w: World, bind: Bind, all: Slot): Slot {
   const [over = 0, ...rest] = dims(all.type);
   const read = (): Value => {
     const value = all.read();
-    const made = known.get(value) ?? leaf(w, bind, rest, { kind: "each", value, over });
-    known.set(value, made);
-    return made;
+    return getOrMake(known, value, () => leaf(w, bind, rest, { kind: "each", value, over }));
   };
   return { type: type(all.type.dtype, rest), read, write: noWrite };
 }

@@ -2,6 +2,7 @@
 // gather by ranges of something much smaller (a Toeplitz matrix) that is then transposed picks in the order in which the result is read.
 import type { Builder, Graph, Value } from "../../graph/node.ts";
 import { item } from "../../item.ts";
+import { getOrMake } from "../../memoize.ts";
 import * as b from "../../ops/build.ts";
 import { affineOf } from "../../rewrite/affine.ts";
 import { matchOp } from "../../rewrite/pattern.ts";
@@ -30,11 +31,7 @@ function transposeBelow(v: Value, seen: Set<Value>): readonly number[] | null {
 type Known = Map<Value, Value | null>;
 /** The x with v = transpose(x, perm), built by the same pointwise ops on untransposed operands; null if some operand is not transposed so. */
 function untransposed(g: Builder, v: Value, perm: readonly number[], known: Known): Value | null {
-  const before = known.get(v);
-  if (before !== undefined) return before;
-  const made = known.size > maxNodes ? null : untransposeOp(g, v, perm, known);
-  known.set(v, made);
-  return made;
+  return getOrMake(known, v, () => (known.size > maxNodes ? null : untransposeOp(g, v, perm, known)));
 }
 function untransposeOp(g: Builder, v: Value, perm: readonly number[], known: Known): Value | null {
   const { op, args, attrs } = v.node;
