@@ -6,6 +6,7 @@ import {
   expertParallel,
   type Flag,
   integerIn,
+  numberIn,
   refuse,
   room,
   type Settings,
@@ -45,6 +46,33 @@ export const addSharing = (command: Command): Command =>
   command.addOption(option(tensorParallel)).addOption(option(expertParallel)).addOption(option(room));
 /** The same where the program is trained. */
 export const addTrainingSharing = (command: Command): Command => addSharing(command).addOption(option(shardOptimizer));
+/** Flags of how tokens are drawn. */
+export interface SamplingFlags {
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly topK?: number;
+}
+export const addSampling = (command: Command): Command =>
+  command
+    .addOption(flag("--temperature <x>", "0 always takes the most likely token; default: 0.8", numberIn(0)))
+    .addOption(
+      flag(
+        "--top-p <p>",
+        "nucleus sampling: sample from the most likely tokens with total probability p; default: 1, all",
+        numberIn(0, 1),
+      ),
+    )
+    .addOption(
+      flag("--top-k <n>", "sample from the n most likely tokens, applied before --top-p; default: all", integerIn(1)),
+    );
+export const samplingSeed = (): Option => flag("--seed <n>", "random seed; default: 0", integerIn(-(2 ** 31)));
+/** `ends`: what the text is that is ended. */
+export const stop = (ends: string): Option =>
+  option({
+    flags: "--stop <text>",
+    doc: `end a ${ends} before it says this; repeatable`,
+    parse: (said, before: string[] = []) => [...before, said === "" ? refuse("some text") : said],
+  });
 /** Flags that choose an entry and its sizes; the default entry is `train`. */
 export interface EntryFlags {
   readonly entry?: string;

@@ -75,6 +75,12 @@ export const renderDiagnostics = (diagnostics: readonly Diagnostic[], stream: No
 export const write = (text: string): void =>
   void process.stdout.write(process.stdout.isTTY ? text.replace(/[^\P{Cc}\n\t]/gu, "\ufffd") : text);
 
+/** On a terminal, says how fast text was generated. */
+export function noteRate(tokens: number, seconds: number): void {
+  const rate = tokens / seconds;
+  const text = `${pluralize(tokens, "token")}, ${rate < 100 ? rate.toFixed(1) : showCount(rate)} tokens/s`;
+  if (process.stderr.isTTY) note(colorsOf(process.stderr).dim(text));
+}
 /** Reports an error that ends a command: on stderr, or with --json as lines on stdout. Its stack is shown only if MOEC_DEBUG is set; that of a ProgramError never. */
 export function reportError(error: unknown, json: boolean): void {
   if (json) for (const record of errorRecords(error)) printJson(record);

@@ -42,6 +42,19 @@ export async function abortOnSignals(controller = new AbortController()): Promis
   running = controller;
   return controller.signal;
 }
+/** Does work that the first Ctrl-C stops, by the signal that it is given; the second ends the process. Afterwards Ctrl-C ends the process again. */
+export async function interruptible(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const controller = new AbortController();
+  const stop = (): void => (controller.signal.aborted ? exitFor("SIGINT") : controller.abort());
+  process.off("SIGINT", exitFor);
+  process.on("SIGINT", stop);
+  try {
+    await work(controller.signal);
+  } finally {
+    process.off("SIGINT", stop);
+    process.on("SIGINT", exitFor);
+  }
+}
 let running: AbortController | null = null;
 /** Aborts the signal that `abortOnSignals` returned; false if it was not called. */
 export function abortRunning(): boolean {

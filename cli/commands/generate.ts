@@ -1,7 +1,6 @@
 import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { integerIn, numberIn, refuse, requireTarget } from "../../compiler/options.ts";
-import { pluralize } from "../../compiler/pluralize.ts";
+import { integerIn, requireTarget } from "../../compiler/options.ts";
 import type { ParameterSharing } from "../../runtime/compile.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
 import { conversationOf, readPrompts } from "../../runtime/tokenizer/prompts.ts";
@@ -9,6 +8,7 @@ import type { Message, Prompt } from "../../runtime/tokens.ts";
 import { requireFiles } from "../../runtime/workers/train-distributed.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
 import {
+  addSampling,
   addShared,
   addSharing,
   addWeights,
@@ -18,62 +18,50 @@ import {
   inputPath,
   json,
   option,
+  type SamplingFlags,
   type SharedFlags,
+  samplingSeed,
+  stop,
   text,
   type WeightsFlag,
 } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
-import { colorsOf, compileProgress, note, printJson, showCount, warn, write } from "../output.ts";
+import { compileProgress, note, noteRate, printJson, warn, write } from "../output.ts";
 import { abortOnSignals } from "../signals.ts";
 
 export const generateCommand = (): Command =>
   addSharing(
-    addWeights(addShared(new Command("generate")))
-      .description(
-        "Generate text with a trained model. Under mpirun, several processes share its experts and the batch.",
-      )
-      .argument("<folder>", "the folder of a training run, or of an imported model")
-      .addOption(
-        option({
-          flags: "--prompt <text>",
-          doc: "the beginning of the text; repeatable: several prompts are generated as a batch",
-          parse: (prompt, before: string[] = []) => [...before, prompt],
-        }),
-      )
-      .addOption(
-        flag(
-          "--prompts <file>",
-          "prompts from a file: its lines, or of a .jsonl file of documents what comes before each last reply; - is stdin",
-          text,
-        ).conflicts("prompt"),
-      )
-      .addOption(flag("--tokens <n>", "number of tokens to generate; default: 200, or as many as fit", integerIn(1)))
-      .addOption(flag("--temperature <x>", "0 always takes the most likely token; default: 0.8", numberIn(0)))
-      .addOption(
-        flag(
-          "--top-p <p>",
-          "nucleus sampling: sample from the most likely tokens with total probability p; default: 1, all",
-          numberIn(0, 1),
-        ),
-      )
-      .addOption(
-        flag("--top-k <n>", "sample from the n most likely tokens, applied before --top-p; default: all", integerIn(1)),
-      )
+    addSampling(
+      addWeights(addShared(new Command("generate")))
+        .description(
+          "Generate text with a trained model. Under mpirun, several processes share its experts and the batch.",
+        )
+        .argument("<folder>", "the folder of a training run, or of an imported model")
+        .addOption(
+          option({
+            flags: "--prompt <text>",
+            doc: "the beginning of the text; repeatable: several prompts are generated as a batch",
+            parse: (prompt, before: string[] = []) => [...before, prompt],
+          }),
+        )
+        .addOption(
+          flag(
+            "--prompts <file>",
+            "prompts from a file: its lines, or of a .jsonl file of documents what comes before each last reply; - is stdin",
+            text,
+          ).conflicts("prompt"),
+        )
+        .addOption(flag("--tokens <n>", "number of tokens to generate; default: 200, or as many as fit", integerIn(1))),
+    )
       .addOption(flag("--batch <n>", "texts generated at a time; default: all, up to 16", integerIn(1)))
-      .addOption(flag("--seed <n>", "random seed; default: 0", integerIn(-(2 ** 31))))
+      .addOption(samplingSeed())
       .option(
         "--chat",
         "prompts are messages of a user; the tokenizer's chat template makes the text that the model reads",
       )
       .addOption(flag("--system <text>", "what the model is told before them; implies --chat", String))
       .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
-      .addOption(
-        option({
-          flags: "--stop <text>",
-          doc: "end a text before it says this; repeatable",
-          parse: (stop, before: string[] = []) => [...before, stop === "" ? refuse("some text") : stop],
-        }),
-      )
+      .addOption(stop("text"))
       .option("--past-end", "do not stop at the end-of-text token")
       .addOption(average()),
   )
@@ -91,13 +79,10 @@ export const generateCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags, ParameterSharing, WeightsFlag {
+interface Options extends SharedFlags, ParameterSharing, WeightsFlag, SamplingFlags {
   prompt?: string[];
   prompts?: string;
   tokens?: number;
-  temperature?: number;
-  topP?: number;
-  topK?: number;
   batch?: number;
   seed?: number;
   chat?: boolean;
@@ -133,7 +118,11 @@ function promptsIn(file: string, world: Workers): Prompt[] {
   return readPrompts(path);
 }
 function conversations(prompts: readonly Prompt[] | undefined, system: string | undefined): Message[][] {
-  if (!prompts) throw new Problem("--chat lacks what the user says", "give it: --prompt 'Who was Ahab?'");
+  if (!prompts)
+    throw new Problem(
+      "--chat lacks what the user says",
+      "give it: --prompt 'Who was Ahab?'; or talk with the model: moec chat FOLDER",
+    );
   return prompts.map((prompt) => conversationOf(prompt, system));
 }
 async function runSilently(how: RunGenerateOptions, world: Workers): Promise<void> {
@@ -165,11 +154,7 @@ async function forPeople(prompts: readonly Prompt[], how: RunGenerateOptions, wo
       write(turn < prompts.length ? "\n\n" : "\n");
     }
   }
-  if (process.stderr.isTTY) note(colorsOf(process.stderr).dim(generationRate(tokens, seconds)));
-}
-function generationRate(tokens: number, seconds: number): string {
-  const rate = tokens / seconds;
-  return `${pluralize(tokens, "token")}, ${rate < 100 ? rate.toFixed(1) : showCount(rate)} tokens/s`;
+  noteRate(tokens, seconds);
 }
 /** Prints a line of JSON for each text when it is complete. */
 async function asJson(prompts: readonly Prompt[], how: RunGenerateOptions, world: Workers): Promise<void> {

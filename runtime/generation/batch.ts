@@ -46,6 +46,11 @@ interface BatchOptions {
    * row was; returns what is true on any worker.
    */
   readonly agree?: ((stopped: readonly boolean[]) => readonly boolean[]) | undefined;
+  /**
+   * A single row only: the tokens that the row has read so far, which is kept up to date. A prompt that begins with all of them, and has more, is read from
+   * there on; before any other the row begins anew, and this list too.
+   */
+  readonly read?: number[] | undefined;
 }
 
 /**
@@ -107,7 +112,7 @@ interface Call {
 async function* generateCalls(
   executable: Executable,
   requests: Iterable<GenerateRequest>,
-  { rows: count = 1, seed, step, signal, agree = (own) => own }: BatchOptions,
+  { rows: count = 1, seed, step, signal, agree = (own) => own, read }: BatchOptions,
 ): AsyncGenerator<Call, void> {
   const lengths = lengthsOf(executable);
   const dtypes = samplingDtypes(executable, `generate:${lengths[0]}`);
@@ -117,12 +122,12 @@ async function* generateCalls(
     const [stopped, ...aborted] = agree([signal, ...rows.map((row) => row?.signal)].map((s) => s?.aborted ?? false));
     if (stopped) return;
     for (const [i, row] of rows.entries()) if (row && aborted[i]) abort(row);
-    fillRows(rows, queue);
+    fillRows(rows, queue, read);
     if (rows.every(isIdle)) return;
     const longest = Math.max(...rows.map((row) => row?.pending.length ?? 0));
     const T = lengthFor(longest, lengths);
     const how = {
-      times: executable.repeat ? tokensPerCall(rows, queue) : 1,
+      times: executable.repeat && !read ? tokensPerCall(rows, queue) : 1, // more would be read past the end of a text
       within: blockingLimit,
       beside: backgroundLimit,
       to: "tokens",
@@ -131,7 +136,7 @@ async function* generateCalls(
     const inputs = inputsOf(rows, T, dtypes);
     const tokens = await repeatOrRun(executable, how, `generate:${T}`, inputs, { seed, call, step });
     const times = tokens.length / count;
-    const done = rows.map((row) => row !== null && advance(row, T));
+    const done = rows.map((row) => row !== null && advance(row, T, read));
     yield { tokens, writing: rows.map((row, i) => (done[i] ? row : null)) };
     for (const [i, row] of rows.entries()) {
       if (row && done[i]) recordTokens(row, times, tokens[tokens.length - count + i] ?? 0);
@@ -150,12 +155,12 @@ function abort(row: Row): void {
 }
 const isIdle = (row: Row | null): boolean => row === null || row.ended;
 /** Gives free rows to the sequences that wait. */
-function fillRows(rows: (Row | null)[], queue: RequestQueue): void {
+function fillRows(rows: (Row | null)[], queue: RequestQueue, read: number[] | undefined): void {
   for (const [i, row] of rows.entries()) {
     if (row && !row.ended) continue;
     const next = queue.next();
     if (!next) return;
-    rows[i] = startRow(next);
+    rows[i] = startRow(next, read);
   }
 }
 /** Records that `times` tokens of a row were generated, of which the model has not yet read the newest. */
@@ -215,15 +220,16 @@ class RequestQueue {
     return next;
   }
 }
-function startRow([request, given]: readonly [number, GenerateRequest]): Row {
+function startRow([request, given]: readonly [number, GenerateRequest], read: number[] = []): Row {
+  if (read.length >= given.prompt.length || read.some((token, i) => token !== given.prompt[i])) read.length = 0;
   const { prompt, tokens, temperature, topP = 1, topK = 0, end = null, mayStop = false, signal, onAbort } = given;
   return {
     request,
     temperature,
     topP,
     topK,
-    position: 0,
-    pending: prompt,
+    position: read.length,
+    pending: Array.from(prompt).slice(read.length),
     remaining: tokens,
     end,
     mayStop,
@@ -233,10 +239,12 @@ function startRow([request, given]: readonly [number, GenerateRequest]): Row {
   };
 }
 /** Updates a row after a call of length T. True if all its tokens were read, so that the call's result is its next token. */
-function advance(row: Row, T: number): boolean {
-  const read = Math.min(T, row.pending.length);
-  row.position += read;
-  row.pending = Array.from(row.pending).slice(read);
+function advance(row: Row, T: number, read: number[] | undefined): boolean {
+  const pending = Array.from(row.pending);
+  const taken = pending.slice(0, T);
+  row.position += taken.length;
+  row.pending = pending.slice(T);
+  read?.push(...taken);
   return row.pending.length === 0;
 }
 

@@ -38,6 +38,8 @@ export interface OpenRunOptions extends Omit<CompileGenerateOptions, "trained" |
   readonly seed: number;
   /** The prompts, if they are known: `generate` is compiled for their lengths. */
   readonly prompts?: readonly Prompt[] | undefined;
+  /** Whether prompts will be conversations: the tokenizer needs a chat template. */
+  readonly converses?: boolean | undefined;
 }
 /** A model of a folder, and the tokens of the prompts that it was opened for. */
 interface OpenedRun extends OpenedModel {
@@ -49,6 +51,7 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
   const { B: _, T: __, ...trained } = config.sizes;
   const { folder, precision = config.precision } = options;
   try {
+    if (options.converses) encodePrompt(codec, [{ role: "user", content: "" }]);
     const prompts = options.prompts?.map((prompt) => encodePrompt(codec, prompt));
     const prompt = prompts?.reduce((longest, { length }) => Math.max(longest, length), 0);
     const program = programIn(folder);

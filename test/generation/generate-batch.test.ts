@@ -113,6 +113,35 @@ test("the shortest length that the longest prompt needs; rows that write go on b
     { entry: "generate:8", at: [[2, ...Array(7).fill(-1)], [8, 9, 10, -1, -1, -1, -1, -1], Array(8).fill(-1)] },
   ]);
 });
+test("a prompt that goes on from what the row has read is read from there; any other anew", async () => {
+  const memory = new Memory(1);
+  const read: number[] = [];
+  const textOf = async (prompt: number[], tokens: number): Promise<number[]> => {
+    const text: number[] = [];
+    const options = { rows: 1, seed: 0, step: 0, read };
+    for await (const { token } of generateBatch(memory, [{ prompt, tokens, temperature: 0 }], options))
+      text.push(token);
+    return text;
+  };
+  const begun = [3, 1, 4];
+  const reply = await textOf(begun, 3);
+  assert.deepEqual(read, [...begun, ...reply.slice(0, 2)], "the newest token was not read");
+  for (const [prompt, from] of [
+    [[...begun, ...reply, 5], 5],
+    [[...begun, ...reply, 5], 0], // nothing is new
+    [[...begun, 9, ...reply, 5], 0],
+    [[3], 0],
+    [[3, 7], 1],
+  ] as const) {
+    const before = memory.calls.length;
+    assert.deepEqual(
+      await textOf([...prompt], 1),
+      (await written(1, [{ prompt, tokens: 1, temperature: 0 }])).texts[0],
+    );
+    assert.equal(memory.calls[before]?.at[0]?.[0], from, prompt.join());
+    assert.deepEqual(read, prompt);
+  }
+});
 test("a call for long prompts is made where a third of it is filled", async () => {
   for (const [length, calls] of [
     [31, [8, 8, 8, 8]],

@@ -1,0 +1,102 @@
+// Conversations with a trained model: what is read again and what is not, and the command.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { cpSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { openConversation } from "../../runtime/generation/conversation.ts";
+import { fit, type Message, openModel } from "../../runtime/index.ts";
+import { main } from "../command.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { batches, lmFile, savedRun, words } from "./lm-run.ts";
+import { all, assertProblem } from "./texts.ts";
+
+const test = suite("conversation");
+const target = "reference";
+const sizes = { V: 160, D: 8 };
+
+/** The folder of a run whose tokenizer has a chat template. */
+async function chatRun(mixing?: string): Promise<string> {
+  const file = lmFile(mixing);
+  const tokenizer = join(temporaryFolder(), "words");
+  cpSync(words, tokenizer, { recursive: true });
+  const says = "{% for m in messages %}{{ m.role + ' ' + m.content + ' ' }}{% endfor %}";
+  writeFileSync(join(tokenizer, "chat_template.jinja"), `${says}{{ 'assistant' if add_generation_prompt }}`);
+  return savedRun(file, await fit({ file }, { batches: batches(sizes.V, 3), sizes, target }), tokenizer);
+}
+const said = ["the ship", "a whale"];
+for (const mixing of ["Attention(D, 2, Context: Context)", "Attention(D, 2, Context: Context, window: 5)", "Mamba(D)"])
+  test(`replies by ${mixing} are those to the whole conversation`, async () => {
+    const folder = await chatRun(mixing);
+    const conversation = await openConversation(folder, { tokens: 3, temperature: 0, target });
+    const model = await openModel(folder, { target, batch: 1 });
+    const before: Message[] = [];
+    for (const content of said) {
+      const reply = await all(conversation.say(content));
+      before.push({ role: "user", content });
+      assert.equal(reply, await all(model.generate(before, { tokens: 3, temperature: 0 })));
+      before.push({ role: "assistant", content: reply });
+      assert.deepEqual(conversation.messages, before);
+      assert.equal(conversation.tokens, 3);
+    }
+    conversation.restart();
+    assert.deepEqual(conversation.messages, []);
+    assert.equal(await all(conversation.say(said[0] ?? "")), before[1]?.content);
+    await model.close();
+    conversation.close();
+  });
+test("a reply that is stopped, or not read on, stands as far as it was given out", async () => {
+  const conversation = await openConversation(await chatRun(), { temperature: 0, target });
+  const stopping = new AbortController();
+  let reply = "";
+  for await (const piece of conversation.say("the ship", stopping.signal)) {
+    reply += piece;
+    stopping.abort();
+  }
+  for await (const piece of conversation.say("a")) {
+    assert.equal(conversation.messages.at(-1)?.content, reply);
+    reply = piece;
+    break;
+  }
+  assert.equal(conversation.messages.at(-1)?.content, reply);
+  conversation.close();
+});
+test("what does not fit any more is refused, and was not said", async () => {
+  const conversation = await openConversation(await chatRun(), { tokens: 20, temperature: 0, target });
+  await all(conversation.say("the ship"));
+  assert.equal(conversation.tokens, 20);
+  const { messages } = conversation;
+  await assertProblem(all(conversation.say("a whale")), /the conversation has \d+ tokens, and the model 40 positions/);
+  assert.deepEqual(conversation.messages, messages);
+  conversation.restart();
+  assert.notEqual(await all(conversation.say("a whale")), "");
+  conversation.close();
+  const file = lmFile();
+  const parameters = await fit({ file }, { batches: batches(256, 1), sizes: { V: 256, D: 8 }, target });
+  await assertProblem(openConversation(await savedRun(file, parameters)), /has no chat template/);
+});
+test("the command answers the lines that are piped in, and /new begins another conversation", async () => {
+  const folder = await chatRun();
+  const chat = (input: string, ...flags: string[]) => {
+    const given = [main, "chat", folder, "--target", target, "--temperature", "0", "--tokens", "3", ...flags];
+    return spawnSync(process.execPath, given, { input, encoding: "utf8" });
+  };
+  const { stdout, stderr, status } = chat("the ship\n\n/new\nthe ship\na whale\n");
+  assert.equal(status, 0, stderr);
+  const [first, again, other, end] = stdout.split("\n");
+  assert.equal(first, again);
+  assert.ok(first && other && end === "", stdout);
+  const [record, next] = chat("the ship\na whale", "--json")
+    .stdout.split("\n")
+    .slice(0, 2)
+    .map((line) => JSON.parse(line));
+  assert.deepEqual([record.text, record.prompt, record.tokens], [first, [{ role: "user", content: "the ship" }], 3]);
+  assert.equal(next.prompt.length, 3);
+  for (const long of [chat("the ship\n".repeat(9)), chat("the ship", "--system", "the ship ".repeat(9))]) {
+    assert.equal(long.status, 1);
+    assert.match(long.stderr, /40 positions/);
+  }
+});
+
+test.run();
