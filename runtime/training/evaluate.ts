@@ -86,7 +86,7 @@ async function evaluateOpened(
   const { B: rows, T: length } = sizes;
   const how = { ...options, precision: options.precision ?? config.precision, world };
   requireEqualModels(program, identityOf(checkpoint), { ...how, set: sizes, rows, seed: config.seed });
-  if (world.size > 1) world.requireEqual({ data: `SHA-256 ${text.hash}` });
+  world.requireEqual({ data: `SHA-256 ${text.hash}` });
   const { executable } = await compileOnWorkers(() => program, {
     ...trainingRequest(entry, sizes, ["evaluate"]),
     ...commonRequest(how, world),

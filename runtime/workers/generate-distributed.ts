@@ -2,7 +2,7 @@
 import type { Loaded } from "../../compiler/check/index.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
 import type { CommonOptions, ParameterSharing } from "../compile.ts";
-import { hashOfProgram, requireEqualSharing } from "./train-distributed.ts";
+import { hashOfProgram, requireEqualSharing, sizesForErrors } from "./train-distributed.ts";
 import { singleWorker, type Workers } from "./workers.ts";
 
 /** How a model is opened. */
@@ -20,31 +20,16 @@ export function requireEqualModels(program: Loaded, parameters: string, options:
   const { world = singleWorker } = options;
   requireEqualSharing(options, world);
   if (world.size === 1) return;
-  const {
-    set = {},
-    target = "host",
-    precision = "f32",
-    tf32 = false,
-    weights,
-    ids = false,
-    rows,
-    seed,
-    sampling,
-  } = options;
-  const sizes = Object.entries({ ...options.trained, ...set }).map(([name, value]) => [`size ${name}`, String(value)]);
-  const same = { target, precision, tf32, weights, ids, batch: rows, seed, sampling: sampling?.join(" ") };
-  world.requireEqual({
-    program: hashOfProgram(program),
-    model: parameters,
-    ...(Object.fromEntries(sizes) as Readonly<Record<string, string>>),
-    ...Object.fromEntries(Object.entries(same).map(([name, value]) => [name, String(value)])),
-  });
+  const { target = "host", precision = "f32", tf32 = false, weights, ids = false, rows: batch, seed } = options;
+  const sizes = sizesForErrors({ ...options.trained, ...options.set });
+  const same = { target, precision, tf32, weights, ids, batch, seed, sampling: options.sampling?.join(" ") };
+  world.requireEqual({ program: hashOfProgram(program), model: parameters, ...sizes, ...same });
 }
 /** Throws on all workers if they are to generate other texts than worker 0. */
 export function requireEqualTexts(texts: Readonly<Record<string, unknown>>, world: Workers): void {
+  if (world.size === 1) return;
   const given = Object.entries(texts).filter(([, value]) => value !== undefined);
-  if (world.size > 1)
-    world.requireEqual(Object.fromEntries(given.map(([name, value]) => [name, JSON.stringify(value)])));
+  world.requireEqual(Object.fromEntries(given.map(([name, value]) => [name, JSON.stringify(value)])));
 }
 type Agreement = (own: readonly boolean[]) => readonly boolean[];
 /** Where one worker is stopped, or a row of the batch, all of them are; `stop` is then called on all. */

@@ -83,14 +83,13 @@ function requireDivisor(
 export function requireEqualSharing(options: TrainingSharing & Pick<BuildRequest, "recompute">, world: Workers): void {
   requireSharing(options, world);
   const { recompute = false, tensorParallel, expertParallel, room, shardOptimizer = false } = options;
-  if (world.size > 1)
-    world.requireEqual({
-      [recomputeFlagText]: String(recompute),
-      [tensorParallelFlagText]: String(tensorParallel ?? "none"),
-      [expertParallelFlagText]: String(expertParallel ?? "none"),
-      [roomFlagText]: String(room ?? "none"),
-      [shardOptimizerFlagText]: String(shardOptimizer),
-    });
+  world.requireEqual({
+    [recomputeFlagText]: recompute,
+    [tensorParallelFlagText]: tensorParallel ?? "none",
+    [expertParallelFlagText]: expertParallel ?? "none",
+    [roomFlagText]: room ?? "none",
+    [shardOptimizerFlagText]: shardOptimizer,
+  });
 }
 /** Throws on all workers if they were given, in TypeScript, another program, other sizes or other random numbers than worker 0. */
 export function requireEqualPrograms(
@@ -99,13 +98,12 @@ export function requireEqualPrograms(
   world: Workers,
 ): void {
   if (world.size === 1) return;
-  const named = Object.entries(sizes).map(([name, value]) => [`size ${name}`, String(value)] as const);
-  const same = { precision, tf32, weights, accumulate, given: given.join(), seed };
-  world.requireEqual({
-    program: hashOfProgram(program),
-    ...Object.fromEntries([...named, ...Object.entries(same).map(([name, value]) => [name, String(value)])]),
-  });
+  const same = { precision, tf32, weights, accumulate, given, seed };
+  world.requireEqual({ program: hashOfProgram(program), ...sizesForErrors(sizes), ...same });
 }
+/** Sizes by the names by which errors call them. */
+export const sizesForErrors = (sizes: Sizes): Sizes =>
+  Object.fromEntries(Object.entries(sizes).map(([name, value]) => [`size ${name}`, value]));
 interface EqualOptions {
   readonly sizes?: Sizes;
   readonly precision?: string;
@@ -144,23 +142,21 @@ interface Opened {
 /** Throws on all workers if they differ in the program, options or parameters. */
 export function requireEqualRuns({ program, config, folder, params, ...every }: Opened, world: Workers): void {
   if (world.size === 1) return;
-  const named = Object.entries(namedOptions(config)).map(([name, value]) => [name, String(value)] as const);
   world.requireEqual({
     program: hashOfProgram(program),
-    ...Object.fromEntries(named),
-    "--steps": String(config.steps),
-    "--save-every": String(every.saveEvery),
-    "--evaluate-every": String(every.evaluateEvery),
-    "--keep-best": String(config.keepBest ?? false),
-    "--patience": String(every.patience ?? "none"),
-    "--out": String(folder),
+    ...namedOptions(config),
+    "--steps": config.steps,
+    "--save-every": every.saveEvery,
+    "--evaluate-every": every.evaluateEvery,
+    "--keep-best": config.keepBest ?? false,
+    "--patience": every.patience ?? "none",
+    "--out": folder,
     "--params": params === null ? "none" : `${params.path} (${hashOfTensors(params.tensors)})`,
-    "--upcycle": String(params?.upcycle ?? false),
+    "--upcycle": params?.upcycle ?? false,
   });
 }
 /** The same of the checkpoint that they go on from. */
 export function requireEqualCheckpoints(from: Checkpoint | null, world: Workers): void {
-  if (world.size === 1) return;
   world.requireEqual({ checkpoint: from === null ? "none" : identityOf(from) });
 }
 /** What tells a checkpoint from others. */

@@ -101,9 +101,10 @@ export class Workers {
     this.gatherNumbers(what, 0);
     return this.#transport.allGather(bytes);
   }
-  /** Throws on all workers if one of them has another value of some name than worker 0. */
-  requireEqual(values: Readonly<Record<string, string>>, help = sameForAll): void {
-    const all = this.gatherBytes("options", encoded(JSON.stringify(values)));
+  /** Throws on all workers if one of them has another value of some name than worker 0, as text. */
+  requireEqual(values: Readonly<Record<string, unknown>>, help = sameForAll): void {
+    const texts = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, String(value)]));
+    const all = this.gatherBytes("options", encoded(JSON.stringify(texts)));
     const [first = {}, ...others] = all.map((bytes) => JSON.parse(decoded(bytes)) as Record<string, string>);
     for (const [i, other] of others.entries())
       for (const name of new Set([...Object.keys(first), ...Object.keys(other)]))
