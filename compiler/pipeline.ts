@@ -31,6 +31,7 @@ import {
 } from "./graph/node.ts";
 import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
+import { assignedStores } from "./graph/walk.ts";
 import type { Kernel } from "./kernel/ir.ts";
 import type { Schedule } from "./kernel/schedule.ts";
 import { choosePanels, type StorePanels } from "./lower/layout.ts";
@@ -173,9 +174,7 @@ export function toGraphs(
 }
 /** Says which parameters are frozen. */
 function withFrozen({ stores, graphs, ...more }: Elaborated): Elaborated {
-  const assigned = new Set(
-    graphs.slice(1).flatMap(({ results }) => results.flatMap((r) => (r.role === "store" ? [r.name] : []))),
-  );
+  const assigned = assignedStores(graphs.slice(1));
   const isFrozen = ({ name, role }: Store): boolean => role === "parameter" && !assigned.has(name);
   return { ...more, graphs, stores: stores.map((s) => (isFrozen(s) ? { ...s, frozen: true } : s)) };
 }

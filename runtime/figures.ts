@@ -1,7 +1,7 @@
 // What is said of a compiled program: the bytes that it needs, its operations and its kernels.
 
 import { type Elaborated, type Graph, isRuntimeInput } from "../compiler/graph/node.ts";
-import { nodesOf, storeOf } from "../compiler/graph/walk.ts";
+import { assignedStores, nodesOf, storeOf } from "../compiler/graph/walk.ts";
 import { indexBounds } from "../compiler/ops/index-range.ts";
 import { partCount } from "../compiler/partition/store-placement.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
@@ -57,9 +57,7 @@ export function inputFigures(program: Elaborated): InputFigures {
   return { choices: indexBounds(program.whole ?? program), reads };
 }
 function trainableElements({ graphs, stores }: Elaborated): number {
-  const changed = new Set(
-    graphs.flatMap((g) => (g.name === "init" ? [] : g.results.filter((r) => r.role === "store").map((r) => r.name))),
-  );
+  const changed = assignedStores(graphs.filter((g) => g.name !== "init"));
   const trained = stores.filter((s) => s.role === "parameter" && changed.has(s.name));
   return trained.reduce((sum, s) => sum + count(s.type) * partCount(s), 0);
 }

@@ -67,5 +67,8 @@ export const withValues = (graph: Graph, values: readonly Value[]): Graph => ({
 });
 /** The values of a graph's results. */
 export const valuesOf = (graph: Graph): Value[] => graph.results.map((r) => r.value);
+/** The stores that graphs give new contents. */
+export const assignedStores = (graphs: readonly Graph[]): Set<string> =>
+  new Set(graphs.flatMap(({ results }) => results.flatMap((r) => (r.role === "store" ? [r.name] : []))));
 /** All nodes of a graph, in topological order. */
 export const nodesOf = memoize((graph: Graph): readonly Node[] => topological(valuesOf(graph)));

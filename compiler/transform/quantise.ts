@@ -18,7 +18,7 @@ import {
 } from "../graph/codes.ts";
 import type { Elaborated, Graph, Node, Quantised, Result, Store, Value } from "../graph/node.ts";
 import { unstackedStore } from "../graph/node.ts";
-import { nodesOf, readersOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
+import { assignedStores, nodesOf, readersOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
@@ -66,7 +66,7 @@ function quantisedStores(
   const uses = new Map<string, (Use | null)[]>();
   for (const graph of [init, ...entries])
     for (const [store, use] of usesIn(graph)) uses.set(store, [...(uses.get(store) ?? []), use]);
-  const assigned = new Set(entries.flatMap((e) => e.results.flatMap((r) => (r.role === "store" ? [r.name] : []))));
+  const assigned = assignedStores(entries);
   return new Map(
     stores.flatMap((s) => {
       const rank = s.type.shape.length - s.stack;
