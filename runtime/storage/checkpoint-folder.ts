@@ -1,14 +1,12 @@
 // The folders of a run's checkpoints, and their files, of which state.json has sizes and hashes.
 import { createHash } from "node:crypto";
 import {
-  closeSync,
   copyFileSync,
   existsSync,
   fstatSync,
   fsyncSync,
   linkSync,
   mkdirSync,
-  openSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -18,7 +16,7 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import { makeFolder, sha256OfFile, syncFolder, writeFlushed } from "./files.ts";
+import { makeFolder, sha256OfFile, syncFolder, withOpen, writeFlushed } from "./files.ts";
 
 export const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
 export const checkpointsOf = (run: string): string => join(run, "checkpoints");
@@ -73,18 +71,10 @@ export function linkFile(source: string, path: string): void {
     try {
       linkSync(source, path);
     } catch {
-      copyFlushed(source, path);
+      copyFileSync(source, path);
+      withOpen(path, "r+", fsyncSync);
     }
   });
-}
-function copyFlushed(source: string, path: string): void {
-  copyFileSync(source, path);
-  const file = openSync(path, "r+");
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
 }
 /** Puts one of a run's checkpoints in `bestOf(run)`, atomically, in place of the one there. Returns that folder. */
 export function keepBest(run: string, step: number): string {

@@ -34,6 +34,15 @@ export function* splitBytes(
   for (let at = 0; at < byteLength; at += atOnce)
     yield new Uint8Array(buffer, byteOffset + at, Math.min(atOnce, byteLength - at));
 }
+/** Opens a file, or a folder, for `work` alone. */
+export function withOpen<T>(path: string, flags: string, work: (file: number) => T, mode?: number): T {
+  const file = openSync(path, flags, mode);
+  try {
+    return work(file);
+  } finally {
+    closeSync(file);
+  }
+}
 /** The lines of a file of any size; the last may lack its line end. */
 export function* readLines(path: string, atOnce = 1 << 20): Generator<string> {
   const file = withFileErrors(path, "read", () => openSync(path, "r"));
@@ -54,16 +63,12 @@ export function* readLines(path: string, atOnce = 1 << 20): Generator<string> {
 }
 /** Reads a whole file of up to the largest size of a buffer, which is more than `readFileSync` can read. */
 export function readBytes(path: string): Uint8Array {
-  return withFileErrors(path, "read", () => {
-    const file = openSync(path, "r");
-    try {
-      const { size } = fstatSync(file);
-      requireBufferSize(path, size);
-      return size > maxCallBytes ? readInto(new Uint8Array(size), file, 0) : readFileSync(file); // a pipe has size 0, so readFileSync reads it
-    } finally {
-      closeSync(file);
-    }
-  });
+  const read = (file: number): Uint8Array => {
+    const { size } = fstatSync(file);
+    requireBufferSize(path, size);
+    return size > maxCallBytes ? readInto(new Uint8Array(size), file, 0) : readFileSync(file); // a pipe has size 0, so readFileSync reads it
+  };
+  return withFileErrors(path, "read", () => withOpen(path, "r", read));
 }
 export function requireBufferSize(what: string, bytes: number): void {
   if (bytes > constants.MAX_LENGTH)
@@ -131,15 +136,11 @@ export const writeFlushed = (path: string, chunks: Iterable<Uint8Array>, mode?: 
 export const writeUnflushed = (path: string, chunks: Iterable<Uint8Array>, mode?: number): void =>
   writeTo(path, chunks, () => {}, mode);
 function writeTo(path: string, chunks: Iterable<Uint8Array>, flush: (file: number) => void, mode?: number): void {
-  withFileErrors(path, "write", () => {
-    const file = openSync(path, "w", mode);
-    try {
-      for (const chunk of chunks) writeAll(file, chunk);
-      flush(file);
-    } finally {
-      closeSync(file);
-    }
-  });
+  const write = (file: number): void => {
+    for (const chunk of chunks) writeAll(file, chunk);
+    flush(file);
+  };
+  withFileErrors(path, "write", () => withOpen(path, "w", write, mode));
 }
 function writeAll(file: number, chunk: Uint8Array): void {
   for (const piece of splitBytes(chunk))
@@ -196,13 +197,4 @@ export function writeUserFile(path: string, content: Content): void {
 }
 
 /** Flushes a folder, so that renames in it survive a power cut. */
-export function syncFolder(path: string): void {
-  withFileErrors(path, "flush", () => {
-    const folder = openSync(path, "r");
-    try {
-      fsyncSync(folder);
-    } finally {
-      closeSync(folder);
-    }
-  });
-}
+export const syncFolder = (path: string): void => withFileErrors(path, "flush", () => withOpen(path, "r", fsyncSync));

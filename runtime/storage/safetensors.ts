@@ -1,7 +1,7 @@
 // The safetensors format: 8 bytes of header length, a JSON header `{ name: { dtype, shape, data_offsets } }`, then the data, without holes.
 // https://huggingface.co/docs/safetensors: little-endian, row-major, offsets from the end of the header.
 
-import { closeSync, fstatSync, openSync } from "node:fs";
+import { fstatSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { dtypeOfScales, shapeOfNumbers } from "../../compiler/graph/codes.ts";
@@ -11,7 +11,7 @@ import { product } from "../../compiler/types/numbers.ts";
 import { axesOfScales, dequantised } from "../codes.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { noBit, placeOf, requireElements, showShape, widenF16, zeros } from "../tensor.ts";
-import { readInto, splitBytes, writeUserFile } from "./files.ts";
+import { readInto, splitBytes, withOpen, writeUserFile } from "./files.ts";
 import { isJsonObject } from "./json.ts";
 import {
   allInMemory,
@@ -159,14 +159,7 @@ function versionOf(file: number): string {
   return [dev, ino, size, mtimeNs].join();
 }
 function withFile<T>(path: string, held: number | undefined, read: (file: number) => T): T {
-  return withFileErrors(path, "read", () => {
-    const file = held ?? openSync(path, "r");
-    try {
-      return read(file);
-    } finally {
-      if (file !== held) closeSync(file);
-    }
-  });
+  return withFileErrors(path, "read", () => (held === undefined ? withOpen(path, "r", read) : read(held)));
 }
 function stored(source: Source): StoredTensor | StoredCodes {
   const { path, held, version, type, shape, position } = source;
