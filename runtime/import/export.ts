@@ -11,7 +11,7 @@ import { readBytes, writeFlushed, writeNewFolder } from "../storage/files.ts";
 import { isJsonObject } from "../storage/json.ts";
 import { Copies } from "../storage/names.ts";
 import { safetensorsChunks } from "../storage/safetensors.ts";
-import { inMemory, type StoredTensor, type StoredTensors } from "../storage/stored-tensor.ts";
+import { inMemory, type StoredTensor, type StoredTensors, storedTensor } from "../storage/stored-tensor.ts";
 import { convert, sameValues, showShape, transposed } from "../tensor.ts";
 import { besideConfig, openTransformers, readJson, type TransformersModel } from "./config.ts";
 import type { Json } from "./family.ts";
@@ -128,7 +128,7 @@ class Exporter {
       return convert(t, like.dtype);
     };
     const read = (): Tensor => theirsOf(name, like, { model, file, take }) ?? like.read();
-    return { dtype: like.dtype, shape: like.shape, read, parts: () => [read()] };
+    return storedTensor(like.dtype, like.shape, read);
   }
   #take(name: string): Tensor {
     const t = this.#ours.take(name);

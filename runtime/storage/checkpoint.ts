@@ -7,7 +7,6 @@ import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { dtypeOfScales, shapeOfCodes, shapeOfScales } from "../../compiler/graph/codes.ts";
-import type { DType } from "../../compiler/types/dtype.ts";
 import { sameShape } from "../../compiler/types/numbers.ts";
 import { type Codes, type Executable, hasWholeCodes, type StoreInfo, type Tensor } from "../executable/executable.ts";
 import { firstNonFinite } from "../tensor.ts";
@@ -30,7 +29,7 @@ import { baseFormat, formatVersion, NewerFormat, requireKnownFormat } from "./fo
 import { requireJson } from "./json.ts";
 import { NamedTensors, savedNames, stackOf, writeStored } from "./names.ts";
 import { openSafetensors, safetensorsChunks } from "./safetensors.ts";
-import { asKept, inMemory, latest, type StoredTensor, type StoredTensors } from "./stored-tensor.ts";
+import { asKept, inMemory, latest, type StoredTensor, type StoredTensors, storedTensor } from "./stored-tensor.ts";
 
 /**
  * Everything besides tensors that is needed to resume with the same bits. `position`: how many tokens of each stream were read; none with --shuffle.
@@ -120,24 +119,18 @@ function savedCopies(store: StoreInfo, value: () => Tensor, codes: (() => Codes)
       return t;
     };
     const inner = shape.slice(place.length);
-    const t = storedAs(dtype, inner, read);
+    const t = storedTensor(dtype, inner, read);
     if (!quantised || !codes || !hasWholeCodes(store)) return [copy, t];
     const { code } = quantised;
     const [ofCodes, ofScales] = [shapeOfCodes(shape, quantised), shapeOfScales(shape, quantised)];
     const kept = {
       code,
-      codes: storedAs("i8", ofCodes.slice(place.length), (index) => partOf(codes().codes, index)),
-      scales: storedAs(dtypeOfScales[code], ofScales.slice(place.length), (index) => partOf(codes().scales, index)),
+      codes: storedTensor("i8", ofCodes.slice(place.length), (index) => partOf(codes().codes, index)),
+      scales: storedTensor(dtypeOfScales[code], ofScales.slice(place.length), (index) => partOf(codes().scales, index)),
     };
     return [copy, { ...t, kept }];
   });
 }
-const storedAs = (dtype: DType, shape: readonly number[], read: StoredTensor["read"]): StoredTensor => ({
-  dtype,
-  shape,
-  read,
-  parts: () => [read()],
-});
 /**
  * Called by workers other than 0 while worker 0 writes `savedTensors`, all but the frozen ones if it `shares` those of an earlier checkpoint: reading a
  * store that they share needs all workers, in the same order. Returns the path of the checkpoint that worker 0 writes.

@@ -60,12 +60,15 @@ export interface StoredCodes {
 export type Code = "e4m3" | "e8m0" | "i8" | "u8";
 export const isCodes = (t: StoredTensor | StoredCodes): t is StoredCodes => "code" in t;
 
-export const inMemory = (t: Tensor): StoredTensor => ({
-  dtype: t.dtype,
-  shape: t.shape,
-  read: (index = []) => (index.length === 0 ? t : part(t, index)),
-  parts: () => [t],
+/** A tensor that `read` gives, whole or the part at an index of its first axes. */
+export const storedTensor = (dtype: DType, shape: readonly number[], read: StoredTensor["read"]): StoredTensor => ({
+  dtype,
+  shape,
+  read,
+  parts: () => [read()],
 });
+export const inMemory = (t: Tensor): StoredTensor =>
+  storedTensor(t.dtype, t.shape, (index = []) => (index.length === 0 ? t : part(t, index)));
 export const allInMemory = (tensors: ReadonlyMap<string, Tensor>): StoredTensors =>
   new Map([...tensors].map(([name, t]) => [name, inMemory(t)]));
 export const readAll = (tensors: StoredTensors): Map<string, Tensor> =>
@@ -112,13 +115,10 @@ export function derivedColumns(t: StoredTensor, columns: number, of: (t: Tensor)
 }
 /** What is at an index of a tensor's first axes, in a dtype. It is kept as codes where the scales have these axes too. */
 export function partAt(t: StoredTensor, index: readonly number[], dtype: DType): StoredTensor {
-  const inner = (of: StoredTensor): StoredTensor => {
-    const read: StoredTensor["read"] = (more = []) => of.read([...index, ...more]);
-    return { dtype: of.dtype, shape: of.shape.slice(index.length), read, parts: () => [read()] };
-  };
+  const inner = (of: StoredTensor): StoredTensor =>
+    storedTensor(of.dtype, of.shape.slice(index.length), (more = []) => of.read([...index, ...more]));
   const one = inner(t);
-  const read: StoredTensor["read"] = (more) => convert(one.read(more), dtype);
-  const made = { dtype, shape: one.shape, read, parts: () => [read()] };
+  const made = storedTensor(dtype, one.shape, (more) => convert(one.read(more), dtype));
   if (!t.kept || !sameShape(t.kept.scales.shape.slice(0, index.length), t.shape.slice(0, index.length))) return made;
   return { ...made, kept: { code: t.kept.code, codes: inner(t.kept.codes), scales: inner(t.kept.scales) } };
 }
