@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { Bug, locationText } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
-import { nodesOf } from "../graph/walk.ts";
+import { nodesOf, useCounts } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import { accessOf } from "../kernel/access.ts";
 import { contiguousLayout } from "../kernel/builder.ts";
@@ -112,7 +112,7 @@ class Lowering implements LoweringContext {
   readonly #buffers = new Map<Value, VirtualBuffer>();
   readonly #stores = new Map<string, VirtualBuffer>();
   readonly #partialSums = new Map<Value, VirtualBuffer>();
-  readonly #useCounts = new Map<Value, number>();
+  readonly #useCounts: ReadonlyMap<Value, number>;
   /** Values whose rows have no padding: results, and what is copied as a whole or moved between workers. */
   readonly #unpadded: Set<Value>;
   readonly #padded: ReadonlySet<string>;
@@ -138,12 +138,10 @@ class Lowering implements LoweringContext {
     this.#unpadded = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
     const nodes = nodesOf(graph);
     this.#sliced = slicedValues(nodes);
-    for (const node of nodes) {
-      for (const a of node.args) this.#useCounts.set(a, (this.#useCounts.get(a) ?? 0) + 1);
-      const isMoved = node.op.name === "scatter" || node.op.lower === "collective";
-      if (isMoved)
-        for (const v of [...node.args, ...node.args.map(reshapeBase), ...node.results]) this.#unpadded.add(v);
-    }
+    this.#useCounts = useCounts([], nodes);
+    for (const { op, args, results } of nodes)
+      if (op.name === "scatter" || op.lower === "collective")
+        for (const v of [...args, ...args.map(reshapeBase), ...results]) this.#unpadded.add(v);
     this.#phases = phasesOf(graph, options.stores ?? []);
   }
   bufferOf(v: Value): VirtualBuffer | null {
