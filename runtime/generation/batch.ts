@@ -34,7 +34,7 @@ export interface GeneratedToken {
   readonly request: number;
   readonly token: number;
 }
-interface BatchOptions {
+export interface BatchOptions {
   /** Rows of the batch that the entries `generate:T` were compiled for. Default: 1. */
   readonly rows?: number | undefined;
   readonly seed: number;
@@ -57,18 +57,11 @@ interface BatchOptions {
  * A row of the batch that is in use. `pending` holds the tokens that the model has yet to read, of which `position` is the first one's position;
  * `remaining` counts those yet to be generated.
  */
-interface Row {
+interface Row extends Omit<GenerateRequest, "prompt" | "tokens"> {
   readonly request: number;
-  readonly temperature: number;
-  readonly topP: number;
-  readonly topK: number;
   position: number;
   pending: ArrayLike<number>;
   remaining: number;
-  readonly end: number | null;
-  readonly mayStop: boolean;
-  readonly signal: AbortSignal | undefined;
-  readonly onAbort: (() => void) | undefined;
   /**
    * Its end token was generated, or it was aborted. Its tokens are still computed, but dropped, while other rows go on: how many tokens a call
    * generates depends on time, and no result may depend on it.
@@ -191,7 +184,7 @@ function lengthFor(tokens: number, lengths: readonly number[]): number {
  */
 function tokensPerCall(rows: readonly (Row | null)[], queue: RequestQueue): number {
   const open = rows.filter((row) => row !== null);
-  if (open.some(({ end, mayStop }) => end !== null || mayStop) && queue.hasNext()) return 1;
+  if (open.some(({ end = null, mayStop }) => end !== null || mayStop) && queue.hasNext()) return 1;
   return open.every(({ position, pending }) => position > 0 && pending.length === 1)
     ? Math.min(...open.map(({ remaining }) => remaining))
     : 1;
@@ -220,23 +213,10 @@ class RequestQueue {
     return next;
   }
 }
-function startRow([request, given]: readonly [number, GenerateRequest], read: number[] = []): Row {
-  if (read.length >= given.prompt.length || read.some((token, i) => token !== given.prompt[i])) read.length = 0;
-  const { prompt, tokens, temperature, topP = 1, topK = 0, end = null, mayStop = false, signal, onAbort } = given;
-  return {
-    request,
-    temperature,
-    topP,
-    topK,
-    position: read.length,
-    pending: Array.from(prompt).slice(read.length),
-    remaining: tokens,
-    end,
-    mayStop,
-    signal,
-    onAbort,
-    ended: false,
-  };
+function startRow([request, { prompt, tokens, ...how }]: readonly [number, GenerateRequest], read: number[] = []): Row {
+  if (read.length >= prompt.length || read.some((token, i) => token !== prompt[i])) read.length = 0;
+  const pending = Array.from(prompt).slice(read.length);
+  return { ...how, request, position: read.length, pending, remaining: tokens, ended: false };
 }
 /** Updates a row after a call of length T. True if all its tokens were read, so that the call's result is its next token. */
 function advance(row: Row, T: number, read: number[] | undefined): boolean {
@@ -265,7 +245,7 @@ function inputsOf(rows: readonly (Row | null)[], T: number, dtypes: SamplingDtyp
       tokens[i * T + t] = row.pending[t] ?? 0;
       at[i * T + t] = row.position + t;
     }
-    [temperature[i], topP[i], topK[i]] = [row.temperature, row.topP, row.topK];
+    [temperature[i], topP[i], topK[i]] = [row.temperature, row.topP ?? 1, row.topK ?? 0];
   }
   const inputs = new Map([
     ["tokens", fromNumbers("i32", [rows.length, T], tokens)],

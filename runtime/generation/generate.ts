@@ -7,25 +7,17 @@ import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts"
 import { shardingSummary } from "../workers/sharding-summary.ts";
 import { reportingFailure } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
-import { type GenerateRequest, generateBatch } from "./batch.ts";
+import { type BatchOptions, type GenerateRequest, generateBatch } from "./batch.ts";
 import { requestOf, samplingOf, type TextOptions } from "./compile-generate.ts";
 import { requireContext } from "./generate-entries.ts";
 import { type OpenRunOptions, openRun } from "./open-run.ts";
 import { StopTexts, stopTextsOf } from "./stop-texts.ts";
 
-export interface GenerateOptions {
-  /** At least one token. */
-  readonly prompt: ArrayLike<number>;
-  readonly tokens: number;
-  /** 0 takes the likeliest token each time. */
-  readonly temperature: number;
-  readonly seed: number;
+/** `end` is not yielded. */
+export interface GenerateOptions
+  extends Pick<GenerateRequest, "prompt" | "tokens" | "temperature" | "end">,
+    Pick<BatchOptions, "seed" | "step" | "signal"> {
   readonly context: number | null;
-  /** How many training steps the model has done. */
-  readonly step: number;
-  /** The token that ends the text; it is not yielded. */
-  readonly end?: number | null | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Yields each new token. */
