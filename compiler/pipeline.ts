@@ -83,7 +83,7 @@ export interface EntryRequest {
   /** Adds gradients of the losses, plus of each float result times the input `cotangent.I`; a `train` then stops before its optimizer. */
   readonly gradients?: boolean;
 }
-export interface BuildRequest {
+export interface BuildRequest extends Partial<Sharing> {
   /** The name of a model, layer or function; default: the file's only model. */
   readonly declaration?: string;
   readonly sizes: Sizes;
@@ -99,19 +99,6 @@ export interface BuildRequest {
   readonly recompute?: boolean | undefined;
   /** A checkpoint will give all parameters and saved states: `init` then gives the other stores only. */
   readonly restored?: boolean;
-  /** The number of processes that share the batch and the experts (default 1). Graphs and stores are those of one. */
-  readonly workers?: number;
-  /** Several workers only: how many consecutive ones share matrices, a divisor of `workers`. Default: 1, each has them whole. */
-  readonly tensorParallel?: number | undefined;
-  /**
-   * Several workers only: how many of them, or of their groups that share matrices, share one set of experts at most, a divisor of their number; each such
-   * group has all experts. Default: all.
-   */
-  readonly expertParallel?: number | undefined;
-  /** Several workers only: for how many rows one worker's experts have memory, in equal shares of its group's rows. Default: all rows. */
-  readonly room?: number | undefined;
-  /** Several workers only: the optimizer's state of parameters that all of them have is sharded among them. */
-  readonly shardOptimizer?: boolean | undefined;
   readonly limits?: Limits;
 }
 /** Thresholds of passes in elements, which tests lower so that small programs reach them. Each pass has its own default. */

@@ -7,6 +7,7 @@ import type { Elaborated, Store } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { type Schedule, scheduledThreads } from "../compiler/kernel/schedule.ts";
 import { requireTarget, type Target } from "../compiler/options.ts";
+import type { Sharing } from "../compiler/partition/mesh.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { requireParameters } from "../compiler/plan/bytes.ts";
@@ -35,15 +36,10 @@ import { shardedExecutable } from "./workers/sharded-executable.ts";
 import { singleWorker, type Workers } from "./workers/workers.ts";
 
 export type { EntryRequest, Sizes } from "../compiler/pipeline.ts";
-export interface TargetRequest extends BuildRequest {
+export interface TargetRequest extends BuildRequest, Pick<CommonOptions, "tf32" | "threads" | "onCompile"> {
   readonly target: Target;
-  /** CUDA only: multiply f32 on tensor cores, with operands rounded to tf32. */
-  readonly tf32?: boolean | undefined;
   /** CUDA only: the GPU's index in the driver's list. Default: the first. */
   readonly device?: number | undefined;
-  /** Host only. Default: the number of cores that this process may use. */
-  readonly threads?: number | undefined;
-  readonly onCompile?: CommonOptions["onCompile"];
   /** Called with what is known of the program's inputs, before any kernel is compiled; may refuse it by throwing. */
   readonly onInputs?: (inputs: InputFigures) => void;
   /**
@@ -67,6 +63,7 @@ export interface CommonOptions {
   readonly precision?: Precision | undefined;
   /** CUDA only: multiply f32 on tensor cores, with operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
+  /** Host only. Default: the number of cores that this process may use. */
   readonly threads?: number | undefined;
   /**
    * How matrices are kept that are not trained: `int8`, in 8 bits with a scale for each column; `fp4`, in 4 with a scale for each 32 of a column; `float`,
@@ -76,20 +73,10 @@ export interface CommonOptions {
   /** Called with 0 before the first kernel is compiled, then with how many are, of how many; not called if the cache has all of them. */
   readonly onCompile?: ((done: number, of: number) => void) | undefined;
 }
-/** Several workers only: how they share a program's parameters. */
-export interface ParameterSharing {
-  /** How many consecutive ones share the matrices outside experts, a divisor of their number. Default: 1, each has all. */
-  readonly tensorParallel?: number | undefined;
-  /** Over how many of them, or of the groups that share matrices, experts are spread, a divisor of their number. Default: over all. */
-  readonly expertParallel?: number | undefined;
-  /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
-  readonly room?: number | undefined;
-}
 /** Several workers only: how they share what is trained. */
-export interface TrainingSharing extends ParameterSharing {
-  /** Each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
-  readonly shardOptimizer?: boolean | undefined;
-}
+export type TrainingSharing = Omit<Sharing, "workers">;
+/** The same of a program's parameters alone. */
+export type ParameterSharing = Omit<TrainingSharing, "shardOptimizer">;
 /** What options say of a request, with their defaults; it lacks the program's declaration, sizes and entries. */
 export const commonRequest = (
   options: CommonOptions & TrainingSharing,

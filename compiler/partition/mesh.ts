@@ -6,16 +6,17 @@ import * as b from "../ops/build.ts";
 import { groupsOf } from "../ops/sharding.ts";
 import { type } from "../types/type.ts";
 
-/** How workers share a program. */
+/** How workers share a program. All but `workers` is of several only. */
 export interface Sharing {
+  /** The number of processes that share the batch, the experts and matrices. Graphs and stores are those of one. */
   readonly workers: number;
-  /** How many consecutive workers share the matrices outside experts, a divisor of `workers`; default: 1, each has them whole. */
+  /** How many consecutive workers share the matrices outside experts, a divisor of their number. Default: 1, each has all. */
   readonly tensorParallel?: number | undefined;
-  /** Among how many workers of the data axis the experts are sharded at most; default: all. */
+  /** Over how many of them, or of the groups that share matrices, experts are spread at most, a divisor of their number. Default: over all. */
   readonly expertParallel?: number | undefined;
-  /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows; default: all rows. */
+  /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
   readonly room?: number | undefined;
-  /** Whether the optimizer's state of parameters outside experts is sharded along the data axis. */
+  /** Each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
   readonly shardOptimizer?: boolean | undefined;
 }
 export const tensorAxis = ({ workers, tensorParallel = 1 }: Sharing): MeshAxis => ({

@@ -1,17 +1,10 @@
 // The `Executable` of a plan that the addon has loaded, on the host or on CUDA: maps store names to buffers, checks inputs, collects results.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { isRuntimeInput, runtimeInputs } from "../../compiler/graph/node.ts";
-import {
-  buffersOf,
-  type CollectiveOp,
-  type Entry,
-  type Plan,
-  type PlanBuffer,
-  type Step,
-} from "../../compiler/plan/plan.ts";
+import { buffersOf, type Entry, type Plan, type PlanBuffer, type Step } from "../../compiler/plan/plan.ts";
 import { bytesOf } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
-import type { Executor, NativeBuffer, NativeCollective, NativeStep, StepTimes } from "../native.ts";
+import type { Executor, NativeBuffer, NativeStep, StepTimes } from "../native.ts";
 import { numbers, placeOf, requireFit, zeros } from "../tensor.ts";
 import {
   type Executable,
@@ -55,14 +48,10 @@ export function nativeStep(step: Step, { small = false, grain = 1 } = {}): Nativ
   const given = { args: buffersOf(step), small, grain };
   if (step.kind === "copy") return { kernel: -1, tasks: 0, ...given };
   if (step.kind === "collective")
-    return { kernel: -2, tasks: 1, collective: nativeCollective(step.collective.op), ...given };
+    return { kernel: -2, tasks: 1, collective: { ...collectiveDefaults, ...step.collective.op }, ...given };
   return { kernel: step.launch.kernel, tasks: step.launch.tasks, ...given };
 }
-const collectiveDefaults = { fn: "", back: false, rows: 0, length: 0, groups: 1, stride: 1 };
-const nativeCollective = (op: CollectiveOp): NativeCollective => ({
-  ...collectiveDefaults,
-  ...op,
-});
+const collectiveDefaults = { fn: "", back: false, rows: 0, length: 0, groups: 1, stride: 1 } as const;
 
 export const cancelledProblem = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
 /** Names of an entry's inputs that the caller gives, without hidden ones (the step, the random key). */
