@@ -47,11 +47,6 @@ export const addSharing = (command: Command): Command =>
 /** The same where the program is trained. */
 export const addTrainingSharing = (command: Command): Command => addSharing(command).addOption(option(shardOptimizer));
 /** Flags of how tokens are drawn. */
-export interface SamplingFlags {
-  readonly temperature?: number;
-  readonly topP?: number;
-  readonly topK?: number;
-}
 export const addSampling = (command: Command): Command =>
   command
     .addOption(flag("--temperature <x>", "0 always takes the most likely token; default: 0.8", numberIn(0)))

@@ -93,8 +93,8 @@ export const compileTarget: Flag<CompileTarget> = {
 
 /** Throws a Problem if the target does not exist, or has not the precision, tf32 or number of threads asked for. */
 export function requireTarget(options: {
-  readonly target?: Target | CompileTarget;
-  readonly precision?: Precision;
+  readonly target?: Target | CompileTarget | undefined;
+  readonly precision?: Precision | undefined;
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
   readonly weights?: WeightsOption | undefined;

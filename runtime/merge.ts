@@ -24,7 +24,7 @@ import { copyTokenizerFiles, selectCodec } from "./tokenizer/select-codec.ts";
 import type { Codec } from "./tokens.ts";
 import { singleWorker } from "./workers/workers.ts";
 
-interface MergeOptions extends Pick<CommonOptions, "set" | "target" | "threads" | "onCompile"> {
+export interface MergeOptions extends Pick<CommonOptions, "set" | "target" | "threads" | "onCompile"> {
   /** The folder of the run: its newest intact checkpoint is merged. */
   readonly folder: string;
   /** A folder that does not exist yet. */

@@ -35,7 +35,7 @@ import { compileOnWorkers } from "./workers/compile-on-workers.ts";
 import { requireEqualEntries, requireEqualSharing, requireFiles } from "./workers/train-distributed.ts";
 import { singleWorker, type Workers } from "./workers/workers.ts";
 
-interface RunOptions extends CommonOptions, ParameterSharing {
+export interface RunOptions extends CommonOptions, ParameterSharing {
   /** The path of a .moe file. */
   readonly program: string;
   /** `Declaration`, `Declaration.method` or a function. Default: the file's only model. */

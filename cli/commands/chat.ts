@@ -2,21 +2,12 @@ import { createInterface } from "node:readline";
 import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { integerIn, requireTarget } from "../../compiler/options.ts";
-import { type Conversation, openConversation } from "../../runtime/generation/conversation.ts";
 import {
-  addSampling,
-  addShared,
-  addWeights,
-  average,
-  examples,
-  flag,
-  json,
-  type SamplingFlags,
-  type SharedFlags,
-  samplingSeed,
-  stop,
-  type WeightsFlag,
-} from "../flags.ts";
+  type Conversation,
+  type ConversationOptions,
+  openConversation,
+} from "../../runtime/generation/conversation.ts";
+import { addSampling, addShared, addWeights, average, examples, flag, json, samplingSeed, stop } from "../flags.ts";
 import { compileProgress, formatError, note, noteRate, printJson, warn, write } from "../output.ts";
 import { interruptible } from "../signals.ts";
 
@@ -46,12 +37,7 @@ export const chatCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags, WeightsFlag, SamplingFlags {
-  readonly system?: string;
-  readonly tokens?: number;
-  readonly seed?: number;
-  readonly stop?: string[];
-  readonly average?: string;
+interface Options extends ConversationOptions {
   readonly json?: boolean;
 }
 async function run(folder: string, { json = false, ...options }: Options): Promise<void> {

@@ -1,20 +1,8 @@
 import { Command } from "commander";
 import { integerIn, requireTarget } from "../../compiler/options.ts";
-import type { ParameterSharing } from "../../runtime/compile.ts";
-import { type Evaluation, evaluate } from "../../runtime/training/evaluate.ts";
+import { type EvaluateOptions, type Evaluation, evaluate } from "../../runtime/training/evaluate.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import {
-  addShared,
-  addSharing,
-  addWeights,
-  average,
-  examples,
-  flag,
-  inputPath,
-  json,
-  type SharedFlags,
-  type WeightsFlag,
-} from "../flags.ts";
+import { addShared, addSharing, addWeights, average, examples, flag, inputPath, json } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import {
   compileProgress,
@@ -58,12 +46,7 @@ export const evaluateCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags, ParameterSharing, WeightsFlag {
-  data: string[];
-  ids?: boolean;
-  average?: string;
-  batch?: number;
-  length?: number;
+interface Options extends Omit<EvaluateOptions, "folder"> {
   json?: boolean;
 }
 const run = (folder: string, options: Options): Promise<void> =>

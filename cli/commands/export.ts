@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { exportModel } from "../../runtime/import/export.ts";
+import { type ExportOptions, exportModel } from "../../runtime/import/export.ts";
 import { average, examples, json, text } from "../flags.ts";
 import { note, printJson, showCount, warn } from "../output.ts";
 
@@ -23,10 +23,7 @@ export const exportCommand = (): Command =>
     )
     .action(run);
 
-interface Options {
-  like: string;
-  out: string;
-  average?: string;
+interface Options extends Omit<ExportOptions, "folder" | "warn"> {
   json?: boolean;
 }
 function run(folder: string, { json, ...options }: Options): void {

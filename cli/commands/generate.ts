@@ -1,7 +1,6 @@
 import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { integerIn, requireTarget } from "../../compiler/options.ts";
-import type { ParameterSharing } from "../../runtime/compile.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generation/generate.ts";
 import { conversationOf, readPrompts } from "../../runtime/tokenizer/prompts.ts";
 import type { Message, Prompt } from "../../runtime/tokens.ts";
@@ -18,12 +17,9 @@ import {
   inputPath,
   json,
   option,
-  type SamplingFlags,
-  type SharedFlags,
   samplingSeed,
   stop,
   text,
-  type WeightsFlag,
 } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import { compileProgress, note, noteRate, printJson, warn, write } from "../output.ts";
@@ -79,18 +75,11 @@ export const generateCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags, ParameterSharing, WeightsFlag, SamplingFlags {
+interface Options extends Omit<RunGenerateOptions, "folder" | "prompts"> {
   prompt?: string[];
   prompts?: string;
-  tokens?: number;
-  batch?: number;
-  seed?: number;
   chat?: boolean;
   system?: string;
-  ids?: boolean;
-  stop?: string[];
-  pastEnd?: boolean;
-  average?: string;
   json?: boolean;
 }
 const run = (folder: string, options: Options): Promise<void> =>

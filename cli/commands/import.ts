@@ -1,7 +1,6 @@
 import { Command } from "commander";
 import { integerIn, weights } from "../../compiler/options.ts";
-import type { WeightsOption } from "../../compiler/types/dtype.ts";
-import { importModel } from "../../runtime/import/import-model.ts";
+import { type ImportOptions, importModel } from "../../runtime/import/import-model.ts";
 import { examples, flag, json, out } from "../flags.ts";
 import { note, printJson, showCount, warn } from "../output.ts";
 
@@ -24,10 +23,7 @@ export const importCommand = (): Command =>
     .addHelpText("after", examples("moec import OLMoE-1B-7B", "moec generate runs/OLMoE-1B-7B --prompt 'Call me'"))
     .action(run);
 
-interface Options {
-  out?: string;
-  context?: number;
-  weights?: WeightsOption;
+interface Options extends Omit<ImportOptions, "folder"> {
   json?: boolean;
 }
 async function run(folder: string, { json, ...options }: Options): Promise<void> {

@@ -1,8 +1,8 @@
 import { Command } from "commander";
 import { commonFlags } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import { mergeRun } from "../../runtime/merge.ts";
-import { average, examples, flag, json, option, type SharedFlags, text } from "../flags.ts";
+import { type MergeOptions, mergeRun } from "../../runtime/merge.ts";
+import { average, examples, flag, json, option, text } from "../flags.ts";
 import { compileProgress, note, printJson, showCount, warn } from "../output.ts";
 
 export const mergeCommand = (): Command =>
@@ -35,11 +35,7 @@ export const mergeCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends Pick<SharedFlags, "set" | "target" | "threads"> {
-  out: string;
-  into?: string;
-  model?: string;
-  average?: string;
+interface Options extends Omit<MergeOptions, "folder" | "warn"> {
   json?: boolean;
 }
 async function run(folder: string, { json, ...options }: Options): Promise<void> {

@@ -1,27 +1,14 @@
 import { Command } from "commander";
 import { integerIn, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import type { ParameterSharing } from "../../runtime/compile.ts";
 import type { Tensor } from "../../runtime/executable/executable.ts";
-import { runEntry } from "../../runtime/run.ts";
+import { type RunOptions, runEntry } from "../../runtime/run.ts";
 import { writeUserFile } from "../../runtime/storage/files.ts";
 import { writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { type CopiedArray, tellCopies } from "../../runtime/storage/upcycle.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import {
-  addShared,
-  addSharing,
-  addWeights,
-  examples,
-  flag,
-  inputPath,
-  json,
-  out,
-  type SharedFlags,
-  text,
-  type WeightsFlag,
-} from "../flags.ts";
+import { addShared, addSharing, addWeights, examples, flag, inputPath, json, out, text } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import { compileProgress, note, print, printJson, warn } from "../output.ts";
 
@@ -81,14 +68,9 @@ export const runCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends SharedFlags, ParameterSharing, WeightsFlag {
-  entry?: string;
-  input?: string;
-  params?: string;
-  upcycle?: boolean;
+interface Options extends Omit<RunOptions, "program" | "gradients"> {
   grad?: boolean;
   out?: string;
-  seed?: number;
   json?: boolean;
 }
 const run = (file: string, options: Options): Promise<void> =>

@@ -2,7 +2,6 @@ import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { integerIn, recompute, requireTarget } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import type { TrainingSharing } from "../../runtime/compile.ts";
 import { type BestEvaluation } from "../../runtime/storage/checkpoint.ts";
 import { bestOf, isOf } from "../../runtime/storage/checkpoint-folder.ts";
 import { offerToCopy, tellCopies } from "../../runtime/storage/upcycle.ts";
@@ -10,6 +9,7 @@ import { toNested } from "../../runtime/tensor.ts";
 import { isOutOfPatience } from "../../runtime/training/best.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
 import { openTraining, type Training } from "../../runtime/training/train.ts";
+import type { TrainOptions } from "../../runtime/training/train-options.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
 import {
   addShared,
@@ -21,9 +21,7 @@ import {
   json,
   option,
   out,
-  type SharedFlags,
   text,
-  type WeightsFlag,
 } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import {
@@ -157,28 +155,7 @@ const addCheckpoints = (command: Command): Command =>
       ),
     );
 
-interface Options extends SharedFlags, TrainingSharing, WeightsFlag {
-  model?: string;
-  data: string[];
-  heldOut?: string[];
-  ids?: boolean;
-  tokenizer?: string;
-  steps?: number;
-  batch?: number;
-  length?: number;
-  shuffle?: boolean;
-  accumulate?: number;
-  seed?: number;
-  params?: string;
-  upcycle?: boolean;
-  from?: string;
-  out?: string;
-  saveEvery?: number;
-  evaluateEvery?: number;
-  keepBest?: boolean;
-  patience?: number;
-  resume?: boolean;
-  recompute?: boolean;
+interface Options extends Omit<TrainOptions, "program"> {
   json?: boolean;
 }
 const run = (program: string, options: Options): Promise<void> =>

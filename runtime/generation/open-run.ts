@@ -16,12 +16,12 @@ import { requireEqualModels } from "../workers/generate-distributed.ts";
 import { identityOf } from "../workers/train-distributed.ts";
 import { type CompileGenerateOptions, compileGenerate, type OpenedModel } from "./compile-generate.ts";
 
-interface FolderOptions {
+export interface FolderOptions {
   /** The folder of a training run, or of an imported model. */
   readonly folder: string;
   /**
-   * Prompts and texts are token numbers, such as `5 12 7`, whatever tokenizer the run has. Default: false; the run's tokenizer, bytes, or numbers if
-   * it was trained on numbers.
+   * Prompts, texts and files of data are token numbers, such as `5 12 7`, whatever tokenizer the run has. Default: false; the run's
+   * tokenizer, bytes, or numbers if it was trained on numbers.
    */
   readonly ids?: boolean | undefined;
   /** The name of the optimizer's state that is taken for each parameter, where it is kept: an average, such as `ema`. Default: the parameters themselves. */

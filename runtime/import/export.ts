@@ -17,7 +17,7 @@ import { besideConfig, openTransformers, readJson, type TransformersModel } from
 import type { Json } from "./family.ts";
 import { embedding, head, isSpare, oursOf, theirsOf, weightsByFile } from "./weights.ts";
 
-interface ExportOptions {
+export interface ExportOptions {
   /** The folder of a run, or of an imported model: its newest intact checkpoint is exported. */
   readonly folder: string;
   /** The name of the optimizer's state that is taken for each parameter, where it is kept: an average, such as `ema`. */

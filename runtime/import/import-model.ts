@@ -27,7 +27,7 @@ import { openTransformers, type TransformersModel } from "./config.ts";
 import { declaration, programOf } from "./program.ts";
 import { isSpare, plainPlace, transformersTensors } from "./weights.ts";
 
-interface ImportOptions {
+export interface ImportOptions {
   /** The folder that save_pretrained wrote. */
   readonly folder: string;
   /** Default: runs/NAME. */

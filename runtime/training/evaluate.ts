@@ -8,7 +8,7 @@ import { type CommonOptions, commonRequest, type ParameterSharing } from "../com
 import { letEventsRun } from "../events.ts";
 import { type Executable, type RunContext } from "../executable/executable.ts";
 import { quantisedSummary, tellsCodes } from "../executable/quantised.ts";
-import { loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
+import { type FolderOptions, loadRun, type OpenedFolder, openFolder, programIn } from "../generation/open-run.ts";
 import { findEntry } from "../program.ts";
 import { codesIn } from "../storage/names.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
@@ -25,15 +25,10 @@ import { runBatch } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { type Measure, measureOf, readOnWorkers } from "./train.ts";
 
-interface EvaluateOptions extends CommonOptions, EncodingOptions, ParameterSharing {
-  /** The folder of a training run, or of an imported model. Its newest intact checkpoint is evaluated. */
-  readonly folder: string;
+/** The newest intact checkpoint of the folder is evaluated. */
+export interface EvaluateOptions extends FolderOptions, CommonOptions, EncodingOptions, ParameterSharing {
   /** Text files, which are concatenated. */
   readonly data: readonly string[];
-  /** The files hold token numbers. */
-  readonly ids?: boolean | undefined;
-  /** The name of the optimizer's state that is taken for each parameter, where it is kept: an average, such as `ema`. */
-  readonly average?: string | undefined;
   /** Rows of a batch. Default: the run's. */
   readonly batch?: number | undefined;
   /** Tokens of a row: no token sees more before it. Default: the run's. */
