@@ -3,7 +3,7 @@ import { pluralize } from "../pluralize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type AnyNode, nodesIn } from "../syntax/nodes.ts";
 import { declareSymbols } from "./bind.ts";
-import { Failure, fail, isSlip, passOnHelp, textOf } from "./errors.ts";
+import { diagnostic, Failure, fail, isSlip, passOnHelp, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { makeInstance } from "./layers.ts";
 import { allMembers, bodyOf } from "./origin.ts";
@@ -24,11 +24,11 @@ export function checkAdditions(w: World, maker: Maker, instance: Instance): void
   const [replaceable, methods] = [methodsIn(before), methodsIn(instance)];
   const kept = [...methods.values()].filter((m) => !body.includes(m.method));
   for (const m of body) {
-    w.guard(() => requireNoClash(m, before), undefined);
-    w.guard(() => requireNoSlip(m, replaceable), undefined);
+    w.guard(() => requireNoClash(m, before));
+    w.guard(() => requireNoSlip(m, replaceable));
     const [old, replacing] = [replaceable.get(m.name.name), methods.get(m.name.name)];
     const callers = kept.filter((k) => callsOf(k, methods).some(({ to }) => to === replacing));
-    if (old && replacing && callers.length > 0) w.guard(() => requireTypes(w, old, replacing, callers), undefined);
+    if (old && replacing && callers.length > 0) w.guard(() => requireTypes(w, old, replacing, callers));
   }
   for (const m of methods.values()) if (!kept.includes(m)) requireNoCycle(w, m, kept, methods);
 }
@@ -95,12 +95,10 @@ function requireNoCycle(w: World, own: Method, kept: readonly Method[], methods:
   const name = own.method.name.name;
   for (const { to, at } of callsOf(own, methods))
     if ((to === own || kept.includes(to)) && leadsBack(to))
-      w.guard(
-        () =>
-          fail("E0308", `\`${textOf(at).split("\n")[0] ?? ""}\` leads back to \`${name}\``, at, {
-            help: `all methods of the layer call this \`${name}\`, and none the one that it replaces: write out what that does, or give this one another name`,
-          }),
-        undefined,
+      w.diagnostics.push(
+        diagnostic("E0308", `\`${textOf(at).split("\n")[0] ?? ""}\` leads back to \`${name}\``, at, {
+          help: `all methods of the layer call this \`${name}\`, and none the one that it replaces: write out what that does, or give this one another name`,
+        }),
       );
 }
 

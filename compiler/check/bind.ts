@@ -198,10 +198,10 @@ export function declareSymbols(w: World, params: readonly Param[], scope: Scope)
     if (p.spread) scope.set(p.name.name, anyAxes(p.name.name));
     else if (isSize(p)) scope.set(p.name.name, number(sizeOfAtom(atom(p.name.name)), true));
   }
-  for (const p of params) if (isTensor(p)) w.guard(() => declareNames(p.type, scope), undefined);
+  for (const p of params) if (isTensor(p)) w.guard(() => declareNames(p.type, scope));
   for (const p of params) {
     if (!scope.has(p.name.name)) scope.set(p.name.name, errorVal);
-    w.guard(() => declareParam(w, p, scope), undefined);
+    w.guard(() => declareParam(w, p, scope));
   }
 }
 function declareParam(w: World, p: Param, scope: Scope): void {

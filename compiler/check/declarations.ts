@@ -4,7 +4,7 @@ import type * as ast from "../syntax/ast.ts";
 import { type } from "../types/type.ts";
 import { checkAdditions } from "./additions.ts";
 import { declareSymbols } from "./bind.ts";
-import { declaredTwice, diagnostic, duplicates, fail, textOf } from "./errors.ts";
+import { declaredTwice, diagnostic, duplicates, textOf } from "./errors.ts";
 import { moduleScope, newFrame } from "./frames.ts";
 import { resolveAlias } from "./headers.ts";
 import { condition, makeInstance } from "./layers.ts";
@@ -83,7 +83,7 @@ function checkMembers(
 ): void {
   for (const m of body) {
     if (m.kind === "if") {
-      w.guard(() => void condition(w, m.cond, header), undefined);
+      w.guard(() => condition(w, m.cond, header));
       checkMembers(w, m.then, header, instance, new Map(seen));
       checkMembers(w, m.else, header, instance, new Map(seen));
       continue;
@@ -108,18 +108,16 @@ function checkMember(w: World, m: ast.Member, header: Scope, instance: Instance)
     const want = typeOf(w, m.type, header);
     const declared = { what: `\`${m.name.name}\``, span: m.type.span, text: textOf(m.type.span) };
     conform(w, w.evaluate(m.init, header, want), want, declared, m.init.span);
-  }, undefined);
+  });
 }
 
 function checkOptimizer(w: World, decl: Declared<ast.Optimizer>): void {
   const home = optimizerScope({ kind: "optimizer", decl, header: headerScope(w, decl) });
   if (!decl.ast.methods.some((m) => m.name.name === "apply"))
-    w.guard(
-      () =>
-        fail("E0502", `\`${decl.ast.name.name}\` has no \`apply\``, decl.ast.name.span, {
-          help: "write `apply(param: f32[...S], grad: f32[...S]) { update param = ... }`",
-        }),
-      undefined,
+    w.diagnostics.push(
+      diagnostic("E0502", `\`${decl.ast.name.name}\` has no \`apply\``, decl.ast.name.span, {
+        help: "write `apply(param: f32[...S], grad: f32[...S]) { update param = ... }`",
+      }),
     );
   for (const method of decl.ast.methods) {
     checkNames(w, method.params);
@@ -132,12 +130,10 @@ function checkOptimizer(w: World, decl: Declared<ast.Optimizer>): void {
 function checkApply(w: World, method: ast.Method, scope: Scope): void {
   const [param, grad] = method.params;
   if (param?.type?.kind !== "tensor" || grad?.type?.kind !== "tensor" || method.params.length !== 2)
-    return w.guard(
-      () =>
-        fail("E0502", "`apply` takes a parameter and its gradient", method.name.span, {
-          help: "write `apply(param: f32[...S], grad: f32[...S])`",
-        }),
-      undefined,
+    return void w.diagnostics.push(
+      diagnostic("E0502", "`apply` takes a parameter and its gradient", method.name.span, {
+        help: "write `apply(param: f32[...S], grad: f32[...S])`",
+      }),
     );
   declareSymbols(w, method.params, scope);
   const { type: written } = param;
@@ -145,7 +141,7 @@ function checkApply(w: World, method: ast.Method, scope: Scope): void {
     const t = typeOf(w, written, scope);
     const slot = { type: type(t.dtype, t.shape), read: () => w.placeholder(t), write: () => undefined };
     scope.set(param.name.name, { kind: "slot", slot, dtype: t.dtype, name: param.name.name, state: false });
-  }, undefined);
+  });
   w.execute(method.body, scope.inner());
 }
 

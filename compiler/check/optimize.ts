@@ -11,7 +11,7 @@ export function checkOptimize(w: World, stmt: Extract<ast.Stmt, { kind: "optimiz
     return fail("E0411", "`optimize` stands in the method `train` of a model", stmt.span, {
       help: "move it there: it says how the model is trained",
     });
-  if (w.checking) for (const s of stmt.selectors) w.guard(() => checkSelector(s, instance, scope), undefined);
+  if (w.checking) for (const s of stmt.selectors) w.guard(() => checkSelector(s, instance, scope));
   w.optimizeLines.push({ selectors: stmt.selectors, optimizer: optimizerOf(w, stmt.with, scope), span: stmt.span });
 }
 function optimizerOf(w: World, e: ast.Expr | null, scope: Scope): OptimizeLine["optimizer"] {

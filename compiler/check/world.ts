@@ -157,7 +157,9 @@ export class World {
     return value;
   }
   /** While checking, records the error that `run` throws and returns `otherwise`. While elaborating, errors end the run. */
-  guard<T>(run: () => T, otherwise: T): T {
+  guard(run: () => void): void;
+  guard<T>(run: () => T, otherwise: T): T;
+  guard<T>(run: () => T, otherwise?: T): T | undefined {
     if (!this.checking) return run();
     try {
       return run();

@@ -22,7 +22,7 @@ import { runCall } from "./untaken.ts";
 export function execute(w: World, body: readonly ast.Stmt[], scope: Scope): boolean {
   let returned = false;
   for (const [place, stmt] of body.entries()) {
-    if (w.checking) w.guard(() => requireRead(body, place, scope), undefined);
+    if (w.checking) w.guard(() => requireRead(body, place, scope));
     const done = w.guard(() => run(w, stmt, scope), stmt.kind === "return");
     if (done && !w.checking) return true;
     returned ||= done;
@@ -261,7 +261,7 @@ function runIf(w: World, stmt: Of<"if">, scope: Scope): boolean {
 }
 /** Both branches are checked even if the condition is known; the condition itself must be valid. */
 function openCondition(w: World, stmt: Of<"if">, scope: Scope): null {
-  w.guard(() => void condition(w, stmt.cond, scope), undefined);
+  w.guard(() => condition(w, stmt.cond, scope));
   return null;
 }
 
