@@ -20,7 +20,7 @@ import {
   three,
   two,
 } from "./common.ts";
-import { inSpace, lift, spaceOf } from "./mapped.ts";
+import { inSpace, lift, mapLeading, mapPointwise, spaceOf } from "./mapped.ts";
 import { isSharded, leadSharding, replicated, sharded, shardPointwise, shardRowwise } from "./sharding.ts";
 
 /** Calls `visit` for each element of the rows, with the place, in a tensor of that shape, that it belongs to, or -1 if its index is out of range. */
@@ -165,11 +165,7 @@ export const scatter = define<"scatter">({
     return [out];
   },
   vjp: (node, [dy], g) => (dy ? scatterVjp(node, dy, g) : node.args.map(() => null)),
-  mapped(args, attrs, g) {
-    const space = spaceOf(args);
-    const values = args.map((m) => lift(g, m, space));
-    return [inSpace(space, b.make1(g, "scatter", values, { ...attrs, axis: attrs.axis + 1, batch: attrs.batch + 1 }))];
-  },
+  mapped: mapLeading("scatter", (attrs) => ({ ...attrs, axis: attrs.axis + 1, batch: attrs.batch + 1 })),
   shard(node, args) {
     const lead = leadSharding(args);
     return lead && lead.axis < node.attrs.batch ? shardPointwise(node, [lead]) : null;
@@ -260,10 +256,7 @@ export const top_k = define<"top_k">({
         : null,
     ];
   },
-  mapped(args, attrs, g) {
-    const space = spaceOf(args);
-    return b.make(g, "top_k", [lift(g, one(args), space)], attrs).results.map((value) => inSpace(space, value));
-  },
+  mapped: mapPointwise("top_k"),
   shard: shardRowwise,
   indexRange: ({ args }, i) => (i === 1 ? (dims(one(args).type).at(-1) ?? null) : null),
   flops: ({ args, attrs }) => 10 * count(one(args).type) * Math.min(number(attrs.k), maxReductions),

@@ -19,7 +19,7 @@ import {
   three,
   two,
 } from "./common.ts";
-import { inSpace, lift, mapPointwise, spaceOf } from "./mapped.ts";
+import { mapPointwise } from "./mapped.ts";
 import { isOfFp4 } from "./pairs.ts";
 import { binaries, unaries } from "./scalar.ts";
 import * as sharding from "./sharding.ts";
@@ -170,20 +170,7 @@ export const after = define<"after">({
   infer: (args) => [one(args)],
   eval: (args) => [one(args).data],
   vjp: ({ args }, [dy = null]) => args.map((_, i) => (i === 0 ? dy : null)),
-  mapped: (args, attrs, g) => {
-    const space = spaceOf(args);
-    return [
-      inSpace(
-        space,
-        b.make1(
-          g,
-          "after",
-          args.map((m) => lift(g, m, space)),
-          attrs,
-        ),
-      ),
-    ];
-  },
+  mapped: mapPointwise("after"),
   shard: (_, args) => ({ args, results: args.slice(0, 1) }),
   flops: noFlops,
   samples: (g) => {
