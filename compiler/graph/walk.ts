@@ -67,6 +67,9 @@ export const withValues = (graph: Graph, values: readonly Value[]): Graph => ({
 });
 /** The values of a graph's results. */
 export const valuesOf = (graph: Graph): Value[] => graph.results.map((r) => r.value);
+/** The graph whose results are rebuilt. */
+export const rebuildGraph = (g: Builder, graph: Graph, replace: Replace): Graph =>
+  withValues(graph, rebuild(g, valuesOf(graph), replace));
 /** The stores that graphs give new contents. */
 export const assignedStores = (graphs: readonly Graph[]): Set<string> =>
   new Set(graphs.flatMap(({ results }) => results.flatMap((r) => (r.role === "store" ? [r.name] : []))));

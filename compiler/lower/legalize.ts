@@ -4,7 +4,7 @@ import { Problem } from "../diagnostic.ts";
 import { targetFlagText } from "../flag-text.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
+import { rebuildGraph, storeOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import type { Choices } from "../kernel/schedule.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -29,7 +29,7 @@ export function legalize(graph: Graph, choices: LegalizeChoices, stores: StorePa
   const expanded = splitByLayout(g, expandScatters(g, graph), stores);
   const panels = panelWidthsIn(expanded, stores);
   const widths = new Map<Value, number>();
-  const values = rebuild(g, valuesOf(expanded), (node, args) => {
+  const rebuilt = rebuildGraph(g, expanded, (node, args) => {
     const made = legalizeNode(g, node, args, panels, choices) ?? g.add(node.op, args, node.attrs).results;
     node.results.forEach((v, i) => {
       const width = panels(v);
@@ -37,7 +37,7 @@ export function legalize(graph: Graph, choices: LegalizeChoices, stores: StorePa
     });
     return made;
   });
-  return { graph: withValues(graph, values), panels: (v) => widths.get(v) ?? null };
+  return { graph: rebuilt, panels: (v) => widths.get(v) ?? null };
 }
 type LegalizeChoices = Pick<Choices, "splitK" | "pitch" | "movesOnly">;
 type SplitK = Choices["splitK"];

@@ -2,7 +2,7 @@
 // assigned wherever its parameter is, so that each step casts a weight only once.
 import type { GraphBuilder } from "../graph/builder.ts";
 import type { Elaborated, Graph, Result, Store, Value } from "../graph/node.ts";
-import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
+import { rebuildGraph, storeOf } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { bytesOf, type DType, isFloat } from "../types/dtype.ts";
 import { dtypeOf, type } from "../types/type.ts";
@@ -40,7 +40,7 @@ class Copies {
   }
   /** The graph with such casts replaced; records the copies that it needs. */
   replaceCasts(graph: Graph): Graph {
-    const values = rebuild(this.#g, valuesOf(graph), (node, [x]) => {
+    return rebuildGraph(this.#g, graph, (node, [x]) => {
       const [y] = node.results;
       if (
         node.op.name !== "cast" ||
@@ -52,7 +52,6 @@ class Copies {
         return null;
       return [this.#copied(x, dtypeOf(y.type))];
     });
-    return withValues(graph, values);
   }
   /** The graph with an assignment to the copy of every parameter that it assigns. */
   withAssignments(graph: Graph): Graph {

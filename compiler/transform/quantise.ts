@@ -18,7 +18,7 @@ import {
 } from "../graph/codes.ts";
 import type { Elaborated, Graph, Node, Quantised, Result, Store, Value } from "../graph/node.ts";
 import { unstackedStore } from "../graph/node.ts";
-import { assignedStores, nodesOf, readersOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
+import { assignedStores, nodesOf, readersOf, rebuildGraph, storeOf, valuesOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
@@ -246,14 +246,13 @@ class QuantisedReads {
     this.#made = made;
   }
   rewritten(graph: Graph): Graph {
-    const values = rebuild(this.#g, valuesOf(graph), (node, args) => {
+    return rebuildGraph(this.#g, graph, (node, args) => {
       const fp4 = this.#fp4Of(node);
       if (fp4) return [fp4];
       if (!node.args.some((a) => this.#quantisedBelow(a))) return null;
       if (node.op.name === "gather") return [this.#lookedUp(node, args)];
       return isProduct(node) ? [this.#multiplied(node, args)] : null;
     });
-    return withValues(graph, values);
   }
   /** The numbers of a parameter that is kept in 4 bits; null: the node is none. */
   #fp4Of(node: Node): Value | null {

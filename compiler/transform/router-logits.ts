@@ -1,7 +1,7 @@
 // The logits of a router are large compared with what else the backward keeps, but cheap to compute: rows that are kept anyway times a narrow
 // weight. The backward computes them again, with everything elementwise or row by row that follows from them.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { nodesOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
+import { nodesOf, rebuildGraph, storeOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
 import { forwardNodes } from "../regions/fuse.ts";
@@ -31,7 +31,7 @@ export function recomputeRouterLogits(g: Builder, graph: Graph, least = minEleme
     }
   }
   if (recomputed.size === 0) return graph;
-  const values = rebuild(g, valuesOf(graph), (node, args) =>
+  return rebuildGraph(g, graph, (node, args) =>
     forward.has(node)
       ? node.results
       : g.add(
@@ -40,7 +40,6 @@ export function recomputeRouterLogits(g: Builder, graph: Graph, least = minEleme
           node.attrs,
         ).results,
   );
-  return withValues(graph, values);
 }
 /** The same product as another node, so that the two are not shared: `detach` gives the weight another identity. */
 function duplicate(g: Builder, { args }: Node): Value {

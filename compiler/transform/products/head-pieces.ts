@@ -1,6 +1,6 @@
 // Rebuilds the head that `head-rows.ts` found once for each piece of its rows; see `head.ts`.
 import type { Builder, Graph, Node, Value } from "../../graph/node.ts";
-import { rebuild, valuesOf } from "../../graph/walk.ts";
+import { rebuildGraph } from "../../graph/walk.ts";
 import { item } from "../../item.ts";
 import type { OpAttrs } from "../../ops/attrs.ts";
 import * as b from "../../ops/build.ts";
@@ -16,10 +16,10 @@ interface Piece {
   readonly waitsFor: readonly Value[];
   readonly made: Map<Value, Value>;
 }
-/** The graph's values, with the head computed in pieces of at most `most` rows. */
-export function computeInPieces(g: Builder, graph: Graph, head: Head, most: number): Value[] {
+/** The graph with the head computed in pieces of at most `most` rows. */
+export function computeInPieces(g: Builder, graph: Graph, head: Head, most: number): Graph {
   const whole = new Pieces(g, head).replacements(cuts(head.rows, most));
-  return rebuild(g, valuesOf(graph), ({ results: [only] }) => {
+  return rebuildGraph(g, graph, ({ results: [only] }) => {
     const found = only && whole.get(only);
     return found ? [found] : null;
   });

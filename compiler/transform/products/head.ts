@@ -3,7 +3,7 @@
 // input, and sums over rows, which are added piece after piece, in order. `after` makes a piece wait for all results of the one before, so all
 // pieces use the same memory; no product is computed twice.
 import type { Builder, Graph, Node } from "../../graph/node.ts";
-import { nodesOf, withValues } from "../../graph/walk.ts";
+import { nodesOf } from "../../graph/walk.ts";
 import { dims } from "../../types/type.ts";
 import { computeInPieces } from "./head-pieces.ts";
 import { Head } from "./head-rows.ts";
@@ -20,7 +20,7 @@ export function cutHeads(g: Builder, graph: Graph, limit?: number): Graph {
     const huge = nodesOf(cut).filter((n) => isHuge(n, limit));
     const head = Head.find(cut, huge);
     if (!head) return cut;
-    cut = withValues(cut, computeInPieces(g, cut, head, rowsPerPiece(head.columns, limit)));
+    cut = computeInPieces(g, cut, head, rowsPerPiece(head.columns, limit));
   }
 }
 function isHuge({ op, results }: Node, limit?: number): boolean {

@@ -1,7 +1,7 @@
 // Turns a sum of products into one contraction of several pairs of operands, `dot(a, b, a2, b2)`: one accumulator and one result instead of one for
 // each product.
 import type { Builder, Graph, Node, Value } from "../../graph/node.ts";
-import { nodesOf, rebuild, useCounts, valuesOf, withValues } from "../../graph/walk.ts";
+import { nodesOf, rebuildGraph, useCounts, valuesOf } from "../../graph/walk.ts";
 import { item } from "../../item.ts";
 import type { OpAttrs } from "../../ops/attrs.ts";
 import * as b from "../../ops/build.ts";
@@ -15,11 +15,10 @@ const [mostOperands, mostPairs] = [8, 16];
 /** Replaces each sum of products by one contraction, where the products have no other reader. */
 export function pairProducts(g: Builder, graph: Graph): Graph {
   const sums = new Sums(graph);
-  const values = rebuild(g, valuesOf(graph), (node, _, now) => {
+  return rebuildGraph(g, graph, (node, _, now) => {
     const terms = sums.of(node);
     return terms && [sumTerms(g, terms, now)];
   });
-  return withValues(graph, values);
 }
 /** The addends of a sum, in order; products that one accumulator can add up form one term. */
 type Terms = readonly (readonly Value[])[];

@@ -3,7 +3,7 @@
 // gradients are transposed so that they share their left operand.
 
 import type { Builder, Graph, Node, Value } from "../../graph/node.ts";
-import { rebuild, topological, useCounts, valuesOf, withValues } from "../../graph/walk.ts";
+import { nodesOf, rebuildGraph, topological, useCounts, valuesOf } from "../../graph/walk.ts";
 import { groupBy } from "../../group-by.ts";
 import { item } from "../../item.ts";
 import * as b from "../../ops/build.ts";
@@ -37,14 +37,12 @@ const isWhole = ({ from, size }: Window, shape: readonly number[]): boolean =>
 /** The graph with both rewrites: shifted products become products of shifted operands, and gradients of the matrices share a left operand. */
 export const shiftOperands = (g: Builder, graph: Graph): Graph => transposeGradients(g, shiftProducts(g, graph));
 function shiftProducts(g: Builder, graph: Graph): Graph {
-  const results = valuesOf(graph);
-  const sums = sumsIn(results);
+  const sums = sumsIn(valuesOf(graph));
   if (sums.size === 0) return graph;
-  const values = rebuild(g, results, (node, _, now) => {
+  return rebuildGraph(g, graph, (node, _, now) => {
     const terms = sums.get(node);
     return terms ? [sumTerms(g, terms, now)] : null;
   });
-  return withValues(graph, values);
 }
 const keyOf = ({ node, index }: Value): string => `${node.id}.${index}`;
 /** Whether a node multiplies a transposed operand, perhaps a window of a tensor, by another tensor. */
@@ -57,14 +55,12 @@ function isWindowGradient({ op, args: [x, y, ...more] }: Node): boolean {
  * the windows are then read in place.
  */
 function transposeGradients(g: Builder, graph: Graph): Graph {
-  const results = valuesOf(graph);
-  const gradients = topological(results).filter(isWindowGradient);
+  const gradients = nodesOf(graph).filter(isWindowGradient);
   const shared = groupBy(gradients, ({ args: [x, y] }) => `${keyOf(viewBase(x as Value))} ${keyOf(y as Value)}`);
   const several = new Set([...shared.values()].filter((list) => list.length > 1).flat());
-  const values = rebuild(g, results, (node, [x, y]) =>
+  return rebuildGraph(g, graph, (node, [x, y]) =>
     several.has(node) && x && y ? [b.swap(g, b.dot(g, b.swap(g, y), b.swap(g, x)))] : null,
   );
-  return withValues(graph, values);
 }
 /** For each sum, by its last node: its terms, found through slices and concats with zeros. */
 function sumsIn(results: readonly Value[]): Map<Node, readonly Term[]> {

@@ -1,7 +1,7 @@
 // Long unrolled loops write or read one slice per step. A chain of `put`s, or a sum of gradients of slices (mostly zeros), becomes one concat of
 // its pieces.
 import type { Builder, Graph, Node, Value } from "../../graph/node.ts";
-import { rebuild, topological, useCounts, valuesOf, withValues } from "../../graph/walk.ts";
+import { rebuildGraph, topological, useCounts, valuesOf } from "../../graph/walk.ts";
 import { item } from "../../item.ts";
 import type { OpAttrs } from "../../ops/attrs.ts";
 import * as b from "../../ops/build.ts";
@@ -24,16 +24,14 @@ type Find = (end: Node, isInner: (v: Value) => boolean) => Chain | null;
 
 /** The graph with long chains replaced by concats. Time and number of nodes are linear in the length of the chain. */
 export function joinPieces(g: Builder, graph: Graph): Graph {
-  const results = valuesOf(graph);
-  const chains = chainsIn(results);
+  const chains = chainsIn(valuesOf(graph));
   if (chains.size === 0) return graph;
   const inner = new Set([...chains.values()].flatMap(({ links }) => links.slice(1)));
-  const values = rebuild(g, results, (node, _, now) => {
+  return rebuildGraph(g, graph, (node, _, now) => {
     if (inner.has(node)) return node.results; // nothing reads it any more
     const chain = chains.get(node);
     return chain ? [joined(g, node, chain, now)] : null;
   });
-  return withValues(graph, values);
 }
 /** The chains that are worth replacing, by their last node. */
 function chainsIn(results: readonly Value[]): Map<Node, Chain> {
