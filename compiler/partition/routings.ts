@@ -44,7 +44,7 @@ export class Routings {
   }
   /** Adds a routing of choices of rows that are sharded as `outer`. Each worker sorts those of its rows, whose experts it owns if it owns those of its rows. */
   addInner(by: Node, own: Value, outer: Rows, index: () => Value): readonly Value[] {
-    const groups = this.#groups(by) / (outer.owned ? this.owners(outer.by).workers : 1);
+    const groups = groupCount(by) / (outer.owned ? this.owners(outer.by).workers : 1);
     const { results } = b.make(this.#g, "route", [outer.owned ? this.#relative(own, outer.by, groups) : own], {
       groups,
     });
@@ -91,7 +91,7 @@ export class Routings {
     return this.#of(by).local;
   }
   globalRouting(by: Node): b.Route {
-    return b.route(this.#g, this.#of(by).index(), this.#groups(by));
+    return b.route(this.#g, this.#of(by).index(), groupCount(by));
   }
   choices(by: Node): number {
     return item(dims(item(by.args, 0).type), 0);
@@ -175,10 +175,7 @@ export class Routings {
     return groupAlong(this.#axis, this.#ownerCounts.get(this.#outermost(by)) ?? this.#axis.count);
   }
   ownGroups(by: Node): number {
-    return this.#groups(by) / this.owners(by).workers;
-  }
-  #groups(by: Node): number {
-    return groupCount(by);
+    return groupCount(by) / this.owners(by).workers;
   }
   #of(by: Node): Known {
     const known = this.#known.get(by);

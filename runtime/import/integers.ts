@@ -5,7 +5,7 @@ import { numbers, showShape, toBf16, zeros } from "../tensor.ts";
 import { asCodes, asFloats, matrixOf, type Placed, requireShape, unfit, wordsOf } from "./placed.ts";
 
 /** What a file has of one matrix. */
-export interface IntegerParts {
+interface IntegerParts {
   readonly codes: Placed;
   readonly scales: Placed;
   readonly zeros?: Placed | undefined;

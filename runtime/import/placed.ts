@@ -15,7 +15,7 @@ export interface Placed<T extends StoredTensor | StoredCodes = StoredTensor | St
 export const unfit = (what: string): Problem =>
   new Problem(what, "restore the files, and the config.json that belongs to them");
 export const typeName = ({ t }: Placed): string => (isCodes(t) ? codeNames[t.code] : t.dtype);
-export const noScale = (scales: Placed): Problem => unfit(`${scales.place} is ${typeName(scales)}, which is no scale`);
+const noScale = (scales: Placed): Problem => unfit(`${scales.place} is ${typeName(scales)}, which is no scale`);
 
 /** What belongs to codes must be of this shape. */
 export function requireShape(part: Placed, codes: Placed, shape: readonly number[]): void {
