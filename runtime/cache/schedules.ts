@@ -11,10 +11,10 @@ import { parseContractionKey } from "../../compiler/kernel/candidates.ts";
 import type { Schedule } from "../../compiler/kernel/schedule.ts";
 import type { Toolchain } from "../host/toolchain.ts";
 import { makeFolder, sha256, writeAtomic } from "../storage/files.ts";
-import { parseJson } from "../storage/json.ts";
+import { parseJson, positive } from "../storage/json.ts";
 import { cacheFolder, readOwn } from "./folder.ts";
 
-const size = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(2 ** 31 - 1));
+const size = v.pipe(positive, v.maxValue(2 ** 31 - 1));
 const schema = v.object({
   format: v.literal(1),
   schedules: v.record(

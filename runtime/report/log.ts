@@ -4,7 +4,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { readLines } from "../storage/files.ts";
-import { isJsonObject, parseJson, showIssue } from "../storage/json.ts";
+import { isJsonObject, parseJson, positive, showIssue } from "../storage/json.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
 
 const number = v.union([
@@ -27,7 +27,7 @@ const about = v.object({
   plan: v.optional(v.record(v.string(), v.number())),
 });
 const step = v.object({
-  step: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  step: positive,
   loss: number,
   losses: v.record(v.string(), number),
   metrics: v.optional(v.record(v.string(), nested)),

@@ -17,6 +17,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { makeFolder, sha256OfFile, syncFolder, withOpen, writeFlushed } from "./files.ts";
+import { whole } from "./json.ts";
 
 export const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
 export const checkpointsOf = (run: string): string => join(run, "checkpoints");
@@ -95,7 +96,6 @@ export function withKept(run: string, error: unknown): unknown {
   return new Problem(error.message, `${error.help}; --resume goes on from ${stepName(kept)}`, { cause: error });
 }
 
-export const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 export const fileSchema = v.object({ bytes: whole, sha256: v.string() });
 type FileState = v.InferOutput<typeof fileSchema>;
 export function writeHashed(path: string, chunks: Iterable<Uint8Array>): FileState {

@@ -20,13 +20,12 @@ import {
   placeCheckpoint,
   remedy,
   stepName,
-  whole,
   withKept,
   writeHashed,
 } from "./checkpoint-folder.ts";
 import { makeFolder, readText, sha256, writeAtomic } from "./files.ts";
 import { baseFormat, formatVersion, NewerFormat, requireKnownFormat } from "./format.ts";
-import { requireJson } from "./json.ts";
+import { integer, requireJson, whole } from "./json.ts";
 import { NamedTensors, savedNames, stackOf, writeStored } from "./names.ts";
 import { openSafetensors, safetensorsChunks } from "./safetensors.ts";
 import { asKept, inMemory, latest, type StoredTensor, type StoredTensors, storedTensor } from "./stored-tensor.ts";
@@ -67,7 +66,7 @@ const schema = v.object({
   compiler: v.string(),
   step: whole,
   sizes: v.record(v.string(), v.union([v.number(), v.boolean()])),
-  random: v.object({ seed: v.pipe(v.number(), v.safeInteger()), call: whole }),
+  random: v.object({ seed: integer, call: whole }),
   data: v.object({ hash: v.string(), bytes: whole, position: v.optional(whole) }),
   tokenizer: v.string(),
   best: v.optional(v.object({ step: whole, heldOut: v.number(), since: whole })),

@@ -26,5 +26,9 @@ export function requireJsonObject(path: string, text: string, remedy: string): J
   if (!isJsonObject(json)) throw new Problem(`${path} is not a JSON object`, remedy);
   return json;
 }
+/** Numbers without a fraction: any, those from 0, and from 1. */
+export const integer = v.pipe(v.number(), v.safeInteger());
+export const whole = v.pipe(integer, v.minValue(0));
+export const positive = v.pipe(integer, v.minValue(1));
 /** What a schema found wrong, after where it is. */
 export const showIssue = (issue: v.BaseIssue<unknown>): string => `${v.getDotPath(issue) ?? "it"}: ${issue.message}`;

@@ -11,7 +11,7 @@ import { allWeights, precisions } from "../../compiler/types/dtype.ts";
 import { isRun, withKept } from "./checkpoint-folder.ts";
 import { makeFolder, readLines, readText, writeAtomic } from "./files.ts";
 import { baseFormat, requireKnownFormat } from "./format.ts";
-import { requireJson, showIssue } from "./json.ts";
+import { integer, positive, requireJson, showIssue, whole } from "./json.ts";
 
 const value = v.union([v.number(), v.boolean()]);
 const dataFiles = v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() });
@@ -20,8 +20,8 @@ const schema = v.object({
   compiler: v.string(),
   model: v.string(),
   sizes: v.record(v.string(), value),
-  steps: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
-  seed: v.pipe(v.number(), v.safeInteger()),
+  steps: positive,
+  seed: integer,
   precision: v.picklist(precisions),
   /** Whether f32 was multiplied on tensor cores. */
   tf32: v.optional(v.literal(true)),
@@ -34,7 +34,7 @@ const schema = v.object({
   /** The folder of the run from whose checkpoint this one went on. */
   from: v.optional(v.string()),
   /** Batches in a step. Default: 1. */
-  accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+  accumulate: v.optional(positive),
   /** Whether the backward computes layers again. */
   recompute: v.optional(v.literal(true)),
   /** Whether the checkpoint with the lowest held-out loss is kept. */
@@ -46,9 +46,7 @@ const schema = v.object({
   /** SHA-256 of the tokenizer's files, which are in the same folder. */
   tokenizer: v.optional(v.string()),
   /** The tokens that a text without a prompt begins with; given only if the codec would encode an empty text otherwise. */
-  opening: v.optional(
-    v.pipe(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0))), v.minLength(1), v.readonly()),
-  ),
+  opening: v.optional(v.pipe(v.array(whole), v.minLength(1), v.readonly())),
   data: dataFiles,
   /** The held-out text, if it is not the end of the data. */
   heldOut: v.optional(dataFiles),

@@ -6,7 +6,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { idsFlagText } from "../../compiler/flag-text.ts";
 import { readBytes, sha256 } from "../storage/files.ts";
-import { isJsonObject, requireJson, showIssue } from "../storage/json.ts";
+import { isJsonObject, requireJson, showIssue, whole } from "../storage/json.ts";
 
 export const tokenizerName = "tokenizer.json";
 const configName = "tokenizer_config.json";
@@ -28,7 +28,7 @@ const pattern = v.union(
 const lists = { normalizers: inner, pretokenizers: inner, processors: inner, decoders: inner };
 const part = v.looseObject({ type: v.string(), pattern: v.optional(pattern), ...lists });
 /** A token number. Limited, because the library makes arrays of this length; the largest known vocabularies are a sixteenth of it. */
-const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(2 ** 22 - 1));
+const id = v.pipe(whole, v.maxValue(2 ** 22 - 1));
 /** Not a valibot record, which would drop the keys `constructor` and `prototype`: they are words. */
 const numbered = v.custom<Readonly<Record<string, number>>>(
   (x) => isJsonObject(x) && Object.values(x).every((n) => v.is(id, n)),
