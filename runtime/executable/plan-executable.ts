@@ -5,7 +5,7 @@ import { buffersOf, type Entry, type Plan, type PlanBuffer, type Step } from "..
 import { bytesOf } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { Executor, NativeBuffer, NativeStep, StepTimes } from "../native.ts";
-import { numbers, placeOf, requireFit, zeros } from "../tensor.ts";
+import { placeOf, requireFit, zeros } from "../tensor.ts";
 import {
   type Executable,
   hiddenInput,
@@ -19,6 +19,7 @@ import {
   storeOfInput,
   type Tensor,
 } from "./executable.ts";
+import { outcomeOf } from "./outcome.ts";
 
 export interface ExecuteOptions {
   /** Fills temporaries with NaN before each run, so that reads of unwritten bytes show in the results. For tests. */
@@ -111,7 +112,7 @@ export class PlanExecutable implements Executable {
     const { finished, wall, busy } = running instanceof Promise ? await running : running;
     this.#options.profile?.(entry, { wall, busy });
     if (!finished) throw cancelledProblem(name);
-    return this.#outcome(entry);
+    return outcomeOf(entry.results, ({ buffer }) => this.#read(buffer));
   }
   async #repeat({ to, next, ...how }: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
     const [name, inputs, at] = run;
@@ -150,16 +151,6 @@ export class PlanExecutable implements Executable {
       const value = inputs.get(inputOfStore(entry.name, store)) ?? hiddenInput(store, at);
       if (value) this.write(store, value);
     }
-  }
-  #outcome(entry: Entry): Outcome {
-    const of = (role: string): [string, Tensor][] =>
-      entry.results.filter((r) => r.role === role).map((r) => [r.name, this.#read(r.buffer)]);
-    return {
-      outputs: of("output").map(([, value]) => value),
-      losses: new Map(of("loss").map(([name, loss]) => [name, numbers(loss)[0] ?? Number.NaN])),
-      metrics: new Map(of("metric")),
-      gradients: new Map(of("gradient")),
-    };
   }
   #read(index: number): Tensor {
     const { dtype, shape } = this.#buffer(index);

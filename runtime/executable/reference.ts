@@ -4,6 +4,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import { type Elaborated, type Graph, type NdArray } from "../../compiler/graph/node.ts";
 import { nodesOf, storeOf } from "../../compiler/graph/walk.ts";
+import { item } from "../../compiler/item.ts";
 import { fromNumbers, numbers, requireFit, zeros } from "../tensor.ts";
 import {
   type Executable,
@@ -17,6 +18,7 @@ import {
   storeOfInput,
   type Tensor,
 } from "./executable.ts";
+import { outcomeOf } from "./outcome.ts";
 
 const toArray = (t: Tensor): NdArray => ({ dtype: t.dtype, shape: t.shape, data: numbers(t) });
 const toTensor = (a: NdArray): Tensor => fromNumbers(a.dtype, a.shape, a.data);
@@ -57,25 +59,12 @@ class Reference implements Executable {
       graph.results.map((r) => r.value),
       this.#held,
     );
-    return this.#outcome(graph, values);
+    const results = graph.results.map((r, i) => ({ ...r, array: item(values, i) }));
+    for (const r of results) if (r.role === "store") this.#held.set(r.name, r.array);
+    return outcomeOf(results, ({ array }) => toTensor(array));
   }
   close(): void {
     this.#held.clear();
-  }
-  #outcome({ results }: Graph, values: readonly NdArray[]): Outcome {
-    const named = results.flatMap((r, i) => {
-      const value = values[i];
-      return value ? [{ ...r, array: value }] : [];
-    });
-    const of = (role: string): [string, Tensor][] =>
-      named.filter((r) => r.role === role).map((r) => [r.name, toTensor(r.array)]);
-    for (const r of named) if (r.role === "store") this.#held.set(r.name, r.array);
-    return {
-      outputs: of("output").map(([, t]) => t),
-      losses: new Map(named.filter((r) => r.role === "loss").map((r) => [r.name, r.array.data[0] ?? Number.NaN])),
-      metrics: new Map(of("metric")),
-      gradients: new Map(of("gradient")),
-    };
   }
   /** Names of the inputs that the graph reads. */
   #inputs(graph: Graph): string[] {
