@@ -15,6 +15,7 @@ import { pluralize } from "../../compiler/pluralize.ts";
 import type { Handle } from "../../compiler/syntax/template.ts";
 import type { Precision, WeightsOption } from "../../compiler/types/dtype.ts";
 import { sum } from "../../compiler/types/numbers.ts";
+import { closedOnFailure } from "../closing.ts";
 import { commonRequest, type EntryRequest, type Sizes, type TrainingSharing } from "../compile.ts";
 import { DeviceFailed, type Outcome, type Tensor } from "../executable/executable.ts";
 import { stepMeans, type Weighted } from "../training/means.ts";
@@ -92,12 +93,7 @@ async function compiled(
     accumulate,
     recompute,
   });
-  try {
-    await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
-  } catch (error) {
-    made.executable.close();
-    throw error;
-  }
+  await closedOnFailure(made.executable, () => made.executable.run("init", new Map(), { seed, call: 0, step: 0 }));
   return made;
 }
 interface ResolvedSource {
@@ -259,14 +255,11 @@ async function trainingProgram(model: TrainedModel, options: TrainOptions, world
   const entry = { method: "train", name: "train", sizes: {}, inputs: given };
   const { executable, report } = await compiled(model, options, [entry], world);
   const program = new Program(executable, report, "train", seed);
-  try {
+  return closedOnFailure(program, async () => {
     program.load(parameters, { upcycle });
     if (from) program.restore(from.state, from.step * accumulate);
     return program;
-  } catch (error) {
-    program.close();
-    throw error;
-  }
+  });
 }
 /** `number`: the place of the batch among all, from 1. */
 function weightOf(batch: Inputs, number: number, { weight }: TrainOptions): number {

@@ -2,6 +2,7 @@
 
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import { closedOnFailure } from "../closing.ts";
 import { givenTensors, requireInteger, requireMap } from "../embed/compiled-program.ts";
 import { resolveSource, type Source } from "../embed/embed.ts";
 import type { Executable, Tensor } from "../executable/executable.ts";
@@ -38,14 +39,11 @@ export async function openProgram(source: Source, options: OpenProgramOptions): 
   const program = requireSyntax(load());
   requireEqualModels(program, hashOfTensors(givenTensors(parameters).tensors), options);
   const compiled = await compileGenerate(program, declaration, options);
-  try {
+  await closedOnFailure(compiled.executable, async () => {
     requireVocabulary(codec, compiled.vocabulary);
     await compiled.executable.run("init", new Map(), { seed, call: 0, step: 0 });
     writeAll(compiled.executable, parameters);
-  } catch (error) {
-    compiled.executable.close();
-    throw error;
-  }
+  });
   return { ...compiled, codec, step };
 }
 /** Writes all parameters and saved states. One that is not given is a Problem. */

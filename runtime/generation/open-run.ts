@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { idsFlagText } from "../../compiler/flag-text.ts";
+import { closedOnFailure } from "../closing.ts";
 import type { Executable } from "../executable/executable.ts";
 import { readProgram } from "../program.ts";
 import { type Checkpoint, loadStores, newestModel } from "../storage/checkpoint.ts";
@@ -77,27 +78,19 @@ export async function openFolder(options: FolderOptions): Promise<OpenedFolder> 
   const config = readConfig(folder);
   const checkpoint = newestModel(folder, options.warn ?? (() => {}), options.average);
   if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
-  try {
-    return { config, checkpoint, codec: await codecOfRun(options, config, checkpoint) };
-  } catch (error) {
-    checkpoint.close();
-    throw error;
-  }
+  const codec = await closedOnFailure(checkpoint, () => codecOfRun(options, config, checkpoint));
+  return { config, checkpoint, codec };
 }
 /**
  * Gives an executable that was compiled as `restored` the values of a checkpoint, and closes that; what checkpoints do not hold begins as `init` leaves
  * it. If it fails the executable is closed.
  */
-export async function loadRun(executable: Executable, checkpoint: Checkpoint, seed: number): Promise<void> {
-  try {
+export const loadRun = (executable: Executable, checkpoint: Checkpoint, seed: number): Promise<void> =>
+  closedOnFailure(executable, async () => {
     await executable.run("init", new Map(), { seed, call: 0, step: 0 });
     loadStores(executable, checkpoint);
     checkpoint.close();
-  } catch (error) {
-    executable.close();
-    throw error;
-  }
-}
+  });
 async function codecOfRun({ folder, ids }: FolderOptions, config: RunConfig, from: Checkpoint): Promise<Codec> {
   if (!ids && from.state.tokenizer === "foreign")
     throw new Problem(

@@ -6,6 +6,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
+import { closedOnFailure } from "../closing.ts";
 import { type Compiled, commonRequest } from "../compile.ts";
 import type { Executable } from "../executable/executable.ts";
 import { quantisedSummary } from "../executable/quantised.ts";
@@ -118,7 +119,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   const close = (): void => {
     for (const end of opened.splice(0).toReversed()) end();
   };
-  try {
+  return closedOnFailure({ close }, async () => {
     requireEqualRuns(run, world);
     const compiled = await compileTraining(run);
     opened.push(() => compiled.executable.close());
@@ -127,10 +128,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
     const from = checkpointToGoOnFrom(options, run.config, run.folder);
     opened.push(() => from?.close());
     return { ...begun(run, compiled, from), close };
-  } catch (error) {
-    close();
-    throw error;
-  }
+  });
 }
 /** A run before its model is compiled. */
 interface PlannedRun extends Pick<TrainSetup, "saveEvery" | "evaluateEvery" | "patience"> {

@@ -4,6 +4,7 @@ import type { Loaded } from "../../compiler/check/index.ts";
 import type { Observer } from "../../compiler/pass.ts";
 import { buffersOf, type Plan, type Step } from "../../compiler/plan/plan.ts";
 import { buildHash } from "../cache/plans.ts";
+import { closedOnFailure } from "../closing.ts";
 import { type Compiled, compileLoaded, type WorkerRequest } from "../compile.ts";
 import { localDevice } from "../cuda/local-device.ts";
 import { isaOf } from "../host/backend.ts";
@@ -32,14 +33,11 @@ export async function compileOnWorkers(
   const device = target === "cuda" ? localDevice(world) : undefined;
   const made = await world.localFirst("compile", () => compile(open, { ...request, device }));
   if (world.size === 1) return made;
-  try {
+  return closedOnFailure(made.executable, async () => {
     if (target === "host") await requireInstructions(world);
     world.requireEqual({ plan: `SHA-256 ${sha256(JSON.stringify(made.plan ? workerInvariant(made.plan) : []))}` });
     return made;
-  } catch (error) {
-    made.executable.close();
-    throw error;
-  }
+  });
 }
 async function requireInstructions(world: Workers): Promise<void> {
   const instructions = await toolchain().then(isaOf, () => "none");
