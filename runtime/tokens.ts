@@ -8,6 +8,8 @@ export interface Codec {
   readonly unit: "byte" | "token";
   /** What config.json records of the codec: `tokenizer` is the SHA-256 of its files; `opening` replaces the codec's own encoding of an empty text. */
   readonly config: {
+    /** The token that a decoder behind an encoder begins with. */
+    readonly start?: number | undefined;
     readonly ids?: true | undefined;
     readonly tokenizer?: string | undefined;
     readonly opening?: readonly number[] | undefined;
@@ -130,6 +132,19 @@ export const withOpening = (codec: Codec, opening: readonly number[]): Codec => 
   config: { ...codec.config, opening },
   encode: (text) => (text === "" ? [...opening] : codec.encode(text)),
 });
+
+/** The same codec, with the token that a decoder behind an encoder begins with, where that is known. */
+export const withStart = (codec: Codec, start: number | undefined): Codec =>
+  start === undefined ? codec : { ...codec, config: { ...codec.config, start } };
+/** The token that a decoder behind an encoder begins with: that of the model's config, else what ends a text. */
+export function startTokenOf({ config, documents }: Codec): number {
+  const start = config.start ?? documents?.end[0];
+  if (start !== undefined) return start;
+  throw new Problem(
+    "the model has an encoder, and nothing says which token its decoder begins with",
+    'add `"start": 0` to the config.json of the run, with that token\'s number in place of 0',
+  );
+}
 
 /** Texts are token numbers, separated by blanks or commas. */
 const ids: Codec = {

@@ -4,12 +4,14 @@ import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { precisionFlagText } from "../../compiler/flag-text.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { blockingLimit, letEventsRun } from "../events.ts";
-import { type Executable, repeatOrRun, storeOfInput, type Tensor } from "../executable/executable.ts";
+import { type Executable, type RunContext, repeatOrRun, storeOfInput, type Tensor } from "../executable/executable.ts";
 import { fromNumbers } from "../tensor.ts";
 import { paysOff } from "./generate-entries.ts";
 
 /** A sequence to generate. */
 export interface GenerateRequest {
+  /** What a model with an encoder reads before the prompt, which is then the token that begins a text. */
+  readonly source?: ArrayLike<number> | undefined;
   /** At least one token. */
   readonly prompt: ArrayLike<number>;
   /** How many tokens to generate. */
@@ -57,8 +59,10 @@ export interface BatchOptions {
  * A row of the batch that is in use. `pending` holds the tokens that the model has yet to read, of which `position` is the first one's position;
  * `remaining` counts those yet to be generated.
  */
-interface Row extends Omit<GenerateRequest, "prompt" | "tokens"> {
+interface Row extends Omit<GenerateRequest, "source" | "prompt" | "tokens"> {
   readonly request: number;
+  /** What its encoder has yet to read; null: nothing. */
+  source: ArrayLike<number> | null;
   position: number;
   pending: ArrayLike<number>;
   remaining: number;
@@ -107,7 +111,7 @@ async function* generateCalls(
   requests: Iterable<GenerateRequest>,
   { rows: count = 1, seed, step, signal, agree = (own) => own, read }: BatchOptions,
 ): AsyncGenerator<Call, void> {
-  const lengths = lengthsOf(executable);
+  const lengths = lengthsOf(executable, "generate");
   const dtypes = samplingDtypes(executable, `generate:${lengths[0]}`);
   const queue = new RequestQueue(requests);
   const rows = Array.from({ length: count }, (): Row | null => null);
@@ -117,6 +121,7 @@ async function* generateCalls(
     for (const [i, row] of rows.entries()) if (row && aborted[i]) abort(row);
     fillRows(rows, queue, read);
     if (rows.every(isIdle)) return;
+    await readSources(executable, rows, { seed, call, step });
     const longest = Math.max(...rows.map((row) => row?.pending.length ?? 0));
     const T = lengthFor(longest, lengths);
     const how = {
@@ -140,6 +145,24 @@ async function* generateCalls(
     if (rows.every(isIdle) && !queue.hasNext()) return;
     await letEventsRun();
   }
+}
+/** Reads the sources of rows that begin. The others, whose positions are all -1, keep what they have read. */
+async function readSources(executable: Executable, rows: readonly (Row | null)[], at: RunContext): Promise<void> {
+  const longest = Math.max(0, ...rows.map((row) => row?.source?.length ?? 0));
+  if (longest === 0) return;
+  const U = lengthsOf(executable, "encode").find((n) => n >= longest);
+  if (U === undefined) throw new Bug(`no entry encode:U holds ${longest} tokens`);
+  const [source, places] = [new Float64Array(rows.length * U).fill(-1), new Float64Array(rows.length * U).fill(-1)];
+  for (const [i, row] of rows.entries()) {
+    for (let t = 0; t < (row?.source?.length ?? 0); t++)
+      [source[i * U + t], places[i * U + t]] = [row?.source?.[t] ?? 0, t];
+    if (row) row.source = null;
+  }
+  const inputs = Object.entries({ source, at: places }).map(([name, x]): [string, Tensor] => [
+    name,
+    fromNumbers("i32", [rows.length, U], x),
+  ]);
+  await executable.run(`encode:${U}`, new Map(inputs), at);
 }
 function abort(row: Row): void {
   if (row.ended) return;
@@ -167,10 +190,10 @@ function recordTokens(row: Row, times: number, newest: number): void {
  * ms.
  */
 const backgroundLimit = 25;
-/** The lengths T of the compiled entries `generate:T`, shortest first. */
-function lengthsOf({ entries }: Executable): number[] {
-  const lengths = entries.flatMap((name) => /^generate:(\d+)$/.exec(name)?.[1] ?? []).map(Number);
-  if (lengths.length === 0) throw new Bug("no entry generate:T was compiled");
+/** The lengths T of the compiled entries `generate:T`, or `encode:T`, shortest first. */
+function lengthsOf({ entries }: Executable, method: "generate" | "encode"): number[] {
+  const lengths = entries.filter((name) => name.startsWith(`${method}:`)).map((name) => Number(name.split(":")[1]));
+  if (lengths.length === 0) throw new Bug(`no entry ${method}:T was compiled`);
   return lengths.toSorted((a, b) => a - b);
 }
 /** The shortest length that holds all tokens, or the longest, of those that pay off. */
@@ -213,10 +236,11 @@ class RequestQueue {
     return next;
   }
 }
-function startRow([request, { prompt, tokens, ...how }]: readonly [number, GenerateRequest], read: number[] = []): Row {
+function startRow([request, asked]: readonly [number, GenerateRequest], read: number[] = []): Row {
+  const { source = null, prompt, tokens, ...how } = asked;
   if (read.length >= prompt.length || read.some((token, i) => token !== prompt[i])) read.length = 0;
   const pending = Array.from(prompt).slice(read.length);
-  return { ...how, request, position: read.length, pending, remaining: tokens, ended: false };
+  return { ...how, request, source, position: read.length, pending, remaining: tokens, ended: false };
 }
 /** Updates a row after a call of length T. True if all its tokens were read, so that the call's result is its next token. */
 function advance(row: Row, T: number, read: number[] | undefined): boolean {

@@ -13,7 +13,7 @@ import {
 import { type Executable, storeOfInput } from "../executable/executable.ts";
 import { findEntry, hasMethod } from "../program.ts";
 import { tokenAxes } from "../text-entry.ts";
-import { type Codec, requireInVocabulary } from "../tokens.ts";
+import { type Codec, requireInVocabulary, startTokenOf } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { singleWorker, type Workers } from "../workers/workers.ts";
 import type { GenerateRequest } from "./batch.ts";
@@ -21,11 +21,15 @@ import {
   contextOf,
   generateEntries,
   generateSignature,
+  hasEncoder,
   lacksSamplingInput,
   positionsOf,
   requireContext,
+  requireSource,
   type SamplingInput,
   samplingInputs,
+  sourceLengths,
+  sourceOf,
   tokensLeft,
 } from "./generate-entries.ts";
 
@@ -54,6 +58,8 @@ interface CompiledGenerate {
   readonly sampling: readonly SamplingInput[];
   /** How many positions it has: tokens of a text; null if nothing says. */
   readonly context: number | null;
+  /** Whether it has an encoder, which reads prompts, and how many tokens that reads at most; null: no encoder; infinity: nothing says. */
+  readonly source: number | null;
   /** The size of its vocabulary, if tokens index a table; else undefined. */
   readonly vocabulary: number | undefined;
 }
@@ -75,8 +81,12 @@ export async function compileGenerate(
   requireOpenAxes(entry, set);
   const sizes = { ...trained, ...set };
   const declared = contextOf(entry, sizes);
+  const encodes = hasEncoder(program, entry.declaration);
+  const most = encodes ? sourceOf(entry, sizes) : null;
   const requirePositions = (context: number | null): void => {
-    if (Number.isFinite(prompt)) requireContext(prompt, tokens, context);
+    if (!Number.isFinite(prompt)) return;
+    requireContext(encodes ? 1 : prompt, tokens, context);
+    if (encodes) requireSource(prompt, most);
   };
   requirePositions(declared);
   const sampling = options.sampling ?? samplingInputsOf(entry);
@@ -84,14 +94,20 @@ export async function compileGenerate(
   const { executable, report } = await compileOnWorkers(() => program, {
     declaration: entry.declaration,
     sizes,
-    entries: generateEntries(program, entry.declaration, { rows, prompt: read, sampling }),
+    entries: generateEntries(program, entry.declaration, {
+      rows,
+      prompt: read,
+      source: sourceLengths(Number.isFinite(prompt) ? prompt : undefined, most),
+      sampling,
+    }),
     ...commonRequest(options, world),
     kept: options.kept,
     restored: true,
     onInputs: ({ choices }) => requirePositions(positionsOf(choices, declared)),
   });
   const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
-  return { executable, report, sampling, context: positionsOf(report.choices, declared), vocabulary };
+  const source = encodes ? (most ?? Number.POSITIVE_INFINITY) : null;
+  return { executable, report, sampling, context: positionsOf(report.choices, declared), source, vocabulary };
 }
 function generateEntry(program: Loaded, declaration: string | undefined): EntrySignature {
   if (hasMethod(program, declaration, "generate")) return findEntry(program, declaration, "generate");
@@ -136,12 +152,16 @@ export const samplingOf = ({ topP, topK }: TextOptions): SamplingInput[] => [
  * option.
  */
 export function requestOf(prompt: ArrayLike<number>, options: TextOptions, model: OpenedModel): GenerateRequest {
-  const { codec, context, vocabulary } = model;
+  const { codec, context, source, vocabulary } = model;
   for (const name of samplingOf(options))
     if (!model.sampling.includes(name)) throw lacksSamplingInput(name, "the model's `generate`");
-  const tokens = options.tokens ?? Math.min(200, Math.max(1, tokensLeft(prompt, context)));
-  requireContext(prompt.length, tokens, context);
+  const first = source === null ? prompt : [startTokenOf(codec)];
+  const tokens = options.tokens ?? Math.min(200, Math.max(1, tokensLeft(first, context)));
+  requireContext(first.length, tokens, context);
   requireInVocabulary(prompt, vocabulary, "a prompt");
   const { temperature = 0.8, topP, topK, pastEnd = false } = options;
-  return { prompt, tokens, temperature, topP, topK, end: pastEnd ? null : codec.endToken };
+  const how = { tokens, temperature, topP, topK, end: pastEnd ? null : codec.endToken };
+  if (source === null) return { ...how, prompt };
+  requireSource(prompt.length, source);
+  return { ...how, prompt: first, source: prompt };
 }

@@ -2,11 +2,11 @@
 
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { tokensFlagText, topKFlagText, topPFlagText } from "../../compiler/flag-text.ts";
+import { sizeFlagText, tokensFlagText, topKFlagText, topPFlagText } from "../../compiler/flag-text.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { EntryRequest, Sizes } from "../compile.ts";
 import type { Figures } from "../figures.ts";
-import { findEntry, hasMethod, headerDefault } from "../program.ts";
+import { findEntry, hasHeader, hasMethod, headerDefault } from "../program.ts";
 
 /** The T of `generate` for prompts, of which longer ones are read in chunks. */
 const chunkLength = 64;
@@ -26,6 +26,8 @@ export type SamplingInput = keyof typeof samplingInputs;
 interface GenerateShape {
   readonly rows?: number;
   readonly prompt?: number;
+  /** The lengths of what a model with an encoder reads (`sourceLengths`). */
+  readonly source?: readonly number[];
   readonly sampling?: readonly SamplingInput[];
 }
 export const generateSignature =
@@ -37,9 +39,10 @@ export const generateSignature =
 export function generateEntries(
   program: Loaded,
   declaration: string,
-  { rows = 1, prompt = chunkLength, sampling = [] }: GenerateShape = {},
+  { rows = 1, prompt = chunkLength, source = [chunkLength], sampling = [] }: GenerateShape = {},
 ): EntryRequest[] {
   if (!hasMethod(program, declaration, "generate")) return [];
+  const encoding = encodeEntries(program, declaration, rows, source);
   const given = findEntry(program, `${declaration}.generate`).arguments;
   const [batch, length] = given[0]?.axes ?? [];
   const names = given.map((a) => a.name).join();
@@ -50,12 +53,52 @@ export function generateEntries(
     );
   for (const name of sampling)
     if (!given.some((a) => a.name === name)) throw lacksSamplingInput(name, `\`${declaration}.generate\``);
-  return lengthsFor(rows, prompt).map((T) => ({
+  const lengths = encoding.length > 0 ? [1] : lengthsFor(rows, prompt); // a decoder begins with one token
+  const generating = lengths.map((T) => ({
     method: "generate",
     name: `generate:${T}`,
     sizes: { [batch]: rows, [length]: T },
     inputs: sampling,
   }));
+  return [...generating, ...encoding];
+}
+export const hasEncoder = (program: Loaded, declaration: string | undefined): boolean =>
+  hasMethod(program, declaration, "encode") && hasMethod(program, declaration, "generate");
+export const encodeSignature = "encode(source: i32[B, U], at: i32[B, U])";
+/** Requests to compile `encode`, where the model has it, for sources of these lengths. */
+function encodeEntries(program: Loaded, declaration: string, rows: number, lengths: readonly number[]): EntryRequest[] {
+  if (!hasEncoder(program, declaration)) return [];
+  const { arguments: given } = findEntry(program, `${declaration}.encode`);
+  const [batch, length] = given[0]?.axes ?? [];
+  if (given.map((a) => a.name).join() !== "source,at" || !batch || !length)
+    throw new Problem(
+      `\`${declaration}.encode\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")}), and beside \`generate\` it reads what a text follows`,
+      `write ${encodeSignature}, or give the method another name`,
+    );
+  return lengths.map((U) => ({ method: "encode", name: `encode:${U}`, sizes: { [batch]: rows, [length]: U } }));
+}
+/** The lengths U that `encode` is compiled for: a power of two for a source whose length is known; at most `most`, the header's `Source`. */
+export function sourceLengths(known: number | undefined, most: number | null): number[] {
+  if (known === undefined)
+    return [
+      ...new Set([chunkLength, 8 * chunkLength].map((n) => Math.min(n, most ?? n))),
+      ...(most === null ? [] : [most]),
+    ];
+  return [Math.min(2 ** Math.ceil(Math.log2(Math.max(known, 8))), most ?? Number.POSITIVE_INFINITY)];
+}
+/** The model's number of positions of a source (`Source` of its header); null if the header has none. */
+export function sourceOf(entry: EntrySignature, sizes: Sizes): number | null {
+  const set = sizes["Source"];
+  if (typeof set === "number") return set;
+  return headerDefault(entry, "Source") ?? (hasHeader(entry, "Source") ? contextOf(entry, sizes) : null);
+}
+/** Throws Problem if a source is longer than the model reads. */
+export function requireSource(length: number, most: number | null): void {
+  if (most === null || length <= most) return;
+  throw new Problem(
+    `the model reads ${pluralize(most, "token")}, and the prompt has ${length}`,
+    `shorten it, or give the model more by ${sizeFlagText("Source", length)} if its header has \`Source\` and its places have no limit`,
+  );
 }
 export const lacksSamplingInput = (name: SamplingInput, entry: string): Problem =>
   new Problem(

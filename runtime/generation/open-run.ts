@@ -10,12 +10,13 @@ import { readProgram } from "../program.ts";
 import { type Checkpoint, loadStores, newestModel } from "../storage/checkpoint.ts";
 import { codesIn } from "../storage/names.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
-import { encodePrompt } from "../tokenizer/chat.ts";
+import { encodePrompt, encodeSource } from "../tokenizer/chat.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
 import type { Codec, Prompt } from "../tokens.ts";
 import { requireEqualModels } from "../workers/generate-distributed.ts";
 import { identityOf } from "../workers/train-distributed.ts";
 import { type CompileGenerateOptions, compileGenerate, type OpenedModel } from "./compile-generate.ts";
+import { hasEncoder } from "./generate-entries.ts";
 
 export interface FolderOptions {
   /** The folder of a training run, or of an imported model. */
@@ -53,9 +54,10 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
   const { folder, precision = config.precision } = options;
   try {
     if (options.converses) encodePrompt(codec, [{ role: "user", content: "" }]);
-    const prompts = options.prompts?.map((prompt) => encodePrompt(codec, prompt));
-    const prompt = prompts?.reduce((longest, { length }) => Math.max(longest, length), 0);
     const program = programIn(folder);
+    const encoded = hasEncoder(program, config.model) ? encodeSource : encodePrompt;
+    const prompts = options.prompts?.map((prompt) => encoded(codec, prompt));
+    const prompt = prompts?.reduce((longest, { length }) => Math.max(longest, length), 0);
     const identity = [identityOf(checkpoint), ...(options.average === undefined ? [] : [options.average])].join(", ");
     requireEqualModels(program, identity, { ...options, trained, precision });
     const known = { trained, precision, prompt, kept: codesIn(checkpoint.model) };

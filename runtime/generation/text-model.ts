@@ -6,8 +6,8 @@ import type { CompileReport, ParameterSharing } from "../compile.ts";
 import { requireInteger } from "../embed/compiled-program.ts";
 import type { Source, TargetOptions } from "../embed/embed.ts";
 import { requireOptions } from "../embed/options.ts";
-import { encodePrompt } from "../tokenizer/chat.ts";
-import type { Message, Prompt } from "../tokens.ts";
+import { encodePrompt, encodeSource } from "../tokenizer/chat.ts";
+import { type Message, type Prompt, startTokenOf } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
 import { singleWorker, type Workers, workers } from "../workers/workers.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
@@ -69,8 +69,10 @@ export class TextModel {
     requireOptions("a text", options);
     const { stop, ...how } = options;
     const { codec } = this.#model;
-    const tokens = encodePrompt(codec, prompt);
-    yield* decodeTokens(this.tokens(tokens, how), codec.decoder(tokens), stopTextsOf(codec, stop));
+    const encodes = this.#model.source !== null;
+    const tokens = (encodes ? encodeSource : encodePrompt)(codec, prompt);
+    const before = encodes ? [startTokenOf(codec)] : tokens;
+    yield* decodeTokens(this.tokens(tokens, how), codec.decoder(before), stopTextsOf(codec, stop));
   }
   /** The same as token numbers, without the token that ends the text. */
   async *tokens(prompt: ArrayLike<number>, options: Omit<AskOptions, "stop"> = {}): AsyncGenerator<number, void> {
@@ -115,8 +117,8 @@ export class TextModel {
       const asked = this.#allWait() ? this.#queue.shift() : undefined;
       if (!asked) return { done: true, value: undefined };
       started.set(count++, asked);
-      const { prompt, tokens, temperature, topP, topK, end } = asked.request;
-      requireEqualTexts({ prompt, tokens, temperature, topP, topK, "end token": end }, this.#world);
+      const { source, prompt, tokens, temperature, topP, topK, end } = asked.request;
+      requireEqualTexts({ source, prompt, tokens, temperature, topP, topK, "end token": end }, this.#world);
       return { done: false, value: asked.request };
     };
     return { [Symbol.iterator]: () => ({ next }) };

@@ -5,21 +5,12 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { checkpointSteps } from "../storage/checkpoint-folder.ts";
-import { readText } from "../storage/files.ts";
-import { isJsonObject, requireJsonObject } from "../storage/json.ts";
+import { isJsonObject } from "../storage/json.ts";
 import { fromNumbers } from "../tensor.ts";
 import { families } from "./families/index.ts";
-import {
-  type ConfigValue,
-  type Count,
-  type Family,
-  floatTag,
-  type Header,
-  type Json,
-  type Kind,
-  lookup,
-} from "./family.ts";
+import { type ConfigValue, type Count, type Family, type Header, type Json, type Kind, lookup } from "./family.ts";
 import { type Quantisation, quantisationOf } from "./quantisation.ts";
+import { hasWeight, readJson } from "./weight-files.ts";
 import { within } from "./within.ts";
 
 export interface TransformersModel {
@@ -29,7 +20,7 @@ export interface TransformersModel {
   readonly family: Family;
   readonly quantisation: Quantisation | null;
   readonly header: Header;
-  /** Whether the head shares the embedding's table. */
+  /** Whether the head shares the embedding's table there, and is a copy of it here. */
   readonly tied: boolean;
   /** The kind of each block, where the model is a list of them (`Family.blocks`). */
   readonly order?: readonly string[];
@@ -41,7 +32,7 @@ export interface TransformersModel {
 export const isTransformersFolder = (path: string): boolean =>
   statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 
-/** Reads and checks config.json; reads no weights. */
+/** Reads and checks config.json; reads no weights, at most their names. */
 export function openTransformers(folder: string): TransformersModel {
   const path = join(folder, "config.json");
   if (!existsSync(path))
@@ -52,12 +43,25 @@ export function openTransformers(folder: string): TransformersModel {
   const header = headerOf(path, family, config); // first: what is supported may be computed from its numbers
   requireRopeKinds(path, family, config);
   requireSupported(path, family, config);
-  const tied = checked(path, "tie_word_embeddings", config["tie_word_embeddings"] ?? family.tied ?? false, "boolean");
+  const ties = checked(path, "tie_word_embeddings", config["tie_word_embeddings"] ?? family.tied ?? false, "boolean");
+  const { ownHead } = family;
+  const shared = ownHead === undefined ? {} : { shared: !hasWeight(folder, ownHead) };
   const count: Count = (key, fallback) => Number(checked(path, key, lookup(config, key) ?? fallback, "layers"));
   const lists = new Map(listsOf(path, family, config, Number(header["L"])));
   const ignoredPrefixes = family.ignoredPrefixes?.(count) ?? [];
   const order = family.blocks ? { order: family.blocks.order(config) } : {};
-  return { folder, path, family, quantisation, header, tied: tied === true, ignoredPrefixes, lists, ...order };
+  const tied = ties === true && ownHead === undefined;
+  return {
+    folder,
+    path,
+    family,
+    quantisation,
+    header: { ...header, ...shared },
+    tied,
+    ignoredPrefixes,
+    lists,
+    ...order,
+  };
 }
 /** What ModelOpt says of weights in a file of its own, which config.json need not repeat. */
 export const besideConfig = "hf_quant_config.json";
@@ -182,10 +186,3 @@ function shown(x: unknown): string {
   const text = typeof x === "number" ? String(x) : JSON.stringify(x); // JSON has no infinity
   return text.length > longest ? `${text.slice(0, longest)}…` : text;
 }
-/** Python writes infinities and NaN bare, which JSON has not; newer versions of transformers write an object, which is what they become. */
-const withTaggedFloats = (text: string): string =>
-  text.replaceAll(/"(?:[^"\\]|\\.)*"|-?\b(?:Infinity|NaN)\b/g, (part) =>
-    part.startsWith('"') ? part : `{"${floatTag}":"${part}"}`,
-  );
-export const readJson = (path: string): Json =>
-  requireJsonObject(path, withTaggedFloats(readText(path)), "restore the file");

@@ -13,8 +13,9 @@ import { Copies } from "../storage/names.ts";
 import { safetensorsChunks } from "../storage/safetensors.ts";
 import { inMemory, type StoredTensor, type StoredTensors, storedTensor } from "../storage/stored-tensor.ts";
 import { convert, sameValues, showShape, transposed } from "../tensor.ts";
-import { besideConfig, openTransformers, readJson, type TransformersModel } from "./config.ts";
+import { besideConfig, openTransformers, type TransformersModel } from "./config.ts";
 import type { Json } from "./family.ts";
+import { readJson } from "./weight-files.ts";
 import { embedding, head, isSpare, oursOf, theirsOf, weightsByFile } from "./weights.ts";
 
 export interface ExportOptions {

@@ -43,6 +43,8 @@ export interface Family {
    * share the last axis, interleaved element by element.
    */
   readonly names: Readonly<Record<string, string | readonly string[] | PackedTensor | Row | null>>;
+  /** The numbers behind this part of a name, such as `layer`, stay in the keys of `names`: they say what a weight is, not which. */
+  readonly fixedNumbers?: string;
   /** Where each block of theirs is in a model that does not have all as `blocks.N`, which `names` say nonetheless. */
   readonly places?: (header: Header) => (block: number) => string;
   /** Of models whose config.json says for each block what it is, in no order that the header of ours could say. */
@@ -58,6 +60,15 @@ export interface Family {
   readonly lists?: Readonly<Record<string, readonly string[]>>;
   /** Whether the head shares the embedding's table, if config.json does not say. */
   readonly tied?: boolean;
+  /**
+   * The weight of a head of its own. Where the files lack it, ours reads the embedding's table, as its header's `shared` says; without this our head is always its own,
+   * and begins as a copy.
+   */
+  readonly ownHead?: string;
+  /** Where config.json has the token that a decoder behind an encoder begins with, the first key that is present. */
+  readonly startKeys?: readonly string[];
+  /** Positions have no limit: the header's `Context` and `Source` are defaults. */
+  readonly unlimited?: boolean;
 }
 /**
  * What a model's blocks are. An import is a `LanguageModel` with a list of them; it, and each, is given what its own header has of the family's, so a name

@@ -24,7 +24,9 @@ import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
 import { keptAs } from "./as-codes.ts";
 import { openTransformers, type TransformersModel } from "./config.ts";
+import { lookup } from "./family.ts";
 import { declaration, programOf } from "./program.ts";
+import { readJson } from "./weight-files.ts";
 import { isSpare, plainPlace, transformersTensors } from "./weights.ts";
 
 export interface ImportOptions {
@@ -70,7 +72,15 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
     if (checkpointSteps(out).length > 0)
       throw new Problem(`${out} already holds a run`, "choose another folder with --out");
     writeAtomic(join(out, "model.moe"), text);
-    writeConfig(out, { ...nothing, ...codec?.config, model: declaration, steps: 1, seed: 0, precision });
+    writeConfig(out, {
+      ...nothing,
+      ...codec?.config,
+      ...startOf(foreign),
+      model: declaration,
+      steps: 1,
+      seed: 0,
+      precision,
+    });
     if (codec) copyTokenizerFiles(codec, out);
     const state = { ...untrained, tokenizer: codec?.name ?? "foreign" };
     const broken = new Set<string>();
@@ -116,6 +126,12 @@ function precisionOf(tensors: StoredTensors): Precision {
   }
   return bf16 > all / 2 ? "bf16" : "f32";
 }
+/** The token that a decoder behind an encoder begins with. */
+function startOf({ path, family, header }: TransformersModel): { readonly start?: number } {
+  if (!("Source" in header)) return {};
+  const start = family.startKeys?.map((key) => lookup(readJson(path), key)).find((x) => x !== undefined);
+  return typeof start === "number" && Number.isSafeInteger(start) && start >= 0 ? { start } : {};
+}
 const nothing = { sizes: {}, data: { files: [], bytes: 0, hash: "" } };
 const untrained = {
   step: 0,
@@ -124,9 +140,9 @@ const untrained = {
   data: { hash: "", bytes: 0, position: 0 },
 };
 
-function contextOf({ header, folder }: TransformersModel, wanted: number | undefined): number {
+function contextOf({ header, folder, family }: TransformersModel, wanted: number | undefined): number {
   const most = Number(header["Context"]);
-  if (wanted !== undefined && wanted > most)
+  if (wanted !== undefined && wanted > most && !family.unlimited)
     throw new Problem(`${folder} is of a model for ${most} positions`, `lower --context to at most ${most}`);
   return wanted ?? Math.min(most, 4096);
 }
@@ -162,9 +178,9 @@ function requireAll(text: string, tensors: Map<string, StoredTensor>, foreign: T
   }
 }
 /** That the program cannot be is the fault of config.json, whose numbers it holds. */
-function elaborated(text: string, { path, family }: TransformersModel): Elaboration {
+function elaborated(text: string, { path, family, header }: TransformersModel): Elaboration {
   try {
-    return elaborate(load({ name: "model.moe", text }), { sizes: {}, precision: "f32", entries: [forward] });
+    return elaborate(load({ name: "model.moe", text }), { sizes: {}, precision: "f32", entries: [forwardOf(header)] });
   } catch (error) {
     if (!(error instanceof ProgramError || error instanceof Problem)) throw error;
     throw new Problem(
@@ -174,4 +190,9 @@ function elaborated(text: string, { path, family }: TransformersModel): Elaborat
     );
   }
 }
-const forward = { name: "forward", method: "forward", sizes: { B: 1, T: 1 } };
+/** On one token, and of a model with an encoder a source of one. */
+const forwardOf = (header: TransformersModel["header"]) => ({
+  name: "forward",
+  method: "forward",
+  sizes: { B: 1, T: 1, ...("Source" in header ? { U: 1 } : {}) },
+});

@@ -14,11 +14,13 @@ export function programOf(foreign: TransformersModel, context: number): string {
 const whole = ({ family, header }: TransformersModel, context: number): string[] => [
   `import { ${family.model} } from "${fileOf(family.file)}"`,
   "",
-  `model ${declaration}(Context = ${context}) =`,
-  `  ${family.model}(${[...given(header), "Context: Context"].join(", ")})`,
+  `model ${declaration}(Context = ${context}${"Source" in header ? ", Source = Context" : ""}) =`,
+  `  ${family.model}(${[...given(header), ...lengths.filter((name) => name in header).map((name) => `${name}: ${name}`)].join(", ")})`,
 ];
+/** How many positions a text has, and what is read before it: these may be set for a run. */
+const lengths = ["Context", "Source"];
 const given = (header: TransformersModel["header"], taken: (name: string) => boolean = () => true): string[] =>
-  Object.entries(header).flatMap(([name, x]) => (name !== "Context" && taken(name) ? [`${name}: ${x}`] : []));
+  Object.entries(header).flatMap(([name, x]) => (!lengths.includes(name) && taken(name) ? [`${name}: ${x}`] : []));
 
 /** Each kind of block that there is as a layer, and a model with a list of them. */
 function listed({ family, header }: TransformersModel, order: readonly string[], context: number): string[] {

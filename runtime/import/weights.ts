@@ -1,29 +1,37 @@
 // The weights that transformers' `save_pretrained` wrote, in one file or in several with an index, renamed and transposed to ours.
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { product, sameShape, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { allInMemory, derivedColumns, reshaped, type StoredTensor, turned } from "../storage/stored-tensor.ts";
-import { numbers, transposed, transposedShape, zeros } from "../tensor.ts";
-import { readJson, type TransformersModel } from "./config.ts";
+import { numbers, sameValues, transposed, transposedShape, zeros } from "../tensor.ts";
+import type { TransformersModel } from "./config.ts";
 import type { Family, Header, PackedTensor } from "./family.ts";
 import { openWeights } from "./quantised.ts";
+import { weightFiles } from "./weight-files.ts";
 
 /** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
 export function transformersTensors(model: TransformersModel): Map<string, StoredTensor> {
   const tensors = new Map(allInMemory(model.lists));
   for (const [file, weights] of weightsByFile(model))
-    for (const [name, t] of weights) for (const [ours, part] of oursOf(name, t, model, file)) tensors.set(ours, part);
+    for (const [name, t] of weights)
+      for (const [ours, part] of oursOf(name, t, model, file)) {
+        const same = tensors.get(ours);
+        if (same && !sameValues(same.read(), part.read())) throw twice(file, name, ours);
+        tensors.set(ours, part);
+      }
   const table = tensors.get(embedding);
   if (model.tied && table && !tensors.has(head)) tensors.set(head, turned(table));
   return tensors;
 }
+const twice = (file: string, name: string, ours: string): Problem =>
+  new Problem(
+    `${file}: \`${name}\` and another weight are one in our model, \`${ours}\`, and differ`,
+    "write a model of your own in which each has its place (docs/from-pytorch.md)",
+  );
 /** All weights by their names, without spare ones that the family does not have. */
 export function weightsByFile(model: TransformersModel): Map<string, ReadonlyMap<string, StoredTensor>> {
   const all = openWeights(weightFiles(model.folder), model.quantisation);
-  const isKnown = (name: string): boolean => Object.hasOwn(model.family.names, starred(name).key);
+  const isKnown = (name: string): boolean => Object.hasOwn(model.family.names, starred(name, model.family).key);
   return new Map(
     [...all].map(([file, weights]) => [
       file,
@@ -152,26 +160,14 @@ function putStrided(part: Tensor, whole: Tensor, { first, stride, width }: Place
 }
 
 export const plainPlace = (block: number): string => `blocks.${block}`;
-/** The files of a folder's weights. */
-export function weightFiles(folder: string): string[] {
-  const whole = join(folder, "model.safetensors");
-  if (existsSync(whole)) return [whole];
-  const index = `${whole}.index.json`;
-  if (!existsSync(index))
-    throw new Problem(
-      `${folder} has neither model.safetensors nor model.safetensors.index.json`,
-      "save the model as safetensors: model.save_pretrained(FOLDER)",
-    );
-  const { weight_map: map } = readJson(index);
-  const files = v.safeParse(v.record(v.string(), v.pipe(v.string(), v.regex(/^[\w.-]+$/))), map);
-  if (!files.success) throw new Problem(`${index} has no weight_map from names to files`, "restore the file");
-  return [...new Set(Object.values(files.output))].map((file) => join(folder, file));
-}
-
-/** A name with stars for its numbers, and these. */
-function starred(name: string): { readonly key: string; readonly places: readonly string[] } {
+/** A name with stars for its numbers, and these; `fixed` as in `Family.fixedNumbers`. */
+function starred(
+  name: string,
+  { fixedNumbers: fixed }: Family,
+): { readonly key: string; readonly places: readonly string[] } {
   const places: string[] = [];
-  const key = name.replaceAll(/(?<=\.)\d+(?=\.)/g, (n) => {
+  const key = name.replaceAll(/(?<=\.|\.expert_)\d+(?=\.)/g, (n, at: number) => {
+    if (fixed !== undefined && name.slice(0, at).endsWith(`.${fixed}.`)) return n;
     places.push(n);
     return "*";
   });
@@ -188,7 +184,7 @@ function renamed(
 ): Family["names"][string] {
   if (ignoredPrefixes.some((prefix) => name.startsWith(prefix))) return null;
   const { names, model } = family;
-  const { key, places } = starred(name);
+  const { key, places } = starred(name, family);
   const ours = Object.hasOwn(names, key) ? names[key] : undefined;
   if (ours === undefined)
     throw new Problem(

@@ -47,6 +47,8 @@ const schema = v.object({
   tokenizer: v.optional(v.string()),
   /** The tokens that a text without a prompt begins with; given only if the codec would encode an empty text otherwise. */
   opening: v.optional(v.pipe(v.array(whole), v.minLength(1), v.readonly())),
+  /** The token that a decoder behind an encoder begins with; default: what ends a text. */
+  start: v.optional(whole),
   data: dataFiles,
   /** The held-out text, if it is not the end of the data. */
   heldOut: v.optional(dataFiles),

@@ -56,3 +56,10 @@ export function encodePrompt(codec: Codec, prompt: Prompt): readonly number[] {
     documents.encode(template(prompt, true), "the prompt"),
   );
 }
+/** The tokens of a prompt that an encoder reads: the whole of a text, with what begins and ends it. */
+export function encodeSource(codec: Codec, prompt: Prompt): readonly number[] {
+  const { documents } = codec;
+  if (typeof prompt !== "string" || !documents) return encodePrompt(codec, prompt);
+  const { begin, end } = documents;
+  return documents.limited(prompt, () => [...begin, ...documents.encode(prompt, "the prompt"), ...end]);
+}

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { idsFlagText, tokenizerFlagText } from "../../compiler/flag-text.ts";
 import { writeAtomic } from "../storage/files.ts";
-import { type Codec, codecs, withOpening } from "../tokens.ts";
+import { type Codec, codecs, withOpening, withStart } from "../tokens.ts";
 import { openTokenizer } from "./codec.ts";
 import { tokenizerName } from "./file.ts";
 
@@ -24,9 +24,9 @@ export async function selectCodec({ ids, tokenizer }: CodecOptions, run: SavedRu
     throw new Problem(`${idsFlagText} and ${tokenizerFlagText} are two kinds of data`, "leave one of them out");
   if (tokenizer !== undefined) return openTokenizer(tokenizer);
   const saved = ids === false ? undefined : run?.config;
-  if (ids || saved?.ids) return codecs.ids;
+  if (ids || saved?.ids) return withStart(codecs.ids, saved?.start);
   const codec = run && saved?.tokenizer !== undefined ? await openTokenizer(ofRun(run.folder)) : codecs.bytes;
-  return saved?.opening ? withOpening(codec, saved.opening) : codec;
+  return withStart(saved?.opening ? withOpening(codec, saved.opening) : codec, saved?.start);
 }
 /** The folder of a run, which has a copy of its tokenizer. */
 function ofRun(folder: string): string {

@@ -3,7 +3,7 @@ import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import type { Compiled } from "../compile.ts";
 import type { OpenedModel } from "../generation/compile-generate.ts";
 import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
-import { contextOf, positionsOf, tokensLeft } from "../generation/generate-entries.ts";
+import { contextOf, hasEncoder, positionsOf, tokensLeft } from "../generation/generate-entries.ts";
 import { openRun } from "../generation/open-run.ts";
 import { hasMethod } from "../program.ts";
 import { opening } from "./data.ts";
@@ -25,6 +25,7 @@ export function sampleOf(
 ): AsyncGenerator<string, void> | null {
   const { text, config, world, folder } = setup;
   if (!hasMethod(program, config.model, "generate") || text.codec.name === "ids") return null;
+  if (hasEncoder(program, config.model)) return null;
   if (world.size === 1) return sampleText(compiled, entry, setup, how);
   if (folder === null || world.rank > 0) return null;
   return sampleSaved(folder, options, (saved) => sampleText(saved, entry, setup, how));

@@ -28,7 +28,7 @@ def classes(name, **changes):
     config = config | changes
     larger = "vision_config" in config
     whole = config | {"text_config": COMMON | config["text_config"]} if larger else COMMON | config
-    model = getattr(transformers, f"{kind}{'ForConditionalGeneration' if larger else 'ForCausalLM'}")
+    model = getattr(transformers, f"{kind}{'ForConditionalGeneration' if larger or 'num_decoder_layers' in config else 'ForCausalLM'}")
     return model, getattr(transformers, CONFIGS.get(name, f"{kind}Config"))(**whole)
 
 
@@ -44,12 +44,30 @@ def drawn(name, seed, **changes):
     return model.eval()
 
 
-def logits(model, tokens):
+def logits(model, inputs):
     model.set_experts_implementation("eager")
     model.set_attn_implementation("eager")
     wide = model.dtype == torch.float64 and type(model).__name__ in WIDE
     with torch.no_grad(), widened(model) if wide else nullcontext():
-        return model(input_ids=tokens.long(), use_cache=False).logits
+        return model(**theirs(inputs), use_cache=False).logits
+
+
+def theirs(inputs):
+    """Of a model with an encoder a source is given too, padded by -1."""
+    tokens = inputs["tokens"].long()
+    if "source" not in inputs:
+        return {"input_ids": tokens}
+    source = inputs["source"].long()
+    return {"input_ids": source.clamp(min=0), "attention_mask": (source >= 0).long(), "decoder_input_ids": tokens}
+
+
+def drawn_inputs(name):
+    g = torch.Generator().manual_seed(0)
+    inputs = {"tokens": torch.randint(0, 40, (2, 11), generator=g, dtype=torch.int32)}
+    if "num_decoder_layers" in MODELS[name][1]:
+        inputs["source"] = torch.randint(0, 40, (2, 9), generator=g, dtype=torch.int32)
+        inputs["source"][1, 4:] = -1
+    return inputs
 
 
 class Wide:
@@ -74,15 +92,15 @@ def apart(a, b):
 
 
 def write(name):
-    tokens = torch.randint(0, 40, (2, 11), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    inputs = drawn_inputs(name)
     for seed in range(100):
         model = drawn(name, seed)
-        rough, exact = logits(model, tokens), logits(drawn(name, seed).double(), tokens)
+        rough, exact = logits(model, inputs), logits(drawn(name, seed).double(), inputs)
         if apart(rough, exact) > (1e-5 if type(model).__name__ in WIDE else 1e-6):
             continue
         model.save_pretrained(FOLDER / name, max_shard_size=MODELS[name][2])
         (FOLDER / name / "generation_config.json").unlink()
-        save_file({"tokens": tokens, "logits": exact}, FOLDER / name / "expected.safetensors")
+        save_file(inputs | {"logits": exact}, FOLDER / name / "expected.safetensors")
         print(name, "seed", seed, "f32 from f64:", apart(rough, exact))
         return
     raise SystemExit(f"no seed gives {name} clear choices")
@@ -91,7 +109,7 @@ def write(name):
 def check(name):
     stored = load_file(FOLDER / name / "expected.safetensors")
     model = classes(name)[0].from_pretrained(FOLDER / name, dtype=torch.float64).eval()
-    off = apart(logits(model, stored["tokens"]), stored["logits"])
+    off = apart(logits(model, stored), stored["logits"])
     if not off <= 1e-6:
         raise SystemExit(f"{name}: the logits are {off} apart from the stored ones")
 

@@ -9,6 +9,10 @@ IMAGES = {"depth": 1, "hidden_size": 4, "intermediate_size": 4, "num_heads": 1, 
     "spatial_merge_size": 1,
     "temporal_patch_size": 1,
 }
+READS = {"d_kv": 5, "d_ff": 12, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, "decoder_start_token_id": 0} | {
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 12,
+}
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
 WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"}
 # By folder: the configuration's class, where it is not named like the model's.
@@ -404,6 +408,17 @@ MODELS = {
         {"num_hidden_layers": 2, "intermediate_size": 24, "moe_intermediate_size": 6, "num_attention_heads": 2, "num_key_value_heads": 2}
         | {"n_routed_experts": 5, "n_shared_experts": 2, "num_experts_per_tok": 2}
         | {"q_lora_rank": None, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "1GB",
+    ),
+    # Models with an encoder: of two rows the second's source is shorter. Experts overflow.
+    "t5": ("T5", READS | {"feed_forward_proj": "relu"}, "1GB"),
+    "mt5": ("MT5", READS | {"num_decoder_layers": 1}, "1GB"),
+    "umt5": ("UMT5", READS | {"num_decoder_layers": 3}, "1GB"),
+    "switch_transformers": (
+        "SwitchTransformers",
+        READS
+        | {"num_layers": 4, "num_decoder_layers": 5, "num_sparse_encoder_layers": 2, "num_sparse_decoder_layers": 1, "num_experts": 3}
+        | {"expert_capacity": 2, "router_bias": True},
         "1GB",
     ),
 }

@@ -60,6 +60,7 @@ function alphabet(batch: number, more: Partial<OpenedModel> = {}) {
     codec: codecs.bytes,
     sampling: [],
     context: 40,
+    source: null,
     vocabulary: 256,
     step: 0,
     ...more,

@@ -21,7 +21,7 @@ import { type Callable, type Declared, type Instance, resultList, type Scope, te
 import { type CallArgument, type OptimizeLine, type Options, type Reported, World } from "../world.ts";
 import { findDeclaration, findMethod, methodsCalled } from "./entry-signature.ts";
 import { mergeLayers } from "./merge.ts";
-import { type EntryRequest, type Request, RequestedValues, trains } from "./request.ts";
+import { type EntryRequest, generates, type Request, RequestedValues, trains } from "./request.ts";
 
 /** The result of elaborating one entry. */
 export interface ElaboratedEntry {
@@ -85,10 +85,7 @@ export class EntryElaborator {
     [this.#shared, this.#entry] = [shared, entry];
     this.#decl = findDeclaration(shared.loaded, shared.request.declaration);
     this.#requested = new RequestedValues(this.#decl, shared.request, entry);
-    this.#w = new World(
-      optionsOf(shared, { training: trains(entry), generating: entry.method === "generate" }),
-      evaluator,
-    );
+    this.#w = new World(optionsOf(shared, { training: trains(entry), generating: generates(entry) }), evaluator);
     this.#w.localState = (stmt, t, scope) => this.#localState(stmt, t, scope);
     this.#w.parameter = (name) => shared.stores.parameter(name);
     shared.stores.current.clear();
@@ -108,7 +105,7 @@ export class EntryElaborator {
       (v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : failNotTensor() }),
     );
     // nobody asks for the losses and metrics of generated tokens
-    const reported = entry.method === "generate" ? [] : [...lossResults(w), ...metricResults(w)];
+    const reported = generates(entry) ? [] : [...lossResults(w), ...metricResults(w)];
     return {
       name: entry.name,
       method: entry.method,
@@ -183,11 +180,14 @@ export class EntryElaborator {
     return [{ name: p.name, value: tensor(b.param(w.g, store.name, t)), span: p.span }];
   }
 
-  /** A state declared in a method: one for each method, shared by all its lengths (of `generate`). */
+  /** A state declared in a method: one for each method, shared by all its lengths; `encode` and `generate` have theirs in common. */
   #localState(stmt: ast.State, t: Type, scope: Scope) {
     const [w, entry, shared] = [this.#w, this.#entry, this.#shared];
     const path = scope.frame.instance?.path ?? "";
-    const name = [entry.method, path === "" ? stmt.name.name : `${path}.${stmt.name.name}`].join("/");
+    const name = [
+      generates(entry) ? "generate" : entry.method,
+      path === "" ? stmt.name.name : `${path}.${stmt.name.name}`,
+    ].join("/");
     const old = shared.stores.all.get(name);
     if (old && dims(old.type).join() !== dims(t).join())
       fail(

@@ -22,6 +22,8 @@ export interface EntryRequest {
 }
 /** Whether an entry trains, rather than evaluates. */
 export const trains = ({ method, evaluates = false }: EntryRequest): boolean => method === "train" && !evaluates;
+/** Whether an entry is a part of generating: its states are those of `generate`. */
+export const generates = ({ method }: EntryRequest): boolean => method === "generate" || method === "encode";
 /** Values by name; a spread `...S` takes a list. */
 export type Sizes = Readonly<Record<string, number | boolean | readonly number[]>>;
 export interface Request {

@@ -21,6 +21,7 @@ import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
 import { granitemoeSwa, mellum } from "./spaced.ts";
+import { mt5, switchTransformers, t5, umt5 } from "./t5.ts";
 import { afmoe, exaoneMoe } from "./windowed.ts";
 import { ariaText, glm4vMoeText, qwen3VlMoeText } from "./with-images.ts";
 
@@ -78,4 +79,8 @@ export const families: readonly Family[] = [
   granitemoeSwa,
   mellum,
   laguna,
+  t5,
+  mt5,
+  umt5,
+  switchTransformers,
 ];

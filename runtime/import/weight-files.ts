@@ -1,0 +1,36 @@
+// The JSON files and the weight files of a folder that transformers' `save_pretrained` wrote.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import * as v from "valibot";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { readText } from "../storage/files.ts";
+import { requireJsonObject } from "../storage/json.ts";
+import { openSafetensors } from "../storage/safetensors.ts";
+import { floatTag, type Json } from "./family.ts";
+
+/** Python writes infinities and NaN bare, which JSON has not; newer versions of transformers write an object, which is what they become. */
+const withTaggedFloats = (text: string): string =>
+  text.replaceAll(/"(?:[^"\\]|\\.)*"|-?\b(?:Infinity|NaN)\b/g, (part) =>
+    part.startsWith('"') ? part : `{"${floatTag}":"${part}"}`,
+  );
+export const readJson = (path: string): Json =>
+  requireJsonObject(path, withTaggedFloats(readText(path)), "restore the file");
+
+/** The files of a folder's weights. */
+export function weightFiles(folder: string): string[] {
+  const whole = join(folder, "model.safetensors");
+  if (existsSync(whole)) return [whole];
+  const index = `${whole}.index.json`;
+  if (!existsSync(index))
+    throw new Problem(
+      `${folder} has neither model.safetensors nor model.safetensors.index.json`,
+      "save the model as safetensors: model.save_pretrained(FOLDER)",
+    );
+  const { weight_map: map } = readJson(index);
+  const files = v.safeParse(v.record(v.string(), v.pipe(v.string(), v.regex(/^[\w.-]+$/))), map);
+  if (!files.success) throw new Problem(`${index} has no weight_map from names to files`, "restore the file");
+  return [...new Set(Object.values(files.output))].map((file) => join(folder, file));
+}
+/** Whether one of the files has a weight of that name; reads none. */
+export const hasWeight = (folder: string, name: string): boolean =>
+  weightFiles(folder).some((file) => openSafetensors(file).has(name));
