@@ -14,14 +14,25 @@ export interface SizeOptions {
 }
 type Axes = [batch: string, length: string];
 
-/** The names of B and T; null: the first argument is not `tokens: i32[B, T]`. */
-export function tokenAxes({ arguments: [first] }: EntrySignature): Axes | null {
-  const [batch, length, ...more] = first?.axes ?? [];
-  return first?.name === "tokens" && more.length === 0 && batch && length ? [batch, length] : null;
+/** The names of B and T; null: the first argument, but for a `source`, is not `tokens: i32[B, T]`. */
+export function tokenAxes({ arguments: [first, second] }: EntrySignature): Axes | null {
+  const tokens = first?.name === "source" ? second : first;
+  const [batch, length, ...more] = tokens?.axes ?? [];
+  return tokens?.name === "tokens" && more.length === 0 && batch && length ? [batch, length] : null;
 }
-/** Whether an entry is `train(tokens: i32[B, T], targets: i32[B, T])`, perhaps with `since: i32[B, T]` behind. */
+/** The name of U where `train` is that of a model with an encoder, which reads `source: i32[B, U]` first; else null. */
+export function sourceAxis(entry: EntrySignature): string | null {
+  const [source] = entry.arguments;
+  const [batch, length, ...more] = source?.axes ?? [];
+  const fits = source?.name === "source" && source.dtype === "i32" && source.spread === null && more.length === 0;
+  return fits && length && batch === tokenAxes(entry)?.[0] ? length : null;
+}
+/**
+ * Whether an entry is `train(tokens: i32[B, T], targets: i32[B, T])`, perhaps with `since: i32[B, T]` behind or `source: i32[B, U]` before.
+ */
 export function takesText(entry: EntrySignature): boolean {
   const names = entry.arguments.map((a) => a.name).join();
+  if (names === "source,tokens,targets") return sourceAxis(entry) !== null;
   return (
     tokenAxes(entry) !== null && (names === "tokens,targets" || (names === "tokens,targets,since" && tellsApart(entry)))
   );
@@ -37,7 +48,7 @@ export function textAxes(entry: EntrySignature): Axes {
   if (axes) return axes;
   throw new Problem(
     `${signatureOf(entry)}, which is not text`,
-    "text is train(tokens: i32[B, T], targets: i32[B, T]), with or without since: i32[B, T]; in TypeScript, `train` of moec takes batches of any inputs; to measure it, give their sizes by --set",
+    "text is train(tokens: i32[B, T], targets: i32[B, T]), with or without since: i32[B, T], or with source: i32[B, U] before; in TypeScript, `train` of moec takes batches of any inputs; to measure it, give their sizes by --set",
   );
 }
 const signatureOf = ({ declaration, method, arguments: given }: EntrySignature): string =>
@@ -80,14 +91,16 @@ export function atLeastOne(name: string, value: Settings[string] | undefined): n
   throw new Problem(`${name} is ${value}`, "give a whole number of at least 1");
 }
 
-/** The request for `train` or `evaluate` on B rows of T tokens; other sizes come from the model's header. */
+/** The request for `train` or `evaluate` on B rows of T tokens, and of U of a source (default: T); other sizes come from the model's header. */
 export function trainingRequest(
   entry: EntrySignature,
   { B = 1, T = 1, ...sizes }: Settings,
   names: readonly ("train" | "evaluate")[],
+  U: number = Number(T),
 ): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
   const [batch, length] = textAxes(entry);
-  const rows = { [batch]: B, [length]: T };
+  const source = sourceAxis(entry);
+  const rows = { [batch]: B, [length]: T, ...(source === null ? {} : { [source]: U }) };
   const inputs = tellsApart(entry) ? ["since"] : [];
   const entries = names.map((name) => ({ method: "train", name, sizes: rows, inputs }));
   return { declaration: entry.declaration, sizes, entries };

@@ -133,7 +133,7 @@ async function forPeople(prompts: readonly Prompt[], how: RunGenerateOptions, wo
     while (turn < prompts.length) {
       const pieces = waiting.get(turn) ?? [];
       const prompt = prompts[turn];
-      if (!begun && pieces.length > 0 && typeof prompt === "string") write(prompt);
+      if (!begun && pieces[0]?.answers === false && typeof prompt === "string") write(prompt);
       begun ||= pieces.length > 0;
       for (const { text } of pieces) write(text);
       waiting.set(turn, []);

@@ -14,6 +14,8 @@ export interface EncodingOptions {
   readonly encoding?: Progress | undefined;
   /** Called with messages that the user should see but need not act on. */
   readonly warn?: ((line: string) => void) | undefined;
+  /** Whether documents are pairs of a source and an answer, for a model with an encoder. */
+  readonly pairs?: boolean | undefined;
 }
 /** A part of each name: another number, and no file of an earlier format is found. */
 const format = 2;
@@ -34,14 +36,20 @@ export class TokenCache {
     this.#open = open;
   }
   /** The documents of a file of training data: those that an earlier call has kept, or newly encoded ones. */
-  encodeFile(codec: Codec, file: Uint8Array, path: string, { encoding, warn }: EncodingOptions): Documents<Int32Array> {
+  encodeFile(
+    codec: Codec,
+    file: Uint8Array,
+    path: string,
+    { encoding, warn, pairs = false }: EncodingOptions,
+  ): Documents<Int32Array> {
+    const how = { encoding, pairs };
     const { tokenizer } = codec.config;
-    if (tokenizer === undefined || file.length < leastKept) return encodeWith(codec, file, path, encoding);
+    if (tokenizer === undefined || file.length < leastKept) return encodeWith(codec, file, path, how);
     const { node, unicode } = process.versions;
-    const name = `${sha256(JSON.stringify([format, this.#compiler, node, unicode, tokenizer, isJsonLines(path), sha256([file])]))}.tokens`;
+    const name = `${sha256(JSON.stringify([format, this.#compiler, node, unicode, tokenizer, isJsonLines(path), ...(pairs ? [pairs] : []), sha256([file])]))}.tokens`;
     const kept = attempt(() => this.#find(name));
     if (kept) return kept;
-    const made = encodeWith(codec, file, path, encoding);
+    const made = encodeWith(codec, file, path, how);
     attempt(
       () => this.#keep(name, made),
       (why) => warn?.(`the tokens of ${path} are made anew at the next start: ${why}`),

@@ -58,7 +58,7 @@ interface CompiledGenerate {
   readonly sampling: readonly SamplingInput[];
   /** How many positions it has: tokens of a text; null if nothing says. */
   readonly context: number | null;
-  /** Whether it has an encoder, which reads prompts, and how many tokens that reads at most; null: no encoder; infinity: nothing says. */
+  /** How many tokens its encoder, which reads prompts, reads at most; null: it has none. */
   readonly source: number | null;
   /** The size of its vocabulary, if tokens index a table; else undefined. */
   readonly vocabulary: number | undefined;
@@ -91,13 +91,14 @@ export async function compileGenerate(
   requirePositions(declared);
   const sampling = options.sampling ?? samplingInputsOf(entry);
   const read = Math.min(prompt, declared ?? prompt);
+  const lengths = sourceLengths(Number.isFinite(prompt) ? prompt : undefined, most);
   const { executable, report } = await compileOnWorkers(() => program, {
     declaration: entry.declaration,
     sizes,
     entries: generateEntries(program, entry.declaration, {
       rows,
       prompt: read,
-      source: sourceLengths(Number.isFinite(prompt) ? prompt : undefined, most),
+      source: lengths,
       sampling,
     }),
     ...commonRequest(options, world),
@@ -106,7 +107,7 @@ export async function compileGenerate(
     onInputs: ({ choices }) => requirePositions(positionsOf(choices, declared)),
   });
   const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
-  const source = encodes ? (most ?? Number.POSITIVE_INFINITY) : null;
+  const source = encodes ? (most ?? Math.max(...lengths)) : null;
   return { executable, report, sampling, context: positionsOf(report.choices, declared), source, vocabulary };
 }
 function generateEntry(program: Loaded, declaration: string | undefined): EntrySignature {
@@ -160,7 +161,8 @@ export function requestOf(prompt: ArrayLike<number>, options: TextOptions, model
   requireContext(first.length, tokens, context);
   requireInVocabulary(prompt, vocabulary, "a prompt");
   const { temperature = 0.8, topP, topK, pastEnd = false } = options;
-  const how = { tokens, temperature, topP, topK, end: pastEnd ? null : codec.endToken };
+  const ending = codec.endToken ?? (source === null ? null : (codec.documents?.end[0] ?? null)); // of bytes a line end, as in pairs
+  const how = { tokens, temperature, topP, topK, end: pastEnd ? null : ending };
   if (source === null) return { ...how, prompt };
   requireSource(prompt.length, source);
   return { ...how, prompt: first, source: prompt };

@@ -6,7 +6,7 @@ import { sizeFlagText, tokensFlagText, topKFlagText, topPFlagText } from "../../
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { EntryRequest, Sizes } from "../compile.ts";
 import type { Figures } from "../figures.ts";
-import { findEntry, hasHeader, hasMethod, headerDefault } from "../program.ts";
+import { findEntry, hasMethod, headerDefault } from "../program.ts";
 
 /** The T of `generate` for prompts, of which longer ones are read in chunks. */
 const chunkLength = 64;
@@ -79,18 +79,18 @@ function encodeEntries(program: Loaded, declaration: string, rows: number, lengt
 }
 /** The lengths U that `encode` is compiled for: a power of two for a source whose length is known; at most `most`, the header's `Source`. */
 export function sourceLengths(known: number | undefined, most: number | null): number[] {
-  if (known === undefined)
-    return [
-      ...new Set([chunkLength, 8 * chunkLength].map((n) => Math.min(n, most ?? n))),
-      ...(most === null ? [] : [most]),
-    ];
-  return [Math.min(2 ** Math.ceil(Math.log2(Math.max(known, 8))), most ?? Number.POSITIVE_INFINITY)];
+  const longest = most ?? Number.POSITIVE_INFINITY;
+  if (known !== undefined) return [Math.min(2 ** Math.ceil(Math.log2(Math.max(known, 8))), longest)];
+  return [...new Set([chunkLength, most ?? longestSource].map((n) => Math.min(n, longest)))];
 }
-/** The model's number of positions of a source (`Source` of its header); null if the header has none. */
+/** Of a model that says no `Source`. */
+const longestSource = 512;
+/** The model's number of positions of a source (`Source` of its header); null if nothing says. */
 export function sourceOf(entry: EntrySignature, sizes: Sizes): number | null {
   const set = sizes["Source"];
   if (typeof set === "number") return set;
-  return headerDefault(entry, "Source") ?? (hasHeader(entry, "Source") ? contextOf(entry, sizes) : null);
+  const likeContext = entry.header.some((h) => h.name === "Source" && h.default === "Context");
+  return likeContext ? contextOf(entry, sizes) : headerDefault(entry, "Source");
 }
 /** Throws Problem if a source is longer than the model reads. */
 export function requireSource(length: number, most: number | null): void {

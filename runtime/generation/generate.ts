@@ -40,13 +40,14 @@ export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed"
   readonly tell?: ((line: string) => void) | undefined;
 }
 /**
- * A piece of the text after prompt number `prompt`; `last` is true on its last piece. `tokens`: how many of the text are generated so far; `seconds`:
+ * A piece of the text after prompt number `prompt`; `last` is true on its last piece. `answers`: an encoder has read the prompt, which the text does not go on. `tokens`: how many of the text are generated so far; `seconds`:
  * since the model was loaded.
  */
 export interface Piece {
   readonly prompt: number;
   readonly text: string;
   readonly last: boolean;
+  readonly answers: boolean;
   readonly tokens: number;
   readonly seconds: number;
 }
@@ -63,10 +64,11 @@ async function* generated(options: RunGenerateOptions, world: Workers): AsyncGen
     await options.onOpen?.();
     if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options));
     if (tellsCodes(options, executable.stores)) options.tell?.(quantisedSummary(executable.stores));
+    const answers = model.source !== null;
     const texts = model.prompts.map((prompt) => new WrittenText(requestOf(prompt, options, model), codec, stop));
     const how = { rows, seed, step, signal, agree: agreeing(world) };
     const requests = texts.map(({ request }) => request);
-    yield* asPieces(generateBatch(executable, requests, how), texts);
+    yield* asPieces(generateBatch(executable, requests, how), texts, answers);
   } finally {
     executable.close();
   }
@@ -74,6 +76,7 @@ async function* generated(options: RunGenerateOptions, world: Workers): AsyncGen
 async function* asPieces(
   written: ReturnType<typeof generateBatch>,
   texts: readonly WrittenText[],
+  answers: boolean,
 ): AsyncGenerator<Piece, void> {
   const start = performance.now();
   for await (const { request, token } of written) {
@@ -81,7 +84,7 @@ async function* asPieces(
     if (!text || text.isOver) continue;
     const more = text.push(token);
     const seconds = (performance.now() - start) / 1000;
-    yield { prompt: request, text: more, last: text.isOver, tokens: text.tokens, seconds };
+    yield { prompt: request, text: more, last: text.isOver, answers, tokens: text.tokens, seconds };
   }
 }
 /** A text that grows by tokens until it has all, meets its end token, or says one of the texts that stop it. */

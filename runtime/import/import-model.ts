@@ -23,10 +23,8 @@ import { tokenizerName } from "../tokenizer/file.ts";
 import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
 import { keptAs } from "./as-codes.ts";
-import { openTransformers, type TransformersModel } from "./config.ts";
-import { lookup } from "./family.ts";
+import { openTransformers, startOf, type TransformersModel } from "./config.ts";
 import { declaration, programOf } from "./program.ts";
-import { readJson } from "./weight-files.ts";
 import { isSpare, plainPlace, transformersTensors } from "./weights.ts";
 
 export interface ImportOptions {
@@ -75,7 +73,7 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
     writeConfig(out, {
       ...nothing,
       ...codec?.config,
-      ...startOf(foreign),
+      ...withStart(startOf(foreign)),
       model: declaration,
       steps: 1,
       seed: 0,
@@ -126,12 +124,7 @@ function precisionOf(tensors: StoredTensors): Precision {
   }
   return bf16 > all / 2 ? "bf16" : "f32";
 }
-/** The token that a decoder behind an encoder begins with. */
-function startOf({ path, family, header }: TransformersModel): { readonly start?: number } {
-  if (!("Source" in header)) return {};
-  const start = family.startKeys?.map((key) => lookup(readJson(path), key)).find((x) => x !== undefined);
-  return typeof start === "number" && Number.isSafeInteger(start) && start >= 0 ? { start } : {};
-}
+const withStart = (start: number | undefined): object => (start === undefined ? {} : { start });
 const nothing = { sizes: {}, data: { files: [], bytes: 0, hash: "" } };
 const untrained = {
   step: 0,

@@ -35,16 +35,34 @@ interface Part {
 }
 
 /** The documents of a file of training data: those of its lines if its name ends in .jsonl or .ndjson, else its text as one. */
-export const encodeFile = (codec: Codec, file: Uint8Array, path: string, progress?: Progress): Documents<Int32Array> =>
-  isJsonLines(path) ? encodeLines(codec, file, path, progress) : oneDocument(codec.encodeFile(file, path, progress));
-function encodeLines(codec: Codec, file: Uint8Array, path: string, progress?: Progress): Documents<Int32Array> {
+export const encodeFile = (
+  codec: Codec,
+  file: Uint8Array,
+  path: string,
+  { encoding, pairs = false }: HowToEncode = {},
+): Documents<Int32Array> =>
+  isJsonLines(path)
+    ? encodeLines(codec, file, path, pairs ? encodePair : encodeLine, encoding)
+    : oneDocument(codec.encodeFile(file, path, encoding));
+/** `pairs`: each line is a prompt and a completion, for a model with an encoder. */
+interface HowToEncode {
+  readonly encoding?: Progress | undefined;
+  readonly pairs?: boolean | undefined;
+}
+function encodeLines(
+  codec: Codec,
+  file: Uint8Array,
+  path: string,
+  encode: typeof encodeLine,
+  progress?: Progress,
+): Documents<Int32Array> {
   const { documents } = codec;
   if (!documents) throw new Problem(`${path} holds documents, not token numbers`, `leave ${idsFlagText} out`);
   const found: Documents<Int32Array>[] = [];
   for (const { lines, first, at } of groupsOfLines(file, path)) {
     progress?.(at, file.length);
     const all = (): number[][] =>
-      lines.flatMap((line, i) => (line.trim() === "" ? [] : encodeLine(documents, line, `${path}, line ${first + i}`)));
+      lines.flatMap((line, i) => (line.trim() === "" ? [] : encode(documents, line, `${path}, line ${first + i}`)));
     found.push(packed(documents.limited(lines.join("\n"), all)));
   }
   return joinDocuments(found);
@@ -79,6 +97,18 @@ export function utf8(bytes: Uint8Array, path: string, at = 0): string {
   }
 }
 
+/** A line as a pair: prompt and completion are each a text of its own, with what begins and ends it; the prompt's tokens are no targets. */
+function encodePair(codec: DocumentCodec, line: string, where: string): number[][] {
+  const json = parseJson(line);
+  if (!isJsonObject(json) || !("prompt" in json))
+    throw new Problem(
+      `${where} has no prompt, which the model's encoder reads`,
+      'a line is {"prompt": "..", "completion": ".."}',
+    );
+  const { prompt, completion } = checked(schemas.prompt, json, where);
+  const whole = (text: string): number[] => [...codec.begin, ...codec.encode(text, where), ...codec.end];
+  return [[...kept(whole(prompt), false), ...whole(completion)]];
+}
 /** The documents of a line: one, but of a conversation perhaps several. */
 function encodeLine(codec: DocumentCodec, line: string, where: string): number[][] {
   const json = parseJson(line);

@@ -19,10 +19,12 @@ import {
   oneDocument,
   requireInVocabulary,
   requireVocabulary,
+  startTokenOf,
   type Tokens,
   tokenOf,
   withOpening,
 } from "../tokens.ts";
+import { type PairText, pairBatch } from "./pairs.ts";
 
 /** Files of a text, with their size and SHA-256. */
 interface DataFiles {
@@ -42,11 +44,15 @@ export interface Dataset extends DataFiles {
   /** Where documents of `all`, and so of `training`, begin, and those of `heldOut`; null: the model does not tell them apart. */
   readonly starts: Float64Array | null;
   readonly heldOutStarts: Float64Array | null;
+  /** Whether documents are pairs of a source and an answer, for a model with an encoder; `starts` then say where each begins. */
+  readonly pairs: boolean;
   /** What made tokens of the text; encoding an empty prompt gives what `opening` returns. */
   readonly codec: Codec;
 }
-/** One batch; all tensors are i32[B, T]. A target of -1 is ignored by the loss. */
+/** One batch; all tensors but the source are i32[B, T]. A target of -1 is ignored by the loss. */
 export interface Batch {
+  /** What a model with an encoder reads, i32[B, U]; -1 is padding. */
+  readonly source?: Tensor;
   readonly tokens: Tensor;
   readonly targets: Tensor;
   /** If the model keeps documents apart: the place in its row where the document of each token begins, 0 if before the row. */
@@ -68,21 +74,29 @@ export function readDataset(
   { heldOut = [], apart = false, ...options }: DataOptions = {},
   cache: TokenCache | null = ownTokens(),
 ): Dataset {
+  const { pairs = false } = options;
   const read = (some: readonly string[]): Text => readTexts(some, codec, options, cache);
-  return datasetOf(read(files), codec, heldOut.length > 0 ? read(heldOut) : null, apart);
+  return datasetOf(read(files), codec, heldOut.length > 0 ? read(heldOut) : null, { apart: apart || pairs, pairs });
 }
 interface Text extends DataFiles, Documents {}
 function readTexts(files: readonly string[], codec: Codec, options: EncodingOptions, cache: TokenCache | null): Text {
   const parts = files.map(readBytes);
   const from = { files, bytes: lengthOf(parts), hash: sha256(parts) };
+  const plain = options.pairs ? files.find((path) => !isJsonLines(path)) : undefined;
+  if (plain !== undefined) throw noPairs(plain);
   if (codec.unit === "byte" && !files.some(isJsonLines))
     return { ...from, tokens: joined(parts), starts: joinStarts(parts.map(oneDocument)) };
   const texts = parts.map((part, i) => {
     const path = files[i] ?? "";
-    return cache ? cache.encodeFile(codec, part, path, options) : encodeFile(codec, part, path, options.encoding);
+    return cache ? cache.encodeFile(codec, part, path, options) : encodeFile(codec, part, path, options);
   });
   return { ...from, ...joinDocuments(texts) };
 }
+const noPairs = (path: string): Problem =>
+  new Problem(
+    `${path} is a text, and the model reads a prompt and writes an answer`,
+    'give files whose names end in .jsonl, and whose lines are {"prompt": "..", "completion": ".."}',
+  );
 function joined(parts: readonly Uint8Array[]): Uint8Array {
   const [only, ...more] = parts;
   if (only && more.length === 0) return only;
@@ -91,13 +105,19 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
 }
 const lengthOf = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0);
 
-function datasetOf({ tokens: all, starts, ...from }: Text, codec: Codec, held: Text | null, apart = false): Dataset {
-  const text = { ...from, all, codec, starts: apart ? starts : null };
+function datasetOf(
+  { tokens: all, starts, ...from }: Text,
+  codec: Codec,
+  held: Text | null,
+  { apart = false, pairs = false }: Pick<DataOptions, "apart" | "pairs"> = {},
+): Dataset {
+  const text = { ...from, all, codec, starts: apart ? starts : null, pairs };
   if (held) {
     const { tokens: heldOut, starts: own, ...heldOutFiles } = held;
     return addOpening({ ...text, training: all, heldOut, heldOutStarts: apart ? own : null, heldOutFiles });
   }
-  const cut = Math.max(Math.floor(all.length * 0.95), all.length - mostHeldOut);
+  const place = Math.max(Math.floor(all.length * 0.95), all.length - mostHeldOut);
+  const cut = pairs ? (starts[Math.min(begunBefore(starts, place), starts.length - 1)] ?? 0) : place; // no pair is cut
   const [training, heldOut] = [all.subarray(0, cut), all.subarray(cut)];
   const heldOutStarts = apart ? starts.subarray(begunBefore(starts, cut)).map((start) => start - cut) : null;
   return addOpening({ ...text, training, heldOut, heldOutStarts, heldOutFiles: null });
@@ -120,7 +140,7 @@ const mostHeldOut = 2 ** 20;
 /** Replaces the codec by one that encodes an empty text as `opening`. Token numbers (`ids`) have no text, so theirs stays. */
 function addOpening(text: Dataset): Dataset {
   const { codec } = text;
-  const first = codec.name === "ids" ? [] : opening(text);
+  const first = codec.name === "ids" || text.pairs ? [] : opening(text);
   const same = first.length === 0 || first.join() === codec.encode("").join();
   return same ? text : { ...text, codec: withOpening(codec, first) };
 }
@@ -150,11 +170,12 @@ export function targetsOf(tokens: Tokens, starts: Float64Array | null): number {
 }
 /** The number of tokens that a training step knows, as what is read and as what is predicted; undefined if it looks up neither. */
 export function vocabularyOf(choices: Figures["choices"], entry: string): number | undefined {
-  const known = ["tokens", "targets"].flatMap((name) => choices[storeOfInput(entry, name)] ?? []);
+  const known = ["source", "tokens", "targets"].flatMap((name) => choices[storeOfInput(entry, name)] ?? []);
   return known.length > 0 ? Math.min(...known) : undefined;
 }
 /** Throws Problem if the text is too short for B streams of rows of T tokens; with `shuffle`, for one row. */
 export function requireEnough(text: Dataset, B: number, T: number, shuffle = false): void {
+  if (text.pairs) return requirePairs(text);
   const n = text.training.length;
   const streams = shuffle ? 1 : B;
   const rows = streams * (T + 1);
@@ -180,6 +201,27 @@ export function requireEnough(text: Dataset, B: number, T: number, shuffle = fal
     `the data has ${pluralize(text.all.length, text.codec.unit)}, and ${asked} needs ${needed}`,
     remedies.length > 0 ? `lower ${remedies.join(", or ")}, or give more data` : "give more data",
   );
+}
+
+function requirePairs({ training, heldOut }: Dataset): void {
+  if (training.length > 0 && heldOut.length > 0) return;
+  throw new Problem("the data has too few pairs to hold one out", "give at least two, or others to --held-out");
+}
+/** The pairs of the training data, with what a decoder begins with. Those of held-out data stand behind them. */
+export const pairsOf = (text: Dataset, part: "all" | "training" | "heldOut"): PairText => {
+  const starts = (part === "heldOut" ? text.heldOutStarts : text.starts) ?? new Float64Array();
+  const tokens = text[part];
+  return { tokens, starts: starts.subarray(0, begunBefore(starts, tokens.length)), start: startTokenOf(text.codec) };
+};
+/** The batch of pairs of a training step: B each step, in order or, with a seed, in random order, another one each epoch. */
+export function trainingPairs(text: Dataset, B: number, U: number, T: number, step: number, seed?: number): Batch {
+  const pairs = pairsOf(text, "training");
+  const n = pairs.starts.length;
+  const rows = Array.from({ length: B }, (_, row) => {
+    const read = step * B + row;
+    return seed === undefined ? read % n : permuted(read % n, n, seed, Math.floor(read / n));
+  });
+  return pairBatch(pairs, rows, U, T);
 }
 
 /**
@@ -224,7 +266,9 @@ const placeOfData = 0x726f7773;
 
 /** Where in each stream the batch of a step begins. */
 export const streamPosition = (text: Dataset, B: number, T: number, step: number): number =>
-  (step * T) % (Math.floor(text.training.length / B) - T);
+  text.pairs
+    ? (step * B) % pairsOf(text, "training").starts.length
+    : (step * T) % (Math.floor(text.training.length / B) - T);
 
 /**
  * Batches in which each token but the first, and with `starts` the first of each document, is a target once, unless the loss does not count it. Tokens are cut

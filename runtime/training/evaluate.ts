@@ -12,7 +12,7 @@ import { type FolderOptions, loadRun, type OpenedFolder, openFolder, programIn }
 import { findEntry } from "../program.ts";
 import { codesIn } from "../storage/names.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
-import { tellsApart, textSizes, trainingRequest } from "../text-entry.ts";
+import { sourceAxis, tellsApart, textSizes, trainingRequest } from "../text-entry.ts";
 import { isJsonLines } from "../tokenizer/documents.ts";
 import type { Codec, Progress } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
@@ -20,10 +20,11 @@ import { requireEqualModels } from "../workers/generate-distributed.ts";
 import { shardingSummary } from "../workers/sharding-summary.ts";
 import { identityOf, requireFiles } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
-import { type Dataset, evaluationBatches, requireKnown, targetsOf, vocabularyOf } from "./data.ts";
+import { type Dataset, evaluationBatches, pairsOf, requireKnown, targetsOf, vocabularyOf } from "./data.ts";
 import { runBatch } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
-import { type Measure, measureOf, readOnWorkers } from "./train.ts";
+import { pairBatches } from "./pairs.ts";
+import { type Measure, measureOf, readOnWorkers, sourceLengthOf } from "./train.ts";
 
 /** The newest intact checkpoint of the folder is evaluated. */
 export interface EvaluateOptions extends FolderOptions, CommonOptions, EncodingOptions, ParameterSharing {
@@ -75,15 +76,21 @@ async function evaluateOpened(
   requireFiles(options.data, world);
   const program = programIn(options.folder);
   const entry = findEntry(program, config.model, "train");
-  const text = await readOnWorkers(options.data, codec, { ...options, apart: tellsApart(entry) }, world);
+  const text = await readOnWorkers(
+    options.data,
+    codec,
+    { ...options, apart: tellsApart(entry), pairs: sourceAxis(entry) !== null },
+    world,
+  );
   requireTarget(text);
   const sizes = sizesOf(entry, config, options);
+  const sourceLength = sourceLengthOf(text, entry, sizes);
   const { B: rows, T: length } = sizes;
   const how = { ...options, precision: options.precision ?? config.precision, world };
   requireEqualModels(program, identityOf(checkpoint), { ...how, set: sizes, rows, seed: config.seed });
   world.requireEqual({ data: `SHA-256 ${text.hash}` });
   const { executable } = await compileOnWorkers(() => program, {
-    ...trainingRequest(entry, sizes, ["evaluate"]),
+    ...trainingRequest(entry, sizes, ["evaluate"], sourceLength ?? undefined),
     ...commonRequest(how, world),
     kept: codesIn(checkpoint.model),
     restored: true,
@@ -96,7 +103,7 @@ async function evaluateOpened(
     const measure = measureOf(program, entry, text);
     const { step } = checkpoint.state;
     const at = { seed: config.seed, call: step, step };
-    const means = await meanLosses(executable, text, { ...options, measure, rows, length, at });
+    const means = await meanLosses(executable, text, { ...options, measure, rows, length, sourceLength, at });
     return { step, ...figuresOf(means, measure, text) };
   } finally {
     executable.close();
@@ -122,15 +129,21 @@ interface Cut extends Pick<EvaluateOptions, "evaluating"> {
   readonly measure: Measure;
   readonly rows: number;
   readonly length: number;
+  readonly sourceLength: number | null;
   readonly at: RunContext;
 }
 async function meanLosses(
   executable: Executable,
-  { all, starts }: Dataset,
-  { measure, rows, length, at, evaluating = () => {} }: Cut,
+  text: Dataset,
+  { measure, rows, length, sourceLength, at, evaluating = () => {} }: Cut,
 ): Promise<MeanLosses> {
+  const { all, starts } = text;
   const [means, targets] = [new MeanLosses(measure.losses), targetsOf(all, starts)];
-  for (const batch of evaluationBatches(all, rows, length, starts)) {
+  const batches =
+    sourceLength === null
+      ? evaluationBatches(all, rows, length, starts)
+      : pairBatches(pairsOf(text, "all"), rows, sourceLength, length);
+  for (const batch of batches) {
     means.add(await runBatch(executable, "evaluate", batch, at), batch.count);
     evaluating(means.count, targets);
     await letEventsRun();

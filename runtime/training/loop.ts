@@ -25,12 +25,15 @@ import {
   type Batch,
   type Dataset,
   evaluationBatches,
+  pairsOf,
   requireEnough,
   shuffledBatch,
   streamPosition,
   trainingBatch,
+  trainingPairs,
 } from "./data.ts";
 import { MeanLosses, type StepMeans, stepMeans, sumByName, type Weighted } from "./means.ts";
+import { pairBatches } from "./pairs.ts";
 
 /** A finished training step. Losses by name, summed over layers; metrics by path. Times are in seconds since this process began to train. */
 export interface TrainStep {
@@ -71,6 +74,8 @@ export interface TrainSetup {
   /** Save after every so many steps; 0: after the last only. `evaluateEvery` likewise. */
   readonly saveEvery: number;
   readonly evaluateEvery: number;
+  /** The U of `source: i32[B, U]`; null: the model has no encoder. */
+  readonly sourceLength: number | null;
   /** After how many evaluations in a row without a better one the loop ends; null: it does not. */
   readonly patience: number | null;
   /** When it is aborted, on any worker, the current step is finished and saved, and the loop ends. */
@@ -140,8 +145,10 @@ async function trainStep(setup: TrainSetup, done: number): Promise<StepMeans> {
   return totals;
 }
 /** `call`: how many batches were read before it. */
-function batchOf({ text, config }: TrainSetup, call: number): Batch {
+function batchOf({ text, config, sourceLength }: TrainSetup, call: number): Batch {
   const { B, T } = batchSizes(config);
+  if (sourceLength !== null)
+    return trainingPairs(text, B, sourceLength, T, call, config.shuffle ? config.seed : undefined);
   return config.shuffle ? shuffledBatch(text, B, T, call, config.seed) : trainingBatch(text, B, T, call);
 }
 /** `stepMeans`; its error says which checkpoint is kept. */
@@ -184,10 +191,10 @@ function sizeOf(config: RunConfig, name: string): number {
 export function runBatch(
   executable: Executable,
   entry: string,
-  { tokens, targets, since }: Batch,
+  { source, tokens, targets, since }: Batch,
   at: RunContext,
 ): Promise<Outcome> {
-  const inputs = { tokens, targets, ...(since ? { since } : {}) };
+  const inputs = { ...(source ? { source } : {}), tokens, targets, ...(since ? { since } : {}) };
   return executable.run(entry, new Map(Object.entries(inputs)), at);
 }
 
@@ -201,7 +208,7 @@ function states(executable: Executable, saved: boolean): [name: string, value: T
  * (`unsaved`); the others are restored afterwards, so that evaluating changes nothing.
  */
 async function heldOutLoss(
-  { executable, text, config, modelLosses }: TrainSetup,
+  { executable, text, config, modelLosses, sourceLength }: TrainSetup,
   unsaved: readonly [string, Tensor][],
   step: number,
 ): Promise<number> {
@@ -210,7 +217,11 @@ async function heldOutLoss(
   const means = new MeanLosses(modelLosses);
   try {
     for (const [name, value] of unsaved) executable.write(name, value);
-    for (const batch of evaluationBatches(text.heldOut, B, T, text.heldOutStarts))
+    const batches =
+      sourceLength === null
+        ? evaluationBatches(text.heldOut, B, T, text.heldOutStarts)
+        : pairBatches(pairsOf(text, "heldOut"), B, sourceLength, T);
+    for (const batch of batches)
       means.add(await runBatch(executable, "evaluate", batch, { seed: config.seed, call: step, step }), batch.count);
   } finally {
     for (const [name, value] of learned) executable.write(name, value);

@@ -10,7 +10,8 @@ import { closedOnFailure } from "../closing.ts";
 import { type Compiled, commonRequest } from "../compile.ts";
 import type { Executable } from "../executable/executable.ts";
 import { quantisedSummary } from "../executable/quantised.ts";
-import { generateEntries } from "../generation/generate-entries.ts";
+import { generateEntries, sourceOf } from "../generation/generate-entries.ts";
+import { isTransformersFolder, openTransformers, startOf } from "../import/config.ts";
 import { copyProgram, findEntry, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
 import { type BestEvaluation, type Checkpoint, newestCheckpoint, requireSameStores } from "../storage/checkpoint.ts";
 import { bestOf, isOf, isRun } from "../storage/checkpoint-folder.ts";
@@ -25,10 +26,10 @@ import {
 } from "../storage/parameters.ts";
 import { defaultRunFolder, type RunConfig, RunLog, writeConfig } from "../storage/run-folder.ts";
 import type { CopiedArray } from "../storage/upcycle.ts";
-import { tellsApart, textAxes, trainingRequest } from "../text-entry.ts";
+import { sourceAxis, tellsApart, textAxes, trainingRequest } from "../text-entry.ts";
 import { tokenizerName } from "../tokenizer/file.ts";
 import { copyTokenizerFiles, type SavedRun, selectCodec } from "../tokenizer/select-codec.ts";
-import type { Codec } from "../tokens.ts";
+import { type Codec, withStart } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { shardingSummary } from "../workers/sharding-summary.ts";
 import {
@@ -46,12 +47,14 @@ import {
   countedLosses,
   type DataOptions,
   type Dataset,
+  pairsOf,
   readDataset,
   requireEnough,
   requireKnown,
   vocabularyOf,
 } from "./data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "./loop.ts";
+import { longestPair, sourceSize } from "./pairs.ts";
 import { type SampleOptions, sampleOf } from "./sample.ts";
 import { configIn, inherited, modelIn, savedIn, type TrainOptions } from "./train-options.ts";
 
@@ -131,7 +134,7 @@ async function opened(options: TrainOptions, world: Workers): Promise<Training> 
   });
 }
 /** A run before its model is compiled. */
-interface PlannedRun extends Pick<TrainSetup, "saveEvery" | "evaluateEvery" | "patience"> {
+interface PlannedRun extends Pick<TrainSetup, "saveEvery" | "evaluateEvery" | "patience" | "sourceLength"> {
   readonly options: TrainOptions;
   readonly world: Workers;
   readonly program: Loaded;
@@ -158,7 +161,28 @@ async function plannedRun(options: TrainOptions, world: Workers): Promise<Planne
   lockFolderOf({ folder, world })(); // reports a conflict at once, and unlocks: a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
   const params = givenParameters(options, config, folder);
-  return { options, world, program, entry, folder, text, config, params, saveEvery, evaluateEvery, patience };
+  const sourceLength = sourceLengthOf(text, entry, config.sizes);
+  return {
+    sourceLength,
+    options,
+    world,
+    program,
+    entry,
+    folder,
+    text,
+    config,
+    params,
+    saveEvery,
+    evaluateEvery,
+    patience,
+  };
+}
+/** The U of a batch's sources; null: the model has no encoder. Throws Problem if a pair is longer than the model's rows. */
+export function sourceLengthOf(text: Dataset, entry: EntrySignature, sizes: RunConfig["sizes"]): number | null {
+  if (!text.pairs) return null;
+  const [all, held] = [longestPair(pairsOf(text, "all")), longestPair(pairsOf(text, "heldOut"))];
+  const longest = { source: Math.max(all.source, held.source), answer: Math.max(all.answer, held.answer) };
+  return sourceSize(longest, Number(sizes["T"]), sourceOf(entry, sizes));
 }
 /** The folder that this worker writes; null: none. */
 const ownFolderOf = ({ folder, world }: Pick<PlannedRun, "folder" | "world">): string | null =>
@@ -229,6 +253,11 @@ function tokenizerOfParams({ ids, resume, from, params }: TrainOptions): string 
   if (ids !== undefined || resume || from !== undefined || params === undefined) return undefined;
   return existsSync(join(params, tokenizerName)) && !isRun(params) ? params : undefined;
 }
+/** The token that the decoder of a run, or of a model that transformers wrote, begins with, where that is known. */
+function startIn({ params }: TrainOptions, run: SavedRun | null): number | undefined {
+  if (run) return run.config.start;
+  return params !== undefined && isTransformersFolder(params) ? startOf(openTransformers(params)) : undefined;
+}
 async function textIn(
   options: TrainOptions,
   entry: EntrySignature,
@@ -236,8 +265,10 @@ async function textIn(
   world: Workers,
 ): Promise<Dataset> {
   const { ids, tokenizer = tokenizerOfParams(options) } = options;
-  const codec = await selectCodec({ ids, tokenizer }, runOfCodec(options, folder));
-  return readOnWorkers(options.data, codec, { ...options, apart: tellsApart(entry) }, world);
+  const run = runOfCodec(options, folder);
+  const codec = await selectCodec({ ids, tokenizer }, run);
+  const how = { ...options, apart: tellsApart(entry), pairs: sourceAxis(entry) !== null };
+  return readOnWorkers(options.data, withStart(codec, startIn(options, run)), how, world);
 }
 /** Where a text is encoded, by the first worker of a machine before the others there, which then find its tokens in the cache. */
 export async function readOnWorkers(
@@ -322,12 +353,26 @@ const planned = ({ parameters, prepared, gradients, optimizer, activations }: Co
   optimizer,
   activations,
 });
-function compileTraining({ options, world, program, entry, config, text, params }: PlannedRun): Promise<Compiled> {
+function compileTraining({
+  options,
+  world,
+  program,
+  entry,
+  config,
+  text,
+  params,
+  sourceLength,
+}: PlannedRun): Promise<Compiled> {
   const batch = Number(config.sizes["B"]);
   requireDivisibleBatch(batch, world, options);
   requireEnough(text, batch, Number(config.sizes["T"]), config.shuffle);
-  const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"]);
-  const generating = world.size > 1 ? [] : generateEntries(program, entry.declaration);
+  const { entries, ...request } = trainingRequest(
+    entry,
+    config.sizes,
+    ["train", "evaluate"],
+    sourceLength ?? undefined,
+  );
+  const generating = world.size > 1 || sourceLength !== null ? [] : generateEntries(program, entry.declaration);
   return compileOnWorkers(() => program, {
     ...request,
     entries: [...entries, ...generating],

@@ -106,7 +106,7 @@ test("many lines are encoded like each alone, with progress", () => {
   );
   const all = new TextEncoder().encode(lines.join("\n"));
   const told: number[] = [];
-  const found = encodeFile(codecs.bytes, all, "a.jsonl", (done, of) => told.push(done / of));
+  const found = encodeFile(codecs.bytes, all, "a.jsonl", { encoding: (done, of) => told.push(done / of) });
   assert.equal(
     [...found.tokens],
     lines.flatMap((line) => encoded(codecs.bytes, line)),

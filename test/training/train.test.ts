@@ -68,6 +68,7 @@ async function run(
     saveEvery: 6,
     evaluateEvery: 0,
     patience: null,
+    sourceLength: null,
     best: bestBefore(folder, from, more.config ?? config, more.patience ?? null),
     ...more,
   })) {
@@ -154,7 +155,7 @@ test("an evaluation leaves the model's states as training made them", async () =
       if (entry === "evaluate" && ++evaluations > 1) throw new Problem("no memory", "");
     },
   });
-  const none = { folder: null, from: null, params: null, world: singleWorker };
+  const none = { folder: null, from: null, params: null, sourceLength: null, world: singleWorker };
   const how = { executable: failing, text, config, modelLosses: [], ...none, saveEvery: 0, best: null, patience: null };
   assert.is((await rejectedProblem(() => trainSteps({ ...how, evaluateEvery: 1 }).next())).message, "no memory");
   assert.equal(failing.read("gate.bias").data, bias);

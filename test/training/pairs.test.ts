@@ -1,0 +1,114 @@
+// Pairs of a prompt and an answer, for models with an encoder: their batches, and a run from training to text.
+
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import type { Problem } from "../../compiler/diagnostic.ts";
+import { generate } from "../../runtime/generation/generate.ts";
+import { openModel } from "../../runtime/index.ts";
+import { codecs, withStart } from "../../runtime/tokens.ts";
+import { type Batch, type Dataset, pairsOf, readDataset, trainingPairs } from "../../runtime/training/data.ts";
+import { evaluate } from "../../runtime/training/evaluate.ts";
+import { longestPair, pairBatches, sourceSize } from "../../runtime/training/pairs.ts";
+import { singleWorker } from "../../runtime/workers/workers.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { train } from "../training-runs.ts";
+
+const test = suite("pairs");
+const folder = temporaryFolder();
+const fileOf = (name: string, pairs: readonly (readonly [string, string])[]): string => {
+  const path = join(folder, name);
+  writeFileSync(path, pairs.map(([prompt, completion]) => `${JSON.stringify({ prompt, completion })}\n`).join(""));
+  return path;
+};
+const read = (path: string): Dataset => readDataset([path], withStart(codecs.bytes, 1), { pairs: true }, null);
+const rows = ({ source, tokens, targets }: Batch): string[] =>
+  [source, tokens, targets].map((t) => {
+    const [b = 0, n = 0] = t?.shape ?? [];
+    const row = (i: number): string => Array.from(t?.data.subarray(i * n, i * n + n) ?? [], showByte).join("");
+    return Array.from({ length: b }, (_, i) => row(i)).join("|");
+  });
+const showByte = (token: number): string =>
+  token === -1 ? "." : token === 1 ? "^" : token === 10 ? "$" : String.fromCharCode(token);
+const some = Array.from({ length: 40 }, (_, i): [string, string] => ["ab".repeat(1 + (i % 3)), "xyz".slice(0, i % 4)]);
+
+test("a prompt is a source with what ends it, and an answer what is written after the start token", () => {
+  const text = read(fileOf("two.jsonl", [...some.slice(0, 3), ["a", ""]]));
+  assert.deepEqual(longestPair(pairsOf(text, "all")), { source: 7, answer: 3 });
+  const [batch, ...more] = pairBatches(pairsOf(text, "all"), 5, 8, 4);
+  assert.equal(more.length, 0);
+  assert.ok(batch);
+  assert.deepEqual(rows(batch), [
+    "ab$.....|abab$...|ababab$.|a$......|........",
+    "^...|^x..|^xy.|^...|....",
+    "$...|x$..|xy$.|$...|....",
+  ]);
+  assert.equal(batch.count, 1 + 2 + 3 + 1);
+});
+test("no pair is cut where held-out text begins, and an epoch has each pair once", () => {
+  const text = read(fileOf("some.jsonl", some));
+  const [kept, held] = [pairsOf(text, "training").starts.length, pairsOf(text, "heldOut").starts.length];
+  assert.equal(kept + held, 40);
+  assert.ok(held >= 1);
+  for (const seed of [undefined, 7]) {
+    const seen = Array.from({ length: kept }, (_, step) => rows(trainingPairs(text, 1, 8, 4, step, seed)).join("/"));
+    const all = [...pairBatches(pairsOf(text, "training"), 1, 8, 4)].map((batch) => rows(batch).join("/"));
+    assert.deepEqual(seed === undefined ? seen : seen.toSorted(), seed === undefined ? all : all.toSorted());
+    if (seed !== undefined) assert.notDeepEqual(seen, all);
+  }
+});
+const said = (run: () => unknown, ...words: string[]): void =>
+  assert.throws(run, (e: Problem) => words.every((word) => `${e.message}\n${e.help}`.includes(word)));
+test("what does not fit says what to do", () => {
+  const plain = join(folder, "plain.txt");
+  writeFileSync(plain, "abc");
+  said(() => read(plain), "plain.txt is a text", ".jsonl");
+  const text = join(folder, "text.jsonl");
+  writeFileSync(text, '{"text": "abc"}\n');
+  said(() => read(text), "text.jsonl, line 1 has no prompt", '"completion"');
+  said(() => sourceSize({ source: 3, answer: 9 }, 8, null), "an answer has 9 tokens", "--length 9");
+  said(() => sourceSize({ source: 9, answer: 3 }, 8, 8), "a prompt has 9 tokens", "Source=9");
+  assert.equal(sourceSize({ source: 9, answer: 3 }, 8, 12), 12);
+  assert.equal(sourceSize({ source: 5, answer: 3 }, 8, null), 8);
+});
+
+const model = `import { SwitchTransformers } from "std/models/t5"
+model Tiny(Context = 6, Source = 8) =
+  SwitchTransformers(V: 256, D: 8, H: 8, M: 2, L: 2, Heads: 1, A: 4, E: 2, First: 1, Step: 2, Mixed: 0, Odd: 1, Buckets: 4, most: 8,
+                     Context: Context, Source: Source, rate: 0.02)
+`;
+test("a model is trained on pairs, evaluated, and answers prompts of its own length, one by one as in a batch", async () => {
+  const [program, out] = [join(folder, "tiny.moe"), join(folder, "run")];
+  writeFileSync(program, model);
+  const pairs = Array.from({ length: 60 }, (_, i): [string, string] => (i % 2 === 0 ? ["a", "y"] : ["bbbb", "xz"]));
+  const data = [fileOf("learn.jsonl", pairs)];
+  const how = { data, steps: 60, batch: 6, length: 4, target: "host" } as const;
+  let loss = Number.NaN;
+  for await (const step of train({ ...how, program, out })) loss = step.heldOut ?? loss;
+  assert.ok(loss < 0.3, String(loss));
+  const evaluated = await evaluate({ folder: out, data });
+  assert.ok(Math.abs(evaluated.loss - loss) < 0.1, String(evaluated.loss));
+  assert.equal(evaluated.targets, 30 * 2 + 30 * 3);
+  const prompts = ["a", "bbbb", "a"];
+  const texts = prompts.map(() => "");
+  for await (const { prompt, text, answers } of generate(
+    { folder: out, prompts, batch: 2, temperature: 0 },
+    singleWorker,
+  )) {
+    texts[prompt] += text;
+    assert.ok(answers);
+  }
+  assert.deepEqual(texts, ["y", "xz", "y"]);
+  const opened = await openModel(out, { batch: 1 });
+  try {
+    let answer = "";
+    for await (const piece of opened.generate("bbbb", { temperature: 0 })) answer += piece;
+    assert.equal(answer, "xz");
+    const long = opened.generate("b".repeat(9)).next();
+    await assert.rejects(long, /the model reads 8 tokens, and the prompt has 10/);
+  } finally {
+    await opened.close();
+  }
+});
+test.run();
