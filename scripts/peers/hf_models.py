@@ -421,4 +421,11 @@ MODELS = {
         | {"expert_capacity": 2, "router_bias": True},
         "1GB",
     ),
+    "nllb-moe": (
+        "NllbMoe",
+        {"encoder_layers": 3, "decoder_layers": 2, "num_decoder_layers": 2, "encoder_ffn_dim": 12, "decoder_ffn_dim": 10, "num_experts": 4}
+        | {"encoder_attention_heads": 2, "decoder_attention_heads": 4, "encoder_sparse_step": 2, "decoder_sparse_step": 1, "pad_token_id": 39}
+        | {"moe_eval_capacity_token_fraction": 0.25, "router_bias": True, "decoder_start_token_id": 0},
+        "1GB",
+    ),
 }

@@ -10,11 +10,16 @@ import { project } from "../project.ts";
 
 const test = suite("encoder-decoder");
 const V = 19;
-const small = { V, D: 8, H: 6, M: 3, L: 2, Heads: 2, A: 3, Buckets: 6, most: 9, Context: 7, Source: 5 };
+const bare = { V, D: 8, H: 6, M: 3, L: 2, Heads: 2, Context: 7, Source: 5 };
+const small = { ...bare, A: 3, Buckets: 6, most: 9 };
 /** Experts that overflow, in blocks of each stack. */
 const mixed = { E: 2, capacity: 1, First: 1, Step: 2, Mixed: 1, Odd: 0, First2: 1, Step2: 3, Mixed2: 0, Odd2: 1 };
 const models = {
   T5: { file: "t5", sizes: { ...small, own: true } },
+  NllbMoe: {
+    file: "nllb",
+    sizes: { ...bare, H2: 4, Heads2: 4, E: 3, Step: 2, Mixed: 1, Step2: 2, Mixed2: 1, drop: 0, std: 0.3, capacity: 4 },
+  },
   SwitchTransformers: { file: "t5", sizes: { ...small, ...mixed, jitter: 0 } },
 };
 type Name = keyof typeof models;
@@ -40,7 +45,7 @@ const ints = (shape: readonly number[], values: readonly number[]): Tensor => fr
 const source = ints([3, 5], [4, 1, 7, 7, 2, 3, -1, -1, -1, -1, 9, 8, 8, -1, -1]);
 
 for (const name of Object.keys(models) as Name[])
-  for (const target of ["reference", "host"] as const)
+  for (const target of name === "SwitchTransformers" ? (["reference", "host"] as const) : (["reference"] as const))
     test(`${name} learns a batch by heart, ${target}`, async () => {
       const sizes = { B: 3, U: 5, T: 4 };
       const executable = await open(name, target, [{ method: "train", name: "train", sizes }]);
@@ -82,7 +87,7 @@ async function whole(executable: Executable, from: readonly number[], count: num
 }
 for (const name of Object.keys(models) as Name[])
   test(`${name} writes from kept keys what it writes without, also where a row takes another source`, async () => {
-    const executable = await open(name, "host", entries, name === "T5" ? {} : { capacity: 9 });
+    const executable = await open(name, "host", entries, name === "SwitchTransformers" ? { capacity: 9 } : {});
     const [a, b, c] = [
       [4, 1, 7, 7, 2],
       [3, -1, -1, -1, -1],

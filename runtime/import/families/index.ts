@@ -17,6 +17,7 @@ import { falconMamba, mamba } from "./mamba.ts";
 import { mimoV2Flash } from "./mimo.ts";
 import { flexOlmo, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { nemotronH } from "./nemotron.ts";
+import { nllbMoe } from "./nllb.ts";
 import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
@@ -83,4 +84,5 @@ export const families: readonly Family[] = [
   mt5,
   umt5,
   switchTransformers,
+  nllbMoe,
 ];
