@@ -8,8 +8,8 @@ export interface Codec {
   readonly unit: "byte" | "token";
   /** What config.json records of the codec: `tokenizer` is the SHA-256 of its files; `opening` replaces the codec's own encoding of an empty text. */
   readonly config: {
-    /** The token that a decoder behind an encoder begins with. */
-    readonly start?: number | undefined;
+    /** The tokens that a decoder behind an encoder begins with. */
+    readonly start?: readonly number[] | undefined;
     readonly ids?: true | undefined;
     readonly tokenizer?: string | undefined;
     readonly opening?: readonly number[] | undefined;
@@ -133,16 +133,16 @@ export const withOpening = (codec: Codec, opening: readonly number[]): Codec => 
   encode: (text) => (text === "" ? [...opening] : codec.encode(text)),
 });
 
-/** The same codec, with the token that a decoder behind an encoder begins with, where that is known. */
-export const withStart = (codec: Codec, start: number | undefined): Codec =>
+/** The same codec, with the tokens that a decoder behind an encoder begins with, where these are known. */
+export const withStart = (codec: Codec, start: readonly number[] | undefined): Codec =>
   start === undefined ? codec : { ...codec, config: { ...codec.config, start } };
-/** The token that a decoder behind an encoder begins with: that of the model's config, else what ends a text. */
-export function startTokenOf({ config, documents }: Codec): number {
-  const start = config.start ?? documents?.end[0];
+/** The tokens that a decoder behind an encoder begins with: those of the run's config, else what ends a text. */
+export function startTokensOf({ config, documents }: Codec): readonly number[] {
+  const start = config.start ?? documents?.end;
   if (start !== undefined) return start;
   throw new Problem(
     "the model has an encoder, and nothing says which token its decoder begins with",
-    'add `"start": 0` to the config.json of the run, with that token\'s number in place of 0',
+    'add `"start": [0]` to the config.json of the run, with that token\'s number in place of 0',
   );
 }
 

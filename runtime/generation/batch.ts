@@ -10,7 +10,7 @@ import { paysOff } from "./generate-entries.ts";
 
 /** A sequence to generate. */
 export interface GenerateRequest {
-  /** What a model with an encoder reads before the prompt, which is then the token that begins a text. */
+  /** What a model with an encoder reads before the prompt, which is then what every text begins with. */
   readonly source?: ArrayLike<number> | undefined;
   /** At least one token. */
   readonly prompt: ArrayLike<number>;

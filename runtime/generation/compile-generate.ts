@@ -13,7 +13,7 @@ import {
 import { type Executable, storeOfInput } from "../executable/executable.ts";
 import { findEntry, hasMethod } from "../program.ts";
 import { tokenAxes } from "../text-entry.ts";
-import { type Codec, requireInVocabulary, startTokenOf } from "../tokens.ts";
+import { type Codec, requireInVocabulary, startTokensOf } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { singleWorker, type Workers } from "../workers/workers.ts";
 import type { GenerateRequest } from "./batch.ts";
@@ -156,7 +156,7 @@ export function requestOf(prompt: ArrayLike<number>, options: TextOptions, model
   const { codec, context, source, vocabulary } = model;
   for (const name of samplingOf(options))
     if (!model.sampling.includes(name)) throw lacksSamplingInput(name, "the model's `generate`");
-  const first = source === null ? prompt : [startTokenOf(codec)];
+  const first = source === null ? prompt : startTokensOf(codec);
   const tokens = options.tokens ?? Math.min(200, Math.max(1, tokensLeft(first, context)));
   requireContext(first.length, tokens, context);
   requireInVocabulary(prompt, vocabulary, "a prompt");

@@ -7,7 +7,7 @@ import { requireInteger } from "../embed/compiled-program.ts";
 import type { Source, TargetOptions } from "../embed/embed.ts";
 import { requireOptions } from "../embed/options.ts";
 import { encodePrompt, encodeSource } from "../tokenizer/chat.ts";
-import { type Message, type Prompt, startTokenOf } from "../tokens.ts";
+import { type Message, type Prompt, startTokensOf } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
 import { singleWorker, type Workers, workers } from "../workers/workers.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
@@ -71,7 +71,7 @@ export class TextModel {
     const { codec } = this.#model;
     const encodes = this.#model.source !== null;
     const tokens = (encodes ? encodeSource : encodePrompt)(codec, prompt);
-    const before = encodes ? [startTokenOf(codec)] : tokens;
+    const before = encodes ? startTokensOf(codec) : tokens;
     yield* decodeTokens(this.tokens(tokens, how), codec.decoder(before), stopTextsOf(codec, stop));
   }
   /** The same as token numbers, without the token that ends the text. */

@@ -63,10 +63,10 @@ export function openTransformers(folder: string): TransformersModel {
     ...order,
   };
 }
-/** The token that a decoder behind an encoder begins with; undefined: nothing says, or there is no encoder. */
-export function startOf({ path, family: { startKeys = [] } }: TransformersModel): number | undefined {
+/** The tokens that a decoder behind an encoder begins with; undefined: nothing says, or there is no encoder. */
+export function startOf({ path, family: { startKeys = [] } }: TransformersModel): readonly number[] | undefined {
   const start = startKeys.map((key) => lookup(readJson(path), key)).find((x) => x !== undefined);
-  return typeof start === "number" && Number.isSafeInteger(start) && start >= 0 ? start : undefined;
+  return typeof start === "number" && Number.isSafeInteger(start) && start >= 0 ? [start] : undefined;
 }
 /** What ModelOpt says of weights in a file of its own, which config.json need not repeat. */
 export const besideConfig = "hf_quant_config.json";

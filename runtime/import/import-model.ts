@@ -124,7 +124,7 @@ function precisionOf(tensors: StoredTensors): Precision {
   }
   return bf16 > all / 2 ? "bf16" : "f32";
 }
-const withStart = (start: number | undefined): object => (start === undefined ? {} : { start });
+const withStart = (start: readonly number[] | undefined): object => (start === undefined ? {} : { start });
 const nothing = { sizes: {}, data: { files: [], bytes: 0, hash: "" } };
 const untrained = {
   step: 0,

@@ -15,6 +15,7 @@ import { integer, positive, requireJson, showIssue, whole } from "./json.ts";
 
 const value = v.union([v.number(), v.boolean()]);
 const dataFiles = v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() });
+const tokens = v.pipe(v.array(whole), v.minLength(1), v.readonly());
 const schema = v.object({
   format: v.literal(baseFormat),
   compiler: v.string(),
@@ -46,9 +47,9 @@ const schema = v.object({
   /** SHA-256 of the tokenizer's files, which are in the same folder. */
   tokenizer: v.optional(v.string()),
   /** The tokens that a text without a prompt begins with; given only if the codec would encode an empty text otherwise. */
-  opening: v.optional(v.pipe(v.array(whole), v.minLength(1), v.readonly())),
-  /** The token that a decoder behind an encoder begins with; default: what ends a text. */
-  start: v.optional(whole),
+  opening: v.optional(tokens),
+  /** The tokens that a decoder behind an encoder begins with; default: what ends a text. */
+  start: v.optional(tokens),
   data: dataFiles,
   /** The held-out text, if it is not the end of the data. */
   heldOut: v.optional(dataFiles),

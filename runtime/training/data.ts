@@ -19,7 +19,7 @@ import {
   oneDocument,
   requireInVocabulary,
   requireVocabulary,
-  startTokenOf,
+  startTokensOf,
   type Tokens,
   tokenOf,
   withOpening,
@@ -211,7 +211,7 @@ function requirePairs({ training, heldOut }: Dataset): void {
 export const pairsOf = (text: Dataset, part: "all" | "training" | "heldOut"): PairText => {
   const starts = (part === "heldOut" ? text.heldOutStarts : text.starts) ?? new Float64Array();
   const tokens = text[part];
-  return { tokens, starts: starts.subarray(0, begunBefore(starts, tokens.length)), start: startTokenOf(text.codec) };
+  return { tokens, starts: starts.subarray(0, begunBefore(starts, tokens.length)), start: startTokensOf(text.codec) };
 };
 /** The batch of pairs of a training step: B each step, in order or, with a seed, in random order, another one each epoch. */
 export function trainingPairs(text: Dataset, B: number, U: number, T: number, step: number, seed?: number): Batch {

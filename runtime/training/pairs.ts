@@ -10,7 +10,7 @@ import { isTarget, type Tokens, tokenOf } from "../tokens.ts";
 export interface PairText {
   readonly tokens: Tokens;
   readonly starts: Float64Array;
-  readonly start: number;
+  readonly start: readonly number[];
 }
 /** A batch of B pairs: source is i32[B, U], tokens and targets are i32[B, T]; -1 is padding. */
 export interface PairBatch {
@@ -30,14 +30,14 @@ function pairAt({ tokens, starts }: Pick<PairText, "tokens" | "starts">, i: numb
   const cut = first < 0 ? all.length : first;
   return { source: all.subarray(0, cut), answer: all.subarray(cut) };
 }
-/** The most tokens of a source, and of an answer. */
-export function longestPair(text: Pick<PairText, "tokens" | "starts">): Record<"source" | "answer", number> {
+/** The most tokens of a source, and of an answer with all but one of those that it begins with. */
+export function longestPair(text: PairText): Record<"source" | "answer", number> {
   let [source, answer] = [0, 0];
   for (let i = 0; i < text.starts.length; i++) {
     const pair = pairAt(text, i);
     [source, answer] = [Math.max(source, pair.source.length), Math.max(answer, pair.answer.length)];
   }
-  return { source, answer };
+  return { source, answer: answer + text.start.length - 1 };
 }
 /**
  * The U of batches that hold all sources: a power of two, at most `most`, the header's `Source`. Throws Problem if a source is longer than that, or an answer than T.
@@ -72,8 +72,8 @@ export function pairBatch(text: PairText, pairs: readonly number[], U: number, T
     if (i >= text.starts.length) continue;
     const pair = pairAt(text, i);
     source.set(pair.source.map(tokenOf), row * U);
-    tokens.set([text.start, ...pair.answer.subarray(0, -1)], row * T);
-    targets.set(pair.answer, row * T);
+    tokens.set([...text.start, ...pair.answer.subarray(0, -1)], row * T);
+    targets.set(pair.answer, row * T + text.start.length - 1);
     count += pair.answer.length;
   }
   const tensor = (values: Int32Array, n: number): Tensor => fromNumbers("i32", [B, n], values);

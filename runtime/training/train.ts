@@ -253,8 +253,8 @@ function tokenizerOfParams({ ids, resume, from, params }: TrainOptions): string 
   if (ids !== undefined || resume || from !== undefined || params === undefined) return undefined;
   return existsSync(join(params, tokenizerName)) && !isRun(params) ? params : undefined;
 }
-/** The token that the decoder of a run, or of a model that transformers wrote, begins with, where that is known. */
-function startIn({ params }: TrainOptions, run: SavedRun | null): number | undefined {
+/** The tokens that the decoder of a run, or of a model that transformers wrote, begins with, where these are known. */
+function startIn({ params }: TrainOptions, run: SavedRun | null): readonly number[] | undefined {
   if (run) return run.config.start;
   return params !== undefined && isTransformersFolder(params) ? startOf(openTransformers(params)) : undefined;
 }

@@ -10,7 +10,7 @@ import { openModel } from "../../runtime/index.ts";
 import { codecs, withStart } from "../../runtime/tokens.ts";
 import { type Batch, type Dataset, pairsOf, readDataset, trainingPairs } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
-import { longestPair, pairBatches, sourceSize } from "../../runtime/training/pairs.ts";
+import { longestPair, pairBatch, pairBatches, sourceSize } from "../../runtime/training/pairs.ts";
 import { singleWorker } from "../../runtime/workers/workers.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { train } from "../training-runs.ts";
@@ -22,7 +22,8 @@ const fileOf = (name: string, pairs: readonly (readonly [string, string])[]): st
   writeFileSync(path, pairs.map(([prompt, completion]) => `${JSON.stringify({ prompt, completion })}\n`).join(""));
   return path;
 };
-const read = (path: string): Dataset => readDataset([path], withStart(codecs.bytes, 1), { pairs: true }, null);
+const read = (path: string, start: readonly number[] = [1]): Dataset =>
+  readDataset([path], withStart(codecs.bytes, start), { pairs: true }, null);
 const rows = ({ source, tokens, targets }: Batch): string[] =>
   [source, tokens, targets].map((t) => {
     const [b = 0, n = 0] = t?.shape ?? [];
@@ -45,6 +46,11 @@ test("a prompt is a source with what ends it, and an answer what is written afte
     "$...|x$..|xy$.|$...|....",
   ]);
   assert.equal(batch.count, 1 + 2 + 3 + 1);
+});
+test("a decoder may begin with several tokens, of which it predicts none", () => {
+  const text = read(fileOf("one.jsonl", [["a", "xy"]]), [1, 66]);
+  assert.deepEqual(longestPair(pairsOf(text, "all")), { source: 2, answer: 4 });
+  assert.deepEqual(rows(pairBatch(pairsOf(text, "all"), [0], 2, 5)), ["a$", "^Bxy.", ".xy$."]);
 });
 test("no pair is cut where held-out text begins, and an epoch has each pair once", () => {
   const text = read(fileOf("some.jsonl", some));
