@@ -40,7 +40,8 @@ export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed"
   readonly tell?: ((line: string) => void) | undefined;
 }
 /**
- * A piece of the text after prompt number `prompt`; `last` is true on its last piece. `answers`: an encoder has read the prompt, which the text does not go on. `tokens`: how many of the text are generated so far; `seconds`:
+ * A piece of the text after prompt number `prompt`; `last` is true on its last piece. `answers`: an encoder read the prompt, so the text does not go
+ * on with it. `tokens`: how many of the text are generated so far; `seconds`:
  * since the model was loaded.
  */
 export interface Piece {

@@ -267,8 +267,9 @@ async function textIn(
   const { ids, tokenizer = tokenizerOfParams(options) } = options;
   const run = runOfCodec(options, folder);
   const codec = await selectCodec({ ids, tokenizer }, run);
-  const how = { ...options, apart: tellsApart(entry), pairs: sourceAxis(entry) !== null };
-  return readOnWorkers(options.data, withStart(codec, startIn(options, run)), how, world);
+  const pairs = sourceAxis(entry) !== null;
+  const how = { ...options, apart: tellsApart(entry), pairs };
+  return readOnWorkers(options.data, pairs ? withStart(codec, startIn(options, run)) : codec, how, world);
 }
 /** Where a text is encoded, by the first worker of a machine before the others there, which then find its tokens in the cache. */
 export async function readOnWorkers(
