@@ -51,6 +51,8 @@ export interface Family {
   readonly blocks?: Blocks;
   /** Kinds of blocks of which `rope_parameters` has an object each; without them it must be one for all. */
   readonly ropeKinds?: readonly string[];
+  /** Our names of states that files may lack: they begin as the program says. */
+  readonly optional?: readonly RegExp[];
   /** Weights whose names begin with one of these are skipped: those of the blocks that predict the token after the next (MTP). */
   readonly ignoredPrefixes?: (count: Count) => readonly string[];
   /**

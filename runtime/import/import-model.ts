@@ -157,11 +157,12 @@ function requireBlocks({ path, family, header, lists }: TransformersModel, tenso
  * not have are taken away.
  */
 function requireAll(text: string, tensors: Map<string, StoredTensor>, foreign: TransformersModel): void {
-  const { folder } = foreign;
+  const { folder, family } = foreign;
+  const mayLack = (name: string): boolean => family.optional?.some((one) => one.test(name)) ?? false;
   const model = elaborated(text, foreign);
   const named = new NamedTensors(tensors, folder, "config.json is not that of these weights: restore both");
   for (const { name, type, stack, role } of model.stores())
-    if (role !== "input" && !named.take({ name, dtype: dtypeOf(type), shape: dims(type), stack }))
+    if (role !== "input" && !named.take({ name, dtype: dtypeOf(type), shape: dims(type), stack }) && !mayLack(name))
       throw new Problem(`${folder} has nothing for \`${name}\``, "the weights are not all of what config.json says");
   for (const unread of named.unread()) {
     const t = tensors.get(unread);

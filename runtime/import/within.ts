@@ -8,6 +8,7 @@ const otherParts = [
   "vision_embedder.",
   "visual.",
   "multi_modal_projector.",
+  "mm_projector.",
   "audio_tower.",
   "embed_vision.",
   "embed_audio.",

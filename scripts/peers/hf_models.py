@@ -14,17 +14,20 @@ READS = {"d_kv": 5, "d_ff": 12, "num_layers": 2, "num_decoder_layers": 2, "num_h
     "relative_attention_max_distance": 12,
 }
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"}
+WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM"}
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
     "llama4_text": "Llama4TextConfig",
     "qwen3_5_text": "Qwen3_5TextConfig",
     "qwen3_5_moe_text": "Qwen3_5MoeTextConfig",
     "sarvam_moe": "SarvamMoEConfig",
+    "sarvam_mla": "SarvamMLAConfig",
     "gemma4_text": "Gemma4TextConfig",
     "gemma4_text_edge": "Gemma4TextConfig",
     "gemma4_unified_text": "Gemma4UnifiedTextConfig",
 }
+# By folder: the type in config.json, where transformers has the class under another.
+TYPES = {"kimi_k2": "kimi_k2"}
 # Buffers that are saved and that the model does not begin with as it ends.
 SAVED = ["correction_bias", "expert_bias", "layer_scalar"]
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
@@ -384,6 +387,53 @@ MODELS = {
         {"num_hidden_layers": 3, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 12}
         | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 3}
         | {"topk_group": 2, "q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "1GB",
+    ),
+    # Of DeepSeek-V3's class, whose type is put in place of its own; YaRN as released.
+    "kimi_k2": (
+        "DeepseekV3",
+        {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 12, "moe_intermediate_size": 6}
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 5, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
+        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5}
+        | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 50000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+            | {"mscale": 1.0, "mscale_all_dim": 1.0, "beta_fast": 1.0, "beta_slow": 1.0}},
+        "1GB",
+    ),
+    "sarvam_mla": (
+        "DeepseekV3",
+        {"num_hidden_layers": 2, "intermediate_size": 12, "moe_intermediate_size": 6, "num_attention_heads": 2, "n_routed_experts": 5}
+        | {"num_experts_per_tok": 2, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "1GB",
+    ),
+    "axk1": (
+        "AXK1",
+        {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 12, "moe_intermediate_size": 6}
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 3, "topk_group": 2}
+        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "1GB",
+    ),
+    "deepseek_v32": (
+        "DeepseekV32",
+        {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 12, "moe_intermediate_size": 6}
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 3, "topk_group": 2}
+        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5}
+        | {"index_topk": 4, "index_n_heads": 8, "index_head_dim": 6},
+        "1GB",
+    ),
+    "glm_moe_dsa": (
+        "GlmMoeDsa",
+        {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 12, "moe_intermediate_size": 6}
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 5, "num_experts_per_tok": 2}
+        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5}
+        | {"index_topk": 3, "index_n_heads": 8, "index_head_dim": 5},
+        "1GB",
+    ),
+    "kimi_linear": (
+        "KimiLinear",
+        {"num_hidden_layers": 3, "layer_types": ["linear_attention", "full_attention", "linear_attention"], "model_max_length": 64}
+        | {"mlp_layer_types": ["sparse", "sparse", "dense"], "intermediate_size": 12, "moe_intermediate_size": 6, "num_experts": 5}
+        | {"num_experts_per_token": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "kv_lora_rank": 5, "qk_nope_head_dim": 3}
+        | {"qk_rope_head_dim": 4, "v_head_dim": 5, "linear_head_dim": 4, "linear_num_heads": 2},
         "1GB",
     ),
     "mistral4": (

@@ -95,6 +95,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 2, stretch: 4, original: 4, growth: 0.5, Context: 12",
     ),
     Dbrx: decoder("Dbrx", "8, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, clip: 1, Context: 12"),
+    AXK1: decoder(
+      "AXK1",
+      "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12",
+      "sparse",
+    ),
     LongcatFlash: decoder(
       "LongcatFlash",
       "8, F: 10, H: 6, L: 2, Heads: 2, E: 3, Copies: 2, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12",
@@ -173,6 +178,16 @@ const decoders: Readonly<Record<string, Decoder>> = {
   DeepSeekV3: decoder(
     "DeepSeekV3",
     "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12",
+  ),
+  DeepSeekV32: decoder(
+    "DeepSeekV32",
+    "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Top: 3, IndexHeads: 4, IndexWidth: 5, Context: 12",
+    "sparse",
+  ),
+  KimiLinear: decoder(
+    "KimiLinear",
+    "8, 10, 6, L: 3, Heads: 2, E: 4, K: 2, R: 5, A: 3, P: 4, C: 2, DeltaHeads: 2, DeltaWidth: 3, Chunk: 2, Context: 12",
+    "kimi_linear",
   ),
   ...likeThem(),
   "with ALiBi": {

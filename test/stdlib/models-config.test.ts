@@ -6,8 +6,11 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { openTransformers } from "../../runtime/import/config.ts";
 import { families } from "../../runtime/import/families/index.ts";
+import { importModel } from "../../runtime/import/import-model.ts";
+import { readSafetensors, tensor, writeSafetensors } from "../../runtime/index.ts";
 import { copy, type Header, header, hf, other, refused, refuses, without } from "../hf-copies.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { last } from "../training-runs.ts";
 
 const test = suite("models-config");
 test("a configuration that the model cannot have is a Problem that names the key", () => {
@@ -252,6 +255,64 @@ test("DBRX's settings within settings", () => {
   refuses("dbrx", dbrxPart("ffn_config", { ffn_act_fn: { name: "gelu" } }), "ffn_act_fn is");
   refuses("dbrx", dbrxPart("attn_config", { rope_theta: 5e5 }), "attn_config.rope_theta is 500000");
   assert.equal(header("dbrx", { rope_parameters: null, ...dbrxPart("attn_config", { rope_theta: 5e5 }) })["base"], 5e5);
+});
+test("Models like DeepSeek-V3: as released, and what is refused", () => {
+  const scaling = { factor: 40, mscale: 1, mscale_all_dim: 1, original_max_position_embeddings: 4096 };
+  const kimi = header("kimi_k2", { rope_parameters: null, rope_scaling: { type: "yarn", ...scaling, beta_fast: 1 } });
+  assert.deepEqual([kimi["fast"], kimi["slow"], kimi["stretch"], kimi["G"]], [1, 1, 40, 1]);
+  refuses("kimi_k2", { scoring_func: "softmax" }, 'scoring_func is "softmax"');
+  const released = {
+    n_routed_experts: null,
+    num_experts: 5,
+    n_shared_experts: null,
+    num_shared_experts: 1,
+    n_group: null,
+  };
+  const sarvam = {
+    ...released,
+    rope_parameters: null,
+    rope_scaling: { type: "deepseek_yarn", ...scaling },
+    head_dim: 9,
+  };
+  const { E, Shared, G, Q, stretch } = header("sarvam_mla", sarvam);
+  assert.deepEqual([E, Shared, G, Q, stretch], [5, 1, 1, 0, 40]);
+  assert.equal(header("axk1", { mlp_layer_types: null, first_k_dense_replace: 2 })["Dense"], 2);
+  assert.equal(header("deepseek_v32", { first_k_dense_replace: null, mlp_layer_types: null })["Dense"], 3);
+  refuses("deepseek_v32", { q_lora_rank: null }, "q_lora_rank is not given");
+  refuses("deepseek_v32", { mlp_layer_types: ["sparse", "dense"] }, "mlp_layer_types is");
+  assert.equal(header("glm_moe_dsa", { indexer_types: null, index_topk_pattern: "FF" })["index_paired"], true);
+  refuses("glm_moe_dsa", { indexer_types: ["full", "shared"] }, 'indexer_types is ["full","shared"]');
+  refuses("glm_moe_dsa", { indexer_types: null, index_topk_freq: 4 }, "index_topk_freq is 4");
+  refuses("glm_moe_dsa", { indexer_types: null, index_topk_pattern: "FS" }, 'index_topk_pattern is "FS"');
+});
+const blockOrder = (change: object): unknown => openTransformers(other("kimi_linear", change)).order;
+test("Kimi Linear: the order of blocks as released and as transformers writes it", () => {
+  const kinds = ["DeltaMixture", "LatentMixture", "Delta"];
+  assert.deepEqual(blockOrder({}), kinds);
+  const own = { num_heads: 3, head_dim: 7, short_conv_kernel_size: 2, full_attn_layers: [2], kda_layers: [1, 3] };
+  const released = { layer_types: null, linear_attn_config: own, rope_scaling: null, mla_use_nope: true };
+  assert.deepEqual(blockOrder(released), kinds);
+  const { DeltaHeads, DeltaWidth, Width } = header("kimi_linear", released);
+  assert.deepEqual([DeltaHeads, DeltaWidth, Width], [3, 7, 2]);
+  const first = { layer_types: null, mlp_layer_types: null, first_k_dense_replace: 2 };
+  assert.deepEqual(blockOrder(first), ["Delta", "Delta", "DeltaMixture"]);
+  refuses(
+    "kimi_linear",
+    { ...released, linear_attn_config: { ...own, kda_layers: [1] } },
+    "linear_attn_config is",
+    "from 1 on",
+  );
+  refuses("kimi_linear", { layer_types: ["mamba", "mamba", "mamba"] }, "layer_types is", "one for each layer");
+  refuses("kimi_linear", { mla_use_nope: false }, "mla_use_nope is false");
+});
+test("A.X K1 is released without its gates' biases, and with norms after dense blocks that nothing reads", async () => {
+  const at = copy("axk1", (c) => ({ ...without(c, "mlp_layer_types"), first_k_dense_replace: 1 }));
+  const path = join(at, "model.safetensors");
+  const own = [...readSafetensors(path)].filter(([name]) => !name.endsWith("e_score_correction_bias"));
+  writeSafetensors(path, new Map([...own, ["model.layers.0.post_mlp_layernorm.weight", tensor("f32", [2], [1, 2])]]));
+  const out = join(temporaryFolder(), "run");
+  await importModel({ folder: at, out, warn: assert.fail });
+  assert.equal(last(out).model.has("blocks.1.feed.inner.moe.gate.bias"), false);
 });
 test("LongCat's bottlenecks are scaled, and experts that cost nothing give back what they get", () => {
   refuses("longcat_flash", { zero_expert_type: "zero" }, 'zero_expert_type is "zero"');

@@ -35,6 +35,39 @@ const delta = moe<"Steps" | "Chunks" | "Documents">`
     }
   }
 `;
+/** Each feature of a key fades by itself. */
+const kda = moe<"Steps" | "Chunks" | "Documents">`
+  import { kda_chunks, kda_step } from "std/kda"
+
+  fn each(decay: f32[B, H, T], A) -> f32[B, H, T, A] { return decay[..., new] * (1 + 0.5 * f32(range(A))) }
+  layer Steps(T = 10, G = 4) {
+    forward(q: f32[B, H, T, A], k: f32[B, H, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], beta: f32[B, H, T], memory: f32[B, H, A, C],
+            weight: f32[B, H, T, C]) -> (f32[B, H, T, C], f32[B, H, A, C]) {
+      let all: f32[B, H, T, C] = 0
+      let s = memory
+      for t in 0:T {
+        let (y, now) = kda_step(q[:, :, t], k[:, :, t], v[:, :, t], each(decay, A)[:, :, t], beta[:, :, t], s)
+        all = put(all, (range(1) + t)[new, new], y[:, :, new], axis: 2)
+        s = now
+      }
+      return all * weight, s
+    }
+  }
+  layer Chunks(T = 10, G = 4, Chunk = 4) {
+    forward(q: f32[B, H, T, A], k: f32[B, H, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], beta: f32[B, H, T], memory: f32[B, H, A, C],
+            weight: f32[B, H, T, C]) -> (f32[B, H, T, C], f32[B, H, A, C]) {
+      let (y, s) = kda_chunks(q, k, v, each(decay, A), beta, memory, Chunk)
+      return y * weight, s
+    }
+  }
+  layer Documents(T = 10, G = 4, Chunk = 4) {
+    forward(q: f32[B, H, T, A], k: f32[B, H, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], beta: f32[B, H, T], memory: f32[B, H, A, C],
+            weight: f32[B, H, T, C], document: i32[B, T]) -> (f32[B, H, T, C], f32[B, H, A, C]) {
+      let (y, s) = kda_chunks(q, k, v, each(decay, A), beta, memory, Chunk, document)
+      return y * weight, s
+    }
+  }
+`;
 const ssd = moe<"Steps" | "Chunks" | "Documents">`
   import { ssd_chunks, ssd_step } from "std/mamba"
 
@@ -131,6 +164,13 @@ const recurrences: readonly Recurrence[] = [
     chunked: [first, { T: 40, Chunk: 32 }], // of 4 by themselves, of 32 by blocks of 16
   },
   {
+    name: "kda",
+    program: kda,
+    sizes: { B: 2, G: 4, H: 4, A: 3, C: 2 },
+    memory: "AC",
+    chunked: [first, { T: 40, Chunk: 32 }], // the same blocks, of which one sees the other
+  },
+  {
     name: "ssd",
     program: ssd,
     sizes: { B: 2, G: 2, H: 4, A: 3, C: 2 },
@@ -159,7 +199,7 @@ function inputs({ name, sizes, memory }: Recurrence, { precision: dtype }: PeerT
     k: of(2, [B, G, T, A], (x) => 0.6 + 0.1 * x),
     v: of(3, [B, H, T, C], (x) => x),
     decay: of(4, [B, H, T], (x) => -0.2 - 0.19 * x),
-    ...(name === "delta" ? { beta: of(5, [B, H, T], (x) => 0.8 + 0.19 * x) } : {}),
+    ...(name === "delta" || name === "kda" ? { beta: of(5, [B, H, T], (x) => 0.8 + 0.19 * x) } : {}),
     memory: of(6, [B, H, ...(memory === "AC" ? [A, C] : [C, A])], (x) => x),
     weight: of(7, [B, H, T, C], (x) => x),
   };

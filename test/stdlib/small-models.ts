@@ -31,6 +31,8 @@ const hybrid = {
   KeyWidth: 3,
   ValueWidth: 2,
 };
+/** Latent attention. */
+const latent = { V: 19, D: 8, F: 10, H: 6, L: 2, Heads: 2, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 8 };
 /** Of Mamba-2. */
 const state = { V: 19, StateHeads: 2, StateWidth: 4, States: 3 };
 export const models: Readonly<Record<string, Model>> = {
@@ -221,6 +223,15 @@ export const models: Readonly<Record<string, Model>> = {
     Context: 8,
   }),
   Dbrx: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
+  DeepSeekV32: {
+    ...decoder({ ...latent, Dense: 1, E: 4, G: 2, Open: 1, Top: 3, IndexHeads: 4, IndexWidth: 5 }),
+    file: "sparse",
+  },
+  AXK1: { ...like({ ...latent, Dense: 1, E: 2, G: 1, Open: 1 }), file: "sparse" },
+  KimiLinear: {
+    ...decoder({ ...latent, L: 3, E: 3, DeltaHeads: 2, DeltaWidth: 3, Chunk: 4 }),
+    file: "kimi_linear",
+  },
   LongcatFlash: {
     ...like({
       V: 19,
@@ -358,23 +369,5 @@ export const models: Readonly<Record<string, Model>> = {
     ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 4, Context: 8, original: 4, jitter: 0.2 }),
     file: "phi",
   },
-  DeepSeekV3: decoder({
-    V: 19,
-    D: 8,
-    F: 10,
-    H: 6,
-    L: 2,
-    Dense: 1,
-    Heads: 2,
-    E: 4,
-    K: 2,
-    G: 2,
-    Open: 1,
-    Q: 6,
-    R: 5,
-    A: 3,
-    P: 4,
-    C: 2,
-    Context: 8,
-  }),
+  DeepSeekV3: decoder({ ...latent, Dense: 1, E: 4, G: 2, Open: 1 }),
 };

@@ -126,6 +126,8 @@ const models = {
   GptOss: "GptOss(V: 19, D: 8, H: 6, L: 2, Heads: 4, Groups: 2, A: 4, E: 3, K: 2, window: 4, std: 0.5)",
   DeepSeekV3:
     "DeepSeekV3(V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 4, A: 4, P: 2, C: 4, std: 0.5)",
+  DeepSeekV32:
+    "DeepSeekV32(V: 19, D: 8, F: 10, H: 6, L: 1, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 4, A: 4, P: 2, C: 4, Top: 3, IndexHeads: 4, IndexWidth: 4, std: 0.5)",
   Gemma2: "Gemma2(V: 19, D: 8, H: 6, L: 2, Heads: 4, Groups: 2, A: 4, window: 4, scalar: 5, cap: 2, last: 9, std: 0.5)",
   Llama4:
     "Llama4(V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, chunk: 4, span: 3, std: 0.5)",
@@ -134,6 +136,7 @@ const models = {
   Short: "LanguageModel(19, 8, 1, Block(8, ShortConvolution(8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   Delta:
     "LanguageModel(19, 8, 1, Block(8, DeltaNet(8, 1, 2, 3, 2, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
+  Kimi: "LanguageModel(19, 8, 1, Block(8, KimiDeltaAttention(8, 2, 3, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   State: "LanguageModel(19, 8, 1, Block(8, Mamba2(8, 2, 4, 3, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   Selective:
     "LanguageModel(19, 8, 1, Block(8, Mamba(8, 12, 3, 2, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
@@ -145,6 +148,7 @@ const models = {
 };
 /** Those of models that are not in `decoder`. */
 const files = new Map<string, string>([
+  ["DeepSeekV32", "sparse"],
   ["PhiMoE", "phi"],
   ["Laguna", "laguna"],
   ["Gemma4Edge", "gemma4_edge"],
@@ -158,6 +162,7 @@ const program = (name: keyof typeof models): string =>
      import { GatedAttention } from "std/models/qwen3_next"
      import { ShortConvolution } from "std/convolution"
      import { DeltaNet } from "std/delta"
+     import { KimiDeltaAttention } from "std/kda"
      import { Mamba, Mamba2 } from "std/mamba"
      import { ${["Gated", "Short", "Delta", "State", "Selective"].includes(name) ? "LanguageModel" : name} } from "std/models/${files.get(name) ?? "decoder"}"
      model Small() = ${models[name]}`,

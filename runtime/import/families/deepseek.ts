@@ -1,8 +1,11 @@
 // DeepSeek-V2, V3 and models made like them: latent attention, dense blocks first, then mixtures.
-import type { Family, Json } from "../family.ts";
+import type { ConfigValue, Family, Json } from "../family.ts";
 import {
   blocksAfterLast,
+  constant,
   denseFirst,
+  denseFirstOf,
+  leadingDense,
   mixtureHeader,
   outerNames,
   required,
@@ -25,12 +28,13 @@ function latentRope(config: Json): string {
   const type = ropeType(config);
   const heat = ropeSetting(config, "mscale");
   const hot = heat !== undefined && heat !== 0 && heat === ropeSetting(config, "mscale_all_dim");
-  if (type === "yarn" && hot && ropeSetting(config, "factor") !== undefined) return "yarn";
+  const yarn = type === "yarn" || type === "deepseek_yarn"; // as Sarvam's files call it
+  if (yarn && hot && ropeSetting(config, "factor") !== undefined) return type;
   return type === "default" ? type : "default, or yarn with a factor and with one mscale";
 }
 
 /** Header values of both versions. */
-const latentHeader: Family["header"] = {
+export const latentHeader: Family["header"] = {
   ...mixtureHeader,
   F: required("intermediate_size"),
   H: required("moe_intermediate_size"),
@@ -48,16 +52,32 @@ const latentHeader: Family["header"] = {
   heat: { keys: ropeKeys("mscale_all_dim"), fallback: null },
 };
 
-const yarnSettings: Family["supported"] = {
+export const latentSettings: Family["supported"] = {
+  ...unbiasedSettings,
   ...ropeTypeIs(latentRope),
   ...ropeFactor,
-  ...Object.fromEntries(ropeKeys("beta_fast").map((key) => [key, 32])),
-  ...Object.fromEntries(ropeKeys("beta_slow").map((key) => [key, 1])),
   ...Object.fromEntries(ropeKeys("truncate").map((key) => [key, true])),
   ...Object.fromEntries(ropeKeys("attention_factor").map((key) => [key, null])),
 };
+/** Where YaRN passes from one rate to the other; a 0 is the default there too. */
+const turns = (key: string, usual: number): ConfigValue => ({
+  keys: ropeKeys(key),
+  kind: "number",
+  from: (config) => {
+    const is = ropeSetting(config, key) ?? usual;
+    return typeof is === "number" ? is || usual : undefined;
+  },
+  must: "a number",
+});
+const yarnHeader: Family["header"] = { fast: turns("beta_fast", 32), slow: turns("beta_slow", 1) };
+/** The same, where our model has only the defaults. */
+const yarnSettings: Family["supported"] = {
+  ...latentSettings,
+  ...Object.fromEntries(ropeKeys("beta_fast").map((key) => [key, 32])),
+  ...Object.fromEntries(ropeKeys("beta_slow").map((key) => [key, 1])),
+};
 
-const latentNames: Family["names"] = {
+export const latentNames: Family["names"] = {
   ...outerNames,
   "model.layers.*.self_attn.q_proj.weight": "blocks.*.attention.query.weight",
   "model.layers.*.self_attn.q_a_proj.weight": "blocks.*.attention.query_down.weight",
@@ -87,7 +107,6 @@ export const deepseekV2: Family = {
     Open: { keys: ["topk_group"], fallback: 1 },
   },
   supported: {
-    ...unbiasedSettings,
     ...yarnSettings,
     mlp_bias: false,
     norm_topk_prob: false,
@@ -102,16 +121,122 @@ export const deepseekV2: Family = {
 export const deepseekV3: Family = {
   type: "deepseek_v3",
   model: "DeepSeekMain",
-  header: { ...latentHeader, G: required("n_group"), Open: required("topk_group") },
+  header: { ...latentHeader, ...yarnHeader, G: required("n_group"), Open: required("topk_group") },
   supported: {
-    ...unbiasedSettings,
-    ...yarnSettings,
+    ...latentSettings,
     norm_topk_prob: true,
     rope_interleave: true,
     moe_layer_freq: 1,
   },
   names: latentNames,
   ignoredPrefixes: blocksAfterLast,
+};
+
+/** Kimi K2, whose files name DeepSeek-V3's code. */
+export const kimiK2: Family = {
+  ...deepseekV3,
+  type: "kimi_k2",
+  supported: { ...deepseekV3.supported, scoring_func: "sigmoid", topk_method: "noaux_tc" },
+};
+
+/** Sarvam 105B: as transformers writes it, and with the keys that it is released with. */
+export const sarvamMla: Family = {
+  ...deepseekV3,
+  type: "sarvam_mla",
+  header: {
+    ...deepseekV3.header,
+    Dense: { keys: ["first_k_dense_replace"], fallback: 1, kind: "layers" },
+    E: required("n_routed_experts", "num_experts", "num_local_experts"),
+    Shared: requiredAs("count", "n_shared_experts", "num_shared_experts"),
+    G: { keys: ["n_group"], fallback: 1 },
+    Open: { keys: ["topk_group"], fallback: 1 },
+  },
+  supported: { ...deepseekV3.supported, score_function: "sigmoid" },
+};
+
+/** A.X K1: DeepSeek-V3's blocks, where what a mixture gives is normed. Files have that norm for dense blocks too, which nothing reads. */
+export const axk1: Family = {
+  ...deepseekV3,
+  type: "axk1",
+  model: "AXK1",
+  file: "sparse",
+  header: {
+    ...deepseekV3.header,
+    Dense: leadingDense,
+    G: { keys: ["n_group"], fallback: 8 },
+    Open: { keys: ["topk_group"], fallback: 4 },
+  },
+  names: {
+    ...latentNames,
+    ...Object.fromEntries(
+      Object.entries(sharedExpertNames).map(([theirs, ours]) => [
+        theirs,
+        typeof ours === "string" ? ours.replace(/feed\.(moe|shared)/, "feed.inner.$1") : ours,
+      ]),
+    ),
+    "model.layers.*.post_mlp_layernorm.weight": "blocks.*.feed.norm.weight",
+    "model.layers.*.mlp.post_mlp_layernorm.weight": "blocks.*.feed.norm.weight",
+  },
+  ignoredPrefixes: (count) => [
+    ...blocksAfterLast(count),
+    ...Array.from({ length: count("first_k_dense_replace", 0) }, (_, i) => [
+      `model.layers.${i}.post_mlp_layernorm.`,
+      `model.layers.${i}.mlp.post_mlp_layernorm.`,
+    ]).flat(),
+  ],
+  optional: [/\.gate\.bias$/],
+};
+
+/** Where an indexer chooses the keys that a query sees. */
+const indexed: Pick<Family, "model" | "file" | "header" | "supported" | "names"> = {
+  model: "DeepSeekV32",
+  file: "sparse",
+  header: {
+    ...deepseekV3.header,
+    Dense: { keys: ["first_k_dense_replace"], fallback: 3, kind: "layers" },
+    Q: required("q_lora_rank"),
+    Top: required("index_topk"),
+    IndexHeads: required("index_n_heads"),
+    IndexWidth: required("index_head_dim"),
+    renormalised: { keys: ["norm_topk_prob"], fallback: true },
+  },
+  supported: {
+    ...latentSettings,
+    mlp_bias: false,
+    rope_interleave: true,
+    moe_layer_freq: 1,
+    mlp_layer_types: denseFirstOf(3),
+    layer_types: ({ num_hidden_layers: layers }: Json) => Array(Number(layers)).fill("indexed_attention"),
+  },
+  names: {
+    ...latentNames,
+    "model.layers.*.self_attn.indexer.wq_b.weight": "blocks.*.attention.indexer.query.weight",
+    "model.layers.*.self_attn.indexer.wk.weight": "blocks.*.attention.indexer.row.weight",
+    "model.layers.*.self_attn.indexer.k_norm.weight": "blocks.*.attention.indexer.norm.weight",
+    "model.layers.*.self_attn.indexer.k_norm.bias": "blocks.*.attention.indexer.norm.bias",
+    "model.layers.*.self_attn.indexer.weights_proj.weight": "blocks.*.attention.indexer.weight",
+  },
+};
+export const deepseekV32: Family = { ...deepseekV3, ...indexed, type: "deepseek_v32" };
+
+/** GLM-5. Blocks that take the choice of the one before ("shared") are not there yet. */
+const ownIndexers = ({ num_hidden_layers: layers }: Json): string[] => Array(Number(layers)).fill("full");
+export const glmMoeDsa: Family = {
+  ...deepseekV32,
+  type: "glm_moe_dsa",
+  header: {
+    ...indexed.header,
+    G: { keys: ["n_group"], fallback: 1 },
+    Open: { keys: ["topk_group"], fallback: 1 },
+    index_paired: constant(true),
+  },
+  supported: {
+    ...indexed.supported,
+    indexer_types: ownIndexers,
+    index_topk_freq: 1,
+    index_topk_pattern: ({ index_topk_pattern: pattern, num_hidden_layers: layers }: Json) =>
+      typeof pattern === "string" ? "F".repeat(Number(layers)) : ownIndexers({ num_hidden_layers: layers }),
+  },
 };
 
 export const glm4MoeLite: Family = {
@@ -135,7 +260,6 @@ export const mistral4: Family = {
     renormalised: { keys: ["norm_topk_prob"], fallback: true },
   },
   supported: {
-    ...unbiasedSettings,
     ...yarnSettings,
     n_group: 1,
     topk_group: 1,

@@ -4,11 +4,22 @@ import type { Family } from "../family.ts";
 import { bamba } from "./bamba.ts";
 import { cohere2Moe } from "./cohere2.ts";
 import { dbrx } from "./dbrx.ts";
-import { deepseekV2, deepseekV3, glm4MoeLite, mistral4 } from "./deepseek.ts";
+import {
+  axk1,
+  deepseekV2,
+  deepseekV3,
+  deepseekV32,
+  glm4MoeLite,
+  glmMoeDsa,
+  kimiK2,
+  mistral4,
+  sarvamMla,
+} from "./deepseek.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { jamba } from "./jamba.ts";
+import { kimiLinear } from "./kimi-linear.ts";
 import { laguna } from "./laguna.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
@@ -61,6 +72,11 @@ export const families: readonly Family[] = [
   llama4Text,
   deepseekV2,
   deepseekV3,
+  kimiK2,
+  sarvamMla,
+  axk1,
+  deepseekV32,
+  glmMoeDsa,
   glm4MoeLite,
   exaoneMoe,
   afmoe,
@@ -85,4 +101,5 @@ export const families: readonly Family[] = [
   umt5,
   switchTransformers,
   nllbMoe,
+  kimiLinear,
 ];

@@ -89,9 +89,12 @@ export const everyFourth =
   <T>(near: T, far: T) =>
   ({ num_hidden_layers: layers }: Json): T[] =>
     Array.from({ length: Number(layers) }, (_, i) => (i % 4 === 3 ? far : near));
-/** The only accepted `mlp_layer_types`: dense blocks first. */
-export const denseFirst = ({ num_hidden_layers: layers, first_k_dense_replace: dense = 1 }: Json): string[] =>
-  Array.from({ length: Number(layers) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
+/** The only accepted `mlp_layer_types`: dense blocks first, so many if nothing is said. */
+export const denseFirstOf =
+  (usual: number) =>
+  ({ num_hidden_layers: layers, first_k_dense_replace: dense = usual }: Json): string[] =>
+    Array.from({ length: Number(layers) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
+export const denseFirst = denseFirstOf(1);
 /** N, where each N-th of these is `far` and all others are `near`; undefined if they stand otherwise. */
 export function everyNth(types: readonly unknown[], near: unknown, far: unknown): number | undefined {
   const n = types.indexOf(far) + 1 || types.length + 1;

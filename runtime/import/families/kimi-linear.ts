@@ -1,0 +1,140 @@
+// Kimi Linear: Kimi Delta Attention beside latent attention without positions, dense layers beside mixtures.
+import type { ConfigValue, Family, Json } from "../family.ts";
+import { latentNames } from "./deepseek.ts";
+import {
+  blocksAfterLast,
+  defaultSettings,
+  denseHeader,
+  required,
+  requiredAs,
+  sharedExpertNames,
+  swigluNames,
+} from "./shared.ts";
+
+const layersOf = (config: Json): number => Number(config["num_hidden_layers"]);
+/** What the released config.json says of Kimi Delta Attention; an empty object if nothing. */
+const inner = ({ linear_attn_config: own }: Json): Json => (own ?? {}) as Json;
+/** The places of blocks of one kind, from 1 on. */
+const placesIn = (config: Json, key: string): readonly unknown[] | undefined => {
+  const list = inner(config)[key];
+  return Array.isArray(list) ? list : undefined;
+};
+const word = (full: boolean): string => (full ? "full_attention" : "linear_attention");
+/** The kind of attention of each block, as transformers finds it; undefined if what is said fits no model. */
+function attentionOf(config: Json): readonly unknown[] | undefined {
+  const each = Array.from({ length: layersOf(config) }, (_, i) => i);
+  const { layer_types: types } = config;
+  if ((types ?? null) !== null) return Array.isArray(types) && types.length === each.length ? types : undefined;
+  const [full, linear] = [placesIn(config, "full_attn_layers"), placesIn(config, "kda_layers")];
+  if (!full || !linear) return each.map((i) => word(i > 0 && i % 4 === 0));
+  const apart = each.every((i) => full.includes(i + 1) !== linear.includes(i + 1));
+  return apart && full.length + linear.length === each.length ? each.map((i) => word(full.includes(i + 1))) : undefined;
+}
+function feedOf(config: Json): readonly unknown[] | undefined {
+  const { mlp_layer_types: types, first_k_dense_replace: dense = 1 } = config;
+  const usual = Array.from({ length: layersOf(config) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
+  if ((types ?? null) === null) return usual;
+  return Array.isArray(types) && types.length === usual.length ? types : undefined;
+}
+/** The only accepted value of a key, where the lists made of it have these words; `must` stands in an error. */
+const wordsOf =
+  (key: string, list: (config: Json) => readonly unknown[] | undefined, words: readonly string[], must: string) =>
+  (config: Json): unknown =>
+    list(config)?.every((one) => words.includes(String(one))) ? config[key] : must;
+
+/** A number under the key of transformers, unless the released config.json has it within. */
+const either = (theirs: string, released: string, fallback: number): ConfigValue => ({
+  keys: [`linear_attn_config.${released}`, theirs],
+  fallback,
+});
+
+export const kimiLinear: Family = {
+  type: "kimi_linear",
+  model: "KimiLinear",
+  file: "kimi_linear",
+  header: {
+    ...denseHeader,
+    Context: required("model_max_length", "max_position_embeddings"),
+    F: required("intermediate_size"),
+    H: required("moe_intermediate_size"),
+    E: required("num_experts", "num_local_experts"),
+    K: required("num_experts_per_token", "num_experts_per_tok"),
+    Shared: requiredAs("count", "num_shared_experts", "n_shared_experts"),
+    G: { keys: ["num_expert_group", "n_group"], fallback: 1 },
+    Open: { keys: ["topk_group"], fallback: 1 },
+    Q: { keys: ["q_lora_rank"], fallback: 0, kind: "count" },
+    R: required("kv_lora_rank"),
+    A: required("qk_nope_head_dim"),
+    P: required("qk_rope_head_dim"),
+    C: required("v_head_dim"),
+    DeltaHeads: either("linear_num_heads", "num_heads", 32),
+    DeltaWidth: either("linear_head_dim", "head_dim", 128),
+    Width: either("linear_conv_kernel_dim", "short_conv_kernel_size", 4),
+    scale: required("routed_scaling_factor"),
+    renormalised: { keys: ["moe_renormalize", "norm_topk_prob"], fallback: true },
+  },
+  supported: {
+    hidden_act: defaultSettings["hidden_act"],
+    attention_bias: false,
+    mla_use_nope: true,
+    moe_router_activation_func: "sigmoid",
+    moe_layer_freq: 1,
+    layer_types: wordsOf(
+      "layer_types",
+      attentionOf,
+      ["linear_attention", "full_attention"],
+      "a list of linear_attention and full_attention, one for each layer",
+    ),
+    linear_attn_config: wordsOf(
+      "linear_attn_config",
+      attentionOf,
+      ["linear_attention", "full_attention"],
+      "that with each layer in one of full_attn_layers and kda_layers, from 1 on",
+    ),
+    mlp_layer_types: wordsOf(
+      "mlp_layer_types",
+      feedOf,
+      ["dense", "sparse"],
+      "a list of dense and sparse, one for each layer",
+    ),
+  },
+  names: {
+    ...latentNames,
+    ...Object.fromEntries(
+      Object.entries(sharedExpertNames).map(([theirs, ours]) => [theirs.replace(".mlp.", ".block_sparse_moe."), ours]),
+    ),
+    ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
+    "model.layers.*.block_sparse_moe.experts.*.w1.weight": "blocks.*.feed.moe.experts.*.gate.weight",
+    "model.layers.*.block_sparse_moe.experts.*.w2.weight": "blocks.*.feed.moe.experts.*.down.weight",
+    "model.layers.*.block_sparse_moe.experts.*.w3.weight": "blocks.*.feed.moe.experts.*.up.weight",
+    // both kinds of attention have a q_proj and an o_proj
+    "model.layers.*.self_attn.k_proj.weight": "blocks.*.attention.key.weight",
+    "model.layers.*.self_attn.v_proj.weight": "blocks.*.attention.value.weight",
+    "model.layers.*.self_attn.q_conv1d.weight": "blocks.*.attention.query_conv",
+    "model.layers.*.self_attn.k_conv1d.weight": "blocks.*.attention.key_conv",
+    "model.layers.*.self_attn.v_conv1d.weight": "blocks.*.attention.value_conv",
+    "model.layers.*.self_attn.f_a_proj.weight": "blocks.*.attention.fade_down.weight",
+    "model.layers.*.self_attn.f_b_proj.weight": "blocks.*.attention.fade_up.weight",
+    "model.layers.*.self_attn.A_log": { row: "blocks.*.attention.rate" },
+    "model.layers.*.self_attn.dt_bias": "blocks.*.attention.start",
+    "model.layers.*.self_attn.b_proj.weight": "blocks.*.attention.beta.weight",
+    "model.layers.*.self_attn.g_a_proj.weight": "blocks.*.attention.gate_down.weight",
+    "model.layers.*.self_attn.g_b_proj.weight": "blocks.*.attention.gate_up.weight",
+    "model.layers.*.self_attn.o_norm.weight": "blocks.*.attention.norm",
+  },
+  ignoredPrefixes: blocksAfterLast,
+  blocks: {
+    kinds: {
+      Delta: "KimiDelta",
+      DeltaMixture: "KimiDeltaMixture",
+      Latent: "KimiLatent",
+      LatentMixture: "KimiLatentMixture",
+    },
+    order: (config) => {
+      const feed = feedOf(config);
+      return (attentionOf(config) ?? []).map(
+        (type, i) => `${type === "full_attention" ? "Latent" : "Delta"}${feed?.[i] === "sparse" ? "Mixture" : ""}`,
+      );
+    },
+  },
+};
