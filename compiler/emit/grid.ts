@@ -35,17 +35,20 @@ export function tasksOf(k: Kernel): number {
   return (Math.ceil((rows.v.hi + 1) / rows.step) + blockCount(group)) * count(k.grid.slice(at + 1));
 }
 
-/** Declarations of the grid's variables from the number `task`; the last axis varies fastest. */
-export function decodeTask(grid: readonly Axis[]): string[] {
+/**
+ * Declarations of the variables of axes from the number `task`; the last axis varies fastest. Nothing reads the variable of an axis of one block.
+ * `inner`: other axes vary more slowly.
+ */
+export function decodeTask(axes: readonly Axis[], inner = false): string[] {
+  const several = axes.filter((a) => blockCount(a) !== 1);
   let below = 1;
-  return grid
+  return several
     .toReversed()
     .map((a, d) => {
-      const [count, last] = [blockCount(a), d === grid.length - 1];
       const q = below === 1 ? "task" : `task / ${below}`;
-      const i = last ? q : count === 1 ? "0" : `${q} % ${count}`;
-      below *= count;
-      const at = `${a.v.name} = ${i === "0" || a.step === 1 ? i : `${i} * ${a.step}`}`;
+      const i = !inner && d === several.length - 1 ? q : `${q} % ${blockCount(a)}`;
+      below *= blockCount(a);
+      const at = `${a.v.name} = ${a.step === 1 ? i : `${i} * ${a.step}`}`;
       return a.n.e === "var" && isNum(a.to)
         ? `${at}, ${a.n.name} = ix_min(${a.step}, ${a.to.value} - ${a.v.name})`
         : at;
@@ -69,10 +72,10 @@ export function taskLoopOf(k: Kernel): TaskLoop {
   const each = inner.reduce((n, a) => n * blockCount(a), 1);
   const { offsets, unit } = raggedOffsets(rows);
   const bindings = [
-    `${group.v.name} = tasks.group`,
+    ...(blockCount(group) === 1 ? [] : [`${group.v.name} = tasks.group`]),
     `${rows.v.name} = tasks.row`,
     `${rows.n.e === "var" ? rows.n.name : "n"} = ix_min(${rows.step}, tasks.end - tasks.row)`,
-    ...decodeTask([group, ...inner]).slice(1),
+    ...decodeTask(inner, true),
   ];
   return {
     setup: [`RaggedTiles tasks(${offsets}, ${blockCount(group)}, ${unit}, ${rows.step});`],

@@ -43,8 +43,9 @@ export const pointer = (e: Emitter, { from, at }: BufferLoad, replace = (y: Expr
  * Only the first prefetches the rows.
  */
 export function firstReaderCondition(x: BufferLoad, e: Emitter): string {
-  const last = e.kernel.grid.at(-1)?.v;
-  return !last || x.at.some((y) => dependsOn(y, last)) ? "false" : `${last.name} == 0`;
+  const last = e.kernel.grid.at(-1);
+  if (!last || x.at.some((y) => dependsOn(y, last.v))) return "false";
+  return blockCount(last) === 1 ? "true" : `${last.v.name} == 0`;
 }
 /** Whether a staged operand is a load that is contiguous along v; with `group`, only inside aligned groups of so many. */
 export function isContiguous(s: StmtOf<"stage">, v: Var, dtype: DType = "f32", group?: number): boolean {

@@ -179,9 +179,10 @@ export class KernelBuilder {
     this.push({ s: "sync" });
     this.#scope(0).memo.clear();
   }
-  /** Adds an axis to the grid. */
+  /** Adds an axis to the grid. One block is all of [0, extent), whatever the task. */
   task(name: string, extent: number, step = 1): Block {
-    return this.#addGridAxis(this.#axis(name, num(0), num(extent), step));
+    const block = this.#addGridAxis(this.#axis(name, num(0), num(extent), step));
+    return 0 < extent && extent <= step ? { at: num(0), n: num(extent) } : block;
   }
   /**
    * Adds an axis to the grid whose range [from, to) depends on the axis before it, in blocks of `step`. `most`: the total length of all such ranges.

@@ -28,7 +28,7 @@ function contraction(c: Contraction, tf32: boolean): Schedule {
   const bn = n > 32 ? most : Math.min(most, roundUp(Math.max(n, 1), 16));
   const bm = large ? 128 : m > 32 ? 64 : m > 16 ? 32 : 16;
   const bk = codes && pairs === 1 && m <= 64 ? 64 : large && !tensor ? 16 : 32;
-  const s = { bm, bn, bk, mc: bm, ragged: true, stream: false };
+  const s = { bm, bn, bk, mc: bm, rowBlockPerTask: true, stream: false };
   return m > (tensor ? 64 : 32) || tilesOf(c, s) >= multiprocessors ? s : { ...s, ...narrow(c, s) };
 }
 /**

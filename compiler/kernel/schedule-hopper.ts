@@ -13,5 +13,5 @@ export function hopperChoice(c: Contraction, places = multiprocessors): Schedule
   if (!isBf16 || operands > 2 || m < 128 || n < 128 || k < 128) return null;
   const tiles = (op === "ragged_dot" ? 1 : groups) * Math.ceil(m / 128) * Math.ceil(n / 256);
   const wide = operands === 1 && tiles >= places && (n % 256 === 0 || n > 1024);
-  return { bm: 128, bn: wide ? 256 : 128, bk: 64, mc: 128, ragged: true, stream: false };
+  return { bm: 128, bn: wide ? 256 : 128, bk: 64, mc: 128, rowBlockPerTask: true, stream: false };
 }

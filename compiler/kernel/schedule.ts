@@ -13,7 +13,7 @@ export interface Schedule {
   /** Rows that one task covers, in blocks of `bm`. */
   readonly mc: number;
   /** A task takes one block of rows (`mc` is `bm`), in a ragged contraction too, instead of all rows of a group. */
-  readonly ragged?: boolean;
+  readonly rowBlockPerTask?: boolean;
   /** Tasks of a ragged_dot are ordered by columns, then by group, so that threads share the few groups that few rows choose evenly. */
   readonly across?: boolean;
   /** How many tasks share the rows of a group of a ragged_dot; one if not given. */

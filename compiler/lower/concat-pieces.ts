@@ -82,7 +82,7 @@ export function writePiece(d: Draft, { concat, piece }: ConcatPiece, slot: Conca
   const { axis } = concat.node.attrs as OpAttrs["concat"];
   const shape = shapeOf(piece);
   const [outer, inner] = [shape.slice(0, axis), shape.slice(axis)];
-  const row = product(outer) === 1 ? outer.map(() => num(0)) : unflatten(d.k.task("r", product(outer)).at, outer);
+  const row = unflatten(d.k.task("r", product(outer)).at, outer);
   const reader = d.reader();
   d.k.par(num(product(inner)), (j) => {
     const at = [...row, ...unflatten(j, inner)];

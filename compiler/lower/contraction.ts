@@ -79,7 +79,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
       b: (y, k, j) => right.element(y, [...at, k, j]),
     });
   };
-  if (s.ragged) block(rows);
+  if (s.rowBlockPerTask) block(rows);
   else d.k.for("m", rows.at, add(rows.at, rows.n), s.bm, block);
 }
 /** y[m, n] = sum over pairs of operands and k: x[m, k] * w[e, k, n], for the rows m of each group e. Rows of no group are not written. */
@@ -102,7 +102,7 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
       b: (y, k, j) => weights.element(y, [e.at, k, j]),
     });
   };
-  if (s.ragged && !d.inlines(offsets)) {
+  if (s.rowBlockPerTask && !d.inlines(offsets)) {
     const edge = (i: Expr): Expr => mul(asIndex(load(d.input(offsets, "offsets"), i)), num(unit));
     const block = d.k.ragged("m", edge(e.at), edge(add(e.at, num(1))), s.bm, m);
     return tile(block, columns());

@@ -2,28 +2,28 @@
 // b: f32[32, 4]
 // y: f32[64, 4]
 // dot
-extern "C" void dot_339d20c0(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void dot_60965a15(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* a = (f32*)args[0];
   const f32* b = (f32*)args[1];
   f32* y = (f32*)args[2];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const ix e = task / 2, mc = task % 2 * 36, mcn = ix_min(36, 64 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = pack_columns<16>(scratch, nn, 32, {b + n, 4, 16, 32}, [&](ix i) { return b + i * 4 + n; });
+    const ix mc = task * 36, mcn = ix_min(36, 64 - mc);
+    const auto right = pack_columns<16>(scratch, 4, 32, {b, 4, 16, 32}, [&](ix i) { return b + i * 4; });
     NO_UNROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 36) {
       const ix mn = ix_min(36, m_end - m);
       Acc<36, 16> acc;
       Rows<36, 1> left;
-      left.bind(mn, n == 0, [&](ix i) { return a + (m + i) * 32; });
+      left.bind(mn, true, [&](ix i) { return a + (m + i) * 32; });
       const auto acc_epilogue = epilogue([&](TileCoord _tile, auto prefetch) {
         const ix _col = _tile.c;
         prefetch_tile(_tile, [&](ix i, ix j) {
-          prefetch(y + (m + i) * 4 + (n + (_col + j)));
+          prefetch(y + (m + i) * 4 + (_col + j));
         });
       }, [&](TileCoord _tile) {
         const ix _col = _tile.c;
-        each_in<LANES>(_tile, nn, [&](auto v, ix i, ix j, auto& acc_) {
+        each_in<LANES>(_tile, 4, [&](auto v, ix i, ix j, auto& acc_) {
           const auto t = acc_;
-          st(v, y + (m + i) * 4 + (n + (_col + j)), t);
+          st(v, y + (m + i) * 4 + (_col + j), t);
         }, acc);
       });
       mma(true, left, mn, 32, acc_epilogue, rhs(right, acc));
@@ -139,7 +139,7 @@ extern "C" void top_k_948a2bc4(void* const* args, ix begin, ix end, f32* scratch
 // x: f32[64, 2]
 // y: f32[64, 2]
 // sum broadcast div
-extern "C" void div_2d6c43e2(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void div_7d0aec21(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* x = (f32*)args[0];
   f32* y = (f32*)args[1];
   NO_UNROLL for (ix task = begin; task < end; task++) {
@@ -159,14 +159,13 @@ extern "C" void div_2d6c43e2(void* const* args, ix begin, ix end, f32* scratch) 
 // expert: i32[128]
 // inverse: i32[128]
 // reshape route
-extern "C" void route_dd679cdb(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void route_eef31e9c(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* index = (i32*)args[0];
   i32* offsets = (i32*)args[1];
   i32* order = (i32*)args[2];
   i32* expert = (i32*)args[3];
   i32* inverse = (i32*)args[4];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const ix c = task;
     i32* const table = (i32*)(scratch);
     par<1>(5, [&](auto, ix j) { table[j] = 0; });
     tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); });
@@ -175,7 +174,7 @@ extern "C" void route_dd679cdb(void* const* args, ix begin, ix end, f32* scratch
       table[i] = sum;
     });
     tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); }, [&](ix i, ix rank1) {
-      const ix choice = c * 128 + i;
+      const ix choice = i;
       const ix group = and_(ix(index[choice]) >= 0, ix(index[choice]) < 4) ? ix(index[choice]) : 4;
       order[rank1] = group < 4 ? i32(choice) : -1;
       expert[rank1] = group < 4 ? i32(group) : -1;
@@ -246,31 +245,31 @@ extern "C" void ragged_dot_b92e31d3(void* const* args, ix begin, ix end, f32* sc
 // w: f32[4, 48, 32]
 // y: f32[128, 32]
 // ragged_dot
-extern "C" void ragged_dot_9d1bbe35(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_a30a9729(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* w = (f32*)args[2];
   f32* y = (f32*)args[3];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const ix e = task, n = 0;
+    const ix e = task;
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = in_place_or_pack<32, 32>(scratch, w + e * 1536 + n, 48, {w + (e + 1) * 1536 + n, 32, 32, 48});
+      const auto right = in_place_or_pack<32, 32>(scratch, w + e * 1536, 48, {w + (e + 1) * 1536, 32, 32, 48});
       NO_UNROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 192) {
         const ix mn = ix_min(192, m_end - m);
         Acc<192, 32> acc;
         Rows<192, 1> left;
-        left.bind(mn, n == 0, [&](ix i) { return x + (m + i) * 48; });
+        left.bind(mn, true, [&](ix i) { return x + (m + i) * 48; });
         const auto acc_epilogue = epilogue([&](TileCoord _tile, auto prefetch) {
           const ix _col = _tile.c;
           prefetch_tile(_tile, [&](ix i, ix j) {
-            prefetch(y + (m + i) * 32 + (n + (_col + j)));
+            prefetch(y + (m + i) * 32 + (_col + j));
           });
         }, [&](TileCoord _tile) {
           const ix _col = _tile.c;
           each_in<LANES>(_tile, 32, [&](auto v, ix i, ix j, auto& acc_) {
-            st(v, y + (m + i) * 32 + (n + (_col + j)), acc_);
+            st(v, y + (m + i) * 32 + (_col + j), acc_);
           }, acc);
         });
         mma(true, left, mn, 48, acc_epilogue, rhs(right, acc));
@@ -305,7 +304,7 @@ extern "C" void sum_ae45f8da(void* const* args, ix begin, ix end, f32* scratch) 
 // x: f32[64, 32]
 // x1: f32[64, 32]
 // mul sum
-extern "C" void sum_1b4e2a5c(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void sum_88700841(void* const* args, ix begin, ix end, f32* scratch) {
   f32* y = (f32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -394,14 +393,13 @@ extern "C" void ragged_dot_3670a678(void* const* args, ix begin, ix end, f32* sc
 // parts: f32[3, 128]
 // y: f32[128]
 // sum
-extern "C" void sum_5260a13d(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void sum_4c11c940(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* parts = (f32*)args[0];
   f32* y = (f32*)args[1];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const ix r = task * 1024, rn = ix_min(1024, 128 - r);
-    par<LANES>(rn, [&](auto v, ix j) {
-      const auto sum = fold_lane<Sum>(3, [&](ix k) { return ld(v, parts + k * 128 + (r + j)); });
-      st(v, y + r + j, sum);
+    par<LANES>(128, [&](auto v, ix j) {
+      const auto sum = fold_lane<Sum>(3, [&](ix k) { return ld(v, parts + k * 128 + j); });
+      st(v, y + j, sum);
     });
   }
 }
@@ -411,31 +409,31 @@ extern "C" void sum_5260a13d(void* const* args, ix begin, ix end, f32* scratch) 
 // w: f32[4, 32, 48]
 // y: f32[128, 32]
 // transpose ragged_dot
-extern "C" void ragged_dot_6df6497a(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_9e441102(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* w = (f32*)args[2];
   f32* y = (f32*)args[3];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const ix e = task, n = 0;
+    const ix e = task;
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = pack_transposed<32>(scratch, 32, 48, [&](ix j, ix i) { return w + e * 1536 + (n + j) * 48 + i; });
+      const auto right = pack_transposed<32>(scratch, 32, 48, [&](ix j, ix i) { return w + e * 1536 + j * 48 + i; });
       NO_UNROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 192) {
         const ix mn = ix_min(192, m_end - m);
         Acc<192, 32> acc;
         Rows<192, 1> left;
-        left.bind(mn, n == 0, [&](ix i) { return x + (m + i) * 48; });
+        left.bind(mn, true, [&](ix i) { return x + (m + i) * 48; });
         const auto acc_epilogue = epilogue([&](TileCoord _tile, auto prefetch) {
           const ix _col = _tile.c;
           prefetch_tile(_tile, [&](ix i, ix j) {
-            prefetch(y + (m + i) * 32 + (n + (_col + j)));
+            prefetch(y + (m + i) * 32 + (_col + j));
           });
         }, [&](TileCoord _tile) {
           const ix _col = _tile.c;
           each_in<LANES>(_tile, 32, [&](auto v, ix i, ix j, auto& acc_) {
-            st(v, y + (m + i) * 32 + (n + (_col + j)), acc_);
+            st(v, y + (m + i) * 32 + (_col + j), acc_);
           }, acc);
         });
         mma(true, left, mn, 48, acc_epilogue, rhs(right, acc));
@@ -506,27 +504,27 @@ extern "C" void mul_39aafa0d(void* const* args, ix begin, ix end, f32* scratch) 
 // b: f32[32, 4]
 // y: f32[64, 32]
 // transpose dot
-extern "C" void dot_eb43ba56(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void dot_a860aba3(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* a = (f32*)args[0];
   const f32* b = (f32*)args[1];
   f32* y = (f32*)args[2];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const ix e = task / 2, mc = task % 2 * 36, mcn = ix_min(36, 64 - mc), n = 0;
-    const auto right = pack_transposed<32>(scratch, 32, 4, [&](ix j, ix i) { return b + (n + j) * 4 + i; });
+    const ix mc = task * 36, mcn = ix_min(36, 64 - mc);
+    const auto right = pack_transposed<32>(scratch, 32, 4, [&](ix j, ix i) { return b + j * 4 + i; });
     NO_UNROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 36) {
       const ix mn = ix_min(36, m_end - m);
       Acc<36, 32> acc;
       Rows<36, 1> left;
-      left.bind(mn, n == 0, [&](ix i) { return a + (m + i) * 4; });
+      left.bind(mn, true, [&](ix i) { return a + (m + i) * 4; });
       const auto acc_epilogue = epilogue([&](TileCoord _tile, auto prefetch) {
         const ix _col = _tile.c;
         prefetch_tile(_tile, [&](ix i, ix j) {
-          prefetch(y + (m + i) * 32 + (n + (_col + j)));
+          prefetch(y + (m + i) * 32 + (_col + j));
         });
       }, [&](TileCoord _tile) {
         const ix _col = _tile.c;
         each_in<LANES>(_tile, 32, [&](auto v, ix i, ix j, auto& acc_) {
-          st(v, y + (m + i) * 32 + (n + (_col + j)), acc_);
+          st(v, y + (m + i) * 32 + (_col + j), acc_);
         }, acc);
       });
       mma(true, left, mn, 4, acc_epilogue, rhs(right, acc));
@@ -560,30 +558,26 @@ extern "C" void add_927e2b0f(void* const* args, ix begin, ix end, f32* scratch) 
 // b: f32[64, 4]
 // y: f32[32, 4]
 // transpose dot
-extern "C" void dot_3327f073(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void dot_eee09ccc(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* a = (f32*)args[0];
   const f32* b = (f32*)args[1];
   f32* y = (f32*)args[2];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const ix e = task, mc = 0, mcn = ix_min(36, 32 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = pack_columns<16>(scratch, nn, 64, {b + n + 16, 4, 16, 64}, [&](ix i) { return b + i * 4 + n; });
-    NO_UNROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 36) {
-      const ix mn = ix_min(36, m_end - m);
-      Acc<36, 16> acc;
-      const auto left = pack_micro_panels(scratch + 1024, mn, 64, [&](ix j) { return a + j * 32 + m; });
-      const auto acc_epilogue = epilogue([&](TileCoord _tile, auto prefetch) {
-        const ix _col = _tile.c;
-        prefetch_tile(_tile, [&](ix i, ix j) {
-          prefetch(y + (m + i) * 4 + (n + (_col + j)));
-        });
-      }, [&](TileCoord _tile) {
-        const ix _col = _tile.c;
-        each_in<LANES>(_tile, nn, [&](auto v, ix i, ix j, auto& acc_) {
-          st(v, y + (m + i) * 4 + (n + (_col + j)), acc_);
-        }, acc);
+    Acc<36, 16> acc;
+    const auto left = pack_micro_panels(scratch, 32, 64, [&](ix j) { return a + j * 32; });
+    const auto right = pack_columns<16>(scratch + 2400, 4, 64, {b, 4, 16, 64}, [&](ix i) { return b + i * 4; });
+    const auto acc_epilogue = epilogue([&](TileCoord _tile, auto prefetch) {
+      const ix _col = _tile.c;
+      prefetch_tile(_tile, [&](ix i, ix j) {
+        prefetch(y + i * 4 + (_col + j));
       });
-      mma(true, left, mn, 64, acc_epilogue, rhs(right, acc));
-    }
+    }, [&](TileCoord _tile) {
+      const ix _col = _tile.c;
+      each_in<LANES>(_tile, 4, [&](auto v, ix i, ix j, auto& acc_) {
+        st(v, y + i * 4 + (_col + j), acc_);
+      }, acc);
+    });
+    mma(true, left, 32, 64, acc_epilogue, rhs(right, acc));
   }
 }
 
@@ -593,14 +587,14 @@ extern "C" void dot_3327f073(void* const* args, ix begin, ix end, f32* scratch) 
 // y: f32[128, 48]
 // w: f32[4, 32, 48]
 // broadcast reshape dispatch ragged_outer
-extern "C" void ragged_outer_983e8f3f(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_outer_8cccd539(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
   const f32* y = (f32*)args[3];
   f32* w = (f32*)args[4];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const ix e = task, m = 0, mn = ix_min(36, 32 - m), n = 0;
+    const ix e = task;
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     Acc<36, 48> acc;
@@ -608,21 +602,21 @@ extern "C" void ragged_outer_983e8f3f(void* const* args, ix begin, ix end, f32* 
     const auto acc_epilogue = epilogue([&](TileCoord _tile, auto prefetch) {
       const ix _col = _tile.c;
       prefetch_tile(_tile, [&](ix i, ix j) {
-        prefetch(w + e * 1536 + (m + i) * 48 + (n + (_col + j)));
+        prefetch(w + e * 1536 + i * 48 + (_col + j));
       });
     }, [&](TileCoord _tile) {
       const ix _col = _tile.c;
       each_in<LANES>(_tile, 48, [&](auto v, ix i, ix j, auto& acc_) {
-        st(v, w + e * 1536 + (m + i) * 48 + (n + (_col + j)), acc_);
+        st(v, w + e * 1536 + i * 48 + (_col + j), acc_);
       }, acc);
     });
     NO_UNROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 256) {
       const ix rn = ix_min(256, r_end - r);
-      const auto left = pack_micro_panels(scratch, mn, rn, [&](ix j) { return x1 + ix(x[r + j]) / 2 * 32 + m; });
-      const auto right = in_place_or_pack<48, 48>(scratch + 9312, y + r * 48 + n, rn, {r + 256 < r_end ? y + (r + 256) * 48 + n : y + ix(t) * 48 + n, 48, 48, rn});
-      mma(r == ix(t), left, mn, rn, acc_epilogue.when(r + 256 >= r_end), rhs(right, acc));
+      const auto left = pack_micro_panels(scratch, 32, rn, [&](ix j) { return x1 + ix(x[r + j]) / 2 * 32; });
+      const auto right = in_place_or_pack<48, 48>(scratch + 9312, y + r * 48, rn, {r + 256 < r_end ? y + (r + 256) * 48 : y + ix(t) * 48, 48, 48, rn});
+      mma(r == ix(t), left, 32, rn, acc_epilogue.when(r + 256 >= r_end), rhs(right, acc));
     }
-    if (ix(t1) <= ix(t)) acc_epilogue.run(mn, 48);
+    if (ix(t1) <= ix(t)) acc_epilogue.run(32, 48);
   }
 }
 
@@ -632,14 +626,14 @@ extern "C" void ragged_outer_983e8f3f(void* const* args, ix begin, ix end, f32* 
 // y1: f32[64, 32]
 // w: f32[4, 48, 32]
 // broadcast reshape dispatch ragged_outer
-extern "C" void ragged_outer_aa488df4(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_outer_0a7376e4(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const f32* x = (f32*)args[1];
   const i32* y = (i32*)args[2];
   const f32* y1 = (f32*)args[3];
   f32* w = (f32*)args[4];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const ix e = task, m = 0, n = 0;
+    const ix e = task;
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     Acc<48, 32> acc;
@@ -647,18 +641,18 @@ extern "C" void ragged_outer_aa488df4(void* const* args, ix begin, ix end, f32* 
     const auto acc_epilogue = epilogue([&](TileCoord _tile, auto prefetch) {
       const ix _col = _tile.c;
       prefetch_tile(_tile, [&](ix i, ix j) {
-        prefetch(w + e * 1536 + (m + i) * 32 + (n + (_col + j)));
+        prefetch(w + e * 1536 + i * 32 + (_col + j));
       });
     }, [&](TileCoord _tile) {
       const ix _col = _tile.c;
       each_in<LANES>(_tile, 32, [&](auto v, ix i, ix j, auto& acc_) {
-        st(v, w + e * 1536 + (m + i) * 32 + (n + (_col + j)), acc_);
+        st(v, w + e * 1536 + i * 32 + (_col + j), acc_);
       }, acc);
     });
     NO_UNROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 256) {
       const ix rn = ix_min(256, r_end - r);
-      const auto left = pack_micro_panels(scratch, 48, rn, [&](ix j) { return x + (r + j) * 48 + m; });
-      const auto right = pack_columns<32>(scratch + 12416, 32, rn, {}, [&](ix i) { return y1 + ix(y[r + i]) / 2 * 32 + n; });
+      const auto left = pack_micro_panels(scratch, 48, rn, [&](ix j) { return x + (r + j) * 48; });
+      const auto right = pack_columns<32>(scratch + 12416, 32, rn, {}, [&](ix i) { return y1 + ix(y[r + i]) / 2 * 32; });
       mma(r == ix(t), left, 48, rn, acc_epilogue.when(r + 256 >= r_end), rhs(right, acc));
     }
     if (ix(t1) <= ix(t)) acc_epilogue.run(48, 32);

@@ -2,26 +2,25 @@
 // b: f32[32, 4]
 // y: f32[64, 4]
 // dot
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) dot_201487b3(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) dot_b3518237(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
   DYN_SMEM(smem);
   SharedTile<f32, 64, 32, 1, 128, ROW_MAJOR, 32> left(smem);
   SharedTile<f32, 32, 16, 1, 128, ROW_MAJOR, 4> right(smem + 8192);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    const ix e = task, mc = 0, n = 0, nn = ix_min(16, 4 - n);
     Acc<64, 16, 4, 1> acc;
     acc.fill(0.0f);
     __syncthreads();
-    left.load(0, 64, 32, [&](ix i, ix j) { return a + (mc + i) * 32 + j; });
-    right.load(0, 32, nn, [&](ix i, ix j) { return b + i * 4 + (n + j); });
+    left.load(0, 64, 32, [&](ix i, ix j) { return a + i * 32 + j; });
+    right.load(0, 32, 4, [&](ix i, ix j) { return b + i * 4 + j; });
     cp_async_wait_and_sync();
     mma<32>(left[0], rhs(right[0], acc));
-    each<4, FULL_GROUPS>(64, nn, [&](auto v, ix i, ix j, auto& acc_) {
+    each<4, FULL_GROUPS>(64, 4, [&](auto v, ix i, ix j, auto& acc_) {
       const auto t = acc_;
-      st(v, y + (mc + i) * 4 + (n + j), t);
+      st(v, y + i * 4 + j, t);
     }, acc);
   }
 }
-KERNEL_END(dot_201487b3)
+KERNEL_END(dot_b3518237)
 
 // y: f32[64]
 // x: f32[64, 4]
@@ -90,10 +89,9 @@ KERNEL_END(top_k_99ef7e32)
 // expert: i32[128]
 // inverse: i32[128]
 // sum broadcast div reshape route
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(4)) div_route_5705abab(const f32* __restrict__ x, f32* y, const i32* __restrict__ index, i32* offsets, i32* order, i32* expert, i32* inverse) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(4)) div_route_dee617bf(const f32* __restrict__ x, f32* y, const i32* __restrict__ index, i32* offsets, i32* order, i32* expert, i32* inverse) {
   DYN_SMEM(smem);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    const ix c = task;
     par<2>(128, [&](auto v, ix j) {
       const auto t = ld(v, x + j);
       const auto t1 = broadcast(v, x[j / 2 * 2]);
@@ -113,7 +111,7 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(4)) div_route_5705abab(const f32* 
     });
     __syncthreads();
     tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); }, [&](ix i, ix rank1) {
-      const ix choice = c * 128 + i;
+      const ix choice = i;
       const ix group = and_(ix(index[choice]) >= 0, ix(index[choice]) < 4) ? ix(index[choice]) : 4;
       order[rank1] = group < 4 ? i32(choice) : -1;
       expert[rank1] = group < 4 ? i32(group) : -1;
@@ -122,7 +120,7 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(4)) div_route_5705abab(const f32* 
     __syncthreads();
   }
 }
-KERNEL_END(div_route_5705abab)
+KERNEL_END(div_route_dee617bf)
 
 // offsets: i32[5]
 // x: i32[128]
@@ -133,50 +131,50 @@ KERNEL_END(div_route_5705abab)
 // y1: f32[128, 48]
 // y2: f32[128, 48]
 // broadcast reshape dispatch ragged_dot sigmoid mul
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_333a6ed5(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ w1, f32* y, f32* y1, f32* y2) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_d88d6e98(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ w1, f32* y, f32* y1, f32* y2) {
   DYN_SMEM(smem);
   SharedTile<f32, 64, 32, 1, 128, ROW_MAJOR, 0> left(smem);
   SharedTile<f32, 32, 64, 1, 128, ROW_MAJOR, 48> right(smem + 8192);
   SharedTile<f32, 32, 64, 1, 128, ROW_MAJOR, 48> right1(smem + 16384);
   RaggedTiles tasks(offsets, 4, 1, 64);
   for (i32 task = blockIdx.x; tasks.seek(task); task += gridDim.x) {
-    const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row), n = 0, nn = ix_min(64, 48 - n);
+    const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row);
     Acc<64, 64, 2, 2> acc;
     acc.fill(0.0f);
     Acc<64, 64, 2, 2> acc1;
     acc1.fill(0.0f);
     __syncthreads();
     left.load(0, mn, 32, [&](ix i, ix j) { return x1 + ix(x[m + i]) / 2 * 32 + j; });
-    right.load(0, 32, nn, [&](ix i, ix j) { return w + e * 1536 + i * 48 + (n + j); });
-    right1.load(0, 32, nn, [&](ix i, ix j) { return w1 + e * 1536 + i * 48 + (n + j); });
+    right.load(0, 32, 48, [&](ix i, ix j) { return w + e * 1536 + i * 48 + j; });
+    right1.load(0, 32, 48, [&](ix i, ix j) { return w1 + e * 1536 + i * 48 + j; });
     cp_async_wait_and_sync();
     mma<32>(left[0], rhs(right[0], acc), rhs(right1[0], acc1));
-    each<4, FULL_GROUPS>(mn, nn, [&](auto v, ix i, ix j, auto& acc_, auto& acc1_) {
+    each<4, FULL_GROUPS>(mn, 48, [&](auto v, ix i, ix j, auto& acc_, auto& acc1_) {
       const auto t = acc_;
       const auto t1 = acc1_;
       const auto t_sigmoid = sigmoid_(t);
       const auto t_mul = t * t_sigmoid;
       const auto t_mul1 = t_mul * t1;
-      st(v, y + (m + i) * 48 + (n + j), t);
-      st(v, y1 + (m + i) * 48 + (n + j), t1);
-      st(v, y2 + (m + i) * 48 + (n + j), t_mul1);
+      st(v, y + (m + i) * 48 + j, t);
+      st(v, y1 + (m + i) * 48 + j, t1);
+      st(v, y2 + (m + i) * 48 + j, t_mul1);
     }, acc, acc1);
   }
 }
-KERNEL_END(ragged_dot_333a6ed5)
+KERNEL_END(ragged_dot_d88d6e98)
 
 // offsets: i32[5]
 // x: f32[128, 48]
 // w: f32[4, 48, 32]
 // y: f32[128, 32]
 // ragged_dot
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_ccc62fa2(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_af81071a(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
   DYN_SMEM(smem);
   SharedTile<f32, 64, 32, 4, 128, ROW_MAJOR, 48> left(smem);
   SharedTile<f32, 32, 32, 4, 128, ROW_MAJOR, 32> right(smem + 32768);
-  const auto start_loads = [&](ix e, ix m, ix mn, ix n) INLINE {
+  const auto start_loads = [&](ix e, ix m, ix mn) INLINE {
     left.bind(mn, [&](ix i, ix j) { return x + (m + i) * 48 + j; });
-    right.bind(32, [&](ix i, ix j) { return w + e * 1536 + i * 32 + (n + j); });
+    right.bind(32, [&](ix i, ix j) { return w + e * 1536 + i * 32 + j; });
     pipeline_prologue<3>(0, 48, 32, [&](ix k, i32 s) {
       const ix kn = ix_min(32, 48 - k);
       left.load(s, k, mn, kn);
@@ -186,8 +184,8 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_ccc62fa2(const i32*
   RaggedTiles tasks(offsets, 4, 1, 64);
   i32 task = blockIdx.x;
   for (bool more = tasks.seek(task); more;) {
-    const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row), n = 0;
-    if (task == (i32)blockIdx.x) start_loads(e, m, mn, n);
+    const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row);
+    if (task == (i32)blockIdx.x) start_loads(e, m, mn);
     Acc<64, 32, 2, 2> acc;
     acc.fill(0.0f);
     pipeline<4>(0, 48, 32, [&](ix k, i32 s) {
@@ -201,15 +199,15 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_ccc62fa2(const i32*
     task += gridDim.x;
     more = tasks.seek(task);
     if (more) {
-      const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row), n = 0;
-      start_loads(e, m, mn, n);
+      const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row);
+      start_loads(e, m, mn);
     }
     each<4, FULL_GROUPS>(mn, 32, [&](auto v, ix i, ix j, auto& acc_) {
-      st(v, y + (m + i) * 32 + (n + j), acc_);
+      st(v, y + (m + i) * 32 + j, acc_);
     }, acc);
   }
 }
-KERNEL_END(ragged_dot_ccc62fa2)
+KERNEL_END(ragged_dot_af81071a)
 
 // y: f32[]
 // x: f32[64, 2]
@@ -218,7 +216,7 @@ KERNEL_END(ragged_dot_ccc62fa2)
 // x3: f32[64, 32]
 // y1: f32[64, 32]
 // broadcast combine reshape mul sum
-KERNEL void __launch_bounds__(256, MIN_BLOCKS(2)) sum_433e6248(f32* y, const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, f32* y1) {
+KERNEL void __launch_bounds__(256, MIN_BLOCKS(2)) sum_26226ed6(f32* y, const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, f32* y1) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const auto sum = fold<Sum, 1>(2048, [&](auto v, ix k) {
       const auto t = broadcast(v, x[k / 32 * 2]);
@@ -240,7 +238,7 @@ KERNEL void __launch_bounds__(256, MIN_BLOCKS(2)) sum_433e6248(f32* y, const f32
     }
   }
 }
-KERNEL_END(sum_433e6248)
+KERNEL_END(sum_26226ed6)
 
 // offsets: i32[5]
 // x: i32[128]
@@ -254,26 +252,26 @@ KERNEL_END(sum_433e6248)
 // parts: f32[3, 128]
 // y2: f32[128, 48]
 // broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add sum
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_7bc05252(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* parts, f32* y2) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_b13ce4e2(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* parts, f32* y2) {
   DYN_SMEM(smem);
   SharedTile<f32, 64, 32, 1, 128, ROW_MAJOR, 0> left(smem);
   SharedTile<f32, 64, 32, 1, 128, COL_MAJOR, 32> right(smem + 8192);
   RaggedTiles tasks(offsets, 4, 1, 64);
   for (i32 task = blockIdx.x; tasks.seek(task); task += gridDim.x) {
-    const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row), n = 0, nn = ix_min(64, 48 - n);
+    const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row);
     Acc<64, 64, 2, 2> acc;
     acc.fill(0.0f);
     __syncthreads();
     left.load(0, mn, 32, [&](ix i, ix j) { return x1 + ix(x[m + i]) / 2 * 32 + j; });
-    right.load(0, nn, 32, [&](ix j, ix i) { return w + e * 1536 + (n + j) * 32 + i; });
+    right.load(0, 48, 32, [&](ix j, ix i) { return w + e * 1536 + j * 32 + i; });
     cp_async_wait_and_sync();
     mma<32>(left[0], rhs(right[0], acc));
-    each_prefetched(mn, nn, [&](ix i) {
+    each_prefetched(mn, 48, [&](ix i) {
       const auto t1 = x[m + i];
       const auto t2 = x2[ix(t1)];
       return [=](auto v, ix j) {
-        const auto t3 = ld(v, x3 + (m + i) * 48 + (n + j));
-        const auto t4 = ld(v, x4 + (m + i) * 48 + (n + j));
+        const auto t3 = ld(v, x3 + (m + i) * 48 + j);
+        const auto t4 = ld(v, x4 + (m + i) * 48 + j);
         return [=](auto& acc_) {
           const auto t = acc_;
           const auto t_mul = t * t2;
@@ -285,43 +283,42 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_7bc05252(const i32*
           const auto t_mul4 = t_mul1 * t4;
           const auto value = t_mul4 * t;
           const auto value1 = t_mul4 * t2;
-          st(v, y + (m + i) * 48 + (n + j), t_mul2);
-          st(v, y1 + (m + i) * 48 + (n + j), t_add);
+          st(v, y + (m + i) * 48 + j, t_mul2);
+          st(v, y1 + (m + i) * 48 + j, t_add);
           st_partial_sum(v, parts + j / 16 * 128 + (m + i), j, value);
-          st(v, y2 + (m + i) * 48 + (n + j), value1);
+          st(v, y2 + (m + i) * 48 + j, value1);
         };
       };
     }, acc);
   }
 }
-KERNEL_END(ragged_dot_7bc05252)
+KERNEL_END(ragged_dot_b13ce4e2)
 
 // parts: f32[3, 128]
 // y: f32[128]
 // sum
-KERNEL void __launch_bounds__(64, MIN_BLOCKS(8)) sum_28cd099b(const f32* __restrict__ parts, f32* y) {
+KERNEL void __launch_bounds__(32, MIN_BLOCKS(16)) sum_f14d35ff(const f32* __restrict__ parts, f32* y) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    const ix r = task * 256, rn = ix_min(256, 128 - r);
-    par<4>(rn, [&](auto v, ix j) {
-      const auto sum = fold_lane<Sum>(3, [&](ix k) { return ld(v, parts + k * 128 + (r + j)); });
-      st(v, y + r + j, sum);
+    par<4>(128, [&](auto v, ix j) {
+      const auto sum = fold_lane<Sum>(3, [&](ix k) { return ld(v, parts + k * 128 + j); });
+      st(v, y + j, sum);
     });
   }
 }
-KERNEL_END(sum_28cd099b)
+KERNEL_END(sum_f14d35ff)
 
 // offsets: i32[5]
 // x: f32[128, 48]
 // w: f32[4, 32, 48]
 // y: f32[128, 32]
 // transpose ragged_dot
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_2459da97(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_a2f10f0c(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
   DYN_SMEM(smem);
   SharedTile<f32, 64, 32, 4, 128, ROW_MAJOR, 48> left(smem);
   SharedTile<f32, 32, 32, 4, 128, COL_MAJOR, 48> right(smem + 32768);
-  const auto start_loads = [&](ix e, ix m, ix mn, ix n) INLINE {
+  const auto start_loads = [&](ix e, ix m, ix mn) INLINE {
     left.bind(mn, [&](ix i, ix j) { return x + (m + i) * 48 + j; });
-    right.bind(32, [&](ix j, ix i) { return w + e * 1536 + (n + j) * 48 + i; });
+    right.bind(32, [&](ix j, ix i) { return w + e * 1536 + j * 48 + i; });
     pipeline_prologue<3>(0, 48, 32, [&](ix k, i32 s) {
       const ix kn = ix_min(32, 48 - k);
       left.load(s, k, mn, kn);
@@ -331,8 +328,8 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_2459da97(const i32*
   RaggedTiles tasks(offsets, 4, 1, 64);
   i32 task = blockIdx.x;
   for (bool more = tasks.seek(task); more;) {
-    const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row), n = 0;
-    if (task == (i32)blockIdx.x) start_loads(e, m, mn, n);
+    const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row);
+    if (task == (i32)blockIdx.x) start_loads(e, m, mn);
     Acc<64, 32, 2, 2> acc;
     acc.fill(0.0f);
     pipeline<4>(0, 48, 32, [&](ix k, i32 s) {
@@ -346,15 +343,15 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_dot_2459da97(const i32*
     task += gridDim.x;
     more = tasks.seek(task);
     if (more) {
-      const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row), n = 0;
-      start_loads(e, m, mn, n);
+      const ix e = tasks.group, m = tasks.row, mn = ix_min(64, tasks.end - tasks.row);
+      start_loads(e, m, mn);
     }
     each<4, FULL_GROUPS>(mn, 32, [&](auto v, ix i, ix j, auto& acc_) {
-      st(v, y + (m + i) * 32 + (n + j), acc_);
+      st(v, y + (m + i) * 32 + j, acc_);
     }, acc);
   }
 }
-KERNEL_END(ragged_dot_2459da97)
+KERNEL_END(ragged_dot_a2f10f0c)
 
 // x: i32[64, 2]
 // x1: i32[128]
@@ -413,51 +410,49 @@ KERNEL_END(mul_39aafa0d)
 // x2: f32[128, 32]
 // y: f32[64, 32]
 // add combine reshape sum transpose dot
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) dot_abb2fd86(const f32* __restrict__ a, const f32* __restrict__ b, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) dot_478b2178(const f32* __restrict__ a, const f32* __restrict__ b, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
   DYN_SMEM(smem);
   SharedTile<f32, 64, 4, 1, 128, ROW_MAJOR, 4> left(smem);
   SharedTile<f32, 32, 4, 1, 128, COL_MAJOR, 4> right(smem + 1024);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    const ix e = task, mc = 0, n = 0;
     Acc<64, 32, 2, 2> acc;
     acc.fill(0.0f);
     __syncthreads();
-    left.load(0, 64, 4, [&](ix i, ix j) { return a + (mc + i) * 4 + j; });
-    right.load(0, 32, 4, [&](ix j, ix i) { return b + (n + j) * 4 + i; });
+    left.load(0, 64, 4, [&](ix i, ix j) { return a + i * 4 + j; });
+    right.load(0, 32, 4, [&](ix j, ix i) { return b + j * 4 + i; });
     cp_async_wait_and_sync();
     mma<4>(left[0], rhs(right[0], acc));
     each<4, FULL_GROUPS>(64, 32, [&](auto v, ix i, ix j, auto& acc_) {
-      const auto t = x[(mc + i) * 2];
-      const auto t1 = x[(mc + i) * 2 + 1];
-      st(v, y + (mc + i) * 32 + (n + j), (ix(t) >= 0 ? ld(v, x1 + ix(t) * 32 + (n + j)) + ld(v, x2 + ix(t) * 32 + (n + j)) : broadcast(v, 0.0f)) + (ix(t1) >= 0 ? ld(v, x1 + ix(t1) * 32 + (n + j)) + ld(v, x2 + ix(t1) * 32 + (n + j)) : broadcast(v, 0.0f)) + acc_);
+      const auto t = x[i * 2];
+      const auto t1 = x[i * 2 + 1];
+      st(v, y + i * 32 + j, (ix(t) >= 0 ? ld(v, x1 + ix(t) * 32 + j) + ld(v, x2 + ix(t) * 32 + j) : broadcast(v, 0.0f)) + (ix(t1) >= 0 ? ld(v, x1 + ix(t1) * 32 + j) + ld(v, x2 + ix(t1) * 32 + j) : broadcast(v, 0.0f)) + acc_);
     }, acc);
   }
 }
-KERNEL_END(dot_abb2fd86)
+KERNEL_END(dot_478b2178)
 
 // a: f32[64, 32]
 // b: f32[64, 4]
 // y: f32[32, 4]
 // transpose dot
-KERNEL void __launch_bounds__(64, MIN_BLOCKS(2)) dot_597d0b46(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
+KERNEL void __launch_bounds__(64, MIN_BLOCKS(2)) dot_6157cf2a(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
   DYN_SMEM(smem);
   SharedTile<f32, 64, 32, 1, 64, COL_MAJOR, 32> left(smem);
   SharedTile<f32, 64, 16, 1, 64, ROW_MAJOR, 4> right(smem + 8192);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    const ix e = task, mc = 0, n = 0, nn = ix_min(16, 4 - n);
     Acc<32, 16, 2, 1> acc;
     acc.fill(0.0f);
     __syncthreads();
-    left.load(0, 64, 32, [&](ix j, ix i) { return a + j * 32 + (mc + i); });
-    right.load(0, 64, nn, [&](ix i, ix j) { return b + i * 4 + (n + j); });
+    left.load(0, 64, 32, [&](ix j, ix i) { return a + j * 32 + i; });
+    right.load(0, 64, 4, [&](ix i, ix j) { return b + i * 4 + j; });
     cp_async_wait_and_sync();
     mma<64>(left[0], rhs(right[0], acc));
-    each<4, FULL_GROUPS>(32, nn, [&](auto v, ix i, ix j, auto& acc_) {
-      st(v, y + (mc + i) * 4 + (n + j), acc_);
+    each<4, FULL_GROUPS>(32, 4, [&](auto v, ix i, ix j, auto& acc_) {
+      st(v, y + i * 4 + j, acc_);
     }, acc);
   }
 }
-KERNEL_END(dot_597d0b46)
+KERNEL_END(dot_6157cf2a)
 
 // offsets: i32[5]
 // x: i32[128]
@@ -465,14 +460,14 @@ KERNEL_END(dot_597d0b46)
 // y: f32[128, 48]
 // w: f32[4, 32, 48]
 // broadcast reshape dispatch ragged_outer
-KERNEL void __launch_bounds__(64, MIN_BLOCKS(2)) ragged_outer_9fde74f1(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ y, f32* w) {
+KERNEL void __launch_bounds__(64, MIN_BLOCKS(2)) ragged_outer_31bda766(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ y, f32* w) {
   DYN_SMEM(smem);
   SharedTile<f32, 128, 32, 3, 64, COL_MAJOR, 0> left(smem);
   SharedTile<f32, 128, 16, 3, 64, ROW_MAJOR, 48> right(smem + 49152);
-  const auto start_loads = [&](ix e, ix m, ix n) INLINE {
+  const auto start_loads = [&](ix e, ix n) INLINE {
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
-    left.bind_columns([&](ix i) { return x1 + m + i; });
+    left.bind_columns([&](ix i) { return x1 + i; });
     left.prefetch_indices(ix_min(128, ix(t1) - ix(t)), [&](ix j) { return x[ix(t) + j]; });
     right.bind(128, [&](ix i, ix j) { return y + (ix(t) + i) * 48 + (n + j); });
     pipeline_prologue<2>(ix(t), ix(t1), 128, [&](ix r, i32 s) {
@@ -484,8 +479,8 @@ KERNEL void __launch_bounds__(64, MIN_BLOCKS(2)) ragged_outer_9fde74f1(const i32
   };
   i32 task = blockIdx.x;
   for (bool more = task < 12; more;) {
-    const ix e = task / 3, m = 0, n = task % 3 * 16;
-    if (task == (i32)blockIdx.x) start_loads(e, m, n);
+    const ix e = task / 3, n = task % 3 * 16;
+    if (task == (i32)blockIdx.x) start_loads(e, n);
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     Acc<32, 16, 2, 1> acc;
@@ -502,15 +497,15 @@ KERNEL void __launch_bounds__(64, MIN_BLOCKS(2)) ragged_outer_9fde74f1(const i32
     task += gridDim.x;
     more = task < 12;
     if (more) {
-      const ix e = task / 3, m = 0, n = task % 3 * 16;
-      start_loads(e, m, n);
+      const ix e = task / 3, n = task % 3 * 16;
+      start_loads(e, n);
     }
     each<4, FULL_GROUPS>(32, 16, [&](auto v, ix i, ix j, auto& acc_) {
-      st(v, w + e * 1536 + (m + i) * 48 + (n + j), acc_);
+      st(v, w + e * 1536 + i * 48 + (n + j), acc_);
     }, acc);
   }
 }
-KERNEL_END(ragged_outer_9fde74f1)
+KERNEL_END(ragged_outer_31bda766)
 
 // offsets: i32[5]
 // x: f32[128, 48]
@@ -518,34 +513,34 @@ KERNEL_END(ragged_outer_9fde74f1)
 // y1: f32[64, 32]
 // w: f32[4, 48, 32]
 // broadcast reshape dispatch ragged_outer
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_outer_9ca10cd9(const i32* __restrict__ offsets, const f32* __restrict__ x, const i32* __restrict__ y, const f32* __restrict__ y1, f32* w) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_outer_df6269d5(const i32* __restrict__ offsets, const f32* __restrict__ x, const i32* __restrict__ y, const f32* __restrict__ y1, f32* w) {
   DYN_SMEM(smem);
   SharedTile<f32, 32, 64, 4, 128, COL_MAJOR, 48> left(smem);
   SharedTile<f32, 32, 32, 4, 128, ROW_MAJOR, 0> right(smem + 32768);
-  const auto start_loads = [&](ix e, ix m, ix mn, ix n) INLINE {
+  const auto start_loads = [&](ix e) INLINE {
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
-    left.bind(32, [&](ix j, ix i) { return x + (ix(t) + j) * 48 + (m + i); });
-    right.bind_columns([&](ix j) { return y1 + n + j; });
+    left.bind(32, [&](ix j, ix i) { return x + (ix(t) + j) * 48 + i; });
+    right.bind_columns([&](ix j) { return y1 + j; });
     right.prefetch_indices(ix_min(32, ix(t1) - ix(t)), [&](ix i) { return y[ix(t) + i]; });
     pipeline_prologue<3>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
-      left.load(s, (r - ix(t)) * 48, rn, mn);
+      left.load(s, (r - ix(t)) * 48, rn, 48);
       right.gather(s, rn, 32, [&](ix row_index) { return ix(row_index) / 2 * 32; });
       right.prefetch_indices(ix_min(32, ix(t1) - r - 32), [&](ix i) { return y[r + i + 32]; });
     });
   };
   i32 task = blockIdx.x;
   for (bool more = task < 4; more;) {
-    const ix e = task, m = 0, mn = ix_min(64, 48 - m), n = 0;
-    if (task == (i32)blockIdx.x) start_loads(e, m, mn, n);
+    const ix e = task;
+    if (task == (i32)blockIdx.x) start_loads(e);
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     Acc<64, 32, 2, 2> acc;
     acc.fill(0.0f);
     pipeline<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
-      left.load(s, (r - ix(t)) * 48, rn, mn);
+      left.load(s, (r - ix(t)) * 48, rn, 48);
       right.gather(s, rn, 32, [&](ix row_index) { return ix(row_index) / 2 * 32; });
       right.prefetch_indices(ix_min(32, ix(t1) - r - 32), [&](ix i) { return y[r + i + 32]; });
     }, [&](ix r, i32 s) {
@@ -555,12 +550,12 @@ KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) ragged_outer_9ca10cd9(const i3
     task += gridDim.x;
     more = task < 4;
     if (more) {
-      const ix e = task, m = 0, mn = ix_min(64, 48 - m), n = 0;
-      start_loads(e, m, mn, n);
+      const ix e = task;
+      start_loads(e);
     }
-    each<4, FULL_GROUPS>(mn, 32, [&](auto v, ix i, ix j, auto& acc_) {
-      st(v, w + e * 1536 + (m + i) * 32 + (n + j), acc_);
+    each<4, FULL_GROUPS>(48, 32, [&](auto v, ix i, ix j, auto& acc_) {
+      st(v, w + e * 1536 + i * 32 + j, acc_);
     }, acc);
   }
 }
-KERNEL_END(ragged_outer_9ca10cd9)
+KERNEL_END(ragged_outer_df6269d5)

@@ -247,7 +247,8 @@ test("register tiles of several rows load a vector of the right operand once, no
   if (!hasFeature("avx2")) return;
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
-  const kernels = kernelsOf([lowered(graphOf([b.matmul(g, p("x", 5, 64), p("w", 64, 64))]))]);
+  const products = [2, 3, 4, 5].map((rows) => b.matmul(g, p(`x${rows}`, rows, 64), p("w", 64, 64)));
+  const kernels = kernelsOf([lowered(graphOf(products))]);
   for (const flags of [["-S"], ["-S", "-mno-avx512f"]]) {
     const assembly = readFileSync(compiled(kernels, flags), "utf8");
     const tiles = [...assembly.matchAll(/^_Z12micro_kernelILi([2-5])E.*:\n([^]*?)^\s*\.size/gm)];

@@ -43,7 +43,7 @@ export function drawnEmulation(seed: string, precision: Precision): Emulation {
   };
 }
 /** The schedule of variants for products of any size: the usual choice gives random products none, because they are too small. */
-const small: Schedule = { bm: 128, bn: 128, bk: 64, mc: 128, ragged: true, stream: false };
+const small: Schedule = { bm: 128, bn: 128, bk: 64, mc: 128, rowBlockPerTask: true, stream: false };
 function backendOf({ kernels, tiles }: Emulation): Backend {
   const own = cudaBackend(kernels === "tf32");
   const draw = tiles === null ? null : new Draw(tiles);

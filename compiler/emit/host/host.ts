@@ -5,7 +5,7 @@ import { footprint, isNum } from "../../kernel/expr.ts";
 import type { Buffer, Kernel, StmtOf, Tile } from "../../kernel/ir.ts";
 import { statements, stores, writtenBuffers } from "../../kernel/passes.ts";
 import type { Emitter, Target } from "../emitter.ts";
-import { advance, counterOf, declareBlock, decodeTask, endName } from "../grid.ts";
+import { advance, counterOf, declareBlock, declareConstants, decodeTask, endName } from "../grid.ts";
 import { types } from "../literal.ts";
 import { shiftedIn } from "./shifted.ts";
 import { reserveScratch, stageLeft, stageRight } from "./staging.ts";
@@ -41,7 +41,7 @@ export const host: Target = {
         ...k.locals.map((b) => `  ${types[b.dtype]}* ${b.name} = ${inScratch(b, e)};`),
         ...e.beforeTasks.map((text) => `  ${text}`),
         "  NO_UNROLL for (ix task = begin; task < end; task++) {",
-        ...(k.grid.length === 0 ? [] : [`    const ix ${decodeTask(k.grid).join(", ")};`]),
+        ...declareConstants(decodeTask(k.grid)).map((line) => `  ${line}`),
       ],
       close: ["  }", ...(hasStreamedStores(k) ? ["  fence();"] : []), "}"],
     };

@@ -35,7 +35,7 @@ export function rows(d: Draft, region: Region): void {
   const cut = given === null;
   if (!cut && inner.length === 1 && shortRows(d, region.outputs, space.slice(0, depth), item(inner, 0))) return;
   if (writePipelined(d, region, space, depth) || writeTransposed(d, region, space, depth)) return;
-  const row = unflatten(task(d, product(space.slice(0, depth))), space.slice(0, depth));
+  const row = unflatten(d.k.task("r", product(space.slice(0, depth))).at, space.slice(0, depth));
   const reader = d.reader();
   for (const v of region.outputs)
     if (shapeOf(v).length < space.length || inner.length === 0) d.writerOf(v)(row, reader.element(v, row));
@@ -94,7 +94,7 @@ function writeTransposed(
     return false;
   const { x, axis } = found;
   const rest = space.slice(0, depth).map((size, i) => (i === axis ? 1 : size));
-  const outer = unflatten(task(d, product(rest)), rest);
+  const outer = unflatten(d.k.task("r", product(rest)).at, rest);
   const rows = d.k.task("t", item(space, axis), transposeTile.side);
   const cols = d.k.task("c", item(space, depth), transposeTile.side);
   const at = (i: Expr, j: Expr): Expr[] => [...outer.with(axis, add(rows.at, i)), add(cols.at, j)];
@@ -138,7 +138,7 @@ function writePanels(d: Draft, { outputs }: Region, width: number): void {
   const [rows, count] = [item(shape, shape.length - 2), item(shape, shape.length - 1) / width];
   const space = [...shape.slice(0, -2), count, rows, width];
   const depth = space.length - (rows * width < elementsPerTask ? 3 : 2);
-  const outer = unflatten(task(d, product(space.slice(0, depth))), space.slice(0, depth));
+  const outer = unflatten(d.k.task("r", product(space.slice(0, depth))).at, space.slice(0, depth));
   const reader = d.reader();
   walkElements(
     d,
@@ -184,7 +184,6 @@ const isStreamed = (d: Draft, v: Value, { maxElements, inner, boundaries }: Walk
   hasWholeVectors(item(inner, inner.length - 1)) &&
   dtypeOf(v.type) === "f32" &&
   product(shapeOf(v)) > d.choices.rows.cacheElements;
-const task = (d: Draft, extent: number): Expr => (extent === 1 ? num(0) : d.k.task("r", extent).at);
 const highestRank = (list: readonly Value[]): Value =>
   list.reduce((a, b) => (shapeOf(b).length > shapeOf(a).length ? b : a));
 
