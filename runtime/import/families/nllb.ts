@@ -1,27 +1,28 @@
 // NLLB-MoE: M2M-100's encoder and decoder with mixtures.
 import type { ConfigValue, Family, Json } from "../family.ts";
-import { required, requiredAs } from "./shared.ts";
+import { required, requiredAs, wholeOr } from "./shared.ts";
 
-const stepOf = (config: Json, stack: string): number => Number(config[`${stack}_sparse_step`] ?? 4);
+const must = "a whole number of at least 0";
 /** Each how many-th block of a stack is a mixture, and how many there are; a step of 0: none. */
-const sparseHeader = (stack: "encoder" | "decoder", suffix: string): Family["header"] => ({
-  [`Step${suffix}`]: {
-    keys: [`${stack}_sparse_step`],
-    kind: "size",
-    from: (config) => Math.max(1, stepOf(config, stack)),
-  },
-  [`Mixed${suffix}`]: {
-    keys: [`${stack}_layers`],
-    kind: "count",
-    from: (config) =>
-      stepOf(config, stack) > 0 ? Math.floor(Number(config[`${stack}_layers`]) / stepOf(config, stack)) : 0,
-  },
-});
+function sparseHeader(stack: "encoder" | "decoder", suffix: string): Family["header"] {
+  const keys = [`${stack}_sparse_step`];
+  const stepOf = (config: Json): number | undefined => wholeOr(config[`${stack}_sparse_step`], 4);
+  const mixed = (config: Json): number | undefined => {
+    const step = stepOf(config);
+    return step ? Math.floor(Number(config[`${stack}_layers`]) / step) : step;
+  };
+  const step = (config: Json): number | undefined => (stepOf(config) === 0 ? 1 : stepOf(config));
+  return {
+    [`Step${suffix}`]: { keys, kind: "size", from: step, must },
+    [`Mixed${suffix}`]: { keys, kind: "count", from: mixed, must },
+  };
+}
 /** A part of all rows. transformers takes that of training, and other numbers of rows, for 0 and less. */
 const fraction: ConfigValue = {
   keys: ["moe_eval_capacity_token_fraction"],
   kind: "number",
-  from: ({ moe_eval_capacity_token_fraction: part = 1 }) => (Number(part) > 0 ? Number(part) : undefined),
+  from: ({ moe_eval_capacity_token_fraction: part }) =>
+    typeof (part ?? 1) === "number" && Number(part ?? 1) > 0 ? Number(part ?? 1) : undefined,
   must: "a number above 0",
 };
 const linear = (theirs: string, ours: string): Family["names"] => ({
@@ -75,9 +76,19 @@ export const nllbMoe: Family = {
     wide: {
       keys: ["scale_embedding"],
       kind: "number",
-      from: ({ scale_embedding: scaled = true, d_model: D }) => (scaled === true ? Math.sqrt(Number(D)) : 1),
+      from: ({ scale_embedding: scaled, d_model: D }) =>
+        scaled === false ? 1 : (scaled ?? true) === true ? Math.sqrt(Number(D)) : undefined,
+      must: "true or false",
     },
-    first: { keys: ["pad_token_id"], from: ({ pad_token_id: pad = 1 }) => Number(pad ?? 1) + 1 },
+    first: {
+      keys: ["pad_token_id"],
+      kind: "number",
+      from: ({ pad_token_id: pad }) => {
+        const token = wholeOr(pad, 1);
+        return token === undefined ? undefined : token + 1;
+      },
+      must,
+    },
     drop: { keys: ["moe_token_dropout"], fallback: 0.2 },
     balance: { keys: ["router_aux_loss_coef"], fallback: 0.001 },
     z: { keys: ["router_z_loss_coef"], fallback: 0.001 },

@@ -95,6 +95,11 @@ export const denseFirstOf =
   ({ num_hidden_layers: layers, first_k_dense_replace: dense = usual }: Json): string[] =>
     Array.from({ length: Number(layers) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
 export const denseFirst = denseFirstOf(1);
+/** A whole number from 0 on, or `missing` where there is none; undefined: something else. */
+export const wholeOr = (x: unknown, missing: number): number | undefined => {
+  if (x === undefined || x === null) return missing;
+  return Number.isSafeInteger(x) && Number(x) >= 0 && Number(x) < 2 ** 31 ? Number(x) : undefined;
+};
 /** N, where each N-th of these is `far` and all others are `near`; undefined if they stand otherwise. */
 export function everyNth(types: readonly unknown[], near: unknown, far: unknown): number | undefined {
   const n = types.indexOf(far) + 1 || types.length + 1;

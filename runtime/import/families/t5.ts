@@ -1,6 +1,6 @@
 // T5 and models made like it, which have an encoder and a decoder.
 import type { ConfigValue, Family, Json } from "../family.ts";
-import { constant, required, requiredAs } from "./shared.ts";
+import { constant, required, requiredAs, wholeOr } from "./shared.ts";
 
 /** What is added to scores goes by distances, so positions have no limit: these are a default. */
 const positions: ConfigValue = { keys: ["n_positions"], fallback: 512, kind: "size" };
@@ -107,13 +107,15 @@ export const umt5: Family = {
   },
 };
 
-/** Which of a stack's blocks are mixtures: those whose number is 1 by the step; all if it is 1. */
-function sparse(config: Json, stack: "encoder" | "decoder"): Record<"First" | "Step" | "Mixed" | "Odd", number> {
+type Sparse = Record<"First" | "Step" | "Mixed" | "Odd", number>;
+/** Which of a stack's blocks are mixtures: those whose number is 1 by the step; all if it is 1. Undefined: config.json does not say. */
+function sparse(config: Json, stack: "encoder" | "decoder"): Sparse | undefined {
   const layers = Number((stack === "decoder" ? config["num_decoder_layers"] : null) ?? config["num_layers"]);
-  const mixtures = Number(config[`num_sparse_${stack}_layers`] ?? 3);
-  const given = config[`${stack}_sparse_step`] ?? (mixtures > 0 ? Math.floor(layers / mixtures) : layers);
-  const step = Math.floor(Number(given));
-  if (!(step > 0)) return { First: layers, Step: 1, Mixed: 0, Odd: 0 };
+  const mixtures = wholeOr(config[`num_sparse_${stack}_layers`], 3);
+  if (mixtures === undefined) return undefined;
+  const step = wholeOr(config[`${stack}_sparse_step`], mixtures > 0 ? Math.floor(layers / mixtures) : layers);
+  if (step === undefined) return undefined;
+  if (step === 0) return { First: layers, Step: 1, Mixed: 0, Odd: 0 };
   if (step === 1) return { First: 0, Step: 1, Mixed: layers, Odd: 0 };
   const first = Math.min(1, layers);
   const mixed = Math.floor((layers - first) / step);
@@ -123,7 +125,12 @@ const sparseHeader = (stack: "encoder" | "decoder", suffix: string): Family["hea
   Object.fromEntries(
     (["First", "Step", "Mixed", "Odd"] as const).map((name): [string, ConfigValue] => [
       `${name}${suffix}`,
-      { keys: [`num_sparse_${stack}_layers`], kind: "count", from: (config) => sparse(config, stack)[name] },
+      {
+        keys: [`num_sparse_${stack}_layers`, `${stack}_sparse_step`],
+        kind: "count",
+        from: (config) => sparse(config, stack)?.[name],
+        must: `a whole number of at least 0, as ${stack}_sparse_step must`,
+      },
     ]),
   );
 const mixtureNames = (theirs: string, ours: string): Family["names"] => ({
