@@ -39,7 +39,7 @@ export function openTransformers(folder: string): TransformersModel {
     throw new Problem(`${folder} has no config.json`, "give the folder that transformers' save_pretrained wrote");
   const whole = readJson(path);
   const { family, config } = textModelOf(folder, path, whole);
-  const quantisation = quantisationOf(path, { ...besideIn(folder), ...whole });
+  const quantisation = quantisationOf(path, { ...besideIn(folder), ...config, ...whole }); // Kimi K2.5 has it within
   const header = headerOf(path, family, config); // first: what is supported may be computed from its numbers
   requireRopeKinds(path, family, config);
   requireSupported(path, family, config);
@@ -83,12 +83,14 @@ interface TextModel {
 const familyOf = (config: Json): Family | undefined =>
   families.find(({ type, isOf }) => type === config["model_type"] && (isOf?.(config) ?? true));
 function textModelOf(folder: string, path: string, whole: Json): TextModel {
-  const { model_type: type, text_config: text } = whole;
+  const { model_type: type, thinker_config: thinker } = whole;
+  const around = isJsonObject(thinker) ? { ...whole, ...thinker } : whole; // Qwen3-Omni's text model is two levels down
+  const { text_config: text } = around;
   const family = familyOf(whole);
   if (family) return { family, config: whole };
   const inner = isJsonObject(text) ? familyOf(text) : undefined;
   if (inner && isJsonObject(text)) {
-    const tied = whole["tie_word_embeddings"] ?? text["tie_word_embeddings"];
+    const tied = around["tie_word_embeddings"] ?? text["tie_word_embeddings"];
     return { family: within(inner), config: { ...text, tie_word_embeddings: tied } };
   }
   if (checkpointSteps(folder).length > 0)

@@ -64,9 +64,21 @@ export function exportModel({ folder, like, out, average, warn }: ExportOptions)
 }
 
 /** That the head is its own, also in the text model's config of a larger model. */
-function untied({ text_config: text }: Json): Json {
-  const own = { tie_word_embeddings: false };
-  return { ...own, ...(isJsonObject(text) ? { text_config: { ...text, ...own } } : {}) };
+function untied(json: Json): Json {
+  const parts = ["text_config", "thinker_config"].flatMap((key): [string, Json][] => {
+    const part = json[key];
+    return isJsonObject(part) ? [[key, { ...part, ...untied(part) }]] : [];
+  });
+  return { tie_word_embeddings: false, ...Object.fromEntries(parts) };
+}
+function bare(json: Json): Json {
+  const { quantization_config: _, ...others } = json;
+  return others;
+}
+/** Without what it says of codes, of the whole or of the text model alone. */
+function unquantised(json: Json): Json {
+  const { text_config: text } = json;
+  return { ...bare(json), ...(isJsonObject(text) ? { text_config: bare(text) } : {}) };
 }
 class Exporter {
   readonly #run: string;
@@ -106,10 +118,14 @@ class Exporter {
       if (isSpare(name, t, this.#like) && !this.#hasAll(name, t, file)) continue;
       tensors.set(name, this.#theirs(name, t, file));
       const layout = this.#namesOf(embedding).indexOf(name);
-      if (this.#untied && layout >= 0)
-        tensors.set(item(this.#namesOf(head), layout), inMemory(convert(this.#untied, t.dtype)));
+      if (this.#untied && layout >= 0) tensors.set(this.#headIn(layout), inMemory(convert(this.#untied, t.dtype)));
     }
     return tensors;
+  }
+  /** The head's name in a layout; one more than there are heads has the first one's. */
+  #headIn(layout: number): string {
+    const heads = this.#namesOf(head);
+    return item(heads, layout % heads.length);
   }
   #hasAll(name: string, t: StoredTensor, file: string): boolean {
     return oursOf(name, t, this.#like, file).every(([ours]) => this.#ours.has(ours));
@@ -162,7 +178,7 @@ class Exporter {
     return name === "model.safetensors.index.json" ? this.#changedIndex(readJson(path), written) : null;
   }
   #changedConfig(json: Json, { counts }: Written): Json | null {
-    const { quantization_config: _, ...config } = json;
+    const config = unquantised(json);
     const most = [...counts].toSorted(([, a], [, b]) => b - a);
     const [dtype] = most.flatMap(([one]) => theirDtypes[one] ?? []);
     const halves = ["dtype", "torch_dtype"].filter((key) => config[key] === "float16"); // f16 is written as f32, or bf16

@@ -200,7 +200,6 @@ const nvfp4 = (
 const compressedSettings = v.object({
   format: v.string(),
   config_groups: v.record(v.string(), v.object({ format: v.nullish(v.string()), weights: v.unknown() })),
-  kv_cache_scheme: v.nullish(v.null()),
   transform_config: v.nullish(v.strictObject({})),
   sparsity_config: v.nullish(v.object({ format: v.optional(v.literal("dense")) })),
 });
@@ -217,7 +216,10 @@ const compressedTensors: Form = (settings) => {
   const kinds = new Set([...ways.values()].map(({ code, codes }) => `${codes} ${code}`));
   if (kinds.size < ways.size || ways.size === 0)
     throw unsupported(settings.path, `config_groups has ${ways.size} ways to scale weights, and not one`);
-  return { ways: [...ways.values()], dropped: [".input_scale", ".input_global_scale", ".output_scale"] };
+  return {
+    ways: [...ways.values()],
+    dropped: [".input_scale", ".input_global_scale", ".output_scale", ".k_scale", ".v_scale"],
+  };
 };
 
 const noPlan = v.nullish(v.strictObject({}));

@@ -45,6 +45,8 @@ function weightOf(name: string, found: Found, how: Quantisation | null): [string
   if (owner === true) return [];
   if (owner)
     throw unfit(`${is.place} belongs to \`${owner}\`, which is ${found.has(owner) ? "not quantised" : "missing"}`);
+  if (how && isZeroPoint(how, name, found))
+    throw unfit(`${is.place} shifts weights that config.json calls symmetric, as if they had no such zeros`);
   if (isCodes(is.t))
     throw unfit(
       `${is.place} is ${typeName(is)}, which is no ${how ? "quantised weight of this form" : "number: config.json has no quantization_config"}`,
@@ -74,6 +76,16 @@ function ownerOf(how: Quantisation, name: string, found: Found): string | true |
     return of && isCodesOf(way, codes, of);
   });
   return there || (owners[0]?.codes ?? null);
+}
+/** Whether a name is that of zeros beside codes which, by config.json, have none. */
+function isZeroPoint({ ways }: Quantisation, name: string, found: Found): boolean {
+  const end = "_zero_point";
+  if (!name.endsWith(end)) return false;
+  return ways.some((way) => {
+    const codes = without(name, end) + way.codes;
+    const of = found.get(codes);
+    return of !== undefined && isCodesOf(way, codes, of);
+  });
 }
 const endsOf = (way: Way): string[] => [way.scales, ...Object.values(way.others ?? {})];
 const without = (name: string, end: string): string => name.slice(0, name.length - end.length);

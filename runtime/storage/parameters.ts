@@ -7,7 +7,7 @@ import { sizeFlagText, upcycleFlagText } from "../../compiler/flag-text.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { isTransformersFolder, openTransformers, type TransformersModel } from "../import/config.ts";
-import { transformersTensors } from "../import/weights.ts";
+import { isSpare, transformersTensors } from "../import/weights.ts";
 import { newestCheckpoint, openModelFile } from "./checkpoint.ts";
 import { isRun } from "./checkpoint-folder.ts";
 import { NamedTensors, namesHelp, namesOf, splitStacked, writeStored } from "./names.ts";
@@ -29,6 +29,8 @@ export interface LoadedParameters {
   readonly tensors: StoredTensors;
   /** Whether arrays of layers that these lack begin as copies of a layer. Absent: that cannot be asked for here. */
   readonly upcycle?: boolean;
+  /** Whether a tensor that nothing is named after may be left out. */
+  readonly isSpare?: (name: string, t: StoredTensor) => boolean;
   /** To be called when all is read. */
   readonly close?: () => void;
 }
@@ -42,7 +44,10 @@ interface Matched {
 export function readParameters(path: string, warn: (line: string) => void): LoadedParameters {
   const checkpoint = newestCheckpoint(path, warn, "model");
   if (checkpoint) return { path, tensors: checkpoint.model, close: () => checkpoint.close() };
-  if (isTransformersFolder(path)) return { path, tensors: transformersTensors(openForeign(path)) };
+  if (isTransformersFolder(path)) {
+    const foreign = openForeign(path);
+    return { path, tensors: transformersTensors(foreign), isSpare: (name, t) => isSpare(name, t, foreign) };
+  }
   const tensors = openModelFile(path);
   const [first] = [...tensors].find(([name]) => name.startsWith("model.layers.")) ?? [];
   if (first !== undefined)
@@ -85,7 +90,11 @@ export function matchParameters(all: readonly StoreInfo[], given: LoadedParamete
     const source = given.upcycle ? sources.get(store) : undefined;
     return { store, value: source ? takeCopied(store, source, layers) : own.take(store) };
   });
-  const [unread] = [...own.unread(), ...layers.unread()];
+  const isNeeded = (name: string): boolean => {
+    const t = tensors.get(name);
+    return !t || !given.isSpare?.(name, t);
+  };
+  const [unread] = [...own.unread(), ...layers.unread()].filter(isNeeded);
   if (unread !== undefined)
     throw new Problem(
       `${path}: nothing is named \`${unread}\``,

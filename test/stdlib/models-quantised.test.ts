@@ -210,7 +210,6 @@ test("a form that is not read is a Problem that names the setting", async () => 
     [{ ...fp8, weight_block_size: [0, 8] }, "weight_block_size.0 is 0"],
     [{ ...fp8, expert_dtype: "fp4" }, 'expert_dtype is "fp4"'],
     [{ ...channels, format: "marlin-24" }, 'format is "marlin-24", and not float-quantized'],
-    [{ ...channels, kv_cache_scheme: { num_bits: 8 } }, "kv_cache_scheme is Object"],
     [{ ...channels, config_groups: {} }, "config_groups has 0 ways"],
     [{ ...channels, transform_config: { config_groups: {} } }, "transform_config.config_groups"],
     [{ ...channels, sparsity_config: { format: "sparse-24-bitmask" } }, "sparsity_config.format"],
@@ -300,6 +299,11 @@ test("what is damaged is a Problem that names the file and the tensor", async ()
     [int4, { ...words, "a.weight_scale": ["I32", [9, 1]] }, "`a.weight_scale` is i32, which is no scale"],
     [int4, { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight_shape": ["I64", [2]] }, "says [0, 0]; "],
     [int4Zeros, { ...words, "a.weight_scale": ["F32", [9, 1]] }, "the `_zero_point` that belongs to it"],
+    [
+      int4,
+      { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight_zero_point": ["I32", [2, 1]] },
+      "`a.weight_zero_point` shifts weights that config.json calls symmetric",
+    ],
     [nvfp4, { "a.weight_packed": ["U8", [9, 8]], "a.weight_scale": ["F8_E4M3", [9, 1]] }, "`_global_scale`"],
     [int4, { ...words, "a.weight_scale": ["F32", [9, 1]], "a.weight": ["F32", [9, 32]] }, "`a.weight`, which"],
     [int4, { "a.weight_packed": ["I32", [9, 5]], "a.weight_scale": ["F32", [9, 1]] }, "and not [9, 2]: "],
@@ -355,12 +359,31 @@ test("GPTQ's biases of zeros that a model does not have are left out, and others
     await importModel({ folder: like, out: run });
     exportModel({ folder: run, like, out, warn: assert.fail });
     assert.ok(!readSafetensors(join(out, "model.safetensors")).has(name));
+    const input = join(temporaryFolder(), "tokens.json");
+    writeFileSync(input, JSON.stringify({ tokens: [[1, 2]] }));
+    const how = { entry: "Imported", input, target: "reference", precision: "f64" } as const;
+    const direct = await runEntry({ program: join(run, "model.moe"), params: like, ...how }); // without an import
+    assert.deepEqual(direct, await runEntry({ program: join(run, "model.moe"), params: run, ...how }));
     await assertProblem(
       () => importModel({ folder: given(name, 1), out: join(temporaryFolder(), "run") }),
       "bias`",
       "config.json",
     );
   }
+});
+test("what is quantised may be said within text_config alone, as Kimi K2.5 has it, and of caches", async () => {
+  const [like, run, out] = [temporaryFolder(), join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
+  const quantised = { ...channels, kv_cache_scheme: { num_bits: 8, type: "float" } };
+  const text = readJson(join(hf, "llama", "config.json"));
+  const whole = { model_type: "larger", text_config: { ...text, quantization_config: quantised } };
+  writeFileSync(join(like, "config.json"), JSON.stringify(whole));
+  const own = [...readSafetensors(join(hf, "llama", "model.safetensors"))];
+  const scale = ["language_model.model.layers.0.self_attn.k_scale", fromNumbers("f32", [1], [1])] as const;
+  const all = [...own.map(([name, t]) => [`language_model.${name}`, t] as const), scale];
+  writeSafetensors(join(like, "model.safetensors"), new Map(all));
+  await importModel({ folder: like, out: run });
+  exportModel({ folder: run, like, out, warn: assert.fail });
+  assert.deepEqual(readJson(join(out, "config.json")), { model_type: "larger", text_config: text });
 });
 test("what ModelOpt says beside config.json holds, and is not exported with weights of bf16", async () => {
   const [like, run, out] = [other("llama", {}), join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
