@@ -12,12 +12,19 @@ const otherParts = [
   "audio_tower.",
   "embed_vision.",
   "embed_audio.",
-].flatMap((part) => [part, `model.${part}`]);
+  "talker.",
+  "code2wav.",
+].flatMap((part) => [part, `model.${part}`, `thinker.${part}`]);
 /** The names that a larger model may give to a weight, or to weights, of its text model. */
 const placesOf = (theirs: string): string[] =>
   theirs.startsWith("model.")
-    ? [theirs.replace("model.", "model.language_model."), theirs.replace("model.", "language_model.model.")]
-    : [theirs, `language_model.${theirs}`];
+    ? [
+        theirs.replace("model.", "model.language_model."),
+        theirs.replace("model.", "language_model.model."),
+        `thinker.${theirs}`, // Qwen3-Omni
+        theirs, // its thinker alone; last, for its head is named as the first one's
+      ]
+    : [theirs, `language_model.${theirs}`, `thinker.${theirs}`];
 
 /** The family of a text model that is a part of a larger one. */
 export const within = (family: Family): Family => ({

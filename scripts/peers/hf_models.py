@@ -332,6 +332,17 @@ MODELS = {
         },
         "1GB",
     ),
+    "qwen3_omni_moe_text": (
+        "Qwen3OmniMoeThinker",
+        {
+            "text_config": HEADS | {"head_dim": 8, "moe_intermediate_size": 6, "intermediate_size": 12, "num_experts": 5}
+            | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}},
+            "vision_config": IMAGES | {"num_position_embeddings": 4, "deepstack_visual_indexes": []},
+            "audio_config": {"d_model": 4, "encoder_layers": 1, "encoder_attention_heads": 1, "encoder_ffn_dim": 4, "num_mel_bins": 4}
+            | {"output_dim": 16, "downsample_hidden_size": 4, "max_source_positions": 8},
+        },
+        "1GB",
+    ),
     "aria_text": (
         "AriaText",
         DENSE | {"intermediate_size": 6, "moe_num_experts": 5},

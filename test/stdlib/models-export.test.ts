@@ -163,6 +163,8 @@ test("a head that shared the embedding's table and was trained is written by its
 for (const [place, head] of [
   ["model.language_model.", "lm_head.weight"],
   ["language_model.model.", "language_model.lm_head.weight"],
+  ["thinker.model.", "thinker.lm_head.weight"],
+  ["model.", "lm_head.weight"],
 ] as const)
   test(`a trained head of a text model at ${place} is written by itself, and both configs say so`, async () => {
     const like = changed("qwen2", {}, (tensors) => {

@@ -48,6 +48,7 @@ const likeOthers = new Set([
   "sarvam_moe",
   "glm4v_moe_text",
   "qwen3_vl_moe_text",
+  "qwen3_omni_moe_text",
   "aria_text",
   "gemma4_text",
   "gemma4_text_edge",
@@ -262,6 +263,14 @@ test("the text model of a larger model is read from within its config, by either
     assert.equal(openTransformers(at).tied, true);
   }
   refused(() => parametersOf(larger("qwen3_5_text", (name) => name.replace("model.", "model.text."))), "model.text.");
+});
+test("Qwen3-Omni's text model is within its thinker, beside what hears and speaks", () => {
+  const at = copy("qwen3_omni_moe_text", (thinker) => ({ model_type: "qwen3_omni_moe", thinker_config: thinker }));
+  const path = join(at, "model.safetensors");
+  const own = [...readSafetensors(path)].map(([name, t]) => [`thinker.${name}`, t] as const);
+  const voice = ["talker.model.norm.weight", tensor("f32", [2], [1, 2])] as const;
+  writeSafetensors(path, new Map([...own, voice]));
+  assert.deepEqual(parametersOf(at), parametersOf(join(hf, "qwen3_omni_moe_text")));
 });
 test("Nemotron-H's weights may have the names of the model within transformers", () => {
   const at = copy("nemotron_h", (c) => c);

@@ -4,8 +4,8 @@ import {
   blocksAfterLast,
   constant,
   denseFirst,
-  denseFirstOf,
   leadingDense,
+  leadingDenseOf,
   mixtureHeader,
   outerNames,
   required,
@@ -193,7 +193,7 @@ const indexed: Pick<Family, "model" | "file" | "header" | "supported" | "names">
   file: "sparse",
   header: {
     ...deepseekV3.header,
-    Dense: { keys: ["first_k_dense_replace"], fallback: 3, kind: "layers" },
+    Dense: leadingDenseOf(3),
     Q: required("q_lora_rank"),
     Top: required("index_topk"),
     IndexHeads: required("index_n_heads"),
@@ -205,7 +205,6 @@ const indexed: Pick<Family, "model" | "file" | "header" | "supported" | "names">
     mlp_bias: false,
     rope_interleave: true,
     moe_layer_freq: 1,
-    mlp_layer_types: denseFirstOf(3),
     layer_types: ({ num_hidden_layers: layers }: Json) => Array(Number(layers)).fill("indexed_attention"),
   },
   names: {

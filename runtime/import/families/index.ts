@@ -35,7 +35,7 @@ import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
 import { granitemoeSwa, mellum } from "./spaced.ts";
 import { mt5, switchTransformers, t5, umt5 } from "./t5.ts";
 import { afmoe, exaoneMoe } from "./windowed.ts";
-import { ariaText, glm4vMoeText, qwen3VlMoeText } from "./with-images.ts";
+import { ariaText, glm4vMoeText, qwen3OmniMoeText, qwen3VlMoeText } from "./with-images.ts";
 
 export const families: readonly Family[] = [
   llama,
@@ -84,6 +84,7 @@ export const families: readonly Family[] = [
   sarvamMoe,
   glm4vMoeText,
   qwen3VlMoeText,
+  qwen3OmniMoeText,
   ariaText,
   gemma4Edge,
   gemma4Text,

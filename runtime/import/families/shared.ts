@@ -89,12 +89,9 @@ export const everyFourth =
   <T>(near: T, far: T) =>
   ({ num_hidden_layers: layers }: Json): T[] =>
     Array.from({ length: Number(layers) }, (_, i) => (i % 4 === 3 ? far : near));
-/** The only accepted `mlp_layer_types`: dense blocks first, so many if nothing is said. */
-export const denseFirstOf =
-  (usual: number) =>
-  ({ num_hidden_layers: layers, first_k_dense_replace: dense = usual }: Json): string[] =>
-    Array.from({ length: Number(layers) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
-export const denseFirst = denseFirstOf(1);
+/** The only accepted `mlp_layer_types`: dense blocks first. */
+export const denseFirst = ({ num_hidden_layers: layers, first_k_dense_replace: dense = 1 }: Json): string[] =>
+  Array.from({ length: Number(layers) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
 /** A whole number from 0 on, or `missing` where there is none; undefined: something else. */
 export const wholeOr = (x: unknown, missing: number): number | undefined => {
   if (x === undefined || x === null) return missing;
@@ -112,18 +109,20 @@ export const oneOfWords = (key: string, no: string, yes: string): ConfigValue =>
   from: ({ [key]: word }) => (word === no ? false : word === yes ? true : undefined),
   must: `"${no}" or "${yes}"`,
 });
-/** How many blocks are dense, of which the mixtures come after; the first, if nothing is said. */
-export const leadingDense: ConfigValue = {
+/** How many blocks are dense, of which the mixtures come after; so many, if nothing is said. */
+export const leadingDenseOf = (usual: number): ConfigValue => ({
   keys: ["mlp_layer_types", "first_k_dense_replace"],
   kind: "layers",
-  from: ({ mlp_layer_types: types, first_k_dense_replace: first = 1, num_hidden_layers: layers }) => {
+  from: ({ mlp_layer_types: types, first_k_dense_replace: said, num_hidden_layers: layers }) => {
+    const first = said ?? usual;
     if (types === undefined || types === null) return typeof first === "number" ? first : undefined;
     if (!Array.isArray(types) || types.length !== layers) return undefined;
     const dense = types.filter((type) => type === "dense").length;
     return types.every((type, i) => type === (i < dense ? "dense" : "sparse")) ? dense : undefined;
   },
   must: '"dense" for the first few blocks, then "sparse", or a number of dense ones',
-};
+});
+export const leadingDense = leadingDenseOf(1);
 /** The width of a head: where it is not given, as those of all heads are D. */
 export const headWidth: ConfigValue = {
   keys: ["head_dim"],

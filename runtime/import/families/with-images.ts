@@ -1,4 +1,4 @@
-// Text models of models that read images too: Qwen3-VL, GLM-4.5V, Aria.
+// Text models of models that read images too: Qwen3-VL, Qwen3-Omni, GLM-4.5V, Aria.
 import type { Family, PackedTensor } from "../family.ts";
 import { qwen3Moe } from "./qwen.ts";
 import {
@@ -32,6 +32,18 @@ export const qwen3VlMoeText: Family = {
       runs: ["blocks.*.feed.experts.down.weight"],
       transposed: ({ D }, shape) => shape.at(-2) === D,
     },
+  },
+};
+
+/** The text model of Qwen3-Omni, which is the part of its thinker that reads and writes text. */
+export const qwen3OmniMoeText: Family = {
+  ...qwen3Moe,
+  type: "qwen3_omni_moe_text",
+  header: {
+    ...qwen3Moe.header,
+    A: headWidth,
+    base: { keys: ropeThetaKeys, fallback: 1000000 },
+    renormalised: { keys: ["norm_topk_prob"], fallback: true },
   },
 };
 
