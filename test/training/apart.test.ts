@@ -164,7 +164,7 @@ const program = (name: keyof typeof models): string =>
      import { DeltaNet } from "std/delta"
      import { KimiDeltaAttention } from "std/kda"
      import { Mamba, Mamba2 } from "std/mamba"
-     import { ${["Gated", "Short", "Delta", "State", "Selective"].includes(name) ? "LanguageModel" : name} } from "std/models/${files.get(name) ?? "decoder"}"
+     import { ${["Gated", "Short", "Delta", "Kimi", "State", "Selective"].includes(name) ? "LanguageModel" : name} } from "std/models/${files.get(name) ?? "decoder"}"
      model Small() = ${models[name]}`,
   );
 const documents = [7, 1, 12, 2, 5, 9].map((n) => Array.from({ length: n }, () => below(19)));
@@ -218,7 +218,19 @@ async function same(name: keyof typeof models, target: Target, precision: "f32" 
 const all = Object.keys(models) as (keyof typeof models)[];
 for (const name of full
   ? all
-  : (["GptOss", "DeepSeekV3", "Llama4", "Gated", "Short", "Delta", "State", "Selective", "Gemma4Edge"] as const))
+  : ([
+      "GptOss",
+      "DeepSeekV3",
+      "DeepSeekV32",
+      "Llama4",
+      "Gated",
+      "Short",
+      "Delta",
+      "Kimi",
+      "State",
+      "Selective",
+      "Gemma4Edge",
+    ] as const))
   test(`${name}: packed documents have the loss that they have alone`, () => same(name, "reference", "f64", 1e-11));
 test("so they have by kernels, of the host and emulated", async () => {
   await same("LanguageModel", "host", "f32", 1e-5);
