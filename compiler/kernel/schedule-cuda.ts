@@ -160,8 +160,9 @@ const elementsPerTask = (elements: number): number =>
 const choicesOf = (tf32: boolean): Choices => ({
   regions: {
     foldsInside,
+    outputs: { alike: 12, made: 24 },
     rowOfFew: 1 << 13,
-    small: 1 << 14,
+    small: 1 << 20,
     operands: (rows) => (rows <= 64 ? 3 : 2),
     parts: null,
     sums: partialSumColumns,
@@ -187,7 +188,7 @@ const choicesOf = (tf32: boolean): Choices => ({
   panel: null,
   pitch,
   pointerAlignment: copyBytes,
-  chain: { parts: 8, shared: blockSharedBytes },
+  chain: { parts: 8, buffers: 24, shared: blockSharedBytes },
   movesOnly: true,
 });
 export const cudaChoices = choicesOf(false);

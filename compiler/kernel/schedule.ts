@@ -144,8 +144,11 @@ export interface Choices {
   readonly pitch: ((columns: number, bytes: number) => number) | null;
   /** Where a loop's kernels get pointers to the step they use, these are aligned to so many bytes. */
   readonly pointerAlignment: number;
-  /** Consecutive kernels of one task become parts of one kernel: up to `parts` of them, and `shared` bytes of shared memory. null: none do. */
-  readonly chain: { readonly parts: number; readonly shared: number } | null;
+  /**
+   * Kernels of one task become parts of one kernel: up to `parts` of them, that use `buffers` buffers (whose addresses take registers) and `shared` bytes
+   * of shared memory. null: none do.
+   */
+  readonly chain: Readonly<Record<"parts" | "buffers" | "shared", number>> | null;
   /** Collectives only move bytes: sums over workers become a move followed by a reduction kernel (legalize.ts). */
   readonly movesOnly: boolean;
 }
@@ -159,6 +162,7 @@ const tasks = 32;
 export const hostChoices: Choices = {
   regions: {
     foldsInside: (rows, elements) => rows >= 16 || elements <= 1 << 14,
+    outputs: { alike: 12, made: 12 },
     rowOfFew: 256,
     small: 0,
     operands: () => 2,

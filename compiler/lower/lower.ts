@@ -127,6 +127,9 @@ class Lowering implements LoweringContext {
   readonly #chain: KernelPart[] = [];
   /** The bytes of shared memory that the parts of `chain` take. */
   #chainShared = 0;
+  /** What they read and write, and what they write. */
+  readonly #chainBuffers = new Set<VirtualBuffer>();
+  readonly #chainMade = new Set<VirtualBuffer>();
 
   constructor({ graph, panels }: Legalized, options: LowerOptions, inPlace: InPlacePieces) {
     this.#graph = graph;
@@ -230,16 +233,27 @@ class Lowering implements LoweringContext {
       phase: this.#phases.get(item(region.outputs, 0).node) ?? "forward",
     };
     const own = this.#draftKernel([part]);
-    if (this.#isChainable(part, own)) return this.#addToChain(part, this.#emittedOf(own).launch?.shared ?? 0);
-    this.endChain();
+    if (this.#isChainable(part, own)) return this.#addToChain(part, own);
+    if (this.#readsChain(own)) this.endChain();
     this.#addLaunch([part], own);
   }
-  #addToChain(part: KernelPart, shared: number): void {
-    const { parts = 0, shared: room = 0 } = this.choices.chain ?? {};
-    const isFull = this.#chain.length === parts || this.#chainShared + shared > room;
+  #addToChain(part: KernelPart, own: DraftedKernel): void {
+    const { parts = 0, buffers = 0, shared: room = 0 } = this.choices.chain ?? {};
+    const shared = this.#emittedOf(own).launch?.shared ?? 0;
+    const used = own.d.bindings.map((g) => g.buffer);
+    const isFull =
+      this.#chain.length === parts ||
+      this.#chainShared + shared > room ||
+      new Set([...this.#chainBuffers, ...used]).size > buffers;
     if (isFull || this.#chain.some((p) => p.phase !== part.phase)) this.endChain();
     this.#chain.push(part);
     this.#chainShared += shared;
+    for (const buffer of used) this.#chainBuffers.add(buffer);
+    for (const { buffer, access } of own.d.bindings) if (access !== "read") this.#chainMade.add(buffer);
+  }
+  /** Whether a kernel reads what waiting parts make. Any other goes before them, so that more parts can join. */
+  #readsChain({ d }: DraftedKernel): boolean {
+    return d.bindings.some(({ buffer, base }) => this.#chainMade.has(buffer) || (base && this.#chainMade.has(base)));
   }
   /** Whether a kernel has a single task of elementwise work and reductions, so that it can be a part of a chain. */
   #isChainable({ nodes }: KernelPart, drafted: DraftedKernel): boolean {
@@ -250,6 +264,8 @@ class Lowering implements LoweringContext {
   endChain(): void {
     const parts = this.#chain.splice(0);
     this.#chainShared = 0;
+    this.#chainBuffers.clear();
+    this.#chainMade.clear();
     if (parts.length > 0) this.#addLaunch(parts, this.#draftKernel(parts));
   }
   #addLaunch(parts: readonly KernelPart[], drafted: DraftedKernel): void {

@@ -59,8 +59,6 @@ class FusionGroup {
 }
 const shapeOf = (v: Value): readonly number[] => dims(v.type);
 
-/** How many results one kernel may have. */
-const mostOutputs = 12;
 /** With fewer rows, a task per row keeps too few cores busy, unless the rows are short (`rowOfFew`). */
 const fewRows = 64;
 
@@ -71,6 +69,8 @@ export interface MergeOptions {
   readonly gathers: boolean;
   /** How many products of one left operand with parts of one tensor become one kernel; null: as many as `operands` says. */
   readonly parts: number | null;
+  /** How many results one kernel may have after a region joins that reads the same values, or one that is made of the kernel's results. */
+  readonly outputs: Readonly<Record<"alike" | "made", number>>;
   /** Regions over rows of at most so many elements may be merged even if there are few rows, and so few tasks. */
   readonly rowOfFew: number;
   /** Regions of at most so many elements are merged with others that read the same values. */
@@ -155,7 +155,8 @@ function moveToEnd(readers: Map<Value, Set<FusionGroup>>, v: Value, group: Fusio
 
 function canJoin(g: FusionGroup, part: FusionCandidate, addsUp: AddsUp, options: MergeOptions): boolean {
   if (g.isBackward !== part.isBackward || g.waits || part.nodes.some(isAfter)) return false;
-  if (g.outputs.length + part.outputs.length > mostOutputs) return false;
+  const most = innerOf(g, part).length > 0 ? options.outputs.made : options.outputs.alike;
+  if (g.outputs.length + part.outputs.length > most) return false;
   switch (`${g.kind} ${part.kind}`) {
     case "rows rows":
       return areSameRows(g, part, options);

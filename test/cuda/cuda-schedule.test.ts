@@ -172,6 +172,27 @@ test("parts of a kernel take no more shared memory together than every GPU has",
   const shared = launches.map((l) => kernelOf(l).launch?.shared ?? 0);
   assert.ok(launches.length > 1 && Math.max(...shared) <= 99 * 1024, shared.join());
 });
+test("kernels of one task wait for others of their kind until one reads what they make", () => {
+  const g = new GraphBuilder(ops);
+  const products = ["a", "b", "c"].map((name) =>
+    b.matmul(g, parameter(g, name, [96, 32]), parameter(g, "w", [32, 64])),
+  );
+  const norms = products.map((x) => b.sum(g, b.mul(g, x, x), [0, 1]));
+  const total = norms.reduce((sum, x) => b.add(g, sum, x));
+  const scaled = b.mul(g, parameter(g, "z", [512, 640]), b.broadcast(g, total, [512, 640], []));
+  const { launches } = lower(graphOf([scaled, ...products]), backends.cuda);
+  const at = launches.findIndex((l) => l.tasks === 1);
+  const written = new Set(launches[at]?.args.flatMap((x) => (x.access === "write" ? [x.buffer] : [])));
+  const places = launches.flatMap((l, i) => (l.args.some((x) => written.has(x.buffer)) ? [i] : []));
+  assert.is(launches.filter((l) => l.tasks === 1).length, 1);
+  assert.ok(places.length > 1 && places.every((i) => i >= at), places.join());
+});
+test("copies of twelve results in bf16 are made where the results are", () => {
+  const g = new GraphBuilder(ops);
+  const y = parameter(g, "y", [70, 64]);
+  const sums = Array.from({ length: 12 }, (_, i) => b.add(g, parameter(g, `x${i}`, [70, 64]), y));
+  assert.is(tasksOf([...sums, ...sums.map((x) => b.cast(g, x, "bf16"))]).length, 1);
+});
 test("rows of prepared weights, and of codes, begin at 16 bytes, those of other weights lie one after another", () => {
   const g = new GraphBuilder(ops);
   const x = parameter(g, "x", [130, 136], "bf16");
