@@ -27,7 +27,7 @@ KERNEL_END(dot_b3518237)
 // y1: f32[64, 4]
 // y2: f32[64, 4]
 // max reshape const broadcast sub exp sum div
-KERNEL void __launch_bounds__(32, MIN_BLOCKS(8)) exp_6d2e0b3b(f32* y, const f32* __restrict__ x, f32* y1, f32* y2) {
+KERNEL void __launch_bounds__(32, MIN_BLOCKS(16)) exp_6d2e0b3b(f32* y, const f32* __restrict__ x, f32* y1, f32* y2) {
   for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
     const ix r = task;
     const auto t1 = x[r * 4];
@@ -57,7 +57,7 @@ KERNEL_END(exp_6d2e0b3b)
 // index: i32[64, 2]
 // x: f32[64, 4]
 // top_k
-KERNEL void __launch_bounds__(32, MIN_BLOCKS(8)) top_k_99ef7e32(f32* values, i32* index, const f32* __restrict__ x) {
+KERNEL void __launch_bounds__(32, MIN_BLOCKS(16)) top_k_99ef7e32(f32* values, i32* index, const f32* __restrict__ x) {
   for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
     const ix r = task;
     for (ix p = 0; p < 2; p++) {
@@ -89,7 +89,7 @@ KERNEL_END(top_k_99ef7e32)
 // expert: i32[128]
 // inverse: i32[128]
 // sum broadcast div reshape route
-KERNEL void __launch_bounds__(128, MIN_BLOCKS(2)) div_route_dee617bf(const f32* __restrict__ x, f32* y, const i32* __restrict__ index, i32* offsets, i32* order, i32* expert, i32* inverse) {
+KERNEL void __launch_bounds__(128, MIN_BLOCKS(4)) div_route_dee617bf(const f32* __restrict__ x, f32* y, const i32* __restrict__ index, i32* offsets, i32* order, i32* expert, i32* inverse) {
   DYN_SMEM(smem);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     par<2>(128, [&](auto v, ix j) {
@@ -270,7 +270,7 @@ KERNEL_END(ragged_dot_b13ce4e2)
 // x3: f32[64, 32]
 // y1: f32[64, 32]
 // broadcast combine reshape mul sum
-KERNEL void __launch_bounds__(256, MIN_BLOCKS(1)) sum_26226ed6(f32* y, const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, f32* y1) {
+KERNEL void __launch_bounds__(256, MIN_BLOCKS(2)) sum_26226ed6(f32* y, const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, f32* y1) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const auto sum = fold<Sum, 1>(2048, [&](auto v, ix k) {
       const auto t = broadcast(v, x[k / 32 * 2]);
@@ -343,7 +343,7 @@ KERNEL_END(ragged_dot_a2f10f0c)
 // parts: f32[3, 128]
 // y: f32[128]
 // sum
-KERNEL void __launch_bounds__(32, MIN_BLOCKS(8)) sum_f14d35ff(const f32* __restrict__ parts, f32* y) {
+KERNEL void __launch_bounds__(32, MIN_BLOCKS(16)) sum_f14d35ff(const f32* __restrict__ parts, f32* y) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     par<4>(128, [&](auto v, ix j) {
       const auto sum = fold_lane<Sum>(3, [&](ix k) { return ld(v, parts + k * 128 + j); });
@@ -363,7 +363,7 @@ KERNEL_END(sum_f14d35ff)
 // x7: f32[64, 4]
 // y: f32[64, 4]
 // broadcast iota eq combine reshape sum div mul neg add const select
-KERNEL void __launch_bounds__(32, MIN_BLOCKS(8)) mul_39aafa0d(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, const f32* x7, f32* y) {
+KERNEL void __launch_bounds__(32, MIN_BLOCKS(16)) mul_39aafa0d(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, const f32* x7, f32* y) {
   for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
     const ix r = task;
     const auto t = x[r * 2];

@@ -3,10 +3,10 @@ import { item } from "../../item.ts";
 import { range } from "../../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../../kernel/ir.ts";
 import { statements as all } from "../../kernel/passes.ts";
-import { multiprocessors, warpRowBytes } from "../../kernel/schedule-cuda.ts";
+import { warpRowBytes } from "../../kernel/schedule-cuda.ts";
 import { memoize } from "../../memoize.ts";
 import type { DType } from "../../types/dtype.ts";
-import { raggedAxisIndex, tasksOf } from "../grid.ts";
+import { raggedAxisIndex } from "../grid.ts";
 import { fp4StagesOf } from "./fp4-tile.ts";
 import { lanesPerRow } from "./shared-rows.ts";
 
@@ -64,7 +64,7 @@ const needsWholeRows = (k: Kernel): boolean =>
 
 /**
  * The block of a kernel without accumulator tiles: a thread for each group of four of the longest line, in one to eight warps. Ranks and prefix sums
- * take an element per thread. A thread has 128 registers; all that there are where each multiprocessor has one task at most.
+ * take an element per thread.
  */
 function lineBlock(k: Kernel): BlockShape {
   const lengths = [
@@ -74,8 +74,7 @@ function lineBlock(k: Kernel): BlockShape {
     ...statements(k, "tile").map((s) => (s.tile.role === "acc" ? item(s.tile.shape, 1) / 4 : 0)),
   ];
   const warps = Math.min(8, Math.max(1, 2 ** Math.ceil(Math.log2(Math.max(...lengths, 1) / 32))));
-  const blocks = (tasksOf(k) <= multiprocessors ? 8 : 16) / warps;
-  return { threads: 32 * warps, warps: [warps, 1], across: 1, blocks, isTaskPerBlock: false };
+  return { threads: 32 * warps, warps: [warps, 1], across: 1, blocks: 16 / warps, isTaskPerBlock: false };
 }
 const lineLength = (x: Expr): number => Math.min(4096, range(x)[1]);
 const statements = <S extends Stmt["s"]>(k: Kernel, kind: S): StmtOf<S>[] =>
