@@ -6,13 +6,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { compileProgram } from "../../runtime/compile.ts";
-import {
-  type Executable,
-  type Outcome,
-  onlyOutput,
-  type Repeat,
-  type Tensor,
-} from "../../runtime/executable/executable.ts";
+import { type Executable, onlyOutput, type Repeat, type Tensor } from "../../runtime/executable/executable.ts";
 import { type GeneratedToken, type GenerateRequest, generateBatch } from "../../runtime/generation/batch.ts";
 import { generate } from "../../runtime/generation/generate.ts";
 import { generateEntries } from "../../runtime/generation/generate-entries.ts";
@@ -25,44 +19,11 @@ import { rejectedProblem } from "../assert-problem.ts";
 import { command } from "../command.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { Memory } from "./memory.ts";
 
 const test = suite("generate-batch");
 const tooLate = (): void => assert.fail("compiled for a text that does not fit");
 
-/** Keeps each row's tokens by position; its next token is a hash of all up to the newest position, so that anything wrong in any of them shows. */
-class Memory implements Executable {
-  readonly stores = [];
-  readonly bytes = null;
-  readonly entries: readonly string[];
-  readonly calls: { readonly entry: string; readonly at: readonly (readonly number[])[] }[] = [];
-  readonly #seen: number[][];
-  constructor(rows: number, lengths = [1, 8]) {
-    this.entries = ["init", ...lengths.map((T) => `generate:${T}`)];
-    this.#seen = Array.from({ length: rows }, () => Array.from({ length: 99 }, () => 77));
-  }
-  read = (): Tensor => fromNumbers("i32", [0], []);
-  write(): void {}
-  close(): void {}
-  async run(entry: string, inputs: ReadonlyMap<string, Tensor>): Promise<Outcome> {
-    await Promise.resolve();
-    const rowsOf = (name: string): number[][] => {
-      const { shape: [B = 0, T = 0] = [], data = [] } = inputs.get(name) ?? {};
-      return Array.from({ length: B }, (_, b) => Array.from(data).slice(b * T, (b + 1) * T));
-    };
-    const [tokens, at] = [rowsOf("tokens"), rowsOf("at")];
-    this.calls.push({ entry, at });
-    const next = at.map((places, b) => {
-      for (const [i, p] of places.entries()) if (p >= 0) (this.#seen[b] ?? [])[p] = tokens[b]?.[i] ?? 0;
-      return (this.#seen[b] ?? []).slice(0, Math.max(...places) + 1).reduce((h, t) => (h * 31 + t + 7) % 251, 1);
-    });
-    return {
-      outputs: [fromNumbers("i32", [next.length], next)],
-      losses: new Map(),
-      metrics: new Map(),
-      gradients: new Map(),
-    };
-  }
-}
 async function written(
   rows: number,
   wishes: Iterable<GenerateRequest>,
