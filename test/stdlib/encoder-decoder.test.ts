@@ -1,12 +1,14 @@
 // Models that read a source and write a text: they learn, and what they write from kept keys is what the whole text gives.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { compileProgram, type EntryRequest } from "../../runtime/compile.ts";
 import type { Executable, Tensor } from "../../runtime/executable/executable.ts";
 import { fromNumbers, numbers, part } from "../../runtime/tensor.ts";
 import { project } from "../project.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 
 const test = suite("encoder-decoder");
 const V = 19;
@@ -126,4 +128,26 @@ for (const name of Object.keys(models) as Name[])
       executable.close();
     }
   });
+test("a method encode is a part of generating beside generate alone", async () => {
+  const path = join(temporaryFolder(), "encode.moe");
+  const encode = "encode(source: i32[B, U], at: i32[B, U]) -> bool { loss mass = sum(f32(source)) return generating }";
+  for (const [more, generating] of [
+    ["", 0],
+    ["generate(tokens: i32[B, T]) -> i32[B] { return tokens[:, 0] }", 1],
+  ] as const) {
+    writeFileSync(path, `model M() { ${encode} ${more} }`);
+    const entry = { method: "encode", name: "encode", sizes: { B: 1, U: 2 } };
+    const { executable } = await compileProgram({
+      path,
+      sizes: {},
+      target: "reference",
+      precision: "f32",
+      entries: [entry],
+    });
+    const given = new Map(Object.entries({ source: ints([1, 2], [3, 4]), at: ints([1, 2], [0, 1]) }));
+    const { outputs, losses } = await executable.run("encode", given, how);
+    executable.close();
+    assert.deepEqual([outputs[0]?.data[0], losses.size], [generating, 1 - generating]);
+  }
+});
 test.run();

@@ -80,12 +80,14 @@ export class EntryElaborator {
   readonly #w: World;
   readonly #decl: Declared;
   readonly #requested: RequestedValues;
+  readonly #generates: boolean;
 
   constructor(shared: ElaborationState, entry: EntryRequest) {
     [this.#shared, this.#entry] = [shared, entry];
     this.#decl = findDeclaration(shared.loaded, shared.request.declaration);
     this.#requested = new RequestedValues(this.#decl, shared.request, entry);
-    this.#w = new World(optionsOf(shared, { training: trains(entry), generating: generates(entry) }), evaluator);
+    this.#generates = generates(entry, this.#decl);
+    this.#w = new World(optionsOf(shared, { training: trains(entry), generating: this.#generates }), evaluator);
     this.#w.localState = (stmt, t, scope) => this.#localState(stmt, t, scope);
     this.#w.parameter = (name) => shared.stores.parameter(name);
     shared.stores.current.clear();
@@ -105,7 +107,7 @@ export class EntryElaborator {
       (v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : failNotTensor() }),
     );
     // nobody asks for the losses and metrics of generated tokens
-    const reported = generates(entry) ? [] : [...lossResults(w), ...metricResults(w)];
+    const reported = this.#generates ? [] : [...lossResults(w), ...metricResults(w)];
     return {
       name: entry.name,
       method: entry.method,
@@ -185,7 +187,7 @@ export class EntryElaborator {
     const [w, entry, shared] = [this.#w, this.#entry, this.#shared];
     const path = scope.frame.instance?.path ?? "";
     const name = [
-      generates(entry) ? "generate" : entry.method,
+      this.#generates ? "generate" : entry.method,
       path === "" ? stmt.name.name : `${path}.${stmt.name.name}`,
     ].join("/");
     const old = shared.stores.all.get(name);

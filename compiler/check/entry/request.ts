@@ -7,7 +7,7 @@ import { didYouMean, fail, textOf } from "../errors.ts";
 import { bareName, isCapital, namesIn } from "../types.ts";
 import { type Declared, number, type Scope, type Val } from "../values.ts";
 import type { CallArgument } from "../world.ts";
-import { methodsOf } from "./entry-signature.ts";
+import { methodsCalled, methodsOf } from "./entry-signature.ts";
 
 export interface EntryRequest {
   /** Unique; the name of the graph, and the prefix of its inputs, as in `NAME/tokens`. */
@@ -22,8 +22,9 @@ export interface EntryRequest {
 }
 /** Whether an entry trains, rather than evaluates. */
 export const trains = ({ method, evaluates = false }: EntryRequest): boolean => method === "train" && !evaluates;
-/** Whether an entry is a part of generating: its states are those of `generate`. */
-export const generates = ({ method }: EntryRequest): boolean => method === "generate" || method === "encode";
+/** Whether an entry is a part of generating: its states are those of `generate`, beside which alone `encode` is one. */
+export const generates = ({ method }: EntryRequest, decl: Declared): boolean =>
+  method === "generate" || (method === "encode" && methodsCalled(decl, "generate").length > 0);
 /** Values by name; a spread `...S` takes a list. */
 export type Sizes = Readonly<Record<string, number | boolean | readonly number[]>>;
 export interface Request {
