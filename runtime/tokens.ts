@@ -218,5 +218,14 @@ export function requireInVocabulary(tokens: ArrayLike<number>, vocabulary: numbe
     "bytes need a vocabulary of 256 (`V` in examples/gpt-moe.moe), a tokenizer's numbers one as large as its own; give the model more tokens, or other text",
   );
 }
+/** Throws Problem if a decoder's first tokens are not in its vocabulary. */
+export function requireStart(start: ArrayLike<number>, vocabulary: number | undefined): void {
+  const unknown = vocabulary === undefined ? undefined : Array.from(start).find((token) => token >= vocabulary);
+  if (unknown === undefined) return;
+  throw new Problem(
+    `the decoder is to begin with the token ${unknown}, and the model's tokens are 0 to ${Number(vocabulary) - 1}`,
+    'give one that it has by `"start"` in the config.json of the run',
+  );
+}
 
 export const codecs = { bytes, ids } as const;

@@ -13,7 +13,7 @@ import {
 import { type Executable, storeOfInput } from "../executable/executable.ts";
 import { findEntry, hasMethod } from "../program.ts";
 import { tokenAxes } from "../text-entry.ts";
-import { type Codec, requireInVocabulary, startTokensOf } from "../tokens.ts";
+import { type Codec, requireInVocabulary, requireStart, startTokensOf } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { singleWorker, type Workers } from "../workers/workers.ts";
 import type { GenerateRequest } from "./batch.ts";
@@ -83,12 +83,12 @@ export async function compileGenerate(
   const declared = contextOf(entry, sizes);
   const encodes = hasEncoder(program, entry.declaration);
   const most = encodes ? sourceOf(entry, sizes) : null;
-  const requirePositions = (context: number | null): void => {
+  const requirePositions = (context: number | null, places: number | null): void => {
     if (!Number.isFinite(prompt)) return;
     requireContext(encodes ? 1 : prompt, tokens, context);
-    if (encodes) requireSource(prompt, most);
+    if (encodes) requireSource(prompt, places);
   };
-  requirePositions(declared);
+  requirePositions(declared, most);
   const sampling = options.sampling ?? samplingInputsOf(entry);
   const read = Math.min(prompt, declared ?? prompt);
   const lengths = sourceLengths(Number.isFinite(prompt) ? prompt : undefined, most);
@@ -104,10 +104,10 @@ export async function compileGenerate(
     ...commonRequest(options, world),
     kept: options.kept,
     restored: true,
-    onInputs: ({ choices }) => requirePositions(positionsOf(choices, declared)),
+    onInputs: ({ choices }) => requirePositions(positionsOf(choices, declared), positionsOf(choices, most, "encode")),
   });
   const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
-  const source = encodes ? (most ?? Math.max(...lengths)) : null;
+  const source = encodes ? positionsOf(report.choices, most ?? Math.max(...lengths), "encode") : null;
   return { executable, report, sampling, context: positionsOf(report.choices, declared), source, vocabulary };
 }
 function generateEntry(program: Loaded, declaration: string | undefined): EntrySignature {
@@ -160,6 +160,7 @@ export function requestOf(prompt: ArrayLike<number>, options: TextOptions, model
   const tokens = options.tokens ?? Math.min(200, Math.max(1, tokensLeft(first, context)));
   requireContext(first.length, tokens, context);
   requireInVocabulary(prompt, vocabulary, "a prompt");
+  if (source !== null) requireStart(first, vocabulary);
   const { temperature = 0.8, topP, topK, pastEnd = false } = options;
   const ending = codec.endToken ?? (source === null ? null : (codec.documents?.end[0] ?? null)); // of bytes a line end, as in pairs
   const how = { tokens, temperature, topP, topK, end: pastEnd ? null : ending };

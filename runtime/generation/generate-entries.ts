@@ -113,10 +113,15 @@ export function contextOf(entry: EntrySignature, sizes: Sizes): number | null {
 
 /**
  * How many positions the compiled `generate` has: `context`, or fewer, if its `at` indexes a shorter table or cache (`choices` as in `Figures`); null if
- * nothing says.
+ * nothing says. Of `encode`, with the header's `Source`, those of a source.
  */
-export function positionsOf(choices: Figures["choices"], context: number | null): number | null {
-  const bounds = Object.entries(choices).flatMap(([store, n]) => (/^generate:\d+\/at$/.test(store) ? [n] : []));
+export function positionsOf(
+  choices: Figures["choices"],
+  context: number | null,
+  of: "generate" | "encode" = "generate",
+): number | null {
+  const places = new RegExp(`^${of}:\\d+/at$`);
+  const bounds = Object.entries(choices).flatMap(([store, n]) => (places.test(store) ? [n] : []));
   const least = Math.min(...bounds, context ?? Number.POSITIVE_INFINITY);
   return Number.isFinite(least) ? least : null;
 }

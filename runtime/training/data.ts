@@ -18,6 +18,7 @@ import {
   joinStarts,
   oneDocument,
   requireInVocabulary,
+  requireStart,
   requireVocabulary,
   startTokensOf,
   type Tokens,
@@ -156,8 +157,9 @@ export function opening({ training, heldOut, codec }: Dataset): readonly number[
 }
 
 /** Throws Problem unless the model has all of the data's tokens. `vocabulary` as in `requireInVocabulary`. */
-export function requireKnown({ codec, all, heldOut }: Dataset, vocabulary: number | undefined): void {
+export function requireKnown({ codec, all, heldOut, pairs }: Dataset, vocabulary: number | undefined): void {
   requireVocabulary(codec, vocabulary);
+  if (pairs) requireStart(startTokensOf(codec), vocabulary);
   requireInVocabulary(all, vocabulary, "the data");
   requireInVocabulary(heldOut, vocabulary, "the held-out text");
 }

@@ -1,12 +1,14 @@
 // Pairs of a prompt and an answer, for models with an encoder: their batches, and a run from training to text.
 
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import type { Problem } from "../../compiler/diagnostic.ts";
+import { compileGenerate } from "../../runtime/generation/compile-generate.ts";
 import { generate } from "../../runtime/generation/generate.ts";
 import { openModel } from "../../runtime/index.ts";
+import { readProgram } from "../../runtime/program.ts";
 import { codecs, withStart } from "../../runtime/tokens.ts";
 import { type Batch, type Dataset, pairsOf, readDataset, trainingPairs } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
@@ -79,6 +81,46 @@ test("what does not fit says what to do", () => {
   assert.equal(sourceSize({ source: 5, answer: 3 }, 8, null), 8);
 });
 
+/** A copy of a run's folder whose config.json has more. */
+function configured(run: string, more: object): string {
+  const copy = join(temporaryFolder(), "run");
+  cpSync(run, copy, { recursive: true });
+  const path = join(copy, "config.json");
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...more }));
+  return copy;
+}
+/** Looks at no more than four tokens of a source, which its header does not say. */
+const short = `
+  import { Embedding } from "std/nn"
+  import { CrossAttention } from "std/attention"
+  import { newest, sample } from "std/sample"
+  model Short(V = 16, D = 4) {
+    embed: Embedding(V, D)
+    cross: CrossAttention(D, 1, Context: 4)
+    encode(source: i32[B, U], at: i32[B, U]) {
+      let none: float[B, 0, D] = 0
+      let _ = cross(none, embed(source), at)
+    }
+    generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B]) -> i32[B] {
+      let none: float[B, 0, D] = 0
+      let nowhere: i32[B, 0] = -1
+      return sample(embed.logits(newest(cross(embed(tokens), none, nowhere), at)), temperature)
+    }
+  }
+`;
+test("a source longer than what its keys have room for is refused, also where the header does not say", async () => {
+  const file = join(folder, "short.moe");
+  writeFileSync(file, short);
+  const program = readProgram(file);
+  const how = { target: "reference", rows: 1 } as const;
+  const { executable, source } = await compileGenerate(program, "Short", how);
+  executable.close();
+  assert.equal(source, 4);
+  await assert.rejects(
+    compileGenerate(program, "Short", { ...how, prompt: 5 }),
+    /reads 4 tokens, and the prompt has 5/,
+  );
+});
 const model = `import { SwitchTransformers } from "std/models/t5"
 model Tiny(Context = 6, Source = 8) =
   SwitchTransformers(V: 256, D: 8, H: 8, M: 2, L: 2, Heads: 1, A: 4, E: 2, First: 1, Step: 2, Mixed: 0, Odd: 1, Buckets: 4, most: 8,
@@ -113,6 +155,9 @@ test("a model is trained on pairs, evaluated, and answers prompts of its own len
     assert.equal(answer, "xz");
     const long = opened.generate("b".repeat(9)).next();
     await assert.rejects(long, /the model reads 8 tokens, and the prompt has 10/);
+    const unknown = generate({ folder: configured(out, { start: [256] }), prompts: ["a"] }, singleWorker).next();
+    await assert.rejects(unknown, /begin with the token 256, and the model's tokens are 0 to 255/);
+    await assert.rejects(evaluate({ folder: configured(out, { start: [1, 300] }), data }), /begin with the token 300/);
   } finally {
     await opened.close();
   }
