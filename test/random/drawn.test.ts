@@ -8,11 +8,14 @@ import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { NdArray } from "../../compiler/graph/node.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
+import { loweredForCuda } from "../emulator/sequence.ts";
 import { project } from "../project.ts";
 import { expected, mismatches } from "./compare.ts";
 import { checkFiles } from "./files.ts";
 import { type Case, failure, kinds, shrunk } from "./fuzz.ts";
 import { drawHostMode, type HostMode, isas, runnable } from "./host-modes.ts";
+import { randomProgram } from "./programs.ts";
+import { trainingOf } from "./training.ts";
 
 const test = suite("drawn");
 const runs: readonly { readonly kind: keyof typeof kinds; readonly given: Pick<HostMode, "isa" | "precision"> }[] = [
@@ -33,6 +36,10 @@ for (const [i, { kind, given }] of runs.filter((r) => runnable.includes(r.given.
     const way = { ...drawHostMode(`drawn ${i}`, given), schedules: `drawn ${i}` };
     assert.is(await failure((kinds[kind] as (seed: string) => Case)(`drawn ${i}`), way), null);
   });
+test("rows of no elements have kernels of CUDA", () => {
+  const program = randomProgram("9700104 pf", "p", { looped: false, draws: true, sizes: "empty" });
+  for (const graph of trainingOf(program, "f32").graphs) assert.ok(loweredForCuda(graph).launches.length > 0);
+});
 test("a way is the same for the same seed; what is asked for is kept, and nothing else changes", () => {
   const all = Array.from({ length: 40 }, (_, i) => drawHostMode(String(i)));
   assert.equal(

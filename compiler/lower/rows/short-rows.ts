@@ -33,7 +33,14 @@ export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly n
   const count = product(outer);
   const isWide = (v: Value): boolean => shapeOf(v).length > outer.length;
   const wide = outputs.filter(isWide);
-  if (n > d.choices.rows.shortRow || count === 0 || outer.length === 0 || wide.some((v) => dtypeOf(v.type) === "bool"))
+  const { shortRow } = d.choices.rows;
+  if (
+    shortRow === 0 ||
+    n > shortRow ||
+    count === 0 ||
+    outer.length === 0 ||
+    wide.some((v) => dtypeOf(v.type) === "bool")
+  )
     return false;
   const cached = wide.flatMap((v) => cachedValueOf(d, v, outer.length) ?? []);
   const made = [...new Set([...cached, ...wide])];
