@@ -177,6 +177,7 @@ export class Resharder {
    * have its rows.
    */
   #perChoice(x: Value, axis: number, choices: number, f: (rows: Value) => Value): Value {
+    if (choices === 0) return x; // no rows are masked or moved
     const count = rowAxes(dims(x.type), axis, choices);
     const perRow = (rows: Value): Value => {
       const [[n, ...front], rest] = [dims(rows.type).slice(0, count), dims(rows.type).slice(count)];

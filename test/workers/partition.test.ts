@@ -48,6 +48,16 @@ test("whether parameters fit is asked of what one worker has of them", () => {
     own.map((s) => [s.name, 1, 4]),
   );
 });
+test("workers share a batch of no tokens", () => {
+  const request: BuildRequest = {
+    sizes: { D: 8, H: 8, L: 1, Heads: 2, E: 4, V: 16, Context: 4, B: 2, T: 0, Steps: 1 },
+    precision: "f32",
+    entries: [{ name: "train", method: "train", sizes: {} }],
+    workers: 2,
+  };
+  const { graphs } = toGraphs(loadFile("examples/gpt-moe.moe"), request, silentObserver());
+  assert.is(graphs.length, 2);
+});
 test("every op, its arguments cut along any axis", () => {
   let cut = 0;
   for (const { name, node, g } of samples()) {
