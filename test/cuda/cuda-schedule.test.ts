@@ -12,8 +12,9 @@ import { hopperChoice } from "../../compiler/kernel/schedule-hopper.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
+import { isRead } from "../../compiler/plan/liveness.ts";
 import type { Layout } from "../../compiler/plan/plan.ts";
-import { kernelOf } from "../../compiler/plan/sequence.ts";
+import { kernelOf, type VirtualBuffer } from "../../compiler/plan/sequence.ts";
 import { backends } from "../../compiler/targets.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { emulationModes, loweredForCuda, modulesOf, runEmulated } from "../emulator/sequence.ts";
@@ -186,6 +187,50 @@ test("kernels of one task wait for others of their kind until one reads what the
   const places = launches.flatMap((l, i) => (l.args.some((x) => written.has(x.buffer)) ? [i] : []));
   assert.is(launches.filter((l) => l.tasks === 1).length, 1);
   assert.ok(places.length > 1 && places.every((i) => i >= at), places.join());
+});
+test("a put into the result of a waiting part comes after it, and parts that read the put after that", () => {
+  const g = new GraphBuilder(ops);
+  const base = b.tanh(g, parameter(g, "x", [64]));
+  const attrs = { axis: 0, batch: 0, mode: "set", size: 64 } as const;
+  const put = b.make1(g, "scatter", [base, parameter(g, "at", [2], "i32"), parameter(g, "row", [2])], attrs);
+  const { launches } = lower(graphOf([b.exp(g, put), base]), backends.cuda);
+  assert.is(launches.length, 3);
+  const made = new Set<VirtualBuffer>();
+  for (const { args } of launches) {
+    const read = args.flatMap((x) => (isRead(x) ? [x.buffer] : (x.base ?? [])));
+    assert.equal(
+      read.flatMap((x) => (x.store !== null || made.has(x) ? [] : [x.name])),
+      [],
+    );
+    for (const x of args) if (!isRead(x)) made.add(x.buffer);
+  }
+});
+test("parts of a kernel use no more than 24 buffers together, and are of one phase", () => {
+  const g = new GraphBuilder(ops);
+  const x = (i: number): Value => parameter(g, `x${i}`, [8]);
+  const sums = Array.from({ length: 8 }, (_, i) =>
+    [0, 1, 2, 3].reduce((s, j) => b.mul(g, s, x(5 * i + j)), x(5 * i + 4)),
+  );
+  const loss = b.sum(g, b.mul(g, x(50), x(50)), [0]);
+  const results: Graph["results"] = [
+    { role: "loss", name: "square", value: loss },
+    ...sums.map((v, i) => ({ role: "store" as const, name: `x${5 * i + 4}`, value: b.tanh(g, v) })),
+  ];
+  const { launches } = lower({ name: "train", results }, backends.cuda);
+  const args = launches.map((l) => l.args.length);
+  assert.is(args[0], 2, "the loss is alone in its phase");
+  assert.ok(args.length > 2 && args.length < 6 && Math.max(...args) <= 24, args.join());
+});
+/** How many kernels make so many sums of a number and a parameter of a shape. */
+function launchesOfSums(count: number, shape: readonly number[]): number {
+  const g = new GraphBuilder(ops);
+  const y = b.broadcast(g, parameter(g, "y", [1]), shape, [1]);
+  return tasksOf(Array.from({ length: count }, (_, i) => b.add(g, parameter(g, `x${i}`, shape), y))).length;
+}
+test("up to twelve results of up to 2^20 elements that read the same are made together", () => {
+  assert.is(launchesOfSums(12, [1 << 20, 1]), 1);
+  assert.is(launchesOfSums(13, [1 << 20, 1]), 2);
+  assert.is(launchesOfSums(2, [1 << 21, 1]), 2);
 });
 test("copies of twelve results in bf16 are made where the results are", () => {
   const g = new GraphBuilder(ops);

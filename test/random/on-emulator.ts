@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import type { Graph } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
 import type { Contraction, Schedule } from "../../compiler/kernel/schedule.ts";
+import { planMemory } from "../../compiler/plan/memory.ts";
 import { type Backend, backends, cudaBackend } from "../../compiler/targets.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import {
@@ -111,6 +112,8 @@ async function checkSteps<T>(steps: readonly Step<T>[], emulation: Emulation, of
 function stepsOf(program: RandomProgram, precision: Precision, emulation: Emulation): Step<RandomProgram>[] {
   const { graphs, stores } = trainingOf(program, precision);
   const sequences = new Map([...new Set(graphs)].map((graph) => [graph, sequenceOf(graph, emulation)]));
+  // here each buffer has its own memory; that of a plan, where they share it, is verified as it is made
+  planMemory([...sequences.values()], stores, { target: "cuda", header: "", grain: backends.cuda.grain });
   const held = new Map(stores.map((s) => [s.name, zero(s)]));
   return graphs.map((graph, call): Step<RandomProgram> => {
     for (const [name, x] of inputsOf(graph, stores, call)) held.set(name, x);
