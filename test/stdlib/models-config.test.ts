@@ -278,12 +278,20 @@ test("Models like DeepSeek-V3: as released, and what is refused", () => {
   assert.deepEqual([E, Shared, G, Q, stretch], [5, 1, 1, 0, 40]);
   assert.equal(header("axk1", { mlp_layer_types: null, first_k_dense_replace: 2 })["Dense"], 2);
   assert.equal(header("deepseek_v32", { first_k_dense_replace: null, mlp_layer_types: null })["Dense"], 3);
+  refuses("deepseek_v32", { scoring_func: "softmax" }, 'scoring_func is "softmax"');
+  refuses("deepseek_v32", { indexer_rope_interleave: true }, "indexer_rope_interleave is true");
+  refuses("glm_moe_dsa", { indexer_rope_interleave: false }, "indexer_rope_interleave is false");
   refuses("deepseek_v32", { q_lora_rank: null }, "q_lora_rank is not given");
   refuses("deepseek_v32", { mlp_layer_types: ["sparse", "dense"] }, "mlp_layer_types is");
   assert.equal(header("glm_moe_dsa", { indexer_types: null, index_topk_pattern: "FF" })["index_paired"], true);
   refuses("glm_moe_dsa", { indexer_types: ["full", "shared"] }, 'indexer_types is ["full","shared"]');
   refuses("glm_moe_dsa", { indexer_types: null, index_topk_freq: 4 }, "index_topk_freq is 4");
   refuses("glm_moe_dsa", { indexer_types: null, index_topk_pattern: "FS" }, 'index_topk_pattern is "FS"');
+});
+test("T5's feed-forward parts, where config.json does not say: gated after T5 1.0", () => {
+  const gated = ["t5", "mt5", "umt5"].map((type) => header(type, { feed_forward_proj: null })["gated"]);
+  assert.deepEqual(gated, [false, true, true]);
+  refuses("umt5", { feed_forward_proj: "gated-silu" }, 'feed_forward_proj is "gated-silu"', "gated-gelu");
 });
 const blockOrder = (change: object): unknown => openTransformers(other("kimi_linear", change)).order;
 test("Kimi Linear: the order of blocks as released and as transformers writes it", () => {
@@ -304,6 +312,12 @@ test("Kimi Linear: the order of blocks as released and as transformers writes it
   );
   refuses("kimi_linear", { layer_types: ["mamba", "mamba", "mamba"] }, "layer_types is", "one for each layer");
   refuses("kimi_linear", { mla_use_nope: false }, "mla_use_nope is false");
+  const unsaid = { layer_types: null, mlp_layer_types: null };
+  assert.deepEqual(blockOrder({ ...unsaid, first_k_dense_replace: null }), ["Delta", "DeltaMixture", "DeltaMixture"]);
+  refuses("kimi_linear", { ...unsaid, first_k_dense_replace: "one" }, 'first_k_dense_replace is "one"', "whole number");
+  refuses("kimi_linear", { ...unsaid, linear_attn_config: "none" }, 'linear_attn_config is "none"');
+  refuses("kimi_linear", { linear_attn_config: "none" }, 'linear_attn_config is "none"');
+  refuses("kimi_linear", { mlp_layer_types: ["dense"], first_k_dense_replace: 1 }, "mlp_layer_types is");
 });
 test("A.X K1 is released without its gates' biases, and with norms after dense blocks that nothing reads", async () => {
   const at = copy("axk1", (c) => ({ ...without(c, "mlp_layer_types"), first_k_dense_replace: 1 }));

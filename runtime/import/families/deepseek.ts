@@ -204,6 +204,9 @@ const indexed: Pick<Family, "model" | "file" | "header" | "supported" | "names">
     ...latentSettings,
     mlp_bias: false,
     rope_interleave: true,
+    indexer_rope_interleave: false,
+    scoring_func: "sigmoid",
+    topk_method: "noaux_tc",
     moe_layer_freq: 1,
     layer_types: ({ num_hidden_layers: layers }: Json) => Array(Number(layers)).fill("indexed_attention"),
   },
@@ -231,6 +234,7 @@ export const glmMoeDsa: Family = {
   },
   supported: {
     ...indexed.supported,
+    indexer_rope_interleave: true,
     indexer_types: ownIndexers,
     index_topk_freq: 1,
     index_topk_pattern: ({ index_topk_pattern: pattern, num_hidden_layers: layers }: Json) =>

@@ -1,4 +1,5 @@
 // Kimi Linear: Kimi Delta Attention beside latent attention without positions, dense layers beside mixtures.
+import { isJsonObject } from "../../storage/json.ts";
 import type { ConfigValue, Family, Json } from "../family.ts";
 import { latentNames } from "./deepseek.ts";
 import {
@@ -9,6 +10,7 @@ import {
   requiredAs,
   sharedExpertNames,
   swigluNames,
+  wholeOr,
 } from "./shared.ts";
 
 const layersOf = (config: Json): number => Number(config["num_hidden_layers"]);
@@ -31,8 +33,9 @@ function attentionOf(config: Json): readonly unknown[] | undefined {
   return apart && full.length + linear.length === each.length ? each.map((i) => word(full.includes(i + 1))) : undefined;
 }
 function feedOf(config: Json): readonly unknown[] | undefined {
-  const { mlp_layer_types: types, first_k_dense_replace: dense = 1 } = config;
-  const usual = Array.from({ length: layersOf(config) }, (_, i) => (i < Number(dense) ? "dense" : "sparse"));
+  const { mlp_layer_types: types, first_k_dense_replace: said } = config;
+  const dense = wholeOr(said, 1) ?? 0;
+  const usual = Array.from({ length: layersOf(config) }, (_, i) => (i < dense ? "dense" : "sparse"));
   if ((types ?? null) === null) return usual;
   return Array.isArray(types) && types.length === usual.length ? types : undefined;
 }
@@ -41,6 +44,9 @@ const wordsOf =
   (key: string, list: (config: Json) => readonly unknown[] | undefined, words: readonly string[], must: string) =>
   (config: Json): unknown =>
     list(config)?.every((one) => words.includes(String(one))) ? config[key] : must;
+
+const placed = "that with each layer in one of full_attn_layers and kda_layers, from 1 on";
+const ofPlaces = wordsOf("linear_attn_config", attentionOf, ["linear_attention", "full_attention"], placed);
 
 /** A number under the key of transformers, unless the released config.json has it within. */
 const either = (theirs: string, released: string, fallback: number): ConfigValue => ({
@@ -85,12 +91,9 @@ export const kimiLinear: Family = {
       ["linear_attention", "full_attention"],
       "a list of linear_attention and full_attention, one for each layer",
     ),
-    linear_attn_config: wordsOf(
-      "linear_attn_config",
-      attentionOf,
-      ["linear_attention", "full_attention"],
-      "that with each layer in one of full_attn_layers and kda_layers, from 1 on",
-    ),
+    linear_attn_config: (config: Json) => (isJsonObject(config["linear_attn_config"]) ? ofPlaces(config) : placed),
+    first_k_dense_replace: ({ first_k_dense_replace: said }: Json) =>
+      wholeOr(said, 1) ?? "a whole number of at least 0",
     mlp_layer_types: wordsOf(
       "mlp_layer_types",
       feedOf,

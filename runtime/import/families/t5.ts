@@ -4,10 +4,13 @@ import { constant, required, requiredAs, wholeOr } from "./shared.ts";
 
 /** What is added to scores goes by distances, so positions have no limit: these are a default. */
 const positions: ConfigValue = { keys: ["n_positions"], fallback: 512, kind: "size" };
-const gatedOf = (key: string): ConfigValue => ({
-  keys: [key],
+const gatedOr = (usual: string): ConfigValue => ({
+  keys: ["feed_forward_proj"],
   kind: "boolean",
-  from: ({ [key]: form = "relu" }) => (form === "relu" ? false : form === "gated-gelu" ? true : undefined),
+  from: ({ feed_forward_proj: said }) => {
+    const form = said ?? usual;
+    return form === "relu" ? false : form === "gated-gelu" ? true : undefined;
+  },
   must: '"relu" or "gated-gelu"',
 });
 /** What the head reads is multiplied by D ** -0.5, unless `unless` says otherwise. */
@@ -85,7 +88,7 @@ export const t5: Family = {
   model: "T5",
   header: {
     ...header,
-    gated: gatedOf("feed_forward_proj"),
+    gated: gatedOr("relu"),
     part: part((c) => (c["scale_decoder_outputs"] ?? c["tie_word_embeddings"]) === false),
   },
   supported: {},
@@ -94,12 +97,12 @@ export const t5: Family = {
 export const mt5: Family = {
   ...t5,
   type: "mt5",
-  header: { ...t5.header, gated: gatedOf("feed_forward_proj"), part: constant(1) },
+  header: { ...t5.header, gated: gatedOr("gated-gelu"), part: constant(1) },
 };
 export const umt5: Family = {
   ...t5,
   type: "umt5",
-  header: { ...t5.header, own: constant(true) },
+  header: { ...t5.header, gated: gatedOr("gated-gelu"), own: constant(true) },
   names: {
     ...dense,
     [`${reads}.0.${bias}`]: ["encoder.*.attention.table"],
