@@ -39,7 +39,7 @@ export function openTransformers(folder: string): TransformersModel {
     throw new Problem(`${folder} has no config.json`, "give the folder that transformers' save_pretrained wrote");
   const whole = readJson(path);
   const { family, config } = textModelOf(folder, path, whole);
-  const quantisation = quantisationOf(path, { ...besideIn(folder), ...config, ...whole }); // Kimi K2.5 has it within
+  const quantisation = quantisationOf(path, quantisedIn([whole, whole["thinker_config"], config, besideIn(folder)]));
   const header = headerOf(path, family, config); // first: what is supported may be computed from its numbers
   requireRopeKinds(path, family, config);
   requireSupported(path, family, config);
@@ -68,6 +68,9 @@ export function startOf({ path, family: { startKeys = [] } }: TransformersModel)
   const start = startKeys.map((key) => lookup(readJson(path), key)).find((x) => x !== undefined);
   return typeof start === "number" && Number.isSafeInteger(start) && start >= 0 ? [start] : undefined;
 }
+/** The first that says how weights are quantised: Kimi K2.5 says it of the text model. */
+const quantisedIn = (all: readonly unknown[]): Json =>
+  all.find((one): one is Json => isJsonObject(one) && (one["quantization_config"] ?? null) !== null) ?? {};
 /** What ModelOpt says of weights in a file of its own, which config.json need not repeat. */
 export const besideConfig = "hf_quant_config.json";
 function besideIn(folder: string): Json {

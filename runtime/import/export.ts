@@ -63,22 +63,20 @@ export function exportModel({ folder, like, out, average, warn }: ExportOptions)
   }
 }
 
-/** That the head is its own, also in the text model's config of a larger model. */
-function untied(json: Json): Json {
+/** A config.json with its text model's, and that of what is around it, changed in the same way. */
+function withParts(json: Json, change: (part: Json) => Json): Json {
   const parts = ["text_config", "thinker_config"].flatMap((key): [string, Json][] => {
     const part = json[key];
-    return isJsonObject(part) ? [[key, { ...part, ...untied(part) }]] : [];
+    return isJsonObject(part) ? [[key, change(part)]] : [];
   });
-  return { tie_word_embeddings: false, ...Object.fromEntries(parts) };
+  return { ...json, ...Object.fromEntries(parts) };
 }
-function bare(json: Json): Json {
-  const { quantization_config: _, ...others } = json;
-  return others;
-}
-/** Without what it says of codes, of the whole or of the text model alone. */
+/** That the head is its own. */
+const untied = (json: Json): Json => withParts({ ...json, tie_word_embeddings: false }, untied);
+/** Without what it says of codes. */
 function unquantised(json: Json): Json {
-  const { text_config: text } = json;
-  return { ...bare(json), ...(isJsonObject(text) ? { text_config: bare(text) } : {}) };
+  const { quantization_config: _, ...others } = json;
+  return withParts(others, unquantised);
 }
 class Exporter {
   readonly #run: string;
@@ -184,7 +182,8 @@ class Exporter {
     const halves = ["dtype", "torch_dtype"].filter((key) => config[key] === "float16"); // f16 is written as f32, or bf16
     if (!this.#untied && !this.#like.quantisation && halves.length === 0) return null;
     const dtypes = Object.fromEntries(halves.map((key) => [key, dtype]));
-    return { ...config, ...dtypes, ...(this.#untied ? untied(config) : {}) };
+    const said = { ...config, ...dtypes };
+    return this.#untied ? untied(said) : said;
   }
   #changedIndex(index: Json, written: Written): Json | null {
     const metadata = { total_parameters: parametersOf(written), total_size: bytesIn(written) };

@@ -385,6 +385,18 @@ test("what is quantised may be said within text_config alone, as Kimi K2.5 has i
   exportModel({ folder: run, like, out, warn: assert.fail });
   assert.deepEqual(readJson(join(out, "config.json")), { model_type: "larger", text_config: text });
 });
+test("what is quantised holds wherever it is said: beside a null, and of Qwen3-Omni's thinker alone", () => {
+  const text = readJson(join(hf, "llama", "config.json"));
+  const quantised = { quantization_config: channels };
+  for (const whole of [
+    { model_type: "larger", quantization_config: null, text_config: { ...text, ...quantised } },
+    { model_type: "larger", thinker_config: { ...quantised, text_config: text } },
+  ]) {
+    const at = temporaryFolder();
+    writeFileSync(join(at, "config.json"), JSON.stringify(whole));
+    assert.ok(openTransformers(at).quantisation);
+  }
+});
 test("what ModelOpt says beside config.json holds, and is not exported with weights of bf16", async () => {
   const [like, run, out] = [other("llama", {}), join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
   const beside = join(like, "hf_quant_config.json");
