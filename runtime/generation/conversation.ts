@@ -57,14 +57,18 @@ export class Conversation {
     const prompt = this.#prompt(said);
     const { codec } = this.#model;
     const until = stopTextsOf(codec, this.#options.stop);
+    const before = this.#said;
     let reply = "";
     try {
       for await (const piece of decodeTokens(this.#reply(prompt, signal), codec.decoder(prompt), until)) {
-        reply += piece;
+        this.#said = [...said, { role: "assistant", content: (reply += piece) }];
         yield piece;
       }
-    } finally {
       this.#said = [...said, { role: "assistant", content: reply }];
+    } catch (error) {
+      this.#said = before;
+      this.#read.length = 0;
+      throw error;
     }
   }
   #prompt(said: readonly Message[]): readonly number[] {
@@ -96,6 +100,13 @@ export class Conversation {
 export async function openConversation(folder: string, options: ConversationOptions = {}): Promise<Conversation> {
   const { seed = 0, tokens: _, ...more } = options;
   const model = await openRun({ ...more, folder, rows: 1, seed, sampling: samplingOf(options), converses: true });
+  if (model.source !== null) {
+    model.executable.close();
+    throw new Problem(
+      "the model has an encoder, which reads one prompt and not a conversation",
+      `ask it once: moec generate ${folder} --prompt 'Who was Ahab?'`,
+    );
+  }
   const { stores } = model.executable;
   if (tellsCodes(options, stores)) options.tell?.(quantisedSummary(stores));
   return new Conversation(model, options);

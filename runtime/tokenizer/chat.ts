@@ -61,5 +61,6 @@ export function encodeSource(codec: Codec, prompt: Prompt): readonly number[] {
   const { documents } = codec;
   if (typeof prompt !== "string" || !documents) return encodePrompt(codec, prompt);
   const { begin, end } = documents;
-  return documents.limited(prompt, () => [...begin, ...documents.encode(prompt, "the prompt"), ...end]);
+  const tokens = documents.limited(prompt, () => [...begin, ...documents.encode(prompt, "the prompt"), ...end]);
+  return tokens.length > 0 ? tokens : codec.encode(prompt);
 }

@@ -5,11 +5,14 @@ import { spawnSync } from "node:child_process";
 import { cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
-import { openConversation } from "../../runtime/generation/conversation.ts";
+import type { OpenedModel } from "../../runtime/generation/compile-generate.ts";
+import { Conversation, openConversation } from "../../runtime/generation/conversation.ts";
 import { fit, type Message, openModel } from "../../runtime/index.ts";
+import { type ChatTemplate, codecs } from "../../runtime/tokens.ts";
 import { main } from "../command.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { batches, lmFile, savedRun, words } from "./lm-run.ts";
+import { Memory } from "./memory.ts";
 import { all, assertProblem } from "./texts.ts";
 
 const test = suite("conversation");
@@ -75,6 +78,28 @@ test("what does not fit any more is refused, and was not said", async () => {
   const file = lmFile();
   const parameters = await fit({ file }, { batches: batches(256, 1), sizes: { V: 256, D: 8 }, target });
   await assertProblem(openConversation(await savedRun(file, parameters)), /has no chat template/);
+});
+test("what was asked when a reply failed was not said", async () => {
+  const { documents } = codecs.bytes;
+  const template: ChatTemplate = (messages) => messages.map(({ content }) => content).join(" ");
+  const codec = { ...codecs.bytes, documents: documents && { ...documents, template } };
+  const executable = new Memory(1);
+  const model = { executable, codec, sampling: [], context: 99, source: null, step: 0 } as unknown as OpenedModel;
+  const conversation = new Conversation(model, { tokens: 2, temperature: 0 });
+  await all(conversation.say("a"));
+  const { messages } = conversation;
+  const { run } = executable;
+  executable.run = () => Promise.reject(new Error("lost"));
+  await assert.rejects(all(conversation.say("b")), /lost/);
+  assert.deepEqual(conversation.messages, messages);
+  executable.run = run;
+  await all(conversation.say("b"));
+  assert.deepEqual(
+    executable.calls.find(({ at }, i) => i >= 2 && at[0]?.[0] === 0)?.at[0]?.[0],
+    0,
+    "all is read again",
+  );
+  conversation.close();
 });
 test("the command answers the lines that are piped in, and /new begins another conversation", async () => {
   const folder = await chatRun();
