@@ -79,16 +79,16 @@ test("what does not fit any more is refused, and was not said", async () => {
   const parameters = await fit({ file }, { batches: batches(256, 1), sizes: { V: 256, D: 8 }, target });
   await assertProblem(openConversation(await savedRun(file, parameters)), /has no chat template/);
 });
+const template: ChatTemplate = (messages) => messages.map(({ content }) => content).join(" ");
 test("what was asked when a reply failed was not said", async () => {
   const { documents } = codecs.bytes;
-  const template: ChatTemplate = (messages) => messages.map(({ content }) => content).join(" ");
   const codec = { ...codecs.bytes, documents: documents && { ...documents, template } };
   const executable = new Memory(1);
   const model = { executable, codec, sampling: [], context: 99, source: null, step: 0 } as unknown as OpenedModel;
   const conversation = new Conversation(model, { tokens: 2, temperature: 0 });
   await all(conversation.say("a"));
   const { messages } = conversation;
-  const { run } = executable;
+  const run = executable.run.bind(executable);
   executable.run = () => Promise.reject(new Error("lost"));
   await assert.rejects(all(conversation.say("b")), /lost/);
   assert.deepEqual(conversation.messages, messages);
