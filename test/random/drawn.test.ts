@@ -59,7 +59,7 @@ test("all gates, mixtures, attentions and optimizers of the library are in progr
   }
 });
 /** Those that stand in others that are drawn. */
-const within = new Set(["MoE", "Past"]);
+const within = new Set(["Indexer", "MoE", "Past"]);
 test("damaged folders are read all the same, or refused with a remedy", async () => {
   const read = await checkFiles("drawn", 60);
   assert.ok(read > 5 && read < 50, `${read} of 60 were read`);

@@ -166,6 +166,7 @@ const attentions = [
   "Attention(D, 4, Groups: 2, A: 2, Context: 16, normed: true, biased: true, cap: 2)",
   "Attention(D, 2, A: 3, Context: 16, sloped: true)",
   "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: 16)",
+  "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: 16, Top: 2, IndexHeads: 3, IndexWidth: 4)",
 ];
 /** State that an entry keeps between calls: the last rows, as in Transformer-XL, or the result of a recurrence. */
 const remembered: Step = (w) => {

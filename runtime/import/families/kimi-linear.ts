@@ -54,12 +54,15 @@ const either = (theirs: string, released: string, fallback: number): ConfigValue
   fallback,
 });
 
+/** No positions turn anything. */
+const { base: _, ...still } = denseHeader;
+
 export const kimiLinear: Family = {
   type: "kimi_linear",
   model: "KimiLinear",
   file: "kimi_linear",
   header: {
-    ...denseHeader,
+    ...still,
     Context: required("model_max_length", "max_position_embeddings"),
     F: required("intermediate_size"),
     H: required("moe_intermediate_size"),
