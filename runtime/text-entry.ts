@@ -1,6 +1,7 @@
 // Entries that take `tokens: i32[B, T]`, and how their sizes B and T are chosen: by flags of their own, or by name as any other.
 import type { EntrySignature } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { sizeFlagText } from "../compiler/flag-text.ts";
 import type { Settings } from "../compiler/options.ts";
 import type { CompileRequest } from "./compile.ts";
 import { headerDefault } from "./program.ts";
@@ -24,8 +25,9 @@ export function tokenAxes({ arguments: [first, second] }: EntrySignature): Axes 
 export function sourceAxis(entry: EntrySignature): string | null {
   const [source] = entry.arguments;
   const [batch, length, ...more] = source?.axes ?? [];
+  const [rows, tokens] = tokenAxes(entry) ?? [];
   const fits = source?.name === "source" && source.dtype === "i32" && source.spread === null && more.length === 0;
-  return fits && length && batch === tokenAxes(entry)?.[0] ? length : null;
+  return fits && length && length !== tokens && batch === rows ? length : null;
 }
 /**
  * Whether an entry is `train(tokens: i32[B, T], targets: i32[B, T])`, perhaps with `since: i32[B, T]` behind or `source: i32[B, U]` before.
@@ -79,6 +81,12 @@ export function textSizes(
 ): { readonly B: number | undefined; readonly T: number | undefined; readonly others: Settings } {
   const [batch, length] = textAxes(entry);
   const { [batch]: B, [length]: T, ...others } = namedSizes(entry, options);
+  const source = sourceAxis(entry);
+  if (source !== null && others[source] !== undefined)
+    throw new Problem(
+      `${source} of \`train\` follows from the prompts of the data`,
+      `leave ${sizeFlagText(source)} out`,
+    );
   return { B: atLeastOne(batch, B), T: atLeastOne(length, T), others };
 }
 /** B and T where nothing else says them: the header's, if it names them, or 16 rows of 128 tokens. */
@@ -96,11 +104,11 @@ export function trainingRequest(
   entry: EntrySignature,
   { B = 1, T = 1, ...sizes }: Settings,
   names: readonly ("train" | "evaluate")[],
-  U: number = Number(T),
+  U: number | null = null,
 ): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
   const [batch, length] = textAxes(entry);
   const source = sourceAxis(entry);
-  const rows = { [batch]: B, [length]: T, ...(source === null ? {} : { [source]: U }) };
+  const rows = { [batch]: B, [length]: T, ...(source === null ? {} : { [source]: U ?? T }) };
   const inputs = tellsApart(entry) ? ["since"] : [];
   const entries = names.map((name) => ({ method: "train", name, sizes: rows, inputs }));
   return { declaration: entry.declaration, sizes, entries };

@@ -238,7 +238,7 @@ class RequestQueue {
 }
 function startRow([request, asked]: readonly [number, GenerateRequest], read: number[] = []): Row {
   const { source = null, prompt, tokens, ...how } = asked;
-  if (source !== null || read.length >= prompt.length || read.some((token, i) => token !== prompt[i])) read.length = 0;
+  if (read.length >= prompt.length || read.some((token, i) => token !== prompt[i])) read.length = 0;
   const pending = Array.from(prompt).slice(read.length);
   return { ...how, request, source, position: read.length, pending, remaining: tokens, ended: false };
 }

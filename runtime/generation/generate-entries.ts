@@ -64,7 +64,7 @@ export function generateEntries(
 }
 export const hasEncoder = (program: Loaded, declaration: string | undefined): boolean =>
   hasMethod(program, declaration, "encode") && hasMethod(program, declaration, "generate");
-export const encodeSignature = "encode(source: i32[B, U], at: i32[B, U])";
+const encodeSignature = "encode(source: i32[B, U], at: i32[B, U])";
 /** Requests to compile `encode`, where the model has it, for sources of these lengths. */
 function encodeEntries(program: Loaded, declaration: string, rows: number, lengths: readonly number[]): EntryRequest[] {
   if (!hasEncoder(program, declaration)) return [];

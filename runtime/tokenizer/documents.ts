@@ -97,7 +97,10 @@ export function utf8(bytes: Uint8Array, path: string, at = 0): string {
   }
 }
 
-/** A line as a pair: prompt and completion are each a text of its own, with what begins and ends it; the prompt's tokens are no targets. */
+/**
+ * A line as a pair: the prompt with what begins and ends a text, whose tokens are no targets, and the completion with what ends one: what it begins with
+ * is the decoder's.
+ */
 function encodePair(codec: DocumentCodec, line: string, where: string): number[][] {
   const json = parseJson(line);
   if (!isJsonObject(json) || !("prompt" in json))
@@ -106,8 +109,8 @@ function encodePair(codec: DocumentCodec, line: string, where: string): number[]
       'a line is {"prompt": "..", "completion": ".."}',
     );
   const { prompt, completion } = checked(schemas.prompt, json, where);
-  const whole = (text: string): number[] => [...codec.begin, ...codec.encode(text, where), ...codec.end];
-  return [[...kept(whole(prompt), false), ...whole(completion)]];
+  const ended = (text: string): number[] => [...codec.encode(text, where), ...codec.end];
+  return [[...kept([...codec.begin, ...ended(prompt)], false), ...ended(completion)]];
 }
 /** The documents of a line: one, but of a conversation perhaps several. */
 function encodeLine(codec: DocumentCodec, line: string, where: string): number[][] {

@@ -90,7 +90,7 @@ async function evaluateOpened(
   requireEqualModels(program, identityOf(checkpoint), { ...how, set: sizes, rows, seed: config.seed });
   world.requireEqual({ data: `SHA-256 ${text.hash}` });
   const { executable } = await compileOnWorkers(() => program, {
-    ...trainingRequest(entry, sizes, ["evaluate"], sourceLength ?? undefined),
+    ...trainingRequest(entry, sizes, ["evaluate"], sourceLength),
     ...commonRequest(how, world),
     kept: codesIn(checkpoint.model),
     restored: true,

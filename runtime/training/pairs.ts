@@ -13,7 +13,7 @@ export interface PairText {
   readonly start: readonly number[];
 }
 /** A batch of B pairs: source is i32[B, U], tokens and targets are i32[B, T]; -1 is padding. */
-export interface PairBatch {
+interface PairBatch {
   readonly source: Tensor;
   readonly tokens: Tensor;
   readonly targets: Tensor;
@@ -30,9 +30,9 @@ function pairAt({ tokens, starts }: Pick<PairText, "tokens" | "starts">, i: numb
   const cut = first < 0 ? all.length : first;
   return { source: all.subarray(0, cut), answer: all.subarray(cut) };
 }
-/** The most tokens of a source, and of an answer with all but one of those that it begins with. */
+/** The most tokens of a source, and of a row that holds an answer and all but one of those that it begins with. */
 export function longestPair(text: PairText): Record<"source" | "answer", number> {
-  let [source, answer] = [0, 0];
+  let [source, answer] = [0, 1];
   for (let i = 0; i < text.starts.length; i++) {
     const pair = pairAt(text, i);
     [source, answer] = [Math.max(source, pair.source.length), Math.max(answer, pair.answer.length)];
@@ -81,11 +81,8 @@ export function pairBatch(text: PairText, pairs: readonly number[], U: number, T
 }
 /** All pairs in order, B at a time. */
 export function* pairBatches(text: PairText, B: number, U: number, T: number): Generator<PairBatch> {
-  for (let from = 0; from < text.starts.length; from += B)
-    yield pairBatch(
-      text,
-      Array.from({ length: B }, (_, row) => from + row),
-      U,
-      T,
-    );
+  for (let from = 0; from < text.starts.length; from += B) {
+    const pairs = Array.from({ length: B }, (_, row) => from + row);
+    yield pairBatch(text, pairs, U, T);
+  }
 }

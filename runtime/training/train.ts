@@ -367,12 +367,7 @@ function compileTraining({
   const batch = Number(config.sizes["B"]);
   requireDivisibleBatch(batch, world, options);
   requireEnough(text, batch, Number(config.sizes["T"]), config.shuffle);
-  const { entries, ...request } = trainingRequest(
-    entry,
-    config.sizes,
-    ["train", "evaluate"],
-    sourceLength ?? undefined,
-  );
+  const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"], sourceLength);
   const generating = world.size > 1 || sourceLength !== null ? [] : generateEntries(program, entry.declaration);
   return compileOnWorkers(() => program, {
     ...request,

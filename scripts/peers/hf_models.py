@@ -4,6 +4,7 @@ COMMON = {"vocab_size": 40, "hidden_size": 16, "max_position_embeddings": 64, "b
 DENSE = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 HEADS = DENSE | {"num_experts_per_tok": 2}
 DELTA = {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+LATENT = {"kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5}
 HALF_TURNED = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}
 IMAGES = {"depth": 1, "hidden_size": 4, "intermediate_size": 4, "num_heads": 1, "out_hidden_size": 16, "patch_size": 1} | {
     "spatial_merge_size": 1,
@@ -397,7 +398,7 @@ MODELS = {
         "DeepseekV3",
         {"num_hidden_layers": 3, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 12}
         | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 3}
-        | {"topk_group": 2, "q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        | {"topk_group": 2, "q_lora_rank": 6} | LATENT,
         "1GB",
     ),
     # Of DeepSeek-V3's class, whose type is put in place of its own; YaRN as released.
@@ -405,7 +406,7 @@ MODELS = {
         "DeepseekV3",
         {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 12, "moe_intermediate_size": 6}
         | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 5, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
-        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5}
+        | LATENT | {"q_lora_rank": 6}
         | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 50000.0, "factor": 4.0, "original_max_position_embeddings": 16}
             | {"mscale": 1.0, "mscale_all_dim": 1.0, "beta_fast": 1.0, "beta_slow": 1.0}},
         "1GB",
@@ -413,21 +414,21 @@ MODELS = {
     "sarvam_mla": (
         "DeepseekV3",
         {"num_hidden_layers": 2, "intermediate_size": 12, "moe_intermediate_size": 6, "num_attention_heads": 2, "n_routed_experts": 5}
-        | {"num_experts_per_tok": 2, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        | {"num_experts_per_tok": 2} | LATENT,
         "1GB",
     ),
     "axk1": (
         "AXK1",
         {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 12, "moe_intermediate_size": 6}
         | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 3, "topk_group": 2}
-        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        | LATENT | {"q_lora_rank": 6},
         "1GB",
     ),
     "deepseek_v32": (
         "DeepseekV32",
         {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 12, "moe_intermediate_size": 6}
         | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 3, "topk_group": 2}
-        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5}
+        | LATENT | {"q_lora_rank": 6}
         | {"index_topk": 4, "index_n_heads": 8, "index_head_dim": 6},
         "1GB",
     ),
@@ -435,7 +436,7 @@ MODELS = {
         "GlmMoeDsa",
         {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 12, "moe_intermediate_size": 6}
         | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 5, "num_experts_per_tok": 2}
-        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5}
+        | LATENT | {"q_lora_rank": 6}
         | {"index_topk": 3, "index_n_heads": 8, "index_head_dim": 5},
         "1GB",
     ),
@@ -451,7 +452,7 @@ MODELS = {
         "Mistral4",
         HEADS
         | {"num_attention_heads": 2, "num_key_value_heads": 2, "moe_intermediate_size": 6, "n_routed_experts": 5, "n_shared_experts": 2}
-        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5, "routed_scaling_factor": 1.7}
+        | {"q_lora_rank": 6, "routed_scaling_factor": 1.7} | LATENT
         | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 4}
             | {"mscale": 0.7, "mscale_all_dim": 0.7, "llama_4_scaling_beta": 0.5}},
         "1GB",
@@ -460,7 +461,7 @@ MODELS = {
         "LongcatFlash",
         {"num_layers": 2, "num_attention_heads": 2, "ffn_hidden_size": 12, "expert_ffn_hidden_size": 6, "head_dim": 4, "rope_theta": 10000.0}
         | {"n_routed_experts": 4, "zero_expert_num": 2, "moe_topk": 3, "routed_scaling_factor": 1.7}
-        | {"q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        | LATENT | {"q_lora_rank": 6},
         "1GB",
     ),
     # As Moonlight is among DeepSeek-V3's: queries without a bottleneck, and two shared experts.
@@ -468,7 +469,7 @@ MODELS = {
         "Glm4MoeLite",
         {"num_hidden_layers": 2, "intermediate_size": 24, "moe_intermediate_size": 6, "num_attention_heads": 2, "num_key_value_heads": 2}
         | {"n_routed_experts": 5, "n_shared_experts": 2, "num_experts_per_tok": 2}
-        | {"q_lora_rank": None, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        | {"q_lora_rank": None} | LATENT,
         "1GB",
     ),
     # Models with an encoder: of two rows the second's source is shorter. Experts overflow.

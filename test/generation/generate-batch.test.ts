@@ -75,7 +75,12 @@ test("the shortest length that the longest prompt needs; rows that write go on b
   ]);
 });
 test("a prompt that goes on from what the row has read is read from there; any other anew", async () => {
-  const memory = new Memory(1);
+  const memory = new (class extends Memory {
+    async repeat({ times }: Repeat, ...[entry, inputs]: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
+      assert.equal(times, 1, "a longer call reads past the end of a text");
+      return onlyOutput(await this.run(entry, inputs));
+    }
+  })(1);
   const read: number[] = [];
   const textOf = async (prompt: number[], tokens: number): Promise<number[]> => {
     const text: number[] = [];

@@ -95,6 +95,40 @@ test("Laguna: each kind of blocks has heads and RoPE of its own", () => {
   refuses("laguna", { layer_types: Array(4).fill("chunked_attention") }, "layer_types is", "one for each layer");
   refuses("laguna", { rope_parameters: { sliding_attention: { rope_theta: 9 } } }, "full_attention.rope_theta is");
 });
+test("Kimi Linear: the order of blocks as released and as transformers writes it", () => {
+  const kinds = ["DeltaMixture", "LatentMixture", "Delta"];
+  assert.deepEqual(kindsOfFamily("kimi_linear", {}), kinds);
+  const own = { num_heads: 3, head_dim: 7, short_conv_kernel_size: 2, full_attn_layers: [2], kda_layers: [1, 3] };
+  const released = { layer_types: null, linear_attn_config: own, rope_scaling: null, mla_use_nope: true };
+  assert.deepEqual(kindsOfFamily("kimi_linear", released), kinds);
+  const { DeltaHeads, DeltaWidth, Width } = header("kimi_linear", released);
+  assert.deepEqual([DeltaHeads, DeltaWidth, Width], [3, 7, 2]);
+  const first = { layer_types: null, mlp_layer_types: null, first_k_dense_replace: 2 };
+  assert.deepEqual(kindsOfFamily("kimi_linear", first), ["Delta", "Delta", "DeltaMixture"]);
+  refuses(
+    "kimi_linear",
+    { ...released, linear_attn_config: { ...own, kda_layers: [1] } },
+    "linear_attn_config is",
+    "from 1 on",
+  );
+  const seven = { num_hidden_layers: 7, layer_types: null, mlp_layer_types: Array(7).fill("dense") };
+  const usual = ["Delta", "Delta", "Delta", "Delta", "Latent", "Delta", "Delta"];
+  assert.deepEqual(kindsOfFamily("kimi_linear", seven), usual, "nothing is said");
+  const twice = { ...own, full_attn_layers: [2, 2] };
+  refuses("kimi_linear", { ...released, linear_attn_config: twice }, "linear_attn_config is", "from 1 on");
+  refuses("kimi_linear", { layer_types: ["mamba", "mamba", "mamba"] }, "layer_types is", "one for each layer");
+  refuses("kimi_linear", { mla_use_nope: false }, "mla_use_nope is false");
+  const unsaid = { layer_types: null, mlp_layer_types: null };
+  assert.deepEqual(kindsOfFamily("kimi_linear", { ...unsaid, first_k_dense_replace: null }), [
+    "Delta",
+    "DeltaMixture",
+    "DeltaMixture",
+  ]);
+  refuses("kimi_linear", { ...unsaid, first_k_dense_replace: "one" }, 'first_k_dense_replace is "one"', "whole number");
+  refuses("kimi_linear", { ...unsaid, linear_attn_config: "none" }, 'linear_attn_config is "none"');
+  refuses("kimi_linear", { linear_attn_config: "none" }, 'linear_attn_config is "none"');
+  refuses("kimi_linear", { mlp_layer_types: ["dense"], first_k_dense_replace: 1 }, "mlp_layer_types is");
+});
 test("of models that are lists of blocks each value is one of the model or of a block", () => {
   for (const { type, file = "", header, blocks } of families) {
     if (!blocks) continue;

@@ -293,31 +293,15 @@ test("T5's feed-forward parts, where config.json does not say: gated after T5 1.
   assert.deepEqual(gated, [false, true, true]);
   refuses("umt5", { feed_forward_proj: "gated-silu" }, 'feed_forward_proj is "gated-silu"', "gated-gelu");
 });
-const blockOrder = (change: object): unknown => openTransformers(other("kimi_linear", change)).order;
-test("Kimi Linear: the order of blocks as released and as transformers writes it", () => {
-  const kinds = ["DeltaMixture", "LatentMixture", "Delta"];
-  assert.deepEqual(blockOrder({}), kinds);
-  const own = { num_heads: 3, head_dim: 7, short_conv_kernel_size: 2, full_attn_layers: [2], kda_layers: [1, 3] };
-  const released = { layer_types: null, linear_attn_config: own, rope_scaling: null, mla_use_nope: true };
-  assert.deepEqual(blockOrder(released), kinds);
-  const { DeltaHeads, DeltaWidth, Width } = header("kimi_linear", released);
-  assert.deepEqual([DeltaHeads, DeltaWidth, Width], [3, 7, 2]);
-  const first = { layer_types: null, mlp_layer_types: null, first_k_dense_replace: 2 };
-  assert.deepEqual(blockOrder(first), ["Delta", "Delta", "DeltaMixture"]);
-  refuses(
-    "kimi_linear",
-    { ...released, linear_attn_config: { ...own, kda_layers: [1] } },
-    "linear_attn_config is",
-    "from 1 on",
-  );
-  refuses("kimi_linear", { layer_types: ["mamba", "mamba", "mamba"] }, "layer_types is", "one for each layer");
-  refuses("kimi_linear", { mla_use_nope: false }, "mla_use_nope is false");
-  const unsaid = { layer_types: null, mlp_layer_types: null };
-  assert.deepEqual(blockOrder({ ...unsaid, first_k_dense_replace: null }), ["Delta", "DeltaMixture", "DeltaMixture"]);
-  refuses("kimi_linear", { ...unsaid, first_k_dense_replace: "one" }, 'first_k_dense_replace is "one"', "whole number");
-  refuses("kimi_linear", { ...unsaid, linear_attn_config: "none" }, 'linear_attn_config is "none"');
-  refuses("kimi_linear", { linear_attn_config: "none" }, 'linear_attn_config is "none"');
-  refuses("kimi_linear", { mlp_layer_types: ["dense"], first_k_dense_replace: 1 }, "mlp_layer_types is");
+const stepsOf = (step: number | null): unknown[] => {
+  const { Step, Mixed, Step2, Mixed2 } = header("nllb-moe", { encoder_sparse_step: step, decoder_sparse_step: step });
+  return [Step, Mixed, Step2, Mixed2];
+};
+test("NLLB's mixtures: each how many-th block, and with a step of 0 none", () => {
+  const { M = 0, L = 0 } = header("nllb-moe", {});
+  assert.deepEqual(stepsOf(0), [1, 0, 1, 0]);
+  assert.deepEqual(stepsOf(1), [1, M, 1, L]);
+  assert.deepEqual(stepsOf(null), [4, Math.floor(Number(M) / 4), 4, Math.floor(Number(L) / 4)]);
 });
 test("A.X K1 is released without its gates' biases, and with norms after dense blocks that nothing reads", async () => {
   const at = copy("axk1", (c) => ({ ...without(c, "mlp_layer_types"), first_k_dense_replace: 1 }));

@@ -8,12 +8,14 @@ import type { Problem } from "../../compiler/diagnostic.ts";
 import { compileGenerate } from "../../runtime/generation/compile-generate.ts";
 import { generate } from "../../runtime/generation/generate.ts";
 import { openModel } from "../../runtime/index.ts";
-import { readProgram } from "../../runtime/program.ts";
+import { findEntry, readProgram } from "../../runtime/program.ts";
+import { textSizes } from "../../runtime/text-entry.ts";
 import { codecs, withStart } from "../../runtime/tokens.ts";
 import { type Batch, type Dataset, pairsOf, readDataset, trainingPairs } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
 import { longestPair, pairBatch, pairBatches, sourceSize } from "../../runtime/training/pairs.ts";
 import { singleWorker } from "../../runtime/workers/workers.ts";
+import { assertProblem } from "../assert-problem.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { train } from "../training-runs.ts";
 
@@ -53,6 +55,34 @@ test("a decoder may begin with several tokens, of which it predicts none", () =>
   const text = read(fileOf("one.jsonl", [["a", "xy"]]), [1, 66]);
   assert.deepEqual(longestPair(pairsOf(text, "all")), { source: 2, answer: 4 });
   assert.deepEqual(rows(pairBatch(pairsOf(text, "all"), [0], 2, 5)), ["a$", "^Bxy.", ".xy$."]);
+});
+test("what begins a text stands before the prompt alone; an answer of no tokens has room for its beginning", () => {
+  const { documents } = codecs.bytes;
+  const codec = (end: readonly number[]) =>
+    withStart({ ...codecs.bytes, documents: documents && { ...documents, begin: [60], end } }, [1, 66]);
+  const path = fileOf("begun.jsonl", [["a", "x"]]);
+  const text = pairsOf(readDataset([path], codec([10]), { pairs: true }, null), "all");
+  assert.deepEqual(rows(pairBatch(text, [0], 3, 3)), ["<a$", "^Bx", ".x$"]);
+  const empty = pairsOf(readDataset([fileOf("none.jsonl", [["a", ""]])], codec([]), { pairs: true }, null), "all");
+  const { source, answer } = longestPair(empty);
+  assert.deepEqual(rows(pairBatch(empty, [0], source, answer)), ["<a", "^B", ".."]);
+});
+test("what is read has a length of its own, which the data says", async () => {
+  const path = join(folder, "lengths.moe");
+  const entryOf = (U: string) => {
+    writeFileSync(
+      path,
+      `model M() { train(source: i32[B, ${U}], tokens: i32[B, T], targets: i32[B, T]) { loss none = 0 } }`,
+    );
+    return findEntry(readProgram(path), "M.train");
+  };
+  assert.deepEqual(textSizes(entryOf("U"), { set: { T: 3, D: 5 } }), { B: undefined, T: 3, others: { D: 5 } });
+  await assertProblem(
+    () => textSizes(entryOf("U"), { set: { U: 3 } }),
+    "U of `train` follows from the prompts",
+    "--set U=VALUE",
+  );
+  await assertProblem(() => textSizes(entryOf("T"), {}), "which is not text", "source: i32[B, U]");
 });
 test("no pair is cut where held-out text begins, and an epoch has each pair once", () => {
   const text = read(fileOf("some.jsonl", some));

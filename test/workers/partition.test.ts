@@ -32,15 +32,16 @@ import { interpretOnWorkers, requireEqual, squared, wholeOf } from "../on-worker
 
 const test = suite("partition");
 
+/** The demo's training by two workers, on rows of T tokens. */
+const training = (T: number): BuildRequest => ({
+  sizes: { D: 8, H: 8, L: 1, Heads: 2, E: 4, V: 16, Context: 4, B: 2, T, Steps: 1 },
+  precision: "f32",
+  entries: [{ name: "train", method: "train", sizes: {} }],
+  workers: 2,
+});
 test("whether parameters fit is asked of what one worker has of them", () => {
-  const request: BuildRequest = {
-    sizes: { D: 8, H: 8, L: 1, Heads: 2, E: 4, V: 16, Context: 4, B: 2, T: 4, Steps: 1 },
-    precision: "f32",
-    entries: [{ name: "train", method: "train", sizes: {} }],
-    workers: 2,
-  };
   let held: readonly (readonly Store[])[] = [];
-  toGraphs(loadFile("examples/gpt-moe.moe"), request, silentObserver(), (...stores) => void (held = stores));
+  toGraphs(loadFile("examples/gpt-moe.moe"), training(4), silentObserver(), (...stores) => void (held = stores));
   const [own = [], whole = []] = held.map((stores) => stores.filter((s) => s.role === "parameter" && s.stack > 0));
   assert.ok(own.length > 0 && own.every((s) => partCount(s) === 2 && dims(s.type)[0] === 2));
   assert.equal(
@@ -49,13 +50,7 @@ test("whether parameters fit is asked of what one worker has of them", () => {
   );
 });
 test("workers share a batch of no tokens", () => {
-  const request: BuildRequest = {
-    sizes: { D: 8, H: 8, L: 1, Heads: 2, E: 4, V: 16, Context: 4, B: 2, T: 0, Steps: 1 },
-    precision: "f32",
-    entries: [{ name: "train", method: "train", sizes: {} }],
-    workers: 2,
-  };
-  const { graphs } = toGraphs(loadFile("examples/gpt-moe.moe"), request, silentObserver());
+  const { graphs } = toGraphs(loadFile("examples/gpt-moe.moe"), training(0), silentObserver());
   assert.is(graphs.length, 2);
 });
 test("every op, its arguments cut along any axis", () => {

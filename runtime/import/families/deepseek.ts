@@ -34,7 +34,7 @@ function latentRope(config: Json): string {
 }
 
 /** Header values of both versions. */
-export const latentHeader: Family["header"] = {
+const latentHeader: Family["header"] = {
   ...mixtureHeader,
   F: required("intermediate_size"),
   H: required("moe_intermediate_size"),
@@ -52,7 +52,7 @@ export const latentHeader: Family["header"] = {
   heat: { keys: ropeKeys("mscale_all_dim"), fallback: null },
 };
 
-export const latentSettings: Family["supported"] = {
+const latentSettings: Family["supported"] = {
   ...unbiasedSettings,
   ...ropeTypeIs(latentRope),
   ...ropeFactor,
