@@ -22,4 +22,4 @@ async function answer(model: TextModel, prompt: string, response: ServerResponse
   response.end();
 }
 if (import.meta.filename === process.argv[1])
-  serve(await openModel(process.argv[2] ?? "runs/gpt-moe")).listen(8080, "localhost");
+  serve(await openModel(process.argv[2] ?? "runs/gpt-moe", { prefixes: 8 })).listen(8080, "localhost");

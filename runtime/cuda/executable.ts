@@ -117,6 +117,7 @@ function withRemedies(executor: Executor, plan: Plan, tell: (line: string) => vo
     write: (buffer, from) => tried(() => executor.write(buffer, from)),
     writePart: (buffer, from, first) => tried(() => executor.writePart(buffer, from, first)),
     read: (buffer, to) => tried(() => executor.read(buffer, to)),
+    readPart: (buffer, to, first) => tried(() => executor.readPart(buffer, to, first)),
     fill: (offset, bytes, byte) => tried(() => executor.fill(offset, bytes, byte)),
     run: (entry, timed) => ran(entry, () => executor.run(entry, timed)),
     repeat: (repeat) => ran(repeat.entry, () => executor.repeat(repeat)),

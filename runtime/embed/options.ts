@@ -51,6 +51,7 @@ const kinds = new Map<string, Kind>(
     tokens: whole("tokens", 1),
     batch: whole("batch", 1),
     topK: whole("topK", 0),
+    prefixes: whole("prefixes", 0),
     topP: real("topP", 1),
     temperature: real("temperature", Number.MAX_VALUE),
     ...Object.fromEntries(
@@ -79,7 +80,7 @@ const training = [
   "from",
   "signal",
 ] as const;
-const opening = [...compiling, "batch", "ids", "tensorParallel", "expertParallel", "room"] as const;
+const opening = [...compiling, "batch", "prefixes", "ids", "tensorParallel", "expertParallel", "room"] as const;
 const asking = ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"] as const;
 /** The options by who takes them: all names of their types, which test/embed/embed-refused.test.ts compares. */
 export const optionNames = {

@@ -124,6 +124,8 @@ export interface Executable {
   /** Writes the same, or the part at an index of its first axes (as `writePart`), which must be of its code and shapes. */
   readonly writeCodes?: (store: string, index: readonly number[], codes: () => Codes) => void;
   write(store: string, value: Tensor): void;
+  /** The part of a store at an index of its first axes, which has two axes or more. Absent in the interpreter, and with several workers. */
+  readonly readPart?: (store: string, index: readonly number[]) => Tensor;
   /**
    * Writes the part of a store at an index of its first axes, which has two axes or more. `value` is not read by a worker that has another shard of the
    * store. Absent in the interpreter.

@@ -103,6 +103,13 @@ export class PlanExecutable implements Executable {
     requireFit(store, { dtype, shape: shape.slice(index.length) }, value);
     this.#executor.writePart(buffer, value.data, placeOf(shape, index) * product(value.shape.slice(0, -2)));
   }
+  readPart = (store: string, index: readonly number[]): Tensor => {
+    const buffer = this.#store(store);
+    const { dtype, shape } = this.#buffer(buffer);
+    const value = zeros(dtype, shape.slice(index.length));
+    this.#executor.readPart(buffer, value.data, placeOf(shape, index) * product(value.shape.slice(0, -2)));
+    return value;
+  };
   async run(name: string, inputs: ReadonlyMap<string, Tensor>, at: RunContext): Promise<Outcome> {
     const [index, entry] = this.#entry(name);
     if (this.#options.poison === true) this.#poisonTemporaries();

@@ -12,6 +12,7 @@ class PreparedExecutable implements Executable {
   readonly bytes: Executable["bytes"];
   readonly readCodes?: NonNullable<Executable["readCodes"]>;
   readonly writeCodes?: NonNullable<Executable["writeCodes"]>;
+  readonly readPart?: NonNullable<Executable["readPart"]>;
   readonly writePart?: NonNullable<Executable["writePart"]>;
   readonly repeat?: NonNullable<Executable["repeat"]>;
   readonly #inner: Executable;
@@ -26,6 +27,7 @@ class PreparedExecutable implements Executable {
     this.entries = inner.entries.filter((name) => name !== prepareEntry);
     this.bytes = inner.bytes;
     if (inner.readCodes) this.readCodes = inner.readCodes;
+    if (inner.readPart) this.readPart = inner.readPart;
     if (inner.writeCodes)
       this.writeCodes = (store, ...part) => {
         inner.writeCodes?.(store, ...part);

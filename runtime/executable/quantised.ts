@@ -7,7 +7,7 @@ import { showBytes } from "../../compiler/show-bytes.ts";
 import { bytesOf, type WeightsOption } from "../../compiler/types/dtype.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import { bitsOf, dequantised, quantised } from "../codes.ts";
-import { requireFit } from "../tensor.ts";
+import { part, requireFit } from "../tensor.ts";
 import {
   type Codes,
   type Executable,
@@ -25,6 +25,7 @@ class QuantisedExecutable implements Executable {
   readonly stores: Executable["stores"];
   readonly entries: Executable["entries"];
   readonly bytes: Executable["bytes"];
+  readonly readPart?: NonNullable<Executable["readPart"]>;
   readonly writePart?: NonNullable<Executable["writePart"]>;
   readonly repeat?: NonNullable<Executable["repeat"]>;
   readonly #inner: Executable;
@@ -36,6 +37,9 @@ class QuantisedExecutable implements Executable {
     this.#quantised = new Map(this.stores.filter(isQuantised).map((s) => [s.name, s]));
     this.entries = inner.entries;
     this.bytes = inner.bytes;
+    const { readPart } = inner;
+    if (readPart)
+      this.readPart = (...of) => (this.#quantised.has(of[0]) ? part(this.read(of[0]), of[1]) : readPart(...of));
     if (inner.writePart)
       this.writePart = (store, index, value) => {
         const of = this.#quantised.get(store);

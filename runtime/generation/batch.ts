@@ -6,7 +6,8 @@ import type { DType } from "../../compiler/types/dtype.ts";
 import { blockingLimit, letEventsRun } from "../events.ts";
 import { type Executable, type RunContext, repeatOrRun, storeOfInput, type Tensor } from "../executable/executable.ts";
 import { fromNumbers } from "../tensor.ts";
-import { paysOff } from "./generate-entries.ts";
+import { chunkLength, paysOff } from "./generate-entries.ts";
+import type { Prefixes, Stop } from "./prefixes.ts";
 
 /** A sequence to generate. */
 export interface GenerateRequest {
@@ -53,14 +54,18 @@ export interface BatchOptions {
    * there on; before any other the row begins anew, and this list too.
    */
   readonly read?: number[] | undefined;
+  /** What is kept of the beginnings of prompts, of which others are read from there on. */
+  readonly prefixes?: Prefixes | undefined;
 }
 
 /**
  * A row of the batch that is in use. `pending` holds the tokens that the model has yet to read, of which `position` is the first one's position;
  * `remaining` counts those yet to be generated.
  */
-interface Row extends Omit<GenerateRequest, "source" | "prompt" | "tokens"> {
+interface Row extends Omit<GenerateRequest, "source" | "tokens"> {
   readonly request: number;
+  /** Where what was read is to be kept: a call reads no further. */
+  stops: readonly Stop[];
   /** What its encoder has yet to read; null: nothing. */
   source: ArrayLike<number> | null;
   position: number;
@@ -109,7 +114,7 @@ interface Call {
 async function* generateCalls(
   executable: Executable,
   requests: Iterable<GenerateRequest>,
-  { rows: count = 1, seed, step, signal, agree = (own) => own, read }: BatchOptions,
+  { rows: count = 1, seed, step, signal, agree = (own) => own, read, prefixes }: BatchOptions,
 ): AsyncGenerator<Call, void> {
   const lengths = lengthsOf(executable, "generate");
   const dtypes = samplingDtypes(executable, `generate:${lengths[0]}`);
@@ -119,11 +124,12 @@ async function* generateCalls(
     const [stopped, ...aborted] = agree([signal, ...rows.map((row) => row?.signal)].map((s) => s?.aborted ?? false));
     if (stopped) return;
     for (const [i, row] of rows.entries()) if (row && aborted[i]) abort(row);
-    fillRows(rows, queue, read);
+    call += chunksOf(fillRows(rows, queue, { read, prefixes }));
     if (rows.every(isIdle)) return;
     await readSources(executable, rows, { seed, call, step });
-    const longest = Math.max(...rows.map((row) => row?.pending.length ?? 0));
+    const longest = Math.max(...rows.map(due));
     const T = lengthFor(longest, lengths);
+    call += Math.max(1, chunksOf(Math.min(T, longest))) - 1;
     const how = {
       times: executable.repeat && !read ? tokensPerCall(rows, queue) : 1, // more would be read past the end of a text
       within: blockingLimit,
@@ -135,6 +141,7 @@ async function* generateCalls(
     const tokens = await repeatOrRun(executable, how, `generate:${T}`, inputs, { seed, call, step });
     const times = tokens.length / count;
     const done = rows.map((row) => row !== null && advance(row, T, read));
+    for (const [i, row] of rows.entries()) if (row) keepPrefix(row, i, prefixes);
     yield { tokens, writing: rows.map((row, i) => (done[i] ? row : null)) };
     for (const [i, row] of rows.entries()) {
       if (row && done[i]) recordTokens(row, times, tokens[tokens.length - count + i] ?? 0);
@@ -170,14 +177,24 @@ function abort(row: Row): void {
   row.onAbort?.();
 }
 const isIdle = (row: Row | null): boolean => row === null || row.ended;
-/** Gives free rows to the sequences that wait. */
-function fillRows(rows: (Row | null)[], queue: RequestQueue, read: number[] | undefined): void {
+/** How many tokens a row reads at most in the next call. */
+const due = (row: Row | null): number =>
+  row ? Math.min(row.pending.length, (row.stops[0]?.position ?? Number.POSITIVE_INFINITY) - row.position) : 0;
+/** What is drawn for a text that is alone does not depend on how much of its prompt a call reads. */
+const chunksOf = (tokens: number): number => Math.ceil(tokens / chunkLength);
+/** Gives free rows to the sequences that wait. Returns how many tokens all of them have read already; 0 if others are being written. */
+function fillRows(rows: (Row | null)[], queue: RequestQueue, reuse: Reuse): number {
+  const alone = rows.every(isIdle);
+  const begun: number[] = [];
   for (const [i, row] of rows.entries()) {
     if (row && !row.ended) continue;
     const next = queue.next();
-    if (!next) return;
-    rows[i] = startRow(next, read);
+    if (!next) break;
+    const started = startRow(next, i, reuse);
+    rows[i] = started;
+    begun.push(started.position);
   }
+  return alone && begun.length > 0 ? Math.min(...begun) : 0;
 }
 /** Records that `times` tokens of a row were generated, of which the model has not yet read the newest. */
 function recordTokens(row: Row, times: number, newest: number): void {
@@ -236,18 +253,30 @@ class RequestQueue {
     return next;
   }
 }
-function startRow([request, asked]: readonly [number, GenerateRequest], read: number[] = []): Row {
+type Reuse = Pick<BatchOptions, "read" | "prefixes">;
+function startRow([request, asked]: readonly [number, GenerateRequest], row: number, reuse: Reuse): Row {
   const { source = null, prompt, tokens, ...how } = asked;
+  const { read, stops } = begin(row, prompt, reuse);
+  const pending = Array.from(prompt).slice(read);
+  return { ...how, request, source, prompt, position: read, pending, stops, remaining: tokens, ended: false };
+}
+function begin(row: number, prompt: ArrayLike<number>, { read = [], prefixes }: Reuse): ReturnType<Prefixes["begin"]> {
+  if (prefixes) return prefixes.begin(row, prompt);
   if (read.length >= prompt.length || read.some((token, i) => token !== prompt[i])) read.length = 0;
-  const pending = Array.from(prompt).slice(read.length);
-  return { ...how, request, source, position: read.length, pending, remaining: tokens, ended: false };
+  return { read: read.length, stops: [] };
+}
+function keepPrefix(row: Row, i: number, prefixes: Prefixes | undefined): void {
+  const [stop, ...later] = row.stops;
+  if (!prefixes || stop?.position !== row.position) return;
+  prefixes.keep(i, row.prompt, stop);
+  row.stops = later;
 }
 /** Updates a row after a call of length T. True if all its tokens were read, so that the call's result is its next token. */
 function advance(row: Row, T: number, read: number[] | undefined): boolean {
   const pending = Array.from(row.pending);
-  const taken = pending.slice(0, T);
+  const taken = pending.slice(0, Math.min(T, due(row)));
   row.position += taken.length;
-  row.pending = pending.slice(T);
+  row.pending = pending.slice(taken.length);
   read?.push(...taken);
   return row.pending.length === 0;
 }
@@ -265,7 +294,7 @@ function inputsOf(rows: readonly (Row | null)[], T: number, dtypes: SamplingDtyp
   const topP = new Float64Array(rows.length).fill(1);
   for (const [i, row] of rows.entries()) {
     if (!row) continue;
-    for (let t = 0; t < T && t < row.pending.length; t++) {
+    for (let t = 0; t < T && t < due(row); t++) {
       tokens[i * T + t] = row.pending[t] ?? 0;
       at[i * T + t] = row.position + t;
     }

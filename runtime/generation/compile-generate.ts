@@ -3,6 +3,7 @@ import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { batchFlagText, sizeFlagText } from "../../compiler/flag-text.ts";
 import type { CodesOfCopies } from "../../compiler/transform/quantise.ts";
+import { closedOnFailure } from "../closing.ts";
 import {
   type CommonOptions,
   type CompileReport,
@@ -32,6 +33,8 @@ import {
   sourceOf,
   tokensLeft,
 } from "./generate-entries.ts";
+import { Prefixes } from "./prefixes.ts";
+import { rowStates } from "./row-states.ts";
 
 export interface CompileGenerateOptions extends Omit<CommonOptions, "set">, ParameterSharing {
   /** Values for the model's header. They go before `trained`, those of its training. */
@@ -47,6 +50,8 @@ export interface CompileGenerateOptions extends Omit<CommonOptions, "set">, Para
   readonly tokens?: number | undefined;
   /** The workers that generate together, all of which call this. Default: this process alone. */
   readonly world?: Workers | undefined;
+  /** How many beginnings of prompts are kept. Default: 0. */
+  readonly prefixes?: number | undefined;
   /** Which optional inputs (`top_p`, `top_k`) to compile `generate` with. Default: all that the model's `generate` has. */
   readonly sampling?: readonly SamplingInput[] | undefined;
 }
@@ -62,6 +67,8 @@ interface CompiledGenerate {
   readonly source: number | null;
   /** The size of its vocabulary, if tokens index a table; else undefined. */
   readonly vocabulary: number | undefined;
+  /** The beginnings of prompts that it keeps. Default: it keeps none. */
+  readonly prefixes?: Prefixes | undefined;
 }
 /** The same with the model's parameters. */
 export interface OpenedModel extends CompiledGenerate {
@@ -79,6 +86,7 @@ export async function compileGenerate(
   const { rows, prompt = Number.POSITIVE_INFINITY, tokens = 1, trained, world = singleWorker } = options;
   const entry = generateEntry(program, declaration);
   requireOpenAxes(entry, set);
+  requireKeeps(options, hasEncoder(program, entry.declaration), world);
   const sizes = { ...trained, ...set };
   const declared = contextOf(entry, sizes);
   const encodes = hasEncoder(program, entry.declaration);
@@ -92,23 +100,34 @@ export async function compileGenerate(
   const sampling = options.sampling ?? samplingInputsOf(entry);
   const read = Math.min(prompt, declared ?? prompt);
   const lengths = sourceLengths(Number.isFinite(prompt) ? prompt : undefined, most);
+  const entriesFor = (rows: number) =>
+    generateEntries(program, entry.declaration, { rows, prompt: read, source: lengths, sampling });
+  const request = { declaration: entry.declaration, sizes, ...commonRequest(options, world) };
   const { executable, report } = await compileOnWorkers(() => program, {
-    declaration: entry.declaration,
-    sizes,
-    entries: generateEntries(program, entry.declaration, {
-      rows,
-      prompt: read,
-      source: lengths,
-      sampling,
-    }),
-    ...commonRequest(options, world),
+    ...request,
+    entries: entriesFor(rows),
     kept: options.kept,
     restored: true,
     onInputs: ({ choices }) => requirePositions(positionsOf(choices, declared), positionsOf(choices, most, "encode")),
   });
   const vocabulary = report.choices[storeOfInput("generate:1", "tokens")];
   const source = encodes ? positionsOf(report.choices, most ?? Math.max(...lengths), "encode") : null;
-  return { executable, report, sampling, context: positionsOf(report.choices, declared), source, vocabulary };
+  const keeps = async (): Promise<Prefixes | undefined> =>
+    options.prefixes
+      ? new Prefixes(rowStates(executable, program, { ...request, entries: entriesFor(2 * rows) }), options.prefixes)
+      : undefined;
+  const prefixes = await closedOnFailure(executable, keeps);
+  return { executable, report, sampling, context: positionsOf(report.choices, declared), source, vocabulary, prefixes };
+}
+/** Throws Problem if beginnings of prompts are to be kept and cannot be. */
+function requireKeeps({ prefixes = 0 }: CompileGenerateOptions, encodes: boolean, world: Workers): void {
+  if (prefixes === 0 || (!encodes && world.size === 1)) return;
+  throw new Problem(
+    encodes
+      ? "the model has an encoder, which reads each prompt whole: no beginning of one can be kept"
+      : `${world.size} workers keep no beginnings of prompts: the rows of a batch are theirs in turn`,
+    "leave the option prefixes out",
+  );
 }
 function generateEntry(program: Loaded, declaration: string | undefined): EntrySignature {
   if (hasMethod(program, declaration, "generate")) return findEntry(program, declaration, "generate");

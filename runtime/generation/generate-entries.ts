@@ -9,7 +9,7 @@ import type { Figures } from "../figures.ts";
 import { findEntry, hasMethod, headerDefault } from "../program.ts";
 
 /** The T of `generate` for prompts, of which longer ones are read in chunks. */
-const chunkLength = 64;
+export const chunkLength = 64;
 /** The tokens of all rows in a chunk of a long prompt: the more rows an expert gets at once, the less often its weights are read. */
 const longChunkTokens = 512;
 /** Whether a call of this length pays off where so many tokens are to be read: some products are made of padding too. */

@@ -21,6 +21,11 @@ import { stopTextsOf } from "./stop-texts.ts";
 export interface OpenOptions extends TargetOptions, ParameterSharing {
   /** How many texts are generated at a time; others wait. All these rows are computed, however few texts there are. Default: 16. */
   readonly batch?: number;
+  /**
+   * How many beginnings of prompts are kept, so that prompts which begin so are read from there on: a system prompt, a conversation. Each takes the memory of the
+   * states of one row. Default: 0.
+   */
+  readonly prefixes?: number;
   /** Prompts and texts are token numbers, such as `5 12 7`. Works without the model's tokenizer. */
   readonly ids?: boolean;
 }
@@ -97,7 +102,8 @@ export class TextModel {
     const started = new Map<number, PendingText>();
     const { signal } = this.#closing;
     const agree = agreeing(this.#world, () => this.#closing.abort());
-    const how = { rows: this.#batch, seed: this.#seed, step: this.#model.step, signal, agree };
+    const { step, prefixes } = this.#model;
+    const how = { rows: this.#batch, seed: this.#seed, step, signal, agree, prefixes };
     const written = generateBatch(this.#model.executable, this.#requests(started), how);
     let failure: unknown;
     try {

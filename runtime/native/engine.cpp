@@ -16,7 +16,8 @@ void Engine::requireWithin(size_t offset, size_t bytes) const {
   if (offset + bytes > bytes_) throw std::runtime_error("cannot fill past the arena");
 }
 
-void Engine::writePart(size_t buffer, const char* row_major, size_t bytes, long first) {
+/// Matrix `first` of a buffer and those that follow, `bytes` in all without padding.
+BufferSpec Engine::part(size_t buffer, size_t bytes, long first) const {
   BufferSpec part = buffers_.at(buffer);
   Layout& l = part.layout;
   const size_t matrix = size_t(l.rows * l.cols * l.width), pitch = size_t(l.matrixPitch() * l.width);
@@ -26,7 +27,7 @@ void Engine::writePart(size_t buffer, const char* row_major, size_t bytes, long 
   l.outer = count;
   part.offset += size_t(first) * pitch;
   part.bytes = std::min(part.bytes - size_t(first) * pitch, size_t(count) * pitch);
-  upload(part, row_major);
+  return part;
 }
 
 std::vector<int32_t> Engine::integers(size_t buffer) {

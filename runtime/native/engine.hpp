@@ -71,8 +71,9 @@ class Engine {
   /// Copies a buffer from or to row-major memory. Writing sets padding to zero.
   void write(size_t buffer, const char* row_major) { upload(buffers_.at(buffer), row_major); }
   /// The same of matrix `first` and those that follow, `bytes` in all without padding.
-  void writePart(size_t buffer, const char* row_major, size_t bytes, long first);
-  virtual void read(size_t buffer, char* row_major) = 0;
+  void writePart(size_t buffer, const char* row_major, size_t bytes, long first) { upload(part(buffer, bytes, first), row_major); }
+  void read(size_t buffer, char* row_major) { download(row_major, buffers_.at(buffer)); }
+  void readPart(size_t buffer, char* row_major, size_t bytes, long first) { download(row_major, part(buffer, bytes, first)); }
   virtual void fill(size_t offset, size_t bytes, int byte) = 0;
 
   /// Bytes that it holds as long as it lives, about.
@@ -88,6 +89,7 @@ class Engine {
 
  protected:
   virtual void upload(const BufferSpec& to, const char* row_major) = 0;
+  virtual void download(char* row_major, const BufferSpec& from) = 0;
   void requireWithin(size_t offset, size_t bytes) const;
   std::vector<int32_t> integers(size_t buffer);
   void setIntegers(size_t buffer, const std::vector<int32_t>& values);
@@ -97,6 +99,9 @@ class Engine {
   std::atomic<bool> cancel_{false};
   bool stuck_ = false;
   std::vector<Finding> findings_;
+
+ private:
+  BufferSpec part(size_t buffer, size_t bytes, long first) const;
 };
 
 }  // namespace moec

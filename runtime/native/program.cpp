@@ -173,9 +173,8 @@ void Program::upload(const BufferSpec& to, const char* row_major) {
   if (bytes > size_t(layout.elements() * layout.width)) std::memset(at, 0, bytes);
   runCopy({at, row_major, layout, layout.rowMajor()});
 }
-void Program::read(size_t buffer, char* row_major) {
-  const Layout& from = layout(buffer);
-  runCopy({row_major, address(buffer), from.rowMajor(), from});
+void Program::download(char* row_major, const BufferSpec& from) {
+  runCopy({row_major, arena_.data() + from.offset, from.layout.rowMajor(), from.layout});
 }
 /// Copies on all threads, unless it is too little to share.
 void Program::runCopy(const Copy& copy) {

@@ -39,7 +39,6 @@ class Program : public Engine {
   explicit Program(const Spec& spec);
   ~Program() override;
 
-  void read(size_t buffer, char* row_major) override;
   void fill(size_t offset, size_t bytes, int byte) override;
   size_t memory() const override { return bytes_ + pool_.memory(); }
   size_t steps(size_t entry) const override { return entries_.at(entry).size(); }
@@ -48,6 +47,7 @@ class Program : public Engine {
 
  protected:
   void upload(const BufferSpec& to, const char* row_major) override;
+  void download(char* row_major, const BufferSpec& from) override;
 
  private:
   struct Copy;

@@ -1,5 +1,6 @@
 // An Executable that only remembers what it is given.
 import type { Executable, Outcome, Tensor } from "../../runtime/executable/executable.ts";
+import type { HeldRow } from "../../runtime/generation/row-states.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
 
 /** Keeps each row's tokens by position; its next token is a hash of all up to the newest position, so that anything wrong in any of them shows. */
@@ -8,11 +9,19 @@ export class Memory implements Executable {
   readonly bytes = null;
   readonly entries: readonly string[];
   readonly calls: { readonly entry: string; readonly at: readonly (readonly number[])[] }[] = [];
+  readonly room = 400;
   readonly #seen: number[][];
   constructor(rows: number, lengths = [1, 8]) {
     this.entries = ["init", ...lengths.map((T) => `generate:${T}`)];
-    this.#seen = Array.from({ length: rows }, () => Array.from({ length: 99 }, () => 77));
+    this.#seen = Array.from({ length: rows }, () => Array.from({ length: this.room }, () => 77));
   }
+  /** As `RowStates`, of its rows. */
+  readonly rows = {
+    read: (row: number): HeldRow => [[fromNumbers("i32", [this.room], this.#seen[row] ?? [])]],
+    write: (row: number, held: HeldRow): void => {
+      this.#seen[row] = Array.from(held[0]?.[0]?.data ?? []);
+    },
+  };
   read = (): Tensor => fromNumbers("i32", [0], []);
   write(): void {}
   close(): void {}

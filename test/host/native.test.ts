@@ -191,6 +191,11 @@ test("layouts hold what they say, and come back; padding is zero", () => {
         const back = zeros(dtype, shape).data;
         executor.read(0, back);
         assert.equal(back, data);
+        const one = zeros(dtype, [matrix]).data;
+        for (let i = 0; i < buffer.outer; i++) {
+          executor.readPart(0, one, i);
+          assert.equal(one, data.slice(i * matrix, (i + 1) * matrix));
+        }
         executor.close();
       }
     }

@@ -113,10 +113,9 @@ void Program::upload(const BufferSpec& to, const char* row_major) {
   if (bytes > size_t(layout.elements() * layout.width)) stream_.fill(arena_.get() + offset, bytes, 0);
   staging_.upload(arena_.get() + offset, layout, row_major);
 }
-void Program::read(size_t buffer, char* row_major) {
-  const auto& [offset, bytes, layout] = buffers_.at(buffer);
+void Program::download(char* row_major, const BufferSpec& from) {
   context_.enter();
-  staging_.download(row_major, arena_.get() + offset, layout);
+  staging_.download(row_major, arena_.get() + from.offset, from.layout);
 }
 void Program::fill(size_t offset, size_t bytes, int byte) {
   requireWithin(offset, bytes);

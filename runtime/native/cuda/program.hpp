@@ -47,13 +47,13 @@ class Program : public Engine {
   explicit Program(const Spec& spec);
   ~Program() override;
 
-  void read(size_t buffer, char* row_major) override;
   void fill(size_t offset, size_t bytes, int byte) override;
   size_t steps(size_t entry) const override { return entries_.at(entry).steps.size(); }
   bool run(size_t entry, std::vector<StepTime>& times) override;
 
  protected:
   void upload(const BufferSpec& to, const char* row_major) override;
+  void download(char* row_major, const BufferSpec& from) override;
 
  private:
   struct Kernel {

@@ -1,0 +1,138 @@
+// Beginnings of prompts that are kept: what is read from there on, what is given up, and that texts stay the same.
+
+import assert from "node:assert/strict";
+import { appendFileSync } from "node:fs";
+import { suite } from "uvu";
+import { type GenerateRequest, generateBatch } from "../../runtime/generation/batch.ts";
+import { Prefixes } from "../../runtime/generation/prefixes.ts";
+import { fit, openModel } from "../../runtime/index.ts";
+import { batches, lmFile } from "./lm-run.ts";
+import { Memory } from "./memory.ts";
+import { assertProblem } from "./texts.ts";
+
+const test = suite("prefixes");
+const numbers = (length: number, seed: number): number[] =>
+  Array.from({ length }, (_, i) => (i * i * seed + 7 * i + seed) % 50);
+
+/** Writes a text after each prompt, `rows` at a time; `read`: how many tokens of prompts were read. */
+async function written(rows: number, prompts: readonly number[][], memory = new Memory(rows), prefixes?: Prefixes) {
+  const wishes = prompts.map((prompt): GenerateRequest => ({ prompt, tokens: 3, temperature: 0 }));
+  const texts: number[][] = prompts.map(() => []);
+  const before = memory.calls.length;
+  for await (const { request, token } of generateBatch(memory, wishes, { rows, seed: 0, step: 0, prefixes }))
+    texts[request]?.push(token);
+  const places = memory.calls.slice(before).flatMap(({ at }) => at.flat());
+  return { texts, read: places.filter((p) => p >= 0).length - 2 * prompts.length };
+}
+/** What is read of each prompt when they come one after another. */
+async function readOf(prompts: readonly number[][], most: number): Promise<number[]> {
+  const memory = new Memory(1);
+  const prefixes = new Prefixes(memory.rows, most);
+  const all: number[] = [];
+  for (const prompt of prompts) {
+    const { read, texts } = await written(1, [prompt], memory, prefixes);
+    assert.deepEqual(texts, (await written(1, [prompt])).texts);
+    all.push(read);
+  }
+  return all;
+}
+const system = numbers(150, 3);
+const question = (seed: number, length = 20): number[] => [...system, ...numbers(length, seed)];
+
+test("of a system prompt whole chunks are read twice, then no more, though one text alone is kept", async () => {
+  for (const most of [1, 2, 9])
+    assert.deepEqual(
+      await readOf(
+        [5, 8, 11, 12].map((seed) => question(seed, 90)),
+        most,
+      ),
+      [240, 240, 112, 112],
+    );
+});
+test("a conversation goes on from its last whole chunk, also beside others", async () => {
+  const turns = [100, 170, 230, 330].map((length) => numbers(length, 5));
+  assert.deepEqual(await readOf(turns, 1), [100, 170 - 64, 230 - 128, 330 - 192]);
+  const others = [7, 9].map((seed) => turns.map((turn) => numbers(turn.length, seed)));
+  const woven = turns.flatMap((turn, i) => [turn, ...others.map((of) => of[i] ?? [])]);
+  const read = await readOf(woven, 3);
+  assert.deepEqual(
+    read,
+    [100, 106, 102, 138].flatMap((n) => [n, n, n]),
+  );
+  assert.deepEqual(
+    (await readOf(woven, 2)).slice(3),
+    woven.slice(3).map((turn) => turn.length),
+  );
+});
+test("a prompt that is asked again is read from its last whole chunk, one token at least", async () => {
+  for (const length of [64, 65, 128, 129, 63, 1]) {
+    const prompt = numbers(length, 4);
+    assert.deepEqual(await readOf([prompt, prompt], 2), [length, length - 64 * Math.floor((length - 1) / 64)]);
+  }
+});
+test("in any rows, in any order, with any number kept, texts are the same", async () => {
+  const prompts = [5, 8, 5, 11, 12, 8].flatMap((seed, i) => [
+    question(seed, 20 + 30 * i),
+    question(seed, 90),
+    numbers(70 * i + 1, seed),
+    numbers(130, 5),
+  ]);
+  const { texts, read } = await written(3, prompts);
+  for (const rows of [1, 2, 5, 30])
+    for (const most of [1, 3, 50]) {
+      const memory = new Memory(rows);
+      const kept = await written(rows, prompts, memory, new Prefixes(memory.rows, most));
+      assert.deepEqual(kept.texts, texts, `${rows} rows, ${most} kept`);
+      assert.ok(kept.read < read || most === 1 || rows === 30, `${rows} rows, ${most} kept`);
+    }
+});
+const sizes = { V: 160, D: 8, Context: 200 };
+for (const [target, mixing] of [
+  ["host", "Attention(D, 2, Context: Context, window: 70)"],
+  ["reference", "Mamba(D)"],
+] as const)
+  test(`${mixing} on ${target}: texts of a system prompt and of a conversation are the same`, async () => {
+    const file = lmFile(mixing);
+    const parameters = await fit({ file }, { batches: batches(sizes.V, 2), sizes, target });
+    const given = { parameters, sizes, target, batch: 2, ids: true };
+    const [kept, plain] = [await openModel({ file }, { ...given, prefixes: 3 }), await openModel({ file }, given)];
+    const textOf = async (model: typeof kept, prompt: number[], temperature: number): Promise<number[]> => {
+      const text: number[] = [];
+      for await (const token of model.tokens(prompt, { tokens: 4, temperature })) text.push(token);
+      return text;
+    };
+    const turn = [...question(5, 2), ...numbers(20, 9)];
+    for (const temperature of [0, 2])
+      for (const prompt of [question(5, 2), question(8, 4), question(11, 3), turn, turn])
+        assert.deepEqual(await textOf(kept, prompt, temperature), await textOf(plain, prompt, temperature));
+    const together = [question(5, 2), question(8, 4), question(11, 3)];
+    const both = await Promise.all(together.map((prompt) => textOf(kept, prompt, 0)));
+    assert.deepEqual(both, await Promise.all(together.map((prompt) => textOf(plain, prompt, 0))));
+    await kept.close();
+    await plain.close();
+  });
+test("what cannot be kept is said", async () => {
+  const target = "reference";
+  for (const type of ["float[D, B]", "float[D]"]) {
+    const file = lmFile("Counted(D)");
+    const counted = `layer Counted(D) {
+      forward(x: float[B, T, D], at: i32[B, T]) -> float[B, T, D] {
+        if generating {
+          state seen: ${type} = 0
+          update seen = seen + 1
+        }
+        return x
+      }
+    }`;
+    appendFileSync(file, counted);
+    const parameters = await fit({ file }, { batches: batches(sizes.V, 1), sizes, target });
+    const given = { parameters, sizes, target, batch: 8 } as const; // as many rows as features
+    await assertProblem(
+      openModel({ file }, { ...given, prefixes: 1 }),
+      /state generate\/blocks\.0\.attention\.seen, of which no row/,
+    );
+    await (await openModel({ file }, { ...given, prefixes: 0 })).close();
+  }
+});
+
+test.run();
