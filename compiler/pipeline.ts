@@ -114,10 +114,22 @@ export interface Limits {
 }
 
 const checkOnce = memoize(check);
+/** The texts of programs in which nothing is wrong: a process may compile several entries of one, or one at several sizes. */
+const valid = new Set<string>();
 /** Throws ProgramError if anything is wrong in the program. */
 export function requireValid(loaded: Loaded): void {
+  const text = textOf(loaded);
+  if (text !== null && valid.has(text)) return;
   const diagnostics: readonly Diagnostic[] = checkOnce(loaded);
   if (diagnostics.length > 0) throw new ProgramError(diagnostics);
+  if (valid.size >= mostValid) valid.clear();
+  if (text !== null) valid.add(text);
+}
+const mostValid = 100;
+/** All that a program is, by its files; null if values of TypeScript are in it. */
+function textOf({ modules }: Loaded): string | null {
+  if (modules.some(({ program }) => "holes" in program)) return null;
+  return JSON.stringify(modules.map(({ name, program }) => [name, program.span.source.text]));
 }
 
 /**
