@@ -52,6 +52,8 @@ export interface GenerateOptions extends Pick<Arithmetic, "precision"> {
   /** Take the best of so many samples, each of `Ceiling.runs` runs of so many tokens for each sequence. */
   readonly times: number;
   readonly tokens: number;
+  /** Bytes that are read to find memory's rate. Default: more than the caches hold. */
+  readonly moved?: number;
   /** Called with a table of a step's kernels. */
   readonly kernels?: (table: string) => void;
 }
@@ -63,11 +65,11 @@ export async function measureGenerate(
   { name, set, batch }: GenerateCase,
   options: GenerateOptions,
 ): Promise<GenerateFigure> {
-  const { threads, times, tokens } = options;
+  const { threads, times, tokens, moved = largerThanCaches() } = options;
   const { executable } = await open(set, batch, options);
   const { active, parameters } = bytesRead(executable.stores, set, batch);
   const ceiling = await readCeiling(threads, parameters);
-  const memory = await readCeiling(threads, largerThanCaches());
+  const memory = await readCeiling(threads, moved);
   const of = ({ best }: Ceiling, seconds: number) => ({ ceiling: best, share: active / seconds / (best * 1e9) });
   try {
     let seconds = Infinity;

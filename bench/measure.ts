@@ -30,6 +30,8 @@ export interface MeasureOptions extends Pick<Arithmetic, "precision"> {
   readonly seconds: number;
   /** A Python interpreter with PyTorch to compare with; null: none. */
   readonly python: string | null;
+  /** Bytes that are moved to find memory's rate. Default: more than the caches hold. */
+  readonly moved?: number;
   /** Called with a table of each case's kernels. */
   readonly kernels?: (table: string) => void;
 }
@@ -55,11 +57,11 @@ export const ratesOf = (times: Readonly<Record<string, PeerTimes>>, { work }: Ca
 export const rateOf = (work: number | undefined, seconds: number): number => ((work ?? Number.NaN) / seconds) * 1e-9;
 
 async function measureOwn(c: Case, options: MeasureOptions): Promise<Measured[]> {
-  const { threads, precision } = options;
+  const { threads, precision, moved } = options;
   const subject = await Subject.open(c, { target: "host", threads, precision });
   await subject.sample();
   const compute = await fmaCeiling(threads, subject.best.forward);
-  const memory = await memoryCeiling(threads, c.mix ?? { reads: 1, writes: 1, updates: 0 });
+  const memory = await memoryCeiling(threads, c.mix ?? { reads: 1, writes: 1, updates: 0 }, moved);
   const ceiling = c.mix ? memory : compute;
   try {
     const start = performance.now();

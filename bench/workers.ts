@@ -52,11 +52,12 @@ const [program, worker, mobyDick] = [
 ];
 const execute = promisify(execFile);
 
-/** `data`: default: the demo's text. */
+/** `data`: default: the demo's text. `script`: worker.ts, or a bundle of it. */
 export async function measureWorkers(
   c: WorkersCase,
   options: WorkersOptions,
   data: string = mobyDick,
+  script: string = worker,
 ): Promise<WorkersFigure> {
   const { times, ...how } = options;
   if (!mpirun) throw new Problem("no mpirun starts two processes here", "`apt-get install openmpi-bin`");
@@ -67,8 +68,8 @@ export async function measureWorkers(
   const threads = Math.min(workers, cores());
   const [alone, distributed]: [Ran[], Ran[]] = [[], []];
   for (let i = 0; i < times; i++) {
-    alone.push(await ran([], { ...job, threads }));
-    distributed.push(await ran([...mpirun, "-n", String(workers)], { ...job, threads: 1 }));
+    alone.push(await ran([], script, { ...job, threads }));
+    distributed.push(await ran([...mpirun, "-n", String(workers)], script, { ...job, threads: 1 }));
   }
   const [one, { seconds, losses, ...best }] = [quickest(alone), quickest(distributed)];
   requireNear(losses, one.losses);
@@ -76,8 +77,8 @@ export async function measureWorkers(
   const share = one.seconds / seconds;
   return { name, workers, threads, tokensPerSecond, alone: (B * T) / one.seconds, share, ...best };
 }
-async function ran(launcher: readonly string[], job: Job): Promise<Ran> {
-  const [command, ...args] = [...launcher, process.execPath, ...process.execArgv, worker, JSON.stringify(job)];
+async function ran(launcher: readonly string[], script: string, job: Job): Promise<Ran> {
+  const [command, ...args] = [...launcher, process.execPath, ...process.execArgv, script, JSON.stringify(job)];
   const { stdout } = await execute(command, args);
   return JSON.parse(stdout) as Ran;
 }

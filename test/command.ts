@@ -10,13 +10,14 @@ import { project } from "./project.ts";
 const folder = join(project, "build", `command-${process.pid}`);
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 const workers = ["asked", "collectives", "embedded", "gpus", "variants"] as const;
-await bundle(
-  folder,
-  workers.map((name) => `test/workers/${name}`),
-);
+await bundle(folder, ["bench/worker", ...workers.map((name) => `test/workers/${name}`)]);
 
 /** The script to run with node. */
 export const main: string = join(folder, "cli", "main.js");
+/** The package. */
+export const library: string = join(folder, "runtime", "index.js");
+/** What the benchmark of workers runs. */
+export const benchWorker: string = join(folder, "bench", "worker.js");
 /** The same of a file of test/workers/. */
 export const workerScript = (name: (typeof workers)[number]): string => join(folder, "test", "workers", `${name}.js`);
 /** Runs `moec ARGS`, in the repository's folder unless `cwd` is another. */

@@ -102,10 +102,10 @@ export async function fmaCeiling(threads: number, seconds: number): Promise<Ceil
  * more, but at most a quarter of the free memory.
  */
 export const largerThanCaches = (): number => Math.max(2 ** 28, Math.min(4 * lastLevelCache(), freeMemory() / 4));
-/** GB/s of a mix of streams, `largerThanCaches` in all. */
-export async function memoryCeiling(threads: number, mix: Mix): Promise<Ceiling> {
+/** GB/s of a mix of streams, of so many bytes in all. */
+export async function memoryCeiling(threads: number, mix: Mix, bytes = largerThanCaches()): Promise<Ceiling> {
   const streams = mix.reads + mix.writes + mix.updates;
-  const megabytes = Math.ceil(largerThanCaches() / 2 ** 20 / streams);
+  const megabytes = Math.ceil(bytes / 2 ** 20 / streams);
   const floats = Array.from({ length: streams }, () => megabytes << 18);
   const meter = await Meter.open(plan("mixed", mixed(mix), megabytes, floats), threads);
   return new Best("GB/s", meter, (streams + mix.updates) * megabytes * 2 ** 20, 5);
@@ -120,10 +120,10 @@ export async function readCeiling(threads: number, bytes: number): Promise<Ceili
 
 /** What a model's larger kernels take. */
 const secondsOfKernels = 0.005;
-/** Measures FLOP/s, and memory bandwidth with one stream read and one written. */
-export async function measureLimits(threads: number): Promise<Limits> {
+/** Measures FLOP/s, and memory bandwidth with one stream read and one written, of `bytes` together. */
+export async function measureLimits(threads: number, bytes?: number): Promise<Limits> {
   const compute = await fmaCeiling(threads, secondsOfKernels);
-  const memory = await memoryCeiling(threads, { reads: 1, writes: 1, updates: 0 });
+  const memory = await memoryCeiling(threads, { reads: 1, writes: 1, updates: 0 }, bytes);
   try {
     await compute.sample();
     await memory.sample();

@@ -10,6 +10,8 @@ import { type MeasuredEntry, type MeasureOptions, openMeasuredEntry } from "./me
 interface ProfileOptions extends Omit<MeasureOptions, "after"> {
   /** How many runs are measured, after one warm-up run. Default: 5. */
   readonly runs?: number | undefined;
+  /** Bytes that are moved to find memory's rate. Default: more than the caches hold. */
+  readonly moved?: number;
 }
 export interface Profile {
   readonly entry: string;
@@ -43,7 +45,7 @@ interface Run {
   readonly kernels: readonly KernelTime[];
 }
 
-export async function profile({ runs: wanted = 5, ...options }: ProfileOptions): Promise<Profile> {
+export async function profile({ runs: wanted = 5, moved, ...options }: ProfileOptions): Promise<Profile> {
   const passes: PassEvent[] = [];
   const trial = await openMeasuredEntry({ ...options, after: (ran) => void passes.push(ran) });
   try {
@@ -53,7 +55,7 @@ export async function profile({ runs: wanted = 5, ...options }: ProfileOptions):
       const start = performance.now() / 1000;
       timed.push({ start, times: (await trial.run()).times });
     }
-    const limits = trial.plan.target === "host" ? await measureLimits(trial.threads) : unknownLimits;
+    const limits = trial.plan.target === "host" ? await measureLimits(trial.threads, moved) : unknownLimits;
     const runs = timed.map(({ start, times }) => runOf(trial, start, times, limits));
     const [quickest] = runs.toSorted((a, b) => a.seconds - b.seconds);
     return {

@@ -19,6 +19,7 @@ const program = join(project, "examples/one-layer.moe");
 const folder = mkdtempSync(join(tmpdir(), "moec-profile-"));
 test.after(() => rmSync(folder, { recursive: true }));
 const set = { D: 8, H: 6, E: 3, K: 2, N: 20 };
+const moved = 2 ** 22;
 
 type Slice = Trace["traceEvents"][number] & { readonly ts: number; readonly dur: number };
 const slices = ({ traceEvents }: Trace, cat: string): Slice[] =>
@@ -27,7 +28,7 @@ const end = (e: Slice): number => e.ts + e.dur;
 const inside = (a: Slice, b: Slice): boolean => b.ts <= a.ts + 0.01 && end(a) <= end(b) + 0.01;
 
 test("a trace has the passes, and each run with its phases and kernels one after the other", async () => {
-  const made = await profile({ program, entry: "Layer", set, gradients: true, runs: 3, threads: 2 });
+  const made = await profile({ program, entry: "Layer", set, gradients: true, runs: 3, threads: 2, moved });
   assert.is(made.entry, "forward");
   assert.is(made.seconds.length, 3);
   const passes = slices(made.trace, "pass").map((e) => e.name);
@@ -73,7 +74,7 @@ test("the training of a model that takes no text is profiled with the sizes give
       }
     }`,
   );
-  const made = await profile({ program: regression, set: { D: 3, N: 5 }, runs: 1, threads: 1 });
+  const made = await profile({ program: regression, set: { D: 3, N: 5 }, runs: 1, threads: 1, moved });
   assert.is(made.entry, "train");
   await assertProblem(
     () => profile({ program: regression, set: { D: 3, N: 5 }, batch: 5, runs: 1 }),
@@ -118,7 +119,7 @@ test("rates are work by the time of cores at work, and the share is of the neare
 
 const bytes = (of: readonly { readonly bytes: number }[]): number => of.reduce((sum, k) => sum + k.bytes, 0);
 test("a profile is of the precision that is asked for; tf32 is of a GPU", async () => {
-  const options = { program, entry: "Layer", set, runs: 1, threads: 2 };
+  const options = { program, entry: "Layer", set, runs: 1, threads: 2, moved };
   const { kernels } = await profile({ ...options, precision: "bf16" });
   assert.ok(bytes(kernels) < 0.8 * bytes((await profile(options)).kernels));
   for (const [wrong, why] of [

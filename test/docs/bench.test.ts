@@ -9,9 +9,11 @@ import { Subject } from "../../bench/subject.ts";
 import { measureWorkers } from "../../bench/workers.ts";
 import { fmaCeiling, memoryCeiling } from "../../runtime/host/ceiling.ts";
 import { mpirun, skipped } from "../../scripts/mpirun.ts";
+import { benchWorker } from "../command.ts";
 
 const test = suite("bench");
-const quick = { threads: 2, times: 1, seconds: 0, python: null, precision: "f32" } as const;
+const moved = 2 ** 22;
+const quick = { threads: 2, times: 1, seconds: 0, python: null, precision: "f32", moved } as const;
 
 function checkForm(figure: Figure, c: Case): void {
   const { seconds, rate, ceiling, share, ...named } = JSON.parse(JSON.stringify(figure)) as Figure;
@@ -53,6 +55,7 @@ test("a model that writes: bytes of what is active, the share of their reading, 
     threads: 2,
     times: 1,
     tokens: 3,
+    moved,
     precision: "f32" as const,
     kernels: (table: string): void => void tables.push(table),
   };
@@ -76,6 +79,7 @@ test("two workers: their share of one process, what each sends, and who waits", 
     c,
     options,
     "README.md",
+    benchWorker,
   );
   assert.ok(Math.abs(share / (tokensPerSecond / alone) - 1) < 1e-9 && alone > 0);
   assert.ok(moving > 0 && waiting >= 0 && moving + waiting < tokens / tokensPerSecond);
@@ -98,7 +102,10 @@ test("every case that a name stands for counts work", () => {
   for (const c of Object.values(groups).flat()) assert.ok(Object.values(c.work).every((n) => n > 1e6));
 });
 test("ceilings are found through the executor", async () => {
-  for (const ceiling of [await fmaCeiling(1, 0.001), await memoryCeiling(1, { reads: 1, writes: 1, updates: 1 })]) {
+  for (const ceiling of [
+    await fmaCeiling(1, 0.001),
+    await memoryCeiling(1, { reads: 1, writes: 1, updates: 1 }, moved),
+  ]) {
     await ceiling.sample();
     assert.ok(ceiling.best > 0.1 && ceiling.best < 1e5, `${ceiling.best} ${ceiling.unit}`);
     ceiling.close();

@@ -1,18 +1,17 @@
 // Programs in worker threads: side by side, and of a thread that is terminated in the midst of a run.
 import { spawnSync } from "node:child_process";
+import { pathToFileURL } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { library } from "../command.ts";
 
 const test = suite("worker-threads");
-const runtime = new URL("../../runtime/index.ts", import.meta.url).href;
-const tsx = import.meta.resolve("tsx/esm/api");
+const runtime = pathToFileURL(library).href;
 
 /** In a thread: runs one program `runs` times on `x`, telling when it begins, and its last result. */
 const inThread = `
   import { parentPort, workerData } from "node:worker_threads";
-  import { register } from ${JSON.stringify(tsx)};
-  register();
-  const { compile, moe } = await import(${JSON.stringify(runtime)});
+  import { compile, moe } from ${JSON.stringify(runtime)};
   const { Mean } = moe\`layer Mean(D) {
     param w: float[D, D] = 1
     forward(x: float[N, D]) -> float[N, D] {
