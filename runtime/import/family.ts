@@ -73,10 +73,11 @@ export interface Family {
   readonly unlimited?: boolean;
 }
 /**
- * What a model's blocks are. An import is a `LanguageModel` with a list of them; it, and each, is given what its own header has of the family's, so a name
+ * What a model's blocks are. An import is a `LanguageModel`, or a `model` of the family's file, with a list of them; it, and each, is given what its own header has of the family's, so a name
  * must mean the same in all.
  */
 export interface Blocks {
+  readonly model?: string;
   /** For each kind of block our layer, of the family's file. */
   readonly kinds: Readonly<Record<string, string>>;
   /** The kind of each block, from a supported config.json. */

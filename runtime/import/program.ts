@@ -25,15 +25,17 @@ const given = (header: TransformersModel["header"], taken: (name: string) => boo
 /** Each kind of block that there is as a layer, and a model with a list of them. */
 function listed({ family, header }: TransformersModel, order: readonly string[], context: number): string[] {
   const kinds = Object.entries(family.blocks?.kinds ?? {}).filter(([kind]) => order.includes(kind));
+  const { model } = family.blocks ?? {};
+  const base = model ?? "LanguageModel";
   const imports = [
-    `import { LanguageModel } from "${fileOf()}"`,
-    `import { ${kinds.map(([, layer]) => layer).join(", ")} } from "${fileOf(family.file)}"`,
+    ...(model === undefined ? [`import { ${base} } from "${fileOf()}"`] : []),
+    `import { ${[...(model === undefined ? [] : [model]), ...kinds.map(([, layer]) => layer)].join(", ")} } from "${fileOf(family.file)}"`,
     "",
   ];
   const declared = load({ name: "model.moe", text: imports.join("\n") });
   const headerOf = (name: string): Set<string> =>
     new Set(findDeclaration(declared, name).ast.header.map((p) => p.name.name));
-  const inModel = headerOf("LanguageModel");
+  const inModel = headerOf(base);
   const called = new Map<string, string>();
   const layers = kinds.flatMap(([kind, layer]) => {
     const takes = headerOf(layer);
@@ -46,7 +48,7 @@ function listed({ family, header }: TransformersModel, order: readonly string[],
     ...imports,
     ...layers,
     `model ${declaration}(Context = ${context}) =`,
-    `  LanguageModel(${given(header, (name) => inModel.has(name)).join(", ")}, blocks: [`,
+    `  ${base}(${given(header, (name) => inModel.has(name)).join(", ")}, blocks: [`,
     ...wrapped(runsOf(order).map(([kind, n]) => `${called.get(kind)}${n > 1 ? `[${n}]` : ""}`)),
     "  ])",
   ];

@@ -9,6 +9,7 @@ const otherParts = [
   "visual.",
   "multi_modal_projector.",
   "mm_projector.",
+  "patch_merge_mlp.",
   "audio_tower.",
   "embed_vision.",
   "embed_audio.",

@@ -38,6 +38,9 @@ def drawn(name, seed, **changes):
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, p in [*model.named_parameters(), *((k, b) for k, b in model.named_buffers() if any(kind in k for kind in SAVED))]:
+            if key.endswith("tid2eid"):
+                p.copy_((torch.randint(0, 99, (p.shape[0], 1), generator=g) + torch.arange(p.shape[1])) % model.config.n_routed_experts)
+                continue
             x = torch.randn(p.shape, generator=g)
             last = ".".join(key.split(".")[-2:])
             p.copy_(1 + 0.1 * x if "norm" in last or "scal" in last else 0.1 * x if "bias" in key else x * p.shape[-1] ** -0.5)

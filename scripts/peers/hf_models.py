@@ -15,9 +15,10 @@ READS = {"d_kv": 5, "d_ff": 12, "num_layers": 2, "num_decoder_layers": 2, "num_h
     "relative_attention_max_distance": 12,
 }
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM"}
+WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM"}
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
+    "minimax_m3_vl_text": "MiniMaxM3VLTextConfig",
     "llama4_text": "Llama4TextConfig",
     "qwen3_5_text": "Qwen3_5TextConfig",
     "qwen3_5_moe_text": "Qwen3_5MoeTextConfig",
@@ -30,7 +31,7 @@ CONFIGS = {
 # By folder: the type in config.json, where transformers has the class under another.
 TYPES = {"kimi_k2": "kimi_k2"}
 # Buffers that are saved and that the model does not begin with as it ends.
-SAVED = ["correction_bias", "expert_bias", "layer_scalar"]
+SAVED = ["correction_bias", "expert_bias", "layer_scalar", "tid2eid"]
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
 # configuration with a part for images is that of a model that reads them too.
 MODELS = {
@@ -446,6 +447,46 @@ MODELS = {
         | {"mlp_layer_types": ["sparse", "sparse", "dense"], "intermediate_size": 12, "moe_intermediate_size": 6, "num_experts": 5}
         | {"num_experts_per_token": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "kv_lora_rank": 5, "qk_nope_head_dim": 3}
         | {"qk_rope_head_dim": 4, "v_head_dim": 5, "linear_head_dim": 4, "linear_num_heads": 2},
+        "1GB",
+    ),
+    # Its convolutions are one, in three parts on disk.
+    "bailing_hybrid": (
+        "BailingHybrid",
+        {"num_hidden_layers": 3, "layer_group_size": 2, "first_k_dense_replace": 1, "intermediate_size": 8, "moe_intermediate_size": 4}
+        | {"num_experts": 4, "num_experts_per_token": 2, "num_expert_group": 2, "topk_group": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+        | {"head_dim": 3, "kda_lower_bound": -2.0} | LATENT,
+        "1GB",
+    ),
+    "minimax": (
+        "MiniMax",
+        HEADS
+        | {"intermediate_size": 6, "num_local_experts": 3, "block_size": 4, "full_attn_alpha_factor": 1.5, "full_attn_beta_factor": 0.7}
+        | {"linear_attn_alpha_factor": 1.2, "linear_attn_beta_factor": 0.8, "mlp_alpha_factor": 0.9, "mlp_beta_factor": 1.1},
+        "1GB",
+    ),
+    "jetmoe": (
+        "JetMoe",
+        {"num_hidden_layers": 1, "num_key_value_heads": 2, "kv_channels": 4, "intermediate_size": 5, "num_local_experts": 4},
+        "1GB",
+    ),
+    # Of blocks of two keys a query sees its own and another.
+    "minimax_m3_vl_text": (
+        "MiniMaxM3VL",
+        {"num_hidden_layers": 2, "layer_types": ["minimax_m3_sparse", "full_attention"], "mlp_layer_types": ["sparse", "dense"]}
+        | {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "partial_rotary_factor": 2 / 3, "intermediate_size": 4, "dense_intermediate_size": 6}
+        | {"shared_intermediate_size": 5, "num_local_experts": 4, "num_experts_per_tok": 2, "swiglu_limit": 0.7, "index_n_heads": 2}
+        | {"index_head_dim": 5, "index_block_size": 2, "index_topk_blocks": 2},
+        "1GB",
+    ),
+    # A window alone; windows of 2 positions, of which a query sees two; windows of 4.
+    "deepseek_v4": (
+        "DeepseekV4",
+        {"num_hidden_layers": 3, "layer_types": ["sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention"]}
+        | {"hidden_size": 8, "num_hash_layers": 1, "compress_rate_csa": 2, "compress_rate_hca": 4, "sliding_window": 4, "hc_mult": 2}
+        | {"hc_sinkhorn_iters": 3, "moe_intermediate_size": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "swiglu_limit": 0.5}
+        | {"num_attention_heads": 4, "head_dim": 6, "qk_rope_head_dim": 4, "q_lora_rank": 5, "o_groups": 2, "o_lora_rank": 3}
+        | {"index_n_heads": 8, "index_head_dim": 5, "index_topk": 2}
+        | {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32.0, "beta_slow": 1.0}},
         "1GB",
     ),
     "mistral4": (

@@ -125,6 +125,27 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, 5, 10, L: 4, Every: 2, Heads: 2, NearHeads: 4, Groups: 2, A: 4, E: 4, K: 2, window: 5, stretch: 4, original: 4, heat: 1.2, Context: 12",
       "laguna",
     ),
+    Ling3: decoder(
+      "Ling3",
+      "8, 10, 6, L: 3, Heads: 2, E: 4, K: 2, G: 2, Open: 1, R: 5, A: 3, P: 4, C: 2, DeltaHeads: 2, DeltaWidth: 3, Dense: 1, Every: 3, Chunk: 2, Context: 12",
+      "ling",
+    ),
+    MiniMax: decoder(
+      "MiniMax",
+      "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Every: 2, Chunk: 2, Context: 12",
+      "minimax",
+    ),
+    MiniMaxM3: decoder(
+      "MiniMaxM3",
+      "8, 10, 6, 5, L: 2, Dense: 1, Heads: 4, Groups: 2, A: 4, P: 2, E: 4, K: 2, Top: 2, Size: 2, IndexWidth: 3, Context: 12",
+      "minimax_m3",
+    ),
+    JetMoe: decoder("JetMoe", "8, 6, L: 2, Heads: 2, A: 4, E: 4, K: 2, Context: 12", "jetmoe"),
+    DeepSeekV4: decoder(
+      "DeepSeekV4",
+      "8, 6, L: 3, N: 2, Heads: 2, E: 4, K: 2, Q: 6, A: 6, P: 4, OutGroups: 2, O: 3, window: 3, SparseRate: 2, HeavyRate: 3, Top: 2, IndexHeads: 8, IndexWidth: 5, Hashed: 1, Rounds: 3, original: 4, Context: 12",
+      "deepseek_v4",
+    ),
     FalconMamba: decoder("FalconMamba", "8, 2, 12, 3, 2, Context: 12", "mamba"),
     Gemma4Edge: decoder(
       "Gemma4Edge",

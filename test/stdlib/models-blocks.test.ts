@@ -129,14 +129,62 @@ test("Kimi Linear: the order of blocks as released and as transformers writes it
   refuses("kimi_linear", { linear_attn_config: "none" }, 'linear_attn_config is "none"');
   refuses("kimi_linear", { mlp_layer_types: ["dense"], first_k_dense_replace: 1 }, "mlp_layer_types is");
 });
+test("Ling 3: each so many blocks have latent attention, and what fades may have no bound", () => {
+  assert.deepEqual(kindsOfFamily("bailing_hybrid", {}), ["Delta", "LatentMixture", "DeltaMixture"]);
+  const unsaid = { layer_types: null, layer_group_size: 3, mlp_layer_types: null, first_k_dense_replace: null };
+  assert.deepEqual(kindsOfFamily("bailing_hybrid", unsaid), ["Delta", "Delta", "LatentMixture"]);
+  const released = { linear_head_dim: null, linear_num_heads: null, head_dim: 7, kda_lower_bound: null };
+  const { DeltaWidth, DeltaHeads, most } = header("bailing_hybrid", released);
+  assert.deepEqual([DeltaWidth, DeltaHeads, most], [7, 2, 5]);
+  assert.equal(header("bailing_hybrid", { kda_safe_gate: false })["most"], 0);
+  refuses("bailing_hybrid", { kda_lower_bound: 1 }, "kda_lower_bound is 1", "below 0");
+  refuses("bailing_hybrid", { ...unsaid, layer_group_size: 0 }, "layer_group_size is 0", "at least 1");
+  refuses("bailing_hybrid", { attention_bias: true }, "attention_bias is true");
+});
+test("MiniMax: blocks that see all come by turns, if nothing is said", () => {
+  assert.deepEqual(kindsOfFamily("minimax", { layer_types: null }), ["Full", "Lightning"]);
+  refuses("minimax", { layer_types: ["full_attention", "mamba"] }, "layer_types is", "one for each layer");
+});
+test("MiniMax-M3: which blocks choose keys and which are mixtures, as released and as transformers writes it", () => {
+  const type = "minimax_m3_vl_text";
+  assert.deepEqual(kindsOfFamily(type, {}), ["SparseMixture", "Full"]);
+  const own = { sparse_attention_freq: [0, 1], sparse_topk_blocks: 3, sparse_block_size: 4, sparse_index_dim: 7 };
+  const released = { layer_types: null, mlp_layer_types: null, moe_layer_freq: [0, 1], sparse_attention_config: own };
+  assert.deepEqual(kindsOfFamily(type, { ...released, hidden_act: "swigluoai" }), ["Full", "SparseMixture"]);
+  const { Top, Size, IndexWidth, indexed } = header(type, released);
+  assert.deepEqual([Top, Size, IndexWidth, indexed], [3, 4, 7, true]);
+  assert.deepEqual(kindsOfFamily(type, { layer_types: null, mlp_layer_types: null }), ["FullMixture", "FullMixture"]);
+  assert.equal(header(type, { rope_parameters: null })["P"], 6);
+  refuses(type, { layer_types: ["full_attention"] }, "layer_types is", "for each layer one of full_attention");
+  refuses(type, { index_n_heads: 1 }, "index_n_heads is 1", "has only 2");
+  refuses(type, { hidden_act: "gelu" }, 'hidden_act is "gelu"');
+});
+test("DeepSeek-V4: kinds of blocks and RoPE as released and as transformers writes them", () => {
+  const kinds = ["NearHashed", "SparseMixture", "HeavyMixture"];
+  assert.deepEqual(kindsOfFamily("deepseek_v4", {}), kinds);
+  const scaling = { type: "yarn", factor: 16, original_max_position_embeddings: 65536 };
+  const rope = { rope_parameters: null, rope_scaling: scaling, partial_rotary_factor: null, rope_theta: 9 };
+  const ratios = { layer_types: null, compress_ratios: [0, 4, 128, 0], mlp_layer_types: null, num_hash_layers: 1 };
+  assert.deepEqual(kindsOfFamily("deepseek_v4", { ...rope, ...ratios }), kinds);
+  const { P, stretch, original, base, fast } = header("deepseek_v4", { ...rope, ...ratios });
+  assert.deepEqual([P, stretch, original, base, fast], [4, 16, 65536, 9, 32]);
+  const four = { num_hidden_layers: 4, layer_types: null, mlp_layer_types: null };
+  assert.deepEqual(kindsOfFamily("deepseek_v4", four), ["HeavyHashed", "HeavyHashed", "HeavyHashed", "SparseMixture"]);
+  assert.equal(header("deepseek_v4", { layer_types: Array(3).fill("sliding_attention") })["indexed"], false);
+  refuses("deepseek_v4", { ...ratios, compress_ratios: [0, 4, 8] }, "compress_ratios is [0,4,8]", "0, 4, 128");
+  refuses("deepseek_v4", { scoring_func: "sigmoid" }, 'scoring_func is "sigmoid"');
+  refuses("deepseek_v4", { n_shared_experts: 2 }, "n_shared_experts is 2");
+  refuses("deepseek_v4", { rope_parameters: null, rope_scaling: { type: "linear" } }, 'rope_scaling.type is "linear"');
+});
 test("of models that are lists of blocks each value is one of the model or of a block", () => {
   for (const { type, file = "", header, blocks } of families) {
     if (!blocks) continue;
     const layers = Object.values(blocks.kinds);
     const names = `import { ${layers.join(", ")} } from "std/models/${file}"`;
-    const imports = `${names}\nimport { LanguageModel } from "std/models/decoder"`;
+    const { model = "LanguageModel" } = blocks;
+    const imports = `${names}\nimport { ${model} } from "std/models/${blocks.model ? file : "decoder"}"`;
     const declared = load({ name: "names.moe", text: imports });
-    const headers = [...layers, "LanguageModel"].map((name) => findDeclaration(declared, name).ast.header);
+    const headers = [...layers, model].map((name) => findDeclaration(declared, name).ast.header);
     const taken = new Set(headers.flat().map((p) => p.name.name));
     assert.deepEqual(
       Object.keys(header).filter((name) => !taken.has(name)),

@@ -140,6 +140,9 @@ const models = {
   State: "LanguageModel(19, 8, 1, Block(8, Mamba2(8, 2, 4, 3, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   Selective:
     "LanguageModel(19, 8, 1, Block(8, Mamba(8, 12, 3, 2, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
+  DeepSeekV4:
+    "DeepSeekV4(V: 19, D: 8, H: 6, L: 3, N: 2, Heads: 2, E: 4, K: 2, Q: 6, A: 6, P: 4, OutGroups: 2, O: 3, window: 3, SparseRate: 2, HeavyRate: 3, Top: 2, IndexHeads: 8, IndexWidth: 5, Hashed: 1, Rounds: 3, std: 0.5)",
+  MiniMax: "MiniMax(V: 19, D: 8, H: 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 3, K: 2, Every: 2, Chunk: 8, std: 0.5)",
   PhiMoE: "PhiMoE(V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, std: 0.5)",
   Laguna:
     "Laguna(V: 19, D: 8, H: 6, F: 5, Wide: 10, L: 4, Every: 2, Heads: 2, NearHeads: 4, Groups: 2, A: 4, E: 4, K: 2, window: 4, std: 0.5)",
@@ -149,6 +152,8 @@ const models = {
 /** Those of models that are not in `decoder`. */
 const files = new Map<string, string>([
   ["DeepSeekV32", "sparse"],
+  ["DeepSeekV4", "deepseek_v4"],
+  ["MiniMax", "minimax"],
   ["PhiMoE", "phi"],
   ["Laguna", "laguna"],
   ["Gemma4Edge", "gemma4_edge"],
@@ -222,6 +227,8 @@ for (const name of full
       "GptOss",
       "DeepSeekV3",
       "DeepSeekV32",
+      "DeepSeekV4",
+      "MiniMax",
       "Llama4",
       "Gated",
       "Short",

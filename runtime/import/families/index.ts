@@ -15,17 +15,21 @@ import {
   mistral4,
   sarvamMla,
 } from "./deepseek.ts";
+import { deepseekV4 } from "./deepseek-v4.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { jamba } from "./jamba.ts";
-import { kimiLinear } from "./kimi-linear.ts";
+import { jetmoe } from "./jetmoe.ts";
+import { kimiLinear, ling3 } from "./kimi-linear.ts";
 import { laguna } from "./laguna.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
 import { longcatFlash } from "./longcat.ts";
 import { falconMamba, mamba } from "./mamba.ts";
 import { mimoV2Flash } from "./mimo.ts";
+import { minimax } from "./minimax.ts";
+import { minimaxM3Text } from "./minimax-m3.ts";
 import { flexOlmo, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { nemotronH } from "./nemotron.ts";
 import { nllbMoe } from "./nllb.ts";
@@ -103,4 +107,9 @@ export const families: readonly Family[] = [
   switchTransformers,
   nllbMoe,
   kimiLinear,
+  ling3,
+  minimax,
+  deepseekV4,
+  minimaxM3Text,
+  jetmoe,
 ];

@@ -6,10 +6,13 @@ import {
   blocksAfterLast,
   defaultSettings,
   denseHeader,
+  mixtureNames,
   required,
   requiredAs,
+  ropeThetaKeys,
   sharedExpertNames,
   swigluNames,
+  unbiasedSettings,
   wholeOr,
 } from "./shared.ts";
 
@@ -21,24 +24,38 @@ const placesIn = (config: Json, key: string): readonly unknown[] | undefined => 
   const list = inner(config)[key];
   return Array.isArray(list) ? list : undefined;
 };
+const attentionWords = ["linear_attention", "full_attention"];
+const feedWords = ["dense", "sparse"];
+const oneForEach = (words: readonly string[]): string => `a list of ${words.join(" and ")}, one for each layer`;
+/** The only accepted number of dense blocks before the others. */
+const denseCount =
+  (usual: number) =>
+  ({ first_k_dense_replace: said }: Json): unknown =>
+    wholeOr(said, usual) ?? "a whole number of at least 0";
 const word = (full: boolean): string => (full ? "full_attention" : "linear_attention");
+/** The kinds of blocks in a list, if it has one for each. */
+const listIn = (types: unknown, layers: number): readonly unknown[] | undefined =>
+  Array.isArray(types) && types.length === layers ? types : undefined;
 /** The kind of attention of each block, as transformers finds it; undefined if what is said fits no model. */
 function attentionOf(config: Json): readonly unknown[] | undefined {
   const each = Array.from({ length: layersOf(config) }, (_, i) => i);
   const { layer_types: types } = config;
-  if ((types ?? null) !== null) return Array.isArray(types) && types.length === each.length ? types : undefined;
+  if ((types ?? null) !== null) return listIn(types, each.length);
   const [full, linear] = [placesIn(config, "full_attn_layers"), placesIn(config, "kda_layers")];
   if (!full || !linear) return each.map((i) => word(i > 0 && i % 4 === 0));
   const apart = each.every((i) => full.includes(i + 1) !== linear.includes(i + 1));
   return apart && full.length + linear.length === each.length ? each.map((i) => word(full.includes(i + 1))) : undefined;
 }
-function feedOf(config: Json): readonly unknown[] | undefined {
-  const { mlp_layer_types: types, first_k_dense_replace: said } = config;
-  const dense = wholeOr(said, 1) ?? 0;
-  const usual = Array.from({ length: layersOf(config) }, (_, i) => (i < dense ? "dense" : "sparse"));
-  if ((types ?? null) === null) return usual;
-  return Array.isArray(types) && types.length === usual.length ? types : undefined;
-}
+/** `first`: how many blocks are dense, if nothing is said. */
+const feedBy =
+  (first: number) =>
+  (config: Json): readonly unknown[] | undefined => {
+    const { mlp_layer_types: types, first_k_dense_replace: said } = config;
+    const dense = wholeOr(said, first) ?? 0;
+    const usual = Array.from({ length: layersOf(config) }, (_, i) => (i < dense ? "dense" : "sparse"));
+    return (types ?? null) === null ? usual : listIn(types, usual.length);
+  };
+const feedOf = feedBy(1);
 /** The only accepted value of a key, where the lists made of it have these words; `must` stands in an error. */
 const wordsOf =
   (key: string, list: (config: Json) => readonly unknown[] | undefined, words: readonly string[], must: string) =>
@@ -46,7 +63,7 @@ const wordsOf =
     list(config)?.every((one) => words.includes(String(one))) ? config[key] : must;
 
 const placed = "that with each layer in one of full_attn_layers and kda_layers, from 1 on";
-const ofPlaces = wordsOf("linear_attn_config", attentionOf, ["linear_attention", "full_attention"], placed);
+const ofPlaces = wordsOf("linear_attn_config", attentionOf, attentionWords, placed);
 
 /** A number under the key of transformers, unless the released config.json has it within. */
 const either = (theirs: string, released: string, fallback: number): ConfigValue => ({
@@ -88,21 +105,10 @@ export const kimiLinear: Family = {
     mla_use_nope: true,
     moe_router_activation_func: "sigmoid",
     moe_layer_freq: 1,
-    layer_types: wordsOf(
-      "layer_types",
-      attentionOf,
-      ["linear_attention", "full_attention"],
-      "a list of linear_attention and full_attention, one for each layer",
-    ),
+    layer_types: wordsOf("layer_types", attentionOf, attentionWords, oneForEach(attentionWords)),
     linear_attn_config: (config: Json) => (isJsonObject(config["linear_attn_config"]) ? ofPlaces(config) : placed),
-    first_k_dense_replace: ({ first_k_dense_replace: said }: Json) =>
-      wholeOr(said, 1) ?? "a whole number of at least 0",
-    mlp_layer_types: wordsOf(
-      "mlp_layer_types",
-      feedOf,
-      ["dense", "sparse"],
-      "a list of dense and sparse, one for each layer",
-    ),
+    first_k_dense_replace: denseCount(1),
+    mlp_layer_types: wordsOf("mlp_layer_types", feedOf, feedWords, oneForEach(feedWords)),
   },
   names: {
     ...latentNames,
@@ -136,11 +142,85 @@ export const kimiLinear: Family = {
       Latent: "KimiLatent",
       LatentMixture: "KimiLatentMixture",
     },
-    order: (config) => {
-      const feed = feedOf(config);
-      return (attentionOf(config) ?? []).map(
-        (type, i) => `${type === "full_attention" ? "Latent" : "Delta"}${feed?.[i] === "sparse" ? "Mixture" : ""}`,
-      );
+    order: (config) => orderOf(attentionOf(config), feedOf(config)),
+  },
+};
+function orderOf(attention: readonly unknown[] = [], feed: readonly unknown[] = []): string[] {
+  return attention.map(
+    (type, i) => `${type === "full_attention" ? "Latent" : "Delta"}${feed[i] === "sparse" ? "Mixture" : ""}`,
+  );
+}
+
+/** Ling 3: each so many blocks have latent attention, if no list says which. */
+function groupedAttention(config: Json): readonly unknown[] | undefined {
+  const { layer_types: types, layer_group_size: said } = config;
+  const group = wholeOr(said, 6);
+  if ((types ?? null) !== null) return listIn(types, layersOf(config));
+  return group ? Array.from({ length: layersOf(config) }, (_, i) => word((i + 1) % group === 0)) : undefined;
+}
+const ling3Feed = feedBy(2);
+/** What is left of a feature in a row is at least the exponential of the bound; without one, 0. */
+const boundOf: ConfigValue = {
+  keys: ["kda_lower_bound"],
+  kind: "number",
+  from: ({ kda_safe_gate: safe = true, kda_lower_bound: bound }) => {
+    if (safe === false) return 0;
+    const least = bound ?? -5;
+    return typeof least === "number" && least < 0 ? -least : undefined;
+  },
+  must: "a number below 0",
+};
+/** As transformers writes it, and with the names that it is released with. */
+const ling3Names = (name: string): string[] => [
+  name,
+  name
+    .replace(".self_attn.o_proj.", ".attention.dense.")
+    .replace(".self_attn.", ".attention.")
+    .replace(".e_score_correction_bias", ".expert_bias")
+    .replace("model.embed_tokens.", "model.word_embeddings."),
+];
+export const ling3: Family = {
+  ...kimiLinear,
+  type: "bailing_hybrid",
+  model: "Ling3",
+  file: "ling",
+  header: {
+    ...kimiLinear.header,
+    base: { keys: ropeThetaKeys, fallback: 6000000 },
+    G: { keys: ["num_expert_group", "n_group"], fallback: 8 },
+    Open: { keys: ["topk_group"], fallback: 4 },
+    DeltaHeads: { keys: ["linear_num_heads", "num_attention_heads"], fallback: 32 },
+    DeltaWidth: { keys: ["linear_head_dim", "head_dim"], fallback: 128 },
+    Width: { keys: ["linear_conv_kernel_dim", "short_conv_kernel_size"], fallback: 4 },
+    most: boundOf,
+  },
+  supported: {
+    ...unbiasedSettings,
+    moe_router_activation_func: "sigmoid",
+    score_function: "sigmoid",
+    kda_safe_gate: ({ kda_safe_gate: safe }: Json) => safe === true,
+    layer_types: wordsOf("layer_types", groupedAttention, attentionWords, oneForEach(attentionWords)),
+    layer_group_size: wordsOf("layer_group_size", groupedAttention, attentionWords, "a whole number of at least 1"),
+    first_k_dense_replace: denseCount(2),
+    mlp_layer_types: wordsOf("mlp_layer_types", ling3Feed, feedWords, oneForEach(feedWords)),
+  },
+  names: Object.fromEntries(
+    Object.entries({
+      ...kimiLinear.names,
+      ...mixtureNames("feed.moe"),
+      "model.layers.*.mlp.gate.e_score_correction_bias": "blocks.*.feed.moe.gate.bias",
+      ...swigluNames("model.layers.*.mlp.shared_experts", "blocks.*.feed.shared"),
+      "model.layers.*.self_attn.f_proj.weight": "blocks.*.attention.fade.weight",
+      "model.layers.*.self_attn.g_proj.weight": "blocks.*.attention.gate.weight",
+    }).flatMap(([theirs, ours]) => ling3Names(theirs).map((name) => [name, ours])),
+  ),
+  blocks: {
+    kinds: {
+      Delta: "LingDelta",
+      DeltaMixture: "LingDeltaMixture",
+      Latent: "LingLatent",
+      LatentMixture: "LingLatentMixture",
     },
+    order: (config) => orderOf(groupedAttention(config), ling3Feed(config)),
   },
 };
