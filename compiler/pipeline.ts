@@ -116,21 +116,25 @@ export interface Limits {
 const checkOnce = memoize(check);
 /** The texts of programs in which nothing is wrong: a process may compile several entries of one, or one at several sizes. */
 const valid = new Set<string>();
+const mostValid = 100;
+/** The same for each template: texts of the files that it imports. */
+const validTemplates = memoize((_: Loaded["main"]["program"]) => new Set<string>());
 /** Throws ProgramError if anything is wrong in the program. */
 export function requireValid(loaded: Loaded): void {
+  const { program } = loaded.main;
+  const known = isTemplate(program) ? validTemplates(program) : valid;
   const text = textOf(loaded);
-  if (text !== null && valid.has(text)) return;
+  if (known.has(text)) return;
   const diagnostics: readonly Diagnostic[] = checkOnce(loaded);
   if (diagnostics.length > 0) throw new ProgramError(diagnostics);
-  if (valid.size >= mostValid) valid.clear();
-  if (text !== null) valid.add(text);
+  if (known.size >= mostValid) known.clear();
+  known.add(text);
 }
-const mostValid = 100;
-/** All that a program is, by its files; null if values of TypeScript are in it. */
-function textOf({ modules }: Loaded): string | null {
-  if (modules.some(({ program }) => "holes" in program)) return null;
-  return JSON.stringify(modules.map(({ name, program }) => [name, program.span.source.text]));
-}
+const isTemplate = (program: object): boolean => "holes" in program;
+const textOf = ({ modules }: Loaded): string =>
+  JSON.stringify(
+    modules.flatMap(({ name, program }) => (isTemplate(program) ? [] : [[name, program.span.source.text]])),
+  );
 
 /**
  * The graphs of a checked program at given sizes: `init`, and the entries with their gradients and optimizer. Before any pass runs, `onStores` is

@@ -3,6 +3,9 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { loadFile } from "../../compiler/check/index.ts";
+import { requireValid } from "../../compiler/pipeline.ts";
+import { ProgramError } from "../../compiler/program-error.ts";
 import {
   copyProgram,
   findEntry,
@@ -157,4 +160,15 @@ test("a program is copied with its local imports, flat, and parses again", () =>
   assert.equal(ownLosses(copy, "Small"), ["language", "extra", "more"]);
 });
 
+test("what was right is checked again where a file that it imports has changed", () => {
+  const main = write("checked/main.moe", 'import { Own } from "./own"\nlayer L(D) = Own(D)\n');
+  const own = (type: string): string =>
+    write("checked/own.moe", `layer Own(D) { forward(x: float[N, D]) -> ${type}[N, D] { return x } }`);
+  for (const type of ["float", "i32", "float", "bool"]) {
+    own(type);
+    const check = (): void => requireValid(loadFile(main));
+    if (type === "float") check();
+    else assert.throws(check, (error: unknown) => error instanceof ProgramError);
+  }
+});
 test.run();
