@@ -18,7 +18,7 @@ export interface Libraries {
   readonly libnvrtc: string;
 }
 const common = ["-std=c++17", "-g1", "-pthread"];
-const own = [...common, "-O2", "-fPIC", "-ftls-model=initial-exec", "-Wall", "-Wextra", "-Werror"];
+const own = [...common, "-O1", "-fPIC", "-ftls-model=initial-exec", "-Wall", "-Wextra", "-Werror"];
 /** For kernels that are checked and counted. */
 const instrumented =
   "-O1 -w -fsanitize=thread -fsanitize-coverage=trace-pc -fno-threadsafe-statics -ffp-contract=off".split(" ");

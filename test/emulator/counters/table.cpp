@@ -39,7 +39,13 @@ static u64 sum(const std::map<std::string, u64>& lines) {
 }
 static double barriers_per_thread(const Table& t, const Launch& l) { return double(t.barriers) / (double(l.threads()) * l.blocks()); }
 
-Totals Table::totals() const { return {total(*this, true), total(*this, false), loaded, stored, sum(divergent_lines(*this))}; }
+Totals Table::totals() const {
+  std::vector<Position> all;
+  for (auto& [site, e] : sites) all.push_back(site.position);
+  for (auto& [at, n] : divergent) all.push_back(at);
+  find_lines(all);
+  return {total(*this, true), total(*this, false), loaded, stored, sum(divergent_lines(*this))};
+}
 void Table::print(const Launch& l, FILE* out) const {
   const Cost waves = total(*this, true), sectors = total(*this, false);
   const auto lines = divergent_lines(*this);

@@ -161,30 +161,38 @@ struct Folder {
   }
   std::string source;
 };
-/// The dialect's precompiled header (it takes longer to compile than most kernels), one per command line.
-std::string dialect(std::vector<std::string> command, const Folder& folder, const std::string& log) {
-  const std::string own = folder.path + "/header", device = EMULATOR_DIALECT "/device.hpp";
-  std::string words;
-  for (auto& word : command) words += word + " ";
-  const std::string header = EMULATOR_KEPT "/" + std::to_string(identity()) + "-" + std::to_string(hashed(words)) + ".hpp";
+/// How much of a text stands before its first kernel, if that is worth precompiling: moec's device headers, which its kernels have in common.
+size_t headers_in(const std::string& text) {
+  const size_t end = text.find("\nKERNEL ");
+  return end == std::string::npos || end < 10000 ? 0 : text.rfind('\n', end - 1) + 1;
+}
+/// The precompiled header of the dialect and of what follows it (they take longer to compile than most kernels), one per command line.
+std::string precompiled(std::vector<std::string> command, const std::string& more, const Folder& folder, const std::string& log) {
+  const std::string own = folder.path + "/header";
+  std::string all = more;
+  for (auto& word : command) all += word + " ";
+  const std::string header = EMULATOR_KEPT "/" + std::to_string(identity()) + "-" + std::to_string(hashed(all)) + ".hpp";
   const std::string compiled = header + ".gch";
   if (access(compiled.c_str(), R_OK) == 0) return header;
-  std::ofstream(own) << "#include \"" << device << "\"\n";
-  if (rename(own.c_str(), header.c_str())) return device;
+  std::ofstream(own, std::ios::binary) << "#include \"" EMULATOR_DIALECT "/device.hpp\"\n#line 1 \"headers.cu\"\n" << more;
+  if (rename(own.c_str(), header.c_str())) return "";
   for (auto& word : {std::string("-x"), std::string("c++-header"), header, std::string("-o"), own}) command.push_back(word);
-  return run(command, log) == 0 && rename(own.c_str(), compiled.c_str()) == 0 ? header : device;
+  return run(command, log) == 0 && rename(own.c_str(), compiled.c_str()) == 0 ? header : "";
 }
 Result compile(Program& p, std::vector<std::string> options) {
   Folder folder;
   if (folder.path.empty()) return out_of_memory;
   folder.source = folder.path + "/" + p.name;
-  std::ofstream(folder.source, std::ios::binary) << p.text;
   const std::string object = folder.path + "/kernels.o", library = folder.path + "/kernels.so", log = folder.path + "/log";
   std::vector<std::string> command = words_of(compiler());
   const size_t program = command.size();
   for (auto& f : flags()) command.push_back(f);
   for (auto& o : options) command.push_back(o);
-  const std::string header = dialect(command, folder, log);
+  size_t cut = headers_in(p.text);
+  std::string header = precompiled(command, p.text.substr(0, cut), folder, log);
+  if (header.empty()) cut = 0, header = EMULATOR_DIALECT "/device.hpp";
+  const long line = 1 + std::count(p.text.begin(), p.text.begin() + cut, '\n');
+  std::ofstream(folder.source, std::ios::binary) << "#line " << line << " \"" << p.name << "\"\n" << p.text.substr(cut);
   for (const std::string& word : std::vector<std::string>{"-include", header, "-x", "c++", "-c", folder.source, "-o", object}) command.push_back(word);
   int status = run(command, log);
   if (status == 0) {

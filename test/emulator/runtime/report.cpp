@@ -6,8 +6,10 @@
 
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "config.hpp"
 #include "engine.hpp"
@@ -44,26 +46,38 @@ void set_code(const void* function) {
 Position position_of(const void* return_address) { return Position(uintptr_t(return_address) - code.start - 1); }
 bool in_code(const void* p) { return uintptr_t(p) >= code.start && uintptr_t(p) < code.end; }
 
-static std::string asked(Position at) {
-  char offset[32], line[1024];
-  snprintf(offset, sizeof offset, "0x%x", at);
-  const std::string command = "addr2line -sie '" + code.path + "' " + offset + " 2>/dev/null";
-  std::string all;
-  FILE* out = popen(command.c_str(), "r");
-  if (!out) return offset;
-  while (fgets(line, sizeof line, out)) {
+static std::string in_hex(Position at) {
+  char text[16];
+  snprintf(text, sizeof text, "0x%x", at);
+  return text;
+}
+/// Asks for all at once, since addr2line reads the whole library first.
+static void ask(const std::set<Position>& all) {
+  std::string command = "addr2line -asie '" + code.path + "'";
+  for (Position at : all) command += " " + in_hex(at);
+  FILE* out = popen((command + " 2>/dev/null").c_str(), "r");
+  std::string* found = nullptr;
+  char line[1024];
+  while (out && fgets(line, sizeof line, out)) {
     line[strcspn(line, " \n")] = 0;
-    if (strstr(line, ".hpp:") && all.empty()) continue;  // the emulator's own
-    all += (all.empty() ? "" : " < ") + std::string(line);
+    if (!strncmp(line, "0x", 2)) found = &lines[Position(strtoul(line, nullptr, 16))];
+    else if (!found || (strstr(line, ".hpp:") && found->empty())) continue;  // the emulator's own
+    else *found += (found->empty() ? "" : " < ") + std::string(line);
   }
-  pclose(out);
-  return all.empty() ? offset : all;
+  if (out) pclose(out);
+  for (Position at : all)
+    if (lines[at].empty()) lines[at] = in_hex(at);
+}
+void find_lines(const std::vector<Position>& all) {
+  std::set<Position> some;
+  for (Position at : all)
+    if (at != 0 && !lines.count(at)) some.insert(at);
+  if (!some.empty()) ask(some);
 }
 std::string where(Position at) {
   if (at == 0) return "?";
-  auto [entry, fresh] = lines.emplace(at, "");
-  if (fresh) entry->second = asked(at);
-  return entry->second;
+  find_lines({at});
+  return lines[at];
 }
 
 static std::string written(const char* format, va_list args) {

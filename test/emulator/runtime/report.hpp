@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace emu {
 /// Thrown by fail() outside of CUDA threads, in calls of the host.
@@ -18,6 +19,8 @@ void set_code(const void* function);
 Position position_of(const void* return_address);
 /// `file:line < file:line`: the line, then the call sites that it was inlined into.
 std::string where(Position);
+/// Makes `where` of many quick: each time that lines are looked for takes long.
+void find_lines(const std::vector<Position>&);
 /// Whether the address is in the kernel's library (constants).
 bool in_code(const void* address);
 
