@@ -7,7 +7,7 @@ import type { Graph } from "../../compiler/graph/node.ts";
 import { printGraph } from "../../compiler/graph/print.ts";
 import { nodesOf } from "../../compiler/graph/walk.ts";
 import { silentObserver } from "../../compiler/pass.ts";
-import { type BuildRequest, toGraphs } from "../../compiler/pipeline.ts";
+import { type BuildRequest, toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import { product, sum } from "../../compiler/types/numbers.ts";
 import { dims } from "../../compiler/types/type.ts";
 import {
@@ -157,7 +157,7 @@ async function resultOf(sizes: Sizes, options: CompileOptions, parameters?: Read
     const begun = program.parameters();
     if (parameters) program.load(parameters);
     const { outputs } = await program.run(batchOf(sizes).inputs);
-    return { y: numbers(outputs[0] as Tensor), parameters: program.parameters(), begun, report: program.report };
+    return { y: numbers(outputs[0] as Tensor), parameters: program.parameters(), begun };
   } finally {
     program.close();
   }
@@ -172,7 +172,7 @@ const error = { f32: 2e-5, bf16: 2e-2 } as const;
 /** Few rows and many, columns in panels and not, depths of one group and of several. */
 const cases: readonly (readonly [Sizes, "f32" | "bf16"])[] = [
   [{ V: 97, D: 64, H: 192, E: 5, B: 1, T: 3, K: 2 }, "f32"],
-  [{ V: 67, D: 128, H: 160, E: 3, B: 2, T: 35, K: 2 }, "bf16"],
+  [{ V: 67, D: 128, H: 160, E: 3, B: 1, T: 35, K: 2 }, "bf16"],
 ];
 for (const [sizes, precision] of cases) {
   const name = `${precision}, ${Object.values(sizes).join(" ")}`;
@@ -208,12 +208,13 @@ for (const [sizes, precision] of cases) {
     }
   });
 }
-test("no weight is in memory as numbers, in any form", async () => {
+test("no weight is in memory as numbers, in any form", () => {
   const sizes = { V: 64, D: 128, H: 256, E: 8, B: 1, T: 2, K: 1 };
   for (const precision of ["f32", "bf16"] as const) {
-    const { report } = await resultOf(sizes, { precision, weights: "fp4" });
+    const made = graphsOf(Body, "forward", sizes, { precision, weights: "fp4" });
+    const { activations } = toPlan(made, silentObserver()).bytes;
     const least = 4 * sizes.D * sizes.D; // of the smallest weight, in f32
-    assert.ok(report.activations < least / 2, `${precision}: ${report.activations} of ${least} bytes`);
+    assert.ok(activations > 0 && activations < least / 2, `${precision}: ${activations} of ${least} bytes`);
   }
 });
 test.run();

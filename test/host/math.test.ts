@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { suite } from "uvu";
 import { type Toolchain, toolchain } from "../../runtime/host/toolchain.ts";
+import { full } from "../full.ts";
 import { project } from "../project.ts";
 
 const execute = promisify(execFile);
@@ -28,10 +29,12 @@ const functions =
     " ",
   );
 
-/** Instruction sets to try: the machine's own, then the narrower ones it can run too. */
+/** Instruction sets to try: the machine's own, then, of g++ or if all is asked for, the narrower ones it can run too. */
 function widths(chain: Toolchain): string[][] {
+  const own = chain.flags.filter((f) => f.startsWith("-m"));
+  if (!full && !chain.command[0].includes("g++")) return [own];
   const narrower = chain.features.includes("AVX512F") ? [["-march=haswell"], ["-march=x86-64"]] : [["-march=x86-64"]];
-  return [chain.flags.filter((f) => f.startsWith("-m")), ...(process.arch === "x64" ? narrower : [])];
+  return [own, ...(process.arch === "x64" ? narrower : [])];
 }
 async function measure(chain: Toolchain, machine: string[], folder: string): Promise<string[][]> {
   const [program, ...args] = chain.command;

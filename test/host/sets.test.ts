@@ -1,5 +1,5 @@
 // Instruction sets and compilers: every op's kernels for each that this CPU can run, and the text of the others. MOEC_TEST=full takes every sample
-// for each, else they share out those of the tile ops.
+// for each, else they share them out: those of the tile ops, and half of the others.
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ import { kernelFlags, toolchain } from "../../runtime/host/toolchain.ts";
 import { native } from "../../runtime/native.ts";
 import { buffer, header, launch, write } from "../sequences.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
-import { compareOps, kernelsOfSamples, type OpSample, opSamples, samplesInTurn } from "./compare.ts";
+import { compareOps, kernelsOfSamples, type OpSample, opSamples, samplesInTurn, samplesOfSet } from "./compare.ts";
 import { hasClang, hasFeature, x64 } from "./machine.ts";
 import { compiled } from "./run.ts";
 
@@ -36,7 +36,7 @@ const runnable = [
   ...(hasClang ? ["clang++"] : []),
 ];
 const samplesOf = (name: string): readonly OpSample[] =>
-  samplesInTurn(all, Math.max(0, runnable.indexOf(name)), runnable.length);
+  samplesOfSet(all, Math.max(0, runnable.indexOf(name)), runnable.length);
 const library = (of: readonly OpSample[], flags: readonly string[], compiler?: string): string =>
   compiled(kernelsOfSamples(of), [...flags, "-Og"], compiler);
 

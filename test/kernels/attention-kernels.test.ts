@@ -14,7 +14,7 @@ import { full } from "../full.ts";
 import { distance, storesOf } from "../graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "../host/compare.ts";
 import { x64 } from "../host/machine.ts";
-import { compiled, runSequence } from "../host/run.ts";
+import { compiled, runSequence, runSequences } from "../host/run.ts";
 import { gptStep } from "../layers.ts";
 import { firstAndNear, masked, masks } from "../masks.ts";
 
@@ -62,11 +62,11 @@ test("attention under every kind of mask, in one block and in many, of queries a
     return { mask, graph, sequence: lower(graph, { emit: emitHost, choices: ways[way] ?? small }) };
   });
   const lib = compiled(kernelsOf(runs.map((x) => x.sequence)), ["-Og"]);
-  for (const { mask, graph, sequence } of runs) {
-    const stores = storesOf(valuesOf(graph));
-    const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads, lib));
-    assert.equal(other, got, mask);
-    compare(mask, graph, got);
+  const given = runs.map(({ graph, sequence }) => ({ sequence, stores: storesOf(valuesOf(graph)) }));
+  const [one = [], three] = [1, 3].map((threads) => runSequences(given, threads, lib));
+  for (const [i, { mask, graph }] of runs.entries()) {
+    assert.equal(three?.[i], one[i], mask);
+    compare(mask, graph, one[i] ?? []);
   }
 });
 test("a bias that lies turned is copied before it is read, block by block", () => {
@@ -244,6 +244,7 @@ test("a query alone has the bits that it has among few, and asks for the keys an
 test("attention with its scores transposed", () => {
   const all = opSamples()
     .filter(({ node }) => node.op.name.startsWith("attention"))
+    .filter((_, i) => full || i % 2 === 0)
     .map((s) => ({ ...s, sequence: lower(graphOf(s.node.results), { emit: emitHost, choices: small }) }));
   const kernels = kernelsOf(all.map((s) => s.sequence));
   const kinds = new Set(kernels.map((k) => /^attention_[a-z]+/.exec(k.name)?.[0]));

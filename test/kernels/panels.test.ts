@@ -18,6 +18,7 @@ import { panelWidth } from "../../runtime/host/backend.ts";
 import { hostExecutable } from "../../runtime/host/executable.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";
+import { full } from "../full.ts";
 import { storesOf } from "../graphs.ts";
 import { hasBf16Dot, hasTiles, inWords, splitAll, splitAndCut, wordsCut } from "../host/forms.ts";
 import { hasFeature } from "../host/machine.ts";
@@ -140,14 +141,18 @@ const cases: Readonly<Record<string, Case>> = {
   "adamw of a wide matrix": { graph: adamw([2, 7, 1600]), forced: ["w", "grad", "m", "v"] },
   "adamw of some stores in rows": { graph: adamw([33, 64]), forced: ["m", "grad"] },
 };
+const [shortRows, shortMixture] = Object.entries(shortCases).map((one) => Object.fromEntries([one])) as [
+  typeof shortCases,
+  typeof shortCases,
+];
 const layersOnly = Object.fromEntries(Object.entries(cases).filter(([name]) => !/^adamw|^a step/.test(name)));
 /** The last is an instruction set to compile for, if it is not the one that the machine takes by itself. */
 const sets: Readonly<Record<string, readonly [Choices, Readonly<Record<string, Case>>, isa?: string]>> = {
   "in panels as wide as a register tile": [hostChoices, cases],
   ...(hasTiles ? { "in panels, every product split": [splitAll, layersOnly] } : {}),
   ...(hasTiles ? { "in panels, split and cut": [splitAndCut, layersOnly] } : {}),
-  ...(hasBf16Dot ? { "in panels, of words": [inWords, shortCases, "avx512bf16"] } : {}),
-  ...(hasBf16Dot ? { "in panels, of words and cut": [wordsCut, shortCases, "avx512bf16"] } : {}),
+  ...(hasBf16Dot ? { "in panels, of words": [inWords, full ? shortCases : shortMixture, "avx512bf16"] } : {}),
+  ...(hasBf16Dot ? { "in panels, of words and cut": [wordsCut, full ? shortCases : shortRows, "avx512bf16"] } : {}),
 };
 async function compiledFor(isa: string, work: () => Promise<void>): Promise<void> {
   const before = process.env;
