@@ -141,8 +141,9 @@ function variantsOfStep(): Variant[] {
   );
   return variantsOf(toPlan(program, silentObserver(), undefined, undefined, backends.cuda).kernels);
 }
+const ofStep = variantsOfStep();
 test("accumulators are set before the loop that adds to them: ptxas of CUDA 12.3 to 12.8 makes the wgmma of undefined ones wait for each other", () => {
-  const variants = [...variantsOf(kernelsOf(all.map((m) => m.sequence))), ...variantsOfStep()];
+  const variants = [...variantsOf(kernelsOf(all.map((m) => m.sequence))), ...ofStep];
   for (const { name, text } of variants) {
     const declared = [...text.matchAll(/WgmmaAcc<[^>]*> (\w+);\n(.*)/g)];
     assert.ok(declared.length > 0, name);
@@ -153,7 +154,7 @@ const compiler = await foundNvrtc();
 if (compiler)
   test("NVRTC takes them for sm_90a: no spill, no warning", async () => {
     const variants = variantsOf(kernelsOf(all.map((m) => m.sequence)));
-    const backward = variantsOfStep().filter(({ text }) => text.includes("st_partial_sum(")); // it needs the most registers
+    const backward = ofStep.filter(({ text }) => text.includes("st_partial_sum(")); // it needs the most registers
     assert.is(backward.length, 1);
     const header = backends.cuda.header();
     for (const variant of [...(full ? variants : variants.slice(-3)), ...backward]) {

@@ -158,7 +158,7 @@ for (const [precision, apart] of [
     const program = join(here, "lora.moe");
     copyFileSync(join(project, "examples/lora.moe"), program);
     writeFileSync(join(here, "gpt-moe.moe"), withoutText); // which it imports
-    const set = { L: 2, D: 16, H: 16, E: 4, Heads: 2, R: 2, Context: 64 };
+    const set = { L: 1, D: 16, H: 16, E: 4, Heads: 2, R: 2, Context: 64 };
     await same({ program, precision, weights: "int8", steps: 2, batch: 1, length: 8, set }, apart);
   });
 test("a whole program, its memory shared as it is planned: nothing is read that another thread writes, nor what nobody wrote", () => {
