@@ -28,10 +28,10 @@ test("runs of some milliseconds follow one another, and read their inputs before
     },
     Sized,
   ));
+const sized = (i: number): Promise<Program> => compile(Sized, { sizes: { D: 64, N: 64 }, threads: 1 + (i % 2) });
 test("eight programs run at once", async () => {
-  const programs = await Promise.all(
-    Array.from({ length: 8 }, (_, i) => compile(Sized, { sizes: { D: 64, N: 64 }, threads: 1 + (i % 2) })),
-  );
+  const one = await sized(0); // the others find its kernels
+  const programs = [one, ...(await Promise.all([1, 2, 3, 4, 5, 6, 7].map(sized)))];
   const results = await Promise.all(
     programs.flatMap((program, i) => [1, 2, 3].map((k) => first(program, filled(i * k, 4096)))),
   );

@@ -14,11 +14,14 @@ const tsc = (cwd: string, ...args: readonly string[]): string => {
   const program = join(project, "node_modules", "typescript", "bin", "tsc");
   return spawnSync(process.execPath, [program, ...args], { cwd, encoding: "utf8" }).stdout;
 };
+const own = temporaryFolder();
+for (const name of ["build", "node_modules", "stdlib"]) symlinkSync(join(project, name), join(own, name));
+cpSync(join(project, "package.json"), join(own, "package.json")); // not a link: it says where the package is
+const dist = join(own, "dist");
+const build = (): ChildProcess =>
+  spawn(process.execPath, ["--import", "tsx", "scripts/build.ts", dist], { cwd: project, stdio: "inherit" });
+test.before(async () => assert.equal(await once(build(), "exit"), [0, null]));
 test("the example's types, in a strict project that names none of Node's", () => {
-  const own = temporaryFolder();
-  symlinkSync(join(project, "node_modules"), join(own, "node_modules"));
-  writeFileSync(join(own, "package.json"), '{ "type": "module" }');
-  assert.is(tsc(project, "-p", "tsconfig.build.json", "--outDir", join(own, "dist")), "");
   const example = readFileSync(join(project, "examples", "embed.ts"), "utf8").replace(/\nif \(import\.meta[^]*/, "");
   const path = '"../runtime/index.ts"';
   assert.match(example, path);
@@ -40,15 +43,8 @@ test("the package has what its README, and moec's errors, name to read", () => {
   );
 });
 test("a moec that begins while it is built again is the old one or the new, nothing old stays, what is older than its headers says so, and CommonJS can import it", async () => {
-  const own = temporaryFolder();
-  for (const name of ["build", "node_modules", "stdlib"]) symlinkSync(join(project, name), join(own, name));
-  cpSync(join(project, "package.json"), join(own, "package.json")); // not a link: it says where the package is
-  const dist = join(own, "dist");
-  const build = (): ChildProcess =>
-    spawn(process.execPath, ["--import", "tsx", "scripts/build.ts", dist], { cwd: project, stdio: "inherit" });
   const moec = (): string =>
     spawnSync(process.execPath, [join(dist, "cli", "main.js"), "--version"], { encoding: "utf8" }).stdout;
-  assert.equal(await once(build(), "exit"), [0, null]);
   writeFileSync(join(dist, "chunk-OLD.js"), "");
   const version = moec();
   const second = build();

@@ -7,6 +7,7 @@ import { suite } from "uvu";
 import { compileProgram, type EntryRequest } from "../../runtime/compile.ts";
 import type { Executable, Tensor } from "../../runtime/executable/executable.ts";
 import { fromNumbers, numbers, part } from "../../runtime/tensor.ts";
+import { full } from "../full.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
@@ -89,7 +90,8 @@ async function whole(executable: Executable, from: readonly number[], count: num
 }
 for (const name of Object.keys(models) as Name[])
   test(`${name} writes from kept keys what it writes without, also where a row takes another source`, async () => {
-    const executable = await open(name, "host", entries, name === "SwitchTransformers" ? { capacity: 9 } : {});
+    const target = full || name === "SwitchTransformers" ? "host" : "reference"; // which has the kernels of T5, and most of the other's
+    const executable = await open(name, target, entries, name === "SwitchTransformers" ? { capacity: 9 } : {});
     const [a, b, c] = [
       [4, 1, 7, 7, 2],
       [3, -1, -1, -1, -1],

@@ -161,11 +161,11 @@ test("a model is trained on pairs, evaluated, and answers prompts of its own len
   writeFileSync(program, model);
   const pairs = Array.from({ length: 60 }, (_, i): [string, string] => (i % 2 === 0 ? ["a", "y"] : ["bbbb", "xz"]));
   const data = [fileOf("learn.jsonl", pairs)];
-  const how = { data, steps: 60, batch: 6, length: 4, target: "host" } as const;
+  const how = { data, steps: 60, batch: 6, length: 4, target: "reference" } as const;
   let loss = Number.NaN;
   for await (const step of train({ ...how, program, out })) loss = step.heldOut ?? loss;
   assert.ok(loss < 0.3, String(loss));
-  const evaluated = await evaluate({ folder: out, data });
+  const evaluated = await evaluate({ folder: out, data, target: "reference" });
   assert.ok(Math.abs(evaluated.loss - loss) < 0.1, String(evaluated.loss));
   assert.equal(evaluated.targets, 30 * 2 + 30 * 3);
   const prompts = ["a", "bbbb", "a"];
@@ -178,7 +178,7 @@ test("a model is trained on pairs, evaluated, and answers prompts of its own len
     assert.ok(answers);
   }
   assert.deepEqual(texts, ["y", "xz", "y"]);
-  const opened = await openModel(out, { batch: 1 });
+  const opened = await openModel(out, { batch: 1, target: "reference" });
   try {
     let answer = "";
     for await (const piece of opened.generate("bbbb", { temperature: 0 })) answer += piece;
