@@ -1,6 +1,7 @@
 // A case compiled and loaded as for training, which is timed launch by launch inside the addon.
 import { fileURLToPath } from "node:url";
 import { loadFile } from "../compiler/check/modules.ts";
+import { requireValid } from "../compiler/check/valid.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import {
   type Elaborated,
@@ -13,7 +14,7 @@ import {
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silentObserver } from "../compiler/pass.ts";
-import { requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { type Entry, type Phase, type Plan, workOf } from "../compiler/plan/plan.ts";
 import { cudaBackend } from "../compiler/targets.ts";
 import { cudaExecutable } from "../runtime/cuda/executable.ts";

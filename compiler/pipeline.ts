@@ -7,9 +7,8 @@ import {
   elaborate,
   type Training,
 } from "./check/entry/elaborate.ts";
-import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
-import { type Diagnostic, Problem } from "./diagnostic.ts";
+import { Problem } from "./diagnostic.ts";
 import { recomputeFlagText, tensorParallelFlagText, weightsFlagText } from "./flag-text.ts";
 import { accumulate, type StoreGradient, updateGraph } from "./gradients/accumulate.ts";
 import {
@@ -36,7 +35,6 @@ import type { Kernel } from "./kernel/ir.ts";
 import type { Schedule } from "./kernel/schedule.ts";
 import { choosePanels, type StorePanels } from "./lower/layout.ts";
 import { lower } from "./lower/lower.ts";
-import { memoize } from "./memoize.ts";
 import { isSharded, replicated } from "./ops/sharding.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
@@ -47,7 +45,6 @@ import { planMemory } from "./plan/memory.ts";
 import type { Plan } from "./plan/plan.ts";
 import { printPlan } from "./plan/print.ts";
 import type { Sequence } from "./plan/sequence.ts";
-import { ProgramError } from "./program-error.ts";
 import type { RewriteOptions } from "./rewrite/rule.ts";
 import { simplify } from "./rewrite/simplify.ts";
 import { type Backend, backends } from "./targets.ts";
@@ -112,29 +109,6 @@ export interface Limits {
   /** In bytes: rows that several choices share go once to each owner if that saves a worker more in an exchange (`partition`). */
   readonly sharedRows?: number;
 }
-
-const checkOnce = memoize(check);
-/** The texts of programs in which nothing is wrong: a process may compile several entries of one, or one at several sizes. */
-const valid = new Set<string>();
-const mostValid = 100;
-/** The same for each template: texts of the files that it imports. */
-const validTemplates = memoize((_: Loaded["main"]["program"]) => new Set<string>());
-/** Throws ProgramError if anything is wrong in the program. */
-export function requireValid(loaded: Loaded): void {
-  const { program } = loaded.main;
-  const known = isTemplate(program) ? validTemplates(program) : valid;
-  const text = textOf(loaded);
-  if (known.has(text)) return;
-  const diagnostics: readonly Diagnostic[] = checkOnce(loaded);
-  if (diagnostics.length > 0) throw new ProgramError(diagnostics);
-  if (known.size >= mostValid) known.clear();
-  known.add(text);
-}
-const isTemplate = (program: object): boolean => "holes" in program;
-const textOf = ({ modules }: Loaded): string =>
-  JSON.stringify(
-    modules.flatMap(({ name, program }) => (isTemplate(program) ? [] : [[name, program.span.source.text]])),
-  );
 
 /**
  * The graphs of a checked program at given sizes: `init`, and the entries with their gradients and optimizer. Before any pass runs, `onStores` is

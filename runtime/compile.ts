@@ -1,5 +1,6 @@
 // Compiles a program and loads it on its target: the only place where the compiler's plan meets a target.
 import { checkAll, type Loaded, load, loadFile } from "../compiler/check/index.ts";
+import { requireValid } from "../compiler/check/valid.ts";
 import { Bug, type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { precisionFlagText, weightsFlagText } from "../compiler/flag-text.ts";
 import { fp4PerByte } from "../compiler/graph/codes.ts";
@@ -9,7 +10,7 @@ import { type Schedule, scheduledThreads } from "../compiler/kernel/schedule.ts"
 import { requireTarget, type Target } from "../compiler/options.ts";
 import type { Sharing } from "../compiler/partition/mesh.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
-import { type BuildRequest, requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { requireParameters } from "../compiler/plan/bytes.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";

@@ -1,11 +1,11 @@
 // `moec merge`: what a run's layers with adapters are without them (their `merged()`), written as a run of the model that it began from.
 import { existsSync } from "node:fs";
 import { type Elaboration, elaborate, findDeclaration, findModel, type Loaded } from "../compiler/check/index.ts";
+import { requireValid } from "../compiler/check/valid.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { modelFlagText } from "../compiler/flag-text.ts";
 import type { Store } from "../compiler/graph/node.ts";
 import { storeOf, topological } from "../compiler/graph/walk.ts";
-import { requireValid } from "../compiler/pipeline.ts";
 import type { CodesOfCopies } from "../compiler/transform/quantise.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { product, sum } from "../compiler/types/numbers.ts";

@@ -1,13 +1,14 @@
 // Writes examples/one-layer.md: one mixture of experts in every form, by the compiler's own printers.
 import { readFileSync } from "node:fs";
 import { load } from "../compiler/check/index.ts";
+import { requireValid } from "../compiler/check/valid.ts";
 import { readableKernel } from "../compiler/emit/unit.ts";
 import type { Graph } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { print as printKernel } from "../compiler/kernel/print.ts";
 import { silentObserver } from "../compiler/pass.ts";
-import { requireValid, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import { print as printProgram } from "../compiler/syntax/print.ts";

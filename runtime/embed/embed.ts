@@ -7,10 +7,10 @@ import {
   loadTemplate,
   sizesFromInputs,
 } from "../../compiler/check/index.ts";
+import { requireValid } from "../../compiler/check/valid.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { describeValue } from "../../compiler/flag-text.ts";
 import type { Target } from "../../compiler/options.ts";
-import { requireValid } from "../../compiler/pipeline.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { Handle } from "../../compiler/syntax/template.ts";
 import type { Precision, WeightsOption } from "../../compiler/types/dtype.ts";

@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
+import { requireValid } from "../../compiler/check/valid.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { requireValid } from "../../compiler/pipeline.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import { closedOnFailure } from "../closing.ts";

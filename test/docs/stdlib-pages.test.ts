@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { elaborate, load } from "../../compiler/check/index.ts";
-import { requireValid } from "../../compiler/pipeline.ts";
+import { requireValid } from "../../compiler/check/valid.ts";
 import { compileLoaded } from "../../runtime/compile.ts";
 import { numbers, type Tensor, tensor } from "../../runtime/index.ts";
 import { stdlibPages } from "../../scripts/stdlib-pages.ts";

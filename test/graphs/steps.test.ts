@@ -2,6 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { load } from "../../compiler/check/modules.ts";
+import { requireValid } from "../../compiler/check/valid.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import {
@@ -17,7 +18,7 @@ import { nodesOf, valuesOf } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { silentObserver } from "../../compiler/pass.ts";
-import { requireValid, toGraphs, toPlan } from "../../compiler/pipeline.ts";
+import { toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import { requireMemory } from "../../compiler/plan/bytes.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import type { Plan, Step } from "../../compiler/plan/plan.ts";

@@ -2,9 +2,10 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { load } from "../../compiler/check/index.ts";
+import { requireValid } from "../../compiler/check/valid.ts";
 import { choosePanels } from "../../compiler/lower/layout.ts";
 import { silentObserver } from "../../compiler/pass.ts";
-import { type EntryRequest, requireValid, toGraphs } from "../../compiler/pipeline.ts";
+import { type EntryRequest, toGraphs } from "../../compiler/pipeline.ts";
 
 const test = suite("panels-pass");
 

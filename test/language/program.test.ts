@@ -4,7 +4,7 @@ import { basename, dirname, join, relative } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadFile } from "../../compiler/check/index.ts";
-import { requireValid } from "../../compiler/pipeline.ts";
+import { requireValid } from "../../compiler/check/valid.ts";
 import { ProgramError } from "../../compiler/program-error.ts";
 import {
   copyProgram,

@@ -1,12 +1,13 @@
 // Two training steps of a random program: its graphs, their inputs, and the expected results with what rounding may change.
 import { load } from "../../compiler/check/index.ts";
+import { requireValid } from "../../compiler/check/valid.ts";
 import { updateEntryName } from "../../compiler/gradients/accumulate.ts";
 import { type Graph, type NdArray, type Store } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
 import { item } from "../../compiler/item.ts";
 import type { Sharing } from "../../compiler/partition/mesh.ts";
 import { type Observer, silentObserver } from "../../compiler/pass.ts";
-import { type Limits, requireValid, toGraphs } from "../../compiler/pipeline.ts";
+import { type Limits, toGraphs } from "../../compiler/pipeline.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { hiddenInput, type RunContext } from "../../runtime/executable/executable.ts";

@@ -3,6 +3,7 @@
 import * as assert from "uvu/assert";
 import { elaborate, load, type Request, type Sizes } from "../../compiler/check/index.ts";
 import type { Loaded } from "../../compiler/check/modules.ts";
+import { requireValid } from "../../compiler/check/valid.ts";
 import { gradients } from "../../compiler/gradients/differentiate.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import {
@@ -17,7 +18,7 @@ import { nodesOf, storeOf, valuesOf } from "../../compiler/graph/walk.ts";
 import { item } from "../../compiler/item.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { silentObserver } from "../../compiler/pass.ts";
-import { type Limits, requireValid, toGraphs, toPlan } from "../../compiler/pipeline.ts";
+import { type Limits, toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import { prepareEntry } from "../../compiler/transform/prepare.ts";
 import { isFloat, type Precision } from "../../compiler/types/dtype.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
