@@ -22,6 +22,8 @@ export interface Codec {
   readonly endToken: number | null;
   /** Encodes a prompt; at least one token, even for an empty text. */
   encode(text: string): number[];
+  /** The number of a token by its name; null if there is none. */
+  named(token: string): number | null;
   /** Encodes a file of training data. */
   encodeFile(file: Uint8Array, path: string, progress?: Progress): Int32Array;
   /** How documents are encoded; null for token numbers, which are no text. */
@@ -107,6 +109,7 @@ const bytes: Codec = {
   files: new Map(),
   vocabularySize: null,
   endToken: null,
+  named: () => null,
   encodeFile: (file) => Int32Array.from(file),
   encode: (text) => utf8(text === "" ? "\n" : text),
   documents: { begin: [], end: utf8("\n"), template: null, encode: utf8, limited: (_, run) => run() },
@@ -136,15 +139,31 @@ export const withOpening = (codec: Codec, opening: readonly number[]): Codec => 
 /** The same codec, with the tokens that a decoder behind an encoder begins with, where these are known. */
 export const withStart = (codec: Codec, start: readonly number[] | undefined): Codec =>
   start === undefined ? codec : { ...codec, config: { ...codec.config, start } };
-/** The tokens that a decoder behind an encoder begins with: those of the run's config, else what ends a text. */
-export function startTokensOf({ config, documents }: Codec): readonly number[] {
-  const start = config.start ?? documents?.end;
-  if (start !== undefined) return start;
+/**
+ * The tokens that a decoder behind an encoder begins with: those of the run's config, else what ends a text. With a `language`, the first of them and the token
+ * of this name.
+ */
+export function startTokensOf(codec: Codec, language?: string): readonly number[] {
+  const start = codec.config.start ?? codec.documents?.end;
+  if (start !== undefined) return language === undefined ? start : [...start.slice(0, 1), tokenNamed(codec, language)];
   throw new Problem(
     "the model has an encoder, and nothing says which token its decoder begins with",
     'add `"start": [0]` to the config.json of the run, with that token\'s number in place of 0',
   );
 }
+
+/** The number of the token of a language, such as `fra_Latn`. */
+export function tokenNamed(codec: Codec, name: string): number {
+  const token = codec.named(name);
+  if (token !== null) return token;
+  throw new Problem(
+    `the language ${name} is no token of the model's tokenizer`,
+    "give the name that it has there, such as fra_Latn in NLLB's; if languages are no tokens, leave them out, and say them in the prompt",
+  );
+}
+/** The token that ends a text; null: none. An answer (`answers`) to what an encoder read ends as in pairs, of bytes by a line end. */
+export const endOfText = ({ endToken, documents }: Codec, answers: boolean): number | null =>
+  endToken ?? (answers ? (documents?.end[0] ?? null) : null);
 
 /** Texts are token numbers, separated by blanks or commas. */
 const ids: Codec = {
@@ -154,6 +173,7 @@ const ids: Codec = {
   files: new Map(),
   vocabularySize: null,
   endToken: null,
+  named: (token) => (/^\d{1,9}$/.test(token) ? Number(token) : null),
   encodeFile: tokenNumbers,
   documents: null,
   encode: (text) => {

@@ -57,6 +57,20 @@ export const generateCommand = (): Command =>
       )
       .addOption(flag("--system <text>", "what the model is told before them; implies --chat", String))
       .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
+      .addOption(
+        flag(
+          "--source-language <token>",
+          "with an encoder: the token for the language of the prompt, as the tokenizer has it; default: the tokenizer's",
+          text,
+        ),
+      )
+      .addOption(
+        flag(
+          "--target-language <token>",
+          "with an encoder: the token for the language to write in, such as fra_Latn of NLLB",
+          text,
+        ),
+      )
       .addOption(stop("text"))
       .option("--past-end", "do not stop at the end-of-text token")
       .addOption(average()),
@@ -70,6 +84,7 @@ export const generateCommand = (): Command =>
         "moec generate runs/gpt-moe --prompt 'Once' --prompt 'The sea' --top-p 0.9",
         "moec generate runs/OLMoE-1B-7B-Instruct --chat --prompt 'Who was Ahab?'",
         "moec generate runs/gpt-moe --prompts questions.jsonl --stop 'Q:' --temperature 0 --json",
+        "moec generate runs/nllb-moe-54b --prompt 'The sea.' --target-language fra_Latn",
         "mpirun -n 2 moec generate runs/gpt-moe --prompt 'Call me'",
       ),
     )

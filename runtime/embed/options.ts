@@ -31,6 +31,8 @@ const kinds = new Map<string, Kind>(
     weights: { is: of("string"), wanted: 'a string: { weights: "int8" }, "fp4" or "float"' },
     average: { is: of("string"), wanted: 'the name of a state of the optimizer: { average: "ema" }' },
     entry: { is: of("string"), wanted: 'the name of a method: { entry: "forward" }' },
+    sourceLanguage: { is: of("string"), wanted: 'the name of a token: { sourceLanguage: "eng_Latn" }' },
+    targetLanguage: { is: of("string"), wanted: 'the name of a token: { targetLanguage: "fra_Latn" }' },
     tokenizer: { is: of("string"), wanted: 'the path of a tokenizer.json: { tokenizer: "gpt2/tokenizer.json" }' },
     given: {
       is: (x: unknown) => Array.isArray(x) && x.every(of("string")),
@@ -81,7 +83,7 @@ const training = [
   "signal",
 ] as const;
 const opening = [...compiling, "batch", "prefixes", "ids", "tensorParallel", "expertParallel", "room"] as const;
-const asking = ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"] as const;
+const asking = ["tokens", "temperature", "topP", "topK", "pastEnd", "signal", "targetLanguage"] as const;
 /** The options by who takes them: all names of their types, which test/embed/embed-refused.test.ts compares. */
 export const optionNames = {
   compile: [...compiling, "entry", "evaluates", "gradients", "given"],
@@ -91,7 +93,7 @@ export const optionNames = {
   "openModel of a program": [...opening, "parameters", "step", "tokenizer"],
   load: ["upcycle"],
   "a run": ["step", "signal"],
-  "a text": [...asking, "stop"],
+  "a text": [...asking, "stop", "sourceLanguage"],
   "a text's tokens": asking,
 } as const;
 /** Throws Problem if an option has the wrong kind, or is none. `of`: whose options they are. */

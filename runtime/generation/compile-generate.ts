@@ -14,7 +14,7 @@ import {
 import { type Executable, storeOfInput } from "../executable/executable.ts";
 import { findEntry, hasMethod } from "../program.ts";
 import { tokenAxes } from "../text-entry.ts";
-import { type Codec, requireInVocabulary, requireStart, startTokensOf } from "../tokens.ts";
+import { type Codec, endOfText, requireInVocabulary, requireStart, startTokensOf } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { singleWorker, type Workers } from "../workers/workers.ts";
 import type { GenerateRequest } from "./batch.ts";
@@ -163,6 +163,21 @@ export interface TextOptions {
   /** Texts at the first of which the text ends; it does not have it. Default: none. */
   readonly stop?: readonly string[] | undefined;
 }
+/** Of a model with an encoder whose tokenizer has tokens for languages, their names: `eng_Latn`. Default: those of its files. */
+export interface Languages {
+  /** Of the prompt. */
+  readonly sourceLanguage?: string | undefined;
+  /** Of the text. */
+  readonly targetLanguage?: string | undefined;
+}
+/** Throws Problem if languages are given to a model without an encoder. */
+export function requireEncoder({ sourceLanguage, targetLanguage }: Languages, encodes: boolean): void {
+  if (encodes || (sourceLanguage ?? targetLanguage) === undefined) return;
+  throw new Problem(
+    "the model has no encoder, whose prompts and answers have languages",
+    "leave the languages out, and say in the prompt what is to be written",
+  );
+}
 export const samplingOf = ({ topP, topK }: TextOptions): SamplingInput[] => [
   ...(topP === undefined ? [] : (["top_p"] as const)),
   ...(topK === undefined ? [] : (["top_k"] as const)),
@@ -171,18 +186,22 @@ export const samplingOf = ({ topP, topK }: TextOptions): SamplingInput[] => [
  * The request for one text. Throws Problem if a token of the prompt is not in the vocabulary, if the text does not fit, or if the model lacks an
  * option.
  */
-export function requestOf(prompt: ArrayLike<number>, options: TextOptions, model: OpenedModel): GenerateRequest {
+export function requestOf(
+  prompt: ArrayLike<number>,
+  options: TextOptions & Languages,
+  model: OpenedModel,
+): GenerateRequest {
   const { codec, context, source, vocabulary } = model;
   for (const name of samplingOf(options))
     if (!model.sampling.includes(name)) throw lacksSamplingInput(name, "the model's `generate`");
-  const first = source === null ? prompt : startTokensOf(codec);
+  requireEncoder(options, source !== null);
+  const first = source === null ? prompt : startTokensOf(codec, options.targetLanguage);
   const tokens = options.tokens ?? Math.min(200, Math.max(1, tokensLeft(first, context)));
   requireContext(first.length, tokens, context);
   requireInVocabulary(prompt, vocabulary, "a prompt");
   if (source !== null) requireStart(first, vocabulary);
   const { temperature = 0.8, topP, topK, pastEnd = false } = options;
-  const ending = codec.endToken ?? (source === null ? null : (codec.documents?.end[0] ?? null)); // of bytes a line end, as in pairs
-  const how = { tokens, temperature, topP, topK, end: pastEnd ? null : ending };
+  const how = { tokens, temperature, topP, topK, end: pastEnd ? null : endOfText(codec, source !== null) };
   if (source === null) return { ...how, prompt };
   requireSource(prompt.length, source);
   return { ...how, prompt: first, source: prompt };

@@ -27,7 +27,7 @@ interface GenerateShape {
   readonly rows?: number;
   readonly prompt?: number;
   /** The lengths of what a model with an encoder reads (`sourceLengths`). */
-  readonly source?: readonly number[];
+  readonly source?: readonly number[] | undefined;
   readonly sampling?: readonly SamplingInput[];
 }
 export const generateSignature =

@@ -8,26 +8,29 @@ import { shardingSummary } from "../workers/sharding-summary.ts";
 import { reportingFailure } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
 import { type BatchOptions, type GenerateRequest, generateBatch } from "./batch.ts";
-import { requestOf, samplingOf, type TextOptions } from "./compile-generate.ts";
+import { type Languages, requestOf, samplingOf, type TextOptions } from "./compile-generate.ts";
 import { requireContext } from "./generate-entries.ts";
 import { type OpenRunOptions, openRun } from "./open-run.ts";
 import { StopTexts, stopTextsOf } from "./stop-texts.ts";
 
 /** `end` is not yielded. */
 export interface GenerateOptions
-  extends Pick<GenerateRequest, "prompt" | "tokens" | "temperature" | "end">,
+  extends Pick<GenerateRequest, "source" | "prompt" | "tokens" | "temperature" | "end">,
     Pick<BatchOptions, "seed" | "step" | "signal"> {
   readonly context: number | null;
 }
 
 /** Yields each new token. */
 export async function* generateTokens(executable: Executable, options: GenerateOptions): AsyncGenerator<number, void> {
-  const { prompt, tokens, temperature, context, end, ...how } = options;
+  const { source, prompt, tokens, temperature, context, end, ...how } = options;
   requireContext(prompt.length, tokens, context);
-  const request = { prompt, tokens, temperature, end };
+  const request = { source, prompt, tokens, temperature, end };
   for await (const { token } of generateBatch(executable, [request], how)) if (token !== end) yield token;
 }
-export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed" | "sampling" | "world">, TextOptions {
+export interface RunGenerateOptions
+  extends Omit<OpenRunOptions, "rows" | "seed" | "sampling" | "world">,
+    TextOptions,
+    Languages {
   /** Default: one empty prompt, which begins as the sample after training does, usually after a line end. */
   readonly prompts?: readonly Prompt[] | undefined;
   /** How many texts are generated at a time. Default: all, but at most 16. */
@@ -57,8 +60,12 @@ export const generate = (options: RunGenerateOptions, world: Workers = workers()
   reportingFailure(world, generated(options, world));
 async function* generated(options: RunGenerateOptions, world: Workers): AsyncGenerator<Piece, void> {
   const { prompts = [""], seed = 0, tokens, temperature, topP, topK, pastEnd, stop, signal } = options;
+  const { sourceLanguage, targetLanguage } = options;
   const rows = options.batch ?? Math.min(16, Math.max(1, prompts.length));
-  requireEqualTexts({ prompt: prompts, tokens, temperature, topP, topK, pastEnd, stop }, world);
+  requireEqualTexts(
+    { prompt: prompts, tokens, temperature, topP, topK, pastEnd, stop, sourceLanguage, targetLanguage },
+    world,
+  );
   const model = await openRun({ ...options, prompts, rows, seed, sampling: samplingOf(options), world });
   const { executable, codec, step } = model;
   try {

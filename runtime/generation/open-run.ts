@@ -15,7 +15,7 @@ import { selectCodec } from "../tokenizer/select-codec.ts";
 import type { Codec, Prompt } from "../tokens.ts";
 import { requireEqualModels } from "../workers/generate-distributed.ts";
 import { identityOf } from "../workers/train-distributed.ts";
-import { type CompileGenerateOptions, compileGenerate, type OpenedModel } from "./compile-generate.ts";
+import { type CompileGenerateOptions, compileGenerate, type OpenedModel, requireEncoder } from "./compile-generate.ts";
 import { hasEncoder } from "./generate-entries.ts";
 
 export interface FolderOptions {
@@ -40,6 +40,8 @@ export interface OpenRunOptions extends Omit<CompileGenerateOptions, "trained" |
   readonly seed: number;
   /** The prompts, if they are known: `generate` is compiled for their lengths. */
   readonly prompts?: readonly Prompt[] | undefined;
+  /** The language of the prompts, of a model with an encoder (`Languages`). */
+  readonly sourceLanguage?: string | undefined;
   /** Whether prompts will be conversations: the tokenizer needs a chat template. */
   readonly converses?: boolean | undefined;
 }
@@ -55,8 +57,11 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
   try {
     if (options.converses) encodePrompt(codec, [{ role: "user", content: "" }]);
     const program = programIn(folder);
-    const encoded = hasEncoder(program, config.model) ? encodeSource : encodePrompt;
-    const prompts = options.prompts?.map((prompt) => encoded(codec, prompt));
+    const encodes = hasEncoder(program, config.model);
+    requireEncoder(options, encodes);
+    const prompts = options.prompts?.map((prompt) =>
+      encodes ? encodeSource(codec, prompt, options.sourceLanguage) : encodePrompt(codec, prompt),
+    );
     const prompt = prompts?.reduce((longest, { length }) => Math.max(longest, length), 0);
     const identity = [identityOf(checkpoint), ...(options.average === undefined ? [] : [options.average])].join(", ");
     requireEqualModels(program, identity, { ...options, trained, precision });

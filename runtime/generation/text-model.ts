@@ -11,7 +11,7 @@ import { type Message, type Prompt, startTokensOf } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
 import { singleWorker, type Workers, workers } from "../workers/workers.ts";
 import { type GenerateRequest, generateBatch } from "./batch.ts";
-import { type OpenedModel, requestOf, type TextOptions } from "./compile-generate.ts";
+import { type Languages, type OpenedModel, requestOf, requireEncoder, type TextOptions } from "./compile-generate.ts";
 import { decodeTokens } from "./generate.ts";
 import { type GivenModel, openProgram } from "./open-program.ts";
 import { openRun } from "./open-run.ts";
@@ -37,7 +37,7 @@ export interface OpenFolderOptions extends OpenOptions {
 /** Options of `openModel` for a program. */
 export interface OpenProgramOptions extends OpenOptions, GivenModel {}
 /** Options of one text. */
-export interface AskOptions extends TextOptions {
+export interface AskOptions extends TextOptions, Languages {
   /** When it is aborted, the text ends with what was generated so far. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -72,15 +72,19 @@ export class TextModel {
   async *generate(prompt: Prompt, options: AskOptions = {}): AsyncGenerator<string, void> {
     requirePrompt(prompt);
     requireOptions("a text", options);
-    const { stop, ...how } = options;
+    const { stop, sourceLanguage, ...how } = options;
     const { codec } = this.#model;
     const encodes = this.#model.source !== null;
-    const tokens = (encodes ? encodeSource : encodePrompt)(codec, prompt);
-    const before = encodes ? startTokensOf(codec) : tokens;
+    requireEncoder(options, encodes);
+    const tokens = encodes ? encodeSource(codec, prompt, sourceLanguage) : encodePrompt(codec, prompt);
+    const before = encodes ? startTokensOf(codec, how.targetLanguage) : tokens;
     yield* decodeTokens(this.tokens(tokens, how), codec.decoder(before), stopTextsOf(codec, stop));
   }
   /** The same as token numbers, without the token that ends the text. */
-  async *tokens(prompt: ArrayLike<number>, options: Omit<AskOptions, "stop"> = {}): AsyncGenerator<number, void> {
+  async *tokens(
+    prompt: ArrayLike<number>,
+    options: Omit<AskOptions, "stop" | "sourceLanguage"> = {},
+  ): AsyncGenerator<number, void> {
     requireOptions("a text's tokens", options);
     const given = tokensOf(prompt);
     if (this.#closing.signal.aborted) throw new Problem("the model is closed", "open it again with openModel");

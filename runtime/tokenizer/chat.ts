@@ -2,7 +2,7 @@
 import type { Template } from "@huggingface/jinja";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { tokenizerFlagText } from "../../compiler/flag-text.ts";
-import type { ChatTemplate, Codec, DocumentCodec, Prompt } from "../tokens.ts";
+import { type ChatTemplate, type Codec, type DocumentCodec, type Prompt, tokenNamed } from "../tokens.ts";
 import type { TokenizerFile } from "./file.ts";
 
 /** The template of a tokenizer's files, which is parsed when it is first used; null if they have none. */
@@ -56,11 +56,12 @@ export function encodePrompt(codec: Codec, prompt: Prompt): readonly number[] {
     documents.encode(template(prompt, true), "the prompt"),
   );
 }
-/** The tokens of a prompt that an encoder reads: the whole of a text, with what begins and ends it. */
-export function encodeSource(codec: Codec, prompt: Prompt): readonly number[] {
+/** The tokens of a prompt that an encoder reads: the whole of a text, with what begins and ends it. A `language` is a token that begins it instead. */
+export function encodeSource(codec: Codec, prompt: Prompt, language?: string): readonly number[] {
   const { documents } = codec;
   if (typeof prompt !== "string" || !documents) return encodePrompt(codec, prompt);
-  const { begin, end } = documents;
+  const begin = language === undefined ? documents.begin : [tokenNamed(codec, language)];
+  const { end } = documents;
   const tokens = documents.limited(prompt, () => [...begin, ...documents.encode(prompt, "the prompt"), ...end]);
   return tokens.length > 0 ? tokens : codec.encode(prompt);
 }

@@ -57,6 +57,7 @@ function codecOf(opened: Opened): Codec {
       const ids = [...before, ...plain(text)];
       return ids.length > 0 ? ids : endToken === null ? plain("\n") : [endToken];
     },
+    named: (token) => library.token_to_id(token) ?? null,
     encodeFile: (bytes, path, progress) => {
       const ids = [Int32Array.from(before)];
       for (const part of splitText(utf8(bytes, path, progress), cuts, (length) => requireShort(length, path)))

@@ -24,7 +24,7 @@ interface Pair {
   readonly source: Tokens;
   readonly answer: Tokens;
 }
-function pairAt({ tokens, starts }: Pick<PairText, "tokens" | "starts">, i: number): Pair {
+export function pairAt({ tokens, starts }: Pick<PairText, "tokens" | "starts">, i: number): Pair {
   const all = tokens.subarray(starts[i] ?? 0, starts[i + 1] ?? tokens.length);
   const first = all.findIndex(isTarget);
   const cut = first < 0 ? all.length : first;

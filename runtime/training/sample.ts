@@ -3,11 +3,13 @@ import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import type { Compiled } from "../compile.ts";
 import type { OpenedModel } from "../generation/compile-generate.ts";
 import { decodeTokens, type GenerateOptions, generateTokens } from "../generation/generate.ts";
-import { contextOf, hasEncoder, positionsOf, tokensLeft } from "../generation/generate-entries.ts";
+import { contextOf, positionsOf, tokensLeft } from "../generation/generate-entries.ts";
 import { openRun } from "../generation/open-run.ts";
 import { hasMethod } from "../program.ts";
-import { opening } from "./data.ts";
+import { endOfText, tokenOf } from "../tokens.ts";
+import { type Dataset, opening, pairsOf } from "./data.ts";
 import type { TrainSetup } from "./loop.ts";
+import { pairAt } from "./pairs.ts";
 import type { TrainOptions } from "./train-options.ts";
 
 export type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
@@ -25,7 +27,6 @@ export function sampleOf(
 ): AsyncGenerator<string, void> | null {
   const { text, config, world, folder } = setup;
   if (!hasMethod(program, config.model, "generate") || text.codec.name === "ids") return null;
-  if (hasEncoder(program, config.model)) return null;
   if (world.size === 1) return sampleText(compiled, entry, setup, how);
   if (folder === null || world.rank > 0) return null;
   return sampleSaved(folder, options, (saved) => sampleText(saved, entry, setup, how));
@@ -38,10 +39,31 @@ function sampleText(
 ): AsyncGenerator<string, void> {
   const context = positionsOf(choices, contextOf(entry, config.sizes));
   const { codec } = text;
-  const prompt = opening(text);
-  const tokens = Math.min(how.tokens, tokensLeft(prompt, context));
-  const options = { ...how, tokens, prompt, seed: config.seed, context, step: config.steps, end: codec.endToken };
-  return decodeTokens(generateTokens(executable, options), codec.decoder(prompt));
+  const asked: Asked = text.pairs ? heldOutPrompt(text) : { prompt: opening(text) };
+  const tokens = Math.min(how.tokens, tokensLeft(asked.prompt, context));
+  const end = endOfText(codec, text.pairs);
+  const options = { ...how, ...asked, tokens, seed: config.seed, context, step: config.steps, end };
+  const written = decodeTokens(generateTokens(executable, options), codec.decoder(asked.prompt));
+  return asked.source ? answered(asked.source, text, written) : written;
+}
+interface Asked extends Pick<GenerateOptions, "prompt"> {
+  readonly source?: readonly number[];
+  readonly temperature?: number;
+}
+/** What a model with an encoder is asked: the first prompt that is held out. Its answer is the likeliest, as what is right is known. */
+function heldOutPrompt(text: Dataset): Asked {
+  const pairs = pairsOf(text, "heldOut");
+  return { source: Array.from(pairAt(pairs, 0).source, tokenOf), prompt: pairs.start, temperature: 0 };
+}
+/** The prompt, and the answer in a line of its own. */
+async function* answered(
+  source: readonly number[],
+  { codec }: Dataset,
+  answer: AsyncGenerator<string, void>,
+): AsyncGenerator<string, void> {
+  const decoder = codec.decoder([]);
+  yield `${(source.map((token) => decoder.push(token)).join("") + decoder.end()).trimEnd()}\n`;
+  yield* answer;
 }
 /** Text generated from the newest checkpoint of a run by this worker alone. `written` generates it with the executable that was opened. */
 async function* sampleSaved(

@@ -368,7 +368,8 @@ function compileTraining({
   requireDivisibleBatch(batch, world, options);
   requireEnough(text, batch, Number(config.sizes["T"]), config.shuffle);
   const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"], sourceLength);
-  const generating = world.size > 1 || sourceLength !== null ? [] : generateEntries(program, entry.declaration);
+  const source = sourceLength === null ? undefined : [sourceLength];
+  const generating = world.size > 1 ? [] : generateEntries(program, entry.declaration, { source });
   return compileOnWorkers(() => program, {
     ...request,
     entries: [...entries, ...generating],

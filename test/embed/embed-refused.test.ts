@@ -37,7 +37,7 @@ interface Differing {
   readonly load: Same<keyof LoadOptions, Listed<"load">>;
   readonly run: Same<keyof CallOptions, Listed<"a run">>;
   readonly text: Same<keyof AskOptions, Listed<"a text">>;
-  readonly tokens: Same<Exclude<keyof AskOptions, "stop">, Listed<"a text's tokens">>;
+  readonly tokens: Same<Exclude<keyof AskOptions, "stop" | "sourceLanguage">, Listed<"a text's tokens">>;
 }
 /** Compiles only if no option is missing in `optionNames`, and none is there that no type has. */
 type None<T extends never> = T;

@@ -181,6 +181,7 @@ test("what is asked for wrongly is said, and takes no place", async () => {
     ["a", { tokens: 60 }, /the model has 40 positions/],
     ["z", {}, /token 122/],
     ["a", { pastEnd: 1 as never }, /pastEnd is 1/],
+    ["a", { targetLanguage: "fra_Latn" }, /has no encoder.*leave the languages out/],
   ];
   for (const [prompt, options, says] of wrong)
     await assertProblem(all(model.generate(prompt as string, options)), says);

@@ -10,14 +10,17 @@ import { generate } from "../../runtime/generation/generate.ts";
 import { openModel } from "../../runtime/index.ts";
 import { findEntry, readProgram } from "../../runtime/program.ts";
 import { textSizes } from "../../runtime/text-entry.ts";
-import { codecs, withStart } from "../../runtime/tokens.ts";
+import { encodeSource } from "../../runtime/tokenizer/chat.ts";
+import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
+import { codecs, startTokensOf, withStart } from "../../runtime/tokens.ts";
 import { type Batch, type Dataset, pairsOf, readDataset, trainingPairs } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
 import { longestPair, pairBatch, pairBatches, sourceSize } from "../../runtime/training/pairs.ts";
+import { openTraining } from "../../runtime/training/train.ts";
 import { singleWorker } from "../../runtime/workers/workers.ts";
 import { assertProblem } from "../assert-problem.ts";
+import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
-import { train } from "../training-runs.ts";
 
 const test = suite("pairs");
 const folder = temporaryFolder();
@@ -111,6 +114,17 @@ test("what does not fit says what to do", () => {
   assert.equal(sourceSize({ source: 5, answer: 3 }, 8, null), 8);
 });
 
+test("a language is a token: of the prompt before it, of the answer behind the decoder's first", async () => {
+  const codec = withStart(await openTokenizer(join(project, "test/peers/texts/unigram")), [2, 9]);
+  const [begin, ...rest] = encodeSource(codec, "the ship");
+  assert.equal(begin, 1);
+  assert.deepEqual(encodeSource(codec, "the ship", "<|end|>"), [2, ...rest]);
+  assert.deepEqual(startTokensOf(codec, "<unk>"), [2, 0]);
+  assert.deepEqual(startTokensOf(withStart(codecs.ids, [2]), "66"), [2, 66]);
+  for (const other of [codec, codecs.bytes])
+    said(() => startTokensOf(other, "fra_Latin"), "fra_Latin is no token", "fra_Latn in NLLB's");
+});
+
 /** A copy of a run's folder whose config.json has more. */
 function configured(run: string, more: object): string {
   const copy = join(temporaryFolder(), "run");
@@ -163,8 +177,13 @@ test("a model is trained on pairs, evaluated, and answers prompts of its own len
   const data = [fileOf("learn.jsonl", pairs)];
   const how = { data, steps: 60, batch: 6, length: 4, target: "reference" } as const;
   let loss = Number.NaN;
-  for await (const step of train({ ...how, program, out })) loss = step.heldOut ?? loss;
+  const training = await openTraining({ ...how, program, out });
+  for await (const step of training.steps()) loss = step.heldOut ?? loss;
   assert.ok(loss < 0.3, String(loss));
+  let sample = "";
+  for await (const piece of training.sample({ tokens: 300, temperature: 2 }) ?? []) sample += piece;
+  assert.equal(sample, "a\ny");
+  training.close();
   const evaluated = await evaluate({ folder: out, data, target: "reference" });
   assert.ok(Math.abs(evaluated.loss - loss) < 0.1, String(evaluated.loss));
   assert.equal(evaluated.targets, 30 * 2 + 30 * 3);
@@ -183,6 +202,8 @@ test("a model is trained on pairs, evaluated, and answers prompts of its own len
     let answer = "";
     for await (const piece of opened.generate("bbbb", { temperature: 0 })) answer += piece;
     assert.equal(answer, "xz");
+    const french = opened.generate("a", { targetLanguage: "fra_Latn" }).next();
+    await assert.rejects(french, /the language fra_Latn is no token/);
     const long = opened.generate("b".repeat(9)).next();
     await assert.rejects(long, /the model reads 8 tokens, and the prompt has 10/);
     const unknown = generate({ folder: configured(out, { start: [256] }), prompts: ["a"] }, singleWorker).next();
