@@ -102,10 +102,9 @@ for (const [target, mixing] of [
       return text;
     };
     const turn = [...question(5, 2), ...numbers(20, 9)];
-    for (const temperature of [0, 2])
-      for (const prompt of [question(5, 2), question(8, 4), question(11, 3), turn, turn])
-        assert.deepEqual(await textOf(kept, prompt, temperature), await textOf(plain, prompt, temperature));
-    const together = [question(5, 2), question(8, 4), question(11, 3)];
+    for (const prompt of [question(5, 2), question(8, 4), question(11, 3), turn])
+      assert.deepEqual(await textOf(kept, prompt, 2), await textOf(plain, prompt, 2));
+    const together = [question(5, 2), question(12, 4)];
     const both = await Promise.all(together.map((prompt) => textOf(kept, prompt, 0)));
     assert.deepEqual(both, await Promise.all(together.map((prompt) => textOf(plain, prompt, 0))));
     await kept.close();
