@@ -11,12 +11,11 @@ import { addSampling, addShared, addWeights, average, examples, flag, json, samp
 import { compileProgress, formatError, note, noteRate, printJson, warn, write } from "../output.ts";
 import { interruptible } from "../signals.ts";
 
+const keys = "/new begins another conversation, Ctrl-C stops a reply, Ctrl-D ends.";
 export const chatCommand = (): Command =>
   addSampling(
     addWeights(addShared(new Command("chat")))
-      .description(
-        "Talk with a trained model: a line is what you say, /new begins another conversation. Ctrl-C stops a reply, Ctrl-D ends.",
-      )
+      .description(`Talk with a trained model: a line is what you say. ${keys}`)
       .argument(
         "<folder>",
         "the folder of a training run, or of an imported model, whose tokenizer has a chat template",
@@ -44,9 +43,11 @@ async function run(folder: string, { json = false, ...options }: Options): Promi
   requireTarget(options);
   const told = { warn, tell: note, onCompile: compileProgress() };
   const conversation = await openConversation(folder, { ...options, ...told });
+  if (process.stdin.isTTY) note(keys);
   try {
     for await (const line of linesOf(process.stdin)) {
       if (line === "/new") conversation.restart();
+      else if (line === "/help") note(keys);
       else if (line !== "") await answer(conversation, line, json);
     }
   } finally {
@@ -77,7 +78,7 @@ async function printReply(
   write("\n");
   noteRate(tokens, seconds);
 }
-/** The lines of standard input. On a terminal each is asked for, and Ctrl-C ends the process meanwhile, Ctrl-D the lines. */
+/** The lines of standard input. On a terminal each is asked for; Ctrl-C takes back what was typed, twice it ends the process, and Ctrl-D ends the lines. */
 async function* linesOf(input: NodeJS.ReadStream): AsyncGenerator<string, void> {
   if (!input.isTTY) return yield* createInterface({ input });
   let history: string[] = [];
@@ -100,9 +101,16 @@ function ask(
       lines.removeAllListeners("close").close();
       resolve(line);
     });
-    lines.once("SIGINT", () => {
-      process.exitCode = 130;
-      lines.close();
+    let again = false;
+    lines.on("SIGINT", () => {
+      if (again && lines.line === "") {
+        process.exitCode = 130;
+        return lines.close();
+      }
+      again = lines.line === "";
+      note(again ? "\nCtrl-C again ends, as Ctrl-D does" : "");
+      for (const name of ["e", "u"]) lines.write(null, { ctrl: true, name }); // to its end, and all of it
+      lines.prompt();
     });
     lines.once("close", () => {
       note("");

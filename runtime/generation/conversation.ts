@@ -77,7 +77,7 @@ export class Conversation {
     if (tokensLeft(prompt, context) > 0) return prompt;
     throw new Problem(
       `the conversation has ${pluralize(prompt.length, "token")}, and the model ${pluralize(context ?? 0, "position")}`,
-      "begin another one",
+      "begin another one, with /new",
     );
   }
   async *#reply(prompt: readonly number[], signal: AbortSignal | undefined): AsyncGenerator<number, void> {
