@@ -441,6 +441,14 @@ MODELS = {
         | {"index_topk": 3, "index_n_heads": 8, "index_head_dim": 5},
         "1GB",
     ),
+    # Its second block takes the keys that the first chose.
+    "glm_moe_dsa_shared": (
+        "GlmMoeDsa",
+        {"num_hidden_layers": 2, "first_k_dense_replace": 1, "index_topk_freq": 2, "index_skip_topk_offset": 1}
+        | {"intermediate_size": 8, "moe_intermediate_size": 4, "num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 3}
+        | {"num_experts_per_tok": 2} | LATENT | {"q_lora_rank": 6, "index_topk": 3, "index_n_heads": 8, "index_head_dim": 5},
+        "1GB",
+    ),
     "kimi_linear": (
         "KimiLinear",
         {"num_hidden_layers": 3, "layer_types": ["linear_attention", "full_attention", "linear_attention"], "model_max_length": 64}

@@ -141,6 +141,18 @@ test("Ling 3: each so many blocks have latent attention, and what fades may have
   refuses("bailing_hybrid", { ...unsaid, layer_group_size: 0 }, "layer_group_size is 0", "at least 1");
   refuses("bailing_hybrid", { attention_bias: true }, "attention_bias is true");
 });
+test("GLM-5: which blocks choose keys and which take them, by words, letters, or each so many", () => {
+  const kinds = ["Full", "SharedMixture"];
+  assert.deepEqual(kindsOfFamily("glm_moe_dsa_shared", {}), kinds);
+  const unsaid = { indexer_types: null, index_topk_freq: null };
+  assert.deepEqual(kindsOfFamily("glm_moe_dsa_shared", { ...unsaid, index_topk_pattern: "FS" }), kinds);
+  const none = { layer_types: null, mlp_layer_types: null, indexer_types: null, index_skip_topk_offset: null };
+  const four = { ...none, num_hidden_layers: 4 };
+  assert.deepEqual(kindsOfFamily("glm_moe_dsa_shared", four), ["Full", "FullMixture", "SharedMixture", "FullMixture"]);
+  assert.equal(kindsOfFamily("glm_moe_dsa_shared", { indexer_types: ["full", "full"] }), undefined);
+  refuses("glm_moe_dsa_shared", { indexer_types: ["shared", "full"] }, "indexer_types is", "the first full");
+  refuses("glm_moe_dsa_shared", { indexer_types: ["full", "none"] }, "indexer_types is", "full or shared");
+});
 test("MiniMax: blocks that see all come by turns, if nothing is said", () => {
   assert.deepEqual(kindsOfFamily("minimax", { layer_types: null }), ["Full", "Lightning"]);
   refuses("minimax", { layer_types: ["full_attention", "mamba"] }, "layer_types is", "one for each layer");

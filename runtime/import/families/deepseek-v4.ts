@@ -70,7 +70,7 @@ function turningPart(config: Json): unknown {
   return own.find((x) => x !== undefined) ?? part ?? (typeof width === "number" ? width / Number(all) : 64 / 512);
 }
 const turning: ConfigValue = {
-  keys: ["partial_rotary_factor"],
+  keys: ["rope_parameters.main.partial_rotary_factor", "partial_rotary_factor"],
   from: (config) => {
     const part = turningPart(config);
     return typeof part === "number" ? Math.trunc(Number(config["head_dim"] ?? 512) * part) : undefined;
@@ -183,9 +183,10 @@ export const deepseekV4: Family = {
     Rounds: usual("hc_sinkhorn_iters", 20),
     hyper_eps: usual("hc_eps", 1e-6),
     indexed: {
-      keys: ["layer_types"],
+      keys: ["layer_types", "compress_ratios"],
       kind: "boolean",
-      from: (config) => attentionOf(config)?.includes("Sparse") ?? false,
+      from: (config) => attentionOf(config)?.includes("Sparse"),
+      must: `a list, for each layer one of ${words(kinds)}`,
     },
     std: { keys: ["initializer_range"], fallback: null },
   },

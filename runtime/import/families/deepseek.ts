@@ -18,6 +18,7 @@ import {
   sharedExpertNames,
   stackedExpertNames,
   unbiasedSettings,
+  wholeOr,
 } from "./shared.ts";
 
 /**
@@ -221,11 +222,37 @@ const indexed: Pick<Family, "model" | "file" | "header" | "supported" | "names">
 };
 export const deepseekV32: Family = { ...deepseekV3, ...indexed, type: "deepseek_v32" };
 
-/** GLM-5. Blocks that take the choice of the one before ("shared") are not there yet. */
-const ownIndexers = ({ num_hidden_layers: layers }: Json): string[] => Array(Number(layers)).fill("full");
+const indexerWords = new Map([
+  ["F", "full"],
+  ["S", "shared"],
+]);
+/** Of GLM-5's blocks, which have an indexer, as transformers finds it; undefined if what is said fits no model. */
+function indexersOf(config: Json): readonly unknown[] | undefined {
+  const { indexer_types: types = null, index_topk_pattern: pattern = null, num_hidden_layers: layers } = config;
+  const letters = typeof pattern === "string" ? Array.from(pattern, (c) => indexerWords.get(c)) : pattern;
+  const said = types ?? letters;
+  if (said !== null) return Array.isArray(said) && said.length === layers ? said : undefined;
+  const [every, offset] = [wholeOr(config["index_topk_freq"], 1), wholeOr(config["index_skip_topk_offset"], 2)];
+  if (every === undefined || offset === undefined) return undefined;
+  const full = (i: number): boolean => Math.max(i - offset + 1, 0) % Math.max(every, 1) === 0;
+  return Array.from({ length: Number(layers) }, (_, i) => (full(i) ? "full" : "shared"));
+}
+const sharesIndexers = (config: Json): boolean => indexersOf(config)?.includes("shared") ?? false;
+/** The only accepted values: lists that say so of each block, of which the first has an indexer. */
+const indexerLists: Family["supported"] = Object.fromEntries(
+  ["indexer_types", "index_topk_pattern", "index_topk_freq", "index_skip_topk_offset"].map((key) => [
+    key,
+    (config: Json) => {
+      const list = indexersOf(config);
+      const fits = list?.[0] === "full" && list.every((type) => type === "full" || type === "shared");
+      return fits ? config[key] : "what makes each layer full or shared, and the first full";
+    },
+  ]),
+);
 export const glmMoeDsa: Family = {
   ...deepseekV32,
   type: "glm_moe_dsa",
+  isOf: (config) => !sharesIndexers(config),
   header: {
     ...indexed.header,
     G: { keys: ["n_group"], fallback: 1 },
@@ -235,10 +262,39 @@ export const glmMoeDsa: Family = {
   supported: {
     ...indexed.supported,
     indexer_rope_interleave: true,
-    indexer_types: ownIndexers,
-    index_topk_freq: 1,
-    index_topk_pattern: ({ index_topk_pattern: pattern, num_hidden_layers: layers }: Json) =>
-      typeof pattern === "string" ? "F".repeat(Number(layers)) : ownIndexers({ num_hidden_layers: layers }),
+    ...indexerLists,
+  },
+};
+const { Dense: dense, ...sharedHeader } = glmMoeDsa.header;
+/** How many of GLM-5's blocks are dense. */
+const denseIn = (config: Json): number => Number(dense?.from?.(config) ?? 0);
+/** GLM-5 with shared indexers: some blocks take the keys that a block before chose. */
+export const glmMoeDsaShared: Family = {
+  ...glmMoeDsa,
+  isOf: sharesIndexers,
+  model: "ChoosingModel",
+  header: sharedHeader,
+  supported: {
+    ...glmMoeDsa.supported,
+    ...Object.fromEntries(
+      ["mlp_layer_types", "first_k_dense_replace"].map((key) => [
+        key,
+        (config: Json) => (dense?.from?.(config) === undefined ? dense?.must : config[key]),
+      ]),
+    ),
+  },
+  blocks: {
+    model: "ChoosingModel",
+    kinds: {
+      Full: "ChoosingDense",
+      FullMixture: "ChoosingMixture",
+      Shared: "TakingDense",
+      SharedMixture: "TakingMixture",
+    },
+    order: (config) =>
+      (indexersOf(config) ?? []).map(
+        (type, i) => `${type === "full" ? "Full" : "Shared"}${i < denseIn(config) ? "" : "Mixture"}`,
+      ),
   },
 };
 

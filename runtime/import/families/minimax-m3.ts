@@ -95,9 +95,10 @@ export const minimaxM3Text: Family = {
     Local: { ...index("sparse_local_block", "index_local_blocks", 1), kind: "count" },
     IndexWidth: index("sparse_index_dim", "index_head_dim", 128),
     indexed: {
-      keys: ["layer_types"],
+      keys: attentionKeys,
       kind: "boolean",
-      from: (config) => attentionOf(config)?.includes("Sparse") ?? false,
+      from: (config) => attentionOf(config)?.includes("Sparse"),
+      must: `a list, for each layer one of ${[...attentionWords.keys()].join(", ")}`,
     },
     scale: { keys: ["routed_scaling_factor"], fallback: 2 },
     limit: { keys: ["swiglu_limit"], fallback: 7 },
