@@ -44,7 +44,12 @@ async function entryOf(at: string): Promise<{ program: string; entry: string; pa
   await importModel({ folder: at, out });
   return { program: join(out, "model.moe"), entry: "Imported", params: out };
 }
-for (const type of new Set([...families.map((family) => family.type), "granitemoehybrid_dense", "gemma4_text_edge"]))
+for (const type of new Set([
+  ...families.map((family) => family.type),
+  "granitemoehybrid_dense",
+  "gemma4_text_edge",
+  "glm_moe_dsa_shared",
+]))
   for (const way of full || ownKernels.has(type) ? peerTargets : peerTargets.slice(0, 1))
     test(`${type}: the logits of transformers, ${way.target} ${way.precision}`, async () => {
       const at = join(hf, type);
