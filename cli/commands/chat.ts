@@ -97,11 +97,11 @@ function ask(
   const lines = createInterface({ input, output: process.stderr, history, prompt: "> " });
   lines.on("history", remember);
   return new Promise((resolve) => {
+    let [said, again]: [string | null, boolean] = [null, false];
     lines.once("line", (line) => {
-      lines.removeAllListeners("close").close();
-      resolve(line);
+      said = line;
+      lines.close(); // with its own listeners: what they leave on the terminal would echo each key once more
     });
-    let again = false;
     lines.on("SIGINT", () => {
       if (again && lines.line === "") {
         process.exitCode = 130;
@@ -113,8 +113,8 @@ function ask(
       lines.prompt();
     });
     lines.once("close", () => {
-      note("");
-      resolve(null);
+      if (said === null) note("");
+      resolve(said);
     });
     lines.prompt();
   });
