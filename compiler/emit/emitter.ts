@@ -90,6 +90,8 @@ export class Emitter extends Bodies<Target> {
     this.stmts(lets);
     const name = `${points.over.name}_epilogue`;
     const [rows, columns] = points.valid.map((x) => this.expr(x));
+    const within = (lanes: Lanes | null): string =>
+      lanes ? this.extent(item(points.valid, 1), lanes) : String(columns);
     const { each, first, panel } = withinTile(points);
     const start = `const ix ${first.name} = ${panel === null ? "_tile.c" : `column_in_panel<${panel}>(_tile)`};`;
     this.block(`const auto ${name} = epilogue([&](TileCoord _tile, auto prefetch) {`, "}, [&](TileCoord _tile) {", () =>
@@ -97,7 +99,7 @@ export class Emitter extends Bodies<Target> {
     );
     this.depth++;
     this.line(start);
-    this.#elementwise(each, (lanes) => `each_in<${lanes?.text}>(_tile, ${columns}`);
+    this.#elementwise(each, (lanes) => `each_in<${lanes?.text}>(_tile, ${within(lanes)}`);
     this.depth--;
     this.line("});");
     const always = loop === null || (isNum(loop.from) && isNum(loop.to));
@@ -220,7 +222,12 @@ export class Emitter extends Bodies<Target> {
   #each(s: StmtOf<"each">): void {
     const valid = s.valid.map((y) => this.expr(y)).join(", ");
     if (!this.#early(s, valid))
-      this.#elementwise(s, (lanes) => `${lanes === null ? "each_row" : this.target.each(s, lanes, this)}(${valid}`);
+      this.#elementwise(s, (lanes) =>
+        lanes === null ? `each_row(${valid}` : `${this.target.each(s, lanes, this)}(${this.#sizes(s, lanes)}`,
+      );
+  }
+  #sizes({ valid }: StmtOf<"each">, lanes: Lanes): string {
+    return valid.map((x, axis) => (axis === 0 ? this.expr(x) : this.extent(x, lanes))).join(", ");
   }
   /**
    * Tries to write an `each` in the form that loads first: a function of the row does the row's loads and returns a function of the column, which
@@ -254,7 +261,7 @@ export class Emitter extends Bodies<Target> {
     this.passing(used, () =>
       this.lambda(
         {
-          before: `fold_rows<${combineNames[s.op]}>(${s.into.name}, ${this.expr(s.extent)}, `,
+          before: `fold_rows<${combineNames[s.op]}>(${s.into.name}, ${this.extent(s.extent, this.widest("tile"))}, `,
           params,
           after: `, ${used.map((t) => t.name).join(", ")});`,
         },

@@ -1,16 +1,16 @@
 // ---- elementwise loops and folds. f(v, ..) is called with v a vector, then for the tail with v a scalar (parts of accumulators) or Some (masked) ----
 /** Calls f for each element of a part, of which only the columns below `cols` exist. f gets columns relative to the part's first. */
-template <int L, class F, class... T> FN void each_in(TileCoord p, ix cols, F f, T&... t) {
+template <int L, class N, class F, class... T> FN void each_in(TileCoord p, N cols, F f, T&... t) {
   const ix end = ix_min(p.w, cols - p.c);
   NO_UNROLL for (ix i = p.r; i < p.r + p.h; i++) {
     ix j = 0;
     if constexpr (L > 1) NO_UNROLL for (; j + L <= end; j += L) f(vf{}, i, j, t.at(vf{}, i, p.c + j)...);
-    NO_UNROLL for (; j < end; j++) f(f32{}, i, j, t.at(f32{}, i, p.c + j)...);
+    if constexpr (L == 1 || has_tail<N>) NO_UNROLL for (; j < end; j++) f(f32{}, i, j, t.at(f32{}, i, p.c + j)...);
   }
 }
 /** Calls f(i, j), which prefetches 16 elements (a cache line) from (i, j) on, for each line of a part. */
 template <class F> FN void prefetch_tile(TileCoord p, F f) { NO_UNROLL for (ix i = p.r; i < p.r + p.h; i++) NO_UNROLL for (ix j = 0; j < p.w; j += 16) f(i, j); }
-template <int L, class F, class... T> FN void each(ix rows, ix cols, F f, T&... t) { each_in<L>({0, rows, 0, cols}, cols, f, t...); }
+template <int L, class N, class F, class... T> FN void each(ix rows, N cols, F f, T&... t) { each_in<L>({0, rows, 0, cols}, cols, f, t...); }
 template <class F, class... T> FN void each_row(ix rows, F f, T&... t) { NO_UNROLL for (ix i = 0; i < rows; i++) f(f32{}, i, t.at(f32{}, i, 0)...); }
 struct Sum {
   static FN f32 identity(f32) { return 0.0f; }
@@ -39,33 +39,33 @@ template <class Op> FN i32 reduce_lanes(vi x) { return reduce_lanes(x, [](vi a, 
 /** The masked tail of a row, with the fold's neutral element in the unused lanes. */
 template <class F, class R> FN auto rest(ix n, ix j, F f, R start) { const Tail s = {(i32)(n - j)}; return where(lane_mask(s), f(s, j), start); }
 /** Four accumulators run side by side; then they, the tail and their lanes are combined, in an order that depends only on n. */
-template <class Op, int L, class F> FN auto fold(ix n, F f) {
+template <class Op, int L, class N, class F> FN auto fold(N n, F f) {
   auto r = Op::identity(decltype(f(f32{}, 0))());
   ix j = 0;
   if constexpr (L > 1) {
     auto x = broadcast(vf{}, r), y = x, z = x, w = x;
     NO_UNROLL for (; j + 4 * L <= n; j += 4 * L) { x = Op::combine(x, f(vf{}, j)); y = Op::combine(y, f(vf{}, j + L)); z = Op::combine(z, f(vf{}, j + 2 * L)); w = Op::combine(w, f(vf{}, j + 3 * L)); }
     NO_UNROLL for (; j + L <= n; j += L) x = Op::combine(x, f(vf{}, j));
-    if (j < n) y = Op::combine(y, rest(n, j, f, r));
+    if constexpr (has_tail<N>) if (j < n) y = Op::combine(y, rest(n, j, f, r));
     r = reduce_lanes<Op>(Op::combine(Op::combine(x, y), Op::combine(z, w)));
   } else NO_UNROLL for (; j < n; j++) r = Op::combine(r, f(f32{}, j));
   return r;
 }
 /** A fold of an f with side effects (it also stores). One vector at a time: f is then instantiated at one place only, so compilers always inline it. */
-template <class Op, int L, class F> FN auto fold_with_stores(ix n, F f) {
+template <class Op, int L, class N, class F> FN auto fold_with_stores(N n, F f) {
   auto r = Op::identity(decltype(f(f32{}, 0))());
   ix j = 0;
   if constexpr (L > 1) {
     auto x = broadcast(vf{}, r);
     NO_UNROLL for (; j + L <= n; j += L) x = Op::combine(x, f(vf{}, j));
-    if (j < n) x = Op::combine(x, rest(n, j, f, r));
+    if constexpr (has_tail<N>) if (j < n) x = Op::combine(x, rest(n, j, f, r));
     r = reduce_lanes<Op>(x);
   } else NO_UNROLL for (; j < n; j++) r = Op::combine(r, f(f32{}, j));
   return r;
 }
 template <class A, class B> struct Both { A first; B second; };
 /** fold_with_stores by f and fold by g, as one loop where that is faster (FUSED_FOLDS). Then g is folded in another order than `fold` has. */
-template <class Op, class Op2, int L, class F, class G> FN auto fold_both(ix n, F f, G g) {
+template <class Op, class Op2, int L, class N, class F, class G> FN auto fold_both(N n, F f, G g) {
   typedef decltype(f(f32{}, 0)) A; typedef decltype(g(f32{}, 0)) B;
   if constexpr (!FUSED_FOLDS || L == 1) {
     const A a = fold_with_stores<Op, L>(n, f);
@@ -74,7 +74,7 @@ template <class Op, class Op2, int L, class F, class G> FN auto fold_both(ix n, 
     auto x = broadcast(vf{}, Op::identity(A())); auto y = broadcast(vf{}, Op2::identity(B()));
     ix j = 0;
     NO_UNROLL for (; j + L <= n; j += L) { x = Op::combine(x, f(vf{}, j)); y = Op2::combine(y, g(vf{}, j)); }
-    if (j < n) { x = Op::combine(x, rest(n, j, f, Op::identity(A()))); y = Op2::combine(y, rest(n, j, g, Op2::identity(B()))); }
+    if constexpr (has_tail<N>) if (j < n) { x = Op::combine(x, rest(n, j, f, Op::identity(A()))); y = Op2::combine(y, rest(n, j, g, Op2::identity(B()))); }
     return Both<A, B>{reduce_lanes<Op>(x), reduce_lanes<Op2>(y)};
   }
 }
@@ -89,7 +89,7 @@ template <class Op, class F> FN auto fold_lane(ix n, F f) {
   if (k < n) r = Op::combine(r, f(k));
   return Op::combine(r, s);
 }
-template <class Op, int R, class F, class... T> FN void fold_rows(PerRow<R>& to, ix cols, F f, T&... t) {
+template <class Op, int R, class N, class F, class... T> FN void fold_rows(PerRow<R>& to, N cols, F f, T&... t) {
   NO_UNROLL for (ix i = 0; i < R; i++) to.d[i] = fold<Op, LANES>(cols, [&](auto v, ix j) { return f(v, i, j, t.at(v, i, j)...); });
 }
 template <class V, class F> FN void scan(ix n, V value, F f) {

@@ -279,6 +279,32 @@ FN MicroPanelAt tile_at(const MicroPanels& a, ix r, ix depth) { return {a.p + r 
 /** The height of the next register tile, with `left` rows to go: six, but the last 7 to 11 are split evenly (not those of MicroPanels). */
 template <class A> FN ix height(const A&, ix left) { return left >= 12 || left == 6 ? 6 : left > 6 ? (left + 1) / 2 : left; }
 FN ix height(const MicroPanels&, ix left) { return ix_min(left, MR); }
+/** The heights (as bits) of the register tiles of `left` rows: of MicroPanels, or as `height` has them. */
+constexpr int heights_of(ix left, bool fixed) {
+  int all = 0;
+  while (left > 0) {
+    const ix h = left >= 12 || left == 6 || (fixed && left > 6) ? 6 : left > 6 ? (left + 1) / 2 : left;
+    all |= 1 << h; left -= h;
+  }
+  return all;
+}
+/** A number of rows that is one of N: only their register tiles are compiled. */
+template <ix... N> struct OneOf { ix n; FN operator ix() const { return n; } };
+/** What the type of a number of rows says of it. `heights`: of numbers above `low`, up to `high`. */
+template <class N> struct Count {
+  static constexpr ix least = 0, most = 1 << 30;
+  static constexpr int heights(bool fixed, ix low, ix high) { int all = 0; for (ix n = low + 1; n <= high && n <= low + 2 * 6; n++) all |= heights_of(n, fixed); return all; }
+  static constexpr int from(int low) { return low; }
+  static constexpr int to(int high) { return high; }
+};
+template <ix FIRST, ix... N> struct Count<OneOf<FIRST, N...>> {
+  static constexpr ix extreme(ix sign) { ix x = FIRST; (..., (x = sign * N > sign * x ? N : x)); return x; }
+  static constexpr ix least = extreme(-1), most = extreme(1);
+  static constexpr int heights_if(ix n, bool fixed, ix low, ix high) { return n > low && n <= high ? heights_of(n, fixed) : 0; }
+  static constexpr int heights(bool fixed, ix low, ix high) { return (heights_if(FIRST, fixed, low, high) | ... | heights_if(N, fixed, low, high)); }
+  static constexpr int from(int low) { return least > low ? least : low; }
+  static constexpr int to(int high) { return most < high ? most : high; }
+};
 template <class A> constexpr bool has_fixed_height = false;
 template <> constexpr bool has_fixed_height<MicroPanels> = true;
 /** The constraint of `asm` for a register that holds a vector. */

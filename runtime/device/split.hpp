@@ -322,6 +322,6 @@ template <int T, class A, class F, class O, class... P> FN void mma_split(bool f
   tile_release();
 }
 /** acc += a @ b, and `then` on each part that is done. fresh: acc = a @ b, and what acc held does not matter. */
-template <int T, class F, class O, class... P> FN void mma(bool fresh, const Split<T>& a, ix rows, ix depth, const F& epilogue, const O& o, const P&... more) { mma_split<T>(fresh, a, rows, depth, epilogue, o, more...); }
-template <int T, class F, class O, class... P> FN void mma(bool fresh, const SplitTransposed<T>& a, ix rows, ix depth, const F& epilogue, const O& o, const P&... more) { mma_split<T>(fresh, a, rows, depth, epilogue, o, more...); }
+template <int T, class N, class F, class O, class... P> FN void mma(bool fresh, const Split<T>& a, N rows, ix depth, const F& epilogue, const O& o, const P&... more) { mma_split<T>(fresh, a, rows, depth, epilogue, o, more...); }
+template <int T, class N, class F, class O, class... P> FN void mma(bool fresh, const SplitTransposed<T>& a, N rows, ix depth, const F& epilogue, const O& o, const P&... more) { mma_split<T>(fresh, a, rows, depth, epilogue, o, more...); }
 #endif

@@ -82,11 +82,11 @@ template <class F> FN MicroPanels pack_micro_panels(f32* to, ix n, ix depth, F r
   return {to};
 }
 /** Calls f(v, j) for n elements: with vectors, then Some for the tail, or, if L is 1, with scalars. */
-template <int L, class F> FN void par(ix n, F f) {
+template <int L, class N, class F> FN void par(N n, F f) {
   ix j = 0;
   if constexpr (L > 1) {
     NO_UNROLL for (; j + L <= n; j += L) f(vf{}, j);
-    if (j < n) f(Tail{(i32)(n - j)}, j);
+    if constexpr (has_tail<N>) if (j < n) f(Tail{(i32)(n - j)}, j);
   } else NO_UNROLL for (; j < n; j++) f(f32{}, j);
 }
 /** Packs computed elements (x, k) to MicroPanels, for at most R rows: SOME steps of the depth are computed at a time, then reordered. */
@@ -212,9 +212,10 @@ template <int P, int W, class T> struct NarrowPanels {
   FN PackedStrips read(Few<false>) const { return pack<W, LANES>(to, lies.n, depth, [&](auto v, ix x, ix k) { return ld(v, lies.strip(x, 0) + k * P); }); }
 };
 template <int P, int W, class T> FN NarrowPanels<P, W, T> narrow_panels(f32* to, const T* p, ix step, ix n, ix depth, const void* next) { return {{p, step, n, (const T*)next}, to, depth}; }
-template <class F> FN void dispatch_few_rows(ix rows, F f) {
-  if (rows <= FEW_ROWS) f(Few<true>{});
-  else f(Few<false>{});
+template <class N, class F> FN void dispatch_few_rows(N rows, F f) {
+  typedef Count<N> Rows;
+  if constexpr (Rows::least <= FEW_ROWS) if (Rows::most <= FEW_ROWS || rows <= FEW_ROWS) return f(Few<true>{});
+  if constexpr (Rows::most > FEW_ROWS) f(Few<false>{});
 }
 
 // ---- a right operand whose depth is contiguous, for rows that fit one register tile ----
@@ -262,14 +263,14 @@ template <int M, int R, int C, int LD, class A, class E> FN void rows_k_major(ix
   micro_kernel_k_major<M, C, LD>(fresh, tile_at(a, 0, depth), p, ahead, n, acc, depth);
 }
 /** acc += a @ b (see tile.hpp) for b's columns, rounded up to whole vectors. */
-template <class A, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& epilogue, const Rhs<KMajor<LD, E>, R, C>& o) {
+template <class A, class N, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, N rows, ix depth, const T& epilogue, const Rhs<KMajor<LD, E>, R, C>& o) {
   static_assert(R <= MR, "one register tile's rows");
   if (rows == 0) return;
   constexpr ix W = LANES < 16 ? 16 : LANES;  // a part must have whole runs of 16 columns, whose sums `st_sum` makes
   NO_UNROLL for (ix c = 0; c < o.b.n; c += W) {
     const TileCoord part = {0, rows, c, W};
     if (epilogue.now) epilogue.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
-    NO_UNROLL for (ix x = c; x < ix_min(c + W, o.b.n); x += LANES) rows_k_major<1, R, C, LD>(rows, fresh, a, o.b.p + x * LD, o.b.next - o.b.p, o.b.n - x, o.acc.d[0] + x, depth);
+    NO_UNROLL for (ix x = c; x < ix_min(c + W, o.b.n); x += LANES) rows_k_major<Count<N>::from(1), Count<N>::to(R), C, LD>(rows, fresh, a, o.b.p + x * LD, o.b.next - o.b.p, o.b.n - x, o.acc.d[0] + x, depth);
     if (epilogue.now) epilogue.after(part);
   }
 }

@@ -27,7 +27,7 @@ template <class RIGHT, int ROWS, int COLS, int KEPT = COLS> struct Rhs {
   FN ix deep() const { return 0; }
   struct Next { FN ix pace() const { return 1 << 20; } };
   FN Next next(ix, ix, ix) const { return {}; }
-  template <int NV> FN void add(ix, ix, ix, PrefetchQueue&, Next&) const {}
+  template <int NV, int H> FN void add(ix, ix, ix, PrefetchQueue&, Next&) const {}
 };
 template <class B, int R, int C, int S> FN Rhs<B, R, C, S> rhs(const B& b, Acc<R, C, S>& acc) { return {b, acc}; }
 /** The width of a register tile for W columns, in vectors. */
@@ -75,16 +75,17 @@ template <int M, int NV, int C, class STEP, class PREFETCH, class A> __attribute
     UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
   }
 }
-/** A register tile of h rows (up to six) from row r on. */
-template <int NV, int C, class STEP, class PREFETCH, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const typename STEP::Type* b, f32* to, ix depth, PREFETCH prefetch) {
+/** A register tile of h rows (up to six, one of the heights that the bits of H name) from row r on. */
+template <int H, int NV, int C, class STEP, class PREFETCH, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const typename STEP::Type* b, f32* to, ix depth, PREFETCH prefetch) {
   switch (h) {
-    case 1: return micro_kernel<1, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
-    case 2: return micro_kernel<2, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
-    case 3: return micro_kernel<3, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
-    case 4: return micro_kernel<4, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
-    case 5: return micro_kernel<5, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
-    default: return micro_kernel<6, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
+    case 1: if constexpr (H >> 1 & 1) return micro_kernel<1, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
+    case 2: if constexpr (H >> 2 & 1) return micro_kernel<2, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
+    case 3: if constexpr (H >> 3 & 1) return micro_kernel<3, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
+    case 4: if constexpr (H >> 4 & 1) return micro_kernel<4, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
+    case 5: if constexpr (H >> 5 & 1) return micro_kernel<5, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
+    case 6: if constexpr (H >> 6 & 1) return micro_kernel<6, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
   }
+  __builtin_trap();
 }
 template <class A> struct held { typedef const A& type; };
 template <int R, int STEP> struct held<ShiftedRows<R, STEP>> { typedef ShiftedRows<R, STEP> type; };
@@ -100,9 +101,9 @@ template <class O, class A, class RIGHT> struct Plus : O {
     FN ix pace() const { return ix_min(before.pace(), PrefetchQueue::pace_of(own)); }
   };
   FN Next next(ix c, ix s, ix tiles) const { return {O::next(c, s, tiles), right.fetch(c, s, O::C, depth).spread_over(tiles * depth)}; }
-  template <int NV> FN void add(ix h, ix r, ix c, PrefetchQueue& queue, Next& next) const {
-    O::template add<NV>(h, r, c, queue, next.before);
-    rows_of<NV, O::C, typename RIGHT::template Step<NV * LANES>, PrefetchQueue&>(h, false, a, r, right.strip(c, depth), this->acc.d[r] + c, depth, queue.with(next.own));
+  template <int NV, int H> FN void add(ix h, ix r, ix c, PrefetchQueue& queue, Next& next) const {
+    O::template add<NV, H>(h, r, c, queue, next.before);
+    rows_of<H, NV, O::C, typename RIGHT::template Step<NV * LANES>, PrefetchQueue&>(h, false, a, r, right.strip(c, depth), this->acc.d[r] + c, depth, queue.with(next.own));
   }
 };
 template <class O, class A, class B> FN Plus<O, A, B> plus(const O& o, const A& a, ix depth, const B& right) { return {o, a, depth, right}; }
@@ -113,13 +114,13 @@ template <class O, class A, class RIGHT, int N> struct Taps : O {
   const A& a; ix depth; ix by[N]; RIGHT rights[N];
   FN ix columns() const { ix n = O::columns(); NO_UNROLL for (int t = 0; t < N; t++) n = ix_min(n, rights[t].columns(O::C)); return n; }
   FN ix deep() const { return O::deep() + N * depth; }
-  template <int NV> FN void add(ix h, ix r, ix c, PrefetchQueue& queue, Next& next) const {
+  template <int NV, int H> FN void add(ix h, ix r, ix c, PrefetchQueue& queue, Next& next) const {
     typedef typename RIGHT::template Step<NV * LANES> Step;
     PrefetchStream nothing = {};
-    O::template add<NV>(h, r, c, queue, next);
+    O::template add<NV, H>(h, r, c, queue, next);
     const typename Step::Type* b[N];
     NO_UNROLL for (int t = 0; t < N; t++) b[t] = rights[t].strip(c, depth);
-    rows_of<NV, O::C, Step, PrefetchQueue&>(h, false, taps_of(a, by, b), r, nullptr, this->acc.d[r] + c, depth, queue.with(nothing));
+    rows_of<H, NV, O::C, Step, PrefetchQueue&>(h, false, taps_of(a, by, b), r, nullptr, this->acc.d[r] + c, depth, queue.with(nothing));
   }
 };
 template <int R, int S, class T, int N> FN TapRows<R, S, T> taps_of(const Rows<R, S>& rows, const ix (&by)[N], const T* const (&b)[N]) { return {rows, by, b, N}; }
@@ -169,7 +170,7 @@ template <class T> constexpr bool prefetches_own = !ZEN && sizeof(T) < sizeof(f3
  * One strip of columns from c on, for few rows. `next`: what will be read after it, or null. A single register tile prefetches its own strip and the
  * start of the next; several together prefetch the whole next strip, at an even rate.
  */
-template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a, ix rows, ix depth, ix c, const T& epilogue, const void* next, const O& o) {
+template <int NV, class A, class N, class T, class O> FN void few(bool fresh, const A& a, N rows, ix depth, ix c, const T& epilogue, const void* next, const O& o) {
   constexpr int S = NV * LANES, C = O::C;
   typedef typename O::B::template Step<S> Step;
   const auto* const b = o.b.strip(c, depth);
@@ -180,7 +181,7 @@ template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a,
   NO_UNROLL for (ix r = 0; r < rows;) {
     const ix h = height(a, rows - r);
     if (epilogue.now) epilogue.before({r, h, c, S}, [](const void* p) { __builtin_prefetch(p, 1, 2); });
-    rows_of<NV, C, Step, StripPrefetch>(h, fresh, a, r, b, o.acc.d[r] + c, depth, prefetch);
+    rows_of<Count<N>::heights(has_fixed_height<A>, 0, FEW_ROWS), NV, C, Step, StripPrefetch>(h, fresh, a, r, b, o.acc.d[r] + c, depth, prefetch);
     if (epilogue.now) epilogue.after({r, h, c, S});
     r += h;
     prefetch.p += (depth + tiles - 1) / tiles * prefetch.lines * LINE;
@@ -194,8 +195,8 @@ template <int LD, int S, class T> struct RowPrefetch {
   FN void issue(ix k) const { if (next) UNROLL for (int x = 0; x < S; x += LINE / (int)sizeof(T)) __builtin_prefetch(next + k * LD + x, 0, 2); }
 };
 /** One strip of columns from c on for M to R rows, which fit one register tile, with a right operand that is read in place. */
-template <int NV, int M, class STEP, class A, class T, class O> FN void one_tile(bool fresh, const A& a, ix rows, ix depth, ix c, const T& epilogue, const O& o) {
-  if constexpr (M < O::R) if (rows > M) return one_tile<NV, M + 1, STEP>(fresh, a, rows, depth, c, epilogue, o);
+template <int NV, int M, class STEP, class A, class N, class T, class O> FN void one_tile(bool fresh, const A& a, N rows, ix depth, ix c, const T& epilogue, const O& o) {
+  if constexpr (M < Count<N>::to(O::R)) if (rows > M) return one_tile<NV, M + 1, STEP>(fresh, a, rows, depth, c, epilogue, o);
   constexpr int S = NV * LANES;
   const TileCoord part = {0, rows, c, S};
   if (epilogue.now) epilogue.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
@@ -207,7 +208,7 @@ template <int NV, class... O> struct StripOperands {
   FN StripOperands(ix, ix, ix) {}
   FN ix deep() const { return 0; }
   FN ix pace() const { return 1 << 20; }
-  template <class A> FN void add(bool, ix, const A&, ix, PrefetchQueue&) {}
+  template <int H, class A> FN void add(bool, ix, const A&, ix, PrefetchQueue&) {}
 };
 template <int NV, class O, class... P> struct StripOperands<NV, O, P...> {
   typedef typename O::B::template Step<NV * LANES> Step;
@@ -217,32 +218,38 @@ template <int NV, class O, class... P> struct StripOperands<NV, O, P...> {
         besides(o.next(c, NV * LANES, tiles)), more(c, depth, tiles, p...) {}
   FN ix deep() const { return depth + o.deep() + more.deep(); }
   FN ix pace() const { return ix_min(PrefetchQueue::pace_of(next), ix_min(besides.pace(), more.pace())); }
-  template <class A> FN void add(bool fresh, ix h, const A& a, ix r, PrefetchQueue& queue) {
-    rows_of<NV, O::C, Step, PrefetchQueue&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, queue.with(next));
-    o.template add<NV>(h, r, c, queue, besides);
-    more.add(fresh, h, a, r, queue);
+  template <int H, class A> FN void add(bool fresh, ix h, const A& a, ix r, PrefetchQueue& queue) {
+    rows_of<H, NV, O::C, Step, PrefetchQueue&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, queue.with(next));
+    o.template add<NV, H>(h, r, c, queue, besides);
+    more.template add<H>(fresh, h, a, r, queue);
   }
 };
-/** A strip for any number of rows. Each block of rows is multiplied by all operands in turn, so that rows or columns stay in L1. cold: prefetch rows too. */
-template <int NV, class A, class T, class O, class... P> FN void strip(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& epilogue, const void* next, const O& o, const P&... more) {
-  if constexpr (sizeof...(P) == 0 && O::B::follows && O::alone) if (rows <= FEW_ROWS) return few<NV>(fresh, a, rows, depth, c, epilogue, next, o);
-  if constexpr (sizeof...(P) == 0 && is_in_place<typename O::B> && O::R <= MR && O::alone) {
-    if (rows > 0) one_tile<NV, 1, typename O::B::template Step<NV * LANES>>(fresh, a, rows, depth, c, epilogue, o);
-    return;
-  }
+/** A strip of more than LOW rows. Each block of rows is multiplied by all operands in turn, so that rows or columns stay in L1. cold: prefetch rows too. */
+template <int NV, ix LOW, class A, class N, class T, class O, class... P> FN void many(bool fresh, bool cold, const A& a, N rows, ix depth, ix c, const T& epilogue, const O& o, const P&... more) {
+  constexpr bool FIXED = (O::fixed_height || ... || P::fixed_height);
+  constexpr int H = Count<N>::heights(FIXED || has_fixed_height<A>, LOW, Count<N>::most);
   StripOperands<NV, O, P...> operands(c, depth, (rows + MR - 1) / MR, o, more...);
   PrefetchQueue queue;
   const i32 deep = (i32)operands.deep(); const ix pace = operands.pace();
   NO_UNROLL for (ix r = 0; r < rows;) {
-    const ix h = (O::fixed_height || ... || P::fixed_height) ? ix_min(rows - r, MR) : height(a, rows - r);
+    const ix h = FIXED ? ix_min(rows - r, MR) : height(a, rows - r);
     queue.clear();
     if (epilogue.now) epilogue.before({r, h, c, NV * LANES}, [&](const void* p) { queue(p); });
     if (cold) prefetch_rows(a, r + h, ix_min(MR, rows - r - h), depth, [&](const void* p) { queue(p); });
     queue.spread_over(deep, pace);
-    operands.add(fresh, h, a, r, queue);
+    operands.template add<H>(fresh, h, a, r, queue);
     if (epilogue.now) epilogue.after({r, h, c, NV * LANES});
     r += h;
   }
+}
+/** A strip for any number of rows; with several operands for many. */
+template <int NV, class A, class N, class T, class O, class... P> FN void strip(bool fresh, bool cold, const A& a, N rows, ix depth, ix c, const T& epilogue, const void* next, const O& o, const P&... more) {
+  constexpr bool in_memory = sizeof...(P) == 0 && O::B::follows && O::alone;
+  constexpr ix LOW = in_memory || sizeof...(P) > 0 ? FEW_ROWS : 0;
+  if constexpr (in_memory && Count<N>::least <= FEW_ROWS) if (Count<N>::most <= FEW_ROWS || rows <= FEW_ROWS) return few<NV>(fresh, a, rows, depth, c, epilogue, next, o);
+  if constexpr (sizeof...(P) == 0 && is_in_place<typename O::B> && O::R <= MR && O::alone) {
+    if (rows > 0) one_tile<NV, Count<N>::from(1), typename O::B::template Step<NV * LANES>>(fresh, a, rows, depth, c, epilogue, o);
+  } else if constexpr (!in_memory || Count<N>::most > FEW_ROWS) many<NV, LOW>(fresh, cold, a, rows, depth, c, epilogue, o, more...);
 }
 /**
  * Up to so many rows take two operands alternately, a few steps of the depth of each, so that both are read as two continuous streams. If one strip
@@ -280,15 +287,15 @@ template <class O, class P> constexpr bool pairs<O, P> = O::B::follows && O::alo
 /** Up to so many bytes of columns stay in L1 while all rows are multiplied by them. */
 constexpr ix L1_COLUMN_BYTES = 1 << 15;
 /** A strip of one right operand. */
-template <int NV, class A, class T, class O> FN void strip_alone(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& epilogue, const void* next, const O& o) {
+template <int NV, class A, class N, class T, class O> FN void strip_alone(bool fresh, bool cold, const A& a, N rows, ix depth, ix c, const T& epilogue, const void* next, const O& o) {
   if constexpr (is_fp4<typename O::B>) strip_fp4<NV>(fresh, a, rows, depth, c, epilogue, o);
   else strip<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o);
 }
 /** A strip of several right operands: one after the other if their columns stay in L1, else alternately. `next`: what is read after the last. */
-template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& epilogue, const void* next, const O& o, const P&... more) {
-  if constexpr (pairs<O, P...>) if (rows > 0 && rows <= PAIRED_ROWS) return pair<NV, 1>(fresh, a, rows, depth, c, epilogue, o, more...);
+template <int NV, class A, class N, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, N rows, ix depth, ix c, const T& epilogue, const void* next, const O& o, const P&... more) {
+  if constexpr (pairs<O, P...> && Count<N>::least <= PAIRED_ROWS) if (rows > 0 && rows <= PAIRED_ROWS) return pair<NV, 1>(fresh, a, rows, depth, c, epilogue, o, more...);
   constexpr bool together = sizeof...(P) > 0 && !(is_fp4<typename O::B> || ... || is_fp4<typename P::B>);
-  if constexpr (together) if (rows > FEW_ROWS && depth * NV * LANES * O::B::template Step<NV * LANES>::bytes > L1_COLUMN_BYTES) return strip<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o, more...);
+  if constexpr (together && Count<N>::most > FEW_ROWS) if (rows > FEW_ROWS && depth * NV * LANES * O::B::template Step<NV * LANES>::bytes > L1_COLUMN_BYTES) return strip<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o, more...);
   if constexpr (sizeof...(P) == 0) strip_alone<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o);
   else { strip_alone<NV>(fresh, cold, a, rows, depth, c, no_epilogue(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, false, a, rows, depth, c, epilogue, next, more...); }
 }
@@ -298,7 +305,7 @@ template <class O, class... P> FN ix columns_of(const O& o, const P&... more) {
   else return ix_min(o.columns(), columns_of(more...));
 }
 /** acc += a @ b, with `then` run on each finished part. fresh: acc = a @ b, whatever acc held. */
-template <class A, class T, class O, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& epilogue, const O& o, const P&... more) {
+template <class A, class N, class T, class O, class... P> FN void mma(bool fresh, const A& a, N rows, ix depth, const T& epilogue, const O& o, const P&... more) {
   constexpr int C = O::C, NV = vectors(C), REST = C / LANES % NV;
   const ix columns = columns_of(o, more...);
   NO_UNROLL for (ix c = 0; c + NV * LANES <= columns; c += NV * LANES) strips<NV>(fresh, c == 0 && is_cold(a), a, rows, depth, c, epilogue, o.b.after(c + NV * LANES, depth), o, more...);

@@ -60,6 +60,11 @@ template <> struct TypesOf<vi> { typedef vf F; typedef vu U; typedef vd D; };
 template <> struct TypesOf<i32> { typedef f32 F; typedef u32 U; typedef f64 D; };
 template <class V> using int_of = typename TypesOf<V>::I;
 
+/** A number of elements that is a multiple of LANES: of these, loops over vectors have no tail, which need not be compiled. */
+struct Whole { ix n; FN operator ix() const { return n; } };
+template <class N> constexpr bool has_tail = true;
+template <> constexpr bool has_tail<Whole> = false;
+
 // ---- making vectors ----
 FN ix ix_min(ix a, ix b) { return a < b ? a : b; }
 FN ix ix_max(ix a, ix b) { return a > b ? a : b; }

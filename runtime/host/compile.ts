@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Bug } from "../../compiler/diagnostic.ts";
-import { type Family, families, familyOf, familyText, type Source } from "../../compiler/emit/families.ts";
+import type { Source } from "../../compiler/emit/families.ts";
 import { hostUnit } from "../../compiler/emit/unit.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import type { KernelCache } from "../cache/kernels.ts";
@@ -13,6 +13,7 @@ import { inParallel } from "../parallel.ts";
 import { sha256 } from "../storage/files.ts";
 import { runCompiler } from "./compiler.ts";
 import type { Toolchain } from "./toolchain.ts";
+import { packUnits, Unit } from "./units.ts";
 
 export interface Built {
   /** Paths of the shared libraries. */
@@ -20,8 +21,7 @@ export interface Built {
   /** For each kernel of the plan, the index of its library. */
   readonly kernels: readonly { readonly name: string; readonly library: number }[];
 }
-interface Keyed {
-  readonly kernel: Source;
+interface Keyed extends Source {
   readonly key: string;
 }
 export const buildKernels = (
@@ -42,7 +42,7 @@ export class KernelBuild {
   readonly #stop = new AbortController();
   readonly #enqueued = new Set<string>();
   readonly #early: { readonly keys: ReadonlySet<string>; readonly done: Promise<string> }[] = [];
-  #pending = new PendingUnit();
+  #pending = new Unit<Keyed>();
 
   constructor(header: string, tools: Toolchain, cache: KernelCache, jobs: number) {
     [this.#header, this.#tools, this.#cache, this.#jobs] = [header, tools, cache, jobs];
@@ -54,8 +54,8 @@ export class KernelBuild {
     if (!free || this.#enqueued.has(kernel.name)) return;
     this.#enqueued.add(kernel.name);
     const keyed = this.#keyed(kernel);
-    if (this.#cache.find(keyed.key) === null) this.#pending.add(keyed);
-    if (this.#pending.length >= earlyUnitLength) this.#start();
+    if (this.#cache.find(keyed.key) === null) this.#pending.add([keyed]);
+    if (this.#pending.cost >= earlyUnitCost) this.#start();
   }
   /** Stops the compilers that are running; their results are not needed. */
   cancel(): void {
@@ -66,7 +66,7 @@ export class KernelBuild {
     const done = this.#compiled(unit);
     done.catch(() => undefined); // the error is reported by `finish`, unless making the plan fails first
     this.#early.push({ keys: new Set(unit.map((k) => k.key)), done });
-    this.#pending = new PendingUnit();
+    this.#pending = new Unit();
   }
   async finish(kernels: readonly Source[], onCompile: ExecuteOptions["onCompile"] = () => {}): Promise<Built> {
     const keyed = kernels.map((kernel) => this.#keyed(kernel));
@@ -92,14 +92,14 @@ export class KernelBuild {
     const libraries = [...new Set(paths.values())].filter((path) => path !== null);
     return {
       libraries,
-      kernels: keyed.map(({ kernel, key }) => ({
-        name: kernel.name,
+      kernels: keyed.map(({ name, key }) => ({
+        name,
         library: libraries.indexOf(paths.get(key) ?? ""),
       })),
     };
   }
-  #keyed(kernel: Source): Keyed {
-    return { kernel, key: sha256([kernel.name, kernel.text, this.#context].join("\0")) };
+  #keyed({ name, text }: Source): Keyed {
+    return { name, text, key: sha256([name, text, this.#context].join("\0")) };
   }
   /** Compiles a unit and puts it in the cache; returns the library's path. */
   async #compiled(unit: readonly Keyed[]): Promise<string> {
@@ -110,44 +110,8 @@ export class KernelBuild {
     );
   }
 }
-/** The length of a unit to begin early, in characters as `compileCost` counts them: about a fifth of the kernels of a medium-sized program. */
-const earlyUnitLength = 40_000;
-class PendingUnit {
-  readonly kernels: Keyed[] = [];
-  readonly #families = new Set<string>();
-  length = 0;
-
-  add(keyed: Keyed): void {
-    const family = familyOf(keyed.kernel);
-    if (!this.#families.has(family)) this.length += compileCost([keyed.kernel]);
-    this.#families.add(family);
-    this.kernels.push(keyed);
-  }
-}
-
-/**
- * A unit should have at least this many characters of its own kernels; with fewer, compiling the header (and what families share) once more takes
- * longer.
- */
-const minUnitLength = 20_000;
-/** Divides kernels into units: families (kernels that differ only in numbers) stay together; longest first, each to the shortest unit so far. */
-function packUnits(kernels: readonly Keyed[], most: number): readonly (readonly Keyed[])[] {
-  const keyOfKernel = new Map(kernels.map((keyed) => [keyed.kernel, keyed]));
-  const all = families(kernels.map((k) => k.kernel)).map((family) => ({ family, length: compileCost(family) }));
-  const byLength = Math.ceil(all.reduce((sum, { length }) => sum + length, 0) / minUnitLength);
-  const count = Math.min(most, byLength, all.length);
-  const units = Array.from({ length: count }, () => ({ length: 0, kernels: new Array<Keyed>() }));
-  for (const { family, length } of all.toSorted((a, b) => b.length - a.length)) {
-    const unit = units.reduce((a, b) => (b.length < a.length ? b : a));
-    unit.length += length;
-    unit.kernels.push(...family.flatMap((kernel) => keyOfKernel.get(kernel) ?? []));
-  }
-  return units.map((unit) => unit.kernels);
-}
-/** What an `mma` costs the compiler, in characters of other text that take as long: it instantiates a register tile for each number of rows. */
-const mmaCost = 3000;
-const compileCost = (family: Family): number =>
-  familyText(family).length + mmaCost * [...(family[0]?.text.matchAll(/\bmma\b/g) ?? [])].length;
+/** The cost of a unit to begin early: about a fifth of the kernels of a medium-sized program. */
+const earlyUnitCost = 40_000;
 /** Compiles one translation unit; returns the shared library's bytes. If it does not compile, its source is kept for the error message. */
 async function compileUnit(
   unit: readonly Keyed[],
@@ -155,16 +119,12 @@ async function compileUnit(
   tools: Toolchain,
   stop: AbortSignal,
 ): Promise<Buffer> {
-  for (const { kernel } of unit)
-    if (!/^[a-z_]\w*$/i.test(kernel.name)) throw new Bug(`\`${kernel.name}\` cannot name a kernel`);
+  for (const { name } of unit) if (!/^[a-z_]\w*$/i.test(name)) throw new Bug(`\`${name}\` cannot name a kernel`);
   const temporary = resolve(tmpdir()); // an absolute path, so that the compiler cannot take it for a flag
   const folder = withFileErrors(temporary, "write in", () => mkdtempSync(join(temporary, "moec-")));
   const source = join(folder, "kernels.cpp");
   const library = join(folder, "kernels.so");
-  const text = hostUnit(
-    header,
-    unit.map((k) => k.kernel),
-  );
+  const text = hostUnit(header, unit);
   try {
     withFileErrors(source, "write", () => writeFileSync(source, text));
     await runCompiler(tools, source, library, stop);

@@ -26,7 +26,7 @@ extern "C" void dot_60965a15(void* const* args, ix begin, ix end, f32* scratch) 
           st(v, y + (m + i) * 4 + (_col + j), t);
         }, acc);
       });
-      mma(true, left, mn, 32, acc_epilogue, rhs(right, acc));
+      mma(true, left, OneOf<36, 28>{mn}, 32, acc_epilogue, rhs(right, acc));
     }
   }
 }
@@ -52,7 +52,7 @@ extern "C" void exp_cf9a4373(void* const* args, ix begin, ix end, f32* scratch) 
       columns[i + 128] = x[(r + i) * 4 + 2];
       columns[i + 192] = x[(r + i) * 4 + 3];
     }
-    par<LANES>(16, [&](auto v, ix j) {
+    par<LANES>(Whole{16}, [&](auto v, ix j) {
       const auto t1 = ld(v, columns + j);
       const auto t2 = ld(v, columns + j + 64);
       const auto t3 = ld(v, columns + j + 128);
@@ -110,7 +110,7 @@ extern "C" void top_k_948a2bc4(void* const* args, ix begin, ix end, f32* scratch
       own[i + 128] = x[(r + i) * 4 + 2];
       own[i + 192] = x[(r + i) * 4 + 3];
     }
-    par<LANES>(16, [&](auto v, ix j) {
+    par<LANES>(Whole{16}, [&](auto v, ix j) {
       NO_UNROLL for (ix j1 = 0; j1 < 4; j1++) {
         st(v, keys + j1 * 64 + j, falling_(ld(v, own + j1 * 64 + j)) ^ (-2147483647 - 1));
       }
@@ -223,7 +223,7 @@ extern "C" void ragged_dot_b92e31d3(void* const* args, ix begin, ix end, f32* sc
           });
         }, [&](TileCoord _tile) {
           const ix _col = _tile.c;
-          each_in<LANES>(_tile, nn, [&](auto v, ix i, ix j, auto& acc_, auto& acc1_) {
+          each_in<LANES>(_tile, Whole{nn}, [&](auto v, ix i, ix j, auto& acc_, auto& acc1_) {
             const auto t2 = acc_;
             const auto t3 = acc1_;
             const auto t_sigmoid = sigmoid_(t2);
@@ -268,7 +268,7 @@ extern "C" void ragged_dot_a30a9729(void* const* args, ix begin, ix end, f32* sc
           });
         }, [&](TileCoord _tile) {
           const ix _col = _tile.c;
-          each_in<LANES>(_tile, 32, [&](auto v, ix i, ix j, auto& acc_) {
+          each_in<LANES>(_tile, Whole{32}, [&](auto v, ix i, ix j, auto& acc_) {
             st(v, y + (m + i) * 32 + (_col + j), acc_);
           }, acc);
         });
@@ -294,7 +294,7 @@ extern "C" void sum_ae45f8da(void* const* args, ix begin, ix end, f32* scratch) 
     const auto t1 = x1[r * 2];
     const auto t2 = x[r * 2 + 1];
     const auto t3 = x1[r * 2 + 1];
-    par<LANES>(32, [&](auto v, ix j) {
+    par<LANES>(Whole{32}, [&](auto v, ix j) {
       st(v, y + r * 32 + j, t * (ix(t1) >= 0 ? ld(v, x2 + ix(t1) * 32 + j) : broadcast(v, 0.0f)) + t2 * (ix(t3) >= 0 ? ld(v, x2 + ix(t3) * 32 + j) : broadcast(v, 0.0f)));
     });
   }
@@ -309,7 +309,7 @@ extern "C" void sum_88700841(void* const* args, ix begin, ix end, f32* scratch) 
   const f32* x = (f32*)args[1];
   const f32* x1 = (f32*)args[2];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const auto sum = fold<Sum, LANES>(2048, [&](auto v, ix k) {
+    const auto sum = fold<Sum, LANES>(Whole{2048}, [&](auto v, ix k) {
       const auto t = ld(v, x1 + k);
       return ld(v, x + k) * t;
     });
@@ -363,7 +363,7 @@ extern "C" void ragged_dot_3670a678(void* const* args, ix begin, ix end, f32* sc
           });
         }, [&](TileCoord _tile) {
           const ix _col = _tile.c;
-          each_in<LANES>(_tile, nn, [&](auto v, ix i, ix j, auto& acc_) {
+          each_in<LANES>(_tile, Whole{nn}, [&](auto v, ix i, ix j, auto& acc_) {
             const auto t2 = acc_;
             const auto t3 = x[m + i];
             const auto t4 = x2[ix(t3)];
@@ -397,7 +397,7 @@ extern "C" void sum_4c11c940(void* const* args, ix begin, ix end, f32* scratch) 
   const f32* parts = (f32*)args[0];
   f32* y = (f32*)args[1];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    par<LANES>(128, [&](auto v, ix j) {
+    par<LANES>(Whole{128}, [&](auto v, ix j) {
       const auto sum = fold_lane<Sum>(3, [&](ix k) { return ld(v, parts + k * 128 + j); });
       st(v, y + j, sum);
     });
@@ -432,7 +432,7 @@ extern "C" void ragged_dot_9e441102(void* const* args, ix begin, ix end, f32* sc
           });
         }, [&](TileCoord _tile) {
           const ix _col = _tile.c;
-          each_in<LANES>(_tile, 32, [&](auto v, ix i, ix j, auto& acc_) {
+          each_in<LANES>(_tile, Whole{32}, [&](auto v, ix i, ix j, auto& acc_) {
             st(v, y + (m + i) * 32 + (_col + j), acc_);
           }, acc);
         });
@@ -523,11 +523,11 @@ extern "C" void dot_a860aba3(void* const* args, ix begin, ix end, f32* scratch) 
         });
       }, [&](TileCoord _tile) {
         const ix _col = _tile.c;
-        each_in<LANES>(_tile, 32, [&](auto v, ix i, ix j, auto& acc_) {
+        each_in<LANES>(_tile, Whole{32}, [&](auto v, ix i, ix j, auto& acc_) {
           st(v, y + (m + i) * 32 + (_col + j), acc_);
         }, acc);
       });
-      mma(true, left, mn, 4, acc_epilogue, rhs(right, acc));
+      mma(true, left, OneOf<36, 28>{mn}, 4, acc_epilogue, rhs(right, acc));
     }
   }
 }
@@ -548,7 +548,7 @@ extern "C" void add_927e2b0f(void* const* args, ix begin, ix end, f32* scratch) 
     const ix r = task;
     const auto t = x[r * 2];
     const auto t1 = x[r * 2 + 1];
-    par<LANES>(32, [&](auto v, ix j) {
+    par<LANES>(Whole{32}, [&](auto v, ix j) {
       st(v, y + r * 32 + j, (ix(t) >= 0 ? ld(v, x1 + ix(t) * 32 + j) + ld(v, x2 + ix(t) * 32 + j) : broadcast(v, 0.0f)) + (ix(t1) >= 0 ? ld(v, x1 + ix(t1) * 32 + j) + ld(v, x2 + ix(t1) * 32 + j) : broadcast(v, 0.0f)) + ld(v, x3 + r * 32 + j));
     });
   }
@@ -577,7 +577,7 @@ extern "C" void dot_eee09ccc(void* const* args, ix begin, ix end, f32* scratch) 
         st(v, y + i * 4 + (_col + j), acc_);
       }, acc);
     });
-    mma(true, left, 32, 64, acc_epilogue, rhs(right, acc));
+    mma(true, left, OneOf<32>{32}, 64, acc_epilogue, rhs(right, acc));
   }
 }
 
@@ -606,7 +606,7 @@ extern "C" void ragged_outer_8cccd539(void* const* args, ix begin, ix end, f32* 
       });
     }, [&](TileCoord _tile) {
       const ix _col = _tile.c;
-      each_in<LANES>(_tile, 48, [&](auto v, ix i, ix j, auto& acc_) {
+      each_in<LANES>(_tile, Whole{48}, [&](auto v, ix i, ix j, auto& acc_) {
         st(v, w + e * 1536 + i * 48 + (_col + j), acc_);
       }, acc);
     });
@@ -614,7 +614,7 @@ extern "C" void ragged_outer_8cccd539(void* const* args, ix begin, ix end, f32* 
       const ix rn = ix_min(256, r_end - r);
       const auto left = pack_micro_panels(scratch, 32, rn, [&](ix j) { return x1 + ix(x[r + j]) / 2 * 32; });
       const auto right = in_place_or_pack<48, 48>(scratch + 9312, y + r * 48, rn, {r + 256 < r_end ? y + (r + 256) * 48 : y + ix(t) * 48, 48, 48, rn});
-      mma(r == ix(t), left, 32, rn, acc_epilogue.when(r + 256 >= r_end), rhs(right, acc));
+      mma(r == ix(t), left, OneOf<32>{32}, rn, acc_epilogue.when(r + 256 >= r_end), rhs(right, acc));
     }
     if (ix(t1) <= ix(t)) acc_epilogue.run(32, 48);
   }
@@ -645,7 +645,7 @@ extern "C" void ragged_outer_0a7376e4(void* const* args, ix begin, ix end, f32* 
       });
     }, [&](TileCoord _tile) {
       const ix _col = _tile.c;
-      each_in<LANES>(_tile, 32, [&](auto v, ix i, ix j, auto& acc_) {
+      each_in<LANES>(_tile, Whole{32}, [&](auto v, ix i, ix j, auto& acc_) {
         st(v, w + e * 1536 + i * 32 + (_col + j), acc_);
       }, acc);
     });
@@ -653,7 +653,7 @@ extern "C" void ragged_outer_0a7376e4(void* const* args, ix begin, ix end, f32* 
       const ix rn = ix_min(256, r_end - r);
       const auto left = pack_micro_panels(scratch, 48, rn, [&](ix j) { return x + (r + j) * 48; });
       const auto right = pack_columns<32>(scratch + 12416, 32, rn, {}, [&](ix i) { return y1 + ix(y[r + i]) / 2 * 32; });
-      mma(r == ix(t), left, 48, rn, acc_epilogue.when(r + 256 >= r_end), rhs(right, acc));
+      mma(r == ix(t), left, OneOf<48>{48}, rn, acc_epilogue.when(r + 256 >= r_end), rhs(right, acc));
     }
     if (ix(t1) <= ix(t)) acc_epilogue.run(48, 32);
   }

@@ -7,6 +7,7 @@ import { statements, stores, writtenBuffers } from "../../kernel/passes.ts";
 import type { Emitter, Target } from "../emitter.ts";
 import { advance, counterOf, declareBlock, declareConstants, decodeTask, endName } from "../grid.ts";
 import { types } from "../literal.ts";
+import { countsOf } from "./row-counts.ts";
 import { shiftedIn } from "./shifted.ts";
 import { reserveScratch, stageLeft, stageRight } from "./staging.ts";
 import { wordsLeft, wordsRight } from "./words.ts";
@@ -20,6 +21,7 @@ export const host: Target = {
   elidesZeroFill: true,
   fusesEpilogues: true,
   prefetches: true,
+  wholes: true,
   foldsBoth: true,
   reciprocals: true,
   laneScan: "scan",
@@ -90,7 +92,7 @@ function multiply(run: readonly StmtOf<"mma">[], e: Emitter): void {
     ),
   );
   const epilogue = run.map((t) => e.epilogues.get(t)).find((text) => text !== undefined) ?? "no_epilogue()";
-  const rows = e.expr(s.valid[0]);
+  const rows = rowsOf(s, e);
   const text = `mma(${[overwrites, leftOf(s), rows, depthOf(s, e), epilogue, ...sums].join(", ")});`;
   const byRows = run.some((t) => t.b.some((b) => e.copiedForManyRows.has(b)));
   e.line(byRows ? `dispatch_few_rows(${rows}, [&](auto few) { ${text} });` : text);
@@ -125,6 +127,11 @@ function addGroup(sum: string, group: readonly StmtOf<"mma">[], n: number, e: Em
 const depthOf = ({ a, valid }: StmtOf<"mma">, e: Emitter): string =>
   a.form === "words" ? `words_of(${e.expr(valid[1])})` : e.expr(valid[1]);
 const leftOf = ({ a, transposed }: StmtOf<"mma">): string => (transposed ? `transposed(${a.name})` : a.name);
+/** The number of rows, with all that it can be if that is known. */
+function rowsOf({ valid }: StmtOf<"mma">, e: Emitter): string {
+  const counts = countsOf(valid[0], e.kernel);
+  return counts ? `OneOf<${counts.join(", ")}>{${e.expr(valid[0])}}` : e.expr(valid[0]);
+}
 /** Whether a kernel has non-temporal stores, which need a fence at the end. */
 const hasStreamedStores = (k: Kernel): boolean => stores(k.body).some((s) => s.stream);
 const rightOf = (t: Tile, e: Emitter): string => (e.copiedForManyRows.has(t) ? `${t.name}.read(few)` : t.name);
