@@ -66,11 +66,11 @@ test("each pass leaves what a graph computes", () => {
 });
 test("what is kept in 8 bits gives what the numbers do that codes stand for", () => {
   let kept = 0;
-  const products = seeds(120, "product").map((seed) => ({ seed, ...randomProducts(seed) }));
-  const graphs = seeds(60, "coded").map((seed) => ({ seed, ...ownStores(randomGraph(seed, 6).graph) }));
+  const products = seeds(60, "product").map((seed) => ({ seed, ...randomProducts(seed) }));
+  const graphs = seeds(30, "coded").map((seed) => ({ seed, ...ownStores(randomGraph(seed, 6).graph) }));
   for (const { seed, graph, stores } of [...products, ...graphs])
     kept += of(seed, graph, () => checkQuantised(graph, stores, "int8"));
-  assert.ok(kept > 60, `${kept} stores`);
+  assert.ok(kept > 30, `${kept} stores`);
   assert.ok(
     products.some(({ seed, graph, stores }) => of(seed, graph, () => checkQuantised(graph, stores, "fp4")) > 0),
   );

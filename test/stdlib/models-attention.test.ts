@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { compileProgram } from "../../runtime/compile.ts";
 import type { Executable, Outcome, Tensor } from "../../runtime/executable/executable.ts";
+import { full } from "../full.ts";
 import { assertClose, given, type PeerTarget, peerTargets, readCases, some } from "../peer-results.ts";
 import { project } from "../project.ts";
 
@@ -30,8 +31,11 @@ function check({ outputs, gradients }: Outcome, tensors: ReadonlyMap<string, Ten
   for (const [name, expected] of some(tensors, "grad."))
     assertClose(`grad.${name}`, gradients.get(name), expected, bar);
 }
+/** Whose kernels others have as well, with more: on the reference alone. */
+const within = new Set(["Mha", "Yarn", "Sunk", "Sloped"]);
 for (const way of peerTargets)
-  for (const [name, tensors] of readCases(join(folder, "attention.safetensors")))
+  for (const [name, tensors] of readCases(join(folder, "attention.safetensors"))) {
+    if (!full && way.target === "host" && within.has(name)) continue;
     test(`${name}, ${way.target} ${way.precision}`, async () => {
       const executable = await open(name, way);
       try {
@@ -44,4 +48,5 @@ for (const way of peerTargets)
         executable.close();
       }
     });
+  }
 test.run();

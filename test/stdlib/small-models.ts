@@ -36,8 +36,12 @@ const latent = { V: 19, D: 8, F: 10, H: 6, L: 2, Heads: 2, K: 2, Q: 6, R: 5, A: 
 /** Of Mamba-2. */
 const state = { V: 19, StateHeads: 2, StateWidth: 4, States: 3 };
 export const models: Readonly<Record<string, Model>> = {
-  Gpt: { file: "gpt", sizes: { V: 19, D: 8, L: 1, Heads: 2, Context: 8, Steps: 1000 }, step: 20 },
-  GptMoE: { file: "gpt", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 3, K: 2, Context: 8, Steps: 1000 }, step: 20 },
+  Gpt: { ...near({ V: 19, D: 8, L: 1, Heads: 2, Context: 8, Steps: 1000 }), file: "gpt", step: 20 },
+  GptMoE: {
+    ...near({ V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 3, K: 2, Context: 8, Steps: 1000 }),
+    file: "gpt",
+    step: 20,
+  },
   TransformerXl: { file: "xl", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 3, K: 2, M: 4, rate: 0 }, step: 1 },
   Mixtral: decoder({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 3, K: 2, Context: 8, window: 5 }),
   Olmoe: near({ V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 4, K: 3, Context: 8 }),
@@ -45,7 +49,7 @@ export const models: Readonly<Record<string, Model>> = {
   Qwen2Moe: near({ V: 19, D: 8, H: 6, F: 5, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   Glm4Moe: near({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 8 }),
   Aria: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 4, K: 2, Context: 8 }),
-  GraniteMoe: decoder({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 }),
+  GraniteMoe: near({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 }),
   GraniteMoeShared: like({ V: 19, D: 8, F: 5, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 }),
   GraniteMoeHybrid: {
     ...decoder({
@@ -428,5 +432,5 @@ export const models: Readonly<Record<string, Model>> = {
     ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 4, Context: 8, original: 4, jitter: 0.2 }),
     file: "phi",
   },
-  DeepSeekV3: decoder({ ...latent, Dense: 1, E: 4, G: 2, Open: 1 }),
+  DeepSeekV3: near({ ...latent, Dense: 1, E: 4, G: 2, Open: 1 }),
 };
