@@ -14,7 +14,7 @@ import { mpirun, skipped } from "../../scripts/mpirun.ts";
 import { command, main, workerScript } from "../command.ts";
 import { full } from "../full.ts";
 import { project } from "../project.ts";
-import { last, withoutText } from "../training-runs.ts";
+import { last } from "../training-runs.ts";
 import { type Given, trained } from "./embedded.ts";
 import { second } from "./second.ts";
 
@@ -38,9 +38,39 @@ test("under mpirun other commands are refused, and training names the MPI that i
 
 const text = join(root, "text.txt");
 writeFileSync(text, "It was the best of times, it was the worst of times. ".repeat(20));
-const program = join(root, "gpt-moe.moe");
-writeFileSync(program, withoutText);
-const tiny = ["V=128", "D=12", "H=8", "L=1", "Heads=2", "E=6", "Context=32"].flatMap((size) => ["--set", size]);
+/** A file with a model of one block, a mixture. Its learning rate does not depend on the number of steps, so that runs share kernels. */
+function mixture(name: string, attention: string): string {
+  const path = join(root, name);
+  writeFileSync(
+    path,
+    `import { Embedding, RmsNorm, SwiGlu } from "std/nn"
+import { Attention } from "std/attention"
+import { MoE } from "std/moe"
+import { TopKGate } from "std/gates"
+import { cross_entropy } from "std/loss"
+import { AdamW } from "std/optim"
+layer Block(D, H, E, K) {
+  ${attention === "" ? "" : "attention: Attention(D, 2)"}
+  norm: RmsNorm(D)
+  feed: MoE(D, K, E, TopKGate(D, E, K), SwiGlu(D, H))
+  forward(x: float[B, T, D]) -> float[B, T, D] { ${attention} return x + feed(norm(x)) }
+}
+model Mixture(V = 128, D = 12, H = 8, L = 1, E = 6, K = 2) {
+  embed: Embedding(V, D)
+  blocks: Block(D, H, E, K)[L]
+  norm: RmsNorm(D)
+  train(tokens: i32[B, T], targets: i32[B, T]) {
+    let x = embed(tokens)
+    for block in blocks { x = block(x) }
+    loss language = cross_entropy(embed.logits(norm(x)), targets)
+    optimize embed with AdamW(lr: 1e-4, decay: 0)
+    optimize with AdamW(lr: 1e-4)
+  }
+}
+`,
+  );
+  return path;
+}
 const small = ["--batch", "4", "--length", "8", "--accumulate", "2", "--steps", "6", "--threads", "1", "--json"];
 const headAlone = `
 import { Embedding, Linear, SwiGlu } from "std/nn"
@@ -99,16 +129,21 @@ async function started(
   }
   return { losses, held, code: await ended, said };
 }
-/** `moec train` by as many workers as lists of flags. */
-const train = (
+type Trainer = (
   folder: string,
   each: readonly (readonly string[])[],
   ...then: [number?, ((run: ChildProcess) => void)?]
-) =>
-  started(
-    each.map((flags) => ["train", program, "--data", text, "--out", folder, ...tiny, ...small, ...flags]),
-    ...then,
-  );
+) => Promise<Ended>;
+/** `moec train` by as many workers as lists of flags. */
+const trainerOf =
+  (program: string): Trainer =>
+  (folder, each, ...then) =>
+    started(
+      each.map((flags) => ["train", program, "--data", text, "--out", folder, ...small, ...flags]),
+      ...then,
+    );
+const train = trainerOf(mixture("mixture.moe", ""));
+const trainAttending = trainerOf(mixture("attending.moe", "let at: i32[B, T] = range(T) x = x + attention(x, at)"));
 const workers = (n: number, ...flags: readonly string[]): (readonly string[])[] =>
   Array.from({ length: n }, () => flags);
 const folder = (name: string): string => join(root, name);
@@ -116,10 +151,10 @@ const frozenIn = (run: string, step: number): string =>
   join(folder(run), `checkpoints/step-00000${step}/frozen.safetensors`);
 type Run = readonly [folder: string, workers: number, ...flags: string[]];
 /** Runs of which each but the first of a chain goes on with the one before; chains at once. */
-async function trainChains(chains: readonly (readonly Run[])[]): Promise<void> {
+async function trainChains(chains: readonly (readonly Run[])[], by: Trainer = train): Promise<void> {
   const inTurn = async (runs: readonly Run[]): Promise<void> => {
     for (const [name, n, ...flags] of runs) {
-      const { code, said } = await train(folder(name), workers(n, ...flags));
+      const { code, said } = await by(folder(name), workers(n, ...flags));
       assert.is(code, 0, said);
     }
   };
@@ -179,14 +214,13 @@ else {
     requireSameRun("one", "mixed");
     assert.equal(bits("threads"), bits("two"));
   });
-  test("four workers in two groups train what one does; whoever goes on, in other groups, alone or in another run, and again with the same bits", async () => {
+  test("four workers in two groups train what one does; whoever goes on, in other groups or in another run, and again with the same bits", async () => {
     requireSameLosses(await train(folder("grouped"), workers(4, ...often)), await one());
     requireSameRun("one", "grouped");
     await trainChains([
       [
         ["in groups", 4, "--steps", "2", "--room", "1.9"],
-        ["regrouped", 4, "--steps", "4", "--from", folder("in groups"), "--expert-parallel", "1", "--shard-optimizer"],
-        ["regrouped", 1, "--resume"],
+        ["regrouped", 4, "--from", folder("in groups"), "--expert-parallel", "1", "--shard-optimizer"],
       ],
       [
         ["again", 4, "--steps", "3", "--expert-parallel", "2", "--evaluate-every", "1", "--keep-best"],
@@ -224,16 +258,16 @@ else {
   });
   test("workers that share matrices train what one does; others go on, in other groups or alone", async () => {
     const shared = ["--tensor-parallel", "2"];
-    requireSameLosses(await train(folder("tensors"), workers(2, ...often, ...shared)), await one());
-    requireSameRun("one", "tensors");
-    await trainChains([
-      [
-        ["mesh", 4, ...shared, "--expert-parallel", "2", "--shard-optimizer", "--steps", "2"],
-        ["mesh", 2, ...shared, "--steps", "4", "--resume"],
-        ["mesh", 1, "--resume"],
-      ],
-    ]);
-    requireSameRun("one", "mesh");
+    const alone = await trainAttending(folder("attending"), workers(1, ...often));
+    requireSameLosses(await trainAttending(folder("tensors"), workers(2, ...often, ...shared)), alone);
+    requireSameRun("attending", "tensors");
+    const chain: readonly Run[] = [
+      ["mesh", 4, ...shared, "--expert-parallel", "2", "--shard-optimizer", "--steps", "2"],
+      ["mesh", 2, ...shared, "--steps", "4", "--resume"],
+      ["mesh", 1, "--resume"],
+    ];
+    await trainChains([chain], trainAttending);
+    requireSameRun("attending", "mesh");
   });
   test("what is not trained, which workers share, is written once, and read again where they go on", async () => {
     const part = join(root, "part.moe");
