@@ -261,7 +261,7 @@ export class Emitter extends Bodies<Target> {
     this.passing(used, () =>
       this.lambda(
         {
-          before: `fold_rows<${combineNames[s.op]}>(${s.into.name}, ${this.extent(s.extent, this.widest("tile"))}, `,
+          before: `fold_rows<${combineNames[s.op]}>(${s.into.name}, ${this.expr(s.extent)}, `,
           params,
           after: `, ${used.map((t) => t.name).join(", ")});`,
         },

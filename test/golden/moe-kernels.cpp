@@ -52,7 +52,7 @@ extern "C" void exp_cf9a4373(void* const* args, ix begin, ix end, f32* scratch) 
       columns[i + 128] = x[(r + i) * 4 + 2];
       columns[i + 192] = x[(r + i) * 4 + 3];
     }
-    par<LANES>(Whole{16}, [&](auto v, ix j) {
+    par<LANES>(16, [&](auto v, ix j) {
       const auto t1 = ld(v, columns + j);
       const auto t2 = ld(v, columns + j + 64);
       const auto t3 = ld(v, columns + j + 128);
@@ -110,7 +110,7 @@ extern "C" void top_k_948a2bc4(void* const* args, ix begin, ix end, f32* scratch
       own[i + 128] = x[(r + i) * 4 + 2];
       own[i + 192] = x[(r + i) * 4 + 3];
     }
-    par<LANES>(Whole{16}, [&](auto v, ix j) {
+    par<LANES>(16, [&](auto v, ix j) {
       NO_UNROLL for (ix j1 = 0; j1 < 4; j1++) {
         st(v, keys + j1 * 64 + j, falling_(ld(v, own + j1 * 64 + j)) ^ (-2147483647 - 1));
       }
@@ -294,7 +294,7 @@ extern "C" void sum_ae45f8da(void* const* args, ix begin, ix end, f32* scratch) 
     const auto t1 = x1[r * 2];
     const auto t2 = x[r * 2 + 1];
     const auto t3 = x1[r * 2 + 1];
-    par<LANES>(Whole{32}, [&](auto v, ix j) {
+    par<LANES>(32, [&](auto v, ix j) {
       st(v, y + r * 32 + j, t * (ix(t1) >= 0 ? ld(v, x2 + ix(t1) * 32 + j) : broadcast(v, 0.0f)) + t2 * (ix(t3) >= 0 ? ld(v, x2 + ix(t3) * 32 + j) : broadcast(v, 0.0f)));
     });
   }
@@ -309,7 +309,7 @@ extern "C" void sum_88700841(void* const* args, ix begin, ix end, f32* scratch) 
   const f32* x = (f32*)args[1];
   const f32* x1 = (f32*)args[2];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    const auto sum = fold<Sum, LANES>(Whole{2048}, [&](auto v, ix k) {
+    const auto sum = fold<Sum, LANES>(2048, [&](auto v, ix k) {
       const auto t = ld(v, x1 + k);
       return ld(v, x + k) * t;
     });
@@ -397,7 +397,7 @@ extern "C" void sum_4c11c940(void* const* args, ix begin, ix end, f32* scratch) 
   const f32* parts = (f32*)args[0];
   f32* y = (f32*)args[1];
   NO_UNROLL for (ix task = begin; task < end; task++) {
-    par<LANES>(Whole{128}, [&](auto v, ix j) {
+    par<LANES>(128, [&](auto v, ix j) {
       const auto sum = fold_lane<Sum>(3, [&](ix k) { return ld(v, parts + k * 128 + j); });
       st(v, y + j, sum);
     });
@@ -548,7 +548,7 @@ extern "C" void add_927e2b0f(void* const* args, ix begin, ix end, f32* scratch) 
     const ix r = task;
     const auto t = x[r * 2];
     const auto t1 = x[r * 2 + 1];
-    par<LANES>(Whole{32}, [&](auto v, ix j) {
+    par<LANES>(32, [&](auto v, ix j) {
       st(v, y + r * 32 + j, (ix(t) >= 0 ? ld(v, x1 + ix(t) * 32 + j) + ld(v, x2 + ix(t) * 32 + j) : broadcast(v, 0.0f)) + (ix(t1) >= 0 ? ld(v, x1 + ix(t1) * 32 + j) + ld(v, x2 + ix(t1) * 32 + j) : broadcast(v, 0.0f)) + ld(v, x3 + r * 32 + j));
     });
   }
