@@ -32,7 +32,7 @@ const functions =
 /** Instruction sets to try: the machine's own, then, of g++ or if all is asked for, the narrower ones it can run too. */
 function widths(chain: Toolchain): string[][] {
   const own = chain.flags.filter((f) => f.startsWith("-m"));
-  if (!full && !chain.command[0].includes("g++")) return [own];
+  if (!full && !/(^|\/)g\+\+/.test(chain.command[0])) return [own];
   const narrower = chain.features.includes("AVX512F") ? [["-march=haswell"], ["-march=x86-64"]] : [["-march=x86-64"]];
   return [own, ...(process.arch === "x64" ? narrower : [])];
 }

@@ -148,7 +148,7 @@ for (const [c, one] of cases.entries())
       { bm: 48, bn: 80, bk: 33, mc: 96, stream: false },
     ];
     // the first case by two of them, each other case by one unless all is asked for
-    for (const schedule of full ? odd : odd.slice(Math.max(1, c) - 1, Math.max(2, c))) {
+    for (const schedule of full ? odd : c === 0 ? odd.slice(1) : odd.slice(c - 1, c)) {
       const all = new Map([...base.used.keys()].map((shape) => [shape, schedule]));
       const other = await bits(one, all);
       assert.equal(new Set(other.used.keys()), new Set(all.keys()));
