@@ -244,7 +244,6 @@ test("a query alone has the bits that it has among few, and asks for the keys an
 test("attention with its scores transposed", () => {
   const all = opSamples()
     .filter(({ node }) => node.op.name.startsWith("attention"))
-    .filter((_, i) => full || i % 2 === 0)
     .map((s) => ({ ...s, sequence: lower(graphOf(s.node.results), { emit: emitHost, choices: small }) }));
   const kernels = kernelsOf(all.map((s) => s.sequence));
   const kinds = new Set(kernels.map((k) => /^attention_[a-z]+/.exec(k.name)?.[0]));
