@@ -78,12 +78,12 @@ template <int M, int NV, int C, class STEP, class PREFETCH, class A> __attribute
 /** A register tile of h rows (up to six, one of the heights that the bits of H name) from row r on. */
 template <int H, int NV, int C, class STEP, class PREFETCH, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const typename STEP::Type* b, f32* to, ix depth, PREFETCH prefetch) {
   switch (h) {
-    case 1: if constexpr (H >> 1 & 1) return micro_kernel<1, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
-    case 2: if constexpr (H >> 2 & 1) return micro_kernel<2, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
-    case 3: if constexpr (H >> 3 & 1) return micro_kernel<3, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
-    case 4: if constexpr (H >> 4 & 1) return micro_kernel<4, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
-    case 5: if constexpr (H >> 5 & 1) return micro_kernel<5, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
-    case 6: if constexpr (H >> 6 & 1) return micro_kernel<6, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch);
+    case 1: if constexpr (H >> 1 & 1) return micro_kernel<1, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch); break;
+    case 2: if constexpr (H >> 2 & 1) return micro_kernel<2, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch); break;
+    case 3: if constexpr (H >> 3 & 1) return micro_kernel<3, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch); break;
+    case 4: if constexpr (H >> 4 & 1) return micro_kernel<4, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch); break;
+    case 5: if constexpr (H >> 5 & 1) return micro_kernel<5, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch); break;
+    case 6: if constexpr (H >> 6 & 1) return micro_kernel<6, NV, C, STEP, PREFETCH>(fresh, tile_at(a, r, depth), b, to, depth, prefetch); break;
   }
   __builtin_trap();
 }

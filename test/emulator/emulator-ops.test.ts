@@ -197,7 +197,7 @@ test("an epilogue reads nothing beyond the last column", () =>
 test("attention over many blocks, in f32 and in bf16", () =>
   inAllWays([...longRuns, farBelowZero(), nestedColumns("f32"), nestedColumns("bf16"), oddQueries()], near));
 const maskRuns = Object.keys(masks).map((mask, i): Run & { readonly graph: Graph } => {
-  const shape = { B: 1, G: 1, R: 1, T: 150, U: 150, A: 16, C: 16 };
+  const shape = { B: 1, G: 1, R: 1, T: 200, U: 200, A: 16, C: 16 };
   const dtype = i % 2 === 0 ? "f32" : "bf16";
   const cap = i % 8 < 4 ? 0.9 : undefined;
   const [, graph] = masked(mask, { shape, dtype, scale: i % 3 === 0 ? -0.4 : 0.4, sunk: i % 4 < 2, cap });
