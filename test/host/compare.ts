@@ -83,9 +83,12 @@ export function chosenSamples(choices: Choices): OpSample[] {
  */
 export const samplesInTurn = (all: readonly OpSample[], w: number, n: number): readonly OpSample[] =>
   all.filter(({ node }, i) => full || node.op.lower !== "tile" || i % n === w);
-/** For instruction set `w` of `n`: as `samplesInTurn`, and of the other ops every second sample, so that each is in half of the sets. */
+/**
+ * For instruction set `w` of `n`: as `samplesInTurn`, and of the other ops half of the samples, so that each is in half of the sets. Of four the outer or
+ * the inner two, since samples of one op take two dtypes in turn.
+ */
 export const samplesOfSet = (all: readonly OpSample[], w: number, n: number): readonly OpSample[] =>
-  samplesInTurn(all, w, n).filter(({ node }, i) => full || node.op.lower === "tile" || i % 2 === w % 2);
+  all.filter(({ node }, i) => full || (node.op.lower === "tile" ? i % n === w : (i + (i >> 1)) % 2 === w % 2));
 /** Runs samples from a library with their kernels; throws if one differs from its op's definition by more than its bound. */
 export function compareOps(all: readonly OpSample[], lib: string): void {
   const runs = all.map(({ node, sequence }) => ({ sequence, stores: storesOf(node.results) }));

@@ -40,6 +40,13 @@ const samplesOf = (name: string): readonly OpSample[] =>
 const library = (of: readonly OpSample[], flags: readonly string[], compiler?: string): string =>
   compiled(kernelsOfSamples(of), [...flags, "-Og"], compiler);
 
+test("each sample is of some set, and sums of each dtype are of all", () => {
+  const sets = runnable.map((name) => samplesOf(name));
+  assert.is(new Set(sets.flat()).size, all.length);
+  for (const set of sets)
+    for (const dtype of ["f32", "i32"])
+      assert.ok(set.some(({ node }) => node.op.name === "reduce" && node.results[0]?.type.dtype === dtype));
+});
 test("portable kernels are right", async () => {
   const of = samplesOf("portable");
   compareOps(of, library(of, await machine("portable")));
