@@ -1,11 +1,14 @@
 // What config.json of a checkpoint says of each block, where a model is a list of them.
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { suite } from "uvu";
 import { findDeclaration, load } from "../../compiler/check/index.ts";
 import { openTransformers } from "../../runtime/import/config.ts";
 import { families } from "../../runtime/import/families/index.ts";
+import { compile } from "../../runtime/index.ts";
 import { header, other, refused, refuses } from "../hf-copies.ts";
+import { project } from "../project.ts";
 
 const test = suite("models-blocks");
 /** Of Granite 4.0 with these settings. */
@@ -155,6 +158,7 @@ test("GLM-5: which blocks choose keys and which take them, by words, letters, or
 });
 test("MiniMax: blocks that see all come by turns, if nothing is said", () => {
   assert.deepEqual(kindsOfFamily("minimax", { layer_types: null }), ["Full", "Lightning"]);
+  assert.deepEqual([header("minimax", {})["P"], header("minimax", { rotary_dim: 2 })["P"]], [undefined, 2]);
   refuses("minimax", { layer_types: ["full_attention", "mamba"] }, "layer_types is", "one for each layer");
 });
 test("MiniMax-M3: which blocks choose keys and which are mixtures, as released and as transformers writes it", () => {
@@ -169,6 +173,7 @@ test("MiniMax-M3: which blocks choose keys and which are mixtures, as released a
   assert.equal(header(type, { rope_parameters: null })["P"], 6);
   refuses(type, { layer_types: ["full_attention"] }, "layer_types is", "for each layer one of full_attention");
   refuses(type, { index_n_heads: 1 }, "index_n_heads is 1", "has only 2");
+  refuses(type, { sparse_attention_config: { ...own, sparse_init_block: 1 } }, "sparse_init_block is 1");
   refuses(type, { hidden_act: "gelu" }, 'hidden_act is "gelu"');
 });
 test("DeepSeek-V4: kinds of blocks and RoPE as released and as transformers writes them", () => {
@@ -187,6 +192,19 @@ test("DeepSeek-V4: kinds of blocks and RoPE as released and as transformers writ
   refuses("deepseek_v4", { scoring_func: "sigmoid" }, 'scoring_func is "sigmoid"');
   refuses("deepseek_v4", { n_shared_experts: 2 }, "n_shared_experts is 2");
   refuses("deepseek_v4", { rope_parameters: null, rope_scaling: { type: "linear" } }, 'rope_scaling.type is "linear"');
+});
+test("DeepSeek-V4-Flash has the blocks that its compress_ratios say", async () => {
+  const source = { file: join(project, "stdlib/models/deepseek_v4.moe"), declaration: "DeepSeekV4" };
+  const one = { Heads: 1, E: 2, K: 1, OutGroups: 1, Top: 1, IndexHeads: 1, Rounds: 1, B: 1, T: 1 };
+  const two = { D: 2, H: 2, N: 2, Q: 2, A: 2, P: 2, O: 2, window: 2, SparseRate: 2, HeavyRate: 3, IndexWidth: 2 };
+  const program = await compile(source, { target: "reference", sizes: { V: 2, L: 5, ...one, ...two } });
+  const has = (i: number, part: string): boolean => program.names.includes(`blocks.${i}.${part}`);
+  const kind = (i: number): string =>
+    has(i, "attention.indexer.weight") ? "Sparse" : has(i, "attention.compressor.place") ? "Heavy" : "Near";
+  const found = Array.from({ length: 5 }, (_, i) => kind(i) + (has(i, "feed.moe.gate.table") ? "Hashed" : "Mixture"));
+  program.close();
+  const released = { num_hidden_layers: 5, layer_types: null, mlp_layer_types: null, num_hash_layers: null };
+  assert.deepEqual(found, kindsOfFamily("deepseek_v4", { ...released, compress_ratios: [0, 0, 4, 128, 4, 0] }));
 });
 test("of models that are lists of blocks each value is one of the model or of a block", () => {
   for (const { type, file = "", header, blocks } of families) {

@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import {
   type CompileOptions,
   compile,
+  moe,
   numbers,
   type Outcome,
   type Program,
@@ -116,6 +117,26 @@ for (const way of peerTargets)
       }
     });
   }
+const { Roots } = moe<"Roots">`
+  import { root_softplus } from "std/nn"
+  layer Roots() { forward(x: f32[N]) -> f32[N] { return root_softplus(x) } }`;
+const root = (x: number): number => (x < -36 ? Math.exp(x / 2) : Math.sqrt(Math.log1p(Math.exp(x))));
+const slope = (x: number): number => (x < -36 ? root(x) / 2 : 1 / (1 + Math.exp(-x)) / (2 * root(x)));
+test("the root of softplus, and its gradient, where 1 + exp(x) is rounded", async () => {
+  const at = [-800, -120, -40, -17, -9, -4.01, -4, -3.99, -1, 0.1, 3, 40];
+  for (const [precision, bar] of [["f64", 1e-13] as const, ["f32", 1e-5] as const]) {
+    const options = { target: "reference", precision, sizes: { N: at.length }, gradients: true } as const;
+    const program = await compile(Roots, options);
+    const { outputs, gradients } = await program.run({ x: tensor(precision, [at.length], at) });
+    const got = [outputs[0], gradients.get("input.x")].map((t) => numbers(t ?? assert.fail()));
+    for (const [i, x] of at.entries())
+      [root(x), slope(x)].forEach((y, k) => {
+        const is = got[k]?.[i] ?? Number.NaN;
+        assert.ok(Math.abs(is - y) <= bar * y + 1e-37, `${precision} ${x}: ${is}, not ${y}`);
+      });
+    program.close();
+  }
+});
 const coefficient = (of: Program): number => numbers(of.read("gate.coefficient"))[0] ?? Number.NaN;
 test("Relu's coefficient rises over the target, falls under it, ends at its start, and is left alone by an evaluation", async () => {
   const [start, target, alpha] = [1e-8, 2.5, 1.5];

@@ -24,6 +24,7 @@ export const minimax: Family = {
   header: {
     ...mixtral.header,
     A: headWidth,
+    P: { keys: ["rotary_dim"], fallback: null }, // as released; transformers turns whole heads
     base: { keys: ropeThetaKeys, fallback: 1000000 },
     full_keep: factor("full_attn_alpha_factor"),
     full_part: factor("full_attn_beta_factor"),
