@@ -24,7 +24,12 @@ export function requireValid(loaded: Loaded): void {
   known.add(text);
 }
 const isTemplate = (program: object): boolean => "holes" in program;
+/** With what each imports from where: a link may name another file than before, or none. */
 const textOf = ({ modules }: Loaded): string =>
   JSON.stringify(
-    modules.flatMap(({ name, program }) => (isTemplate(program) ? [] : [[name, program.span.source.text]])),
+    modules.map(({ name, program, names }) => [
+      name,
+      isTemplate(program) ? null : program.span.source.text,
+      program.imports.flatMap((one) => one.names.map((n) => names.get(n.name)?.module.name)),
+    ]),
   );

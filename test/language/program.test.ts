@@ -171,4 +171,24 @@ test("what was right is checked again where a file that it imports has changed",
     else assert.throws(check, (error: unknown) => error instanceof ProgramError);
   }
 });
+test("what was right is checked again where a link that it imports names another file, or none", () => {
+  const imports = 'import { A } from "./a"\nimport { B } from "./b"\nimport { Own } from "./link"\n';
+  const main = write("linked/main.moe", `${imports}layer L(D) = Own(D)\n`);
+  const link = join(root, "linked/link.moe");
+  const right = (): void => requireValid(loadFile(main));
+  for (const [name, header] of [
+    ["a", "D"],
+    ["b", "D, H"],
+  ] as const)
+    write(
+      `linked/${name}.moe`,
+      `layer ${name.toUpperCase()}(D) { }\nlayer Own(${header}) { forward(x: float[N, D]) -> float[N, D] { return x } }\n`,
+    );
+  symlinkSync("a.moe", link);
+  right();
+  rmSync(link);
+  assert.throws(right, (error: unknown) => error instanceof ProgramError);
+  symlinkSync("b.moe", link);
+  assert.throws(right, (error: unknown) => error instanceof ProgramError);
+});
 test.run();
