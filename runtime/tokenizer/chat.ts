@@ -56,10 +56,19 @@ export function encodePrompt(codec: Codec, prompt: Prompt): readonly number[] {
     documents.encode(template(prompt, true), "the prompt"),
   );
 }
-/** The tokens of a prompt that an encoder reads: the whole of a text, with what begins and ends it. A `language` is a token that begins it instead. */
+/**
+ * The tokens of a prompt that an encoder reads: the whole of a text, with what begins and ends it. A `language` is a token that begins it instead, and that
+ * comes before token numbers.
+ */
 export function encodeSource(codec: Codec, prompt: Prompt, language?: string): readonly number[] {
   const { documents } = codec;
-  if (typeof prompt !== "string" || !documents) return encodePrompt(codec, prompt);
+  if (language !== undefined && typeof prompt !== "string")
+    throw new Problem(
+      "the prompt is a conversation, which begins as the chat template says",
+      "leave the language of the prompt out, or give a text",
+    );
+  if (typeof prompt !== "string" || !documents)
+    return [...(language === undefined ? [] : [tokenNamed(codec, language)]), ...encodePrompt(codec, prompt)];
   const begin = language === undefined ? documents.begin : [tokenNamed(codec, language)];
   const { end } = documents;
   const tokens = documents.limited(prompt, () => [...begin, ...documents.encode(prompt, "the prompt"), ...end]);

@@ -119,6 +119,8 @@ test("a language is a token: of the prompt before it, of the answer behind the d
   const [begin, ...rest] = encodeSource(codec, "the ship");
   assert.equal(begin, 1);
   assert.deepEqual(encodeSource(codec, "the ship", "<|end|>"), [2, ...rest]);
+  assert.deepEqual(encodeSource(codecs.ids, "5 12", "66"), [66, 5, 12]);
+  said(() => encodeSource(codec, [{ role: "user", content: "a" }], "<unk>"), "a conversation", "or give a text");
   assert.deepEqual(startTokensOf(codec, "<unk>"), [2, 0]);
   assert.deepEqual(startTokensOf(withStart(codecs.ids, [2]), "66"), [2, 66]);
   for (const other of [codec, codecs.bytes])
