@@ -2,8 +2,7 @@
 import { elaborate, type Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { assignedStores } from "../../compiler/graph/walk.ts";
-import { bytesOf } from "../../compiler/types/dtype.ts";
-import { fromTo, product, sum } from "../../compiler/types/numbers.ts";
+import { fromTo } from "../../compiler/types/numbers.ts";
 import { dims } from "../../compiler/types/type.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { part, placeOf } from "../tensor.ts";
@@ -18,10 +17,6 @@ export class RowStates {
   /** Stores whose first axis, after those of arrays of layers (`stack`), is the batch. */
   constructor(executable: Executable, stores: readonly StoreInfo[]) {
     [this.#executable, this.#stores] = [executable, stores];
-  }
-  /** Of one row. */
-  get bytes(): number {
-    return sum(this.#stores.map(({ dtype, shape, stack }) => (product(shape) / (shape[stack] ?? 1)) * bytesOf[dtype]));
   }
   read(row: number): HeldRow {
     return this.#stores.map((store) => {
