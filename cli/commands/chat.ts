@@ -1,4 +1,4 @@
-import { createInterface } from "node:readline";
+import { createInterface, type ReadLineOptions } from "node:readline";
 import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { integerIn, requireTarget } from "../../compiler/options.ts";
@@ -79,28 +79,32 @@ async function printReply(
   noteRate(tokens, seconds);
 }
 /** The lines of standard input. On a terminal each is asked for; Ctrl-C takes back what was typed, twice it ends the process, and Ctrl-D ends the lines. */
-async function* linesOf(input: NodeJS.ReadStream): AsyncGenerator<string, void> {
+export async function* linesOf(
+  input: NodeJS.ReadStream,
+  output: NodeJS.WritableStream = process.stderr,
+): AsyncGenerator<string, void> {
   if (!input.isTTY) return yield* createInterface({ input });
-  let history: string[] = [];
-  for (;;) {
-    const line = await ask(input, history, (all) => (history = all));
-    if (line === null) return;
-    yield line;
-  }
+  let typed: Typed = { lines: [], begun: "", history: [] };
+  while ((typed = await ask({ input, output }, typed)).lines.length > 0) yield* typed.lines;
+}
+interface Typed {
+  /** None: the conversation ends. Several: they were pasted. */
+  readonly lines: readonly string[];
+  /** What the next line begins with. */
+  readonly begun: string;
+  readonly history: string[];
 }
 /** Between two lines the terminal is as other programs have it, so that Ctrl-C is a signal. */
-function ask(
-  input: NodeJS.ReadStream,
-  history: string[],
-  remember: (history: string[]) => void,
-): Promise<string | null> {
-  const lines = createInterface({ input, output: process.stderr, history, prompt: "> " });
-  lines.on("history", remember);
+function ask(terminal: Pick<ReadLineOptions, "input" | "output">, { begun, ...before }: Typed): Promise<Typed> {
+  const said: string[] = [];
+  let { history } = before;
+  const lines = createInterface({ ...terminal, history, prompt: "> " });
+  lines.on("history", (all) => (history = all));
   return new Promise((resolve) => {
-    let [said, again]: [string | null, boolean] = [null, false];
-    lines.once("line", (line) => {
-      said = line;
-      lines.close(); // with its own listeners: what they leave on the terminal would echo each key once more
+    let again = false;
+    lines.on("line", (line) => {
+      // closed with its own listeners, which would echo each key once more, and after all that came with this line
+      if (said.push(line) === 1) setImmediate(() => lines.close());
     });
     lines.on("SIGINT", () => {
       if (again && lines.line === "") {
@@ -113,9 +117,10 @@ function ask(
       lines.prompt();
     });
     lines.once("close", () => {
-      if (said === null) note("");
-      resolve(said);
+      if (said.length === 0 || lines.line !== "") note("");
+      resolve({ lines: said, begun: lines.line, history });
     });
     lines.prompt();
+    if (begun !== "") lines.write(begun);
   });
 }

@@ -4,7 +4,9 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { suite } from "uvu";
+import { linesOf } from "../../cli/commands/chat.ts";
 import type { OpenedModel } from "../../runtime/generation/compile-generate.ts";
 import { Conversation, openConversation } from "../../runtime/generation/conversation.ts";
 import { fit, type Message, openModel } from "../../runtime/index.ts";
@@ -124,6 +126,23 @@ test("the command answers the lines that are piped in, and /new begins another c
     assert.equal(long.status, 1);
     assert.match(long.stderr, /40 positions/);
   }
+});
+test("on a terminal each key is echoed once, and lines that are pasted are said one after another", async () => {
+  const [input, output] = [new PassThrough(), new PassThrough()].map((s) => Object.assign(s, { isTTY: true }));
+  assert.ok(input && output);
+  const lines = linesOf(input as never, output);
+  const said = async (typed: string): Promise<string | void> => {
+    input.write(typed);
+    return (await lines.next()).value;
+  };
+  assert.deepEqual(
+    [await said("the ship\ra whale\rthe"), await said(""), await said(" sea\r")],
+    ["the ship", "a whale", "the sea"],
+  );
+  output.read();
+  assert.equal(await said("two\r"), "two");
+  assert.equal(`${output.read()}`.split("two").length, 2);
+  assert.equal(await said("\u0004"), undefined);
 });
 
 test.run();
