@@ -64,6 +64,12 @@ test("a conversation goes on from its last whole chunk, also beside others", asy
     woven.slice(3).map((turn) => turn.length),
   );
 });
+test("of several beginnings the longest is read from, and that given up which was not for longest", async () => {
+  const asked = question(8, 90);
+  assert.deepEqual(await readOf([question(5, 90), asked, [...asked, ...numbers(30, 2)]], 3), [240, 240, 270 - 192]);
+  const [a = [], b = [], c = []] = [5, 7, 9].map((seed) => numbers(100, seed));
+  assert.deepEqual(await readOf([a, b, a, c, a, b], 2), [100, 100, 36, 100, 36, 100]);
+});
 test("a prompt that is asked again is read from its last whole chunk, one token at least", async () => {
   for (const length of [64, 65, 128, 129, 63, 1]) {
     const prompt = numbers(length, 4);
