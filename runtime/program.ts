@@ -14,7 +14,7 @@ import {
 } from "../compiler/check/index.ts";
 import { requireValid } from "../compiler/check/valid.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { type Sizes } from "../compiler/pipeline.ts";
+import type { Sizes } from "../compiler/pipeline.ts";
 import type { Import, Stmt } from "../compiler/syntax/ast.ts";
 import type { Hole, Template } from "../compiler/syntax/hole.ts";
 import { readText, writeAtomic } from "./storage/files.ts";

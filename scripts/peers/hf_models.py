@@ -465,9 +465,11 @@ MODELS = {
         | {"head_dim": 3, "kda_lower_bound": -2.0} | LATENT,
         "1GB",
     ),
+    # In its last block the past hardly fades, so lightning attention comes first.
     "minimax": (
         "MiniMax",
         HEADS
+        | {"layer_types": ["linear_attention", "full_attention"]}
         | {"intermediate_size": 6, "num_local_experts": 3, "block_size": 4, "full_attn_alpha_factor": 1.5, "full_attn_beta_factor": 0.7}
         | {"linear_attn_alpha_factor": 1.2, "linear_attn_beta_factor": 0.8, "mlp_alpha_factor": 0.9, "mlp_beta_factor": 1.1},
         "1GB",
