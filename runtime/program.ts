@@ -16,7 +16,6 @@ import { requireValid } from "../compiler/check/valid.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Sizes } from "../compiler/pipeline.ts";
 import type { Import, Stmt } from "../compiler/syntax/ast.ts";
-import type { Hole, Template } from "../compiler/syntax/hole.ts";
 import { readText, writeAtomic } from "./storage/files.ts";
 
 /** Reads a file and its imports. */
@@ -31,20 +30,6 @@ export function requireSyntax(loaded: Loaded): Loaded {
   if (loaded.diagnostics.length > 0) requireValid(loaded);
   return loaded;
 }
-
-/** What determines a program: which module is the main one, and the text of each and, of a template, what its holes hold. */
-export const textsOf = ({ main, modules }: Loaded): unknown => [
-  modules.indexOf(main),
-  modules.map(({ program }) => {
-    if (!("holes" in program)) return program.span.source.text;
-    const { text, holes } = program as Template;
-    return [text, ...holes.map((hole) => holeText(hole, modules))];
-  }),
-];
-const holeText = (hole: Hole, modules: Loaded["modules"]): string => {
-  if (typeof hole === "object") return `${hole.name} of ${modules.findIndex((m) => m.program === hole.program)}`;
-  return typeof hole === "number" ? Buffer.from(Float64Array.of(hole).buffer).toString("hex") : String(hole);
-};
 
 /** What `find` finds in the program; where that fails, the program's own errors come first. */
 export function afterErrors<T>(program: Loaded, find: () => T): T {

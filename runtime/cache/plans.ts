@@ -2,11 +2,11 @@
 // headers, the C++ compiler and the instruction sets.
 
 import type { Loaded } from "../../compiler/check/index.ts";
+import { textsOf } from "../../compiler/check/texts.ts";
 import { locationText } from "../../compiler/diagnostic.ts";
 import type { BuildRequest } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
 import type { Figures } from "../figures.ts";
-import { textsOf } from "../program.ts";
 import { sha256 } from "../storage/files.ts";
 import { KernelCache } from "./kernels.ts";
 

@@ -1,5 +1,6 @@
 // Training by several workers: checks of their options, and how errors of one reach the others.
 import type { Loaded } from "../../compiler/check/index.ts";
+import { textsOf } from "../../compiler/check/texts.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import {
   describeValue,
@@ -13,7 +14,6 @@ import type { BuildRequest, EntryRequest, Sizes } from "../../compiler/pipeline.
 import { fromTo } from "../../compiler/types/numbers.ts";
 import type { TrainingSharing } from "../compile.ts";
 import type { Tensor } from "../executable/executable.ts";
-import { textsOf } from "../program.ts";
 import type { Checkpoint } from "../storage/checkpoint.ts";
 import { sha256 } from "../storage/files.ts";
 import type { LoadedParameters } from "../storage/parameters.ts";

@@ -3,9 +3,10 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { loadFile } from "../../compiler/check/index.ts";
+import { loadFile, loadTemplate } from "../../compiler/check/index.ts";
 import { requireValid } from "../../compiler/check/valid.ts";
 import { ProgramError } from "../../compiler/program-error.ts";
+import { moe } from "../../compiler/syntax/template.ts";
 import {
   copyProgram,
   findEntry,
@@ -170,6 +171,15 @@ test("what was right is checked again where a file that it imports has changed",
     if (type === "float") check();
     else assert.throws(check, (error: unknown) => error instanceof ProgramError);
   }
+});
+const layer = (size: number) => moe<"L">`layer L() { forward(x: f32[N, 3]) -> f32[N, ${size}] { return x } }`;
+test("a template is another where its text or its holes are", () => {
+  requireValid(loadTemplate(layer(3).L.program));
+  for (const { L } of [layer(4), moe<"L">`layer L() { forward(x: f32[N, 3]) -> f32[N, 2] { return x } }`])
+    assert.throws(
+      () => requireValid(loadTemplate(L.program)),
+      (error: unknown) => error instanceof ProgramError,
+    );
 });
 test("what was right is checked again where a link that it imports names another file, or none", () => {
   const imports = 'import { A } from "./a"\nimport { B } from "./b"\nimport { Own } from "./link"\n';
