@@ -23,6 +23,7 @@ export const topKFlagText = flagText("--top-k N", "topK");
 export const tensorParallelFlagText = flagText("--tensor-parallel", "tensorParallel");
 export const expertParallelFlagText = flagText("--expert-parallel", "expertParallel");
 export const upcycleFlagText = flagText("--upcycle", "upcycle: true");
+export const prefixesFlagText = flagText("--prefixes", "prefixes");
 export const recomputeFlagText = flagText("--recompute", "recompute: true");
 export const shardOptimizerFlagText = flagText("--shard-optimizer", "shardOptimizer: true");
 export const roomFlagText = flagText("--room", "room");

@@ -50,6 +50,13 @@ export const generateCommand = (): Command =>
         .addOption(flag("--tokens <n>", "number of tokens to generate; default: 200, or as many as fit", integerIn(1))),
     )
       .addOption(flag("--batch <n>", "texts generated at a time; default: all, up to 16", integerIn(1)))
+      .addOption(
+        flag(
+          "--prefixes <n>",
+          "beginnings of prompts that are kept (instructions, examples), so that later prompts which begin so are read from there on; default: 0",
+          integerIn(0),
+        ),
+      )
       .addOption(samplingSeed())
       .option(
         "--chat",
@@ -84,6 +91,7 @@ export const generateCommand = (): Command =>
         "moec generate runs/gpt-moe --prompt 'Once' --prompt 'The sea' --top-p 0.9",
         "moec generate runs/OLMoE-1B-7B-Instruct --chat --prompt 'Who was Ahab?'",
         "moec generate runs/gpt-moe --prompts questions.jsonl --stop 'Q:' --temperature 0 --json",
+        "moec generate runs/OLMoE-1B-7B --prompts with-examples.jsonl --prefixes 1 --temperature 0",
         "moec generate runs/nllb-moe-54b --prompt 'The sea.' --target-language fra_Latn",
         "mpirun -n 2 moec generate runs/gpt-moe --prompt 'Call me'",
       ),

@@ -1,7 +1,7 @@
 // Compiles a model's method `generate`, and makes the request for one text that it generates.
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { batchFlagText, sizeFlagText } from "../../compiler/flag-text.ts";
+import { batchFlagText, prefixesFlagText, sizeFlagText } from "../../compiler/flag-text.ts";
 import type { CodesOfCopies } from "../../compiler/transform/quantise.ts";
 import { closedOnFailure } from "../closing.ts";
 import {
@@ -126,7 +126,7 @@ function requireKeeps({ prefixes = 0 }: CompileGenerateOptions, encodes: boolean
     encodes
       ? "the model has an encoder, which reads each prompt whole: no beginning of one can be kept"
       : `${world.size} workers keep no beginnings of prompts: the rows of a batch are theirs in turn`,
-    "leave the option prefixes out",
+    `leave ${prefixesFlagText} out`,
   );
 }
 function generateEntry(program: Loaded, declaration: string | undefined): EntrySignature {

@@ -67,14 +67,14 @@ async function* generated(options: RunGenerateOptions, world: Workers): AsyncGen
     world,
   );
   const model = await openRun({ ...options, prompts, rows, seed, sampling: samplingOf(options), world });
-  const { executable, codec, step } = model;
+  const { executable, codec, step, prefixes } = model;
   try {
     await options.onOpen?.();
     if (world.size > 1) options.tell?.(shardingSummary(executable.stores, world, rows, options));
     if (tellsCodes(options, executable.stores)) options.tell?.(quantisedSummary(executable.stores));
     const answers = model.source !== null;
     const texts = model.prompts.map((prompt) => new WrittenText(requestOf(prompt, options, model), codec, stop));
-    const how = { rows, seed, step, signal, agree: agreeing(world) };
+    const how = { rows, seed, step, signal, prefixes, agree: agreeing(world) };
     const requests = texts.map(({ request }) => request);
     yield* asPieces(generateBatch(executable, requests, how), texts, answers);
   } finally {

@@ -1,6 +1,7 @@
 // What a text leaves behind in its row of the batch: the states that `generate` updates, which are copied out of a row and into another.
 import { elaborate, type Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { prefixesFlagText } from "../../compiler/flag-text.ts";
 import { assignedStores } from "../../compiler/graph/walk.ts";
 import { fromTo } from "../../compiler/types/numbers.ts";
 import { dims } from "../../compiler/types/type.ts";
@@ -64,7 +65,7 @@ export function rowStates(executable: Executable, program: Loaded, wider: Parame
     if (differs.join() === String(stack)) continue;
     throw new Problem(
       `\`generate\` changes the state ${name}, of which no row of the batch has a part of its own`,
-      "leave the option prefixes out, or give the state the batch as its first axis: `state memory: float[B, D]`",
+      `leave ${prefixesFlagText} out, or give the state the batch as its first axis: \`state memory: float[B, D]\``,
     );
   }
   return new RowStates(executable, held);

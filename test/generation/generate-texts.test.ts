@@ -76,7 +76,7 @@ async function written(options: Partial<RunGenerateOptions>): Promise<{ text: st
 test.before(async () => {
   const data = join(root, "text");
   writeFileSync(data, "Call me Ishmael. Some years ago, never mind how long precisely. ".repeat(30));
-  const set = { D: 16, H: 16, L: 1, Heads: 2, E: 2, K: 1, Context: 48 };
+  const set = { D: 16, H: 16, L: 1, Heads: 2, E: 2, K: 1, Context: 96 };
   const training = { program: "examples/gpt-moe.moe", data: [data], set, batch: 2, length: 32, steps: 30, out };
   await losses(training);
 });
@@ -117,6 +117,17 @@ test("a text begins with the chance of the moment at which the one before stoppe
   assert.equal(cut[0]?.text, whole[0]?.text.slice(0, whole[0].text.indexOf(stop[0] ?? "")));
   assert.ok(!whole[2]?.text.startsWith(cut[2]?.text ?? ""), "it begins with another chance");
   assert.deepEqual(await written({ ...drawn, stop, target: "host" }), cut);
+});
+test("of prompts that begin alike the later ones are read from there on: other chances, the same likeliest texts", async () => {
+  const begins = "Some years ago, never mind how long precisely. Call me Ishmael. Call";
+  const asked = { prompts: [`${begins} a`, "me", `${begins} b`], batch: 2 };
+  const likeliest = await written(asked);
+  assert.deepEqual(await written({ ...asked, prefixes: 1 }), likeliest);
+  const [first] = await written({ ...asked, temperature: 1 });
+  const drawn = { ...asked, temperature: 1, stop: [first?.text.slice(2, 5) ?? ""] };
+  const [anew, kept] = [await written(drawn), await written({ ...drawn, prefixes: 1 })];
+  assert.deepEqual(kept.slice(0, 2), anew.slice(0, 2));
+  assert.notEqual(kept[2]?.text, anew[2]?.text, "it begins at an earlier call");
 });
 
 test("prompts of a file: lines, or documents without their last reply", async () => {

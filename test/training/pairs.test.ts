@@ -210,6 +210,8 @@ test("a model is trained on pairs, evaluated, and answers prompts of its own len
     await assert.rejects(long, /the model reads 8 tokens, and the prompt has 10/);
     const unknown = generate({ folder: configured(out, { start: [256] }), prompts: ["a"] }, singleWorker).next();
     await assert.rejects(unknown, /begin with the token 256, and the model's tokens are 0 to 255/);
+    const kept = generate({ folder: out, prompts, prefixes: 1, target: "reference" }, singleWorker).next();
+    await assert.rejects(kept, /an encoder, which reads each prompt whole: no beginning/);
     await assert.rejects(evaluate({ folder: configured(out, { start: [1, 300] }), data }), /begin with the token 300/);
   } finally {
     await opened.close();

@@ -63,7 +63,7 @@ bool Stream::waitFor(double seconds, const std::string& what) {
   Result result;
   while ((result = driver_.cuStreamQuery(stream_.get())) == not_ready) {
     if (steady_clock::now() > last) return false;
-    std::this_thread::yield();
+    std::this_thread::sleep_for(microseconds(50)); // it may take seconds, and nothing waits for the microseconds
   }
   driver_.check(result, what);
   return true;
