@@ -61,19 +61,24 @@ export function leadSharding(args: readonly Placement[]): Sharded | undefined {
     sharding.kind === "even" ? 2 + 1 / sharding.parts : sharding.owned ? 0 : 1;
   return args.filter(isSharded).toSorted((p, q) => rank(p) - rank(q))[0];
 }
-/** The rule of elementwise ops: all arguments and results have the same axes, and are sharded alike. */
+/**
+ * The rule of elementwise ops: all arguments and results have the same axes, and are sharded alike. Rows of two routings are not: what is padding of one
+ * are rows of the other.
+ */
 export function shardPointwise<A>(
   { results, args: values }: Node<A>,
   args: readonly Placement[],
 ): OpSharding<A> | null {
   const lead = leadSharding(args);
-  return lead
+  return lead && args.every((p) => !isSharded(p) || haveOneOrder(p.sharding, lead.sharding))
     ? {
         args: values.map(() => sharded(lead.axis, lead.sharding)),
         results: results.map(() => sharded(lead.axis, lead.sharding)),
       }
     : null;
 }
+const haveOneOrder = (p: AxisSharding, q: AxisSharding): boolean =>
+  p.kind === "even" || q.kind === "even" || p.by === q.by;
 /** The rule of ops that work on each row along the last axis: any other axis may be sharded. Rows of the arguments may differ in length. */
 export function shardRowwise<A>(node: Node<A>, args: readonly Placement[]): OpSharding<A> | null {
   const lead = leadSharding(args);

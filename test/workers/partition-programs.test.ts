@@ -262,6 +262,23 @@ test("choices share a row with those of another worker: of three rows of two cho
   const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
   compare({ program, request: { sizes: {}, entries, limits: sendingShared }, workers: 2 });
 });
+test("two mixtures give all rows the same vector, which learns from rows of both, where either leaves some out", () => {
+  const program = load({
+    name: "both.moe",
+    text: `model Both(D = 3, E = 4) {
+        experts: One(D)[E]
+        routed(x: f32[N, D], i: i32[N], j: i32[N], all: f32[D]) -> f32[N, D] {
+          return experts[i](x, all) + experts[where(j > 1, j, -1)](x, all)
+        }
+      }
+      layer One(D) {
+        param weight: f32[D, D] = 0
+        forward(x: f32[...S, D], all: f32[D]) -> f32[...S, D] { return x @ weight * all }
+      }`,
+  });
+  const entries = [{ method: "routed", name: "routed", sizes: { N: 8 }, gradients: true }];
+  compare({ program, request: { sizes: {}, entries }, workers: 2 });
+});
 const bools = load({
   name: "bools.moe",
   text: `model Bools(D = 3, E = 4) {
