@@ -55,30 +55,31 @@ export function satisfies(p: Placement, q: Placement): boolean {
   if (p.kind !== "sharded" || q.kind !== "sharded") return p.kind === "replicated";
   return p.axis === q.axis && shardingKey(p.sharding) === shardingKey(q.sharding);
 }
-/** The sharding of an argument that the others are converted to: rows at their experts' owners, else other rows, else even with most parts. */
+/**
+ * The sharding of an argument that the others are converted to: rows at their experts' owners, else other rows, else even with most parts. There is none for
+ * rows of two routings: what is padding of one are rows of the other.
+ */
 export function leadSharding(args: readonly Placement[]): Sharded | undefined {
   const rank = ({ sharding }: Sharded): number =>
     sharding.kind === "even" ? 2 + 1 / sharding.parts : sharding.owned ? 0 : 1;
-  return args.filter(isSharded).toSorted((p, q) => rank(p) - rank(q))[0];
+  const found = args.filter(isSharded).toSorted((p, q) => rank(p) - rank(q));
+  const routings = new Set(found.map(({ sharding }) => (sharding.kind === "rows" ? sharding.by : null)));
+  routings.delete(null);
+  return routings.size > 1 ? undefined : found[0];
 }
-/**
- * The rule of elementwise ops: all arguments and results have the same axes, and are sharded alike. Rows of two routings are not: what is padding of one
- * are rows of the other.
- */
+/** The rule of elementwise ops: all arguments and results have the same axes, and are sharded alike. */
 export function shardPointwise<A>(
   { results, args: values }: Node<A>,
   args: readonly Placement[],
 ): OpSharding<A> | null {
   const lead = leadSharding(args);
-  return lead && args.every((p) => !isSharded(p) || haveOneOrder(p.sharding, lead.sharding))
+  return lead
     ? {
         args: values.map(() => sharded(lead.axis, lead.sharding)),
         results: results.map(() => sharded(lead.axis, lead.sharding)),
       }
     : null;
 }
-const haveOneOrder = (p: AxisSharding, q: AxisSharding): boolean =>
-  p.kind === "even" || q.kind === "even" || p.by === q.by;
 /** The rule of ops that work on each row along the last axis: any other axis may be sharded. Rows of the arguments may differ in length. */
 export function shardRowwise<A>(node: Node<A>, args: readonly Placement[]): OpSharding<A> | null {
   const lead = leadSharding(args);
