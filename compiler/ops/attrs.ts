@@ -10,6 +10,7 @@ export type UnaryName =
   | "not"
   | "exp"
   | "log"
+  | "log1p"
   | "sqrt"
   | "rsqrt"
   | "sin"

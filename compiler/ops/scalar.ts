@@ -53,6 +53,13 @@ export const unaries: Readonly<Record<UnaryName, Unary>> = {
     eval: Math.log,
     vjp: (g, dy, x) => b.div(g, dy, x),
   },
+  log1p: {
+    doc: "log(1 + x), precise for small x",
+    resultDType: float,
+    flops: 12,
+    eval: Math.log1p,
+    vjp: (g, dy, x) => b.div(g, dy, b.add(g, x, 1)),
+  },
   sqrt: {
     doc: "The square root",
     resultDType: float,

@@ -260,13 +260,23 @@ template <class V> FN Log<V> split_log(V x) {
   return {from_bits(b - e) - 1.0f, to_f32(e >> 23) - where(tiny, as<V>(23.0f), as<V>(0.0f))};
 }
 /** f - f^2 / 2 + f^3 P(f) (2^-27), and n log(2) in two parts. */
-template <class V> NOINLINE V log_(V x) {
-  Log<V> l = split_log(x);
+template <class V> FN V joined_log(Log<V> l) {
   V p = poly(l.f, -0.128901005f, 0.139847919f, -0.121845879f, 0.140057996f, -0.166804671f, 0.200104102f, -0.249997973f, 0.333332151f);
   V r = fma_(l.f, p, -0.5f) * (l.f * l.f);
-  r = fma_(l.n, 0.693359375f, l.f + fma_(l.n, -2.12194440e-4f, r));
+  return fma_(l.n, 0.693359375f, l.f + fma_(l.n, -2.12194440e-4f, r));
+}
+template <class V> NOINLINE V log_(V x) {
+  V r = joined_log(split_log(x));
   V special = where(x == 0.0f, as<V>(-INF), where(x < 0.0f, as<V>(NOT_A_NUMBER), x));
   return where(and_(x > 0.0f, x < INF), r, special);
+}
+/** log(1 + x): what rounding 1 + x lost is added to f, which then has all digits of a small x. */
+template <class V> NOINLINE V log1p_(V x) {
+  V y = 1.0f + x;
+  Log<V> l = split_log(y);
+  l.f = fma_(x - (y - 1.0f), power2(-truncate(smaller(l.n, as<V>(126.0f)))), l.f);
+  V special = where(x == -1.0f, as<V>(-INF), where(x < -1.0f, as<V>(NOT_A_NUMBER), x));
+  return where(and_(x > -1.0f, x < INF), joined_log(l), special);
 }
 /** log2 |x| to 2^-40, infinite or NaN where that is right: atanh((m - 1) / (m + 1)) by an even fit (2^-48). */
 template <class V> NOINLINE auto log2_wide(V x) {

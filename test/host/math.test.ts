@@ -16,6 +16,7 @@ const execute = promisify(execFile);
 const bars = new Map([
   ["exp", 1],
   ["log", 1],
+  ["log1p", 1],
   ["rsqrt", 1],
   ["sin", 2],
   ["cos", 2],
@@ -25,7 +26,7 @@ const bars = new Map([
   ["pow", 1],
 ]);
 const functions =
-  "exp log sqrt rsqrt sin cos tanh erf sigmoid abs sign floor ceil round pow rem max min idiv irem integers to_i32 bf16 memory asked".split(
+  "exp log log1p sqrt rsqrt sin cos tanh erf sigmoid abs sign floor ceil round pow rem max min idiv irem integers to_i32 bf16 memory asked".split(
     " ",
   );
 

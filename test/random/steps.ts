@@ -21,7 +21,7 @@ const steps: Readonly<Record<string, Step>> = {
   smooth: (r) => [b.unary(r.g, r.draw.of(["exp", "sin", "tanh", "sigmoid", "erf", "neg"]), r.float())],
   positive: (r) => {
     const x = r.float();
-    return [b.unary(r.g, r.draw.of(["log", "sqrt", "rsqrt"]), b.add(r.g, b.mul(r.g, x, x), 0.1))];
+    return [b.unary(r.g, r.draw.of(["log", "log1p", "sqrt", "rsqrt"]), b.add(r.g, b.mul(r.g, x, x), 0.1))];
   },
   binary(r) {
     const x = r.any();
