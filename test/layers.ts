@@ -57,6 +57,15 @@ export function normLayer(shape: readonly number[], centred: boolean): Graph {
   const scaled = b.mul(g, b.mul(g, y, b.rsqrt(g, b.add(g, b.mean(g, b.mul(g, y, y), [-1], true), 1e-5))), w);
   return trained("norm", g, centred ? b.add(g, scaled, bias) : scaled, centred ? [x, w, bias] : [x, w]);
 }
+/** Rounds of Sinkhorn's scaling of a small matrix for each of `rows`, of logits that are part of wider rows. A kernel each way. */
+export function sinkhornLayer(rows: readonly number[], [n, m]: readonly [number, number], rounds: number): Graph {
+  const g = new GraphBuilder(ops);
+  const x = params(g)("x", [...rows, n * m + 3]);
+  const of = (axis: number, y: Value): Value => b.div(g, y, b.add(g, b.sum(g, y, [axis], true), 1e-6));
+  let y = b.softmax(g, b.reshape(g, b.slice(g, x, rows.length, 2, n * m), [...rows, n, m]));
+  for (let i = 0; i < rounds; i++) y = of(rows.length + 1, of(rows.length, y));
+  return trained("sinkhorn", g, y, [x]);
+}
 export function crossEntropy(rows: number, classes: number): Graph {
   const g = new GraphBuilder(ops);
   const [x, target] = [params(g)("x", [rows, classes]), params(g)("target", [rows], "i32")];
@@ -364,6 +373,7 @@ export const layers: Readonly<Record<string, Graph>> = {
   "rms norm": normLayer([3, 5, 32], false),
   "layer norm": normLayer([130, 17], true),
   "cross entropy": crossEntropy(67, 19),
+  "Sinkhorn's scaling": sinkhornLayer([3, 23], [3, 4], 3),
   "a head in pieces": headLayer([2, 13], 9, 21, 150),
   attention: attentionLayer(2, 11, 3, 8),
   "mixture of experts": moeLayer(67, 24, 19, 5, 2),

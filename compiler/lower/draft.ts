@@ -12,7 +12,7 @@ import type { Region } from "../regions/region.ts";
 import { splatOf } from "../rewrite/pattern.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
 import { gcd } from "../types/numbers.ts";
-import { elementRules } from "./elements.ts";
+import { elementRules, laneRules } from "./elements.ts";
 import { Reader } from "./reader.ts";
 
 /** What lowering (`Lowering` in lower.ts) tells the kernel writers: where values are, and what the target chooses. */
@@ -42,6 +42,8 @@ interface ReaderOptions {
   readonly locals?: ReadonlyMap<Value, Element>;
   /** See `Reader.offsets`. */
   readonly offsets?: Value | null;
+  /** Of a lane that computes its whole row: reductions are unrolled, and elements of these values are bound to variables. */
+  readonly lane?: ReadonlySet<Value>;
   /** Do not bind elements that are used more than once to variables. */
   readonly withoutLets?: boolean;
   /** The name of the kernel's parameters for buffers read by this reader. */
@@ -179,8 +181,8 @@ export class Draft {
     return outputs.includes(v) || recomputed.has(v) || !this.#context.bufferOf(v) || splatOf(v) !== null;
   }
   /** A reader of elements of values for this kernel. */
-  reader({ locals, offsets = null, withoutLets = false, name = "x" }: ReaderOptions = {}): Reader {
-    return new Reader(this.k, elementRules, {
+  reader({ locals, offsets = null, withoutLets = false, lane, name = "x" }: ReaderOptions = {}): Reader {
+    return new Reader(this.k, lane ? laneRules : elementRules, {
       element: (v, at) => {
         const tile = locals?.get(v);
         if (tile) return tile(at);
@@ -189,7 +191,7 @@ export class Draft {
         const [from, there] = this.#paramAt(name, this.bufferOf(v), "read", at);
         return load(from, ...there);
       },
-      hasManyUses: (v) => !withoutLets && this.#context.hasManyUses(v),
+      hasManyUses: (v) => !withoutLets && (lane ? lane.has(v) : this.#context.hasManyUses(v)),
       offsets,
     });
   }

@@ -58,12 +58,13 @@ function operator({ attrs, args, results }: Node<OpAttrs["binary"]>): string {
   const last = dims(row.type).length - 1;
   return attrs.fn === "div" && isFloat(dtypeOf(row.type)) && isConstantAlong(by, last) ? "over" : attrs.fn;
 }
+const combined = (r: Reader, node: Node<OpAttrs["binary"]>, at: readonly Expr[], fn: string): Expr =>
+  call(fn, typeOfResult(node), r.element(operand(node), at), r.element(operand(node, 1), at));
 const table: { readonly [N in OpName]?: Typed<N> } = {
   const: (_, node) => constant(node.attrs.value, dtypeOf(result(node).type)),
   iota: (_, _node, at) => asValue(item(at, 0)),
   unary: (r, node, at) => call(functionOf(node), typeOfResult(node), r.element(operand(node), at)),
-  binary: (r, node, at) =>
-    call(operator(node), typeOfResult(node), r.element(operand(node), at), r.element(operand(node, 1), at)),
+  binary: (r, node, at) => combined(r, node, at, operator(node)),
   select: (r, node, at) =>
     select(r.element(operand(node), at), r.element(operand(node, 1), at), r.element(operand(node, 2), at)),
   cast: (r, node, at) => cast(r.element(operand(node), at), dtypeOf(operand(node).type), dtypeOf(result(node).type)),
@@ -124,25 +125,7 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
       piece(item(pieces, pieces.length - 1)),
     );
   },
-  reduce(r, node, at) {
-    const [x, { fn, axes }] = [operand(node), node.attrs];
-    const shape = dims(x.type);
-    const extents = axes.map((a) => item(shape, a));
-    const kept = [...shape.keys()].filter((a) => !axes.includes(a));
-    const value = (k: Expr): Expr => {
-      const inner = unflatten(k, extents);
-      return r.element(
-        x,
-        shape.map((_, a) => (axes.includes(a) ? item(inner, axes.indexOf(a)) : item(at, kept.indexOf(a)))),
-      );
-    };
-    const total = product(extents);
-    const type = typeOfResult(node);
-    if (total > 0 && isInlinedReduction(node))
-      return Array.from({ length: total }, (_, k) => value(num(k))).reduce((a, b) => call(combineOps[fn], type, a, b));
-    const depth = Math.max(0, ...at.map((a) => r.k.depthOf(a)));
-    return r.k.at(depth, () => r.k.fold(fn, fn, type, num(total), value));
-  },
+  reduce: (r, node, at) => reduced(r, node, at, isInlinedReduction(node)),
   gather(r, node, at) {
     const { axis, batch } = node.attrs;
     const [x, index] = [operand(node), operand(node, 1)];
@@ -156,10 +139,36 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
   dispatch: (r, node, at) => gatheredRow(r, node, at, operand(node, 1)),
   combine: (r, node, at) => gatheredRow(r, node, at, operand(node, 2)),
 };
+/** An element of a reduction: all that it combines, one after the other, if `unrolled`; else a fold. */
+function reduced(r: Reader, node: Node<OpAttrs["reduce"]>, at: readonly Expr[], unrolled: boolean): Expr {
+  const [x, { fn, axes }] = [operand(node), node.attrs];
+  const shape = dims(x.type);
+  const extents = axes.map((a) => item(shape, a));
+  const kept = [...shape.keys()].filter((a) => !axes.includes(a));
+  const value = (k: Expr): Expr => {
+    const inner = unflatten(k, extents);
+    return r.element(
+      x,
+      shape.map((_, a) => (axes.includes(a) ? item(inner, axes.indexOf(a)) : item(at, kept.indexOf(a)))),
+    );
+  };
+  const total = product(extents);
+  const type = typeOfResult(node);
+  if (total > 0 && unrolled)
+    return Array.from({ length: total }, (_, k) => value(num(k))).reduce((a, b) => call(combineOps[fn], type, a, b));
+  const depth = Math.max(0, ...at.map((a) => r.k.depthOf(a)));
+  return r.k.at(depth, () => r.k.fold(fn, fn, type, num(total), value));
+}
 /** Bits 32 to 63 of an index, as an i32. */
 const highWord = (n: Expr): Expr => (range(n)[0] >= 0 && range(n)[1] < 2 ** 32 ? i32(0) : call("high", "i32", n));
 const combineOps = { sum: "add", max: "max", min: "min" } as const;
 export const elementRules = table as ElementRules;
+/** The same for a lane that has a row of its own: every reduction is unrolled, and no number divides the rows of all lanes. */
+export const laneRules: ElementRules = {
+  ...elementRules,
+  binary: (r, node, at) => combined(r, node as Node<OpAttrs["binary"]>, at, (node as Node<OpAttrs["binary"]>).attrs.fn),
+  reduce: (r, node, at) => reduced(r, node as Node<OpAttrs["reduce"]>, at, true),
+};
 
 /**
  * Rows of the first argument, gathered by `index`: a row's number, or -1 (a choice that goes to no group), which gives zeros. Rows inside groups

@@ -21,6 +21,7 @@ import { cutoff, cutoffEnd, cutoffPieces, cutoffRound, cutoffRounds } from "./cu
 import { type Draft, virtualBuffer } from "./draft.ts";
 import { nameOf } from "./reader.ts";
 import * as routing from "./route.ts";
+import { lanes } from "./rows/lanes.ts";
 import { rows } from "./rows/rows.ts";
 import { scan } from "./scan.ts";
 import { scatter } from "./scatter.ts";
@@ -47,6 +48,7 @@ export function launchesOf(region: Region, choices: Choices, isRead: LaunchReque
   const [node] = region.nodes;
   if (region.kind === "rows" || !node)
     return [{ kind: nameOf(item(region.outputs, 0).node), write: (d) => rows(d, region) }];
+  if (region.kind === "lanes") return [{ kind: "lanes", write: (d) => lanes(d, region) }];
   const launches = launchesByOp[node.op.name];
   if (!launches) throw new Bug(`no kernel is known for ${node.op.name}`);
   return [...launches({ node, region, choices, isRead }), ...(region.kind === "tile" ? rowSumLaunches(region) : [])];

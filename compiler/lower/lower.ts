@@ -198,7 +198,8 @@ class Lowering implements LoweringContext {
     if (region.outputs.every((v) => product(dims(v.type)) === 0)) return;
     const [node] = region.nodes;
     if (node && region.kind === "collective") return this.#lowerCollective(node);
-    if (node?.op.name === "concat" && region.kind !== "rows") return this.#lowerConcat(region, item(node.results, 0));
+    if (node?.op.name === "concat" && region.kind === "algorithm")
+      return this.#lowerConcat(region, item(node.results, 0));
     for (const { kind, write, outputs, nodes } of launchesOf(region, this.choices, (v) => this.#isRead(v)))
       this.#lowerLaunch(outputs ? { ...region, outputs } : region, kind, write, nodes);
   }

@@ -6,9 +6,11 @@ import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import { attentionOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import { topologicalOrder } from "../topological-order.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { count, dims, dtypeOf, type Type } from "../types/type.ts";
 import { type AccessPattern, argPattern, isPrefix } from "./access-pattern.ts";
+import { type LaneChain, laneChains, laneOutputs } from "./lanes.ts";
 import { type FusionCandidate, type MergeOptions, merge } from "./merge.ts";
 import { isAnchor, isFree, isRowFold, isRowReduction, type Region, rowMoves, scalarsOfStep } from "./region.ts";
 
@@ -68,6 +70,7 @@ class Fusion {
   readonly #forward: ReadonlySet<Node>;
   readonly #readers: ReadonlyMap<Value, readonly Node[]>;
   readonly #ofStep: ReadonlySet<Node>;
+  readonly #lanes: ReadonlyMap<Node, LaneChain>;
   readonly #accesses = new Map<Value, Accesses>();
   /** For each value, by root: the different chains of views and gathers by which the kernel reads it for one of its elements, each computed anew. */
   readonly #accessPaths = new Map<Value, Map<Value, ReadonlySet<string>>>();
@@ -81,10 +84,13 @@ class Fusion {
     this.#forward = forwardNodes(graph);
     this.#readers = readersOf(nodes);
     this.#ofStep = scalarsOfStep(nodes);
+    this.#lanes = laneChains(graph, this.#forward);
+    for (const v of laneOutputs(graph, this.#lanes)) this.#stored.add(v);
+    for (const node of this.#lanes.keys()) for (const a of node.args) this.#storeLaneOperand(a);
     for (const node of nodes) this.#costs.set(node, this.#costOf(node));
     for (const node of nodes.filter(({ op }) => op.name === "after"))
       for (const v of [...node.results, ...node.args.slice(1)]) this.#stored.add(v);
-    for (const node of nodes.filter(isAnchor)) {
+    for (const node of nodes.filter((n) => isAnchor(n) && !this.#lanes.has(n))) {
       for (const v of node.results) this.#stored.add(v);
       if (node.op.name !== "reduce") node.args.forEach((a, i) => this.#storeOperand(node, i, a));
     }
@@ -92,7 +98,7 @@ class Fusion {
   /** Operations to compute one element from what is in memory, if reductions over rows are already there. */
   #costOf(node: Node): number {
     const [x, y] = [node.args[0], node.results[0]];
-    if (isAnchor(node) || node.op.name === "param" || isRowReduction(node)) return loadCost;
+    if (isAnchor(node) || node.op.name === "param" || isRowReduction(node) || this.#lanes.has(node)) return loadCost;
     if (!y || count(y.type) === 0) return 0;
     const own = node.op.flops(node) / count(y.type);
     const many = node.op.name === "reduce" && x ? count(x.type) / count(y.type) : 1;
@@ -109,7 +115,7 @@ class Fusion {
     return (readers - 1) * (cost - loadCost) > minSaving;
   }
   visit(node: Node): void {
-    if (node.op.name === "param") return;
+    if (node.op.name === "param" || this.#lanes.has(node)) return;
     if (isAnchor(node) && node.op.name !== "reduce") return;
     for (const v of node.results) {
       if (!this.#stored.has(v) && this.#shouldStore(v)) this.#stored.add(v);
@@ -181,8 +187,17 @@ class Fusion {
       /gather|slice|concat|dispatch|combine/.test(place),
     );
   }
+  /** Makes sure that what a chain of lanes reads of others is in memory, possibly under views. */
+  #storeLaneOperand(v: Value): void {
+    const { op, args } = v.node;
+    if (this.#lanes.has(v.node) || op.lower === "leaf") return;
+    const [next] = args;
+    if (next && op.lower === "view" && op.name !== "concat") return this.#storeLaneOperand(next);
+    this.#stored.add(v);
+  }
   /** Makes sure that what an anchor reads is in memory, possibly under views. */
   #storeOperand(anchor: Node, index: number, v: Value): void {
+    if (this.#lanes.has(v.node)) return;
     const { lower, name } = v.node.op;
     const next = v.node.args[0];
     if (movesBytes(anchor) && name === "reshape" && next) return this.#storeOperand(anchor, index, next);
@@ -295,35 +310,72 @@ class Fusion {
   }
   /** A candidate for each node that has a stored result, for `merge`. */
   candidates(nodes: readonly Node[]): FusionCandidate[] {
-    return nodes.flatMap((node): FusionCandidate[] => {
-      const outputs = node.results.filter((v) => this.#stored.has(v));
-      const [first] = outputs;
-      if (first === undefined || node.op.name === "param") return [];
-      const isBackward = this.#isBackward(first);
-      const reads = this.#reads(node, isBackward);
-      const exact = [...reads].filter((v) =>
-        this.#accesses
-          .get(v)
-          ?.get(first)
-          ?.every((p) => isPrefix(p, []) && p.length === first.type.shape.length),
-      );
-      const recomputed = isBackward ? this.#recomputed : new Set<Value>();
-      const added = this.#summedReads(node, isBackward);
+    const made = [...this.#nodeCandidates(nodes), ...this.#laneCandidates()];
+    const makers = new Map(made.flatMap((c) => c.outputs.map((v) => [v, c] as const)));
+    return this.#lanes.size === 0
+      ? made
+      : topologicalOrder(made, (c) => [...c.reads].flatMap((v) => makers.get(v) ?? []));
+  }
+  #laneCandidates(): FusionCandidate[] {
+    return [...new Set(this.#lanes.values())].flatMap((chain): FusionCandidate[] => {
+      const outputs = chain.nodes.flatMap((n) => n.results.filter((v) => this.#stored.has(v)));
+      if (outputs.length === 0) return [];
+      const computed = [chain, ...chain.recomputes].flatMap((c) => c.nodes);
+      const recomputed = new Set(computed.flatMap((n) => n.results));
+      const reads = new Set<Value>();
+      for (const a of computed.flatMap((n) => n.args).filter((v) => !recomputed.has(v)))
+        for (const v of this.#inMemory(a, false) ? [a] : this.#reads(a.node, false))
+          if (!recomputed.has(v)) reads.add(v);
       return [
         {
-          kind: regionKind(node),
-          nodes: [node],
+          kind: "lanes",
+          nodes: outputs.map((v) => v.node),
           outputs,
-          depth: this.#depths.get(first) ?? null,
-          isBackward,
+          depth: null,
+          rows: chain.rows,
+          isBackward: chain.isBackward,
           recomputed,
           reads,
-          pointwiseReads: added ?? new Set(exact),
-          remoteReads: new Set([...reads].filter((v) => this.#isRemote(v, first))),
-          summed: added && (node.args[0] ?? null),
+          pointwiseReads: new Set(),
+          remoteReads: reads,
+          summed: null,
         },
       ];
     });
+  }
+  #nodeCandidates(nodes: readonly Node[]): FusionCandidate[] {
+    return nodes
+      .filter((n) => !this.#lanes.has(n))
+      .flatMap((node): FusionCandidate[] => {
+        const outputs = node.results.filter((v) => this.#stored.has(v));
+        const [first] = outputs;
+        if (first === undefined || node.op.name === "param") return [];
+        const isBackward = this.#isBackward(first);
+        const reads = this.#reads(node, isBackward);
+        const exact = [...reads].filter((v) =>
+          this.#accesses
+            .get(v)
+            ?.get(first)
+            ?.every((p) => isPrefix(p, []) && p.length === first.type.shape.length),
+        );
+        const recomputed = isBackward ? this.#recomputed : new Set<Value>();
+        const added = this.#summedReads(node, isBackward);
+        return [
+          {
+            kind: regionKind(node),
+            nodes: [node],
+            outputs,
+            depth: this.#depths.get(first) ?? null,
+            rows: 0,
+            isBackward,
+            recomputed,
+            reads,
+            pointwiseReads: added ?? new Set(exact),
+            remoteReads: new Set([...reads].filter((v) => this.#isRemote(v, first))),
+            summed: added && (node.args[0] ?? null),
+          },
+        ];
+      });
   }
   /** What a kernel (`isBackward` or not) reads from memory to compute a node. */
   #reads(node: Node, isBackward: boolean): Set<Value> {

@@ -35,6 +35,7 @@ class FusionGroup {
   readonly reads = new Set<Value>();
   readonly pointwiseReads = new Set<Value>();
   depth: number | null = null;
+  readonly rows: number;
   /** How many groups there were before this one. */
   readonly index: number;
   /** The indices of the groups that it depends on, transitively. */
@@ -46,6 +47,7 @@ class FusionGroup {
     this.isBackward = part.isBackward;
     this.recomputed = part.recomputed;
     this.kind = part.kind;
+    this.rows = part.rows;
     this.join(part);
   }
   join(part: FusionCandidate): void {
@@ -107,6 +109,7 @@ export function merge(parts: readonly FusionCandidate[], results: ReadonlySet<Va
     recomputed: g.recomputed,
     nodes: g.nodes,
     depth: g.depth,
+    rows: g.rows,
     outputs: g.kind === "algorithm" ? g.outputs : atLeastOne(g.outputs, (v) => wanted(v, g)),
   }));
 }

@@ -9,15 +9,18 @@ import { count } from "../types/type.ts";
 export interface Region {
   /**
    * tile: contractions, with pointwise ops on their accumulators as an epilogue. rows: elementwise results, or rows with reductions over them.
-   * algorithm: one node that has a kernel of its own. collective: a step of all workers, without a kernel.
+   * lanes: a chain of reductions over rows of few numbers (lanes.ts). algorithm: one node that has a kernel of its own. collective: a step of all
+   * workers, without a kernel.
    */
-  readonly kind: "tile" | "rows" | "algorithm" | "collective";
-  /** The contractions or algorithm nodes; for `rows`, the nodes of the outputs. */
+  readonly kind: "tile" | "rows" | "lanes" | "algorithm" | "collective";
+  /** The contractions or algorithm nodes; for `rows` and `lanes`, the nodes of the outputs. */
   readonly nodes: readonly Node[];
   /** What is written to memory. */
   readonly outputs: readonly Value[];
   /** How many leading axes of the outputs the tasks iterate over, because the other axes are reduced over inside; null: none are. */
   readonly depth: number | null;
+  /** Only of `lanes`: how many rows there are, each of which a lane makes; else 0. */
+  readonly rows: number;
   /** Whether it is part of the backward or the update. Then its kernel recomputes the values in `recomputed`, which the forward does not store. */
   readonly isBackward: boolean;
   readonly recomputed: ReadonlySet<Value>;

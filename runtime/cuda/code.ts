@@ -85,17 +85,19 @@ async function codeOf({ kernel, text, key, cached: known }: Source, tools: Toolk
   if (known === null) tools.cache?.putText(key, JSON.stringify(code));
   return { ptx: code.ptx, cubin: Buffer.from(code.cubin, "base64"), ...parseResources(kernel.name, code.log), seconds };
 }
+/** The most registers of a thread, on every architecture. */
+const mostRegisters = 255;
 /**
  * Compiles a kernel; if it spills registers, again for half as many blocks per multiprocessor, which gives each thread twice the registers, and so on
- * down to one block. Keeps the first of those that spill least.
+ * down to one block, or until it has as many as there are. Keeps the first of those that spill least.
  */
 async function withoutSpills(kernel: PlanKernel, text: string, tools: Toolkit): Promise<CachedCode> {
-  const spills = ({ log }: CachedCode): number => parseResources(kernel.name, log).spills;
+  const uses = ({ log }: CachedCode) => parseResources(kernel.name, log);
   let best: CachedCode | null = null;
   for (let halved = 0; halved <= Math.ceil(Math.log2(blocksIn(kernel.text))); halved++) {
     const made = await compileOnce(kernel, text, tools, halved === 0 ? [] : [`-DHALVED=${halved}`]);
-    if (best === null || spills(made) < spills(best)) best = made;
-    if (spills(best) === 0) break;
+    if (best === null || uses(made).spills < uses(best).spills) best = made;
+    if (uses(best).spills === 0 || uses(made).registers === mostRegisters) break;
   }
   if (best === null) throw new Bug(`${kernel.name} asks for less than one block`);
   return best;

@@ -13,7 +13,16 @@ import type { PlanExecutable } from "../../runtime/executable/plan-executable.ts
 import { hostExecutable } from "../../runtime/host/executable.ts";
 import { zeros } from "../../runtime/tensor.ts";
 import { storesOf } from "../graphs.ts";
-import { adamw, attentionLayer, copySums, crossEntropy, moeLayer, normLayer, rowSums } from "../layers.ts";
+import {
+  adamw,
+  attentionLayer,
+  copySums,
+  crossEntropy,
+  moeLayer,
+  normLayer,
+  rowSums,
+  sinkhornLayer,
+} from "../layers.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 const test = suite("execute");
@@ -57,6 +66,7 @@ const layers: Readonly<Record<string, Graph>> = {
   "cross entropy": crossEntropy(67, 19),
   attention: attentionLayer(2, 11, 3, 8),
   "mixture of experts": moeLayer(67, 24, 19, 5, 2),
+  "Sinkhorn's scaling": sinkhornLayer([3, 23], [3, 4], 3),
   "mixture whose scores' gradient an epilogue adds up": moeLayer(67, 24, 48, 5, 2),
   "sums of an element's copies": copySums("f32"),
   ...Object.fromEntries(

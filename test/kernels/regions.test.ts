@@ -11,7 +11,8 @@ import { silentObserver } from "../../compiler/pass.ts";
 import { toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import { argPattern } from "../../compiler/regions/access-pattern.ts";
 import { fuse } from "../../compiler/regions/fuse.ts";
-import { type } from "../../compiler/types/type.ts";
+import { dims, type } from "../../compiler/types/type.ts";
+import { sinkhornLayer } from "../layers.ts";
 
 const test = suite("regions");
 const regionsOf = (graph: Graph): ReturnType<typeof fuse> => fuse(graph, hostChoices.regions);
@@ -76,6 +77,18 @@ test("a fold is not made again for each element of what reads it along another a
   const value = b.mul(g, x, b.broadcast(g, rows, [64, 64], [1]));
   const graph: Graph = { name: "square", results: [{ role: "output", name: "0", value }] };
   assert.is(regionsOf(graph).length, 2);
+});
+/** Of a matrix of each row: what its kernels of lanes write. */
+const lanesOf = (matrix: readonly [number, number], rounds: number): (readonly number[])[] =>
+  regionsOf(sinkhornLayer([2, 5], matrix, rounds))
+    .filter(({ kind }) => kind === "lanes")
+    .flatMap(({ outputs }) => outputs.map((v) => dims(v.type)));
+test("sums over few numbers, one of another, are a kernel each way, which keeps nothing between", () => {
+  const ways = [
+    [2, 5, 4, 4],
+    [2, 5, 4, 4],
+  ];
+  assert.equal([lanesOf([4, 4], 3), lanesOf([4, 4], 20), lanesOf([4, 5], 3)], [ways, ways, []]);
 });
 /** How many kernels a graph has that gives these values. */
 const kernelsOf = (...values: readonly Value[]): number =>
