@@ -3,8 +3,6 @@
 // which index, decides.
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
-import { item } from "../item.ts";
-import { attentionOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { topologicalOrder } from "../topological-order.ts";
 import { bytesOf } from "../types/dtype.ts";
@@ -12,7 +10,17 @@ import { count, dims, dtypeOf, type Type } from "../types/type.ts";
 import { type AccessPattern, argPattern, isPrefix } from "./access-pattern.ts";
 import { type LaneChain, laneChains, laneOutputs } from "./lanes.ts";
 import { type FusionCandidate, type MergeOptions, merge } from "./merge.ts";
-import { isAnchor, isFree, isRowFold, isRowReduction, type Region, rowMoves, scalarsOfStep } from "./region.ts";
+import { operandsInMemory } from "./operands.ts";
+import {
+  contractions,
+  isAnchor,
+  isFree,
+  isRowFold,
+  isRowReduction,
+  type Region,
+  rowMoves,
+  scalarsOfStep,
+} from "./region.ts";
 
 /** For each root (a value that a kernel computes), at which patterns that kernel reads some value. */
 type Accesses = Map<Value, AccessPattern[]>;
@@ -50,8 +58,6 @@ function ancestors(values: readonly Value[]): Set<Node> {
 /** In operations per element: the cost of loading one from memory, and what a buffer must save to be worth it. */
 const loadCost = 4;
 const minSaving = 20;
-/** `isInterleaved`: tensors of fewer than `manyElements` stay in the caches in any order, as do fewer than `farApart` interleaved matrices. */
-const [manyElements, farApart] = [1 << 20, 32];
 /** A value that costs more operations per element than this is never recomputed. */
 const maxRecomputeCost = 400;
 /** How many values may be recomputed one from another: without a limit, the last step of a long loop would recompute all steps before it. */
@@ -86,14 +92,12 @@ class Fusion {
     this.#ofStep = scalarsOfStep(nodes);
     this.#lanes = laneChains(graph, this.#forward);
     for (const v of laneOutputs(graph, this.#lanes)) this.#stored.add(v);
-    for (const node of this.#lanes.keys()) for (const a of node.args) this.#storeLaneOperand(a);
     for (const node of nodes) this.#costs.set(node, this.#costOf(node));
     for (const node of nodes.filter(({ op }) => op.name === "after"))
       for (const v of [...node.results, ...node.args.slice(1)]) this.#stored.add(v);
-    for (const node of nodes.filter((n) => isAnchor(n) && !this.#lanes.has(n))) {
+    for (const node of nodes.filter((n) => isAnchor(n) && !this.#lanes.has(n)))
       for (const v of node.results) this.#stored.add(v);
-      if (node.op.name !== "reduce") node.args.forEach((a, i) => this.#storeOperand(node, i, a));
-    }
+    for (const v of operandsInMemory(nodes, this.#lanes)) this.#stored.add(v);
   }
   /** Operations to compute one element from what is in memory, if reductions over rows are already there. */
   #costOf(node: Node): number {
@@ -186,33 +190,6 @@ class Fusion {
     return [...(this.#accessPaths.get(v)?.get(root) ?? [])].some((place) =>
       /gather|slice|concat|dispatch|combine/.test(place),
     );
-  }
-  /** Makes sure that what a chain of lanes reads of others is in memory, possibly under views. */
-  #storeLaneOperand(v: Value): void {
-    const { op, args } = v.node;
-    if (this.#lanes.has(v.node) || op.lower === "leaf") return;
-    const [next] = args;
-    if (next && op.lower === "view" && op.name !== "concat") return this.#storeLaneOperand(next);
-    this.#stored.add(v);
-  }
-  /** Makes sure that what an anchor reads is in memory, possibly under views. */
-  #storeOperand(anchor: Node, index: number, v: Value): void {
-    if (this.#lanes.has(v.node)) return;
-    const { lower, name } = v.node.op;
-    const next = v.node.args[0];
-    if (movesBytes(anchor) && name === "reshape" && next) return this.#storeOperand(anchor, index, next);
-    const isMoved = anchor.op.lower === "collective" || (anchor.op.name === "scatter" && index === 0);
-    if (isMoved && name !== "param") return void this.#stored.add(v);
-    if (movesLastAxis(v.node) && isBias(anchor, index)) return void this.#stored.add(v);
-    if (contractions.has(anchor.op.name) && isInterleaved(v)) return void this.#stored.add(v);
-    const rowsOfGroups = anchor.op.name.startsWith("ragged_") && movesRows(v.node) && index !== 2;
-    const free = isFree(v.node) && (contractions.has(anchor.op.name) || anchor.op.name === "ragged_outer");
-    if (next && ((lower === "view" && name !== "concat") || rowsOfGroups || free)) {
-      for (const a of rowsOfGroups || name === "from_fp4" ? v.node.args.slice(1, 2) : [])
-        this.#storeOperand(anchor, index, a);
-      return this.#storeOperand(anchor, index, next);
-    }
-    if (lower !== "leaf") this.#stored.add(v);
   }
   /** Whether the backward should recompute a value of the forward: it is cheap, and made from what is kept for the backward anyway. */
   #isCheapToRecompute(v: Value): boolean {
@@ -415,27 +392,6 @@ class Fusion {
     return inside > 0 ? null : new Set([...read.keys()].filter((v) => read.get(v)));
   }
 }
-/** Collectives that only move bytes ignore shapes, so reshapes before them are skipped; an `all_reduce` needs its operand laid out as its result. */
-const movesBytes = ({ op }: Node): boolean => op.lower === "collective" && op.name !== "all_reduce";
-/** The bias of an attention, which is read row by row in many blocks: a transposed one is copied once. */
-const isBias = (node: Node, arg: number): boolean =>
-  node.op.name.startsWith("attention") && node.args[arg] === attentionOf(node).bias;
-/** Whether rows are moved as they are: all of a row by one index. */
-const movesRows = ({ op, args, attrs }: Node): boolean =>
-  op.name === "dispatch" ||
-  (op.name === "gather" && (attrs as OpAttrs["gather"]).axis === 0 && args[1]?.type.shape.length === 1);
-const movesLastAxis = ({ op, attrs }: Node): boolean => {
-  const { perm } = attrs as OpAttrs["transpose"];
-  return op.name === "transpose" && perm.at(-1) !== perm.length - 1;
-};
-/** A large batch of matrices interleaved in memory (the innermost axis is a batch axis): reading one matrix touches the cache lines of all. */
-function isInterleaved({ node, type }: Value): boolean {
-  if (node.op.name !== "transpose") return false;
-  const { perm } = node.attrs as OpAttrs["transpose"];
-  const nearest = perm.indexOf(perm.length - 1);
-  return nearest < type.shape.length - 2 && item(dims(type), nearest) >= farApart && count(type) >= manyElements;
-}
-const contractions = new Set(["dot", "ragged_dot"]);
 /** Over how many leading axes of the root's a reduction varies: a last axis of a single element (one group of all columns) is none of them. */
 function depthIn(v: Value, root: Value): number {
   const [shape, whole] = [dims(v.type), dims(root.type)];
