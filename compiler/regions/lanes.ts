@@ -38,9 +38,11 @@ function chainsOfRows(graph: Graph, rows: number, forward: ReadonlySet<Node>): R
   const found = new Map<Node, LaneChain>();
   const fits = new Set(nodes.filter((n) => isOfRows(n, rows)));
   if (longestChain([...fits]) < fewestReductions) return found;
+  const [results, isOutput] = [new Set(valuesOf(graph)), outputsOf(graph, fits)];
   for (const list of components(nodes, fits, forward)) {
-    const kept = withoutEnds(list, fits, graph);
-    if (longestChain(kept) < fewestReductions || numbers(kept, rows) > mostNumbers) continue;
+    if (longestChain(list) < fewestReductions) continue;
+    const kept = withoutEnds(list, results, isOutput);
+    if (numbers(kept, rows) > mostNumbers) continue;
     const chain: LaneChain = { rows, nodes: kept, isBackward: !forward.has(item(kept, 0)), recomputes: new Set() };
     for (const n of kept) found.set(n, chain);
   }
@@ -158,23 +160,31 @@ function components(nodes: readonly Node[], fits: ReadonlySet<Node>, forward: Re
         first.set(rootOf(a), rootOf(node));
   return [...groupBy([...fits], rootOf).values()];
 }
-/** The nodes without those at the ends that are as well computed where they are read: views, and what is made of other outputs alone. */
-function withoutEnds(list: readonly Node[], fits: ReadonlySet<Node>, graph: Graph): Node[] {
+/** Whether a value is a result, or what does not fit reads it, directly or by views. */
+function outputsOf(graph: Graph, fits: ReadonlySet<Node>): (v: Value) => boolean {
   const readers = readersOf(nodesOf(graph));
   const results = new Set(valuesOf(graph));
+  const isOutside = (n: Node): boolean => !fits.has(n) || (n.op.lower === "view" && n.results.some(isOutput));
+  const isOutput = (v: Value): boolean => results.has(v) || readers.get(v)?.some(isOutside) === true;
+  return isOutput;
+}
+/**
+ * The nodes, which are in topological order, without those at the ends that are as well computed where they are read: views, and what is made of other
+ * outputs alone. Reductions and results of the graph stay.
+ */
+function withoutEnds(list: readonly Node[], results: ReadonlySet<Value>, isOutput: (v: Value) => boolean): Node[] {
   const kept = new Set(list);
-  const isRead = (values: readonly Value[], by: (reader: Node) => boolean): boolean =>
-    values.some((v) => readers.get(v)?.some(by));
-  const isOutput = (v: Value): boolean =>
-    results.has(v) || isRead([v], (n) => !fits.has(n) || (n.op.lower === "view" && n.results.some(isOutput)));
+  const read = new Set<Node>();
   for (const node of list.toReversed()) {
     const { op, args } = node;
-    if (op.name === "reduce" || node.results.some((v) => results.has(v)) || isRead(node.results, (n) => kept.has(n)))
-      continue;
-    if (op.lower === "view" || args.every((a) => !kept.has(a.node) || isOutput(a))) kept.delete(node);
+    const own = args.filter((a) => kept.has(a.node));
+    const isNeeded = op.name === "reduce" || read.has(node) || node.results.some((v) => results.has(v));
+    const isEnd = !isNeeded && (op.lower === "view" || own.every(isOutput));
+    if (isEnd) kept.delete(node);
+    else for (const a of own) read.add(a.node);
   }
   for (const node of kept) if (node.op.lower === "view" && !node.args.some((a) => kept.has(a.node))) kept.delete(node);
-  return list.filter((n) => kept.has(n));
+  return [...kept];
 }
 /** How many reductions of the nodes, which are in topological order, follow one another. */
 function longestChain(nodes: readonly Node[]): number {
