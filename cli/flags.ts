@@ -10,6 +10,7 @@ import {
   refuse,
   room,
   type Settings,
+  shadow,
   shardOptimizer,
   tensorParallel,
   weights,
@@ -45,7 +46,8 @@ export interface WeightsFlag {
 export const addSharing = (command: Command): Command =>
   command.addOption(option(tensorParallel)).addOption(option(expertParallel)).addOption(option(room));
 /** The same where the program is trained. */
-export const addTrainingSharing = (command: Command): Command => addSharing(command).addOption(option(shardOptimizer));
+export const addTrainingSharing = (command: Command): Command =>
+  addSharing(command).addOption(option(shardOptimizer)).addOption(option(shadow));
 /** Flags of how tokens are drawn. */
 export const addSampling = (command: Command): Command =>
   command

@@ -68,6 +68,11 @@ export const shardOptimizer: Flag<boolean> = {
   doc: "several workers: each keeps a part of the optimizer's state of the parameters that all have (ZeRO, stage 1). Less memory; the same results, to rounding",
   parse: () => true,
 };
+export const shadow: Flag<number> = {
+  flags: "--shadow <n>",
+  doc: "several workers: of each array of experts, the n with the most rows of a step are computed where the rows are: their parameters are sent in place of their rows, and their gradients back. The same results, to rounding. Default: none",
+  parse: integerIn(1, maxWorkers),
+};
 export const set: Flag<Settings> = {
   flags: "--set <name=value>",
   doc: "set a size or value of the header, or a size of the entry; repeatable",

@@ -4,12 +4,13 @@ import {
   type ElaboratedEntry,
   type Elaboration,
   type EntryRequest as ElaborationRequest,
+  type Request as ElaborationRequestOfAll,
   elaborate,
   type Training,
 } from "./check/entry/elaborate.ts";
 import type { Loaded } from "./check/modules.ts";
 import { Problem } from "./diagnostic.ts";
-import { recomputeFlagText, tensorParallelFlagText, weightsFlagText } from "./flag-text.ts";
+import { recomputeFlagText, shadowFlagText, tensorParallelFlagText, weightsFlagText } from "./flag-text.ts";
 import { accumulate, type StoreGradient, updateGraph } from "./gradients/accumulate.ts";
 import {
   parameterGradients,
@@ -38,7 +39,7 @@ import { lower } from "./lower/lower.ts";
 import { isSharded, replicated } from "./ops/sharding.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
-import { batchesOf, type PlacedBy, placementsOf, shardOf } from "./partition/store-placement.ts";
+import { batchesOf, type PlacedBy, placementsOf, shadowedExperts, shardOf } from "./partition/store-placement.ts";
 import { tensorAxes } from "./partition/tensor-axes.ts";
 import { type Form, type Observer, type Pass, runPass, runPasses, timed } from "./pass.ts";
 import { planMemory } from "./plan/memory.ts";
@@ -121,7 +122,11 @@ export function toGraphs(
   onStores?: (own: readonly Store[], whole: readonly Store[]) => void,
 ): Elaborated {
   const entries = request.entries.map(methodOf);
-  const elaborated = timed("elaborate", observer, () => elaborate(loaded, { ...request, entries }));
+  const shadowed = shadowing(request);
+  const elaborated = timed("elaborate", observer, () =>
+    elaborate(loaded, { ...request, entries, shadowed: shadowed.of }),
+  );
+  requireShadowed(request, shadowed.some());
   if (request.recompute) requireLayers(elaborated.entries);
   requireNoGradients(request);
   const added: AddedStores = { stores: [], initResults: [] };
@@ -148,6 +153,29 @@ export function toGraphs(
   const made = idle.length > 0 ? { ...prepared, unreached: idle } : prepared;
   if (tensorAxis(workerSharing).count === 1) return made;
   return { ...made, whole: { stores: elaborated.stores(), graphs: elaborated.entries.map(({ graph }) => graph) } };
+}
+/** How many experts of an array are shadowed, and whether any were of those that were asked for. */
+function shadowing(request: BuildRequest): { of: ElaborationRequestOfAll["shadowed"]; some: () => boolean } {
+  let some = false;
+  const of = (experts: number, choices: number): number => {
+    const slots = shadowedExperts(experts, choices, { ...request, workers: request.workers ?? 1 });
+    some ||= slots > 0;
+    return slots;
+  };
+  return { of: request.shadow === undefined ? undefined : of, some: () => some };
+}
+function requireShadowed({ shadow, weights = "float" }: BuildRequest, some: boolean): void {
+  if (shadow === undefined) return;
+  if (!some)
+    throw new Problem(
+      "no experts can be shadowed: the workers share none that are called by index",
+      `leave ${shadowFlagText} out, or give a number of workers that has a divisor in common with that of the experts`,
+    );
+  if (weights !== "float")
+    throw new Problem(
+      "experts that are kept as codes cannot be shadowed",
+      `leave ${shadowFlagText} or ${weightsFlagText(weights)} out`,
+    );
 }
 /** Says which parameters are frozen. */
 function withFrozen({ stores, graphs, ...more }: Elaborated): Elaborated {

@@ -77,7 +77,7 @@ export interface CommonOptions {
 /** Several workers only: how they share what is trained. */
 export type TrainingSharing = Omit<Sharing, "workers">;
 /** The same of a program's parameters alone. */
-export type ParameterSharing = Omit<TrainingSharing, "shardOptimizer">;
+export type ParameterSharing = Omit<TrainingSharing, "shardOptimizer" | "shadow">;
 /** What options say of a request, with their defaults; it lacks the program's declaration, sizes and entries. */
 export const commonRequest = (
   options: CommonOptions & TrainingSharing,
@@ -93,6 +93,7 @@ export const commonRequest = (
   expertParallel: options.expertParallel,
   room: options.room,
   shardOptimizer: options.shardOptimizer,
+  shadow: options.shadow,
   world,
 });
 /** Besides the entries asked for, each program gets the entry `init`. */

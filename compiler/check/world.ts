@@ -111,6 +111,8 @@ export class World {
   parameter: (store: string) => { readonly span: Span | null } | null = () => null;
   /** While elaborating: the sizes in the header of what is compiled that have this value. Set for each entry. */
   headerSizes: (value: number) => readonly string[] = () => [];
+  /** While elaborating: how many experts of an array are shadowed, of how many, for so many choices. Set for each entry. */
+  shadow: (experts: number, choices: number) => number = () => 0;
   #fresh = 0;
   #stepCount = 0;
   readonly #evaluator: Evaluator;

@@ -134,6 +134,7 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
       case "reduce":
         return by.op.name === "reduce" && reducesMatrix(by, a) ? "any" : "other";
       default:
+        if (i === 0 && isOfSummedMatrices(by, a)) return matrixUse(result);
         return (by.op.name === "dot" || by.op.name === "ragged_dot") && isRightOperand(by, i) ? "weight" : "other";
     }
   }
@@ -141,6 +142,11 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
     const read = uses.get(result) ?? [];
     if (keepsMatrices(view, a, result)) return matrixUse(result);
     return !results.has(result) && read.every(allowsPanels) ? "any" : "other";
+  }
+  /** A gather of matrices that workers sum before or after it: what shadowed experts have of a stack, and its gradient. */
+  function isOfSummedMatrices(by: Node, a: Value): boolean {
+    if (by.op.name !== "gather" || (by.attrs as OpAttrs["gather"]).axis >= a.type.shape.length - 2) return false;
+    return isAllReduce(a.node) || by.results.some((v) => (uses.get(v) ?? []).some(({ user }) => isAllReduce(user)));
   }
   function matrixUse(result: Value): Use["use"] {
     return (uses.get(result) ?? []).some((u) => u.use === "other") ? "other" : "same";
@@ -151,6 +157,7 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
     return use === "any" || (use === "same" && user.results.every((v) => (uses.get(v) ?? []).every(allowsPanels)));
   }
 }
+const isAllReduce = ({ op }: Node): boolean => op.name === "all_reduce";
 /** A result of a collective that moves rows: these lie in rows. (An all_reduce adds element by element in any layout.) */
 const isMovedByCollective = ({ node }: Value): boolean =>
   node.op.lower === "collective" && node.op.name !== "all_reduce";

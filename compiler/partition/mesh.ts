@@ -18,6 +18,8 @@ export interface Sharing {
   readonly room?: number | undefined;
   /** Each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
   readonly shardOptimizer?: boolean | undefined;
+  /** How many experts of each array, those with the most rows of a step, each computes for its own rows. Default: none. */
+  readonly shadow?: number | undefined;
 }
 export const tensorAxis = ({ workers, tensorParallel = 1 }: Sharing): MeshAxis => ({
   all: workers,

@@ -13,8 +13,10 @@ import { item } from "../item.ts";
 import { getOrMake } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
+import { hasDistinctRows } from "../ops/gather.ts";
 import { replicated, reshapedAxis, type Sharded, samePlacement, sharded } from "../ops/sharding.ts";
 import { inversePermutation } from "../ops/view.ts";
+import { splatOf } from "../rewrite/pattern.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { groupAlong, rankOffset } from "./mesh.ts";
@@ -106,6 +108,8 @@ export class Resharder {
         const own = reshapedAxis(shape, dims(from.type), axis, parts);
         return own === null ? null : b.reshape(this.#g, this.shard(from, own, parts), local);
       }
+      case "scatter":
+        return this.#shardDistinct(x, axis, parts);
       default:
         if (op.lower !== "point" || op.name === "after") return null;
         return item(
@@ -132,6 +136,18 @@ export class Resharder {
     const all = b.reshape(g, b.add(g, first, b.broadcast(g, positions, [outer, own], [1])), [outer * own]);
     const drawn = b.random(g, item(x.node.args, 0), place, local.slice(axis + 1), axis === 0 ? positions : all);
     return b.reshape(g, drawn, local);
+  }
+  /** Of rows at distinct places among zeros (the gradient of a `take`), those that belong in this worker's part; null: these are others. */
+  #shardDistinct({ node, type }: Value, axis: number, parts: number): Value | null {
+    const [base, index, rows] = node.args as [Value, Value, Value];
+    const isOfRows = (node.attrs as OpAttrs["scatter"]).mode === "set" && axis === 0 && hasDistinctRows(index, 0);
+    if (!isOfRows || splatOf(base) !== 0) return null;
+    const [g, picks] = [this.#g, item(dims(index.type), 0)];
+    const own = this.#shardPositions(item(dims(type), 0), parts);
+    const shape = [item(dims(own.type), 0), picks];
+    const [place, at, pick] = [own, index, b.iota(g, picks)].map((x, i) => b.broadcast(g, x, shape, [Math.min(i, 1)]));
+    const found = b.where(g, b.eq(g, place as Value, at as Value), pick as Value, -1);
+    return b.take(g, rows, b.max(g, found, [1]));
   }
   #withArgs(node: Node, args: readonly Value[]): readonly Value[] {
     return this.#g.add(node.op, args, node.attrs).results;

@@ -12,7 +12,7 @@ export function shardingSummary(
   stores: readonly StoreInfo[],
   { size }: Pick<Workers, "size">,
   batch: number,
-  { tensorParallel = 1, expertParallel }: TrainingSharing = {},
+  { tensorParallel = 1, expertParallel, shadow }: TrainingSharing = {},
 ): string {
   const groups = size / tensorParallel;
   const mesh = tensorParallel > 1 ? `${groups} x ${tensorParallel}, ` : "";
@@ -29,7 +29,8 @@ export function shardingSummary(
     (s) => s.role === "optimizer" && s.stack === 0 && s.shards?.some(({ stride }) => stride === tensorParallel),
   );
   const state = steps ? ["each steps its part of what all have"] : [];
-  return [`${size} workers: ${mesh}${rows}`, ...matrices, ...new Set(experts), ...state].join("; ");
+  const hot = shadow === undefined ? [] : [`the ${shadow} with the most rows shadowed`];
+  return [`${size} workers: ${mesh}${rows}`, ...matrices, ...new Set(experts), ...hot, ...state].join("; ");
 }
 function sharedMatrices(stores: readonly StoreInfo[], workers: number): string {
   const matrices = stores.filter((s) => s.role === "parameter" && s.stack === 0 && s.shape.length > 1);

@@ -7,6 +7,7 @@ import {
   expertParallelFlagText,
   recomputeFlagText,
   roomFlagText,
+  shadowFlagText,
   shardOptimizerFlagText,
   tensorParallelFlagText,
 } from "../../compiler/flag-text.ts";
@@ -43,7 +44,7 @@ export function requireDivisibleBatch(
 }
 /** `tensorParallel` must divide the number of workers, `expertParallel` what is left; all options need several. */
 export function requireSharing(
-  { tensorParallel, expertParallel, room, shardOptimizer = false }: TrainingSharing,
+  { tensorParallel, expertParallel, room, shardOptimizer = false, shadow }: TrainingSharing,
   { size }: Pick<Workers, "size">,
 ): void {
   if (room !== undefined && !(room >= 1))
@@ -53,6 +54,7 @@ export function requireSharing(
     ...(tensorParallel === undefined ? [] : ["sharing of matrices"]),
     ...(expertParallel === undefined ? [] : ["the spread of experts"]),
     ...(shardOptimizer ? ["a sharded optimizer"] : []),
+    ...(shadow === undefined ? [] : ["a number of shadowed experts"]),
   ];
   if (given[0] !== undefined && size === 1)
     throw new Problem(
@@ -82,13 +84,14 @@ function requireDivisor(
 /** Also throws, on all workers, if one was given another number than worker 0: their plans would differ. */
 export function requireEqualSharing(options: TrainingSharing & Pick<BuildRequest, "recompute">, world: Workers): void {
   requireSharing(options, world);
-  const { recompute = false, tensorParallel, expertParallel, room, shardOptimizer = false } = options;
+  const { recompute = false, tensorParallel, expertParallel, room, shardOptimizer = false, shadow } = options;
   world.requireEqual({
     [recomputeFlagText]: recompute,
     [tensorParallelFlagText]: tensorParallel ?? "none",
     [expertParallelFlagText]: expertParallel ?? "none",
     [roomFlagText]: room ?? "none",
     [shardOptimizerFlagText]: shardOptimizer,
+    [shadowFlagText]: shadow ?? "none",
   });
 }
 /** Throws on all workers if they were given, in TypeScript, another program, other sizes or other random numbers than worker 0. */

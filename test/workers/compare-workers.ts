@@ -61,5 +61,5 @@ function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
     }),
   );
 }
-export const shown = ({ workers, tensorParallel, expertParallel, shardOptimizer }: Sharing): string =>
-  `${workers}${tensorParallel === undefined ? "" : `, ${tensorParallel} of which share matrices`}${expertParallel === undefined ? "" : `, experts over ${expertParallel}`}${shardOptimizer ? ", the optimizer sharded" : ""}`;
+export const shown = ({ workers, tensorParallel, expertParallel, shardOptimizer, shadow }: Sharing): string =>
+  `${workers}${tensorParallel === undefined ? "" : `, ${tensorParallel} of which share matrices`}${expertParallel === undefined ? "" : `, experts over ${expertParallel}`}${shardOptimizer ? ", the optimizer sharded" : ""}${shadow === undefined ? "" : `, ${shadow} shadowed`}`;

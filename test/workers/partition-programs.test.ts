@@ -32,6 +32,10 @@ for (const { B, accumulate, ...sharing } of [
   { workers: 6, B: 6, accumulate: 1, expertParallel: 2 },
   { workers: 6, B: 6, accumulate: 1, expertParallel: 3, room: 2.9 },
   { workers: 5, B: 5, accumulate: 1 }, // experts stay whole
+  { workers: 2, B: 4, accumulate: 2, shadow: 1, shardOptimizer: true },
+  { workers: 4, B: 4, accumulate: 1, shadow: 2 },
+  { workers: 3, B: 3, accumulate: 1, shadow: 9 }, // all of 6
+  { workers: 6, tensorParallel: 2, B: 3, accumulate: 1, shadow: 1 },
   { workers: 2, B: 2, accumulate: 1, expertParallel: 1 },
   { workers: 3, B: 2, accumulate: 1 }, // the batch stays whole
   { workers: 2, tensorParallel: 2, B: 3, accumulate: 2 },
@@ -165,6 +169,23 @@ for (const [declaration, [sizes, workers]] of Object.entries(routed))
       for (const limits of [{}, sendingShared])
         compare({ program: bodies, request: { declaration, sizes, entries, limits }, workers, expertParallel, room });
     });
+for (const declaration of ["Shared", "Biased", "PerChoice", "Thrice", "Drawn", "Different"])
+  test(`experts of ${declaration}, those with the most rows where the rows are, with gradients`, () => {
+    const [sizes, workers] = routed[declaration] as (typeof routed)[string];
+    const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
+    for (const expertParallel of [workers, 2])
+      compare({ program: bodies, request: { declaration, sizes, entries }, workers, expertParallel, shadow: 2 });
+  });
+/** What makes the graphs of a step of the demo with a shadowed expert. */
+const shadowing = (B: number, more: Partial<BuildRequest>) => () => {
+  const entries = [{ method: "train", name: "train", sizes: { B, T: 5 } }];
+  return toGraphs(example, { sizes, entries, precision: "f32", shadow: 1, ...more }, silentObserver());
+};
+test("shadowed experts are refused where workers share none, and where they are codes", () => {
+  for (const more of [{}, { workers: 5 }, { workers: 5, tensorParallel: 5 }])
+    assert.throws(shadowing(5, more), /no experts can be shadowed/);
+  assert.throws(shadowing(2, { workers: 2, weights: "int8" }), /as codes/);
+});
 /** The same of a batch that the workers cannot divide. */
 const undivided: Readonly<Record<string, number>> = { N: 7, K: 2 };
 for (const [declaration, [sizes, workers]] of Object.entries(routed))

@@ -244,6 +244,20 @@ else {
     ]);
     assert.equal(bits("parts again"), bits("parts"));
   });
+  test("workers that shadow experts train what one does, and again, in two parts, the same bits; another number of workers goes on without", async () => {
+    const two = ["--shadow", "2"];
+    requireSameLosses(await train(folder("shadowed"), workers(2, ...often, ...two)), await one());
+    requireSameRun("one", "shadowed");
+    await trainChains([
+      [
+        ["shadowed again", 2, ...two, "--steps", "3", "--threads", "2"],
+        ["less shadowed", 1, "--from", folder("shadowed again")],
+        ["shadowed again", 2, ...two, "--resume"],
+      ],
+    ]);
+    requireSameRun("one", "less shadowed");
+    assert.equal(bits("shadowed again"), bits("shadowed"));
+  });
   test("each of two workers copies the layers of a dense model into the experts that it has", async () => {
     await one();
     const dense = join(root, "dense.safetensors");

@@ -263,6 +263,10 @@ test("a batch that cannot be dealt, and what is piped in, are refused", () => {
     thrown(() => requireSharing({ shardOptimizer: true }, singleWorker)).message,
     "a sharded optimizer is of several workers",
   );
+  assert.match(
+    thrown(() => requireSharing({ shadow: 1 }, singleWorker)).message,
+    "shadowed experts is of several workers",
+  );
   requireSharing({ shardOptimizer: false }, singleWorker);
   requireSharing({ room: 1.5, expertParallel: 2, shardOptimizer: true }, two(0));
   requireSharing({ expertParallel: 3 }, { size: 6 });

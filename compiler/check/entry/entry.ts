@@ -89,6 +89,7 @@ export class EntryElaborator {
     this.#generates = generates(entry, this.#decl);
     this.#w = new World(optionsOf(shared, { training: trains(entry), generating: this.#generates }), evaluator);
     this.#w.localState = (stmt, t, scope) => this.#localState(stmt, t, scope);
+    if (shared.request.shadowed && !this.#generates) this.#w.shadow = shared.request.shadowed;
     this.#w.parameter = (name) => shared.stores.parameter(name);
     shared.stores.current.clear();
   }

@@ -34,6 +34,8 @@ export interface Request {
   readonly sizes: Sizes;
   readonly precision: Precision;
   readonly entries: readonly EntryRequest[];
+  /** How many experts of an array are computed where the rows are (`evaluator/shadow.ts`), of how many, for so many choices. Absent: none are. */
+  readonly shadowed?: ((experts: number, choices: number) => number) | undefined;
 }
 
 /** The sizes and values given for one entry, and which names have used them. */

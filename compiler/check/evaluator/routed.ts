@@ -5,6 +5,7 @@ import { Bug } from "../../diagnostic.ts";
 import { mapGraph } from "../../graph/map.ts";
 import type { Mapped, Routing, Value } from "../../graph/node.ts";
 import { topological } from "../../graph/walk.ts";
+import { item } from "../../item.ts";
 import { getOrMake } from "../../memoize.ts";
 import * as b from "../../ops/build.ts";
 import { numbers } from "../../ops/common.ts";
@@ -33,6 +34,7 @@ import {
 import type { Call, CallArgument, World } from "../world.ts";
 import { EffectInStack } from "./effects.ts";
 import { checkRoutedBody } from "./probe.ts";
+import { ofHot, shadowed } from "./shadow.ts";
 
 /** `index` null: the call is `experts[:](x)`. */
 export function callPicked(w: World, layers: Instances, index: Value | null, call: Call): Val {
@@ -232,15 +234,35 @@ function inRun(w: World, index: Value, run: Run, layers: Instances): Value {
   return b.where(w.g, inside, b.sub(w.g, index, run.start), -1);
 }
 function routedRun(w: World, run: Run, flat: Value, index: Value, call: Call): Value[] {
+  const hot = call.from.lane ? null : shadowed(w, flat, run.count);
+  const own = hot?.others ?? flat;
+  const by = routing(w, own, run.count);
+  const { bind, out } = routedBody(w, run, by, index, call);
+  const all = (operands: Bind, choices: Value, sorted: Routing): Value[] => {
+    const mapped = mapGraph(out, operands, w.g);
+    w.g.span = call.at;
+    return mapped.map((m) => perRow(w, m, choices, sorted));
+  };
+  const served = all(bind, own, by);
+  if (!hot) return served;
+  const slots = routing(w, hot.slot, item(dims(hot.hot.type), 0));
+  const more = all(ofHot(w, bind, hot.hot, by, slots), hot.slot, slots);
+  return served.map((value, i) => merge(w, value, item(more, i)));
+}
+const routing = (w: World, index: Value, groups: number): Routing => ({
+  ...b.route(w.g, index, groups),
+  groups,
+  rows: item(dims(index.type), 0),
+});
+/** The results of the layers' body for one row, and what its operands become for all rows. */
+function routedBody(w: World, run: Run, by: Routing, index: Value, call: Call): { bind: Bind; out: readonly Value[] } {
   const { from, at } = call;
-  const [n = 0] = dims(flat.type);
-  const by: Routing = { ...b.route(w.g, flat, run.count), groups: run.count, rows: n };
   const bind: Bind = new Map();
   const layer = run.make((slot) => copySlot(w, bind, slot));
   const fn = forwardOf(layer, at);
   const lane: Lane = {
     kind: "routed",
-    base: laneBase(w, bind, { kind: "rows", value: by.order, by }, n, from.lane),
+    base: laneBase(w, bind, { kind: "rows", value: by.order, by }, by.rows, from.lane),
     bind,
   };
   const given = splitRows(fn, index, call).map(({ given: g, lead, row }) => {
@@ -251,9 +273,7 @@ function routedRun(w: World, run: Run, flat: Value, index: Value, call: Call): V
     const value = b.dispatch(w.g, perChoice(w, g.value.value, lead, row, dims(index.type)), by);
     return { ...g, value: tensor(leaf(w, bind, row, { kind: "rows", value, by })) };
   });
-  const mapped = mapGraph(tensorsOf(w.call(fn, { ...call, given, from: { ...from, lane } })), bind, w.g);
-  w.g.span = at;
-  return mapped.map((m) => perRow(w, m, flat, by));
+  return { bind, out: tensorsOf(w.call(fn, { ...call, given, from: { ...from, lane } })) };
 }
 /** x[...lead, ...row], repeated for the choices that share it: [choices, ...row]. */
 function perChoice(w: World, x: Value, lead: readonly Size[], row: readonly Size[], choices: readonly number[]): Value {
