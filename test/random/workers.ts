@@ -18,6 +18,12 @@ function sharedBy<T>(sharing: Sharing, make: (sharing: Sharing) => T): T {
     return make({ ...sharing, tensorParallel: 1, expertParallel: 1 });
   }
 }
+/** What a store holds; a copy in bf16 what its parameter does, which workers may read in its place. */
+const unrounded = (name: string, held: ReadonlyMap<string, NdArray>): NdArray => {
+  const own = held.get(name) as NdArray;
+  const parameter = held.get(name.replace(/ as bf16$/, "")) as NdArray;
+  return { ...own, data: parameter.data };
+};
 export function checkWorkers(
   program: RandomProgram,
   sharing: Sharing,
@@ -52,5 +58,6 @@ export function checkWorkers(
       const x = made[r];
       if (role === "store" && x) held.set(name, x);
     });
+    for (const name of held.keys()) held.set(name, unrounded(name, held));
   }
 }
