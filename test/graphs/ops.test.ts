@@ -44,6 +44,9 @@ test("gradients of compositions", () => {
   const logits = b.matmul(g, x, w);
   const masked = b.softmax(g, logits, -1, mask);
   const index = b.param(g, "index", { dtype: "i32", shape: [3, 1] });
+  const places = b.rem(g, b.abs(g, b.param(g, "places", { dtype: "i32", shape: [2, 5] })), 4);
+  const attrs = { axis: 2, batch: 1, mode: "set", size: 4 } as const;
+  const put = b.make1(g, "scatter", [f32("to", [2, 3, 4]), places, f32("rows", [2, 3, 5])], attrs);
   const cases = {
     softmax: b.mul(g, b.softmax(g, logits), logits),
     "masked softmax": b.mul(g, masked, logits),
@@ -53,6 +56,7 @@ test("gradients of compositions", () => {
     "one value read twice": b.mul(g, b.add(g, x, x), x),
     sorted: b.sort(g, x)[0],
     mean: b.mul(g, b.sub(g, x, b.mean(g, x, [-1], true)), b.exp(g, x)),
+    "rows put behind an axis that the index lacks, two of them in one place": put,
   };
   for (const [name, value] of Object.entries(cases)) checkGradients(name, [value], g);
 });

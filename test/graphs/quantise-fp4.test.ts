@@ -96,6 +96,14 @@ test("what a file has in 4 bits stays so where the program's matrix has whole gr
     [true, false],
   );
 });
+test("a matrix of one number stays in 8 bits as a file has it, whose scale does not tell along which axis its column is", () => {
+  const kept = new Map([["w", { code: "int8", axes: [] } as const]]);
+  const { stores } = graphsOf(Dense, "forward", { D: 1, N: 2 }, { kept });
+  assert.equal(
+    stores.flatMap((s) => (s.quantised ? [s.name, s.quantised.axes] : [])),
+    ["w", [0]],
+  );
+});
 test("codes of 4 bits are matrices with whole groups of 32 down the last axis but one; others are codes of 8", () => {
   const { stores } = graphsOf(Views, "forward", { D: 64, N: 2 });
   const scales = new Map(stores.map((s) => [s.name, `${s.type.dtype}[${dims(s.type).join()}]`]));

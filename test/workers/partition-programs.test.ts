@@ -360,10 +360,12 @@ test("one token: where all have its row, one sum of a row for each mixture; else
 const memories = load({
   name: "memories.moe",
   text: `model Memories(M = 4, D = 3) {
+      state seen: f32[6, D] = 0
       read(x: f32[B, D]) -> f32[B, D] {
         state known: f32[B, D] = 0
         state bank: f32[M, D] = 0
         update known = known + x
+        update seen = seen + 1
         update bank = 0.5 * bank + mean(x, axis: 0)
         return known + x @ transpose(bank) @ bank
       }

@@ -110,6 +110,7 @@ for (const [what, feed, B, sharing] of [
   ["experts", alone, 1, { workers: 4, tensorParallel: 4 }],
   ["experts, rows of which are sent", alone, 4, { workers: 4, tensorParallel: 2, room: 1.5 }],
   ["experts that the groups cannot divide", three, 2, { workers: 4, tensorParallel: 2 }],
+  ["experts that two pairs of groups each have", alone, 4, { workers: 8, tensorParallel: 2, expertParallel: 2 }],
   ["experts beside one of all", beside, 2, { workers: 4, tensorParallel: 2, expertParallel: 1 }],
 ] as const)
   test(`${what}, by ${shown(sharing)}`, () => {

@@ -282,6 +282,19 @@ test("sums of groups by choices that a table of another length is read by", () =
     store === "tables" ? sharded(0, evenSharding(2)) : replicated,
   );
 });
+const inQuarters = (): Placement => sharded(0, evenSharding(4));
+test("room for a part of a row is room for it", () => {
+  const param = (name: string, dtype: DType, shape: readonly number[]): Value =>
+    b.param(builder, name, type(dtype, shape));
+  const by = b.route(builder, param("index", "i32", [8]), 4);
+  const rows = b.dispatch(builder, param("x", "f32", [8, 3]), by);
+  const value = b.combine(builder, b.raggedDot(builder, rows, param("w", "f32", [4, 3, 3]), by.offsets), by);
+  const held = storesOf([value]).set("index", { dtype: "i32", shape: [8], data: new Float64Array(8) }); // all to the first
+  const graph: Graph = { name: "room", results: [{ role: "output", name: "y", value }] };
+  const made = partition(builder, graph, { workers: 4, room: 3.6 }, inQuarters); // for 7.2 of 8 rows
+  const [wanted] = interpret([value], held, { exact: true });
+  for (const [own] of interpretOnWorkers(made, held, inQuarters, 4)) requireEqual("a row", own, wanted as NdArray);
+});
 test("workers that all sort all choices: what each of its own rows' numbers and flags are", () => {
   const by = b.route(builder, b.param(builder, "index", type("i32", [8])), 4);
   const param = (name: string, shape: readonly number[]): Value => b.param(builder, name, type("f32", shape));
