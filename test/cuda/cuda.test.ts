@@ -2,7 +2,7 @@
 // how it is cut in cuda-schedule.test.ts.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { cudaUnit, emitCuda, readableKernel } from "../../compiler/emit/unit.ts";
+import { emitCuda, readableKernel } from "../../compiler/emit/unit.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, Value } from "../../compiler/graph/node.ts";
 import { KernelBuilder } from "../../compiler/kernel/builder.ts";
@@ -16,7 +16,6 @@ import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import type { Sequence } from "../../compiler/plan/sequence.ts";
 import { backends } from "../../compiler/targets.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
-import { nvrtcOptions, parseResources } from "../../runtime/cuda/code.ts";
 import type { Nvrtc } from "../../runtime/nvrtc.ts";
 import { full } from "../full.ts";
 import { golden } from "../golden.ts";
@@ -24,7 +23,7 @@ import { samples } from "../graphs.ts";
 import { graphOf, kernelsOf } from "../host/compare.ts";
 import { attended } from "../kernels/few-queries.ts";
 import { attentionLayer, gptStep, manyGroups, moeLayer } from "../layers.ts";
-import { compiledAlone, foundNvrtc } from "./nvrtc.ts";
+import { compiledAlone, foundNvrtc, requireNoSpills } from "./nvrtc.ts";
 
 const test = suite("cuda");
 const compiler = await foundNvrtc();
@@ -205,25 +204,14 @@ test("a result stands in its operand's place only where one thread reads and wri
 
 /** All kernels in units of some, which share the time that the header takes. */
 async function compileAll(kernels: readonly PlanKernel[], architecture: string, nvrtc: Nvrtc): Promise<void> {
-  const { header } = { header: backends.cuda.header() };
   const units: PlanKernel[][] = [];
   for (const wide of [false, true]) {
     const some = kernels.filter((k) => (k.launch?.wide ?? false) === wide);
     for (let i = 0; i < some.length; i += 16) units.push(some.slice(i, i + 16));
   }
-  const compile = async (unit: readonly PlanKernel[]): Promise<void> => {
-    const [first, ...rest] = unit;
-    if (!first) return;
-    const text = [cudaUnit(header, first), ...rest.map((k) => k.text)].join("\n");
-    const { log } = await nvrtc.compile({ name: "unit.cu", text, architecture, options: nvrtcOptions });
-    for (const { name } of unit) {
-      const { registers, spills, warnings } = parseResources(name, log);
-      assert.ok(registers > 0, `${name} is not in the log`);
-      assert.is(spills, 0, `${name} spills on ${architecture}`);
-      assert.equal(warnings, [], `${name} on ${architecture}`);
-    }
-  };
-  await Promise.all(units.map(compile));
+  await Promise.all(
+    units.map((unit) => requireNoSpills(unit, { header: backends.cuda.header(), architecture, nvrtc })),
+  );
 }
 const sampled = (): Sequence[] => {
   const all = samples().filter(
