@@ -149,7 +149,8 @@ test("of one that the disk has no room for nothing is left, and those before sta
   const logged = await rejectedProblem(() => withPatchedFs({ appendFileSync: full }, () => new RunLog(run).append({})));
   assert.match(logged.help, "--resume goes on from step-000200");
 });
-test("a damaged newest one falls back to the one before, with a warning", async () => {
+const openFiles = (): number => readdirSync("/proc/self/fd").length;
+test("a damaged newest one falls back to the one before, with a warning; its files are closed", async () => {
   const run = fresh();
   await saved(run, 100, 200);
   const file = join(run, "checkpoints", "step-000200", "model.safetensors");
@@ -159,7 +160,11 @@ test("a damaged newest one falls back to the one before, with a warning", async 
   bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1;
   for (const damaged of [bytes, whole.subarray(1)]) {
     writeFileSync(file, damaged);
-    assert.is(newestCheckpoint(run, (line) => warnings.push(line))?.state.step, 100);
+    const open = openFiles();
+    const found = newestCheckpoint(run, (line) => warnings.push(line));
+    assert.is(found?.state.step, 100);
+    found?.close();
+    assert.is(openFiles(), open);
   }
   const [other = "", shorter = "", ...more] = warnings;
   assert.match(other, /step-000200.model\.safetensors does not have the content.*step-000100/);
