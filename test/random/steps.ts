@@ -84,6 +84,22 @@ const steps: Readonly<Record<string, Step>> = {
     const axes = r.draw.order(x.type.shape.length).slice(0, few(r.draw));
     return [r.draw.of([b.sum, b.sum, b.max, b.min, b.mean])(r.g, x, axes, r.draw.chance(0.3))];
   },
+  "reductions over few numbers"(r) {
+    const [rows, own] = [r.draw.shape(1 + r.draw.below(2)), r.draw.of([[2, 3], [4, 4], [5], [3, 2, 2], [1, 4], [16]])];
+    const made = [r.value(r.draw.of(["f32", "f32", "bf16"]), [...rows, ...own])];
+    for (let round = 3 + r.draw.below(4); round > 0; round--) {
+      const x = r.draw.chance(0.8) ? (made.at(-1) ?? r.float()) : r.draw.of(made);
+      const y = r.draw.of([b.sum, b.mean, b.max])(r.g, x, [rows.length + r.draw.below(own.length)], true);
+      const next = [
+        () => b.sub(r.g, x, y),
+        () => b.div(r.g, x, b.add(r.g, b.abs(r.g, y), 0.3)),
+        () => b.mul(r.g, x, b.sigmoid(r.g, y)),
+        () => b.mul(r.g, b.sub(r.g, x, y), r.value(dtypeOf(x.type), own)),
+      ];
+      made.push(r.draw.of(next)());
+    }
+    return r.draw.chance(0.5) ? made.slice(-1) : made.slice(-3);
+  },
   scan(r) {
     const [x, axis] = r.valueAndAxis(({ type }) => type.dtype !== "bool");
     return [b.make1(r.g, "scan", [x], { axis, exclusive: r.draw.chance(0.5), reverse: r.draw.chance(0.5) })];
