@@ -20,8 +20,15 @@ export interface LaneChain {
 }
 /** The most numbers of a row. */
 export const longestRow = 16;
-/** How many reductions must follow one another for a kernel of their own; and the most numbers that a lane computes: its text has a line for each. */
-const [fewestReductions, mostNumbers] = [4, 8192];
+/**
+ * How many reductions must follow one another for a kernel of their own, in the forward and in the backward. The forward decides for both: where layers are
+ * made again in the backward (`recompute`) chains are longer there, and a lane adds up in another order than other kernels, so bits would differ.
+ */
+const [fewestForward, fewestBackward] = [8, 4];
+/** Of fewer values of another chain a backward chain reads what that one stored. */
+const manyReads = 5;
+/** The most numbers that a lane computes: its text has a line for each. */
+const mostNumbers = 8192;
 
 /**
  * The chain of each node that is in one. `forward`: the nodes of the forward. All chains have the same number of rows (that of the most nodes), since two
@@ -37,13 +44,17 @@ function chainsOfRows(graph: Graph, rows: number, forward: ReadonlySet<Node>): R
   const nodes = nodesOf(graph);
   const found = new Map<Node, LaneChain>();
   const fits = new Set(nodes.filter((n) => isOfRows(n, rows)));
-  if (longestChain([...fits]) < fewestReductions) return found;
+  if (longestChain([...fits]) < fewestForward) return found;
+  const isForward = (list: readonly Node[]): boolean => forward.has(item(list, 0));
+  const long = components(nodes, fits, forward).filter(
+    (list) => longestChain(list) >= (isForward(list) ? fewestForward : fewestBackward),
+  );
+  if (!long.some(isForward)) return found;
   const [results, isOutput] = [new Set(valuesOf(graph)), outputsOf(graph, fits)];
-  for (const list of components(nodes, fits, forward)) {
-    if (longestChain(list) < fewestReductions) continue;
+  for (const list of long) {
     const kept = withoutEnds(list, results, isOutput);
     if (numbers(kept, rows) > mostNumbers) continue;
-    const chain: LaneChain = { rows, nodes: kept, isBackward: !forward.has(item(kept, 0)), recomputes: new Set() };
+    const chain: LaneChain = { rows, nodes: kept, isBackward: !isForward(list), recomputes: new Set() };
     for (const n of kept) found.set(n, chain);
   }
   return found;
@@ -54,7 +65,7 @@ function addRecomputed(chain: LaneChain, chains: ReadonlyMap<Node, LaneChain>): 
   let all = numbers(chain.nodes, chain.rows);
   const read = new Set(chain.nodes.flatMap((n) => n.args));
   for (const [from, values] of groupBy(read, (v) => chains.get(v.node))) {
-    if (!from || from === chain || from.recomputes.size > 0 || values.length <= fewestReductions) continue;
+    if (!from || from === chain || from.recomputes.size > 0 || values.length < manyReads) continue;
     all += numbers(from.nodes, from.rows);
     if (all <= mostNumbers) chain.recomputes.add(from);
   }
@@ -76,7 +87,7 @@ export function laneOutputs(graph: Graph, chains: ReadonlyMap<Node, LaneChain>):
 /** How many rows chains may have: whatever leaves a row of at most `longestRow` numbers of enough reductions' operands. */
 const rowCounts = (nodes: readonly Node[]): number[] =>
   [...groupBy(nodes.flatMap(rowCountsOf), (rows) => rows)]
-    .flatMap(([rows, all]) => (all.length < fewestReductions ? [] : [rows]))
+    .flatMap(([rows, all]) => (all.length < fewestForward ? [] : [rows]))
     .toSorted((a, b) => a - b);
 function rowCountsOf({ op, args: [x], attrs }: Node): number[] {
   if (op.name !== "reduce" || !x) return [];
@@ -85,7 +96,7 @@ function rowCountsOf({ op, args: [x], attrs }: Node): number[] {
   return shape
     .slice(0, lead + 1)
     .map((_, i) => product(shape.slice(0, i)))
-    .filter((rows) => isShort(x, rows));
+    .filter((rows) => rows > 1 && isShort(x, rows));
 }
 const rowLength = (v: Value, rows: number): number => count(v.type) / rows;
 const isShort = (v: Value, rows: number): boolean => count(v.type) > 0 && rowLength(v, rows) <= longestRow;

@@ -9,7 +9,7 @@ import type { Executable, Tensor } from "../../runtime/executable/executable.ts"
 import { fromNumbers, numbers, part } from "../../runtime/tensor.ts";
 import { full } from "../full.ts";
 import { libraryModels } from "../library-models.ts";
-import { assertClose, type PeerTarget } from "../peer-results.ts";
+import { assertClose, distance, type PeerTarget } from "../peer-results.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 const test = suite("generate");
@@ -333,16 +333,15 @@ for (const [name, decoder] of Object.entries(decoders))
         const inputs = new Map([["tokens", ints([4, 10], padded)]]);
         const [whole] = (await executable.run("forward", inputs, { seed: 0, call: 0, step: 0 })).outputs;
         assert.ok(whole);
-        assertClose(
-          "as the reference has them",
-          whole,
-          getOrMake(wholes, name, () => whole),
-          5e-5,
-        );
+        const exact = getOrMake(wholes, name, () => whole);
+        assertClose("as the reference has them", whole, exact, 5e-5);
         for (const [s, rows] of (await fed(executable)).entries()) {
           assert.equal(rows.length, sequences[s]?.length);
-          for (const [t, row] of rows.entries())
-            assertClose(`sequence ${s}, position ${t}`, row, part(whole, [s, t]), way.tolerance);
+          for (const [t, row] of rows.entries()) {
+            const wanted = part(whole, [s, t]);
+            const rounding = distance(wanted, part(exact, [s, t])); // a row that cancels may differ by as much from the cache
+            assertClose(`sequence ${s}, position ${t}`, row, wanted, Math.max(way.tolerance, rounding));
+          }
         }
       } finally {
         executable.close();

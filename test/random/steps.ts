@@ -87,7 +87,7 @@ const steps: Readonly<Record<string, Step>> = {
   "reductions over few numbers"(r) {
     const [rows, own] = [r.draw.shape(1 + r.draw.below(2)), r.draw.of([[2, 3], [4, 4], [5], [3, 2, 2], [1, 4], [16]])];
     const made = [r.value(r.draw.of(["f32", "f32", "bf16"]), [...rows, ...own])];
-    for (let round = 3 + r.draw.below(4); round > 0; round--) {
+    for (let round = 5 + r.draw.below(7); round > 0; round--) {
       const x = r.draw.chance(0.8) ? (made.at(-1) ?? r.float()) : r.draw.of(made);
       const y = r.draw.of([b.sum, b.mean, b.max])(r.g, x, [rows.length + r.draw.below(own.length)], true);
       const next = [
