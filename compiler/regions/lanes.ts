@@ -155,7 +155,10 @@ function components(nodes: readonly Node[], fits: ReadonlySet<Node>, forward: Re
   const rootOf = (n: Node): Node => {
     let root = n;
     for (let next = first.get(root); next && next !== root; next = first.get(root)) root = next;
-    first.set(n, root);
+    for (let m = n, next = n; m !== root; m = next) {
+      next = first.get(m) ?? root;
+      first.set(m, root);
+    }
     return root;
   };
   for (const node of nodes.toReversed()) {

@@ -26,9 +26,9 @@ export interface Region {
   readonly recomputed: ReadonlySet<Value>;
 }
 
-/** Ops that move rows by an index: a consumer of any kind computes them as it loads its operand. */
 /** Products of matrices whose operands are read as they lie in memory. */
 export const contractions: ReadonlySet<string> = new Set(["dot", "ragged_dot"]);
+/** Ops that move rows by an index: a consumer of any kind computes them as it loads its operand. */
 export const rowMoves: ReadonlySet<string> = new Set(["gather", "dispatch", "combine"]);
 
 /** About as many pieces, or slices that read one tensor, mean a long unrolled loop whose steps each write, or read, their own. */
