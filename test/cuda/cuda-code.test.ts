@@ -84,17 +84,19 @@ if (compiler)
       /^Bug: kernel hungry of model\.moe:7: NVRTC refuses it\nhungry\.cu\(\d+\): error: .*"lost".*\n {4}UNROLL for .* = lost\[/,
     );
   });
-test("where every choice spills, the least is kept", async () => {
-  const spills = [8, 40, 4, 4];
-  const seen: number[] = [];
+/** What is kept of a kernel for 8 blocks where choices spill so much, and how many were compiled. */
+async function keptOf(spills: readonly number[], registers: number): Promise<unknown> {
+  let seen = 0;
   const compile: Nvrtc["compile"] = () => {
-    const n = spills[seen.length] ?? 0;
-    seen.push(n);
-    const log = `entry function 'hungry' for 'sm_80'\n 0 bytes stack frame, ${n} bytes spill stores\nUsed 99 registers`;
-    return Promise.resolve({ ptx: String(seen.length), cubin: Buffer.alloc(0), log, names: new Map() });
+    const log = `entry function 'hungry' for 'sm_80'\n 0 bytes stack frame, ${spills[seen++] ?? 0} bytes spill stores\nUsed ${registers} registers`;
+    return Promise.resolve({ ptx: String(seen), cubin: Buffer.alloc(0), log, names: new Map() });
   };
   const code = await compiledAlone(hungry(8), { compile });
-  assert.equal([code?.spills, code?.ptx, seen], [4, "3", spills]);
+  return [code?.spills, code?.ptx, seen];
+}
+test("where every choice spills, the least is kept; where a thread has all registers, fewer blocks bring no more", async () => {
+  assert.equal(await keptOf([8, 40, 4, 4], 99), [4, "3", 4]);
+  assert.equal(await keptOf([8, 4], 255), [8, "1", 1]);
 });
 const share = (threads: number, registers: number, shared: number, architecture = "sm_80"): number | null =>
   occupancy({ threads, registers, shared }, architecture);
