@@ -27,8 +27,11 @@ export const longestRow = 16;
 const [fewestForward, fewestBackward] = [8, 4];
 /** Of fewer values of another chain a backward chain reads what that one stored. */
 const manyReads = 5;
-/** The most numbers that a lane computes: its text has a line for each. */
-const mostNumbers = 8192;
+/**
+ * The most numbers that a lane computes in the forward and in the backward: its text has a line for each. A backward has about three times its forward's
+ * numbers, and makes these again.
+ */
+const [mostForward, mostBackward] = [2048, 8192];
 
 /**
  * The chain of each node that is in one. `forward`: the nodes of the forward. All chains have the same number of rows (that of the most nodes), since two
@@ -46,14 +49,14 @@ function chainsOfRows(graph: Graph, rows: number, forward: ReadonlySet<Node>): R
   const fits = new Set(nodes.filter((n) => isOfRows(n, rows)));
   if (longestChain([...fits]) < fewestForward) return found;
   const isForward = (list: readonly Node[]): boolean => forward.has(item(list, 0));
-  const long = components(nodes, fits, forward).filter(
-    (list) => longestChain(list) >= (isForward(list) ? fewestForward : fewestBackward),
-  );
+  const long = components(nodes, fits, forward).filter((list) => {
+    const [fewest, most] = isForward(list) ? [fewestForward, mostForward] : [fewestBackward, mostBackward];
+    return longestChain(list) >= fewest && numbers(list, rows) <= most;
+  });
   if (!long.some(isForward)) return found;
   const [results, isOutput] = [new Set(valuesOf(graph)), outputsOf(graph, fits)];
   for (const list of long) {
     const kept = withoutEnds(list, results, isOutput);
-    if (numbers(kept, rows) > mostNumbers) continue;
     const chain: LaneChain = { rows, nodes: kept, isBackward: !isForward(list), recomputes: new Set() };
     for (const n of kept) found.set(n, chain);
   }
@@ -67,7 +70,7 @@ function addRecomputed(chain: LaneChain, chains: ReadonlyMap<Node, LaneChain>): 
   for (const [from, values] of groupBy(read, (v) => chains.get(v.node))) {
     if (!from || from === chain || from.recomputes.size > 0 || values.length < manyReads) continue;
     all += numbers(from.nodes, from.rows);
-    if (all <= mostNumbers) chain.recomputes.add(from);
+    if (all <= mostBackward) chain.recomputes.add(from);
   }
 }
 /** The values of a chain that other kernels read, or that are results. */

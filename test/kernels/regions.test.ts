@@ -89,6 +89,7 @@ test("sums over few numbers, one of another, are a kernel each way, which keeps 
     [2, 5, 4, 4],
   ];
   assert.equal([lanesOf([4, 4], 3), lanesOf([4, 4], 20), lanesOf([4, 5], 3)], [ways, ways, []]);
+  assert.equal(lanesOf([4, 4], 45), [], "its backward would be too long a text, if not its forward");
 });
 /** How many kernels a graph has that gives these values. */
 const kernelsOf = (...values: readonly Value[]): number =>
