@@ -137,6 +137,34 @@ test("folds whose result is known, or that nothing reads, are left out", () => {
   assert.match(text, "const auto first = i32(t);");
   assert.match(text, "const auto last = i32(t + tn - 1);");
 });
+/** A product of depth 96 in rounds of 32; `column`: where in a row of the left operand a round begins; `more`: what follows the results. */
+function product(column: (k: KernelBuilder, at: Expr) => Expr, more: (k: KernelBuilder) => void = () => {}): string {
+  const k = new KernelBuilder("a test");
+  const [x, w, y] = [k.param("x", "f32", [64, 192]), k.param("w", "f32", [96, 64]), k.param("y", "f32", [64, 64])];
+  const block = k.task("t", 2, 1);
+  const acc = k.tile("acc", "acc", [64, 64]);
+  k.for("k", num(0), num(96), 32, ({ at, n }) => {
+    const first = column(k, at);
+    const left = k.stage("left", [64, 32], [num(64), n], (i, j) => load(x, i, add(first, j)));
+    const right = k.stage("right", [32, 64], [n, num(64)], (i, j) => load(w, add(at, i), j));
+    k.mma(left, [right], [acc], [num(64), n]);
+  });
+  k.each(acc, [num(64), num(64)], (i, j) => k.store(y, [i, j], add(load(acc, i, j), asValue(block.at))));
+  more(k);
+  return emitCuda(k.kernel("test")).text;
+}
+test("loads run ahead in loops whose operands wait for nothing in them, and begin before the results of the task before are stored only where nothing follows", () => {
+  const plain = product((_, at) => at);
+  assert.match(plain, /pipeline<.*start_loads/s);
+  const waiting = product((k, at) => k.letHere("first", mul(at, num(2))));
+  assert.not.match(waiting, "pipeline<");
+  const followed = product(
+    (_, at) => at,
+    (k) => k.par(num(8), (i) => k.store(k.param("z", "f32", [8]), [i], load(k.param("u", "f32", [8]), i))),
+  );
+  assert.match(followed, "pipeline<");
+  assert.not.match(followed, "start_loads");
+});
 function attentionOf(width: number, dtype: DType, cap: Pick<OpAttrs["attention"], "cap"> = {}): PlanKernel[] {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: readonly number[]): Value => parameter(g, name, shape, dtype);

@@ -4,8 +4,11 @@ import assert from "node:assert/strict";
 import { appendFileSync } from "node:fs";
 import { suite } from "uvu";
 import { type GenerateRequest, generateBatch } from "../../runtime/generation/batch.ts";
+import { compileGenerate } from "../../runtime/generation/compile-generate.ts";
 import { Prefixes } from "../../runtime/generation/prefixes.ts";
 import { fit, openModel } from "../../runtime/index.ts";
+import { readProgram } from "../../runtime/program.ts";
+import { two } from "../workers/fake-workers.ts";
 import { batches, lmFile } from "./lm-run.ts";
 import { Memory } from "./memory.ts";
 import { assertProblem } from "./texts.ts";
@@ -120,6 +123,9 @@ for (const [target, mixing] of [
   });
 test("what cannot be kept is said", async () => {
   const target = "reference";
+  const alone = { rows: 1, prefixes: 1, world: two(0), target } as const;
+  const several = compileGenerate(readProgram(lmFile("Attention(D, 2)")), undefined, alone);
+  await assertProblem(several, /2 workers keep no beginnings of prompts.*leave `--prefixes`/);
   for (const type of ["float[D, B]", "float[D]"]) {
     const file = lmFile("Counted(D)");
     const counted = `layer Counted(D) {

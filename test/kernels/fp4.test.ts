@@ -37,7 +37,7 @@ function products(dtype: DType): Made {
   const { offsets } = b.route(g, b.rem(g, b.iota(g, 23), 5), 6);
   const gated = b.mul(g, b.dot(g, x, w), b.sigmoid(g, b.dot(g, x, fp4("gate", K, N))));
   const beside = b.mul(g, b.dot(g, p("two", [2, K]), w), b.dot(g, p("two", [2, K]), p("floats", [K, N])));
-  const pairs = [p("a", [9, K]), w, p("b", [9, 64]), fp4("more", 64, N)];
+  const pairs = [p("a", [41, K]), w, p("b", [41, 64]), fp4("more", 64, N)];
   return {
     graph: graphOf([
       ...[1, 2, 3, 16, 41].map((rows) => b.dot(g, p(`x${rows}`, [rows, K]), w)),

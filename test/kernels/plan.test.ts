@@ -431,6 +431,18 @@ test("a store that is assigned to itself stays where it is: nothing is copied", 
   const sequence = { entry: "e", launches: [], assigns: [{ store: "x", from: x }], results: [] };
   assert.equal(planMemory([sequence], [storeOf(x)], options).entries[0]?.steps, []);
 });
+test("a kernel has the scratch memory that the most of its launches need", () => {
+  const [x, y] = [buffer("x", [4]), buffer("y", [4])];
+  const made = launch("k", "", [write(y)]);
+  const less = { ...made, kernel: { ...made.kernel, scratch: 16 } } as VirtualLaunch;
+  const results = [output("x", x), output("y", y)];
+  const sequence = { entry: "e", launches: [launch("k", "", [write(x)]), less], assigns: [], results };
+  const { kernels } = planMemory([sequence], [], options);
+  assert.equal(
+    kernels.map(({ scratch }) => scratch),
+    [64],
+  );
+});
 test("an empty buffer needs no launch that writes it", () => {
   const [none, y] = [buffer("none", [0]), buffer("y", [4])];
   const launches = [launch("k", "", [read(none), write(y)])];

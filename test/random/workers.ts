@@ -9,13 +9,16 @@ import type { HostMode } from "./host-modes.ts";
 import type { RandomProgram } from "./programs.ts";
 import { differences, expectedOf, inputsOf, trainingOf, zero } from "./training.ts";
 
-/** What workers do, by themselves where a group of them can share no matrix. */
+/** What workers do, by themselves where a group of them can share no matrix, and without shadows where they share no experts. */
 function sharedBy<T>(sharing: Sharing, make: (sharing: Sharing) => T): T {
   try {
     return make(sharing);
   } catch (error) {
-    if (!(error instanceof Problem) || !error.message.includes("can share no matrix")) throw error;
-    return make({ ...sharing, tensorParallel: 1, expertParallel: 1 });
+    if (!(error instanceof Problem)) throw error;
+    if (error.message.includes("can share no matrix"))
+      return sharedBy({ ...sharing, tensorParallel: 1, expertParallel: 1 }, make);
+    if (error.message.startsWith("no experts can be shadowed")) return make({ ...sharing, shadow: undefined });
+    throw error;
   }
 }
 /** What a store holds; a copy in bf16 what its parameter does, which workers may read in its place. */

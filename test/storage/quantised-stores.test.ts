@@ -170,4 +170,33 @@ test("one tensor of all copies is kept as codes too; other numbers, and codes of
   assert.not.equal(codesOf(inMemory(w)), given);
   assert.not.equal(codesOf({ ...inMemory(w), kept: { ...kept, code: "int8" } }), given);
 });
+test("where no codes stand for a tensor alone it is numbers: a part of a stack that shares its scales, a stack of which one copy is no codes", () => {
+  const codes: Tensor = { dtype: "i8", shape: [2, 3, 4], data: new Int8Array(24).map((_, i) => i) };
+  const scales = fromNumbers("f32", [1, 1, 4], [1, 2, 4, 8]);
+  const kept = { code: "int8", codes: inMemory(codes), scales: inMemory(scales) } as const;
+  const numbersOf = dequantised({ code: "int8", codes, scales });
+  const own = { code: "int8", codes: inMemory(part(codes, [0])), scales: inMemory(part(scales, [0])) } as const;
+  const [first, second] = [0, 1].map((i) => inMemory(part(numbersOf, [i]))) as [StoredTensor, StoredTensor];
+  for (const [tensors, name, stack] of [
+    [{ "a.w": { ...inMemory(numbersOf), kept } }, "a.1.w", 0],
+    [{ "a.0.w": { ...first, kept: own }, "a.1.w": second }, "a.*.w", 1],
+  ] as const) {
+    const want = stack === 0 ? part(numbersOf, [1]) : numbersOf;
+    const found = new NamedTensors(new Map(Object.entries(tensors)), path).take({ ...want, name, stack });
+    assert.equal([found?.kept, found?.read()], [undefined, want]);
+  }
+});
+test("copies that are vectors are written together: a part of a store has two axes or more", () => {
+  const said: string[] = [];
+  const write = (name: string): unknown => said.push(name);
+  const writePart = (name: string, index: readonly number[]): unknown => said.push(`${name} ${index.join()}`);
+  const executable = Object.assign(new FakeExecutable(), { write, writePart });
+  for (const shape of [[2], [2, 3], [2, 3, 4]])
+    writeStored(
+      executable,
+      { ...parameter, name: "a.*.b", stack: 1, dtype: "f32", shape },
+      inMemory(zeros("f32", shape)),
+    );
+  assert.equal(said, ["a.*.b", "a.*.b", "a.*.b 0", "a.*.b 1"]);
+});
 test.run();
