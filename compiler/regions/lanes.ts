@@ -99,7 +99,7 @@ function rowCountsOf({ op, args: [x], attrs }: Node): number[] {
   return shape
     .slice(0, lead + 1)
     .map((_, i) => product(shape.slice(0, i)))
-    .filter((rows) => rows > 1 && isShort(x, rows));
+    .filter((rows) => isShort(x, rows));
 }
 const rowLength = (v: Value, rows: number): number => count(v.type) / rows;
 const isShort = (v: Value, rows: number): boolean => count(v.type) > 0 && rowLength(v, rows) <= longestRow;
