@@ -55,6 +55,13 @@ export function outermostRouting(route: Node): Node {
   const outer = outerRouting(route);
   return outer ? outermostRouting(outer) : route;
 }
+/** The routing that sorted the rows of what a node makes, given that of its arguments; undefined: none did. */
+export function sortedBy(node: Node, of: (v: Value) => Node | undefined): Node | undefined {
+  const { op, args } = node;
+  const by = { dispatch: args[1], ragged_dot: args[2], gather: args[1] }[op.name]?.node;
+  if (by) return by.op.name === "route" ? by : undefined;
+  return op.lower === "point" || op.lower === "view" ? args.flatMap((a) => of(a) ?? [])[0] : undefined;
+}
 export const groupCount = (route: Node): number => (route.attrs as { readonly groups: number }).groups;
 
 /** The operand of a view in which the rows are as before, along the first axis; else null. */

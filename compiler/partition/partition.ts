@@ -33,7 +33,7 @@ import {
 } from "../ops/sharding.ts";
 import { fromTo, gcd } from "../types/numbers.ts";
 import { dims, dtypeOf, type Type, type } from "../types/type.ts";
-import { groupCount, outerRouting } from "./expert-index.ts";
+import { groupCount, outerRouting, sortedBy } from "./expert-index.ts";
 import { Gathers, type Placed } from "./gathers.ts";
 import { dataAxis, groupAlong, type Sharing } from "./mesh.ts";
 import { neededWhole } from "./needed-whole.ts";
@@ -77,6 +77,8 @@ class Partition implements Workers {
   readonly #uses: ReadonlyMap<Value, number>;
   readonly #known = new Map<Value, Placed>();
   readonly #made = new Map<Value, Map<string, Value>>();
+  /** The routing that sorted the rows of a value. */
+  readonly #sorted = new Map<Value, Node>();
   readonly #exchanged: Map<Node, number>;
   readonly #lookups: ReadonlyMap<Value, SharedTable>;
   readonly #neededWhole: ReadonlySet<Value>;
@@ -331,9 +333,18 @@ class Partition implements Workers {
     const seen = node.args.map((a) => this.ruleInput(a));
     const rule = node.op.shard?.(node, seen, this) ?? null;
     const fits = rule?.args.every(
-      (place, i) => this.#fits(item(node.args, i), place) && this.#keepsRows(node, rule, i),
+      (place, i) =>
+        this.#fits(item(node.args, i), place) &&
+        this.#hasOrder(item(node.args, i), place) &&
+        this.#keepsRows(node, rule, i),
     );
     return fits ? rule : null;
+  }
+  /** Whether rows that all workers have are not sorted by another routing: what is padding of one are rows of the other. */
+  #hasOrder(v: Value, place: Placement): boolean {
+    const by = this.#sorted.get(v);
+    const isOther = isSharded(place) && place.sharding.kind === "rows" && by !== undefined && by !== place.sharding.by;
+    return !isOther || this.of(v).place.kind !== "replicated";
   }
   #fits({ type }: Value, place: Placement): boolean {
     if (place.kind !== "sharded") return true;
@@ -360,6 +371,8 @@ class Partition implements Workers {
   }
   #set(node: Node, values: readonly Value[], places: readonly Placement[]): void {
     node.results.forEach((r, i) => this.#known.set(r, { value: item(values, i), place: item(places, i) }));
+    const by = sortedBy(node, (v) => this.#sorted.get(v));
+    if (by) for (const r of node.results) this.#sorted.set(r, by);
   }
   #leaf(node: Node, store: string): void {
     const own = item(node.results, 0);

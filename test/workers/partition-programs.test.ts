@@ -299,6 +299,7 @@ test("two mixtures give all rows the same vector, which learns from rows of both
   });
   const entries = [{ method: "routed", name: "routed", sizes: { N: 8 }, gradients: true }];
   compare({ program, request: { sizes: {}, entries }, workers: 2 });
+  compare({ program, request: { sizes: {}, entries }, workers: 4, tensorParallel: 2, shadow: 1 });
 });
 const bools = load({
   name: "bools.moe",
