@@ -47,13 +47,13 @@ export class Gathers {
     const value = this.#ownPart(node, parts, this.#values.convertTo(index, to));
     return { value, place: sharded(axis + to.axis, to.sharding) };
   }
-  /** By an index that all workers have: a sum of what the parts give, since there is 0 outside. */
+  /** By an index that all workers have: a sum of what the parts give, over the workers that have all of them, since there is 0 outside. */
   #fromParts(node: Node): Placed | null {
     const [table, index] = [item(node.args, 0), this.#values.of(item(node.args, 1))];
     const { place } = this.#values.of(table);
     const parts = evenParts(place, (node.attrs as OpAttrs["gather"]).axis);
-    const isOfAll = parts === this.#axis.count && index.place.kind === "replicated";
-    if (!isSharded(place) || !isOfAll || !isFloat(dtypeOf(table.type))) return null;
+    if (!isSharded(place) || parts === null || index.place.kind !== "replicated" || !isFloat(dtypeOf(table.type)))
+      return null;
     return { value: this.#ownPart(node, parts, index.value), place: partial("sum", place.sharding, this.#values) };
   }
   /** What a worker's own part gives, of `parts`, for an index into the whole. */
