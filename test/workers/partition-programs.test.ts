@@ -185,6 +185,7 @@ const shadowing = (B: number, more: Partial<BuildRequest>) => () => {
 test("shadowed experts are refused where workers share none, and where they are codes", () => {
   for (const more of [{}, { workers: 5 }, { workers: 5, tensorParallel: 5 }])
     assert.throws(shadowing(5, more), /no experts can be shadowed/);
+  assert.throws(shadowing(4, { workers: 4, tensorParallel: 2 }), /no experts can be shadowed/); // 3 of each pair
   assert.throws(shadowing(2, { workers: 2, weights: "int8" }), /as codes/);
 });
 test("the experts with the most rows are shadowed: theirs have no room at their owner, and take none", () => {
