@@ -168,8 +168,8 @@ function requireShadowed({ shadow, weights = "float" }: BuildRequest, some: bool
   if (shadow === undefined) return;
   if (!some)
     throw new Problem(
-      "no experts can be shadowed: the workers share none that are called by index",
-      `leave ${shadowFlagText} out, or give a number of workers that has a divisor in common with that of the experts`,
+      "no experts can be shadowed: the workers share none that are called by index and trained",
+      `leave ${shadowFlagText} out (as of texts that are generated), or give a number of workers that has a divisor in common with that of the experts`,
     );
   if (weights !== "float")
     throw new Problem(
