@@ -29,7 +29,7 @@ export function shardingSummary(
     (s) => s.role === "optimizer" && s.stack === 0 && s.shards?.some(({ stride }) => stride === tensorParallel),
   );
   const state = steps ? ["each steps its part of what all have"] : [];
-  const hot = shadow === undefined ? [] : [`the ${shadow} with the most rows shadowed`];
+  const hot = shadow === undefined ? [] : [`up to ${shadow} with the most rows shadowed`];
   return [`${size} workers: ${mesh}${rows}`, ...matrices, ...new Set(experts), ...hot, ...state].join("; ");
 }
 function sharedMatrices(stores: readonly StoreInfo[], workers: number): string {

@@ -17,7 +17,8 @@ function sharedBy<T>(sharing: Sharing, make: (sharing: Sharing) => T): T {
     if (!(error instanceof Problem)) throw error;
     if (error.message.includes("can share no matrix"))
       return sharedBy({ ...sharing, tensorParallel: 1, expertParallel: 1 }, make);
-    if (error.message.startsWith("no experts can be shadowed")) return sharedBy({ ...sharing, shadow: undefined }, make);
+    if (error.message.startsWith("no experts can be shadowed"))
+      return sharedBy({ ...sharing, shadow: undefined }, make);
     throw error;
   }
 }
