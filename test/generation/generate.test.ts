@@ -9,7 +9,7 @@ import type { Executable, Tensor } from "../../runtime/executable/executable.ts"
 import { fromNumbers, numbers, part } from "../../runtime/tensor.ts";
 import { full } from "../full.ts";
 import { libraryModels } from "../library-models.ts";
-import { assertClose, distance, type PeerTarget } from "../peer-results.ts";
+import { assertClose, type PeerTarget } from "../peer-results.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 const test = suite("generate");
@@ -271,7 +271,8 @@ function filled(executable: Executable): void {
   }
 }
 
-const sequences = [10, 7, 9, 5].map((n, s) => Array.from({ length: n }, (_, i) => (i * i * 3 + 5 * s + i) % V));
+/** Tokens after which no row is ill-conditioned: after others half an ulp of KimiLinear's parameters changes one by 2.7e-5, in exact arithmetic. */
+const sequences = [10, 7, 9, 5].map((n, s) => Array.from({ length: n }, (_, i) => (i * i * 3 + 5 * s + i + 3) % V));
 /** For each call the rows of the batch: which sequence, and how many of its next tokens. Row 1 is taken over by sequence 2, and row 2 idles. */
 type Fed = readonly [sequence: number, tokens: number] | null;
 const calls: readonly (readonly [T: number, rows: readonly Fed[]])[] = [
@@ -333,15 +334,16 @@ for (const [name, decoder] of Object.entries(decoders))
         const inputs = new Map([["tokens", ints([4, 10], padded)]]);
         const [whole] = (await executable.run("forward", inputs, { seed: 0, call: 0, step: 0 })).outputs;
         assert.ok(whole);
-        const exact = getOrMake(wholes, name, () => whole);
-        assertClose("as the reference has them", whole, exact, 5e-5);
+        assertClose(
+          "as the reference has them",
+          whole,
+          getOrMake(wholes, name, () => whole),
+          5e-5,
+        );
         for (const [s, rows] of (await fed(executable)).entries()) {
           assert.equal(rows.length, sequences[s]?.length);
-          for (const [t, row] of rows.entries()) {
-            const wanted = part(whole, [s, t]);
-            const rounding = distance(wanted, part(exact, [s, t])); // a row that cancels may differ by as much from the cache
-            assertClose(`sequence ${s}, position ${t}`, row, wanted, Math.max(way.tolerance, rounding));
-          }
+          for (const [t, row] of rows.entries())
+            assertClose(`sequence ${s}, position ${t}`, row, part(whole, [s, t]), way.tolerance);
         }
       } finally {
         executable.close();

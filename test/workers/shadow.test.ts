@@ -1,0 +1,58 @@
+// Shadowed experts: which ones they are, what of them is moved, and where they are refused. What they compute is compared in partition-programs.test.ts.
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { load, loadFile } from "../../compiler/check/index.ts";
+import type { Value } from "../../compiler/graph/node.ts";
+import { nodesOf } from "../../compiler/graph/walk.ts";
+import { choosePanels } from "../../compiler/lower/layout.ts";
+import { silentObserver } from "../../compiler/pass.ts";
+import { type BuildRequest, toGraphs } from "../../compiler/pipeline.ts";
+import { isFloat } from "../../compiler/types/dtype.ts";
+import { dtypeOf } from "../../compiler/types/type.ts";
+import { project } from "../project.ts";
+import { compare } from "./compare-workers.ts";
+
+const test = suite("shadow");
+const example = loadFile(join(project, "examples/gpt-moe.moe"));
+const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };
+/** What makes the graphs of a step of the demo with a shadowed expert. */
+const shadowing = (B: number, more: Partial<BuildRequest>) => () => {
+  const entries = [{ method: "train", name: "train", sizes: { B, T: 5 } }];
+  return toGraphs(example, { sizes, entries, precision: "f32", shadow: 1, ...more }, silentObserver());
+};
+test("shadowed experts are refused where workers share none, and where they are codes", () => {
+  for (const more of [{}, { workers: 5 }, { workers: 5, tensorParallel: 5 }])
+    assert.throws(shadowing(5, more), /no experts can be shadowed/);
+  assert.throws(shadowing(4, { workers: 4, tensorParallel: 2 }), /no experts can be shadowed/); // 3 of each pair
+  assert.throws(shadowing(2, { workers: 2, weights: "int8" }), /as codes/);
+});
+test("the experts with the most rows are shadowed: theirs have no room at their owner, and take none", () => {
+  const program = load({
+    name: "uneven.moe",
+    text: `import { Linear } from "std/nn"
+      model Uneven(D = 3, E = 4) {
+        experts: Linear(D, D)[E]
+        routed(x: f32[N, D], i: i32[N]) -> f32[N, D] {
+          return experts[where(i < 99 && range(N) < 2, range(N), 3)](x)
+        }
+      }`,
+  });
+  const entries = [{ method: "routed", name: "routed", sizes: { N: 8 }, gradients: true }];
+  const one = { program, request: { sizes: {}, entries }, workers: 2, room: 1 };
+  assert.throws(() => compare(one), /room for 4 rows/);
+  compare({ ...one, shadow: 1 });
+});
+test("of shadowed experts alone all workers get the parameters, in groups too, and these stay in panels", () => {
+  for (const more of [{ workers: 2 }, { workers: 4 }, { workers: 6, tensorParallel: 2 }]) {
+    const [own, none] = [{}, { shadow: undefined }].map((how) => shadowing(12, { ...more, ...how })());
+    const gathers = own?.graphs.flatMap(nodesOf).filter((n) => n.op.name === "all_gather") ?? [];
+    assert.not.ok(gathers.some((n) => n.results.some(isOfExperts)));
+    const panels = [own, none].map((e) => [...choosePanels(e?.graphs ?? [], e?.stores ?? [], 4).keys()].toSorted());
+    assert.ok(panels[0]?.some((name) => name.includes("experts")));
+    assert.equal(panels[0], panels[1]);
+  }
+});
+/** Whether a value has a matrix of each of several experts. */
+const isOfExperts = ({ type }: Value): boolean => isFloat(dtypeOf(type)) && type.shape.length === 3;
+test.run();
