@@ -4,6 +4,7 @@ import { project } from "./project.ts";
 
 /** What the library's other models are made of. */
 const parts = new Set([
+  "BeamBlocks",
   "ChoosingModel",
   "LanguageModel",
   "DeepSeekMain",

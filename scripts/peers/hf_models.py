@@ -15,7 +15,7 @@ READS = {"d_kv": 5, "d_ff": 12, "num_layers": 2, "num_decoder_layers": 2, "num_h
     "relative_attention_max_distance": 12,
 }
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM"}
+WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "LaraMiniForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM"}
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
     "minimax_m3_vl_text": "MiniMaxM3VLTextConfig",
@@ -298,6 +298,38 @@ MODELS = {
             | {"original_max_position_embeddings": 16},
             "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
         }},
+        "1GB",
+    ),
+    "flint": (
+        "Flint",
+        HEADS
+        | {"num_hidden_layers": 6, "head_dim": 6, "intermediate_size": 12, "moe_intermediate_size": 5, "shared_expert_intermediate_size": 7, "num_experts": 5}
+        | {"sliding_window": 4, "mlp_only_layers": [0, 1, 3], "rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
+        "1GB",
+    ),
+    "lara_mini": (
+        "LaraMini",
+        HEADS
+        | DELTA
+        | {"num_hidden_layers": 4, "head_dim": 6, "moe_intermediate_size": 5, "shared_expert_intermediate_size": 7, "num_experts": 5, "sliding_window": 4}
+        | {"layer_types": ["linear_attention", "full_attention", "sliding_attention", "linear_attention"]}
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
+        "1GB",
+    ),
+    "beam": (
+        "Beam",
+        HEADS
+        | {"num_hidden_layers": 5, "head_dim": 6, "intermediate_size": 12, "moe_intermediate_size": 5, "num_experts": 6, "n_group": 3, "topk_group": 2}
+        | {"layer_types": ["full_attention", "sliding_attention", "full_attention", "sliding_attention", "full_attention"], "sliding_window": 4}
+        | {"mlp_layer_types": ["dense", "sparse", "sparse", "dense", "sparse"], "routed_scaling_factor": 1.7, "final_logit_softcapping": 3.0}
+        | {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}, "full_attention": None}},
+        "1GB",
+    ),
+    "kolibri1": (
+        "Kolibri1",
+        HEADS
+        | {"num_hidden_layers": 6, "head_dim": 6, "moe_intermediate_size": 5, "shared_expert_intermediate_size": 7, "num_local_experts": 5}
+        | {"sliding_window": 4, "rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
         "1GB",
     ),
     "minimax_m2": (

@@ -128,6 +128,26 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, 5, 10, L: 4, Every: 2, Heads: 2, NearHeads: 4, Groups: 2, A: 4, E: 4, K: 2, window: 5, stretch: 4, original: 4, heat: 1.2, Context: 12",
       "laguna",
     ),
+    Flint: decoder(
+      "Flint",
+      "8, 6, 5, 10, L: 3, Dense: 1, Full: 0, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12, window: 5",
+      "windowed",
+    ),
+    Kolibri1: decoder(
+      "Kolibri1",
+      "8, 6, 5, L: 2, First: 1, Full: 1, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12, window: 5",
+      "windowed",
+    ),
+    LaraMini: decoder(
+      "LaraMini",
+      "8, 6, 5, L: 4, Heads: 2, Groups: 1, A: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, E: 4, K: 2, Chunk: 2, Context: 12, window: 5",
+      "qwen3_next",
+    ),
+    Beam: decoder(
+      "Beam",
+      "8, 6, 10, L: 4, Dense: 1, Every: 2, Full: 1, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, G: 2, Open: 1, Context: 12, window: 5",
+      "beam",
+    ),
     Ling3: decoder(
       "Ling3",
       "8, 10, 6, L: 3, Heads: 2, E: 4, K: 2, G: 2, Open: 1, R: 5, A: 3, P: 4, C: 2, DeltaHeads: 2, DeltaWidth: 3, Dense: 1, Every: 3, Chunk: 2, Context: 12",

@@ -98,6 +98,30 @@ test("Laguna: each kind of blocks has heads and RoPE of its own", () => {
   refuses("laguna", { layer_types: Array(4).fill("chunked_attention") }, "layer_types is", "one for each layer");
   refuses("laguna", { rope_parameters: { sliding_attention: { rope_theta: 9 } } }, "full_attention.rope_theta is");
 });
+test("Flint, Beam, Lara: what a block sees, and whether it is a mixture, where nothing is said too", () => {
+  const near = ["NearMixture", "NearMixture"];
+  const nothing = { layer_types: null, num_hidden_layers: 8 };
+  assert.deepEqual(kindsOfFamily("flint", {}), ["Far", "Far", "NearMixture", "Near", "NearMixture", "FarMixture"]);
+  const flint = ["Far", "Far", ...near, "NearMixture", "FarMixture", "NearMixture", "FarMixture"];
+  assert.deepEqual(kindsOfFamily("flint", { ...nothing, mlp_only_layers: null }), flint);
+  refuses("flint", { mlp_only_layers: ["all"] }, "mlp_only_layers is", "numbers of layers");
+  refuses("flint", { layer_types: ["full_attention"] }, "layer_types is", "one for each layer");
+  refuses("flint", { decoder_sparse_step: 2 }, "decoder_sparse_step is 2");
+  assert.deepEqual(kindsOfFamily("beam", {}), ["Far", "NearMixture", "FarMixture", "Near", "FarMixture"]);
+  const beam = ["Near", "Near", "Near", ...near, "FarMixture", "NearMixture", "FarMixture"];
+  assert.deepEqual(kindsOfFamily("beam", { ...nothing, mlp_layer_types: null }), beam);
+  assert.equal(header("beam", { rope_parameters: null })["base"], 10000);
+  const turned = { rope_type: "default", rope_theta: 5 };
+  refuses(
+    "beam",
+    { rope_parameters: { sliding_attention: turned, full_attention: turned } },
+    "null: without positions",
+  );
+  refuses("beam", { final_logit_softcapping: null }, "final_logit_softcapping is");
+  assert.deepEqual(kindsOfFamily("lara_mini", {}), ["Delta", "Far", "Near", "Delta"]);
+  const lara = ["Delta", "Near", "Delta", "Far", "Near", "Delta", "Near", "Delta"];
+  assert.deepEqual(kindsOfFamily("lara_mini", nothing), lara);
+});
 test("Kimi Linear: the order of blocks as released and as transformers writes it", () => {
   const kinds = ["DeltaMixture", "LatentMixture", "Delta"];
   assert.deepEqual(kindsOfFamily("kimi_linear", {}), kinds);

@@ -31,6 +31,8 @@ const hybrid = {
   KeyWidth: 3,
   ValueWidth: 2,
 };
+/** Windows in some blocks. */
+const windowed = { V: 19, D: 8, H: 6, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 8, window: 5 };
 /** Latent attention. */
 const latent = { V: 19, D: 8, F: 10, H: 6, L: 2, Heads: 2, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 8 };
 /** Of Mamba-2. */
@@ -402,6 +404,16 @@ export const models: Readonly<Record<string, Model>> = {
   Qwen3Next: { ...decoder({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
   Qwen35Moe: { ...like({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
   Qwen35: { ...like(hybrid), file: "qwen3_next" },
+  LaraMini: {
+    ...like({ ...windowed, F: 5, L: 4, A: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, Chunk: 4 }),
+    file: "qwen3_next",
+  },
+  Flint: {
+    ...like({ ...windowed, F: 5, Wide: 10, L: 3, Dense: 1, Full: 0 }),
+    file: "windowed",
+  },
+  Kolibri1: { ...like({ ...windowed, F: 5, L: 2, First: 1, Full: 1 }), file: "windowed" },
+  Beam: { ...like({ ...windowed, Wide: 10, L: 4, Dense: 1, Every: 2, Full: 1, G: 2, Open: 1 }), file: "beam" },
   ExaoneMoe: {
     ...like({ V: 19, D: 8, F: 6, H: 5, L: 4, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8, window: 4 }),
     file: "windowed",

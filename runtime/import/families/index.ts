@@ -2,6 +2,7 @@
 // named.
 import type { Family } from "../family.ts";
 import { bamba } from "./bamba.ts";
+import { beam } from "./beam.ts";
 import { cohere2Moe } from "./cohere2.ts";
 import { dbrx } from "./dbrx.ts";
 import {
@@ -18,6 +19,7 @@ import {
 } from "./deepseek.ts";
 import { deepseekV4 } from "./deepseek-v4.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
+import { flint } from "./flint.ts";
 import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { jamba } from "./jamba.ts";
@@ -34,10 +36,10 @@ import { minimaxM3Text } from "./minimax-m3.ts";
 import { flexOlmo, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
 import { nemotronH } from "./nemotron.ts";
 import { nllbMoe } from "./nllb.ts";
-import { qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
+import { laraMini, qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
-import { granitemoeSwa, mellum } from "./spaced.ts";
+import { granitemoeSwa, kolibri1, mellum } from "./spaced.ts";
 import { mt5, switchTransformers, t5, umt5 } from "./t5.ts";
 import { afmoe, exaoneMoe } from "./windowed.ts";
 import { ariaText, glm4vMoeText, qwen3OmniMoeText, qwen3VlMoeText } from "./with-images.ts";
@@ -54,6 +56,7 @@ export const families: readonly Family[] = [
   qwen3Next,
   qwen35Moe,
   qwen35,
+  laraMini,
   lfm2,
   lfm2Moe,
   glm4Moe,
@@ -103,6 +106,9 @@ export const families: readonly Family[] = [
   granitemoeSwa,
   mellum,
   laguna,
+  flint,
+  beam,
+  kolibri1,
   t5,
   mt5,
   umt5,

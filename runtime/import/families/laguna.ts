@@ -3,39 +3,26 @@ import { type ConfigValue, type Family, type Json, type Kind, lookup } from "../
 import {
   attentionBiasNames,
   attentionNames,
+  listOfEach,
   mixtureHeader,
   mixtureNames,
   outerNames,
   queryKeyNormNames,
   required,
   swigluNames,
+  wordOfEach,
 } from "./shared.ts";
 
 const kinds = ["full_attention", "sliding_attention"] as const;
 type Attention = (typeof kinds)[number];
-const layersOf = (config: Json): number => Number(config["num_hidden_layers"]);
-/** A list with an item for each block; undefined if it is none. */
-function listOf(config: Json, key: string, usual: (i: number) => unknown): readonly unknown[] | undefined {
-  const list = lookup(config, key) ?? Array.from({ length: layersOf(config) }, (_, i) => usual(i));
-  return Array.isArray(list) && list.length === layersOf(config) ? list : undefined;
-}
-const attentionOf = (config: Json): readonly unknown[] | undefined =>
-  listOf(config, "layer_types", () => "full_attention");
-const feedOf = (config: Json): readonly unknown[] | undefined =>
-  listOf(config, "mlp_layer_types", (i) => (i === 0 ? "dense" : "sparse"));
-/** The only accepted list: of these words, one for each block. */
-const wordsOf =
-  (key: string, list: (config: Json) => readonly unknown[] | undefined, words: readonly string[]) =>
-  (config: Json): unknown =>
-    list(config)?.every((word) => words.includes(String(word)))
-      ? config[key]
-      : `a list of ${words.join(" and ")}, one for each layer`;
+const attention = wordOfEach("layer_types", kinds, () => "full_attention");
+const feed = wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) => (i === 0 ? "dense" : "sparse"));
 /** How many heads the blocks of one kind have, which must be the same for all of them. */
 const heads = (kind: Attention): ConfigValue => ({
   keys: ["num_attention_heads_per_layer", "num_attention_heads"],
   from: (config) => {
-    const all = listOf(config, "num_attention_heads_per_layer", () => config["num_attention_heads"]);
-    const types = attentionOf(config);
+    const all = listOfEach(config, "num_attention_heads_per_layer", () => config["num_attention_heads"]);
+    const types = attention.of(config);
     const [first = config["num_attention_heads"], ...others] = all?.filter((_, i) => types?.[i] === kind) ?? [];
     return all && typeof first === "number" && others.every((n) => n === first) ? first : undefined;
   },
@@ -52,7 +39,7 @@ const rope = (
   keys: [ropeOf(kind, key)],
   ...(of.as ? { kind: of.as } : {}),
   from: (config) => {
-    const unused = !attentionOf(config)?.includes(kind);
+    const unused = !attention.of(config)?.includes(kind);
     const is =
       lookup(config, ropeOf(kind, key)) ??
       (lookup(config, "rope_parameters") === undefined || unused ? of.alone : of.else);
@@ -120,8 +107,8 @@ export const laguna: Family = {
   },
   supported: {
     hidden_act: "silu",
-    layer_types: wordsOf("layer_types", attentionOf, kinds),
-    mlp_layer_types: wordsOf("mlp_layer_types", feedOf, ["dense", "sparse"]),
+    layer_types: attention.only,
+    mlp_layer_types: feed.only,
     moe_apply_router_weight_on_input: false,
     moe_router_logit_softcapping: 0,
     [ropeOf("sliding_attention", "rope_type")]: "default",
@@ -152,9 +139,9 @@ export const laguna: Family = {
       FarMixture: "LagunaFarMixture",
     },
     order: (config) => {
-      const feed = feedOf(config);
-      return (attentionOf(config) ?? []).map(
-        (type, i) => `${type === "full_attention" ? "Far" : "Near"}${feed?.[i] === "sparse" ? "Mixture" : ""}`,
+      const feeds = feed.of(config);
+      return (attention.of(config) ?? []).map(
+        (type, i) => `${type === "full_attention" ? "Far" : "Near"}${feeds?.[i] === "sparse" ? "Mixture" : ""}`,
       );
     },
   },

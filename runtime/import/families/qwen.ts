@@ -1,4 +1,5 @@
-// Qwen's mixtures: Qwen2-MoE, Qwen3-MoE, Qwen3-Next, Qwen3.5.
+// Qwen's mixtures: Qwen2-MoE, Qwen3-MoE, Qwen3-Next, Qwen3.5; Lara Mini, which has their DeltaNet.
+import { item } from "../../../compiler/item.ts";
 import type { Family, Json } from "../family.ts";
 import {
   attentionBiasNames,
@@ -16,6 +17,7 @@ import {
   stackedExpertNames,
   swigluNames,
   unbiasedSettings,
+  wordOfEach,
 } from "./shared.ts";
 
 const denseNames = swigluNames("model.layers.*.mlp", "blocks.*.feed");
@@ -176,4 +178,49 @@ export const qwen35: Family = {
   supported: deltaSettings,
   names: { ...apartNames, ...denseNames },
   ignoredPrefixes: () => ["mtp."],
+};
+
+const laraKinds = { linear_attention: "Delta", sliding_attention: "Near", full_attention: "Far" } as const;
+const laraUsual = ["linear_attention", "sliding_attention", "linear_attention", "full_attention", "sliding_attention"];
+const laraTypes = wordOfEach("layer_types", Object.keys(laraKinds), (i) => item(laraUsual, i % laraUsual.length));
+export const laraMini: Family = {
+  type: "lara_mini",
+  model: "LaraMini",
+  file: "qwen3_next",
+  header: {
+    ...mixtureHeader,
+    H: required("moe_intermediate_size"),
+    F: required("shared_expert_intermediate_size"),
+    E: required("num_experts", "num_local_experts"),
+    Groups: required("num_key_value_heads"),
+    A: required("head_dim"),
+    Keys: required("linear_num_key_heads"),
+    Values: required("linear_num_value_heads"),
+    KeyWidth: required("linear_key_head_dim"),
+    ValueWidth: required("linear_value_head_dim"),
+    Width: required("linear_conv_kernel_dim"),
+    window: requiredAs("size", "sliding_window"),
+    renormalised: { keys: ["norm_topk_prob"], fallback: true },
+  },
+  supported: { ...unbiasedSettings, layer_types: laraTypes.only },
+  names: {
+    ...deltaNames,
+    ...mixtureNames("feed.moe"),
+    ...stackedExpertNames("model.layers.*.mlp.experts", "blocks.*.feed.moe.experts"),
+    ...swigluNames("model.layers.*.mlp.shared_expert", "blocks.*.feed.shared"),
+    "model.layers.*.linear_attn.out_norm.weight": "blocks.*.attention.norm",
+    "model.layers.*.linear_attn.in_proj.weight": {
+      runs: ["row", "gate", "beta", "fade"].map((name) => `blocks.*.attention.${name}.weight`),
+      transposed: true,
+      shares: ({ Keys, Values, KeyWidth, ValueWidth }) => {
+        const [gate, steps] = [Number(Values) * Number(ValueWidth), Number(Values)];
+        return [2 * Number(Keys) * Number(KeyWidth) + gate, gate, steps, steps];
+      },
+    },
+  },
+  tied: true,
+  blocks: {
+    kinds: { Near: "LaraNear", Far: "LaraFar", Delta: "LaraDelta" },
+    order: (config) => (laraTypes.of(config) ?? []).map((type) => laraKinds[type as keyof typeof laraKinds]),
+  },
 };

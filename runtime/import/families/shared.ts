@@ -97,6 +97,26 @@ export const wholeOr = (x: unknown, missing: number): number | undefined => {
   if (x === undefined || x === null) return missing;
   return Number.isSafeInteger(x) && Number(x) >= 0 && Number(x) < 2 ** 31 ? Number(x) : undefined;
 };
+/** A list with an item for each block, `usual` where config.json has none; undefined if what it has is no such list. */
+export function listOfEach(
+  config: Json,
+  key: string,
+  usual: (i: number, layers: number) => unknown,
+): readonly unknown[] | undefined {
+  const layers = Number(config["num_hidden_layers"]);
+  const list = lookup(config, key) ?? Array.from({ length: layers }, (_, i) => usual(i, layers));
+  return Array.isArray(list) && list.length === layers ? list : undefined;
+}
+/** A list with one of these words for each block. `only`: the only accepted value of its key. */
+export function wordOfEach(key: string, words: readonly string[], usual: (i: number, layers: number) => string) {
+  const of = (config: Json): readonly unknown[] | undefined => {
+    const list = listOfEach(config, key, usual);
+    return list?.every((word) => words.includes(String(word))) ? list : undefined;
+  };
+  const only = (config: Json): unknown =>
+    of(config) ? config[key] : `a list of ${words.join(" and ")}, one for each layer`;
+  return { of, only };
+}
 /** N, where each N-th of these is `far` and all others are `near`; undefined if they stand otherwise. */
 export function everyNth(types: readonly unknown[], near: unknown, far: unknown): number | undefined {
   const n = types.indexOf(far) + 1 || types.length + 1;

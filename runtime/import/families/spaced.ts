@@ -1,4 +1,4 @@
-// Families whose blocks of full attention stand evenly among those with a window: Granite SWA, Mellum.
+// Families whose blocks of full attention stand evenly among those with a window: Granite SWA, Mellum, Kolibri.
 import type { ConfigValue, Family, Json } from "../family.ts";
 import { granitemoeshared } from "./granite.ts";
 import {
@@ -10,6 +10,8 @@ import {
   queryKeyNormNames,
   required,
   requiredAs,
+  ropeThetaKeys,
+  sharedExpertNames,
   stackedExpertNames,
   unbiasedSettings,
 } from "./shared.ts";
@@ -122,4 +124,32 @@ export const mellum: Family = {
   ropeKinds: ["full_attention", "sliding_attention"],
   names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed") },
   ignoredPrefixes: () => ["mtp."],
+};
+
+export const kolibri1: Family = {
+  type: "kolibri1",
+  model: "Kolibri1",
+  file: "windowed",
+  header: {
+    ...mixtureHeader,
+    ...spaced((i) => (i % 5 === 4 ? "full_attention" : "sliding_attention")),
+    H: required("moe_intermediate_size"),
+    F: required("shared_expert_intermediate_size"),
+    Groups: required("num_key_value_heads"),
+    A: required("head_dim"),
+    E: required("num_experts", "num_local_experts"),
+    base: { keys: ropeThetaKeys, fallback: 10000 },
+    window: requiredAs("size", "sliding_window"),
+    renormalised: { keys: ["norm_topk_prob"], fallback: false },
+  },
+  supported: unbiasedSettings,
+  names: {
+    ...outerNames,
+    ...attentionNames,
+    ...queryKeyNormNames,
+    ...sharedExpertNames,
+    "model.layers.*.post_attn_norm.weight": "blocks.*.after1.weight",
+    "model.layers.*.post_ffn_norm.weight": "blocks.*.after2.weight",
+    "model.layers.*.moe.router.expert_bias": "blocks.*.feed.moe.gate.bias",
+  },
 };

@@ -1,0 +1,77 @@
+// Beam: windows beside blocks that see all, whose heads do not turn with positions; what blocks give is scaled by how many come before.
+import type { Family } from "../family.ts";
+import {
+  attentionNames,
+  mixtureHeader,
+  mixtureNames,
+  outerNames,
+  queryKeyNormNames,
+  required,
+  requiredAs,
+  swigluNames,
+  unbiasedSettings,
+  wordOfEach,
+} from "./shared.ts";
+
+const seen = wordOfEach("layer_types", ["full_attention", "sliding_attention"], (i, layers) =>
+  i % 6 === 5 || i === layers - 1 ? "full_attention" : "sliding_attention",
+);
+const feed = wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) => (i < 3 ? "dense" : "sparse"));
+const near = "rope_parameters.sliding_attention";
+
+export const beam: Family = {
+  type: "beam",
+  model: "Beam",
+  file: "beam",
+  header: {
+    ...mixtureHeader,
+    H: required("moe_intermediate_size"),
+    Wide: required("intermediate_size"),
+    Groups: required("num_key_value_heads"),
+    A: required("head_dim"),
+    E: required("num_experts"),
+    G: required("n_group"),
+    Open: required("topk_group"),
+    base: { keys: [`${near}.rope_theta`], fallback: 10000 },
+    window: requiredAs("size", "sliding_window"),
+    scale: required("routed_scaling_factor"),
+    cap: {
+      keys: ["final_logit_softcapping"],
+      from: ({ final_logit_softcapping: cap = 30 }) => (typeof cap === "number" ? cap : undefined),
+      must: "a number",
+    },
+    renormalised: { keys: ["norm_topk_prob"], fallback: true },
+  },
+  supported: {
+    hidden_act: unbiasedSettings["hidden_act"],
+    attention_bias: false,
+    layer_types: seen.only,
+    mlp_layer_types: feed.only,
+    [`${near}.rope_type`]: "default",
+    "rope_parameters.full_attention": "null: without positions",
+  },
+  ropeKinds: ["sliding_attention", "full_attention"],
+  names: {
+    ...outerNames,
+    ...attentionNames,
+    ...queryKeyNormNames,
+    ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
+    ...mixtureNames("feed"),
+    "model.layers.*.mlp.gate.e_score_correction_bias": "blocks.*.feed.gate.bias",
+    "model.layers.*.self_attn.gate_proj.weight": "blocks.*.attention.gate.weight",
+    "model.layers.*.self_attn.gate_bias": "blocks.*.attention.gate_bias",
+    "model.layers.*.post_attention_layernorm.weight": "blocks.*.after1.weight",
+    "model.layers.*.pre_feedforward_layernorm.weight": "blocks.*.norm2.weight",
+    "model.layers.*.post_feedforward_layernorm.weight": "blocks.*.after2.weight",
+  },
+  blocks: {
+    model: "BeamBlocks",
+    kinds: { Near: "BeamNear", NearMixture: "BeamNearMixture", Far: "BeamFar", FarMixture: "BeamFarMixture" },
+    order: (config) => {
+      const feeds = feed.of(config);
+      return (seen.of(config) ?? []).map(
+        (type, i) => `${type === "full_attention" ? "Far" : "Near"}${feeds?.[i] === "sparse" ? "Mixture" : ""}`,
+      );
+    },
+  },
+};

@@ -1,0 +1,66 @@
+// Flint: windows beside blocks that see all and whose heads do not turn with positions; sinks in all; mixtures beside dense layers.
+import type { Family, Json } from "../family.ts";
+import {
+  attentionNames,
+  mixtureHeader,
+  mixtureNames,
+  outerNames,
+  queryKeyNormNames,
+  required,
+  requiredAs,
+  ropeThetaKeys,
+  swigluNames,
+  unbiasedSettings,
+  wordOfEach,
+} from "./shared.ts";
+
+const seen = wordOfEach("layer_types", ["full_attention", "sliding_attention"], (i, layers) =>
+  i < 2 || i % 4 === 1 || i === layers - 1 ? "full_attention" : "sliding_attention",
+);
+/** The numbers of the blocks with one wide layer. */
+function denseOf(config: Json): readonly unknown[] | undefined {
+  const dense = config["mlp_only_layers"] ?? [0, 1];
+  return Array.isArray(dense) && dense.every(Number.isSafeInteger) ? dense : undefined;
+}
+
+export const flint: Family = {
+  type: "flint",
+  model: "Flint",
+  file: "windowed",
+  header: {
+    ...mixtureHeader,
+    H: required("moe_intermediate_size"),
+    F: required("shared_expert_intermediate_size"),
+    Wide: required("intermediate_size"),
+    Groups: required("num_key_value_heads"),
+    A: required("head_dim"),
+    E: required("num_experts", "num_local_experts"),
+    base: { keys: ropeThetaKeys, fallback: 10000 },
+    window: requiredAs("size", "sliding_window"),
+    renormalised: { keys: ["norm_topk_prob"], fallback: true },
+  },
+  supported: {
+    ...unbiasedSettings,
+    decoder_sparse_step: 1,
+    layer_types: seen.only,
+    mlp_only_layers: (config: Json) => denseOf(config) ?? "a list of numbers of layers",
+  },
+  names: {
+    ...outerNames,
+    ...attentionNames,
+    ...queryKeyNormNames,
+    ...mixtureNames("feed.moe"),
+    ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
+    ...swigluNames("model.layers.*.mlp.shared_expert", "blocks.*.feed.shared"),
+    "model.layers.*.self_attn.softmax_offset": "blocks.*.attention.sinks",
+  },
+  blocks: {
+    kinds: { Near: "FlintNear", NearMixture: "FlintNearMixture", Far: "FlintFar", FarMixture: "FlintFarMixture" },
+    order: (config) => {
+      const dense = denseOf(config);
+      return (seen.of(config) ?? []).map(
+        (type, i) => `${type === "full_attention" ? "Far" : "Near"}${dense?.includes(i) ? "" : "Mixture"}`,
+      );
+    },
+  },
+};
