@@ -4,7 +4,7 @@ import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { evenParts, isSharded, partial, sharded } from "../ops/sharding.ts";
-import { isFloat } from "../types/dtype.ts";
+import { bytesOf, isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { routingOfIndex } from "./expert-index.ts";
 import { groupAlong, rankOffset } from "./mesh.ts";
@@ -31,7 +31,14 @@ export class Gathers {
   }
   /** What a gather becomes along an axis that is in parts; null: `node` is no such gather. */
   make(node: Node): Placed | null {
+    if (node.op.name === "cast") return this.#castBefore(node);
     return node.op.name === "gather" ? (this.#atOwners(node) ?? this.#fromParts(node)) : null;
+  }
+  /** A narrower copy of what a gather from parts gives is gathered from such copies of the parts, so that fewer bytes are moved. null: it is none. */
+  #castBefore({ args, results }: Node): Placed | null {
+    const [{ node, type }, to] = [item(args, 0), dtypeOf(item(results, 0).type)];
+    if (node.op.name !== "gather" || bytesOf[to] >= bytesOf[dtypeOf(type)]) return null;
+    return this.#fromParts(node, to);
   }
   /** From a table of all experts, by rows whose index is their expert: done at the expert's owner, whose own part of the table suffices. */
   #atOwners(node: Node): Placed | null {
@@ -48,18 +55,18 @@ export class Gathers {
     return { value, place: sharded(axis + to.axis, to.sharding) };
   }
   /** By an index that all workers have: a sum of what the parts give, over the workers that have all of them, since there is 0 outside. */
-  #fromParts(node: Node): Placed | null {
+  #fromParts(node: Node, as = dtypeOf(item(node.args, 0).type)): Placed | null {
     const [table, index] = [item(node.args, 0), this.#values.of(item(node.args, 1))];
     const { place } = this.#values.of(table);
     const parts = evenParts(place, (node.attrs as OpAttrs["gather"]).axis);
-    if (!isSharded(place) || parts === null || index.place.kind !== "replicated" || !isFloat(dtypeOf(table.type)))
-      return null;
-    return { value: this.#ownPart(node, parts, index.value), place: partial("sum", place.sharding, this.#values) };
+    if (!isSharded(place) || parts === null || index.place.kind !== "replicated" || !isFloat(as)) return null;
+    const value = this.#ownPart(node, parts, index.value, as);
+    return { value, place: partial("sum", place.sharding, this.#values) };
   }
-  /** What a worker's own part gives, of `parts`, for an index into the whole. */
-  #ownPart({ args, attrs }: Node, parts: number, index: Value): Value {
+  /** What a worker's own part gives, of `parts`, for an index into the whole. `as`: the dtype. */
+  #ownPart({ args, attrs }: Node, parts: number, index: Value, as = dtypeOf(item(args, 0).type)): Value {
     const own = attrs as OpAttrs["gather"];
-    const table = this.#values.of(item(args, 0)).value;
+    const table = b.cast(this.#g, this.#values.of(item(args, 0)).value, as);
     const length = item(dims(table.type), own.axis);
     const first = rankOffset(this.#g, groupAlong(this.#axis, parts), length, dims(index.type));
     return b.make1(this.#g, "gather", [table, b.sub(this.#g, index, first)], own);

@@ -53,6 +53,15 @@ test("of shadowed experts alone all workers get the parameters, in groups too, a
     assert.equal(panels[0], panels[1]);
   }
 });
+test("with --precision bf16 the copies of shadowed experts are moved", () => {
+  const { graphs } = shadowing(4, { workers: 2, precision: "bf16" })();
+  const sums = graphs.flatMap(nodesOf).filter((n) => n.op.name === "all_reduce" && n.results.some(isOfExperts));
+  assert.equal(
+    sums.flatMap((n) => n.results.map((v) => dtypeOf(v.type))),
+    sums.map(() => "bf16"),
+  );
+  assert.is(sums.length, 6); // three matrices, and their gradients
+});
 /** Whether a value has a matrix of each of several experts. */
 const isOfExperts = ({ type }: Value): boolean => isFloat(dtypeOf(type)) && type.shape.length === 3;
 test.run();
