@@ -176,14 +176,26 @@ class Partition implements Workers {
   }
   /** A sum over the choices of each row that owners of experts begin; null: it is none, or it is not worthwhile. */
   #sumAtOwners(node: Node): Placed | null {
-    const found = sumOverChoices(this.#g, node, (v) => this.#uses.get(v) === 1);
-    if (!found || !this.#exchanged.has(found.by)) return null;
+    const found = sumOverChoices(this.#g, node, {
+      isOwn: (v) => this.#uses.get(v) === 1,
+      isSent: (by) => this.#exchanged.has(by),
+    });
+    if (!found) return null;
     const owned = sharded(0, { kind: "rows", by: found.by, owned: true });
     if (!samePlacement(this.of(found.sent).place, owned)) return null;
     const [{ type }, { choices, combined }] = [item(node.results, 0), this.#routings.info(found.by)];
-    return choices.kind === "replicated"
-      ? this.#sumOfOwnExperts(type, found, owned, combined)
-      : this.#sumSentBack(type, found, owned);
+    const sum =
+      choices.kind === "replicated"
+        ? this.#sumOfOwnExperts(type, found, owned, combined)
+        : this.#sumSentBack(type, found, owned);
+    return sum && found.rest ? this.#plusSum(sum, found.rest, node) : sum;
+  }
+  /** Adds the sum of what else `node` adds up. */
+  #plusSum({ value, place }: Placed, rest: Value, { op, attrs }: Node): Placed {
+    const more = item(this.#g.add(op, [rest], attrs).results, 0);
+    this.#visitUnknown(more);
+    const to = place.kind === "partial" ? place.of : place;
+    return { value: b.add(this.#g, this.#resharder.convert(value, place, to), this.convertTo(more, to)), place: to };
   }
   /** All workers have the rows: each adds up what its own experts give, so that these sums alone are reduced. */
   #sumOfOwnExperts(type: Type, { by, rows, shared }: SumOverChoices, owned: Placement, place: Placement): Placed {

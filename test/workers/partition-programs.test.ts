@@ -174,7 +174,14 @@ for (const declaration of ["Shared", "Biased", "PerChoice", "Thrice", "Drawn", "
     const [sizes, workers] = routed[declaration] as (typeof routed)[string];
     const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
     for (const expertParallel of [workers, 2])
-      compare({ program: bodies, request: { declaration, sizes, entries }, workers, expertParallel, shadow: 2 });
+      for (const limits of [{}, sendingShared])
+        compare({
+          program: bodies,
+          request: { declaration, sizes, entries, limits },
+          workers,
+          expertParallel,
+          shadow: 2,
+        });
   });
 /** The same of a batch that the workers cannot divide. */
 const undivided: Readonly<Record<string, number>> = { N: 7, K: 2 };
