@@ -145,6 +145,7 @@ export function toGraphs(
     ...init.stores,
   ];
   const whole = { stores, graphs: [init.graph, ...graphs] };
+  requireFloatExperts(request, whole);
   const { weights } = request;
   const wanted = weights ?? request.kept ?? "float";
   const kept = wanted === "float" ? whole : runPass(quantising(elaborated.g, wanted), whole, observer);
@@ -164,19 +165,25 @@ function shadowing(request: BuildRequest): { of: ElaborationRequestOfAll["shadow
   };
   return { of: request.shadow === undefined ? undefined : of, some: () => some };
 }
-function requireShadowed({ shadow, weights = "float" }: BuildRequest, some: boolean): void {
-  if (shadow === undefined) return;
-  if (!some)
-    throw new Problem(
-      "no experts can be shadowed: the workers share none that are called by index and trained",
-      `leave ${shadowFlagText} out (as of texts that are generated), or give a number of workers that has a divisor in common with that of the experts`,
-    );
-  if (weights !== "float")
+function requireShadowed({ shadow }: BuildRequest, some: boolean): void {
+  if (shadow === undefined || some) return;
+  throw new Problem(
+    "no experts can be shadowed: the workers share none that are called by index and trained",
+    `leave ${shadowFlagText} out (as of texts that are generated), or give a number of workers that has a divisor in common with that of the experts`,
+  );
+}
+/** Matrices of shadowed experts are gathered, so their columns cannot be codes; what is trained is none anyway. */
+function requireFloatExperts({ shadow, weights = "float" }: BuildRequest, { stores, graphs }: Elaborated): void {
+  if (shadow === undefined || weights === "float") return;
+  const assigned = assignedStores(graphs.slice(1));
+  if (stores.some((s) => isSharedMatrices(s) && !assigned.has(s.name)))
     throw new Problem(
       "experts that are kept as codes cannot be shadowed",
       `leave ${shadowFlagText} or ${weightsFlagText(weights)} out`,
     );
 }
+const isSharedMatrices = ({ role, type: { shape }, stack, shards }: Store): boolean =>
+  role === "parameter" && shards !== undefined && stack > 0 && shape.length - stack >= 2;
 /** Says which parameters are frozen. */
 function withFrozen({ stores, graphs, ...more }: Elaborated): Elaborated {
   const assigned = assignedStores(graphs.slice(1));

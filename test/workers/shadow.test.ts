@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { load, loadFile } from "../../compiler/check/index.ts";
-import type { Value } from "../../compiler/graph/node.ts";
+import type { Elaborated, Value } from "../../compiler/graph/node.ts";
 import { nodesOf } from "../../compiler/graph/walk.ts";
 import { choosePanels } from "../../compiler/lower/layout.ts";
 import { silentObserver } from "../../compiler/pass.ts";
@@ -21,11 +21,32 @@ const shadowing = (B: number, more: Partial<BuildRequest>) => () => {
   const entries = [{ method: "train", name: "train", sizes: { B, T: 5 } }];
   return toGraphs(example, { sizes, entries, precision: "f32", shadow: 1, ...more }, silentObserver());
 };
-test("shadowed experts are refused where workers share none, and where they are codes", () => {
+test("shadowed experts are refused where workers share none", () => {
   for (const more of [{}, { workers: 5 }, { workers: 5, tensorParallel: 5 }])
     assert.throws(shadowing(5, more), /no experts can be shadowed/);
   assert.throws(shadowing(4, { workers: 4, tensorParallel: 2 }), /no experts can be shadowed/); // 3 of each pair
-  assert.throws(shadowing(2, { workers: 2, weights: "int8" }), /as codes/);
+});
+/** Experts and an embedding, of which one is trained, and the other may be codes. */
+function tuned(trained: "embed" | "experts"): Elaborated {
+  const text = `import { Embedding, Linear } from "std/nn"
+    import { cross_entropy } from "std/loss"
+    import { AdamW } from "std/optim"
+    model Tuned(V = 30, D = 8, E = 4) {
+      embed: Embedding(V, D)
+      experts: Linear(D, D)[E]
+      train(tokens: i32[N], targets: i32[N]) {
+        loss language = cross_entropy(embed.logits(experts[where(tokens < E, tokens, 0)](embed(tokens))), targets)
+        optimize ${trained} with AdamW(lr: 0.1)
+      }
+    }`;
+  const entries = [{ method: "train", name: "train", sizes: { N: 8 } }];
+  const request = { sizes: {}, entries, precision: "f32", workers: 2, shadow: 1, weights: "int8" } as const;
+  return toGraphs(load({ name: "tuned.moe", text }), request, silentObserver());
+}
+test("of frozen experts, which are codes, none are shadowed, but trained experts are, whatever else is codes", () => {
+  assert.throws(() => tuned("embed"), /codes cannot be shadowed/);
+  const codes = tuned("experts").stores.flatMap((s) => (s.quantised ? [s.name] : []));
+  assert.equal(codes, ["embed.weight"]);
 });
 test("the experts with the most rows are shadowed: theirs have no room at their owner, and take none", () => {
   const program = load({
