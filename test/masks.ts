@@ -48,11 +48,14 @@ export const readings: typeof masks = {
   "less than a difference": (s) => b.le(s.g, s.k, b.sub(s.g, s.q, s.given("doc", "query"))),
   "a difference less than a number": (s) => b.le(s.g, b.sub(s.g, b.sub(s.g, s.k, s.q), s.given("doc", "query")), 0),
   "more than a fraction": (s) => b.gt(s.g, b.cast(s.g, b.sub(s.g, s.q, s.k), "f32"), 2.5),
+  "near another place": ({ g, q, k }) => apart(g, b.add(g, q, 2), k, 4),
   "the higher of two": (s) => b.ge(s.g, b.maximum(s.g, s.q, b.sub(s.g, s.k, 5)), 9),
   "the lower of two": (s) => b.le(s.g, b.minimum(s.g, s.q, b.sub(s.g, s.k, 5)), 9),
   "half as far": (s) => b.le(s.g, b.add(s.g, s.k, s.k), b.add(s.g, s.q, 9)),
   "neither one thing nor another": (s) => b.not(s.g, b.where(s.g, b.lt(s.g, s.q, 9), causal(s), near(s, 3))),
   "not from some places before": (s) => all(s.g, b.not(s.g, b.ge(s.g, b.sub(s.g, s.q, s.k), 3)), causal(s)),
+  "with keys first": ({ g, q, k }) =>
+    b.transpose(g, b.le(g, b.transpose(g, k, [2, 0, 1]), b.transpose(g, q, [2, 0, 1])), [1, 2, 0]),
   "keys that are not valid": (s) => all(s.g, b.not(s.g, s.given("valid", "key", "bool")), causal(s)),
 };
 

@@ -180,12 +180,13 @@ test("a comparison in a conjunction is a bound, not an alternative of one", () =
   assert.ok(node);
   assert.ok((node.attrs as OpAttrs["attention"]).bounds.every((clause) => !("any" in clause)));
 });
-/** Whether one head of 5 queries and keys stays the composition. */
-function stays(of: (g: GraphBuilder, q: Value, k: Value) => Value): boolean {
+/** Whether one head of 5 queries and keys of some width, and values of another, stays the composition. */
+function stays(of: (g: GraphBuilder, q: Value, k: Value) => Value, width = 3, values = 3): boolean {
   const g = new GraphBuilder(ops);
   const mask = of(g, b.expand(g, b.iota(g, 5), 1), b.expand(g, b.iota(g, 5), 0));
-  const p = (name: string): Value => b.param(g, name, { dtype: "f32", shape: [2, 5, 3] });
-  const out = b.matmul(g, b.softmax(g, b.matmul(g, p("q"), b.swap(g, p("k"))), -1, mask), p("v"));
+  const p = (name: string, n: number): Value => b.param(g, name, { dtype: "f32", shape: [2, 5, n] });
+  const scores = b.matmul(g, p("q", width), b.swap(g, p("k", width)));
+  const out = b.matmul(g, b.softmax(g, scores, -1, mask), p("v", values));
   return !isOne(findAttention(g, simplify(g, { name: "stays", results: [{ role: "output", name: "0", value: out }] })));
 }
 const others = (g: GraphBuilder, q: Value, k: Value, most: number): Value =>
@@ -209,7 +210,15 @@ test("capped scores with a bias, or a quotient by scores, stay the composition, 
 });
 const within = (g: GraphBuilder, q: Value, k: Value, most: number): Value =>
   b.lt(g, b.cast(g, b.sub(g, q, k), "f32"), most);
-test("a mask of more bounds than are worth it, or of products of positions, stays the composition", () => {
+/** Pairs of query and key that are equal in each of `n` numbers, after a condition on a key and one on the query of another pair. */
+function alike(g: GraphBuilder, n: number): Value {
+  const of = (name: string, i: number, axis: number): Value =>
+    b.expand(g, b.param(g, `${name} ${i}`, { dtype: "i32", shape: [5] }), axis);
+  const equal = Array.from({ length: n }, (_, i) => b.eq(g, of("query", i, 1), of("key", i, 0)));
+  return [b.ge(g, of("key", 1, 0), 0), b.ge(g, of("query", 0, 1), 0), ...equal].reduce((x, y) => b.and(g, x, y));
+}
+test("a mask of more bounds or positions than are worth it, or of products of positions, stays the composition", () => {
+  assert.equal([stays((g) => alike(g, 6)), stays((g) => alike(g, 7))], [false, true]);
   assert.not(stays((g, q, k) => others(g, q, k, 8)));
   assert.ok(stays((g, q, k) => others(g, q, k, 9)));
   assert.ok(stays((g, q, k) => b.lt(g, b.mul(g, q, k), 7)));
@@ -217,11 +226,27 @@ test("a mask of more bounds than are worth it, or of products of positions, stay
   assert.not(stays((g, q, k) => within(g, q, k, 2 ** 24)));
   assert.ok(stays((g, q, k) => within(g, q, k, 2 ** 25))); // f32 has not all whole numbers here
   assert.ok(stays((g, q, k) => b.ge(g, b.cast(g, q, "f32"), b.cast(g, k, "f32"))));
+  assert.ok(stays((g, q, k) => b.ne(g, b.cast(g, b.sub(g, q, k), "bf16"), 256))); // which 257 is too
   assert.ok(
     stays((g, q) => b.ge(g, q, b.expand(g, b.swap(g, b.param(g, "turned", { dtype: "i32", shape: [5, 2] })), 1))),
   );
 });
 
+test("values that each head of a group has, but all groups alike, stay the composition", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const scores = b.matmul(g, p("q", 2, 3, 4, 5, 3), b.swap(g, b.expand(g, p("k", 2, 3, 5, 3), 2)));
+  const found = (...v: Parameters<typeof b.broadcast>): boolean => {
+    const value = b.matmul(g, b.softmax(g, scores, -1), b.broadcast(...v));
+    return isOne(findAttention(g, simplify(g, { name: "heads", results: [{ role: "output", name: "0", value }] })));
+  };
+  const shape = [2, 3, 4, 5, 3];
+  assert.ok(found(g, p("v", 2, 3, 5, 3), shape, [0, 1, 3, 4]));
+  assert.not(found(g, p("u", 2, 4, 5, 3), shape, [0, 2, 3, 4]));
+});
+const wideStays = (width: number, values: number): boolean => stays((g, q, k) => b.le(g, k, q), width, values);
+test("one head that is wide stays the composition", () =>
+  assert.equal([wideStays(128, 128), wideStays(129, 128), wideStays(128, 129)], [false, true, true]));
 /** x + x, and the same of that, forty times. */
 const doubled = (g: GraphBuilder, x: Value): Value =>
   Array.from({ length: 40 }).reduce<Value>((y) => b.add(g, y, y), x);
