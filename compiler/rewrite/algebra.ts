@@ -296,7 +296,7 @@ const sumOfConcats: Rule = {
   apply(v, g) {
     const sum = matchOp(v, "binary");
     const [x, y] = sum?.attrs.fn === "add" ? sum.args.map((a) => matchOp(a, "concat")) : [];
-    if (!x || !y || x.attrs.axis !== y.attrs.axis || !x.args.every((a, i) => sameTypes(a, y.args[i]))) return null;
+    if (!x || !y || !x.args.every((a, i) => sameTypes(a, y.args[i]))) return null; // so along one axis
     const pieces = x.args.map((a, i) => b.add(g, a, y.args[i] ?? a));
     return x.args.length === y.args.length ? b.concat(g, pieces, x.attrs.axis) : null;
   },
@@ -322,7 +322,8 @@ const sliceOfConcat: Rule = {
   },
   examples(g) {
     const [p, q] = ["p", "q"].map((name) => b.param(g, name, { dtype: "f32", shape: [2, 3] })) as [Value, Value];
-    return [b.slice(g, b.concat(g, [p, q], 1), 1, 4, 2), b.slice(g, b.concat(g, [p, q], 0), 0, 0, 2)];
+    const along = [0, 1].map((axis) => b.concat(g, [p, q], axis)) as [Value, Value];
+    return [b.slice(g, along[1], 1, 4, 2), b.slice(g, along[0], 0, 0, 2), b.slice(g, along[1], 1, 3, 2)];
   },
 };
 

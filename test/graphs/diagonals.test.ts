@@ -32,9 +32,10 @@ const programs: Record<string, string> = {
     param table: f32[8, D] = 0
     forward(x: f32[D, T, 3]) -> f32[D, T, 3] {
       let far = range(T) - range(T)[:, new]
+      let back = range(T)[:, new] - range(T)
       let d = abs(far)
       let log = 2 + i32(log(maximum(f32(d), 1) / 2) / log(16) * 2)
-      let bucket = i32(far > 0) * 4 + where(d < 2, d, minimum(log, 3))
+      let bucket = i32(back < 0) * 4 + where(d < 2, d, minimum(log, 3))
       return transpose(transpose(table[bucket], 1, 2), 0, 1) @ x
     }
   }`,
@@ -179,6 +180,7 @@ test("indices that are no arithmetic on ranges", () => {
     b.idiv(g, b.sub(g, 2, b.iota(g, 8)), 4), // one that goes down past a multiple
     b.mul(g, n, n),
     b.mul(g, n, 2 ** 28), // more than an i32 holds
+    b.add(g, n, 2 ** 31 - 9),
     b.reshape(g, b.add(g, b.mul(g, b.broadcast(g, b.iota(g, 3), [3, 4], [0]), 5), four), [2, 6]), // rows across two
     b.add(g, b.rem(g, n, 2), b.rem(g, n, 5)), // cuts that cross
     b.abs(g, n),
