@@ -126,6 +126,10 @@ test("a text is cut after letters of every script that the vocabulary has", () =
     [true, false],
   );
 });
+test("a text is cut where one piece of it ends too", () => {
+  const parts = splitText(["aaaaaaaa ", "bbbbbbbb"], cutsIn("llama"), () => {}, 4);
+  assert.deepEqual([...parts], ["aaaaaaaa", "bbbbbbbb"]);
+});
 test("nothing is cut where an expression may see over the cut", () => {
   for (const over of [
     String.raw`\p{L}+\s*|\s+`,
@@ -324,6 +328,8 @@ test("a file that is no tokenizer is a Problem with its path, the key and what t
   assert.equal((await openTokenizer(words)).vocabularySize, 200_000);
   const codec = await openTokenizer(join(texts, "gpt2"));
   await refused(() => codec.encodeFile(Uint8Array.of(97, 0xff), "latin.txt"), "latin.txt is not UTF-8", "iconv");
+  const cut = new Uint8Array(2 << 16).fill(97).fill(0xc3, (2 << 16) - 1);
+  await refused(() => codec.encodeFile(cut, "cut.txt"), "cut.txt is not UTF-8", "iconv");
   const digits = new Uint8Array((8 << 20) + 1).fill(0x31);
   await refused(() => codec.encodeFile(digits, "digits.txt"), "digits.txt has more than 8388608 characters", "--data");
 });
@@ -336,6 +342,8 @@ test("whether texts begin with a token, tokenizer_config.json says before tokeni
   assert.equal(first, 0);
   writeFileSync(join(at, "tokenizer_config.json"), '{"add_bos_token": false}');
   assert.deepEqual((await openTokenizer(at)).encode("a"), a);
+  const ended = broken((j) => ({ ...j, post_processor: { ...post, single: single.toReversed() } }));
+  assert.deepEqual((await openTokenizer(ended)).documents?.end, [0]);
 });
 test("words like those of JavaScript's objects keep their numbers", async () => {
   const vocab = { constructor: 0, prototype: 1, toString: 2, "<unk>": 3 };
