@@ -194,6 +194,7 @@ async function runsOf(
   each: readonly number[],
   others = (own: number): number => own,
   repeats = true,
+  given: Partial<Repeat> = {},
 ): Promise<number[]> {
   const made: number[] = [];
   const inner = Object.assign(new FakeExecutable(), {
@@ -209,7 +210,7 @@ async function runsOf(
     return said[1] === asked ? saying(0, asked, others(said[2] ?? 0))() : own;
   };
   const whole = shardedExecutable(repeats ? inner : new FakeExecutable(), two(0, other));
-  const how = { times: 1000, within: 50, beside: 1000, to: "tokens", next: "at" };
+  const how = { times: 1000, within: 50, beside: 1000, to: "tokens", next: "at", ...given };
   for (const _ of each)
     made.push((await repeatOrRun(whole, how, "generate:1", new Map(), { seed: 0, call: 0, step: 0 })).length);
   return made;
@@ -240,6 +241,7 @@ test("workers make as many runs in a call as the slowest has time for, by the la
   assert.equal(await runsOf([2, 2], (own) => Math.min(2, own)), [1, 2]);
   assert.equal(await runsOf([2, 2], () => 1), [1, 1]);
   assert.equal(await runsOf([2, 2], () => 50, false), [1, 1]);
+  assert.equal(await runsOf([2, 2], undefined, true, { times: 2, within: 0, beside: 1e9 }), [1, 2]);
 });
 const crowding = (): never => {
   throw new Error("NO_ROOM: worker 1 is sent 9 rows, and has room for 8");

@@ -9,11 +9,13 @@ import { type Compiled, commonRequest, prepareRequest } from "../../runtime/comp
 import { DeviceFailed } from "../../runtime/executable/executable.ts";
 import { isaOf } from "../../runtime/host/backend.ts";
 import { cores } from "../../runtime/machine.ts";
+import type { RunConfig } from "../../runtime/storage/run-folder.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
 import { compileOnWorkers } from "../../runtime/workers/compile-on-workers.ts";
 import { sampledHash } from "../../runtime/workers/sharded-executable.ts";
 import {
   requireDivisibleBatch,
+  requireEqualRuns,
   requireEqualSharing,
   requireFiles,
   requireSharing,
@@ -121,6 +123,23 @@ test("threads are those of the worker that has least; who is bound to other core
   );
   assert.is(bound.threads, cores());
 });
+/** How many cores of this process's launcher are idle if both workers may use those of a list. */
+function idleBeside(list: string): number {
+  const say = sayingText(`${"another machine".repeat(9)}\n${list}`);
+  const allGather = (own: Uint8Array): Uint8Array => Uint8Array.from(Buffer.concat([say(own), say(own)]));
+  const before = process.env["OMPI_COMM_WORLD_SIZE"];
+  process.env["OMPI_COMM_WORLD_SIZE"] = "2";
+  try {
+    return new Workers({ rank: 0, size: 2, allGather, abort: () => {}, finalize: () => {} }).idle;
+  } finally {
+    if (before === undefined) delete process.env["OMPI_COMM_WORLD_SIZE"];
+    else process.env["OMPI_COMM_WORLD_SIZE"] = before;
+  }
+}
+test("cores of the launcher that no worker may use are idle; those of a range are counted with its ends", () => {
+  const all = idleBeside("");
+  assert.is(all - idleBeside("9000-9000,9002"), Math.min(all, 2));
+});
 const hashOf = (fill: number, n = 100_000, step = 1): number =>
   sampledHash([fromNumbers("i32", [n], new Float64Array(n).fill(fill))], [3, step]);
 test("a sampled hash sees each byte of a number, how many there are, and the integers", () => {
@@ -210,6 +229,54 @@ test("what workers do together must lie alike: a sum of panels of 64 and of 16 c
   assert.match(wide, /SHA-256/);
   assert.is.not(wide, narrow);
 });
+type Run = Parameters<typeof requireEqualRuns>[0];
+const config: RunConfig = {
+  model: "GptMoE",
+  sizes: { B: 4, T: 8 },
+  steps: 6,
+  seed: 0,
+  precision: "f32",
+  data: { files: ["a"], hash: "1", bytes: 9 },
+};
+const upcycling = (upcycle: boolean): Run["params"] => ({ path: "a", tensors: new Map(), upcycle });
+const given: Run = {
+  program: load({ name: "empty", text: "" }),
+  config,
+  folder: "runs/a",
+  params: upcycling(false),
+  saveEvery: 100,
+  evaluateEvery: 0,
+  patience: null,
+};
+/** What a worker says that is to train this. */
+function saidOf(run: Run): Uint8Array[] {
+  const all: Uint8Array[] = [];
+  const { workers, say } = changing(0);
+  say((own) => (all.push(own), own));
+  requireEqualRuns(run, workers);
+  return all;
+}
+test("workers that would train or save otherwise are told apart by the option", () => {
+  const others: Readonly<Record<string, Partial<Run>>> = {
+    program: { program: load({ name: "other", text: "layer Other(D) { }" }) },
+    "--seed": { config: { ...config, seed: 1 } },
+    "--steps": { config: { ...config, steps: 7 } },
+    "--keep-best": { config: { ...config, keepBest: true } },
+    "--save-every": { saveEvery: 7 },
+    "--evaluate-every": { evaluateEvery: 7 },
+    "--patience": { patience: 2 },
+    "--out": { folder: "runs/b" },
+    "--params": { params: null },
+    "--upcycle": { params: upcycling(true) },
+  };
+  for (const [name, other] of Object.entries(others)) {
+    const said = saidOf({ ...given, ...other }).values();
+    const { workers, say } = changing(0);
+    say((own) => said.next().value ?? own);
+    const apart = thrown(() => requireEqualRuns(given, workers));
+    assert.match(apart.message, `worker 1 has another ${name} than worker 0`);
+  }
+});
 test("what MOEC_DEBUG asks for is printed by the first worker alone", async () => {
   const [write, before] = [process.stderr.write.bind(process.stderr), process.env["MOEC_DEBUG"]];
   let said = "";
@@ -247,6 +314,8 @@ test("what is true on any worker is true on all", () => {
   assert.equal(third.anyOf("flags", own), wanted);
   assert.is(said, 3);
   assert.equal(singleWorker.anyOf("flags", own), own);
+  const last = Array.from({ length: 33 }, (_, i) => i === 32);
+  assert.equal(two(0).anyOf("flags", last), last);
 });
 test("a batch that cannot be dealt, and what is piped in, are refused", () => {
   requireDivisibleBatch(6, two(0));
