@@ -91,6 +91,43 @@ test("sums over few numbers, one of another, are a kernel each way, which keeps 
   assert.equal([lanesOf([4, 4], 3), lanesOf([4, 4], 20), lanesOf([4, 5], 3)], [ways, ways, []]);
   assert.equal(lanesOf([4, 4], 45), [], "its backward would be too long a text, if not its forward");
 });
+/** Values each of which is made of the one before: less the sum of its row, times the `i`th of others. */
+function centred(g: GraphBuilder, x: Value, factors: readonly (Value | number)[]): [Value, ...Value[]] {
+  const all: [Value, ...Value[]] = [x];
+  for (const by of factors) {
+    const last = all.at(-1) ?? x;
+    all.push(b.mul(g, b.sub(g, last, b.sum(g, last, [1], true)), by));
+  }
+  return all;
+}
+/** How many values each kernel of lanes writes, of a graph that makes an output and gradients. */
+const writtenByLanes = (output: Value | undefined, ...grads: readonly (Value | undefined)[]): number[] => {
+  const results = [output, ...grads].flatMap((value, i) =>
+    value ? [{ role: i === 0 ? ("output" as const) : ("gradient" as const), name: `${i}`, value }] : [],
+  );
+  return regionsOf({ name: "lanes", results }).flatMap(({ kind, outputs }) =>
+    kind === "lanes" ? [outputs.length] : [],
+  );
+};
+test("a backward of lanes makes again what it reads much of, unless that is itself made of what was made again", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", type("f32", [40, 4]));
+  const seed = b.param(g, "seed", type("f32", [40, 4]));
+  const forward = centred(g, b.exp(g, x), Array(8).fill(0.5));
+  const backward = centred(g, seed, forward.slice(-6));
+  const [sorted] = b.sort(g, backward.at(-1) ?? seed);
+  const values = [7, 1, 1]; // those that the last kernel reads, and what is sorted
+  assert.equal(writtenByLanes(forward.at(-1), centred(g, sorted, backward.slice(1)).at(-1)), values);
+});
+test("what mixes rows is no part of a kernel of lanes", () => {
+  const g = new GraphBuilder(ops);
+  const steps = Array.from({ length: 9 });
+  const turned = steps.reduce<Value>(
+    (y) => b.swap(g, b.sub(g, y, b.sum(g, y, [1], true))),
+    b.param(g, "x", type("f32", [5, 5])),
+  );
+  assert.equal(writtenByLanes(turned), []);
+});
 /** How many kernels a graph has that gives these values. */
 const kernelsOf = (...values: readonly Value[]): number =>
   regionsOf({ name: "few", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) }).length;

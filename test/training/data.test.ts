@@ -149,6 +149,7 @@ test("text for one row is enough to shuffle", () => {
   const { message, help } = problem(() => requireEnough(text, 3, 190, true));
   assert.is(message, "the data has 200 bytes, and --length 190 needs 202");
   assert.match(help, "lower --length to at most 189, or");
+  assert.match(problem(() => requireEnough(text, 1, 2 ** 27 - 1)).message, `needs ${2 ** 27 + 2 ** 20}`);
 });
 
 test("each held-out byte but the first is a target exactly once, whatever B and T", () => {
