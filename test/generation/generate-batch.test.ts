@@ -159,10 +159,27 @@ test("a prompt's first token is given out by itself, then as many as all rows wa
   });
   for await (const _ of generateBatch(memory, [wishOf(1, 6), wishOf(1, 3)], { rows: 2, seed: 0, step: 0 }));
   assert.deepEqual(asked, [1, 2, 1, 3, 2, 1]);
-  asked.length = 0; // while another wish waits for the row, which an end token may free
-  const ending = [6, 3].map((tokens) => ({ ...wishOf(1, tokens), end: 999 }));
-  for await (const _ of generateBatch(memory, ending, { rows: 1, seed: 0, step: 0 }));
-  assert.deepEqual(asked, [1, 1, 1, 1, 1, 1, 1, 2, 1]);
+  // while another wish waits for the row, which an end token may free, or who reads the text
+  for (const how of [{ end: 999 }, { mayStop: true }]) {
+    asked.length = 0;
+    const ending = [6, 3].map((tokens) => ({ ...wishOf(1, tokens), ...how }));
+    for await (const _ of generateBatch(memory, ending, { rows: 1, seed: 0, step: 0 }));
+    assert.deepEqual(asked, [1, 1, 1, 1, 1, 1, 1, 2, 1]);
+  }
+});
+/** The numbers of the calls by which three tokens after a prompt are drawn. */
+async function drawnBy(lengths: number[], prompt: number): Promise<number[]> {
+  const calls: number[] = [];
+  const memory = new Memory(1, lengths);
+  const noting = Object.assign(Object.create(memory) as Memory, {
+    run: (...[entry, inputs, at]: Parameters<Executable["run"]>) => (calls.push(at.call), memory.run(entry, inputs)),
+  });
+  for await (const _ of generateBatch(noting, [wishOf(prompt, 3)], { rows: 1, seed: 0, step: 0 }));
+  return calls.slice(-3);
+}
+test("what is drawn does not depend on how much of a prompt a call reads", async () => {
+  for (const length of [1, 64, 65, 200])
+    assert.deepEqual(await drawnBy([1, 64, 256], length), await drawnBy([1, 64], length));
 });
 test("a wish is asked for when a row is free, and its row begins at position 0 again", async () => {
   let asked = 0;

@@ -89,7 +89,7 @@ test("in any rows, in any order, with any number kept, texts are the same", asyn
   const { texts, read } = await written(3, prompts);
   for (const rows of [1, 2, 5, 30])
     for (const most of [1, 3, 50]) {
-      const memory = new Memory(rows);
+      const memory = new Memory(rows, [1, 8, 96]); // a call may read more than up to where something is kept
       const kept = await written(rows, prompts, memory, new Prefixes(memory.rows, most));
       assert.deepEqual(kept.texts, texts, `${rows} rows, ${most} kept`);
       assert.ok(kept.read < read || most === 1 || rows === 30, `${rows} rows, ${most} kept`);
