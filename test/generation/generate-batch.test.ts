@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { compileProgram } from "../../runtime/compile.ts";
+import { blockingLimit } from "../../runtime/events.ts";
 import { type Executable, onlyOutput, type Repeat, type Tensor } from "../../runtime/executable/executable.ts";
 import { type GeneratedToken, type GenerateRequest, generateBatch } from "../../runtime/generation/batch.ts";
 import { generate } from "../../runtime/generation/generate.ts";
@@ -166,6 +167,21 @@ test("a prompt's first token is given out by itself, then as many as all rows wa
     for await (const _ of generateBatch(memory, ending, { rows: 1, seed: 0, step: 0 }));
     assert.deepEqual(asked, [1, 1, 1, 1, 1, 1, 1, 2, 1]);
   }
+});
+test("a wish that comes after all texts are written is another batch's", async () => {
+  let [given, made, isLate] = [0, 0, false];
+  const next = (): IteratorResult<GenerateRequest> => {
+    if (given > (isLate ? 1 : 0)) return { done: true, value: undefined };
+    given += 1;
+    return { done: false, value: wishOf(2, 2) };
+  };
+  const wanted = { [Symbol.iterator]: () => ({ next }) };
+  for await (const _ of generateBatch(new Memory(1), wanted, { rows: 1, seed: 0, step: 0 })) {
+    made += 1;
+    if (made === 2) setImmediate(() => (isLate = true));
+    for (const end = performance.now() + blockingLimit; performance.now() < end; ); // so that events run next
+  }
+  assert.deepEqual([given, made], [1, 2]);
 });
 /** The numbers of the calls by which three tokens after a prompt are drawn. */
 async function drawnBy(lengths: number[], prompt: number): Promise<number[]> {

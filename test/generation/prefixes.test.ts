@@ -29,7 +29,7 @@ async function written(rows: number, prompts: readonly number[][], memory = new 
 }
 /** What is read of each prompt when they come one after another. */
 async function readOf(prompts: readonly number[][], most: number): Promise<number[]> {
-  const memory = new Memory(1);
+  const memory = new Memory(1, [1, 8, 96]);
   const prefixes = new Prefixes(memory.rows, most);
   const all: number[] = [];
   for (const prompt of prompts) {
