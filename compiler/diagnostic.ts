@@ -1,5 +1,6 @@
 // Errors are values. A program's errors carry a code, spans and a remedy; `Problem` is what every other failure of the tool throws.
 import type { Code } from "./codes.ts";
+import { memoize } from "./memoize.ts";
 import type { Source, Span } from "./syntax/ast.ts";
 
 /** A part of the source that an error points at; the first label is where the caret stands. */
@@ -30,7 +31,9 @@ export function position(source: Source, offset: number): Position {
 }
 
 /** `file:line`. */
-export const locationText = ({ source, start }: Span): string => `${source.name}:${position(source, start).line}`;
+export const locationText = memoize(
+  ({ source, start }: Span): string => `${source.name}:${position(source, start).line}`,
+);
 
 /** Any other failure that the user can fix: the message says what is wrong, with the file and key, `help` what to do. Shown without a stack. */
 export class Problem extends Error {

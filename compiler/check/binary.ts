@@ -41,15 +41,15 @@ export function binaryOf(w: World, e: Binary, a: Val, c: Val, scope: Scope): Val
   w.g.span = e.span;
   if (e.op === "@") return matmul(w, e, x, y, scope);
   if (isKnown(x) && isKnown(y)) return knownBinary(e.op, x, y, e.opSpan);
-  const left = { value: x, span: e.left.span, origin: originOf(e.left, scope) };
-  const right = { value: y, span: e.right.span, origin: originOf(e.right, scope) };
+  const left = { value: x, span: e.left.span, origin: () => originOf(e.left, scope) };
+  const right = { value: y, span: e.right.span, origin: () => originOf(e.right, scope) };
   return tensor(elementwise(w, fns[e.op], { what: `\`${e.op}\``, left, right, at: e.opSpan }));
 }
 export interface Operand {
   readonly value: Val;
   readonly span: ast.Span;
   /** Where the operand was declared, for notes in errors; see origin.ts. */
-  readonly origin?: string;
+  readonly origin?: () => string;
 }
 
 /** Two operands of an elementwise operation, which errors call `what`. */

@@ -39,9 +39,9 @@ export function optimizerStep(
   trained: readonly TrainedParameter[],
   grads: ReadonlyMap<string, Value>,
 ): Result[] {
-  const totals = collectTotals(w, stores, trained, grads);
+  const { totals, finished } = collectTotals(w, stores, trained, grads);
   w.total = (_, at) => totals.get(locationKey(at)) ?? bugAt(at);
-  return trained.flatMap((t) => new ParameterStep(w, stores, t, grads).results());
+  return trained.flatMap((t) => finished.get(t)?.() ?? new ParameterStep(w, stores, t, grads).results());
 }
 const bugAt = (at: ast.Span): never => {
   throw new Bug(`a total was not collected at ${at.start}`);
@@ -56,6 +56,11 @@ interface Total {
   readonly method: ast.Method;
   readonly at: ast.Span;
 }
+interface Collected {
+  readonly totals: ReadonlyMap<string, Value>;
+  /** The results of the parameters whose `apply` reaches no total. */
+  readonly finished: ReadonlyMap<TrainedParameter, () => Result[]>;
+}
 /**
  * The value of each `total(...)`: the sum of its terms over all trained parameters. For a parameter whose own `apply` does not reach it, the term
  * is computed by the `apply` in which the total occurs.
@@ -65,18 +70,22 @@ function collectTotals(
   stores: Stores,
   trained: readonly TrainedParameter[],
   grads: ReadonlyMap<string, Value>,
-): Map<string, Value> {
+): Collected {
   const totals = new Map<string, Total>();
+  const finished = new Map<TrainedParameter, () => Result[]>();
   const collect = (t: TrainedParameter, first: Total | null): void => {
     const step = new ParameterStep(w, stores, first ? { ...t, optimizer: first.optimizer } : t, grads);
     const method = first ? (step.fitting(first.method) ?? failNoTerm(t, first)) : step.chosen();
+    const reached: ast.Span[] = [];
     w.total = (s, at) => {
+      reached.push(at);
       const total = totals.get(locationKey(at)) ?? { terms: new Map(), optimizer: t.optimizer, method, at };
       totals.set(locationKey(at), total);
       if (first === null || total === first) total.terms.set(t.at, step.sumOverCopies(s));
       return w.placeholder(type(w.options.f32, []));
     };
-    step.run(method);
+    const param = step.run(method);
+    if (!first && reached.length === 0) finished.set(t, () => step.results(param));
   };
   for (const t of trained) collect(t, null);
   for (const total of totals.values())
@@ -84,9 +93,10 @@ function collectTotals(
       if (!total.terms.has(t.at)) collect(t, total);
       if (!total.terms.has(t.at)) failNoTerm(t, total);
     }
-  return new Map(
-    [...totals].map(([place, { terms }]) => [place, [...terms.values()].reduce((x, y) => b.add(w.g, x, y))]),
+  const sums = [...totals].map(
+    ([place, { terms }]) => [place, [...terms.values()].reduce((x, y) => b.add(w.g, x, y))] as const,
   );
+  return { totals: new Map(sums), finished };
 }
 function failNoTerm({ at, span }: TrainedParameter, total: Total): never {
   fail(
@@ -119,9 +129,9 @@ class ParameterStep {
     this.#copies = store.stack === 0 ? null : product(this.#stack);
     this.#grad = grads.get(store.name) ?? b.fill(w.g, 0, dtypeOf(store.type), dims(store.type));
   }
-  results(): Result[] {
+  /** `param`: the parameter's new value, which `run` returned. */
+  results(param = this.run(this.chosen())): Result[] {
     const { store } = this.#trained.at;
-    const param = this.run(this.chosen());
     const states = [...this.#states].map(([name, { slot, made }]) => ({
       name,
       value: slot.read(),

@@ -1,5 +1,6 @@
 // Decides which arrays of layers are stored as stacks, one tensor for each parameter: those that a call picks layers of by a tensor, or all at once.
 // The syntax of the layer's own methods tells most of them before anything is evaluated; elaboration begins anew if it meets another.
+import { getOrMake, memoize } from "../memoize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { nodesIn } from "../syntax/nodes.ts";
 import { allMembers } from "./origin.ts";
@@ -25,7 +26,7 @@ export function withStacks<T>(run: (found: ReadonlySet<ast.Member>) => T): T {
 }
 /** Whether a method calls the member `name` as `name[index](...)` or `name[:](...)`. */
 export const isStack = (body: readonly ast.MemberOrIf[], name: string): boolean =>
-  allMembers(body).some((m) => m.kind === "method" && indicesOf(m, name).length > 0);
+  allMembers(body).some((m) => m.kind === "method" && indicesOf(m)(name).length > 0);
 /** Whether a layer passed under the header name `param` is called as `name[index](...)`. */
 export function isRoutedParam(body: readonly ast.MemberOrIf[], param: string): boolean {
   const members = allMembers(body);
@@ -33,7 +34,7 @@ export function isRoutedParam(body: readonly ast.MemberOrIf[], param: string): b
   const methods = members.filter((m) => m.kind === "method");
   return made.some(
     (m) =>
-      m.kind === "sublayer" && methods.some((f) => indicesOf(f, m.name.name).some((item) => item.kind !== "slice")),
+      m.kind === "sublayer" && methods.some((f) => indicesOf(f)(m.name.name).some((item) => item.kind !== "slice")),
   );
 }
 /** The name `expert` in `expert` or `expert[E]`. */
@@ -41,8 +42,10 @@ const nameIn = (e: ast.Expr): string | null =>
   e.kind === "index" ? nameIn(e.object) : e.kind === "name" ? e.name : null;
 
 /** The index items of calls such as `name[index](...)` in a method, other than plain numbers and loop counters. */
-const indicesOf = ({ body }: ast.Method, name: string): ast.IndexItem[] =>
-  layerIndices(body, aliasesOf(body, name), new Set());
+const indicesOf = memoize(({ body }: ast.Method) => {
+  const known = new Map<string, ast.IndexItem[]>();
+  return (name: string) => getOrMake(known, name, () => layerIndices(body, aliasesOf(body, name), new Set()));
+});
 /** A member's name, and those that the statements give to it: `let e = experts`. */
 function aliasesOf(body: readonly ast.Stmt[], name: string): ReadonlySet<string> {
   const names = new Set([name]);

@@ -99,7 +99,7 @@ export function commonShape(w: World, what: string, left: Side, right: Side, at:
         also: [left, right].map((s) => ({ span: s.span, text: showType(s.type) })),
         notes: [
           ...[left, right].flatMap((s) =>
-            s.origin ? [`\`${textOf(s.span)}\` is ${showType(s.type)}${s.origin}`] : [],
+            s.origin?.() ? [`\`${textOf(s.span)}\` is ${showType(s.type)}${s.origin()}`] : [],
           ),
           "axes are aligned at the right; an axis that is missing or 1 stretches, two different sizes never fit",
           ...whySizesDiffer(w, m, n),
@@ -114,7 +114,7 @@ interface Side {
   readonly type: Type;
   readonly span: Span;
   /** Where it was declared; see origin.ts. */
-  readonly origin?: string;
+  readonly origin?: () => string;
 }
 /** Notes on why two sizes differ: they are written alike but are distinct symbols, or they are equal only while a header keeps its defaults. */
 export function whySizesDiffer(w: World, a: Size, b: Size): string[] {

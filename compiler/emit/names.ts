@@ -25,16 +25,28 @@ function boundBy(s: Stmt): readonly Var[] {
 }
 const renamed = (list: readonly Stmt[], outer: Names, taken: ReadonlySet<string>): Stmt[] =>
   list.map((s) => {
-    const [names, own] = [new Map(outer), new Set(taken)];
-    for (const v of boundBy(s)) {
-      const name = free(v.name.replace(/\d+$/, ""), own);
-      own.add(name);
-      names.set(v, { ...v, name });
-    }
-    return "body" in s ? ({ ...withNames(s, names), body: renamed(s.body, names, own) } as Stmt) : withNames(s, names);
+    const bound = renamesOf(boundBy(s), taken);
+    const names = bound.size > 0 ? new Map([...outer, ...bound]) : outer;
+    if (!("body" in s)) return withNames(s, names);
+    const own = bound.size > 0 ? new Set([...taken, ...[...bound.values()].map((v) => v.name)]) : taken;
+    return { ...withNames(s, names), body: renamed(s.body, names, own) } as Stmt;
   });
-function free(name: string, taken: ReadonlySet<string>): string {
-  for (let n = 0; ; n++) if (!taken.has(`${name}${n || ""}`)) return `${name}${n || ""}`;
+/** New variables for those that a body binds. */
+function renamesOf(bound: readonly Var[], taken: ReadonlySet<string>): Map<Expr, Var> {
+  const names = new Map<Expr, Var>();
+  const own = new Set<string>();
+  for (const v of bound) {
+    const name = free(v.name.replace(/\d+$/, ""), taken, own);
+    own.add(name);
+    names.set(v, { ...v, name });
+  }
+  return names;
+}
+function free(stem: string, ...taken: readonly ReadonlySet<string>[]): string {
+  for (let n = 0; ; n++) {
+    const name = `${stem}${n || ""}`;
+    if (!taken.some((names) => names.has(name))) return name;
+  }
 }
 
 /** A statement itself, without its body, with other variables. */

@@ -9,11 +9,13 @@ export class TypeMismatch extends Error {}
 
 export class GraphBuilder implements Builder {
   readonly #known = new Map<string, Node>();
+  /** The number of each op with its attributes, by its name and their key. */
+  readonly #forms = new Map<string, number>();
   readonly #ops = new Map<string, Op>();
   /** By id. */
   readonly #nodes: Node[] = [];
-  /** The key of each node's attributes, by its id. */
-  readonly #attrsKeys: string[] = [];
+  /** The form of each node, by its id. */
+  readonly #formOf: number[] = [];
   /** The source span recorded in the nodes that are added now; null: none. */
   span: Span | null = null;
 
@@ -30,15 +32,19 @@ export class GraphBuilder implements Builder {
 
   /** The node of `op` on `args`, reused if an equal one exists. Throws TypeMismatch if the types do not fit. */
   add<A>(op: Op<A>, args: readonly Value[], attrs: A): Node<A> {
-    return this.#intern(op, args, attrs, keyOf(attrs));
+    const text = `${op.name} ${keyOf(attrs)}`;
+    const form = this.#forms.get(text) ?? this.#forms.size;
+    this.#forms.set(text, form);
+    return this.#intern(op, args, attrs, form);
   }
   withArgs(node: Node, args: readonly Value[]): Node {
     if (this.#nodes[node.id] !== node) return this.add(node.op, args, node.attrs);
     if (args.every((a, i) => a === node.args[i])) return node;
-    return this.#intern(node.op, args, node.attrs, this.#attrsKeys[node.id] ?? "");
+    return this.#intern(node.op, args, node.attrs, this.#formOf[node.id] ?? -1);
   }
-  #intern<A>(op: Op<A>, args: readonly Value[], attrs: A, attrsKey: string): Node<A> {
-    const key = `${op.name}(${args.map((a) => `${a.node.id}.${a.index}`).join()})${attrsKey}`;
+  #intern<A>(op: Op<A>, args: readonly Value[], attrs: A, form: number): Node<A> {
+    let key = String(form);
+    for (const { node, index } of args) key += ` ${node.id}.${index}`;
     const old = this.#known.get(key);
     if (old) return old as Node<A>;
     const types = op.infer(
@@ -50,7 +56,7 @@ export class GraphBuilder implements Builder {
     types.forEach((type, index) => results.push({ node, index, type }));
     this.#known.set(key, node);
     this.#nodes.push(node);
-    this.#attrsKeys.push(attrsKey);
+    this.#formOf.push(form);
     return node;
   }
 }
@@ -63,6 +69,7 @@ function keyOf(value: unknown): string {
   if (value instanceof Sym)
     return `size${keyOf(value.terms.map((t) => [t.num, t.den, t.powers.map(([a, e]) => [a.id, e])]))}`;
   if (Array.isArray(value)) return `[${value.map(keyOf).join()}]`;
-  const fields = Object.entries(value).filter(([, field]) => field !== undefined);
-  return `{${fields.map(([name, field]) => `${name}:${keyOf(field)}`).join()}}`;
+  let fields = "";
+  for (const [name, field] of Object.entries(value)) if (field !== undefined) fields += `${name}:${keyOf(field)},`;
+  return `{${fields}}`;
 }

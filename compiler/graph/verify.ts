@@ -6,18 +6,22 @@ import { nodesOf, storeOf } from "./walk.ts";
 
 /** Throws a Bug that names `pass` if the graph is not well formed. */
 export function verifyGraph(graph: Graph, pass: string): void {
+  if (verifiedGraphs.has(graph)) return;
   const fail = (what: string): never => {
     throw new Bug(`after ${pass}, graph ${graph.name}: ${what}`);
   };
   const order = nodesOf(graph);
   for (const node of order) {
-    if (!verified.has(node)) verifyNode(node, fail);
+    if (verified.has(node)) continue;
+    verifyNode(node, fail);
     verified.add(node);
   }
   verifyResults(graph, storeReaders(order, fail), fail);
+  verifiedGraphs.add(graph);
 }
 type Fail = (what: string) => never;
-/** Nodes are immutable, so each is verified after the pass that made it only. */
+/** Graphs and nodes are immutable, so each is verified after the pass that made it only. */
+const verifiedGraphs = new WeakSet<Graph>();
 const verified = new WeakSet<Node>();
 
 function verifyNode(node: Node, fail: Fail): void {

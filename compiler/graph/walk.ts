@@ -9,8 +9,10 @@ const nothing: ReadonlySet<Node> = new Set();
  * `minId`, are left out, together with what only they need.
  */
 export function topological(results: readonly Value[], frozen: ReadonlySet<Node> = nothing, minId = 0): Node[] {
-  const found = new Set<Node>();
-  const isWanted = (node: Node): boolean => node.id >= minId && !found.has(node) && !frozen.has(node);
+  const found: Node[] = [];
+  // by id, which is unique in a graph, and above those of the arguments
+  const isFound = new Uint8Array(Math.max(0, results.reduce((most, v) => Math.max(most, v.node.id), -1) + 1 - minId));
+  const isWanted = (node: Node): boolean => node.id >= minId && isFound[node.id - minId] === 0 && !frozen.has(node);
   // from a result down to the node that is being visited, with how many arguments of each have been
   const path: { readonly node: Node; visited: number }[] = [];
   for (const result of results) {
@@ -18,17 +20,20 @@ export function topological(results: readonly Value[], frozen: ReadonlySet<Node>
     for (let last = path.at(-1); last; last = path.at(-1)) {
       const next = last.node.args[last.visited++]?.node;
       if (next === undefined) {
-        found.add(last.node);
+        found.push(last.node);
+        isFound[last.node.id - minId] = 1;
         path.pop();
       } else if (isWanted(next)) path.push({ node: next, visited: 0 });
     }
   }
-  return [...found];
+  return found;
 }
 /** For each value, how many arguments of nodes and how many results refer to it. */
 export function useCounts(results: readonly Value[], nodes: readonly Node[]): Map<Value, number> {
   const uses = new Map<Value, number>();
-  for (const v of [...results, ...nodes.flatMap((n) => n.args)]) uses.set(v, (uses.get(v) ?? 0) + 1);
+  const count = (v: Value): void => void uses.set(v, (uses.get(v) ?? 0) + 1);
+  results.forEach(count);
+  for (const { args } of nodes) args.forEach(count);
   return uses;
 }
 /** The nodes that read each value, in their order; one that reads it twice stands there twice. */
@@ -45,13 +50,18 @@ export const storeOf = (node: Node): string | null =>
 type Replace = (node: Node, args: readonly Value[], now: (v: Value) => Value) => readonly Value[] | null;
 
 /**
- * Rebuilds the values in `g`, asking `replace` about each node, in topological order. A node whose operands do not change stays the same node.
- * Nodes in `frozen`, and what they need, are left alone.
+ * Rebuilds the values in `g`, asking `replace` about each of `nodes`, which are in topological order: all that the values need, if not given, or a part,
+ * the rest of which is left alone. A node whose operands do not change stays the same node.
  */
-export function rebuild(g: Builder, results: readonly Value[], replace: Replace, frozen?: ReadonlySet<Node>): Value[] {
+export function rebuild(
+  g: Builder,
+  results: readonly Value[],
+  replace: Replace,
+  nodes: readonly Node[] = topological(results),
+): Value[] {
   const made = new Map<Node, readonly Value[]>();
   const now = (v: Value): Value => made.get(v.node)?.[v.index] ?? v;
-  for (const node of topological(results, frozen)) {
+  for (const node of nodes) {
     const args = node.args.map(now);
     g.span = node.span;
     const results = replace(node, args, now) ?? g.withArgs(node, args).results;
@@ -60,16 +70,16 @@ export function rebuild(g: Builder, results: readonly Value[], replace: Replace,
   g.span = null;
   return results.map(now);
 }
-/** The graph with its results' values replaced, in order. */
-export const withValues = (graph: Graph, values: readonly Value[]): Graph => ({
-  name: graph.name,
-  results: graph.results.map((r, i) => ({ ...r, value: values[i] ?? r.value })),
-});
+/** The graph with its results' values replaced, in order; the graph itself if they are its own. */
+export const withValues = (graph: Graph, values: readonly Value[]): Graph =>
+  graph.results.every((r, i) => r.value === values[i])
+    ? graph
+    : { name: graph.name, results: graph.results.map((r, i) => ({ ...r, value: values[i] ?? r.value })) };
 /** The values of a graph's results. */
 export const valuesOf = (graph: Graph): Value[] => graph.results.map((r) => r.value);
 /** The graph whose results are rebuilt. */
 export const rebuildGraph = (g: Builder, graph: Graph, replace: Replace): Graph =>
-  withValues(graph, rebuild(g, valuesOf(graph), replace));
+  withValues(graph, rebuild(g, valuesOf(graph), replace, nodesOf(graph)));
 /** The stores that graphs give new contents. */
 export const assignedStores = (graphs: readonly Graph[]): Set<string> =>
   new Set(graphs.flatMap(({ results }) => results.flatMap((r) => (r.role === "store" ? [r.name] : []))));

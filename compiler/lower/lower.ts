@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { Bug, locationText } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
-import { nodesOf, useCounts } from "../graph/walk.ts";
+import { nodesOf, useCounts, valuesOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import { accessOf } from "../kernel/access.ts";
 import { contiguousLayout } from "../kernel/builder.ts";
@@ -113,6 +113,7 @@ class Lowering implements LoweringContext {
   readonly #stores = new Map<string, VirtualBuffer>();
   readonly #partialSums = new Map<Value, VirtualBuffer>();
   readonly #useCounts: ReadonlyMap<Value, number>;
+  readonly #results: ReadonlySet<Value>;
   /** Values whose rows have no padding: results, and what is copied as a whole or moved between workers. */
   readonly #unpadded: Set<Value>;
   readonly #padded: ReadonlySet<string>;
@@ -140,6 +141,7 @@ class Lowering implements LoweringContext {
     const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.#padded.has(r.name);
     this.#unpadded = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
     const nodes = nodesOf(graph);
+    this.#results = new Set(valuesOf(graph));
     this.#sliced = slicedValues(nodes);
     this.#useCounts = useCounts([], nodes);
     for (const { op, args, results } of nodes)
@@ -222,7 +224,7 @@ class Lowering implements LoweringContext {
     }
   }
   #isRead(v: Value): boolean {
-    return this.#useCounts.has(v) || this.#graph.results.some((r) => r.value === v);
+    return this.#useCounts.has(v) || this.#results.has(v);
   }
   #lowerLaunch(region: Region, kind: string, write: (d: Draft) => void, given?: readonly Node[]): void {
     const nodes = given ?? this.#computedNodes(region);

@@ -39,11 +39,12 @@ export class Reader {
   element(v: Value, at: readonly Expr[]): Expr {
     // a tensor without elements has no valid index: the loop that asks never runs
     if (shapeOf(v).includes(0)) return num(0, scalarOf(dtypeOf(v.type)));
-    const known = this.k.recall(keyOf(v, at));
+    const key = keyOf(v, at);
+    const known = this.k.recall(key);
     if (known) return known;
     const loaded = this.#sources.element(v, at);
     const x = this.#bindShared(loaded ? "t" : `t_${nameOf(v.node)}`, v, loaded ?? this.#computed(v, at));
-    this.k.remember(keyOf(v, at), x);
+    this.k.remember(key, x);
     return x;
   }
   /** The same, bound to a variable, which later elements that are made of it read: for a value that is stored. */

@@ -71,6 +71,7 @@ export const squeeze = (g: Builder, x: Value, axis: number): Value =>
 /** Broadcasts to a shape, aligned at the right: an axis that is missing or has size 1 is repeated. */
 export function broadcastTo(g: Builder, x: Value, shape: readonly number[]): Value {
   const from = dims(x.type);
+  if (sameShape(from, shape)) return x;
   const lead = shape.length - from.length;
   const fits = lead >= 0 && from.every((n, i) => n === 1 || n === shape[lead + i]);
   if (!fits) throw new TypeMismatch(`${showType(x.type)} does not stretch to [${shape.join(", ")}]`);

@@ -145,8 +145,15 @@ function isOfRows(node: Node, rows: number): boolean {
   }
 }
 /** The numbers of leading axes that together have so many rows: several where axes of one element follow. */
-export const leads = (shape: readonly number[], rows: number): number[] =>
-  [...shape.keys(), shape.length].filter((lead) => product(shape.slice(0, lead)) === rows);
+export function leads(shape: readonly number[], rows: number): number[] {
+  const found: number[] = [];
+  let before = 1;
+  for (let lead = 0; lead <= shape.length; lead++) {
+    if (before === rows) found.push(lead);
+    before *= shape[lead] ?? 1;
+  }
+  return found;
+}
 
 /**
  * Groups of connected nodes, none of which needs another's results through a node outside: all nodes of a group have the same number of changes, between

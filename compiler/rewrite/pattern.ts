@@ -11,6 +11,8 @@ export interface Pattern<N extends string> {
   readonly names: readonly N[];
   /** The op that a matching value is made by; null: any. */
   readonly root: string | null;
+  /** Of `unary` and `binary`: the function. */
+  readonly fn?: UnaryName | BinaryName;
   match(v: Value, bound: Bindings): Bindings | null;
   /** A value that the pattern matches, for the test of the rule. */
   example(g: Builder, dtype: DType): Value;
@@ -37,6 +39,7 @@ export const num = (value: number): Pattern<never> => ({
 export const unary = <N extends string>(fn: UnaryName, x: Pattern<N>): Pattern<N> => ({
   names: x.names,
   root: "unary",
+  fn,
   match: ({ node }, bound) =>
     node.op.name === "unary" && (node.attrs as OpAttrs["unary"]).fn === fn ? matchAll([x], node.args, bound) : null,
   example: (g, dtype) => b.unary(g, fn, x.example(g, dtype)),
@@ -50,6 +53,7 @@ export const binary = <M extends string, N extends string>(
 ): Pattern<M | N> => ({
   names: [...x.names, ...y.names],
   root: "binary",
+  fn,
   match({ node }, bound) {
     if (node.op.name !== "binary" || (node.attrs as OpAttrs["binary"]).fn !== fn) return null;
     return matchAll([x, y], node.args, bound) ?? (commutes.has(fn) ? matchAll([y, x], node.args, bound) : null);

@@ -1,8 +1,8 @@
 // Rewrite rules, and the driver that applies them until none matches.
 import { Bug } from "../diagnostic.ts";
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
-import { getOrMake } from "../memoize.ts";
+import { nodesOf, rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
+import { getOrMake, memoize } from "../memoize.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Pattern } from "./pattern.ts";
 
@@ -11,6 +11,8 @@ export interface Rule {
   readonly name: string;
   /** The op that a matching value is made by; null: any. */
   readonly root: string | null;
+  /** The function that this op must have; absent: any. */
+  readonly fn?: string | undefined;
   /** The right side for a value that matches the left side; null if it does not match. */
   apply(v: Value, g: Builder): Value | null;
   /** Values that the left side matches, for the test of the rule. */
@@ -24,11 +26,12 @@ export function rule<N extends string>(
   dtypes: readonly DType[] = ["f32"],
 ): Rule {
   const apply = (v: Value, g: Builder): Value | null => {
-    const bound = left.match(v, new Map());
+    const bound = left.match(v, nothing);
     return bound && right(Object.fromEntries(bound) as Record<N, Value>, g);
   };
-  return { name, root: left.root, apply, examples: (g) => dtypes.map((t) => left.example(g, t)) };
+  return { name, root: left.root, fn: left.fn, apply, examples: (g) => dtypes.map((t) => left.example(g, t)) };
 }
+const nothing: ReadonlyMap<string, Value> = new Map();
 
 export interface RewriteOptions {
   /** Called for each rewrite, for debugging. */
@@ -36,17 +39,21 @@ export interface RewriteOptions {
   /** Nodes that are left alone, with everything that they need. */
   readonly frozen?: ReadonlySet<Node>;
 }
-/** Applies the rules bottom up until none matches. If that does not end, throws a Bug that names the rules that cycle. */
+/**
+ * Applies the rules bottom up until none matches. If that does not end, throws a Bug that names the rules that cycle. `nodes`: all that the results need
+ * but for frozen ones, in topological order.
+ */
 export function rewrite(
   g: Builder,
   results: readonly Value[],
   rules: readonly Rule[],
   options: RewriteOptions = {},
+  nodes: readonly Node[] = topological(results, options.frozen),
 ): Value[] {
-  const budget = new Budget(1000 + 20 * topological(results, options.frozen).length);
+  const budget = new Budget(1000 + 20 * nodes.length);
   const fitting = byRoot(rules);
   const step = (v: Value): Value | null => {
-    for (const r of fitting(v.node.op.name)) {
+    for (const r of fitting(v.node)) {
       const to = r.apply(v, g);
       if (!to || to === v) continue;
       budget.spend(r);
@@ -57,7 +64,8 @@ export function rewrite(
   };
   const settled = new Set<Value>();
   const settle = (v: Value): Value => {
-    const last = settled.has(v) ? v : applyToFixedPoint(v, step);
+    if (fitting(v.node).length === 0 || settled.has(v)) return v;
+    const last = applyToFixedPoint(v, step);
     settled.add(last);
     return last;
   };
@@ -67,19 +75,24 @@ export function rewrite(
     const last = only && more.length === 0 ? settle(only) : only;
     return last === undefined || last === only ? results : [last];
   };
-  for (let now = [...results]; ; ) {
-    const next = rebuild(g, now, pass, options.frozen);
+  for (let [now, order] = [[...results], nodes]; ; ) {
+    const next = rebuild(g, now, pass, order);
     if (next.every((v, i) => v === now[i])) return next;
-    now = next;
+    [now, order] = [next, topological(next, options.frozen)];
   }
 }
 /** Applies the rules to a graph. Nodes that no result needs any more are dropped. */
 export const rewriteGraph = (g: Builder, graph: Graph, rules: readonly Rule[], options?: RewriteOptions): Graph =>
-  withValues(graph, rewrite(g, valuesOf(graph), rules, options));
-function byRoot(rules: readonly Rule[]): (name: string) => readonly Rule[] {
+  withValues(graph, rewrite(g, valuesOf(graph), rules, options, options?.frozen ? undefined : nodesOf(graph)));
+/** The rules that can apply to the results of a node, by its op and that one's function. */
+const byRoot = memoize((rules: readonly Rule[]): ((node: Node) => readonly Rule[]) => {
   const table = new Map<string, readonly Rule[]>();
-  return (name) => getOrMake(table, name, () => rules.filter((r) => r.root === null || r.root === name));
-}
+  return ({ op, attrs }) => {
+    const { fn } = attrs as { readonly fn?: string };
+    const fits = (r: Rule): boolean => (r.root ?? op.name) === op.name && (r.fn ?? fn) === fn;
+    return getOrMake(table, fn === undefined ? op.name : `${op.name} ${fn}`, () => rules.filter(fits));
+  };
+});
 function applyToFixedPoint(v: Value, step: (v: Value) => Value | null): Value {
   let now = v;
   for (let next = step(now); next; next = step(now)) now = next;

@@ -10,7 +10,12 @@ export interface AnyNode {
 }
 /** The nodes of a tree, or of a list of trees, in source order. */
 export function nodesIn(tree: unknown): AnyNode[] {
-  if (Array.isArray(tree)) return tree.flatMap(nodesIn);
-  if (typeof tree !== "object" || tree === null) return [];
-  return [tree, ...Object.entries(tree).flatMap(([key, value]) => (key === "span" ? [] : nodesIn(value)))];
+  const found: AnyNode[] = [];
+  const visit = (node: unknown): void => {
+    if (typeof node !== "object" || node === null) return;
+    if (!Array.isArray(node)) found.push(node);
+    for (const [key, value] of Object.entries(node)) if (key !== "span") visit(value);
+  };
+  visit(tree);
+  return found;
 }

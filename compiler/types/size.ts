@@ -32,7 +32,8 @@ export const spreadAtom = (name: string): Atom => ({ id: atoms++, name: `...${na
 export const sizeOf = (a: Atom): Size => new Sym([{ num: 1, den: 1, powers: [[a, 1]] }]);
 /** If a size is a single atom, that atom; else null. */
 export function atomOf(a: Size): Atom | null {
-  const [term, ...more] = typeof a === "number" ? [] : a.terms;
+  if (typeof a === "number") return null;
+  const [term, ...more] = a.terms;
   const [power, ...others] = term?.powers ?? [];
   if (!term || !power || more.length > 0 || others.length > 0) return null;
   return term.num === term.den && power[1] === 1 ? power[0] : null;
@@ -78,9 +79,14 @@ function multiplied(a: Term, b: Term): Term {
   return reduced(a.num * b.num, a.den * b.den, powers);
 }
 
-export const add = (a: Size, b: Size): Size => normal([...terms(a), ...terms(b)]);
+// after elaboration all sizes are numbers, which need no normal form
+export const add = (a: Size, b: Size): Size =>
+  typeof a === "number" && typeof b === "number" ? a + b : normal([...terms(a), ...terms(b)]);
 export const sub = (a: Size, b: Size): Size => add(a, mul(b, -1));
-export const mul = (a: Size, b: Size): Size => normal(terms(a).flatMap((x) => terms(b).map((y) => multiplied(x, y))));
+export const mul = (a: Size, b: Size): Size =>
+  typeof a === "number" && typeof b === "number"
+    ? a * b || 0 // no -0
+    : normal(terms(a).flatMap((x) => terms(b).map((y) => multiplied(x, y))));
 /** Exact division. If the divisor is a sum, the quotient becomes an atom of its own, the same for equal operands. */
 export function div(a: Size, b: Size): Size {
   const [by, ...more] = terms(b);
@@ -99,11 +105,12 @@ export function div(a: Size, b: Size): Size {
 export const product = (list: readonly Size[]): Size => list.map(flat).reduce<Size>(mul, 1);
 /** The product of a spread's axes; any other size as it is. */
 function flat(a: Size): Size {
+  if (typeof a === "number") return a;
   const whole = atomOf(a)?.product;
   return whole ? sizeOf(whole) : a;
 }
 export function equal(a: Size, b: Size): boolean {
-  if (typeof a === "number" || typeof b === "number") return a === b;
+  if (a === b || typeof a === "number" || typeof b === "number") return a === b;
   const d = sub(a, b);
   return d === 0;
 }

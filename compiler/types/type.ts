@@ -14,12 +14,11 @@ export const showType = (t: Type): string =>
   t.shape.length === 0 ? t.dtype : `${t.dtype}[${t.shape.map(show).join(", ")}]`;
 
 /** The shape as numbers, as all stages after elaboration need it. */
-export function dims(t: Type): readonly number[] {
-  return t.shape.map((s) => {
-    if (typeof s !== "number") throw new Bug(`size ${show(s)} is not known after elaboration`);
-    return s;
-  });
+export function dims({ shape }: Type): readonly number[] {
+  if (!areKnown(shape)) throw new Bug(`a size of [${shape.map(show).join(", ")}] is not known after elaboration`);
+  return shape;
 }
+const areKnown = (sizes: readonly Size[]): sizes is readonly number[] => sizes.every((s) => typeof s === "number");
 export function dtypeOf(t: Type): DType {
   if (t.dtype === "float") throw new Bug("`float` is not resolved after elaboration");
   return t.dtype;

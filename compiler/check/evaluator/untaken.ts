@@ -1,4 +1,5 @@
 // A call that stands alone, whose result nothing takes, although it changes nothing: `relu(x)`, `norm(x)`.
+import { memoize } from "../../memoize.ts";
 import type * as ast from "../../syntax/ast.ts";
 import { nodesIn } from "../../syntax/nodes.ts";
 import { fail, quoted } from "../errors.ts";
@@ -49,4 +50,4 @@ const instanceMay = ({ make, members }: Instance): boolean =>
 /** A layer that is given may have effects, wherever it is called. */
 const takesLayers = (params: readonly ast.HeaderParam[]): boolean => params.some(({ type }) => type?.kind === "arrow");
 const effects: ReadonlySet<unknown> = new Set(["loss", "metric", "update", "state"]);
-const states = ({ body }: ast.Method): boolean => nodesIn(body).some((node) => effects.has(node.kind));
+const states = memoize(({ body }: ast.Method): boolean => nodesIn(body).some((node) => effects.has(node.kind)));
