@@ -374,6 +374,7 @@ export const layers: Readonly<Record<string, Graph>> = {
   "layer norm": normLayer([130, 17], true),
   "cross entropy": crossEntropy(67, 19),
   "Sinkhorn's scaling": sinkhornLayer([3, 23], [3, 4], 3),
+  "Sinkhorn's scaling in a loop": sinkhornLayer([1, 37], [4, 4], 9),
   "a head in pieces": headLayer([2, 13], 9, 21, 150),
   attention: attentionLayer(2, 11, 3, 8),
   "mixture of experts": moeLayer(67, 24, 19, 5, 2),

@@ -3,10 +3,11 @@
 
 import { item } from "../item.ts";
 import { address, isNum } from "../kernel/expr.ts";
-import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
+import type { Axis, Expr, Kernel, Scalar, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { isInTerms, tilesOf } from "../kernel/passes.ts";
 import type { Emitted } from "../lower/lower.ts";
 import type { LaunchShape } from "../plan/plan.ts";
+import { product } from "../types/numbers.ts";
 import { Bodies, type BodyKind, combineNames, type Lanes, type LaneTarget, type Scope } from "./bodies.ts";
 import { earlyLoadsOf } from "./early-loads.ts";
 import { type Epilogue, epilogueOf, prefetchTargets, withinTile } from "./epilogue.ts";
@@ -23,6 +24,8 @@ export interface Target extends LaneTarget {
   readonly tf32?: true;
   /** The text of a store that must happen once for a task, or once for a row. */
   once(text: string, scope: Scope): string;
+  /** The compiler must not know the address of a lane's own memory. */
+  readonly hidesMemory?: true;
   /** The declaration of a tile. `at`: a pointer to its memory, if it lies in a local buffer. */
   tile(t: Tile, e: Emitter, at?: string): string;
   /** The lines before and after the body; called after the body has been emitted. */
@@ -42,6 +45,14 @@ export interface Target extends LaneTarget {
   /** The launch parameters, for targets that run tasks on blocks of threads. */
   launch?(k: Kernel, e: Emitter): LaunchShape;
 }
+
+/** The type of a group's values in the body `f(v, ..)` of a `par`; an index is the group's, not each lane's. */
+const laneTypes: Readonly<Record<Scalar, string>> = {
+  f32: "decltype(broadcast(v, f32()))",
+  i32: "decltype(broadcast(v, i32()))",
+  bool: "decltype(broadcast(v, bool()))",
+  index: "ix",
+};
 
 /** Emits the statements of one kernel, asking the target for all that differs between targets. */
 export class Emitter extends Bodies<Target> {
@@ -168,11 +179,17 @@ export class Emitter extends Bodies<Target> {
   }
   #tile(s: StmtOf<"tile">): void {
     const { tile, at, fill } = s;
+    if (tile.role === "own") return this.#own(tile);
     const pointer = at?.from.kind === "buffer" ? this.pointer(at.from, at.at) : undefined;
     this.line(this.target.tile(tile, this, pointer));
     if (at) return;
     if (tile.role !== "shared") return this.#fill(s);
     this.line(`par<1>(${item(tile.shape, 0)}, [&](auto, ix j) { ${tile.name}[j] = ${fill}; });`);
+  }
+  #own({ name, shape, type = "f32" }: Tile): void {
+    const [numbers, hides] = [product(shape.slice(0, -1)), shape.length > 2 && this.target.hidesMemory];
+    this.line(`${laneTypes[type]} ${name}${hides ? "_of_lane" : ""}[${numbers}];`);
+    if (hides) this.line(`${laneTypes[type]}* const ${name} = hidden(${name}_of_lane);`);
   }
   #fill({ tile, fill }: StmtOf<"tile">): void {
     const text = `${tile.name}.fill(${number(fill, true)});`;
@@ -183,6 +200,8 @@ export class Emitter extends Bodies<Target> {
   }
   #store(s: StmtOf<"store">): void {
     const value = (wide: boolean): string => this.wide(s.value, wide);
+    if (s.to.kind === "tile" && s.to.role === "own")
+      return this.line(`${this.ownElement(s.to, s.at)} = ${value(true)};`);
     if (s.to.kind === "tile" && s.to.role !== "shared" && !this.passed.has(s.to))
       return this.line(`st(v, ${this.tilePointer(s.to, s.at)}, ${value(true)});`);
     if (s.to.kind === "tile") {

@@ -1,7 +1,7 @@
 // Emits expressions as C++ text, for one element or for a group of lanes.
 import { Bug } from "../diagnostic.ts";
 import { item } from "../item.ts";
-import { address, children, isNum, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
+import { address, children, flatten, isNum, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Op, Prefetch, Tile, Var } from "../kernel/ir.ts";
 import { infix } from "../kernel/print.ts";
 import { guardOf, unclamped } from "./guard.ts";
@@ -122,6 +122,7 @@ export class Expressions<T extends ExpressionTarget> {
   }
   #load(x: Load): string {
     if (x.from.kind === "tile") {
+      if (x.from.role === "own") return this.ownElement(x.from, x.at);
       if (x.from.role === "shared") return `${x.from.name}[${this.expr(item(x.at, 0))}]`;
       if (x.from.role === "line") return this.#lineElement(`${x.from.name}_at`, item(x.at, 1));
       return this.passed.has(x.from) ? `${x.from.name}_` : `ld(v, ${this.tilePointer(x.from, x.at)})`;
@@ -147,6 +148,10 @@ export class Expressions<T extends ExpressionTarget> {
   #lineElement(name: string, at: Expr): string {
     const text = this.expr(at);
     return this.varies(at) ? `ld(v, ${name} + ${text})` : `${name}[${text}]`;
+  }
+  /** A lane's own number, or the numbers of a group's. */
+  protected ownElement({ name, shape }: Tile, at: readonly Expr[]): string {
+    return `${name}[${this.expr(flatten(at.slice(0, -1), shape.slice(0, -1)))}]`;
   }
   /** A pointer to an element of an accumulator in memory (host). */
   protected tilePointer(t: Tile, at: readonly Expr[]): string {

@@ -115,6 +115,10 @@ export class KernelBuilder {
     this.#scopes.pop();
     return scope.stmts;
   }
+  /** Takes the statements out of the innermost scope; `f` adds others. */
+  rewrite(f: (list: readonly Stmt[]) => void): void {
+    f(this.#scope(this.depth).stmts.splice(0));
+  }
   /** The depth of the outermost scope in which x can be computed. */
   depthOf(x: Expr): number {
     if (x.e === "var") return this.#depths.get(x) ?? 0;
@@ -205,6 +209,12 @@ export class KernelBuilder {
   tile(role: Tile["role"], name: string, shape: readonly number[], fill = 0): Tile {
     const tile: Tile = { kind: "tile", role, name: this.uniqueName(name), shape };
     this.push({ s: "tile", tile, fill });
+    return tile;
+  }
+  /** Numbers of each lane of a `par`: [n], in registers, or [rounds, n], in memory. */
+  own(name: string, type: Scalar, shape: readonly number[], lane: Var): Tile {
+    const tile: Tile = { kind: "tile", role: "own", name: this.uniqueName(name), shape: [...shape, lane.hi + 1], type };
+    this.push({ s: "tile", tile, fill: 0 });
     return tile;
   }
   /** An accumulator that is a part of a local buffer, from `at` on. */

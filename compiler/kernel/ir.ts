@@ -18,14 +18,15 @@ export interface Buffer {
 }
 /**
  * operand: an input of an `mma`. acc: an f32 accumulator [rows, cols]. row: one f32 for each row of an acc. shared: i32 scratch memory of the task.
- * line: a [1, cols] piece of a buffer that CUDA copies to shared memory for `each` bodies to read (emit/cuda/lines.ts).
+ * line: a [1, cols] piece of a buffer that CUDA copies to shared memory for `each` bodies to read (emit/cuda/lines.ts). own: numbers of each
+ * lane of a `par`, which reads and writes its own alone: [n, lanes], in registers, at constant places; [rounds, n, lanes], in memory. Nothing fills it.
  */
 export interface Tile {
   readonly kind: "tile";
-  readonly role: "operand" | "acc" | "row" | "shared" | "line";
+  readonly role: "operand" | "acc" | "row" | "shared" | "line" | "own";
   readonly name: string;
   readonly shape: readonly number[];
-  /** Only for a line: the type of its elements. */
+  /** Only for a line and an own: the type of its elements. */
   readonly type?: Scalar;
   /** Only for an operand that is not multiplied as plain f32 numbers. */
   readonly form?: OperandForm;

@@ -73,7 +73,9 @@ export function lines(s: Stmt): string[] {
     case "if":
       return block(`if ${show(s.cond)}`, s.body);
     case "tile":
-      return [`${s.tile.role} ${s.tile.name}[${s.tile.shape.join(", ")}] ${s.at ? `at ${show(s.at)}` : `= ${s.fill}`}`];
+      return [
+        `${s.tile.role} ${s.tile.name}[${s.tile.shape.join(", ")}] ${s.at ? `at ${show(s.at)}` : s.tile.role === "own" ? "of a lane" : `= ${s.fill}`}`,
+      ];
     case "stage": {
       const vs = s.vs.map((v, d) => `${v.name} < ${show(item(s.valid, d))} of ${item(s.tile.shape, d)}`);
       return valued(`stage${s.tile.form ? ` ${s.tile.form}` : ""} ${s.tile.name}[${vs.join(", ")}]`, s.body, s.value);

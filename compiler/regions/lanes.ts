@@ -28,10 +28,11 @@ const [fewestForward, fewestBackward] = [8, 4];
 /** Of fewer values of another chain a backward chain reads what that one stored. */
 const manyReads = 5;
 /**
- * The most numbers that a lane computes in the forward and in the backward: its text has a line for each. A backward has about three times its forward's
- * numbers, and makes these again.
+ * The most numbers that a lane computes in the forward and in the backward. Its text has a line for each, but where rounds become a loop (kernel/roll.ts), of
+ * which the backward keeps what each round made, in memory of the lane. A backward has about three times its forward's numbers, and makes
+ * these again.
  */
-const [mostForward, mostBackward] = [2048, 8192];
+const [mostForward, mostBackward] = [4096, 16384];
 
 /**
  * The chain of each node that is in one. `forward`: the nodes of the forward. All chains have the same number of rows (that of the most nodes), since two
@@ -173,6 +174,7 @@ function components(nodes: readonly Node[], fits: ReadonlySet<Node>, forward: Re
   };
   for (const node of nodes.toReversed()) {
     const own = changes.get(node) ?? 0;
+    changes.set(node, own);
     for (const { node: a } of node.args) {
       const step = fits.has(a) || fits.has(node) ? Number(fits.has(a) !== fits.has(node)) : 0;
       changes.set(a, Math.max(changes.get(a) ?? 0, own + step));

@@ -52,6 +52,8 @@ template <int W, class F> FN void par(ix n, F f) {
     else if (j + W <= n) f(vec<f32, W>{}, j);
     else for (ix q = j; q < n; q++) f(f32{}, q);
 }
+/** A pointer of which the compiler knows nothing: ptxas takes minutes, for sm_100a, where loops read an array of the thread that another one wrote. */
+template <class T> FN T* hidden(T* p) { T* volatile q = p; return q; }
 /** Folds f(v, j) over those j < n that one of `parts` threads has: groups of W, in turn. */
 template <class Op, int W, class F> FN auto fold_part(ix n, i32 part, i32 parts, F f) {
   auto x = Op::identity(decltype(f(f32{}, 0))());

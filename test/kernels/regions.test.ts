@@ -88,8 +88,8 @@ test("sums over few numbers, one of another, are a kernel each way, which keeps 
     [2, 5, 4, 4],
     [2, 5, 4, 4],
   ];
-  assert.equal([lanesOf([4, 4], 3), lanesOf([4, 4], 20), lanesOf([4, 5], 3)], [ways, ways, []]);
-  assert.equal(lanesOf([4, 4], 45), [], "its backward would be too long a text, if not its forward");
+  assert.equal([lanesOf([4, 4], 3), lanesOf([4, 4], 80), lanesOf([4, 5], 3)], [ways, ways, []]);
+  assert.equal(lanesOf([4, 4], 90), [], "its backward would keep too much, if not its forward");
 });
 /** Values each of which is made of the one before: less the sum of its row, times the `i`th of others. */
 function centred(g: GraphBuilder, x: Value, factors: readonly (Value | number)[]): [Value, ...Value[]] {

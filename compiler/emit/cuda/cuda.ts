@@ -34,6 +34,7 @@ export const cuda: Target = {
   sync: "__syncthreads();",
   elidesZeroFill: false,
   prefetches: false,
+  hidesMemory: true,
   wraps: "by functions",
   laneScan: "scan_lane",
   lanesPerRow,

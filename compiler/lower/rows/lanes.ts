@@ -1,9 +1,11 @@
-// Kernels of chains of reductions over rows of few numbers (regions/lanes.ts): a lane makes all numbers of its row, one after the other, without loops.
+// Kernels of chains of reductions over rows of few numbers (regions/lanes.ts): a lane makes all numbers of its row, one after the other;
+// rounds that repeat become a loop.
 import type { Value } from "../../graph/node.ts";
 import { item } from "../../item.ts";
 import { plus } from "../../kernel/builder.ts";
 import { load, num, unflatten } from "../../kernel/expr.ts";
 import type { Expr } from "../../kernel/ir.ts";
+import { roll } from "../../kernel/roll.ts";
 import { leads, longestRow } from "../../regions/lanes.ts";
 import type { Region } from "../../regions/region.ts";
 import { count, dtypeOf } from "../../types/type.ts";
@@ -39,6 +41,8 @@ export function lanes(d: Draft, { outputs, rows }: Region): void {
         if (columns) d.k.store(columns, [num(j), i], x);
         else d.writerOf(v)(at, x);
       }
+    // on CUDA all threads have such memory at once, so that less of it is worth computing again
+    if (i.e === "var") d.k.rewrite((list) => roll(d.k, list, i, isHost));
   });
   for (const { v, columns } of made)
     if (columns)

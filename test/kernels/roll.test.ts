@@ -1,0 +1,147 @@
+// Lines that repeat as loops: what is stored is made of the same numbers by the same operations in the same order.
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { emitHost } from "../../compiler/emit/unit.ts";
+import { item } from "../../compiler/item.ts";
+import { KernelBuilder } from "../../compiler/kernel/builder.ts";
+import { call, load, num } from "../../compiler/kernel/expr.ts";
+import type { Expr, Kernel, Stmt, Tile, Var } from "../../compiler/kernel/ir.ts";
+import { statements } from "../../compiler/kernel/passes.ts";
+import { roll } from "../../compiler/kernel/roll.ts";
+import { verify } from "../../compiler/kernel/verify.ts";
+import { lower } from "../../compiler/lower/lower.ts";
+import { sinkhornLayer } from "../layers.ts";
+
+const test = suite("roll");
+
+const fail = (what: string): never => {
+  throw new Error(what);
+};
+/** Runs statements on terms instead of numbers: equal terms are equal numbers. The terms that they store to buffers, in order. */
+class Terms {
+  readonly stored: number[] = [];
+  readonly #values = new Map<Expr, number>();
+  readonly #own = new Map<Tile, Map<string, number>>();
+  readonly #terms: Map<string, number>;
+
+  constructor(terms: Map<string, number>) {
+    this.#terms = terms;
+  }
+  run(list: readonly Stmt[]): this {
+    for (const s of list)
+      if (s.s === "let") this.#values.set(s.v, this.#of(s.value));
+      else if (s.s === "tile") this.#own.set(s.tile, new Map());
+      else if (s.s === "store" && s.to.kind === "tile") this.#ownOf(s.to).set(this.#index(s.at), this.#of(s.value));
+      else if (s.s === "store") this.stored.push(this.#of(s.value));
+      else if (s.s === "for")
+        for (let i = this.#of(s.axis.from); i < this.#of(s.axis.to); i++) {
+          this.#values.set(s.axis.v, i);
+          this.run(s.body);
+        }
+    return this;
+  }
+  #ownOf = (tile: Tile): Map<string, number> => this.#own.get(tile) ?? fail("no such tile");
+  #index = (at: readonly Expr[]): string => at.map((x) => this.#of(x)).join();
+  #of(x: Expr): number {
+    if (x.e === "num") return x.value;
+    if (x.e === "var") return this.#values.get(x) ?? fail(`${x.name} is not bound`);
+    if (x.e === "load" && x.from.kind === "tile")
+      return this.#ownOf(x.from).get(this.#index(x.at)) ?? fail(`${x.from.name} has no such number`);
+    if (x.e === "load") return this.#term(`${x.from.name}[${x.at.map((y) => this.#of(y)).join()}]`);
+    const args = x.args.map((y) => this.#of(y));
+    if (x.type === "index") return item(args, 0) + (x.op === "-" ? -1 : 1) * item(args, 1);
+    return this.#term(`${x.op}(${args.join()})`);
+  }
+  #term(text: string): number {
+    const found = this.#terms.get(text) ?? 1000 + this.#terms.size;
+    this.#terms.set(text, found);
+    return found;
+  }
+}
+/** A line reads one of those since the same line of the round before, and another such, one before all rounds, or (`back`) one of a round of the first loop. */
+const line = fc.record({
+  op: fc.constantFrom("add", "mul", "sub"),
+  kind: fc.constantFrom("near", "before", "back"),
+  reads: fc.tuple(fc.nat(29), fc.nat(29)),
+});
+const round = fc.array(line, { minLength: 9, maxLength: 30 });
+const program = fc.record({
+  forward: round,
+  backward: round,
+  rounds: fc.constantFrom(2, 8, 9, 13),
+  between: fc.nat(3),
+  keepsAll: fc.boolean(),
+  after: fc.array(fc.nat(2000), { maxLength: 4 }),
+});
+type Program = typeof program extends fc.Arbitrary<infer P> ? P : never;
+
+/** Writes rounds, lines that break them, and rounds that read those of the first loop from the last to the first. */
+function write(k: KernelBuilder, { forward, backward, rounds, between, after }: Program, lane: Expr): void {
+  const [x, y] = [k.param("x", "f32", [30, 8]), k.param("y", "f32", [8, 8])];
+  const made = Array.from({ length: 30 }, (_, i) => k.letHere("x", load(x, num(i), lane)));
+  const last = (n: number): Expr => item(made, made.length - 1 - n);
+  const add = (op: string, a: Expr, b: Expr): void => void made.push(k.letHere("t", call(op, "f32", a, b)));
+  const addRound = (list: Program["forward"], back: number): void => {
+    for (const { op, kind, reads } of list) {
+      const [near, other] = reads.map((n) => n % list.length) as [number, number];
+      add(
+        op,
+        last(near),
+        kind === "near" ? last(other) : item(made, kind === "back" ? back + (reads[1] % forward.length) : reads[1]),
+      );
+    }
+  };
+  for (let r = 0; r < rounds; r++) addRound(forward, 0);
+  for (let i = 0; i < between; i++) add("max", last(0), last(1 + i));
+  for (let r = rounds - 1; r >= 0; r--) addRound(backward, 30 + r * forward.length);
+  for (const [i, n] of [...after, made.length - 1].entries()) k.store(y, [num(i), lane], item(made, n % made.length));
+}
+test("random rounds, and others that read these backwards, store what they did", () => {
+  let loops = 0;
+  fc.assert(
+    fc.property(program, (p) => {
+      const k = new KernelBuilder("random");
+      let plain: readonly Stmt[] = [];
+      k.par(num(8), (lane) => {
+        write(k, p, lane);
+        k.rewrite((list) => {
+          plain = list;
+          roll(k, list, lane as Var, p.keepsAll);
+        });
+      });
+      const kernel = k.kernel("random");
+      verify(kernel);
+      const [terms, rolled] = [new Map<string, number>(), bodyOf(kernel)];
+      const lane = item(kernel.body, 0);
+      const from = (list: readonly Stmt[]): Stmt[] =>
+        lane.s === "par" ? [{ s: "let", v: lane.v, value: num(0) }, ...list] : [];
+      assert.equal(new Terms(terms).run(from(rolled)).stored, new Terms(terms).run(from(plain)).stored);
+      loops += rolled.filter((s) => s.s === "for").length;
+    }),
+    { seed: 5, numRuns: 300 },
+  );
+  assert.ok(loops > 250, `only ${loops} loops were found`);
+});
+const bodyOf = ({ body }: Kernel): readonly Stmt[] => body.flatMap((s) => (s.s === "par" ? s.body : []));
+
+/** The statements of the kernels of Sinkhorn's rounds, forward and backward. */
+function sizes(matrix: readonly [number, number], rounds: number): number[] {
+  const found: number[] = [];
+  lower(sinkhornLayer([5], matrix, rounds), {
+    emit: (k) => {
+      if (k.name.startsWith("lanes")) found.push(statements(k.body).length);
+      return emitHost(k);
+    },
+  });
+  return found;
+}
+test("rounds of Sinkhorn's scaling are a loop each way, of any number of rounds", () => {
+  for (const matrix of [
+    [4, 4],
+    [2, 7],
+    [5, 3],
+  ] as const)
+    assert.equal(sizes(matrix, 23), sizes(matrix, 8));
+});
+test.run();
