@@ -113,7 +113,7 @@ export interface Workers {
 export interface LocalRouting {
   /**
    * Where the choices are: sharded among all workers; in a mixture inside an expert, as the outer mixture's rows are; or replicated, and then each worker
-   * sorts those of the experts that it owns.
+   * sorts those of the experts that it owns or, if none does, some of all.
    */
   readonly choices: Placement;
   /** Where rows are once they stand by choice again: as the choices or, if these are replicated, partial, as each worker has rows of its experts alone. */

@@ -39,7 +39,14 @@ import { dataAxis, groupAlong, type Sharing } from "./mesh.ts";
 import { neededWhole } from "./needed-whole.ts";
 import { needsExchange, Resharder, rowAxes } from "./reshard.ts";
 import { Routings, type Rows } from "./routings.ts";
-import { exchangedRoutings, lookups, metByShards, type SharedTable, withoutReshapes } from "./sharded-reads.ts";
+import {
+  exchangedRoutings,
+  lookups,
+  metByShards,
+  type SharedTable,
+  shadowedRoutings,
+  withoutReshapes,
+} from "./sharded-reads.ts";
 import { copiesOfRow, SharedRows, type SumOverChoices, sumOverChoices } from "./shared-rows.ts";
 
 interface PartitionOptions extends Sharing {
@@ -81,6 +88,7 @@ class Partition implements Workers {
   readonly #sorted = new Map<Value, Node>();
   readonly #exchanged: Map<Node, number>;
   readonly #lookups: ReadonlyMap<Value, SharedTable>;
+  readonly #shadowed: ReadonlySet<Node>;
   readonly #neededWhole: ReadonlySet<Value>;
   /** Values of which each worker needs a shard alone: gradients of parameters whose optimizer's state is sharded. */
   readonly #scattered: ReadonlySet<Value>;
@@ -92,6 +100,7 @@ class Partition implements Workers {
     this.#exchanged = exchangedRoutings(nodes, storePlacement, axis.count);
     this.#neededWhole = neededWhole(nodes, axis.count);
     this.#lookups = lookups(nodes, storePlacement);
+    this.#shadowed = shadowedRoutings(nodes, storePlacement);
     this.#routings = new Routings(g, axis, this.#exchanged, room);
     this.#resharder = new Resharder(g, axis, this.#routings);
     this.#sharedRows = new SharedRows(g, this.#routings, leastSaved);
@@ -177,33 +186,38 @@ class Partition implements Workers {
   /** A sum over the choices of each row that owners of experts begin; null: it is none, or it is not worthwhile. */
   #sumAtOwners(node: Node): Placed | null {
     const found = sumOverChoices(this.#g, node, {
-      isOwn: (v) => this.#uses.get(v) === 1,
-      isSent: (by) => this.#exchanged.has(by),
+      isOwn: (v) => (this.#uses.get(v) ?? 1) === 1,
+      isSent: (by) => this.#exchanged.has(by) || this.#sharesWhole(by),
     });
     if (!found) return null;
-    const owned = sharded(0, { kind: "rows", by: found.by, owned: true });
-    if (!samePlacement(this.of(found.sent).place, owned)) return null;
-    const [{ type }, { choices, combined }] = [item(node.results, 0), this.#routings.info(found.by)];
-    const sum =
-      choices.kind === "replicated"
-        ? this.#sumOfOwnExperts(type, found, owned, combined)
-        : this.#sumSentBack(type, found, owned);
+    const sorted = sharded(0, { kind: "rows", by: found.by, owned: this.#exchanged.has(found.by) });
+    if (!samePlacement(this.of(found.sent).place, sorted)) return null;
+    const type = item(node.results, 0).type;
+    const sum = this.#sharesWhole(found.by)
+      ? this.#sumOfOwn(type, found, sorted)
+      : this.#sumSentBack(type, found, sorted);
     return sum && found.rest ? this.#plusSum(sum, found.rest, node) : sum;
   }
   /** Adds the sum of what else `node` adds up. */
   #plusSum({ value, place }: Placed, rest: Value, { op, attrs }: Node): Placed {
     const more = item(this.#g.add(op, [rest], attrs).results, 0);
     this.#visitUnknown(more);
+    const known = this.of(more);
+    if (samePlacement(known.place, place)) return { value: b.add(this.#g, value, known.value), place };
     const to = place.kind === "partial" ? place.of : place;
     return { value: b.add(this.#g, this.#resharder.convert(value, place, to), this.convertTo(more, to)), place: to };
   }
-  /** All workers have the rows: each adds up what its own experts give, so that these sums alone are reduced. */
-  #sumOfOwnExperts(type: Type, { by, rows, shared }: SumOverChoices, owned: Placement, place: Placement): Placed {
+  /** Whether all workers have the rows, and each sorts some of them. */
+  #sharesWhole(by: Node): boolean {
+    return this.#routings.has(by) && this.#routings.info(by).choices.kind === "replicated";
+  }
+  /** All workers have the rows: each adds up what those that it sorts give, so that these sums alone are reduced. */
+  #sumOfOwn(type: Type, { by, rows, shared }: SumOverChoices, sorted: Placement): Placed {
     this.#visitUnknown(rows);
-    const own = b.combine(this.#g, this.convertTo(rows, owned), this.#routings.localRouting(by));
+    const own = b.combine(this.#g, this.convertTo(rows, sorted), this.#routings.localRouting(by));
     const [choices = 0, ...row] = dims(own.type);
     const sum = b.sum(this.#g, b.reshape(this.#g, own, [choices / shared, shared, ...row]), [1]);
-    return { value: b.reshape(this.#g, sum, dims(type)), place };
+    return { value: b.reshape(this.#g, sum, dims(type)), place: this.#routings.info(by).combined };
   }
   /** The owners of a row's experts send back one row each. */
   #sumSentBack(type: Type, { by, rows, sent, shared }: SumOverChoices, owned: Placement): Placed | null {
@@ -296,6 +310,7 @@ class Partition implements Workers {
     this.#sortOwnRows(rows, order.node);
     this.#sortForOwnRows(order.node);
     this.#sortForOwnExperts(order.node);
+    this.#sortByTurns(order.node);
   }
   /**
    * If the rows are sharded, but all workers know all choices (experts that choose their rows), each sorts those of its own rows from now on. Not if
@@ -320,6 +335,11 @@ class Partition implements Workers {
   #sortForOwnExperts(by: Node): void {
     if (!this.#exchanged.has(by) || this.#routings.has(by)) return;
     this.#setRouting(by, this.#routings.addWhole(by, this.convertTo(item(by.args, 0), replicated)), true);
+  }
+  /** Of shadowed experts all workers have the parameters: they share out the rows. */
+  #sortByTurns(by: Node): void {
+    if (!this.#shadowed.has(by) || this.#routings.has(by)) return;
+    this.#setRouting(by, this.#routings.addTurns(by, this.convertTo(item(by.args, 0), replicated)), false);
   }
   /** From now on each worker has these results of a routing, which all may have done alike before. */
   #setRouting(by: Node, results: readonly Value[], owned: boolean): void {

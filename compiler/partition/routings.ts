@@ -14,7 +14,7 @@ interface Known {
   readonly local: b.Route;
   /** Of a mixture inside an expert: how the rows of the outer mixture are sharded, whose choices are sorted. */
   readonly outer: Rows | null;
-  /** Whether all workers have all choices, of which each sorts those of its own experts. */
+  /** Whether all workers have all choices, of which each sorts those of its own experts, or by turns where all have these. */
   readonly whole: boolean;
   /** Makes the index of all workers' choices. */
   readonly index: () => Value;
@@ -42,6 +42,19 @@ export class Routings {
     this.#known.set(by, { local: routeOf(results), outer: null, whole: true, index: () => index });
     return results;
   }
+  /**
+   * The same of choices of experts that all workers have: they take runs of choices by turns. A run is of several rows, since first choices may be of other
+   * experts than second ones.
+   */
+  addTurns(by: Node, index: Value): readonly Value[] {
+    const [g, shape, { count }] = [this.#g, dims(index.type), this.#axis];
+    const run = Math.min(64, Math.ceil(item(shape, 0) / (8 * count)));
+    const turn = b.rem(g, b.idiv(g, b.iota(g, item(shape, 0)), run), count);
+    const own = b.where(g, b.eq(g, turn, rankOffset(g, this.#allWorkers, 1, shape)), index, -1);
+    const { results } = b.make(g, "route", [own], { groups: groupCount(by) });
+    this.#known.set(by, { local: routeOf(results), outer: null, whole: true, index: () => index });
+    return results;
+  }
   /** Adds a routing of choices of rows that are sharded as `outer`. Each worker sorts those of its rows, whose experts it owns if it owns those of its rows. */
   addInner(by: Node, own: Value, outer: Rows, index: () => Value): readonly Value[] {
     const groups = groupCount(by) / (outer.owned ? this.owners(outer.by).workers : 1);
@@ -63,7 +76,8 @@ export class Routings {
     const { outer, whole } = this.#of(by);
     const owners = this.#ownerCounts.get(this.#outermost(by)) ?? null;
     const among = this.#of(this.#outermost(by)).whole ? this.owners(by).workers : this.#axis.count;
-    if (whole) return { choices: replicated, combined: this.#ofOwnExperts(by), owners, atOwners: true, among };
+    if (whole)
+      return { choices: replicated, combined: this.#ofOwnExperts(by), owners, atOwners: owners !== null, among };
     const choices = sharded(0, outer ?? evenSharding(this.#axis.count));
     return { choices, combined: choices, owners, atOwners: outer?.owned ?? false, among };
   }
@@ -131,7 +145,7 @@ export class Routings {
     const own = this.ownChoices(by);
     const numbered = (x: Value, first: Value): Value =>
       b.where(this.#g, b.ge(this.#g, local.order, 0), b.add(this.#g, x, first), -1);
-    if (i === 3 && !outer?.owned && !whole) return local.expert;
+    if (i === 3 && !outer?.owned && !(whole && this.#ownerCounts.has(by))) return local.expert;
     if (i === 3) return numbered(local.expert, rankOffset(this.#g, this.owners(by), this.ownGroups(by), [own]));
     if (i !== 0 || outer) return null;
     if (whole) return local.order;

@@ -31,6 +31,17 @@ function exchangedRouting({ op, args }: Node, placeOf: StorePlacement, workers: 
   return isWorthwhile && parts > 1 && groupCount(outermost) % parts === 0 ? [[outermost, parts]] : [];
 }
 
+/** The routings whose rows are multiplied by what is gathered of experts of which each worker has some: by shadowed ones. */
+export const shadowedRoutings = (nodes: readonly Node[], placeOf: StorePlacement): ReadonlySet<Node> =>
+  new Set(nodes.flatMap((node) => shadowedRouting(node, placeOf)));
+function shadowedRouting({ op, args }: Node, placeOf: StorePlacement): Node[] {
+  if (op.name !== "ragged_dot") return [];
+  const [{ node: experts }, { node: by }] = [withoutCast(item(args, 1)), item(args, 2)];
+  const isShadowed = experts.op.name === "gather" && by.op.name === "route";
+  return isShadowed && evenParts(placeOfView(item(experts.args, 0), placeOf), 0) !== null ? [by] : [];
+}
+const withoutCast = (v: Value): Value => (v.node.op.name === "cast" ? item(v.node.args, 0) : v);
+
 /** A table of which each worker has some rows: how many there are in all, and in how many parts. */
 export interface SharedTable {
   readonly rows: number;

@@ -52,8 +52,8 @@ export function compare({ program, request, ...sharing }: Asked): void {
       });
   }
 }
-/** Second moments are not negative. */
-function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
+/** What stores hold. Second moments are not negative. */
+export function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
   return new Map(
     stores.map(({ name, role, type }) => {
       const x = filled(name, dtypeOf(type), dims(type));

@@ -3,15 +3,17 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { load, loadFile } from "../../compiler/check/index.ts";
-import type { Elaborated, Value } from "../../compiler/graph/node.ts";
+import type { Elaborated, Node, Value } from "../../compiler/graph/node.ts";
 import { nodesOf } from "../../compiler/graph/walk.ts";
 import { choosePanels } from "../../compiler/lower/layout.ts";
+import type { OpAttrs } from "../../compiler/ops/attrs.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { type BuildRequest, toGraphs } from "../../compiler/pipeline.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { dtypeOf } from "../../compiler/types/type.ts";
+import { interpretOnWorkers, placementsOf } from "../on-workers.ts";
 import { project } from "../project.ts";
-import { compare } from "./compare-workers.ts";
+import { compare, numbersOf } from "./compare-workers.ts";
 
 const test = suite("shadow");
 const example = loadFile(join(project, "examples/gpt-moe.moe"));
@@ -82,6 +84,27 @@ test("with --precision bf16 the copies of shadowed experts are moved", () => {
     sums.map(() => "bf16"),
   );
   assert.is(sums.length, 6); // three matrices, and their gradients
+});
+/** How many rows each of so many workers sorts for the shadowed expert. */
+function shadowedRows(workers: number, tensorParallel?: number): number[] {
+  const { graphs, stores } = shadowing(12, { workers, tensorParallel })();
+  const [train] = graphs
+    .filter((g) => g.name === "train")
+    .flatMap(nodesOf)
+    .filter(isOfOneGroup);
+  const ends = train?.results.slice(1, 2).map((value) => ({ role: "metric" as const, name: "ends", value })) ?? [];
+  const whole = shadowing(12, { workers: 1, shadow: undefined })().stores;
+  const found = interpretOnWorkers({ name: "rows", results: ends }, numbersOf(whole), placementsOf(stores), workers);
+  return found.map(([own]) => own?.data[1] ?? Number.NaN);
+}
+const isOfOneGroup = ({ op, attrs }: Node): boolean => op.name === "route" && (attrs as OpAttrs["route"]).groups === 1;
+test("workers that share matrices share out the rows of shadowed experts", () => {
+  const [alone, shared] = [shadowedRows(3), shadowedRows(6, 2)];
+  assert.equal(
+    alone,
+    alone.map((_, i) => (shared[2 * i] ?? 0) + (shared[2 * i + 1] ?? 0)),
+  );
+  assert.ok(shared.filter((n) => n > 0).length > 4);
 });
 /** Whether a value has a matrix of each of several experts. */
 const isOfExperts = ({ type }: Value): boolean => isFloat(dtypeOf(type)) && type.shape.length === 3;
