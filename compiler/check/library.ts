@@ -1,5 +1,6 @@
 // The standard library's modules. A program uses a few declarations of many, so each is parsed when it is first looked at, once in a process.
-import { asset } from "../assets.ts";
+import { readdirSync } from "node:fs";
+import { asset, packageFolder } from "../assets.ts";
 import { Bug } from "../diagnostic.ts";
 import { getOrMake, memoize } from "../memoize.ts";
 import type { Declaration, Import, Program, Source } from "../syntax/ast.ts";
@@ -8,6 +9,11 @@ import { Text } from "../syntax/text.ts";
 
 /** The file of a module, within the package. */
 export const libraryFile = (path: string): string => `stdlib/${path.slice(4)}.moe`;
+/** The paths of all modules, `std/nn`. */
+export const libraryModules = (): string[] =>
+  readdirSync(new URL("stdlib/", packageFolder), { recursive: true, encoding: "utf8" })
+    .flatMap((file) => (file.endsWith(".moe") ? [`std/${file.slice(0, -4)}`] : []))
+    .toSorted();
 
 const sources = new Map<string, Source>();
 /** The module of that path, `std/nn`. Throws an error of the file system if there is none. */

@@ -10,7 +10,7 @@ import type { Handle, Template } from "../syntax/hole.ts";
 import { parse } from "../syntax/parse.ts";
 import { builtins } from "./builtins/list.ts";
 import { declaredTwice, diagnostic, didYouMean, nearest } from "./errors.ts";
-import { isLibrary, libraryFile, libraryOf, librarySource } from "./library.ts";
+import { isLibrary, libraryFile, libraryModules, libraryOf, librarySource } from "./library.ts";
 import type { Declared, Module } from "./values.ts";
 
 /** A program with all its modules, and the errors in their texts and imports. */
@@ -189,47 +189,15 @@ const foreignImportHelp = (name: string): string | null =>
 const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", "schedule", "sample"].map(
   (n) => `std/${n}`,
 );
-/** Modules whose layers and functions are parts of one model, and are not proposed for a name. */
-const specialModules = [
-  "convolution",
-  "delta",
-  "kda",
-  "mamba",
-  "models/gpt",
-  "models/cohere2",
-  "models/decoder",
-  "models/deepseek_v4",
-  "models/granite",
-  "models/gemma4",
-  "models/gemma4_edge",
-  "models/jamba",
-  "models/jetmoe",
-  "models/kimi_linear",
-  "models/laguna",
-  "models/lfm2",
-  "models/ling",
-  "models/longcat",
-  "models/mamba",
-  "models/minimax",
-  "models/minimax_m3",
-  "models/nemotron",
-  "models/nllb",
-  "models/phi",
-  "models/qwen3_next",
-  "models/sparse",
-  "models/t5",
-  "models/windowed",
-  "models/xl",
-  "recurrence",
-].map((n) => `std/${n}`);
-const allModules = [...stdModules, ...specialModules];
+/** The others, whose layers and functions are parts of one model, and are not proposed for a name. */
+const specialModules = (): string[] => libraryModules().filter((m) => !stdModules.includes(m));
 function moduleHelp({ from, names }: ast.Import): string {
   if (from.startsWith(".")) return "the path is relative to this file";
   const known = names.find(({ name }) => libraryHome(name))?.name;
   if (known) return `\`${known}\` is in "${libraryHome(known)}"`;
-  return from.startsWith("std/")
-    ? didYouMean(from, allModules, `the standard library has ${allModules.join(", ")}`)
-    : 'paths begin with "std/", "./" or "../"';
+  if (!from.startsWith("std/")) return 'paths begin with "std/", "./" or "../"';
+  const all = [...stdModules, ...specialModules()];
+  return didYouMean(from, all, `the standard library has ${all.join(", ")}`);
 }
 /** The names of all layers and optimizers in the library. */
 export const libraryNames = (): string[] =>
@@ -239,6 +207,6 @@ export const libraryNames = (): string[] =>
 /** The library module that declares `name`; undefined if none does. */
 export const libraryHome = (name: string): string | undefined =>
   stdModules.find((m) => declares(m, "layer|fn|optimizer", name)) ??
-  specialModules.find((m) => declares(m, "model", name));
+  specialModules().find((m) => declares(m, "model", name));
 const declares = (module: string, kinds: string, name: string): boolean =>
   new RegExp(`^(${kinds}) ${name}\\b`, "m").test(asset(libraryFile(module)));
