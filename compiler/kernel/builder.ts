@@ -49,7 +49,7 @@ export const boundVariables = ({ v, n }: Axis): Var[] => (n.e === "var" ? [v, n]
 interface Scope {
   readonly stmts: Stmt[];
   readonly memo: Map<string, Expr>;
-  /** Nothing is moved out of this scope, because it may not run (the body of an `if`). */
+  /** Nothing is moved out of this scope: it may not run (the body of an `if`), or is rewritten. */
   readonly guarded: boolean;
 }
 
@@ -256,13 +256,14 @@ export class KernelBuilder {
     const body = this.body(vs, () => f(item(vs, 0), vs[1] ?? num(0)));
     this.push({ s: "each", over, vs, valid, body });
   }
-  par(extent: Expr, f: (j: Expr) => void, name = "j", prefetchDistance = 0): void {
+  /** `guarded`: nothing moves out of the body. */
+  par(extent: Expr, f: (j: Expr) => void, name = "j", prefetchDistance = 0, guarded = false): void {
     const v = this.variable(name, "index", 0, Math.max(0, range(extent)[1] - 1));
     this.push({
       s: "par",
       v,
       extent,
-      body: this.body([v], () => f(v)),
+      body: this.body([v], () => f(v), guarded),
       ...(prefetchDistance ? { prefetchDistance } : {}),
     });
   }

@@ -2,7 +2,6 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { emitHost } from "../../compiler/emit/unit.ts";
 import { item } from "../../compiler/item.ts";
 import { KernelBuilder } from "../../compiler/kernel/builder.ts";
 import { call, load, num } from "../../compiler/kernel/expr.ts";
@@ -11,6 +10,7 @@ import { statements } from "../../compiler/kernel/passes.ts";
 import { roll } from "../../compiler/kernel/roll.ts";
 import { verify } from "../../compiler/kernel/verify.ts";
 import { lower } from "../../compiler/lower/lower.ts";
+import { type Backend, backends } from "../../compiler/targets.ts";
 import { sinkhornLayer } from "../layers.ts";
 
 const test = suite("roll");
@@ -126,22 +126,29 @@ test("random rounds, and others that read these backwards, store what they did",
 const bodyOf = ({ body }: Kernel): readonly Stmt[] => body.flatMap((s) => (s.s === "par" ? s.body : []));
 
 /** The statements of the kernels of Sinkhorn's rounds, forward and backward. */
-function sizes(matrix: readonly [number, number], rounds: number): number[] {
+function sizes(
+  rows: number,
+  matrix: readonly [number, number],
+  rounds: number,
+  backend: Backend = backends.host,
+): number[] {
   const found: number[] = [];
-  lower(sinkhornLayer([5], matrix, rounds), {
+  lower(sinkhornLayer([rows], matrix, rounds), {
+    ...backend,
     emit: (k) => {
       if (k.name.startsWith("lanes")) found.push(statements(k.body).length);
-      return emitHost(k);
+      return backend.emit(k);
     },
   });
   return found;
 }
-test("rounds of Sinkhorn's scaling are a loop each way, of any number of rounds", () => {
+test("rounds of Sinkhorn's scaling are a loop each way, of any number of rounds; on CUDA of a single row too", () => {
   for (const matrix of [
     [4, 4],
     [2, 7],
     [5, 3],
   ] as const)
-    assert.equal(sizes(matrix, 23), sizes(matrix, 8));
+    assert.equal(sizes(5, matrix, 23), sizes(5, matrix, 5));
+  assert.equal(sizes(1, [4, 4], 23, backends.cuda), sizes(1, [4, 4], 8, backends.cuda));
 });
 test.run();
