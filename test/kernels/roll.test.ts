@@ -50,6 +50,7 @@ class Terms {
       return this.#ownOf(x.from).get(this.#index(x.at)) ?? fail(`${x.from.name} has no such number`);
     if (x.e === "load") return this.#term(`${x.from.name}[${x.at.map((y) => this.#of(y)).join()}]`);
     const args = x.args.map((y) => this.#of(y));
+    if (x.op === "*") return item(args, 0) * item(args, 1);
     if (x.type === "index") return item(args, 0) + (x.op === "-" ? -1 : 1) * item(args, 1);
     return this.#term(`${x.op}(${args.join()})`);
   }
@@ -59,7 +60,10 @@ class Terms {
     return found;
   }
 }
-/** A line reads one of those since the same line of the round before, and another such, one before all rounds, or (`back`) one of a round of the first loop. */
+/**
+ * A line reads one of those since the same line of the round before, and another such, one before all rounds, or one of a round of the first loop, which moves on
+ * by `step` while there is one (`back`). One line may read what is two rounds before (`far`), in the first round (`early`), or a line further on each time (`drift`).
+ */
 const line = fc.record({
   op: fc.constantFrom("add", "mul", "sub"),
   kind: fc.constantFrom("near", "before", "back"),
@@ -70,31 +74,51 @@ const program = fc.record({
   forward: round,
   backward: round,
   rounds: fc.constantFrom(2, 8, 9, 13),
+  odd: fc.record({ kind: fc.constantFrom(null, null, "far", "early", "drift"), at: fc.nat(29) }),
+  step: fc.constantFrom(-1, -1, -2, 1, 2),
   between: fc.nat(3),
   keepsAll: fc.boolean(),
   after: fc.array(fc.nat(2000), { maxLength: 4 }),
 });
 type Program = typeof program extends fc.Arbitrary<infer P> ? P : never;
 
-/** Writes rounds, lines that break them, and rounds that read those of the first loop from the last to the first. */
-function write(k: KernelBuilder, { forward, backward, rounds, between, after }: Program, lane: Expr): void {
+/** Writes rounds, lines that break them, and rounds that read those of the first loop. */
+function write(k: KernelBuilder, { forward, backward, rounds, odd, step, between, after }: Program, lane: Expr): void {
   const [x, y] = [k.param("x", "f32", [30, 8]), k.param("y", "f32", [8, 8])];
   const made = Array.from({ length: 30 }, (_, i) => k.letHere("x", load(x, num(i), lane)));
   const last = (n: number): Expr => item(made, made.length - 1 - n);
   const add = (op: string, a: Expr, b: Expr): void => void made.push(k.letHere("t", call(op, "f32", a, b)));
-  const addRound = (list: Program["forward"], back: number): void => {
-    for (const { op, kind, reads } of list) {
-      const [near, other] = reads.map((n) => n % list.length) as [number, number];
-      add(
-        op,
-        last(near),
-        kind === "near" ? last(other) : item(made, kind === "back" ? back + (reads[1] % forward.length) : reads[1]),
-      );
+  const other = (list: Program["forward"], i: number, r: number): Expr => {
+    const {
+      kind,
+      reads: [, n],
+    } = item(list, i);
+    const start = made.length - ((made.length - begin) % list.length);
+    const back = Math.max(0, Math.min(rounds - 1, step < 0 ? rounds - 1 + step * r : step * r)) * forward.length;
+    switch ((i === odd.at % list.length && odd.kind) || kind) {
+      case "near":
+        return last(n % list.length);
+      case "far":
+        return last(Math.min(made.length - 1, (n % list.length) + list.length));
+      case "early":
+        return item(made, Math.min(made.length - 1, begin + n));
+      case "back":
+        return item(made, list === forward ? n : 30 + back + (n % forward.length));
+      case "drift":
+        return item(made, Math.min(start - 1, 30 + n + r));
+      default:
+        return item(made, n);
     }
   };
-  for (let r = 0; r < rounds; r++) addRound(forward, 0);
+  let begin = made.length;
+  const addRounds = (list: Program["forward"]): void => {
+    begin = made.length;
+    for (let r = 0; r < rounds; r++)
+      for (const [i, { op, reads }] of list.entries()) add(op, last(reads[0] % list.length), other(list, i, r));
+  };
+  addRounds(forward);
   for (let i = 0; i < between; i++) add("max", last(0), last(1 + i));
-  for (let r = rounds - 1; r >= 0; r--) addRound(backward, 30 + r * forward.length);
+  addRounds(backward);
   for (const [i, n] of [...after, made.length - 1].entries()) k.store(y, [num(i), lane], item(made, n % made.length));
 }
 test("random rounds, and others that read these backwards, store what they did", () => {
@@ -121,7 +145,7 @@ test("random rounds, and others that read these backwards, store what they did",
     }),
     { seed: 5, numRuns: 300 },
   );
-  assert.ok(loops > 250, `only ${loops} loops were found`);
+  assert.ok(loops > 150, `only ${loops} loops were found`);
 });
 const bodyOf = ({ body }: Kernel): readonly Stmt[] => body.flatMap((s) => (s.s === "par" ? s.body : []));
 
