@@ -4,6 +4,8 @@
 import { Bug } from "../diagnostic.ts";
 import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Result, Store, Value } from "../graph/node.ts";
+import { rebuild, topological } from "../graph/walk.ts";
+import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { product } from "../types/numbers.ts";
@@ -13,7 +15,7 @@ import { newFrame } from "./frames.ts";
 import type { RegisteredStore, Stores } from "./storage.ts";
 import { castTo } from "./tensor.ts";
 import { bindNames } from "./unify.ts";
-import { Scope, type Slot, tensor } from "./values.ts";
+import { type Lane, Scope, type Slot, tensor } from "./values.ts";
 import type { OptimizeLine, World } from "./world.ts";
 
 type Optimizer = NonNullable<OptimizeLine["optimizer"]>;
@@ -39,16 +41,32 @@ export function optimizerStep(
   trained: readonly TrainedParameter[],
   grads: ReadonlyMap<string, Value>,
 ): Result[] {
-  const { totals, finished } = collectTotals(w, stores, trained, grads);
-  w.total = (_, at) => totals.get(locationKey(at)) ?? bugAt(at);
-  return trained.flatMap((t) => finished.get(t)?.() ?? new ParameterStep(w, stores, t, grads).results());
+  const { totals, finished, borrowed } = collectTotals(w, stores, trained, grads);
+  const results = trained.flatMap((t) => {
+    w.total = inPlaces((_, place, at) => totals.get(place) ?? bugAt(at));
+    return finished.get(t)?.() ?? new ParameterStep(w, stores, t, grads).results();
+  });
+  for (const state of borrowed) if (!stores.all.has(state.name)) failState(state);
+  return results;
 }
 const bugAt = (at: ast.Span): never => {
   throw new Bug(`a total was not collected at ${at.start}`);
 };
-const locationKey = (at: ast.Span): string => `${at.source.name}:${at.start}`;
+/**
+ * `World.total` for one run of an `apply`. `place` tells apart what stands at one location of the text and is reached several times, in a loop or in a
+ * function that is called twice: the first one of each parameter is a term of the first total, and so on.
+ */
+function inPlaces(total: (s: Value, place: string, at: ast.Span) => Value): World["total"] {
+  const reached = new Map<string, number>();
+  return (s, at) => {
+    const location = `${at.source.name}:${at.start}`;
+    const before = reached.get(location) ?? 0;
+    reached.set(location, before + 1);
+    return total(s, `${location} ${before}`, at);
+  };
+}
 
-/** The terms of one `total(...)` in the program, by parameter. */
+/** The terms of one `total(...)` that is reached, by parameter. */
 interface Total {
   readonly terms: Map<RegisteredStore, Value>;
   readonly optimizer: Optimizer;
@@ -57,9 +75,17 @@ interface Total {
   readonly at: ast.Span;
 }
 interface Collected {
+  /** By place; see `inPlaces`. */
   readonly totals: ReadonlyMap<string, Value>;
   /** The results of the parameters whose `apply` reaches no total. */
   readonly finished: ReadonlyMap<TrainedParameter, () => Result[]>;
+  readonly borrowed: readonly BorrowedState[];
+}
+/** A state that the term of a parameter is made of whose own `apply` does not reach the total, and may not have that state. */
+interface BorrowedState {
+  readonly name: string;
+  readonly of: TrainedParameter;
+  readonly total: Total;
 }
 /**
  * The value of each `total(...)`: the sum of its terms over all trained parameters. For a parameter whose own `apply` does not reach it, the term
@@ -72,20 +98,26 @@ function collectTotals(
   grads: ReadonlyMap<string, Value>,
 ): Collected {
   const totals = new Map<string, Total>();
+  const standsFor = new Map<Value, Total>();
   const finished = new Map<TrainedParameter, () => Result[]>();
+  const borrowed: BorrowedState[] = [];
   const collect = (t: TrainedParameter, first: Total | null): void => {
     const step = new ParameterStep(w, stores, first ? { ...t, optimizer: first.optimizer } : t, grads);
     const method = first ? (step.fitting(first.method) ?? failNoTerm(t, first)) : step.chosen();
-    const reached: ast.Span[] = [];
-    w.total = (s, at) => {
-      reached.push(at);
-      const total = totals.get(locationKey(at)) ?? { terms: new Map(), optimizer: t.optimizer, method, at };
-      totals.set(locationKey(at), total);
+    const reached = new Set<Total>();
+    w.total = inPlaces((s, place, at) => {
+      const total = totals.get(place) ?? { terms: new Map(), optimizer: t.optimizer, method, at };
+      totals.set(place, total);
+      reached.add(total);
       if (first === null || total === first) total.terms.set(t.at, step.sumOverCopies(s));
-      return w.placeholder(type(w.options.f32, []));
-    };
+      const stand = w.placeholder(type(w.options.f32, []));
+      standsFor.set(stand, total);
+      return stand;
+    });
     const param = step.run(method);
-    if (!first && reached.length === 0) finished.set(t, () => step.results(param));
+    const term = first?.terms.get(t.at);
+    if (first && term) for (const name of step.statesIn(term)) borrowed.push({ name, of: t, total: first });
+    if (reached.size === 0) finished.set(t, () => step.results(param));
   };
   for (const t of trained) collect(t, null);
   for (const total of totals.values())
@@ -93,10 +125,50 @@ function collectTotals(
       if (!total.terms.has(t.at)) collect(t, total);
       if (!total.terms.has(t.at)) failNoTerm(t, total);
     }
-  const sums = [...totals].map(
-    ([place, { terms }]) => [place, [...terms.values()].reduce((x, y) => b.add(w.g, x, y))] as const,
+  const sumOf = sums(w, standsFor);
+  return { totals: new Map([...totals].map(([place, total]) => [place, sumOf(total)])), finished, borrowed };
+}
+/** Sums the terms of a total. In them, `standsFor` says what stands for which other total, whose sum takes its place. */
+function sums(w: World, standsFor: ReadonlyMap<Value, Total>): (total: Total) => Value {
+  const known = new Map<Total, Value | null>();
+  const [oldest] = standsFor.keys();
+  const sumOf = (total: Total): Value => {
+    const made = known.get(total);
+    if (made === null) failCircular(total);
+    if (made) return made;
+    known.set(total, null);
+    const sum = [...total.terms.values()].reduce((x, y) => b.add(w.g, x, y));
+    const nodes = topological([sum], undefined, oldest?.node.id);
+    const replaced = rebuild(
+      w.g,
+      [sum],
+      ({ results }) => {
+        const of = standsFor.get(item(results, 0));
+        return of ? [sumOf(of)] : null;
+      },
+      nodes,
+    );
+    const whole = item(replaced, 0);
+    known.set(total, whole);
+    return whole;
+  };
+  return sumOf;
+}
+function failCircular({ at }: Total): never {
+  fail("E0504", "this `total` is needed for its own terms: two parameters reach it and another in opposite order", at, {
+    help: "let every `apply` take its totals in the same order",
+  });
+}
+function failState({ name, of: { at, span }, total }: BorrowedState): never {
+  fail(
+    "E0504",
+    `this \`total\` sums over all trained parameters, and \`${at.store.name}\` has no state \`${name}\``,
+    total.at,
+    {
+      also: [{ span, text: "trained here" }],
+      help: "let it sum what is made of `param` and `grad` alone, or let one optimizer train all",
+    },
   );
-  return { totals: new Map(sums), finished };
 }
 function failNoTerm({ at, span }: TrainedParameter, total: Total): never {
   fail(
@@ -119,6 +191,8 @@ class ParameterStep {
   /** The number of copies in the stack; null: it is no stack. */
   readonly #copies: number | null;
   readonly #stack: readonly number[];
+  /** Each copy of a stack draws random numbers of its own. */
+  readonly #lane: Lane | null;
   readonly #bind = new Map<Value, Mapped>();
   readonly #states = new Map<string, { slot: Slot; made: RegisteredStore }>();
 
@@ -127,6 +201,7 @@ class ParameterStep {
     [this.#w, this.#stores, this.#trained] = [w, stores, trained];
     this.#stack = dims(store.type).slice(0, store.stack);
     this.#copies = store.stack === 0 ? null : product(this.#stack);
+    this.#lane = this.#copies === null ? null : this.#laneOf(this.#copies);
     this.#grad = grads.get(store.name) ?? b.fill(w.g, 0, dtypeOf(store.type), dims(store.type));
   }
   /** `param`: the parameter's new value, which `run` returned. */
@@ -140,6 +215,11 @@ class ParameterStep {
     for (const [name, { made }] of this.#states) this.#stores.all.set(name, made);
     const all = [{ name: store.name, value: castTo(this.#w, param, store.type.dtype), full: store.type }, ...states];
     return all.map(({ name, value, full }) => ({ role: "store", name, value: this.#withStackAxes(value, full) }));
+  }
+  #laneOf(over: number): Lane {
+    const base = this.#w.placeholder(type("i32", []));
+    this.#bind.set(base, { kind: "each", value: b.iota(this.#w.g, over), over });
+    return { kind: "each", base, bind: this.#bind };
   }
   /** Runs an `apply`; returns the parameter's new value. */
   run(method: ast.Method): Value {
@@ -157,6 +237,12 @@ class ParameterStep {
     w.localState = (stmt, t, from) => this.#state(stmt, t, from);
     w.execute(method.body, scope.inner());
     return param.read();
+  }
+  /** The states, met in `run`, that a value depends on. */
+  statesIn(v: Value): string[] {
+    const leaves = [...this.#states].map(([name, { made }]) => b.param(this.#w.g, name, made.store.type).node);
+    const read = new Set(topological([v], undefined, Math.min(...leaves.map((leaf) => leaf.id))));
+    return [...this.#states.keys()].filter((_, i) => read.has(item(leaves, i)));
   }
   /** The sum of `s` over all copies. */
   sumOverCopies(s: Value): Value {
@@ -188,7 +274,9 @@ class ParameterStep {
   }
   #scopeOf(body: ast.Method): Scope {
     const { optimizer, at } = this.#trained;
-    return optimizerScope(optimizer).within(newFrame(this.#w, { role: "optimizer", body, site: at.store.name }));
+    return optimizerScope(optimizer).within(
+      newFrame(this.#w, { role: "optimizer", body, site: at.store.name, lane: this.#lane }),
+    );
   }
   /** A state of this parameter's optimizer; it holds all copies of a stack. */
   #state(stmt: ast.State, t: Type, scope: Scope): Slot {

@@ -82,6 +82,53 @@ test("what one optimizer sums over all parameters gives those of another no stat
       .map((s) => s.name),
     ["a.m"],
   );
+  const summed = text.replace("sum(grad * grad)", "sum(grad + m)");
+  assert.is(
+    codeOf(() => stepped(run(summed, { method: "train", inputs: { x: [1, 2] } }), {})),
+    "E0504",
+  );
+  const both = summed.replace("{ update param = param - grad }", "{ state m: f32[...S] = 0 update param = param - m }");
+  const after = stepped(run(both, { method: "train", inputs: { x: [1, 2] } }), { a: [1, 2], b: [1, 1] });
+  near(after.get("a.m") ?? [], [0.2, 0.4]);
+});
+const sharing = (body: string): Map<string, number[]> => {
+  const text = `model M(D = 2) { param a: f32[D] = 1 param b: f32[D] = 1
+    train(x: f32[D]) { loss z = sum(a * b * x) optimize a with Shares() optimize b with Shares() } }
+    optimizer Shares() { apply(param: f32[...S], grad: f32[...S]) { ${body} }
+      share(g: f32[...S]) -> f32[...S] { return g / total(sum(g)) } }`;
+  return stepped(run(text, { method: "train", inputs: { x: [1, 2] } }), { a: [1, 2], b: [3, 4] });
+};
+test("each call of a function that sums over all parameters, and each round of a loop, has a sum of its own, which the next may need", () => {
+  const twice = sharing("update param = param - share(grad) - share(grad * grad)");
+  near(
+    ["a", "b"].flatMap((name) => twice.get(name) ?? []),
+    [1, 2, 3, 4].map((g) => 1 - g / 10 - g ** 2 / 30),
+  );
+  const rounds = sharing("let x = grad for i in 0:2 { x = share(x * grad) } update param = param - x");
+  near(
+    ["a", "b"].flatMap((name) => rounds.get(name) ?? []),
+    [1, 2, 3, 4].map((g) => 1 - g ** 3 / 100),
+  );
+  const circular = `model M(D = 2) { param a: f32[D] = 1 param b: f32[D, D] = 1
+    train(x: f32[D]) { loss z = sum(x @ b * a) optimize with Turned() } }
+    optimizer Turned() {
+      apply(param: f32[R, C], grad: f32[R, C]) { update param = param - one(two(grad)) }
+      apply(param: f32[R], grad: f32[R]) { update param = param - two(one(grad)) }
+      one(g: f32[...S]) -> f32[...S] { return g / total(sum(g)) }
+      two(g: f32[...S]) -> f32[...S] { return g / total(sum(g)) } }`;
+  assert.is(
+    codeOf(() => stepped(run(circular, { method: "train", inputs: { x: [1, 2] } }), {})),
+    "E0504",
+  );
+});
+test("each copy of a stack is updated by random numbers of its own", () => {
+  const text = `layer W(D) { param w: f32[D] = 0 forward(x: f32[...S, D]) -> f32[...S, D] { return x + w } }
+    model M(D = 2, E = 3) { experts: W(D)[E]
+      train(x: f32[1, D]) { let i: i32[1] = 0 loss z = sum(experts[i](x)) optimize with Noise() } }
+    optimizer Noise() { apply(param: f32[N], grad: f32[N]) { update param = drawn(param) }
+      drawn(x: f32[N]) -> f32[N] { return uniform([N]) } }`;
+  const after = stepped(run(text, { method: "train", inputs: { x: [[1, 2]] } }), { "experts.*.w": numbers(6) });
+  assert.is(new Set(after.get("experts.*.w")).size, 6);
 });
 test("the optimizer: rules by type, selectors, states, totals over all trained parameters, copies alone", () => {
   const o = run(trained, { method: "train", inputs: { x: [1, 2] } });
