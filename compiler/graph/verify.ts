@@ -1,7 +1,7 @@
 // Checks what must hold for a graph after every pass; a violation is a Bug that names the pass.
 import { Bug } from "../diagnostic.ts";
 import { sameType, showType } from "../types/type.ts";
-import type { Graph, Node } from "./node.ts";
+import type { Graph, Node, Value } from "./node.ts";
 import { nodesOf, storeOf } from "./walk.ts";
 
 /** Throws a Bug that names `pass` if the graph is not well formed. */
@@ -11,6 +11,7 @@ export function verifyGraph(graph: Graph, pass: string): void {
     throw new Bug(`after ${pass}, graph ${graph.name}: ${what}`);
   };
   const order = nodesOf(graph);
+  verifyIds(graph, order, fail);
   for (const node of order) {
     if (verified.has(node)) continue;
     verifyNode(node, fail);
@@ -24,6 +25,15 @@ type Fail = (what: string) => never;
 const verifiedGraphs = new WeakSet<Graph>();
 const verified = new WeakSet<Node>();
 
+/** A walk tells nodes apart by their ids, so of two builders' nodes it may leave some out. */
+function verifyIds(graph: Graph, order: readonly Node[], fail: Fail): void {
+  const found = new Set(order);
+  const verifyRead = ({ node }: Value): void => {
+    if (!found.has(node)) fail(`${node.op.name} has the id of another node`);
+  };
+  for (const { args } of order) args.forEach(verifyRead);
+  for (const { value } of graph.results) verifyRead(value);
+}
 function verifyNode(node: Node, fail: Fail): void {
   const types = node.op.infer(
     node.args.map((a) => a.type),

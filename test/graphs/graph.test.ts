@@ -140,6 +140,7 @@ test("the verifier finds what is wrong", () => {
   fails(/store x is f32\[3, 5\], set to f32\[3, 2\]/, output(good, "x", "store"), output(x));
   fails(/store x is read as two types/, output(x), output(b.param(g, "x", f32(4)), "1"));
   fails(/not in numbers/, output(b.param(g, "y", f32(N))));
+  fails(/param has the id of another node/, output(good), output(start().x, "1"));
 });
 
 test("long chains neither recurse nor take long", () => {
