@@ -29,6 +29,7 @@ test("equal is identical", () => {
   assert.is(b.matmul(g, x, w), b.matmul(g, x, w));
   assert.is(b.add(g, x, 1), b.add(g, x, 1));
   assert.is.not(b.sub(g, x, 1), b.sub(g, b.exp(g, x), 1));
+  assert.is.not(b.detach(g, x), b.make1(g, "after", [x], {}));
 });
 test("numbers that print alike are told apart", () => {
   const { g } = start();

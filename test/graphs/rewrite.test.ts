@@ -103,6 +103,9 @@ test("rules are applied until none fits", () => {
   const zero = b.mul(g, b.sub(g, b.like(g, x, 2), 2), 7);
   const long = b.add(g, b.transpose(g, b.transpose(g, b.mul(g, x, b.exp(g, zero)), [1, 0]), [1, 0]), zero);
   assert.is(rewrite(g, [long], algebra)[0], x);
+  const [row, shape] = [b.param(g, "row", { dtype: "f32", shape: [5] }), [3, 5]];
+  const turned = b.neg(g, b.broadcast(g, b.neg(g, row), shape, [1])); // what a rule made is an argument of what it gave
+  assert.is(rewrite(g, [turned], algebra)[0], b.broadcast(g, row, shape, [1]));
 });
 test("random graphs keep their values", () => {
   for (let seed = 0; seed < 150; seed++) {

@@ -317,6 +317,11 @@ test("a result may stand where an operand is read at the same element, before it
     accessAlong((k, x) => k.letHere("only", x)),
     "read",
   );
+  const longer = kernel((k) => {
+    const [from, to] = [k.param("from", "f32", [2, 4]), k.param("to", "f32", [3, 4])];
+    k.par(num(4), (j) => k.store(to, [num(0), j], load(from, num(0), j)));
+  });
+  assert.is(accessOf(longer, item(longer.params, 2)), "read");
   assert.is(
     accessAlong((_, x, store, j) => {
       store(j, x);

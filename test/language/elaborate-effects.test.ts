@@ -90,6 +90,11 @@ test("what one optimizer sums over all parameters gives those of another no stat
   const both = summed.replace("{ update param = param - grad }", "{ state m: f32[...S] = 0 update param = param - m }");
   const after = stepped(run(both, { method: "train", inputs: { x: [1, 2] } }), { a: [1, 2], b: [1, 1] });
   near(after.get("a.m") ?? [], [0.2, 0.4]);
+  // `b` reaches one of the two totals itself, by another rule than that which gives its term of the other
+  const shared = `${text.replace("/ total", "/ added(sum(grad)) / total").replace("- grad }", "- grad / added(2 * sum(grad)) }")}
+    fn added(s: f32) -> f32 { return total(s) }`;
+  const two = stepped(run(shared, { method: "train", inputs: { x: [1, 2] } }), { a: [1, 2], b: [3, 4] });
+  near(two.get("b") ?? [], [1 - 3 / 17, 1 - 4 / 17]);
 });
 const sharing = (body: string): Map<string, number[]> => {
   const text = `model M(D = 2) { param a: f32[D] = 1 param b: f32[D] = 1
@@ -123,12 +128,13 @@ test("each call of a function that sums over all parameters, and each round of a
 });
 test("each copy of a stack is updated by random numbers of its own", () => {
   const text = `layer W(D) { param w: f32[D] = 0 forward(x: f32[...S, D]) -> f32[...S, D] { return x + w } }
-    model M(D = 2, E = 3) { experts: W(D)[E]
-      train(x: f32[1, D]) { let i: i32[1] = 0 loss z = sum(experts[i](x)) optimize with Noise() } }
+    model M(D = 2, E = 3) { experts: W(D)[E] others: W(D)[2]
+      train(x: f32[1, D]) { let i: i32[1] = 0 for o in others { x = o(x) } loss z = sum(experts[i](x)) optimize with Noise() } }
     optimizer Noise() { apply(param: f32[N], grad: f32[N]) { update param = drawn(param) }
       drawn(x: f32[N]) -> f32[N] { return uniform([N]) } }`;
   const after = stepped(run(text, { method: "train", inputs: { x: [[1, 2]] } }), { "experts.*.w": numbers(6) });
-  assert.is(new Set(after.get("experts.*.w")).size, 6);
+  assert.equal([...after.keys()], ["experts.*.w", "others.0.w", "others.1.w"]);
+  assert.is(new Set([...after.values()].flat()).size, 10);
 });
 test("the optimizer: rules by type, selectors, states, totals over all trained parameters, copies alone", () => {
   const o = run(trained, { method: "train", inputs: { x: [1, 2] } });

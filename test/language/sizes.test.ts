@@ -70,6 +70,7 @@ test("equal expressions have one form, and print it", () => {
       assert.ok(equal(mul(x, add(y, z)), add(mul(z, x), mul(y, x))));
       assert.is(show(mul(x, add(y, z))), show(add(mul(z, x), mul(y, x))));
       assert.ok(equal(sub(x, x), 0));
+      assert.ok([mul(x, 0), sub(x, x)].every((zero) => Object.is(zero, 0)));
     }),
     seeded,
   );
