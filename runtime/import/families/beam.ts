@@ -1,5 +1,5 @@
 // Beam: windows beside blocks that see all, whose heads do not turn with positions; what blocks give is scaled by how many come before.
-import type { Family } from "../family.ts";
+import { type Family, type Json, lookup } from "../family.ts";
 import {
   attentionNames,
   mixtureHeader,
@@ -18,6 +18,13 @@ const seen = wordOfEach("layer_types", ["full_attention", "sliding_attention"], 
 );
 const feed = wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) => (i < 3 ? "dense" : "sparse"));
 const near = "rope_parameters.sliding_attention";
+/** The base of blocks with a window; 10000 where no settings are given at all, or there is no such block. */
+function turning(config: Json): number | undefined {
+  const theta = lookup(config, `${near}.rope_theta`);
+  if (typeof theta === "number") return theta;
+  const isUnsaid = lookup(config, "rope_parameters") === undefined;
+  return theta === undefined && (isUnsaid || !seen.of(config)?.includes("sliding_attention")) ? 10000 : undefined;
+}
 
 export const beam: Family = {
   type: "beam",
@@ -32,7 +39,12 @@ export const beam: Family = {
     E: required("num_experts"),
     G: required("n_group"),
     Open: required("topk_group"),
-    base: { keys: [`${near}.rope_theta`], fallback: 10000 },
+    base: {
+      keys: [`${near}.rope_theta`],
+      kind: "number",
+      from: turning,
+      must: "a number, since heads of blocks with a window turn with positions",
+    },
     window: requiredAs("size", "sliding_window"),
     scale: required("routed_scaling_factor"),
     cap: {
