@@ -6,7 +6,7 @@ import { getOrMake } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { perRow } from "../transform/routed.ts";
-import { bytesOf, type DType } from "../types/dtype.ts";
+import { bytesOf, type DType, isFloat } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, type Type } from "../types/type.ts";
 import { rankOffset } from "./mesh.ts";
@@ -189,7 +189,9 @@ function sortedForm(g: Builder, v: Value, lead: number, asked: Asked): SortedFor
         : null;
     case "cast": {
       const cast = (all: Value): Value => b.cast(g, all, dtypeOf(v.type));
-      return mapForm(sortedForm(g, x, lead, asked), cast, cast);
+      const found = sortedForm(g, x, lead, asked);
+      const isCut = isFloat(dtypeOf(x.type)) && !isFloat(dtypeOf(v.type)); // of a sum, not of each term
+      return found?.rest && isCut ? null : mapForm(found, cast, cast);
     }
     case "reshape": {
       const [shape, choices] = [dims(v.type), product(dims(v.type).slice(0, lead))];

@@ -207,7 +207,7 @@ test("experts that another layer holds are shared out like a layer's own: each w
 });
 
 const sums = loadFile(join(project, "test/programs/sums.moe"));
-for (const method of ["choices", "halves", "split", "kept", "total", "features", "mixed", "turned"])
+for (const method of ["choices", "halves", "split", "kept", "total", "features", "mixed", "turned", "beside"])
   test(`sums over results of experts: ${method}`, () => {
     const entries = [{ method, name: method, sizes: {}, gradients: true }];
     for (const expertParallel of [4, 2])
