@@ -22,6 +22,7 @@ import {
 import {
   type Elaborated,
   type Graph,
+  type Node,
   type Placement,
   type Result,
   runtimeInputs,
@@ -31,15 +32,17 @@ import {
 } from "./graph/node.ts";
 import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
-import { assignedStores } from "./graph/walk.ts";
+import { assignedStores, nodesOf } from "./graph/walk.ts";
 import type { Kernel } from "./kernel/ir.ts";
 import type { Schedule } from "./kernel/schedule.ts";
 import { choosePanels, type StorePanels } from "./lower/layout.ts";
 import { lower } from "./lower/lower.ts";
+import type { OpAttrs } from "./ops/attrs.ts";
 import { isSharded, replicated } from "./ops/sharding.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
 import { batchesOf, type PlacedBy, placementsOf, shadowedExperts, shardOf } from "./partition/store-placement.ts";
+import { storeOfView } from "./partition/sharded-reads.ts";
 import { tensorAxes } from "./partition/tensor-axes.ts";
 import { type Form, type Observer, type Pass, runPass, runPasses, timed } from "./pass.ts";
 import { planMemory } from "./plan/memory.ts";
@@ -176,14 +179,20 @@ function requireShadowed({ shadow }: BuildRequest, some: boolean): void {
 function requireFloatExperts({ shadow, weights = "float" }: BuildRequest, { stores, graphs }: Elaborated): void {
   if (shadow === undefined || weights === "float") return;
   const assigned = assignedStores(graphs.slice(1));
-  if (stores.some((s) => isSharedMatrices(s) && !assigned.has(s.name)))
+  const tables = graphs.flatMap(nodesOf).flatMap(tableOf);
+  const isShadowed = ({ name, type: { shape } }: Store): boolean =>
+    tables.some((table) => storeOfView(table) === name && table.type.shape.length === shape.length);
+  const isFrozenMatrices = (s: Store): boolean =>
+    s.stack > 0 && s.type.shape.length - s.stack >= 2 && !assigned.has(s.name) && isShadowed(s);
+  if (stores.some(isFrozenMatrices))
     throw new Problem(
       "experts that are kept as codes cannot be shadowed",
       `leave ${shadowFlagText} or ${weightsFlagText(weights)} out`,
     );
 }
-const isSharedMatrices = ({ role, type: { shape }, stack, shards }: Store): boolean =>
-  role === "parameter" && shards !== undefined && stack > 0 && shape.length - stack >= 2;
+/** What is gathered from along its first axis. */
+const tableOf = ({ op, args, attrs }: Node): Value[] =>
+  op.name === "gather" && (attrs as OpAttrs["gather"]).axis === 0 ? args.slice(0, 1) : [];
 /** Says which parameters are frozen. */
 function withFrozen({ stores, graphs, ...more }: Elaborated): Elaborated {
   const assigned = assignedStores(graphs.slice(1));

@@ -121,7 +121,7 @@ test("Flint, Beam, Lara: what a block sees, and whether it is a mixture, where n
   refuses("beam", { rope_parameters: plain }, "sliding_attention.rope_theta is not given");
   refuses("beam", { rope_parameters: turned }, "sliding_attention.rope_theta is not given");
   const far = { rope_parameters: plain, layer_types: Array(5).fill("full_attention") };
-  assert.deepEqual(kindsOfFamily("beam", far).slice(2), ["FarMixture", "Far", "FarMixture"]);
+  assert.deepEqual(kindsOfFamily("beam", far)?.slice(2), ["FarMixture", "Far", "FarMixture"]);
   refuses("beam", { final_logit_softcapping: null }, "final_logit_softcapping is");
   assert.deepEqual(kindsOfFamily("lara_mini", {}), ["Delta", "Far", "Near", "Delta"]);
   const lara = ["Delta", "Near", "Delta", "Far", "Near", "Delta", "Near", "Delta"];

@@ -28,7 +28,7 @@ test("shadowed experts are refused where workers share none", () => {
     assert.throws(shadowing(5, more), /no experts can be shadowed/);
   assert.throws(shadowing(4, { workers: 4, tensorParallel: 2 }), /no experts can be shadowed/); // 3 of each pair
 });
-/** Experts and an embedding, of which one is trained, and the other may be codes. */
+/** Experts and an embedding, of which one is trained, and the other may be codes, as may experts that are not called by index. */
 function tuned(trained: "embed" | "experts"): Elaborated {
   const text = `import { Embedding, Linear } from "std/nn"
     import { cross_entropy } from "std/loss"
@@ -36,8 +36,10 @@ function tuned(trained: "embed" | "experts"): Elaborated {
     model Tuned(V = 30, D = 8, E = 4) {
       embed: Embedding(V, D)
       experts: Linear(D, D)[E]
+      all: Linear(D, D)[E]
       train(tokens: i32[N], targets: i32[N]) {
-        loss language = cross_entropy(embed.logits(experts[where(tokens < E, tokens, 0)](embed(tokens))), targets)
+        let y = experts[where(tokens < E, tokens, 0)](embed(tokens))
+        loss language = cross_entropy(embed.logits(reshape(all[:](reshape(y, [E, N / E, D])), [N, D])), targets)
         optimize ${trained} with AdamW(lr: 0.1)
       }
     }`;
@@ -48,7 +50,7 @@ function tuned(trained: "embed" | "experts"): Elaborated {
 test("of frozen experts, which are codes, none are shadowed, but trained experts are, whatever else is codes", () => {
   assert.throws(() => tuned("embed"), /codes cannot be shadowed/);
   const codes = tuned("experts").stores.flatMap((s) => (s.quantised ? [s.name] : []));
-  assert.equal(codes, ["embed.weight"]);
+  assert.equal(codes, ["embed.weight", "all.*.weight"]);
 });
 test("the experts with the most rows are shadowed: theirs have no room at their owner, and take none", () => {
   const program = load({
