@@ -19,6 +19,8 @@ interface Partitioned extends Workers {
   of(v: Value): Placed;
   /** Its placement as rules see it. */
   ruleInput(v: Value): Placement;
+  /** Whether one node alone needs it. */
+  isOwn(v: Value): boolean;
   convertTo(v: Value, place: Placement): Value;
 }
 export class Gathers {
@@ -34,10 +36,11 @@ export class Gathers {
     if (node.op.name === "cast") return this.#castBefore(node);
     return node.op.name === "gather" ? (this.#atOwners(node) ?? this.#fromParts(node)) : null;
   }
-  /** A narrower copy of what a gather from parts gives is gathered from such copies of the parts, so that fewer bytes are moved. null: it is none. */
+  /** A narrower copy of what a gather from parts gives, if that alone is needed, is gathered from such copies of the parts: fewer bytes are moved. null: it is none. */
   #castBefore({ args, results }: Node): Placed | null {
-    const [{ node, type }, to] = [item(args, 0), dtypeOf(item(results, 0).type)];
-    if (node.op.name !== "gather" || bytesOf[to] >= bytesOf[dtypeOf(type)]) return null;
+    const [wide, to] = [item(args, 0), dtypeOf(item(results, 0).type)];
+    const { node, type } = wide;
+    if (node.op.name !== "gather" || !this.#values.isOwn(wide) || bytesOf[to] >= bytesOf[dtypeOf(type)]) return null;
     return this.#fromParts(node, to);
   }
   /** From a table of all experts, by rows whose index is their expert: done at the expert's owner, whose own part of the table suffices. */

@@ -122,6 +122,10 @@ class Partition implements Workers {
   unit(sharding: AxisSharding): number {
     return sharding.kind === "even" ? sharding.parts : this.#routings.unit(sharding.by);
   }
+  /** Whether one node alone needs it, as is so of what is made here. */
+  isOwn(v: Value): boolean {
+    return (this.#uses.get(v) ?? 1) === 1;
+  }
   /** The new graph's value for `v`, converted to this placement if it has another. Conversions are cached. */
   convertTo(v: Value, place: Placement): Value {
     const known = this.of(v);
@@ -186,7 +190,7 @@ class Partition implements Workers {
   /** A sum over the choices of each row that owners of experts begin; null: it is none, or it is not worthwhile. */
   #sumAtOwners(node: Node): Placed | null {
     const found = sumOverChoices(this.#g, node, {
-      isOwn: (v) => (this.#uses.get(v) ?? 1) === 1,
+      isOwn: (v) => this.isOwn(v),
       isSent: (by) => this.#exchanged.has(by) || this.#sharesWhole(by),
     });
     if (!found) return null;

@@ -180,6 +180,33 @@ test("random numbers of hidden units are those of one worker, and each draws the
     [["random", (4 * 3 * 6) / 4]],
   );
 });
+test("rows of a table in parts are summed once: as copies in bf16, or as f32 where these are needed too", () => {
+  for (const [y, dtype] of [
+    ["up(float(x))", "bf16"],
+    ["x * up(float(x))", "f32"],
+  ]) {
+    const program = load({
+      name: "rows.moe",
+      text: `import { Linear } from "std/nn"
+        model Rows(V = 6, D = 8) {
+          param table: f32[V, D] = 0
+          up: Linear(D, D)
+          rows(tokens: i32[N]) -> float[N, D] {
+            let x = table[tokens]
+            return float(${y})
+          }
+        }`,
+    });
+    const entries = [{ method: "rows", name: "rows", sizes: { N: 3 } }];
+    const request = { sizes: {}, entries, precision: "bf16", workers: 2, tensorParallel: 2 } as const;
+    const nodes = toGraphs(program, request, silentObserver()).graphs.flatMap(nodesOf);
+    const sums = nodes.filter((n) => n.op.name === "all_reduce" && n.args.some((a) => a.node.op.name === "gather"));
+    assert.equal(
+      sums.flatMap((n) => n.results.map((r) => r.type.dtype)),
+      [dtype],
+    );
+  }
+});
 test("numbers that are added to themselves again and again are looked at once", () => {
   const program = load({
     name: "doubled.moe",
