@@ -183,6 +183,11 @@ for (const declaration of ["Shared", "Biased", "PerChoice", "Thrice", "Drawn", "
           shadow: 2,
         });
   });
+test("rows of shadowed experts that workers share out get their own experts' biases", () => {
+  const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
+  const request = { declaration: "Biased", sizes: rows, entries };
+  compare({ program: bodies, request, workers: 4, tensorParallel: 2, shadow: 2 });
+});
 /** The same of a batch that the workers cannot divide. */
 const undivided: Readonly<Record<string, number>> = { N: 7, K: 2 };
 for (const [declaration, [sizes, workers]] of Object.entries(routed))
