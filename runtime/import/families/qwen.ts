@@ -98,7 +98,7 @@ export const qwen3Moe: Family = {
   names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed"), ...denseNames },
 };
 
-/** Header values of blocks of which three have a DeltaNet, and the fourth attention. */
+/** Header values of attention, and of a DeltaNet. */
 const deltaHeader: Family["header"] = {
   Groups: required("num_key_value_heads"),
   A: required("head_dim"),
@@ -107,8 +107,9 @@ const deltaHeader: Family["header"] = {
   KeyWidth: required("linear_key_head_dim"),
   ValueWidth: required("linear_value_head_dim"),
   Width: required("linear_conv_kernel_dim"),
-  part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], fallback: 0.25 },
 };
+/** The part of a head that turns. */
+const part = { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], fallback: 0.25 };
 const deltaMixtureHeader: Family["header"] = {
   ...mixtureHeader,
   ...deltaHeader,
@@ -137,7 +138,7 @@ export const qwen3Next: Family = {
   type: "qwen3_next",
   model: "Qwen3Next",
   file: "qwen3_next",
-  header: { ...deltaMixtureHeader, renormalised: requiredAs("boolean", "norm_topk_prob") },
+  header: { ...deltaMixtureHeader, part, renormalised: requiredAs("boolean", "norm_topk_prob") },
   supported: { ...deltaSettings, decoder_sparse_step: 1, mlp_only_layers: [] },
   names: {
     ...deltaNames,
@@ -160,7 +161,7 @@ export const qwen35Moe: Family = {
   type: "qwen3_5_moe_text",
   model: "Qwen35Moe",
   file: "qwen3_next",
-  header: deltaMixtureHeader,
+  header: { ...deltaMixtureHeader, part },
   supported: deltaSettings,
   names: {
     ...apartNames,
@@ -174,7 +175,7 @@ export const qwen35: Family = {
   type: "qwen3_5_text",
   model: "Qwen35",
   file: "qwen3_next",
-  header: { ...denseHeader, ...deltaHeader, H: required("intermediate_size") },
+  header: { ...denseHeader, ...deltaHeader, part, H: required("intermediate_size") },
   supported: deltaSettings,
   names: { ...apartNames, ...denseNames },
   ignoredPrefixes: () => ["mtp."],
@@ -188,17 +189,7 @@ export const laraMini: Family = {
   model: "LaraMini",
   file: "qwen3_next",
   header: {
-    ...mixtureHeader,
-    H: required("moe_intermediate_size"),
-    F: required("shared_expert_intermediate_size"),
-    E: required("num_experts", "num_local_experts"),
-    Groups: required("num_key_value_heads"),
-    A: required("head_dim"),
-    Keys: required("linear_num_key_heads"),
-    Values: required("linear_num_value_heads"),
-    KeyWidth: required("linear_key_head_dim"),
-    ValueWidth: required("linear_value_head_dim"),
-    Width: required("linear_conv_kernel_dim"),
+    ...deltaMixtureHeader,
     window: requiredAs("size", "sliding_window"),
     renormalised: { keys: ["norm_topk_prob"], fallback: true },
   },
