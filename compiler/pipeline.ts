@@ -4,13 +4,12 @@ import {
   type ElaboratedEntry,
   type Elaboration,
   type EntryRequest as ElaborationRequest,
-  type Request as ElaborationRequestOfAll,
   elaborate,
   type Training,
 } from "./check/entry/elaborate.ts";
 import type { Loaded } from "./check/modules.ts";
 import { Problem } from "./diagnostic.ts";
-import { recomputeFlagText, shadowFlagText, tensorParallelFlagText, weightsFlagText } from "./flag-text.ts";
+import { recomputeFlagText, tensorParallelFlagText, weightsFlagText } from "./flag-text.ts";
 import { accumulate, type StoreGradient, updateGraph } from "./gradients/accumulate.ts";
 import {
   parameterGradients,
@@ -22,7 +21,6 @@ import {
 import {
   type Elaborated,
   type Graph,
-  type Node,
   type Placement,
   type Result,
   runtimeInputs,
@@ -32,24 +30,23 @@ import {
 } from "./graph/node.ts";
 import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
-import { assignedStores, nodesOf } from "./graph/walk.ts";
+import { assignedStores } from "./graph/walk.ts";
 import type { Kernel } from "./kernel/ir.ts";
 import type { Schedule } from "./kernel/schedule.ts";
 import { choosePanels, type StorePanels } from "./lower/layout.ts";
 import { lower } from "./lower/lower.ts";
-import type { OpAttrs } from "./ops/attrs.ts";
 import { isSharded, replicated } from "./ops/sharding.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
-import { storeOfView } from "./partition/sharded-reads.ts";
-import { batchesOf, type PlacedBy, placementsOf, shadowedExperts, shardOf } from "./partition/store-placement.ts";
+import { requireFloatExperts, requireShadowed, shadowing } from "./partition/shadowing.ts";
+import { batchesOf, type PlacedBy, placementsOf, shardOf } from "./partition/store-placement.ts";
 import { tensorAxes } from "./partition/tensor-axes.ts";
 import { type Form, type Observer, type Pass, runPass, runPasses, timed } from "./pass.ts";
 import { planMemory } from "./plan/memory.ts";
 import type { Plan } from "./plan/plan.ts";
 import { printPlan } from "./plan/print.ts";
 import type { Sequence } from "./plan/sequence.ts";
-import type { RewriteOptions } from "./rewrite/rule.ts";
+import type { RewriteObserver } from "./rewrite/rule.ts";
 import { simplify } from "./rewrite/simplify.ts";
 import { type Backend, backends } from "./targets.ts";
 import { findAttention } from "./transform/attention.ts";
@@ -158,41 +155,6 @@ export function toGraphs(
   if (tensorAxis(workerSharing).count === 1) return made;
   return { ...made, whole: { stores: elaborated.stores(), graphs: elaborated.entries.map(({ graph }) => graph) } };
 }
-/** How many experts of an array are shadowed, and whether any were of those that were asked for. */
-function shadowing(request: BuildRequest): { of: ElaborationRequestOfAll["shadowed"]; some: () => boolean } {
-  let some = false;
-  const of = (experts: number, choices: number): number => {
-    const slots = shadowedExperts(experts, choices, { ...request, workers: request.workers ?? 1 });
-    some ||= slots > 0;
-    return slots;
-  };
-  return { of: request.shadow === undefined ? undefined : of, some: () => some };
-}
-function requireShadowed({ shadow }: BuildRequest, some: boolean): void {
-  if (shadow === undefined || some) return;
-  throw new Problem(
-    "no experts can be shadowed: the workers share none that are called by index and trained",
-    `leave ${shadowFlagText} out (as of texts that are generated), or give a number of workers that has a divisor in common with that of the experts`,
-  );
-}
-/** Matrices of shadowed experts are gathered, so their columns cannot be codes; what is trained is none anyway. */
-function requireFloatExperts({ shadow, weights = "float" }: BuildRequest, { stores, graphs }: Elaborated): void {
-  if (shadow === undefined || weights === "float") return;
-  const assigned = assignedStores(graphs.slice(1));
-  const tables = graphs.flatMap(nodesOf).flatMap(tableOf);
-  const isShadowed = ({ name, type: { shape } }: Store): boolean =>
-    tables.some((table) => storeOfView(table) === name && table.type.shape.length === shape.length);
-  const isFrozenMatrices = (s: Store): boolean =>
-    s.stack > 0 && s.type.shape.length - s.stack >= 2 && !assigned.has(s.name) && isShadowed(s);
-  if (stores.some(isFrozenMatrices))
-    throw new Problem(
-      "experts that are kept as codes cannot be shadowed",
-      `leave ${shadowFlagText} or ${weightsFlagText(weights)} out`,
-    );
-}
-/** What is gathered from along its first axis. */
-const tableOf = ({ op, args, attrs }: Node): Value[] =>
-  op.name === "gather" && (attrs as OpAttrs["gather"]).axis === 0 ? args.slice(0, 1) : [];
 /** Says which parameters are frozen. */
 function withFrozen({ stores, graphs, ...more }: Elaborated): Elaborated {
   const assigned = assignedStores(graphs.slice(1));
@@ -348,7 +310,7 @@ function dataPartitioning(g: G, sharing: WorkerSharing, leastSaved?: number): Pa
     partition(g, graph, { ...sharing, leastSaved }, placements(sharing, "data")),
   );
 }
-const watched = ({ onRewrite }: Observer): RewriteOptions =>
+const watched = ({ onRewrite }: Observer): RewriteObserver =>
   onRewrite
     ? { onRewrite: (rule, from, to) => onRewrite(rule.name, () => `${printTerm(from)} = ${printTerm(to)}`) }
     : {};

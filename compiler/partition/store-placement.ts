@@ -63,16 +63,6 @@ function partOf(store: Store, place: Placement, { stride }: MeshAxis): Store {
   const own = shape.with(axis, (shape[axis] ?? 0) / parts);
   return { ...store, shards: [...(store.shards ?? []), { axis, parts, stride }], type: type(dtypeOf(store.type), own) };
 }
-/**
- * How many experts of an array are shadowed, for so many choices: none where the workers of the data axis do not share the experts, or cannot share out
- * the choices.
- */
-export function shadowedExperts(experts: number, choices: number, { shadow = 0, ...sharing }: Sharing): number {
-  const { count } = dataAxis(sharing);
-  const own = experts / gcd(experts, tensorAxis(sharing).count);
-  const isShared = gcd(own, sharing.expertParallel ?? count) > 1 && choices > 0 && choices % count === 0;
-  return isShared ? Math.min(shadow, experts) : 0;
-}
 /** How many different parts of a store there are. */
 export const partCount = ({ shards = [] }: { readonly shards?: readonly StoreShard[] }): number =>
   product(shards.map(({ parts }) => parts));

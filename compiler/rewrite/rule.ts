@@ -33,9 +33,11 @@ export function rule<N extends string>(
 }
 const nothing: ReadonlyMap<string, Value> = new Map();
 
-export interface RewriteOptions {
-  /** Called for each rewrite, for debugging. */
+/** What is called for each rewrite, for debugging. */
+export interface RewriteObserver {
   readonly onRewrite?: (rule: Rule, from: Value, to: Value) => void;
+}
+interface RewriteOptions extends RewriteObserver {
   /** Nodes that are left alone, with everything that they need. */
   readonly frozen?: ReadonlySet<Node>;
 }
@@ -82,8 +84,8 @@ export function rewrite(
   }
 }
 /** Applies the rules to a graph. Nodes that no result needs any more are dropped. */
-export const rewriteGraph = (g: Builder, graph: Graph, rules: readonly Rule[], options?: RewriteOptions): Graph =>
-  withValues(graph, rewrite(g, valuesOf(graph), rules, options, options?.frozen ? undefined : nodesOf(graph)));
+export const rewriteGraph = (g: Builder, graph: Graph, rules: readonly Rule[], observer: RewriteObserver = {}): Graph =>
+  withValues(graph, rewrite(g, valuesOf(graph), rules, observer, nodesOf(graph)));
 /** The rules that can apply to the results of a node, by its op and that one's function. */
 const byRoot = memoize((rules: readonly Rule[]): ((node: Node) => readonly Rule[]) => {
   const table = new Map<string, readonly Rule[]>();

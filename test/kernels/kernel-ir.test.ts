@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import { cudaAccess } from "../../compiler/emit/cuda/cuda.ts";
 import { earlyLoadsOf } from "../../compiler/emit/early-loads.ts";
 import { number } from "../../compiler/emit/literal.ts";
+import { named } from "../../compiler/emit/names.ts";
 import type { ReduceName } from "../../compiler/graph/node.ts";
 import { item } from "../../compiler/item.ts";
 import { accessOf } from "../../compiler/kernel/access.ts";
@@ -206,6 +207,21 @@ function kernel(
   f(k, k.param("x", "f32", [4]), k.param("y", "f32", [4]));
   return k.kernel("test");
 }
+/** The names of loop variables in emitted text. */
+const bound = (k: Kernel): string[] =>
+  statements(named(k).body).flatMap((s) =>
+    s.s === "par" ? [s.v.name] : s.s === "each" ? s.vs.map((v) => v.name) : [],
+  );
+test("loop variables have short names again in each body, but not one of a body around it, or of the same", () => {
+  const twice = kernel((k, x, y) => {
+    k.par(num(4), (i) => k.store(y, [i], load(x, i)));
+    k.par(num(4), (i) => k.par(num(2), (j) => k.store(y, [i], load(x, j))));
+  });
+  assert.equal(bound(twice), ["j", "j", "j1"]);
+  const [k, over] = [new KernelBuilder("a test"), { kind: "tile", role: "acc", name: "acc", shape: [4, 4] } as const];
+  const vs = [k.variable("j", "index", 0, 3), k.variable("j", "index", 0, 3)];
+  assert.equal(bound({ ...twice, body: [{ s: "each", over, vs, valid: [num(4), num(4)], body: [] }] }), ["j", "j1"]);
+});
 test("the verifier names what a kernel may not do", () => {
   const refuses = (why: RegExp, f: Parameters<typeof kernel>[0]): void => assert.throws(() => verify(kernel(f)), why);
   const outside = index("i", 0, 3);

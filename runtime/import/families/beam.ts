@@ -4,6 +4,7 @@ import {
   attentionNames,
   mixtureHeader,
   mixtureNames,
+  nearAndFar,
   outerNames,
   queryKeyNormNames,
   required,
@@ -79,11 +80,6 @@ export const beam: Family = {
   blocks: {
     model: "BeamBlocks",
     kinds: { Near: "BeamNear", NearMixture: "BeamNearMixture", Far: "BeamFar", FarMixture: "BeamFarMixture" },
-    order: (config) => {
-      const feeds = feed.of(config);
-      return (seen.of(config) ?? []).map(
-        (type, i) => `${type === "full_attention" ? "Far" : "Near"}${feeds?.[i] === "sparse" ? "Mixture" : ""}`,
-      );
-    },
+    order: (config) => nearAndFar(seen.of(config), (i) => feed.of(config)?.[i] !== "sparse"),
   },
 };

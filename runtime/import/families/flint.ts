@@ -4,6 +4,7 @@ import {
   attentionNames,
   mixtureHeader,
   mixtureNames,
+  nearAndFar,
   outerNames,
   queryKeyNormNames,
   required,
@@ -56,11 +57,6 @@ export const flint: Family = {
   },
   blocks: {
     kinds: { Near: "FlintNear", NearMixture: "FlintNearMixture", Far: "FlintFar", FarMixture: "FlintFarMixture" },
-    order: (config) => {
-      const dense = denseOf(config);
-      return (seen.of(config) ?? []).map(
-        (type, i) => `${type === "full_attention" ? "Far" : "Near"}${dense?.includes(i) ? "" : "Mixture"}`,
-      );
-    },
+    order: (config) => nearAndFar(seen.of(config), (i) => denseOf(config)?.includes(i) === true),
   },
 };

@@ -6,6 +6,7 @@ import {
   listOfEach,
   mixtureHeader,
   mixtureNames,
+  nearAndFar,
   outerNames,
   queryKeyNormNames,
   required,
@@ -138,11 +139,6 @@ export const laguna: Family = {
       Far: "LagunaFar",
       FarMixture: "LagunaFarMixture",
     },
-    order: (config) => {
-      const feeds = feed.of(config);
-      return (attention.of(config) ?? []).map(
-        (type, i) => `${type === "full_attention" ? "Far" : "Near"}${feeds?.[i] === "sparse" ? "Mixture" : ""}`,
-      );
-    },
+    order: (config) => nearAndFar(attention.of(config), (i) => feed.of(config)?.[i] !== "sparse"),
   },
 };

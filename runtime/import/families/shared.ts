@@ -117,6 +117,9 @@ export function wordOfEach(key: string, words: readonly string[], usual: (i: num
     of(config) ? config[key] : `a list of ${words.join(" and ")}, one for each layer`;
   return { of, only };
 }
+/** The kind of each block: "Far", which sees all, or "Near", with a window; with "Mixture" after it unless it `isDense`. */
+export const nearAndFar = (seen: readonly unknown[] = [], isDense: (i: number) => boolean): string[] =>
+  seen.map((type, i) => `${type === "full_attention" ? "Far" : "Near"}${isDense(i) ? "" : "Mixture"}`);
 /** N, where each N-th of these is `far` and all others are `near`; undefined if they stand otherwise. */
 export function everyNth(types: readonly unknown[], near: unknown, far: unknown): number | undefined {
   const n = types.indexOf(far) + 1 || types.length + 1;
