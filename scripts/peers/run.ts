@@ -5,10 +5,13 @@ import { join } from "node:path";
 import { argv, env, execPath, exit } from "node:process";
 import { parseCommandLine } from "../command-line.ts";
 
-const usage = `npm run peers, or npm run peers -- demo FLAGS...
+const usage = `npm run peers, or npm run peers -- demo FLAGS..., or llama FLAGS...
   demo   PyTorch trains the demo's model; its flags are those of scripts/peers/demo.py
+  llama  llama.cpp and moec read a prompt and write; its flags are those of scripts/peers/llama_cpp.py
 PYTHON names the interpreter that has torch and safetensors`;
-if (argv[2] !== "demo") parseCommandLine(usage, {});
+const others: Readonly<Record<string, string>> = { demo: "demo", llama: "llama_cpp" };
+const other = others[argv[2] ?? ""];
+if (!other) parseCommandLine(usage, {});
 
 const root = join(import.meta.dirname, "..", "..");
 const python = env["PYTHON"] ?? "python3";
@@ -22,17 +25,16 @@ if (spawnSync(python, ["-c", "import torch, safetensors"], { stdio: "ignore" }).
   );
   exit(1);
 }
-const [what, ...flags] = argv.slice(2);
-if (what === "demo") exit(run(python, ["scripts/peers/demo.py", ...flags]));
+if (other) exit(run(python, [`scripts/peers/${other}.py`, ...argv.slice(3)]));
 const has = (module: string): boolean =>
   spawnSync(python, ["-c", `import ${module}`], { stdio: "ignore" }).status === 0;
-const others = {
+const optional = {
   transformers: ["hf", "quantised", "chats"],
   tokenizers: ["texts"],
   compressed_tensors: ["packed"],
 };
 const scripts = ["peers", "gates", "mixtures", "optim", "attention", "lora"];
-for (const [module, of] of Object.entries(others))
+for (const [module, of] of Object.entries(optional))
   if (has(module)) scripts.push(...of);
   else console.error(`\`${python}\` does not have ${module}: its numbers are not computed again`);
 for (const script of scripts) {
