@@ -98,7 +98,7 @@ test("Laguna: each kind of blocks has heads and RoPE of its own", () => {
   refuses("laguna", { layer_types: Array(4).fill("chunked_attention") }, "layer_types is", "one for each layer");
   refuses("laguna", { rope_parameters: { sliding_attention: { rope_theta: 9 } } }, "full_attention.rope_theta is");
 });
-test("Flint, Beam, Lara: what a block sees, and whether it is a mixture, where nothing is said too", () => {
+test("Flint, Beam, Kolibri, Lara: what a block sees, and whether it is a mixture, where nothing is said too", () => {
   const near = ["NearMixture", "NearMixture"];
   const nothing = { layer_types: null, num_hidden_layers: 8 };
   assert.deepEqual(kindsOfFamily("flint", {}), ["Far", "Far", "NearMixture", "Near", "NearMixture", "FarMixture"]);
@@ -123,6 +123,13 @@ test("Flint, Beam, Lara: what a block sees, and whether it is a mixture, where n
   const far = { rope_parameters: plain, layer_types: Array(5).fill("full_attention") };
   assert.deepEqual(kindsOfFamily("beam", far)?.slice(2), ["FarMixture", "Far", "FarMixture"]);
   refuses("beam", { final_logit_softcapping: null }, "final_logit_softcapping is");
+  const five = ["Near", "Near", "Near", "Near", "Far"];
+  assert.deepEqual(kindsOfFamily("kolibri1", { layer_types: null, num_hidden_layers: 10 }), [...five, ...five]);
+  assert.deepEqual(
+    kindsOfFamily("kolibri1", { layer_types: Array(6).fill("sliding_attention") }),
+    Array(6).fill("Near"),
+  );
+  refuses("kolibri1", { sliding_window: null }, "sliding_window is not given", "at least 1");
   assert.deepEqual(kindsOfFamily("lara_mini", {}), ["Delta", "Far", "Near", "Delta"]);
   const lara = ["Delta", "Near", "Delta", "Far", "Near", "Delta", "Near", "Delta"];
   assert.deepEqual(kindsOfFamily("lara_mini", nothing), lara);

@@ -347,7 +347,6 @@ test("blocks that see all stand evenly, with one base each kind", () => {
   assert.deepEqual(spacing(header("granitemoe_swa", { layer_types: null })), [0, 4, 2]);
   assert.deepEqual(spacing(header("mellum", {})), [1, 2, 2]);
   assert.deepEqual(spacing(header("mellum", { layer_types: null })), [0, 1, 4]);
-  assert.deepEqual(spacing(header("kolibri1", { layer_types: null, num_hidden_layers: 10 })), [4, 5, 2]);
   const { P, NearP, near_base: base } = header("granitemoe_swa", {});
   assert.deepEqual([P, NearP, base], [0, 4, 100]);
   assert.equal(header("granitemoe_swa", { layer_rope_theta: null })["base"], 10000);

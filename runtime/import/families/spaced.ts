@@ -1,4 +1,4 @@
-// Families whose blocks of full attention stand evenly among those with a window: Granite SWA, Mellum, Kolibri.
+// Families whose blocks of full attention stand among those with a window: Granite SWA, Mellum, Kolibri.
 import type { ConfigValue, Family, Json } from "../family.ts";
 import { granitemoeshared } from "./granite.ts";
 import {
@@ -6,6 +6,7 @@ import {
   headWidth,
   mixtureHeader,
   mixtureNames,
+  nearAndFar,
   outerNames,
   queryKeyNormNames,
   required,
@@ -14,6 +15,7 @@ import {
   sharedExpertNames,
   stackedExpertNames,
   unbiasedSettings,
+  wordOfEach,
 } from "./shared.ts";
 
 interface Spacing {
@@ -126,13 +128,15 @@ export const mellum: Family = {
   ignoredPrefixes: () => ["mtp."],
 };
 
+const kolibri = wordOfEach("layer_types", ["full_attention", "sliding_attention"], (i) =>
+  i % 5 === 4 ? "full_attention" : "sliding_attention",
+);
 export const kolibri1: Family = {
   type: "kolibri1",
   model: "Kolibri1",
   file: "windowed",
   header: {
     ...mixtureHeader,
-    ...spaced((i) => (i % 5 === 4 ? "full_attention" : "sliding_attention")),
     H: required("moe_intermediate_size"),
     F: required("shared_expert_intermediate_size"),
     Groups: required("num_key_value_heads"),
@@ -142,7 +146,7 @@ export const kolibri1: Family = {
     window: requiredAs("size", "sliding_window"),
     renormalised: { keys: ["norm_topk_prob"], fallback: false },
   },
-  supported: unbiasedSettings,
+  supported: { ...unbiasedSettings, layer_types: kolibri.only },
   names: {
     ...outerNames,
     ...attentionNames,
@@ -151,5 +155,9 @@ export const kolibri1: Family = {
     "model.layers.*.post_attn_norm.weight": "blocks.*.after1.weight",
     "model.layers.*.post_ffn_norm.weight": "blocks.*.after2.weight",
     "model.layers.*.moe.router.expert_bias": "blocks.*.feed.moe.gate.bias",
+  },
+  blocks: {
+    kinds: { Near: "KolibriNear", Far: "KolibriFar" },
+    order: (config) => nearAndFar(kolibri.of(config), () => true),
   },
 };
