@@ -70,7 +70,8 @@ export function byGroups(codes: StoredCodes, scales: StoredCodes): StoredTensor 
   const shape = [...codes.shape.slice(0, -2), groups * bytes * 2];
   return computed("bf16", shape, (index = []) => {
     const t = zeros("bf16", shape.slice(index.length));
-    scaleGroups(codes.read(index), scales.read(index), bytes, byPower, new Uint32Array(t.data.buffer));
+    const pairs = scales.code === "e8m0" ? byE8m0 : byPower;
+    scaleGroups(codes.read(index), scales.read(index), bytes, pairs, new Uint32Array(t.data.buffer));
     return t;
   });
 }
@@ -131,3 +132,4 @@ function scaledPairs(scale: number): Uint32Array {
   return Uint32Array.from({ length: 256 }, (_, byte) => (of[byte & 15] ?? 0) | ((of[byte >> 4] ?? 0) << 16));
 }
 const byPower = pairsBy(powerOf);
+const byE8m0 = pairsBy((exponent) => powers.e8m0[exponent] ?? Number.NaN);

@@ -75,7 +75,7 @@ function withParts(json: Json, change: (part: Json) => Json): Json {
 const untied = (json: Json): Json => withParts({ ...json, tie_word_embeddings: false }, untied);
 /** Without what it says of codes. */
 function unquantised(json: Json): Json {
-  const { quantization_config: _, ...others } = json;
+  const { quantization_config: _, expert_dtype: __, ...others } = json;
   return withParts(others, unquantised);
 }
 class Exporter {

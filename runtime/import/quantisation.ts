@@ -43,12 +43,25 @@ const size = v.pipe(v.number(), v.integer(), v.minValue(1));
 const block = v.tuple([size, size]);
 const fp8Settings = v.object({
   weight_block_size: v.nullable(block),
-  expert_dtype: v.nullish(v.literal("fp8")),
+  scale_fmt: v.nullish(v.picklist(["float", "ue8m0"])),
+  expert_dtype: v.nullish(v.picklist(["fp8", "fp4"])),
 });
-/** As DeepSeek-V3 is released: a scale for each block, or for all of a matrix. */
+/**
+ * As DeepSeek-V3 is released: a scale for each block, or for all of a matrix. DeepSeek-V4's scales are powers of two beside the weights, and its experts may
+ * be of e2m1 codes, with one for each 32.
+ */
 const fp8: Form = (settings) => {
-  const { weight_block_size: blocks } = parsed(fp8Settings, settings);
-  return { ways: [e4m3("_scale_inv", (matrix) => blocks ?? matrix)], dropped: [".activation_scale"] };
+  const { weight_block_size: blocks, scale_fmt: scales, expert_dtype: experts } = parsed(fp8Settings, settings);
+  const inBlocks = (end: string): Way => e4m3(end, (matrix) => blocks ?? matrix);
+  const beside = { weight: ".weight", codes: ".weight", scales: ".scale" };
+  const powersBeside: Way[] = [
+    { ...inBlocks(""), ...beside },
+    { ...beside, code: "i8", dequantised: rowsOfGroups },
+  ];
+  return {
+    ways: [inBlocks("_scale_inv"), ...(scales === "ue8m0" || experts === "fp4" ? powersBeside : [])],
+    dropped: [".activation_scale"],
+  };
 };
 /** e4m3 codes, [..., rows, columns], with a scale for each block of a matrix. */
 const e4m3 = (end: string, blockOf: (matrix: Block) => Block): Way => ({
@@ -86,10 +99,18 @@ const mxfp4: Form = () => ({
 });
 /** Codes [..., outputs, groups, bytes] with a power of two for each group, as [..., outputs, inputs]; transposed, they are kept. */
 function powersOfTwo({ codes, scales }: Parts): StoredTensor {
-  const [bytes, powers] = [asCodes(codes, "u8"), asCodes(scales, "u8")];
+  const [bytes, powers] = [asCodes(codes, "u8", "i8"), asCodes(scales, "u8", "e8m0")];
   const t = byGroups(bytes, powers);
   const kept = keptGroups(bytes, powers, () => notPower(scales));
   return kept ? { ...t, turned: { ...turned(t), kept } } : t;
+}
+/** The same where the groups of a row have no axis of their own. */
+function rowsOfGroups({ codes, scales }: Parts): StoredTensor {
+  const [rows, bytes] = matrixOf(codes);
+  requireShape(scales, codes, [rows, bytes / 16]);
+  const t = asCodes(codes, "u8", "i8");
+  const inGroups = { ...t, shape: [rows, bytes / 16, 16], read: () => t.read() };
+  return powersOfTwo({ codes: { ...codes, t: inGroups }, scales });
 }
 
 /** What weights a format of compressed-tensors has, and how these are read. */
@@ -164,17 +185,7 @@ const formats: Readonly<Record<string, Format>> = {
   ),
   "mxfp4-pack-quantized": format(
     v.object({ type: v.literal("float"), num_bits: v.literal(4), symmetric, ...group, group_size: v.literal(32) }),
-    () => ({
-      ...packed,
-      code: "u8",
-      dequantised: ({ codes, scales }) => {
-        const [rows, bytes] = matrixOf(codes);
-        requireShape(scales, codes, [rows, bytes / 16]);
-        const t = asCodes(codes, "u8");
-        const inGroups = { ...t, shape: [rows, bytes / 16, 16], read: () => t.read() };
-        return powersOfTwo({ codes: { ...codes, t: inGroups }, scales });
-      },
-    }),
+    () => ({ ...packed, code: "u8", dequantised: rowsOfGroups }),
   ),
 };
 /** e2m1 codes, two a byte, with an e4m3 scale for each 16, and one for all, by which `scaled` divides or multiplies. */

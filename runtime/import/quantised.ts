@@ -39,7 +39,7 @@ function placesOf(
 function weightOf(name: string, found: Found, how: Quantisation | null): [string, StoredTensor][] {
   const is = found.get(name);
   if (!is || how?.dropped.some((end) => name.endsWith(end))) return [];
-  const way = how?.ways.find((w) => isCodesOf(w, name, is));
+  const way = how && wayOf(how, name, is, found);
   if (way) return [dequantised(way, is, name, found)];
   const owner = how && ownerOf(how, name, found);
   if (owner === true) return [];
@@ -52,6 +52,11 @@ function weightOf(name: string, found: Found, how: Quantisation | null): [string
       `${is.place} is ${typeName(is)}, which is no ${how ? "quantised weight of this form" : "number: config.json has no quantization_config"}`,
     );
   return [[name, is.t]];
+}
+/** How codes are read; of several ways the one whose scales are there. */
+function wayOf({ ways }: Quantisation, name: string, is: Placed, found: Found): Way | undefined {
+  const all = ways.filter((way) => isCodesOf(way, name, is));
+  return all.find((way) => found.has(without(name, way.codes) + way.scales)) ?? all[0];
 }
 function dequantised(way: Way, is: Placed, name: string, found: Found): [string, StoredTensor] {
   const stem = without(name, way.codes);
