@@ -2,22 +2,46 @@
 
 import { trainingErrors } from "../../compiler/check/entry/trainable.ts";
 import { check, type Loaded, load, type Resolve } from "../../compiler/check/index.ts";
+import { isLibrary } from "../../compiler/check/library.ts";
 import type { Val } from "../../compiler/check/values.ts";
 import type { Diagnostic } from "../../compiler/diagnostic.ts";
 import type * as ast from "../../compiler/syntax/ast.ts";
 
+/** Parsed at once; checked when something is asked of it: for an expression's value its own declaration, for errors all. */
 export class Analysis {
   readonly loaded: Loaded;
-  readonly values = new Map<ast.Expr, Val>();
-  readonly #types: readonly Diagnostic[];
+  /** The value of each expression of the text. */
+  readonly values = {
+    get: (e: ast.Expr): Val | undefined => {
+      this.#checkAround(e);
+      return this.#values.get(e);
+    },
+  };
+  readonly #values = new Map<ast.Expr, Val>();
+  readonly #checked = new Set<ast.Declaration>();
+  /** Null: not all is checked yet. */
+  #types: readonly Diagnostic[] | null = null;
   readonly #training: Diagnostic[] = [];
   /** What is left of the training steps; null: nothing. To elaborate them takes many times as long as the rest. */
-  #pending: Iterator<readonly Diagnostic[], void> | null;
+  #pending: Iterator<readonly Diagnostic[], void> | null = null;
 
   constructor(source: ast.Source, resolve: Resolve) {
     this.loaded = load(source, resolve);
-    this.#types = check(this.loaded, (e, value) => this.values.set(e, value));
-    this.#pending = this.#types.length === 0 ? trainingErrors(this.loaded) : null;
+  }
+  #checkAround({ span: { source, start } }: ast.Expr): void {
+    if (this.#types || isLibrary(source)) return;
+    const module = this.loaded.modules.find(({ program }) => program.span.source === source);
+    const around = module?.program.declarations.find(({ span }) => span.start <= start && start < span.end);
+    if (!around || this.#checked.has(around)) return;
+    this.#checked.add(around); // also if it fails
+    check(this.loaded, (e, value) => this.#values.set(e, value), around);
+  }
+  #checkTypes(): readonly Diagnostic[] {
+    if (this.#types) return this.#types;
+    this.#types = []; // and stays so if it fails
+    this.#types = check(this.loaded, (e, value) => this.#values.set(e, value));
+    if (this.#types.length === 0) this.#pending = trainingErrors(this.loaded);
+    return this.#types;
   }
   get incomplete(): boolean {
     return this.#pending !== null;
@@ -31,8 +55,9 @@ export class Analysis {
     this.#training.push(...next.value);
     this.#pending = pending;
   }
+  /** Of all declarations, and of the training steps elaborated so far. */
   get diagnostics(): readonly Diagnostic[] {
-    return [...this.#types, ...this.#training];
+    return [...this.#checkTypes(), ...this.#training];
   }
 }
 

@@ -1,6 +1,6 @@
 // The checker and elaboration. There is one evaluator with two modes: checking runs it with symbols for sizes, elaboration with numbers.
 import type { Diagnostic } from "../diagnostic.ts";
-import type { Expr, Span } from "../syntax/ast.ts";
+import type { Declaration, Expr, Span } from "../syntax/ast.ts";
 import { checkDeclaration, findRecursion } from "./declarations.ts";
 import { checkTraining } from "./entry/trainable.ts";
 import { evaluator } from "./evaluator/evaluator.ts";
@@ -18,13 +18,16 @@ export { type Path, pathsOf } from "./paths.ts";
 /** What an editor asks the checker: the value of each expression, as its own declaration sees it. */
 type OnValue = (e: Expr, value: Val) => void;
 
-/** All errors of a program, in source order, without duplicates. Modules of the standard library are not checked; a test does that. */
-export function check(loaded: Loaded, onValue?: OnValue): Diagnostic[] {
+/**
+ * All errors of a program, in source order, without duplicates. Modules of the standard library are not checked; a test does that. `only`: the one
+ * declaration to check.
+ */
+export function check(loaded: Loaded, onValue?: OnValue, only?: Declaration): Diagnostic[] {
   const w = new World(checkingOptions(), evaluator);
   const own = loaded.modules.filter((m) => m === loaded.main || !m.name.startsWith("std/"));
   for (const module of own)
     for (const decl of module.names.values()) {
-      if (decl?.module !== module) continue;
+      if (decl?.module !== module || (only && decl.ast !== only)) continue;
       // a layer's members are evaluated for those who use it, too, with the sizes that they give it
       if (onValue) w.onValue = (e, value) => isWithin(decl.ast.span, e.span) && onValue(e, value);
       checkDeclaration(w, decl);

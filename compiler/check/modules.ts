@@ -1,16 +1,16 @@
 // Loads a file or template and all modules that it imports, each once; imports may be cyclic.
 import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, relative } from "node:path";
-import { asset } from "../assets.ts";
 import { type Diagnostic, Problem } from "../diagnostic.ts";
 import { withFileErrors } from "../file-errors.ts";
+import { memoize } from "../memoize.ts";
 import type * as ast from "../syntax/ast.ts";
 import { nameHelp } from "../syntax/help.ts";
 import type { Handle, Template } from "../syntax/hole.ts";
 import { parse } from "../syntax/parse.ts";
 import { builtins } from "./builtins/list.ts";
 import { declaredTwice, diagnostic, didYouMean, nearest } from "./errors.ts";
-import { isLibrary, libraryFile, libraryModules, libraryOf, librarySource } from "./library.ts";
+import { isLibrary, libraryModules, libraryOf, librarySource } from "./library.ts";
 import type { Declared, Module } from "./values.ts";
 
 /** A program with all its modules, and the errors in their texts and imports. */
@@ -199,14 +199,27 @@ function moduleHelp({ from, names }: ast.Import): string {
   const all = [...stdModules, ...specialModules()];
   return didYouMean(from, all, `the standard library has ${all.join(", ")}`);
 }
-/** The names of all layers and optimizers in the library. */
-export const libraryNames = (): string[] =>
-  stdModules.flatMap((m) =>
-    [...asset(libraryFile(m)).matchAll(/^(?:layer|optimizer) (\w+)/gm)].map(([, name = ""]) => name),
+/** What a module of the library declares, each with its keyword. */
+const declaredIn = memoize(
+  ({ text }: ast.Source) =>
+    new Map(
+      [...text.matchAll(/^(layer|fn|optimizer|model) (\w+)/gm)].map(([, keyword = "", name = ""]) => [name, keyword]),
+    ),
+);
+/** Those that `keywords` declare, of the modules, each with its module. */
+const declaredBy = (modules: readonly string[], keywords: readonly string[]): [name: string, module: string][] =>
+  modules.flatMap((module) =>
+    [...declaredIn(librarySource(module))].flatMap(([name, keyword]): [string, string][] =>
+      keywords.includes(keyword) ? [[name, module]] : [],
+    ),
   );
+/** The names of all layers and optimizers in the library. */
+export const libraryNames = (): string[] => declaredBy(stdModules, ["layer", "optimizer"]).map(([name]) => name);
+let homes: ReadonlyMap<string, string> | undefined;
 /** The library module that declares `name`; undefined if none does. */
-export const libraryHome = (name: string): string | undefined =>
-  stdModules.find((m) => declares(m, "layer|fn|optimizer", name)) ??
-  specialModules().find((m) => declares(m, "model", name));
-const declares = (module: string, kinds: string, name: string): boolean =>
-  new RegExp(`^(${kinds}) ${name}\\b`, "m").test(asset(libraryFile(module)));
+export function libraryHome(name: string): string | undefined {
+  homes ??= new Map(
+    [...declaredBy(stdModules, ["layer", "fn", "optimizer"]), ...declaredBy(specialModules(), ["model"])].toReversed(), // the first counts
+  );
+  return homes.get(name);
+}

@@ -12,6 +12,7 @@ export function checkOptimize(w: World, stmt: Extract<ast.Stmt, { kind: "optimiz
       help: "move it there: it says how the model is trained",
     });
   if (w.checking) for (const s of stmt.selectors) w.guard(() => checkSelector(s, instance, scope));
+  w.equalCalls?.end();
   w.optimizeLines.push({ selectors: stmt.selectors, optimizer: optimizerOf(w, stmt.with, scope), span: stmt.span });
 }
 function optimizerOf(w: World, e: ast.Expr | null, scope: Scope): OptimizeLine["optimizer"] {

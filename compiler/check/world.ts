@@ -73,6 +73,15 @@ export interface Evaluator {
   call(w: World, fn: Callable, call: Call): Val;
   execute(w: World, body: readonly Stmt[], scope: Scope): boolean;
 }
+/** Makes one of several equal calls: `evaluator/equal-calls.ts`. */
+export interface EqualCalls {
+  /** What `run` gives, which makes the call; if an equal call was made before, values of the types that it gave. */
+  call(fn: Extract<Callable, { kind: "method" }>, call: Call, run: () => Val): Val;
+  /** A state is given `value`. */
+  wrote(value: Value): void;
+  /** From now on every call is made: something was done that is the call's own, or a state may hold what errors depend on. */
+  end(): void;
+}
 
 const maxSteps = 250_000;
 
@@ -113,6 +122,8 @@ export class World {
   headerSizes: (value: number) => readonly string[] = () => [];
   /** While elaborating: how many experts of an array are shadowed, of how many, for so many choices. Set for each entry. */
   shadow: (experts: number, choices: number) => number = () => 0;
+  /** While elaborating to find errors only: equal calls are made once. Set for each entry. */
+  equalCalls: EqualCalls | null = null;
   #fresh = 0;
   #stepCount = 0;
   readonly #evaluator: Evaluator;

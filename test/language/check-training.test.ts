@@ -96,6 +96,29 @@ for (const [model, ...expected] of [
 ] as const)
   test(`a training step: ${expected.join() || model.slice(0, 40)}`, () =>
     assert.equal(allErrors(training(model)), expected));
+// of equal layers one is elaborated: not where a call depends on more than types
+const twice = (body: string): string =>
+  training(`D = 4) { a: Linear(D, D)[2] pick: Picked(D)[2] kept: Kept(D)[2] near: Near(D)[2]
+    train(x: f32[N, D]) { ${body} optimize with Sgd() } }
+    layer Picked(D) { a: Linear(D, D) forward(x: f32[N, D]) -> i32[N, 1] { let (s, i) = top_k(a(x), 1) return i } }
+    layer Kept(D) { state place: i32[3] = 0 param table: f32[3, D] = 0
+      put(x: f32[N, D]) -> f32[N, D] { update place = range(3) + 1 return x }
+      forward(x: f32[N, D]) -> f32[N, D] { return x + mean(table[place]) } }
+    layer Near(D) { param table: f32[5, D] = 0 forward(x: f32[N, D], at: i32[T]) -> f32[N, D] { return x + mean(table[at]) } }`);
+
+for (const [body, expected] of [
+  ["let i = pick[0](x) loss a = mean(a[pick[1](x)](x))", "E0413 the index chooses among 4, and there are 2 layers"],
+  [
+    "let y = kept[0](x) let z = kept[1](kept[1].put(y)) loss a = mean(z)",
+    "E0216 the index goes up to 3, and `kept.1.table` has 3 rows",
+  ],
+  [
+    "let y = near[0](x, range(4)) let z = near[1](y, range(4) + 2) loss a = mean(z)",
+    "E0216 the index goes up to 5, and `near.1.table` has 5 rows",
+  ],
+  ["let y = near[0](x, range(4)) loss a = mean(near[1](y, range(4)))", ""],
+] as const)
+  test(`equal layers: ${body.slice(0, 40)}`, () => assert.is(allErrors(twice(body)).join(), expected));
 const withSelector = (selector: string): string =>
   training(`D, f: f32[N, D] -> f32[N, D]) { a: Scored(D) many: Scored(D)[2] if D > 2 { wide: Linear(D, D) } given: f
     train(x: f32[N, D]) { loss a = missing(x) optimize ${selector} with Sgd() } }`);

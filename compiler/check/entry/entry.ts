@@ -5,8 +5,9 @@ import { type Graph, type Result, type Store, unstackedStore, type Value } from 
 import * as b from "../../ops/build.ts";
 import { ProgramError } from "../../program-error.ts";
 import type * as ast from "../../syntax/ast.ts";
-import { dims, type Type } from "../../types/type.ts";
+import { dims, showType, type Type } from "../../types/type.ts";
 import { didYouMean, Failure, fail, textOf } from "../errors.ts";
+import { MadeOnce } from "../evaluator/equal-calls.ts";
 import { evaluator } from "../evaluator/evaluator.ts";
 import { moduleScope, newFrame } from "../frames.ts";
 import { fillHeader } from "../headers.ts";
@@ -90,6 +91,7 @@ export class EntryElaborator {
     this.#w = new World(optionsOf(shared, { training: trains(entry), generating: this.#generates }), evaluator);
     this.#w.localState = (stmt, t, scope) => this.#localState(stmt, t, scope);
     if (shared.request.shadowed && !this.#generates) this.#w.shadow = shared.request.shadowed;
+    if (shared.request.checks) this.#w.equalCalls = new MadeOnce(this.#w);
     this.#w.parameter = (name) => shared.stores.parameter(name);
     shared.stores.current.clear();
   }
@@ -211,11 +213,12 @@ export class EntryElaborator {
     if (w.optimizeLines.length === 0) throw new Failure(nothingToTrain("optimizer", at));
     const trained = assignOptimizers(w, [...shared.stores.all.values()]);
     const used = new Set(trained.map((t) => t.at));
+    const stepped = shared.request.checks ? firstOfEqual(trained) : trained;
     return {
       total: more.reduce((x, y) => b.add(w.g, x, y), first),
       trainable: [...used].map(({ store }) => ({ store, value: b.param(w.g, store.name, store.type) })),
       boundaries: w.layerBoundaries,
-      update: (grads) => asProgramErrors(() => optimizerStep(w, shared.stores, trained, grads)),
+      update: (grads) => asProgramErrors(() => optimizerStep(w, shared.stores, stepped, grads)),
     };
   }
 }
@@ -273,6 +276,14 @@ function assignOptimizers(w: World, stores: readonly RegisteredStore[]): Trained
   return taken.flatMap(({ at, line }): TrainedParameter[] =>
     line?.optimizer ? [{ at, optimizer: line.optimizer, span: line.span }] : [],
   );
+}
+/** Of the parameters of one type that one line trains, whose steps have the same errors, the first. */
+function firstOfEqual(trained: readonly TrainedParameter[]): TrainedParameter[] {
+  const lines = [...new Set(trained.map((t) => t.optimizer))];
+  const kinds = trained.map(({ at: { store, type }, optimizer }) =>
+    [lines.indexOf(optimizer), store.stack, showType(store.type), showType(type)].join("; "),
+  );
+  return trained.filter((_, i) => kinds.indexOf(kinds[i] ?? "") === i);
 }
 const fits = (line: OptimizeLine, at: RegisteredStore): boolean =>
   line.selectors.length === 0 || line.selectors.some((s) => selects(s, at.owner));

@@ -34,6 +34,8 @@ export interface Request {
   readonly sizes: Sizes;
   readonly precision: Precision;
   readonly entries: readonly EntryRequest[];
+  /** Errors are looked for, and the graphs are thrown away: of what is equal, calls of layers and parameters to train, one is elaborated. */
+  readonly checks?: boolean;
   /** How many experts of an array are computed where the rows are (`evaluator/shadow.ts`), of how many, for so many choices. Absent: none are. */
   readonly shadowed?: ((experts: number, choices: number) => number) | undefined;
 }

@@ -68,7 +68,7 @@ function errorsWithSize(loaded: Loaded, { ast }: Declared, method: string, size:
   try {
     const {
       entries: [made],
-    } = elaborate(loaded, { declaration, sizes: {}, precision: "f32", entries });
+    } = elaborate(loaded, { declaration, sizes: {}, precision: "f32", entries, checks: true });
     if (!isLayer(ast) || ast.body.length > 0) made?.training?.update(new Map());
     return null;
   } catch (error) {

@@ -37,7 +37,7 @@ export function call(w: World, fn: Callable, c: Call): Val {
       return callBody(w, bodyOf(w, fn, c), c);
     case "method":
       if (w.checking) requireNotMerged(fn.method, c.at);
-      return noteBoundaries(w, fn.instance, c.given, () => callBody(w, bodyOf(w, fn, c), c));
+      return callMethod(w, fn, c);
     case "abstract":
       return callAbstract(w, fn.abstract, c);
     case "through":
@@ -45,6 +45,10 @@ export function call(w: World, fn: Callable, c: Call): Val {
   }
 }
 
+function callMethod(w: World, fn: Extract<Callable, { kind: "method" }>, c: Call): Val {
+  const run = (): Val => noteBoundaries(w, fn.instance, c.given, () => callBody(w, bodyOf(w, fn, c), c));
+  return w.equalCalls ? w.equalCalls.call(fn, c, run) : run();
+}
 function requireNotMerged(method: ast.Method, at: ast.Span): void {
   if (isMerged(method))
     fail("E0307", "`merged` is not called by the program: `moec merge` calls it", at, {

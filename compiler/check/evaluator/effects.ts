@@ -79,6 +79,7 @@ export function runState(w: World, stmt: ast.State, scope: Scope): void {
   const t = typeOf(w, stmt.type, scope);
   const declared = { what: `\`${stmt.name.name}\``, span: stmt.type.span, text: textOf(stmt.type.span) };
   if (w.checking) conform(w, w.evaluate(stmt.init, scope, t), t, declared, stmt.init.span);
+  w.equalCalls?.end();
   const slot = w.checking
     ? { type: t, read: () => w.placeholder(t), write: () => undefined }
     : w.localState(stmt, t, scope);
@@ -113,6 +114,7 @@ export function runUpdate(w: World, stmt: Of<"loss" | "metric" | "update">, scop
   const t = target.slot.type;
   const declared = { what: `\`${name}\``, span: stmt.name.span, text: showType(t), exact: true };
   const value = conform(w, w.evaluate(stmt.value, scope), t, declared, stmt.value.span);
+  w.equalCalls?.wrote(value);
   target.slot.write(value, stmt.span);
 }
 /** The current value of a parameter or state, in its declared dtype. */
