@@ -66,6 +66,23 @@ export function sinkhornLayer(rows: readonly number[], [n, m]: readonly [number,
   for (let i = 0; i < rounds; i++) y = of(rows.length + 1, of(rows.length, y));
   return trained("sinkhorn", g, y, [x]);
 }
+/** Rounds each of which hands on numbers, a count of them and which were large: what a lane keeps is f32, i32 and bool. */
+export function choiceRounds(rows: readonly number[], [n, m]: readonly [number, number], rounds: number): Graph {
+  const g = new GraphBuilder(ops);
+  const x = params(g)("x", [...rows, n, m]);
+  const axes = [rows.length];
+  let [y, large] = [x, b.gt(g, x, 0)];
+  let count = b.sum(g, b.cast(g, large, "i32"), axes, true);
+  for (let i = 0; i < rounds; i++) {
+    const mean = b.mean(g, y, axes, true);
+    const now = b.gt(g, y, mean);
+    const fresh = b.and(g, now, b.not(g, large));
+    count = b.add(g, count, b.sum(g, b.cast(g, fresh, "i32"), axes, true));
+    y = b.where(g, fresh, b.sub(g, mean, y), b.add(g, y, b.mul(g, b.cast(g, count, "f32"), 0.01)));
+    large = now;
+  }
+  return trained("choices", g, y, [x]);
+}
 export function crossEntropy(rows: number, classes: number): Graph {
   const g = new GraphBuilder(ops);
   const [x, target] = [params(g)("x", [rows, classes]), params(g)("target", [rows], "i32")];

@@ -2,6 +2,7 @@
 // `each_prefetched`).
 import { address, children, dependsOn, laneStride, load, same, typeOf, variable, withLoads } from "../kernel/expr.ts";
 import type { Expr, Load, Stmt, StmtOf, Var } from "../kernel/ir.ts";
+import { loads } from "../kernel/passes.ts";
 
 /**
  * Loads that depend on nothing that the body computes: `rowLoads`, those that are the same for a whole row; `columnLoads`, those that vary along it.
@@ -20,10 +21,12 @@ export function earlyLoadsOf({ body }: StmtOf<"each">, v: Var, lanes: number): E
   if (!body.every((s) => s.s === "let" || s.s === "store")) return null;
   const found = new Loads(body);
   const rest = body.flatMap((s) => found.without(s));
-  const differing = found.lets
-    .flatMap(({ value: x }) => (x.e === "load" && x.from.kind === "buffer" ? address(x.from, x.at) : []))
-    .filter((at) => dependsOn(at, v));
-  if (differing.length === 0 || differing.some((at) => laneStride(at, v, lanes) === 0)) return null;
+  const differing = (list: readonly Stmt[]): Expr[] =>
+    loads(list)
+      .flatMap(({ from, at }) => (from.kind === "buffer" ? address(from, at) : []))
+      .filter((at) => dependsOn(at, v));
+  if (differing(found.lets).length === 0) return null;
+  if (differing(body).some((at) => laneStride(at, v, lanes) === 0)) return null;
   const along = new Set<Expr>([v]);
   const varies = (x: Expr): boolean => along.has(x) || children(x).some(varies);
   for (const s of found.lets) if (varies(s.value)) along.add(s.v);

@@ -17,7 +17,7 @@ import type { Type } from "../../compiler/types/type.ts";
 import { full } from "../full.ts";
 import { bf16Samples, codeSamples, type Sample, samples, storesOf } from "../graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "../host/compare.ts";
-import { copySums, fp4Layer, layers, manyGroups, rowSums } from "../layers.ts";
+import { choiceRounds, copySums, fp4Layer, layers, manyGroups, rowSums } from "../layers.ts";
 import { firstAndNear, masked, masks } from "../masks.ts";
 import { storeOf } from "../sequences.ts";
 import {
@@ -96,7 +96,11 @@ function lastGroup(): Graph {
   ];
   return graphOf([b.raggedDot(g, x, w, offsets)]);
 }
-const others = { "many groups": manyGroups(70, 50257), "the last group": lastGroup() };
+const others = {
+  "many groups": manyGroups(70, 50257),
+  "the last group": lastGroup(),
+  "rounds that hand on choices": choiceRounds([3, 23], [4, 3], 12),
+};
 const layerRuns = Object.entries({ ...layers, ...others }).map(([name, graph]) => ({
   name,
   graph,
@@ -179,14 +183,17 @@ function nestedColumns(dtype: DType): Run & { readonly graph: Graph } {
     stores: storesOf(valuesOf(graph)),
   };
 }
-/** Beside a product of 168 columns a number for each 24, of which lanes beyond the last column have none. */
-function numberForColumns(dtype: DType): Run & { readonly graph: Graph } {
+/** Beside a product of 168 columns a number for each 24, of which lanes beyond the last column have none; `ofSome`: read in some rows alone. */
+function numberForColumns(dtype: DType, ofSome = false): Run & { readonly graph: Graph } {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype, shape });
   const each = b.reshape(g, b.broadcast(g, p("b", 7), [7, 24], [0]), [168]);
   const y = b.add(g, b.matmul(g, p("x", 20, 64), p("w", 64, 168)), p("z", 20, 168));
-  const graph = graphOf([b.mul(g, y, b.broadcast(g, each, [20, 168], [1]))]);
-  const name = `${dtype}, a number for 24 columns`;
+  const wide = b.broadcast(g, each, [20, 168], [1]);
+  const some = (): Value => b.broadcast(g, b.gt(g, p("row", 20), 0), [20, 168], [0]);
+  const more = (): Value => b.where(g, some(), b.mul(g, wide, p("u", 20, 168)), 0);
+  const graph = graphOf([ofSome ? b.add(g, y, more()) : b.mul(g, y, wide)]);
+  const name = `${dtype}, a number for 24 columns${ofSome ? " of some rows" : ""}`;
   return { name, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
 }
 /** The last query that sees a key is half a group of lanes; the other half sees none, and its sum is -Infinity. */
@@ -204,7 +211,7 @@ function oddQueries(): Run & { readonly graph: Graph } {
   return { name: "f32, odd queries", graph, sequence: loweredForCuda(graph), stores };
 }
 test("an epilogue reads nothing beyond the last column", () =>
-  inAllWays([numberForColumns("f32"), numberForColumns("bf16")], near));
+  inAllWays([numberForColumns("f32"), numberForColumns("f32", true), numberForColumns("bf16")], near));
 test("attention over many blocks, in f32 and in bf16", () =>
   inAllWays([...longRuns, farBelowZero(), nestedColumns("f32"), nestedColumns("bf16"), oddQueries()], near));
 const maskRuns = Object.keys(masks).map((mask, i): Run & { readonly graph: Graph } => {

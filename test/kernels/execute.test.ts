@@ -16,6 +16,7 @@ import { storesOf } from "../graphs.ts";
 import {
   adamw,
   attentionLayer,
+  choiceRounds,
   copySums,
   crossEntropy,
   moeLayer,
@@ -68,6 +69,7 @@ const layers: Readonly<Record<string, Graph>> = {
   "mixture of experts": moeLayer(67, 24, 19, 5, 2),
   "Sinkhorn's scaling": sinkhornLayer([3, 23], [3, 4], 3),
   "Sinkhorn's scaling in a loop": sinkhornLayer([3, 23], [5, 3], 11),
+  "rounds that hand on choices": choiceRounds([3, 23], [4, 3], 12),
   "mixture whose scores' gradient an epilogue adds up": moeLayer(67, 24, 48, 5, 2),
   "sums of an element's copies": copySums("f32"),
   ...Object.fromEntries(

@@ -62,7 +62,8 @@ class Terms {
 }
 /**
  * A line reads one of those since the same line of the round before, and another such, one before all rounds, or one of a round of the first loop, which moves on
- * by `step` while there is one (`back`). One line may read what is two rounds before (`far`), in the first round (`early`), or a line further on each time (`drift`).
+ * by `step` while there is one (`back`). One line of one of the loops may read what is two rounds before (`far`), in the first round (`early`), a line further on
+ * each time (`drift`), or a round of the first loop and, in later rounds, what is beyond it (`past`).
  */
 const line = fc.record({
   op: fc.constantFrom("add", "mul", "sub"),
@@ -74,7 +75,11 @@ const program = fc.record({
   forward: round,
   backward: round,
   rounds: fc.constantFrom(2, 8, 9, 13),
-  odd: fc.record({ kind: fc.constantFrom(null, null, "far", "early", "drift"), at: fc.nat(29) }),
+  odd: fc.record({
+    of: fc.constantFrom("forward", "backward"),
+    kind: fc.constantFrom(null, null, "far", "early", "drift", "past"),
+    at: fc.nat(29),
+  }),
   step: fc.constantFrom(-1, -1, -2, 1, 2),
   between: fc.nat(3),
   keepsAll: fc.boolean(),
@@ -83,7 +88,8 @@ const program = fc.record({
 type Program = typeof program extends fc.Arbitrary<infer P> ? P : never;
 
 /** Writes rounds, lines that break them, and rounds that read those of the first loop. */
-function write(k: KernelBuilder, { forward, backward, rounds, odd, step, between, after }: Program, lane: Expr): void {
+function write(k: KernelBuilder, program: Program, lane: Expr): void {
+  const { forward, backward, rounds, odd, step, between, after } = program;
   const [x, y] = [k.param("x", "f32", [30, 8]), k.param("y", "f32", [8, 8])];
   const made = Array.from({ length: 30 }, (_, i) => k.letHere("x", load(x, num(i), lane)));
   const last = (n: number): Expr => item(made, made.length - 1 - n);
@@ -95,7 +101,8 @@ function write(k: KernelBuilder, { forward, backward, rounds, odd, step, between
     } = item(list, i);
     const start = made.length - ((made.length - begin) % list.length);
     const back = Math.max(0, Math.min(rounds - 1, step < 0 ? rounds - 1 + step * r : step * r)) * forward.length;
-    switch ((i === odd.at % list.length && odd.kind) || kind) {
+    const isOdd = list === program[odd.of] && i === odd.at % list.length;
+    switch ((isOdd && odd.kind) || kind) {
       case "near":
         return last(n % list.length);
       case "far":
@@ -106,6 +113,10 @@ function write(k: KernelBuilder, { forward, backward, rounds, odd, step, between
         return item(made, list === forward ? n : 30 + back + (n % forward.length));
       case "drift":
         return item(made, Math.min(start - 1, 30 + n + r));
+      case "past": {
+        const at = 30 + ((rounds >> 1) + step * r) * forward.length + (n % forward.length);
+        return item(made, Math.max(0, Math.min(start - 1, at)));
+      }
       default:
         return item(made, n);
     }
@@ -125,28 +136,56 @@ test("random rounds, and others that read these backwards, store what they did",
   let loops = 0;
   fc.assert(
     fc.property(program, (p) => {
-      const k = new KernelBuilder("random");
-      let plain: readonly Stmt[] = [];
-      k.par(num(8), (lane) => {
-        write(k, p, lane);
-        k.rewrite((list) => {
-          plain = list;
-          roll(k, list, lane as Var, p.keepsAll);
-        });
-      });
-      const kernel = k.kernel("random");
-      verify(kernel);
-      const [terms, rolled] = [new Map<string, number>(), bodyOf(kernel)];
-      const lane = item(kernel.body, 0);
-      const from = (list: readonly Stmt[]): Stmt[] =>
-        lane.s === "par" ? [{ s: "let", v: lane.v, value: num(0) }, ...list] : [];
-      assert.equal(new Terms(terms).run(from(rolled)).stored, new Terms(terms).run(from(plain)).stored);
-      loops += rolled.filter((s) => s.s === "for").length;
+      loops += checkedLoops((k, lane) => write(k, p, lane), p.keepsAll);
     }),
     { seed: 5, numRuns: 300 },
   );
   assert.ok(loops > 250, `only ${loops} loops were found`);
 });
+test("a loop ends where what it reads moves on from one loop into the next", () => {
+  const [period, rounds] = [10, 12];
+  const loops = checkedLoops((k, lane) => {
+    const [x, y] = [k.param("x", "f32", [30, 8]), k.param("y", "f32", [1, 8])];
+    const made = Array.from({ length: 30 }, (_, i) => k.letHere("x", load(x, num(i), lane)));
+    const add = (op: string, a: number, b: number): void =>
+      void made.push(k.letHere("t", call(op, "f32", item(made, a), item(made, b))));
+    const addRounds = (n: number, read: (r: number) => number): void => {
+      for (let i = 0; i < n * period; i++)
+        add(
+          (i % period) % 3 === 0 ? "mul" : "add",
+          made.length - 1,
+          i % period === 4 ? read(Math.floor(i / period)) : made.length - 9,
+        );
+    };
+    for (const _ of ["first", "second"]) {
+      addRounds(rounds, () => 3);
+      add("max", 1, made.length - 2);
+    }
+    addRounds(2 * rounds - 3, (r) => 30 + (2 + r) * period + 6);
+    k.store(y, [num(0), lane], item(made, made.length - 1));
+  }, false);
+  assert.is(loops, 3);
+});
+/** Writes statements with loops and without, which must store the same. The number of loops. */
+function checkedLoops(of: (k: KernelBuilder, lane: Expr) => void, keepsAll: boolean): number {
+  const k = new KernelBuilder("random");
+  let plain: readonly Stmt[] = [];
+  k.par(num(8), (lane) => {
+    of(k, lane);
+    k.rewrite((list) => {
+      plain = list;
+      roll(k, list, lane as Var, keepsAll);
+    });
+  });
+  const kernel = k.kernel("random");
+  verify(kernel);
+  const [terms, rolled] = [new Map<string, number>(), bodyOf(kernel)];
+  const lane = item(kernel.body, 0);
+  const from = (list: readonly Stmt[]): Stmt[] =>
+    lane.s === "par" ? [{ s: "let", v: lane.v, value: num(0) }, ...list] : [];
+  assert.equal(new Terms(terms).run(from(rolled)).stored, new Terms(terms).run(from(plain)).stored);
+  return rolled.filter((s) => s.s === "for").length;
+}
 const bodyOf = ({ body }: Kernel): readonly Stmt[] => body.flatMap((s) => (s.s === "par" ? s.body : []));
 
 /** The statements of the kernels of Sinkhorn's rounds, forward and backward. */
