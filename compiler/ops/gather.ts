@@ -1,7 +1,7 @@
 // Gather, scatter and top-k. An index out of range means none: gather gives 0, scatter writes nothing.
 import type { Builder, Mapped, NdArray, Node, Placement, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
-import { fromTo, product } from "../types/numbers.ts";
+import { product } from "../types/numbers.ts";
 import { equalAll, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
 import type { OpAttrs } from "./attrs.ts";
@@ -103,11 +103,7 @@ function shardGather(
 function mappedGather(g: Builder, x: Mapped, index: Mapped, attrs: OpAttrs["gather"]): Mapped[] {
   const { axis, batch } = attrs;
   const space = spaceOf([x, index]);
-  if (x.kind === "uniform" && batch === 0) {
-    const out = b.make1(g, "gather", [x.value, index.value], { axis, batch });
-    const perm = [axis, ...fromTo(0, out.type.shape.length).filter((i) => i !== axis)];
-    return [inSpace(space, b.transpose(g, out, perm))];
-  }
+  if (x.kind === "uniform" && axis === 0) return [inSpace(space, b.take(g, x.value, index.value))];
   if (x.kind === "each" && index.kind === "rows" && axis === 0)
     return [inSpace(space, gatherPerGroup(g, x.value, index))];
   const [from, which] = [lift(g, x, space), lift(g, index, space)];

@@ -5,7 +5,7 @@ import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import { mapGraph } from "../../compiler/graph/map.ts";
 import type { Mapped, NdArray, Node, Routing, Value } from "../../compiler/graph/node.ts";
-import { storeOf } from "../../compiler/graph/walk.ts";
+import { storeOf, topological } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { product } from "../../compiler/types/numbers.ts";
@@ -88,6 +88,20 @@ function checkMapped(name: string, node: Node, kinds: readonly Kind[], g: GraphB
   }
 }
 
+test("a matrix that all rows share multiplies them in one product, from either side", () => {
+  const g = new GraphBuilder(ops);
+  const by = routing(g, "which", M, E);
+  const [x, y] = [b.param(g, "x", { dtype: "f32", shape: [D, H] }), b.param(g, "y", { dtype: "f32", shape: [H, K] })];
+  for (const shared of [x, y]) {
+    const given = new Map([x, y].map((v) => [v, bound(g, v === shared ? "uniform" : "rows", v, by)]));
+    const [made] = mapGraph([b.dot(g, x, y)], given, g) as [Mapped];
+    const products = topological([made.value]).filter((node) => node.op.name === "dot");
+    assert.equal(
+      products.map(({ results }) => results.map((v) => v.type.shape.length)),
+      [[2]],
+    );
+  }
+});
 test("random numbers of a row are those of its choice", () => {
   const g = new GraphBuilder(ops);
   const by = routing(g, "which", M, E);
