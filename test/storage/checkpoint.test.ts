@@ -24,6 +24,7 @@ import {
   loadStores,
   newestCheckpoint,
   readCheckpoint,
+  requireSameStores,
   savedTensors,
   type TrainingState,
   writeCheckpoint,
@@ -34,7 +35,7 @@ import { splitStacked } from "../../runtime/storage/names.ts";
 import { loadParameters, readParameters } from "../../runtime/storage/parameters.ts";
 import { RunLog, readConfig } from "../../runtime/storage/run-folder.ts";
 import { readSafetensors } from "../../runtime/storage/safetensors.ts";
-import { allInMemory, readAll } from "../../runtime/storage/stored-tensor.ts";
+import { allInMemory, inMemory, readAll } from "../../runtime/storage/stored-tensor.ts";
 import { fromNumbers, zeros } from "../../runtime/tensor.ts";
 import { assertProblem, problem, rejectedProblem } from "../assert-problem.ts";
 import { FakeExecutable } from "../fake-executable.ts";
@@ -227,6 +228,19 @@ test("model.safetensors of a checkpoint is read with what was not trained", asyn
   const missing = loadParameters(loaded, readParameters(join(path, "model.safetensors"), quiet));
   assert.equal([...missing.keys()], []);
   assert.equal(loaded.read("base.weight"), executable.read("base.weight"));
+  const { tensors } = readParameters(join(path, "training.safetensors"), quiet);
+  assert.not.ok(tensors.has("base.weight"));
+});
+test("a tensor that the program has no store for is told of", async () => {
+  const executable = new FakeExecutable();
+  await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+  const { model, ...rest } = savedTensors(executable);
+  const more = new Map([...model, ["other", inMemory(fromNumbers("f32", [1], [1]))] as const]);
+  const path = writeCheckpoint(fresh(), stateAt(1), { ...rest, model: more });
+  assert.match(
+    problem(() => requireSameStores(executable, readCheckpoint(path))).message,
+    "has `other`, and the program",
+  );
 });
 test("a checkpoint that was opened is loaded even if training deletes it; one that was written to is refused", async () => {
   const run = fresh();

@@ -1,6 +1,7 @@
 // Reading and writing files: what links and pipes are, and more bytes than Node takes at once (2 GiB, and 512 MiB of text), with MOEC_TEST=full.
 import { spawnSync } from "node:child_process";
 import fs, {
+  chmodSync,
   closeSync,
   lstatSync,
   openSync,
@@ -19,9 +20,11 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import {
   makeFolder,
   readBytes,
+  readInto,
   readLines,
   requireBufferSize,
   splitBytes,
+  withOpen,
   writeAtomic,
   writeUserFile,
 } from "../../runtime/storage/files.ts";
@@ -41,9 +44,11 @@ test("what a link names is replaced, and the link stays", () => {
   const own = temporaryFolder();
   const [file, link] = [join(own, "results.json"), join(own, "link.json")];
   writeFileSync(file, "before");
+  chmodSync(file, 0o666);
   symlinkSync("results.json", link);
   writeUserFile(link, "after");
   assert.ok(lstatSync(link).isSymbolicLink());
+  assert.is(lstatSync(file).mode & 0o777, 0o666, "permissions stay, whatever the umask is");
   assert.is(readFileSync(file, "utf8"), "after");
   assert.equal(readdirSync(own).toSorted(), ["link.json", "results.json"]);
 });
@@ -123,6 +128,16 @@ test("what the system writes in part is written on", async () => {
   const one = (file: number, bytes: Uint8Array, at: number): number => writeSync(file, bytes, at, 1);
   await withPatchedFs({ writeSync: one as typeof writeSync }, () => writeAtomic(path, "parts"));
   assert.is(readFileSync(path, "utf8"), "parts");
+});
+test("what the system reads in part is read on; a file that ends before is a Problem", async () => {
+  const path = join(root, "read in parts.txt");
+  writeFileSync(path, "parts");
+  const original = fs.readSync;
+  const one = (file: number, bytes: Uint8Array, at: number, _: number, from: number): number =>
+    original(file, bytes, at, 1, from);
+  const read = (n: number): Uint8Array => withOpen(path, "r", (file) => readInto(new Uint8Array(n), file, 1));
+  await withPatchedFs({ readSync: one as typeof readSync }, () => assert.is(Buffer.from(read(4)).toString(), "arts"));
+  assert.match(problem(() => read(5)).message, "became shorter");
 });
 test("lines are whole wherever a text is cut", () => {
   const file = join(root, "lines.txt");

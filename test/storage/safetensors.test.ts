@@ -197,6 +197,10 @@ test("codes are multiplied by the scales beside them, which must be those of col
   assert.equal(read([2, 3], ["F32", [1, 3], f32s(1, 2, 3)]), [-3, -4, -3, 0, 2, 6]);
   assert.equal(read([2, 3], ["F32", [2, 1], f32s(1, 10)]), [-3, -2, -1, 0, 10, 20]);
   assert.equal(read([2, 1, 2], ["F32", [1, 1, 1], f32s(2)]), [-6, -4, -2, 0]);
+  const second = openSafetensors(coded([2, 1, 2], ["F32", [1, 1, 1], f32s(2)]))
+    .get("w")
+    ?.read([1]);
+  assert.equal([...(second?.data ?? [])], [-2, 0]);
   const wrong: Parameters<typeof coded>[1][] = [
     ["F32", [3, 1], f32s(1, 2, 3)],
     ["F32", [3], f32s(1, 2, 3)],
@@ -209,6 +213,20 @@ test("codes are multiplied by the scales beside them, which must be those of col
   refuses(() => readSafetensors(file(`{"w":${entry("I8", [4], 0, 4)}}`, new Uint8Array(4))), path, "`w`", "I8");
   const own = file(`{"w":${entry("F32", [1], 0, 4)},"w scales":${entry("F32", [1], 4, 8)}}`, f32s(5, 6));
   assert.equal([...readSafetensors(own).keys()], ["w", "w scales"]);
+});
+test("an array of which one copy is codes and another is numbers is kept as numbers", () => {
+  const header = [
+    `"up.0.w":${entry("I8", [1, 2], 0, 2)}`,
+    `"up.0.w scales":${entry("F32", [1, 2], 4, 12)}`,
+    `"up.1.w":${entry("F32", [1, 2], 12, 20)}`,
+    `"pad":${entry("BF16", [1], 2, 4)}`,
+  ];
+  const data = Buffer.concat(
+    [Int8Array.of(1, -2), new Uint8Array(2), f32s(3, 4), f32s(5, 6)].map((x) => Buffer.from(x.buffer)),
+  );
+  const named = new NamedTensors(openSafetensors(file(`{${header.join()}}`, data)), "f");
+  const taken = named.take({ name: "up.*.w", dtype: "f32", shape: [2, 1, 2], stack: 1 });
+  assert.equal([taken?.kept, ...(taken?.read().data ?? [])], [undefined, 3, -8, 5, 6]);
 });
 /** A file of bytes of two codes: 0.5 and 6, -0 and -6; and of what is called their scales. */
 function codedInPairs(dtype: string, by: readonly number[], data: Uint8Array): string {
@@ -310,6 +328,8 @@ test("copies that lack, are too many, twice or of another shape are named", () =
   refuses(() => take({ "up.w": fromNumbers("f32", [2, 1, 1], [1, 2]) }), "gives f32[1, 1] for `up.0.w`");
   const half = new NamedTensors(allInMemory(new Map([["n", fromNumbers("f32", [1], [0.5])]])), "f");
   refuses(() => half.take({ name: "n", dtype: "i32", shape: [1], stack: 0 }), "0.5"); // before it is read
+  const halves = new NamedTensors(allInMemory(new Map([["a.n", fromNumbers("f32", [2], [1, 0.5])]])), "f");
+  refuses(() => halves.take({ name: "a.*.n", dtype: "i32", shape: [2], stack: 1 }), "0.5");
   const named = new NamedTensors(
     allInMemory(
       new Map([
