@@ -136,8 +136,11 @@ test("the last two are kept, and nothing half-written", async () => {
   await saved(run, 100, 200, 300, 300);
   assert.equal(readdirSync(join(run, "checkpoints")).toSorted(), ["step-000200", "step-000300"]);
   assert.equal(checkpointSteps(run), [300, 200]);
-  mkdirSync(join(run, "checkpoints", ".step-000400.tmp"));
+  const others = [".step-000400.tmp", "step-000500.old"]; // of a process that was killed, and of a person
+  for (const name of others) mkdirSync(join(run, "checkpoints", name));
   assert.is(newestCheckpoint(run, quiet)?.state.step, 300);
+  await saved(run, 400);
+  assert.equal(checkpointSteps(run), [400, 300]);
 });
 
 test("of one that the disk has no room for nothing is left, and those before stay", async () => {
