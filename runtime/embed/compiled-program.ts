@@ -69,7 +69,10 @@ export class Program {
     const own = executable.stores.filter((s) => s.role === "input" && s.name.startsWith(storeOfInput(entry, "")));
     this.#inputs = new Map(own.map((s) => [inputOfStore(entry, s.name), s]));
   }
-  /** Names of all parameters and saved states. Each copy in an array of layers has its own name: `experts.3.up.weight`. */
+  /**
+   * Names of all parameters and saved states. Each copy in an array of layers has its own name, `experts.3.up.weight`; if there are more than 32,768
+   * all are one tensor, `experts.up.weight`, with an axis for the layers. So it is in all that a program returns.
+   */
   get names(): string[] {
     return modelStores(this.#executable).flatMap(namesOf);
   }

@@ -19,10 +19,10 @@ interface Named extends Pick<StoreInfo, "name" | "dtype" | "shape" | "stack"> {
 }
 
 export const stackOf = (name: string): number => name.split("*").length - 1;
-/** More copies are one tensor in checkpoints: of a million, the names alone would be 100 MB. */
+/** More copies are one tensor wherever we name them: of a million, the names alone would be 100 MB. */
 const mostNames = 2 ** 15;
 const areMany = (over: readonly number[]): boolean => product(over) > mostNames;
-/** What checkpoints call the copies of a store, and where they are in it: as `copies`, or if there are very many all of them by one name. */
+/** What we call the copies of a store, and where they are in it: as `copies`, or if there are very many all of them by one name. */
 export const savedNames = (name: string, over: readonly number[]): [name: string, index: number[]][] =>
   areMany(over) ? [[stackedName(name), []]] : copies(name, over);
 
@@ -39,12 +39,12 @@ function similarity(a: string, b: string): number {
   const apart = x.toReversed().findIndex((word, i) => word !== y.at(-1 - i));
   return 2 * (apart < 0 ? x.length : apart) + x.filter((word, i) => word === y[i]).length;
 }
-/** The names of all copies in a store. */
+/** The names of all copies in a store, by `savedNames`. */
 export const namesOf = ({ name, shape }: Pick<StoreInfo, "name" | "shape">): string[] =>
-  copies(name, shape.slice(0, stackOf(name))).map(([copy]) => copy);
-/** Splits a stacked tensor into one tensor for each copy. */
+  savedNames(name, shape.slice(0, stackOf(name))).map(([copy]) => copy);
+/** Splits a stacked tensor into one tensor for each of these names. */
 export function splitStacked(name: string, t: Tensor): [string, Tensor][] {
-  return copies(name, t.shape.slice(0, stackOf(name))).map(([n, index]) => [
+  return savedNames(name, t.shape.slice(0, stackOf(name))).map(([n, index]) => [
     n,
     index.length === 0 ? t : part(t, index),
   ]);
@@ -70,7 +70,12 @@ export class NamedTensors {
 
   /** The value of a store; null if the file has none of its copies, a Problem if it has only some or they do not fit. */
   take(store: Named): StoredTensor | null {
-    return this.#takeWhole(store) ?? this.#takeCopies(store);
+    return this.#takeWhole(store) ?? (this.#hasAny(stackedName(store.name)) ? this.#takeCopies(store) : null);
+  }
+  /** Whether the file has any copy of this array, by any name: to look for each of a million takes minutes. */
+  #hasAny(whole: string): boolean {
+    const apart = this.#namesApart();
+    return spellings(whole).some(([name]) => this.#tensors.has(name) || apart.has(name));
   }
   /** All copies, where the file has them as one tensor and in no other way. */
   #takeWhole({ name, dtype, shape, stack }: Named): StoredTensor | null {
@@ -84,8 +89,10 @@ export class NamedTensors {
   }
   /** Whether the file gives some copies of this array by another name too. */
   #hasAnother(whole: string): boolean {
-    this.#apart ??= new Set([...this.#tensors.keys()].flatMap(stackedSpellings));
-    return this.#apart.has(whole) || stackedSpellings(whole).some((name) => this.#tensors.has(name));
+    return this.#namesApart().has(whole) || stackedSpellings(whole).some((name) => this.#tensors.has(name));
+  }
+  #namesApart(): ReadonlySet<string> {
+    return (this.#apart ??= new Set([...this.#tensors.keys()].flatMap(stackedSpellings)));
   }
   #takeCopies(store: Named): StoredTensor | null {
     const over = store.shape.slice(0, store.stack);

@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compilerVersion } from "../../compiler/assets.ts";
+import { copies } from "../../compiler/copies.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Tensor } from "../../runtime/executable/executable.ts";
 import { loadRun } from "../../runtime/generation/open-run.ts";
@@ -31,12 +32,11 @@ import {
 } from "../../runtime/storage/checkpoint.ts";
 import { checkpointSteps } from "../../runtime/storage/checkpoint-folder.ts";
 import { makeFolder } from "../../runtime/storage/files.ts";
-import { splitStacked } from "../../runtime/storage/names.ts";
 import { loadParameters, readParameters } from "../../runtime/storage/parameters.ts";
 import { RunLog, readConfig } from "../../runtime/storage/run-folder.ts";
 import { readSafetensors } from "../../runtime/storage/safetensors.ts";
 import { allInMemory, inMemory, readAll } from "../../runtime/storage/stored-tensor.ts";
-import { fromNumbers, zeros } from "../../runtime/tensor.ts";
+import { fromNumbers, part, zeros } from "../../runtime/tensor.ts";
 import { assertProblem, problem, rejectedProblem } from "../assert-problem.ts";
 import { FakeExecutable } from "../fake-executable.ts";
 import { full, withPatchedFs } from "../patch-fs.ts";
@@ -96,15 +96,19 @@ const manyExperts = (n: number): FakeExecutable => {
   const own = { stores: [store], read: () => value, write: (_: string, t: Tensor) => (value = t) };
   return Object.assign(new FakeExecutable(), own);
 };
-test("an array of very many layers is one tensor in a checkpoint, and is read from there or layer by layer", () => {
+test("an array of very many layers is one tensor in a checkpoint and in results, and is read from there or layer by layer", () => {
   assert.is(savedTensors(manyExperts(2 ** 15)).model.size, 2 ** 15);
+  assert.equal([...loadParameters(manyExperts(2 ** 15 + 1), { path: "", tensors: new Map() }).keys()], ["experts.w"]);
   const from = manyExperts(2 ** 15 + 1);
   const run = fresh();
   writeCheckpoint(run, stateAt(1), savedTensors(from));
   const read = readCheckpoint(join(run, "checkpoints", "step-000001"));
   assert.equal([...read.model.keys()], ["experts.w"]);
   const expected = from.read("experts.*.w");
-  const apart = splitStacked("experts.*.w", expected);
+  const apart = copies("experts.*.w", [2 ** 15 + 1]).map(([name, index]): [string, Tensor] => [
+    name,
+    part(expected, index),
+  ]);
   for (const model of [read.model, allInMemory(new Map(apart))]) {
     const to = manyExperts(2 ** 15 + 1);
     to.write("experts.*.w", zeros("f32", [2 ** 15 + 1, 2]));
