@@ -129,7 +129,7 @@ test("Flint, Beam, Kolibri, Lara: what a block sees, and whether it is a mixture
     kindsOfFamily("kolibri1", { layer_types: Array(6).fill("sliding_attention") }),
     Array(6).fill("Near"),
   );
-  refuses("kolibri1", { sliding_window: null }, "sliding_window is not given", "at least 1");
+  refuses("kolibri1", { sliding_window: null }, "sliding_window is not given", "must be a whole number");
   assert.deepEqual(kindsOfFamily("lara_mini", {}), ["Delta", "Far", "Near", "Delta"]);
   const lara = ["Delta", "Near", "Delta", "Far", "Near", "Delta", "Near", "Delta"];
   assert.deepEqual(kindsOfFamily("lara_mini", nothing), lara);
