@@ -1,7 +1,7 @@
 // Compiles a program and loads it on its target: the only place where the compiler's plan meets a target.
-import { checkAll, type Loaded, load, loadFile } from "../compiler/check/index.ts";
+import { type Loaded, loadFile } from "../compiler/check/index.ts";
 import { requireValid } from "../compiler/check/valid.ts";
-import { Bug, type Diagnostic, Problem } from "../compiler/diagnostic.ts";
+import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { precisionFlagText, weightsFlagText } from "../compiler/flag-text.ts";
 import { fp4PerByte } from "../compiler/graph/codes.ts";
 import type { Elaborated, Store } from "../compiler/graph/node.ts";
@@ -19,6 +19,7 @@ import { isFloat, type Precision, type WeightsOption } from "../compiler/types/d
 import { dims, dtypeOf, type } from "../compiler/types/type.ts";
 import { type CachedPlan, ownPlans, type PlanCache, type PlanPlace } from "./cache/plans.ts";
 import { ScheduleCache, type Schedules } from "./cache/schedules.ts";
+import { withoutStackOverflow } from "./check.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { type Executable, type StoreInfo, storeInfo } from "./executable/executable.ts";
@@ -125,12 +126,6 @@ export const parseFile =
   (observer: Observer): Loaded =>
     timed("parse", observer, () => loadFile(path));
 
-/** All errors of a file and of what it imports that do not depend on sizes which only a caller gives. */
-export const checkFile = (path: string): readonly Diagnostic[] => withoutStackOverflow(() => checkAll(loadFile(path)));
-/** The same for a text; errors call it `name`. */
-export const checkText = (name: string, text: string): readonly Diagnostic[] =>
-  withoutStackOverflow(() => checkAll(load({ name, text })));
-
 /** `plans`: the cache of finished plans; null: no cache. */
 export async function compileLoaded(
   open: (observer: Observer) => Loaded,
@@ -197,19 +192,6 @@ async function loadExecutable(
   observer.timings.set("load", seconds);
   observer.onPass({ pass: "load", start: before / 1000, seconds });
   return executable;
-}
-/** Runs the passes. A chain of operations too long for their recursion becomes a Problem instead of a stack overflow. */
-function withoutStackOverflow<T>(make: () => T): T {
-  try {
-    return make();
-  } catch (cause) {
-    if (!(cause instanceof RangeError && /call stack/.test(cause.message))) throw cause;
-    throw new Problem(
-      "the program is too deep: thousands of its operations wait for one another, one by one",
-      "give its loops fewer turns, and its lists of layers fewer layers",
-      { cause },
-    );
-  }
 }
 /** The schedules that `moec tune` found for this machine; none without a C++ compiler. */
 async function tunedSchedules({ target, threads = cores() }: TargetRequest): Promise<Schedules> {

@@ -5,7 +5,8 @@ export { plain, render } from "../compiler/render.ts";
 export { format } from "../compiler/syntax/format.ts";
 export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/template.ts";
 export type { DType } from "../compiler/types/dtype.ts";
-export { type CompileReport, checkFile, checkText } from "./compile.ts";
+export { checkFile, checkText } from "./check.ts";
+export type { CompileReport } from "./compile.ts";
 export { type CallOptions, type Input, type Inputs, type LoadOptions, Program } from "./embed/compiled-program.ts";
 export {
   type CompileOptions,

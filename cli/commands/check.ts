@@ -3,7 +3,7 @@ import { Command } from "commander";
 import { type Diagnostic, Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { ProgramError } from "../../compiler/program-error.ts";
-import { checkFile, checkText } from "../../runtime/compile.ts";
+import { checkFile, checkText } from "../../runtime/check.ts";
 import { examples, json as jsonOption } from "../flags.ts";
 import { print, renderDiagnostics, reportError } from "../output.ts";
 

@@ -5,7 +5,7 @@ import type { Workspace } from "./workspace.ts";
 export type Guard = <T>(run: () => T, otherwise: T) => T;
 
 /** How many milliseconds after a change types are checked; how many later, if nothing has changed, training steps are elaborated. */
-const [pause, longPause] = [150, 1000];
+const [pause, longPause] = [100, 1000];
 
 export class Publisher {
   readonly #connection: Connection;

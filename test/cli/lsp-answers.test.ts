@@ -13,7 +13,7 @@ import { linesOf, Workspace } from "../../cli/lsp/workspace.ts";
 import { textOf } from "../../compiler/check/errors.ts";
 import { builtins, resolveFile } from "../../compiler/check/index.ts";
 import { contextualWords, lexer, Name, reservedWords } from "../../grammar/tokens.ts";
-import { checkText } from "../../runtime/compile.ts";
+import { checkText } from "../../runtime/check.ts";
 import { lcg } from "../../runtime/measure/lcg.ts";
 import { full } from "../full.ts";
 import { mutants, semanticMutations } from "../language/mutate.ts";

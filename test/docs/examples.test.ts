@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { plain, render } from "../../compiler/render.ts";
 import { main } from "../../examples/embed.ts";
 import { type Digit, main as trainVision } from "../../examples/vision-moe.ts";
-import { checkFile, checkText } from "../../runtime/compile.ts";
+import { checkFile, checkText } from "../../runtime/check.ts";
 import { deadLinks, documentsIn, list } from "../documents.ts";
 import { fencedBlocks } from "../fenced-blocks.ts";
 import { project } from "../project.ts";

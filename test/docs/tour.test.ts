@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { checkFile } from "../../runtime/compile.ts";
+import { checkFile } from "../../runtime/check.ts";
 import { command } from "../command.ts";
 import { fencedBlocks } from "../fenced-blocks.ts";
 import { temporaryFolder } from "../temporary-folder.ts";

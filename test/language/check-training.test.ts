@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { textOf } from "../../compiler/check/errors.ts";
-import { checkFile, checkText } from "../../runtime/compile.ts";
+import { checkFile, checkText } from "../../runtime/check.ts";
 import { project } from "../project.ts";
 
 const test = suite("check-training");

@@ -15,7 +15,7 @@ import type { Source } from "../../compiler/syntax/ast.ts";
 import { parse } from "../../compiler/syntax/parse.ts";
 import { moe } from "../../compiler/syntax/template.ts";
 import { lexer } from "../../grammar/tokens.ts";
-import { checkText } from "../../runtime/compile.ts";
+import { checkText } from "../../runtime/check.ts";
 import { golden } from "../golden.ts";
 import { project } from "../project.ts";
 import { codesIn, elaborationErrors, errorsIn } from "./checked.ts";

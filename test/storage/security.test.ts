@@ -17,7 +17,7 @@ import { toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
 import { render } from "../../compiler/render.ts";
 import { KernelCache } from "../../runtime/cache/kernels.ts";
-import { checkText } from "../../runtime/compile.ts";
+import { checkText } from "../../runtime/check.ts";
 import { buildKernels } from "../../runtime/host/compile.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
 import { runEntry } from "../../runtime/run.ts";
