@@ -175,6 +175,7 @@ test("indices that are no arithmetic on ranges", () => {
   for (const v of [
     b.param(g, "index", { dtype: "i32", shape: [10] }),
     b.idiv(g, n, 4), // a run that the axis ends in
+    b.idiv(g, b.mul(g, n, 6), 4), // steps of one and a half
     b.rem(g, b.add(g, n, 3), 5), // one that begins before it
     b.slice(g, b.add(g, b.mul(g, b.idiv(g, n, 5), 7), b.rem(g, n, 5)), 0, 1, 4), // a part of both digits
     b.idiv(g, b.sub(g, 2, b.iota(g, 8)), 4), // one that goes down past a multiple

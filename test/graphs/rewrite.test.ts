@@ -59,7 +59,13 @@ test("what only resembles the left side of a rule keeps its values", () => {
     b.scatter(g, p("rows", 0, 3), nothing, 4),
     b.lt(g, b.iota(g, 4), 3),
     b.ge(g, b.iota(g, 4), 1),
+    b.ge(g, b.neg(g, b.iota(g, 4)), 0),
     b.add(g, b.concat(g, [low, tall], 0), b.concat(g, [tall, low], 0)),
+    b.concat(
+      g,
+      [2, 3, 2].map((n) => b.broadcast(g, b.constant(g, n, "f32"), [n, 2], [])),
+      0,
+    ),
     b.slice(g, b.concat(g, [x, b.exp(g, x)], 1), 0, 1, 1),
     b.slice(g, b.concat(g, [x, b.exp(g, x)], 1), 1, 1, 3),
     b.slice(g, b.slice(g, x, 0, 1, 1), 1, 1, 2),
@@ -87,11 +93,30 @@ test("so does what only resembles a transposition's, a shared matrix's or a sing
     b.dot(g, b.broadcast(g, p("wide", 40, 20), [40, 16, 20], [0, 2]), p("few", 40, 20, 3)),
     b.raggedDot(g, p("twice", 8, 5), p("column", 3, 5, 1), offsets, 2),
     b.make1(g, "ragged_dot", pairs, { unit: 1 }),
+    b.raggedOuter(g, p("numbers", 4, 1), p("others", 4, 1), offsets),
   ];
   const rules = [untransposeReduce(0), untransposeGather(0), sharedMatrixRule(0), ...singleUnitRules];
   const stores = storesOf(values);
   const after = interpret(rewrite(g, values, rules), stores);
   interpret(values, stores).forEach((want, i) => assert.equal(after[i], want, printValues(values.slice(i, i + 1))));
+});
+test("so does what only resembles a histogram", () => {
+  const g = new GraphBuilder(ops);
+  const [list, table] = [[600], [40, 40]].map((shape) => b.param(g, `i ${shape.join()}`, { dtype: "i32", shape }));
+  const meet = (fn: "eq" | "lt", x: Value, shape: readonly number[], axes: readonly number[], at: number): Value => {
+    const range = b.broadcast(g, b.iota(g, shape[at] ?? 0), shape, [at]);
+    return b.cast(g, b.binary(g, fn, b.broadcast(g, x, shape, axes), range), "i32");
+  };
+  const values = [
+    b.sum(g, meet("eq", list as Value, [7, 600], [1], 1), [0]), // of the same positions
+    b.sum(g, meet("eq", table as Value, [40, 40, 300], [0, 1], 2), [0]), // over rows
+    b.sum(g, meet("eq", list as Value, [600, 1, 300], [0], 2), [0]),
+    b.max(g, meet("eq", list as Value, [600, 300], [0], 1), [0]),
+    b.sum(g, meet("lt", list as Value, [600, 300], [0], 1), [0]),
+  ];
+  const stores = storesOf(values);
+  const after = interpret(rewrite(g, values, scatterRules), stores);
+  interpret(values, stores).forEach((want, i) => assert.equal(after[i], want, `${i}`));
 });
 /** Elements computed. */
 const cost = (v: Value): number =>

@@ -112,6 +112,29 @@ test("a sum over a part of a product's columns is none over its other side", () 
   const [before, after] = [graph, routedBackward(g, graph)].map((of) => interpret(valuesOf(of), stores));
   assert.equal(after, before);
 });
+test("nor is a sum down a column, or of a difference; and a sum has no factor, nor has half of its rows", () => {
+  const g = new GraphBuilder(ops);
+  const at = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const [by, byTwos] = [12, 6].map((n) => b.route(g, b.param(g, `i${n}`, { dtype: "i32", shape: [n] }), 4)) as [
+    b.Route,
+    b.Route,
+  ];
+  const [x, w] = [at("x", 12, 6), at("w", 4, 3, 6)];
+  const product = b.raggedDot(g, at("a", 12, 3), w, by.offsets);
+  const shifted = b.add(g, b.broadcast(g, at("s", 6, 2), [6, 2, 3], [0, 1]), at("y", 6, 2, 3));
+  const scaled = b.mul(g, b.broadcast(g, at("t", 6), [6, 2, 3], [0]), at("y", 6, 2, 3));
+  const values = [
+    b.sum(g, b.mul(g, x, product), [0]),
+    b.sum(g, b.mul(g, x, b.sub(g, product, at("z", 12, 6))), [1]),
+    b.raggedDot(g, x, b.swap(g, w), by.offsets),
+    b.raggedDot(g, b.dispatch(g, b.reshape(g, shifted, [12, 3]), by), w, by.offsets),
+    b.raggedDot(g, b.dispatch(g, b.reshape(g, scaled, [6, 6]), byTwos), at("v", 4, 6, 5), byTwos.offsets),
+  ];
+  const graph: Graph = { name: "others", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) };
+  const stores = storesOf(values);
+  const [before, after] = [graph, routedBackward(g, graph)].map((of) => interpret(valuesOf(of), stores));
+  before?.forEach((want, i) => assert.ok(distance(want.data, after?.[i]?.data ?? []) < 1e-5, `${i}`));
+});
 for (const [name, v] of Object.entries(variants))
   test(`the same gradients without the product of the last matmul: ${name}`, () => {
     const { g, graph } = moe(v);

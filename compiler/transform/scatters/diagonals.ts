@@ -183,7 +183,7 @@ function sumAlong(g: Builder, summand: Summand, range: Range): Value | null {
 function cropOrPad(g: Builder, x: Value, axis: number, first: number, [from, to]: Range): Value {
   const shape = dims(x.type);
   const end = first + (shape[axis] ?? 0);
-  const [start, stop] = [Math.min(Math.max(first, from), end), Math.max(Math.min(end, to), first)];
+  const [start, stop] = [Math.max(first, from), Math.min(end, to)];
   if (start >= stop) return b.fill(g, 0, dtypeOf(x.type), shape.with(axis, to - from));
   const part = stop - start === shape[axis] ? x : b.slice(g, x, axis, start - first, stop - start);
   return b.pad(g, part, axis, start - from, to - stop);

@@ -37,14 +37,12 @@ const moveAxisAfterBatch = scatterAddRule(
     const back = [...fromTo(0, batch), axis, ...fromTo(batch, axis), ...fromTo(axis + 1, rank - picked + 1)];
     return b.transpose(g, sum, inversePermutation(back));
   },
-  (g) => [
-    b.make1(g, "scatter", [param(g, "index", "i32", [2, 7]), param(g, "x", "f32", [2, 3, 7, 2])], {
-      axis: 2,
-      batch: 1,
-      mode: "add",
-      size: 4,
+  (g) =>
+    [[3], [3, 5]].map((between) => {
+      const x = param(g, `x ${between.join()}`, "f32", [2, ...between, 7, 2]);
+      const attrs = { axis: 1 + between.length, batch: 1, mode: "add", size: 4 } as const;
+      return b.make1(g, "scatter", [param(g, "index", "i32", [2, 7]), x], attrs);
     }),
-  ],
 );
 const sortedScatter = scatterAddRule(
   "scatter(rows, expert of a routing) = ragged_sum(rows)",
