@@ -65,6 +65,7 @@ for (const target of targets) {
         assert.is(await run, 2);
       }
       program.load(new Map([["w", w]]));
+      program.restore(program.state(), 0); // of a program without an optimizer
       assert.equal(program.read("w"), w);
       assert.is(await first(program, filled(1)), 3);
     }));
