@@ -8,8 +8,19 @@ import { checkpointSteps } from "../storage/checkpoint-folder.ts";
 import { isJsonObject } from "../storage/json.ts";
 import { fromNumbers } from "../tensor.ts";
 import { families } from "./families/index.ts";
-import { type ConfigValue, type Count, type Family, type Header, type Json, type Kind, lookup } from "./family.ts";
+import {
+  beginsWithOneOf,
+  type ConfigValue,
+  type Count,
+  type Family,
+  type Header,
+  type Json,
+  type Kind,
+  lookup,
+} from "./family.ts";
+import { requireModel } from "./other-checkpoints.ts";
 import { type Quantisation, quantisationOf } from "./quantisation.ts";
+import { unknownKeys } from "./unknown-keys.ts";
 import { hasWeight, readJson } from "./weight-files.ts";
 import { within } from "./within.ts";
 
@@ -19,13 +30,15 @@ export interface TransformersModel {
   readonly path: string;
   readonly family: Family;
   readonly quantisation: Quantisation | null;
+  /** What the text model's part of config.json has that nothing reads. */
+  readonly unknown: readonly string[];
   readonly header: Header;
   /** Whether the head shares the embedding's table there, and is a copy of it here. */
   readonly tied: boolean;
   /** The kind of each block, where the model is a list of them (`Family.blocks`). */
   readonly order?: readonly string[];
-  /** Weights whose names begin with one of these are not read. */
-  readonly ignoredPrefixes: readonly string[];
+  /** Whether a weight of theirs is not read. */
+  readonly isIgnored: (name: string) => boolean;
   /** Vectors that config.json has (see `Family.lists`), by our names. */
   readonly lists: ReadonlyMap<string, Tensor>;
 }
@@ -35,8 +48,7 @@ export const isTransformersFolder = (path: string): boolean =>
 /** Reads and checks config.json; reads no weights, at most their names. */
 export function openTransformers(folder: string): TransformersModel {
   const path = join(folder, "config.json");
-  if (!existsSync(path))
-    throw new Problem(`${folder} has no config.json`, "give the folder that transformers' save_pretrained wrote");
+  requireModel(folder);
   const whole = readJson(path);
   const { family, config } = textModelOf(folder, path, whole);
   const quantisation = quantisationOf(path, quantisedIn([whole, whole["thinker_config"], config, besideIn(folder)]));
@@ -48,7 +60,7 @@ export function openTransformers(folder: string): TransformersModel {
   const shared = ownHead === undefined ? {} : { shared: !hasWeight(folder, ownHead) };
   const count: Count = (key, fallback) => Number(checked(path, key, lookup(config, key) ?? fallback, "layers"));
   const lists = new Map(listsOf(path, family, config, Number(header["L"])));
-  const ignoredPrefixes = family.ignoredPrefixes?.(count) ?? [];
+  const isIgnored = beginsWithOneOf(family.ignoredPrefixes?.(count) ?? []);
   const order = family.blocks ? { order: family.blocks.order(config) } : {};
   const tied = ties === true && ownHead === undefined;
   return {
@@ -56,9 +68,10 @@ export function openTransformers(folder: string): TransformersModel {
     path,
     family,
     quantisation,
+    unknown: unknownKeys(config),
     header: { ...header, ...shared },
     tied,
-    ignoredPrefixes,
+    isIgnored,
     lists,
     ...order,
   };

@@ -4,6 +4,16 @@ export type Json = Readonly<Record<string, unknown>>;
 /** The value at a dotted path: `a.b` is b in a. Undefined if it is missing or null. */
 export const lookup = (config: Json, key: string): unknown =>
   key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
+/** Whether a dotted name begins with one of these, of which those that end in a dot may be many. */
+export function beginsWithOneOf(prefixes: readonly string[]): (name: string) => boolean {
+  const whole = new Set(prefixes.filter((prefix) => prefix.endsWith(".")));
+  const others = prefixes.filter((prefix) => !whole.has(prefix));
+  return (name) => {
+    for (let at = name.indexOf("."); at >= 0; at = name.indexOf(".", at + 1))
+      if (whole.has(name.slice(0, at + 1))) return true;
+    return others.some((prefix) => name.startsWith(prefix));
+  };
+}
 /** The key of an object that stands for a number which JSON has not: "Infinity", "-Infinity" or "NaN". */
 export const floatTag = "__float__";
 /**
@@ -96,7 +106,8 @@ export interface PackedTensor {
   readonly shares?: (header: Header) => readonly number[];
   readonly stacked?: (header: Header) => number;
 }
-/** Their matrix of a single row is a vector of ours. */
+/** Their matrix of a single row is a vector of ours; `first`: the first row of several, of which the others are not read. */
 interface Row {
   readonly row: string;
+  readonly first?: true;
 }

@@ -24,6 +24,7 @@ import { copyTokenizerFiles } from "../tokenizer/select-codec.ts";
 import type { Codec } from "../tokens.ts";
 import { keptAs } from "./as-codes.ts";
 import { openTransformers, startOf, type TransformersModel } from "./config.ts";
+import { aboutOtherTokenizer } from "./other-checkpoints.ts";
 import { declaration, programOf } from "./program.ts";
 import { isSpare, plainPlace, transformersTensors } from "./weights.ts";
 
@@ -56,6 +57,7 @@ interface Imported {
 export async function importModel(options: ImportOptions): Promise<Imported> {
   const { folder, out = defaultRunFolder(folder, false) } = options;
   const foreign = openTransformers(folder);
+  if (foreign.unknown.length > 0) options.warn?.(aboutUnknown(foreign));
   const context = contextOf(foreign, options.context);
   const text = programOf(foreign, context);
   const tensors = transformersTensors(foreign);
@@ -90,6 +92,8 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
   const parameters = [...tensors.values()].reduce((sum, t) => sum + product(t.shape), 0);
   return { out, model: foreign.family.model, parameters, context, precision, tokenizer: codec !== null };
 }
+const aboutUnknown = ({ path, unknown }: TransformersModel): string =>
+  `${path} has ${unknown.join(", ")}, which moec does not know and leaves out: if the model computes with ${unknown.length === 1 ? "it" : "them"}, its texts will differ`;
 /** The same tensors, of which those that hold NaN or infinities are added to `broken` while they are written. */
 const watched = (tensors: StoredTensors, broken: Set<string>): StoredTensors =>
   new Map(
@@ -107,7 +111,11 @@ const aboutBroken = (folder: string, [first = "", ...others]: readonly string[])
   `${folder} has NaN or infinities in \`${first}\`${others.length === 0 ? "" : ` and ${pluralize(others.length, "more tensor")}`}: what the model computes with them is not finite; get the checkpoint anew if it should not have them`;
 /** The folder's tokenizer. One that cannot be read is a warning, and null: the model is still usable by token numbers. */
 async function tokenizerOf({ folder, warn }: ImportOptions): Promise<Codec | null> {
-  if (!existsSync(join(folder, tokenizerName))) return null;
+  if (!existsSync(join(folder, tokenizerName))) {
+    const other = aboutOtherTokenizer(folder);
+    if (other !== undefined) warn?.(other);
+    return null;
+  }
   try {
     return await openTokenizer(folder);
   } catch (error) {

@@ -7,6 +7,7 @@ import { readText } from "../storage/files.ts";
 import { requireJsonObject } from "../storage/json.ts";
 import { openSafetensors } from "../storage/safetensors.ts";
 import { floatTag, type Json } from "./family.ts";
+import { noSafetensors, requireAllFiles } from "./other-checkpoints.ts";
 
 /** Python writes infinities and NaN bare, which JSON has not; newer versions of transformers write an object, which is what they become. */
 const withTaggedFloats = (text: string): string =>
@@ -21,15 +22,13 @@ export function weightFiles(folder: string): string[] {
   const whole = join(folder, "model.safetensors");
   if (existsSync(whole)) return [whole];
   const index = `${whole}.index.json`;
-  if (!existsSync(index))
-    throw new Problem(
-      `${folder} has neither model.safetensors nor model.safetensors.index.json`,
-      "save the model as safetensors: model.save_pretrained(FOLDER)",
-    );
+  if (!existsSync(index)) throw noSafetensors(folder);
   const { weight_map: map } = readJson(index);
   const files = v.safeParse(v.record(v.string(), v.pipe(v.string(), v.regex(/^[\w.-]+$/))), map);
   if (!files.success) throw new Problem(`${index} has no weight_map from names to files`, "restore the file");
-  return [...new Set(Object.values(files.output))].map((file) => join(folder, file));
+  const all = [...new Set(Object.values(files.output))].map((file) => join(folder, file));
+  requireAllFiles(index, all);
+  return all;
 }
 /** Whether one of the files has a weight of that name; reads none. */
 export const hasWeight = (folder: string, name: string): boolean =>

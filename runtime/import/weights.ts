@@ -2,7 +2,7 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { product, sameShape, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable/executable.ts";
-import { allInMemory, derivedColumns, reshaped, type StoredTensor, turned } from "../storage/stored-tensor.ts";
+import { allInMemory, derivedColumns, partAt, reshaped, type StoredTensor, turned } from "../storage/stored-tensor.ts";
 import { numbers, sameValues, transposed, transposedShape, zeros } from "../tensor.ts";
 import type { TransformersModel } from "./config.ts";
 import type { Family, Header, PackedTensor } from "./family.ts";
@@ -53,7 +53,7 @@ export function oursOf(
   const ours = renamed(name, model, file);
   if (ours === null) return [];
   if (typeof ours === "string") return [[ours, orient(t)]];
-  if ("row" in ours) return [[ours.row, reshaped(t, [product(t.shape)])]];
+  if ("row" in ours) return [[ours.row, ours.first ? partAt(t, [0], t.dtype) : reshaped(t, [product(t.shape)])]];
   return unpack(t, packingOf(ours, model.header, t.shape), `${file}: \`${name}\``);
 }
 /** A depthwise convolution, [features, 1, width]. */
@@ -129,7 +129,7 @@ function strided(t: Tensor, { first, stride, width }: Places): Tensor {
 /** The inverse of `oursOf`: their tensor, of this dtype and shape, made of ours, which `take` gives; null if import does not read it. */
 export function theirsOf(
   name: string,
-  like: Like,
+  like: StoredTensor,
   {
     model,
     file,
@@ -139,12 +139,19 @@ export function theirsOf(
   const { shape } = like;
   const ours = renamed(name, model, file);
   if (ours === null) return null;
-  if (typeof ours !== "string")
-    return "row" in ours ? { ...take(ours.row), shape } : pack(like, packingOf(ours, model.header, shape), take);
+  if (typeof ours !== "string") {
+    if (!("row" in ours)) return pack(like, packingOf(ours, model.header, shape), take);
+    return ours.first ? withFirstRow(like.read(), take(ours.row)) : { ...take(ours.row), shape };
+  }
   const turns = isConvolution(shape) || shape.length === 2;
   return { ...(turns ? transposed(take(ours)) : take(ours)), shape };
 }
 type Like = Pick<StoredTensor, "dtype" | "shape">;
+function withFirstRow(t: Tensor, row: Tensor): Tensor {
+  const data = t.data.slice();
+  data.set(row.data);
+  return { ...t, data };
+}
 function pack({ dtype, shape }: Like, packing: Packing, take: (ours: string) => Tensor): Tensor {
   const apart = unstacked(packing, shape, "the tensor");
   const whole = zeros(dtype, packing.transposed ? transposedShape(apart) : apart);
@@ -179,10 +186,10 @@ function starred(
  */
 function renamed(
   name: string,
-  { family, header, ignoredPrefixes }: TransformersModel,
+  { family, header, isIgnored }: TransformersModel,
   file: string,
 ): Family["names"][string] {
-  if (ignoredPrefixes.some((prefix) => name.startsWith(prefix))) return null;
+  if (isIgnored(name)) return null;
   const { names, model } = family;
   const { key, places } = starred(name, family);
   const ours = Object.hasOwn(names, key) ? names[key] : undefined;
@@ -199,6 +206,6 @@ function renamed(
   };
   if (ours === null) return null;
   if (typeof ours === "string") return filled(ours);
-  if ("row" in ours) return { row: filled(ours.row) };
+  if ("row" in ours) return { ...ours, row: filled(ours.row) };
   return "runs" in ours ? { ...ours, runs: ours.runs.map(filled) } : ours.map(filled);
 }

@@ -1,12 +1,13 @@
 // What config.json of a transformers checkpoint may say, and what is refused by its key.
 
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { openTransformers } from "../../runtime/import/config.ts";
 import { families } from "../../runtime/import/families/index.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
+import { weightFiles } from "../../runtime/import/weight-files.ts";
 import { readSafetensors, tensor, writeSafetensors } from "../../runtime/index.ts";
 import { copy, type Header, header, hf, other, refused, refuses, without } from "../hf-copies.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
@@ -28,6 +29,40 @@ test("a configuration that the model cannot have is a Problem that names the key
   const hqq = { quant_method: "hqq" };
   refused(() => openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: hqq }))), "quantised", '"hqq"');
   assert.ok(openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: null }))));
+});
+test("keys of config.json that nothing reads are told of, and those that transformers writes are not such", async () => {
+  for (const name of readdirSync(hf)) assert.deepEqual(openTransformers(join(hf, name)).unknown, [], name);
+  const said: string[] = [];
+  const at = other("mixtral", { router_temperature: 0.5, auto_map: {} });
+  await importModel({ folder: at, out: join(temporaryFolder(), "run"), warn: (line) => said.push(line) });
+  assert.match(said.join(), /config\.json has router_temperature, which moec does not know/);
+});
+/** A folder with these files, which hold nothing, and config.json if it `hasConfig`. */
+function folderOf(names: readonly string[], hasConfig = true): string {
+  const at = temporaryFolder();
+  for (const name of names) writeFileSync(join(at, name), "");
+  if (hasConfig) cpSync(join(hf, "mixtral", "config.json"), join(at, "config.json"));
+  return at;
+}
+test("what is no whole checkpoint in safetensors is told by what it is, with what makes one of it", async () => {
+  refused(() => openTransformers(folderOf(["adapter_config.json"])), "adapters of PEFT", "merge_and_unload");
+  refused(() => openTransformers(folderOf(["model-Q4.gguf"], false)), "GGUF", 'gguf_file="model-Q4.gguf"');
+  const at = folderOf(["model.gguf", "other.txt"], false);
+  refused(() => openTransformers(join(at, "model.gguf")), "GGUF", 'gguf_file="model.gguf"');
+  refused(() => openTransformers(join(at, "other.txt")), "is a file");
+  refused(() => openTransformers(join(at, "none")), "no folder");
+  refused(() => weightFiles(folderOf(["pytorch_model-00001-of-00002.bin"])), "pickles", "save_pretrained");
+  refused(() => weightFiles(folderOf(["model-00001-of-00002.safetensors"])), "no model.safetensors.index.json");
+  const part = other("olmoe", {});
+  rmSync(join(part, "model-00002-of-00003.safetensors"));
+  refused(() => weightFiles(part), "3 files, of which model-00002-of-00003.safetensors is not there");
+  rmSync(join(part, "model-00001-of-00003.safetensors"));
+  refused(() => weightFiles(part), "2 are not there", "model-00001-of-00003.safetensors");
+  const pieces = other("mixtral", {});
+  writeFileSync(join(pieces, "tokenizer.model"), "");
+  const said: string[] = [];
+  await importModel({ folder: pieces, out: join(temporaryFolder(), "run"), warn: (line) => said.push(line) });
+  assert.match(said.join(), /tokenizer\.model alone.*AutoTokenizer/);
 });
 const order = ({ First, Early, Threes, Twos, Ones }: Header): unknown[] => [First, Early, Threes, Twos, Ones];
 /** LFM2's blocks: `f` is full attention, others are convolutions. */

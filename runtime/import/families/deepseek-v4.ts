@@ -142,7 +142,7 @@ const placed = (name: string): string => `blocks.*.${name}`;
 const inBlock = (ours: Ours): Ours => {
   if (ours === null) return null;
   if (typeof ours === "string") return placed(ours);
-  if ("row" in ours) return { row: placed(ours.row) };
+  if ("row" in ours) return { ...ours, row: placed(ours.row) };
   return "runs" in ours ? { ...ours, runs: ours.runs.map(placed) } : ours.map(placed);
 };
 
