@@ -10,6 +10,7 @@ const otherParts = [
   "multi_modal_projector.",
   "mm_projector.",
   "patch_merge_mlp.",
+  "resampler_model.",
   "audio_tower.",
   "embed_vision.",
   "embed_audio.",

@@ -358,6 +358,16 @@ MODELS = {
         },
         "1GB",
     ),
+    "ernie4_5_vl_moe_text": (
+        "Ernie4_5_VLMoe",
+        {
+            "text_config": DENSE
+            | {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 6, "moe_intermediate_size": [4, 2], "moe_num_experts": 3}
+            | {"moe_k": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}},
+            "vision_config": {"depth": 1, "hidden_size": 4, "intermediate_size": 4, "num_heads": 1, "patch_size": 1, "spatial_merge_size": 1},
+        },
+        "1GB",
+    ),
     "qwen3_vl_moe_text": (
         "Qwen3VLMoe",
         {

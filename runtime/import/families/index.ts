@@ -42,7 +42,7 @@ import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
 import { granitemoeSwa, kolibri1, mellum } from "./spaced.ts";
 import { mt5, switchTransformers, t5, umt5 } from "./t5.ts";
 import { afmoe, exaoneMoe } from "./windowed.ts";
-import { ariaText, glm4vMoeText, qwen3OmniMoeText, qwen3VlMoeText } from "./with-images.ts";
+import { ariaText, ernie45VlMoeText, glm4vMoeText, qwen3OmniMoeText, qwen3VlMoeText } from "./with-images.ts";
 
 export const families: readonly Family[] = [
   llama,
@@ -92,6 +92,7 @@ export const families: readonly Family[] = [
   hyV3,
   sarvamMoe,
   glm4vMoeText,
+  ernie45VlMoeText,
   qwen3VlMoeText,
   qwen3OmniMoeText,
   ariaText,

@@ -1,11 +1,12 @@
-// Text models of models that read images too: Qwen3-VL, Qwen3-Omni, GLM-4.5V, Aria.
-import type { Family, PackedTensor } from "../family.ts";
+// Text models of models that read images too: Qwen3-VL, Qwen3-Omni, GLM-4.5V, ERNIE 4.5 VL, Aria.
+import { type Count, type Family, type Json, lookup, type PackedTensor } from "../family.ts";
 import { qwen3Moe } from "./qwen.ts";
 import {
   attentionNames,
   constant,
   denseHeader,
   headWidth,
+  leadingDense,
   outerNames,
   required,
   requiredAs,
@@ -13,7 +14,7 @@ import {
   swigluNames,
   unbiasedSettings,
 } from "./shared.ts";
-import { glm4Moe } from "./shared-experts.ts";
+import { ernie45Moe, glm4Moe } from "./shared-experts.ts";
 
 /** Gate and up of all experts, [E, D, 2 H]; transformers 5 writes [E, 2 H, D]. */
 const gateAndUp: PackedTensor = {
@@ -57,6 +58,48 @@ export const glm4vMoeText: Family = {
     biased: { keys: ["attention_bias"], fallback: true },
   },
   supported: { ...glm4Moe.supported, use_qk_norm: false },
+};
+
+/** Positions of text are the same by height, width and time, so that it turns as without parts; the first two must then be of one length. */
+const evenSections = (config: Json): unknown => {
+  const sections = lookup(config, "rope_parameters.mrope_section");
+  return Array.isArray(sections) && sections.length === 3 && sections[0] === sections[1]
+    ? sections
+    : "of equal first parts";
+};
+/** The experts for images, which are numbered behind those for text. */
+function imageExperts(count: Count): string[] {
+  const experts = count("moe_num_experts", 64);
+  const prefixes: string[] = [];
+  for (let block = 0; block < count("num_hidden_layers"); block++)
+    for (let expert = experts; expert < 2 * experts; expert++)
+      prefixes.push(`model.layers.${block}.mlp.experts.${expert}.`);
+  return prefixes;
+}
+/** The text model of ERNIE 4.5 VL: gates of text stand untransposed, before those of images. */
+export const ernie45VlMoeText: Family = {
+  ...ernie45Moe,
+  type: "ernie4_5_vl_moe_text",
+  header: {
+    ...ernie45Moe.header,
+    Dense: leadingDense,
+    H: {
+      keys: ["moe_intermediate_size"],
+      from: ({ moe_intermediate_size: widths = [1536, 512] }) => {
+        const [text] = Array.isArray(widths) ? (widths as unknown[]) : [];
+        return typeof text === "number" ? text : undefined;
+      },
+      must: "a list: for text, and for images",
+    },
+  },
+  supported: { ...ernie45Moe.supported, "rope_parameters.mrope_section": evenSections },
+  names: {
+    ...ernie45Moe.names,
+    "model.layers.*.mlp.gate.weight": ["blocks.*.feed.moe.gate.weight"],
+    "model.layers.*.mlp.gate.weight_1": null,
+    "model.layers.*.mlp.moe_statics.e_score_correction_bias": { row: "blocks.*.feed.moe.gate.bias", first: true },
+  },
+  ignoredPrefixes: imageExperts,
 };
 
 export const ariaText: Family = {
