@@ -44,6 +44,7 @@ export class Analysis {
     return this.#types;
   }
   get incomplete(): boolean {
+    this.#checkTypes();
     return this.#pending !== null;
   }
   /** Makes one elaboration of a training step. */
