@@ -233,23 +233,27 @@ interface Copy {
 }
 /** Tensors of single copies (`experts.3.up`), looked up by any spelling: `experts.up` is all of them, stacked. Records what was used. */
 export class Copies {
+  readonly #tensors: StoredTensors;
   readonly #bySpelling = new Map<string, Copy[]>();
   readonly #unused: Set<string>;
+  /** Of tensors of several copies, which were taken alone. */
+  readonly #taken = new Map<string, Set<string>>();
 
   constructor(tensors: StoredTensors) {
+    this.#tensors = tensors;
     this.#unused = new Set(tensors.keys());
     for (const [name, t] of tensors)
       for (const [spelling, index] of spellings(name))
         getOrMake(this.#bySpelling, spelling, () => []).push({ name, t, index });
   }
   has(spelling: string): boolean {
-    return this.#bySpelling.has(spelling);
+    return this.#bySpelling.has(spelling) || this.#within(spelling) !== undefined;
   }
   /** Null if there are no such copies, or not all. */
   take(spelling: string): Tensor | null {
     const found = this.#bySpelling.get(spelling) ?? [];
     const [first] = found;
-    if (!first) return null;
+    if (!first) return this.#takeWithin(spelling);
     const over = first.index.map((_, axis) => 1 + Math.max(...found.map(({ index }) => index[axis] ?? 0)));
     const place = ({ index }: Copy): number => placeOf(over, index);
     if (found.length !== product(over) || found.some(({ t }) => !sameShape(t.shape, first.t.shape))) return null;
@@ -257,7 +261,22 @@ export class Copies {
     const sorted = found.toSorted((a, b) => place(a) - place(b));
     return stacked(first.t.dtype, over, first.t.shape, eachOf(sorted.map(({ t }) => t)));
   }
-  /** Names that no `take` has used. */
+  /** The tensor of several copies that a copy is a part of, as checkpoints have those of very many layers. */
+  #within(copy: string): Copy | undefined {
+    return spellings(copy).flatMap(([name, index]) => {
+      const t = this.#tensors.get(name);
+      return t && index.every((n, axis) => n < (t.shape[axis] ?? 0)) ? [{ name, t, index }] : [];
+    })[0];
+  }
+  #takeWithin(copy: string): Tensor | null {
+    const found = this.#within(copy);
+    if (!found) return null;
+    const { name, t, index } = found;
+    const taken = getOrMake(this.#taken, name, () => new Set()).add(index.join());
+    if (taken.size === product(t.shape.slice(0, index.length))) this.#unused.delete(name);
+    return t.read(index);
+  }
+  /** Names that no `take` has used, or not all copies of. */
   unused(): string[] {
     return [...this.#unused];
   }

@@ -215,6 +215,17 @@ test("copies of an array are stacked in order, and only if none is missing and a
   two.take("experts.1.w");
   assert.deepEqual(two.unused(), ["experts.0.w"]);
 });
+test("copies of an array that is one tensor, as of very many layers, are taken from it", () => {
+  const name = "blocks.experts.w";
+  const one = new Copies(allInMemory(new Map([[name, tensor("f32", [2, 2, 1], [0, 1, 2, 3])]])));
+  assert.deepEqual(one.take("blocks.1.experts.0.w"), tensor("f32", [1], [2]));
+  assert.ok(one.has("blocks.0.experts.w") && !one.has("blocks.0.experts.2.w") && !one.has("blocks.0.experts.0.v"));
+  assert.equal(one.take("blocks.2.experts.0.w"), null);
+  for (const copy of ["0.experts.0", "0.experts.1", "1.experts.0"]) one.take(`blocks.${copy}.w`);
+  assert.deepEqual(one.unused(), [name]);
+  one.take("blocks.1.experts.1.w");
+  assert.deepEqual(one.unused(), []);
+});
 test("what does not fit is a Problem, and nothing is written", async () => {
   const like = join(hf, "olmoe");
   const run = await imported(like);
