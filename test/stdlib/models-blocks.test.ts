@@ -129,6 +129,8 @@ test("Flint, Beam, Kolibri, Lara: what a block sees, and whether it is a mixture
     kindsOfFamily("kolibri1", { layer_types: Array(6).fill("sliding_attention") }),
     Array(6).fill("Near"),
   );
+  const all = { layer_types: Array(6).fill("full_attention"), sliding_window: null };
+  assert.deepEqual(kindsOfFamily("kolibri1", all), Array(6).fill("Far"));
   refuses("kolibri1", { sliding_window: null }, "sliding_window is not given", "must be a whole number");
   assert.deepEqual(kindsOfFamily("lara_mini", {}), ["Delta", "Far", "Near", "Delta"]);
   const lara = ["Delta", "Near", "Delta", "Far", "Near", "Delta", "Near", "Delta"];

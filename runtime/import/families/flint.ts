@@ -8,10 +8,10 @@ import {
   outerNames,
   queryKeyNormNames,
   required,
-  requiredAs,
   ropeThetaKeys,
   swigluNames,
   unbiasedSettings,
+  windowOf,
   wordOfEach,
 } from "./shared.ts";
 
@@ -37,7 +37,7 @@ export const flint: Family = {
     A: required("head_dim"),
     E: required("num_experts", "num_local_experts"),
     base: { keys: ropeThetaKeys, fallback: 10000 },
-    window: requiredAs("size", "sliding_window"),
+    window: windowOf(seen.of),
     renormalised: { keys: ["norm_topk_prob"], fallback: true },
   },
   supported: {

@@ -117,6 +117,17 @@ export function wordOfEach(key: string, words: readonly string[], usual: (i: num
     of(config) ? config[key] : `a list of ${words.join(" and ")}, one for each layer`;
   return { of, only };
 }
+/** How far blocks see that do not see all; a model without such blocks need not say it. */
+export const windowOf = (kindsOf: (config: Json) => readonly unknown[] | undefined): ConfigValue => ({
+  keys: ["sliding_window"],
+  kind: "size",
+  from: (config) => {
+    const window = config["sliding_window"] ?? null;
+    if (window === null && kindsOf(config)?.includes("sliding_attention") === false) return null;
+    return typeof window === "number" ? window : undefined;
+  },
+  must: "a whole number of at least 1",
+});
 /** The kind of each block: "Far", which sees all, or "Near", with a window; with "Mixture" after it unless it `isDense`. */
 export const nearAndFar = (seen: readonly unknown[] = [], isDense: (i: number) => boolean): string[] =>
   seen.map((type, i) => `${type === "full_attention" ? "Far" : "Near"}${isDense(i) ? "" : "Mixture"}`);

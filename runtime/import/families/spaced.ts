@@ -15,6 +15,7 @@ import {
   sharedExpertNames,
   stackedExpertNames,
   unbiasedSettings,
+  windowOf,
   wordOfEach,
 } from "./shared.ts";
 
@@ -143,7 +144,7 @@ export const kolibri1: Family = {
     A: required("head_dim"),
     E: required("num_experts", "num_local_experts"),
     base: { keys: ropeThetaKeys, fallback: 10000 },
-    window: requiredAs("size", "sliding_window"),
+    window: windowOf(kolibri.of),
     renormalised: { keys: ["norm_topk_prob"], fallback: false },
   },
   supported: { ...unbiasedSettings, layer_types: kolibri.only },
