@@ -30,6 +30,7 @@ const reasons: Record<string, string> = {
   ENOSPC: "the disk is full",
   EDQUOT: "your disk quota is used up",
   ENAMETOOLONG: "the name is too long",
+  ELOOP: "its links lead in a circle",
   EMFILE: "this process may open no more files",
   EIO: "the disk failed",
   EROFS: "the file system is read-only",

@@ -3,6 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
 import type { Tensor } from "../executable/executable.ts";
 import { checkpointSteps } from "../storage/checkpoint-folder.ts";
 import { isJsonObject } from "../storage/json.ts";
@@ -43,7 +44,7 @@ export interface TransformersModel {
   readonly lists: ReadonlyMap<string, Tensor>;
 }
 export const isTransformersFolder = (path: string): boolean =>
-  statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  withFileErrors(path, "read", () => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false);
 
 /** Reads and checks config.json; reads no weights, at most their names. */
 export function openTransformers(folder: string): TransformersModel {

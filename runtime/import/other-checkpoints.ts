@@ -1,31 +1,48 @@
 // What folders hold that are no checkpoints in transformers' safetensors, and what makes such a one of them.
 import { existsSync, readdirSync, statSync } from "node:fs";
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 
 const namesIn = (folder: string): string[] =>
-  statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(folder).toSorted() : [];
+  withFileErrors(folder, "read", () =>
+    statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(folder).toSorted() : [],
+  );
 const saved = "give the folder that transformers' save_pretrained wrote";
 const pythonOf = (load: string): string =>
   `let transformers write it as safetensors: AutoModelForCausalLM.from_pretrained(${load}).save_pretrained("OTHER"), and the tokenizer to the same folder`;
 
+/** What is to be said of a path that has adapters of PEFT, or is of GGUF. */
+export function otherCheckpoint(path: string): Problem | undefined {
+  const names = namesIn(path);
+  return ofPeft(path, names) ?? ofGguf(path, names);
+}
+const ofPeft = (folder: string, names: readonly string[]): Problem | undefined =>
+  names.includes("adapter_config.json")
+    ? new Problem(
+        `${folder} has adapters of PEFT (adapter_config.json), which belong to another model`,
+        'merge them into it: PeftModel.from_pretrained(MODEL, FOLDER).merge_and_unload().save_pretrained("OTHER"), and the tokenizer to the same folder',
+      )
+    : undefined;
+function ofGguf(path: string, names: readonly string[]): Problem | undefined {
+  const gguf = names.find((name) => name.endsWith(".gguf")) ?? (path.endsWith(".gguf") ? basename(path) : undefined);
+  return gguf === undefined
+    ? undefined
+    : new Problem(
+        `${path} is of GGUF, which moec does not read`,
+        `take the checkpoint that it was made of, or ${pythonOf(`FOLDER, gguf_file="${gguf}"`)}`,
+      );
+}
+
 /** Throws Problem if a folder is no whole model of transformers', but adapters, GGUF, or nothing that has a config.json. */
 export function requireModel(folder: string): void {
   const names = namesIn(folder);
-  if (names.includes("adapter_config.json"))
-    throw new Problem(
-      `${folder} has adapters of PEFT (adapter_config.json), which belong to another model`,
-      'merge them into it: PeftModel.from_pretrained(MODEL, FOLDER).merge_and_unload().save_pretrained("OTHER"), and the tokenizer to the same folder',
-    );
+  const other = ofPeft(folder, names);
+  if (other) throw other;
   if (names.includes("config.json")) return;
-  const gguf =
-    names.find((name) => name.endsWith(".gguf")) ?? (folder.endsWith(".gguf") ? basename(folder) : undefined);
-  if (gguf !== undefined)
-    throw new Problem(
-      `${folder} is of GGUF, which moec does not read`,
-      `take the checkpoint that it was made of, or ${pythonOf(`FOLDER, gguf_file="${gguf}"`)}`,
-    );
+  const gguf = ofGguf(folder, names);
+  if (gguf) throw gguf;
   if (!existsSync(folder)) throw new Problem(`there is no folder ${folder}`, saved);
   if (names.length === 0 && !statSync(folder).isDirectory())
     throw new Problem(`${folder} is a file, and no folder`, saved);
@@ -34,6 +51,14 @@ export function requireModel(folder: string): void {
 /** Of a folder with neither model.safetensors nor its index. */
 export function noSafetensors(folder: string): Problem {
   const names = namesIn(folder);
+  const lost = names.find((name) => /^model.*\.safetensors/.test(name) && !existsSync(join(folder, name)));
+  if (lost !== undefined)
+    return new Problem(
+      `${join(folder, lost)} is a link to a file that is not there`,
+      "copy what it names too (cp -L), or get the file again",
+    );
+  const gguf = ofGguf(folder, names);
+  if (gguf) return gguf;
   if (names.some((name) => /^pytorch_model.*\.bin/.test(name)))
     return new Problem(
       `${folder} has its weights as pickles (pytorch_model.bin), which are programs, and moec does not run them`,

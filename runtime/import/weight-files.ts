@@ -24,7 +24,7 @@ export function weightFiles(folder: string): string[] {
   const index = `${whole}.index.json`;
   if (!existsSync(index)) throw noSafetensors(folder);
   const { weight_map: map } = readJson(index);
-  const files = v.safeParse(v.record(v.string(), v.pipe(v.string(), v.regex(/^[\w.-]+$/))), map);
+  const files = v.safeParse(v.record(v.string(), v.pipe(v.string(), v.regex(/^(?!\.+$)[\w.-]+$/))), map);
   if (!files.success) throw new Problem(`${index} has no weight_map from names to files`, "restore the file");
   const all = [...new Set(Object.values(files.output))].map((file) => join(folder, file));
   requireAllFiles(index, all);

@@ -7,6 +7,7 @@ import { sizeFlagText, upcycleFlagText } from "../../compiler/flag-text.ts";
 import type { Sizes } from "../../compiler/pipeline.ts";
 import type { Executable, StoreInfo, Tensor } from "../executable/executable.ts";
 import { isTransformersFolder, openTransformers, type TransformersModel } from "../import/config.ts";
+import { otherCheckpoint } from "../import/other-checkpoints.ts";
 import { isSpare, transformersTensors } from "../import/weights.ts";
 import { newestCheckpoint, openModelFile } from "./checkpoint.ts";
 import { isRun } from "./checkpoint-folder.ts";
@@ -64,7 +65,10 @@ export function sizesFromConfig(path: string): Sizes {
 }
 function openForeign(folder: string): TransformersModel {
   if (existsSync(join(folder, "config.json"))) return openTransformers(folder);
-  throw new Problem(`${folder} is neither a run nor a folder of transformers': it has no config.json`, runHelp(folder));
+  throw (
+    otherCheckpoint(folder) ??
+    new Problem(`${folder} is neither a run nor a folder of transformers': it has no config.json`, runHelp(folder))
+  );
 }
 
 /** Writes the given tensors into the stores. Returns the parameters that were not given, with their present values. */

@@ -1,7 +1,7 @@
 // What config.json of a transformers checkpoint may say, and what is refused by its key.
 
 import assert from "node:assert/strict";
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { openTransformers } from "../../runtime/import/config.ts";
@@ -9,6 +9,7 @@ import { families } from "../../runtime/import/families/index.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
 import { weightFiles } from "../../runtime/import/weight-files.ts";
 import { readSafetensors, tensor, writeSafetensors } from "../../runtime/index.ts";
+import { readParameters } from "../../runtime/storage/parameters.ts";
 import { copy, type Header, header, hf, other, refused, refuses, without } from "../hf-copies.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { last } from "../training-runs.ts";
@@ -30,8 +31,21 @@ test("a configuration that the model cannot have is a Problem that names the key
   refused(() => openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: hqq }))), "quantised", '"hqq"');
   assert.ok(openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: null }))));
 });
+const unknown = (name: string, change: object): readonly string[] => openTransformers(other(name, change)).unknown;
 test("keys of config.json that nothing reads are told of, and those that transformers writes are not such", async () => {
   for (const name of readdirSync(hf)) assert.deepEqual(openTransformers(join(hf, name)).unknown, [], name);
+  const beside = {
+    num_mtp_modules: 3,
+    attn_type_list: [1, 1],
+    cache_implementation: "hybrid",
+    num_beams: 1,
+    some_setting: null,
+  }; // as in released ones
+  assert.deepEqual(unknown("minimax_m2", beside), []);
+  const rope = { rope_type: "default", rope_thta: 1e6 };
+  assert.deepEqual(unknown("mixtral", { rope_parameters: rope }), ["rope_parameters.rope_thta"]);
+  const kinds = { full_attention: { rope_theta: 9, base: 9 }, sliding_attention: { rope_theta: 9 } };
+  assert.deepEqual(unknown("mellum", { rope_parameters: kinds }), ["rope_parameters.full_attention.base"]);
   const said: string[] = [];
   const at = other("mixtral", { router_temperature: 0.5, auto_map: {} });
   await importModel({ folder: at, out: join(temporaryFolder(), "run"), warn: (line) => said.push(line) });
@@ -51,11 +65,24 @@ test("what is no whole checkpoint in safetensors is told by what it is, with wha
   refused(() => openTransformers(join(at, "model.gguf")), "GGUF", 'gguf_file="model.gguf"');
   refused(() => openTransformers(join(at, "other.txt")), "is a file");
   refused(() => openTransformers(join(at, "none")), "no folder");
+  symlinkSync("circle", join(at, "circle"));
+  refused(() => openTransformers(join(at, "circle")), "cannot read", "in a circle");
+  refused(() => readParameters(folderOf(["adapter_config.json"], false), assert.fail), "adapters of PEFT");
+  refused(() => weightFiles(folderOf(["model-Q4.gguf"])), "GGUF");
+  const lost = folderOf([]);
+  symlinkSync("../blobs/1", join(lost, "model.safetensors"));
+  refused(() => weightFiles(lost), "model.safetensors is a link to a file that is not there");
   refused(() => weightFiles(folderOf(["pytorch_model-00001-of-00002.bin"])), "pickles", "save_pretrained");
   refused(() => weightFiles(folderOf(["model-00001-of-00002.safetensors"])), "no model.safetensors.index.json");
   const part = other("olmoe", {});
   rmSync(join(part, "model-00002-of-00003.safetensors"));
   refused(() => weightFiles(part), "3 files, of which model-00002-of-00003.safetensors is not there");
+  const above = other("olmoe", {});
+  writeFileSync(
+    join(above, "model.safetensors.index.json"),
+    JSON.stringify({ weight_map: { "lm_head.weight": ".." } }),
+  );
+  refused(() => weightFiles(above), "no weight_map from names to files");
   rmSync(join(part, "model-00001-of-00003.safetensors"));
   refused(() => weightFiles(part), "2 are not there", "model-00001-of-00003.safetensors");
   const pieces = other("mixtral", {});
