@@ -19,9 +19,9 @@ import {
   type Kind,
   lookup,
 } from "./family.ts";
+import { misspeltKeys } from "./misspelt.ts";
 import { requireModel } from "./other-checkpoints.ts";
 import { type Quantisation, quantisationOf } from "./quantisation.ts";
-import { unknownKeys } from "./unknown-keys.ts";
 import { hasWeight, readJson } from "./weight-files.ts";
 import { within } from "./within.ts";
 
@@ -31,8 +31,8 @@ export interface TransformersModel {
   readonly path: string;
   readonly family: Family;
   readonly quantisation: Quantisation | null;
-  /** What the text model's part of config.json has that nothing reads. */
-  readonly unknown: readonly string[];
+  /** Keys of config.json that nothing reads, each with the missing one that is nearly the same. */
+  readonly misspelt: readonly (readonly [string, string])[];
   readonly header: Header;
   /** Whether the head shares the embedding's table there, and is a copy of it here. */
   readonly tied: boolean;
@@ -69,7 +69,7 @@ export function openTransformers(folder: string): TransformersModel {
     path,
     family,
     quantisation,
-    unknown: unknownKeys(config),
+    misspelt: misspeltKeys(family, config),
     header: { ...header, ...shared },
     tied,
     isIgnored,

@@ -57,7 +57,8 @@ interface Imported {
 export async function importModel(options: ImportOptions): Promise<Imported> {
   const { folder, out = defaultRunFolder(folder, false) } = options;
   const foreign = openTransformers(folder);
-  if (foreign.unknown.length > 0) options.warn?.(aboutUnknown(foreign));
+  for (const [key, meant] of foreign.misspelt)
+    options.warn?.(`${foreign.path} has ${key}, which nothing reads, and has no ${meant}: is that meant?`);
   const context = contextOf(foreign, options.context);
   const text = programOf(foreign, context);
   const tensors = transformersTensors(foreign);
@@ -92,8 +93,6 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
   const parameters = [...tensors.values()].reduce((sum, t) => sum + product(t.shape), 0);
   return { out, model: foreign.family.model, parameters, context, precision, tokenizer: codec !== null };
 }
-const aboutUnknown = ({ path, unknown }: TransformersModel): string =>
-  `${path} has ${unknown.join(", ")}, which moec does not know and leaves out: if the model computes with ${unknown.length === 1 ? "it" : "them"}, its texts will differ`;
 /** The same tensors, of which those that hold NaN or infinities are added to `broken` while they are written. */
 const watched = (tensors: StoredTensors, broken: Set<string>): StoredTensors =>
   new Map(

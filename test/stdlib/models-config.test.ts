@@ -31,25 +31,22 @@ test("a configuration that the model cannot have is a Problem that names the key
   refused(() => openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: hqq }))), "quantised", '"hqq"');
   assert.ok(openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: null }))));
 });
-const unknown = (name: string, change: object): readonly string[] => openTransformers(other(name, change)).unknown;
-test("keys of config.json that nothing reads are told of, and those that transformers writes are not such", async () => {
-  for (const name of readdirSync(hf)) assert.deepEqual(openTransformers(join(hf, name)).unknown, [], name);
-  const beside = {
-    num_mtp_modules: 3,
-    attn_type_list: [1, 1],
-    cache_implementation: "hybrid",
-    num_beams: 1,
-    some_setting: null,
-  }; // as in released ones
-  assert.deepEqual(unknown("minimax_m2", beside), []);
-  const rope = { rope_type: "default", rope_thta: 1e6 };
-  assert.deepEqual(unknown("mixtral", { rope_parameters: rope }), ["rope_parameters.rope_thta"]);
-  const kinds = { full_attention: { rope_theta: 9, base: 9 }, sliding_attention: { rope_theta: 9 } };
-  assert.deepEqual(unknown("mellum", { rope_parameters: kinds }), ["rope_parameters.full_attention.base"]);
+test("keys of config.json that are one slip away from missing ones are told of", async () => {
+  const misspelt = (folder: string): unknown => openTransformers(folder).misspelt;
+  for (const name of readdirSync(hf)) assert.deepEqual(misspelt(join(hf, name)), [], name);
+  const of = (change: object): unknown => misspelt(other("mixtral", change));
+  const theta = "rope_parameters.rope_theta";
+  for (const slip of ["rope_thta", "rope_thheta", "rope_thita", "rope_tehta"])
+    assert.deepEqual(of({ rope_parameters: { [slip]: 1e6 } }), [[`rope_parameters.${slip}`, theta]]);
+  for (const other of ["rope_thata_", "rope_tehat", "theta", "rope_"])
+    assert.deepEqual(of({ rope_parameters: { [other]: 1e6 } }), []);
+  assert.deepEqual(of({ rope_parameters: { rope_thta: null } }), []);
+  assert.deepEqual(of({ router_temperature: 0.5, hidden_ac: "silu", hidden_act: null }), [["hidden_ac", "hidden_act"]]);
+  assert.deepEqual(of({ hidden_ac: "relu" }), []);
   const said: string[] = [];
-  const at = other("mixtral", { router_temperature: 0.5, auto_map: {} });
-  await importModel({ folder: at, out: join(temporaryFolder(), "run"), warn: (line) => said.push(line) });
-  assert.match(said.join(), /config\.json has router_temperature, which moec does not know/);
+  const folder = other("mixtral", { hidden_ac: "silu", hidden_act: null });
+  await importModel({ folder, out: join(temporaryFolder(), "run"), warn: (line) => said.push(line) });
+  assert.match(said.join(), /config\.json has hidden_ac, which nothing reads, and has no hidden_act: is that meant\?/);
 });
 /** A folder with these files, which hold nothing, and config.json if it `hasConfig`. */
 function folderOf(names: readonly string[], hasConfig = true): string {
