@@ -58,6 +58,10 @@ for (const [model, ...expected] of [
     "D = 4) { a: Linear(D, D, true) train(x: f32[N, D]) { loss a = mean(a(x)) optimize with Whole() } }",
     "E0504 `total` sums over all trained parameters, and the rule that it stands in does not fit `a.bias`: f32[4]",
   ],
+  [
+    "D = 4) { a: Linear(D, D, true) b: Linear(D, D, true) train(x: f32[N, D]) { loss a = mean(b(a(x))) optimize a with Sgd() optimize b with Narrow() } }",
+    "E0502 no `apply` of `Narrow` fits `b.bias`: f32[4]",
+  ],
   // at most 100 rows fit
   [
     "D = 4) { a: Linear(D, D) param p: f32[100] = 0 train(x: f32[N, D]) { loss a = mean(a(x) * p[0:N, new]) optimize a.wieght with Sgd() } }",
@@ -98,9 +102,17 @@ for (const [model, ...expected] of [
     assert.equal(allErrors(training(model)), expected));
 // of equal layers one is elaborated: not where a call depends on more than types
 const twice = (body: string): string =>
-  training(`D = 4) { a: Linear(D, D)[2] pick: Picked(D)[2] kept: Kept(D)[2] near: Near(D)[2]
+  training(`D = 4) { a: Linear(D, D)[2] pick: Picked(D)[2] kept: Kept(D)[2] near: Near(D)[2] few: Few()[2] counted: Counted(D)[2] most: Most(D)[2] pair: Pair(D)[2]
+    wide: Wide(D)[2]
     train(x: f32[N, D]) { ${body} optimize with Sgd() } }
-    layer Picked(D) { a: Linear(D, D) forward(x: f32[N, D]) -> i32[N, 1] { let (s, i) = top_k(a(x), 1) return i } }
+    layer Picked(D) { a: Linear(D, D) forward(x: f32[N, D]) -> i32[N, 1] { let (s, i) = top_k(a(x), 1) return i }
+      low(x: f32[N, D]) -> bool[N, 1] { let (s, i) = top_k(a(x), 1) return i < 2 } }
+    layer Most(D) { forward(x: f32[N, D], K) -> f32 { let (s, i) = top_k(x, K) return sum(s) } }
+    layer Pair(D) { param table: f32[3, D] = 0
+      forward(few: f32[A], many: f32[B]) -> f32 { return mean(table[range(A)]) + mean(few) + mean(many) } }
+    layer Wide(D) { of(x: f32[N, D], W) -> f32[W] { let y: f32[W] = mean(x) return y } }
+    layer Few() { forward(at: i32[N, 1]) -> bool[N, 1] { return at < 2 } }
+    layer Counted(D) { forward(hot: f32[N, D]) -> f32[D] { let ones: f32[N] = 1 return ones @ hot } }
     layer Kept(D) { state place: i32[3] = 0 param table: f32[3, D] = 0
       put(x: f32[N, D]) -> f32[N, D] { update place = range(3) + 1 return x }
       forward(x: f32[N, D]) -> f32[N, D] { return x + mean(table[place]) } }
@@ -117,6 +129,23 @@ for (const [body, expected] of [
     "E0216 the index goes up to 5, and `near.1.table` has 5 rows",
   ],
   ["let y = near[0](x, range(4)) loss a = mean(near[1](y, range(4)))", ""],
+  ["loss a = most[0](x, 2) + most[1](x, 9)", "E0210 there are no 9 largest of 4"],
+  [
+    "let u: f32[3] = mean(x) let v: f32[5] = mean(x) loss a = pair[0](few: u, many: v) + pair[1](many: u, few: v)",
+    "E0216 the index goes up to 4, and `pair.1.table` has 3 rows",
+  ],
+  [
+    "let u: f32[3] = wide[0].of(x) let v: f32[5] = wide[1].of(x) loss a = mean(u) + mean(v) + mean(a[pick[0](x)](x))",
+    "E0413 the index chooses among 4, and there are 2 layers",
+  ],
+  // a choice that is tested by what an equal call returns
+  ["let i = pick[0](x) loss a = mean(f32(few[0](1 * i))) + mean(a[where(few[1](1 * i), i, -1)](x))", ""],
+  ["let i = pick[0](x) loss a = mean(a[where(pick[0].low(x), i, -1)](x))", ""],
+  // what all chose together does not test one
+  [
+    "let i = pick[0](x) let hot = f32(i == range(D)) loss a = mean(counted[0](hot)) + mean(a[where(counted[1](hot)[i] < 9, i, -1)](x))",
+    "E0413 the index chooses among 4, and there are 2 layers",
+  ],
 ] as const)
   test(`equal layers: ${body.slice(0, 40)}`, () => assert.is(allErrors(twice(body)).join(), expected));
 const withSelector = (selector: string): string =>

@@ -31,14 +31,20 @@ export function* trainingErrors(loaded: Loaded): Generator<readonly Diagnostic[]
 const sizeless: ReadonlySet<string> = new Set(["E0412", "E0413", "E0501", "E0502", "E0504", "E0505"]);
 /** The codes of errors of numbers, which the header or the batch may have: what is no size, the K largest of fewer, and an index past the end. */
 const ofNumbers: ReadonlySet<string> = new Set(["E0210", "E0211", "E0216"]);
+/** The codes of errors that a condition may rule out (`index < E`), which what stands for the results of equal calls is not. */
+const ofChoices: ReadonlySet<string> = new Set(["E0413", "E0216"]);
 /** Sizes of a batch to elaborate with: one that fits most models, and others for those that need fewer or more rows, or a multiple of 3, 5 or 7. */
 const batchSizes = [64, 2, 256, 1260];
 /** What is wrong in `method`, and in the optimizer's step of `train`, with the header's defaults, if there is no size with which nothing is. */
 function* elaborationErrors(loaded: Loaded, model: Declared, method: string): Generator<readonly Diagnostic[], void> {
   const all: (readonly Diagnostic[])[] = [];
   for (const size of batchSizes) {
-    const errors = errorsWithSize(loaded, model, method, size);
+    let errors = errorsWithSize(loaded, model, method, { size, checks: true });
     yield [];
+    if (errors?.some(({ code }) => ofChoices.has(code))) {
+      errors = errorsWithSize(loaded, model, method, { size, checks: false });
+      yield [];
+    }
     if (!errors) return;
     all.push(errors);
   }
@@ -57,7 +63,12 @@ const isSame =
   (other: Diagnostic): boolean =>
     other.code === code && other.message === message && other.labels[0].span.start === span.start;
 /** Null: there are none at all. */
-function errorsWithSize(loaded: Loaded, { ast }: Declared, method: string, size: number): readonly Diagnostic[] | null {
+function errorsWithSize(
+  loaded: Loaded,
+  { ast }: Declared,
+  method: string,
+  { size, checks }: { readonly size: number; readonly checks: boolean },
+): readonly Diagnostic[] | null {
   const declaration = ast.name.name;
   const { arguments: args, header } = entrySignature(loaded, declaration, method);
   const free = args
@@ -68,7 +79,7 @@ function errorsWithSize(loaded: Loaded, { ast }: Declared, method: string, size:
   try {
     const {
       entries: [made],
-    } = elaborate(loaded, { declaration, sizes: {}, precision: "f32", entries, checks: true });
+    } = elaborate(loaded, { declaration, sizes: {}, precision: "f32", entries, checks });
     if (!isLayer(ast) || ast.body.length > 0) made?.training?.update(new Map());
     return null;
   } catch (error) {
