@@ -83,7 +83,8 @@ const { Mean } = moe<"Mean">`
       optimize with Sgd(lr: 0.5, momentum: 0)
     }
   }`;
-const countOf = ({ counts }: Inputs): number => (counts as Uint8Array).reduce((n, x) => n + x, 0);
+/** An eighth for each number that counts: weights that may sum to less than 1. */
+const weightOf = ({ counts }: Inputs): number => (counts as Uint8Array).reduce((n, x) => n + x / 8, 0);
 const counted = (x: number[], counts: number[]): Inputs => ({
   x: Float32Array.from(x),
   counts: Uint8Array.from(counts),
@@ -101,7 +102,7 @@ for (const target of targets)
       batches,
       sizes: { N: 3 },
       accumulate: 2,
-      weight: countOf,
+      weight: weightOf,
       target,
     }))
       means.push([loss, ...program.read("m").data].map((x) => Number(x.toFixed(5))));
