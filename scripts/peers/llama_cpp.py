@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import gguf
@@ -117,14 +118,21 @@ def make(name, work, quantize):
     for form, _ in FORMS.values():
         if form != "BF16":
             # --pure: no matrix in more bits than the others
-            subprocess.run([quantize, "--pure", work / "BF16.gguf", work / f"{form}.gguf", form], check=True, capture_output=True)
-    subprocess.run(["node", ROOT / "dist/cli/main.js", "import", work / "hf", "-o", work / "moec"], check=True, capture_output=True)
+            output([quantize, "--pure", work / "BF16.gguf", work / f"{form}.gguf", form])
+    output(["node", ROOT / "dist/cli/main.js", "import", work / "hf", "-o", work / "moec"])
+
+
+def output(command):
+    """What a program prints; what it says of an error ends this one."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        sys.exit(f"{command[0]} ended with {done.returncode}\n{done.stderr}")
+    return done.stdout
 
 
 def lines(command):
     """What a program prints as JSON, a line each."""
-    out = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in output(command).splitlines() if line.startswith("{")]
 
 
 def theirs(bin, file, threads):

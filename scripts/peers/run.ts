@@ -8,9 +8,12 @@ import { parseCommandLine } from "../command-line.ts";
 const usage = `npm run peers, or npm run peers -- demo FLAGS..., or llama FLAGS...
   demo   PyTorch trains the demo's model; its flags are those of scripts/peers/demo.py
   llama  llama.cpp and moec read a prompt and write; its flags are those of scripts/peers/llama_cpp.py
-PYTHON names the interpreter that has torch and safetensors`;
-const others: Readonly<Record<string, string>> = { demo: "demo", llama: "llama_cpp" };
-const other = others[argv[2] ?? ""];
+PYTHON names the interpreter that has torch and safetensors, for llama transformers and gguf too`;
+const others = new Map([
+  ["demo", { script: "demo", modules: ["torch", "safetensors"] }],
+  ["llama", { script: "llama_cpp", modules: ["torch", "transformers", "gguf"] }],
+]);
+const other = others.get(argv[2] ?? "");
 if (!other) parseCommandLine(usage, {});
 
 const root = join(import.meta.dirname, "..", "..");
@@ -19,15 +22,16 @@ const python = env["PYTHON"] ?? "python3";
 function run(program: string, args: readonly string[]): number {
   return spawnSync(program, args, { cwd: root, stdio: "inherit" }).status ?? 1;
 }
-if (spawnSync(python, ["-c", "import torch, safetensors"], { stdio: "ignore" }).status !== 0) {
+const has = (modules: string): boolean =>
+  spawnSync(python, ["-c", `import ${modules}`], { stdio: "ignore" }).status === 0;
+const needed = other?.modules ?? ["torch", "safetensors"];
+if (!has(needed.join())) {
   console.error(
-    `\`${python}\` does not have PyTorch: \`pip install torch safetensors\`, or name another interpreter in PYTHON`,
+    `\`${python}\` does not have all of ${needed.join(", ")}: \`pip install ${needed.join(" ")}\`, or name another interpreter in PYTHON`,
   );
   exit(1);
 }
-if (other) exit(run(python, [`scripts/peers/${other}.py`, ...argv.slice(3)]));
-const has = (module: string): boolean =>
-  spawnSync(python, ["-c", `import ${module}`], { stdio: "ignore" }).status === 0;
+if (other) exit(run(python, [`scripts/peers/${other.script}.py`, ...argv.slice(3)]));
 const optional = {
   transformers: ["hf", "quantised", "chats"],
   tokenizers: ["texts"],
