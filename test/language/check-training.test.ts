@@ -103,7 +103,7 @@ for (const [model, ...expected] of [
 // of equal layers one is elaborated: not where a call depends on more than types
 const twice = (body: string): string =>
   training(`D = 4) { a: Linear(D, D)[2] pick: Picked(D)[2] kept: Kept(D)[2] near: Near(D)[2] few: Few()[2] counted: Counted(D)[2] most: Most(D)[2] pair: Pair(D)[2]
-    wide: Wide(D)[2]
+    wide: Wide(D)[2] rows: Rows(D)[2]
     train(x: f32[N, D]) { ${body} optimize with Sgd() } }
     layer Picked(D) { a: Linear(D, D) forward(x: f32[N, D]) -> i32[N, 1] { let (s, i) = top_k(a(x), 1) return i }
       low(x: f32[N, D]) -> bool[N, 1] { let (s, i) = top_k(a(x), 1) return i < 2 } }
@@ -111,6 +111,7 @@ const twice = (body: string): string =>
     layer Pair(D) { param table: f32[3, D] = 0
       forward(few: f32[A], many: f32[B]) -> f32 { return mean(table[range(A)]) + mean(few) + mean(many) } }
     layer Wide(D) { of(x: f32[N, D], W) -> f32[W] { let y: f32[W] = mean(x) return y } }
+    layer Rows(D) { forward(table: f32[3, D]) -> f32 { return mean(table[range(4)]) } }
     layer Few() { forward(at: i32[N, 1]) -> bool[N, 1] { return at < 2 } }
     layer Counted(D) { forward(hot: f32[N, D]) -> f32[D] { let ones: f32[N] = 1 return ones @ hot } }
     layer Kept(D) { state place: i32[3] = 0 param table: f32[3, D] = 0
@@ -137,6 +138,14 @@ for (const [body, expected] of [
   [
     "let u: f32[3] = wide[0].of(x) let v: f32[5] = wide[1].of(x) loss a = mean(u) + mean(v) + mean(a[pick[0](x)](x))",
     "E0413 the index chooses among 4, and there are 2 layers",
+  ],
+  [
+    "let u: f32[3, D] = mean(x) loss a = rows[0](u) + rows[1](kept[1].table)",
+    "E0216 the index goes up to 3, and `kept.1.table` has 3 rows",
+  ],
+  [
+    "let u: i32[6] = i32(mean(x)) loss a = mean(near[1](near[0](x, u), concat([u[:1], range(6)[1:]], axis: 0)))",
+    "E0216 the index goes up to 5, and `near.1.table` has 5 rows",
   ],
   // a choice that is tested by what an equal call returns
   ["let i = pick[0](x) loss a = mean(f32(few[0](1 * i))) + mean(a[where(few[1](1 * i), i, -1)](x))", ""],
