@@ -27,5 +27,5 @@ function isSlip(a: string, b: string): boolean {
   while (start < shorter && a[start] === b[start]) start++;
   while (end < shorter - start && a.at(-1 - end) === b.at(-1 - end)) end++;
   const [x, y] = [a.slice(start, a.length - end), b.slice(start, b.length - end)];
-  return Math.max(x.length, y.length) === 1 || (x.length === 2 && x === [...y].toReversed().join(""));
+  return Math.max(x.length, y.length) === 1 || (x.length === 2 && y.length === 2 && x[0] === y[1] && x[1] === y[0]);
 }

@@ -31,18 +31,20 @@ test("a configuration that the model cannot have is a Problem that names the key
   refused(() => openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: hqq }))), "quantised", '"hqq"');
   assert.ok(openTransformers(copy("gpt_oss", (c) => ({ ...c, quantization_config: null }))));
 });
+const misspelt = (folder: string): unknown => openTransformers(folder).misspelt;
+const misspeltIn = (change: object): unknown => misspelt(other("mixtral", change));
 test("keys of config.json that are one slip away from missing ones are told of", async () => {
-  const misspelt = (folder: string): unknown => openTransformers(folder).misspelt;
   for (const name of readdirSync(hf)) assert.deepEqual(misspelt(join(hf, name)), [], name);
-  const of = (change: object): unknown => misspelt(other("mixtral", change));
   const theta = "rope_parameters.rope_theta";
   for (const slip of ["rope_thta", "rope_thheta", "rope_thita", "rope_tehta"])
-    assert.deepEqual(of({ rope_parameters: { [slip]: 1e6 } }), [[`rope_parameters.${slip}`, theta]]);
+    assert.deepEqual(misspeltIn({ rope_parameters: { [slip]: 1e6 } }), [[`rope_parameters.${slip}`, theta]]);
   for (const other of ["rope_thata_", "rope_tehat", "theta", "rope_"])
-    assert.deepEqual(of({ rope_parameters: { [other]: 1e6 } }), []);
-  assert.deepEqual(of({ rope_parameters: { rope_thta: null } }), []);
-  assert.deepEqual(of({ router_temperature: 0.5, hidden_ac: "silu", hidden_act: null }), [["hidden_ac", "hidden_act"]]);
-  assert.deepEqual(of({ hidden_ac: "relu" }), []);
+    assert.deepEqual(misspeltIn({ rope_parameters: { [other]: 1e6 } }), []);
+  assert.deepEqual(misspeltIn({ rope_parameters: { rope_thta: null } }), []);
+  assert.deepEqual(misspeltIn({ router_temperature: 0.5, hidden_ac: "silu", hidden_act: null }), [
+    ["hidden_ac", "hidden_act"],
+  ]);
+  assert.deepEqual(misspeltIn({ hidden_ac: "relu" }), []);
   const said: string[] = [];
   const folder = other("mixtral", { hidden_ac: "silu", hidden_act: null });
   await importModel({ folder, out: join(temporaryFolder(), "run"), warn: (line) => said.push(line) });
