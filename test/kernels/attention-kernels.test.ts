@@ -119,6 +119,19 @@ test("positions at the ends of i32 are compared as the whole numbers that they a
     assert.ok(distance(want.data, got[r] ?? []) < 1e-4, JSON.stringify(inTurn[r]?.bound)),
   );
 });
+test("places that begin as a count does, and go on otherwise, are no count", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const [q, k, v] = [p("q", 1, 1, 1, 5, 2), p("k", 1, 1, 40, 2), p("v", 1, 1, 40, 2)];
+  const at = b.param(g, "at", { dtype: "i32", shape: [1, 5] });
+  const halves = b.reshape(g, b.broadcast(g, b.iota(g, 2), [2, 20], [0]), [1, 40]);
+  const attrs = { scale: 1, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
+  const result = b.make1(g, "attention", [q, k, v, at, halves], attrs);
+  const stores = new Map([...storesOf([result]), ["at", ndarray("i32", [1, 5], [1, 1, 1, 1, 1])] as const]);
+  const [got = []] = runSequence(lower(graphOf([result]), { emit: emitHost, choices: small }), stores, 1);
+  const [want] = interpret([result], stores, { exact: true });
+  assert.ok(distance(want?.data ?? [], got) < 1e-4);
+});
 const withoutNaN = (list: readonly number[]): number[] => list.map((x) => (Number.isNaN(x) ? 0 : x));
 test("a query with a NaN attends to NaN, as long as it sees a key, and changes no other", () => {
   const g = new GraphBuilder(ops);
