@@ -4,15 +4,11 @@ export type Json = Readonly<Record<string, unknown>>;
 /** The value at a dotted path: `a.b` is b in a. Undefined if it is missing or null. */
 export const lookup = (config: Json, key: string): unknown =>
   key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
-/** Whether a dotted name begins with one of these, of which those that end in a dot may be many. */
+/** Whether a dotted name begins with one of these, in which `*` is any number. */
 export function beginsWithOneOf(prefixes: readonly string[]): (name: string) => boolean {
-  const whole = new Set(prefixes.filter((prefix) => prefix.endsWith(".")));
-  const others = prefixes.filter((prefix) => !whole.has(prefix));
-  return (name) => {
-    for (let at = name.indexOf("."); at >= 0; at = name.indexOf(".", at + 1))
-      if (whole.has(name.slice(0, at + 1))) return true;
-    return others.some((prefix) => name.startsWith(prefix));
-  };
+  const any = prefixes.map((prefix) => prefix.replaceAll(".", String.raw`\.`).replaceAll("*", String.raw`\d+`));
+  const pattern = new RegExp(`^(?:${any.join("|")})`);
+  return (name) => any.length > 0 && pattern.test(name);
 }
 /** The key of an object that stands for a number which JSON has not: "Infinity", "-Infinity" or "NaN". */
 export const floatTag = "__float__";
@@ -63,7 +59,7 @@ export interface Family {
   readonly ropeKinds?: readonly string[];
   /** Our names of states that files may lack: they begin as the program says. */
   readonly optional?: readonly RegExp[];
-  /** Weights whose names begin with one of these are skipped: those of the blocks that predict the token after the next (MTP). */
+  /** Weights whose names begin with one of these (`*`: any number) are skipped: those of the blocks that predict the token after the next (MTP). */
   readonly ignoredPrefixes?: (count: Count) => readonly string[];
   /**
    * Vectors of our model that config.json (not the weights) has as lists of numbers, one for all blocks: our names, and the keys to look under, of

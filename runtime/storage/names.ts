@@ -72,7 +72,7 @@ export class NamedTensors {
   take(store: Named): StoredTensor | null {
     return this.#takeWhole(store) ?? (this.#hasAny(stackedName(store.name)) ? this.#takeCopies(store) : null);
   }
-  /** Whether the file has any copy of this array, by any name: to look for each of a million takes minutes. */
+  /** Whether the file has any copy of this array, by any name. If not, each of a million need not be looked for. */
   #hasAny(whole: string): boolean {
     const apart = this.#namesApart();
     return spellings(whole).some(([name]) => this.#tensors.has(name) || apart.has(name));

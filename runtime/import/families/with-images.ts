@@ -68,14 +68,10 @@ const evenSections = (config: Json): unknown => {
     : "of equal first parts";
 };
 /** The experts for images, which are numbered behind those for text. */
-function imageExperts(count: Count): string[] {
+const imageExperts = (count: Count): string[] => {
   const experts = count("moe_num_experts", 64);
-  const prefixes: string[] = [];
-  for (let block = 0; block < count("num_hidden_layers"); block++)
-    for (let expert = experts; expert < 2 * experts; expert++)
-      prefixes.push(`model.layers.${block}.mlp.experts.${expert}.`);
-  return prefixes;
-}
+  return Array.from({ length: experts }, (_, i) => `model.layers.*.mlp.experts.${experts + i}.`);
+};
 /** The text model of ERNIE 4.5 VL: gates of text stand untransposed, before those of images. */
 export const ernie45VlMoeText: Family = {
   ...ernie45Moe,
