@@ -146,6 +146,14 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   protected foldLanes({ v, body, into, value }: StmtOf<"fold">): Lanes {
     return this.lanesFor(v, [...body, { s: "let", v: into, value }]);
   }
+  protected moments(s: StmtOf<"moments">): void {
+    const lanes = this.lanesFor(s.v, [...s.body, { s: "let", v: s.sum, value: s.value }]);
+    const name = `${s.sum.name}_and_${s.squares.name}`;
+    const before = `const auto ${name} = moments<${lanes.text}>(${this.expr(s.extent)}, `;
+    this.prefetching(s, () => this.lambda({ before, params: `auto v, ix ${s.v.name}` }, { v: s.v, lanes }, s));
+    this.line(`const auto ${s.sum.name} = ${name}.sum;`);
+    this.line(`const auto ${s.squares.name} = ${name}.squares;`);
+  }
   /** Writes two folds as one call if the target has `fold_both` and both run on the same lanes; otherwise one after the other. */
   protected both(folds: readonly StmtOf<"fold">[]): void {
     const [a, b] = [item(folds, 0), item(folds, 1)];

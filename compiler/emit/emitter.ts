@@ -155,6 +155,8 @@ export class Emitter extends Bodies<Target> {
         return this.par(s);
       case "fold":
         return this.fold(s);
+      case "moments":
+        return this.moments(s);
       case "both":
         return this.both(s.body as readonly StmtOf<"fold">[]);
       case "foldrows":

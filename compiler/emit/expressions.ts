@@ -143,7 +143,8 @@ export class Expressions<T extends ExpressionTarget> {
     if (n === undefined) return "";
     if (when) return `, prefetch_when_${when}(${n})`;
     if (!loop || !this.lane) return `, ${n}`;
-    return `, prefetch_share(${[n, this.lane.name, loop.index, loop.of].join(", ")})`;
+    const count = loop.count === 1 ? [] : [loop.count];
+    return `, prefetch_share(${[n, this.lane.name, loop.index, loop.of, ...count].join(", ")})`;
   }
   #lineElement(name: string, at: Expr): string {
     const text = this.expr(at);

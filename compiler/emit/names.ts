@@ -17,11 +17,12 @@ function unrenamed(s: Stmt): readonly { readonly name: string }[] {
   if (s.s === "for") return boundVariables(s.axis);
   if (s.s === "tile" || s.s === "stage") return [s.tile];
   if (s.s === "fold" || s.s === "foldrows") return [s.into];
+  if (s.s === "moments") return [s.sum, s.squares];
   return s.s === "scan" ? [s.sum] : s.s === "tally" ? [s.rank] : [];
 }
 function boundBy(s: Stmt): readonly Var[] {
   if (s.s === "stage" || s.s === "each" || s.s === "foldrows") return s.vs;
-  return s.s === "par" || s.s === "fold" || s.s === "scan" || s.s === "tally" ? [s.v] : [];
+  return s.s === "par" || s.s === "fold" || s.s === "moments" || s.s === "scan" || s.s === "tally" ? [s.v] : [];
 }
 const renamed = (list: readonly Stmt[], outer: Names, taken: ReadonlySet<string>): Stmt[] =>
   list.map((s) => {

@@ -83,10 +83,10 @@ export interface Prefetch {
   /** The distance, in elements, from an element that is read to the one that the next task (or row) reads in its place. */
   readonly prefetchDistance?: number;
   /**
-   * This is loop `index` of `of` loops over the same row; the target divides the prefetching of the next row among them. Not given: this loop
-   * prefetches all of it.
+   * This is loop `index` of `of` loops over the same row (`count` of them, from there on); the target divides the prefetching of the next row among
+   * them. Not given: this loop prefetches all of it.
    */
-  readonly loop?: Readonly<Record<"index" | "of", number>>;
+  readonly loop?: Readonly<Record<"index" | "count" | "of", number>>;
 }
 export type Stmt =
   | { readonly s: "let"; readonly v: Var; readonly value: Expr }
@@ -143,6 +143,19 @@ export type Stmt =
    * order of its own.
    */
   | { readonly s: "both"; readonly body: Body }
+  /**
+   * Two sums over v < extent: sum = value(0) + value(1) + .., and squares = (value(0) - mean)² + .., where mean = sum / extent. Orders are the target's,
+   * but depend on the extent alone. The body, which only has lets, may run twice for each v.
+   */
+  | ({
+      readonly s: "moments";
+      readonly sum: Var;
+      readonly squares: Var;
+      readonly v: Var;
+      readonly extent: Expr;
+      readonly body: Body;
+      readonly value: Expr;
+    } & Prefetch)
   /** A fold for each row i of an acc, over its columns j < extent. */
   | {
       readonly s: "foldrows";

@@ -22,6 +22,7 @@ export function ownExpressions(s: Stmt): readonly Expr[] {
     case "par":
       return [s.extent];
     case "fold":
+    case "moments":
     case "foldrows":
     case "scan":
       return [s.extent, s.value];
@@ -54,6 +55,7 @@ export function mapExpressions(s: Stmt, f: (x: Expr) => Expr): Stmt {
     case "par":
       return { ...s, extent: f(s.extent) };
     case "fold":
+    case "moments":
     case "foldrows":
     case "scan":
       return { ...s, extent: f(s.extent), value: f(s.value) };

@@ -14,15 +14,21 @@ const rowMultiple = 16 * 16;
 export function addPrefetches(k: Kernel): Kernel {
   const last = k.body.find((s) => s.s === "par" && s.prefetchDistance !== undefined) as StmtOf<"par"> | undefined;
   const prefetchDistance = last?.prefetchDistance ?? 0;
-  const folds = k.body.filter((s) => s.s === "fold" && isNum(s.extent) && s.extent.value === prefetchDistance);
+  const folds = k.body.filter(isFold).filter((s) => isNum(s.extent) && s.extent.value === prefetchDistance);
   if (!last || folds.some((s) => taskDependentBuffers(k, s) !== taskDependentBuffers(k, last))) return k;
-  const loops: readonly Stmt[] = [...folds, last];
+  const loops: readonly Stmt[] = [...folds, last].flatMap((s) => Array.from({ length: count(s) }, () => s));
   if (folds.length === 0 || loops.length > maxLoops || prefetchDistance % rowMultiple !== 0) return k;
   const prefetches = new Map(
-    loops.map((s, index): [Stmt, Prefetch] => [s, { prefetchDistance, loop: { index, of: loops.length } }]),
+    [...folds, last].map((s): [Stmt, Prefetch] => [
+      s,
+      { prefetchDistance, loop: { index: loops.indexOf(s), count: count(s), of: loops.length } },
+    ]),
   );
   return { ...k, body: k.body.map((s) => ({ ...s, ...prefetches.get(s) })) };
 }
+const isFold = (s: Stmt): s is StmtOf<"fold" | "moments"> => s.s === "fold" || s.s === "moments";
+/** How many loops over the row a statement stands for. */
+const count = (s: Stmt): number => (s.s === "moments" ? 2 : 1);
 /** The names of the buffers that a loop reads at addresses which depend on the task, joined for comparison. */
 function taskDependentBuffers({ grid }: Kernel, s: Stmt): string {
   const moves = ({ from, at }: Load): boolean =>

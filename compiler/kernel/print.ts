@@ -93,6 +93,12 @@ export function lines(s: Stmt): string[] {
       return block(`par ${s.v.name} < ${show(s.extent)}${showPrefetch(s)}`, s.body);
     case "fold":
       return valued(`fold ${s.into.name} = ${s.op} ${s.v.name} < ${show(s.extent)}${showPrefetch(s)}`, s.body, s.value);
+    case "moments":
+      return valued(
+        `moments ${s.sum.name}, ${s.squares.name} of ${s.v.name} < ${show(s.extent)}${showPrefetch(s)}`,
+        s.body,
+        s.value,
+      );
     case "both":
       return block("both", s.body);
     case "foldrows":

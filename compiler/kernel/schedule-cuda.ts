@@ -173,6 +173,7 @@ const choicesOf = (tf32: boolean): Choices => ({
     elementsPerTask,
     shortestRow: 128,
     shortRow: 0,
+    moments: false,
     maxThreadReduction: 16,
     sharedScans: true,
     groupSumColumns: () => 256,

@@ -46,6 +46,10 @@ class Verifier {
       case "fold":
         this.#within([s.v], s.body, s.value);
         return void this.#scope.add(s.into);
+      case "moments":
+        this.#within([s.v], s.body, s.value);
+        this.#scope.add(s.sum);
+        return void this.#scope.add(s.squares);
       case "both":
         return this.#both(s);
       case "foldrows":

@@ -7,6 +7,7 @@ import { item } from "../item.ts";
 import { accessOf } from "../kernel/access.ts";
 import { contiguousLayout } from "../kernel/builder.ts";
 import type { Kernel } from "../kernel/ir.ts";
+import { mergeMoments } from "../kernel/moments.ts";
 import { finishKernel } from "../kernel/passes.ts";
 import { addPrefetches } from "../kernel/prefetch.ts";
 import { print, showBuffer } from "../kernel/print.ts";
@@ -301,7 +302,8 @@ class Lowering implements LoweringContext {
       part.write(d);
     }
     const kind = [...new Set(parts.map((p) => p.kind))].join("_");
-    const unnamed = addPrefetches(finishKernel(d.k.kernel("kernel")));
+    const finished = finishKernel(d.k.kernel("kernel"));
+    const unnamed = addPrefetches(this.choices.rows.moments ? mergeMoments(finished) : finished);
     const printed = print(unnamed);
     const name = `${kind}_${createHash("sha256").update(printed).digest("hex").slice(0, 8)}`;
     return { d, kernel: { ...unnamed, name }, printed: `${name} ${printed}` };

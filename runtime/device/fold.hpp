@@ -78,6 +78,56 @@ template <class Op, class Op2, int L, class N, class F, class G> FN auto fold_bo
     return Both<A, B>{reduce_lanes<Op>(x), reduce_lanes<Op2>(y)};
   }
 }
+struct Moments { f32 sum, squares; };
+/** The sum of the elements from `from` on, and that of the squares of their distances from their mean, in two loops. */
+template <int L, class N, class F> FN Moments moments_apart(N n, ix from, F f) {
+  const f32 sum = fold<Sum, L>(n - from, [&](auto v, ix k) { return f(v, from + k); }), mean = sum / (f32)(n - from);
+  return {sum, fold<Sum, L>(n - from, [&](auto v, ix k) { const auto d = f(v, from + k) - mean; return d * d; })};
+}
+/** Adds four elements of each lane to the mean, and to twice the sum of squares, of `blocks` times as many; weight = 1 / (blocks + 1). */
+FN void add_moments(vf& mean, vf& twice, const vf (&x)[4], f32 blocks, f32 weight) {
+  const vf a = x[0] + x[1], b = x[2] + x[3], p = x[0] - x[1], q = x[2] - x[3], between = a - b, d = (a + b) * 0.25f - mean;
+  twice = fma_(p, p, fma_(q, q, fma_(between * 0.5f, between, twice)));
+  twice = fma_(d * (8.0f * blocks * weight), d, twice);
+  mean = fma_(d, splat(weight), mean);
+}
+/** The elements that are added in one round: four accumulators, each of four vectors. */
+constexpr ix MOMENTS_ROUND = 16 * LANES;
+/**
+ * The same in one loop: means and squares of blocks are merged (Chan, Golub and LeVeque 1979), so nothing cancels. What is left of the row has loops of
+ * its own.
+ */
+template <class N, class F> FN Moments moments_together(N n, F f) {
+  vf mean[4] = {}, twice[4] = {}, all = {}, squares = {};
+  f32 blocks = 0.0f;
+  ix j = 0;
+  NO_UNROLL for (; j + MOMENTS_ROUND <= n; j += MOMENTS_ROUND) {
+    const f32 weight = 1.0f / (blocks + 1.0f);
+    UNROLL for (int a = 0; a < 4; a++) {
+      vf x[4];
+      UNROLL for (int i = 0; i < 4; i++) x[i] = f(vf{}, j + (4 * a + i) * LANES);
+      add_moments(mean[a], twice[a], x, blocks, weight);
+    }
+    blocks += 1.0f;
+  }
+  UNROLL for (int a = 0; a < 4; a++) all += mean[a] * 0.25f;
+  UNROLL for (int a = 0; a < 4; a++) { const vf d = mean[a] - all; squares = fma_(d * d, splat(4.0f * blocks), fma_(twice[a], splat(0.5f), squares)); }
+  const f32 lanes = sum_(all), own = lanes / LANES, of_lane = (f32)(j / LANES);
+  const vf d = all - own;
+  const Moments most = {lanes * of_lane, sum_(fma_(d * d, splat(of_lane), squares))};
+  if (j == n) return most;
+  const Moments rest = moments_apart<LANES>(n, j, f);
+  const f32 apart = rest.sum / (f32)(n - j) - own;
+  return {most.sum + rest.sum, most.squares + rest.squares + apart * apart * ((f32)j * (f32)(n - j) / (f32)n)};
+}
+/**
+ * The sum of a row of n, and that of the squares of the distances from its mean. The order depends on n alone. One loop only with AVX-512, and not for
+ * short rows (a layernorm from memory takes 6% less on Zen 5, from the cache as long): with AVX2 it takes 15% more.
+ */
+template <int L, class N, class F> FN Moments moments(N n, F f) {
+  if constexpr (L == 16) if (n >= 2 * MOMENTS_ROUND) return moments_together(n, f);
+  return moments_apart<L>(n, 0, f);
+}
 template <class Op, class T> FN T identity_of(T x) { return Op::identity(x); }
 template <class Op> FN vf identity_of(vf) { return splat(Op::identity(f32())); }
 template <class Op> FN vi identity_of(vi) { return splat(Op::identity(i32())); }

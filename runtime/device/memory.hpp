@@ -83,16 +83,17 @@ template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Pref
 FN Prefetch prefetch_when_together(ix ahead) { return {FUSED_FOLDS ? prefetch_bytes(ahead) : 0, TIMES}; }
 FN Prefetch prefetch_when_apart(ix ahead) { return {FUSED_FOLDS ? 0 : prefetch_bytes(ahead), TIMES}; }
 /**
- * What element j of a row of n prefetches of the next row, in the loop-th of `loops` loops over the row. On Zen 4 each loop prefetches a quarter and the
- * last the rest (a layernorm takes 20% less). On Intel with AVX-512 a sixteenth in each and the rest in the last brings 14%. Elsewhere both cost more
- * than they bring (4% with AVX2, 2% on Zen 5 while its memory is slow), so the last loop prefetches all.
+ * What element j of a row of n prefetches of the next row, in the loop-th of `loops` loops over the row, which stands for `count` of them. On Zen 4 each
+ * loop prefetches a quarter and the last the rest (a layernorm takes 20% less). On Intel with AVX-512 a sixteenth in each and the rest in the last brings
+ * 14%. Elsewhere both cost more than they bring (4% with AVX2, 2% on Zen 5 while its memory is slow), so the last loop prefetches all.
  */
-FN Prefetch prefetch_share(ix n, ix j, ix loop, ix loops) {
-  if (LANES < 16 || ZEN5) return {loop + 1 < loops ? 0 : 4 * n, TIMES};
+FN Prefetch prefetch_share(ix n, ix j, ix loop, ix loops, ix count = 1) {
+  const bool last = loop + count == loops;
+  if (LANES < 16 || ZEN5) return {last ? 4 * n : 0, TIMES};
   const ix most = ZEN ? 12 : 16, each = ZEN ? 4 : 1, from = ix_min(each * loop, most);
-  const ix count = (loop + 1 == loops ? 16 : ix_min(from + each, most)) - from;
-  if (count == 0) return {0, 0};
-  const ix parts = count % 4 == 0 ? count / 4 * j : 4 * count * (j / 16);
+  const ix share = (last ? 16 : ix_min(from + each * count, most)) - from;
+  if (share == 0) return {0, 0};
+  const ix parts = share % 4 == 0 ? share / 4 * j : 4 * share * (j / 16);
   return {4 * (n + n / 16 * from - j) + parts, ZEN ? 2 : 1};
 }
 template <class P, class A> FN auto ld(f32 v, const P* p, A) { return ld(v, p); }
