@@ -111,6 +111,19 @@ test("weights that import does not read are written as they were", async () => {
   assert.deepEqual(readSafetensors(path).get("mtp.fc.weight"), tensor("f32", [1, 2], [1, 2]));
 });
 
+test("of a bias for texts and for images, that for texts is written, and the other stays", async () => {
+  const [like, bias] = [join(hf, "ernie4_5_vl_moe_text"), /e_score_correction_bias$/];
+  const doubled = changed("ernie4_5_vl_moe_text", {}, (tensors) => {
+    for (const [name, t] of tensors) if (bias.test(name)) tensors.set(name, { ...t, data: t.data.map((x) => 2 * x) });
+  });
+  const { out } = exported(await imported(doubled), like);
+  const [was, is] = [like, out].map((folder) => readSafetensors(join(folder, "model.safetensors")));
+  const [[, before] = assert.fail()] = [...(was ?? [])].filter(([name]) => bias.test(name));
+  const [[, after] = assert.fail()] = [...(is ?? [])].filter(([name]) => bias.test(name));
+  const [rows = 0, experts = 0] = before.shape;
+  assert.ok(rows === 2 && before.data.every((x) => x !== 0));
+  assert.deepEqual(after, { ...before, data: before.data.map((x, i) => (i < experts ? 2 * x : x)) });
+});
 test("the text model of a larger one is written into its folder, beside the weights of the other parts", async () => {
   const own = join(hf, "mistral");
   const like = changed("mistral", {}, (tensors) => {

@@ -29,8 +29,11 @@ const test = suite("models-quantised");
 const stored = join(project, "test/peers/quantised");
 const models = readdirSync(stored).filter((name) => !name.endsWith(".safetensors"));
 const expectedOf = (model: string): Map<string, Tensor> => readSafetensors(join(stored, model, "expected.safetensors"));
-const weightsOf = (folder: string): Map<string, StoredTensor> =>
-  new Map([...openWeights(weightFiles(folder), openTransformers(folder).quantisation).values()].flatMap((x) => [...x]));
+const weightsOf = (
+  folder: string,
+  quantisation = openTransformers(folder).quantisation,
+): Map<string, StoredTensor> =>
+  new Map([...openWeights(weightFiles(folder), quantisation).values()].flatMap((x) => [...x]));
 
 for (const name of models) {
   test(`${name}: the weights that transformers dequantises, bit by bit`, () => {
@@ -71,6 +74,7 @@ for (const name of models) {
   });
 }
 
+type Settings = Readonly<Record<string, unknown>>;
 const fp8 = { quant_method: "fp8", weight_block_size: [8, 8] };
 const mxfp4 = { quant_method: "mxfp4" };
 const read = (name: string, config: object | null): Map<string, StoredTensor> => {
@@ -256,6 +260,15 @@ test("GPTQ's second layout has zeros as they are", () => {
     );
     assert.ok(Math.min(...near) < 0.05, `${i}: ${step}`);
   }
+});
+test("experts in FP4, as scales that are powers of two, say that scales stand beside weights", () => {
+  const folder = join(stored, "deepseek_v4");
+  const { scale_fmt: format, ...others } = readJson(join(folder, "config.json"))["quantization_config"] as Settings;
+  assert.equal(format, "ue8m0");
+  const read = (experts: string): Map<string, StoredTensor> =>
+    weightsOf(folder, quantisationOf("config.json", { quantization_config: { ...others, expert_dtype: experts } }));
+  assertBits(read("fp4"), some(expectedOf("deepseek_v4"), "weight."));
+  assert.throws(() => read("fp8"), Problem);
 });
 test("MXFP4 in rows keeps its codes where it is turned, as linear layers are", () => {
   const t = read("mxfp4_rows", mxfp4Rows).get("a.weight") ?? assert.fail();

@@ -150,12 +150,16 @@ test("what all have is made in parts where it is added to parts; parts one after
   const x = b.param(g, "x", type("f32", [4, 6]));
   const noise = b.random(g, b.param(g, "key", type("i32", [2])), 7, [4, 6]);
   const column = b.broadcast(g, b.param(g, "column", type("i32", [4])), [4, 6], [0]);
+  const [, distinct] = b.topK(g, b.param(g, "keys", type("f32", [4])), 2);
+  const putInto = (base: Value): Value => b.put(g, base, distinct, b.param(g, "rows", type("f32", [2, 6])));
   const made = [
     noise,
     b.random(g, b.param(g, "key", type("i32", [2])), 7, [6], b.param(g, "numbers", type("i32", [4]))),
     b.after(g, noise, [b.sum(g, noise, [0, 1])]),
     b.reshape(g, b.iota(g, 24), [4, 6]),
     b.transpose(g, b.reshape(g, b.iota(g, 24), [6, 4]), [1, 0]),
+    putInto(b.fill(g, 0, "f32", [4, 6])),
+    putInto(b.fill(g, 2, "f32", [4, 6])),
   ];
   const sums = [...made, column].map((whole) => b.add(g, x, b.cast(g, whole, "f32")));
   const values = [...sums, ...[0, 1].map((axis) => b.concat(g, [x, b.slice(g, x, axis, 2, 2)], axis))];
