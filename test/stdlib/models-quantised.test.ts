@@ -29,10 +29,7 @@ const test = suite("models-quantised");
 const stored = join(project, "test/peers/quantised");
 const models = readdirSync(stored).filter((name) => !name.endsWith(".safetensors"));
 const expectedOf = (model: string): Map<string, Tensor> => readSafetensors(join(stored, model, "expected.safetensors"));
-const weightsOf = (
-  folder: string,
-  quantisation = openTransformers(folder).quantisation,
-): Map<string, StoredTensor> =>
+const weightsOf = (folder: string, quantisation = openTransformers(folder).quantisation): Map<string, StoredTensor> =>
   new Map([...openWeights(weightFiles(folder), quantisation).values()].flatMap((x) => [...x]));
 
 for (const name of models) {

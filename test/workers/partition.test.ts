@@ -158,8 +158,8 @@ test("what all have is made in parts where it is added to parts; parts one after
     b.after(g, noise, [b.sum(g, noise, [0, 1])]),
     b.reshape(g, b.iota(g, 24), [4, 6]),
     b.transpose(g, b.reshape(g, b.iota(g, 24), [6, 4]), [1, 0]),
-    putInto(b.fill(g, 0, "f32", [4, 6])),
-    putInto(b.fill(g, 2, "f32", [4, 6])),
+    putInto(b.like(g, x, 0)),
+    putInto(b.like(g, x, 2)),
   ];
   const sums = [...made, column].map((whole) => b.add(g, x, b.cast(g, whole, "f32")));
   const values = [...sums, ...[0, 1].map((axis) => b.concat(g, [x, b.slice(g, x, axis, 2, 2)], axis))];
