@@ -65,8 +65,7 @@ export const firstAndNear = (pair: number): readonly Clause[] => [
   { any: [[{ at: -1, seen: 1, plus: 6, pair }], [{ at: 0, seen: -1, plus: 3, pair }]] },
 ];
 /** Softmax weights with an attention sink, computed as by `attend_sunk` of stdlib. */
-function besideSink(g: GraphBuilder, seen: Value, given: Value): Value {
-  const sink = b.expand(g, b.expand(g, given, 2), 2);
+export function besideSink(g: GraphBuilder, seen: Value, sink: Value): Value {
   const top = b.detach(g, b.maximum(g, b.max(g, seen, [-1], true), sink));
   const e = b.exp(g, b.sub(g, seen, top));
   return b.div(g, e, b.add(g, b.sum(g, e, [-1], true), b.exp(g, b.sub(g, sink, top))));
@@ -101,7 +100,7 @@ export function masked(
   const open = b.expand(g, b.expand(g, allowed, 1), 1);
   const sink = b.param(g, "sink", { dtype: "f32", shape: [G, R] });
   const weights = sunk
-    ? besideSink(g, b.where(g, open, scores, Number.NEGATIVE_INFINITY), sink)
+    ? besideSink(g, b.where(g, open, scores, Number.NEGATIVE_INFINITY), b.expand(g, b.expand(g, sink, 2), 2))
     : b.softmax(g, scores, -1, open);
   const out = b.matmul(g, b.cast(g, weights, dtype), b.expand(g, v, 2));
   const plain = simplify(g, { name: "masked", results: [{ role: "output", name: "0", value: out }] });

@@ -1,7 +1,7 @@
 // Recognises softmax(q k^T * scale + bias, where: mask) v, as stdlib's `attend` writes it, and replaces it by one `attention` op. Runs before
 // differentiation.
 // Scores capped by cap * tanh(q k^T * scale / cap) are recognised too, but not together with a bias.
-// If the mask cannot be expressed as bounds on positions, the composition stays as it is.
+// If the mask cannot be expressed as bounds on positions, or values have another dtype than keys, the composition stays as it is.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
@@ -123,11 +123,12 @@ function recognise(v: Value, g: Builder): Value | null {
   const dot = matchOp(v, "dot");
   const rank = dims(v.type).length;
   const axes = axesOf[rank];
-  if (!dot || !axes || dims(v.type).includes(0)) return null;
+  if (!dot || !axes || dot.args.some((x) => dims(x.type).includes(0))) return null;
   const soft = softmaxOf(g, throughCast(item(dot.args, 0)));
   const parts = soft && scoresOf(soft.scores);
   if (!soft || !parts) return null;
   const [q, turned] = parts.product.node.args.map((x) => withHeads(g, x)) as [Value, Value];
+  if (dtypeOf(q.type) !== dtypeOf(v.type)) return null;
   const [keys, values] = [withoutHeadAxis(g, turned), withoutHeadAxis(g, withHeads(g, item(dot.args, 1)))];
   const shape = dims(withHeads(g, soft.scores).type);
   if (rank === 3 && Math.max(...[q, v].map((x) => dims(x.type).at(-1) ?? 0)) > maxSingleHeadWidth) return null;
@@ -143,7 +144,7 @@ function recognise(v: Value, g: Builder): Value | null {
     ...(parts.cap === undefined ? {} : { cap: parts.cap }),
     bounds: mask.bounds,
   });
-  return b.reshape(g, b.cast(g, out, dtypeOf(v.type)), dims(v.type));
+  return b.reshape(g, out, dims(v.type));
 }
 
 export const attentionRule: Rule = {

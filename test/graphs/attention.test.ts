@@ -12,9 +12,10 @@ import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { simplify } from "../../compiler/rewrite/simplify.ts";
 import { findAttention } from "../../compiler/transform/attention.ts";
+import type { DType } from "../../compiler/types/dtype.ts";
 import { dims } from "../../compiler/types/type.ts";
 import { distance, filled, storesOf } from "../graphs.ts";
-import { masked, masks, readings } from "../masks.ts";
+import { besideSink, masked, masks, readings } from "../masks.ts";
 
 const test = suite("attention");
 
@@ -33,6 +34,8 @@ interface Case {
   readonly positions: "past" | "given" | "range";
   readonly window: number | null;
   readonly bias: boolean;
+  /** Whether a factor stands before the product, and the bias before both. Default: behind. */
+  readonly before?: true;
   /** `before`: what stands before the query, not the query itself. */
   readonly mask: "causal" | "before" | "all" | "true";
 }
@@ -55,19 +58,12 @@ function attend(g: GraphBuilder, { shape: { B, heads, groups, T, U, A, C }, ...c
   const seen = c.positions === "past" ? b.broadcastTo(g, b.iota(g, U), [B, U]) : positions("at", U);
   const five = b.reshape(g, q, [B, groups, heads / groups, T, A]);
   const product = b.matmul(g, five, b.expand(g, b.swap(g, k), 2));
-  const scaled = b.mul(g, product, 1 / Math.sqrt(A));
+  const scale = 1 / Math.sqrt(A);
+  const scaled = c.before ? b.div(g, b.mul(g, 3 * scale, product), 3) : b.mul(g, product, scale);
   const bias = c.bias ? at("bias", [B, heads, T, U]) : null;
-  const score = b.add(
-    g,
-    scaled,
-    b.reshape(g, bias ?? b.broadcastTo(g, b.constant(g, 0, "f32"), [B, heads, T, U]), [
-      B,
-      groups,
-      heads / groups,
-      T,
-      U,
-    ]),
-  );
+  const added = bias ?? b.broadcastTo(g, b.constant(g, 0, "f32"), [B, heads, T, U]);
+  const other = b.reshape(g, added, dims(product.type));
+  const score = c.before ? b.add(g, other, scaled) : b.add(g, scaled, other);
   const p = b.softmax(g, score, -1, maskOf(g, c, query, seen));
   return { q, k, v, bias, out: b.reshape(g, b.matmul(g, p, b.expand(g, v, 2)), [B, heads, T, C]) };
 }
@@ -147,6 +143,7 @@ const cases: Record<string, Case> = {
   "heads of their own": { ...usual, shape: { ...usual.shape, groups: 4 } },
   "one group": { ...usual, shape: { ...usual.shape, groups: 1 } },
   "a bias": { ...usual, bias: true, positions: "given" },
+  "a bias, and a factor, before the product": { ...usual, bias: true, positions: "given", before: true },
   "keys before the query": { ...usual, mask: "before", positions: "given" },
   "no mask": { ...usual, mask: "all" },
   "a mask that is all true": { ...usual, mask: "true" },
@@ -191,7 +188,7 @@ function stays(of: (g: GraphBuilder, q: Value, k: Value) => Value, width = 3, va
 }
 const others = (g: GraphBuilder, q: Value, k: Value, most: number): Value =>
   [...Array(most).keys()].map((n) => b.ne(g, b.sub(g, q, k), n)).reduce((x, y) => b.and(g, x, y));
-test("capped scores with a bias, or a quotient by scores, stay the composition, and a cap of 0 is none", () => {
+test("capped scores with a bias, or a quotient by scores, stay the composition, and a cap of 0 or infinity is none", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
   const found = (scores: Value): boolean => {
@@ -201,7 +198,7 @@ test("capped scores with a bias, or a quotient by scores, stay the composition, 
   const bent = b.tanh(g, b.matmul(g, p("q", 2, 5, 3), b.swap(g, p("k", 2, 5, 3))));
   assert.ok(found(bent));
   assert.not(found(b.add(g, b.mul(g, bent, 3), p("bias", 2, 5, 5))));
-  assert.not(found(b.mul(g, bent, 0)));
+  for (const cap of [0, Number.POSITIVE_INFINITY]) assert.not(found(b.mul(g, bent, cap)));
   assert.not(found(b.div(g, 2, bent.node.args[0] as Value)));
   const args = [p("q", 1, 1, 1, 5, 3), p("k", 1, 1, 5, 3), p("v", 1, 1, 5, 3)];
   assert.throws(() => b.make(g, "attention", args, { scale: 1, cap: 0, bounds: [] }), /a cap above 0, not 0/);
@@ -242,7 +239,34 @@ test("values that each head of a group has, but all groups alike, stay the compo
   };
   const shape = [2, 3, 4, 5, 3];
   assert.ok(found(g, p("v", 2, 3, 5, 3), shape, [0, 1, 3, 4]));
+  assert.ok(found(g, p("w", 5, 3), shape, [3, 4]));
   assert.not(found(g, p("u", 2, 4, 5, 3), shape, [0, 2, 3, 4]));
+});
+/** Whether attention of keys and values of these dtypes, `n` of them, becomes one op. */
+function foundOf(keys: DType, values: DType, n = 5): boolean {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, dtype: DType, rows: number): Value => b.param(g, name, { dtype, shape: [2, rows, 3] });
+  const scores = b.cast(g, b.matmul(g, p("q", keys, 5), b.swap(g, p("k", keys, n))), "f32");
+  const value = b.matmul(g, b.cast(g, b.softmax(g, scores, -1), values), p("v", values, n));
+  return isOne(findAttention(g, simplify(g, { name: "dtypes", results: [{ role: "output", name: "0", value }] })));
+}
+test("values of another dtype than keys, and no keys, stay the composition", () => {
+  assert.equal([foundOf("bf16", "bf16"), foundOf("f32", "bf16"), foundOf("bf16", "f32")], [true, false, false]);
+  assert.equal([foundOf("f32", "f32"), foundOf("f32", "f32", 0)], [true, false]);
+});
+test("hidden scores that are finite, and a sink for each query, stay the composition", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const scores = b.matmul(g, p("q", 2, 3, 4, 5, 3), b.swap(g, b.expand(g, p("k", 2, 3, 5, 3), 2)));
+  const found = (weights: Value): boolean => {
+    const value = b.matmul(g, weights, b.expand(g, p("v", 2, 3, 5, 3), 2));
+    return isOne(findAttention(g, simplify(g, { name: "stays", results: [{ role: "output", name: "0", value }] })));
+  };
+  const mask = b.le(g, b.expand(g, b.iota(g, 5), 0), b.expand(g, b.iota(g, 5), 1));
+  const hidden = (by: number): boolean => found(b.softmax(g, b.where(g, mask, scores, by), -1));
+  assert.equal([Number.NEGATIVE_INFINITY, -1e9].map(hidden), [true, false]);
+  const sunk = (...shape: number[]): boolean => found(besideSink(g, scores, p("sink", ...shape)));
+  assert.equal([sunk(3, 4, 1, 1), sunk(3, 4, 5, 1)], [true, false]);
 });
 const wideStays = (width: number, values: number): boolean => stays((g, q, k) => b.le(g, k, q), width, values);
 test("one head that is wide stays the composition", () =>
