@@ -467,6 +467,13 @@ MODELS = {
         | LATENT | {"q_lora_rank": 6},
         "1GB",
     ),
+    "axk2": (
+        "AXK2",
+        {"num_hidden_layers": 2, "intermediate_size": 8, "moe_intermediate_size": 4, "num_attention_heads": 2, "num_key_value_heads": 2}
+        | {"n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 3, "topk_group": 2} | LATENT
+        | {"q_lora_rank": 6, "index_topk": 4, "index_n_heads": 8, "index_head_dim": 6, "gated_norm_rank": 3},
+        "1GB",
+    ),
     "deepseek_v32": (
         "DeepseekV32",
         {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 12, "moe_intermediate_size": 6}

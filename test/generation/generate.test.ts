@@ -103,6 +103,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12",
       "sparse",
     ),
+    AXK2: decoder(
+      "AXK2",
+      "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 2, Top: 3, IndexHeads: 4, IndexWidth: 5, Rank: 3, Context: 12",
+      "sparse",
+    ),
     LongcatFlash: decoder(
       "LongcatFlash",
       "8, F: 10, H: 6, L: 2, Heads: 2, E: 3, Copies: 2, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12",

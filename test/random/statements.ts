@@ -167,6 +167,7 @@ const attentions = [
   "Attention(D, 2, A: 3, Context: 16, sloped: true)",
   "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: 16)",
   "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: 16, Top: 2, IndexHeads: 3, IndexWidth: 4)",
+  "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: 16, query_gated: true)",
 ];
 /** State that an entry keeps between calls: the last rows, as in Transformer-XL, or the result of a recurrence. */
 const remembered: Step = (w) => {

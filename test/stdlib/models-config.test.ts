@@ -281,6 +281,11 @@ test("Models like DeepSeek-V3: as released, and what is refused", () => {
   const { E, Shared, G, Q, stretch } = header("sarvam_mla", sarvam);
   assert.deepEqual([E, Shared, G, Q, stretch], [5, 1, 1, 0, 40]);
   assert.equal(header("axk1", { mlp_layer_types: null, first_k_dense_replace: 2 })["Dense"], 2);
+  const { G: groups, Open, Dense } = header("axk2", { n_group: null, topk_group: null, mlp_layer_types: null });
+  assert.deepEqual([groups, Open, Dense], [1, 1, 1]);
+  refuses("axk2", { moe_layer_freq: 2 }, "moe_layer_freq is 2");
+  refuses("axk2", { q_lora_rank: null }, "q_lora_rank is not given");
+  refuses("axk2", { gated_norm_rank: null }, "gated_norm_rank is not given");
   assert.equal(header("deepseek_v32", { first_k_dense_replace: null, mlp_layer_types: null })["Dense"], 3);
   refuses("deepseek_v32", { scoring_func: "softmax" }, 'scoring_func is "softmax"');
   refuses("deepseek_v32", { indexer_rope_interleave: true }, "indexer_rope_interleave is true");

@@ -234,6 +234,7 @@ export const models: Readonly<Record<string, Model>> = {
     file: "sparse",
   },
   AXK1: { ...like({ ...latent, Dense: 1, E: 2, G: 1, Open: 1 }), file: "sparse" },
+  AXK2: { ...like({ ...latent, Dense: 1, E: 2, Top: 3, IndexHeads: 4, IndexWidth: 5, Rank: 3 }), file: "sparse" },
   KimiLinear: {
     ...decoder({ ...latent, L: 3, E: 3, DeltaHeads: 2, DeltaWidth: 3, Chunk: 4 }),
     file: "kimi_linear",

@@ -4,7 +4,6 @@ import {
   blocksAfterLast,
   constant,
   denseFirst,
-  leadingDense,
   leadingDenseOf,
   mixtureHeader,
   outerNames,
@@ -153,39 +152,6 @@ export const sarvamMla: Family = {
     Open: { keys: ["topk_group"], fallback: 1 },
   },
   supported: { ...deepseekV3.supported, score_function: "sigmoid" },
-};
-
-/** A.X K1: DeepSeek-V3's blocks, where what a mixture gives is normed. Files have that norm for dense blocks too, which nothing reads. */
-export const axk1: Family = {
-  ...deepseekV3,
-  type: "axk1",
-  model: "AXK1",
-  file: "sparse",
-  header: {
-    ...deepseekV3.header,
-    Dense: leadingDense,
-    G: { keys: ["n_group"], fallback: 8 },
-    Open: { keys: ["topk_group"], fallback: 4 },
-  },
-  names: {
-    ...latentNames,
-    ...Object.fromEntries(
-      Object.entries(sharedExpertNames).map(([theirs, ours]) => [
-        theirs,
-        typeof ours === "string" ? ours.replace(/feed\.(moe|shared)/, "feed.inner.$1") : ours,
-      ]),
-    ),
-    "model.layers.*.post_mlp_layernorm.weight": "blocks.*.feed.norm.weight",
-    "model.layers.*.mlp.post_mlp_layernorm.weight": "blocks.*.feed.norm.weight",
-  },
-  ignoredPrefixes: (count) => [
-    ...blocksAfterLast(count),
-    ...Array.from({ length: count("first_k_dense_replace", 0) }, (_, i) => [
-      `model.layers.${i}.post_mlp_layernorm.`,
-      `model.layers.${i}.mlp.post_mlp_layernorm.`,
-    ]).flat(),
-  ],
-  optional: [/\.gate\.bias$/],
 };
 
 /** Where an indexer chooses the keys that a query sees. */

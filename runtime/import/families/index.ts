@@ -1,12 +1,12 @@
 // The transformers architectures that the standard library has: for each, which keys of config.json give the header's values, and how weights are
 // named.
 import type { Family } from "../family.ts";
+import { axk1, axk2 } from "./axk.ts";
 import { bamba } from "./bamba.ts";
 import { beam } from "./beam.ts";
 import { cohere2Moe } from "./cohere2.ts";
 import { dbrx } from "./dbrx.ts";
 import {
-  axk1,
   deepseekV2,
   deepseekV3,
   deepseekV32,
@@ -83,6 +83,7 @@ export const families: readonly Family[] = [
   kimiK2,
   sarvamMla,
   axk1,
+  axk2,
   deepseekV32,
   glmMoeDsa,
   glmMoeDsaShared,
