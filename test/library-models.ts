@@ -16,6 +16,7 @@ const parts = new Set([
   "Lfm2Blocks",
   "NemotronBlocks",
   "SpacedBlocks",
+  "StepBlocks",
   "WindowedBlocks",
 ]);
 /** Those with an encoder, which encoder-decoder.test.ts tests. */

@@ -84,8 +84,8 @@ export interface Family {
  */
 export interface Blocks {
   readonly model?: string;
-  /** For each kind of block our layer, of the family's file. */
-  readonly kinds: Readonly<Record<string, string>>;
+  /** For each kind of block our layer, of the family's file; `without`: names of the header that blocks of this kind are not given, so their layer's defaults hold. */
+  readonly kinds: Readonly<Record<string, string | { readonly layer: string; readonly without: readonly string[] }>>;
   /** The kind of each block, from a supported config.json. */
   readonly order: (config: Json) => readonly string[];
 }

@@ -24,12 +24,14 @@ const given = (header: TransformersModel["header"], taken: (name: string) => boo
 
 /** Each kind of block that there is as a layer, and a model with a list of them. */
 function listed({ family, header }: TransformersModel, order: readonly string[], context: number): string[] {
-  const kinds = Object.entries(family.blocks?.kinds ?? {}).filter(([kind]) => order.includes(kind));
+  const kinds = Object.entries(family.blocks?.kinds ?? {})
+    .filter(([kind]) => order.includes(kind))
+    .map(([kind, of]) => ({ kind, ...(typeof of === "string" ? { layer: of, without: [] } : of) }));
   const { model } = family.blocks ?? {};
   const base = model ?? "LanguageModel";
   const imports = [
     ...(model === undefined ? [`import { ${base} } from "${fileOf()}"`] : []),
-    `import { ${[...(model === undefined ? [] : [model]), ...kinds.map(([, layer]) => layer)].join(", ")} } from "${fileOf(family.file)}"`,
+    `import { ${[...(model === undefined ? [] : [model]), ...new Set(kinds.map(({ layer }) => layer))].join(", ")} } from "${fileOf(family.file)}"`,
     "",
   ];
   const declared = load({ name: "model.moe", text: imports.join("\n") });
@@ -37,11 +39,14 @@ function listed({ family, header }: TransformersModel, order: readonly string[],
     new Set(findDeclaration(declared, name).ast.header.map((p) => p.name.name));
   const inModel = headerOf(base);
   const called = new Map<string, string>();
-  const layers = kinds.flatMap(([kind, layer]) => {
+  const layers = kinds.flatMap(({ kind, layer, without }) => {
     const takes = headerOf(layer);
     const own = takes.has("Context") ? "Context" : "";
     called.set(kind, `${kind}(${own})`);
-    const values = [...given(header, (name) => takes.has(name)), ...(own === "" ? [] : ["Context: Context"])];
+    const values = [
+      ...given(header, (name) => takes.has(name) && !without.includes(name)),
+      ...(own === "" ? [] : ["Context: Context"]),
+    ];
     return [`layer ${kind}(${own}) = ${layer}(${values.join(", ")})`, ""];
   });
   return [

@@ -286,6 +286,20 @@ MODELS = {
         | {"rope_parameters": {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in [("full_attention", 1e6), ("sliding_attention", 100.0)]}},
         "1GB",
     ),
+    # Of its last blocks one has limits for what experts multiply, one for the shared expert.
+    "step3p5": (
+        "Step3p7",
+        {
+            "text_config": HEADS
+            | {"num_hidden_layers": 4, "num_sliding_attention_heads": 2, "head_dim": 6, "pad_token_id": 39, "intermediate_size": 6, "moe_intermediate_size": 4}
+            | {"n_routed_experts": 4, "share_expert_dim": 5, "moe_router_scaling_factor": 1.7, "moe_layers_enum": "1,2,3", "sliding_window": 4}
+            | {"layer_types": ["full_attention", "sliding_attention", "full_attention", "sliding_attention"], "swiglu_limits": [0, 0, 0.2, 0]}
+            | {"swiglu_limits_shared": [0.3, 0, 0, 0.3], "rope_theta": [100.0, 10.0, 100.0, 10.0], "partial_rotary_factors": [0.7, 1.0, 0.7, 1.0]}
+            | {"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 60, "low_freq_factor": 1.0, "high_freq_factor": 4.0}},
+            "vision_config": {"hidden_size": 4, "intermediate_size": 4, "mlp_ratio": 1.0, "num_attention_heads": 1, "num_hidden_layers": 1, "image_size": 8, "patch_size": 4},
+        },
+        "1GB",
+    ),
     "laguna": (
         "Laguna",
         HEADS

@@ -133,6 +133,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, 5, 10, L: 4, Every: 2, Heads: 2, NearHeads: 4, Groups: 2, A: 4, E: 4, K: 2, window: 5, stretch: 4, original: 4, heat: 1.2, Context: 12",
       "laguna",
     ),
+    StepFlash: decoder(
+      "StepFlash",
+      "8, 6, 5, 10, L: 5, Every: 2, Heads: 2, NearHeads: 4, Groups: 2, A: 4, E: 4, K: 2, window: 5, stretch: 4, original: 40, limit: 0.2, shared_limit: 0.3, Context: 12",
+      "step",
+    ),
     Flint: decoder(
       "Flint",
       "8, 6, 5, 10, L: 3, Dense: 1, Full: 0, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12, window: 5",

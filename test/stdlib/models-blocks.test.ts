@@ -7,7 +7,7 @@ import { findDeclaration, load } from "../../compiler/check/index.ts";
 import { openTransformers } from "../../runtime/import/config.ts";
 import { families } from "../../runtime/import/families/index.ts";
 import { compile } from "../../runtime/index.ts";
-import { header, other, refused, refuses } from "../hf-copies.ts";
+import { copy, header, other, refused, refuses } from "../hf-copies.ts";
 import { project } from "../project.ts";
 
 const test = suite("models-blocks");
@@ -97,6 +97,69 @@ test("Laguna: each kind of blocks has heads and RoPE of its own", () => {
   refuses("laguna", { mlp_layer_types: ["sparse"] }, "mlp_layer_types is", "one for each layer");
   refuses("laguna", { layer_types: Array(4).fill("chunked_attention") }, "layer_types is", "one for each layer");
   refuses("laguna", { rope_parameters: { sliding_attention: { rope_theta: 9 } } }, "full_attention.rope_theta is");
+});
+/** Step's text model alone, with these keys of its config set. */
+const step = (change: object): string => copy("step3p5", (c) => ({ ...(c["text_config"] as object), ...change }));
+const refusesStep = (change: object, ...words: string[]): void =>
+  refused(() => openTransformers(step(change)), ...words);
+test("Step: what each block sees, is and has limits for, as released and as transformers writes it", () => {
+  const kinds = ["FarBound", "NearMixture", "FarMixtureExpertsBound", "NearMixtureSharedBound"];
+  assert.deepEqual(openTransformers(other("step3p5", {})).order, kinds);
+  const near = Array(3).fill("sliding_attention");
+  const layer_types = ["full_attention", ...near, "full_attention", "sliding_attention"];
+  const lists = { layer_types, mlp_layer_types: null, moe_layers_enum: "3, 4", num_nextn_predict_layers: 1 };
+  const rates = { rope_theta: [7, 5, 5, 5, 7, 5], partial_rotary_factors: [0.5, 1, 1, 1, 0.5, 1] };
+  const most = { swiglu_limits: [0, 0, 0, 7, 7, 0], swiglu_limits_shared: [0, 0, 0, 0, 16, 0], per_layer_config: null };
+  const named = { num_attention_groups: 2, moe_num_experts: 9, moe_top_k: 3, share_expert_dims: 11, head_dim: 8 };
+  const ours = { num_key_value_heads: null, n_routed_experts: null, num_experts_per_tok: null, share_expert_dim: null };
+  const heads = { num_sliding_attention_heads: null, attention_other_setting: { num_attention_heads: 6, head_dim: 8 } };
+  const unsaid = { rope_parameters: null, rms_norm_eps: null, query_pre_attn_scalar: null };
+  const from = { rope_type: "llama3", original_max_position_embeddings: 9, low_freq_factor: 1, high_freq_factor: 32 };
+  const stretched = { rope_scaling: { ...from, factor: 2 }, yarn_only_types: ["full_attention"], use_rope_layers: [] };
+  const released = {
+    ...lists,
+    ...rates,
+    ...most,
+    ...named,
+    ...ours,
+    ...heads,
+    ...unsaid,
+    ...stretched,
+    num_hidden_layers: 5,
+  };
+  const { order, header } = openTransformers(step(released));
+  assert.deepEqual(order, ["Far", "Near", "Near", "NearMixtureExpertsBound", "FarMixtureBound"]);
+  const { base, near_base, P, NearP, stretch, high, NearHeads, Groups, E, K, F, limit, shared_limit, eps } = header;
+  assert.deepEqual([base, near_base, P, NearP, stretch, high, eps], [7, 5, 4, 8, 2, 32, 1e-5]);
+  assert.deepEqual([NearHeads, Groups, E, K, F, limit, shared_limit], [6, 2, 9, 3, 11, 7, 16]);
+  const usual = {
+    mlp_layer_types: null,
+    swiglu_limits: null,
+    swiglu_limits_shared: null,
+    layer_types: null,
+    sliding_window: null,
+  };
+  assert.deepEqual(openTransformers(step({ ...usual, per_layer_config: null })).order, [
+    "Far",
+    "Far",
+    "Far",
+    "FarMixture",
+  ]);
+  refusesStep({ swiglu_limits: [0, 1, 2, 0] }, "swiglu_limits is [0,1,2,0]", "the same for all");
+  refusesStep({ swiglu_limits_shared: [0.3] }, "swiglu_limits_shared is [0.3]");
+  refusesStep({ layer_types: ["full_attention"] }, "layer_types is", "one for each layer");
+  refusesStep({ mlp_layer_types: null, moe_layers_enum: "3,all" }, 'moe_layers_enum is "3,all"', "numbers of layers");
+  refusesStep({ per_layer_config: { 1: { num_attention_heads: 8 } } }, "per_layer_config is");
+  refusesStep({ num_attention_groups: 4 }, "num_attention_groups is 4", "has only 2");
+  refusesStep({ attention_other_setting: { head_dim: 8 } }, "attention_other_setting.head_dim is 8", "has only 6");
+  refusesStep({ use_rope_layers: [1, 0, 1, 1] }, "use_rope_layers is");
+  refusesStep({ ...released, rope_scaling: { rope_type: "yarn", factor: 2 } }, 'rope_type is "yarn"', "or llama3 with");
+  refusesStep(
+    { ...released, rope_scaling: { rope_type: "llama3", factor: 2 } },
+    'rope_type is "llama3"',
+    "low_freq_factor",
+  );
+  refusesStep({ zero_centered: false }, "zero_centered is false");
 });
 test("Flint, Beam, Kolibri, Lara: what a block sees, and whether it is a mixture, where nothing is said too", () => {
   const near = ["NearMixture", "NearMixture"];
@@ -247,8 +310,8 @@ test("DeepSeek-V4-Flash has the blocks that its compress_ratios say", async () =
 test("of models that are lists of blocks each value is one of the model or of a block", () => {
   for (const { type, file = "", header, blocks } of families) {
     if (!blocks) continue;
-    const layers = Object.values(blocks.kinds);
-    const names = `import { ${layers.join(", ")} } from "std/models/${file}"`;
+    const layers = Object.values(blocks.kinds).map((of) => (typeof of === "string" ? of : of.layer));
+    const names = `import { ${[...new Set(layers)].join(", ")} } from "std/models/${file}"`;
     const { model = "LanguageModel" } = blocks;
     const imports = `${names}\nimport { ${model} } from "std/models/${blocks.model ? file : "decoder"}"`;
     const declared = load({ name: "names.moe", text: imports });

@@ -131,6 +131,26 @@ export const models: Readonly<Record<string, Model>> = {
     }),
     file: "laguna",
   },
+  StepFlash: {
+    ...like({
+      V: 19,
+      D: 8,
+      H: 6,
+      F: 5,
+      Wide: 10,
+      L: 5,
+      Every: 2,
+      Heads: 2,
+      NearHeads: 4,
+      Groups: 2,
+      A: 4,
+      E: 4,
+      K: 2,
+      Context: 8,
+      window: 5,
+    }),
+    file: "step",
+  },
   FalconMamba: { ...like({ V: 19, D: 8, L: 1, C: 12, States: 3, Rank: 2, Context: 8 }), file: "mamba" },
   Gemma4Edge: {
     ...like({

@@ -40,6 +40,7 @@ import { laraMini, qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qw
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
 import { granitemoeSwa, kolibri1, mellum } from "./spaced.ts";
+import { step35 } from "./step.ts";
 import { mt5, switchTransformers, t5, umt5 } from "./t5.ts";
 import { afmoe, exaoneMoe } from "./windowed.ts";
 import { ariaText, ernie45VlMoeText, glm4vMoeText, qwen3OmniMoeText, qwen3VlMoeText } from "./with-images.ts";
@@ -108,6 +109,7 @@ export const families: readonly Family[] = [
   granitemoeSwa,
   mellum,
   laguna,
+  step35,
   flint,
   beam,
   kolibri1,
