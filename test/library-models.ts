@@ -8,6 +8,7 @@ const parts = new Set([
   "ChoosingModel",
   "LanguageModel",
   "DeepSeekMain",
+  "Gemma3Blocks",
   "GraniteBlocks",
   "HyperModel",
   "JambaBlocks",

@@ -19,6 +19,7 @@ WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
     "minimax_m3_vl_text": "MiniMaxM3VLTextConfig",
+    "gemma3_text": "Gemma3TextConfig",
     "llama4_text": "Llama4TextConfig",
     "qwen3_5_text": "Qwen3_5TextConfig",
     "qwen3_5_moe_text": "Qwen3_5MoeTextConfig",
@@ -439,6 +440,15 @@ MODELS = {
         HEADS
         | {"num_hidden_layers": 4, "head_dim": 8, "intermediate_size": 12, "moe_intermediate_size": 5, "num_experts": 4, "num_shared_experts": 1}
         | {"num_dense_layers": 2, "sliding_window": 4, "route_scale": 1.7, "mup_enabled": True},
+        "1GB",
+    ),
+    "gemma3_text": (
+        "Gemma3",
+        DENSE
+        | {"num_hidden_layers": 3, "head_dim": 6, "intermediate_size": 12, "sliding_window": 4, "query_pre_attn_scalar": 5}
+        | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "final_logit_softcapping": 3.0}
+        | {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}
+            | {"full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000.0}}},
         "1GB",
     ),
     "deepseek_v2": (

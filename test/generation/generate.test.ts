@@ -83,6 +83,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "windowed",
     ),
     Afmoe: decoder("Afmoe", "8, 6, 5, L: 4, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12, window: 5", "windowed"),
+    Gemma3: decoder(
+      "Gemma3",
+      "8, 6, L: 3, Every: 2, Heads: 4, Groups: 2, A: 4, Context: 12, window: 5, scalar: 5, cap: 2",
+      "gemma3",
+    ),
     Gemma4: decoder(
       "Gemma4",
       "8, 6, 5, L: 2, Every: 2, Heads: 2, Groups: 1, A: 4, FarGroups: 1, FarA: 8, E: 4, K: 2, Context: 12, window: 5",

@@ -98,6 +98,22 @@ test("Laguna: each kind of blocks has heads and RoPE of its own", () => {
   refuses("laguna", { layer_types: Array(4).fill("chunked_attention") }, "layer_types is", "one for each layer");
   refuses("laguna", { rope_parameters: { sliding_attention: { rope_theta: 9 } } }, "full_attention.rope_theta is");
 });
+test("Gemma 3: what each block sees, and how it turns, as released and as transformers writes it", () => {
+  assert.deepEqual(openTransformers(other("gemma3_text", {})).order, ["Near", "Far", "Near"]);
+  const old = { layer_types: null, rope_parameters: null, num_hidden_layers: 8, rope_local_base_freq: 7 };
+  const more = { rope_scaling: { rope_type: "linear", factor: 8 }, num_attention_heads: null, head_dim: null };
+  const { order, header: own } = openTransformers(other("gemma3_text", { ...old, ...more }));
+  assert.deepEqual(order, [...Array<string>(5).fill("Near"), "Far", "Near", "Near"]);
+  const { base, near_base, stretch, near_stretch, Heads, A } = own;
+  assert.deepEqual([base, near_base, stretch, near_stretch, Heads, A], [1e6, 7, 8, undefined, 8, 256]);
+  const two = kindsOfFamily("gemma3_text", { ...old, sliding_window_pattern: 2 });
+  assert.deepEqual(two?.slice(0, 4), ["Near", "Far", "Near", "Far"]);
+  refuses("gemma3_text", { layer_types: ["full_attention"] }, "layer_types is", "one for each layer");
+  refuses("gemma3_text", { rope_scaling: { rope_type: "yarn", factor: 8 } }, 'rope_type is "yarn"');
+  refuses("gemma3_text", { ...old, rope_scaling: { rope_type: "linear" } }, "factor is not given");
+  refuses("gemma3_text", { use_bidirectional_attention: true }, "use_bidirectional_attention is true");
+  refuses("gemma3_text", { attn_logit_softcapping: 50 }, "attn_logit_softcapping is 50");
+});
 /** Step's text model alone, with these keys of its config set. */
 const step = (change: object): string => copy("step3p5", (c) => ({ ...(c["text_config"] as object), ...change }));
 const refusesStep = (change: object, ...words: string[]): void =>

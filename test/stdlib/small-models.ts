@@ -189,6 +189,10 @@ export const models: Readonly<Record<string, Model>> = {
     cap: 2,
     last: 9,
   }),
+  Gemma3: {
+    ...like({ V: 19, D: 8, H: 6, L: 3, Every: 2, Heads: 4, Groups: 2, A: 4, Context: 8, window: 4, scalar: 5, cap: 9 }),
+    file: "gemma3",
+  },
   Gemma4: {
     ...like({
       V: 19,

@@ -20,6 +20,7 @@ import {
 import { deepseekV4 } from "./deepseek-v4.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
 import { flint } from "./flint.ts";
+import { gemma3Text } from "./gemma3.ts";
 import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { jamba } from "./jamba.ts";
@@ -78,6 +79,7 @@ export const families: readonly Family[] = [
   phimoe,
   gptOss,
   gemma2,
+  gemma3Text,
   llama4Text,
   deepseekV2,
   deepseekV3,

@@ -1,0 +1,98 @@
+// Gemma 3: blocks that see all among those with a window, each kind with a base of its own.
+import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
+import {
+  attentionNames,
+  denseHeader,
+  nearAndFar,
+  outerNames,
+  queryKeyNormNames,
+  required,
+  swigluNames,
+  windowOf,
+  wordOfEach,
+} from "./shared.ts";
+
+const kinds = ["full_attention", "sliding_attention"] as const;
+const usual = 6;
+/** Where nothing is said of each block, each so many-th sees all. */
+const attentionOf = (config: Json): readonly unknown[] | undefined => {
+  const every = Number(config["sliding_window_pattern"] ?? usual);
+  return wordOfEach("layer_types", kinds, (i) => ((i + 1) % every === 0 ? "full_attention" : "sliding_attention")).of(
+    config,
+  );
+};
+const keysOf = (kind: (typeof kinds)[number], key: string): string[] => [
+  `rope_parameters.${kind}.${key}`,
+  ...(kind === "full_attention" ? [`rope_scaling.${key}`] : []),
+];
+const said = (config: Json, keys: readonly string[]): unknown =>
+  keys.map((key) => lookup(config, key)).find((x) => x !== undefined);
+/** How much more slowly the pairs of a kind turn, if they do. */
+const stretch = (kind: (typeof kinds)[number]): ConfigValue => ({
+  keys: keysOf(kind, "factor"),
+  kind: "number",
+  from: (config) => {
+    if (said(config, keysOf(kind, "rope_type")) !== "linear") return null;
+    const factor = said(config, keysOf(kind, "factor"));
+    return typeof factor === "number" ? factor : undefined;
+  },
+  must: "a number",
+});
+const types = (kind: (typeof kinds)[number]): Family["supported"] =>
+  Object.fromEntries(
+    keysOf(kind, "rope_type").map((key) => [
+      key,
+      (config: Json) => (lookup(config, key) === "linear" ? "linear" : "default"),
+    ]),
+  );
+const defaultTo = (fallback: number, ...keys: string[]): ConfigValue => ({ keys, fallback });
+
+/** Released files leave out what is as in transformers. */
+export const gemma3Text: Family = {
+  type: "gemma3_text",
+  model: "Gemma3",
+  file: "gemma3",
+  header: {
+    ...denseHeader,
+    V: defaultTo(262208, "vocab_size"),
+    Heads: defaultTo(8, "num_attention_heads"),
+    Context: defaultTo(131072, "max_position_embeddings"),
+    eps: defaultTo(1e-6, "rms_norm_eps"),
+    H: required("intermediate_size"),
+    Groups: defaultTo(4, "num_key_value_heads"),
+    A: defaultTo(256, "head_dim"),
+    base: defaultTo(1e6, "rope_parameters.full_attention.rope_theta", "rope_theta"),
+    near_base: defaultTo(10000, "rope_parameters.sliding_attention.rope_theta", "rope_local_base_freq"),
+    stretch: stretch("full_attention"),
+    near_stretch: stretch("sliding_attention"),
+    window: windowOf(attentionOf),
+    scalar: defaultTo(256, "query_pre_attn_scalar"),
+    cap: { keys: ["final_logit_softcapping"], fallback: null },
+  },
+  supported: {
+    hidden_activation: "gelu_pytorch_tanh",
+    attention_bias: false,
+    attn_logit_softcapping: null,
+    use_bidirectional_attention: false,
+    layer_types: (config: Json) =>
+      attentionOf(config) ? config["layer_types"] : `a list of ${kinds.join(" and ")}, one for each layer`,
+    ...types("full_attention"),
+    ...types("sliding_attention"),
+  },
+  ropeKinds: kinds,
+  names: {
+    ...outerNames,
+    ...attentionNames,
+    ...queryKeyNormNames,
+    ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
+    "model.layers.*.post_attention_layernorm.weight": "blocks.*.after1.weight",
+    "model.layers.*.pre_feedforward_layernorm.weight": "blocks.*.norm2.weight",
+    "model.layers.*.post_feedforward_layernorm.weight": "blocks.*.after2.weight",
+  },
+  tied: true,
+  blocks: {
+    model: "Gemma3Blocks",
+    kinds: { Near: "Gemma3Near", Far: "Gemma3Far" },
+    order: (config) => nearAndFar(attentionOf(config), () => true),
+  },
+};
