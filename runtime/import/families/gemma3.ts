@@ -32,11 +32,14 @@ const stretch = (kind: (typeof kinds)[number]): ConfigValue => ({
   keys: keysOf(kind, "factor"),
   kind: "number",
   from: (config) => {
-    if (said(config, keysOf(kind, "rope_type")) !== "linear") return null;
-    const factor = said(config, keysOf(kind, "factor"));
-    return typeof factor === "number" ? factor : undefined;
+    const [factor, linear] = [
+      said(config, keysOf(kind, "factor")),
+      said(config, keysOf(kind, "rope_type")) === "linear",
+    ];
+    if (factor === undefined && !linear) return null;
+    return typeof factor === "number" && (linear || factor === 1) ? factor : undefined;
   },
-  must: "a number",
+  must: "a number, of a linear rope_type",
 });
 const types = (kind: (typeof kinds)[number]): Family["supported"] =>
   Object.fromEntries(

@@ -101,9 +101,11 @@ const stretch = (key: string): ConfigValue => ({
   keys: scalingKeys(key),
   kind: "number",
   from: (config) => {
-    const is = scaling(config, key);
-    return scaling(config, "rope_type") === "llama3" && typeof is === "number" ? is : null;
+    const is = scaling(config, key) ?? null;
+    if (is === null || typeof is === "number") return scaling(config, "rope_type") === "llama3" ? is : null;
+    return undefined;
   },
+  must: "a number",
 });
 
 /** The limits of blocks that have one; null: no list. */
