@@ -47,6 +47,23 @@ MODELS = {
     "mistral": ("Mistral", DENSE | {"intermediate_size": 12, "sliding_window": 5}, "1GB"),
     "qwen2": ("Qwen2", DENSE | {"intermediate_size": 12, "tie_word_embeddings": True}, "1GB"),
     "qwen3": ("Qwen3", DENSE | {"intermediate_size": 12, "head_dim": 8}, "1GB"),
+    "seed_oss": ("SeedOss", DENSE | {"intermediate_size": 12, "head_dim": 6}, "1GB"),
+    "smollm3": (
+        "SmolLM3",
+        DENSE | {"num_hidden_layers": 4, "intermediate_size": 12, "rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
+        "1GB",
+    ),
+    "glm4": ("Glm4", DENSE | {"intermediate_size": 12, "head_dim": 8}, "1GB"),
+    "exaone4": (
+        "Exaone4",
+        DENSE
+        | {"num_hidden_layers": 3, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "intermediate_size": 12, "sliding_window": 4}
+        | {"rope_parameters": {"rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0, "original_max_position_embeddings": 60}
+            | {"low_freq_factor": 1.0, "high_freq_factor": 4.0}},
+        "1GB",
+    ),
+    # Without windows heads turn in all blocks.
+    "exaone4_whole": ("Exaone4", DENSE | {"sliding_window": None, "layer_types": ["full_attention"] * 2, "intermediate_size": 12}, "1GB"),
     "mixtral": ("Mixtral", HEADS | {"intermediate_size": 24, "num_local_experts": 4, "sliding_window": 5}, "1GB"),
     "olmoe": (
         "Olmoe",

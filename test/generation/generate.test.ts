@@ -62,6 +62,9 @@ function likeThem(): Readonly<Record<string, Decoder>> {
     Mistral: decoder("Mistral", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12, window: 4"),
     Qwen2: decoder("Qwen2", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12"),
     Qwen3: decoder("Qwen3", "8, 6, L: 2, Heads: 2, Groups: 1, A: 6, Context: 12"),
+    SmolLM3: decoder("SmolLM3", "8, 6, L: 4, Heads: 4, Groups: 2, Context: 12", "dense"),
+    Glm4: decoder("Glm4", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, Context: 12", "dense"),
+    Exaone4: decoder("Exaone4", "8, 6, L: 4, Heads: 4, Groups: 2, Context: 12, window: 5, original: 40", "dense"),
     Dots1: decoder("Dots1", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
     DeepSeekV2: decoder(
       "DeepSeekV2",

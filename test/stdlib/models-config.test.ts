@@ -297,6 +297,28 @@ test("Models like DeepSeek-V3: as released, and what is refused", () => {
   refuses("glm_moe_dsa", { indexer_types: null, index_topk_freq: "four" }, 'index_topk_freq is "four"');
   refuses("glm_moe_dsa", { indexer_types: null, index_topk_pattern: "SF" }, 'index_topk_pattern is "SF"');
 });
+const orderOfExaone = (change: object): unknown => openTransformers(other("exaone4", change)).order;
+test("Seed-OSS, SmolLM3, GLM-4, EXAONE 4.0: where biases, turns and windows are", () => {
+  refuses("seed_oss", { attention_bias: false }, "attention_bias is false");
+  refuses("seed_oss", { attention_out_bias: true }, "attention_out_bias is true");
+  assert.equal(header("seed_oss", { head_dim: null })["A"], 128);
+  assert.equal(header("smollm3", { rope_parameters: null, no_rope_layers: null })["base"], 2e6);
+  refuses("smollm3", { no_rope_layers: [1, 1, 1, 1] }, "no_rope_layers is [1,1,1,1]", "[1,1,1,0]");
+  refuses("smollm3", { num_hidden_layers: 6, no_rope_layers: null }, "num_hidden_layers is 6", "multiple of 4");
+  refuses("smollm3", { use_sliding_window: true }, "use_sliding_window is true");
+  refuses("smollm3", { rope_parameters: { rope_type: "yarn", factor: 2 } }, 'rope_type is "yarn"');
+  const { part, biased } = header("glm4", { rope_parameters: { rope_theta: 5 }, attention_bias: null });
+  assert.deepEqual([part, biased], [0.5, true]);
+  assert.deepEqual(orderOfExaone({}), ["Near", "Far", "Near"]);
+  assert.deepEqual(orderOfExaone({ layer_types: null, num_hidden_layers: 4 }), ["Near", "Near", "Near", "Far"]);
+  assert.deepEqual(
+    orderOfExaone({ layer_types: Array(3).fill("full_attention"), sliding_window: null }),
+    Array(3).fill("Whole"),
+  );
+  refuses("exaone4", { layer_types: null, sliding_window_pattern: 3 }, "sliding_window_pattern is 3", "has only 4");
+  refuses("exaone4", { sliding_window: null }, "sliding_window is not given");
+  refuses("exaone4", { layer_types: ["full_attention"] }, "layer_types is", "one for each layer");
+});
 test("T5's feed-forward parts, where config.json does not say: gated after T5 1.0", () => {
   const gated = ["t5", "mt5", "umt5"].map((type) => header(type, { feed_forward_proj: null })["gated"]);
   assert.deepEqual(gated, [false, true, true]);

@@ -47,6 +47,7 @@ async function entryOf(at: string): Promise<{ program: string; entry: string; pa
 for (const type of new Set([
   ...families.map((family) => family.type),
   "granitemoehybrid_dense",
+  "exaone4_whole",
   "gemma4_text_edge",
   "glm_moe_dsa_shared",
 ]))

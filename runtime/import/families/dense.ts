@@ -18,20 +18,20 @@ import {
   unbiasedSettings,
 } from "./shared.ts";
 
-const header: Family["header"] = {
+export const header: Family["header"] = {
   ...denseHeader,
   H: required("intermediate_size"),
   Groups: required("num_key_value_heads", "num_attention_heads"), // Llama 1 has no groups
   A: { keys: ["head_dim"], fallback: null },
 };
-const names: Family["names"] = {
+export const names: Family["names"] = {
   ...outerNames,
   ...attentionNames,
   ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
 };
 
 /** The only accepted type of RoPE: default, linear, or Llama 3's, each with exactly the numbers that tell it from the others. */
-function llamaRope(config: Json): string {
+export function llamaRope(config: Json): string {
   const has = (key: string): boolean => ropeSetting(config, key) !== undefined;
   const type = ropeType(config);
   const ends = ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"];

@@ -29,6 +29,7 @@ import { kimiLinear, ling3 } from "./kimi-linear.ts";
 import { laguna } from "./laguna.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
+import { exaone4, glm4, seedOss, smollm3 } from "./like-llama.ts";
 import { longcatFlash } from "./longcat.ts";
 import { falconMamba, mamba } from "./mamba.ts";
 import { mimoV2Flash } from "./mimo.ts";
@@ -51,6 +52,10 @@ export const families: readonly Family[] = [
   mistral,
   qwen2,
   qwen3,
+  seedOss,
+  smollm3,
+  glm4,
+  exaone4,
   mixtral,
   olmoe,
   qwen3Moe,

@@ -1,0 +1,105 @@
+// Dense models that are Llama's with few changes each: Seed-OSS, SmolLM3, GLM-4, EXAONE 4.0.
+import { type Family, type Json, lookup } from "../family.ts";
+import { header, llama, llamaRope, names, qwen2 } from "./dense.ts";
+import {
+  attentionBiasNames,
+  defaultSettings,
+  everyFourth,
+  everyFull,
+  layersBy,
+  queryKeyNormNames,
+  ropeFactor,
+  ropeTypeIs,
+  unbiasedSettings,
+  windowOf,
+  wordOfEach,
+} from "./shared.ts";
+
+export const seedOss: Family = {
+  type: "seed_oss",
+  model: "Qwen2",
+  header: { ...header, A: { keys: ["head_dim"], fallback: 128 } },
+  supported: { ...defaultSettings, attention_bias: true, attention_out_bias: false, mlp_bias: false },
+  names: qwen2.names,
+};
+
+export const smollm3: Family = {
+  type: "smollm3",
+  model: "SmolLM3",
+  file: "dense",
+  header: {
+    ...header,
+    base: { keys: ["rope_parameters.rope_theta", "rope_theta"], fallback: 2e6 },
+    biased: { keys: ["attention_bias"], fallback: false },
+  },
+  supported: {
+    ...defaultSettings,
+    mlp_bias: false,
+    num_hidden_layers: layersBy(4),
+    no_rope_layers: everyFourth(1, 0),
+    no_rope_layer_interval: 4,
+    use_sliding_window: false,
+    layer_types: everyFull,
+  },
+  names: { ...names, ...attentionBiasNames },
+  tied: true,
+};
+
+const partKeys = ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"];
+export const glm4: Family = {
+  type: "glm4",
+  model: "Glm4",
+  file: "dense",
+  header: {
+    ...header,
+    A: { keys: ["head_dim"], fallback: 128 },
+    part: { keys: partKeys, fallback: 0.5 },
+    biased: { keys: ["attention_bias"], fallback: true },
+  },
+  supported: defaultSettings,
+  names: {
+    ...names,
+    ...attentionBiasNames,
+    "model.layers.*.post_self_attn_layernorm.weight": "blocks.*.after1.weight",
+    "model.layers.*.post_mlp_layernorm.weight": "blocks.*.after2.weight",
+    "model.layers.*.mlp.gate_up_proj.weight": {
+      runs: ["blocks.*.feed.gate.weight", "blocks.*.feed.up.weight"],
+      transposed: true,
+    },
+  },
+};
+
+const attention = wordOfEach("layer_types", ["full_attention", "sliding_attention"], (i) =>
+  i % 4 === 3 ? "full_attention" : "sliding_attention",
+);
+const hasWindows = (config: Json): boolean => lookup(config, "sliding_window") !== undefined;
+/** Without a list a window must be in all but each fourth block. */
+const pattern = (config: Json): unknown =>
+  lookup(config, "layer_types") === undefined ? 4 : config["sliding_window_pattern"];
+const { "model.layers.*.input_layernorm.weight": _, ...otherNames } = names;
+export const exaone4: Family = {
+  type: "exaone4",
+  model: "Exaone4",
+  file: "dense",
+  header: { ...llama.header, window: windowOf(attention.of) },
+  supported: {
+    ...unbiasedSettings,
+    ...ropeTypeIs(llamaRope),
+    ...ropeFactor,
+    layer_types: attention.only,
+    sliding_window_pattern: pattern,
+  },
+  names: {
+    ...otherNames,
+    ...queryKeyNormNames,
+    "model.layers.*.post_attention_layernorm.weight": "blocks.*.norm1.weight",
+    "model.layers.*.post_feedforward_layernorm.weight": "blocks.*.norm2.weight",
+  },
+  blocks: {
+    kinds: { Near: "Exaone4Near", Far: "Exaone4Far", Whole: "Exaone4Whole" },
+    order: (config) =>
+      (attention.of(config) ?? []).map((type) =>
+        type === "sliding_attention" ? "Near" : hasWindows(config) ? "Far" : "Whole",
+      ),
+  },
+};
