@@ -15,20 +15,24 @@ export function placementsOf(stores: readonly Store[]): Placements {
   const known = new Map(stores.map((s) => [s.name, s.shards ?? []]));
   return (store) => known.get(store) ?? [];
 }
-function shardsOf(place: Placement | Shards): Shards {
+/** `pieces`: see `evenSharding`. */
+type Cut = Shards[number] & { readonly pieces?: number };
+function shardsOf(place: Placement | Shards): readonly Cut[] {
   if ("length" in place) return place;
   if (!isSharded(place) || place.sharding.kind !== "even") return [];
-  return [{ axis: place.axis, parts: place.sharding.parts, stride: 1 }];
+  const { parts, pieces = 1 } = place.sharding;
+  return [{ axis: place.axis, parts, pieces, stride: 1 }];
 }
 /** Worker `w`'s part of an array. */
 const partOf = (x: NdArray, place: Placement | Shards, w: number): NdArray =>
-  shardsOf(place).reduce((part, { axis, parts, stride }) => cut(part, axis, parts, Math.floor(w / stride) % parts), x);
-function cut(x: NdArray, axis: number, parts: number, part: number): NdArray {
+  shardsOf(place).reduce((part, of) => cut(part, of, Math.floor(w / of.stride) % of.parts), x);
+function cut(x: NdArray, { axis, parts, pieces = 1 }: Cut, part: number): NdArray {
   const [n, after] = [(x.shape[axis] ?? 0) / parts, product(x.shape.slice(axis + 1))];
+  const own = (n / pieces) * after; // of a piece
   const shape = x.shape.with(axis, n);
   const data = Array.from({ length: product(shape) }, (_, i) => {
-    const [outer, inner] = [Math.floor(i / (n * after)), i % (n * after)];
-    return x.data[outer * n * parts * after + part * n * after + inner] ?? Number.NaN;
+    const [piece, inner] = [Math.floor(i / own), i % own];
+    return x.data[(piece * parts + part) * own + inner] ?? Number.NaN;
   });
   return { ...x, shape, data: Float64Array.from(data) };
 }

@@ -78,13 +78,13 @@ export interface MeshAxis {
   readonly stride: number;
 }
 /**
- * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r of the mesh's axis has part r % parts. rows: the
- * axis has the rows that the route node `by` sorted; a worker has those of its own choices or, if `owned`, those that all workers of its group have for
+ * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r of the mesh's axis has part r % parts; with
+ * `pieces`, so of each of as many equal pieces of the axis, of which the worker has its parts one after another. rows: the axis has the rows that the route node `by` sorted; a worker has those of its own choices or, if `owned`, those that all workers of its group have for
  * the experts that it owns. Places past its last row are padding. Rows of a mixture inside an expert may take up several axes (`Routing.outer`), of
  * which `axis` is the first.
  */
 export type AxisSharding =
-  | { readonly kind: "even"; readonly parts: number }
+  | { readonly kind: "even"; readonly parts: number; readonly pieces?: number }
   | { readonly kind: "rows"; readonly by: Node; readonly owned: boolean };
 /** How `reduce`, `all_reduce` and folds of kernels make one number of several. */
 export type ReduceName = "sum" | "max" | "min";

@@ -1,12 +1,20 @@
 // Helpers for the `shard` rules of ops, which say how workers compute an op on shards: the rules that most ops share, and comparisons of placements.
+import { Bug } from "../diagnostic.ts";
 import type { AxisSharding, Group, Node, OpSharding, Placement, ReduceName, Workers } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { product } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
 
+export type Even = Extract<AxisSharding, { kind: "even" }>;
 export type Sharded = Extract<Placement, { kind: "sharded" }>;
 export const replicated: Placement = { kind: "replicated" };
-export const evenSharding = (parts: number): AxisSharding => ({ kind: "even", parts });
+export const evenSharding = (parts: number, pieces = 1): Even => ({
+  kind: "even",
+  parts,
+  ...(pieces === 1 ? {} : { pieces }),
+});
+/** What divides the length of an axis that is sharded so. */
+export const evenUnit = ({ parts, pieces = 1 }: Even): number => parts * pieces;
 export const sharded = (axis: number, sharding: AxisSharding): Sharded => ({ kind: "sharded", axis, sharding });
 /** `count` workers in groups of `n`, the ranks of a group with a stride of `stride`. */
 export const groupsOf = (count: number, n: number, stride = 1): Group => ({
@@ -15,9 +23,16 @@ export const groupsOf = (count: number, n: number, stride = 1): Group => ({
   ...(stride === 1 || n === 1 ? {} : { stride }),
 });
 export const isSharded = (p: Placement): p is Sharded => p.kind === "sharded";
-/** Into how many equal parts a value is divided, along `axis` if that is given; null: into none. */
+/** Into how many equal parts, one after another, a value is divided, along `axis` if that is given; null: into none. */
 export const evenParts = (p: Placement, axis?: number): number | null =>
-  isSharded(p) && p.sharding.kind === "even" && (axis ?? p.axis) === p.axis ? p.sharding.parts : null;
+  isSharded(p) && p.sharding.kind === "even" && !p.sharding.pieces && (axis ?? p.axis) === p.axis
+    ? p.sharding.parts
+    : null;
+/** How a value that is sharded evenly is. */
+export function evenOf(p: Placement): Even {
+  if (!isSharded(p) || p.sharding.kind !== "even") throw new Bug("it is not sharded evenly");
+  return p.sharding;
+}
 /** A sharding along an axis that will be summed over: padding rows must be zero. */
 export const shardedForSum = (axis: number, sharding: AxisSharding): Placement => ({
   ...sharded(axis, sharding),
@@ -48,7 +63,9 @@ export function placementKey(p: Placement): string {
   }
 }
 const shardingKey = (sharding: AxisSharding): string =>
-  sharding.kind === "even" ? `even ${sharding.parts}` : `rows ${sharding.by.id} ${sharding.owned}`;
+  sharding.kind === "even"
+    ? `even ${sharding.parts} ${sharding.pieces ?? 1}`
+    : `rows ${sharding.by.id} ${sharding.owned}`;
 
 /** Whether a worker that has a value placed as `p` has what `q` asks for, without communication; `zeroPadded` does not count. */
 export function satisfies(p: Placement, q: Placement): boolean {

@@ -1,6 +1,6 @@
 // Views: ops whose results have the elements of their arguments at other indices (reshape, transpose, broadcast, slice, concat).
 import { readStrided, strides } from "../graph/array.ts";
-import type { Node, Value } from "../graph/node.ts";
+import type { Node, OpSharding, Placement, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { add, equal, equalAll, product, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
@@ -8,7 +8,16 @@ import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { define, need, needAxis, noFlops, number, numbers, one, resultCount, sample, splitAtAxis } from "./common.ts";
 import { mapLeading, shiftAxes } from "./mapped.ts";
-import { isSharded, leadSharding as lead, localShape, reshapedAxis, sharded, shardPointwise } from "./sharding.ts";
+import {
+  evenSharding,
+  isSharded,
+  leadSharding as lead,
+  localShape,
+  reshapedAxis,
+  type Sharded,
+  sharded,
+  shardPointwise,
+} from "./sharding.ts";
 
 export const reshape = define<"reshape">({
   name: "reshape",
@@ -154,7 +163,10 @@ export const slice = define<"slice">({
     const gap = (n: number) => (dy && n > 0 ? [b.like(g, b.slice(g, one(args), axis, 0, n), 0)] : []);
     return [dy ? b.concat(g, [...gap(number(start)), dy, ...gap(after)], axis) : null];
   },
-  shard: ({ attrs }, [p]) => (p && isSharded(p) && p.axis !== attrs.axis ? { args: [p], results: [p] } : null),
+  shard(node, [p]) {
+    if (!p || !isSharded(p)) return null;
+    return p.axis === node.attrs.axis ? shardPieces(node, p) : { args: [p], results: [p] };
+  },
   mapped: mapLeading("slice", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
   flops: noFlops,
   reads: resultCount,
@@ -163,6 +175,23 @@ export const slice = define<"slice">({
     b.slice(g, sample(g, "f32", [4, 7]), 0, 4, 0).node,
   ],
 });
+
+/** Of an axis that is sharded in pieces, a slice has some of them, and a worker its part of each. */
+function shardPieces(
+  { args, attrs }: Node<OpAttrs["slice"]>,
+  { axis, sharding }: Sharded,
+): OpSharding<OpAttrs["slice"]> | null {
+  if (sharding.kind !== "even") return null;
+  const { parts, pieces = 1 } = sharding;
+  const piece = item(dims(one(args).type), axis) / pieces;
+  const [start, size] = [number(attrs.start), number(attrs.size)];
+  if (size === 0 || start % piece !== 0 || size % piece !== 0) return null;
+  return {
+    args: [sharded(axis, sharding)],
+    results: [sharded(axis, evenSharding(parts, size / piece))],
+    attrs: { axis, start: start / parts, size: size / parts },
+  };
+}
 
 /** One operand of a concat, and the range `from` .. `to` that it fills along the joined axis. */
 export interface Piece {
@@ -178,6 +207,26 @@ export function piecesOf({ args, attrs: { axis } }: Pick<Node<OpAttrs["concat"]>
     to += item(dims(value.type), axis);
     return { value, from, to };
   });
+}
+/** Operands that are sharded along the joined axis, or cost nothing to cut, are pieces of it that are divided as the operands are. */
+function shardJoined(
+  { args: values, attrs: { axis } }: Node<OpAttrs["concat"]>,
+  places: readonly Placement[],
+): OpSharding<OpAttrs["concat"]> | null {
+  const first = lead(places);
+  if (first?.sharding.kind !== "even") return null;
+  const { parts, pieces = 1 } = first.sharding;
+  const lengths = values.map((v) => item(dims(v.type), axis));
+  const piece =
+    item(
+      lengths,
+      places.findIndex((p) => isSharded(p) && p.sharding === first.sharding),
+    ) / pieces;
+  const isCheap = (p: Placement, i: number): boolean =>
+    isSharded(p) ? p.axis === axis : item(values, i).node.op.name === "broadcast";
+  if (!places.every(isCheap) || lengths.some((n) => n % piece !== 0)) return null;
+  const inPieces = (n: number): Placement => sharded(axis, evenSharding(parts, n / piece));
+  return { args: lengths.map(inPieces), results: [inPieces(lengths.reduce((sum, n) => sum + n, 0))] };
 }
 export const concat = define<"concat">({
   name: "concat",
@@ -209,7 +258,7 @@ export const concat = define<"concat">({
   },
   vjp: (node, [dy], g) =>
     piecesOf(node).map(({ from, to }) => (dy ? b.slice(g, dy, node.attrs.axis, from, to - from) : null)),
-  shard: (node, args) => (lead(args)?.axis === node.attrs.axis ? null : shardPointwise(node, args)),
+  shard: (node, args) => (lead(args)?.axis === node.attrs.axis ? shardJoined(node, args) : shardPointwise(node, args)),
   mapped: mapLeading("concat", ({ axis }) => ({ axis: axis + 1 })),
   flops: noFlops,
   samples: (g) =>

@@ -21,7 +21,9 @@ import { getOrMake } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import {
+  evenOf,
   evenSharding,
+  evenUnit,
   isSharded,
   localShape,
   placementKey,
@@ -120,7 +122,7 @@ class Partition implements Workers {
     return sharding.kind === "even" ? n / sharding.parts : this.#routings.length(n, sharding);
   }
   unit(sharding: AxisSharding): number {
-    return sharding.kind === "even" ? sharding.parts : this.#routings.unit(sharding.by);
+    return sharding.kind === "even" ? evenUnit(sharding) : this.#routings.unit(sharding.by);
   }
   /** Whether one node alone needs it, as is so of what is made here. */
   isOwn(v: Value): boolean {
@@ -180,7 +182,7 @@ class Partition implements Workers {
     const [rows, order] = node.args;
     if (node.op.name !== "dispatch" || !rows || !order || !isSharded(from) || !isSharded(place)) return null;
     const { sharding } = place;
-    const shared = gcd(copiesOfRow(rows), this.#routings.ownChoices(order.node)); // the last may be another worker's
+    const shared = gcd(copiesOfRow(rows), this.#routings.ownRun(order.node)); // the last may be another worker's
     const isSent = needsExchange(from, place) && sharding.kind === "rows" && sharding.owned;
     if (!isSent || sharding.by !== order.node || !this.#sharedRows.isWorthSending(order.node, shared, type))
       return null;
@@ -225,9 +227,9 @@ class Partition implements Workers {
   }
   /** The owners of a row's experts send back one row each. */
   #sumSentBack(type: Type, { by, rows, sent, shared }: SumOverChoices, owned: Placement): Placed | null {
-    const place = sharded(0, evenSharding(this.count));
+    const place = this.#routings.info(by).combined;
     const isWorthwhile = this.#sharedRows.isWorthSumming(by, shared, sent.type);
-    if (!isWorthwhile || item(dims(type), 0) % this.count !== 0) return null;
+    if (!isWorthwhile || !isSharded(place) || item(dims(type), 0) % this.unit(place.sharding) !== 0) return null;
     this.#visitUnknown(rows);
     const sum = this.#sharedRows.sumBack(this.convertTo(rows, owned), by, shared, dtypeOf(sent.type));
     return { value: b.reshape(this.#g, sum, localShape(dims(type), place, this)), place };
@@ -285,7 +287,9 @@ class Partition implements Workers {
     const args = node.args.map((a, i) => this.convertTo(a, rule ? item(rule.args, i) : replicated));
     const { results } = this.#g.add(node.op, args, rule?.attrs ?? node.attrs);
     if (rule?.results[0]?.kind === "routing")
-      this.#routings.add(node, results, () => this.convertTo(item(node.args, 0), replicated));
+      this.#routings.add(node, results, evenOf(item(rule.args, 0)), () =>
+        this.convertTo(item(node.args, 0), replicated),
+      );
     this.#set(node, results, rule ? rule.results : node.results.map(() => replicated));
     for (const r of node.results) this.#gatherNeeded(r);
   }
@@ -321,11 +325,11 @@ class Partition implements Workers {
    * there are more groups than rows, since a sum for each group would then be more to move than the rows.
    */
   #sortOwnRows(rows: Value, by: Node): void {
-    const [index, to] = [item(by.args, 0), sharded(0, evenSharding(this.count))];
-    const place = this.ruleInput(rows);
-    if (groupCount(by) > this.#routings.choices(by) || !samePlacement(place, to)) return;
-    const { results } = b.make(this.#g, "route", [this.convertTo(index, to)], by.attrs as OpAttrs["route"]);
-    this.#routings.add(by, results, () => this.convertTo(index, replicated));
+    const [index, place] = [item(by.args, 0), this.ruleInput(rows)];
+    if (!isSharded(place) || place.axis !== 0 || place.sharding.kind !== "even") return;
+    if (groupCount(by) > this.#routings.choices(by) || place.sharding.parts !== this.count) return;
+    const { results } = b.make(this.#g, "route", [this.convertTo(index, place)], by.attrs as OpAttrs["route"]);
+    this.#routings.add(by, results, place.sharding, () => this.convertTo(index, replicated));
     this.#setRouting(by, results, false);
   }
   /** The gradient of a table of which each worker has some rows: each sorts what was looked up in its own. */

@@ -14,7 +14,17 @@ import { getOrMake } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { hasDistinctRows } from "../ops/gather.ts";
-import { replicated, reshapedAxis, type Sharded, samePlacement, sharded } from "../ops/sharding.ts";
+import {
+  type Even,
+  evenParts,
+  evenUnit,
+  placementKey,
+  replicated,
+  reshapedAxis,
+  type Sharded,
+  samePlacement,
+  sharded,
+} from "../ops/sharding.ts";
 import { inversePermutation } from "../ops/view.ts";
 import { splatOf } from "../rewrite/pattern.ts";
 import { product } from "../types/numbers.ts";
@@ -60,62 +70,66 @@ export class Resharder {
         ? this.#reduceScatter(x, from.fn, to.axis)
         : this.convert(this.#allReduce(x, from), from.of, to);
     if (from.kind === "replicated" && to.kind === "sharded")
-      return to.sharding.kind === "even" ? this.shard(x, to.axis, to.sharding.parts) : this.#shardRows(x, to);
+      return to.sharding.kind === "even" ? this.shard(x, to.axis, to.sharding) : this.#shardRows(x, to);
     if (from.kind === "sharded" && to.kind === "sharded" && needsExchange(from, to))
       return this.#exchangeRows(x, from, to);
     if (from.kind === "sharded" && to.kind === "replicated")
       return from.sharding.kind === "even"
-        ? this.#allGather(x, from.axis, from.sharding.parts)
+        ? this.#allGather(x, from.axis, from.sharding)
         : this.#replicateRows(x, from);
     if (from.kind === "sharded") return this.convert(this.convert(x, from, replicated), replicated, to);
     throw new Bug(`no value that is ${from.kind} becomes one that is ${to.kind}`);
   }
 
-  /** This worker's shard, of `parts`, of a replicated value: recomputed if elementwise ops, views and ranges make it, else gathered from it. */
-  shard(x: Value, axis: number, parts: number): Value {
+  /** This worker's part of a replicated value: recomputed if elementwise ops, views and ranges make it, else gathered from it. */
+  shard(x: Value, axis: number, sharding: Even): Value {
     const known = getOrMake(this.#known, x, () => new Map());
-    const made = (): Value => this.#recomputeShard(x, axis, parts) ?? this.#gatherShard(x, axis, parts);
-    return getOrMake(known, `${axis} ${parts}`, made);
+    const made = (): Value => this.#recomputeShard(x, axis, sharding) ?? this.#gatherShard(x, axis, sharding);
+    return getOrMake(known, placementKey(sharded(axis, sharding)), made);
   }
-  #gatherShard(x: Value, axis: number, parts: number): Value {
-    return b.make1(this.#g, "gather", [x, this.#shardPositions(item(dims(x.type), axis), parts)], { axis, batch: 0 });
+  #gatherShard(x: Value, axis: number, sharding: Even): Value {
+    return b.make1(this.#g, "gather", [x, this.#shardPositions(item(dims(x.type), axis), sharding)], {
+      axis,
+      batch: 0,
+    });
   }
   /** i32[n / parts]: the positions of this worker's part of an axis of length `n`. */
-  #shardPositions(n: number, parts: number): Value {
-    const own = n / parts;
-    return b.add(this.#g, b.iota(this.#g, own), rankOffset(this.#g, groupAlong(this.#axis, parts), own, [own]));
+  #shardPositions(n: number, { parts, pieces = 1 }: Even): Value {
+    const [g, own, piece] = [this.#g, n / parts, n / parts / pieces];
+    const first = b.add(g, b.iota(g, own), rankOffset(g, groupAlong(this.#axis, parts), piece, [own]));
+    return pieces === 1 ? first : b.add(g, first, b.mul(g, b.idiv(g, b.iota(g, own), piece), n / pieces - piece));
   }
-  #recomputeShard(x: Value, axis: number, parts: number): Value | null {
+  #recomputeShard(x: Value, axis: number, sharding: Even): Value | null {
     const { op, args, attrs } = x.node;
     const shape = dims(x.type);
-    const local = shape.with(axis, item(shape, axis) / parts);
+    const local = shape.with(axis, item(shape, axis) / sharding.parts);
     switch (op.name) {
       case "iota":
-        return this.#shardPositions(item(shape, 0), parts);
+        return this.#shardPositions(item(shape, 0), sharding);
       case "random":
-        return this.#shardRandom(x, local, axis, parts);
+        return this.#shardRandom(x, local, axis, sharding);
       case "broadcast": {
         const { axes } = attrs as OpAttrs["broadcast"];
         const own = axes.indexOf(axis);
-        return b.broadcast(this.#g, own < 0 ? item(args, 0) : this.shard(item(args, 0), own, parts), local, axes);
+        return b.broadcast(this.#g, own < 0 ? item(args, 0) : this.shard(item(args, 0), own, sharding), local, axes);
       }
       case "transpose": {
         const { perm } = attrs as OpAttrs["transpose"];
-        return b.transpose(this.#g, this.shard(item(args, 0), item(perm, axis), parts), perm);
+        return b.transpose(this.#g, this.shard(item(args, 0), item(perm, axis), sharding), perm);
       }
       case "reshape": {
         const from = item(args, 0);
-        const own = reshapedAxis(shape, dims(from.type), axis, parts);
-        return own === null ? null : b.reshape(this.#g, this.shard(from, own, parts), local);
+        const own = reshapedAxis(shape, dims(from.type), axis, evenUnit(sharding));
+        return own === null ? null : b.reshape(this.#g, this.shard(from, own, sharding), local);
       }
       case "scatter":
-        return this.#shardDistinct(x, axis, parts);
+        return this.#shardDistinct(x, axis, sharding);
       default:
         if (op.lower !== "point" || op.name === "after") return null;
         return item(
           this.#withArgs(
             x.node,
-            args.map((a) => this.shard(a, axis, parts)),
+            args.map((a) => this.shard(a, axis, sharding)),
           ),
           x.index,
         );
@@ -125,25 +139,27 @@ export class Resharder {
    * A shard, of shape `local`, of random numbers: they are drawn for global positions (of the rows that follow the axis), so they are the same with any
    * number of workers. null: of rows that have numbers already (a shard along another axis of the mesh), it is not along these.
    */
-  #shardRandom(x: Value, local: readonly number[], axis: number, parts: number): Value | null {
+  #shardRandom(x: Value, local: readonly number[], axis: number, sharding: Even): Value | null {
     const { place } = x.node.attrs as OpAttrs["random"];
     const numbers = x.node.args[1];
     if (numbers && axis !== 0) return null;
-    if (numbers) return b.random(this.#g, item(x.node.args, 0), place, local.slice(1), this.shard(numbers, 0, parts));
+    if (numbers)
+      return b.random(this.#g, item(x.node.args, 0), place, local.slice(1), this.shard(numbers, 0, sharding));
     const [g, own, outer] = [this.#g, item(local, axis), product(local.slice(0, axis))];
-    const positions = this.#shardPositions(own * parts, parts);
-    const first = b.broadcast(g, b.mul(g, b.iota(g, outer), own * parts), [outer, own], [0]);
+    const n = own * sharding.parts;
+    const positions = this.#shardPositions(n, sharding);
+    const first = b.broadcast(g, b.mul(g, b.iota(g, outer), n), [outer, own], [0]);
     const all = b.reshape(g, b.add(g, first, b.broadcast(g, positions, [outer, own], [1])), [outer * own]);
     const drawn = b.random(g, item(x.node.args, 0), place, local.slice(axis + 1), axis === 0 ? positions : all);
     return b.reshape(g, drawn, local);
   }
   /** Of rows at distinct places among zeros (the gradient of a `take`), those that belong in this worker's part; null: these are others. */
-  #shardDistinct({ node, type }: Value, axis: number, parts: number): Value | null {
+  #shardDistinct({ node, type }: Value, axis: number, sharding: Even): Value | null {
     const [base, index, rows] = node.args as [Value, Value, Value];
     const isOfRows = (node.attrs as OpAttrs["scatter"]).mode === "set" && axis === 0 && hasDistinctRows(index, 0);
     if (!isOfRows || splatOf(base) !== 0) return null;
     const [g, picks] = [this.#g, item(dims(index.type), 0)];
-    const own = this.#shardPositions(item(dims(type), 0), parts);
+    const own = this.#shardPositions(item(dims(type), 0), sharding);
     const shape = [item(dims(own.type), 0), picks];
     const [place, at, pick] = [own, index, b.iota(g, picks)].map((x, i) => b.broadcast(g, x, shape, [Math.min(i, 1)]));
     const found = b.where(g, b.eq(g, place as Value, at as Value), pick as Value, -1);
@@ -161,9 +177,11 @@ export class Resharder {
   }
   /** Whether terms of all workers are to be added up to a shard for each. */
   isScattered(from: Placement, to: Placement): to is Sharded {
-    const isEven = to.kind === "sharded" && to.sharding.kind === "even" && to.sharding.parts === this.#axis.count;
     return (
-      isEven && from.kind === "partial" && from.of.kind === "replicated" && from.group.workers === this.#axis.count
+      evenParts(to) === this.#axis.count &&
+      from.kind === "partial" &&
+      from.of.kind === "replicated" &&
+      from.group.workers === this.#axis.count
     );
   }
   /** Each worker gets its part of all workers' terms along `axis`, and reduces it, in the order of workers. */
@@ -175,10 +193,15 @@ export class Resharder {
       return b.make1(this.#g, "reduce", [own], { fn, axes: [0] });
     });
   }
-  #allGather(x: Value, axis: number, parts: number): Value {
-    return this.#alongFirstAxis(x, axis, (rows) =>
-      b.make1(this.#g, "all_gather", [rows], groupAlong(this.#axis, parts)),
-    );
+  #allGather(x: Value, axis: number, { parts, pieces = 1 }: Even): Value {
+    return this.#alongFirstAxis(x, axis, (rows) => {
+      const all = b.make1(this.#g, "all_gather", [rows], groupAlong(this.#axis, parts));
+      const [n = 0, ...rest] = dims(all.type);
+      if (pieces === 1) return all;
+      const shape = [parts, pieces, n / parts / pieces, ...rest];
+      const order = shape.map((_, i) => (i < 2 ? 1 - i : i)); // a piece of all workers after another
+      return b.reshape(this.#g, b.transpose(this.#g, b.reshape(this.#g, all, shape), order), [n, ...rest]);
+    });
   }
   /** Applies `f`, which works along the first axis (the first `count` axes), along `axis` (and those after it). */
   #alongFirstAxis(x: Value, axis: number, f: (rows: Value) => Value, count = 1): Value {

@@ -4,7 +4,7 @@ import { Bug } from "../diagnostic.ts";
 import type { AxisSharding, Builder, Group, LocalRouting, MeshAxis, Node, Placement, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { evenSharding, groupsOf, replicated, sharded } from "../ops/sharding.ts";
+import { type Even, evenSharding, groupsOf, replicated, sharded } from "../ops/sharding.ts";
 import { dims } from "../types/type.ts";
 import { groupCount } from "./expert-index.ts";
 import { groupAlong, rankOffset } from "./mesh.ts";
@@ -12,6 +12,8 @@ import { groupAlong, rankOffset } from "./mesh.ts";
 export type Rows = Extract<AxisSharding, { kind: "rows" }>;
 interface Known {
   readonly local: b.Route;
+  /** How the choices are shared that each worker sorts; among all workers, if others do not say so. */
+  readonly sharding?: Even;
   /** Of a mixture inside an expert: how the rows of the outer mixture are sharded, whose choices are sorted. */
   readonly outer: Rows | null;
   /** Whether all workers have all choices, of which each sorts those of its own experts, or by turns where all have these. */
@@ -31,8 +33,8 @@ export class Routings {
   constructor(g: Builder, axis: MeshAxis, ownerCounts: ReadonlyMap<Node, number>, room?: number) {
     [this.#g, this.#axis, this.#ownerCounts, this.#room] = [g, axis, ownerCounts, room];
   }
-  add(by: Node, local: readonly Value[], index: () => Value): void {
-    this.#known.set(by, { local: routeOf(local), outer: null, whole: false, index });
+  add(by: Node, local: readonly Value[], sharding: Even, index: () => Value): void {
+    this.#known.set(by, { local: routeOf(local), sharding, outer: null, whole: false, index });
   }
   /** Adds a routing of choices that all workers have. Each sorts those of the experts that it owns, and nothing is sent. */
   addWhole(by: Node, index: Value): readonly Value[] {
@@ -73,12 +75,12 @@ export class Routings {
   }
   /** How a routing is done that has been added. */
   info(by: Node): LocalRouting {
-    const { outer, whole } = this.#of(by);
+    const { outer, whole, sharding = evenSharding(this.#axis.count) } = this.#of(by);
     const owners = this.#ownerCounts.get(this.#outermost(by)) ?? null;
     const among = this.#of(this.#outermost(by)).whole ? this.owners(by).workers : this.#axis.count;
     if (whole)
       return { choices: replicated, combined: this.#ofOwnExperts(by), owners, atOwners: owners !== null, among };
-    const choices = sharded(0, outer ?? evenSharding(this.#axis.count));
+    const choices = sharded(0, outer ?? sharding);
     return { choices, combined: choices, owners, atOwners: outer?.owned ?? false, among };
   }
   /** The placement of a sum over all experts, to which each worker adds what is of its own. */
@@ -116,6 +118,10 @@ export class Routings {
     if (outer) return this.length(this.choices(by), outer);
     return whole ? this.choices(by) : this.choices(by) / this.#axis.count;
   }
+  /** How many of these follow one another among all choices. */
+  ownRun(by: Node): number {
+    return this.ownChoices(by) / (this.#known.get(by)?.sharding?.pieces ?? 1);
+  }
   /** How many choices of all workers in its group an owner has memory for. */
   capacity(by: Node): number {
     const workers = this.#known.get(by)?.whole ? 1 : this.owners(by).workers;
@@ -149,7 +155,15 @@ export class Routings {
     if (i === 3) return numbered(local.expert, rankOffset(this.#g, this.owners(by), this.ownGroups(by), [own]));
     if (i !== 0 || outer) return null;
     if (whole) return local.order;
-    return numbered(local.order, rankOffset(this.#g, this.#allWorkers, own, [own]));
+    return numbered(local.order, this.#firstOfPiece(by, local.order, own));
+  }
+  /** What is added to places among the worker's `own` choices, which are shared in pieces, to have their numbers among all choices. */
+  #firstOfPiece(by: Node, places: Value, own: number): Value {
+    const [g, { pieces = 1 } = {}] = [this.#g, this.#of(by).sharding];
+    const piece = own / pieces;
+    const first = rankOffset(g, this.#allWorkers, piece, [own]);
+    if (pieces === 1) return first;
+    return b.add(g, first, b.mul(g, b.idiv(g, places, piece), this.choices(by) / pieces - piece));
   }
   /** Result `i` of the routing of all workers' choices. */
   globalResult(by: Node, i: number): Value {

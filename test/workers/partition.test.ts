@@ -53,29 +53,39 @@ test("workers share a batch of no tokens", () => {
   const { graphs } = toGraphs(loadFile("examples/gpt-moe.moe"), training(0), silentObserver());
   assert.is(graphs.length, 2);
 });
-test("every op, its arguments cut along any axis", () => {
-  let cut = 0;
+/** Into as many parts as there are workers, or as each group has. */
+const cuts: readonly { readonly workers: number; readonly parts?: readonly number[]; readonly pieces?: number }[] = [
+  ...[2, 3, 5, 7, 23].map((workers) => ({ workers })),
+  { workers: 4, parts: [2] },
+  { workers: 4, parts: [4, 2] },
+  { workers: 6, parts: [2, 3] },
+  { workers: 2, pieces: 2 },
+  { workers: 2, pieces: 3 },
+  { workers: 3, pieces: 2 },
+];
+test("every op, its arguments cut along any axis, in one piece or in several", () => {
+  const cut = { whole: 0, pieces: 0 };
   for (const { name, node, g } of samples()) {
     const stores = storesOf(node.results);
     const wanted = interpret(node.results, stores, { exact: true });
     const graph: Graph = { name, results: node.results.map((value, i) => ({ role: "output", name: `${i}`, value })) };
-    for (const [workers, ...groups] of [[2], [3], [5], [7], [23], [4, 2], [4, 4, 2], [6, 2, 3]] as const)
+    for (const { workers, parts = [workers], pieces = 1 } of cuts)
       for (const axis of [0, 1, 2, 3]) {
-        // into as many parts as there are workers, or as each group has
-        const parts = groups.length > 0 ? groups : [workers];
         const places = (store: string): Placement => {
           const n = stores.get(store)?.shape[axis] ?? 0;
           const among = parts[[...stores.keys()].indexOf(store) % parts.length] ?? 1;
-          return n > 0 && n % among === 0 ? sharded(axis, evenSharding(among)) : replicated;
+          return n > 0 && n % (among * pieces) === 0 ? sharded(axis, evenSharding(among, pieces)) : replicated;
         };
         if (![...stores.keys()].some((s) => isSharded(places(s)))) continue;
-        cut++;
+        cut[pieces === 1 ? "whole" : "pieces"]++;
         const each = interpretOnWorkers(partition(g, graph, { workers }, places), stores, places, workers);
         for (const own of each)
-          wanted.forEach((x, i) => requireEqual(`${name} by ${workers} (${parts.join()}), axis ${axis}`, own[i], x));
+          wanted.forEach((x, i) =>
+            requireEqual(`${name} by ${workers} (${parts.join()}), axis ${axis} in ${pieces}`, own[i], x),
+          );
       }
   }
-  assert.ok(cut > 300, `${cut} samples were cut`);
+  assert.ok(cut.whole > 300 && cut.pieces > 100, `${JSON.stringify(cut)} samples were cut`);
 });
 
 test("a table of each expert that rows look into: their own part of it, any other one, and one of as many as experts", () => {
@@ -310,6 +320,35 @@ test("workers that all sort all choices: what each of its own rows' numbers and 
 });
 /** Choices of which none is no expert: what rows hold that belong to none is not defined. */
 const everyRow = (x: NdArray): NdArray => ({ ...x, data: x.data.map((y) => Math.abs(y) % 4) });
+test("choices that are shared in pieces: their numbers, and rows of which a piece ends within the choices", () => {
+  const by = b.route(builder, b.param(builder, "index", type("i32", [24])), 4);
+  const param = (name: string, shape: readonly number[]): Value => b.param(builder, name, type("f32", shape));
+  const repeated = b.reshape(builder, b.broadcast(builder, param("x", [6, 3]), [6, 4, 3], [0, 2]), [24, 3]);
+  const product = b.raggedDot(builder, b.dispatch(builder, repeated, by), param("w", [4, 3, 3]), by.offsets);
+  const number = b.broadcast(builder, b.cast(builder, by.order, "f32"), [24, 3], [0]);
+  const values = [product, b.mul(builder, product, number)].map((v) => b.combine(builder, v, by));
+  const held = new Map([...storesOf(values)].map(([name, x]) => [name, name === "index" ? everyRow(x) : x]));
+  const wanted = interpret(values, held, { exact: true });
+  const results = values.map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
+  for (const [workers, pieces] of [
+    [2, 2],
+    [2, 3],
+    [4, 2],
+  ] as const)
+    for (const owners of [1, 2]) {
+      const places = (store: string): Placement =>
+        store === "index"
+          ? sharded(0, evenSharding(workers, pieces))
+          : store === "w" && owners > 1
+            ? sharded(0, evenSharding(owners))
+            : replicated;
+      const made = partition(builder, { name: "pieces", results }, { workers, leastSaved: -Infinity }, places);
+      for (const own of interpretOnWorkers(made, held, places, workers))
+        wanted.forEach((want, i) =>
+          requireEqual(`${workers} workers, ${pieces} pieces, ${owners} owners`, own[i], want),
+        );
+    }
+});
 test("rows of a mixture in an expert that take up two axes: what goes along one of these alone is done of all rows", () => {
   const param = (name: string, dtype: DType, shape: readonly number[]): Value =>
     b.param(builder, name, type(dtype, shape));
