@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { sameDescriptor } from "../../compiler/plan/alias.ts";
 import { requireCountable, requireMemory } from "../../compiler/plan/bytes.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import { cudaGrain, place } from "../../compiler/plan/place.ts";
@@ -11,7 +12,8 @@ import type { Bytes } from "../../compiler/plan/plan.ts";
 import { printPlan } from "../../compiler/plan/print.ts";
 import type { Sequence, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { showBytes } from "../../compiler/show-bytes.ts";
-import { buffer, launch, ofStore, pointwise, read, storeOf, write } from "../sequences.ts";
+import { prepareEntry } from "../../compiler/transform/prepare.ts";
+import { buffer, launch, ofStore, part, pointwise, read, storeOf, write } from "../sequences.ts";
 
 const test = suite("plan-bytes");
 const options = { target: "host", header: "" };
@@ -65,6 +67,19 @@ test("bytes by what they hold", () => {
   requireMemory(plan, { bytes: 8192, sharing: 2 });
   assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
 });
+test("what is written in forward and backward, a gradient of two parameters, and sums over batches", () => {
+  const [both, gradient] = [buffer("both", [2, 16]), buffer("gradient", [32])];
+  const sums = ofStore(buffer("sums", [16]));
+  const results = ["p", "q"].map((name) => ({ role: "gradient" as const, name, buffer: gradient }));
+  const launches = [
+    phase(launch("a", "", [part(both)]), "forward"),
+    phase(launch("b", "", [part(both), read(sums)]), "backward"),
+    phase(launch("c", "", [read(both), write(gradient)]), "backward"),
+  ];
+  const held = [...stores, storeOf(sums, "gradient")];
+  const { bytes } = planMemory([{ entry: "main", results, assigns: [], launches }], held, options);
+  assert.equal([bytes.activations, bytes.gradients], [128, 128 + 64]);
+});
 test("without gradients, activations are the temporaries at their most", () => {
   const made = buffer("made", [16, 16]);
   const init = phase(launch("init", "", [write(next)]), "backward");
@@ -72,10 +87,26 @@ test("without gradients, activations are the temporaries at their most", () => {
     { entry: "init", launches: [init], assigns: [{ store: "p", from: next }], results: [] },
     { entry: "one", launches: [launch("a", "", [read(p), write(made)])], assigns: [], results: [output("0", made)] },
   ];
+  const large = buffer("large", [32, 16]);
+  const prepared = { ...launch("copy", "", [write(large)]), phase: "forward" as const };
+  sequences.push({ entry: prepareEntry, launches: [prepared], assigns: [], results: [output("0", large)] });
   const { gradients, activations } = planMemory(sequences, stores, options).bytes;
   assert.equal({ gradients, activations }, { gradients: 0, activations: 1024 });
 });
 
+test("what may take the place of a buffer has its type, shape, size and layout", () => {
+  const [rows, panels] = [buffer("x", [4, 32]), buffer("x", [4, 32], { layout: { kind: "panels", width: 16 } })];
+  const others: readonly (readonly [VirtualBuffer, Partial<VirtualBuffer>])[] = [
+    [rows, { dtype: "i32" }],
+    [rows, { bytes: 0 }],
+    [rows, { shape: [32, 4] }],
+    [rows, { layout: { kind: "rows", pitch: 48 } }],
+    [rows, { layout: panels.layout }],
+    [panels, { layout: { kind: "panels", width: 32 } }],
+  ];
+  for (const x of [rows, panels]) assert.ok(sameDescriptor(x, { ...x, name: "y", store: "y" }));
+  for (const [x, change] of others) assert.not(sameDescriptor(x, { ...x, ...change }), JSON.stringify(change));
+});
 test("blocks are placed close to the most bytes alive at once", () => {
   const at = fc.tuple(fc.nat(99), fc.nat(20), fc.integer({ min: 1, max: 4096 }));
   let worst = 0;
