@@ -41,7 +41,9 @@ export class Segments {
   #segmentReading(v: Value): number {
     return Math.max(this.#segment(v.node), (this.#boundaryOf.get(v) ?? -1) + 1);
   }
-  /** The node whose operands and results the gradient of `node` refers to. Nodes must come in the reverse of `order`. */
+  /**
+   * The node whose operands and results the gradient of `node` refers to. Nodes must come in the reverse of `order`. The builder's span may then be another's.
+   */
   inBackward(node: Node, g: Builder): Node {
     const segment = this.#segment(node);
     if (segment < this.#current) {
@@ -57,7 +59,6 @@ export class Segments {
   }
   /** The nodes of a segment once more, from copies of its boundary values that are made when the backward has come so far. */
   #makeAgain(segment: number, g: Builder): Map<Node, Node> {
-    const { span } = g;
     const [waitFor, made] = [this.#given, new Map<Node, Node>()];
     const now = (v: Value): Value => {
       if (this.#segment(v.node) === segment) return item((made.get(v.node) ?? v.node).results, v.index);
@@ -68,7 +69,6 @@ export class Segments {
       g.span = node.span;
       made.set(node, g.add(node.op, node.args.map(now), node.attrs));
     }
-    g.span = span;
     return made;
   }
 }

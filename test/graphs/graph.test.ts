@@ -1,6 +1,7 @@
 // Interning, printing, verifying, walking.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { gradients } from "../../compiler/gradients/differentiate.ts";
 import { roundBf16 } from "../../compiler/graph/array.ts";
 import { GraphBuilder, TypeMismatch } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
@@ -144,6 +145,29 @@ test("the verifier finds what is wrong", () => {
   fails(/param has the id of another node/, output(good), output(start().x, "1"));
 });
 
+test("what a backward makes, of layers that it makes again too, has the place of what it is the gradient of", () => {
+  const g = new GraphBuilder(ops);
+  const source = { name: "layers.moe", text: "" };
+  const at = (start: number, value: () => Value): Value => {
+    g.span = { source, start, end: start + 1 };
+    return value();
+  };
+  const x = at(0, () => b.param(g, "x", f32(3)));
+  const bent = at(1, () => b.sin(g, x));
+  const y = at(2, () => b.exp(g, bent));
+  const again = at(3, () => b.sin(g, y));
+  const z = at(4, () => b.sum(g, again, [0]));
+  const [dx] = gradients(g, [z], [x], undefined, [[x], [y]]);
+  assert.is(g.span, null);
+  const forward = new Set(topological([z]));
+  const found = topological([dx as Value]).filter((node) => !forward.has(node));
+  const starts = (op: string): number[] =>
+    found.flatMap(({ op: { name }, attrs, span }) => {
+      const fn = (attrs as { readonly fn?: string }).fn ?? name;
+      return fn === op ? [span?.start ?? -1] : [];
+    });
+  assert.equal([starts("sin"), starts("exp"), starts("cos")], [[1], [2], [3, 1]]);
+});
 test("long chains neither recurse nor take long", () => {
   const { g, x } = start();
   let y = x;
