@@ -19,6 +19,7 @@ const parts = new Set([
   "SpacedBlocks",
   "StepBlocks",
   "WindowedBlocks",
+  "ZayaBlocks",
 ]);
 /** Those with an encoder, which encoder-decoder.test.ts tests. */
 const withEncoder = new Set(["t5.moe", "nllb.moe"]);

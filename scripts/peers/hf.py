@@ -42,8 +42,11 @@ def drawn(name, seed, **changes):
                 p.copy_((torch.randint(0, 99, (p.shape[0], 1), generator=g) + torch.arange(p.shape[1])) % model.config.n_routed_experts)
                 continue
             x = torch.randn(p.shape, generator=g)
+            if key.endswith("balancing_biases"):  # of ZAYA; transformers 5.24 takes -1 for the last, that of no expert, whatever stands in the files
+                p.copy_(torch.cat([0.1 * x[:-1] - 1, torch.tensor([-1.0])]))
+                continue
             last = ".".join(key.split(".")[-2:])
-            p.copy_(1 + 0.1 * x if "norm" in last or "scal" in last else 0.1 * x if "bias" in key else x * p.shape[-1] ** -0.5)
+            p.copy_(1 + 0.1 * x if "norm" in last or ("scal" in last and "bias" not in last) else 0.1 * x if "bias" in key else x * p.shape[-1] ** -0.5)
     return model.eval()
 
 

@@ -32,7 +32,7 @@ CONFIGS = {
 # By folder: the type in config.json, where transformers has the class under another.
 TYPES = {"kimi_k2": "kimi_k2"}
 # Buffers that are saved and that the model does not begin with as it ends.
-SAVED = ["correction_bias", "expert_bias", "layer_scalar", "tid2eid"]
+SAVED = ["correction_bias", "expert_bias", "balancing_biases", "layer_scalar", "tid2eid"]
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
 # configuration with a part for images is that of a model that reads them too.
 MODELS = {
@@ -567,6 +567,15 @@ MODELS = {
     "jetmoe": (
         "JetMoe",
         {"num_hidden_layers": 1, "num_key_value_heads": 2, "kv_channels": 4, "intermediate_size": 5, "num_local_experts": 4},
+        "1GB",
+    ),
+    # The biases are drawn, so that some tokens go to no expert.
+    "zaya": (
+        "Zaya",
+        {"num_hidden_layers": 3, "layer_types": ["hybrid", "hybrid_sliding", "hybrid"], "sliding_window": 4, "num_attention_heads": 4}
+        | {"num_key_value_heads": 2, "head_dim": 6, "moe_intermediate_size": 4, "num_experts": 3, "router_hidden_size": 5, "cca_time1": 3}
+        | {"rope_parameters": {"hybrid": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.7}}
+            | {"hybrid_sliding": {"rope_type": "default", "rope_theta": 10.0, "partial_rotary_factor": 1.0}}},
         "1GB",
     ),
     # Of blocks of two keys a query sees its own and another.

@@ -181,6 +181,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 10, 6, 5, L: 2, Dense: 1, Heads: 4, Groups: 2, A: 4, P: 2, E: 4, K: 2, Top: 2, Size: 2, IndexWidth: 3, Context: 12",
       "minimax_m3",
     ),
+    Zaya: decoder(
+      "Zaya",
+      "8, 6, L: 2, E: 3, R: 5, Heads: 4, Groups: 2, A: 4, Width: 3, GroupWidth: 2, Context: 12",
+      "zaya",
+    ),
     JetMoe: decoder("JetMoe", "8, 6, L: 2, Heads: 2, A: 4, E: 4, K: 2, Context: 12", "jetmoe"),
     DeepSeekV4: decoder(
       "DeepSeekV4",

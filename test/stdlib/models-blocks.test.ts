@@ -114,6 +114,21 @@ test("Gemma 3: what each block sees, and how it turns, as released and as transf
   refuses("gemma3_text", { use_bidirectional_attention: true }, "use_bidirectional_attention is true");
   refuses("gemma3_text", { attn_logit_softcapping: 50 }, "attn_logit_softcapping is 50");
 });
+test("ZAYA: what each block sees, and how it turns, where nothing is said too", () => {
+  const { order, header: own } = openTransformers(other("zaya", {}));
+  assert.deepEqual(order, ["FirstFar", "Near", "Far"]);
+  const { P, NearP, base, near_base, GroupWidth } = own;
+  assert.deepEqual([P, NearP, base, near_base, GroupWidth], [4, 6, 100, 10, 3]);
+  const unsaid = header("zaya", { rope_parameters: null, layer_types: null, sliding_window: null });
+  assert.deepEqual([unsaid["P"], unsaid["base"], unsaid["window"]], [3, 5e6, undefined]);
+  const far = { rope_parameters: { hybrid: { rope_theta: 7 } }, layer_types: Array(3).fill("hybrid") };
+  assert.deepEqual([header("zaya", far)["P"], header("zaya", far)["base"]], [6, 7]);
+  refuses("zaya", { rope_parameters: { hybrid: { rope_theta: 7 } } }, "hybrid_sliding.rope_theta is not given");
+  refuses("zaya", { layer_types: ["hybrid"] }, "layer_types is", "one for each layer");
+  refuses("zaya", { sliding_window: null }, "sliding_window is not given");
+  refuses("zaya", { num_experts_per_tok: 2 }, "num_experts_per_tok is 2");
+  refuses("zaya", { lm_head_bias: true }, "lm_head_bias is true");
+});
 /** Step's text model alone, with these keys of its config set. */
 const step = (change: object): string => copy("step3p5", (c) => ({ ...(c["text_config"] as object), ...change }));
 const refusesStep = (change: object, ...words: string[]): void =>

@@ -293,6 +293,10 @@ export const models: Readonly<Record<string, Model>> = {
     }),
     file: "minimax_m3",
   },
+  Zaya: {
+    ...like({ V: 19, D: 8, H: 6, L: 2, E: 3, R: 5, Heads: 4, Groups: 2, A: 4, GroupWidth: 3, Context: 8 }),
+    file: "zaya",
+  },
   JetMoe: { ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, A: 4, E: 4, K: 2, Context: 8 }), file: "jetmoe" },
   DeepSeekV4: {
     ...like({

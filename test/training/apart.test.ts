@@ -149,6 +149,7 @@ const models = {
   Laguna:
     "Laguna(V: 19, D: 8, H: 6, F: 5, Wide: 10, L: 4, Every: 2, Heads: 2, NearHeads: 4, Groups: 2, A: 4, E: 4, K: 2, window: 4, std: 0.5)",
   Beam: "Beam(V: 19, D: 8, H: 6, Wide: 10, L: 4, Dense: 1, Every: 2, Full: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, G: 2, Open: 1, window: 4, std: 0.5)",
+  Zaya: "Zaya(V: 19, D: 8, H: 6, L: 2, E: 3, R: 5, Heads: 4, Groups: 2, A: 4, Width: 3, std: 0.5)",
   Gemma4Edge:
     "Gemma4Edge(V: 19, D: 8, F: 6, SharedF: 12, L: 4, Shared: 2, Every: 2, P: 3, Heads: 2, Groups: 1, A: 4, FarA: 8, window: 4, std: 0.5)",
 };
@@ -161,6 +162,7 @@ const files = new Map<string, string>([
   ["PhiMoE", "phi"],
   ["Laguna", "laguna"],
   ["Beam", "beam"],
+  ["Zaya", "zaya"],
   ["Gemma4Edge", "gemma4_edge"],
 ]);
 const program = (name: keyof typeof models): string =>
@@ -251,6 +253,7 @@ for (const name of full
       "Kimi",
       "State",
       "Selective",
+      "Zaya",
       "Gemma4Edge",
     ] as const))
   test(`${name}: packed documents have the loss that they have alone`, async () =>

@@ -46,6 +46,7 @@ import { step35 } from "./step.ts";
 import { mt5, switchTransformers, t5, umt5 } from "./t5.ts";
 import { afmoe, exaoneMoe } from "./windowed.ts";
 import { ariaText, ernie45VlMoeText, glm4vMoeText, qwen3OmniMoeText, qwen3VlMoeText } from "./with-images.ts";
+import { zaya } from "./zaya.ts";
 
 export const families: readonly Family[] = [
   llama,
@@ -131,4 +132,5 @@ export const families: readonly Family[] = [
   deepseekV4,
   minimaxM3Text,
   jetmoe,
+  zaya,
 ];
