@@ -120,6 +120,6 @@ export async function buildRunner(): Promise<string> {
   const { libcuda } = await build();
   return made([...common, "-O1"], [join(here, "driver/sequence.cpp"), libcuda], ".out");
 }
-/** C programs that know nothing of the emulator: one of the driver and NVRTC, one of NCCL. */
-export const buildClient = (name: "client" | "pair"): Promise<string> =>
+/** C programs that know nothing of the emulator: one of the driver and NVRTC, one of NCCL, one of streams. */
+export const buildClient = (name: "client" | "pair" | "streams"): Promise<string> =>
   made(["-x", "c++", "-w", "-ldl"], [join(here, `driver/${name}.c`)], ".out");

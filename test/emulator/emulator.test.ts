@@ -39,7 +39,7 @@ for (const { name, failure } of said) test(name, () => assert.is(failure, ""));
 test("all tests ran", () => assert.ok(said.length >= 40, `only ${said.length}`));
 
 const { libcuda, libnvrtc } = await build();
-const [client, pair] = [await buildClient("client"), await buildClient("pair")];
+const [client, pair, streams] = [await buildClient("client"), await buildClient("pair"), await buildClient("streams")];
 const inOrder = `before cuInit: 3
 without a context: 201
 compute capability 9
@@ -92,5 +92,22 @@ for (const how of ["", "check"])
   test(`NCCL between two processes, ${how || "fast"}`, async () => {
     const output = await run(pair, [libcuda], { MOEC_EMULATOR: `${how} devices=2 wait=1` });
     assert.is(output.trim(), together);
+  });
+/** A wait that lacks is seen where the second stream comes late, or where it goes ahead. */
+const late = [2, 2, 1] as const;
+for (const [how, [whole, noStart, noEnd]] of [
+  ["", [2, 2, 2]],
+  ["lazy", late],
+  ["ahead", [2, 1, 2]],
+] as const)
+  test(`two streams that wait for one another, ${how || "in the order of calls"}`, async () => {
+    const output = await run(streams, [libcuda], { MOEC_EMULATOR: how });
+    const expected = [
+      `whole: ${whole}, without the first wait: ${noStart}, without the second: ${noEnd}`,
+      `captured: ${whole}, without the second: ${noEnd}`,
+      "an event of before the capture: 905, ended 901",
+      "a stream that is not joined: 904, its event after that: 907",
+    ];
+    assert.is(output.trim(), expected.join("\n"));
   });
 test.run();

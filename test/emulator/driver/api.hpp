@@ -25,6 +25,9 @@ enum Result {
   capture_unsupported = 900,
   capture_invalidated = 901,
   capture_unmatched = 903,
+  capture_unjoined = 904,
+  capture_isolation = 905,
+  captured_event = 907,
 };
 extern std::recursive_mutex lock;
 extern bool initialized;

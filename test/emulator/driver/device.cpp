@@ -26,7 +26,8 @@ static const std::map<int, const char*> names = {{success, "CUDA_SUCCESS"}, {inv
   {invalid_context, "CUDA_ERROR_INVALID_CONTEXT"}, {invalid_handle, "CUDA_ERROR_INVALID_HANDLE"}, {not_found, "CUDA_ERROR_NOT_FOUND"}, {not_ready, "CUDA_ERROR_NOT_READY"},
   {launch_failed, "CUDA_ERROR_LAUNCH_FAILED"}, {not_supported, "CUDA_ERROR_NOT_SUPPORTED"}, {capture_unsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"},
   {capture_invalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"},
-  {capture_unmatched, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED"}};
+  {capture_unmatched, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED"}, {capture_unjoined, "CUDA_ERROR_STREAM_CAPTURE_UNJOINED"},
+  {capture_isolation, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION"}, {captured_event, "CUDA_ERROR_CAPTURED_EVENT"}};
 /// By CUdevice_attribute; others are 0.
 static int attribute(int number) {
   const std::map<int, int> values = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535}, {8, 49152}, {9, 65536}, {10, 32}, {11, 2147483647}, {12, 65536},

@@ -1,6 +1,8 @@
 #include "stream.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <map>
 #include <set>
 
 #include "../runtime/config.hpp"
@@ -8,6 +10,9 @@
 namespace emu::driver {
 static Stream standard;
 static std::set<Stream*> streams = {&standard};
+/// The stream that was created first, of those that exist; and the graphs that are being captured.
+static Stream* first = nullptr;
+static std::set<Graph*> captured;
 
 /// 0, 1 and 2 are handles of the default stream.
 Stream& stream_of(void* handle) {
@@ -22,7 +27,7 @@ bool spoils_capture() {
   return any;
 }
 static void advance(Stream& s, unsigned long to) {
-  while (s.done < to && !s.queue.empty() && sticky == success) {
+  while (s.done < to && !s.queue.empty() && sticky == success && !s.endless) {
     const Operation next = std::move(s.queue.front());
     s.queue.pop_front();
     s.done++;
@@ -46,16 +51,66 @@ Result finish_all() {
 Result enqueue(Stream& s, Operation operation) {
   if (s.capture) {
     if (!s.capture->valid) return capture_invalidated;
-    s.capture->nodes.push_back(std::move(operation));
+    s.capture->nodes.push_back({&s, std::move(operation)});
     return success;
   }
   if (&s == &standard) finish_default();
   else if (!s.independent) finish(standard);
   s.queue.push_back(std::move(operation));
   s.asked++;
-  if (!config.lazy) finish(s);
+  if (!config.lazy || (config.ahead && s.independent && &s != first)) finish(s);
   return success;
 }
+/// Waits until a stream has done so much. What waits for a stream that does not end does not either.
+static void await(Stream& s, Stream* from, unsigned long after) {
+  if (!streams.count(from)) return;
+  advance(*from, after);
+  s.endless |= from->endless;
+}
+
+static unsigned long nodes_of(const Graph& g, const Stream* s) {
+  return (unsigned long)std::count_if(g.nodes.begin(), g.nodes.end(), [&](const Node& n) { return n.stream == s; });
+}
+/// Whether `origin` waits for the last node of each other stream.
+static bool is_joined(const Graph& g, const Stream* origin) {
+  std::map<const Stream*, unsigned long> awaited;
+  for (const Node& n : g.nodes)
+    if (n.stream == origin && n.from) awaited[n.from] = std::max(awaited[n.from], n.after);
+  return std::all_of(g.nodes.begin(), g.nodes.end(), [&](const Node& n) { return n.stream == origin || awaited[n.stream] == nodes_of(g, n.stream); });
+}
+/// A launch of a graph in `on`: its streams' nodes, each stream's in order.
+class Replay {
+ public:
+  explicit Replay(const Graph& graph) {
+    for (const Node& n : graph.nodes) {
+      if (!lanes_.count(n.stream)) order_.push_back(n.stream);
+      lanes_[n.stream].nodes.push_back(&n);
+    }
+    if (!config.lazy) for (const Node& n : graph.nodes) to(n.stream, lanes_[n.stream].done + 1);
+    for (size_t i = 1; config.ahead && i < order_.size(); i++) whole(order_[i]);
+    for (Stream* s : order_) whole(s);
+  }
+  bool endless() const { return endless_; }
+
+ private:
+  struct Lane {
+    std::vector<const Node*> nodes;
+    size_t done = 0;
+  };
+  void whole(Stream* s) { to(s, lanes_[s].nodes.size()); }
+  void to(Stream* s, size_t end) {
+    Lane& lane = lanes_[s];
+    while (lane.done < end && sticky == success && !endless_) {
+      const Node& n = *lane.nodes[lane.done++];
+      if (n.from) to(n.from, n.after);
+      else n.operation();
+      endless_ |= s->endless;
+    }
+  }
+  std::map<Stream*, Lane> lanes_;
+  std::vector<Stream*> order_;
+  bool endless_ = false;
+};
 static double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 }  // namespace emu::driver
 using namespace emu::driver;
@@ -65,6 +120,7 @@ API cuStreamCreate(void** made, unsigned flags) {
     auto* s = new Stream;
     s->independent = flags & 1;
     streams.insert(s);
+    if (!first) first = s;
     return *made = s, success;
   });
 }
@@ -73,6 +129,7 @@ API cuStreamDestroy_v2(void* handle) {
   return in_context([&] {
     Stream& s = stream_of(handle);
     const Result result = finish(s);
+    if (&s == first) first = nullptr;
     if (&s != &standard && streams.erase(&s)) delete &s;
     return result;
   });
@@ -86,11 +143,15 @@ API cuStreamQuery(void* handle) {
 API cuStreamWaitEvent(void* handle, Event* e, unsigned) {
   return in_context([&] {
     Stream& s = stream_of(handle);
-    if (e->capture) return s.capture = e->capture, success;  // it joins the capture
+    if (e->capture) {
+      if (!captured.count(e->capture)) return captured_event;
+      if (s.capture && s.capture != e->capture) return capture_isolation;
+      s.capture = e->capture;  // it joins the capture
+      return s.capture->nodes.push_back({&s, {}, e->stream, e->after}), success;
+    }
     if (!e->stream) return success;
-    return enqueue(s, [from = e->stream, after = e->after] {
-      if (streams.count(from)) advance(*from, after);
-    });
+    if (s.capture) return s.capture->valid = false, capture_isolation;
+    return enqueue(s, [&s, from = e->stream, after = e->after] { await(s, from, after); });
   });
 }
 API cuLaunchHostFunc(void* handle, void (*function)(void*), void* data) {
@@ -111,7 +172,9 @@ API cuEventRecord(Event* e, void* handle) {
   return in_context([&] {
     Stream& s = stream_of(handle);
     e->capture = s.capture;
-    if (!s.capture) e->stream = &s, e->after = s.asked + 1, e->seconds = 0;
+    e->stream = &s;
+    e->after = (s.capture ? nodes_of(*s.capture, &s) : s.asked) + 1;
+    e->seconds = 0;
     return enqueue(s, [e] { e->seconds = now(); });
   });
 }
@@ -121,6 +184,7 @@ API cuEventQuery(Event* e) {
 }
 API cuEventSynchronize(Event* e) {
   return in_context([&] {
+    if (e->capture) return captured_event;
     if (e->stream && streams.count(e->stream)) advance(*e->stream, e->after);
     return sticky;
   });
@@ -137,7 +201,7 @@ API cuStreamBeginCapture_v2(void* handle, int) {
   return in_context([&] {
     Stream& s = stream_of(handle);
     if (&s == &standard || s.capture) return capture_unsupported;
-    s.capture = new Graph;
+    captured.insert(s.capture = new Graph);
     s.began_capture = true;
     return success;
   });
@@ -147,12 +211,15 @@ API cuStreamEndCapture(void* handle, Graph** made) {
     Stream& s = stream_of(handle);
     if (!s.capture || !s.began_capture) return capture_unmatched;
     *made = s.capture;
+    captured.erase(*made);
     s.began_capture = false;
+    const bool joined = is_joined(**made, &s);
     for (Stream* other : streams)
       if (other->capture == *made) other->capture = nullptr;
-    if ((*made)->valid) return success;
+    if ((*made)->valid && joined) return success;
+    const Result why = (*made)->valid ? capture_unjoined : capture_invalidated;
     delete *made;
-    return *made = nullptr, capture_invalidated;
+    return *made = nullptr, why;
   });
 }
 API cuStreamIsCapturing(void* handle, int* status) {
@@ -170,10 +237,8 @@ API cuGraphInstantiateWithFlags(Graph** made, Graph* g, unsigned long long) {
 }
 API cuGraphLaunch(Graph* g, void* handle) {
   return in_context([&] {
-    return enqueue(stream_of(handle), [nodes = g->nodes] {
-      for (const Operation& node : nodes)
-        if (sticky == success) node();
-    });
+    Stream& s = stream_of(handle);
+    return enqueue(s, [&s, graph = *g] { s.endless |= Replay(graph).endless(); });
   });
 }
 API cuGraphUpload(Graph*, void*) { return success; }

@@ -1,4 +1,5 @@
-// Streams, events and graphs. An operation is executed when it is enqueued or (config.lazy) when it is waited for.
+// Streams, events and graphs. An operation is executed when it is enqueued or (config.lazy) when it is waited for; with config.ahead what streams other than
+// the first are asked for is executed at once, before all of the first that they do not wait for.
 #pragma once
 #include <deque>
 #include <functional>
@@ -9,10 +10,18 @@
 
 namespace emu::driver {
 typedef std::function<void()> Operation;
+struct Stream;
+/// An operation of a captured stream, or (`from`) its wait for the first `after` nodes of another.
+struct Node {
+  Stream* stream;
+  Operation operation;
+  Stream* from = nullptr;
+  unsigned long after = 0;
+};
 struct Graph {
   /// False once something was asked for that is not allowed while it is captured.
   bool valid = true;
-  std::vector<Operation> nodes;
+  std::vector<Node> nodes;
 };
 struct Stream {
   /// Does not synchronise with the default stream (non-blocking).
@@ -27,7 +36,7 @@ struct Stream {
 };
 struct Event {
   Stream* stream = nullptr;
-  /// The number of operations of the stream before it.
+  /// The number of operations of the stream (of its nodes in `capture`) before it.
   unsigned long after = 0;
   /// When it was reached; 0 is not yet.
   double seconds = 0;

@@ -16,7 +16,8 @@ static void set(const std::string& key, const std::string& value) {
   if (key == "order") config.order = order_of(value);
   else if (key == "seed") config.seed = std::stoull(value);
   else if (key == "lazy") config.lazy = true;
-  else if (key == "eager") config.lazy = false;
+  else if (key == "ahead") config.lazy = config.ahead = true;
+  else if (key == "eager") config.lazy = config.ahead = false;
   else if (key == "check") config.check = true;
   else if (key == "count") config.count = true, config.counts = value;
   else if (key == "threads") config.threads = std::stoi(value);

@@ -12,6 +12,8 @@ struct Config {
   uint64_t seed = 1;
   /// Asynchronous copies, wgmma and stream operations complete as late as allowed; else immediately.
   bool lazy = false;
+  /// With `lazy`: but that what streams beside the first are asked for completes as early as allowed.
+  bool ahead = false;
   /// Checks bounds, initialisation and races. Kernels must be instrumented (`instrumented` in build.ts).
   bool check = false;
   /// Counts bank conflicts, sectors and divergence, also instrumented. Appends one line of JSON per launch to the file `counts`, if given.
