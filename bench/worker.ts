@@ -72,10 +72,11 @@ async function opened(job: Job, world: Workers, seen: (times: StepTimes) => void
   if (!plan) throw new Bug(`${path} has no plan`);
   return { executable, plan };
 }
+const waits = new Set<Step["kind"] | undefined>(["collective", "wait"]);
 /** Who comes last to a collective is in it as long as it takes; the others are in it for as much longer as they wait. */
 function stepSeconds(took: number, steps: readonly Step[], times: StepTimes | undefined, world: Workers): StepSeconds {
   if (!times) throw new Bug("a step was not timed");
-  const own = times.wall.filter((_, i) => steps[i]?.kind === "collective").map((nanoseconds) => nanoseconds * 1e-9);
+  const own = times.wall.filter((_, i) => waits.has(steps[i]?.kind)).map((nanoseconds) => nanoseconds * 1e-9);
   const all = world
     .gatherBytes("times", new Uint8Array(Float64Array.of(took, ...own).buffer))
     .map((bytes) => [...new Float64Array(bytes.slice().buffer)]);

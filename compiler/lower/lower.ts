@@ -43,7 +43,7 @@ import { type ConcatSlot, Draft, type LoweringContext, type ParamBinding, virtua
 import { launchesOf } from "./launches.ts";
 import type { StorePanels } from "./layout.ts";
 import { type Legalized, legalize } from "./legalize.ts";
-import { phasesOf } from "./phases.ts";
+import { lateNodes, phasesOf } from "./phases.ts";
 import { nameOf } from "./reader.ts";
 
 export interface Emitted {
@@ -121,6 +121,7 @@ class Lowering implements LoweringContext {
   readonly #inPlace: InPlacePieces;
   readonly #sliced: ReadonlySet<Value>;
   readonly #phases: ReadonlyMap<Node, Phase>;
+  readonly #late: ReadonlySet<Node>;
   readonly #kernels = new Map<string, PlanKernel & { origins: string[] }>();
   /** By the printed kernel: equal layers have equal kernels, which are emitted once. */
   readonly #emitted = new Map<string, Emitted>();
@@ -149,6 +150,7 @@ class Lowering implements LoweringContext {
       if (op.name === "scatter" || op.lower === "collective")
         for (const v of [...args, ...args.map(reshapeBase), ...results]) this.#unpadded.add(v);
     this.#phases = phasesOf(graph, options.stores ?? []);
+    this.#late = this.choices.movesOnly ? lateNodes(graph, this.#phases) : new Set();
   }
   bufferOf(v: Value): VirtualBuffer | null {
     if (v.node.op.name !== "param") return this.#buffers.get(v) ?? null;
@@ -249,11 +251,15 @@ class Lowering implements LoweringContext {
       this.#chain.length === parts ||
       this.#chainShared + shared > room ||
       new Set([...this.#chainBuffers, ...used]).size > buffers;
-    if (isFull || this.#chain.some((p) => p.phase !== part.phase)) this.endChain();
+    const isAlike = (p: KernelPart): boolean => p.phase === part.phase && this.#isLate(p) === this.#isLate(part);
+    if (isFull || !this.#chain.every(isAlike)) this.endChain();
     this.#chain.push(part);
     this.#chainShared += shared;
     for (const buffer of used) this.#chainBuffers.add(buffer);
     for (const { buffer, access } of own.d.bindings) if (access !== "read") this.#chainMade.add(buffer);
+  }
+  #isLate({ nodes }: KernelPart): boolean {
+    return nodes.some((node) => this.#late.has(node));
   }
   /** Whether a kernel reads what waiting parts make. Any other goes before them, so that more parts can join. */
   #readsChain({ d }: DraftedKernel): boolean {

@@ -1,4 +1,4 @@
-// Which phase of a training step the nodes of a graph belong to.
+// Which phase of a training step the nodes of a graph belong to, and which of them come after sums of gradients.
 import type { Graph, Node, Store } from "../graph/node.ts";
 import { nodesOf, storeOf } from "../graph/walk.ts";
 import type { Phase } from "../plan/plan.ts";
@@ -22,3 +22,22 @@ export function phasesOf(graph: Graph, stores: readonly Store[]): Map<Node, Phas
   }
   return phases;
 }
+
+/**
+ * Sums of gradients, as `launchesBeside` of plan/overlap.ts finds them, and all nodes that depend on them. Those are to come late, so no kernel makes values
+ * of both kinds.
+ */
+export function lateNodes(graph: Graph, phases: ReadonlyMap<Node, Phase>): ReadonlySet<Node> {
+  const nodes = nodesOf(graph);
+  const urgent = new Set<Node>();
+  for (const node of nodes.toReversed())
+    if (urgent.has(node) || isWork(node, phases.get(node))) for (const { node: of } of node.args) urgent.add(of);
+  const late = new Set<Node>();
+  for (const node of nodes) {
+    const begins = node.op.lower === "collective" && node.op.name !== "exchange" && !urgent.has(node);
+    if (begins || node.args.some((arg) => late.has(arg.node))) late.add(node);
+  }
+  return late;
+}
+const isWork = ({ op }: Node, phase: Phase | undefined): boolean =>
+  op.name === "exchange" || (op.lower === "tile" && phase !== "update");

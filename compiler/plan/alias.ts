@@ -2,9 +2,9 @@
 // later. First step of `planMemory` for an entry; `place.ts` follows.
 import { Bug } from "../diagnostic.ts";
 import { sameShape } from "../types/numbers.ts";
-import { isRead, type LiveRange, type LiveRanges, memoryKey } from "./liveness.ts";
+import { heldUntil, isHeldAt, type LiveRange, type LiveRanges } from "./liveness.ts";
 import type { Layout } from "./plan.ts";
-import { canAlias, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
+import { canAlias, isRead, memoryKey, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 
 /** Buffers at one address, which hold data at different times. `store`: the store that is among them; null if there is none. */
 export interface AliasSet {
@@ -100,11 +100,12 @@ class AliasSets {
     for (const life of group.members) this.#of.set(life, group);
   }
   #compatible(a: LiveRange, b: LiveRange): boolean {
-    return a.last < b.first || b.last < a.first || this.#handsOver(a, b) || this.#handsOver(b, a);
+    return heldUntil(a) < b.first || heldUntil(b) < a.first || this.#handsOver(a, b) || this.#handsOver(b, a);
   }
   /** Whether one launch both ends `from` and begins `to`, and reads each element of `from` before it overwrites it. */
   #handsOver(from: LiveRange, to: LiveRange): boolean {
-    const args = from.last === to.first ? (this.#sequence.launches[to.first]?.args ?? []) : [];
+    if (from.last !== to.first || isHeldAt(from, to.first)) return false;
+    const args = this.#sequence.launches[to.first]?.args ?? [];
     const written = args.find((arg) => arg.buffer === to.buffer && !isRead(arg) && arg.access !== "part");
     const uses = args.filter((arg) => isRead(arg) && same(arg.buffer, from.buffer));
     if (written?.access === "update")

@@ -1,10 +1,6 @@
 // Which launches of a sequence must come after which: a graph of dependences through buffers.
 import { topologicalOrder } from "../topological-order.ts";
-import { isRead, memoryKey } from "./liveness.ts";
-import type { Sequence, VirtualBuffer } from "./sequence.ts";
-
-/** What identifies a buffer's memory (`memoryKey`). */
-export type Key = VirtualBuffer | string;
+import { isRead, type Key, memoryKey, type Sequence, type VirtualBuffer } from "./sequence.ts";
 
 /** The data dependences: an edge from each launch that writes a buffer to each that reads it. */
 export const dependences = (sequence: Sequence): DependenceGraph =>
@@ -21,10 +17,6 @@ type Uses = readonly [writers: Map<Key, number[]>, readers: Map<Key, number[]>];
 export function uses(sequence: Sequence): Uses {
   const writers = new Map<Key, number[]>();
   const readers = new Map<Key, number[]>();
-  const note = (to: Map<Key, number[]>, buffer: VirtualBuffer, at: number): void => {
-    const key = memoryKey(buffer);
-    to.set(key, [...(to.get(key) ?? []), at]);
-  };
   for (const [at, { args }] of sequence.launches.entries()) {
     for (const arg of args) {
       note(isRead(arg) ? readers : writers, arg.buffer, at);
@@ -32,6 +24,10 @@ export function uses(sequence: Sequence): Uses {
     }
   }
   return [writers, readers];
+}
+function note(to: Map<Key, number[]>, buffer: VirtualBuffer, at: number): void {
+  const key = memoryKey(buffer);
+  to.set(key, [...(to.get(key) ?? []), at]);
 }
 /** A directed graph whose nodes are the numbers of launches. */
 export class DependenceGraph {

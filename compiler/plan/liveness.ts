@@ -1,20 +1,25 @@
 // Live ranges of the buffers of a sequence, as positions: launch i is i, before the entry is -1, after it is `launches.length`.
 import { Bug } from "../diagnostic.ts";
-import type { Sequence, VirtualArg, VirtualBuffer } from "./sequence.ts";
+import { awaitedBefore } from "./in-flight.ts";
+import { isRead, type Key, memoryKey, type Sequence, type VirtualArg, type VirtualBuffer } from "./sequence.ts";
 
 /** From the launch that first writes the buffer to the last one that reads it, both inclusive. */
 export interface LiveRange {
   readonly buffer: VirtualBuffer;
   readonly first: number;
   last: number;
+  /** For each launch beside that uses the buffer: the last launch that may run meanwhile. */
+  readonly held: Map<number, number>;
 }
-/** What identifies a buffer's memory: the buffer object, or the name of its store, as all buffers of a store are the same memory. */
-export const memoryKey = (buffer: VirtualBuffer): VirtualBuffer | string => buffer.store ?? buffer;
-export const isRead = (arg: VirtualArg): boolean => arg.access === "read" || arg.access === "pointwise";
+/** The last launch during which the buffer's memory is in use. */
+export const heldUntil = ({ last, held }: LiveRange): number => Math.max(last, ...held.values());
+/** Whether a launch other than the one at `at` is in flight then, and uses the buffer. */
+export const isHeldAt = ({ held }: LiveRange, at: number): boolean =>
+  [...held].some(([holder, until]) => holder !== at && until >= at);
 
 /** The live range of each buffer or store. */
 export class LiveRanges {
-  readonly #lives = new Map<VirtualBuffer | string, LiveRange>();
+  readonly #lives = new Map<Key, LiveRange>();
 
   of(buffer: VirtualBuffer): LiveRange {
     const life = this.#lives.get(memoryKey(buffer));
@@ -26,7 +31,7 @@ export class LiveRanges {
   }
   start(buffer: VirtualBuffer, at: number): void {
     const key = memoryKey(buffer);
-    if (!this.#lives.has(key)) this.#lives.set(key, { buffer, first: at, last: at });
+    if (!this.#lives.has(key)) this.#lives.set(key, { buffer, first: at, last: at, held: new Map() });
   }
   /** Notes a use at `at`. A store holds data before the entry begins, and an empty buffer needs no writer; all else must have been written. */
   extend(buffer: VirtualBuffer, at: number): void {
@@ -49,6 +54,8 @@ export function liveRangesOf(sequence: Sequence, early: readonly VirtualBuffer[]
     for (const { base } of args) if (base !== undefined) lives.extend(base, at);
     for (const arg of args) if (!isRead(arg)) write(lives, arg, at);
   }
+  for (const [at, awaited] of awaitedBefore(sequence))
+    for (const { buffer } of sequence.launches[at]?.args ?? []) lives.of(buffer).held.set(at, awaited - 1);
   for (const { buffer } of sequence.results) lives.extend(buffer, end);
   for (const { from } of sequence.assigns) lives.extend(from, end);
   const assigned = new Set(sequence.assigns.map((a) => a.store));

@@ -8,11 +8,19 @@ import { dims, dtypeOf } from "../types/type.ts";
 import { type AliasSet, type Copy, sameLayout, shareMemory } from "./alias.ts";
 import { countBytes, requireCountable } from "./bytes.ts";
 import { fuseCollectives } from "./fuse-collectives.ts";
-import { liveRangesOf, memoryKey } from "./liveness.ts";
+import { awaitedBefore } from "./in-flight.ts";
+import { heldUntil, liveRangesOf } from "./liveness.ts";
 import { orderLaunches } from "./order.ts";
 import { type Grain, hostGrain, place, placedBytes } from "./place.ts";
 import type { Entry, Plan, PlanBuffer, PlanKernel, PlanStore, Step } from "./plan.ts";
-import { buffersOfArg, isKernel, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
+import {
+  buffersOfArg,
+  isKernel,
+  memoryKey,
+  type Sequence,
+  type VirtualBuffer,
+  type VirtualLaunch,
+} from "./sequence.ts";
 import { verifyPlan } from "./verify.ts";
 
 interface MemoryOptions {
@@ -26,7 +34,7 @@ interface MemoryOptions {
 /** Orders launches, gives every buffer its offset, lets buffers share memory where their live ranges allow it, and verifies the plan. */
 export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
   const { target, header, grain = hostGrain } = options;
-  const sequences = given.map((sequence) => orderLaunches(fuseCollectives(sequence)));
+  const sequences = given.map((sequence) => orderLaunches(fuseCollectives(sequence), target === "cuda"));
   const memory = new ArenaPlanner(sequences, stores, grain);
   const entries = sequences.map((sequence) => memory.entry(sequence));
   const plan: Plan = {
@@ -91,8 +99,13 @@ class ArenaPlanner {
     };
     const copy = ({ from, to }: Copy): Step => ({ kind: "copy", from: find(from), to: find(to) });
     const steps = early.map(copy);
+    const waits = waitsOf(sequence);
+    const numbers: number[] = [];
     for (const [at, before] of copies.entries()) {
+      const awaited = numbers[waits.get(at) ?? -1];
+      if (awaited !== undefined) steps.push({ kind: "wait", step: awaited });
       steps.push(...before.map(copy));
+      numbers.push(steps.length);
       const launch = sequence.launches[at];
       if (launch !== undefined) steps.push(this.#launch(launch, find));
     }
@@ -117,11 +130,12 @@ class ArenaPlanner {
     }
     return index;
   }
-  #launch({ kernel, tasks, ...rest }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
+  #launch({ kernel, tasks, beside, ...rest }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
     const work = { ...rest, args: rest.args.map((arg) => this.#bufferAt(find(arg.buffer), arg.byteOffset ?? 0)) };
+    const how = beside ? { beside } : {};
     return isKernel(kernel)
-      ? { kind: "launch", launch: { ...work, kernel: this.kernels.add(kernel), tasks } }
-      : { kind: "collective", collective: { ...work, op: kernel } };
+      ? { kind: "launch", launch: { ...work, kernel: this.kernels.add(kernel), tasks }, ...how }
+      : { kind: "collective", collective: { ...work, op: kernel }, ...how };
   }
   /** The index of the buffer that begins `byteOffset` bytes after that of `index`; made if it does not exist yet. */
   #bufferAt(index: number, byteOffset: number): number {
@@ -141,6 +155,9 @@ class ArenaPlanner {
     return [...this.#inputs].filter((name) => names.has(name));
   }
 }
+/** Before which launch the last of which launches beside is awaited. */
+const waitsOf = (sequence: Sequence): ReadonlyMap<number, number> =>
+  new Map([...awaitedBefore(sequence)].map(([at, before]) => [before, at]));
 const planBuffer = ({ name, dtype, shape, layout, bytes }: VirtualBuffer, offset: number): PlanBuffer => ({
   name,
   dtype,
@@ -152,7 +169,7 @@ const planBuffer = ({ name, dtype, shape, layout, bytes }: VirtualBuffer, offset
 const extent = ({ members }: AliasSet) => ({
   bytes: Math.max(...members.map((m) => m.buffer.bytes)),
   first: Math.min(...members.map((m) => m.first)),
-  last: Math.max(...members.map((m) => m.last)),
+  last: Math.max(...members.map((m) => heldUntil(m))),
 });
 
 /** All kernels of a plan, each once. Kernels are identified by name, which is a hash of the text. */

@@ -1,13 +1,17 @@
 // Reorders launches so that assignments and updates can be done in place: launches that read the old contents go first. Launches that release memory
-// go early (release.ts), and small ones are gathered into runs.
-import { type DependenceGraph, dependenceGraph, type Key, uses } from "./dependences.ts";
-import { memoryKey } from "./liveness.ts";
+// go early (release.ts), small ones are gathered into runs, and collectives overlap with what does not need them (overlap.ts).
+import { type DependenceGraph, dependenceGraph, uses } from "./dependences.ts";
+import { besideIfUseful } from "./in-flight.ts";
+import { launchesBeside, overlapped } from "./overlap.ts";
 import { isSmall } from "./plan.ts";
 import { releaseEarly } from "./release.ts";
-import type { Sequence } from "./sequence.ts";
+import { type Key, memoryKey, type Sequence, type VirtualLaunch } from "./sequence.ts";
 
-/** The same launches, as close to the given order as possible, with every dependence kept, and each wish for in-place writing that makes no cycle. */
-export function orderLaunches(sequence: Sequence): Sequence {
+/**
+ * The same launches, as close to the given order as possible, with every dependence kept, and each wish for in-place writing that makes no cycle.
+ * `kernelsBeside`: the target has several streams, so kernels may overlap too.
+ */
+export function orderLaunches(sequence: Sequence, kernelsBeside: boolean): Sequence {
   const [writers, readers] = uses(sequence);
   const edges = dependenceGraph(sequence.launches.length, [writers, readers]);
   const wishes = [...overwrites(sequence, writers)].flatMap(({ old, by }) =>
@@ -16,8 +20,13 @@ export function orderLaunches(sequence: Sequence): Sequence {
   for (const { user, by } of wishes) if (user < by) edges.add(user, by);
   for (const { user, by } of wishes) if (user > by && !edges.reaches(by, user)) edges.add(user, by);
   const small = sequence.launches.map(isSmall);
-  const order = gatherSmall(releaseEarly(sequence, edges), edges, small);
-  return { ...sequence, launches: order.flatMap((i) => sequence.launches[i] ?? []) };
+  const beside = launchesBeside(sequence.launches, edges, kernelsBeside);
+  const gathered = gatherSmall(releaseEarly(sequence, edges), edges, small);
+  const order = overlapped(sequence.launches, edges, gathered, beside);
+  const marked = (launch: VirtualLaunch, at: number): VirtualLaunch =>
+    beside.has(at) ? { ...launch, beside: true } : launch;
+  const launches = order.flatMap((at) => sequence.launches.slice(at, at + 1).map((launch) => marked(launch, at)));
+  return besideIfUseful({ ...sequence, launches });
 }
 /**
  * On the host one thread executes a run of small launches while the others wait at its end. So a single larger launch between two such runs moves

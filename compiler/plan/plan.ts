@@ -101,17 +101,24 @@ export const isSmall = ({ tasks, flops, bytes }: Pick<Launch, "tasks" | "flops" 
  * How many tasks of a launch take some 20 us. A thread of the host takes so many at a time, since between two chunks it waits until its results are
  * stored (0.1 to 0.2 us). One core is reckoned with 150 GFLOP/s, and 20 GB/s from a cache that is shared.
  */
-export function grainOf({ tasks, flops, bytes }: Pick<Launch, "tasks" | "flops" | "bytes">): number {
-  const microseconds = Math.max(flops / 150e3, bytes / 20e3);
-  return bytes > 0 ? Math.max(1, Math.floor((20 * tasks) / microseconds)) : 1;
-}
+export const grainOf = ({ tasks, flops, bytes }: Pick<Launch, "tasks" | "flops" | "bytes">): number =>
+  bytes > 0 ? Math.max(1, Math.floor((20 * tasks) / microsecondsOf({ flops, bytes }))) : 1;
+/** About how long a core of the host takes for so much work. */
+export const microsecondsOf = ({ flops, bytes }: Pick<Launch, "flops" | "bytes">): number =>
+  Math.max(flops / 150e3, bytes / 20e3);
 export type Phase = "forward" | "backward" | "update";
-/** A copy is of a whole buffer; it is needed where an assignment cannot be made in place. */
+/**
+ * Steps are done one after another. One that is `beside` is only begun where it stands: a second queue does those, in their order, after all steps before
+ * them. wait: until the second queue has done the step of this index, and those beside before it. A copy is of a whole buffer; it is needed where an
+ * assignment cannot be made in place.
+ */
 export type Step =
-  | { readonly kind: "launch"; readonly launch: Launch }
-  | { readonly kind: "collective"; readonly collective: Collective }
+  | { readonly kind: "launch"; readonly launch: Launch; readonly beside?: true }
+  | { readonly kind: "collective"; readonly collective: Collective; readonly beside?: true }
+  | { readonly kind: "wait"; readonly step: number }
   | { readonly kind: "copy"; readonly from: number; readonly to: number };
-/** The launch or collective of a step; null: it is a copy. */
+export const isBeside = (step: Step): boolean => "beside" in step && step.beside;
+/** The launch or collective of a step; null: it is a copy, or a wait. */
 export const workOf = (step: Step): Work | null =>
   step.kind === "launch" ? step.launch : step.kind === "collective" ? step.collective : null;
 /** The buffers that a step reads and writes. */

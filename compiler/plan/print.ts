@@ -5,6 +5,7 @@ import {
   buffersOf,
   type CollectiveOp,
   type Entry,
+  isBeside,
   type Layout,
   type Plan,
   type PlanBuffer,
@@ -51,6 +52,10 @@ function lives(plan: Plan, entry: Entry): readonly string[] {
 }
 function showStep(plan: Plan, step: Step): string {
   if (step.kind === "copy") return `copy ${nameOf(plan, step.to)} = ${nameOf(plan, step.from)}`;
+  if (step.kind === "wait") return `wait for ${step.step}`;
+  return `${isBeside(step) ? "begin " : ""}${showWork(plan, step)}`;
+}
+function showWork(plan: Plan, step: Exclude<Step, { readonly kind: "copy" | "wait" }>): string {
   const args = buffersOf(step)
     .map((a) => nameOf(plan, a))
     .join(", ");

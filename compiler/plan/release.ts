@@ -1,10 +1,18 @@
 // Launches that release more memory than they take go as early as they can, above all weight gradients: a product of what the backward of a layer is
 // given, and of what its forward kept, is made before the backward comes to the layer in front of it. Both need no memory after that.
 import { sum } from "../types/numbers.ts";
-import type { DependenceGraph, Key } from "./dependences.ts";
-import { isRead, memoryKey } from "./liveness.ts";
+import type { DependenceGraph } from "./dependences.ts";
 import { isSmall } from "./plan.ts";
-import { buffersOfArg, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
+import {
+  buffersOfArg,
+  isRead,
+  type Key,
+  memoryKey,
+  type Sequence,
+  type VirtualArg,
+  type VirtualBuffer,
+  type VirtualLaunch,
+} from "./sequence.ts";
 
 /** A topological order, close to that of `edges`, in which a launch follows the one before the last reader of what it releases. */
 export function releaseEarly(sequence: Sequence, edges: DependenceGraph): readonly number[] {

@@ -29,6 +29,10 @@ export interface VirtualArg {
   readonly aliasedOutput?: VirtualBuffer;
   readonly byteOffset?: number;
 }
+export const isRead = (arg: VirtualArg): boolean => arg.access === "read" || arg.access === "pointwise";
+/** What identifies a buffer's memory: the buffer object, or the name of its store, as all buffers of a store are the same memory. */
+export type Key = VirtualBuffer | string;
+export const memoryKey = (buffer: VirtualBuffer): Key => buffer.store ?? buffer;
 /** The buffers that an argument names: its own, and the base of an update. */
 export const buffersOfArg = ({ buffer, base }: VirtualArg): readonly VirtualBuffer[] =>
   base ? [buffer, base] : [buffer];
@@ -43,6 +47,8 @@ export interface VirtualLaunch {
   readonly bytes: number;
   /** The phase of a train entry that it belongs to; the report of bytes counts what is kept from one phase to another. */
   readonly phase: Phase;
+  /** It overlaps with the launches after it (overlap.ts). */
+  readonly beside?: true;
 }
 export const isKernel = (k: PlanKernel | CollectiveOp): k is PlanKernel => "text" in k;
 /** The kernel of a launch that is not a collective. */

@@ -2,10 +2,17 @@
 import { Bug } from "../diagnostic.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { sameDescriptor } from "./alias.ts";
-import { isRead, memoryKey } from "./liveness.ts";
 import { hostGrain } from "./place.ts";
-import { buffersOf, type Entry, type Plan, type PlanBuffer } from "./plan.ts";
-import { canAlias, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
+import { buffersOf, type Entry, isBeside, type Plan, type PlanBuffer } from "./plan.ts";
+import {
+  canAlias,
+  isRead,
+  memoryKey,
+  type Sequence,
+  type VirtualArg,
+  type VirtualBuffer,
+  type VirtualLaunch,
+} from "./sequence.ts";
 
 /** Whose data bytes hold: a buffer's, or (by name) what a store held before the entry. */
 type Data = VirtualBuffer | string;
@@ -27,11 +34,18 @@ export function verifyPlan(plan: Plan, sequences: readonly Sequence[], { alignme
   }
 }
 
+interface Use {
+  readonly buffer: PlanBuffer;
+  readonly writes: boolean;
+}
+
 class Replay {
   readonly #memory = new Shadow();
   /** For buffers written in parts: how many launches have yet to write a part, and which buffers have been begun. */
   readonly #parts = new Map<Data, number>();
   readonly #begun = new Set<Data>();
+  /** Steps beside that are not awaited yet. */
+  #inFlight: readonly { readonly step: number; readonly name: string; readonly uses: readonly Use[] }[] = [];
   readonly #plan: Plan;
   readonly #sequence: Sequence;
   readonly #entry: Entry;
@@ -49,10 +63,12 @@ class Replay {
 
   run(): void {
     const launches = this.#sequence.launches.values();
-    for (const step of this.#entry.steps) {
-      if (step.kind === "copy") this.#copy(this.#buffer(step.from), this.#buffer(step.to));
-      else this.#launch(launches.next().value, buffersOf(step));
+    for (const [number, step] of this.#entry.steps.entries()) {
+      if (step.kind === "wait") this.#wait(step.step);
+      else if (step.kind === "copy") this.#copy(this.#buffer(step.from), this.#buffer(step.to));
+      else this.#launch(launches.next().value, buffersOf(step), isBeside(step) ? number : null);
     }
+    for (const { name } of this.#inFlight) throw new Bug(`${this.#entry.name} ends before ${name} is awaited`);
     if (launches.next().done !== true) throw new Bug(`${this.#entry.name} lacks a launch`);
     for (const [i, { buffer }] of this.#sequence.results.entries()) {
       this.#expect(this.#buffer(this.#entry.results[i]?.buffer), memoryKey(buffer), "as a result");
@@ -65,9 +81,13 @@ class Replay {
   #note({ access, buffer }: VirtualArg, more: number): void {
     if (access === "part") this.#parts.set(memoryKey(buffer), (this.#parts.get(memoryKey(buffer)) ?? 0) + more);
   }
-  #launch(launch: VirtualLaunch | undefined, args: readonly number[]): void {
+  /** `number`: the step's, if it is beside. */
+  #launch(launch: VirtualLaunch | undefined, args: readonly number[], number: number | null): void {
     if (launch?.args.length !== args.length) throw new Bug(`${this.#entry.name} has a launch that was not asked for`);
     const at = launch.args.map((arg, i) => ({ arg, buffer: wholeBuffer(this.#buffer(args[i]), arg) }));
+    const uses = at.map(({ arg, buffer }) => ({ buffer, writes: !isRead(arg) }));
+    if (number === null) this.#requireLanded(launch.kernel.name, uses);
+    else this.#inFlight = [...this.#inFlight, { step: number, name: launch.kernel.name, uses }];
     for (const { arg, buffer } of at) {
       if (arg.access === "part" && this.#begun.has(memoryKey(arg.buffer)))
         this.#expect(buffer, memoryKey(arg.buffer), "in part");
@@ -86,8 +106,27 @@ class Replay {
       this.#note(write.arg, -1);
     }
   }
+  /** What the first queue does must not meet what is in flight: a buffer that either of both writes. */
+  #requireLanded(name: string, uses: readonly Use[]): void {
+    for (const own of uses)
+      for (const flying of this.#inFlight)
+        for (const other of flying.uses)
+          if ((own.writes || other.writes) && overlap(own.buffer, other.buffer))
+            throw new Bug(
+              `${name} uses ${own.buffer.name} before ${flying.name}, which uses ${other.buffer.name}, is awaited`,
+            );
+  }
+  #wait(step: number): void {
+    if (!this.#inFlight.some((flying) => flying.step === step))
+      throw new Bug(`${this.#entry.name} waits for step ${step}, which is not in flight`);
+    this.#inFlight = this.#inFlight.filter((flying) => flying.step > step);
+  }
   #copy(from: PlanBuffer, to: PlanBuffer): void {
     if (from.bytes === 0) return;
+    this.#requireLanded("a copy", [
+      { buffer: from, writes: false },
+      { buffer: to, writes: true },
+    ]);
     const [data] = this.#memory.holders(from);
     if (from.bytes !== to.bytes || overlap(from, to)) throw new Bug(`${from.name} cannot be copied to ${to.name}`);
     if (data === undefined || data === null)

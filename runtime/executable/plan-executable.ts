@@ -1,7 +1,7 @@
 // The `Executable` of a plan that the addon has loaded, on the host or on CUDA: maps store names to buffers, checks inputs, collects results.
 import { Problem } from "../../compiler/diagnostic.ts";
 import { isRuntimeInput, runtimeInputs } from "../../compiler/graph/node.ts";
-import { buffersOf, type Entry, type Plan, type PlanBuffer, type Step } from "../../compiler/plan/plan.ts";
+import { buffersOf, type Entry, isBeside, type Plan, type PlanBuffer, type Step } from "../../compiler/plan/plan.ts";
 import { bytesOf } from "../../compiler/types/dtype.ts";
 import { product } from "../../compiler/types/numbers.ts";
 import type { Executor, NativeBuffer, NativeStep, StepTimes } from "../native.ts";
@@ -46,11 +46,17 @@ export function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer
   };
 }
 export function nativeStep(step: Step, { small = false, grain = 1 } = {}): NativeStep {
-  const given = { args: buffersOf(step), small, grain };
-  if (step.kind === "copy") return { kernel: -1, tasks: 0, ...given };
-  if (step.kind === "collective")
-    return { kernel: -2, tasks: 1, collective: { ...collectiveDefaults, ...step.collective.op }, ...given };
-  return { kernel: step.launch.kernel, tasks: step.launch.tasks, ...given };
+  const given = { args: buffersOf(step), small, grain, beside: isBeside(step) };
+  switch (step.kind) {
+    case "copy":
+      return { kernel: -1, tasks: 0, ...given };
+    case "collective":
+      return { kernel: -2, tasks: 1, collective: { ...collectiveDefaults, ...step.collective.op }, ...given };
+    case "wait":
+      return { kernel: -3, tasks: 1, awaited: step.step, ...given };
+    case "launch":
+      return { kernel: step.launch.kernel, tasks: step.launch.tasks, ...given };
+  }
 }
 const collectiveDefaults = { fn: "", back: false, rows: 0, length: 0, groups: 1, stride: 1 } as const;
 

@@ -1,5 +1,6 @@
 // Turns the measured times of an entry's steps into rates, shares of the machine's ceilings, and a table.
-import type { Entry, Phase, Plan, Step } from "../../compiler/plan/plan.ts";
+import { Bug } from "../../compiler/diagnostic.ts";
+import { type Entry, isBeside, type Phase, type Plan, type Step } from "../../compiler/plan/plan.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { showLines } from "./show-lines.ts";
 import { table } from "./table.ts";
@@ -19,8 +20,8 @@ export interface KernelTime {
   /** Wall time. */
   readonly seconds: number;
   /**
-   * The cores' time in it, divided evenly among them: how long it would take if no core waited for another's last task. For a collective: the wall
-   * time.
+   * The cores' time in it, divided evenly among them: how long it would take if no core waited for another's last task. For a collective, and a wait
+   * for one: the wall time.
    */
   readonly busySeconds: number;
   /** `bytes` is an upper bound: of rows that are chosen by index, as many as can be chosen. Rates are over `busySeconds`. */
@@ -43,23 +44,32 @@ export const kernelTimes = (
   limits: Limits,
 ): readonly KernelTime[] =>
   entry.steps.map((step, i) => {
-    const used = step.kind === "collective" ? (wall[i] ?? 0) : (busy[i] ?? 0) / limits.threads;
+    const isMoved = step.kind === "collective" || step.kind === "wait";
+    const used = isMoved ? (wall[i] ?? 0) : (busy[i] ?? 0) / limits.threads;
     const busySeconds = Math.max(used, 1e-9 / limits.threads);
-    const { flops, bytes, ...known } = stepInfo(plan, step);
+    const { flops, bytes, ...known } = stepInfo(plan, entry.steps, step);
     const [gflops, gbytes] = [(flops / busySeconds) * 1e-9, (bytes / busySeconds) * 1e-9];
     const share = Math.max(gflops / limits.gflops, gbytes / limits.gbytes);
     return { ...known, flops, bytes, seconds: wall[i] ?? 0, busySeconds, gflops, gbytes, share };
   });
 type Described = Pick<KernelTime, "kernel" | "phase" | "tasks" | "flops" | "bytes" | "lines" | "operands">;
-function stepInfo(plan: Plan, step: Step): Described {
-  const shown = (i: number): string => `${plan.buffers[i]?.name}[${plan.buffers[i]?.shape.join(",")}]`;
-  if (step.kind === "copy") {
-    const bytes = 2 * (plan.buffers[step.to]?.bytes ?? 0);
-    const operands = [step.from, step.to].map(shown);
-    return { kernel: "copy", phase: "copy", tasks: 0, flops: 0, bytes, lines: [], operands };
+/** What is beside is begun at once, and its time is that of who waits for it; its work is none of theirs, since it is done meanwhile. */
+function stepInfo(plan: Plan, steps: readonly Step[], step: Step): Described {
+  if (step.kind === "wait") {
+    const awaited = steps[step.step];
+    if (awaited?.kind !== "launch" && awaited?.kind !== "collective")
+      throw new Bug(`step ${step.step} is awaited, and is not beside`);
+    return { ...workInfo(plan, awaited), kernel: `wait for ${workInfo(plan, awaited).kernel}`, flops: 0, bytes: 0 };
   }
+  if (step.kind !== "copy") return { ...workInfo(plan, step), ...(isBeside(step) ? { flops: 0, bytes: 0 } : {}) };
+  const bytes = 2 * (plan.buffers[step.to]?.bytes ?? 0);
+  const operands = [step.from, step.to].map((i) => shown(plan, i));
+  return { kernel: "copy", phase: "copy", tasks: 0, flops: 0, bytes, lines: [], operands };
+}
+const shown = (plan: Plan, i: number): string => `${plan.buffers[i]?.name}[${plan.buffers[i]?.shape.join(",")}]`;
+function workInfo(plan: Plan, step: Extract<Step, { readonly kind: "launch" | "collective" }>): Described {
   const { phase, flops, bytes, args } = step.kind === "launch" ? step.launch : step.collective;
-  const known = { phase, flops, bytes, operands: args.map(shown) };
+  const known = { phase, flops, bytes, operands: args.map((i) => shown(plan, i)) };
   if (step.kind === "collective") return { ...known, kernel: step.collective.op.name, tasks: 1, lines: [] };
   const { name = "", origins = [] } = plan.kernels[step.launch.kernel] ?? {};
   return { ...known, kernel: name, tasks: step.launch.tasks, lines: origins };

@@ -23,9 +23,10 @@ struct BufferSpec {
   size_t offset, bytes;
   Layout layout;
 };
-/// A launch of `kernel` on the buffers `args`. If `kernel` is `copy_step`: a copy of args[0] to args[1]; if it is `collective_step`: `collective`.
+/// A launch of `kernel` on the buffers `args`. If `kernel` is `copy_step`: a copy of args[0] to args[1]; if it is `collective_step`: `collective`; if it is
+/// `wait_step`: a wait for the step `awaited` of the entry, which is beside.
 struct StepSpec {
-  static constexpr long copy_step = -1, collective_step = -2;
+  static constexpr long copy_step = -1, collective_step = -2, wait_step = -3;
   long kernel;
   std::vector<size_t> args;
   long tasks;
@@ -33,7 +34,10 @@ struct StepSpec {
   bool small;
   /// How many of its tasks a thread of the host takes at a time (`grainOf` there).
   long grain;
+  /// Only begun; a second queue does it after what it was given before (`Step` in compiler/plan/plan.ts).
+  bool beside = false;
   std::optional<CollectiveSpec> collective{};
+  size_t awaited = 0;
 };
 /// Nanoseconds of a step. `wall`: elapsed time. `busy`: CPU time that all threads together spent in its kernel.
 struct StepTime {

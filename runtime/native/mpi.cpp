@@ -1,6 +1,7 @@
 #include "mpi.hpp"
 
 #include <sched.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -17,6 +18,7 @@ static constexpr size_t max_text = 16384;                    // the most charact
 
 static constexpr size_t large_block = size_t(16) << 10;  // a block of so many bytes is sent by itself: libraries pack and unpack derived types piece by piece
 static constexpr int spin_limit = 1000;                   // so often a wait asks before it yields its core
+static constexpr long first_nap = 20'000, last_nap = 200'000;  // nanoseconds that a thread sleeps until it asks again: each time longer
 static constexpr size_t status_bytes = 64;                // bytes, no less than an MPI_Status has in any library
 
 /// A message as MPI is given it: each large block by itself, all small ones together. Sender and receiver see the same sizes, so they divide alike.
@@ -97,7 +99,7 @@ class LoadedMpi : public Mpi {
  protected:
   void allGatherSmall(const char* own, char* all, int bytes) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (Abi::yields) return check("MPI_Allgather", allgather_(own, bytes, byte_, all, bytes, byte_, world_));
+    if (Abi::yields && !hurried) return check("MPI_Allgather", allgather_(own, bytes, byte_, all, bytes, byte_, world_));
     std::vector<Handle> request(1);
     check("MPI_Iallgather", iallgather_(own, bytes, byte_, all, bytes, byte_, world_, request.data()));
     complete(request);
@@ -136,15 +138,20 @@ class LoadedMpi : public Mpi {
     Handle type;
     bool made = false;
   };
-  /// Waits for all requests; where the library does not yield, by asking it again and again.
+  /// Waits for all requests; where the library does not yield, or the thread is to sleep, by asking it again and again.
   void complete(std::vector<Handle>& requests) {
     std::vector<char> statuses(requests.size() * status_bytes);
     const int n = int(requests.size());
-    if (Abi::yields) return check("MPI_Waitall", waitall_(n, requests.data(), statuses.data()));
+    if (Abi::yields && !hurried) return check("MPI_Waitall", waitall_(n, requests.data(), statuses.data()));
+    long nap = first_nap;
     for (int done = 0, asked = 0;; asked++) {
       check("MPI_Testall", testall_(n, requests.data(), &done, statuses.data()));
       if (done != 0) return;
-      if (asked > spin_limit) sched_yield();
+      if (hurried && !*hurried) {
+        const timespec time{0, nap};
+        nanosleep(&time, nullptr);
+        nap = std::min(2 * nap, last_nap);
+      } else if (hurried || asked > spin_limit) sched_yield();
     }
   }
   void check(const char* call, int code) const {
@@ -177,6 +184,7 @@ static std::string versionOf(const SharedLibrary& library) {
 }
 std::string Mpi::version(const std::string& library) { return versionOf(openLibrary(library)); }
 
+thread_local const std::atomic<bool>* Mpi::hurried = nullptr;
 static std::unique_ptr<Mpi> instance;
 Mpi& Mpi::init(const std::string& path) {
   static std::mutex mutex;

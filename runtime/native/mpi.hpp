@@ -1,5 +1,6 @@
 // MPI, loaded with dlopen (Open MPI or any library with MPICH's ABI): the few calls that collectives are made of.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -33,6 +34,8 @@ class Mpi {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
+  /// While this is false, the calling thread sleeps as it waits, instead of asking again and again, since others compute. Default: null, it never sleeps.
+  static thread_local const std::atomic<bool>* hurried;
   /// Gathers `bytes` from each worker, by rank.
   void allGather(const char* own, char* all, size_t bytes);
   /// Sends and receives at most one message to and from each other worker; returns when all have arrived.

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #endif
 
+#include <algorithm>
 #include <cstring>
 #include <sstream>
 #include <stdexcept>
@@ -86,18 +87,35 @@ struct Program::Copy {
 /// Copies of so many bytes take longer than waking the other threads.
 static constexpr long shared_copy = 1 << 20;
 
-/// A collective as a step. The pool cannot pass on exceptions, so a failure is stored and the run cancelled before its next step.
+/// A collective as a step. Neither the pool nor the second queue can pass on exceptions, so a failure is stored and the run cancelled before its next step.
 struct Program::CollectiveStep {
   Collective collective;
   Program& program;
+  bool beside;
   static void run(void* const* args, long begin, long end, float*) {
     auto& step = *static_cast<CollectiveStep*>(args[0]);
+    if (begin >= end) return;
+    if (step.beside) step.program.second_->begin([&step] { step.run(); });
+    else step.run();
+  }
+  void run() {
+    if (program.hasFailed_) return;
     try {
-      if (begin < end) step.collective.run();
+      collective.run();
     } catch (const std::exception& error) {
-      step.program.failure_ = error.what();
-      step.program.cancel(true);
+      program.failure_ = error.what();
+      program.hasFailed_ = true;
+      program.cancel(true);
     }
+  }
+};
+/// Waits until only so many of the steps that were begun are `left`.
+struct Program::WaitStep {
+  SecondQueue& second;
+  size_t left;
+  static void run(void* const* args, long begin, long end, float*) {
+    const auto& step = *static_cast<const WaitStep*>(args[0]);
+    if (begin < end) step.second.wait(step.left);
   }
 };
 
@@ -108,15 +126,21 @@ Program::Program(const Spec& spec) : Engine(spec.buffers, spec.bytes), arena_(sp
 #ifdef __SANITIZE_ADDRESS__
   specs_ = spec.entries;
 #endif
+  const auto isBeside = [](const StepSpec& step) { return step.beside; };
+  if (std::any_of(spec.entries.begin(), spec.entries.end(), [&](const auto& e) { return std::any_of(e.begin(), e.end(), isBeside); }))
+    second_ = std::make_unique<SecondQueue>([](const std::atomic<bool>& awaited) { Mpi::hurried = &awaited; });
   for (const auto& entry : spec.entries) {
     auto& steps = entries_.emplace_back();
-    for (const auto& step : entry) steps.push_back(makeStep(step, kernels));
+    for (size_t at = 0; at < entry.size(); at++) steps.push_back(makeStep(entry, at, kernels));
   }
 }
 Program::~Program() = default;
 
-Step Program::makeStep(const StepSpec& spec, const std::vector<Kernel>& kernels) {
+Step Program::makeStep(const std::vector<StepSpec>& entry, size_t at, const std::vector<Kernel>& kernels) {
+  const StepSpec& spec = entry[at];
   if (spec.kernel == StepSpec::copy_step) return copy(spec);
+  if (spec.kernel == StepSpec::wait_step) return wait(entry, at);
+  if (spec.beside && spec.kernel != StepSpec::collective_step) throw std::runtime_error("the host runs no kernels beside others");
   return spec.kernel == StepSpec::collective_step ? collective(spec) : launch(spec, kernels);
 }
 Step Program::launch(const StepSpec& spec, const std::vector<Kernel>& kernels) {
@@ -133,8 +157,17 @@ Step Program::copy(const StepSpec& spec) {
 Step Program::collective(const StepSpec& spec) {
   std::vector<Collective::Arg> args;
   for (const size_t arg : spec.args) args.push_back({address(arg), size_t(layout(arg).elements() * layout(arg).width)});
-  collectives_.push_back(std::unique_ptr<CollectiveStep>(new CollectiveStep{Collective(spec.collective.value(), std::move(args)), *this}));
+  collectives_.push_back(std::unique_ptr<CollectiveStep>(new CollectiveStep{Collective(spec.collective.value(), std::move(args)), *this, spec.beside}));
   return {CollectiveStep::run, {collectives_.back().get()}, 1, spec.small};
+}
+/// The steps beside that stand between the awaited one and the wait need not be done.
+Step Program::wait(const std::vector<StepSpec>& entry, size_t at) {
+  const size_t awaited = entry[at].awaited;
+  if (awaited >= at || !entry[awaited].beside) throw std::runtime_error("a step waits for one that is not beside it");
+  size_t left = 0;
+  for (size_t i = awaited + 1; i < at; i++) left += entry[i].beside;
+  waits_.push_back(std::unique_ptr<WaitStep>(new WaitStep{*second_, left}));
+  return {WaitStep::run, {waits_.back().get()}, 1, true};
 }
 
 #ifdef __SANITIZE_ADDRESS__
@@ -142,23 +175,30 @@ Step Program::collective(const StepSpec& spec) {
 bool Program::run(size_t entry, std::vector<StepTime>& times) {
   const auto& steps = entries_.at(entry);
   bool finished = true;
+  hasFailed_ = false;
   for (size_t i = 0; i < steps.size() && finished; i++) {
     std::vector<StepTime> time(times.empty() ? 0 : 1);
     ASAN_POISON_MEMORY_REGION(arena_.data(), arena_.bytes());
     for (const size_t arg : specs_[entry][i].args) ASAN_UNPOISON_MEMORY_REGION(address(arg), buffers_[arg].bytes);
     finished = pool_.run({steps[i]}, cancel_, time);
+    if (specs_[entry][i].beside) second_->finish();
     if (time.empty()) continue;
     times[i].wall = time[0].wall.load();
     times[i].busy = time[0].busy.load();
   }
   ASAN_UNPOISON_MEMORY_REGION(arena_.data(), arena_.bytes());
-  return requireNoFailure(finished);
+  return finish(finished);
 }
 #else
-bool Program::run(size_t entry, std::vector<StepTime>& times) { return requireNoFailure(pool_.run(entries_.at(entry), cancel_, times)); }
+bool Program::run(size_t entry, std::vector<StepTime>& times) {
+  hasFailed_ = false;
+  return finish(pool_.run(entries_.at(entry), cancel_, times));
+}
 #endif
-bool Program::requireNoFailure(bool finished) const {
-  if (!failure_.empty()) throw std::runtime_error(failure_);
+/// A run that was cancelled may have begun what it did not wait for.
+bool Program::finish(bool finished) {
+  if (second_) second_->finish();
+  if (hasFailed_) throw std::runtime_error(failure_);
   return finished;
 }
 /// Pins threads once for all runs, which are too short for a thread that starts late.

@@ -7,6 +7,7 @@
 #include "arena.hpp"
 #include "engine.hpp"
 #include "pool.hpp"
+#include "second_queue.hpp"
 
 namespace moec {
 
@@ -52,25 +53,31 @@ class Program : public Engine {
  private:
   struct Copy;
   struct CollectiveStep;
-  Step makeStep(const StepSpec& spec, const std::vector<Kernel>& kernels);
+  struct WaitStep;
+  Step makeStep(const std::vector<StepSpec>& entry, size_t at, const std::vector<Kernel>& kernels);
   Step launch(const StepSpec& spec, const std::vector<Kernel>& kernels);
   Step copy(const StepSpec& spec);
   Step collective(const StepSpec& spec);
+  Step wait(const std::vector<StepSpec>& entry, size_t at);
   void runCopy(const Copy& copy);
-  bool requireNoFailure(bool finished) const;
+  bool finish(bool finished);
   char* address(size_t buffer) const { return arena_.data() + buffers_.at(buffer).offset; }
 
   Arena arena_;
   std::vector<Library> libraries_;
   std::vector<std::unique_ptr<Copy>> copies_;
   std::vector<std::unique_ptr<CollectiveStep>> collectives_;
-  /// The error of a collective that failed; empty if none has.
+  std::vector<std::unique_ptr<WaitStep>> waits_;
+  /// Whether a collective of this run failed, and its error.
+  std::atomic<bool> hasFailed_{false};
   std::string failure_;
   std::vector<std::vector<Step>> entries_;
 #ifdef __SANITIZE_ADDRESS__
   std::vector<std::vector<StepSpec>> specs_;
 #endif
   Pool pool_;
+  /// For collectives beside; null if there are none.
+  std::unique_ptr<SecondQueue> second_;
 };
 
 }  // namespace moec

@@ -46,8 +46,9 @@ static CollectiveSpec collective(const Napi::Object& o) {
 static StepSpec step(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
   const auto args = list(o, "args", [](const Napi::Value& v) { return size_t(v.As<Napi::Number>().Int64Value()); });
-  StepSpec spec{long(number(o, "kernel")), args, long(number(o, "tasks")), flag(o, "small"), long(number(o, "grain"))};
+  StepSpec spec{long(number(o, "kernel")), args, long(number(o, "tasks")), flag(o, "small"), long(number(o, "grain")), flag(o, "beside")};
   if (spec.kernel == StepSpec::collective_step) spec.collective = collective(object(o, "collective"));
+  if (spec.kernel == StepSpec::wait_step) spec.awaited = size_t(number(o, "awaited"));
   return spec;
 }
 static std::vector<StepSpec> entry(const Napi::Value& value) { return list(value.As<Napi::Object>(), "steps", step); }

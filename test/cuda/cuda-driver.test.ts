@@ -208,6 +208,7 @@ const copy = (from: number, to: number) => ({
   tasks: 0,
   small: false,
   grain: 1,
+  beside: false,
   maps: [],
   writes: [],
 });

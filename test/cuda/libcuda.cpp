@@ -131,6 +131,7 @@ API cuStreamCreate(Handle* stream, unsigned) { CALL(); return *stream = new Stre
 API cuStreamDestroy_v2(Handle stream) { CALL(); return delete static_cast<Stream*>(stream), 0; }
 API cuStreamSynchronize(Handle) { CALL(); return 0; }
 API cuStreamQuery(Handle) { CALL(); return 0; }
+API cuStreamWaitEvent(Handle, Handle, unsigned) { CALL(); return 0; }
 API cuStreamBeginCapture_v2(Handle stream, int) {
   CALL();
   auto* s = static_cast<Stream*>(stream);

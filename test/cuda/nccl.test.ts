@@ -77,6 +77,13 @@ else {
     test(`what ${n} GPUs do together, all of them and by pairs, in graphs and step by step`, () => {
       agrees(n, { ...emulated, MOEC_EMULATOR: `check lazy devices=${n}` }, workerScript("gpus"));
     });
+  for (const how of ["check lazy", "check ahead"])
+    test(`sums beside products, each stream as late or as early as it may: ${how}`, () => {
+      agrees(2, { ...emulated, MOEC_EMULATOR: `${how} devices=2` }, workerScript("beside"));
+    });
+  test("sums that are awaited too late show where the second stream comes late", () => {
+    agrees(2, { ...emulated, MOEC_EMULATOR: "lazy devices=2" }, workerScript("beside"), "planted");
+  });
   test("a variant that one worker has no use for none uses, and one that agrees for one agrees for all", () => {
     const fake = join(here, "libcuda.so");
     execFileSync("g++", ["-std=gnu++17", "-shared", "-fPIC", join(project, "test/cuda/libcuda.cpp"), "-o", fake]);

@@ -25,6 +25,7 @@ const collective: NativeStep = {
   tasks: 1,
   small: true,
   grain: 1,
+  beside: false,
   collective: { name: "all_reduce", dtype: "f32", fn: "sum", back: false, rows: 0, length: 0, ...group },
 };
 const host: ConstructorParameters<Addon["Executor"]>[0] = {
@@ -43,6 +44,7 @@ const withVariant: CudaStep = {
   tasks: 1,
   small: false,
   grain: 1,
+  beside: false,
   maps: [{ arg: 0, dims: [1], strides: [], box: [1] }],
   writes: [{ arg: 0, width: 4 }],
 };

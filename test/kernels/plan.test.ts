@@ -4,7 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Bug } from "../../compiler/diagnostic.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
-import type { Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
+import { isBeside, type Plan, type PlanBuffer, type Step, workOf } from "../../compiler/plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { verifyPlan } from "../../compiler/plan/verify.ts";
 import { buffer, launch, ofStore, part, pointwise, read, storeOf, update, write } from "../sequences.ts";
@@ -21,7 +21,8 @@ function check<T>(property: fc.IProperty<T>, runs: number): void {
 const existing = <T>(value: T | undefined): T => value ?? fail("it exists");
 const output = (name: string, of: VirtualBuffer) => ({ role: "output" as const, name, buffer: of });
 
-// Random sequences, run twice: each buffer on its own, and on the planned arena. A kernel's meaning is its access modes.
+// Random sequences, run three times: each buffer on its own; on the planned arena; and there with what is beside done where it is awaited. A kernel's
+// meaning is its access modes.
 
 /** What a launch does to element i, in place where buffers share memory. */
 function perform(args: readonly VirtualArg[], at: (arg: VirtualArg) => Float32Array): void {
@@ -58,17 +59,28 @@ function runPlanned(
   plan: Plan,
   sequence: Sequence,
   initial: ReadonlyMap<string, Float32Array>,
+  late: boolean,
 ): readonly Float32Array[] {
   const arena = new ArrayBuffer(plan.bytes.arena);
   new Float32Array(arena).fill(Number.NaN);
   const at = (index: number | undefined): Float32Array => view(arena, existing(plan.buffers[index ?? -1]));
   for (const { name, buffer } of plan.stores) at(buffer).set(initial.get(name) ?? []);
-  for (const step of plan.entries[0]?.steps ?? []) {
+  const run = (step: Step): void => {
+    const kernel = step.kind === "launch" ? plan.kernels[step.launch.kernel] : null;
+    const isOf = (l: VirtualLaunch): boolean =>
+      step.kind === "collective" ? l.kernel === step.collective.op : l.kernel.name === kernel?.name;
+    const args = sequence.launches.find(isOf)?.args ?? [];
+    perform(args, (arg) => at(workOf(step)?.args[args.indexOf(arg)]));
+  };
+  let flying: number[] = [];
+  const steps = plan.entries[0]?.steps ?? [];
+  for (const [number, step] of steps.entries()) {
     if (step.kind === "copy") at(step.to).set(at(step.from));
-    else if (step.kind === "launch") {
-      const args = sequence.launches.find((l) => l.kernel.name === plan.kernels[step.launch.kernel]?.name)?.args ?? [];
-      perform(args, (arg) => at(step.launch.args[args.indexOf(arg)]));
-    }
+    else if (step.kind === "wait") {
+      for (const begun of flying.filter((other) => other <= step.step)) run(existing(steps[begun]));
+      flying = flying.filter((other) => other > step.step);
+    } else if (late && isBeside(step)) flying.push(number);
+    else run(step);
   }
   const results = (plan.entries[0]?.results ?? []).map((r) => at(r.buffer));
   return [...results, ...plan.stores.map((s) => at(s.buffer))].map((data) => data.slice());
@@ -95,7 +107,9 @@ const sequences = fc
       );
       const made = kind & 8 ? [update(to, base)] : kind & 16 ? [write(to), write(twin)] : [write(to)];
       values.push(...made.map((m) => m.buffer));
-      return launch(`k${i}`, "", [...args, ...made], kind & 32 ? 64 : 1);
+      const of = launch(`k${i}`, "", [...args, ...made], kind & 32 ? 64 : 1);
+      const moves = (kind & 192) === 64 && (kind & 15) > 0 && (kind & 15) < 8;
+      return moves ? { ...of, kernel: { name: "all_reduce", dtype: "f32", workers: 2, rows: i } } : of;
     });
     const assigns = plans.flatMap(({ picks: [, , a = 0, b = 0] }): readonly Assign[] => {
       const store = pick(a, stores);
@@ -128,7 +142,8 @@ test("a planned sequence computes what it computes with memory to spare", () => 
         stores.map((s) => storeOf(s)),
         options,
       );
-      assert.equal(runPlanned(plan, sequence, initial), runApart(sequence, copy));
+      const expected = runApart(sequence, copy);
+      for (const late of [false, true]) assert.equal(runPlanned(plan, sequence, initial, late), expected);
     }),
     2000,
   );

@@ -164,13 +164,14 @@ const runOnce = (executable: PlanExecutable): Promise<Outcome> =>
 async function run(threads: number): Promise<readonly Tensor[]> {
   let kernels: readonly string[] = [];
   const executable = await opened(threads, (entry, times) => {
-    kernels = kernelTimes(plan, entry, times, unknownLimits).flatMap((t) => (t.bytes > 0 ? [t.kernel] : []));
+    kernels = kernelTimes(plan, entry, times, unknownLimits).flatMap((t) => (t.seconds > 0 ? [t.kernel] : []));
   });
   const { outputs } = await runOnce(executable);
   const got = [...outputs, executable.read("weight")];
   executable.close();
   for (const name of ["all_gather", "all_reduce", "all_to_all", "exchange"])
     assert.ok(kernels.includes(name), `${name} is not timed`);
+  assert.ok(kernels.includes("wait for all_reduce"), "no sum is beside");
   return got;
 }
 /** Sums are f32; of so few workers they are within two units in the last place of the largest number. A NaN is far from all but a NaN. */

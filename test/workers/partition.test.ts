@@ -456,9 +456,9 @@ test("what CUDA moves is read under its reshapes, without gaps; of stores with l
     entry.steps.map((step) =>
       step.kind === "launch"
         ? (plan.kernels[step.launch.kernel]?.name.replace(/_\w{8}$/, "") ?? "?")
-        : step.kind === "copy"
-          ? "copy"
-          : step.collective.op.name,
+        : step.kind === "collective"
+          ? step.collective.op.name
+          : step.kind,
     ),
   );
   const adds = Array.from({ length: 5 }, () => "add");

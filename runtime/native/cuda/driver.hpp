@@ -64,6 +64,7 @@ struct alignas(128) TensorMap {
   F(cuStreamDestroy_v2, Handle)                                                                                      \
   F(cuStreamSynchronize, Handle)                                                                                     \
   F(cuStreamQuery, Handle)                                                                                           \
+  F(cuStreamWaitEvent, Handle, Handle, unsigned)                                                                     \
   F(cuStreamBeginCapture_v2, Handle, int)                                                                            \
   F(cuStreamEndCapture, Handle, Handle*)                                                                             \
   F(cuGraphInstantiateWithFlags, Handle*, Handle, unsigned long long)                                                \
@@ -80,8 +81,8 @@ struct alignas(128) TensorMap {
 
 /// Values of CUdevice_attribute.
 enum Attribute { max_pitch = 11, multiprocessors = 16, major = 75, minor = 76 };
-/// Constants for streams and their capture, for functions, and for tensor maps.
-constexpr unsigned non_blocking = 1;
+/// Constants for streams, events and capture, for functions, and for tensor maps.
+constexpr unsigned non_blocking = 1, disable_timing = 2;
 constexpr int this_thread = 1, most_dynamic_shared = 8, bf16 = 9, swizzle_128 = 3, promotion_256 = 3;
 
 /// `uuid`: 32 hexadecimal digits, which identify a GPU across processes that see different lists.

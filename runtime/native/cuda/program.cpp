@@ -24,12 +24,14 @@ Program::Program(const Spec& spec)
   }
   for (const auto& steps : spec.entries) {
     Entry& entry = entries_.emplace_back();
+    entry.steps.reserve(steps.size());
     for (const CudaStepSpec& s : steps) addStep(entry, s);
   }
 }
 /// Waits for work in progress before memory is freed; errors of it were reported already.
 Program::~Program() {
   context_.makeCurrent();
+  if (second_) second_->drain();
   stream_.drain();
 }
 
@@ -58,6 +60,15 @@ Program::Kernel Program::load(const KernelSpec& spec) const {
 }
 void Program::addStep(Entry& entry, const CudaStepSpec& spec) {
   Step& made = entry.steps.emplace_back(step(spec));
+  if (spec.kernel == StepSpec::wait_step) {
+    made.awaited = &entry.steps.at(spec.awaited);
+    if (!made.awaited->beside) throw std::runtime_error("a step waits for one that is not beside it");
+    made.awaited->done = stream_.event(true);
+  }
+  if (made.beside && !second_) {
+    second_.emplace(context_);
+    begun_ = stream_.event(true);
+  }
   const size_t number = entry.steps.size();
   const bool waits = made.collective && made.collective->waits();
   if (waits || entry.segments.empty() || entry.segments.back().waits) entry.segments.push_back({number - 1, number, waits, {}});
@@ -69,8 +80,9 @@ std::unique_ptr<Collective> Program::collective(const StepSpec& spec) const {
   return std::make_unique<Collective>(spec.collective.value(), std::move(args), driver_);
 }
 Program::Step Program::step(const CudaStepSpec& spec) {
-  Step step{nullptr, {}, spec.tasks, {}, {}, {}, 0, nullptr};
+  Step step{nullptr, {}, spec.tasks, {}, {}, {}, 0, nullptr, spec.beside};
   for (const size_t arg : spec.args) step.args.push_back(arena_.get() + buffers_.at(arg).offset);
+  if (spec.kernel == StepSpec::wait_step) return step;
   if (spec.kernel == StepSpec::collective_step) {
     step.collective = collective(spec);
   } else if (spec.kernel == StepSpec::copy_step) {
@@ -175,6 +187,7 @@ bool Program::runSteps(Entry& entry) {
   for (Step& step : entry.steps) {
     if (cancel_) return false;
     enqueue(step);
+    if (step.beside) join();
     wait(step.name());
   }
   return true;
@@ -183,7 +196,7 @@ bool Program::runTimed(Entry& entry, std::vector<StepTime>& times) {
   while (events_.size() <= times.size()) events_.push_back(stream_.event());
   stream_.record(events_[0].get());
   for (size_t i = 0; i < times.size(); i++) {
-    if (cancel_) return false;
+    if (cancel_) return join(), false;
     enqueue(entry.steps[i]);
     stream_.record(events_[i + 1].get());
   }
@@ -196,21 +209,37 @@ bool Program::runTimed(Entry& entry, std::vector<StepTime>& times) {
   }
   return true;
 }
+/// The second stream does what is beside after what the first was given before.
 void Program::enqueue(Step& step) {
-  if (step.collective) return step.collective->run(*communicator_, stream_);
-  for (const Block& block : step.copied) stream_.copy(step.args[1], step.args[0], block, step.width);
+  if (step.awaited) return stream_.await(step.awaited->done.get());
+  if (!step.beside) return work(step, stream_);
+  stream_.record(begun_.get());
+  second_->await(begun_.get());
+  work(step, *second_);
+  if (step.done) second_->record(step.done.get());
+}
+/// The first stream waits for all that the second was given.
+void Program::join() {
+  if (!second_) return;
+  const Owned<Handle> done = stream_.event(true);
+  second_->record(done.get());
+  stream_.await(done.get());
+}
+void Program::work(Step& step, Stream& stream) {
+  if (step.collective) return step.collective->run(*communicator_, stream);
+  for (const Block& block : step.copied) stream.copy(step.args[1], step.args[0], block, step.width);
   if (step.tasks == 0 || !step.choice) return;
   if (step.onTrial()) return tryVariant(step);
   const KernelChoice& c = *step.choice;
-  if (c.verdict == Verdict::agrees) launch(step, *c.variant, true);
-  else launch(step, c.kernel, false);
+  if (c.verdict == Verdict::agrees) launch(step, *c.variant, true, stream);
+  else launch(step, c.kernel, false, stream);
 }
-void Program::launch(const Step& step, const Kernel& k, bool maps) {
+void Program::launch(const Step& step, const Kernel& k, bool maps, Stream& stream) {
   std::vector<void*> args;
   for (const Address& arg : step.args) args.push_back(const_cast<Address*>(&arg));
   if (maps)
     for (const TensorMap& map : step.maps) args.push_back(const_cast<TensorMap*>(&map));
-  stream_.launch(k.function, unsigned(std::min<long>(k.blocks, step.tasks)), k.threads, k.shared, args.data(), k.name);
+  stream.launch(k.function, unsigned(std::min<long>(k.blocks, step.tasks)), k.threads, k.shared, args.data(), k.name);
 }
 /// Tries a variant at its kernel's first launches. After three undecided trials the variant is given up, so that graphs can be captured.
 void Program::tryVariant(Step& step) {
@@ -226,14 +255,14 @@ void Program::tryVariant(Step& step) {
   } catch (const Failure&) {  // not enough memory to compare results
   }
   if (!agreement_.onAll(bool(workspace))) {
-    launch(step, c.kernel, false);
+    launch(step, c.kernel, false, stream_);
     return undecided("there is no memory to compare them");
   }
   const auto variant = [&] {
-    tryPrepare(c, [&] { launch(step, *c.variant, true); });
+    tryPrepare(c, [&] { launch(step, *c.variant, true, stream_); });
     return step.onTrial();
   };
-  const auto kernel = [&] { launch(step, c.kernel, false); };
+  const auto kernel = [&] { launch(step, c.kernel, false, stream_); };
   const auto agreed = [&](const Trial::Outcome& own) { return agreement_.common(own); };
   const auto [verdict, text] = Trial(stream_, step.results, workspace.get()).run(kernel, variant, agreed, c.variant->name);
   if (!step.onTrial()) return;

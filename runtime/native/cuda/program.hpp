@@ -73,7 +73,8 @@ class Program : public Engine {
     /// Trials that did not decide.
     int undecided_trials = 0;
   };
-  /// One step of an entry: a launch of `choice`; or, if that is null, a collective (`collective`), or a copy of blocks of elements of `width` bytes.
+  /// One step of an entry: a launch of `choice`; or, if that is null, a collective (`collective`), a copy of blocks of elements of `width` bytes, or a wait for
+  /// the step `awaited`.
   struct Step {
     KernelChoice* choice;
     std::vector<Address> args;
@@ -83,8 +84,13 @@ class Program : public Engine {
     std::vector<Block> copied;
     size_t width;
     std::unique_ptr<Collective> collective;
+    /// It is done on the second stream.
+    bool beside = false;
+    /// Recorded on the second stream after it, if a step waits for it.
+    Owned<Handle> done{};
+    Step* awaited = nullptr;
     bool onTrial() const { return choice && choice->verdict == Verdict::undecided; }
-    std::string name() const { return choice ? "kernel " + choice->kernel.name : collective ? collective->name() : "a copy"; }
+    std::string name() const { return choice ? "kernel " + choice->kernel.name : collective ? collective->name() : awaited ? "a wait for " + awaited->name() : "a copy"; }
   };
   /// Consecutive steps that become one graph; or a single step that waits for the host and cannot be captured.
   struct Segment {
@@ -108,7 +114,9 @@ class Program : public Engine {
   void connect();
   void wait(const std::string& what);
   void enqueue(Step& step);
-  void launch(const Step& step, const Kernel& kernel, bool maps);
+  void work(Step& step, Stream& stream);
+  void join();
+  void launch(const Step& step, const Kernel& kernel, bool maps, Stream& stream);
   void tryVariant(Step& step);
   bool runGraphs(Entry& entry);
   bool runSteps(Entry& entry);
@@ -124,6 +132,9 @@ class Program : public Engine {
   std::shared_ptr<Communicator> communicator_;
   Owned<Address> arena_;
   Stream stream_;
+  /// For what is beside; absent if nothing is. `begun_`: recorded on the first stream before a step beside.
+  std::optional<Stream> second_;
+  Owned<Handle> begun_;
   Staging staging_;
   std::vector<KernelChoice> kernels_;
   std::vector<Entry> entries_;

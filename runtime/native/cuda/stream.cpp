@@ -51,9 +51,10 @@ void Stream::launch(Handle function, unsigned blocks, unsigned threads, unsigned
   driver_.check(driver_.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream_.get(), args, nullptr), "kernel " + name);
 }
 void Stream::record(Handle event) { driver_.check(driver_.cuEventRecord(event, stream_.get()), "cuEventRecord"); }
-Owned<Handle> Stream::event() const {
+void Stream::await(Handle event) { driver_.check(driver_.cuStreamWaitEvent(stream_.get(), event, 0), "cuStreamWaitEvent"); }
+Owned<Handle> Stream::event(bool untimed) const {
   Handle event;
-  driver_.check(driver_.cuEventCreate(&event, 0), "cuEventCreate");
+  driver_.check(driver_.cuEventCreate(&event, untimed ? disable_timing : 0), "cuEventCreate");
   return {event, driver_.cuEventDestroy_v2};
 }
 void Stream::wait(const std::string& what) { driver_.check(driver_.cuStreamSynchronize(stream_.get()), what); }

@@ -60,14 +60,17 @@ class Stream {
   void fill(Address to, size_t bytes, int byte);
   void launch(Handle function, unsigned blocks, unsigned threads, unsigned shared, void** args, const std::string& name);
   void record(Handle event);
-  Owned<Handle> event() const;
+  /// Later work waits for what another stream had to do when the event was recorded there.
+  void await(Handle event);
+  /// `untimed`: it only orders streams.
+  Owned<Handle> event(bool untimed = false) const;
   /// Waits for all work; throws Failure if any of it failed.
   void wait(const std::string& what);
   /// Waits for all work; ignores errors.
   void drain() noexcept { driver_.cuStreamSynchronize(stream_.get()); }
   /// Whether all work ends within so many seconds; polls meanwhile. Throws Failure if any of it failed.
   bool waitFor(double seconds, const std::string& what);
-  /// A graph of the work that `work` puts on the stream; it is captured, not run.
+  /// A graph of the work that `work` puts on the stream, and on others that await it and that it awaits; it is captured, not run.
   Owned<Handle> capture(const std::function<void()>& work);
   void replay(Handle graph);
   /// For libraries that put work on the stream themselves (NCCL).

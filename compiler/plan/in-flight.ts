@@ -1,0 +1,80 @@
+// How long launches that are beside are in flight: from their place in the order until the first queue awaits them.
+
+import {
+  isKernel,
+  isRead,
+  type Key,
+  memoryKey,
+  type Sequence,
+  type VirtualArg,
+  type VirtualBuffer,
+  type VirtualLaunch,
+} from "./sequence.ts";
+
+/** The most bytes that launches in flight read and write together, but for the newest of them, which may be larger: earlier ones are awaited. */
+export const maxBytesInFlight = 64 * 1024 * 1024;
+/** The bytes of all that a launch reads and writes. */
+export const bytesHeld = ({ args }: VirtualLaunch): number =>
+  [...new Set(args.map((a) => a.buffer))].reduce((sum, buffer) => sum + buffer.bytes, 0);
+
+interface Flying {
+  readonly at: number;
+  readonly bytes: number;
+  readonly read: ReadonlySet<Key>;
+  readonly written: ReadonlySet<Key>;
+}
+/**
+ * For each launch beside: the launch before which it is awaited (the number of launches: after all). That is the first of the first queue that reads what
+ * it writes, or would overwrite what it reads; or a collective, since workers must make all of them in one order; or the next one, if too much is in flight.
+ */
+export function awaitedBefore({ launches, assigns }: Sequence): ReadonlyMap<number, number> {
+  const stores = new Map(assigns.map(({ store, from }): [Key, Key] => [memoryKey(from), store]));
+  const awaited = new Map<number, number>();
+  let flying: Flying[] = [];
+  const land = (count: number, before: number): void => {
+    for (const { at } of flying.slice(0, count)) awaited.set(at, before);
+    flying = flying.slice(count);
+  };
+  for (const [at, launch] of launches.entries()) {
+    if (launch.beside) {
+      flying.push(flyingOf(launch, at));
+      land(tooMany(flying.map((f) => f.bytes)), at + 1);
+    } else if (isKernel(launch.kernel)) {
+      land(flying.findLastIndex((other) => launch.args.some((arg) => conflicts(arg, other, stores))) + 1, at);
+    } else land(flying.length, at);
+  }
+  land(flying.length, launches.length);
+  return awaited;
+}
+const flyingOf = (launch: VirtualLaunch, at: number): Flying => {
+  const keys = (reads: boolean): Set<Key> =>
+    new Set(launch.args.filter((arg) => isRead(arg) === reads).map((arg) => memoryKey(arg.buffer)));
+  return { at, bytes: bytesHeld(launch), read: keys(true), written: keys(false) };
+};
+/** How many of the oldest must be awaited, so that the others hold no more than they may. */
+export function tooMany(bytes: readonly number[]): number {
+  let all = bytes.reduce((a, b) => a + b, 0);
+  let count = 0;
+  for (; all > maxBytesInFlight && count < bytes.length - 1; count++) all -= bytes[count] ?? 0;
+  return count;
+}
+function conflicts({ buffer, base }: VirtualArg, { read, written }: Flying, stores: ReadonlyMap<Key, Key>): boolean {
+  const overwritten: readonly (Key | undefined)[] = [base && memoryKey(base), stores.get(memoryKey(buffer))];
+  const uses: readonly (VirtualBuffer | undefined)[] = [buffer, base];
+  return (
+    uses.some((used) => used !== undefined && written.has(memoryKey(used))) ||
+    overwritten.some((key) => key !== undefined && read.has(key))
+  );
+}
+/** Launches that would be awaited before any other of the first queue begins are not beside. */
+export function besideIfUseful(sequence: Sequence): Sequence {
+  const awaited = awaitedBefore(sequence);
+  const overlaps = (at: number): boolean =>
+    sequence.launches.slice(at + 1, awaited.get(at)).some((other) => other.beside === undefined);
+  const idle = new Set([...awaited.keys()].filter((at) => !overlaps(at)));
+  if (idle.size === 0) return sequence;
+  const launches = sequence.launches.map(({ beside, ...launch }, at) =>
+    beside && !idle.has(at) ? { ...launch, beside } : launch,
+  );
+  return besideIfUseful({ ...sequence, launches });
+}

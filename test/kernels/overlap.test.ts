@@ -1,0 +1,163 @@
+// Where collectives that overlap with computing begin, and where they are awaited; how memory and the verifier take that into account.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Bug } from "../../compiler/diagnostic.ts";
+import { maxBytesInFlight } from "../../compiler/plan/in-flight.ts";
+import { planMemory } from "../../compiler/plan/memory.ts";
+import {
+  type CollectiveOp,
+  isBeside,
+  type Phase,
+  type Plan,
+  type PlanKernel,
+  type Step,
+} from "../../compiler/plan/plan.ts";
+import { printPlan } from "../../compiler/plan/print.ts";
+import type { Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
+import { verifyPlan } from "../../compiler/plan/verify.ts";
+import { kernelTimes, unknownLimits } from "../../runtime/measure/kernel-times.ts";
+import { buffer, launch, ofStore, pointwise, read, storeOf, write } from "../sequences.ts";
+
+const test = suite("overlap");
+const given = ofStore(buffer("given", [32]));
+const options = { target: "host", header: "" };
+
+const collective = (name: CollectiveOp["name"], args: readonly VirtualArg[]): VirtualLaunch => ({
+  ...launch(name, "", args),
+  kernel: { name, dtype: "f32", workers: 2 },
+});
+/** A contraction of so many FLOPs. */
+function product(name: string, args: readonly VirtualArg[], flops = 1e6, phase: Phase = "backward"): VirtualLaunch {
+  const made = launch(name, "", args, 64);
+  const kernel: PlanKernel = { ...(made.kernel as PlanKernel), schedule: { shape: "", choice: {} } };
+  return { ...made, kernel, flops, phase };
+}
+interface Backward {
+  /** Each layer exchanges rows before and after an expert, which has most of the FLOPs. */
+  readonly experts?: boolean;
+  /** Every gradient is used by a launch of its own, not all by one. */
+  readonly apart?: boolean;
+  readonly columns?: number;
+}
+const next = (name: string, columns = 32): VirtualBuffer => buffer(name, [columns]);
+/** A backward of so many layers, in each a product, a gradient and its sum, which are used in the end. */
+function backward(layers: number, { experts = false, apart = false, columns = 32 }: Backward = {}): Sequence {
+  const launches: VirtualLaunch[] = [];
+  const made: VirtualBuffer[] = [];
+  let x: VirtualBuffer = given;
+  for (let i = 0; i < layers; i++) {
+    const [y, slope, sum] = [next(`y${i}`), next(`slope${i}`, columns), next(`sum${i}`, columns)];
+    launches.push(product(`product${i}`, [read(x), write(y)]));
+    launches.push(product(`gradient${i}`, [read(y), write(slope)]));
+    launches.push(collective("all_reduce", [pointwise(slope), write(sum)]));
+    x = y;
+    if (experts) {
+      const [there, out, back] = [next(`there${i}`), next(`out${i}`), next(`back${i}`)];
+      launches.push(collective("exchange", [read(y), read(given), write(there)]));
+      launches.push(product(`expert${i}`, [read(there), write(out)], 9e6));
+      launches.push(collective("exchange", [read(out), read(given), write(back)]));
+      x = back;
+    }
+    made.push(sum);
+  }
+  const uses = apart ? made.map((sum) => [sum]) : [made];
+  const used = uses.map((sums, i) => ({ sums, to: next(`used${i}`) }));
+  for (const { sums, to } of used) launches.push(launch(`use_${to.name}`, "", [...sums.map(read), write(to)], 64));
+  const results = [x, ...used.map((u) => u.to)];
+  return {
+    entry: "main",
+    launches,
+    assigns: [],
+    results: results.map((b) => ({ role: "output" as const, name: b.name, buffer: b })),
+  };
+}
+const planned = (sequence: Sequence): Plan => planMemory([sequence], [storeOf(given)], options);
+function nameOf(plan: Plan, step: Step): string {
+  if (step.kind === "wait") return `wait for ${step.step}`;
+  if (step.kind === "copy") return "copy";
+  const name = step.kind === "launch" ? plan.kernels[step.launch.kernel]?.name : step.collective.op.name;
+  return `${isBeside(step) ? "begin " : ""}${name}`;
+}
+const named = (plan: Plan): string => (plan.entries[0]?.steps ?? []).map((step) => nameOf(plan, step)).join(", ");
+
+const onOneLine = (text: string): string => text.replaceAll("\n", " ");
+/** Of a sum that is worth a message of its own. */
+const large = { columns: 2 ** 17 };
+test("a sum begins once its gradient is made, and is awaited by the next collective, or by who reads it; one that is read at once does not begin before", () => {
+  const steps = `product0, gradient0, begin all_reduce,
+product1, gradient1, begin all_reduce,
+product2, gradient2, wait for 5, all_reduce, use_used0`;
+  assert.is(named(planned(backward(3, large))), onOneLine(steps));
+});
+test("between exchanges a sum begins where there is more to compute until the next one", () => {
+  const steps = `product0, gradient0, exchange, begin all_reduce, expert0, wait for 3, exchange,
+product1, gradient1, exchange, begin all_reduce, expert1, wait for 10, exchange, use_used0`;
+  assert.is(named(planned(backward(2, { ...large, experts: true }))), onOneLine(steps));
+});
+test("a sum of which a product of forward or backward is made is awaited at once, that of an update's product is not", () => {
+  const [slope, sum, out, beside] = [
+    buffer("slope", [32]),
+    buffer("sum", [32]),
+    buffer("out", [32]),
+    buffer("b", [32]),
+  ];
+  const of = (phase: Phase): string => {
+    const launches = [
+      product("make", [read(given), write(slope)]),
+      collective("all_reduce", [pointwise(slope), write(sum)]),
+      product("use", [read(sum), write(out)], 1e6, phase),
+      product("other", [read(given), write(beside)]),
+    ];
+    const results = [out, beside].map((b) => ({ role: "output" as const, name: b.name, buffer: b }));
+    return named(planned({ entry: "main", launches, assigns: [], results }));
+  };
+  assert.is(of("backward"), "make, all_reduce, use, other");
+  assert.is(of("update"), "make, begin all_reduce, other, wait for 1, use");
+});
+test("of more bytes than may be in flight the oldest sums are awaited, and used then", () => {
+  const columns = maxBytesInFlight / 16; // operand and result are half of what may be in flight
+  const steps = `product0, gradient0, begin all_reduce, product1, gradient1, begin all_reduce,
+product2, gradient2, begin all_reduce, wait for 2, use_used0,
+product3, gradient3, begin all_reduce, wait for 5, use_used1, wait for 8, use_used2, wait for 13, use_used3`;
+  assert.is(named(planned(backward(4, { apart: true, columns }))), onOneLine(steps));
+});
+test("memory of what is in flight is nobody else's: a plan with the wait later, or without it, is refused", () => {
+  const sequence = backward(3, large);
+  const plan = planned(sequence);
+  const [entry] = plan.entries;
+  assert.ok(entry);
+  const changed = (steps: readonly Step[]) => (): void =>
+    verifyPlan({ ...plan, entries: [{ ...entry, steps }] }, [sequence]);
+  changed(entry.steps)();
+  const waits = entry.steps.filter((s) => s.kind === "wait");
+  const others = entry.steps.filter((s) => s.kind !== "wait");
+  assert.throws(changed([...others, ...waits]), /use_used0 uses sum0 before all_reduce, which uses sum0, is awaited/);
+  assert.throws(changed(others), /use_used0 uses sum0 before all_reduce, which uses sum0, is awaited/);
+  assert.throws(changed(others.slice(0, -1)), /main ends before all_reduce is awaited/);
+  assert.throws(changed([...waits, ...others]), /main waits for step 5, which is not in flight/);
+  const at = plan.buffers.find((b) => b.name === "slope0")?.offset ?? -1;
+  const moved = { ...plan, buffers: plan.buffers.map((b) => (b.name === "y1" ? { ...b, offset: at } : b)) };
+  assert.throws(
+    () => verifyPlan(moved, [sequence]),
+    (error: unknown) =>
+      error instanceof Bug &&
+      error.message.startsWith("product1 uses y1 before all_reduce, which uses slope0, is awaited"),
+  );
+});
+test("plans show what is begun and what is awaited; a profile has the time that is waited, and no work in it", () => {
+  const plan = planned(backward(2, { ...large, experts: true }));
+  const text = printPlan(plan);
+  assert.match(text, /\n {2}3 begin all_reduce\(slope0, sum0\), all workers\n/);
+  assert.match(text, /\n {2}5 wait for 3\n/);
+  const [entry] = plan.entries;
+  assert.ok(entry);
+  const seconds = Float64Array.from(entry.steps, (_, i) => i + 1);
+  const rows = kernelTimes(plan, entry, { wall: seconds, busy: seconds }, unknownLimits);
+  const [begun, awaited] = [rows[3], rows[5]];
+  assert.equal([begun?.kernel, begun?.bytes], ["all_reduce", 0]);
+  assert.equal(
+    [awaited?.kernel, awaited?.seconds, awaited?.busySeconds, awaited?.bytes],
+    ["wait for all_reduce", 6, 6, 0],
+  );
+});
+test.run();
