@@ -105,7 +105,9 @@ function textModelOf(folder: string, path: string, whole: Json): TextModel {
   const { text_config: text } = around;
   const family = familyOf(whole);
   if (family) return { family, config: whole };
-  const inner = isJsonObject(text) ? familyOf(text) : undefined;
+  const inner = isJsonObject(text)
+    ? (familyOf(text) ?? families.find((f) => type !== undefined && f.outerType === type))
+    : undefined;
   if (inner && isJsonObject(text)) {
     const tied = around["tie_word_embeddings"] ?? text["tie_word_embeddings"];
     return { family: within(inner), config: { ...text, tie_word_embeddings: tied } };

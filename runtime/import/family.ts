@@ -32,6 +32,8 @@ export type Count = (key: string, fallback?: number) => number;
 export interface Family {
   /** The `model_type` of config.json. */
   readonly type: string;
+  /** The `model_type` of a larger model whose text model is of this family, whatever its own `model_type`: transformers does not read that. */
+  readonly outerType?: string;
   /** Of families that share a `model_type`: whether a config.json is of this one. */
   readonly isOf?: (config: Json) => boolean;
   /** The model's name in the library. `file`: its file in std/models; default: decoder. */

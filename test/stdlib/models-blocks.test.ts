@@ -131,11 +131,15 @@ test("ZAYA: what each block sees, and how it turns, where nothing is said too", 
 });
 /** Step's text model alone, with these keys of its config set. */
 const step = (change: object): string => copy("step3p5", (c) => ({ ...(c["text_config"] as object), ...change }));
+/** Step-3.7, whose text model is said to be of another type. */
+const stepTyped = (type: unknown): string =>
+  copy("step3p5", (c) => ({ ...c, text_config: { ...(c["text_config"] as object), model_type: type } }));
 const refusesStep = (change: object, ...words: string[]): void =>
   refused(() => openTransformers(step(change)), ...words);
 test("Step: what each block sees, is and has limits for, as released and as transformers writes it", () => {
   const kinds = ["FarBound", "NearMixture", "FarMixtureExpertsBound", "NearMixtureSharedBound"];
   assert.deepEqual(openTransformers(other("step3p5", {})).order, kinds);
+  for (const type of ["of its own code", null]) assert.deepEqual(openTransformers(stepTyped(type)).order, kinds);
   const near = Array(3).fill("sliding_attention");
   const layer_types = ["full_attention", ...near, "full_attention", "sliding_attention"];
   const lists = { layer_types, mlp_layer_types: null, moe_layers_enum: "3, 4", num_nextn_predict_layers: 1 };

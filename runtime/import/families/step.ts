@@ -157,6 +157,7 @@ function boundOf(config: Json, i: number): string {
 }
 export const step35: Family = {
   type: "step3p5",
+  outerType: "step3p7",
   model: "StepFlash",
   file: "step",
   header: {
