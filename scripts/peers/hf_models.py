@@ -54,6 +54,7 @@ MODELS = {
         "1GB",
     ),
     "glm4": ("Glm4", DENSE | {"intermediate_size": 12, "head_dim": 8}, "1GB"),
+    "phi3": ("Phi3", DENSE | {"intermediate_size": 12, "sliding_window": 4}, "1GB"),
     "exaone4": (
         "Exaone4",
         DENSE

@@ -298,7 +298,7 @@ test("Models like DeepSeek-V3: as released, and what is refused", () => {
   refuses("glm_moe_dsa", { indexer_types: null, index_topk_pattern: "SF" }, 'index_topk_pattern is "SF"');
 });
 const orderOfExaone = (change: object): unknown => openTransformers(other("exaone4", change)).order;
-test("Seed-OSS, SmolLM3, GLM-4, EXAONE 4.0: where biases, turns and windows are", () => {
+test("Seed-OSS, SmolLM3, GLM-4, Phi-3, EXAONE 4.0: where biases, turns and windows are", () => {
   refuses("seed_oss", { attention_bias: false }, "attention_bias is false");
   refuses("seed_oss", { attention_out_bias: true }, "attention_out_bias is true");
   assert.equal(header("seed_oss", { head_dim: null })["A"], 128);
@@ -309,6 +309,9 @@ test("Seed-OSS, SmolLM3, GLM-4, EXAONE 4.0: where biases, turns and windows are"
   refuses("smollm3", { rope_parameters: { rope_type: "yarn", factor: 2 } }, 'rope_type is "yarn"');
   const { part, biased } = header("glm4", { rope_parameters: { rope_theta: 5 }, attention_bias: null });
   assert.deepEqual([part, biased], [0.5, true]);
+  assert.equal(header("phi3", { sliding_window: null })["window"], undefined);
+  refuses("phi3", { rope_scaling: { type: "longrope", long_factor: [1] } }, 'rope_scaling.type is "longrope"');
+  refuses("phi3", { partial_rotary_factor: 0.75 }, "partial_rotary_factor is 0.75", "has only 1");
   assert.deepEqual(orderOfExaone({}), ["Near", "Far", "Near"]);
   assert.deepEqual(orderOfExaone({ layer_types: null, num_hidden_layers: 4 }), ["Near", "Near", "Near", "Far"]);
   assert.deepEqual(
