@@ -118,12 +118,15 @@ export function wordOfEach(key: string, words: readonly string[], usual: (i: num
   return { of, only };
 }
 /** How far blocks see that do not see all; a model without such blocks need not say it. */
-export const windowOf = (kindsOf: (config: Json) => readonly unknown[] | undefined): ConfigValue => ({
+export const windowOf = (
+  kindsOf: (config: Json) => readonly unknown[] | undefined,
+  near = "sliding_attention",
+): ConfigValue => ({
   keys: ["sliding_window"],
   kind: "size",
   from: (config) => {
     const window = config["sliding_window"] ?? null;
-    if (window === null && kindsOf(config)?.includes("sliding_attention") === false) return null;
+    if (window === null && kindsOf(config)?.includes(near) === false) return null;
     return typeof window === "number" ? window : undefined;
   },
   must: "a whole number of at least 1",

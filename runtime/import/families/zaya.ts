@@ -1,6 +1,6 @@
 // ZAYA: convolved queries and keys, and gates that hand on what they have made of a row.
 import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
-import { constant, denseHeader, outerNames, required, stackedExpertNames, wordOfEach } from "./shared.ts";
+import { constant, denseHeader, outerNames, required, stackedExpertNames, windowOf, wordOfEach } from "./shared.ts";
 
 const kinds = ["hybrid", "hybrid_sliding"] as const;
 type Kind = (typeof kinds)[number];
@@ -50,16 +50,7 @@ export const zaya: Family = {
     GroupWidth: { keys: ["cca_time1"], fallback: 2 },
     base: rope("hybrid", "rope_theta", 5e6),
     near_base: rope("hybrid_sliding", "rope_theta", 10000),
-    window: {
-      keys: ["sliding_window"],
-      kind: "size",
-      from: (config) => {
-        const window = config["sliding_window"] ?? null;
-        if (window === null && attention.of(config)?.some(isNear) === false) return null;
-        return typeof window === "number" ? window : undefined;
-      },
-      must: "a whole number of at least 1",
-    },
+    window: windowOf(attention.of, "hybrid_sliding"),
     first: constant(true),
   },
   supported: {
