@@ -1,8 +1,11 @@
 // Attention masks as programs write them, by arithmetic on positions, and graphs of attention with each of them.
 
+import * as assert from "uvu/assert";
 import { gradients } from "../compiler/gradients/differentiate.ts";
+import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import type { Graph, Value } from "../compiler/graph/node.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
 import type { Clause } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
@@ -10,6 +13,7 @@ import { ops } from "../compiler/ops/list.ts";
 import { simplify } from "../compiler/rewrite/simplify.ts";
 import { findAttention } from "../compiler/transform/attention.ts";
 import type { DType } from "../compiler/types/dtype.ts";
+import { distance, storesOf } from "./graphs.ts";
 
 /** The positions of queries (i32[B, T, 1]) and keys (i32[B, 1, U]); `given` makes a parameter with one element for each query, key or sequence. */
 export interface Sides {
@@ -111,4 +115,29 @@ export function masked(
     const named = results.map((value, i) => ({ role: "output", name: String(i), value }) as const);
     return simplify(g, { name: "masked", results: named }, true);
   }) as [Graph, Graph];
+}
+/** Stores for a masked graph in which scores are up to some 30 `times` as large as the scale. */
+export function enormous(graph: Graph, times: number): Map<string, NdArray> {
+  const stores = storesOf(valuesOf(graph));
+  for (const name of ["q", "k"]) {
+    const { dtype, shape, data } = stores.get(name) as NdArray;
+    stores.set(
+      name,
+      ndarray(
+        dtype,
+        shape,
+        data.map((x) => x * Math.sqrt(times)),
+      ),
+    );
+  }
+  return stores;
+}
+/** Fails if what kernels gave for `enormous` scores is not as the interpreter has it, up to rounding of bf16. */
+export function compareEnormous(what: string, graph: Graph, times: number, got: readonly Float64Array[] = []): void {
+  const given = Math.sqrt(times); // gradients of q and k are sums of numbers as large as k and q
+  interpret(valuesOf(graph), enormous(graph, times), { exact: true }).forEach(({ data }, r) => {
+    const most = Math.max(r === 1 || r === 2 ? given : 0, ...data.map(Math.abs));
+    const off = distance(data, got[r] ?? []);
+    assert.ok(off <= most * 2 ** -6, `${what}, ${times} times, result ${r}: off by ${off} of ${most}`);
+  });
 }

@@ -220,9 +220,10 @@ template <class V> FN V tanh_(V x) {
   return ratio(m, m + 2.0f);
 }
 
-// ---- the same for results of bf16, within 2^-15, by the unit for special functions where there is one; 2^x for x of -100 to 0 ----
+// ---- the same for results of bf16, within 2^-15, by the unit for special functions where there is one; 2^x and e^x for x of -100 to 0 ----
 #ifdef EXP2
 FN f32 exp2_short_(f32 x) { return EXP2(x); }
+FN f32 exp_short_(f32 x) { return EXP2(x * 1.44269504f); }
 FN f32 sigmoid_short_(f32 x) { return RECIPROCAL(1.0f + EXP2(x * -1.44269504f)); }
 /** Near 0, where the difference would cancel, by its series. */
 FN f32 tanh_short_(f32 x) {
@@ -231,6 +232,7 @@ FN f32 tanh_short_(f32 x) {
 }
 #else
 template <class V> FN V exp2_short_(V x) { return exp_(x * 0.693147180559945309417f); }
+template <class V> FN V exp_short_(V x) { return exp_(x); }
 template <class V> FN V sigmoid_short_(V x) { return sigmoid_(x); }
 template <class V> FN V tanh_short_(V x) { return tanh_(x); }
 #endif

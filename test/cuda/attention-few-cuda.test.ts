@@ -2,13 +2,14 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { interpret } from "../../compiler/graph/interpret.ts";
+import { item } from "../../compiler/item.ts";
 import { cudaBackend } from "../../compiler/targets.ts";
 import { emulationModes, loweredForCuda, modulesOf, runEmulated } from "../emulator/sequence.ts";
 import { full } from "../full.ts";
 import { distance } from "../graphs.ts";
 import { kernelsOf, valuesOf } from "../host/compare.ts";
 import { attended, cases, type Few, storesFor, tasksOf } from "../kernels/few-queries.ts";
-import { firstAndNear } from "../masks.ts";
+import { compareEnormous, enormous, firstAndNear, masked } from "../masks.ts";
 
 const test = suite("attention-few-cuda");
 
@@ -98,4 +99,17 @@ for (const [kind, { name, backend, runs, most }] of all.entries())
       }
     }
   });
+test("scores so large that their rounding is, in bf16, forward and backward, of few queries and of many", async () => {
+  const runs = [37, 3].map((T) => {
+    const shape = { B: 1, G: 2, R: 2, T, U: 153, A: 16, C: 16 };
+    const [, graph] = masked("valid keys", { shape, dtype: "bf16", scale: 0.7, sunk: T > 3 });
+    return { name: `${T} queries`, graph, sequence: loweredForCuda(graph) };
+  });
+  const modules = await modulesOf(kernelsOf(runs.map((r) => r.sequence)));
+  for (const times of [1e8, 1e30]) {
+    const given = runs.map((run) => ({ ...run, stores: enormous(run.graph, times) }));
+    const outcomes = await runEmulated(given, modules, item(emulationModes, 0));
+    for (const [i, { name, graph }] of runs.entries()) compareEnormous(name, graph, times, outcomes[i]?.results);
+  }
+});
 test.run();

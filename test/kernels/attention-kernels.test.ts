@@ -6,6 +6,7 @@ import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../../compiler/graph/node.ts";
+import { item } from "../../compiler/item.ts";
 import { type Choices, hostChoices } from "../../compiler/kernel/schedule.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import * as b from "../../compiler/ops/build.ts";
@@ -16,7 +17,7 @@ import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf }
 import { x64 } from "../host/machine.ts";
 import { compiled, runSequence, runSequences } from "../host/run.ts";
 import { gptStep } from "../layers.ts";
-import { firstAndNear, masked, masks } from "../masks.ts";
+import { compareEnormous, enormous, firstAndNear, masked, masks } from "../masks.ts";
 
 const test = suite("attention-kernels");
 
@@ -155,6 +156,19 @@ test("a query with a NaN attends to NaN, as long as it sees a key, and changes n
       assert.equal(own.map(Number.isNaN), list.map(Number.isNaN), `result ${r}`);
       assert.ok(distance(withoutNaN(list), withoutNaN(own)) < 1e-4, `result ${r}`);
     }
+  }
+});
+test("scores so large that their rounding is: bf16 attends to the largest, and learns from it, as in the interpreter", () => {
+  const shape = { B: 1, G: 2, R: 2, T: 37, U: 53, A: 16, C: 16 };
+  const runs = [{ scale: 0.7, sunk: true }, { scale: 0.25 }].flatMap((of) => {
+    const [, graph] = masked("valid keys", { shape, dtype: "bf16", ...of });
+    return [hostChoices, small, few].map((choices) => ({ graph, sequence: lower(graph, { emit: emitHost, choices }) }));
+  });
+  const lib = compiled(kernelsOf(runs.map((x) => x.sequence)), ["-Og"]);
+  for (const times of [1e8, 1e10, 1e30]) {
+    const given = runs.map(({ graph, sequence }) => ({ sequence, stores: enormous(graph, times) }));
+    for (const [i, got] of runSequences(given, 2, lib).entries())
+      compareEnormous(`run ${i}`, item(runs, i).graph, times, got);
   }
 });
 test("what lies between the first keys and a window is not read, forward and backward", () => {

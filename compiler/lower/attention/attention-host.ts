@@ -21,11 +21,12 @@ import {
   normalize,
   type Operands,
   operands,
+  probability,
   rescaleFactor,
-  shiftedExp,
   softcapGradient,
   softmaxWithSink,
   times,
+  weight,
 } from "./attention-operands.ts";
 import { visibleRange } from "./mask-bounds.ts";
 
@@ -125,10 +126,9 @@ function onlineSoftmaxColumns(d: Draft, o: Operands, { scores, keys, queries, to
     const highest = d.k.fold("block_max", "max", "f32", keys, (i) => load(scores, i, j));
     const before = d.k.letHere("old_max", load(top, j));
     const next = d.k.letHere("new_max", callF32("max", before, highest));
-    const less = d.k.letHere("scaled_max", times(next, o.factor));
-    const rescale = d.k.letHere("rescale", rescaleFactor(o, before, less));
+    const rescale = d.k.letHere("rescale", rescaleFactor(o, before, next));
     const added = d.k.fold("block_sum", "sum", "f32", keys, (i) => {
-      const p = d.k.letHere("p", shiftedExp(o, load(scores, i, j), less));
+      const p = d.k.letHere("p", weight(o, load(scores, i, j), next));
       d.k.store(scores, [i, j], p);
       return p;
     });
@@ -244,7 +244,7 @@ function addKeyBlock(
   finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(c, j)];
-    const p = d.k.letHere("p", shiftedExp(o, load(scores, i, j), o.reader.element(o.sums, at)));
+    const p = d.k.letHere("p", probability(o, load(scores, i, j), o.reader.element(o.sums, at)));
     const less = o.reader.element(o.delta, at);
     d.k.store(
       dp,

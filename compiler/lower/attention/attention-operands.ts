@@ -43,7 +43,9 @@ export interface Operands extends AttentionArguments<Value> {
   readonly separatePasses?: boolean;
   /** Whether the operands are bf16: weights are rounded to bf16 next, so faster, less exact functions are good enough. */
   readonly isBf16: boolean;
-  /** The factor by which scores are multiplied inside `shiftedExp`: the cap or the scale; 1 if the scale was applied before (bias, or scale <= 0). */
+  /** Whether the backward may round scores otherwise than the forward, since words of bf16 are summed in another order: then none is above the maximum. */
+  readonly hasBound: boolean;
+  /** The factor by which scores are multiplied inside `weight`: the cap or the scale; 1 if the scale was applied before (bias, or scale <= 0). */
   readonly factor: number;
   readonly sizes: {
     readonly B: number;
@@ -64,6 +66,7 @@ export function operands(d: Draft, node: Node): Operands {
   const own = attentionOf(node);
   const attrs = node.attrs as OpAttrs["attention"];
   const reader = d.reader({ withoutLets: true });
+  const isBf16 = dtypeOf(own.q.type) === "bf16";
   const element: Operands["element"] = (x, head, rows) => (i, a) => reader.element(x, [...head, plus(rows, i), a]);
   return {
     ...own,
@@ -73,7 +76,8 @@ export function operands(d: Draft, node: Node): Operands {
     transposedElement: (x, head, rows) => (a, i) => element(x, head, rows)(i, a),
     attrs,
     factor: attrs.cap ?? (own.bias || attrs.scale <= 0 ? 1 : attrs.scale),
-    isBf16: dtypeOf(own.q.type) === "bf16",
+    isBf16,
+    hasBound: isBf16 && isBackward(node) && d.choices.attention.transposed !== null,
     ...tileSizes(d, node),
     sizes: sizesOf(node),
   };
@@ -121,7 +125,7 @@ interface Scores {
   readonly of: (i: Expr, j: Expr) => readonly [query: Query, u: Expr];
 }
 /**
- * Turns products of q and k into scores. With a cap, a bias or a scale <= 0 the scale is applied here, else in `shiftedExp`. Where `needsMask` holds,
+ * Turns products of q and k into scores. With a cap, a bias or a scale <= 0 the scale is applied here, else in `weight`. Where `needsMask` holds,
  * scores that the mask hides become -infinity.
  */
 export function finishScores(
@@ -149,22 +153,37 @@ export function softcapGradient({ attrs }: Operands, s: Expr, gradient: Expr): E
   if (attrs.cap === undefined) return gradient;
   return callF32("mul", gradient, callF32("sub", f32(1), callF32("min", callF32("mul", s, s), f32(1))));
 }
-/** exp(factor * s - less). */
-export function shiftedExp(o: Operands, s: Expr, less: Expr): Expr {
-  const { factor, isBf16 } = o;
-  if (isBf16)
-    return callF32("exp2_short", callF32("mad", s, f32(factor * Math.LOG2E), callF32("mul", less, f32(-Math.LOG2E))));
-  return callF32("exp", callF32("sub", times(s, factor), less));
+/**
+ * exp(factor * s - less), `less` the scaled log-sum-exp of a row: 1 where the two are equal once rounded, however large. A power of two is multiplied by
+ * without rounding, so one instruction is enough.
+ */
+export function probability({ isBf16, hasBound, factor }: Operands, s: Expr, less: Expr): Expr {
+  const isExact = factor !== 1 && Number.isInteger(Math.log2(factor));
+  const x = isExact ? callF32("mad", s, f32(factor), callF32("neg", less)) : callF32("sub", times(s, factor), less);
+  return callF32(isBf16 ? "exp_short" : "exp", hasBound ? callF32("min", x, f32(0)) : x);
+}
+/** exp(factor * (s - top)), `top` the maximum of the row's scores so far. */
+export function weight(o: Operands, s: Expr, top: Expr): Expr {
+  if (!o.isBf16) return probability(o, s, times(top, o.factor));
+  const rate = rateOf(o, top);
+  return callF32("exp2_short", callF32("mad", s, rate, callF32("neg", callF32("mul", top, rate))));
+}
+/**
+ * The factor that makes scores exponents of 2. One instruction computes s * rate - top * rate, of which only the second product is rounded: for all scores
+ * of a row by as much. From 2^24 on, where neighbouring numbers are 1 apart, that could be so much that no weight is finite: there it is a power of two,
+ * and the product exact.
+ */
+function rateOf({ factor }: Operands, top: Expr): Expr {
+  const rate = Math.fround(factor * Math.LOG2E);
+  const isLarge = call("lt", "bool", f32(2 ** 24 / rate), callF32("abs", top));
+  return select(isLarge, f32(2 ** Math.floor(Math.log2(rate))), f32(rate));
 }
 export const times = (x: Expr, factor: number): Expr => (factor === 1 ? x : callF32("mul", x, f32(factor)));
 
-/**
- * The factor that rescales earlier sums, whose maximum was `before`, to the new (scaled) maximum `less`. Rounding may not make it more than 1, even
- * when both maxima are still `initialMaximum`.
- */
-export function rescaleFactor(o: Operands, before: Expr, less: Expr): Expr {
-  const factor = shiftedExp(o, before, less);
-  return o.isBf16 ? callF32("min", factor, f32(1)) : factor;
+/** The factor that rescales earlier sums, whose maximum was `before`, to the new maximum `top`: 1 if they are equal, also both `initialMaximum`. */
+export function rescaleFactor(o: Operands, before: Expr, top: Expr): Expr {
+  const [exp, factor] = o.isBf16 ? (["exp2_short", o.factor * Math.LOG2E] as const) : (["exp", o.factor] as const);
+  return callF32(exp, times(callF32("sub", before, top), factor));
 }
 /** The initial maximum: below all scores, yet finite when multiplied by the factor, rounding included. */
 export const initialMaximum = ({ factor }: Operands): number => -3.4e38 / Math.max(1, factor * Math.LOG2E);

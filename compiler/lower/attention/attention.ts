@@ -19,10 +19,10 @@ import {
   type Query,
   rescaleFactor,
   sharesKeys,
-  shiftedExp,
   sizesOf,
   softmaxWithSink,
   times,
+  weight,
 } from "./attention-operands.ts";
 import { type VisibleRange, visibleRange } from "./mask-bounds.ts";
 
@@ -182,11 +182,11 @@ export function attentionJoin(d: Draft, node: Node, pieces: KeyPieces): void {
   ];
   const count = num(pieces.count);
   const highest = d.k.fold("block_max", "max", "f32", count, (p) => load(top, p, row));
-  const weight = (p: Expr): Expr => callF32("exp", times(callF32("sub", load(top, p, row), highest), o.factor));
+  const pieceWeight = (p: Expr): Expr => callF32("exp", times(callF32("sub", load(top, p, row), highest), o.factor));
   const kept = pieces.count <= d.choices.rows.maxCachedRow ? d.k.local("weights", [pieces.count]) : null;
   const added = d.k.fold("block_sum", "sum", "f32", count, (p) => {
-    if (!kept) return callF32("mul", load(total, p, row), weight(p));
-    const once = d.k.letHere("weight", weight(p));
+    if (!kept) return callF32("mul", load(total, p, row), pieceWeight(p));
+    const once = d.k.letHere("weight", pieceWeight(p));
     d.k.store(kept, [p], once);
     return callF32("mul", load(total, p, row), once);
   });
@@ -196,7 +196,7 @@ export function attentionJoin(d: Draft, node: Node, pieces: KeyPieces): void {
   const all = made ? d.k.letHere("row_sum", made.total) : added;
   d.k.par(num(C), (j) => {
     const sum = d.k.fold("sum", "sum", "f32", count, (p) =>
-      callF32("mul", load(out, p, row, j), kept ? load(kept, p) : weight(p)),
+      callF32("mul", load(out, p, row, j), kept ? load(kept, p) : pieceWeight(p)),
     );
     const rescaled = made ? callF32("mul", sum, made.keep) : sum;
     d.k.store(d.output(item(node.results, 0), "y"), [...at, j], normalize(rescaled, all));
@@ -215,16 +215,14 @@ function onlineSoftmaxRows(
   const keep = d.k.tile("row", "rescale", top.shape);
   d.k.each(top, [m.n], (i) => {
     const next = d.k.letHere("new_max", callF32("max", load(top, i), load(highest, i)));
-    d.k.store(keep, [i], rescaleFactor(o, load(top, i), times(next, o.factor)));
+    d.k.store(keep, [i], rescaleFactor(o, load(top, i), next));
     d.k.store(total, [i], callF32("mul", load(total, i), load(keep, i)));
     d.k.store(top, [i], next);
   });
   d.k.each(out, [m.n, num(o.sizes.C)], (i, j) =>
     d.k.store(out, [i, j], callF32("mul", load(out, i, j), load(keep, i))),
   );
-  d.k.each(scores, [m.n, c.n], (i, j) =>
-    d.k.store(scores, [i, j], shiftedExp(o, load(scores, i, j), times(load(top, i), o.factor))),
-  );
+  d.k.each(scores, [m.n, c.n], (i, j) => d.k.store(scores, [i, j], weight(o, load(scores, i, j), load(top, i))));
   const added = d.k.foldRows("block_sum", "sum", scores, c.n, (i, j) => load(scores, i, j));
   d.k.each(total, [m.n], (i) => d.k.store(total, [i], callF32("add", load(total, i), load(added, i))));
 }
