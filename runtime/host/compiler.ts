@@ -1,6 +1,7 @@
 // Runs the C++ compiler. If this process exits meanwhile, the compiler is killed and its temporary folder removed.
 import { execFile, type PromiseWithChild } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
+import { constants } from "node:os";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
@@ -30,8 +31,7 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
   } catch (error) {
     stop.throwIfAborted();
     const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
-    const signal = error instanceof Error && "signal" in error ? String(error.signal) : "";
-    const failure = systemFailures.find(({ pattern }) => pattern.test(`${log}\n${signal}`));
+    const failure = systemFailures.find(({ pattern }) => pattern.test(`${log}\n${signalOf(error)}`));
     if (failure) throw new Problem(`kernels cannot be compiled${failure.why(folder)}`, failure.help);
     throw new Bug(
       `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
@@ -58,7 +58,18 @@ const systemFailures: readonly {
     why: () => ": the system ended the C++ compiler, which it does where memory runs out",
     help: "end other programs, or let fewer kernels compile at once: `taskset -c 0` before the command gives it one core",
   },
+  {
+    pattern: /signal terminated program|unable to execute command: |\nSIG\w+$/,
+    why: () => ": a signal ended the C++ compiler",
+    help: "run the command again; if it is the compiler that fails, name another one: CXX=clang++",
+  },
 ];
+/** The signal that ended a program, also where a shell around it tells of that by its exit code; else "". */
+function signalOf(error: unknown): string {
+  const { signal, code } = error as { readonly signal?: unknown; readonly code?: unknown };
+  if (typeof signal === "string") return signal;
+  return Object.entries(constants.signals).find(([, n]) => code === 128 + n)?.[0] ?? "";
+}
 function killAll(): void {
   for (const [folder, pid] of running) killIn(folder, pid);
 }

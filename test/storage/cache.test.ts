@@ -304,20 +304,26 @@ test("of a source that the disk has no room for nothing is left", async () => {
   assert.match(String(error), "the disk is full");
   assert.equal(fs.readdirSync(here), ["cache"]);
 });
-test("a compiler that the system ended wanted memory: that is no bug of the kernels", async () => {
+test("a compiler that a signal ended: that is no bug of the kernels; where the system sent it, memory ran out", async () => {
+  const [memory, other] = [/memory runs out/, /a signal ended the C\+\+ compiler/];
   const cases = [
-    "kill -9 $$",
-    "echo 'g++: fatal error: Killed signal terminated program cc1plus' >&2; exit 1",
-    "echo 'clang: error: unable to execute command: Killed' >&2; exit 254",
-  ];
-  for (const line of cases) {
+    ["kill -9 $$", memory],
+    ["sh -c 'kill -9 $$'; exit $?", memory],
+    ["echo 'g++: fatal error: Killed signal terminated program cc1plus' >&2; exit 1", memory],
+    ["echo 'clang: error: unable to execute command: Killed' >&2; exit 254", memory],
+    ["kill -TERM $$", other],
+    ["sh -c 'kill -SEGV $$'; exit $?", other],
+    ["echo 'g++: internal compiler error: Segmentation fault signal terminated program cc1plus' >&2; exit 4", other],
+    ["echo 'clang: error: unable to execute command: Terminated' >&2; exit 254", other],
+  ] as const;
+  for (const [line, told] of cases) {
     const compiler = join(temporaryFolder(), "compiler");
     fs.writeFileSync(compiler, `#!/bin/sh\n${line}\n`, { mode: 0o700 });
     const tools = { ...(await toolchain()), command: [compiler] as const };
     const error = await buildKernels(constants([1]), tools, new KernelCache(temporaryFolder()), 1).catch(
       (e: unknown) => e,
     );
-    assert.ok(error instanceof Problem && /memory runs out/.test(error.message), String(error));
+    assert.ok(error instanceof Problem && told.test(error.message), String(error));
   }
 });
 test("after a unit that does not compile no other is begun", async () => {
