@@ -107,6 +107,7 @@ export function resolveSource(source: Source): ResolvedSource {
     throw new Problem("this is no declaration of a template", 'give one that `moe` returned, or { file: "model.moe" }');
   if ("file" in source && typeof source.file !== "string")
     throw new Problem(`the file is ${describeValue(source.file)}`, 'give its path: { file: "model.moe" }');
+  if ("file" in source) requireOptions("a program's file", source);
   if ("file" in source) return { load: () => loadFile(source.file), declaration: source.declaration };
   return { load: () => loadTemplate(source.program), declaration: source.name };
 }

@@ -25,6 +25,7 @@ const real = (name: string, most: number): Kind => ({
 });
 const kinds = new Map<string, Kind>(
   Object.entries({
+    declaration: { is: of("string"), wanted: 'the name of a declaration: { file: "model.moe", declaration: "Gpt" }' },
     sizes: { is: isObject, wanted: "an object of numbers by name: { sizes: { N: 4 } }" },
     target: { is: of("string"), wanted: 'a string: { target: "host" }' },
     precision: { is: of("string"), wanted: 'a string: { precision: "f32" }' },
@@ -93,6 +94,7 @@ export const optionNames = {
   fit: [...training, "onStep"],
   "openModel of a folder": [...opening, "average"],
   "openModel of a program": [...opening, "parameters", "step", "tokenizer"],
+  "a program's file": ["file", "declaration"],
   load: ["upcycle"],
   "a run": ["step", "signal"],
   "a text": [...asking, "stop", "sourceLanguage"],

@@ -15,6 +15,7 @@ import {
   type OpenProgramOptions,
   Problem,
   type Program,
+  type Source,
   type Tensor,
   type TrainOptions,
   tensor,
@@ -34,6 +35,7 @@ interface Differing {
   readonly fit: Same<keyof FitOptions, Listed<"fit">>;
   readonly openFolder: Same<keyof OpenFolderOptions, Listed<"openModel of a folder">>;
   readonly openProgram: Same<keyof OpenProgramOptions, Listed<"openModel of a program">>;
+  readonly file: Same<keyof Extract<Source, { file: string }>, Listed<"a program's file">>;
   readonly load: Same<keyof LoadOptions, Listed<"load">>;
   readonly run: Same<keyof CallOptions, Listed<"a run">>;
   readonly text: Same<keyof AskOptions, Listed<"a text">>;
@@ -177,6 +179,10 @@ test("options that nothing can work with are refused", async () => {
   const no = ["Twice", {}] as unknown as (typeof Twice)[];
   for (const source of no) await assertProblem(() => compile(source), "no declaration", "`moe`");
   await assertProblem(() => compile({ file: 0 } as never), "the file is 0", "its path");
+  const named = { file: "model.moe", model: "Gpt" };
+  await assertProblem(() => compile(named), "model is no option of a program's file", "it takes file, declaration");
+  const numbered = { file: "model.moe", declaration: 1 };
+  await assertProblem(() => compile(numbered as never), "the option declaration is 1", "the name of a declaration");
   await assertProblem(() => compile(Twice, null as never), "options of compile are null", "an object");
 });
 test("a list of sizes is of a spread, and holds sizes", async () => {
