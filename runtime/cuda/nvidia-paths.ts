@@ -55,7 +55,10 @@ export function onlyPlace(environment: NodeJS.ProcessEnv, own: string): Readonly
   };
 }
 
-export function pythonFolders(): string[] {
+let python: readonly string[] | null = null;
+/** Python's path. Python is asked once, since it takes long to start. */
+export const pythonFolders = (): readonly string[] => (python ??= askPython());
+function askPython(): string[] {
   try {
     const print = "import sys; print('\\n'.join(sys.path))";
     const path = execFileSync("python3", ["-c", print], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });

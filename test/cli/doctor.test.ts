@@ -1,6 +1,6 @@
 // What moec doctor says of what is there, and of what is not.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -85,5 +85,14 @@ test("a line for each part, and with --json an object", () => {
   assert.match(found.get("NCCL")?.found ?? "", /libnccl\.so\.2 2\.28\.7$/);
   assert.is(found.get("NCCL")?.help, null);
   assert.match(found.get("NVRTC")?.help ?? "", /npm run nvrtc/);
+});
+test("Python, whose packages may hold what is missing, is started once", () => {
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, "python3"), `#!/bin/sh\necho started >>${folder}/calls\n`, { mode: 0o700 });
+  const env = { PATH: `${folder}:${process.env["PATH"] ?? ""}` };
+  const { status, stderr } = command(["doctor"], { ...env, MOEC_CUDA_HOME: undefined, NVDISASM: undefined });
+  assert.is(status, 0, stderr);
+  const calls = join(folder, "calls"); // there is none where toolkits have it all
+  assert.is(existsSync(calls) ? readFileSync(calls, "utf8") : "started\n", "started\n");
 });
 test.run();
