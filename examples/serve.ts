@@ -1,4 +1,5 @@
 // A trained model behind HTTP: `curl -N 'localhost:8080/?prompt=Call+me'`. Answers are sent as they are written, and share one batch.
+// Its arguments are the model's folder and how many beginnings of prompts it keeps: 0 of a model with an encoder, which reads each prompt whole.
 // In a project of your own: from "moec".
 import { createServer, type Server, type ServerResponse } from "node:http";
 import { openModel, Problem, type TextModel } from "../runtime/index.ts";
@@ -21,5 +22,7 @@ async function answer(model: TextModel, prompt: string, response: ServerResponse
   }
   response.end();
 }
-if (import.meta.filename === process.argv[1])
-  serve(await openModel(process.argv[2] ?? "runs/gpt-moe", { prefixes: 8 })).listen(8080, "localhost");
+if (import.meta.filename === process.argv[1]) {
+  const [, , folder = "runs/gpt-moe", prefixes = "8"] = process.argv;
+  serve(await openModel(folder, { prefixes: Number(prefixes) })).listen(8080, "localhost");
+}
