@@ -100,19 +100,21 @@ for (const target of targets)
       Experts,
     );
   });
-test("a loss beside an output: both have gradients, of parameters and inputs alone", async () => {
+test("a loss beside outputs: it and those of floats have gradients, of parameters and inputs alone", async () => {
   const { Both } = moe<"Both">`
     layer Both(D) {
       param w: float[D] = 2
       state held: float[D] = 3
-      forward(x: float[N, D]) -> float[N, D] {
+      forward(x: float[N, D]) -> (float[N, D], i32[N]) {
         loss square = sum(w * w)
-        return held * w * x
+        return held * w * x, range(N)
       }
     }`;
   await withCompiled(
     { target: "reference", gradients: true },
     async (program) => {
+      const whole = { x: filled(1), "cotangent.1": new Int32Array(2) };
+      await assertProblem(() => program.run(whole), "has no input cotangent.1", "x, cotangent.0");
       const { gradients } = await program.run({ x: filled(1), "cotangent.0": filled(5) });
       assert.equal([...gradients.keys()], ["w", "input.x"]);
       assert.equal(gradients.get("w")?.data, filled(2 * 5 * 3 + 2 * 2, 4));
