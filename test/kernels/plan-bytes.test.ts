@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { sameDescriptor } from "../../compiler/plan/alias.ts";
-import { requireCountable, requireMemory } from "../../compiler/plan/bytes.ts";
+import { requireCountable, requireMemory, requireParameters } from "../../compiler/plan/bytes.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import { cudaGrain, place } from "../../compiler/plan/place.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
@@ -21,6 +21,14 @@ const [p, next] = [ofStore(buffer("p", [32])), buffer("next", [32])];
 const stores = [storeOf(p), storeOf(ofStore(buffer("g", [32])), "input")];
 const output = (name: string, of: VirtualBuffer) => ({ role: "output" as const, name, buffer: of });
 
+function problem(of: () => void): Problem {
+  try {
+    of();
+  } catch (e) {
+    if (e instanceof Problem) return e;
+  }
+  return fail("it does not fit");
+}
 const phase = (l: VirtualLaunch, phase: VirtualLaunch["phase"]): VirtualLaunch => ({ ...l, phase });
 test("bytes by what they hold", () => {
   const [kept, scratch, gradient] = [buffer("kept", [16]), buffer("scratch", [16, 16]), buffer("gradient", [32])];
@@ -32,7 +40,7 @@ test("bytes by what they hold", () => {
         assigns: [{ store: "p", from: next }],
         launches: [
           phase(launch("a", "", [read(p), write(scratch)]), "forward"),
-          phase(launch("b", "", [read(scratch), write(kept)]), "forward"),
+          phase(launch("b", "", [{ ...read(scratch), byteOffset: 64 }, write(kept)]), "forward"),
           phase(launch("c", "", [read(kept), write(gradient)]), "backward"),
           phase(launch("d", "", [pointwise(gradient), pointwise(p), write(next)]), "update"),
         ],
@@ -47,24 +55,26 @@ test("bytes by what they hold", () => {
     { parameters: 128, gradients: 128, activations: 64, arena: 4096 },
   );
   assert.match(printPlan(plan), /buffer kept: f32\[16\], rows of 16, at \d+, 64 B, steps 1 to 2/);
-  const refused = (more: Partial<Bytes>): Problem => {
-    try {
-      requireMemory({ ...plan, bytes: { ...plan.bytes, ...more } }, { bytes: 8191, sharing: 2 });
-    } catch (e) {
-      if (e instanceof Problem) return e;
-    }
-    return fail("it does not fit");
-  };
+  const refused = (more: Partial<Bytes>): Problem =>
+    problem(() => requireMemory({ ...plan, bytes: { ...plan.bytes, ...more } }, { bytes: 8191, sharing: 2 }));
   const counted = { ...plan, bytes: { ...plan.bytes, arena: 2 ** 60 } };
   assert.throws(
     () => requireCountable(counted),
     /^the plan needs 1050000 TiB and no machine has them; .*\n {2}scratch/,
   );
   assert.match(refused({}).message, /are free for each of 2 workers;(.*\n)+.*scratch: f32\[16, 16\], 1 KiB/);
+  assert.not.match(refused({}).message, /scratch \+ 64/); // a part of another
   assert.match(refused({ activations: 2049 }).help, /^lower the batch or the length/);
   assert.match(refused({ activations: 2048, optimizer: 1793 }).help, /^lower the model's sizes/); // 128 are parameters, 128 gradients
   assert.match(refused({ activations: 2048, optimizer: 1792 }).help, /^lower the sizes of its inputs/);
   requireMemory(plan, { bytes: 8192, sharing: 2 });
+  requireParameters(stores, { bytes: 128 });
+  const parametersRefused = problem(() => requireParameters(stores, { bytes: 127 }, "begin here, or "));
+  assert.match(
+    parametersRefused.message,
+    /^the parameters alone need 128 B and 127 B are free; .*\n {2}p: f32\[32\], 128 B$/,
+  );
+  assert.match(parametersRefused.help, /^begin here, or lower the model's sizes/);
   assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
 });
 test("what is written in forward and backward, a gradient of two parameters, and sums over batches", () => {

@@ -424,16 +424,19 @@ test("a store that is assigned to itself stays where it is: nothing is copied", 
   const sequence = { entry: "e", launches: [], assigns: [{ store: "x", from: x }], results: [] };
   assert.equal(planMemory([sequence], [storeOf(x)], options).entries[0]?.steps, []);
 });
-test("a kernel has the scratch memory that the most of its launches need", () => {
+/** A launch of the kernel k, from these lines of a program. */
+function launchOfK(to: VirtualBuffer, scratch: number, origins: readonly string[]): VirtualLaunch {
+  const made = launch("k", "", [write(to)]);
+  return { ...made, kernel: { ...made.kernel, scratch, origins } };
+}
+test("a kernel has the scratch memory that the most of its launches need, and the lines of all", () => {
   const [x, y] = [buffer("x", [4]), buffer("y", [4])];
-  const made = launch("k", "", [write(y)]);
-  const less = { ...made, kernel: { ...made.kernel, scratch: 16 } } as VirtualLaunch;
   const results = [output("x", x), output("y", y)];
-  const sequence = { entry: "e", launches: [launch("k", "", [write(x)]), less], assigns: [], results };
-  const { kernels } = planMemory([sequence], [], options);
+  const launches = [launchOfK(x, 64, ["a.moe:1", "a.moe:2"]), launchOfK(y, 16, ["a.moe:2", "a.moe:3"])];
+  const { kernels } = planMemory([{ entry: "e", launches, assigns: [], results }], [], options);
   assert.equal(
-    kernels.map(({ scratch }) => scratch),
-    [64],
+    kernels.map(({ scratch, origins }) => [scratch, ...origins]),
+    [[64, "a.moe:1", "a.moe:2", "a.moe:3"]],
   );
 });
 test("an empty buffer needs no launch that writes it", () => {
