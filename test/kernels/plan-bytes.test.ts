@@ -46,7 +46,7 @@ test("bytes by what they hold", () => {
         ],
       },
     ],
-    stores,
+    stores.map((store) => ({ ...store, saved: store.role === "parameter" })),
     options,
   );
   const { parameters, gradients, activations, arena } = plan.bytes;
@@ -54,7 +54,10 @@ test("bytes by what they hold", () => {
     { parameters, gradients, activations, arena },
     { parameters: 128, gradients: 128, activations: 64, arena: 4096 },
   );
-  assert.match(printPlan(plan), /buffer kept: f32\[16\], rows of 16, at \d+, 64 B, steps 1 to 2/);
+  const printed = printPlan(plan);
+  assert.match(printed, /buffer kept: f32\[16\], rows of 16, at \d+, 64 B, steps 1 to 2/);
+  assert.match(printed, /buffer scratch: .*, steps 0 to 1\n/); // where it begins, and at an offset
+  assert.match(printed, /parameter p: .*128 B\n {2}input g: .*128 B, not saved\n/);
   const refused = (more: Partial<Bytes>): Problem =>
     problem(() => requireMemory({ ...plan, bytes: { ...plan.bytes, ...more } }, { bytes: 8191, sharing: 2 }));
   const counted = { ...plan, bytes: { ...plan.bytes, arena: 2 ** 60 } };
