@@ -61,6 +61,7 @@ export const axk2: Family = {
     ...otherNames,
     ...gatedNormNames("input_layernorm", "norm1"),
     ...gatedNormNames("post_attention_layernorm", "norm2"),
-    "model.layers.*.self_attn.q_gate_proj.weight": "blocks.*.attention.query_up.weight",
+    "model.layers.*.self_attn.q_b_proj.weight": "blocks.*.attention.query_gate.weight",
+    "model.layers.*.self_attn.q_gate_proj.weight": "blocks.*.attention.query_gate.weight",
   },
 };
