@@ -68,10 +68,10 @@ template <class P> FN auto ld(vf v, const P* p, Prefetch ahead) {
 }
 /**
  * Zen 4 drops prefetches while it is busy. With one per line a norm takes 1.4 times as long as a copy, with two 1.2 times, with three as long as the
- * copy. With vectors of half a line each line is prefetched twice anyway, and two for each half are best. Zen 5 keeps them: one, into L1, a page ahead.
+ * copy. With vectors of half a line each line is prefetched twice anyway, and two for each half are best. Zen 5 keeps them: one, into L1, two pages ahead.
  */
 constexpr int TIMES = !AMD || ZEN5 ? 1 : LANES == 16 ? 3 : 2;
-FN ix prefetch_bytes(ix ahead) { return ZEN5 ? ix_min(4 * ahead, 4096) : 4 * ahead; }
+FN ix prefetch_bytes(ix ahead) { return ZEN5 ? ix_min(4 * ahead, 8192) : 4 * ahead; }
 template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Prefetch{prefetch_bytes(ahead), TIMES}); }
 /**
  * A fold of a row and one of the next row are one loop with AVX-512 (a softmax takes 2 to 6% less), and two elsewhere (one takes 2 to 4% more on Zen 3).
