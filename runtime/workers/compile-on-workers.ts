@@ -2,7 +2,7 @@
 import { compilerVersion } from "../../compiler/assets.ts";
 import type { Loaded } from "../../compiler/check/index.ts";
 import type { Observer } from "../../compiler/pass.ts";
-import { buffersOf, type Plan, type Step } from "../../compiler/plan/plan.ts";
+import { buffersOf, isBeside, type Plan, type Step } from "../../compiler/plan/plan.ts";
 import { buildHash } from "../cache/plans.ts";
 import { closedOnFailure } from "../closing.ts";
 import { type Compiled, compileLoaded, type WorkerRequest } from "../compile.ts";
@@ -47,17 +47,18 @@ async function requireInstructions(world: Workers): Promise<void> {
   );
 }
 /**
- * What must be equal on all workers: the collectives; on GPUs the kernels and their order too, since workers decide together, at a variant's first
- * launch, whether to use it.
+ * What must be equal on all workers: the collectives, and which are beside, as MPI is asked for those by other calls; on GPUs the kernels and their order
+ * too, since workers decide together, at a variant's first launch, whether to use it.
  */
 const workerInvariant = ({ target, entries, buffers, kernels }: Plan): readonly unknown[] => [
   ...entries.map(({ name, steps }) => [name, steps.flatMap((step) => describeCollective(step, buffers))]),
   ...(target === "cuda" ? [kernels.map((k) => k.name), entries.map((e) => e.steps.map(buffersOf))] : []),
 ];
-const describeCollective = (step: Step, buffers: Plan["buffers"]): readonly object[] =>
+const describeCollective = (step: Step, buffers: Plan["buffers"]): readonly unknown[] =>
   step.kind === "collective"
     ? [
         step.collective.op,
+        isBeside(step),
         ...step.collective.args.map((i) => ({ shape: buffers[i]?.shape, layout: buffers[i]?.layout })),
       ]
     : [];

@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { load } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import type { Layout } from "../../compiler/plan/plan.ts";
+import type { Layout, Step } from "../../compiler/plan/plan.ts";
 import { fnv1a } from "../../compiler/types/numbers.ts";
 import { type Compiled, commonRequest, prepareRequest } from "../../runtime/compile.ts";
 import { DeviceFailed } from "../../runtime/executable/executable.ts";
@@ -182,11 +182,15 @@ test("a process that ends without an error says so to those that go on; within a
     assert.equal(told, [then]);
   }
 });
-/** What a worker tells the others of a plan whose only sum lies so. */
-async function toldOf(layout: Layout, say = alike): Promise<string> {
+/** What a worker tells the others of a plan whose only sum lies so, and is done so. */
+async function toldOf(
+  layout: Layout,
+  say = alike,
+  how: Pick<Extract<Step, { kind: "collective" }>, "beside"> = {},
+): Promise<string> {
   const buffer = { name: "slope", dtype: "f32", shape: [16, 128], layout, offset: 0, bytes: 8192 };
   const collective = { op: { name: "all_reduce", dtype: "f32", fn: "sum" }, args: [0, 0] };
-  const plan = { entries: [{ name: "train", steps: [{ kind: "collective", collective }] }], buffers: [buffer] };
+  const plan = { entries: [{ name: "train", steps: [{ kind: "collective", collective, ...how }] }], buffers: [buffer] };
   const told: string[] = [];
   const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), say(own)));
   const made = { executable: new FakeExecutable(), plan, report: {} } as unknown as Compiled;
@@ -228,6 +232,12 @@ test("what workers do together must lie alike: a sum of panels of 64 and of 16 c
   const [wide, narrow] = [await toldOf({ kind: "panels", width: 64 }), await toldOf({ kind: "panels", width: 16 })];
   assert.match(wide, /SHA-256/);
   assert.is.not(wide, narrow);
+});
+test("a sum that is beside on one worker only is refused: the one would make MPI_Iallgather, the other MPI_Allgather", async () => {
+  const layout = { kind: "rows", pitch: 128 } as const;
+  const [waited, begun] = [await toldOf(layout), await toldOf(layout, alike, { beside: true })];
+  assert.match(begun, /SHA-256/);
+  assert.is.not(waited, begun);
 });
 type Run = Parameters<typeof requireEqualRuns>[0];
 const config: RunConfig = {
