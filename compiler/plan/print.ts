@@ -34,15 +34,18 @@ function printEntry(plan: Plan, entry: Entry): readonly string[] {
     ...entry.results.map((r) => `  ${r.role} ${r.name} = ${nameOf(plan, r.buffer)}`),
   ];
 }
-/** The temporary buffers of an entry with their lifetimes, first and last step; results live to the end. */
+/** The temporary buffers of an entry with their lifetimes, first and last step; what is in flight lives until it is awaited, results to the end. */
 function lives(plan: Plan, entry: Entry): readonly string[] {
   const life = new Map<number, [number, number]>();
   const touch = (given: number, at: number): void => {
     const buffer = plan.buffers[given]?.of ?? given;
     life.set(buffer, [life.get(buffer)?.[0] ?? at, at]);
   };
+  const begun: Step[] = [];
   for (const [at, step] of entry.steps.entries()) {
-    for (const buffer of buffersOf(step)) touch(buffer, at);
+    if (isBeside(step)) begun.push(step);
+    const awaited = step.kind === "wait" ? begun.splice(0, begun.indexOf(entry.steps[step.step] ?? step) + 1) : [];
+    for (const buffer of [step, ...awaited].flatMap(buffersOf)) touch(buffer, at);
   }
   for (const { buffer } of entry.results) touch(buffer, entry.steps.length);
   const temporary = [...life].filter(([buffer]) => buffer >= plan.stores.length);

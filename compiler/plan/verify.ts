@@ -6,6 +6,7 @@ import { hostGrain } from "./place.ts";
 import { buffersOf, type Entry, isBeside, type Plan, type PlanBuffer } from "./plan.ts";
 import {
   canAlias,
+  isKernel,
   isRead,
   memoryKey,
   type Sequence,
@@ -86,7 +87,7 @@ class Replay {
     if (launch?.args.length !== args.length) throw new Bug(`${this.#entry.name} has a launch that was not asked for`);
     const at = launch.args.map((arg, i) => ({ arg, buffer: wholeBuffer(this.#buffer(args[i]), arg) }));
     const uses = at.map(({ arg, buffer }) => ({ buffer, writes: !isRead(arg) }));
-    if (number === null) this.#requireLanded(launch.kernel.name, uses);
+    if (number === null) this.#requireMayRun(launch, uses);
     else this.#inFlight = [...this.#inFlight, { step: number, name: launch.kernel.name, uses }];
     for (const { arg, buffer } of at) {
       if (arg.access === "part" && this.#begun.has(memoryKey(arg.buffer)))
@@ -105,6 +106,12 @@ class Replay {
       if (write.arg.access === "part") this.#begun.add(memoryKey(write.arg.buffer));
       this.#note(write.arg, -1);
     }
+  }
+  /** Of the first queue, while others are in flight: no collective, since workers must make all of them in one order, and no kernel that meets them. */
+  #requireMayRun({ kernel }: VirtualLaunch, uses: readonly Use[]): void {
+    const [flying] = isKernel(kernel) ? [] : this.#inFlight;
+    if (flying) throw new Bug(`${kernel.name} is made before ${flying.name} is awaited`);
+    this.#requireLanded(kernel.name, uses);
   }
   /** What the first queue does must not meet what is in flight: a buffer that either of both writes. */
   #requireLanded(name: string, uses: readonly Use[]): void {

@@ -37,11 +37,16 @@ interface Backward {
   readonly experts?: boolean;
   /** Every gradient is used by a launch of its own, not all by one. */
   readonly apart?: boolean;
+  /** A product follows the last gradient. */
+  readonly more?: boolean;
   readonly columns?: number;
 }
 const next = (name: string, columns = 32): VirtualBuffer => buffer(name, [columns]);
 /** A backward of so many layers, in each a product, a gradient and its sum, which are used in the end. */
-function backward(layers: number, { experts = false, apart = false, columns = 32 }: Backward = {}): Sequence {
+function backward(
+  layers: number,
+  { experts = false, apart = false, more = false, columns = 32 }: Backward = {},
+): Sequence {
   const launches: VirtualLaunch[] = [];
   const made: VirtualBuffer[] = [];
   let x: VirtualBuffer = given;
@@ -60,10 +65,12 @@ function backward(layers: number, { experts = false, apart = false, columns = 32
     }
     made.push(sum);
   }
+  const end = next("end");
+  if (more) launches.push(product("end", [read(x), write(end)]));
   const uses = apart ? made.map((sum) => [sum]) : [made];
   const used = uses.map((sums, i) => ({ sums, to: next(`used${i}`) }));
   for (const { sums, to } of used) launches.push(launch(`use_${to.name}`, "", [...sums.map(read), write(to)], 64));
-  const results = [x, ...used.map((u) => u.to)];
+  const results = [more ? end : x, ...used.map((u) => u.to)];
   return {
     entry: "main",
     launches,
@@ -122,7 +129,7 @@ product3, gradient3, begin all_reduce, wait for 5, use_used1, wait for 8, use_us
   assert.is(named(planned(backward(4, { apart: true, columns }))), onOneLine(steps));
 });
 test("memory of what is in flight is nobody else's: a plan with the wait later, or without it, is refused", () => {
-  const sequence = backward(3, large);
+  const sequence = backward(3, { ...large, more: true });
   const plan = planned(sequence);
   const [entry] = plan.entries;
   assert.ok(entry);
@@ -134,7 +141,7 @@ test("memory of what is in flight is nobody else's: a plan with the wait later, 
   assert.throws(changed([...others, ...waits]), /use_used0 uses sum0 before all_reduce, which uses sum0, is awaited/);
   assert.throws(changed(others), /use_used0 uses sum0 before all_reduce, which uses sum0, is awaited/);
   assert.throws(changed(others.slice(0, -1)), /main ends before all_reduce is awaited/);
-  assert.throws(changed([...waits, ...others]), /main waits for step 5, which is not in flight/);
+  assert.throws(changed([...waits, ...others]), /main waits for step 8, which is not in flight/);
   const at = plan.buffers.find((b) => b.name === "slope0")?.offset ?? -1;
   const moved = { ...plan, buffers: plan.buffers.map((b) => (b.name === "y1" ? { ...b, offset: at } : b)) };
   assert.throws(
@@ -144,11 +151,19 @@ test("memory of what is in flight is nobody else's: a plan with the wait later, 
       error.message.startsWith("product1 uses y1 before all_reduce, which uses slope0, is awaited"),
   );
 });
-test("plans show what is begun and what is awaited; a profile has the time that is waited, and no work in it", () => {
+test("a collective of the first queue is not made while others are in flight: workers would not make them in one order", () => {
+  const sequence = backward(3, large);
+  const plan = planned(sequence);
+  const entries = plan.entries.map((entry) => ({ ...entry, steps: entry.steps.filter((s) => s.kind !== "wait") }));
+  assert.throws(() => verifyPlan({ ...plan, entries }, [sequence]), /all_reduce is made before all_reduce is awaited/);
+});
+test("plans show what is begun and what is awaited, and that operands live until then; a profile has the time that is waited, and no work in it", () => {
   const plan = planned(backward(2, { ...large, experts: true }));
   const text = printPlan(plan);
   assert.match(text, /\n {2}3 begin all_reduce\(slope0, sum0\), all workers\n/);
   assert.match(text, /\n {2}5 wait for 3\n/);
+  assert.match(text, /\n {2}buffer slope0: .*, steps 1 to 5\n/);
+  assert.match(text, /\n {2}buffer sum0: .*, steps 3 to 14\n/);
   const [entry] = plan.entries;
   assert.ok(entry);
   const seconds = Float64Array.from(entry.steps, (_, i) => i + 1);
