@@ -105,6 +105,7 @@ for (const [how, [whole, noStart, noEnd]] of [
     const expected = [
       `whole: ${whole}, without the first wait: ${noStart}, without the second: ${noEnd}`,
       `captured: ${whole}, without the second: ${noEnd}`,
+      "an event of an earlier capture: 907",
       "an event of before the capture: 905, ended 901",
       "a stream that is not joined: 904, its event after that: 907",
     ];

@@ -13,6 +13,7 @@ static std::set<Stream*> streams = {&standard};
 /// The stream that was created first, of those that exist; and the graphs that are being captured.
 static Stream* first = nullptr;
 static std::set<Graph*> captured;
+static unsigned long captures = 0;
 
 /// 0, 1 and 2 are handles of the default stream.
 Stream& stream_of(void* handle) {
@@ -78,7 +79,7 @@ static bool is_joined(const Graph& g, const Stream* origin) {
     if (n.stream == origin && n.from) awaited[n.from] = std::max(awaited[n.from], n.after);
   return std::all_of(g.nodes.begin(), g.nodes.end(), [&](const Node& n) { return n.stream == origin || awaited[n.stream] == nodes_of(g, n.stream); });
 }
-/// A launch of a graph in `on`: its streams' nodes, each stream's in order.
+/// A launch of a graph: its streams' nodes, each stream's in order.
 class Replay {
  public:
   explicit Replay(const Graph& graph) {
@@ -144,7 +145,7 @@ API cuStreamWaitEvent(void* handle, Event* e, unsigned) {
   return in_context([&] {
     Stream& s = stream_of(handle);
     if (e->capture) {
-      if (!captured.count(e->capture)) return captured_event;
+      if (!captured.count(e->capture) || e->capture->number != e->number) return captured_event;
       if (s.capture && s.capture != e->capture) return capture_isolation;
       s.capture = e->capture;  // it joins the capture
       return s.capture->nodes.push_back({&s, {}, e->stream, e->after}), success;
@@ -172,6 +173,7 @@ API cuEventRecord(Event* e, void* handle) {
   return in_context([&] {
     Stream& s = stream_of(handle);
     e->capture = s.capture;
+    e->number = s.capture ? s.capture->number : 0;
     e->stream = &s;
     e->after = (s.capture ? nodes_of(*s.capture, &s) : s.asked) + 1;
     e->seconds = 0;
@@ -202,6 +204,7 @@ API cuStreamBeginCapture_v2(void* handle, int) {
     Stream& s = stream_of(handle);
     if (&s == &standard || s.capture) return capture_unsupported;
     captured.insert(s.capture = new Graph);
+    s.capture->number = ++captures;
     s.began_capture = true;
     return success;
   });

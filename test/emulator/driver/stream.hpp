@@ -21,6 +21,8 @@ struct Node {
 struct Graph {
   /// False once something was asked for that is not allowed while it is captured.
   bool valid = true;
+  /// Of its capture, since a later graph may have the address of an earlier one.
+  unsigned long number = 0;
   std::vector<Node> nodes;
 };
 struct Stream {
@@ -41,6 +43,8 @@ struct Event {
   /// When it was reached; 0 is not yet.
   double seconds = 0;
   Graph* capture = nullptr;
+  /// The number of `capture`.
+  unsigned long number = 0;
 };
 Stream& stream_of(void* handle);
 /// Whether a stream captures; then what is asked for is not allowed, and the capture is invalid.

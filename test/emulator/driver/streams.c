@@ -67,6 +67,10 @@ int main(int count, char** args) {
   printf(", without the second: %d\n", result());
   printf("captured: %d", captured(whole));
   printf(", without the second: %d\n", captured(without_end));
+  RIGHT(CU(cuStreamBeginCapture_v2)(one, 1));
+  printf("an event of an earlier capture: %d\n", CU(cuStreamWaitEvent)(one, done, 0));
+  RIGHT(CU(cuStreamEndCapture)(one, &graph));
+  RIGHT(CU(cuGraphDestroy)(graph));
   RIGHT(CU(cuEventRecord)(done, two));
   RIGHT(CU(cuStreamBeginCapture_v2)(one, 1));
   printf("an event of before the capture: %d", CU(cuStreamWaitEvent)(one, done, 0));
