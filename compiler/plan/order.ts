@@ -22,12 +22,18 @@ export function orderLaunches(sequence: Sequence, kernelsBeside: boolean): Seque
   const small = sequence.launches.map(isSmall);
   const beside = launchesBeside(sequence.launches, edges, kernelsBeside);
   const gathered = gatherSmall(releaseEarly(sequence, edges), edges, small);
-  const order = overlapped(sequence.launches, edges, gathered, beside);
+  const made = besideIfUseful(inOrder(sequence, overlapped(sequence.launches, edges, gathered, beside), beside));
+  return made.launches.some((launch) => launch.beside) ? made : inOrder(sequence, gathered, new Set());
+}
+/** Those that are `beside` are marked. */
+const inOrder = (sequence: Sequence, order: readonly number[], beside: ReadonlySet<number>): Sequence => {
   const marked = (launch: VirtualLaunch, at: number): VirtualLaunch =>
     beside.has(at) ? { ...launch, beside: true } : launch;
-  const launches = order.flatMap((at) => sequence.launches.slice(at, at + 1).map((launch) => marked(launch, at)));
-  return besideIfUseful({ ...sequence, launches });
-}
+  return {
+    ...sequence,
+    launches: order.flatMap((at) => sequence.launches.slice(at, at + 1).map((launch) => marked(launch, at))),
+  };
+};
 /**
  * On the host one thread executes a run of small launches while the others wait at its end. So a single larger launch between two such runs moves
  * before the first, if it does not depend on it, and the runs become one.

@@ -96,6 +96,18 @@ product1, gradient1, begin all_reduce,
 product2, gradient2, wait for 5, all_reduce, use_used0`;
   assert.is(named(planned(backward(3, large))), onOneLine(steps));
 });
+test("where no sum overlaps in the end, as all are one message, gradients stay where they were", () => {
+  const [y, z, slopes, sums] = [next("y"), next("z"), [next("a"), next("b")], [next("c"), next("d")]];
+  const launches = [
+    product("product0", [read(given), write(y)]),
+    product("product1", [read(y), write(z)]),
+    ...slopes.map((slope, i) => product(`gradient${i}`, [read(i === 0 ? y : z), write(slope)])),
+    ...slopes.map((slope, i) => collective("all_reduce", [pointwise(slope), ...sums.slice(i, i + 1).map(write)])),
+  ];
+  const results = [z, ...sums].map((b) => ({ role: "output" as const, name: b.name, buffer: b }));
+  const steps = "product0, product1, gradient0, gradient1, all_reduce";
+  assert.is(named(planned({ entry: "main", launches, assigns: [], results })), steps);
+});
 test("between exchanges a sum begins where there is more to compute until the next one", () => {
   const steps = `product0, gradient0, exchange, begin all_reduce, expert0, wait for 3, exchange,
 product1, gradient1, exchange, begin all_reduce, expert1, wait for 10, exchange, use_used0`;
