@@ -22,7 +22,7 @@ import {
   three,
 } from "./common.ts";
 import { inSpace, lift, type Space, spaceLength, spaceOf } from "./mapped.ts";
-import { evenParts, evenSharding, isSharded, sharded } from "./sharding.ts";
+import { evenSharding, isSharded, sharded } from "./sharding.ts";
 
 export const route = define<"route">({
   name: "route",
@@ -58,7 +58,7 @@ export const route = define<"route">({
   shard: (node, [p], workers) =>
     p && isSharded(p) && p.sharding.kind === "even"
       ? {
-          args: [sharded(0, evenParts(p) === null ? p.sharding : evenSharding(workers.count))],
+          args: [sharded(0, p.sharding.parts === workers.count ? p.sharding : evenSharding(workers.count))],
           results: node.results.map(() => ({ kind: "routing", by: node, owned: false })),
         }
       : null,

@@ -2,6 +2,7 @@
 import { readStrided, strides } from "../graph/array.ts";
 import type { Node, OpSharding, Placement, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
+import { gcd } from "../types/numbers.ts";
 import { add, equal, equalAll, product, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
 import type { OpAttrs } from "./attrs.ts";
@@ -215,13 +216,12 @@ function shardJoined(
 ): OpSharding<OpAttrs["concat"]> | null {
   const first = lead(places);
   if (first?.sharding.kind !== "even") return null;
-  const { parts, pieces = 1 } = first.sharding;
+  const { parts } = first.sharding;
   const lengths = values.map((v) => item(dims(v.type), axis));
-  const piece =
-    item(
-      lengths,
-      places.findIndex((p) => isSharded(p) && p.sharding === first.sharding),
-    ) / pieces;
+  const pieceLengths = places.map((p, i) =>
+    isSharded(p) && p.sharding.kind === "even" ? item(lengths, i) / (p.sharding.pieces ?? 1) : 0,
+  );
+  const piece = pieceLengths.reduce(gcd);
   const isCheap = (p: Placement, i: number): boolean =>
     isSharded(p) ? p.axis === axis : item(values, i).node.op.name === "broadcast";
   if (!places.every(isCheap) || lengths.some((n) => n % piece !== 0)) return null;
