@@ -109,6 +109,8 @@ export interface Workers {
   length(n: number, sharding: AxisSharding): number;
   /** What divides the length of each axis that is sharded so. */
   unit(sharding: AxisSharding): number;
+  /** Whether an axis may be sharded in pieces. */
+  readonly inPieces: boolean;
 }
 export interface LocalRouting {
   /**

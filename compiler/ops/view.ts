@@ -258,7 +258,10 @@ export const concat = define<"concat">({
   },
   vjp: (node, [dy], g) =>
     piecesOf(node).map(({ from, to }) => (dy ? b.slice(g, dy, node.attrs.axis, from, to - from) : null)),
-  shard: (node, args) => (lead(args)?.axis === node.attrs.axis ? shardJoined(node, args) : shardPointwise(node, args)),
+  shard(node, args, { inPieces }) {
+    if (lead(args)?.axis !== node.attrs.axis) return shardPointwise(node, args);
+    return inPieces ? shardJoined(node, args) : null;
+  },
   mapped: mapLeading("concat", ({ axis }) => ({ axis: axis + 1 })),
   flops: noFlops,
   samples: (g) =>

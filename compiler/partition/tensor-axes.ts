@@ -6,16 +6,7 @@ import type { Graph, MeshAxis, Node, Placement, Store, Value, Workers } from "..
 import { nodesOf, storeOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import {
-  evenSharding,
-  evenUnit,
-  isSharded,
-  partial,
-  replicated,
-  reshapedAxis,
-  satisfies,
-  sharded,
-} from "../ops/sharding.ts";
+import { evenSharding, isSharded, partial, replicated, reshapedAxis, satisfies, sharded } from "../ops/sharding.ts";
 import { isFloat } from "../types/dtype.ts";
 import { fromTo } from "../types/numbers.ts";
 import { count, dims } from "../types/type.ts";
@@ -76,7 +67,8 @@ class Walk {
       group: (n, stride) => groupAlong(axis, n, stride),
       routing: () => null,
       length: (n) => n / axis.count,
-      unit: (sharding) => (sharding.kind === "even" ? evenUnit(sharding) : axis.count),
+      unit: () => axis.count,
+      inPieces: false,
     };
   }
   visit(nodes: readonly Node[], { results }: Graph): void {
@@ -126,7 +118,7 @@ class Walk {
       );
   }
   #fits(v: Value, place: Placement): boolean {
-    return !isSharded(place) || (dims(v.type)[place.axis] ?? 0) % this.#workers.unit(place.sharding) === 0;
+    return !isSharded(place) || (dims(v.type)[place.axis] ?? 0) % this.#parts === 0;
   }
   /** Whether an op gets what it needs of an argument: a part of what all have must be free, and a whole of what is in parts worth it. */
   #convert(node: Node, v: Value, to: Placement): boolean {

@@ -19,6 +19,7 @@ const model = (attention: string, feed = "SwiGlu(D, 8)", head = "Linear(D, V)"):
     name: "dense.moe",
     text: `import { Embedding, Linear, Mlp, RmsNorm, SwiGlu } from "std/nn"
        import { Attention, LatentAttention } from "std/attention"
+       import { KimiDeltaAttention } from "std/kda"
        import { Block } from "std/models/decoder"
        import { MoE, SharedMoE } from "std/moe"
        import { TopKGate } from "std/gates"
@@ -284,6 +285,14 @@ test("a token is drawn after one message, its logits and their biases, whatever 
   assert.is(sharedAxes(made.stores)["head"], 1);
   for (const entry of ["generate:1", "least"])
     assert.equal(told(entry, made), { "all_reduce 1 1 64": 1, "all_gather 4096 1": 1 });
+});
+test("what a convolution joins, which keeps some rows of it, is gathered, and what makes it shared", () => {
+  const program = model("KimiDeltaAttention(D, 4, 128)");
+  const axes = sharedAxes(graphsOf(program, generating(1), { sizes: { D: 512, L: 1 } }).stores);
+  assert.equal(
+    ["query", "key", "value"].map((name) => axes[`attention.${name}`]),
+    [1, 1, 1],
+  );
 });
 test("what cannot be divided is whole on each; where that is everything, an error says so", () => {
   const heads = graphsOf(model("Attention(D, 3, 3, A: 4, Context: Context)"), training(3));
