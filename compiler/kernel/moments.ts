@@ -12,6 +12,7 @@ export function mergeMoments(k: Kernel): Kernel {
   return { ...k, body: k.body.filter((s) => s.s === "fold").reduce(merged, k.body) };
 }
 function merged(list: readonly Stmt[], sum: Fold): readonly Stmt[] {
+  if (!list.includes(sum)) return list; // itself squares about a mean
   const squares = list.find((s): s is Fold => s.s === "fold" && isSquaresOf(s, sum, list));
   if (!squares) return list;
   const { into, v, extent, body, value, prefetchDistance } = sum;

@@ -95,7 +95,7 @@ FN void add_moments(vf& mean, vf& twice, const vf (&x)[4], f32 blocks, f32 weigh
 constexpr ix MOMENTS_ROUND = 16 * LANES;
 /**
  * The same in one loop: means and squares of blocks are merged (Chan, Golub and LeVeque 1979), so nothing cancels. What is left of the row has loops of
- * its own.
+ * its own, and so has a row of numbers whose squares overflow.
  */
 template <class N, class F> FN Moments moments_together(N n, F f) {
   vf mean[4] = {}, twice[4] = {}, all = {}, squares = {};
@@ -115,8 +115,10 @@ template <class N, class F> FN Moments moments_together(N n, F f) {
   const f32 lanes = sum_(all), own = lanes / LANES, of_lane = (f32)(j / LANES);
   const vf d = all - own;
   const Moments most = {lanes * of_lane, sum_(fma_(d * d, splat(of_lane), squares))};
+  if (!(most.squares < __builtin_inff())) j = 0; // an infinity, or means and squares that overflow where a row's own do not
   if (j == n) return most;
   const Moments rest = moments_apart<LANES>(n, j, f);
+  if (j == 0) return rest;
   const f32 apart = rest.sum / (f32)(n - j) - own;
   return {most.sum + rest.sum, most.squares + rest.squares + apart * apart * ((f32)j * (f32)(n - j) / (f32)n)};
 }

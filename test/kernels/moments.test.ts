@@ -7,7 +7,7 @@ import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { storesOf } from "../graphs.ts";
 import { compareWidths, graphOf, kernelsOf, lowered } from "../host/compare.ts";
-import { runSequence } from "../host/run.ts";
+import { compiled, runSequence } from "../host/run.ts";
 
 const test = suite("moments");
 const rows = (g: GraphBuilder, n: number, dtype: "f32" | "bf16" = "f32"): Value =>
@@ -35,15 +35,36 @@ test("rows of any length, far from 0", () => {
 test("a row with an infinity, or with numbers whose squares overflow, has no variance; the others have theirs", () => {
   const g = new GraphBuilder(ops);
   const values = [...statistics(g, rows(g, 600))];
+  const sequence = lowered(graphOf(values));
+  const lib = compiled(kernelsOf([sequence]), ["-Og"]);
+  for (const at of [0, 100, 500, 599]) {
+    const stores = storesOf(values);
+    const data = stores.get("x600")?.data ?? [];
+    data[at] = Number.POSITIVE_INFINITY;
+    data[1201] = 3e38;
+    const [mean, variance] = runSequence(sequence, stores, 1, lib);
+    assert.equal([mean?.[0], Number.isFinite(variance?.[0])], [Number.POSITIVE_INFINITY, false], `at ${at}`);
+    assert.ok((variance?.[1] ?? Number.NaN) < 10);
+    assert.is(variance?.[2], Number.POSITIVE_INFINITY);
+  }
+});
+test("numbers whose squares can just be summed: no other sum of the merged blocks overflows", () => {
+  const g = new GraphBuilder(ops);
+  const values = [...statistics(g, rows(g, 600))];
   const stores = storesOf(values);
-  const data = stores.get("x600")?.data;
-  if (!data) return assert.unreachable();
-  data[500] = Number.POSITIVE_INFINITY;
-  data[1201] = 3e38;
-  const [mean, variance] = runSequence(lowered(graphOf(values)), stores);
-  assert.equal([mean?.[0], Number.isFinite(variance?.[0])], [Number.POSITIVE_INFINITY, false]);
-  assert.ok((variance?.[1] ?? Number.NaN) < 10);
-  assert.is(variance?.[2], Number.POSITIVE_INFINITY);
+  const data = stores.get("x600")?.data ?? [];
+  data.forEach((_, i) => (data[i] = i % 600 === 64 ? 1.7e19 : 0));
+  const [, variance] = runSequence(lowered(graphOf(values)), stores);
+  for (const found of variance ?? []) assert.ok(Math.abs(found / (1.7e19 ** 2 / 600) - 1) < 0.01, `${found}`);
+});
+test("squares about a mean that have a mean and squares of their own", () => {
+  const g = new GraphBuilder(ops);
+  const spread = (x: Value): Value => {
+    const y = b.sub(g, x, b.mean(g, x, [1], true));
+    return b.mul(g, y, y);
+  };
+  const graph = graphOf([b.mean(g, spread(spread(rows(g, 600))), [1])]);
+  compareWidths("squares of squares", [graph], [lowered(graph)]);
 });
 test("only squares about the mean of the same numbers, of few lines", () => {
   const g = new GraphBuilder(ops);
