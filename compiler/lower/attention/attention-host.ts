@@ -23,6 +23,7 @@ import {
   operands,
   probability,
   rescaleFactor,
+  scaledMaximum,
   softcapGradient,
   softmaxWithSink,
   times,
@@ -92,7 +93,9 @@ function storeOutput(
   d.k.each(out, [m.n, num(o.sizes.C)], (i, j) =>
     d.k.store(result, [...head, plus(m, i), j], normalize(load(out, i, j), load(total, i))),
   );
-  d.k.par(m.n, (j) => d.k.store(sums, [...head, plus(m, j)], logSumExp(times(load(top, j), o.factor), load(total, j))));
+  d.k.par(m.n, (j) =>
+    d.k.store(sums, [...head, plus(m, j)], logSumExp(scaledMaximum(o, load(top, j)), load(total, j))),
+  );
 }
 /** Adds a head's sink to the softmax of all queries of the block. */
 function addSinkToColumns(
@@ -106,7 +109,7 @@ function addSinkToColumns(
     const made = softmaxWithSink(d, times(load(top, j), factor), load(total, j), sink);
     d.k.store(keep, [j], made.keep);
     d.k.store(total, [j], made.total);
-    d.k.store(top, [j], times(made.top, 1 / factor));
+    d.k.store(top, [j], made.top);
   });
   d.k.each(out, [queries, num(C)], (i, j) => d.k.store(out, [i, j], callF32("mul", load(out, i, j), load(keep, i))));
 }

@@ -191,6 +191,8 @@ export const initialMaximum = ({ factor }: Operands): number => -3.4e38 / Math.m
 /** Whether a row has seen any key; NaN is a weight too. */
 const hasWeight = (total: Expr): Expr => call("ne", "bool", total, f32(0));
 export const normalize = (x: Expr, total: Expr): Expr => select(hasWeight(total), callF32("over", x, total), f32(0));
+/** The scaled maximum of a finished row: that of a row with a sink is scaled (`softmaxWithSink`). */
+export const scaledMaximum = ({ sink, factor }: Operands, top: Expr): Expr => (sink ? top : times(top, factor));
 /** The log-sum-exp of a row; `top` is scaled. */
 export const logSumExp = (top: Expr, total: Expr): Expr =>
   select(hasWeight(total), callF32("add", top, callF32("log", total)), f32(0));

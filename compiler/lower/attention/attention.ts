@@ -18,6 +18,7 @@ import {
   operands,
   type Query,
   rescaleFactor,
+  scaledMaximum,
   sharesKeys,
   sizesOf,
   softmaxWithSink,
@@ -115,7 +116,7 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   const result = d.output(item(node.results, 0), "y");
   d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(result, [...row(i), j], normalize(load(out, i, j), load(total, i))));
   const sums = d.output(item(node.results, 1), "sums");
-  d.k.each(top, [m.n], (i) => d.k.store(sums, row(i), logSumExp(times(load(top, i), o.factor), load(total, i))));
+  d.k.each(top, [m.n], (i) => d.k.store(sums, row(i), logSumExp(scaledMaximum(o, load(top, i)), load(total, i))));
 }
 /** Adds the sink to the sums of each row. */
 function addSinkToRows(
@@ -130,7 +131,7 @@ function addSinkToRows(
     const made = softmaxWithSink(d, times(load(top, i), o.factor), load(total, i), sink(i));
     d.k.store(keep, [i], made.keep);
     d.k.store(total, [i], made.total);
-    d.k.store(top, [i], times(made.top, 1 / o.factor));
+    d.k.store(top, [i], made.top);
   });
   d.k.each(out, [n, cols], (i, j) => d.k.store(out, [i, j], callF32("mul", load(out, i, j), load(keep, i))));
 }
