@@ -59,7 +59,8 @@ const systemFailures: readonly {
     help: "end other programs, or let fewer kernels compile at once: `taskset -c 0` before the command gives it one core",
   },
   {
-    pattern: /signal terminated program|unable to execute command: |\nSIG\w+$/,
+    // of programs that are missing clang says: unable to execute command: Executable "ld" doesn't exist!
+    pattern: /signal terminated program|unable to execute command: [A-Z][\w ]+(\(core dumped\))?$|^SIG\w+$/m,
     why: () => ": a signal ended the C++ compiler",
     help: "run the command again; if it is the compiler that fails, name another one: CXX=clang++",
   },

@@ -304,6 +304,13 @@ test("of a source that the disk has no room for nothing is left", async () => {
   assert.match(String(error), "the disk is full");
   assert.equal(fs.readdirSync(here), ["cache"]);
 });
+/** What building with a compiler that is this line of a shell fails with. */
+async function failureOf(line: string): Promise<unknown> {
+  const compiler = join(temporaryFolder(), "compiler");
+  fs.writeFileSync(compiler, `#!/bin/sh\n${line}\n`, { mode: 0o700 });
+  const tools = { ...(await toolchain()), command: [compiler] as const };
+  return buildKernels(constants([1]), tools, new KernelCache(temporaryFolder()), 1).catch((e: unknown) => e);
+}
 test("a compiler that a signal ended: that is no bug of the kernels; where the system sent it, memory ran out", async () => {
   const [memory, other] = [/memory runs out/, /a signal ended the C\+\+ compiler/];
   const cases = [
@@ -317,14 +324,13 @@ test("a compiler that a signal ended: that is no bug of the kernels; where the s
     ["echo 'clang: error: unable to execute command: Terminated' >&2; exit 254", other],
   ] as const;
   for (const [line, told] of cases) {
-    const compiler = join(temporaryFolder(), "compiler");
-    fs.writeFileSync(compiler, `#!/bin/sh\n${line}\n`, { mode: 0o700 });
-    const tools = { ...(await toolchain()), command: [compiler] as const };
-    const error = await buildKernels(constants([1]), tools, new KernelCache(temporaryFolder()), 1).catch(
-      (e: unknown) => e,
-    );
+    const error = await failureOf(line);
     assert.ok(error instanceof Problem && told.test(error.message), String(error));
   }
+  const missing = await failureOf(
+    `echo 'clang: error: unable to execute command: Executable "ld" does not exist!' >&2; exit 1`,
+  );
+  assert.not(/signal/.test(String(missing)), String(missing));
 });
 test("after a unit that does not compile no other is begun", async () => {
   const here = temporaryFolder();
