@@ -298,6 +298,8 @@ test("Models like DeepSeek-V3: as released, and what is refused", () => {
   refuses("glm_moe_dsa", { indexer_types: null, index_topk_pattern: "SF" }, 'index_topk_pattern is "SF"');
 });
 const orderOfExaone = (change: object): unknown => openTransformers(other("exaone4", change)).order;
+const unwindowed = (): string =>
+  copy("exaone4", (c) => ({ ...without(c, "sliding_window"), layer_types: Array(3).fill("full_attention") }));
 test("Seed-OSS, SmolLM3, GLM-4, Phi-3, EXAONE 4.0: where biases, turns and windows are", () => {
   refuses("seed_oss", { attention_bias: false }, "attention_bias is false");
   refuses("seed_oss", { attention_out_bias: true }, "attention_out_bias is true");
@@ -318,6 +320,7 @@ test("Seed-OSS, SmolLM3, GLM-4, Phi-3, EXAONE 4.0: where biases, turns and windo
     orderOfExaone({ layer_types: Array(3).fill("full_attention"), sliding_window: null }),
     Array(3).fill("Whole"),
   );
+  assert.deepEqual(openTransformers(unwindowed()).order, Array(3).fill("Far"), "nothing is said of windows");
   refuses("exaone4", { layer_types: null, sliding_window_pattern: 3 }, "sliding_window_pattern is 3", "has only 4");
   refuses("exaone4", { sliding_window: null }, "sliding_window is not given");
   refuses("exaone4", { layer_types: ["full_attention"] }, "layer_types is", "one for each layer");

@@ -72,21 +72,28 @@ test("an index that names files of other folders is refused", () => {
   writeFileSync(join(at, "model.safetensors.index.json"), '{"weight_map": {"model.norm.weight": "../x.safetensors"}}');
   refused(() => transformersTensors(openTransformers(at)), "no weight_map from names to files");
 });
-/** Of eight tokens that stand `step` positions apart. */
-const llamaLogits = async (rope: object, step: number): Promise<Tensor | undefined> => {
-  const params = copy("llama", (c) => ({ ...c, rope_parameters: { rope_theta: 1e4, ...rope } }));
-  const input = join(temporaryFolder(), "tokens.json");
-  const rows = [3, 1, 4, 1, 5, 9, 2, 6];
-  writeFileSync(input, JSON.stringify({ tokens: [rows], at: [rows.map((_, i) => step * i)] }));
-  const way = { target: "reference", precision: "f64" } as const;
-  return (await runEntry({ program: program(), entry: "Llama", params, input, ...way })).get("0");
-};
-test("Llama's linear scaling: position 4 i is what i is without, and a factor below 1 holds too", async () => {
-  const plain = await llamaLogits({ rope_type: "default" }, 2);
-  assertClose("logits", await llamaLogits({ rope_type: "linear", factor: 4 }, 8), plain, 1e-12);
-  assertClose("logits", await llamaLogits({ rope_type: "linear", factor: 0.5 }, 1), plain, 1e-12);
-  assert.notDeepEqual(await llamaLogits({ rope_type: "linear", factor: 4 }, 2), plain);
-});
+/** Of eight tokens that stand `step` positions apart: a function of RoPE's settings and of `step`. */
+const turnedLogits =
+  (type: string, change: object) =>
+  async (rope: object, step: number): Promise<Tensor | undefined> => {
+    const at = other(type, { ...change, rope_parameters: { rope_theta: 1e4, ...rope } });
+    const input = join(temporaryFolder(), "tokens.json");
+    const rows = [3, 1, 4, 1, 5, 9, 2, 6];
+    writeFileSync(input, JSON.stringify({ tokens: [rows], at: [rows.map((_, i) => step * i)] }));
+    return (await runEntry({ ...(await entryOf(at)), input, target: "reference", precision: "f64" })).get("0");
+  };
+for (const [type, change] of [
+  ["llama", {}],
+  ["exaone4", { sliding_window: 64 }],
+  ["exaone4_whole", {}],
+] as const)
+  test(`${type}, linear scaling: position 4 i is what i is without, and a factor below 1 holds too`, async () => {
+    const logits = turnedLogits(type, change);
+    const plain = await logits({ rope_type: "default" }, 2);
+    assertClose("logits", await logits({ rope_type: "linear", factor: 4 }, 8), plain, 1e-12);
+    assertClose("logits", await logits({ rope_type: "linear", factor: 0.5 }, 1), plain, 1e-12);
+    assert.notDeepEqual(await logits({ rope_type: "linear", factor: 4 }, 2), plain);
+  });
 const refusal = (at: string, ...words: string[]): Promise<void> =>
   assert.rejects(importModel({ folder: at, out: join(temporaryFolder(), "run") }), (e: unknown) => {
     refused(

@@ -92,7 +92,8 @@ export const phi3: Family = {
 const attention = wordOfEach("layer_types", ["full_attention", "sliding_attention"], (i) =>
   i % 4 === 3 ? "full_attention" : "sliding_attention",
 );
-const hasWindows = (config: Json): boolean => lookup(config, "sliding_window") !== undefined;
+/** A window is null where there are none; in transformers one that is missing is 4096. */
+const hasWindows = ({ sliding_window: window }: Json): boolean => window !== null;
 /** Without a list a window must be in all but each fourth block. */
 const pattern = (config: Json): unknown =>
   lookup(config, "layer_types") === undefined ? 4 : config["sliding_window_pattern"];
