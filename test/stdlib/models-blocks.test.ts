@@ -111,6 +111,9 @@ test("Gemma 3: what each block sees, and how it turns, as released and as transf
   refuses("gemma3_text", { layer_types: ["full_attention"] }, "layer_types is", "one for each layer");
   refuses("gemma3_text", { rope_scaling: { rope_type: "yarn", factor: 8 } }, 'rope_type is "yarn"');
   refuses("gemma3_text", { ...old, rope_scaling: { rope_type: "linear" } }, "factor is not given");
+  for (const every of [0, 2.5, "six"])
+    refuses("gemma3_text", { ...old, sliding_window_pattern: every }, "sliding_window_pattern is", "at least 1");
+  assert.deepEqual(openTransformers(other("gemma3_text", {})).misspelt, []);
   refuses("gemma3_text", { use_bidirectional_attention: true }, "use_bidirectional_attention is true");
   refuses("gemma3_text", { attn_logit_softcapping: 50 }, "attn_logit_softcapping is 50");
 });

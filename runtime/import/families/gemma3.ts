@@ -8,15 +8,16 @@ import {
   queryKeyNormNames,
   required,
   swigluNames,
+  wholeOr,
   windowOf,
   wordOfEach,
 } from "./shared.ts";
 
 const kinds = ["full_attention", "sliding_attention"] as const;
-const usual = 6;
-/** Where nothing is said of each block, each so many-th sees all. */
+/** Where nothing is said of each block, each so many-th sees all; undefined if that is no number of blocks. */
+const everyIn = (config: Json): number | undefined => wholeOr(config["sliding_window_pattern"], 6) || undefined;
 const attentionOf = (config: Json): readonly unknown[] | undefined => {
-  const every = Number(config["sliding_window_pattern"] ?? usual);
+  const every = everyIn(config) ?? 1;
   return wordOfEach("layer_types", kinds, (i) => ((i + 1) % every === 0 ? "full_attention" : "sliding_attention")).of(
     config,
   );
@@ -79,6 +80,8 @@ export const gemma3Text: Family = {
     use_bidirectional_attention: false,
     layer_types: (config: Json) =>
       attentionOf(config) ? config["layer_types"] : `a list of ${kinds.join(" and ")}, one for each layer`,
+    sliding_window_pattern: (config: Json) => everyIn(config) ?? "a whole number of at least 1",
+    _sliding_window_pattern: (config: Json) => config["_sliding_window_pattern"], // transformers writes it, and does not read it
     ...types("full_attention"),
     ...types("sliding_attention"),
   },
