@@ -106,7 +106,7 @@ function textModelOf(folder: string, path: string, whole: Json): TextModel {
   const family = familyOf(whole);
   if (family) return { family, config: whole };
   const inner = isJsonObject(text)
-    ? (familyOf(text) ?? families.find((f) => type !== undefined && f.outerType === type))
+    ? (families.find((f) => type !== undefined && f.outerType === type) ?? familyOf(text))
     : undefined;
   if (inner && isJsonObject(text)) {
     const tied = around["tie_word_embeddings"] ?? text["tie_word_embeddings"];

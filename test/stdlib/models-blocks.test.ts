@@ -142,7 +142,8 @@ const refusesStep = (change: object, ...words: string[]): void =>
 test("Step: what each block sees, is and has limits for, as released and as transformers writes it", () => {
   const kinds = ["FarBound", "NearMixture", "FarMixtureExpertsBound", "NearMixtureSharedBound"];
   assert.deepEqual(openTransformers(other("step3p5", {})).order, kinds);
-  for (const type of ["of its own code", null]) assert.deepEqual(openTransformers(stepTyped(type)).order, kinds);
+  for (const type of ["of its own code", "llama", null])
+    assert.deepEqual(openTransformers(stepTyped(type)).order, kinds);
   const near = Array(3).fill("sliding_attention");
   const layer_types = ["full_attention", ...near, "full_attention", "sliding_attention"];
   const lists = { layer_types, mlp_layer_types: null, moe_layers_enum: "3, 4", num_nextn_predict_layers: 1 };
@@ -183,6 +184,8 @@ test("Step: what each block sees, is and has limits for, as released and as tran
     "Far",
     "FarMixture",
   ]);
+  const alike = { num_sliding_attention_heads: 4, per_layer_config: {} };
+  assert.equal(openTransformers(step(alike)).header["NearHeads"], 4);
   refusesStep({ swiglu_limits: [0, 1, 2, 0] }, "swiglu_limits is [0,1,2,0]", "the same for all");
   refusesStep({ swiglu_limits_shared: [0.3] }, "swiglu_limits_shared is [0.3]");
   refusesStep({ layer_types: ["full_attention"] }, "layer_types is", "one for each layer");

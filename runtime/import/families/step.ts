@@ -128,11 +128,13 @@ const [routed, shared] = ["swiglu_limits", "swiglu_limits_shared"];
 
 /** The only accepted value of another name of a number: the same. */
 const alsoCalled = (key: string, other: string) => ({ [other]: (config: Json) => config[key] ?? config[other] });
-/** What `num_sliding_attention_heads` makes of each block, which is written too. */
+/** What `num_sliding_attention_heads` makes of each block, which is written too where it changes something. */
 const headsByLayer = (config: Json): unknown => {
   const heads = lookup(config, "num_sliding_attention_heads");
   const near = attentionOf(config)?.flatMap((type, i) =>
-    type === "sliding_attention" ? [[String(i), { num_attention_heads: heads }]] : [],
+    type === "sliding_attention" && heads !== config["num_attention_heads"]
+      ? [[String(i), { num_attention_heads: heads }]]
+      : [],
   );
   return Object.fromEntries(near ?? []) as unknown;
 };
