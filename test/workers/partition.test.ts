@@ -15,7 +15,6 @@ import {
   type Value,
 } from "../../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../../compiler/graph/walk.ts";
-import { item } from "../../compiler/item.ts";
 import { cudaChoices } from "../../compiler/kernel/schedule-cuda.ts";
 import { legalize } from "../../compiler/lower/legalize.ts";
 import * as b from "../../compiler/ops/build.ts";
@@ -29,7 +28,7 @@ import { backends } from "../../compiler/targets.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { count, dims, type } from "../../compiler/types/type.ts";
 import { filled, samples, storesOf } from "../graphs.ts";
-import { interpretOnWorkers, requireEqual, squared, wholeOf } from "../on-workers.ts";
+import { everyRow, interpretOnWorkers, requireEqual, squared, wholeOf } from "../on-workers.ts";
 
 const test = suite("partition");
 
@@ -318,53 +317,6 @@ test("workers that all sort all choices: what each of its own rows' numbers and 
   const numbers = [by.order, by.expert].map((v) => b.broadcast(builder, b.cast(builder, v, "f32"), [8, 3], [0]));
   for (const v of [...numbers.map((n) => b.mul(builder, product, n)), b.gt(builder, product, 0)])
     movedBy(b.combine(builder, v, by), (store) => (store === "w" ? sharded(0, evenSharding(2)) : replicated));
-});
-/** Choices of which none is no expert: what rows hold that belong to none is not defined. */
-const everyRow = (x: NdArray): NdArray => ({ ...x, data: x.data.map((y) => Math.abs(y) % 4) });
-test("choices that are shared in pieces: their numbers, and rows of which a piece ends within the choices", () => {
-  const by = b.route(builder, b.param(builder, "index", type("i32", [24])), 4);
-  const param = (name: string, shape: readonly number[]): Value => b.param(builder, name, type("f32", shape));
-  const repeated = b.reshape(builder, b.broadcast(builder, param("x", [6, 3]), [6, 4, 3], [0, 2]), [24, 3]);
-  const product = b.raggedDot(builder, b.dispatch(builder, repeated, by), param("w", [4, 3, 3]), by.offsets);
-  const number = b.broadcast(builder, b.cast(builder, by.order, "f32"), [24, 3], [0]);
-  const values = [product, b.mul(builder, product, number)].map((v) => b.combine(builder, v, by));
-  const held = new Map([...storesOf(values)].map(([name, x]) => [name, name === "index" ? everyRow(x) : x]));
-  const wanted = interpret(values, held, { exact: true });
-  const results = values.map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
-  for (const [workers, parts, pieces] of [
-    [2, 2, 2],
-    [2, 2, 3],
-    [4, 4, 2],
-    [4, 2, 2],
-  ] as const)
-    for (const owners of [1, 2]) {
-      const places = (store: string): Placement =>
-        store === "index"
-          ? sharded(0, evenSharding(parts, pieces))
-          : store === "w" && owners > 1
-            ? sharded(0, evenSharding(owners))
-            : replicated;
-      const made = partition(builder, { name: "pieces", results }, { workers, leastSaved: -Infinity }, places);
-      for (const own of interpretOnWorkers(made, held, places, workers))
-        wanted.forEach((want, i) =>
-          requireEqual(`${workers} workers, ${parts} parts of ${pieces} pieces, ${owners} owners`, own[i], want),
-        );
-    }
-});
-test("inputs of other lengths that are joined stay shared, whichever is the first", () => {
-  const [x, y] = [8, 4].map((n) => b.param(builder, `joined${n}`, type("f32", [n, 3]))) as [Value, Value];
-  const half = sharded(0, evenSharding(2));
-  for (const joined of [b.concat(builder, [x, y], 0), b.concat(builder, [y, x], 0)]) {
-    const value = b.exp(builder, joined);
-    const places = (): Placement => half;
-    const graph: Graph = { name: "joined", results: [{ role: "output", name: "0", value }] };
-    const made = partition(builder, graph, { workers: 2 }, places);
-    const rows = nodesOf(made).flatMap((n) => (n.op.name === "unary" ? [dims(item(n.results, 0).type)[0]] : []));
-    assert.equal(rows, [6]);
-    const held = storesOf([value]);
-    for (const own of interpretOnWorkers(made, held, places, 2))
-      requireEqual("joined", own[0], item(interpret([value], held, { exact: true }), 0));
-  }
 });
 test("rows of a mixture in an expert that take up two axes: what goes along one of these alone is done of all rows", () => {
   const param = (name: string, dtype: DType, shape: readonly number[]): Value =>
