@@ -2,9 +2,11 @@
 import { item } from "../item.ts";
 import { knownDivisor } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import { loads } from "../kernel/passes.ts";
 import type { DType } from "../types/dtype.ts";
 import { Expressions, type ExpressionTarget, type PrefetchMode } from "./expressions.ts";
 import { canVectorize, type LaneAccess, touchesOnly } from "./lanes.ts";
+import { type StoresApart, storesApart } from "./stores-apart.ts";
 
 export interface Lanes {
   readonly count: number;
@@ -49,6 +51,8 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   protected scope: Scope = "task";
   /** In a `par` whose elements so many lanes share. */
   #sharing: number | null = null;
+  /** The variable whose values count the rounds of the innermost loop. */
+  protected round = "task";
 
   abstract stmts(list: readonly Stmt[]): void;
   line(text: string): void {
@@ -63,9 +67,9 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   }
 
   /** Lets the loads in what f writes prefetch. */
-  protected prefetching({ prefetchDistance, loop, when }: PrefetchMode, f: () => void): void {
+  protected prefetching({ prefetchDistance, loop, when, given }: PrefetchMode, f: () => void): void {
     if (this.target.prefetches && prefetchDistance !== undefined)
-      this.prefetch = { prefetchDistance, ...(loop && { loop }), ...(when && { when }) };
+      this.prefetch = { prefetchDistance, ...(loop && { loop }), ...(when && { when }), ...(given && { given }) };
     f();
     this.prefetch = {};
   }
@@ -113,8 +117,14 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
     const shared = this.target.lanesPerRow?.(s) ?? null;
     if (shared !== null) return this.#sharedRows(s, shared);
     const lanes = this.lanesFor(s.v, s.body);
-    const head = `par<${lanes.text}>(${this.expr(s.extent)}, `;
-    this.prefetching(s, () => this.lambda({ before: head, params: `auto v, ix ${s.v.name}` }, { v: s.v, lanes }, s));
+    const call = `<${lanes.text}>(${this.expr(s.extent)}, `;
+    const params = `auto v, ix ${s.v.name}`;
+    if (!this.target.prefetches || !s.loop)
+      return this.prefetching(s, () => this.lambda({ before: `par${call}`, params }, { v: s.v, lanes }, s));
+    const before = `par_back_and_forth${call}${this.round}, ${s.loop.index}, ${s.loop.of}, `;
+    this.prefetching({ ...s, given: true }, () =>
+      this.lambda({ before, params: `${params}, Prefetch ahead` }, { v: s.v, lanes }, s),
+    );
   }
   /** A `par` with several lanes for an element; v: whether a lane is the first of them, which stores. */
   #sharedRows(s: StmtOf<"par">, lanes: number): void {
@@ -136,12 +146,25 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
       );
     }
     const lanes = this.foldLanes(s);
+    const apart = this.target.prefetches ? storesApart(s) : null;
+    if (apart) return this.#storeAndFold(s, apart, lanes);
     const stores = s.body.some((b) => b.s === "store");
     const [name, sharing] = this.#sharing
       ? ["fold_shared", `, ${this.#sharing}`]
       : [stores ? "fold_with_stores" : "fold", ""];
     const open = `${head}${name}<${combineNames[s.op]}, ${lanes.text}${sharing}>(${this.expr(s.extent)}, `;
     this.prefetching(s, () => this.lambda({ before: open, params: `auto v, ix ${s.v.name}` }, { v: s.v, lanes }, s));
+  }
+  /** A fold beside which another row is stored. */
+  #storeAndFold(s: StmtOf<"fold">, { stored, folded }: StoresApart, lanes: Lanes): void {
+    const [params, lane] = [`auto v, ix ${s.v.name}, Prefetch ahead`, { v: s.v, lanes }];
+    const tensors = new Set(loads(stored).flatMap((x) => (this.isOfRow(x, s.v) ? [x.from] : []))).size;
+    const args = [this.expr(s.extent), tensors, this.round].join(", ");
+    const before = `const auto ${s.into.name} = store_and_fold<${combineNames[s.op]}, ${lanes.text}>(${args}, `;
+    this.prefetching({ ...s, given: true }, () => {
+      this.lambda({ before, params, after: "," }, lane, { body: stored });
+      this.lambda({ before: "", params }, lane, { body: folded, value: s.value });
+    });
   }
   protected foldLanes({ v, body, into, value }: StmtOf<"fold">): Lanes {
     return this.lanesFor(v, [...body, { s: "let", v: into, value }]);

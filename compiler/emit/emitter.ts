@@ -140,7 +140,7 @@ export class Emitter extends Bodies<Target> {
         if (this.varies(s.value)) this.varying.add(s.v);
         return this.line(`const ${s.v.type === "index" ? "ix" : "auto"} ${s.v.name} = ${x(s.value)};`);
       case "for":
-        return this.target.loop(s, this);
+        return this.#for(s);
       case "if":
         return this.block(`if (${x(s.cond)}) {`, "}", () => this.stmts(s.body));
       case "sync":
@@ -168,6 +168,12 @@ export class Emitter extends Bodies<Target> {
       case "store":
         return this.#store(s);
     }
+  }
+  #for(s: StmtOf<"for">): void {
+    const outer = this.round;
+    this.round = s.axis.v.name;
+    this.target.loop(s, this);
+    this.round = outer;
   }
   /** Writes the prefetching of what an epilogue will read and write, where the addresses are known before. */
   #prefetchEpilogue(s: StmtOf<"each">, start: string): void {

@@ -1,7 +1,7 @@
 // Emits expressions as C++ text, for one element or for a group of lanes.
 import { Bug } from "../diagnostic.ts";
 import { item } from "../item.ts";
-import { address, children, flatten, isNum, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
+import { address, children, dependsOn, flatten, isNum, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Op, Prefetch, Tile, Var } from "../kernel/ir.ts";
 import { infix } from "../kernel/print.ts";
 import { guardOf, unclamped } from "./guard.ts";
@@ -30,10 +30,11 @@ const functionNames: Readonly<Record<string, string>> = {
 
 /**
  * What loads prefetch. `when`: the load is in one of two folds, and prefetches only if the machine runs these apart, or together (see `fold_both` in
- * fold.hpp).
+ * fold.hpp). `given`: what its body is given, as `ahead`.
  */
 export interface PrefetchMode extends Prefetch {
   readonly when?: "apart" | "together";
+  readonly given?: true;
 }
 /** The state and the functions that write expressions. */
 export class Expressions<T extends ExpressionTarget> {
@@ -131,7 +132,7 @@ export class Expressions<T extends ExpressionTarget> {
     if (this.varies(at) && !this.#isUniform(at)) {
       const step = this.#constantStride(at);
       if (step !== null) return `ld_strided<${step}>(v, ${this.pointer(x.from, x.at)})`;
-      const more = !this.kernel.locals.includes(x.from) && this.#variesBeyondLane(at) ? this.#prefetchArgument() : "";
+      const more = this.lane && this.isOfRow(x, this.lane) ? this.#prefetchArgument() : "";
       return `ld(v, ${this.pointer(x.from, x.at)}${more})`;
     }
     const text = element(x.from, this.expr(at));
@@ -139,8 +140,9 @@ export class Expressions<T extends ExpressionTarget> {
   }
   /** The last argument of a load, which says at what distance to prefetch; empty if it does not. */
   #prefetchArgument(): string {
-    const { prefetchDistance: n, loop, when } = this.prefetch;
+    const { prefetchDistance: n, loop, when, given } = this.prefetch;
     if (n === undefined) return "";
+    if (given) return ", ahead";
     if (when) return `, prefetch_when_${when}(${n})`;
     if (!loop || !this.lane) return `, ${n}`;
     const count = loop.count === 1 ? [] : [loop.count];
@@ -159,9 +161,11 @@ export class Expressions<T extends ExpressionTarget> {
     if (!this.target.fusesEpilogues || t.role !== "acc") throw new Bug(`${t.name} is not in memory`);
     return `${t.name}.d[${this.expr(item(at, 0))}] + ${this.expr(item(at, 1), 5)}`;
   }
-  /** Whether an address also changes with something other than the lane: only such loads prefetch. */
-  #variesBeyondLane(x: Expr): boolean {
-    return this.lane !== null && !isNum(substitute(x, this.lane, num(0)));
+  /** Whether a load's address also changes with something other than the lane: only such loads prefetch. */
+  protected isOfRow({ from, at }: Load, lane: Var): boolean {
+    if (from.kind !== "buffer" || this.kernel.locals.includes(from)) return false;
+    const x = address(from, at);
+    return dependsOn(x, lane) && !isNum(substitute(x, lane, num(0)));
   }
   /** Whether x is one value for a whole group of lanes, though it may differ between groups. */
   #isUniform(x: Expr): boolean {

@@ -8,6 +8,24 @@ template <int L, class N, class F, class... T> FN void each_in(TileCoord p, N co
     if constexpr (L == 1 || has_tail<N>) NO_UNROLL for (; j < end; j++) f(f32{}, i, j, t.at(f32{}, i, p.c + j)...);
   }
 }
+/**
+ * `par` for a loop over row number `row`, the loop-th of `loops`: calls f(v, j, ahead); ahead: what is prefetched. On Zen 5 every second of long rows takes
+ * its blocks from the last to the first, so that L1 still holds the weights that the row before took last (a layernorm of 4096 takes 5% less).
+ */
+template <int L, class N, class F> FN void par_back_and_forth(N n, ix row, ix loop, ix loops, F f) {
+  if constexpr (L == 1 || !ZEN5) par<L>(n, [&](auto v, ix j) { f(v, j, prefetch_share(n, j, loop, loops)); });
+  else {
+    constexpr ix BLOCK = 512;
+    const bool back = n >= LONG_ROW && row % 2 != 0;
+    const ix end = n / L * L, blocks = (end + BLOCK - 1) / BLOCK;
+    ix nth = 0;
+    NO_UNROLL for (ix b = 0; b < blocks; b++) {
+      const ix from = BLOCK * (back ? blocks - 1 - b : b), to = ix_min(from + BLOCK, end);
+      NO_UNROLL for (ix j = from; j < to; j += L, nth += L) f(vf{}, j, prefetch_share(n, j, loop, loops, 1, nth));
+    }
+    if constexpr (has_tail<N>) if (end < n) f(Tail{(i32)(n - end)}, end, Prefetch{});
+  }
+}
 /** Calls f(i, j), which prefetches 16 elements (a cache line) from (i, j) on, for each line of a part. */
 template <class F> FN void prefetch_tile(TileCoord p, F f) { NO_UNROLL for (ix i = p.r; i < p.r + p.h; i++) NO_UNROLL for (ix j = 0; j < p.w; j += 16) f(i, j); }
 template <int L, class N, class F, class... T> FN void each(ix rows, N cols, F f, T&... t) { each_in<L>({0, rows, 0, cols}, cols, f, t...); }
@@ -62,6 +80,30 @@ template <class Op, int L, class N, class F> FN auto fold_with_stores(N n, F f) 
     r = reduce_lanes<Op>(x);
   } else NO_UNROLL for (; j < n; j++) r = Op::combine(r, f(f32{}, j));
   return r;
+}
+/**
+ * Calls store(v, j, ahead) for the elements of row number `row`, and folds value(v, j, ahead) over the next one; `tensors`: of how many the row is made. One
+ * loop, but two on Zen 5 for long rows (an rmsnorm of 4096 takes 12% less, of 8192 18%) and for two tensors or more (10 to 28%). The order of the fold is
+ * that of `fold`.
+ */
+template <class Op, int L, class N, class S, class F> FN auto store_and_fold(N n, ix tensors, ix row, S store, F value) {
+  if constexpr (L > 1) if (!ZEN5 || (tensors == 1 && n < LONG_ROW)) {
+    const auto r = Op::identity(decltype(value(f32{}, 0, Prefetch{}))());
+    auto x = broadcast(vf{}, r), y = x, z = x, w = x;
+    const Prefetch ahead = {prefetch_bytes(n), TIMES};
+    const ix rounds = n / (4 * L) * (4 * L);
+    ix j = 0;
+    NO_UNROLL for (; j + L <= n; j += L) {
+      store(vf{}, j, ahead);
+      const auto next = Op::combine(x, value(vf{}, j, ahead));
+      if (j < rounds) { x = y; y = z; z = w; w = next; } else x = next;
+    }
+    const auto last = [&](auto v, ix k) { return value(v, k, ahead); };
+    if constexpr (has_tail<N>) if (j < n) { store(Tail{(i32)(n - j)}, j, ahead); y = Op::combine(y, rest(n, j, last, r)); }
+    return reduce_lanes<Op>(Op::combine(Op::combine(x, y), Op::combine(z, w)));
+  }
+  par_back_and_forth<L>(n, row, 0, 1, store);
+  return fold<Op, L>(n, [&](auto v, ix j) { return value(v, j, Prefetch{}); });
 }
 template <class A, class B> struct Both { A first; B second; };
 /** fold_with_stores by f and fold by g, as one loop where that is faster (FUSED_FOLDS). Then g is folded in another order than `fold` has. */

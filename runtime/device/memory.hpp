@@ -73,6 +73,8 @@ template <class P> FN auto ld(vf v, const P* p, Prefetch ahead) {
 constexpr int TIMES = !AMD || ZEN5 ? 1 : LANES == 16 ? 3 : 2;
 FN ix prefetch_bytes(ix ahead) { return ZEN5 ? ix_min(4 * ahead, 8192) : 4 * ahead; }
 template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Prefetch{prefetch_bytes(ahead), TIMES}); }
+/** From how many elements on Zen 5 does not keep in L1 a row, the next one, and the two that all rows read (a layernorm's weight and bias). */
+constexpr ix LONG_ROW = 4096;
 /**
  * A fold of a row and one of the next row are one loop with AVX-512 (a softmax takes 2 to 6% less), and two elsewhere (one takes 2 to 4% more on Zen 3).
  * prefetch_when_together and prefetch_when_apart: the prefetches in either case.
@@ -83,19 +85,19 @@ template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Pref
 FN Prefetch prefetch_when_together(ix ahead) { return {FUSED_FOLDS ? prefetch_bytes(ahead) : 0, TIMES}; }
 FN Prefetch prefetch_when_apart(ix ahead) { return {FUSED_FOLDS ? 0 : prefetch_bytes(ahead), TIMES}; }
 /**
- * What element j of a row of n prefetches of the next row, in the loop-th of `loops` loops over the row, which stands for `count` of them. On Zen 4 each
- * loop prefetches a quarter and the last the rest (a layernorm takes 20% less). On Intel with AVX-512 a sixteenth in each and the rest in the last brings
- * 14%. Elsewhere both cost more than they bring (4% with AVX2, 2% on Zen 5 while its memory is slow), so the last loop prefetches all.
+ * What element j of a row of n prefetches of the next row, in the loop-th of `loops` loops over the row, which stands for `count` of them; nth: how many
+ * elements the loop read before. On Zen 4 each loop prefetches a quarter and the last the rest (a layernorm takes 20% less). On Intel with AVX-512 a
+ * sixteenth in each and the rest in the last brings 14%, on Zen 5 an eighth 5% where rows are long. Elsewhere both cost more than they bring (4% with
+ * AVX2, up to 20% on Zen 5), so the last loop prefetches all.
  */
-FN Prefetch prefetch_share(ix n, ix j, ix loop, ix loops, ix count = 1) {
-  const bool last = loop + count == loops;
-  if (LANES < 16 || ZEN5) return {last ? 4 * n : 0, TIMES};
-  const ix most = ZEN ? 12 : 16, each = ZEN ? 4 : 1, from = ix_min(each * loop, most);
-  const ix share = (last ? 16 : ix_min(from + each * count, most)) - from;
+FN Prefetch prefetch_share(ix n, ix j, ix loop, ix loops, ix count, ix nth) {
+  const ix most = ZEN ? 12 : 16, each = LANES < 16 || (ZEN5 && n < LONG_ROW) ? 0 : ZEN5 ? 2 : ZEN ? 4 : 1, from = ix_min(each * loop, most);
+  const ix share = (loop + count == loops ? 16 : ix_min(from + each * count, most)) - from;
   if (share == 0) return {0, 0};
-  const ix parts = share % 4 == 0 ? share / 4 * j : 4 * share * (j / 16);
-  return {4 * (n + n / 16 * from - j) + parts, ZEN ? 2 : 1};
+  const ix parts = share % 4 == 0 ? share / 4 * nth : 4 * share * (nth / 16);
+  return {4 * (n + n / 16 * from - j) + parts, LANES < 16 || ZEN5 ? TIMES : ZEN ? 2 : 1};
 }
+FN Prefetch prefetch_share(ix n, ix j, ix loop, ix loops, ix count = 1) { return prefetch_share(n, j, loop, loops, count, j); }
 template <class P, class A> FN auto ld(f32 v, const P* p, A) { return ld(v, p); }
 FN void st(vf, f32* p, vf x) { *(vf_at*)p = x; }
 FN void st(vf, f32* p, f32 x) { *(vf_at*)p = splat(x); }

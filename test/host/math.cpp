@@ -3,6 +3,13 @@
 #include "vector.hpp"
 #include "memory.hpp"
 #include "math.hpp"
+#include "operands.hpp"
+#include "fp4.hpp"
+#include "tile.hpp"
+#include "staging.hpp"
+#include "words.hpp"
+#include "split.hpp"
+#include "fold.hpp"
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -129,20 +136,49 @@ static void memory() {
   for (int l = 0; l < LANES; l++) errors += threefry(9, -4, 100 + l, 3).x0 != bitsOf[l] || unit_((i32)bitsOf[l]) != units[l] || units[l] < 0 || units[l] >= 1;
   printf("memory %d 0\n", errors);
 }
-/** So many loops over a row ask for each line of the next one, and for nothing else. */
-static void asked() {
-  constexpr ix n = 768, line = 16;
+/** So many loops over a row of n ask for each line of the next one, and for nothing else. The last visits each element once, in two orders. */
+template <ix n> static int asked_of_rows() {
+  constexpr ix line = 16;
   int errors = 0;
-  for (ix loops = 2; loops <= 9; loops++) {
-    int times[n / line] = {};
-    for (ix loop = 0; loop < loops; loop++) for (ix j = 0; j < n; j += LANES) {
-      const Prefetch a = prefetch_share(n, j, loop, loops);
-      if (a.bytes == 0) continue;
+  for (ix loops = 1; loops <= 9; loops++) for (ix row = 0; row < 2; row++) {
+    int times[n / line] = {}, visits[n] = {};
+    const auto note = [&](ix j, Prefetch a) {
+      if (a.bytes == 0) return;
       const ix at = j + a.bytes / 4 - n;
       if (at < 0 || at >= n) errors++; else times[at / line] += a.times;
-    }
+    };
+    for (ix loop = 0; loop + 1 < loops; loop++) for (ix j = 0; j < n; j += LANES) note(j, prefetch_share(n, j, loop, loops));
+    par_back_and_forth<LANES>(n, row, loops - 1, loops, [&](auto, ix j, Prefetch ahead) { note(j, ahead); visits[j]++; });
     for (int t : times) errors += t == 0;
+    for (ix j = 0; j < n; j++) errors += visits[j] != (j % LANES == 0);
   }
-  printf("asked %d 0\n", errors);
+  return errors;
 }
+/** A row whose length is no multiple of blocks or vectors, to its last element. */
+static int tails() {
+  constexpr ix n = LONG_ROW + 515;
+  int errors = 0;
+  for (ix row = 0; row < 2; row++) {
+    int visits[n + LANES] = {};
+    f32 ones[n + LANES] = {};
+    par_back_and_forth<LANES>(n, row, 0, 1, [&](auto v, ix j, Prefetch) { visits[j]++; st(v, ones + j, broadcast(v, 1.0f)); });
+    for (ix j = 0; j < n + LANES; j++) errors += visits[j] != (j < n && j % LANES == 0) || ones[j] != (f32)(j < n);
+  }
+  return errors;
+}
+/** What is folded beside a store has the bits of a fold alone. */
+static int folds() {
+  constexpr ix n = LONG_ROW + 515;
+  static f32 x[n], y[n];
+  for (ix j = 0; j < n; j++) x[j] = 1.0f / (f32)(3 * j + 1);
+  int errors = 0;
+  for (ix length : {ix(3), ix(LANES + 1), ix(9 * LANES + 2), n}) for (ix tensors = 1; tensors <= 2; tensors++) {
+    const f32 alone = fold<Sum, LANES>(length, [&](auto v, ix j) { return ld(v, x + j); });
+    const f32 beside = store_and_fold<Sum, LANES>(length, tensors, 1, [&](auto v, ix j, Prefetch) { st(v, y + j, ld(v, x + j)); }, [&](auto v, ix j, Prefetch ahead) { return ld(v, x + j, ahead); });
+    errors += alone != beside;
+    for (ix j = 0; j < length; j++) errors += y[j] != x[j];
+  }
+  return errors;
+}
+static void asked() { printf("asked %d 0\n", asked_of_rows<768>() + asked_of_rows<2 * LONG_ROW>() + tails() + folds()); }
 int main() { floats(); wholes(); conversions(); memory(); asked(); }

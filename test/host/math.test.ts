@@ -34,8 +34,15 @@ const functions =
 function widths(chain: Toolchain): string[][] {
   const own = chain.flags.filter((f) => f.startsWith("-m"));
   if (!full && !/(^|\/)g\+\+/.test(chain.command[0])) return [own];
-  const narrower = chain.features.includes("AVX512F") ? [["-march=haswell"], ["-march=x86-64"]] : [["-march=x86-64"]];
+  const narrower = chain.features.includes("AVX512F")
+    ? [anotherMachine(own, chain.features), ["-march=haswell"], ["-march=x86-64"]]
+    : [["-march=x86-64"]];
   return [own, ...(process.arch === "x64" ? narrower : [])];
+}
+/** The loops over rows of Zen 5 on another machine, or those of others on Zen 5 (runtime/device/vector.hpp tells them apart by these two). */
+function anotherMachine(own: string[], features: readonly string[]): string[] {
+  const isZen5 = features.includes("SSE4A") && features.includes("AVXVNNI");
+  return [...own, ...(isZen5 ? ["-U__AVXVNNI__"] : ["-D__SSE4A__=1", "-D__AVXVNNI__=1"])];
 }
 async function measure(chain: Toolchain, machine: string[], folder: string): Promise<string[][]> {
   const [program, ...args] = chain.command;

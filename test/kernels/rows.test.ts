@@ -62,7 +62,7 @@ test("columns that add up many elements are several tasks", () => {
 /** What the loops of a result's kernels ask for of the next row. */
 const partsOf = (y: Value): (string | undefined)[] =>
   kernelsOf([lowered(graphOf([y]))]).flatMap(({ text }) =>
-    [...text.matchAll(/prefetch_share\(256, \w+, (.*?)\)/g)].map((m) => m[1]),
+    [...text.matchAll(/(?:prefetch_share\(256, \w+|forth<LANES>\(256, task), (\d+, \d+(?:, \d+)?)/g)].map((m) => m[1]),
   );
 test("each loop over a row asks for a part of the next one, where all read the same", () => {
   const g = new GraphBuilder(ops);
@@ -272,7 +272,7 @@ test("rows in turn: the only fold of a row is made while the row before is store
   const sequence = lower(graph, { emit: emitHost, choices: withCaches(64) });
   const [first, ...more] = kernelsOf([sequence]);
   assert.match(first?.text ?? "", /ix next = ix_min\(.*, 258\);/);
-  assert.match(first?.text ?? "", /fold_with_stores<Max, LANES>[^}]*st_nontemporal\(/);
+  assert.match(first?.text ?? "", /store_and_fold<Max, LANES>\(64, 1, i, [^}]*st_nontemporal\(/);
   assert.is(more.length, 0);
   const stores = storesOf(valuesOf(graph));
   const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads));
