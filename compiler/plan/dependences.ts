@@ -54,10 +54,15 @@ export class DependenceGraph {
     for (const at of seen) for (const next of this.#after[at] ?? []) seen.add(next);
     return seen.has(to);
   }
-  /** A topological order that stays close to the numbering. */
-  topologicalOrder(): readonly number[] {
+  /** For each launch those that it depends on. */
+  reversed(): readonly ReadonlySet<number>[] {
     const before = this.#after.map(() => new Set<number>());
     for (const [from, to] of this.all()) before[to]?.add(from);
+    return before;
+  }
+  /** A topological order that stays close to the numbering. */
+  topologicalOrder(): readonly number[] {
+    const before = this.reversed();
     return topologicalOrder(before.keys(), (at) => [...(before[at] ?? [])].toSorted((a, b) => a - b));
   }
 }

@@ -1,6 +1,9 @@
 // How long launches that are beside are in flight: from their place in the order until the first queue awaits them.
 
+import { sum } from "../types/numbers.ts";
+import { microsecondsOf } from "./plan.ts";
 import {
+  isExchange,
   isKernel,
   isRead,
   type Key,
@@ -13,9 +16,11 @@ import {
 
 /** The most bytes that launches in flight read and write together, but for the newest of them, which may be larger: earlier ones are awaited. */
 export const maxBytesInFlight = 64 * 1024 * 1024;
-/** The bytes of all that a launch reads and writes. */
-export const bytesHeld = ({ args }: VirtualLaunch): number =>
-  [...new Set(args.map((a) => a.buffer))].reduce((sum, buffer) => sum + buffer.bytes, 0);
+/** The bytes of all that a launch reads and writes; of an exchange none, as it is awaited soon. */
+export const bytesHeld = (launch: VirtualLaunch): number =>
+  isExchange(launch)
+    ? 0
+    : [...new Set(launch.args.map((a) => a.buffer))].reduce((sum, buffer) => sum + buffer.bytes, 0);
 
 interface Flying {
   readonly at: number;
@@ -66,11 +71,16 @@ function conflicts({ buffer, base }: VirtualArg, { read, written }: Flying, stor
     overwritten.some((key) => key !== undefined && read.has(key))
   );
 }
-/** Launches that would be awaited before any other of the first queue begins are not beside. */
+/** What takes less microseconds is not worth the handing over of an exchange to another thread. */
+const leastOverlapped = 50;
+/** Launches that would be awaited before any other of the first queue begins are not beside, nor are exchanges that overlap with little. */
 export function besideIfUseful(sequence: Sequence): Sequence {
   const awaited = awaitedBefore(sequence);
-  const overlaps = (at: number): boolean =>
-    sequence.launches.slice(at + 1, awaited.get(at)).some((other) => other.beside === undefined);
+  const overlaps = (at: number): boolean => {
+    const meanwhile = sequence.launches.slice(at + 1, awaited.get(at)).filter((other) => other.beside === undefined);
+    if (!isExchange(sequence.launches[at])) return meanwhile.length > 0;
+    return sum(meanwhile.map(microsecondsOf)) >= leastOverlapped;
+  };
   const idle = new Set([...awaited.keys()].filter((at) => !overlaps(at)));
   if (idle.size === 0) return sequence;
   const launches = sequence.launches.map(({ beside, ...launch }, at) =>

@@ -1,13 +1,15 @@
 // Which collectives overlap with computing, and the order in which they do. They are `beside`: they go to a second queue, which does them one after
 // another, each after all launches that stand before it, while the first queue goes on until it needs what they make (in-flight.ts).
 import type { DependenceGraph } from "./dependences.ts";
+import { exchangesEarly } from "./exchange-order.ts";
 import { bytesHeld, tooMany } from "./in-flight.ts";
 import { microsecondsOf } from "./plan.ts";
-import { isKernel, isRead, type VirtualLaunch } from "./sequence.ts";
+import { isCollective, isExchange, isKernel, isRead, type VirtualLaunch } from "./sequence.ts";
 
 /**
- * The launches that are beside: collectives of whose results no product of forward or backward is made, sums of gradients above all. Exchanges are not,
- * as the host must know what they move. `kernels`: where there are several streams, so are kernels that add up what an all_to_all brought.
+ * The launches that are beside: exchanges, and collectives of whose results no product of forward or backward is made, sums of gradients above all.
+ * `kernels`: where there are several streams, so are kernels that add up what an all_to_all brought; exchanges are not there, as the host must know what
+ * they move.
  */
 export function launchesBeside(
   launches: readonly VirtualLaunch[],
@@ -18,7 +20,7 @@ export function launchesBeside(
   if (!launches.some(isCollective)) return beside;
   const urgent = urgentLaunches(launches, edges);
   for (const [at, { kernel }] of launches.entries())
-    if (!isKernel(kernel) && kernel.name !== "exchange" && !urgent.has(at)) beside.add(at);
+    if (!isKernel(kernel) && (kernel.name === "exchange" ? !kernels : !urgent.has(at))) beside.add(at);
   if (!kernels) return beside;
   const brought = new Set(
     launches.flatMap(({ kernel, args }, at) =>
@@ -41,13 +43,11 @@ function urgentLaunches(launches: readonly VirtualLaunch[], edges: DependenceGra
 }
 const isWork = (launch: VirtualLaunch | undefined): boolean =>
   launch !== undefined &&
-  (isKernel(launch.kernel)
-    ? launch.kernel.schedule !== undefined && launch.phase !== "update"
-    : launch.kernel.name === "exchange");
+  (isKernel(launch.kernel) ? launch.kernel.schedule !== undefined && launch.phase !== "update" : isExchange(launch));
 
 /**
  * The given order, but that what is beside, and what only leads to it (weight gradients), goes as soon as it is ready, and what depends on it late: once it
- * is awaited anyway, or at the end.
+ * is awaited anyway, or at the end. Exchanges go early, too (exchange-order.ts).
  */
 export function overlapped(
   launches: readonly VirtualLaunch[],
@@ -55,14 +55,18 @@ export function overlapped(
   order: readonly number[],
   beside: ReadonlySet<number>,
 ): readonly number[] {
-  return beside.size === 0 ? order : new OverlapOrder(launches, edges, order, beside).run();
+  const sums = new Set([...beside].filter((at) => !isExchange(launches[at])));
+  const made = sums.size === 0 ? order : new OverlapOrder(launches, edges, order, sums, beside).run();
+  return sums.size === beside.size ? made : exchangesEarly(launches, edges, made, beside);
 }
 
 class OverlapOrder {
   readonly #launches: readonly VirtualLaunch[];
   readonly #edges: DependenceGraph;
   readonly #order: readonly number[];
+  /** What is beside but for exchanges; these keep their order among all others. */
   readonly #beside: ReadonlySet<number>;
+  readonly #exchanges: ReadonlySet<number>;
   /** What depends on what is beside; and what only leads to it. */
   readonly #late: ReadonlySet<number>;
   readonly #eager: ReadonlySet<number>;
@@ -88,8 +92,10 @@ class OverlapOrder {
     edges: DependenceGraph,
     order: readonly number[],
     beside: ReadonlySet<number>,
+    all: ReadonlySet<number>,
   ) {
     [this.#launches, this.#edges, this.#order, this.#beside] = [launches, edges, order, beside];
+    this.#exchanges = new Set([...all].filter((at) => !beside.has(at)));
     [this.#waiting, this.#flying] = [launches.map(() => 0), launches.map(() => 0)];
     this.#held = launches.map((launch, at) => (beside.has(at) ? bytesHeld(launch) : 0));
     for (const [from, to] of edges.all()) {
@@ -140,7 +146,7 @@ class OverlapOrder {
     for (let at = next.pop(); at !== undefined; at = next.pop()) {
       if (this.#done.has(at)) continue;
       const after = [...this.#markDone(at), ...this.#edges.from(at)].filter((to) => !this.#isMain(to));
-      const begun = this.#isBarrier(at) ? this.#begunNext() : [];
+      const begun = this.#isBarrier(at) || this.#exchanges.has(at) ? this.#begunNext() : [];
       next.push(...[...begun, ...this.#ifNext(after)].toReversed());
     }
   }
@@ -149,7 +155,7 @@ class OverlapOrder {
     this.#done.add(at);
     if (this.#main[this.#mainDone] === at) this.#mainDone++;
     for (const to of this.#edges.from(at)) add(this.#waiting, to, -1);
-    if (this.#beside.has(at)) this.#inFlight.push(at);
+    if (this.#beside.has(at) || this.#exchanges.has(at)) this.#inFlight.push(at);
     const landed = this.#inFlight.splice(0, this.#landed(at));
     const after = landed.flatMap((from) => [...this.#edges.from(from)]);
     for (const to of after) add(this.#flying, to, -1);
@@ -158,6 +164,7 @@ class OverlapOrder {
   /** How many of those in flight are awaited at a launch, as `awaitedBefore` has it. */
   #landed(at: number): number {
     if (this.#isBarrier(at)) return this.#inFlight.length;
+    if (this.#isMain(at)) return this.#inFlight.findLastIndex((flying) => this.#edges.has(flying, at)) + 1;
     return this.#beside.has(at) ? tooMany(this.#inFlight.map((flying) => this.#held[flying] ?? 0)) : 0;
   }
   #isMain(at: number): boolean {
@@ -165,7 +172,7 @@ class OverlapOrder {
   }
   /** A collective of the first queue, before which all in flight is awaited. */
   #isBarrier(at: number): boolean {
-    return !this.#beside.has(at) && isCollective(this.#launches[at]);
+    return !this.#beside.has(at) && !this.#exchanges.has(at) && isCollective(this.#launches[at]);
   }
   /** Whether it is better begun after the next collective, as there is more to compute from there to the one after it than there is before. */
   #isPostponed(at: number): boolean {
@@ -186,7 +193,6 @@ class OverlapOrder {
     return then === undefined ? [now] : [now, then];
   }
 }
-const isCollective = (launch: VirtualLaunch | undefined): boolean => launch !== undefined && !isKernel(launch.kernel);
 function add(counts: number[], at: number, n: number): void {
   counts[at] = (counts[at] ?? 0) + n;
 }

@@ -51,6 +51,10 @@ export interface VirtualLaunch {
   readonly beside?: true;
 }
 export const isKernel = (k: PlanKernel | CollectiveOp): k is PlanKernel => "text" in k;
+export const isCollective = (launch: Pick<VirtualLaunch, "kernel"> | undefined): boolean =>
+  launch !== undefined && !isKernel(launch.kernel);
+export const isExchange = (launch: Pick<VirtualLaunch, "kernel"> | undefined): boolean =>
+  launch !== undefined && !isKernel(launch.kernel) && launch.kernel.name === "exchange";
 /** The kernel of a launch that is not a collective. */
 export function kernelOf({ kernel }: Pick<VirtualLaunch, "kernel">): PlanKernel {
   if (!isKernel(kernel)) throw new Bug(`${kernel.name} has no kernel`);

@@ -109,9 +109,40 @@ test("where no sum overlaps in the end, as all are one message, gradients stay w
   assert.is(named(planned({ entry: "main", launches, assigns: [], results })), steps);
 });
 test("between exchanges a sum begins where there is more to compute until the next one", () => {
-  const steps = `product0, gradient0, exchange, begin all_reduce, expert0, wait for 3, exchange,
-product1, gradient1, exchange, begin all_reduce, expert1, wait for 10, exchange, use_used0`;
+  const steps = `product0, exchange, gradient0, begin all_reduce, expert0, wait for 3, exchange,
+product1, exchange, gradient1, begin all_reduce, expert1, wait for 10, exchange, use_used0`;
   assert.is(named(planned(backward(2, { ...large, experts: true }))), onOneLine(steps));
+});
+/** A layer of experts with a gradient, of so many FLOPs, that nothing but the end needs; `gate`: a sum stands before what needs the rows. */
+function experts(flops: number, { gate = false } = {}): Sequence {
+  const [x, there, out, slope] = [next("x"), next("there"), next("out"), next("slope")];
+  const [load, sum, back, end] = [next("load"), next("sum"), next("back"), next("end")];
+  const launches = [
+    product("before", [read(given), write(x)]),
+    collective("exchange", [read(x), read(given), write(there)]),
+    product("expert", [read(there), write(out)]),
+    product("gradient", [read(there), write(slope)], flops),
+    ...(gate ? [launch("load", "", [read(given), write(load)], 64)] : []),
+    ...(gate ? [collective("all_reduce", [pointwise(load), write(sum)])] : []),
+    collective("exchange", [read(out), read(given), write(back)]),
+    product("after", [read(back), ...(gate ? [read(sum)] : []), write(end)]),
+  ];
+  const results = [slope, end].map((b) => ({ role: "output" as const, name: b.name, buffer: b }));
+  return { entry: "main", launches, assigns: [], results };
+}
+test("rows go back while what does not need them is computed, if that takes long enough", () => {
+  assert.is(named(planned(experts(9e6))), "before, exchange, expert, begin exchange, gradient, wait for 3, after");
+  assert.is(named(planned(experts(1e6))), "before, exchange, expert, gradient, exchange, after");
+});
+test("a collective of the first queue is not made before rows have come back, since it would wait for them", () => {
+  assert.is(
+    named(planned(experts(9e6, { gate: true }))),
+    "before, exchange, load, expert, begin exchange, gradient, wait for 4, all_reduce, after",
+  );
+});
+test("on GPUs rows are waited for at once", () => {
+  const plan = planMemory([experts(9e6)], [storeOf(given)], { target: "cuda", header: "" });
+  assert.is(named(plan), "before, exchange, expert, gradient, exchange, after");
 });
 test("a sum of which a product of forward or backward is made is awaited at once, that of an update's product is not", () => {
   const [slope, sum, out, beside] = [
@@ -174,7 +205,7 @@ test("plans show what is begun and what is awaited, and that operands live until
   const text = printPlan(plan);
   assert.match(text, /\n {2}3 begin all_reduce\(slope0, sum0\), all workers\n/);
   assert.match(text, /\n {2}5 wait for 3\n/);
-  assert.match(text, /\n {2}buffer slope0: .*, steps 1 to 5\n/);
+  assert.match(text, /\n {2}buffer slope0: .*, steps 2 to 5\n/);
   assert.match(text, /\n {2}buffer sum0: .*, steps 3 to 14\n/);
   const [entry] = plan.entries;
   assert.ok(entry);
