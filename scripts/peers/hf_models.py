@@ -54,7 +54,13 @@ MODELS = {
         "1GB",
     ),
     "glm4": ("Glm4", DENSE | {"intermediate_size": 12, "head_dim": 8}, "1GB"),
-    "phi3": ("Phi3", DENSE | {"intermediate_size": 12, "sliding_window": 4}, "1GB"),
+    "phi3": (
+        "Phi3",
+        {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "sliding_window": 4}
+        | {"rope_parameters": {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.2, 2.7, 1.5], "long_factor": [1.1, 1.9, 3.1]}}
+        | {"original_max_position_embeddings": 8, "partial_rotary_factor": 0.75},
+        "1GB",
+    ),
     "exaone4": (
         "Exaone4",
         DENSE

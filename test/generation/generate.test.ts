@@ -58,6 +58,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, L: 2, Heads: 4, Groups: 2, E: 4, Context: 12, window: 2.5, original: 8, hot: 1.2, jitter: 0.2",
       "phi",
     ),
+    Phi3: decoder(
+      "Phi3",
+      "8, 6, L: 2, Heads: 2, Groups: 1, Context: 12, window: 4, original: 8, heat: 1.2, P: 2",
+      "phi",
+    ),
     Llama: decoder("Llama", "8, 6, L: 2, Heads: 2, Groups: 1, A: 6, stretch: 4, original: 40, Context: 12"),
     Mistral: decoder("Mistral", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12, window: 4"),
     Qwen2: decoder("Qwen2", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12"),

@@ -31,7 +31,7 @@ test("a dense family's config.json: what is refused, and what is read where keys
 const orderOfExaone = (change: object): unknown => openTransformers(other("exaone4", change)).order;
 const unwindowed = (): string =>
   copy("exaone4", (c) => ({ ...without(c, "sliding_window"), layer_types: Array(3).fill("full_attention") }));
-test("Seed-OSS, SmolLM3, GLM-4, Phi-3, EXAONE 4.0: where biases, turns and windows are", () => {
+test("Seed-OSS, SmolLM3, GLM-4, EXAONE 4.0: where biases, turns and windows are", () => {
   refuses("seed_oss", { attention_bias: false }, "attention_bias is false");
   refuses("seed_oss", { attention_out_bias: true }, "attention_out_bias is true");
   assert.equal(header("seed_oss", { head_dim: null })["A"], 128);
@@ -42,9 +42,6 @@ test("Seed-OSS, SmolLM3, GLM-4, Phi-3, EXAONE 4.0: where biases, turns and windo
   refuses("smollm3", { rope_parameters: { rope_type: "yarn", factor: 2 } }, 'rope_type is "yarn"');
   const { part, biased } = header("glm4", { rope_parameters: { rope_theta: 5 }, attention_bias: null });
   assert.deepEqual([part, biased], [0.5, true]);
-  assert.equal(header("phi3", { sliding_window: null })["window"], undefined);
-  refuses("phi3", { rope_scaling: { type: "longrope", long_factor: [1] } }, 'rope_scaling.type is "longrope"');
-  refuses("phi3", { partial_rotary_factor: 0.75 }, "partial_rotary_factor is 0.75", "has only 1");
   assert.deepEqual(orderOfExaone({}), ["Near", "Far", "Near"]);
   assert.deepEqual(orderOfExaone({ layer_types: null, num_hidden_layers: 4 }), ["Near", "Near", "Near", "Far"]);
   assert.deepEqual(
@@ -55,5 +52,27 @@ test("Seed-OSS, SmolLM3, GLM-4, Phi-3, EXAONE 4.0: where biases, turns and windo
   refuses("exaone4", { layer_types: null, sliding_window_pattern: 3 }, "sliding_window_pattern is 3", "has only 4");
   refuses("exaone4", { sliding_window: null }, "sliding_window is not given");
   refuses("exaone4", { layer_types: ["full_attention"] }, "layer_types is", "one for each layer");
+});
+const factors = { short_factor: [1, 2, 3], long_factor: [4, 5, 6] };
+/** With RoPE's settings in the object of older files. */
+const phi3 = (rope: object, more: object = {}): unknown[] => {
+  const { original, heat, P } = header("phi3", { rope_parameters: null, rope_scaling: rope, ...more });
+  return [original, heat, P];
+};
+test("Phi-3: where LongRoPE begins, what it multiplies by, and how much of a head turns", () => {
+  assert.equal(header("phi3", { sliding_window: null })["window"], undefined);
+  const [root, part] = [Math.sqrt(2), 6];
+  for (const type of ["longrope", "su", "yarn"])
+    assert.deepEqual(phi3({ type, ...factors }, { partial_rotary_factor: 0.8 }), [8, root, part], type);
+  const said = { rope_type: "longrope", ...factors };
+  assert.deepEqual(phi3({ ...said, factor: 1, partial_rotary_factor: 0.5 }), [8, 1, 4]);
+  assert.deepEqual(phi3({ ...said, attention_factor: 1.2 }), [8, 1.2, part]);
+  const none = { original_max_position_embeddings: null, max_position_embeddings: 131072 };
+  const within = { ...said, original_max_position_embeddings: 16 }; // transformers does not read it there
+  assert.deepEqual(phi3(within, none), [4096, Math.sqrt(1 + 5 / 12), part]);
+  assert.deepEqual(phi3({ rope_type: "default" }, { partial_rotary_factor: null }), [undefined, undefined, 8]);
+  refuses("phi3", { rope_parameters: { type: "longrope", long_factor: [1] } }, 'is "longrope"', "with short_factor");
+  refuses("phi3", { rope_parameters: { rope_type: "linear", factor: 2 } }, 'is "linear"', "default, or longrope");
+  refuses("phi3", { rope_parameters: { ...said, attention_factor: "hot" } }, 'attention_factor is "hot"', "a number");
 });
 test.run();

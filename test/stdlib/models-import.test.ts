@@ -126,18 +126,32 @@ test("a tensor that two files have is a Problem that names both", () => {
   writeSafetensors(second, new Map([...readSafetensors(second), [name, t]]));
   refused(() => transformersTensors(openTransformers(at)), `\`${name}\` is in`, first, second);
 });
-test("LongRoPE's factors and heat are those of the context that the model is for", async () => {
-  const tokens = join(temporaryFolder(), "tokens.json");
-  writeFileSync(tokens, JSON.stringify({ tokens: [[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]] }));
-  const logits = async (rope: object): Promise<Tensor | undefined> => {
-    const params = copy("phimoe", (c) => ({ ...c, rope_parameters: { ...(c["rope_parameters"] as object), ...rope } }));
+/** The logits of a checkpoint with LongRoPE whose settings are changed. */
+const longLogits =
+  (type: string, entry: string) =>
+  async (rope: object, change: object = {}): Promise<Tensor | undefined> => {
+    const tokens = join(temporaryFolder(), "tokens.json");
+    writeFileSync(tokens, JSON.stringify({ tokens: [[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]] }));
+    const params = copy(type, (c) => ({
+      ...c,
+      ...change,
+      rope_parameters: { ...(c["rope_parameters"] as object), ...rope },
+    }));
     const way = { target: "reference", precision: "f64" } as const;
-    return (await runEntry({ program: program("phi"), entry: "PhiMoE", params, input: tokens, ...way })).get("0");
+    return (await runEntry({ program: program("phi"), entry, params, input: tokens, ...way })).get("0");
   };
-  const far = await logits({ short_factor: [9, 9], short_mscale: 9 });
-  assertClose("logits", await logits({}), far, 0);
+test("LongRoPE's factors and heat are those of the context that the model is for", async () => {
+  const mixture = longLogits("phimoe", "PhiMoE");
+  const far = await mixture({ short_factor: [9, 9], short_mscale: 9 });
+  assertClose("logits", await mixture({}), far, 0);
   const short = { original_max_position_embeddings: 64, short_mscale: 1.3, long_factor: [9, 9], long_mscale: 9 };
-  assertClose("logits", await logits(short), far, 0);
+  assertClose("logits", await mixture(short), far, 0);
+  const dense = longLogits("phi3", "Phi3");
+  const whole = await dense({ short_factor: [9, 9, 9] });
+  assertClose("logits", await dense({}), whole, 0);
+  const heat = { attention_factor: Math.sqrt(2), short_factor: [1.1, 1.9, 3.1], long_factor: [9, 9, 9] };
+  assertClose("logits", await dense(heat, { original_max_position_embeddings: 64 }), whole, 0);
+  assert.notDeepEqual(await dense({ attention_factor: 1 }), whole);
 });
 test("what llama3's rates are stretched from is the whole context, if nothing is said", () => {
   const parameters = { rope_type: "llama3", rope_theta: 1e4, factor: 8, low_freq_factor: 1, high_freq_factor: 4 };

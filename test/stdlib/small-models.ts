@@ -476,5 +476,9 @@ export const models: Readonly<Record<string, Model>> = {
     ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 4, Context: 8, original: 4, jitter: 0.2 }),
     file: "phi",
   },
+  Phi3: {
+    ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, Context: 8, original: 4, heat: 1.2, P: 2 }),
+    file: "phi",
+  },
   DeepSeekV3: near({ ...latent, Dense: 1, E: 4, G: 2, Open: 1 }),
 };

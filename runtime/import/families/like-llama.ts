@@ -1,11 +1,12 @@
-// Dense models that are Llama's with few changes each: Seed-OSS, SmolLM3, GLM-4, Phi-3, EXAONE 4.0.
+// Dense models that are Llama's with few changes each: Seed-OSS, SmolLM3, GLM-4, EXAONE 4.0.
 import { type Family, type Json, lookup } from "../family.ts";
-import { header, llama, llamaRope, mistral, names, qwen2 } from "./dense.ts";
+import { header, llama, llamaRope, names, qwen2 } from "./dense.ts";
 import {
   attentionBiasNames,
   defaultSettings,
   everyFourth,
   everyFull,
+  gateUpNames,
   layersBy,
   queryKeyNormNames,
   ropeFactor,
@@ -45,12 +46,6 @@ export const smollm3: Family = {
   tied: true,
 };
 
-const gateUpNames: Family["names"] = {
-  "model.layers.*.mlp.gate_up_proj.weight": {
-    runs: ["blocks.*.feed.gate.weight", "blocks.*.feed.up.weight"],
-    transposed: true,
-  },
-};
 const partKeys = ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"];
 export const glm4: Family = {
   type: "glm4",
@@ -69,23 +64,6 @@ export const glm4: Family = {
     "model.layers.*.post_self_attn_layernorm.weight": "blocks.*.after1.weight",
     "model.layers.*.post_mlp_layernorm.weight": "blocks.*.after2.weight",
     ...gateUpNames,
-  },
-};
-
-/** Phi-3 and Phi-4, of which those for long contexts (LongRoPE) and those where a part of a head turns are refused. */
-export const phi3: Family = {
-  type: "phi3",
-  model: "Mistral",
-  header: mistral.header,
-  supported: { ...unbiasedSettings, ...Object.fromEntries(partKeys.map((key) => [key, 1])) },
-  names: {
-    ...names,
-    ...gateUpNames,
-    "model.layers.*.self_attn.qkv_proj.weight": {
-      runs: ["query", "key", "value"].map((name) => `blocks.*.attention.${name}.weight`),
-      transposed: true,
-      shares: ({ Heads, Groups }) => [Number(Heads), Number(Groups), Number(Groups)],
-    },
   },
 };
 

@@ -1,21 +1,15 @@
 // Mixtral and similar models: each block has one mixture, without shared experts.
-import type { Family, Json } from "../family.ts";
+import type { Family } from "../family.ts";
 import {
-  attentionBiasNames,
   attentionNames,
   defaultSettings,
-  denseHeader,
   mixtureHeader,
   mixtureNames,
   outerNames,
   queryKeyNormNames,
   required,
   requiredAs,
-  ropeKeys,
-  ropeSetting,
   ropeThetaKeys,
-  ropeType,
-  ropeTypeIs,
   unbiasedSettings,
 } from "./shared.ts";
 
@@ -26,7 +20,7 @@ export const grouped: Family["header"] = {
   E: required("num_local_experts"),
   A: { keys: ["head_dim"], fallback: null },
 };
-const sparse: Family["names"] = {
+export const sparse: Family["names"] = {
   "model.layers.*.block_sparse_moe.gate.weight": "blocks.*.feed.gate.weight",
   "model.layers.*.block_sparse_moe.experts.*.w1.weight": "blocks.*.feed.experts.*.gate.weight",
   "model.layers.*.block_sparse_moe.experts.*.w2.weight": "blocks.*.feed.experts.*.down.weight",
@@ -111,49 +105,5 @@ export const minimaxM2: Family = {
     ...queryKeyNormNames,
     ...sparse,
     "model.layers.*.block_sparse_moe.e_score_correction_bias": "blocks.*.feed.gate.bias",
-  },
-};
-
-/** The only accepted type of RoPE: default, or LongRoPE with all the factors that it needs. */
-function longRope(config: Json): string {
-  const type = ropeType(config);
-  const parts = ["short_factor", "long_factor", "short_mscale", "long_mscale", "original_max_position_embeddings"];
-  if (type === "longrope" && parts.every((key) => ropeSetting(config, key) !== undefined)) return "longrope";
-  return type === "default" ? type : `default, or longrope with ${parts.join(", ")}`;
-}
-export const phimoe: Family = {
-  type: "phimoe",
-  model: "PhiMoE",
-  file: "phi",
-  header: {
-    ...denseHeader,
-    ...grouped,
-    base: { keys: ropeThetaKeys, fallback: 1000000 },
-    window: { keys: ["sliding_window"], fallback: null, kind: "size" },
-    biased: { keys: ["attention_bias"], fallback: false },
-    head_biased: { keys: ["lm_head_bias"], fallback: false },
-    original: { keys: ropeKeys("original_max_position_embeddings"), fallback: null },
-    warm: { keys: ropeKeys("short_mscale"), fallback: null },
-    hot: { keys: ropeKeys("long_mscale"), fallback: null },
-    jitter: { keys: ["router_jitter_noise"], fallback: 0.01 },
-  },
-  supported: {
-    hidden_act: "silu",
-    num_experts_per_tok: 2,
-    ...ropeTypeIs(longRope),
-  },
-  names: {
-    ...outerNames,
-    ...attentionNames,
-    ...attentionBiasNames,
-    ...sparse,
-    "model.norm.bias": "norm.bias",
-    "lm_head.bias": "head.bias",
-    "model.layers.*.input_layernorm.bias": "blocks.*.norm1.bias",
-    "model.layers.*.post_attention_layernorm.bias": "blocks.*.norm2.bias",
-  },
-  lists: {
-    "blocks.*.attention.near": ropeKeys("short_factor"),
-    "blocks.*.attention.far": ropeKeys("long_factor"),
   },
 };

@@ -57,6 +57,13 @@ export const swigluNames = (theirs: string, ours: string): Family["names"] => ({
   [`${theirs}.up_proj.weight`]: `${ours}.up.weight`,
   [`${theirs}.down_proj.weight`]: `${ours}.down.weight`,
 });
+/** Gate and up as the halves of one matrix. */
+export const gateUpNames: Family["names"] = {
+  "model.layers.*.mlp.gate_up_proj.weight": {
+    runs: ["blocks.*.feed.gate.weight", "blocks.*.feed.up.weight"],
+    transposed: true,
+  },
+};
 export const mixtureNames = (ours: string): Family["names"] => ({
   "model.layers.*.mlp.gate.weight": `blocks.*.${ours}.gate.weight`,
   ...swigluNames("model.layers.*.mlp.experts.*", `blocks.*.${ours}.experts.*`),
