@@ -34,12 +34,17 @@ export class Analysis {
     const around = module?.program.declarations.find(({ span }) => span.start <= start && start < span.end);
     if (!around || this.#checked.has(around)) return;
     this.#checked.add(around); // also if it fails
-    check(this.loaded, (e, value) => this.#values.set(e, value), around);
+    check(this.loaded, (e, value) => this.#note(e, value), around);
+  }
+  /** Of the values that members under different conditions give an expression, the first. */
+  #note(e: ast.Expr, value: Val): void {
+    if (this.#values.get(e)?.kind !== undefined && this.#values.get(e)?.kind !== "error") return;
+    this.#values.set(e, value);
   }
   #checkTypes(): readonly Diagnostic[] {
     if (this.#types) return this.#types;
     this.#types = []; // and stays so if it fails
-    this.#types = check(this.loaded, (e, value) => this.#values.set(e, value));
+    this.#types = check(this.loaded, (e, value) => this.#note(e, value));
     if (this.#types.length === 0) this.#pending = trainingErrors(this.loaded);
     return this.#types;
   }

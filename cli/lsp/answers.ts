@@ -30,10 +30,12 @@ export function hover(workspace: Workspace, source: Source, offset: number): Hov
   return found && { contents: markdown(found), range: rangeOf(found.span) };
 }
 
-export function definition(workspace: Workspace, source: Source, offset: number): Location | null {
+/** Where a name is declared: several places, if branches of an `if` declare it. */
+export function definition(workspace: Workspace, source: Source, offset: number): Location | Location[] | null {
   const analysis = workspace.analysisOf(source);
   const path = pathAt(analysis.loaded.main.program, offset);
   const found = definitionOf(analysis, path, offset);
+  if (found?.others?.length) return [found, ...found.others].map(({ name }) => workspace.locationOf(name.span));
   if (found) return workspace.locationOf(found.name.span);
   const node = path.at(-1);
   const module =

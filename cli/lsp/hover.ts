@@ -27,8 +27,7 @@ export function hoverAt(analysis: Analysis, offset: number): Hover | null {
   const e = is(parent, "member") && node === parent.name ? parent : node;
   const value = analysis.values.get(e as ast.Expr);
   const definition = definitionOf(analysis, path, offset);
-  if (definition)
-    return { ...describeDefinition(definition, value ?? givenValue(definition, analysis)), span: node.span };
+  if (definition) return { ...describeAll(definition, value, analysis), span: node.span };
   if (value) return { ...describeExpression(textOf(e.span), value), span: e.span };
   return hoverWord(analysis, offset, path.length > 1);
 }
@@ -51,7 +50,12 @@ function givenValue({ name, by }: Definition, { values }: Analysis): Val | undef
   return given && is(by, "let") ? resultList(given)[by.names.findIndex((one) => one?.name === name.name)] : undefined;
 }
 
-/** A declaration's signature, or a name with its type, and what its value is. */
+/** A declaration's signature, or a name with its type, and what its value is; of a member that branches of an `if` declare, as each does. */
+function describeAll(definition: Definition, value: Val | undefined, analysis: Analysis): Described {
+  const { code, doc } = describeDefinition(definition, value ?? givenValue(definition, analysis));
+  const others = (definition.others ?? []).map((one) => describeDefinition(one, givenValue(one, analysis)));
+  return { code: [...code, ...others.flatMap((one) => one.code)], doc };
+}
 export function describeDefinition({ name, by }: Definition, value: Val | undefined): Described {
   if (isDeclaration(by) || is(by, "method")) return describeBody(by);
   if (is(by, "tensor")) return coded(`${name.name}: a size`);

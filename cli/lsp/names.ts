@@ -1,5 +1,5 @@
 // Which names are visible at a position, and what declares each.
-import { allMembers, bodyOf } from "../../compiler/check/origin.ts";
+import { allMembers } from "../../compiler/check/origin.ts";
 import { isCapital } from "../../compiler/check/types.ts";
 import type { Declared, Makeable, Val } from "../../compiler/check/values.ts";
 import type * as ast from "../../compiler/syntax/ast.ts";
@@ -9,6 +9,8 @@ import type { Analysis, Node } from "./analysis.ts";
 export interface Definition {
   readonly name: ast.Name;
   readonly by: ast.Declaration | ast.HeaderParam | ast.Member | Binding | ast.TypeExpr;
+  /** Of a member that several branches of an `if` declare: those of the other branches. */
+  readonly others?: readonly Definition[];
 }
 type Binding = Extract<ast.Stmt, { kind: "let" | "for" | "state" }>;
 type Names = Map<string, Definition>;
@@ -39,12 +41,21 @@ export const isDeclaration = (node: Node): node is ast.Declaration =>
 function addDeclared(names: Names, node: ast.Declaration, path: readonly Node[], values: Analysis["values"]): void {
   addHeader(names, node.header, node.kind === "fn" ? node.result : []);
   if (path.some((inner) => is(inner, "method")))
-    for (const member of membersOf(node, values)) add(names, member.name, member);
+    for (const body of bodiesOf(node, values))
+      for (const { name } of body) {
+        const found = memberCalled(body, name.name);
+        if (found) names.set(name.name, found);
+      }
 }
-/** The members of a declaration; of an alias, those of its layer too. */
-function membersOf(node: ast.Declaration, values: Analysis["values"]): readonly ast.Member[] {
+/** The members of a declaration; of an alias, after those of its layer. */
+function bodiesOf(node: ast.Declaration, values: Analysis["values"]): readonly (readonly ast.Member[])[] {
   const base = node.kind === "alias" ? values.get(node.value) : undefined;
-  return [...(base?.kind === "maker" ? membersOfMade(base.make) : []), ...writtenMembers(node)];
+  return [...(base?.kind === "maker" ? bodiesOfMade(base.make) : []), writtenMembers(node)];
+}
+/** What a name of a body's members stands for. */
+function memberCalled(body: readonly ast.Member[], name: string): Definition | null {
+  const all = body.filter((m) => m.name.name === name).map((by): Definition => ({ name: by.name, by }));
+  return all[0] ? { ...all[0], others: all.slice(1) } : null;
 }
 export function writtenMembers(node: ast.Declaration): readonly ast.Member[] {
   if (node.kind === "fn") return [];
@@ -86,7 +97,7 @@ export function definitionOf(analysis: Analysis, path: readonly Node[], offset: 
   const { loaded, values } = analysis;
   if (!node || !parent || !("name" in node) || typeof node.name !== "string") return null;
   const word: ast.Name = { name: node.name, span: node.span };
-  if (is(parent, "member") && node === parent.name) return named(membersOfValue(values.get(parent.object)), word);
+  if (is(parent, "member") && node === parent.name) return namedMember(values.get(parent.object), word);
   if (isArgument(parent) && node === parent.name)
     return is(outer, "call") ? named(paramsOf(values.get(outer.callee)), word) : null;
   if ("fromSpan" in parent) return declaration(loaded.main.names.get(word.name));
@@ -95,7 +106,7 @@ export function definitionOf(analysis: Analysis, path: readonly Node[], offset: 
   return visibleNames(analysis, path, offset).get(node.name) ?? type;
 }
 const isArgument = (node: Node): node is ast.Arg => "value" in node && !("kind" in node);
-const named = (list: readonly (ast.Member | ast.HeaderParam)[], { name }: ast.Name): Definition | null => {
+const named = (list: readonly ast.HeaderParam[], { name }: ast.Name): Definition | null => {
   const by = list.findLast((one) => one.name.name === name);
   return by ? { name: by.name, by } : null;
 };
@@ -106,7 +117,15 @@ const binding: ReadonlySet<string> = new Set(["let", "for", "state", "param", "s
 const binds = (node: Node): node is Definition["by"] & Node =>
   "kind" in node ? binding.has(node.kind) || isDeclaration(node) : "spread" in node;
 
-const membersOfMade = (make: Makeable): readonly ast.Member[] => allMembers(bodyOf(make));
+function namedMember(object: Val | undefined, { name }: ast.Name): Definition | null {
+  const bodies = object?.kind === "layer" ? bodiesOfMade(object.layer.make) : [];
+  const body = bodies.findLast((one) => one.some((m) => m.name.name === name));
+  return body ? memberCalled(body, name) : null;
+}
+/** The members of a layer, then those that each of its aliases adds. */
+const bodiesOfMade = ({ of }: Makeable): readonly (readonly ast.Member[])[] =>
+  of.kind === "layer" ? of.maker.parts.map((part) => allMembers(part.ast.body)) : [];
+const membersOfMade = (make: Makeable): readonly ast.Member[] => bodiesOfMade(make).flat();
 /** The members that can stand after a value and a dot. */
 export const membersOfValue = (value: Val | undefined): readonly ast.Member[] =>
   value?.kind === "layer" ? membersOfMade(value.layer.make) : [];

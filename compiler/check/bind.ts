@@ -6,6 +6,7 @@ import { atom, atomOf, type Size, sizeOf as sizeOfAtom } from "../types/size.ts"
 import type { Type } from "../types/type.ts";
 import { showType } from "../types/type.ts";
 import { checkArrow, passed } from "./arrows.ts";
+import { condition } from "./conditions.ts";
 import { argumentHelp, fail, textOf } from "./errors.ts";
 import { toMakeable, toMakers } from "./makers.ts";
 import { toSize } from "./numbers.ts";
@@ -217,11 +218,12 @@ function declareParam(w: World, p: Param, scope: Scope): void {
     if (p.default) recordDefault(w, scope.get(p.name.name), sizeOf(w, p.default, scope));
   } else if (!p.spread) {
     const defaultValue = p.default && valueArgument(w, p, w.evaluate(p.default, scope), p.default.span);
+    const text = `${p.name.name} of ${p.span.start}`;
     scope.set(
       p.name.name,
       defaultValue?.kind === "bool"
-        ? bool(null)
-        : { kind: "number", value: null, whole: false, loose: defaultValue?.kind !== "number" },
+        ? bool(null, condition(text))
+        : { kind: "number", value: null, whole: false, loose: defaultValue?.kind !== "number", text },
     );
   }
 }

@@ -4,18 +4,22 @@ import type * as ast from "../syntax/ast.ts";
 import { type } from "../types/type.ts";
 import { checkAdditions } from "./additions.ts";
 import { declareSymbols } from "./bind.ts";
+import { isTrue } from "./choices.ts";
 import { declaredTwice, diagnostic, duplicates, textOf } from "./errors.ts";
 import { moduleScope, newFrame } from "./frames.ts";
 import { resolveAlias } from "./headers.ts";
-import { condition, makeInstance } from "./layers.ts";
+import { conditionOf, makeInstance } from "./layers.ts";
 import { optimizerScope } from "./optimizer.ts";
+import { allMembers } from "./origin.ts";
+import { checkChoices } from "./runs.ts";
 import { abstractStorage } from "./storage.ts";
 import { conform } from "./tensor.ts";
 import { typeOf } from "./types.ts";
 import { type Declared, errorVal, type Instance, type Scope } from "./values.ts";
 import type { World } from "./world.ts";
 
-export function checkDeclaration(w: World, decl: Declared): void {
+export const checkDeclaration = (w: World, decl: Declared): void => checkChoices(w, () => checkOnce(w, decl));
+function checkOnce(w: World, decl: Declared): void {
   const { ast, module } = decl;
   checkNames(w, ast.header);
   switch (ast.kind) {
@@ -54,14 +58,14 @@ function checkBody(w: World, body: ast.Method | ast.Fn, params: readonly ast.Hea
 
 function checkLayer(w: World, decl: Declared<ast.Layer>): void {
   const header = headerScope(w, decl);
-  checkMembers(w, decl.ast.body, header, abstractLayer(w, decl, header), new Map());
+  checkMembers(w, decl.ast.body, header, abstractLayer(w, decl, header));
 }
 function checkAlias(w: World, decl: Declared<ast.Alias>): void {
   const header = headerScope(w, decl);
   const v = w.guard(() => resolveAlias(w, decl.ast, header), errorVal);
   if (v.kind !== "maker" || v.make.of.kind !== "layer" || decl.ast.body.length === 0) return;
   const instance = makeInstance(w, v.make, "", abstractStorage(w));
-  checkMembers(w, decl.ast.body, header, instance, new Map());
+  checkMembers(w, decl.ast.body, header, instance);
   checkAdditions(w, v.make.of.maker, instance);
 }
 /** An instance of a layer whose header values are all symbolic. */
@@ -73,28 +77,43 @@ export function abstractLayer(w: World, decl: Declared<ast.Layer>, header: Scope
     abstractStorage(w),
   );
 }
+/** Where the members of one declaration are checked. */
+interface Place {
+  readonly header: Scope;
+  readonly instance: Instance;
+  /** The names that several members have. */
+  readonly shared: ReadonlySet<string>;
+}
+function checkMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope, instance: Instance): void {
+  const names = allMembers(body).map((m) => m.name.name);
+  const shared = new Set(names.filter((name, i) => names.indexOf(name) < i));
+  checkBranch(w, body, { header, instance, shared }, new Map());
+}
 /** `seen`: the members declared so far; each branch of an `if` gets a copy, as the other one may declare the same names. */
-function checkMembers(
-  w: World,
-  body: readonly ast.MemberOrIf[],
-  header: Scope,
-  instance: Instance,
-  seen: Map<string, ast.Name>,
-): void {
+function checkBranch(w: World, body: readonly ast.MemberOrIf[], place: Place, seen: Map<string, ast.Name>): void {
   for (const m of body) {
     if (m.kind === "if") {
-      w.guard(() => condition(w, m.cond, header));
-      checkMembers(w, m.then, header, instance, new Map(seen));
-      checkMembers(w, m.else, header, instance, new Map(seen));
+      for (const branch of branchesOf(w, m, place)) checkBranch(w, branch, place, new Map(seen));
       continue;
     }
     const old = seen.get(m.name.name);
     if (old) w.diagnostics.push(declaredTwice(m.name, old));
     seen.set(m.name.name, m.name);
-    checkMember(w, m, header, instance);
+    checkMember(w, m, place);
   }
 }
-function checkMember(w: World, m: ast.Member, header: Scope, instance: Instance): void {
+/** The branches to check: both, or that which this run assumes, if others have the names of its members. */
+function branchesOf(
+  w: World,
+  m: Extract<ast.MemberOrIf, { kind: "if" }>,
+  { header, shared }: Place,
+): readonly (readonly ast.MemberOrIf[])[] {
+  const known = w.guard(() => conditionOf(w, m.cond, header), null);
+  const chooses = allMembers([m]).some(({ name }) => shared.has(name.name));
+  if (known === null || typeof known === "boolean" || !chooses) return [m.then, m.else];
+  return [w.choices.choose(known, isTrue(m.cond.span)) ? m.then : m.else];
+}
+function checkMember(w: World, m: ast.Member, { header, instance }: Place): void {
   if (m.kind === "method") {
     checkNames(w, m.params);
     const frame = newFrame(w, { role: "layer", instance, body: m, site: "", result: m.result });

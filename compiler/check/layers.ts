@@ -1,13 +1,16 @@
 // Instantiates layers: makes their members on demand, binds parameters to stores, and builds arrays of layers.
 
 import { Problem } from "../diagnostic.ts";
+import { groupBy } from "../group-by.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type Size, show } from "../types/size.ts";
 import { type } from "../types/type.ts";
-import { absorb, didYouMean, fail, textOf } from "./errors.ts";
+import { isTrue } from "./choices.ts";
+import { type Condition, condition as unnamed } from "./conditions.ts";
+import { absorb, declaredTwice, didYouMean, Failure, fail, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { distinct, lengthOf, toMakeable } from "./makers.ts";
-import { calledFrom } from "./numbers.ts";
+import { calledFrom, whenOf } from "./numbers.ts";
 import { bodyOf } from "./origin.ts";
 import { isStack } from "./stacks.ts";
 import { abstractStorage, joinedStorage, mapSlots, sliceSlot, stacked, withOwner, withPrefix } from "./storage.ts";
@@ -40,12 +43,10 @@ export function makeInstance(w: World, make: Makeable, path: string, storage: St
   );
   for (const [i, part] of parts.entries()) {
     const home = { instance, header: part.header, scope: scopes[i] ?? absorb(), storage: place };
-    const known = new Set<string>();
-    for (const member of activeMembers(w, part.ast.body, part.header)) {
-      const name = member.name.name;
-      const value = lazy(() => makeMember(w, member, home));
-      members.set(name, known.has(name) ? () => errorVal : value);
-      known.add(name);
+    const active = activeMembers(w, part.ast.body, part.header);
+    for (const [name, declared] of groupBy(active, ({ member }) => member.name.name)) {
+      const value = lazy(() => memberAmong(w, declared, home));
+      members.set(name, value);
       // what a later part replaces is replaced for the methods of earlier ones, too; what it adds, they do not see
       for (const scope of scopes.slice(i)) scope.set(name, () => (members.get(name) ?? value)());
     }
@@ -56,22 +57,53 @@ function lazy<T>(make: () => T): () => T {
   let made: { readonly value: T } | null = null;
   return () => (made ??= { value: make() }).value;
 }
+/** A member, and the conditions, known to elaboration alone, under which it exists. */
+interface ActiveMember {
+  readonly member: ast.Member;
+  readonly under: readonly Branch[];
+}
+interface Branch {
+  readonly condition: Condition;
+  readonly holds: boolean;
+  readonly at: ast.Span;
+}
 /** The members that exist under this header. While checking, if a condition is not known, the members of both branches. */
-function activeMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope): ast.Member[] {
-  return body.flatMap((m) => {
-    if (m.kind !== "if") return [m];
-    const holds = w.guard(() => condition(w, m.cond, header), null);
-    return [
-      ...(holds === false ? [] : activeMembers(w, m.then, header)),
-      ...(holds === true ? [] : activeMembers(w, m.else, header)),
-    ];
+function activeMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope): ActiveMember[] {
+  return body.flatMap((m): ActiveMember[] => {
+    if (m.kind !== "if") return [{ member: m, under: [] }];
+    const known = w.guard(() => conditionOf(w, m.cond, header), null);
+    const branch = (holds: boolean): ActiveMember[] => {
+      if (known === !holds) return [];
+      const inside = activeMembers(w, holds ? m.then : m.else, header);
+      if (known === null || typeof known === "boolean") return inside;
+      const outer = { condition: known, holds, at: m.cond.span };
+      return inside.map(({ member, under }) => ({ member, under: [outer, ...under] }));
+    };
+    return [...branch(true), ...branch(false)];
   });
 }
-/** The condition of an `if`, which must be known at compile time; null: only elaboration knows it. */
+/** The value of a name that one or several members have, each under other conditions: while checking, of that which this run has chosen. */
+function memberAmong(w: World, declared: readonly ActiveMember[], home: Home): Val {
+  const [first, second] = declared;
+  if (!first) return absorb();
+  if (!second) return makeMember(w, first.member, home);
+  if (!w.checking) throw new Failure(declaredTwice(second.member.name, first.member.name));
+  if (declared.some(({ under }) => under.length === 0)) return errorVal; // it is declared twice
+  const chosen = declared.find(({ under }) =>
+    under.every(({ condition, holds, at }) => w.choices.choose(condition, isTrue(at)) === holds),
+  );
+  return chosen ? makeMember(w, chosen.member, home) : errorVal;
+}
+/** The condition of an `if`, which must be known at compile time; null: only elaboration knows it, and either is assumed. */
 export function condition(w: World, e: ast.Expr, scope: Scope): boolean | null {
+  const known = conditionOf(w, e, scope);
+  return typeof known === "boolean" ? known : w.choices.assumed(known);
+}
+/** The condition of an `if`: whether it holds, or what it is, if only elaboration knows. */
+export function conditionOf(w: World, e: ast.Expr, scope: Scope): boolean | Condition {
   const v = w.evaluate(e, scope);
-  if (v.kind === "bool") return v.value;
-  if (v.kind === "number" && v.loose) return null;
+  if (v.kind === "bool" && v.value !== null) return v.value;
+  if (v.kind === "bool" || (v.kind === "number" && v.loose)) return whenOf(v) ?? unnamed(textOf(e.span));
   if (v.kind === "error") return absorb();
   if (v.kind === "tensor")
     return fail("E0213", "`if` takes what is known when compiling, and a tensor is not", e.span, {
@@ -177,6 +209,7 @@ function makeArray(
     stack: whole !== null,
     unstacked: equal && !stack ? member : null,
     at,
+    kindOf: () => null,
     stored: () => (whole && only ? [makeInstance(w, only.make, `${path}.*`, whole)] : list.map((_, i) => at(i))),
     runs: runs.map(({ make, start, count }): Run => {
       const all = whole ?? joinedStorage(w, each.slice(start, start + count));
@@ -193,9 +226,38 @@ function abstractArray(w: World, makers: Makers, path: string): Instances {
     stack: false,
     unstacked: null,
     at: () => kinds[0] ?? absorb(),
+    kindOf: (i) => {
+      const make = leading(makers)[i];
+      return (make && kinds[distinct(makers).indexOf(make)]) ?? null;
+    },
     stored: () => kinds,
     runs,
   };
+}
+/** The layers with which an array begins whatever its lengths are. */
+function leading({ items }: Makers): Makeable[] {
+  const all: Makeable[] = [];
+  for (const item of items) {
+    const inner = "items" in item ? leading(item) : [item];
+    all.push(...inner);
+    if ("items" in item && lengthOf(item) !== inner.length) break;
+  }
+  return all;
+}
+/** While checking, an element of an array: layer `i`, if that is known, else any of its different layers. Null: the array has none. */
+export function anyOf(layers: Instances, i: number | null): Val | null {
+  const exact = i === null ? null : layers.kindOf(i);
+  if (exact) return { kind: "layer", layer: exact, others: [] };
+  const [layer, ...others] = layers.kinds;
+  return layer ? { kind: "layer", layer, others } : null;
+}
+/** While checking, which of the layers that a value can be it is in this run. */
+export function oneOf(w: World, { layer, others }: Extract<Val, { kind: "layer" }>, at: ast.Span): Instance {
+  const isChosen = ({ path, make: { of } }: Instance, k: number): boolean => {
+    const answer = of.kind === "layer" ? `\`${textOf(of.maker.at)}\`` : `layer ${k}`;
+    return w.choices.choose(unnamed(`${path} is ${k}, ${answer}`), { at, answer });
+  };
+  return [layer, ...others].find((one, k) => k === others.length || isChosen(one, k)) ?? layer;
 }
 /** All layers of an array in order; repeated ones are the same object. */
 function flat(m: Makers): Makeable[] {

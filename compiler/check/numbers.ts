@@ -3,6 +3,7 @@ import { locationText } from "../diagnostic.ts";
 import type { BinaryOp, Span } from "../syntax/ast.ts";
 import { remainder } from "../types/numbers.ts";
 import * as size from "../types/size.ts";
+import { both, type Condition, comparison, condition, either, not, numberText } from "./conditions.ts";
 import { fail, textOf } from "./errors.ts";
 import { isLibrary } from "./library.ts";
 import { bool, kindText, type Num, number, type Val } from "./values.ts";
@@ -45,7 +46,7 @@ export function knownBinary(op: BinaryOp, a: Known, b: Known, at: Span): Val {
   if (compare) {
     if (typeof x === "number" && typeof y === "number") return bool(compare(x, y));
     if (x !== null && y !== null && size.equal(x, y)) return bool(compare(0, 0));
-    return bool(null);
+    return bool(null, comparison(op, sideOf(a), sideOf(b)));
   }
   const whole = isWhole(a) && isWhole(b) && op !== "/" && op !== "**";
   const apply = arithmetic[op];
@@ -54,7 +55,19 @@ export function knownBinary(op: BinaryOp, a: Known, b: Known, at: Span): Val {
     return number(apply(x, y), op === "/" || op === "**" ? wholeRatio(a, b, apply(x, y)) : whole);
   const onSizes = symbolic[op];
   if (onSizes && mayBeSize(x) && mayBeSize(y)) return number(onSizes(x, y), isWhole(a) && isWhole(b));
-  return number(null, whole);
+  const [left, right] = [sideOf(a).text, sideOf(b).text];
+  const text = left === undefined || right === undefined ? undefined : `(${left} ${op} ${right})`;
+  return { kind: "number", value: null, whole, text };
+}
+/** What conditions call a number. */
+function sideOf(v: Known): { readonly value: Num; readonly text: string | undefined } {
+  const value = asNumber(v);
+  return { value, text: numberText(value, v.kind === "number" ? v.text : undefined) };
+}
+/** Where a value is true that only elaboration knows; undefined: nothing names it. */
+export function whenOf(v: Known): Condition | undefined {
+  if (v.kind === "bool") return v.when;
+  return v.text === undefined ? undefined : condition(v.text);
 }
 /** Whether a quotient or power can be a size: it must come out as an integer. The checker, which has symbols, accepts every quotient of sizes. */
 const wholeRatio = (a: Known, b: Known, result: number): boolean =>
@@ -67,16 +80,21 @@ function logical(op: "&&" | "||", a: Known, b: Known, at: Span): Val {
   const [x, y] = [a, b].map((v) => (v.kind === "bool" ? v.value : null));
   const decides = op === "||";
   if (x === decides || y === decides) return bool(decides);
-  return bool(x === null || y === null ? null : !decides);
+  if (x !== null && y !== null) return bool(!decides);
+  const [left, right] = [whenOf(a), whenOf(b)];
+  if (x !== null || y !== null) return bool(null, x === null ? left : right);
+  return bool(null, left && right && (decides ? either(left, right) : both(left, right)));
 }
 export function knownUnary(op: "-" | "!", a: Known, at: Span): Val {
   if (op === "!") {
-    if (a.kind === "bool") return bool(a.value === null ? null : !a.value);
-    if (a.loose) return bool(null);
+    const when = whenOf(a);
+    if (a.kind === "bool") return bool(a.value === null ? null : !a.value, when && not(when));
+    if (a.loose) return bool(null, when && not(when));
     return fail("E0201", "`!` needs a boolean, not a number", at, { help: "compare the number: `x == 0`" });
   }
-  const x = asNumber(a);
-  return number(x === null ? null : typeof x === "number" ? -x : size.sub(0, x), isWhole(a));
+  const { value: x, text } = sideOf(a);
+  if (x === null) return { kind: "number", value: null, whole: isWhole(a), text: text && `-${text}` };
+  return number(typeof x === "number" ? -x : size.sub(0, x), isWhole(a));
 }
 
 /** A value as a size: an integer or, while checking, an expression of sizes. An unknown number becomes a new symbol. */

@@ -4,6 +4,7 @@ import type * as ast from "../syntax/ast.ts";
 import type { Element } from "../types/dtype.ts";
 import type { Size, Sym } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
+import type { Condition } from "./conditions.ts";
 
 /** A number known at compile time; null: elaboration will know it, but checking does not. */
 export type Num = number | Sym | null;
@@ -96,6 +97,8 @@ export interface Instances {
   /** While checking: one instance of each different layer, `at` giving any of them. While elaborating: empty, and `at` makes them on demand. */
   readonly kinds: readonly Instance[];
   at(i: number): Instance;
+  /** While checking: which of `kinds` layer `i` is; null: it is not known. */
+  kindOf(i: number): Instance | null;
   /** The instances to visit in order to reach all stores: all layers or, for a stack, one that stands for all copies. */
   stored(): readonly Instance[];
   /** While elaborating: whether one store has each parameter of all. There is one run, then. */
@@ -124,9 +127,19 @@ export type Callable =
 
 export type Val =
   | { readonly kind: "tensor"; readonly value: Value }
-  /** `whole`: an integer, which stays i32 next to i32. `loose`: the value of a header name, which may also be a boolean or a scalar tensor. */
-  | { readonly kind: "number"; readonly value: Num; readonly whole: boolean; readonly loose?: boolean }
-  | { readonly kind: "bool"; readonly value: boolean | null }
+  /**
+   * `whole`: an integer, which stays i32 next to i32. `loose`: the value of a header name, which may also be a boolean or a scalar tensor. `text`: what
+   * conditions call it, if it is unknown.
+   */
+  | {
+      readonly kind: "number";
+      readonly value: Num;
+      readonly whole: boolean;
+      readonly loose?: boolean;
+      readonly text?: string | undefined;
+    }
+  /** `when`: where it is true, if it is unknown. */
+  | { readonly kind: "bool"; readonly value: boolean | null; readonly when?: Condition | undefined }
   | { readonly kind: "spread"; readonly name: string; readonly axes: readonly Size[] }
   /** `spans`: where each item is written, of a list that is. */
   | { readonly kind: "list"; readonly items: readonly Val[]; readonly spans?: readonly ast.Span[] }
@@ -142,6 +155,7 @@ export type Val =
       readonly name: string;
       readonly state: boolean;
     }
+  /** `others`: while checking, of an element of an array, the different layers that it could be as well. */
   | { readonly kind: "layer"; readonly layer: Instance; readonly others: readonly Instance[] }
   | { readonly kind: "layers"; readonly layers: Instances }
   /** `experts[:]` (`index` null) or `experts[index]`, before the call. `within`: the members of each that are meant, `up` of `experts[:].up`. */
@@ -229,7 +243,7 @@ export class Scope {
 
 export const tensor = (value: Value): Val => ({ kind: "tensor", value });
 export const number = (value: Num, whole: boolean): Val => ({ kind: "number", value, whole });
-export const bool = (value: boolean | null): Val => ({ kind: "bool", value });
+export const bool = (value: boolean | null, when?: Condition): Val => ({ kind: "bool", value, when });
 export const errorVal: Val = { kind: "error" };
 export const results = (values: readonly Val[]): Val => {
   const [only, ...more] = values;

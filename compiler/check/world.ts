@@ -8,6 +8,7 @@ import type { Declaration, Expr, Member, Name, Selector, Span, State, Stmt } fro
 import type { Element } from "../types/dtype.ts";
 import type { Atom, Size } from "../types/size.ts";
 import { sameType, showType, type Type } from "../types/type.ts";
+import { Choices } from "./choices.ts";
 import { Failure, fail } from "./errors.ts";
 import { type Callable, type Declared, type Frame, type Module, type Scope, type Slot, type Val } from "./values.ts";
 
@@ -109,6 +110,10 @@ export class World {
   readonly layerBoundaries: (readonly Value[])[] = [];
   /** Whether a call of a layer of an array is being elaborated. */
   insideLayerCall = false;
+  /** While checking: what this run over a declaration assumes of the conditions that choose among members. */
+  choices = new Choices();
+  /** While checking a declaration: the calls that stand alone and were found to do something. */
+  readonly useful = new Set<Expr>();
   /** While checking: told of the value of each expression, for editors. Set for each declaration. */
   onValue: (e: Expr, value: Val) => void = () => {};
   /** The declarations whose headers are being filled in, one within the other. */

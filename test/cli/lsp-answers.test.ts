@@ -166,13 +166,44 @@ model C(D = 4) {
   assert.match(hovered("lay|er B"), "owns parameters; has methods");
   assert.match(hovered("a: |A(D)"), "layer A(D)");
   assert.match(hovered("return soft|max"), "softmax(x");
-  const defined = (marked: string): Location["range"] | undefined => definition(workspace, source, at(marked))?.range;
+  const defined = (marked: string): Location["range"] | undefined =>
+    [definition(workspace, source, at(marked))].flat()[0]?.range;
   const start = (marked: string) => linesOf(source).positionAt(at(marked));
   assert.equal(defined("a: |A(D)")?.start, start("layer |A"));
   assert.equal(defined("b: |B(D)")?.start, start("layer |B"));
   assert.is(defined("return soft|max"), undefined);
   assert.is(defined("a(|x.A) }"), undefined);
   assert.is(hovered("a(x.|A) }"), "", "a member is not what has its name");
+});
+
+test("a member that branches declare is shown and found as each of them has it", () => {
+  const text = `layer Up(D, H) { param weight: float[D, H] = 0 forward(x: float[N, D]) -> float[N, H] { return x @ weight } }
+layer A(D, H, wide = true) {
+  if wide { up: Up(D, 2 * H) } else { up: Up(D, H) }
+  if wide { param b: float[2 * H] = 0 } else { param b: float[H] = 0 }
+  forward(x: float[N, D]) -> float[N, H] {
+    if wide { return (up(x) + b)[:, :H] }
+    return up(x)
+  }
+}
+layer B(D) { a: A(D, 2) forward(x: float[N, D]) -> float[N, 2] { return x[:, :2] * a.b } }
+`;
+  const workspace = new Workspace();
+  workspace.put("file:///nowhere/branches.moe", text);
+  const source = workspace.sourceOf("file:///nowhere/branches.moe");
+  assert.ok(source);
+  assert.equal(
+    workspace.analysisOf(source).diagnostics.map(({ message }) => message)[0],
+    "`*`: the shapes do not fit: axis 2 on the left, axis 4 on the right",
+  );
+  const at = (marked: string): number => text.indexOf(marked.replace("|", "")) + marked.indexOf("|");
+  const starts = (marked: string) =>
+    [definition(workspace, source, at(marked))].flat().map((found) => found?.range.start);
+  const start = (marked: string) => linesOf(source).positionAt(at(marked));
+  assert.equal(starts("return |up(x)"), [start("{ |up: Up(D, 2"), start("{ |up: Up(D, H)")]);
+  assert.equal(starts("a.|b }"), [start("param |b: float[2"), start("param |b: float[H")]);
+  const hovered = hoverText(hover(workspace, source, at("return |up(x)")));
+  for (const line of ["up: Up(D, 2 * H)", "up: Up(D, H)"]) assert.match(hovered, line);
 });
 
 test("any text has answers", () => {

@@ -51,6 +51,68 @@ for (const code of own)
     golden(`errors/${code}.txt`, shown(found));
   });
 
+test("a member that branches of an `if` declare is checked as each of them has it", () => {
+  const text = source("errors/branches.moe");
+  golden("errors/branches.txt", shown(check(load({ ...text, name: "errors/branches.moe" }))));
+});
+const linear =
+  "layer Linear(In, Out) { param w: f32[In, Out] = 0 forward(x: f32[N, In]) -> f32[N, Out] { return x @ w } }";
+const gated = (body: string, members = "if wide { up: Linear(D, 2 * H) } else { up: Linear(D, H) }"): string[] =>
+  codesIn(
+    `${linear} layer A(D, H, wide = true, L = 1, rate) { ${members} forward(x: f32[N, D]) -> f32[N, H] { ${body} } }`,
+  );
+test("where an `if` asks the condition of such a member, its use is judged by the branch that is meant", () => {
+  for (const body of [
+    "if wide { return up(x)[:, :H] } return up(x)",
+    "if !wide { return up(x) } return up(x)[:, :H]",
+    "if L > 2 && wide { return up(x)[:, :H] } else if !wide { return up(x) } return up(x)[:, H:]",
+    "let y: f32[N, H] = 0 if wide { y = up(x)[:, :H] } else { y = up(x) } return y",
+  ])
+    assert.equal(gated(body), [], body);
+  assert.equal(gated("if L > 2 { return up(x)[:, :H] } return up(x)"), ["E0204"]);
+  assert.equal(gated("if wide { return up(x) } return up(x)"), ["E0204"]);
+  assert.equal(gated("if wide || L > 2 { return up(x)[:, H:] } return up(x)"), ["E0204"]);
+});
+test("a condition is known again if it is negated, turned round, or a part of another", () => {
+  const pairs: readonly (readonly [string, string])[] = [
+    ["L > 0", "L != 0"],
+    ["L > 0", "0 < L"],
+    ["L > 0", "L >= 1"],
+    ["L > 0", "!(L == 0)"],
+    ["L <= 3", "!(L > 3)"],
+    ["rate * 2 > 1", "!(rate * 2 <= 1)"],
+    ["!(wide || rate > 1)", "!wide && !(1 < rate)"],
+    ["maximum(rate, 2) > 3", "maximum(rate, 2) > 3"],
+  ];
+  for (const [members, body] of pairs) {
+    const declared = `if ${members} { up: Linear(D, 2 * H) } else { up: Linear(D, H) }`;
+    assert.equal(gated(`if ${body} { return up(x)[:, :H] } return up(x)`, declared), [], `${members}: ${body}`);
+    assert.equal(gated(`if ${body} { return up(x) } return up(x)`, declared), ["E0204"], `${members}: ${body}`);
+  }
+});
+test("members of an inner layer, whose conditions are those of the outer one", () => {
+  const inner = `${linear} layer I(D, H, wide = true) { if wide { up: Linear(D, 2 * H) } else { up: Linear(D, H) } }`;
+  const outer = (body: string, given = "both"): string[] =>
+    codesIn(
+      `${inner} layer A(D, H, both = true) { i: I(D, H, ${given}) forward(x: f32[N, D]) -> f32[N, H] { ${body} } }`,
+    );
+  assert.equal(outer("if both { return i.up(x)[:, :H] } return i.up(x)"), []);
+  assert.equal(outer("return i.up(x)[:, :H]", "true"), []);
+  assert.equal(outer("return i.up(x)"), ["E0204"]);
+  assert.equal(outer("if both { return i.up(x) } return i.up(x)"), ["E0204"]);
+  assert.equal(outer("return i.up(x)", "true"), ["E0204"]);
+});
+test("an element of an array of different layers is each of them, and one that is told by its number that one", () => {
+  const layers =
+    "layer P(D) { two(x: f32[D]) -> f32[D] { return x } } layer Q(D) { two(x: f32[D]) -> f32[2] { return x[:2] } one(x: f32[D]) -> f32[D] { return x } }";
+  const array = (body: string): string[] =>
+    codesIn(`${layers} layer A(D) { l: [P(D), Q(D)][4] forward(x: f32[D]) -> f32[D] { ${body} } }`);
+  assert.equal(array("return l[1].one(l[0].two(x))"), []);
+  assert.equal(array("for b, i in l { if i == 1 { x = b.one(x) } } return x"), []);
+  for (const body of ["return l[1].two(x)", "for b, i in l { x = l[i].two(x) } return x"])
+    assert.is(array(body).length, 1, body);
+});
+
 const ofSize = (size: string): string => `fn f() -> f32[3] { let y: f32[${size}] = 1 return y }`;
 test("`div` and `where` of numbers that are known when compiling are known, too", () => {
   for (const size of ["div(7, 2)", "where(2 > 1, 3, 5)", "where(2 < 1, 5, div(3, 1))"])

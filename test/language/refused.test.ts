@@ -71,6 +71,11 @@ const whenChecked: Record<string, Refused> = {
     "layers are picked by a number or an i32 tensor, not a boolean",
   ],
   "a member that is a number": [layer("l: 3", "return x"), "E0307", "a layer or function is needed here, not a number"],
+  "a member of another element of an array of different layers": [
+    "layer P(D) { forward(x: f32[D]) -> f32[D] { return x } two(x: f32[D]) -> f32[D] { return x } } layer Q(D) { forward(x: f32[D]) -> f32[D] { return x } two(x: f32[D]) -> f32[2] { return x[:2] } } layer A(D) { l: [P(D), Q(D)][4] forward(x: f32[D]) -> f32[D] { for b in l { x = b.two(x) } return x } }",
+    "E0215",
+    "`x` is f32[D], and this is f32[2]",
+  ],
   "a member under a condition that does not hold": [
     "layer B(D, H) { if H > D { param w: f32[D] = 0 } forward(x: f32[D]) -> f32[D] { return x } } layer A() { b: B(3, 2) forward(x: f32[3]) -> f32[3] { return b.w } }",
     "E0313",

@@ -8,10 +8,11 @@ import { type Size, show, sub } from "../../types/size.ts";
 import { type Type, type } from "../../types/type.ts";
 import { binaryOf, unaryOf } from "../binary.ts";
 import { builtins } from "../builtins/list.ts";
+import { condition } from "../conditions.ts";
 import { absorb, didYouMean, fail, nearest, passOnHelp, quoted, textOf } from "../errors.ts";
 import { declarationValue } from "../frames.ts";
 import { fillHeader } from "../headers.ts";
-import { forwardOf, hasMember, makeInstance, memberOf } from "../layers.ts";
+import { anyOf, forwardOf, hasMember, makeInstance, memberOf, oneOf } from "../layers.ts";
 import { toMakeable, toMakers } from "../makers.ts";
 import { libraryHome, libraryNames } from "../modules.ts";
 import { calledFrom, toSize } from "../numbers.ts";
@@ -131,9 +132,9 @@ const specials = ["training", "generating", "step", "inf"];
 function special(w: World, name: string): Val | null {
   switch (name) {
     case "training":
-      return bool(w.options.training);
+      return bool(w.options.training, condition(name));
     case "generating":
-      return bool(w.options.generating);
+      return bool(w.options.generating, condition(name));
     case "inf":
       return number(Number.POSITIVE_INFINITY, false);
     case "step":
@@ -237,7 +238,10 @@ function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: 
           ? `pick one: \`${quoted(e.object.span, "layers")}[0].${e.name.name}\``
           : noMemberHelp(e),
     });
-  const found = memberOf(object.layer, e.name);
+  const layer = oneOf(w, object, e.object.span);
+  const { name } = e.name;
+  if (!layer.members.has(name) && [object.layer, ...object.others].some(({ members }) => members.has(name))) absorb();
+  const found = memberOf(layer, e.name);
   return found.kind === "slot" ? readSlot(w, found, scope) : found;
 }
 
@@ -289,9 +293,8 @@ function pick(w: World, layers: Instances, e: Extract<ast.Expr, { kind: "index" 
     return fail("E0210", `layers are picked by a number or an i32 tensor, not ${kindText[v.kind]}`, item.span, {
       help: "`layers[3]` or `layers[index]`",
     });
-  const [layer, ...others] = layers.kinds;
   const at = layerNumber(v.value, layers.length, item.span);
-  if (w.checking) return layer ? { kind: "layer", layer, others } : absorb();
+  if (w.checking) return anyOf(layers, typeof at === "number" ? at : null) ?? absorb();
   return { kind: "layer", layer: layers.at(at ?? absorb()), others: [] };
 }
 /** The number of a layer; null: it is not known while checking. A number that no layer has is an error. */

@@ -5,7 +5,7 @@ import { isFloat } from "../../types/dtype.ts";
 import { atom, equalAll, type Size, show, sizeOf as sizeOfAtom } from "../../types/size.ts";
 import { showType, type Type } from "../../types/type.ts";
 import { absorb, didYouMean, duplicates, Failure, fail, quoted, quotedOperand, resultText, textOf } from "../errors.ts";
-import { condition } from "../layers.ts";
+import { anyOf, condition, conditionOf } from "../layers.ts";
 import { calledFrom, toSize } from "../numbers.ts";
 import { checkOptimize } from "../optimize.ts";
 import { castTo, conform, toDefaultTensor } from "../tensor.ts";
@@ -23,47 +23,49 @@ export function execute(w: World, body: readonly ast.Stmt[], scope: Scope): bool
   let returned = false;
   for (const [place, stmt] of body.entries()) {
     if (w.checking) w.guard(() => requireRead(body, place, scope));
-    const done = w.guard(() => run(w, stmt, scope), stmt.kind === "return");
-    if (done && !w.checking) return true;
-    returned ||= done;
+    const way: Way = w.guard(() => run(w, stmt, scope), stmt.kind === "return" ? "returns" : "goes on");
+    if (way === "ends" || (way === "returns" && !w.checking)) return true;
+    returned ||= way === "returns";
   }
   return returned;
 }
-function run(w: World, stmt: ast.Stmt, scope: Scope): boolean {
+/** Where a statement leads: on; out of the body; or out of it as this run assumes, so that what follows is left to another run. */
+type Way = "goes on" | "returns" | "ends";
+function run(w: World, stmt: ast.Stmt, scope: Scope): Way {
   w.countStep();
   w.g.span = stmt.span;
   switch (stmt.kind) {
     case "let":
       runLet(w, stmt, scope);
-      return false;
+      return "goes on";
     case "set":
       runSet(w, stmt, scope);
-      return false;
+      return "goes on";
     case "return":
       runReturn(w, stmt, scope);
-      return true;
+      return "returns";
     case "if":
       return runIf(w, stmt, scope);
     case "for":
       return runFor(w, stmt, scope);
     case "loss":
       runLoss(w, stmt, scope);
-      return false;
+      return "goes on";
     case "metric":
       runMetric(w, stmt, scope);
-      return false;
+      return "goes on";
     case "state":
       runState(w, stmt, scope);
-      return false;
+      return "goes on";
     case "update":
       runUpdate(w, stmt, scope);
-      return false;
+      return "goes on";
     case "optimize":
       checkOptimize(w, stmt, scope);
-      return false;
+      return "goes on";
     case "expr":
       runCall(w, stmt, scope);
-      return false;
+      return "goes on";
   }
 }
 type Of<K extends ast.Stmt["kind"]> = Extract<ast.Stmt, { kind: K }>;
@@ -251,21 +253,21 @@ function wrongReturn(stmt: Of<"return">, n: number, { frame }: Scope): never {
 const openSizes = (t: ast.TypeExpr, scope: Scope): boolean =>
   t.axes.some((e) => e.kind === "name" && !scope.holder(e.name));
 
-function runIf(w: World, stmt: Of<"if">, scope: Scope): boolean {
-  const holds = w.checking ? openCondition(w, stmt, scope) : condition(w, stmt.cond, scope);
-  if (holds === true) return execute(w, stmt.then, scope.inner());
-  if (holds === false) return execute(w, stmt.else, scope.inner());
+function runIf(w: World, stmt: Of<"if">, scope: Scope): Way {
+  const holds = w.checking ? assumedCondition(w, stmt, scope) : condition(w, stmt.cond, scope);
+  if (holds !== null) return execute(w, holds ? stmt.then : stmt.else, scope.inner()) ? "ends" : "goes on";
   const first = execute(w, stmt.then, scope.inner());
   const second = execute(w, stmt.else, scope.inner());
-  return first && second;
+  return first && second ? "returns" : "goes on";
 }
-/** Both branches are checked even if the condition is known; the condition itself must be valid. */
-function openCondition(w: World, stmt: Of<"if">, scope: Scope): null {
-  w.guard(() => condition(w, stmt.cond, scope));
-  return null;
-}
+/** Both branches are checked even if the condition is known, but not if members depend on it; the condition itself must be valid. */
+const assumedCondition = (w: World, { cond }: Of<"if">, scope: Scope): boolean | null =>
+  w.guard(() => {
+    const known = conditionOf(w, cond, scope);
+    return typeof known === "boolean" ? null : w.choices.assumed(known);
+  }, null);
 
-function runFor(w: World, stmt: Of<"for">, scope: Scope): boolean {
+function runFor(w: World, stmt: Of<"for">, scope: Scope): Way {
   const turns =
     stmt.over.kind === "range" ? rangeIterations(w, stmt.over, stmt.name, scope) : layerIterations(w, stmt.over, scope);
   const { iterations } = scope.frame;
@@ -276,9 +278,9 @@ function runFor(w: World, stmt: Of<"for">, scope: Scope): boolean {
     scope.frame.iterations = `${iterations}.${i}`;
     const done = execute(w, stmt.body, block);
     scope.frame.iterations = iterations;
-    if (done && !w.checking) return true;
+    if (done && !w.checking) return "returns";
   }
-  return false;
+  return "goes on";
 }
 /** A loop counter while checking: one symbol, so that sizes made from it agree (`x[i:T + i]` has T rows). */
 const symbolicIndex = (name: ast.Name): Val => number(sizeOfAtom(atom(name.name)), true);
@@ -315,8 +317,8 @@ function layerIterations(w: World, over: ast.Expr, scope: Scope): Val[] {
       help: loopHelp(v, over),
     });
   if (w.checking) {
-    const [layer, ...others] = v.layers.kinds;
-    return layer ? [{ kind: "layer", layer, others }] : [];
+    const one = anyOf(v.layers, null);
+    return one ? [one] : [];
   }
   return Array.from({ length: Number(v.layers.length) }, (_, i) => ({
     kind: "layer",

@@ -11,7 +11,7 @@ export function runCall(w: World, { value }: { readonly value: ast.Expr }, scope
   const result = w.evaluate(value, scope);
   if (result.kind === "error" || result.kind === "none" || value.kind !== "call" || !w.checking) return;
   const what = changesNothing(w.evaluate(value.callee, scope));
-  if (what === null) return;
+  if (what === null) return void w.useful.add(value);
   fail("E0317", `nothing takes the result of this ${what}`, value.span, {
     notes: [
       what === "function"
