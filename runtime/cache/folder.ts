@@ -2,7 +2,7 @@
 // is over its limit.
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
-import { homedir } from "node:os";
+import { homedir, userInfo } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
@@ -22,7 +22,8 @@ const ours = /^[0-9a-f]{64}\.(so|key|plan|tokens|[0-9a-f]{16}\.part)$/;
 export function cacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   const own = environment["MOEC_CACHE"];
   if (own !== undefined && own !== "") return own;
-  const system = process.platform === "darwin" ? join(homedir(), "Library", "Caches") : join(homedir(), ".cache");
+  const home = homedir() || userInfo().homedir; // HOME may be set to nothing
+  const system = process.platform === "darwin" ? join(home, "Library", "Caches") : join(home, ".cache");
   return join(environment["XDG_CACHE_HOME"] || system, "moec");
 }
 

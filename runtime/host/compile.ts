@@ -3,7 +3,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { Bug } from "../../compiler/diagnostic.ts";
+import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import type { Source } from "../../compiler/emit/families.ts";
 import { hostUnit } from "../../compiler/emit/unit.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
@@ -120,8 +120,7 @@ async function compileUnit(
   stop: AbortSignal,
 ): Promise<Buffer> {
   for (const { name } of unit) if (!/^[a-z_]\w*$/i.test(name)) throw new Bug(`\`${name}\` cannot name a kernel`);
-  const temporary = resolve(tmpdir()); // an absolute path, so that the compiler cannot take it for a flag
-  const folder = withFileErrors(temporary, "write in", () => mkdtempSync(join(temporary, "moec-")));
+  const folder = temporaryFolder();
   const source = join(folder, "kernels.cpp");
   const library = join(folder, "kernels.so");
   const text = hostUnit(header, unit);
@@ -134,5 +133,16 @@ async function compileUnit(
   } catch (error) {
     if (!(error instanceof Bug)) rmSync(folder, { recursive: true, force: true });
     throw error;
+  }
+}
+function temporaryFolder(): string {
+  const all = resolve(tmpdir()); // an absolute path, so that the compiler cannot take it for a flag
+  try {
+    return withFileErrors(all, "write in", () => mkdtempSync(join(all, "moec-")));
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    throw new Problem(error.message, `${error.help}; TMPDIR names another folder for temporary files`, {
+      cause: error,
+    });
   }
 }

@@ -1,6 +1,6 @@
 // Runs the C++ compiler. If this process exits meanwhile, the compiler is killed and its temporary folder removed.
 import { execFile, type PromiseWithChild } from "node:child_process";
-import { readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { constants } from "node:os";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
@@ -40,6 +40,11 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     stop.removeEventListener("abort", stopped);
     running.delete(folder);
   }
+  if (!existsSync(library))
+    throw new Problem(
+      `kernels cannot be compiled: \`${tools.command.join(" ")}\` wrote nothing, and reported no error`,
+      "name another compiler: CXX=g++",
+    );
 }
 /** Failures of the system (not of the source), recognised by what the compiler prints, and what to do. */
 const systemFailures: readonly {

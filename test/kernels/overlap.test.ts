@@ -164,6 +164,27 @@ test("a sum of which a product of forward or backward is made is awaited at once
   assert.is(of("backward"), "make, all_reduce, use, other");
   assert.is(of("update"), "make, begin all_reduce, other, wait for 1, use");
 });
+test("where there are several streams, a kernel that adds up what is brought, and is sent on, is beside too; on the host it is not", () => {
+  const [slope, parts, sum, all, out] = ["slope", "parts", "sum", "all", "out"].map((name) => buffer(name, [32])) as [
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+  ];
+  const launches = [
+    product("make", [read(given), write(slope)]),
+    collective("all_to_all", [read(slope), write(parts)]),
+    launch("add", "", [read(parts), write(sum)], 64),
+    collective("all_gather", [read(sum), write(all)]),
+    product("other", [read(given), write(out)]),
+  ];
+  const results = [all, out].map((b) => ({ role: "output" as const, name: b.name, buffer: b }));
+  const of = (target: string): string =>
+    named(planMemory([{ entry: "main", launches, assigns: [], results }], [storeOf(given)], { target, header: "" }));
+  assert.is(of("cuda"), "make, begin all_to_all, begin add, begin all_gather, other, wait for 3");
+  assert.is(of("host"), "make, begin all_to_all, other, wait for 1, add, all_gather");
+});
 test("of more bytes than may be in flight the oldest sums are awaited, and used then", () => {
   const columns = maxBytesInFlight / 16; // operand and result are half of what may be in flight
   const steps = `product0, gradient0, begin all_reduce, product1, gradient1, begin all_reduce,

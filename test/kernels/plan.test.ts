@@ -432,11 +432,44 @@ function launchOfK(to: VirtualBuffer, scratch: number, origins: readonly string[
 test("a kernel has the scratch memory that the most of its launches need, and the lines of all", () => {
   const [x, y] = [buffer("x", [4]), buffer("y", [4])];
   const results = [output("x", x), output("y", y)];
-  const launches = [launchOfK(x, 64, ["a.moe:1", "a.moe:2"]), launchOfK(y, 16, ["a.moe:2", "a.moe:3"])];
-  const { kernels } = planMemory([{ entry: "e", launches, assigns: [], results }], [], options);
+  for (const [first, second] of [
+    [64, 16],
+    [16, 64],
+  ] as const) {
+    const launches = [launchOfK(x, first, ["a.moe:1", "a.moe:2"]), launchOfK(y, second, ["a.moe:2", "a.moe:3"])];
+    const { kernels } = planMemory([{ entry: "e", launches, assigns: [], results }], [], options);
+    assert.equal(
+      kernels.map(({ scratch, origins }) => [scratch, ...origins]),
+      [[64, "a.moe:1", "a.moe:2", "a.moe:3"]],
+    );
+  }
+});
+test("arguments that begin at one place in a buffer are one buffer of the plan, of what is left from there", () => {
+  const [all, x, y] = [buffer("all", [32]), buffer("x", [16]), buffer("y", [16])];
+  const from = (to: VirtualBuffer, byteOffset: number): VirtualLaunch =>
+    launch(to.name, "", [{ ...read(all), byteOffset }, write(to)]);
+  const launches = [launch("make", "", [write(all)]), from(x, 64), from(y, 64), from(buffer("z", [16]), 4)];
+  const results = [output("x", x), output("y", y)];
+  const { buffers } = planMemory([{ entry: "e", launches, assigns: [], results }], [], options);
+  const rest = buffers.filter((b) => b.of !== undefined).map(({ name, shape, bytes }) => ({ name, shape, bytes }));
+  assert.equal(rest, [
+    { name: "all + 64", shape: [16], bytes: 64 },
+    { name: "all + 4", shape: [31], bytes: 124 },
+  ]);
+});
+test("stores of any number of bytes begin at whole cache lines", () => {
+  const odd = ["a", "b"].map((name) => ofStore(buffer(name, [3], { dtype: "bf16" })));
+  const { buffers } = planMemory(
+    [{ entry: "e", launches: [], assigns: [], results: [] }],
+    odd.map((b) => storeOf(b)),
+    options,
+  );
   assert.equal(
-    kernels.map(({ scratch, origins }) => [scratch, ...origins]),
-    [[64, "a.moe:1", "a.moe:2", "a.moe:3"]],
+    buffers.map(({ offset, bytes }) => [offset, bytes]),
+    [
+      [0, 6],
+      [64, 6],
+    ],
   );
 });
 test("an empty buffer needs no launch that writes it", () => {

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import * as fs from "node:fs";
 import * as os from "node:os";
-import { join } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { promisify } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -49,6 +49,10 @@ test("the folder is MOEC_CACHE, or the user's", () => {
   assert.is(cacheFolder({ MOEC_CACHE: "/a" }), "/a");
   if (process.platform !== "darwin") assert.is(cacheFolder({ MOEC_CACHE: "", XDG_CACHE_HOME: "/b" }), "/b/moec");
   assert.match(cacheFolder({}), /moec$/);
+  const before = process.env["HOME"] ?? "";
+  process.env["HOME"] = "";
+  assert.ok(isAbsolute(cacheFolder({})), "also where HOME is set to nothing");
+  process.env["HOME"] = before;
 });
 
 test("folder and files are for this user only", () => {
@@ -304,6 +308,15 @@ test("of a source that the disk has no room for nothing is left", async () => {
   assert.match(String(error), "the disk is full");
   assert.equal(fs.readdirSync(here), ["cache"]);
 });
+test("where there is no folder for temporary files, TMPDIR is named", async () => {
+  const here = temporaryFolder();
+  const before = process.env["TMPDIR"] ?? os.tmpdir();
+  const [tools, cache] = [await toolchain(), new KernelCache(join(here, "cache"))];
+  process.env["TMPDIR"] = join(here, "none");
+  const work = buildKernels(constants([1]), tools, cache, 1);
+  const error = await work.catch((e: unknown) => e).finally(() => (process.env["TMPDIR"] = before));
+  assert.ok(error instanceof Problem && /write in .*none/.test(error.message) && /TMPDIR/.test(error.help));
+});
 /** What building with a compiler that is this line of a shell fails with. */
 async function failureOf(line: string): Promise<unknown> {
   const compiler = join(temporaryFolder(), "compiler");
@@ -331,6 +344,10 @@ test("a compiler that a signal ended: that is no bug of the kernels; where the s
     `echo 'clang: error: unable to execute command: Executable "ld" does not exist!' >&2; exit 1`,
   );
   assert.not(/signal/.test(String(missing)), String(missing));
+});
+test("a compiler that reports no error and writes nothing is told of as such", async () => {
+  const error = await failureOf("exit 0");
+  assert.ok(error instanceof Problem && /wrote nothing/.test(error.message) && /CXX/.test(error.help), String(error));
 });
 test("after a unit that does not compile no other is begun", async () => {
   const here = temporaryFolder();
