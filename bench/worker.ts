@@ -88,7 +88,7 @@ function stepSeconds(took: number, steps: readonly Step[], times: StepTimes | un
 function sentBy(step: Step, { buffers }: Plan): number {
   if (step.kind !== "collective") return 0;
   const { op, args } = step.collective;
-  const { workers: count, name, rows = 1 } = op;
+  const { workers: count, name, rows = 1, pieces = 1 } = op;
   const operands = args
     .slice(0, name === "exchange" ? (args.length - 1) / 2 : args.length / 2)
     .map((i) => bytesOf(buffers[i]));
@@ -101,7 +101,7 @@ function sentBy(step: Step, { buffers }: Plan): number {
     case "all_to_all":
       return (bytes * (count - 1)) / count;
     case "exchange":
-      return ((bytes / rows) * rowsSent(op) * (count - 1)) / count;
+      return ((bytes / rows) * rowsSent(op) * (count - 1)) / count / pieces;
   }
 }
 /** How many of a worker's rows an exchange moves, where owners have room for all: of those that choices share, one to each of the owners in the mean. */

@@ -6,6 +6,7 @@ import { nodesOf, useCounts, valuesOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import { accessOf } from "../kernel/access.ts";
 import { contiguousLayout } from "../kernel/builder.ts";
+import { byGroup } from "../kernel/by-group.ts";
 import type { Kernel } from "../kernel/ir.ts";
 import { mergeMoments } from "../kernel/moments.ts";
 import { finishKernel } from "../kernel/passes.ts";
@@ -293,6 +294,7 @@ class Lowering implements LoweringContext {
       flops: nodes.reduce((sum, n) => sum + n.op.flops(n), 0),
       bytes: bytesMoved(args, new Map([...read, ...written])),
       phase: item(parts, 0).phase,
+      ...groupsOf(kernel, d.bindings),
     });
   }
   /** The fraction that is written of each concat buffer that gets the outputs as pieces. */
@@ -384,6 +386,12 @@ class Lowering implements LoweringContext {
 }
 const scheduleOf = ({ scheduled }: Draft): PlanKernel["schedule"] =>
   scheduled ? { shape: contractionKey(scheduled.contraction), choice: { ...scheduled.schedule } } : undefined;
+function groupsOf(kernel: Kernel, bindings: readonly ParamBinding[]): Pick<VirtualLaunch, "byGroup"> {
+  const found = byGroup(kernel);
+  if (!found) return {};
+  const rows = bindings.map(({ param, offset }) => (offset === 0 ? (found.rows.get(param) ?? null) : null));
+  return { byGroup: { groups: found.groups, rows } };
+}
 /** The shape of a value's partial sums: one for each group of `columns` columns, for each row. */
 function partialSumShape(v: Value, columns: number): number[] {
   const shape = dims(item(v.node.args, 0).type);

@@ -1,6 +1,6 @@
 // Which launches of a sequence must come after which: a graph of dependences through buffers.
 import { topologicalOrder } from "../topological-order.ts";
-import { isRead, type Key, memoryKey, type Sequence, type VirtualBuffer } from "./sequence.ts";
+import { isRead, type Key, meet, memoryKey, type Sequence, type VirtualArg, type VirtualBuffer } from "./sequence.ts";
 
 /** The data dependences: an edge from each launch that writes a buffer to each that reads it. */
 export const dependences = (sequence: Sequence): DependenceGraph =>
@@ -8,26 +8,30 @@ export const dependences = (sequence: Sequence): DependenceGraph =>
 export function dependenceGraph(launches: number, [writers, readers]: Uses): DependenceGraph {
   const edges = new DependenceGraph(launches);
   for (const [key, users] of readers) {
-    for (const writer of writers.get(key) ?? []) for (const user of users) edges.add(writer, user);
+    for (const writer of writers.get(key) ?? [])
+      for (const user of users) if (meet(writer, user)) edges.add(writer.at, user.at);
   }
   return edges;
 }
-type Uses = readonly [writers: Map<Key, number[]>, readers: Map<Key, number[]>];
+interface Use extends Pick<VirtualArg, "groups"> {
+  readonly at: number;
+}
+type Uses = readonly [writers: Map<Key, Use[]>, readers: Map<Key, Use[]>];
 /** The launches that write each buffer, and those that read it (as an argument, or as the base of an update). */
 export function uses(sequence: Sequence): Uses {
-  const writers = new Map<Key, number[]>();
-  const readers = new Map<Key, number[]>();
+  const writers = new Map<Key, Use[]>();
+  const readers = new Map<Key, Use[]>();
   for (const [at, { args }] of sequence.launches.entries()) {
     for (const arg of args) {
-      note(isRead(arg) ? readers : writers, arg.buffer, at);
-      if (arg.base !== undefined) note(readers, arg.base, at);
+      note(isRead(arg) ? readers : writers, arg.buffer, { at, ...(arg.groups ? { groups: arg.groups } : {}) });
+      if (arg.base !== undefined) note(readers, arg.base, { at });
     }
   }
   return [writers, readers];
 }
-function note(to: Map<Key, number[]>, buffer: VirtualBuffer, at: number): void {
+function note(to: Map<Key, Use[]>, buffer: VirtualBuffer, use: Use): void {
   const key = memoryKey(buffer);
-  to.set(key, [...(to.get(key) ?? []), at]);
+  to.set(key, [...(to.get(key) ?? []), use]);
 }
 /** A directed graph whose nodes are the numbers of launches. */
 export class DependenceGraph {

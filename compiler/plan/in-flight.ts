@@ -7,10 +7,10 @@ import {
   isKernel,
   isRead,
   type Key,
+  meet,
   memoryKey,
   type Sequence,
   type VirtualArg,
-  type VirtualBuffer,
   type VirtualLaunch,
 } from "./sequence.ts";
 
@@ -25,8 +25,7 @@ export const bytesHeld = (launch: VirtualLaunch): number =>
 interface Flying {
   readonly at: number;
   readonly bytes: number;
-  readonly read: ReadonlySet<Key>;
-  readonly written: ReadonlySet<Key>;
+  readonly args: readonly VirtualArg[];
 }
 /**
  * For each launch beside: the launch before which it is awaited (the number of launches: after all). That is the first of the first queue that reads what
@@ -51,11 +50,7 @@ export function awaitedBefore({ launches, assigns }: Sequence): ReadonlyMap<numb
   land(flying.length, launches.length);
   return awaited;
 }
-const flyingOf = (launch: VirtualLaunch, at: number): Flying => {
-  const keys = (reads: boolean): Set<Key> =>
-    new Set(launch.args.filter((arg) => isRead(arg) === reads).map((arg) => memoryKey(arg.buffer)));
-  return { at, bytes: bytesHeld(launch), read: keys(true), written: keys(false) };
-};
+const flyingOf = (launch: VirtualLaunch, at: number): Flying => ({ at, bytes: bytesHeld(launch), args: launch.args });
 /** How many of the oldest must be awaited, so that the others hold no more than they may. */
 export function tooMany(bytes: readonly number[]): number {
   let all = bytes.reduce((a, b) => a + b, 0);
@@ -63,13 +58,15 @@ export function tooMany(bytes: readonly number[]): number {
   for (; all > maxBytesInFlight && count < bytes.length - 1; count++) all -= bytes[count] ?? 0;
   return count;
 }
-function conflicts({ buffer, base }: VirtualArg, { read, written }: Flying, stores: ReadonlyMap<Key, Key>): boolean {
-  const overwritten: readonly (Key | undefined)[] = [base && memoryKey(base), stores.get(memoryKey(buffer))];
-  const uses: readonly (VirtualBuffer | undefined)[] = [buffer, base];
-  return (
-    uses.some((used) => used !== undefined && written.has(memoryKey(used))) ||
-    overwritten.some((key) => key !== undefined && read.has(key))
-  );
+function conflicts(arg: VirtualArg, flying: Flying, stores: ReadonlyMap<Key, Key>): boolean {
+  const own = memoryKey(arg.buffer);
+  const base = arg.base && memoryKey(arg.base);
+  const overwritten: readonly (Key | undefined)[] = [base, stores.get(own), ...(isRead(arg) ? [] : [own])];
+  return flying.args.some((other) => {
+    const key = memoryKey(other.buffer);
+    if (key === own && !meet(arg, other)) return false;
+    return isRead(other) ? overwritten.includes(key) : key === own || key === base;
+  });
 }
 /** What takes less microseconds is not worth the handing over of an exchange to another thread. */
 const leastOverlapped = 50;

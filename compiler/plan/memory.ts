@@ -11,6 +11,7 @@ import { fuseCollectives } from "./fuse-collectives.ts";
 import { awaitedBefore } from "./in-flight.ts";
 import { heldUntil, liveRangesOf } from "./liveness.ts";
 import { orderLaunches } from "./order.ts";
+import { inPieces } from "./pieces.ts";
 import { type Grain, hostGrain, place, placedBytes } from "./place.ts";
 import type { Entry, Plan, PlanBuffer, PlanKernel, PlanStore, Step } from "./plan.ts";
 import {
@@ -29,12 +30,16 @@ interface MemoryOptions {
   readonly header: string;
   /** The host's if not given. */
   readonly grain?: Grain;
+  /** See `inPieces`; tests lower it, so that small programs reach it. */
+  readonly leastPiece?: number;
 }
 
 /** Orders launches, gives every buffer its offset, lets buffers share memory where their live ranges allow it, and verifies the plan. */
 export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
-  const { target, header, grain = hostGrain } = options;
-  const sequences = given.map((sequence) => orderLaunches(fuseCollectives(sequence), target === "cuda"));
+  const { target, header, grain = hostGrain, leastPiece } = options;
+  const onHost = target !== "cuda";
+  const cut = onHost ? given.map((sequence) => inPieces(sequence, leastPiece)) : given;
+  const sequences = cut.map((sequence) => orderLaunches(fuseCollectives(sequence), !onHost));
   const memory = new ArenaPlanner(sequences, stores, grain);
   const entries = sequences.map((sequence) => memory.entry(sequence));
   const plan: Plan = {
@@ -130,11 +135,17 @@ class ArenaPlanner {
     }
     return index;
   }
-  #launch({ kernel, tasks, beside, ...rest }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
-    const work = { ...rest, args: rest.args.map((arg) => this.#bufferAt(find(arg.buffer), arg.byteOffset ?? 0)) };
+  #launch(launch: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
+    const { kernel, tasks, first, beside, flops, bytes, phase } = launch;
+    const args = launch.args.map((arg) => this.#bufferAt(find(arg.buffer), arg.byteOffset ?? 0));
+    const work = { args, flops, bytes, phase };
     const how = beside ? { beside } : {};
     return isKernel(kernel)
-      ? { kind: "launch", launch: { ...work, kernel: this.kernels.add(kernel), tasks }, ...how }
+      ? {
+          kind: "launch",
+          launch: { ...work, kernel: this.kernels.add(kernel), tasks, ...(first ? { first } : {}) },
+          ...how,
+        }
       : { kind: "collective", collective: { ...work, op: kernel }, ...how };
   }
   /** The index of the buffer that begins `byteOffset` bytes after that of `index`; made if it does not exist yet. */

@@ -15,7 +15,7 @@ export function orderLaunches(sequence: Sequence, kernelsBeside: boolean): Seque
   const [writers, readers] = uses(sequence);
   const edges = dependenceGraph(sequence.launches.length, [writers, readers]);
   const wishes = [...overwrites(sequence, writers)].flatMap(({ old, by }) =>
-    (readers.get(old) ?? []).filter((user) => user !== by).map((user) => ({ user, by })),
+    (readers.get(old) ?? []).filter(({ at }) => at !== by).map(({ at }) => ({ user: at, by })),
   );
   for (const { user, by } of wishes) if (user < by) edges.add(user, by);
   for (const { user, by } of wishes) if (user > by && !edges.reaches(by, user)) edges.add(user, by);
@@ -52,10 +52,10 @@ function gatherSmall(given: readonly number[], edges: DependenceGraph, small: re
 /** Launches `by` whose result is to take the place of what buffer `old` holds: assignments and updates. */
 function* overwrites(
   sequence: Sequence,
-  writers: ReadonlyMap<Key, readonly number[]>,
+  writers: ReturnType<typeof uses>[0],
 ): Generator<{ readonly old: Key; readonly by: number }> {
   for (const { store, from } of sequence.assigns) {
-    for (const by of writers.get(memoryKey(from)) ?? []) yield { old: store, by };
+    for (const { at } of writers.get(memoryKey(from)) ?? []) yield { old: store, by: at };
   }
   for (const [by, { args }] of sequence.launches.entries()) {
     for (const { base } of args) if (base !== undefined) yield { old: memoryKey(base), by };

@@ -70,14 +70,16 @@ interface Work {
   /** The part of a train entry that it belongs to. */
   readonly phase: Phase;
 }
-/** Runs the tasks 0 .. `tasks` of a kernel. */
+/** Runs so many tasks of a kernel. */
 interface Launch extends Work {
   readonly kernel: number;
   readonly tasks: number;
+  /** The number of the first of them, if not 0. */
+  readonly first?: number;
 }
 /**
  * A collective: the op `name` of ops/collectives.ts with these attributes. `dtype`: of the data. Of an exchange, `rows` is the number of rows of the
- * operand, `length` that of the result, and `back` its direction.
+ * operand, `length` that of the result, and `back` its direction. It moves the rows of piece `piece` of `pieces`, as equal as can be, of each owner's experts.
  */
 export interface CollectiveOp extends Group {
   readonly name: "all_gather" | "all_reduce" | "all_to_all" | "exchange";
@@ -86,6 +88,8 @@ export interface CollectiveOp extends Group {
   readonly back?: boolean;
   readonly rows?: number;
   readonly length?: number;
+  readonly piece?: number;
+  readonly pieces?: number;
 }
 /** `args`: the buffers read, then those written. They are contiguous; those of an all_reduce need only have one layout. */
 interface Collective extends Work {

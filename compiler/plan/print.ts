@@ -64,11 +64,11 @@ function showWork(plan: Plan, step: Exclude<Step, { readonly kind: "copy" | "wai
     .join(", ");
   if (step.kind === "collective")
     return `${showCollective(step.collective.op)}(${args}), ${showGroups(step.collective.op)}`;
-  const { kernel, tasks } = step.launch;
-  return `${plan.kernels[kernel]?.name ?? "?"}(${args}), ${tasks} tasks`;
+  const { kernel, tasks, first } = step.launch;
+  return `${plan.kernels[kernel]?.name ?? "?"}(${args}), ${tasks} tasks${first === undefined ? "" : ` from ${first} on`}`;
 }
-const showCollective = ({ name, fn, back }: CollectiveOp): string =>
-  `${name}${fn ? `_${fn}` : ""}${back ? "_back" : ""}`;
+const showCollective = ({ name, fn, back, piece, pieces }: CollectiveOp): string =>
+  `${name}${fn ? `_${fn}` : ""}${back ? "_back" : ""}${piece === undefined ? "" : ` ${piece + 1} of ${pieces}`}`;
 const showGroups = ({ workers, groups, stride }: CollectiveOp): string =>
   groups === undefined
     ? "all workers"

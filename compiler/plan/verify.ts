@@ -8,6 +8,7 @@ import {
   canAlias,
   isKernel,
   isRead,
+  meet,
   memoryKey,
   type Sequence,
   type VirtualArg,
@@ -38,12 +39,14 @@ export function verifyPlan(plan: Plan, sequences: readonly Sequence[], { alignme
 interface Use {
   readonly buffer: PlanBuffer;
   readonly writes: boolean;
+  /** Absent: a copy. */
+  readonly arg?: VirtualArg;
 }
 
 class Replay {
   readonly #memory = new Shadow();
-  /** For buffers written in parts: how many launches have yet to write a part, and which buffers have been begun. */
-  readonly #parts = new Map<Data, number>();
+  /** For buffers written in parts: the parts that are not written yet, and which buffers have been begun. */
+  readonly #parts = new Map<Data, readonly VirtualArg[]>();
   readonly #begun = new Set<Data>();
   /** Steps beside that are not awaited yet. */
   #inFlight: readonly { readonly step: number; readonly name: string; readonly uses: readonly Use[] }[] = [];
@@ -54,7 +57,7 @@ class Replay {
     this.#plan = plan;
     this.#sequence = sequence;
     this.#entry = entry;
-    for (const { args } of sequence.launches) for (const arg of args) this.#note(arg, 1);
+    for (const { args } of sequence.launches) for (const arg of args) this.#expectPart(arg);
     for (const store of plan.stores) {
       const buffer = this.#buffer(store.buffer);
       if (this.#memory.holders(buffer).length > 0) throw new Bug(`store ${store.name} overlaps another`);
@@ -79,20 +82,24 @@ class Replay {
       this.#expect(this.#buffer(buffer), assigned.get(name) ?? name, `as store ${name} at the end`);
     }
   }
-  #note({ access, buffer }: VirtualArg, more: number): void {
-    if (access === "part") this.#parts.set(memoryKey(buffer), (this.#parts.get(memoryKey(buffer)) ?? 0) + more);
+  #expectPart(arg: VirtualArg): void {
+    if (arg.access === "part") this.#parts.set(memoryKey(arg.buffer), [...this.#missing(arg), arg]);
+  }
+  /** The parts of an argument's buffer that are not written yet. */
+  #missing({ buffer }: VirtualArg): readonly VirtualArg[] {
+    return this.#parts.get(memoryKey(buffer)) ?? [];
   }
   /** `number`: the step's, if it is beside. */
   #launch(launch: VirtualLaunch | undefined, args: readonly number[], number: number | null): void {
     if (launch?.args.length !== args.length) throw new Bug(`${this.#entry.name} has a launch that was not asked for`);
     const at = launch.args.map((arg, i) => ({ arg, buffer: wholeBuffer(this.#buffer(args[i]), arg) }));
-    const uses = at.map(({ arg, buffer }) => ({ buffer, writes: !isRead(arg) }));
+    const uses = at.map(({ arg, buffer }) => ({ buffer, arg, writes: !isRead(arg) }));
     if (number === null) this.#requireMayRun(launch, uses);
     else this.#inFlight = [...this.#inFlight, { step: number, name: launch.kernel.name, uses }];
     for (const { arg, buffer } of at) {
       if (arg.access === "part" && this.#begun.has(memoryKey(arg.buffer)))
         this.#expect(buffer, memoryKey(arg.buffer), "in part");
-      if (isRead(arg) && (this.#parts.get(memoryKey(arg.buffer)) ?? 0) > 0)
+      if (isRead(arg) && this.#missing(arg).some((part) => meet(part, arg)))
         throw new Bug(`${arg.buffer.name} is read by ${launch.kernel.name} before all of its parts are written`);
       if (isRead(arg)) this.#expect(buffer, memoryKey(arg.buffer), `by ${launch.kernel.name}`);
       if (arg.base !== undefined) this.#expect(buffer, memoryKey(arg.base), `by ${launch.kernel.name} as a base`);
@@ -103,8 +110,13 @@ class Replay {
         if (other !== write && overlap(write.buffer, other.buffer))
           requireAliasable(write.arg, other.arg, write.buffer.offset === other.buffer.offset);
       this.#memory.write(write.buffer, memoryKey(write.arg.buffer));
-      if (write.arg.access === "part") this.#begun.add(memoryKey(write.arg.buffer));
-      this.#note(write.arg, -1);
+      if (write.arg.access !== "part") continue;
+      const key = memoryKey(write.arg.buffer);
+      this.#begun.add(key);
+      this.#parts.set(
+        key,
+        this.#missing(write.arg).filter((part) => part !== write.arg),
+      );
     }
   }
   /** Of the first queue, while others are in flight: no collective, since workers must make all of them in one order, and no kernel that meets them. */
@@ -118,7 +130,7 @@ class Replay {
     for (const own of uses)
       for (const flying of this.#inFlight)
         for (const other of flying.uses)
-          if ((own.writes || other.writes) && overlap(own.buffer, other.buffer))
+          if ((own.writes || other.writes) && overlap(own.buffer, other.buffer) && !areApart(own, other))
             throw new Bug(
               `${name} uses ${own.buffer.name} before ${flying.name}, which uses ${other.buffer.name}, is awaited`,
             );
@@ -161,6 +173,9 @@ function wholeBuffer(buffer: PlanBuffer, { byteOffset = 0, buffer: { dtype, shap
     : { ...buffer, dtype, shape, layout, offset: buffer.offset - byteOffset, bytes: buffer.bytes + byteOffset };
 }
 const nameOf = (data: Data | null): string => (data === null ? "nothing" : typeof data === "string" ? data : data.name);
+/** Whether they use different rows of one buffer. */
+const areApart = ({ arg: a }: Use, { arg: b }: Use): boolean =>
+  a !== undefined && b !== undefined && memoryKey(a.buffer) === memoryKey(b.buffer) && !meet(a, b);
 const overlap = (a: PlanBuffer, b: PlanBuffer): boolean =>
   a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 /** One launch may overwrite what it reads only element by element, and may write several parts of one buffer; anything else is a Bug. */

@@ -49,16 +49,25 @@ export function nativeStep(step: Step, { small = false, grain = 1 } = {}): Nativ
   const given = { args: buffersOf(step), small, grain, beside: isBeside(step) };
   switch (step.kind) {
     case "copy":
-      return { kernel: -1, tasks: 0, ...given };
+      return { kernel: -1, tasks: 0, first: 0, ...given };
     case "collective":
-      return { kernel: -2, tasks: 1, collective: { ...collectiveDefaults, ...step.collective.op }, ...given };
+      return { kernel: -2, tasks: 1, first: 0, collective: { ...collectiveDefaults, ...step.collective.op }, ...given };
     case "wait":
-      return { kernel: -3, tasks: 1, awaited: step.step, ...given };
+      return { kernel: -3, tasks: 1, first: 0, awaited: step.step, ...given };
     case "launch":
-      return { kernel: step.launch.kernel, tasks: step.launch.tasks, ...given };
+      return { kernel: step.launch.kernel, tasks: step.launch.tasks, first: step.launch.first ?? 0, ...given };
   }
 }
-const collectiveDefaults = { fn: "", back: false, rows: 0, length: 0, groups: 1, stride: 1 } as const;
+const collectiveDefaults = {
+  fn: "",
+  back: false,
+  rows: 0,
+  length: 0,
+  piece: 0,
+  pieces: 1,
+  groups: 1,
+  stride: 1,
+} as const;
 
 export const cancelledProblem = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
 /** Names of an entry's inputs that the caller gives, without hidden ones (the step, the random key). */

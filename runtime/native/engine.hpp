@@ -12,11 +12,12 @@
 
 namespace moec {
 
-/// A collective (see `CollectiveOp` in compiler/plan/plan.ts); `fn` may be empty. `rows`, `length`: rows of an exchange's operand and result.
+/// A collective (see `CollectiveOp` in compiler/plan/plan.ts); `fn` may be empty. `rows`, `length`: rows of an exchange's operand and result, of which it
+/// moves those of piece `piece` of `pieces`.
 struct CollectiveSpec {
   std::string name, dtype, fn;
   bool back;
-  long rows, length;
+  long rows, length, piece, pieces;
   int workers, groups, stride;
 };
 struct BufferSpec {
@@ -29,7 +30,8 @@ struct StepSpec {
   static constexpr long copy_step = -1, collective_step = -2, wait_step = -3;
   long kernel;
   std::vector<size_t> args;
-  long tasks;
+  /// Of a launch: how many tasks, from `first` on.
+  long tasks, first;
   /// So little work that one thread of the host does it faster than several would (`isSmall` in compiler/plan/plan.ts).
   bool small;
   /// How many of its tasks a thread of the host takes at a time (`grainOf` there).

@@ -231,6 +231,7 @@ void Pool::beginRound(Run& run, size_t s, int thread) {
 /// Runs tasks of a step and measures them. Whoever runs the last task sets the end time, because other threads may be without a core by then.
 void Pool::runTasks(Run& run, size_t s, long begin, long end, int thread) {
   const Step& step = run.steps[s];
+  begin += step.first, end += step.first;
   if (run.times.empty()) return step.kernel(step.args.data(), begin, end, scratch(thread));
   const int64_t start = thread_nanoseconds();
   step.kernel(step.args.data(), begin, end, scratch(thread));

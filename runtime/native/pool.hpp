@@ -27,6 +27,8 @@ struct Step {
   bool small = false;
   /// So many tasks are taken together even where that is a large part of all (`grainOf` in compiler/plan/plan.ts).
   long grain = 1;
+  /// The number of the first of its tasks.
+  long first = 0;
 };
 
 class Pool {

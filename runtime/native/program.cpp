@@ -144,7 +144,7 @@ Step Program::makeStep(const std::vector<StepSpec>& entry, size_t at, const std:
   return spec.kernel == StepSpec::collective_step ? collective(spec) : launch(spec, kernels);
 }
 Step Program::launch(const StepSpec& spec, const std::vector<Kernel>& kernels) {
-  Step step{kernels.at(size_t(spec.kernel)), {}, spec.tasks, spec.small, spec.grain};
+  Step step{kernels.at(size_t(spec.kernel)), {}, spec.tasks, spec.small, spec.grain, spec.first};
   for (const size_t arg : spec.args) step.args.push_back(address(arg));
   return step;
 }

@@ -30,6 +30,8 @@ class Routes {
   long offsets_per_worker_;
   const Group& group_;
   bool back_;
+  /// Of each owner's experts those whose rows are moved.
+  long first_, end_;
 };
 
 }  // namespace moec

@@ -40,13 +40,13 @@ static BufferSpec buffer(const Napi::Value& value) {
 static CollectiveSpec collective(const Napi::Object& o) {
   const auto rows = [&](const char* key) { return long(number(o, key)); };
   const auto count = [&](const char* key) { return int(number(o, key)); };
-  return {text(o, "name"), text(o, "dtype"),  text(o, "fn"),    flag(o, "back"),  rows("rows"),
-          rows("length"),  count("workers"), count("groups"), count("stride")};
+  return {text(o, "name"), text(o, "dtype"), text(o, "fn"),    flag(o, "back"),  rows("rows"),    rows("length"),
+          rows("piece"),   rows("pieces"),   count("workers"), count("groups"), count("stride")};
 }
 static StepSpec step(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
   const auto args = list(o, "args", [](const Napi::Value& v) { return size_t(v.As<Napi::Number>().Int64Value()); });
-  StepSpec spec{long(number(o, "kernel")), args, long(number(o, "tasks")), flag(o, "small"), long(number(o, "grain")), flag(o, "beside")};
+  StepSpec spec{long(number(o, "kernel")), args, long(number(o, "tasks")), long(number(o, "first")), flag(o, "small"), long(number(o, "grain")), flag(o, "beside")};
   if (spec.kernel == StepSpec::collective_step) spec.collective = collective(object(o, "collective"));
   if (spec.kernel == StepSpec::wait_step) spec.awaited = size_t(number(o, "awaited"));
   return spec;

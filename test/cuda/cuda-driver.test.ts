@@ -206,6 +206,7 @@ const copy = (from: number, to: number) => ({
   kernel: -1,
   args: [from, to],
   tasks: 0,
+  first: 0,
   small: false,
   grain: 1,
   beside: false,
