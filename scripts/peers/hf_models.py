@@ -71,6 +71,15 @@ MODELS = {
     ),
     # Without windows heads turn in all blocks.
     "exaone4_whole": ("Exaone4", DENSE | {"sliding_window": None, "layer_types": ["full_attention"] * 2, "intermediate_size": 12}, "1GB"),
+    "olmo2": ("Olmo2", DENSE | {"intermediate_size": 12}, "1GB"),
+    "olmo3": (
+        "Olmo3",
+        DENSE
+        | {"num_hidden_layers": 3, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "intermediate_size": 12, "sliding_window": 4}
+        | {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}
+            | {"full_attention": {"rope_type": "yarn", "rope_theta": 1000.0, "factor": 8.0, "original_max_position_embeddings": 16, "beta_fast": 4.0}}},
+        "1GB",
+    ),
     "mixtral": ("Mixtral", HEADS | {"intermediate_size": 24, "num_local_experts": 4, "sliding_window": 5}, "1GB"),
     "olmoe": (
         "Olmoe",

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { suite } from "uvu";
 import { openTransformers } from "../../runtime/import/config.ts";
-import { copy, header, other, refused, refuses, without } from "../hf-copies.ts";
+import { copy, type Header, header, other, refused, refuses, without } from "../hf-copies.ts";
 
 const test = suite("models-dense");
 const rope = (parameters: object): string => other("llama", { rope_parameters: parameters });
@@ -28,7 +28,7 @@ test("a dense family's config.json: what is refused, and what is read where keys
   const old = header("llama", { rope_parameters: null, rope_theta: 5e5, rope_scaling: { type: "linear", factor: 4 } });
   assert.deepEqual([old["base"], old["stretch"], old["original"]], [5e5, 4, undefined]);
 });
-const orderOfExaone = (change: object): unknown => openTransformers(other("exaone4", change)).order;
+const orderOf = (name: string, change: object): unknown => openTransformers(other(name, change)).order;
 const unwindowed = (): string =>
   copy("exaone4", (c) => ({ ...without(c, "sliding_window"), layer_types: Array(3).fill("full_attention") }));
 test("Seed-OSS, SmolLM3, GLM-4, EXAONE 4.0: where biases, turns and windows are", () => {
@@ -42,10 +42,10 @@ test("Seed-OSS, SmolLM3, GLM-4, EXAONE 4.0: where biases, turns and windows are"
   refuses("smollm3", { rope_parameters: { rope_type: "yarn", factor: 2 } }, 'rope_type is "yarn"');
   const { part, biased } = header("glm4", { rope_parameters: { rope_theta: 5 }, attention_bias: null });
   assert.deepEqual([part, biased], [0.5, true]);
-  assert.deepEqual(orderOfExaone({}), ["Near", "Far", "Near"]);
-  assert.deepEqual(orderOfExaone({ layer_types: null, num_hidden_layers: 4 }), ["Near", "Near", "Near", "Far"]);
+  assert.deepEqual(orderOf("exaone4", {}), ["Near", "Far", "Near"]);
+  assert.deepEqual(orderOf("exaone4", { layer_types: null, num_hidden_layers: 4 }), ["Near", "Near", "Near", "Far"]);
   assert.deepEqual(
-    orderOfExaone({ layer_types: Array(3).fill("full_attention"), sliding_window: null }),
+    orderOf("exaone4", { layer_types: Array(3).fill("full_attention"), sliding_window: null }),
     Array(3).fill("Whole"),
   );
   assert.deepEqual(openTransformers(unwindowed()).order, Array(3).fill("Far"), "nothing is said of windows");
@@ -74,5 +74,34 @@ test("Phi-3: where LongRoPE begins, what it multiplies by, and how much of a hea
   refuses("phi3", { rope_parameters: { type: "longrope", long_factor: [1] } }, 'is "longrope"', "with short_factor");
   refuses("phi3", { rope_parameters: { rope_type: "linear", factor: 2 } }, 'is "linear"', "default, or longrope");
   refuses("phi3", { rope_parameters: { ...said, attention_factor: "hot" } }, 'attention_factor is "hot"', "a number");
+});
+/** OLMo 3's settings of RoPE in the form of older files. */
+const olmo3 = (rope: object | null, more: object = {}): Header =>
+  header("olmo3", { rope_parameters: null, rope_theta: 5e5, rope_scaling: rope, ...more });
+test("OLMo 2 and 3: where windows are, and how far YaRN stretches", () => {
+  assert.equal(header("olmo2", { num_key_value_heads: null })["Groups"], 4);
+  refuses("olmo2", { attention_bias: true }, "attention_bias is true");
+  assert.deepEqual(orderOf("olmo3", {}), ["Near", "Far", "Near"]);
+  assert.deepEqual(orderOf("olmo3", { layer_types: null, num_hidden_layers: 4 }), ["Near", "Near", "Near", "Far"]);
+  refuses("olmo3", { layer_types: ["full_attention"] }, "layer_types is", "one for each layer");
+  refuses("olmo3", { sliding_window: null }, "sliding_window is not given");
+  const { base, near_base, stretch } = header("olmo3", {});
+  assert.deepEqual([base, near_base, stretch], [1000, 100, 8]);
+  const plain = olmo3(null, { rope_theta: 9 });
+  assert.deepEqual([plain["base"], plain["near_base"], plain["stretch"], plain["heat"]], [9, 9, undefined, undefined]);
+  const yarn = { rope_type: "yarn", factor: 8 };
+  const { original, fast, slow, heat } = olmo3(yarn);
+  assert.deepEqual([original, fast, slow, heat], [64, 32, 1, 0.1 * Math.log(8) + 1]);
+  assert.equal(olmo3({ ...yarn, attention_factor: 1.3, mscale: 2, mscale_all_dim: 1 })["heat"], 1.3);
+  const times = (0.2 * Math.log(8) + 1) / (0.1 * Math.log(8) + 1);
+  assert.equal(olmo3({ ...yarn, mscale: 2, mscale_all_dim: 1 })["heat"], times);
+  refused(() => olmo3({ ...yarn, factor: 0.5 }), "rope_scaling.factor is 0.5", "at least 1");
+  refused(() => olmo3({ ...yarn, truncate: false }), "rope_scaling.truncate is false");
+  refused(() => olmo3({ rope_type: "linear", factor: 2 }), 'rope_scaling.rope_type is "linear"');
+  refuses(
+    "olmo3",
+    { rope_parameters: { rope_theta: 5, rope_type: "default" } },
+    'rope_parameters.rope_type is "default"',
+  );
 });
 test.run();

@@ -29,6 +29,13 @@ export const names: Family["names"] = {
   ...attentionNames,
   ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
 };
+const { "model.layers.*.input_layernorm.weight": _, ...others } = names;
+/** Where norms come after each part of a block. */
+export const normedAfterNames: Family["names"] = {
+  ...others,
+  "model.layers.*.post_attention_layernorm.weight": "blocks.*.norm1.weight",
+  "model.layers.*.post_feedforward_layernorm.weight": "blocks.*.norm2.weight",
+};
 
 /** The only accepted type of RoPE: default, linear, or Llama 3's, each with exactly the numbers that tell it from the others. */
 export function llamaRope(config: Json): string {

@@ -38,6 +38,7 @@ import { minimaxM3Text } from "./minimax-m3.ts";
 import { flexOlmo, minimaxM2, mixtral, olmoe } from "./mixtral.ts";
 import { nemotronH } from "./nemotron.ts";
 import { nllbMoe } from "./nllb.ts";
+import { olmo2, olmo3 } from "./olmo.ts";
 import { phi3, phimoe } from "./phi.ts";
 import { laraMini, qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
@@ -59,6 +60,8 @@ export const families: readonly Family[] = [
   glm4,
   phi3,
   exaone4,
+  olmo2,
+  olmo3,
   mixtral,
   olmoe,
   qwen3Moe,

@@ -13,6 +13,7 @@ import {
   swigluNames,
   wordOfEach,
 } from "./shared.ts";
+import { yarnHeader } from "./yarn.ts";
 
 const kinds = ["full_attention", "sliding_attention"] as const;
 type Attention = (typeof kinds)[number];
@@ -52,18 +53,6 @@ const rope = (
 const headWidth = (config: Json): number => Number(config["head_dim"] ?? 128);
 const far = (key: string): string => ropeOf("full_attention", key);
 const isYarn = (config: Json): boolean => lookup(config, far("rope_type")) === "yarn";
-/** Of YaRN, which only the blocks that see all may have. */
-const yarn = (key: string, fallback: (config: Json) => unknown): ConfigValue => ({
-  keys: [far(key)],
-  kind: "number",
-  from: (config) => {
-    if (!isYarn(config)) return null;
-    const is = lookup(config, far(key)) ?? fallback(config);
-    return typeof is === "number" ? is : undefined;
-  },
-  must: "a number",
-});
-const factorOf = (config: Json): number => Number(lookup(config, far("factor")));
 
 const gates = new Map<unknown, boolean>([
   [undefined, true],
@@ -92,11 +81,7 @@ export const laguna: Family = {
     base: rope("full_attention", "rope_theta", { alone: 500000 }),
     near_base: rope("sliding_attention", "rope_theta", { alone: 10000 }),
     window: { keys: ["sliding_window"], kind: "size", fallback: 512 },
-    stretch: yarn("factor", () => undefined),
-    original: yarn("original_max_position_embeddings", (config) => config["max_position_embeddings"]),
-    fast: yarn("beta_fast", () => 32),
-    slow: yarn("beta_slow", () => 1),
-    heat: yarn("attention_factor", (config) => (factorOf(config) > 1 ? 0.1 * Math.log(factorOf(config)) + 1 : 1)),
+    ...yarnHeader((key) => [far(key)]),
     scale: { keys: ["moe_routed_scaling_factor"], fallback: 1 },
     single: {
       keys: ["gating"],

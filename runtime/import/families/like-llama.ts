@@ -1,6 +1,6 @@
 // Dense models that are Llama's with few changes each: Seed-OSS, SmolLM3, GLM-4, EXAONE 4.0.
 import { type Family, type Json, lookup } from "../family.ts";
-import { header, llama, llamaRope, names, qwen2 } from "./dense.ts";
+import { header, llama, llamaRope, names, normedAfterNames, qwen2 } from "./dense.ts";
 import {
   attentionBiasNames,
   defaultSettings,
@@ -75,7 +75,6 @@ const hasWindows = ({ sliding_window: window }: Json): boolean => window !== nul
 /** Without a list a window must be in all but each fourth block. */
 const pattern = (config: Json): unknown =>
   lookup(config, "layer_types") === undefined ? 4 : config["sliding_window_pattern"];
-const { "model.layers.*.input_layernorm.weight": _, ...otherNames } = names;
 export const exaone4: Family = {
   type: "exaone4",
   model: "Exaone4",
@@ -89,10 +88,8 @@ export const exaone4: Family = {
     sliding_window_pattern: pattern,
   },
   names: {
-    ...otherNames,
+    ...normedAfterNames,
     ...queryKeyNormNames,
-    "model.layers.*.post_attention_layernorm.weight": "blocks.*.norm1.weight",
-    "model.layers.*.post_feedforward_layernorm.weight": "blocks.*.norm2.weight",
   },
   blocks: {
     kinds: { Near: "Exaone4Near", Far: "Exaone4Far", Whole: "Exaone4Whole" },

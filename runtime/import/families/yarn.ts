@@ -1,0 +1,41 @@
+// YaRN's settings in config.json, as transformers reads them.
+import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
+
+/** Where config.json has a setting of RoPE: dotted paths, the first that is present. */
+type KeysOf = (key: string) => readonly string[];
+const said = (config: Json, keys: readonly string[]): unknown =>
+  keys.map((key) => lookup(config, key)).find((x) => x !== undefined);
+/** The type of RoPE; older files call it `type`. */
+export const typeAt = (config: Json, keysOf: KeysOf): unknown =>
+  said(config, keysOf("rope_type")) ?? said(config, keysOf("type")) ?? "default";
+const grown = (factor: number, by: unknown): number => (factor > 1 ? 0.1 * Number(by) * Math.log(factor) + 1 : 1);
+/** What turned features are multiplied by, where `attention_factor` does not say it. */
+function usualHeat(config: Json, keysOf: KeysOf): number {
+  const [factor, one, all] = ["factor", "mscale", "mscale_all_dim"].map((key) => said(config, keysOf(key)));
+  return Boolean(one) && Boolean(all)
+    ? grown(Number(factor), one) / grown(Number(factor), all)
+    : grown(Number(factor), 1);
+}
+/**
+ * Values of the header, of which there are none but where the type is YaRN: `stretch` is its factor to `original` positions, between `fast` and `slow` turns, and `heat` multiplies
+ * what is turned.
+ */
+export function yarnHeader(keysOf: KeysOf): Family["header"] {
+  const value = (key: string, usual: (config: Json) => unknown, least = 0): ConfigValue => ({
+    keys: keysOf(key),
+    kind: "number",
+    from: (config) => {
+      if (typeAt(config, keysOf) !== "yarn") return null;
+      const is = said(config, keysOf(key)) ?? usual(config);
+      return typeof is === "number" && is >= least ? is : undefined;
+    },
+    must: `a number of at least ${least}`,
+  });
+  return {
+    stretch: value("factor", () => undefined, 1),
+    original: value("original_max_position_embeddings", (config) => config["max_position_embeddings"]),
+    fast: value("beta_fast", () => 32),
+    slow: value("beta_slow", () => 1),
+    heat: value("attention_factor", (config) => usualHeat(config, keysOf)),
+  };
+}
