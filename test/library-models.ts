@@ -6,6 +6,7 @@ import { project } from "./project.ts";
 const parts = new Set([
   "BeamBlocks",
   "ChoosingModel",
+  "Cohere2Blocks",
   "LanguageModel",
   "DeepSeekMain",
   "Gemma3Blocks",

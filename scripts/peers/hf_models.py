@@ -80,6 +80,14 @@ MODELS = {
             | {"full_attention": {"rope_type": "yarn", "rope_theta": 1000.0, "factor": 8.0, "original_max_position_embeddings": 16, "beta_fast": 4.0}}},
         "1GB",
     ),
+    "cohere": ("Cohere", DENSE | {"intermediate_size": 12, "use_qk_norm": True, "logit_scale": 0.3}, "1GB"),
+    "cohere2": (
+        "Cohere2",
+        DENSE
+        | {"num_hidden_layers": 3, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "intermediate_size": 12, "sliding_window": 4}
+        | {"attention_bias": True, "tie_word_embeddings": False},
+        "1GB",
+    ),
     "mixtral": ("Mixtral", HEADS | {"intermediate_size": 24, "num_local_experts": 4, "sliding_window": 5}, "1GB"),
     "olmoe": (
         "Olmoe",

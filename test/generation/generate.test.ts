@@ -103,6 +103,8 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, 5, L: 2, Every: 2, Heads: 2, Groups: 1, A: 4, FarGroups: 1, FarA: 8, E: 4, K: 2, Context: 12, window: 5",
       "gemma4",
     ),
+    Cohere: decoder("Cohere", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12, normed: true", "cohere2"),
+    Cohere2: decoder("Cohere2", "8, 6, L: 4, Heads: 4, Groups: 2, Context: 12, window: 5", "cohere2"),
     Cohere2Moe: decoder(
       "Cohere2Moe",
       "8, 6, 5, L: 4, Dense: 1, Every: 2, Full: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Shared: 1, Context: 12, window: 5",

@@ -104,4 +104,21 @@ test("OLMo 2 and 3: where windows are, and how far YaRN stretches", () => {
     'rope_parameters.rope_type is "default"',
   );
 });
+const orderOfCohere = (change: object): unknown => orderOf("cohere2", { layer_types: null, ...change });
+test("Command R, R7B and A: how logits are scaled, what turns, and where windows are", () => {
+  const { soft, base, eps, normed } = header("cohere", { rope_parameters: null, layer_norm_eps: null });
+  assert.deepEqual([soft, base, eps, normed], [1 / 0.3, 500000, 1e-5, true]);
+  assert.equal(header("cohere", { logit_scale: null })["soft"], 16);
+  assert.equal(header("cohere", { use_qk_norm: null })["normed"], false);
+  refuses("cohere", { logit_scale: 0 }, "logit_scale is", "a number");
+  refuses("cohere", { rope_scaling: { type: "linear", factor: 4 } }, 'rope_scaling.type is "linear"');
+  assert.ok(openTransformers(copy("cohere2", (c) => without(c, "tie_word_embeddings"))).tied);
+  assert.deepEqual(orderOfCohere({ num_hidden_layers: 4 }), ["Near", "Near", "Near", "Far"]);
+  assert.deepEqual(orderOfCohere({ sliding_window_pattern: 2 }), ["Near", "Far", "Near"]);
+  assert.deepEqual(orderOfCohere({ sliding_window_pattern: 1, sliding_window: null }), ["Far", "Far", "Far"]);
+  assert.equal(header("cohere2", { rope_parameters: null })["base"], 10000);
+  refuses("cohere2", { layer_types: null, sliding_window_pattern: 0 }, "sliding_window_pattern is 0", "at least 1");
+  refuses("cohere2", { sliding_window: null }, "sliding_window is not given");
+  refuses("cohere2", { layer_types: ["full_attention"] }, "layer_types is", "one for each layer");
+});
 test.run();

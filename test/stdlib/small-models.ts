@@ -213,6 +213,14 @@ export const models: Readonly<Record<string, Model>> = {
     }),
     file: "gemma4",
   },
+  Cohere: {
+    ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, Context: 8, soft: 1 }),
+    file: "cohere2",
+  },
+  Cohere2: {
+    ...like({ V: 19, D: 8, H: 6, L: 4, Heads: 4, Groups: 2, Context: 8, window: 5, soft: 1 }),
+    file: "cohere2",
+  },
   Cohere2Moe: {
     ...like({
       V: 19,

@@ -145,6 +145,7 @@ const models = {
   MiniMax: "MiniMax(V: 19, D: 8, H: 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 3, K: 2, Every: 2, Chunk: 8, std: 0.5)",
   MiniMaxM3:
     "MiniMaxM3(V: 19, D: 8, Wide: 10, H: 6, F: 5, L: 2, Dense: 1, Heads: 4, Groups: 2, A: 4, P: 2, E: 4, K: 2, Top: 2, Size: 3, IndexWidth: 3, std: 0.5)",
+  Cohere: "Cohere(V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, normed: true, std: 0.5)",
   PhiMoE: "PhiMoE(V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, std: 0.5)",
   Laguna:
     "Laguna(V: 19, D: 8, H: 6, F: 5, Wide: 10, L: 4, Every: 2, Heads: 2, NearHeads: 4, Groups: 2, A: 4, E: 4, K: 2, window: 4, std: 0.5)",
@@ -155,6 +156,7 @@ const models = {
 };
 /** Those of models that are not in `decoder`. */
 const files = new Map<string, string>([
+  ["Cohere", "cohere2"],
   ["DeepSeekV32", "sparse"],
   ["DeepSeekV4", "deepseek_v4"],
   ["MiniMax", "minimax"],

@@ -1,5 +1,6 @@
-// Cohere's Command A+: parallel blocks, windows in all but each N-th.
-import type { Family, Json } from "../family.ts";
+// Cohere's models: parallel blocks. Command R sees all; Command R7B and A have windows in most blocks, Command A+ is a mixture of them.
+import type { ConfigValue, Family, Json } from "../family.ts";
+import { names as denseNames, header } from "./dense.ts";
 import {
   attentionBiasNames,
   attentionNames,
@@ -7,11 +8,15 @@ import {
   everyNth,
   leadingDense,
   mixtureHeader,
+  nearAndFar,
   oneOfWords,
   outerNames,
   required,
   requiredAs,
+  ropeThetaKeys,
   sharedExpertNames,
+  windowOf,
+  windowPattern,
 } from "./shared.ts";
 
 const usual = 4;
@@ -30,6 +35,12 @@ function everyOf(config: Json): number | undefined {
 }
 const windows = "full attention in the dense blocks, then windows in all but each N-th";
 
+/** What logits are divided by, as they are multiplied in transformers. */
+const soft: ConfigValue = {
+  keys: ["logit_scale"],
+  from: ({ logit_scale: scale }) => (Number.isFinite(scale ?? 0.0625) ? 1 / Number(scale ?? 0.0625) : undefined),
+  must: "a number above 0",
+};
 export const cohere2Moe: Family = {
   type: "cohere2_moe",
   model: "Cohere2Moe",
@@ -53,11 +64,7 @@ export const cohere2Moe: Family = {
     eps: required("rms_norm_eps", "layer_norm_eps"),
     centred: { keys: ["rms_norm_eps"], kind: "boolean", from: ({ rms_norm_eps: eps }) => (eps ?? null) === null },
     window: requiredAs("size", "sliding_window"),
-    soft: {
-      keys: ["logit_scale"],
-      from: ({ logit_scale: scale = 0.0625 }) => (Number.isFinite(scale) ? 1 / Number(scale) : undefined),
-      must: "a number above 0",
-    },
+    soft,
     logistic: oneOfWords("expert_selection_fn", "softmax", "sigmoid"),
     averaged: oneOfWords("shared_expert_combination_strategy", "sum", "average"),
     renormalised: { keys: ["norm_topk_prob"], fallback: true },
@@ -72,4 +79,49 @@ export const cohere2Moe: Family = {
     "model.layers.*.input_layernorm.weight": "blocks.*.norm.weight",
   },
   tied: true,
+};
+
+const denseHeader: Family["header"] = {
+  ...header,
+  eps: { keys: ["layer_norm_eps"], fallback: 1e-5 },
+  soft,
+  biased: { keys: ["attention_bias"], fallback: false },
+};
+const parallelNames: Family["names"] = {
+  ...denseNames,
+  ...attentionBiasNames,
+  "model.layers.*.input_layernorm.weight": "blocks.*.norm.weight",
+};
+export const cohere: Family = {
+  type: "cohere",
+  model: "Cohere",
+  file: "cohere2",
+  header: {
+    ...denseHeader,
+    base: { keys: ropeThetaKeys, fallback: 500000 },
+    normed: { keys: ["use_qk_norm"], fallback: false },
+  },
+  supported: defaultSettings,
+  names: {
+    ...parallelNames,
+    "model.layers.*.self_attn.q_norm.weight": ["blocks.*.attention.query_norm.weight"],
+    "model.layers.*.self_attn.k_norm.weight": ["blocks.*.attention.key_norm.weight"],
+  },
+  tied: true,
+};
+
+const attention = windowPattern(4);
+export const cohere2: Family = {
+  type: "cohere2",
+  model: "Cohere2",
+  file: "cohere2",
+  header: { ...denseHeader, window: windowOf(attention.of) },
+  supported: { ...defaultSettings, ...attention.only },
+  names: parallelNames,
+  tied: true,
+  blocks: {
+    model: "Cohere2Blocks",
+    kinds: { Near: "Cohere2Near", Far: "Cohere2Far" },
+    order: (config) => nearAndFar(attention.of(config), () => true),
+  },
 };

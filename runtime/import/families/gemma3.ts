@@ -8,20 +8,12 @@ import {
   queryKeyNormNames,
   required,
   swigluNames,
-  wholeOr,
   windowOf,
-  wordOfEach,
+  windowPattern,
 } from "./shared.ts";
 
 const kinds = ["full_attention", "sliding_attention"] as const;
-/** Where nothing is said of each block, each so many-th sees all; undefined if that is no number of blocks. */
-const everyIn = (config: Json): number | undefined => wholeOr(config["sliding_window_pattern"], 6) || undefined;
-const attentionOf = (config: Json): readonly unknown[] | undefined => {
-  const every = everyIn(config) ?? 1;
-  return wordOfEach("layer_types", kinds, (i) => ((i + 1) % every === 0 ? "full_attention" : "sliding_attention")).of(
-    config,
-  );
-};
+const attention = windowPattern(6);
 const keysOf = (kind: (typeof kinds)[number], key: string): string[] => [
   `rope_parameters.${kind}.${key}`,
   ...(kind === "full_attention" ? [`rope_scaling.${key}`] : []),
@@ -69,7 +61,7 @@ export const gemma3Text: Family = {
     near_base: defaultTo(10000, "rope_parameters.sliding_attention.rope_theta", "rope_local_base_freq"),
     stretch: stretch("full_attention"),
     near_stretch: stretch("sliding_attention"),
-    window: windowOf(attentionOf),
+    window: windowOf(attention.of),
     scalar: defaultTo(256, "query_pre_attn_scalar"),
     cap: { keys: ["final_logit_softcapping"], fallback: null },
   },
@@ -78,9 +70,7 @@ export const gemma3Text: Family = {
     attention_bias: false,
     attn_logit_softcapping: null,
     use_bidirectional_attention: false,
-    layer_types: (config: Json) =>
-      attentionOf(config) ? config["layer_types"] : `a list of ${kinds.join(" and ")}, one for each layer`,
-    sliding_window_pattern: (config: Json) => everyIn(config) ?? "a whole number of at least 1",
+    ...attention.only,
     _sliding_window_pattern: (config: Json) => config["_sliding_window_pattern"], // transformers writes it, and does not read it
     ...types("full_attention"),
     ...types("sliding_attention"),
@@ -99,6 +89,6 @@ export const gemma3Text: Family = {
   blocks: {
     model: "Gemma3Blocks",
     kinds: { Near: "Gemma3Near", Far: "Gemma3Far" },
-    order: (config) => nearAndFar(attentionOf(config), () => true),
+    order: (config) => nearAndFar(attention.of(config), () => true),
   },
 };

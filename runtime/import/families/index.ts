@@ -4,7 +4,7 @@ import type { Family } from "../family.ts";
 import { axk1, axk2 } from "./axk.ts";
 import { bamba } from "./bamba.ts";
 import { beam } from "./beam.ts";
-import { cohere2Moe } from "./cohere2.ts";
+import { cohere, cohere2, cohere2Moe } from "./cohere2.ts";
 import { dbrx } from "./dbrx.ts";
 import {
   deepseekV2,
@@ -62,6 +62,8 @@ export const families: readonly Family[] = [
   exaone4,
   olmo2,
   olmo3,
+  cohere,
+  cohere2,
   mixtral,
   olmoe,
   qwen3Moe,

@@ -124,6 +124,23 @@ export function wordOfEach(key: string, words: readonly string[], usual: (i: num
     of(config) ? config[key] : `a list of ${words.join(" and ")}, one for each layer`;
   return { of, only };
 }
+/**
+ * The kind of attention of each block, as `layer_types` says, or, where it does not, windows but for each so many-th block (`sliding_window_pattern`), by default the `usual`-th.
+ * `only`: the only accepted values of both keys.
+ */
+export function windowPattern(usual: number) {
+  const kinds = ["full_attention", "sliding_attention"];
+  const everyIn = (config: Json): number | undefined => wholeOr(config["sliding_window_pattern"], usual) || undefined;
+  const words = (config: Json): ReturnType<typeof wordOfEach> => {
+    const every = everyIn(config) ?? 1;
+    return wordOfEach("layer_types", kinds, (i) => ((i + 1) % every === 0 ? "full_attention" : "sliding_attention"));
+  };
+  const only: Family["supported"] = {
+    layer_types: (config: Json) => words(config).only(config),
+    sliding_window_pattern: (config: Json) => everyIn(config) ?? "a whole number of at least 1",
+  };
+  return { of: (config: Json) => words(config).of(config), only };
+}
 /** How far blocks see that do not see all; a model without such blocks need not say it. */
 export const windowOf = (
   kindsOf: (config: Json) => readonly unknown[] | undefined,
