@@ -80,6 +80,14 @@ MODELS = {
             | {"full_attention": {"rope_type": "yarn", "rope_theta": 1000.0, "factor": 8.0, "original_max_position_embeddings": 16, "beta_fast": 4.0}}},
         "1GB",
     ),
+    "ministral3": (
+        "Ministral3",
+        DENSE
+        | {"intermediate_size": 12, "head_dim": 8, "rope_parameters": {"rope_type": "yarn", "rope_theta": 1000.0, "factor": 16.0, "beta_fast": 4.0}
+            | {"original_max_position_embeddings": 4, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.3}},
+        "1GB",
+    ),
+    "nanochat": ("NanoChat", DENSE | {"intermediate_size": 12, "final_logit_softcapping": 1.5}, "1GB"),
     "cohere": ("Cohere", DENSE | {"intermediate_size": 12, "use_qk_norm": True, "logit_scale": 0.3}, "1GB"),
     "cohere2": (
         "Cohere2",

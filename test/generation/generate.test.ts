@@ -103,6 +103,12 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, 5, L: 2, Every: 2, Heads: 2, Groups: 1, A: 4, FarGroups: 1, FarA: 8, E: 4, K: 2, Context: 12, window: 5",
       "gemma4",
     ),
+    Ministral3: decoder(
+      "Ministral3",
+      "8, 6, L: 2, Heads: 4, Groups: 2, A: 4, Context: 12, window: 5, original: 4, heat: 1.1, growth: 0.5",
+      "dense",
+    ),
+    NanoChat: decoder("NanoChat", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12, cap: 2", "dense"),
     Cohere: decoder("Cohere", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12, normed: true", "cohere2"),
     Cohere2: decoder("Cohere2", "8, 6, L: 4, Heads: 4, Groups: 2, Context: 12, window: 5", "cohere2"),
     Cohere2Moe: decoder(

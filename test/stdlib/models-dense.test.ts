@@ -104,6 +104,22 @@ test("OLMo 2 and 3: where windows are, and how far YaRN stretches", () => {
     'rope_parameters.rope_type is "default"',
   );
 });
+test("Ministral 3 and nanochat: YaRN, growth and caps, and what is refused", () => {
+  const yarn = { rope_type: "yarn", rope_theta: 9, factor: 4 };
+  const { base, original, heat, growth, A } = header("ministral3", { rope_parameters: yarn, head_dim: null });
+  assert.deepEqual([base, original, heat, growth, A], [9, 64, 0.1 * Math.log(4) + 1, 0, 128]);
+  const plain = header("ministral3", { rope_parameters: { rope_type: "default", rope_theta: 9 } });
+  assert.deepEqual([plain["stretch"], plain["growth"]], [undefined, 0]);
+  refuses("ministral3", { rope_parameters: null }, "rope_theta is not given");
+  const grown = { rope_type: "default", rope_theta: 9, llama_4_scaling_beta: 0.1 };
+  refuses("ministral3", { rope_parameters: grown }, "llama_4_scaling_beta is 0.1", "has only 0");
+  refuses("ministral3", { rope_parameters: { ...yarn, rope_type: "linear" } }, 'rope_type is "linear"');
+  assert.equal(header("nanochat", {})["cap"], 1.5);
+  assert.equal(header("nanochat", { final_logit_softcapping: null })["cap"], undefined);
+  assert.equal(openTransformers(copy("nanochat", (c) => without(c, "final_logit_softcapping"))).header["cap"], 15);
+  refuses("nanochat", { final_logit_softcapping: "high" }, 'final_logit_softcapping is "high"', "or null");
+  refuses("nanochat", { hidden_act: "silu" }, 'hidden_act is "silu"');
+});
 const orderOfCohere = (change: object): unknown => orderOf("cohere2", { layer_types: null, ...change });
 test("Command R, R7B and A: how logits are scaled, what turns, and where windows are", () => {
   const { soft, base, eps, normed } = header("cohere", { rope_parameters: null, layer_norm_eps: null });

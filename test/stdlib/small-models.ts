@@ -213,6 +213,11 @@ export const models: Readonly<Record<string, Model>> = {
     }),
     file: "gemma4",
   },
+  Ministral3: {
+    ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, A: 4, Context: 8, original: 4 }),
+    file: "dense",
+  },
+  NanoChat: { ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, Context: 8 }), file: "dense" },
   Cohere: {
     ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, Context: 8, soft: 1 }),
     file: "cohere2",

@@ -145,6 +145,9 @@ const models = {
   MiniMax: "MiniMax(V: 19, D: 8, H: 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 3, K: 2, Every: 2, Chunk: 8, std: 0.5)",
   MiniMaxM3:
     "MiniMaxM3(V: 19, D: 8, Wide: 10, H: 6, F: 5, L: 2, Dense: 1, Heads: 4, Groups: 2, A: 4, P: 2, E: 4, K: 2, Top: 2, Size: 3, IndexWidth: 3, std: 0.5)",
+  Ministral3:
+    "Ministral3(V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, A: 4, window: 5, original: 4, growth: 0.5, std: 0.5)",
+  NanoChat: "NanoChat(V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, std: 0.5)",
   Cohere: "Cohere(V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, normed: true, std: 0.5)",
   PhiMoE: "PhiMoE(V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, std: 0.5)",
   Laguna:
@@ -157,6 +160,8 @@ const models = {
 /** Those of models that are not in `decoder`. */
 const files = new Map<string, string>([
   ["Cohere", "cohere2"],
+  ["Ministral3", "dense"],
+  ["NanoChat", "dense"],
   ["DeepSeekV32", "sparse"],
   ["DeepSeekV4", "deepseek_v4"],
   ["MiniMax", "minimax"],

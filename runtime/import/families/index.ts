@@ -29,7 +29,7 @@ import { kimiLinear, ling3 } from "./kimi-linear.ts";
 import { laguna } from "./laguna.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
-import { exaone4, glm4, seedOss, smollm3 } from "./like-llama.ts";
+import { exaone4, glm4, ministral3, nanochat, seedOss, smollm3 } from "./like-llama.ts";
 import { longcatFlash } from "./longcat.ts";
 import { falconMamba, mamba } from "./mamba.ts";
 import { mimoV2Flash } from "./mimo.ts";
@@ -62,6 +62,8 @@ export const families: readonly Family[] = [
   exaone4,
   olmo2,
   olmo3,
+  ministral3,
+  nanochat,
   cohere,
   cohere2,
   mixtral,

@@ -1,20 +1,26 @@
-// Dense models that are Llama's with few changes each: Seed-OSS, SmolLM3, GLM-4, EXAONE 4.0.
+// Dense models that are Llama's with few changes each: Seed-OSS, SmolLM3, GLM-4, Ministral 3, nanochat, EXAONE 4.0.
 import { type Family, type Json, lookup } from "../family.ts";
-import { header, llama, llamaRope, names, normedAfterNames, qwen2 } from "./dense.ts";
+import { header, llama, llamaRope, mistral, names, normedAfterNames, qwen2 } from "./dense.ts";
 import {
   attentionBiasNames,
+  attentionNames,
   defaultSettings,
   everyFourth,
   everyFull,
   gateUpNames,
   layersBy,
+  outerNames,
   queryKeyNormNames,
   ropeFactor,
+  ropeKeys,
+  ropeThetaKeys,
+  ropeType,
   ropeTypeIs,
   unbiasedSettings,
   windowOf,
   wordOfEach,
 } from "./shared.ts";
+import { yarnHeader } from "./yarn.ts";
 
 export const seedOss: Family = {
   type: "seed_oss",
@@ -75,6 +81,53 @@ const hasWindows = ({ sliding_window: window }: Json): boolean => window !== nul
 /** Without a list a window must be in all but each fourth block. */
 const pattern = (config: Json): unknown =>
   lookup(config, "layer_types") === undefined ? 4 : config["sliding_window_pattern"];
+export const ministral3: Family = {
+  type: "ministral3",
+  model: "Ministral3",
+  file: "dense",
+  header: {
+    ...mistral.header,
+    A: { keys: ["head_dim"], fallback: 128 },
+    base: { keys: ropeThetaKeys }, // without rope_parameters transformers takes YaRN, not the default
+    ...yarnHeader(ropeKeys),
+    growth: { keys: ropeKeys("llama_4_scaling_beta"), fallback: 0 },
+  },
+  supported: {
+    hidden_act: "silu",
+    ...ropeTypeIs((config: Json) => (ropeType(config) === "yarn" ? "yarn" : "default")),
+    ...Object.fromEntries(ropeKeys("truncate").map((key) => [key, true])),
+    ...Object.fromEntries(
+      ropeKeys("llama_4_scaling_beta").map((key) => [key, (c: Json) => (ropeType(c) === "yarn" ? lookup(c, key) : 0)]),
+    ),
+  },
+  names,
+};
+
+export const nanochat: Family = {
+  type: "nanochat",
+  model: "NanoChat",
+  file: "dense",
+  header: {
+    ...header,
+    cap: {
+      keys: ["final_logit_softcapping"],
+      kind: "number",
+      from: ({ final_logit_softcapping: cap = 15 }) => (cap === null || typeof cap === "number" ? cap : undefined),
+      must: "a number, or null",
+    },
+    eps: { keys: ["rms_norm_eps"], fallback: 1e-6 },
+    biased: { keys: ["attention_bias"], fallback: false },
+  },
+  supported: { hidden_act: "relu2", ...ropeTypeIs("default") },
+  names: {
+    ...outerNames,
+    ...attentionNames,
+    ...attentionBiasNames,
+    "model.layers.*.mlp.fc1.weight": "blocks.*.feed.up.weight",
+    "model.layers.*.mlp.fc2.weight": "blocks.*.feed.down.weight",
+  },
+};
+
 export const exaone4: Family = {
   type: "exaone4",
   model: "Exaone4",
