@@ -11,7 +11,7 @@ import { requireTarget, type Target } from "../compiler/options.ts";
 import type { Sharing } from "../compiler/partition/mesh.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
-import { requireParameters } from "../compiler/plan/bytes.ts";
+import { requireStores } from "../compiler/plan/bytes.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import { howInFile } from "../compiler/transform/quantise.ts";
@@ -259,13 +259,13 @@ const storesCheck = (request: TargetRequest): NonNullable<PlanCallbacks["onStore
     request.onStores?.(whole.map(storeInfo));
   };
 };
-/** Refuses parameters that do not fit the target's memory, before the plan is made. */
+/** Refuses stores that do not fit the target's memory, before the plan is made. */
 const memoryCheck =
   (request: TargetRequest): ((stores: readonly Store[]) => void) =>
   (stores) => {
     const { target, device = 0, world = singleWorker } = request;
     const needed = stores.map((s) => atLeast(s, request));
-    requireParameters(needed, target === "cuda" ? { bytes: deviceMemory(device) } : world.memory(), narrower(request));
+    requireStores(needed, target === "cuda" ? { bytes: deviceMemory(device) } : world.memory(), narrower(request));
   };
 /** What to try before smaller sizes. */
 function narrower({ weights, precision, restored, entries }: TargetRequest): string {

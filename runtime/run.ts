@@ -171,12 +171,15 @@ function readInputs(path: string, entry: EntrySignature, precision: Precision): 
     );
   };
   const tensors = /\.json$|^\/dev\/stdin$/.test(path)
-    ? Object.entries(readJsonObject(path, 'write an object of nested arrays: { "x": [[1, 2]] }')).map(
-        ([name, x]): [string, Tensor] => [
-          name,
-          requireAllAxes(fromNested(dtypeOf(name), x, `${path}: \`${name}\``), known.get(name)),
-        ],
-      )
+    ? Object.entries(
+        readJsonObject(
+          path,
+          'write an object of nested arrays: { "x": [[1, 2]] }; infinity and NaN are strings, "NaN"',
+        ),
+      ).map(([name, x]): [string, Tensor] => [
+        name,
+        requireAllAxes(fromNested(dtypeOf(name), x, `${path}: \`${name}\``), known.get(name)),
+      ])
     : [...readSafetensors(path)];
   return new Map(
     tensors.map(([name, t]) => {

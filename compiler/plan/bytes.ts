@@ -107,13 +107,16 @@ export function requireMemory(plan: Plan, free: FreeMemory, first = ""): void {
 export function requireCountable(plan: Plan): void {
   if (!Number.isSafeInteger(plan.bytes.arena)) throw planTooLarge(plan, "no machine has them", "");
 }
-/** Throws if the parameters alone need more bytes than are free, before any plan is made; see `requireMemory`. */
-export function requireParameters(stores: readonly Store[], free: FreeMemory, first = ""): void {
-  const parameters = stores.filter((s) => s.role === "parameter");
-  const buffers = parameters.map(({ name, type }) => ({ ...dtypeAndShape(type), name, bytes: byteSize(type) }));
-  const bytes = sum(buffers.map((b) => b.bytes));
-  if (bytes > freePerProcess(free))
-    throw tooLarge("the parameters alone need", bytes, showFree(free), buffers, first + shrinkAdvice);
+/** Throws if the parameters alone, or these with inputs and states, need more bytes than are free, before any plan is made; see `requireMemory`. */
+export function requireStores(stores: readonly Store[], free: FreeMemory, first = ""): void {
+  const require = (what: string, roles: readonly Store["role"][], advice: string): void => {
+    const held = stores.filter((s) => roles.includes(s.role));
+    const buffers = held.map(({ name, type }) => ({ ...dtypeAndShape(type), name, bytes: byteSize(type) }));
+    const bytes = sum(buffers.map((b) => b.bytes));
+    if (bytes > freePerProcess(free)) throw tooLarge(what, bytes, showFree(free), buffers, advice);
+  };
+  require("the parameters alone need", ["parameter"], first + shrinkAdvice);
+  require("parameters, states and inputs need", ["parameter", "state", "input"], inputsAdvice);
 }
 const dtypeAndShape = (type: Type): Pick<LargeBuffer, "dtype" | "shape"> => ({
   dtype: dtypeOf(type),
@@ -128,10 +131,9 @@ function planTooLarge({ bytes, buffers }: Plan, why: string, first: string): Pro
 function adviceFor({ activations, arena, ...kept }: Bytes): string {
   if (activations > arena / 2)
     return `lower the batch or the length, or train with ${recomputeFlagText}: most of it is activations`;
-  return sum(Object.values(kept)) > arena / 2
-    ? shrinkAdvice
-    : "lower the sizes of its inputs: most of it is inputs and results";
+  return sum(Object.values(kept)) > arena / 2 ? shrinkAdvice : inputsAdvice;
 }
+const inputsAdvice = "lower the sizes of its inputs: most of it is inputs and results";
 type LargeBuffer = Pick<PlanBuffer, "name" | "dtype" | "shape" | "bytes">;
 function tooLarge(what: string, bytes: number, why: string, buffers: readonly LargeBuffer[], help: string): Problem {
   const largest = buffers.toSorted((a, b) => b.bytes - a.bytes).slice(0, 5);

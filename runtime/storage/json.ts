@@ -6,10 +6,10 @@ import { readText } from "./files.ts";
 type JsonObject = Record<string, unknown>;
 export const isJsonObject = (x: unknown): x is JsonObject => typeof x === "object" && x !== null && !Array.isArray(x);
 
-/** The value of a JSON text; undefined if the text is not JSON. */
+/** The value of a JSON text, which may begin with a byte order mark; undefined if the text is not JSON. */
 export function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text.replace(/^\ufeff/, ""));
   } catch {
     return undefined;
   }

@@ -176,6 +176,8 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
   writeFileSync(same, "fn same(i: i32[N]) -> i32[N] { return i }");
   writeFileSync(half, '{ "i": [1.5] }');
   fails(moec("run", same, "--entry", "same", "--input", half), 1, "half.json: `i` holds 1.5", "whole numbers");
+  writeFileSync(half, '\ufeff{ "i": [NaN] }');
+  fails(moec("run", same, "--entry", "same", "--input", half), 1, "half.json is not JSON", 'strings, "NaN"');
   const behind = join(empty, "graphs");
   fails(moec("compile", "examples/gpt-moe.moe", "--emit", "ast", "-o", behind), 1, "a part of the path is a file");
 });

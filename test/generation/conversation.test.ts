@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { suite } from "uvu";
 import { linesOf } from "../../cli/commands/chat.ts";
+import type { Outcome, RunContext, Tensor } from "../../runtime/executable/executable.ts";
 import type { OpenedModel } from "../../runtime/generation/compile-generate.ts";
 import { Conversation, openConversation } from "../../runtime/generation/conversation.ts";
 import { fit, type Message, openModel } from "../../runtime/index.ts";
@@ -82,12 +83,36 @@ test("what does not fit any more is refused, and was not said", async () => {
   await assertProblem(openConversation(await savedRun(file, parameters)), /has no chat template/);
 });
 const template: ChatTemplate = (messages) => messages.map(({ content }) => content).join(" ");
-test("what was asked when a reply failed was not said", async () => {
+function talking(executable: Memory, stop: readonly string[] = []): Conversation {
   const { documents } = codecs.bytes;
   const codec = { ...codecs.bytes, documents: documents && { ...documents, template } };
-  const executable = new Memory(1);
   const model = { executable, codec, sampling: [], context: 99, source: null, step: 0 } as unknown as OpenedModel;
-  const conversation = new Conversation(model, { tokens: 2, temperature: 0 });
+  return new Conversation(model, { tokens: 2, temperature: 0, stop });
+}
+test("a reply that is stopped before it says anything is an empty one", async () => {
+  const reply = await all(talking(new Memory(1)).say("a"));
+  const conversation = talking(new Memory(1), [reply.slice(0, 1)]);
+  assert.equal(await all(conversation.say("a")), "");
+  assert.deepEqual(conversation.messages, [
+    { role: "user", content: "a" },
+    { role: "assistant", content: "" },
+  ]);
+});
+test("each reply is drawn with random numbers of its own", async () => {
+  const memory = new Memory(1);
+  const run = memory.run.bind(memory);
+  const seeds = new Set<number>();
+  const seeing = (entry: string, inputs: ReadonlyMap<string, Tensor>, { seed }: RunContext): Promise<Outcome> => {
+    seeds.add(seed);
+    return run(entry, inputs);
+  };
+  const conversation = talking(Object.assign(memory, { run: seeing }));
+  for (const content of ["a", "b", "c"]) await all(conversation.say(content));
+  assert.equal(seeds.size, 3);
+});
+test("what was asked when a reply failed was not said", async () => {
+  const executable = new Memory(1);
+  const conversation = talking(executable);
   await all(conversation.say("a"));
   const { messages } = conversation;
   const run = executable.run.bind(executable);

@@ -51,6 +51,8 @@ test("of a system prompt whole chunks are read twice, then no more, though one t
       ),
       [240, 240, 112, 112],
     );
+  const [first, second, third] = [5, 8, 11].map((seed) => question(seed, 90)) as [number[], number[], number[]];
+  assert.deepEqual(await readOf([first, second, numbers(100, 7), third], 2), [240, 240, 100, 112]);
 });
 test("a conversation goes on from its last whole chunk, also beside others", async () => {
   const turns = [100, 170, 230, 330].map((length) => numbers(length, 5));
@@ -72,6 +74,29 @@ test("of several beginnings the longest is read from, and that given up which wa
   assert.deepEqual(await readOf([question(5, 90), asked, [...asked, ...numbers(30, 2)]], 3), [240, 240, 270 - 192]);
   const [a = [], b = [], c = []] = [5, 7, 9].map((seed) => numbers(100, seed));
   assert.deepEqual(await readOf([a, b, a, c, a, b], 2), [100, 100, 36, 100, 36, 100]);
+});
+test("the turn before is no beginning that others have: once it was given up it takes no place of another's", async () => {
+  const [a, b, c] = [5, 7, 9].map((seed) => numbers(170, seed)) as [number[], number[], number[]];
+  const [first, other, third] = [a, b, c].map((turn) => turn.slice(0, 100)) as [number[], number[], number[]];
+  assert.deepEqual(await readOf([first, other, third, a, third], 2), [100, 100, 100, 170, 36]);
+});
+test("what a shorter prompt has in common with a longer one is kept up to its last whole chunk", async () => {
+  assert.deepEqual(
+    await readOf(
+      [200, 128, 100].map((length) => numbers(length, 5)),
+      2,
+    ),
+    [200, 128, 36],
+  );
+});
+test("how a prompt began is known until 64 others came", async () => {
+  const others = Array.from({ length: 64 }, (_, i) => [i % 50, 49 - (i % 49)]);
+  const asked = [5, 8, 11].map((seed) => question(seed, 90)) as [number[], number[], number[]];
+  const read = await readOf([asked[0], ...others, asked[1], asked[2], question(12, 90)], 9);
+  assert.deepEqual(
+    read.filter((n) => n > 2),
+    [240, 240, 240, 112],
+  );
 });
 test("a prompt that is asked again is read from its last whole chunk, one token at least", async () => {
   for (const length of [64, 65, 128, 129, 63, 1]) {

@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { sameDescriptor } from "../../compiler/plan/alias.ts";
-import { requireCountable, requireMemory, requireParameters } from "../../compiler/plan/bytes.ts";
+import { requireCountable, requireMemory, requireStores } from "../../compiler/plan/bytes.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import { cudaGrain, place } from "../../compiler/plan/place.ts";
 import type { Bytes } from "../../compiler/plan/plan.ts";
@@ -71,13 +71,18 @@ test("bytes by what they hold", () => {
   assert.match(refused({ activations: 2048, optimizer: 1793 }).help, /^lower the model's sizes/); // 128 are parameters, 128 gradients
   assert.match(refused({ activations: 2048, optimizer: 1792 }).help, /^lower the sizes of its inputs/);
   requireMemory(plan, { bytes: 8192, sharing: 2 });
-  requireParameters(stores, { bytes: 128 });
-  const parametersRefused = problem(() => requireParameters(stores, { bytes: 127 }, "begin here, or "));
+  requireStores(stores, { bytes: 256 });
+  const storesRefused = (bytes: number): Problem => problem(() => requireStores(stores, { bytes }, "begin here, or "));
   assert.match(
-    parametersRefused.message,
+    storesRefused(127).message,
     /^the parameters alone need 128 B and 127 B are free; .*\n {2}p: f32\[32\], 128 B$/,
   );
-  assert.match(parametersRefused.help, /^begin here, or lower the model's sizes/);
+  assert.match(storesRefused(127).help, /^begin here, or lower the model's sizes/);
+  assert.match(
+    storesRefused(255).message,
+    /^parameters, states and inputs need 256 B and 255 B are free; .*\n {2}p: .*\n {2}g: f32\[32\], 128 B$/,
+  );
+  assert.match(storesRefused(255).help, /^lower the sizes of its inputs/);
   assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
 });
 test("what is written in forward and backward, a gradient of two parameters, and sums over batches", () => {

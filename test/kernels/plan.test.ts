@@ -4,6 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Bug } from "../../compiler/diagnostic.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
+import { cudaGrain, hostGrain, place, placedBytes } from "../../compiler/plan/place.ts";
 import { isBeside, type Plan, type PlanBuffer, type Step, workOf } from "../../compiler/plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { verifyPlan } from "../../compiler/plan/verify.ts";
@@ -237,6 +238,13 @@ test("small launches stand together: what is between two rows of them, and needs
   assert.equal(ordered(first, after), ["first", "between", "small", "more"]);
   assert.equal(ordered(small, after), ["first", "small", "between", "more"], "it needs it");
   assert.equal(ordered(first, []), ["first", "small", "between"], "no row follows");
+  const rows = ["a", "b", "c"].map((name) => launch(name, "", [read(p), write(buffer(name, [16]))]));
+  const { kernels } = planOf(rows, []);
+  assert.equal(
+    kernels.map(({ name }) => name),
+    ["a", "b", "c"],
+    "small ones stay in order",
+  );
 });
 test("what releases more memory than it takes goes as early as it can", () => {
   const [x, y, dx] = ["x", "y", "dx"].map((name) => buffer(name, [64, 16])) as [
@@ -288,6 +296,18 @@ test("an update is in place if its base is read by nothing later, else its base 
   assert.equal(
     kept.entries[0]?.steps.map((s) => s.kind),
     ["copy", "launch"],
+  );
+});
+test("who reads the base of an update is moved before it", () => {
+  const launches = [
+    launch("make", "", [read(g), write(other)]),
+    launch("set", "", [read(g), update(next, other)]),
+    launch("use", "", [read(other), write(late)]),
+  ];
+  const plan = planOf(launches, [], [output("0", next), output("1", late)]);
+  assert.equal(
+    plan.entries[0]?.steps.map((s) => (s.kind === "launch" ? plan.kernels[s.launch.kernel]?.name : s.kind)),
+    ["make", "use", "set"],
   );
 });
 test("stores can be exchanged, and a result keeps what its store held", () => {
@@ -457,20 +477,51 @@ test("arguments that begin at one place in a buffer are one buffer of the plan, 
     { name: "all + 4", shape: [31], bytes: 124 },
   ]);
 });
-test("stores of any number of bytes begin at whole cache lines", () => {
-  const odd = ["a", "b"].map((name) => ofStore(buffer(name, [3], { dtype: "bf16" })));
+test("stores of any number of bytes begin at whole cache lines; one that no entry uses stands row by row", () => {
+  const odd = [[3], [2, 3]].map((shape, i) => ofStore(buffer(`store${i}`, shape, { dtype: "bf16" })));
+  const idle = { entry: "e", launches: [], assigns: [], results: [] };
   const { buffers } = planMemory(
-    [{ entry: "e", launches: [], assigns: [], results: [] }],
+    [idle],
     odd.map((b) => storeOf(b)),
     options,
   );
   assert.equal(
-    buffers.map(({ offset, bytes }) => [offset, bytes]),
+    buffers.map(({ offset, bytes, layout }) => [offset, bytes, layout.kind === "rows" && layout.pitch]),
     [
-      [0, 6],
-      [64, 6],
+      [0, 6, 3],
+      [64, 12, 3],
     ],
   );
+  const endless = storeOf(ofStore(buffer("endless", [2 ** 52])));
+  assert.throws(() => planMemory([idle], [endless], options), /no machine has them/);
+});
+test("a block goes into the smallest gap that holds it, among those that are in use at the same time", () => {
+  const blocks = [
+    { bytes: 512, first: 0, last: 0 },
+    { bytes: 448, first: 0, last: 9 },
+    { bytes: 384, first: 5, last: 9 },
+    { bytes: 128, first: 5, last: 9 }, // the gap's rest
+  ];
+  const { offsets, bytes } = place(blocks.toReversed());
+  assert.equal([...blocks.map((b) => offsets.get(b)), bytes], [0, 512, 0, 384, 960]);
+  const gaps = [
+    { bytes: 640, first: 0, last: 0 },
+    { bytes: 576, first: 0, last: 9 },
+    { bytes: 512, first: 0, last: 0 },
+    { bytes: 448, first: 0, last: 9 },
+    { bytes: 384, first: 5, last: 9 },
+  ];
+  const found = place(gaps).offsets;
+  assert.equal(
+    gaps.map((b) => found.get(b)),
+    [0, 640, 1216, 1728, 1216],
+  );
+  const mebibyte = 2 ** 20;
+  assert.equal(
+    [1, mebibyte - 1, mebibyte].map((n) => placedBytes(n)),
+    [64, mebibyte, mebibyte + hostGrain.gap],
+  );
+  assert.equal(placedBytes(mebibyte, cudaGrain), mebibyte);
 });
 test("an empty buffer needs no launch that writes it", () => {
   const [none, y] = [buffer("none", [0]), buffer("y", [4])];

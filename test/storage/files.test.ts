@@ -28,6 +28,7 @@ import {
   writeAtomic,
   writeUserFile,
 } from "../../runtime/storage/files.ts";
+import { parseJson } from "../../runtime/storage/json.ts";
 import { RunLog } from "../../runtime/storage/run-folder.ts";
 import { readSafetensors, writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
@@ -178,4 +179,10 @@ if (runsFull) {
     assert.equal(first, ['{"bytes":', '{"step":1', '{"step":2']);
   });
 }
+test("JSON may begin with a byte order mark, as Windows writes it", () => {
+  assert.equal(
+    [parseJson('\ufeff{"a": 1}'), parseJson("\ufeff\ufeff1"), parseJson("")],
+    [{ a: 1 }, undefined, undefined],
+  );
+});
 test.run();
