@@ -241,6 +241,15 @@ MODELS = {
         | {"layer_types": ["full_attention" if i in [1, 4, 8, 11] else "conv" for i in range(13)]},
         "1GB",
     ),
+    "lfm3": (
+        "Lfm3",
+        DENSE
+        | {"num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "sliding_attention"], "intermediate_size": 12, "head_dim": 8, "sliding_window": 4}
+        | {"attention_bias": True, "conv_bias": True}
+        | {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}
+            | {"full_attention": {"rope_type": "proportional", "rope_theta": 1000.0, "partial_rotary_factor": 0.7}}},
+        "1GB",
+    ),
     "phimoe": (
         "Phimoe",
         HEADS

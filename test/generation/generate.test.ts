@@ -214,6 +214,7 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "gemma4_edge",
     ),
     Lfm2: decoder("Lfm2", "8, 6, L: 6, First: 1, Twos: 1, Ones: 0, Heads: 2, Groups: 1, Context: 12", "lfm2"),
+    Lfm3: decoder("Lfm3", "8, 6, L: 8, Heads: 2, Groups: 1, A: 6, Width: 3, Context: 12, window: 5", "lfm2"),
     Ernie45Moe: decoder("Ernie45Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   };
 }

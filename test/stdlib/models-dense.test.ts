@@ -137,4 +137,25 @@ test("Command R, R7B and A: how logits are scaled, what turns, and where windows
   refuses("cohere2", { sliding_window: null }, "sliding_window is not given");
   refuses("cohere2", { layer_types: ["full_attention"] }, "layer_types is", "one for each layer");
 });
+/** LFM3's settings of RoPE for blocks that see all. */
+const lfm3 = (rope: object): Header => header("lfm3", { rope_parameters: { full_attention: rope } });
+test("LFM3: the order of blocks, and which pairs turn", () => {
+  assert.deepEqual(orderOf("lfm3", {}), ["Short", "Far", "Near"]);
+  const usual = ["Short", "Short", "Far", "Short", "Near", "Short", "Far"];
+  assert.deepEqual(orderOf("lfm3", { layer_types: null, num_hidden_layers: 7 }), usual);
+  const { base, near_base, part, Width } = header("lfm3", { rope_parameters: null });
+  assert.deepEqual([base, near_base, part, Width], [1e6, 1e4, 0.5, 7]);
+  assert.deepEqual(
+    [{ rope_type: "proportional" }, { rope_type: "default", partial_rotary_factor: 0.5 }].map(
+      (rope) => lfm3(rope)["part"],
+    ),
+    [1, undefined],
+  );
+  assert.ok(openTransformers(copy("lfm3", (c) => without(c, "tie_word_embeddings"))).tied);
+  refused(() => lfm3({ rope_type: "yarn", factor: 2 }), 'rope_type is "yarn"');
+  refused(() => lfm3({ rope_type: "proportional", factor: 2 }), "factor is 2", "has only 1");
+  refuses("lfm3", { use_sandwich_norm: false }, "use_sandwich_norm is false");
+  refuses("lfm3", { layer_types: ["conv"] }, "layer_types is", "one for each layer");
+  refuses("lfm3", { sliding_window: null }, "sliding_window is not given");
+});
 test.run();

@@ -490,6 +490,7 @@ export const models: Readonly<Record<string, Model>> = {
     }),
     file: "lfm2",
   },
+  Lfm3: { ...like({ V: 19, D: 8, F: 6, L: 4, Heads: 2, Groups: 1, A: 4, Context: 8, window: 5 }), file: "lfm2" },
   PhiMoE: {
     ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 4, Context: 8, original: 4, jitter: 0.2 }),
     file: "phi",

@@ -145,6 +145,7 @@ const models = {
   MiniMax: "MiniMax(V: 19, D: 8, H: 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 3, K: 2, Every: 2, Chunk: 8, std: 0.5)",
   MiniMaxM3:
     "MiniMaxM3(V: 19, D: 8, Wide: 10, H: 6, F: 5, L: 2, Dense: 1, Heads: 4, Groups: 2, A: 4, P: 2, E: 4, K: 2, Top: 2, Size: 3, IndexWidth: 3, std: 0.5)",
+  Lfm3: "Lfm3(V: 19, D: 8, F: 6, L: 4, Heads: 2, Groups: 1, A: 4, window: 4, std: 0.5)",
   Ministral3:
     "Ministral3(V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, A: 4, window: 5, original: 4, growth: 0.5, std: 0.5)",
   NanoChat: "NanoChat(V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, std: 0.5)",
@@ -160,6 +161,7 @@ const models = {
 /** Those of models that are not in `decoder`. */
 const files = new Map<string, string>([
   ["Cohere", "cohere2"],
+  ["Lfm3", "lfm2"],
   ["Ministral3", "dense"],
   ["NanoChat", "dense"],
   ["DeepSeekV32", "sparse"],
@@ -262,6 +264,7 @@ for (const name of full
       "Selective",
       "Zaya",
       "Gemma4Edge",
+      "Ministral3",
     ] as const))
   test(`${name}: packed documents have the loss that they have alone`, async () =>
     void (await same(name, "reference", "f64", 1e-11)));

@@ -28,6 +28,7 @@ import { jetmoe } from "./jetmoe.ts";
 import { kimiLinear, ling3 } from "./kimi-linear.ts";
 import { laguna } from "./laguna.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
+import { lfm3 } from "./lfm3.ts";
 import { hyV3, sarvamMoe } from "./like-glm.ts";
 import { exaone4, glm4, ministral3, nanochat, seedOss, smollm3 } from "./like-llama.ts";
 import { longcatFlash } from "./longcat.ts";
@@ -76,6 +77,7 @@ export const families: readonly Family[] = [
   laraMini,
   lfm2,
   lfm2Moe,
+  lfm3,
   glm4Moe,
   dots1,
   ernie45Moe,

@@ -113,7 +113,7 @@ const lfm2Header: Family["header"] = {
   eps: required("norm_eps"),
   biased: { keys: ["conv_bias"], fallback: false },
 };
-const lfm2Names: Family["names"] = {
+export const lfm2Names: Family["names"] = {
   ...outerNames,
   "model.embedding_norm.weight": "norm.weight",
   "model.layers.*.operator_norm.weight": "blocks.*.norm1.weight",

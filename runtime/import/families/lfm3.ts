@@ -1,0 +1,73 @@
+// LFM3: short convolutions, and attention to all or within a window, in the order of layer_types.
+import { type Family, type Json, lookup } from "../family.ts";
+import { lfm2Names } from "./lfm2.ts";
+import { attentionBiasNames, attentionNames, denseHeader, queryKeyNormNames, windowOf, wordOfEach } from "./shared.ts";
+
+const kinds = ["full_attention", "sliding_attention"] as const;
+/** A convolution but in each other block from the third on, where attention to all and within a window take turns. */
+const usual = (i: number): string => (i % 4 === 2 ? kinds[0] : i % 4 === 0 && i > 0 ? kinds[1] : "conv");
+const operator = wordOfEach("layer_types", ["conv", ...kinds], usual);
+const called = new Map<unknown, string>([
+  ["conv", "Short"],
+  ["full_attention", "Far"],
+  ["sliding_attention", "Near"],
+]);
+const ropeOf = (kind: (typeof kinds)[number], key: string): string => `rope_parameters.${kind}.${key}`;
+const theta = (kind: (typeof kinds)[number], usual: number): Family["header"][string] => ({
+  keys: [ropeOf(kind, "rope_theta")],
+  fallback: usual,
+});
+const saidOfAll = (config: Json): boolean => lookup(config, "rope_parameters") !== undefined;
+/** Which of the pairs turn: the first half where nothing is said of RoPE, all where their type is the default. */
+function partOf(config: Json): number | null | undefined {
+  const type = lookup(config, ropeOf("full_attention", "rope_type"));
+  if (saidOfAll(config) && type !== "proportional") return null;
+  const part = lookup(config, ropeOf("full_attention", "partial_rotary_factor")) ?? (saidOfAll(config) ? 1 : 0.5);
+  return typeof part === "number" ? part : undefined;
+}
+export const lfm3: Family = {
+  type: "lfm3",
+  model: "Lfm3",
+  file: "lfm2",
+  header: {
+    ...denseHeader,
+    F: { keys: ["intermediate_size"] },
+    Groups: { keys: ["num_key_value_heads"], fallback: 4 },
+    A: { keys: ["head_dim"], fallback: 128 },
+    Width: { keys: ["conv_L_cache"], fallback: 7 },
+    base: theta("full_attention", 1000000),
+    near_base: theta("sliding_attention", 10000),
+    part: { keys: [ropeOf("full_attention", "partial_rotary_factor")], kind: "number", from: partOf, must: "a number" },
+    eps: { keys: ["norm_eps", "rms_norm_eps"], fallback: 1e-5 },
+    window: windowOf(operator.of),
+    gated: { keys: ["use_attention_gate"], fallback: true },
+    attention_biased: { keys: ["attention_bias"], fallback: false },
+    conv_biased: { keys: ["conv_bias"], fallback: false },
+  },
+  supported: {
+    use_sandwich_norm: true,
+    layer_types: operator.only,
+    [ropeOf("full_attention", "rope_type")]: (c: Json) => (partOf(c) === null ? "default" : "proportional"),
+    [ropeOf("full_attention", "factor")]: 1,
+    [ropeOf("sliding_attention", "rope_type")]: "default",
+    "rope_parameters.rope_type": null, // nor is it read there by transformers
+    "rope_parameters.rope_theta": null,
+    rope_scaling: null,
+  },
+  ropeKinds: kinds,
+  names: {
+    ...lfm2Names,
+    ...attentionNames,
+    ...attentionBiasNames,
+    ...queryKeyNormNames,
+    "model.layers.*.post_operator_norm.weight": "blocks.*.after1.weight",
+    "model.layers.*.post_ffn_norm.weight": "blocks.*.after2.weight",
+    "model.layers.*.self_attn.gate_proj.weight": "blocks.*.attention.gate.weight",
+    "model.layers.*.self_attn.g_proj.weight": "blocks.*.attention.gate.weight",
+  },
+  tied: true,
+  blocks: {
+    kinds: { Short: "Lfm3Short", Near: "Lfm3Near", Far: "Lfm3Far" },
+    order: (config) => (operator.of(config) ?? []).map((type) => called.get(type) ?? "Short"),
+  },
+};
