@@ -244,20 +244,21 @@ function leading({ items }: Makers): Makeable[] {
   }
   return all;
 }
-/** While checking, an element of an array: layer `i`, if that is known, else any of its different layers. Null: the array has none. */
+/** While checking, an element of an array, which may be any of its different layers, or is layer `i`, if that is known. Null: the array has none. */
 export function anyOf(layers: Instances, i: number | null): Val | null {
   const exact = i === null ? null : layers.kindOf(i);
-  if (exact) return { kind: "layer", layer: exact, others: [] };
-  const [layer, ...others] = layers.kinds;
-  return layer ? { kind: "layer", layer, others } : null;
+  const layer = exact ?? layers.kinds[0];
+  const others = layers.kinds.filter((kind) => kind !== layer);
+  return layer ? { kind: "layer", layer, others, isKnown: exact !== null } : null;
 }
 /** While checking, which of the layers that a value can be it is in this run. */
-export function oneOf(w: World, { layer, others }: Extract<Val, { kind: "layer" }>, at: ast.Span): Instance {
+export function oneOf(w: World, v: Extract<Val, { kind: "layer" }>, at: ast.Span): Instance {
+  const { layer, others, isKnown = false } = v;
   const isChosen = ({ path, make: { of } }: Instance, k: number): boolean => {
     const answer = of.kind === "layer" ? `\`${textOf(of.maker.at)}\`` : `layer ${k}`;
     return w.choices.choose(unnamed(`${path} is ${k}, ${answer}`), { at, answer });
   };
-  return [layer, ...others].find((one, k) => k === others.length || isChosen(one, k)) ?? layer;
+  return isKnown ? layer : ([layer, ...others].find((one, k) => k === others.length || isChosen(one, k)) ?? layer);
 }
 /** All layers of an array in order; repeated ones are the same object. */
 function flat(m: Makers): Makeable[] {

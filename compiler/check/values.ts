@@ -155,8 +155,16 @@ export type Val =
       readonly name: string;
       readonly state: boolean;
     }
-  /** `others`: while checking, of an element of an array, the different layers that it could be as well. */
-  | { readonly kind: "layer"; readonly layer: Instance; readonly others: readonly Instance[] }
+  /**
+   * `others`: while checking, of an element of an array, its other layers, which are called alike: it may be one of them unless its number says that it is
+   * `layer` (`isKnown`).
+   */
+  | {
+      readonly kind: "layer";
+      readonly layer: Instance;
+      readonly others: readonly Instance[];
+      readonly isKnown?: boolean;
+    }
   | { readonly kind: "layers"; readonly layers: Instances }
   /** `experts[:]` (`index` null) or `experts[index]`, before the call. `within`: the members of each that are meant, `up` of `experts[:].up`. */
   | {
