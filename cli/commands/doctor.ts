@@ -5,6 +5,7 @@ import { KernelCache } from "../../runtime/cache/kernels.ts";
 import { tokenFolder } from "../../runtime/cache/tokens.ts";
 import { cudaDriver } from "../../runtime/cuda/driver.ts";
 import { nvdisasm } from "../../runtime/cuda/sass.ts";
+import { requireWorking } from "../../runtime/host/compile.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
 import { cores, freeMemory } from "../../runtime/machine.ts";
 import { native } from "../../runtime/native.ts";
@@ -62,7 +63,9 @@ async function finding(part: string, brings: string, look: () => string | Promis
 }
 const compiler = (): Promise<Finding> =>
   finding("compiler", "It compiles kernels for `--target host`", async () => {
-    const { command, version, flags, features } = await toolchain();
+    const tools = await toolchain();
+    await requireWorking(tools);
+    const { command, version, flags, features } = tools;
     const sets = features.length > 0 ? `; ${features.join(" ")}` : "";
     return `${command.join(" ")} ${version}, takes ${flags.filter((flag) => flag.startsWith("-m")).join(" ") || "no -march=native"}${sets}`;
   });

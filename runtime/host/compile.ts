@@ -112,6 +112,15 @@ export class KernelBuild {
 }
 /** The cost of a unit to begin early: about a fifth of the kernels of a medium-sized program. */
 const earlyUnitCost = 40_000;
+/** Compiles a library without kernels. Throws Problem if that fails, as where a part of the compiler is missing. */
+export async function requireWorking(tools: Toolchain): Promise<void> {
+  try {
+    await compileUnit([], "", tools, new AbortController().signal);
+  } catch (error) {
+    if (!(error instanceof Bug)) throw error;
+    throw new Problem(`${tools.command.join(" ")} compiles nothing: ${error.message}`, "name another compiler in CXX");
+  }
+}
 /** Compiles one translation unit; returns the shared library's bytes. If it does not compile, its source is kept for the error message. */
 async function compileUnit(
   unit: readonly Keyed[],

@@ -32,7 +32,8 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     stop.throwIfAborted();
     const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
     const failure = systemFailures.find(({ pattern }) => pattern.test(`${log}\n${signalOf(error)}`));
-    if (failure) throw new Problem(`kernels cannot be compiled${failure.why(folder)}`, failure.help);
+    if (failure)
+      throw new Problem(`kernels cannot be compiled${failure.why(folder)}${said(log, failure.pattern)}`, failure.help);
     throw new Bug(
       `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
     );
@@ -64,12 +65,31 @@ const systemFailures: readonly {
     help: "end other programs, or let fewer kernels compile at once: `taskset -c 0` before the command gives it one core",
   },
   {
-    // of programs that are missing clang says: unable to execute command: Executable "ld" doesn't exist!
+    // g++ of cc1plus and as, its collect2 of ld; clang of ld, and of a linker that it was told to use
+    pattern:
+      /cannot execute .*(No such file|Permission denied)|error trying to exec|collect2: fatal error: cannot find|Executable ".*" doesn't exist|invalid linker name/,
+    why: () => ": a part of the C++ compiler is missing",
+    help: "install the compiler anew (Debian: `apt install --reinstall g++ binutils`), or name another one: CXX=clang++",
+  },
+  {
     pattern: /signal terminated program|unable to execute command: [A-Z][\w ]+(\(core dumped\))?$|^SIG\w+$/m,
     why: () => ": a signal ended the C++ compiler",
     help: "run the command again; if it is the compiler that fails, name another one: CXX=clang++",
   },
+  {
+    pattern: /internal compiler error|PLEASE submit a bug report/,
+    why: () => ": the C++ compiler failed by an error of its own",
+    help: "name another compiler or another version of it, CXX=clang++ or CXX=g++-14, or let kernels use fewer instructions: MOEC_ISA=avx2",
+  },
 ];
+/** The line of what the compiler printed that says what failed. */
+function said(log: string, pattern: RegExp): string {
+  const line = log
+    .split("\n")
+    .find((one) => pattern.test(one))
+    ?.trim();
+  return line === undefined ? "" : ` (${line.slice(0, 300)})`;
+}
 /** The signal that ended a program, also where a shell around it tells of that by its exit code; else "". */
 function signalOf(error: unknown): string {
   const { signal, code } = error as { readonly signal?: unknown; readonly code?: unknown };

@@ -86,6 +86,20 @@ test("a line for each part, and with --json an object", () => {
   assert.is(found.get("NCCL")?.help, null);
   assert.match(found.get("NVRTC")?.help ?? "", /npm run nvrtc/);
 });
+test("a compiler that lacks its linker is missing, though it tells its version", () => {
+  const compiler = join(temporaryFolder(), "compiler");
+  const lines = [
+    "#!/bin/sh",
+    'case "$*" in *-dM*) exec g++ "$@";; esac',
+    `echo "collect2: fatal error: cannot find 'ld'" >&2`,
+    "exit 1",
+    "",
+  ];
+  writeFileSync(compiler, lines.join("\n"), { mode: 0o700 });
+  const { status, stdout } = command(["doctor"], { ...process.env, NO_COLOR: "1", CXX: compiler });
+  assert.is(status, 0);
+  assert.match(stdout, /^missing {2}compiler .*a part of the C\+\+ compiler is missing \(collect2.*\n.*binutils/);
+});
 test("Python, whose packages may hold what is missing, is started once", () => {
   const folder = temporaryFolder();
   writeFileSync(join(folder, "python3"), `#!/bin/sh\necho started >>${folder}/calls\n`, { mode: 0o700 });

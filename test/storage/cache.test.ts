@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import * as fs from "node:fs";
 import * as os from "node:os";
-import { isAbsolute, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import { promisify } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -340,10 +340,27 @@ test("a compiler that a signal ended: that is no bug of the kernels; where the s
     const error = await failureOf(line);
     assert.ok(error instanceof Problem && told.test(error.message), String(error));
   }
-  const missing = await failureOf(
-    `echo 'clang: error: unable to execute command: Executable "ld" does not exist!' >&2; exit 1`,
-  );
-  assert.not(/signal/.test(String(missing)), String(missing));
+});
+test("a compiler that fails by itself, or lacks a part, is told of with what it said; an error in the kernels stays a bug", async () => {
+  const [broken, lacking] = [/an error of its own/, /a part of the C\+\+ compiler is missing/];
+  const cases = [
+    ["/usr/include/x.h:1:2: internal compiler error: in expand_expr, at expr.cc:1", broken],
+    ["PLEASE submit a bug report to https://github.com/llvm and include the crash backtrace", broken],
+    ["g++: fatal error: cannot execute ‘cc1plus’: execvp: No such file or directory", lacking],
+    ["g++: error trying to exec 'as': execvp: No such file or directory", lacking],
+    ["collect2: fatal error: cannot find 'ld'", lacking],
+    [`clang: error: unable to execute command: Executable "ld" doesn't exist!`, lacking],
+    ["clang: error: invalid linker name in argument '-fuse-ld=mold'", lacking],
+  ] as const;
+  for (const [line, told] of cases) {
+    const error = await failureOf(`cat >&2 <<'END'\n${line}\nEND\nexit 1`);
+    assert.ok(error instanceof Problem && told.test(error.message), String(error));
+    assert.ok(error.message.includes(line), error.message);
+    assert.match(error.help, /CXX=/);
+  }
+  const other = await failureOf("echo 'kernel.cpp:1:2: error: cannot execute this' >&2; exit 1");
+  assert.ok(other instanceof Bug, String(other));
+  fs.rmSync(dirname(/source is (\S+)/.exec(other.message)?.[1] ?? ""), { recursive: true });
 });
 test("a compiler that reports no error and writes nothing is told of as such", async () => {
   const error = await failureOf("exit 0");
