@@ -48,6 +48,20 @@ export const addSharing = (command: Command): Command =>
 /** The same where the program is trained. */
 export const addTrainingSharing = (command: Command): Command =>
   addSharing(command).addOption(option(shardOptimizer)).addOption(option(shadow));
+/** Of a model with an encoder: the language of what it reads; `of`: of what. */
+export const sourceLanguage = (of: string): Option =>
+  flag(
+    "--source-language <token>",
+    `with an encoder: the token for the language of ${of}, as the tokenizer has it; default: the run's, else the tokenizer's`,
+    text,
+  );
+/** The language of what it writes. */
+export const targetLanguage = (of: string): Option =>
+  flag(
+    "--target-language <token>",
+    `with an encoder: the token for the language ${of}, such as fra_Latn of NLLB; default: the run's`,
+    text,
+  );
 /** Flags of how tokens are drawn. */
 export const addSampling = (command: Command): Command =>
   command

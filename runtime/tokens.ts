@@ -10,6 +10,8 @@ export interface Codec {
   readonly config: {
     /** The tokens that a decoder behind an encoder begins with. */
     readonly start?: readonly number[] | undefined;
+    /** The tokens that begin what an encoder reads, where these are others than the tokenizer's. */
+    readonly begin?: readonly number[] | undefined;
     readonly ids?: true | undefined;
     readonly tokenizer?: string | undefined;
     readonly opening?: readonly number[] | undefined;
@@ -139,6 +141,32 @@ export const withOpening = (codec: Codec, opening: readonly number[]): Codec => 
 /** The same codec, with the tokens that a decoder behind an encoder begins with, where these are known. */
 export const withStart = (codec: Codec, start: readonly number[] | undefined): Codec =>
   start === undefined ? codec : { ...codec, config: { ...codec.config, start } };
+/** The same codec, with other tokens that begin what an encoder reads, where these are given. Token numbers have theirs already. */
+export const withBegin = (codec: Codec, begin: readonly number[] | undefined): Codec =>
+  begin === undefined || codec.documents === null
+    ? codec
+    : { ...codec, config: { ...codec.config, begin }, documents: { ...codec.documents, begin } };
+
+/** Of a model with an encoder whose tokenizer has tokens for languages, their names: `eng_Latn`. Default: those of its files. */
+export interface Languages {
+  /** Of what the encoder reads. */
+  readonly sourceLanguage?: string | undefined;
+  /** Of what is written. */
+  readonly targetLanguage?: string | undefined;
+}
+/** The same codec for pairs of these languages: that of the prompt begins it, that of the answer follows what the decoder begins with. */
+export function withLanguages(codec: Codec, { sourceLanguage, targetLanguage }: Languages): Codec {
+  const begun = sourceLanguage === undefined ? codec : withBegin(codec, [tokenNamed(codec, sourceLanguage)]);
+  return targetLanguage === undefined ? begun : withStart(begun, startTokensOf(codec, targetLanguage));
+}
+/** Throws Problem if languages are given to a model without an encoder. */
+export function requireEncoder({ sourceLanguage, targetLanguage }: Languages, encodes: boolean): void {
+  if (encodes || (sourceLanguage ?? targetLanguage) === undefined) return;
+  throw new Problem(
+    "the model has no encoder, whose prompts and answers have languages",
+    "leave the languages out, and say in the prompt what is to be written",
+  );
+}
 /**
  * The tokens that a decoder behind an encoder begins with: those of the run's config, else what ends a text. With a `language`, the first of them and the token
  * of this name.

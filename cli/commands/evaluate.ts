@@ -2,7 +2,18 @@ import { Command } from "commander";
 import { integerIn, requireTarget } from "../../compiler/options.ts";
 import { type EvaluateOptions, type Evaluation, evaluate } from "../../runtime/training/evaluate.ts";
 import type { Workers } from "../../runtime/workers/workers.ts";
-import { addShared, addSharing, addWeights, average, examples, flag, inputPath, json } from "../flags.ts";
+import {
+  addShared,
+  addSharing,
+  addWeights,
+  average,
+  examples,
+  flag,
+  inputPath,
+  json,
+  sourceLanguage,
+  targetLanguage,
+} from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
 import {
   compileProgress,
@@ -25,6 +36,8 @@ export const evaluateCommand = (): Command =>
       .argument("<folder>", "the folder of a training run, or of an imported model")
       .requiredOption("--data <files...>", "text files, concatenated, or .jsonl files of documents; - is stdin")
       .option("--ids", "the files hold token numbers: 5 12 7; the default if the model was trained on those")
+      .addOption(sourceLanguage("the prompts"))
+      .addOption(targetLanguage("of the answers"))
       .addOption(flag("--batch <n>", "rows of a batch; default: the run's, or 16", integerIn(1)))
       .addOption(
         flag(

@@ -18,7 +18,9 @@ import {
   json,
   option,
   samplingSeed,
+  sourceLanguage,
   stop,
+  targetLanguage,
   text,
 } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
@@ -64,20 +66,8 @@ export const generateCommand = (): Command =>
       )
       .addOption(flag("--system <text>", "what the model is told before them; implies --chat", String))
       .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
-      .addOption(
-        flag(
-          "--source-language <token>",
-          "with an encoder: the token for the language of the prompt, as the tokenizer has it; default: the tokenizer's",
-          text,
-        ),
-      )
-      .addOption(
-        flag(
-          "--target-language <token>",
-          "with an encoder: the token for the language to write in, such as fra_Latn of NLLB",
-          text,
-        ),
-      )
+      .addOption(sourceLanguage("the prompt"))
+      .addOption(targetLanguage("to write in"))
       .addOption(stop("text"))
       .option("--past-end", "do not stop at the end-of-text token")
       .addOption(average()),

@@ -21,6 +21,8 @@ import {
   json,
   option,
   out,
+  sourceLanguage,
+  targetLanguage,
   text,
 } from "../flags.ts";
 import { withWorkers } from "../multi-process.ts";
@@ -61,6 +63,7 @@ export const trainCommand = (): Command =>
         "moec train mixture.moe --data book.txt --params runs/dense --upcycle",
         "mpirun -n 4 moec train examples/gpt-moe.moe --data book.txt",
         "moec train runs/OLMoE-1B-7B/model.moe --data book.txt --tokenizer runs/OLMoE-1B-7B --params runs/OLMoE-1B-7B",
+        "moec train runs/nllb-moe-54b/model.moe --data pairs.jsonl --params runs/nllb-moe-54b --source-language eng_Latn --target-language fra_Latn",
       ),
     )
     .action(run);
@@ -80,7 +83,9 @@ const addTexts = (command: Command): Command =>
         text,
       ),
     )
-    .option("--ids", "the files hold token numbers instead of text: 5 12 7");
+    .option("--ids", "the files hold token numbers instead of text: 5 12 7")
+    .addOption(sourceLanguage("the prompts"))
+    .addOption(targetLanguage("of the answers"));
 const addBatches = (command: Command): Command =>
   command
     .addOption(

@@ -14,7 +14,15 @@ import {
 import { type Executable, storeOfInput } from "../executable/executable.ts";
 import { findEntry, hasMethod } from "../program.ts";
 import { tokenAxes } from "../text-entry.ts";
-import { type Codec, endOfText, requireInVocabulary, requireStart, startTokensOf } from "../tokens.ts";
+import {
+  type Codec,
+  endOfText,
+  type Languages,
+  requireEncoder,
+  requireInVocabulary,
+  requireStart,
+  startTokensOf,
+} from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { singleWorker, type Workers } from "../workers/workers.ts";
 import type { GenerateRequest } from "./batch.ts";
@@ -162,21 +170,6 @@ export interface TextOptions {
   readonly pastEnd?: boolean | undefined;
   /** Texts at the first of which the text ends; it does not have it. Default: none. */
   readonly stop?: readonly string[] | undefined;
-}
-/** Of a model with an encoder whose tokenizer has tokens for languages, their names: `eng_Latn`. Default: those of its files. */
-export interface Languages {
-  /** Of the prompt. */
-  readonly sourceLanguage?: string | undefined;
-  /** Of the text. */
-  readonly targetLanguage?: string | undefined;
-}
-/** Throws Problem if languages are given to a model without an encoder. */
-export function requireEncoder({ sourceLanguage, targetLanguage }: Languages, encodes: boolean): void {
-  if (encodes || (sourceLanguage ?? targetLanguage) === undefined) return;
-  throw new Problem(
-    "the model has no encoder, whose prompts and answers have languages",
-    "leave the languages out, and say in the prompt what is to be written",
-  );
 }
 export const samplingOf = ({ topP, topK }: TextOptions): SamplingInput[] => [
   ...(topP === undefined ? [] : (["top_p"] as const)),

@@ -2,13 +2,13 @@
 
 import type { Executable } from "../executable/executable.ts";
 import { quantisedSummary, tellsCodes } from "../executable/quantised.ts";
-import type { Codec, Decoder, Prompt } from "../tokens.ts";
+import type { Codec, Decoder, Languages, Prompt } from "../tokens.ts";
 import { agreeing, requireEqualTexts } from "../workers/generate-distributed.ts";
 import { shardingSummary } from "../workers/sharding-summary.ts";
 import { reportingFailure } from "../workers/train-distributed.ts";
 import { type Workers, workers } from "../workers/workers.ts";
 import { type BatchOptions, type GenerateRequest, generateBatch } from "./batch.ts";
-import { type Languages, requestOf, samplingOf, type TextOptions } from "./compile-generate.ts";
+import { requestOf, samplingOf, type TextOptions } from "./compile-generate.ts";
 import { requireContext } from "./generate-entries.ts";
 import { type OpenRunOptions, openRun } from "./open-run.ts";
 import { StopTexts, stopTextsOf } from "./stop-texts.ts";

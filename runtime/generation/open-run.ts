@@ -12,10 +12,10 @@ import { codesIn } from "../storage/names.ts";
 import { type RunConfig, readConfig } from "../storage/run-folder.ts";
 import { encodePrompt, encodeSource } from "../tokenizer/chat.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
-import type { Codec, Prompt } from "../tokens.ts";
+import { type Codec, type Prompt, requireEncoder } from "../tokens.ts";
 import { requireEqualModels } from "../workers/generate-distributed.ts";
 import { identityOf } from "../workers/train-distributed.ts";
-import { type CompileGenerateOptions, compileGenerate, type OpenedModel, requireEncoder } from "./compile-generate.ts";
+import { type CompileGenerateOptions, compileGenerate, type OpenedModel } from "./compile-generate.ts";
 import { hasEncoder } from "./generate-entries.ts";
 
 export interface FolderOptions {

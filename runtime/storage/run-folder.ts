@@ -50,6 +50,8 @@ const schema = v.object({
   opening: v.optional(tokens),
   /** The tokens that a decoder behind an encoder begins with; default: what ends a text. */
   start: v.optional(tokens),
+  /** The tokens that begin what an encoder reads; default: the tokenizer's. */
+  begin: v.optional(tokens),
   data: dataFiles,
   /** The held-out text, if it is not the end of the data. */
   heldOut: v.optional(dataFiles),
@@ -116,11 +118,14 @@ export function namedOptions(c: RunConfig): Record<string, number | boolean | st
     ...(c.shuffle ? { "--shuffle": "given" } : {}),
     ...(c.ids ? { "--ids": "given" } : {}),
     ...(c.tokenizer === undefined ? {} : { "--tokenizer": `of SHA-256 ${c.tokenizer}` }),
+    ...(c.begin === undefined ? {} : { "--source-language": showTokens(c.begin) }),
+    ...(c.start === undefined ? {} : { "--target-language": `behind ${showTokens(c.start)}` }),
     "--accumulate": c.accumulate ?? 1,
     "--data": showData(c.data),
     ...(c.heldOut === undefined ? {} : { "--held-out": showData(c.heldOut) }),
   };
 }
+const showTokens = (list: readonly number[]): string => `${pluralize(list.length, "token")} ${list.join(" ")}`;
 const showData = ({ bytes, hash }: RunConfig["data"]): string => `${pluralize(bytes, "byte")}, SHA-256 ${hash}`;
 const shown = (x: number | boolean | string | undefined): string => (x === undefined ? "not given" : String(x));
 

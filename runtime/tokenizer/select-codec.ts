@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { idsFlagText, tokenizerFlagText } from "../../compiler/flag-text.ts";
 import { writeAtomic } from "../storage/files.ts";
-import { type Codec, codecs, withOpening, withStart } from "../tokens.ts";
+import { type Codec, codecs, withBegin, withOpening, withStart } from "../tokens.ts";
 import { openTokenizer } from "./codec.ts";
 import { tokenizerName } from "./file.ts";
 
@@ -26,7 +26,7 @@ export async function selectCodec({ ids, tokenizer }: CodecOptions, run: SavedRu
   const saved = ids === false ? undefined : run?.config;
   if (ids || saved?.ids) return withStart(codecs.ids, saved?.start);
   const codec = run && saved?.tokenizer !== undefined ? await openTokenizer(ofRun(run.folder)) : codecs.bytes;
-  return withStart(saved?.opening ? withOpening(codec, saved.opening) : codec, saved?.start);
+  return withBegin(withStart(saved?.opening ? withOpening(codec, saved.opening) : codec, saved?.start), saved?.begin);
 }
 /** The folder of a run, which has a copy of its tokenizer. */
 function ofRun(folder: string): string {

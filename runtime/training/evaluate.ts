@@ -14,7 +14,7 @@ import { codesIn } from "../storage/names.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
 import { sourceAxis, tellsApart, textSizes, trainingRequest } from "../text-entry.ts";
 import { isJsonLines } from "../tokenizer/documents.ts";
-import type { Codec, Progress } from "../tokens.ts";
+import { type Codec, type Languages, type Progress, requireEncoder, withLanguages } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { requireEqualModels } from "../workers/generate-distributed.ts";
 import { shardingSummary } from "../workers/sharding-summary.ts";
@@ -27,7 +27,7 @@ import { pairBatches } from "./pairs.ts";
 import { type Measure, measureOf, readOnWorkers, sourceLengthOf } from "./train.ts";
 
 /** The newest intact checkpoint of the folder is evaluated. */
-export interface EvaluateOptions extends FolderOptions, CommonOptions, EncodingOptions, ParameterSharing {
+export interface EvaluateOptions extends FolderOptions, CommonOptions, EncodingOptions, ParameterSharing, Languages {
   /** Text files, which are concatenated. */
   readonly data: readonly string[];
   /** Rows of a batch. Default: the run's. */
@@ -76,22 +76,20 @@ async function evaluateOpened(
   requireFiles(options.data, world);
   const program = programIn(options.folder);
   const entry = findEntry(program, config.model, "train");
-  const text = await readOnWorkers(
-    options.data,
-    codec,
-    { ...options, apart: tellsApart(entry), pairs: sourceAxis(entry) !== null },
-    world,
-  );
+  const pairs = sourceAxis(entry) !== null;
+  requireEncoder(options, pairs);
+  const how = { ...options, apart: tellsApart(entry), pairs };
+  const text = await readOnWorkers(options.data, withLanguages(codec, options), how, world);
   requireTarget(text);
   const sizes = sizesOf(entry, config, options);
   const sourceLength = sourceLengthOf(text, entry, sizes);
   const { B: rows, T: length } = sizes;
-  const how = { ...options, precision: options.precision ?? config.precision, world };
-  requireEqualModels(program, identityOf(checkpoint), { ...how, set: sizes, rows, seed: config.seed });
+  const request = { ...options, precision: options.precision ?? config.precision, world };
+  requireEqualModels(program, identityOf(checkpoint), { ...request, set: sizes, rows, seed: config.seed });
   world.requireEqual({ data: `SHA-256 ${text.hash}` });
   const { executable } = await compileOnWorkers(() => program, {
     ...trainingRequest(entry, sizes, ["evaluate"], sourceLength),
-    ...commonRequest(how, world),
+    ...commonRequest(request, world),
     kept: codesIn(checkpoint.model),
     restored: true,
     onInputs: ({ choices }) => requireKnown(text, vocabularyOf(choices, "evaluate")),

@@ -13,10 +13,11 @@ import { sizesFromConfig } from "../storage/parameters.ts";
 import { type RunConfig, readConfig, requireSame } from "../storage/run-folder.ts";
 import { requireLayers } from "../storage/upcycle.ts";
 import { atLeastOne, defaultRows, named, textAxes, textSizes } from "../text-entry.ts";
+import type { Languages } from "../tokens.ts";
 import type { Dataset } from "./data.ts";
 
 /** Options that are left out come from the run's config.json when resuming, else they have the defaults given here. */
-export interface TrainOptions extends CommonOptions, EncodingOptions, TrainingSharing {
+export interface TrainOptions extends CommonOptions, EncodingOptions, TrainingSharing, Languages {
   /** A .moe file. */
   readonly program: string;
   /** Which of the file's models. Default: resuming, the run's; else its only one. */

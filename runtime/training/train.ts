@@ -29,7 +29,7 @@ import type { CopiedArray } from "../storage/upcycle.ts";
 import { sourceAxis, tellsApart, textAxes, trainingRequest } from "../text-entry.ts";
 import { tokenizerName } from "../tokenizer/file.ts";
 import { copyTokenizerFiles, type SavedRun, selectCodec } from "../tokenizer/select-codec.ts";
-import { type Codec, withStart } from "../tokens.ts";
+import { type Codec, requireEncoder, withBegin, withLanguages, withStart } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { shardingSummary } from "../workers/sharding-summary.ts";
 import {
@@ -258,6 +258,9 @@ function startIn({ params }: TrainOptions, run: SavedRun | null): readonly numbe
   if (run) return run.config.start;
   return params !== undefined && isTransformersFolder(params) ? startOf(openTransformers(params)) : undefined;
 }
+/** With the tokens that a source, and what the decoder writes, begin with: those of the run or of the model, or of the languages that are given. */
+const codecOfPairs = (codec: Codec, options: TrainOptions, run: SavedRun | null): Codec =>
+  withLanguages(withBegin(withStart(codec, startIn(options, run)), run?.config.begin), options);
 async function textIn(
   options: TrainOptions,
   entry: EntrySignature,
@@ -268,8 +271,9 @@ async function textIn(
   const run = runOfCodec(options, folder);
   const codec = await selectCodec({ ids, tokenizer }, run);
   const pairs = sourceAxis(entry) !== null;
+  requireEncoder(options, pairs);
   const how = { ...options, apart: tellsApart(entry), pairs };
-  return readOnWorkers(options.data, pairs ? withStart(codec, startIn(options, run)) : codec, how, world);
+  return readOnWorkers(options.data, pairs ? codecOfPairs(codec, options, run) : codec, how, world);
 }
 /** Where a text is encoded, by the first worker of a machine before the others there, which then find its tokens in the cache. */
 export async function readOnWorkers(

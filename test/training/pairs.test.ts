@@ -5,14 +5,16 @@ import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import type { Problem } from "../../compiler/diagnostic.ts";
+import { TokenCache, tokenFolder } from "../../runtime/cache/tokens.ts";
 import { compileGenerate } from "../../runtime/generation/compile-generate.ts";
 import { generate } from "../../runtime/generation/generate.ts";
+import { openFolder } from "../../runtime/generation/open-run.ts";
 import { openModel } from "../../runtime/index.ts";
 import { findEntry, readProgram } from "../../runtime/program.ts";
 import { textSizes } from "../../runtime/text-entry.ts";
 import { encodeSource } from "../../runtime/tokenizer/chat.ts";
 import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
-import { codecs, startTokensOf, withStart } from "../../runtime/tokens.ts";
+import { type Codec, codecs, type Languages, startTokensOf, withBegin, withStart } from "../../runtime/tokens.ts";
 import { type Batch, type Dataset, pairsOf, readDataset, trainingPairs } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
 import { longestPair, pairBatch, pairBatches, sourceSize } from "../../runtime/training/pairs.ts";
@@ -130,6 +132,75 @@ test("a language is a token: of the prompt before it, of the answer behind the d
     said(() => startTokensOf(other, "fra_Latin"), "fra_Latin is no token", "fra_Latn in NLLB's");
 });
 
+const model = `import { SwitchTransformers } from "std/models/t5"
+model Tiny(Context = 6, Source = 8) =
+  SwitchTransformers(V: 256, D: 8, H: 8, M: 2, L: 2, Heads: 1, A: 4, E: 2, First: 1, Step: 2, Mixed: 0, Odd: 1, Buckets: 4, most: 8,
+                     Context: Context, Source: Source, rate: 0.02)
+`;
+const unigram = join(project, "test/peers/texts/unigram");
+test("a run is trained in languages, keeps them, and is evaluated and asked in them", async () => {
+  const [program, out] = [join(folder, "languages.moe"), join(folder, "languages")];
+  writeFileSync(program, model.replace("V: 256", "V: 400").replaceAll("= 6", "= 8"));
+  const data = [
+    fileOf(
+      "languages.jsonl",
+      some.map(([a, b]) => [a.slice(0, 2), b.slice(0, 1)]),
+    ),
+  ];
+  const how = { data, program, out, tokenizer: unigram, steps: 1, batch: 2, length: 6, target: "reference" } as const;
+  const languages = { sourceLanguage: "<unk>", targetLanguage: "<|end|>" } as const;
+  const trained = await openTraining({ ...how, ...languages });
+  for await (const { heldOut } of trained.steps()) assert.ok(heldOut === null || heldOut > 0);
+  const [{ source, tokens, targets }] = [trainingPairs(trained.text, 1, 8, 6, 1)];
+  const [end] = trained.text.codec.documents?.end ?? [];
+  assert.equal(source?.data[0], 0);
+  assert.deepEqual(Array.from(tokens.data.subarray(0, 2)), [end, 2]);
+  assert.deepEqual([targets.data[0], Number(targets.data[1]) >= 0], [-1, true]);
+  trained.close();
+  const { begin, start } = JSON.parse(readFileSync(join(out, "config.json"), "utf8"));
+  assert.deepEqual([begin, start], [[0], [end, 2]]);
+  const { codec, checkpoint } = await openFolder({ folder: out });
+  checkpoint.close();
+  assert.deepEqual([encodeSource(codec, "ab")[0], startTokensOf(codec)], [0, [end, 2]]);
+  assert.equal(encodeSource(codec, "ab", "<s>")[0], 1);
+  const lossOf = async (more: Languages): Promise<number> =>
+    (await evaluate({ folder: out, data, target: "reference", ...more })).loss;
+  const [own, same, other] = [await lossOf({}), await lossOf(languages), await lossOf({ sourceLanguage: "<s>" })];
+  assert.equal(own, same);
+  assert.notEqual(own, other);
+  const goOn = { ...how, steps: 2, resume: true } as const;
+  (await openTraining(goOn)).close();
+  (await openTraining({ ...goOn, ...languages })).close();
+  for (const [name, more] of [
+    ["--source-language", { sourceLanguage: "<s>" }],
+    ["--target-language", { targetLanguage: "<s>" }],
+  ] as const)
+    await assertProblem(() => openTraining({ ...goOn, ...more }), `${name} was`, "--from");
+  await assertProblem(
+    () => openTraining({ ...goOn, sourceLanguage: "fra" }),
+    "the language fra is no token",
+    "fra_Latn",
+  );
+  const plain = { ...how, program: join(project, "examples/gpt-moe.moe"), out: null, ...languages };
+  await assertProblem(() => openTraining(plain), "has no encoder", "leave the languages out");
+});
+test("encoded pairs are kept with what begins them", () => {
+  const [made, root] = [[] as string[], temporaryFolder()];
+  const text = Array.from({ length: 6000 }, (_, i): [string, string] => [
+    `the ship ${i} and the sea`,
+    "the whale is white",
+  ]);
+  const path = fileOf("many.jsonl", text);
+  const codec = codecs.bytes;
+  const known: Codec = { ...codec, config: { tokenizer: "known" } };
+  const cache = new TokenCache("test", () => tokenFolder(root));
+  for (const one of [known, withBegin(known, [60]), known, withBegin(known, [61])]) {
+    const { tokens } = cache.encodeFile(one, readFileSync(path), path, { pairs: true });
+    made.push(String(tokens[0]));
+  }
+  assert.deepEqual(made, [String(~116), String(~60), String(~116), String(~61)]);
+});
+
 /** A copy of a run's folder whose config.json has more. */
 function configured(run: string, more: object): string {
   const copy = join(temporaryFolder(), "run");
@@ -170,11 +241,6 @@ test("a source longer than what its keys have room for is refused, also where th
     /reads 4 tokens, and the prompt has 5/,
   );
 });
-const model = `import { SwitchTransformers } from "std/models/t5"
-model Tiny(Context = 6, Source = 8) =
-  SwitchTransformers(V: 256, D: 8, H: 8, M: 2, L: 2, Heads: 1, A: 4, E: 2, First: 1, Step: 2, Mixed: 0, Odd: 1, Buckets: 4, most: 8,
-                     Context: Context, Source: Source, rate: 0.02)
-`;
 test("a model is trained on pairs, evaluated, and answers prompts of its own length, one by one as in a batch", async () => {
   const [program, out] = [join(folder, "tiny.moe"), join(folder, "run")];
   writeFileSync(program, model);
