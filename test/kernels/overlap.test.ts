@@ -221,6 +221,19 @@ test("a collective of the first queue is not made while others are in flight: wo
   const entries = plan.entries.map((entry) => ({ ...entry, steps: entry.steps.filter((s) => s.kind !== "wait") }));
   assert.throws(() => verifyPlan({ ...plan, entries }, [sequence]), /all_reduce is made before all_reduce is awaited/);
 });
+test("what is in flight is not copied", () => {
+  const sequence = backward(3, large);
+  const plan = planned(sequence);
+  const at = (name: string): number => plan.buffers.findIndex((b) => b.name === name);
+  const copy: Step = { kind: "copy", from: at("sum0"), to: at("sum1") };
+  const entries = plan.entries.map((entry) => ({
+    ...entry,
+    steps: entry.steps.flatMap((s, i) =>
+      i === 2 ? [s, copy] : s.kind === "wait" ? [{ ...s, step: s.step + 1 }] : [s],
+    ),
+  }));
+  assert.throws(() => verifyPlan({ ...plan, entries }, [sequence]), /a copy uses sum0 before all_reduce/);
+});
 test("plans show what is begun and what is awaited, and that operands live until then; a profile has the time that is waited, and no work in it", () => {
   const plan = planned(backward(2, { ...large, experts: true }));
   const text = printPlan(plan);

@@ -4,7 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Bug } from "../../compiler/diagnostic.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
-import { cudaGrain, hostGrain, place, placedBytes } from "../../compiler/plan/place.ts";
+import { cudaGrain, place, placedBytes } from "../../compiler/plan/place.ts";
 import { isBeside, type Plan, type PlanBuffer, type Step, workOf } from "../../compiler/plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { verifyPlan } from "../../compiler/plan/verify.ts";
@@ -288,6 +288,59 @@ test("what releases more memory than it takes goes as early as it can", () => {
   assert.equal(ordered(small, [small], [], inPlace), early, "an update releases its base");
   assert.equal(ordered(small, [small], [], fromBoth, 1), asWritten, "one thread does it, in a run with others");
 });
+/** A launch that is not small. */
+const wide = (name: string, args: readonly VirtualArg[]): VirtualLaunch => launch(name, "", args, 64);
+test("what a launch releases is what it alone still reads, counted once, and nothing that a store becomes", () => {
+  const [x, y, w, dx, end] = ["x", "y", "w", "dx", "end"].map((name) => buffer(name, [64, 16])) as [
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+  ];
+  const [small, middle, large] = [32, 96, 192].map((rows) => buffer("dw", [rows, 16])) as [
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+  ];
+  const held = [x, large].map((of) => ofStore({ ...of, name: `held ${of.name}` }));
+  const dw = (to: VirtualBuffer, ...from: readonly VirtualBuffer[]) => wide("dw", [...from.map(read), write(to)]);
+  const ordered = (
+    launches: readonly VirtualLaunch[],
+    handedOn: readonly VirtualBuffer[],
+    assigned: readonly VirtualBuffer[] = [],
+  ) => {
+    const assigns = assigned.map((from) => ({ store: `held ${from.name}`, from }));
+    const results = handedOn.map((b, i) => output(`${i}`, b));
+    const all = [...stores, ...held.map((store) => storeOf(store))];
+    const { kernels, entries } = planMemory([{ entry: "main", launches, assigns, results }], all, options);
+    const names = entries[0]?.steps.flatMap((s) => (s.kind === "launch" ? (kernels[s.launch.kernel]?.name ?? "") : []));
+    return names?.join(" ");
+  };
+  const before = [
+    wide("x", [read(g), write(x)]),
+    wide("y", [read(p), write(y)]),
+    wide("dx", [read(y), write(dx)]),
+    wide("more", [read(dx), write(end)]),
+  ];
+  assert.is(ordered([...before, dw(middle, x, y)], [end, middle]), "x y dx dw more");
+  const last = wide("last", [read(x), write(late)]);
+  assert.is(ordered([...before, dw(middle, x, y), last], [end, middle, late]), "x y dx more dw last");
+  assert.is(ordered([...before, dw(middle, y, y)], [end, middle]), "x y dx more dw");
+  assert.is(ordered([...before, dw(large, x, y)], [end, large]), "x y dx more dw");
+  assert.is(ordered([...before, dw(large, x, y)], [end], [large]), "x y dx dw more", "it takes the store's place");
+  assert.is(ordered([...before, dw(small, x)], [end, small]), "x dw y dx more");
+  assert.is(ordered([...before, dw(small, x)], [end, small], [x]), "x y dx more dw", "x is the store's new content");
+  const [first, second] = [buffer("first", [64, 16]), buffer("second", [64, 16])];
+  const updates = [
+    wide("x", [read(g), write(x)]),
+    wide("w", [read(g), write(w)]),
+    wide("one", [read(g), update(first, x)]),
+    wide("y", [read(p), write(y)]),
+    wide("two", [read(w), update(second, x)]),
+  ];
+  assert.is(ordered(updates, [first, second, y]), "x w one two y", "a base is read too");
+});
 test("an update is in place if its base is read by nothing later, else its base is copied first", () => {
   const set = launch("set", "", [read(g), update(next, p)]);
   assert.is(copies(planOf([set], [{ store: "p", from: next }])), 0);
@@ -409,6 +462,19 @@ test("what is read before all of its parts are written is found", () => {
     /other is read by use before all of its parts are written/,
   );
 });
+test("what is written over a buffer between two of its parts is found", () => {
+  const launches = [
+    launch("first", "", [part(other)]),
+    launch("between", "", [write(late)]),
+    launch("second", "", [part(other)]),
+    launch("use", "", [read(other), write(next)]),
+  ];
+  const sequence: Sequence = { entry: "main", launches, assigns: [], results: [output("0", next)] };
+  const plan = planMemory([sequence], stores, options);
+  const at = offset(plan, "other");
+  const moved = { ...plan, buffers: plan.buffers.map((b) => (b.name === "late" ? { ...b, offset: at } : b)) };
+  assert.throws(() => verifyPlan(moved, [sequence]), /other is read in part in main, where late was written/);
+});
 test("what is no sequence is a bug", () => {
   assert.throws(() => planOf([launch("early", "", [read(other), write(next)])], []), /other is read before/);
   assert.throws(() => planOf([launch("store", "", [read(g), write(p)])], []), /writes store p/);
@@ -519,7 +585,7 @@ test("a block goes into the smallest gap that holds it, among those that are in 
   const mebibyte = 2 ** 20;
   assert.equal(
     [1, mebibyte - 1, mebibyte].map((n) => placedBytes(n)),
-    [64, mebibyte, mebibyte + hostGrain.gap],
+    [64, mebibyte, mebibyte + 1600],
   );
   assert.equal(placedBytes(mebibyte, cudaGrain), mebibyte);
 });
