@@ -18,7 +18,9 @@ import {
   requireEnough,
   requireKnown,
   shuffledBatch,
+  targetsOf,
   trainingBatch,
+  vocabularyOf,
 } from "../../runtime/training/data.ts";
 import { problem } from "../assert-problem.ts";
 
@@ -257,5 +259,52 @@ test("a unigram model's held-out loss is the entropy of a byte, a bigram model's
   const same = losses(new Uint8Array(22)); // of 20 zeros, and so 19 pairs of them; then one more
   assert.ok(Math.abs(same.unigram + Math.log(20.01 / (20 + 2.56))) < 1e-12, String(same.unigram));
   assert.ok(Math.abs(same.bigram + Math.log(19.01 / (19 + 2.56))) < 1e-12, String(same.bigram));
+});
+test("of pairs whole ones are held out: the last one, where that alone is more than 5%", () => {
+  const path = join(mkdtempSync(join(tmpdir(), "moec-pairs-")), "pairs.jsonl");
+  writeFileSync(path, '{"prompt": "a", "completion": "b"}\n'.repeat(3)); // four tokens each, with the line ends
+  const { training, heldOut, heldOutStarts } = readDataset([path], codecs.bytes, { pairs: true }, null);
+  assert.equal([training.length, heldOut.length, [...(heldOutStarts ?? [])]], [8, 4, [0]]);
+});
+test("of documents that are told apart, the first token of each is no target, and each token knows where its own begins", () => {
+  const [tokens, starts] = [Int32Array.from({ length: 10 }, (_, i) => i), Float64Array.of(0, 3, 7)];
+  const read = [...evaluationBatches(tokens, 2, 3, starts)].map((b) =>
+    [b.tokens, b.targets, b.since].map((t) => rows(t?.data ?? [], 3)),
+  );
+  assert.equal(read, [
+    [
+      [
+        [0, 1, 2],
+        [5, 6, 7],
+      ],
+      [
+        [1, 2, -1],
+        [6, -1, 8],
+      ],
+      [
+        [0, 0, 0],
+        [0, 0, 2],
+      ],
+    ],
+    [
+      [
+        [3, 4, 0],
+        [8, 0, 0],
+      ],
+      [
+        [4, 5, -1],
+        [9, -1, -1],
+      ],
+      [
+        [0, 0, 0],
+        [0, 0, 0],
+      ],
+    ],
+  ]);
+  assert.equal([targetsOf(tokens, starts), targetsOf(tokens, null)], [7, 9]);
+});
+test("the vocabulary is the smaller of those that a step reads from and predicts", () => {
+  assert.is(vocabularyOf({ "train/tokens": 9, "train/targets": 5 }, "train"), 5);
+  assert.is(vocabularyOf({ "other/tokens": 3 }, "train"), undefined);
 });
 test.run();
