@@ -388,9 +388,10 @@ const scheduleOf = ({ scheduled }: Draft): PlanKernel["schedule"] =>
   scheduled ? { shape: contractionKey(scheduled.contraction), choice: { ...scheduled.schedule } } : undefined;
 function groupsOf(kernel: Kernel, bindings: readonly ParamBinding[]): Pick<VirtualLaunch, "byGroup"> {
   const found = byGroup(kernel);
-  if (!found) return {};
+  const offsets = bindings.find(({ param, offset }) => param === found?.offsets && offset === 0)?.buffer;
+  if (!found || !offsets) return {};
   const rows = bindings.map(({ param, offset }) => (offset === 0 ? (found.rows.get(param) ?? null) : null));
-  return { byGroup: { groups: found.groups, rows } };
+  return { byGroup: { groups: found.groups, offsets, rows } };
 }
 /** The shape of a value's partial sums: one for each group of `columns` columns, for each row. */
 function partialSumShape(v: Value, columns: number): number[] {

@@ -4,6 +4,7 @@
 import { item } from "../item.ts";
 import { fromTo } from "../types/numbers.ts";
 import {
+  type Groups,
   isExchange,
   isKernel,
   isRead,
@@ -23,14 +24,14 @@ const mostPieces = 4;
  */
 export function inPieces(sequence: Sequence, leastBytes = 512 * 1024): Sequence {
   const { launches } = sequence;
-  const counts = pieceCounts(launches, leastBytes);
-  if (counts.size === 0) return sequence;
-  const cut = (launch: VirtualLaunch, at: number): readonly VirtualLaunch[] => {
-    const count = counts.get(at);
-    if (count === undefined) return [launch];
-    return fromTo(0, count).map((piece) => (isExchange(launch) ? ofExchange : ofKernel)(launch, piece, count));
+  const cuts = cutsOf(launches, leastBytes);
+  if (cuts.size === 0) return sequence;
+  const inPieces = (launch: VirtualLaunch, at: number): readonly VirtualLaunch[] => {
+    const cut = cuts.get(at);
+    if (!cut) return [launch];
+    return fromTo(0, cut.count).map((piece) => (isExchange(launch) ? ofExchange : ofKernel)(launch, piece, cut));
   };
-  return { ...sequence, launches: launches.flatMap(cut) };
+  return { ...sequence, launches: launches.flatMap(inPieces) };
 }
 /** The operand of an exchange, and its result. */
 const operandOf = ({ args }: VirtualLaunch): VirtualArg => item(args, 0);
@@ -51,23 +52,28 @@ function expertsOf({ kernel, args }: VirtualLaunch): number {
 const goesWith = (one: VirtualLaunch, other: VirtualLaunch): boolean =>
   isBack(one) === isBack(other) && item(one.args, 1).buffer === item(other.args, 1).buffer;
 
-/** Into how many pieces each launch is cut, of those that are. */
-function pieceCounts(launches: readonly VirtualLaunch[], leastBytes: number): ReadonlyMap<number, number> {
-  const counts = new Map<number, number>();
+/** Into how many pieces a launch is cut; `offsets`: where the rows of each of an owner's experts begin. */
+interface Cut {
+  readonly count: number;
+  readonly offsets: Key;
+}
+/** Of each launch that is cut. */
+function cutsOf(launches: readonly VirtualLaunch[], leastBytes: number): ReadonlyMap<number, Cut> {
+  const cuts = new Map<number, Cut>();
   const users = usersOf(launches);
   const isLarge = (launch: VirtualLaunch): boolean =>
     isExchange(launch) && expertsOf(launch) > 1 && ownBytes(launch) >= 2 * leastBytes;
   for (const [at, launch] of launches.entries()) {
-    if (!isLarge(launch) || counts.has(at)) continue;
-    const all = connected(launches, users, at);
+    if (!isLarge(launch) || cuts.has(at)) continue;
+    const { all, offsets } = connected(launches, users, at);
     const large = [...all].map((one) => item(launches, one)).filter(isLarge);
     const most = Math.floor(Math.min(...large.map(ownBytes)) / leastBytes);
     const isCut = (one: VirtualLaunch): boolean => !isExchange(one) || large.some((other) => goesWith(one, other));
     if (all.size === 1) continue;
-    for (const one of all)
-      if (isCut(item(launches, one))) counts.set(one, Math.min(expertsOf(launch), mostPieces, most));
+    const count = Math.min(expertsOf(launch), mostPieces, most);
+    for (const one of all) if (isCut(item(launches, one))) cuts.set(one, { count, offsets });
   }
-  return counts;
+  return cuts;
 }
 /** The launches that use each buffer. */
 function usersOf(launches: readonly VirtualLaunch[]): ReadonlyMap<Key, readonly number[]> {
@@ -76,21 +82,29 @@ function usersOf(launches: readonly VirtualLaunch[]): ReadonlyMap<Key, readonly 
     for (const { buffer } of args) users.set(memoryKey(buffer), [...(users.get(memoryKey(buffer)) ?? []), at]);
   return users;
 }
-/** The exchange `from`, and all that can be cut with it: kernels that work expert by expert on the same rows, and exchanges of what these read or make. */
+/**
+ * The exchange `from`, and all that can be cut with it: kernels that work expert by expert on the same rows, by the same offsets, and exchanges of what these
+ * read or make.
+ */
 function connected(
   launches: readonly VirtualLaunch[],
   users: ReadonlyMap<Key, readonly number[]>,
   from: number,
-): ReadonlySet<number> {
-  const experts = expertsOf(item(launches, from));
+): { readonly all: ReadonlySet<number>; readonly offsets: Key } {
+  const first = item(launches, from);
+  const experts = expertsOf(first);
   const all = new Set([from]);
+  let offsets: Key | undefined;
   for (const at of all)
     for (const { arg, axis } of rowsOf(item(launches, at), experts))
       for (const other of users.get(memoryKey(arg.buffer)) ?? []) {
-        const same = rowsOf(item(launches, other), experts).some((r) => r.arg.buffer === arg.buffer && r.axis === axis);
-        if (same) all.add(other);
+        const launch = item(launches, other);
+        if (!rowsOf(launch, experts).some((r) => r.arg.buffer === arg.buffer && r.axis === axis)) continue;
+        const own = launch.byGroup && memoryKey(launch.byGroup.offsets);
+        offsets ??= own;
+        if (own === undefined || own === offsets) all.add(other);
       }
-  return all;
+  return { all, offsets: offsets ?? memoryKey(item(first.args, 1).buffer) };
 }
 interface Rows {
   readonly arg: VirtualArg;
@@ -110,31 +124,36 @@ const expertsOfPiece = (experts: number, piece: number, count: number): readonly
   Math.floor((experts * piece) / count),
   Math.floor((experts * (piece + 1)) / count),
 ];
-function ofExchange(launch: VirtualLaunch, piece: number, pieces: number): VirtualLaunch {
+function ofExchange(launch: VirtualLaunch, piece: number, { count, offsets }: Cut): VirtualLaunch {
   if (isKernel(launch.kernel)) return launch;
   const owned = ownedOf(launch);
-  const groups = expertsOfPiece(expertsOf(launch), piece, pieces);
-  const args = launch.args.map((arg) => inPart(arg, arg === owned ? groups : [piece, piece + 1]));
+  const [from, to] = expertsOfPiece(expertsOf(launch), piece, count);
   return {
     ...launch,
-    kernel: { ...launch.kernel, piece, pieces },
-    args: args.with(1, item(launch.args, 1)),
-    bytes: launch.bytes / pieces,
+    kernel: { ...launch.kernel, piece, pieces: count },
+    args: launch.args.map((arg) => inPart(arg, arg === owned ? { from, to, offsets, axis: 0 } : null)),
+    bytes: launch.bytes / count,
   };
 }
-function ofKernel(launch: VirtualLaunch, piece: number, pieces: number): VirtualLaunch {
+function ofKernel(launch: VirtualLaunch, piece: number, { count, offsets }: Cut): VirtualLaunch {
   const { groups: experts = 1, rows = [] } = launch.byGroup ?? {};
-  const groups = expertsOfPiece(experts, piece, pieces);
-  const [each, count] = [launch.tasks / experts, groups[1] - groups[0]];
-  const [share, first] = [count / experts, each * groups[0]];
+  const [from, to] = expertsOfPiece(experts, piece, count);
+  const each = launch.tasks / experts;
+  const [share, first] = [(to - from) / experts, each * from];
+  const inGroups = (arg: VirtualArg, axis: number | null): VirtualArg =>
+    axis === null ? arg : inPart(arg, { from, to, offsets, axis });
   return {
     ...launch,
-    args: launch.args.map((arg, i) => (rows[i] === null ? arg : inPart(arg, groups))),
-    tasks: each * count,
+    args: launch.args.map((arg, i) => inGroups(arg, rows[i] ?? null)),
+    tasks: each * (to - from),
     ...(first > 0 ? { first } : {}),
     flops: launch.flops * share,
     bytes: launch.bytes * share,
   };
 }
-const inPart = (arg: VirtualArg, groups: readonly [from: number, to: number]): VirtualArg =>
-  isRead(arg) ? { ...arg, access: "read", groups } : { ...arg, access: "part", groups };
+/** An argument of a piece. `groups`: of which it uses the rows alone; null: of a worker's own rows, where other experts' lie between. */
+const inPart = (arg: VirtualArg, groups: Groups | null): VirtualArg => ({
+  ...arg,
+  access: isRead(arg) ? "read" : "part",
+  ...(groups ? { groups } : {}),
+});

@@ -28,13 +28,20 @@ export interface VirtualArg {
   readonly base?: VirtualBuffer;
   readonly aliasedOutput?: VirtualBuffer;
   readonly byteOffset?: number;
-  /** Only the rows of these of the groups (of one owner's experts) into which the rows of the buffer fall: from the first to before the second. */
+  /** Of the rows of the buffer only those of some groups. */
   readonly groups?: Groups;
 }
-export type Groups = readonly [from: number, to: number];
+/** Groups from one to before another, of those into which rows fall by `offsets`. */
+export interface Groups {
+  readonly from: number;
+  readonly to: number;
+  readonly offsets: Key;
+  /** The axis of the rows. */
+  readonly axis: number;
+}
 /** Whether two arguments of the same buffer may use the same rows. */
-export const meet = (a: Pick<VirtualArg, "groups">, b: Pick<VirtualArg, "groups">): boolean =>
-  !a.groups || !b.groups || (a.groups[0] < b.groups[1] && b.groups[0] < a.groups[1]);
+export const meet = ({ groups: a }: Pick<VirtualArg, "groups">, { groups: b }: Pick<VirtualArg, "groups">): boolean =>
+  !a || !b || a.offsets !== b.offsets || a.axis !== b.axis || (a.from < b.to && b.from < a.to);
 export const isRead = (arg: VirtualArg): boolean => arg.access === "read" || arg.access === "pointwise";
 /** What identifies a buffer's memory: the buffer object, or the name of its store, as all buffers of a store are the same memory. */
 export type Key = VirtualBuffer | string;
@@ -51,8 +58,15 @@ export interface VirtualLaunch {
   readonly tasks: number;
   /** The number of its first task, if not 0. */
   readonly first?: number;
-  /** If its tasks are those of one group of rows after another: how many groups there are, and the axis of the rows in each argument of which a task uses those of its group alone. */
-  readonly byGroup?: { readonly groups: number; readonly rows: readonly (number | null)[] };
+  /**
+   * If its tasks are those of one group of rows after another: how many groups there are, where they begin, and the axis of the rows in each argument of which
+   * a task uses those of its group alone.
+   */
+  readonly byGroup?: {
+    readonly groups: number;
+    readonly offsets: VirtualBuffer;
+    readonly rows: readonly (number | null)[];
+  };
   readonly flops: number;
   readonly bytes: number;
   /** The phase of a train entry that it belongs to; the report of bytes counts what is kept from one phase to another. */

@@ -7,6 +7,7 @@ import type { Value } from "../../compiler/graph/node.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
+import { dependences } from "../../compiler/plan/dependences.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import { inPieces } from "../../compiler/plan/pieces.ts";
 import { type CollectiveOp, isBeside, type Plan, type Step } from "../../compiler/plan/plan.ts";
@@ -24,9 +25,16 @@ function exchange(args: readonly VirtualArg[], back: boolean): VirtualLaunch {
   const kernel: CollectiveOp = { name: "exchange", dtype: "f32", workers, back, rows: 64, length: 64 };
   return { ...launch("exchange", "", args), kernel };
 }
+const offsets = ofStore(buffer("offsets", [16], { dtype: "i32" }));
 /** What is computed of rows expert by expert, 60 us of each. `rows`: those arguments that are used so. */
-function product(name: string, args: readonly VirtualArg[], experts: number, rows: readonly boolean[]): VirtualLaunch {
-  const byGroup = { groups: experts, rows: rows.map((is) => (is ? 0 : null)) };
+function product(
+  name: string,
+  args: readonly VirtualArg[],
+  experts: number,
+  rows: readonly boolean[],
+  by: VirtualBuffer = offsets,
+): VirtualLaunch {
+  const byGroup = { groups: experts, offsets: by, rows: rows.map((is) => (is ? 0 : null)) };
   return { ...launch(name, "", args, 3 * experts), flops: 9e6 * experts, byGroup };
 }
 interface Made {
@@ -34,9 +42,11 @@ interface Made {
   readonly experts?: number;
   /** The experts read a row of another expert. */
   readonly mixes?: boolean;
+  /** Where the second product has its experts' rows. */
+  readonly others?: VirtualBuffer;
 }
 /** Rows that go to their experts' owners, two products, and the way back; and a product of all rows that came, as of gradients. */
-function mixture({ experts = 3, mixes = false }: Made = {}): Sequence {
+function mixture({ experts = 3, mixes = false, others = offsets }: Made = {}): Sequence {
   const ends = ofStore(buffer("ends", [workers, workers * experts + 1], { dtype: "i32" }));
   const [x, there, inner, out, back, slope, end] = ["x", "there", "inner", "out", "back", "slope", "end"].map(
     rowsOf,
@@ -45,7 +55,7 @@ function mixture({ experts = 3, mixes = false }: Made = {}): Sequence {
     launch("before", "", [read(given), write(x)], 64),
     exchange([read(x), read(ends), write(there)], false),
     product("up", [read(ends), read(there), write(inner)], experts, [false, !mixes, true]),
-    product("down", [read(inner), write(out)], experts, [true, !mixes]),
+    product("down", [read(inner), write(out)], experts, [true, !mixes], others),
     product("gradient", [read(there), write(slope)], experts, [true, false]),
     exchange([read(out), read(ends), write(back)], true),
     launch("after", "", [read(back), write(end)], 64),
@@ -91,6 +101,34 @@ test("rows stay whole of one expert, if they are few, or if an expert uses other
   assert.is(named(planned(mixture({ experts: 1 }))), whole.replaceAll("0-9", "0-3"));
   assert.is(named(planned(mixture(), 1024, "cuda")), "before, there, up 0-9, down 0-9, gradient 0-9, back, after");
 });
+test("where a product finds its experts' rows by other offsets, each of its pieces needs all rows that the product before makes", () => {
+  const others = ofStore(buffer("others", [16], { dtype: "i32" }));
+  const steps = `before, there 0, begin there 1, begin there 2, up 0-3, wait for 2, up 3-6, wait for 3, up 6-9,
+down 0-3, begin back 0, down 3-6, begin back 1, down 6-9, begin back 2, gradient 0-9, wait for 14, after`;
+  assert.is(named(planned(mixture({ others }))), steps.replaceAll("\n", " "));
+});
+test("rows that have come back, and go to other experts, do so once all of them are back, into however many pieces they are cut", () => {
+  const ends = ofStore(buffer("ends", [workers, workers * 4 + 1], { dtype: "i32" }));
+  const [x, there, out, back, again] = [rowsOf("x"), rowsOf("there"), rowsOf("out"), rowsOf("back"), rowsOf("again")];
+  const [half, result] = [buffer("half", [64, 16], { dtype: "bf16" }), buffer("result", [64, 16], { dtype: "bf16" })];
+  const launches = [
+    launch("before", "", [read(given), write(x)], 64),
+    exchange([read(x), read(ends), write(there)], false),
+    product("down", [read(there), write(out)], 4, [true, true]),
+    exchange([read(out), read(ends), write(back)], true),
+    exchange([read(back), read(ends), write(again)], false),
+    product("next", [read(again), write(half)], 4, [true, true]),
+    exchange([read(half), read(ends), write(result)], true),
+  ];
+  const cut = inPieces({ entry: "main", launches, assigns: [], results: [] }, 1024);
+  const that = (uses: (arg: VirtualArg) => boolean): number[] =>
+    cut.launches.flatMap(({ args }, at) => (args.some(uses) ? [at] : []));
+  const made = that((arg) => arg.buffer === back && arg.access === "part");
+  const sent = that((arg) => arg.buffer === back && arg.access === "read");
+  assert.equal([made.length, sent.length], [4, 2]);
+  const edges = dependences(cut);
+  assert.ok(made.every((from) => sent.every((to) => edges.has(from, to))));
+});
 const nameOfLaunch = ({ kernel, first, tasks }: VirtualLaunch): string =>
   "text" in kernel
     ? `${kernel.name}${tasks === 64 ? "" : ` ${first ?? 0}-${(first ?? 0) + tasks}`}`
@@ -123,6 +161,7 @@ const found = (v: Value) =>
       ? [
           {
             groups: byGroup.groups,
+            offsets: byGroup.offsets.name,
             rows: args.flatMap(({ buffer: { name } }, i) => (byGroup.rows[i] === 0 ? [name] : [])),
           },
         ]
@@ -133,8 +172,8 @@ test("a product by experts uses its experts' rows alone, but not the gradient of
   const [x, w] = [parameter("x", [50, 24]), parameter("w", [3, 24, 40])];
   const product = (rows: Value): Value => b.make1(g, "ragged_dot", [rows, w, offsets], { unit: 1 });
   assert.equal(
-    found(b.mul(g, product(x), 2)).map((f) => [f.groups, f.rows[0], f.rows.length]),
-    [[3, "x", 2]],
+    found(b.mul(g, product(x), 2)).map((f) => [f.groups, f.offsets, f.rows[0], f.rows.length]),
+    [[3, "offsets", "x", 2]],
   );
   const taken = b.take(g, x, b.param(g, "places", type("i32", [50])));
   assert.equal(
