@@ -100,9 +100,8 @@ class OverlapOrder {
     this.#held = launches.map((launch, at) => (beside.has(at) ? bytesHeld(launch) : 0));
     for (const [from, to] of edges.all()) {
       add(this.#waiting, to, 1);
-      if (!beside.has(from)) continue;
-      add(this.#flying, to, 1);
-      this.#following.add(to);
+      if (all.has(from)) add(this.#flying, to, 1);
+      if (beside.has(from)) this.#following.add(to);
     }
     const [late, eager, urgent] = [new Set<number>(), new Set<number>(), urgentLaunches(launches, edges)];
     for (const at of order)

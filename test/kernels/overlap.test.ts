@@ -134,6 +134,27 @@ test("rows go back while what does not need them is computed, if that takes long
   assert.is(named(planned(experts(9e6))), "before, exchange, expert, begin exchange, gradient, wait for 3, after");
   assert.is(named(planned(experts(1e6))), "before, exchange, expert, gradient, exchange, after");
 });
+test("what needs a sum and rows goes once both are awaited anyway", () => {
+  const [slope, sum] = [next("slope", 2 ** 17), next("sum", 2 ** 17)];
+  const [x, y, z, out] = [next("x"), next("y"), next("z"), next("out")];
+  const [first, second, used, end] = [next("first"), next("second"), next("used"), next("end")];
+  const launches = [
+    product("before", [read(given), write(x)]),
+    collective("exchange", [read(x), read(given), write(first)]),
+    product("gradient", [read(given), write(slope)], 9e6),
+    collective("all_reduce", [pointwise(slope), write(sum)]),
+    product("between", [read(first), write(y)]),
+    collective("exchange", [read(y), read(given), write(second)]),
+    launch("use", "", [read(sum), read(second), write(used)], 64),
+    product("beside", [read(y), write(z)], 9e6),
+    product("expert", [read(second), write(out)]),
+    product("after", [read(out), write(end)]),
+  ];
+  const results = [used, z, end].map((b) => ({ role: "output" as const, name: b.name, buffer: b }));
+  const steps =
+    "before, begin exchange, gradient, begin all_reduce, wait for 1, between, begin exchange, beside, wait for 6, expert, use, after";
+  assert.is(named(planned({ entry: "main", launches, assigns: [], results })), steps);
+});
 test("a collective of the first queue is not made before rows have come back, since it would wait for them", () => {
   assert.is(
     named(planned(experts(9e6, { gate: true }))),
