@@ -25,9 +25,10 @@ class ExchangeOrder {
   readonly #before: readonly ReadonlySet<number>[];
   readonly #edges: DependenceGraph;
   readonly #awaitsAll: (at: number) => boolean;
-  readonly #made: number[] = [];
+  /** In the order in which they are made. */
+  readonly #made = new Set<number>();
   /** What is not made yet, in the given order. */
-  #pending: readonly number[] = [];
+  #pending: number[] = [];
   #inFlight: readonly number[] = [];
 
   /** `awaitsAll`: whether a launch waits for all that is in flight, as collectives of the first queue do. */
@@ -35,18 +36,18 @@ class ExchangeOrder {
     [this.#edges, this.#before, this.#awaitsAll] = [edges, edges.reversed(), awaitsAll];
   }
   add(at: number): void {
-    this.#pending = [...this.#pending, at];
+    this.#pending.push(at);
   }
   begin(exchange: number): void {
     const needed = new Set([exchange]);
-    for (const at of needed) for (const from of this.#before[at] ?? []) needed.add(from);
+    for (const at of needed) for (const from of this.#before[at] ?? []) if (!this.#made.has(from)) needed.add(from);
     this.#make((at) => needed.has(at));
-    this.#made.push(exchange);
+    this.#made.add(exchange);
     this.#inFlight = [...this.#inFlight, exchange];
   }
   finish(): readonly number[] {
     this.#make(() => true);
-    return this.#made;
+    return [...this.#made];
   }
   /** Makes what is needed. If some of it must wait for an exchange, all that need not goes before. */
   #make(isNeeded: (at: number) => boolean): void {
@@ -61,7 +62,7 @@ class ExchangeOrder {
     this.#inFlight = this.#inFlight.slice(awaited);
   }
   #take(which: (at: number) => boolean): void {
-    this.#made.push(...this.#pending.filter(which));
+    for (const at of this.#pending) if (which(at)) this.#made.add(at);
     this.#pending = this.#pending.filter((at) => !which(at));
   }
   /** How many of the exchanges in flight a launch waits for: up to the last that it needs. */
