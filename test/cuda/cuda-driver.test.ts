@@ -278,6 +278,14 @@ test("offsets and sizes pass 4 GiB", () => {
   executor.close();
 });
 
+test("a part of a kernel's tasks is refused", () => {
+  const { CudaExecutor } = native();
+  const part = { ...copy(0, 0), kernel: 0, tasks: 2, first: 3 };
+  const spec = { driver: library, device: 0, bytes: 64, graphs: true, nccl: "", kernels: [] };
+  const buffers = [placed({ rows: 1, cols: 16, pitch: 16 }, 0)];
+  assert.throws(() => new CudaExecutor({ ...spec, buffers, entries: [{ steps: [part] }] }), /not those from 3 on/);
+});
+
 test("no library, an old one, no device", async () => {
   const missing = await problem(() => cudaDriver({ MOEC_LIBCUDA: "/nowhere/libcuda.so.1" }));
   assert.match(missing.message, /^NVIDIA's driver was not found: \/nowhere\/libcuda\.so\.1: /);

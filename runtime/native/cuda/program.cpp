@@ -82,6 +82,7 @@ std::unique_ptr<Collective> Program::collective(const StepSpec& spec) const {
 Program::Step Program::step(const CudaStepSpec& spec) {
   Step step{nullptr, {}, spec.tasks, {}, {}, {}, 0, nullptr, spec.beside};
   for (const size_t arg : spec.args) step.args.push_back(arena_.get() + buffers_.at(arg).offset);
+  if (spec.first != 0) throw std::runtime_error("a GPU runs all tasks of a kernel, not those from " + std::to_string(spec.first) + " on");
   if (spec.kernel == StepSpec::wait_step) return step;
   if (spec.kernel == StepSpec::collective_step) {
     step.collective = collective(spec);
