@@ -46,7 +46,7 @@ export class TokenCache {
     const { tokenizer, begin } = codec.config;
     if (tokenizer === undefined || file.length < leastKept) return encodeWith(codec, file, path, how);
     const { node, unicode } = process.versions;
-    const name = `${sha256(JSON.stringify([format, this.#compiler, node, unicode, tokenizer, isJsonLines(path), ...(pairs ? [pairs, ...(begin ?? [])] : []), sha256([file])]))}.tokens`;
+    const name = `${sha256(JSON.stringify([format, this.#compiler, node, unicode, tokenizer, isJsonLines(path), ...(pairs ? [pairs] : []), ...(begin ? [begin] : []), sha256([file])]))}.tokens`;
     const kept = attempt(() => this.#find(name));
     if (kept) return kept;
     const made = encodeWith(codec, file, path, how);

@@ -19,7 +19,7 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
   const [program, ...own] = tools.command;
   const work: PromiseWithChild<unknown> = execute(program, [...own, ...tools.flags, "-w", source, "-o", library], {
     maxBuffer: 2 ** 26,
-    env: { ...process.env, TMPDIR: folder },
+    env: { ...process.env, TMPDIR: folder, LC_ALL: "C" }, // its messages, which `systemFailures` reads, in English
   });
   if (!isListening) process.prependListener("exit", killAll);
   isListening = true;

@@ -358,6 +358,8 @@ test("a compiler that fails by itself, or lacks a part, is told of with what it 
     assert.ok(error.message.includes(line), error.message);
     assert.match(error.help, /CXX=/);
   }
+  const english = await failureOf(`test "$LC_ALL" = C && echo "collect2: fatal error: cannot find 'ld'" >&2; exit 1`);
+  assert.ok(english instanceof Problem && lacking.test(english.message), String(english));
   const other = await failureOf("echo 'kernel.cpp:1:2: error: cannot execute this' >&2; exit 1");
   assert.ok(other instanceof Bug, String(other));
   fs.rmSync(dirname(/source is (\S+)/.exec(other.message)?.[1] ?? ""), { recursive: true });

@@ -184,8 +184,8 @@ test("a run is trained in languages, keeps them, and is evaluated and asked in t
   const plain = { ...how, program: join(project, "examples/gpt-moe.moe"), out: null, ...languages };
   await assertProblem(() => openTraining(plain), "has no encoder", "leave the languages out");
 });
-test("encoded pairs are kept with what begins them", () => {
-  const [made, root] = [[] as string[], temporaryFolder()];
+test("encoded pairs, and texts, are kept with what begins them", () => {
+  const [made, root] = [[] as number[], temporaryFolder()];
   const text = Array.from({ length: 6000 }, (_, i): [string, string] => [
     `the ship ${i} and the sea`,
     "the whale is white",
@@ -194,11 +194,12 @@ test("encoded pairs are kept with what begins them", () => {
   const codec = codecs.bytes;
   const known: Codec = { ...codec, config: { tokenizer: "known" } };
   const cache = new TokenCache("test", () => tokenFolder(root));
-  for (const one of [known, withBegin(known, [60]), known, withBegin(known, [61])]) {
-    const { tokens } = cache.encodeFile(one, readFileSync(path), path, { pairs: true });
-    made.push(String(tokens[0]));
-  }
-  assert.deepEqual(made, [String(~116), String(~60), String(~116), String(~61)]);
+  for (const pairs of [true, false])
+    for (const one of [known, withBegin(known, [60]), known, withBegin(known, [61])]) {
+      const { tokens } = cache.encodeFile(one, readFileSync(path), path, { pairs });
+      made.push(tokens[0] ?? 0);
+    }
+  assert.deepEqual(made, [~116, ~60, ~116, ~61, ~116, ~60, ~116, ~61]);
 });
 
 /** A copy of a run's folder whose config.json has more. */
