@@ -40,7 +40,9 @@ export function atomOf(a: Size): Atom | null {
 }
 export const isSpread = (a: Size): boolean => atomOf(a)?.product != null;
 
-const key = (powers: readonly Power[]): string => powers.map(([a, e]) => `${a.id}^${e}`).join("*");
+/** In order of the atoms, so that of equal programs equal sizes are shown alike. */
+const key = (powers: readonly Power[]): string =>
+  powers.map(([a, e]) => `${String(a.id).padStart(9, "0")}^${e}`).join("*");
 /** A key that is equal only for equal sizes; names would not do, as two atoms may share one. */
 const identity = (a: Size): string =>
   terms(a)

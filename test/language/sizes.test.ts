@@ -109,4 +109,12 @@ test("a spread is one axis, and its product in products", () => {
   assert.ok(equal(product([sizeOf(s), 3]), mul(whole, 3)));
   assert.not.ok(equal(sizeOf(s), whole));
 });
+const shown = (id: number): string => {
+  const [a, b] = ["A", "B"].map((name, i) => sizeOf({ id: id + i, name, product: null }));
+  return a && b ? show(add(a, b)) : "";
+};
+test("sizes are shown in one order, whatever was made before their names", () => {
+  for (const id of [8, 9, 98, 99, 999, 9999]) assert.is(shown(id), shown(20), String(id));
+});
+
 test.run();
