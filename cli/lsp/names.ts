@@ -126,9 +126,11 @@ function namedMember(object: Val | undefined, { name }: ast.Name): Definition | 
 const bodiesOfMade = ({ of }: Makeable): readonly (readonly ast.Member[])[] =>
   of.kind === "layer" ? of.maker.parts.map((part) => allMembers(part.ast.body)) : [];
 const membersOfMade = (make: Makeable): readonly ast.Member[] => bodiesOfMade(make).flat();
-/** The members that can stand after a value and a dot. */
-export const membersOfValue = (value: Val | undefined): readonly ast.Member[] =>
-  value?.kind === "layer" ? membersOfMade(value.layer.make) : [];
+/** The members that can stand after a value and a dot, one for each name. */
+export function membersOfValue(value: Val | undefined): readonly ast.Member[] {
+  const all = value?.kind === "layer" ? membersOfMade(value.layer.make) : [];
+  return [...new Map(all.map((m) => [m.name.name, m])).values()];
+}
 export const forwardIn = (make: Makeable): ast.Method | undefined =>
   membersOfMade(make)
     .filter((m) => m.kind === "method")

@@ -4,7 +4,7 @@ import type * as ast from "../syntax/ast.ts";
 import { type } from "../types/type.ts";
 import { checkAdditions } from "./additions.ts";
 import { declareSymbols } from "./bind.ts";
-import { isTrue } from "./choices.ts";
+import { type Choice, isTrue } from "./choices.ts";
 import { declaredTwice, diagnostic, duplicates, textOf } from "./errors.ts";
 import { moduleScope, newFrame } from "./frames.ts";
 import { resolveAlias } from "./headers.ts";
@@ -83,17 +83,19 @@ interface Place {
   readonly instance: Instance;
   /** The names that several members have. */
   readonly shared: ReadonlySet<string>;
+  /** The choices of the branches around. */
+  readonly within: readonly Choice[];
 }
 function checkMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope, instance: Instance): void {
   const names = allMembers(body).map((m) => m.name.name);
   const shared = new Set(names.filter((name, i) => names.indexOf(name) < i));
-  checkBranch(w, body, { header, instance, shared }, new Map());
+  checkBranch(w, body, { header, instance, shared, within: [] }, new Map());
 }
 /** `seen`: the members declared so far; each branch of an `if` gets a copy, as the other one may declare the same names. */
 function checkBranch(w: World, body: readonly ast.MemberOrIf[], place: Place, seen: Map<string, ast.Name>): void {
   for (const m of body) {
     if (m.kind === "if") {
-      for (const branch of branchesOf(w, m, place)) checkBranch(w, branch, place, new Map(seen));
+      for (const { body, within } of branchesOf(w, m, place)) checkBranch(w, body, { ...place, within }, new Map(seen));
       continue;
     }
     const old = seen.get(m.name.name);
@@ -102,16 +104,22 @@ function checkBranch(w: World, body: readonly ast.MemberOrIf[], place: Place, se
     checkMember(w, m, place);
   }
 }
+interface Branch extends Pick<Place, "within"> {
+  readonly body: readonly ast.MemberOrIf[];
+}
 /** The branches to check: both, or that which this run assumes, if others have the names of its members. */
 function branchesOf(
   w: World,
   m: Extract<ast.MemberOrIf, { kind: "if" }>,
-  { header, shared }: Place,
-): readonly (readonly ast.MemberOrIf[])[] {
-  const known = w.guard(() => conditionOf(w, m.cond, header), null);
+  { header, shared, within }: Place,
+): readonly Branch[] {
+  const condition = w.guard(() => conditionOf(w, m.cond, header), null);
   const chooses = allMembers([m]).some(({ name }) => shared.has(name.name));
-  if (known === null || typeof known === "boolean" || !chooses) return [m.then, m.else];
-  return [w.choices.choose(known, isTrue(m.cond.span)) ? m.then : m.else];
+  if (condition === null || typeof condition === "boolean" || !chooses)
+    return [m.then, m.else].map((body) => ({ body, within }));
+  const choice = { condition, question: isTrue(m.cond.span) };
+  const holds = w.choices.choose(choice, within);
+  return [{ body: holds ? m.then : m.else, within: [...within, { ...choice, holds }] }];
 }
 function checkMember(w: World, m: ast.Member, { header, instance }: Place): void {
   if (m.kind === "method") {

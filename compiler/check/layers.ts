@@ -5,8 +5,8 @@ import { groupBy } from "../group-by.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type Size, show } from "../types/size.ts";
 import { type } from "../types/type.ts";
-import { isTrue } from "./choices.ts";
-import { type Condition, condition as unnamed } from "./conditions.ts";
+import { type Choice, isTrue } from "./choices.ts";
+import { type Condition, condition } from "./conditions.ts";
 import { absorb, declaredTwice, didYouMean, Failure, fail, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { distinct, lengthOf, toMakeable } from "./makers.ts";
@@ -60,12 +60,7 @@ function lazy<T>(make: () => T): () => T {
 /** A member, and the conditions, known to elaboration alone, under which it exists. */
 interface ActiveMember {
   readonly member: ast.Member;
-  readonly under: readonly Branch[];
-}
-interface Branch {
-  readonly condition: Condition;
-  readonly holds: boolean;
-  readonly at: ast.Span;
+  readonly under: readonly Choice[];
 }
 /** The members that exist under this header. While checking, if a condition is not known, the members of both branches. */
 function activeMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope): ActiveMember[] {
@@ -76,7 +71,7 @@ function activeMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope)
       if (known === !holds) return [];
       const inside = activeMembers(w, holds ? m.then : m.else, header);
       if (known === null || typeof known === "boolean") return inside;
-      const outer = { condition: known, holds, at: m.cond.span };
+      const outer = { condition: known, holds, question: isTrue(m.cond.span) };
       return inside.map(({ member, under }) => ({ member, under: [outer, ...under] }));
     };
     return [...branch(true), ...branch(false)];
@@ -90,20 +85,15 @@ function memberAmong(w: World, declared: readonly ActiveMember[], home: Home): V
   if (!w.checking) throw new Failure(declaredTwice(second.member.name, first.member.name));
   if (declared.some(({ under }) => under.length === 0)) return errorVal; // it is declared twice
   const chosen = declared.find(({ under }) =>
-    under.every(({ condition, holds, at }) => w.choices.choose(condition, isTrue(at)) === holds),
+    under.every((branch, i) => w.choices.choose(branch, under.slice(0, i)) === branch.holds),
   );
   return chosen ? makeMember(w, chosen.member, home) : errorVal;
-}
-/** The condition of an `if`, which must be known at compile time; null: only elaboration knows it, and either is assumed. */
-export function condition(w: World, e: ast.Expr, scope: Scope): boolean | null {
-  const known = conditionOf(w, e, scope);
-  return typeof known === "boolean" ? known : w.choices.assumed(known);
 }
 /** The condition of an `if`: whether it holds, or what it is, if only elaboration knows. */
 export function conditionOf(w: World, e: ast.Expr, scope: Scope): boolean | Condition {
   const v = w.evaluate(e, scope);
   if (v.kind === "bool" && v.value !== null) return v.value;
-  if (v.kind === "bool" || (v.kind === "number" && v.loose)) return whenOf(v) ?? unnamed(textOf(e.span));
+  if (v.kind === "bool" || (v.kind === "number" && v.loose)) return whenOf(v) ?? condition(`at ${e.span.start}`);
   if (v.kind === "error") return absorb();
   if (v.kind === "tensor")
     return fail("E0213", "`if` takes what is known when compiling, and a tensor is not", e.span, {
@@ -234,10 +224,12 @@ function abstractArray(w: World, makers: Makers, path: string): Instances {
     runs,
   };
 }
-/** The layers with which an array begins whatever its lengths are. */
+/** The layers with which an array begins whatever its lengths are, which may be 0. */
 function leading({ items }: Makers): Makeable[] {
   const all: Makeable[] = [];
   for (const item of items) {
+    if ("items" in item && item.times === 0) continue;
+    if ("items" in item && typeof item.times !== "number") break;
     const inner = "items" in item ? leading(item) : [item];
     all.push(...inner);
     if ("items" in item && lengthOf(item) !== inner.length) break;
@@ -256,7 +248,7 @@ export function oneOf(w: World, v: Extract<Val, { kind: "layer" }>, at: ast.Span
   const { layer, others, isKnown = false } = v;
   const isChosen = ({ path, make: { of } }: Instance, k: number): boolean => {
     const answer = of.kind === "layer" ? `\`${textOf(of.maker.at)}\`` : `layer ${k}`;
-    return w.choices.choose(unnamed(`${path} is ${k}, ${answer}`), { at, answer });
+    return w.choices.choose({ condition: condition(`${path} is ${k}, ${answer}`), question: { at, answer } });
   };
   return isKnown ? layer : ([layer, ...others].find((one, k) => k === others.length || isChosen(one, k)) ?? layer);
 }

@@ -3,11 +3,20 @@ import { locationText } from "../diagnostic.ts";
 import type { BinaryOp, Span } from "../syntax/ast.ts";
 import { remainder } from "../types/numbers.ts";
 import * as size from "../types/size.ts";
-import { both, type Condition, comparison, condition, either, not, numberText } from "./conditions.ts";
+import {
+  both,
+  type Condition,
+  comparison,
+  condition,
+  textOf as conditionText,
+  either,
+  not,
+  numberText,
+} from "./conditions.ts";
 import { fail, textOf } from "./errors.ts";
 import { isLibrary } from "./library.ts";
 import { bool, kindText, type Num, number, type Val } from "./values.ts";
-import type { World } from "./world.ts";
+import type { CallArgument, World } from "./world.ts";
 
 type Known = Extract<Val, { kind: "number" | "bool" }>;
 export const isKnown = (v: Val): v is Known => v.kind === "number" || v.kind === "bool";
@@ -59,10 +68,22 @@ export function knownBinary(op: BinaryOp, a: Known, b: Known, at: Span): Val {
   const text = left === undefined || right === undefined ? undefined : `(${left} ${op} ${right})`;
   return { kind: "number", value: null, whole, text };
 }
-/** What conditions call a number. */
+/** What conditions call a number, or a boolean that stands for one. */
 function sideOf(v: Known): { readonly value: Num; readonly text: string | undefined } {
   const value = asNumber(v);
-  return { value, text: numberText(value, v.kind === "number" ? v.text : undefined) };
+  const name = v.kind === "number" ? v.text : v.when && conditionText(v.when);
+  return { value, text: numberText(value, name) };
+}
+/** What a function makes of numbers, while checking: conditions name it by the call. */
+export function numberOfCall(v: Val, fn: string, given: readonly CallArgument[]): Val {
+  if (!isKnown(v) || v.value !== null) return v;
+  const texts = given.map(({ name, value }) => {
+    const text = isKnown(value) ? sideOf(value).text : undefined;
+    return text && `${name?.name ?? ""}: ${text}`;
+  });
+  if (texts.includes(undefined)) return v;
+  const text = `${fn}(${texts.join(", ")})`;
+  return v.kind === "bool" ? bool(null, condition(text)) : { ...v, text };
 }
 /** Where a value is true that only elaboration knows; undefined: nothing names it. */
 export function whenOf(v: Known): Condition | undefined {

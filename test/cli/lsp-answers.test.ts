@@ -187,6 +187,12 @@ layer A(D, H, wide = true) {
   }
 }
 layer B(D) { a: A(D, 2) forward(x: float[N, D]) -> float[N, 2] { return x[:, :2] * a.b } }
+layer C(D, H, both = true) {
+  inner: A(D, H, both)
+  forward(x: float[N, D]) -> float[N, H] {
+    if both { return inner.up(x)[:, :H] } else { let narrow = inner.up(x) return narrow }
+  }
+}
 `;
   const workspace = new Workspace();
   workspace.put("file:///nowhere/branches.moe", text);
@@ -204,6 +210,9 @@ layer B(D) { a: A(D, 2) forward(x: float[N, D]) -> float[N, 2] { return x[:, :2]
   assert.equal(starts("a.|b }"), [start("param |b: float[2"), start("param |b: float[H")]);
   const hovered = hoverText(hover(workspace, source, at("return |up(x)")));
   for (const line of ["up: Up(D, 2 * H)", "up: Up(D, H)"]) assert.match(hovered, line);
+  assert.match(hoverText(hover(workspace, source, at("return |narrow"))), "float[N, H]");
+  const named = completion(workspace, source, at("a.|b }")).map(({ label }) => label);
+  assert.equal(named.toSorted(), ["b", "forward", "up"]);
 });
 
 test("any text has answers", () => {

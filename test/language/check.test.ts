@@ -90,6 +90,48 @@ test("a condition is known again if it is negated, turned round, or a part of an
     assert.equal(gated(`if ${body} { return up(x) } return up(x)`, declared), ["E0204"], `${members}: ${body}`);
   }
 });
+const three = (first: string, second: string): string =>
+  `if ${first} { up: Linear(D, 2 * H) } else if ${second} { up: Linear(D, 3 * H) } else { up: Linear(D, H) }`;
+const two = (when: string): string => `if ${when} { up: Linear(D, 2 * H) } else { up: Linear(D, H) }`;
+test("what is assumed of a condition tells others: of the same number, of its parts, and of what it is a part of", () => {
+  const cases: readonly (readonly [string, string])[] = [
+    [three("rate == 0", "rate == 1"), "if 1 == rate { return up(x)[:, 2 * H:] } if rate == 0 { return up(x)[:, H:] }"],
+    [three("rate < 0.5", "rate <= 2"), "if rate > 2 { return up(x) } if rate >= 0.5 { return up(x)[:, 2 * H:] }"],
+    [three("wide && L > 2", "wide"), "if !wide { return up(x) } if L > 2 { return up(x)[:, H:] }"],
+    [three("!(wide || L > 2)", "L > 2"), "if L > 2 { return up(x)[:, 2 * H:] } if !wide { return up(x)[:, H:] }"],
+    [two("L > 4"), "if L >= 5 { return up(x)[:, H:] } if L > 2 { return up(x) }"],
+    [two("wide && (L > 2 && rate > 1)"), "if rate > 1 && L > 2 { if wide { return up(x)[:, H:] } return up(x) }"],
+    [two("wide && L > 2"), "if !wide { return up(x) } if L <= 2 { return up(x) } else { return up(x)[:, H:] }"],
+  ];
+  for (const [members, body] of cases)
+    assert.equal(gated(`${body} return up(x)[:, :H]`, members), [], `${members}: ${body}`);
+  for (const [members, body] of [
+    [two("L > 4"), "if L >= 4 { return up(x)[:, H:] } return up(x)[:, :H]"],
+    [two("rate > 1"), "if rate >= 1 { return up(x)[:, H:] } return up(x)[:, :H]"],
+    [two("wide && L > 2"), "if wide { return up(x)[:, H:] } return up(x)[:, :H]"],
+  ] as const)
+    assert.equal(gated(body, members), ["E0204"], `${members}: ${body}`);
+});
+const nested = (a: string, b: string, c: string, d: string): string =>
+  `if wide { if L > 2 { ${a} } else { ${b} } } else { if L > 2 { ${c} } else { ${d} } }`;
+test("each of the members in nested branches is checked", () => {
+  const right = "m(x: f32[H]) -> f32[H] { return x }";
+  const wrong = "m(x: f32[H]) -> f32[H] { return y }";
+  for (let at = 0; at < 4; at++) {
+    const [a = "", b = "", c = "", d = ""] = Array.from({ length: 4 }, (_, i) => (i === at ? wrong : right));
+    for (const before of ["", "if L > 2 { n: Linear(D, H) } else { n: Linear(D, H) }"]) {
+      const found = gated("return x @ w", `param w: f32[D, H] = 0 ${before} ${nested(a, b, c, d)}`);
+      assert.equal(found, ["E0301"], `${at} ${before}`);
+    }
+  }
+});
+const independent = (other: string): string =>
+  `if wide { param u: f32[1] = 0 } else { param u: f32[D] = 0 } if L > 2 { param v: f32[1] = 0 } else { param v: f32[${other}] = 0 }`;
+test("conditions that are independent are denied at once, too", () => {
+  const body = "return x[:, :1] * sum(u * v) + x[:, :H]";
+  assert.equal(gated(body, independent("D")), []);
+  assert.equal(gated(body, independent("H")), ["E0202"]);
+});
 test("members of an inner layer, whose conditions are those of the outer one", () => {
   const inner = `${linear} layer I(D, H, wide = true) { if wide { up: Linear(D, 2 * H) } else { up: Linear(D, H) } }`;
   const outer = (body: string, given = "both"): string[] =>
@@ -101,6 +143,13 @@ test("members of an inner layer, whose conditions are those of the outer one", (
   assert.equal(outer("return i.up(x)"), ["E0204"]);
   assert.equal(outer("if both { return i.up(x) } return i.up(x)"), ["E0204"]);
   assert.equal(outer("return i.up(x)", "true"), ["E0204"]);
+  const named = `${linear} layer I(D, H, rate = 1.0) { if maximum(rate, 2) > 3 { up: Linear(D, 2 * H) } else { up: Linear(D, H) } }`;
+  const other = (given: string): string[] =>
+    codesIn(
+      `${named} layer A(D, H, rate = 1.0, other = 1.0) { i: I(D, H, ${given}) forward(x: f32[N, D]) -> f32[N, H] { if maximum(rate, 2) > 3 { return i.up(x)[:, H:] } return i.up(x) } }`,
+    );
+  assert.equal(other("rate"), []);
+  assert.equal(other("other"), ["E0204", "E0204"]);
 });
 test("an element of an array of different layers is each of them, and one that is told by its number that one", () => {
   const layers =
@@ -111,6 +160,10 @@ test("an element of an array of different layers is each of them, and one that i
   assert.equal(array("for b, i in l { if i == 1 { x = b.one(x) } } return x"), []);
   for (const body of ["return l[1].two(x)", "for b, i in l { x = l[i].two(x) } return x"])
     assert.is(array(body).length, 1, body);
+  const first = (items: string): string[] =>
+    codesIn(`${layers} layer A(D, N) { l: [${items}] forward(x: f32[D]) -> f32[D] { return l[0].two(x) } }`);
+  for (const items of ["P(D)[2], Q(D)", "Q(D)[0], P(D), Q(D)"]) assert.equal(first(items), [], items);
+  for (const items of ["P(D)[N], Q(D)", "P(D)[0], Q(D)"]) assert.is(first(items).length, 1, items);
 });
 
 const ofSize = (size: string): string => `fn f() -> f32[3] { let y: f32[${size}] = 1 return y }`;

@@ -9,7 +9,7 @@ import { bindArguments, type Signature } from "../bind.ts";
 import { builtinCalled } from "../builtins/list.ts";
 import { absorb, fail, textOf } from "../errors.ts";
 import { moduleScope, newFrame, siteOf } from "../frames.ts";
-import { calledFrom } from "../numbers.ts";
+import { calledFrom, numberOfCall } from "../numbers.ts";
 import { isMerged } from "../origin.ts";
 import { firstArguments } from "../rows.ts";
 import { bareName, isBound, typeOf } from "../types.ts";
@@ -31,7 +31,7 @@ export function call(w: World, fn: Callable, c: Call): Val {
   if (c.given.some((g) => g.value.kind === "error")) absorb();
   switch (fn.kind) {
     case "builtin":
-      return builtinCalled(fn.name).call({ ...c, w, site: siteOf(c.from, c.at) });
+      return numberOfCall(builtinCalled(fn.name).call({ ...c, w, site: siteOf(c.from, c.at) }), fn.name, c.given);
     case "declared":
     case "helper":
       return callBody(w, bodyOf(w, fn, c), c);

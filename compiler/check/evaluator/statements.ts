@@ -5,7 +5,7 @@ import { isFloat } from "../../types/dtype.ts";
 import { atom, equalAll, type Size, show, sizeOf as sizeOfAtom } from "../../types/size.ts";
 import { showType, type Type } from "../../types/type.ts";
 import { absorb, didYouMean, duplicates, Failure, fail, quoted, quotedOperand, resultText, textOf } from "../errors.ts";
-import { anyOf, condition, conditionOf } from "../layers.ts";
+import { anyOf, conditionOf } from "../layers.ts";
 import { calledFrom, toSize } from "../numbers.ts";
 import { checkOptimize } from "../optimize.ts";
 import { castTo, conform, toDefaultTensor } from "../tensor.ts";
@@ -20,13 +20,15 @@ import { runCall } from "./untaken.ts";
 
 /** Runs statements in order. Returns whether every path through them ends with `return`. */
 export function execute(w: World, body: readonly ast.Stmt[], scope: Scope): boolean {
+  const { here } = w.choices;
   let returned = false;
   for (const [place, stmt] of body.entries()) {
     if (w.checking) w.guard(() => requireRead(body, place, scope));
     const way: Way = w.guard(() => run(w, stmt, scope), stmt.kind === "return" ? "returns" : "goes on");
-    if (way === "ends" || (way === "returns" && !w.checking)) return true;
-    returned ||= way === "returns";
+    returned ||= way !== "goes on";
+    if (way === "ends" || (returned && !w.checking)) break;
   }
+  w.choices.here = here;
   return returned;
 }
 /** Where a statement leads: on; out of the body; or out of it as this run assumes, so that what follows is left to another run. */
@@ -254,18 +256,27 @@ const openSizes = (t: ast.TypeExpr, scope: Scope): boolean =>
   t.axes.some((e) => e.kind === "name" && !scope.holder(e.name));
 
 function runIf(w: World, stmt: Of<"if">, scope: Scope): Way {
-  const holds = w.checking ? assumedCondition(w, stmt, scope) : condition(w, stmt.cond, scope);
-  if (holds !== null) return execute(w, holds ? stmt.then : stmt.else, scope.inner()) ? "ends" : "goes on";
-  const first = execute(w, stmt.then, scope.inner());
-  const second = execute(w, stmt.else, scope.inner());
-  return first && second ? "returns" : "goes on";
+  if (w.checking) return checkIf(w, stmt, scope);
+  const holds = conditionOf(w, stmt.cond, scope) === true;
+  return execute(w, holds ? stmt.then : stmt.else, scope.inner()) ? "ends" : "goes on";
 }
 /** Both branches are checked even if the condition is known, but not if members depend on it; the condition itself must be valid. */
-const assumedCondition = (w: World, { cond }: Of<"if">, scope: Scope): boolean | null =>
-  w.guard(() => {
-    const known = conditionOf(w, cond, scope);
-    return typeof known === "boolean" ? null : w.choices.assumed(known);
-  }, null);
+function checkIf(w: World, stmt: Of<"if">, scope: Scope): Way {
+  const asked = w.guard(() => conditionOf(w, stmt.cond, scope), null);
+  const open = typeof asked === "boolean" ? null : asked;
+  const { choices } = w;
+  const holds = open && choices.here.of(open);
+  if (holds !== null) return execute(w, holds ? stmt.then : stmt.else, scope.inner()) ? "ends" : "goes on";
+  const { here } = choices;
+  const [first = false, second = false] = [true, false].map((is) => {
+    choices.here = here;
+    if (open) choices.suppose(open, is);
+    return execute(w, is ? stmt.then : stmt.else, scope.inner());
+  });
+  choices.here = here;
+  if (open && first !== second) choices.suppose(open, second); // what follows is where the branch that returns was not taken
+  return first && second ? "returns" : "goes on";
+}
 
 function runFor(w: World, stmt: Of<"for">, scope: Scope): Way {
   const turns =
