@@ -109,14 +109,17 @@ export function requireCountable(plan: Plan): void {
 }
 /** Throws if the parameters alone, or these with inputs and states, need more bytes than are free, before any plan is made; see `requireMemory`. */
 export function requireStores(stores: readonly Store[], free: FreeMemory, first = ""): void {
-  const require = (what: string, roles: readonly Store["role"][], advice: string): void => {
-    const held = stores.filter((s) => roles.includes(s.role));
-    const buffers = held.map(({ name, type }) => ({ ...dtypeAndShape(type), name, bytes: byteSize(type) }));
-    const bytes = sum(buffers.map((b) => b.bytes));
-    if (bytes > freePerProcess(free)) throw tooLarge(what, bytes, showFree(free), buffers, advice);
+  const require = (what: string, ...roles: readonly Store["role"][]): void => {
+    const held = stores
+      .filter(({ role }) => roles.includes(role))
+      .map(({ role, name, type }) => ({ ...dtypeAndShape(type), role, name, bytes: byteSize(type) }));
+    const bytes = sum(held.map((b) => b.bytes));
+    if (bytes <= freePerProcess(free)) return;
+    const inputs = sum(held.map((b) => (b.role === "input" ? b.bytes : 0)));
+    throw tooLarge(what, bytes, showFree(free), held, inputs < bytes / 2 ? first + shrinkAdvice : inputsAdvice);
   };
-  require("the parameters alone need", ["parameter"], first + shrinkAdvice);
-  require("parameters, states and inputs need", ["parameter", "state", "input"], inputsAdvice);
+  require("the parameters alone need", "parameter");
+  require("parameters, states and inputs need", "parameter", "state", "input");
 }
 const dtypeAndShape = (type: Type): Pick<LargeBuffer, "dtype" | "shape"> => ({
   dtype: dtypeOf(type),

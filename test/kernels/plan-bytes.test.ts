@@ -83,6 +83,9 @@ test("bytes by what they hold", () => {
     /^parameters, states and inputs need 256 B and 255 B are free; .*\n {2}p: .*\n {2}g: f32\[32\], 128 B$/,
   );
   assert.match(storesRefused(255).help, /^lower the sizes of its inputs/);
+  const caching = [...stores, storeOf(ofStore(buffer("keys", [1])), "state")];
+  const cacheRefused = problem(() => requireStores(caching, { bytes: 259 }, "begin here, or "));
+  assert.match(cacheRefused.help, /^begin here, or lower the model's sizes/, "most are parameters and states");
   assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
 });
 test("what is written in forward and backward, a gradient of two parameters, and sums over batches", () => {
