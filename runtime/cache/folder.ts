@@ -18,13 +18,25 @@ export const gibibyte = 2 ** 30;
 const hour = 3_600_000;
 const ours = /^[0-9a-f]{64}\.(so|key|plan|tokens|[0-9a-f]{16}\.part)$/;
 
-/** `MOEC_CACHE`, or moec's folder in the user's cache folder. */
-export function cacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
-  const own = environment["MOEC_CACHE"];
-  if (own !== undefined && own !== "") return own;
-  const home = homedir() || userInfo().homedir; // HOME may be set to nothing
-  const system = process.platform === "darwin" ? join(home, "Library", "Caches") : join(home, ".cache");
-  return join(environment["XDG_CACHE_HOME"] || system, "moec");
+/** `MOEC_CACHE`, or moec's folder in the user's cache folder; `home` gives the user's home. */
+export function cacheFolder(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+  home: () => string = userHome,
+): string {
+  return environment["MOEC_CACHE"] || join(environment["XDG_CACHE_HOME"] || userCaches(home), "moec");
+}
+const userHome = (): string => homedir() || userInfo().homedir; // HOME may be set to nothing
+function userCaches(home: () => string): string {
+  try {
+    return process.platform === "darwin" ? join(home(), "Library", "Caches") : join(home(), ".cache");
+  } catch (error) {
+    // a container may run as a user that the system does not know
+    throw new Problem(
+      "no folder to cache in: HOME names none, and the system knows no home of this user",
+      "name a folder in MOEC_CACHE, or in HOME",
+      { cause: error },
+    );
+  }
 }
 
 export class CacheFolder {

@@ -14,6 +14,7 @@ import { buildKernels, KernelBuild } from "../../runtime/host/compile.ts";
 import { hostExecutable } from "../../runtime/host/executable.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
 import { sha256 } from "../../runtime/storage/files.ts";
+import { problem } from "../assert-problem.ts";
 import { full, withPatchedFs } from "../patch-fs.ts";
 import { project } from "../project.ts";
 import { buffer, header, launch, write } from "../sequences.ts";
@@ -45,6 +46,9 @@ async function runAll(plan: Plan, cache: KernelCache): Promise<readonly number[]
   return [...losses.values()];
 }
 
+const homeless = (): string => {
+  throw new Error("uv_os_get_passwd returned ENOENT");
+};
 test("the folder is MOEC_CACHE, or the user's", () => {
   assert.is(cacheFolder({ MOEC_CACHE: "/a" }), "/a");
   if (process.platform !== "darwin") assert.is(cacheFolder({ MOEC_CACHE: "", XDG_CACHE_HOME: "/b" }), "/b/moec");
@@ -53,6 +57,9 @@ test("the folder is MOEC_CACHE, or the user's", () => {
   process.env["HOME"] = "";
   assert.ok(isAbsolute(cacheFolder({})), "also where HOME is set to nothing");
   process.env["HOME"] = before;
+  const error = problem(() => cacheFolder({ XDG_CACHE_HOME: "" }, homeless));
+  assert.match(`${error.message}; ${error.help}`, /knows no home of this user; name a folder in MOEC_CACHE/);
+  assert.is(cacheFolder({ XDG_CACHE_HOME: "/b" }, homeless), "/b/moec");
 });
 
 test("folder and files are for this user only", () => {
@@ -363,6 +370,15 @@ test("a compiler that fails by itself, or lacks a part, is told of with what it 
   const other = await failureOf("echo 'kernel.cpp:1:2: error: cannot execute this' >&2; exit 1");
   assert.ok(other instanceof Bug, String(other));
   fs.rmSync(dirname(/source is (\S+)/.exec(other.message)?.[1] ?? ""), { recursive: true });
+});
+test("what a compiler says is read in English, whatever the user's language", async () => {
+  const before = process.env["LC_ALL"];
+  process.env["LC_ALL"] = "de_DE.UTF-8";
+  const said = `[ "$LC_ALL" = C ] && echo 'as: No space left on device' || echo 'as: Auf dem Gerät ist kein Platz'`;
+  const error = await failureOf(`{ ${said}; } >&2; exit 1`);
+  if (before === undefined) delete process.env["LC_ALL"];
+  else process.env["LC_ALL"] = before;
+  assert.ok(error instanceof Problem && /the disk is full/.test(error.message), String(error));
 });
 test("a compiler that reports no error and writes nothing is told of as such", async () => {
   const error = await failureOf("exit 0");
