@@ -29,7 +29,8 @@ const models: Readonly<Record<string, Handle | undefined>> = moe`
   } from "std/gates"
   import { MoE, SharedMoE, CopyMoE, ExpertChoice, SoftMoE, GroupedMoE, Depth } from "std/moe"
   import { SwiGlu } from "std/nn"
-  import { Attention } from "std/attention"
+  import { Attention, LatentAttention } from "std/attention"
+  import { Ministral3Attention } from "std/models/dense"
   import { Block, Gemma2Block, Llama4Feed } from "std/models/decoder"
   import { XlBlock } from "std/models/xl"
   import { Sgd } from "std/optim"
@@ -112,6 +113,8 @@ const models: Readonly<Record<string, Handle | undefined>> = moe`
   model Gemma(D = 6) = Mixed(D, Placed(D, Gemma2Block(D, Attention(D, 1), Mixture4(D))))
   model Gpt(D = 6) = Mixed(D, Placed(D, ${GptBlock}(D)))
   model Llama(D = 6) = Mixed(D, Placed(D, Block(D, Attention(D, 1), Llama4Feed(D, 8, 8, 4, 1))))
+  model Ministral(D = 6) = Mixed(D, Placed(D, Ministral3Attention(D, 2, 1, 4, original: 2, growth: 0.5)))
+  model Mistral(D = 6) = Mixed(D, Placed(D, LatentAttention(D, 2, 4, 3, 4, 2, 4, original: 2, growth: 0.5)))
   model TransformerXl(D = 6) = Mixed(D, Placed(D, Xl(D)))
   model Depths(D = 6) = Mixed(D, Placed(D, Depth(D, part: 0.4, body: Block(D, Attention(D, 1), Mixture4(D)))))
 `;
