@@ -190,7 +190,8 @@ function computed(path: string, config: Json, key: string, { from, must = "" }: 
   if (is !== undefined) return is;
   throw new Problem(`${path}: ${key} is ${shown(lookup(config, key))}`, `it must be ${must}: restore the file`);
 }
-function listsOf(path: string, { lists = {} }: Family, config: Json, layers: number): [string, Tensor][] {
+function listsOf(path: string, { lists = {}, hasLists }: Family, config: Json, layers: number): [string, Tensor][] {
+  if (hasLists?.(config) === false) return [];
   return Object.entries(lists).flatMap(([name, keys]) => {
     const key = keys.find((one) => lookup(config, one) !== undefined);
     if (key === undefined) return [];

@@ -68,6 +68,8 @@ export interface Family {
    * which the first present is used. If none is, there is no such vector.
    */
   readonly lists?: Readonly<Record<string, readonly string[]>>;
+  /** Whether the model that config.json tells of has these vectors; default: always. */
+  readonly hasLists?: (config: Json) => boolean;
   /** Whether the head shares the embedding's table, if config.json does not say. */
   readonly tied?: boolean;
   /**

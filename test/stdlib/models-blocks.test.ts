@@ -84,7 +84,7 @@ test("Laguna: each kind of blocks has heads and RoPE of its own", () => {
     num_attention_heads_per_layer: null,
     gating: "per-element",
   });
-  assert.deepEqual([unsaid["base"], unsaid["P"], unsaid["stretch"], unsaid["NearHeads"]], [500000, 4, undefined, 4]);
+  assert.deepEqual([unsaid["base"], unsaid["P"], unsaid["stretch"], unsaid["NearHeads"]], [500000, 4, 1, 4]);
   assert.equal(unsaid["single"], false);
   const sliding = { rope_type: "default", rope_theta: 50, partial_rotary_factor: 0.55 }; // 4.4 features of 8
   assert.equal(

@@ -71,6 +71,11 @@ test("Phi-3: where LongRoPE begins, what it multiplies by, and how much of a hea
   const within = { ...said, original_max_position_embeddings: 16 }; // transformers does not read it there
   assert.deepEqual(phi3(within, none), [4096, Math.sqrt(1 + 5 / 12), part]);
   assert.deepEqual(phi3({ rope_type: "default" }, { partial_rotary_factor: null }), [undefined, undefined, 8]);
+  for (const type of ["phi3", "phimoe"]) {
+    const unread = { ...factors, rope_type: "default", original_max_position_embeddings: 8 };
+    const model = openTransformers(other(type, { rope_parameters: unread }));
+    assert.deepEqual([model.header["original"], model.lists.size], [undefined, 0], `${type} without LongRoPE`);
+  }
   refuses("phi3", { rope_parameters: { type: "longrope", long_factor: [1] } }, 'is "longrope"', "with short_factor");
   refuses("phi3", { rope_parameters: { rope_type: "linear", factor: 2 } }, 'is "linear"', "default, or longrope");
   refuses("phi3", { rope_parameters: { ...said, attention_factor: "hot" } }, 'attention_factor is "hot"', "a number");
@@ -88,7 +93,7 @@ test("OLMo 2 and 3: where windows are, and how far YaRN stretches", () => {
   const { base, near_base, stretch } = header("olmo3", {});
   assert.deepEqual([base, near_base, stretch], [1000, 100, 8]);
   const plain = olmo3(null, { rope_theta: 9 });
-  assert.deepEqual([plain["base"], plain["near_base"], plain["stretch"], plain["heat"]], [9, 9, undefined, undefined]);
+  assert.deepEqual([plain["base"], plain["near_base"], plain["stretch"], plain["heat"]], [9, 9, 1, undefined]);
   const yarn = { rope_type: "yarn", factor: 8 };
   const { original, fast, slow, heat } = olmo3(yarn);
   assert.deepEqual([original, fast, slow, heat], [64, 32, 1, 0.1 * Math.log(8) + 1]);
@@ -109,8 +114,9 @@ test("Ministral 3 and nanochat: YaRN, growth and caps, and what is refused", () 
   const { base, original, heat, growth, A } = header("ministral3", { rope_parameters: yarn, head_dim: null });
   assert.deepEqual([base, original, heat, growth, A], [9, 64, 0.1 * Math.log(4) + 1, 0, 128]);
   const plain = header("ministral3", { rope_parameters: { rope_type: "default", rope_theta: 9 } });
-  assert.deepEqual([plain["stretch"], plain["growth"]], [undefined, 0]);
+  assert.deepEqual([plain["stretch"], plain["growth"]], [1, 0], "the model's own stretch is 16");
   refuses("ministral3", { rope_parameters: null }, "rope_theta is not given");
+  refuses("ministral3", { rope_parameters: null, rope_theta: 9 }, "rope_theta is 9", "the type of RoPE");
   const grown = { rope_type: "default", rope_theta: 9, llama_4_scaling_beta: 0.1 };
   refuses("ministral3", { rope_parameters: grown }, "llama_4_scaling_beta is 0.1", "has only 0");
   refuses("ministral3", { rope_parameters: { ...yarn, rope_type: "linear" } }, 'rope_type is "linear"');
@@ -151,6 +157,14 @@ test("LFM3: the order of blocks, and which pairs turn", () => {
     ),
     [1, undefined],
   );
+  const older = {
+    rope_theta: 9,
+    partial_rotary_factor: 0.25,
+    rope_parameters: { full_attention: { type: "proportional" } },
+  };
+  const { base: far, near_base: near, part: first } = header("lfm3", older);
+  assert.deepEqual([far, near, first], [9, 9, 0.25], "what is said of all");
+  assert.equal(lfm3({ rope_type: "default" })["near_base"], 1e6);
   assert.ok(openTransformers(copy("lfm3", (c) => without(c, "tie_word_embeddings"))).tied);
   refused(() => lfm3({ rope_type: "yarn", factor: 2 }), 'rope_type is "yarn"');
   refused(() => lfm3({ rope_type: "proportional", factor: 2 }), "factor is 2", "has only 1");

@@ -126,32 +126,53 @@ test("a tensor that two files have is a Problem that names both", () => {
   writeSafetensors(second, new Map([...readSafetensors(second), [name, t]]));
   refused(() => transformersTensors(openTransformers(at)), `\`${name}\` is in`, first, second);
 });
-/** The logits of a checkpoint with LongRoPE whose settings are changed. */
+/** The logits of a checkpoint. */
+async function logitsOf(at: string): Promise<Tensor | undefined> {
+  const input = join(temporaryFolder(), "tokens.json");
+  writeFileSync(input, JSON.stringify({ tokens: [[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]] }));
+  return (await runEntry({ ...(await entryOf(at)), input, target: "reference", precision: "f64" })).get("0");
+}
+/** Those of a checkpoint with LongRoPE whose settings are changed. */
 const longLogits =
-  (type: string, entry: string) =>
-  async (rope: object, change: object = {}): Promise<Tensor | undefined> => {
-    const tokens = join(temporaryFolder(), "tokens.json");
-    writeFileSync(tokens, JSON.stringify({ tokens: [[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]] }));
-    const params = copy(type, (c) => ({
-      ...c,
-      ...change,
-      rope_parameters: { ...(c["rope_parameters"] as object), ...rope },
-    }));
-    const way = { target: "reference", precision: "f64" } as const;
-    return (await runEntry({ program: program("phi"), entry, params, input: tokens, ...way })).get("0");
-  };
+  (type: string) =>
+  (rope: object, change: object = {}): Promise<Tensor | undefined> =>
+    logitsOf(
+      copy(type, (c) => ({ ...c, ...change, rope_parameters: { ...(c["rope_parameters"] as object), ...rope } })),
+    );
 test("LongRoPE's factors and heat are those of the context that the model is for", async () => {
-  const mixture = longLogits("phimoe", "PhiMoE");
+  const mixture = longLogits("phimoe");
   const far = await mixture({ short_factor: [9, 9], short_mscale: 9 });
   assertClose("logits", await mixture({}), far, 0);
   const short = { original_max_position_embeddings: 64, short_mscale: 1.3, long_factor: [9, 9], long_mscale: 9 };
   assertClose("logits", await mixture(short), far, 0);
-  const dense = longLogits("phi3", "Phi3");
+  const dense = longLogits("phi3");
   const whole = await dense({ short_factor: [9, 9, 9] });
   assertClose("logits", await dense({}), whole, 0);
   const heat = { attention_factor: Math.sqrt(2), short_factor: [1.1, 1.9, 3.1], long_factor: [9, 9, 9] };
   assertClose("logits", await dense(heat, { original_max_position_embeddings: 64 }), whole, 0);
   assert.notDeepEqual(await dense({ attention_factor: 1 }), whole);
+});
+/** A hundred times as large, if it makes queries, keys and values. */
+const scaled = ([name, t]: [string, Tensor]): [string, Tensor] => [
+  name,
+  name.includes("Wqkv") ? { ...t, data: t.data.map((x) => 100 * x) } : t,
+];
+/** Those of DBRX whose queries, keys and values are large. */
+const largeLogits = (clip: number | null): Promise<Tensor | undefined> => {
+  const at = copy("dbrx", (c) => ({ ...c, attn_config: { ...(c["attn_config"] as object), clip_qkv: clip } }));
+  const [file = ""] = weightFiles(at);
+  writeSafetensors(file, new Map([...readSafetensors(file)].map(scaled)));
+  return logitsOf(at);
+};
+const ministralLogits = (rope: object): Promise<Tensor | undefined> =>
+  logitsOf(other("ministral3", { rope_parameters: { rope_theta: 100, ...rope } }));
+test("what config.json leaves out is left out, also where the library's model has it as released", async () => {
+  const alone = await ministralLogits({ rope_type: "default" });
+  assertClose("without YaRN", alone, await ministralLogits({ rope_type: "yarn", factor: 1 }), 0);
+  assert.notDeepEqual(alone, await ministralLogits({ rope_type: "yarn", factor: 16 }));
+  const unclipped = await largeLogits(null);
+  assertClose("without a clip", unclipped, await largeLogits(1e9), 0);
+  assert.notDeepEqual(unclipped, await largeLogits(8));
 });
 test("what llama3's rates are stretched from is the whole context, if nothing is said", () => {
   const parameters = { rope_type: "llama3", rope_theta: 1e4, factor: 8, low_freq_factor: 1, high_freq_factor: 4 };

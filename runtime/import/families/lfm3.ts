@@ -1,7 +1,8 @@
 // LFM3: short convolutions, and attention to all or within a window, in the order of layer_types.
-import { type Family, type Json, lookup } from "../family.ts";
+import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import { lfm2Names } from "./lfm2.ts";
 import { attentionBiasNames, attentionNames, denseHeader, queryKeyNormNames, windowOf, wordOfEach } from "./shared.ts";
+import { typeAt } from "./yarn.ts";
 
 const kinds = ["full_attention", "sliding_attention"] as const;
 /** A convolution but in each other block from the third on, where attention to all and within a window take turns. */
@@ -13,18 +14,26 @@ const called = new Map<unknown, string>([
   ["sliding_attention", "Near"],
 ]);
 const ropeOf = (kind: (typeof kinds)[number], key: string): string => `rope_parameters.${kind}.${key}`;
-const theta = (kind: (typeof kinds)[number], usual: number): Family["header"][string] => ({
-  keys: [ropeOf(kind, "rope_theta")],
-  fallback: usual,
+const farKeys = (key: string): string[] => [ropeOf("full_attention", key)];
+const isSaid = (config: Json): boolean => lookup(config, "rope_parameters") !== undefined;
+/** A number of a kind's RoPE: where that leaves it out, what is said of all, else `other`; where nothing is said of RoPE, `usual`. */
+const setting = (config: Json, kind: (typeof kinds)[number], key: string, usual: number, other: number): unknown =>
+  isSaid(config) ? (lookup(config, ropeOf(kind, key)) ?? lookup(config, key) ?? other) : usual;
+const theta = (kind: (typeof kinds)[number], usual: number): ConfigValue => ({
+  keys: [ropeOf(kind, "rope_theta"), "rope_theta"],
+  from: (config) => {
+    const base = setting(config, kind, "rope_theta", usual, 1000000);
+    return typeof base === "number" ? base : undefined;
+  },
+  must: "a number",
 });
-const saidOfAll = (config: Json): boolean => lookup(config, "rope_parameters") !== undefined;
 /** Which of the pairs turn: the first half where nothing is said of RoPE, all where their type is the default. */
 function partOf(config: Json): number | null | undefined {
-  const type = lookup(config, ropeOf("full_attention", "rope_type"));
-  if (saidOfAll(config) && type !== "proportional") return null;
-  const part = lookup(config, ropeOf("full_attention", "partial_rotary_factor")) ?? (saidOfAll(config) ? 1 : 0.5);
+  if (isSaid(config) && typeAt(config, farKeys) !== "proportional") return null;
+  const part = setting(config, "full_attention", "partial_rotary_factor", 0.5, 1);
   return typeof part === "number" ? part : undefined;
 }
+const farType = (config: Json): string => (partOf(config) === null ? "default" : "proportional");
 export const lfm3: Family = {
   type: "lfm3",
   model: "Lfm3",
@@ -37,7 +46,12 @@ export const lfm3: Family = {
     Width: { keys: ["conv_L_cache"], fallback: 7 },
     base: theta("full_attention", 1000000),
     near_base: theta("sliding_attention", 10000),
-    part: { keys: [ropeOf("full_attention", "partial_rotary_factor")], kind: "number", from: partOf, must: "a number" },
+    part: {
+      keys: [...farKeys("partial_rotary_factor"), "partial_rotary_factor"],
+      kind: "number",
+      from: partOf,
+      must: "a number",
+    },
     eps: { keys: ["norm_eps", "rms_norm_eps"], fallback: 1e-5 },
     window: windowOf(operator.of),
     gated: { keys: ["use_attention_gate"], fallback: true },
@@ -47,9 +61,10 @@ export const lfm3: Family = {
   supported: {
     use_sandwich_norm: true,
     layer_types: operator.only,
-    [ropeOf("full_attention", "rope_type")]: (c: Json) => (partOf(c) === null ? "default" : "proportional"),
+    ...Object.fromEntries(["rope_type", "type"].flatMap(farKeys).map((key) => [key, farType])),
     [ropeOf("full_attention", "factor")]: 1,
     [ropeOf("sliding_attention", "rope_type")]: "default",
+    [ropeOf("sliding_attention", "type")]: "default",
     "rope_parameters.rope_type": null, // nor is it read there by transformers
     "rope_parameters.rope_theta": null,
     rope_scaling: null,

@@ -1,5 +1,5 @@
 // Dense models that are Llama's with few changes each: Seed-OSS, SmolLM3, GLM-4, Ministral 3, nanochat, EXAONE 4.0.
-import { type Family, type Json, lookup } from "../family.ts";
+import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import { header, llama, llamaRope, mistral, names, normedAfterNames, qwen2 } from "./dense.ts";
 import {
   attentionBiasNames,
@@ -81,6 +81,16 @@ const hasWindows = ({ sliding_window: window }: Json): boolean => window !== nul
 /** Without a list a window must be in all but each fourth block. */
 const pattern = (config: Json): unknown =>
   lookup(config, "layer_types") === undefined ? 4 : config["sliding_window_pattern"];
+/** Where nothing is said of RoPE but its base, transformers takes YaRN, and a base of its own. */
+const ministralBase: ConfigValue = {
+  keys: ropeThetaKeys,
+  from: (config) => {
+    if (["rope_parameters", "rope_scaling"].every((key) => lookup(config, key) === undefined)) return undefined;
+    const base = ropeThetaKeys.map((key) => lookup(config, key)).find((x) => x !== undefined);
+    return typeof base === "number" ? base : undefined;
+  },
+  must: "a number, beside the type of RoPE in rope_parameters",
+};
 export const ministral3: Family = {
   type: "ministral3",
   model: "Ministral3",
@@ -88,7 +98,7 @@ export const ministral3: Family = {
   header: {
     ...mistral.header,
     A: { keys: ["head_dim"], fallback: 128 },
-    base: { keys: ropeThetaKeys }, // without rope_parameters transformers takes YaRN, not the default
+    base: ministralBase,
     ...yarnHeader(ropeKeys),
     growth: { keys: ropeKeys("llama_4_scaling_beta"), fallback: 0 },
   },

@@ -43,6 +43,7 @@ export const olmo3: Family = {
     attention_bias: false,
     layer_types: attention.only,
     [ropeOf("sliding_attention", "rope_type")]: "default",
+    [ropeOf("sliding_attention", "type")]: "default",
     ...Object.fromEntries(["rope_type", "type"].flatMap(farKeys).map((key) => [key, farType])),
     ...Object.fromEntries(farKeys("truncate").map((key) => [key, true])),
     "rope_parameters.rope_type": null, // nor is it read there by transformers

@@ -17,9 +17,14 @@ import {
   unbiasedSettings,
 } from "./shared.ts";
 
-const factorLists: Family["lists"] = {
-  "blocks.*.attention.near": ropeKeys("short_factor"),
-  "blocks.*.attention.far": ropeKeys("long_factor"),
+const isLong = (config: Json): boolean => ropeType(config) !== "default";
+/** Where the type is the default, factors may stand beside it, and are not read. */
+const factorLists: Pick<Family, "lists" | "hasLists"> = {
+  lists: {
+    "blocks.*.attention.near": ropeKeys("short_factor"),
+    "blocks.*.attention.far": ropeKeys("long_factor"),
+  },
+  hasLists: isLong,
 };
 /** The only accepted type of RoPE: default, or LongRoPE, which is called so or by `others`, with all `parts` that it needs. */
 const longRope =
@@ -31,7 +36,6 @@ const longRope =
     return `default, or longrope with ${parts.join(", ")}`;
   };
 
-const isLong = (config: Json): boolean => ropeType(config) !== "default";
 /** What stands among RoPE's settings is not read, as in transformers. */
 const originalOf = ({ original_max_position_embeddings: original }: Json): unknown => original ?? 4096;
 /** What cosines and sines are multiplied by, in short contexts as in long ones. */
@@ -80,7 +84,7 @@ export const phi3: Family = {
       shares: ({ Heads, Groups }) => [Number(Heads), Number(Groups), Number(Groups)],
     },
   },
-  lists: factorLists,
+  ...factorLists,
 };
 
 const mixtureParts = ["short_factor", "long_factor", "short_mscale", "long_mscale", "original_max_position_embeddings"];
@@ -95,7 +99,16 @@ export const phimoe: Family = {
     window: { keys: ["sliding_window"], fallback: null, kind: "size" },
     biased: { keys: ["attention_bias"], fallback: false },
     head_biased: { keys: ["lm_head_bias"], fallback: false },
-    original: { keys: ropeKeys("original_max_position_embeddings"), fallback: null },
+    original: {
+      keys: ropeKeys("original_max_position_embeddings"),
+      kind: "number",
+      from: (config) => {
+        const original = ropeSetting(config, "original_max_position_embeddings") ?? null;
+        if (original === null || !isLong(config)) return null;
+        return typeof original === "number" ? original : undefined;
+      },
+      must: "a number",
+    },
     warm: { keys: ropeKeys("short_mscale"), fallback: null },
     hot: { keys: ropeKeys("long_mscale"), fallback: null },
     jitter: { keys: ["router_jitter_noise"], fallback: 0.01 },
@@ -115,5 +128,5 @@ export const phimoe: Family = {
     "model.layers.*.input_layernorm.bias": "blocks.*.norm1.bias",
     "model.layers.*.post_attention_layernorm.bias": "blocks.*.norm2.bias",
   },
-  lists: factorLists,
+  ...factorLists,
 };

@@ -17,22 +17,26 @@ function usualHeat(config: Json, keysOf: KeysOf): number {
     : grown(Number(factor), 1);
 }
 /**
- * Values of the header, of which there are none but where the type is YaRN: `stretch` is its factor to `original` positions, between `fast` and `slow` turns, and `heat` multiplies
- * what is turned.
+ * Values of the header: `stretch` is YaRN's factor to `original` positions, between `fast` and `slow` turns, and `heat` multiplies what is turned. Where the type is another one
+ * `stretch` is 1, and there are no others.
  */
 export function yarnHeader(keysOf: KeysOf): Family["header"] {
-  const value = (key: string, usual: (config: Json) => unknown, least = 0): ConfigValue => ({
+  const value = (
+    key: string,
+    usual: (config: Json) => unknown,
+    { least = 0, without = null as 1 | null } = {},
+  ): ConfigValue => ({
     keys: keysOf(key),
     kind: "number",
     from: (config) => {
-      if (typeAt(config, keysOf) !== "yarn") return null;
+      if (typeAt(config, keysOf) !== "yarn") return without;
       const is = said(config, keysOf(key)) ?? usual(config);
       return typeof is === "number" && is >= least ? is : undefined;
     },
     must: `a number of at least ${least}`,
   });
   return {
-    stretch: value("factor", () => undefined, 1),
+    stretch: value("factor", () => undefined, { least: 1, without: 1 }),
     original: value("original_max_position_embeddings", (config) => config["max_position_embeddings"]),
     fast: value("beta_fast", () => 32),
     slow: value("beta_slow", () => 1),
