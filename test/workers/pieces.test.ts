@@ -1,16 +1,13 @@
 // Rows that are exchanged in pieces, by MPI: test/workers/pieces.ts in two and four processes that mpirun starts.
 import { spawnSync } from "node:child_process";
-import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { mpirun, skipped } from "../../scripts/mpirun.ts";
 import { workerScript } from "../command.ts";
-import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 const test = suite("pieces");
 const cache = temporaryFolder();
-const demo = join(project, "examples/gpt-moe.moe");
 
 if (!mpirun) skipped("rows that are exchanged in pieces");
 for (const count of mpirun ? [2, 4] : [])
@@ -21,7 +18,6 @@ for (const count of mpirun ? [2, 4] : [])
       String(count),
       process.execPath,
       workerScript("pieces"),
-      demo,
     ];
     const env = { ...process.env, MOEC_CACHE: cache };
     const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", env, timeout: 120_000 });
