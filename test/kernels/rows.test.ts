@@ -2,9 +2,13 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { storesApart } from "../../compiler/emit/stores-apart.ts";
 import { emitHost } from "../../compiler/emit/unit.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Value } from "../../compiler/graph/node.ts";
+import { contiguousLayout, KernelBuilder } from "../../compiler/kernel/builder.ts";
+import { call, load, num } from "../../compiler/kernel/expr.ts";
+import type { Buffer, Expr, StmtOf } from "../../compiler/kernel/ir.ts";
 import { type Choices, hostChoices } from "../../compiler/kernel/schedule.ts";
 import { isConstantAlong } from "../../compiler/lower/constant-axis.ts";
 import { lower } from "../../compiler/lower/lower.ts";
@@ -264,6 +268,8 @@ test("rows in turn: two folds are one loop only where the elements of both lie s
   const sequence = lower(graph, { emit: emitHost, choices: withCaches(64) });
   compare("columns' largest", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2));
 });
+const weightOf = (g: GraphBuilder): Value =>
+  b.broadcastTo(g, b.param(g, "weight", { dtype: "f32", shape: [64] }), [7, 37, 64]);
 test("rows in turn: the only fold of a row is made while the row before is stored", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", { dtype: "f32", shape: [7, 37, 64] });
@@ -278,6 +284,29 @@ test("rows in turn: the only fold of a row is made while the row before is store
   const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads));
   assert.equal(other, got);
   compare("folds ahead", graph, got);
+  const z = b.add(g, x, b.mul(g, b.param(g, "z", { dtype: "f32", shape: [7, 37, 64] }), weightOf(g)));
+  const two = lower(graphOf([b.mul(g, z, b.expand(g, b.max(g, z, [2]), 2))]), {
+    emit: emitHost,
+    choices: withCaches(64),
+  });
+  assert.match(kernelsOf([two])[0]?.text ?? "", /store_and_fold<Max, LANES>\(64, 2, i, /, "x and z, not the weight");
+});
+/** A fold of 8 elements of `x` that stores them to `kept`, and what it folds. */
+function foldThatStores(value: (x: Buffer, kept: Buffer, j: Expr) => Expr): StmtOf<"fold"> {
+  const k = new KernelBuilder("");
+  const [x, kept] = [k.param("x", "f32", [8], contiguousLayout([8])), k.local("kept", [8])];
+  k.fold("sum", "sum", "f32", num(8), (j) => {
+    k.store(kept, [j], k.letHere("read", load(x, j)));
+    return value(x, kept, j);
+  });
+  const [fold] = k.kernel("kernel").body.filter((s) => s.s === "fold");
+  if (!fold) throw new Error("no fold");
+  return fold;
+}
+test("what a fold stores is done apart from it, but not if it is folded", () => {
+  const apart = storesApart(foldThatStores((x, _, j) => call("mul", "f32", load(x, j), load(x, j))));
+  assert.equal([apart?.stored.map(({ s }) => s), apart?.folded], [["let", "store"], []]);
+  assert.is(storesApart(foldThatStores((_, kept, j) => load(kept, j))), null);
 });
 /** Of x, of rows that count by two axes of one size: what an element of a row reads of another row. */
 const crossed: Readonly<Record<string, (g: GraphBuilder, x: Value) => Value>> = {
