@@ -11,6 +11,7 @@ const parts = new Set([
   "DeepSeekMain",
   "Gemma3Blocks",
   "GraniteBlocks",
+  "Hunyuan4Blocks",
   "HyperModel",
   "JambaBlocks",
   "LagunaBlocks",

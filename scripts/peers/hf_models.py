@@ -639,6 +639,15 @@ MODELS = {
         | {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32.0, "beta_slow": 1.0}},
         "1GB",
     ),
+    # Its second block takes the keys that the first chose.
+    "hy_v4": (
+        "HYV4",
+        {"num_hidden_layers": 3, "indexer_types": ["full", "shared", "full"], "mlp_layer_types": ["dense", "sparse", "sparse"], "hidden_size": 8}
+        | {"intermediate_size": 10, "moe_intermediate_size": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "swiglu_limit": 0.5}
+        | {"num_attention_heads": 2, "hc_mult": 2, "hc_magnitude": 1.5, "rms_norm_eps": 1e-3, "index_topk": 3, "index_n_heads": 8, "index_head_dim": 6}
+        | LATENT | {"q_lora_rank": 6},
+        "1GB",
+    ),
     "mistral4": (
         "Mistral4",
         HEADS

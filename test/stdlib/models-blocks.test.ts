@@ -318,6 +318,30 @@ test("MiniMax-M3: which blocks choose keys and which are mixtures, as released a
   refuses(type, { sparse_attention_config: { ...own, sparse_init_block: 1 } }, "sparse_init_block is 1");
   refuses(type, { hidden_act: "gelu" }, 'hidden_act is "gelu"');
 });
+test("Hunyuan 4: which blocks choose keys, and which are mixtures", () => {
+  assert.deepEqual(kindsOfFamily("hy_v4", {}), ["Dense", "TakingMixture", "Mixture"]);
+  const unsaid = { indexer_types: null, mlp_layer_types: null, layer_types: null, num_hidden_layers: 6 };
+  const four = ["Dense", "Mixture", "TakingMixture", "TakingMixture", "TakingMixture", "Mixture"];
+  assert.deepEqual(kindsOfFamily("hy_v4", unsaid), four);
+  assert.deepEqual(kindsOfFamily("hy_v4", { mlp_layer_types: ["sparse", "dense", "sparse"] })?.[1], "TakingDense");
+  refuses("hy_v4", { indexer_types: ["shared", "full", "full"] }, "indexer_types is", "begins with full");
+  refuses("hy_v4", { indexer_types: ["full", "some", "full"] }, "indexer_types is", "full and shared");
+  refuses("hy_v4", { mlp_layer_types: ["dense"] }, "mlp_layer_types is", "dense and sparse");
+  refuses("hy_v4", { swiglu_limit: 0 }, "swiglu_limit is 0", "above 0");
+  refuses("hy_v4", { layer_types: ["full_attention"] }, "layer_types is");
+});
+test("Hunyuan 4 has the blocks that its config.json says", async () => {
+  const source = { file: join(project, "stdlib/models/hunyuan4.moe"), declaration: "Hunyuan4" };
+  const one = { F: 1, H: 1, Heads: 1, E: 2, K: 1, R: 1, A: 1, C: 1, Top: 1, IndexHeads: 1, B: 1, T: 1 };
+  const sizes = { V: 2, L: 6, D: 2, N: 2, Q: 2, P: 2, IndexWidth: 2, ...one };
+  const program = await compile(source, { target: "reference", sizes });
+  const has = (i: number, part: string): boolean => program.names.includes(`blocks.${i}.${part}`);
+  const feed = (i: number): string => (has(i, "feed.moe.gate.weight") ? "Mixture" : "Dense");
+  const found = Array.from({ length: 6 }, (_, i) => (has(i, "attention.indexer.weight") ? "" : "Taking") + feed(i));
+  program.close();
+  const unsaid = { num_hidden_layers: 6, indexer_types: null, mlp_layer_types: null, layer_types: null };
+  assert.deepEqual(found, kindsOfFamily("hy_v4", unsaid));
+});
 test("DeepSeek-V4: kinds of blocks and RoPE as released and as transformers writes them", () => {
   const kinds = ["NearHashed", "SparseMixture", "HeavyMixture"];
   assert.deepEqual(kindsOfFamily("deepseek_v4", {}), kinds);

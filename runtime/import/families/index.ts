@@ -23,6 +23,7 @@ import { flint } from "./flint.ts";
 import { gemma3Text } from "./gemma3.ts";
 import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
+import { hunyuan4 } from "./hunyuan4.ts";
 import { jamba } from "./jamba.ts";
 import { jetmoe } from "./jetmoe.ts";
 import { kimiLinear, ling3 } from "./kimi-linear.ts";
@@ -141,6 +142,7 @@ export const families: readonly Family[] = [
   ling3,
   minimax,
   deepseekV4,
+  hunyuan4,
   minimaxM3Text,
   jetmoe,
   zaya,
