@@ -28,6 +28,8 @@ const isLetOfSeveral = ({ all }: ErrorSite): boolean => {
   const open = all.findLastIndex((t) => t.image === "(");
   return all[open - 1]?.image === "let" && !all.slice(open).some((t) => t.image === ")");
 };
+/** The name before the last `:`. */
+const memberOf = ({ all }: ErrorSite): string => all[all.findLastIndex((t) => t.image === ":") - 1]?.image ?? "name";
 const isText = ({ token }: ErrorSite): boolean => token?.tokenType === Str;
 const isReserved = ({ token }: ErrorSite): boolean => token !== undefined && reservedWords.includes(token.tokenType);
 
@@ -134,7 +136,17 @@ const remedies: readonly Remedy[] = [
   { wanted: /an expression|an argument/, help: "a value stands here: a name, a number, a call, `(...)` or `[...]`" },
   {
     wanted: /`:` or `\(` after/,
+    before: /^(param|state)$/,
+    help: (at) => `the word stands first: \`${last(at)} ${last(at, 3)}: float[N] = ...\``,
+  },
+  {
+    wanted: /`:` or `\(` after/,
     help: "a member is `name: Layer(...)`, a method is `name(x: float[N]) -> float[N] { ... }`",
+  },
+  {
+    token: /^=$/,
+    wanted: /a method or `}`$/,
+    help: (at) => `a variable is \`param ${memberOf(at)}: float[N] = ...\`, or \`state\` if it is not trained`,
   },
   { wanted: /a method or `}`$/, help: "a member is `name: Layer(...)`, `param`, `state`, `if` or a method" },
   {

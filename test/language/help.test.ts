@@ -166,6 +166,14 @@ const helps: Record<string, [text: string, help: string]> = {
     'import { SwiGlu } from "std/nn" import { Depth } from "std/moe" layer A(D) { b: Depth(D, SwiGlu(D, 8), 0.5) }',
     "`body` takes a layer or function: `body: SwiGlu(D, 8)`",
   ],
+  "the word of a variable after its name": [
+    "layer A(D) { w: param f32[D] = 0 }",
+    "the word stands first: `param w: float[N] = ...`",
+  ],
+  "a variable without its word": [
+    "layer A(D) { w: float[D] = 0 }",
+    "a variable is `param w: float[N] = ...`, or `state` if it is not trained",
+  ],
   "a function called as a member": [
     'import { dropout } from "std/nn" layer A(D) { drop: dropout(0.1) forward(x: float[D]) -> float[D] { return x } }',
     "call it in a method: `dropout(x, ...)`",
