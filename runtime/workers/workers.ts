@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
+import { inspect } from "node:util";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { FreeMemory } from "../../compiler/plan/bytes.ts";
 import { fnv1a } from "../../compiler/types/numbers.ts";
@@ -261,7 +262,14 @@ export function workers(): Workers {
   return known;
 }
 function startWorkers(): Workers {
-  const all = new Workers(mpiWorkers());
+  const mpi = mpiWorkers();
+  const uncaught: string[] = [];
+  process.on("uncaughtExceptionMonitor", (error) => uncaught.push(`${inspect(error)}\n`));
+  const abort = (code: number): void => {
+    process.stderr.write(uncaught.join("")); // Node tells of it after the listeners of "exit", and this ends the process in one of them
+    mpi.abort(code);
+  };
+  const all = new Workers({ ...mpi, abort });
   // Runs before the listener of mpi.ts, which ends MPI and waits for the others. Listeners that are prepended later (they remove files) run before this.
   process.prependListener("exit", (code) => {
     try {

@@ -55,6 +55,7 @@ async function apart(by: string): Promise<string> {
 }
 if (argv[1] === fileURLToPath(import.meta.url)) {
   const [, , by = "batches"] = argv;
+  if (by === "uncaught" && workers().rank === 1) throw new TypeError("worker 1 has no batches");
   const given = { ...(by === "batches" ? await trained() : {}), apart: await apart(by) };
   if (workers().rank === 0) console.log(JSON.stringify(given));
 }

@@ -330,6 +330,12 @@ else {
       assert.match((JSON.parse(stdout || JSON.stringify({ apart: stderr })) as { apart: string }).apart, message);
     }
   });
+  test("an error that a user's TypeScript does not catch is told of before it ends all", () => {
+    const [file, ...more] = [...launcher, "-n", "2", process.execPath, workerScript("embedded"), "uncaught"];
+    const { status, stderr } = spawnSync(file, more, { cwd: project, encoding: "utf8" });
+    assert.is.not(status, 0);
+    assert.match(stderr, /^TypeError: worker 1 has no batches\n +at /m);
+  });
   test("a signal to any worker: all end, and the run is saved", async () => {
     const endless = workers(2, "--steps", "1000000", "--save-every", "0");
     const { code, said, losses } = await train(folder("stopped"), endless, 3, () =>
