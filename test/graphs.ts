@@ -1,7 +1,8 @@
 // Shared by tests of graphs: every op's samples, and values for stores.
-import { ndarray } from "../compiler/graph/array.ts";
+import { roundAll } from "../compiler/graph/array.ts";
 import { GraphBuilder, TypeMismatch } from "../compiler/graph/builder.ts";
 import type { NdArray, Node, Value } from "../compiler/graph/node.ts";
+import { printGraph } from "../compiler/graph/print.ts";
 import { rebuild, storeOf, topological } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
@@ -9,6 +10,16 @@ import { type DType, isFloat } from "../compiler/types/dtype.ts";
 import { fnv1a, product } from "../compiler/types/numbers.ts";
 import { dims, dtypeOf, type Type } from "../compiler/types/type.ts";
 import { lcg } from "../runtime/measure/lcg.ts";
+
+/** Makes an array, its data rounded to the dtype. */
+export const ndarray = (dtype: DType, shape: readonly number[], data: ArrayLike<number>): NdArray => ({
+  dtype,
+  shape,
+  data: roundAll(dtype, data),
+});
+/** The graph of some values, as text. */
+export const printValues = (values: readonly Value[]): string =>
+  printGraph({ name: "values", results: values.map((value, i) => ({ name: `${i}`, role: "output", value })) });
 
 export interface Sample {
   readonly name: string;

@@ -2,7 +2,6 @@
 
 import * as assert from "uvu/assert";
 import { gradients } from "../compiler/gradients/differentiate.ts";
-import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
@@ -13,7 +12,7 @@ import { ops } from "../compiler/ops/list.ts";
 import { simplify } from "../compiler/rewrite/simplify.ts";
 import { findAttention } from "../compiler/transform/attention.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { distance, storesOf } from "./graphs.ts";
+import { distance, ndarray, storesOf } from "./graphs.ts";
 
 /** The positions of queries (i32[B, T, 1]) and keys (i32[B, 1, U]); `given` makes a parameter with one element for each query, key or sequence. */
 export interface Sides {

@@ -1,8 +1,14 @@
-// Hand-written kernels over virtual buffers, to test the planner and the executor.
+// Shared by tests of sequences: the kernels of launches, and hand-written ones over virtual buffers.
 import { type Store, unstackedStore } from "../compiler/graph/node.ts";
-import type { Layout } from "../compiler/plan/plan.ts";
-import type { VirtualArg, VirtualBuffer, VirtualLaunch } from "../compiler/plan/sequence.ts";
+import type { Layout, PlanKernel } from "../compiler/plan/plan.ts";
+import { isKernel, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "../compiler/plan/sequence.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
+
+/** The kernel of a launch that is not a collective. */
+export function kernelOf({ kernel }: Pick<VirtualLaunch, "kernel">): PlanKernel {
+  if (!isKernel(kernel)) throw new Error(`${kernel.name} has no kernel`);
+  return kernel;
+}
 
 interface Form {
   readonly dtype?: DType;

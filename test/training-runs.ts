@@ -1,13 +1,15 @@
 // Helpers for tests of training runs.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Tensor } from "../runtime/executable/executable.ts";
 import { type Checkpoint, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
 import { readAll } from "../runtime/storage/stored-tensor.ts";
+import { type Dataset, readDataset } from "../runtime/training/data.ts";
 import type { TrainStep } from "../runtime/training/loop.ts";
 import { openTraining } from "../runtime/training/train.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 /** Trains a model and yields each step. */
 export async function* train(options: TrainOptions): AsyncGenerator<TrainStep, void> {
@@ -27,6 +29,13 @@ export async function losses(options: TrainOptions, until = Number.POSITIVE_INFI
     if (step === until) stop.abort();
   }
   return all;
+}
+const dataFolder = temporaryFolder();
+/** The data of a file of these bytes. */
+export function datasetOfBytes(bytes: Uint8Array): Dataset {
+  const path = join(dataFolder, "data");
+  writeFileSync(path, bytes);
+  return readDataset([path]);
 }
 interface ReadCheckpoint extends Omit<Checkpoint, "model" | "training" | "close"> {
   readonly model: ReadonlyMap<string, Tensor>;

@@ -1,12 +1,6 @@
 // The arrays of the reference interpreter: doubles in row-major order, rounded to values of their dtype.
 import type { DType } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
-import type { NdArray } from "./node.ts";
-
-/** Makes an array, its data rounded to the dtype. */
-export function ndarray(dtype: DType, shape: readonly number[], data: ArrayLike<number>): NdArray {
-  return { dtype, shape, data: roundAll(dtype, data) };
-}
 
 /** Converts to the dtype: floats to nearest, ties to even (bf16 by way of f32, as in kernels), i32 truncates and wraps, i8 to nearest
  * and saturating. */

@@ -1,7 +1,8 @@
-// The reference interpreter: evaluates every op by its definition (`eval`), in topological order, and rounds each result to its dtype.
+// The reference interpreter: evaluates every op by its definition (`eval`, `collective`), in topological order, and rounds each result to its dtype.
 import { Problem } from "../diagnostic.ts";
+import { item } from "../item.ts";
 import { isFloat } from "../types/dtype.ts";
-import { dims, dtypeOf, showType } from "../types/type.ts";
+import { dims, dtypeOf, showType, type Type } from "../types/type.ts";
 import { roundAll } from "./array.ts";
 import type { NdArray, Node, Value } from "./node.ts";
 import { storeOf, topological } from "./walk.ts";
@@ -12,67 +13,53 @@ interface InterpretOptions {
 }
 
 /** The values of `results`, given the contents of the stores. */
-export function interpret(
+export const interpret = (
   results: readonly Value[],
   stores: ReadonlyMap<string, NdArray>,
-  options: InterpretOptions = {},
-): NdArray[] {
-  const known = new Map<Value, NdArray>();
-  const of = (v: Value): NdArray => {
-    const found = known.get(v);
-    if (!found) throw new Problem(`${v.node.op.name} was not computed`, "verify the graph");
-    return found;
-  };
-  const order = topological(results);
-  const dying = lastUses(order, results);
-  for (const node of order) {
-    evaluate(node, node.args.map(of), stores, options).forEach((array, i) => {
-      const result = node.results[i];
-      if (result) known.set(result, array);
-    });
-    for (const v of dying.get(node) ?? []) known.delete(v);
-  }
-  return results.map(of);
-}
-/** The results of one node. */
-function evaluate(
-  node: Node,
-  args: readonly NdArray[],
-  stores: ReadonlyMap<string, NdArray>,
-  { exact }: InterpretOptions,
-): NdArray[] {
-  const store = storeOf(node);
-  if (store !== null) return [storeContents(node, store, stores)];
-  const types = node.results.map((r) => r.type);
-  return arrays(node, node.op.eval(args, node.attrs, types), exact ?? false);
-}
-const arrays = ({ results }: Node, made: readonly Float64Array[], exact: boolean): NdArray[] =>
-  made.map((data, i) => {
-    const { type } = results[i] as Value;
-    const dtype = dtypeOf(type);
-    return { dtype, shape: dims(type), data: exact && isFloat(dtype) ? data : roundAll(dtype, data) };
-  });
+  options?: InterpretOptions,
+): NdArray[] => item(interpretWorkers(results, [stores], options), 0);
+
 /** The same for several workers, each with its own stores; collectives read the operands of all of them. Returns the results of each worker. */
 export function interpretWorkers(
   results: readonly Value[],
   stores: readonly ReadonlyMap<string, NdArray>[],
   { exact = false }: InterpretOptions = {},
 ): NdArray[][] {
-  const known = new Map<Value, readonly NdArray[]>();
-  for (const node of topological(results)) {
-    const args = stores.map((_, w) => node.args.map((a) => known.get(a)?.[w] as NdArray));
-    const types = node.results.map((r) => r.type);
-    const made =
-      node.op.collective?.(args, node.attrs, types).map((own) => arrays(node, own, exact)) ??
-      stores.map((own, w) => evaluate(node, args[w] ?? [], own, { exact }));
-    node.results.forEach((r, i) =>
-      known.set(
-        r,
-        made.map((own) => own[i] as NdArray),
-      ),
-    );
+  const known = stores.map(() => new Map<Value, NdArray>());
+  const of = (v: Value, worker: number): NdArray => {
+    const found = known[worker]?.get(v);
+    if (!found) throw new Problem(`${v.node.op.name} was not computed`, "verify the graph");
+    return found;
+  };
+  const order = topological(results);
+  const dying = lastUses(order, results);
+  for (const node of order) {
+    const args = stores.map((_, worker) => node.args.map((v) => of(v, worker)));
+    evaluate(node, args, stores, exact).forEach((arrays, worker) => {
+      const own = item(known, worker);
+      node.results.forEach((v, i) => own.set(v, item(arrays, i)));
+      for (const v of dying.get(node) ?? []) own.delete(v);
+    });
   }
-  return stores.map((_, w) => results.map((r) => known.get(r)?.[w] as NdArray));
+  return stores.map((_, worker) => results.map((v) => of(v, worker)));
+}
+/** The results of one node on each worker. */
+function evaluate(
+  node: Node,
+  args: readonly (readonly NdArray[])[],
+  stores: readonly ReadonlyMap<string, NdArray>[],
+  exact: boolean,
+): NdArray[][] {
+  const { op, attrs, results } = node;
+  const store = storeOf(node);
+  if (store !== null) return stores.map((own) => [storeContents(node, store, own)]);
+  const types = results.map((r) => r.type);
+  const made = op.collective?.(args, attrs, types) ?? args.map((own) => op.eval(own, attrs, types));
+  return made.map((own) => own.map((data, i) => rounded(data, item(types, i), exact)));
+}
+function rounded(data: Float64Array, type: Type, exact: boolean): NdArray {
+  const dtype = dtypeOf(type);
+  return { dtype, shape: dims(type), data: exact && isFloat(dtype) ? data : roundAll(dtype, data) };
 }
 function storeContents(node: Node, store: string, stores: ReadonlyMap<string, NdArray>): NdArray {
   const array = stores.get(store);

@@ -10,11 +10,6 @@ export function printGraph(graph: Graph): string {
   const results = graph.results.map((r) => `  ${r.role} ${r.name} = ${name(r.value)}`);
   return [`graph ${graph.name} {`, ...lines.map((l) => `  ${l}`), ...results, "}", ""].join("\n");
 }
-/** The nodes that the values need, one per line, then the values. */
-export function printValues(values: readonly Value[]): string {
-  const [lines, name] = printed(values);
-  return [...lines, `-> ${values.map(name).join(", ")}`, ""].join("\n");
-}
 /** A value as a term, with deeper operands elided: `mul(exp(..), 1) : f32[2, 3]`. */
 export const printTerm = (v: Value): string => `${term(v, 2)} : ${showType(v.type)}`;
 function term({ node, index }: Value, depth: number): string {

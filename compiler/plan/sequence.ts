@@ -1,5 +1,4 @@
 // A lowered graph before memory is planned: launches over virtual buffers, in an order that respects every dependence.
-import { Bug } from "../diagnostic.ts";
 import type { DType } from "../types/dtype.ts";
 import type { CollectiveOp, Layout, Phase, PlanKernel, PlanResult } from "./plan.ts";
 
@@ -79,11 +78,6 @@ export const isCollective = (launch: Pick<VirtualLaunch, "kernel"> | undefined):
   launch !== undefined && !isKernel(launch.kernel);
 export const isExchange = (launch: Pick<VirtualLaunch, "kernel"> | undefined): boolean =>
   launch !== undefined && !isKernel(launch.kernel) && launch.kernel.name === "exchange";
-/** The kernel of a launch that is not a collective. */
-export function kernelOf({ kernel }: Pick<VirtualLaunch, "kernel">): PlanKernel {
-  if (!isKernel(kernel)) throw new Bug(`${kernel.name} has no kernel`);
-  return kernel;
-}
 /** After all launches, store `store` must hold the contents of `from`: in place if all readers of the store have run by then, else by a copy. */
 export interface Assign {
   readonly store: string;

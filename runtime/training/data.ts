@@ -133,9 +133,6 @@ function begunBefore(starts: Float64Array, place: number): number {
   }
   return from;
 }
-/** Data of bytes in memory. */
-export const datasetOfBytes = (tokens: Uint8Array): Dataset =>
-  datasetOf({ ...oneDocument(tokens), files: [], bytes: tokens.length, hash: sha256([tokens]) }, codecs.bytes, null);
 /** In tokens. The loss of so many is known to about 0.002 nats; more would only take longer, hours for gigabytes. */
 const mostHeldOut = 2 ** 20;
 /** Replaces the codec by one that encodes an empty text as `opening`. Token numbers (`ids`) have no text, so theirs stays. */

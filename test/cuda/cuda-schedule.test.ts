@@ -13,12 +13,13 @@ import { lower } from "../../compiler/lower/lower.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import type { Layout } from "../../compiler/plan/plan.ts";
-import { isRead, kernelOf, type VirtualBuffer } from "../../compiler/plan/sequence.ts";
+import { isRead, type VirtualBuffer } from "../../compiler/plan/sequence.ts";
 import { backends } from "../../compiler/targets.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { emulationModes, loweredForCuda, modulesOf, runEmulated } from "../emulator/sequence.ts";
 import { distance, storesOf } from "../graphs.ts";
 import { graphOf, kernelsOf } from "../host/compare.ts";
+import { kernelOf } from "../sequences.ts";
 
 const test = suite("cuda-schedule");
 const parameter = (g: GraphBuilder, name: string, shape: readonly number[], dtype: DType = "f32"): Value =>

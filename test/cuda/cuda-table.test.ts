@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadFile } from "../../compiler/check/index.ts";
-import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, NdArray, Value } from "../../compiler/graph/node.ts";
 import * as b from "../../compiler/ops/build.ts";
@@ -19,7 +18,7 @@ import { type EntryOptions, entryRequest } from "../../runtime/measure/measured-
 import type { Run } from "../emulator/sequence.ts";
 import { full } from "../full.ts";
 import { golden } from "../golden.ts";
-import { generator, samples, storesOf } from "../graphs.ts";
+import { generator, ndarray, samples, storesOf } from "../graphs.ts";
 import { graphOf, valuesOf } from "../host/compare.ts";
 import { layers } from "../layers.ts";
 import { project } from "../project.ts";

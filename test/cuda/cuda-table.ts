@@ -7,7 +7,6 @@ import * as assert from "uvu/assert";
 import { cudaUnit } from "../../compiler/emit/unit.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
-import { kernelOf } from "../../compiler/plan/sequence.ts";
 import { backends } from "../../compiler/targets.ts";
 import { occupancy } from "../../runtime/cuda/architecture.ts";
 import { compileKernels, nvrtcOptions, parseResources } from "../../runtime/cuda/code.ts";
@@ -17,6 +16,7 @@ import { build, mapInPairs } from "../emulator/build.ts";
 import { byVariants, loweredForCuda, modulesOf, type Run, runEmulated, variantOf } from "../emulator/sequence.ts";
 import { storesOf } from "../graphs.ts";
 import { valuesOf } from "../host/compare.ts";
+import { kernelOf } from "../sequences.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 export const architectures: readonly string[] = ["sm_80", "sm_90a", "sm_100a"];

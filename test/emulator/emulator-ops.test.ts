@@ -2,7 +2,6 @@
 // whole layers against the interpreter. MOEC_TEST=full runs all ways; else each sample runs in one, in turn.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Value } from "../../compiler/graph/node.ts";
@@ -15,7 +14,7 @@ import { backends } from "../../compiler/targets.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import type { Type } from "../../compiler/types/type.ts";
 import { full } from "../full.ts";
-import { bf16Samples, codeSamples, type Sample, samples, storesOf } from "../graphs.ts";
+import { bf16Samples, codeSamples, ndarray, type Sample, samples, storesOf } from "../graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "../host/compare.ts";
 import { choiceRounds, copySums, fp4Layer, layers, manyGroups, rowSums } from "../layers.ts";
 import { firstAndNear, masked, masks } from "../masks.ts";

@@ -10,13 +10,14 @@ import { nodesOf, storeOf } from "../../compiler/graph/walk.ts";
 import { item } from "../../compiler/item.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
-import { kernelOf, type Sequence, type VirtualBuffer, type VirtualLaunch } from "../../compiler/plan/sequence.ts";
+import { type Sequence, type VirtualBuffer, type VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
 import { bytesOf } from "../../compiler/types/dtype.ts";
 import { nvrtcOptions } from "../../runtime/cuda/code.ts";
 import { tensorMap } from "../../runtime/cuda/tensor-map.ts";
 import { nvrtc } from "../../runtime/nvrtc.ts";
 import { bytesFor, placeOf, read } from "../host/run.ts";
+import { kernelOf } from "../sequences.ts";
 import { build, buildRunner, cacheFolder, mapInPairs } from "./build.ts";
 
 /** How kernels run: words of MOEC_EMULATOR, and the blocks that share the tasks. */

@@ -5,7 +5,6 @@ import { load } from "../../compiler/check/index.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../../compiler/graph/node.ts";
-import { printValues } from "../../compiler/graph/print.ts";
 import { topological } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
@@ -14,7 +13,7 @@ import { toGraphs } from "../../compiler/pipeline.ts";
 import { affineOf } from "../../compiler/rewrite/affine.ts";
 import { diagonals } from "../../compiler/transform/scatters/diagonals.ts";
 import { dims } from "../../compiler/types/type.ts";
-import { distance, generator, storesOf } from "../graphs.ts";
+import { distance, generator, printValues, storesOf } from "../graphs.ts";
 import { compare, compareWidths, graphOf, kernelsOf, lowered, valuesOf } from "../host/compare.ts";
 import { compiled, runSequence } from "../host/run.ts";
 

@@ -4,7 +4,6 @@ import { gradients } from "../../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../../compiler/graph/node.ts";
-import { printValues } from "../../compiler/graph/print.ts";
 import { storeOf, topological } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
@@ -12,7 +11,7 @@ import { threefry } from "../../compiler/ops/random.ts";
 import { binaries, unaries } from "../../compiler/ops/scalar.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
-import { distance, filled, samples, storesOf } from "../graphs.ts";
+import { distance, filled, printValues, samples, storesOf } from "../graphs.ts";
 
 const test = suite("ops");
 

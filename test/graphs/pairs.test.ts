@@ -10,12 +10,12 @@ import { nodesOf, valuesOf } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { depthOf, pairsOf } from "../../compiler/ops/pairs.ts";
-import { kernelOf } from "../../compiler/plan/sequence.ts";
 import { pairProducts } from "../../compiler/transform/products/pairs.ts";
 import { loweredForCuda } from "../emulator/sequence.ts";
 import { distance, storesOf } from "../graphs.ts";
 import { compare, graphOf, lowered } from "../host/compare.ts";
 import { runSequence } from "../host/run.ts";
+import { kernelOf } from "../sequences.ts";
 
 const test = suite("pairs");
 type Make = (g: GraphBuilder, p: (name: string, shape: readonly number[]) => Value) => readonly Value[];

@@ -5,7 +5,6 @@ import { gradients } from "../../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../../compiler/graph/node.ts";
-import { printValues } from "../../compiler/graph/print.ts";
 import { topological } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
@@ -18,7 +17,7 @@ import { untransposeGather, untransposeReduce } from "../../compiler/transform/p
 import { scatterRules } from "../../compiler/transform/scatters/scatter.ts";
 import { singleUnitRules } from "../../compiler/transform/single-unit.ts";
 import { dims } from "../../compiler/types/type.ts";
-import { distance, generator, storesOf } from "../graphs.ts";
+import { distance, generator, printValues, storesOf } from "../graphs.ts";
 
 const test = suite("rewrite");
 

@@ -23,7 +23,7 @@ import { requireMemory } from "../../compiler/plan/bytes.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import type { Plan, Step } from "../../compiler/plan/plan.ts";
 import { printPlan } from "../../compiler/plan/print.ts";
-import { kernelOf, type VirtualArg } from "../../compiler/plan/sequence.ts";
+import { type VirtualArg } from "../../compiler/plan/sequence.ts";
 import { verifyPlan } from "../../compiler/plan/verify.ts";
 import { joinPieces } from "../../compiler/transform/scatters/pieces.ts";
 import { type } from "../../compiler/types/type.ts";
@@ -35,7 +35,7 @@ import { distance, filled, storesOf } from "../graphs.ts";
 import { graphOf, kernelsOf } from "../host/compare.ts";
 import { checkGraphs } from "../random/graphs-on-host.ts";
 import { defaultMode } from "../random/host-modes.ts";
-import { buffer, launch, read, write } from "../sequences.ts";
+import { buffer, kernelOf, launch, read, write } from "../sequences.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 const test = suite("steps");

@@ -4,7 +4,6 @@ import * as assert from "uvu/assert";
 import { load } from "../../compiler/check/index.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Value } from "../../compiler/graph/node.ts";
-import { printValues } from "../../compiler/graph/print.ts";
 import { nodesOf } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
@@ -12,6 +11,7 @@ import { silentObserver } from "../../compiler/pass.ts";
 import { toGraphs } from "../../compiler/pipeline.ts";
 import { untranspose } from "../../compiler/transform/products/untranspose.ts";
 import { dims } from "../../compiler/types/type.ts";
+import { printValues } from "../graphs.ts";
 import { graphOf, kernelsOf, lowered, valuesOf } from "../host/compare.ts";
 
 const test = suite("untranspose");

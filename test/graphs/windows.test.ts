@@ -11,7 +11,6 @@ import { hostChoices } from "../../compiler/kernel/schedule.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { pairsOf } from "../../compiler/ops/pairs.ts";
-import { kernelOf } from "../../compiler/plan/sequence.ts";
 import { simplify } from "../../compiler/rewrite/simplify.ts";
 import { pairProducts } from "../../compiler/transform/products/pairs.ts";
 import { shiftOperands } from "../../compiler/transform/products/windows.ts";
@@ -21,6 +20,7 @@ import { toolchain } from "../../runtime/host/toolchain.ts";
 import { distance, storesOf } from "../graphs.ts";
 import { compare, graphOf, kernelsOf, lowered } from "../host/compare.ts";
 import { compiled, runSequence } from "../host/run.ts";
+import { kernelOf } from "../sequences.ts";
 
 const test = suite("windows");
 const g = new GraphBuilder(ops);

@@ -8,10 +8,11 @@ import type { StorePanels } from "../../compiler/lower/layout.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import { depthOf, isOfFp4 } from "../../compiler/ops/pairs.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
-import { kernelOf, type Sequence } from "../../compiler/plan/sequence.ts";
+import { type Sequence } from "../../compiler/plan/sequence.ts";
 import { count, dims } from "../../compiler/types/type.ts";
 import { full } from "../full.ts";
 import { bf16Samples, codeSamples, type Sample, samples, storesOf } from "../graphs.ts";
+import { kernelOf } from "../sequences.ts";
 import { hasClang, x64 } from "./machine.ts";
 import { compiled, runSequences } from "./run.ts";
 

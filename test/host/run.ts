@@ -9,8 +9,9 @@ import { hostHeader, hostUnit } from "../../compiler/emit/unit.ts";
 import { roundBf16 } from "../../compiler/graph/array.ts";
 import type { NdArray } from "../../compiler/graph/node.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
-import { kernelOf, type Sequence, type VirtualBuffer } from "../../compiler/plan/sequence.ts";
+import { type Sequence, type VirtualBuffer } from "../../compiler/plan/sequence.ts";
 import { kernelFlags, linkFlags } from "../../runtime/host/toolchain.ts";
+import { kernelOf } from "../sequences.ts";
 
 const flags = [...kernelFlags, "-march=native", ...linkFlags];
 /** See runtime/host/toolchain.ts. */

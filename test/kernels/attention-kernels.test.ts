@@ -2,7 +2,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { emitHost } from "../../compiler/emit/unit.ts";
-import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../../compiler/graph/node.ts";
@@ -12,7 +11,7 @@ import { lower } from "../../compiler/lower/lower.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { full } from "../full.ts";
-import { distance, storesOf } from "../graphs.ts";
+import { distance, ndarray, storesOf } from "../graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "../host/compare.ts";
 import { x64 } from "../host/machine.ts";
 import { compiled, runSequence, runSequences } from "../host/run.ts";

@@ -1,7 +1,7 @@
 // Where the largest of a row are enough, against the definition: on the host, and on the emulator by one block a row and by pieces of rows.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { ndarray, roundBf16 } from "../../compiler/graph/array.ts";
+import { roundBf16 } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
@@ -10,6 +10,7 @@ import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { emulationModes, loweredForCuda, modulesOf, type Run, runEmulated } from "../emulator/sequence.ts";
+import { ndarray } from "../graphs.ts";
 import { graphOf, kernelsOf, lowered, valuesOf } from "../host/compare.ts";
 import { compiled, runSequences } from "../host/run.ts";
 

@@ -1,5 +1,5 @@
 // Attention of few queries: heads that share keys, masks, and pasts that are cut into pieces. For the host and for the emulator.
-import { ndarray } from "../../compiler/graph/array.ts";
+
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, NdArray, Value } from "../../compiler/graph/node.ts";
 import type { Clause } from "../../compiler/ops/attrs.ts";
@@ -7,7 +7,7 @@ import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import type { Sequence } from "../../compiler/plan/sequence.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
-import { storesOf } from "../graphs.ts";
+import { ndarray, storesOf } from "../graphs.ts";
 import { graphOf, valuesOf } from "../host/compare.ts";
 import { firstAndNear } from "../masks.ts";
 

@@ -4,7 +4,6 @@ import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { emitHost, readableKernel } from "../../compiler/emit/unit.ts";
-import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, Value } from "../../compiler/graph/node.ts";
@@ -14,12 +13,12 @@ import { hostChoices } from "../../compiler/kernel/schedule.ts";
 import { lower } from "../../compiler/lower/lower.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
-import { kernelOf, type Sequence, type VirtualBuffer } from "../../compiler/plan/sequence.ts";
+import { type Sequence, type VirtualBuffer } from "../../compiler/plan/sequence.ts";
 import { expandScatters } from "../../compiler/transform/scatters/scatter.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { dims } from "../../compiler/types/type.ts";
 import { golden } from "../golden.ts";
-import { distance, generator, storesOf } from "../graphs.ts";
+import { distance, generator, ndarray, storesOf } from "../graphs.ts";
 import {
   compare,
   compareOps,
@@ -34,7 +33,7 @@ import {
 import { hasFeature } from "../host/machine.ts";
 import { compiled, runSequence, runSequences } from "../host/run.ts";
 import { layers, moeLayer } from "../layers.ts";
-import { buffer, launch, write } from "../sequences.ts";
+import { buffer, kernelOf, launch, write } from "../sequences.ts";
 
 const test = suite("kernels");
 

@@ -10,7 +10,6 @@ import { printGraph } from "../../compiler/graph/print.ts";
 import { type Choices, type Contraction, hostChoicesOf, tasksOf } from "../../compiler/kernel/schedule.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
-import { kernelOf } from "../../compiler/plan/sequence.ts";
 import { pairProducts } from "../../compiler/transform/products/pairs.ts";
 import { full } from "../full.ts";
 import { storesOf } from "../graphs.ts";
@@ -20,6 +19,7 @@ import { compiled, runSequence } from "../host/run.ts";
 import { groupScales } from "../layers.ts";
 import { expected, mismatches } from "../random/compare.ts";
 import { drawnSchedules, type Products, randomProducts } from "../random/products.ts";
+import { kernelOf } from "../sequences.ts";
 
 const test = suite("products");
 const base = env["MOEC_SEED"] ?? (full ? String(Date.now()) : "moec");

@@ -11,11 +11,11 @@ import {
   sizesFromInputs,
 } from "../../compiler/check/index.ts";
 import type { Diagnostic } from "../../compiler/diagnostic.ts";
-import { ndarray } from "../../compiler/graph/array.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { NdArray, Result } from "../../compiler/graph/node.ts";
 import { ProgramError } from "../../compiler/program-error.ts";
 import { dims, dtypeOf } from "../../compiler/types/type.ts";
+import { ndarray } from "../graphs.ts";
 
 export type Numbers = number | readonly Numbers[];
 const flat = (x: Numbers): number[] => (typeof x === "number" ? [x] : x.flatMap(flat));

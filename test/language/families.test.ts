@@ -7,11 +7,10 @@ import { silentObserver } from "../../compiler/pass.ts";
 import { toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
-import { kernelOf } from "../../compiler/plan/sequence.ts";
 import { KernelCache } from "../../runtime/cache/kernels.ts";
 import { hostExecutable } from "../../runtime/host/executable.ts";
 import { project } from "../project.ts";
-import { buffer, header, launch, write } from "../sequences.ts";
+import { buffer, header, kernelOf, launch, write } from "../sequences.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 const test = suite("families");

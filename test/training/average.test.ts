@@ -7,11 +7,11 @@ import * as assert from "uvu/assert";
 import { compile, type Tensor, train } from "../../runtime/index.ts";
 import { newestModel } from "../../runtime/storage/checkpoint.ts";
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";
-import { datasetOfBytes, evaluationBatches } from "../../runtime/training/data.ts";
+import { evaluationBatches } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
 import { problem } from "../assert-problem.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
-import { last, losses, small } from "../training-runs.ts";
+import { datasetOfBytes, last, losses, small } from "../training-runs.ts";
 
 const test = suite("average");
 const root = temporaryFolder();

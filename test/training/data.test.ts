@@ -11,7 +11,6 @@ import {
   type CountedLosses,
   countedLosses,
   type Dataset,
-  datasetOfBytes,
   evaluationBatches,
   opening,
   readDataset,
@@ -23,6 +22,7 @@ import {
   vocabularyOf,
 } from "../../runtime/training/data.ts";
 import { problem } from "../assert-problem.ts";
+import { datasetOfBytes } from "../training-runs.ts";
 
 const test = suite("data");
 const counting = (n: number): Uint8Array => Uint8Array.from({ length: n }, (_, i) => i % 251);

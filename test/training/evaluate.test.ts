@@ -7,10 +7,9 @@ import * as assert from "uvu/assert";
 import { openModel } from "../../runtime/generation/text-model.ts";
 import { runEntry } from "../../runtime/run.ts";
 import type { Tokens } from "../../runtime/tokens.ts";
-import { datasetOfBytes } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
 import { assertProblem } from "../assert-problem.ts";
-import { small, train } from "../training-runs.ts";
+import { datasetOfBytes, small, train } from "../training-runs.ts";
 
 const test = suite("evaluate");
 const folder = mkdtempSync(join(tmpdir(), "moec-evaluate-"));

@@ -18,14 +18,13 @@ import {
 } from "../../runtime/storage/run-folder.ts";
 import { fromNumbers, zeros } from "../../runtime/tensor.ts";
 import { bestBefore } from "../../runtime/training/best.ts";
-import { datasetOfBytes } from "../../runtime/training/data.ts";
 import { type TrainSetup, type TrainStep, trainSteps } from "../../runtime/training/loop.ts";
 import { stepMeans } from "../../runtime/training/means.ts";
 import { singleWorker } from "../../runtime/workers/workers.ts";
 import { rejectedProblem } from "../assert-problem.ts";
 import { FakeExecutable, type FakeOptions, total } from "../fake-executable.ts";
 import { full, withPatchedFs } from "../patch-fs.ts";
-import { last } from "../training-runs.ts";
+import { datasetOfBytes, last } from "../training-runs.ts";
 
 const test = suite("train");
 const root = mkdtempSync(join(tmpdir(), "moec-train-"));

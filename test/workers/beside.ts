@@ -2,7 +2,6 @@
 // against their definitions. `planted`: each wait stands at the end instead, which must show. Fails with a stack.
 import assert from "node:assert/strict";
 import { argv } from "node:process";
-import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpretWorkers } from "../../compiler/graph/interpret.ts";
 import { type Graph, type NdArray, unstackedStore, type Value } from "../../compiler/graph/node.ts";
@@ -18,7 +17,7 @@ import { kernelTimes, unknownLimits } from "../../runtime/measure/kernel-times.t
 import { fromNumbers, numbers } from "../../runtime/tensor.ts";
 import { workers } from "../../runtime/workers/workers.ts";
 import { loweredForCuda } from "../emulator/sequence.ts";
-import { filled, storesOf } from "../graphs.ts";
+import { filled, ndarray, storesOf } from "../graphs.ts";
 
 const world = workers();
 const { rank, size } = world;

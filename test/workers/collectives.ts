@@ -1,7 +1,6 @@
 // One of the workers that test/workers/collectives.test.ts starts: a plan of all collectives, against their definitions. Fails with a stack.
 import assert from "node:assert/strict";
 import { emitHost, hostHeader } from "../../compiler/emit/unit.ts";
-import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpretWorkers } from "../../compiler/graph/interpret.ts";
 import {
@@ -29,7 +28,7 @@ import { toolchain } from "../../runtime/host/toolchain.ts";
 import { kernelTimes, unknownLimits } from "../../runtime/measure/kernel-times.ts";
 import { bytesOfTensor, fromNumbers, numbers } from "../../runtime/tensor.ts";
 import { mpiWorkers } from "../../runtime/workers/mpi.ts";
-import { filled, storesOf } from "../graphs.ts";
+import { filled, ndarray, storesOf } from "../graphs.ts";
 
 const everyone = mpiWorkers();
 const { rank, size } = everyone;

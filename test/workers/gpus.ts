@@ -1,7 +1,6 @@
 // One of two or four workers that test/cuda/nccl.test.ts starts, each with a GPU of its own, as the emulator has them: the collectives of all workers and
 // of pairs, against their definitions, in graphs and step by step. Fails with a stack.
 import assert from "node:assert/strict";
-import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpretWorkers } from "../../compiler/graph/interpret.ts";
 import { type Graph, type NdArray, unstackedStore, type Value } from "../../compiler/graph/node.ts";
@@ -19,7 +18,7 @@ import { kernelTimes, unknownLimits } from "../../runtime/measure/kernel-times.t
 import { bytesOfTensor, fromNumbers } from "../../runtime/tensor.ts";
 import { workers } from "../../runtime/workers/workers.ts";
 import { loweredForCuda } from "../emulator/sequence.ts";
-import { filled, storesOf } from "../graphs.ts";
+import { filled, ndarray, storesOf } from "../graphs.ts";
 
 const world = workers();
 const { rank, size } = world;
