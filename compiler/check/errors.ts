@@ -12,7 +12,7 @@ export class Failure extends Error {
     this.diagnostic = diagnostic;
   }
 }
-interface DiagnosticText {
+export interface DiagnosticText {
   readonly help: string;
   /** The text next to the caret. */
   readonly label?: string;

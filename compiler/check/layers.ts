@@ -7,11 +7,11 @@ import { type Size, show } from "../types/size.ts";
 import { type } from "../types/type.ts";
 import { type Choice, isTrue } from "./choices.ts";
 import { type Condition, condition } from "./conditions.ts";
-import { absorb, declaredTwice, didYouMean, Failure, fail, textOf } from "./errors.ts";
+import { absorb, type DiagnosticText, declaredTwice, didYouMean, Failure, fail, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { distinct, lengthOf, toMakeable } from "./makers.ts";
 import { calledFrom, whenOf } from "./numbers.ts";
-import { bodyOf } from "./origin.ts";
+import { allMembers, bodyOf } from "./origin.ts";
 import { isStack } from "./stacks.ts";
 import { abstractStorage, joinedStorage, mapSlots, sliceSlot, stacked, withOwner, withPrefix } from "./storage.ts";
 import { typeOf } from "./types.ts";
@@ -290,18 +290,25 @@ export function memberOf(instance: Instance, name: ast.Name): Val {
       { help: "call it: `layer(x)`" },
     );
   const { ast } = instance.make.of.maker.parts[0];
-  const conditional = hasMember(bodyOf(instance.make), name.name);
-  return fail("E0313", `\`${ast.name.name}\` has no member \`${name.name}\`${conditional ? " here" : ""}`, name.span, {
+  const words = notHere(instance.make, name.name) ?? {
     also: [{ span: ast.name.span, text: "declared here" }],
-    help: conditional
-      ? "it is declared under an `if` that does not hold here: ask the same condition before using it"
-      : didYouMean(name.name, instance.members.keys(), `it has ${[...instance.members.keys()].join(", ") || "none"}`),
-  });
+    help: didYouMean(name.name, instance.members.keys(), `it has ${[...instance.members.keys()].join(", ") || "none"}`),
+  };
+  return fail("E0313", `\`${ast.name.name}\` has no member \`${name.name}\``, name.span, words);
+}
+/** What is said of a name that a layer has as a member elsewhere only; null if it has no such member. */
+export function notHere(make: Makeable, name: string): DiagnosticText | null {
+  const declared = allMembers(bodyOf(make)).find((m) => m.name.name === name);
+  if (!declared) return null;
+  return {
+    also: [{ span: declared.name.span, text: "declared under an `if` that does not hold here" }],
+    help: "ask the same condition before using it",
+  };
 }
 const arrowText = (make: Makeable): string =>
   make.of.kind === "abstract" ? textOf(make.of.abstract.arrow.span) : "a function";
 export const hasMember = (body: readonly ast.MemberOrIf[], name: string): boolean =>
-  body.some((m) => (m.kind === "if" ? hasMember(m.then, name) || hasMember(m.else, name) : m.name.name === name));
+  allMembers(body).some((m) => m.name.name === name);
 
 /** What a call `layer(x)` calls: `forward`, through the arrow types that the layer was passed for. */
 export function forwardOf(instance: Instance, at: ast.Span): Callable {

@@ -45,6 +45,18 @@ test("a member that names another is told that members do not see one another", 
   }
   assert.not.match(errorsIn("layer A(D) { param p: f32[D] = q }")[0]?.help ?? "", /member/);
 });
+test("a member whose `if` does not hold is shown where it is declared, read by its layer or by another", () => {
+  const inner = "layer A(D = 2) { if D > 2 { param w: f32[D] = 0 } forward(x: f32[D]) -> f32[D] { return x + w } }";
+  const outer =
+    "layer B(D) { if D > 2 { param w: f32[D] = 0 } } layer A(D = 2) { b: B(D) forward() -> f32[D] { return b.w } }";
+  for (const text of [inner, outer]) {
+    const [error, ...more] = elaborationErrors({ name: "A.moe", text });
+    assert.equal(more, []);
+    assert.is(error?.labels[1]?.span.start, text.indexOf("w:"));
+    assert.is(error?.labels[1]?.text, "declared under an `if` that does not hold here");
+    assert.is(error?.help, "ask the same condition before using it");
+  }
+});
 test("a gate of the library over more experts than there are is an error, mask or not", () => {
   const text = readFileSync(join(project, "test/programs/errors/E0413.moe"), "utf8");
   for (const call of ["feed(x)", "feed(x, mask)"]) {

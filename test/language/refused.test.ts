@@ -79,7 +79,7 @@ const whenChecked: Record<string, Refused> = {
   "a member under a condition that does not hold": [
     "layer B(D, H) { if H > D { param w: f32[D] = 0 } forward(x: f32[D]) -> f32[D] { return x } } layer A() { b: B(3, 2) forward(x: f32[3]) -> f32[3] { return b.w } }",
     "E0313",
-    "`B` has no member `w` here",
+    "`B` has no member `w`",
   ],
   "`!` of a number": [
     "fn f(x: f32[N]) -> f32[N] { return where(!N, x, 0) }",

@@ -9,10 +9,10 @@ import { type Type, type } from "../../types/type.ts";
 import { binaryOf, unaryOf } from "../binary.ts";
 import { builtins } from "../builtins/list.ts";
 import { condition } from "../conditions.ts";
-import { absorb, didYouMean, fail, nearest, passOnHelp, quoted, textOf } from "../errors.ts";
+import { absorb, type DiagnosticText, didYouMean, fail, nearest, passOnHelp, quoted, textOf } from "../errors.ts";
 import { declarationValue } from "../frames.ts";
 import { fillHeader } from "../headers.ts";
-import { anyOf, forwardOf, hasMember, makeInstance, memberOf, oneOf } from "../layers.ts";
+import { anyOf, forwardOf, hasMember, makeInstance, memberOf, notHere, oneOf } from "../layers.ts";
 import { toMakeable, toMakers } from "../makers.ts";
 import { libraryHome, libraryNames } from "../modules.ts";
 import { calledFrom, toSize } from "../numbers.ts";
@@ -87,15 +87,12 @@ function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {
   const flag = special(w, name);
   if (flag) return flag;
   if (builtins.has(name)) return { kind: "fn", fn: { kind: "builtin", name } };
-  return fail(
-    "E0301",
-    `nothing is called \`${name}\` here`,
-    at,
-    memberWords(name, scope) ?? { help: unknownHelp(name, scope) },
-  );
+  const words = memberWords(name, scope) ?? { help: unknownHelp(name, scope) };
+  return fail("E0301", `nothing is called \`${name}\` here`, at, words);
 }
-/** The remedy for a name that is a member of this layer, used in the declaration of another member, where it is not visible. */
-function memberWords(name: string, { frame: { role, body } }: Scope): { help: string } | null {
+/** The remedy for a name that is a member of this layer: of another choice, or used in the declaration of another member, where it is not visible. */
+function memberWords(name: string, { frame: { role, body, instance } }: Scope): DiagnosticText | null {
+  if (instance && role !== "header") return notHere(instance.make, name);
   if (role !== "header" || !isLayer(body) || !hasMember(body.body, name)) return null;
   return {
     help: `\`${name}\` is a member, and members do not see one another: use it in a method, or let \`${body.name.name}\` have in its header what both need`,
