@@ -174,6 +174,10 @@ const helps: Record<string, [text: string, help: string]> = {
     "layer A(D) { w: float[D] = 0 }",
     "a variable is `param w: float[N] = ...`, or `state` if it is not trained",
   ],
+  "a parameter of an array of layers": [
+    'import { Linear } from "std/nn" layer A(D) { l: Linear(D, D)[4] forward(x: float[D]) -> float[D] { return x @ l.weight } }',
+    "of one it is `l[0].weight`, of all `l[:].weight`",
+  ],
   "a function called as a member": [
     'import { dropout } from "std/nn" layer A(D) { drop: dropout(0.1) forward(x: float[D]) -> float[D] { return x } }',
     "call it in a method: `dropout(x, ...)`",

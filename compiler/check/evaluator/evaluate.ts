@@ -230,16 +230,17 @@ function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: 
     return memberOfPicked(w, object, e.name, quoted(e.object.span, "experts[index]"), scope);
   if (object.kind !== "layer")
     return fail("E0313", `${kindText[object.kind]} has no members`, e.name.span, {
-      help:
-        object.kind === "layers"
-          ? `pick one: \`${quoted(e.object.span, "layers")}[0].${e.name.name}\``
-          : noMemberHelp(e),
+      help: object.kind === "layers" ? ofEachHelp(e) : noMemberHelp(e),
     });
   const layer = oneOf(w, object, e.object.span);
   const { name } = e.name;
   if (!layer.members.has(name) && [object.layer, ...object.others].some(({ members }) => members.has(name))) absorb();
   const found = memberOf(layer, e.name);
   return found.kind === "slot" ? readSlot(w, found, scope) : found;
+}
+function ofEachHelp({ object, name }: Extract<ast.Expr, { kind: "member" }>): string {
+  const layers = quoted(object.span, "layers");
+  return `of one it is \`${layers}[0].${name.name}\`, of all \`${layers}[:].${name.name}\``;
 }
 
 function indexValue(w: World, e: Extract<ast.Expr, { kind: "index" }>, scope: Scope): Val {
