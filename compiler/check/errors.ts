@@ -29,10 +29,10 @@ export const diagnostic = (code: Code, message: string, span: Span, words: Diagn
 export function fail(code: Code, message: string, span: Span, words: DiagnosticText): never {
   throw new Failure(diagnostic(code, message, span, words));
 }
-export const declaredTwice = (name: Name, first: Name): Diagnostic =>
+export const declaredTwice = (name: Name, first: Name, help = "rename or remove one"): Diagnostic =>
   diagnostic("E0302", `\`${name.name}\` is declared twice`, name.span, {
     also: [{ span: first.span, text: "first here" }],
-    help: "rename or remove one",
+    help,
   });
 /** An error for each name that stands twice in a list of names declared together; null is `_`. */
 export function duplicates(names: readonly (Name | null)[]): Diagnostic[] {

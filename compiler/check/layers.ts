@@ -77,12 +77,13 @@ function activeMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope)
     return [...branch(true), ...branch(false)];
   });
 }
+const bothHold = "the conditions of both hold here: write `else`, or conditions that exclude one another";
 /** The value of a name that one or several members have, each under other conditions: while checking, of that which this run has chosen. */
 function memberAmong(w: World, declared: readonly ActiveMember[], home: Home): Val {
   const [first, second] = declared;
   if (!first) return absorb();
   if (!second) return makeMember(w, first.member, home);
-  if (!w.checking) throw new Failure(declaredTwice(second.member.name, first.member.name));
+  if (!w.checking) throw new Failure(declaredTwice(second.member.name, first.member.name, bothHold));
   if (declared.some(({ under }) => under.length === 0)) return errorVal; // it is declared twice
   const chosen = declared.find(({ under }) =>
     under.every((branch, i) => w.choices.choose(branch, under.slice(0, i)) === branch.holds),

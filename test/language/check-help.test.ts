@@ -57,6 +57,13 @@ test("a member whose `if` does not hold is shown where it is declared, read by i
     assert.is(error?.help, "ask the same condition before using it");
   }
 });
+test("a member of two `if`s that both hold is told so", () => {
+  const text =
+    "layer A(D = 2) { if D > 1 { param w: f32[D] = 0 } if D < 3 { param w: f32[D] = 1 } forward() -> f32[D] { return w } }";
+  const [error, ...more] = elaborationErrors({ name: "A.moe", text });
+  assert.equal([error?.code, more], ["E0302", []]);
+  assert.match(error?.help ?? "", "the conditions of both hold here");
+});
 test("a gate of the library over more experts than there are is an error, mask or not", () => {
   const text = readFileSync(join(project, "test/programs/errors/E0413.moe"), "utf8");
   for (const call of ["feed(x)", "feed(x, mask)"]) {
