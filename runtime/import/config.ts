@@ -121,7 +121,7 @@ function textModelOf(folder: string, path: string, whole: Json): TextModel {
     type === undefined
       ? `${path} has no model_type: transformers did not write it`
       : `${path}: the model_type is ${shown(type)}, which the standard library does not have`,
-    `the library has ${families.map((f) => f.type).join(", ")}; write another in the .moe language, and give it renamed weights by \`--params\` (docs/from-pytorch.md)`,
+    `the library has ${[...new Set(families.map((f) => f.type))].toSorted().join(", ")}; write another in the .moe language, and give it renamed weights by \`--params\` (docs/from-pytorch.md)`,
   );
 }
 /** RoPE's settings are one object for all blocks, or for each known kind of blocks; where none of its keys were found, defaults would stand for what is said. */

@@ -15,7 +15,11 @@ import { last } from "../training-runs.ts";
 const test = suite("models-config");
 test("a configuration that the model cannot have is a Problem that names the key", () => {
   refused(() => openTransformers(copy("olmoe", (c) => ({ ...c, hidden_act: "gelu" }))), 'hidden_act is "gelu"');
-  refused(() => openTransformers(copy("mixtral", (c) => ({ ...c, model_type: "gpt2" }))), '"gpt2"');
+  refused(
+    () => openTransformers(copy("mixtral", (c) => ({ ...c, model_type: "gpt2" }))),
+    '"gpt2"',
+    "glm4v_moe_text, glm_moe_dsa, gpt_oss, granitemoe,",
+  );
   refused(() => openTransformers(copy("mixtral", (c) => without(c, "model_type"))), "has no model_type");
   refused(() => openTransformers(copy("mixtral", (c) => without(c, "vocab_size"))), "vocab_size is not given");
   const yarn = { rope_type: "yarn", factor: 4, rope_theta: 10000 };
