@@ -12,6 +12,7 @@ import {
   type Settings,
   shadow,
   shardOptimizer,
+  shardParameters,
   tensorParallel,
   weights,
 } from "../compiler/options.ts";
@@ -47,7 +48,7 @@ export const addSharing = (command: Command): Command =>
   command.addOption(option(tensorParallel)).addOption(option(expertParallel)).addOption(option(room));
 /** The same where the program is trained. */
 export const addTrainingSharing = (command: Command): Command =>
-  addSharing(command).addOption(option(shardOptimizer)).addOption(option(shadow));
+  addSharing(command).addOption(option(shardOptimizer)).addOption(option(shardParameters)).addOption(option(shadow));
 /** Of a model with an encoder: the language of what it reads; `of`: of what. */
 export const sourceLanguage = (of: string): Option =>
   flag(

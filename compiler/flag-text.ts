@@ -26,6 +26,7 @@ export const upcycleFlagText = flagText("--upcycle", "upcycle: true");
 export const prefixesFlagText = flagText("--prefixes", "prefixes");
 export const recomputeFlagText = flagText("--recompute", "recompute: true");
 export const shardOptimizerFlagText = flagText("--shard-optimizer", "shardOptimizer: true");
+export const shardParametersFlagText = flagText("--shard-parameters", "shardParameters: true");
 export const shadowFlagText = flagText("--shadow", "shadow");
 export const roomFlagText = flagText("--room", "room");
 /** Describes any value for an error message. */

@@ -68,6 +68,11 @@ export const shardOptimizer: Flag<boolean> = {
   doc: "several workers: each keeps a part of the optimizer's state of the parameters that all have (ZeRO, stage 1). Less memory; the same results, to rounding",
   parse: () => true,
 };
+export const shardParameters: Flag<boolean> = {
+  flags: "--shard-parameters",
+  doc: "several workers: each keeps a part of the matrices outside experts, too, which are gathered where they are read (ZeRO, stage 3; FSDP); implies --shard-optimizer. Least memory, more is sent; the same results, to rounding",
+  parse: () => true,
+};
 export const shadow: Flag<number> = {
   flags: "--shadow <n>",
   doc: "several workers: of each array of experts, the n with the most rows of a step are computed where the rows are: their parameters are sent in place of their rows, and their gradients back. The same results, to rounding. Default: none",

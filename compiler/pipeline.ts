@@ -9,7 +9,13 @@ import {
 } from "./check/entry/elaborate.ts";
 import type { Loaded } from "./check/modules.ts";
 import { Problem } from "./diagnostic.ts";
-import { recomputeFlagText, tensorParallelFlagText, weightsFlagText } from "./flag-text.ts";
+import {
+  recomputeFlagText,
+  shardOptimizerFlagText,
+  shardParametersFlagText,
+  tensorParallelFlagText,
+  weightsFlagText,
+} from "./flag-text.ts";
 import { accumulate, type StoreGradient, updateGraph } from "./gradients/accumulate.ts";
 import {
   parameterGradients,
@@ -39,8 +45,9 @@ import { isSharded, replicated } from "./ops/sharding.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
 import { requireFloatExperts, requireShadowed, shadowing } from "./partition/shadowing.ts";
-import { batchesOf, type PlacedBy, placementsOf, shardOf } from "./partition/store-placement.ts";
+import { batchesOf, dividedParameters, type PlacedBy, placementsOf, shardOf } from "./partition/store-placement.ts";
 import { tensorAxes } from "./partition/tensor-axes.ts";
+import { wholeWhereRead } from "./partition/whole-parameters.ts";
 import { type Form, type Observer, type Pass, runPass, runPasses, timed } from "./pass.ts";
 import { planMemory } from "./plan/memory.ts";
 import type { Plan } from "./plan/plan.ts";
@@ -127,6 +134,7 @@ export function toGraphs(
     elaborate(loaded, { ...request, entries, shadowed: shadowed.of }),
   );
   requireShadowed(request, shadowed.some());
+  requireUndivided(request);
   if (request.recompute) requireLayers(elaborated.entries);
   requireNoGradients(request);
   const added: AddedStores = { stores: [], initResults: [] };
@@ -166,6 +174,14 @@ function requireNoGradients({ entries, weights = "float" }: BuildRequest): void 
   throw new Problem(
     "weights that are kept as codes have no gradients",
     `leave ${weightsFlagText(weights)} or the gradients out`,
+  );
+}
+/** Codes are not divided: a column's scale would be in several parts. */
+function requireUndivided({ shardParameters = false, weights = "float" }: BuildRequest): void {
+  if (weights === "float" || !shardParameters) return;
+  throw new Problem(
+    "weights that are kept as codes are whole on each worker",
+    `leave ${weightsFlagText(weights)} or ${shardParametersFlagText} out; ${shardOptimizerFlagText} divides what is trained`,
   );
 }
 /** A training whose weights are to be kept as codes has some that it does not train. */
@@ -246,8 +262,8 @@ interface WorkerSharing extends PlacedBy {
   readonly stores: () => readonly Store[];
 }
 function workerSharingOf(request: BuildRequest, elaborated: Elaboration, added: AddedStores): WorkerSharing {
-  const { workers = 1, tensorParallel, expertParallel, room, shardOptimizer } = request;
-  const sharing = { workers, tensorParallel, expertParallel, room, shardOptimizer };
+  const { workers = 1, tensorParallel, expertParallel, room, shardOptimizer, shardParameters } = request;
+  const sharing = { workers, tensorParallel, expertParallel, room, shardOptimizer, shardParameters };
   const stores = (): readonly Store[] => [...elaborated.stores(), ...added.stores];
   const placedBy = { ...sharing, batches: batchesOf(stores()), tensorAxes: tensorAxesOf(elaborated, sharing) };
   requireSharedMatrix(stores(), placedBy);
@@ -281,6 +297,7 @@ export const afterGradients = (
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
   graphPass("single-unit", "experts of one unit multiply rows by vectors", (graph) => expandSingleUnit(g, graph)),
   ...(tensorAxis(workerSharing).count > 1 ? [tensorPartitioning(g, workerSharing)] : []),
+  ...(dataAxis(workerSharing).count > 1 && workerSharing.shardParameters ? [gathering(g, workerSharing)] : []),
   ...(dataAxis(workerSharing).count > 1 ? [dataPartitioning(g, workerSharing, limits.sharedRows)] : []),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("router-logits", "the backward makes a router's logits again", (graph) =>
@@ -303,6 +320,10 @@ function tensorPartitioning(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
   return graphPass("tensor", doc, (graph) =>
     partition(g, graph, { workers: sharing.workers, axis: tensorAxis(sharing) }, placements(sharing, "tensor")),
   );
+}
+function gathering(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
+  const doc = "parameters of which each worker has a part are whole where they are read";
+  return graphPass("whole", doc, (graph) => wholeWhereRead(g, graph, dividedParameters(sharing.stores(), sharing)));
 }
 function dataPartitioning(g: G, sharing: WorkerSharing, leastSaved?: number): Pass<Graph, Graph> {
   const doc = "one worker's graph: ops on its shards, with collectives";

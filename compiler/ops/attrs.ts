@@ -113,6 +113,7 @@ export interface OpAttrs {
   readonly all_gather: Group;
   readonly all_reduce: Group & { readonly fn: ReduceName };
   readonly all_to_all: Group;
+  readonly whole: None;
   /** `back`: from the owners to where rows came from. `length`: rows of the result. */
   readonly exchange: Group & { readonly back: boolean; readonly length: number };
 }

@@ -107,6 +107,8 @@ export const fromFp4 = (g: Builder, codes: Value, scales: Value): Value => make1
 export const detach = (g: Builder, x: Value): Value => make1(g, "detach", [x], none);
 /** x in a buffer of its own, computed after all of `first`. */
 export const after = (g: Builder, x: Value, first: readonly Value[]): Value => make1(g, "after", [x, ...first], none);
+/** x, all of it on each worker, moved when all of `first` are made. */
+export const whole = (g: Builder, x: Value, first: readonly Value[]): Value => make1(g, "whole", [x, ...first], none);
 export const unary = (g: Builder, fn: UnaryName, x: Value): Value => make1(g, "unary", [x], { fn });
 
 /** Promotes and broadcasts both to one dtype and shape. A number takes the other's dtype, or f32 if it is a fraction beside an integer. */

@@ -159,6 +159,17 @@ export const exchange = define<"exchange">({
   samples: () => [],
   showAttrs: ({ back, ...group }) => `${showGroup(group)}${back ? " back" : ""}`,
 });
+export const whole = define<"whole">({
+  name: "whole",
+  doc: "(x, ...first) -> x, all of it on each worker, moved when all of `first` are made; a graph that is partitioned has none left",
+  lower: "collective",
+  infer: ([x]) => [x ?? needsAllWorkers()],
+  eval: ([x]) => [x?.data ?? needsAllWorkers()],
+  vjp: () => [null],
+  mapped: neverMapped("whole"),
+  flops: noFlops,
+  samples: () => [],
+});
 /** The rows of an exchange within a group: row `row` of `worker` goes to place `place` of `owner`. */
 function* exchangedRows(
   offsets: NdArray,

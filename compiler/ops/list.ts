@@ -1,7 +1,7 @@
 // All ops. To add one, write its record, declare its attributes in attrs.ts, and list it here.
 import type { Op } from "../graph/node.ts";
 import { attention, attention_backward } from "./attention.ts";
-import { all_gather, all_reduce, all_to_all, exchange } from "./collectives.ts";
+import { all_gather, all_reduce, all_to_all, exchange, whole } from "./collectives.ts";
 import { cutoff } from "./cutoff.ts";
 import { dot } from "./dot.ts";
 import { from_fp4 } from "./fp4.ts";
@@ -19,7 +19,7 @@ const points = [unary, binary, select, cast, from_fp4, detach, after, random] as
 const views = [reshape, transpose, broadcast, slice, concat] as const;
 const reductions = [reduce, scan, ragged_sum] as const;
 const tiles = [dot, ragged_dot, ragged_outer, attention, attention_backward] as const;
-const collectives = [all_gather, all_reduce, all_to_all, exchange] as const;
+const collectives = [all_gather, all_reduce, all_to_all, exchange, whole] as const;
 const algorithms = [route, dispatch, combine, gather, scatter, top_k, cutoff] as const;
 
 export const ops: readonly Op[] = [

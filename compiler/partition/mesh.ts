@@ -16,8 +16,10 @@ export interface Sharing {
   readonly expertParallel?: number | undefined;
   /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
   readonly room?: number | undefined;
-  /** Each keeps a part of the optimizer's state of parameters that all of them have. Default: false. */
+  /** Each keeps a part of the optimizer's state, and of sums of gradients, of parameters that all of them have. Default: false. */
   readonly shardOptimizer?: boolean | undefined;
+  /** Each keeps a part of matrices outside experts, too, which are gathered where they are read. Default: false. */
+  readonly shardParameters?: boolean | undefined;
   /** How many experts of each array, those with the most rows of a step, each computes for its own rows. Default: none. */
   readonly shadow?: number | undefined;
 }

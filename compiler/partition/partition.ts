@@ -93,11 +93,11 @@ class Partition implements Workers {
   readonly #lookups: ReadonlyMap<Value, SharedTable>;
   readonly #shadowed: ReadonlySet<Node>;
   readonly #neededWhole: ReadonlySet<Value>;
-  /** Values of which each worker needs a shard alone: gradients of parameters whose optimizer's state is sharded. */
-  readonly #scattered: ReadonlySet<Value>;
+  /** Values of which each worker needs a shard alone, along this axis: gradients of parameters whose optimizer's state is sharded. */
+  readonly #scattered: ReadonlyMap<Value, number>;
 
   constructor(g: Builder, graph: Graph, options: PartitionOptions, storePlacement: (store: string) => Placement) {
-    const { axis = dataAxis(options), room, shardOptimizer = false, leastSaved } = options;
+    const { axis = dataAxis(options), room, shardOptimizer, shardParameters, leastSaved } = options;
     [this.#g, this.#axis, this.count, this.#storePlacement] = [g, axis, axis.count, storePlacement];
     this.inPieces = options.axis === undefined; // what matrices make meets states (of a convolution), which are in one piece
     const nodes = nodesOf(graph);
@@ -110,7 +110,7 @@ class Partition implements Workers {
     this.#sharedRows = new SharedRows(g, this.#routings, leastSaved);
     this.#gathers = new Gathers(g, axis, this);
     this.#uses = useCounts(valuesOf(graph), nodes);
-    this.#scattered = shardOptimizer ? metByShards(nodes, storePlacement) : new Set();
+    this.#scattered = shardOptimizer || shardParameters ? metByShards(nodes, storePlacement) : new Map();
     for (const node of nodes) this.#visit(node);
   }
 
@@ -273,6 +273,7 @@ class Partition implements Workers {
     this.#g.span = node.span;
     const store = storeOf(node);
     if (store !== null) return this.#leaf(node, store);
+    if (node.op.name === "whole") return this.#set(node, [this.#whole(node)], [replicated]);
     const gathered = this.#gathers.make(node);
     if (gathered) return this.#set(node, [gathered.value], [gathered.place]);
     const sum = this.#sumAtOwners(node);
@@ -294,6 +295,18 @@ class Partition implements Workers {
       );
     this.#set(node, results, rule ? rule.results : node.results.map(() => replicated));
     for (const r of node.results) this.#gatherNeeded(r);
+  }
+  #whole({ args }: Node): Value {
+    const [{ value, place }, ...first] = args.map((a) => this.of(a)) as [Placed, ...Placed[]];
+    const own =
+      first.length === 0
+        ? value
+        : b.after(
+            this.#g,
+            value,
+            first.map((v) => v.value),
+          );
+    return this.#resharder.convert(own, place, replicated);
   }
   #gatherNeeded(v: Value): void {
     const { place } = this.of(v);
@@ -362,10 +375,11 @@ class Partition implements Workers {
   }
   /** Partial sums that the node does not take as they are become shards, where these are needed alone. */
   #scatterSums(node: Node): void {
-    const to = sharded(0, evenSharding(this.count));
     for (const [i, a] of node.args.entries()) {
-      const { value, place } = this.of(a);
-      if (!this.#scattered.has(a) || !this.#resharder.isScattered(place, to) || !this.#fits(a, to)) continue;
+      const [{ value, place }, axis] = [this.of(a), this.#scattered.get(a)];
+      if (axis === undefined) continue;
+      const to = sharded(axis, evenSharding(this.count));
+      if (!this.#resharder.isScattered(place, to) || !this.#fits(a, to)) continue;
       if (this.#rule(node)?.args[i]?.kind === "partial") continue;
       this.#known.set(a, { value: this.#resharder.convert(value, place, to), place: to });
     }

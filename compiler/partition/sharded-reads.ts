@@ -62,21 +62,25 @@ export const withoutReshapes = (v: Value): Value =>
   v.node.op.name === "reshape" ? withoutReshapes(item(v.node.args, 0)) : v;
 
 /**
- * The values that elementwise ops bring together with sharded stores, and what elementwise ops make these of: of an optimizer's state, the gradients.
- * `nodes` are in topological order.
+ * The values that elementwise ops bring together with sharded stores, and what elementwise ops make these of: of an optimizer's state, the gradients. Each
+ * with the axis along which the store is sharded. `nodes` are in topological order.
  */
-export function metByShards(nodes: readonly Node[], placeOf: StorePlacement): Set<Value> {
-  const [ofShards, found] = [new Set<Value>(), new Set<Value>()];
-  const note = (values: readonly Value[]): void => {
-    for (const v of values) if (v.type.shape.length > 0) found.add(v);
+export function metByShards(nodes: readonly Node[], placeOf: StorePlacement): ReadonlyMap<Value, number> {
+  const [ofShards, found] = [new Map<Value, number>(), new Map<Value, number>()];
+  const axisOf = (v: Value): number | undefined => {
+    const place = placeOf(storeOf(v.node) ?? "");
+    return ofShards.get(v) ?? (isSharded(place) ? place.axis : undefined);
+  };
+  const note = (values: readonly Value[], axis: number): void => {
+    for (const v of values) if (v.type.shape.length > 0 && !found.has(v)) found.set(v, axis);
   };
   for (const { op, args, results } of nodes) {
-    const isOfShards = (v: Value): boolean => ofShards.has(v) || isSharded(placeOf(storeOf(v.node) ?? ""));
-    if (op.lower !== "point" || !args.some(isOfShards)) continue;
-    for (const v of results) ofShards.add(v);
-    note(args);
+    const axis = op.lower === "point" ? args.map(axisOf).find((at) => at !== undefined) : undefined;
+    if (axis === undefined) continue;
+    for (const v of results) ofShards.set(v, axis);
+    note(args, axis);
   }
-  for (const { node } of found) if (node.op.lower === "point") note(node.args);
+  for (const [{ node }, axis] of found) if (node.op.lower === "point") note(node.args, axis);
   return found;
 }
 

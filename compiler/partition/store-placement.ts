@@ -16,20 +16,33 @@ export interface PlacedBy extends Sharing {
   readonly tensorAxes: ReadonlyMap<string, number>;
 }
 /**
- * Into how many parts a store is sharded along its first axis by the workers of the data axis. An input (a batch) is sharded among all of them, and so are
- * states that an entry keeps for the rows of one of the `batches`, as keys and values are in generation, and with `shardOptimizer` the optimizer's state of
- * what is no stack. A stack of experts, their gradients and optimizer state are sharded among as many workers as divide both the number of experts and
- * `expertParallel`. All else is replicated (1).
+ * How the workers of the data axis share a store. An input (a batch) is sharded among all of them by its rows, and so are states that an entry keeps for
+ * the rows of one of the `batches`, as keys and values are in generation. A stack of experts, their gradients and optimizer state are sharded among as
+ * many workers as divide both the number of experts and `expertParallel`. Else see `isDivided`; what has no such axis is replicated.
  */
-function dataParts(store: Store, { batches, shardOptimizer, ...sharing }: PlacedBy): number {
-  const { count } = dataAxis(sharing);
+function dataShard(store: Store, by: PlacedBy): Placement {
+  const { count } = dataAxis(by);
   const { role, saved, stack, type } = store;
   const [first = 0] = dims(type);
-  if (first === 0) return 1;
-  const hasRows = isBatch(store) || (role === "state" && !saved && batches.has(first));
-  if (hasRows) return first % count === 0 ? count : 1;
-  if (stack > 0) return gcd(first, sharing.expertParallel ?? count);
-  return shardOptimizer && role === "optimizer" && first % count === 0 ? count : 1;
+  if (first === 0) return replicated;
+  const hasRows = isBatch(store) || (role === "state" && !saved && by.batches.has(first));
+  if (hasRows) return evenly(0, first % count === 0 ? count : 1);
+  if (stack > 0) return evenly(0, gcd(first, by.expertParallel ?? count));
+  const axis = isDivided(store, by) ? dims(type).findIndex((n) => n > 0 && n % count === 0) : -1;
+  return axis < 0 ? replicated : evenly(axis, count);
+}
+/**
+ * Whether each worker keeps a part of a store, which is no stack, along the first axis that the workers divide. Vectors of parameters are whole: together they
+ * are small, and each would be a message.
+ */
+function isDivided({ role, type }: Store, { shardOptimizer = false, shardParameters = false }: Sharing): boolean {
+  if (role === "parameter") return shardParameters && type.shape.length > 1;
+  return (role === "optimizer" || role === "gradient") && (shardOptimizer || shardParameters);
+}
+/** The names of the parameters outside experts of which each worker of the data axis has a part, by `shardParameters`. */
+export function dividedParameters(stores: readonly Store[], by: PlacedBy): ReadonlySet<string> {
+  const outside = stores.filter((s) => s.role === "parameter" && s.stack === 0 && isDivided(s, by));
+  return new Set(outside.filter((s) => isSharded(placementsOf(s, by).data)).map((s) => s.name));
 }
 /**
  * A stack of experts is sharded along the tensor axis by its experts, as many as divide them; what is of another parameter as that is, if it has the same
@@ -49,7 +62,7 @@ const evenly = (axis: number, parts: number): Placement =>
 export function placementsOf(store: Store, by: PlacedBy): { readonly tensor: Placement; readonly data: Placement } {
   const tensor = tensorShard(store, by);
   const own = partOf(store, tensor, tensorAxis(by));
-  return { tensor, data: evenly(0, dataParts(own, by)) };
+  return { tensor, data: dataShard(own, by) };
 }
 /** The store as one worker has it. */
 export function shardOf(store: Store, by: PlacedBy): Store {

@@ -5,14 +5,14 @@ import type { StoreInfo } from "../executable/executable.ts";
 import type { Workers } from "./workers.ts";
 
 /**
- * What each worker has of a batch, of matrices and of arrays of experts: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`, and whether the optimizer
- * is sharded. `stores` have their whole shapes.
+ * What each worker has of a batch, of matrices and of arrays of experts: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`, and whether parameters
+ * or the optimizer are sharded. `stores` have their whole shapes.
  */
 export function shardingSummary(
   stores: readonly StoreInfo[],
   { size }: Pick<Workers, "size">,
   batch: number,
-  { tensorParallel = 1, expertParallel, shadow }: TrainingSharing = {},
+  { tensorParallel = 1, expertParallel, shardParameters = false, shadow }: TrainingSharing = {},
 ): string {
   const groups = size / tensorParallel;
   const mesh = tensorParallel > 1 ? `${groups} x ${tensorParallel}, ` : "";
@@ -20,7 +20,7 @@ export function shardingSummary(
     batch % groups === 0 && groups > 1
       ? `batch ${batch} = ${groups} x ${batch / groups}`
       : `batch ${batch}, all of it on each`;
-  const matrices = tensorParallel > 1 ? [sharedMatrices(stores, tensorParallel)] : [];
+  const matrices = tensorParallel > 1 ? [`${sharedMatrices(stores, 1)} shared by ${tensorParallel}`] : [];
   const arrays = stores.filter((s) => s.role === "parameter" && s.stack > 0);
   const experts = arrays
     .toSorted((s, t) => partCount(t) - partCount(s))
@@ -28,14 +28,19 @@ export function shardingSummary(
   const steps = stores.some(
     (s) => s.role === "optimizer" && s.stack === 0 && s.shards?.some(({ stride }) => stride === tensorParallel),
   );
-  const state = steps ? ["each steps its part of what all have"] : [];
+  const state = shardParameters
+    ? [`each keeps and steps its part of ${sharedMatrices(stores, tensorParallel)}`]
+    : steps
+      ? ["each steps its part of what all have"]
+      : [];
   const hot = shadow === undefined ? [] : [`up to ${shadow} with the most rows shadowed`];
   return [`${size} workers: ${mesh}${rows}`, ...matrices, ...new Set(experts), ...hot, ...state].join("; ");
 }
-function sharedMatrices(stores: readonly StoreInfo[], workers: number): string {
+/** How many matrices outside experts workers `stride` apart share. */
+function sharedMatrices(stores: readonly StoreInfo[], stride: number): string {
   const matrices = stores.filter((s) => s.role === "parameter" && s.stack === 0 && s.shape.length > 1);
-  const shared = matrices.filter((s) => s.shards !== undefined);
-  return `${shared.length} of ${matrices.length} matrices shared by ${workers}`;
+  const shared = matrices.filter((s) => s.shards?.some((shard) => shard.stride === stride));
+  return `${shared.length} of ${matrices.length} matrices`;
 }
 function expertsOf(store: StoreInfo, size: number, tensorParallel: number, expertParallel?: number): string {
   const {

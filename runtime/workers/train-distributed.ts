@@ -9,6 +9,7 @@ import {
   roomFlagText,
   shadowFlagText,
   shardOptimizerFlagText,
+  shardParametersFlagText,
   tensorParallelFlagText,
 } from "../../compiler/flag-text.ts";
 import type { BuildRequest, EntryRequest, Sizes } from "../../compiler/pipeline.ts";
@@ -44,7 +45,7 @@ export function requireDivisibleBatch(
 }
 /** `tensorParallel` must divide the number of workers, `expertParallel` what is left; all options need several. */
 export function requireSharing(
-  { tensorParallel, expertParallel, room, shardOptimizer = false, shadow }: TrainingSharing,
+  { tensorParallel, expertParallel, room, shardOptimizer = false, shardParameters = false, shadow }: TrainingSharing,
   { size }: Pick<Workers, "size">,
 ): void {
   if (room !== undefined && !(room >= 1))
@@ -54,6 +55,7 @@ export function requireSharing(
     ...(tensorParallel === undefined ? [] : ["sharing of matrices"]),
     ...(expertParallel === undefined ? [] : ["the spread of experts"]),
     ...(shardOptimizer ? ["a sharded optimizer"] : []),
+    ...(shardParameters ? ["a division of parameters"] : []),
     ...(shadow === undefined ? [] : ["a number of shadowed experts"]),
   ];
   if (given[0] !== undefined && size === 1)
@@ -84,13 +86,15 @@ function requireDivisor(
 /** Also throws, on all workers, if one was given another number than worker 0: their plans would differ. */
 export function requireEqualSharing(options: TrainingSharing & Pick<BuildRequest, "recompute">, world: Workers): void {
   requireSharing(options, world);
-  const { recompute = false, tensorParallel, expertParallel, room, shardOptimizer = false, shadow } = options;
+  const { recompute = false, tensorParallel, expertParallel, room, shadow } = options;
+  const { shardOptimizer = false, shardParameters = false } = options;
   world.requireEqual({
     [recomputeFlagText]: recompute,
     [tensorParallelFlagText]: tensorParallel ?? "none",
     [expertParallelFlagText]: expertParallel ?? "none",
     [roomFlagText]: room ?? "none",
     [shardOptimizerFlagText]: shardOptimizer,
+    [shardParametersFlagText]: shardParameters,
     [shadowFlagText]: shadow ?? "none",
   });
 }

@@ -133,7 +133,8 @@ function shared(seed: string): Case {
   const sizes = draw.chance(0.8) ? { ...program.sizes, B: groups * draw.of([1, 2]) } : program.sizes;
   const expertParallel = groups % 2 === 0 && groups > 3 && draw.chance(0.5) ? 2 : groups;
   const shadow = draw.chance(0.3) ? { shadow: draw.of([1, 2, 3]) } : {};
-  const sharing = { workers, tensorParallel, expertParallel, shardOptimizer: draw.chance(0.3), ...shadow };
+  const divided = draw.of([{}, { shardOptimizer: true }, { shardParameters: true }]);
+  const sharing = { workers, tensorParallel, expertParallel, ...divided, ...shadow };
   return {
     text: program.text,
     note: `${JSON.stringify(sharing)}, ${notes({ ...program, sizes })}`,

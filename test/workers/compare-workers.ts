@@ -61,5 +61,14 @@ export function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
     }),
   );
 }
-export const shown = ({ workers, tensorParallel, expertParallel, shardOptimizer, shadow }: Sharing): string =>
-  `${workers}${tensorParallel === undefined ? "" : `, ${tensorParallel} of which share matrices`}${expertParallel === undefined ? "" : `, experts over ${expertParallel}`}${shardOptimizer ? ", the optimizer sharded" : ""}${shadow === undefined ? "" : `, ${shadow} shadowed`}`;
+export function shown(sharing: Sharing): string {
+  const { workers, tensorParallel, expertParallel, shardOptimizer, shardParameters, shadow } = sharing;
+  const more = [
+    ...(tensorParallel === undefined ? [] : [`${tensorParallel} of which share matrices`]),
+    ...(expertParallel === undefined ? [] : [`experts over ${expertParallel}`]),
+    ...(shardOptimizer ? ["the optimizer sharded"] : []),
+    ...(shardParameters ? ["parameters divided"] : []),
+    ...(shadow === undefined ? [] : [`${shadow} shadowed`]),
+  ];
+  return [`${workers}`, ...more].join(", ");
+}

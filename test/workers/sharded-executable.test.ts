@@ -79,6 +79,18 @@ test("the executable of one of several is that of the whole: its own rows go in,
     shards: firstAxis,
   } as const;
   assert.is(shardingSummary([moment], two(0), 6), "2 workers: batch 6 = 2 x 3; each steps its part of what all have");
+  const matrix = { ...moment, name: "up.weight", role: "parameter", shape: [6, 4] } as const;
+  const divided = { shardParameters: true };
+  const { shards: _, ...undivided } = matrix;
+  const others = [undivided, { ...matrix, shape: [6] }];
+  assert.is(
+    shardingSummary([matrix, ...others], two(0), 6, divided),
+    "2 workers: batch 6 = 2 x 3; each keeps and steps its part of 1 of 2 matrices",
+  );
+  assert.match(
+    shardingSummary([matrix, ...others], { size: 4 }, 8, { ...divided, tensorParallel: 2 }),
+    "1 of 2 matrices shared by 2; each keeps and steps its part of 0 of 2 matrices",
+  );
   assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
 });
 const fp4 = { code: "fp4", axes: [1] } as const;

@@ -231,6 +231,21 @@ else {
     assert.equal(bits("parts again"), bits("parts"));
     requireSameRun("one", "mixed");
   });
+  test("workers that divide the parameters train what one does, and in two parts, with other threads, the same bits; another number of them goes on", async () => {
+    const divided = ["--shard-parameters"];
+    requireSameLosses(await train(folder("divided"), workers(2, ...often, ...divided)), await one());
+    requireSameRun("one", "divided");
+    await trainChains([
+      [
+        ["divided again", 2, ...divided, "--steps", "3", "--threads", "2"],
+        ["undivided", 1, "--from", folder("divided again"), "--steps", "4"],
+        ["undivided", 4, ...divided, "--resume", "--steps", "6"],
+        ["divided again", 2, ...divided, "--resume"],
+      ],
+    ]);
+    requireSameRun("one", "undivided");
+    assert.equal(bits("divided again"), bits("divided"));
+  });
   test("workers that shadow experts train what one does, and again, in two parts, the same bits; another number of workers goes on without", async () => {
     const two = ["--shadow", "2"];
     requireSameLosses(await train(folder("shadowed"), workers(2, ...often, ...two)), await one());
@@ -362,6 +377,11 @@ else {
         "parts",
         [["--shard-optimizer"], []],
         /worker 1 has another `--shard-optimizer` .* than worker 0: false, not true/,
+      ],
+      [
+        "divided parts",
+        [["--shard-parameters"], []],
+        /worker 1 has another `--shard-parameters` .* than worker 0: false, not true/,
       ],
       ["batch", workers(2, "--batch", "7"), /--batch 7 cannot be dealt to 2 workers/],
       ["params", [[], ["--params", "none.safetensors"]], /none.safetensors/],

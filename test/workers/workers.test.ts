@@ -343,6 +343,10 @@ test("a batch that cannot be dealt, and what is piped in, are refused", () => {
     "a sharded optimizer is of several workers",
   );
   assert.match(
+    thrown(() => requireSharing({ shardParameters: true }, singleWorker)).message,
+    "a division of parameters is of several workers",
+  );
+  assert.match(
     thrown(() => requireSharing({ shadow: 1 }, singleWorker)).message,
     "shadowed experts is of several workers",
   );

@@ -1,0 +1,132 @@
+// Parameters of which each worker keeps a part (ZeRO stage 3, Rajbhandari et al. 2020, arXiv 1910.02054): they are made whole where they are read, by one
+// gather for each visit of the layer that they are in. Only the optimizer's step reads parts.
+import type { Builder, Graph, Node, Value } from "../graph/node.ts";
+import { nodesOf, readersOf, rebuildGraph, storeOf } from "../graph/walk.ts";
+import { item } from "../item.ts";
+import { getOrMake } from "../memoize.ts";
+import * as b from "../ops/build.ts";
+import { bytesOf, type DType, isFloat } from "../types/dtype.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+
+/** The graph in which all but the optimizer's step reads the `divided` parameters, or narrower copies of them, by the op `whole`. */
+export function wholeWhereRead(g: Builder, graph: Graph, divided: ReadonlySet<string>): Graph {
+  const reads = new Reads(g, divided);
+  const ofStep = nodesOfStep(graph, divided);
+  return rebuildGraph(g, graph, (node, args) =>
+    reads.isRead(node) || ofStep.has(node) ? null : reads.withWholes(node, args),
+  );
+}
+/** Elementwise ops that make parameters' new contents, with what is elementwise before them; and those of parameters alone that are only summed up. */
+function nodesOfStep(graph: Graph, divided: ReadonlySet<string>): ReadonlySet<Node> {
+  const found = new Set<Node>();
+  const visit = ({ node, type }: Value): void => {
+    if (node.op.lower !== "point" || found.has(node)) return;
+    found.add(node);
+    for (const a of node.args) if (dims(a.type).join() === dims(type).join()) visit(a);
+  };
+  for (const { role, name, value } of graph.results) if (role === "store" && divided.has(name)) visit(value);
+  const readers = readersOf(nodesOf(graph));
+  for (const node of nodesOf(graph)) {
+    const isOfParameters = node.op.lower === "point" && node.args.every((a) => divided.has(storeOf(a.node) ?? ""));
+    const isSummed = node.results.every((v) => readers.get(v)?.every(({ op }) => op.name === "reduce"));
+    if (isOfParameters && isSummed) found.add(node);
+  }
+  return found;
+}
+
+class Reads {
+  readonly #g: Builder;
+  readonly #divided: ReadonlySet<string>;
+  readonly #visits = new Visits();
+  /** By parameter, dtype and visit. */
+  readonly #made = new Map<string, Value>();
+
+  constructor(g: Builder, divided: ReadonlySet<string>) {
+    [this.#g, this.#divided] = [g, divided];
+  }
+  /** Whether a node only gives a parameter, a view of it or of its narrower copy. */
+  isRead(node: Node): boolean {
+    return this.#isView(node, (of) => this.#isParameter(of) || this.#isCopy(of));
+  }
+  #isParameter(node: Node): boolean {
+    return this.#divided.has(storeOf(node) ?? "");
+  }
+  #isCopy({ op, args, results }: Node): boolean {
+    if (op.name !== "cast") return false;
+    const [from, to] = [dtypeOf(item(args, 0).type), dtypeOf(item(results, 0).type)];
+    const narrows = isFloat(from) && isFloat(to) && bytesOf[to] < bytesOf[from];
+    return narrows && this.#isView(item(args, 0).node, (of) => this.#isParameter(of));
+  }
+  #isView(node: Node, isBase: (node: Node) => boolean): boolean {
+    if (isBase(node)) return true;
+    return node.op.lower === "view" && node.args.length === 1 && this.#isView(item(node.args, 0).node, isBase);
+  }
+  /** `node`, which reads `args`, with whole parameters. */
+  withWholes(node: Node, args: readonly Value[]): readonly Value[] {
+    const isRead = (a: Value): boolean => this.isRead(a.node);
+    if (!args.some(isRead)) return this.#g.withArgs(node, args).results;
+    const operands = node.op.lower === "tile" ? args.filter((a) => !isRead(a)) : [];
+    return this.#g.withArgs(
+      node,
+      args.map((a) => (isRead(a) ? this.#whole(a, operands) : a)),
+    ).results;
+  }
+  /** A view of a parameter, or of its copy of `dtype`, as the same view of the whole. */
+  #whole({ node, index, type }: Value, operands: readonly Value[], dtype: DType = dtypeOf(type)): Value {
+    const store = storeOf(node);
+    if (store !== null) return this.#gathered(store, item(node.results, 0), dtype, operands);
+    const of = this.#whole(item(node.args, 0), operands, dtype);
+    return node.op.name === "cast" ? of : item(this.#g.add(node.op, [of], node.attrs).results, index);
+  }
+  #gathered(store: string, x: Value, dtype: DType, operands: readonly Value[]): Value {
+    const { visit, first } = this.#visits.visit(layerOf(store), operands);
+    const made = (): Value => b.whole(this.#g, b.cast(this.#g, x, dtype), first);
+    return getOrMake(this.#made, `${store} ${dtype} ${visit}`, made);
+  }
+}
+/** The layer that a parameter is of: the innermost element of an array that it is in; else the layer that declares it. */
+function layerOf(store: string): string {
+  const names = store.split(".");
+  const element = names.findLastIndex((name) => /^\d+$/.test(name));
+  return names.slice(0, element < 0 ? -1 : element + 1).join(".");
+}
+
+interface Visit {
+  /** The how manieth of its layer it is. */
+  readonly visit: number;
+  /** What is made before its parameters are gathered: they are not kept from the visit before. */
+  readonly first: readonly Value[];
+}
+/**
+ * The visits of layers in the order of a graph. A layer's parameters are kept while those of one other layer are read in between (its neighbour, or one that
+ * all share); then the visit ends. What is gathered once more waits for the operands of the first product of the visit that began before.
+ */
+class Visits {
+  /** Those that have not ended, the last read at the end. */
+  readonly #open = new Map<string, Visit>();
+  readonly #count = new Map<string, number>();
+  /** Operands of the first product with a parameter in the newest visit that has one. */
+  #operands: readonly Value[] = [];
+  #isNew = false;
+
+  visit(layer: string, operands: readonly Value[]): Visit {
+    const visit = this.#open.get(layer) ?? this.#begin(layer);
+    this.#open.delete(layer);
+    this.#open.set(layer, visit);
+    if (this.#isNew && operands.length > 0) {
+      this.#operands = operands;
+      this.#isNew = false;
+    }
+    return visit;
+  }
+  #begin(layer: string): Visit {
+    const visit = (this.#count.get(layer) ?? 0) + 1;
+    this.#count.set(layer, visit);
+    this.#isNew = true;
+    const [oldest] = this.#open.keys();
+    if (this.#open.size === mostOpen && oldest !== undefined) this.#open.delete(oldest);
+    return { visit, first: visit === 1 ? [] : this.#operands };
+  }
+}
+/** Of so many layers parameters are whole at once. */
+const mostOpen = 2;

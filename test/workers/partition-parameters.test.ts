@@ -1,0 +1,141 @@
+// Training steps of workers that divide the parameters outside experts, run together in the interpreter, against one worker; and what each holds and moves.
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type Loaded, load, loadFile } from "../../compiler/check/index.ts";
+import type { Graph, Node } from "../../compiler/graph/node.ts";
+import { nodesOf } from "../../compiler/graph/walk.ts";
+import { partCount } from "../../compiler/partition/store-placement.ts";
+import { silentObserver } from "../../compiler/pass.ts";
+import { type BuildRequest, toGraphs } from "../../compiler/pipeline.ts";
+import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
+import { project } from "../project.ts";
+import { compare, shown } from "./compare-workers.ts";
+
+const test = suite("partition-parameters");
+
+const example = loadFile(join(project, "examples/gpt-moe.moe"));
+const sizes = { L: 3, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };
+for (const { B, accumulate, recompute, ...sharing } of [
+  { workers: 2, B: 2, accumulate: 1, recompute: true },
+  { workers: 3, B: 3, accumulate: 2 },
+  { workers: 4, tensorParallel: 2, B: 2, accumulate: 1, expertParallel: 1 },
+  { workers: 2, B: 1, accumulate: 1, shadow: 1 }, // the batch stays whole
+])
+  test(`a step of the demo by ${shown({ ...sharing, shardParameters: true })}, ${B} rows, ${accumulate} times`, () => {
+    const names = accumulate > 1 ? ["train", "evaluate"] : ["train"]; // whose forward is the same
+    const entries = names.map((name) => ({ sizes: { B, T: 5 }, method: "train", name }));
+    const request = { sizes: { ...sizes, L: recompute ? 3 : 1 }, entries, accumulate, recompute };
+    compare({ program: example, request, ...sharing, shardParameters: true });
+  });
+
+/** Layers `first.0`, ..., a table that the head shares, and a matrix of 7 columns. */
+const layered = (optimizer: string): Loaded =>
+  load({
+    name: "layered.moe",
+    text: `import { Linear, RmsNorm, Embedding } from "std/nn"
+       import { cross_entropy } from "std/loss"
+       import { AdamW, Adafactor, Lion, Muon, Sgd } from "std/optim"
+       layer Block(D, H) {
+         norm: RmsNorm(D)
+         up: Linear(D, H, biased: true)
+         down: Linear(H, D)
+         forward(x: float[...S, D]) -> float[...S, D] { return x + down(tanh(up(norm(x)))) }
+       }
+       model M(V, D, H, L) {
+         embed: Embedding(V, D)
+         first: Block(D, H)[L]
+         odd: Linear(D, 7)
+         even: Linear(7, D)
+         train(tokens: i32[B, T], targets: i32[B, T]) {
+           let x = embed(tokens)
+           for block in first { x = block(x) }
+           loss language = cross_entropy(embed.logits(x + even(odd(x))), targets)
+           optimize with ${optimizer}
+         }
+       }`,
+  });
+const layeredSizes = { V: 10, D: 6, H: 8, L: 2 };
+const trained = [{ method: "train", name: "train", sizes: { B: 6, T: 3 } }];
+for (const optimizer of ["AdamW(lr: 0.1, average: 0.9)", "Adafactor()", "Lion()", "Muon()", "Sgd(clip: 1)"])
+  test(`each worker steps its part of the parameters: ${optimizer}`, () => {
+    for (const workers of [2, 3])
+      compare({
+        program: layered(optimizer),
+        request: { sizes: layeredSizes, entries: trained },
+        workers,
+        shardParameters: true,
+      });
+  });
+const frozen = load({
+  name: "frozen.moe",
+  text: `import { Linear } from "std/nn"
+     import { AdamW } from "std/optim"
+     model M(D, R) {
+       base: Linear(D, D)
+       down: Linear(D, R)
+       up: Linear(R, D)
+       train(x: f32[B, D]) {
+         let y = base(x) + up(down(x))
+         loss square = mean(base(y) * base(y))
+         optimize down, up with AdamW(lr: 0.1)
+       }
+     }`,
+});
+test("parameters that are not trained are divided too", () => {
+  const request = { sizes: { D: 6, R: 2 }, entries: [{ method: "train", name: "train", sizes: { B: 4 } }] };
+  compare({ program: frozen, request, workers: 2, shardParameters: true });
+  const { stores } = toGraphs(frozen, { ...request, ...divided }, silentObserver());
+  assert.ok(stores.every((s) => s.role !== "parameter" || partCount(s) === 2));
+});
+
+const divided = { precision: "f32", workers: 2, shardParameters: true } as const;
+/** What one of two workers runs. */
+function made(request: Partial<BuildRequest> = {}): {
+  readonly train: readonly Node[];
+  readonly held: Map<string, number>;
+} {
+  const all = { sizes: layeredSizes, entries: trained, ...divided, ...request };
+  const { graphs, stores } = toGraphs(layered("AdamW(lr: 0.1, clip: inf)"), all, silentObserver());
+  const held = new Map<string, number>();
+  for (const s of stores) held.set(s.role, (held.get(s.role) ?? 0) + count(s.type));
+  return { train: nodesOf(graphs.find((g) => g.name === "train") as Graph), held };
+}
+const collectives = (nodes: readonly Node[], name: string): string[] =>
+  nodes.flatMap(({ op, args, results }) => {
+    const [from, to] = [args[0]?.node.op.name, results[0]?.type];
+    return op.name === name && to && count(to) > 10
+      ? [`${from === "after" ? "again " : ""}${dtypeOf(to)} ${dims(to).join(" ")}`]
+      : [];
+  });
+test("a worker holds its part of the matrices, of the optimizer's state and of sums of gradients; vectors of parameters are on each", () => {
+  const [whole, parts] = [made({ shardParameters: false, accumulate: 2 }), made({ accumulate: 2 })];
+  const vectors = 2 * (6 + 8);
+  const all = whole.held.get("parameter") ?? 0;
+  assert.is(parts.held.get("parameter"), (all - vectors) / 2 + vectors);
+  assert.is(parts.held.get("optimizer"), all); // two numbers of each
+  assert.is(parts.held.get("gradient"), all / 2 + 1);
+});
+/** The matrices of both blocks. */
+const blocks = (how: string): string[] => [1, 2].flatMap(() => [`${how}f32 6 8`, `${how}f32 8 6`]);
+test("matrices are gathered for each visit of their layer, for its forward and backward once where they follow; gradients are summed in parts", () => {
+  const { train } = made();
+  const forward = ["f32 10 6", ...blocks(""), "f32 6 7", "f32 6 7"];
+  const backward = ["again f32 10 6", "again f32 6 7", ...blocks("again ")]; // `even` is the last before the table
+  assert.equal(collectives(train, "all_gather").toSorted(), [...forward, ...backward].toSorted());
+  assert.equal(collectives(train, "all_to_all").length, 2 * 2 + 3);
+  assert.equal(collectives(train, "all_reduce"), []);
+});
+test("with recomputation a layer's matrices are gathered once for its second forward and its backward; of bf16 half the bytes move", () => {
+  const { train } = made({ recompute: true, precision: "bf16" });
+  const found = collectives(train, "all_gather");
+  assert.ok(found.every((what) => what.includes("bf16")));
+  assert.is(found.length, 2 * 7 - 1);
+});
+test("codes are not divided", () => {
+  assert.throws(
+    () => made({ weights: "int8" }),
+    (error: Error) => error.message.includes("weights that are kept as codes are whole on each worker"),
+  );
+});
+test.run();
