@@ -41,7 +41,8 @@ export class Prefixes {
     this.#prompts = [...others, tokens].slice(-remembered);
     const known = this.#longest(tokens.subarray(0, whole));
     if (known) {
-      this.#kept = [...this.#kept.filter((p) => p !== known), known];
+      const isShared = known.isShared || known.tokens.length === common;
+      this.#kept = [...this.#kept.filter((p) => p !== known), { ...known, isShared }];
       this.#rows.write(row, known.states);
     }
     const read = known?.tokens.length ?? 0;
@@ -55,7 +56,7 @@ export class Prefixes {
     const before = this.#kept.filter((p) => begins(tokens, p.tokens));
     const same = before.find((p) => p.tokens.length === position);
     const shared = before.filter((p) => p !== same && p.isShared);
-    if (!same && shared.length >= this.#most) return; // what many begin with is of more use
+    if (shared.length >= this.#most) return; // what many begin with is of more use
     const states = same?.states ?? this.#rows.read(row);
     const added = { tokens, states, isShared: isShared || same?.isShared === true };
     const others = this.#kept.filter((p) => !before.includes(p));

@@ -1,9 +1,13 @@
 // A program in one's own TypeScript: runs at once, ends, and what is asked at the wrong time.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type CompileOptions, compile, moe, type Program, type Tensor, tensor } from "../../runtime/index.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import type { CompileReport } from "../../runtime/compile.ts";
+import { Program } from "../../runtime/embed/compiled-program.ts";
+import { type CompileOptions, compile, moe, type Tensor, tensor } from "../../runtime/index.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { First, filled, first, Sized, sizes, Twice, targets, withCompiled } from "../embed-programs.ts";
+import { FakeExecutable } from "../fake-executable.ts";
 
 const test = suite("embed");
 for (const target of targets)
@@ -42,6 +46,27 @@ test("eight programs run at once", async () => {
   for (const program of programs) program.close();
 });
 
+test("memory is freed once the runs that were asked for have ended, though the last one fails", async () => {
+  const executable = new FakeExecutable({
+    before: (_, step) => {
+      assert.is(executable.closed, false);
+      if (step === 2) throw new Problem("no memory", "take less");
+    },
+  });
+  const program = new Program(executable, { choices: {} } as CompileReport, "train", 0);
+  const runs = [1, 2].map((step) => program.run({}, { step }));
+  program.close();
+  assert.is(executable.closed, false);
+  const ends = await Promise.allSettled(runs);
+  assert.equal(
+    ends.map(({ status }) => status),
+    ["fulfilled", "rejected"],
+  );
+  assert.ok(executable.closed);
+  const idle = new FakeExecutable();
+  new Program(idle, { choices: {} } as CompileReport, "train", 0).close();
+  assert.ok(idle.closed);
+});
 for (const target of targets) {
   test(`a program is closed after the runs that were asked for before, on ${target}`, async () => {
     const program = await compile(Twice, { sizes, target });

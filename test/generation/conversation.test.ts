@@ -98,6 +98,15 @@ test("a reply that is stopped before it says anything is an empty one", async ()
     { role: "assistant", content: "" },
   ]);
 });
+test("what fills all positions is answered with one token; one token more is refused, and was not said", async () => {
+  const full = talking(new Memory(1));
+  await all(full.say("a".repeat(99)));
+  assert.equal(full.tokens, 1);
+  const long = talking(new Memory(1));
+  const refused = /the conversation has 100 tokens, and the model 99 positions/;
+  await assertProblem(all(long.say("a".repeat(100))), refused);
+  assert.deepEqual(long.messages, []);
+});
 test("each reply is drawn with random numbers of its own", async () => {
   const memory = new Memory(1);
   const run = memory.run.bind(memory);

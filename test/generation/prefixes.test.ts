@@ -5,7 +5,7 @@ import { appendFileSync } from "node:fs";
 import { suite } from "uvu";
 import { type GenerateRequest, generateBatch } from "../../runtime/generation/batch.ts";
 import { compileGenerate } from "../../runtime/generation/compile-generate.ts";
-import { Prefixes } from "../../runtime/generation/prefixes.ts";
+import { Prefixes, type Stop } from "../../runtime/generation/prefixes.ts";
 import { fit, openModel } from "../../runtime/index.ts";
 import { readProgram } from "../../runtime/program.ts";
 import { two } from "../workers/fake-workers.ts";
@@ -74,6 +74,31 @@ test("of several beginnings the longest is read from, and that given up which wa
   assert.deepEqual(await readOf([question(5, 90), asked, [...asked, ...numbers(30, 2)]], 3), [240, 240, 270 - 192]);
   const [a = [], b = [], c = []] = [5, 7, 9].map((seed) => numbers(100, seed));
   assert.deepEqual(await readOf([a, b, a, c, a, b], 2), [100, 100, 36, 100, 36, 100]);
+});
+test("what was kept last does not hide what is longer", async () => {
+  const [other, asked] = [question(5, 90), question(8, 90)];
+  assert.deepEqual(await readOf([other, asked, asked, asked], 3), [240, 240, 48, 48]);
+});
+test("a prompt's own beginning is one that others have once they begin so: a longer one does not take its place", async () => {
+  const asked = [question(5), question(8), question(11, 90), question(12)];
+  assert.deepEqual(await readOf(asked, 2), [170, 42, 240 - 128, 42]);
+});
+test("what two rows read at once is kept once, as one that others have, and copied once; so is what has no room", () => {
+  const copied: number[] = [];
+  const prefixes = new Prefixes({ read: (row) => (copied.push(row), []), write() {} }, 2);
+  const [other, a, b] = [numbers(100, 9), question(5, 90), question(8, 90)] as [number[], number[], number[]];
+  const [own] = prefixes.begin(0, other).stops;
+  assert.ok(own);
+  prefixes.keep(0, other, own);
+  const [shared, unshared] = [true, false].map((isShared) => ({ position: 128, isShared })) as [Stop, Stop];
+  prefixes.keep(1, a, shared);
+  prefixes.keep(2, b, unshared);
+  assert.deepEqual(copied, [0, 1]);
+  assert.equal(prefixes.begin(0, other).read, 64);
+  prefixes.keep(2, b, { position: 192, isShared: true });
+  assert.equal(prefixes.begin(1, a).read, 128);
+  prefixes.keep(2, [...b, ...other], { position: 256, isShared: false });
+  assert.deepEqual(copied, [0, 1, 2]);
 });
 test("the turn before is no beginning that others have: once it was given up it takes no place of another's", async () => {
   const [a, b, c] = [5, 7, 9].map((seed) => numbers(170, seed)) as [number[], number[], number[]];

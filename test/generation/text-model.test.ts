@@ -31,14 +31,18 @@ class Alphabet implements Executable {
   readonly numbers: number[] = [];
   milliseconds = 1;
   failing: Error | null = null;
+  running = 0;
   closed = 0;
   read = (): Tensor => fromNumbers("i32", [0], []);
   write(): void {}
   close(): void {
+    assert.equal(this.running, 0);
     this.closed += 1;
   }
   async run(_: string, inputs: ReadonlyMap<string, Tensor>, { call }: RunContext): Promise<Outcome> {
+    this.running += 1;
     await new Promise((done) => setTimeout(done, this.milliseconds));
+    this.running -= 1;
     this.numbers.push(call);
     if (this.failing) throw this.failing;
     const { shape: [rows = 0, T = 0] = [], data: at = [] } = inputs.get("at") ?? {};
@@ -86,6 +90,13 @@ test("a conversation is answered after what its template makes of it", async () 
   const { documents } = codecs.bytes;
   const { model } = alphabet(1, { codec: { ...codecs.bytes, documents: documents && { ...documents, template } } });
   assert.equal(await all(model.generate([{ role: "user", content: "c" }], { tokens: 3 })), "lmn");
+  const longest = { role: "user", content: "c".repeat(39) }; // with what opens the reply as many as there are positions
+  assert.equal(await all(model.generate([longest])), "l");
+  const longer = { role: "user", content: "c".repeat(40) };
+  await assertProblem(
+    all(model.generate([longer])),
+    /40 positions, and a prompt of 41 tokens with 1 more does not fit/,
+  );
   await model.close();
 });
 test("who stops reading, or aborts, gives the place up; the others write on", async () => {

@@ -181,6 +181,21 @@ test("a damaged newest one falls back to the one before, with a warning; its fil
   rmSync(join(run, "checkpoints", "step-000100", "state.json"));
   assert.match(problem(() => newestCheckpoint(run, quiet)).message, "step-000100");
 });
+test("of several damaged ones each is told of, and the newest intact one is taken", async () => {
+  const run = fresh();
+  const pathOf = (step: number): string => join(run, "checkpoints", `step-000${step}`);
+  await saved(run, 100, 200);
+  for (const step of [300, 400]) cpSync(pathOf(200), pathOf(step), { recursive: true }); // of which state.json tells another step
+  rmSync(join(pathOf(200), "training.safetensors"));
+  const warnings: string[] = [];
+  const found = newestCheckpoint(run, (line) => warnings.push(line));
+  assert.is(found?.state.step, 100);
+  found?.close();
+  assert.equal(
+    warnings.map((line) => /(step-\d+)\/.*; going back to (.*)$/.exec(line)?.slice(1).join()),
+    ["step-000400,step-000300", "step-000300,step-000200", "step-000200,step-000100"],
+  );
+});
 
 const formatOf = (path: string): unknown =>
   (JSON.parse(readFileSync(join(path, "state.json"), "utf8")) as { format: unknown }).format;
