@@ -1,4 +1,5 @@
 // Reads from a program's text what the runtime needs to know: entries, headers, losses, and the files that it consists of.
+
 import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import {
@@ -15,8 +16,9 @@ import {
 import { requireValid } from "../compiler/check/valid.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Sizes } from "../compiler/pipeline.ts";
+import { readText } from "../compiler/read-file.ts";
 import type { Import, Stmt } from "../compiler/syntax/ast.ts";
-import { readText, writeAtomic } from "./storage/files.ts";
+import { writeAtomic } from "./storage/files.ts";
 
 /** Reads a file and its imports. */
 export function readProgram(path: string): Loaded {

@@ -1,9 +1,10 @@
 // Loads a file or template and all modules that it imports, each once; imports may be cyclic.
+
 import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, relative } from "node:path";
 import { type Diagnostic, Problem } from "../diagnostic.ts";
-import { withFileErrors } from "../file-errors.ts";
 import { memoize } from "../memoize.ts";
+import { readText } from "../read-file.ts";
 import type * as ast from "../syntax/ast.ts";
 import { nameHelp } from "../syntax/help.ts";
 import type { Handle, Template } from "../syntax/hole.ts";
@@ -46,7 +47,7 @@ function fileName(path: string): string {
 export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
   const inside = join(path, "model.moe");
   if (existsSync(inside)) throw new Problem(`${path} is a folder`, `name the program in it: ${inside}`);
-  const text = withFileErrors(path, "read", () => readFileSync(path, "utf8"));
+  const text = readText(path);
   if (text.includes("\0")) throw new Problem(`${path} is no text`, "name a .moe file");
   if (!path.endsWith(".moe")) requireProgram(path, text);
   return load({ name: fileName(path), text }, resolve);

@@ -1,9 +1,10 @@
 // The JSON files and the weight files of a folder that transformers' `save_pretrained` wrote.
+
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { readText } from "../storage/files.ts";
+import { readText } from "../../compiler/read-file.ts";
 import { requireJsonObject } from "../storage/json.ts";
 import { openSafetensors } from "../storage/safetensors.ts";
 import { floatTag, type Json } from "./family.ts";

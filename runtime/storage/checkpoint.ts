@@ -1,5 +1,6 @@
 // Reads and writes checkpoints: a folder `step-000400` with the model's tensors, the optimizer's, and state.json, which records sizes and hashes of
 // the files. Parameters that are not trained have a file of their own, which the checkpoints of a run share.
+
 import { closeSync, existsSync, mkdirSync, openSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
@@ -7,6 +8,7 @@ import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { dtypeOfScales, shapeOfCodes, shapeOfScales } from "../../compiler/graph/codes.ts";
+import { readText } from "../../compiler/read-file.ts";
 import { sameShape } from "../../compiler/types/numbers.ts";
 import { type Codes, type Executable, hasWholeCodes, type StoreInfo, type Tensor } from "../executable/executable.ts";
 import { firstNonFinite } from "../tensor.ts";
@@ -23,7 +25,7 @@ import {
   withKept,
   writeHashed,
 } from "./checkpoint-folder.ts";
-import { makeFolder, readText, sha256, writeAtomic } from "./files.ts";
+import { makeFolder, sha256, writeAtomic } from "./files.ts";
 import { baseFormat, formatVersion, NewerFormat, requireKnownFormat } from "./format.ts";
 import { integer, requireJson, whole } from "./json.ts";
 import { NamedTensors, savedNames, stackOf, writeStored } from "./names.ts";

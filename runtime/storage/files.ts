@@ -21,8 +21,7 @@ import { basename, dirname, join } from "node:path";
 import { StringDecoder } from "node:string_decoder";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
-
-export const readText = (path: string): string => withFileErrors(path, "read", () => readFileSync(path, "utf8"));
+import { readUnsized } from "../../compiler/read-file.ts";
 
 /** The most bytes that are read, written or hashed in one call: Node takes no more than 2 GiB. */
 const maxCallBytes = 1 << 30;
@@ -64,9 +63,10 @@ export function* readLines(path: string, atOnce = 1 << 20): Generator<string> {
 /** Reads a whole file of up to the largest size of a buffer, which is more than `readFileSync` can read. */
 export function readBytes(path: string): Uint8Array {
   const read = (file: number): Uint8Array => {
-    const { size } = fstatSync(file);
-    requireBufferSize(path, size);
-    return size > maxCallBytes ? readInto(new Uint8Array(size), file, 0) : readFileSync(file); // a pipe has size 0, so readFileSync reads it
+    const found = fstatSync(file);
+    if (!found.isFile()) return readUnsized(path, file);
+    requireBufferSize(path, found.size);
+    return found.size > maxCallBytes ? readInto(new Uint8Array(found.size), file, 0) : readFileSync(file);
   };
   return withFileErrors(path, "read", () => withOpen(path, "r", read));
 }

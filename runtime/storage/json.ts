@@ -1,7 +1,8 @@
 // JSON of files. What is malformed is a Problem that names the file.
+
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { readText } from "./files.ts";
+import { readText } from "../../compiler/read-file.ts";
 
 type JsonObject = Record<string, unknown>;
 export const isJsonObject = (x: unknown): x is JsonObject => typeof x === "object" && x !== null && !Array.isArray(x);

@@ -7,9 +7,10 @@ import { compilerVersion } from "../../compiler/assets.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import { readText } from "../../compiler/read-file.ts";
 import { allWeights, precisions } from "../../compiler/types/dtype.ts";
 import { isRun, withKept } from "./checkpoint-folder.ts";
-import { makeFolder, readLines, readText, writeAtomic } from "./files.ts";
+import { makeFolder, readLines, writeAtomic } from "./files.ts";
 import { baseFormat, requireKnownFormat } from "./format.ts";
 import { integer, positive, requireJson, showIssue, whole } from "./json.ts";
 

@@ -1,5 +1,5 @@
 // Reading and writing files: what links and pipes are, and more bytes than Node takes at once (2 GiB, and 512 MiB of text), with MOEC_TEST=full.
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import fs, {
   chmodSync,
   closeSync,
@@ -17,6 +17,8 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { readText, readUnsized } from "../../compiler/read-file.ts";
+import { linkFile } from "../../runtime/storage/checkpoint-folder.ts";
 import {
   makeFolder,
   readBytes,
@@ -52,6 +54,24 @@ test("what a link names is replaced, and the link stays", () => {
   assert.is(lstatSync(file).mode & 0o777, 0o666, "permissions stay, whatever the umask is");
   assert.is(readFileSync(file, "utf8"), "after");
   assert.equal(readdirSync(own).toSorted(), ["link.json", "results.json"]);
+});
+const reading = (path: string, most: number): Buffer => withOpen(path, "r", (file) => readUnsized(path, file, most));
+test("what has no end is refused, and of a pipe no byte is lost", () => {
+  const refused = problem(() => reading("/dev/zero", 3 << 20));
+  assert.match(refused.message, "/dev/zero has no end within 3 MiB");
+  assert.match(refused.help, "name a file");
+  const bytes = Buffer.from(Array.from({ length: 3000 }, (_, i) => i % 251));
+  const file = join(root, "bytes");
+  writeFileSync(file, bytes);
+  assert.equal(reading(file, 3000), bytes);
+  assert.match(problem(() => reading(file, 2999)).message, "has no end within");
+  const pipe = join(root, "large");
+  execFileSync("mkfifo", [pipe]);
+  const large = Buffer.alloc(3 << 20, 1);
+  writeFileSync(file, large);
+  spawn("cp", [file, pipe]);
+  assert.equal(readBytes(pipe), large);
+  assert.is(readText("/dev/null"), "");
 });
 if (process.platform === "linux")
   test("a file is read whose size the system does not know", () =>
@@ -122,6 +142,28 @@ test("a file is on the disk before it is renamed, and then its folder; of one th
   });
   assert.equal(readdirSync(own), ["results.json"]);
   assert.is(readFileSync(path, "utf8"), "before");
+});
+test("a file that the disk cannot link is copied, and the copy is on the disk before its folder has its name", async () => {
+  const [own, done] = [temporaryFolder(), [] as string[]];
+  const [from, to] = ["from", "to"].map((name) => join(own, name)) as [string, string];
+  writeFileSync(from, "weights");
+  const { copyFileSync, fsyncSync } = fs;
+  const functions: Partial<typeof fs> = {
+    linkSync: () => {
+      throw Object.assign(new Error("EPERM"), { code: "EPERM" });
+    },
+    copyFileSync: (...names) => {
+      copyFileSync(...names);
+      done.push("copied");
+    },
+    fsyncSync: (file) => {
+      done.push(fs.fstatSync(file).ino === fs.statSync(to).ino ? "flushed" : "another");
+      fsyncSync(file);
+    },
+  };
+  await withPatchedFs(functions, () => linkFile(from, to));
+  assert.equal(done, ["copied", "flushed"]);
+  assert.is(readFileSync(to, "utf8"), "weights");
 });
 test("what the system writes in part is written on", async () => {
   const path = join(root, "parts.txt");
