@@ -168,6 +168,7 @@ function requireAll(text: string, tensors: Map<string, StoredTensor>, foreign: T
   const mayLack = (name: string): boolean => family.optional?.some((one) => one.test(name)) ?? false;
   const model = elaborated(text, foreign);
   const named = new NamedTensors(tensors, folder, "config.json is not that of these weights: restore both");
+  for (const { name, type } of model.stores()) requireListLength(foreign, name, dims(type).at(-1));
   for (const { name, type, stack, role } of model.stores())
     if (role !== "input" && !named.take({ name, dtype: dtypeOf(type), shape: dims(type), stack }) && !mayLack(name))
       throw new Problem(`${folder} has nothing for \`${name}\``, "the weights are not all of what config.json says");
@@ -177,6 +178,20 @@ function requireAll(text: string, tensors: Map<string, StoredTensor>, foreign: T
       throw new Problem(`${folder}: the model has no \`${unread}\``, "config.json is not that of these weights");
     tensors.delete(unread);
   }
+}
+/** Throws Problem if this store is a list of config.json that has not so many numbers. */
+function requireListLength(
+  { path, family, lists }: TransformersModel,
+  store: string,
+  length: number | undefined,
+): void {
+  const given = lists.get(store.replace("*", "0"))?.shape[0]; // all blocks have the same
+  const key = family.lists?.[store.replace(/\d+/, "*")]?.[0]?.split(".").at(-1);
+  if (key === undefined || given === undefined || given === length) return;
+  throw new Problem(
+    `${path}: ${key} has ${pluralize(given, "number")}, and the model needs ${length}`,
+    "restore the file: how many it needs is said by its other numbers, such as the width of a head",
+  );
 }
 /** That the program cannot be is the fault of config.json, whose numbers it holds. */
 function elaborated(text: string, { path, family, header }: TransformersModel): Elaboration {

@@ -132,7 +132,8 @@ test("Command R, R7B and A: how logits are scaled, what turns, and where windows
   assert.deepEqual([soft, base, eps, normed], [1 / 0.3, 500000, 1e-5, true]);
   assert.equal(header("cohere", { logit_scale: null })["soft"], 16);
   assert.equal(header("cohere", { use_qk_norm: null })["normed"], false);
-  refuses("cohere", { logit_scale: 0 }, "logit_scale is", "a number");
+  for (const scale of [0, -1, "0.3"])
+    refuses("cohere", { logit_scale: scale }, `logit_scale is ${JSON.stringify(scale)}`, "a number above 0");
   refuses("cohere", { rope_scaling: { type: "linear", factor: 4 } }, 'rope_scaling.type is "linear"');
   assert.ok(openTransformers(copy("cohere2", (c) => without(c, "tie_word_embeddings"))).tied);
   assert.deepEqual(orderOfCohere({ num_hidden_layers: 4 }), ["Near", "Near", "Near", "Far"]);

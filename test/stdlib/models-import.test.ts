@@ -14,6 +14,7 @@ import { runEntry } from "../../runtime/run.ts";
 import { readParameters } from "../../runtime/storage/parameters.ts";
 import { readAll } from "../../runtime/storage/stored-tensor.ts";
 import { fromNumbers, part, transposed } from "../../runtime/tensor.ts";
+import { rejectedProblem } from "../assert-problem.ts";
 import { full } from "../full.ts";
 import { copy, hf, other, refused, without } from "../hf-copies.ts";
 import { assertClose, type PeerTarget, peerTargets } from "../peer-results.ts";
@@ -151,6 +152,28 @@ test("LongRoPE's factors and heat are those of the context that the model is for
   const heat = { attention_factor: Math.sqrt(2), short_factor: [1.1, 1.9, 3.1], long_factor: [9, 9, 9] };
   assertClose("logits", await dense(heat, { original_max_position_embeddings: 64 }), whole, 0);
   assert.notDeepEqual(await dense({ attention_factor: 1 }), whole);
+});
+test("a list of factors that is too long or too short is named, with the length that it must have", async () => {
+  for (const [type, pairs] of [
+    ["phi3", 3],
+    ["phimoe", 2],
+  ] as const)
+    for (const [key, factors] of [
+      ["short_factor", Array<number>(pairs - 1).fill(1)],
+      ["long_factor", Array<number>(2 * pairs).fill(1)],
+    ] as const) {
+      const change = (c: Record<string, unknown>): object => ({
+        ...c,
+        rope_parameters: { ...(c["rope_parameters"] as object), [key]: factors },
+      });
+      const folder = copy(type, change);
+      const { message, help } = await rejectedProblem(() => importModel({ folder, out: join(folder, "out") }));
+      assert.match(
+        message,
+        new RegExp(`config.json: ${key} has ${factors.length} numbers?, and the model needs ${pairs}$`),
+      );
+      assert.match(help, /restore the file.*width of a head/);
+    }
 });
 /** A hundred times as large, if it makes queries, keys and values. */
 const scaled = ([name, t]: [string, Tensor]): [string, Tensor] => [

@@ -11,6 +11,7 @@ import {
   nearAndFar,
   oneOfWords,
   outerNames,
+  positive,
   required,
   requiredAs,
   ropeThetaKeys,
@@ -38,7 +39,10 @@ const windows = "full attention in the dense blocks, then windows in all but eac
 /** What logits are divided by, as they are multiplied in transformers. */
 const soft: ConfigValue = {
   keys: ["logit_scale"],
-  from: ({ logit_scale: scale }) => (Number.isFinite(scale ?? 0.0625) ? 1 / Number(scale ?? 0.0625) : undefined),
+  from: ({ logit_scale: scale }) => {
+    const by = positive(scale ?? 0.0625);
+    return by === undefined ? undefined : 1 / by;
+  },
   must: "a number above 0",
 };
 export const cohere2Moe: Family = {
