@@ -23,7 +23,7 @@ import { makeFolder } from "./files.ts";
 export function lockFolder(folder: string): () => void {
   const path = join(folder, "lock");
   const made = makeFolder(folder);
-  const own = `${JSON.stringify({ host: hostname(), pid: process.pid, started: startOf(process.pid) })}\n`;
+  const own = ownHolder();
   const removeMade = (): void => made.toReversed().forEach(removeEmpty);
   try {
     take(folder, path, own);
@@ -40,6 +40,10 @@ export function lockFolder(folder: string): () => void {
   process.prependListener("exit", release); // before the listener that ends the other workers, and with them this process
   return release;
 }
+const ownHolder = (): string =>
+  `${JSON.stringify({ host: hostname(), pid: process.pid, started: startOf(process.pid) })}\n`;
+/** Whether a folder that this process locked is still there with its lock: a user may have removed it. */
+export const holdsFolder = (folder: string): boolean => readHolder(join(folder, "lock")) === ownHolder();
 /** Makes `path` this process's lock, replacing that of a dead process. */
 function take(folder: string, path: string, own: string): void {
   for (let tries = 0; !create(path, own); tries++) {

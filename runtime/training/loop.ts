@@ -78,6 +78,8 @@ export interface TrainSetup {
   readonly sourceLength: number | null;
   /** After how many evaluations in a row without a better one the loop ends; null: it does not. */
   readonly patience: number | null;
+  /** Called before a step is written: makes the folder again if a user has removed it. */
+  readonly restoreFolder?: () => void;
   /** When it is aborted, on any worker, the current step is finished and saved, and the loop ends. */
   readonly signal?: AbortSignal;
 }
@@ -108,6 +110,7 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
     if (compares && heldOut !== null) best = afterEvaluation(best, done, heldOut);
     const keeps = config.keepBest === true && best?.step === done;
     const saves = ended(done) || keeps || stopped() || isDue(done, setup.saveEvery);
+    setup.restoreFolder?.();
     const saved = folder !== null && saves ? save(setup, folder, { step: done, best, last }) : null;
     const kept = folder !== null && keeps ? keep(setup, folder, done) : null;
     isSaved = folder === null || saved !== null;

@@ -15,7 +15,7 @@ import { isTransformersFolder, openTransformers, startOf } from "../import/confi
 import { copyProgram, findEntry, isCopied, isInNats, ownLosses, readProgram } from "../program.ts";
 import { type BestEvaluation, type Checkpoint, newestCheckpoint, requireSameStores } from "../storage/checkpoint.ts";
 import { bestOf, isOf, isRun } from "../storage/checkpoint-folder.ts";
-import { lockFolder } from "../storage/lock.ts";
+import { holdsFolder, lockFolder } from "../storage/lock.ts";
 import { namesOf } from "../storage/names.ts";
 import {
   type LoadedParameters,
@@ -203,8 +203,19 @@ function begun(run: PlannedRun, compiled: Compiled, from: Checkpoint | null): Om
   const missing = params && missingParameters(matchParameters(executable.stores, params)).flatMap(namesOf);
   const upcycled = params ? upcycledArrays(executable.stores, params) : [];
   const ownFolder = ownFolderOf(run);
-  if (ownFolder !== null) writeRunFiles(ownFolder, program, options, { config, text, about, from });
-  const setup: TrainSetup = { ...run, executable, modelLosses: measure.losses, from, best };
+  if (ownFolder !== null && from !== null && isOf(ownFolder, from) && !isCopied(program, ownFolder))
+    options.warn?.(`${options.program} has changed since ${ownFolder} was saved`);
+  const writeFiles = (): void => {
+    if (ownFolder !== null) writeRunFiles(ownFolder, program, { config, text, about });
+  };
+  writeFiles();
+  const restoreFolder = (): void => {
+    if (ownFolder === null || holdsFolder(ownFolder)) return;
+    lockFolder(ownFolder); // a Problem if another run has it
+    options.warn?.(`${ownFolder} was removed while it is trained: it is written again, without the steps up to here`);
+    writeFiles();
+  };
+  const setup: TrainSetup = { ...run, executable, modelLosses: measure.losses, from, best, restoreFolder };
   return {
     folder,
     config,
@@ -230,11 +241,8 @@ function shardingOf({ executable, world, config }: TrainSetup, options: TrainOpt
 function writeRunFiles(
   folder: string,
   program: Loaded,
-  { program: path, warn }: TrainOptions,
-  { config, text, about, from }: Pick<Training, "config" | "text" | "about" | "from">,
+  { config, text, about }: Pick<Training, "config" | "text" | "about">,
 ): void {
-  if (from !== null && isOf(folder, from) && !isCopied(program, folder))
-    warn?.(`${path} has changed since ${folder} was saved`);
   for (const place of [folder, ...(config.keepBest ? [bestOf(folder)] : [])]) {
     copyProgram(program, place);
     writeConfig(place, config);
@@ -261,6 +269,12 @@ function startIn({ params }: TrainOptions, run: SavedRun | null): readonly numbe
 /** With the tokens that a source, and what the decoder writes, begin with: those of the run or of the model, or of the languages that are given. */
 const codecOfPairs = (codec: Codec, options: TrainOptions, run: SavedRun | null): Codec =>
   withLanguages(withBegin(withStart(codec, startIn(options, run)), run?.config.begin), options);
+/** A run's tokens for a model without an encoder, whose texts begin with no language. */
+function withoutEncoder(run: SavedRun | null): SavedRun | null {
+  if (run === null) return null;
+  const { start: _, begin: __, ...config } = run.config;
+  return { ...run, config };
+}
 async function textIn(
   options: TrainOptions,
   entry: EntrySignature,
@@ -269,8 +283,8 @@ async function textIn(
 ): Promise<Dataset> {
   const { ids, tokenizer = tokenizerOfParams(options) } = options;
   const run = runOfCodec(options, folder);
-  const codec = await selectCodec({ ids, tokenizer }, run);
   const pairs = sourceAxis(entry) !== null;
+  const codec = await selectCodec({ ids, tokenizer }, pairs || options.resume ? run : withoutEncoder(run));
   requireEncoder(options, pairs);
   const how = { ...options, apart: tellsApart(entry), pairs };
   return readOnWorkers(options.data, pairs ? codecOfPairs(codec, options, run) : codec, how, world);

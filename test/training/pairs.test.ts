@@ -23,6 +23,7 @@ import { singleWorker } from "../../runtime/workers/workers.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { small } from "../training-runs.ts";
 
 const test = suite("pairs");
 const folder = temporaryFolder();
@@ -183,6 +184,27 @@ test("a run is trained in languages, keeps them, and is evaluated and asked in t
   );
   const plain = { ...how, program: join(project, "examples/gpt-moe.moe"), out: null, ...languages };
   await assertProblem(() => openTraining(plain), "has no encoder", "leave the languages out");
+});
+test("a model without an encoder begins no text with the language of the run that it begins from", async () => {
+  const [program, out] = [join(folder, "decoder.moe"), join(folder, "decoder")];
+  writeFileSync(program, small(400, 8));
+  const how = {
+    program,
+    data: [fileOf("decoder.jsonl", some)],
+    batch: 1,
+    length: 6,
+    steps: 1,
+    target: "reference",
+  } as const;
+  const trained = await openTraining({ ...how, out, tokenizer: unigram });
+  for await (const _ of trained.steps()) continue;
+  trained.close();
+  const params = configured(out, { begin: [0], start: [2] });
+  const training = await openTraining({ ...how, out: null, params });
+  const { config, text } = training;
+  training.close();
+  assert.deepEqual([config.tokenizer, config.begin, config.start], [trained.config.tokenizer, undefined, undefined]);
+  assert.deepEqual(text.codec.documents?.begin, [1]);
 });
 test("encoded pairs, and texts, are kept with what begins them", () => {
   const [made, root] = [[] as number[], temporaryFolder()];

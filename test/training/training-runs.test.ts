@@ -17,7 +17,7 @@ import { openTraining } from "../../runtime/training/train.ts";
 import type { TrainOptions } from "../../runtime/training/train-options.ts";
 import { problem, rejectedProblem } from "../assert-problem.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
-import { last, losses as lossesOf, small } from "../training-runs.ts";
+import { last, losses as lossesOf, small, train } from "../training-runs.ts";
 
 const test = suite("training-runs");
 const root = temporaryFolder();
@@ -46,6 +46,26 @@ test("a run on token numbers has batches of them, and goes on with them unasked"
   assert.equal(await lossesOf({ ...options, resume: true, steps: 3 }), whole.slice(2));
   await assertRejects(openTraining({ ...options, resume: true, ids: false }), /--ids was given and is now not given/);
   await assertRejects(openTraining({ ...options, out: fresh(), ids: true, set: { V: 100 } }), /0 to 99/);
+});
+test("a folder that is removed while it is trained is written again, whole; not if another run has it", async () => {
+  const [data, program, out] = [join(root, "removed-text"), join(root, "removed.moe"), fresh()];
+  writeFileSync(data, "kept as it is. ".repeat(20));
+  writeFileSync(program, small(256, 4));
+  const warned: string[] = [];
+  const warn = (line: string): void => void warned.push(line);
+  const options = { program, data: [data], target: "reference", batch: 1, length: 8, steps: 3, warn } as const;
+  const whole = await lossesOf({ ...options, out: null, steps: 4 });
+  const found: number[] = [];
+  for await (const { step, loss } of train({ ...options, out })) {
+    found.push(loss);
+    if (step === 1) rmSync(out, { recursive: true });
+  }
+  assert.equal(warned, [`${out} was removed while it is trained: it is written again, without the steps up to here`]);
+  assert.equal([...found, ...(await lossesOf({ ...options, out, resume: true, steps: 4 }))], whole);
+  const taken = train({ ...options, steps: 6, out, resume: true });
+  await taken.next();
+  writeFileSync(join(out, "lock"), '{"host":"elsewhere","pid":1,"started":"0"}');
+  await assertRejects(taken.next(), /another run writes/);
 });
 const tiny = {
   program: "examples/gpt-moe.moe",
