@@ -58,8 +58,7 @@ export const imbalanceLines = (steps: readonly LoggedStep[]): Line[] =>
   loadPaths(steps).map((path) =>
     line(layerOf(path), steps, (s) => {
       const load = loadOf(s, path);
-      const all = sum(load);
-      return all > 0 ? (Math.max(...load) * load.length) / all : undefined;
+      return (Math.max(...load) * load.length) / sum(load);
     }),
   );
 const loadPaths = (steps: readonly LoggedStep[]): string[] => pathsByName(steps).get("load") ?? [];

@@ -141,6 +141,7 @@ test("nothing is cut where an expression may see over the cut", () => {
     String.raw`(?:\p{L}+|\s)+`,
     String.raw`(?:\s?\p{L})+|\s`,
     String.raw`(?:(?:\s)?(?:\p{L}){2})*|\p{L}|\s`,
+    String.raw`(?:\p{L}|\d)\s?|\s`,
     String.raw`[\p{L}[\s]]+`,
     String.raw`\p{N}+`,
   ])
@@ -152,7 +153,8 @@ test("nothing is cut where an expression may see over the cut", () => {
   const lines = cutsIn("gpt2", () => by(String.raw`[^\r\n]+|\n`));
   assert.match(lines?.at.source ?? "", /\[\\n\]/);
   const encoded = { type: "ByteLevel", use_regex: false };
-  for (const stages of [[{ ...encoded, add_prefix_space: true }], [encoded, by(String.raw`\S+`)]])
+  const begun = { ...encoded, add_prefix_space: true };
+  for (const stages of [[begun], [by(String.raw`\p{L}+|\P{L}`), begun], [encoded, by(String.raw`\S+`)]])
     assert.equal(
       cutsIn("gpt2", () => ({ type: "Sequence", pretokenizers: stages })),
       null,
@@ -175,6 +177,9 @@ test("nothing is cut where an added token, the normalizer, a merge or an unknown
       cut("gpt2", () => ({ added_tokens: [{ id: 0, content: "<x>", ...more }] })),
       null,
     );
+  const lower = { ...readTokenizer(join(texts, "gpt2")).json, normalizer: { type: "Lowercase" } };
+  assert.ok(splitPointsOf(lower, by(String.raw`(?i:[A-Z])|[^A-Z]`)));
+  assert.equal(splitPointsOf(lower, by(String.raw`(?i:[A-Z]\s?)|[^A-Z]`)), null);
   const two = { type: "Replace", pattern: { String: "b " }, content: "" };
   assert.equal(
     cut("gpt2", () => ({ normalizer: two })),
@@ -214,7 +219,8 @@ test("nothing is cut where an added token, the normalizer, a merge or an unknown
   const digits = { type: "Sequence", pretokenizers: [unsplit, { type: "Digits" }] };
   const unprefixed = { type: "Metaspace", prepend_scheme: "never" };
   assert.ok(cutsIn("unigram"));
-  for (const pre of [unsplit, digits, unprefixed])
+  const more = { type: "Sequence", pretokenizers: [{ type: "Metaspace" }, { type: "Digits" }] };
+  for (const pre of [unsplit, digits, more, unprefixed])
     assert.equal(
       cutsIn("unigram", () => pre),
       null,

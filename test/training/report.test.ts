@@ -7,6 +7,7 @@ import { type Browser, chromium, type Page } from "playwright-core";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { reportCommand } from "../../cli/commands/report.ts";
+import { fromTo } from "../../compiler/types/numbers.ts";
 import { chart, heatMap, ticks } from "../../runtime/report/chart.ts";
 import { formatNumber } from "../../runtime/report/html.ts";
 import { readRunLog } from "../../runtime/report/log.ts";
@@ -89,6 +90,35 @@ test("the page names what it shows, and loads nothing", () => {
   assert.is(page.match(/<figure class="heat">/g)?.length, layers);
   assert.not.match(page, /(src|href)="(?!data:)|url\(|@import|https?:/);
 });
+const titlesOf = (page: string): (string | undefined)[] =>
+  [...page.matchAll(/<h3>([^<]*)<\/h3>/g)].map(([, title]) => title);
+test("each figure stands once; a loss alone has no parts, and what is 0, or as large as the whole, is not told", () => {
+  const run = readRunLog(made(40));
+  const gates = fromTo(0, layers).map((l) => `blocks.${l}.gate`);
+  const after = ["Largest expert", "Entropy", "Dropped tokens", "accuracy", "Tokens a second", "Memory"];
+  assert.equal(titlesOf(reportPage(run)), ["Training and held-out loss", "language", "balance", ...gates, ...after]);
+  const steps = run.steps.map(({ step, loss, losses: { language = 0 } }) => ({
+    step,
+    loss,
+    losses: { language },
+    metrics: { "gate.dropped": 500 + step, load: [1, 2] },
+  }));
+  const about = { ...run.about, trained: 1234, plan: { parameters: 4936, states: 0, arena: 1e4 } };
+  const page = reportPage({ ...run, about, steps });
+  assert.equal(titlesOf(page), ["Training and held-out loss", "load", "Largest expert", "Dropped tokens", "Memory"]);
+  assert.not.match(page, /are trained|>states<|class="legend"|color-mix\(in oklab, var\(--deep\)/);
+  const dropped = page.slice(page.indexOf("Dropped tokens"));
+  assert.match(dropped.slice(0, dropped.indexOf("</svg>")), ">0</text>");
+});
+const loadsOf = (layers: number): Record<string, number[]> =>
+  Object.fromEntries(fromTo(0, layers).map((l) => [`${l}.load`, [1, 2]]));
+test("the heat maps of many layers are small", () => {
+  const { steps, ...run } = readRunLog(made(1));
+  const pageWith = (n: number): string =>
+    reportPage({ ...run, steps: steps.map((s) => ({ ...s, metrics: loadsOf(n) })) });
+  assert.match(pageWith(8), '<div class="heats">');
+  assert.match(pageWith(9), '<div class="heats many">');
+});
 test("a loss that is no cross entropy of tokens is named, has no unit, and stands beside no bigram model", () => {
   const page = pageOf(made(40, "Gpt", { losses: ["focal", "balance"] }));
   assert.match(page, "focal + balance");
@@ -103,10 +133,12 @@ test("names and texts of a run never become markup", () => {
 test("a run that has begun, and one whose last line was cut off, are shown; others say what is wrong", () => {
   const one = made(1);
   for (const text of ["step 1 of 40", "mean of the last 1 step<"]) assert.match(pageOf(one), text);
-  writeFileSync(join(one, "log.jsonl"), '{"step":2,"lo', { flag: "a" });
-  assert.is(readRunLog(one).steps.length, 1);
   writeFileSync(join(one, "log.jsonl"), '\n{"step":2,"loss":1,"losses":{}}\n', { flag: "a" });
-  assert.match(problem(() => readRunLog(one)).message, "log.jsonl, line 3");
+  assert.is(readRunLog(one).steps.length, 2, "an empty line is none");
+  writeFileSync(join(one, "log.jsonl"), '{"step":3,"lo', { flag: "a" });
+  assert.is(readRunLog(one).steps.length, 2);
+  writeFileSync(join(one, "log.jsonl"), '\n{"step":3,"loss":1,"losses":{}}\n', { flag: "a" });
+  assert.match(problem(() => readRunLog(one)).message, "log.jsonl, line 5");
   const wrong = made(2);
   writeFileSync(join(wrong, "log.jsonl"), '{"step":3,"loss":"many","losses":{}}\n', { flag: "a" });
   assert.match(problem(() => readRunLog(wrong)).message, "line 4: loss");
@@ -143,6 +175,8 @@ test("each step counts in one cell; the grid says which steps it covers; without
   const steps = loads.map((load, i) => ({ step: i + 5, loss: 1, losses: {}, metrics: { "moe.gate.load": load } }));
   const [two] = loadGrids(steps.slice(0, 5), 2);
   assert.equal([...(two?.shares ?? [])], [1, 1.5, 1, 0.5]);
+  const without = [1, 2, 3, 4].map((step) => ({ step, loss: 1, losses: {}, metrics: {} })); // metrics are kept of some steps
+  assert.equal(loadGrids([...without, ...steps.slice(0, 5)], 2), [two]);
   const [six] = loadGrids(steps, 9);
   assert.equal([six?.from, six?.to, six?.columns], [5, 10, 6]);
   assert.equal([...(six?.shares ?? [])], [2, 0, 1.5, 1.5, 1.5, Number.NaN, 0, 2, 0.5, 0.5, 0.5, Number.NaN]);
@@ -169,6 +203,27 @@ test("a line is drawn where its axes say, a cell in the colour of its share", ()
     [3, 7, 11, 15, 19].map((i) => pixels[i]),
     [255, 128, 0, 255, 0],
   );
+});
+const textsOf = (drawn: string): (string | undefined)[] =>
+  [...drawn.matchAll(/>([^<>]*)<\/text>/g)].map(([, text]) => text);
+test("axes: ticks that stand apart between the first step and the last; 0 and the mark where they are asked for", () => {
+  const [low, high] = [60, 80];
+  const axesOf = (steps: readonly number[], more: object): unknown => {
+    const points = steps.map((step, i) => ({ step, value: i === 0 ? low : high }));
+    return textsOf(chart({ title: "", note: "", lines: [{ line: { name: "x", points }, color: "red" }], ...more }));
+  };
+  assert.equal(axesOf([500, 2500], {}), ["60", "65", "70", "75", "80", "500", "1000", "1500", "2000", "2500"]);
+  assert.equal(axesOf([1, 1100], { zero: true }), ["0", "20", "40", "60", "80", "1", "500", "1100"]);
+  const mark = { name: "bigram", value: 100 };
+  assert.equal(axesOf([7], { mark }), ["60", "70", "80", "90", "100", "7", "8", "bigram 100"]);
+});
+test("a line is smoothed over a sixtieth of its points on either side; one alone has no legend", () => {
+  const points = fromTo(0, 120).map((step) => ({ step, value: step === 60 ? 5 : 0 }));
+  const lines = ["x", "y"].map((name) => ({ line: { name, points }, color: "red" }));
+  const drawn = chart({ title: "", note: "", lines, smooth: true });
+  assert.match(drawn, "[57,0],[58,1],[59,1],[60,1],[61,1],[62,1],[63,0]");
+  assert.match(drawn, 'class="legend"');
+  assert.not.match(chart({ title: "", note: "", lines: lines.slice(1) }), 'class="legend"');
 });
 test("of many files their number is shown", () => {
   const run = readRunLog(made(1));
@@ -211,6 +266,8 @@ test("lines are thinned and smoothed to means, ticks are round and cover their r
   assert.is(smooth.length, 1000);
   assert.ok(Math.abs((smooth[500]?.value ?? 0) - 0.4) < 1e-12 && smooth[0]?.value === 1 / 3);
   assert.equal(ticks(0.3, 9.7, 5), [0, 2, 4, 6, 8, 10]);
+  assert.equal(ticks(1, 19, 5), [0, 5, 10, 15, 20]);
+  assert.equal(ticks(1e9, 1e9, 5), [1e9, 1.2e9]);
   for (const [low, high] of [
     [3, 3],
     [0, 0],
