@@ -306,6 +306,34 @@ const sumOfConcats: Rule = {
   },
 };
 
+/** The gradients of several slices: `concat(x, 0) + concat(0, y, 0) = concat(x, y, 0)`. */
+const sumOfGapped: Rule = {
+  name: "concat(.., a, 0, ..) + concat(.., 0, b, ..) = concat(.., a, b, ..)",
+  root: "binary",
+  apply(v, g) {
+    const sum = matchOp(v, "binary");
+    const [x, y] = sum?.attrs.fn === "add" ? sum.args.map((a) => matchOp(a, "concat")) : [];
+    if (!x || !y || x.attrs.axis !== y.attrs.axis) return null;
+    const filled = [x, y].flatMap((c) => piecesOf(c).filter(({ value }) => splatOf(value) !== 0));
+    const ordered = filled.toSorted((p, q) => p.from - q.from);
+    if (ordered.some(({ from }, i) => from < (ordered[i - 1]?.to ?? 0))) return null;
+    const { axis } = x.attrs;
+    const shape = dims(v.type);
+    const zeros = (from: number, to: number): Value[] =>
+      from < to ? [b.fill(g, 0, dtypeOf(v.type), shape.with(axis, to - from))] : [];
+    const pieces = ordered.flatMap(({ from, value }, i) => [...zeros(ordered[i - 1]?.to ?? 0, from), value]);
+    return b.concat(g, [...pieces, ...zeros(ordered.at(-1)?.to ?? 0, shape[axis] ?? 0)], axis);
+  },
+  examples(g) {
+    const [p, q] = ["p", "q"].map((name) => b.param(g, name, { dtype: "f32", shape: [2, 3] })) as [Value, Value];
+    const gap = (n: number): Value => b.fill(g, 0, "f32", [2, n]);
+    return [
+      b.add(g, b.concat(g, [p, gap(7)], 1), b.concat(g, [gap(4), q, gap(3)], 1)),
+      b.add(g, b.concat(g, [gap(3), p, gap(3)], 1), b.concat(g, [q, gap(3), q], 1)),
+    ];
+  },
+};
+
 /** If one piece contains the whole slice. */
 const sliceOfConcat: Rule = {
   name: "slice(concat(.., x, ..)) = slice(x)",
@@ -337,6 +365,7 @@ export const algebra: readonly Rule[] = [
   putOfNothing,
   wholeRange,
   sumOfConcats,
+  sumOfGapped,
   sliceOfConcat,
   takeOfRun,
 ];
